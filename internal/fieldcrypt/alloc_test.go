@@ -1,0 +1,52 @@
+//go:build !race
+
+// Not under the race detector: it allocates for its own records, and makes sync.Pool drop a part of what it is given.
+
+package fieldcrypt_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/credent-go/credent/internal/fieldcrypt"
+)
+
+// TestAllocations pins the hot path: the result is all that is allocated. It is not parallel, as AllocsPerRun counts
+// what the whole process allocates.
+func TestAllocations(t *testing.T) {
+	useDefault(t, keyA)
+	r := ring(t, keyB, keyC, keyA)
+	for _, size := range []int{2, 24, 64, 303, 1024, 5000} {
+		text := strings.Repeat("x", size)
+		token := seal(t, ring(t, keyA), text)
+		buffer := make([]byte, 0, fieldcrypt.TokenLen(size))
+		target := wide.ScanValue()
+		var src any = []byte(token)
+		for _, test := range []struct {
+			name string
+			want float64
+			run  func() error
+		}{
+			{"Encrypt", 1, func() error { _, err := r.Encrypt(text); return err }},
+			{"Decrypt", 1, func() error { _, err := r.Decrypt(token); return err }},
+			{"append of Encrypt", 0, func() error { r.AppendEncrypt(buffer, text); return nil }},
+			{"append of Decrypt", 0, func() error { _, err := r.AppendDecrypt(buffer, token); return err }},
+			{"refusal", 0, func() error {
+				if _, err := r.Decrypt(token[:len(token)-4]); err == nil {
+					return errAny
+				}
+				return nil
+			}},
+			{"Scan", 3, func() error { return target.Scan(src) }}, // the token, its holder and the closure
+		} {
+			got := testing.AllocsPerRun(200, func() {
+				if err := test.run(); err != nil {
+					t.Error(err)
+				}
+			})
+			if got != test.want {
+				t.Errorf("%s of %d bytes: got %v allocations, want %v", test.name, size, got, test.want)
+			}
+		}
+	}
+}

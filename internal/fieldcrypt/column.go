@@ -1,0 +1,184 @@
+package fieldcrypt
+
+import (
+	"database/sql/driver"
+	"fmt"
+	"io"
+	"sort"
+	"sync"
+	"unicode/utf8"
+
+	"entgo.io/ent/schema/field"
+)
+
+// ColumnInfo names an encrypted column.
+type ColumnInfo struct {
+	Table string
+	Name  string
+	Size  int // in characters of the stored token
+}
+
+// column is the ent ValueScanner of one encrypted column.
+type column struct{ ColumnInfo }
+
+// registry holds every column that [Column] was called for. ent evaluates the schema when the generated package is
+// initialised, so it is complete before main starts.
+var registry struct {
+	sync.RWMutex
+	columns map[[2]string]ColumnInfo
+}
+
+// Column returns the ent ValueScanner of an encrypted column, which holds tokens of at most size characters, and
+// registers it, so that drivers, checks and re-encryption find it. Use it in a schema:
+//
+//	field.Bytes("api_key").GoType(fieldcrypt.Secret{}).
+//		ValueScanner(fieldcrypt.Column("user_credentials", "api_key", 500)).Sensitive()
+//
+// It panics if the size holds no token, or the column was registered with another size.
+func Column(table, name string, size int) field.TypeValueScanner[Secret] {
+	if MaxPlaintext(size) < 0 {
+		panic(fmt.Sprintf("fieldcrypt: column %s.%s: %d characters hold no token, which has at least %d",
+			table, name, size, TokenLen(0)))
+	}
+	c := ColumnInfo{Table: table, Name: name, Size: size}
+	registry.Lock()
+	defer registry.Unlock()
+	if registry.columns == nil {
+		registry.columns = make(map[[2]string]ColumnInfo)
+	}
+	key := [2]string{table, name}
+	if known, ok := registry.columns[key]; ok && known != c {
+		panic(fmt.Sprintf("fieldcrypt: column %s.%s: registered with %d and %d characters",
+			table, name, known.Size, size))
+	}
+	registry.columns[key] = c
+	return column{c}
+}
+
+// Columns returns every encrypted column of the process, sorted by table and name.
+func Columns() []ColumnInfo {
+	registry.RLock()
+	defer registry.RUnlock()
+	all := make([]ColumnInfo, 0, len(registry.columns))
+	for _, c := range registry.columns {
+		all = append(all, c)
+	}
+	sort.Slice(all, func(i, j int) bool {
+		if all[i].Table != all[j].Table {
+			return all[i].Table < all[j].Table
+		}
+		return all[i].Name < all[j].Name
+	})
+	return all
+}
+
+// Value returns the argument that stands for the secret in a statement. It is encrypted only by the client's driver,
+// with the client's keyring; where there is no such driver, database/sql encrypts it with the default one. Errors, all
+// before any SQL: [ErrTooLong], [ErrNotText], [ErrRedacted], and those of [Secret.Reveal] for a secret read from another row.
+func (c column) Value(s Secret) (driver.Value, error) {
+	if s.IsZero() {
+		return nil, nil
+	}
+	plaintext, err := s.Reveal()
+	if err == nil {
+		err = checkPlaintext(plaintext, c.Size)
+	}
+	if err != nil {
+		return nil, c.wrap("encrypt", err)
+	}
+	return &pending{column: c, secret: New(plaintext)}, nil
+}
+
+// checkPlaintext refuses what must not be stored, or would not fit a column of size characters.
+func checkPlaintext(plaintext string, size int) error {
+	if plaintext == Redacted {
+		return ErrRedacted
+	}
+	if !utf8.ValidString(plaintext) {
+		return ErrNotText
+	}
+	if limit := MaxPlaintext(size); len(plaintext) > limit {
+		return fmt.Errorf("%w: %d bytes, and %d characters hold at most %d bytes encrypted",
+			ErrTooLong, len(plaintext), size, limit)
+	}
+	return nil
+}
+
+func (c column) wrap(op string, err error) error {
+	return &Error{Op: op, Table: c.Table, Column: c.Name, Err: err}
+}
+
+// ScanValue returns the target of one column of one row.
+func (c column) ScanValue() field.ValueScanner { return &scanned{column: c} }
+
+// FromValue makes a secret of a scanned target.
+func (c column) FromValue(v driver.Value) (Secret, error) {
+	s, ok := v.(*scanned)
+	if !ok {
+		return Secret{}, c.wrap("scan", fmt.Errorf("unexpected target %T", v))
+	}
+	return s.secret, nil
+}
+
+// pending is a statement's argument that is not yet encrypted. Loggers of arguments see a redacted value.
+type pending struct {
+	column column
+	secret Secret
+}
+
+// Value encrypts with the default keyring, for statements that do not pass a driver of [NewDriver].
+func (p *pending) Value() (driver.Value, error) {
+	ring, err := Default()
+	if err != nil {
+		return nil, p.column.wrap("encrypt", err)
+	}
+	return p.encrypt(ring)
+}
+
+func (p *pending) encrypt(ring *Keyring) (string, error) {
+	plaintext, err := p.secret.Reveal()
+	if err != nil {
+		return "", p.column.wrap("encrypt", err)
+	}
+	token, err := ring.Encrypt(plaintext)
+	if err != nil {
+		return "", p.column.wrap("encrypt", err)
+	}
+	return token, nil
+}
+
+// String returns [Redacted].
+func (p *pending) String() string { return Redacted }
+
+// GoString returns [Redacted].
+func (p *pending) GoString() string { return Redacted }
+
+// Format writes [Redacted], whatever the verb and flags.
+func (p *pending) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, Redacted) }
+
+// MarshalText returns [Redacted].
+func (p *pending) MarshalText() ([]byte, error) { return []byte(Redacted), nil }
+
+// scanned is the target of one column of one row. It prints no more than its secret does.
+type scanned struct {
+	column column
+	secret Secret
+}
+
+// Scan copies the stored value.
+func (s *scanned) Scan(src any) error {
+	in, err := scan(src)
+	if err != nil {
+		return s.column.wrap("scan", err)
+	}
+	if in == nil {
+		s.secret = Secret{}
+		return nil
+	}
+	in.column = &s.column.ColumnInfo
+	s.secret = secretOf(in)
+	return nil
+}
+
+// Value is not used; ent wants targets to be Valuers.
+func (s *scanned) Value() (driver.Value, error) { return nil, nil }

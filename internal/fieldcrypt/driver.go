@@ -1,0 +1,424 @@
+package fieldcrypt
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
+)
+
+// DriverConfig says how a driver of [NewDriver] encrypts and decrypts.
+type DriverConfig struct {
+	// Keyring encrypts and decrypts. Nil means the default one of the process, looked up when it is first needed.
+	Keyring *Keyring
+	// Strict makes a query fail when a secret in its result cannot be opened. Otherwise only revealing it fails.
+	Strict bool
+	// OnReveal is called at each Reveal of a secret that the driver read, by the goroutine that reveals; nil for none.
+	OnReveal func(Reveal)
+}
+
+// NewDriver wraps an ent driver: secrets among the arguments of statements are encrypted, also where ent hands them on
+// as they are (upserts, modifiers), and secrets in results get the keyring they are revealed with. Times among the
+// arguments are converted to UTC, since a timestamp column without zone keeps the wall clock it is given.
+//
+// The driver is safe for concurrent use, as far as the wrapped one is.
+func NewDriver(drv dialect.Driver, cfg DriverConfig) dialect.Driver {
+	c := &codec{DriverConfig: cfg}
+	for _, column := range Columns() {
+		c.add(column)
+	}
+	return &cryptDriver{Driver: drv, conn: conn{drv, c}}
+}
+
+// codec holds what all connections and transactions of a driver share. It is immutable once made.
+type codec struct {
+	DriverConfig
+	tables []encryptedTable
+}
+
+// encryptedTable is a table with encrypted columns.
+type encryptedTable struct {
+	name    string
+	quoted  [2]string // as ent writes it for Postgres and for SQLite
+	columns []ColumnInfo
+}
+
+func (c *codec) add(column ColumnInfo) {
+	for i := range c.tables {
+		if c.tables[i].name == column.Table {
+			c.tables[i].columns = append(c.tables[i].columns, column)
+			return
+		}
+	}
+	quoted := [2]string{`"` + column.Table + `"`, "`" + column.Table + "`"}
+	c.tables = append(c.tables, encryptedTable{column.Table, quoted, []ColumnInfo{column}})
+}
+
+// names reports whether a statement names a table with encrypted columns.
+func (c *codec) names(query string) bool {
+	return slices.ContainsFunc(c.tables, func(t encryptedTable) bool { return t.in(query) })
+}
+
+func (t encryptedTable) in(query string) bool {
+	return strings.Contains(query, t.quoted[0]) || strings.Contains(query, t.quoted[1])
+}
+
+// column returns an encrypted column of a table. Of one that is not known it returns the size only, that of the table's
+// widest; and 0 if it has none.
+func (c *codec) column(table, name string) ColumnInfo {
+	var widest ColumnInfo
+	for _, t := range c.tables {
+		if t.name != table {
+			continue
+		}
+		for _, column := range t.columns {
+			if column.Name == name {
+				return column
+			}
+			widest.Size = max(widest.Size, column.Size)
+		}
+	}
+	return widest
+}
+
+// columnOf returns the encrypted column of a name in the tables that a query names, or nil if it is in none or in several.
+func (c *codec) columnOf(query, name string) *ColumnInfo {
+	var found *ColumnInfo
+	for _, t := range c.tables {
+		for i := range t.columns {
+			if t.columns[i].Name != name || !t.in(query) {
+				continue
+			}
+			if found != nil {
+				return nil
+			}
+			found = &t.columns[i]
+		}
+	}
+	return found
+}
+
+func (c *codec) keyring() (*Keyring, error) {
+	if c.Keyring != nil {
+		return c.Keyring, nil
+	}
+	return Default()
+}
+
+// seal returns the arguments with secrets encrypted and times in UTC. The given slice is not changed.
+func (c *codec) seal(query string, args []any) ([]any, error) {
+	table, places, err := checkStatement(query, args)
+	if err != nil {
+		return nil, err
+	}
+	sealed := args
+	for i, arg := range args {
+		var to ColumnInfo
+		if places != nil {
+			to = c.column(table, places[i].column)
+		}
+		value, changed, err := c.sealOne(arg, to)
+		if err != nil {
+			return nil, err
+		}
+		if !changed {
+			if isMarker(arg) && c.names(query) {
+				return nil, &Error{Op: "encrypt", Err: ErrRedacted}
+			}
+			continue
+		}
+		if &sealed[0] == &args[0] {
+			sealed = append([]any(nil), args...)
+		}
+		sealed[i] = value
+	}
+	return sealed, nil
+}
+
+func (c *codec) sealOne(arg any, to ColumnInfo) (value any, changed bool, err error) {
+	switch arg := arg.(type) {
+	case *pending:
+		ring, err := c.keyring()
+		if err != nil {
+			return nil, false, arg.column.wrap("encrypt", err)
+		}
+		token, err := arg.encrypt(ring)
+		return token, true, err
+	case Secret:
+		token, err := c.sealRaw(arg, to)
+		return token, true, err
+	case *Secret:
+		if arg == nil {
+			return nil, true, nil
+		}
+		token, err := c.sealRaw(*arg, to)
+		return token, true, err
+	case sql.Null[Secret]:
+		if !arg.Valid {
+			return nil, true, nil
+		}
+		token, err := c.sealRaw(arg.V, to)
+		return token, true, err
+	case time.Time:
+		return arg.UTC(), true, nil
+	case *time.Time:
+		if arg == nil {
+			return nil, true, nil
+		}
+		return arg.UTC(), true, nil
+	case sql.NullTime:
+		arg.Time = arg.Time.UTC()
+		return arg, true, nil
+	case sql.Null[time.Time]:
+		arg.V = arg.V.UTC()
+		return arg, true, nil
+	case sql.NamedArg:
+		arg.Value, changed, err = c.sealOne(arg.Value, to)
+		return arg, changed, err
+	}
+	return nil, false, nil
+}
+
+// sealRaw encrypts a secret that comes without its column, as from an upsert's or a modifier's setter. Where the statement
+// stores it is known as far as its text says so.
+func (c *codec) sealRaw(s Secret, to ColumnInfo) (any, error) {
+	if s.IsZero() {
+		return nil, nil
+	}
+	token, err := func() (string, error) {
+		ring, err := c.keyring()
+		if err != nil {
+			return "", err
+		}
+		plaintext, err := s.Reveal()
+		if err != nil {
+			return "", err
+		}
+		size := to.Size
+		if size == 0 {
+			size = TokenLen(len(plaintext)) // no table of ours: no limit is known
+		}
+		if err := checkPlaintext(plaintext, size); err != nil {
+			return "", err
+		}
+		return ring.Encrypt(plaintext)
+	}()
+	if err != nil {
+		return nil, column{to}.wrap("encrypt", err)
+	}
+	return token, nil
+}
+
+// execQuerier is what ent's drivers and transactions have in common; the last two back the clients' ExecContext and
+// QueryContext.
+type execQuerier interface {
+	dialect.ExecQuerier
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// conn decorates a driver or a transaction.
+type conn struct {
+	next  dialect.ExecQuerier
+	codec *codec
+}
+
+// Exec encrypts secrets among the arguments.
+func (c conn) Exec(ctx context.Context, query string, args, v any) error {
+	sealed, err := c.sealAny(query, args)
+	if err != nil {
+		return err
+	}
+	return c.next.Exec(ctx, query, sealed, v)
+}
+
+// Query encrypts secrets among the arguments, and gives those in the result the keyring.
+func (c conn) Query(ctx context.Context, query string, args, v any) error {
+	sealed, err := c.sealAny(query, args)
+	if err != nil {
+		return err
+	}
+	if err := c.next.Query(ctx, query, sealed, v); err != nil {
+		return err
+	}
+	// ent's schema inspection needs the bare rows back, so only results that may hold secrets are wrapped.
+	if rows, ok := v.(*entsql.Rows); ok && c.codec.names(query) {
+		rows.ColumnScanner = &scanner{ColumnScanner: rows.ColumnScanner, codec: c.codec, query: query}
+	}
+	return nil
+}
+
+func (c conn) sealAny(query string, args any) (any, error) {
+	argv, ok := args.([]any)
+	if !ok {
+		return args, nil // the wrapped driver refuses it
+	}
+	return c.codec.seal(query, argv)
+}
+
+// ExecContext encrypts secrets among the arguments.
+func (c conn) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	next, ok := c.next.(execQuerier)
+	if !ok {
+		return nil, fmt.Errorf("fieldcrypt: %T has no ExecContext", c.next)
+	}
+	sealed, err := c.codec.seal(query, args)
+	if err != nil {
+		return nil, err
+	}
+	return next.ExecContext(ctx, query, sealed...)
+}
+
+// QueryContext encrypts secrets among the arguments. The rows are database/sql's own: secrets scanned from them reveal
+// with the default keyring.
+func (c conn) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	next, ok := c.next.(execQuerier)
+	if !ok {
+		return nil, fmt.Errorf("fieldcrypt: %T has no QueryContext", c.next)
+	}
+	sealed, err := c.codec.seal(query, args)
+	if err != nil {
+		return nil, err
+	}
+	return next.QueryContext(ctx, query, sealed...)
+}
+
+// cryptDriver is the driver of NewDriver.
+type cryptDriver struct {
+	dialect.Driver // for Close and Dialect
+	conn
+}
+
+// Exec is that of conn; both embedded values have one.
+func (d *cryptDriver) Exec(ctx context.Context, query string, args, v any) error {
+	return d.conn.Exec(ctx, query, args, v)
+}
+
+// Query is that of conn.
+func (d *cryptDriver) Query(ctx context.Context, query string, args, v any) error {
+	return d.conn.Query(ctx, query, args, v)
+}
+
+// Tx starts a transaction whose statements encrypt and decrypt likewise.
+func (d *cryptDriver) Tx(ctx context.Context) (dialect.Tx, error) {
+	tx, err := d.Driver.Tx(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &cryptTx{Tx: tx, conn: conn{tx, d.codec}}, nil
+}
+
+// BeginTx is Tx with options.
+func (d *cryptDriver) BeginTx(ctx context.Context, opts *sql.TxOptions) (dialect.Tx, error) {
+	beginner, ok := d.Driver.(interface {
+		BeginTx(context.Context, *sql.TxOptions) (dialect.Tx, error)
+	})
+	if !ok {
+		return nil, errors.New("fieldcrypt: the wrapped driver has no BeginTx")
+	}
+	tx, err := beginner.BeginTx(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	return &cryptTx{Tx: tx, conn: conn{tx, d.codec}}, nil
+}
+
+// cryptTx is a transaction of a cryptDriver.
+type cryptTx struct {
+	dialect.Tx // for Commit and Rollback
+	conn
+}
+
+// Exec is that of conn; both embedded values have one.
+func (t *cryptTx) Exec(ctx context.Context, query string, args, v any) error {
+	return t.conn.Exec(ctx, query, args, v)
+}
+
+// Query is that of conn.
+func (t *cryptTx) Query(ctx context.Context, query string, args, v any) error {
+	return t.conn.Query(ctx, query, args, v)
+}
+
+// scanner hands the keyring, the column and the row's primary key to the secrets of a result.
+type scanner struct {
+	entsql.ColumnScanner
+	codec *codec
+	query string
+	names []string // of the result's columns, from the first secret on
+}
+
+// Scan scans a row and completes the secrets in it.
+func (s *scanner) Scan(dest ...any) error {
+	if err := s.ColumnScanner.Scan(dest...); err != nil {
+		return err
+	}
+	var row any
+	for i, d := range dest {
+		in := scannedSecret(d)
+		if in == nil || !in.stored {
+			continue
+		}
+		if s.names == nil {
+			names, err := s.Columns()
+			if err != nil {
+				return err
+			}
+			s.names = names
+		}
+		if row == nil {
+			row = s.rowID(dest)
+		}
+		if in.column == nil && i < len(s.names) {
+			in.column = s.codec.columnOf(s.query, s.names[i])
+		}
+		in.ring = s.codec.Keyring
+		in.notify = s.codec.OnReveal
+		in.row = row
+		if s.codec.Strict {
+			if _, err := in.open(); err != nil {
+				return in.wrap("decrypt", err)
+			}
+		}
+	}
+	return nil
+}
+
+// scannedSecret returns what was scanned into a target of ent's or of the caller's, or nil.
+func scannedSecret(dest any) *inner {
+	var secret *Secret
+	switch d := dest.(type) {
+	case *scanned:
+		secret = &d.secret
+	case interface{ target() *Secret }:
+		secret = d.target()
+	case **Secret:
+		secret = *d
+	case *sql.Null[Secret]:
+		if d.Valid {
+			secret = &d.V
+		}
+	}
+	if secret == nil || secret.IsZero() {
+		return nil
+	}
+	return secret.inner()
+}
+
+// rowID returns a copy of the row's primary key, as callers scan all rows into one variable, or nil if there is none.
+func (s *scanner) rowID(dest []any) any {
+	i := slices.Index(s.names, "id")
+	if i < 0 || i >= len(dest) {
+		return nil
+	}
+	if id := reflect.ValueOf(dest[i]); id.Kind() == reflect.Pointer && !id.IsNil() {
+		return id.Elem().Interface()
+	}
+	return nil
+}

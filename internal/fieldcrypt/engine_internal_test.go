@@ -1,0 +1,161 @@
+package fieldcrypt
+
+import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"encoding/json"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestGenerateVectors makes the tokens of the specification, with its IVs and times.
+func TestGenerateVectors(t *testing.T) {
+	t.Parallel()
+	data, err := os.ReadFile("testdata/generate.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var vectors []struct {
+		Token, Src, Secret string
+		Now                time.Time
+		IV                 []int
+	}
+	if err := json.Unmarshal(data, &vectors); err != nil {
+		t.Fatal(err)
+	}
+	if len(vectors) == 0 {
+		t.Fatal("no vectors")
+	}
+	for _, v := range vectors {
+		key, err := ParseKey(v.Secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		iv := make([]byte, 0, blockSize)
+		for _, b := range v.IV {
+			iv = append(iv, byte(b))
+		}
+		raw := make([]byte, rawLen(len(v.Src)))
+		key.engine().seal(raw, v.Src, iv, uint64(v.Now.Unix()))
+		if got := tokenEncoding.EncodeToString(raw); got != v.Token {
+			t.Errorf("token of %q: got %s, want %s", v.Src, got, v.Token)
+		}
+	}
+}
+
+func newTestRing(t *testing.T, keys int) *Keyring {
+	t.Helper()
+	texts := make([]string, keys)
+	for i := range texts {
+		texts[i] = GenerateKey()
+	}
+	ring, err := NewKeyring(texts[0], texts[1:]...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ring
+}
+
+// TestFittedKey shows that the result does not depend on the key that is tried first, and that the key that fits is
+// tried first the next time.
+func TestFittedKey(t *testing.T) {
+	t.Parallel()
+	ring := newTestRing(t, 4)
+	foreign := encrypt(newTestRing(t, 1).Primary(), "foreign")
+	for writer, key := range ring.keys() {
+		token := encrypt(key, "text")
+		for first := range ring.keys() {
+			ring.fitted.Store(int32(first))
+			if got, err := ring.Decrypt(token); err != nil || got != "text" {
+				t.Errorf("key %d, beginning with %d: got %q, %v", writer, first, got, err)
+			}
+			if got := int(ring.fitted.Load()); got != writer {
+				t.Errorf("key %d, beginning with %d: fitted is %d", writer, first, got)
+			}
+			ring.fitted.Store(int32(first))
+			if _, err := ring.Decrypt(foreign); !errors.Is(err, ErrUnknownKey) {
+				t.Errorf("foreign token, beginning with %d: got %v, want ErrUnknownKey", first, err)
+			}
+			if got := int(ring.fitted.Load()); got != first {
+				t.Errorf("foreign token, beginning with %d: fitted is %d", first, got)
+			}
+		}
+	}
+}
+
+// plainMode hides all but the methods of the interface.
+type plainMode struct{ cipher.BlockMode }
+
+// TestModesWithoutSetIV covers libraries whose CBC modes have no SetIV method.
+func TestModesWithoutSetIV(t *testing.T) {
+	t.Parallel()
+	ring := newTestRing(t, 1)
+	e, err := newEngine(*ring.Primary().fernet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	newWorker := e.workers.New
+	e.workers.New = func() any {
+		w := newWorker().(*worker)
+		w.enc, w.dec = plainMode{w.enc}, plainMode{w.dec}
+		return w
+	}
+	slow := &Key{engine: func() *engine { return e }}
+	for _, text := range []string{"", "short", strings.Repeat("long ", 100)} {
+		for range 3 { // a mode that kept its chain would fail the second time
+			if got, err := ring.Decrypt(encrypt(slow, text)); err != nil || got != text {
+				t.Errorf("encrypt: got %q, %v, want %q", got, err, text)
+			}
+			got, err := decrypt([]*Key{slow}, ring.fitted, encrypt(ring.Primary(), text))
+			if err != nil || got != text {
+				t.Errorf("decrypt: got %q, %v, want %q", got, err, text)
+			}
+		}
+	}
+}
+
+// TestModesHaveSetIV fails when the standard library's modes lose the method, and each token costs a key schedule.
+func TestModesHaveSetIV(t *testing.T) {
+	t.Parallel()
+	block, err := aes.NewCipher(make([]byte, 16))
+	if err != nil {
+		t.Fatal(err)
+	}
+	iv := make([]byte, blockSize)
+	for _, mode := range []cipher.BlockMode{cipher.NewCBCEncrypter(block, iv), cipher.NewCBCDecrypter(block, iv)} {
+		if _, ok := mode.(interface{ SetIV([]byte) }); !ok {
+			t.Errorf("%T has no SetIV", mode)
+		}
+	}
+}
+
+func TestScratchIsCleared(t *testing.T) {
+	t.Parallel()
+	s := newScratch(1000)
+	copy(s.buf, "plaintext")
+	buf := s.buf
+	s.release()
+	if !bytes.Equal(buf, make([]byte, len(buf))) {
+		t.Error("a released buffer still has its contents")
+	}
+}
+
+// TestOpenLeavesForeignTokens matters because all keys of a keyring are tried on one buffer.
+func TestOpenLeavesForeignTokens(t *testing.T) {
+	t.Parallel()
+	raw, err := tokenEncoding.DecodeString(encrypt(newTestRing(t, 1).Primary(), "text"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := bytes.Clone(raw)
+	if _, err := newTestRing(t, 1).Primary().engine().open(raw); !errors.Is(err, ErrUnknownKey) {
+		t.Errorf("got %v, want ErrUnknownKey", err)
+	}
+	if !bytes.Equal(raw, before) {
+		t.Error("the token was changed")
+	}
+}

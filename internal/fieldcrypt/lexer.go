@@ -1,0 +1,191 @@
+package fieldcrypt
+
+import (
+	"database/sql"
+	"strconv"
+	"strings"
+)
+
+// kind is that of a piece of a statement's text.
+type kind uint8
+
+const (
+	end    kind = iota
+	word        // a keyword, an unquoted identifier or a number
+	quoted      // an identifier in quotes
+	text        // a string
+	param       // a placeholder
+	symbol      // an operator or a punctuation mark
+)
+
+// lexer splits a statement of Postgres or SQLite into pieces. Comments are left out. It gives up on what the two, or settings
+// of theirs, read differently: backslashes in strings, dollar quotes, nested comments, placeholders of both kinds.
+type lexer struct {
+	kind kind
+	text string // of the current piece, an identifier without its quotes
+	arg  int    // of a placeholder: the index of its argument, -1 if there is none
+
+	rest      string
+	args      []any
+	uses      []int // by how many placeholders an argument is used, as far as read
+	questions int   // the number of the last ?
+	dollars   bool  // there was a placeholder with $
+	bad       bool  // the statement cannot be understood; kind is end
+}
+
+func newLexer(query string, args []any) lexer {
+	l := lexer{rest: query, args: args, uses: make([]int, len(args))}
+	l.next()
+	return l
+}
+
+// next goes to the next piece.
+func (l *lexer) next() {
+	l.space()
+	l.kind, l.text = end, ""
+	if l.rest == "" || l.bad {
+		return
+	}
+	switch c := l.rest[0]; {
+	case isWordStart(c) || isDigit(c):
+		l.take(word, wordLen(l.rest))
+	case c == '"' || c == '`':
+		l.quotes(c, quoted)
+	case c == '\'':
+		l.quotes(c, text)
+	case c == '?' || c == '$':
+		l.param(c)
+	case c == ':' && strings.HasPrefix(l.rest, "::"):
+		l.take(symbol, 2)
+	case (c == ':' || c == '@') && len(l.rest) > 1 && isWordStart(l.rest[1]):
+		l.param(c)
+	case strings.IndexByte(operators, c) >= 0:
+		l.take(symbol, operatorLen(l.rest))
+	case c == ';':
+		l.rest = l.rest[1:]
+		l.space()
+		l.bad = l.rest != "" // another statement
+	default:
+		l.take(symbol, 1)
+	}
+}
+
+func (l *lexer) take(k kind, n int) {
+	l.kind, l.text, l.rest = k, l.rest[:n], l.rest[n:]
+}
+
+// giveUp ends the statement.
+func (l *lexer) giveUp() { l.kind, l.text, l.bad = end, "", true }
+
+// space skips white space and comments.
+func (l *lexer) space() {
+	for {
+		l.rest = strings.TrimLeft(l.rest, " \t\r\n\f\v")
+		switch {
+		case strings.HasPrefix(l.rest, "--"):
+			i := strings.IndexByte(l.rest, '\n')
+			if i < 0 {
+				i = len(l.rest)
+			}
+			l.rest = l.rest[i:]
+		case strings.HasPrefix(l.rest, "/*"):
+			comment, rest, closed := strings.Cut(l.rest[2:], "*/")
+			if !closed || strings.Contains(comment, "/*") {
+				l.giveUp()
+				return
+			}
+			l.rest = rest
+		default:
+			return
+		}
+	}
+}
+
+// quotes reads a string or a quoted identifier. A doubled quote stands for itself.
+func (l *lexer) quotes(quote byte, k kind) {
+	for i := 1; i < len(l.rest); i++ {
+		switch {
+		case l.rest[i] == '\\':
+			l.giveUp()
+			return
+		case l.rest[i] != quote:
+		case i+1 < len(l.rest) && l.rest[i+1] == quote:
+			i++
+		default:
+			l.take(k, i+1)
+			l.text = l.text[1:i]
+			return
+		}
+	}
+	l.giveUp()
+}
+
+// param reads one of $1, ?, ?1, :name, @name, $name.
+func (l *lexer) param(c byte) {
+	n := 1 + wordLen(l.rest[1:])
+	name := l.rest[1:n]
+	l.take(param, n)
+	l.arg = -1
+	number, err := strconv.Atoi(name)
+	switch {
+	case c == '?' && name == "":
+		l.questions++
+		l.arg = l.questions - 1
+	case err == nil:
+		l.arg = number - 1
+		if c == '?' {
+			l.questions = max(l.questions, number)
+		}
+	case c == '?' || name == "" || strings.Contains(name, "$") || c == '$' && strings.HasPrefix(l.rest, "$"):
+		l.giveUp() // an operator, or a dollar quote
+		return
+	default:
+		l.arg = namedArg(l.args, name)
+	}
+	l.dollars = l.dollars || c == '$'
+	if l.dollars && l.questions > 0 {
+		l.giveUp() // in Postgres ? is an operator
+		return
+	}
+	if l.arg < 0 || l.arg >= len(l.args) {
+		l.arg = -1
+		return
+	}
+	l.uses[l.arg]++
+}
+
+func namedArg(args []any, name string) int {
+	for i, arg := range args {
+		if named, ok := arg.(sql.NamedArg); ok && named.Name == name {
+			return i
+		}
+	}
+	return -1
+}
+
+const operators = "+-*/<>=~!#%^&|@"
+
+// operatorLen returns the length of an operator, which ends where a comment or a placeholder begins.
+func operatorLen(s string) int {
+	for i := 1; i < len(s); i++ {
+		if strings.IndexByte(operators, s[i]) < 0 || strings.HasPrefix(s[i:], "--") || strings.HasPrefix(s[i:], "/*") ||
+			s[i] == '@' && i+1 < len(s) && isWordStart(s[i+1]) {
+			return i
+		}
+	}
+	return len(s)
+}
+
+func wordLen(s string) int {
+	i := 0
+	for i < len(s) && (isWordStart(s[i]) || isDigit(s[i]) || i > 0 && s[i] == '$') {
+		i++
+	}
+	return i
+}
+
+func isWordStart(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || c == '_' || c >= 0x80
+}
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }

@@ -1,0 +1,226 @@
+package fieldcrypt_test
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	entsql "entgo.io/ent/dialect/sql"
+	"github.com/google/uuid"
+
+	"github.com/credent-go/credent/internal/fieldcrypt"
+)
+
+// query runs a query and returns its rows.
+func query(t *testing.T, result *fakeRows, cfg fieldcrypt.DriverConfig, statement string) *entsql.Rows {
+	t.Helper()
+	rows := new(entsql.Rows)
+	rec := &recorder{result: result}
+	if err := fieldcrypt.NewDriver(rec, cfg).Query(t.Context(), statement, []any{}, rows); err != nil {
+		t.Fatal(err)
+	}
+	return rows
+}
+
+const selectAll = `SELECT "vault"."id", "vault"."wide" FROM "vault"`
+
+// TestDriverWrapsRows matters because ent's schema inspection wants the bare rows.
+func TestDriverWrapsRows(t *testing.T) {
+	t.Parallel()
+	for statement, want := range map[string]bool{
+		selectAll:                                     true,
+		"SELECT * FROM `vault`":                       true,
+		`SELECT * FROM "public"."safe"`:               true,
+		`SELECT * FROM "vaults"`:                      false,
+		`SELECT 'vault'`:                              false,
+		`SELECT "table_name" FROM "INFORMATION"."vs"`: false,
+	} {
+		result := new(fakeRows)
+		rows := query(t, result, fieldcrypt.DriverConfig{Keyring: ring(t, keyA)}, statement)
+		if got := rows.ColumnScanner != entsql.ColumnScanner(result); got != want {
+			t.Errorf("%s: wrapped %v, want %v", statement, got, want)
+		}
+	}
+}
+
+func TestDriverReads(t *testing.T) {
+	fieldcrypt.ResetDefault(t)
+	t.Setenv(fieldcrypt.EnvKey, "") // the driver's keyring is enough
+	r := ring(t, keyA)
+	result := &fakeRows{columns: []string{"id", "wide", "narrow", "safe"}}
+	var ids []uuid.UUID
+	for i := range 3 {
+		id := uuid.New()
+		ids = append(ids, id)
+		result.rows = append(result.rows, []any{id.String(), seal(t, r, fmt.Sprint("a", i)), seal(t, r, fmt.Sprint("b", i)), nil})
+	}
+	result.rows[1][1] = seal(t, ring(t, keyB), "lost")
+	rows := query(t, result, fieldcrypt.DriverConfig{Keyring: r}, selectAll)
+	var (
+		id      uuid.UUID // one variable for all rows, as callers do
+		secrets []fieldcrypt.Secret
+	)
+	for i := 0; rows.Next(); i++ {
+		target := wide.ScanValue() // what ent does
+		var b fieldcrypt.Secret
+		var c *fieldcrypt.Secret
+		if err := rows.Scan(&id, target, &b, &c); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := b.Reveal(); err != nil || got != fmt.Sprint("b", i) {
+			t.Errorf("row %d: got %q, %v", i, got, err)
+		}
+		if c != nil {
+			t.Errorf("row %d: NULL is not nil", i)
+		}
+		a, err := wide.FromValue(target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		secrets = append(secrets, a)
+	}
+	for i, s := range secrets {
+		got, err := s.Reveal()
+		if i != 1 {
+			if err != nil || got != fmt.Sprint("a", i) {
+				t.Errorf("row %d: got %q, %v", i, got, err)
+			}
+			continue
+		}
+		var detail *fieldcrypt.Error
+		if !errors.Is(err, fieldcrypt.ErrUnknownKey) || !errors.As(err, &detail) {
+			t.Fatalf("row %d: got %v, want ErrUnknownKey", i, err)
+		}
+		want := fieldcrypt.Error{Op: "decrypt", Table: "vault", Column: "wide", Row: ids[1].String(), Err: fieldcrypt.ErrUnknownKey}
+		if *detail != want {
+			t.Errorf("got %+v, want %+v", *detail, want)
+		}
+	}
+}
+
+// TestDriverRowNames has primary keys of other types than ours.
+func TestDriverRowNames(t *testing.T) {
+	t.Parallel()
+	type name string
+	var (
+		number int64
+		short  int
+		text   string
+		null   sql.NullInt64
+		nulls  sql.NullString
+		some   any
+		tiny   uint8
+		named  name
+	)
+	for _, test := range []struct {
+		column string
+		target any
+		value  any
+		want   string
+	}{
+		{"id", &number, int64(7), "7"},
+		{"id", &short, 7, "7"},
+		{"id", &text, "seven", "seven"},
+		{"id", &null, int64(7), "7"},
+		{"id", &nulls, "seven", "seven"},
+		{"id", &nulls, nil, ""},
+		{"id", &some, int64(7), "7"},
+		{"id", &tiny, uint8(7), "7"},
+		{"id", &named, name("seven"), "seven"},
+		{"id", &some, []byte("seven"), ""}, // the caller's driver may reuse it
+		{"name", &text, "seven", ""},
+	} {
+		result := &fakeRows{columns: []string{test.column, "wide"}, rows: [][]any{{test.value, "PKA1B2C3D4"}}}
+		rows := query(t, result, fieldcrypt.DriverConfig{Keyring: ring(t, keyA)}, selectAll)
+		rows.Next()
+		var s fieldcrypt.Secret
+		if err := rows.Scan(test.target, &s); err != nil {
+			t.Fatal(err)
+		}
+		_, err := s.Reveal()
+		var detail *fieldcrypt.Error
+		if !errors.As(err, &detail) || detail.Row != test.want {
+			t.Errorf("%T: got %v, want row %q", test.target, err, test.want)
+		}
+	}
+}
+
+func TestDriverStrict(t *testing.T) {
+	t.Parallel()
+	r := ring(t, keyA)
+	result := &fakeRows{
+		columns: []string{"id", "wide"},
+		rows:    [][]any{{int64(1), seal(t, r, "text")}, {int64(2), nil}, {int64(3), seal(t, ring(t, keyB), "lost")}},
+	}
+	rows := query(t, result, fieldcrypt.DriverConfig{Keyring: r, Strict: true}, selectAll)
+	for i := 0; rows.Next(); i++ {
+		var id int64
+		err := rows.Scan(&id, wide.ScanValue())
+		if i < 2 && err != nil {
+			t.Errorf("row %d: %v", id, err)
+		}
+		if i == 2 && (!errors.Is(err, fieldcrypt.ErrUnknownKey) || !strings.Contains(err.Error(), "vault.wide of row 3")) {
+			t.Errorf("row %d: got %v, want ErrUnknownKey", id, err)
+		}
+	}
+}
+
+// TestDriverReadsIntoTypesOfTheCaller has the targets of a Select with Scan. Each secret reveals with the client's keyring, and
+// is known by its column's name where the result has it.
+func TestDriverReadsIntoTypesOfTheCaller(t *testing.T) {
+	fieldcrypt.ResetDefault(t)
+	t.Setenv(fieldcrypt.EnvKey, "")
+	type embedding struct{ fieldcrypt.Secret }
+	var (
+		plain    fieldcrypt.Secret
+		pointer  *fieldcrypt.Secret
+		null     sql.Null[fieldcrypt.Secret]
+		embedded embedding
+	)
+	for target, secret := range map[any]func() fieldcrypt.Secret{
+		&plain:    func() fieldcrypt.Secret { return plain },
+		&pointer:  func() fieldcrypt.Secret { return *pointer },
+		&null:     func() fieldcrypt.Secret { return null.V },
+		&embedded: func() fieldcrypt.Secret { return embedded.Secret },
+	} {
+		for _, test := range []struct{ from, column, want string }{
+			{`"vault"`, "wide", "vault.wide"},
+			{`"vault"`, "key", ""}, // an alias
+			{`"vault"`, "id", ""},
+			{`"safe"`, "narrow", "safe.narrow"},
+			{`"safe" JOIN "vault"`, "narrow", ""}, // of which of the two?
+			{`"safe" JOIN "vault"`, "wide", "vault.wide"},
+		} {
+			r := ring(t, keyA)
+			result := &fakeRows{columns: []string{test.column}, rows: [][]any{{seal(t, r, "text")}, {seal(t, ring(t, keyB), "lost")}}}
+			rows := query(t, result, fieldcrypt.DriverConfig{Keyring: r}, "SELECT * FROM "+test.from)
+			rows.Next()
+			if err := rows.Scan(target); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := secret().Reveal(); err != nil || got != "text" {
+				t.Errorf("%T: got %q, %v", target, got, err)
+			}
+			rows.Next()
+			if err := rows.Scan(target); err != nil {
+				t.Fatal(err)
+			}
+			_, err := secret().Reveal()
+			var detail *fieldcrypt.Error
+			if !errors.Is(err, fieldcrypt.ErrUnknownKey) || !errors.As(err, &detail) {
+				t.Fatalf("%T: got %v, want ErrUnknownKey", target, err)
+			}
+			if got := strings.Trim(detail.Table+"."+detail.Column, "."); got != test.want {
+				t.Errorf("%T, %s of %s: the error is about %q, want %q", target, test.column, test.from, got, test.want)
+			}
+		}
+		strict := query(t, &fakeRows{columns: []string{"wide"}, rows: [][]any{{"PKA1B2C3D4"}}},
+			fieldcrypt.DriverConfig{Keyring: ring(t, keyA), Strict: true}, selectAll)
+		strict.Next()
+		if err := strict.Scan(target); !errors.Is(err, fieldcrypt.ErrNotEncrypted) {
+			t.Errorf("%T, strict: got %v, want ErrNotEncrypted", target, err)
+		}
+	}
+}

@@ -1,0 +1,241 @@
+// Package fieldcrypt encrypts single fields of database rows. It has the type of such a field ([Secret]), the ent
+// column that stores it ([Column]), the keys ([Keyring]) and the ent driver that joins them ([NewDriver]).
+//
+// Stored values are Fernet tokens (https://github.com/fernet/spec/blob/master/Spec.md): AES-128-CBC and HMAC-SHA-256,
+// base64url with padding, readable by every Fernet implementation that has the key. They have no expiry.
+//
+// A token protects the confidentiality and integrity of one value against a reader of the database, its backups and
+// its logs. It does not hide the time of writing or the length (in steps of 16 bytes), is not bound to its row or
+// column, and does not protect against a reader of the memory of the process.
+package fieldcrypt
+
+import (
+	"crypto/subtle"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"reflect"
+	"unicode/utf8"
+)
+
+// Redacted is what a secret prints as, in every format. It is refused as a secret, so that a redacted value that comes
+// back in is not stored.
+const Redacted = "[REDACTED]"
+
+// Secret is a text that is stored encrypted and never printed. The zero value is absent: it stores as NULL. A present
+// secret may be empty: [New]("") stores as a token.
+//
+// A Secret is immutable, may be copied, and is safe for concurrent use. Compare with [Secret.Equal]; it is not
+// comparable with ==. One that was read from a row is opened when it is revealed and not before, so an unreadable one
+// can be listed; set on another row it is encrypted anew, never copied.
+type Secret struct {
+	// A closure, because printers that walk unexported fields and pointers do not look inside one.
+	inner func() *inner
+}
+
+// inner is either a plaintext from outside or a token from the database.
+type inner struct {
+	plaintext string
+
+	token  string
+	stored bool // token is set, plaintext is not
+	ring   *Keyring
+	column *ColumnInfo
+	row    any // the primary key
+	notify func(Reveal)
+}
+
+// Reveal says that a stored secret was revealed, or could not be. Fields that are not known are empty.
+type Reveal struct {
+	Table  string // "user_credentials"
+	Column string // "api_key"
+	Row    string // primary key of the row
+	Err    error  // what Reveal returned
+}
+
+func secretOf(in *inner) Secret { return Secret{inner: func() *inner { return in }} }
+
+// New returns a present secret with the given plaintext.
+func New(plaintext string) Secret { return secretOf(&inner{plaintext: plaintext}) }
+
+// IsZero reports whether the secret is absent (NULL). It does not decrypt.
+func (s Secret) IsZero() bool { return s.inner == nil }
+
+// Reveal returns the plaintext; of an absent secret, "". A stored one is verified and decrypted at each call, with the
+// keyring of the client that read it or, where there was none, the default one. Errors: [ErrNoKey],
+// [ErrUnknownKey], [ErrCorrupt], [ErrNotEncrypted], in an [Error] that names the column.
+func (s Secret) Reveal() (string, error) {
+	if s.inner == nil {
+		return "", nil
+	}
+	in := s.inner()
+	if !in.stored {
+		return in.plaintext, nil
+	}
+	plaintext, err := in.open()
+	if err != nil {
+		err = in.wrap("decrypt", err)
+	}
+	if in.notify != nil {
+		event := Reveal{Row: rowText(in.row), Err: err}
+		if in.column != nil {
+			event.Table, event.Column = in.column.Table, in.column.Name
+		}
+		in.notify(event)
+	}
+	return plaintext, err
+}
+
+// WithKeyring returns a stored secret that reveals with the given keyring, for one that was scanned from rows of
+// database/sql, which do not know the client's. Others it returns as they are.
+func (s Secret) WithKeyring(ring *Keyring) Secret {
+	if s.inner == nil || !s.inner().stored {
+		return s
+	}
+	in := *s.inner()
+	in.ring = ring
+	return secretOf(&in)
+}
+
+func (in *inner) open() (string, error) {
+	ring := in.ring
+	if ring == nil {
+		var err error
+		if ring, err = Default(); err != nil {
+			return "", err
+		}
+	}
+	return ring.Decrypt(in.token)
+}
+
+func (in *inner) wrap(op string, err error) error {
+	e := &Error{Op: op, Err: err}
+	if in.column != nil {
+		e.Table, e.Column = in.column.Table, in.column.Name
+	}
+	e.Row = rowText(in.row)
+	return e
+}
+
+// rowText returns a primary key of the types that ent gives one, or "".
+func rowText(id any) string {
+	switch id := id.(type) {
+	case sql.NullInt64:
+		if id.Valid {
+			return fmt.Sprint(id.Int64)
+		}
+	case sql.NullString:
+		return id.String
+	case fmt.Stringer:
+		return id.String()
+	}
+	if v := reflect.ValueOf(id); v.CanInt() || v.CanUint() || v.Kind() == reflect.String {
+		return fmt.Sprint(id)
+	}
+	return ""
+}
+
+// Equal reports whether both secrets are absent, or both are present and have the same plaintext. The time it takes
+// depends on the lengths only. A secret that cannot be revealed equals none.
+func (s Secret) Equal(other Secret) bool {
+	if s.IsZero() || other.IsZero() {
+		return s.IsZero() && other.IsZero()
+	}
+	a, err := s.Reveal()
+	if err != nil {
+		return false
+	}
+	b, err := other.Reveal()
+	if err != nil {
+		return false
+	}
+	return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1
+}
+
+// String returns [Redacted].
+func (s Secret) String() string { return Redacted }
+
+// GoString returns [Redacted].
+func (s Secret) GoString() string { return Redacted }
+
+// Format writes [Redacted], whatever the verb and flags.
+func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, Redacted) }
+
+// LogValue returns [Redacted].
+func (s Secret) LogValue() slog.Value { return slog.StringValue(Redacted) }
+
+// MarshalText returns [Redacted].
+func (s Secret) MarshalText() ([]byte, error) { return []byte(Redacted), nil }
+
+// UnmarshalText makes a present secret of the text. It refuses [Redacted] with [ErrRedacted].
+func (s *Secret) UnmarshalText(text []byte) error {
+	if string(text) == Redacted {
+		return ErrRedacted
+	}
+	*s = New(string(text))
+	return nil
+}
+
+// MarshalJSON returns [Redacted] as a JSON string, or null for an absent secret.
+func (s Secret) MarshalJSON() ([]byte, error) {
+	if s.IsZero() {
+		return []byte("null"), nil
+	}
+	return json.Marshal(Redacted)
+}
+
+// UnmarshalJSON makes a present secret of a JSON string and an absent one of null. It refuses anything else, and
+// [Redacted] with [ErrRedacted]; the errors do not quote the input.
+func (s *Secret) UnmarshalJSON(data []byte) error {
+	var text *string
+	// Invalid UTF-8 would be replaced, and another secret stored than was given.
+	if err := json.Unmarshal(data, &text); err != nil || !utf8.Valid(data) {
+		return errNotAString
+	}
+	if text == nil {
+		*s = Secret{}
+		return nil
+	}
+	return s.UnmarshalText([]byte(*text))
+}
+
+var errNotAString = fmt.Errorf("fieldcrypt: a secret in JSON must be a string in UTF-8, or null")
+
+// GobEncode refuses: a gob would have to hold the plaintext.
+func (s Secret) GobEncode() ([]byte, error) {
+	return nil, fmt.Errorf("fieldcrypt: a secret cannot be gob-encoded")
+}
+
+// Scan reads a stored value, for queries that scan into structs of the caller's. It does not decrypt. NULL gives an
+// absent secret.
+func (s *Secret) Scan(src any) error {
+	in, err := scan(src)
+	if err != nil {
+		return &Error{Op: "scan", Err: err}
+	}
+	if in == nil {
+		*s = Secret{}
+		return nil
+	}
+	*s = secretOf(in)
+	return nil
+}
+
+// target makes a scanned secret known to be one also where it is embedded in a type of the caller's.
+func (s *Secret) target() *Secret { return s }
+
+// scan copies the stored value; nil stands for NULL.
+func scan(src any) (*inner, error) {
+	switch src := src.(type) {
+	case nil:
+		return nil, nil
+	case string:
+		return &inner{token: src, stored: true}, nil
+	case []byte:
+		return &inner{token: string(src), stored: true}, nil
+	default:
+		return nil, fmt.Errorf("%w (a %T)", ErrNotEncrypted, src)
+	}
+}

@@ -1,0 +1,274 @@
+package fieldcrypt_test
+
+import (
+	"bytes"
+	"database/sql"
+	"database/sql/driver"
+	"encoding/gob"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/credent-go/credent/internal/fieldcrypt"
+)
+
+var (
+	_ sql.Scanner = (*fieldcrypt.Secret)(nil)
+	_ error       = (*fieldcrypt.Error)(nil)
+)
+
+// stored returns a secret as read from a row. It reveals with the default keyring.
+func stored(tb testing.TB, value string) fieldcrypt.Secret {
+	tb.Helper()
+	var s fieldcrypt.Secret
+	if err := s.Scan(value); err != nil {
+		tb.Fatal(err)
+	}
+	return s
+}
+
+// useDefault sets the default keyring of the test.
+func useDefault(t *testing.T, primary string, previous ...string) {
+	t.Helper()
+	fieldcrypt.ResetDefault(t)
+	t.Setenv(fieldcrypt.EnvKey, primary)
+	t.Setenv(fieldcrypt.EnvPreviousKeys, strings.Join(previous, ","))
+}
+
+func TestSecretNew(t *testing.T) {
+	t.Parallel()
+	for name, plaintext := range plaintexts {
+		s := fieldcrypt.New(plaintext)
+		if got, err := s.Reveal(); err != nil || got != plaintext {
+			t.Errorf("%s: got %q, %v", name, got, err)
+		}
+		if s.IsZero() {
+			t.Errorf("%s: it is absent", name)
+		}
+	}
+	var zero fieldcrypt.Secret
+	if got, err := zero.Reveal(); err != nil || got != "" || !zero.IsZero() {
+		t.Errorf("absent: got %q, %v", got, err)
+	}
+}
+
+func TestSecretEqual(t *testing.T) {
+	useDefault(t, keyA)
+	r := ring(t, keyA)
+	var (
+		zero    fieldcrypt.Secret
+		empty   = fieldcrypt.New("")
+		text    = fieldcrypt.New("text")
+		read    = stored(t, seal(t, r, "text"))
+		damaged = stored(t, seal(t, ring(t, keyB), "text"))
+	)
+	for name, test := range map[string]struct {
+		a, b fieldcrypt.Secret
+		want bool
+	}{
+		"absent":               {zero, fieldcrypt.Secret{}, true},
+		"absent and empty":     {zero, empty, false},
+		"absent and damaged":   {zero, damaged, false},
+		"same":                 {text, fieldcrypt.New("text"), true},
+		"copy":                 {text, text, true},
+		"other":                {text, fieldcrypt.New("texts"), false},
+		"other case":           {text, fieldcrypt.New("Text"), false},
+		"plaintext and stored": {text, read, true},
+		"two tokens":           {read, stored(t, seal(t, r, "text")), true},
+		"damaged":              {damaged, damaged, false},
+		"damaged and same":     {damaged, text, false},
+	} {
+		if got := test.a.Equal(test.b); got != test.want {
+			t.Errorf("%s: got %v", name, got)
+		}
+		if got := test.b.Equal(test.a); got != test.want {
+			t.Errorf("%s, the other way: got %v", name, got)
+		}
+	}
+}
+
+func TestSecretRevealStored(t *testing.T) {
+	fieldcrypt.ResetDefault(t)
+	t.Setenv(fieldcrypt.EnvKey, "")
+	s := stored(t, seal(t, ring(t, keyA), "text"))
+	if got, err := s.Reveal(); got != "" || !errors.Is(err, fieldcrypt.ErrNoKey) {
+		t.Errorf("without a key: got %q, %v, want ErrNoKey", got, err)
+	}
+	if s.IsZero() {
+		t.Error("a stored secret is absent")
+	}
+	useDefault(t, keyB, keyA)
+	if got, err := s.Reveal(); err != nil || got != "text" {
+		t.Errorf("with a key: got %q, %v", got, err)
+	}
+	for name, test := range map[string]struct {
+		value string
+		want  error
+	}{
+		"foreign key": {seal(t, ring(t, keyC), "text"), fieldcrypt.ErrUnknownKey},
+		"truncated":   {seal(t, ring(t, keyA), "text")[:60], fieldcrypt.ErrCorrupt},
+		"plaintext":   {"PKA1B2C3D4E5F6G7H8I9", fieldcrypt.ErrNotEncrypted},
+		"empty":       {"", fieldcrypt.ErrNotEncrypted},
+	} {
+		got, err := stored(t, test.value).Reveal()
+		var detail *fieldcrypt.Error
+		if got != "" || !errors.Is(err, test.want) || !errors.As(err, &detail) || detail.Op != "decrypt" {
+			t.Errorf("%s: got %q, %v, want %v", name, got, err, test.want)
+		}
+	}
+}
+
+func TestSecretScan(t *testing.T) {
+	useDefault(t, keyA)
+	token := seal(t, ring(t, keyA), "text")
+
+	buffer := []byte(token)
+	var s fieldcrypt.Secret
+	if err := s.Scan(buffer); err != nil {
+		t.Fatal(err)
+	}
+	clear(buffer) // drivers use it for the next row
+	if got, err := s.Reveal(); err != nil || got != "text" {
+		t.Errorf("[]byte: got %q, %v", got, err)
+	}
+
+	if err := s.Scan(token); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Reveal(); err != nil || got != "text" {
+		t.Errorf("string: got %q, %v", got, err)
+	}
+
+	if err := s.Scan(nil); err != nil || !s.IsZero() {
+		t.Errorf("NULL: got %v, absent %v", err, s.IsZero())
+	}
+
+	const canary = 4711_0815
+	for _, src := range []any{int64(canary), float64(canary), true, []string{token}, struct{}{}} {
+		s := fieldcrypt.New("before")
+		err := s.Scan(src)
+		if !errors.Is(err, fieldcrypt.ErrNotEncrypted) {
+			t.Errorf("%T: got %v, want ErrNotEncrypted", src, err)
+		} else if strings.Contains(err.Error(), "4711") || strings.Contains(err.Error(), token) {
+			t.Errorf("%T: the error quotes the value: %v", src, err)
+		}
+	}
+}
+
+func TestSecretJSON(t *testing.T) {
+	t.Parallel()
+	type config struct {
+		Key fieldcrypt.Secret `json:"key"`
+	}
+	for name, test := range map[string]struct {
+		in   string
+		want fieldcrypt.Secret
+		err  error
+	}{
+		"string":     {`{"key":"PK\u0041\n"}`, fieldcrypt.New("PKA\n"), nil},
+		"non-ASCII":  {`{"key":"ключ"}`, fieldcrypt.New("ключ"), nil},
+		"empty":      {`{"key":""}`, fieldcrypt.New(""), nil},
+		"null":       {`{"key":null}`, fieldcrypt.Secret{}, nil},
+		"missing":    {`{}`, fieldcrypt.Secret{}, nil},
+		"marker":     {`{"key":"[REDACTED]"}`, fieldcrypt.Secret{}, fieldcrypt.ErrRedacted},
+		"escaped":    {`{"key":"\u005bREDACTED]"}`, fieldcrypt.Secret{}, fieldcrypt.ErrRedacted},
+		"number":     {`{"key":4711}`, fieldcrypt.Secret{}, errAny},
+		"object":     {`{"key":{"a":"canary4711"}}`, fieldcrypt.Secret{}, errAny},
+		"array":      {`{"key":["canary4711"]}`, fieldcrypt.Secret{}, errAny},
+		"not UTF-8":  {"{\"key\":\"canary4711\xff\"}", fieldcrypt.Secret{}, errAny},
+		"true":       {`{"key":true}`, fieldcrypt.Secret{}, errAny},
+		"incomplete": {`{"key":"canary4711`, fieldcrypt.Secret{}, errAny},
+	} {
+		var got config
+		err := json.Unmarshal([]byte(test.in), &got)
+		switch {
+		case test.err == nil && err != nil, test.err != nil && err == nil:
+			t.Errorf("%s: got error %v, want %v", name, err, test.err)
+		case test.err != nil && !errors.Is(test.err, errAny) && !errors.Is(err, test.err):
+			t.Errorf("%s: got error %v, want %v", name, err, test.err)
+		case err != nil && strings.Contains(err.Error(), "4711"):
+			t.Errorf("%s: the error quotes the input: %v", name, err)
+		case !got.Key.Equal(test.want):
+			t.Errorf("%s: got another secret", name)
+		}
+	}
+
+	// What comes out does not go in again, except an absent secret.
+	for want, s := range map[string]fieldcrypt.Secret{
+		`{"key":"[REDACTED]"}`: fieldcrypt.New("text"), `{"key":null}`: {},
+	} {
+		data, err := json.Marshal(config{s})
+		if err != nil || string(data) != want {
+			t.Errorf("got %s, %v, want %s", data, err, want)
+		}
+		var back config
+		if err := json.Unmarshal(data, &back); !s.IsZero() && !errors.Is(err, fieldcrypt.ErrRedacted) {
+			t.Errorf("got %v, want ErrRedacted", err)
+		}
+	}
+}
+
+// errAny stands for an error of any kind in tables.
+var errAny = errors.New("any error")
+
+func TestSecretText(t *testing.T) {
+	t.Parallel()
+	var s fieldcrypt.Secret
+	text := []byte("text")
+	if err := s.UnmarshalText(text); err != nil {
+		t.Fatal(err)
+	}
+	clear(text)
+	if !s.Equal(fieldcrypt.New("text")) {
+		t.Error("the text was not copied")
+	}
+	if err := s.UnmarshalText([]byte(fieldcrypt.Redacted)); !errors.Is(err, fieldcrypt.ErrRedacted) {
+		t.Errorf("marker: got %v, want ErrRedacted", err)
+	}
+	if !s.Equal(fieldcrypt.New("text")) {
+		t.Error("a refused text replaced the secret")
+	}
+	if data, err := s.MarshalText(); err != nil || string(data) != fieldcrypt.Redacted {
+		t.Errorf("got %s, %v", data, err)
+	}
+}
+
+func TestSecretGob(t *testing.T) {
+	t.Parallel()
+	err := gob.NewEncoder(new(bytes.Buffer)).Encode(struct{ Key fieldcrypt.Secret }{fieldcrypt.New("text")})
+	if err == nil || !strings.Contains(err.Error(), "cannot be gob-encoded") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestSecretIsNoArgument has a secret reach database/sql without a driver of ours: it must not get through.
+func TestSecretIsNoArgument(t *testing.T) {
+	t.Parallel()
+	s := fieldcrypt.New("text")
+	for _, arg := range []any{s, &s} {
+		if _, ok := arg.(driver.Valuer); ok {
+			t.Errorf("%T is a driver.Valuer, which would get predicates", arg)
+		}
+		if v, err := driver.DefaultParameterConverter.ConvertValue(arg); err == nil {
+			t.Errorf("%T becomes a %T", arg, v)
+		}
+	}
+}
+
+func TestErrorText(t *testing.T) {
+	t.Parallel()
+	for want, err := range map[string]*fieldcrypt.Error{
+		"fieldcrypt: scan: damaged token":                  {Op: "scan", Err: fieldcrypt.ErrCorrupt},
+		"fieldcrypt: decrypt t.c of row 7: damaged token":  {Op: "decrypt", Table: "t", Column: "c", Row: "7", Err: fieldcrypt.ErrCorrupt},
+		"fieldcrypt: encrypt t.c: secret too long: 9 of 5": {Op: "encrypt", Table: "t", Column: "c", Err: fmt.Errorf("%w: 9 of 5", fieldcrypt.ErrTooLong)},
+	} {
+		if got := err.Error(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		if !errors.Is(fmt.Errorf("outer: %w", err), errors.Unwrap(err)) {
+			t.Errorf("%v does not unwrap", err)
+		}
+	}
+}

@@ -1,0 +1,132 @@
+package fieldcrypt
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// Layout of a token before base64, in bytes (Fernet spec, "Token Format"): version, timestamp, IV, ciphertext, MAC.
+const (
+	version    = 0x80
+	timeOffset = 1
+	ivOffset   = timeOffset + 8
+	headerSize = ivOffset + blockSize
+	blockSize  = 16 // AES block; the ciphertext is padded to it by PKCS #7
+	macSize    = 32 // HMAC-SHA-256
+)
+
+// tokenPrefix begins every token: the version, and the first 22 bits of the timestamp, which are zero for the next
+// hundred thousand years. Where it is checked the version is, too.
+const tokenPrefix = "gAAAA"
+
+// tokenEncoding is base64url with padding; Strict refuses trailing bits that are not zero.
+var tokenEncoding = base64.URLEncoding.Strict()
+
+// TokenLen returns the length in characters of the token of a plaintext of n bytes.
+func TokenLen(n int) int { return base64.URLEncoding.EncodedLen(rawLen(n)) }
+
+// rawLen is TokenLen before base64, in bytes.
+func rawLen(n int) int { return headerSize + blockSize*(n/blockSize+1) + macSize }
+
+// MaxPlaintext returns the number of bytes of the longest plaintext whose token fits a column of size characters, and
+// a negative number if none does.
+func MaxPlaintext(size int) int {
+	return (size/4*3-headerSize-macSize)/blockSize*blockSize - 1
+}
+
+// encrypt returns a new token of the plaintext.
+func encrypt(key *Key, plaintext string) string {
+	raw := rawLen(len(plaintext))
+	s := newScratch(raw + TokenLen(len(plaintext)))
+	defer s.release()
+	sealNow(s.buf[:raw], key, plaintext)
+	tokenEncoding.Encode(s.buf[raw:], s.buf[:raw])
+	return string(s.buf[raw:])
+}
+
+// appendEncrypt appends a new token of the plaintext to dst.
+func appendEncrypt(dst []byte, key *Key, plaintext string) []byte {
+	s := newScratch(rawLen(len(plaintext)))
+	defer s.release()
+	sealNow(s.buf, key, plaintext)
+	return tokenEncoding.AppendEncode(dst, s.buf)
+}
+
+// sealNow makes a token with a random IV and the time of the clock. A repeated or predictable IV would show which
+// texts begin alike.
+func sealNow(raw []byte, key *Key, plaintext string) {
+	iv := raw[ivOffset:headerSize]
+	_, _ = rand.Read(iv) // never fails, per its documentation
+	key.engine().seal(raw, plaintext, iv, uint64(time.Now().Unix()))
+}
+
+// decrypt opens a token with the key that authenticates it. It accepts exactly what Fernet implementations write:
+// canonical base64url with padding, nothing before, between or after, so that a plaintext under an IV, a time and a
+// key has one token only. The timestamp is not looked at: stored data does not expire.
+//
+// fitted is the index of the key to begin with, and is set to that of the key that fits: rows lie together that were
+// written under one key. The result does not depend on it, since no two keys of a keyring sign alike.
+func decrypt(keys []*Key, fitted *atomic.Int32, token string) (string, error) {
+	s := newScratch(base64.URLEncoding.DecodedLen(len(token)))
+	defer s.release()
+	plaintext, _, err := open(s.buf, keys, fitted, token)
+	return string(plaintext), err
+}
+
+// appendDecrypt appends the plaintext of a token to dst; see [decrypt].
+func appendDecrypt(dst []byte, keys []*Key, fitted *atomic.Int32, token string) ([]byte, error) {
+	s := newScratch(base64.URLEncoding.DecodedLen(len(token)))
+	defer s.release()
+	plaintext, _, err := open(s.buf, keys, fitted, token)
+	return append(dst, plaintext...), err
+}
+
+// open is decrypt within a buffer that holds the decoded token. It also returns the index of the key.
+func open(buf []byte, keys []*Key, fitted *atomic.Int32, token string) ([]byte, int, error) {
+	raw, err := decode(buf, token)
+	if err != nil {
+		return nil, 0, err
+	}
+	first := int(fitted.Load())
+	for i := range keys {
+		n := i
+		switch {
+		case i == 0:
+			n = first
+		case i <= first:
+			n = i - 1
+		}
+		plaintext, err := keys[n].engine().open(raw)
+		if errors.Is(err, ErrUnknownKey) {
+			continue
+		}
+		if n != first {
+			fitted.Store(int32(n))
+		}
+		return plaintext, n, err
+	}
+	return nil, 0, ErrUnknownKey
+}
+
+// decode undoes base64 into buf, and checks what can be checked without a key.
+func decode(buf []byte, token string) ([]byte, error) {
+	if !strings.HasPrefix(token, tokenPrefix) {
+		return nil, ErrNotEncrypted
+	}
+	// Go's decoder skips line breaks, even in strict mode.
+	if strings.IndexByte(token, '\n') >= 0 || strings.IndexByte(token, '\r') >= 0 {
+		return nil, ErrCorrupt
+	}
+	n, err := tokenEncoding.Decode(buf, []byte(token)) // compiles to no copy
+	if err != nil {
+		return nil, ErrCorrupt // without err, which quotes a place in the token
+	}
+	if size := n - headerSize - macSize; size < blockSize || size%blockSize != 0 {
+		return nil, ErrCorrupt
+	}
+	return buf[:n], nil
+}
