@@ -1,0 +1,70 @@
+package schema
+
+import (
+	"entgo.io/ent"
+	"entgo.io/ent/dialect/entsql"
+	"entgo.io/ent/schema"
+	"entgo.io/ent/schema/edge"
+	"entgo.io/ent/schema/field"
+	"entgo.io/ent/schema/index"
+	"github.com/google/uuid"
+)
+
+// UserCredential is one set of API keys that a user has with a broker or data provider.
+type UserCredential struct {
+	ent.Schema
+}
+
+// Mixin gives the columns that both tables have.
+func (UserCredential) Mixin() []ent.Mixin {
+	return []ent.Mixin{Record{}}
+}
+
+// Fields of the UserCredential.
+func (UserCredential) Fields() []ent.Field {
+	return []ent.Field{
+		field.UUID("user_account_id", uuid.UUID{}).
+			Comment("The account the credential belongs to."),
+		field.String("user_id").
+			SchemaType(varchar(255)).
+			MaxRuneLen(255).
+			NotEmpty().
+			Comment("Copy of the account's user_id, for row-level security."),
+		field.String("credential_type").
+			SchemaType(varchar(50)).
+			MaxRuneLen(50).
+			NotEmpty().
+			Comment("The broker or data provider, in lower case: alpaca, polygon, …"),
+		encrypted("user_credentials", "api_key", "The key, or key ID. Stored encrypted."),
+		encrypted("user_credentials", "secret_key", "The secret that goes with the key. Stored encrypted."),
+		field.Time("expires_at").
+			SchemaType(timestamp).
+			Optional().
+			Nillable().
+			Comment("From this time on the provider refuses the credential; never, if nil. UTC."),
+	}
+}
+
+// Edges of the UserCredential.
+func (UserCredential) Edges() []ent.Edge {
+	return []ent.Edge{
+		edge.From("account", UserAccount.Type).
+			Ref("credentials").
+			Field("user_account_id").
+			Unique().
+			Required(),
+	}
+}
+
+// Indexes of the UserCredential.
+func (UserCredential) Indexes() []ent.Index {
+	return []ent.Index{
+		index.Fields("user_id").StorageKey("idx_user_credentials_user_id"),
+		index.Fields("user_account_id").StorageKey("idx_user_credentials_account_id"),
+	}
+}
+
+// Annotations of the UserCredential.
+func (UserCredential) Annotations() []schema.Annotation {
+	return []schema.Annotation{entsql.Table("user_credentials")}
+}
