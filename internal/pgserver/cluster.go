@@ -1,0 +1,270 @@
+//go:build linux || darwin
+
+package pgserver
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	superuser     = "postgres"
+	startAttempts = 5                     // ports to try
+	startTimeout  = 30 * time.Second      // for one attempt, once the data directory is made
+	pollInterval  = 20 * time.Millisecond // between two tries to connect
+	probeTimeout  = time.Second           // for one of these tries
+	adminTimeout  = 10 * time.Second      // for later connections to be made
+	stopTimeout   = 10 * time.Second      // until the server is killed
+	maxLogTail    = 2000                  // bytes of the log in an error
+	maxSocketPath = 103                   // bytes; 107 on Linux, 103 on macOS
+)
+
+// errPortTaken means that another program took the port before the server could.
+var errPortTaken = errors.New("the port is taken")
+
+// cluster is a server of our own: a data directory and the process that serves it.
+type cluster struct {
+	binDir   string
+	settings []setting
+	dir      *tempDir
+	password string
+	port     int
+	proc     *process
+	admin    *sql.DB
+}
+
+// newCluster makes a data directory, starts a server on it and waits until it accepts connections.
+func newCluster(ctx context.Context, binDir string, settings []setting) (_ *cluster, err error) {
+	dir, err := newTempDir()
+	if err != nil {
+		return nil, err
+	}
+	c := &cluster{binDir: binDir, settings: settings, dir: dir, password: rand.Text()}
+	defer func() {
+		if err != nil {
+			_ = c.stop()
+		}
+	}()
+	if err := c.initialize(ctx); err != nil {
+		return nil, err
+	}
+	for attempt := 1; ; attempt++ {
+		port, err := freePort(ctx)
+		if err != nil {
+			return nil, err
+		}
+		err = c.launch(ctx, port)
+		if err == nil {
+			return c, nil
+		}
+		if attempt == startAttempts || !errors.Is(err, errPortTaken) {
+			return nil, err
+		}
+	}
+}
+
+func (c *cluster) dataDir() string { return filepath.Join(c.dir.path, "data") }
+func (c *cluster) logFile() string { return filepath.Join(c.dir.path, "postgres.log") }
+
+// url is of the maintenance database.
+func (c *cluster) url() url.URL {
+	return url.URL{
+		Scheme:   "postgres",
+		User:     url.UserPassword(superuser, c.password),
+		Host:     net.JoinHostPort("127.0.0.1", strconv.Itoa(c.port)),
+		Path:     "/postgres",
+		RawQuery: "sslmode=disable",
+	}
+}
+
+// initialize runs initdb. The locale C is the one that every system has.
+func (c *cluster) initialize(ctx context.Context) error {
+	passwordFile := filepath.Join(c.dir.path, "password")
+	if err := c.dir.writeFile("password", c.password+"\n"); err != nil {
+		return err
+	}
+	defer func() { _ = os.Remove(passwordFile) }()
+	cmd := exec.CommandContext(ctx, filepath.Join(c.binDir, "initdb"), "--pgdata="+c.dataDir(), "--username="+superuser,
+		"--pwfile="+passwordFile, "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync")
+	c.prepare(cmd)
+	cmd.WaitDelay = time.Second // for the server that initdb runs, if the context ends
+	out, err := cmd.CombinedOutput()
+	if ctx.Err() != nil {
+		return fmt.Errorf("initdb: %w", ctx.Err())
+	}
+	if err != nil {
+		return fmt.Errorf("initdb: %w\n%s", err, tail(out))
+	}
+	return nil
+}
+
+// prepare makes a command of the server's run as the owner of the data directory, in the temporary directory and
+// without what the caller's environment says of other servers.
+func (c *cluster) prepare(cmd *exec.Cmd) {
+	cmd.Dir = c.dir.path
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: c.dir.owner}
+	for _, variable := range os.Environ() {
+		if !strings.HasPrefix(variable, "PG") && !strings.HasPrefix(variable, "LC_") {
+			cmd.Env = append(cmd.Env, variable)
+		}
+	}
+	cmd.Env = append(cmd.Env, "LC_ALL=C", "HOME="+c.dir.path)
+}
+
+// launch starts the server on a port and waits until it answers. It returns errPortTaken if another program has the port.
+func (c *cluster) launch(ctx context.Context, port int) error {
+	c.port = port
+	if err := c.dir.writeFile("postgresql.conf", c.conf()); err != nil {
+		return err
+	}
+	log, err := os.Create(c.logFile())
+	if err != nil {
+		return fmt.Errorf("create the log: %w", err)
+	}
+	defer func() { _ = log.Close() }() // the server has its own copy
+	cmd := exec.Command(filepath.Join(c.binDir, "postgres"), "-D", c.dataDir(),
+		"-c", "config_file="+filepath.Join(c.dir.path, "postgresql.conf"))
+	c.prepare(cmd)
+	cmd.Stdout, cmd.Stderr = log, log
+	if c.proc, err = startProcess(cmd); err != nil {
+		return err
+	}
+	return c.wait(ctx)
+}
+
+// conf returns the configuration: that of initdb, then ours, of which the last of a name wins.
+func (c *cluster) conf() string {
+	sockets := c.dir.path
+	if len(filepath.Join(sockets, fmt.Sprintf(".s.PGSQL.%d", c.port))) > maxSocketPath {
+		sockets = "" // none
+	}
+	settings := []setting{
+		{"listen_addresses", "127.0.0.1"},
+		{"port", strconv.Itoa(c.port)},
+		{"unix_socket_directories", sockets},
+		{"max_connections", "200"},
+		{"fsync", "off"},
+		{"synchronous_commit", "off"},
+		{"full_page_writes", "off"},
+		{"TimeZone", sessionTimeZone},
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "include %s\n", quoteSetting(filepath.Join(c.dataDir(), "postgresql.conf")))
+	for _, s := range append(settings, c.settings...) {
+		fmt.Fprintf(&b, "%s = %s\n", s.name, quoteSetting(s.value))
+	}
+	return b.String()
+}
+
+// quoteSetting quotes a value for postgresql.conf, where a backslash escapes.
+func quoteSetting(value string) string {
+	return "'" + strings.NewReplacer("'", "''", `\`, `\\`).Replace(value) + "'"
+}
+
+// freePort returns a port that nobody listens on at the moment.
+func freePort(ctx context.Context) (int, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp4", "127.0.0.1:0")
+	if err != nil {
+		return 0, fmt.Errorf("find a free port: %w", err)
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	if err := l.Close(); err != nil {
+		return 0, fmt.Errorf("find a free port: %w", err)
+	}
+	return port, nil
+}
+
+// wait connects until the server answers. It is ours that answers, and not one that took the port: it knows the password.
+func (c *cluster) wait(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	u := c.url()
+	probe, err := openAdmin(u, probeTimeout)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = probe.Close() }()
+	retry := time.NewTicker(pollInterval)
+	defer retry.Stop()
+	for {
+		pingErr := probe.PingContext(ctx)
+		if pingErr == nil {
+			c.admin, err = openAdmin(u, adminTimeout)
+			return err
+		}
+		select {
+		case <-c.proc.exited:
+			return fmt.Errorf("it ended at once: %w%s", c.exitCause(), c.logTail())
+		case <-ctx.Done():
+			return fmt.Errorf("it does not answer: %w (last: %w)%s", ctx.Err(), pingErr, c.logTail())
+		case <-retry.C:
+		}
+	}
+}
+
+// openAdmin opens a pool for a server's URL. The driver heeds a context while it dials, but not while it waits for the
+// first answer, which never comes if something other than Postgres listens: only connect_timeout ends that. It has the
+// given value, in whole seconds, unless the URL says otherwise.
+func openAdmin(u url.URL, timeout time.Duration) (*sql.DB, error) {
+	query := u.Query()
+	if !query.Has("connect_timeout") {
+		query.Set("connect_timeout", strconv.Itoa(int(timeout.Seconds())))
+	}
+	u.RawQuery = query.Encode()
+	db, err := sql.Open("postgres", u.String())
+	if err != nil {
+		return nil, errors.New("not a URL that the Postgres driver understands") // its error quotes the URL
+	}
+	return db, nil
+}
+
+// exitCause tells the one cause of an early end that a second attempt may cure.
+func (c *cluster) exitCause() error {
+	log, _ := os.ReadFile(c.logFile())
+	if bytes.Contains(log, []byte("could not create any TCP/IP sockets")) {
+		return errPortTaken
+	}
+	return c.proc.err
+}
+
+// logTail returns the end of the log, on lines of its own.
+func (c *cluster) logTail() string {
+	log, err := os.ReadFile(c.logFile())
+	if err != nil || len(log) == 0 {
+		return ""
+	}
+	return "\n" + tail(log)
+}
+
+// tail returns the last lines of an output.
+func tail(out []byte) string {
+	out = bytes.TrimSpace(out)
+	if len(out) > maxLogTail {
+		out = out[len(out)-maxLogTail:]
+		if i := bytes.IndexByte(out, '\n'); i >= 0 {
+			out = out[i+1:]
+		}
+	}
+	return string(out)
+}
+
+// stop ends the server, if it runs, and deletes everything.
+func (c *cluster) stop() error {
+	if c.proc != nil {
+		c.proc.stop(stopTimeout)
+	}
+	return c.dir.remove()
+}

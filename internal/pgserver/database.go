@@ -1,0 +1,69 @@
+//go:build linux || darwin
+
+package pgserver
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/lib/pq"
+)
+
+// dropTimeout limits the drop of one database.
+const dropTimeout = 30 * time.Second
+
+// CreateDatabase creates a database with a unique name and returns its URL, and a function that drops it.
+//
+// The database is a copy of the template, which is a database's name or a URL that CreateDatabase returned, and to which
+// nobody may be connected meanwhile; with "" it is an empty one in UTF-8, ordered by bytes. The drop function ends the
+// connections that are still open; it works once the context is cancelled, may be called twice, and fails after
+// [Server.Stop].
+func (s *Server) CreateDatabase(ctx context.Context, template string) (dbURL string, drop func() error, err error) {
+	name := "credent_test_" + strings.ToLower(rand.Text())
+	create := "CREATE DATABASE " + pq.QuoteIdentifier(name)
+	if template == "" {
+		create += " TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'"
+	} else {
+		create += " TEMPLATE " + pq.QuoteIdentifier(databaseName(template))
+	}
+	if _, err := s.admin.ExecContext(ctx, create); err != nil {
+		return "", nil, fmt.Errorf("pgserver: create database: %w", err)
+	}
+	if s.cluster == nil { // ours has it in postgresql.conf
+		alter := "ALTER DATABASE " + pq.QuoteIdentifier(name) + " SET TimeZone = " + pq.QuoteLiteral(sessionTimeZone)
+		if _, err := s.admin.ExecContext(ctx, alter); err != nil {
+			_ = s.dropDatabase(name)
+			return "", nil, fmt.Errorf("pgserver: set the time zone of a database: %w", err)
+		}
+	}
+	return s.URL(name), func() error { return s.dropDatabase(name) }, nil
+}
+
+// databaseName returns the database that a URL is of, and anything else as it is.
+func databaseName(nameOrURL string) string {
+	if u, err := url.Parse(nameOrURL); err == nil && strings.HasPrefix(u.Scheme, "postgres") {
+		return strings.TrimPrefix(u.Path, "/")
+	}
+	return nameOrURL
+}
+
+// dropDatabase has a context of its own, since a test's is cancelled when it cleans up.
+func (s *Server) dropDatabase(name string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), dropTimeout)
+	defer cancel()
+	drop := "DROP DATABASE IF EXISTS " + pq.QuoteIdentifier(name)
+	if s.version >= 130000 {
+		drop += " WITH (FORCE)"
+	} else if _, err := s.admin.ExecContext(ctx,
+		"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name); err != nil {
+		return fmt.Errorf("pgserver: end the connections to %s: %w", name, err)
+	}
+	if _, err := s.admin.ExecContext(ctx, drop); err != nil {
+		return fmt.Errorf("pgserver: drop %s: %w", name, err)
+	}
+	return nil
+}
