@@ -1,0 +1,117 @@
+// Command migration is behind make migration and make verify: it compares the migration directories with the ent schema,
+// each on a throw-away database, and writes what is missing, or with -check fails where something is. Either way it lints
+// the files, and with -check fails if it finds an error.
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"flag"
+	"fmt"
+	"log"
+	"os"
+	"path/filepath"
+
+	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/internal/pgserver"
+	"github.com/credent-go/credent/migrate"
+)
+
+func main() {
+	log.SetFlags(0)
+	log.SetPrefix("migration: ")
+	name := flag.String("name", "", "what the migration does, as a part of the file's name")
+	root := flag.String("dir", "migrate", "where the directories postgres and sqlite are")
+	check := flag.Bool("check", false, "write nothing, and fail if there were something to write")
+	flag.Parse()
+	if (*name == "") != *check {
+		log.Fatal("give either -name or -check")
+	}
+	if err := run(context.Background(), *root, *name, *check); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func run(ctx context.Context, root, name string, check bool) (err error) {
+	if check {
+		name = "missing"
+		tmp, err := os.MkdirTemp("", "credent-migration-")
+		if err != nil {
+			return err
+		}
+		defer func() { _ = os.RemoveAll(tmp) }()
+		if err := os.CopyFS(tmp, os.DirFS(root)); err != nil {
+			return err
+		}
+		root = tmp
+	}
+	server, err := pgserver.Start(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, server.Stop()) }()
+	postgresURL, drop, err := server.CreateDatabase(ctx, "")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, drop()) }()
+
+	var failed error
+	for _, dev := range []struct{ directory, url string }{
+		{"postgres", postgresURL},
+		{"sqlite", "sqlite::memory:"},
+	} {
+		path := filepath.Join(root, dev.directory)
+		written, err := diff(ctx, dev.url, path, name)
+		if err != nil {
+			return err
+		}
+		switch {
+		case !written:
+			fmt.Printf("migration: %s is up to date with ent/schema\n", dev.directory)
+		case check:
+			fmt.Printf("migration: %s lacks a migration for ent/schema\n", dev.directory)
+			failed = errors.New("run make migration name=what_it_does")
+		default:
+			fmt.Printf("migration: wrote to %s; read the file before you commit it\n", path)
+		}
+		if err := lint(ctx, dev.url, path); err != nil && failed == nil {
+			failed = fmt.Errorf("%s: %w", dev.directory, err)
+		}
+	}
+	return failed
+}
+
+// lint prints what is found in a directory, and returns an error if there is one among it.
+func lint(ctx context.Context, url, path string) (err error) {
+	db, _, err := credent.OpenDB(url)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	found, err := migrate.Lint(ctx, db, os.DirFS(path), migrate.LintOptions{})
+	if err != nil {
+		return err
+	}
+	bad := 0
+	for _, d := range found {
+		fmt.Printf("migration: %s\n", d)
+		if d.Severity == migrate.SeverityError {
+			bad++
+		}
+	}
+	if bad > 0 {
+		return fmt.Errorf("%d errors found; correct the files, or say why they are right with atlas:nolint", bad)
+	}
+	return nil
+}
+
+func diff(ctx context.Context, url, path, name string) (written bool, err error) {
+	var db *sql.DB
+	if db, _, err = credent.OpenDB(url); err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	return migrate.Diff(ctx, db, path, name)
+}

@@ -1,0 +1,259 @@
+package migrate
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"ariga.io/atlas/sql/migrate"
+)
+
+// Errors of [Adopt], to be tested with errors.Is.
+var (
+	// ErrNotEqual means that the tables are not those that the first migration makes. The report says what differs.
+	ErrNotEqual = errors.New("the tables are not those that the first migration makes")
+
+	// ErrBadRows means that tables have rows that a later migration refuses, such as plaintext where a token should be.
+	ErrBadRows = errors.New("there are rows that a later migration refuses")
+
+	// ErrNothingToAdopt means that the database has none of the tables that the first migration makes. [Apply] makes them.
+	ErrNothingToAdopt = errors.New("there are no tables to adopt")
+)
+
+// AdoptOnly makes [Adopt] mark the baseline and stop, without applying the other migrations.
+func AdoptOnly() Option { return func(c *config) { c.adoptOnly = true } }
+
+// AdoptReport is what [Adopt] found and did.
+type AdoptReport struct {
+	// Already means that the database has a migration history, so that nothing was done.
+	Already bool
+	// Version is the one that was marked as the baseline, or with Already the newest applied one. It is "" if the database
+	// was refused.
+	Version string
+	// Differences from what the first migration makes, in an order in which their SQL can be run. Any is an [ErrNotEqual].
+	Differences []Difference
+	// Equal is a later version whose tables are just those of the database, and "" if there is none. It is looked for where
+	// there are differences: a database that was migrated and has lost its history, as in a dump of one schema, is taken
+	// over with [WithBaseline].
+	Equal string
+	// BadRows are what a later migration refuses. Any is an [ErrBadRows], except with [AdoptOnly].
+	BadRows []BadRows
+	// Applied lists the files that were applied after the baseline was marked.
+	Applied []string
+}
+
+// Difference is a finding with what mends it.
+type Difference struct {
+	Finding
+	// SQL are statements that make the database as it should be and neither change a stored secret nor destroy data: they
+	// fail, and change nothing, where the rows do not allow it. There are none where that is not possible, or where it takes
+	// knowledge of what the data mean.
+	SQL []string
+	// Note says why there is no SQL, or what to know about it. It may be "".
+	Note string
+}
+
+// BadRows counts the rows of a table that break a constraint which a later migration adds.
+type BadRows struct {
+	Table, Constraint string
+	Rows              int64
+}
+
+// String returns a line for people.
+func (b BadRows) String() string {
+	return fmt.Sprintf("table %s: rows that %s refuses: %d", b.Table, b.Constraint, b.Rows)
+}
+
+// Adopt takes over a database that the Python application made, with tables and without a migration history. It compares
+// the tables with those that the first migration makes, the way [Check] does. If they are equal, and their rows are such
+// that the other migrations will succeed, it marks the first migration as the baseline, as stock Atlas does, and applies
+// the others as [Apply] does with the same options, unless told [AdoptOnly]. Tables of others are left alone. On a database
+// with a history it does nothing.
+//
+// Errors: [ErrNotEqual], [ErrBadRows], [ErrNothingToAdopt], after all of which the database is as it was, and the report
+// says why; [ErrCannotCompare], [ErrLocked]; and those of Apply, after which the baseline stays, so that Apply goes on.
+func Adopt(ctx context.Context, db *sql.DB, opts ...Option) (*AdoptReport, error) {
+	cfg, err := configOf(opts)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.baseline != "" || cfg.dryRun != nil {
+		return nil, errors.New("migrate: Adopt takes neither WithBaseline nor WithDryRun")
+	}
+	report, err := adoptBaseline(ctx, db, cfg)
+	if err != nil || report.Already || cfg.adoptOnly {
+		return report, err
+	}
+	err = Apply(ctx, db, append(slices.Clone(opts), WithProgress(func(name string) {
+		report.Applied = append(report.Applied, name)
+		cfg.onFile(name)
+	}))...)
+	return report, err
+}
+
+func adoptBaseline(ctx context.Context, db *sql.DB, cfg *config) (report *AdoptReport, err error) {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("migrate: reach the database: %w", err)
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	d, err := dialectOf(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := cfg.directory(d)
+	if err != nil {
+		return nil, err
+	}
+	a := &adopter{applier: applier{config: *cfg, db: db, conn: conn, dialect: d, dir: dir}, report: &AdoptReport{}}
+	tx, err := a.beginLocked(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer tx.rollback()
+	if err := a.run(ctx); err != nil {
+		return a.report, err
+	}
+	return a.report, tx.commit()
+}
+
+// adopter is one call of [Adopt], in a transaction with the lock.
+type adopter struct {
+	applier
+	report *AdoptReport
+	revs   *revisions
+	files  []migrate.File
+}
+
+func (a *adopter) run(ctx context.Context) (err error) {
+	if a.revs, err = findRevisions(ctx, a.conn, a.dialect); err != nil {
+		return fmt.Errorf("migrate: find the history: %w", err)
+	}
+	applied, err := a.revs.ReadRevisions(ctx)
+	if err != nil {
+		return fmt.Errorf("migrate: read the history: %w", err)
+	}
+	if n := len(applied); n > 0 {
+		a.report.Already, a.report.Version = true, applied[n-1].Version
+		return nil
+	}
+	if a.files, err = a.dir.Files(); err != nil {
+		return fmt.Errorf("migrate: read the migration files: %w", err)
+	}
+	if len(a.files) == 0 {
+		return fmt.Errorf("migrate: %w: there are no migrations", ErrNothingToAdopt)
+	}
+	if _, err := a.conn.ExecContext(ctx, "SAVEPOINT credent_adopt"); err != nil {
+		return fmt.Errorf("migrate: savepoint: %w", err)
+	}
+	if err := a.compare(ctx); err != nil {
+		return err
+	}
+	if _, err := a.conn.ExecContext(ctx, "ROLLBACK TO SAVEPOINT credent_adopt"); err != nil {
+		return fmt.Errorf("migrate: roll back to the savepoint: %w", err)
+	}
+	return a.markBaseline(ctx)
+}
+
+// compare returns nil if the database can be adopted.
+func (a *adopter) compare(ctx context.Context) error {
+	c, err := newComparer(ctx, a.db, a.conn, a.revs)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	if err := c.replay(ctx, replayFile{a.files[0], -1}); err != nil {
+		return err
+	}
+	first, err := c.scratch(ctx)
+	if err != nil {
+		return err
+	}
+	have, err := c.actual(ctx, first)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(first.tables(), func(name string) bool { return have.has(itemKey{classTable, name, ""}) }) {
+		return fmt.Errorf("migrate: %w: none of %s is there", ErrNothingToAdopt, strings.Join(first.ours(), ", "))
+	}
+	differences := compareSnapshots(first, have)
+	if len(differences) > 0 {
+		a.report.Differences = c.mend(differences, first, have)
+		a.report.Equal = a.findEqual(ctx, c)
+		return fmt.Errorf("migrate: %w: %s", ErrNotEqual, a.report.Differences[0].Finding)
+	}
+	return a.checkRows(ctx, c, first)
+}
+
+// findEqual returns the later version that the database is equal to, if there is one.
+func (a *adopter) findEqual(ctx context.Context, c comparer) string {
+	for _, f := range a.files[1:] {
+		if err := c.replay(ctx, replayFile{f, -1}); err != nil {
+			return "" // the answer is only of use where the files run
+		}
+		want, err := c.scratch(ctx)
+		if err != nil {
+			return ""
+		}
+		have, err := c.actual(ctx, want)
+		if err != nil {
+			return ""
+		}
+		if len(compareSnapshots(want, have)) == 0 {
+			return f.Version()
+		}
+	}
+	return ""
+}
+
+// checkRows replays the other files and looks for rows that break a constraint they add.
+func (a *adopter) checkRows(ctx context.Context, c comparer, first *snapshot) error {
+	for _, f := range a.files[1:] {
+		if err := c.replay(ctx, replayFile{f, -1}); err != nil {
+			if a.adoptOnly {
+				return nil
+			}
+			return fmt.Errorf("migrate: nothing was adopted, for a later migration would fail: %w", err)
+		}
+	}
+	last, err := c.scratch(ctx)
+	if err != nil {
+		return err
+	}
+	for _, d := range compareSnapshots(last, first) {
+		if d.class != classConstraint || d.kind != DriftMissing {
+			continue
+		}
+		n, err := c.refused(ctx, d)
+		if err != nil {
+			return fmt.Errorf("migrate: count the rows that %s refuses: %w", d.name, err)
+		}
+		if n > 0 {
+			a.report.BadRows = append(a.report.BadRows, BadRows{d.table, d.name, n})
+		}
+	}
+	if len(a.report.BadRows) > 0 && !a.adoptOnly {
+		return fmt.Errorf("migrate: %w: %s", ErrBadRows, a.report.BadRows[0])
+	}
+	return nil
+}
+
+// markBaseline writes the row that stock Atlas writes for a baseline.
+func (a *adopter) markBaseline(ctx context.Context) error {
+	if err := a.revs.create(ctx); err != nil {
+		return fmt.Errorf("migrate: create the history table: %w", err)
+	}
+	f := a.files[0]
+	if err := a.revs.WriteRevision(ctx, &migrate.Revision{
+		Version: f.Version(), Description: f.Desc(), Type: migrate.RevisionTypeBaseline,
+		ExecutedAt: time.Now(), OperatorVersion: operatorVersion,
+	}); err != nil {
+		return fmt.Errorf("migrate: mark the baseline: %w", err)
+	}
+	a.report.Version = f.Version()
+	return nil
+}

@@ -1,0 +1,120 @@
+package migrate
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"ariga.io/atlas/sql/migrate"
+	"ariga.io/atlas/sql/postgres"
+	"ariga.io/atlas/sql/sqlite"
+)
+
+// driver is the library's driver on one connection, with what Apply needs to know of each statement.
+type driver struct {
+	migrate.Driver
+	conn    *sql.Conn
+	revs    *revisions
+	session *session // while a file runs without a transaction
+}
+
+func newDriver(conn *sql.Conn, revs *revisions) (*driver, error) {
+	open := postgres.Open
+	if isSQLite(revs.dialect) {
+		open = sqlite.Open
+	}
+	drv, err := open(conn)
+	if err != nil {
+		return nil, fmt.Errorf("migrate: %w", err)
+	}
+	return &driver{Driver: drv, conn: conn, revs: revs}, nil
+}
+
+// ScanStmts implements migrate.StmtScanner, which the interface in the driver hides: the statements of a file, and with
+// them its hashes, must be those that the stock command sees.
+func (d *driver) ScanStmts(input string) ([]*migrate.Stmt, error) {
+	if s, ok := d.Driver.(migrate.StmtScanner); ok {
+		return s.ScanStmts(input)
+	}
+	return migrate.Stmts(input)
+}
+
+// CheckClean implements migrate.CleanChecker. Where the connection has a search_path it looks at one schema only for
+// tables that are in the way, as the stock command does.
+func (d *driver) CheckClean(ctx context.Context, revT *migrate.TableIdent) error {
+	if !d.revs.bound {
+		return d.Driver.CheckClean(ctx, revT)
+	}
+	s, err := d.InspectSchema(ctx, d.revs.schema, nil)
+	if err != nil {
+		return err
+	}
+	for _, t := range s.Tables {
+		if t.Name != revisionTable {
+			return &migrate.NotCleanError{Reason: fmt.Sprintf("found table %q in schema %q", t.Name, s.Name)}
+		}
+	}
+	return nil
+}
+
+// ExecContext runs a statement of a file.
+func (d *driver) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	if d.session != nil {
+		if err := d.session.check(ctx); err != nil {
+			return nil, err
+		}
+		if err := d.dropInvalidIndex(ctx, query); err != nil {
+			return nil, err
+		}
+	}
+	return d.Driver.ExecContext(ctx, query, args...)
+}
+
+// identifier is a name in SQL, quoted or not.
+const identifier = `(?:"(?:[^"]|"")+"|[\w$]+)`
+
+var concurrentIndex = regexp.MustCompile(`(?is)^\s*CREATE\s+(?:UNIQUE\s+)?INDEX\s+CONCURRENTLY\s+` +
+	`(?:IF\s+NOT\s+EXISTS\s+)?(` + identifier + `)\s+ON\s+(?:ONLY\s+)?(` + identifier + `(?:\s*\.\s*` + identifier + `)?)`)
+
+// dropInvalidIndex makes way for a CREATE INDEX CONCURRENTLY. One that was interrupted leaves an index that is maintained
+// and never used; the statement would fail because of it, or with IF NOT EXISTS take it for done.
+func (d *driver) dropInvalidIndex(ctx context.Context, query string) error {
+	m := concurrentIndex.FindStringSubmatch(query)
+	if m == nil || isSQLite(d.revs.dialect) {
+		return nil
+	}
+	rows, err := d.conn.QueryContext(ctx, `SELECT format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_index i
+JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE NOT i.indisvalid AND i.indrelid = to_regclass($1) AND c.relname = $2`, m[2], unquote(m[1]))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }()
+	var names []string
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return err
+		}
+		names = append(names, name)
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	for _, name := range names {
+		if _, err := d.conn.ExecContext(ctx, "DROP INDEX CONCURRENTLY IF EXISTS "+name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unquote returns the name that an identifier stands for.
+func unquote(identifier string) string {
+	if inner, ok := strings.CutPrefix(identifier, `"`); ok {
+		return strings.ReplaceAll(strings.TrimSuffix(inner, `"`), `""`, `"`)
+	}
+	return strings.ToLower(identifier)
+}

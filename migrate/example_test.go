@@ -1,0 +1,47 @@
+package migrate_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+
+	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/migrate"
+)
+
+func ExampleApply() {
+	db, _, err := credent.OpenDB("sqlite::memory:")
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx := context.Background()
+	err = migrate.Apply(ctx, db, migrate.WithProgress(func(file string) { fmt.Println("applied", file) }))
+	if err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// applied 20261124030000_create_tables.sql
+	// applied 20261124030200_tenancy.sql
+}
+
+func ExampleReadStatus() {
+	db, _, err := credent.OpenDB("sqlite::memory:")
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx := context.Background()
+	for range 2 {
+		status, err := migrate.ReadStatus(ctx, db)
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(len(status.Applied), "applied,", len(status.Pending), "pending", errors.Is(status.Err(), migrate.ErrPending))
+		if err := migrate.Apply(ctx, db); err != nil {
+			log.Fatal(err)
+		}
+	}
+	// Output:
+	// 0 applied, 2 pending true
+	// 2 applied, 0 pending false
+}

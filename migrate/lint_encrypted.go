@@ -1,0 +1,165 @@
+package migrate
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+
+	"ariga.io/atlas/sql/migrate"
+	"ariga.io/atlas/sql/schema"
+	"ariga.io/atlas/sql/sqlcheck"
+
+	"github.com/credent-go/credent/internal/fieldcrypt"
+)
+
+// tokenPrefix is how every token begins, and by which the CHECK of an encrypted column knows it.
+const tokenPrefix = "gAAAA"
+
+// findEncryptedColumn finds what endangers the tokens of encrypted columns.
+func findEncryptedColumn(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
+	eachColumn(file, func(stmt *migrate.Stmt, table *schema.Table, change schema.Change) {
+		switch c := change.(type) {
+		case *schema.DropColumn:
+			if isEncrypted(file, table, c.C) && file.ColumnSpan(table, c.C) != sqlcheck.SpanTemporary {
+				found = append(found, finding(codeDropEncrypted, stmt, "encrypted column %q is dropped, and no backup of the key "+
+					"brings it back", c.C.Name))
+			}
+		case *schema.ModifyColumn:
+			if isEncrypted(file, table, c.From) {
+				found = append(found, findRetyped(stmt, c)...)
+			}
+		case *schema.AddIndex:
+			found = append(found, findIndexed(file, stmt, table, c.I)...)
+		}
+	})
+	for _, change := range file.Changes {
+		for _, c := range change.Changes {
+			if add, ok := c.(*schema.AddTable); ok {
+				for _, index := range add.T.Indexes {
+					found = append(found, findIndexed(file, change.Stmt, add.T, index)...)
+				}
+			}
+		}
+	}
+	return append(found, findUnchecked(file)...)
+}
+
+// isEncrypted reports whether a column is encrypted in the ent schema, or was in the database before the file: a field
+// that was just taken out of the schema is not there any more.
+func isEncrypted(file *sqlcheck.File, table *schema.Table, column *schema.Column) bool {
+	for _, known := range fieldcrypt.Columns() {
+		if known.Table == table.Name && known.Name == column.Name {
+			return true
+		}
+	}
+	before := tableIn(file.From, table)
+	return before != nil && hasTokenCheck(before, column.Name)
+}
+
+// hasTokenCheck reports whether a table has a CHECK that a column holds tokens.
+func hasTokenCheck(table *schema.Table, column string) bool { return tokenCheck(table, column) != nil }
+
+// tokenCheck returns the CHECK of a table that a column holds tokens, or nil.
+func tokenCheck(table *schema.Table, column string) *schema.Check {
+	for _, attr := range table.Attrs {
+		check, ok := attr.(*schema.Check)
+		if ok && strings.Contains(check.Expr, tokenPrefix) && mentions(check.Expr, column) {
+			return check
+		}
+	}
+	return nil
+}
+
+func findRetyped(stmt *migrate.Stmt, c *schema.ModifyColumn) []sqlcheck.Diagnostic {
+	if !c.Change.Is(schema.ChangeType) || c.From.Type == nil || c.To.Type == nil {
+		return nil
+	}
+	from, fromText := c.From.Type.Type.(*schema.StringType)
+	to, toText := c.To.Type.Type.(*schema.StringType)
+	switch {
+	case fromText && toText && to.Size != 0 && (from.Size == 0 || to.Size < from.Size):
+		return []sqlcheck.Diagnostic{finding(codeShrinkEncrypted, stmt,
+			"encrypted column %q is shortened to %d characters, which its tokens may not fit", c.From.Name, to.Size)}
+	case !fromText || !toText || from.T != to.T:
+		return []sqlcheck.Diagnostic{finding(codeTypeEncrypted, stmt, "encrypted column %q gets another type", c.From.Name)}
+	}
+	return nil
+}
+
+func findIndexed(file *sqlcheck.File, stmt *migrate.Stmt, table *schema.Table, index *schema.Index) (found []sqlcheck.Diagnostic) {
+	for _, column := range table.Columns {
+		if indexes(index, column) && isEncrypted(file, table, column) {
+			found = append(found, finding(codeIndexEncrypted, stmt, "index %q is on encrypted column %q, where equal values have "+
+				"different tokens: it finds nothing", index.Name, column.Name))
+		}
+	}
+	return found
+}
+
+// indexes reports whether an index has a column, alone or in an expression.
+func indexes(index *schema.Index, column *schema.Column) bool {
+	return slices.ContainsFunc(index.Parts, func(part *schema.IndexPart) bool {
+		if part.C != nil {
+			return part.C.Name == column.Name
+		}
+		x, ok := part.X.(*schema.RawExpr)
+		return ok && mentions(x.X, column.Name)
+	})
+}
+
+// mentions reports whether an expression has a word in it.
+func mentions(expr, word string) bool {
+	return regexp.MustCompile(`\b` + regexp.QuoteMeta(word) + `\b`).MatchString(expr)
+}
+
+// findUnchecked finds columns that had a CHECK for tokens before the file and are there without one after it. It compares
+// the two states, since Atlas takes a CHECK that is replaced by another of its name for the same.
+func findUnchecked(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
+	for _, s := range file.From.Schemas {
+		for _, before := range s.Tables {
+			after := tableIn(file.To, before)
+			if after == nil {
+				continue
+			}
+			for _, column := range after.Columns {
+				if check := tokenCheck(before, column.Name); check != nil && !hasTokenCheck(after, column.Name) {
+					found = append(found, finding(codeDropTokenCheck, firstWith(file, check.Name, before.Name),
+						"encrypted column %q loses the CHECK that keeps plaintext out of it", column.Name))
+				}
+			}
+		}
+	}
+	return found
+}
+
+// firstWith returns the first statement that has one of the words in it, of which an earlier one counts more.
+func firstWith(file *sqlcheck.File, words ...string) *migrate.Stmt {
+	for _, word := range words {
+		for _, change := range file.Changes {
+			if word != "" && mentions(change.Stmt.Text, word) {
+				return change.Stmt
+			}
+		}
+	}
+	return file.Changes[0].Stmt // something did it
+}
+
+// tableIn finds a table by name, or returns nil.
+func tableIn(realm *schema.Realm, table *schema.Table) *schema.Table {
+	for _, s := range realm.Schemas {
+		if table.Schema != nil && s.Name != table.Schema.Name {
+			continue
+		}
+		if found, ok := s.Table(table.Name); ok {
+			return found
+		}
+	}
+	return nil
+}
+
+func sizeOf(column *schema.Column) int {
+	if text, ok := column.Type.Type.(*schema.StringType); ok {
+		return text.Size
+	}
+	return 0
+}

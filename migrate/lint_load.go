@@ -1,0 +1,126 @@
+package migrate
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"ariga.io/atlas/sql/migrate"
+	"ariga.io/atlas/sql/schema"
+	"ariga.io/atlas/sql/sqlcheck"
+)
+
+// replay runs a file without looking at what it changes.
+func (l *linter) replay(ctx context.Context, f migrate.File) error {
+	stmts, err := migrate.FileStmtDecls(l.scanner, f)
+	if err != nil {
+		return fmt.Errorf("migrate: %s: %w", f.Name(), err)
+	}
+	for _, stmt := range stmts {
+		if err := l.exec(ctx, f, stmt); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *linter) exec(ctx context.Context, f migrate.File, stmt *migrate.Stmt) error {
+	if _, err := l.conn.ExecContext(ctx, stmt.Text); err != nil {
+		return &StatementError{File: f.Name(), Line: lineOf(f, stmt.Pos), Err: err}
+	}
+	return nil
+}
+
+// load runs a file and finds out what each statement changes.
+func (l *linter) load(ctx context.Context, f migrate.File) (*sqlcheck.File, []*migrate.Stmt, error) {
+	stmts, err := migrate.FileStmtDecls(l.scanner, f)
+	if err != nil {
+		return nil, nil, fmt.Errorf("migrate: %s: %w", f.Name(), err)
+	}
+	file := &sqlcheck.File{File: f}
+	if file.From, err = l.inspect(ctx); err != nil {
+		return nil, nil, err
+	}
+	current := file.From
+	for _, stmt := range stmts {
+		if err := l.exec(ctx, f, stmt); err != nil {
+			return nil, nil, err
+		}
+		next, err := l.inspect(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		changes, err := l.client.RealmDiff(current, next)
+		if err != nil {
+			return nil, nil, fmt.Errorf("migrate: lint %s:%d: %w", f.Name(), lineOf(f, stmt.Pos), err)
+		}
+		file.Changes = append(file.Changes, &sqlcheck.Change{Changes: findRename(stmt.Text, changes), Stmt: stmt})
+		current = next
+	}
+	file.To = current
+	if file.Sum, err = l.client.RealmDiff(file.From, file.To); err != nil {
+		return nil, nil, fmt.Errorf("migrate: lint %s: %w", f.Name(), err)
+	}
+	return file, stmts, nil
+}
+
+func (l *linter) inspect(ctx context.Context) (*schema.Realm, error) {
+	realm, err := l.client.InspectRealm(ctx, nil)
+	if err != nil {
+		return nil, fmt.Errorf("migrate: inspect the dev database: %w", err)
+	}
+	return realm, nil
+}
+
+// name is a table, column or index in a statement, of which the schema is not looked at.
+const name = "(?:" + quotable + `\s*\.\s*)?(` + quotable + `)`
+
+// quotable is identifier with MySQL's quotes, which SQLite takes as well.
+const quotable = "(?:\"(?:[^\"]|\"\")+\"|`[^`]+`|[\\w$]+)"
+
+const alterTable = `(?is)^\s*ALTER\s+TABLE\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?` + name
+
+var (
+	renameTable  = regexp.MustCompile(alterTable + `\s+RENAME\s+TO\s+` + name)
+	renameColumn = regexp.MustCompile(alterTable + `\s+RENAME\s+(?:COLUMN\s+)?` + name + `\s+TO\s+` + name)
+)
+
+// findRename turns what looks like a drop and an add, for only names are compared, back into the rename that the
+// statement is.
+func findRename(stmt string, changes schema.Changes) schema.Changes {
+	if m := renameTable.FindStringSubmatch(stmt); m != nil {
+		from, to := changes.IndexDropTable(plain(m[1])), changes.IndexAddTable(plain(m[2]))
+		if from >= 0 && to >= 0 {
+			rename := &schema.RenameTable{From: changes[from].(*schema.DropTable).T, To: changes[to].(*schema.AddTable).T}
+			changes.RemoveIndex(from, to)
+			return append(changes, rename)
+		}
+	}
+	m := renameColumn.FindStringSubmatch(stmt)
+	if m == nil {
+		return changes
+	}
+	for _, change := range changes {
+		table, ok := change.(*schema.ModifyTable)
+		if !ok || table.T.Name != plain(m[1]) {
+			continue
+		}
+		inner := schema.Changes(table.Changes)
+		from, to := inner.IndexDropColumn(plain(m[2])), inner.IndexAddColumn(plain(m[3]))
+		if from >= 0 && to >= 0 {
+			rename := &schema.RenameColumn{From: inner[from].(*schema.DropColumn).C, To: inner[to].(*schema.AddColumn).C}
+			inner.RemoveIndex(from, to)
+			table.Changes = append(inner, rename)
+		}
+	}
+	return changes
+}
+
+// plain is unquote for either kind of quotes.
+func plain(identifier string) string {
+	if strings.HasPrefix(identifier, "`") {
+		return strings.Trim(identifier, "`")
+	}
+	return unquote(identifier)
+}

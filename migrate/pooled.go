@@ -1,0 +1,274 @@
+package migrate
+
+import (
+	"context"
+	"database/sql"
+	sqldriver "database/sql/driver"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5/stdlib"
+)
+
+// lockID is the advisory lock of the stock command: FNV-1 of "atlas_migrate_execute". That command holds it in its
+// session, and [Apply] in the transaction of each file; either way they exclude each other.
+const lockID = 2686470616
+
+// Bounds of the pause between two tries to get the lock.
+const (
+	minPause = 20 * time.Millisecond
+	maxPause = time.Second
+)
+
+// transaction is begun by hand, because Atlas's driver wants to keep using the connection.
+type transaction struct {
+	conn *sql.Conn
+	done bool
+}
+
+func beginWith(ctx context.Context, conn *sql.Conn, stmt string) (*transaction, error) {
+	if _, err := conn.ExecContext(ctx, stmt); err != nil {
+		return nil, fmt.Errorf("migrate: begin: %w", err)
+	}
+	return &transaction{conn: conn}, nil
+}
+
+// beginReadOnly begins a transaction to look at the history: behind a pooler in transaction mode, only the statements of
+// a transaction have one server connection.
+func beginReadOnly(ctx context.Context, conn *sql.Conn, d string) (*transaction, error) {
+	if isSQLite(d) {
+		return beginWith(ctx, conn, "BEGIN")
+	}
+	return beginWith(ctx, conn, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+}
+
+// beginLocked begins a transaction that holds the lock. On SQLite that is the write lock.
+func (a *applier) beginLocked(ctx context.Context) (tx *transaction, err error) {
+	err = a.waitForLock(ctx, func() (locked bool, err error) {
+		if isSQLite(a.dialect) {
+			tx, err = beginWith(ctx, a.conn, "BEGIN IMMEDIATE")
+			return err == nil, ignoreBusy(err)
+		}
+		// READ COMMITTED, so that the statements after the lock see what its last holder did, also where the default is
+		// another one.
+		if tx, err = beginWith(ctx, a.conn, "BEGIN ISOLATION LEVEL READ COMMITTED"); err != nil {
+			return false, err
+		}
+		locked, err = tryLock(ctx, a.conn, "pg_try_advisory_xact_lock")
+		if !locked {
+			tx.rollback()
+		}
+		return locked, err
+	})
+	return tx, err
+}
+
+// waitForLock calls try until it gets the lock or the time is up.
+func (a *applier) waitForLock(ctx context.Context, try func() (locked bool, err error)) error {
+	start := time.Now()
+	for pause := minPause; ; pause = min(2*pause, maxPause) {
+		locked, err := try()
+		if err != nil || locked {
+			return err
+		}
+		if time.Since(start) >= a.lockTimeout {
+			return fmt.Errorf("migrate: %w: waited %s for the lock", ErrLocked, a.lockTimeout)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("migrate: wait for the lock: %w", ctx.Err())
+		case <-time.After(pause/2 + rand.N(pause)): //nolint:gosec // keeps processes out of step, no secret
+		}
+	}
+}
+
+func tryLock(ctx context.Context, conn *sql.Conn, function string) (locked bool, err error) {
+	query := "SELECT pg_catalog." + function + "(" + strconv.Itoa(lockID) + ")"
+	if err := conn.QueryRowContext(ctx, query).Scan(&locked); err != nil {
+		return false, fmt.Errorf("migrate: take the lock: %w", err)
+	}
+	return locked, nil
+}
+
+// ignoreBusy drops SQLite's error for a database that another process is writing to.
+func ignoreBusy(err error) error {
+	const busy = 5 // SQLITE_BUSY
+	var coded interface{ Code() int }
+	if errors.As(err, &coded) && coded.Code()&0xff == busy {
+		return nil
+	}
+	return err
+}
+
+func (t *transaction) commit() error {
+	if t.done {
+		return nil
+	}
+	t.done = true
+	// Not to be interrupted: a commit that was sent must be waited for.
+	if _, err := t.conn.ExecContext(context.Background(), "COMMIT"); err != nil {
+		discard(t.conn)
+		return fmt.Errorf("migrate: commit: %w", err)
+	}
+	return nil
+}
+
+// rollback does nothing after commit.
+func (t *transaction) rollback() {
+	if t.done {
+		return
+	}
+	t.done = true
+	if _, err := t.conn.ExecContext(context.Background(), "ROLLBACK"); err != nil {
+		discard(t.conn) // the server rolls back when the session ends
+	}
+}
+
+// discard keeps a connection in an unknown state out of the pool.
+func discard(conn *sql.Conn) {
+	_ = conn.Raw(func(any) error { return sqldriver.ErrBadConn })
+}
+
+// session is a connection that holds the lock outside of transactions.
+type session struct {
+	conn   *sql.Conn
+	sqlite bool
+	pid    int // of the server process
+}
+
+// lockSession takes the lock for the session, if there is one: it returns [ErrPooled] where a pooler in transaction mode
+// is found.
+func (a *applier) lockSession(ctx context.Context) (*session, error) {
+	s := &session{conn: a.conn, sqlite: isSQLite(a.dialect)}
+	if s.sqlite {
+		return s, a.lockFile(ctx)
+	}
+	if err := a.checkDirect(ctx); err != nil {
+		return nil, err
+	}
+	err := a.waitForLock(ctx, func() (bool, error) { return tryLock(ctx, a.conn, "pg_try_advisory_lock") })
+	if err != nil {
+		return nil, err
+	}
+	if s.pid, err = backendPID(ctx, a.conn); err != nil {
+		discard(a.conn)
+		return nil, err
+	}
+	return s, nil
+}
+
+// lockFile makes the connection keep SQLite's file lock, which it takes now, from one transaction to the next.
+func (a *applier) lockFile(ctx context.Context) error {
+	if _, err := a.conn.ExecContext(ctx, "PRAGMA locking_mode = EXCLUSIVE"); err != nil {
+		return fmt.Errorf("migrate: take the lock: %w", err)
+	}
+	err := a.waitForLock(ctx, func() (bool, error) {
+		tx, err := beginWith(ctx, a.conn, "BEGIN EXCLUSIVE")
+		if err != nil {
+			return false, ignoreBusy(err)
+		}
+		return true, tx.commit()
+	})
+	if err != nil {
+		(&session{conn: a.conn, sqlite: true}).unlock()
+	}
+	return err
+}
+
+// unlock gives the lock back, with the session if there is no other way.
+func (s *session) unlock() {
+	ctx := context.Background()
+	if s.sqlite {
+		var tables int
+		_, err := s.conn.ExecContext(ctx, "PRAGMA locking_mode = NORMAL")
+		// The lock is given back by the next access.
+		if err == nil {
+			err = s.conn.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_master").Scan(&tables)
+		}
+		if err != nil {
+			discard(s.conn)
+		}
+		return
+	}
+	if released, err := tryLock(ctx, s.conn, "pg_advisory_unlock"); err != nil || !released {
+		discard(s.conn) // the server gives the lock back when the session ends
+	}
+}
+
+// check returns [ErrPooled] if the connection is served by another process than the one that holds the lock.
+func (s *session) check(ctx context.Context) error {
+	if s.sqlite {
+		return nil
+	}
+	pid, err := backendPID(ctx, s.conn)
+	if err == nil && pid != s.pid {
+		err = ErrPooled
+	}
+	return err
+}
+
+func backendPID(ctx context.Context, conn *sql.Conn) (pid int, err error) {
+	if err := conn.QueryRowContext(ctx, "SELECT pg_catalog.pg_backend_pid()").Scan(&pid); err != nil {
+		return 0, fmt.Errorf("migrate: ask for the server process: %w", err)
+	}
+	return pid, nil
+}
+
+// checkDirect returns [ErrPooled] if the connection goes through a pooler in transaction mode, as far as that can be found
+// out. pgx knows the process that it was connected with, so that a direct connection is known for certain. Otherwise a
+// second connection begins a transaction: a pooler in transaction mode serves it, unless others are quicker, with the
+// process that the first one left idle. With one connection in the pool nothing can be found out.
+func (a *applier) checkDirect(ctx context.Context) error {
+	const rounds = 3
+	pid, err := backendPID(ctx, a.conn)
+	if err != nil || connectedTo(a.conn, pid) || a.db.Stats().MaxOpenConnections == 1 {
+		return err
+	}
+	// For a second connection; the pool may be in use.
+	waiting, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	for range rounds {
+		pooled, err := a.isShared(ctx, waiting, pid)
+		if err != nil {
+			return err
+		}
+		if pooled {
+			return fmt.Errorf("migrate: %w", ErrPooled)
+		}
+	}
+	return nil
+}
+
+// connectedTo reports whether the driver is known to be connected with a server process.
+func connectedTo(conn *sql.Conn, pid int) (same bool) {
+	_ = conn.Raw(func(c any) error {
+		if pgx, ok := c.(*stdlib.Conn); ok {
+			same = int(pgx.Conn().PgConn().PID()) == pid
+		}
+		return nil
+	})
+	return same
+}
+
+// isShared reports whether a second connection is served by the process of the first one.
+func (a *applier) isShared(ctx, waiting context.Context, pid int) (shared bool, err error) {
+	other, err := a.db.Conn(waiting)
+	if err != nil {
+		return false, nil // the pool or the server has no second one to give
+	}
+	defer func() { err = errors.Join(err, other.Close()) }()
+	tx, err := beginWith(ctx, other, "BEGIN")
+	if err != nil {
+		return false, err
+	}
+	defer tx.rollback()
+	otherPID, err := backendPID(ctx, other)
+	if err != nil {
+		return false, err
+	}
+	again, err := backendPID(ctx, a.conn)
+	return otherPID == pid || again != pid, err
+}
