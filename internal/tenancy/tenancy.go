@@ -1,0 +1,321 @@
+// Package tenancy tells Postgres which user a statement is for, so that row-level security shows only that user's rows.
+//
+// The user travels in the context ([WithUser]). [NewDriver] wraps an ent driver that sets the parameter app.user_id for
+// the transaction of the statement, and for nothing longer: a pooled connection that another request gets next, from
+// database/sql or from PgBouncer in transaction mode, has no trace of it.
+package tenancy
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
+)
+
+// Errors to be tested with errors.Is.
+var (
+	// ErrUnsupported means that a user was set for a database without row-level security.
+	ErrUnsupported = errors.New("WithUser needs Postgres: this database has no row-level security")
+
+	// ErrNeedsTx means that the client's QueryContext was called for a user outside of a transaction: nothing would end
+	// the one it needs.
+	ErrNeedsTx = errors.New("QueryContext for a user needs a transaction: begin one with the same context")
+)
+
+type userKey struct{}
+
+// WithUser returns a context whose statements see the rows of one user only. An empty ID sees none.
+func WithUser(ctx context.Context, userID string) context.Context {
+	return context.WithValue(ctx, userKey{}, userID)
+}
+
+// User returns the user of a context.
+func User(ctx context.Context) (userID string, ok bool) {
+	userID, ok = ctx.Value(userKey{}).(string)
+	return userID, ok
+}
+
+// NewDriver wraps an ent driver so that statements whose context has a user run as that user. The others run as before.
+// The driver is safe for concurrent use, as far as the wrapped one is.
+func NewDriver(drv dialect.Driver) dialect.Driver { return &driver{drv} }
+
+// setUser ends with the transaction, hence the true.
+const setUser = "SELECT set_config('app.user_id', $1, true)"
+
+type driver struct{ dialect.Driver }
+
+// Exec runs a statement, for a user in a transaction of its own.
+func (d *driver) Exec(ctx context.Context, query string, args, v any) error {
+	if _, ok := User(ctx); !ok {
+		return d.Driver.Exec(ctx, query, args, v)
+	}
+	tx, err := d.Tx(ctx)
+	if err != nil {
+		return err
+	}
+	if err := tx.Exec(ctx, query, args, v); err != nil {
+		return rollback(tx, err)
+	}
+	return tx.Commit()
+}
+
+// Query runs a query, for a user in a transaction that ends with the rows.
+func (d *driver) Query(ctx context.Context, query string, args, v any) error {
+	if _, ok := User(ctx); !ok {
+		return d.Driver.Query(ctx, query, args, v)
+	}
+	target, ok := v.(*entsql.Rows)
+	if !ok {
+		return fmt.Errorf("tenancy: query into a %T, want *sql.Rows", v)
+	}
+	tx, err := d.Tx(ctx)
+	if err != nil {
+		return err
+	}
+	if err := tx.Query(ctx, query, args, target); err != nil {
+		return rollback(tx, err)
+	}
+	target.ColumnScanner = &rows{ColumnScanner: target.ColumnScanner, tx: tx}
+	return nil
+}
+
+// ExecContext is Exec with database/sql's result.
+func (d *driver) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	if _, ok := User(ctx); !ok {
+		next, err := execQuerierOf(d.Driver)
+		if err != nil {
+			return nil, err
+		}
+		return next.ExecContext(ctx, query, args...)
+	}
+	var result sql.Result
+	err := d.Exec(ctx, query, args, &result)
+	return result, err
+}
+
+// QueryContext gives database/sql's rows, which it cannot tie a transaction to: for a user it is [ErrNeedsTx].
+func (d *driver) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	if _, ok := User(ctx); ok {
+		if d.Dialect() != dialect.Postgres {
+			return nil, fmt.Errorf("tenancy: %w", ErrUnsupported)
+		}
+		return nil, fmt.Errorf("tenancy: %w", ErrNeedsTx)
+	}
+	next, err := execQuerierOf(d.Driver)
+	if err != nil {
+		return nil, err
+	}
+	return next.QueryContext(ctx, query, args...)
+}
+
+// Tx begins a transaction for the user of the context. Statements in it with another context run as that one's user.
+func (d *driver) Tx(ctx context.Context) (dialect.Tx, error) { return d.BeginTx(ctx, nil) }
+
+// BeginTx is Tx with options.
+func (d *driver) BeginTx(ctx context.Context, opts *sql.TxOptions) (dialect.Tx, error) {
+	_, hasUser := User(ctx)
+	if hasUser && d.Dialect() != dialect.Postgres {
+		return nil, fmt.Errorf("tenancy: %w", ErrUnsupported)
+	}
+	next, err := d.begin(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	t := &tx{Tx: next, postgres: d.Dialect() == dialect.Postgres}
+	if err := t.become(ctx); err != nil {
+		return nil, rollback(next, err)
+	}
+	return t, nil
+}
+
+// rollback ends a transaction because of an error, which it returns. One that is over, for its context is, needs no more.
+func rollback(tx dialect.Tx, err error) error {
+	if rollbackErr := tx.Rollback(); rollbackErr != nil && !errors.Is(rollbackErr, sql.ErrTxDone) {
+		return errors.Join(err, rollbackErr)
+	}
+	return err
+}
+
+func (d *driver) begin(ctx context.Context, opts *sql.TxOptions) (dialect.Tx, error) {
+	if opts == nil {
+		return d.Driver.Tx(ctx)
+	}
+	beginner, ok := d.Driver.(interface {
+		BeginTx(context.Context, *sql.TxOptions) (dialect.Tx, error)
+	})
+	if !ok {
+		return nil, fmt.Errorf("tenancy: %T has no BeginTx", d.Driver)
+	}
+	return beginner.BeginTx(ctx, opts)
+}
+
+// tx is a transaction that knows which user the server takes it for.
+type tx struct {
+	dialect.Tx
+	postgres bool
+
+	// mu is held from telling the server the user until it has the statement, or another goroutine's user would come between.
+	mu    sync.Mutex
+	ours  bool   // the user was set, so a statement without one must not run as that one
+	known bool   // the server's user is the one below
+	user  string // "" for none
+}
+
+// become makes the server take the next statement for one of the context's user, or of none. Call it with the lock held.
+func (t *tx) become(ctx context.Context) error {
+	user, ok := User(ctx)
+	if ok && !t.postgres {
+		return fmt.Errorf("tenancy: %w", ErrUnsupported)
+	}
+	if !ok && !t.ours || t.known && user == t.user {
+		return nil
+	}
+	t.known = false
+	if err := t.Tx.Exec(ctx, setUser, []any{user}, nil); err != nil {
+		return fmt.Errorf("tenancy: set the user: %w", err)
+	}
+	t.ours, t.known, t.user = true, true, user
+	return nil
+}
+
+// Exec runs a statement as the context's user.
+func (t *tx) Exec(ctx context.Context, query string, args, v any) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.become(ctx); err != nil {
+		return err
+	}
+	return t.Tx.Exec(ctx, query, args, v)
+}
+
+// Query runs a query as the context's user.
+func (t *tx) Query(ctx context.Context, query string, args, v any) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.become(ctx); err != nil {
+		return err
+	}
+	return t.Tx.Query(ctx, query, args, v)
+}
+
+// ExecContext runs a statement as the context's user.
+func (t *tx) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	next, err := execQuerierOf(t.Tx)
+	if err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.becomeForSQL(ctx, query); err != nil {
+		return nil, err
+	}
+	return next.ExecContext(ctx, query, args...)
+}
+
+// QueryContext runs a query as the context's user.
+func (t *tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	next, err := execQuerierOf(t.Tx)
+	if err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.becomeForSQL(ctx, query); err != nil {
+		return nil, err
+	}
+	return next.QueryContext(ctx, query, args...) //nolint:sqlclosecheck // the caller closes them
+}
+
+// becomeForSQL is become for SQL of the caller's, after which the user is not known: it may set the parameter, and a
+// rollback to a savepoint takes back what was set since. A statement about savepoints is for nobody, and has to get through
+// where the transaction has failed and takes nothing else.
+func (t *tx) becomeForSQL(ctx context.Context, query string) error {
+	if !t.ours || !aboutSavepoints(query) {
+		if err := t.become(ctx); err != nil {
+			return err
+		}
+	}
+	t.known = false
+	return nil
+}
+
+func aboutSavepoints(query string) bool {
+	query = strings.TrimRight(query, "; \t\r\n")
+	words := strings.Fields(query)
+	if len(words) == 0 || strings.Contains(query, ";") { // several statements
+		return false
+	}
+	switch strings.ToUpper(words[0]) {
+	case "SAVEPOINT", "ROLLBACK", "RELEASE":
+		return true
+	}
+	return false
+}
+
+type execQuerier interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+func execQuerierOf(v any) (execQuerier, error) {
+	next, ok := v.(execQuerier)
+	if !ok {
+		return nil, fmt.Errorf("tenancy: %T has no ExecContext and QueryContext", v)
+	}
+	return next, nil
+}
+
+// rows ends the transaction that the query ran in when they end.
+type rows struct {
+	entsql.ColumnScanner
+	tx   dialect.Tx
+	done bool
+	err  error // of ending the transaction
+}
+
+// Next ends the transaction after the last row, so that Err tells if that failed.
+func (r *rows) Next() bool {
+	if r.ColumnScanner.Next() {
+		return true
+	}
+	r.end()
+	return false
+}
+
+// NextResultSet reports false: a query has one result.
+func (r *rows) NextResultSet() bool { return false }
+
+// Err returns the first error of reading the rows or of ending the transaction.
+func (r *rows) Err() error {
+	if err := r.ColumnScanner.Err(); err != nil {
+		return err
+	}
+	return r.err
+}
+
+// Close ends the transaction, unless the last row was read.
+func (r *rows) Close() error {
+	r.end()
+	return r.err
+}
+
+func (r *rows) end() {
+	if r.done {
+		return
+	}
+	r.done = true
+	failed := r.ColumnScanner.Err()
+	if err := r.ColumnScanner.Close(); failed == nil {
+		failed = err
+	}
+	if failed != nil {
+		r.err = rollback(r.tx, failed)
+		return
+	}
+	r.err = r.tx.Commit()
+}
