@@ -1,0 +1,122 @@
+package hooks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+
+	"entgo.io/ent"
+
+	credent "github.com/credent-go/credent/ent"
+	"github.com/credent-go/credent/ent/hook"
+	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/internal/fieldcrypt"
+)
+
+// ErrFormat means that a key does not look like one of its credential type.
+var ErrFormat = errors.New("the key is not of the format of its credential type")
+
+// Format says what the keys of one credential type look like. A nil pattern takes everything.
+type Format struct {
+	Type      string         // the credential_type, in lower case
+	APIKey    *regexp.Regexp // matches a well-formed api_key as a whole
+	SecretKey *regexp.Regexp // likewise secret_key
+	Hint      string         // what a well-formed key looks like, for the error; not a real one
+}
+
+// BrokerFormats are the formats that brokers and data providers are known to give out.
+func BrokerFormats() []Format {
+	return []Format{
+		{
+			Type:      "alpaca",
+			APIKey:    regexp.MustCompile(`\A(PK|AK|CK)[A-Z0-9]{16,30}\z`),
+			SecretKey: regexp.MustCompile(`\A[A-Za-z0-9/+]{40,64}\z`),
+			Hint:      "an Alpaca key ID begins with PK (paper), AK (live) or CK (broker), its secret has 40 or more letters and digits",
+		},
+		{
+			Type:   "polygon",
+			APIKey: regexp.MustCompile(`\A[A-Za-z0-9_]{32}\z`),
+			Hint:   "a Polygon key has 32 letters, digits and underscores",
+		},
+	}
+}
+
+// formatChecker checks the keys that a mutation sets. Types without a format are not checked.
+type formatChecker struct {
+	formats  []Format
+	warnings *slog.Logger // nil: refuse
+}
+
+func (c formatChecker) hook(next ent.Mutator) ent.Mutator {
+	return hook.UserCredentialFunc(func(ctx context.Context, m *credent.UserCredentialMutation) (ent.Value, error) {
+		if err := c.check(ctx, m); err != nil {
+			if !errors.Is(err, ErrFormat) || c.warnings == nil {
+				return nil, err
+			}
+			c.warnings.LogAttrs(ctx, slog.LevelWarn, "credent format", slog.String("problem", err.Error()))
+		}
+		return next.Mutate(ctx, m)
+	})
+}
+
+func (c formatChecker) check(ctx context.Context, m *credent.UserCredentialMutation) error {
+	if secretField(m) == "" {
+		return nil
+	}
+	name, err := typeOf(ctx, m)
+	if err != nil {
+		return err
+	}
+	for _, format := range c.formats {
+		if format.Type == name {
+			return format.check(m)
+		}
+	}
+	return nil
+}
+
+// typeOf returns the credential type that the row will have, "" if there is no such row.
+func typeOf(ctx context.Context, m *credent.UserCredentialMutation) (string, error) {
+	if name, ok := m.CredentialType(); ok {
+		return name, nil
+	}
+	ids, err := affected(ctx, m) // one at the most, after oneRow
+	if err != nil {
+		return "", err
+	}
+	stored, err := m.Client().UserCredential.Query().
+		Where(usercredential.IDIn(ids...)).
+		Select(usercredential.FieldCredentialType).
+		Strings(ctx)
+	if err != nil || len(stored) == 0 {
+		return "", err
+	}
+	return stored[0], nil
+}
+
+func (f Format) check(m *credent.UserCredentialMutation) error {
+	apiKey, _ := m.APIKey()
+	secretKey, _ := m.SecretKey()
+	for _, part := range []struct {
+		field   string
+		secret  fieldcrypt.Secret
+		pattern *regexp.Regexp
+	}{
+		{usercredential.FieldAPIKey, apiKey, f.APIKey},
+		{usercredential.FieldSecretKey, secretKey, f.SecretKey},
+	} {
+		if part.pattern == nil || part.secret.IsZero() { // not set
+			continue
+		}
+		plaintext, err := part.secret.Reveal()
+		if err != nil {
+			return err
+		}
+		if !part.pattern.MatchString(plaintext) {
+			return fmt.Errorf("credent: %w: %s %s: %s", ErrFormat, f.Type, part.field, f.Hint)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,56 @@
+// Package hooks has what happens around the mutations of an ent client: the rules between accounts and credentials, the
+// formats of broker keys, and the audit log. The rules that must hold whoever writes are in the database as well.
+package hooks
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"entgo.io/ent"
+
+	credent "github.com/credent-go/credent/ent"
+)
+
+// Config says which of the hooks that are not rules are wanted.
+type Config struct {
+	// Audit gets a record of each mutation of a credential; nil for none.
+	Audit *slog.Logger
+	// Formats are the formats of broker keys to check; nil for none.
+	Formats []Format
+	// FormatWarnings gets a record of each key that is not of its format. If nil, such keys are refused.
+	FormatWarnings *slog.Logger
+}
+
+// Install adds the hooks to a client, the audit log outermost.
+func Install(client *credent.Client, cfg Config) {
+	if cfg.Audit != nil {
+		a := auditor{cfg.Audit}
+		client.UserCredential.Use(a.hook)
+		client.UserAccount.Use(a.accountHook)
+	}
+	client.Use(utcTimes)
+	client.UserCredential.Use(tenant, oneRow)
+	client.UserAccount.Use(deleteOrphans)
+	if cfg.Formats != nil {
+		client.UserCredential.Use(formatChecker{cfg.Formats, cfg.FormatWarnings}.hook)
+	}
+}
+
+// utcTimes makes the times of a mutation what Postgres will store, UTC in microseconds, so that the returned entity equals
+// the one read back.
+func utcTimes(next ent.Mutator) ent.Mutator {
+	return ent.MutateFunc(func(ctx context.Context, m ent.Mutation) (ent.Value, error) {
+		for _, name := range m.Fields() {
+			value, _ := m.Field(name)
+			at, ok := value.(time.Time)
+			if !ok {
+				continue
+			}
+			if err := m.SetField(name, at.UTC().Truncate(time.Microsecond)); err != nil {
+				return nil, err
+			}
+		}
+		return next.Mutate(ctx, m)
+	})
+}

@@ -1,0 +1,147 @@
+package hooks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"entgo.io/ent"
+	"github.com/google/uuid"
+
+	credent "github.com/credent-go/credent/ent"
+	"github.com/credent-go/credent/ent/hook"
+	"github.com/credent-go/credent/ent/useraccount"
+	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/internal/fieldcrypt"
+)
+
+// ErrTenant means that a credential was given another user_id than its account has.
+var ErrTenant = errors.New("a credential's user_id must be its account's")
+
+// tenantConstraint is what the database's trigger names when it refuses.
+const tenantConstraint = "user_credentials_user_id_of_account"
+
+// tenant fills a credential's user_id from its account, when it is made and when it is moved. A user_id that is set is
+// left for the database to compare, which costs no query.
+func tenant(next ent.Mutator) ent.Mutator {
+	return hook.UserCredentialFunc(func(ctx context.Context, m *credent.UserCredentialMutation) (ent.Value, error) {
+		accountID, moved := m.UserAccountID()
+		if _, set := m.UserID(); moved && !set {
+			account, err := m.Client().UserAccount.Query().
+				Where(useraccount.ID(accountID)).
+				Select(useraccount.FieldUserID).
+				Only(ctx)
+			if err != nil {
+				return nil, fmt.Errorf("credent: the account of the credential: %w", err)
+			}
+			m.SetUserID(account.UserID)
+		}
+		value, err := next.Mutate(ctx, m)
+		// The hooks of a bulk's creations are nested: it was said already by an inner one.
+		if credent.IsConstraintError(err) && !errors.Is(err, ErrTenant) && strings.Contains(err.Error(), tenantConstraint) {
+			return nil, fmt.Errorf("credent: %w: %w", ErrTenant, err)
+		}
+		return value, err
+	})
+}
+
+// oneRow refuses an update of a secret that matches several rows, since ent would bind one token for all of them. One that
+// matches a single row is pinned to it.
+func oneRow(next ent.Mutator) ent.Mutator {
+	return hook.UserCredentialFunc(func(ctx context.Context, m *credent.UserCredentialMutation) (ent.Value, error) {
+		field := secretField(m)
+		if field == "" || !m.Op().Is(ent.OpUpdate) {
+			return next.Mutate(ctx, m)
+		}
+		ids, err := m.IDs(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if len(ids) > 1 {
+			return nil, &fieldcrypt.Error{
+				Op: "encrypt", Table: usercredential.Table, Column: field,
+				Err: fmt.Errorf("%w: the update matches %d", fieldcrypt.ErrManyRows, len(ids)),
+			}
+		}
+		if len(ids) == 0 {
+			return 0, nil
+		}
+		m.Where(usercredential.ID(ids[0]))
+		return next.Mutate(ctx, m)
+	})
+}
+
+// secretField returns the name of a secret field that the mutation sets, or "".
+func secretField(m *credent.UserCredentialMutation) string {
+	for _, name := range m.Fields() {
+		if value, _ := m.Field(name); isSecret(value) {
+			return name
+		}
+	}
+	return ""
+}
+
+func isSecret(value any) bool {
+	_, ok := value.(fieldcrypt.Secret)
+	return ok
+}
+
+// deleteOrphans deletes the credentials that are removed from their account; ent alone would clear their key to it, which
+// the database refuses. The account is updated first: if the deletion then fails, the credentials are still the account's.
+// In a transaction of the caller's both are in it.
+func deleteOrphans(next ent.Mutator) ent.Mutator {
+	return hook.UserAccountFunc(func(ctx context.Context, m *credent.UserAccountMutation) (ent.Value, error) {
+		removed, cleared := m.RemovedCredentialsIDs(), m.CredentialsCleared()
+		if len(removed) == 0 && !cleared {
+			return next.Mutate(ctx, m)
+		}
+		accounts, err := accountIDs(ctx, m)
+		if err != nil {
+			return nil, err
+		}
+		added := m.CredentialsIDs()
+		elsewhere, err := notOf(ctx, m, accounts, added)
+		if err != nil {
+			return nil, err
+		}
+		m.ResetCredentials()
+		m.AddCredentialIDs(elsewhere...)
+		value, err := next.Mutate(ctx, m)
+		if err != nil {
+			return nil, err
+		}
+		orphans := m.Client().UserCredential.Delete().
+			Where(usercredential.UserAccountIDIn(accounts...), usercredential.IDNotIn(added...))
+		if !cleared {
+			orphans.Where(usercredential.IDIn(removed...))
+		}
+		if _, err := orphans.Exec(ctx); err != nil {
+			return nil, fmt.Errorf("credent: delete the credentials removed from the account: %w", err)
+		}
+		return value, nil
+	})
+}
+
+// notOf returns those of the credentials that are not of the one account that is updated. The others are there already: ent
+// would refuse to add them, as it takes their key to the account for cleared.
+func notOf(ctx context.Context, m *credent.UserAccountMutation, accounts, ids []uuid.UUID) ([]uuid.UUID, error) {
+	if len(ids) == 0 || len(accounts) != 1 {
+		return ids, nil
+	}
+	there, err := m.Client().UserCredential.Query().
+		Where(usercredential.IDIn(ids...), usercredential.UserAccountID(accounts[0])).
+		IDs(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("credent: the credentials to add to the account: %w", err)
+	}
+	return slices.DeleteFunc(slices.Clone(ids), func(id uuid.UUID) bool { return slices.Contains(there, id) }), nil
+}
+
+func accountIDs(ctx context.Context, m *credent.UserAccountMutation) ([]uuid.UUID, error) {
+	if id, ok := m.ID(); ok {
+		return []uuid.UUID{id}, nil
+	}
+	return m.IDs(ctx)
+}
