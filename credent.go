@@ -1,0 +1,292 @@
+// Package credent stores broker credentials in a database, with the secret fields encrypted on every write and readable
+// on every read. [Open] returns the ent client; secrets are set with [NewSecret] and read with [Secret.Reveal].
+//
+// Stored secrets are Fernet tokens (https://github.com/fernet/spec) under the key in ENCRYPTION_KEY, the same as those of
+// a Python application with cryptography.fernet. What they protect against and what not is in docs/threat-model.md.
+//
+// The generated packages below ent are the query language; package migrate brings a database to the schema they need.
+package credent
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+
+	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver of WithPGX
+	_ "github.com/lib/pq"              // the default driver
+	_ "modernc.org/sqlite"             // the driver of sqlite:FILE
+
+	"github.com/credent-go/credent/ent"
+	_ "github.com/credent-go/credent/ent/runtime" // the schema's defaults and validators
+	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/hooks"
+	"github.com/credent-go/credent/internal/tenancy"
+	"github.com/credent-go/credent/migrate"
+)
+
+// Types that setters take and queries return, and the errors they give. They are documented where they point.
+type (
+	// Secret is the type of an encrypted field.
+	Secret = fieldcrypt.Secret
+	// Keyring holds the keys.
+	Keyring = fieldcrypt.Keyring
+	// Key is one key of a keyring.
+	Key = fieldcrypt.Key
+	// Reveal tells an observer that a secret was revealed; see [WithRevealObserver].
+	Reveal = fieldcrypt.Reveal
+	// Error says which operation failed on which secret; its cause is one of the Err… values.
+	Error = fieldcrypt.Error
+)
+
+// Errors to be tested with errors.Is.
+var (
+	// ErrNoKey means that there is no keyring to encrypt or decrypt with.
+	ErrNoKey = fieldcrypt.ErrNoKey
+	// ErrBadKey means that a key is malformed, of the wrong length, all zero, given twice, or signs like another one.
+	ErrBadKey = fieldcrypt.ErrBadKey
+	// ErrNotEncrypted means that an encrypted column holds something that is not a token.
+	ErrNotEncrypted = fieldcrypt.ErrNotEncrypted
+	// ErrCorrupt means that a token cannot be opened, for whatever reason.
+	ErrCorrupt = fieldcrypt.ErrCorrupt
+	// ErrUnknownKey is the ErrCorrupt of a well-formed token that no key opens: encrypted under another one, or altered.
+	ErrUnknownKey = fieldcrypt.ErrUnknownKey
+	// ErrTooLong means that a secret is longer than its column can hold encrypted: 303 bytes for varchar(500).
+	ErrTooLong = fieldcrypt.ErrTooLong
+	// ErrRedacted means that the text a secret prints as was given as a secret.
+	ErrRedacted = fieldcrypt.ErrRedacted
+	// ErrManyRows means that a statement would store one secret in many rows under one token.
+	ErrManyRows = fieldcrypt.ErrManyRows
+	// ErrPredicate means that a secret was given to a statement to compare with, which would never match.
+	ErrPredicate = fieldcrypt.ErrPredicate
+	// ErrNotText means that a secret is not valid UTF-8.
+	ErrNotText = fieldcrypt.ErrNotText
+	// ErrTenant means that a credential was given another user_id than its account has.
+	ErrTenant = hooks.ErrTenant
+	// ErrFormat means that a key does not look like one of its credential type; see [WithFormats].
+	ErrFormat = hooks.ErrFormat
+	// ErrUnsupported means that [WithUser] was used with a database without row-level security.
+	ErrUnsupported = tenancy.ErrUnsupported
+	// ErrNeedsTx means that the client's QueryContext was called with [WithUser] outside of a transaction.
+	ErrNeedsTx = tenancy.ErrNeedsTx
+	// ErrURL means that a database URL cannot be used.
+	ErrURL = errors.New("bad database URL")
+)
+
+// NewSecret returns a secret with the given plaintext, which may be empty.
+func NewSecret(plaintext string) Secret { return fieldcrypt.New(plaintext) }
+
+// EncryptedColumn names an encrypted column and its size in characters.
+type EncryptedColumn = fieldcrypt.ColumnInfo
+
+// EncryptedColumns returns every encrypted column that the process knows, sorted by table and name.
+func EncryptedColumns() []EncryptedColumn { return fieldcrypt.Columns() }
+
+// GenerateKey returns a new random key: 32 bytes as 44 characters of base64url.
+func GenerateKey() string { return fieldcrypt.GenerateKey() }
+
+// NewKeyring makes a keyring of a primary key, which encrypts, and earlier keys, which only decrypt. Errors: [ErrNoKey],
+// [ErrBadKey].
+func NewKeyring(primary string, previous ...string) (*Keyring, error) {
+	return fieldcrypt.NewKeyring(primary, previous...)
+}
+
+// KeyringFromEnv makes a keyring of ENCRYPTION_KEY and, separated by commas, ENCRYPTION_KEY_PREVIOUS, or of the files that
+// ENCRYPTION_KEY_FILE and ENCRYPTION_KEY_PREVIOUS_FILE name. Errors: [ErrNoKey], [ErrBadKey].
+func KeyringFromEnv() (*Keyring, error) { return fieldcrypt.KeyringFromEnv() }
+
+// Option changes what [Open], [OpenDB] and [NewClient] do.
+type Option func(*options)
+
+type options struct {
+	keyring *Keyring
+	pgx     bool
+	strict  bool
+	migrate bool
+	reveal  func(Reveal)
+	hooks   hooks.Config
+}
+
+func optionsOf(opts []Option) options {
+	var o options
+	for _, opt := range opts {
+		opt(&o)
+	}
+	return o
+}
+
+// WithKeyring gives the client a keyring of its own, in place of the process's default one, which is read once from
+// the environment as by [KeyringFromEnv].
+func WithKeyring(ring *Keyring) Option { return func(o *options) { o.keyring = ring } }
+
+// WithPGX connects to Postgres with pgx in place of lib/pq.
+func WithPGX() Option { return func(o *options) { o.pgx = true } }
+
+// Strict makes a query fail when a secret in its result cannot be opened. Without it only Reveal fails, so that one
+// damaged row does not hide the others.
+func Strict() Option { return func(o *options) { o.strict = true } }
+
+// WithMigrations makes Open apply the pending migrations first; see [migrate.Apply].
+func WithMigrations() Option { return func(o *options) { o.migrate = true } }
+
+// WithAudit records each mutation of an account or a credential: who did what to which rows and fields, never a value. The
+// actor is that of [WithActor] or else the user of [WithUser]. Statements that pass by ent's mutations (ExecContext, SQL of
+// one's own) are not recorded.
+func WithAudit(logger *slog.Logger) Option { return func(o *options) { o.hooks.Audit = logger } }
+
+// WithRevealObserver calls observe at each Reveal of a secret that the client read, in the goroutine that reveals: reads
+// of secrets can so be counted or recorded.
+func WithRevealObserver(observe func(Reveal)) Option { return func(o *options) { o.reveal = observe } }
+
+// WithFormats refuses keys that do not look like those of their credential type, with [ErrFormat]. Types without a format
+// are not checked. Without formats given it knows those of [BrokerFormats].
+func WithFormats(formats ...Format) Option {
+	return func(o *options) {
+		if o.hooks.Formats = formats; len(formats) == 0 {
+			o.hooks.Formats = hooks.BrokerFormats()
+		}
+	}
+}
+
+// WithFormatWarnings logs what [WithFormats] would refuse, and stores it.
+func WithFormatWarnings(logger *slog.Logger, formats ...Format) Option {
+	return func(o *options) {
+		WithFormats(formats...)(o)
+		o.hooks.FormatWarnings = logger
+	}
+}
+
+// Open connects to a database and returns a client that is ready for use. Close the client when done. The URL is one of
+//
+//	postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=…   (or postgresql://)
+//	sqlite:FILE                                             (made if it does not exist)
+//
+// It fails without a usable key ([ErrNoKey], [ErrBadKey]), with a URL it does not know ([ErrURL]) and when the database
+// cannot be reached. No error quotes the URL, which may hold a password. The client is safe for concurrent use.
+func Open(ctx context.Context, databaseURL string, opts ...Option) (*ent.Client, error) {
+	o := optionsOf(opts)
+	if o.keyring == nil {
+		// Not later, at the first secret.
+		if _, err := fieldcrypt.Default(); err != nil {
+			return nil, err
+		}
+	}
+	db, d, err := OpenDB(databaseURL, opts...)
+	if err != nil {
+		return nil, err
+	}
+	if err := prepare(ctx, db, o); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return NewClient(db, d, opts...), nil
+}
+
+func prepare(ctx context.Context, db *sql.DB, o options) error {
+	if err := db.PingContext(ctx); err != nil {
+		return fmt.Errorf("credent: reach the database: %w", err)
+	}
+	if !o.migrate {
+		return nil
+	}
+	return migrate.Apply(ctx, db)
+}
+
+// OpenDB returns the connection pool of a URL as for [Open], and its ent dialect, for [migrate.Apply], [NewClient] and
+// SQL of one's own. It does not connect yet. With lib/pq it sets binary_parameters=yes, unless the URL has the parameter.
+func OpenDB(databaseURL string, opts ...Option) (db *sql.DB, entDialect string, err error) {
+	scheme, rest, ok := strings.Cut(databaseURL, ":")
+	if !ok {
+		return nil, "", fmt.Errorf("credent: %w: it has no scheme; use postgres://… or sqlite:FILE", ErrURL)
+	}
+	switch scheme {
+	case "postgres", "postgresql":
+		driver := "postgres"
+		if optionsOf(opts).pgx {
+			driver = "pgx"
+		}
+		// The drivers' own errors quote the URL.
+		u, err := url.Parse(databaseURL)
+		if err != nil {
+			return nil, "", fmt.Errorf("credent: %w: it does not parse; percent-encode special characters", ErrURL)
+		}
+		if driver == "postgres" && !u.Query().Has(binaryParameters) {
+			if u.RawQuery != "" {
+				u.RawQuery += "&"
+			}
+			u.RawQuery += binaryParameters + "=yes"
+			databaseURL = u.String()
+		}
+		db, err := sql.Open(driver, databaseURL)
+		if err != nil {
+			return nil, "", fmt.Errorf("credent: %w: %s does not accept it", ErrURL, driver)
+		}
+		return db, dialect.Postgres, nil
+	case "sqlite", "sqlite3":
+		dsn, memory, err := sqliteDSN(rest)
+		if err != nil {
+			return nil, "", err
+		}
+		db, err := sql.Open("sqlite", dsn)
+		if err != nil {
+			return nil, "", fmt.Errorf("credent: %w: %w", ErrURL, err)
+		}
+		if memory {
+			db.SetMaxOpenConns(1) // each connection would have a database of its own
+		}
+		return db, dialect.SQLite, nil
+	}
+	return nil, "", fmt.Errorf("credent: %w: unknown scheme; use postgres://… or sqlite:FILE", ErrURL)
+}
+
+// binaryParameters makes lib/pq send a statement and its parameters in one round trip, in place of two. That is faster; and
+// behind PgBouncer in transaction mode, where two trips may reach two servers, another client's statement would be run.
+const binaryParameters = "binary_parameters"
+
+// sqliteDSN returns the driver's name of a file, with the settings that the client relies on. Parameters that SQLite
+// itself knows, such as mode=ro, are passed on.
+func sqliteDSN(rest string) (dsn string, memory bool, err error) {
+	file, query, _ := strings.Cut(rest, "?")
+	file = strings.TrimPrefix(file, "//")
+	if file == "" {
+		return "", false, fmt.Errorf("credent: %w: sqlite: without a file", ErrURL)
+	}
+	params, err := url.ParseQuery(query)
+	if err != nil {
+		return "", false, fmt.Errorf("credent: %w: %w", ErrURL, err)
+	}
+	params.Add("_pragma", "foreign_keys(1)")    // cascades, off by default
+	params.Add("_pragma", "busy_timeout(5000)") // milliseconds
+	params.Set("_txlock", "immediate")          // a transaction that reads first could not write later
+	params.Set("_time_format", "sqlite")        // the driver's own format is not readable by others
+	escaped := strings.NewReplacer("%", "%25", "#", "%23").Replace(file)
+	return "file:" + escaped + "?" + params.Encode(), file == ":memory:", nil
+}
+
+// NewClient returns a client on a pool of the caller's, for the dialect that [OpenDB] gives. Closing the client closes
+// the pool. Without [WithKeyring] the default keyring is read when first needed.
+func NewClient(db *sql.DB, entDialect string, opts ...Option) *ent.Client {
+	client := ent.NewClient(ent.Driver(WrapDriver(entsql.OpenDB(entDialect, db), opts...)))
+	Use(client, opts...)
+	return client
+}
+
+// WrapDriver returns an ent driver that encrypts and decrypts, for services that assemble their client themselves. It
+// goes directly around the driver that talks to the database, inside of caches and debuggers. Call [Use] on the client.
+func WrapDriver(drv dialect.Driver, opts ...Option) dialect.Driver {
+	o := optionsOf(opts)
+	return fieldcrypt.NewDriver(tenancy.NewDriver(drv), fieldcrypt.DriverConfig{
+		Keyring:  o.keyring,
+		Strict:   o.strict,
+		OnReveal: o.reveal,
+	})
+}
+
+// Use adds Credent's hooks to a client that was made with [WrapDriver]: a credential's user_id is filled from its account,
+// credentials removed from their account are deleted, an update of a secret in many rows is refused; and those that
+// options ask for. [Open] and [NewClient] have done so.
+func Use(client *ent.Client, opts ...Option) { hooks.Install(client, optionsOf(opts).hooks) }

@@ -1,0 +1,92 @@
+package credent_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+
+	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/migrate"
+)
+
+func ExampleOpen() {
+	// A service has both in its environment: DATABASE_URL and ENCRYPTION_KEY.
+	databaseURL := newDatabase() // "postgres://…" or "sqlite:FILE"
+	ring, err := credent.NewKeyring(credent.GenerateKey())
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	ctx := context.Background()
+	client, err := credent.Open(ctx, databaseURL, credent.WithKeyring(ring), credent.WithMigrations())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer closeClient(client)
+
+	account, err := client.UserAccount.Create().SetUserID("user-1").SetAccountName("Ada").Save(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = client.UserCredential.Create().
+		SetAccount(account).
+		SetUserID(account.UserID).
+		SetCredentialType("alpaca").
+		SetAPIKey(credent.NewSecret("PK-MADE-UP")).
+		SetSecretKey(credent.NewSecret("made-up")).
+		Save(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	credential, err := account.QueryCredentials().Only(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	apiKey, err := credential.APIKey.Reveal()
+	fmt.Println(credential.CredentialType, credential.APIKey, apiKey, err)
+	// Output: alpaca [REDACTED] PK-MADE-UP <nil>
+}
+
+func ExampleOpenDB() {
+	db, dialect, err := credent.OpenDB(newDatabase())
+	if err != nil {
+		log.Fatal(err)
+	}
+	db.SetMaxOpenConns(4) // the pool is the caller's to tune
+
+	ctx := context.Background()
+	if err := migrate.Apply(ctx, db); err != nil {
+		log.Fatal(err)
+	}
+	ring, err := credent.NewKeyring(credent.GenerateKey())
+	if err != nil {
+		log.Fatal(err)
+	}
+	client := credent.NewClient(db, dialect, credent.WithKeyring(ring))
+	defer closeClient(client) // closes the pool too
+
+	store(client)
+	var stored string
+	if err := db.QueryRowContext(ctx, "SELECT api_key FROM user_credentials").Scan(&stored); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(stored[:5], len(stored), "characters")
+	// Output: gAAAA 100 characters
+}
+
+func ExampleWrapDriver() {
+	// A service that puts its own driver together, for instance with a cache or with tracing, wraps the innermost one.
+	drv := newDriver()
+	ring, err := credent.NewKeyring(credent.GenerateKey())
+	if err != nil {
+		log.Fatal(err)
+	}
+	client := newClient(credent.WrapDriver(drv, credent.WithKeyring(ring)))
+	defer closeClient(client)
+
+	created := store(client)
+	apiKey, err := client.UserCredential.GetX(context.Background(), created.ID).APIKey.Reveal()
+	fmt.Println(apiKey, err)
+	// Output: PK-MADE-UP <nil>
+}
