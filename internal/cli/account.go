@@ -1,0 +1,179 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+
+	"github.com/credent-go/credent/ent"
+	"github.com/credent-go/credent/ent/useraccount"
+	"github.com/credent-go/credent/ent/usercredential"
+)
+
+func (a *app) account() *cobra.Command {
+	return a.group(&cobra.Command{Use: "account", Short: "Add, list and remove user accounts"},
+		a.accountAdd(), a.accountList(), a.accountRemove())
+}
+
+func (a *app) accountAdd() *cobra.Command {
+	var user, name string
+	cmd := a.action(&cobra.Command{
+		Use:     "add --user ID --name NAME",
+		Short:   "Add a user account and print its row ID",
+		Example: `  credent account add --user u-1 --name "Ada Lovelace"`,
+	}, func(ctx context.Context, _ []string) error {
+		return a.withClient(ctx, nil, func(client *ent.Client) error {
+			if err := checkText("--user", user, "--name", name); err != nil {
+				return err
+			}
+			row, err := client.UserAccount.Create().SetUserID(user).SetAccountName(name).Save(ctx)
+			switch {
+			case ent.IsConstraintError(err):
+				return messagef("there is an account of user %q already; `credent account list` shows them", user)
+			case err != nil:
+				return invalidField(err)
+			}
+			a.printf("%s\n", row.ID)
+			return nil
+		})
+	})
+	cmd.Flags().StringVar(&user, "user", "", "the user's `ID` in the system that signs users in")
+	cmd.Flags().StringVar(&name, "name", "", "a `name` for people")
+	return required(cmd, "user", "name")
+}
+
+// jsonAccount is one entry of account list --json.
+type jsonAccount struct {
+	ID          uuid.UUID `json:"id"`
+	UserID      string    `json:"user_id"`
+	AccountName string    `json:"account_name"`
+	IsActive    bool      `json:"is_active"`
+	CreatedAt   time.Time `json:"created_at"`
+	UpdatedAt   time.Time `json:"updated_at"`
+}
+
+func (a *app) accountList() *cobra.Command {
+	var asJSON bool
+	cmd := a.action(&cobra.Command{
+		Use:   "list [flags]",
+		Short: "List the user accounts",
+		Example: `  credent account list
+  credent account list --json | jq -r .[].user_id`,
+	}, func(ctx context.Context, _ []string) error {
+		return a.withClient(ctx, nil, func(client *ent.Client) error {
+			rows, err := client.UserAccount.Query().Order(useraccount.ByUserID()).All(ctx)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return a.printAccountsJSON(rows)
+			}
+			return a.printAccounts(rows)
+		})
+	})
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func (a *app) printAccounts(rows []*ent.UserAccount) error {
+	if len(rows) == 0 {
+		a.notef("credent: there are no accounts; add one with `credent account add`\n")
+		return nil
+	}
+	table := [][]string{{"USER", "NAME", "ACTIVE", "CREATED"}}
+	for _, row := range rows {
+		table = append(table, []string{
+			printable(row.UserID), printable(row.AccountName), yesNo(row.IsActive), stamp(row.CreatedAt),
+		})
+	}
+	return a.printTable(table)
+}
+
+func (a *app) printAccountsJSON(rows []*ent.UserAccount) error {
+	docs := make([]jsonAccount, len(rows))
+	for i, row := range rows {
+		docs[i] = jsonAccount{
+			ID: row.ID, UserID: row.UserID, AccountName: row.AccountName, IsActive: row.IsActive,
+			CreatedAt: row.CreatedAt.UTC(), UpdatedAt: row.UpdatedAt.UTC(),
+		}
+	}
+	return a.printJSON(docs)
+}
+
+func (a *app) accountRemove() *cobra.Command {
+	return a.action(&cobra.Command{
+		Use:     "remove USER",
+		Short:   "Remove a user account with all its credentials",
+		Long:    "Remove the account of a user, given by the user's ID, with all its credentials. There is no way back.",
+		Example: `  credent account remove u-1`,
+		Args:    arguments(1, "user ID"),
+	}, func(ctx context.Context, args []string) error {
+		user, removed := args[0], 0
+		return a.withClient(ctx, nil, func(client *ent.Client) error {
+			err := inTx(ctx, client, func(tx *ent.Tx) error {
+				account, err := accountOf(ctx, tx.UserAccount, user)
+				if err != nil {
+					return err
+				}
+				// The database would do it as well, and not say how many there were.
+				removed, err = tx.UserCredential.Delete().Where(usercredential.UserAccountID(account.ID)).Exec(ctx)
+				if err != nil {
+					return err
+				}
+				return tx.UserAccount.DeleteOne(account).Exec(ctx)
+			})
+			if err != nil {
+				return err
+			}
+			a.printf("removed the account of user %s and %s\n", printable(user), count(removed, "credential"))
+			return nil
+		})
+	})
+}
+
+// accountOf returns the account of a user.
+func accountOf(ctx context.Context, accounts *ent.UserAccountClient, user string) (*ent.UserAccount, error) {
+	account, err := accounts.Query().Where(useraccount.UserID(user)).Only(ctx)
+	if ent.IsNotFound(err) {
+		return nil, messagef("there is no account of user %q; `credent account list` shows them, "+
+			"`credent account add` adds one", user)
+	}
+	return account, err
+}
+
+// checkText refuses flags that are not UTF-8, which SQLite would store and Postgres and JSON not; given are the names of
+// the flags and their values in turn.
+func checkText(flags ...string) error {
+	for i := 0; i+1 < len(flags); i += 2 {
+		if !utf8.ValidString(flags[i+1]) {
+			return messagef("%s is not UTF-8 text", flags[i])
+		}
+	}
+	return nil
+}
+
+// textFields are the flags of the fields that package ent checks, and their sizes in characters.
+var textFields = map[string]struct {
+	flag string
+	size int
+}{
+	useraccount.FieldUserID:            {"--user", 255},
+	useraccount.FieldAccountName:       {"--name", 255},
+	usercredential.FieldCredentialType: {"--type", 50},
+}
+
+// invalidField says in the words of the command line what a validator of package ent refused.
+func invalidField(err error) error {
+	var invalid *ent.ValidationError
+	if !errors.As(err, &invalid) {
+		return err
+	}
+	if field, ok := textFields[invalid.Name]; ok {
+		return messagef("%s must have 1 to %d characters", field.flag, field.size)
+	}
+	return err
+}

@@ -1,0 +1,150 @@
+// Package cli is the command credent. The result of a command goes to standard output and nothing else does; an error
+// is one line on standard error that says what to do next. Neither ever has a plaintext, a key, a token or a database
+// URL in it, except what "credential show --reveal" and "key generate" are asked to print, and the tokens of the
+// throw-away database that "quickstart" shows.
+package cli
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// Exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// app is what the commands share: where they read and write.
+type app struct {
+	in   *os.File
+	out  *output
+	note io.Writer // for people: prompts, notes, errors
+}
+
+// Main runs the command line of the process and returns its exit code.
+func Main() int {
+	// A second interrupt ends the process at once.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+
+	a := &app{in: os.Stdin, out: &output{file: os.Stdout}, note: os.Stderr}
+	cmd, err := a.root().ExecuteContextC(ctx)
+	if err == nil {
+		return exitOK
+	}
+	text, code := explain(cmd, err)
+	a.notef("credent: %s\n", text)
+	return code
+}
+
+func (a *app) root() *cobra.Command {
+	root := a.group(&cobra.Command{
+		Use:   "credent",
+		Short: "Store broker credentials with their secrets encrypted",
+		Long: `Credent stores broker credentials in a database, with their secrets encrypted.
+
+Environment:
+  DATABASE_URL              postgres://USER:PASSWORD@HOST:PORT/DATABASE
+                            or sqlite:FILE; ` + defaultDatabase + ` if not set
+  ENCRYPTION_KEY            the key, made by "credent key generate"
+  ENCRYPTION_KEY_PREVIOUS   earlier keys, which only decrypt, separated by commas
+
+Exit codes: 0 done, 1 failed, 2 the command line is wrong.`,
+		Example: `  credent quickstart                      # see it at work, on a throw-away database
+
+  export ENCRYPTION_KEY=$(credent key generate)
+  credent migrate apply                   # make the tables
+  credent account add --user u-1 --name "Ada Lovelace"
+  credent credential add --user u-1 --type alpaca`,
+		Version: version(),
+	}, a.quickstart(), a.key(), a.migrate(), a.account(), a.credential(), a.doctor(),
+		a.rotate(), a.verify())
+	root.SilenceErrors = true
+	root.SilenceUsage = true
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return flagError(err) })
+	root.SetIn(a.in)
+	root.SetOut(a.out)
+	root.SetErr(a.note)
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetVersionTemplate("{{.Version}}\n")
+	return root
+}
+
+// version is that of the module where the command was built with "go install …@version".
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}
+
+// group makes a command of subcommands. Alone it prints its help.
+func (a *app) group(cmd *cobra.Command, subcommands ...*cobra.Command) *cobra.Command {
+	cmd.SuggestionsMinimumDistance = 2
+	cmd.Args = unknownCommand
+	cmd.DisableFlagsInUseLine = true
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	cmd.AddCommand(subcommands...)
+	return cmd
+}
+
+// action makes a command that does something. What it returns is a failure, in contrast to what cobra finds wrong with
+// the command line. That its output cannot be written is one as well.
+func (a *app) action(cmd *cobra.Command, run func(ctx context.Context, args []string) error) *cobra.Command {
+	if cmd.Args == nil {
+		cmd.Args = arguments(0, "")
+	}
+	cmd.DisableFlagsInUseLine = true
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := checkEmpty(cmd.Flags()); err != nil {
+			return err
+		}
+		err := run(cmd.Context(), args)
+		if a.out.err != nil {
+			err = messagef("the result could not be written: %v", a.out.err)
+		}
+		if err != nil {
+			return &failure{err}
+		}
+		return nil
+	}
+	return cmd
+}
+
+// checkEmpty refuses flags that are given as "", as in --user "$UNSET", which must not mean all users.
+func checkEmpty(flags *pflag.FlagSet) (err error) {
+	flags.Visit(func(f *pflag.Flag) {
+		if f.Value.String() == "" && err == nil {
+			err = usageError("--" + f.Name + " is empty")
+		}
+	})
+	return err
+}
+
+// required makes a command refuse to run without some of its flags.
+func required(cmd *cobra.Command, names ...string) *cobra.Command {
+	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
+		var missing []string
+		for _, name := range names {
+			if !cmd.Flags().Changed(name) {
+				missing = append(missing, "--"+name)
+			}
+		}
+		if len(missing) > 0 {
+			return usageError("give " + strings.Join(missing, " and "))
+		}
+		return nil
+	}
+	return cmd
+}

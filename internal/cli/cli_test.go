@@ -1,0 +1,118 @@
+package cli_test
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/internal/cli"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"credent": func() { os.Exit(cli.Main()) },
+	})
+}
+
+// TestScripts runs the scripts of testdata, each in a folder of its own and without a key or a database URL. $KEY and
+// $OTHER_KEY hold two keys.
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("KEY", credent.GenerateKey())
+			env.Setenv("OTHER_KEY", credent.GenerateKey())
+			return nil
+		},
+		Condition: func(name string) (bool, error) {
+			if name == "root" {
+				return os.Geteuid() == 0, nil
+			}
+			return false, fmt.Errorf("unknown condition %q", name)
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"capture": capture,
+			"fails":   fails,
+			"plain":   plain,
+			"sql":     runSQL,
+		},
+	})
+}
+
+// fails runs a command: fails CODE MESSAGE COMMAND…. It must exit with the code and print just the message, as one line,
+// on standard error. The empty lines of a table on standard output are for the script to check.
+func fails(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: fails CODE MESSAGE COMMAND...")
+	}
+	err := ts.Exec(args[2], args[3:]...)
+	code := 0
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		code = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if strconv.Itoa(code) != args[0] {
+		ts.Fatalf("exit code: got %d, want %s", code, args[0])
+	}
+	if got, want := ts.ReadFile("stderr"), "credent: "+args[1]+"\n"; got != want {
+		ts.Fatalf("standard error:\n got %q\nwant %q", got, want)
+	}
+}
+
+// capture sets a variable to the standard output of the last command.
+func capture(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: capture VARIABLE")
+	}
+	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
+}
+
+// runSQL executes a statement on an SQLite file, and prints nothing.
+func runSQL(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: sql FILE STATEMENT")
+	}
+	db, err := sql.Open("sqlite", ts.MkAbs(args[0]))
+	ts.Check(err)
+	_, err = db.Exec(args[1])
+	ts.Check(err)
+	ts.Check(db.Close())
+}
+
+// plain starts a server that answers, like a Postgres without TLS, that it has none, and sets a variable to its address.
+func plain(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: plain VARIABLE")
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Defer(func() { _ = listener.Close() })
+	ts.Setenv(args[0], listener.Addr().String())
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			if _, err := io.ReadFull(conn, make([]byte, 8)); err == nil { // SSLRequest
+				_, _ = conn.Write([]byte("N"))
+			}
+			_ = conn.Close()
+		}
+	}()
+}

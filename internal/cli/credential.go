@@ -1,0 +1,264 @@
+package cli
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+
+	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/ent"
+	"github.com/credent-go/credent/ent/usercredential"
+)
+
+func (a *app) credential() *cobra.Command {
+	return a.group(&cobra.Command{Use: "credential", Short: "Add, list, show, disable and remove credentials"},
+		a.credentialAdd(), a.credentialList(), a.credentialShow(), a.credentialDisable(), a.credentialRemove())
+}
+
+func (a *app) credentialAdd() *cobra.Command {
+	var user, kind, expires string
+	cmd := a.action(&cobra.Command{
+		Use:   "add --user ID --type TYPE [flags]",
+		Short: "Store a credential encrypted and print its ID",
+		Long: `Store a credential of a user, its two secrets encrypted, and print its ID.
+
+The secrets are asked for, without showing them. Where standard input is not a terminal it must be the JSON object
+
+  {"api_key": "…", "secret_key": "…"}
+
+A secret has at most 303 bytes, and may be empty.`,
+		Example: `  credent credential add --user u-1 --type alpaca
+  credent credential add --user u-1 --type alpaca --expires 2027-01-31 < alpaca.json`,
+	}, func(ctx context.Context, _ []string) error {
+		expiresAt, err := parseExpiry(expires)
+		if err != nil {
+			return err
+		}
+		ring, err := credent.KeyringFromEnv()
+		if err != nil {
+			return err
+		}
+		return a.withClient(ctx, ring, func(client *ent.Client) error {
+			return a.addCredential(ctx, client, user, kind, expiresAt)
+		})
+	})
+	cmd.Flags().StringVar(&user, "user", "", "the user's `ID`")
+	cmd.Flags().StringVar(&kind, "type", "", "the broker or data `provider`, in lower case: alpaca, polygon, …")
+	cmd.Flags().StringVar(&expires, "expires", "",
+		"the `time` from which on the provider refuses it: 2027-01-31T16:00:00Z, or a date, from 00:00 UTC")
+	return required(cmd, "user", "type")
+}
+
+func (a *app) addCredential(ctx context.Context, client *ent.Client, user, kind string, expiresAt *time.Time) error {
+	if err := checkText("--user", user, "--type", kind); err != nil {
+		return err
+	}
+	if kind != strings.ToLower(kind) {
+		return messagef("--type: types are in lower case; use %q", strings.ToLower(kind))
+	}
+	// Before secrets are typed in; it is looked up again where it counts.
+	if _, err := accountOf(ctx, client.UserAccount, user); err != nil {
+		return err
+	}
+	apiKey, secretKey, err := a.readSecrets(ctx)
+	if err != nil {
+		return err
+	}
+	var id uuid.UUID
+	err = inTx(ctx, client, func(tx *ent.Tx) error {
+		account, err := accountOf(ctx, tx.UserAccount, user)
+		if err != nil {
+			return err
+		}
+		row, err := tx.UserCredential.Create().
+			SetAccount(account).SetUserID(account.UserID).SetCredentialType(kind).
+			SetAPIKey(apiKey).SetSecretKey(secretKey).SetNillableExpiresAt(expiresAt).
+			Save(ctx)
+		if ent.IsConstraintError(err) {
+			return messagef("the database refused the credential; was the account of user %q removed?", user)
+		}
+		if err != nil {
+			return invalidField(err)
+		}
+		id = row.ID
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	a.printf("%s\n", id)
+	return nil
+}
+
+// parseExpiry reads a time in the format of RFC 3339, or a date. An empty text is no time.
+func parseExpiry(text string) (*time.Time, error) {
+	if text == "" {
+		return nil, nil
+	}
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		t, err = time.Parse(time.DateOnly, text)
+	}
+	// The years that Python's datetime can hold, and RFC 3339 write.
+	if t = t.UTC().Truncate(time.Microsecond); err != nil || t.Year() < 1 || t.Year() > 9999 {
+		return nil, usageError("--expires: want a time such as 2027-01-31T16:00:00Z, or a date such as 2027-01-31")
+	}
+	return &t, nil
+}
+
+func (a *app) credentialList() *cobra.Command {
+	var (
+		user   string
+		asJSON bool
+	)
+	cmd := a.action(&cobra.Command{
+		Use:   "list [flags]",
+		Short: "List the credentials, without their secrets",
+		Example: `  credent credential list
+  credent credential list --user u-1 --json`,
+	}, func(ctx context.Context, _ []string) error {
+		return a.withClient(ctx, nil, func(client *ent.Client) error {
+			query := client.UserCredential.Query()
+			if user != "" {
+				account, err := accountOf(ctx, client.UserAccount, user)
+				if err != nil {
+					return err
+				}
+				query = account.QueryCredentials()
+			}
+			rows, err := listed(ctx, query)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return a.printCredentialsJSON(rows)
+			}
+			return a.printCredentials(rows)
+		})
+	})
+	cmd.Flags().StringVar(&user, "user", "", "only those of the user with this `ID`")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+// listed runs a query for everything but the secrets.
+func listed(ctx context.Context, query *ent.UserCredentialQuery) ([]*ent.UserCredential, error) {
+	return query.Order(
+		usercredential.ByUserID(), usercredential.ByCredentialType(),
+		usercredential.ByCreatedAt(), usercredential.ByID(),
+	).Select(withoutSecrets...).All(ctx)
+}
+
+var withoutSecrets = []string{
+	usercredential.FieldID, usercredential.FieldUserAccountID, usercredential.FieldUserID,
+	usercredential.FieldCredentialType, usercredential.FieldIsActive, usercredential.FieldExpiresAt,
+	usercredential.FieldCreatedAt, usercredential.FieldUpdatedAt,
+}
+
+func (a *app) printCredentials(rows []*ent.UserCredential) error {
+	if len(rows) == 0 {
+		a.notef("credent: there are no credentials; add one with `credent credential add`\n")
+		return nil
+	}
+	table := [][]string{{"ID", "USER", "TYPE", "ACTIVE", "EXPIRES", "CREATED"}}
+	for _, row := range rows {
+		table = append(table, []string{
+			row.ID.String(), printable(row.UserID), printable(row.CredentialType), yesNo(row.IsActive),
+			stampOr(row.ExpiresAt, "never"), stamp(row.CreatedAt),
+		})
+	}
+	return a.printTable(table)
+}
+
+// jsonCredential is one entry of credential list --json, and without the secrets of show --json.
+type jsonCredential struct {
+	ID             uuid.UUID  `json:"id"`
+	UserID         string     `json:"user_id"`
+	CredentialType string     `json:"credential_type"`
+	IsActive       bool       `json:"is_active"`
+	ExpiresAt      *time.Time `json:"expires_at"`
+	CreatedAt      time.Time  `json:"created_at"`
+	UpdatedAt      time.Time  `json:"updated_at"`
+}
+
+func jsonOf(row *ent.UserCredential) jsonCredential {
+	return jsonCredential{
+		ID: row.ID, UserID: row.UserID, CredentialType: row.CredentialType, IsActive: row.IsActive,
+		ExpiresAt: utc(row.ExpiresAt), CreatedAt: row.CreatedAt.UTC(), UpdatedAt: row.UpdatedAt.UTC(),
+	}
+}
+
+func (a *app) printCredentialsJSON(rows []*ent.UserCredential) error {
+	docs := make([]jsonCredential, len(rows))
+	for i, row := range rows {
+		docs[i] = jsonOf(row)
+	}
+	return a.printJSON(docs)
+}
+
+func (a *app) credentialDisable() *cobra.Command {
+	return a.action(&cobra.Command{
+		Use:     "disable ID",
+		Short:   "Mark a credential as inactive",
+		Example: `  credent credential disable 3f0c1f8e-52a8-4c2a-9d3b-0d8a4f1d2b6c`,
+		Args:    arguments(1, "credential ID"),
+	}, func(ctx context.Context, args []string) error {
+		id, err := parseID(args[0])
+		if err != nil {
+			return err
+		}
+		return a.withClient(ctx, nil, func(client *ent.Client) error {
+			n, err := client.UserCredential.Update().Where(usercredential.ID(id)).SetIsActive(false).Save(ctx)
+			if err != nil {
+				return err
+			}
+			return a.done(n, "disabled", id)
+		})
+	})
+}
+
+func (a *app) credentialRemove() *cobra.Command {
+	return a.action(&cobra.Command{
+		Use:     "remove ID",
+		Short:   "Remove a credential",
+		Long:    "Remove a credential. There is no way back; `credent credential disable` keeps it.",
+		Example: `  credent credential remove 3f0c1f8e-52a8-4c2a-9d3b-0d8a4f1d2b6c`,
+		Args:    arguments(1, "credential ID"),
+	}, func(ctx context.Context, args []string) error {
+		id, err := parseID(args[0])
+		if err != nil {
+			return err
+		}
+		return a.withClient(ctx, nil, func(client *ent.Client) error {
+			n, err := client.UserCredential.Delete().Where(usercredential.ID(id)).Exec(ctx)
+			if err != nil {
+				return err
+			}
+			return a.done(n, "removed", id)
+		})
+	})
+}
+
+// done reports what was done to a credential, if it was there.
+func (a *app) done(rows int, what string, id uuid.UUID) error {
+	if rows == 0 {
+		return unknownID(id)
+	}
+	a.printf("%s credential %s\n", what, id)
+	return nil
+}
+
+func parseID(text string) (uuid.UUID, error) {
+	id, err := uuid.Parse(text)
+	if err != nil {
+		return uuid.UUID{}, messagef("%q is not a credential ID; `credent credential list` shows them", text)
+	}
+	return id, nil
+}
+
+func unknownID(id uuid.UUID) error {
+	return messagef("there is no credential %s; `credent credential list` shows them", id)
+}

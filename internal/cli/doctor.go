@@ -1,0 +1,230 @@
+package cli
+
+import (
+	"context"
+	"strings"
+
+	"entgo.io/ent/dialect"
+	"github.com/spf13/cobra"
+
+	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/migrate"
+)
+
+// States of a check.
+const (
+	stateOK      = "ok"
+	stateFailed  = "failed"
+	stateSkipped = "skipped"
+)
+
+// check is one line of the report.
+type check struct {
+	Name   string `json:"name"`
+	State  string `json:"state"`
+	Detail string `json:"detail"`
+	*tokenCount
+}
+
+// report is what doctor found.
+type report struct {
+	OK     bool    `json:"ok"`
+	Checks []check `json:"checks"`
+}
+
+func (r *report) add(name string, err error, detail string) {
+	c := check{Name: name, State: stateOK, Detail: detail}
+	if err != nil {
+		c.State, c.Detail = stateFailed, reason(err)
+	}
+	r.Checks = append(r.Checks, c)
+}
+
+func (r *report) skip(name, why string) {
+	r.Checks = append(r.Checks, check{Name: name, State: stateSkipped, Detail: why})
+}
+
+func (a *app) doctor() *cobra.Command {
+	var (
+		asJSON bool
+		limit  int
+	)
+	cmd := a.action(&cobra.Command{
+		Use:   "doctor [flags]",
+		Short: "Check key, database, migrations, and that every stored secret opens",
+		Long: `Check, in this order, that there is a well-formed key, that the database can be reached, that it has the schema of
+this version, and that every stored secret opens with the key. It changes nothing and prints no secret. Exit code 1 if
+a check failed.`,
+		Example: `  credent doctor
+  credent doctor --limit 1000 --json   # the newest 1,000 rows only`,
+	}, func(ctx context.Context, _ []string) error {
+		if limit < 0 {
+			return usageError("--limit is negative")
+		}
+		r := examine(ctx, limit)
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		show := a.printReport
+		if asJSON {
+			show = func(r *report) error { return a.printJSON(r) }
+		}
+		if err := show(r); err != nil {
+			return err
+		}
+		return r.err()
+	})
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().IntVar(&limit, "limit", 0, "look at the newest `N` rows only; 0 means all")
+	return cmd
+}
+
+// examine makes the checks that can be made.
+func examine(ctx context.Context, limit int) *report {
+	r := &report{}
+	ring, keyErr := credent.KeyringFromEnv()
+	r.add("key", keyErr, describeKeys(ring))
+
+	blocked := ""
+	if keyErr != nil {
+		blocked = "needs a key"
+	}
+	db, err := open(ctx, databaseURL(), false)
+	if err != nil {
+		r.add("database", err, "")
+		r.skip("migrations", "needs the database")
+		blocked = "needs the database"
+	} else {
+		defer func() { _ = db.Close() }()
+		r.add("database", nil, db.describe())
+		if err := r.addMigrations(ctx, db); err != nil {
+			blocked = "needs the migrations"
+		}
+	}
+	for _, table := range encryptedTables() {
+		if blocked == "" {
+			r.addTokens(ctx, db, ring, table, limit)
+			continue
+		}
+		for _, column := range table.columns {
+			r.skip(table.name+"."+column, blocked)
+		}
+	}
+	r.OK = r.err() == nil
+	return r
+}
+
+func describeKeys(ring *credent.Keyring) string {
+	if ring == nil {
+		return ""
+	}
+	text := "key ID " + ring.Primary().ID()
+	var earlier []string
+	for _, key := range ring.Keys()[1:] {
+		earlier = append(earlier, key.ID())
+	}
+	if len(earlier) > 0 {
+		text += ", earlier " + strings.Join(earlier, ", ")
+	}
+	return text
+}
+
+func (db *database) describe() string {
+	if db.dialect == dialect.SQLite {
+		return "SQLite, " + db.file
+	}
+	return "Postgres"
+}
+
+func (r *report) addMigrations(ctx context.Context, db *database) error {
+	status, err := migrate.ReadStatus(ctx, db.DB)
+	if err != nil {
+		r.add("migrations", err, "")
+		return err
+	}
+	err = status.Err()
+	r.add("migrations", err, "at version "+status.Current())
+	return err
+}
+
+// addTokens checks the encrypted columns of one table.
+func (r *report) addTokens(
+	ctx context.Context, db *database, ring *credent.Keyring, table encryptedTable, limit int,
+) {
+	counts, err := openTokens(ctx, db, ring, table, limit)
+	for i, column := range table.columns {
+		name := table.name + "." + column
+		if err != nil {
+			r.add(name, err, "")
+			continue
+		}
+		c := check{Name: name, State: stateOK, Detail: counts[i].String(), tokenCount: counts[i]}
+		if len(c.Bad) > 0 {
+			c.State = stateFailed
+		}
+		r.Checks = append(r.Checks, c)
+	}
+}
+
+// encryptedTable is a table and its encrypted columns.
+type encryptedTable struct {
+	name    string
+	columns []string
+}
+
+func encryptedTables() []encryptedTable {
+	var tables []encryptedTable
+	for _, column := range fieldcrypt.Columns() { // sorted
+		if n := len(tables); n == 0 || tables[n-1].name != column.Table {
+			tables = append(tables, encryptedTable{name: column.Table})
+		}
+		last := &tables[len(tables)-1]
+		last.columns = append(last.columns, column.Name)
+	}
+	return tables
+}
+
+// err says what failed first, with what to do about it.
+func (r *report) err() error {
+	var failed []check
+	for _, c := range r.Checks {
+		if c.State == stateFailed {
+			failed = append(failed, c)
+		}
+	}
+	switch len(failed) {
+	case 0:
+		return nil
+	case 1:
+		return messagef("%s: %s", failed[0].Name, failed[0].Detail)
+	}
+	return messagef("%s: %s (and %s)", failed[0].Name, failed[0].Detail, count(len(failed)-1, "other failed check"))
+}
+
+// maxShown is how many bad tokens of a column are printed for people.
+const maxShown = 20
+
+func (a *app) printReport(r *report) error {
+	width := 0
+	for _, c := range r.Checks {
+		width = max(width, len(c.Name))
+	}
+	for _, c := range r.Checks {
+		state := c.State
+		if state == stateFailed {
+			state = "FAILED"
+		}
+		a.printf("%-9s%-*s  %s\n", state, width, c.Name, c.Detail)
+		if c.tokenCount == nil {
+			continue
+		}
+		for _, bad := range c.Bad[:min(len(c.Bad), maxShown)] {
+			a.printf("%9s%s of row %s: %s\n", "", c.Name, bad.Row, bad.Reason)
+		}
+		if more := len(c.Bad) - maxShown; more > 0 {
+			a.printf("%9sand %d more, which --json lists\n", "", more)
+		}
+	}
+	return nil
+}

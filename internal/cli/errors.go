@@ -1,0 +1,242 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/lib/pq"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/migrate"
+	"github.com/credent-go/credent/rotate"
+)
+
+// failure is an error of a command that was called correctly.
+type failure struct{ err error }
+
+func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }
+
+// message is an error in the words of this package, which needs no explanation.
+type message string
+
+func (m message) Error() string { return string(m) }
+
+func messagef(format string, args ...any) error { return message(fmt.Sprintf(format, args...)) }
+
+// usageError is a fault of the command line that cobra does not find.
+type usageError string
+
+func (u usageError) Error() string { return string(u) }
+
+// connectError is an error of connecting to a server.
+type connectError struct{ err error }
+
+func (c *connectError) Error() string {
+	return "cannot reach the database: " + trimPackage(c.err.Error())
+}
+func (c *connectError) Unwrap() error { return c.err }
+
+// explain returns the line to print for an error of a command, and the exit code.
+func explain(cmd *cobra.Command, err error) (text string, code int) {
+	var usage usageError
+	var failed *failure
+	if errors.As(err, &usage) || !errors.As(err, &failed) {
+		return oneLine(err.Error()) + fmt.Sprintf("; see `%s --help`", cmd.CommandPath()), exitUsage
+	}
+	return reason(err), exitFailed
+}
+
+// hints say what to do about errors of the packages below. The first that fits counts.
+var hints = []struct {
+	target error
+	hint   string
+}{
+	{credent.ErrNoKey, "`credent key generate` makes one for a new database"},
+	{credent.ErrBadKey, "`credent key generate` makes a good one"},
+	{credent.ErrUnknownKey, "set ENCRYPTION_KEY to the key it was written with, or name that one in ENCRYPTION_KEY_PREVIOUS"},
+	{credent.ErrCorrupt, "store it again, or restore the row from a backup"},
+	{credent.ErrNotEncrypted, "store it again with `credent credential add`"},
+	{credent.ErrTooLong, "nothing was stored"},
+	{credent.ErrRedacted, "give the secret itself"},
+	{credent.ErrURL, "correct DATABASE_URL"},
+	{rotate.ErrQuarantined, "store them again, or restore the rows from a backup"},
+	{rotate.ErrNotDone, "then run `credent rotate` again"},
+	{rotate.ErrNotAllPrimary, "run `credent rotate`"},
+	{migrate.ErrNotEqual, "run the SQL above, then `credent migrate adopt` again"},
+	{migrate.ErrBadRows, "mend those rows, then `credent migrate adopt` again"},
+	{migrate.ErrNothingToAdopt, "`credent migrate apply` makes them"},
+	{migrate.ErrEdited, "restore the file, and put the change into a new one"},
+	{migrate.ErrDeleted, "restore the file"},
+	{migrate.ErrPending, "run `credent migrate apply`"},
+	{migrate.ErrNewer, "update credent"},
+	{migrate.ErrDrift, "undo what was changed by hand, or put it into a migration"},
+	{migrate.ErrPartial, "`credent migrate apply` goes on where it stopped"},
+	{migrate.ErrNotClean, "if they are Credent's, name the version they are at with --baseline; " +
+		"if they are others', add --allow-dirty"},
+	{migrate.ErrLocked, "try again, or wait longer with --lock-timeout"},
+	{migrate.ErrHistoryChanged, "put back what the file had there, and correct it below"},
+	{migrate.ErrOutOfOrder, "look at what they do, and add --non-linear if they may run now"},
+	{migrate.ErrPooled, "run it with a DATABASE_URL that leads to the server itself"},
+	{migrate.ErrFileName, "names are VERSION_name.sql"},
+	{migrate.ErrChanged, "this build of credent is broken; install it again"},
+	{pq.ErrSSLNotSupported, "if the network between is trusted, add ?sslmode=disable to DATABASE_URL"},
+}
+
+// reason returns what went wrong and what to do next, in one line.
+func reason(err error) string {
+	var msg message
+	if errors.As(err, &msg) {
+		return oneLine(string(msg))
+	}
+	if errors.Is(err, context.Canceled) {
+		return "interrupted"
+	}
+	for _, h := range hints {
+		if errors.Is(err, h.target) {
+			return oneLine(trimPackage(err.Error())) + "; " + h.hint
+		}
+	}
+	if text := sqliteReason(err); text != "" {
+		return text
+	}
+	if text := postgresReason(err); text != "" {
+		return text
+	}
+	return oneLine(trimPackage(err.Error()))
+}
+
+// sqliteReason explains the errors that come from the file, not from what is done with it.
+func sqliteReason(err error) string {
+	var e *sqlite.Error
+	if !errors.As(err, &e) {
+		return ""
+	}
+	switch e.Code() & 0xff { // the rest tells kinds of one error apart
+	case sqlite3.SQLITE_READONLY:
+		return "the database file is read-only; look at its permissions, and for mode=ro in DATABASE_URL"
+	case sqlite3.SQLITE_CANTOPEN:
+		return "the database file cannot be opened; look at its permissions, and whether its folder exists"
+	case sqlite3.SQLITE_NOTADB:
+		return "the file is not an SQLite database; correct DATABASE_URL"
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
+		return "another process keeps the database locked; try again when it is done"
+	case sqlite3.SQLITE_CORRUPT:
+		return "the database file is damaged; restore it from a backup"
+	case sqlite3.SQLITE_FULL:
+		return "the disk is full; nothing was stored"
+	}
+	return ""
+}
+
+// postgresReason explains the errors of a server and of connecting to it.
+func postgresReason(err error) string {
+	text := oneLine(trimPackage(err.Error()))
+	var e *pq.Error
+	if errors.As(err, &e) {
+		switch {
+		case e.Code.Class() == "28": // invalid authorization
+			return e.Message + "; correct user and password in DATABASE_URL"
+		case e.Code == "3D000": // no such database
+			return e.Message + "; make it with createdb, or correct DATABASE_URL"
+		case e.Code == "42501": // insufficient privilege
+			return e.Message + "; use a role in DATABASE_URL that may do this"
+		}
+		return text
+	}
+	var connecting *connectError
+	if errors.As(err, &connecting) {
+		return text + "; correct DATABASE_URL, or start the server"
+	}
+	return ""
+}
+
+// trimPackage takes the names of packages off the start of an error's text.
+func trimPackage(text string) string {
+	for {
+		name, rest, ok := strings.Cut(text, ": ")
+		switch {
+		case ok && slices.Contains([]string{"credent", "migrate", "rotate", "fieldcrypt", "ent", "pq"}, name):
+			text = rest
+		default:
+			return text
+		}
+	}
+}
+
+// oneLine joins the lines of joined errors.
+func oneLine(text string) string { return strings.Join(strings.FieldsFunc(text, isBreak), "; ") }
+
+func isBreak(r rune) bool { return r == '\n' || r == '\r' }
+
+// flagError words what is wrong with a flag. It does not repeat what may be a secret that was meant as the value of a
+// flag.
+func flagError(err error) error {
+	var unknown *pflag.NotExistError
+	if errors.As(err, &unknown) {
+		flag := "--" + unknown.GetSpecifiedName()
+		if group := unknown.GetSpecifiedShortnames(); group != "" {
+			flag = "-" + group[:1]
+		}
+		if strings.Contains(flag, "key") || strings.Contains(flag, "secret") {
+			return usageError("unknown flag " + flag + ": secrets are read from standard input")
+		}
+		return usageError("unknown flag " + flag)
+	}
+	var missing *pflag.ValueRequiredError
+	if errors.As(err, &missing) {
+		return usageError("--" + missing.GetFlag().Name + " needs a value")
+	}
+	var invalid *pflag.InvalidValueError
+	if errors.As(err, &invalid) {
+		flag := invalid.GetFlag()
+		return usageError(fmt.Sprintf("--%s: %q is not a %s", flag.Name, invalid.GetValue(), kindOf(flag)))
+	}
+	return usageError("a flag is malformed")
+}
+
+func kindOf(flag *pflag.Flag) string {
+	switch flag.Value.Type() {
+	case "bool":
+		return "yes or no: use true or false"
+	case "duration":
+		return "duration such as 30s or 5m"
+	case "int", "uint":
+		return "whole number"
+	}
+	return flag.Value.Type()
+}
+
+// arguments makes a check that a command got n arguments. It does not repeat them: a secret may be among them.
+func arguments(n int, what string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		switch {
+		case len(args) == n:
+			return nil
+		case n == 0:
+			return usageError("this command takes flags only")
+		case len(args) < n:
+			return usageError("which one? Give the " + what)
+		}
+		return usageError("too many arguments: give one " + what)
+	}
+}
+
+// unknownCommand is the check of a command that has subcommands and takes no arguments of its own.
+func unknownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	text := fmt.Sprintf("unknown command %q", cmd.CommandPath()+" "+args[0])
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		text += fmt.Sprintf("; did you mean %s", strings.Join(near, " or "))
+	}
+	return usageError(text)
+}

@@ -1,0 +1,249 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/credent-go/credent/migrate"
+)
+
+func (a *app) migrate() *cobra.Command {
+	return a.group(&cobra.Command{
+		Use:   "migrate",
+		Short: "Bring the database to the schema that this version needs",
+	}, a.migrateApply(), a.migrateStatus(), a.migrateCheck(), a.migrateAdopt(),
+		a.migrateNew(), a.migrateHash(), a.migrateDiff(), a.migrateLint())
+}
+
+func (a *app) migrateApply() *cobra.Command {
+	var f applyFlags
+	cmd := a.action(&cobra.Command{
+		Use:   "apply [flags]",
+		Short: "Apply the pending migrations",
+		Long: `Apply the migrations that the database lacks, each in a transaction of its own. An SQLite file that does not
+exist is made. On a database that has them all it does nothing, and several may run it at once: one migrates, the
+others wait. It continues what "atlas migrate apply" began, and the other way round.`,
+		Example: `  credent migrate apply
+  credent migrate apply --dry-run                   # print the SQL
+  credent migrate apply --baseline 20261124030000   # the tables are there, made by another application`,
+	}, func(ctx context.Context, _ []string) error {
+		return a.applyMigrations(ctx, f)
+	})
+	flags := cmd.Flags()
+	flags.StringVar(&f.baseline, "baseline", "",
+		"take over a database without history that is at this `version`; the migrations up to it are not run")
+	flags.BoolVar(&f.allowDirty, "allow-dirty", false, "accept a database without history that has tables of others")
+	flags.StringVar(&f.target, "target", "", "stop after the migration of this `version`")
+	flags.BoolVar(&f.nonLinear, "non-linear", false, "run also migrations that are older than the newest applied one")
+	flags.BoolVar(&f.pooled, "pooled", false,
+		"the connection goes through a pooler in transaction mode: refuse what is not safe there")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "print the statements that would run, and change nothing")
+	flags.DurationVar(&f.lockTimeout, "lock-timeout", migrate.DefaultLockTimeout,
+		"how long to wait for another process that is migrating")
+	return cmd
+}
+
+type applyFlags struct {
+	baseline, target                      string
+	allowDirty, nonLinear, pooled, dryRun bool
+	lockTimeout                           time.Duration
+}
+
+// options returns what the flags ask for.
+func (f applyFlags) options() ([]migrate.Option, error) {
+	if f.lockTimeout < 0 {
+		return nil, usageError("--lock-timeout is negative")
+	}
+	if f.baseline != "" && f.allowDirty {
+		return nil, usageError("--baseline and --allow-dirty exclude each other")
+	}
+	opts := []migrate.Option{migrate.WithLockTimeout(f.lockTimeout)}
+	for _, o := range []struct {
+		set    bool
+		option migrate.Option
+	}{
+		{f.baseline != "", migrate.WithBaseline(f.baseline)},
+		{f.target != "", migrate.WithTarget(f.target)},
+		{f.allowDirty, migrate.WithAllowDirty()},
+		{f.nonLinear, migrate.WithNonLinear()},
+		{f.pooled, migrate.WithPooled()},
+	} {
+		if o.set {
+			opts = append(opts, o.option)
+		}
+	}
+	return opts, nil
+}
+
+func (a *app) applyMigrations(ctx context.Context, f applyFlags) (err error) {
+	opts, err := f.options()
+	if err != nil {
+		return err
+	}
+	// There is nothing to take over in a file that does not exist, and a dry run makes none.
+	db, err := open(ctx, databaseURL(), f.baseline == "" && !f.dryRun)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	for _, version := range []string{f.baseline, f.target} {
+		if err := checkVersion(db, version); err != nil {
+			return err
+		}
+	}
+	if f.dryRun {
+		return a.printPlan(ctx, db, opts)
+	}
+	applied := 0
+	opts = append(opts, migrate.WithProgress(func(name string) {
+		applied++
+		a.printf("applied %s\n", strings.TrimSuffix(name, ".sql"))
+	}))
+	if err := migrate.Apply(ctx, db.DB, opts...); err != nil {
+		return err
+	}
+	status, err := migrate.ReadStatus(ctx, db.DB)
+	if err != nil {
+		return err
+	}
+	if applied == 0 {
+		a.printf("nothing to apply: the database is at version %s\n", status.Current())
+		return nil
+	}
+	a.printf("%s applied, the database is at version %s\n", count(applied, "migration"), status.Current())
+	return nil
+}
+
+// printPlan prints what would run, as SQL.
+func (a *app) printPlan(ctx context.Context, db *database, opts []migrate.Option) error {
+	planned := 0
+	err := migrate.Apply(ctx, db.DB, append(opts, migrate.WithDryRun(func(p migrate.Planned) {
+		planned++
+		how := "in a transaction"
+		if !p.Transaction {
+			how = "without a transaction"
+		}
+		a.printf("-- %s, %s\n", p.Name, how)
+		for _, stmt := range p.Statements {
+			a.printf("%s\n", stmt.SQL)
+		}
+	}))...)
+	if err == nil && planned == 0 {
+		a.printf("-- nothing to apply\n")
+	}
+	return err
+}
+
+func checkVersion(db *database, version string) error {
+	if version == "" {
+		return nil
+	}
+	files, err := migrate.Files(db.dialect)
+	if err != nil {
+		return err
+	}
+	names, err := fs.Glob(files, version+"_*.sql")
+	if err != nil || len(names) != 1 {
+		return messagef("there is no migration of version %q; `credent migrate status` lists them", version)
+	}
+	return nil
+}
+
+// jsonStatus is the document of migrate status --json.
+type jsonStatus struct {
+	Current string         `json:"current"`
+	Applied []jsonRevision `json:"applied"`
+	Pending []string       `json:"pending"`
+	Partial string         `json:"partial,omitempty"`
+	Unknown []string       `json:"unknown"`
+	OK      bool           `json:"ok"`
+}
+
+type jsonRevision struct {
+	Version     string    `json:"version"`
+	Description string    `json:"description"`
+	AppliedAt   time.Time `json:"applied_at"`
+	Baseline    bool      `json:"baseline"`
+}
+
+func (a *app) migrateStatus() *cobra.Command {
+	var asJSON, check bool
+	cmd := a.action(&cobra.Command{
+		Use:   "status [flags]",
+		Short: "Show which migrations are applied and which are pending",
+		Example: `  credent migrate status
+  credent migrate status --check && start-the-service`,
+	}, func(ctx context.Context, _ []string) error {
+		return withDatabase(ctx, func(db *database) error {
+			status, err := migrate.ReadStatus(ctx, db.DB)
+			if err != nil {
+				return err
+			}
+			show := a.printStatus
+			if asJSON {
+				show = a.printStatusJSON
+			}
+			if err := show(status); err != nil || !check {
+				return err
+			}
+			return status.Err()
+		})
+	})
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&check, "check", false, "exit with 1 unless the database is just what this version needs")
+	return cmd
+}
+
+func (a *app) printStatus(status *migrate.Status) error {
+	rows := [][]string{{"VERSION", "NAME", "STATE", "APPLIED AT"}}
+	for _, rev := range status.Applied {
+		rows = append(rows, []string{rev.Version, rev.Description, stateOf(status, rev), stamp(rev.AppliedAt)})
+	}
+	for _, name := range status.Pending {
+		version, description, _ := strings.Cut(strings.TrimSuffix(name, ".sql"), "_")
+		if version != status.Partial { // which is among the applied
+			rows = append(rows, []string{version, description, "pending", "-"})
+		}
+	}
+	if err := a.printTable(rows); err != nil {
+		return err
+	}
+	if err := status.Err(); err != nil {
+		a.printf("\n%s\n", reason(err))
+		return nil
+	}
+	a.printf("\nthe database is up to date\n")
+	return nil
+}
+
+func stateOf(status *migrate.Status, rev migrate.Revision) string {
+	switch {
+	case rev.Version == status.Partial:
+		return "applied in part"
+	case len(status.Unknown) > 0 && rev.Version >= status.Unknown[0]:
+		return "unknown to this version"
+	case rev.Baseline:
+		return "baseline"
+	}
+	return "applied"
+}
+
+func (a *app) printStatusJSON(status *migrate.Status) error {
+	doc := jsonStatus{
+		Current: status.Current(),
+		Applied: []jsonRevision{},
+		Pending: append([]string{}, status.Pending...),
+		Partial: status.Partial,
+		Unknown: append([]string{}, status.Unknown...),
+		OK:      status.Err() == nil,
+	}
+	for _, rev := range status.Applied {
+		doc.Applied = append(doc.Applied, jsonRevision(rev))
+	}
+	return a.printJSON(doc)
+}

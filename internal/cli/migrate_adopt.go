@@ -1,0 +1,102 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/credent-go/credent/migrate"
+)
+
+func (a *app) migrateAdopt() *cobra.Command {
+	var only, asJSON bool
+	cmd := a.action(&cobra.Command{
+		Use:   "adopt [flags]",
+		Short: "Take over a database that the Python application made",
+		Long: `Compare a database that has tables and no migration history with what the first migration makes, which is what
+SQLAlchemy's create_all makes of the Python application's models. If they are equal, mark it as applied and apply the
+others. If not, change nothing, and print what differs and the SQL that mends it.`,
+		Example: `  credent migrate adopt`,
+	}, func(ctx context.Context, _ []string) error {
+		var opts []migrate.Option
+		if only {
+			opts = append(opts, migrate.AdoptOnly())
+		}
+		return withDatabase(ctx, func(db *database) error {
+			report, err := migrate.Adopt(ctx, db.DB, opts...)
+			if report == nil {
+				return err
+			}
+			if asJSON {
+				if err := a.printJSON(adoptionJSON(report)); err != nil {
+					return err
+				}
+			} else {
+				a.printAdoption(report)
+			}
+			return err
+		})
+	})
+	cmd.Flags().BoolVar(&only, "only", false, "mark the first migration as applied, and do not apply the others")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func (a *app) printAdoption(report *migrate.AdoptReport) {
+	for _, d := range report.Differences {
+		a.printf("%s\n", d.Finding)
+		if d.Note != "" {
+			a.printf("  -- %s\n", d.Note)
+		}
+		for _, stmt := range d.SQL {
+			a.printf("  %s\n", stmt)
+		}
+	}
+	if report.Equal != "" {
+		a.printf("The tables are those of version %s: credent migrate apply --baseline %s\n", report.Equal, report.Equal)
+	}
+	for _, b := range report.BadRows {
+		a.printf("%s\n", b)
+	}
+	switch {
+	case report.Already:
+		a.printf("nothing to adopt: the database has a history and is at version %s\n", report.Version)
+	case report.Version != "":
+		a.printf("adopted at version %s\n", report.Version)
+	}
+	for _, name := range report.Applied {
+		a.printf("applied %s\n", name)
+	}
+}
+
+type differenceJSON struct {
+	findingJSON
+	SQL  []string `json:"sql"`
+	Note string   `json:"note"`
+}
+
+type badRowsJSON struct {
+	Table      string `json:"table"`
+	Constraint string `json:"constraint"`
+	Rows       int64  `json:"rows"`
+}
+
+func adoptionJSON(report *migrate.AdoptReport) any {
+	differences, bad := []differenceJSON{}, []badRowsJSON{}
+	for _, d := range report.Differences {
+		differences = append(differences, differenceJSON{
+			findingJSON{string(d.Kind), d.Object, d.Detail}, append([]string{}, d.SQL...), d.Note,
+		})
+	}
+	for _, b := range report.BadRows {
+		bad = append(bad, badRowsJSON(b))
+	}
+	return struct {
+		Already     bool             `json:"already"`
+		Version     string           `json:"version"`
+		Differences []differenceJSON `json:"differences"`
+		Equal       string           `json:"equal"`
+		BadRows     []badRowsJSON    `json:"bad_rows"`
+		Applied     []string         `json:"applied"`
+	}{report.Already, report.Version, differences, report.Equal, bad, append([]string{}, report.Applied...)}
+}

@@ -1,0 +1,120 @@
+package cli
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/credent-go/credent"
+)
+
+// pageSize is the number of rows that are read at a time, so that no statement runs for long.
+const pageSize = 1000
+
+// tokenCount is what was found in one encrypted column.
+type tokenCount struct {
+	Tokens int        `json:"tokens"`
+	Bad    []badToken `json:"bad"`
+
+	otherKey int // of the bad ones, how many seem to be under another key
+}
+
+// badToken is a token that does not open.
+type badToken struct {
+	Row    string `json:"row"`
+	Reason string `json:"reason"`
+}
+
+func (c *tokenCount) String() string {
+	switch bad := len(c.Bad); {
+	case bad == 0 && c.Tokens == 0:
+		return "no tokens yet"
+	case bad == 0:
+		return count(c.Tokens, "token") + " checked"
+	case bad == c.Tokens && c.otherKey == bad:
+		return fmt.Sprintf("none of %s opens; set ENCRYPTION_KEY to the key of this database", count(c.Tokens, "token"))
+	default:
+		return fmt.Sprintf("%d of %s cannot be opened; store or restore those rows", bad, count(c.Tokens, "token"))
+	}
+}
+
+func (c *tokenCount) check(ring *credent.Keyring, row any, token sql.NullString) {
+	if !token.Valid {
+		return
+	}
+	c.Tokens++
+	if _, err := ring.Decrypt(token.String); err != nil {
+		c.Bad = append(c.Bad, badToken{Row: rowText(row), Reason: trimPackage(err.Error())})
+		if errors.Is(err, credent.ErrUnknownKey) {
+			c.otherKey++
+		}
+	}
+}
+
+func rowText(id any) string {
+	if b, ok := id.([]byte); ok {
+		return strconv.QuoteToASCII(string(b))
+	}
+	return printable(fmt.Sprint(id))
+}
+
+// openTokens opens every token of a table, or of its newest rows, and returns what it found for each column.
+func openTokens(
+	ctx context.Context, db *database, ring *credent.Keyring, table encryptedTable, limit int,
+) ([]*tokenCount, error) {
+	if err := db.checkVisible(ctx, table.name); err != nil {
+		return nil, err
+	}
+	counts := make([]*tokenCount, len(table.columns))
+	for i := range counts {
+		counts[i] = &tokenCount{Bad: []badToken{}}
+	}
+	visit := func(id any, tokens []sql.NullString) {
+		for i, token := range tokens {
+			counts[i].check(ring, id, token)
+		}
+	}
+	selected := fmt.Sprintf(`SELECT id, %s FROM "%s"`, strings.Join(table.columns, ", "), table.name)
+	if limit > 0 {
+		_, _, err := page(ctx, db, len(table.columns), visit,
+			fmt.Sprintf("%s ORDER BY created_at DESC, id DESC LIMIT %d", selected, limit))
+		return counts, err
+	}
+	order := fmt.Sprintf("ORDER BY id LIMIT %d", pageSize)
+	n, last, err := page(ctx, db, len(table.columns), visit, selected+" "+order)
+	for err == nil && n == pageSize {
+		n, last, err = page(ctx, db, len(table.columns), visit, selected+" WHERE id > $1 "+order, last)
+	}
+	return counts, err
+}
+
+// page runs one query and returns the number of its rows and the last one's ID.
+func page(
+	ctx context.Context, db *database, columns int, visit func(id any, tokens []sql.NullString),
+	query string, args ...any,
+) (n int, last any, err error) {
+	rows, err := db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	tokens := make([]sql.NullString, columns)
+	dest := []any{&last}
+	for i := range tokens {
+		dest = append(dest, &tokens[i])
+	}
+	for rows.Next() {
+		if err := rows.Scan(dest...); err != nil {
+			return n, nil, err
+		}
+		if id, ok := last.([]byte); ok && db.isPostgres() {
+			last = string(id) // text of a uuid, not a bytea
+		}
+		n++
+		visit(last, tokens)
+	}
+	return n, last, rows.Err()
+}
