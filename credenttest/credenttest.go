@@ -1,0 +1,156 @@
+// Package credenttest gives tests a database each: a real Postgres, migrated, and dropped when the test passes.
+//
+//	func TestMain(m *testing.M) { os.Exit(credenttest.Main(m)) }
+//
+//	func TestService(t *testing.T) {
+//		client := credenttest.New(t)
+//		…
+//	}
+//
+// The server is the one that CREDENT_TEST_DATABASE_URL names, by a role that may create databases, or else one that is
+// started from installed binaries on a private port, once for the test binary; where there are none the test fails. The
+// migrations run once, on a template, of which each test gets a clone in some ten milliseconds. The database of a failed
+// test on a server of CREDENT_TEST_DATABASE_URL is kept, and its URL, with the password, is logged.
+package credenttest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+	"testing"
+
+	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/ent"
+	"github.com/credent-go/credent/internal/pgserver"
+	"github.com/credent-go/credent/migrate"
+)
+
+// shared is the server and the template of the test binary.
+var shared struct {
+	sync.Mutex
+	server   *pgserver.Server
+	template string
+}
+
+// Main runs the tests and stops the server if one was started. Without it the server ends with the test binary on Linux,
+// and stays on other systems.
+func Main(m *testing.M) int {
+	code := m.Run()
+	shared.Lock()
+	defer shared.Unlock()
+	if shared.server == nil {
+		return code
+	}
+	if err := shared.server.Stop(); err != nil {
+		fmt.Fprintln(os.Stderr, "credenttest:", err)
+		return max(code, 1)
+	}
+	return code
+}
+
+// server returns the server, which it starts at the first call.
+func server(ctx context.Context) (*pgserver.Server, string, error) {
+	shared.Lock()
+	defer shared.Unlock()
+	if shared.server != nil {
+		return shared.server, shared.template, nil
+	}
+	s, err := pgserver.Start(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	template, err := migrated(ctx, s)
+	if err != nil {
+		_ = s.Stop()
+		return nil, "", err
+	}
+	shared.server, shared.template = s, template
+	return s, template, nil
+}
+
+// migrated makes the database that the others are clones of.
+func migrated(ctx context.Context, s *pgserver.Server) (url string, err error) {
+	if url, _, err = s.CreateDatabase(ctx, ""); err != nil {
+		return "", err
+	}
+	db, _, err := credent.OpenDB(url)
+	if err != nil {
+		return "", err
+	}
+	if err := migrate.Apply(ctx, db); err != nil {
+		_ = db.Close()
+		return "", err
+	}
+	return url, db.Close() // a template may have no connections
+}
+
+// URL returns the URL of a new database with all migrations.
+func URL(tb testing.TB) string {
+	tb.Helper()
+	s, template, err := server(tb.Context())
+	if err != nil {
+		tb.Fatalf("credenttest: %v", err)
+	}
+	return create(tb, s, template)
+}
+
+// EmptyURL returns the URL of a new database without tables, for tests of migrations.
+func EmptyURL(tb testing.TB) string {
+	tb.Helper()
+	s, _, err := server(tb.Context())
+	if err != nil {
+		tb.Fatalf("credenttest: %v", err)
+	}
+	return create(tb, s, "")
+}
+
+func create(tb testing.TB, s *pgserver.Server, template string) string {
+	tb.Helper()
+	url, drop, err := s.CreateDatabase(tb.Context(), template)
+	if err != nil {
+		tb.Fatalf("credenttest: %v", err)
+	}
+	tb.Cleanup(func() {
+		if tb.Failed() && os.Getenv(pgserver.EnvURL) != "" {
+			tb.Logf("credenttest: kept the database %s", url)
+			return
+		}
+		if err := drop(); err != nil {
+			tb.Errorf("credenttest: %v", err)
+		}
+	})
+	return url
+}
+
+// New returns a client on a new database with all migrations, and with a new key if the options give no keyring. It is
+// closed when the test ends.
+func New(tb testing.TB, opts ...credent.Option) *ent.Client {
+	tb.Helper()
+	return Open(tb, URL(tb), append([]credent.Option{credent.WithKeyring(Keyring(tb))}, opts...)...)
+}
+
+// Open is credent.Open for tests: the client is closed when the test ends.
+func Open(tb testing.TB, url string, opts ...credent.Option) *ent.Client {
+	tb.Helper()
+	client, err := credent.Open(tb.Context(), url, opts...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := client.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return client
+}
+
+// Keyring returns a keyring with a new key.
+func Keyring(tb testing.TB) *credent.Keyring {
+	tb.Helper()
+	ring, err := credent.NewKeyring(credent.GenerateKey())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return ring
+}
