@@ -1,0 +1,342 @@
+package integration
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/ent"
+)
+
+const (
+	ofAccount  = "user_credentials_user_id_of_account"
+	insertByID = "INSERT INTO user_credentials (user_account_id, user_id, credential_type, api_key, secret_key) " +
+		"VALUES ($1, $2, 'alpaca', 'gAAAA-not-opened', 'gAAAA-not-opened')"
+)
+
+// refused fails the test unless a statement of the owner's fails with the text.
+func (env *environment) refused(t *testing.T, text, query string, args ...any) {
+	t.Helper()
+	if _, err := env.db.ExecContext(t.Context(), query, args...); err == nil || !strings.Contains(err.Error(), text) {
+		t.Errorf("%s: %v", query, err)
+	}
+}
+
+// mismatches counts the credentials whose user_id is not their account's.
+func (env *environment) mismatches(t *testing.T) (n int) {
+	t.Helper()
+	env.value(t, &n, "SELECT count(*) FROM user_credentials c JOIN user_accounts a ON a.id = c.user_account_id WHERE a.user_id <> c.user_id")
+	return n
+}
+
+// What the database keeps true for every writer, here the owner with SQL of their own.
+func TestTriggersForTheOwner(t *testing.T) {
+	t.Parallel()
+	forEachDriver(t, func(t *testing.T, env *environment) {
+		first, second := env.account(t, "u1"), env.account(t, "u2")
+		credential := env.credential(t, first, "PK1", "s1")
+
+		env.refused(t, ofAccount, insertByID, first.ID, "u2")
+		env.refused(t, ofAccount, insertByID, first.ID, "")
+		env.refused(t, "user_credentials_user_account_id_fkey", insertByID, uuid.New(), "u1")
+		env.exec(t, insertByID, first.ID, nil) // filled in
+		env.exec(t, insertByID, first.ID, "u1")
+		env.refused(t, ofAccount, "UPDATE user_credentials SET user_id = 'u2'")
+		env.refused(t, ofAccount, "UPDATE user_credentials SET user_id = 'u9' WHERE id = $1", credential.ID)
+		env.refused(t, ofAccount, "UPDATE user_credentials SET user_account_id = $1, user_id = 'u9' WHERE id = $2", second.ID, credential.ID)
+		env.refused(t, "user_credentials_user_account_id_fkey", "UPDATE user_credentials SET user_account_id = $1", uuid.New())
+
+		env.exec(t, "UPDATE user_credentials SET user_account_id = $1 WHERE id = $2", second.ID, credential.ID)
+		var user string
+		if env.value(t, &user, "SELECT user_id FROM user_credentials WHERE id = $1", credential.ID); user != "u2" {
+			t.Errorf("moved to u2's account, the credential is %s's", user)
+		}
+		env.exec(t, "UPDATE user_credentials SET user_account_id = $1, user_id = 'u1' WHERE id = $2", first.ID, credential.ID)
+		if n := env.mismatches(t); n != 0 {
+			t.Errorf("%d credentials differ from their account", n)
+		}
+	})
+}
+
+func TestTriggersThroughEnt(t *testing.T) {
+	t.Parallel()
+	forEachDriver(t, func(t *testing.T, env *environment) {
+		ctx := t.Context()
+		first, second := env.account(t, "u1"), env.account(t, "u2")
+		credential := env.credential(t, first, "PK1", "s1")
+		for name, err := range map[string]error{
+			"create": newCredential(env.client, first.ID).SetUserID("u2").Exec(ctx),
+			"bulk": env.client.UserCredential.CreateBulk(newCredential(env.client, first.ID),
+				newCredential(env.client, second.ID).SetUserID("u1")).Exec(ctx),
+			"update":     credential.Update().SetUserID("u2").Exec(ctx),
+			"update all": env.client.UserCredential.Update().SetUserID("u2").Exec(ctx),
+			"move":       credential.Update().SetAccount(second).SetUserID("u3").Exec(ctx),
+			"upsert": newCredential(env.client, first.ID).SetUserID("u2").SetID(credential.ID).
+				OnConflictColumns("id").UpdateNewValues().Exec(ctx),
+		} {
+			if !errors.Is(err, credent.ErrTenant) || !ent.IsConstraintError(err) {
+				t.Errorf("%s: %v", name, err)
+			}
+			if n := strings.Count(fmt.Sprint(err), credent.ErrTenant.Error()); n != 1 {
+				t.Errorf("%s: it is said %d times: %v", name, n, err)
+			}
+		}
+		err := newCredential(env.client, uuid.New()).SetUserID("u1").Exec(ctx)
+		if !ent.IsConstraintError(err) || errors.Is(err, credent.ErrTenant) {
+			t.Errorf("an account that is not there: %v", err)
+		}
+		if n := env.client.UserCredential.Query().CountX(ctx); n != 1 {
+			t.Errorf("%d credentials", n)
+		}
+	})
+}
+
+// A change of an account's user_id reaches its credentials and is no change of theirs.
+func TestRenamedAccount(t *testing.T) {
+	t.Parallel()
+	forEachDriver(t, func(t *testing.T, env *environment) {
+		ctx := t.Context()
+		first := env.account(t, "u1")
+		env.credential(t, first, "PK1", "s1")
+		env.credential(t, first, "PK2", "s2")
+		other := env.credential(t, env.account(t, "u2"), "PK3", "s3")
+		var before, after string
+		const rest = "SELECT md5(string_agg((to_jsonb(c) - 'user_id')::text, ' ' ORDER BY id)) FROM user_credentials c"
+		env.value(t, &before, rest)
+
+		first.Update().SetUserID("renamed").ExecX(ctx)
+		for _, c := range env.client.UserCredential.Query().AllX(ctx) {
+			want := "renamed"
+			if c.ID == other.ID {
+				want = "u2"
+			}
+			if c.UserID != want {
+				t.Errorf("user_id %s, want %s", c.UserID, want)
+			}
+		}
+		if env.value(t, &after, rest); before != after {
+			t.Error("more than user_id was changed, updated_at perhaps")
+		}
+		// All at once, and to one another's.
+		env.exec(t, "UPDATE user_accounts SET user_id = user_id || '-new'")
+		if n := env.mismatches(t); n != 0 {
+			t.Errorf("%d credentials differ from their account", n)
+		}
+		if !ent.IsConstraintError(first.Update().SetUserID("u2-new").Exec(ctx)) {
+			t.Error("two accounts of one user")
+		}
+	})
+}
+
+// A temporary table is found before all others, unless a function says otherwise; so is an operator that fits exactly.
+func TestTriggersLookAtOurTable(t *testing.T) {
+	t.Parallel()
+	forEachDriver(t, func(t *testing.T, env *environment) {
+		ctx := t.Context()
+		account := env.account(t, "u1")
+		env.credential(t, account, "PK1", "s1")
+		conn, err := env.db.Conn(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		exec := func(query string, args ...any) error {
+			_, err := conn.ExecContext(ctx, query, args...)
+			return err
+		}
+		missing := uuid.New()
+		for _, stmt := range []string{
+			"CREATE TEMP TABLE user_accounts (id uuid, user_id varchar(255))",
+			"INSERT INTO pg_temp.user_accounts VALUES ('" + account.ID.String() + "', 'u2'), ('" + missing.String() + "', 'u2')",
+			"CREATE TEMP TABLE user_credentials (user_account_id uuid, user_id varchar(255))",
+			// Says of any two texts that they are equal.
+			"CREATE FUNCTION pg_temp.never(varchar, varchar) RETURNS bool LANGUAGE sql AS 'SELECT false'",
+			"CREATE FUNCTION public.never(varchar, varchar) RETURNS bool LANGUAGE sql AS 'SELECT false'",
+			"CREATE OPERATOR public.<> (LEFTARG = varchar, RIGHTARG = varchar, FUNCTION = public.never)",
+		} {
+			if err := exec(stmt); err != nil {
+				t.Fatalf("%s: %v", stmt, err)
+			}
+		}
+		insert := strings.Replace(insertByID, "INTO ", "INTO public.", 1)
+		if err := exec(insert, account.ID, "u2"); err == nil || !strings.Contains(err.Error(), ofAccount) {
+			t.Errorf("another user_id: %v", err)
+		}
+		if err := exec(insert, missing, "u2"); err == nil || !strings.Contains(err.Error(), "user_credentials_user_account_id_fkey") {
+			t.Errorf("an account that is in the temporary table only: %v", err)
+		}
+		if err := exec("UPDATE public.user_accounts SET user_id = 'u3'"); err != nil {
+			t.Error(err)
+		}
+		if n := env.mismatches(t); n != 0 {
+			t.Errorf("%d credentials differ from their account", n)
+		}
+	})
+}
+
+// Accounts are renamed while credentials are inserted, by sessions that do not know of each other.
+func TestConcurrentRename(t *testing.T) {
+	t.Parallel()
+	forEachDriver(t, func(t *testing.T, env *environment) {
+		account := env.account(t, "u0")
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for i := range 60 {
+				if _, err := env.db.ExecContext(t.Context(), "UPDATE user_accounts SET user_id = $1", fmt.Sprintf("u%d", i)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		for worker := range 4 {
+			wg.Go(func() {
+				for i := range 60 {
+					user := sql.NullString{String: fmt.Sprintf("u%d", i), Valid: worker%2 == 0}
+					_, err := env.db.ExecContext(t.Context(), insertByID, account.ID, user)
+					// The name may have changed again; then it is refused.
+					if err != nil && (!user.Valid || !strings.Contains(err.Error(), ofAccount)) {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if n := env.mismatches(t); n != 0 {
+			t.Errorf("%d credentials differ from their account", n)
+		}
+		var n int
+		if env.value(t, &n, "SELECT count(*) FROM user_credentials"); n < 120 {
+			t.Errorf("%d credentials were inserted", n)
+		}
+	})
+}
+
+// The two orders in which an insertion and a change of the account's user_id can meet, at every isolation level. One
+// waits for the other; what then cannot see the other's work fails.
+func TestInsertAndRenameMeet(t *testing.T) {
+	t.Parallel()
+	levels := []sql.IsolationLevel{sql.LevelReadCommitted, sql.LevelRepeatableRead, sql.LevelSerializable}
+	forEachDriver(t, func(t *testing.T, env *environment) {
+		for _, level := range levels {
+			for _, renameFirst := range []bool{true, false} {
+				name := fmt.Sprintf("%v, rename first %v", level, renameFirst)
+				account := env.account(t, name)
+				rename := func(tx *sql.Tx) error {
+					_, err := tx.ExecContext(t.Context(), "UPDATE user_accounts SET user_id = $1 WHERE id = $2", "new "+name, account.ID)
+					return err
+				}
+				insert := func(tx *sql.Tx) error {
+					_, err := tx.ExecContext(t.Context(), insertByID, account.ID, name)
+					return err
+				}
+				ahead, behind := rename, insert
+				if !renameFirst {
+					ahead, behind = insert, rename
+				}
+				// The second has begun to look before the first is done, and waits for its lock.
+				first, second := env.begin(t, level), env.begin(t, level)
+				if err := ahead(first); err != nil && level == sql.LevelReadCommitted {
+					t.Errorf("%s: %v", name, err)
+				}
+				done := make(chan error, 1)
+				go func() {
+					err := behind(second)
+					if err == nil {
+						err = second.Commit()
+					} else {
+						_ = second.Rollback()
+					}
+					done <- err
+				}()
+				env.waitForLock(t, done)
+				_ = first.Commit() // of a failed statement's transaction, it is a rollback
+				err := <-done
+				if level == sql.LevelReadCommitted && renameFirst != (err != nil) {
+					t.Errorf("%s: the second: %v", name, err)
+				}
+				if n := env.mismatches(t); n != 0 {
+					t.Errorf("%s: %d credentials differ from their account; the second: %v", name, n, err)
+				}
+				env.exec(t, "DELETE FROM user_accounts")
+			}
+		}
+	})
+}
+
+// begin starts a transaction that has its snapshot.
+func (env *environment) begin(t *testing.T, level sql.IsolationLevel) *sql.Tx {
+	t.Helper()
+	tx, err := env.db.BeginTx(t.Context(), &sql.TxOptions{Isolation: level})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var n int
+	if err := tx.QueryRowContext(t.Context(), "SELECT count(*) FROM user_credentials").Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return tx
+}
+
+// waitForLock waits until some session of the database waits for a lock, or something is done without.
+func (env *environment) waitForLock(t *testing.T, done chan error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for len(done) == 0 {
+		var waiting int
+		if err := env.db.QueryRowContext(ctx, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "+
+			"AND wait_event_type = 'Lock'").Scan(&waiting); err != nil {
+			t.Fatal(err)
+		}
+		if waiting > 0 {
+			return
+		}
+	}
+}
+
+// The Python application connects as the owner, and knows of none of this.
+func TestPythonMovesAndDeletes(t *testing.T) {
+	t.Parallel()
+	forEachDriver(t, func(t *testing.T, env *environment) {
+		write := func(user string) {
+			twin(t, env.url, env.key, []twinAccount{{UserID: user, AccountName: user, Credentials: []twinCredential{
+				{CredentialType: "alpaca", APIKey: "PK " + user, SecretKey: "s", IsActive: true},
+				{CredentialType: "polygon", APIKey: "P " + user, SecretKey: "s", IsActive: true},
+			}}}, "write")
+		}
+		write("py")
+		write("other")
+		account := env.client.UserAccount.Query().Where().WithCredentials().AllX(t.Context())[0]
+		moved := account.Edges.Credentials[0]
+		for _, other := range env.client.UserAccount.Query().AllX(t.Context()) {
+			if other.ID != account.ID {
+				moved.Update().SetAccount(other).ExecX(t.Context())
+			}
+		}
+		var accounts []twinAccount
+		if err := json.Unmarshal(twin(t, env.url, env.key, nil, "read"), &accounts); err != nil {
+			t.Fatal(err)
+		}
+		if len(accounts) != 2 || len(accounts[0].Credentials)+len(accounts[1].Credentials) != 4 ||
+			len(accounts[0].Credentials) == 2 {
+			t.Errorf("Python reads %+v", accounts)
+		}
+		if n := env.mismatches(t); n != 0 {
+			t.Errorf("%d credentials differ from their account", n)
+		}
+		twin(t, env.url, env.key, nil, "remove-credential", moved.ID.String())
+		twin(t, env.url, env.key, nil, "delete-account", "py")
+		twin(t, env.url, env.key, nil, "delete-account", "other")
+		if n := env.client.UserCredential.Query().CountX(t.Context()); n != 0 {
+			t.Errorf("%d credentials left", n)
+		}
+	})
+}
