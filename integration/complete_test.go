@@ -4,6 +4,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -84,7 +85,7 @@ func methods() []string {
 }
 
 // checkComplete wants each method to be covered by a path or to be harmless, and not both, and none that is not there. The
-// keys of harmless are reasons; its values are methods, some with a * for the type.
+// keys of harmless, which is beside [harmlessBothWays], are reasons; its values are methods, some with a * for the type.
 func checkComplete(t *testing.T, covered []string, harmless map[string]string) {
 	t.Helper()
 	left := make(map[string]bool)
@@ -102,7 +103,9 @@ func checkComplete(t *testing.T, covered []string, harmless map[string]string) {
 	for _, method := range covered {
 		count(method, "a path")
 	}
-	for reason, list := range harmless {
+	all := maps.Clone(harmlessBothWays)
+	maps.Copy(all, harmless)
+	for reason, list := range all {
 		for _, method := range strings.Fields(list) {
 			any := false
 			if name, ok := strings.CutPrefix(method, "*."); ok {
@@ -126,4 +129,18 @@ func checkComplete(t *testing.T, covered []string, harmless map[string]string) {
 			t.Errorf("%s has no path, and no reason why not", method)
 		}
 	}
+}
+
+// harmlessBothWays are neither a way to write secrets nor one to read them.
+var harmlessBothWays = map[string]string{
+	"sets what is no secret": "*.ClearAccount *.ClearExpiresAt *.SetAccount *.SetAccountID *.SetCreatedAt *.SetCredentialType " +
+		"*.SetExpiresAt *.SetID *.SetIsActive *.SetNillableCreatedAt *.SetNillableCredentialType *.SetNillableExpiresAt " +
+		"*.SetNillableID *.SetNillableIsActive *.SetNillableUpdatedAt *.SetNillableUserAccountID *.SetNillableUserID *.SetUpdatedAt " +
+		"*.SetUserAccountID *.SetUserID *.UpdateCredentialType *.UpdateExpiresAt *.UpdateIsActive *.UpdateUpdatedAt " +
+		"*.UpdateUserAccountID *.UpdateUserID",
+	"leads to another type": "UserCredentialMutation.Client UserCredentialMutation.Tx",
+	"belongs to ent's SQL builder, and no part of it comes into an upsert": "*.AddError *.Arg *.Argf *.Args *.Columns *.Comma " +
+		"*.Dialect *.Empty *.Err *.FromSelect *.Ident *.IdentComma *.Join *.JoinComma *.Len UserCredentialUpsert.Limit *.Nested " +
+		"*.OrderBy *.Pad *.Prefix UserCredentialUpsert.Query *.Quote *.Reset *.Returning *.S *.Schema *.SetDialect *.SetTotal " +
+		"UserCredentialUpsert.String *.Table *.Total *.UpdateColumns UserCredentialUpsert.Where *.Wrap *.WriteByte *.WriteOp *.WriteString",
 }

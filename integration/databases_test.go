@@ -64,9 +64,9 @@ func (env *environment) placeholders(query string) string {
 	return query
 }
 
-func keyring(t *testing.T, primary string, previous ...string) *credent.Keyring {
+func keyring(t *testing.T, primary string) *credent.Keyring {
 	t.Helper()
-	ring, err := credent.NewKeyring(primary, previous...)
+	ring, err := credent.NewKeyring(primary)
 	if err != nil {
 		t.Fatal(err)
 	}

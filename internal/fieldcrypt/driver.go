@@ -404,6 +404,10 @@ func scannedSecret(dest any) *inner {
 		if d.Valid {
 			secret = &d.V
 		}
+	case **sql.Null[Secret]: // of a struct of the caller's, by ent
+		if *d != nil && (*d).Valid {
+			secret = &(*d).V
+		}
 	}
 	if secret == nil || secret.IsZero() {
 		return nil

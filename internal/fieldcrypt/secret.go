@@ -208,8 +208,8 @@ func (s Secret) GobEncode() ([]byte, error) {
 	return nil, fmt.Errorf("fieldcrypt: a secret cannot be gob-encoded")
 }
 
-// Scan reads a stored value, for queries that scan into structs of the caller's. It does not decrypt. NULL gives an
-// absent secret.
+// Scan reads a stored value, for queries that scan into structs of the caller's, or with ent into a []*Secret. It does not
+// decrypt. NULL gives an absent secret.
 func (s *Secret) Scan(src any) error {
 	in, err := scan(src)
 	if err != nil {
