@@ -11,6 +11,7 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
+	"github.com/credent-go/credent/internal/cli"
 	"github.com/credent-go/credent/internal/pgserver"
 	"github.com/credent-go/credent/migrate"
 )
@@ -21,7 +22,13 @@ var (
 	template string
 )
 
+// envCommand makes the test binary the command credent.
+const envCommand = "CREDENT_TEST_COMMAND"
+
 func TestMain(m *testing.M) {
+	if os.Getenv(envCommand) != "" {
+		os.Exit(cli.Main())
+	}
 	if os.Getenv(envVictim) != "" {
 		os.Exit(victim()) // a child of TestKilledProcess
 	}
