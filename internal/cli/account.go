@@ -15,8 +15,8 @@ import (
 )
 
 func (a *app) account() *cobra.Command {
-	return a.group(&cobra.Command{Use: "account", Short: "Add, list and remove user accounts"},
-		a.accountAdd(), a.accountList(), a.accountRemove())
+	return a.group(&cobra.Command{Use: "account", Short: "Add, list, move and remove user accounts"},
+		a.accountAdd(), a.accountList(), a.accountMove(), a.accountRemove())
 }
 
 func (a *app) accountAdd() *cobra.Command {
@@ -31,11 +31,8 @@ func (a *app) accountAdd() *cobra.Command {
 				return err
 			}
 			row, err := client.UserAccount.Create().SetUserID(user).SetAccountName(name).Save(ctx)
-			switch {
-			case ent.IsConstraintError(err):
-				return messagef("there is an account of user %q already; `credent account list` shows them", user)
-			case err != nil:
-				return invalidField(err)
+			if err != nil {
+				return accountError(user, err)
 			}
 			a.printf("%s\n", row.ID)
 			return nil
@@ -44,6 +41,14 @@ func (a *app) accountAdd() *cobra.Command {
 	cmd.Flags().StringVar(&user, "user", "", "the user's `ID` in the system that signs users in")
 	cmd.Flags().StringVar(&name, "name", "", "a `name` for people")
 	return required(cmd, "user", "name")
+}
+
+// accountError says what kept an account from getting the ID of a user.
+func accountError(user string, err error) error {
+	if ent.IsConstraintError(err) {
+		return messagef("there is an account of user %q already; `credent account list` shows them", user)
+	}
+	return invalidField(err)
 }
 
 // jsonAccount is one entry of account list --json.
@@ -102,6 +107,44 @@ func (a *app) printAccountsJSON(rows []*ent.UserAccount) error {
 		}
 	}
 	return a.printJSON(docs)
+}
+
+func (a *app) accountMove() *cobra.Command {
+	var user string
+	cmd := &cobra.Command{
+		Use:   "move USER --user NEW-ID",
+		Short: "Move a user account with all its credentials to another user ID",
+		Long: `Give the account of a user, named by the user's ID, another user ID. Its credentials follow; they are neither
+decrypted nor written anew.`,
+		Example: `  credent account move u-1 --user u-2`,
+	}
+	cmd.Args = arguments(1, "user ID")
+	a.action(cmd, func(ctx context.Context, args []string) error {
+		return a.withClient(ctx, nil, func(client *ent.Client) error {
+			if err := checkText("--user", user); err != nil {
+				return err
+			}
+			moved := 0
+			err := inTx(ctx, client, func(tx *ent.Tx) error {
+				account, err := accountOf(ctx, tx.UserAccount, args[0])
+				if err != nil {
+					return err
+				}
+				if err := tx.UserAccount.UpdateOne(account).SetUserID(user).Exec(ctx); err != nil {
+					return accountError(user, err)
+				}
+				moved, err = tx.UserCredential.Query().Where(usercredential.UserAccountID(account.ID)).Count(ctx)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			a.printf("moved the account of user %s and %s to user %s\n", printable(args[0]), count(moved, "credential"), printable(user))
+			return nil
+		})
+	})
+	cmd.Flags().StringVar(&user, "user", "", "the `ID` it is to have in the system that signs users in")
+	return required(cmd, "user")
 }
 
 func (a *app) accountRemove() *cobra.Command {
