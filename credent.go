@@ -34,6 +34,8 @@ import (
 type (
 	// Secret is the type of an encrypted field.
 	Secret = fieldcrypt.Secret
+	// Value is the type of an encrypted field that is no text: see package encrypted.
+	Value[T any] = fieldcrypt.Value[T]
 	// Keyring holds the keys.
 	Keyring = fieldcrypt.Keyring
 	// Key is one key of a keyring.
@@ -66,6 +68,10 @@ var (
 	ErrPredicate = fieldcrypt.ErrPredicate
 	// ErrNotText means that a secret is not valid UTF-8.
 	ErrNotText = fieldcrypt.ErrNotText
+	// ErrNotBound means that a generated package does not say which column an encrypted field is.
+	ErrNotBound = fieldcrypt.ErrNotBound
+	// ErrValue means that a [Value] does not encode, or does not decode, as its type.
+	ErrValue = fieldcrypt.ErrValue
 	// ErrTenant means that a credential was given another user_id than its account has.
 	ErrTenant = hooks.ErrTenant
 	// ErrFormat means that a key does not look like one of its credential type; see [WithFormats].
@@ -80,6 +86,9 @@ var (
 
 // NewSecret returns a secret with the given plaintext, which may be empty.
 func NewSecret(plaintext string) Secret { return fieldcrypt.New(plaintext) }
+
+// NewValue returns a value with the given plaintext.
+func NewValue[T any](v T) Value[T] { return fieldcrypt.NewValue(v) }
 
 // EncryptedColumn names an encrypted column and its size in characters.
 type EncryptedColumn = fieldcrypt.ColumnInfo

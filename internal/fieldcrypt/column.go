@@ -4,73 +4,13 @@ import (
 	"database/sql/driver"
 	"fmt"
 	"io"
-	"sort"
-	"sync"
 	"unicode/utf8"
 
 	"entgo.io/ent/schema/field"
 )
 
-// ColumnInfo names an encrypted column.
-type ColumnInfo struct {
-	Table string
-	Name  string
-	Size  int // in characters of the stored token
-}
-
 // column is the ent ValueScanner of one encrypted column.
 type column struct{ ColumnInfo }
-
-// registry holds every column that [Column] was called for. ent evaluates the schema when the generated package is
-// initialised, so it is complete before main starts.
-var registry struct {
-	sync.RWMutex
-	columns map[[2]string]ColumnInfo
-}
-
-// Column returns the ent ValueScanner of an encrypted column, which holds tokens of at most size characters, and
-// registers it, so that drivers, checks and re-encryption find it. Use it in a schema:
-//
-//	field.Bytes("api_key").GoType(fieldcrypt.Secret{}).
-//		ValueScanner(fieldcrypt.Column("user_credentials", "api_key", 500)).Sensitive()
-//
-// It panics if the size holds no token, or the column was registered with another size.
-func Column(table, name string, size int) field.TypeValueScanner[Secret] {
-	if MaxPlaintext(size) < 0 {
-		panic(fmt.Sprintf("fieldcrypt: column %s.%s: %d characters hold no token, which has at least %d",
-			table, name, size, TokenLen(0)))
-	}
-	c := ColumnInfo{Table: table, Name: name, Size: size}
-	registry.Lock()
-	defer registry.Unlock()
-	if registry.columns == nil {
-		registry.columns = make(map[[2]string]ColumnInfo)
-	}
-	key := [2]string{table, name}
-	if known, ok := registry.columns[key]; ok && known != c {
-		panic(fmt.Sprintf("fieldcrypt: column %s.%s: registered with %d and %d characters",
-			table, name, known.Size, size))
-	}
-	registry.columns[key] = c
-	return column{c}
-}
-
-// Columns returns every encrypted column of the process, sorted by table and name.
-func Columns() []ColumnInfo {
-	registry.RLock()
-	defer registry.RUnlock()
-	all := make([]ColumnInfo, 0, len(registry.columns))
-	for _, c := range registry.columns {
-		all = append(all, c)
-	}
-	sort.Slice(all, func(i, j int) bool {
-		if all[i].Table != all[j].Table {
-			return all[i].Table < all[j].Table
-		}
-		return all[i].Name < all[j].Name
-	})
-	return all
-}
 
 // Value returns the argument that stands for the secret in a statement. It is encrypted only by the client's driver,
 // with the client's keyring; where there is no such driver, database/sql encrypts it with the default one. Errors, all
@@ -81,7 +21,7 @@ func (c column) Value(s Secret) (driver.Value, error) {
 	}
 	plaintext, err := s.Reveal()
 	if err == nil {
-		err = checkPlaintext(plaintext, c.Size)
+		err = checkPlaintext(plaintext, c.Size, c.Type == bytesType)
 	}
 	if err != nil {
 		return nil, c.wrap("encrypt", err)
@@ -89,12 +29,13 @@ func (c column) Value(s Secret) (driver.Value, error) {
 	return &pending{column: c, secret: New(plaintext)}, nil
 }
 
-// checkPlaintext refuses what must not be stored, or would not fit a column of size characters.
-func checkPlaintext(plaintext string, size int) error {
+// checkPlaintext refuses what must not be stored, or would not fit a column of size characters. Only a binary one may be
+// other than text.
+func checkPlaintext(plaintext string, size int, binary bool) error {
 	if plaintext == Redacted {
 		return ErrRedacted
 	}
-	if !utf8.ValidString(plaintext) {
+	if !binary && !utf8.ValidString(plaintext) {
 		return ErrNotText
 	}
 	if limit := MaxPlaintext(size); len(plaintext) > limit {
@@ -163,10 +104,14 @@ func (p *pending) MarshalText() ([]byte, error) { return []byte(Redacted), nil }
 type scanned struct {
 	column column
 	secret Secret
+	err    error // why there is no column
 }
 
 // Scan copies the stored value.
 func (s *scanned) Scan(src any) error {
+	if s.err != nil {
+		return s.err
+	}
 	in, err := scan(src)
 	if err != nil {
 		return s.column.wrap("scan", err)

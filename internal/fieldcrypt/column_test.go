@@ -25,7 +25,10 @@ func TestColumns(t *testing.T) {
 	ours := slices.DeleteFunc(fieldcrypt.Columns(), func(c fieldcrypt.ColumnInfo) bool {
 		return c.Table != "vault" && c.Table != "safe"
 	})
-	want := []fieldcrypt.ColumnInfo{{"safe", "narrow", 120}, {"vault", "narrow", 100}, {"vault", "wide", 500}}
+	want := []fieldcrypt.ColumnInfo{
+		{Table: "safe", Name: "narrow", Size: 120}, {Table: "vault", Name: "narrow", Size: 100},
+		{Table: "vault", Name: "wide", Size: 500},
+	}
 	if diff := cmp.Diff(want, ours); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

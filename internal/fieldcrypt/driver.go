@@ -88,6 +88,30 @@ func (c *codec) column(table, name string) ColumnInfo {
 	return widest
 }
 
+// key returns the column of a table's primary key.
+func (c *codec) key(table string) string {
+	for _, t := range c.tables {
+		if t.name == table {
+			return t.columns[0].key()
+		}
+	}
+	return defaultKey
+}
+
+// keyOf returns the column of the primary key of the table that a query names, if it names one.
+func (c *codec) keyOf(query string) string {
+	found := ""
+	for _, t := range c.tables {
+		if t.in(query) {
+			if found != "" {
+				return defaultKey
+			}
+			found = t.columns[0].key()
+		}
+	}
+	return found
+}
+
 // columnOf returns the encrypted column of a name in the tables that a query names, or nil if it is in none or in several.
 func (c *codec) columnOf(query, name string) *ColumnInfo {
 	var found *ColumnInfo
@@ -114,7 +138,8 @@ func (c *codec) keyring() (*Keyring, error) {
 
 // seal returns the arguments with secrets encrypted and times in UTC. The given slice is not changed.
 func (c *codec) seal(query string, args []any) ([]any, error) {
-	table, places, err := checkStatement(query, args)
+	args = untyped(args)
+	table, places, err := checkStatement(query, args, c.key)
 	if err != nil {
 		return nil, err
 	}
@@ -205,7 +230,7 @@ func (c *codec) sealRaw(s Secret, to ColumnInfo) (any, error) {
 		if size == 0 {
 			size = TokenLen(len(plaintext)) // no table of ours: no limit is known
 		}
-		if err := checkPlaintext(plaintext, size); err != nil {
+		if err := checkPlaintext(plaintext, size, to.Type == bytesType || s.inner().binary); err != nil {
 			return "", err
 		}
 		return ring.Encrypt(plaintext)
@@ -417,7 +442,7 @@ func scannedSecret(dest any) *inner {
 
 // rowID returns a copy of the row's primary key, as callers scan all rows into one variable, or nil if there is none.
 func (s *scanner) rowID(dest []any) any {
-	i := slices.Index(s.names, "id")
+	i := slices.Index(s.names, s.codec.keyOf(s.query))
 	if i < 0 || i >= len(dest) {
 		return nil
 	}

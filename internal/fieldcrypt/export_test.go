@@ -24,3 +24,16 @@ func (r *Keyring) AppendEncrypt(dst []byte, plaintext string) []byte {
 func (r *Keyring) AppendDecrypt(dst []byte, token string) ([]byte, error) {
 	return appendDecrypt(dst, r.keys(), r.fitted, token)
 }
+
+// ForgetBindings removes the fields that are not bound yet, until after the test. Tests that call it cannot be parallel.
+func ForgetBindings(tb testing.TB) {
+	tb.Helper()
+	set := func(bindings []Binding) (before []Binding) {
+		registry.Lock()
+		defer registry.Unlock()
+		before, registry.bindings = registry.bindings, bindings
+		return before
+	}
+	before := set(nil)
+	tb.Cleanup(func() { set(before) })
+}

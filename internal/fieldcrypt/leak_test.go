@@ -236,6 +236,9 @@ func subjectsOf(t *testing.T, r *fieldcrypt.Keyring, keyText, token, foreign str
 	subjects := []subject{
 		{"Secret", nested(fresh)},
 		{"stored Secret", nested(read)},
+		{"Value", nested(fieldcrypt.NewValue(map[string]string{canary: canary}))},
+		{"Value of bytes", nested(fieldcrypt.NewValue([]byte(canary)))},
+		{"stored Value", nested(storedValue(t, token))},
 		{"Secret of a client", nested(owned)},
 		{"Key", nested(*r.Primary())},
 		{"pointer to Key", nested(r.Primary())},
@@ -254,6 +257,14 @@ func subjectsOf(t *testing.T, r *fieldcrypt.Keyring, keyText, token, foreign str
 			subject{name + ", wrapped", nested(fmt.Errorf("outer: %w", errors.Join(err, io.EOF)))})
 	}
 	return subjects
+}
+
+func storedValue(t *testing.T, token string) (v fieldcrypt.Value[string]) {
+	t.Helper()
+	if err := v.Scan(token); err != nil {
+		t.Fatal(err)
+	}
+	return v
 }
 
 // leakErrors returns the errors of everything that is given something secret.
@@ -332,7 +343,7 @@ func TestRedaction(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := ring(t, keyA)
-	for _, v := range []any{fieldcrypt.New(canary), fieldcrypt.Secret{}, r, r.Primary(), arg} {
+	for _, v := range []any{fieldcrypt.New(canary), fieldcrypt.Secret{}, fieldcrypt.NewValue(canary), fieldcrypt.Value[int]{}, r, r.Primary(), arg} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%10s", "%z"} {
 			if got := fmt.Sprintf(verb, v); got != fieldcrypt.Redacted {
 				t.Errorf("%s of a %T: got %q", verb, v, got)

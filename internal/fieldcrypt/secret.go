@@ -38,6 +38,8 @@ type Secret struct {
 // inner is either a plaintext from outside or a token from the database.
 type inner struct {
 	plaintext string
+	err       error // why there is none
+	binary    bool  // the plaintext may be other than text
 
 	token  string
 	stored bool // token is set, plaintext is not
@@ -72,7 +74,7 @@ func (s Secret) Reveal() (string, error) {
 	}
 	in := s.inner()
 	if !in.stored {
-		return in.plaintext, nil
+		return in.plaintext, in.err
 	}
 	plaintext, err := in.open()
 	if err != nil {

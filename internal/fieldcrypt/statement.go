@@ -18,8 +18,9 @@ type place struct {
 // checkStatement refuses statements that would do something else with their secrets than to store each in one place: compare
 // with it, which never matches, or store one token in many rows. It finds the places where INSERT … VALUES, DO UPDATE SET
 // and UPDATE … SET store an argument as it is, and refuses every secret that is used elsewhere. It returns the statement's
-// table, "" if there is none, and the places of the arguments, nil if there is no secret among them.
-func checkStatement(query string, args []any) (table string, places []place, err error) {
+// table, "" if there is none, and the places of the arguments, nil if there is no secret among them. The primary key's column
+// of a table is what key says.
+func checkStatement(query string, args []any, key func(table string) string) (table string, places []place, err error) {
 	first := -1
 	for i, arg := range args {
 		if isSecret(arg) {
@@ -33,7 +34,7 @@ func checkStatement(query string, args []any) (table string, places []place, err
 	if first < 0 {
 		return "", nil, nil
 	}
-	s := statement{lexer: newLexer(query, args), places: make([]place, len(args))}
+	s := statement{lexer: newLexer(query, args), places: make([]place, len(args)), keyOf: key}
 	s.read()
 	for i, arg := range args[first:] {
 		i += first
@@ -104,6 +105,9 @@ func hidesSecret(arg any) bool {
 func madeOfSecrets(t reflect.Type) bool {
 	secret := reflect.TypeFor[Secret]()
 	for range 4 { // a type may be a list of itself
+		if isTyped(t) {
+			return true
+		}
 		switch t.Kind() {
 		case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
 			t = t.Elem()
@@ -142,6 +146,7 @@ type statement struct {
 	lexer
 	table  string
 	places []place
+	keyOf  func(table string) string
 }
 
 // read reads the statement to its end, so that every placeholder is counted.
@@ -295,7 +300,7 @@ func (s *statement) oneRow() bool {
 		one := s.condition(true)
 		return s.symbol(")") && one
 	}
-	if s.name() != "id" {
+	if s.name() != s.keyOf(s.table) {
 		return false
 	}
 	switch {
