@@ -1,6 +1,10 @@
-// Package codegen is the extension of ent's code generation for schemas with encrypted fields. It gives each encrypted
-// column the CHECK that lets in nothing but tokens, refuses what cannot work and fields that look as if they should be
-// encrypted, and draws the schema.
+// Package codegen is the extension of ent's code generation for schemas with the fields of package encrypted:
+//
+//	entc.Generate("./schema", &gen.Config{}, entc.Extensions(codegen.Extension{}))
+//
+// It gives each encrypted column the CHECK that lets in nothing but tokens, generates what binds the fields to their columns,
+// and refuses, before anything is written, what cannot work on encrypted fields, and fields that look as if they should be
+// encrypted and are not. A program that generates code imports it; a service does not.
 package codegen
 
 import (
@@ -8,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"entgo.io/ent/dialect/entsql"
@@ -15,6 +20,7 @@ import (
 	"entgo.io/ent/entc/gen"
 	"entgo.io/ent/schema/field"
 
+	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/internal/fieldcrypt"
 )
 
@@ -30,10 +36,14 @@ type Extension struct {
 func (e Extension) Hooks() []gen.Hook {
 	return []gen.Hook{func(next gen.Generator) gen.Generator {
 		return gen.GenerateFunc(func(g *gen.Graph) error {
-			if err := prepare(g); err != nil {
+			fields, err := prepare(g)
+			if err != nil {
 				return err
 			}
 			if err := next.Generate(g); err != nil {
+				return err
+			}
+			if err := writeFiles(g, fields); err != nil {
 				return err
 			}
 			if e.Picture == "" {
@@ -44,18 +54,36 @@ func (e Extension) Hooks() []gen.Hook {
 	}}
 }
 
-// prepare checks all fields of the graph and completes the encrypted ones. It reports every fault.
-func prepare(g *gen.Graph) error {
+// encryptedField is a field of package encrypted.
+type encryptedField struct {
+	*gen.Field
+	encrypted.Annotation
+	Node *gen.Type
+}
+
+// prepare checks all fields of the graph, completes the encrypted ones, and returns these. It reports every fault.
+func prepare(g *gen.Graph) (fields []encryptedField, err error) {
 	var faults []error
 	for _, node := range g.Nodes {
+		if node.PackageDir() == typePackage {
+			faults = append(faults, fmt.Errorf("%s cannot be an entity: its package has the name of one that is generated", node.Name))
+		}
 		checks := make(map[string]string)
 		for _, f := range node.Fields {
 			switch {
 			case IsEncrypted(f):
-				if err := checkEncrypted(node, f); err != nil {
+				e := encryptedField{Field: f, Node: node}
+				if err := decode(f.Annotations[encrypted.AnnotationName], &e.Annotation); err != nil {
 					faults = append(faults, err)
+					continue
 				}
-				checks[checkName(node, f)] = f.StorageKey() + " LIKE 'gAAAA%'"
+				faults = append(faults, checkEncrypted(node, f)...)
+				checks[node.Table()+"_"+f.StorageKey()+"_encrypted"] = identifier(f.StorageKey()) + " LIKE 'gAAAA%'"
+				nameType(g, e)
+				fields = append(fields, e)
+			case isSecret(f):
+				faults = append(faults, fmt.Errorf("%s.%s is encrypted; declare it with encrypted.String, Bytes, Time or JSON",
+					node.Name, f.Name))
 			case looksSecret(f):
 				faults = append(faults, checkPlain(node, f))
 			}
@@ -64,42 +92,60 @@ func prepare(g *gen.Graph) error {
 			faults = append(faults, err)
 		}
 	}
-	return errors.Join(faults...)
+	return fields, errors.Join(faults...)
 }
 
-// IsEncrypted reports whether a field is an encrypted one.
-func IsEncrypted(f *gen.Field) bool {
-	return f.HasGoType() && f.Type.RType.Name == "Secret" && strings.HasSuffix(f.Type.RType.PkgPath, "/internal/fieldcrypt")
+// IsEncrypted reports whether a field is one of package encrypted.
+func IsEncrypted(f *gen.Field) bool { return f.Annotations[encrypted.AnnotationName] != nil }
+
+// isSecret reports whether a field has the type of an encrypted one.
+func isSecret(f *gen.Field) bool {
+	name, _, _ := strings.Cut(f.Type.String(), "[")
+	return f.HasGoType() && strings.HasSuffix(f.Type.RType.PkgPath, "/internal/fieldcrypt") &&
+		(strings.HasSuffix(name, ".Secret") || strings.HasSuffix(name, ".Value"))
 }
 
-func checkName(node *gen.Type, f *gen.Field) string {
-	return node.Table() + "_" + f.StorageKey() + "_encrypted"
-}
+// plainIdentifier are names that no database takes for a keyword.
+var plainIdentifier = regexp.MustCompile(`^[a-z][a-z0-9]*(_[a-z0-9]+)+$`)
 
-// checkEncrypted refuses what cannot work on tokens, of which no two are equal.
-func checkEncrypted(node *gen.Type, f *gen.Field) error {
-	at := node.Name + "." + f.Name
-	switch {
-	case !f.HasValueScanner():
-		return fmt.Errorf("%s is encrypted but has no ValueScanner: use fieldcrypt.Column", at)
-	case !f.Sensitive():
-		return fmt.Errorf("%s is encrypted but not Sensitive", at)
-	case !f.IsBytes():
-		return fmt.Errorf("%s is encrypted and must be a field.Bytes: of other types ent generates predicates, "+
-			"which would compare tokens, of which no two are equal", at)
-	case f.Unique:
-		return fmt.Errorf("%s is encrypted and cannot be Unique: no two tokens are equal", at)
-	case f.Default:
-		return fmt.Errorf("%s is encrypted and cannot have a Default, which would be in the source", at)
+// identifier returns a column's name as a CHECK can have it, in quotes where it could be a keyword.
+func identifier(name string) string {
+	if plainIdentifier.MatchString(name) && !strings.HasPrefix(name, "current_") && !strings.HasPrefix(name, "session_") {
+		return name
 	}
-	for _, index := range node.Indexes {
-		for _, column := range index.Columns {
-			if column == f.StorageKey() {
-				return fmt.Errorf("%s is encrypted and cannot be in an index: no two tokens are equal", at)
-			}
+	return `"` + strings.ReplaceAll(name, `"`, `""`) + `"`
+}
+
+// blindIndex is what to do in place of comparing tokens.
+const blindIndex = "no two tokens are equal, not even of the same plaintext. What can be unique, indexed and searched is a " +
+	"blind index: a column of its own that has a keyed digest (HMAC-SHA-256) of the plaintext"
+
+// checkEncrypted finds what cannot work on tokens.
+func checkEncrypted(node *gen.Type, f *gen.Field) (faults []error) {
+	refuse := func(bad bool, format string, args ...any) {
+		if bad {
+			faults = append(faults, fmt.Errorf("%s.%s is encrypted and "+format, append([]any{node.Name, f.Name}, args...)...))
 		}
 	}
-	return nil
+	refuse(f.Unique, "cannot be Unique: %s", blindIndex)
+	refuse(slices.ContainsFunc(node.Indexes, func(index *gen.Index) bool {
+		return slices.Contains(index.Columns, f.StorageKey())
+	}), "cannot be in an index: %s", blindIndex)
+	var graphQL struct{ OrderField string }
+	if err := decode(f.Annotations["EntGQL"], &graphQL); err != nil {
+		faults = append(faults, fmt.Errorf("%s.%s: annotation EntGQL: %w", node.Name, f.Name, err))
+	}
+	refuse(graphQL.OrderField != "", "cannot be an OrderField: the order of tokens is that of their writing, and tells nothing of "+
+		"the plaintext")
+	var sql entsql.Annotation
+	if err := decode(f.Annotations[sql.Name()], &sql); err != nil {
+		faults = append(faults, fmt.Errorf("%s.%s: annotation %s: %w", node.Name, f.Name, sql.Name(), err))
+	}
+	refuse(f.Default || f.UpdateDefault || sql.Default != "" || sql.DefaultExpr != "" || len(sql.DefaultExprs) > 0,
+		"cannot have a Default, which would be a secret in the source, or plaintext in the database")
+	refuse(f.Nillable, "cannot be Nillable: Optional is enough, of which NULL is the zero value, whose IsZero is true")
+	refuse(!node.HasOneFieldID(), "needs a primary key of one column: a secret is stored in one row, found by its ID")
+	return faults
 }
 
 // secretName is what names of fields that hold secrets look like.
@@ -116,8 +162,8 @@ func checkPlain(node *gen.Type, f *gen.Field) error {
 		return fmt.Errorf("%s.%s: annotation %s: %w", node.Name, f.Name, fieldcrypt.PlainName, err)
 	}
 	if strings.TrimSpace(plain.Reason) == "" {
-		return fmt.Errorf("%s.%s is named like a secret and is not encrypted: encrypt it, or say why not with "+
-			"Annotations(fieldcrypt.Plain(\"reason\"))", node.Name, f.Name)
+		return fmt.Errorf("%s.%s is named like a secret and is not encrypted: declare it with encrypted.String, or say why not with "+
+			"Annotations(encrypted.Plain(\"reason\"))", node.Name, f.Name)
 	}
 	return nil
 }

@@ -3,20 +3,22 @@ package codegen_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"entgo.io/ent/entc"
 	"entgo.io/ent/entc/gen"
+	"github.com/google/go-cmp/cmp"
 
-	"github.com/credent-go/credent/internal/codegen"
+	"github.com/credent-go/credent/codegen"
 )
 
 // generate runs the extension on a schema, without the templates of ent. Tests cannot be parallel: loading a schema writes
 // a program into the current folder.
 func generate(t *testing.T, schema, picture string) (*gen.Graph, error) {
 	t.Helper()
-	graph, err := entc.LoadGraph(schema, &gen.Config{Target: t.TempDir()})
+	graph, err := entc.LoadGraph(schema, &gen.Config{Target: t.TempDir(), Package: "example.com/app/ent"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,16 +31,26 @@ func generate(t *testing.T, schema, picture string) (*gen.Graph, error) {
 	return graph, nil
 }
 
+// indexHint is what the messages about uniqueness and indexes offer.
+const indexHint = "What can be unique, indexed and searched is a blind index"
+
 func TestRefusals(t *testing.T) {
 	for schema, wants := range map[string][]string{
 		"plain": {
 			"Session.refresh_token is named like a secret and is not encrypted", "Session.private_key",
-			"Session.client_secret", "Session.password_hash", "fieldcrypt.Plain",
+			"Session.client_secret", "Session.password_hash", "encrypted.Plain",
 		},
-		"unique":       {"Session.api_key is encrypted and cannot be Unique"},
-		"notsensitive": {"Session.api_key is encrypted but not Sensitive"},
-		"text":         {"Session.api_key is encrypted and must be a field.Bytes"},
-		"index":        {"Session.api_key is encrypted and cannot be in an index"},
+		"byhand": {"Session.api_key is encrypted; declare it with encrypted.String", "Session.certificate is encrypted; declare"},
+		"refused": {
+			"Session.a is encrypted and cannot be Unique: no two tokens are equal, not even of the same plaintext. " + indexHint,
+			"Session.a is encrypted and cannot be in an index: ", "Session.b is encrypted and cannot be in an index: ",
+			"Session.c is encrypted and cannot be in an index: ", "Session.d is encrypted and cannot be an OrderField: ",
+			"Session.e is encrypted and cannot have a Default", "Session.f is encrypted and cannot have a Default",
+			"Session.g is encrypted and cannot be Nillable: Optional is enough",
+			"Session.h is encrypted and cannot be in an index: ",
+			"EncryptedType cannot be an entity: ",
+		},
+		"compositekey": {"Membership.invitation is encrypted and needs a primary key of one column"},
 	} {
 		t.Run(schema, func(t *testing.T) {
 			_, err := generate(t, "./testdata/"+schema, "")
@@ -50,15 +62,30 @@ func TestRefusals(t *testing.T) {
 					t.Errorf("%q is not in: %v", want, err)
 				}
 			}
-			if strings.Contains(err.Error(), "title") {
-				t.Errorf("a field of an innocent name was refused: %v", err)
+			for _, bad := range []string{"title", "PK-IN-THE-SOURCE"} {
+				if strings.Contains(err.Error(), bad) {
+					t.Errorf("%s is in: %v", bad, err)
+				}
+			}
+			faults, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // it is joined here
+			if !ok || schema == "refused" && len(faults.Unwrap()) != 10 {
+				t.Errorf("%d faults: %v", len(faults.Unwrap()), err)
 			}
 		})
 	}
 }
 
+// A type that generated code cannot name is refused when the schema is loaded.
+func TestUnnameable(t *testing.T) {
+	_, err := entc.LoadGraph("./testdata/unnameable", &gen.Config{Target: t.TempDir()})
+	want := `field "config": encrypted field: generated code cannot name schema.config; export it`
+	if err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want %q", err, want)
+	}
+}
+
 func TestAccepted(t *testing.T) {
-	for _, schema := range []string{"exempt", "encrypted"} {
+	for _, schema := range []string{"exempt", "../../ent/schema"} {
 		t.Run(schema, func(t *testing.T) {
 			if _, err := generate(t, "./testdata/"+schema, ""); err != nil {
 				t.Error(err)
@@ -67,22 +94,81 @@ func TestAccepted(t *testing.T) {
 	}
 }
 
-// An encrypted column gets its CHECK without being asked.
-func TestCheck(t *testing.T) {
+// An encrypted column gets size, CHECK and sensitivity without being asked, and a name that could be a keyword is quoted.
+func TestColumns(t *testing.T) {
 	graph, err := generate(t, "./testdata/encrypted", "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	checks := graph.Nodes[0].EntSQL().Checks
-	if got := checks["sessions_api_key_encrypted"]; len(checks) != 1 || got != "api_key LIKE 'gAAAA%'" {
-		t.Errorf("the CHECKs are %v", checks)
+	session := graph.Nodes[slices.IndexFunc(graph.Nodes, func(n *gen.Type) bool { return n.Name == "Session" })]
+	want := map[string]string{
+		"sessions_api_key_encrypted": "api_key LIKE 'gAAAA%'", "sessions_key_encrypted": `"key" LIKE 'gAAAA%'`,
+		"sessions_user_encrypted": `"user" LIKE 'gAAAA%'`, "sessions_seen_encrypted": `"seen" LIKE 'gAAAA%'`,
+		"sessions_scopes_encrypted": `"scopes" LIKE 'gAAAA%'`, "sessions_limits_encrypted": `"limits" LIKE 'gAAAA%'`,
+		"sessions_waits_encrypted": `"waits" LIKE 'gAAAA%'`,
+	}
+	if diff := cmp.Diff(want, session.EntSQL().Checks); diff != "" {
+		t.Errorf("CHECKs (-want +got):\n%s", diff)
+	}
+	wantTypes := map[string][2]string{
+		"api_key": {"encrypted.Secret", "varchar(500)"}, "key": {"encrypted.Secret", "varchar(2764)"},
+		"certificate": {"encrypted.Value[[]byte]", "varchar(500)"}, "seen": {"encrypted.Value[time.Time]", "varchar(140)"},
+		"scopes": {"encrypted.Value[[]string]", "varchar(500)"}, "limits": {"encryptedtype.SessionLimits", "varchar(500)"},
+		"waits": {"encryptedtype.SessionWaits", "varchar(500)"},
+	}
+	for _, f := range session.Fields {
+		if got := [2]string{f.Type.String(), f.Column().SchemaType["sqlite3"]}; got != wantTypes[f.Name] {
+			t.Errorf("%s: got %q, want %q", f.Name, got, wantTypes[f.Name])
+		}
+		if !f.Sensitive() || !codegen.IsEncrypted(f) {
+			t.Errorf("%s: sensitive %v, encrypted %v", f.Name, f.Sensitive(), codegen.IsEncrypted(f))
+		}
+	}
+	testFiles(t, graph)
+}
+
+// testFiles tests that the files which bind fields and name types are written, and removed when no field needs them.
+func testFiles(t *testing.T, graph *gen.Graph) {
+	t.Helper()
+	binding, types := filepath.Join(graph.Target, "encrypted_fields.go"), filepath.Join(graph.Target, "encryptedtype", "encryptedtype.go")
+	for path, wants := range map[string][]string{
+		binding: {
+			"package ent\n", `"example.com/app/ent/session"`, "Name:  session.FieldCertificate,", `Type:  "[]byte",`, "Size:  2764,",
+			`Type:  "map[string]*schema.Limits",`, "device.ValueScanner.APIKey", "session.ValueScanner.APIKey", "ID:    device.FieldID,",
+		},
+		types: {
+			"type SessionLimits = encrypted.Value[map[string]*p0.Limits]\n", "type SessionWaits = encrypted.Value[[]p1.Duration]\n",
+			`p0 "github.com/credent-go/credent/codegen/testdata/encrypted"`, `p1 "time"`,
+		},
+	} {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range wants {
+			if !strings.Contains(string(data), want) {
+				t.Errorf("%q is not in %s:\n%s", want, path, data)
+			}
+		}
+	}
+
+	graph.Nodes = nil
+	for _, hook := range (codegen.Extension{}).Hooks() {
+		if err := hook(gen.GenerateFunc(func(*gen.Graph) error { return nil })).Generate(graph); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, path := range []string{binding, types} {
+		if _, err := os.Stat(path); !os.IsNotExist(err) {
+			t.Errorf("%s is still there: %v", path, err)
+		}
 	}
 }
 
 func TestPicture(t *testing.T) {
 	page := filepath.Join(t.TempDir(), "page.md")
 	write(t, page, "before\n"+codegen.PictureBegin+"\nold\n"+codegen.PictureEnd+"\nafter\n")
-	if _, err := generate(t, "../../ent/schema", page); err != nil {
+	if _, err := generate(t, "../ent/schema", page); err != nil {
 		t.Fatal(err)
 	}
 	data, err := os.ReadFile(page)
@@ -104,7 +190,7 @@ func TestPicture(t *testing.T) {
 	}
 
 	write(t, page, "no place for it")
-	if _, err := generate(t, "../../ent/schema", page); err == nil || !strings.Contains(err.Error(), codegen.PictureBegin) {
+	if _, err := generate(t, "../ent/schema", page); err == nil || !strings.Contains(err.Error(), codegen.PictureBegin) {
 		t.Errorf("a page without the lines: %v", err)
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"entgo.io/ent/entc"
 	"entgo.io/ent/entc/gen"
 
-	"github.com/credent-go/credent/internal/codegen"
+	"github.com/credent-go/credent/codegen"
 )
 
 func main() {

@@ -11,10 +11,10 @@ import (
 
 	"entgo.io/ent"
 	"entgo.io/ent/dialect/sql"
+	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/ent/predicate"
 	"github.com/credent-go/credent/ent/useraccount"
 	"github.com/credent-go/credent/ent/usercredential"
-	"github.com/credent-go/credent/internal/fieldcrypt"
 	"github.com/google/uuid"
 )
 
@@ -683,8 +683,8 @@ type UserCredentialMutation struct {
 	updated_at      *time.Time
 	user_id         *string
 	credential_type *string
-	api_key         *fieldcrypt.Secret
-	secret_key      *fieldcrypt.Secret
+	api_key         *encrypted.Secret
+	secret_key      *encrypted.Secret
 	expires_at      *time.Time
 	clearedFields   map[string]struct{}
 	account         *uuid.UUID
@@ -1015,12 +1015,12 @@ func (m *UserCredentialMutation) ResetCredentialType() {
 }
 
 // SetAPIKey sets the "api_key" field.
-func (m *UserCredentialMutation) SetAPIKey(f fieldcrypt.Secret) {
-	m.api_key = &f
+func (m *UserCredentialMutation) SetAPIKey(e encrypted.Secret) {
+	m.api_key = &e
 }
 
 // APIKey returns the value of the "api_key" field in the mutation.
-func (m *UserCredentialMutation) APIKey() (r fieldcrypt.Secret, exists bool) {
+func (m *UserCredentialMutation) APIKey() (r encrypted.Secret, exists bool) {
 	v := m.api_key
 	if v == nil {
 		return
@@ -1031,7 +1031,7 @@ func (m *UserCredentialMutation) APIKey() (r fieldcrypt.Secret, exists bool) {
 // OldAPIKey returns the old "api_key" field's value of the UserCredential entity.
 // If the UserCredential object wasn't provided to the builder, the object is fetched from the database.
 // An error is returned if the mutation operation is not UpdateOne, or the database query fails.
-func (m *UserCredentialMutation) OldAPIKey(ctx context.Context) (v fieldcrypt.Secret, err error) {
+func (m *UserCredentialMutation) OldAPIKey(ctx context.Context) (v encrypted.Secret, err error) {
 	if !m.op.Is(OpUpdateOne) {
 		return v, errors.New("OldAPIKey is only allowed on UpdateOne operations")
 	}
@@ -1051,12 +1051,12 @@ func (m *UserCredentialMutation) ResetAPIKey() {
 }
 
 // SetSecretKey sets the "secret_key" field.
-func (m *UserCredentialMutation) SetSecretKey(f fieldcrypt.Secret) {
-	m.secret_key = &f
+func (m *UserCredentialMutation) SetSecretKey(e encrypted.Secret) {
+	m.secret_key = &e
 }
 
 // SecretKey returns the value of the "secret_key" field in the mutation.
-func (m *UserCredentialMutation) SecretKey() (r fieldcrypt.Secret, exists bool) {
+func (m *UserCredentialMutation) SecretKey() (r encrypted.Secret, exists bool) {
 	v := m.secret_key
 	if v == nil {
 		return
@@ -1067,7 +1067,7 @@ func (m *UserCredentialMutation) SecretKey() (r fieldcrypt.Secret, exists bool) 
 // OldSecretKey returns the old "secret_key" field's value of the UserCredential entity.
 // If the UserCredential object wasn't provided to the builder, the object is fetched from the database.
 // An error is returned if the mutation operation is not UpdateOne, or the database query fails.
-func (m *UserCredentialMutation) OldSecretKey(ctx context.Context) (v fieldcrypt.Secret, err error) {
+func (m *UserCredentialMutation) OldSecretKey(ctx context.Context) (v encrypted.Secret, err error) {
 	if !m.op.Is(OpUpdateOne) {
 		return v, errors.New("OldSecretKey is only allowed on UpdateOne operations")
 	}
@@ -1342,14 +1342,14 @@ func (m *UserCredentialMutation) SetField(name string, value ent.Value) error {
 		m.SetCredentialType(v)
 		return nil
 	case usercredential.FieldAPIKey:
-		v, ok := value.(fieldcrypt.Secret)
+		v, ok := value.(encrypted.Secret)
 		if !ok {
 			return fmt.Errorf("unexpected type %T for field %s", value, name)
 		}
 		m.SetAPIKey(v)
 		return nil
 	case usercredential.FieldSecretKey:
-		v, ok := value.(fieldcrypt.Secret)
+		v, ok := value.(encrypted.Secret)
 		if !ok {
 			return fmt.Errorf("unexpected type %T for field %s", value, name)
 		}

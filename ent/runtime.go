@@ -5,10 +5,10 @@ package ent
 import (
 	"time"
 
+	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/ent/schema"
 	"github.com/credent-go/credent/ent/useraccount"
 	"github.com/credent-go/credent/ent/usercredential"
-	"github.com/credent-go/credent/internal/fieldcrypt"
 	"github.com/google/uuid"
 
 	"entgo.io/ent/schema/field"
@@ -134,10 +134,10 @@ func init() {
 	}()
 	// usercredentialDescAPIKey is the schema descriptor for api_key field.
 	usercredentialDescAPIKey := usercredentialFields[3].Descriptor()
-	usercredential.ValueScanner.APIKey = usercredentialDescAPIKey.ValueScanner.(field.TypeValueScanner[fieldcrypt.Secret])
+	usercredential.ValueScanner.APIKey = usercredentialDescAPIKey.ValueScanner.(field.TypeValueScanner[encrypted.Secret])
 	// usercredentialDescSecretKey is the schema descriptor for secret_key field.
 	usercredentialDescSecretKey := usercredentialFields[4].Descriptor()
-	usercredential.ValueScanner.SecretKey = usercredentialDescSecretKey.ValueScanner.(field.TypeValueScanner[fieldcrypt.Secret])
+	usercredential.ValueScanner.SecretKey = usercredentialDescSecretKey.ValueScanner.(field.TypeValueScanner[encrypted.Secret])
 	// usercredentialDescID is the schema descriptor for id field.
 	usercredentialDescID := usercredentialMixinFields0[0].Descriptor()
 	// usercredential.DefaultID holds the default value on creation for the id field.

@@ -9,9 +9,9 @@ import (
 
 	"entgo.io/ent"
 	"entgo.io/ent/dialect/sql"
+	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/ent/useraccount"
 	"github.com/credent-go/credent/ent/usercredential"
-	"github.com/credent-go/credent/internal/fieldcrypt"
 	"github.com/google/uuid"
 )
 
@@ -33,9 +33,9 @@ type UserCredential struct {
 	// The broker or data provider, in lower case: alpaca, polygon, …
 	CredentialType string `json:"credential_type,omitempty"`
 	// The key, or key ID. Stored encrypted.
-	APIKey fieldcrypt.Secret `json:"-"`
+	APIKey encrypted.Secret `json:"-"`
 	// The secret that goes with the key. Stored encrypted.
-	SecretKey fieldcrypt.Secret `json:"-"`
+	SecretKey encrypted.Secret `json:"-"`
 	// From this time on the provider refuses the credential; never, if nil. UTC.
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 	// Edges holds the relations/edges for other nodes in the graph.

@@ -12,9 +12,9 @@ import (
 	"entgo.io/ent/dialect/sql"
 	"entgo.io/ent/dialect/sql/sqlgraph"
 	"entgo.io/ent/schema/field"
+	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/ent/useraccount"
 	"github.com/credent-go/credent/ent/usercredential"
-	"github.com/credent-go/credent/internal/fieldcrypt"
 	"github.com/google/uuid"
 )
 
@@ -87,13 +87,13 @@ func (_c *UserCredentialCreate) SetCredentialType(v string) *UserCredentialCreat
 }
 
 // SetAPIKey sets the "api_key" field.
-func (_c *UserCredentialCreate) SetAPIKey(v fieldcrypt.Secret) *UserCredentialCreate {
+func (_c *UserCredentialCreate) SetAPIKey(v encrypted.Secret) *UserCredentialCreate {
 	_c.mutation.SetAPIKey(v)
 	return _c
 }
 
 // SetSecretKey sets the "secret_key" field.
-func (_c *UserCredentialCreate) SetSecretKey(v fieldcrypt.Secret) *UserCredentialCreate {
+func (_c *UserCredentialCreate) SetSecretKey(v encrypted.Secret) *UserCredentialCreate {
 	_c.mutation.SetSecretKey(v)
 	return _c
 }
@@ -444,7 +444,7 @@ func (u *UserCredentialUpsert) UpdateCredentialType() *UserCredentialUpsert {
 }
 
 // SetAPIKey sets the "api_key" field.
-func (u *UserCredentialUpsert) SetAPIKey(v fieldcrypt.Secret) *UserCredentialUpsert {
+func (u *UserCredentialUpsert) SetAPIKey(v encrypted.Secret) *UserCredentialUpsert {
 	u.Set(usercredential.FieldAPIKey, v)
 	return u
 }
@@ -456,7 +456,7 @@ func (u *UserCredentialUpsert) UpdateAPIKey() *UserCredentialUpsert {
 }
 
 // SetSecretKey sets the "secret_key" field.
-func (u *UserCredentialUpsert) SetSecretKey(v fieldcrypt.Secret) *UserCredentialUpsert {
+func (u *UserCredentialUpsert) SetSecretKey(v encrypted.Secret) *UserCredentialUpsert {
 	u.Set(usercredential.FieldSecretKey, v)
 	return u
 }
@@ -607,7 +607,7 @@ func (u *UserCredentialUpsertOne) UpdateCredentialType() *UserCredentialUpsertOn
 }
 
 // SetAPIKey sets the "api_key" field.
-func (u *UserCredentialUpsertOne) SetAPIKey(v fieldcrypt.Secret) *UserCredentialUpsertOne {
+func (u *UserCredentialUpsertOne) SetAPIKey(v encrypted.Secret) *UserCredentialUpsertOne {
 	return u.Update(func(s *UserCredentialUpsert) {
 		s.SetAPIKey(v)
 	})
@@ -621,7 +621,7 @@ func (u *UserCredentialUpsertOne) UpdateAPIKey() *UserCredentialUpsertOne {
 }
 
 // SetSecretKey sets the "secret_key" field.
-func (u *UserCredentialUpsertOne) SetSecretKey(v fieldcrypt.Secret) *UserCredentialUpsertOne {
+func (u *UserCredentialUpsertOne) SetSecretKey(v encrypted.Secret) *UserCredentialUpsertOne {
 	return u.Update(func(s *UserCredentialUpsert) {
 		s.SetSecretKey(v)
 	})
@@ -947,7 +947,7 @@ func (u *UserCredentialUpsertBulk) UpdateCredentialType() *UserCredentialUpsertB
 }
 
 // SetAPIKey sets the "api_key" field.
-func (u *UserCredentialUpsertBulk) SetAPIKey(v fieldcrypt.Secret) *UserCredentialUpsertBulk {
+func (u *UserCredentialUpsertBulk) SetAPIKey(v encrypted.Secret) *UserCredentialUpsertBulk {
 	return u.Update(func(s *UserCredentialUpsert) {
 		s.SetAPIKey(v)
 	})
@@ -961,7 +961,7 @@ func (u *UserCredentialUpsertBulk) UpdateAPIKey() *UserCredentialUpsertBulk {
 }
 
 // SetSecretKey sets the "secret_key" field.
-func (u *UserCredentialUpsertBulk) SetSecretKey(v fieldcrypt.Secret) *UserCredentialUpsertBulk {
+func (u *UserCredentialUpsertBulk) SetSecretKey(v encrypted.Secret) *UserCredentialUpsertBulk {
 	return u.Update(func(s *UserCredentialUpsert) {
 		s.SetSecretKey(v)
 	})

@@ -11,10 +11,10 @@ import (
 	"entgo.io/ent/dialect/sql"
 	"entgo.io/ent/dialect/sql/sqlgraph"
 	"entgo.io/ent/schema/field"
+	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/ent/predicate"
 	"github.com/credent-go/credent/ent/useraccount"
 	"github.com/credent-go/credent/ent/usercredential"
-	"github.com/credent-go/credent/internal/fieldcrypt"
 	"github.com/google/uuid"
 )
 
@@ -95,13 +95,13 @@ func (_u *UserCredentialUpdate) SetNillableCredentialType(v *string) *UserCreden
 }
 
 // SetAPIKey sets the "api_key" field.
-func (_u *UserCredentialUpdate) SetAPIKey(v fieldcrypt.Secret) *UserCredentialUpdate {
+func (_u *UserCredentialUpdate) SetAPIKey(v encrypted.Secret) *UserCredentialUpdate {
 	_u.mutation.SetAPIKey(v)
 	return _u
 }
 
 // SetNillableAPIKey sets the "api_key" field if the given value is not nil.
-func (_u *UserCredentialUpdate) SetNillableAPIKey(v *fieldcrypt.Secret) *UserCredentialUpdate {
+func (_u *UserCredentialUpdate) SetNillableAPIKey(v *encrypted.Secret) *UserCredentialUpdate {
 	if v != nil {
 		_u.SetAPIKey(*v)
 	}
@@ -109,13 +109,13 @@ func (_u *UserCredentialUpdate) SetNillableAPIKey(v *fieldcrypt.Secret) *UserCre
 }
 
 // SetSecretKey sets the "secret_key" field.
-func (_u *UserCredentialUpdate) SetSecretKey(v fieldcrypt.Secret) *UserCredentialUpdate {
+func (_u *UserCredentialUpdate) SetSecretKey(v encrypted.Secret) *UserCredentialUpdate {
 	_u.mutation.SetSecretKey(v)
 	return _u
 }
 
 // SetNillableSecretKey sets the "secret_key" field if the given value is not nil.
-func (_u *UserCredentialUpdate) SetNillableSecretKey(v *fieldcrypt.Secret) *UserCredentialUpdate {
+func (_u *UserCredentialUpdate) SetNillableSecretKey(v *encrypted.Secret) *UserCredentialUpdate {
 	if v != nil {
 		_u.SetSecretKey(*v)
 	}
@@ -382,13 +382,13 @@ func (_u *UserCredentialUpdateOne) SetNillableCredentialType(v *string) *UserCre
 }
 
 // SetAPIKey sets the "api_key" field.
-func (_u *UserCredentialUpdateOne) SetAPIKey(v fieldcrypt.Secret) *UserCredentialUpdateOne {
+func (_u *UserCredentialUpdateOne) SetAPIKey(v encrypted.Secret) *UserCredentialUpdateOne {
 	_u.mutation.SetAPIKey(v)
 	return _u
 }
 
 // SetNillableAPIKey sets the "api_key" field if the given value is not nil.
-func (_u *UserCredentialUpdateOne) SetNillableAPIKey(v *fieldcrypt.Secret) *UserCredentialUpdateOne {
+func (_u *UserCredentialUpdateOne) SetNillableAPIKey(v *encrypted.Secret) *UserCredentialUpdateOne {
 	if v != nil {
 		_u.SetAPIKey(*v)
 	}
@@ -396,13 +396,13 @@ func (_u *UserCredentialUpdateOne) SetNillableAPIKey(v *fieldcrypt.Secret) *User
 }
 
 // SetSecretKey sets the "secret_key" field.
-func (_u *UserCredentialUpdateOne) SetSecretKey(v fieldcrypt.Secret) *UserCredentialUpdateOne {
+func (_u *UserCredentialUpdateOne) SetSecretKey(v encrypted.Secret) *UserCredentialUpdateOne {
 	_u.mutation.SetSecretKey(v)
 	return _u
 }
 
 // SetNillableSecretKey sets the "secret_key" field if the given value is not nil.
-func (_u *UserCredentialUpdateOne) SetNillableSecretKey(v *fieldcrypt.Secret) *UserCredentialUpdateOne {
+func (_u *UserCredentialUpdateOne) SetNillableSecretKey(v *encrypted.Secret) *UserCredentialUpdateOne {
 	if v != nil {
 		_u.SetSecretKey(*v)
 	}

@@ -8,6 +8,8 @@ import (
 	"entgo.io/ent/schema/field"
 	"entgo.io/ent/schema/index"
 	"github.com/google/uuid"
+
+	"github.com/credent-go/credent/encrypted"
 )
 
 // UserCredential is one set of API keys that a user has with a broker or data provider.
@@ -35,8 +37,13 @@ func (UserCredential) Fields() []ent.Field {
 			MaxRuneLen(50).
 			NotEmpty().
 			Comment("The broker or data provider, in lower case: alpaca, polygon, …"),
-		encrypted("user_credentials", "api_key", "The key, or key ID. Stored encrypted."),
-		encrypted("user_credentials", "secret_key", "The secret that goes with the key. Stored encrypted."),
+		// 500 characters, as in the Python application's EncryptedString(500).
+		encrypted.String("api_key").
+			Size(500).
+			Comment("The key, or key ID. Stored encrypted."),
+		encrypted.String("secret_key").
+			Size(500).
+			Comment("The secret that goes with the key. Stored encrypted."),
 		field.Time("expires_at").
 			SchemaType(timestamp).
 			Optional().

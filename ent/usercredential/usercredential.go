@@ -8,7 +8,7 @@ import (
 	"entgo.io/ent/dialect/sql"
 	"entgo.io/ent/dialect/sql/sqlgraph"
 	"entgo.io/ent/schema/field"
-	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/encrypted"
 	"github.com/google/uuid"
 )
 
@@ -89,8 +89,8 @@ var (
 	DefaultID func() uuid.UUID
 	// ValueScanner of all UserCredential fields.
 	ValueScanner struct {
-		APIKey    field.TypeValueScanner[fieldcrypt.Secret]
-		SecretKey field.TypeValueScanner[fieldcrypt.Secret]
+		APIKey    field.TypeValueScanner[encrypted.Secret]
+		SecretKey field.TypeValueScanner[encrypted.Secret]
 	}
 )
 

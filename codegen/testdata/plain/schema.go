@@ -5,7 +5,7 @@ import (
 	"entgo.io/ent"
 	"entgo.io/ent/schema/field"
 
-	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/encrypted"
 )
 
 // Session is an entity.
@@ -15,7 +15,7 @@ type Session struct{ ent.Schema }
 func (Session) Fields() []ent.Field {
 	return []ent.Field{
 		field.String("refresh_token"),
-		field.String("private_key").Annotations(fieldcrypt.Plain(" ")),
+		field.String("private_key").Annotations(encrypted.Plain(" ")),
 		field.Bytes("client_secret"),
 		field.String("password_hash"),
 		field.String("title"),

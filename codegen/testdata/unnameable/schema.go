@@ -1,0 +1,18 @@
+// Package schema is a schema that the code generation must refuse.
+package schema
+
+import (
+	"entgo.io/ent"
+
+	"github.com/credent-go/credent/encrypted"
+)
+
+type config struct{ Key string }
+
+// Session is an entity.
+type Session struct{ ent.Schema }
+
+// Fields of the Session.
+func (Session) Fields() []ent.Field {
+	return []ent.Field{encrypted.JSON("config", []config{})}
+}

@@ -1,0 +1,254 @@
+package encrypted
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"reflect"
+	"strings"
+	"time"
+
+	"entgo.io/ent/dialect"
+	"entgo.io/ent/schema"
+	"entgo.io/ent/schema/field"
+
+	"github.com/credent-go/credent/internal/fieldcrypt"
+)
+
+// Sizes of columns in characters, where [Field.Size] sets none.
+const (
+	// DefaultSize holds 303 bytes of plaintext.
+	DefaultSize = 500
+	// DefaultTimeSize holds 47 bytes of plaintext, more than any time needs.
+	DefaultTimeSize = 140
+	// MaxSize is what Postgres allows a varchar.
+	MaxSize = 10_485_760
+)
+
+// Field is an encrypted field of an ent schema, made by [String], [Bytes], [Time] or [JSON]. Its column is a varchar, NOT NULL
+// unless the field is Optional.
+type Field struct {
+	desc    field.Descriptor
+	size    int
+	goType  any
+	scanner func(name string, size int) any
+	text    Annotation
+}
+
+// String declares an encrypted text, of type [Secret] in the generated code.
+func String(name string) *Field {
+	return &Field{
+		desc:    field.Descriptor{Name: name},
+		size:    DefaultSize,
+		goType:  Secret{},
+		scanner: func(name string, size int) any { return fieldcrypt.NewField(name, size) },
+		text:    Annotation{Type: "string"},
+	}
+}
+
+// Bytes declares encrypted bytes, of type [Value] of []byte in the generated code.
+func Bytes(name string) *Field { return value[[]byte](name) }
+
+// Time declares an encrypted time, of type [Value] of time.Time in the generated code. It is stored in UTC, to the nanosecond.
+func Time(name string) *Field { return value[time.Time](name).Size(DefaultTimeSize) }
+
+// JSON declares an encrypted value that is stored as JSON, of type [Value] of T in the generated code, of which sample is one:
+//
+//	encrypted.JSON("webhook", webhook.Config{})
+//
+// T is a type that another package can name: a type it exports, a basic one, or slices, maps and pointers of these.
+func JSON[T any](name string, sample T) *Field {
+	f := value[T](name)
+	switch any(sample).(type) {
+	case []byte:
+		f.fail(errors.New("use encrypted.Bytes for a []byte"))
+	case time.Time:
+		f.fail(errors.New("use encrypted.Time for a time.Time"))
+	case string:
+		f.fail(errors.New("use encrypted.String for a string"))
+	}
+	return f
+}
+
+func value[T any](name string) *Field {
+	expr, err := typeExpr(reflect.TypeFor[T]())
+	f := &Field{
+		desc:    field.Descriptor{Name: name},
+		size:    DefaultSize,
+		goType:  Value[T]{},
+		scanner: func(name string, size int) any { return fieldcrypt.NewValueField[T](name, size) },
+		text:    Annotation{Type: fieldcrypt.TypeName[T](), Expr: expr},
+	}
+	if err != nil {
+		f.fail(err)
+	}
+	return f
+}
+
+func (f *Field) fail(err error) {
+	if f.desc.Err == nil {
+		f.desc.Err = err
+	}
+}
+
+// Size sets how many characters the column has, in place of [DefaultSize] or [DefaultTimeSize]. The plaintext has 3/4 of them
+// less 57 to 72 bytes; longer ones are refused before any SQL.
+func (f *Field) Size(characters int) *Field {
+	f.size = characters
+	if characters > MaxSize {
+		f.fail(fmt.Errorf("%d characters are more than the %d that Postgres allows", characters, MaxSize))
+	}
+	if fieldcrypt.MaxPlaintext(characters) < 0 {
+		f.fail(fmt.Errorf("%d characters hold no token, which has at least %d", characters, fieldcrypt.TokenLen(0)))
+	}
+	return f
+}
+
+// MaxBytes sets the size of the column such that it holds a plaintext of n bytes.
+func (f *Field) MaxBytes(n int) *Field { return f.Size(fieldcrypt.TokenLen(max(n, 0))) }
+
+// Optional allows the value to be absent: the column is nullable, NULL is read as the zero [Secret] or [Value], whose IsZero
+// is true, and the zero one is written as NULL.
+func (f *Field) Optional() *Field {
+	f.desc.Optional = true
+	return f
+}
+
+// Immutable lets the value be set on creation only. Re-encryption under another key is no change of it.
+func (f *Field) Immutable() *Field {
+	f.desc.Immutable = true
+	return f
+}
+
+// Comment is ent's.
+func (f *Field) Comment(text string) *Field {
+	f.desc.Comment = text
+	return f
+}
+
+// StorageKey sets the name of the column.
+func (f *Field) StorageKey(name string) *Field {
+	f.desc.StorageKey = name
+	return f
+}
+
+// StructTag is ent's. The value prints as [REDACTED] whatever the tag.
+func (f *Field) StructTag(tag string) *Field {
+	f.desc.Tag = tag
+	return f
+}
+
+// Annotations is ent's.
+func (f *Field) Annotations(annotations ...schema.Annotation) *Field {
+	f.desc.Annotations = append(f.desc.Annotations, annotations...)
+	return f
+}
+
+// Deprecated is ent's.
+func (f *Field) Deprecated(reason ...string) *Field {
+	f.desc.Deprecated = true
+	f.desc.DeprecatedReason = strings.Join(reason, " ")
+	return f
+}
+
+// Unique is refused when code is generated, with the reason: equal values have different tokens.
+func (f *Field) Unique() *Field {
+	f.desc.Unique = true
+	return f
+}
+
+// Nillable is refused when code is generated: [Field.Optional] is enough.
+func (f *Field) Nillable() *Field {
+	f.desc.Nillable = true
+	return f
+}
+
+// Default is refused when code is generated: the secret would be in the source.
+func (f *Field) Default(any) *Field {
+	f.desc.Default = func() {}
+	return f
+}
+
+// Descriptor implements ent.Field. Each call returns a descriptor with a ValueScanner of its own, so that a mixin's field can
+// be that of several entities.
+//
+// It is a Bytes field, though the column is text: of a String field whose Go type has a String method ent would generate
+// predicates and an order, all of which would compare random tokens, and validators that would see the redacted text.
+func (f *Field) Descriptor() *field.Descriptor {
+	varchar := fmt.Sprintf("varchar(%d)", f.size)
+	annotation := f.text
+	annotation.Size = f.size
+	d := field.Bytes(f.desc.Name).
+		GoType(f.goType).
+		ValueScanner(f.scanner(f.desc.Name, f.size)).
+		SchemaType(map[string]string{dialect.Postgres: varchar, dialect.SQLite: varchar}).
+		Sensitive().
+		Annotations(append([]schema.Annotation{annotation}, f.desc.Annotations...)...).
+		Descriptor()
+	d.Optional, d.Immutable, d.Comment, d.StorageKey = f.desc.Optional, f.desc.Immutable, f.desc.Comment, f.desc.StorageKey
+	d.Tag, d.Deprecated, d.DeprecatedReason = f.desc.Tag, f.desc.Deprecated, f.desc.DeprecatedReason
+	d.Unique, d.Nillable, d.Default = f.desc.Unique, f.desc.Nillable, f.desc.Default
+	if f.desc.Err != nil {
+		d.Err = fmt.Errorf("encrypted field: %w", f.desc.Err)
+	}
+	// Generated code of other modules cannot import an internal package, so it names the type as this one does.
+	d.Info.PkgPath = reflect.TypeFor[Field]().PkgPath()
+	d.Info.PkgName = path.Base(d.Info.PkgPath)
+	d.Info.Ident = d.Info.PkgName + ".Secret"
+	if annotation.Expr != "" {
+		d.Info.Ident = d.Info.PkgName + ".Value[" + annotation.Type + "]"
+	}
+	return d
+}
+
+// Annotation is what an encrypted field tells the extension of the code generation.
+type Annotation struct {
+	Size int    // of the column, in characters
+	Type string // Go type of the plaintext, as code in a package that imports all it needs writes it
+	Expr string // the same with import paths in place of the packages' names: map[string]"example.com/webhook".Config
+}
+
+// AnnotationName is the name of [Annotation] among the annotations of a field.
+const AnnotationName = "CredentEncrypted"
+
+// Name implements ent's schema.Annotation.
+func (Annotation) Name() string { return AnnotationName }
+
+// typeExpr returns the Expr of a type, or an error if code of another package cannot name it or JSON cannot hold it.
+func typeExpr(t reflect.Type) (string, error) {
+	if t.Name() != "" {
+		switch exported := t.Name()[:1] == strings.ToUpper(t.Name()[:1]); {
+		case t.PkgPath() == "":
+			return t.Name(), nil
+		case strings.Contains(t.Name(), "["):
+			return "", fmt.Errorf("%s has type parameters; declare a type of its own of it", t)
+		case !exported || t.PkgPath() == "main":
+			return "", fmt.Errorf("generated code cannot name %s; export it, from a package that can be imported", t)
+		}
+		return fmt.Sprintf("%q.%s", t.PkgPath(), t.Name()), nil
+	}
+	prefix := ""
+	switch t.Kind() {
+	case reflect.Pointer:
+		prefix = "*"
+	case reflect.Slice:
+		prefix = "[]"
+	case reflect.Array:
+		prefix = fmt.Sprintf("[%d]", t.Len())
+	case reflect.Map:
+		key, err := typeExpr(t.Key())
+		if err != nil {
+			return "", err
+		}
+		prefix = "map[" + key + "]"
+	case reflect.Interface:
+		if t.NumMethod() == 0 {
+			return "any", nil
+		}
+		fallthrough
+	default:
+		return "", fmt.Errorf("%s has no name; declare a type for it", t.Kind())
+	}
+	elem, err := typeExpr(t.Elem())
+	return prefix + elem, err
+}
