@@ -6,7 +6,7 @@ FUZZTIME ?= 20s
 NAME     ?= $(name)
 
 # Modules that are built and tested on their own.
-EXAMPLES := examples/service
+EXAMPLES := examples/service examples/oauth
 
 .DEFAULT_GOAL := help
 

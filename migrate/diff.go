@@ -17,12 +17,13 @@ import (
 
 // Diff compares the migration directory at path with the ent schema and writes what is missing as a new file with the
 // given name, in the format of the stock Atlas command; it brings atlas.sum up to date. It reports whether there was
-// anything to write.
+// anything to write. For the schema of another generated package give the Tables of its package migrate; without any, it is
+// the module's own.
 //
 // The directory is replayed on dev, a database of the directory's dialect, which must be empty and is left empty but
 // for what Atlas does not see (functions, roles): use a throw-away one, and one at a time. Errors: [ErrFileName],
 // [ErrChanged].
-func Diff(ctx context.Context, dev *sql.DB, path, name string) (written bool, err error) {
+func Diff(ctx context.Context, dev *sql.DB, path, name string, tables ...*schema.Table) (written bool, err error) {
 	d, err := dialectOf(ctx, dev)
 	if err != nil {
 		return false, err
@@ -45,7 +46,10 @@ func Diff(ctx context.Context, dev *sql.DB, path, name string) (written bool, er
 	if err != nil {
 		return false, fmt.Errorf("migrate: diff %s: %w", path, err)
 	}
-	if err := m.NamedDiff(ctx, name, entmigrate.Tables...); err != nil {
+	if len(tables) == 0 {
+		tables = entmigrate.Tables
+	}
+	if err := m.NamedDiff(ctx, name, tables...); err != nil {
 		return false, fmt.Errorf("migrate: diff %s: %w", path, err)
 	}
 	after, err := dir.Files()

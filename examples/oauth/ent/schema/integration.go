@@ -1,0 +1,41 @@
+// Package schema declares the entities of package ent: the accounts that users have connected with other services.
+package schema
+
+import (
+	"entgo.io/ent"
+	"entgo.io/ent/schema/edge"
+	"entgo.io/ent/schema/field"
+	"entgo.io/ent/schema/index"
+	"github.com/google/uuid"
+
+	"github.com/credent-go/credent/encrypted"
+
+	"example.com/oauth/webhook"
+)
+
+// Integration is an account of a user with a provider.
+type Integration struct {
+	ent.Schema
+}
+
+// Fields of the Integration.
+func (Integration) Fields() []ent.Field {
+	return []ent.Field{
+		field.UUID("id", uuid.UUID{}).Default(uuid.New),
+		field.String("user_id").NotEmpty(),
+		field.String("provider").NotEmpty(),
+		encrypted.String("refresh_token").MaxBytes(2000),
+		encrypted.JSON("webhook", webhook.Config{}).Size(2000).Optional(),
+		encrypted.Bytes("client_certificate").MaxBytes(4000).Optional(),
+	}
+}
+
+// Edges of the Integration.
+func (Integration) Edges() []ent.Edge {
+	return []ent.Edge{edge.To("grants", Grant.Type)}
+}
+
+// Indexes of the Integration.
+func (Integration) Indexes() []ent.Index {
+	return []ent.Index{index.Fields("user_id", "provider").Unique()}
+}

@@ -1,0 +1,22 @@
+package main
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/credent-go/credent/encrypted"
+)
+
+func TestRun(t *testing.T) {
+	t.Setenv("ENCRYPTION_KEY", encrypted.GenerateKey())
+	file := filepath.Join(t.TempDir(), "oauth.db")
+	for range 2 { // the second time the user is connected already
+		if err := run(t.Context(), file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("ENCRYPTION_KEY", encrypted.GenerateKey())
+	if err := run(t.Context(), file); err == nil {
+		t.Error("it starts with another key")
+	}
+}

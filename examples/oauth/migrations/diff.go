@@ -1,0 +1,34 @@
+//go:build ignore
+
+// Command diff writes what a migration directory lacks of the schema in package ent as its next file:
+//
+//	go run diff.go -dev sqlite::memory: -name add_something sqlite
+//	go run diff.go -dev "$EMPTY_POSTGRES_URL" -name add_something postgres
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log"
+
+	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/migrate"
+
+	entmigrate "example.com/oauth/ent/migrate"
+)
+
+func main() {
+	dev := flag.String("dev", "", "an empty database to try the files on")
+	name := flag.String("name", "", "what the migration does")
+	flag.Parse()
+	db, _, err := credent.OpenDB(*dev)
+	if err != nil {
+		log.Fatal(err)
+	}
+	written, err := migrate.Diff(context.Background(), db, flag.Arg(0), *name, entmigrate.Tables...)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s: wrote a file: %v\n", flag.Arg(0), written)
+}

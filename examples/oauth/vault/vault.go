@@ -1,0 +1,131 @@
+// Package vault keeps what a service needs to act for its users at other services: refresh tokens, webhook secrets, client
+// certificates. It is what the rest of the service uses.
+package vault
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
+	"github.com/credent-go/credent/encrypted"
+	"github.com/credent-go/credent/migrate"
+
+	"example.com/oauth/ent"
+	entgrant "example.com/oauth/ent/grant"
+	"example.com/oauth/ent/integration"
+	"example.com/oauth/migrations"
+	"example.com/oauth/webhook"
+)
+
+// Vault is safe for concurrent use.
+type Vault struct{ Client *ent.Client }
+
+// Open brings a database to the schema, makes sure that the keyring opens what is in it, and returns the vault. The dialect
+// is dialect.Postgres or dialect.SQLite.
+func Open(ctx context.Context, db *sql.DB, d string, ring *encrypted.Keyring) (*Vault, error) {
+	directory := map[string]string{dialect.Postgres: "postgres", dialect.SQLite: "sqlite"}[d]
+	files, err := migrations.Files(directory)
+	if err != nil {
+		return nil, err
+	}
+	if err := migrate.Apply(ctx, db, migrate.WithDir(files)); err != nil {
+		return nil, err
+	}
+	// A wrong key is found here, not at the first request.
+	if err := encrypted.Check(ctx, db, ring, Columns()...); err != nil {
+		return nil, err
+	}
+	drv := encrypted.NewDriver(entsql.OpenDB(d, db), encrypted.DriverConfig{Keyring: ring})
+	return &Vault{ent.NewClient(ent.Driver(drv))}, nil
+}
+
+// Columns returns the encrypted columns of this service, of all that the process knows.
+func Columns() (ours []encrypted.Column) {
+	for _, c := range encrypted.Columns() {
+		if c.Table == integration.Table || c.Table == entgrant.Table {
+			ours = append(ours, c)
+		}
+	}
+	return ours
+}
+
+// Connect stores a user's refresh token with a provider, in place of an earlier one.
+func (v *Vault) Connect(ctx context.Context, userID, provider, refreshToken string) error {
+	return v.Client.Integration.Create().
+		SetUserID(userID).
+		SetProvider(provider).
+		SetRefreshToken(encrypted.New(refreshToken)).
+		OnConflictColumns(integration.FieldUserID, integration.FieldProvider).
+		Update(func(u *ent.IntegrationUpsert) { u.UpdateRefreshToken() }).
+		Exec(ctx)
+}
+
+// Subscribe stores where the provider sends events.
+func (v *Vault) Subscribe(ctx context.Context, userID, provider string, config webhook.Config) error {
+	i, err := v.find(ctx, userID, provider)
+	if err != nil {
+		return err
+	}
+	return i.Update().SetWebhook(encrypted.NewValue(config)).Exec(ctx)
+}
+
+// ErrNoWebhook means that the user has no webhook with the provider.
+var ErrNoWebhook = errors.New("vault: no webhook")
+
+// Webhook returns where the provider sends events.
+func (v *Vault) Webhook(ctx context.Context, userID, provider string) (webhook.Config, error) {
+	i, err := v.find(ctx, userID, provider)
+	if err != nil {
+		return webhook.Config{}, err
+	}
+	if i.Webhook.IsZero() {
+		return webhook.Config{}, ErrNoWebhook
+	}
+	return i.Webhook.Reveal()
+}
+
+// Grant stores an access token.
+func (v *Vault) Grant(ctx context.Context, userID, provider, accessToken string, expires time.Time, scopes ...string) error {
+	i, err := v.find(ctx, userID, provider)
+	if err != nil {
+		return err
+	}
+	return v.Client.Grant.Create().
+		SetIntegration(i).
+		SetAccessToken(encrypted.New(accessToken)).
+		SetExpiresAt(encrypted.NewValue(expires)).
+		SetScopes(encrypted.NewValue(scopes)).
+		Exec(ctx)
+}
+
+// AccessToken returns one of the access tokens that are good at a time. When they expire is encrypted, so no query finds it.
+func (v *Vault) AccessToken(ctx context.Context, userID, provider string, at time.Time) (string, error) {
+	i, err := v.find(ctx, userID, provider)
+	if err != nil {
+		return "", err
+	}
+	grants, err := i.QueryGrants().All(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, g := range grants {
+		expires, err := g.ExpiresAt.Reveal()
+		if err != nil {
+			return "", err
+		}
+		if expires.After(at) {
+			return g.AccessToken.Reveal()
+		}
+	}
+	return "", fmt.Errorf("vault: no access token of %s is good at %s", provider, at.UTC().Format(time.RFC3339))
+}
+
+func (v *Vault) find(ctx context.Context, userID, provider string) (*ent.Integration, error) {
+	return v.Client.Integration.Query().
+		Where(integration.UserID(userID), integration.Provider(provider)).
+		Only(ctx)
+}

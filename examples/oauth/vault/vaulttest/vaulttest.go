@@ -1,0 +1,277 @@
+// Package vaulttest has the tests of package vault that every database must pass.
+package vaulttest
+
+import (
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	entsql "entgo.io/ent/dialect/sql"
+	"github.com/credent-go/credent/encrypted"
+
+	"example.com/oauth/ent"
+	"example.com/oauth/ent/integration"
+	"example.com/oauth/vault"
+	"example.com/oauth/webhook"
+)
+
+// canary is a part of every plaintext.
+const canary = "CANARY"
+
+// Database makes an empty database.
+type Database func(t *testing.T) (db *sql.DB, d string)
+
+// Run runs the tests, each on a database of its own.
+func Run(t *testing.T, database Database) {
+	t.Helper()
+	for name, test := range map[string]func(*testing.T, *env){
+		"vault": testVault, "write paths": testWritePaths, "refusals": testRefusals, "output": testOutput, "keys": testKeys,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := &env{ring: Keyring(t, encrypted.GenerateKey())}
+			e.db, e.dialect = database(t)
+			e.Vault = e.open(t)
+			test(t, e)
+		})
+	}
+}
+
+// env is a vault and what is below it.
+type env struct {
+	*vault.Vault
+	db      *sql.DB
+	dialect string
+	ring    *encrypted.Keyring
+}
+
+func (e *env) open(t *testing.T) *vault.Vault {
+	t.Helper()
+	v, err := vault.Open(t.Context(), e.db, e.dialect, e.ring)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// Keyring returns a keyring of keys.
+func Keyring(t *testing.T, primary string, previous ...string) *encrypted.Keyring {
+	t.Helper()
+	ring, err := encrypted.NewKeyring(primary, previous...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ring
+}
+
+// must fails the test if there is an error.
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// stored returns what a column holds, "" for NULL, in each row.
+func (e *env) stored(t *testing.T, table, column string) (all []string) {
+	t.Helper()
+	rows, err := e.db.QueryContext(t.Context(), fmt.Sprintf(`SELECT "%s" FROM "%s"`, column, table))
+	must(t, err)
+	defer func() { must(t, rows.Close()) }()
+	for rows.Next() {
+		var value sql.NullString
+		must(t, rows.Scan(&value))
+		all = append(all, value.String)
+	}
+	must(t, rows.Err())
+	return all
+}
+
+// allTokens checks that everything that is stored is a token.
+func (e *env) allTokens(t *testing.T) {
+	t.Helper()
+	for _, c := range vault.Columns() {
+		for _, value := range e.stored(t, c.Table, c.Name) {
+			if value != "" && !strings.HasPrefix(value, "gAAAA") {
+				t.Errorf("%s holds %q", c, value)
+			}
+		}
+	}
+}
+
+func testVault(t *testing.T, e *env) {
+	t.Helper()
+	ctx := t.Context()
+	now := time.Date(2026, 11, 24, 12, 0, 0, 123456789, time.UTC)
+	must(t, e.Connect(ctx, "u", "github", "first"))
+	if _, err := e.Webhook(ctx, "u", "github"); !errors.Is(err, vault.ErrNoWebhook) {
+		t.Errorf("got %v, want ErrNoWebhook", err)
+	}
+	must(t, e.Subscribe(ctx, "u", "github", webhook.Config{URL: "https://é", Secret: canary, Events: []string{"push"}}))
+	must(t, e.Connect(ctx, "u", "github", "second")) // keeps the webhook
+	hook, err := e.Webhook(ctx, "u", "github")
+	if err != nil || hook.URL != "https://é" || hook.Secret != canary || !slices.Equal(hook.Events, []string{"push"}) {
+		t.Errorf("got %+v, %v", hook, err)
+	}
+	must(t, e.Grant(ctx, "u", "github", "over", now))
+	must(t, e.Grant(ctx, "u", "github", "good", now.Add(time.Nanosecond), "repo", "user"))
+	if token, err := e.AccessToken(ctx, "u", "github", now); err != nil || token != "good" {
+		t.Errorf("got %q, %v", token, err)
+	}
+	i := e.Client.Integration.Query().WithGrants().OnlyX(ctx)
+	if token, err := i.RefreshToken.Reveal(); err != nil || token != "second" || len(i.Edges.Grants) != 2 {
+		t.Errorf("got %q, %v", token, err)
+	}
+	for _, g := range i.Edges.Grants { // loaded with the edge
+		if scopes, err := g.Scopes.Reveal(); err != nil || len(scopes) != 0 && !slices.Equal(scopes, []string{"repo", "user"}) {
+			t.Errorf("got %q, %v", scopes, err)
+		}
+	}
+	e.allTokens(t)
+}
+
+func testWritePaths(t *testing.T, e *env) {
+	t.Helper()
+	ctx := t.Context()
+	create := func(provider, text string) *ent.IntegrationCreate {
+		return e.Client.Integration.Create().SetUserID("u").SetProvider(provider).
+			SetRefreshToken(encrypted.New(canary + text)).
+			SetWebhook(encrypted.NewValue(webhook.Config{Secret: canary + text})).
+			SetClientCertificate(encrypted.NewValue([]byte("\xff" + canary + text)))
+	}
+	expect := func(path, provider, text string) {
+		t.Helper()
+		i := e.Client.Integration.Query().Where(integration.Provider(provider)).OnlyX(ctx)
+		token, err := i.RefreshToken.Reveal()
+		hook, err2 := i.Webhook.Reveal()
+		certificate, err3 := i.ClientCertificate.Reveal()
+		if errors.Join(err, err2, err3) != nil || token != canary+text || hook.Secret != canary+text || string(certificate) != "\xff"+canary+text {
+			t.Errorf("%s: got %q, %q, %q, %v", path, token, hook.Secret, certificate, errors.Join(err, err2, err3))
+		}
+		e.allTokens(t)
+	}
+
+	i := create("a", "1").SaveX(ctx)
+	expect("create", "a", "1")
+	e.Client.Integration.CreateBulk(create("b", "2"), create("c", "3")).ExecX(ctx)
+	expect("create bulk", "b", "2")
+	expect("create bulk", "c", "3")
+	i = i.Update().SetRefreshToken(encrypted.New(canary + "4")).SetWebhook(encrypted.NewValue(webhook.Config{Secret: canary + "4"})).
+		SetClientCertificate(encrypted.NewValue([]byte("\xff" + canary + "4"))).SaveX(ctx)
+	expect("update one", "a", "4")
+	create("a", "5").OnConflictColumns(integration.FieldUserID, integration.FieldProvider).Update(func(u *ent.IntegrationUpsert) {
+		u.SetRefreshToken(encrypted.New(canary + "6")).SetWebhook(encrypted.NewValue(webhook.Config{Secret: canary + "6"})).
+			SetClientCertificate(encrypted.NewValue([]byte("\xff" + canary + "6")))
+	}).ExecX(ctx)
+	expect("upsert, setters", "a", "6")
+	e.Client.Integration.CreateBulk(create("a", "7"), create("d", "8")).
+		OnConflictColumns(integration.FieldUserID, integration.FieldProvider).
+		Update(func(u *ent.IntegrationUpsert) { u.UpdateRefreshToken().UpdateWebhook().UpdateClientCertificate() }).ExecX(ctx)
+	expect("bulk upsert", "a", "7")
+	expect("bulk upsert", "d", "8")
+	e.Client.Integration.UpdateOneID(i.ID).Modify(func(u *entsql.UpdateBuilder) {
+		u.Set(integration.FieldRefreshToken, encrypted.New(canary+"9")).
+			Set(integration.FieldWebhook, encrypted.NewValue(webhook.Config{Secret: canary + "9"})).
+			Set(integration.FieldClientCertificate, encrypted.NewValue([]byte("\xff"+canary+"9")))
+	}).ExecX(ctx)
+	expect("modify", "a", "9")
+
+	// Of another row a value is encrypted anew.
+	from := e.Client.Integration.Query().Where(integration.Provider("b")).OnlyX(ctx)
+	i = e.Client.Integration.UpdateOneID(i.ID).SetRefreshToken(from.RefreshToken).SetWebhook(from.Webhook).
+		SetClientCertificate(from.ClientCertificate).SaveX(ctx)
+	expect("copy", "a", "2")
+	if certificates := e.stored(t, integration.Table, integration.FieldClientCertificate); hasDuplicates(certificates) {
+		t.Error("one token is stored twice")
+	}
+
+	// Absent is NULL, both ways.
+	i = i.Update().ClearWebhook().SetClientCertificate(encrypted.Value[[]byte]{}).SaveX(ctx)
+	if n := e.Client.Integration.Query().Where(integration.WebhookIsNil(), integration.ClientCertificateIsNil()).CountX(ctx); n != 1 {
+		t.Errorf("%d rows have none, want 1", n)
+	}
+	if i = e.Client.Integration.GetX(ctx, i.ID); !i.Webhook.IsZero() || !i.ClientCertificate.IsZero() {
+		t.Error("NULL is not the zero value")
+	}
+}
+
+func hasDuplicates(values []string) bool {
+	slices.Sort(values)
+	return len(slices.Compact(values)) < len(values)
+}
+
+func testRefusals(t *testing.T, e *env) {
+	t.Helper()
+	ctx := t.Context()
+	must(t, e.Connect(ctx, "u", "github", canary))
+	must(t, e.Connect(ctx, "v", "github", canary))
+	i := e.Client.Integration.Query().FirstX(ctx)
+	where := func(column string, value any) error {
+		_, err := e.Client.Integration.Query().Where(func(s *entsql.Selector) { s.Where(entsql.EQ(s.C(column), value)) }).Count(ctx)
+		return err
+	}
+	hook := encrypted.NewValue(webhook.Config{Secret: strings.Repeat(canary, 300)})
+	for name, test := range map[string]struct{ got, want error }{
+		"text compared":  {where(integration.FieldRefreshToken, encrypted.New(canary)), encrypted.ErrPredicate},
+		"value compared": {where(integration.FieldWebhook, encrypted.NewValue(webhook.Config{Secret: canary})), encrypted.ErrPredicate},
+		"many rows":      {e.Client.Integration.Update().SetRefreshToken(encrypted.New(canary)).Exec(ctx), encrypted.ErrManyRows},
+		"too long":       {i.Update().SetWebhook(hook).Exec(ctx), encrypted.ErrTooLong},
+		"marker":         {i.Update().SetRefreshToken(encrypted.New("[REDACTED]")).Exec(ctx), encrypted.ErrRedacted},
+	} {
+		if !errors.Is(test.got, test.want) || strings.Contains(test.got.Error(), canary) {
+			t.Errorf("%s: got %v, want %v", name, test.got, test.want)
+		}
+	}
+	// What comes past ent is for the CHECK.
+	if _, err := e.db.ExecContext(ctx, `UPDATE "integrations" SET "webhook" = '{}'`); err == nil {
+		t.Error("the database takes plaintext")
+	}
+	if _, err := e.db.ExecContext(ctx, `UPDATE "integrations" SET "webhook" = NULL`); err != nil {
+		t.Errorf("the database does not take NULL: %v", err)
+	}
+}
+
+func testOutput(t *testing.T, e *env) {
+	t.Helper()
+	ctx := t.Context()
+	var out strings.Builder
+	drv := encrypted.NewDriver(entsql.OpenDB(e.dialect, e.db), encrypted.DriverConfig{Keyring: e.ring})
+	debug := ent.NewClient(ent.Driver(drv), ent.Debug(), ent.Log(func(args ...any) { _, _ = fmt.Fprintln(&out, args...) }))
+	hook := encrypted.NewValue(webhook.Config{Secret: canary})
+	i := debug.Integration.Create().SetUserID("u").SetProvider("p").SetRefreshToken(encrypted.New(canary)).SetWebhook(hook).SaveX(ctx)
+	if out.Len() == 0 {
+		t.Error("nothing was logged")
+	}
+	_, _ = fmt.Fprintf(&out, "%v %+v %#v %s %q %x", i, i, i, hook, hook, hook)
+	data, err := json.Marshal(map[string]any{"i": i, "h": hook})
+	must(t, err)
+	out.Write(data)
+	slog.New(slog.NewTextHandler(&out, nil)).Info("x", "i", i, "h", hook)
+	if text := out.String(); strings.Contains(text, canary) || strings.Contains(text, fmt.Sprintf("%x", canary)) || !strings.Contains(text, "REDACTED") {
+		t.Errorf("it prints %s", text)
+	}
+}
+
+func testKeys(t *testing.T, e *env) {
+	t.Helper()
+	ctx := t.Context()
+	must(t, e.Connect(ctx, "u", "github", canary))
+	other := Keyring(t, encrypted.GenerateKey())
+	_, err := vault.Open(ctx, e.db, e.dialect, other)
+	if !errors.Is(err, encrypted.ErrUnknownKey) || !strings.Contains(err.Error(), "integrations.refresh_token") {
+		t.Errorf("another key: got %v", err)
+	}
+	drv := encrypted.NewDriver(entsql.OpenDB(e.dialect, e.db), encrypted.DriverConfig{Keyring: other})
+	i := ent.NewClient(ent.Driver(drv)).Integration.Query().OnlyX(ctx)
+	var detail *encrypted.Error
+	if _, err := i.RefreshToken.Reveal(); !errors.As(err, &detail) || detail.Column != "refresh_token" || detail.Row != i.ID.String() {
+		t.Errorf("got %v, want column and row in it", err)
+	}
+}
+
