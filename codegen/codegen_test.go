@@ -67,7 +67,7 @@ func TestRefusals(t *testing.T) {
 					t.Errorf("%s is in: %v", bad, err)
 				}
 			}
-			faults, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // it is joined here
+			faults, ok := err.(interface{ Unwrap() []error })
 			if !ok || schema == "refused" && len(faults.Unwrap()) != 10 {
 				t.Errorf("%d faults: %v", len(faults.Unwrap()), err)
 			}

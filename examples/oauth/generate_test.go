@@ -132,6 +132,81 @@ func TestGenerateRefuses(t *testing.T) {
 	}
 }
 
+// unbound is a test of the vault whose generated package is not that of the schema.
+const unbound = `package vault_test
+
+import (
+	"errors"
+	"testing"
+
+	entsql "entgo.io/ent/dialect/sql"
+	"github.com/credent-go/credent/encrypted"
+
+	"example.com/oauth/ent"
+	"example.com/oauth/vault"
+	"example.com/oauth/vault/vaulttest"
+)
+
+func TestUnbound(t *testing.T) {
+	ctx := t.Context()
+	db, d := sqlite(t)
+	ring := vaulttest.Keyring(t, encrypted.GenerateKey())
+	_, err := vault.Open(ctx, db, d, ring) // migrates
+	if !errors.Is(err, encrypted.ErrNotBound) {
+		t.Errorf("Open: got %v", err)
+	}
+	t.Log(err)
+	client := ent.NewClient(ent.Driver(encrypted.NewDriver(entsql.OpenDB(d, db), encrypted.DriverConfig{Keyring: ring})))
+	err = client.Integration.Create().SetUserID("u").SetProvider("p").SetRefreshToken(encrypted.New("CANARY")).Exec(ctx)
+	if !errors.Is(err, encrypted.ErrNotBound) {
+		t.Errorf("Create: got %v", err)
+	}
+	if _, err := db.ExecContext(ctx, "INSERT INTO integrations VALUES ('00000000-0000-0000-0000-000000000001', 'u', 'p', 'gAAAA', NULL, NULL)"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Integration.Query().All(ctx); !errors.Is(err, encrypted.ErrNotBound) {
+		t.Errorf("Query: got %v", err)
+	}
+}
+`
+
+// A client whose generated code lacks the extension's file, or is older than the schema, stores and reads nothing, and says so
+// when the service starts.
+func TestNotBound(t *testing.T) {
+	t.Parallel()
+	dir := checkout(t)
+	if out, err := command(dir, "generate", "./ent"); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	bindings := filepath.Join(dir, "ent", "encrypted_fields.go")
+	schema := filepath.Join(dir, "ent", "schema", "integration.go")
+	test := func(says string) {
+		t.Helper()
+		out, err := command(dir, "test", "./vault", "-run", "TestUnbound", "-v")
+		if err != nil || !strings.Contains(out, "ok ") || !strings.Contains(out, says) {
+			t.Errorf("got %v, %s, want %q", err, out, says)
+		}
+	}
+	write := func(path, text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	source, err := os.ReadFile(schema)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(filepath.Join(dir, "vault", "unbound_test.go"), unbound)
+	write(schema, strings.Replace(string(source), "MaxBytes(2000)", "Size(3000)", 1))
+	test("integrations.refresh_token: the field is bound to no column: generate the package again")
+	write(schema, string(source))
+	if err := os.Remove(bindings); err != nil {
+		t.Fatal(err)
+	}
+	test("no encrypted column is known: the field is bound to no column")
+}
+
 // The service has neither the code generation nor the entities of credent in it.
 func TestDependencies(t *testing.T) {
 	t.Parallel()

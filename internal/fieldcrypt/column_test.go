@@ -26,7 +26,8 @@ func TestColumns(t *testing.T) {
 		return c.Table != "vault" && c.Table != "safe"
 	})
 	want := []fieldcrypt.ColumnInfo{
-		{Table: "safe", Name: "narrow", Size: 120}, {Table: "vault", Name: "narrow", Size: 100},
+		{Table: "safe", Name: "narrow", Size: 120},
+		{Table: "vault", Name: "narrow", Size: 100},
 		{Table: "vault", Name: "wide", Size: 500},
 	}
 	if diff := cmp.Diff(want, ours); diff != "" {

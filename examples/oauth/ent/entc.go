@@ -8,7 +8,6 @@ import (
 
 	"entgo.io/ent/entc"
 	"entgo.io/ent/entc/gen"
-
 	"github.com/credent-go/credent/codegen"
 )
 

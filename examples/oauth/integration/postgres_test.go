@@ -9,13 +9,19 @@ import (
 	"testing"
 
 	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
+	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/credenttest"
+	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/migrate"
 	_ "github.com/lib/pq" // a database driver
 
+	"example.com/oauth/ent"
 	entmigrate "example.com/oauth/ent/migrate"
 	"example.com/oauth/migrations"
+	"example.com/oauth/vault"
 	"example.com/oauth/vault/vaulttest"
+	"example.com/oauth/webhook"
 )
 
 func TestMain(m *testing.M) { os.Exit(credenttest.Main(m)) }
@@ -42,6 +48,36 @@ func TestPostgres(t *testing.T) {
 				return open(t, driver), dialect.Postgres
 			})
 		})
+	}
+}
+
+// A service that has the entities of credent as well can take its driver for both.
+func TestWrapDriver(t *testing.T) {
+	ctx := t.Context()
+	db, ring := open(t, "postgres"), vaulttest.Keyring(t, encrypted.GenerateKey())
+	if _, err := vault.Open(ctx, db, dialect.Postgres, ring); err != nil {
+		t.Fatal(err)
+	}
+	client := ent.NewClient(ent.Driver(credent.WrapDriver(entsql.OpenDB(dialect.Postgres, db), credent.WithKeyring(ring))))
+	err := client.Integration.Create().SetUserID("u").SetProvider("p").SetRefreshToken(credent.NewSecret("text")).
+		SetWebhook(credent.NewValue(webhook.Config{Secret: "s"})).Exec(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var token, hook string
+	row := db.QueryRowContext(ctx, "SELECT refresh_token, webhook FROM integrations")
+	if err := row.Scan(&token, &hook); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := ring.Decrypt(token); err != nil || text != "text" {
+		t.Errorf("got %q, %v", text, err)
+	}
+	if text, err := ring.Decrypt(hook); err != nil || text != `{"url":"","secret":"s"}` {
+		t.Errorf("got %q, %v", text, err)
+	}
+	i := client.Integration.Query().OnlyX(ctx)
+	if config, err := i.Webhook.Reveal(); err != nil || config.Secret != "s" {
+		t.Errorf("got %+v, %v", config, err)
 	}
 }
 

@@ -6,9 +6,8 @@ import (
 	"entgo.io/ent/schema/edge"
 	"entgo.io/ent/schema/field"
 	"entgo.io/ent/schema/index"
-	"github.com/google/uuid"
-
 	"github.com/credent-go/credent/encrypted"
+	"github.com/google/uuid"
 
 	"example.com/oauth/webhook"
 )

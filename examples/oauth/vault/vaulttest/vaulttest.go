@@ -274,4 +274,3 @@ func testKeys(t *testing.T, e *env) {
 		t.Errorf("got %v, want column and row in it", err)
 	}
 }
-
