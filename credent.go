@@ -52,6 +52,8 @@ var (
 	ErrNoKey = fieldcrypt.ErrNoKey
 	// ErrBadKey means that a key is malformed, of the wrong length, all zero, given twice, or signs like another one.
 	ErrBadKey = fieldcrypt.ErrBadKey
+	// ErrPrimaryLost means that a new keyring lacks the primary key of the one it would replace.
+	ErrPrimaryLost = fieldcrypt.ErrPrimaryLost
 	// ErrNotEncrypted means that an encrypted column holds something that is not a token.
 	ErrNotEncrypted = fieldcrypt.ErrNotEncrypted
 	// ErrCorrupt means that a token cannot be opened, for whatever reason.
@@ -129,8 +131,7 @@ func optionsOf(opts []Option) options {
 	return o
 }
 
-// WithKeyring gives the client a keyring of its own, in place of the process's default one, which is read once from
-// the environment as by [KeyringFromEnv].
+// WithKeyring gives the client a keyring of its own, in place of [DefaultKeyring]. That of [WatchKeyring] is kept fresh.
 func WithKeyring(ring *Keyring) Option { return func(o *options) { o.keyring = ring } }
 
 // WithPGX connects to Postgres with pgx in place of lib/pq.

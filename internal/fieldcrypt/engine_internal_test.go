@@ -66,21 +66,21 @@ func TestFittedKey(t *testing.T) {
 	t.Parallel()
 	ring := newTestRing(t, 4)
 	foreign := encrypt(newTestRing(t, 1).Primary(), "foreign")
-	for writer, key := range ring.keys() {
+	for writer, key := range ring.Keys() {
 		token := encrypt(key, "text")
-		for first := range ring.keys() {
-			ring.fitted.Store(int32(first))
+		for first := range ring.Keys() {
+			ring.state.Load().fitted.Store(int32(first))
 			if got, err := ring.Decrypt(token); err != nil || got != "text" {
 				t.Errorf("key %d, beginning with %d: got %q, %v", writer, first, got, err)
 			}
-			if got := int(ring.fitted.Load()); got != writer {
+			if got := int(ring.state.Load().fitted.Load()); got != writer {
 				t.Errorf("key %d, beginning with %d: fitted is %d", writer, first, got)
 			}
-			ring.fitted.Store(int32(first))
+			ring.state.Load().fitted.Store(int32(first))
 			if _, err := ring.Decrypt(foreign); !errors.Is(err, ErrUnknownKey) {
 				t.Errorf("foreign token, beginning with %d: got %v, want ErrUnknownKey", first, err)
 			}
-			if got := int(ring.fitted.Load()); got != first {
+			if got := int(ring.state.Load().fitted.Load()); got != first {
 				t.Errorf("foreign token, beginning with %d: fitted is %d", first, got)
 			}
 		}
@@ -110,7 +110,7 @@ func TestModesWithoutSetIV(t *testing.T) {
 			if got, err := ring.Decrypt(encrypt(slow, text)); err != nil || got != text {
 				t.Errorf("encrypt: got %q, %v, want %q", got, err, text)
 			}
-			got, err := decrypt([]*Key{slow}, ring.fitted, encrypt(ring.Primary(), text))
+			got, err := decrypt(&keys{list: []*Key{slow}}, encrypt(ring.Primary(), text))
 			if err != nil || got != text {
 				t.Errorf("decrypt: got %q, %v, want %q", got, err, text)
 			}

@@ -14,6 +14,9 @@ var (
 	// ErrBadKey means that a key is malformed, of the wrong length, all zero, given twice, or signs like another.
 	ErrBadKey = errors.New("bad encryption key")
 
+	// ErrPrimaryLost means that a new keyring lacks the primary key of the one it would replace.
+	ErrPrimaryLost = errors.New("the new keyring lacks the primary key in use")
+
 	// ErrNotEncrypted means that a column holds something that is not a token, for instance plaintext or nothing at
 	// all ("", as opposed to NULL).
 	ErrNotEncrypted = errors.New("not encrypted: the stored value is not a token")

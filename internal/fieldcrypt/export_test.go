@@ -22,7 +22,7 @@ func (r *Keyring) AppendEncrypt(dst []byte, plaintext string) []byte {
 
 // AppendDecrypt is Decrypt without an allocation.
 func (r *Keyring) AppendDecrypt(dst []byte, token string) ([]byte, error) {
-	return appendDecrypt(dst, r.keys(), r.fitted, token)
+	return appendDecrypt(dst, r.state.Load(), token)
 }
 
 // ForgetBindings removes the fields that are not bound yet, until after the test. Tests that call it cannot be parallel.

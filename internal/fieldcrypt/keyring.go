@@ -10,11 +10,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
-	"os"
+	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"github.com/fernet/fernet-go"
@@ -25,17 +23,6 @@ const KeySize = 32
 
 // signingSize is the size in bytes of the part of a key that signs, which comes first.
 const signingSize = 16
-
-// Environment variables that hold the keys of the default keyring.
-const (
-	// EnvKey holds the primary key: 44 characters of base64.
-	EnvKey = "ENCRYPTION_KEY"
-	// EnvPreviousKeys holds earlier keys, which only decrypt, separated by commas. It may be unset.
-	EnvPreviousKeys = "ENCRYPTION_KEY_PREVIOUS"
-
-	// fileSuffix makes of either the name of a variable that names a file.
-	fileSuffix = "_FILE"
-)
 
 // Key is one Fernet key. It prints as [Redacted] and is safe for concurrent use.
 type Key struct {
@@ -111,11 +98,31 @@ func (k *Key) LogValue() slog.Value { return slog.StringValue(Redacted + " id=" 
 // MarshalText returns [Redacted].
 func (k *Key) MarshalText() ([]byte, error) { return []byte(Redacted), nil }
 
-// Keyring holds the keys: the first, called primary, encrypts; all decrypt. It is immutable and safe for concurrent
-// use. It prints as [Redacted].
+// Keyring holds the keys: the first, called primary, encrypts; all decrypt. [Keyring.Replace] exchanges them all at once,
+// also for the secrets that were read before; everything else leaves them as they are. It is safe for concurrent use, and
+// prints as [Redacted].
 type Keyring struct {
-	keys   func() []*Key // a closure, like that of Secret
-	fitted *atomic.Int32 // index of the key that opened a token last
+	state *atomic.Pointer[keys] // nil in the zero value, which has no keys
+}
+
+// keys are the keys of a keyring at one moment. An operation loads them once, so that it sees all old or all new ones.
+type keys struct {
+	list   []*Key // immutable, the primary key first
+	fitted atomic.Int32
+}
+
+// load returns the keys, or [ErrNoKey] for a nil keyring and the zero value.
+func (r *Keyring) load() (*keys, error) {
+	if r == nil || r.state == nil {
+		return nil, ErrNoKey
+	}
+	return r.state.Load(), nil
+}
+
+func newKeyring(k *keys) *Keyring {
+	r := &Keyring{state: new(atomic.Pointer[keys])}
+	r.state.Store(k)
+	return r
 }
 
 // NewKeyring makes a keyring of a primary key and any number of earlier ones, each in the form of [ParseKey]. Errors:
@@ -123,7 +130,7 @@ type Keyring struct {
 // say which key by its place, from 1.
 func NewKeyring(primary string, previous ...string) (*Keyring, error) {
 	texts := append([]string{primary}, previous...)
-	keys := make([]*Key, len(texts))
+	list := make([]*Key, len(texts))
 	for i, text := range texts {
 		key, err := ParseKey(text)
 		if i > 0 && errors.Is(err, ErrNoKey) {
@@ -132,15 +139,15 @@ func NewKeyring(primary string, previous ...string) (*Keyring, error) {
 		if err != nil {
 			return nil, fmt.Errorf("fieldcrypt: key %d of %d: %w", i+1, len(texts), err)
 		}
-		for j, earlier := range keys[:i] {
+		for j, earlier := range list[:i] {
 			if reason := clash(earlier.fernet(), key.fernet()); reason != "" {
 				return nil, fmt.Errorf("fieldcrypt: key %d of %d: %w: it %s key %d",
 					i+1, len(texts), ErrBadKey, reason, j+1)
 			}
 		}
-		keys[i] = key
+		list[i] = key
 	}
-	return &Keyring{keys: func() []*Key { return keys }, fitted: new(atomic.Int32)}, nil
+	return newKeyring(&keys{list: list}), nil
 }
 
 // clash says why two keys cannot be in one keyring, or "". Keys that sign alike authenticate each other's tokens; the
@@ -155,83 +162,40 @@ func clash(a, b *fernet.Key) string {
 	return ""
 }
 
-// KeyringFromEnv makes a keyring of [EnvKey] and [EnvPreviousKeys], or of the files that those names with the suffix _FILE
-// name, as secrets are mounted into containers. An unset or empty EnvKey is [ErrNoKey]; a variable set both ways is
-// [ErrBadKey]. No error quotes what a variable or a file holds.
-func KeyringFromEnv() (*Keyring, error) {
-	primary, source, err := fromEnv(EnvKey)
-	if err != nil {
-		return nil, err
-	}
-	if primary == "" {
-		return nil, fmt.Errorf("fieldcrypt: %w: set %s", ErrNoKey, EnvKey)
-	}
-	list, previousSource, err := fromEnv(EnvPreviousKeys)
-	if err != nil {
-		return nil, err
-	}
-	var previous []string
-	if list != "" {
-		previous = strings.Split(list, ",")
-	}
-	ring, err := NewKeyring(primary, previous...)
-	if err != nil {
-		return nil, fmt.Errorf("%w (from %s, then %s)", err, source, previousSource)
-	}
-	return ring, nil
-}
-
-// fromEnv returns what a variable holds, or the file that the variable with the suffix _FILE names, without white space
-// around it, and the name of the variable that it came from.
-func fromEnv(name string) (text, source string, err error) {
-	text, path := strings.TrimSpace(os.Getenv(name)), os.Getenv(name+fileSuffix)
-	if path == "" {
-		return text, name, nil
-	}
-	if text != "" {
-		return "", "", fmt.Errorf("fieldcrypt: %w: both %s and %s are set", ErrBadKey, name, name+fileSuffix)
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		var pathErr *fs.PathError
-		if errors.As(err, &pathErr) {
-			err = pathErr.Err // without the path, which may be a key in the wrong variable
-		}
-		return "", "", fmt.Errorf("fieldcrypt: %w: the file that %s names: %w", ErrNoKey, name+fileSuffix, err)
-	}
-	return strings.TrimSpace(string(data)), name + fileSuffix, nil
-}
-
 // Primary returns the key that encrypts, or nil of a nil keyring.
 func (r *Keyring) Primary() *Key {
-	if r == nil || r.keys == nil {
+	k, err := r.load()
+	if err != nil {
 		return nil
 	}
-	return r.keys()[0]
+	return k.list[0]
 }
 
 // Keys returns all keys, the primary one first, or none of a nil keyring.
 func (r *Keyring) Keys() []*Key {
-	if r == nil || r.keys == nil {
+	k, err := r.load()
+	if err != nil {
 		return nil
 	}
-	return append([]*Key(nil), r.keys()...)
+	return slices.Clone(k.list)
 }
 
 // Encrypt returns a new token of the plaintext under the primary key. A nil keyring gives [ErrNoKey].
 func (r *Keyring) Encrypt(plaintext string) (string, error) {
-	if r == nil || r.keys == nil {
-		return "", ErrNoKey
+	k, err := r.load()
+	if err != nil {
+		return "", err
 	}
-	return encrypt(r.Primary(), plaintext), nil
+	return encrypt(k.list[0], plaintext), nil
 }
 
 // Decrypt opens a token. Errors: [ErrNoKey] for a nil keyring, [ErrNotEncrypted], [ErrCorrupt], [ErrUnknownKey].
 func (r *Keyring) Decrypt(token string) (string, error) {
-	if r == nil || r.keys == nil {
-		return "", ErrNoKey
+	k, err := r.load()
+	if err != nil {
+		return "", err
 	}
-	return decrypt(r.keys(), r.fitted, token)
+	return decrypt(k, token)
 }
 
 // String returns [Redacted].
@@ -248,24 +212,3 @@ func (r *Keyring) LogValue() slog.Value { return slog.StringValue(Redacted) }
 
 // MarshalText returns [Redacted].
 func (r *Keyring) MarshalText() ([]byte, error) { return []byte(Redacted), nil }
-
-// defaultRing is the keyring of the process, for clients without one of their own.
-var defaultRing struct {
-	sync.Mutex
-	ring *Keyring
-}
-
-// Default returns the keyring of the process. It is read from the environment by [KeyringFromEnv] at the first use
-// that succeeds, and does not change afterwards.
-func Default() (*Keyring, error) {
-	defaultRing.Lock()
-	defer defaultRing.Unlock()
-	if defaultRing.ring == nil {
-		ring, err := KeyringFromEnv()
-		if err != nil {
-			return nil, err
-		}
-		defaultRing.ring = ring
-	}
-	return defaultRing.ring, nil
-}

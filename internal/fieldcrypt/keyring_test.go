@@ -2,6 +2,7 @@ package fieldcrypt_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -237,6 +238,11 @@ func TestKeyringFromFiles(t *testing.T) {
 		}
 		return path
 	}
+	// Root may read every file, so the one that cannot be read is a link to itself.
+	loop := filepath.Join(t.TempDir(), "loop")
+	if err := os.Symlink(loop, loop); err != nil {
+		t.Fatal(err)
+	}
 	for name, test := range map[string]struct {
 		env  map[string]string
 		keys int
@@ -248,6 +254,14 @@ func TestKeyringFromFiles(t *testing.T) {
 		"empty":         {map[string]string{"ENCRYPTION_KEY_FILE": file("\n")}, 0, fieldcrypt.ErrNoKey},
 		"bad":           {map[string]string{"ENCRYPTION_KEY_FILE": file(keyA[:40])}, 0, fieldcrypt.ErrBadKey},
 		"no file":       {map[string]string{"ENCRYPTION_KEY_FILE": filepath.Join(t.TempDir(), "none")}, 0, fieldcrypt.ErrNoKey},
+		"Windows":       {map[string]string{"ENCRYPTION_KEY_FILE": file("\r\n" + keyA + "\r\n")}, 1, nil},
+		"duplicate":     {map[string]string{"ENCRYPTION_KEY": keyA, "ENCRYPTION_KEY_PREVIOUS_FILE": file(keyA + "\n")}, 0, fieldcrypt.ErrBadKey},
+		"all zero":      {map[string]string{"ENCRYPTION_KEY_FILE": file(strings.Repeat("A", 43) + "=")}, 0, fieldcrypt.ErrBadKey},
+		"folder":        {map[string]string{"ENCRYPTION_KEY_FILE": t.TempDir()}, 0, fieldcrypt.ErrNoKey},
+		"unreadable":    {map[string]string{"ENCRYPTION_KEY_FILE": loop}, 0, fieldcrypt.ErrNoKey},
+		"huge":          {map[string]string{"ENCRYPTION_KEY_FILE": file(strings.Repeat(keyA, 2000))}, 0, fieldcrypt.ErrBadKey},
+		"endless":       {map[string]string{"ENCRYPTION_KEY_FILE": "/dev/zero"}, 0, fieldcrypt.ErrBadKey},
+		"both previous": {map[string]string{"ENCRYPTION_KEY": keyA, "ENCRYPTION_KEY_PREVIOUS": keyC, "ENCRYPTION_KEY_PREVIOUS_FILE": file(keyB)}, 0, fieldcrypt.ErrBadKey},
 		"a key for it":  {map[string]string{"ENCRYPTION_KEY_FILE": keyA}, 0, fieldcrypt.ErrNoKey},
 		"previous gone": {map[string]string{"ENCRYPTION_KEY": keyA, "ENCRYPTION_KEY_PREVIOUS_FILE": keyB}, 0, fieldcrypt.ErrNoKey},
 	} {
@@ -260,10 +274,72 @@ func TestKeyringFromFiles(t *testing.T) {
 			if !errors.Is(err, test.want) || len(r.Keys()) != test.keys {
 				t.Fatalf("got %v, %v, want %d keys, error %v", r, err, test.keys, test.want)
 			}
-			if err != nil && (hasPart(err.Error(), keyA) || hasPart(err.Error(), keyB)) {
-				t.Errorf("the error quotes a key: %v", err)
+			if err != nil && (hasPart(err.Error(), keyA) || hasPart(err.Error(), keyB) || !strings.Contains(err.Error(), "ENCRYPTION_KEY")) {
+				t.Errorf("the error quotes a key, or does not name the variable: %v", err)
 			}
 		})
+	}
+}
+
+// TestKeyringFromPipe gives the key as a shell's <(command) does: it can be read once.
+func TestKeyringFromPipe(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = r.Close() }()
+	_, err = w.WriteString(keyA + "\n")
+	if err := errors.Join(err, w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("ENCRYPTION_KEY", "")
+	t.Setenv("ENCRYPTION_KEY_PREVIOUS", "")
+	t.Setenv("ENCRYPTION_KEY_FILE", fmt.Sprintf("/dev/fd/%d", r.Fd()))
+	if ring, err := fieldcrypt.KeyringFromEnv(); err != nil || len(ring.Keys()) != 1 {
+		t.Errorf("got %v, %v", ring, err)
+	}
+}
+
+// TestKeyringFromSwappedFiles reads two files whose folder is exchanged all the time, as Kubernetes does it, by a link: no
+// reading mixes the files of one folder with those of another.
+func TestKeyringFromSwappedFiles(t *testing.T) {
+	dir := t.TempDir()
+	for name, files := range map[string][2]string{"a": {keyA, keyB}, "b": {keyB, keyA}} {
+		sub := filepath.Join(dir, name)
+		err := errors.Join(os.Mkdir(sub, 0o700), os.WriteFile(filepath.Join(sub, "key"), []byte(files[0]), 0o600),
+			os.WriteFile(filepath.Join(sub, "previous"), []byte(files[1]), 0o600))
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	swap := func(to string) error {
+		link := filepath.Join(dir, "link")
+		return errors.Join(os.Symlink(to, link), os.Rename(link, filepath.Join(dir, "data")))
+	}
+	if err := swap("a"); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("ENCRYPTION_KEY", "")
+	t.Setenv("ENCRYPTION_KEY_PREVIOUS", "")
+	t.Setenv("ENCRYPTION_KEY_FILE", filepath.Join(dir, "data", "key"))
+	t.Setenv("ENCRYPTION_KEY_PREVIOUS_FILE", filepath.Join(dir, "data", "previous"))
+	swaps, done := make(chan string), make(chan error)
+	go func() {
+		var err error
+		for to := range swaps {
+			err = errors.Join(err, swap(to))
+		}
+		done <- err
+	}()
+	for n := range 300 {
+		swaps <- []string{"b", "a"}[n%2]
+		if r, err := fieldcrypt.KeyringFromEnv(); err != nil || len(r.Keys()) != 2 {
+			t.Fatalf("swap %d: got %v, %v", n, r, err)
+		}
+	}
+	close(swaps)
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
 

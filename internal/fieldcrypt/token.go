@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"strings"
-	"sync/atomic"
 	"time"
 )
 
@@ -68,31 +67,31 @@ func sealNow(raw []byte, key *Key, plaintext string) {
 // canonical base64url with padding, nothing before, between or after, so that a plaintext under an IV, a time and a
 // key has one token only. The timestamp is not looked at: stored data does not expire.
 //
-// fitted is the index of the key to begin with, and is set to that of the key that fits: rows lie together that were
-// written under one key. The result does not depend on it, since no two keys of a keyring sign alike.
-func decrypt(keys []*Key, fitted *atomic.Int32, token string) (string, error) {
+// It begins with the key that opened a token last, the fitted one: rows lie together that were written under one key. The
+// result does not depend on it, since no two keys of a keyring sign alike.
+func decrypt(k *keys, token string) (string, error) {
 	s := newScratch(base64.URLEncoding.DecodedLen(len(token)))
 	defer s.release()
-	plaintext, _, err := open(s.buf, keys, fitted, token)
+	plaintext, _, err := open(s.buf, k, token)
 	return string(plaintext), err
 }
 
 // appendDecrypt appends the plaintext of a token to dst; see [decrypt].
-func appendDecrypt(dst []byte, keys []*Key, fitted *atomic.Int32, token string) ([]byte, error) {
+func appendDecrypt(dst []byte, k *keys, token string) ([]byte, error) {
 	s := newScratch(base64.URLEncoding.DecodedLen(len(token)))
 	defer s.release()
-	plaintext, _, err := open(s.buf, keys, fitted, token)
+	plaintext, _, err := open(s.buf, k, token)
 	return append(dst, plaintext...), err
 }
 
 // open is decrypt within a buffer that holds the decoded token. It also returns the index of the key.
-func open(buf []byte, keys []*Key, fitted *atomic.Int32, token string) ([]byte, int, error) {
+func open(buf []byte, k *keys, token string) ([]byte, int, error) {
 	raw, err := decode(buf, token)
 	if err != nil {
 		return nil, 0, err
 	}
-	first := int(fitted.Load())
-	for i := range keys {
+	first := int(k.fitted.Load())
+	for i := range k.list {
 		n := i
 		switch {
 		case i == 0:
@@ -100,12 +99,12 @@ func open(buf []byte, keys []*Key, fitted *atomic.Int32, token string) ([]byte, 
 		case i <= first:
 			n = i - 1
 		}
-		plaintext, err := keys[n].engine().open(raw)
+		plaintext, err := k.list[n].engine().open(raw)
 		if errors.Is(err, ErrUnknownKey) {
 			continue
 		}
 		if n != first {
-			fitted.Store(int32(n))
+			k.fitted.Store(int32(n))
 		}
 		return plaintext, n, err
 	}

@@ -1,0 +1,80 @@
+package credent_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/credent-go/credent"
+)
+
+// A service reads its keys from a mounted file, and goes on when an operator rewrites it.
+func ExampleWatchKeyring() {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	dir, err := os.MkdirTemp("", "")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	oldKey, newKey := credent.GenerateKey(), credent.GenerateKey()
+	file := filepath.Join(dir, "keys")
+	rewrite := func(text string) {
+		if err := errors.Join(os.WriteFile(file+".new", []byte(text), 0o600), os.Rename(file+".new", file)); err != nil {
+			log.Fatal(err)
+		}
+	}
+	rewrite(oldKey)
+	// The source of this example: one file with the primary key first. That of the environment is credent.EnvSource.
+	source := func(context.Context) (*credent.Keyring, error) {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		keys := []string{string(data[:44])}
+		if len(data) > 44 {
+			keys = append(keys, string(data[45:]))
+		}
+		return credent.NewKeyring(keys[0], keys[1:]...)
+	}
+
+	events := make(chan credent.KeyringEvent)
+	ring, err := credent.WatchKeyring(ctx, source, credent.WatchConfig{
+		Interval: 10 * time.Millisecond, // in a service, 30 seconds
+		Observe:  func(e credent.KeyringEvent) { events <- e },
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	client, _ := open(credent.WithKeyring(ring))
+	defer closeClient(client)
+	store(client)
+
+	rewrite(newKey + "," + oldKey)
+	e := <-events
+	fmt.Println(len(e.Before), "key before,", len(e.After), "now, error:", e.Err)
+	fmt.Println(client.UserCredential.Query().OnlyX(ctx).APIKey.Reveal())
+
+	rewrite(credent.GenerateKey()) // a mistake: what was written until now would be lost
+	e = <-events
+	fmt.Println(errors.Is(e.Err, credent.ErrPrimaryLost), len(e.After), "keys stay")
+	// Output:
+	// 1 key before, 2 now, error: <nil>
+	// PK-MADE-UP <nil>
+	// true 2 keys stay
+}
+
+// The keyring of clients that have none of their own is kept fresh from the files that the environment names.
+func ExampleDefaultKeyring() {
+	if err := os.Setenv("ENCRYPTION_KEY", credent.GenerateKey()); err != nil {
+		log.Fatal(err)
+	}
+	ring, err := credent.DefaultKeyring()
+	fmt.Println(ring, err)
+	// credent.WatchKeyring(ctx, credent.EnvSource, credent.WatchConfig{Keyring: ring})
+	// Output: [REDACTED] <nil>
+}

@@ -1,0 +1,139 @@
+package fieldcrypt
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"sync"
+)
+
+// Environment variables that hold the keys of the default keyring.
+const (
+	// EnvKey holds the primary key: 44 characters of base64.
+	EnvKey = "ENCRYPTION_KEY"
+	// EnvPreviousKeys holds earlier keys, which only decrypt, separated by commas. It may be unset.
+	EnvPreviousKeys = "ENCRYPTION_KEY_PREVIOUS"
+
+	// fileSuffix makes of either the name of a variable that names a file.
+	fileSuffix = "_FILE"
+)
+
+// maxKeyFile is the size in bytes of the largest file of keys that is read. A thousand keys have less.
+const maxKeyFile = 64 << 10
+
+// maxReadings is how often the variables are read to get two equal readings.
+const maxReadings = 4
+
+// KeyringFromEnv makes a keyring of [EnvKey] and [EnvPreviousKeys], or of the files that those names with the suffix _FILE
+// name, as secrets are mounted into containers. An unset or empty EnvKey is [ErrNoKey]; a variable set both ways is
+// [ErrBadKey]. No error quotes what a variable or a file holds.
+//
+// Files may be exchanged meanwhile: they are read until two readings agree, so that the keys of one moment are not mixed
+// with those of another.
+func KeyringFromEnv() (*Keyring, error) {
+	last, err := readEnv()
+	for n := 1; n < maxReadings && (last.primary.isFile || last.previous.isFile); n++ {
+		again, errAgain := readEnv()
+		if again == last && (err == nil) == (errAgain == nil) {
+			break
+		}
+		last, err = again, errAgain
+	}
+	if err != nil {
+		return nil, err
+	}
+	if last.primary.text == "" {
+		return nil, fmt.Errorf("fieldcrypt: %w: set %s", ErrNoKey, EnvKey)
+	}
+	var previous []string
+	if last.previous.text != "" {
+		previous = strings.Split(last.previous.text, ",")
+	}
+	ring, err := NewKeyring(last.primary.text, previous...)
+	if err != nil {
+		return nil, fmt.Errorf("%w (from %s, then %s)", err, last.primary.source, last.previous.source)
+	}
+	return ring, nil
+}
+
+// reading is what both variables held at a time.
+type reading struct{ primary, previous variable }
+
+// variable is what a variable holds, or the file that the one with the suffix _FILE names.
+type variable struct {
+	text   string // without white space around it
+	source string // the name of the variable that it came from
+	isFile bool   // a regular file, which can be read again; a pipe cannot
+}
+
+func readEnv() (r reading, err error) {
+	if r.primary, err = fromEnv(EnvKey); err != nil {
+		return r, err
+	}
+	r.previous, err = fromEnv(EnvPreviousKeys)
+	return r, err
+}
+
+func fromEnv(name string) (variable, error) {
+	text, path := strings.TrimSpace(os.Getenv(name)), os.Getenv(name+fileSuffix)
+	if path == "" {
+		return variable{text: text, source: name}, nil
+	}
+	v := variable{source: name + fileSuffix}
+	if text != "" {
+		return v, fmt.Errorf("fieldcrypt: %w: both %s and %s are set", ErrBadKey, name, v.source)
+	}
+	data, regular, err := readFile(path)
+	v.isFile = regular
+	switch {
+	case err != nil:
+		var pathErr *fs.PathError
+		if errors.As(err, &pathErr) {
+			err = pathErr.Err // without the path, which may be a key in the wrong variable
+		}
+		return v, fmt.Errorf("fieldcrypt: %w: the file that %s names: %w", ErrNoKey, v.source, err)
+	case len(data) > maxKeyFile:
+		return v, fmt.Errorf("fieldcrypt: %w: the file that %s names has more than %d bytes", ErrBadKey, v.source, maxKeyFile)
+	}
+	v.text = strings.TrimSpace(string(data))
+	return v, nil
+}
+
+// readFile returns the content of a file, or of a longer one the first bytes, and whether it is a regular one.
+func readFile(path string) (data []byte, regular bool, err error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, false, err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, false, err
+	}
+	data, err = io.ReadAll(io.LimitReader(file, maxKeyFile+1))
+	return data, info.Mode().IsRegular(), err
+}
+
+// defaultRing is the keyring of the process, for clients without one of their own.
+var defaultRing struct {
+	sync.Mutex
+	ring *Keyring
+}
+
+// Default returns the keyring of the process. It is read from the environment by [KeyringFromEnv] at the first use
+// that succeeds, and stays the same afterwards; its keys change by [Keyring.Replace] only.
+func Default() (*Keyring, error) {
+	defaultRing.Lock()
+	defer defaultRing.Unlock()
+	if defaultRing.ring == nil {
+		ring, err := KeyringFromEnv()
+		if err != nil {
+			return nil, err
+		}
+		defaultRing.ring = ring
+	}
+	return defaultRing.ring, nil
+}

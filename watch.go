@@ -1,0 +1,145 @@
+package credent
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/credent-go/credent/internal/fieldcrypt"
+)
+
+// DefaultWatchInterval is how often [WatchKeyring] loads the keyring, unless told otherwise: every 30 seconds.
+const DefaultWatchInterval = 30 * time.Second
+
+// watchTimeout bounds one load, so that a source that hangs is reported.
+const watchTimeout = 30 * time.Second
+
+// KeyringSource loads a keyring, for instance from files or a key management service. It must respect the end of its
+// context, and its errors must not hold key material.
+type KeyringSource func(ctx context.Context) (*Keyring, error)
+
+// EnvSource is the [KeyringSource] of [KeyringFromEnv]. A process's environment does not change from outside, so only keys
+// in files can be replaced: those that ENCRYPTION_KEY_FILE and ENCRYPTION_KEY_PREVIOUS_FILE name. They may be rewritten in
+// place, renamed or exchanged by a link, and both at once or one after the other.
+func EnvSource(context.Context) (*Keyring, error) { return KeyringFromEnv() }
+
+// DefaultKeyring returns the keyring of clients without [WithKeyring]. It is made by [KeyringFromEnv] at the first use that
+// succeeds; what replaces its keys later ([WatchConfig], [Keyring.Replace]) holds for all those clients.
+func DefaultKeyring() (*Keyring, error) { return fieldcrypt.Default() }
+
+// WatchConfig says how [WatchKeyring] goes about it. Its zero value is ready for use.
+type WatchConfig struct {
+	// Interval is the time between two loads; zero or less means [DefaultWatchInterval].
+	Interval time.Duration
+	// Keyring is the one to keep fresh, such as that of [DefaultKeyring]; nil means a new one.
+	Keyring *Keyring
+	// Observe is called after each load that changed the keys or failed, from one goroutine at a time; nil means that
+	// slog's default logger gets a line.
+	Observe func(KeyringEvent)
+	// LosePrimary accepts a keyring without the primary key in use. What is stored under that one becomes unreadable.
+	LosePrimary bool
+}
+
+// KeyringEvent says what came of loading a keyring again. It holds no key material.
+type KeyringEvent struct {
+	Before []string // IDs of the keys, the primary one first
+	After  []string // the same as Before if Err is not nil
+	Err    error    // why the keys in use stay
+}
+
+// WatchKeyring loads a keyring from a source and returns it, for [WithKeyring]; then it loads again at each interval, until
+// the context ends, and replaces the keys of the keyring it returned: clients, and the secrets they have read, use the new
+// ones from then on. The error is that of the first load.
+//
+// Where a later load fails the keys in use stay, and the next interval tries again. One of the reasons is
+// [ErrPrimaryLost]: a new keyring without the primary key in use is refused, since secrets were encrypted under it until
+// this moment. In the order of docs/rotation.md a primary key becomes an earlier one first and is dropped later, which is
+// accepted. [WatchConfig.LosePrimary] is for who knows that nothing is stored under it.
+func WatchKeyring(ctx context.Context, source KeyringSource, cfg WatchConfig) (*Keyring, error) {
+	w := watcher{source: source, cfg: cfg}
+	if w.cfg.Interval <= 0 {
+		w.cfg.Interval = DefaultWatchInterval
+	}
+	if w.cfg.Observe == nil {
+		w.cfg.Observe = logEvent
+	}
+	first, err := w.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if w.cfg.Keyring == nil {
+		w.cfg.Keyring = first
+	} else if _, err := w.replace(first); err != nil {
+		return nil, fmt.Errorf("credent: watch the keyring: %w", err)
+	}
+	go w.run(ctx)
+	return w.cfg.Keyring, nil
+}
+
+// watcher is one call of WatchKeyring.
+type watcher struct {
+	source KeyringSource
+	cfg    WatchConfig
+}
+
+func (w *watcher) run(ctx context.Context) {
+	ticker := time.NewTicker(w.cfg.Interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		before := keyIDs(w.cfg.Keyring)
+		changed := false
+		next, err := w.load(ctx)
+		if err == nil {
+			changed, err = w.replace(next)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if changed || err != nil {
+			w.cfg.Observe(KeyringEvent{Before: before, After: keyIDs(w.cfg.Keyring), Err: err})
+		}
+	}
+}
+
+func (w *watcher) load(ctx context.Context) (*Keyring, error) {
+	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
+	defer cancel()
+	ring, err := w.source(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("credent: load the keyring: %w", err)
+	}
+	if ring.Primary() == nil {
+		return nil, fmt.Errorf("credent: load the keyring: %w: the source gave none", ErrNoKey)
+	}
+	return ring, nil
+}
+
+func (w *watcher) replace(next *Keyring) (changed bool, err error) {
+	if w.cfg.LosePrimary {
+		return w.cfg.Keyring.ReplaceLosingPrimary(next)
+	}
+	return w.cfg.Keyring.Replace(next)
+}
+
+func keyIDs(ring *Keyring) []string {
+	var ids []string
+	for _, key := range ring.Keys() {
+		ids = append(ids, key.ID())
+	}
+	return ids
+}
+
+func logEvent(e KeyringEvent) {
+	switch {
+	case e.Err != nil:
+		slog.Error("the keyring was not replaced, and the keys in use stay", "key_ids", e.Before, "error", e.Err)
+	default:
+		slog.Info("the keyring was replaced", "key_ids_before", e.Before, "key_ids", e.After)
+	}
+}

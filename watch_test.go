@@ -1,0 +1,267 @@
+package credent_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/credent-go/credent"
+)
+
+// scripted is a source whose loads the test decides.
+type scripted struct {
+	sync.Mutex
+	texts []string
+	err   error
+	hang  bool
+	loads int
+}
+
+func (s *scripted) load(ctx context.Context) (*credent.Keyring, error) {
+	s.Lock()
+	s.loads++
+	texts, err, hang := s.texts, s.err, s.hang
+	s.Unlock()
+	if hang {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	if err != nil || len(texts) == 0 {
+		return nil, err
+	}
+	return credent.NewKeyring(texts[0], texts[1:]...)
+}
+
+// next decides the loads from now on, and returns how many there were.
+func (s *scripted) next(texts []string, err error, hang bool) (loads int) {
+	s.Lock()
+	defer s.Unlock()
+	s.texts, s.err, s.hang = texts, err, hang
+	return s.loads
+}
+
+func idsOf(t *testing.T, texts ...string) []string {
+	t.Helper()
+	ring, err := credent.NewKeyring(texts[0], texts[1:]...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []string
+	for _, key := range ring.Keys() {
+		ids = append(ids, key.ID())
+	}
+	return ids
+}
+
+func TestWatchKeyring(t *testing.T) {
+	t.Parallel()
+	oldKey, newKey, otherKey := credent.GenerateKey(), credent.GenerateKey(), credent.GenerateKey()
+	down := errors.New("the source is down")
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		source := &scripted{texts: []string{oldKey}}
+		all := make(chan credent.KeyringEvent, 100)
+		ring, err := credent.WatchKeyring(ctx, source.load, credent.WatchConfig{
+			Interval: 10 * time.Second, Observe: func(e credent.KeyringEvent) { all <- e },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		token, err := ring.Encrypt("text")
+		if err != nil {
+			t.Fatal(err)
+		}
+		current := []string{oldKey}
+		for _, step := range []struct {
+			name   string
+			texts  []string
+			err    error
+			hang   bool
+			event  bool
+			want   error
+			absent bool // the key of the token is gone
+		}{
+			{name: "nothing new", texts: []string{oldKey}},
+			{name: "a key to read", texts: []string{oldKey, newKey}, event: true},
+			{name: "source fails", err: down, event: true, want: down},
+			{name: "source hangs", texts: []string{oldKey, newKey}, hang: true, event: true, want: context.DeadlineExceeded},
+			{name: "source gives none", event: true, want: credent.ErrNoKey},
+			{name: "bad key", texts: []string{"short"}, event: true, want: credent.ErrBadKey},
+			{name: "without the primary", texts: []string{otherKey}, event: true, want: credent.ErrPrimaryLost},
+			{name: "the new primary", texts: []string{newKey, oldKey}, event: true},
+			{name: "nothing new again", texts: []string{newKey, oldKey}},
+			{name: "without the old one", texts: []string{newKey}, event: true, absent: true},
+		} {
+			before := idsOf(t, current...)
+			loads := source.next(step.texts, step.err, step.hang)
+			time.Sleep(10 * time.Second)
+			synctest.Wait()
+			if step.hang {
+				source.next([]string{oldKey, newKey}, nil, false) // the load that hangs goes on
+				time.Sleep(30 * time.Second)                      // the bound of one load
+				synctest.Wait()
+			}
+			var events []credent.KeyringEvent
+			for len(all) > 0 {
+				events = append(events, <-all)
+			}
+			if source.next(step.texts, step.err, false) == loads {
+				t.Errorf("%s: not loaded", step.name)
+			}
+			if step.event != (len(events) > 0) {
+				t.Errorf("%s: events %v", step.name, events)
+				continue
+			}
+			if step.want == nil {
+				current = step.texts
+			}
+			if step.event {
+				if e := events[0]; !errors.Is(e.Err, step.want) || cmp.Diff(before, e.Before) != "" ||
+					cmp.Diff(idsOf(t, current...), e.After) != "" {
+					t.Errorf("%s: %+v, want error %v", step.name, e, step.want)
+				}
+			}
+			_, err := ring.Decrypt(token)
+			if (err != nil) != step.absent {
+				t.Errorf("%s: the first token: %v", step.name, err)
+			}
+		}
+		cancel()
+		synctest.Wait()
+		loads := source.next(nil, down, false)
+		time.Sleep(time.Hour)
+		if source.next(nil, nil, false) != loads {
+			t.Error("it loads after the end of its context")
+		}
+	})
+}
+
+func TestWatchKeyringLosePrimary(t *testing.T) {
+	t.Parallel()
+	oldKey, newKey := credent.GenerateKey(), credent.GenerateKey()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		source := &scripted{texts: []string{oldKey}}
+		ring, err := credent.WatchKeyring(ctx, source.load, credent.WatchConfig{LosePrimary: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		source.next([]string{newKey}, nil, false)
+		time.Sleep(credent.DefaultWatchInterval)
+		synctest.Wait()
+		if got, want := ring.Primary().ID(), idsOf(t, newKey)[0]; got != want {
+			t.Errorf("primary key %s, want %s", got, want)
+		}
+	})
+}
+
+// The first load decides whether there is a keyring at all.
+func TestWatchKeyringFirstLoad(t *testing.T) {
+	t.Parallel()
+	down := errors.New("the source is down")
+	other, err := credent.NewKeyring(credent.GenerateKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		source *scripted
+		ring   *credent.Keyring
+		want   error
+	}{
+		"fails":                             {&scripted{err: down}, nil, down},
+		"gives none":                        {&scripted{}, nil, credent.ErrNoKey},
+		"bad key":                           {&scripted{texts: []string{"short"}}, nil, credent.ErrBadKey},
+		"another key than the keyring's":    {&scripted{texts: []string{credent.GenerateKey()}}, other, credent.ErrPrimaryLost},
+		"for a keyring that holds no keys":  {&scripted{texts: []string{credent.GenerateKey()}}, new(credent.Keyring), credent.ErrNoKey},
+		"good, and a nil keyring to create": {&scripted{texts: []string{credent.GenerateKey()}}, nil, nil},
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		ring, err := credent.WatchKeyring(ctx, test.source.load, credent.WatchConfig{Keyring: test.ring})
+		cancel()
+		if !errors.Is(err, test.want) || (ring == nil) != (err != nil) {
+			t.Errorf("%s: got %v, %v, want error %v", name, ring, err, test.want)
+		}
+	}
+}
+
+// TestDefaultKeyringReloads rewrites the file of the process's keyring: clients without one of their own follow.
+func TestDefaultKeyringReloads(t *testing.T) {
+	oldKey, newKey := credent.GenerateKey(), credent.GenerateKey()
+	path := filepath.Join(t.TempDir(), "keys")
+	write := func(path, text string) {
+		if err := os.WriteFile(path, []byte(text+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(path, oldKey)
+	for _, name := range []string{"ENCRYPTION_KEY", "ENCRYPTION_KEY_PREVIOUS", "ENCRYPTION_KEY_PREVIOUS_FILE"} {
+		t.Setenv(name, "")
+	}
+	t.Setenv("ENCRYPTION_KEY_FILE", path)
+	ring, err := credent.DefaultKeyring()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Examples may have made it before, from the environment: the test is about how it changes.
+	if _, err := ring.ReplaceLosingPrimary(mustRing(t, oldKey)); err != nil {
+		t.Fatal(err)
+	}
+	client, err := credent.Open(t.Context(), "sqlite::memory:", credent.WithMigrations())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeClient(client)
+	store(client)
+	events := make(chan credent.KeyringEvent, 100)
+	watched, err := credent.WatchKeyring(t.Context(), credent.EnvSource, credent.WatchConfig{
+		Interval: time.Millisecond, Keyring: ring, Observe: func(e credent.KeyringEvent) { events <- e },
+	})
+	if err != nil || watched != ring {
+		t.Fatalf("got %v, %v", watched, err)
+	}
+	before := client.UserCredential.Query().OnlyX(t.Context())
+
+	previous := filepath.Join(t.TempDir(), "previous")
+	write(previous, oldKey)
+	write(path+".new", newKey)
+	t.Setenv("ENCRYPTION_KEY_PREVIOUS_FILE", previous) // in the tests' process only; then it holds the key twice for a moment
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
+	}
+	for e := range events {
+		if e.Err == nil {
+			break
+		}
+		if !errors.Is(e.Err, credent.ErrBadKey) || strings.Contains(e.Err.Error(), oldKey[:8]) {
+			t.Fatal(e.Err)
+		}
+	}
+	for name, secret := range map[string]credent.Secret{
+		"read before": before.APIKey, "read after": client.UserCredential.Query().OnlyX(t.Context()).APIKey,
+	} {
+		if got, err := secret.Reveal(); err != nil || got != "PK-MADE-UP" {
+			t.Errorf("%s: revealed %q, %v", name, got, err)
+		}
+	}
+	if got, want := ring.Primary().ID(), idsOf(t, newKey)[0]; got != want {
+		t.Errorf("primary key %s, want %s", got, want)
+	}
+}
+
+func mustRing(t *testing.T, primary string, previous ...string) *credent.Keyring {
+	t.Helper()
+	ring, err := credent.NewKeyring(primary, previous...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ring
+}
