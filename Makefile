@@ -5,8 +5,8 @@ GO       ?= go
 FUZZTIME ?= 20s
 NAME     ?= $(name)
 
-# Modules that are built and tested on their own.
-EXAMPLES := examples/service examples/oauth
+# Modules of their own: what needs more dependencies than a service should get, and examples.
+MODULES := kms examples/service examples/oauth
 
 .DEFAULT_GOAL := help
 
@@ -21,6 +21,10 @@ quickstart: build ## store credentials encrypted and read them back, on a throw-
 .PHONY: build
 build: ## build bin/credent
 	@$(GO) build -buildvcs=false -o bin/credent ./cmd/credent
+
+.PHONY: build-kms
+build-kms: ## build bin/credent-kms
+	@$(GO) -C kms build -buildvcs=false -o ../bin/credent-kms ./cmd/credent-kms
 
 .PHONY: test
 test: setup verify lint unit race fuzz ## run every check and test, on a real Postgres
@@ -48,17 +52,24 @@ migration: ## write the next migration files: make migration name=add_column
 .PHONY: lint
 lint: ## check style, and that go.mod is tidy
 	$(GO) mod tidy -diff
-	$(foreach m,$(EXAMPLES),$(GO) -C $(m) mod tidy -diff &&) true
+	$(foreach m,$(MODULES),$(GO) -C $(m) mod tidy -diff &&) true
 	$(GO) tool -modfile=tools.mod golangci-lint run ./...
+	$(foreach m,$(MODULES),$(GO) -C $(m) vet ./... &&) true
+	cd kms && $(GO) tool -modfile=$(CURDIR)/tools.mod golangci-lint run ./...
 
 .PHONY: unit
 unit: ## run all tests
 	$(GO) test -timeout 20m ./...
-	$(foreach m,$(EXAMPLES),$(GO) -C $(m) test ./... &&) true
+	$(foreach m,$(MODULES),$(GO) -C $(m) test ./... &&) true
 
 .PHONY: integration
 integration: ## run the tests on Postgres only
 	$(GO) test -timeout 20m ./integration/...
+
+.PHONY: kms-test
+kms-test: ## test wrapped keyrings on a real Vault, built from the module proxy: takes long the first time
+	scripts/vault
+	CREDENT_TEST_VAULT_SERVER=$(CURDIR)/bin/vaultserver $(GO) -C kms test -count=1 -run 'Vault' -v .
 
 .PHONY: race
 race: ## run all tests under the race detector

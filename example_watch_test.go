@@ -74,7 +74,13 @@ func ExampleDefaultKeyring() {
 		log.Fatal(err)
 	}
 	ring, err := credent.DefaultKeyring()
-	fmt.Println(ring, err)
-	// credent.WatchKeyring(ctx, credent.EnvSource, credent.WatchConfig{Keyring: ring})
-	// Output: [REDACTED] <nil>
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	// The keys of the environment itself cannot change; those of ENCRYPTION_KEY_FILE can.
+	watched, err := credent.WatchKeyring(ctx, credent.EnvSource, credent.WatchConfig{Keyring: ring, LosePrimary: true})
+	fmt.Println(watched == ring, err)
+	// Output: true <nil>
 }

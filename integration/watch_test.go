@@ -23,7 +23,7 @@ func TestKeyringSwappedUnderLoad(t *testing.T) {
 	const (
 		workers   = 12
 		rows      = 30
-		rotations = 6
+		rotations = 4
 	)
 	forEachDriver(t, func(t *testing.T, env *environment) {
 		service := startReloading(t, env)

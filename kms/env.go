@@ -1,0 +1,123 @@
+package kms
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/credent-go/credent"
+)
+
+// Environment variables of a service with a wrapped keyring.
+const (
+	// EnvURL holds the URL of the key management service.
+	EnvURL = "ENCRYPTION_KEYRING_URL"
+	// EnvKeyring holds the wrapped keyring.
+	EnvKeyring = "ENCRYPTION_KEYRING"
+	// EnvKeyringFile names a file that holds it, in place of EnvKeyring; one that is rewritten can be reloaded.
+	EnvKeyringFile = "ENCRYPTION_KEYRING_FILE"
+)
+
+// KeyringFromEnv unwraps the keyring of [EnvKeyring], or of the file that [EnvKeyringFile] names, with the service of
+// [EnvURL]. Errors: [credent.ErrNoKey] if a variable is
+// not set, [credent.ErrBadKey] if one is set both ways or ENCRYPTION_KEY is set as well, and those of [Unwrap].
+func KeyringFromEnv(ctx context.Context) (*credent.Keyring, error) {
+	kmsURL, wrapped, err := ReadEnv()
+	if err != nil {
+		return nil, err
+	}
+	return Unwrap(ctx, kmsURL, wrapped)
+}
+
+// ReadEnv returns what [KeyringFromEnv] unwraps, as it is.
+func ReadEnv() (kmsURL, wrapped string, err error) {
+	for _, name := range []string{"ENCRYPTION_KEY", "ENCRYPTION_KEY_FILE"} {
+		if os.Getenv(name) != "" {
+			return "", "", fmt.Errorf("kms: %w: both %s and %s are set", credent.ErrBadKey, name, EnvURL)
+		}
+	}
+	kmsURL, wrapped = strings.TrimSpace(os.Getenv(EnvURL)), strings.TrimSpace(os.Getenv(EnvKeyring))
+	file := os.Getenv(EnvKeyringFile)
+	switch {
+	case kmsURL == "":
+		return "", "", fmt.Errorf("kms: %w: set %s", credent.ErrNoKey, EnvURL)
+	case wrapped != "" && file != "":
+		return "", "", fmt.Errorf("kms: %w: both %s and %s are set", credent.ErrBadKey, EnvKeyring, EnvKeyringFile)
+	case file != "":
+		if wrapped, err = readFile(file); err != nil {
+			return "", "", fmt.Errorf("kms: %w: the file that %s names: %w", credent.ErrNoKey, EnvKeyringFile, err)
+		}
+	}
+	if wrapped == "" {
+		return "", "", fmt.Errorf("kms: %w: set %s or %s", credent.ErrNoKey, EnvKeyring, EnvKeyringFile)
+	}
+	return kmsURL, wrapped, nil
+}
+
+// EnvSource returns the [credent.KeyringSource] of [KeyringFromEnv], for [credent.WatchKeyring]. The service is asked only when
+// the URL or the text has changed since it last unwrapped one, so watching costs it nothing, and its outages go unnoticed.
+func EnvSource() credent.KeyringSource {
+	return cached(func(context.Context) (string, string, error) { return ReadEnv() })
+}
+
+// Source is [EnvSource] of a URL and a text that the caller reads, for instance from a configuration of its own.
+func Source(kmsURL string, read func(ctx context.Context) (wrapped string, err error)) credent.KeyringSource {
+	return cached(func(ctx context.Context) (string, string, error) {
+		wrapped, err := read(ctx)
+		return kmsURL, wrapped, err
+	})
+}
+
+// cached unwraps what is read, if it is not what was unwrapped last.
+func cached(read func(context.Context) (kmsURL, wrapped string, err error)) credent.KeyringSource {
+	type state struct {
+		kmsURL, wrapped string
+		ring            *credent.Keyring
+	}
+	// A channel in place of a mutex, since a caller may give up waiting.
+	states := make(chan state, 1)
+	states <- state{}
+	return func(ctx context.Context) (*credent.Keyring, error) {
+		var s state
+		select {
+		case s = <-states:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("kms: %w: %w", ErrUnavailable, ctx.Err())
+		}
+		defer func() { states <- s }()
+		kmsURL, wrapped, err := read(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if s.ring != nil && wrapped == s.wrapped && kmsURL == s.kmsURL {
+			return s.ring, nil
+		}
+		ring, err := Unwrap(ctx, kmsURL, wrapped)
+		if err != nil {
+			return nil, err
+		}
+		s = state{kmsURL, wrapped, ring}
+		return ring, nil
+	}
+}
+
+// readFile returns the text of a file without white space around it. Its errors have no path.
+func readFile(name string) (string, error) {
+	data, err := func() (data []byte, err error) {
+		file, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, file.Close()) }()
+		return io.ReadAll(io.LimitReader(file, maxWrapped+1))
+	}()
+	var pathErr *fs.PathError
+	if errors.As(err, &pathErr) {
+		err = pathErr.Err
+	}
+	return strings.TrimSpace(string(data)), err
+}
