@@ -121,6 +121,9 @@ type options struct {
 	migrate bool
 	reveal  func(Reveal)
 	hooks   hooks.Config
+
+	plaintext []EncryptedColumn
+	err       error // of an option
 }
 
 func optionsOf(opts []Option) options {
@@ -176,10 +179,13 @@ func WithFormatWarnings(logger *slog.Logger, formats ...Format) Option {
 //	postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=…   (or postgresql://)
 //	sqlite:FILE                                             (made if it does not exist)
 //
-// It fails without a usable key ([ErrNoKey], [ErrBadKey]), with a URL it does not know ([ErrURL]) and when the database
-// cannot be reached. No error quotes the URL, which may hold a password. The client is safe for concurrent use.
+// It fails without a usable key ([ErrNoKey], [ErrBadKey]), with a URL it does not know ([ErrURL]), with options that cannot be
+// met, and when the database cannot be reached. No error quotes the URL, which may hold a password. The client is safe for concurrent use.
 func Open(ctx context.Context, databaseURL string, opts ...Option) (*ent.Client, error) {
 	o := optionsOf(opts)
+	if o.err != nil {
+		return nil, o.err
+	}
 	if o.keyring == nil {
 		// Not later, at the first secret.
 		if _, err := fieldcrypt.Default(); err != nil {
@@ -289,10 +295,14 @@ func NewClient(db *sql.DB, entDialect string, opts ...Option) *ent.Client {
 // goes directly around the driver that talks to the database, inside of caches and debuggers. Call [Use] on the client.
 func WrapDriver(drv dialect.Driver, opts ...Option) dialect.Driver {
 	o := optionsOf(opts)
+	if o.err != nil {
+		panic("credent: " + o.err.Error())
+	}
 	return fieldcrypt.NewDriver(tenancy.NewDriver(drv), fieldcrypt.DriverConfig{
-		Keyring:  o.keyring,
-		Strict:   o.strict,
-		OnReveal: o.reveal,
+		Keyring:   o.keyring,
+		Strict:    o.strict,
+		Plaintext: o.plaintext,
+		OnReveal:  o.reveal,
 	})
 }
 

@@ -20,6 +20,9 @@ type DriverConfig struct {
 	Keyring *Keyring
 	// Strict makes a query fail when a secret in its result cannot be opened. Otherwise only revealing it fails.
 	Strict bool
+	// Plaintext are columns, by table and name, that may still hold plaintext: what does not begin like a token is then read
+	// as it is stored. Everything is written encrypted all the same. NewDriver panics if one is no encrypted column.
+	Plaintext []ColumnInfo
 	// OnReveal is called at each Reveal of a secret that the driver read, by the goroutine that reveals; nil for none.
 	OnReveal func(Reveal)
 }
@@ -30,6 +33,7 @@ type DriverConfig struct {
 //
 // The driver is safe for concurrent use, as far as the wrapped one is.
 func NewDriver(drv dialect.Driver, cfg DriverConfig) dialect.Driver {
+	checkColumns(cfg.Plaintext)
 	c := &codec{DriverConfig: cfg}
 	for _, column := range Columns() {
 		c.add(column)
@@ -403,6 +407,7 @@ func (s *scanner) Scan(dest ...any) error {
 		if in.column == nil && i < len(s.names) {
 			in.column = s.codec.columnOf(s.query, s.names[i])
 		}
+		in.window = in.column != nil && slices.ContainsFunc(s.codec.Plaintext, in.column.isSame)
 		in.ring = s.codec.Keyring
 		in.notify = s.codec.OnReveal
 		in.row = row

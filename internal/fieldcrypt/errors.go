@@ -44,6 +44,13 @@ var (
 	// ErrNotText means that a plaintext is not valid UTF-8. The Python application could not read the whole row.
 	ErrNotText = errors.New("secret is not valid UTF-8")
 
+	// ErrLooksLikeToken means that a plaintext begins like a token, so that it cannot be stored as plaintext: it would be taken
+	// for a damaged token.
+	ErrLooksLikeToken = errors.New("the plaintext begins like a token, and would be taken for one")
+
+	// ErrNoColumn means that a name is not that of an encrypted column.
+	ErrNoColumn = errors.New("no such encrypted column")
+
 	// ErrRedacted means that the text which stands for a secret in output, [Redacted], was given as a secret.
 	ErrRedacted = errors.New("the redaction marker is not a secret")
 )

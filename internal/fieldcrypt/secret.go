@@ -47,6 +47,7 @@ type inner struct {
 	column *ColumnInfo
 	row    any // the primary key
 	notify func(Reveal)
+	window bool // the column may still hold plaintext
 }
 
 // Reveal says that a stored secret was revealed, or could not be. Fields that are not known are empty.
@@ -55,6 +56,9 @@ type Reveal struct {
 	Column string // "api_key"
 	Row    string // primary key of the row
 	Err    error  // what Reveal returned
+
+	// Plaintext means that the secret was stored as plaintext, in a column that may still hold it.
+	Plaintext bool
 }
 
 func secretOf(in *inner) Secret { return Secret{inner: func() *inner { return in }} }
@@ -81,7 +85,7 @@ func (s Secret) Reveal() (string, error) {
 		err = in.wrap("decrypt", err)
 	}
 	if in.notify != nil {
-		event := Reveal{Row: rowText(in.row), Err: err}
+		event := Reveal{Row: rowText(in.row), Err: err, Plaintext: in.isPlaintext()}
 		if in.column != nil {
 			event.Table, event.Column = in.column.Table, in.column.Name
 		}
@@ -101,7 +105,16 @@ func (s Secret) WithKeyring(ring *Keyring) Secret {
 	return secretOf(&in)
 }
 
+// isPlaintext reports whether what is stored counts as plaintext, which it never does if it begins like a token.
+func (in *inner) isPlaintext() bool { return in.window && !IsToken(in.token) }
+
 func (in *inner) open() (string, error) {
+	if in.isPlaintext() {
+		if in.token == Redacted {
+			return "", ErrRedacted // what should have been stored is lost
+		}
+		return in.token, nil
+	}
 	ring := in.ring
 	if ring == nil {
 		var err error

@@ -113,7 +113,7 @@ func open(buf []byte, k *keys, token string) ([]byte, int, error) {
 
 // decode undoes base64 into buf, and checks what can be checked without a key.
 func decode(buf []byte, token string) ([]byte, error) {
-	if !strings.HasPrefix(token, tokenPrefix) {
+	if !IsToken(token) {
 		return nil, ErrNotEncrypted
 	}
 	// Go's decoder skips line breaks, even in strict mode.
