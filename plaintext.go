@@ -6,8 +6,13 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt"
 )
 
-// ErrNoColumn means that [AllowPlaintext] was given something else than the name of an encrypted column.
-var ErrNoColumn = fieldcrypt.ErrNoColumn
+// Errors to be tested with errors.Is.
+var (
+	// ErrNoColumn means that [AllowPlaintext] was given something else than the name of an encrypted column.
+	ErrNoColumn = fieldcrypt.ErrNoColumn
+	// ErrLooksLikeToken means that a plaintext begins like a token, so that it cannot be stored as plaintext.
+	ErrLooksLikeToken = fieldcrypt.ErrLooksLikeToken
+)
 
 // AllowPlaintext opens a window for columns whose plaintext is being encrypted: what they hold is read whether it is
 // plaintext or a token, and every write encrypts. Columns are named TABLE.COLUMN, as in "user_credentials.api_key". Without

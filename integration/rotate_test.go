@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -239,57 +240,117 @@ func (r *rotation) finish(t *testing.T, acknowledged map[uuid.UUID]string) {
 	}
 }
 
-// Rows that others change at the same time are rotated without losing a write, and read by Python at every moment.
+// Rows that others change at the same time are rotated without losing a write.
 func TestRotateBesideWriters(t *testing.T) {
 	t.Parallel()
 	forEachDriver(t, func(t *testing.T, env *environment) {
 		r := newRotation(t, env, 400)
 		stop, written := r.writers(t, 4)
 		deadline := time.Now().Add(3 * time.Second)
-		for reads := 0; time.Now().Before(deadline) || reads < 2 || written.Load() < 500; reads++ {
+		for time.Now().Before(deadline) || written.Load() < 500 {
 			_, err := rotate.Run(t.Context(), env.db, r.after, rotate.Config{Batch: 50, Workers: 4})
 			if err != nil && !errors.Is(err, rotate.ErrNotDone) {
 				t.Fatal(err)
-			}
-			if reads < 2 {
-				r.pythonReadsAll(t)
 			}
 		}
 		r.finish(t, stop())
 	})
 }
 
-// pythonReadsAll makes the Python application, which has both keys, read every row.
-func (r *rotation) pythonReadsAll(t *testing.T) {
-	t.Helper()
-	var accounts []twinAccount
-	if err := json.Unmarshal(twinWith(t, r.url, r.oldKey, r.newKey, nil, "read"), &accounts); err != nil {
-		t.Fatal(err)
+// The Python application, which has both keys, reads every row while a rotation is at work, from before its first row to after
+// its last. The rotation waits at each fifth for one more such read to end, so that it is not too fast for Python.
+func TestRotateBesidePython(t *testing.T) {
+	t.Parallel()
+	env := newEnvironment(t)
+	const rows = 1000
+	r := newRotation(t, env, rows)
+	reads, ended, failed := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(failed)
+		for r.pythonReadsAll(t) {
+			select {
+			case reads <- struct{}{}:
+			case <-ended:
+				return
+			}
+		}
+	}()
+	amid := 0
+	_, err := rotate.Run(t.Context(), env.db, r.after, rotate.Config{Batch: 10, Workers: 1, Progress: func(p rotate.Progress) {
+		if p.Pass > 1 || p.Read%200 != 10 {
+			return
+		}
+		select {
+		case <-reads:
+			amid++
+		case <-failed:
+		}
+	}})
+	close(ended)
+	if err != nil || amid != 5 {
+		t.Errorf("Python read %d times amid the rotation, %v", amid, err)
 	}
-	if len(accounts) != 1 || len(accounts[0].Credentials) != len(r.ids) {
-		t.Errorf("Python read %d accounts", len(accounts))
+	<-failed // it has read once more
+	if primary, previous, others := r.verify(t); primary != 2*rows || previous+others != 0 {
+		t.Errorf("at the end: %d, %d, %d", primary, previous, others)
 	}
 }
 
+// pythonReadsAll makes the Python application, which has both keys, read every row, and compares what it reads.
+func (r *rotation) pythonReadsAll(t *testing.T) bool {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), python(), "twin/twin.py", "read")
+	cmd.Env = append(os.Environ(), "DATABASE_URL="+r.url, "ENCRYPTION_KEY="+r.oldKey, "ENCRYPTION_KEY_PREVIOUS="+r.newKey, "PYTHONDONTWRITEBYTECODE=1")
+	out, err := cmd.Output()
+	var accounts []twinAccount
+	if err == nil {
+		err = json.Unmarshal(out, &accounts)
+	}
+	if err != nil || len(accounts) != 1 || len(accounts[0].Credentials) != len(r.ids) {
+		t.Errorf("Python read %d accounts, %v", len(accounts), err)
+		return false
+	}
+	got := make(map[string]string)
+	for _, c := range accounts[0].Credentials {
+		got[c.ID] = c.APIKey + ", " + c.SecretKey
+	}
+	for i, id := range r.ids {
+		if want := fmt.Sprintf("key %d, secret %d", i, i); got[id.String()] != want {
+			t.Errorf("row %d: Python read %q, want %q", i, got[id.String()], want)
+			return false
+		}
+	}
+	return true
+}
+
+// What a child that is to be killed is told.
 const (
 	rotateURL  = "CREDENT_TEST_ROTATE_URL"
 	rotateKeys = "CREDENT_TEST_ROTATE_KEYS"
+	rotateWhat = "CREDENT_TEST_ROTATE_WHAT"
 )
 
 // Ten times killed at a random moment beside four writers, the eleventh run finishes.
 func TestRotateKilled(t *testing.T) {
 	if url := os.Getenv(rotateURL); url != "" {
-		rotateUntilKilled(t, url)
+		rewriteUntilKilled(t, url)
 		return
 	}
 	t.Parallel()
 	env := newEnvironment(t)
 	r := newRotation(t, env, 1000)
 	stop, _ := r.writers(t, 4)
-	for kill := range 10 {
+	killTenTimes(t, env.url, "rotate", r.newKey, r.oldKey)
+	r.finish(t, stop())
+}
+
+// killTenTimes starts a child that rewrites without end, and kills it within its first passes.
+func killTenTimes(t *testing.T, url, what string, keys ...string) {
+	t.Helper()
+	for range 10 {
 		ready := filepath.Join(t.TempDir(), "ready")
 		cmd := exec.Command(os.Args[0], "-test.run=^TestRotateKilled$")
-		cmd.Env = append(os.Environ(), rotateURL+"="+env.url, rotateKeys+"="+r.newKey+","+r.oldKey, "CREDENT_TEST_READY="+ready)
+		cmd.Env = append(os.Environ(), rotateURL+"="+url, rotateKeys+"="+strings.Join(keys, ","), rotateWhat+"="+what, "CREDENT_TEST_READY="+ready)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -302,16 +363,18 @@ func TestRotateKilled(t *testing.T) {
 			}
 			time.Sleep(time.Millisecond)
 		}
-		time.Sleep(time.Duration(kill*kill) * 3 * time.Millisecond)
+		time.Sleep(rand.N(300 * time.Millisecond))
 		if err := cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
-		_ = cmd.Wait()
+		var killed *exec.ExitError
+		if err := cmd.Wait(); !errors.As(err, &killed) || killed.Exited() {
+			t.Fatalf("the child ended by itself: %v", err)
+		}
 	}
-	r.finish(t, stop())
 }
 
-func rotateUntilKilled(t *testing.T, url string) {
+func rewriteUntilKilled(t *testing.T, url string) {
 	t.Helper()
 	keys := strings.Split(os.Getenv(rotateKeys), ",")
 	ring, err := credent.NewKeyring(keys[0], keys[1:]...)
@@ -319,13 +382,17 @@ func rotateUntilKilled(t *testing.T, url string) {
 		t.Fatal(err)
 	}
 	db := openDB(t, url)
+	rewrite := rotate.Run
+	if os.Getenv(rotateWhat) == "encrypt" {
+		rewrite = rotate.Encrypt
+	}
 	begun := sync.OnceFunc(func() {
 		if err := os.WriteFile(os.Getenv("CREDENT_TEST_READY"), nil, 0o600); err != nil {
 			t.Error(err)
 		}
 	})
 	for {
-		_, err := rotate.Run(t.Context(), db, ring, rotate.Config{Batch: 20, Progress: func(rotate.Progress) { begun() }})
+		_, err := rewrite(t.Context(), db, ring, rotate.Config{Batch: 20, Progress: func(rotate.Progress) { begun() }})
 		if err != nil && !errors.Is(err, rotate.ErrNotDone) {
 			t.Fatal(err)
 		}

@@ -1,6 +1,6 @@
-// Package rotate re-encrypts what is stored, so that an old key can be retired. [Run] rewrites every token that is not
-// under the keyring's primary key, in every encrypted column that the process knows, while services read and write the
-// same rows; [Verify] counts which keys the stored tokens need.
+// Package rotate rewrites what encrypted columns hold, while services read and write the same rows. [Run] re-encrypts every
+// token that is not under the keyring's primary key, so that an old key can be retired; [Verify] counts which keys the stored
+// tokens need; [Encrypt] turns a column of plaintext into an encrypted one, and [DecryptToPlaintext] is the way back.
 //
 // A key is replaced in this order: all readers get the new key as an additional one; then all writers get it as the
 // primary; then Run, until Verify finds nothing but the primary key; then the old key is removed.
@@ -24,11 +24,11 @@ import (
 
 // Errors to be tested with errors.Is.
 var (
-	// ErrQuarantined means that some tokens could not be opened. They are in the report and were left as they are.
+	// ErrQuarantined means that some secrets could not be opened or rewritten. They are in the report and were left as they are.
 	ErrQuarantined = errors.New("some secrets could not be opened and were left as they are")
 
-	// ErrNotDone means that after all passes there are still tokens under an earlier key, since others keep writing them.
-	ErrNotDone = errors.New("others keep writing under an earlier key: make the new key their primary one first")
+	// ErrNotDone means that after all passes there is still something to rewrite, since others keep writing it.
+	ErrNotDone = errors.New("others keep writing what is to be rewritten")
 )
 
 // Limits and defaults.
@@ -42,8 +42,10 @@ const (
 	maxPasses = 20
 )
 
-// Config says how [Run] goes about it. Zero values mean the defaults.
+// Config says how [Run], [Encrypt] and [DecryptToPlaintext] go about it. Zero values mean the defaults.
 type Config struct {
+	// Columns are the names, as TABLE.COLUMN, of the columns to look at; none means every one that the process knows.
+	Columns []string
 	// Batch is the number of rows in a page.
 	Batch int
 	// Workers is the number of pages at the same time. SQLite has one in any case.
@@ -83,15 +85,21 @@ type TableReport struct {
 	// Skipped is the number of writes that found the row changed by another; they were tried again in the next pass.
 	Skipped int64
 	Passes  int
-	// Quarantined lists the tokens that could not be opened, in the order of rows.
+	// Quarantined lists the secrets that could not be opened or rewritten, in the order of rows.
 	Quarantined []Quarantined
+	// Validated names the CHECKs that [Encrypt] has validated.
+	Validated []string
+	// Unchecked names the columns of which [Encrypt] knows no CHECK that keeps plaintext out.
+	Unchecked []string
 }
 
-// Quarantined is a token that could not be opened.
+// Quarantined is a secret that could not be opened or rewritten.
 type Quarantined struct {
 	Column string
 	Row    string // primary key
-	Err    error  // fieldcrypt's ErrNotEncrypted, ErrCorrupt or ErrUnknownKey
+	// Err is fieldcrypt's ErrNotEncrypted, ErrCorrupt or ErrUnknownKey, one of those of EncryptStored and DecryptStored, or
+	// [ErrRefused]. It does not quote the secret.
+	Err error
 }
 
 // Rewritten is the number of rows rewritten in all tables.
@@ -111,6 +119,25 @@ func (r *Report) Rewritten() int64 {
 // is under the primary key already costs a read. When the context ends, the report has what was done until then. Errors:
 // [ErrQuarantined], with the tokens in the report, [ErrNotDone], and those of the database.
 func Run(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring, cfg Config) (*Report, error) {
+	return start(ctx, db, ring, cfg, operation{
+		rewrite: func(stored string, _ fieldcrypt.ColumnInfo) (string, bool, error) { return ring.Reencrypt(stored) },
+		advice:  "make the new key their primary one first",
+	})
+}
+
+// operation is what is done with each stored value.
+type operation struct {
+	// rewrite returns what is to replace a stored value, and whether that is another.
+	rewrite func(stored string, column fieldcrypt.ColumnInfo) (value string, changed bool, err error)
+	// before looks at all tables before anything is written; nil for nothing.
+	before func(ctx context.Context, s store, tables []table) error
+	// after is called for a table that has nothing more to rewrite; nil for nothing.
+	after func(ctx context.Context, s store, t table, result *TableReport) error
+	// advice says what others have to do so that it can end.
+	advice string
+}
+
+func start(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring, cfg Config, op operation) (*Report, error) {
 	if ring.Primary() == nil {
 		return nil, fmt.Errorf("rotate: %w", fieldcrypt.ErrNoKey)
 	}
@@ -120,18 +147,29 @@ func Run(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring, cfg Config) 
 	if cfg.Workers <= 0 {
 		cfg.Workers = DefaultWorkers
 	}
-	tables, store, err := open(ctx, db)
+	tables, store, err := open(ctx, db, cfg.Columns)
 	if err != nil {
 		return nil, err
 	}
+	if op.before != nil {
+		if err := op.before(ctx, store, tables); err != nil {
+			return nil, fmt.Errorf("rotate: %w", err)
+		}
+	}
 	report := &Report{DryRun: cfg.DryRun}
-	r := &run{ring: ring, cfg: cfg, store: store, start: time.Now(), limit: rate.NewLimiter(rate.Inf, cfg.Batch)}
+	r := &run{operation: op, cfg: cfg, store: store, start: time.Now(), limit: rate.NewLimiter(rate.Inf, cfg.Batch)}
 	if cfg.RowsPerSecond > 0 {
 		r.limit.SetLimit(rate.Limit(cfg.RowsPerSecond))
 	}
 	var errs []error
 	for _, t := range tables {
 		result, err := r.table(ctx, t)
+		if err == nil && op.after != nil && !cfg.DryRun {
+			err = op.after(ctx, store, t, result)
+		}
+		if err == nil && len(result.Quarantined) > 0 {
+			err = fmt.Errorf("%w: %d", ErrQuarantined, len(result.Quarantined))
+		}
 		report.Tables = append(report.Tables, *result)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("rotate: %s: %w", t.name, err))
@@ -143,9 +181,9 @@ func Run(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring, cfg Config) 
 	return report, errors.Join(errs...)
 }
 
-// run is one call of Run.
+// run is one call of Run, Encrypt or DecryptToPlaintext.
 type run struct {
-	ring  *fieldcrypt.Keyring
+	operation
 	cfg   Config
 	store store
 	start time.Time
@@ -154,7 +192,7 @@ type run struct {
 
 // table goes through a table until a pass finds nothing to do.
 func (r *run) table(ctx context.Context, t table) (*TableReport, error) {
-	result := &TableReport{Table: t.name, Columns: t.columns}
+	result := &TableReport{Table: t.name, Columns: t.columnNames()}
 	for result.Passes < maxPasses {
 		result.Passes++
 		p := &pass{run: r, table: t, number: result.Passes, before: result.Rewritten}
@@ -170,13 +208,10 @@ func (r *run) table(ctx context.Context, t table) (*TableReport, error) {
 			return result, err
 		}
 		if p.found == 0 || r.cfg.DryRun {
-			if len(result.Quarantined) > 0 {
-				return result, fmt.Errorf("%w: %d", ErrQuarantined, len(result.Quarantined))
-			}
 			return result, nil
 		}
 	}
-	return result, ErrNotDone
+	return result, fmt.Errorf("%w: %s", ErrNotDone, r.advice)
 }
 
 // pass goes through a table once: one goroutine reads pages, the workers re-encrypt and write them.
@@ -225,7 +260,7 @@ func (p *pass) do(ctx context.Context) error {
 // readPages reads the table in the order of its primary key, so that each page begins where the one before ended, whatever
 // is inserted or deleted meanwhile.
 func (p *pass) readPages(ctx context.Context, pages chan<- []row) error {
-	var last string
+	var last any
 	for {
 		if err := p.limit.WaitN(ctx, p.cfg.Batch); err != nil {
 			return err
@@ -240,7 +275,7 @@ func (p *pass) readPages(ctx context.Context, pages chan<- []row) error {
 			case <-ctx.Done():
 				return ctx.Err()
 			}
-			last = page[len(page)-1].id
+			last = page[len(page)-1].key
 		}
 		if len(page) < p.cfg.Batch {
 			return nil
@@ -248,46 +283,63 @@ func (p *pass) readPages(ctx context.Context, pages chan<- []row) error {
 	}
 }
 
-// rewrite re-encrypts what is to be re-encrypted in a page, and writes it.
+// change makes the new values of a row. It reports whether there are any, and what could not be rewritten.
+func (p *pass) change(r row) (c change, changed bool, quarantined []Quarantined) {
+	c = change{row: r, new: make([]sql.NullString, len(r.values))}
+	for i, value := range r.values {
+		if !value.Valid {
+			continue
+		}
+		column := p.table.columns[i]
+		newValue, isNew, err := p.operation.rewrite(value.String, column)
+		switch {
+		case err != nil:
+			quarantined = append(quarantined, Quarantined{Column: column.Name, Row: r.id, Err: err})
+		case isNew:
+			c.new[i] = sql.NullString{String: newValue, Valid: true}
+			changed = true
+		}
+	}
+	return c, changed, quarantined
+}
+
+// rewrite rewrites what is to be rewritten in a page, and writes it.
 func (p *pass) rewrite(ctx context.Context, page []row) error {
 	var (
 		changes     []change
 		quarantined []Quarantined
 	)
-	for _, row := range page {
-		c := change{id: row.id, old: row.tokens, new: make([]sql.NullString, len(row.tokens))}
-		changed := false
-		for i, token := range row.tokens {
-			if !token.Valid {
-				continue
-			}
-			newToken, isNew, err := p.ring.Reencrypt(token.String)
-			if err != nil {
-				quarantined = append(quarantined, Quarantined{Column: p.table.columns[i], Row: row.id, Err: err})
-				isNew = false
-			}
-			if isNew {
-				c.new[i] = sql.NullString{String: newToken, Valid: true}
-				changed = true
-			}
-		}
+	for _, r := range page {
+		c, changed, bad := p.change(r)
 		if changed {
 			changes = append(changes, c)
 		}
+		quarantined = append(quarantined, bad...)
 	}
-	written := int64(len(changes))
+	written, found := int64(len(changes)), int64(len(changes))
 	if len(changes) > 0 && !p.cfg.DryRun {
-		var err error
-		if written, err = p.store.write(ctx, p.table, changes); err != nil {
+		var (
+			refused []refusal
+			err     error
+		)
+		if written, refused, err = p.store.write(ctx, p.table, changes); err != nil {
 			return err
+		}
+		found -= int64(len(refused))
+		for _, r := range refused {
+			for i, value := range r.new {
+				if value.Valid {
+					quarantined = append(quarantined, Quarantined{Column: p.table.columns[i].Name, Row: r.id, Err: r.err})
+				}
+			}
 		}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.read += int64(len(page))
-	p.found += int64(len(changes))
+	p.found += found
 	p.rewritten += written
-	p.skipped += int64(len(changes)) - written
+	p.skipped += found - written
 	p.quarantined = append(p.quarantined, quarantined...)
 	if p.cfg.Progress != nil {
 		p.cfg.Progress(Progress{

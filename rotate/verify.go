@@ -9,8 +9,14 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt"
 )
 
-// ErrNotAllPrimary means that not every stored secret is under the primary key.
-var ErrNotAllPrimary = errors.New("not every stored secret is under the primary key")
+// Errors of [Counts.Err].
+var (
+	// ErrNotAllPrimary means that not every stored secret is under the primary key.
+	ErrNotAllPrimary = errors.New("not every stored secret is under the primary key")
+
+	// ErrPlaintext means that a stored secret is no token: it is plaintext, or empty.
+	ErrPlaintext = errors.New("some are not encrypted")
+)
 
 // ColumnCount is the number of rows of an encrypted column, by what is stored in it. The counts add up to Rows.
 type ColumnCount struct {
@@ -32,8 +38,14 @@ func (c ColumnCount) Ready() bool { return c.Primary+c.Null == c.Rows && c.OverL
 // Counts is what [Verify] found.
 type Counts []ColumnCount
 
-// Err returns nil if every secret is under the primary key, and otherwise [ErrNotAllPrimary].
+// Err returns nil if every secret is under the primary key, and otherwise [ErrNotAllPrimary]; if one is stored as plaintext,
+// [ErrPlaintext] as well.
 func (c Counts) Err() error {
+	for _, column := range c {
+		if column.NotEncrypted > 0 {
+			return fmt.Errorf("rotate: %w: %s.%s: %w", ErrNotAllPrimary, column.Table, column.Column, ErrPlaintext)
+		}
+	}
 	for _, column := range c {
 		if !column.Ready() {
 			return fmt.Errorf("rotate: %w: %s.%s", ErrNotAllPrimary, column.Table, column.Column)
@@ -58,28 +70,29 @@ func Verify(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring) (Counts, 
 	if primary == nil {
 		return nil, fmt.Errorf("rotate: %w", fieldcrypt.ErrNoKey)
 	}
-	tables, store, err := open(ctx, db)
+	tables, store, err := open(ctx, db, nil)
 	if err != nil {
 		return nil, err
 	}
 	var counts Counts
 	for _, t := range tables {
 		columns := make([]ColumnCount, len(t.columns))
-		for i, name := range t.columns {
-			columns[i] = ColumnCount{Table: t.name, Column: name, Previous: make(map[string]int64)}
+		for i, c := range t.columns {
+			columns[i] = ColumnCount{Table: t.name, Column: c.Name, Previous: make(map[string]int64)}
 			for _, key := range ring.Keys()[1:] {
 				columns[i].Previous[key.ID()] = 0
 			}
 		}
-		for after, more := "", true; more; {
+		var after any
+		for more := true; more; {
 			page, err := store.page(ctx, t, after, DefaultBatch)
 			if err != nil {
 				return nil, fmt.Errorf("rotate: %s: %w", t.name, err)
 			}
 			for _, row := range page {
-				after = row.id
-				for i, token := range row.tokens {
-					columns[i].add(ring, primary, token, t.sizes[i])
+				after = row.key
+				for i, token := range row.values {
+					columns[i].add(ring, primary, token, t.columns[i].Size)
 				}
 			}
 			more = len(page) == DefaultBatch

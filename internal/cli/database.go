@@ -17,6 +17,7 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/useraccount"
 	"github.com/credent-go/credent/migrate"
+	"github.com/credent-go/credent/rotate"
 )
 
 const (
@@ -181,7 +182,7 @@ func inTx(ctx context.Context, client *ent.Client, f func(tx *ent.Tx) error) err
 func (db *database) isPostgres() bool { return db.dialect == dialect.Postgres }
 
 // errHidden is for roles that a policy keeps rows from.
-var errHidden = errors.New("row-level security hides rows from this role; use the owner's in DATABASE_URL")
+var errHidden = rotate.ErrHidden
 
 // checkVisible returns errHidden if row-level security of a table applies to this role.
 func (db *database) checkVisible(ctx context.Context, table string) error {

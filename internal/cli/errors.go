@@ -59,6 +59,8 @@ var hints = []struct {
 	target error
 	hint   string
 }{
+	{rotate.ErrPlaintext, "run `credent encrypt`"},
+	{rotate.ErrNoTable, "`credent migrate apply` makes Credent's own tables"},
 	{credent.ErrNoKey, "`credent key generate` makes one for a new database"},
 	{credent.ErrBadKey, "`credent key generate` makes a good one"},
 	{credent.ErrUnknownKey, "set ENCRYPTION_KEY to the key it was written with, or name that one in ENCRYPTION_KEY_PREVIOUS"},
@@ -68,7 +70,7 @@ var hints = []struct {
 	{credent.ErrRedacted, "give the secret itself"},
 	{credent.ErrURL, "correct DATABASE_URL"},
 	{rotate.ErrQuarantined, "store them again, or restore the rows from a backup"},
-	{rotate.ErrNotDone, "then run `credent rotate` again"},
+	{rotate.ErrNotDone, "then run the same again"},
 	{rotate.ErrNotAllPrimary, "run `credent rotate`"},
 	{migrate.ErrNotEqual, "run the SQL above, then `credent migrate adopt` again"},
 	{migrate.ErrBadRows, "mend those rows, then `credent migrate adopt` again"},

@@ -1,0 +1,565 @@
+package integration
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+
+	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/migrate"
+	"github.com/credent-go/credent/rotate"
+)
+
+// window allows plaintext in both columns.
+func window(opts ...credent.Option) []credent.Option {
+	return append(opts, credent.AllowPlaintext("user_credentials.api_key", "user_credentials.secret_key"))
+}
+
+// plain is a database whose encrypted columns hold plaintext: the tables are those of the first migration, without CHECKs.
+type plain struct {
+	*environment // its client has the window
+	opts         []credent.Option
+	ids          []uuid.UUID
+}
+
+// forEachPlain runs a test over both drivers of Postgres and on SQLite, each with rows of "key 0" and "secret 0", "key 1" and
+// "secret 1", and so on.
+func forEachPlain(t *testing.T, rows int, test func(t *testing.T, p *plain)) {
+	t.Helper()
+	forEachPlainPostgres(t, rows, test)
+	t.Run("sqlite", func(t *testing.T) {
+		t.Parallel()
+		test(t, newPlain(t, newPlainSQLite(t), rows))
+	})
+}
+
+func forEachPlainPostgres(t *testing.T, rows int, test func(t *testing.T, p *plain)) {
+	t.Helper()
+	for name, opts := range drivers {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url := newDatabase(t, "")
+			if err := migrate.Apply(t.Context(), openDB(t, url), migrate.WithTarget(createTables)); err != nil {
+				t.Fatal(err)
+			}
+			test(t, newPlain(t, url, rows, opts...))
+		})
+	}
+}
+
+// newPlainSQLite returns the URL of a file whose tables have no CHECKs.
+func newPlainSQLite(t *testing.T) string {
+	t.Helper()
+	url := "sqlite:" + filepath.Join(t.TempDir(), "plain.db") + "?_pragma=synchronous(0)"
+	files, err := migrate.Files("sqlite3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	statements, err := fs.ReadFile(files, createTables+"_create_tables.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	without := regexp.MustCompile(`,\s*CONSTRAINT \S+_encrypted. CHECK [^\n,]*`).ReplaceAllString(string(statements), "")
+	if strings.Contains(without, "gAAAA") {
+		t.Fatalf("the tables have CHECKs:\n%s", without)
+	}
+	run(t, openDB(t, url), without)
+	return url
+}
+
+func newPlain(t *testing.T, url string, rows int, opts ...credent.Option) *plain {
+	t.Helper()
+	env := &environment{url: url, key: credent.GenerateKey(), db: openDB(t, url, opts...)}
+	env.ring = keyring(t, env.key)
+	p := &plain{environment: env, opts: append(opts[:len(opts):len(opts)], credent.WithKeyring(env.ring))}
+	env.client = open(t, url, window(p.opts...)...)
+	account := env.account(t, "u1")
+	tx, err := env.db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range rows {
+		id := uuid.New()
+		p.ids = append(p.ids, id)
+		if _, err := tx.ExecContext(t.Context(), env.placeholders("INSERT INTO user_credentials (id, user_account_id, user_id, credential_type, "+
+			"api_key, secret_key, is_active, created_at, updated_at) VALUES ($1, $2, 'u1', 'alpaca', $3, $4, true, '2026-01-02 03:04:05', '2026-01-02 03:04:05')"),
+			id, account.ID, fmt.Sprint("key ", i), fmt.Sprint("secret ", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// set stores a value as it is, in a statement of its own.
+func (p *plain) set(t *testing.T, column string, row int, value string) {
+	t.Helper()
+	p.exec(t, p.placeholders("UPDATE user_credentials SET "+column+" = $1 WHERE id = $2"), value, p.ids[row])
+}
+
+// get returns what is stored.
+func (p *plain) get(t *testing.T, column string, row int) (value string) {
+	t.Helper()
+	p.value(t, &value, p.placeholders("SELECT "+column+" FROM user_credentials WHERE id = $1"), p.ids[row])
+	return value
+}
+
+// counts returns how many secrets are under the primary key, and how many are plaintext.
+func (p *plain) counts(t *testing.T) (primary, plaintext int64) {
+	t.Helper()
+	counts, err := rotate.Verify(t.Context(), p.db, p.ring)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range counts {
+		primary += c.Primary
+		plaintext += c.NotEncrypted
+	}
+	if err := counts.Err(); errors.Is(err, rotate.ErrPlaintext) != (plaintext > 0) {
+		t.Errorf("%d are plaintext: %v", plaintext, err)
+	}
+	return primary, plaintext
+}
+
+func (p *plain) encrypt(t *testing.T, cfg rotate.Config) *rotate.TableReport {
+	t.Helper()
+	report, err := rotate.Encrypt(t.Context(), p.db, p.ring, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &report.Tables[0]
+}
+
+func TestEncrypt(t *testing.T) {
+	t.Parallel()
+	const rows = 2100
+	forEachPlain(t, rows, func(t *testing.T, p *plain) {
+		special := []string{"", "ключ-密钥-🔑", strings.Repeat("x", 303), "quote ' \" \\ {} , NULL", "line\nbreak", " blanks ", "gAAA"}
+		for i, value := range special {
+			p.set(t, "api_key", i, value)
+		}
+		p.client.UserCredential.UpdateOneID(p.ids[50]).SetAPIKey(credent.NewSecret("a token")).ExecX(t.Context())
+		token := p.get(t, "api_key", 50)
+		p.exec(t, "UPDATE user_credentials SET updated_at = '2026-01-02 03:04:05'")
+		if primary, plaintext := p.counts(t); primary != 1 || plaintext != 2*rows-1 {
+			t.Fatalf("before: %d and %d", primary, plaintext)
+		}
+
+		if dry := p.encrypt(t, rotate.Config{DryRun: true}); dry.Rewritten != rows {
+			t.Errorf("a dry run would encrypt %d rows", dry.Rewritten)
+		}
+		if _, plaintext := p.counts(t); plaintext != 2*rows-1 {
+			t.Error("the dry run wrote")
+		}
+		only := p.encrypt(t, rotate.Config{Columns: []string{"user_credentials.api_key"}})
+		if _, plaintext := p.counts(t); plaintext != rows || only.Rewritten != rows-1 {
+			t.Errorf("of one column %d rows were encrypted, %d are left", only.Rewritten, plaintext)
+		}
+		report := p.encrypt(t, rotate.Config{})
+		if report.Rewritten != rows {
+			t.Errorf("encrypted %d rows", report.Rewritten)
+		}
+		if diff := cmp.Diff([]string{"api_key", "secret_key"}, report.Unchecked); diff != "" {
+			t.Error(diff)
+		}
+		if primary, plaintext := p.counts(t); primary != 2*rows || plaintext != 0 {
+			t.Errorf("after: %d and %d", primary, plaintext)
+		}
+		if p.get(t, "api_key", 50) != token {
+			t.Error("a token was written anew")
+		}
+		if again := p.encrypt(t, rotate.Config{}); again.Rewritten != 0 || again.Passes != 1 {
+			t.Errorf("the second run encrypted %d rows in %d passes", again.Rewritten, again.Passes)
+		}
+		// The window is closed.
+		client := open(t, p.url, append(p.opts, credent.Strict())...)
+		want := func(i int) pair { return pair{fmt.Sprint("key ", i), fmt.Sprint("secret ", i)} }
+		for i, id := range p.ids {
+			c := client.UserCredential.GetX(t.Context(), id)
+			got, expected := pair{reveal(t, c.APIKey), reveal(t, c.SecretKey)}, want(i)
+			switch {
+			case i < len(special):
+				expected.APIKey = special[i]
+			case i == 50:
+				expected.APIKey = "a token"
+			}
+			if got != expected {
+				t.Errorf("row %d: got %q, want %q", i, got, expected)
+			}
+			if got := c.UpdatedAt.Format("2006-01-02 15:04:05"); got != "2026-01-02 03:04:05" {
+				t.Fatalf("updated_at was changed to %s", got)
+			}
+			if i == 60 {
+				break
+			}
+		}
+	})
+}
+
+func TestEncryptWindow(t *testing.T) {
+	t.Parallel()
+	forEachPlain(t, 3, func(t *testing.T, p *plain) {
+		ctx := t.Context()
+		p.set(t, "secret_key", 1, "")
+		p.set(t, "api_key", 2, "gAAAA-plaintext")
+		closed := open(t, p.url, p.opts...)
+		half := credent.AllowPlaintext("user_credentials.api_key")
+		var events []credent.Reveal
+		observed := open(t, p.url, window(append(p.opts, credent.WithRevealObserver(func(e credent.Reveal) { events = append(events, e) }))...)...)
+
+		for i := range 2 {
+			c := closed.UserCredential.GetX(ctx, p.ids[i])
+			for _, s := range []credent.Secret{c.APIKey, c.SecretKey} {
+				if _, err := s.Reveal(); !errors.Is(err, credent.ErrNotEncrypted) {
+					t.Errorf("without the window: %v", err)
+				}
+			}
+		}
+		c := observed.UserCredential.GetX(ctx, p.ids[0])
+		if got := reveal(t, c.APIKey) + reveal(t, c.SecretKey); got != "key 0secret 0" {
+			t.Errorf("in the window: %q", got)
+		}
+		if got := reveal(t, observed.UserCredential.GetX(ctx, p.ids[1]).SecretKey); got != "" {
+			t.Errorf("of nothing: %q", got)
+		}
+		if _, err := observed.UserCredential.GetX(ctx, p.ids[2]).APIKey.Reveal(); !errors.Is(err, credent.ErrCorrupt) {
+			t.Errorf("what looks like a token: %v", err)
+		}
+		c.Update().SetAPIKey(credent.NewSecret("new")).SetSecretKey(c.SecretKey).ExecX(ctx)
+		if got := opened(t, p.ring, map[uuid.UUID]pair{c.ID: {p.get(t, "api_key", 0), p.get(t, "secret_key", 0)}})[c.ID]; got != (pair{"new", "secret 0"}) {
+			t.Errorf("written in the window: %q", got)
+		}
+		_ = reveal(t, observed.UserCredential.GetX(ctx, p.ids[0]).APIKey)
+		var plaintext []bool
+		for _, e := range events {
+			plaintext = append(plaintext, e.Plaintext)
+		}
+		// The write of a secret that was read reveals it as well.
+		if diff := cmp.Diff([]bool{true, true, true, false, true, false}, plaintext); diff != "" {
+			t.Error(diff)
+		}
+
+		strict := open(t, p.url, append(p.opts, credent.Strict(), half)...)
+		if _, err := strict.UserCredential.Get(ctx, p.ids[1]); !errors.Is(err, credent.ErrNotEncrypted) || !strings.Contains(err.Error(), "secret_key") {
+			t.Errorf("strict, with plaintext in a column that is not allowed: %v", err)
+		}
+		strict = open(t, p.url, window(append(p.opts, credent.Strict())...)...)
+		if n := len(strict.UserCredential.Query().Where(usercredential.IDIn(p.ids[:2]...)).AllX(ctx)); n != 2 {
+			t.Errorf("strict, in the window: %d rows", n)
+		}
+		if _, err := strict.UserCredential.Get(ctx, p.ids[2]); !errors.Is(err, credent.ErrCorrupt) {
+			t.Errorf("strict, with what looks like a token: %v", err)
+		}
+	})
+}
+
+func TestAllowPlaintextRefusesUnknownColumns(t *testing.T) {
+	t.Parallel()
+	key := credent.WithKeyring(keyring(t, credent.GenerateKey()))
+	for _, name := range []string{"api_key", "user_accounts.user_id", ""} {
+		url := "sqlite:" + filepath.Join(t.TempDir(), "x.db")
+		_, err := credent.Open(t.Context(), url, key, credent.AllowPlaintext("user_credentials.api_key", name))
+		if !errors.Is(err, credent.ErrNoColumn) || !strings.Contains(err.Error(), "user_credentials.secret_key") {
+			t.Errorf("%q: %v", name, err)
+		}
+		func() {
+			defer func() {
+				if text, _ := recover().(string); !strings.Contains(text, "no such encrypted column") {
+					t.Errorf("%q: NewClient says %q", name, text)
+				}
+			}()
+			credent.NewClient(openDB(t, url), "sqlite3", key, credent.AllowPlaintext(name))
+		}()
+	}
+}
+
+// What cannot be encrypted is left as it is and named, without its value; the rest is encrypted, also the other secret of the
+// same row.
+func TestEncryptQuarantines(t *testing.T) {
+	t.Parallel()
+	forEachPlain(t, 10, func(t *testing.T, p *plain) {
+		foreign, err := keyring(t, credent.GenerateKey()).Encrypt("x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		bad := map[int]struct {
+			stored string
+			err    error
+		}{
+			1: {foreign, credent.ErrUnknownKey},
+			2: {foreign[:50], credent.ErrCorrupt},
+			3: {"gAAAA-plaintext", credent.ErrCorrupt},
+			4: {strings.Repeat("long", 76), credent.ErrTooLong},
+			5: {"[REDACTED]", credent.ErrRedacted},
+		}
+		if p.isSQLite() { // a Postgres of UTF-8 holds nothing else
+			bad[6] = struct {
+				stored string
+				err    error
+			}{"text\xff", credent.ErrNotText}
+		}
+		for i, b := range bad {
+			p.set(t, "api_key", i, b.stored)
+		}
+		report, err := rotate.Encrypt(t.Context(), p.db, p.ring, rotate.Config{Batch: 3})
+		if !errors.Is(err, rotate.ErrQuarantined) || report.Tables[0].Rewritten != 10 || len(report.Tables[0].Quarantined) != len(bad) {
+			t.Fatalf("%+v, %v", report, err)
+		}
+		named := make(map[string]error)
+		for _, q := range report.Tables[0].Quarantined {
+			named[q.Row] = q.Err
+			if q.Column != "api_key" {
+				t.Errorf("%+v", q)
+			}
+		}
+		for i, b := range bad {
+			if got := named[p.ids[i].String()]; !errors.Is(got, b.err) || strings.Contains(got.Error(), b.stored) && b.stored != "[REDACTED]" {
+				t.Errorf("row %d: got %v, want %v", i, got, b.err)
+			}
+			if got := p.get(t, "api_key", i); got != b.stored {
+				t.Errorf("row %d was changed", i)
+			}
+		}
+		if primary, _ := p.counts(t); primary != int64(20-len(bad)) {
+			t.Errorf("%d are encrypted", primary)
+		}
+	})
+}
+
+// Columns without room for tokens are refused before anything is written, with the SQL that makes room.
+func TestEncryptNarrow(t *testing.T) {
+	t.Parallel()
+	forEachPlainPostgres(t, 3, func(t *testing.T, p *plain) { // SQLite takes no notice of a length
+		for _, test := range []struct{ columnType, using, says string }{
+			{"varchar(100)", "", "character varying(100)"},
+			{"varchar(499)", "", "character varying(499)"},
+			{"char(500)", "", "character(500)"},
+			{"json", "to_json(secret_key)", "json"},
+		} {
+			using := ""
+			if test.using != "" {
+				using = " USING " + test.using
+			}
+			p.exec(t, "ALTER TABLE user_credentials ALTER COLUMN secret_key TYPE "+test.columnType+using)
+			_, err := rotate.Encrypt(t.Context(), p.db, p.ring, rotate.Config{})
+			var schemaError *rotate.SchemaError
+			if !errors.As(err, &schemaError) || !strings.Contains(err.Error(), test.says) || schemaError.Column.Name != "secret_key" {
+				t.Fatalf("%s: %v", test.columnType, err)
+			}
+			if primary, _ := p.counts(t); primary != 0 {
+				t.Errorf("%s: %d secrets were written", test.columnType, primary)
+			}
+			if mend := schemaError.SQL; mend != "" {
+				p.exec(t, mend)
+			} else {
+				p.exec(t, "ALTER TABLE user_credentials ALTER COLUMN secret_key TYPE varchar(500) USING secret_key #>> '{}'")
+			}
+			if _, err := rotate.Encrypt(t.Context(), p.db, p.ring, rotate.Config{DryRun: true}); err != nil {
+				t.Errorf("%s: after %q: %v", test.columnType, schemaError.SQL, err)
+			}
+		}
+		p.exec(t, "CREATE DOMAIN secret AS varchar(600); CREATE EXTENSION IF NOT EXISTS citext")
+		for _, columnType := range []string{"text", "varchar", "varchar(501)", "secret", "citext"} {
+			p.exec(t, "ALTER TABLE user_credentials ALTER COLUMN secret_key TYPE "+columnType)
+			if _, err := rotate.Encrypt(t.Context(), p.db, p.ring, rotate.Config{DryRun: true}); err != nil {
+				t.Errorf("%s: %v", columnType, err)
+			}
+		}
+		// Of a type that takes texts for equal that are not the same, the very value that was read is replaced all the same.
+		if report := p.encrypt(t, rotate.Config{}); report.Rewritten != 3 || report.Skipped != 0 {
+			t.Errorf("citext: %+v", report)
+		}
+	})
+}
+
+// A CHECK that was added as NOT VALID is validated when nothing but tokens is left.
+func TestEncryptValidates(t *testing.T) {
+	t.Parallel()
+	const name = "user_credentials_api_key_encrypted"
+	forEachDriver(t, func(t *testing.T, env *environment) {
+		valid := func() (valid bool) {
+			env.value(t, &valid, "SELECT convalidated FROM pg_constraint WHERE conname = '"+name+"'")
+			return valid
+		}
+		_, rows := env.seed(t)
+		env.exec(t, "ALTER TABLE user_credentials DROP CONSTRAINT "+name)
+		env.exec(t, "ALTER TABLE user_credentials DROP CONSTRAINT user_credentials_secret_key_encrypted")
+		env.exec(t, "UPDATE user_credentials SET api_key = 'key', secret_key = 'secret'")
+		env.exec(t, "UPDATE user_credentials SET api_key = repeat('x', 400) WHERE id = $1", rows[1].ID)
+		env.exec(t, "ALTER TABLE user_credentials ADD CONSTRAINT "+name+" CHECK (api_key LIKE 'gAAAA%') NOT VALID")
+
+		// Where one secret stays plaintext, the CHECK refuses the row with the other encrypted.
+		report, err := rotate.Encrypt(t.Context(), env.db, env.ring, rotate.Config{})
+		if !errors.Is(err, rotate.ErrQuarantined) || valid() {
+			t.Fatalf("%+v, %v, valid %v", report, err, valid())
+		}
+		table := report.Tables[0]
+		if table.Rewritten != 2 || len(table.Quarantined) != 2 || table.Validated != nil {
+			t.Errorf("%+v", table)
+		}
+		if q := table.Quarantined[0]; q.Column != "api_key" || !errors.Is(q.Err, credent.ErrTooLong) {
+			t.Errorf("%+v", q)
+		}
+		if q := table.Quarantined[1]; q.Column != "secret_key" || !errors.Is(q.Err, rotate.ErrRefused) || !strings.Contains(q.Err.Error(), name) {
+			t.Errorf("%+v", q)
+		}
+
+		rows[1].Update().SetAPIKey(credent.NewSecret("key")).ExecX(t.Context())
+		report, err = rotate.Encrypt(t.Context(), env.db, env.ring, rotate.Config{DryRun: true})
+		if err != nil || valid() {
+			t.Errorf("the dry run: %+v, %v, valid %v", report, err, valid())
+		}
+		report, err = rotate.Encrypt(t.Context(), env.db, env.ring, rotate.Config{})
+		if err != nil || !valid() {
+			t.Fatalf("%+v, %v, valid %v", report, err, valid())
+		}
+		if diff := cmp.Diff([]string{name}, report.Tables[0].Validated); diff != "" {
+			t.Error(diff)
+		}
+		if diff := cmp.Diff([]string{"secret_key"}, report.Tables[0].Unchecked); diff != "" {
+			t.Error(diff)
+		}
+		env.exec(t, "ALTER TABLE user_credentials ADD CONSTRAINT user_credentials_secret_key_encrypted CHECK (secret_key LIKE 'gAAAA%')")
+		if check, err := migrate.Check(t.Context(), env.db); err != nil || check.Err() != nil {
+			t.Errorf("the database is not as the migrations say: %v, %v", err, check.Err())
+		}
+	})
+}
+
+// The tables of a Python application that stored plaintext, without a history: they are not adopted before, and are after.
+func TestEncryptThenAdopt(t *testing.T) {
+	t.Parallel()
+	for name, opts := range drivers {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url := newDatabase(t, "")
+			twin(t, url, "", nil, "create-all")
+			p := newPlain(t, url, 20, opts...)
+			if report, err := migrate.Adopt(t.Context(), p.db); !errors.Is(err, migrate.ErrBadRows) || len(report.BadRows) != 2 {
+				t.Fatalf("%+v, %v", report, err)
+			}
+			p.encrypt(t, rotate.Config{})
+			if _, err := migrate.Adopt(t.Context(), p.db); err != nil {
+				t.Fatal(err)
+			}
+			if check, err := migrate.Check(t.Context(), p.db); err != nil || check.Err() != nil {
+				t.Errorf("%v, %v", check.Err(), err)
+			}
+			if report := p.encrypt(t, rotate.Config{}); report.Rewritten != 0 || report.Unchecked != nil || report.Validated != nil {
+				t.Errorf("once more: %+v", report)
+			}
+			if got := reveal(t, open(t, url, p.opts...).UserCredential.GetX(t.Context(), p.ids[7]).APIKey); got != "key 7" {
+				t.Errorf("revealed %q", got)
+			}
+			p.pythonReads(t, 20)
+		})
+	}
+}
+
+// Migration 1 alone, with a history: apply stops at the second before, and goes on after.
+func TestEncryptThenApply(t *testing.T) {
+	t.Parallel()
+	forEachPlainPostgres(t, 5, func(t *testing.T, p *plain) { // the first migration of SQLite has the CHECKs
+		if err := migrate.Apply(t.Context(), p.db); err == nil {
+			t.Fatal("plaintext passed the CHECK")
+		}
+		p.encrypt(t, rotate.Config{})
+		if err := migrate.Apply(t.Context(), p.db); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestEncryptStops(t *testing.T) {
+	t.Parallel()
+	forEachPlain(t, 500, func(t *testing.T, p *plain) {
+		ctx, cancel := context.WithCancel(t.Context())
+		report, err := rotate.Encrypt(ctx, p.db, p.ring, rotate.Config{Batch: 50, Workers: 1, Progress: func(progress rotate.Progress) {
+			if progress.Read >= 100 {
+				cancel()
+			}
+		}})
+		if !errors.Is(err, context.Canceled) || report.Rewritten() == 0 || report.Rewritten() == 500 {
+			t.Errorf("stopped after %d rows, %v", report.Rewritten(), err)
+		}
+		if primary, _ := p.counts(t); primary != 2*report.Rewritten() {
+			t.Errorf("the report says %d rows, %d secrets are encrypted", report.Rewritten(), primary)
+		}
+		if rest := p.encrypt(t, rotate.Config{}); rest.Rewritten != 500-report.Rewritten() {
+			t.Errorf("the rest was %d rows", rest.Rewritten)
+		}
+	})
+}
+
+// The role of a service sees no rows, of which nothing can be said.
+func TestRotateSeesAllRows(t *testing.T) {
+	t.Parallel()
+	forEachDriver(t, func(t *testing.T, env *environment) {
+		env.seed(t)
+		db := openDB(t, env.url, credent.WithPGX())
+		db.SetMaxOpenConns(1)
+		if _, err := db.ExecContext(t.Context(), "SET ROLE credent_app"); err != nil {
+			t.Fatal(err)
+		}
+		for name, call := range map[string]func() error{
+			"verify":  func() error { _, err := rotate.Verify(t.Context(), db, env.ring); return err },
+			"rotate":  func() error { _, err := rotate.Run(t.Context(), db, env.ring, rotate.Config{}); return err },
+			"encrypt": func() error { _, err := rotate.Encrypt(t.Context(), db, env.ring, rotate.Config{}); return err },
+		} {
+			if err := call(); !errors.Is(err, rotate.ErrHidden) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	})
+}
+
+// A database without the tables is not one in which everything is encrypted.
+func TestEncryptNeedsTables(t *testing.T) {
+	t.Parallel()
+	for _, url := range []string{newDatabase(t, ""), "sqlite:" + filepath.Join(t.TempDir(), "empty.db")} {
+		db, ring := openDB(t, url), keyring(t, credent.GenerateKey())
+		if _, err := rotate.Encrypt(t.Context(), db, ring, rotate.Config{}); !errors.Is(err, rotate.ErrNoTable) {
+			t.Errorf("without the table: %v", err)
+		}
+		run(t, db, "CREATE TABLE user_credentials (id int PRIMARY KEY, api_key text)")
+		if _, err := rotate.Verify(t.Context(), db, ring); !errors.Is(err, rotate.ErrNoTable) || !strings.Contains(err.Error(), "secret_key") {
+			t.Errorf("without a column: %v", err)
+		}
+		if _, err := rotate.Encrypt(t.Context(), db, ring, rotate.Config{Columns: []string{"user_credentials.key"}}); !errors.Is(err, credent.ErrNoColumn) {
+			t.Errorf("with an unknown name: %v", err)
+		}
+	}
+}
+
+// pythonReads makes the Python application read rows, and compares a few.
+func (p *plain) pythonReads(t *testing.T, rows int) {
+	t.Helper()
+	var accounts []twinAccount
+	if err := json.Unmarshal(twin(t, p.url, p.key, nil, "read"), &accounts); err != nil {
+		t.Fatal(err)
+	}
+	if len(accounts) != 1 || len(accounts[0].Credentials) != rows {
+		t.Fatalf("Python read %d accounts", len(accounts))
+	}
+	got := make(map[string]string)
+	for _, c := range accounts[0].Credentials {
+		got[c.ID] = c.APIKey + ", " + c.SecretKey
+	}
+	for i, id := range p.ids {
+		if want := fmt.Sprintf("key %d, secret %d", i, i); got[id.String()] != want {
+			t.Errorf("row %d: Python read %q, want %q", i, got[id.String()], want)
+		}
+	}
+}

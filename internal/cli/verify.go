@@ -1,0 +1,146 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/rotate"
+)
+
+func (a *app) verify() *cobra.Command {
+	var asJSON bool
+	cmd := a.action(&cobra.Command{
+		Use:   "verify [flags]",
+		Short: "Count which key each stored secret needs",
+		Long: `Open every stored secret and count, for each column, how many are under ENCRYPTION_KEY, how many under each earlier
+key, how many are plaintext, and how many cannot be opened. It writes nothing, and needs the tables but not the migrations.
+Exit code 1 unless all are under ENCRYPTION_KEY.`,
+		Example: `  credent verify`,
+	}, func(ctx context.Context, _ []string) error {
+		counts, err := verified(ctx)
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			err = a.printJSON(counts)
+		} else {
+			err = a.printTable(verifyRows(counts))
+		}
+		return errors.Join(err, counts.Err())
+	})
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func verified(ctx context.Context) (counts rotate.Counts, err error) {
+	ring, err := credent.KeyringFromEnv()
+	if err != nil {
+		return nil, err
+	}
+	err = withTables(ctx, func(db *database) error {
+		counts, err = rotate.Verify(ctx, db.DB, ring)
+		return err
+	})
+	return counts, err
+}
+
+// verifyRows has a line for each state that is there, and one for the primary key in any case.
+func verifyRows(counts rotate.Counts) [][]string {
+	rows := [][]string{{"COLUMN", "SECRETS", "STATE"}}
+	for _, c := range counts {
+		add := func(n int64, state string) {
+			rows = append(rows, []string{c.Table + "." + c.Column, strconv.FormatInt(n, 10), state})
+		}
+		add(c.Primary, "under the primary key")
+		for id, n := range c.Previous {
+			if n > 0 {
+				add(n, "under the earlier key "+id)
+			}
+		}
+		for _, s := range []struct {
+			n     int64
+			state string
+		}{
+			{c.UnknownKey, "under no key of the keyring, or altered"},
+			{c.NotEncrypted, "not encrypted"},
+			{c.Damaged, "damaged"},
+			{c.OverLength, "longer than the column's size"},
+			{c.Null, "absent (NULL)"},
+		} {
+			if s.n > 0 {
+				add(s.n, s.state)
+			}
+		}
+	}
+	return rows
+}
+
+func (a *app) keyList() *cobra.Command {
+	return a.action(&cobra.Command{
+		Use:   "list",
+		Short: "List the IDs of the keys in the environment",
+		Long: `List the keys in ENCRYPTION_KEY and ENCRYPTION_KEY_PREVIOUS by their IDs. An ID is a fingerprint that tells keys
+apart and reveals nothing of them.`,
+	}, func(context.Context, []string) error {
+		ring, err := credent.KeyringFromEnv()
+		if err != nil {
+			return err
+		}
+		rows := [][]string{{"ID", "USE"}}
+		for i, key := range ring.Keys() {
+			use := "primary: encrypts and decrypts"
+			if i > 0 {
+				use = "earlier: decrypts"
+			}
+			rows = append(rows, []string{key.ID(), use})
+		}
+		return a.printTable(rows)
+	})
+}
+
+func (a *app) keyRetire() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "retire KEY-ID",
+		Short: "Make sure that no stored secret needs an earlier key",
+		Long: `Make sure that no stored secret needs an earlier key, so that it can be removed from ENCRYPTION_KEY_PREVIOUS. It reads
+every secret and changes nothing. Exit code 1 if some need the key: run "credent rotate" first.`,
+		Example: `  credent key list
+  credent key retire 1f3a9c02`,
+	}
+	cmd.Args = arguments(1, "KEY-ID")
+	return a.action(cmd, func(ctx context.Context, args []string) error {
+		ring, err := credent.KeyringFromEnv()
+		if err != nil {
+			return err
+		}
+		if err := checkEarlier(ring, args[0]); err != nil {
+			return err
+		}
+		counts, err := verified(ctx)
+		if err != nil {
+			return err
+		}
+		if n := counts.Needs(args[0]); n > 0 {
+			return messagef("%s still need key %s; run `credent rotate`", count(int(n), "secret"), args[0])
+		}
+		a.printf("No stored secret needs key %s. Remove it from ENCRYPTION_KEY_PREVIOUS of every service.\n", args[0])
+		return nil
+	})
+}
+
+func checkEarlier(ring *credent.Keyring, id string) error {
+	for i, key := range ring.Keys() {
+		if key.ID() != id {
+			continue
+		}
+		if i == 0 {
+			return messagef("key %s is the primary key; every new secret needs it", id)
+		}
+		return nil
+	}
+	return messagef("there is no key of that ID in ENCRYPTION_KEY_PREVIOUS; `credent key list` lists them")
+}

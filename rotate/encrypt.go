@@ -1,0 +1,110 @@
+package rotate
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/credent-go/credent/internal/fieldcrypt"
+)
+
+// Encrypt turns columns that hold plaintext into encrypted ones, in place: it replaces every value that is no token by a token
+// under the primary key. It goes about it as [Run] does, and the same can be said of stopping it, of others who write at the
+// same time, and of updated_at. Tokens under any key of the keyring stay as they are; NULL stays NULL; "" is encrypted.
+//
+// What begins like a token and does not open is not encrypted once more, and neither is plaintext that a client would not
+// store: too long for the column, not UTF-8, or the text that secrets print as. They are left as they are and reported, with
+// [ErrQuarantined].
+//
+// A column without room for tokens is a [SchemaError], before anything is written. At the end, a CHECK that was added as NOT
+// VALID is validated, if nothing of its column was left as it is.
+//
+// Until it is done, clients need credent.AllowPlaintext for the columns to read what is still plaintext.
+func Encrypt(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring, cfg Config) (*Report, error) {
+	return start(ctx, db, ring, cfg, operation{
+		rewrite: ring.EncryptStored,
+		before:  checkWidths,
+		after:   validateChecks,
+		advice:  "stop those that write plaintext first",
+	})
+}
+
+func checkWidths(ctx context.Context, s store, tables []table) error {
+	var errs []error
+	for _, t := range tables {
+		for _, c := range t.columns {
+			errs = append(errs, s.checkWidth(ctx, c))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// validateChecks validates what is not valid yet. New plaintext cannot come in between: a CHECK that is not valid holds for
+// what is written.
+func validateChecks(ctx context.Context, s store, t table, result *TableReport) error {
+	left := make(map[string]bool)
+	for _, q := range result.Quarantined {
+		left[q.Column] = true
+	}
+	for _, c := range t.columns {
+		if left[c.Name] {
+			continue
+		}
+		checks, err := s.checks(ctx, c)
+		if err != nil {
+			return fmt.Errorf("find the CHECK of %s: %w", c.Name, err)
+		}
+		if len(checks) == 0 {
+			result.Unchecked = append(result.Unchecked, c.Name)
+		}
+		for _, check := range checks {
+			if check.valid {
+				continue
+			}
+			if err := s.validate(ctx, c, check.name); err != nil {
+				return fmt.Errorf("validate %s: %w", check.name, err)
+			}
+			result.Validated = append(result.Validated, check.name)
+		}
+	}
+	return nil
+}
+
+// DecryptToPlaintext is the way back from [Encrypt]: it replaces every token that a key opens by its plaintext, which whoever
+// reads the database or its backups can then read. It goes about it as [Run] does. What is no token stays as it is.
+//
+// Tokens that do not open are left as they are and reported, with [ErrQuarantined], and so is plaintext that itself begins like
+// a token or that a text column cannot hold. A CHECK that allows nothing but tokens is a [SchemaError], before anything is
+// written.
+//
+// Clients need credent.AllowPlaintext for the columns before it begins. They go on to encrypt what they write: after the last
+// of them has been replaced by what writes plaintext, run it once more.
+func DecryptToPlaintext(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring, cfg Config) (*Report, error) {
+	return start(ctx, db, ring, cfg, operation{
+		rewrite: func(stored string, _ fieldcrypt.ColumnInfo) (string, bool, error) { return ring.DecryptStored(stored) },
+		before:  checkAllowed,
+		advice:  "stop those that encrypt first",
+	})
+}
+
+// checkAllowed returns an error unless the tables take plaintext.
+func checkAllowed(ctx context.Context, s store, tables []table) error {
+	var errs []error
+	for _, t := range tables {
+		for _, c := range t.columns {
+			checks, err := s.checks(ctx, c)
+			if err != nil {
+				return fmt.Errorf("find the CHECK of %s: %w", c, err)
+			}
+			for _, check := range checks {
+				e := &SchemaError{Column: c, Reason: "the constraint " + check.name + " allows nothing but tokens", SQL: check.drop}
+				if check.drop == "" {
+					e.Reason += "; SQLite cannot drop it: make the table anew without it"
+				}
+				errs = append(errs, e)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}

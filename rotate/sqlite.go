@@ -1,0 +1,139 @@
+package rotate
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	sqlitedriver "modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/credent-go/credent/internal/fieldcrypt"
+)
+
+// sqlite writes a page row by row in a transaction, which begins with the write lock.
+type sqlite struct{ db *sql.DB }
+
+// maxWorkers is 1: SQLite has one writer.
+func (sqlite) maxWorkers() int { return 1 }
+
+func (s sqlite) count(ctx context.Context, t table) (int64, error) { return countRows(ctx, s.db, t) }
+
+func (s sqlite) describe(ctx context.Context, t *table) (err error) {
+	rows, err := s.db.QueryContext(ctx, "SELECT name, pk FROM pragma_table_info(?)", t.name)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	var all, keys []string
+	for rows.Next() {
+		var (
+			name string
+			key  int // place in the primary key, from 1
+		)
+		if err := rows.Scan(&name, &key); err != nil {
+			return err
+		}
+		all = append(all, name)
+		if key > 0 {
+			keys = append(keys, name)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	if len(all) == 0 {
+		return missing(nil)
+	}
+	for _, c := range t.columns {
+		if !slices.Contains(all, c.Name) {
+			return missing([]string{c.Name})
+		}
+	}
+	if len(keys) != 1 {
+		return fmt.Errorf("%w: it has %d", ErrPrimaryKey, len(keys))
+	}
+	t.key = keys[0]
+	return nil
+}
+
+// page reads the key by an expression, since the driver makes times of columns that are declared so.
+func (s sqlite) page(ctx context.Context, t table, after any, n int) ([]row, error) {
+	query := "SELECT +t." + quote(t.key)
+	for _, c := range t.columns {
+		query += ", CAST(t." + quote(c.Name) + " AS TEXT)"
+	}
+	query += " FROM " + quote(t.name) + " AS t"
+	args := []any{}
+	if after != nil {
+		query += " WHERE t." + quote(t.key) + " > ?"
+		args = append(args, after)
+	}
+	query += " ORDER BY t." + quote(t.key) + " LIMIT ?"
+	return selectPage(ctx, s.db, t, query, append(args, n), func(key any) (string, any, error) {
+		switch key := key.(type) {
+		case nil: // which SQLite allows in a primary key that is not of integers
+			return "", nil, fmt.Errorf("%w: that of a row is NULL", ErrPrimaryKey)
+		case []byte:
+			return fmt.Sprintf("x'%x'", key), slices.Clone(key), nil
+		}
+		return fmt.Sprint(key), key, nil
+	})
+}
+
+func (s sqlite) write(ctx context.Context, t table, changes []change) (written int64, refused []refusal, err error) {
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, tx.Rollback())
+		}
+	}()
+	for _, c := range changes {
+		set, where, args, compare := []string{}, []string{quote(t.key) + " = ?"}, []any{}, []any{c.key}
+		for i, column := range t.columns {
+			if !c.new[i].Valid {
+				continue
+			}
+			name := quote(column.Name)
+			set, args = append(set, name+" = ?"), append(args, c.new[i].String)
+			where, compare = append(where, "CAST("+name+" AS TEXT) = ? COLLATE BINARY"), append(compare, c.values[i].String)
+		}
+		result, err := tx.ExecContext(ctx, "UPDATE "+quote(t.name)+" SET "+strings.Join(set, ", ")+
+			" WHERE "+strings.Join(where, " AND "), append(args, compare...)...)
+		var e *sqlitedriver.Error
+		if errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_CONSTRAINT { // ends the statement, not the transaction
+			refused = append(refused, refusal{c, fmt.Errorf("%w: SQLite error %d", ErrRefused, e.Code())})
+			continue
+		}
+		if err != nil {
+			return 0, nil, err
+		}
+		n, err := result.RowsAffected()
+		if err != nil {
+			return 0, nil, err
+		}
+		written += n
+	}
+	return written, refused, tx.Commit()
+}
+
+// checkWidth finds nothing: SQLite takes no notice of a length.
+func (sqlite) checkWidth(context.Context, fieldcrypt.ColumnInfo) error { return nil }
+
+// checks finds a constraint by its name in the statement that made the table. It holds for all rows.
+func (s sqlite) checks(ctx context.Context, c fieldcrypt.ColumnInfo) ([]tokenCheck, error) {
+	var statement string
+	err := s.db.QueryRowContext(ctx, "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?", c.Table).Scan(&statement)
+	if err != nil || !strings.Contains(statement, constraintName(c)) {
+		return nil, err
+	}
+	return []tokenCheck{{name: constraintName(c), valid: true}}, nil
+}
+
+func (sqlite) validate(context.Context, fieldcrypt.ColumnInfo, string) error { return nil }
