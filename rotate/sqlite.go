@@ -89,11 +89,7 @@ func (s sqlite) write(ctx context.Context, t table, changes []change) (written i
 	if err != nil {
 		return 0, nil, err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, tx.Rollback())
-		}
-	}()
+	defer func() { _ = tx.Rollback() }() // does nothing after the commit
 	for _, c := range changes {
 		set, where, args, compare := []string{}, []string{quote(t.key) + " = ?"}, []any{}, []any{c.key}
 		for i, column := range t.columns {
