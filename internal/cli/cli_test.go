@@ -8,9 +8,11 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -44,10 +46,11 @@ func TestScripts(t *testing.T) {
 			return false, fmt.Errorf("unknown condition %q", name)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"capture": capture,
-			"fails":   fails,
-			"plain":   plain,
-			"sql":     runSQL,
+			"capture":   capture,
+			"fails":     fails,
+			"interrupt": interrupt,
+			"plain":     plain,
+			"sql":       runSQL,
 		},
 	})
 }
@@ -92,6 +95,42 @@ func runSQL(ts *testscript.TestScript, neg bool, args []string) {
 	_, err = db.Exec(args[1])
 	ts.Check(err)
 	ts.Check(db.Close())
+}
+
+// interrupt runs a command of one word on an SQLite file, interrupts it when the first row has changed that a query counts, and
+// makes sure that it stops, and says how to go on: interrupt FILE QUERY COMMAND FLAG….
+func interrupt(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: interrupt FILE QUERY COMMAND FLAG...")
+	}
+	db, err := sql.Open("sqlite", ts.MkAbs(args[0]))
+	ts.Check(err)
+	defer func() { _ = db.Close() }()
+	var stderr strings.Builder
+	cmd := exec.Command("sh", append([]string{"-c", `exec credent "$@"`, "sh"}, args[2:]...)...)
+	cmd.Dir, cmd.Stderr = ts.Getenv("WORK"), &stderr
+	for _, name := range []string{"PATH", "DATABASE_URL", "ENCRYPTION_KEY"} {
+		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
+	}
+	ts.Check(cmd.Start())
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		var n int
+		if err := db.QueryRow(args[1]).Scan(&n); err == nil && n > 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			_ = cmd.Process.Kill()
+			ts.Fatalf("%s did nothing", args[2])
+		}
+	}
+	ts.Check(cmd.Process.Signal(os.Interrupt))
+	var exit *exec.ExitError
+	if err := cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != 1 {
+		ts.Fatalf("it ended with %v", err)
+	}
+	if !regexp.MustCompile("^credent: stopped after [1-9][0-9]* rows; run `credent " + args[2] + "` again to go on\n$").MatchString(stderr.String()) {
+		ts.Fatalf("standard error: %q", stderr.String())
+	}
 }
 
 // plain starts a server that answers, like a Postgres without TLS, that it has none, and sets a variable to its address.
