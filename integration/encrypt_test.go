@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/internal/pgserver"
 	"github.com/credent-go/credent/migrate"
 	"github.com/credent-go/credent/rotate"
 )
@@ -561,5 +563,46 @@ func (p *plain) pythonReads(t *testing.T, rows int) {
 		if want := fmt.Sprintf("key %d, secret %d", i, i); got[id.String()] != want {
 			t.Errorf("row %d: Python read %q, want %q", i, got[id.String()], want)
 		}
+	}
+}
+
+// A server that logs every statement with its parameters is told no plaintext while it is encrypted.
+func TestEncryptShowsNoPlaintextToTheServersLog(t *testing.T) {
+	t.Parallel()
+	recorder, err := pgserver.Start(t.Context(), pgserver.Private(), pgserver.WithSetting("log_statement", "all"),
+		pgserver.WithSetting("log_parameter_max_length", "-1"), pgserver.WithSetting("log_parameter_max_length_on_error", "-1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := recorder.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	for name, opts := range drivers {
+		url, _, err := recorder.CreateDatabase(t.Context(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := migrate.Apply(t.Context(), openDB(t, url), migrate.WithTarget(createTables)); err != nil {
+			t.Fatal(err)
+		}
+		p := newPlain(t, url, 5, opts...)
+		p.exec(t, "UPDATE user_credentials SET api_key = concat('LEAK', 'CANARY7Q2 ', api_key), secret_key = concat('LEAK', 'CANARY7Q2 ', secret_key)")
+		if report := p.encrypt(t, rotate.Config{}); report.Rewritten != 5 {
+			t.Errorf("%s: %+v", name, report)
+		}
+		if got := reveal(t, p.client.UserCredential.GetX(t.Context(), p.ids[0]).APIKey); got != canary+" key 0" {
+			t.Errorf("%s: revealed %q", name, got)
+		}
+		p.exec(t, "SELECT $1::text", control+name)
+		log, err := os.ReadFile(recorder.LogFile())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(log), control+name) || !strings.Contains(string(log), "UPDATE \"user_credentials\" AS t") {
+			t.Errorf("%s: the log lacks parameters or statements", name)
+		}
+		findCanary(t, name, string(log))
 	}
 }

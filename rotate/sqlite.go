@@ -86,6 +86,9 @@ func (s sqlite) page(ctx context.Context, t table, after any, n int) ([]row, err
 
 func (s sqlite) write(ctx context.Context, t table, changes []change) (written int64, refused []refusal, err error) {
 	tx, err := s.db.BeginTx(ctx, nil)
+	if isSQLite(err, sqlite3.SQLITE_BUSY) { // longer than the pool waits: others come first
+		return 0, nil, nil
+	}
 	if err != nil {
 		return 0, nil, err
 	}
@@ -102,9 +105,8 @@ func (s sqlite) write(ctx context.Context, t table, changes []change) (written i
 		}
 		result, err := tx.ExecContext(ctx, "UPDATE "+quote(t.name)+" SET "+strings.Join(set, ", ")+
 			" WHERE "+strings.Join(where, " AND "), append(args, compare...)...)
-		var e *sqlitedriver.Error
-		if errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_CONSTRAINT { // ends the statement, not the transaction
-			refused = append(refused, refusal{c, fmt.Errorf("%w: SQLite error %d", ErrRefused, e.Code())})
+		if isSQLite(err, sqlite3.SQLITE_CONSTRAINT) { // ends the statement, not the transaction
+			refused = append(refused, refusal{c, fmt.Errorf("%w: a constraint or a trigger", ErrRefused)})
 			continue
 		}
 		if err != nil {
@@ -117,6 +119,12 @@ func (s sqlite) write(ctx context.Context, t table, changes []change) (written i
 		written += n
 	}
 	return written, refused, tx.Commit()
+}
+
+// isSQLite reports whether an error is one of SQLite's of the given kind.
+func isSQLite(err error, kind int) bool {
+	var e *sqlitedriver.Error
+	return errors.As(err, &e) && e.Code()&0xff == kind // the rest tells cases of one kind apart
 }
 
 // checkWidth finds nothing: SQLite takes no notice of a length.
