@@ -123,9 +123,12 @@ func (p postgres) write(ctx context.Context, t table, changes []change) (written
 // page's reading and its writing. Columns that are not to be changed are neither compared nor written. The comparison is of
 // bytes, whatever the column's type and collation take for equal. Old values that are plaintext are compared by their SHA-256,
 // so that they are in no parameter, which the server may log.
+//
+// The arrays stand in subqueries, so that the planner does not know how long they are: in a table of some hundred thousand rows
+// it would take a page for a reason to read the whole table.
 func (p postgres) update(ctx context.Context, t table, changes []change) (int64, error) {
 	keys := make([]sql.NullString, len(changes))
-	args, arrays, columns, set, where := []any{nil}, []string{"$1::text::" + t.keyType + "[]"}, []string{`"key"`}, []string{}, []string{}
+	args, arrays, columns, set, where := []any{nil}, []string{"(SELECT $1::text::" + t.keyType + "[])"}, []string{`"key"`}, []string{}, []string{}
 	for i, column := range t.columns {
 		olds, news := make([]sql.NullString, len(changes)), make([]sql.NullString, len(changes))
 		changed, plaintext := false, false
@@ -146,7 +149,7 @@ func (p postgres) update(ctx context.Context, t table, changes []change) (int64,
 		}
 		columns = append(columns, fmt.Sprintf(`"old%d", "new%d"`, i, i))
 		args = append(args, textArray(olds), textArray(news))
-		arrays = append(arrays, fmt.Sprintf("$%d::text::text[], $%d::text::text[]", len(args)-1, len(args)))
+		arrays = append(arrays, fmt.Sprintf("(SELECT $%d::text::text[]), (SELECT $%d::text::text[])", len(args)-1, len(args)))
 		set = append(set, fmt.Sprintf("%s = coalesce(%s, %s)", quote(column.Name), new, stored))
 		where = append(where, fmt.Sprintf(`(%s IS NULL OR %s = %s)`, old, compared, old))
 	}

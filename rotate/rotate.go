@@ -35,8 +35,8 @@ var (
 const (
 	// DefaultBatch is the number of rows in a page, which is read and written at once.
 	DefaultBatch = 1000
-	// DefaultWorkers is the number of pages that are re-encrypted and written at the same time, each on a connection.
-	DefaultWorkers = 2
+	// DefaultWorkers is the number of pages that are rewritten at the same time, each on a connection. Another reads.
+	DefaultWorkers = 4
 	// maxPasses bounds how often the whole table is gone through. Each pass takes what concurrent writers made the one
 	// before skip; the last finds nothing.
 	maxPasses = 20
