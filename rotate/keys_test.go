@@ -58,14 +58,16 @@ func forEachDatabase(t *testing.T, postgres, sqlite []string, test func(t *testi
 	file := "file:" + filepath.Join(t.TempDir(), "keys.db") + "?_pragma=busy_timeout(5000)&_txlock=immediate"
 	for _, driver := range []string{"postgres", "pgx", "sqlite"} {
 		t.Run(driver, func(t *testing.T) {
+			t.Parallel()
 			url, statements := file, sqlite
 			if driver != "sqlite" {
 				statements = postgres
-				var drop func() error
-				if url, drop, err = server.CreateDatabase(t.Context(), ""); err != nil {
+				created, drop, err := server.CreateDatabase(t.Context(), "")
+				if err != nil {
 					t.Fatal(err)
 				}
 				defer func() { _ = drop() }()
+				url = created
 			}
 			db, err := sql.Open(driver, url)
 			if err != nil {

@@ -85,7 +85,7 @@ type TableReport struct {
 	// Skipped is the number of writes that found the row changed by another; they were tried again in the next pass.
 	Skipped int64
 	Passes  int
-	// Quarantined lists the secrets that could not be opened or rewritten, in the order of rows.
+	// Quarantined lists the secrets that could not be opened or rewritten, sorted by the text of their rows' keys.
 	Quarantined []Quarantined
 	// Validated names the CHECKs that [Encrypt] has validated.
 	Validated []string

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"unicode/utf8"
 
 	"github.com/credent-go/credent/internal/fieldcrypt"
 )
@@ -108,7 +109,7 @@ func (c *ColumnCount) add(ring *fieldcrypt.Keyring, primary *fieldcrypt.Key, tok
 		c.Null++
 		return
 	}
-	if len(token.String) > size {
+	if utf8.RuneCountInString(token.String) > size {
 		c.OverLength++
 	}
 	key, err := ring.KeyOf(token.String)
