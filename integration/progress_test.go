@@ -1,0 +1,57 @@
+package integration
+
+import (
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/credent-go/credent/rotate"
+)
+
+// onTerminal is a Python program that runs a command on a terminal of its own, 100 columns wide, and prints what is shown.
+const onTerminal = `
+import fcntl, os, pty, struct, sys, termios
+pid, fd = pty.fork()
+if pid == 0:
+    os.execv(sys.argv[1], sys.argv[1:])
+fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+while True:
+    try:
+        data = os.read(fd, 4096)
+    except OSError: # the command has ended
+        break
+    if not data:
+        break
+    sys.stdout.buffer.write(data)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+`
+
+// On a terminal a bar shows the part that is done, the rate and the time left, on one line, and is gone at the end.
+func TestProgressBar(t *testing.T) {
+	t.Parallel()
+	env := newEnvironment(t)
+	r := newRotation(t, env, 300)
+	cmd := exec.CommandContext(t.Context(), python(), "-c", onTerminal, os.Args[0], "rotate", "--batch", "10", "--rate", "300")
+	cmd.Env = append(os.Environ(), envCommand+"=1", "DATABASE_URL="+env.url, "ENCRYPTION_KEY="+r.newKey, "ENCRYPTION_KEY_PREVIOUS="+r.oldKey, "TERM=xterm")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, pattern := range []string{
+		`user_credentials, pass 1 +[0-9]+% \|█* *\| \([0-9]+/300, [0-9]+ rows/s\) \[[0-9]+s:[0-9]+s\]`,
+		`user_credentials, pass 2 `,
+		`\r\s*\r?user_credentials \(api_key, secret_key\): 300 rows read, 300 rewritten`,
+	} {
+		if !regexp.MustCompile(pattern).Match(out) {
+			t.Errorf("no %s in %q", pattern, out)
+		}
+	}
+	if n := strings.Count(string(out), "\n"); n != 1 {
+		t.Errorf("it takes %d lines, the result included", n)
+	}
+	if counts, err := rotate.Verify(t.Context(), env.db, r.after); err != nil || counts.Err() != nil {
+		t.Errorf("%v, %v", err, counts.Err())
+	}
+}
