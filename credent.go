@@ -179,8 +179,9 @@ func WithFormatWarnings(logger *slog.Logger, formats ...Format) Option {
 //	postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=…   (or postgresql://)
 //	sqlite:FILE                                             (made if it does not exist)
 //
-// It fails without a usable key ([ErrNoKey], [ErrBadKey]), with a URL it does not know ([ErrURL]), with options that cannot be
-// met, and when the database cannot be reached. No error quotes the URL, which may hold a password. The client is safe for concurrent use.
+// It fails without a usable key ([ErrNoKey], [ErrBadKey]), with a URL it does not know ([ErrURL]), with an option that cannot
+// be met ([ErrNoColumn]), and when the database cannot be reached. No error quotes the URL, which may hold a password. The
+// client is safe for concurrent use.
 func Open(ctx context.Context, databaseURL string, opts ...Option) (*ent.Client, error) {
 	o := optionsOf(opts)
 	if o.err != nil {

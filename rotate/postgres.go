@@ -26,7 +26,8 @@ func (p postgres) count(ctx context.Context, t table) (int64, error) { return co
 
 func (p postgres) describe(ctx context.Context, t *table) error {
 	var hidden sql.NullBool
-	if err := p.db.QueryRowContext(ctx, "SELECT row_security_active(to_regclass($1::text)::oid)", quote(t.name)).Scan(&hidden); err != nil {
+	err := p.db.QueryRowContext(ctx, "SELECT row_security_active(to_regclass($1::text)::oid)", quote(t.name)).Scan(&hidden)
+	if err != nil {
 		return err
 	}
 	if !hidden.Valid {
@@ -128,7 +129,8 @@ func (p postgres) write(ctx context.Context, t table, changes []change) (written
 // it would take a page for a reason to read the whole table.
 func (p postgres) update(ctx context.Context, t table, changes []change) (int64, error) {
 	keys := make([]sql.NullString, len(changes))
-	args, arrays, columns, set, where := []any{nil}, []string{"(SELECT $1::text::" + t.keyType + "[])"}, []string{`"key"`}, []string{}, []string{}
+	args, arrays, columns := []any{nil}, []string{"(SELECT $1::text::" + t.keyType + "[])"}, []string{`"key"`}
+	var set, where []string
 	for i, column := range t.columns {
 		olds, news := make([]sql.NullString, len(changes)), make([]sql.NullString, len(changes))
 		changed, plaintext := false, false
@@ -261,7 +263,8 @@ func (p postgres) checkWidth(ctx context.Context, c fieldcrypt.ColumnInfo) error
 	if err != nil {
 		return err
 	}
-	e := &SchemaError{Column: c, SQL: fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s TYPE varchar(%d);", quote(c.Table), quote(c.Name), c.Size)}
+	mend := fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s TYPE varchar(%d);", quote(c.Table), quote(c.Name), c.Size)
+	e := &SchemaError{Column: c, SQL: mend}
 	switch {
 	case name == "text" || name == "citext" || name == "varchar" && (length == 0 || length >= c.Size):
 		return nil
@@ -278,7 +281,8 @@ func (p postgres) checkWidth(ctx context.Context, c fieldcrypt.ColumnInfo) error
 func (p postgres) checks(ctx context.Context, c fieldcrypt.ColumnInfo) ([]tokenCheck, error) {
 	found, err := p.pairs(ctx, `SELECT conname, convalidated::text FROM pg_constraint
 		WHERE contype = 'c' AND conrelid = to_regclass($1::text) AND (conname = $3::text OR
-			pg_get_constraintdef(oid) LIKE '%gAAAA%' AND conkey = ARRAY(SELECT attnum FROM pg_attribute WHERE attrelid = conrelid AND attname = $2::text))
+			pg_get_constraintdef(oid) LIKE '%gAAAA%' AND
+			conkey = ARRAY(SELECT attnum FROM pg_attribute WHERE attrelid = conrelid AND attname = $2::text))
 		ORDER BY conname`, quote(c.Table), c.Name, constraintName(c))
 	if err != nil {
 		return nil, err
