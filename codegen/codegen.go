@@ -43,7 +43,7 @@ func (e Extension) Hooks() []gen.Hook {
 			if err := next.Generate(g); err != nil {
 				return err
 			}
-			if err := writeFiles(g, fields); err != nil {
+			if err := errors.Join(dropFilters(g, fields), writeFiles(g, fields)); err != nil {
 				return err
 			}
 			if e.Picture == "" {

@@ -1,8 +1,12 @@
 package codegen_test
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -162,6 +166,43 @@ func testFiles(t *testing.T, graph *gen.Graph) {
 		if _, err := os.Stat(path); !os.IsNotExist(err) {
 			t.Errorf("%s is still there: %v", path, err)
 		}
+	}
+}
+
+// Of encrypted fields nothing is generated that compares: no predicate but of NULL, no order, no validator; with no feature.
+func TestNothingCompares(t *testing.T) {
+	target := filepath.Join(t.TempDir(), "ent")
+	if err := os.MkdirAll(target, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	cfg := &gen.Config{Target: target, Package: "example.com/app/ent", Features: gen.AllFeatures}
+	if err := entc.Generate("./testdata/encrypted", cfg, entc.Extensions(codegen.Extension{})); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(target, "*", "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	encrypted := regexp.MustCompile(`^(By|Where)?(Key|APIKey|Certificate|Seen|Scopes|Limits|Waits)(EQ|NEQ|In|NotIn|G|L|Contains|Has|$|Validator)`)
+	seen := 0
+	for _, path := range append(files, filepath.Join(target, "entql.go")) {
+		if name := filepath.Base(path); name == "session.go" || name == "device.go" || name == "where.go" || name == "entql.go" {
+			file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, decl := range file.Decls {
+				if f, ok := decl.(*ast.FuncDecl); ok {
+					seen++
+					if encrypted.MatchString(f.Name.Name) {
+						t.Errorf("%s has the function %s", path, f.Name.Name)
+					}
+				}
+			}
+		}
+	}
+	if seen < 40 {
+		t.Errorf("only %d functions were looked at", seen)
 	}
 }
 

@@ -114,7 +114,7 @@ func CheckBindings() error {
 		return err
 	}
 	for _, b := range registry.bindings {
-		return fmt.Errorf("fieldcrypt: %s: %w; or import its package runtime", b.ColumnInfo, ErrNotBound)
+		return fmt.Errorf("fieldcrypt: %s: %w; or, if the schema has hooks, import the generated package runtime", b.ColumnInfo, ErrNotBound)
 	}
 	return nil
 }

@@ -79,7 +79,7 @@ func TestBindMismatch(t *testing.T) {
 	}{
 		"size":     {fieldcrypt.NewField("a", 400), "the generated one has 500 characters of string, and the schema 400 of string"},
 		"type":     {fieldcrypt.NewValueField[[]byte]("a", 500), "and the schema 500 of []byte"},
-		"no field": {"gAAAA", "or import its package runtime"},
+		"no field": {"gAAAA", "import the generated package runtime"},
 	} {
 		fieldcrypt.ForgetBindings(t)
 		c := fieldcrypt.ColumnInfo{Table: "mismatch", Name: "a", Size: 500, Type: "string"}

@@ -1,0 +1,78 @@
+package codegen
+
+import (
+	"bytes"
+	"errors"
+	"go/ast"
+	"go/format"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"entgo.io/ent/entc/gen"
+)
+
+// filterFile is where ent's feature entql has predicates of every field.
+const filterFile = "entql.go"
+
+// dropFilters removes the predicates of encrypted fields from the file of the feature entql, if it is on. They would give the
+// plaintext to the database, to compare tokens with.
+func dropFilters(g *gen.Graph, fields []encryptedField) error {
+	path := filepath.Join(g.Target, filterFile)
+	source, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	drop := make(map[[2]string]bool)
+	for _, f := range fields {
+		drop[[2]string{f.Node.FilterName(), "Where" + f.StructField()}] = true
+	}
+	positions := token.NewFileSet()
+	file, err := parser.ParseFile(positions, path, source, parser.ParseComments)
+	if err != nil {
+		return err
+	}
+	var kept bytes.Buffer
+	end := 0
+	for _, decl := range file.Decls {
+		method, ok := decl.(*ast.FuncDecl)
+		if !ok || !drop[[2]string{receiver(method), method.Name.Name}] {
+			continue
+		}
+		begin := method.Pos()
+		if method.Doc != nil {
+			begin = method.Doc.Pos()
+		}
+		kept.Write(source[end:positions.Position(begin).Offset])
+		end = positions.Position(method.End()).Offset
+	}
+	if end == 0 {
+		return nil
+	}
+	kept.Write(source[end:])
+	formatted, err := format.Source(kept.Bytes())
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, formatted, 0o644) //nolint:gosec // source, readable like the rest
+}
+
+// receiver returns the name of a method's type, or "".
+func receiver(method *ast.FuncDecl) string {
+	if method.Recv == nil || len(method.Recv.List) == 0 {
+		return ""
+	}
+	t := method.Recv.List[0].Type
+	if pointer, ok := t.(*ast.StarExpr); ok {
+		t = pointer.X
+	}
+	if name, ok := t.(*ast.Ident); ok {
+		return name.Name
+	}
+	return ""
+}
