@@ -37,8 +37,9 @@ setup: ## install what the tests need and is not there: Postgres, PgBouncer, Pyt
 	scripts/need gcc
 
 .PHONY: generate
-generate: ## regenerate package ent from ent/schema
+generate: ## regenerate package ent from ent/schema, and that of examples/oauth
 	$(GO) generate ./ent
+	$(GO) -C examples/oauth generate ./...
 
 .PHONY: verify
 verify: ## check that generated code and migrations are up to date
