@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
@@ -14,6 +15,7 @@ import (
 	"github.com/credent-go/credent/credenttest"
 	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/migrate"
+	"github.com/credent-go/credent/rotate"
 	_ "github.com/lib/pq" // a database driver
 
 	"example.com/oauth/ent"
@@ -78,6 +80,37 @@ func TestWrapDriver(t *testing.T) {
 	i := client.Integration.Query().OnlyX(ctx)
 	if config, err := i.Webhook.Reveal(); err != nil || config.Secret != "s" {
 		t.Errorf("got %+v, %v", config, err)
+	}
+}
+
+// A new key takes over. This process knows the columns of credent as well, which are not in the database.
+func TestRotate(t *testing.T) {
+	ctx := t.Context()
+	db := open(t, "postgres")
+	oldKey, newKey := encrypted.GenerateKey(), encrypted.GenerateKey()
+	v, err := vault.Open(ctx, db, dialect.Postgres, vaulttest.Keyring(t, oldKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := v.Connect(ctx, "u", "github", "token"); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.Grant(ctx, "u", "github", "access", time.Unix(1, 0), "repo"); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, c := range vault.Columns() {
+		names = append(names, c.String())
+	}
+	report, err := rotate.Run(ctx, db, vaulttest.Keyring(t, newKey, oldKey), rotate.Config{Columns: names})
+	if err != nil || report.Rewritten() != 2 {
+		t.Fatalf("got %+v, %v", report, err)
+	}
+	if v, err = vault.Open(ctx, db, dialect.Postgres, vaulttest.Keyring(t, newKey)); err != nil {
+		t.Fatal(err)
+	}
+	if token, err := v.AccessToken(ctx, "u", "github", time.Unix(0, 0)); err != nil || token != "access" {
+		t.Errorf("got %q, %v", token, err)
 	}
 }
 
