@@ -18,7 +18,7 @@ import (
 	"ariga.io/atlas/sql/sqlite"
 	_ "ariga.io/atlas/sql/sqlite/sqlitecheck" // registers the analyzers
 
-	_ "github.com/credent-go/credent/ent/runtime" // registers the encrypted columns
+	_ "github.com/credent-go/credent/ent" // registers the encrypted columns
 )
 
 // Severity says what a [Diagnostic] is.
