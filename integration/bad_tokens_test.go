@@ -55,25 +55,32 @@ func badTokens(t *testing.T, good string) map[string]string {
 	}
 }
 
+// failing runs the command, which must fail, and returns what it prints.
+func failing(t *testing.T, url, key string, args ...string) (stdout, stderr string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
+	cmd.Env = append(cmd.Environ(), envCommand+"=1", "DATABASE_URL="+url, "ENCRYPTION_KEY="+key)
+	var out, note strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &note
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 1 {
+		t.Fatalf("%q: %v, want exit code 1\n%s", args, err, note.String())
+	}
+	return out.String(), note.String()
+}
+
 // doctor runs the command's check of every token, and returns the reasons by column and row.
 func doctor(t *testing.T, url, key string) (bad map[string]string, output string) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "doctor", "--json")
-	cmd.Env = append(cmd.Environ(), envCommand+"=1", "DATABASE_URL="+url, "ENCRYPTION_KEY="+key)
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) || exit.ExitCode() != 1 {
-		t.Fatalf("doctor: %v, want exit code 1\n%s", err, stderr.String())
-	}
+	out, stderr := failing(t, url, key, "doctor", "--json")
 	var report struct {
 		Checks []struct {
 			Name string
 			Bad  []struct{ Row, Reason string }
 		}
 	}
-	if err := json.Unmarshal(out, &report); err != nil {
+	if err := json.Unmarshal([]byte(out), &report); err != nil {
 		t.Fatalf("%v in %s", err, out)
 	}
 	bad = make(map[string]string)
@@ -82,7 +89,7 @@ func doctor(t *testing.T, url, key string) (bad map[string]string, output string
 			bad[check.Name+" "+b.Row] = b.Reason
 		}
 	}
-	return bad, string(out) + stderr.String()
+	return bad, out + stderr
 }
 
 // TestBadTokens has good rows beside bad tokens of every kind, in either column. Nothing panics, every good secret opens, the
@@ -145,4 +152,23 @@ func TestBadTokens(t *testing.T) {
 			t.Errorf("with a wrong key, doctor names %d of %d", len(named), 2*len(all))
 		}
 	})
+}
+
+// TestPlaintextIsSentToEncrypt has a database with plaintext, which migrations and adoption refuse. Both say what to do.
+func TestPlaintextIsSentToEncrypt(t *testing.T) {
+	t.Parallel()
+	url := newDatabase(t, "")
+	twin(t, url, "", nil, "create-all")
+	db := openDB(t, url)
+	if _, err := db.ExecContext(t.Context(), "INSERT INTO user_accounts (id, user_id, account_name) VALUES (gen_random_uuid(), 'u1', 'n');"+
+		"INSERT INTO user_credentials (id, user_account_id, user_id, credential_type, api_key, secret_key) "+
+		"SELECT gen_random_uuid(), id, user_id, 'alpaca', 'PLAINCANARY', 'PLAINCANARY' FROM user_accounts"); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"migrate", "adopt"}, {"migrate", "apply", "--baseline", "20261124030000"}, {"verify"}} {
+		out, note := failing(t, url, credent.GenerateKey(), args...)
+		if !strings.Contains(note, "run `credent encrypt`") || strings.Count(note, "\n") != 1 || strings.Contains(out+note, "PLAINCANARY") {
+			t.Errorf("%q: %s%s", args, out, note)
+		}
+	}
 }

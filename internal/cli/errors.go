@@ -73,7 +73,7 @@ var hints = []struct {
 	{rotate.ErrNotDone, "then run the same again"},
 	{rotate.ErrNotAllPrimary, "run `credent rotate`"},
 	{migrate.ErrNotEqual, "run the SQL above, then `credent migrate adopt` again"},
-	{migrate.ErrBadRows, "mend those rows, then `credent migrate adopt` again"},
+	{migrate.ErrBadRows, "where they hold plaintext run `credent encrypt`, else mend them, then `credent migrate adopt` again"},
 	{migrate.ErrNothingToAdopt, "`credent migrate apply` makes them"},
 	{migrate.ErrEdited, "restore the file, and put the change into a new one"},
 	{migrate.ErrDeleted, "restore the file"},
@@ -148,6 +148,8 @@ func postgresReason(err error) string {
 			return e.Message + "; correct user and password in DATABASE_URL"
 		case e.Code == "3D000": // no such database
 			return e.Message + "; make it with createdb, or correct DATABASE_URL"
+		case e.Code == "23514" && strings.HasSuffix(e.Constraint, "_encrypted"): // check violation
+			return text + "; it is not encrypted: run `credent encrypt`, then this again"
 		case e.Code == "42501": // insufficient privilege
 			return e.Message + "; use a role in DATABASE_URL that may do this"
 		}

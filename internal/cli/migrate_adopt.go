@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -65,7 +66,7 @@ func (a *app) printAdoption(report *migrate.AdoptReport) {
 		a.printf("adopted at version %s\n", report.Version)
 	}
 	for _, name := range report.Applied {
-		a.printf("applied %s\n", name)
+		a.printf("applied %s\n", strings.TrimSuffix(name, ".sql"))
 	}
 }
 
