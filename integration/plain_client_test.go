@@ -28,7 +28,8 @@ func TestPlainClient(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestPlainClientChild$", "-test.v")
-			cmd.Env = append(os.Environ(), plainEnv+"="+mode, pgserver.EnvURL+"="+server.URL(template),
+			// The child connects to a database of its own: nobody may be connected to the template while it is copied.
+			cmd.Env = append(os.Environ(), plainEnv+"="+mode, pgserver.EnvURL+"="+newDatabase(t, ""),
 				"ENCRYPTION_KEY="+key, "ENCRYPTION_KEY_FILE=", "ENCRYPTION_KEY_PREVIOUS=", "ENCRYPTION_KEY_PREVIOUS_FILE=")
 			out, err := cmd.CombinedOutput()
 			if err != nil || strings.Count(string(out), "--- PASS: TestPlainClientChild/") < 3 {
