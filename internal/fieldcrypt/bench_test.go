@@ -43,7 +43,7 @@ func BenchmarkEncrypt(b *testing.B) {
 		}
 		run("credent", func() error { _, err := r.Encrypt(text); return err })
 		dst := make([]byte, 0, fieldcrypt.TokenLen(size))
-		run("credent-append", func() error { dst = r.AppendEncrypt(dst[:0], text); return nil })
+		run("credent-append", func() (err error) { dst, err = r.AppendEncrypt(dst[:0], text); return err })
 		run("fernet-go", func() error {
 			token, err := fernet.EncryptAndSign([]byte(text), keys[0])
 			_ = string(token)

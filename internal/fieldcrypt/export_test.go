@@ -15,16 +15,6 @@ func ResetDefault(tb testing.TB) {
 	tb.Cleanup(reset)
 }
 
-// AppendEncrypt is Encrypt without an allocation.
-func (r *Keyring) AppendEncrypt(dst []byte, plaintext string) []byte {
-	return appendEncrypt(dst, r.Primary(), plaintext)
-}
-
-// AppendDecrypt is Decrypt without an allocation.
-func (r *Keyring) AppendDecrypt(dst []byte, token string) ([]byte, error) {
-	return appendDecrypt(dst, r.state.Load(), token)
-}
-
 // ForgetBindings removes the fields that are not bound yet, until after the test. Tests that call it cannot be parallel.
 func ForgetBindings(tb testing.TB) {
 	tb.Helper()

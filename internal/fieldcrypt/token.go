@@ -47,6 +47,26 @@ func encrypt(key *Key, plaintext string) string {
 	return string(s.buf[raw:])
 }
 
+// AppendEncrypt appends a new token of the plaintext to dst. Where dst has the room, nothing is allocated. A nil keyring
+// gives [ErrNoKey], and dst as it was.
+func (r *Keyring) AppendEncrypt(dst []byte, plaintext string) ([]byte, error) {
+	key := r.Primary()
+	if key == nil {
+		return dst, ErrNoKey
+	}
+	return appendEncrypt(dst, key, plaintext), nil
+}
+
+// AppendDecrypt appends the plaintext of a token to dst, which is the caller's to clear. Where dst has the room, nothing
+// is allocated. Errors are those of [Keyring.Decrypt], with dst as it was.
+func (r *Keyring) AppendDecrypt(dst []byte, token string) ([]byte, error) {
+	k, err := r.load()
+	if err != nil {
+		return dst, err
+	}
+	return appendDecrypt(dst, k, token)
+}
+
 // appendEncrypt appends a new token of the plaintext to dst.
 func appendEncrypt(dst []byte, key *Key, plaintext string) []byte {
 	s := newScratch(rawLen(len(plaintext)))

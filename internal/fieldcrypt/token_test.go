@@ -77,11 +77,32 @@ func TestRoundTrip(t *testing.T) {
 				t.Error("encrypted twice, the token is the same")
 			}
 
-			appended, err := r.AppendDecrypt([]byte("before "), string(r.AppendEncrypt(nil, plaintext)))
+			sealed, err := r.AppendEncrypt(nil, plaintext)
+			if err != nil {
+				t.Fatal(err)
+			}
+			appended, err := r.AppendDecrypt([]byte("before "), string(sealed))
 			if want := "before " + plaintext; err != nil || string(appended) != want {
 				t.Errorf("append: got %q, %v, want %q", appended, err, want)
 			}
 		})
+	}
+}
+
+// TestAppendRefuses has what the append forms leave of the caller's buffer when they fail.
+func TestAppendRefuses(t *testing.T) {
+	t.Parallel()
+	token := seal(t, ring(t, fieldcrypt.GenerateKey()), "text")
+	var none *fieldcrypt.Keyring
+	if got, err := none.AppendEncrypt([]byte("before"), "text"); string(got) != "before" || !errors.Is(err, fieldcrypt.ErrNoKey) {
+		t.Errorf("encrypt without a key: got %q, %v", got, err)
+	}
+	if got, err := none.AppendDecrypt([]byte("before"), token); string(got) != "before" || !errors.Is(err, fieldcrypt.ErrNoKey) {
+		t.Errorf("decrypt without a key: got %q, %v", got, err)
+	}
+	other := ring(t, fieldcrypt.GenerateKey())
+	if got, err := other.AppendDecrypt([]byte("before"), token); string(got) != "before" || !errors.Is(err, fieldcrypt.ErrUnknownKey) {
+		t.Errorf("decrypt with another key: got %q, %v", got, err)
 	}
 }
 
