@@ -62,6 +62,24 @@ func (a auditor) accountHook(next ent.Mutator) ent.Mutator {
 	})
 }
 
+// RecordCreated writes the record of credentials that were made together.
+func RecordCreated(ctx context.Context, log *slog.Logger, ids []uuid.UUID) {
+	log.LogAttrs(ctx, slog.LevelInfo, "credent audit",
+		slog.String("actor", actorOf(ctx)),
+		slog.String("operation", operations[ent.OpCreate]),
+		slog.String("entity", "credential"),
+		slog.Any("ids", textsOf(ids)),
+	)
+}
+
+func textsOf(ids []uuid.UUID) []string {
+	texts := make([]string, len(ids))
+	for i, id := range ids {
+		texts[i] = id.String()
+	}
+	return texts
+}
+
 // affected returns the rows that a mutation will change, as long as they can be told.
 func affected(ctx context.Context, m interface {
 	ent.Mutation
@@ -85,15 +103,11 @@ var operations = map[ent.Op]string{
 }
 
 func (a auditor) record(ctx context.Context, m ent.Mutation, entity string, ids []uuid.UUID, err error) {
-	texts := make([]string, len(ids))
-	for i, id := range ids {
-		texts[i] = id.String()
-	}
 	attrs := []slog.Attr{
 		slog.String("actor", actorOf(ctx)),
 		slog.String("operation", operations[m.Op()]),
 		slog.String("entity", entity),
-		slog.Any("ids", texts),
+		slog.Any("ids", textsOf(ids)),
 	}
 	if fields := append(m.Fields(), m.ClearedFields()...); len(fields) > 0 && !m.Op().Is(ent.OpDelete|ent.OpDeleteOne) {
 		attrs = append(attrs, slog.String("fields", strings.Join(fields, ",")))

@@ -47,6 +47,21 @@ func NewDriver(drv dialect.Driver) dialect.Driver { return &driver{drv} }
 // setUser ends with the transaction, hence the true.
 const setUser = "SELECT set_config('app.user_id', $1, true)"
 
+// SetUser makes a transaction that [NewDriver] does not know run as the context's user, if it has one.
+func SetUser(ctx context.Context, tx *sql.Tx, entDialect string) error {
+	user, ok := User(ctx)
+	switch {
+	case !ok:
+		return nil
+	case entDialect != dialect.Postgres:
+		return fmt.Errorf("tenancy: %w", ErrUnsupported)
+	}
+	if _, err := tx.ExecContext(ctx, setUser, user); err != nil {
+		return fmt.Errorf("tenancy: set the user: %w", err)
+	}
+	return nil
+}
+
 type driver struct{ dialect.Driver }
 
 // Exec runs a statement, for a user in a transaction of its own.

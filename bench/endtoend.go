@@ -1,0 +1,259 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/internal/pgserver"
+	"github.com/credent-go/credent/migrate"
+)
+
+// What is done on a database.
+const (
+	groupInsert = "insert"
+	groupBulk   = "bulk 500"
+	groupRead   = "read 10k"
+	groupPoint  = "point lookup"
+	groupList   = "list without reveal"
+)
+
+var endGroups = []string{groupInsert, groupBulk, groupRead, groupPoint, groupList}
+
+// bulkSize is the number of rows in one statement or transaction of a bulk.
+const bulkSize = 500
+
+// typeNew is the credential_type of the rows that a measure adds, and that are deleted after it; the others stay.
+const (
+	typeStored = "alpaca"
+	typeNew    = "new"
+)
+
+// values makes the two secrets of rows, of fixed sizes in bytes.
+type values struct{ apiKey, secretKey int }
+
+var (
+	// keySizes are those of Alpaca's keys.
+	keySizes = values{apiKey: 24, secretKey: 40}
+	// tokenSizes are those of the tokens of such keys in characters: what a client without encryption has to move to move
+	// as much.
+	tokenSizes = values{apiKey: 120, secretKey: 140}
+)
+
+func (v values) of(i int) (apiKey, secretKey string) {
+	digits := fmt.Sprintf("%08d", i)
+	return "PK" + digits + strings.Repeat("a", v.apiKey-10), "SK" + digits + strings.Repeat("s", v.secretKey-10)
+}
+
+// check tells whether two plaintexts are of a row's.
+func (v values) check(apiKey, secretKey string) error {
+	if len(apiKey) != v.apiKey || len(secretKey) != v.secretKey ||
+		!strings.HasPrefix(apiKey, "PK") || !strings.HasPrefix(secretKey, "SK") || apiKey[2:10] != secretKey[2:10] {
+		return errors.New("the row has other secrets than were stored")
+	}
+	return nil
+}
+
+// account is the account that all rows belong to.
+type account struct {
+	id     uuid.UUID
+	userID string
+}
+
+// peer is a client that is measured. Its methods fail if what they read is not what was stored.
+type peer interface {
+	// insert stores n rows of a type, one statement and transaction each.
+	insert(ctx context.Context, n int, kind string) error
+	// bulk stores n rows, bulkSize at a time.
+	bulk(ctx context.Context, n int, kind string) error
+	// read reads all rows of the type stored, as entities, and both secrets of each; list does not look at the secrets.
+	read(ctx context.Context) (rows int, err error)
+	list(ctx context.Context) (rows int, err error)
+	// point reads the rows of the given primary keys one by one, and both secrets of each.
+	point(ctx context.Context, ids []uuid.UUID) error
+	close() error
+}
+
+// contender is a peer with a database of its own, and what it is called in the report.
+type contender struct {
+	name string
+	note string
+	open func(ctx context.Context, databaseURL string, a account) (peer, error)
+	// plaintext is for those that store no tokens, whose database has no CHECK on them.
+	plaintext bool
+	// reads is whether it can only list with the secrets opened, so that a list is a read.
+	eager bool
+}
+
+// running is a contender at work.
+type running struct {
+	contender
+	peer
+	db   *sql.DB // to put things back
+	ids  []uuid.UUID
+	drop func() error
+}
+
+func (r *running) stop() error { return errors.Join(r.peer.close(), r.db.Close(), r.drop()) }
+
+// start makes a database with the rows that are read, stored by the contender itself.
+func (c contender) start(ctx context.Context, server *pgserver.Server, template string, rows int) (_ *running, err error) {
+	databaseURL, drop, err := server.CreateDatabase(ctx, template)
+	if err != nil {
+		return nil, err
+	}
+	r := &running{contender: c, drop: drop}
+	if r.db, _, err = credent.OpenDB(databaseURL, credent.WithPGX()); err != nil {
+		return nil, err
+	}
+	if c.plaintext {
+		if _, err := r.db.ExecContext(ctx, `ALTER TABLE user_credentials DROP CONSTRAINT user_credentials_api_key_encrypted,
+			DROP CONSTRAINT user_credentials_secret_key_encrypted`); err != nil {
+			return nil, err
+		}
+	}
+	a := account{id: uuid.New(), userID: "user-1"}
+	if _, err := r.db.ExecContext(ctx, "INSERT INTO user_accounts (id, user_id, account_name) VALUES ($1, $2, 'Ada')",
+		a.id.String(), a.userID); err != nil {
+		return nil, err
+	}
+	if r.peer, err = c.open(ctx, databaseURL, a); err != nil {
+		return nil, err
+	}
+	if err := r.bulk(ctx, rows, typeStored); err != nil {
+		return nil, err
+	}
+	if _, err := r.db.ExecContext(ctx, "VACUUM ANALYZE user_credentials"); err != nil {
+		return nil, err
+	}
+	r.ids, err = readIDs(ctx, r.db)
+	return r, err
+}
+
+// readIDs returns the primary keys in an order that is not theirs.
+func readIDs(ctx context.Context, db *sql.DB) (ids []uuid.UUID, err error) {
+	rows, err := db.QueryContext(ctx, "SELECT id::text FROM user_credentials ORDER BY md5(id::text)")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	return ids, rows.Err()
+}
+
+// reset deletes what a measure stored.
+func (r *running) reset(ctx context.Context) error {
+	if _, err := r.db.ExecContext(ctx, "DELETE FROM user_credentials WHERE credential_type = $1", typeNew); err != nil {
+		return err
+	}
+	_, err := r.db.ExecContext(ctx, "VACUUM user_credentials")
+	return err
+}
+
+// measures are what a contender is measured by.
+func (r *running) measures(ctx context.Context, cfg config) []measure {
+	stored := len(r.ids)
+	all := func(read func(context.Context) (int, error)) func(int) error {
+		return func(n int) error {
+			for range n / stored {
+				rows, err := read(ctx)
+				if err != nil {
+					return err
+				}
+				if rows != stored {
+					return fmt.Errorf("got %d rows, want %d", rows, stored)
+				}
+			}
+			return nil
+		}
+	}
+	reset := func() error { return r.reset(ctx) }
+	next := 0
+	ms := []measure{
+		{group: groupInsert, n: cfg.inserts, after: reset, run: func(n int) error { return r.insert(ctx, n, typeNew) }},
+		{group: groupBulk, n: cfg.bulkRows, after: reset, run: func(n int) error { return r.bulk(ctx, n, typeNew) }},
+		{group: groupRead, n: cfg.reads * stored, run: all(r.read)},
+		{group: groupList, n: cfg.reads * stored, run: all(r.list)},
+		{group: groupPoint, n: cfg.points, run: func(n int) error {
+			ids := make([]uuid.UUID, n)
+			for i := range ids {
+				ids[i] = r.ids[next%stored]
+				next++
+			}
+			return r.point(ctx, ids)
+		}},
+	}
+	for i := range ms {
+		ms[i].name = r.name
+	}
+	return ms
+}
+
+// runEndToEnd measures all contenders against each other, each on a copy of one database.
+func runEndToEnd(ctx context.Context, cfg config, server *pgserver.Server, s series) (err error) {
+	template, drop, err := newTemplate(ctx, server)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, drop()) }()
+	var measures []measure
+	for _, c := range contenders() {
+		r, err := c.start(ctx, server, template, cfg.stored)
+		if err != nil {
+			return fmt.Errorf("start %s: %w", c.name, err)
+		}
+		defer func() { err = errors.Join(err, r.stop()) }()
+		measures = append(measures, r.measures(ctx, cfg)...)
+		if copier, ok := r.peer.(*credentPeer); ok && c.name == nameCredentPGX {
+			measures = append(measures, measure{group: groupBulk, name: nameCopy, n: cfg.bulkRows,
+				after: func() error { return r.reset(ctx) },
+				run:   func(n int) error { return copier.copy(ctx, n, typeNew) }})
+		}
+	}
+	if err := warmUp(measures, cfg); err != nil {
+		return err
+	}
+	return rounds(cfg.rounds, measures, s)
+}
+
+// warmUp runs each measure once, so that connections, caches and prepared statements are there.
+func warmUp(measures []measure, cfg config) error {
+	for _, m := range measures {
+		switch m.group {
+		case groupInsert, groupPoint:
+			m.n = min(m.n, 50)
+		case groupBulk:
+			m.n = min(m.n, bulkSize)
+		default:
+			m.n = cfg.stored
+		}
+		if _, err := m.time(); err != nil {
+			return fmt.Errorf("%s, %s: %w", m.group, m.name, err)
+		}
+	}
+	return nil
+}
+
+// newTemplate makes an empty database with Credent's tables.
+func newTemplate(ctx context.Context, server *pgserver.Server) (template string, drop func() error, err error) {
+	template, drop, err = server.CreateDatabase(ctx, "")
+	if err != nil {
+		return "", nil, err
+	}
+	db, _, err := credent.OpenDB(template)
+	if err != nil {
+		return "", nil, err
+	}
+	return template, drop, errors.Join(migrate.Apply(ctx, db), db.Close())
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/internal/pgserver"
+)
+
+// machine says what was measured on and with.
+type machine struct {
+	cpu      string
+	cores    int
+	memory   string
+	system   string
+	postgres string
+	python   string
+	modules  []string
+	date     string
+}
+
+// shown are the modules whose versions matter.
+var shown = []string{
+	"entgo.io/ent", "github.com/fernet/fernet-go", "github.com/jackc/pgx/v5", "github.com/lib/pq",
+	"github.com/tink-crypto/tink-go/v2", "gorm.io/gorm", "gorm.io/driver/postgres",
+}
+
+func readMachine(ctx context.Context, server *pgserver.Server) (m machine, err error) {
+	m = machine{
+		cpu: field("/proc/cpuinfo", "model name"), cores: runtime.NumCPU(), memory: memory(),
+		system: runtime.GOOS + "/" + runtime.GOARCH, date: time.Now().UTC().Format(time.DateOnly),
+	}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, dep := range info.Deps {
+			for _, name := range shown {
+				if dep.Path == name {
+					m.modules = append(m.modules, name+" "+dep.Version)
+				}
+			}
+		}
+	}
+	db, _, err := credent.OpenDB(server.URL("postgres"))
+	if err != nil {
+		return m, err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	if err := db.QueryRowContext(ctx, "SHOW server_version").Scan(&m.postgres); err != nil {
+		return m, err
+	}
+	versions := "import sys, sqlalchemy, psycopg2, cryptography; print('Python %d.%d.%d' % sys.version_info[:3], " +
+		"'SQLAlchemy ' + sqlalchemy.__version__, 'psycopg2 ' + psycopg2.__version__.split()[0], " +
+		"'cryptography ' + cryptography.__version__, sep=', ')"
+	out, err := exec.CommandContext(ctx, python(), "-c", versions).Output()
+	m.python = strings.TrimSpace(string(out))
+	return m, err
+}
+
+// memory is that of the machine.
+func memory() string {
+	text := field("/proc/meminfo", "MemTotal")
+	if kb, err := strconv.ParseFloat(strings.TrimSuffix(text, " kB"), 64); err == nil {
+		return fmt.Sprintf("%.0f GB", kb/1e6)
+	}
+	return text
+}
+
+// field returns a value of a file of lines "name: value", or that it is not known.
+func field(path, name string) string {
+	const unknown = "unknown"
+	f, err := os.Open(path)
+	if err != nil {
+		return unknown
+	}
+	defer func() { _ = f.Close() }()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		key, value, ok := strings.Cut(lines.Text(), ":")
+		if ok && strings.TrimSpace(key) == name {
+			return strings.Join(strings.Fields(value), " ")
+		}
+	}
+	return unknown
+}

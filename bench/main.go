@@ -1,0 +1,163 @@
+// Command bench measures Credent beside what one would use instead, on this machine, in one run: the cryptography, clients
+// on a Postgres that it starts, tables of several sizes, and re-encryption. It prints a table of medians and of ratios, each
+// the median over pairs that were measured in the same round, with the smallest and the largest. See docs/speed.md.
+//
+//	go run .          # as make bench: also writes report.md and report.svg
+//	go run . -quick   # as make bench-quick: fewer rows and rounds, within two minutes; writes nothing
+//	go run . -huge    # also a table of 10 million rows
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/credent-go/credent/internal/pgserver"
+)
+
+// config is how much is measured.
+type config struct {
+	cryptoRounds int
+	cryptoTime   time.Duration // of one measure in one round
+	rounds       int           // of what needs a database
+	stored       int           // rows that are read
+	reads        int           // how often they are read in one measure
+	inserts      int
+	bulkRows     int
+	points       int
+	growth       []int // rows
+	rotated      int   // rows
+	updates      int   // rows that are rewritten one by one
+	command      string
+}
+
+func full() config {
+	return config{
+		cryptoRounds: 41, cryptoTime: 6 * time.Millisecond, rounds: 7, stored: 10_000, reads: 4, inserts: 500,
+		bulkRows: 10_000, points: 1000, growth: []int{10_000, 100_000, 1_000_000}, rotated: 200_000, updates: 2000,
+		command: "make bench",
+	}
+}
+
+func quick() config {
+	c := full()
+	c.cryptoRounds, c.rounds = 11, 3
+	c.reads, c.inserts, c.bulkRows, c.points = 1, 150, 3000, 300
+	c.growth = []int{10_000, 100_000}
+	c.rotated, c.updates = 30_000, 300
+	c.command = "make bench-quick"
+	return c
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, out io.Writer) error {
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	isQuick := flags.Bool("quick", false, "fewer rows and rounds, and no report")
+	huge := flags.Bool("huge", false, "also a table of 10 million rows")
+	only := flags.String("only", "", "parts to run, comma-separated: crypto, clients, growth, rotation; writes no report")
+	dir := flags.String("out", "", "where to write report.md and report.svg (default: the directory of the sources)")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	cfg := full()
+	if *isQuick {
+		cfg = quick()
+	}
+	if *huge {
+		cfg.growth = append(cfg.growth, 10_000_000)
+	}
+	report, err := measureAll(ctx, cfg, parts(*only), os.Stderr)
+	if err != nil {
+		return err
+	}
+	text := report.markdown()
+	if _, err := io.WriteString(out, text); err != nil {
+		return err
+	}
+	if (*isQuick || *only != "") && *dir == "" {
+		return nil
+	}
+	if *dir == "" {
+		if *dir, err = sourceDir(); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(filepath.Join(*dir, "report.md"), []byte(text), 0o600); err != nil {
+		return err
+	}
+	return report.chart(filepath.Join(*dir, "report.svg"))
+}
+
+// parts returns whether a part is wanted.
+func parts(only string) func(string) bool {
+	return func(part string) bool {
+		if only == "" {
+			return true
+		}
+		for p := range strings.SplitSeq(only, ",") {
+			if p == part {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// measureAll runs the parts one after the other. What they are about is written to progress.
+func measureAll(ctx context.Context, cfg config, wanted func(string) bool, progress io.Writer) (_ *report, err error) {
+	r := &report{cfg: cfg, series: make(series), start: time.Now()}
+	note := func(part string) {
+		_, _ = fmt.Fprintf(progress, "%6.0f s  %s\n", time.Since(r.start).Seconds(), part)
+	}
+	if wanted("crypto") {
+		note("crypto")
+		b, err := runCrypto(cfg, r.series)
+		if err != nil {
+			return nil, err
+		}
+		r.allocs = b.allocs
+	}
+	server, err := pgserver.Start(ctx, pgserver.WithSetting("shared_buffers", "256MB"),
+		pgserver.WithSetting("max_wal_size", "4GB"))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, server.Stop()) }()
+	if r.machine, err = readMachine(ctx, server); err != nil {
+		return nil, err
+	}
+	for _, part := range []struct {
+		name string
+		run  func(context.Context, config, *pgserver.Server, series) error
+	}{
+		{"clients", runEndToEnd},
+		{"rotation", runRotation},
+		{"growth", runGrowth},
+	} {
+		if !wanted(part.name) {
+			continue
+		}
+		note(part.name)
+		if err := part.run(ctx, cfg, server, r.series); err != nil {
+			return nil, fmt.Errorf("%s: %w", part.name, err)
+		}
+	}
+	r.took = time.Since(r.start)
+	note("done")
+	return r, nil
+}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"entgo.io/ent"
+	entsql "entgo.io/ent/dialect/sql"
+
+	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/bench/internal/plain"
+	"github.com/credent-go/credent/bench/internal/plain/hook"
+)
+
+// openHooks is the way that ent's documentation shows for encrypted fields: a hook encrypts what a mutation sets, and an
+// interceptor decrypts what a query returns. The fields are strings, and the tokens Credent's.
+func openHooks(opts []credent.Option) opener {
+	return func(_ context.Context, databaseURL string, a account) (peer, error) {
+		ring, err := credent.NewKeyring(credent.GenerateKey())
+		if err != nil {
+			return nil, err
+		}
+		db, dialect, err := openPool(databaseURL, "", opts)
+		if err != nil {
+			return nil, err
+		}
+		client := plain.NewClient(plain.Driver(entsql.OpenDB(dialect, db)))
+		h := fieldHooks{ring}
+		client.UserCredential.Use(h.encrypt)
+		client.UserCredential.Intercept(ent.InterceptFunc(h.decrypt))
+		return &plainPeer{client, a, keySizes}, nil
+	}
+}
+
+type fieldHooks struct{ ring *credent.Keyring }
+
+func (h fieldHooks) encrypt(next ent.Mutator) ent.Mutator {
+	return hook.UserCredentialFunc(func(ctx context.Context, m *plain.UserCredentialMutation) (ent.Value, error) {
+		if apiKey, ok := m.APIKey(); ok {
+			token, err := h.ring.Encrypt(apiKey)
+			if err != nil {
+				return nil, err
+			}
+			m.SetAPIKey(token)
+		}
+		if secretKey, ok := m.SecretKey(); ok {
+			token, err := h.ring.Encrypt(secretKey)
+			if err != nil {
+				return nil, err
+			}
+			m.SetSecretKey(token)
+		}
+		value, err := next.Mutate(ctx, m)
+		if err != nil {
+			return nil, err
+		}
+		// The saved entity has the tokens in it.
+		if row, ok := value.(*plain.UserCredential); ok {
+			return row, h.open(row)
+		}
+		return value, nil
+	})
+}
+
+func (h fieldHooks) decrypt(next ent.Querier) ent.Querier {
+	return ent.QuerierFunc(func(ctx context.Context, q ent.Query) (ent.Value, error) {
+		value, err := next.Query(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		rows, ok := value.([]*plain.UserCredential)
+		if !ok {
+			return nil, fmt.Errorf("a query returned %T", value)
+		}
+		for _, row := range rows {
+			if err := h.open(row); err != nil {
+				return nil, err
+			}
+		}
+		return rows, nil
+	})
+}
+
+func (h fieldHooks) open(row *plain.UserCredential) (err error) {
+	if row.APIKey, err = h.ring.Decrypt(row.APIKey); err != nil {
+		return err
+	}
+	row.SecretKey, err = h.ring.Decrypt(row.SecretKey)
+	return err
+}

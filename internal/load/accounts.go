@@ -1,0 +1,107 @@
+package load
+
+import (
+	"context"
+	"database/sql"
+	"slices"
+
+	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
+	"github.com/google/uuid"
+
+	"github.com/credent-go/credent/ent"
+	"github.com/credent-go/credent/ent/predicate"
+	"github.com/credent-go/credent/ent/useraccount"
+)
+
+// accounts are those that a batch's rows name by one of their two keys only.
+type accounts struct {
+	client   *ent.Client
+	byID     map[uuid.UUID]string
+	byUserID map[string]uuid.UUID
+}
+
+// lookUp finds the accounts of a batch in its transaction.
+func lookUp(ctx context.Context, tx *sql.Tx, name string, batch []numbered) (*accounts, error) {
+	a := &accounts{
+		client:   ent.NewClient(ent.Driver(reader{entsql.Conn{ExecQuerier: tx}, name})),
+		byID:     make(map[uuid.UUID]string),
+		byUserID: make(map[string]uuid.UUID),
+	}
+	var ids []uuid.UUID
+	var userIDs []string
+	for _, row := range batch {
+		switch {
+		case row.UserAccountID == uuid.Nil && row.UserID != "":
+			if _, seen := a.byUserID[row.UserID]; !seen {
+				a.byUserID[row.UserID] = uuid.Nil
+				userIDs = append(userIDs, row.UserID)
+			}
+		case row.UserAccountID != uuid.Nil && row.UserID == "":
+			if _, seen := a.byID[row.UserAccountID]; !seen {
+				a.byID[row.UserAccountID] = ""
+				ids = append(ids, row.UserAccountID)
+			}
+		}
+	}
+	for part := range slices.Chunk(ids, insertRows) {
+		if err := a.read(ctx, useraccount.IDIn(part...)); err != nil {
+			return nil, err
+		}
+	}
+	for part := range slices.Chunk(userIDs, insertRows) {
+		if err := a.read(ctx, useraccount.UserIDIn(part...)); err != nil {
+			return nil, err
+		}
+	}
+	return a, nil
+}
+
+func (a *accounts) read(ctx context.Context, where predicate.UserAccount) error {
+	found, err := a.client.UserAccount.Query().Where(where).
+		Select(useraccount.FieldID, useraccount.FieldUserID).All(ctx)
+	for _, account := range found {
+		a.byID[account.ID], a.byUserID[account.UserID] = account.UserID, account.ID
+	}
+	return err
+}
+
+// complete fills in the key of the account that a row does not say. One that says both is for the database to compare, and
+// one that says none for the checks to refuse.
+func (a *accounts) complete(row *Row) error {
+	switch {
+	case row.UserAccountID == uuid.Nil && row.UserID != "":
+		row.UserAccountID = a.byUserID[row.UserID]
+	case row.UserAccountID != uuid.Nil && row.UserID == "":
+		row.UserID = a.byID[row.UserAccountID]
+	default:
+		return nil
+	}
+	if row.UserAccountID == uuid.Nil || row.UserID == "" {
+		return noAccount{}
+	}
+	return nil
+}
+
+// noAccount is what ent finds no account with.
+type noAccount struct{}
+
+func (noAccount) Error() string { return "the account of the credential: ent: user_account not found" }
+
+// Unwrap makes ent.IsNotFound true.
+func (noAccount) Unwrap() error { return new(ent.NotFoundError) }
+
+// reader is the driver of a client in a transaction that is not the client's.
+type reader struct {
+	entsql.Conn
+	name string
+}
+
+// Tx refuses: the transaction is there already.
+func (reader) Tx(context.Context) (dialect.Tx, error) { return nil, errOnlyCreate }
+
+// Close leaves the transaction to its owner.
+func (reader) Close() error { return nil }
+
+// Dialect is that of the transaction.
+func (r reader) Dialect() string { return r.name }

@@ -1,0 +1,264 @@
+// Package load stores many credentials at once. Each row goes through a Create of the ent client, with its defaults,
+// checks, hooks and encryption, up to the statement; the statements' arguments are then sent together, by COPY where the
+// connection can do that and in INSERTs of many rows otherwise. What a Create refuses is so refused here, with its errors.
+package load
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"entgo.io/ent/dialect"
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/credent-go/credent/ent"
+	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/tenancy"
+)
+
+// DefaultBatch is the number of rows in a transaction.
+const DefaultBatch = 5000
+
+// Row is one credential to store. It takes the defaults of a Create where a field is zero.
+type Row struct {
+	// ID is the primary key; a new one if zero.
+	ID uuid.UUID
+	// UserAccountID and UserID name the account, one of them or both. The other is looked up.
+	UserAccountID uuid.UUID
+	UserID        string
+
+	CredentialType string
+	// APIKey and SecretKey must be present, and may be empty.
+	APIKey    fieldcrypt.Secret
+	SecretKey fieldcrypt.Secret
+	// ExpiresAt is the time from which on the provider refuses the credential; nil for never.
+	ExpiresAt *time.Time
+	// Inactive stores it as disabled.
+	Inactive bool
+	// CreatedAt and UpdatedAt are the time of storing if zero.
+	CreatedAt time.Time
+	UpdatedAt time.Time
+}
+
+// Config says how rows are stored. The zero value is a good one.
+type Config struct {
+	// Batch is the number of rows in a transaction, and in memory; 0 means DefaultBatch.
+	Batch int
+	// Atomic stores all rows in one transaction, or none. Progress then tells what it has in it.
+	Atomic bool
+	// DryRun checks the rows and looks up their accounts, and stores nothing. What only the database refuses, a primary key
+	// that is there already for one, it does not find.
+	DryRun bool
+	// Progress is called after each batch with the number of rows stored, or checked, so far; nil for none.
+	Progress func(rows int64)
+	// Refused is called for each row that the checks refuse, or that came with an error; if it returns true, the row is left
+	// out and the others are stored. Nil stops at the first. Rows that the database refuses stop it in any case.
+	Refused func(*Error) bool
+	// Stored is called after each transaction with the primary keys that it stored, which are valid until it returns; nil for
+	// none.
+	Stored func(ids []uuid.UUID)
+}
+
+// Error says which row could not be stored.
+type Error struct {
+	// Row is the place of the row in the sequence, from 1, or 0 if the error is not of one row.
+	Row int64
+	// Err is what a Create would have returned, or what the sequence did.
+	Err error
+}
+
+func (e *Error) Error() string {
+	if e.Row == 0 {
+		return "credent: copy: " + e.Err.Error()
+	}
+	return fmt.Sprintf("credent: copy: row %d: %v", e.Row, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// numbered is a row and its place in the sequence.
+type numbered struct {
+	Row
+	number int64
+}
+
+// loader is one call of Run.
+type loader struct {
+	cfg     Config
+	conn    *sql.Conn
+	dialect string
+	copies  bool // by COPY
+	sealer  *sealer
+	tx      *sql.Tx // of a batch, or with Atomic of all
+	stored  int64
+	sent    int64       // rows in the transaction
+	ids     []uuid.UUID // of those, if somebody wants them
+}
+
+// Run stores the rows, and returns how many are stored when it ends: those at the beginning of the sequence, less the ones
+// left out. The client is made by newClient on a driver that records what it is given. See credent.Copy.
+func Run(
+	ctx context.Context, db *sql.DB, rows iter.Seq2[Row, error], cfg Config, newClient func(dialect.Driver) *ent.Client,
+) (stored int64, err error) {
+	if cfg.Batch <= 0 {
+		cfg.Batch = DefaultBatch
+	}
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return 0, &Error{Err: err}
+	}
+	// A connection that is broken is thrown away, and that it is closed already has nothing to add.
+	defer func() { _ = conn.Close() }()
+	l := &loader{cfg: cfg, conn: conn}
+	if err := l.inspect(ctx); err != nil {
+		return 0, &Error{Err: err}
+	}
+	l.sealer = newSealer(l.dialect, newClient)
+	err = l.run(ctx, rows)
+	if l.tx != nil {
+		_ = l.tx.Rollback() // after an error; the server does it too when the connection ends
+	}
+	var of *Error
+	if err != nil && !errors.As(err, &of) {
+		err = &Error{Err: err}
+	}
+	return l.stored, err
+}
+
+// inspect finds out what the connection is, and whether it can COPY: only pgx's can, and Postgres does not let a role that
+// row-level security applies to.
+func (l *loader) inspect(ctx context.Context) error {
+	err := l.conn.Raw(func(conn any) error {
+		_, l.copies = conn.(*stdlib.Conn)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	var text string
+	if err = l.conn.QueryRowContext(ctx, "SHOW server_version_num").Scan(&text); err == nil {
+		l.dialect = dialect.Postgres
+		if !l.copies {
+			return nil
+		}
+		var secured bool
+		err = l.conn.QueryRowContext(ctx, "SELECT row_security_active($1::text)", usercredential.Table).Scan(&secured)
+		l.copies = !secured
+		return err
+	}
+	if l.conn.QueryRowContext(ctx, "SELECT sqlite_version()").Scan(&text) == nil {
+		l.dialect = dialect.SQLite
+		return nil
+	}
+	return fmt.Errorf("reach the database: %w", err)
+}
+
+func (l *loader) run(ctx context.Context, rows iter.Seq2[Row, error]) error {
+	var number int64
+	batch := make([]numbered, 0, l.cfg.Batch)
+	for row, err := range rows {
+		number++
+		if err != nil {
+			if failure := l.refuse(number, err); failure != nil {
+				return failure
+			}
+			continue
+		}
+		if batch = append(batch, numbered{row, number}); len(batch) == l.cfg.Batch {
+			if err := l.store(ctx, batch); err != nil {
+				return err
+			}
+			clear(batch)
+			batch = batch[:0]
+		}
+	}
+	if err := l.store(ctx, batch); err != nil {
+		return err
+	}
+	if l.tx == nil {
+		return nil
+	}
+	return l.commit()
+}
+
+// refuse returns nil if a row is to be left out, and otherwise the error to stop with.
+func (l *loader) refuse(number int64, err error) error {
+	failure := &Error{Row: number, Err: err}
+	if l.cfg.Refused != nil && l.cfg.Refused(failure) {
+		return nil
+	}
+	return failure
+}
+
+// store sends a batch and, unless all is one transaction, commits it.
+func (l *loader) store(ctx context.Context, batch []numbered) error {
+	if err := ctx.Err(); err != nil || len(batch) == 0 {
+		return err
+	}
+	if l.tx == nil {
+		tx, err := l.conn.BeginTx(ctx, nil)
+		if err != nil {
+			return err
+		}
+		l.tx = tx
+		if err := tenancy.SetUser(ctx, tx, l.dialect); err != nil {
+			return err
+		}
+	}
+	accounts, err := lookUp(ctx, l.tx, l.dialect, batch)
+	if err != nil {
+		return err
+	}
+	source := &source{loader: l, ctx: ctx, batch: batch, accounts: accounts}
+	switch {
+	case l.cfg.DryRun:
+		for source.Next() {
+		}
+		err = source.err
+	case l.copies:
+		err = l.copy(ctx, source)
+	default:
+		err = l.insert(ctx, source)
+	}
+	if err != nil {
+		return err
+	}
+	l.sent += int64(len(source.sent))
+	if l.cfg.Stored != nil {
+		l.ids = append(l.ids, source.ids...)
+	}
+	if !l.cfg.Atomic {
+		if err := l.commit(); err != nil {
+			return err
+		}
+	}
+	if l.cfg.Progress != nil {
+		l.cfg.Progress(l.stored + l.sent)
+	}
+	return nil
+}
+
+// commit ends the transaction. What it had is then stored, or with DryRun would be.
+func (l *loader) commit() error {
+	tx := l.tx
+	l.tx = nil
+	if l.cfg.DryRun {
+		l.stored, l.sent = l.stored+l.sent, 0
+		return tx.Rollback()
+	}
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	l.stored, l.sent = l.stored+l.sent, 0
+	if l.cfg.Stored != nil {
+		l.cfg.Stored(l.ids)
+		l.ids = l.ids[:0]
+	}
+	return nil
+}

@@ -1,0 +1,153 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"entgo.io/ent/dialect"
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/credent-go/credent/ent/usercredential"
+)
+
+// insertRows is the number of rows in a statement. A row has ten parameters; SQLite takes 32,766 and Postgres 65,535.
+const insertRows = 500
+
+// copy sends a batch by COPY, on the connection of the transaction.
+func (l *loader) copy(ctx context.Context, s *source) error {
+	var err error
+	rawErr := l.conn.Raw(func(conn any) error {
+		c := conn.(*stdlib.Conn).Conn()
+		_, err = c.CopyFrom(ctx, pgx.Identifier{usercredential.Table}, columns, binary{s})
+		return nil // an error of the statement is no reason to throw the connection away
+	})
+	switch {
+	case rawErr != nil:
+		return rawErr
+	case s.err != nil: // which the server has as well, in its own words
+		return s.err
+	case err == nil:
+		return nil
+	}
+	if line := lineOf(err); line > 0 && line <= len(s.sent) {
+		return s.failed(line-1, err)
+	}
+	return err
+}
+
+// binary gives values in the types that pgx encodes without looking for how.
+type binary struct{ *source }
+
+// Values returns the row's values.
+func (b binary) Values() ([]any, error) {
+	for i, value := range b.values {
+		if id, ok := value.(uuid.UUID); ok {
+			b.values[i] = [16]byte(id)
+		}
+	}
+	return b.values, nil
+}
+
+// copyLine is how Postgres says where in a COPY an error came up; it is not translated as it begins with the command.
+var copyLine = regexp.MustCompile(`COPY ` + usercredential.Table + `, [^ 0-9]+ (\d+)`)
+
+// lineOf returns the place of the row in what was sent, from 1, that an error of COPY is about, or 0.
+func lineOf(err error) int {
+	var e *pgconn.PgError
+	if !errors.As(err, &e) {
+		return 0
+	}
+	found := copyLine.FindStringSubmatch(e.Where)
+	if found == nil {
+		return 0
+	}
+	line, err := strconv.Atoi(found[1])
+	if err != nil {
+		return 0
+	}
+	return line
+}
+
+// insert sends a batch as INSERTs of many rows.
+func (l *loader) insert(ctx context.Context, s *source) error {
+	for {
+		first := len(s.sent)
+		var rows [][]any
+		for len(rows) < insertRows && s.Next() {
+			rows = append(rows, s.values)
+		}
+		if s.err != nil {
+			return s.err
+		}
+		if len(rows) == 0 {
+			return nil
+		}
+		if err := l.insertMany(ctx, rows); err != nil {
+			return l.blame(ctx, s, first, rows, err)
+		}
+	}
+}
+
+// insertMany sends rows in one statement, in a savepoint, without which Postgres would take nothing after an error.
+func (l *loader) insertMany(ctx context.Context, rows [][]any) error {
+	if _, err := l.tx.ExecContext(ctx, "SAVEPOINT credent_copy"); err != nil {
+		return err
+	}
+	args := make([]any, 0, len(rows)*len(columns))
+	for _, values := range rows {
+		args = append(args, values...)
+	}
+	if _, err := l.tx.ExecContext(ctx, insertQuery(l.dialect, len(rows)), args...); err != nil {
+		return err
+	}
+	_, err := l.tx.ExecContext(ctx, "RELEASE SAVEPOINT credent_copy")
+	return err
+}
+
+// blame finds the row that a statement failed for: the first that fails alone. The transaction is not to be committed.
+func (l *loader) blame(ctx context.Context, s *source, first int, rows [][]any, cause error) error {
+	if _, err := l.tx.ExecContext(ctx, "ROLLBACK TO SAVEPOINT credent_copy"); err != nil {
+		return cause
+	}
+	for i, values := range rows {
+		if ctx.Err() != nil {
+			return cause
+		}
+		if _, err := l.tx.ExecContext(ctx, insertQuery(l.dialect, 1), values...); err != nil {
+			return s.failed(first+i, err)
+		}
+	}
+	return cause
+}
+
+func insertQuery(name string, rows int) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, `INSERT INTO "%s" ("%s") VALUES `, usercredential.Table, strings.Join(columns, `", "`))
+	n := 0
+	for row := range rows {
+		if row > 0 {
+			b.WriteString(", ")
+		}
+		for i := range columns {
+			if i == 0 {
+				b.WriteString("(")
+			} else {
+				b.WriteString(", ")
+			}
+			if n++; name == dialect.Postgres {
+				b.WriteString("$" + strconv.Itoa(n))
+			} else {
+				b.WriteString("?")
+			}
+		}
+		b.WriteString(")")
+	}
+	return b.String()
+}

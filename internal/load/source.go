@@ -1,0 +1,61 @@
+package load
+
+import (
+	"context"
+
+	"github.com/google/uuid"
+)
+
+// source gives the values of a batch, row by row, as they are asked for: while the server stores some, the next are
+// encrypted. It is a pgx.CopyFromSource.
+type source struct {
+	*loader
+	ctx      context.Context
+	batch    []numbered
+	accounts *accounts
+
+	next   int
+	values []any
+	err    error
+	sent   []numbered  // by their place in what was sent
+	ids    []uuid.UUID // of those
+}
+
+// Next goes to the next row that is not left out, and reports whether there is one.
+func (s *source) Next() bool {
+	for s.err == nil && s.next < len(s.batch) {
+		row := s.batch[s.next]
+		s.next++
+		values, err := s.seal(&row)
+		if err == nil {
+			s.values = values
+			s.sent = append(s.sent, row)
+			s.ids = append(s.ids, values[idPlace].(uuid.UUID))
+			return true
+		}
+		s.err = s.refuse(row.number, err)
+	}
+	return false
+}
+
+// idPlace is that of the primary key in columns.
+const idPlace = 0
+
+func (s *source) seal(row *numbered) ([]any, error) {
+	if err := s.accounts.complete(&row.Row); err != nil {
+		return nil, err
+	}
+	return s.sealer.seal(s.ctx, row.Row)
+}
+
+// Values returns the row's values.
+func (s *source) Values() ([]any, error) { return s.values, nil }
+
+// Err returns the error of the row that ended the batch.
+func (s *source) Err() error { return s.err }
+
+// failed returns the error of a row that was sent, by its place from 0, as its Create would.
+func (s *source) failed(place int, err error) error {
+	row := s.sent[place]
+	return &Error{Row: row.number, Err: s.sealer.explain(s.ctx, row.Row, err)}
+}
