@@ -55,9 +55,13 @@ func Copy(ctx context.Context, db *sql.DB, rows iter.Seq2[CopyRow, error], cfg C
 			}
 		}
 	}
-	return load.Run(ctx, db, rows, cfg, func(drv dialect.Driver) *ent.Client {
-		client := ent.NewClient(ent.Driver(fieldcrypt.NewDriver(drv, fieldcrypt.DriverConfig{Keyring: o.keyring})))
-		hooks.Install(client, o.hooks)
-		return client
+	return load.Run(ctx, db, rows, cfg, load.Sealing{
+		Keyring: o.keyring,
+		Checked: o.hooks.Formats != nil,
+		NewClient: func(drv dialect.Driver) *ent.Client {
+			client := ent.NewClient(ent.Driver(fieldcrypt.NewDriver(drv, fieldcrypt.DriverConfig{Keyring: o.keyring})))
+			hooks.Install(client, o.hooks)
+			return client
+		},
 	})
 }

@@ -2,6 +2,7 @@ package fieldcrypt
 
 import (
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"io"
 	"unicode/utf8"
@@ -28,6 +29,27 @@ func (c column) Value(s Secret) (driver.Value, error) {
 	}
 	return &pending{column: c, secret: New(plaintext)}, nil
 }
+
+// Seal encrypts a secret for a column, as the column's value function and a driver of [NewDriver] do. A nil keyring means the
+// default one of the process. Errors are theirs.
+func Seal(column field.TypeValueScanner[Secret], s Secret, ring *Keyring) (string, error) {
+	value, err := column.Value(s)
+	if err != nil {
+		return "", err
+	}
+	p, ok := value.(*pending)
+	if !ok {
+		return "", &Error{Op: "encrypt", Err: errAbsent}
+	}
+	if ring == nil {
+		if ring, err = Default(); err != nil {
+			return "", p.column.wrap("encrypt", err)
+		}
+	}
+	return p.encrypt(ring)
+}
+
+var errAbsent = errors.New("the secret is absent")
 
 // checkPlaintext refuses what must not be stored, or would not fit a column of size characters. Only a binary one may be
 // other than text.

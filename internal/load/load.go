@@ -1,6 +1,6 @@
-// Package load stores many credentials at once. Each row goes through a Create of the ent client, with its defaults,
-// checks, hooks and encryption, up to the statement; the statements' arguments are then sent together, by COPY where the
-// connection can do that and in INSERTs of many rows otherwise. What a Create refuses is so refused here, with its errors.
+// Package load stores many credentials at once: by COPY where the connection can do that, and in INSERTs of many rows
+// otherwise. A row that might be refused goes through a Create of an ent client, with its defaults, checks, hooks and
+// encryption, up to the statement, which is not sent: so errors are a Create's.
 package load
 
 import (
@@ -64,6 +64,16 @@ type Config struct {
 	Stored func(ids []uuid.UUID)
 }
 
+// Sealing is how rows are checked and encrypted.
+type Sealing struct {
+	// Keyring encrypts; nil means the default one of the process.
+	Keyring *fieldcrypt.Keyring
+	// NewClient makes a client, with its hooks and its encryption, on a driver that records what it is given.
+	NewClient func(dialect.Driver) *ent.Client
+	// Checked says that the client has hooks that may refuse a row, or do something with it: each row then goes through them.
+	Checked bool
+}
+
 // Error says which row could not be stored.
 type Error struct {
 	// Row is the place of the row in the sequence, from 1, or 0 if the error is not of one row.
@@ -102,9 +112,9 @@ type loader struct {
 }
 
 // Run stores the rows, and returns how many are stored when it ends: those at the beginning of the sequence, less the ones
-// left out. The client is made by newClient on a driver that records what it is given. See credent.Copy.
+// left out. See credent.Copy.
 func Run(
-	ctx context.Context, db *sql.DB, rows iter.Seq2[Row, error], cfg Config, newClient func(dialect.Driver) *ent.Client,
+	ctx context.Context, db *sql.DB, rows iter.Seq2[Row, error], cfg Config, sealing Sealing,
 ) (stored int64, err error) {
 	if cfg.Batch <= 0 {
 		cfg.Batch = DefaultBatch
@@ -119,7 +129,7 @@ func Run(
 	if err := l.inspect(ctx); err != nil {
 		return 0, &Error{Err: err}
 	}
-	l.sealer = newSealer(l.dialect, newClient)
+	l.sealer = newSealer(l.dialect, sealing)
 	err = l.run(ctx, rows)
 	if l.tx != nil {
 		_ = l.tx.Rollback() // after an error; the server does it too when the connection ends

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"entgo.io/ent/dialect"
 	"github.com/google/uuid"
 
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/internal/fieldcrypt"
 )
 
 // recorder is the driver of a client that talks to no database: it keeps the statement of a Create, and answers with fail.
@@ -51,20 +53,31 @@ var columns = usercredential.Columns
 
 // sealer makes of a row what its Create would send.
 type sealer struct {
+	cfg      Sealing
 	recorder *recorder
 	client   *ent.Client
 	query    string // the last one, and where its arguments go
 	places   []int
 }
 
-func newSealer(name string, newClient func(dialect.Driver) *ent.Client) *sealer {
+func newSealer(name string, cfg Sealing) *sealer {
 	r := &recorder{name: name}
-	return &sealer{recorder: r, client: newClient(r)}
+	return &sealer{cfg: cfg, recorder: r, client: cfg.NewClient(r)}
 }
 
 // seal returns the values of a row for columns; those that the statement leaves to the database are nil. Errors are a
 // Create's.
 func (s *sealer) seal(ctx context.Context, row Row) ([]any, error) {
+	if !s.cfg.Checked {
+		if values := s.quick(row); values != nil {
+			return values, nil
+		}
+	}
+	return s.slow(ctx, row)
+}
+
+// slow goes through a Create.
+func (s *sealer) slow(ctx context.Context, row Row) ([]any, error) {
 	if err := s.create(ctx, row, nil); err != nil {
 		return nil, err
 	}
@@ -87,6 +100,44 @@ func (s *sealer) seal(ctx context.Context, row Row) ([]any, error) {
 	}
 	return values, nil
 }
+
+// quick returns the values of a row that a Create without checks of formats would not refuse, and nil of one that it might.
+// A Create costs ten times what the encryption does, most of it for a statement that is not sent.
+func (s *sealer) quick(row Row) []any {
+	if row.UserAccountID == uuid.Nil || row.APIKey.IsZero() || row.SecretKey.IsZero() ||
+		usercredential.UserIDValidator(row.UserID) != nil || usercredential.CredentialTypeValidator(row.CredentialType) != nil {
+		return nil
+	}
+	apiKey, err := fieldcrypt.Seal(usercredential.ValueScanner.APIKey, row.APIKey, s.cfg.Keyring)
+	if err != nil {
+		return nil
+	}
+	secretKey, err := fieldcrypt.Seal(usercredential.ValueScanner.SecretKey, row.SecretKey, s.cfg.Keyring)
+	if err != nil {
+		return nil
+	}
+	if row.ID == uuid.Nil {
+		row.ID = usercredential.DefaultID()
+	}
+	if row.CreatedAt.IsZero() {
+		row.CreatedAt = usercredential.DefaultCreatedAt()
+	}
+	if row.UpdatedAt.IsZero() {
+		row.UpdatedAt = usercredential.DefaultUpdatedAt()
+	}
+	var expiresAt any
+	if row.ExpiresAt != nil {
+		expiresAt = utc(*row.ExpiresAt)
+	}
+	// In the order of columns, which a test compares with a Create's.
+	return []any{
+		row.ID, !row.Inactive, utc(row.CreatedAt), utc(row.UpdatedAt), row.UserAccountID, row.UserID, row.CredentialType,
+		apiKey, secretKey, expiresAt,
+	}
+}
+
+// utc is what the hooks make of a time: as Postgres stores it.
+func utc(at time.Time) time.Time { return at.UTC().Truncate(time.Microsecond) }
 
 // explain returns what a Create returns when the database answers its statement with the given error.
 func (s *sealer) explain(ctx context.Context, row Row, err error) error {
