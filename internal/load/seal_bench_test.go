@@ -3,26 +3,15 @@ package load
 import (
 	"testing"
 
-	"entgo.io/ent/dialect"
 	"github.com/google/uuid"
 
-	"github.com/credent-go/credent/ent"
 	_ "github.com/credent-go/credent/ent/runtime" // the schema's defaults and validators
 	"github.com/credent-go/credent/internal/fieldcrypt"
-	"github.com/credent-go/credent/internal/hooks"
 )
 
 // BenchmarkSeal is what a row costs before it is sent.
 func BenchmarkSeal(b *testing.B) {
-	ring, err := fieldcrypt.NewKeyring(fieldcrypt.GenerateKey())
-	if err != nil {
-		b.Fatal(err)
-	}
-	s := newSealer(dialect.Postgres, Sealing{Keyring: ring, NewClient: func(drv dialect.Driver) *ent.Client {
-		client := ent.NewClient(ent.Driver(fieldcrypt.NewDriver(drv, fieldcrypt.DriverConfig{Keyring: ring})))
-		hooks.Install(client, hooks.Config{})
-		return client
-	}})
+	s, _ := newTestSealer(b)
 	row := Row{
 		UserAccountID: uuid.New(), UserID: "user-1", CredentialType: "alpaca",
 		APIKey: fieldcrypt.New("PK-24-CHARACTERS-OF-A-KE"), SecretKey: fieldcrypt.New("secret-of-40-characters-0123456789012345"),

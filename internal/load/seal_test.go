@@ -1,0 +1,164 @@
+package load
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"entgo.io/ent/dialect"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+
+	"github.com/credent-go/credent/ent"
+	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/hooks"
+)
+
+func newTestSealer(t testing.TB) (*sealer, *fieldcrypt.Keyring) {
+	t.Helper()
+	ring, err := fieldcrypt.NewKeyring(fieldcrypt.GenerateKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newSealer(dialect.Postgres, Sealing{Keyring: ring, NewClient: func(drv dialect.Driver) *ent.Client {
+		client := ent.NewClient(ent.Driver(fieldcrypt.NewDriver(drv, fieldcrypt.DriverConfig{Keyring: ring})))
+		hooks.Install(client, hooks.Config{})
+		return client
+	}}), ring
+}
+
+// TestQuickIsACreate has rows of every kind: what the quick way takes a Create takes, with the same values.
+func TestQuickIsACreate(t *testing.T) {
+	t.Parallel()
+	s, ring := newTestSealer(t)
+	at := time.Date(2027, 1, 31, 16, 0, 0, 123456789, time.FixedZone("", 3600))
+	good := func(change func(*Row)) Row {
+		row := Row{
+			ID: uuid.New(), UserAccountID: uuid.New(), UserID: "user-1", CredentialType: "alpaca",
+			APIKey: fieldcrypt.New("key"), SecretKey: fieldcrypt.New("secret"), CreatedAt: at, UpdatedAt: at,
+		}
+		change(&row)
+		return row
+	}
+	stored := ent.UserCredential{}.APIKey
+	for name, test := range map[string]struct {
+		row   Row
+		quick bool
+	}{
+		"least":                 {good(func(*Row) {}), true},
+		"expires":               {good(func(r *Row) { r.ExpiresAt = &at }), true},
+		"inactive":              {good(func(r *Row) { r.Inactive = true }), true},
+		"empty secrets":         {good(func(r *Row) { r.APIKey, r.SecretKey = fieldcrypt.New(""), fieldcrypt.New("") }), true},
+		"longest secret":        {good(func(r *Row) { r.APIKey = fieldcrypt.New(strings.Repeat("x", 303)) }), true},
+		"longest names":         {good(func(r *Row) { r.UserID = strings.Repeat("é", 255); r.CredentialType = strings.Repeat("é", 50) }), true},
+		"no account":            {good(func(r *Row) { r.UserAccountID = uuid.Nil }), false},
+		"no user":               {good(func(r *Row) { r.UserID = "" }), false},
+		"long user":             {good(func(r *Row) { r.UserID = strings.Repeat("é", 256) }), false},
+		"no type":               {good(func(r *Row) { r.CredentialType = "" }), false},
+		"long type":             {good(func(r *Row) { r.CredentialType = strings.Repeat("é", 51) }), false},
+		"absent key":            {good(func(r *Row) { r.APIKey = stored }), false},
+		"absent secret":         {good(func(r *Row) { r.SecretKey = stored }), false},
+		"long secret":           {good(func(r *Row) { r.SecretKey = fieldcrypt.New(strings.Repeat("x", 304)) }), false},
+		"redaction marker":      {good(func(r *Row) { r.APIKey = fieldcrypt.New(fieldcrypt.Redacted) }), false},
+		"secret not UTF-8":      {good(func(r *Row) { r.APIKey = fieldcrypt.New("\xff") }), false},
+		"secret key of no text": {good(func(r *Row) { r.SecretKey = fieldcrypt.New("a\xc3") }), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			quick := s.quick(test.row)
+			if (quick != nil) != test.quick {
+				t.Fatalf("quick: got %t, want %t", quick != nil, test.quick)
+			}
+			slow, err := s.slow(t.Context(), test.row)
+			if quick == nil {
+				if err == nil && test.row.UserAccountID != uuid.Nil { // which the database refuses
+					t.Fatal("a Create takes it")
+				}
+				return
+			}
+			if err != nil {
+				t.Fatalf("a Create refuses it: %v", err)
+			}
+			if len(quick) != len(columns) || len(slow) != len(columns) {
+				t.Fatalf("got %d and %d values, want %d", len(quick), len(slow), len(columns))
+			}
+			for i, name := range columns {
+				a, b := quick[i], slow[i]
+				if name == usercredential.FieldAPIKey || name == usercredential.FieldSecretKey {
+					a, b = opened(t, ring, a), opened(t, ring, b)
+				}
+				if diff := cmp.Diff(b, a); diff != "" {
+					t.Errorf("%s, a Create's and the quick one:\n%s", name, diff)
+				}
+			}
+		})
+	}
+}
+
+// opened returns the plaintext of a token.
+func opened(t *testing.T, ring *fieldcrypt.Keyring, value any) string {
+	t.Helper()
+	token, ok := value.(string)
+	if !ok {
+		t.Fatalf("got a %T for a token", value)
+	}
+	text, err := ring.Decrypt(token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// TestQuickDefaults has the defaults of a Create: a new key, now, active.
+func TestQuickDefaults(t *testing.T) {
+	t.Parallel()
+	s, _ := newTestSealer(t)
+	row := Row{
+		UserAccountID: uuid.New(), UserID: "user-1", CredentialType: "alpaca",
+		APIKey: fieldcrypt.New("key"), SecretKey: fieldcrypt.New("secret"),
+	}
+	before := time.Now().UTC().Truncate(time.Microsecond)
+	for name, seal := range map[string]func() []any{
+		"quick":    func() []any { return s.quick(row) },
+		"a Create": func() []any { values, _ := s.slow(t.Context(), row); return values },
+	} {
+		values := seal()
+		if len(values) != len(columns) {
+			t.Fatalf("%s: got %d values", name, len(values))
+		}
+		if id, ok := values[idPlace].(uuid.UUID); !ok || id == uuid.Nil {
+			t.Errorf("%s: id: got %v", name, values[idPlace])
+		}
+		for i, column := range columns {
+			switch column {
+			case usercredential.FieldCreatedAt, usercredential.FieldUpdatedAt:
+				if at, ok := values[i].(time.Time); !ok || at.Before(before) || at.After(time.Now()) || at.Location() != time.UTC {
+					t.Errorf("%s: %s: got %v", name, column, values[i])
+				}
+			case usercredential.FieldIsActive:
+				if values[i] != true {
+					t.Errorf("%s: is_active: got %v", name, values[i])
+				}
+			case usercredential.FieldExpiresAt:
+				if values[i] != nil {
+					t.Errorf("%s: expires_at: got %v", name, values[i])
+				}
+			}
+		}
+	}
+}
+
+// TestColumns fails when a column is added that the quick way does not know.
+func TestColumns(t *testing.T) {
+	t.Parallel()
+	want := []string{
+		"id", "is_active", "created_at", "updated_at", "user_account_id", "user_id", "credential_type", "api_key", "secret_key",
+		"expires_at",
+	}
+	if diff := cmp.Diff(want, columns); diff != "" {
+		t.Errorf("columns; bring quick up to date:\n%s", diff)
+	}
+	if columns[idPlace] != usercredential.FieldID {
+		t.Error("the primary key is not at its place")
+	}
+}
