@@ -272,6 +272,28 @@ func TestCopyLeavesOut(t *testing.T) {
 	})
 }
 
+// TestCopySequenceFails stores what came before the error.
+func TestCopySequenceFails(t *testing.T) {
+	t.Parallel()
+	forEachCopy(t, func(t *testing.T, env *environment) {
+		env.account(t, "u1")
+		broken := errors.New("line 24 is broken")
+		rows := func(yield func(credent.CopyRow, error) bool) {
+			for _, row := range copyRows(23, "u1") {
+				if !yield(row, nil) {
+					return
+				}
+			}
+			yield(credent.CopyRow{}, broken)
+		}
+		n, err := env.copy(t, rows, credent.CopyConfig{Batch: 10})
+		var of *credent.CopyError
+		if got := env.count(t); n != 23 || got != 23 || !errors.Is(err, broken) || !errors.As(err, &of) || of.Row != 24 {
+			t.Errorf("stored %d, says %d, %v", got, n, err)
+		}
+	})
+}
+
 // TestCopyOptions has formats, audit, and a cancelled context, after which the pool is as good as before.
 func TestCopyOptions(t *testing.T) {
 	t.Parallel()

@@ -14,8 +14,9 @@ import (
 )
 
 func (a *app) credential() *cobra.Command {
-	return a.group(&cobra.Command{Use: "credential", Short: "Add, list, show, disable and remove credentials"},
-		a.credentialAdd(), a.credentialList(), a.credentialShow(), a.credentialDisable(), a.credentialRemove())
+	return a.group(&cobra.Command{Use: "credential", Short: "Add, list, show, disable, remove, import and export credentials"},
+		a.credentialAdd(), a.credentialList(), a.credentialShow(), a.credentialDisable(), a.credentialRemove(),
+		a.credentialImport(), a.credentialExport())
 }
 
 func (a *app) credentialAdd() *cobra.Command {
@@ -98,15 +99,23 @@ func parseExpiry(text string) (*time.Time, error) {
 	if text == "" {
 		return nil, nil
 	}
+	t, ok := parseTime(text)
+	if !ok {
+		return nil, usageError("--expires: " + wantTime)
+	}
+	return &t, nil
+}
+
+const wantTime = "want a time such as 2027-01-31T16:00:00Z, or a date such as 2027-01-31"
+
+func parseTime(text string) (t time.Time, ok bool) {
 	t, err := time.Parse(time.RFC3339, text)
 	if err != nil {
 		t, err = time.Parse(time.DateOnly, text)
 	}
 	// The years that Python's datetime can hold, and RFC 3339 write.
-	if t = t.UTC().Truncate(time.Microsecond); err != nil || t.Year() < 1 || t.Year() > 9999 {
-		return nil, usageError("--expires: want a time such as 2027-01-31T16:00:00Z, or a date such as 2027-01-31")
-	}
-	return &t, nil
+	t = t.UTC().Truncate(time.Microsecond)
+	return t, err == nil && t.Year() >= 1 && t.Year() <= 9999
 }
 
 func (a *app) credentialList() *cobra.Command {

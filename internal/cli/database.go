@@ -43,7 +43,7 @@ type database struct {
 }
 
 // open connects to a database. An SQLite file that does not exist is made only if create is set.
-func open(ctx context.Context, databaseURL string, create bool) (_ *database, err error) {
+func open(ctx context.Context, databaseURL string, create bool, opts ...credent.Option) (_ *database, err error) {
 	scheme, rest, _ := strings.Cut(databaseURL, ":")
 	var file string
 	switch scheme {
@@ -56,7 +56,7 @@ func open(ctx context.Context, databaseURL string, create bool) (_ *database, er
 			return nil, err
 		}
 	}
-	pool, d, err := credent.OpenDB(databaseURL)
+	pool, d, err := credent.OpenDB(databaseURL, opts...)
 	if err != nil {
 		return nil, err
 	}
@@ -138,8 +138,8 @@ func (db *database) checkMigrations(ctx context.Context) error {
 }
 
 // withDatabase calls f with a database that is there already.
-func withDatabase(ctx context.Context, f func(db *database) error) (err error) {
-	db, err := open(ctx, databaseURL(), false)
+func withDatabase(ctx context.Context, f func(db *database) error, opts ...credent.Option) (err error) {
+	db, err := open(ctx, databaseURL(), false, opts...)
 	if err != nil {
 		return err
 	}
@@ -150,11 +150,16 @@ func withDatabase(ctx context.Context, f func(db *database) error) (err error) {
 // withClient calls f with a client of a database that has the schema it needs. A nil keyring is for commands that
 // neither encrypt nor decrypt.
 func (a *app) withClient(ctx context.Context, ring *credent.Keyring, f func(client *ent.Client) error) error {
+	return a.withClientOf(ctx, ring, func(_ *database, client *ent.Client) error { return f(client) })
+}
+
+// withClientOf is withClient with the client's database.
+func (a *app) withClientOf(ctx context.Context, ring *credent.Keyring, f func(db *database, client *ent.Client) error) error {
 	return withDatabase(ctx, func(db *database) error {
 		if err := db.checkMigrations(ctx); err != nil {
 			return err
 		}
-		if err := f(credent.NewClient(db.DB, db.dialect, credent.WithKeyring(ring))); err != nil {
+		if err := f(db, credent.NewClient(db.DB, db.dialect, credent.WithKeyring(ring))); err != nil {
 			return err
 		}
 		// A list that lacks rows should not pass for the whole.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/lib/pq"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -141,17 +142,16 @@ func sqliteReason(err error) string {
 // postgresReason explains the errors of a server and of connecting to it.
 func postgresReason(err error) string {
 	text := oneLine(trimPackage(err.Error()))
-	var e *pq.Error
-	if errors.As(err, &e) {
+	if e, ok := answerOf(err); ok {
 		switch {
-		case e.Code.Class() == "28": // invalid authorization
-			return e.Message + "; correct user and password in DATABASE_URL"
-		case e.Code == "3D000": // no such database
-			return e.Message + "; make it with createdb, or correct DATABASE_URL"
-		case e.Code == "23514" && strings.HasSuffix(e.Constraint, "_encrypted"): // check violation
+		case strings.HasPrefix(e.code, "28"): // invalid authorization
+			return e.message + "; correct user and password in DATABASE_URL"
+		case e.code == "3D000": // no such database
+			return e.message + "; make it with createdb, or correct DATABASE_URL"
+		case e.code == "23514" && strings.HasSuffix(e.constraint, "_encrypted"): // check violation
 			return text + "; it is not encrypted: run `credent encrypt`, then this again"
-		case e.Code == "42501": // insufficient privilege
-			return e.Message + "; use a role in DATABASE_URL that may do this"
+		case e.code == "42501": // insufficient privilege
+			return e.message + "; use a role in DATABASE_URL that may do this"
 		}
 		return text
 	}
@@ -160,6 +160,22 @@ func postgresReason(err error) string {
 		return text + "; correct DATABASE_URL, or start the server"
 	}
 	return ""
+}
+
+// answer is an error that a server gave.
+type answer struct{ message, code, constraint string }
+
+// answerOf returns what a server answered, over either driver.
+func answerOf(err error) (answer, bool) {
+	var viaPQ *pq.Error
+	if errors.As(err, &viaPQ) {
+		return answer{viaPQ.Message, string(viaPQ.Code), viaPQ.Constraint}, true
+	}
+	var viaPGX *pgconn.PgError
+	if errors.As(err, &viaPGX) {
+		return answer{viaPGX.Message, viaPGX.Code, viaPGX.ConstraintName}, true
+	}
+	return answer{}, false
 }
 
 // trimPackage takes the names of packages off the start of an error's text.

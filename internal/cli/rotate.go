@@ -4,23 +4,17 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"os"
+	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/internal/fieldcrypt"
 	"github.com/credent-go/credent/migrate"
 	"github.com/credent-go/credent/rotate"
 )
-
-// progressEvery is how often a line tells how far a rotation is where no bar can be drawn.
-const progressEvery = 5 * time.Second
 
 // rewriting is a command that rewrites stored secrets.
 type rewriting struct {
@@ -83,8 +77,8 @@ func (a *app) runRewriting(ctx context.Context, w *rewriting) error {
 		return err
 	}
 	return withTables(ctx, func(db *database) error {
-		var done func()
-		w.cfg.Progress, done = a.progress(w.verb())
+		show, done := a.progress()
+		w.cfg.Progress = func(p rotate.Progress) { show(rotationStep(p, w.verb())) }
 		report, err := w.run(ctx, db.DB, ring, w.cfg)
 		done()
 		if report == nil {
@@ -130,41 +124,12 @@ func withTables(ctx context.Context, f func(db *database) error) error {
 	})
 }
 
-// progress returns what shows the progress of a rotation to people, a bar where it can be drawn and lines otherwise, and
-// what ends it.
-func (a *app) progress(verb string) (show func(rotate.Progress), done func()) {
-	file, ok := a.note.(*os.File)
-	if !ok || !term.IsTerminal(int(file.Fd())) {
-		last := time.Now()
-		return func(p rotate.Progress) {
-			if time.Since(last) >= progressEvery {
-				last = time.Now()
-				a.notef("%s, pass %d: %d of %d rows read, %d %s\n", p.Table, p.Pass, p.Read, p.Total, p.Rewritten, verb)
-			}
-		}, func() {}
+// rotationStep says how far a rotation is.
+func rotationStep(p rotate.Progress, verb string) step {
+	return step{
+		task: p.Table + ", pass " + strconv.Itoa(p.Pass), done: p.Read, total: p.Total,
+		line: fmt.Sprintf("%s, pass %d: %d of %d rows read, %d %s", p.Table, p.Pass, p.Read, p.Total, p.Rewritten, verb),
 	}
-	var (
-		bar   *progressbar.ProgressBar
-		table string
-		pass  int
-	)
-	return func(p rotate.Progress) {
-			if bar == nil || table != p.Table || pass != p.Pass {
-				if bar != nil {
-					_ = bar.Finish()
-				}
-				table, pass = p.Table, p.Pass
-				bar = progressbar.NewOptions64(p.Total, progressbar.OptionSetWriter(file), progressbar.OptionShowCount(),
-					progressbar.OptionShowIts(), progressbar.OptionSetItsString("rows"), progressbar.OptionSetPredictTime(true),
-					progressbar.OptionSetDescription(p.Table+", pass "+strconv.Itoa(p.Pass)),
-					progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
-			}
-			_ = bar.Set64(p.Read)
-		}, func() {
-			if bar != nil {
-				_ = bar.Finish()
-			}
-		}
 }
 
 func (a *app) printRotation(report *rotate.Report, verb string) {

@@ -78,18 +78,20 @@ func (a *accounts) complete(row *Row) error {
 		return nil
 	}
 	if row.UserAccountID == uuid.Nil || row.UserID == "" {
-		return noAccount{}
+		return noAccountError{}
 	}
 	return nil
 }
 
-// noAccount is what ent finds no account with.
-type noAccount struct{}
+// noAccountError is what ent finds no account with.
+type noAccountError struct{}
 
-func (noAccount) Error() string { return "the account of the credential: ent: user_account not found" }
+func (noAccountError) Error() string {
+	return "the account of the credential: ent: user_account not found"
+}
 
 // Unwrap makes ent.IsNotFound true.
-func (noAccount) Unwrap() error { return new(ent.NotFoundError) }
+func (noAccountError) Unwrap() error { return new(ent.NotFoundError) }
 
 // reader is the driver of a client in a transaction that is not the client's.
 type reader struct {

@@ -175,6 +175,11 @@ func (l *loader) run(ctx context.Context, rows iter.Seq2[Row, error]) error {
 	for row, err := range rows {
 		number++
 		if err != nil {
+			if l.cfg.Refused == nil { // it ends here: what is before it is stored, and its errors come first
+				if err := l.store(ctx, batch); err != nil {
+					return err
+				}
+			}
 			if failure := l.refuse(number, err); failure != nil {
 				return failure
 			}

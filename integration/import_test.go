@@ -1,0 +1,135 @@
+package integration
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/ent/usercredential"
+)
+
+// command returns the command credent on the environment's database and key.
+func (env *environment) command(args ...string) *exec.Cmd {
+	cmd := exec.Command(os.Args[0], args...)
+	cmd.Env = append(os.Environ(), envCommand+"=1", "DATABASE_URL="+env.url, "ENCRYPTION_KEY="+env.key)
+	return cmd
+}
+
+// TestImportKilled kills imports at any moment and lets them go on: each row of the file is stored once in the end.
+func TestImportKilled(t *testing.T) {
+	t.Parallel()
+	const rows = 6000
+	env := newEnvironment(t)
+	env.account(t, "u1")
+	env.account(t, "u2")
+	var file bytes.Buffer
+	file.WriteString("user_id,credential_type,api_key,secret_key\n")
+	for i := range rows {
+		fmt.Fprintf(&file, "u%d,alpaca,key-%d,secret-%d\n", 1+i%2, i, i)
+	}
+	path := filepath.Join(t.TempDir(), "credentials.csv")
+	if err := os.WriteFile(path, file.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	args := []string{"credential", "import", path, "--batch", "100"}
+	killed := 0
+	for kill := range 8 {
+		cmd := env.command(args...)
+		stderr, err := cmd.StderrPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if kill == 0 {
+			line, err := bufio.NewReader(stderr).ReadString('\n')
+			fields := strings.Fields(line)
+			if err != nil || len(fields) < 3 || fields[1] != "import" {
+				t.Fatalf("got %q, %v", line, err)
+			}
+			args = append(args, "--continue", fields[2])
+		}
+		before := env.count(t)
+		for deadline := time.Now().Add(time.Minute); env.count(t) <= before && before < rows; {
+			if time.Now().After(deadline) {
+				t.Fatal("the import stores nothing")
+			}
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(time.Duration(kill) * 3 * time.Millisecond)
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		if cmd.Wait() != nil {
+			killed++
+		}
+	}
+	t.Logf("killed %d imports, the last with %d rows in", killed, env.count(t))
+	if killed < 3 {
+		t.Errorf("killed %d imports only: the file is too short for this machine", killed)
+	}
+
+	out, err := env.command(args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if !strings.HasPrefix(string(out), "imported ") || !strings.Contains(string(out), "in already") {
+		t.Errorf("got %q", out)
+	}
+	seen := make(map[string]bool)
+	stored := env.client.UserCredential.Query().Order(usercredential.ByID()).AllX(t.Context())
+	for _, c := range stored {
+		apiKey, secretKey := reveal(t, c.APIKey), reveal(t, c.SecretKey)
+		if strings.TrimPrefix(apiKey, "key-") != strings.TrimPrefix(secretKey, "secret-") {
+			t.Fatal("a row has the secrets of two")
+		}
+		seen[apiKey] = true
+	}
+	if len(stored) != rows || len(seen) != rows {
+		t.Errorf("got %d rows, %d different ones, want %d", len(stored), len(seen), rows)
+	}
+}
+
+// TestExportSnapshot exports over several pages, on Postgres, and reads it back into another database.
+func TestExportSnapshot(t *testing.T) {
+	t.Parallel()
+	env := newEnvironment(t)
+	env.account(t, "u1")
+	if _, err := env.copy(t, sequence(copyRows(2345, "u1")...), credent.CopyConfig{}); err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	cmd := env.command("credential", "export", "--reveal", "--format", "jsonl")
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil || errs.Len() > 0 {
+		t.Fatalf("%v: %s", err, &errs)
+	}
+	if n := strings.Count(out.String(), "\n"); n != 2345 {
+		t.Fatalf("got %d lines", n)
+	}
+	other := newEnvironment(t)
+	other.account(t, "u1")
+	into := other.command("credential", "import", "--format", "jsonl", "-")
+	into.Stdin = bytes.NewReader(out.Bytes())
+	if text, err := into.CombinedOutput(); err != nil || string(text) != "imported 2345 rows\n" {
+		t.Fatalf("%v: %s", err, text)
+	}
+	var again bytes.Buffer
+	cmd = other.command("credential", "export", "--reveal", "--format", "jsonl")
+	cmd.Stdout = &again
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(out.Bytes(), again.Bytes()) {
+		t.Error("what is exported there is not what was exported here")
+	}
+}

@@ -1,0 +1,394 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"slices"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+
+	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/ent"
+	"github.com/credent-go/credent/ent/usercredential"
+)
+
+// importer is one call of credential import.
+type importer struct {
+	*app
+	path, format string
+	batch        int
+	dryRun       bool
+	formats      bool
+	skipExisting bool
+	resume       string // the ID of an import that is continued
+
+	ring    *credent.Keyring
+	client  *ent.Client
+	in      *countingReader
+	size    int64     // of the file in bytes, or -1
+	id      uuid.UUID // of the import
+	withIDs bool      // the file has its own
+	rows    int64     // read
+	there   int64     // that were in the database already
+	lines   []int     // of the last rows that were given to Copy, by their number modulo the length
+	given   int64     // number of those
+	bad     []badRow  // the first that were refused in a dry run
+	nBad    int
+}
+
+func (a *app) credentialImport() *cobra.Command {
+	m := &importer{app: a}
+	cmd := &cobra.Command{
+		Use:   "import FILE|- [flags]",
+		Short: "Store the credentials of a CSV or JSON lines file",
+		Long: `Store the credentials of a file, their secrets encrypted. The file is CSV, its first line naming the columns, or has a
+JSON object in each line. FILE may be - for standard input.
+
+Columns: user_id, credential_type, api_key, secret_key; and if wanted expires_at, is_active, created_at, updated_at and id.
+The accounts must be there. A file that "credent credential export --reveal" wrote can be read back.
+
+Rows are stored in transactions of --batch rows. At the first row that is refused it stops, says the line and the reason, and
+how many rows are in; --dry-run finds all such rows and stores nothing. An import that was stopped, by an error or by force,
+goes on with --continue and the ID that it printed when it began: the rows which that import stored are left out, whatever
+was printed last. Where the file has the column id, --skip-existing leaves out the rows whose id is in the database.`,
+		Example: `  credent credential import credentials.csv --dry-run
+  credent credential import credentials.csv
+  credent credential import --format jsonl - < credentials.jsonl`,
+	}
+	cmd.Args = arguments(1, "file, or - for standard input")
+	cmd = a.action(cmd, m.run)
+	cmd.Flags().StringVar(&m.format, "format", "", "`csv or jsonl`; by the extension of the file if not given")
+	cmd.Flags().BoolVar(&m.dryRun, "dry-run", false, "check every row, list those that would be refused, and store nothing")
+	cmd.Flags().StringVar(&m.resume, "continue", "", "the `ID` of an import of the same file that was stopped")
+	cmd.Flags().BoolVar(&m.skipExisting, "skip-existing", false, "leave out rows whose id is in the database")
+	cmd.Flags().IntVar(&m.batch, "batch", 0, "rows in a transaction; 5000 if not given")
+	cmd.Flags().BoolVar(&m.formats, "check-formats", false, "refuse keys that do not look like those of their provider")
+	return cmd
+}
+
+func (m *importer) run(ctx context.Context, args []string) (err error) {
+	if m.path = args[0]; m.path == "" {
+		return usageError("which one? Give the file, or - for standard input")
+	}
+	if m.batch < 0 {
+		return usageError("--batch cannot be negative")
+	}
+	if m.format, err = formatOf(m.format, m.path); err != nil {
+		return err
+	}
+	m.id = uuid.New()
+	if m.resume != "" {
+		if m.id, err = uuid.Parse(m.resume); err != nil {
+			return usageError("--continue: it is not the ID of an import")
+		}
+	}
+	if m.ring, err = credent.KeyringFromEnv(); err != nil {
+		return err
+	}
+	file, err := m.openFile()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.Close() }() // only read
+	return withDatabase(ctx, func(db *database) error {
+		if err := db.checkMigrations(ctx); err != nil {
+			return err
+		}
+		m.client = credent.NewClient(db.DB, db.dialect)
+		return m.load(ctx, db)
+	}, credent.WithPGX()) // for COPY
+}
+
+func (m *importer) openFile() (io.Closer, error) {
+	if m.path == "-" {
+		m.in, m.size = &countingReader{in: m.app.in}, -1
+		return io.NopCloser(nil), nil
+	}
+	file, err := os.Open(m.path)
+	if err != nil {
+		return nil, messagef("%s: %v", m.path, errors.Unwrap(err))
+	}
+	m.in, m.size = &countingReader{in: file}, -1
+	if info, err := file.Stat(); err == nil && info.Mode().IsRegular() {
+		m.size = info.Size()
+	}
+	return file, nil
+}
+
+// countingReader counts what was read of a file.
+type countingReader struct {
+	in io.Reader
+	n  int64
+}
+
+// Read implements io.Reader.
+func (r *countingReader) Read(p []byte) (int, error) {
+	n, err := r.in.Read(p)
+	r.n += int64(n)
+	return n, err
+}
+
+func (m *importer) load(ctx context.Context, db *database) error {
+	show, done := m.progress()
+	cfg := credent.CopyConfig{Batch: m.batch, DryRun: m.dryRun, Progress: func(n int64) {
+		line := count(int(n), "row") + " in"
+		if m.dryRun {
+			line = count(int(n), "row") + " checked"
+		}
+		show(step{task: "import", done: m.in.n, total: m.size, bytes: true, line: line})
+	}}
+	if m.dryRun {
+		cfg.Refused = m.note
+	}
+	opts := []credent.Option{credent.WithKeyring(m.ring)}
+	if m.formats {
+		opts = append(opts, credent.WithFormats())
+	}
+	if cfg.Batch == 0 {
+		cfg.Batch = defaultImportBatch
+	}
+	m.lines = make([]int, 2*cfg.Batch)
+	stored, err := credent.Copy(ctx, db.DB, m.wanted(ctx), cfg, opts...)
+	done()
+	return m.report(ctx, stored, err)
+}
+
+// defaultImportBatch is the number of rows in a transaction.
+const defaultImportBatch = 5000
+
+// probeRows is the number of rows that are looked up at once in the database.
+const probeRows = 500
+
+// wanted gives the rows of the file that are not in the database yet, each with its ID.
+func (m *importer) wanted(ctx context.Context) iter.Seq2[credent.CopyRow, error] {
+	return func(yield func(credent.CopyRow, error) bool) {
+		give := func(row fileRow, err error) bool {
+			m.lines[m.given%int64(len(m.lines))] = row.line
+			m.given++
+			var end fatalError
+			return yield(row.CopyRow, err) && !errors.As(err, &end)
+		}
+		chunk := make([]fileRow, 0, probeRows)
+		flush := func() bool {
+			fresh, err := m.withoutExisting(ctx, chunk)
+			for _, row := range fresh {
+				if !give(row, nil) {
+					return false
+				}
+			}
+			chunk = chunk[:0]
+			if err != nil {
+				give(fileRow{}, fatalError{err})
+				return false
+			}
+			return true
+		}
+		for row, err := range readRows(m.in, m.format) {
+			if ctx.Err() != nil {
+				give(row, fatalError{ctx.Err()})
+				return
+			}
+			m.rows++
+			if err == nil {
+				err = m.identify(&row)
+			}
+			if err != nil {
+				if !flush() || !give(row, err) {
+					return
+				}
+				continue
+			}
+			if chunk = append(chunk, row); len(chunk) == probeRows && !flush() {
+				return
+			}
+		}
+		flush()
+	}
+}
+
+// identify gives a row its primary key: its own, or one that follows from the import and the row's place in the file, so that
+// an import that goes on finds what it has stored, however it was stopped.
+func (m *importer) identify(row *fileRow) error {
+	has := row.ID != uuid.Nil
+	if m.rows == 1 {
+		m.withIDs = has
+		if err := m.begin(); err != nil {
+			return fatalError{err}
+		}
+	}
+	switch {
+	case has != m.withIDs:
+		return rowError("some rows have an id, and some have none")
+	case !has:
+		row.ID = uuid.NewSHA1(m.id, fmt.Appendf(nil, "row %d", m.rows))
+	}
+	return nil
+}
+
+// begin checks the flags with what the first row shows, and prints the import's ID before anything is stored.
+func (m *importer) begin() error {
+	switch {
+	case m.withIDs && m.resume != "":
+		return messagef("--continue is for files without the column id; use --skip-existing")
+	case !m.withIDs && m.skipExisting:
+		return messagef("--skip-existing is for files with the column id; use --continue with the ID that the import printed")
+	case !m.withIDs && m.resume == "" && !m.dryRun:
+		m.notef("credent: import %s begins; if it is stopped, go on with --continue %s\n", m.id, m.id)
+	}
+	return nil
+}
+
+// withoutExisting returns the rows of a chunk that are not in the database, if those that are may be left out.
+func (m *importer) withoutExisting(ctx context.Context, chunk []fileRow) ([]fileRow, error) {
+	if len(chunk) == 0 || !m.skipExisting && m.resume == "" {
+		return chunk, nil
+	}
+	ids := make([]uuid.UUID, len(chunk))
+	for i, row := range chunk {
+		ids[i] = row.ID
+	}
+	found, err := m.client.UserCredential.Query().Where(usercredential.IDIn(ids...)).
+		Select(usercredential.FieldID, usercredential.FieldUserID, usercredential.FieldCredentialType).All(ctx)
+	if err != nil {
+		return nil, err
+	}
+	existing := make(map[uuid.UUID]*ent.UserCredential, len(found))
+	for _, row := range found {
+		existing[row.ID] = row
+	}
+	var fresh []fileRow
+	for _, row := range chunk {
+		stored := existing[row.ID]
+		if stored == nil {
+			fresh = append(fresh, row)
+			continue
+		}
+		if m.resume != "" && (stored.UserID != row.UserID || stored.CredentialType != row.CredentialType) {
+			return nil, messagef("line %d: that import stored another user or type for this row: "+
+				"the file is not the one it had, or was changed", row.line)
+		}
+		m.there++
+	}
+	return fresh, nil
+}
+
+// badRow is a row that is refused.
+type badRow struct {
+	line   int
+	reason string
+}
+
+// note keeps what is wrong with a row, for a dry run, and lets it go on.
+func (m *importer) note(e *credent.CopyError) bool {
+	var end fatalError
+	if errors.As(e.Err, &end) {
+		var of rowError
+		if !errors.As(e.Err, &of) {
+			return false
+		}
+	}
+	m.nBad++
+	if len(m.bad) < maxShown {
+		m.bad = append(m.bad, badRow{m.lineOf(e.Row), rowReason(e.Err)})
+	}
+	return true
+}
+
+// lineOf returns the line of a row that was given to Copy, by its number from 1.
+func (m *importer) lineOf(row int64) int { return m.lines[(row-1)%int64(len(m.lines))] }
+
+// rowReason says why a row is refused, without a value of it.
+func rowReason(err error) string {
+	var invalid *ent.ValidationError
+	switch {
+	case ent.IsNotFound(err):
+		return "there is no account of its user_id"
+	case errors.Is(err, credent.ErrTenant):
+		return credent.ErrTenant.Error()
+	case ent.IsConstraintError(err):
+		return "the database refuses it: its id is there already, or its account is not there any more"
+	case errors.As(err, &invalid):
+		if field, ok := textFields[invalid.Name]; ok {
+			return fmt.Sprintf("%s must have 1 to %d characters", invalid.Name, field.size)
+		}
+	}
+	return oneLine(trimPackage(err.Error()))
+}
+
+// report says what was done, and returns the error that ended it.
+func (m *importer) report(ctx context.Context, stored int64, err error) error {
+	already := ""
+	if m.there > 0 {
+		already = fmt.Sprintf("; %s in already", count(int(m.there), "row"))
+	}
+	var failed *credent.CopyError
+	switch {
+	case err == nil && m.dryRun:
+		// Those that do not parse are found before others of their batch.
+		slices.SortFunc(m.bad, func(a, b badRow) int { return cmp.Compare(a.line, b.line) })
+		for _, bad := range m.bad {
+			m.printf("line %d: %s\n", bad.line, bad.reason)
+		}
+		if m.nBad > len(m.bad) {
+			m.printf("and %d more\n", m.nBad-len(m.bad))
+		}
+		m.printf("%s can be imported%s\n", count(int(stored), "row"), already)
+		if m.nBad > 0 {
+			return messagef("%s would be refused; nothing was stored", count(m.nBad, "row"))
+		}
+		return nil
+	case err == nil:
+		m.printf("imported %s%s\n", count(int(stored), "row"), already)
+		return nil
+	case m.dryRun || m.rows == 0:
+		return m.unwrapped(err)
+	case ctx.Err() != nil:
+		return messagef("stopped: %s%s; %s", inNow(stored), already, m.next("go on"))
+	case errors.As(err, &failed) && failed.Row > 0:
+		var msg message
+		if errors.As(err, &msg) {
+			return msg
+		}
+		text := fmt.Sprintf("line %d: %s", m.lineOf(failed.Row), rowReason(failed.Err))
+		if stored == 0 && m.there == 0 {
+			return messagef("%s; nothing was stored", text)
+		}
+		return messagef("%s; %s%s; %s", text, inNow(stored), already, m.next("mend it and go on"))
+	}
+	m.notef("credent: note: %s%s; %s\n", inNow(stored), already, m.next("go on"))
+	return m.unwrapped(err)
+}
+
+func inNow(rows int64) string {
+	if rows == 1 {
+		return "1 row is in"
+	}
+	return fmt.Sprintf("%d rows are in", rows)
+}
+
+// next says how the import goes on.
+func (m *importer) next(what string) string {
+	if m.withIDs {
+		return what + " with --skip-existing"
+	}
+	return what + " with --continue " + m.id.String()
+}
+
+// unwrapped takes Copy's own words off an error.
+func (m *importer) unwrapped(err error) error {
+	var failed *credent.CopyError
+	if !errors.As(err, &failed) {
+		return err
+	}
+	var of rowError
+	if failed.Row > 0 && errors.As(failed.Err, &of) {
+		return messagef("line %d: %s", m.lineOf(failed.Row), of)
+	}
+	return failed.Err
+}

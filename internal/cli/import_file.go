@@ -1,0 +1,312 @@
+package cli
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+
+	"github.com/credent-go/credent"
+)
+
+// Formats of files with credentials.
+const (
+	formatCSV   = "csv"
+	formatJSONL = "jsonl"
+)
+
+// Columns of such files.
+const (
+	columnID        = "id"
+	columnUser      = "user_id"
+	columnType      = "credential_type"
+	columnAPIKey    = "api_key"
+	columnSecretKey = "secret_key"
+	columnExpires   = "expires_at"
+	columnActive    = "is_active"
+	columnCreated   = "created_at"
+	columnUpdated   = "updated_at"
+)
+
+var (
+	fileColumns = []string{
+		columnID, columnUser, columnType, columnAPIKey, columnSecretKey, columnExpires, columnActive, columnCreated, columnUpdated,
+	}
+	requiredColumns = []string{columnUser, columnType, columnAPIKey, columnSecretKey}
+)
+
+// maxLine is the size in bytes of the longest line of JSON that is read.
+const maxLine = maxInput
+
+// formatOf returns the format that a flag names or, if that is empty, the extension of the file.
+func formatOf(flag, path string) (string, error) {
+	switch flag {
+	case formatCSV, formatJSONL:
+		return flag, nil
+	case "":
+	default:
+		return "", usageError("--format: use csv or jsonl")
+	}
+	switch strings.ToLower(filepath.Ext(path)) {
+	case ".csv":
+		return formatCSV, nil
+	case ".jsonl", ".ndjson":
+		return formatJSONL, nil
+	}
+	return "", usageError("give --format csv or --format jsonl")
+}
+
+// fileRow is one row of a file.
+type fileRow struct {
+	credent.CopyRow
+	line int // where it begins, from 1
+}
+
+// rowError is what is wrong with a row, in words that quote nothing of it. The row's line goes with it.
+type rowError string
+
+func (e rowError) Error() string { return string(e) }
+
+// readRows returns the rows of a file in the order they have there. An error in a row is given in its place, and the rows
+// after it follow; one of the file as a whole is the last.
+func readRows(in io.Reader, format string) iter.Seq2[fileRow, error] {
+	if format == formatCSV {
+		return func(yield func(fileRow, error) bool) { readCSV(in, yield) }
+	}
+	return func(yield func(fileRow, error) bool) { readJSONL(in, yield) }
+}
+
+func readCSV(in io.Reader, yield func(fileRow, error) bool) {
+	buffered := bufio.NewReader(in)
+	if mark, err := buffered.Peek(3); err == nil && string(mark) == "\ufeff" {
+		_, _ = buffered.Discard(3) // the byte order mark that spreadsheets write
+	}
+	r := csv.NewReader(buffered)
+	r.ReuseRecord = true
+	head, err := r.Read()
+	if errors.Is(err, io.EOF) {
+		err = rowError("the file is empty; its first line must name the columns")
+	}
+	if err == nil {
+		head = slices.Clone(head)
+		err = checkHead(head)
+	}
+	if err != nil {
+		yield(fileRow{line: 1}, fatalError{csvError(err)})
+		return
+	}
+	for {
+		record, err := r.Read()
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		row := fileRow{}
+		if err != nil {
+			var at *csv.ParseError
+			if !errors.As(err, &at) {
+				yield(row, fatalError{err})
+				return
+			}
+			row.line = at.StartLine
+			err = csvError(err)
+		} else {
+			row.line, _ = r.FieldPos(0)
+			values := make(map[string]string, len(head))
+			for i, name := range head {
+				values[name] = record[i]
+			}
+			row.CopyRow, err = parseRow(values)
+		}
+		if !yield(row, err) {
+			return
+		}
+	}
+}
+
+// fatalError is an error after which nothing can be read.
+type fatalError struct{ error }
+
+// Unwrap returns the cause.
+func (f fatalError) Unwrap() error { return f.error }
+
+// csvError takes the place off an error of the reader, which counts columns in bytes.
+func csvError(err error) error {
+	var at *csv.ParseError
+	if !errors.As(err, &at) {
+		return err
+	}
+	if errors.Is(at.Err, csv.ErrFieldCount) {
+		return rowError("it has more or fewer fields than the first line")
+	}
+	return rowError("it is not CSV: " + at.Err.Error())
+}
+
+func checkHead(names []string) error {
+	seen := make(map[string]bool)
+	for _, name := range names {
+		switch {
+		case !slices.Contains(fileColumns, name):
+			return rowError("it names an unknown column; known are " + strings.Join(fileColumns, ", "))
+		case seen[name]:
+			return rowError("it names " + name + " twice")
+		}
+		seen[name] = true
+	}
+	return checkRequired(func(name string) bool { return seen[name] })
+}
+
+func checkRequired(has func(name string) bool) error {
+	for _, name := range requiredColumns {
+		if !has(name) {
+			return rowError(name + " is missing")
+		}
+	}
+	return nil
+}
+
+// parseRow reads the texts of a row. An empty one is a default, but for the secrets, which may be empty.
+func parseRow(values map[string]string) (row credent.CopyRow, err error) {
+	for _, name := range fileColumns {
+		if name != columnAPIKey && name != columnSecretKey && !utf8.ValidString(values[name]) {
+			return row, rowError(name + " is not UTF-8 text")
+		}
+	}
+	row.UserID, row.CredentialType = values[columnUser], values[columnType]
+	if row.CredentialType != strings.ToLower(row.CredentialType) {
+		return row, rowError(columnType + ": types are in lower case")
+	}
+	row.APIKey, row.SecretKey = credent.NewSecret(values[columnAPIKey]), credent.NewSecret(values[columnSecretKey])
+	if text := values[columnID]; text != "" {
+		if row.ID, err = uuid.Parse(text); err != nil || row.ID == uuid.Nil {
+			return row, rowError(columnID + " is not a UUID")
+		}
+	}
+	if text := values[columnActive]; text != "" {
+		active, err := strconv.ParseBool(text)
+		if err != nil {
+			return row, rowError(columnActive + " is neither true nor false")
+		}
+		row.Inactive = !active
+	}
+	for _, c := range []struct {
+		name string
+		set  func(time.Time)
+	}{
+		{columnExpires, func(t time.Time) { row.ExpiresAt = &t }},
+		{columnCreated, func(t time.Time) { row.CreatedAt = t }},
+		{columnUpdated, func(t time.Time) { row.UpdatedAt = t }},
+	} {
+		text := values[c.name]
+		if text == "" {
+			continue
+		}
+		at, ok := parseTime(text)
+		if !ok {
+			return row, rowError(c.name + ": " + wantTime)
+		}
+		c.set(at)
+	}
+	return row, nil
+}
+
+func readJSONL(in io.Reader, yield func(fileRow, error) bool) {
+	lines := bufio.NewScanner(in)
+	lines.Buffer(make([]byte, 0, 4096), maxLine)
+	n := 0
+	for lines.Scan() {
+		n++
+		if len(bytes.TrimSpace(lines.Bytes())) == 0 {
+			continue
+		}
+		row, err := parseLine(lines.Bytes())
+		if !yield(fileRow{row, n}, err) {
+			return
+		}
+	}
+	err := lines.Err()
+	if errors.Is(err, bufio.ErrTooLong) {
+		err = rowError(fmt.Sprintf("it has more than %d bytes", maxLine))
+	}
+	if err != nil {
+		yield(fileRow{line: n + 1}, fatalError{err})
+	}
+}
+
+// parseLine reads a JSON object of known names, and nothing that encoding/json would overlook.
+func parseLine(line []byte) (row credent.CopyRow, err error) {
+	if !utf8.Valid(line) {
+		return row, rowError("it is not UTF-8 text")
+	}
+	dec := json.NewDecoder(bytes.NewReader(line))
+	malformed := func() error { return rowError(fmt.Sprintf("it is not JSON, near byte %d", dec.InputOffset()+1)) }
+	if start, err := dec.Token(); err != nil {
+		return row, malformed()
+	} else if start != json.Delim('{') {
+		return row, rowError("it is not an object")
+	}
+	values := make(map[string]string)
+	for dec.More() {
+		token, err := dec.Token()
+		if err != nil {
+			return row, malformed()
+		}
+		name, _ := token.(string)
+		if !slices.Contains(fileColumns, name) {
+			return row, rowError("it has an unknown field; known are " + strings.Join(fileColumns, ", "))
+		}
+		if _, ok := values[name]; ok {
+			return row, rowError(name + " is there twice")
+		}
+		if token, err = dec.Token(); err != nil {
+			return row, malformed()
+		}
+		if err := setValue(values, name, token); err != nil {
+			return row, err
+		}
+	}
+	if _, err := dec.Token(); err != nil {
+		return row, malformed()
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return row, rowError("something follows the object")
+	}
+	if err := checkRequired(func(name string) bool { _, ok := values[name]; return ok }); err != nil {
+		return row, err
+	}
+	return parseRow(values)
+}
+
+func setValue(values map[string]string, name string, token json.Token) error {
+	switch value := token.(type) {
+	case nil: // as if it were not there
+		return nil
+	case string:
+		// What encoding/json makes of half a surrogate pair.
+		if strings.ContainsRune(value, utf8.RuneError) {
+			return rowError(name + " has a character that is not Unicode")
+		}
+		values[name] = value
+		return nil
+	case bool:
+		if name == columnActive {
+			values[name] = strconv.FormatBool(value)
+			return nil
+		}
+	}
+	if name == columnActive {
+		return rowError(name + " is neither true nor false")
+	}
+	return rowError(name + " is not a string")
+}
