@@ -27,7 +27,10 @@ func (c column) Value(s Secret) (driver.Value, error) {
 	if err != nil {
 		return nil, c.wrap("encrypt", err)
 	}
-	return &pending{column: c, secret: New(plaintext)}, nil
+	if s.inner().stored {
+		s = New(plaintext) // opened once, and not again when it is sealed
+	}
+	return &pending{column: c, secret: s}, nil
 }
 
 // Seal encrypts a secret for a column, as the column's value function and a driver of [NewDriver] do. A nil keyring means the

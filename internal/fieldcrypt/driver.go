@@ -196,6 +196,9 @@ func (c *codec) sealOne(arg any, to ColumnInfo) (value any, changed bool, err er
 		token, err := c.sealRaw(arg.V, to)
 		return token, true, err
 	case time.Time:
+		if arg.Location() == time.UTC {
+			return nil, false, nil
+		}
 		return arg.UTC(), true, nil
 	case *time.Time:
 		if arg == nil {

@@ -8,8 +8,11 @@ import (
 	"time"
 
 	"entgo.io/ent"
+	"entgo.io/ent/dialect/sql/schema"
+	"entgo.io/ent/schema/field"
 
 	credent "github.com/credent-go/credent/ent"
+	"github.com/credent-go/credent/ent/migrate"
 )
 
 // Config says which of the hooks that are not rules are wanted.
@@ -41,16 +44,36 @@ func Install(client *credent.Client, cfg Config) {
 // the one read back.
 func utcTimes(next ent.Mutator) ent.Mutator {
 	return ent.MutateFunc(func(ctx context.Context, m ent.Mutation) (ent.Value, error) {
-		for _, name := range m.Fields() {
+		for _, name := range timeFields[m.Type()] {
 			value, _ := m.Field(name)
 			at, ok := value.(time.Time)
 			if !ok {
 				continue
 			}
-			if err := m.SetField(name, at.UTC().Truncate(time.Microsecond)); err != nil {
+			stored := at.UTC().Truncate(time.Microsecond)
+			if stored == at { // in everything: instant, zone, no clock of this process
+				continue
+			}
+			if err := m.SetField(name, stored); err != nil {
 				return nil, err
 			}
 		}
 		return next.Mutate(ctx, m)
 	})
+}
+
+// timeFields are the fields that hold times, by the type of the entity. They are told apart here, since asking a mutation for
+// all of its fields costs more than a bulk's encryption.
+var timeFields = map[string][]string{
+	credent.TypeUserAccount:    timesOf(migrate.UserAccountsColumns),
+	credent.TypeUserCredential: timesOf(migrate.UserCredentialsColumns),
+}
+
+func timesOf(columns []*schema.Column) (names []string) {
+	for _, column := range columns {
+		if column.Type == field.TypeTime {
+			names = append(names, column.Name)
+		}
+	}
+	return names
 }

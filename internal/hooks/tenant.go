@@ -51,8 +51,11 @@ func tenant(next ent.Mutator) ent.Mutator {
 // matches a single row is pinned to it.
 func oneRow(next ent.Mutator) ent.Mutator {
 	return hook.UserCredentialFunc(func(ctx context.Context, m *credent.UserCredentialMutation) (ent.Value, error) {
+		if !m.Op().Is(ent.OpUpdate) {
+			return next.Mutate(ctx, m)
+		}
 		field := secretField(m)
-		if field == "" || !m.Op().Is(ent.OpUpdate) {
+		if field == "" {
 			return next.Mutate(ctx, m)
 		}
 		ids, err := m.IDs(ctx)

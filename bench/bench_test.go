@@ -1,0 +1,81 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// tiny runs everything, each measure once or twice, with few rows.
+func tiny() config {
+	return config{
+		cryptoRounds: 2, cryptoTime: 100 * time.Microsecond, rounds: 2, stored: 20, reads: 1, inserts: 2, bulkRows: 20, points: 3,
+		growth: []int{20, 40}, rotated: 20, updates: 5, command: "go test",
+	}
+}
+
+// TestEverything keeps the benchmark from rotting. It says nothing about speed.
+func TestEverything(t *testing.T) {
+	r, err := measureAll(t.Context(), tiny(), parts(""), &bytes.Buffer{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, target := range r.targets() {
+		if target.missing && !strings.HasPrefix(target.claim, "two cores") {
+			t.Errorf("%s: not measured", target.claim)
+		}
+		if target.exact && !target.met() {
+			t.Errorf("%s: got %v, want %v", target.claim, target.got.median, target.want)
+		}
+	}
+	text := r.markdown()
+	for _, want := range []string{
+		"## Targets", "## Cryptography", "## Clients on Postgres", "## Re-encryption", "## Growth", nameTwin, nameGORM, nameCopy,
+		"Postgres 1", "Python 3", "gorm.io/gorm v",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the report lacks %q", want)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "report.svg")
+	if err := r.chart(path); err != nil {
+		t.Fatal(err)
+	}
+	svg, err := os.ReadFile(path)
+	if err != nil || !strings.Contains(string(svg), "<svg") || !strings.Contains(string(svg), "GORM") {
+		t.Errorf("the chart has %d bytes, %v", len(svg), err)
+	}
+}
+
+func TestRatios(t *testing.T) {
+	t.Parallel()
+	a, b := key{"g", "a"}, key{"g", "b"}
+	s := series{a: {100, 200, 100}, b: {200, 800, 300, 5}}
+	// In pairs of one round: 2, 4, 3.
+	if got, want := s.faster(a, b), (ratio{3, 2, 4}); got != want {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if got := s.faster(a, key{"g", "none"}); got != (ratio{}) || got.String() != "–" {
+		t.Errorf("nothing measured: got %v", got)
+	}
+	if got := median([]float64{4, 1, 3, 2}); got != 2.5 {
+		t.Errorf("median: got %v", got)
+	}
+	for _, test := range []struct {
+		target target
+		met    bool
+	}{
+		{target{want: 2, got: ratio{median: 2}}, true},
+		{target{want: 2, got: ratio{median: 1.99}}, false},
+		{target{want: 2, got: ratio{median: 2.01}, atMost: true}, false},
+		{target{want: 1, got: ratio{median: 0}, exact: true}, false},
+		{target{want: 0, missing: true, exact: true}, false},
+	} {
+		if got := test.target.met(); got != test.met {
+			t.Errorf("%+v: got %t", test.target, got)
+		}
+	}
+}
