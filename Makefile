@@ -6,7 +6,7 @@ FUZZTIME ?= 20s
 NAME     ?= $(name)
 
 # Modules of their own: what needs more dependencies than a service should get, and examples.
-MODULES := kms examples/service examples/oauth
+MODULES := kms bench examples/service examples/oauth
 
 .DEFAULT_GOAL := help
 
@@ -79,6 +79,18 @@ race: ## run all tests under the race detector
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME (20s)
 	FUZZTIME=$(FUZZTIME) scripts/fuzz
+
+.PHONY: bench
+bench: ## measure Credent beside its peers, and write bench/report.md; about 15 minutes
+	scripts/need postgres
+	scripts/need python
+	$(GO) -C bench run .
+
+.PHONY: bench-quick
+bench-quick: ## the same with fewer rows and rounds, within 2 minutes; writes nothing
+	scripts/need postgres
+	scripts/need python
+	$(GO) -C bench run . -quick
 
 .PHONY: cover
 cover: ## print the coverage of the hand-written code by all tests

@@ -8,14 +8,13 @@ import (
 	"runtime"
 	"strings"
 	"sync"
-	"testing"
+	"testing" //nolint:depguard // AllocsPerRun counts what an operation allocates
 
+	"github.com/credent-go/credent"
 	"github.com/fernet/fernet-go"
 	"github.com/tink-crypto/tink-go/v2/aead"
 	"github.com/tink-crypto/tink-go/v2/keyset"
 	"github.com/tink-crypto/tink-go/v2/tink"
-
-	"github.com/credent-go/credent"
 )
 
 // Names of the engines.

@@ -7,11 +7,10 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/google/uuid"
-
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/internal/pgserver"
 	"github.com/credent-go/credent/migrate"
+	"github.com/google/uuid"
 )
 
 // What is done on a database.
@@ -99,7 +98,7 @@ type running struct {
 	drop func() error
 }
 
-func (r *running) stop() error { return errors.Join(r.peer.close(), r.db.Close(), r.drop()) }
+func (r *running) stop() error { return errors.Join(r.close(), r.db.Close(), r.drop()) }
 
 // start makes a database with the rows that are read, stored by the contender itself.
 func (c contender) start(ctx context.Context, server *pgserver.Server, template string, rows int) (_ *running, err error) {
@@ -216,9 +215,11 @@ func runEndToEnd(ctx context.Context, cfg config, server *pgserver.Server, s ser
 		defer func() { err = errors.Join(err, r.stop()) }()
 		measures = append(measures, r.measures(ctx, cfg)...)
 		if copier, ok := r.peer.(*credentPeer); ok && c.name == nameCredentPGX {
-			measures = append(measures, measure{group: groupBulk, name: nameCopy, n: cfg.bulkRows,
+			measures = append(measures, measure{
+				group: groupBulk, name: nameCopy, n: cfg.bulkRows,
 				after: func() error { return r.reset(ctx) },
-				run:   func(n int) error { return copier.copy(ctx, n, typeNew) }})
+				run:   func(n int) error { return copier.copy(ctx, n, typeNew) },
+			})
 		}
 	}
 	if err := warmUp(measures, cfg); err != nil {

@@ -9,14 +9,13 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/pgserver"
 	"github.com/credent-go/credent/migrate"
 	"github.com/credent-go/credent/rotate"
+	"github.com/google/uuid"
 )
 
 // What is done on tables of several sizes. The first three are timed in rounds, the others once for each size.
@@ -125,8 +124,7 @@ func grow(ctx context.Context, server *pgserver.Server, rows int, s series) (*gr
 	if _, err := db.ExecContext(ctx, "VACUUM ANALYZE"); err != nil {
 		return nil, err
 	}
-	sample := fmt.Sprintf("SELECT id::text FROM user_credentials WHERE random() < %g LIMIT 5000", 6000/float64(rows))
-	found, err := db.QueryContext(ctx, sample)
+	found, err := db.QueryContext(ctx, "SELECT id::text FROM user_credentials WHERE random() < $1 LIMIT 5000", 6000/float64(rows))
 	if err != nil {
 		return nil, err
 	}
@@ -195,13 +193,13 @@ func (g *grown) measures(ctx context.Context, cfg config) []measure {
 		{group: groupGrowPoint, name: name, n: cfg.points, run: func(n int) error {
 			ids := make([]uuid.UUID, n)
 			for i := range ids {
-				ids[i] = g.sample[rand.IntN(len(g.sample))]
+				ids[i] = g.sample[rand.IntN(len(g.sample))] //nolint:gosec // G404: which row is read is no secret
 			}
 			return p.point(ctx, ids)
 		}},
 		{group: groupGrowList, name: name, n: cfg.points, run: func(n int) error {
 			for range n {
-				a := g.accounts[rand.IntN(len(g.accounts))]
+				a := g.accounts[rand.IntN(len(g.accounts))] //nolint:gosec // G404: nor is which account
 				rows, err := g.client.UserCredential.Query().Where(usercredential.UserAccountID(a.id)).All(ctx)
 				if err != nil {
 					return err
@@ -212,13 +210,15 @@ func (g *grown) measures(ctx context.Context, cfg config) []measure {
 			}
 			return nil
 		}},
-		{group: groupGrowInsert, name: name, n: cfg.inserts,
+		{
+			group: groupGrowInsert, name: name, n: cfg.inserts,
 			run: func(n int) error { return p.insert(ctx, n, typeNew) },
 			after: func() error {
 				_, err := g.db.ExecContext(ctx, "DELETE FROM user_credentials WHERE credential_type = $1 AND user_account_id = $2",
 					typeNew, g.accounts[0].id)
 				return err
-			}},
+			},
+		},
 	}
 }
 

@@ -5,11 +5,10 @@ import (
 	"database/sql"
 	"strings"
 
-	"github.com/google/uuid"
-
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/google/uuid"
 )
 
 // credentPeer is what is measured: the client of this module.

@@ -7,13 +7,12 @@ import (
 	"reflect"
 	"time"
 
+	"github.com/credent-go/credent"
 	"github.com/google/uuid"
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
 	"gorm.io/gorm/schema"
-
-	"github.com/credent-go/credent"
 )
 
 // gormCredential is the model of user_credentials.

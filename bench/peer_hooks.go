@@ -6,8 +6,8 @@ import (
 
 	"entgo.io/ent"
 	entsql "entgo.io/ent/dialect/sql"
-
 	"github.com/credent-go/credent"
+
 	"github.com/credent-go/credent/bench/internal/plain"
 	"github.com/credent-go/credent/bench/internal/plain/hook"
 )

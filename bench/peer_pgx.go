@@ -4,11 +4,10 @@ import (
 	"context"
 	"time"
 
+	"github.com/credent-go/credent"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-
-	"github.com/credent-go/credent"
 )
 
 // pgxPeer is what one can write by hand on pgx, with Credent's tokens: how far an ORM is from the driver.

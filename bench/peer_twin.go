@@ -12,9 +12,8 @@ import (
 	"path/filepath"
 	"runtime"
 
-	"github.com/google/uuid"
-
 	"github.com/credent-go/credent"
+	"github.com/google/uuid"
 )
 
 // twinPeer is the Python application: a process of twin.py, which does one line of JSON after the other.

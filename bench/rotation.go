@@ -5,11 +5,10 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/google/uuid"
-
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/internal/pgserver"
 	"github.com/credent-go/credent/rotate"
+	"github.com/google/uuid"
 )
 
 // Re-encryption of one table in several ways, a row.
@@ -31,14 +30,22 @@ func runRotation(ctx context.Context, cfg config, server *pgserver.Server, s ser
 	r := &rotation{grown: g}
 	whole := func(run func() error) func(int) error { return func(int) error { return run() } }
 	measures := []measure{
-		{group: groupRotate, name: nameRotate, n: g.rows,
-			run: whole(func() error { return r.rotate(ctx, rotate.Config{}) })},
-		{group: groupRotate, name: nameRotateOne, n: g.rows,
-			run: whole(func() error { return r.rotate(ctx, rotate.Config{Workers: 1}) })},
-		{group: groupRotate, name: nameUpdateOneID, n: min(g.rows, cfg.updates),
-			run: func(n int) error { return r.updateOneByOne(ctx, n) }},
-		{group: groupRotate, name: nameUpdateAll, n: g.rows,
-			run: whole(func() error { return r.updateAll(ctx) })},
+		{
+			group: groupRotate, name: nameRotate, n: g.rows,
+			run: whole(func() error { return r.rotate(ctx, rotate.Config{}) }),
+		},
+		{
+			group: groupRotate, name: nameRotateOne, n: g.rows,
+			run: whole(func() error { return r.rotate(ctx, rotate.Config{Workers: 1}) }),
+		},
+		{
+			group: groupRotate, name: nameUpdateOneID, n: min(g.rows, cfg.updates),
+			run: func(n int) error { return r.updateOneByOne(ctx, n) },
+		},
+		{
+			group: groupRotate, name: nameUpdateAll, n: g.rows,
+			run: whole(func() error { return r.updateAll(ctx) }),
+		},
 	}
 	for i := range measures {
 		measures[i].after = func() error { return r.fresh(ctx) }

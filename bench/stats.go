@@ -36,9 +36,11 @@ func rounds(n int, measures []measure, s series) error {
 		groups[m.group] = append(groups[m.group], m)
 	}
 	for range n {
+		//nolint:gosec // G404: an order is no secret
 		rand.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 		for _, name := range order {
 			group := groups[name]
+			//nolint:gosec // G404: likewise
 			rand.Shuffle(len(group), func(i, j int) { group[i], group[j] = group[j], group[i] })
 			for _, m := range group {
 				perOp, err := m.time()

@@ -182,7 +182,7 @@ func (j jsonlWriter) row(row *ent.UserCredential, apiKey, secretKey string) erro
 			return fmt.Errorf("%s of %s is not UTF-8 text, which JSON must be", column, row.ID)
 		}
 	}
-	return j.enc.Encode(struct {
+	return j.enc.Encode(struct { //nolint:gosec // G117: that is what --reveal asks for; else they are redacted
 		ID        uuid.UUID  `json:"id"`
 		UserID    string     `json:"user_id"`
 		Type      string     `json:"credential_type"`

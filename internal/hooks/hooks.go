@@ -51,7 +51,7 @@ func utcTimes(next ent.Mutator) ent.Mutator {
 				continue
 			}
 			stored := at.UTC().Truncate(time.Microsecond)
-			if stored == at { // in everything: instant, zone, no clock of this process
+			if stored.Equal(at) && at.Location() == time.UTC {
 				continue
 			}
 			if err := m.SetField(name, stored); err != nil {

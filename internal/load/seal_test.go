@@ -15,11 +15,11 @@ import (
 	"github.com/credent-go/credent/internal/hooks"
 )
 
-func newTestSealer(t testing.TB) (*sealer, *fieldcrypt.Keyring) {
-	t.Helper()
+func newTestSealer(tb testing.TB) (*sealer, *fieldcrypt.Keyring) {
+	tb.Helper()
 	ring, err := fieldcrypt.NewKeyring(fieldcrypt.GenerateKey())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return newSealer(dialect.Postgres, Sealing{Keyring: ring, NewClient: func(drv dialect.Driver) *ent.Client {
 		client := ent.NewClient(ent.Driver(fieldcrypt.NewDriver(drv, fieldcrypt.DriverConfig{Keyring: ring})))
@@ -31,7 +31,6 @@ func newTestSealer(t testing.TB) (*sealer, *fieldcrypt.Keyring) {
 // TestQuickIsACreate has rows of every kind: what the quick way takes a Create takes, with the same values.
 func TestQuickIsACreate(t *testing.T) {
 	t.Parallel()
-	s, ring := newTestSealer(t)
 	at := time.Date(2027, 1, 31, 16, 0, 0, 123456789, time.FixedZone("", 3600))
 	good := func(change func(*Row)) Row {
 		row := Row{
@@ -65,6 +64,8 @@ func TestQuickIsACreate(t *testing.T) {
 		"secret key of no text": {good(func(r *Row) { r.SecretKey = fieldcrypt.New("a\xc3") }), false},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, ring := newTestSealer(t)
 			quick := s.quick(test.row)
 			if (quick != nil) != test.quick {
 				t.Fatalf("quick: got %t, want %t", quick != nil, test.quick)
