@@ -41,10 +41,12 @@ func NewDriver(drv dialect.Driver, cfg DriverConfig) dialect.Driver {
 	return &cryptDriver{Driver: drv, conn: conn{drv, c}}
 }
 
-// codec holds what all connections and transactions of a driver share. It is immutable once made.
+// codec holds what all connections and transactions of a driver share. It is immutable once made, but for what it remembers
+// of statements, and safe for concurrent use.
 type codec struct {
 	DriverConfig
-	tables []encryptedTable
+	tables     []encryptedTable
+	statements statements
 }
 
 // encryptedTable is a table with encrypted columns.
@@ -143,7 +145,7 @@ func (c *codec) keyring() (*Keyring, error) {
 // seal returns the arguments with secrets encrypted and times in UTC. The given slice is not changed.
 func (c *codec) seal(query string, args []any) ([]any, error) {
 	args = untyped(args)
-	table, places, err := checkStatement(query, args, c.key)
+	table, places, err := c.statements.check(query, args, c.key)
 	if err != nil {
 		return nil, err
 	}
@@ -427,6 +429,8 @@ func (s *scanner) Scan(dest ...any) error {
 func scannedSecret(dest any) *inner {
 	var secret *Secret
 	switch d := dest.(type) {
+	case *sql.NullString, *sql.NullBool, *sql.NullTime, *sql.NullInt64: // ent's; quicker than asking below
+		return nil
 	case *scanned:
 		secret = &d.secret
 	case interface{ target() *Secret }:

@@ -30,6 +30,7 @@ type lexer struct {
 	uses      []int // by how many placeholders an argument is used, as far as read
 	questions int   // the number of the last ?
 	dollars   bool  // there was a placeholder with $
+	opaque    bool  // there was a string or a comment, which may say anything
 	bad       bool  // the statement cannot be understood; kind is end
 }
 
@@ -52,6 +53,7 @@ func (l *lexer) next() {
 	case c == '"' || c == '`':
 		l.quotes(c, quoted)
 	case c == '\'':
+		l.opaque = true
 		l.quotes(c, text)
 	case c == '?' || c == '$':
 		l.param(c)
@@ -83,12 +85,14 @@ func (l *lexer) space() {
 		l.rest = strings.TrimLeft(l.rest, " \t\r\n\f\v")
 		switch {
 		case strings.HasPrefix(l.rest, "--"):
+			l.opaque = true
 			i := strings.IndexByte(l.rest, '\n')
 			if i < 0 {
 				i = len(l.rest)
 			}
 			l.rest = l.rest[i:]
 		case strings.HasPrefix(l.rest, "/*"):
+			l.opaque = true
 			comment, rest, closed := strings.Cut(l.rest[2:], "*/")
 			if !closed || strings.Contains(comment, "/*") {
 				l.giveUp()

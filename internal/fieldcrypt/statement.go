@@ -4,7 +4,9 @@ import (
 	"database/sql"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -15,12 +17,12 @@ type place struct {
 	many   bool   // in more than one row, perhaps
 }
 
-// checkStatement refuses statements that would do something else with their secrets than to store each in one place: compare
+// check refuses statements that would do something else with their secrets than to store each in one place: compare
 // with it, which never matches, or store one token in many rows. It finds the places where INSERT … VALUES, DO UPDATE SET
 // and UPDATE … SET store an argument as it is, and refuses every secret that is used elsewhere. It returns the statement's
 // table, "" if there is none, and the places of the arguments, nil if there is no secret among them. The primary key's column
-// of a table is what key says.
-func checkStatement(query string, args []any, key func(table string) string) (table string, places []place, err error) {
+// of a table is what key says, always the same.
+func (c *statements) check(query string, args []any, key func(table string) string) (table string, places []place, err error) {
 	first := -1
 	for i, arg := range args {
 		if isSecret(arg) {
@@ -34,8 +36,7 @@ func checkStatement(query string, args []any, key func(table string) string) (ta
 	if first < 0 {
 		return "", nil, nil
 	}
-	s := statement{lexer: newLexer(query, args), places: make([]place, len(args)), keyOf: key}
-	s.read()
+	s := c.read(query, args, key)
 	for i, arg := range args[first:] {
 		i += first
 		column := s.places[i].column
@@ -139,6 +140,55 @@ func isMarker(arg any) bool {
 		return isMarker(arg.Value)
 	}
 	return false
+}
+
+// statements keeps what the latest statements were found to do, by their text: reading one takes longer than encrypting what
+// it stores, and an ent client has few different ones. The zero value is empty. It is safe for concurrent use.
+type statements struct {
+	mu    sync.Mutex
+	known map[string]*statement // immutable
+	size  int                   // of the keys, in bytes
+}
+
+// What is kept at most; more of it empties the whole.
+const (
+	maxStatements     = 64
+	maxStatementBytes = 1 << 20
+)
+
+// read returns what a statement does with its arguments.
+func (c *statements) read(query string, args []any, key func(table string) string) *statement {
+	c.mu.Lock()
+	known := c.known[query]
+	c.mu.Unlock()
+	if known != nil && len(known.places) == len(args) && !named(args) {
+		return known
+	}
+	s := &statement{lexer: newLexer(query, args), places: make([]place, len(args)), keyOf: key}
+	s.read()
+	// Not one with a string or a comment in it, which may be a secret, and should be gone when the statement is.
+	if s.opaque || s.bad || named(args) || len(query) > maxStatementBytes {
+		return s
+	}
+	s.args, s.rest, s.text = nil, "", ""
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.known) >= maxStatements || c.size+len(query) > maxStatementBytes {
+		c.known, c.size = nil, 0
+	}
+	if c.known == nil {
+		c.known = make(map[string]*statement)
+	}
+	if c.known[query] == nil {
+		c.size += len(query)
+	}
+	c.known[query] = s
+	return s
+}
+
+// named reports whether an argument has a name, by which the statement refers to it.
+func named(args []any) bool {
+	return slices.ContainsFunc(args, func(arg any) bool { _, ok := arg.(sql.NamedArg); return ok })
 }
 
 // statement finds the places where a statement stores its arguments.
