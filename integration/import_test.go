@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -96,6 +98,47 @@ func TestImportKilled(t *testing.T) {
 	}
 	if len(stored) != rows || len(seen) != rows {
 		t.Errorf("got %d rows, %d different ones, want %d", len(stored), len(seen), rows)
+	}
+}
+
+// TestImportInterrupted interrupts an import that waits for more of its input.
+func TestImportInterrupted(t *testing.T) {
+	t.Parallel()
+	env := newEnvironment(t)
+	env.account(t, "u1")
+	cmd := env.command("credential", "import", "--format", "jsonl", "--batch", "10", "-")
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line := `{"user_id":"u1","credential_type":"alpaca","api_key":"PLAIN-key","secret_key":"PLAIN-secret"}` + "\n"
+	if _, err := io.WriteString(stdin, strings.Repeat(line, 505)); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(time.Minute); env.count(t) < 500; {
+		if time.Now().After(deadline) {
+			t.Fatal("the import stores nothing")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // with 1
+	want := regexp.MustCompile(`(?m)^credent: stopped: 500 rows are in; go on with --continue [0-9a-f-]{36}$`)
+	if code := cmd.ProcessState.ExitCode(); code != 1 || out.Len() > 0 || !want.MatchString(errs.String()) {
+		t.Errorf("exit code %d, %q, %q", code, &out, &errs)
+	}
+	if n := env.count(t); n != 500 {
+		t.Errorf("%d rows are stored", n)
+	}
+	if strings.Contains(errs.String(), "PLAIN") {
+		t.Error("a value was printed")
 	}
 }
 

@@ -91,7 +91,7 @@ func (m *importer) run(ctx context.Context, args []string) (err error) {
 	if m.ring, err = credent.KeyringFromEnv(); err != nil {
 		return err
 	}
-	file, err := m.openFile()
+	file, err := m.openFile(ctx)
 	if err != nil {
 		return err
 	}
@@ -105,9 +105,9 @@ func (m *importer) run(ctx context.Context, args []string) (err error) {
 	}, credent.WithPGX()) // for COPY
 }
 
-func (m *importer) openFile() (io.Closer, error) {
+func (m *importer) openFile(ctx context.Context) (io.Closer, error) {
 	if m.path == "-" {
-		m.in, m.size = &countingReader{in: m.app.in}, -1
+		m.in, m.size = &countingReader{in: interruptibleReader{ctx, m.app.in}}, -1
 		return io.NopCloser(nil), nil
 	}
 	file, err := os.Open(m.path)
@@ -119,6 +119,22 @@ func (m *importer) openFile() (io.Closer, error) {
 		m.size = info.Size()
 	}
 	return file, nil
+}
+
+// interruptibleReader ends when its context does, whether or not there is more to come.
+type interruptibleReader struct {
+	ctx context.Context
+	in  io.Reader
+}
+
+// Read implements io.Reader. What is read after the context ends is lost.
+func (r interruptibleReader) Read(p []byte) (int, error) {
+	data, err := interruptible(r.ctx, func() ([]byte, error) {
+		own := make([]byte, len(p))
+		n, err := r.in.Read(own)
+		return own[:n], err
+	})
+	return copy(p, data), err
 }
 
 // countingReader counts what was read of a file.
