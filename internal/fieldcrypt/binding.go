@@ -166,21 +166,21 @@ func (b *binding) bind(c ColumnInfo) error {
 	return nil
 }
 
-// bound returns the field's column.
-func (b *binding) bound(op string) (column, error) {
+// bound returns the field's column, which is immutable.
+func (b *binding) bound(op string) (*column, error) {
 	if c := b.column.Load(); c != nil {
-		return *c, nil
+		return c, nil
 	}
 	registry.Lock()
 	err := resolve()
 	registry.Unlock()
 	if c := b.column.Load(); c != nil {
-		return *c, nil
+		return c, nil
 	}
 	if err != nil {
-		return column{}, err
+		return nil, err
 	}
-	return column{}, fmt.Errorf("fieldcrypt: %s field %s: %w", op, b.name, ErrNotBound)
+	return nil, fmt.Errorf("fieldcrypt: %s field %s: %w", op, b.name, ErrNotBound)
 }
 
 // Value returns the argument that stands for the secret in a statement.

@@ -75,7 +75,7 @@ func (c column) wrap(op string, err error) error {
 }
 
 // ScanValue returns the target of one column of one row.
-func (c column) ScanValue() field.ValueScanner { return &scanned{column: c} }
+func (c column) ScanValue() field.ValueScanner { return &scanned{column: &c} }
 
 // FromValue makes a secret of a scanned target.
 func (c column) FromValue(v driver.Value) (Secret, error) {
@@ -127,7 +127,7 @@ func (p *pending) MarshalText() ([]byte, error) { return []byte(Redacted), nil }
 
 // scanned is the target of one column of one row. It prints no more than its secret does.
 type scanned struct {
-	column column
+	column *column // immutable; that of all rows
 	secret Secret
 	err    error // why there is no column
 }

@@ -386,6 +386,7 @@ type scanner struct {
 	codec *codec
 	query string
 	names []string // of the result's columns, from the first secret on
+	key   int      // the place of the primary key among them, -1 if there is none
 }
 
 // Scan scans a row and completes the secrets in it.
@@ -404,7 +405,7 @@ func (s *scanner) Scan(dest ...any) error {
 			if err != nil {
 				return err
 			}
-			s.names = names
+			s.names, s.key = names, slices.Index(names, s.codec.keyOf(s.query))
 		}
 		if row == nil {
 			row = s.rowID(dest)
@@ -454,11 +455,10 @@ func scannedSecret(dest any) *inner {
 
 // rowID returns a copy of the row's primary key, as callers scan all rows into one variable, or nil if there is none.
 func (s *scanner) rowID(dest []any) any {
-	i := slices.Index(s.names, s.codec.keyOf(s.query))
-	if i < 0 || i >= len(dest) {
+	if s.key < 0 || s.key >= len(dest) {
 		return nil
 	}
-	if id := reflect.ValueOf(dest[i]); id.Kind() == reflect.Pointer && !id.IsNil() {
+	if id := reflect.ValueOf(dest[s.key]); id.Kind() == reflect.Pointer && !id.IsNil() {
 		return id.Elem().Interface()
 	}
 	return nil
