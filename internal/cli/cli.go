@@ -1,7 +1,7 @@
 // Package cli is the command credent. The result of a command goes to standard output and nothing else does; an error
 // is one line on standard error that says what to do next. Neither ever has a plaintext, a key, a token or a database
-// URL in it, except what "credential show --reveal" and "key generate" are asked to print, and the tokens of the
-// throw-away database that "quickstart" shows.
+// URL in it, except what "credential show --reveal", "credential export --reveal" and "key generate" are asked to print, and
+// the tokens of the throw-away database that "quickstart" shows.
 package cli
 
 import (
