@@ -29,6 +29,7 @@ type worker struct {
 	mac      hash.Hash
 	enc, dec cipher.BlockMode
 	sum      [macSize]byte
+	scratch  scratch
 }
 
 func newEngine(key fernet.Key) (*engine, error) {
@@ -48,11 +49,27 @@ func newEngine(key fernet.Key) (*engine, error) {
 	return e, nil
 }
 
+// take returns a worker with a buffer of n bytes, to be given back.
+func (e *engine) take(n int) *worker {
+	w := e.workers.Get().(*worker)
+	w.scratch.resize(n)
+	return w
+}
+
+// giveBack clears the worker's buffer.
+func (e *engine) giveBack(w *worker) {
+	w.scratch.clear()
+	e.workers.Put(w)
+}
+
 // seal writes the token of a plaintext to raw, which must have the size of [rawLen].
 func (e *engine) seal(raw []byte, plaintext string, iv []byte, unixTime uint64) {
-	w := e.workers.Get().(*worker)
-	defer e.workers.Put(w)
+	w := e.take(0)
+	defer e.giveBack(w)
+	w.seal(e, raw, plaintext, iv, unixTime)
+}
 
+func (w *worker) seal(e *engine, raw []byte, plaintext string, iv []byte, unixTime uint64) {
 	signed := raw[:len(raw)-macSize]
 	signed[0] = version
 	binary.BigEndian.PutUint64(signed[timeOffset:], unixTime)
@@ -73,9 +90,12 @@ func (e *engine) seal(raw []byte, plaintext string, iv []byte, unixTime uint64) 
 // open decrypts a token in place and returns the part of it that is the plaintext. The token must have the length of
 // one. If the key does not authenticate it, raw is left as it was and the error is [ErrUnknownKey].
 func (e *engine) open(raw []byte) ([]byte, error) {
-	w := e.workers.Get().(*worker)
-	defer e.workers.Put(w)
+	w := e.take(0)
+	defer e.giveBack(w)
+	return w.open(e, raw)
+}
 
+func (w *worker) open(e *engine, raw []byte) ([]byte, error) {
 	signed, mac := raw[:len(raw)-macSize], raw[len(raw)-macSize:]
 	w.mac.Reset()
 	w.mac.Write(signed)
@@ -126,11 +146,15 @@ var scratches = sync.Pool{New: func() any { return new(scratch) }}
 // newScratch returns a buffer of n bytes, to be released.
 func newScratch(n int) *scratch {
 	s := scratches.Get().(*scratch)
-	s.buf = slices.Grow(s.buf[:0], n)[:n]
+	s.resize(n)
 	return s
 }
 
 func (s *scratch) release() {
-	clear(s.buf)
+	s.clear()
 	scratches.Put(s)
 }
+
+func (s *scratch) resize(n int) { s.buf = slices.Grow(s.buf[:0], n)[:n] }
+
+func (s *scratch) clear() { clear(s.buf) }

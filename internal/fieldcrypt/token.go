@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
-	"strings"
 	"time"
 )
 
@@ -40,11 +39,13 @@ func MaxPlaintext(size int) int {
 // encrypt returns a new token of the plaintext.
 func encrypt(key *Key, plaintext string) string {
 	raw := rawLen(len(plaintext))
-	s := newScratch(raw + TokenLen(len(plaintext)))
-	defer s.release()
-	sealNow(s.buf[:raw], key, plaintext)
-	tokenEncoding.Encode(s.buf[raw:], s.buf[:raw])
-	return string(s.buf[raw:])
+	e := key.engine()
+	w := e.take(raw + TokenLen(len(plaintext)))
+	defer e.giveBack(w)
+	buf := w.scratch.buf
+	sealNow(w, e, buf[:raw], plaintext)
+	tokenEncoding.Encode(buf[raw:], buf[:raw])
+	return string(buf[raw:])
 }
 
 // AppendEncrypt appends a new token of the plaintext to dst. Where dst has the room, nothing is allocated. A nil keyring
@@ -69,18 +70,19 @@ func (r *Keyring) AppendDecrypt(dst []byte, token string) ([]byte, error) {
 
 // appendEncrypt appends a new token of the plaintext to dst.
 func appendEncrypt(dst []byte, key *Key, plaintext string) []byte {
-	s := newScratch(rawLen(len(plaintext)))
-	defer s.release()
-	sealNow(s.buf, key, plaintext)
-	return tokenEncoding.AppendEncode(dst, s.buf)
+	e := key.engine()
+	w := e.take(rawLen(len(plaintext)))
+	defer e.giveBack(w)
+	sealNow(w, e, w.scratch.buf, plaintext)
+	return tokenEncoding.AppendEncode(dst, w.scratch.buf)
 }
 
 // sealNow makes a token with a random IV and the time of the clock. A repeated or predictable IV would show which
 // texts begin alike.
-func sealNow(raw []byte, key *Key, plaintext string) {
+func sealNow(w *worker, e *engine, raw []byte, plaintext string) {
 	iv := raw[ivOffset:headerSize]
 	_, _ = rand.Read(iv) // never fails, per its documentation
-	key.engine().seal(raw, plaintext, iv, uint64(time.Now().Unix()))
+	w.seal(e, raw, plaintext, iv, uint64(time.Now().Unix()))
 }
 
 // decrypt opens a token with the key that authenticates it. It accepts exactly what Fernet implementations write:
@@ -90,22 +92,29 @@ func sealNow(raw []byte, key *Key, plaintext string) {
 // It begins with the key that opened a token last, the fitted one: rows lie together that were written under one key. The
 // result does not depend on it, since no two keys of a keyring sign alike.
 func decrypt(k *keys, token string) (string, error) {
-	s := newScratch(base64.URLEncoding.DecodedLen(len(token)))
-	defer s.release()
-	plaintext, _, err := open(s.buf, k, token)
+	e := k.list[k.fitted.Load()].engine()
+	w := e.take(base64.URLEncoding.DecodedLen(len(token)))
+	defer e.giveBack(w)
+	plaintext, _, err := openWith(w, e, w.scratch.buf, k, token)
 	return string(plaintext), err
 }
 
 // appendDecrypt appends the plaintext of a token to dst; see [decrypt].
 func appendDecrypt(dst []byte, k *keys, token string) ([]byte, error) {
-	s := newScratch(base64.URLEncoding.DecodedLen(len(token)))
-	defer s.release()
-	plaintext, _, err := open(s.buf, k, token)
+	e := k.list[k.fitted.Load()].engine()
+	w := e.take(base64.URLEncoding.DecodedLen(len(token)))
+	defer e.giveBack(w)
+	plaintext, _, err := openWith(w, e, w.scratch.buf, k, token)
 	return append(dst, plaintext...), err
 }
 
 // open is decrypt within a buffer that holds the decoded token. It also returns the index of the key.
 func open(buf []byte, k *keys, token string) ([]byte, int, error) {
+	return openWith(nil, nil, buf, k, token)
+}
+
+// openWith is open where a worker of one of the keys' engines is at hand already.
+func openWith(w *worker, of *engine, buf []byte, k *keys, token string) (plaintext []byte, index int, err error) {
 	raw, err := decode(buf, token)
 	if err != nil {
 		return nil, 0, err
@@ -119,7 +128,11 @@ func open(buf []byte, k *keys, token string) ([]byte, int, error) {
 		case i <= first:
 			n = i - 1
 		}
-		plaintext, err := k.list[n].engine().open(raw)
+		if e := k.list[n].engine(); e == of {
+			plaintext, err = w.open(e, raw)
+		} else {
+			plaintext, err = e.open(raw)
+		}
 		if errors.Is(err, ErrUnknownKey) {
 			continue
 		}
@@ -136,13 +149,13 @@ func decode(buf []byte, token string) ([]byte, error) {
 	if !IsToken(token) {
 		return nil, ErrNotEncrypted
 	}
-	// Go's decoder skips line breaks, even in strict mode.
-	if strings.IndexByte(token, '\n') >= 0 || strings.IndexByte(token, '\r') >= 0 {
-		return nil, ErrCorrupt
-	}
 	n, err := tokenEncoding.Decode(buf, []byte(token)) // compiles to no copy
 	if err != nil {
 		return nil, ErrCorrupt // without err, which quotes a place in the token
+	}
+	// Go's decoder skips line breaks, even in strict mode: then the token is longer than what it gave.
+	if base64.URLEncoding.EncodedLen(n) != len(token) {
+		return nil, ErrCorrupt
 	}
 	if size := n - headerSize - macSize; size < blockSize || size%blockSize != 0 {
 		return nil, ErrCorrupt
