@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"github.com/credent-go/credent/internal/fieldcrypt"
 )
 
 // mender finds the SQL that makes a Postgres database as it should be.
@@ -157,7 +155,7 @@ func (m *mender) column(d difference, alter string) ([]string, string) {
 		return nil, "no statement given here drops data: drop it by hand when nothing needs it"
 	case d.kind == DriftMissing && m.extraColumn(d.table):
 		return nil, "the table has a column that should not be there: if this is it with another name, rename it by hand"
-	case d.kind == DriftMissing && isEncryptedColumn(d.itemKey):
+	case d.kind == DriftMissing && isDeclaredEncrypted(d.table, d.name):
 		return nil, "it should hold encrypted secrets, which cannot be made up: add it by hand"
 	case d.kind == DriftMissing && d.value(d.want, "nullability") == "NOT NULL" && d.value(d.want, "default") == "":
 		return nil, "what the rows should have in it is not known: add it by hand"
@@ -188,10 +186,6 @@ func (m *mender) column(d difference, alter string) ([]string, string) {
 	return statements, ""
 }
 
-func isEncryptedColumn(k itemKey) bool {
-	return slices.ContainsFunc(fieldcrypt.Columns(), func(c fieldcrypt.ColumnInfo) bool { return c.Table == k.table && c.Name == k.name })
-}
-
 func (m *mender) extraColumn(table string) bool {
 	return slices.ContainsFunc(m.differences, func(d difference) bool {
 		return d.class == classColumn && d.kind == DriftExtra && d.table == table
@@ -204,7 +198,7 @@ func (m *mender) retype(d difference) (action, note string) {
 	want, have := d.value(d.want, "type"), d.value(d.have, "type")
 	isTime := func(t string) bool { return strings.HasPrefix(t, "timestamp") }
 	switch text := sizedText.MatchString(want) && sizedText.MatchString(have); {
-	case isEncryptedColumn(d.itemKey) && (!text || !isNarrower(want, have)):
+	case isDeclaredEncrypted(d.table, d.name) && (!text || !isNarrower(want, have)):
 		return "", handsOff + ": look at its values, then change its type by hand"
 	case text:
 		return "TYPE " + want, ""

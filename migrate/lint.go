@@ -17,8 +17,6 @@ import (
 	"ariga.io/atlas/sql/sqlclient"
 	"ariga.io/atlas/sql/sqlite"
 	_ "ariga.io/atlas/sql/sqlite/sqlitecheck" // registers the analyzers
-
-	_ "github.com/credent-go/credent/ent" // registers the encrypted columns
 )
 
 // Severity says what a [Diagnostic] is.

@@ -8,7 +8,9 @@ import (
 	"ariga.io/atlas/sql/migrate"
 	"ariga.io/atlas/sql/schema"
 	"ariga.io/atlas/sql/sqlcheck"
+	entschema "entgo.io/ent/dialect/sql/schema"
 
+	entmigrate "github.com/credent-go/credent/ent/migrate"
 	"github.com/credent-go/credent/internal/fieldcrypt"
 )
 
@@ -44,13 +46,28 @@ func findEncryptedColumn(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 	return append(found, findUnchecked(file)...)
 }
 
+// isDeclaredEncrypted reports whether a column is encrypted in an ent schema: in one that the process has the generated package
+// of, or in Credent's own, whose package this one does not import, so that a program with tables of its own does not get ours.
+func isDeclaredEncrypted(table, column string) bool {
+	return hasGeneratedCheck(entmigrate.Tables, table, column) ||
+		slices.ContainsFunc(fieldcrypt.Columns(), func(c fieldcrypt.ColumnInfo) bool { return c.Table == table && c.Name == column })
+}
+
+// hasGeneratedCheck reports whether a generated table has the CHECK that package codegen gives an encrypted column.
+func hasGeneratedCheck(tables []*entschema.Table, table, column string) bool {
+	for _, t := range tables {
+		if t.Name == table && t.Annotation != nil && t.Annotation.Checks[table+"_"+column+"_encrypted"] != "" {
+			return true
+		}
+	}
+	return false
+}
+
 // isEncrypted reports whether a column is encrypted in the ent schema, or was in the database before the file: a field
 // that was just taken out of the schema is not there any more.
 func isEncrypted(file *sqlcheck.File, table *schema.Table, column *schema.Column) bool {
-	for _, known := range fieldcrypt.Columns() {
-		if known.Table == table.Name && known.Name == column.Name {
-			return true
-		}
+	if isDeclaredEncrypted(table.Name, column.Name) {
+		return true
 	}
 	before := tableIn(file.From, table)
 	return before != nil && hasTokenCheck(before, column.Name)

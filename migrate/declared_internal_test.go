@@ -1,0 +1,41 @@
+package migrate
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	entmigrate "github.com/credent-go/credent/ent/migrate"
+)
+
+// Credent's encrypted columns are known to a program that does not import their generated package. This one may do so, and
+// asks the part that needs no such package.
+func TestOwnColumnsAreKnown(t *testing.T) {
+	t.Parallel()
+	for column, want := range map[[2]string]bool{
+		{"user_credentials", "api_key"}:    true,
+		{"user_credentials", "secret_key"}: true,
+		{"user_credentials", "user_id"}:    false,
+		{"user_accounts", "api_key"}:       false,
+	} {
+		if got := hasGeneratedCheck(entmigrate.Tables, column[0], column[1]); got != want {
+			t.Errorf("%v: got %v", column, got)
+		}
+	}
+}
+
+// A program with a schema of its own, which imports this package to migrate it, does not get Credent's columns: it would check
+// and re-encrypt tables that it lacks.
+func TestOwnClientIsNotImported(t *testing.T) {
+	t.Parallel()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if packages := strings.Fields(string(out)); slices.Contains(packages, "github.com/credent-go/credent/ent") {
+		t.Error("package migrate imports package ent")
+	} else if !slices.Contains(packages, "github.com/credent-go/credent/ent/migrate") {
+		t.Errorf("the list is not that of the imports: %q", packages)
+	}
+}
