@@ -83,6 +83,7 @@ func ExampleWrapDriver() {
 		log.Fatal(err)
 	}
 	client := newClient(credent.WrapDriver(drv, credent.WithKeyring(ring)))
+	credent.Use(client)
 	defer closeClient(client)
 
 	created := store(client)

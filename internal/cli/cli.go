@@ -59,6 +59,9 @@ Environment:
                             or sqlite:FILE; ` + defaultDatabase + ` if not set
   ENCRYPTION_KEY            the key, made by "credent key generate"
   ENCRYPTION_KEY_PREVIOUS   earlier keys, which only decrypt, separated by commas
+  ENCRYPTION_KEY_FILE, ENCRYPTION_KEY_PREVIOUS_FILE
+                            names of files with the same, in place of the variables
+  NO_COLOR                  if set, quickstart prints without bold
 
 Exit codes: 0 done, 1 failed, 2 the command line is wrong.`,
 		Example: `  credent quickstart                      # see it at work, on a throw-away database

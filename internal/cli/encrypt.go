@@ -35,7 +35,7 @@ database, its backups or its logs can read the secrets from then on. To see a se
 
 Services may read and write meanwhile, if all of them have credent.AllowPlaintext. They go on to encrypt what they write, so
 run it once more when the last of them is gone. Tokens that do not open are left as they are and listed. A constraint that
-allows nothing but tokens is to be dropped first; the command says which.`,
+allows nothing but tokens is to be dropped first; the command says which, and the statement. SQLite cannot drop one.`,
 		Example: `  credent decrypt --store-plaintext --dry-run`,
 	}, func() error {
 		if !confirmed {

@@ -15,6 +15,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/internal/fieldcrypt"
 	"github.com/credent-go/credent/migrate"
 	"github.com/credent-go/credent/rotate"
 )
@@ -62,18 +63,20 @@ var hints = []struct {
 }{
 	{rotate.ErrPlaintext, "run `credent encrypt`"},
 	{rotate.ErrNoTable, "`credent migrate apply` makes Credent's own tables"},
+	{fieldcrypt.ErrTwoSources, "unset one of them"},
+	{fieldcrypt.ErrKeyFile, "correct the variable, or the file"},
 	{credent.ErrNoKey, "`credent key generate` makes one for a new database"},
 	{credent.ErrBadKey, "`credent key generate` makes a good one"},
 	{credent.ErrUnknownKey, "set ENCRYPTION_KEY to the key it was written with, or name that one in ENCRYPTION_KEY_PREVIOUS"},
 	{credent.ErrCorrupt, "store it again, or restore the row from a backup"},
-	{credent.ErrNotEncrypted, "store it again with `credent credential add`"},
+	{credent.ErrNotEncrypted, "if it is plaintext, `credent encrypt` encrypts it"},
 	{credent.ErrTooLong, "nothing was stored"},
 	{credent.ErrRedacted, "give the secret itself"},
 	{credent.ErrURL, "correct DATABASE_URL"},
 	{rotate.ErrQuarantined, "store them again, or restore the rows from a backup"},
 	{rotate.ErrNotDone, "then run the same again"},
 	{rotate.ErrNotAllPrimary, "run `credent rotate`"},
-	{migrate.ErrNotEqual, "run the SQL above, then `credent migrate adopt` again"},
+	{migrate.ErrNotEqual, "run the SQL above and mend by hand what has none, then `credent migrate adopt` again"},
 	{migrate.ErrBadRows, "where they hold plaintext run `credent encrypt`, else mend them, then `credent migrate adopt` again"},
 	{migrate.ErrNothingToAdopt, "`credent migrate apply` makes them"},
 	{migrate.ErrEdited, "restore the file, and put the change into a new one"},
@@ -82,7 +85,7 @@ var hints = []struct {
 	{migrate.ErrNewer, "update credent"},
 	{migrate.ErrDrift, "undo what was changed by hand, or put it into a migration"},
 	{migrate.ErrPartial, "`credent migrate apply` goes on where it stopped"},
-	{migrate.ErrNotClean, "if they are Credent's, name the version they are at with --baseline; " +
+	{migrate.ErrNotClean, "if the Python application made them, run `credent migrate adopt`; if they are Credent's, name their version with --baseline; " +
 		"if they are others', add --allow-dirty"},
 	{migrate.ErrLocked, "try again, or wait longer with --lock-timeout"},
 	{migrate.ErrHistoryChanged, "put back what the file had there, and correct it below"},

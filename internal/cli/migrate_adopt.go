@@ -16,7 +16,9 @@ func (a *app) migrateAdopt() *cobra.Command {
 		Short: "Take over a database that the Python application made",
 		Long: `Compare a database that has tables and no migration history with what the first migration makes, which is what
 SQLAlchemy's create_all makes of the Python application's models. If they are equal, mark it as applied and apply the
-others. If not, change nothing, and print what differs and the SQL that mends it.`,
+others. If not, change nothing, and print what differs and the SQL that mends it.
+
+It is for Postgres: on SQLite the first migration has types and constraints that SQLAlchemy does not make.`,
 		Example: `  credent migrate adopt`,
 	}, func(ctx context.Context, _ []string) error {
 		var opts []migrate.Option

@@ -45,7 +45,7 @@ and started again. updated_at stays as it is. Secrets that no key opens are left
 
 Before it, every service must have the new key: first all as an earlier one, to read, then all as ENCRYPTION_KEY.`,
 		Example: `  credent rotate --dry-run
-  credent rotate --workers 4 --rate 20000`,
+  credent rotate --workers 8 --rate 20000`,
 	}, nil)
 }
 

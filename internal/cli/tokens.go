@@ -20,6 +20,7 @@ type tokenCount struct {
 	Bad    []badToken `json:"bad"`
 
 	otherKey int // of the bad ones, how many seem to be under another key
+	plain    int // of the bad ones, how many are no tokens
 }
 
 // badToken is a token that does not open.
@@ -36,6 +37,8 @@ func (c *tokenCount) String() string {
 		return count(c.Tokens, "token") + " checked"
 	case bad == c.Tokens && c.otherKey == bad:
 		return fmt.Sprintf("none of %s opens; set ENCRYPTION_KEY to the key of this database", count(c.Tokens, "token"))
+	case c.plain == bad:
+		return fmt.Sprintf("%d of %s not encrypted; `credent encrypt` encrypts plaintext", bad, count(c.Tokens, "value"))
 	default:
 		return fmt.Sprintf("%d of %s cannot be opened; store or restore those rows", bad, count(c.Tokens, "token"))
 	}
@@ -50,6 +53,9 @@ func (c *tokenCount) check(ring *credent.Keyring, row any, token sql.NullString)
 		c.Bad = append(c.Bad, badToken{Row: rowText(row), Reason: trimPackage(err.Error())})
 		if errors.Is(err, credent.ErrUnknownKey) {
 			c.otherKey++
+		}
+		if errors.Is(err, credent.ErrNotEncrypted) {
+			c.plain++
 		}
 	}
 }

@@ -83,8 +83,8 @@ func (a *app) keyList() *cobra.Command {
 	return a.action(&cobra.Command{
 		Use:   "list",
 		Short: "List the IDs of the keys in the environment",
-		Long: `List the keys in ENCRYPTION_KEY and ENCRYPTION_KEY_PREVIOUS by their IDs. An ID is a fingerprint that tells keys
-apart and reveals nothing of them.`,
+		Long: `List the keys in ENCRYPTION_KEY and ENCRYPTION_KEY_PREVIOUS, or in their files, by their IDs. An ID is a fingerprint
+that tells keys apart and reveals nothing of them.`,
 	}, func(context.Context, []string) error {
 		ring, err := credent.KeyringFromEnv()
 		if err != nil {

@@ -77,6 +77,23 @@ func readEnv() (r reading, err error) {
 	return r, err
 }
 
+// Errors that say where the fault of a keyring's source is, for those who say what to do about it.
+var (
+	// ErrTwoSources is the ErrBadKey of a key that is given twice, by a variable and by a file.
+	ErrTwoSources = errors.New("two sources of one key")
+	// ErrKeyFile is the ErrNoKey of a file that cannot be read.
+	ErrKeyFile = errors.New("a key file cannot be read")
+)
+
+// sourceError has a text that names the source, and a kind.
+type sourceError struct {
+	text string
+	kind error
+}
+
+func (e sourceError) Error() string { return e.text }
+func (e sourceError) Unwrap() error { return e.kind }
+
 func fromEnv(name string) (variable, error) {
 	text, path := strings.TrimSpace(os.Getenv(name)), os.Getenv(name+fileSuffix)
 	if path == "" {
@@ -84,7 +101,7 @@ func fromEnv(name string) (variable, error) {
 	}
 	v := variable{source: name + fileSuffix}
 	if text != "" {
-		return v, fmt.Errorf("fieldcrypt: %w: both %s and %s are set", ErrBadKey, name, v.source)
+		return v, fmt.Errorf("fieldcrypt: %w: %w", ErrBadKey, sourceError{fmt.Sprintf("both %s and %s are set", name, v.source), ErrTwoSources})
 	}
 	data, regular, err := readFile(path)
 	v.isFile = regular
@@ -94,7 +111,7 @@ func fromEnv(name string) (variable, error) {
 		if errors.As(err, &pathErr) {
 			err = pathErr.Err // without the path, which may be a key in the wrong variable
 		}
-		return v, fmt.Errorf("fieldcrypt: %w: the file that %s names: %w", ErrNoKey, v.source, err)
+		return v, fmt.Errorf("fieldcrypt: %w: %w: %w", ErrNoKey, sourceError{"the file that " + v.source + " names", ErrKeyFile}, err)
 	case len(data) > maxKeyFile:
 		return v, fmt.Errorf("fieldcrypt: %w: the file that %s names has more than %d bytes", ErrBadKey, v.source, maxKeyFile)
 	}

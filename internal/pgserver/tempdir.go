@@ -78,7 +78,7 @@ func unprivileged() (*syscall.Credential, error) {
 }
 
 // tempBase returns the directory for temporary files: that of the environment, or /tmp if the server's user cannot get
-// there, as with a TMPDIR below /root.
+// there, as with a TMPDIR in the home of root.
 func tempBase(owner *syscall.Credential) (string, error) {
 	candidates := []string{os.TempDir(), "/tmp", "/var/tmp"}
 	for _, dir := range candidates {
