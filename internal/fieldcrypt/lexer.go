@@ -19,7 +19,8 @@ const (
 )
 
 // lexer splits a statement of Postgres or SQLite into pieces. Comments are left out. It gives up on what the two, or settings
-// of theirs, read differently: backslashes in strings, dollar quotes, nested comments, placeholders of both kinds.
+// of theirs, read differently: backslashes in strings, dollar quotes, nested comments, brackets that may be quotes, numbers that
+// run into a word, placeholders of different kinds.
 type lexer struct {
 	kind kind
 	text string // of the current piece, an identifier without its quotes
@@ -30,6 +31,7 @@ type lexer struct {
 	uses      []int // by how many placeholders an argument is used, as far as read
 	questions int   // the number of the last ?
 	dollars   bool  // there was a placeholder with $
+	names     bool  // there was one with a name
 	opaque    bool  // there was a string or a comment, which may say anything
 	bad       bool  // the statement cannot be understood; kind is end
 }
@@ -50,6 +52,8 @@ func (l *lexer) next() {
 	switch c := l.rest[0]; {
 	case isWordStart(c) || isDigit(c):
 		l.take(word, wordLen(l.rest))
+	case c == '[' && !isPlainBracket(l.rest):
+		l.giveUp()
 	case c == '"' || c == '`':
 		l.quotes(c, quoted)
 	case c == '\'':
@@ -86,11 +90,12 @@ func (l *lexer) space() {
 		switch {
 		case strings.HasPrefix(l.rest, "--"):
 			l.opaque = true
-			i := strings.IndexByte(l.rest, '\n')
-			if i < 0 {
-				i = len(l.rest)
+			comment, _, _ := strings.Cut(l.rest, "\n")
+			if strings.Contains(comment, "\r") { // where it ends in Postgres, and not in SQLite
+				l.giveUp()
+				return
 			}
-			l.rest = l.rest[i:]
+			l.rest = l.rest[len(comment):]
 		case strings.HasPrefix(l.rest, "/*"):
 			l.opaque = true
 			comment, rest, closed := strings.Cut(l.rest[2:], "*/")
@@ -140,15 +145,16 @@ func (l *lexer) param(c byte) {
 		if c == '?' {
 			l.questions = max(l.questions, number)
 		}
-	case c == '?' || name == "" || strings.Contains(name, "$") || c == '$' && strings.HasPrefix(l.rest, "$"):
+	case c == '?' || name == "" || isDigit(name[0]) || strings.Contains(name, "$") || c == '$' && strings.HasPrefix(l.rest, "$"):
 		l.giveUp() // an operator, or a dollar quote
 		return
 	default:
+		l.names = true
 		l.arg = namedArg(l.args, name)
 	}
 	l.dollars = l.dollars || c == '$'
-	if l.dollars && l.questions > 0 {
-		l.giveUp() // in Postgres ? is an operator
+	if l.questions > 0 && (l.dollars || l.names) {
+		l.giveUp() // in Postgres ? is an operator, and SQLite numbers names too
 		return
 	}
 	if l.arg < 0 || l.arg >= len(l.args) {
@@ -165,6 +171,13 @@ func namedArg(args []any, name string) int {
 		}
 	}
 	return -1
+}
+
+// isPlainBracket reports whether what is in brackets reads the same as a subscript or a list, in Postgres, and as an identifier,
+// in SQLite, as far as it matters where it ends and which placeholders are in it.
+func isPlainBracket(s string) bool {
+	inside, _, closed := strings.Cut(s[1:], "]")
+	return closed && !strings.ContainsAny(inside, "'\"`?[") && !strings.Contains(inside, "--") && !strings.Contains(inside, "/*")
 }
 
 const operators = "+-*/<>=~!#%^&|@"

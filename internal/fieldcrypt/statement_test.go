@@ -94,6 +94,7 @@ func TestStatementsTaken(t *testing.T) {
 		{`UPDATE "vault" SET "wide" = $1 WHERE EXISTS (SELECT 1 FROM "others" WHERE "x" = $2 OR "y" = $3) AND "vault"."id" = $4`, "p..."},
 		{`UPDATE "public"."vault" SET "wide" = $1 WHERE "id" = $2`, "p."},
 		// By hand.
+		{"UPDATE vault SET wide = $1 WHERE id = $2 AND a[1] = 2 AND b = ARRAY[$3, 4]", "s.."},
 		{"update vault set wide = $1 where id = $2", "s."},
 		{"UPDATE vault SET wide=$1 WHERE id=$2", "s."},
 		{"UPDATE vault SET wide=? WHERE id=?", "s."},
@@ -162,7 +163,7 @@ func TestStatementsRefused(t *testing.T) {
 			{`UPDATE "vault" SET "wide" = $1 WHERE coalesce(true AND "id" = $2 AND true)`, "s."},
 			{`UPDATE "vault" SET "wide" = $1 WHERE "a" BETWEEN 1 AND "id" = $2`, "s."},
 			{`UPDATE "vault" SET "wide" = $1 WHERE CASE WHEN true AND "id" = $2 AND false THEN false ELSE true END`, "s."},
-			{`UPDATE "vault" SET "wide" = $1 WHERE "a" = ARRAY[1 AND "id" = $2 AND 2]`, "s."},
+			{`UPDATE "vault" SET "wide" = $1 WHERE "a" = ARRAY[1 AND id = $2 AND 2]`, "s."},
 			{`UPDATE "vault" SET "wide" = $1 WHERE "id" = "vault"."id"`, "s"},
 			{`UPDATE "vault" SET "wide" = $1 WHERE "id" = $2 + "x"`, "s."},
 			{`UPDATE "vault" SET "wide" = $1 WHERE '"id" = $2'`, "s."},
@@ -243,6 +244,17 @@ func TestStatementsRefused(t *testing.T) {
 			{"INSERT INTO vault (wide) VALUES ($1) RETURNING wide = $2", "ss"},
 			{"INSERT INTO vault (a) VALUES ($1)", ".s"}, // no placeholder stands for it
 			{"INSERT INTO vault (wide) VALUES (:other)", "n"},
+			// What Postgres and SQLite, or versions of them, read differently.
+			{"UPDATE vault SET wide = $1 WHERE id = $2 -- x\r OR true", "s."},
+			{"UPDATE vault SET wide = $1 WHERE id = $2 -- x\r\n", "s."},
+			{"INSERT INTO vault (name, wide, narrow) VALUES (:id, (SELECT count(*) FROM vault WHERE wide <> ?), ?)", "is."},
+			{"INSERT INTO vault (name, wide) VALUES (?, :secret)", "in"},
+			{`UPDATE vault SET wide = $1 WHERE id = $2 AND wide <> $1OR true`, "s."},
+			{"UPDATE vault SET wide = $1 WHERE id = $2 AND [a'b] OR [a'b]", "s."},
+			{"UPDATE vault SET wide = $1 WHERE id = $2 AND [--] OR true\n", "s."},
+			{"UPDATE vault SET wide = $1 WHERE id = $2 AND [/*] OR true OR [*/]", "s."},
+			{"UPDATE vault SET wide = ? WHERE [?] IS NULL AND id = ?", "s."},
+			{"UPDATE vault SET wide = $1 WHERE id = $2 AND a = b[1", "s."},
 		},
 	} {
 		for _, s := range statements {
