@@ -17,6 +17,8 @@ import (
 	"io"
 	"log/slog"
 	"reflect"
+	"strconv"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -205,8 +207,7 @@ func (s Secret) MarshalJSON() ([]byte, error) {
 // [Redacted] with [ErrRedacted]; the errors do not quote the input.
 func (s *Secret) UnmarshalJSON(data []byte) error {
 	var text *string
-	// Invalid UTF-8 would be replaced, and another secret stored than was given.
-	if err := json.Unmarshal(data, &text); err != nil || !utf8.Valid(data) {
+	if err := json.Unmarshal(data, &text); err != nil || !isExact(data) {
 		return errNotAString
 	}
 	if text == nil {
@@ -214,6 +215,41 @@ func (s *Secret) UnmarshalJSON(data []byte) error {
 		return nil
 	}
 	return s.UnmarshalText([]byte(*text))
+}
+
+// isExact reports whether encoding/json reads the texts in JSON as they are. It would replace invalid UTF-8 and halves of
+// surrogate pairs, and another secret would be stored than was given.
+func isExact(data []byte) bool {
+	if !utf8.Valid(data) {
+		return false
+	}
+	for i := 0; i+1 < len(data); i++ {
+		if data[i] != '\\' {
+			continue
+		}
+		i++
+		first := escaped(data[i:])
+		if !utf16.IsSurrogate(first) {
+			continue
+		}
+		if rest := data[i+5:]; len(rest) == 0 || rest[0] != '\\' || utf16.DecodeRune(first, escaped(rest[1:])) == utf8.RuneError {
+			return false
+		}
+		i += 10
+	}
+	return true
+}
+
+// escaped returns the number in uXXXX at the beginning of a text, or 0.
+func escaped(s []byte) rune {
+	if len(s) < 5 || s[0] != 'u' {
+		return 0
+	}
+	n, err := strconv.ParseUint(string(s[1:5]), 16, 16)
+	if err != nil {
+		return 0
+	}
+	return rune(n)
 }
 
 var errNotAString = fmt.Errorf("fieldcrypt: a secret in JSON must be a string in UTF-8, or null")

@@ -178,6 +178,11 @@ func TestSecretJSON(t *testing.T) {
 		"object":     {`{"key":{"a":"canary4711"}}`, fieldcrypt.Secret{}, errAny},
 		"array":      {`{"key":["canary4711"]}`, fieldcrypt.Secret{}, errAny},
 		"not UTF-8":  {"{\"key\":\"canary4711\xff\"}", fieldcrypt.Secret{}, errAny},
+		"pair":       {`{"key":"\\\uD83D\uDE00\ufffd"}`, fieldcrypt.New("\\😀\ufffd"), nil},
+		"high half":  {`{"key":"4711\ud800cd"}`, fieldcrypt.Secret{}, errAny},
+		"low half":   {`{"key":"4711\ude00"}`, fieldcrypt.Secret{}, errAny},
+		"two highs":  {`{"key":"4711\ud83d\ud83d"}`, fieldcrypt.Secret{}, errAny},
+		"half, text": {`{"key":"4711\ud83d\\ude00"}`, fieldcrypt.Secret{}, errAny},
 		"true":       {`{"key":true}`, fieldcrypt.Secret{}, errAny},
 		"incomplete": {`{"key":"canary4711`, fieldcrypt.Secret{}, errAny},
 	} {

@@ -10,7 +10,6 @@ import (
 	"reflect"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"entgo.io/ent/schema/field"
 )
@@ -108,7 +107,7 @@ func (v *Value[T]) UnmarshalJSON(data []byte) error {
 		return nil
 	case isMarker(data):
 		return ErrRedacted
-	case !utf8.Valid(data) || json.Unmarshal(data, &value) != nil:
+	case !isExact(data) || json.Unmarshal(data, &value) != nil:
 		return fmt.Errorf("fieldcrypt: JSON: %w (%T)", ErrValue, value)
 	}
 	*v = NewValue(value)
