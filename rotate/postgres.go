@@ -43,9 +43,9 @@ func (p postgres) describe(ctx context.Context, t *table) error {
 			return err
 		}
 	}
-	// With -1 for the length, or a character(8) would be called character, which is one character.
+	// Without the columns that the index only includes. With -1 for the length, or a character(8) would be called character, which is one character.
 	keys, err := p.pairs(ctx, `SELECT a.attname, format_type(a.atttypid, -1) FROM pg_index i
-		JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
+		JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts-1])
 		WHERE i.indisprimary AND i.indrelid = to_regclass($1::text)`, quote(t.name))
 	if err != nil {
 		return err

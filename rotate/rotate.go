@@ -147,6 +147,12 @@ func start(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring, cfg Config
 	if cfg.Workers <= 0 {
 		cfg.Workers = DefaultWorkers
 	}
+	limit := rate.NewLimiter(rate.Inf, cfg.Batch)
+	if cfg.RowsPerSecond > 0 {
+		cfg.Batch = min(cfg.Batch, cfg.RowsPerSecond)
+		limit = rate.NewLimiter(rate.Limit(cfg.RowsPerSecond), cfg.Batch)
+		limit.AllowN(time.Now(), cfg.Batch) // the first page is paid for like the others
+	}
 	tables, store, err := open(ctx, db, cfg.Columns)
 	if err != nil {
 		return nil, err
@@ -157,10 +163,7 @@ func start(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring, cfg Config
 		}
 	}
 	report := &Report{DryRun: cfg.DryRun}
-	r := &run{operation: op, cfg: cfg, store: store, start: time.Now(), limit: rate.NewLimiter(rate.Inf, cfg.Batch)}
-	if cfg.RowsPerSecond > 0 {
-		r.limit.SetLimit(rate.Limit(cfg.RowsPerSecond))
-	}
+	r := &run{operation: op, cfg: cfg, store: store, start: time.Now(), limit: limit}
 	var errs []error
 	for _, t := range tables {
 		result, err := r.table(ctx, t)
@@ -262,11 +265,11 @@ func (p *pass) do(ctx context.Context) error {
 func (p *pass) readPages(ctx context.Context, pages chan<- []row) error {
 	var last any
 	for {
-		if err := p.limit.WaitN(ctx, p.cfg.Batch); err != nil {
-			return err
-		}
 		page, err := p.store.page(ctx, p.table, last, p.cfg.Batch)
 		if err != nil {
+			return err
+		}
+		if err := p.limit.WaitN(ctx, len(page)); err != nil {
 			return err
 		}
 		if len(page) > 0 {

@@ -96,16 +96,29 @@ func TestVerifyCounts(t *testing.T) {
 	}
 }
 
-// No more rows are read in a second than the rate allows, after the first page.
+// No more rows are read in a second than the rate allows.
 func TestRate(t *testing.T) {
 	t.Parallel()
 	db := openSQLite(t, "WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50) INSERT INTO t_text SELECT i, 'secret' FROM n")
 	begin := time.Now()
 	report, err := rotate.Encrypt(t.Context(), db, newRing(t, fieldcrypt.GenerateKey()),
 		rotate.Config{Columns: []string{"t_text.secret"}, Batch: 10, RowsPerSecond: 100})
-	// Two passes of five pages and an empty one, each of which waits for its ten rows but the first.
+	// Two passes of five pages and an empty one, each of which waits for its rows.
 	if took := time.Since(begin); err != nil || report.Rewritten() != 50 || took < time.Second {
 		t.Errorf("%d rows in %v, %v", report.Rewritten(), took, err)
+	}
+}
+
+// A page of few rows waits for these, and not for those it could have had.
+func TestRateOfFewRows(t *testing.T) {
+	t.Parallel()
+	db := openSQLite(t, "INSERT INTO t_text VALUES (1, 'a'), (2, 'b')")
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	report, err := rotate.Encrypt(ctx, db, newRing(t, fieldcrypt.GenerateKey()),
+		rotate.Config{Columns: []string{"t_text.secret"}, RowsPerSecond: 5})
+	if err != nil || report.Rewritten() != 2 {
+		t.Errorf("%+v, %v", report, err)
 	}
 }
 
