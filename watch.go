@@ -21,8 +21,25 @@ type KeyringSource func(ctx context.Context) (*Keyring, error)
 
 // EnvSource is the [KeyringSource] of [KeyringFromEnv]. A process's environment does not change from outside, so only keys
 // in files can be replaced: those that ENCRYPTION_KEY_FILE and ENCRYPTION_KEY_PREVIOUS_FILE name. They may be rewritten in
-// place, renamed or exchanged by a link, and both at once or one after the other.
-func EnvSource(context.Context) (*Keyring, error) { return KeyringFromEnv() }
+// place, renamed or exchanged by a link, and both at once or one after the other. Where reading them takes longer than the
+// context, as from a pipe that nobody writes to, it goes on in the background.
+func EnvSource(ctx context.Context) (*Keyring, error) {
+	type result struct {
+		ring *Keyring
+		err  error
+	}
+	read := make(chan result, 1)
+	go func() {
+		ring, err := KeyringFromEnv()
+		read <- result{ring, err}
+	}()
+	select {
+	case r := <-read:
+		return r.ring, r.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
 
 // DefaultKeyring returns the keyring of clients without [WithKeyring]. It is made by [KeyringFromEnv] at the first use that
 // succeeds; what replaces its keys later ([WatchConfig], [Keyring.Replace]) holds for all those clients.
@@ -95,11 +112,11 @@ func (w *watcher) run(ctx context.Context) {
 		before := keyIDs(w.cfg.Keyring)
 		changed := false
 		next, err := w.load(ctx)
-		if err == nil {
-			changed, err = w.replace(next)
-		}
 		if ctx.Err() != nil {
 			return
+		}
+		if err == nil {
+			changed, err = w.replace(next)
 		}
 		if changed || err != nil {
 			w.cfg.Observe(KeyringEvent{Before: before, After: keyIDs(w.cfg.Keyring), Err: err})

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -264,4 +265,60 @@ func mustRing(t *testing.T, primary string, previous ...string) *credent.Keyring
 		t.Fatal(err)
 	}
 	return ring
+}
+
+// A pipe that nobody writes to does not keep EnvSource from ending with its context.
+func TestEnvSourceEnds(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("ENCRYPTION_KEY", "")
+	t.Setenv("ENCRYPTION_KEY_FILE", path)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if ring, err := credent.EnvSource(ctx); !errors.Is(err, context.DeadlineExceeded) || ring != nil {
+		t.Errorf("got %v, %v", ring, err)
+	}
+	// Lets the reading end.
+	pipe, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := pipe.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// What a source gives after the context has ended is not taken.
+func TestWatchKeyringEnds(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	old := credent.GenerateKey()
+	loading, loaded := make(chan bool), make(chan bool)
+	first := true
+	ring, err := credent.WatchKeyring(ctx, func(context.Context) (*credent.Keyring, error) {
+		if first {
+			first = false
+			return credent.NewKeyring(old)
+		}
+		loading <- true
+		<-loaded
+		return credent.NewKeyring(credent.GenerateKey(), old)
+	}, credent.WatchConfig{Interval: time.Millisecond, Observe: func(credent.KeyringEvent) { t.Error("observed") }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-loading
+	cancel()
+	loaded <- true
+	select {
+	case <-loading:
+		t.Error("loaded once more")
+	case <-time.After(20 * time.Millisecond):
+	}
+	if n := len(ring.Keys()); n != 1 {
+		t.Errorf("%d keys", n)
+	}
 }
