@@ -136,6 +136,8 @@ func TestRefusals(t *testing.T) {
 		"key as an argument":    {"", []string{"wrap", key}},
 		"unwrap to be seen":     {"", []string{"unwrap"}},
 		"key in place of an ID": {"", []string{"promote", key}},
+		"key that is a flag":    {"", []string{"promote", "-" + key[1:]}},
+		"key that is an option": {"", []string{"promote", "--" + key[2:]}},
 		"ID of nothing":         {"", []string{"remove-key", "01234567"}},
 		"no ID":                 {"", []string{"promote"}},
 		"no program":            {"", []string{"exec"}},
@@ -146,7 +148,7 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%s: it succeeded", name)
 			continue
 		}
-		if strings.Contains(out+err.Error(), key[:20]) {
+		if strings.Contains(out+err.Error(), key[2:20]) {
 			t.Errorf("%s: the key is repeated: %v", name, err)
 		}
 	}
