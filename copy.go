@@ -37,7 +37,8 @@ type (
 // The rows are read one by one, and stored in transactions of CopyConfig.Batch rows, which is also what is held in memory.
 // Copy returns how many rows are stored. After an error that is the beginning of the sequence, so that it can be continued
 // after that many rows; with CopyConfig.Atomic it is none. An error that the sequence gives stops Copy like a row that is
-// refused, after the rows before it are stored.
+// refused, after the rows before it are stored. One case is left open: where the connection breaks while a transaction is
+// committed, its rows may be stored and are not counted. Who tries again then sets CopyRow.ID, so that no row is stored twice.
 //
 // Postgres gets them by COPY where the pool was opened with [WithPGX] and row-level security does not apply to the role, as
 // to the tables' owner; Postgres refuses COPY to others. Over lib/pq, for members of credent_app, and on SQLite they are sent

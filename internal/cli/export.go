@@ -18,6 +18,7 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
+	"github.com/credent-go/credent/ent/predicate"
 	"github.com/credent-go/credent/ent/usercredential"
 )
 
@@ -92,9 +93,9 @@ func export(ctx context.Context, client *ent.Client, user string, out rowWriter,
 	if err := out.head(); err != nil {
 		return err
 	}
-	last := uuid.Nil
+	var after []predicate.UserCredential // nothing for the first page
 	for {
-		query := client.UserCredential.Query().Where(usercredential.IDGT(last)).Order(usercredential.ByID()).Limit(exportPage)
+		query := client.UserCredential.Query().Where(after...).Order(usercredential.ByID()).Limit(exportPage)
 		if user != "" {
 			query.Where(usercredential.UserID(user))
 		}
@@ -122,7 +123,7 @@ func export(ctx context.Context, client *ent.Client, user string, out rowWriter,
 		if len(page) < exportPage {
 			return nil
 		}
-		last = page[len(page)-1].ID
+		after = []predicate.UserCredential{usercredential.IDGT(page[len(page)-1].ID)}
 	}
 }
 

@@ -33,6 +33,7 @@ type importer struct {
 	in      *countingReader
 	size    int64     // of the file in bytes, or -1
 	id      uuid.UUID // of the import
+	begun   bool      // a row was identified
 	withIDs bool      // the file has its own
 	rows    int64     // read
 	there   int64     // that were in the database already
@@ -75,6 +76,9 @@ was printed last. Where the file has the column id, --skip-existing leaves out t
 func (m *importer) run(ctx context.Context, args []string) (err error) {
 	if m.path = args[0]; m.path == "" {
 		return usageError("which one? Give the file, or - for standard input")
+	}
+	if m.batch > maxImportBatch {
+		return usageError(fmt.Sprintf("--batch can be %d at most, as that many rows are held in memory", maxImportBatch))
 	}
 	if m.batch < 0 {
 		return usageError("--batch cannot be negative")
@@ -178,6 +182,9 @@ func (m *importer) load(ctx context.Context, db *database) error {
 // defaultImportBatch is the number of rows in a transaction.
 const defaultImportBatch = 5000
 
+// maxImportBatch is what [credent.Copy] takes at most.
+const maxImportBatch = 1_000_000
+
 // probeRows is the number of rows that are looked up at once in the database.
 const probeRows = 500
 
@@ -232,8 +239,8 @@ func (m *importer) wanted(ctx context.Context) iter.Seq2[credent.CopyRow, error]
 // an import that goes on finds what it has stored, however it was stopped.
 func (m *importer) identify(row *fileRow) error {
 	has := row.ID != uuid.Nil
-	if m.rows == 1 {
-		m.withIDs = has
+	if !m.begun {
+		m.begun, m.withIDs = true, has
 		if err := m.begin(); err != nil {
 			return fatalError{err}
 		}

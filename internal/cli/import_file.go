@@ -182,6 +182,9 @@ func parseRow(values map[string]string) (row credent.CopyRow, err error) {
 		if name != columnAPIKey && name != columnSecretKey && !utf8.ValidString(values[name]) {
 			return row, rowError(name + " is not UTF-8 text")
 		}
+		if name != columnAPIKey && name != columnSecretKey && strings.ContainsRune(values[name], 0) {
+			return row, rowError(name + " has a NUL character")
+		}
 	}
 	row.UserID, row.CredentialType = values[columnUser], values[columnType]
 	if row.CredentialType != strings.ToLower(row.CredentialType) {

@@ -24,6 +24,9 @@ import (
 // DefaultBatch is the number of rows in a transaction.
 const DefaultBatch = 5000
 
+// MaxBatch bounds what is held in memory.
+const MaxBatch = 1_000_000
+
 // Row is one credential to store. It takes the defaults of a Create where a field is zero.
 type Row struct {
 	// ID is the primary key; a new one if zero.
@@ -47,7 +50,7 @@ type Row struct {
 
 // Config says how rows are stored. The zero value is a good one.
 type Config struct {
-	// Batch is the number of rows in a transaction, and in memory; 0 means DefaultBatch.
+	// Batch is the number of rows in a transaction, and in memory; 0 means DefaultBatch, and more than MaxBatch means that.
 	Batch int
 	// Atomic stores all rows in one transaction, or none. Progress then tells what it has in it.
 	Atomic bool
@@ -119,6 +122,7 @@ func Run(
 	if cfg.Batch <= 0 {
 		cfg.Batch = DefaultBatch
 	}
+	cfg.Batch = min(cfg.Batch, MaxBatch)
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return 0, &Error{Err: err}
@@ -171,7 +175,7 @@ func (l *loader) inspect(ctx context.Context) error {
 
 func (l *loader) run(ctx context.Context, rows iter.Seq2[Row, error]) error {
 	var number int64
-	batch := make([]numbered, 0, l.cfg.Batch)
+	batch := make([]numbered, 0, min(l.cfg.Batch, DefaultBatch))
 	for row, err := range rows {
 		number++
 		if err != nil {
