@@ -120,14 +120,18 @@ func TestCopyRefuses(t *testing.T) {
 			change func(*credent.CopyRow)
 			is     func(error) bool
 		}{
-			"too long":     {func(r *credent.CopyRow) { r.APIKey = credent.NewSecret("PLAIN" + strings.Repeat("x", 300)) }, isError(credent.ErrTooLong)},
-			"marker":       {func(r *credent.CopyRow) { r.SecretKey = credent.NewSecret("[REDACTED]") }, isError(credent.ErrRedacted)},
-			"not UTF-8":    {func(r *credent.CopyRow) { r.APIKey = credent.NewSecret("PLAIN\xff") }, isError(credent.ErrNotText)},
-			"absent":       {func(r *credent.CopyRow) { r.APIKey = credent.Secret{} }, ent.IsValidationError},
-			"no type":      {func(r *credent.CopyRow) { r.CredentialType = "" }, ent.IsValidationError},
-			"long type":    {func(r *credent.CopyRow) { r.CredentialType = strings.Repeat("x", 51) }, ent.IsValidationError},
-			"no account":   {func(r *credent.CopyRow) { r.UserID = "" }, ent.IsValidationError},
-			"unknown user": {func(r *credent.CopyRow) { r.UserID = "u9" }, ent.IsNotFound},
+			"too long":       {func(r *credent.CopyRow) { r.APIKey = credent.NewSecret("PLAIN" + strings.Repeat("x", 300)) }, isError(credent.ErrTooLong)},
+			"marker":         {func(r *credent.CopyRow) { r.SecretKey = credent.NewSecret("[REDACTED]") }, isError(credent.ErrRedacted)},
+			"not UTF-8":      {func(r *credent.CopyRow) { r.APIKey = credent.NewSecret("PLAIN\xff") }, isError(credent.ErrNotText)},
+			"absent":         {func(r *credent.CopyRow) { r.APIKey = credent.Secret{} }, ent.IsValidationError},
+			"no type":        {func(r *credent.CopyRow) { r.CredentialType = "" }, ent.IsValidationError},
+			"long type":      {func(r *credent.CopyRow) { r.CredentialType = strings.Repeat("x", 51) }, ent.IsValidationError},
+			"no account":     {func(r *credent.CopyRow) { r.UserID = "" }, ent.IsValidationError},
+			"type with NUL":  {func(r *credent.CopyRow) { r.CredentialType = "al\x00paca" }, func(err error) bool { return err != nil }},
+			"type not UTF-8": {func(r *credent.CopyRow) { r.CredentialType = "al\xffpaca" }, func(err error) bool { return err != nil }},
+			"user with NUL":  {func(r *credent.CopyRow) { r.UserID = "u\x001" }, ent.IsNotFound},
+			"user not UTF-8": {func(r *credent.CopyRow) { r.UserID = "u\xff1" }, ent.IsNotFound},
+			"unknown user":   {func(r *credent.CopyRow) { r.UserID = "u9" }, ent.IsNotFound},
 			"unknown account": {func(r *credent.CopyRow) {
 				r.UserID, r.UserAccountID = "", uuid.New()
 			}, ent.IsNotFound},

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"slices"
+	"strings"
+	"unicode/utf8"
 
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
@@ -43,6 +45,11 @@ func lookUp(ctx context.Context, tx *sql.Tx, name string, batch []numbered) (*ac
 				ids = append(ids, row.UserAccountID)
 			}
 		}
+	}
+	if name == dialect.Postgres { // which has no such text, and would refuse the query for all
+		userIDs = slices.DeleteFunc(userIDs, func(userID string) bool {
+			return !utf8.ValidString(userID) || strings.ContainsRune(userID, 0)
+		})
 	}
 	for part := range slices.Chunk(ids, insertRows) {
 		if err := a.read(ctx, useraccount.IDIn(part...)); err != nil {
