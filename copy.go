@@ -24,6 +24,10 @@ type (
 	CopyError = load.Error
 )
 
+// ErrUncertain is that of a [Copy] whose connection broke at the end of a transaction, so that nobody knows whether its rows are
+// stored.
+var ErrUncertain = load.ErrUncertain
+
 // Copy stores many credentials, with their secrets encrypted, about twice as fast as a bulk of Creates: for loading and
 // moving, not for the single request. The pool is one of [OpenDB]. Options are those of the client: [WithKeyring],
 // [WithFormats], [WithFormatWarnings] and [WithAudit], which records each transaction's rows together; hooks of the
@@ -38,7 +42,8 @@ type (
 // Copy returns how many rows are stored. After an error that is the beginning of the sequence, so that it can be continued
 // after that many rows; with CopyConfig.Atomic it is none. An error that the sequence gives stops Copy like a row that is
 // refused, after the rows before it are stored. One case is left open: where the connection breaks while a transaction is
-// committed, its rows may be stored and are not counted. Who tries again then sets CopyRow.ID, so that no row is stored twice.
+// committed, its rows may be stored and are not counted; the error is then [ErrUncertain]. Who tries again then sets
+// CopyRow.ID, so that no row is stored twice.
 //
 // Postgres gets them by COPY where the pool was opened with [WithPGX] and row-level security does not apply to the role, as
 // to the tables' owner; Postgres refuses COPY to others. Over lib/pq, for members of credent_app, and on SQLite they are sent

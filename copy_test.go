@@ -1,6 +1,9 @@
 package credent_test
 
 import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"slices"
 	"strings"
@@ -75,4 +78,87 @@ func TestCopyOnSQLite(t *testing.T) {
 	if n := client.UserCredential.Query().CountX(t.Context()); n != 1234 {
 		t.Errorf("got %d rows after refusals", n)
 	}
+}
+
+// TestCopyUncertain loses the answer to a COMMIT that was done.
+func TestCopyUncertain(t *testing.T) {
+	t.Parallel()
+	path := t.TempDir() + "/c.db"
+	db, dialect, err := credent.OpenDB("sqlite:" + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	if err := migrate.Apply(t.Context(), db); err != nil {
+		t.Fatal(err)
+	}
+	ring := credent.WithKeyring(newKeyring())
+	client := credent.NewClient(db, dialect, ring)
+	client.UserAccount.Create().SetUserID("u1").SetAccountName("Ada").SaveX(t.Context())
+	rows := func(yield func(credent.CopyRow, error) bool) {
+		for range 12 {
+			row := credent.CopyRow{UserID: "u1", CredentialType: "alpaca", APIKey: credent.NewSecret("k"), SecretKey: credent.NewSecret("s")}
+			if !yield(row, nil) {
+				return
+			}
+		}
+	}
+	for name, test := range map[string]struct {
+		cfg          credent.CopyConfig
+		lose         int // the COMMIT whose answer is lost
+		says, stored int
+	}{
+		"batches": {credent.CopyConfig{Batch: 5}, 2, 5, 10},
+		"atomic":  {credent.CopyConfig{Batch: 5, Atomic: true}, 1, 0, 12},
+	} {
+		lossy := sql.OpenDB(&lossyConnector{driver: db.Driver(), name: path, lose: test.lose})
+		before := client.UserCredential.Query().CountX(t.Context())
+		n, err := credent.Copy(t.Context(), lossy, rows, test.cfg, ring)
+		got := client.UserCredential.Query().CountX(t.Context()) - before
+		if n != int64(test.says) || got != test.stored || !errors.Is(err, credent.ErrUncertain) || !errors.Is(err, errLost) {
+			t.Errorf("%s: stored %d, says %d, %v", name, got, n, err)
+		}
+		if err := lossy.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+var errLost = errors.New("the connection broke")
+
+// lossyConnector connects to SQLite and loses the answer to a COMMIT, by its number from 1.
+type lossyConnector struct {
+	driver driver.Driver
+	name   string
+	lose   int
+}
+
+func (c *lossyConnector) Driver() driver.Driver { return c.driver }
+
+func (c *lossyConnector) Connect(context.Context) (driver.Conn, error) {
+	conn, err := c.driver.Open(c.name)
+	return lossyConn{conn, c}, err
+}
+
+type lossyConn struct {
+	driver.Conn
+	of *lossyConnector
+}
+
+func (c lossyConn) Begin() (driver.Tx, error) {
+	tx, err := c.Conn.Begin() //nolint:staticcheck // SA1019: database/sql calls it where there is no BeginTx
+	return lossyTx{tx, c.of}, err
+}
+
+type lossyTx struct {
+	driver.Tx
+	of *lossyConnector
+}
+
+func (t lossyTx) Commit() error {
+	err := t.Tx.Commit()
+	if t.of.lose--; err == nil && t.of.lose == 0 {
+		return errLost
+	}
+	return err
 }

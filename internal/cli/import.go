@@ -384,7 +384,11 @@ func (m *importer) report(ctx context.Context, stored int64, err error) error {
 		}
 		return messagef("%s; %s%s; %s", text, inNow(stored), already, m.next("mend it and go on"))
 	}
-	m.notef("credent: note: %s%s; %s\n", inNow(stored), already, m.next("go on"))
+	in := inNow(stored)
+	if errors.Is(err, credent.ErrUncertain) {
+		in = "at least " + in
+	}
+	m.notef("credent: note: %s%s; %s\n", in, already, m.next("go on"))
 	return m.unwrapped(err)
 }
 

@@ -9,10 +9,12 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
 	"time"
 
 	"entgo.io/ent/dialect"
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/credent-go/credent/ent"
@@ -26,6 +28,9 @@ const DefaultBatch = 5000
 
 // MaxBatch bounds what is held in memory.
 const MaxBatch = 1_000_000
+
+// ErrUncertain is that of a COMMIT that was not answered.
+var ErrUncertain = errors.New("the last transaction may be stored, or not")
 
 // Row is one credential to store. It takes the defaults of a Create where a field is zero.
 type Row struct {
@@ -203,7 +208,7 @@ func (l *loader) run(ctx context.Context, rows iter.Seq2[Row, error]) error {
 	if l.tx == nil {
 		return nil
 	}
-	return l.commit()
+	return l.commit(ctx)
 }
 
 // refuse returns nil if a row is to be left out, and otherwise the error to stop with.
@@ -253,7 +258,7 @@ func (l *loader) store(ctx context.Context, batch []numbered) error {
 		l.ids = append(l.ids, source.ids...)
 	}
 	if !l.cfg.Atomic {
-		if err := l.commit(); err != nil {
+		if err := l.commit(ctx); err != nil {
 			return err
 		}
 	}
@@ -264,7 +269,10 @@ func (l *loader) store(ctx context.Context, batch []numbered) error {
 }
 
 // commit ends the transaction. What it had is then stored, or with DryRun would be.
-func (l *loader) commit() error {
+func (l *loader) commit(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	tx := l.tx
 	l.tx = nil
 	if l.cfg.DryRun {
@@ -272,7 +280,10 @@ func (l *loader) commit() error {
 		return tx.Rollback()
 	}
 	if err := tx.Commit(); err != nil {
-		return err
+		if refused(err) {
+			return err
+		}
+		return fmt.Errorf("%w: %w", ErrUncertain, err)
 	}
 	l.stored, l.sent = l.stored+l.sent, 0
 	if l.cfg.Stored != nil {
@@ -280,4 +291,18 @@ func (l *loader) commit() error {
 		l.ids = l.ids[:0]
 	}
 	return nil
+}
+
+// refused reports whether an error of a COMMIT is an answer that nothing was stored. A server that ends the connection may
+// have stored it before, and so may one that cannot tell.
+func refused(err error) bool {
+	if errors.Is(err, sql.ErrTxDone) || errors.Is(err, pgx.ErrTxCommitRollback) {
+		return true
+	}
+	var answer interface{ SQLState() string } // over either driver
+	if !errors.As(err, &answer) {
+		return false
+	}
+	state := answer.SQLState()
+	return !strings.HasPrefix(state, "08") && !strings.HasPrefix(state, "57") && state != "40003"
 }
