@@ -47,7 +47,7 @@ var (
 	requiredColumns = []string{columnUser, columnType, columnAPIKey, columnSecretKey}
 )
 
-// maxLine is the size in bytes of the longest line of JSON that is read.
+// maxLine is the size in bytes of the longest line of JSON, or record of CSV, that is read.
 const maxLine = maxInput
 
 // formatOf returns the format that a flag names or, if that is empty, the extension of the file.
@@ -93,7 +93,8 @@ func readCSV(in io.Reader, yield func(fileRow, error) bool) {
 	if mark, err := buffered.Peek(3); err == nil && string(mark) == "\ufeff" {
 		_, _ = buffered.Discard(3) // the byte order mark that spreadsheets write
 	}
-	r := csv.NewReader(buffered)
+	limit := &recordLimit{in: buffered, end: maxLine}
+	r := csv.NewReader(limit)
 	r.ReuseRecord = true
 	head, err := r.Read()
 	if errors.Is(err, io.EOF) {
@@ -108,6 +109,7 @@ func readCSV(in io.Reader, yield func(fileRow, error) bool) {
 		return
 	}
 	for {
+		limit.end = r.InputOffset() + maxLine
 		record, err := r.Read()
 		if errors.Is(err, io.EOF) {
 			return
@@ -116,6 +118,9 @@ func readCSV(in io.Reader, yield func(fileRow, error) bool) {
 		if err != nil {
 			var at *csv.ParseError
 			if !errors.As(err, &at) {
+				if len(record) > 0 {
+					row.line, _ = r.FieldPos(0)
+				}
 				yield(row, fatalError{err})
 				return
 			}
@@ -133,6 +138,23 @@ func readCSV(in io.Reader, yield func(fileRow, error) bool) {
 			return
 		}
 	}
+}
+
+// recordLimit ends the reading of a record that is too long: one whose quote is not closed would have the rest of the file.
+type recordLimit struct {
+	in     io.Reader
+	n, end int64 // bytes that were read, and where the record must have ended
+	over   bool
+}
+
+// Read implements io.Reader. Nothing follows a record that is too long.
+func (r *recordLimit) Read(p []byte) (int, error) {
+	if r.over = r.over || r.n >= r.end; r.over {
+		return 0, rowError(fmt.Sprintf("it has more than %d bytes; is a quote not closed?", maxLine))
+	}
+	n, err := r.in.Read(p[:min(int64(len(p)), r.end-r.n)])
+	r.n += int64(n)
+	return n, err
 }
 
 // fatalError is an error after which nothing can be read.
