@@ -155,8 +155,10 @@ func (c csvWriter) write(record []string) error {
 }
 
 func (c csvWriter) row(row *ent.UserCredential, apiKey, secretKey string) error {
-	for column, secret := range map[string]string{columnAPIKey: apiKey, columnSecretKey: secretKey} {
-		if strings.Contains(secret, "\r") {
+	for column, text := range map[string]string{
+		columnUser: row.UserID, columnType: row.CredentialType, columnAPIKey: apiKey, columnSecretKey: secretKey,
+	} {
+		if strings.Contains(text, "\r") {
 			return messagef("%s of %s has a carriage return, which CSV does not keep; use --format jsonl", column, row.ID)
 		}
 	}

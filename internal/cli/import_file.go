@@ -209,14 +209,18 @@ func parseRow(values map[string]string) (row credent.CopyRow, err error) {
 		}
 	}
 	row.UserID, row.CredentialType = values[columnUser], values[columnType]
-	if row.CredentialType != strings.ToLower(row.CredentialType) {
-		return row, rowError(columnType + ": types are in lower case")
-	}
 	row.APIKey, row.SecretKey = credent.NewSecret(values[columnAPIKey]), credent.NewSecret(values[columnSecretKey])
 	if text := values[columnID]; text != "" {
-		if row.ID, err = uuid.Parse(text); err != nil || row.ID == uuid.Nil {
+		if row.ID, err = uuid.Parse(text); err != nil {
 			return row, rowError(columnID + " is not a UUID")
 		}
+		if row.ID == uuid.Nil {
+			return row, rowError(columnID + " has only zeros, which stands for no id")
+		}
+	}
+	// One with an id was stored before, maybe by others.
+	if row.ID == uuid.Nil && row.CredentialType != strings.ToLower(row.CredentialType) {
+		return row, rowError(columnType + ": types are in lower case")
 	}
 	if text := values[columnActive]; text != "" {
 		active, err := strconv.ParseBool(text)
@@ -294,10 +298,11 @@ func parseLine(line []byte) (row credent.CopyRow, err error) {
 		if _, ok := values[name]; ok {
 			return row, rowError(name + " is there twice")
 		}
+		start := dec.InputOffset()
 		if token, err = dec.Token(); err != nil {
 			return row, malformed()
 		}
-		if err := setValue(values, name, token); err != nil {
+		if err := setValue(values, name, token, line[start:dec.InputOffset()]); err != nil {
 			return row, err
 		}
 	}
@@ -313,13 +318,14 @@ func parseLine(line []byte) (row credent.CopyRow, err error) {
 	return parseRow(values)
 }
 
-func setValue(values map[string]string, name string, token json.Token) error {
+// setValue keeps a value, which the line has as raw.
+func setValue(values map[string]string, name string, token json.Token, raw []byte) error {
 	switch value := token.(type) {
 	case nil: // as if it were not there
 		return nil
 	case string:
-		// What encoding/json makes of half a surrogate pair.
-		if strings.ContainsRune(value, utf8.RuneError) {
+		// What encoding/json makes of half a surrogate pair, unless the line has it.
+		if replacement := string(utf8.RuneError); strings.Count(value, replacement) > bytes.Count(raw, []byte(replacement)) {
 			return rowError(name + " has a character that is not Unicode")
 		}
 		values[name] = value
