@@ -173,7 +173,7 @@ func (m *importer) load(ctx context.Context, db *database) error {
 	if cfg.Batch == 0 {
 		cfg.Batch = defaultImportBatch
 	}
-	m.lines = make([]int, 2*cfg.Batch)
+	m.lines = make([]int, 2*cfg.Batch+maxShown) // a batch that waits, and what a dry run refuses meanwhile and shows
 	stored, err := credent.Copy(ctx, db.DB, m.wanted(ctx), cfg, opts...)
 	done()
 	return m.report(ctx, stored, err)
