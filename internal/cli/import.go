@@ -16,6 +16,7 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/internal/load"
 )
 
 // importer is one call of credential import.
@@ -77,8 +78,8 @@ func (m *importer) run(ctx context.Context, args []string) (err error) {
 	if m.path = args[0]; m.path == "" {
 		return usageError("which one? Give the file, or - for standard input")
 	}
-	if m.batch > maxImportBatch {
-		return usageError(fmt.Sprintf("--batch can be %d at most, as that many rows are held in memory", maxImportBatch))
+	if m.batch > load.MaxBatch {
+		return usageError(fmt.Sprintf("--batch can be %d at most, as that many rows are held in memory", load.MaxBatch))
 	}
 	if m.batch < 0 {
 		return usageError("--batch cannot be negative")
@@ -171,19 +172,13 @@ func (m *importer) load(ctx context.Context, db *database) error {
 		opts = append(opts, credent.WithFormats())
 	}
 	if cfg.Batch == 0 {
-		cfg.Batch = defaultImportBatch
+		cfg.Batch = load.DefaultBatch
 	}
 	m.lines = make([]int, 2*cfg.Batch+maxShown) // a batch that waits, and what a dry run refuses meanwhile and shows
 	stored, err := credent.Copy(ctx, db.DB, m.wanted(ctx), cfg, opts...)
 	done()
 	return m.report(ctx, stored, err)
 }
-
-// defaultImportBatch is the number of rows in a transaction.
-const defaultImportBatch = 5000
-
-// maxImportBatch is what [credent.Copy] takes at most.
-const maxImportBatch = 1_000_000
 
 // probeRows is the number of rows that are looked up at once in the database.
 const probeRows = 500
