@@ -145,15 +145,15 @@ func (c *codec) keyring() (*Keyring, error) {
 // seal returns the arguments with secrets encrypted and times in UTC. The given slice is not changed.
 func (c *codec) seal(query string, args []any) ([]any, error) {
 	args = untyped(args)
-	table, places, err := c.statements.check(query, args, c.key)
+	s, err := c.statements.check(query, args, schema{key: c.key})
 	if err != nil {
 		return nil, err
 	}
 	sealed := args
 	for i, arg := range args {
 		var to ColumnInfo
-		if places != nil {
-			to = c.column(table, places[i].column)
+		if s != nil {
+			to = c.column(s.table, s.places[i].column)
 		}
 		value, changed, err := c.sealOne(arg, to)
 		if err != nil {

@@ -27,6 +27,8 @@ type lexer struct {
 	arg  int    // of a placeholder: the index of its argument, -1 if there is none
 
 	rest      string
+	size      int // of the whole, in bytes
+	start     int // where the current piece begins
 	args      []any
 	uses      []int // by how many placeholders an argument is used, as far as read
 	questions int   // the number of the last ?
@@ -37,7 +39,7 @@ type lexer struct {
 }
 
 func newLexer(query string, args []any) lexer {
-	l := lexer{rest: query, args: args, uses: make([]int, len(args))}
+	l := lexer{rest: query, size: len(query), args: args, uses: make([]int, len(args))}
 	l.next()
 	return l
 }
@@ -46,6 +48,7 @@ func newLexer(query string, args []any) lexer {
 func (l *lexer) next() {
 	l.space()
 	l.kind, l.text = end, ""
+	l.start = l.size - len(l.rest)
 	if l.rest == "" || l.bad {
 		return
 	}

@@ -9,47 +9,121 @@ type place struct {
 	many   bool   // in more than one row, perhaps
 }
 
+// schema is what a statement's reader has to know of the tables. Its answers are always the same.
+type schema struct {
+	key     func(table string) string   // column of the primary key
+	watched func(table string) []string // columns of which the cells are wanted, row by row
+}
+
 // statement finds the places where a statement stores its arguments.
 type statement struct {
 	lexer
+	schema schema
 	table  string
 	places []place
-	keyOf  func(table string) string
+
+	// What follows is complete if the statement was understood to its end, and the table has columns that are watched.
+	watched []string
+	insert  *inserted    // of an INSERT … VALUES
+	sets    []assignment // of a SET, for watched columns
+	set     *point       // where a SET takes one more
+	one     bool         // the WHERE of an UPDATE chooses one row at the most, by its primary key
+	id      int          // then the argument that has it
+	foreign bool         // it stores watched columns in a way that is not understood
 }
+
+// point is a place in a statement's text.
+type point struct {
+	offset    int // in bytes
+	questions int // how many placeholders of the form ? are before it
+}
+
+// inserted is what an INSERT has between INTO and the end of its VALUES.
+type inserted struct {
+	columns []string // all of them, in order
+	list    point    // where the list of columns takes one more
+	rows    []insertedRow
+}
+
+type insertedRow struct {
+	cells []cell // of the watched columns, in their order
+	end   point  // where the row takes one more value
+}
+
+// assignment is one of a SET.
+type assignment struct {
+	column string
+	cell
+}
+
+// cell is what a statement stores in one column of a row.
+type cell struct {
+	kind cellKind
+	arg  int // index of the argument
+}
+
+type cellKind uint8
+
+const (
+	unset    cellKind = iota // the statement does not name the column
+	argument                 // an argument, as it is
+	null                     // NULL or DEFAULT
+	excluded                 // the same column of the row that could not be inserted
+	same                     // the same column of the row as it is
+	other                    // anything else
+)
 
 // read reads the statement to its end, so that every placeholder is counted.
 func (s *statement) read() {
 	switch {
 	case s.word("INSERT"):
-		s.insert()
+		s.readInsert()
 	case s.word("UPDATE"):
-		s.update()
+		s.readUpdate()
 	}
 	for s.kind != end {
 		s.next()
 	}
 }
 
-// insert reads [OR …] INTO table [AS alias] [(columns)] VALUES (…), … [ON CONFLICT … DO UPDATE SET …].
-func (s *statement) insert() {
+// into sets the statement's table.
+func (s *statement) into(table string) {
+	s.table = table
+	if s.schema.watched != nil {
+		s.watched = s.schema.watched(table)
+	}
+	s.foreign = len(s.watched) > 0 // until the end is reached
+}
+
+// here is the place before the current piece.
+func (s *statement) here() point {
+	questions := s.questions
+	if s.kind == param && s.text == "?" {
+		questions--
+	}
+	return point{offset: s.start, questions: questions}
+}
+
+// readInsert reads [OR …] INTO table [AS alias] [(columns)] VALUES (…), … [ON CONFLICT … DO UPDATE SET …].
+func (s *statement) readInsert() {
 	if s.word("OR") {
 		s.next()
 	}
 	if !s.word("INTO") {
 		return
 	}
-	s.table = s.name()
+	s.into(s.name())
 	if s.word("AS") {
 		s.name()
 	}
-	var columns []string
+	in := new(inserted)
 	if s.symbol("(") {
-		for !s.symbol(")") {
+		for in.list = s.here(); !s.symbol(")"); in.list = s.here() {
 			column := s.name()
 			if column == "" {
 				return
 			}
-			columns = append(columns, column)
+			in.columns = append(in.columns, column)
 			s.symbol(",")
 		}
 	}
@@ -58,20 +132,7 @@ func (s *statement) insert() {
 	}
 	rows := 0
 	for more := true; more; more = s.symbol(",") {
-		if !s.symbol("(") {
-			return
-		}
-		for i := 0; ; i++ {
-			column := ""
-			if i < len(columns) {
-				column = columns[i]
-			}
-			s.value(column, false)
-			if !s.symbol(",") {
-				break
-			}
-		}
-		if !s.symbol(")") {
+		if !s.row(in) {
 			return
 		}
 		rows++
@@ -79,18 +140,62 @@ func (s *statement) insert() {
 	for s.kind != end && !s.is("SET") {
 		s.skip()
 	}
-	if s.word("SET") {
-		s.assignments(rows > 1) // to every row that is in conflict
+	if s.word("SET") && !s.assignments(rows > 1) { // to every row that is in conflict
+		return
 	}
+	s.insert = in
+	s.foreign = s.foreign && len(in.columns) == 0
 }
 
-// update reads [OR …] [ONLY] table [[AS] alias] SET … WHERE ….
-func (s *statement) update() {
+// row reads a row of VALUES.
+func (s *statement) row(in *inserted) bool {
+	if !s.symbol("(") {
+		return false
+	}
+	var cells []cell
+	if len(s.watched) > 0 {
+		cells = make([]cell, len(s.watched))
+	}
+	for i := 0; ; i++ {
+		column := ""
+		if i < len(in.columns) {
+			column = in.columns[i]
+		}
+		c := s.value(column, false)
+		if n := s.isWatched(column); n >= 0 {
+			cells[n] = c
+		}
+		if !s.symbol(",") {
+			break
+		}
+	}
+	end := s.here()
+	if !s.symbol(")") {
+		return false
+	}
+	if cells != nil {
+		in.rows = append(in.rows, insertedRow{cells, end})
+	}
+	return true
+}
+
+// isWatched returns the place of a column among the watched ones, or -1.
+func (s *statement) isWatched(column string) int {
+	for i, name := range s.watched {
+		if name == column {
+			return i
+		}
+	}
+	return -1
+}
+
+// readUpdate reads [OR …] [ONLY] table [[AS] alias] SET … WHERE ….
+func (s *statement) readUpdate() {
 	if s.word("OR") {
 		s.next()
 	}
 	s.word("ONLY")
-	s.table = s.name()
+	s.into(s.name())
 	s.word("AS")
 	if !s.is("SET") {
 		s.name()
@@ -98,8 +203,9 @@ func (s *statement) update() {
 	if !s.word("SET") {
 		return
 	}
-	s.assignments(false)
+	s.foreign = !s.assignments(false) && s.foreign
 	if s.word("WHERE") && s.condition(false) {
+		s.one = true
 		return
 	}
 	for i := range s.places {
@@ -107,23 +213,33 @@ func (s *statement) update() {
 	}
 }
 
-// assignments reads column = value, ….
-func (s *statement) assignments(many bool) {
+// assignments reads column = value, …, and reports whether it understands them all.
+func (s *statement) assignments(many bool) bool {
+	understood := true
 	for more := true; more; more = s.symbol(",") {
 		if column := s.name(); column != "" && s.symbol("=") {
-			s.value(column, many)
+			c := s.value(column, many)
+			if s.isWatched(column) >= 0 {
+				s.sets = append(s.sets, assignment{column, c})
+			}
 			continue
 		}
+		understood = false // (a, b) = (…), say
 		for !s.over() && !s.is(",") {
 			s.skip()
 		}
 	}
+	at := s.here()
+	s.set = &at
+	return understood
 }
 
 // value reads an expression, and notes its place if it is nothing but a placeholder. A cast to another type than these two
 // could shorten a token.
-func (s *statement) value(column string, many bool) {
-	if s.kind == param {
+func (s *statement) value(column string, many bool) cell {
+	c := cell{kind: other}
+	switch {
+	case s.kind == param:
 		arg := s.arg
 		s.next()
 		if s.symbol("::") && !s.word("text") && !s.word("varchar") {
@@ -133,94 +249,66 @@ func (s *statement) value(column string, many bool) {
 			s.places[arg].column = column
 			s.places[arg].times++
 			s.places[arg].many = s.places[arg].many || many
+			c = cell{argument, arg}
 		}
+	case s.isAny("NULL", "DEFAULT"):
+		s.next()
+		c.kind = null
+	case len(s.watched) > 0:
+		c.kind = s.reference(column)
 	}
 	for !s.over() && !s.is(",") {
+		c.kind = other
 		s.skip()
 	}
+	return c
 }
 
-// condition reads a condition to the end of its level, and reports whether it holds for one row at the most: it joins others
-// by AND, and one of them is id = placeholder or the like.
-func (s *statement) condition(nested bool) bool {
-	over := func() bool {
-		return s.kind == end || s.is(")") || !nested && s.isAny("RETURNING", "ORDER", "LIMIT")
-	}
-	one, sure := false, true
-	for more := true; more; more = s.word("AND") {
-		if s.oneRow() && (over() || s.is("AND")) {
-			one = true
-		}
-		for !over() && !s.is("AND") {
-			if s.isAny("OR", "||", "CASE", "BETWEEN", "SELECT") { // with the last three, an AND may belong to them
-				sure = false
-			}
-			s.skip()
+// reference reads a column's name as that of the same column, if it is.
+func (s *statement) reference(column string) cellKind {
+	before := s.lexer
+	qualifier := s.name1()
+	name, kind := qualifier, same
+	if s.symbol(".") {
+		name = s.name1()
+		switch qualifier {
+		case "excluded":
+			kind = excluded
+		case s.table:
+		default:
+			name = ""
 		}
 	}
-	return one && sure && (nested || !s.is(")"))
-}
-
-// oneRow reads the beginning of a part of a condition as id = placeholder, id IN (placeholder), or a condition in parentheses,
-// and reports whether that holds for one row at the most.
-func (s *statement) oneRow() bool {
-	if s.symbol("(") {
-		one := s.condition(true)
-		return s.symbol(")") && one
+	if name == "" || name != column {
+		s.lexer = before
+		return other
 	}
-	if s.name() != s.keyOf(s.table) {
-		return false
-	}
-	switch {
-	case s.symbol("="):
-		return s.operand()
-	case s.word("IN"):
-		return s.list()
-	}
-	return false
-}
-
-// list reads a list in parentheses, and reports whether it is one placeholder.
-func (s *statement) list() bool {
-	if !s.symbol("(") {
-		return false
-	}
-	one := s.operand() && s.is(")")
-	for s.kind != end && !s.is(")") {
-		s.skip()
-	}
-	return s.symbol(")") && one
-}
-
-// operand reads a placeholder with a cast, if any.
-func (s *statement) operand() bool {
-	if s.kind != param {
-		return false
-	}
-	s.next()
-	if s.symbol("::") {
-		return s.name() != ""
-	}
-	return true
+	return kind
 }
 
 // name reads an identifier, and returns the last part of a qualified one, or "" if there is none.
 func (s *statement) name() string {
-	name := ""
 	for {
-		switch {
-		case s.kind == quoted:
-			name = s.text
-		case s.kind == word && !s.isAny("AND", "OR", "NOT", "CASE", "BETWEEN", "SELECT", "EXISTS"):
-			name = strings.ToLower(s.text)
-		default:
-			return ""
-		}
-		s.next()
-		if !s.symbol(".") {
+		name := s.name1()
+		if name == "" || !s.symbol(".") {
 			return name
 		}
 	}
+}
+
+// name1 reads one part of an identifier.
+func (s *statement) name1() string {
+	name := ""
+	switch {
+	case s.kind == quoted:
+		name = s.text
+	case s.kind == word && !s.isAny("AND", "OR", "NOT", "CASE", "BETWEEN", "SELECT", "EXISTS"):
+		name = strings.ToLower(s.text)
+	default:
+		return ""
+	}
+	s.next()
+	return name
 }
 
 // over reports whether the clause or the level ends here.

@@ -25,14 +25,14 @@ const (
 )
 
 // read returns what a statement does with its arguments.
-func (c *statements) read(query string, args []any, key func(table string) string) *statement {
+func (c *statements) read(query string, args []any, of schema) *statement {
 	c.mu.Lock()
 	known := c.known[query]
 	c.mu.Unlock()
 	if known != nil && len(known.places) == len(args) && !named(args) {
 		return known
 	}
-	s := &statement{lexer: newLexer(query, args), places: make([]place, len(args)), keyOf: key}
+	s := &statement{lexer: newLexer(query, args), places: make([]place, len(args)), schema: of}
 	s.read()
 	// Not one with a string or a comment in it, which may be a secret, and should be gone when the statement is.
 	if s.opaque || s.bad || named(args) || len(query) > maxStatementBytes {
@@ -62,9 +62,8 @@ func named(args []any) bool {
 // check refuses statements that would do something else with their secrets than to store each in one place: compare
 // with it, which never matches, or store one token in many rows. It finds the places where INSERT … VALUES, DO UPDATE SET
 // and UPDATE … SET store an argument as it is, and refuses every secret that is used elsewhere. It returns the statement's
-// table, "" if there is none, and the places of the arguments, nil if there is no secret among them. The primary key's column
-// of a table is what key says, always the same.
-func (c *statements) check(query string, args []any, key func(table string) string) (table string, places []place, err error) {
+// reading, or nil if there is no secret among the arguments.
+func (c *statements) check(query string, args []any, of schema) (*statement, error) {
 	first := -1
 	for i, arg := range args {
 		if isSecret(arg) {
@@ -72,30 +71,30 @@ func (c *statements) check(query string, args []any, key func(table string) stri
 			break
 		}
 		if hidesSecret(arg) {
-			return "", nil, refuse("", "", arg, fmt.Errorf("%w; and each must be an argument of its own", ErrPredicate))
+			return nil, refuse("", "", arg, fmt.Errorf("%w; and each must be an argument of its own", ErrPredicate))
 		}
 	}
 	if first < 0 {
-		return "", nil, nil
+		return nil, nil
 	}
-	s := c.read(query, args, key)
+	s := c.read(query, args, of)
 	for i, arg := range args[first:] {
 		i += first
 		column := s.places[i].column
 		switch {
 		case hidesSecret(arg):
-			return "", nil, refuse("", "", arg, fmt.Errorf("%w; and each must be an argument of its own", ErrPredicate))
+			return nil, refuse("", "", arg, fmt.Errorf("%w; and each must be an argument of its own", ErrPredicate))
 		case !isSecret(arg):
 		case s.bad || s.uses[i] == 0 || s.uses[i] > s.places[i].times:
-			return "", nil, refuse("", "", arg, fmt.Errorf(
+			return nil, refuse("", "", arg, fmt.Errorf(
 				"%w; it is taken as one of the VALUES of an INSERT and as what a SET makes a column, in plain statements", ErrPredicate))
 		case s.uses[i] > 1:
-			return "", nil, refuse(s.table, column, arg, fmt.Errorf("%w: the statement stores it in %d places", ErrManyRows, s.uses[i]))
+			return nil, refuse(s.table, column, arg, fmt.Errorf("%w: the statement stores it in %d places", ErrManyRows, s.uses[i]))
 		case s.places[i].many:
-			return "", nil, refuse(s.table, column, arg, fmt.Errorf("%w: the statement does not choose one by its id", ErrManyRows))
+			return nil, refuse(s.table, column, arg, fmt.Errorf("%w: the statement does not choose one by its id", ErrManyRows))
 		}
 	}
-	return s.table, s.places, nil
+	return s, nil
 }
 
 func refuse(table, name string, arg any, err error) error {

@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-func key(string) string { return "id" }
+// plain knows nothing but the primary key.
+var plain = schema{key: func(string) string { return "id" }}
 
 // TestStatementsAreRemembered has that a statement which was read before is judged by its arguments all the same.
 func TestStatementsAreRemembered(t *testing.T) {
@@ -21,23 +22,23 @@ func TestStatementsAreRemembered(t *testing.T) {
 	)
 	secret := New("text")
 	for range 3 {
-		if table, places, err := c.check(insert, []any{secret, "x"}, key); err != nil || table != "t" || places[0].column != "a" {
-			t.Errorf("got %q, %v, %v", table, places, err)
+		if s, err := c.check(insert, []any{secret, "x"}, plain); err != nil || s.table != "t" || s.places[0].column != "a" {
+			t.Errorf("got %+v, %v", s, err)
 		}
-		if table, places, err := c.check(insert, []any{"x", secret}, key); err != nil || table != "t" || places[1].column != "b" {
-			t.Errorf("the other column: got %q, %v, %v", table, places, err)
+		if s, err := c.check(insert, []any{"x", secret}, plain); err != nil || s.table != "t" || s.places[1].column != "b" {
+			t.Errorf("the other column: got %+v, %v", s, err)
 		}
-		if table, places, err := c.check(insert, []any{"x", "y"}, key); err != nil || table != "" || places != nil {
-			t.Errorf("no secret: got %q, %v, %v", table, places, err)
+		if s, err := c.check(insert, []any{"x", "y"}, plain); err != nil || s != nil {
+			t.Errorf("no secret: got %+v, %v", s, err)
 		}
-		if _, _, err := c.check(update, []any{secret, "x"}, key); !errors.Is(err, ErrManyRows) {
+		if _, err := c.check(update, []any{secret, "x"}, plain); !errors.Is(err, ErrManyRows) {
 			t.Errorf("many rows: got %v", err)
 		}
-		if _, _, err := c.check(update, []any{"x", secret}, key); !errors.Is(err, ErrPredicate) {
+		if _, err := c.check(update, []any{"x", secret}, plain); !errors.Is(err, ErrPredicate) {
 			t.Errorf("a condition: got %v", err)
 		}
 		// As many arguments as placeholders, or not.
-		if _, _, err := c.check(insert, []any{"x", "y", secret}, key); !errors.Is(err, ErrPredicate) {
+		if _, err := c.check(insert, []any{"x", "y", secret}, plain); !errors.Is(err, ErrPredicate) {
 			t.Errorf("an argument too many: got %v", err)
 		}
 		// A name may stand for another argument each time.
@@ -46,8 +47,8 @@ func TestStatementsAreRemembered(t *testing.T) {
 			{sql.Named("x", secret), sql.Named("y", 1)},
 			{sql.Named("y", 1), sql.Named("x", secret)},
 		} {
-			if _, places, err := c.check(named, args, key); err != nil || places[i].column != "a" {
-				t.Errorf("named: got %v, %v", places, err)
+			if s, err := c.check(named, args, plain); err != nil || s.places[i].column != "a" {
+				t.Errorf("named: got %+v, %v", s, err)
 			}
 		}
 	}
@@ -68,13 +69,13 @@ func TestStatementsForget(t *testing.T) {
 		`INSERT INTO t (a, b) VALUES ($1, $$literal$$)`,
 		`INSERT INTO t (a, b) VALUES ($1, 'literal\')`,
 	} {
-		_, _, _ = c.check(query, []any{secret}, key)
+		_, _ = c.check(query, []any{secret}, plain)
 	}
 	for query := range c.known {
 		t.Errorf("kept %q", query)
 	}
 	for i := range 1000 {
-		if _, _, err := c.check(fmt.Sprintf(`INSERT INTO t%d (a) VALUES ($1)`, i), []any{secret}, key); err != nil {
+		if _, err := c.check(fmt.Sprintf(`INSERT INTO t%d (a) VALUES ($1)`, i), []any{secret}, plain); err != nil {
 			t.Fatal(err)
 		}
 		if len(c.known) > maxStatements {
@@ -83,7 +84,7 @@ func TestStatementsForget(t *testing.T) {
 	}
 	for i := range 30 {
 		query := fmt.Sprintf(`INSERT INTO t%d (a) VALUES ($1)%s`, i, strings.Repeat(" ", maxStatementBytes/10))
-		if _, _, err := c.check(query, []any{secret}, key); err != nil {
+		if _, err := c.check(query, []any{secret}, plain); err != nil {
 			t.Fatal(err)
 		}
 		if c.size > maxStatementBytes {
@@ -101,8 +102,8 @@ func TestStatementsConcurrently(t *testing.T) {
 		workers.Go(func() {
 			for i := range 300 {
 				query := fmt.Sprintf(`INSERT INTO t%d (a, b) VALUES ($1, $2)`, i%70)
-				if _, places, err := c.check(query, []any{1, New("text")}, key); err != nil || places[1].column != "b" {
-					t.Errorf("got %v, %v", places, err)
+				if s, err := c.check(query, []any{1, New("text")}, plain); err != nil || s.places[1].column != "b" {
+					t.Errorf("got %+v, %v", s, err)
 				}
 			}
 		})
