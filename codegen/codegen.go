@@ -43,7 +43,7 @@ func (e Extension) Hooks() []gen.Hook {
 			if err := next.Generate(g); err != nil {
 				return err
 			}
-			if err := errors.Join(dropFilters(g, fields), writeFiles(g, fields)); err != nil {
+			if err := errors.Join(dropFilters(g, fields), dropSetters(g, fields), completeMixins(g), writeFiles(g, fields)); err != nil {
 				return err
 			}
 			if e.Picture == "" {
@@ -58,13 +58,15 @@ func (e Extension) Hooks() []gen.Hook {
 type encryptedField struct {
 	*gen.Field
 	encrypted.Annotation
-	Node *gen.Type
+	Node  *gen.Type
+	Index *gen.Field // its blind index, or nil
 }
 
 // prepare checks all fields of the graph, completes the encrypted ones, and returns these. It reports every fault.
 func prepare(g *gen.Graph) (fields []encryptedField, err error) {
 	var faults []error
 	for _, node := range g.Nodes {
+		first := len(fields)
 		if node.PackageDir() == typePackage {
 			faults = append(faults, fmt.Errorf("%s cannot be an entity: its package has the name of one that is generated", node.Name))
 		}
@@ -81,6 +83,7 @@ func prepare(g *gen.Graph) (fields []encryptedField, err error) {
 				checks[node.Table()+"_"+f.StorageKey()+"_encrypted"] = identifier(f.StorageKey()) + " LIKE 'gAAAA%'"
 				nameType(g, e)
 				fields = append(fields, e)
+			case isIndex(f):
 			case isSecret(f):
 				faults = append(faults, fmt.Errorf("%s.%s is encrypted; declare it with encrypted.String, Bytes, Time or JSON",
 					node.Name, f.Name))
@@ -91,6 +94,7 @@ func prepare(g *gen.Graph) (fields []encryptedField, err error) {
 		if err := addChecks(node, checks); err != nil {
 			faults = append(faults, err)
 		}
+		faults = append(faults, joinIndexes(node, fields[first:])...)
 	}
 	return fields, errors.Join(faults...)
 }
@@ -118,7 +122,8 @@ func identifier(name string) string {
 
 // blindIndex is what to do in place of comparing tokens.
 const blindIndex = "no two tokens are equal, not even of the same plaintext. What can be unique, indexed and searched is a " +
-	"blind index: a column of its own that has a keyed digest (HMAC-SHA-256) of the plaintext"
+	"blind index, a column of its own that has a keyed digest (HMAC-SHA-256) of the plaintext: add encrypted.BlindIndex(%q) to " +
+	"the schema's Mixin"
 
 // checkEncrypted finds what cannot work on tokens.
 func checkEncrypted(node *gen.Type, f *gen.Field) (faults []error) {
@@ -127,10 +132,10 @@ func checkEncrypted(node *gen.Type, f *gen.Field) (faults []error) {
 			faults = append(faults, fmt.Errorf("%s.%s is encrypted and "+format, append([]any{node.Name, f.Name}, args...)...))
 		}
 	}
-	refuse(f.Unique, "cannot be Unique: %s", blindIndex)
+	refuse(f.Unique, "cannot be Unique: "+blindIndex+", with its method Unique", f.Name)
 	refuse(slices.ContainsFunc(node.Indexes, func(index *gen.Index) bool {
 		return slices.Contains(index.Columns, f.StorageKey())
-	}), "cannot be in an index: %s", blindIndex)
+	}), "cannot be in an index: "+blindIndex, f.Name)
 	var graphQL struct{ OrderField string }
 	if err := decode(f.Annotations["EntGQL"], &graphQL); err != nil {
 		faults = append(faults, fmt.Errorf("%s.%s: annotation EntGQL: %w", node.Name, f.Name, err))

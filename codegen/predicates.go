@@ -20,17 +20,25 @@ const filterFile = "entql.go"
 // dropFilters removes the predicates of encrypted fields from the file of the feature entql, if it is on. They would give the
 // plaintext to the database, to compare tokens with.
 func dropFilters(g *gen.Graph, fields []encryptedField) error {
-	path := filepath.Join(g.Target, filterFile)
-	source, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
 	drop := make(map[[2]string]bool)
 	for _, f := range fields {
 		drop[[2]string{f.Node.FilterName(), "Where" + f.StructField()}] = true
+		if f.Index != nil {
+			drop[[2]string{f.Node.FilterName(), "Where" + f.Index.StructField()}] = true
+		}
+	}
+	err := dropMethods(filepath.Join(g.Target, filterFile), drop)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// dropMethods removes methods, by receiver and name, from a file.
+func dropMethods(path string, drop map[[2]string]bool) error {
+	source, err := os.ReadFile(path)
+	if err != nil {
+		return err
 	}
 	positions := token.NewFileSet()
 	file, err := parser.ParseFile(positions, path, source, parser.ParseComments)

@@ -17,8 +17,10 @@ func init() {
 				Size:  500,
 				Type:  "string",
 				ID:    usercredential.FieldID,
+				Index: usercredential.FieldAPIKeyIndex,
 			},
 			Scanner: func() any { return usercredential.ValueScanner.APIKey },
+			Index:   func() any { return usercredential.ValueScanner.APIKeyIndex },
 		},
 		encrypted.Binding{
 			ColumnInfo: encrypted.Column{

@@ -82,6 +82,7 @@ func init() {
 	_ = usercredentialMixinFields0
 	usercredentialFields := schema.UserCredential{}.Fields()
 	_ = usercredentialFields
+	usercredentialMixinFields1 := schema.UserCredential{}.Mixin()[1].Fields()
 	// usercredentialDescIsActive is the schema descriptor for is_active field.
 	usercredentialDescIsActive := usercredentialMixinFields0[1].Descriptor()
 	// usercredential.DefaultIsActive holds the default value on creation for the is_active field.
@@ -96,6 +97,9 @@ func init() {
 	usercredential.DefaultUpdatedAt = usercredentialDescUpdatedAt.Default.(func() time.Time)
 	// usercredential.UpdateDefaultUpdatedAt holds the default value on update for the updated_at field.
 	usercredential.UpdateDefaultUpdatedAt = usercredentialDescUpdatedAt.UpdateDefault.(func() time.Time)
+	// usercredentialDescAPIKeyIndex is the schema descriptor for api_key_index field.
+	usercredentialDescAPIKeyIndex := usercredentialMixinFields1[0].Descriptor()
+	usercredential.ValueScanner.APIKeyIndex = usercredentialDescAPIKeyIndex.ValueScanner.(field.TypeValueScanner[encrypted.Digest])
 	// usercredentialDescUserID is the schema descriptor for user_id field.
 	usercredentialDescUserID := usercredentialFields[1].Descriptor()
 	// usercredential.UserIDValidator is a validator for the "user_id" field. It is called by the builders before save.

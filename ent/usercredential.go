@@ -26,6 +26,8 @@ type UserCredential struct {
 	CreatedAt time.Time `json:"created_at,omitempty"`
 	// UTC.
 	UpdatedAt time.Time `json:"updated_at,omitempty"`
+	// Blind index of api_key: a keyed digest, written by the driver.
+	APIKeyIndex encrypted.Digest `json:"-"`
 	// The account the credential belongs to.
 	UserAccountID uuid.UUID `json:"user_account_id,omitempty"`
 	// Copy of the account's user_id, for row-level security.
@@ -77,6 +79,8 @@ func (*UserCredential) scanValues(columns []string) ([]any, error) {
 			values[i] = new(sql.NullTime)
 		case usercredential.FieldID, usercredential.FieldUserAccountID:
 			values[i] = new(uuid.UUID)
+		case usercredential.FieldAPIKeyIndex:
+			values[i] = usercredential.ValueScanner.APIKeyIndex.ScanValue()
 		case usercredential.FieldAPIKey:
 			values[i] = usercredential.ValueScanner.APIKey.ScanValue()
 		case usercredential.FieldSecretKey:
@@ -119,6 +123,12 @@ func (_m *UserCredential) assignValues(columns []string, values []any) error {
 				return fmt.Errorf("unexpected type %T for field updated_at", values[i])
 			} else if value.Valid {
 				_m.UpdatedAt = value.Time
+			}
+		case usercredential.FieldAPIKeyIndex:
+			if value, err := usercredential.ValueScanner.APIKeyIndex.FromValue(values[i]); err != nil {
+				return err
+			} else {
+				_m.APIKeyIndex = value
 			}
 		case usercredential.FieldUserAccountID:
 			if value, ok := values[i].(*uuid.UUID); !ok {
@@ -206,6 +216,8 @@ func (_m *UserCredential) String() string {
 	builder.WriteString(", ")
 	builder.WriteString("updated_at=")
 	builder.WriteString(_m.UpdatedAt.Format(time.ANSIC))
+	builder.WriteString(", ")
+	builder.WriteString("api_key_index=<sensitive>")
 	builder.WriteString(", ")
 	builder.WriteString("user_account_id=")
 	builder.WriteString(fmt.Sprintf("%v", _m.UserAccountID))

@@ -286,6 +286,14 @@ func (_c *UserCredentialCreate) createSpec() (*UserCredential, *sqlgraph.CreateS
 		_spec.SetField(usercredential.FieldUpdatedAt, field.TypeTime, value)
 		_node.UpdatedAt = value
 	}
+	if value, ok := _c.mutation.APIKeyIndex(); ok {
+		vv, err := usercredential.ValueScanner.APIKeyIndex.Value(value)
+		if err != nil {
+			return nil, nil, err
+		}
+		_spec.SetField(usercredential.FieldAPIKeyIndex, field.TypeBytes, vv)
+		_node.APIKeyIndex = value
+	}
 	if value, ok := _c.mutation.UserID(); ok {
 		_spec.SetField(usercredential.FieldUserID, field.TypeString, value)
 		_node.UserID = value
@@ -504,6 +512,9 @@ func (u *UserCredentialUpsertOne) UpdateNewValues() *UserCredentialUpsertOne {
 		}
 		if _, exists := u.create.mutation.CreatedAt(); exists {
 			s.SetIgnore(usercredential.FieldCreatedAt)
+		}
+		if _, exists := u.create.mutation.APIKeyIndex(); exists {
+			s.SetIgnore(usercredential.FieldAPIKeyIndex)
 		}
 	}))
 	return u
@@ -843,6 +854,9 @@ func (u *UserCredentialUpsertBulk) UpdateNewValues() *UserCredentialUpsertBulk {
 			}
 			if _, exists := b.mutation.CreatedAt(); exists {
 				s.SetIgnore(usercredential.FieldCreatedAt)
+			}
+			if _, exists := b.mutation.APIKeyIndex(); exists {
+				s.SetIgnore(usercredential.FieldAPIKeyIndex)
 			}
 		}
 	}))

@@ -242,6 +242,9 @@ func (_u *UserCredentialUpdate) sqlSave(ctx context.Context) (_node int, err err
 	if value, ok := _u.mutation.UpdatedAt(); ok {
 		_spec.SetField(usercredential.FieldUpdatedAt, field.TypeTime, value)
 	}
+	if _u.mutation.APIKeyIndexCleared() {
+		_spec.ClearField(usercredential.FieldAPIKeyIndex, field.TypeBytes)
+	}
 	if value, ok := _u.mutation.UserID(); ok {
 		_spec.SetField(usercredential.FieldUserID, field.TypeString, value)
 	}
@@ -558,6 +561,9 @@ func (_u *UserCredentialUpdateOne) sqlSave(ctx context.Context) (_node *UserCred
 	}
 	if value, ok := _u.mutation.UpdatedAt(); ok {
 		_spec.SetField(usercredential.FieldUpdatedAt, field.TypeTime, value)
+	}
+	if _u.mutation.APIKeyIndexCleared() {
+		_spec.ClearField(usercredential.FieldAPIKeyIndex, field.TypeBytes)
 	}
 	if value, ok := _u.mutation.UserID(); ok {
 		_spec.SetField(usercredential.FieldUserID, field.TypeString, value)

@@ -37,6 +37,7 @@ var (
 		{Name: "is_active", Type: field.TypeBool, Default: true},
 		{Name: "created_at", Type: field.TypeTime, Default: map[string]schema.Expr{"postgres": "timezone('utc', now())", "sqlite3": "CURRENT_TIMESTAMP"}, SchemaType: map[string]string{"postgres": "timestamp"}},
 		{Name: "updated_at", Type: field.TypeTime, Default: map[string]schema.Expr{"postgres": "timezone('utc', now())", "sqlite3": "CURRENT_TIMESTAMP"}, SchemaType: map[string]string{"postgres": "timestamp"}},
+		{Name: "api_key_index", Type: field.TypeBytes, Nullable: true, SchemaType: map[string]string{"postgres": "bytea", "sqlite3": "blob"}},
 		{Name: "user_id", Type: field.TypeString, Size: 255, SchemaType: map[string]string{"postgres": "varchar(255)", "sqlite3": "varchar(255)"}},
 		{Name: "credential_type", Type: field.TypeString, Size: 50, SchemaType: map[string]string{"postgres": "varchar(50)", "sqlite3": "varchar(50)"}},
 		{Name: "api_key", Type: field.TypeBytes, SchemaType: map[string]string{"postgres": "varchar(500)", "sqlite3": "varchar(500)"}},
@@ -52,21 +53,26 @@ var (
 		ForeignKeys: []*schema.ForeignKey{
 			{
 				Symbol:     "user_credentials_user_account_id_fkey",
-				Columns:    []*schema.Column{UserCredentialsColumns[9]},
+				Columns:    []*schema.Column{UserCredentialsColumns[10]},
 				RefColumns: []*schema.Column{UserAccountsColumns[0]},
 				OnDelete:   schema.Cascade,
 			},
 		},
 		Indexes: []*schema.Index{
 			{
-				Name:    "idx_user_credentials_user_id",
+				Name:    "idx_user_credentials_api_key_index",
 				Unique:  false,
 				Columns: []*schema.Column{UserCredentialsColumns[4]},
 			},
 			{
+				Name:    "idx_user_credentials_user_id",
+				Unique:  false,
+				Columns: []*schema.Column{UserCredentialsColumns[5]},
+			},
+			{
 				Name:    "idx_user_credentials_account_id",
 				Unique:  false,
-				Columns: []*schema.Column{UserCredentialsColumns[9]},
+				Columns: []*schema.Column{UserCredentialsColumns[10]},
 			},
 		},
 	}

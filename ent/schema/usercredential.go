@@ -17,9 +17,13 @@ type UserCredential struct {
 	ent.Schema
 }
 
-// Mixin gives the columns that both tables have.
+// Mixin gives the columns that both tables have, and the one by which a key is found. That is not unique: the same key may have
+// been registered twice before there was an index, and the Python application, which writes no digest, may do it again.
 func (UserCredential) Mixin() []ent.Mixin {
-	return []ent.Mixin{Record{}}
+	return []ent.Mixin{
+		Record{},
+		encrypted.BlindIndex("api_key").IndexName("idx_user_credentials_api_key_index"),
+	}
 }
 
 // Fields of the UserCredential.

@@ -23,6 +23,8 @@ const (
 	FieldCreatedAt = "created_at"
 	// FieldUpdatedAt holds the string denoting the updated_at field in the database.
 	FieldUpdatedAt = "updated_at"
+	// FieldAPIKeyIndex holds the string denoting the api_key_index field in the database.
+	FieldAPIKeyIndex = "api_key_index"
 	// FieldUserAccountID holds the string denoting the user_account_id field in the database.
 	FieldUserAccountID = "user_account_id"
 	// FieldUserID holds the string denoting the user_id field in the database.
@@ -54,6 +56,7 @@ var Columns = []string{
 	FieldIsActive,
 	FieldCreatedAt,
 	FieldUpdatedAt,
+	FieldAPIKeyIndex,
 	FieldUserAccountID,
 	FieldUserID,
 	FieldCredentialType,
@@ -89,8 +92,9 @@ var (
 	DefaultID func() uuid.UUID
 	// ValueScanner of all UserCredential fields.
 	ValueScanner struct {
-		APIKey    field.TypeValueScanner[encrypted.Secret]
-		SecretKey field.TypeValueScanner[encrypted.Secret]
+		APIKeyIndex field.TypeValueScanner[encrypted.Digest]
+		APIKey      field.TypeValueScanner[encrypted.Secret]
+		SecretKey   field.TypeValueScanner[encrypted.Secret]
 	}
 )
 

@@ -181,6 +181,16 @@ func UpdatedAtLTE(v time.Time) predicate.UserCredential {
 	return predicate.UserCredential(sql.FieldLTE(FieldUpdatedAt, v))
 }
 
+// APIKeyIndexIsNil applies the IsNil predicate on the "api_key_index" field.
+func APIKeyIndexIsNil() predicate.UserCredential {
+	return predicate.UserCredential(sql.FieldIsNull(FieldAPIKeyIndex))
+}
+
+// APIKeyIndexNotNil applies the NotNil predicate on the "api_key_index" field.
+func APIKeyIndexNotNil() predicate.UserCredential {
+	return predicate.UserCredential(sql.FieldNotNull(FieldAPIKeyIndex))
+}
+
 // UserAccountIDEQ applies the EQ predicate on the "user_account_id" field.
 func UserAccountIDEQ(v uuid.UUID) predicate.UserCredential {
 	return predicate.UserCredential(sql.FieldEQ(FieldUserAccountID, v))

@@ -24,6 +24,7 @@ type ColumnInfo struct {
 	Size  int    // in characters of the stored token
 	Type  string // Go type of the plaintext: "string", "[]byte", "time.Time", "webhook.Config"; "" means "string"
 	ID    string // column of the table's primary key; "" means "id"
+	Index string // column of its blind index, if it has one
 }
 
 // String returns "table.name".
@@ -41,6 +42,8 @@ type Binding struct {
 	ColumnInfo
 	// Scanner returns the field's ValueScanner, or nil as long as ent has not set it.
 	Scanner func() any
+	// Index returns the ValueScanner of its blind index, if it has one.
+	Index func() any
 }
 
 // registry holds every encrypted column of the process. Packages fill it when they are initialised, so it is complete
@@ -48,7 +51,8 @@ type Binding struct {
 var registry struct {
 	sync.RWMutex
 	columns  map[[2]string]ColumnInfo
-	bindings []Binding // of fields that are not bound yet
+	indexes  map[[2]string]func() any // the ValueScanners of blind indexes
+	bindings []Binding                // of fields that are not bound yet
 }
 
 // Bind registers encrypted columns, so that drivers, checks and re-encryption find them, and binds the fields to them; the
@@ -59,6 +63,12 @@ func Bind(bindings ...Binding) {
 	defer registry.Unlock()
 	for _, b := range bindings {
 		register(b.ColumnInfo)
+		if b.Index != nil {
+			if registry.indexes == nil {
+				registry.indexes = make(map[[2]string]func() any)
+			}
+			registry.indexes[[2]string{b.Table, b.Name}] = b.Index
+		}
 	}
 	registry.bindings = append(registry.bindings, bindings...)
 }
@@ -76,7 +86,7 @@ func register(c ColumnInfo) {
 	switch {
 	case ok && known.Size != c.Size:
 		panic(fmt.Sprintf("fieldcrypt: column %s: registered with %d and %d characters", c, known.Size, c.Size))
-	case ok && (known.Type != c.Type || known.key() != c.key()):
+	case ok && (known.Type != c.Type || known.key() != c.key() || known.Index != c.Index):
 		panic(fmt.Sprintf("fieldcrypt: column %s: registered for two fields that differ", c))
 	}
 	registry.columns[key] = c

@@ -70,10 +70,6 @@ func checkPlaintext(plaintext string, size int, binary bool) error {
 	return nil
 }
 
-func (c column) wrap(op string, err error) error {
-	return &Error{Op: op, Table: c.Table, Column: c.Name, Err: err}
-}
-
 // ScanValue returns the target of one column of one row.
 func (c column) ScanValue() field.ValueScanner { return &scanned{column: &c} }
 

@@ -38,6 +38,7 @@ func NewDriver(drv dialect.Driver, cfg DriverConfig) dialect.Driver {
 	for _, column := range Columns() {
 		c.add(column)
 	}
+	c.schema = schema{key: c.key, watched: c.watched, index: c.index}
 	return &cryptDriver{Driver: drv, conn: conn{drv, c}}
 }
 
@@ -46,6 +47,7 @@ func NewDriver(drv dialect.Driver, cfg DriverConfig) dialect.Driver {
 type codec struct {
 	DriverConfig
 	tables     []encryptedTable
+	schema     schema // of the tables
 	statements statements
 }
 
@@ -54,17 +56,30 @@ type encryptedTable struct {
 	name    string
 	quoted  [2]string // as ent writes it for Postgres and for SQLite
 	columns []ColumnInfo
+	watched []string // those with a blind index, and the indexes
 }
 
 func (c *codec) add(column ColumnInfo) {
+	t := c.table(column.Table)
+	if t == nil {
+		quoted := [2]string{`"` + column.Table + `"`, "`" + column.Table + "`"}
+		c.tables = append(c.tables, encryptedTable{name: column.Table, quoted: quoted})
+		t = &c.tables[len(c.tables)-1]
+	}
+	t.columns = append(t.columns, column)
+	if column.Index != "" {
+		t.watched = append(t.watched, column.Name, column.Index)
+	}
+}
+
+// table returns what is known of a table, or nil.
+func (c *codec) table(name string) *encryptedTable {
 	for i := range c.tables {
-		if c.tables[i].name == column.Table {
-			c.tables[i].columns = append(c.tables[i].columns, column)
-			return
+		if c.tables[i].name == name {
+			return &c.tables[i]
 		}
 	}
-	quoted := [2]string{`"` + column.Table + `"`, "`" + column.Table + "`"}
-	c.tables = append(c.tables, encryptedTable{column.Table, quoted, []ColumnInfo{column}})
+	return nil
 }
 
 // names reports whether a statement names a table with encrypted columns.
@@ -80,10 +95,7 @@ func (t encryptedTable) in(query string) bool {
 // widest; and 0 if it has none.
 func (c *codec) column(table, name string) ColumnInfo {
 	var widest ColumnInfo
-	for _, t := range c.tables {
-		if t.name != table {
-			continue
-		}
+	if t := c.table(table); t != nil {
 		for _, column := range t.columns {
 			if column.Name == name {
 				return column
@@ -96,12 +108,35 @@ func (c *codec) column(table, name string) ColumnInfo {
 
 // key returns the column of a table's primary key.
 func (c *codec) key(table string) string {
-	for _, t := range c.tables {
-		if t.name == table {
-			return t.columns[0].key()
-		}
+	if t := c.table(table); t != nil {
+		return t.columns[0].key()
 	}
 	return defaultKey
+}
+
+// watched returns the columns of a table of which a statement's cells are wanted.
+func (c *codec) watched(table string) []string {
+	if t := c.table(table); t != nil {
+		return t.watched
+	}
+	return nil
+}
+
+// index returns the column of another's blind index, or "".
+func (c *codec) index(table, name string) string {
+	return c.column(table, name).Index
+}
+
+// storesIndexed reports whether a statement without secrets may store NULL, or something else, in a column with a blind index.
+func (c *codec) storesIndexed(query string) bool {
+	query = strings.TrimLeft(query, " \t\r\n")
+	if len(query) < len("UPDATE") || !strings.EqualFold(query[:6], "UPDATE") && !strings.EqualFold(query[:6], "INSERT") {
+		return false
+	}
+	return slices.ContainsFunc(c.tables, func(t encryptedTable) bool {
+		return strings.Contains(query, t.name) &&
+			slices.ContainsFunc(t.watched, func(name string) bool { return strings.Contains(query, name) })
+	})
 }
 
 // keyOf returns the column of the primary key of the table that a query names, if it names one.
@@ -142,13 +177,33 @@ func (c *codec) keyring() (*Keyring, error) {
 	return Default()
 }
 
-// seal returns the arguments with secrets encrypted and times in UTC. The given slice is not changed.
-func (c *codec) seal(query string, args []any) ([]any, error) {
+// seal returns the statement as it is to be run, with blind indexes kept in step, and its arguments, with secrets encrypted
+// and times in UTC. The given slice is not changed.
+func (c *codec) seal(query string, args []any) (string, []any, error) {
 	args = untyped(args)
-	s, err := c.statements.check(query, args, schema{key: c.key})
+	s, err := c.statements.check(query, args, c.schema)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
+	secrets := s != nil
+	if s == nil && c.storesIndexed(query) {
+		s = c.statements.read(query, args, c.schema)
+	}
+	sealed, err := c.sealAll(query, args, s)
+	if err != nil || s == nil || s.plan == nil {
+		return query, sealed, err
+	}
+	switch {
+	case s.plan.err == nil:
+		sealed, err = s.plan.apply(c, s.table, args, sealed)
+		return s.plan.query, sealed, err
+	case secrets:
+		return "", nil, &Error{Op: "index", Table: s.table, Err: s.plan.err}
+	}
+	return query, sealed, nil // SQL of the caller's that is not understood and has no secret
+}
+
+func (c *codec) sealAll(query string, args []any, s *statement) ([]any, error) {
 	sealed := args
 	for i, arg := range args {
 		var to ColumnInfo
@@ -182,6 +237,13 @@ func (c *codec) sealOne(arg any, to ColumnInfo) (value any, changed bool, err er
 		}
 		token, err := arg.encrypt(ring)
 		return token, true, err
+	case *lookup:
+		ring, err := c.keyring()
+		if err != nil {
+			return nil, false, arg.column.wrap("look up", err)
+		}
+		digests, err := arg.encode(ring)
+		return digests, true, err
 	case Secret:
 		token, err := c.sealRaw(arg, to)
 		return token, true, err
@@ -245,7 +307,7 @@ func (c *codec) sealRaw(s Secret, to ColumnInfo) (any, error) {
 		return ring.Encrypt(plaintext)
 	}()
 	if err != nil {
-		return nil, column{to}.wrap("encrypt", err)
+		return nil, to.wrap("encrypt", err)
 	}
 	return token, nil
 }
@@ -266,7 +328,7 @@ type conn struct {
 
 // Exec encrypts secrets among the arguments.
 func (c conn) Exec(ctx context.Context, query string, args, v any) error {
-	sealed, err := c.sealAny(query, args)
+	query, sealed, err := c.sealAny(query, args)
 	if err != nil {
 		return err
 	}
@@ -275,7 +337,7 @@ func (c conn) Exec(ctx context.Context, query string, args, v any) error {
 
 // Query encrypts secrets among the arguments, and gives those in the result the keyring.
 func (c conn) Query(ctx context.Context, query string, args, v any) error {
-	sealed, err := c.sealAny(query, args)
+	query, sealed, err := c.sealAny(query, args)
 	if err != nil {
 		return err
 	}
@@ -289,10 +351,10 @@ func (c conn) Query(ctx context.Context, query string, args, v any) error {
 	return nil
 }
 
-func (c conn) sealAny(query string, args any) (any, error) {
+func (c conn) sealAny(query string, args any) (string, any, error) {
 	argv, ok := args.([]any)
 	if !ok {
-		return args, nil // the wrapped driver refuses it
+		return query, args, nil // the wrapped driver refuses it
 	}
 	return c.codec.seal(query, argv)
 }
@@ -303,7 +365,7 @@ func (c conn) ExecContext(ctx context.Context, query string, args ...any) (sql.R
 	if !ok {
 		return nil, fmt.Errorf("fieldcrypt: %T has no ExecContext", c.next)
 	}
-	sealed, err := c.codec.seal(query, args)
+	query, sealed, err := c.codec.seal(query, args)
 	if err != nil {
 		return nil, err
 	}
@@ -317,7 +379,7 @@ func (c conn) QueryContext(ctx context.Context, query string, args ...any) (*sql
 	if !ok {
 		return nil, fmt.Errorf("fieldcrypt: %T has no QueryContext", c.next)
 	}
-	sealed, err := c.codec.seal(query, args)
+	query, sealed, err := c.codec.seal(query, args)
 	if err != nil {
 		return nil, err
 	}

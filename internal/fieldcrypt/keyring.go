@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/fernet/fernet-go"
@@ -27,8 +28,9 @@ const signingSize = 16
 // Key is one Fernet key. It prints as [Redacted] and is safe for concurrent use.
 type Key struct {
 	// Closures, like that of Secret.
-	fernet func() *fernet.Key
-	engine func() *engine
+	fernet    func() *fernet.Key
+	engine    func() *engine
+	digesters func() *sync.Map // by table and column
 
 	id string
 }
@@ -72,10 +74,12 @@ func ParseKey(text string) (*Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadKey, err)
 	}
+	var digesters sync.Map
 	return &Key{
-		fernet: func() *fernet.Key { return &key },
-		engine: func() *engine { return e },
-		id:     hex.EncodeToString(id),
+		fernet:    func() *fernet.Key { return &key },
+		engine:    func() *engine { return e },
+		digesters: func() *sync.Map { return &digesters },
+		id:        hex.EncodeToString(id),
 	}, nil
 }
 

@@ -32,6 +32,8 @@ type lexer struct {
 	args      []any
 	uses      []int // by how many placeholders an argument is used, as far as read
 	questions int   // the number of the last ?
+	bare      bool  // there was a placeholder ?
+	numbered  bool  // there was a placeholder ?1
 	dollars   bool  // there was a placeholder with $
 	names     bool  // there was one with a name
 	opaque    bool  // there was a string or a comment, which may say anything
@@ -141,11 +143,13 @@ func (l *lexer) param(c byte) {
 	number, err := strconv.Atoi(name)
 	switch {
 	case c == '?' && name == "":
+		l.bare = true
 		l.questions++
 		l.arg = l.questions - 1
 	case err == nil:
 		l.arg = number - 1
 		if c == '?' {
+			l.numbered = true
 			l.questions = max(l.questions, number)
 		}
 	case c == '?' || name == "" || isDigit(name[0]) || strings.Contains(name, "$") || c == '$' && strings.HasPrefix(l.rest, "$"):

@@ -11,8 +11,9 @@ type place struct {
 
 // schema is what a statement's reader has to know of the tables. Its answers are always the same.
 type schema struct {
-	key     func(table string) string   // column of the primary key
-	watched func(table string) []string // columns of which the cells are wanted, row by row
+	key     func(table string) string         // column of the primary key
+	watched func(table string) []string       // columns of which the cells are wanted, row by row
+	index   func(table, column string) string // column of its blind index, or ""
 }
 
 // statement finds the places where a statement stores its arguments.
@@ -29,6 +30,7 @@ type statement struct {
 	set     *point       // where a SET takes one more
 	one     bool         // the WHERE of an UPDATE chooses one row at the most, by its primary key
 	id      int          // then the argument that has it
+	plan    *plan        // how it keeps blind indexes in step; nil if there is nothing to do
 	foreign bool         // it stores watched columns in a way that is not understood
 }
 

@@ -34,6 +34,9 @@ func (c *statements) read(query string, args []any, of schema) *statement {
 	}
 	s := &statement{lexer: newLexer(query, args), places: make([]place, len(args)), schema: of}
 	s.read()
+	if len(s.watched) > 0 {
+		s.plan = planIndexes(s, query, of.index)
+	}
 	// Not one with a string or a comment in it, which may be a secret, and should be gone when the statement is.
 	if s.opaque || s.bad || named(args) || len(query) > maxStatementBytes {
 		return s
@@ -129,7 +132,7 @@ func isSecret(arg any) bool {
 func hidesSecret(arg any) bool {
 	switch arg := arg.(type) {
 	case nil, string, []byte, bool, int, int64, float64, time.Time,
-		*pending, Secret, *Secret, sql.Null[Secret]:
+		*pending, *lookup, Secret, *Secret, sql.Null[Secret]:
 		return false
 	case sql.NamedArg:
 		return hidesSecret(arg.Value)

@@ -1,0 +1,152 @@
+package encrypted
+
+import (
+	"fmt"
+	"path"
+	"reflect"
+
+	"entgo.io/ent"
+	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
+	"entgo.io/ent/schema"
+	"entgo.io/ent/schema/field"
+	"entgo.io/ent/schema/index"
+	"entgo.io/ent/schema/mixin"
+
+	"github.com/credent-go/credent/internal/fieldcrypt"
+)
+
+// Digest is the type of the field that a blind index adds. It holds nothing: the driver of the client writes digests, and nobody
+// reads them.
+type Digest = fieldcrypt.Digest
+
+// ErrIndex means that a statement would store a secret and leave its blind index behind, or set the index itself.
+var ErrIndex = fieldcrypt.ErrIndex
+
+// Index is a blind index of an encrypted field: an ent mixin that adds a column with a keyed digest of the plaintext, and the
+// index on it. [BlindIndex] makes one.
+type Index struct {
+	mixin.Schema
+	of, storageKey, indexName string
+	with                      []string
+	cfg                       fieldcrypt.IndexConfig
+	err                       error
+}
+
+// BlindIndex declares a blind index of a field of [String], [Bytes] or [Time] in the same schema, so that rows can be found by
+// the plaintext, and it can be unique:
+//
+//	func (Integration) Mixin() []ent.Mixin {
+//		return []ent.Mixin{encrypted.BlindIndex("refresh_token").Unique()}
+//	}
+//
+// It adds the nullable column refresh_token_index, and package codegen the predicate RefreshTokenIs. The column has
+// HMAC-SHA-256 of the plaintext under a key that is derived from the keyring's primary key for this table and column. Whoever
+// reads the database sees which rows have equal plaintexts, and nothing else; without the key no plaintext can be tried out.
+//
+// A driver of [NewDriver] keeps it in step with what is stored, in statements of every form, or refuses them with [ErrIndex].
+// What others store is not found until rotate.Run has filled in the index; so are rows from before there was one.
+func BlindIndex(of string) *Index { return &Index{of: of} }
+
+// Unique makes the database refuse a second row with an equal plaintext or, with names of other fields of the schema, one that
+// is equal in all of them. Absent values may repeat.
+func (x *Index) Unique(with ...string) *Index {
+	x.cfg.Unique = true
+	x.with = with
+	return x
+}
+
+// Bits sets the size of a digest, from 8 to 256 bits, which is what it has without. With fewer, some rows are found that have
+// another plaintext, to be sorted out by what they reveal; and whoever reads the database cannot be sure which are equal. With
+// Unique it had better be 128 at the least, or different plaintexts will be refused as equal.
+func (x *Index) Bits(n int) *Index {
+	x.cfg.Bits = n
+	if n < fieldcrypt.MinIndexBits || n > fieldcrypt.MaxIndexBits {
+		x.err = fmt.Errorf("a digest has from %d to %d bits, not %d", fieldcrypt.MinIndexBits, fieldcrypt.MaxIndexBits, n)
+	}
+	return x
+}
+
+// Normalize sets what is done with a plaintext before its digest is made, strings.ToLower say, so that plaintexts which differ
+// in that only are found, and unique, as one. It has to give the same for the same in every process; after a change of it, let
+// rotate.Run make the digests anew.
+func (x *Index) Normalize(f func(string) string) *Index {
+	x.cfg.Normalize = f
+	return x
+}
+
+// StorageKey sets the name of the column.
+func (x *Index) StorageKey(name string) *Index {
+	x.storageKey = name
+	return x
+}
+
+// IndexName sets the name of the index in the database, in place of ent's.
+func (x *Index) IndexName(name string) *Index {
+	x.indexName = name
+	return x
+}
+
+func (x *Index) name() string { return x.of + "_index" }
+
+// Fields implements ent.Mixin.
+func (x *Index) Fields() []ent.Field { return []ent.Field{indexField{x}} }
+
+// Indexes implements ent.Mixin.
+func (x *Index) Indexes() []ent.Index {
+	i := index.Fields(append([]string{x.name()}, x.with...)...)
+	if x.cfg.Unique {
+		i = i.Unique()
+	}
+	if x.indexName != "" {
+		i = i.StorageKey(x.indexName)
+	}
+	return []ent.Index{i}
+}
+
+// indexField is the field of an Index.
+type indexField struct{ *Index }
+
+// Descriptor implements ent.Field.
+func (f indexField) Descriptor() *field.Descriptor {
+	d := field.Bytes(f.name()).
+		GoType(Digest{}).
+		ValueScanner(fieldcrypt.IndexField{IndexConfig: f.cfg}).
+		SchemaType(map[string]string{dialect.Postgres: "bytea", dialect.SQLite: "blob"}).
+		Optional().
+		Immutable().
+		Sensitive().
+		Comment(fmt.Sprintf("Blind index of %s: a keyed digest, written by the driver.", f.of)).
+		Annotations(IndexAnnotation{Of: f.of}).
+		Descriptor()
+	d.StorageKey = f.storageKey
+	if f.err != nil {
+		d.Err = fmt.Errorf("blind index of %s: %w", f.of, f.err)
+	}
+	d.Info.PkgPath = reflect.TypeFor[Field]().PkgPath() // as in Field.Descriptor
+	d.Info.PkgName = path.Base(d.Info.PkgPath)
+	d.Info.Ident = d.Info.PkgName + ".Digest"
+	return d
+}
+
+// IndexAnnotation is what the field of a blind index tells the extension of the code generation.
+type IndexAnnotation struct {
+	Of string // name of the encrypted field
+}
+
+// IndexAnnotationName is the name of [IndexAnnotation] among the annotations of a field.
+const IndexAnnotationName = "CredentBlindIndex"
+
+// Name implements ent's schema.Annotation.
+func (IndexAnnotation) Name() string { return IndexAnnotationName }
+
+var _ schema.Annotation = IndexAnnotation{}
+
+// Lookup returns the predicate that finds the rows with a secret, a [Secret] or a [Value], by the column's blind index. Generated
+// code has a function for each, such as integration.RefreshTokenIs, which is what a service uses. It finds the digests under
+// all keys of the client's keyring, so that each row is found at every moment of a rotation.
+//
+// The query fails for an absent secret, and for one that cannot be revealed.
+func Lookup(table, column string, secret any) func(*entsql.Selector) {
+	return fieldcrypt.Lookup(table, column, secret)
+}

@@ -1,0 +1,233 @@
+package fieldcrypt
+
+import (
+	"database/sql"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// plan is how a statement becomes one that keeps the blind indexes of what it stores in step: its text, and what its arguments
+// are made of.
+type plan struct {
+	query string
+	args  []planned
+	err   error // why there is none
+}
+
+// planned is an argument of the new statement.
+type planned struct {
+	from   int    // the given argument
+	column string // if not "", what is wanted is the digest for this column
+}
+
+// planner makes a plan of a statement that was read.
+type planner struct {
+	*statement
+	query   string
+	index   func(table, column string) string // the name of a column's blind index, or ""
+	text    strings.Builder
+	done    int // up to where the text was copied
+	given   int // up to which the arguments of ? were taken
+	args    []planned
+	extra   []planned
+	changed bool
+}
+
+// planIndexes returns how the statement is to be changed, or nil if it is not.
+func planIndexes(s *statement, query string, index func(table, column string) string) *plan {
+	indexed := false
+	for _, name := range s.watched {
+		indexed = indexed || index(s.table, name) != ""
+	}
+	if !indexed {
+		return nil
+	}
+	if s.bad || s.foreign || s.names || s.bare && s.numbered {
+		return &plan{err: fmt.Errorf("%w: list the columns in the INSERT, set each by itself in a SET, and use $1 or ? for the arguments", ErrIndex)}
+	}
+	p := &planner{statement: s, query: query, index: index}
+	if err := p.write(); err != nil {
+		return &plan{err: err}
+	}
+	if !p.changed {
+		return nil
+	}
+	p.text.WriteString(query[p.done:])
+	p.take(len(s.places))
+	return &plan{query: p.text.String(), args: append(p.args, p.extra...)}
+}
+
+func (p *planner) write() error {
+	if p.insert != nil {
+		if err := p.values(); err != nil {
+			return err
+		}
+	}
+	for _, set := range p.sets {
+		if err := p.refuseIndex(set.column); err != nil {
+			return err
+		}
+		index := p.index(p.table, set.column)
+		if index == "" || set.kind == same {
+			continue
+		}
+		p.at(*p.set)
+		if p.opaque {
+			p.text.WriteString("\n") // a comment ends there at the latest
+		}
+		p.text.WriteString(", " + quoteName(index) + " = ")
+		if set.kind == excluded {
+			p.text.WriteString(`"excluded".` + quoteName(index))
+		} else {
+			p.cell(set.column, set.cell)
+		}
+		p.text.WriteString(" ")
+	}
+	return nil
+}
+
+// values adds the indexes of the columns that an INSERT stores.
+func (p *planner) values() error {
+	var columns []int // places among the watched ones
+	for i, name := range p.watched {
+		if !p.stores(name) {
+			continue
+		}
+		if err := p.refuseIndex(name); err != nil {
+			return err
+		}
+		if index := p.index(p.table, name); index != "" {
+			columns = append(columns, i)
+			p.at(p.insert.list)
+			p.text.WriteString(", " + quoteName(index))
+		}
+	}
+	if len(columns) == 0 {
+		return nil
+	}
+	for _, row := range p.insert.rows {
+		p.at(row.end)
+		for _, i := range columns {
+			p.text.WriteString(", ")
+			p.cell(p.watched[i], row.cells[i])
+		}
+	}
+	return nil
+}
+
+// stores reports whether an INSERT names a column.
+func (p *planner) stores(column string) bool {
+	for _, name := range p.insert.columns {
+		if name == column {
+			return true
+		}
+	}
+	return false
+}
+
+// refuseIndex refuses a statement that sets a blind index itself.
+func (p *planner) refuseIndex(column string) error {
+	for _, name := range p.watched {
+		if p.index(p.table, name) == column {
+			return fmt.Errorf("%w: the statement sets %s itself", ErrIndex, column)
+		}
+	}
+	return nil
+}
+
+// at copies the statement up to a place.
+func (p *planner) at(to point) {
+	p.changed = true
+	p.text.WriteString(p.query[p.done:to.offset])
+	p.done = to.offset
+	if p.bare {
+		p.take(to.questions)
+	}
+}
+
+// take takes the given arguments up to one.
+func (p *planner) take(n int) {
+	for ; p.given < n; p.given++ {
+		p.args = append(p.args, planned{from: p.given})
+	}
+}
+
+// cell writes what the index has for what is stored in a column. Of anything but an argument nothing is known.
+func (p *planner) cell(column string, c cell) {
+	if c.kind != argument {
+		p.text.WriteString("NULL")
+		return
+	}
+	digest := planned{from: c.arg, column: column}
+	switch {
+	case p.bare:
+		p.text.WriteString("?")
+		p.args = append(p.args, digest)
+		return
+	case p.numbered:
+		p.text.WriteString("?")
+	default:
+		p.text.WriteString("$")
+	}
+	p.extra = append(p.extra, digest)
+	p.text.WriteString(strconv.Itoa(len(p.places) + len(p.extra)))
+}
+
+func quoteName(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
+
+// apply returns the arguments of the new statement: those given as sealed, and the digests of what they were before.
+func (p *plan) apply(c *codec, table string, args, sealed []any) ([]any, error) {
+	result := make([]any, len(p.args))
+	for i, a := range p.args {
+		if a.column == "" {
+			result[i] = sealed[a.from]
+			continue
+		}
+		secret, ok := secretOfArg(args[a.from])
+		if !ok {
+			continue // NULL, or what somebody else encrypted
+		}
+		column := c.column(table, a.column)
+		digest, err := c.digest(column, secret)
+		if err != nil {
+			return nil, column.wrap("index", err)
+		}
+		result[i] = digest
+	}
+	return result, nil
+}
+
+func (c *codec) digest(column ColumnInfo, s Secret) (any, error) {
+	plaintext, err := s.Reveal()
+	if err != nil {
+		return nil, err
+	}
+	ring, err := c.keyring()
+	if err != nil {
+		return nil, err
+	}
+	digest, err := ring.Digest(column, plaintext)
+	if err != nil {
+		return nil, err
+	}
+	return digest, nil
+}
+
+// secretOfArg returns the secret that an argument is, if it is present.
+func secretOfArg(arg any) (Secret, bool) {
+	switch arg := arg.(type) {
+	case *pending:
+		return arg.secret, true
+	case Secret:
+		return arg, !arg.IsZero()
+	case *Secret:
+		if arg == nil {
+			return Secret{}, false
+		}
+		return *arg, !arg.IsZero()
+	case sql.Null[Secret]:
+		return arg.V, arg.Valid && !arg.V.IsZero()
+	}
+	return Secret{}, false
+}
