@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// No predicate, order or validator is generated for a secret field: each would work on tokens, no two of which are equal,
-// or on the redacted text.
+// No predicate, order or validator is generated for a secret field, but that of its blind index: each would work on tokens, no
+// two of which are equal, or on the redacted text.
 func TestNothingComparesSecrets(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("ent/usercredential/*.go")
@@ -18,6 +18,7 @@ func TestNothingComparesSecrets(t *testing.T) {
 		t.Fatal(files, err)
 	}
 	secret := regexp.MustCompile(`^(By)?(APIKey|SecretKey)`)
+	index := regexp.MustCompile(`^APIKey(Is|IndexIsNil|IndexNotNil)$`)
 	seen := 0
 	for _, path := range files {
 		file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
@@ -28,7 +29,7 @@ func TestNothingComparesSecrets(t *testing.T) {
 			switch n := n.(type) {
 			case *ast.FuncDecl:
 				seen++
-				if secret.MatchString(n.Name.Name) {
+				if secret.MatchString(n.Name.Name) && !index.MatchString(n.Name.Name) {
 					t.Errorf("%s has the function %s", path, n.Name.Name)
 				}
 			case *ast.ValueSpec:

@@ -27,16 +27,15 @@ func dropFilters(g *gen.Graph, fields []encryptedField) error {
 			drop[[2]string{f.Node.FilterName(), "Where" + f.Index.StructField()}] = true
 		}
 	}
-	err := dropMethods(filepath.Join(g.Target, filterFile), drop)
+	return dropMethods(filepath.Join(g.Target, filterFile), drop)
+}
+
+// dropMethods removes methods, by receiver and name, from a file, if it is there.
+func dropMethods(path string, drop map[[2]string]bool) error {
+	source, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	return err
-}
-
-// dropMethods removes methods, by receiver and name, from a file.
-func dropMethods(path string, drop map[[2]string]bool) error {
-	source, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}

@@ -24,6 +24,7 @@ import (
 func Encrypt(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring, cfg Config) (*Report, error) {
 	return start(ctx, db, ring, cfg, operation{
 		rewrite: ring.EncryptStored,
+		index:   indexer(ring),
 		before:  checkWidths,
 		after:   validateChecks,
 		advice:  "stop those that write plaintext first",
@@ -72,7 +73,7 @@ func validateChecks(ctx context.Context, s store, t table, result *TableReport) 
 }
 
 // DecryptToPlaintext is the way back from [Encrypt]: it replaces every token that a key opens by its plaintext, which whoever
-// reads the database or its backups can then read. It goes about it as [Run] does. What is no token stays as it is.
+// reads the database or its backups can then read, and empties blind indexes. It goes about it as [Run] does. What is no token stays as it is.
 //
 // Tokens that do not open are left as they are and reported, with [ErrQuarantined], and so is plaintext that itself begins like
 // a token or that a text column cannot hold. A CHECK that allows nothing but tokens is a [SchemaError], before anything is
@@ -83,6 +84,7 @@ func validateChecks(ctx context.Context, s store, t table, result *TableReport) 
 func DecryptToPlaintext(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring, cfg Config) (*Report, error) {
 	return start(ctx, db, ring, cfg, operation{
 		rewrite: func(stored string, _ fieldcrypt.ColumnInfo) (string, bool, error) { return ring.DecryptStored(stored) },
+		index:   func(sql.NullString, fieldcrypt.ColumnInfo) (sql.NullString, error) { return sql.NullString{}, nil },
 		before:  checkAllowed,
 		advice:  "stop those that encrypt first",
 	})

@@ -36,8 +36,13 @@ func (p postgres) describe(ctx context.Context, t *table) error {
 	if hidden.Bool {
 		return ErrHidden
 	}
-	for _, c := range t.columns {
-		if _, _, _, err := p.columnType(ctx, c); errors.Is(err, sql.ErrNoRows) {
+	for i, c := range t.columns {
+		if _, _, _, err := p.columnType(ctx, t.name, c.Index); errors.Is(err, sql.ErrNoRows) {
+			t.columns[i].Index = ""
+		} else if err != nil {
+			return err
+		}
+		if _, _, _, err := p.columnType(ctx, t.name, c.Name); errors.Is(err, sql.ErrNoRows) {
 			return missing([]string{c.Name})
 		} else if err != nil {
 			return err
@@ -80,6 +85,9 @@ func (p postgres) page(ctx context.Context, t table, after any, n int) ([]row, e
 	fmt.Fprintf(&query, "SELECT t.%s::text", quote(t.key))
 	for _, c := range t.columns {
 		fmt.Fprintf(&query, ", t.%s::text", quote(c.Name))
+		if c.Index != "" {
+			fmt.Fprintf(&query, ", encode(t.%s, 'hex')", quote(c.Index))
+		}
 	}
 	fmt.Fprintf(&query, " FROM %s AS t", quote(t.name))
 	args := []any{n}
@@ -129,36 +137,16 @@ func (p postgres) write(ctx context.Context, t table, changes []change) (written
 // it would take a page for a reason to read the whole table.
 func (p postgres) update(ctx context.Context, t table, changes []change) (int64, error) {
 	keys := make([]sql.NullString, len(changes))
-	args, arrays, columns := []any{nil}, []string{"(SELECT $1::text::" + t.keyType + "[])"}, []string{`"key"`}
-	var set, where []string
-	for i, column := range t.columns {
-		olds, news := make([]sql.NullString, len(changes)), make([]sql.NullString, len(changes))
-		changed, plaintext := false, false
-		for j, c := range changes {
-			keys[j] = sql.NullString{String: c.id, Valid: true}
-			if c.new[i].Valid {
-				olds[j], news[j], changed = c.values[i], c.new[i], true
-				plaintext = plaintext || !fieldcrypt.IsToken(c.values[i].String)
-			}
-		}
-		if !changed {
-			continue
-		}
-		old, new, stored := fmt.Sprintf(`u."old%d"`, i), fmt.Sprintf(`u."new%d"`, i), "t."+quote(column.Name)+"::text"
-		compared := stored + ` COLLATE "C"`
-		if plaintext {
-			olds, compared = digests(olds), "encode(sha256(convert_to("+stored+", 'UTF8')), 'hex')"
-		}
-		columns = append(columns, fmt.Sprintf(`"old%d", "new%d"`, i, i))
-		args = append(args, textArray(olds), textArray(news))
-		arrays = append(arrays, fmt.Sprintf("(SELECT $%d::text::text[]), (SELECT $%d::text::text[])", len(args)-1, len(args)))
-		set = append(set, fmt.Sprintf("%s = coalesce(%s, %s)", quote(column.Name), new, stored))
-		where = append(where, fmt.Sprintf(`(%s IS NULL OR %s = %s)`, old, compared, old))
+	for j, c := range changes {
+		keys[j] = sql.NullString{String: c.id, Valid: true}
 	}
-	args[0] = textArray(keys)
+	u := update{args: []any{textArray(keys)}, arrays: []string{"(SELECT $1::text::" + t.keyType + "[])"}, columns: []string{`"key"`}}
+	for i, column := range t.columns {
+		u.column(i, column, changes)
+	}
 	result, err := p.db.ExecContext(ctx, fmt.Sprintf(`UPDATE %s AS t SET %s FROM unnest(%s) AS u(%s) WHERE t.%s = u."key" AND %s`,
-		quote(t.name), strings.Join(set, ", "), strings.Join(arrays, ", "), strings.Join(columns, ", "),
-		quote(t.key), strings.Join(where, " AND ")), args...)
+		quote(t.name), strings.Join(u.set, ", "), strings.Join(u.arrays, ", "), strings.Join(u.columns, ", "),
+		quote(t.key), strings.Join(u.where, " AND ")), u.args...)
 	if isConflict(err) {
 		return 0, nil
 	}
@@ -166,6 +154,59 @@ func (p postgres) update(ctx context.Context, t table, changes []change) (int64,
 		return 0, err
 	}
 	return result.RowsAffected()
+}
+
+// update is a statement over a page.
+type update struct {
+	args                        []any
+	arrays, columns, set, where []string
+}
+
+// add makes an array of the statement's source, and returns the name of a row's element.
+func (u *update) add(name string, values []sql.NullString) string {
+	u.args = append(u.args, textArray(values))
+	u.arrays = append(u.arrays, fmt.Sprintf("(SELECT $%d::text::text[])", len(u.args)))
+	u.columns = append(u.columns, quote(name))
+	return "u." + quote(name)
+}
+
+// absent stands for NULL among old values; no text that Postgres stores has it.
+const absent = "\x01absent"
+
+// column adds what becomes of one column, if it is changed in any of the rows. A blind index is set even to what it was: a
+// trigger could take one that is not set for one that was left behind.
+func (u *update) column(i int, column fieldcrypt.ColumnInfo, changes []change) {
+	olds, news, indexes := make([]sql.NullString, len(changes)), make([]sql.NullString, len(changes)), make([]sql.NullString, len(changes))
+	changed, plaintext := false, false
+	for j, c := range changes {
+		if !c.cells[i].changed {
+			continue
+		}
+		changed = true
+		olds[j], news[j], indexes[j] = c.values[i], c.cells[i].value, c.cells[i].index
+		if !olds[j].Valid {
+			olds[j] = sql.NullString{String: absent, Valid: true}
+		}
+		plaintext = plaintext || !fieldcrypt.IsToken(c.values[i].String)
+	}
+	if !changed {
+		return
+	}
+	stored := "t." + quote(column.Name) + "::text"
+	compared := stored + ` COLLATE "C"`
+	if column.Index != "" {
+		compared = `coalesce(` + stored + `, E'\x01absent') COLLATE "C"`
+	}
+	if plaintext {
+		olds, compared = digests(olds), "encode(sha256(convert_to("+compared+", 'UTF8')), 'hex')"
+	}
+	old, value := u.add(fmt.Sprint("old", i), olds), u.add(fmt.Sprint("new", i), news)
+	u.set = append(u.set, fmt.Sprintf("%s = coalesce(%s, %s)", quote(column.Name), value, stored))
+	u.where = append(u.where, fmt.Sprintf(`(%s IS NULL OR %s = %s)`, old, compared, old))
+	if column.Index != "" {
+		index := u.add(fmt.Sprint("index", i), indexes)
+		u.set = append(u.set, fmt.Sprintf("%s = CASE WHEN %s IS NULL THEN t.%[1]s ELSE decode(%[3]s, 'hex') END", quote(column.Index), old, index))
+	}
 }
 
 // digests returns the SHA-256 of values, in hexadecimal.
@@ -247,19 +288,19 @@ func refusedBy(err error) string {
 
 // columnType returns the type of a column in full, that type's name, or that of the type below a domain, and the length it is
 // limited to in characters, or 0.
-func (p postgres) columnType(ctx context.Context, c fieldcrypt.ColumnInfo) (full, name string, length int, err error) {
+func (p postgres) columnType(ctx context.Context, table, column string) (full, name string, length int, err error) {
 	const header = 4 // bytes, which Postgres counts with the length
 	var modifier int
 	err = p.db.QueryRowContext(ctx, `SELECT format_type(a.atttypid, a.atttypmod), coalesce(b.typname, t.typname),
 			CASE WHEN b.oid IS NULL THEN a.atttypmod ELSE t.typtypmod END
 		FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_type b ON t.typtype = 'd' AND b.oid = t.typbasetype
-		WHERE a.attrelid = to_regclass($1::text) AND a.attname = $2::text AND NOT a.attisdropped`, quote(c.Table), c.Name).
+		WHERE a.attrelid = to_regclass($1::text) AND a.attname = $2::text AND NOT a.attisdropped`, quote(table), column).
 		Scan(&full, &name, &modifier)
 	return full, name, max(0, modifier-header), err
 }
 
 func (p postgres) checkWidth(ctx context.Context, c fieldcrypt.ColumnInfo) error {
-	full, name, length, err := p.columnType(ctx, c)
+	full, name, length, err := p.columnType(ctx, c.Table, c.Name)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -82,6 +83,8 @@ type TableReport struct {
 	Rows int64
 	// Rewritten is the number of rows written, or with DryRun that would be.
 	Rewritten int64
+	// Indexed is how many of these kept their secrets and got a digest in a blind index only.
+	Indexed int64
 	// Skipped is the number of writes that found the row changed by another; they were tried again in the next pass.
 	Skipped int64
 	Passes  int
@@ -111,7 +114,8 @@ func (r *Report) Rewritten() int64 {
 	return n
 }
 
-// Run rewrites every token that is not under the primary key of the keyring. Each write replaces the very token that was
+// Run rewrites every token that is not under the primary key of the keyring, and every digest of a blind index that is not, or
+// is missing, or is of something else. Each write replaces the very token that was
 // read: a row that another changed in between is left alone and looked at again. Nothing else of a row is changed, no hook
 // is run, and updated_at stays. The role must own the tables, or not be bound by their row-level security.
 //
@@ -121,6 +125,7 @@ func (r *Report) Rewritten() int64 {
 func Run(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring, cfg Config) (*Report, error) {
 	return start(ctx, db, ring, cfg, operation{
 		rewrite: func(stored string, _ fieldcrypt.ColumnInfo) (string, bool, error) { return ring.Reencrypt(stored) },
+		index:   indexer(ring),
 		advice:  "make the new key their primary one first",
 	})
 }
@@ -129,12 +134,29 @@ func Run(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring, cfg Config) 
 type operation struct {
 	// rewrite returns what is to replace a stored value, and whether that is another.
 	rewrite func(stored string, column fieldcrypt.ColumnInfo) (value string, changed bool, err error)
+	// index returns the digest, in hexadecimal, that the blind index of a column is to have for what is stored in it.
+	index func(stored sql.NullString, column fieldcrypt.ColumnInfo) (sql.NullString, error)
 	// before looks at all tables before anything is written; nil for nothing.
 	before func(ctx context.Context, s store, tables []table) error
 	// after is called for a table that has nothing more to rewrite; nil for nothing.
 	after func(ctx context.Context, s store, t table, result *TableReport) error
 	// advice says what others have to do so that it can end.
 	advice string
+}
+
+// indexer returns the index of an operation after which the column has tokens.
+func indexer(ring *fieldcrypt.Keyring) func(sql.NullString, fieldcrypt.ColumnInfo) (sql.NullString, error) {
+	return func(token sql.NullString, column fieldcrypt.ColumnInfo) (sql.NullString, error) {
+		if !token.Valid {
+			return sql.NullString{}, nil
+		}
+		plaintext, err := ring.Decrypt(token.String)
+		if err != nil {
+			return sql.NullString{}, err
+		}
+		digest, err := ring.Digest(column, plaintext)
+		return sql.NullString{String: hex.EncodeToString(digest), Valid: true}, err
+	}
 }
 
 func start(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring, cfg Config, op operation) (*Report, error) {
@@ -202,6 +224,7 @@ func (r *run) table(ctx context.Context, t table) (*TableReport, error) {
 		err := p.do(ctx)
 		result.Rows = p.read
 		result.Rewritten += p.rewritten
+		result.Indexed += p.indexed
 		result.Skipped += p.skipped
 		result.Quarantined = p.quarantined
 		slices.SortFunc(result.Quarantined, func(a, b Quarantined) int {
@@ -229,6 +252,7 @@ type pass struct {
 	read        int64
 	found       int64 // rows with something to rewrite
 	rewritten   int64
+	indexed     int64 // of these, for a blind index only
 	skipped     int64
 	quarantined []Quarantined
 }
@@ -286,24 +310,49 @@ func (p *pass) readPages(ctx context.Context, pages chan<- []row) error {
 	}
 }
 
-// change makes the new values of a row. It reports whether there are any, and what could not be rewritten.
-func (p *pass) change(r row) (c change, changed bool, quarantined []Quarantined) {
-	c = change{row: r, new: make([]sql.NullString, len(r.values))}
-	for i, value := range r.values {
-		if !value.Valid {
-			continue
-		}
-		column := p.table.columns[i]
-		newValue, isNew, err := p.operation.rewrite(value.String, column)
-		switch {
-		case err != nil:
+// change makes the new values of a row. It reports what could not be rewritten.
+func (p *pass) change(r row) (c change, quarantined []Quarantined) {
+	c = change{row: r, cells: make([]cell, len(r.values))}
+	for i, column := range p.table.columns {
+		var err error
+		if c.cells[i], err = p.cell(r, i, column); err != nil {
 			quarantined = append(quarantined, Quarantined{Column: column.Name, Row: r.id, Err: err})
-		case isNew:
-			c.new[i] = sql.NullString{String: newValue, Valid: true}
-			changed = true
 		}
 	}
-	return c, changed, quarantined
+	return c, quarantined
+}
+
+// cell makes what becomes of a column of a row.
+func (p *pass) cell(r row, i int, column fieldcrypt.ColumnInfo) (c cell, err error) {
+	stored := r.values[i]
+	if stored.Valid {
+		value, changed, err := p.operation.rewrite(stored.String, column)
+		if err != nil {
+			return cell{}, err
+		}
+		if changed {
+			stored = sql.NullString{String: value, Valid: true}
+			c = cell{changed: true, value: stored}
+		}
+	}
+	if column.Index == "" {
+		return c, nil
+	}
+	if c.index, err = p.operation.index(stored, column); err != nil {
+		return cell{}, err
+	}
+	c.changed = c.changed || c.index != r.indexes[i]
+	return c, nil
+}
+
+// changes reports whether the row is to be written, and whether only for a blind index.
+func (c change) changes() (any, onlyIndex bool) {
+	onlyIndex = true
+	for _, cell := range c.cells {
+		any = any || cell.changed
+		onlyIndex = onlyIndex && !cell.value.Valid
+	}
+	return any, any && onlyIndex
 }
 
 // rewrite rewrites what is to be rewritten in a page, and writes it.
@@ -311,11 +360,15 @@ func (p *pass) rewrite(ctx context.Context, page []row) error {
 	var (
 		changes     []change
 		quarantined []Quarantined
+		indexed     int64
 	)
 	for _, r := range page {
-		c, changed, bad := p.change(r)
-		if changed {
+		c, bad := p.change(r)
+		if changed, onlyIndex := c.changes(); changed {
 			changes = append(changes, c)
+			if onlyIndex {
+				indexed++
+			}
 		}
 		quarantined = append(quarantined, bad...)
 	}
@@ -330,8 +383,8 @@ func (p *pass) rewrite(ctx context.Context, page []row) error {
 		}
 		found -= int64(len(refused))
 		for _, r := range refused {
-			for i, value := range r.new {
-				if value.Valid {
+			for i, cell := range r.cells {
+				if cell.changed {
 					quarantined = append(quarantined, Quarantined{Column: p.table.columns[i].Name, Row: r.id, Err: r.err})
 				}
 			}
@@ -342,6 +395,7 @@ func (p *pass) rewrite(ctx context.Context, page []row) error {
 	p.read += int64(len(page))
 	p.found += found
 	p.rewritten += written
+	p.indexed += min(indexed, written)
 	p.skipped += found - written
 	p.quarantined = append(p.quarantined, quarantined...)
 	if p.cfg.Progress != nil {

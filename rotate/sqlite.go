@@ -48,9 +48,12 @@ func (s sqlite) describe(ctx context.Context, t *table) (err error) {
 	if len(all) == 0 {
 		return missing(nil)
 	}
-	for _, c := range t.columns {
+	for i, c := range t.columns {
 		if !slices.Contains(all, c.Name) {
 			return missing([]string{c.Name})
+		}
+		if !slices.Contains(all, c.Index) {
+			t.columns[i].Index = ""
 		}
 	}
 	if len(keys) != 1 {
@@ -65,6 +68,9 @@ func (s sqlite) page(ctx context.Context, t table, after any, n int) ([]row, err
 	query := "SELECT +t." + quote(t.key)
 	for _, c := range t.columns {
 		query += ", CAST(t." + quote(c.Name) + " AS TEXT)"
+		if c.Index != "" {
+			query += fmt.Sprintf(", CASE WHEN t.%s IS NOT NULL THEN lower(hex(t.%[1]s)) END", quote(c.Index))
+		}
 	}
 	query += " FROM " + quote(t.name) + " AS t"
 	args := []any{}
@@ -96,12 +102,17 @@ func (s sqlite) write(ctx context.Context, t table, changes []change) (written i
 	for _, c := range changes {
 		set, where, args, compare := []string{}, []string{quote(t.key) + " = ?"}, []any{}, []any{c.key}
 		for i, column := range t.columns {
-			if !c.new[i].Valid {
+			if !c.cells[i].changed {
 				continue
 			}
 			name := quote(column.Name)
-			set, args = append(set, name+" = ?"), append(args, c.new[i].String)
-			where, compare = append(where, "CAST("+name+" AS TEXT) = ? COLLATE BINARY"), append(compare, c.values[i].String)
+			if c.cells[i].value.Valid {
+				set, args = append(set, name+" = ?"), append(args, c.cells[i].value.String)
+			}
+			if column.Index != "" {
+				set, args = append(set, quote(column.Index)+" = unhex(?)"), append(args, c.cells[i].index)
+			}
+			where, compare = append(where, "CAST("+name+" AS TEXT) IS ? COLLATE BINARY"), append(compare, c.values[i])
 		}
 		result, err := tx.ExecContext(ctx, "UPDATE "+quote(t.name)+" SET "+strings.Join(set, ", ")+
 			" WHERE "+strings.Join(where, " AND "), append(args, compare...)...)

@@ -32,9 +32,9 @@ var (
 // table is a table with encrypted columns.
 type table struct {
 	name    string
-	columns []fieldcrypt.ColumnInfo
-	key     string // column of the primary key
-	keyType string // as Postgres names it
+	columns []fieldcrypt.ColumnInfo // its own, to be changed
+	key     string                  // column of the primary key
+	keyType string                  // as Postgres names it
 }
 
 func (t table) columnNames() []string {
@@ -47,15 +47,23 @@ func (t table) columnNames() []string {
 
 // row is one row as stored.
 type row struct {
-	id     string // primary key, for people
-	key    any    // primary key, for the database
-	values []sql.NullString
+	id      string // primary key, for people
+	key     any    // primary key, for the database
+	values  []sql.NullString
+	indexes []sql.NullString // of the columns with a blind index, in hexadecimal
 }
 
-// change replaces values of one row. A new one that is not Valid leaves the column as it is.
+// change replaces values of one row.
 type change struct {
 	row
-	new []sql.NullString
+	cells []cell
+}
+
+// cell is what becomes of one column of a row.
+type cell struct {
+	changed bool           // or both stay as they are
+	value   sql.NullString // the new one; the old one stays if it is not Valid
+	index   sql.NullString // the digest in hexadecimal, if the column has a blind index
 }
 
 // refusal is a change that the database does not take.
@@ -66,7 +74,7 @@ type refusal struct {
 
 // store is what differs between databases. It is safe for concurrent use.
 type store interface {
-	// describe completes what is known of a table.
+	// describe completes what is known of a table, and takes away the blind indexes that it does not have yet.
 	describe(ctx context.Context, t *table) error
 	// count returns the number of rows.
 	count(ctx context.Context, t table) (int64, error)
@@ -164,10 +172,13 @@ func selectPage(
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		var key any
-		r := row{values: make([]sql.NullString, len(t.columns))}
+		r := row{values: make([]sql.NullString, len(t.columns)), indexes: make([]sql.NullString, len(t.columns))}
 		dest := []any{&key}
-		for i := range r.values {
+		for i, c := range t.columns {
 			dest = append(dest, &r.values[i])
+			if c.Index != "" {
+				dest = append(dest, &r.indexes[i])
+			}
 		}
 		if err := rows.Scan(dest...); err != nil {
 			return nil, err

@@ -3,8 +3,10 @@ package rotate
 import (
 	"context"
 	"database/sql"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/credent-go/credent/internal/fieldcrypt"
@@ -14,6 +16,10 @@ import (
 var (
 	// ErrNotAllPrimary means that not every stored secret is under the primary key.
 	ErrNotAllPrimary = errors.New("not every stored secret is under the primary key")
+
+	// ErrIndexBehind means that a blind index has a digest that is not of the row's secret under a key of the keyring, or one
+	// under an earlier key. A digest that is missing is no error: another program may write without one.
+	ErrIndexBehind = errors.New("a blind index is behind")
 
 	// ErrPlaintext means that a stored secret is no token: it is plaintext, or empty.
 	ErrPlaintext = errors.New("some are not encrypted")
@@ -31,16 +37,38 @@ type ColumnCount struct {
 	NotEncrypted int64            `json:"not_encrypted"` // no token
 	Damaged      int64            `json:"damaged"`       // a malformed token
 	OverLength   int64            `json:"over_length"`   // longer than the column's declared size, of any of the above
+	Index        *IndexCount      `json:"index,omitempty"`
 }
 
-// Ready reports whether every secret of the column is under the primary key.
-func (c ColumnCount) Ready() bool { return c.Primary+c.Null == c.Rows && c.OverLength == 0 }
+// IndexCount is the number of rows by what a column's blind index has, of those whose secret opens or is NULL.
+type IndexCount struct {
+	Primary  int64            `json:"primary"`  // the digest under the primary key, or NULL for NULL
+	Previous map[string]int64 `json:"previous"` // that under an earlier key, by its ID
+	Missing  int64            `json:"missing"`  // NULL for a secret, which is not found
+	Wrong    int64            `json:"wrong"`    // a digest of something else, or under another key
+}
+
+// Ready reports whether every secret of the column is under the primary key, and what its blind index has is, too.
+func (c ColumnCount) Ready() bool { return c.secretsReady() && !c.indexBehind() }
+
+func (c ColumnCount) secretsReady() bool { return c.Primary+c.Null == c.Rows && c.OverLength == 0 }
+
+func (c ColumnCount) indexBehind() bool {
+	if c.Index == nil {
+		return false
+	}
+	behind := c.Index.Wrong
+	for _, n := range c.Index.Previous {
+		behind += n
+	}
+	return behind > 0
+}
 
 // Counts is what [Verify] found.
 type Counts []ColumnCount
 
-// Err returns nil if every secret is under the primary key, and otherwise [ErrNotAllPrimary]; if one is stored as plaintext,
-// [ErrPlaintext] as well.
+// Err returns nil if every secret and digest is under the primary key, and otherwise [ErrNotAllPrimary]; if a secret is stored as
+// plaintext, [ErrPlaintext] as well, and for digests [ErrIndexBehind].
 func (c Counts) Err() error {
 	for _, column := range c {
 		if column.NotEncrypted > 0 {
@@ -48,18 +76,25 @@ func (c Counts) Err() error {
 		}
 	}
 	for _, column := range c {
-		if !column.Ready() {
+		if !column.secretsReady() {
 			return fmt.Errorf("rotate: %w: %s.%s", ErrNotAllPrimary, column.Table, column.Column)
+		}
+		if column.indexBehind() {
+			return fmt.Errorf("rotate: %w: %s.%s: %w", ErrNotAllPrimary, column.Table, column.Column, ErrIndexBehind)
 		}
 	}
 	return nil
 }
 
-// Needs returns the number of secrets that only the key with the given ID opens.
+// Needs returns the number of secrets that only the key with the given ID opens, or finds.
 func (c Counts) Needs(keyID string) int64 {
 	var n int64
 	for _, column := range c {
-		n += column.Previous[keyID]
+		needed := column.Previous[keyID]
+		if column.Index != nil {
+			needed = max(needed, column.Index.Previous[keyID])
+		}
+		n += needed
 	}
 	return n
 }
@@ -79,9 +114,9 @@ func Verify(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring) (Counts, 
 	for _, t := range tables {
 		columns := make([]ColumnCount, len(t.columns))
 		for i, c := range t.columns {
-			columns[i] = ColumnCount{Table: t.name, Column: c.Name, Previous: make(map[string]int64)}
-			for _, key := range ring.Keys()[1:] {
-				columns[i].Previous[key.ID()] = 0
+			columns[i] = ColumnCount{Table: t.name, Column: c.Name, Previous: noneOf(ring)}
+			if c.Index != "" {
+				columns[i].Index = &IndexCount{Previous: noneOf(ring)}
 			}
 		}
 		var after any
@@ -94,6 +129,12 @@ func Verify(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring) (Counts, 
 				after = row.key
 				for i, token := range row.values {
 					columns[i].add(ring, primary, token, t.columns[i].Size)
+					if columns[i].Index == nil {
+						continue
+					}
+					if err := columns[i].Index.add(ring, t.columns[i], token, row.indexes[i]); err != nil {
+						return nil, fmt.Errorf("rotate: %s: %w", t.name, err)
+					}
 				}
 			}
 			more = len(page) == DefaultBatch
@@ -125,4 +166,47 @@ func (c *ColumnCount) add(ring *fieldcrypt.Keyring, primary *fieldcrypt.Key, tok
 	default:
 		c.Damaged++
 	}
+}
+
+// noneOf has a zero for each of the earlier keys.
+func noneOf(ring *fieldcrypt.Keyring) map[string]int64 {
+	counts := make(map[string]int64)
+	for _, key := range ring.Keys()[1:] {
+		counts[key.ID()] = 0
+	}
+	return counts
+}
+
+// add counts what the index has for a token.
+func (c *IndexCount) add(ring *fieldcrypt.Keyring, column fieldcrypt.ColumnInfo, token, index sql.NullString) error {
+	if !token.Valid {
+		if index.Valid {
+			c.Wrong++
+		} else {
+			c.Primary++
+		}
+		return nil
+	}
+	plaintext, err := ring.Decrypt(token.String)
+	if err != nil {
+		return nil //nolint:nilerr // counted as a secret that does not open
+	}
+	if !index.Valid {
+		c.Missing++
+		return nil
+	}
+	digests, err := ring.Digests(column, plaintext)
+	if err != nil {
+		return err
+	}
+	keys := ring.Keys()
+	switch i := slices.IndexFunc(digests, func(d []byte) bool { return hex.EncodeToString(d) == index.String }); {
+	case i == 0:
+		c.Primary++
+	case i > 0 && i < len(keys):
+		c.Previous[keys[i].ID()]++
+	default:
+		c.Wrong++
+	}
+	return nil
 }

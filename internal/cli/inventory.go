@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -40,8 +41,8 @@ func (a *app) inventory() *cobra.Command {
 		Use:   "inventory [flags]",
 		Short: "List the encrypted fields",
 		Long: `List every encrypted field: its table and column, the Go type of the plaintext, the size of the column in characters and
-of the longest plaintext in bytes, the key ("keyring": ENCRYPTION_KEY itself, and to decrypt the earlier ones), by which
-index the plaintext can be looked up, and what a token is bound to. It needs neither a key nor a database.
+of the longest plaintext in bytes, the key ("keyring": ENCRYPTION_KEY itself, and to decrypt the earlier ones), the column
+of its blind index, by which the plaintext can be looked up, and what a token is bound to. It needs neither a key nor a database.
 
 With --sample it opens the secrets of the newest rows as well, and says how many of them open. Nothing records when a field
 was verified last: "credent doctor" opens all, and "credent verify" counts which key each one needs.`,
@@ -72,7 +73,7 @@ func inventoryOf(known []credent.EncryptedColumn) []inventoryColumn {
 	for i, c := range known {
 		columns[i] = inventoryColumn{
 			Table: c.Table, Column: c.Name, Type: c.Type, Size: c.Size, MaxPlaintext: c.MaxPlaintext(),
-			Key: "keyring", Index: "none", Binding: "none",
+			Key: "keyring", Index: cmp.Or(c.Index, "none"), Binding: "none",
 		}
 	}
 	return columns

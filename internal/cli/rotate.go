@@ -135,6 +135,9 @@ func rotationStep(p rotate.Progress, verb string) step {
 func (a *app) printRotation(report *rotate.Report, verb string) {
 	for _, t := range report.Tables {
 		a.printf("%s (%s): %s read, %d %s", t.Table, strings.Join(t.Columns, ", "), count(int(t.Rows), "row"), t.Rewritten, verb)
+		if t.Indexed > 0 {
+			a.printf(", %d of them in a blind index only", t.Indexed)
+		}
 		if t.Skipped > 0 {
 			a.printf(", %d left to others who changed them", t.Skipped)
 		}
@@ -160,6 +163,7 @@ type rotationTable struct {
 	Columns     []string         `json:"columns"`
 	Rows        int64            `json:"rows"`
 	Rewritten   int64            `json:"rewritten"`
+	Indexed     int64            `json:"indexed"`
 	Skipped     int64            `json:"skipped"`
 	Passes      int              `json:"passes"`
 	Quarantined []rotationBadRow `json:"quarantined"`
@@ -177,7 +181,7 @@ func rotationJSON(report *rotate.Report) any {
 	tables := make([]rotationTable, len(report.Tables))
 	for i, t := range report.Tables {
 		tables[i] = rotationTable{
-			Table: t.Table, Columns: t.Columns, Rows: t.Rows, Rewritten: t.Rewritten, Skipped: t.Skipped,
+			Table: t.Table, Columns: t.Columns, Rows: t.Rows, Rewritten: t.Rewritten, Indexed: t.Indexed, Skipped: t.Skipped,
 			Passes: t.Passes, Quarantined: []rotationBadRow{},
 			Validated: append([]string{}, t.Validated...), Unchecked: append([]string{}, t.Unchecked...),
 		}

@@ -17,8 +17,9 @@ func (a *app) verify() *cobra.Command {
 		Use:   "verify [flags]",
 		Short: "Count which key each stored secret needs",
 		Long: `Open every stored secret and count, for each column, how many are under ENCRYPTION_KEY, how many under each earlier
-key, how many are plaintext, and how many cannot be opened. It writes nothing, and needs the tables but not the migrations.
-Exit code 1 unless all are under ENCRYPTION_KEY.`,
+key, how many are plaintext, and how many cannot be opened; and the same of the digests in blind indexes. It writes nothing, and
+needs the tables but not the migrations. Exit code 1 unless all are under ENCRYPTION_KEY. That a digest is missing, as of rows
+that another program wrote, is no reason for it.`,
 		Example: `  credent verify`,
 	}, func(ctx context.Context, _ []string) error {
 		counts, err := verified(ctx)
@@ -74,6 +75,20 @@ func verifyRows(counts rotate.Counts) [][]string {
 			if s.n > 0 {
 				add(s.n, s.state)
 			}
+		}
+		if c.Index == nil {
+			continue
+		}
+		for id, n := range c.Index.Previous {
+			if n > 0 {
+				add(n, "in the blind index under the earlier key "+id)
+			}
+		}
+		if c.Index.Wrong > 0 {
+			add(c.Index.Wrong, "in the blind index as something else")
+		}
+		if c.Index.Missing > 0 {
+			add(c.Index.Missing, "not in the blind index, and not found by it: run `credent rotate`")
 		}
 	}
 	return rows

@@ -116,6 +116,10 @@ func (s *sealer) quick(row Row) []any {
 	if err != nil {
 		return nil
 	}
+	index, err := s.digest(row.APIKey)
+	if err != nil {
+		return nil
+	}
 	if row.ID == uuid.Nil {
 		row.ID = usercredential.DefaultID()
 	}
@@ -131,9 +135,36 @@ func (s *sealer) quick(row Row) []any {
 	}
 	// In the order of columns, which a test compares with a Create's.
 	return []any{
-		row.ID, !row.Inactive, utc(row.CreatedAt), utc(row.UpdatedAt), row.UserAccountID, row.UserID, row.CredentialType,
+		row.ID, !row.Inactive, utc(row.CreatedAt), utc(row.UpdatedAt), index, row.UserAccountID, row.UserID, row.CredentialType,
 		apiKey, secretKey, expiresAt,
 	}
+}
+
+// digest returns what the driver gives the blind index of api_key.
+func (s *sealer) digest(apiKey fieldcrypt.Secret) ([]byte, error) {
+	ring := s.cfg.Keyring
+	if ring == nil {
+		var err error
+		if ring, err = fieldcrypt.Default(); err != nil {
+			return nil, err
+		}
+	}
+	plaintext, err := apiKey.Reveal()
+	if err != nil {
+		return nil, err
+	}
+	return ring.Digest(apiKeyColumn, plaintext)
+}
+
+// apiKeyColumn is found when the package is initialised, after the generated one that it imports.
+var apiKeyColumn = mustFindColumn(usercredential.Table + "." + usercredential.FieldAPIKey)
+
+func mustFindColumn(name string) fieldcrypt.ColumnInfo {
+	c, err := fieldcrypt.FindColumn(name)
+	if err != nil {
+		panic(err)
+	}
+	return c
 }
 
 // utc is what the hooks make of a time: as Postgres stores it.

@@ -153,8 +153,8 @@ func TestQuickDefaults(t *testing.T) {
 func TestColumns(t *testing.T) {
 	t.Parallel()
 	want := []string{
-		"id", "is_active", "created_at", "updated_at", "user_account_id", "user_id", "credential_type", "api_key", "secret_key",
-		"expires_at",
+		"id", "is_active", "created_at", "updated_at", "api_key_index", "user_account_id", "user_id", "credential_type",
+		"api_key", "secret_key", "expires_at",
 	}
 	if diff := cmp.Diff(want, columns); diff != "" {
 		t.Errorf("columns; bring quick up to date:\n%s", diff)

@@ -17,7 +17,7 @@ import (
 	"github.com/credent-go/credent/ent/usercredential"
 )
 
-// insertRows is the number of rows in a statement. A row has ten parameters; SQLite takes 32,766 and Postgres 65,535.
+// insertRows is the number of rows in a statement. A row has eleven parameters; SQLite takes 32,766 and Postgres 65,535.
 const insertRows = 500
 
 // copy sends a batch by COPY, on the connection of the transaction.
