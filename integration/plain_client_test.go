@@ -63,6 +63,8 @@ var plainSetting = setting{
 	name:   "plain client",
 	client: func(env *environment) *ent.Client { return env.plainClient() },
 	keep:   true,
+
+	unindexed: true,
 }
 
 // plainClient returns a client without Credent's driver and hooks.

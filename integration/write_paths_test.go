@@ -109,14 +109,16 @@ type setting struct {
 	client func(env *environment) *ent.Client
 	tx     bool
 	keep   bool // what was written
+
+	unindexed bool // the client writes no blind indexes
 }
 
 var settings = []setting{
-	{"client", func(env *environment) *ent.Client { return env.client }, false, true},
-	{"debug client", func(env *environment) *ent.Client { return env.debugClient() }, false, true},
-	{"commit", func(env *environment) *ent.Client { return env.client }, true, true},
-	{"debug commit", func(env *environment) *ent.Client { return env.debugClient() }, true, true},
-	{"rollback", func(env *environment) *ent.Client { return env.client }, true, false},
+	{"client", func(env *environment) *ent.Client { return env.client }, false, true, false},
+	{"debug client", func(env *environment) *ent.Client { return env.debugClient() }, false, true, false},
+	{"commit", func(env *environment) *ent.Client { return env.client }, true, true, false},
+	{"debug commit", func(env *environment) *ent.Client { return env.debugClient() }, true, true, false},
+	{"rollback", func(env *environment) *ent.Client { return env.client }, true, false, false},
 }
 
 // try runs a path on new rows, and checks what is stored then.
@@ -165,6 +167,9 @@ func (p writePath) try(t *testing.T, env *environment, in setting) {
 	if in.keep {
 		if diff := cmp.Diff(w.want, opened(t, env.ring, after)); diff != "" {
 			t.Error(diff)
+		}
+		if !in.unindexed {
+			env.checkIndex(t, env.ring)
 		}
 	}
 }

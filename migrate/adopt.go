@@ -127,6 +127,8 @@ type adopter struct {
 	report *AdoptReport
 	revs   *revisions
 	files  []migrate.File
+
+	replayed bool // all files
 }
 
 func (a *adopter) run(ctx context.Context) (err error) {
@@ -180,7 +182,7 @@ func (a *adopter) compare(ctx context.Context) error {
 	if !slices.ContainsFunc(first.tables(), func(name string) bool { return have.has(itemKey{classTable, name, ""}) }) {
 		return fmt.Errorf("migrate: %w: none of %s is there", ErrNothingToAdopt, strings.Join(first.ours(), ", "))
 	}
-	differences := compareSnapshots(first, have)
+	differences := a.withoutEarly(ctx, c, compareSnapshots(first, have), have)
 	if len(differences) > 0 {
 		a.report.Differences = c.mend(differences, first, have)
 		a.report.Equal = a.findEqual(ctx, c)
@@ -189,8 +191,44 @@ func (a *adopter) compare(ctx context.Context) error {
 	return a.checkRows(ctx, c, first)
 }
 
+// withoutEarly takes away the columns that the database has before the migrations that add them, and has as they do: the Go client
+// needs some of them sooner. Those migrations say IF NOT EXISTS; of one that does not, Apply will say what is wrong.
+func (a *adopter) withoutEarly(ctx context.Context, c comparer, differences []difference, have *snapshot) []difference {
+	isEarly := func(d difference) bool { return d.class == classColumn && d.kind == DriftExtra }
+	if !slices.ContainsFunc(differences, isEarly) || slices.ContainsFunc(differences, func(d difference) bool { return !isEarly(d) }) {
+		return differences
+	}
+	if err := a.replayOthers(ctx, c); err != nil {
+		return differences
+	}
+	last, err := c.scratch(ctx)
+	if err != nil {
+		return differences
+	}
+	return slices.DeleteFunc(differences, func(d difference) bool {
+		return last.has(d.itemKey) && slices.Equal(last.items[d.itemKey], have.items[d.itemKey])
+	})
+}
+
+// replayOthers replays the files after the first, once.
+func (a *adopter) replayOthers(ctx context.Context, c comparer) error {
+	if a.replayed {
+		return nil
+	}
+	for _, f := range a.files[1:] {
+		if err := c.replay(ctx, replayFile{f, -1}); err != nil {
+			return err
+		}
+	}
+	a.replayed = true
+	return nil
+}
+
 // findEqual returns the later version that the database is equal to, if there is one.
 func (a *adopter) findEqual(ctx context.Context, c comparer) string {
+	if a.replayed {
+		return ""
+	}
 	for _, f := range a.files[1:] {
 		if err := c.replay(ctx, replayFile{f, -1}); err != nil {
 			return "" // the answer is only of use where the files run
@@ -212,13 +250,11 @@ func (a *adopter) findEqual(ctx context.Context, c comparer) string {
 
 // checkRows replays the other files and looks for rows that break a constraint they add.
 func (a *adopter) checkRows(ctx context.Context, c comparer, first *snapshot) error {
-	for _, f := range a.files[1:] {
-		if err := c.replay(ctx, replayFile{f, -1}); err != nil {
-			if a.adoptOnly {
-				return nil
-			}
-			return fmt.Errorf("migrate: nothing was adopted, for a later migration would fail: %w", err)
+	if err := a.replayOthers(ctx, c); err != nil {
+		if a.adoptOnly {
+			return nil
 		}
+		return fmt.Errorf("migrate: nothing was adopted, for a later migration would fail: %w", err)
 	}
 	last, err := c.scratch(ctx)
 	if err != nil {

@@ -19,6 +19,7 @@ type plan struct {
 type planned struct {
 	from   int    // the given argument
 	column string // if not "", what is wanted is the digest for this column
+	name   string // of the new argument, where they have names
 }
 
 // planner makes a plan of a statement that was read.
@@ -43,7 +44,7 @@ func planIndexes(s *statement, query string, index func(table, column string) st
 	if !indexed {
 		return nil
 	}
-	if s.bad || s.foreign || s.names || s.bare && s.numbered {
+	if s.bad || s.foreign || s.bare && s.numbered {
 		return &plan{err: fmt.Errorf("%w: list the columns in the INSERT, set each by itself in a SET, and use $1 or ? for the arguments", ErrIndex)}
 	}
 	p := &planner{statement: s, query: query, index: index}
@@ -165,13 +166,15 @@ func (p *planner) cell(column string, c cell) {
 		p.text.WriteString("?")
 		p.args = append(p.args, digest)
 		return
+	case p.names:
+		digest.name = "credent_index_" + strconv.Itoa(len(p.extra))
+		p.text.WriteString(":" + digest.name)
 	case p.numbered:
-		p.text.WriteString("?")
+		p.text.WriteString("?" + strconv.Itoa(len(p.places)+len(p.extra)+1))
 	default:
-		p.text.WriteString("$")
+		p.text.WriteString("$" + strconv.Itoa(len(p.places)+len(p.extra)+1))
 	}
 	p.extra = append(p.extra, digest)
-	p.text.WriteString(strconv.Itoa(len(p.places) + len(p.extra)))
 }
 
 func quoteName(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
@@ -184,16 +187,17 @@ func (p *plan) apply(c *codec, table string, args, sealed []any) ([]any, error) 
 			result[i] = sealed[a.from]
 			continue
 		}
-		secret, ok := secretOfArg(args[a.from])
-		if !ok {
-			continue // NULL, or what somebody else encrypted
+		if secret, ok := secretOfArg(args[a.from]); ok { // and not NULL, or what somebody else encrypted
+			column := c.column(table, a.column)
+			digest, err := c.digest(column, secret)
+			if err != nil {
+				return nil, column.wrap("index", err)
+			}
+			result[i] = digest
 		}
-		column := c.column(table, a.column)
-		digest, err := c.digest(column, secret)
-		if err != nil {
-			return nil, column.wrap("index", err)
+		if a.name != "" {
+			result[i] = sql.Named(a.name, result[i])
 		}
-		result[i] = digest
 	}
 	return result, nil
 }
@@ -228,6 +232,8 @@ func secretOfArg(arg any) (Secret, bool) {
 		return *arg, !arg.IsZero()
 	case sql.Null[Secret]:
 		return arg.V, arg.Valid && !arg.V.IsZero()
+	case sql.NamedArg:
+		return secretOfArg(arg.Value)
 	}
 	return Secret{}, false
 }
