@@ -338,7 +338,7 @@ func (p *pass) cell(r row, i int, column fieldcrypt.ColumnInfo) (c cell, err err
 	if column.Index == "" {
 		return c, nil
 	}
-	if c.index, err = p.operation.index(stored, column); err != nil {
+	if c.index, err = p.index(stored, column); err != nil {
 		return cell{}, err
 	}
 	c.changed = c.changed || c.index != r.indexes[i]

@@ -24,38 +24,33 @@ var errNoIndex = errors.New("the column has no blind index")
 // The query fails for an absent secret, for one that cannot be revealed, and on databases other than Postgres and SQLite.
 func Lookup(table, column string, value any) func(*entsql.Selector) {
 	return func(s *entsql.Selector) {
-		arg, err := newLookup(table, column, value)
-		if err != nil {
-			s.AddError(err)
-			return
-		}
-		index := s.C(arg.column.Index)
-		switch arg.dialect = s.Dialect(); arg.dialect {
-		case dialect.Postgres:
-			s.Where(entsql.P(func(b *entsql.Builder) {
-				b.Ident(index).WriteString(" = ANY (").Arg(arg).WriteString("::bytea[])")
-			}))
-		case dialect.SQLite:
-			s.Where(entsql.P(func(b *entsql.Builder) {
-				b.Ident(index).WriteString(" IN (SELECT unhex(value) FROM json_each(").Arg(arg).WriteString("))")
-			}))
-		default:
-			s.AddError(arg.column.wrap("look up", fmt.Errorf("no blind index on %s: %w", arg.dialect, errors.ErrUnsupported)))
-		}
+		arg := newLookup(table, column, value)
+		arg.dialect = s.Dialect()
+		s.Where(entsql.P(func(b *entsql.Builder) {
+			switch {
+			case arg.err != nil:
+				b.Arg(arg).WriteString(" IS NULL") // is not run: the argument is refused, with an error that ent would not keep
+			case arg.dialect == dialect.Postgres:
+				b.Ident(s.C(arg.column.Index)).WriteString(" = ANY (").Arg(arg).WriteString("::bytea[])")
+			default:
+				b.Ident(s.C(arg.column.Index)).WriteString(" IN (SELECT unhex(value) FROM json_each(").Arg(arg).WriteString("))")
+			}
+		}))
 	}
 }
 
 // lookup is a statement's argument that stands for the digests of a secret. Loggers of arguments see a redacted value.
 type lookup struct {
 	column    ColumnInfo
-	plaintext string
+	plaintext func() string // a closure, like that of Secret
 	dialect   string
+	err       error // why there is none
 }
 
-func newLookup(table, column string, value any) (*lookup, error) {
+func newLookup(table, column string, value any) *lookup {
 	c, err := FindColumn(table + "." + column)
 	if err != nil {
-		return nil, err
+		return &lookup{err: err}
 	}
 	if one, ok := untypedOne(value); ok {
 		value = one
@@ -63,22 +58,28 @@ func newLookup(table, column string, value any) (*lookup, error) {
 	s, ok := value.(Secret)
 	switch {
 	case !ok:
-		return nil, c.wrap("look up", fmt.Errorf("%w: a %T", ErrValue, value))
+		err = fmt.Errorf("%w: a %T", ErrValue, value)
 	case c.Index == "":
-		return nil, c.wrap("look up", errNoIndex)
+		err = errNoIndex
 	case s.IsZero():
-		return nil, c.wrap("look up", errAbsent)
+		err = errAbsent
 	}
-	plaintext, err := s.Reveal()
 	if err != nil {
-		return nil, c.wrap("look up", err)
+		return &lookup{err: c.wrap("look up", err)}
 	}
-	return &lookup{column: c, plaintext: plaintext}, nil
+	plaintext, err := s.Reveal() // an error says where the secret came from
+	return &lookup{column: c, plaintext: func() string { return plaintext }, err: err}
 }
 
 // encode returns the digests as the predicate's SQL takes them: as an array of Postgres, or as one of JSON.
 func (l *lookup) encode(ring *Keyring) (string, error) {
-	digests, err := ring.Digests(l.column, l.plaintext)
+	if l.err != nil {
+		return "", l.err
+	}
+	if l.dialect != dialect.Postgres && l.dialect != dialect.SQLite {
+		return "", l.column.wrap("look up", fmt.Errorf("no blind index on %s: %w", l.dialect, errors.ErrUnsupported))
+	}
+	digests, err := ring.Digests(l.column, l.plaintext())
 	if err != nil {
 		return "", l.column.wrap("look up", err)
 	}

@@ -7,11 +7,14 @@ import (
 	"crypto/sha256"
 	"database/sql"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"testing"
 
+	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/credent-go/credent/internal/fieldcrypt"
@@ -244,4 +247,46 @@ func TestDigests(t *testing.T) {
 	if _, err := (*fieldcrypt.Keyring)(nil).Digest(pin, "text"); !errors.Is(err, fieldcrypt.ErrNoKey) {
 		t.Errorf("got %v", err)
 	}
+}
+
+// TestLookupArgument prints what a logger between ent and Credent's driver is given, and what the database is.
+func TestLookupArgument(t *testing.T) {
+	t.Parallel()
+	for dialectName, wants := range map[string][2]string{
+		dialect.Postgres: {`SELECT * FROM "chest" WHERE "chest"."pin_index" = ANY ($1::bytea[])`, `{"\\x%x","\\x%x"}`},
+		dialect.SQLite: {
+			"SELECT * FROM `chest` WHERE `chest`.`pin_index` IN (SELECT unhex(value) FROM json_each(?))", `["%x","%x"]`,
+		},
+		dialect.MySQL: {},
+	} {
+		selector := entsql.Dialect(dialectName).Select("*").From(entsql.Table("chest"))
+		fieldcrypt.Lookup("chest", "pin", fieldcrypt.New("PKA1B2C3"))(selector)
+		query, args := selector.Query()
+		for _, text := range []string{fmt.Sprint(args...), fmt.Sprintf("%#v %+v %q", args, args, args), mustJSON(t, args)} {
+			if strings.Contains(text, "PKA1B2C3") || !strings.Contains(text, fieldcrypt.Redacted) {
+				t.Errorf("%s: the arguments print as %s", dialectName, text)
+			}
+		}
+		rec := new(recorder)
+		err := fieldcrypt.NewDriver(rec, fieldcrypt.DriverConfig{Keyring: ring(t, keyB, keyA)}).Query(t.Context(), query, args, &entsql.Rows{})
+		if dialectName == dialect.MySQL {
+			if !errors.Is(err, errors.ErrUnsupported) || len(rec.calls) > 0 {
+				t.Errorf("MySQL: got %v", err)
+			}
+			continue
+		}
+		want := fmt.Sprintf(wants[1], digestOf(t, keyB, "pin", "PKA1B2C3"), digestOf(t, keyA, "pin", "PKA1B2C3"))
+		if err != nil || query != wants[0] || len(rec.args) != 1 || rec.args[0] != want {
+			t.Errorf("%s: got %s, %v, %v", dialectName, query, rec.args, err)
+		}
+	}
+}
+
+func mustJSON(t *testing.T, v any) string {
+	t.Helper()
+	data, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
 }
