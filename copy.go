@@ -62,10 +62,10 @@ func Copy(ctx context.Context, db *sql.DB, rows iter.Seq2[CopyRow, error], cfg C
 		}
 	}
 	return load.Run(ctx, db, rows, cfg, load.Sealing{
-		Keyring: o.keyring,
+		Driver:  o.driver(),
 		Checked: o.hooks.Formats != nil,
 		NewClient: func(drv dialect.Driver) *ent.Client {
-			client := ent.NewClient(ent.Driver(fieldcrypt.NewDriver(drv, fieldcrypt.DriverConfig{Keyring: o.keyring})))
+			client := ent.NewClient(ent.Driver(fieldcrypt.NewDriver(drv, o.driver())))
 			hooks.Install(client, o.hooks)
 			return client
 		},

@@ -60,6 +60,8 @@ var (
 	ErrCorrupt = fieldcrypt.ErrCorrupt
 	// ErrUnknownKey is the ErrCorrupt of a well-formed token that no key opens: encrypted under another one, or altered.
 	ErrUnknownKey = fieldcrypt.ErrUnknownKey
+	// ErrContext means that a bound token is not where it belongs, or that a statement or a result does not say whose row it is.
+	ErrContext = fieldcrypt.ErrContext
 	// ErrTooLong means that a secret is longer than its column can hold encrypted: 303 bytes for varchar(500).
 	ErrTooLong = fieldcrypt.ErrTooLong
 	// ErrRedacted means that the text a secret prints as was given as a secret.
@@ -123,6 +125,8 @@ type options struct {
 	hooks   hooks.Config
 
 	plaintext []EncryptedColumn
+	bound     []EncryptedColumn
+	unbound   []EncryptedColumn
 	err       error // of an option
 }
 
@@ -299,12 +303,19 @@ func WrapDriver(drv dialect.Driver, opts ...Option) dialect.Driver {
 	if o.err != nil {
 		panic("credent: " + o.err.Error())
 	}
-	return fieldcrypt.NewDriver(tenancy.NewDriver(drv), fieldcrypt.DriverConfig{
+	return fieldcrypt.NewDriver(tenancy.NewDriver(drv), o.driver())
+}
+
+// driver is how the client's driver encrypts and decrypts.
+func (o options) driver() fieldcrypt.DriverConfig {
+	return fieldcrypt.DriverConfig{
 		Keyring:   o.keyring,
 		Strict:    o.strict,
 		Plaintext: o.plaintext,
+		Bound:     o.bound,
+		Unbound:   o.unbound,
 		OnReveal:  o.reveal,
-	})
+	}
 }
 
 // Use adds Credent's hooks to a client that was made with [WrapDriver]: a credential's user_id is filled from its account,

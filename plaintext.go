@@ -27,14 +27,21 @@ var (
 // name it allows nothing. A name that is not that of an encrypted column makes Open fail with [ErrNoColumn], and [NewClient]
 // and [WrapDriver], which have no error to return, panic. docs/encrypting.md says in which order to go about it.
 func AllowPlaintext(columns ...string) Option {
-	return func(o *options) {
-		for _, name := range columns {
-			column, err := fieldcrypt.FindColumn(name)
-			if err != nil {
-				o.err = errors.Join(o.err, err)
-				continue
-			}
-			o.plaintext = append(o.plaintext, column)
+	return func(o *options) { o.plaintext = append(o.plaintext, o.columns(columns, nil)...) }
+}
+
+// columns returns the columns of names. What is no encrypted column, or does not pass the check, is an error of the options.
+func (o *options) columns(names []string, check func(EncryptedColumn) error) (columns []EncryptedColumn) {
+	for _, name := range names {
+		column, err := fieldcrypt.FindColumn(name)
+		if err == nil && check != nil {
+			err = check(column)
 		}
+		if err != nil {
+			o.err = errors.Join(o.err, err)
+			continue
+		}
+		columns = append(columns, column)
 	}
+	return columns
 }

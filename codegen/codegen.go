@@ -80,6 +80,7 @@ func prepare(g *gen.Graph) (fields []encryptedField, err error) {
 					continue
 				}
 				faults = append(faults, checkEncrypted(node, f)...)
+				faults = append(faults, checkTenant(e)...)
 				checks[node.Table()+"_"+f.StorageKey()+"_encrypted"] = identifier(f.StorageKey()) + " LIKE 'gAAAA%'"
 				nameType(g, e)
 				fields = append(fields, e)
@@ -96,6 +97,7 @@ func prepare(g *gen.Graph) (fields []encryptedField, err error) {
 		}
 		faults = append(faults, joinIndexes(node, fields[first:])...)
 	}
+	faults = append(faults, checkTenants(fields)...)
 	return fields, errors.Join(faults...)
 }
 

@@ -54,6 +54,11 @@ func TestRefusals(t *testing.T) {
 			"Session.h is encrypted and cannot be in an index: ",
 			"EncryptedType cannot be an entity: ",
 		},
+		"tenant": {
+			"Session.a is bound and has no tenant to be bound to: add Tenant(\"user_id\")", `Session.b has the tenant "none", which is no field of`,
+			"Session.c has the tenant flag, which is of type bool: use a field of text", "Session.d has the tenant maybe, which is optional",
+			"Session.e has the tenant a, which is encrypted", "Session.c has the tenant flag, and b the tenant none: the fields of an entity",
+		},
 		"compositekey": {"Membership.invitation is encrypted and needs a primary key of one column"},
 	} {
 		t.Run(schema, func(t *testing.T) {
@@ -203,6 +208,30 @@ func TestNothingCompares(t *testing.T) {
 	}
 	if seen < 40 {
 		t.Errorf("only %d functions were looked at", seen)
+	}
+}
+
+// What a field says of its tenant, the generated code says to the driver.
+func TestTenants(t *testing.T) {
+	graph, err := generate(t, "./testdata/bound", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(filepath.Join(graph.Target, "encrypted_fields.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := regexp.MustCompile(`(?m)^\t+(Name|Tenant|Bound): +(.*),$`).FindAllStringSubmatch(string(data), -1)
+	var lines []string
+	for _, match := range got {
+		lines = append(lines, match[1]+" "+match[2])
+	}
+	want := []string{
+		"Name device.FieldA", "Tenant device.FieldOrg", "Bound true", "Name session.FieldA", "Tenant session.FieldOwnerID", "Bound true",
+		"Name session.FieldB", "Tenant session.FieldOwnerID", "Name session.FieldC",
+	}
+	if diff := cmp.Diff(want, lines); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

@@ -143,6 +143,12 @@ func init() {
 				{{- with .Index }}
 				Index: {{ $package }}.{{ .Constant }},
 				{{- end }}
+				{{- with .TenantField }}
+				Tenant: {{ $package }}.{{ .Constant }},
+				{{- end }}
+				{{- if .Annotation.Bound }}
+				Bound: true,
+				{{- end }}
 			},
 			Scanner: func() any { return {{ $package }}.ValueScanner.{{ .StructField }} },
 			{{- with .Index }}

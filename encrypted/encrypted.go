@@ -64,6 +64,8 @@ var (
 	ErrCorrupt = fieldcrypt.ErrCorrupt
 	// ErrUnknownKey is the ErrCorrupt of a well-formed token that no key opens: encrypted under another one, or altered.
 	ErrUnknownKey = fieldcrypt.ErrUnknownKey
+	// ErrContext means that a token is not where it belongs, or that a statement or a result does not say whose row it is.
+	ErrContext = fieldcrypt.ErrContext
 	// ErrTooLong means that a secret is longer than its column can hold encrypted.
 	ErrTooLong = fieldcrypt.ErrTooLong
 	// ErrRedacted means that the text a secret prints as was given as a secret.

@@ -120,6 +120,21 @@ func (f *Field) Immutable() *Field {
 	return f
 }
 
+// Tenant names the field of the entity whose value says whose a row is: "user_id", say. It is a required field of text, UUIDs or
+// integers. What a tenant's tokens can be bound to, and keys of their own, depend on it; alone it changes nothing.
+func (f *Field) Tenant(field string) *Field {
+	f.text.Tenant = field
+	return f
+}
+
+// Bound binds the field's tokens to their table, column and tenant, which [Field.Tenant] must name: a token that is moved to
+// another one's row, to another column or table, does not open there, with [ErrContext]. Other programs that read the column
+// need to derive the key likewise, see docs/binding.md, and so does every client: it must select the tenant's column too.
+func (f *Field) Bound() *Field {
+	f.text.Bound = true
+	return f
+}
+
 // Comment is ent's.
 func (f *Field) Comment(text string) *Field {
 	f.desc.Comment = text
@@ -206,6 +221,9 @@ type Annotation struct {
 	Size int    // of the column, in characters
 	Type string // Go type of the plaintext, as code in a package that imports all it needs writes it
 	Expr string // the same with import paths in place of the packages' names: map[string]"example.com/webhook".Config
+
+	Tenant string // field that says whose a row is; "" if there is none
+	Bound  bool   // tokens are bound to table, column and tenant
 }
 
 // AnnotationName is the name of [Annotation] among the annotations of a field.

@@ -12,6 +12,7 @@ import (
 // Encrypt turns columns that hold plaintext into encrypted ones, in place: it replaces every value that is no token by a token
 // under the primary key. It goes about it as [Run] does, and the same can be said of stopping it, of others who write at the
 // same time, and of updated_at. Tokens under any key of the keyring stay as they are; NULL stays NULL; "" is encrypted.
+// What is made for the columns of Config.Bind, and for those that the schema binds, is bound.
 //
 // What begins like a token and does not open is not encrypted once more, and neither is plaintext that a client would not
 // store: too long for the column, not UTF-8, or the text that secrets print as. They are left as they are and reported, with
@@ -23,11 +24,18 @@ import (
 // Until it is done, clients need credent.AllowPlaintext for the columns to read what is still plaintext.
 func Encrypt(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring, cfg Config) (*Report, error) {
 	return start(ctx, db, ring, cfg, operation{
-		rewrite: ring.EncryptStored,
-		index:   indexer(ring),
-		before:  checkWidths,
-		after:   validateChecks,
-		advice:  "stop those that write plaintext first",
+		rewrite: func(stored string, p fieldcrypt.Place) (rewritten, error) {
+			to := cfg.rebinding(p.Column)
+			if p.Column.Bound && to == fieldcrypt.Keep {
+				to = fieldcrypt.Bound
+			}
+			token, changed, err := ring.EncryptStored(stored, p, to)
+			return rewritten{token, changed, to == fieldcrypt.Bound}, err
+		},
+		index:  indexer(ring),
+		before: checkWidths,
+		after:  validateChecks,
+		advice: "stop those that write plaintext first",
 	})
 }
 
@@ -83,10 +91,13 @@ func validateChecks(ctx context.Context, s store, t table, result *TableReport) 
 // of them has been replaced by what writes plaintext, run it once more.
 func DecryptToPlaintext(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring, cfg Config) (*Report, error) {
 	return start(ctx, db, ring, cfg, operation{
-		rewrite: func(stored string, _ fieldcrypt.ColumnInfo) (string, bool, error) { return ring.DecryptStored(stored) },
-		index:   func(sql.NullString, fieldcrypt.ColumnInfo) (sql.NullString, error) { return sql.NullString{}, nil },
-		before:  checkAllowed,
-		advice:  "stop those that encrypt first",
+		rewrite: func(stored string, p fieldcrypt.Place) (rewritten, error) {
+			plaintext, changed, err := ring.DecryptStored(stored, p)
+			return rewritten{plaintext, changed, false}, err
+		},
+		index:  func(sql.NullString, fieldcrypt.Place) (sql.NullString, error) { return sql.NullString{}, nil },
+		before: checkAllowed,
+		advice: "stop those that encrypt first",
 	})
 }
 

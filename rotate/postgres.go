@@ -36,6 +36,11 @@ func (p postgres) describe(ctx context.Context, t *table) error {
 	if hidden.Bool {
 		return ErrHidden
 	}
+	if _, _, _, err := p.columnType(ctx, t.name, t.tenant); errors.Is(err, sql.ErrNoRows) {
+		t.tenant = ""
+	} else if err != nil {
+		return err
+	}
 	for i, c := range t.columns {
 		if _, _, _, err := p.columnType(ctx, t.name, c.Index); errors.Is(err, sql.ErrNoRows) {
 			t.columns[i].Index = ""
@@ -88,6 +93,9 @@ func (p postgres) page(ctx context.Context, t table, after any, n int) ([]row, e
 		if c.Index != "" {
 			fmt.Fprintf(&query, ", encode(t.%s, 'hex')", quote(c.Index))
 		}
+	}
+	if t.tenant != "" {
+		fmt.Fprintf(&query, ", t.%s::text", quote(t.tenant))
 	}
 	fmt.Fprintf(&query, " FROM %s AS t", quote(t.name))
 	args := []any{n}
@@ -144,6 +152,7 @@ func (p postgres) update(ctx context.Context, t table, changes []change) (int64,
 	for i, column := range t.columns {
 		u.column(i, column, changes)
 	}
+	u.tenant(t.tenant, changes)
 	result, err := p.db.ExecContext(ctx, fmt.Sprintf(`UPDATE %s AS t SET %s FROM unnest(%s) AS u(%s) WHERE t.%s = u."key" AND %s`,
 		quote(t.name), strings.Join(u.set, ", "), strings.Join(u.arrays, ", "), strings.Join(u.columns, ", "),
 		quote(t.key), strings.Join(u.where, " AND ")), u.args...)
@@ -207,6 +216,19 @@ func (u *update) column(i int, column fieldcrypt.ColumnInfo, changes []change) {
 		index := u.add(fmt.Sprint("index", i), indexes)
 		u.set = append(u.set, fmt.Sprintf("%s = CASE WHEN %s IS NULL THEN t.%[1]s ELSE decode(%[3]s, 'hex') END", quote(column.Index), old, index))
 	}
+}
+
+// tenant compares whose a row is, where something new opens only as long as it is the same tenant's.
+func (u *update) tenant(column string, changes []change) {
+	if !slices.ContainsFunc(changes, change.bound) {
+		return
+	}
+	tenants := make([]sql.NullString, len(changes))
+	for j, c := range changes {
+		tenants[j] = sql.NullString{String: c.tenant.String, Valid: c.bound()}
+	}
+	of := u.add("tenant", tenants)
+	u.where = append(u.where, fmt.Sprintf(`(%s IS NULL OR t.%s::text COLLATE "C" = %[1]s)`, of, quote(column)))
 }
 
 // digests returns the SHA-256 of values, in hexadecimal.

@@ -47,6 +47,9 @@ const (
 type Config struct {
 	// Columns are the names, as TABLE.COLUMN, of the columns to look at; none means every one that the process knows.
 	Columns []string
+	// Bind are the names of columns whose tokens are to be bound to table, column and tenant, if they are not; Unbind of those
+	// whose tokens are not to be. In other columns a token stays as it is in this respect. Columns, if given, must have them.
+	Bind, Unbind []string
 	// Batch is the number of rows in a page.
 	Batch int
 	// Workers is the number of pages at the same time. SQLite has one in any case.
@@ -114,7 +117,49 @@ func (r *Report) Rewritten() int64 {
 	return n
 }
 
-// Run rewrites every token that is not under the primary key of the keyring, and every digest of a blind index that is not, or
+// rebinding says what becomes of the tokens of a column.
+func (cfg Config) rebinding(c fieldcrypt.ColumnInfo) fieldcrypt.Rebinding {
+	switch name := c.String(); {
+	case slices.Contains(cfg.Bind, name):
+		return fieldcrypt.Bound
+	case slices.Contains(cfg.Unbind, name):
+		return fieldcrypt.Unbound
+	}
+	return fieldcrypt.Keep
+}
+
+// checkBinding refuses columns that cannot be bound, or are not looked at.
+func (cfg Config) checkBinding() error {
+	for i, name := range slices.Concat(cfg.Bind, cfg.Unbind) {
+		column, err := fieldcrypt.FindColumn(name)
+		if err == nil {
+			err = column.CheckTenant()
+		}
+		switch {
+		case err != nil:
+			return err
+		case len(cfg.Columns) > 0 && !slices.Contains(cfg.Columns, name):
+			return fmt.Errorf("rotate: %s is to be bound or unbound, and is not among the columns to look at", name)
+		case i < len(cfg.Bind) && slices.Contains(cfg.Unbind, name):
+			return fmt.Errorf("rotate: %s is both to be bound and to be unbound", name)
+		}
+	}
+	return nil
+}
+
+// checkTenants refuses tables that lack what tokens are to be bound to.
+func (cfg Config) checkTenants(tables []table) error {
+	for _, t := range tables {
+		for _, c := range t.columns {
+			if t.tenant == "" && cfg.rebinding(c) == fieldcrypt.Bound {
+				return fmt.Errorf("rotate: %s: %w", t.name, missing([]string{c.Tenant}))
+			}
+		}
+	}
+	return nil
+}
+
+// Run rewrites every token that is not under the primary key of the keyring, or not bound as Config.Bind and Unbind say, and every digest of a blind index that is not, or
 // is missing, or is of something else. Each write replaces the very token that was
 // read: a row that another changed in between is left alone and looked at again. Nothing else of a row is changed, no hook
 // is run, and updated_at stays. The role must own the tables, or not be bound by their row-level security.
@@ -124,18 +169,21 @@ func (r *Report) Rewritten() int64 {
 // [ErrQuarantined], with the tokens in the report, [ErrNotDone], and those of the database.
 func Run(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring, cfg Config) (*Report, error) {
 	return start(ctx, db, ring, cfg, operation{
-		rewrite: func(stored string, _ fieldcrypt.ColumnInfo) (string, bool, error) { return ring.Reencrypt(stored) },
-		index:   indexer(ring),
-		advice:  "make the new key their primary one first",
+		rewrite: func(stored string, p fieldcrypt.Place) (rewritten, error) {
+			token, changed, bound, err := ring.ReencryptAt(p, stored, cfg.rebinding(p.Column))
+			return rewritten{token, changed, bound}, err
+		},
+		index:  indexer(ring),
+		advice: "make the new key their primary one first",
 	})
 }
 
 // operation is what is done with each stored value.
 type operation struct {
 	// rewrite returns what is to replace a stored value, and whether that is another.
-	rewrite func(stored string, column fieldcrypt.ColumnInfo) (value string, changed bool, err error)
+	rewrite func(stored string, p fieldcrypt.Place) (rewritten, error)
 	// index returns the digest, in hexadecimal, that the blind index of a column is to have for what is stored in it.
-	index func(stored sql.NullString, column fieldcrypt.ColumnInfo) (sql.NullString, error)
+	index func(stored sql.NullString, p fieldcrypt.Place) (sql.NullString, error)
 	// before looks at all tables before anything is written; nil for nothing.
 	before func(ctx context.Context, s store, tables []table) error
 	// after is called for a table that has nothing more to rewrite; nil for nothing.
@@ -145,18 +193,25 @@ type operation struct {
 }
 
 // indexer returns the index of an operation after which the column has tokens.
-func indexer(ring *fieldcrypt.Keyring) func(sql.NullString, fieldcrypt.ColumnInfo) (sql.NullString, error) {
-	return func(token sql.NullString, column fieldcrypt.ColumnInfo) (sql.NullString, error) {
+func indexer(ring *fieldcrypt.Keyring) func(sql.NullString, fieldcrypt.Place) (sql.NullString, error) {
+	return func(token sql.NullString, p fieldcrypt.Place) (sql.NullString, error) {
 		if !token.Valid {
 			return sql.NullString{}, nil
 		}
-		plaintext, err := ring.Decrypt(token.String)
+		plaintext, err := ring.DecryptAt(p, token.String)
 		if err != nil {
 			return sql.NullString{}, err
 		}
-		digest, err := ring.Digest(column, plaintext)
+		digest, err := ring.Digest(p.Column, plaintext)
 		return sql.NullString{String: hex.EncodeToString(digest), Valid: true}, err
 	}
+}
+
+// rewritten is what is to replace a stored value.
+type rewritten struct {
+	value   string
+	changed bool // it is another
+	bound   bool // it opens only as long as the row is the tenant's
 }
 
 func start(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring, cfg Config, op operation) (*Report, error) {
@@ -175,8 +230,14 @@ func start(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring, cfg Config
 		limit = rate.NewLimiter(rate.Limit(cfg.RowsPerSecond), cfg.Batch)
 		limit.AllowN(time.Now(), cfg.Batch) // the first page is paid for like the others
 	}
+	if err := cfg.checkBinding(); err != nil {
+		return nil, err
+	}
 	tables, store, err := open(ctx, db, cfg.Columns)
 	if err != nil {
+		return nil, err
+	}
+	if err := cfg.checkTenants(tables); err != nil {
 		return nil, err
 	}
 	if op.before != nil {
@@ -324,21 +385,21 @@ func (p *pass) change(r row) (c change, quarantined []Quarantined) {
 
 // cell makes what becomes of a column of a row.
 func (p *pass) cell(r row, i int, column fieldcrypt.ColumnInfo) (c cell, err error) {
-	stored := r.values[i]
+	stored, place := r.values[i], fieldcrypt.Place{Column: column, Tenant: r.tenant}
 	if stored.Valid {
-		value, changed, err := p.operation.rewrite(stored.String, column)
+		result, err := p.operation.rewrite(stored.String, place)
 		if err != nil {
 			return cell{}, err
 		}
-		if changed {
-			stored = sql.NullString{String: value, Valid: true}
-			c = cell{changed: true, value: stored}
+		if result.changed {
+			stored = sql.NullString{String: result.value, Valid: true}
+			c = cell{changed: true, value: stored, bound: result.bound}
 		}
 	}
 	if column.Index == "" {
 		return c, nil
 	}
-	if c.index, err = p.index(stored, column); err != nil {
+	if c.index, err = p.index(stored, place); err != nil {
 		return cell{}, err
 	}
 	c.changed = c.changed || c.index != r.indexes[i]

@@ -48,6 +48,9 @@ func (s sqlite) describe(ctx context.Context, t *table) (err error) {
 	if len(all) == 0 {
 		return missing(nil)
 	}
+	if !slices.Contains(all, t.tenant) {
+		t.tenant = ""
+	}
 	for i, c := range t.columns {
 		if !slices.Contains(all, c.Name) {
 			return missing([]string{c.Name})
@@ -71,6 +74,9 @@ func (s sqlite) page(ctx context.Context, t table, after any, n int) ([]row, err
 		if c.Index != "" {
 			query += fmt.Sprintf(", CASE WHEN t.%s IS NOT NULL THEN lower(hex(t.%[1]s)) END", quote(c.Index))
 		}
+	}
+	if t.tenant != "" {
+		query += ", CAST(t." + quote(t.tenant) + " AS TEXT)"
 	}
 	query += " FROM " + quote(t.name) + " AS t"
 	args := []any{}
@@ -113,6 +119,10 @@ func (s sqlite) write(ctx context.Context, t table, changes []change) (written i
 				set, args = append(set, quote(column.Index)+" = unhex(?)"), append(args, c.cells[i].index)
 			}
 			where, compare = append(where, "CAST("+name+" AS TEXT) IS ? COLLATE BINARY"), append(compare, c.values[i])
+		}
+		if c.bound() {
+			where = append(where, "CAST("+quote(t.tenant)+" AS TEXT) = ? COLLATE BINARY")
+			compare = append(compare, c.tenant.String)
 		}
 		result, err := tx.ExecContext(ctx, "UPDATE "+quote(t.name)+" SET "+strings.Join(set, ", ")+
 			" WHERE "+strings.Join(where, " AND "), append(args, compare...)...)

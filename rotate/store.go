@@ -1,6 +1,7 @@
 package rotate
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -35,6 +36,7 @@ type table struct {
 	columns []fieldcrypt.ColumnInfo // its own, to be changed
 	key     string                  // column of the primary key
 	keyType string                  // as Postgres names it
+	tenant  string                  // column that says whose a row is; "" if there is none, and no token can be bound
 }
 
 func (t table) columnNames() []string {
@@ -51,6 +53,7 @@ type row struct {
 	key     any    // primary key, for the database
 	values  []sql.NullString
 	indexes []sql.NullString // of the columns with a blind index, in hexadecimal
+	tenant  sql.NullString
 }
 
 // change replaces values of one row.
@@ -64,6 +67,12 @@ type cell struct {
 	changed bool           // or both stay as they are
 	value   sql.NullString // the new one; the old one stays if it is not Valid
 	index   sql.NullString // the digest in hexadecimal, if the column has a blind index
+	bound   bool           // the new value opens only in a row of the tenant
+}
+
+// bound reports whether a new value opens only in a row of the tenant.
+func (c change) bound() bool {
+	return slices.ContainsFunc(c.cells, func(cell cell) bool { return cell.bound })
 }
 
 // refusal is a change that the database does not take.
@@ -74,13 +83,14 @@ type refusal struct {
 
 // store is what differs between databases. It is safe for concurrent use.
 type store interface {
-	// describe completes what is known of a table, and takes away the blind indexes that it does not have yet.
+	// describe completes what is known of a table, and takes away the blind indexes that it does not have yet, and the tenant's
+	// column if it is not there.
 	describe(ctx context.Context, t *table) error
 	// count returns the number of rows.
 	count(ctx context.Context, t table) (int64, error)
 	// page returns at most n rows after the one with the given primary key, nil for the first, in the order of the key.
 	page(ctx context.Context, t table, after any, n int) ([]row, error)
-	// write replaces values where they are still the old ones, and returns how many rows it changed. Where another statement
+	// write replaces values where they are still the old ones, and bound ones where the row is the same tenant's still, and returns how many rows it changed. Where another statement
 	// was given precedence it changes none, without an error. What the database does not take it leaves and returns.
 	write(ctx context.Context, t table, changes []change) (int64, []refusal, error)
 	// checkWidth returns a [SchemaError] if the column's type has no room for tokens.
@@ -112,6 +122,7 @@ func open(ctx context.Context, db *sql.DB, names []string) ([]table, store, erro
 		}
 		t := &tables[len(tables)-1]
 		t.columns = append(t.columns, c)
+		t.tenant = cmp.Or(t.tenant, c.Tenant)
 	}
 	s, err := storeOf(ctx, db)
 	if err != nil {
@@ -179,6 +190,9 @@ func selectPage(
 			if c.Index != "" {
 				dest = append(dest, &r.indexes[i])
 			}
+		}
+		if t.tenant != "" {
+			dest = append(dest, &r.tenant)
 		}
 		if err := rows.Scan(dest...); err != nil {
 			return nil, err

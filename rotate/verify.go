@@ -23,14 +23,18 @@ var (
 
 	// ErrPlaintext means that a stored secret is no token: it is plaintext, or empty.
 	ErrPlaintext = errors.New("some are not encrypted")
+
+	// ErrUnbound means that not every stored secret of a column is bound to table, column and tenant.
+	ErrUnbound = errors.New("not every stored secret is bound to its place")
 )
 
-// ColumnCount is the number of rows of an encrypted column, by what is stored in it. The counts add up to Rows.
+// ColumnCount is the number of rows of an encrypted column, by what is stored in it. Null to Damaged, without Bound, add up to Rows.
 type ColumnCount struct {
 	Table        string           `json:"table"`
 	Column       string           `json:"column"`
 	Rows         int64            `json:"rows"`
 	Null         int64            `json:"null"`
+	Bound        int64            `json:"bound"`         // bound to table, column and tenant; counted again by its key
 	Primary      int64            `json:"primary"`       // under the primary key
 	Previous     map[string]int64 `json:"previous"`      // under an earlier key, by its ID
 	UnknownKey   int64            `json:"unknown_key"`   // well-formed, and no key opens it
@@ -46,6 +50,15 @@ type IndexCount struct {
 	Previous map[string]int64 `json:"previous"` // that under an earlier key, by its ID
 	Missing  int64            `json:"missing"`  // NULL for a secret, which is not found
 	Wrong    int64            `json:"wrong"`    // a digest of something else, or under another key
+}
+
+// unbound is the number of secrets that a key opens and that are not bound.
+func (c ColumnCount) unbound() int64 {
+	n := c.Primary - c.Bound
+	for _, previous := range c.Previous {
+		n += previous
+	}
+	return n
 }
 
 // Ready reports whether every secret of the column is under the primary key, and what its blind index has is, too.
@@ -81,6 +94,17 @@ func (c Counts) Err() error {
 		}
 		if column.indexBehind() {
 			return fmt.Errorf("rotate: %w: %s.%s: %w", ErrNotAllPrimary, column.Table, column.Column, ErrIndexBehind)
+		}
+	}
+	return nil
+}
+
+// CheckBound returns an [ErrUnbound] if a secret that a key opens is not bound, in one of the columns of the given names.
+func (c Counts) CheckBound(names ...string) error {
+	for _, count := range c {
+		name := count.Table + "." + count.Column
+		if n := count.unbound(); n > 0 && slices.Contains(names, name) {
+			return fmt.Errorf("rotate: %w: %s: %d are not", ErrUnbound, name, n)
 		}
 	}
 	return nil
@@ -128,11 +152,12 @@ func Verify(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring) (Counts, 
 			for _, row := range page {
 				after = row.key
 				for i, token := range row.values {
-					columns[i].add(ring, primary, token, t.columns[i].Size)
+					place := fieldcrypt.Place{Column: t.columns[i], Tenant: row.tenant}
+					columns[i].add(ring, primary, token, place)
 					if columns[i].Index == nil {
 						continue
 					}
-					if err := columns[i].Index.add(ring, t.columns[i], token, row.indexes[i]); err != nil {
+					if err := columns[i].Index.add(ring, place, token, row.indexes[i]); err != nil {
 						return nil, fmt.Errorf("rotate: %s: %w", t.name, err)
 					}
 				}
@@ -144,16 +169,19 @@ func Verify(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring) (Counts, 
 	return counts, nil
 }
 
-func (c *ColumnCount) add(ring *fieldcrypt.Keyring, primary *fieldcrypt.Key, token sql.NullString, size int) {
+func (c *ColumnCount) add(ring *fieldcrypt.Keyring, primary *fieldcrypt.Key, token sql.NullString, p fieldcrypt.Place) {
 	c.Rows++
 	if !token.Valid {
 		c.Null++
 		return
 	}
-	if utf8.RuneCountInString(token.String) > size {
+	if utf8.RuneCountInString(token.String) > p.Column.Size {
 		c.OverLength++
 	}
-	key, err := ring.KeyOf(token.String)
+	key, bound, err := ring.KeyAt(p, token.String)
+	if bound && err == nil {
+		c.Bound++
+	}
 	switch {
 	case key == primary:
 		c.Primary++
@@ -178,7 +206,7 @@ func noneOf(ring *fieldcrypt.Keyring) map[string]int64 {
 }
 
 // add counts what the index has for a token.
-func (c *IndexCount) add(ring *fieldcrypt.Keyring, column fieldcrypt.ColumnInfo, token, index sql.NullString) error {
+func (c *IndexCount) add(ring *fieldcrypt.Keyring, p fieldcrypt.Place, token, index sql.NullString) error {
 	if !token.Valid {
 		if index.Valid {
 			c.Wrong++
@@ -187,7 +215,7 @@ func (c *IndexCount) add(ring *fieldcrypt.Keyring, column fieldcrypt.ColumnInfo,
 		}
 		return nil
 	}
-	plaintext, err := ring.Decrypt(token.String)
+	plaintext, err := ring.DecryptAt(p, token.String)
 	if err != nil {
 		return nil //nolint:nilerr // counted as a secret that does not open
 	}
@@ -195,7 +223,7 @@ func (c *IndexCount) add(ring *fieldcrypt.Keyring, column fieldcrypt.ColumnInfo,
 		c.Missing++
 		return nil
 	}
-	digests, err := ring.Digests(column, plaintext)
+	digests, err := ring.Digests(p.Column, plaintext)
 	if err != nil {
 		return err
 	}

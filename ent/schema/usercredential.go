@@ -44,9 +44,11 @@ func (UserCredential) Fields() []ent.Field {
 		// 500 characters, as in the Python application's EncryptedString(500).
 		encrypted.String("api_key").
 			Size(500).
+			Tenant("user_id").
 			Comment("The key, or key ID. Stored encrypted."),
 		encrypted.String("secret_key").
 			Size(500).
+			Tenant("user_id").
 			Comment("The secret that goes with the key. Stored encrypted."),
 		field.Time("expires_at").
 			SchemaType(timestamp).

@@ -159,7 +159,11 @@ func (a *app) withClientOf(ctx context.Context, ring *credent.Keyring, f func(db
 		if err := db.checkMigrations(ctx); err != nil {
 			return err
 		}
-		if err := f(db, credent.NewClient(db.DB, db.dialect, credent.WithKeyring(ring))); err != nil {
+		opts, err := bindingFromEnv()
+		if err != nil {
+			return err
+		}
+		if err := f(db, credent.NewClient(db.DB, db.dialect, append(opts, credent.WithKeyring(ring))...)); err != nil {
 			return err
 		}
 		// A list that lacks rows should not pass for the whole.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"strings"
 
@@ -108,7 +109,7 @@ func examine(ctx context.Context, limit int) *report {
 			continue
 		}
 		for _, column := range table.columns {
-			r.skip(table.name+"."+column, blocked)
+			r.skip(column.String(), blocked)
 		}
 	}
 	r.OK = r.err() == nil
@@ -154,7 +155,7 @@ func (r *report) addTokens(
 ) {
 	counts, err := openTokens(ctx, db, ring, table, limit)
 	for i, column := range table.columns {
-		name := table.name + "." + column
+		name := column.String()
 		if err != nil {
 			r.add(name, err, "")
 			continue
@@ -170,7 +171,20 @@ func (r *report) addTokens(
 // encryptedTable is a table and its encrypted columns.
 type encryptedTable struct {
 	name    string
-	columns []string
+	columns []credent.EncryptedColumn
+}
+
+// selected are the columns to read: the encrypted ones and, if there is one, the one that says whose a row is.
+func (t encryptedTable) selected() []string {
+	var names []string
+	tenant := ""
+	for _, c := range t.columns {
+		names, tenant = append(names, c.Name), cmp.Or(tenant, c.Tenant)
+	}
+	if tenant == "" {
+		return names
+	}
+	return append(names, tenant)
 }
 
 func encryptedTables() []encryptedTable {
@@ -180,7 +194,7 @@ func encryptedTables() []encryptedTable {
 			tables = append(tables, encryptedTable{name: column.Table})
 		}
 		last := &tables[len(tables)-1]
-		last.columns = append(last.columns, column.Name)
+		last.columns = append(last.columns, column)
 	}
 	return tables
 }

@@ -7,7 +7,8 @@ import (
 )
 
 func (a *app) encrypt() *cobra.Command {
-	return a.rewriting(&rewriting{name: "encrypt", run: rotate.Encrypt, done: "encrypted", todo: "to encrypt"}, &cobra.Command{
+	w := &rewriting{name: "encrypt", run: rotate.Encrypt, done: "encrypted", todo: "to encrypt"}
+	cmd := a.rewriting(w, &cobra.Command{
 		Use:   "encrypt [flags]",
 		Short: "Encrypt what is stored as plaintext, in place",
 		Long: `Replace every value of the encrypted columns that is still plaintext by a token under ENCRYPTION_KEY. Only the tables have
@@ -23,6 +24,8 @@ Then close the window: docs/encrypting.md has the order.`,
   credent encrypt --column user_credentials.api_key
   credent verify`,
 	}, nil)
+	cmd.Flags().StringArrayVar(&w.cfg.Bind, "bind", nil, "bind what is made for this `TABLE.COLUMN`, as docs/binding.md says; may be repeated")
+	return cmd
 }
 
 func (a *app) decrypt() *cobra.Command {

@@ -61,6 +61,8 @@ var hints = []struct {
 	target error
 	hint   string
 }{
+	{credent.ErrContext, "docs/binding.md says what depends on user_id; CREDENT_BOUND and CREDENT_ALLOW_UNBOUND must be as the services have it"},
+	{rotate.ErrUnbound, "run `credent rotate --bind` for the column"},
 	{rotate.ErrPlaintext, "run `credent encrypt`"},
 	{rotate.ErrNoTable, "`credent migrate apply` makes Credent's own tables"},
 	{fieldcrypt.ErrTwoSources, "unset one of them"},

@@ -167,7 +167,11 @@ func (m *importer) load(ctx context.Context, db *database) error {
 	if m.dryRun {
 		cfg.Refused = m.note
 	}
-	opts := []credent.Option{credent.WithKeyring(m.ring)}
+	opts, err := bindingFromEnv()
+	if err != nil {
+		return err
+	}
+	opts = append(opts, credent.WithKeyring(m.ring))
 	if m.formats {
 		opts = append(opts, credent.WithFormats())
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -42,7 +43,8 @@ func (a *app) inventory() *cobra.Command {
 		Short: "List the encrypted fields",
 		Long: `List every encrypted field: its table and column, the Go type of the plaintext, the size of the column in characters and
 of the longest plaintext in bytes, the key ("keyring": ENCRYPTION_KEY itself, and to decrypt the earlier ones), the column
-of its blind index, by which the plaintext can be looked up, and what a token is bound to. It needs neither a key nor a database.
+of its blind index, by which the plaintext can be looked up, and what a token is bound to, by the schema
+or CREDENT_BOUND. It needs neither a key nor a database.
 
 With --sample it opens the secrets of the newest rows as well, and says how many of them open. Nothing records when a field
 was verified last: "credent doctor" opens all, and "credent verify" counts which key each one needs.`,
@@ -52,7 +54,10 @@ was verified last: "credent doctor" opens all, and "credent verify" counts which
 		if sample < 0 {
 			return usageError("--sample is negative")
 		}
-		columns := inventoryOf(credent.EncryptedColumns())
+		columns, err := inventoryOf(credent.EncryptedColumns())
+		if err != nil {
+			return err
+		}
 		if sample > 0 {
 			if err := addSamples(ctx, columns, sample); err != nil {
 				return err
@@ -68,15 +73,22 @@ was verified last: "credent doctor" opens all, and "credent verify" counts which
 	return cmd
 }
 
-func inventoryOf(known []credent.EncryptedColumn) []inventoryColumn {
+func inventoryOf(known []credent.EncryptedColumn) ([]inventoryColumn, error) {
+	bound, err := columnsFromEnv(envBound)
+	if err != nil {
+		return nil, err
+	}
 	columns := make([]inventoryColumn, len(known))
 	for i, c := range known {
 		columns[i] = inventoryColumn{
 			Table: c.Table, Column: c.Name, Type: c.Type, Size: c.Size, MaxPlaintext: c.MaxPlaintext(),
 			Key: "keyring", Index: cmp.Or(c.Index, "none"), Binding: "none",
 		}
+		if c.Bound || slices.Contains(bound, c.String()) {
+			columns[i].Binding = "table, column, " + c.Tenant
+		}
 	}
-	return columns
+	return columns, nil
 }
 
 // addSamples opens the newest secrets. The columns are sorted as [encryptedTables] has them.

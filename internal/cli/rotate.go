@@ -35,7 +35,8 @@ func (w *rewriting) verb() string {
 }
 
 func (a *app) rotate() *cobra.Command {
-	return a.rewriting(&rewriting{name: "rotate", run: rotate.Run, done: "rewritten", todo: "to rewrite"}, &cobra.Command{
+	w := &rewriting{name: "rotate", run: rotate.Run, done: "rewritten", todo: "to rewrite"}
+	cmd := a.rewriting(w, &cobra.Command{
 		Use:   "rotate [flags]",
 		Short: "Re-encrypt every secret that is not under the primary key",
 		Long: `Rewrite every stored secret that is under a key in ENCRYPTION_KEY_PREVIOUS, so that it is under ENCRYPTION_KEY.
@@ -43,10 +44,17 @@ func (a *app) rotate() *cobra.Command {
 Services may read and write meanwhile: a secret that somebody changes is left to them. It can be stopped at any moment
 and started again. updated_at stays as it is. Secrets that no key opens are left as they are and listed.
 
-Before it, every service must have the new key: first all as an earlier one, to read, then all as ENCRYPTION_KEY.`,
+Before it, every service must have the new key: first all as an earlier one, to read, then all as ENCRYPTION_KEY.
+
+With --bind it binds the tokens of a column to table, column and user_id as well, with --unbind it undoes that; other columns
+stay as they are. Before it, every service must read both: docs/binding.md has the order.`,
 		Example: `  credent rotate --dry-run
-  credent rotate --workers 8 --rate 20000`,
+  credent rotate --workers 8 --rate 20000
+  credent rotate --bind user_credentials.api_key --bind user_credentials.secret_key`,
 	}, nil)
+	cmd.Flags().StringArrayVar(&w.cfg.Bind, "bind", nil, "bind the tokens of this `TABLE.COLUMN`; may be repeated")
+	cmd.Flags().StringArrayVar(&w.cfg.Unbind, "unbind", nil, "undo that for this `TABLE.COLUMN`; may be repeated")
+	return cmd
 }
 
 // rewriting makes a command with the flags that all of them have. check looks at the command line; nil for nothing more.

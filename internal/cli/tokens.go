@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/rotate"
 )
 
 // pageSize is the number of rows that are read at a time, so that no statement runs for long.
@@ -17,6 +19,7 @@ const pageSize = 1000
 // tokenCount is what was found in one encrypted column.
 type tokenCount struct {
 	Tokens int        `json:"tokens"`
+	Bound  int        `json:"bound"` // of them, how many are bound to table, column and tenant
 	Bad    []badToken `json:"bad"`
 
 	otherKey int // of the bad ones, how many seem to be under another key
@@ -34,6 +37,9 @@ func (c *tokenCount) String() string {
 	case bad == 0 && c.Tokens == 0:
 		return "no tokens yet"
 	case bad == 0:
+		if c.Bound > 0 {
+			return fmt.Sprintf("%s checked, %d of them bound", count(c.Tokens, "token"), c.Bound)
+		}
 		return count(c.Tokens, "token") + " checked"
 	case bad == c.Tokens && c.otherKey == bad:
 		return fmt.Sprintf("none of %s opens; set ENCRYPTION_KEY to the key of this database", count(c.Tokens, "token"))
@@ -44,12 +50,20 @@ func (c *tokenCount) String() string {
 	}
 }
 
-func (c *tokenCount) check(ring *credent.Keyring, row any, token sql.NullString) {
+// check opens a token. One that must be bound and is not is a bad one.
+func (c *tokenCount) check(ring *credent.Keyring, row any, token sql.NullString, place fieldcrypt.Place, mustBeBound bool) {
 	if !token.Valid {
 		return
 	}
 	c.Tokens++
-	if _, err := ring.Decrypt(token.String); err != nil {
+	_, bound, err := ring.KeyAt(place, token.String)
+	if err == nil && bound {
+		c.Bound++
+	}
+	if err == nil && !bound && mustBeBound {
+		err = rotate.ErrUnbound
+	}
+	if err != nil {
 		c.Bad = append(c.Bad, badToken{Row: rowText(row), Reason: trimPackage(err.Error())})
 		if errors.Is(err, credent.ErrUnknownKey) {
 			c.otherKey++
@@ -78,21 +92,31 @@ func openTokens(
 	for i := range counts {
 		counts[i] = &tokenCount{Bad: []badToken{}}
 	}
-	visit := func(id any, tokens []sql.NullString) {
-		for i, token := range tokens {
-			counts[i].check(ring, id, token)
+	must, err := mustBeBound()
+	if err != nil {
+		return nil, err
+	}
+	visit := func(id any, values []sql.NullString) {
+		place := fieldcrypt.Place{}
+		if len(values) > len(counts) {
+			place.Tenant = values[len(counts)]
+		}
+		for i, c := range counts {
+			place.Column = table.columns[i]
+			c.check(ring, id, values[i], place, must(place.Column))
 		}
 	}
-	selected := fmt.Sprintf(`SELECT id, %s FROM "%s"`, strings.Join(table.columns, ", "), table.name)
+	selectedColumns := table.selected()
+	selected := fmt.Sprintf(`SELECT id, %s FROM "%s"`, strings.Join(selectedColumns, ", "), table.name)
 	if limit > 0 {
-		_, _, err := page(ctx, db, len(table.columns), visit,
+		_, _, err := page(ctx, db, len(selectedColumns), visit,
 			fmt.Sprintf("%s ORDER BY created_at DESC, id DESC LIMIT %d", selected, limit))
 		return counts, err
 	}
 	order := fmt.Sprintf("ORDER BY id LIMIT %d", pageSize)
-	n, last, err := page(ctx, db, len(table.columns), visit, selected+" "+order)
+	n, last, err := page(ctx, db, len(selectedColumns), visit, selected+" "+order)
 	for err == nil && n == pageSize {
-		n, last, err = page(ctx, db, len(table.columns), visit, selected+" WHERE id > $1 "+order, last)
+		n, last, err = page(ctx, db, len(selectedColumns), visit, selected+" WHERE id > $1 "+order, last)
 	}
 	return counts, err
 }

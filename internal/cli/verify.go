@@ -18,8 +18,8 @@ func (a *app) verify() *cobra.Command {
 		Short: "Count which key each stored secret needs",
 		Long: `Open every stored secret and count, for each column, how many are under ENCRYPTION_KEY, how many under each earlier
 key, how many are plaintext, and how many cannot be opened; and the same of the digests in blind indexes. It writes nothing, and
-needs the tables but not the migrations. Exit code 1 unless all are under ENCRYPTION_KEY. That a digest is missing, as of rows
-that another program wrote, is no reason for it.`,
+needs the tables but not the migrations. Exit code 1 unless all are under ENCRYPTION_KEY and, where CREDENT_BOUND says so, bound.
+That a digest is missing, as of rows that another program wrote, is no reason for it.`,
 		Example: `  credent verify`,
 	}, func(ctx context.Context, _ []string) error {
 		counts, err := verified(ctx)
@@ -31,7 +31,7 @@ that another program wrote, is no reason for it.`,
 		} else {
 			err = a.printTable(verifyRows(counts))
 		}
-		return errors.Join(err, counts.Err())
+		return errors.Join(err, counts.Err(), checkBound(counts))
 	})
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
@@ -47,6 +47,21 @@ func verified(ctx context.Context) (counts rotate.Counts, err error) {
 		return err
 	})
 	return counts, err
+}
+
+// checkBound returns an error if a token is not bound where all must be.
+func checkBound(counts rotate.Counts) error {
+	must, err := mustBeBound()
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, c := range credent.EncryptedColumns() {
+		if must(c) {
+			names = append(names, c.String())
+		}
+	}
+	return counts.CheckBound(names...)
 }
 
 // verifyRows has a line for each state that is there, and one for the primary key in any case.
@@ -71,6 +86,7 @@ func verifyRows(counts rotate.Counts) [][]string {
 			{c.Damaged, "damaged"},
 			{c.OverLength, "longer than the column's size"},
 			{c.Null, "absent (NULL)"},
+			{c.Bound, "of these bound to table, column and tenant"},
 		} {
 			if s.n > 0 {
 				add(s.n, s.state)

@@ -25,6 +25,9 @@ type ColumnInfo struct {
 	Type  string // Go type of the plaintext: "string", "[]byte", "time.Time", "webhook.Config"; "" means "string"
 	ID    string // column of the table's primary key; "" means "id"
 	Index string // column of its blind index, if it has one
+
+	Tenant string // column that says whose a row is; "" if there is none
+	Bound  bool   // the schema says that tokens are bound to table, column and tenant
 }
 
 // String returns "table.name".
@@ -86,7 +89,9 @@ func register(c ColumnInfo) {
 	switch {
 	case ok && known.Size != c.Size:
 		panic(fmt.Sprintf("fieldcrypt: column %s: registered with %d and %d characters", c, known.Size, c.Size))
-	case ok && (known.Type != c.Type || known.key() != c.key() || known.Index != c.Index):
+	case c.Bound && c.Tenant == "":
+		panic(fmt.Sprintf("fieldcrypt: column %s: bound, and without a tenant to bind it to", c))
+	case ok && (known.Type != c.Type || known.key() != c.key() || known.Index != c.Index || known.Tenant != c.Tenant || known.Bound != c.Bound):
 		panic(fmt.Sprintf("fieldcrypt: column %s: registered for two fields that differ", c))
 	}
 	registry.columns[key] = c

@@ -1,6 +1,7 @@
 package fieldcrypt
 
 import (
+	"context"
 	"database/sql/driver"
 	"errors"
 	"fmt"
@@ -33,10 +34,17 @@ func (c column) Value(s Secret) (driver.Value, error) {
 	return &pending{column: c, secret: s}, nil
 }
 
-// Seal encrypts a secret for a column, as the column's value function and a driver of [NewDriver] do. A nil keyring means the
-// default one of the process. Errors are theirs.
-func Seal(column field.TypeValueScanner[Secret], s Secret, ring *Keyring) (string, error) {
-	value, err := column.Value(s)
+// Sealer encrypts secrets without a statement, as a driver of [NewDriver] with the same configuration does. It is safe for
+// concurrent use.
+type Sealer struct{ codec *codec }
+
+// NewSealer panics as [NewDriver] does.
+func NewSealer(cfg DriverConfig) Sealer { return Sealer{newCodec(cfg)} }
+
+// Seal encrypts a secret for a column, in a row of the given tenant. Errors are those of the column's value function and of a
+// driver.
+func (s Sealer) Seal(ctx context.Context, column field.TypeValueScanner[Secret], secret Secret, tenant string) (string, error) {
+	value, err := column.Value(secret)
 	if err != nil {
 		return "", err
 	}
@@ -44,12 +52,7 @@ func Seal(column field.TypeValueScanner[Secret], s Secret, ring *Keyring) (strin
 	if !ok {
 		return "", &Error{Op: "encrypt", Err: errAbsent}
 	}
-	if ring == nil {
-		if ring, err = Default(); err != nil {
-			return "", p.column.wrap("encrypt", err)
-		}
-	}
-	return p.encrypt(ring)
+	return s.codec.sealPending(ctx, p, ColumnInfo{}, owner{tenant, true})
 }
 
 var errAbsent = errors.New("the secret is absent")
@@ -90,23 +93,7 @@ type pending struct {
 
 // Value encrypts with the default keyring, for statements that do not pass a driver of [NewDriver].
 func (p *pending) Value() (driver.Value, error) {
-	ring, err := Default()
-	if err != nil {
-		return nil, p.column.wrap("encrypt", err)
-	}
-	return p.encrypt(ring)
-}
-
-func (p *pending) encrypt(ring *Keyring) (string, error) {
-	plaintext, err := p.secret.Reveal()
-	if err != nil {
-		return "", p.column.wrap("encrypt", err)
-	}
-	token, err := ring.Encrypt(plaintext)
-	if err != nil {
-		return "", p.column.wrap("encrypt", err)
-	}
-	return token, nil
+	return (*codec)(nil).sealPending(context.Background(), p, ColumnInfo{}, owner{}) // database/sql gives none
 }
 
 // String returns [Redacted].

@@ -23,6 +23,16 @@ type DriverConfig struct {
 	// Plaintext are columns, by table and name, that may still hold plaintext: what does not begin like a token is then read
 	// as it is stored. Everything is written encrypted all the same. NewDriver panics if one is no encrypted column.
 	Plaintext []ColumnInfo
+	// Bound are columns, by table and name, whose tokens are bound to table, column and tenant, beside those of which the schema
+	// says so: what is written is bound, and what is not bound to its place is refused with [ErrContext] when it is revealed.
+	// NewDriver panics if one is no encrypted column, or has no tenant.
+	Bound []ColumnInfo
+	// Unbound are columns, by table and name, whose tokens are read whether they are bound or not. It is the window in which
+	// they are rewritten; whether what is written is bound does not depend on it. NewDriver panics as of Bound.
+	Unbound []ColumnInfo
+	// TenantKeyring gives the keyring of a tenant, for the tokens of every column that has a tenant; nil for none, where all are
+	// under Keyring. Errors are handed on as those of the operation.
+	TenantKeyring func(ctx context.Context, tenant string, use KeyUse) (*Keyring, error)
 	// OnReveal is called at each Reveal of a secret that the driver read, by the goroutine that reveals; nil for none.
 	OnReveal func(Reveal)
 }
@@ -33,13 +43,19 @@ type DriverConfig struct {
 //
 // The driver is safe for concurrent use, as far as the wrapped one is.
 func NewDriver(drv dialect.Driver, cfg DriverConfig) dialect.Driver {
+	return &cryptDriver{Driver: drv, conn: conn{next: drv, codec: newCodec(cfg), dialect: drv.Dialect()}}
+}
+
+func newCodec(cfg DriverConfig) *codec {
 	checkColumns(cfg.Plaintext)
+	checkTenants(cfg.Bound)
+	checkTenants(cfg.Unbound)
 	c := &codec{DriverConfig: cfg}
 	for _, column := range Columns() {
 		c.add(column)
 	}
 	c.schema = schema{key: c.key, watched: c.watched, index: c.index}
-	return &cryptDriver{Driver: drv, conn: conn{drv, c}}
+	return c
 }
 
 // codec holds what all connections and transactions of a driver share. It is immutable once made, but for what it remembers
@@ -48,6 +64,7 @@ type codec struct {
 	DriverConfig
 	tables     []encryptedTable
 	schema     schema // of the tables
+	scopes     bool   // there are columns whose keys depend on column and tenant
 	statements statements
 }
 
@@ -56,7 +73,10 @@ type encryptedTable struct {
 	name    string
 	quoted  [2]string // as ent writes it for Postgres and for SQLite
 	columns []ColumnInfo
-	watched []string // those with a blind index, and the indexes
+	watched []string // those with a blind index, and the indexes; and the columns below
+
+	tenant string   // column that says whose a row is; "" if no column's keys depend on it
+	scoped []string // the columns whose keys do
 }
 
 func (c *codec) add(column ColumnInfo) {
@@ -67,8 +87,20 @@ func (c *codec) add(column ColumnInfo) {
 		t = &c.tables[len(c.tables)-1]
 	}
 	t.columns = append(t.columns, column)
+	watch := func(name string) {
+		if !slices.Contains(t.watched, name) {
+			t.watched = append(t.watched, name)
+		}
+	}
 	if column.Index != "" {
-		t.watched = append(t.watched, column.Name, column.Index)
+		watch(column.Name)
+		watch(column.Index)
+	}
+	if c.isScoped(column) {
+		c.scopes = true
+		t.tenant, t.scoped = column.Tenant, append(t.scoped, column.Name)
+		watch(column.Tenant)
+		watch(column.Name)
 	}
 }
 
@@ -170,16 +202,17 @@ func (c *codec) columnOf(query, name string) *ColumnInfo {
 	return found
 }
 
+// keyring returns the client's keyring. A nil codec is that of no client.
 func (c *codec) keyring() (*Keyring, error) {
-	if c.Keyring != nil {
+	if c != nil && c.Keyring != nil {
 		return c.Keyring, nil
 	}
 	return Default()
 }
 
 // seal returns the statement as it is to be run, with blind indexes kept in step, and its arguments, with secrets encrypted
-// and times in UTC. The given slice is not changed.
-func (c *codec) seal(query string, args []any) (string, []any, error) {
+// and times in UTC. The given slice is not changed. look finds whose a row is; nil if that cannot be done here.
+func (c *codec) seal(ctx context.Context, query string, args []any, look lookUp) (string, []any, error) {
 	args = untyped(args)
 	s, err := c.statements.check(query, args, c.schema)
 	if err != nil {
@@ -189,7 +222,13 @@ func (c *codec) seal(query string, args []any) (string, []any, error) {
 	if s == nil && c.storesIndexed(query) {
 		s = c.statements.read(query, args, c.schema)
 	}
-	sealed, err := c.sealAll(query, args, s)
+	var owners []owner
+	if c.scopes {
+		if args, owners, err = c.owners(ctx, query, args, look); err != nil {
+			return "", nil, err
+		}
+	}
+	sealed, err := c.sealAll(ctx, query, args, s, owners)
 	if err != nil || s == nil || s.plan == nil {
 		return query, sealed, err
 	}
@@ -203,14 +242,20 @@ func (c *codec) seal(query string, args []any) (string, []any, error) {
 	return query, sealed, nil // SQL of the caller's that is not understood and has no secret
 }
 
-func (c *codec) sealAll(query string, args []any, s *statement) ([]any, error) {
+// sealAll returns the arguments sealed, of a statement that was read if it has secrets. owners say whose rows they are stored in,
+// or are nil.
+func (c *codec) sealAll(ctx context.Context, query string, args []any, s *statement, owners []owner) ([]any, error) {
 	sealed := args
 	for i, arg := range args {
 		var to ColumnInfo
 		if s != nil {
 			to = c.column(s.table, s.places[i].column)
 		}
-		value, changed, err := c.sealOne(arg, to)
+		var of owner
+		if owners != nil {
+			of = owners[i]
+		}
+		value, changed, err := c.sealOne(ctx, arg, to, of)
 		if err != nil {
 			return nil, err
 		}
@@ -228,14 +273,10 @@ func (c *codec) sealAll(query string, args []any, s *statement) ([]any, error) {
 	return sealed, nil
 }
 
-func (c *codec) sealOne(arg any, to ColumnInfo) (value any, changed bool, err error) {
+func (c *codec) sealOne(ctx context.Context, arg any, to ColumnInfo, of owner) (value any, changed bool, err error) {
 	switch arg := arg.(type) {
 	case *pending:
-		ring, err := c.keyring()
-		if err != nil {
-			return nil, false, arg.column.wrap("encrypt", err)
-		}
-		token, err := arg.encrypt(ring)
+		token, err := c.sealPending(ctx, arg, to, of)
 		return token, true, err
 	case *lookup:
 		ring, err := c.keyring()
@@ -245,19 +286,19 @@ func (c *codec) sealOne(arg any, to ColumnInfo) (value any, changed bool, err er
 		digests, err := arg.encode(ring)
 		return digests, true, err
 	case Secret:
-		token, err := c.sealRaw(arg, to)
+		token, err := c.sealRaw(ctx, arg, to, of)
 		return token, true, err
 	case *Secret:
 		if arg == nil {
 			return nil, true, nil
 		}
-		token, err := c.sealRaw(*arg, to)
+		token, err := c.sealRaw(ctx, *arg, to, of)
 		return token, true, err
 	case sql.Null[Secret]:
 		if !arg.Valid {
 			return nil, true, nil
 		}
-		token, err := c.sealRaw(arg.V, to)
+		token, err := c.sealRaw(ctx, arg.V, to, of)
 		return token, true, err
 	case time.Time:
 		if arg.Location() == time.UTC {
@@ -276,7 +317,7 @@ func (c *codec) sealOne(arg any, to ColumnInfo) (value any, changed bool, err er
 		arg.V = arg.V.UTC()
 		return arg, true, nil
 	case sql.NamedArg:
-		arg.Value, changed, err = c.sealOne(arg.Value, to)
+		arg.Value, changed, err = c.sealOne(ctx, arg.Value, to, of)
 		return arg, changed, err
 	}
 	return nil, false, nil
@@ -284,13 +325,12 @@ func (c *codec) sealOne(arg any, to ColumnInfo) (value any, changed bool, err er
 
 // sealRaw encrypts a secret that comes without its column, as from an upsert's or a modifier's setter. Where the statement
 // stores it is known as far as its text says so.
-func (c *codec) sealRaw(s Secret, to ColumnInfo) (any, error) {
+func (c *codec) sealRaw(ctx context.Context, s Secret, to ColumnInfo, of owner) (any, error) {
 	if s.IsZero() {
 		return nil, nil
 	}
 	token, err := func() (string, error) {
-		ring, err := c.keyring()
-		if err != nil {
+		if _, err := c.keyring(); err != nil {
 			return "", err
 		}
 		plaintext, err := s.Reveal()
@@ -304,7 +344,11 @@ func (c *codec) sealRaw(s Secret, to ColumnInfo) (any, error) {
 		if err := checkPlaintext(plaintext, size, to.Type == bytesType || s.inner().binary); err != nil {
 			return "", err
 		}
-		return ring.Encrypt(plaintext)
+		if !c.scopes {
+			return c.encrypt(ctx, nil, plaintext, of)
+		}
+		column := to // a copy, or every statement's would be on the heap
+		return c.encrypt(ctx, &column, plaintext, of)
 	}()
 	if err != nil {
 		return nil, to.wrap("encrypt", err)
@@ -322,22 +366,26 @@ type execQuerier interface {
 
 // conn decorates a driver or a transaction.
 type conn struct {
-	next  dialect.ExecQuerier
-	codec *codec
+	next    dialect.ExecQuerier
+	codec   *codec
+	dialect string
+	inTx    bool
 }
 
 // Exec encrypts secrets among the arguments.
 func (c conn) Exec(ctx context.Context, query string, args, v any) error {
-	query, sealed, err := c.sealAny(query, args)
-	if err != nil {
-		return err
-	}
-	return c.next.Exec(ctx, query, sealed, v)
+	return c.lookingUp(ctx, query, func(c conn, look lookUp) error {
+		query, sealed, err := c.sealAny(ctx, query, args, look)
+		if err != nil {
+			return err
+		}
+		return c.next.Exec(ctx, query, sealed, v)
+	})
 }
 
 // Query encrypts secrets among the arguments, and gives those in the result the keyring.
 func (c conn) Query(ctx context.Context, query string, args, v any) error {
-	query, sealed, err := c.sealAny(query, args)
+	query, sealed, err := c.sealAny(ctx, query, args, c.lookUp())
 	if err != nil {
 		return err
 	}
@@ -351,25 +399,29 @@ func (c conn) Query(ctx context.Context, query string, args, v any) error {
 	return nil
 }
 
-func (c conn) sealAny(query string, args any) (string, any, error) {
+func (c conn) sealAny(ctx context.Context, query string, args any, look lookUp) (string, any, error) {
 	argv, ok := args.([]any)
 	if !ok {
 		return query, args, nil // the wrapped driver refuses it
 	}
-	return c.codec.seal(query, argv)
+	return c.codec.seal(ctx, query, argv, look)
 }
 
 // ExecContext encrypts secrets among the arguments.
-func (c conn) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	next, ok := c.next.(execQuerier)
-	if !ok {
-		return nil, fmt.Errorf("fieldcrypt: %T has no ExecContext", c.next)
-	}
-	query, sealed, err := c.codec.seal(query, args)
-	if err != nil {
-		return nil, err
-	}
-	return next.ExecContext(ctx, query, sealed...)
+func (c conn) ExecContext(ctx context.Context, query string, args ...any) (result sql.Result, err error) {
+	err = c.lookingUp(ctx, query, func(c conn, look lookUp) error {
+		next, ok := c.next.(execQuerier)
+		if !ok {
+			return fmt.Errorf("fieldcrypt: %T has no ExecContext", c.next)
+		}
+		query, sealed, err := c.codec.seal(ctx, query, args, look)
+		if err != nil {
+			return err
+		}
+		result, err = next.ExecContext(ctx, query, sealed...)
+		return err
+	})
+	return result, err
 }
 
 // QueryContext encrypts secrets among the arguments. The rows are database/sql's own: secrets scanned from them reveal
@@ -379,7 +431,7 @@ func (c conn) QueryContext(ctx context.Context, query string, args ...any) (*sql
 	if !ok {
 		return nil, fmt.Errorf("fieldcrypt: %T has no QueryContext", c.next)
 	}
-	query, sealed, err := c.codec.seal(query, args)
+	query, sealed, err := c.codec.seal(ctx, query, args, c.lookUp())
 	if err != nil {
 		return nil, err
 	}
@@ -408,7 +460,7 @@ func (d *cryptDriver) Tx(ctx context.Context) (dialect.Tx, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &cryptTx{Tx: tx, conn: conn{tx, d.codec}}, nil
+	return &cryptTx{Tx: tx, conn: conn{tx, d.codec, d.conn.dialect, true}}, nil
 }
 
 // BeginTx is Tx with options.
@@ -423,7 +475,7 @@ func (d *cryptDriver) BeginTx(ctx context.Context, opts *sql.TxOptions) (dialect
 	if err != nil {
 		return nil, err
 	}
-	return &cryptTx{Tx: tx, conn: conn{tx, d.codec}}, nil
+	return &cryptTx{Tx: tx, conn: conn{tx, d.codec, d.conn.dialect, true}}, nil
 }
 
 // cryptTx is a transaction of a cryptDriver.
@@ -449,6 +501,9 @@ type scanner struct {
 	query string
 	names []string // of the result's columns, from the first secret on
 	key   int      // the place of the primary key among them, -1 if there is none
+
+	tenantOf string // the column whose place tenant is
+	tenant   int    // -1 if there is none
 }
 
 // Scan scans a row and completes the secrets in it.
@@ -476,9 +531,11 @@ func (s *scanner) Scan(dest ...any) error {
 			in.column = s.codec.columnOf(s.query, s.names[i])
 		}
 		in.window = in.column != nil && slices.ContainsFunc(s.codec.Plaintext, in.column.isSame)
-		in.ring = s.codec.Keyring
-		in.notify = s.codec.OnReveal
+		in.codec = s.codec
 		in.row = row
+		if s.codec.scopes {
+			s.scope(in, dest)
+		}
 		if s.codec.Strict {
 			if _, err := in.open(); err != nil {
 				return in.wrap("decrypt", err)

@@ -23,6 +23,8 @@ type recorder struct {
 	args   []any
 	result *fakeRows
 	err    error
+
+	executed []any // the arguments of the last Exec
 }
 
 func (r *recorder) record(method string, args any) error {
@@ -32,6 +34,7 @@ func (r *recorder) record(method string, args any) error {
 }
 
 func (r *recorder) Exec(_ context.Context, _ string, args, _ any) error {
+	r.executed, _ = args.([]any)
 	return r.record("Exec", args)
 }
 

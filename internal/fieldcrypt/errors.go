@@ -30,6 +30,12 @@ var (
 	// errors.Is(ErrUnknownKey, ErrCorrupt) is true as well.
 	ErrUnknownKey error = unknownKeyError{}
 
+	// ErrContext means that a token is not where it belongs, or that it is not known where that is. No key opens a bound token
+	// anywhere else than in its table, its column and the rows of its tenant: it was moved, is not bound, or is altered or under
+	// another key, and errors.Is(err, ErrCorrupt) is true as well. Or a statement or a result does not say whose row it is; the
+	// error's text says what to do.
+	ErrContext = errors.New("wrong context")
+
 	// ErrTooLong means that a plaintext is too long for its column once encrypted.
 	ErrTooLong = errors.New("secret too long")
 
@@ -63,6 +69,27 @@ func (unknownKeyError) Error() string {
 
 // Is makes every unknown key a damaged token.
 func (unknownKeyError) Is(target error) bool { return target == ErrCorrupt }
+
+// contextError is an ErrContext of a token that does not open.
+type contextError struct {
+	text string
+	as   error // ErrUnknownKey, or ErrCorrupt if a key is known to open the token elsewhere
+}
+
+func (e *contextError) Error() string { return e.text }
+
+// Is makes it an [ErrContext], and a damaged token.
+func (e *contextError) Is(target error) bool { return target == ErrContext }
+
+// Unwrap makes it the kind of a damaged token that it is.
+func (e *contextError) Unwrap() error { return e.as }
+
+var (
+	errMoved error = &contextError{"no key opens this token here: it is of another tenant, column or table, not bound to any, " +
+		"altered, or under another key", ErrUnknownKey}
+	errUnbound error = &contextError{"the token is not bound to its tenant, and the column holds bound ones only: bind it, or allow " +
+		"unbound ones until that is done", ErrCorrupt}
+)
 
 // Error says which operation failed on which secret. Fields that are not known are empty. Unwrap gives the cause.
 type Error struct {

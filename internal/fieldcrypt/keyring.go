@@ -70,6 +70,10 @@ func ParseKey(text string) (*Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadKey, err)
 	}
+	return newKey(key, hex.EncodeToString(id))
+}
+
+func newKey(key fernet.Key, id string) (*Key, error) {
 	e, err := newEngine(key)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadKey, err)
@@ -79,7 +83,7 @@ func ParseKey(text string) (*Key, error) {
 		fernet:    func() *fernet.Key { return &key },
 		engine:    func() *engine { return e },
 		digesters: func() *sync.Map { return &digesters },
-		id:        hex.EncodeToString(id),
+		id:        id,
 	}, nil
 }
 
@@ -113,6 +117,7 @@ type Keyring struct {
 type keys struct {
 	list   []*Key // immutable, the primary key first
 	fitted atomic.Int32
+	bound  boundKeys // those derived from them
 }
 
 // load returns the keys, or [ErrNoKey] for a nil keyring and the zero value.

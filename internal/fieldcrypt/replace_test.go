@@ -141,7 +141,7 @@ func TestReplaceUnderLoad(t *testing.T) {
 				}
 				_ = r.Keys()
 				_ = r.Primary()
-				if _, _, err := r.Reencrypt(token); err != nil && !errors.Is(err, fieldcrypt.ErrUnknownKey) {
+				if _, _, _, err := r.ReencryptAt(fieldcrypt.Place{}, token, fieldcrypt.Keep); err != nil && !errors.Is(err, fieldcrypt.ErrUnknownKey) {
 					t.Error(err)
 				}
 				_, _ = secret.Reveal()

@@ -6,7 +6,8 @@
 //
 // A token protects the confidentiality and integrity of one value against a reader of the database, its backups and
 // its logs. It does not hide the time of writing or the length (in steps of 16 bytes), is not bound to its row or
-// column, and does not protect against a reader of the memory of the process.
+// column, unless the column's tokens are bound (see [Keyring.Bind]), and does not protect against a reader of the memory of the
+// process.
 package fieldcrypt
 
 import (
@@ -41,15 +42,19 @@ type Secret struct {
 type inner struct {
 	plaintext string
 	err       error // why there is none
-	binary    bool  // the plaintext may be other than text
 
 	token  string
-	stored bool // token is set, plaintext is not
-	ring   *Keyring
+	codec  *codec   // of the client that read it; nil if there was none
+	ring   *Keyring // in place of the client's, or nil
 	column *ColumnInfo
-	row    any // the primary key
-	notify func(Reveal)
-	window bool // the column may still hold plaintext
+	row    any    // the primary key
+	tenant string // of the row
+
+	binary   bool // the plaintext may be other than text
+	stored   bool // token is set, plaintext is not
+	window   bool // the column may still hold plaintext
+	scoped   bool // which keys open the token depends on column and tenant
+	tenanted bool // the tenant is known
 }
 
 // Reveal says that a stored secret was revealed, or could not be. Fields that are not known are empty.
@@ -86,12 +91,12 @@ func (s Secret) Reveal() (string, error) {
 	if err != nil {
 		err = in.wrap("decrypt", err)
 	}
-	if in.notify != nil {
+	if in.codec != nil && in.codec.OnReveal != nil {
 		event := Reveal{Row: rowText(in.row), Err: err, Plaintext: in.isPlaintext()}
 		if in.column != nil {
 			event.Table, event.Column = in.column.Table, in.column.Name
 		}
-		in.notify(event)
+		in.codec.OnReveal(event)
 	}
 	return plaintext, err
 }
@@ -117,10 +122,13 @@ func (in *inner) open() (string, error) {
 		}
 		return in.token, nil
 	}
+	if in.scoped || in.codec == nil && in.column != nil && in.column.Bound {
+		return in.openScoped()
+	}
 	ring := in.ring
 	if ring == nil {
 		var err error
-		if ring, err = Default(); err != nil {
+		if ring, err = in.codec.keyring(); err != nil {
 			return "", err
 		}
 	}

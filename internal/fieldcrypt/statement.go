@@ -26,6 +26,7 @@ type statement struct {
 	// What follows is complete if the statement was understood to its end, and the table has columns that are watched.
 	watched []string
 	insert  *inserted    // of an INSERT … VALUES
+	target  []string     // the columns of its ON CONFLICT (…), if that has nothing else
 	sets    []assignment // of a SET, for watched columns
 	set     *point       // where a SET takes one more
 	one     bool         // the WHERE of an UPDATE chooses one row at the most, by its primary key
@@ -138,6 +139,9 @@ func (s *statement) readInsert() {
 			return
 		}
 		rows++
+	}
+	if s.word("ON") && s.word("CONFLICT") {
+		s.target = s.nameList()
 	}
 	for s.kind != end && !s.is("SET") {
 		s.skip()
@@ -296,6 +300,22 @@ func (s *statement) name() string {
 			return name
 		}
 	}
+}
+
+// nameList reads names in parentheses, or nothing if anything else is in them.
+func (s *statement) nameList() (names []string) {
+	before := s.lexer
+	if !s.symbol("(") {
+		return nil
+	}
+	for more := true; more; more = s.symbol(",") {
+		names = append(names, s.name1())
+	}
+	if !s.symbol(")") {
+		s.lexer = before
+		return nil
+	}
+	return names
 }
 
 // name1 reads one part of an identifier.

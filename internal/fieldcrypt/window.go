@@ -1,6 +1,7 @@
 package fieldcrypt
 
 import (
+	"encoding/base64"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -40,20 +41,47 @@ func checkColumns(columns []ColumnInfo) {
 	}
 }
 
+// checkTenants panics unless all are encrypted columns of the process whose rows have a tenant.
+func checkTenants(columns []ColumnInfo) {
+	for _, c := range columns {
+		known, err := FindColumn(c.String())
+		if err == nil {
+			err = known.CheckTenant()
+		}
+		if err != nil {
+			panic(err.Error())
+		}
+	}
+}
+
+// CheckTenant returns an error, an [ErrNoColumn], if the column's rows have no tenant, so that its tokens cannot be bound.
+func (c ColumnInfo) CheckTenant() error {
+	if c.Tenant != "" {
+		return nil
+	}
+	return fmt.Errorf("fieldcrypt: %w with a tenant: %q; declare its field with Tenant", ErrNoColumn, c)
+}
+
 // EncryptStored returns the token that is to replace what a column holds as plaintext. A token comes back as it is, with
-// changed false, if a key opens it. Errors: [ErrNoKey]; [ErrCorrupt] and [ErrUnknownKey] for what begins like a token;
-// [ErrTooLong], [ErrNotText] and [ErrRedacted] for plaintext that the column does not take.
-func (r *Keyring) EncryptStored(stored string, column ColumnInfo) (token string, changed bool, err error) {
+// changed false, if a key opens it there. What is made is bound if to is [Bound]. Errors: [ErrNoKey]; [ErrCorrupt] and
+// [ErrUnknownKey] for what begins like a token; [ErrTooLong], [ErrNotText] and [ErrRedacted] for plaintext that the column does
+// not take; [ErrContext] if it cannot be bound.
+func (r *Keyring) EncryptStored(stored string, p Place, to Rebinding) (token string, changed bool, err error) {
 	k, err := r.load()
 	if err != nil {
 		return "", false, err
 	}
 	if IsToken(stored) {
-		_, err := r.KeyOf(stored)
+		_, _, err := r.KeyAt(p, stored)
 		return stored, false, err
 	}
-	if err := checkPlaintext(stored, column.Size, column.Type == bytesType); err != nil {
+	if err := checkPlaintext(stored, p.Column.Size, p.Column.Type == bytesType); err != nil {
 		return "", false, err
+	}
+	if to == Bound {
+		if k, err = p.bind(k); err != nil {
+			return "", false, err
+		}
 	}
 	return encrypt(k.list[0], stored), true, nil
 }
@@ -61,14 +89,18 @@ func (r *Keyring) EncryptStored(stored string, column ColumnInfo) (token string,
 // DecryptStored is the way back: it returns the plaintext that is to replace a token. What does not begin like a token comes
 // back as it is, with changed false. Errors: [ErrNoKey], [ErrCorrupt], [ErrUnknownKey]; [ErrNotText] for a plaintext that a
 // text column cannot hold; and [ErrLooksLikeToken].
-func (r *Keyring) DecryptStored(stored string) (plaintext string, changed bool, err error) {
-	if _, err := r.load(); err != nil {
+func (r *Keyring) DecryptStored(stored string, p Place) (plaintext string, changed bool, err error) {
+	k, err := r.load()
+	if err != nil {
 		return "", false, err
 	}
 	if !IsToken(stored) {
 		return stored, false, nil
 	}
-	plaintext, err = r.Decrypt(stored)
+	s := newScratch(base64.URLEncoding.DecodedLen(len(stored)))
+	defer s.release()
+	opened, _, _, err := openAt(s.buf, k, p, stored)
+	plaintext = string(opened)
 	switch {
 	case err != nil:
 		return "", false, err

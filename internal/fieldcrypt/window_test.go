@@ -171,7 +171,7 @@ func TestEncryptStored(t *testing.T) {
 		if name == "of another key" { // an earlier one
 			test.err = nil
 		}
-		token, changed, err := r.EncryptStored(test.stored, wide)
+		token, changed, err := r.EncryptStored(test.stored, fieldcrypt.Place{Column: wide}, fieldcrypt.Keep)
 		if !errors.Is(err, test.err) || changed != (test.plaintext && test.err == nil) {
 			t.Errorf("%s: got changed %v, %v, want %v", name, changed, err, test.err)
 		}
@@ -196,11 +196,11 @@ func TestEncryptStored(t *testing.T) {
 		"too long of another": {strings.Repeat("x", 16), column(t, "vault.narrow"), fieldcrypt.ErrTooLong},
 		"not UTF-8":           {"text\xff", wide, fieldcrypt.ErrNotText},
 	} {
-		if _, changed, err := r.EncryptStored(test.stored, test.column); !errors.Is(err, test.want) || changed != (test.want == nil) {
+		if _, changed, err := r.EncryptStored(test.stored, fieldcrypt.Place{Column: test.column}, fieldcrypt.Keep); !errors.Is(err, test.want) || changed != (test.want == nil) {
 			t.Errorf("%s: got changed %v, %v, want %v", name, changed, err, test.want)
 		}
 	}
-	if _, _, err := (*fieldcrypt.Keyring)(nil).EncryptStored("text", wide); !errors.Is(err, fieldcrypt.ErrNoKey) {
+	if _, _, err := (*fieldcrypt.Keyring)(nil).EncryptStored("text", fieldcrypt.Place{Column: wide}, fieldcrypt.Keep); !errors.Is(err, fieldcrypt.ErrNoKey) {
 		t.Errorf("without a keyring: %v", err)
 	}
 }
@@ -224,16 +224,16 @@ func TestDecryptStored(t *testing.T) {
 		"not UTF-8":                {seal(t, r, "text\xff"), "", false, fieldcrypt.ErrNotText},
 		"that Postgres can't hold": {seal(t, r, "te\x00xt"), "", false, fieldcrypt.ErrNotText},
 	} {
-		got, changed, err := r.DecryptStored(test.stored)
+		got, changed, err := r.DecryptStored(test.stored, fieldcrypt.Place{})
 		if got != test.want || changed != test.changed || !errors.Is(err, test.err) {
 			t.Errorf("%s: got %q, %v, %v", name, got, changed, err)
 		}
 	}
 	unknown := seal(t, ring(t, keyB), "text")
-	if _, _, err := ring(t, keyA).DecryptStored(unknown); !errors.Is(err, fieldcrypt.ErrUnknownKey) {
+	if _, _, err := ring(t, keyA).DecryptStored(unknown, fieldcrypt.Place{}); !errors.Is(err, fieldcrypt.ErrUnknownKey) {
 		t.Errorf("of another key: %v", err)
 	}
-	if _, _, err := (*fieldcrypt.Keyring)(nil).DecryptStored("text"); !errors.Is(err, fieldcrypt.ErrNoKey) {
+	if _, _, err := (*fieldcrypt.Keyring)(nil).DecryptStored("text", fieldcrypt.Place{}); !errors.Is(err, fieldcrypt.ErrNoKey) {
 		t.Errorf("without a keyring: %v", err)
 	}
 }
@@ -261,7 +261,7 @@ func TestEncryptStoredBytes(t *testing.T) {
 	t.Parallel()
 	r := ring(t, keyA)
 	column := fieldcrypt.ColumnInfo{Table: "t", Name: "raw", Size: 500, Type: "[]byte"}
-	token, changed, err := r.EncryptStored("raw\xff", column)
+	token, changed, err := r.EncryptStored("raw\xff", fieldcrypt.Place{Column: column}, fieldcrypt.Keep)
 	if err != nil || !changed || must(r.Decrypt(token)) != "raw\xff" {
 		t.Errorf("got changed %v, %v", changed, err)
 	}

@@ -23,6 +23,8 @@ type Config struct {
 	Formats []Format
 	// FormatWarnings gets a record of each key that is not of its format. If nil, such keys are refused.
 	FormatWarnings *slog.Logger
+	// Rebind encrypts secrets anew where the user_id of their account changes.
+	Rebind bool
 }
 
 // Install adds the hooks to a client, the audit log outermost.
@@ -35,6 +37,9 @@ func Install(client *credent.Client, cfg Config) {
 	client.Use(utcTimes)
 	client.UserCredential.Use(tenant, oneRow)
 	client.UserAccount.Use(deleteOrphans)
+	if cfg.Rebind {
+		client.UserAccount.Use(rebind)
+	}
 	if cfg.Formats != nil {
 		client.UserCredential.Use(formatChecker{cfg.Formats, cfg.FormatWarnings}.hook)
 	}

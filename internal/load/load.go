@@ -74,8 +74,8 @@ type Config struct {
 
 // Sealing is how rows are checked and encrypted.
 type Sealing struct {
-	// Keyring encrypts; nil means the default one of the process.
-	Keyring *fieldcrypt.Keyring
+	// Driver is how the client's driver encrypts.
+	Driver fieldcrypt.DriverConfig
 	// NewClient makes a client, with its hooks and its encryption, on a driver that records what it is given.
 	NewClient func(dialect.Driver) *ent.Client
 	// Checked says that the client has hooks that may refuse a row, or do something with it: each row then goes through them.

@@ -56,20 +56,21 @@ type sealer struct {
 	cfg      Sealing
 	recorder *recorder
 	client   *ent.Client
+	sealer   fieldcrypt.Sealer
 	query    string // the last one, and where its arguments go
 	places   []int
 }
 
 func newSealer(name string, cfg Sealing) *sealer {
 	r := &recorder{name: name}
-	return &sealer{cfg: cfg, recorder: r, client: cfg.NewClient(r)}
+	return &sealer{cfg: cfg, recorder: r, client: cfg.NewClient(r), sealer: fieldcrypt.NewSealer(cfg.Driver)}
 }
 
 // seal returns the values of a row for columns; those that the statement leaves to the database are nil. Errors are a
 // Create's.
 func (s *sealer) seal(ctx context.Context, row Row) ([]any, error) {
 	if !s.cfg.Checked {
-		if values := s.quick(row); values != nil {
+		if values := s.quick(ctx, row); values != nil {
 			return values, nil
 		}
 	}
@@ -103,16 +104,16 @@ func (s *sealer) slow(ctx context.Context, row Row) ([]any, error) {
 
 // quick returns the values of a row that a Create without checks of formats would not refuse, and nil of one that it might.
 // A Create costs ten times what the encryption does, most of it for a statement that is not sent.
-func (s *sealer) quick(row Row) []any {
+func (s *sealer) quick(ctx context.Context, row Row) []any {
 	if row.UserAccountID == uuid.Nil || row.APIKey.IsZero() || row.SecretKey.IsZero() ||
 		usercredential.UserIDValidator(row.UserID) != nil || usercredential.CredentialTypeValidator(row.CredentialType) != nil {
 		return nil
 	}
-	apiKey, err := fieldcrypt.Seal(usercredential.ValueScanner.APIKey, row.APIKey, s.cfg.Keyring)
+	apiKey, err := s.sealer.Seal(ctx, usercredential.ValueScanner.APIKey, row.APIKey, row.UserID)
 	if err != nil {
 		return nil
 	}
-	secretKey, err := fieldcrypt.Seal(usercredential.ValueScanner.SecretKey, row.SecretKey, s.cfg.Keyring)
+	secretKey, err := s.sealer.Seal(ctx, usercredential.ValueScanner.SecretKey, row.SecretKey, row.UserID)
 	if err != nil {
 		return nil
 	}
@@ -142,7 +143,7 @@ func (s *sealer) quick(row Row) []any {
 
 // digest returns what the driver gives the blind index of api_key.
 func (s *sealer) digest(apiKey fieldcrypt.Secret) ([]byte, error) {
-	ring := s.cfg.Keyring
+	ring := s.cfg.Driver.Keyring
 	if ring == nil {
 		var err error
 		if ring, err = fieldcrypt.Default(); err != nil {

@@ -1,0 +1,256 @@
+package fieldcrypt
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+)
+
+// KeyUse says what the keyring of a tenant is wanted for.
+type KeyUse int
+
+const (
+	// ToOpen is for reading what is stored.
+	ToOpen KeyUse = iota
+	// ToSeal is for writing: the tenant may be one that has no keys yet.
+	ToSeal
+)
+
+// scope is where a token is stored, as far as its keys depend on that.
+type scope struct {
+	column   *ColumnInfo // nil if it is not known
+	tenant   string      // whose the row is
+	tenanted bool        // the tenant is known
+	ring     *Keyring    // in place of the client's, or nil
+}
+
+// tokenKeys open and seal the tokens of one scope.
+type tokenKeys struct {
+	bare  *keys // of tokens that are not bound; nil if none is read
+	bound *keys // of tokens that are bound; nil if none is read
+	bind  bool  // what is sealed is bound
+	plain *keys // those that bound is derived from
+}
+
+// tokenKeys is the one place that decides which keys open and seal the tokens of a column and a tenant: the client's, or those of
+// the tenant; themselves, or derived for the place; or both. A nil codec is that of no client. Errors: [ErrContext] if it
+// depends on a tenant that is not known, [ErrNoKey], and those of TenantKeyring.
+func (c *codec) tokenKeys(ctx context.Context, s scope, use KeyUse) (tokenKeys, error) {
+	ring, err := c.ringOf(ctx, s, use)
+	if err != nil {
+		return tokenKeys{}, err
+	}
+	k, err := ring.load()
+	if err != nil {
+		return tokenKeys{}, err
+	}
+	bind, window := c.binds(s.column)
+	if !bind && !window {
+		return tokenKeys{bare: k, plain: k}, nil
+	}
+	if !s.tenanted {
+		return tokenKeys{}, noTenant(s.column)
+	}
+	bound, err := k.bind(boundTo{s.column.Table, s.column.Name, s.tenant})
+	if err != nil {
+		return tokenKeys{}, err
+	}
+	result := tokenKeys{bound: bound, bind: bind, plain: k}
+	if window {
+		result.bare = k
+	}
+	return result, nil
+}
+
+// ringOf returns the keyring that a scope's keys come from.
+func (c *codec) ringOf(ctx context.Context, s scope, use KeyUse) (*Keyring, error) {
+	switch {
+	case s.ring != nil:
+		return s.ring, nil
+	case c == nil || c.TenantKeyring == nil || s.column == nil || s.column.Tenant == "":
+		return c.keyring()
+	case !s.tenanted:
+		return nil, noTenant(s.column)
+	}
+	return c.TenantKeyring(ctx, s.tenant, use)
+}
+
+// binds reports whether what is written to a column is bound, and whether both kinds are read.
+func (c *codec) binds(column *ColumnInfo) (bind, window bool) {
+	switch {
+	case column == nil || column.Tenant == "":
+		return false, false
+	case c == nil:
+		return column.Bound, false
+	}
+	return column.Bound || slices.ContainsFunc(c.Bound, column.isSame), slices.ContainsFunc(c.Unbound, column.isSame)
+}
+
+// isScoped reports whether the keys of a column's tokens depend on the tenant.
+func (c *codec) isScoped(column ColumnInfo) bool {
+	bind, window := c.binds(&column)
+	return bind || window || c.TenantKeyring != nil && column.Tenant != ""
+}
+
+// noTenant is the error of a token whose tenant is not known.
+func noTenant(column *ColumnInfo) error {
+	return fmt.Errorf("%w: it depends on the row's %s, which is not known here: query with a client, and select %[2]s too",
+		ErrContext, column.Tenant)
+}
+
+// decrypt opens a token.
+func (c tokenKeys) decrypt(token string) (string, error) {
+	if c.bound == nil {
+		return decrypt(c.bare, token)
+	}
+	plaintext, err := decrypt(c.bound, token)
+	if !errors.Is(err, ErrUnknownKey) {
+		if fitted := c.bound.fitted.Load(); err == nil && c.plain.fitted.Load() != fitted {
+			c.plain.fitted.Store(fitted) // rows of other tenants begin with it
+		}
+		return plaintext, err
+	}
+	unbound, bareErr := decrypt(c.plain, token)
+	switch {
+	case bareErr == nil && c.bare == nil:
+		return "", errUnbound
+	case bareErr == nil:
+		return unbound, nil
+	case !errors.Is(bareErr, ErrUnknownKey):
+		return "", bareErr
+	}
+	return "", errMoved
+}
+
+// encrypt returns a new token.
+func (c tokenKeys) encrypt(plaintext string) string {
+	if c.bind {
+		return encrypt(c.bound.list[0], plaintext)
+	}
+	return encrypt(c.plain.list[0], plaintext)
+}
+
+// owner says whose the row is that an argument is stored in.
+type owner struct {
+	tenant string
+	known  bool
+}
+
+// sealPending encrypts an argument for its own column or, if the statement stores it in another one, for that.
+func (c *codec) sealPending(ctx context.Context, p *pending, to ColumnInfo, of owner) (string, error) {
+	column := &p.column.ColumnInfo
+	if to.Name != "" && !to.isSame(*column) {
+		other := to
+		column = &other
+	}
+	plaintext, err := p.secret.Reveal()
+	if err == nil {
+		plaintext, err = c.encrypt(ctx, column, plaintext, of)
+	}
+	if err != nil {
+		return "", p.column.wrap("encrypt", err)
+	}
+	return plaintext, nil
+}
+
+// encrypt returns a token for a column in somebody's row.
+func (c *codec) encrypt(ctx context.Context, column *ColumnInfo, plaintext string, of owner) (string, error) {
+	if c != nil && !c.scopes {
+		ring, err := c.keyring()
+		if err != nil {
+			return "", err
+		}
+		return ring.Encrypt(plaintext)
+	}
+	k, err := c.tokenKeys(ctx, scope{column: column, tenant: of.tenant, tenanted: of.known}, ToSeal)
+	if err != nil {
+		return "", err
+	}
+	return k.encrypt(plaintext), nil
+}
+
+// openScoped opens a secret whose keys depend on where it is stored.
+func (in *inner) openScoped() (string, error) {
+	// Reveal has no context: a plaintext is asked for after the query has ended.
+	c, err := in.codec.tokenKeys(context.Background(), scope{in.column, in.tenant, in.tenanted, in.ring}, ToOpen)
+	if err != nil {
+		return "", err
+	}
+	return c.decrypt(in.token)
+}
+
+// InRow returns a stored secret that is revealed as one of the given column, in a row of the given tenant, for one that was
+// scanned from rows of database/sql, which do not know whose they are. Others it returns as they are.
+func (s Secret) InRow(column ColumnInfo, tenant string) Secret {
+	if s.inner == nil || !s.inner().stored {
+		return s
+	}
+	in := *s.inner()
+	in.column, in.tenant, in.tenanted = &column, tenant, true
+	in.scoped = column.Bound || in.codec != nil && in.codec.isScoped(column)
+	return secretOf(&in)
+}
+
+// scope completes what a scanned secret needs to know of its row.
+func (s *scanner) scope(in *inner, dest []any) {
+	if in.column == nil || !s.codec.isScoped(*in.column) {
+		return
+	}
+	in.scoped = true
+	if s.tenantOf != in.column.Tenant {
+		s.tenantOf, s.tenant = in.column.Tenant, slices.Index(s.names, in.column.Tenant)
+	}
+	if s.tenant >= 0 && s.tenant < len(dest) {
+		in.tenant, in.tenanted = tenantText(dest[s.tenant])
+	}
+}
+
+// tenantText returns the text that a tenant is bound by, and whether there is one: of a text that itself, of a UUID its lower
+// case with hyphens, of an integer its decimal digits. These are what Postgres makes of each as text.
+func tenantText(value any) (string, bool) {
+	switch value := value.(type) {
+	case nil:
+		return "", false
+	case string:
+		return value, true
+	case []byte:
+		return string(value), value != nil
+	case *string:
+		if value != nil {
+			return *value, true
+		}
+		return "", false
+	case *sql.NullString: // what ent scans a text into
+		return value.String, value.Valid
+	case sql.NamedArg:
+		return tenantText(value.Value)
+	}
+	v := reflect.ValueOf(value)
+	if v.Kind() == reflect.Pointer {
+		if v.IsNil() {
+			return "", false
+		}
+		return tenantText(v.Elem().Interface())
+	}
+	if valuer, ok := value.(driver.Valuer); ok {
+		stored, err := valuer.Value()
+		if _, again := stored.(driver.Valuer); err != nil || again {
+			return "", false
+		}
+		return tenantText(stored)
+	}
+	switch {
+	case v.Kind() == reflect.String:
+		return v.String(), true
+	case v.CanInt():
+		return strconv.FormatInt(v.Int(), 10), true
+	case v.CanUint():
+		return strconv.FormatUint(v.Uint(), 10), true
+	}
+	return "", false
+}
