@@ -1,0 +1,322 @@
+// Package bound tests tokens that are bound to table, column and tenant on two tables of its own, whose tenants are of other
+// types than those of Credent's own tables.
+package bound
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
+	"github.com/google/uuid"
+	_ "github.com/jackc/pgx/v5/stdlib"
+	_ "github.com/lib/pq"
+	_ "modernc.org/sqlite"
+
+	"github.com/credent-go/credent/encrypted"
+	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/pgserver"
+	"github.com/credent-go/credent/rotate"
+)
+
+// Two tables with the same columns. The schema of the second binds.
+var (
+	columns = []encrypted.Column{
+		{Table: "devices", Name: "key", Size: 500, Type: "string", ID: "id", Tenant: "owner"},
+		{Table: "devices", Name: "pin", Size: 500, Type: "string", ID: "id", Tenant: "owner"},
+		{Table: "orders", Name: "key", Size: 500, Type: "string", ID: "id", Tenant: "owner", Bound: true},
+	}
+	_ = bind()
+)
+
+func bind() bool {
+	for _, c := range columns {
+		encrypted.Bind(encrypted.Binding{ColumnInfo: c, Scanner: func() any { return nil }})
+	}
+	return true
+}
+
+// tenants are of each type that the tables' column can have, two of each, as arguments.
+var tenants = map[string]struct {
+	postgres, sqlite string
+	one, other       any
+}{
+	"text":    {"varchar(255)", "TEXT", "a", "A"},
+	"uuid":    {"uuid", "uuid", uuid.MustParse("6B4A2F10-0000-4000-8000-00000000000A"), uuid.MustParse("6B4A2F10-0000-4000-8000-00000000000B")},
+	"integer": {"bigint", "INTEGER", int64(-7), int64(8)},
+}
+
+// database is one with both tables, a driver on it and a keyring.
+type database struct {
+	*sql.DB
+	dialect string
+	ring    *fieldcrypt.Keyring
+}
+
+// forEach runs a test for each type of tenant over both drivers of Postgres and on SQLite.
+func forEach(t *testing.T, test func(t *testing.T, db *database, one, other any)) {
+	t.Helper()
+	server, err := pgserver.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Stop() })
+	for name, tenant := range tenants {
+		for _, driver := range []string{"postgres", "pgx", "sqlite"} {
+			t.Run(name+" over "+driver, func(t *testing.T) {
+				t.Parallel()
+				db := &database{dialect: dialect.SQLite}
+				url, columnType := "file:"+filepath.Join(t.TempDir(), "bound.db")+"?_pragma=busy_timeout(5000)&_txlock=immediate", tenant.sqlite
+				if driver != "sqlite" {
+					created, drop, err := server.CreateDatabase(t.Context(), "")
+					if err != nil {
+						t.Fatal(err)
+					}
+					t.Cleanup(func() { _ = drop() })
+					db.dialect, url, columnType = dialect.Postgres, created, tenant.postgres
+				}
+				if db.DB, err = sql.Open(driver, url); err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { _ = db.Close() })
+				if db.ring, err = fieldcrypt.NewKeyring(fieldcrypt.GenerateKey()); err != nil {
+					t.Fatal(err)
+				}
+				for _, table := range []string{"devices", "orders"} {
+					db.exec(t, fmt.Sprintf(`CREATE TABLE %s (id int PRIMARY KEY, owner %s NOT NULL, "key" varchar(500), pin varchar(500))`, table, columnType))
+				}
+				test(t, db, tenant.one, tenant.other)
+			})
+		}
+	}
+}
+
+func (db *database) exec(t *testing.T, query string, args ...any) {
+	t.Helper()
+	if _, err := db.ExecContext(t.Context(), query, args...); err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+}
+
+// client is a driver of the database.
+func (db *database) client(bound, unbound []encrypted.Column) dialect.Driver {
+	return encrypted.NewDriver(entsql.OpenDB(db.dialect, db.DB), encrypted.DriverConfig{Keyring: db.ring, Bound: bound, Unbound: unbound})
+}
+
+// insert stores a row whose secrets say where they are from.
+func (db *database) insert(t *testing.T, client dialect.Driver, table string, id int, owner any) {
+	t.Helper()
+	key := fieldcrypt.New(fmt.Sprint("key of ", table, id))
+	query, args := `INSERT INTO "`+table+`" ("id", "owner", "key") VALUES ($1, $2, $3)`, []any{id, owner, key}
+	if table == "devices" {
+		query = `INSERT INTO "devices" ("id", "owner", "key", "pin") VALUES ($1, $2, $3, $4)`
+		args = append(args, fieldcrypt.New(fmt.Sprint("pin of ", id)))
+	}
+	if err := client.Exec(t.Context(), query, args, nil); err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+}
+
+// read returns what a column of a row reveals. The owner is scanned as ent does it.
+func (db *database) read(t *testing.T, client dialect.Driver, table, column string, id int, owner any) (string, error) {
+	t.Helper()
+	rows := new(entsql.Rows)
+	query := fmt.Sprintf(`SELECT "id", "owner", %q FROM %q WHERE "id" = $1`, column, table)
+	if err := client.Query(t.Context(), query, []any{id}, rows); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = rows.Close() }()
+	var into any
+	switch owner.(type) {
+	case string:
+		into = new(sql.NullString)
+	case uuid.UUID:
+		into = new(uuid.UUID)
+	default:
+		into = new(sql.NullInt64)
+	}
+	var secret fieldcrypt.Secret
+	if !rows.Next() {
+		t.Fatal("no row", rows.Err())
+	}
+	if err := rows.Scan(new(sql.NullInt64), into, &secret); err != nil {
+		t.Fatal(err)
+	}
+	return secret.Reveal()
+}
+
+// TestBoundTokensOfTwoTables exchanges tokens of two tenants, two columns and two tables: where they are bound none of them opens,
+// and where they are not, each opens where it was moved to.
+func TestBoundTokensOfTwoTables(t *testing.T) {
+	t.Parallel()
+	forEach(t, func(t *testing.T, db *database, one, other any) {
+		bound := db.client(columns[:2], nil) // the third is by its schema
+		for id, owner := range []any{one, one, other} {
+			db.insert(t, bound, "devices", id, owner)
+			db.insert(t, bound, "orders", id, owner)
+		}
+		plain := db.client(nil, columns[:2])
+		for id, owner := range []any{one, one, other} {
+			db.insert(t, plain, "devices", 10+id, owner)
+		}
+		check := func(from, table, column string, id int, owner any, want string) {
+			t.Helper()
+			got, err := db.read(t, bound, table, column, id, owner)
+			if want == "" && (got != "" || !errors.Is(err, encrypted.ErrContext) || !errors.Is(err, encrypted.ErrUnknownKey)) {
+				t.Errorf("%s: got %q, %v, want ErrContext", from, got, err)
+			}
+			if want != "" && (err != nil || got != want) {
+				t.Errorf("%s: got %q, %v", from, got, err)
+			}
+		}
+		check("in place", "devices", "key", 0, one, "key of devices0")
+		check("in place", "orders", "key", 2, other, "key of orders2")
+		for from, token := range map[string]string{
+			"":                    `SELECT "key" FROM devices WHERE id = 1`, // another row of the same tenant
+			"another tenant":      `SELECT "key" FROM devices WHERE id = 2`,
+			"another column":      `SELECT pin FROM devices WHERE id = 0`,
+			"another table":       `SELECT "key" FROM orders WHERE id = 0`,
+			"another tenant's of": `SELECT pin FROM devices WHERE id = 2`,
+		} {
+			db.exec(t, `UPDATE devices SET "key" = (`+token+`) WHERE id = 0`)
+			if from == "" {
+				check("another row of the tenant, which is not noticed", "devices", "key", 0, one, "key of devices1")
+				continue
+			}
+			check(from, "devices", "key", 0, one, "")
+		}
+		db.exec(t, `UPDATE orders SET "key" = (SELECT "key" FROM devices WHERE id = 1) WHERE id = 0`)
+		check("another table", "orders", "key", 0, one, "")
+
+		for from, test := range map[string]struct{ token, want string }{
+			"another tenant": {`SELECT "key" FROM devices WHERE id = 12`, "key of devices12"},
+			"another column": {`SELECT pin FROM devices WHERE id = 10`, "pin of 10"},
+		} {
+			db.exec(t, `UPDATE devices SET "key" = (`+test.token+`) WHERE id = 11`)
+			if got, err := db.read(t, plain, "devices", "key", 11, one); err != nil || got != test.want {
+				t.Errorf("not bound, of %s: got %q, %v", from, got, err)
+			}
+		}
+		if got, err := db.read(t, bound, "devices", "key", 10, one); got != "" || !errors.Is(err, encrypted.ErrContext) {
+			t.Errorf("not bound, where all are: got %q, %v, want ErrContext", got, err)
+		}
+		db.exec(t, `UPDATE orders SET "key" = (SELECT "key" FROM devices WHERE id = 10) WHERE id = 1`)
+		if got, err := db.read(t, bound, "orders", "key", 1, one); got != "" || !errors.Is(err, encrypted.ErrContext) {
+			t.Errorf("an unbound token of another table: got %q, %v, want ErrContext", got, err)
+		}
+	})
+}
+
+// Updates look up whose the row is; rotate tells the same tenant from what the database has.
+func TestBoundUpdatesAndRotation(t *testing.T) {
+	t.Parallel()
+	forEach(t, func(t *testing.T, db *database, one, other any) {
+		ctx := t.Context()
+		plain, bound := db.client(nil, nil), db.client(columns[:2], nil)
+		for id, owner := range []any{one, other} {
+			db.insert(t, plain, "devices", id, owner)
+			db.insert(t, plain, "orders", id, owner)
+		}
+		both := []string{"devices.key", "devices.pin"}
+		report, err := rotate.Run(ctx, db.DB, db.ring, rotate.Config{Bind: both})
+		if err != nil || report.Rewritten() != 2 {
+			t.Fatalf("%+v, %v", report, err)
+		}
+		if err := bound.Exec(ctx, `UPDATE "devices" SET "pin" = $1 WHERE "id" = $2`, []any{fieldcrypt.New("new"), 1}, nil); err != nil {
+			t.Fatal(err)
+		}
+		for column, want := range map[string]string{"key": "key of devices1", "pin": "new"} {
+			if got, err := db.read(t, bound, "devices", column, 1, other); err != nil || got != want {
+				t.Errorf("%s: got %q, %v", column, got, err)
+			}
+		}
+		move := func(args ...any) error {
+			return bound.Exec(ctx, `UPDATE "devices" SET "owner" = $1, "key" = $2, "pin" = $3 WHERE "id" = $4`, args, nil)
+		}
+		if err := move(one, fieldcrypt.New("moved"), fieldcrypt.New("moved"), 1); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := db.read(t, bound, "devices", "key", 1, one); err != nil || got != "moved" {
+			t.Errorf("moved: got %q, %v", got, err)
+		}
+		if err := bound.Exec(ctx, `UPDATE "devices" SET "owner" = $1 WHERE "id" = $2`, []any{other, 1}, nil); !errors.Is(err, encrypted.ErrContext) {
+			t.Errorf("moved without its secrets: %v", err)
+		}
+
+		counts, err := rotate.Verify(ctx, db.DB, db.ring)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range counts {
+			if c.Bound != map[string]int64{"devices": 2, "orders": 2}[c.Table] || c.Primary != 2 {
+				t.Errorf("%+v", c)
+			}
+		}
+		if report, err := rotate.Run(ctx, db.DB, db.ring, rotate.Config{Unbind: both}); err != nil || report.Rewritten() != 2 {
+			t.Fatalf("%+v, %v", report, err)
+		}
+		if got, err := db.read(t, plain, "devices", "key", 0, one); err != nil || got != "key of devices0" {
+			t.Errorf("unbound again: got %q, %v", got, err)
+		}
+		if report, err := rotate.Run(ctx, db.DB, db.ring, rotate.Config{}); err != nil || report.Rewritten() != 0 {
+			t.Errorf("what the schema binds was not left alone: %+v, %v", report, err)
+		}
+		// A token that was moved is listed, and left as it is.
+		db.exec(t, `UPDATE orders SET "key" = (SELECT o."key" FROM orders AS o WHERE o.id = 1) WHERE id = 0`)
+		report, err = rotate.Run(ctx, db.DB, db.ring, rotate.Config{})
+		if !errors.Is(err, rotate.ErrQuarantined) || len(report.Tables[1].Quarantined) != 1 ||
+			!errors.Is(report.Tables[1].Quarantined[0].Err, encrypted.ErrContext) {
+			t.Errorf("%+v, %v", report, err)
+		}
+	})
+}
+
+// TestRotateBindsToTheNewTenant has a row that becomes another's between its reading and its writing: rotate does not bind its
+// secrets to the one it was.
+func TestRotateBindsToTheNewTenant(t *testing.T) {
+	t.Parallel()
+	forEach(t, func(t *testing.T, db *database, one, other any) {
+		if db.dialect != dialect.Postgres {
+			return // rows are read and written while nobody else writes
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		db.insert(t, db.client(nil, nil), "devices", 0, one)
+		tx, err := db.BeginTx(ctx, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tx.ExecContext(ctx, "UPDATE devices SET owner = $1", other); err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error)
+		go func() {
+			report, err := rotate.Run(ctx, db.DB, db.ring, rotate.Config{Bind: []string{"devices.key", "devices.pin"}})
+			if err == nil && report.Tables[0].Skipped != 1 {
+				err = fmt.Errorf("nothing was skipped: %+v", report)
+			}
+			done <- err
+		}()
+		for waiting := 0; waiting == 0; {
+			err := db.QueryRowContext(ctx, `SELECT count(*) FROM pg_stat_activity
+				WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&waiting)
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := tx.Commit(); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		if got, err := db.read(t, db.client(columns[:2], nil), "devices", "key", 0, other); err != nil || got != "key of devices0" {
+			t.Errorf("got %q, %v", got, err)
+		}
+	})
+}
