@@ -118,7 +118,7 @@ const checkSample = 10
 
 // Check makes sure, when a service starts, that the generated code is that of the schema ([ErrNotBound]) and that the keyring
 // reads what is stored: of each column it opens the secrets of the last rows by primary key, at most ten, and fails if none
-// of them opens, most likely with [ErrUnknownKey]. A single damaged row is no reason to fail, and an empty table passes. It
+// of them opens, most likely with [ErrUnknownKey]; whether they are bound or not is not its concern. A single damaged row is no reason to fail, and an empty table passes. It
 // looks at the given columns, or at all of [Columns] if none is given. A nil keyring is that of [KeyringFromEnv].
 func Check(ctx context.Context, db *sql.DB, ring *Keyring, columns ...Column) error {
 	if err := fieldcrypt.CheckBindings(); err != nil {
@@ -148,8 +148,12 @@ func checkColumn(ctx context.Context, db *sql.DB, ring *Keyring, c Column) (err 
 	if id == "" {
 		id = "id"
 	}
-	rows, err := db.QueryContext(ctx, fmt.Sprintf("SELECT %s FROM %s WHERE %[1]s IS NOT NULL ORDER BY %[3]s DESC LIMIT %d",
-		quote(c.Name), quote(c.Table), quote(id), checkSample))
+	tenant := "NULL"
+	if c.Tenant != "" {
+		tenant = "CAST(" + quote(c.Tenant) + " AS TEXT)"
+	}
+	rows, err := db.QueryContext(ctx, fmt.Sprintf("SELECT %s, %s FROM %s WHERE %[1]s IS NOT NULL ORDER BY %[4]s DESC LIMIT %d",
+		quote(c.Name), tenant, quote(c.Table), quote(id), checkSample))
 	if err != nil {
 		return err
 	}
@@ -160,11 +164,12 @@ func checkColumn(ctx context.Context, db *sql.DB, ring *Keyring, c Column) (err 
 	)
 	for rows.Next() {
 		var token string
-		if err := rows.Scan(&token); err != nil {
+		place := fieldcrypt.Place{Column: c}
+		if err := rows.Scan(&token, &place.Tenant); err != nil {
 			return err
 		}
 		n++
-		if _, err := ring.Decrypt(token); err != nil {
+		if _, err := ring.DecryptAt(place, token); err != nil {
 			failures = append(failures, err)
 		}
 	}

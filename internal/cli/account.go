@@ -115,13 +115,16 @@ func (a *app) accountMove() *cobra.Command {
 		Use:   "move USER --user NEW-ID",
 		Short: "Move a user account with all its credentials to another user ID",
 		Long: `Give the account of a user, named by the user's ID, another user ID. Its credentials follow; they are neither
-decrypted nor written anew.`,
+decrypted nor written anew, but for secrets that are bound to the user (CREDENT_BOUND), which are encrypted anew.`,
 		Example: `  credent account move u-1 --user u-2`,
 	}
 	cmd.Args = arguments(1, "user ID")
 	a.action(cmd, func(ctx context.Context, args []string) error {
-		return a.withClient(ctx, nil, func(client *ent.Client) error {
+		return a.withClientOf(ctx, nil, func(db *database, client *ent.Client) error {
 			if err := checkText("--user", user); err != nil {
+				return err
+			}
+			if err := db.checkMovable(ctx, args[0]); err != nil {
 				return err
 			}
 			moved := 0
