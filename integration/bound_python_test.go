@@ -1,0 +1,100 @@
+package integration
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/credent-go/credent"
+)
+
+// boundPython returns the Python of docs/binding.md, which must stay ten lines.
+func boundPython(t *testing.T) string {
+	t.Helper()
+	page, err := os.ReadFile("../docs/binding.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, ok := strings.Cut(string(page), "<!-- python: a bound token;")
+	_, rest, ok2 := strings.Cut(rest, "```python\n")
+	code, _, ok3 := strings.Cut(rest, "```")
+	lines := 0
+	for line := range strings.Lines(code) {
+		if strings.TrimSpace(line) != "" {
+			lines++
+		}
+	}
+	if !ok || !ok2 || !ok3 || lines > 10 {
+		t.Fatalf("docs/binding.md has %d lines of Python", lines)
+	}
+	return code
+}
+
+// TestPythonReadsBoundTokens runs what the page says: Python opens what Go has bound, and Go what Python has.
+func TestPythonReadsBoundTokens(t *testing.T) {
+	t.Parallel()
+	forEachDriver(t, func(t *testing.T, env *environment) {
+		ctx := t.Context()
+		env.client = env.onPool(env.isBound()...)
+		type row struct {
+			Tenant    string
+			APIKey    string `json:"api_key"`
+			SecretKey string `json:"secret_key"`
+		}
+		var given, want []row
+		for name, secrets := range twinSecrets {
+			user := name + "-ключ"
+			id := env.credential(t, env.account(t, user), secrets[0], secrets[1]).ID
+			stored := env.tokens(t)[id]
+			given = append(given, row{user, stored.APIKey, stored.SecretKey})
+			want = append(want, row{user, secrets[0], secrets[1]})
+		}
+		input, err := json.Marshal(given)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.CommandContext(ctx, python(), "-c", boundPython(t)+`
+import json, os, sys
+
+rows, made, key = json.load(sys.stdin), [], os.environ["ENCRYPTION_KEY"]
+for row in rows:
+    for column in ("api_key", "secret_key"):
+        fernet = bound(key, "user_credentials", column, row["Tenant"])
+        row[column] = fernet.decrypt(row[column]).decode()
+        made.append(fernet.encrypt(("by Python: " + row[column][:80]).encode()).decode())
+print(json.dumps([rows, made]))
+`)
+		cmd.Stdin = bytes.NewReader(input)
+		cmd.Env = append(os.Environ(), "ENCRYPTION_KEY="+env.key, "PYTHONIOENCODING=utf-8")
+		out, err := cmd.Output()
+		if err != nil {
+			var exit *exec.ExitError
+			errors.As(err, &exit)
+			t.Fatalf("%v\n%s", err, exit.Stderr)
+		}
+		var got []row
+		var made []string
+		if err := json.Unmarshal(out, &[]any{&got, &made}); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("Python read (-want +got):\n%s", diff)
+		}
+		for i, r := range want {
+			env.exec(t, "UPDATE user_credentials SET api_key = $1, secret_key = $2 WHERE user_id = $3", made[2*i], made[2*i+1], r.Tenant)
+		}
+		for _, c := range env.client.UserCredential.Query().AllX(ctx) {
+			for _, s := range []credent.Secret{c.APIKey, c.SecretKey} {
+				if got := reveal(t, s); !strings.HasPrefix(got, "by Python: ") {
+					t.Errorf("%s: %q", c.UserID, got)
+				}
+			}
+		}
+	})
+}
