@@ -5,6 +5,7 @@
 package fieldcrypt_test
 
 import (
+	"database/sql"
 	"strings"
 	"testing"
 
@@ -47,6 +48,47 @@ func TestAllocations(t *testing.T) {
 			if got != test.want {
 				t.Errorf("%s of %d bytes: got %v allocations, want %v", test.name, size, got, test.want)
 			}
+		}
+	}
+}
+
+// TestReadAllocations pins what a row costs that a driver reads and a caller reveals: the same whether its token is bound, and
+// whether other columns' are. This process has a column that the schema binds.
+func TestReadAllocations(t *testing.T) {
+	r := ring(t, keyA)
+	for name, test := range map[string]struct {
+		token string
+		cfg   fieldcrypt.DriverConfig
+	}{
+		"not bound": {seal(t, r, "text"), fieldcrypt.DriverConfig{Keyring: r}},
+		"bound":     {seal(t, bound(t, r, rentedKey, "b"), "text"), fieldcrypt.DriverConfig{Keyring: r, Bound: []fieldcrypt.ColumnInfo{rentedKey}}},
+		"window": {
+			seal(t, bound(t, r, rentedKey, "b"), "text"),
+			fieldcrypt.DriverConfig{Keyring: r, Bound: []fieldcrypt.ColumnInfo{rentedKey}, Unbound: []fieldcrypt.ColumnInfo{rentedKey}},
+		},
+	} {
+		result := &fakeRows{columns: []string{"id", "key", "user_id"}, rows: [][]any{{int64(1), []byte(test.token), "b"}}}
+		rows := query(t, result, test.cfg, `SELECT * FROM "rented"`)
+		id, tenant := new(sql.NullInt64), new(sql.NullString)
+		dest := []any{id, nil, tenant}
+		got := testing.AllocsPerRun(200, func() {
+			result.next = 1
+			target := rented.ScanValue()
+			dest[1] = target
+			if err := rows.Scan(dest...); err != nil {
+				t.Error(err)
+			}
+			secret, err := rented.FromValue(target)
+			if err != nil {
+				t.Error(err)
+			}
+			if _, err := secret.Reveal(); err != nil {
+				t.Error(err)
+			}
+		})
+		// The target, the token, its holder, the closure, the primary key, the plaintext.
+		if got != 6 {
+			t.Errorf("%s: got %v allocations, want 6", name, got)
 		}
 	}
 }

@@ -103,7 +103,7 @@ func Column(table, name string, size int) field.TypeValueScanner[Secret] {
 	registry.Lock()
 	defer registry.Unlock()
 	register(c)
-	return column{c}
+	return &column{c}
 }
 
 // Columns returns every encrypted column of the process, sorted by table and name.

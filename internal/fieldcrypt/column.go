@@ -17,7 +17,7 @@ type column struct{ ColumnInfo }
 // Value returns the argument that stands for the secret in a statement. It is encrypted only by the client's driver,
 // with the client's keyring; where there is no such driver, database/sql encrypts it with the default one. Errors, all
 // before any SQL: [ErrTooLong], [ErrNotText], [ErrRedacted], and those of [Secret.Reveal] for a secret read from another row.
-func (c column) Value(s Secret) (driver.Value, error) {
+func (c *column) Value(s Secret) (driver.Value, error) {
 	if s.IsZero() {
 		return nil, nil
 	}
@@ -74,10 +74,10 @@ func checkPlaintext(plaintext string, size int, binary bool) error {
 }
 
 // ScanValue returns the target of one column of one row.
-func (c column) ScanValue() field.ValueScanner { return &scanned{column: &c} }
+func (c *column) ScanValue() field.ValueScanner { return &scanned{column: c} }
 
 // FromValue makes a secret of a scanned target.
-func (c column) FromValue(v driver.Value) (Secret, error) {
+func (c *column) FromValue(v driver.Value) (Secret, error) {
 	s, ok := v.(*scanned)
 	if !ok {
 		return Secret{}, c.wrap("scan", fmt.Errorf("unexpected target %T", v))
@@ -87,7 +87,7 @@ func (c column) FromValue(v driver.Value) (Secret, error) {
 
 // pending is a statement's argument that is not yet encrypted. Loggers of arguments see a redacted value.
 type pending struct {
-	column column
+	column *column // immutable
 	secret Secret
 }
 

@@ -198,7 +198,11 @@ func (s Secret) InRow(column ColumnInfo, tenant string) Secret {
 
 // scope completes what a scanned secret needs to know of its row.
 func (s *scanner) scope(in *inner, dest []any) {
-	if in.column == nil || !s.codec.isScoped(*in.column) {
+	if in.column == nil {
+		return
+	}
+	t := s.codec.table(in.column.Table)
+	if t == nil || !slices.Contains(t.scoped, in.column.Name) {
 		return
 	}
 	in.scoped = true
