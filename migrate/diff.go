@@ -71,7 +71,7 @@ func diffOptions(d string, dir migrate.Dir) []schema.MigrateOption {
 		// Without these ent leaves drops out, silently.
 		schema.WithDropColumn(true),
 		schema.WithDropIndex(true),
-		schema.WithDiffHook(ignoreEqualDefaults),
+		schema.WithDiffHook(ignoreEqualDefaults, addIndexedColumns),
 	}
 }
 
@@ -106,6 +106,28 @@ func ignoreEqualDefaults(next schema.Differ) schema.Differ {
 			})
 			return len(table.Changes) == 0
 		}), nil
+	})
+}
+
+// addIndexedColumns lets a column be added before its index is. Where both come at once, Atlas makes a new SQLite table, copies the
+// rows and drops the old table, and with it the triggers, and the rows of other tables that a cascade deletes.
+func addIndexedColumns(next schema.Differ) schema.Differ {
+	return schema.DiffFunc(func(current, desired *atlas.Schema) ([]atlas.Change, error) {
+		changes, err := next.Diff(current, desired)
+		for _, change := range changes {
+			table, ok := change.(*atlas.ModifyTable)
+			if !ok {
+				continue
+			}
+			for i, change := range table.Changes {
+				if added, ok := change.(*atlas.AddColumn); ok && len(added.C.Indexes) > 0 {
+					column := *added.C
+					column.Indexes = nil // they are changes of their own
+					table.Changes[i] = &atlas.AddColumn{C: &column}
+				}
+			}
+		}
+		return changes, err
 	})
 }
 

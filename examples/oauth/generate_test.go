@@ -161,7 +161,7 @@ func TestUnbound(t *testing.T) {
 	if !errors.Is(err, encrypted.ErrNotBound) {
 		t.Errorf("Create: got %v", err)
 	}
-	if _, err := db.ExecContext(ctx, "INSERT INTO integrations VALUES ('00000000-0000-0000-0000-000000000001', 'u', 'p', 'gAAAA', NULL, NULL)"); err != nil {
+	if _, err := db.ExecContext(ctx, "INSERT INTO integrations (id, user_id, provider, refresh_token) VALUES ('00000000-0000-0000-0000-000000000001', 'u', 'p', 'gAAAA')"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := client.Integration.Query().All(ctx); !errors.Is(err, encrypted.ErrNotBound) {

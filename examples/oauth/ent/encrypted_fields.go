@@ -48,8 +48,10 @@ func init() {
 				Size:  2764,
 				Type:  "string",
 				ID:    integration.FieldID,
+				Index: integration.FieldRefreshTokenIndex,
 			},
 			Scanner: func() any { return integration.ValueScanner.RefreshToken },
+			Index:   func() any { return integration.ValueScanner.RefreshTokenIndex },
 		},
 		encrypted.Binding{
 			ColumnInfo: encrypted.Column{

@@ -19,6 +19,8 @@ type Integration struct {
 	config `json:"-"`
 	// ID of the ent.
 	ID uuid.UUID `json:"id,omitempty"`
+	// Blind index of refresh_token: a keyed digest, written by the driver.
+	RefreshTokenIndex encrypted.Digest `json:"-"`
 	// UserID holds the value of the "user_id" field.
 	UserID string `json:"user_id,omitempty"`
 	// Provider holds the value of the "provider" field.
@@ -62,6 +64,8 @@ func (*Integration) scanValues(columns []string) ([]any, error) {
 			values[i] = new(sql.NullString)
 		case integration.FieldID:
 			values[i] = new(uuid.UUID)
+		case integration.FieldRefreshTokenIndex:
+			values[i] = integration.ValueScanner.RefreshTokenIndex.ScanValue()
 		case integration.FieldRefreshToken:
 			values[i] = integration.ValueScanner.RefreshToken.ScanValue()
 		case integration.FieldWebhook:
@@ -88,6 +92,12 @@ func (_m *Integration) assignValues(columns []string, values []any) error {
 				return fmt.Errorf("unexpected type %T for field id", values[i])
 			} else if value != nil {
 				_m.ID = *value
+			}
+		case integration.FieldRefreshTokenIndex:
+			if value, err := integration.ValueScanner.RefreshTokenIndex.FromValue(values[i]); err != nil {
+				return err
+			} else {
+				_m.RefreshTokenIndex = value
 			}
 		case integration.FieldUserID:
 			if value, ok := values[i].(*sql.NullString); !ok {
@@ -160,6 +170,8 @@ func (_m *Integration) String() string {
 	var builder strings.Builder
 	builder.WriteString("Integration(")
 	builder.WriteString(fmt.Sprintf("id=%v, ", _m.ID))
+	builder.WriteString("refresh_token_index=<sensitive>")
+	builder.WriteString(", ")
 	builder.WriteString("user_id=")
 	builder.WriteString(_m.UserID)
 	builder.WriteString(", ")

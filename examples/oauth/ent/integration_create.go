@@ -202,6 +202,14 @@ func (_c *IntegrationCreate) createSpec() (*Integration, *sqlgraph.CreateSpec, e
 		_node.ID = id
 		_spec.ID.Value = &id
 	}
+	if value, ok := _c.mutation.RefreshTokenIndex(); ok {
+		vv, err := integration.ValueScanner.RefreshTokenIndex.Value(value)
+		if err != nil {
+			return nil, nil, err
+		}
+		_spec.SetField(integration.FieldRefreshTokenIndex, field.TypeBytes, vv)
+		_node.RefreshTokenIndex = value
+	}
 	if value, ok := _c.mutation.UserID(); ok {
 		_spec.SetField(integration.FieldUserID, field.TypeString, value)
 		_node.UserID = value
@@ -257,7 +265,7 @@ func (_c *IntegrationCreate) createSpec() (*Integration, *sqlgraph.CreateSpec, e
 // of the `INSERT` statement. For example:
 //
 //	client.Integration.Create().
-//		SetUserID(v).
+//		SetRefreshTokenIndex(v).
 //		OnConflict(
 //			// Update the row with the new values
 //			// the was proposed for insertion.
@@ -266,7 +274,7 @@ func (_c *IntegrationCreate) createSpec() (*Integration, *sqlgraph.CreateSpec, e
 //		// Override some of the fields with custom
 //		// update values.
 //		Update(func(u *ent.IntegrationUpsert) {
-//			SetUserID(v+v).
+//			SetRefreshTokenIndex(v+v).
 //		}).
 //		Exec(ctx)
 func (_c *IntegrationCreate) OnConflict(opts ...sql.ConflictOption) *IntegrationUpsertOne {
@@ -390,6 +398,9 @@ func (u *IntegrationUpsertOne) UpdateNewValues() *IntegrationUpsertOne {
 	u.create.conflict = append(u.create.conflict, sql.ResolveWith(func(s *sql.UpdateSet) {
 		if _, exists := u.create.mutation.ID(); exists {
 			s.SetIgnore(integration.FieldID)
+		}
+		if _, exists := u.create.mutation.RefreshTokenIndex(); exists {
+			s.SetIgnore(integration.FieldRefreshTokenIndex)
 		}
 	}))
 	return u
@@ -645,7 +656,7 @@ func (_c *IntegrationCreateBulk) ExecX(ctx context.Context) {
 //		// Override some of the fields with custom
 //		// update values.
 //		Update(func(u *ent.IntegrationUpsert) {
-//			SetUserID(v+v).
+//			SetRefreshTokenIndex(v+v).
 //		}).
 //		Exec(ctx)
 func (_c *IntegrationCreateBulk) OnConflict(opts ...sql.ConflictOption) *IntegrationUpsertBulk {
@@ -691,6 +702,9 @@ func (u *IntegrationUpsertBulk) UpdateNewValues() *IntegrationUpsertBulk {
 		for _, b := range u.create.builders {
 			if _, exists := b.mutation.ID(); exists {
 				s.SetIgnore(integration.FieldID)
+			}
+			if _, exists := b.mutation.RefreshTokenIndex(); exists {
+				s.SetIgnore(integration.FieldRefreshTokenIndex)
 			}
 		}
 	}))

@@ -302,12 +302,12 @@ func (_q *IntegrationQuery) WithGrants(opts ...func(*GrantQuery)) *IntegrationQu
 // Example:
 //
 //	var v []struct {
-//		UserID string `json:"user_id,omitempty"`
+//		RefreshTokenIndex encrypted.Digest `json:"refresh_token_index,omitempty"`
 //		Count int `json:"count,omitempty"`
 //	}
 //
 //	client.Integration.Query().
-//		GroupBy(integration.FieldUserID).
+//		GroupBy(integration.FieldRefreshTokenIndex).
 //		Aggregate(ent.Count()).
 //		Scan(ctx, &v)
 func (_q *IntegrationQuery) GroupBy(field string, fields ...string) *IntegrationGroupBy {
@@ -325,11 +325,11 @@ func (_q *IntegrationQuery) GroupBy(field string, fields ...string) *Integration
 // Example:
 //
 //	var v []struct {
-//		UserID string `json:"user_id,omitempty"`
+//		RefreshTokenIndex encrypted.Digest `json:"refresh_token_index,omitempty"`
 //	}
 //
 //	client.Integration.Query().
-//		Select(integration.FieldUserID).
+//		Select(integration.FieldRefreshTokenIndex).
 //		Scan(ctx, &v)
 func (_q *IntegrationQuery) Select(fields ...string) *IntegrationSelect {
 	_q.ctx.Fields = append(_q.ctx.Fields, fields...)

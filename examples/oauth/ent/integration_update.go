@@ -215,6 +215,9 @@ func (_u *IntegrationUpdate) sqlSave(ctx context.Context) (_node int, err error)
 			}
 		}
 	}
+	if _u.mutation.RefreshTokenIndexCleared() {
+		_spec.ClearField(integration.FieldRefreshTokenIndex, field.TypeBytes)
+	}
 	if value, ok := _u.mutation.UserID(); ok {
 		_spec.SetField(integration.FieldUserID, field.TypeString, value)
 	}
@@ -527,6 +530,9 @@ func (_u *IntegrationUpdateOne) sqlSave(ctx context.Context) (_node *Integration
 				ps[i](selector)
 			}
 		}
+	}
+	if _u.mutation.RefreshTokenIndexCleared() {
+		_spec.ClearField(integration.FieldRefreshTokenIndex, field.TypeBytes)
 	}
 	if value, ok := _u.mutation.UserID(); ok {
 		_spec.SetField(integration.FieldUserID, field.TypeString, value)

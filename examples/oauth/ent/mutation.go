@@ -542,21 +542,22 @@ func (m *GrantMutation) ResetEdge(name string) error {
 // IntegrationMutation represents an operation that mutates the Integration nodes in the graph.
 type IntegrationMutation struct {
 	config
-	op                 Op
-	typ                string
-	id                 *uuid.UUID
-	user_id            *string
-	provider           *string
-	refresh_token      *encrypted.Secret
-	webhook            *encryptedtype.IntegrationWebhook
-	client_certificate *encrypted.Value[[]byte]
-	clearedFields      map[string]struct{}
-	grants             map[uuid.UUID]struct{}
-	removedgrants      map[uuid.UUID]struct{}
-	clearedgrants      bool
-	done               bool
-	oldValue           func(context.Context) (*Integration, error)
-	predicates         []predicate.Integration
+	op                  Op
+	typ                 string
+	id                  *uuid.UUID
+	refresh_token_index *encrypted.Digest
+	user_id             *string
+	provider            *string
+	refresh_token       *encrypted.Secret
+	webhook             *encryptedtype.IntegrationWebhook
+	client_certificate  *encrypted.Value[[]byte]
+	clearedFields       map[string]struct{}
+	grants              map[uuid.UUID]struct{}
+	removedgrants       map[uuid.UUID]struct{}
+	clearedgrants       bool
+	done                bool
+	oldValue            func(context.Context) (*Integration, error)
+	predicates          []predicate.Integration
 }
 
 var _ ent.Mutation = (*IntegrationMutation)(nil)
@@ -661,6 +662,55 @@ func (m *IntegrationMutation) IDs(ctx context.Context) ([]uuid.UUID, error) {
 	default:
 		return nil, fmt.Errorf("IDs is not allowed on %s operations", m.op)
 	}
+}
+
+// SetRefreshTokenIndex sets the "refresh_token_index" field.
+func (m *IntegrationMutation) SetRefreshTokenIndex(e encrypted.Digest) {
+	m.refresh_token_index = &e
+}
+
+// RefreshTokenIndex returns the value of the "refresh_token_index" field in the mutation.
+func (m *IntegrationMutation) RefreshTokenIndex() (r encrypted.Digest, exists bool) {
+	v := m.refresh_token_index
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldRefreshTokenIndex returns the old "refresh_token_index" field's value of the Integration entity.
+// If the Integration object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *IntegrationMutation) OldRefreshTokenIndex(ctx context.Context) (v encrypted.Digest, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldRefreshTokenIndex is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldRefreshTokenIndex requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldRefreshTokenIndex: %w", err)
+	}
+	return oldValue.RefreshTokenIndex, nil
+}
+
+// ClearRefreshTokenIndex clears the value of the "refresh_token_index" field.
+func (m *IntegrationMutation) ClearRefreshTokenIndex() {
+	m.refresh_token_index = nil
+	m.clearedFields[integration.FieldRefreshTokenIndex] = struct{}{}
+}
+
+// RefreshTokenIndexCleared returns if the "refresh_token_index" field was cleared in this mutation.
+func (m *IntegrationMutation) RefreshTokenIndexCleared() bool {
+	_, ok := m.clearedFields[integration.FieldRefreshTokenIndex]
+	return ok
+}
+
+// ResetRefreshTokenIndex resets all changes to the "refresh_token_index" field.
+func (m *IntegrationMutation) ResetRefreshTokenIndex() {
+	m.refresh_token_index = nil
+	delete(m.clearedFields, integration.FieldRefreshTokenIndex)
 }
 
 // SetUserID sets the "user_id" field.
@@ -957,7 +1007,10 @@ func (m *IntegrationMutation) Type() string {
 // order to get all numeric fields that were incremented/decremented, call
 // AddedFields().
 func (m *IntegrationMutation) Fields() []string {
-	fields := make([]string, 0, 5)
+	fields := make([]string, 0, 6)
+	if m.refresh_token_index != nil {
+		fields = append(fields, integration.FieldRefreshTokenIndex)
+	}
 	if m.user_id != nil {
 		fields = append(fields, integration.FieldUserID)
 	}
@@ -981,6 +1034,8 @@ func (m *IntegrationMutation) Fields() []string {
 // schema.
 func (m *IntegrationMutation) Field(name string) (ent.Value, bool) {
 	switch name {
+	case integration.FieldRefreshTokenIndex:
+		return m.RefreshTokenIndex()
 	case integration.FieldUserID:
 		return m.UserID()
 	case integration.FieldProvider:
@@ -1000,6 +1055,8 @@ func (m *IntegrationMutation) Field(name string) (ent.Value, bool) {
 // database failed.
 func (m *IntegrationMutation) OldField(ctx context.Context, name string) (ent.Value, error) {
 	switch name {
+	case integration.FieldRefreshTokenIndex:
+		return m.OldRefreshTokenIndex(ctx)
 	case integration.FieldUserID:
 		return m.OldUserID(ctx)
 	case integration.FieldProvider:
@@ -1019,6 +1076,13 @@ func (m *IntegrationMutation) OldField(ctx context.Context, name string) (ent.Va
 // type.
 func (m *IntegrationMutation) SetField(name string, value ent.Value) error {
 	switch name {
+	case integration.FieldRefreshTokenIndex:
+		v, ok := value.(encrypted.Digest)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetRefreshTokenIndex(v)
+		return nil
 	case integration.FieldUserID:
 		v, ok := value.(string)
 		if !ok {
@@ -1084,6 +1148,9 @@ func (m *IntegrationMutation) AddField(name string, value ent.Value) error {
 // mutation.
 func (m *IntegrationMutation) ClearedFields() []string {
 	var fields []string
+	if m.FieldCleared(integration.FieldRefreshTokenIndex) {
+		fields = append(fields, integration.FieldRefreshTokenIndex)
+	}
 	if m.FieldCleared(integration.FieldWebhook) {
 		fields = append(fields, integration.FieldWebhook)
 	}
@@ -1104,6 +1171,9 @@ func (m *IntegrationMutation) FieldCleared(name string) bool {
 // error if the field is not defined in the schema.
 func (m *IntegrationMutation) ClearField(name string) error {
 	switch name {
+	case integration.FieldRefreshTokenIndex:
+		m.ClearRefreshTokenIndex()
+		return nil
 	case integration.FieldWebhook:
 		m.ClearWebhook()
 		return nil
@@ -1118,6 +1188,9 @@ func (m *IntegrationMutation) ClearField(name string) error {
 // It returns an error if the field is not defined in the schema.
 func (m *IntegrationMutation) ResetField(name string) error {
 	switch name {
+	case integration.FieldRefreshTokenIndex:
+		m.ResetRefreshTokenIndex()
+		return nil
 	case integration.FieldUserID:
 		m.ResetUserID()
 		return nil

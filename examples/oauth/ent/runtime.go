@@ -36,6 +36,10 @@ func init() {
 	grant.DefaultID = grantDescID.Default.(func() uuid.UUID)
 	integrationFields := schema.Integration{}.Fields()
 	_ = integrationFields
+	integrationMixinFields0 := schema.Integration{}.Mixin()[0].Fields()
+	// integrationDescRefreshTokenIndex is the schema descriptor for refresh_token_index field.
+	integrationDescRefreshTokenIndex := integrationMixinFields0[0].Descriptor()
+	integration.ValueScanner.RefreshTokenIndex = integrationDescRefreshTokenIndex.ValueScanner.(field.TypeValueScanner[encrypted.Digest])
 	// integrationDescUserID is the schema descriptor for user_id field.
 	integrationDescUserID := integrationFields[1].Descriptor()
 	// integration.UserIDValidator is a validator for the "user_id" field. It is called by the builders before save.

@@ -53,15 +53,36 @@ func Columns() (ours []encrypted.Column) {
 	return ours
 }
 
+// ErrTaken means that another user has connected the same account.
+var ErrTaken = errors.New("vault: connected to another user")
+
 // Connect stores a user's refresh token with a provider, in place of an earlier one.
 func (v *Vault) Connect(ctx context.Context, userID, provider, refreshToken string) error {
-	return v.Client.Integration.Create().
+	err := v.Client.Integration.Create().
 		SetUserID(userID).
 		SetProvider(provider).
 		SetRefreshToken(encrypted.New(refreshToken)).
 		OnConflictColumns(integration.FieldUserID, integration.FieldProvider).
 		Update(func(u *ent.IntegrationUpsert) { u.UpdateRefreshToken() }).
 		Exec(ctx)
+	if ent.IsConstraintError(err) {
+		return ErrTaken
+	}
+	return err
+}
+
+// User returns who has connected the account of a refresh token, or "". It is one query of an index.
+func (v *Vault) User(ctx context.Context, refreshToken string) (string, error) {
+	found, err := v.Client.Integration.Query().
+		Where(integration.RefreshTokenIs(encrypted.New(refreshToken))).
+		Only(ctx)
+	if ent.IsNotFound(err) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return found.UserID, nil
 }
 
 // Subscribe stores where the provider sends events.

@@ -16,6 +16,8 @@ const (
 	Label = "integration"
 	// FieldID holds the string denoting the id field in the database.
 	FieldID = "id"
+	// FieldRefreshTokenIndex holds the string denoting the refresh_token_index field in the database.
+	FieldRefreshTokenIndex = "refresh_token_index"
 	// FieldUserID holds the string denoting the user_id field in the database.
 	FieldUserID = "user_id"
 	// FieldProvider holds the string denoting the provider field in the database.
@@ -42,6 +44,7 @@ const (
 // Columns holds all SQL columns for integration fields.
 var Columns = []string{
 	FieldID,
+	FieldRefreshTokenIndex,
 	FieldUserID,
 	FieldProvider,
 	FieldRefreshToken,
@@ -68,6 +71,7 @@ var (
 	DefaultID func() uuid.UUID
 	// ValueScanner of all Integration fields.
 	ValueScanner struct {
+		RefreshTokenIndex field.TypeValueScanner[encrypted.Digest]
 		RefreshToken      field.TypeValueScanner[encrypted.Secret]
 		Webhook           field.TypeValueScanner[encryptedtype.IntegrationWebhook]
 		ClientCertificate field.TypeValueScanner[encrypted.Value[[]byte]]

@@ -64,6 +64,16 @@ func Provider(v string) predicate.Integration {
 	return predicate.Integration(sql.FieldEQ(FieldProvider, v))
 }
 
+// RefreshTokenIndexIsNil applies the IsNil predicate on the "refresh_token_index" field.
+func RefreshTokenIndexIsNil() predicate.Integration {
+	return predicate.Integration(sql.FieldIsNull(FieldRefreshTokenIndex))
+}
+
+// RefreshTokenIndexNotNil applies the NotNil predicate on the "refresh_token_index" field.
+func RefreshTokenIndexNotNil() predicate.Integration {
+	return predicate.Integration(sql.FieldNotNull(FieldRefreshTokenIndex))
+}
+
 // UserIDEQ applies the EQ predicate on the "user_id" field.
 func UserIDEQ(v string) predicate.Integration {
 	return predicate.Integration(sql.FieldEQ(FieldUserID, v))

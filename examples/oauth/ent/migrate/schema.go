@@ -34,6 +34,7 @@ var (
 	// IntegrationsColumns holds the columns for the "integrations" table.
 	IntegrationsColumns = []*schema.Column{
 		{Name: "id", Type: field.TypeUUID},
+		{Name: "refresh_token_index", Type: field.TypeBytes, Nullable: true, SchemaType: map[string]string{"postgres": "bytea", "sqlite3": "blob"}},
 		{Name: "user_id", Type: field.TypeString},
 		{Name: "provider", Type: field.TypeString},
 		{Name: "refresh_token", Type: field.TypeBytes, SchemaType: map[string]string{"postgres": "varchar(2764)", "sqlite3": "varchar(2764)"}},
@@ -47,9 +48,14 @@ var (
 		PrimaryKey: []*schema.Column{IntegrationsColumns[0]},
 		Indexes: []*schema.Index{
 			{
+				Name:    "integration_refresh_token_index",
+				Unique:  true,
+				Columns: []*schema.Column{IntegrationsColumns[1]},
+			},
+			{
 				Name:    "integration_user_id_provider",
 				Unique:  true,
-				Columns: []*schema.Column{IntegrationsColumns[1], IntegrationsColumns[2]},
+				Columns: []*schema.Column{IntegrationsColumns[2], IntegrationsColumns[3]},
 			},
 		},
 	}

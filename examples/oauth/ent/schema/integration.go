@@ -17,6 +17,11 @@ type Integration struct {
 	ent.Schema
 }
 
+// Mixin gives the column by which an account with a provider is found; it can be connected to one user only.
+func (Integration) Mixin() []ent.Mixin {
+	return []ent.Mixin{encrypted.BlindIndex("refresh_token").Unique()}
+}
+
 // Fields of the Integration.
 func (Integration) Fields() []ent.Field {
 	return []ent.Field{

@@ -32,6 +32,7 @@ func Run(t *testing.T, database Database) {
 	t.Helper()
 	for name, test := range map[string]func(*testing.T, *env){
 		"vault": testVault, "write paths": testWritePaths, "refusals": testRefusals, "output": testOutput, "keys": testKeys,
+		"index": testIndex,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -184,6 +185,7 @@ func testWritePaths(t *testing.T, e *env) {
 
 	// Of another row a value is encrypted anew.
 	from := e.Client.Integration.Query().Where(integration.Provider("b")).OnlyX(ctx)
+	e.Client.Integration.UpdateOne(from).SetRefreshToken(encrypted.New(canary + "10")).ExecX(ctx) // which is unique
 	i = e.Client.Integration.UpdateOneID(i.ID).SetRefreshToken(from.RefreshToken).SetWebhook(from.Webhook).
 		SetClientCertificate(from.ClientCertificate).SaveX(ctx)
 	expect("copy", "a", "2")
@@ -210,7 +212,7 @@ func testRefusals(t *testing.T, e *env) {
 	t.Helper()
 	ctx := t.Context()
 	must(t, e.Connect(ctx, "u", "github", canary))
-	must(t, e.Connect(ctx, "v", "github", canary))
+	must(t, e.Connect(ctx, "v", "github", canary+" of v"))
 	i := e.Client.Integration.Query().FirstX(ctx)
 	where := func(column string, value any) error {
 		_, err := e.Client.Integration.Query().Where(func(s *entsql.Selector) { s.Where(entsql.EQ(s.C(column), value)) }).Count(ctx)
@@ -273,4 +275,27 @@ func testKeys(t *testing.T, e *env) {
 	if _, err := i.RefreshToken.Reveal(); !errors.As(err, &detail) || detail.Column != "refresh_token" || detail.Row != i.ID.String() {
 		t.Errorf("got %v, want column and row in it", err)
 	}
+}
+
+// testIndex finds accounts by their refresh token, which is unique, also between the keys of a rotation.
+func testIndex(t *testing.T, e *env) {
+	t.Helper()
+	ctx := t.Context()
+	must(t, e.Connect(ctx, "u", "github", canary))
+	must(t, e.Connect(ctx, "v", "github", canary+" of v"))
+	must(t, e.Connect(ctx, "u", "github", canary)) // once more
+	if err := e.Connect(ctx, "w", "github", canary); !errors.Is(err, vault.ErrTaken) {
+		t.Errorf("a second user: got %v, want ErrTaken", err)
+	}
+	expect := func(v *vault.Vault, token, want string) {
+		t.Helper()
+		if user, err := v.User(ctx, token); err != nil || user != want {
+			t.Errorf("got %q, %v, want %q", user, err, want)
+		}
+	}
+	expect(e.Vault, canary, "u")
+	expect(e.Vault, canary+" of w", "")
+	must(t, e.Connect(ctx, "v", "github", canary+" of v, the second"))
+	expect(e.Vault, canary+" of v", "")
+	expect(e.Vault, canary+" of v, the second", "v")
 }
