@@ -9,7 +9,7 @@ import (
 // TenantField returns the field that says whose a row is, or nil if the encrypted field names none, or one that is not there.
 func (f encryptedField) TenantField() *gen.Field {
 	for _, other := range f.Node.Fields {
-		if other.Name == f.Annotation.Tenant {
+		if other.Name == f.Tenant {
 			return other
 		}
 	}
@@ -21,15 +21,15 @@ func checkTenant(f encryptedField) (faults []error) {
 	refuse := func(format string, args ...any) {
 		faults = append(faults, fmt.Errorf("%s.%s "+format, append([]any{f.Node.Name, f.Field.Name}, args...)...))
 	}
-	if f.Annotation.Tenant == "" {
-		if f.Annotation.Bound {
+	if f.Tenant == "" {
+		if f.Bound {
 			refuse("is bound and has no tenant to be bound to: add Tenant(\"user_id\"), with the field that says whose a row is")
 		}
 		return faults
 	}
 	switch tenant := f.TenantField(); {
 	case tenant == nil:
-		refuse("has the tenant %q, which is no field of %s: name one, and declare it if it is an edge's", f.Annotation.Tenant, f.Node.Name)
+		refuse("has the tenant %q, which is no field of %s: name one, and declare it if it is an edge's", f.Tenant, f.Node.Name)
 	case IsEncrypted(tenant):
 		refuse("has the tenant %s, which is encrypted itself", tenant.Name)
 	case !tenant.IsString() && !tenant.IsUUID() && !tenant.Type.Type.Integer():
@@ -44,12 +44,12 @@ func checkTenant(f encryptedField) (faults []error) {
 func checkTenants(fields []encryptedField) (faults []error) {
 	first := make(map[*gen.Type]encryptedField)
 	for _, f := range fields {
-		if f.Annotation.Tenant == "" {
+		if f.Tenant == "" {
 			continue
 		}
-		if other, ok := first[f.Node]; ok && other.Annotation.Tenant != f.Annotation.Tenant {
+		if other, ok := first[f.Node]; ok && other.Tenant != f.Tenant {
 			faults = append(faults, fmt.Errorf("%s.%s has the tenant %s, and %s the tenant %s: the fields of an entity have one tenant",
-				f.Node.Name, f.Field.Name, f.Annotation.Tenant, other.Field.Name, other.Annotation.Tenant))
+				f.Node.Name, f.Field.Name, f.Tenant, other.Field.Name, other.Tenant))
 			continue
 		}
 		if first[f.Node].Field == nil {

@@ -93,3 +93,33 @@ func TestCheck(t *testing.T) {
 		t.Errorf("no columns: got %v", err)
 	}
 }
+
+// Bound secrets are opened as those of their rows.
+func TestCheckBound(t *testing.T) {
+	db, err := sql.Open("sqlite", "file:"+t.TempDir()+"/bound.db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	if _, err := db.ExecContext(t.Context(), `CREATE TABLE "vault" ("id" integer PRIMARY KEY, "owner" integer, "secret" text)`); err != nil {
+		t.Fatal(err)
+	}
+	column := encrypted.Column{Table: "vault", Name: "secret", Size: 500, Tenant: "owner", Bound: true}
+	ring := ringOf(t, encrypted.GenerateKey())
+	of7, err := ring.Bind(column, "7")
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := of7.Encrypt("CANARY")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for owner, want := range map[int]error{7: nil, 8: encrypted.ErrContext} {
+		if _, err := db.ExecContext(t.Context(), `INSERT OR REPLACE INTO "vault" VALUES (1, $1, $2)`, owner, token); err != nil {
+			t.Fatal(err)
+		}
+		if err := encrypted.Check(t.Context(), db, ring, column); !errors.Is(err, want) {
+			t.Errorf("of %d: got %v, want %v", owner, err, want)
+		}
+	}
+}

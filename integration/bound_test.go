@@ -335,6 +335,67 @@ func TestBoundAccountMoves(t *testing.T) {
 	})
 }
 
+// A program that knows nothing of it changes the user_id: the tokens stay behind, and open again when it is set back.
+func TestBoundTokensStayBehind(t *testing.T) {
+	t.Parallel()
+	forEachDatabase(t, func(t *testing.T, env *environment) {
+		env.client = env.onPool(env.isBound()...)
+		_, rows := env.seed(t)
+		for user, want := range map[string]error{"u1": nil, "u2": credent.ErrContext} {
+			env.exec(t, env.placeholders("UPDATE user_accounts SET user_id = $1"), user)
+			for _, row := range rows {
+				if _, err := env.client.UserCredential.GetX(t.Context(), row.ID).APIKey.Reveal(); !errors.Is(err, want) {
+					t.Errorf("of %s: got %v, want %v", user, err, want)
+				}
+			}
+		}
+		env.exec(t, env.placeholders("UPDATE user_accounts SET user_id = $1"), "u1")
+		if _, bound, unbound := env.atPlace(t); bound != 6 || unbound != 0 {
+			t.Errorf("%d are bound, %d are not", bound, unbound)
+		}
+	})
+}
+
+// A service under row-level security looks up whose a row is as itself.
+func TestBoundService(t *testing.T) {
+	t.Parallel()
+	forEachService(t, func(t *testing.T, s *service) {
+		window := []credent.Option{credent.Bound(bothColumns...), credent.AllowUnbound(bothColumns...)}
+		app := open(t, s.serviceURL, append(slices.Clone(s.opts), window...)...)
+		ctx, mine, others := as(t, "u1"), s.credentials["u1"][0], s.credentials["u2"][0]
+		before, err := s.rowsOf(t.Context(), "u2")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := app.UserCredential.UpdateOneID(mine.ID).SetAPIKey(credent.NewSecret("new")).Exec(ctx); err != nil {
+			t.Fatal(err)
+		}
+		query, args := "UPDATE user_credentials SET secret_key = $1 WHERE id = $2", []any{credent.NewSecret("new"), mine.ID}
+		if _, err := app.ExecContext(ctx, query, args...); err != nil {
+			t.Fatal(err)
+		}
+		if got := app.UserCredential.GetX(ctx, mine.ID); reveal(t, got.APIKey) != "new" || reveal(t, got.SecretKey) != "new" {
+			t.Error("another secret was read")
+		}
+		if _, bound, unbound := s.atPlace(t); bound != 2 || unbound != 4 {
+			t.Errorf("%d are bound, %d are not", bound, unbound)
+		}
+		if err := app.UserCredential.UpdateOneID(others.ID).SetAPIKey(credent.NewSecret("x")).Exec(ctx); !ent.IsNotFound(err) {
+			t.Errorf("another user's: %v", err)
+		}
+		result, err := app.ExecContext(ctx, query, credent.NewSecret("x"), others.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := result.RowsAffected(); n != 0 || err != nil {
+			t.Errorf("another user's: %d rows, %v", n, err)
+		}
+		if after, err := s.rowsOf(t.Context(), "u2"); err != nil || after != before {
+			t.Errorf("another user's row was changed: %v", err)
+		}
+	})
+}
+
 // TestRotateBinds binds and unbinds beside readers and writers, in the order of docs/binding.md: the window is open on all clients
 // before the first of them writes otherwise.
 func TestRotateBinds(t *testing.T) {

@@ -96,9 +96,9 @@ func forEach(t *testing.T, test func(t *testing.T, db *database, one, other any)
 	}
 }
 
-func (db *database) exec(t *testing.T, query string, args ...any) {
+func (db *database) exec(t *testing.T, query string) {
 	t.Helper()
-	if _, err := db.ExecContext(t.Context(), query, args...); err != nil {
+	if _, err := db.ExecContext(t.Context(), query); err != nil {
 		t.Fatalf("%s: %v", query, err)
 	}
 }

@@ -460,7 +460,7 @@ func (d *cryptDriver) Tx(ctx context.Context) (dialect.Tx, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &cryptTx{Tx: tx, conn: conn{tx, d.codec, d.conn.dialect, true}}, nil
+	return &cryptTx{Tx: tx, conn: conn{tx, d.codec, d.dialect, true}}, nil
 }
 
 // BeginTx is Tx with options.
@@ -475,7 +475,7 @@ func (d *cryptDriver) BeginTx(ctx context.Context, opts *sql.TxOptions) (dialect
 	if err != nil {
 		return nil, err
 	}
-	return &cryptTx{Tx: tx, conn: conn{tx, d.codec, d.conn.dialect, true}}, nil
+	return &cryptTx{Tx: tx, conn: conn{tx, d.codec, d.dialect, true}}, nil
 }
 
 // cryptTx is a transaction of a cryptDriver.

@@ -1,0 +1,43 @@
+package credent_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+
+	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/ent/usercredential"
+)
+
+func ExampleBound() {
+	columns := []string{"user_credentials.api_key", "user_credentials.secret_key"}
+	client, url := open(credent.WithKeyring(newKeyring()), credent.Bound(columns...))
+	defer closeClient(client)
+	ctx := context.Background()
+	for _, user := range []string{"Ada", "Grace"} {
+		account := client.UserAccount.Create().SetUserID(user).SetAccountName(user).SaveX(ctx)
+		client.UserCredential.Create().SetAccount(account).SetUserID(user).SetCredentialType("alpaca").
+			SetAPIKey(credent.NewSecret("PK-OF-" + user)).SetSecretKey(credent.NewSecret("made-up")).ExecX(ctx)
+	}
+
+	// Somebody who can write to the database gives Ada's row Grace's token.
+	db, _, err := credent.OpenDB(url)
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = db.ExecContext(ctx, `UPDATE user_credentials SET api_key =
+		(SELECT api_key FROM user_credentials WHERE user_id = 'Grace') WHERE user_id = 'Ada'`)
+	if err := errors.Join(err, db.Close()); err != nil {
+		log.Fatal(err)
+	}
+
+	for _, user := range []string{"Ada", "Grace"} {
+		credential := client.UserCredential.Query().Where(usercredential.UserID(user)).OnlyX(ctx)
+		apiKey, err := credential.APIKey.Reveal()
+		fmt.Printf("%s: %q, moved: %t\n", user, apiKey, errors.Is(err, credent.ErrContext))
+	}
+	// Output:
+	// Ada: "", moved: true
+	// Grace: "PK-OF-Grace", moved: false
+}
