@@ -83,6 +83,11 @@ func (v Value[T]) canonical() (string, bool) {
 // WithKeyring is [Secret.WithKeyring].
 func (v Value[T]) WithKeyring(ring *Keyring) Value[T] { return Value[T]{v.secret.WithKeyring(ring)} }
 
+// InRow is [Secret.InRow].
+func (v Value[T]) InRow(column ColumnInfo, tenant string) Value[T] {
+	return Value[T]{v.secret.InRow(column, tenant)}
+}
+
 // UnmarshalText makes a present value of its encoding. It refuses [Redacted] with [ErrRedacted] and anything else that is not
 // a T with [ErrValue]; the errors do not quote the text.
 func (v *Value[T]) UnmarshalText(text []byte) error {
