@@ -157,7 +157,7 @@ func TestBoundWritePaths(t *testing.T) {
 							return
 						}
 					}
-					if inTx || !strings.Contains(err.Error(), "RETURNING needs a transaction") || p.name != "QueryContext, of everything" {
+					if inTx || !strings.Contains(err.Error(), "run it in a transaction") || p.name != "QueryContext, of everything" {
 						t.Errorf("refused for another reason: %v", err)
 					}
 				})

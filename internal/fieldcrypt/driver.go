@@ -210,13 +210,20 @@ func (c *codec) keyring() (*Keyring, error) {
 	return Default()
 }
 
-// seal returns the statement as it is to be run, with blind indexes kept in step, and its arguments, with secrets encrypted
-// and times in UTC. The given slice is not changed. look finds whose a row is; nil if that cannot be done here.
-func (c *codec) seal(ctx context.Context, query string, args []any, look lookUp) (string, []any, error) {
+// sealed is a statement as it is to be run: with blind indexes kept in step, secrets encrypted and times in UTC.
+type sealed struct {
+	query  string
+	args   []any
+	claims []claim // to be run after it, in the same transaction
+}
+
+// seal returns a statement as it is to be run. The given slice is not changed. look finds whose a row is; nil if that cannot be
+// done here.
+func (c *codec) seal(ctx context.Context, query string, args []any, look lookUp) (sealed, error) {
 	args = untyped(args)
 	s, err := c.statements.check(query, args, c.schema)
 	if err != nil {
-		return "", nil, err
+		return sealed{}, err
 	}
 	secrets := s != nil
 	if s == nil && c.storesIndexed(query) {
@@ -225,21 +232,22 @@ func (c *codec) seal(ctx context.Context, query string, args []any, look lookUp)
 	var owners []owner
 	if c.scopes {
 		if args, owners, err = c.owners(ctx, query, args, look); err != nil {
-			return "", nil, err
+			return sealed{}, err
 		}
 	}
-	sealed, err := c.sealAll(ctx, query, args, s, owners)
-	if err != nil || s == nil || s.plan == nil {
-		return query, sealed, err
+	result := sealed{query: query}
+	if result.args, err = c.sealAll(ctx, query, args, s, owners); err != nil || s == nil || s.plan == nil {
+		return result, err
 	}
 	switch {
 	case s.plan.err == nil:
-		sealed, err = s.plan.apply(c, s.table, args, sealed)
-		return s.plan.query, sealed, err
+		result.query = s.plan.query
+		result.args, result.claims, err = s.plan.apply(c, s.table, args, result.args)
+		return result, err
 	case secrets:
-		return "", nil, &Error{Op: "index", Table: s.table, Err: s.plan.err}
+		return sealed{}, &Error{Op: "index", Table: s.table, Err: s.plan.err}
 	}
-	return query, sealed, nil // SQL of the caller's that is not understood and has no secret
+	return result, nil // SQL of the caller's that is not understood and has no secret
 }
 
 // sealAll returns the arguments sealed, of a statement that was read if it has secrets. owners say whose rows they are stored in,
@@ -374,52 +382,72 @@ type conn struct {
 
 // Exec encrypts secrets among the arguments.
 func (c conn) Exec(ctx context.Context, query string, args, v any) error {
-	return c.lookingUp(ctx, query, func(c conn, look lookUp) error {
-		query, sealed, err := c.sealAny(ctx, query, args, look)
+	argv, ok := args.([]any)
+	if !ok {
+		return c.next.Exec(ctx, query, args, v) // which refuses it
+	}
+	return c.inOneTx(ctx, func(c conn) error {
+		s, err := c.sealAlone(ctx, query, argv)
 		if err != nil {
 			return err
 		}
-		return c.next.Exec(ctx, query, sealed, v)
+		if err := c.next.Exec(ctx, s.query, s.args, v); err != nil {
+			return err
+		}
+		return runAll(ctx, s.claims, c.next, c.dialect)
 	})
 }
 
 // Query encrypts secrets among the arguments, and gives those in the result the keyring.
 func (c conn) Query(ctx context.Context, query string, args, v any) error {
-	query, sealed, err := c.sealAny(ctx, query, args, c.lookUp())
+	argv, ok := args.([]any)
+	if !ok {
+		return c.next.Query(ctx, query, args, v) // which refuses it
+	}
+	s, err := c.codec.seal(ctx, query, argv, c.lookUp())
 	if err != nil {
 		return err
 	}
-	if err := c.next.Query(ctx, query, sealed, v); err != nil {
+	rows, ok := v.(*entsql.Rows)
+	if ok && len(s.claims) > 0 {
+		err = c.queryClaiming(ctx, s.query, s.args, s.claims, rows)
+	} else {
+		err = c.next.Query(ctx, s.query, s.args, v)
+	}
+	if err != nil {
 		return err
 	}
 	// ent's schema inspection needs the bare rows back, so only results that may hold secrets are wrapped.
-	if rows, ok := v.(*entsql.Rows); ok && c.codec.names(query) {
+	if ok && c.codec.names(query) {
 		rows.ColumnScanner = &scanner{ColumnScanner: rows.ColumnScanner, codec: c.codec, query: query}
 	}
 	return nil
 }
 
-func (c conn) sealAny(ctx context.Context, query string, args any, look lookUp) (string, any, error) {
-	argv, ok := args.([]any)
-	if !ok {
-		return query, args, nil // the wrapped driver refuses it
+// sealAlone is seal for a statement that inOneTx runs. It returns an errNeedsTx if that is needed.
+func (c conn) sealAlone(ctx context.Context, query string, args []any) (sealed, error) {
+	s, err := c.codec.seal(ctx, query, args, c.lookUp())
+	if err == nil && len(s.claims) > 0 && !c.inTx {
+		err = errClaim
 	}
-	return c.codec.seal(ctx, query, argv, look)
+	return s, err
 }
 
 // ExecContext encrypts secrets among the arguments.
 func (c conn) ExecContext(ctx context.Context, query string, args ...any) (result sql.Result, err error) {
-	err = c.lookingUp(ctx, query, func(c conn, look lookUp) error {
+	err = c.inOneTx(ctx, func(c conn) error {
 		next, ok := c.next.(execQuerier)
 		if !ok {
 			return fmt.Errorf("fieldcrypt: %T has no ExecContext", c.next)
 		}
-		query, sealed, err := c.codec.seal(ctx, query, args, look)
+		s, err := c.sealAlone(ctx, query, args)
 		if err != nil {
 			return err
 		}
-		result, err = next.ExecContext(ctx, query, sealed...)
-		return err
+		if result, err = next.ExecContext(ctx, s.query, s.args...); err != nil {
+			return err
+		}
+		return runAll(ctx, s.claims, c.next, c.dialect)
 	})
 	return result, err
 }
@@ -431,11 +459,14 @@ func (c conn) QueryContext(ctx context.Context, query string, args ...any) (*sql
 	if !ok {
 		return nil, fmt.Errorf("fieldcrypt: %T has no QueryContext", c.next)
 	}
-	query, sealed, err := c.codec.seal(ctx, query, args, c.lookUp())
+	s, err := c.codec.seal(ctx, query, args, c.lookUp())
 	if err != nil {
 		return nil, err
 	}
-	return next.QueryContext(ctx, query, sealed...)
+	if len(s.claims) > 0 {
+		return nil, &Error{Op: "index", Err: fmt.Errorf("%w: while the keyring has several keys, store by ExecContext", ErrIndex)}
+	}
+	return next.QueryContext(ctx, s.query, s.args...)
 }
 
 // cryptDriver is the driver of NewDriver.

@@ -218,8 +218,8 @@ func (w *ownership) now(ctx context.Context, look lookUp) (owner, error) {
 	case !w.one || w.id < 0 || w.id >= len(w.args):
 		return owner{}, w.refuse("", "choose one row by its id")
 	case look == nil:
-		return owner{}, &Error{Op: "encrypt", Err: fmt.Errorf("%w, to look up the %s that tokens of %s depend on",
-			errNeedsTx, w.table.tenant, w.table.name)}
+		return owner{}, &Error{Op: "encrypt", Err: fmt.Errorf("%w: an update with RETURNING cannot look up the %s that tokens of %s depend on; %w",
+			ErrContext, w.table.tenant, w.table.name, errNeedsTx)}
 	}
 	id := w.args[w.id]
 	if named, ok := id.(sql.NamedArg); ok {
@@ -245,8 +245,8 @@ func nothing(arg any) any {
 	return nil
 }
 
-// errNeedsTx is the ErrContext of an update outside of a transaction.
-var errNeedsTx = fmt.Errorf("%w: an update with RETURNING needs a transaction", ErrContext)
+// errNeedsTx means that a statement needs more than one, in a transaction, and is in none.
+var errNeedsTx = errors.New("run it in a transaction")
 
 // lookUp returns how a transaction finds whose a row is; outside of one nil.
 func (c conn) lookUp() lookUp {
@@ -256,13 +256,11 @@ func (c conn) lookUp() lookUp {
 	return c.tenantOf
 }
 
-// lookingUp runs a statement that may need to look up whose a row is, in a transaction of its own if it is in none.
-func (c conn) lookingUp(ctx context.Context, query string, run func(conn, lookUp) error) (err error) {
+// inOneTx runs a statement, in a transaction of its own if it needs one and is in none.
+func (c conn) inOneTx(ctx context.Context, run func(conn) error) error {
+	err := run(c)
 	drv, ok := c.next.(dialect.Driver)
-	if !c.codec.scopes || c.inTx || !ok || !c.codec.writes(query) {
-		return run(c, c.lookUp())
-	}
-	if err = run(c, nil); !errors.Is(err, errNeedsTx) {
+	if !ok || c.inTx || !errors.Is(err, errNeedsTx) {
 		return err
 	}
 	tx, err := drv.Tx(ctx)
@@ -271,7 +269,7 @@ func (c conn) lookingUp(ctx context.Context, query string, run func(conn, lookUp
 	}
 	inner := c
 	inner.next, inner.inTx = tx, true
-	if err := run(inner, inner.tenantOf); err != nil {
+	if err := run(inner); err != nil {
 		return errors.Join(err, tx.Rollback())
 	}
 	return tx.Commit()
@@ -279,8 +277,8 @@ func (c conn) lookingUp(ctx context.Context, query string, run func(conn, lookUp
 
 // tenantOf is a lookUp.
 func (c conn) tenantOf(ctx context.Context, t *encryptedTable, id any) (tenant string, found bool, err error) {
-	quote := func(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
-	query := fmt.Sprintf("SELECT CAST(%s AS TEXT) FROM %s WHERE %s = ", quote(t.tenant), quote(t.name), quote(t.columns[0].key()))
+	query := fmt.Sprintf("SELECT CAST(%s AS TEXT) FROM %s WHERE %s = ",
+		quoteName(t.tenant), quoteName(t.name), quoteName(t.columns[0].key()))
 	if c.dialect == dialect.Postgres {
 		query += "$1 FOR NO KEY UPDATE"
 	} else {

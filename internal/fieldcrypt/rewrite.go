@@ -177,11 +177,11 @@ func (p *planner) cell(column string, c cell) {
 	p.extra = append(p.extra, digest)
 }
 
-func quoteName(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
-
-// apply returns the arguments of the new statement: those given as sealed, and the digests of what they were before.
-func (p *plan) apply(c *codec, table string, args, sealed []any) ([]any, error) {
+// apply returns the arguments of the new statement, those given as sealed and the digests of what they were before, and what is
+// to be done after it.
+func (p *plan) apply(c *codec, table string, args, sealed []any) ([]any, []claim, error) {
 	result := make([]any, len(p.args))
+	var claims []claim
 	for i, a := range p.args {
 		if a.column == "" {
 			result[i] = sealed[a.from]
@@ -189,20 +189,25 @@ func (p *plan) apply(c *codec, table string, args, sealed []any) ([]any, error) 
 		}
 		if secret, ok := secretOfArg(args[a.from]); ok { // and not NULL, or what somebody else encrypted
 			column := c.column(table, a.column)
-			digest, err := c.digest(column, secret)
+			steps, err := c.digests(column, secret)
 			if err != nil {
-				return nil, column.wrap("index", err)
+				return nil, nil, column.wrap("index", err)
 			}
-			result[i] = digest
+			result[i] = steps[0]
+			if len(steps) > 1 {
+				claims = append(claims, claim{table, column.Index, steps})
+			}
 		}
 		if a.name != "" {
 			result[i] = sql.Named(a.name, result[i])
 		}
 	}
-	return result, nil
+	return result, claims, nil
 }
 
-func (c *codec) digest(column ColumnInfo, s Secret) (any, error) {
+// digests returns the digest that a column's blind index is to have or, if it is unique and the keyring has several keys, the
+// steps of a claim.
+func (c *codec) digests(column ColumnInfo, s Secret) ([][]byte, error) {
 	plaintext, err := s.Reveal()
 	if err != nil {
 		return nil, err
@@ -211,11 +216,14 @@ func (c *codec) digest(column ColumnInfo, s Secret) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	digest, err := ring.Digest(column, plaintext)
+	cfg, err := IndexOf(column)
 	if err != nil {
 		return nil, err
 	}
-	return digest, nil
+	if cfg.Unique {
+		return claimed(ring, column, plaintext)
+	}
+	return ring.digests(column, plaintext, 1)
 }
 
 // secretOfArg returns the secret that an argument is, if it is present.

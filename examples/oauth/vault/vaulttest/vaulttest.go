@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,7 +34,7 @@ func Run(t *testing.T, database Database) {
 	t.Helper()
 	for name, test := range map[string]func(*testing.T, *env){
 		"vault": testVault, "write paths": testWritePaths, "refusals": testRefusals, "output": testOutput, "keys": testKeys,
-		"index": testIndex,
+		"index": testIndex, "two keys": testTwoKeys,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -298,4 +300,95 @@ func testIndex(t *testing.T, e *env) {
 	must(t, e.Connect(ctx, "v", "github", canary+" of v, the second"))
 	expect(e.Vault, canary+" of v", "")
 	expect(e.Vault, canary+" of v, the second", "v")
+}
+
+// testTwoKeys stores and finds while a key is replaced: what is unique under one key is unique under two, in every order of them.
+func testTwoKeys(t *testing.T, e *env) {
+	t.Helper()
+	ctx := t.Context()
+	keys := []string{encrypted.GenerateKey(), encrypted.GenerateKey()}
+	client := func(order ...int) *ent.Client {
+		ring := Keyring(t, keys[order[0]])
+		if len(order) > 1 {
+			ring = Keyring(t, keys[order[0]], keys[order[1]])
+		}
+		return ent.NewClient(ent.Driver(encrypted.NewDriver(entsql.OpenDB(e.dialect, e.db), encrypted.DriverConfig{Keyring: ring})))
+	}
+	create := func(c *ent.Client, token string) *ent.IntegrationCreate {
+		return c.Integration.Create().SetUserID(token).SetProvider("p").SetRefreshToken(encrypted.New(canary + token))
+	}
+	orders := []*ent.Client{client(0, 1), client(1, 0)}
+	create(client(0), "old").ExecX(ctx)
+	create(client(1), "new").ExecX(ctx)
+	create(orders[0], "first").ExecX(ctx)
+	create(orders[1], "second").ExecX(ctx)
+	for i, c := range orders {
+		tx, err := c.Tx(ctx)
+		must(t, err)
+		create(tx.Client(), fmt.Sprint("in a transaction ", i)).ExecX(ctx)
+		must(t, tx.Commit())
+		c.Integration.CreateBulk(create(c, fmt.Sprint("bulk ", i)), create(c, fmt.Sprint("bulk, too ", i))).ExecX(ctx)
+		create(c, fmt.Sprint("upsert ", i)).OnConflictColumns(integration.FieldUserID, integration.FieldProvider).UpdateNewValues().ExecX(ctx)
+		row := create(c, fmt.Sprint("before ", i)).SaveX(ctx)
+		row.Update().SetRefreshToken(encrypted.New(canary + fmt.Sprint("after ", i))).ExecX(ctx)
+	}
+	all := e.Client.Integration.Query().CountX(ctx)
+	for _, token := range []string{
+		"old", "new", "first", "second", "in a transaction 0", "in a transaction 1", "bulk 0", "bulk 1", "bulk, too 0", "bulk, too 1",
+		"upsert 0", "upsert 1", "after 0", "after 1",
+	} {
+		for i, c := range orders {
+			if n := c.Integration.Query().Where(integration.RefreshTokenIs(encrypted.New(canary + token))).CountX(ctx); n != 1 {
+				t.Errorf("%s: keyring %d finds %d", token, i, n)
+			}
+			other := create(c, "another").SetRefreshToken(encrypted.New(canary + token))
+			if err := other.Exec(ctx); !ent.IsConstraintError(err) || strings.Contains(err.Error(), canary) {
+				t.Errorf("%s: keyring %d stores it again: %v", token, i, err)
+			}
+			bulk := c.Integration.CreateBulk(create(c, "yet another"), create(c, "another").SetRefreshToken(encrypted.New(canary+token)))
+			if err := bulk.Exec(ctx); !ent.IsConstraintError(err) {
+				t.Errorf("%s: keyring %d stores it again in a bulk: %v", token, i, err)
+			}
+		}
+	}
+	if n := e.Client.Integration.Query().CountX(ctx); n != all {
+		t.Errorf("%d rows, want %d", n, all)
+	}
+	// Each under the primary key in the end, and found by it alone.
+	for i := range orders {
+		if n := client(i).Integration.Query().Where(integration.RefreshTokenIs(encrypted.New(canary + fmt.Sprint("after ", i)))).CountX(ctx); n != 1 {
+			t.Errorf("the primary key %d finds %d", i, n)
+		}
+	}
+	testRace(t, e, orders, create)
+}
+
+// testRace stores the same tokens from both sides at once.
+func testRace(t *testing.T, e *env, sides []*ent.Client, create func(*ent.Client, string) *ent.IntegrationCreate) {
+	t.Helper()
+	const tokens, tries = 20, 4
+	var (
+		running sync.WaitGroup
+		stored  [tokens]atomic.Int32
+	)
+	for try := range tries {
+		running.Go(func() {
+			for i := range tokens {
+				one := create(sides[try%2], fmt.Sprintf("race %d, %d", i, try)).SetRefreshToken(encrypted.New(canary + fmt.Sprint("race ", i)))
+				err := one.Exec(t.Context())
+				switch {
+				case err == nil:
+					stored[i].Add(1)
+				case !ent.IsConstraintError(err):
+					t.Errorf("token %d: %v", i, err)
+				}
+			}
+		})
+	}
+	running.Wait()
+	for i := range stored {
+		if n := stored[i].Load(); n != 1 {
+			t.Errorf("token %d was stored %d times", i, n)
+		}
+	}
 }
