@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -41,6 +42,23 @@ func bind() bool {
 	return true
 }
 
+// server is shared by all tests.
+var server *pgserver.Server
+
+func TestMain(m *testing.M) {
+	var err error
+	if server, err = pgserver.Start(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, "bound:", err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	if err := server.Stop(); err != nil {
+		fmt.Fprintln(os.Stderr, "bound:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
 // tenants are of each type that the tables' column can have, two of each, as arguments.
 var tenants = map[string]struct {
 	postgres, sqlite string
@@ -61,11 +79,6 @@ type database struct {
 // forEach runs a test for each type of tenant over both drivers of Postgres and on SQLite.
 func forEach(t *testing.T, test func(t *testing.T, db *database, one, other any)) {
 	t.Helper()
-	server, err := pgserver.Start(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = server.Stop() })
 	for name, tenant := range tenants {
 		for _, driver := range []string{"postgres", "pgx", "sqlite"} {
 			t.Run(name+" over "+driver, func(t *testing.T) {
@@ -80,6 +93,7 @@ func forEach(t *testing.T, test func(t *testing.T, db *database, one, other any)
 					t.Cleanup(func() { _ = drop() })
 					db.dialect, url, columnType = dialect.Postgres, created, tenant.postgres
 				}
+				var err error
 				if db.DB, err = sql.Open(driver, url); err != nil {
 					t.Fatal(err)
 				}
