@@ -47,6 +47,7 @@ func TestRefusals(t *testing.T) {
 		"byhand": {"Session.api_key is encrypted; declare it with encrypted.String", "Session.certificate is encrypted; declare"},
 		"refused": {
 			"Session.a is encrypted and cannot be Unique: no two tokens are equal, not even of the same plaintext. " + indexHint,
+			`add encrypted.BlindIndex("a") to the schema's Mixin, with its method Unique`,
 			"Session.a is encrypted and cannot be in an index: ", "Session.b is encrypted and cannot be in an index: ",
 			"Session.c is encrypted and cannot be in an index: ", "Session.d is encrypted and cannot be an OrderField: ",
 			"Session.e is encrypted and cannot have a Default", "Session.f is encrypted and cannot have a Default",
@@ -58,6 +59,11 @@ func TestRefusals(t *testing.T) {
 			"Session.a is bound and has no tenant to be bound to: add Tenant(\"user_id\")", `Session.b has the tenant "none", which is no field of`,
 			"Session.c has the tenant flag, which is of type bool: use a field of text", "Session.d has the tenant maybe, which is optional",
 			"Session.e has the tenant a, which is encrypted", "Session.c has the tenant flag, and b the tenant none: the fields of an entity",
+		},
+		"index": {
+			`Session: encrypted.BlindIndex("missing"): the schema has no encrypted field of that name`,
+			`Session: encrypted.BlindIndex("title"): the schema has no encrypted field`,
+			"Session.scopes is JSON and cannot have a blind index",
 		},
 		"compositekey": {"Membership.invitation is encrypted and needs a primary key of one column"},
 	} {
@@ -71,7 +77,7 @@ func TestRefusals(t *testing.T) {
 					t.Errorf("%q is not in: %v", want, err)
 				}
 			}
-			for _, bad := range []string{"title", "PK-IN-THE-SOURCE"} {
+			for _, bad := range []string{"Session.title", "PK-IN-THE-SOURCE"} {
 				if strings.Contains(err.Error(), bad) {
 					t.Errorf("%s is in: %v", bad, err)
 				}

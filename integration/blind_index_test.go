@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -436,4 +438,41 @@ func TestIndexRotation(t *testing.T) {
 		env.checkIndex(t, keyring(t, newKey))
 		t.Logf("%d lookups, %d rows rewritten", lookups.Load(), rewritten)
 	})
+}
+
+// TestPythonDigests runs the Python of docs/blind-index.md: it makes the digests that Go does, and what it stores is found.
+func TestPythonDigests(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../docs/blind-index.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, ok := strings.Cut(string(page), "<!-- python: the digest;")
+	_, rest, ok2 := strings.Cut(rest, "```python\n")
+	code, _, ok3 := strings.Cut(rest, "```")
+	if !ok || !ok2 || !ok3 {
+		t.Fatal("the page has no Python")
+	}
+	env := newEnvironment(t)
+	row := env.credential(t, env.account(t, "u1"), "old", "secret")
+	for _, apiKey := range []string{"PK-MADE-UP", "", "Schlüssel ☃"} {
+		cmd := exec.CommandContext(t.Context(), python(), "-c", code+"\nimport sys; print(api_key_index(sys.argv[1], sys.argv[2]).hex())",
+			env.key, apiKey)
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		digest, err := hex.DecodeString(strings.TrimSpace(string(out)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		token, err := env.ring.Encrypt(apiKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		env.exec(t, "UPDATE user_credentials SET api_key = $1, api_key_index = $2 WHERE id = $3", token, digest, row.ID)
+		if got := found(t, env.client, apiKey); !got[row.ID] {
+			t.Errorf("%q: found %v", apiKey, got)
+		}
+	}
 }

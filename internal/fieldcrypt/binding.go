@@ -103,8 +103,15 @@ func Column(table, name string, size int) field.TypeValueScanner[Secret] {
 	registry.Lock()
 	defer registry.Unlock()
 	register(c)
-	return &column{c}
+	return scannerOf{&column{c}}
 }
+
+// scannerOf is a column's ValueScanner, with its methods by value, as ent wants them.
+type scannerOf struct{ of *column }
+
+func (s scannerOf) Value(secret Secret) (driver.Value, error)      { return s.of.Value(secret) }
+func (s scannerOf) ScanValue() field.ValueScanner                  { return s.of.ScanValue() }
+func (s scannerOf) FromValue(scanned driver.Value) (Secret, error) { return s.of.FromValue(scanned) }
 
 // Columns returns every encrypted column of the process, sorted by table and name.
 func Columns() []ColumnInfo {
