@@ -40,7 +40,8 @@ func (p *fernetPeer) create(i int, kind string) *fernetgo.UserCredentialCreate {
 	apiKey, secretKey := keySizes.of(i)
 	return p.client.UserCredential.Create().
 		SetUserAccountID(p.account.id).SetUserID(p.account.userID).SetCredentialType(kind).
-		SetAPIKey(fernettype.Secret{Plaintext: apiKey}).SetSecretKey(fernettype.Secret{Plaintext: secretKey})
+		SetAPIKey(fernettype.Secret{Plaintext: apiKey}).SetSecretKey(fernettype.Secret{Plaintext: secretKey}).
+		SetAPIKeyIndex(digest())
 }
 
 func (p *fernetPeer) insert(ctx context.Context, n int, kind string) error {

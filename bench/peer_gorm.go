@@ -23,6 +23,7 @@ type gormCredential struct {
 	CredentialType string     `gorm:"size:50"`
 	APIKey         string     `gorm:"column:api_key;serializer:credent"`
 	SecretKey      string     `gorm:"column:secret_key;serializer:credent"`
+	APIKeyIndex    []byte     `gorm:"column:api_key_index"`
 	IsActive       bool       `gorm:"column:is_active"`
 	ExpiresAt      *time.Time `gorm:"type:timestamp"`
 	CreatedAt      time.Time  `gorm:"type:timestamp"`
@@ -66,6 +67,7 @@ func (s serializer) Value(_ context.Context, _ *schema.Field, _ reflect.Value, v
 // prepares statements by itself.
 type gormPeer struct {
 	db      *gorm.DB
+	ring    *credent.Keyring
 	account account
 }
 
@@ -87,20 +89,25 @@ func openGORM(_ context.Context, databaseURL string, a account) (peer, error) {
 	if err != nil {
 		return nil, errors.Join(err, pool.Close())
 	}
-	return &gormPeer{db, a}, nil
+	return &gormPeer{db, ring, a}, nil
 }
 
-func (p *gormPeer) row(i int, kind string) *gormCredential {
+func (p *gormPeer) row(i int, kind string) (*gormCredential, error) {
 	apiKey, secretKey := keySizes.of(i)
+	index, err := p.ring.Digest(apiKeyColumn(), apiKey)
 	return &gormCredential{
 		ID: uuid.New(), UserAccountID: p.account.id, UserID: p.account.userID, CredentialType: kind,
-		APIKey: apiKey, SecretKey: secretKey, IsActive: true,
-	}
+		APIKey: apiKey, SecretKey: secretKey, APIKeyIndex: index, IsActive: true,
+	}, err
 }
 
 func (p *gormPeer) insert(ctx context.Context, n int, kind string) error {
 	for i := range n {
-		if err := p.db.WithContext(ctx).Create(p.row(i, kind)).Error; err != nil {
+		row, err := p.row(i, kind)
+		if err != nil {
+			return err
+		}
+		if err := p.db.WithContext(ctx).Create(row).Error; err != nil {
 			return err
 		}
 	}
@@ -111,7 +118,10 @@ func (p *gormPeer) bulk(ctx context.Context, n int, kind string) error {
 	for i := 0; i < n; i += bulkSize {
 		rows := make([]*gormCredential, min(bulkSize, n-i))
 		for j := range rows {
-			rows[j] = p.row(i+j, kind)
+			var err error
+			if rows[j], err = p.row(i+j, kind); err != nil {
+				return err
+			}
 		}
 		if err := p.db.WithContext(ctx).Create(rows).Error; err != nil {
 			return err

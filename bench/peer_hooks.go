@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"entgo.io/ent"
 	entsql "entgo.io/ent/dialect/sql"
@@ -32,11 +33,26 @@ func openHooks(opts []credent.Option) opener {
 	}
 }
 
+// apiKeyColumn is Credent's, whose digests the peers with the same cryptography make.
+var apiKeyColumn = sync.OnceValue(func() credent.EncryptedColumn {
+	for _, c := range credent.EncryptedColumns() {
+		if c.Index != "" {
+			return c
+		}
+	}
+	panic("no column has a blind index")
+})
+
 type fieldHooks struct{ ring *credent.Keyring }
 
 func (h fieldHooks) encrypt(next ent.Mutator) ent.Mutator {
 	return hook.UserCredentialFunc(func(ctx context.Context, m *plain.UserCredentialMutation) (ent.Value, error) {
 		if apiKey, ok := m.APIKey(); ok {
+			index, err := h.ring.Digest(apiKeyColumn(), apiKey)
+			if err != nil {
+				return nil, err
+			}
+			m.SetAPIKeyIndex(index)
 			token, err := h.ring.Encrypt(apiKey)
 			if err != nil {
 				return nil, err

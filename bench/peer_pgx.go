@@ -28,11 +28,12 @@ type pgxCredential struct {
 
 var pgxColumns = []string{
 	"id", "user_account_id", "user_id", "credential_type", "api_key", "secret_key", "is_active", "created_at", "updated_at",
+	"api_key_index",
 }
 
 const (
 	pgxInsert = `INSERT INTO user_credentials (id, user_account_id, user_id, credential_type, api_key, secret_key, is_active,
-		created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`
+		created_at, updated_at, api_key_index) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`
 	pgxSelect = `SELECT id, user_account_id, user_id, credential_type, api_key, secret_key, is_active, expires_at, created_at,
 		updated_at FROM user_credentials WHERE `
 )
@@ -64,9 +65,13 @@ func (p *pgxPeer) row(i int, kind string) ([]any, error) {
 	if err != nil {
 		return nil, err
 	}
+	index, err := p.ring.Digest(apiKeyColumn(), apiKey)
+	if err != nil {
+		return nil, err
+	}
 	now := time.Now().UTC()
 	return []any{
-		[16]byte(uuid.New()), [16]byte(p.account.id), p.account.userID, kind, apiToken, secretToken, true, now, now,
+		[16]byte(uuid.New()), [16]byte(p.account.id), p.account.userID, kind, apiToken, secretToken, true, now, now, index,
 	}, nil
 }
 

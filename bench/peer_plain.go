@@ -32,7 +32,7 @@ func (p *plainPeer) create(i int, kind string) *plain.UserCredentialCreate {
 	apiKey, secretKey := p.values.of(i)
 	return p.client.UserCredential.Create().
 		SetUserAccountID(p.account.id).SetUserID(p.account.userID).SetCredentialType(kind).
-		SetAPIKey(apiKey).SetSecretKey(secretKey)
+		SetAPIKey(apiKey).SetSecretKey(secretKey).SetAPIKeyIndex(digest())
 }
 
 func (p *plainPeer) insert(ctx context.Context, n int, kind string) error {

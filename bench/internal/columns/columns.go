@@ -29,9 +29,10 @@ func Account() []ent.Field {
 	)
 }
 
-// Credential returns the columns of user_credentials, with the given secrets.
+// Credential returns the columns of user_credentials, with the given secrets. The digest of the blind index is bytes to them.
 func Credential(apiKey, secretKey ent.Field) []ent.Field {
 	return append(Record(),
+		field.Bytes("api_key_index").Optional(),
 		field.UUID("user_account_id", uuid.UUID{}),
 		field.String("user_id").MaxRuneLen(255).NotEmpty(),
 		field.String("credential_type").MaxRuneLen(50).NotEmpty(),

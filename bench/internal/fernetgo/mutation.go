@@ -681,6 +681,7 @@ type UserCredentialMutation struct {
 	is_active       *bool
 	created_at      *time.Time
 	updated_at      *time.Time
+	api_key_index   *[]byte
 	user_id         *string
 	credential_type *string
 	api_key         *fernettype.Secret
@@ -904,6 +905,55 @@ func (m *UserCredentialMutation) OldUpdatedAt(ctx context.Context) (v time.Time,
 // ResetUpdatedAt resets all changes to the "updated_at" field.
 func (m *UserCredentialMutation) ResetUpdatedAt() {
 	m.updated_at = nil
+}
+
+// SetAPIKeyIndex sets the "api_key_index" field.
+func (m *UserCredentialMutation) SetAPIKeyIndex(b []byte) {
+	m.api_key_index = &b
+}
+
+// APIKeyIndex returns the value of the "api_key_index" field in the mutation.
+func (m *UserCredentialMutation) APIKeyIndex() (r []byte, exists bool) {
+	v := m.api_key_index
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldAPIKeyIndex returns the old "api_key_index" field's value of the UserCredential entity.
+// If the UserCredential object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *UserCredentialMutation) OldAPIKeyIndex(ctx context.Context) (v []byte, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldAPIKeyIndex is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldAPIKeyIndex requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldAPIKeyIndex: %w", err)
+	}
+	return oldValue.APIKeyIndex, nil
+}
+
+// ClearAPIKeyIndex clears the value of the "api_key_index" field.
+func (m *UserCredentialMutation) ClearAPIKeyIndex() {
+	m.api_key_index = nil
+	m.clearedFields[usercredential.FieldAPIKeyIndex] = struct{}{}
+}
+
+// APIKeyIndexCleared returns if the "api_key_index" field was cleared in this mutation.
+func (m *UserCredentialMutation) APIKeyIndexCleared() bool {
+	_, ok := m.clearedFields[usercredential.FieldAPIKeyIndex]
+	return ok
+}
+
+// ResetAPIKeyIndex resets all changes to the "api_key_index" field.
+func (m *UserCredentialMutation) ResetAPIKeyIndex() {
+	m.api_key_index = nil
+	delete(m.clearedFields, usercredential.FieldAPIKeyIndex)
 }
 
 // SetUserAccountID sets the "user_account_id" field.
@@ -1209,7 +1259,7 @@ func (m *UserCredentialMutation) Type() string {
 // order to get all numeric fields that were incremented/decremented, call
 // AddedFields().
 func (m *UserCredentialMutation) Fields() []string {
-	fields := make([]string, 0, 9)
+	fields := make([]string, 0, 10)
 	if m.is_active != nil {
 		fields = append(fields, usercredential.FieldIsActive)
 	}
@@ -1218,6 +1268,9 @@ func (m *UserCredentialMutation) Fields() []string {
 	}
 	if m.updated_at != nil {
 		fields = append(fields, usercredential.FieldUpdatedAt)
+	}
+	if m.api_key_index != nil {
+		fields = append(fields, usercredential.FieldAPIKeyIndex)
 	}
 	if m.account != nil {
 		fields = append(fields, usercredential.FieldUserAccountID)
@@ -1251,6 +1304,8 @@ func (m *UserCredentialMutation) Field(name string) (ent.Value, bool) {
 		return m.CreatedAt()
 	case usercredential.FieldUpdatedAt:
 		return m.UpdatedAt()
+	case usercredential.FieldAPIKeyIndex:
+		return m.APIKeyIndex()
 	case usercredential.FieldUserAccountID:
 		return m.UserAccountID()
 	case usercredential.FieldUserID:
@@ -1278,6 +1333,8 @@ func (m *UserCredentialMutation) OldField(ctx context.Context, name string) (ent
 		return m.OldCreatedAt(ctx)
 	case usercredential.FieldUpdatedAt:
 		return m.OldUpdatedAt(ctx)
+	case usercredential.FieldAPIKeyIndex:
+		return m.OldAPIKeyIndex(ctx)
 	case usercredential.FieldUserAccountID:
 		return m.OldUserAccountID(ctx)
 	case usercredential.FieldUserID:
@@ -1319,6 +1376,13 @@ func (m *UserCredentialMutation) SetField(name string, value ent.Value) error {
 			return fmt.Errorf("unexpected type %T for field %s", value, name)
 		}
 		m.SetUpdatedAt(v)
+		return nil
+	case usercredential.FieldAPIKeyIndex:
+		v, ok := value.([]byte)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetAPIKeyIndex(v)
 		return nil
 	case usercredential.FieldUserAccountID:
 		v, ok := value.(uuid.UUID)
@@ -1392,6 +1456,9 @@ func (m *UserCredentialMutation) AddField(name string, value ent.Value) error {
 // mutation.
 func (m *UserCredentialMutation) ClearedFields() []string {
 	var fields []string
+	if m.FieldCleared(usercredential.FieldAPIKeyIndex) {
+		fields = append(fields, usercredential.FieldAPIKeyIndex)
+	}
 	if m.FieldCleared(usercredential.FieldExpiresAt) {
 		fields = append(fields, usercredential.FieldExpiresAt)
 	}
@@ -1409,6 +1476,9 @@ func (m *UserCredentialMutation) FieldCleared(name string) bool {
 // error if the field is not defined in the schema.
 func (m *UserCredentialMutation) ClearField(name string) error {
 	switch name {
+	case usercredential.FieldAPIKeyIndex:
+		m.ClearAPIKeyIndex()
+		return nil
 	case usercredential.FieldExpiresAt:
 		m.ClearExpiresAt()
 		return nil
@@ -1428,6 +1498,9 @@ func (m *UserCredentialMutation) ResetField(name string) error {
 		return nil
 	case usercredential.FieldUpdatedAt:
 		m.ResetUpdatedAt()
+		return nil
+	case usercredential.FieldAPIKeyIndex:
+		m.ResetAPIKeyIndex()
 		return nil
 	case usercredential.FieldUserAccountID:
 		m.ResetUserAccountID()

@@ -88,7 +88,7 @@ func init() {
 	// usercredential.UpdateDefaultUpdatedAt holds the default value on update for the updated_at field.
 	usercredential.UpdateDefaultUpdatedAt = usercredentialDescUpdatedAt.UpdateDefault.(func() time.Time)
 	// usercredentialDescUserID is the schema descriptor for user_id field.
-	usercredentialDescUserID := usercredentialFields[5].Descriptor()
+	usercredentialDescUserID := usercredentialFields[6].Descriptor()
 	// usercredential.UserIDValidator is a validator for the "user_id" field. It is called by the builders before save.
 	usercredential.UserIDValidator = func() func(string) error {
 		validators := usercredentialDescUserID.Validators
@@ -106,7 +106,7 @@ func init() {
 		}
 	}()
 	// usercredentialDescCredentialType is the schema descriptor for credential_type field.
-	usercredentialDescCredentialType := usercredentialFields[6].Descriptor()
+	usercredentialDescCredentialType := usercredentialFields[7].Descriptor()
 	// usercredential.CredentialTypeValidator is a validator for the "credential_type" field. It is called by the builders before save.
 	usercredential.CredentialTypeValidator = func() func(string) error {
 		validators := usercredentialDescCredentialType.Validators

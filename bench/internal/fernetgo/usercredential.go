@@ -26,6 +26,8 @@ type UserCredential struct {
 	CreatedAt time.Time `json:"created_at,omitempty"`
 	// UpdatedAt holds the value of the "updated_at" field.
 	UpdatedAt time.Time `json:"updated_at,omitempty"`
+	// APIKeyIndex holds the value of the "api_key_index" field.
+	APIKeyIndex []byte `json:"api_key_index,omitempty"`
 	// UserAccountID holds the value of the "user_account_id" field.
 	UserAccountID uuid.UUID `json:"user_account_id,omitempty"`
 	// UserID holds the value of the "user_id" field.
@@ -69,6 +71,8 @@ func (*UserCredential) scanValues(columns []string) ([]any, error) {
 	values := make([]any, len(columns))
 	for i := range columns {
 		switch columns[i] {
+		case usercredential.FieldAPIKeyIndex:
+			values[i] = new([]byte)
 		case usercredential.FieldAPIKey, usercredential.FieldSecretKey:
 			values[i] = new(fernettype.Secret)
 		case usercredential.FieldIsActive:
@@ -117,6 +121,12 @@ func (_m *UserCredential) assignValues(columns []string, values []any) error {
 				return fmt.Errorf("unexpected type %T for field updated_at", values[i])
 			} else if value.Valid {
 				_m.UpdatedAt = value.Time
+			}
+		case usercredential.FieldAPIKeyIndex:
+			if value, ok := values[i].(*[]byte); !ok {
+				return fmt.Errorf("unexpected type %T for field api_key_index", values[i])
+			} else if value != nil {
+				_m.APIKeyIndex = *value
 			}
 		case usercredential.FieldUserAccountID:
 			if value, ok := values[i].(*uuid.UUID); !ok {
@@ -204,6 +214,9 @@ func (_m *UserCredential) String() string {
 	builder.WriteString(", ")
 	builder.WriteString("updated_at=")
 	builder.WriteString(_m.UpdatedAt.Format(time.ANSIC))
+	builder.WriteString(", ")
+	builder.WriteString("api_key_index=")
+	builder.WriteString(fmt.Sprintf("%v", _m.APIKeyIndex))
 	builder.WriteString(", ")
 	builder.WriteString("user_account_id=")
 	builder.WriteString(fmt.Sprintf("%v", _m.UserAccountID))

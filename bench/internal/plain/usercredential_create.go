@@ -64,6 +64,12 @@ func (_c *UserCredentialCreate) SetNillableUpdatedAt(v *time.Time) *UserCredenti
 	return _c
 }
 
+// SetAPIKeyIndex sets the "api_key_index" field.
+func (_c *UserCredentialCreate) SetAPIKeyIndex(v []byte) *UserCredentialCreate {
+	_c.mutation.SetAPIKeyIndex(v)
+	return _c
+}
+
 // SetUserAccountID sets the "user_account_id" field.
 func (_c *UserCredentialCreate) SetUserAccountID(v uuid.UUID) *UserCredentialCreate {
 	_c.mutation.SetUserAccountID(v)
@@ -271,6 +277,10 @@ func (_c *UserCredentialCreate) createSpec() (*UserCredential, *sqlgraph.CreateS
 	if value, ok := _c.mutation.UpdatedAt(); ok {
 		_spec.SetField(usercredential.FieldUpdatedAt, field.TypeTime, value)
 		_node.UpdatedAt = value
+	}
+	if value, ok := _c.mutation.APIKeyIndex(); ok {
+		_spec.SetField(usercredential.FieldAPIKeyIndex, field.TypeBytes, value)
+		_node.APIKeyIndex = value
 	}
 	if value, ok := _c.mutation.UserID(); ok {
 		_spec.SetField(usercredential.FieldUserID, field.TypeString, value)

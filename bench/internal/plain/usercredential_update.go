@@ -50,6 +50,18 @@ func (_u *UserCredentialUpdate) SetUpdatedAt(v time.Time) *UserCredentialUpdate 
 	return _u
 }
 
+// SetAPIKeyIndex sets the "api_key_index" field.
+func (_u *UserCredentialUpdate) SetAPIKeyIndex(v []byte) *UserCredentialUpdate {
+	_u.mutation.SetAPIKeyIndex(v)
+	return _u
+}
+
+// ClearAPIKeyIndex clears the value of the "api_key_index" field.
+func (_u *UserCredentialUpdate) ClearAPIKeyIndex() *UserCredentialUpdate {
+	_u.mutation.ClearAPIKeyIndex()
+	return _u
+}
+
 // SetUserAccountID sets the "user_account_id" field.
 func (_u *UserCredentialUpdate) SetUserAccountID(v uuid.UUID) *UserCredentialUpdate {
 	_u.mutation.SetUserAccountID(v)
@@ -234,6 +246,12 @@ func (_u *UserCredentialUpdate) sqlSave(ctx context.Context) (_node int, err err
 	if value, ok := _u.mutation.UpdatedAt(); ok {
 		_spec.SetField(usercredential.FieldUpdatedAt, field.TypeTime, value)
 	}
+	if value, ok := _u.mutation.APIKeyIndex(); ok {
+		_spec.SetField(usercredential.FieldAPIKeyIndex, field.TypeBytes, value)
+	}
+	if _u.mutation.APIKeyIndexCleared() {
+		_spec.ClearField(usercredential.FieldAPIKeyIndex, field.TypeBytes)
+	}
 	if value, ok := _u.mutation.UserID(); ok {
 		_spec.SetField(usercredential.FieldUserID, field.TypeString, value)
 	}
@@ -318,6 +336,18 @@ func (_u *UserCredentialUpdateOne) SetNillableIsActive(v *bool) *UserCredentialU
 // SetUpdatedAt sets the "updated_at" field.
 func (_u *UserCredentialUpdateOne) SetUpdatedAt(v time.Time) *UserCredentialUpdateOne {
 	_u.mutation.SetUpdatedAt(v)
+	return _u
+}
+
+// SetAPIKeyIndex sets the "api_key_index" field.
+func (_u *UserCredentialUpdateOne) SetAPIKeyIndex(v []byte) *UserCredentialUpdateOne {
+	_u.mutation.SetAPIKeyIndex(v)
+	return _u
+}
+
+// ClearAPIKeyIndex clears the value of the "api_key_index" field.
+func (_u *UserCredentialUpdateOne) ClearAPIKeyIndex() *UserCredentialUpdateOne {
+	_u.mutation.ClearAPIKeyIndex()
 	return _u
 }
 
@@ -534,6 +564,12 @@ func (_u *UserCredentialUpdateOne) sqlSave(ctx context.Context) (_node *UserCred
 	}
 	if value, ok := _u.mutation.UpdatedAt(); ok {
 		_spec.SetField(usercredential.FieldUpdatedAt, field.TypeTime, value)
+	}
+	if value, ok := _u.mutation.APIKeyIndex(); ok {
+		_spec.SetField(usercredential.FieldAPIKeyIndex, field.TypeBytes, value)
+	}
+	if _u.mutation.APIKeyIndexCleared() {
+		_spec.ClearField(usercredential.FieldAPIKeyIndex, field.TypeBytes)
 	}
 	if value, ok := _u.mutation.UserID(); ok {
 		_spec.SetField(usercredential.FieldUserID, field.TypeString, value)

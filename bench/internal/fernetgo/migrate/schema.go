@@ -30,6 +30,7 @@ var (
 		{Name: "is_active", Type: field.TypeBool, Default: true},
 		{Name: "created_at", Type: field.TypeTime, SchemaType: map[string]string{"postgres": "timestamp"}},
 		{Name: "updated_at", Type: field.TypeTime, SchemaType: map[string]string{"postgres": "timestamp"}},
+		{Name: "api_key_index", Type: field.TypeBytes, Nullable: true},
 		{Name: "user_id", Type: field.TypeString, Size: 255},
 		{Name: "credential_type", Type: field.TypeString, Size: 50},
 		{Name: "api_key", Type: field.TypeString},
@@ -45,7 +46,7 @@ var (
 		ForeignKeys: []*schema.ForeignKey{
 			{
 				Symbol:     "user_credentials_user_accounts_credentials",
-				Columns:    []*schema.Column{UserCredentialsColumns[9]},
+				Columns:    []*schema.Column{UserCredentialsColumns[10]},
 				RefColumns: []*schema.Column{UserAccountsColumns[0]},
 				OnDelete:   schema.NoAction,
 			},

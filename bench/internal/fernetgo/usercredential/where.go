@@ -72,6 +72,11 @@ func UpdatedAt(v time.Time) predicate.UserCredential {
 	return predicate.UserCredential(sql.FieldEQ(FieldUpdatedAt, v))
 }
 
+// APIKeyIndex applies equality check predicate on the "api_key_index" field. It's identical to APIKeyIndexEQ.
+func APIKeyIndex(v []byte) predicate.UserCredential {
+	return predicate.UserCredential(sql.FieldEQ(FieldAPIKeyIndex, v))
+}
+
 // UserAccountID applies equality check predicate on the "user_account_id" field. It's identical to UserAccountIDEQ.
 func UserAccountID(v uuid.UUID) predicate.UserCredential {
 	return predicate.UserCredential(sql.FieldEQ(FieldUserAccountID, v))
@@ -190,6 +195,56 @@ func UpdatedAtLT(v time.Time) predicate.UserCredential {
 // UpdatedAtLTE applies the LTE predicate on the "updated_at" field.
 func UpdatedAtLTE(v time.Time) predicate.UserCredential {
 	return predicate.UserCredential(sql.FieldLTE(FieldUpdatedAt, v))
+}
+
+// APIKeyIndexEQ applies the EQ predicate on the "api_key_index" field.
+func APIKeyIndexEQ(v []byte) predicate.UserCredential {
+	return predicate.UserCredential(sql.FieldEQ(FieldAPIKeyIndex, v))
+}
+
+// APIKeyIndexNEQ applies the NEQ predicate on the "api_key_index" field.
+func APIKeyIndexNEQ(v []byte) predicate.UserCredential {
+	return predicate.UserCredential(sql.FieldNEQ(FieldAPIKeyIndex, v))
+}
+
+// APIKeyIndexIn applies the In predicate on the "api_key_index" field.
+func APIKeyIndexIn(vs ...[]byte) predicate.UserCredential {
+	return predicate.UserCredential(sql.FieldIn(FieldAPIKeyIndex, vs...))
+}
+
+// APIKeyIndexNotIn applies the NotIn predicate on the "api_key_index" field.
+func APIKeyIndexNotIn(vs ...[]byte) predicate.UserCredential {
+	return predicate.UserCredential(sql.FieldNotIn(FieldAPIKeyIndex, vs...))
+}
+
+// APIKeyIndexGT applies the GT predicate on the "api_key_index" field.
+func APIKeyIndexGT(v []byte) predicate.UserCredential {
+	return predicate.UserCredential(sql.FieldGT(FieldAPIKeyIndex, v))
+}
+
+// APIKeyIndexGTE applies the GTE predicate on the "api_key_index" field.
+func APIKeyIndexGTE(v []byte) predicate.UserCredential {
+	return predicate.UserCredential(sql.FieldGTE(FieldAPIKeyIndex, v))
+}
+
+// APIKeyIndexLT applies the LT predicate on the "api_key_index" field.
+func APIKeyIndexLT(v []byte) predicate.UserCredential {
+	return predicate.UserCredential(sql.FieldLT(FieldAPIKeyIndex, v))
+}
+
+// APIKeyIndexLTE applies the LTE predicate on the "api_key_index" field.
+func APIKeyIndexLTE(v []byte) predicate.UserCredential {
+	return predicate.UserCredential(sql.FieldLTE(FieldAPIKeyIndex, v))
+}
+
+// APIKeyIndexIsNil applies the IsNil predicate on the "api_key_index" field.
+func APIKeyIndexIsNil() predicate.UserCredential {
+	return predicate.UserCredential(sql.FieldIsNull(FieldAPIKeyIndex))
+}
+
+// APIKeyIndexNotNil applies the NotNil predicate on the "api_key_index" field.
+func APIKeyIndexNotNil() predicate.UserCredential {
+	return predicate.UserCredential(sql.FieldNotNull(FieldAPIKeyIndex))
 }
 
 // UserAccountIDEQ applies the EQ predicate on the "user_account_id" field.

@@ -21,6 +21,8 @@ const (
 	FieldCreatedAt = "created_at"
 	// FieldUpdatedAt holds the string denoting the updated_at field in the database.
 	FieldUpdatedAt = "updated_at"
+	// FieldAPIKeyIndex holds the string denoting the api_key_index field in the database.
+	FieldAPIKeyIndex = "api_key_index"
 	// FieldUserAccountID holds the string denoting the user_account_id field in the database.
 	FieldUserAccountID = "user_account_id"
 	// FieldUserID holds the string denoting the user_id field in the database.
@@ -52,6 +54,7 @@ var Columns = []string{
 	FieldIsActive,
 	FieldCreatedAt,
 	FieldUpdatedAt,
+	FieldAPIKeyIndex,
 	FieldUserAccountID,
 	FieldUserID,
 	FieldCredentialType,
