@@ -91,7 +91,7 @@ func runGrowth(ctx context.Context, cfg config, server *pgserver.Server, s serie
 	return nil
 }
 
-// grow makes the tables as the Python application has them, loads them, and migrates them to what Credent needs.
+// grow makes the tables and loads them.
 func grow(ctx context.Context, server *pgserver.Server, rows int, s series) (*grown, error) {
 	databaseURL, drop, err := server.CreateDatabase(ctx, "")
 	if err != nil {
@@ -106,7 +106,10 @@ func grow(ctx context.Context, server *pgserver.Server, rows int, s series) (*gr
 		return nil, err
 	}
 	g.db, g.client = db, credent.NewClient(db, dialect, credent.WithKeyring(g.ring))
-	if err := migrate.Apply(ctx, db, migrate.WithTarget(firstMigration)); err != nil {
+	if err := g.timeMigrations(ctx, server, s); err != nil {
+		return nil, err
+	}
+	if err := migrate.Apply(ctx, db); err != nil {
 		return nil, err
 	}
 	if err := g.addAccounts(ctx); err != nil {
@@ -116,9 +119,6 @@ func grow(ctx context.Context, server *pgserver.Server, rows int, s series) (*gr
 		_, err := credent.Copy(ctx, db, g.credentials(), credent.CopyConfig{}, credent.WithKeyring(g.ring))
 		return err
 	}); err != nil {
-		return nil, err
-	}
-	if err := g.once(groupGrowApply, s, func() error { return migrate.Apply(ctx, db) }); err != nil {
 		return nil, err
 	}
 	if _, err := db.ExecContext(ctx, "VACUUM ANALYZE"); err != nil {
@@ -137,6 +137,36 @@ func grow(ctx context.Context, server *pgserver.Server, rows int, s series) (*gr
 		g.sample = append(g.sample, id)
 	}
 	return g, found.Err()
+}
+
+// timeMigrations migrates tables of the same size that are as the Python application has them, on a database of their own.
+func (g *grown) timeMigrations(ctx context.Context, server *pgserver.Server, s series) (err error) {
+	databaseURL, drop, err := server.CreateDatabase(ctx, "")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, drop()) }()
+	db, _, err := openPool(databaseURL, "", nil)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	if err := migrate.Apply(ctx, db, migrate.WithTarget(firstMigration)); err != nil {
+		return err
+	}
+	for _, statement := range []string{
+		fmt.Sprintf(`INSERT INTO user_accounts (id, user_id, account_name)
+			SELECT gen_random_uuid(), 'user-' || n, 'Ada' FROM generate_series(1, %d) AS n`, max(1, g.rows/perAccount)),
+		fmt.Sprintf(`INSERT INTO user_credentials (id, user_account_id, user_id, credential_type, api_key, secret_key)
+			SELECT gen_random_uuid(), a.id, a.user_id, 'alpaca', rpad('gAAAAAB', 120, md5(n::text)), rpad('gAAAAAB', 140, md5(n::text))
+			FROM user_accounts AS a, generate_series(1, %d) AS n`, perAccount),
+		"VACUUM ANALYZE",
+	} {
+		if _, err := db.ExecContext(ctx, statement); err != nil {
+			return err
+		}
+	}
+	return g.once(groupGrowApply, s, func() error { return migrate.Apply(ctx, db) })
 }
 
 // once times something that is done to the whole table.
