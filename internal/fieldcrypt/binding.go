@@ -109,8 +109,13 @@ func Column(table, name string, size int) field.TypeValueScanner[Secret] {
 // scannerOf is a column's ValueScanner, with its methods by value, as ent wants them.
 type scannerOf struct{ of *column }
 
-func (s scannerOf) Value(secret Secret) (driver.Value, error)      { return s.of.Value(secret) }
-func (s scannerOf) ScanValue() field.ValueScanner                  { return s.of.ScanValue() }
+// Value is that of the column.
+func (s scannerOf) Value(secret Secret) (driver.Value, error) { return s.of.Value(secret) }
+
+// ScanValue is that of the column.
+func (s scannerOf) ScanValue() field.ValueScanner { return s.of.ScanValue() }
+
+// FromValue is that of the column.
 func (s scannerOf) FromValue(scanned driver.Value) (Secret, error) { return s.of.FromValue(scanned) }
 
 // Columns returns every encrypted column of the process, sorted by table and name.
