@@ -71,11 +71,18 @@ func TestWrapDriver(t *testing.T) {
 	if err := row.Scan(&token, &hook); err != nil {
 		t.Fatal(err)
 	}
-	if text, err := ring.Decrypt(token); err != nil || text != "text" {
-		t.Errorf("got %q, %v", text, err)
-	}
-	if text, err := ring.Decrypt(hook); err != nil || text != `{"url":"","secret":"s"}` {
-		t.Errorf("got %q, %v", text, err)
+	for _, c := range vault.Columns() {
+		stored, ok := map[string][2]string{"refresh_token": {token, "text"}, "webhook": {hook, `{"url":"","secret":"s"}`}}[c.Name]
+		if !ok {
+			continue
+		}
+		bound, err := ring.Bind(c, "u")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text, err := bound.Decrypt(stored[0]); err != nil || text != stored[1] {
+			t.Errorf("%s: got %q, %v", c, text, err)
+		}
 	}
 	i := client.Integration.Query().OnlyX(ctx)
 	if config, err := i.Webhook.Reveal(); err != nil || config.Secret != "s" {

@@ -28,9 +28,9 @@ func (Integration) Fields() []ent.Field {
 		field.UUID("id", uuid.UUID{}).Default(uuid.New),
 		field.String("user_id").NotEmpty(),
 		field.String("provider").NotEmpty(),
-		encrypted.String("refresh_token").MaxBytes(2000),
-		encrypted.JSON("webhook", webhook.Config{}).Size(2000).Optional(),
-		encrypted.Bytes("client_certificate").MaxBytes(4000).Optional(),
+		encrypted.String("refresh_token").MaxBytes(2000).Tenant("user_id").Bound(),
+		encrypted.JSON("webhook", webhook.Config{}).Size(2000).Optional().Tenant("user_id").Bound(),
+		encrypted.Bytes("client_certificate").MaxBytes(4000).Optional().Tenant("user_id").Bound(),
 	}
 }
 

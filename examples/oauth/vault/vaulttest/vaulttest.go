@@ -34,7 +34,7 @@ func Run(t *testing.T, database Database) {
 	t.Helper()
 	for name, test := range map[string]func(*testing.T, *env){
 		"vault": testVault, "write paths": testWritePaths, "refusals": testRefusals, "output": testOutput, "keys": testKeys,
-		"index": testIndex, "two keys": testTwoKeys,
+		"index": testIndex, "two keys": testTwoKeys, "binding": testBinding,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -43,6 +43,34 @@ func Run(t *testing.T, database Database) {
 			e.Vault = e.open(t)
 			test(t, e)
 		})
+	}
+}
+
+// testBinding gives a user the tokens of another one, as somebody can who writes to the database.
+func testBinding(t *testing.T, e *env) {
+	ctx := t.Context()
+	for _, user := range []string{"a", "b"} {
+		must(t, e.Connect(ctx, user, "github", canary+" of "+user))
+		must(t, e.Subscribe(ctx, user, "github", webhook.Config{Secret: canary}))
+	}
+	if _, err := e.Webhook(ctx, "a", "github"); err != nil {
+		t.Error(err)
+	}
+	for _, column := range []string{integration.FieldWebhook, integration.FieldClientCertificate} {
+		_, err := e.db.ExecContext(ctx, fmt.Sprintf(
+			"UPDATE integrations SET %s = (SELECT webhook FROM integrations WHERE user_id = 'b') WHERE user_id = 'a'", column))
+		must(t, err)
+	}
+	a := e.Client.Integration.Query().Where(integration.UserID("a")).OnlyX(ctx)
+	if config, err := a.Webhook.Reveal(); !errors.Is(err, encrypted.ErrContext) || config.Secret != "" {
+		t.Errorf("another user's webhook: got %+v, %v, want ErrContext", config, err)
+	}
+	if certificate, err := a.ClientCertificate.Reveal(); !errors.Is(err, encrypted.ErrContext) || certificate != nil {
+		t.Errorf("another column's token: got %q, %v, want ErrContext", certificate, err)
+	}
+	// A user that the row gets must be given its secrets as well.
+	if err := a.Update().SetUserID("c").Exec(ctx); !errors.Is(err, encrypted.ErrContext) {
+		t.Errorf("moved without its secrets: got %v, want ErrContext", err)
 	}
 }
 
