@@ -9,7 +9,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/credent-go/credent/ent"
-	"github.com/credent-go/credent/internal/fieldcrypt"
 	"github.com/credent-go/credent/internal/hooks"
 	"github.com/credent-go/credent/internal/load"
 )
@@ -65,7 +64,7 @@ func Copy(ctx context.Context, db *sql.DB, rows iter.Seq2[CopyRow, error], cfg C
 		Driver:  o.driver(),
 		Checked: o.hooks.Formats != nil,
 		NewClient: func(drv dialect.Driver) *ent.Client {
-			client := ent.NewClient(ent.Driver(fieldcrypt.NewDriver(drv, o.driver())))
+			client := ent.NewClient(ent.Driver(drv))
 			hooks.Install(client, o.hooks)
 			return client
 		},

@@ -62,6 +62,8 @@ var (
 	ErrUnknownKey = fieldcrypt.ErrUnknownKey
 	// ErrContext means that a bound token is not where it belongs, or that a statement or a result does not say whose row it is.
 	ErrContext = fieldcrypt.ErrContext
+	// ErrShredded means that the key of the row's tenant was destroyed; see [WithTenantKeys]. It is no [ErrCorrupt].
+	ErrShredded = fieldcrypt.ErrShredded
 	// ErrTooLong means that a secret is longer than its column can hold encrypted: 303 bytes for varchar(500).
 	ErrTooLong = fieldcrypt.ErrTooLong
 	// ErrRedacted means that the text a secret prints as was given as a secret.
@@ -127,7 +129,9 @@ type options struct {
 	plaintext []EncryptedColumn
 	bound     []EncryptedColumn
 	unbound   []EncryptedColumn
-	err       error // of an option
+
+	tenantKeys bool
+	err        error // of an option
 }
 
 func optionsOf(opts []Option) options {
@@ -309,12 +313,13 @@ func WrapDriver(drv dialect.Driver, opts ...Option) dialect.Driver {
 // driver is how the client's driver encrypts and decrypts.
 func (o options) driver() fieldcrypt.DriverConfig {
 	return fieldcrypt.DriverConfig{
-		Keyring:   o.keyring,
-		Strict:    o.strict,
-		Plaintext: o.plaintext,
-		Bound:     o.bound,
-		Unbound:   o.unbound,
-		OnReveal:  o.reveal,
+		Keyring:    o.keyring,
+		Strict:     o.strict,
+		Plaintext:  o.plaintext,
+		Bound:      o.bound,
+		Unbound:    o.unbound,
+		TenantKeys: o.tenantKeys,
+		OnReveal:   o.reveal,
 	}
 }
 

@@ -1,7 +1,6 @@
 package fieldcrypt_test
 
 import (
-	"context"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
@@ -201,52 +200,6 @@ func TestInRow(t *testing.T) {
 	}
 	if got, err := fieldcrypt.New("new").InRow(heldSecret, "c").Reveal(); err != nil || got != "new" {
 		t.Errorf("one that is not stored: %v", err)
-	}
-}
-
-// A client may have keys for each tenant; it says what they are for.
-func TestTenantKeyring(t *testing.T) {
-	t.Parallel()
-	rings := map[string]*fieldcrypt.Keyring{"a": ring(t, keyA), "b": ring(t, keyB)}
-	errDestroyed := errors.New("destroyed")
-	var uses []fieldcrypt.KeyUse
-	cfg := fieldcrypt.DriverConfig{Keyring: ring(t, keyC), TenantKeyring: func(_ context.Context, tenant string, use fieldcrypt.KeyUse) (*fieldcrypt.Keyring, error) {
-		uses = append(uses, use)
-		if rings[tenant] == nil {
-			return nil, errDestroyed
-		}
-		return rings[tenant], nil
-	}}
-	rec := new(recorder)
-	drv := fieldcrypt.NewDriver(rec, cfg)
-	insert := func(tenant string) error {
-		return drv.Exec(t.Context(), `INSERT INTO "rented" ("key", "user_id") VALUES ($1, $2)`, []any{fieldcrypt.New("text"), tenant}, nil)
-	}
-	if err := insert("b"); err != nil {
-		t.Fatal(err)
-	}
-	if got, err := rings["b"].Decrypt(rec.args[0].(string)); err != nil || got != "text" {
-		t.Errorf("not under the tenant's key: %v", err)
-	}
-	if err := insert("c"); !errors.Is(err, errDestroyed) {
-		t.Errorf("got %v", err)
-	}
-	for tenant, want := range map[string]error{"b": nil, "a": fieldcrypt.ErrUnknownKey, "c": errDestroyed} {
-		result := &fakeRows{columns: []string{"key", "user_id"}, rows: [][]any{{rec.args[0], tenant}}}
-		rows := query(t, result, cfg, `SELECT * FROM "rented"`)
-		target, of := rented.ScanValue(), new(sql.NullString)
-		rows.Next()
-		if err := rows.Scan(target, of); err != nil {
-			t.Fatal(err)
-		}
-		secret, _ := rented.FromValue(target)
-		if _, err := secret.Reveal(); !errors.Is(err, want) {
-			t.Errorf("%s: got %v, want %v", tenant, err, want)
-		}
-	}
-	want := []fieldcrypt.KeyUse{fieldcrypt.ToSeal, fieldcrypt.ToSeal, fieldcrypt.ToOpen, fieldcrypt.ToOpen, fieldcrypt.ToOpen}
-	if !slices.Equal(uses, want) {
-		t.Errorf("uses: %v", uses)
 	}
 }
 

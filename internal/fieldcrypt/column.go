@@ -1,7 +1,6 @@
 package fieldcrypt
 
 import (
-	"context"
 	"database/sql/driver"
 	"errors"
 	"fmt"
@@ -32,27 +31,6 @@ func (c *column) Value(s Secret) (driver.Value, error) {
 		s = New(plaintext) // opened once, and not again when it is sealed
 	}
 	return &pending{column: c, secret: s}, nil
-}
-
-// Sealer encrypts secrets without a statement, as a driver of [NewDriver] with the same configuration does. It is safe for
-// concurrent use.
-type Sealer struct{ codec *codec }
-
-// NewSealer panics as [NewDriver] does.
-func NewSealer(cfg DriverConfig) Sealer { return Sealer{newCodec(cfg)} }
-
-// Seal encrypts a secret for a column, in a row of the given tenant. Errors are those of the column's value function and of a
-// driver.
-func (s Sealer) Seal(ctx context.Context, column field.TypeValueScanner[Secret], secret Secret, tenant string) (string, error) {
-	value, err := column.Value(secret)
-	if err != nil {
-		return "", err
-	}
-	p, ok := value.(*pending)
-	if !ok {
-		return "", &Error{Op: "encrypt", Err: errAbsent}
-	}
-	return s.codec.sealPending(ctx, p, ColumnInfo{}, owner{tenant, true})
 }
 
 var errAbsent = errors.New("the secret is absent")
@@ -93,7 +71,7 @@ type pending struct {
 
 // Value encrypts with the default keyring, for statements that do not pass a driver of [NewDriver].
 func (p *pending) Value() (driver.Value, error) {
-	return (*codec)(nil).sealPending(context.Background(), p, ColumnInfo{}, owner{}) // database/sql gives none
+	return (*codec)(nil).sealPending(p, ColumnInfo{}, owner{})
 }
 
 // String returns [Redacted].

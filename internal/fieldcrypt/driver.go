@@ -30,9 +30,9 @@ type DriverConfig struct {
 	// Unbound are columns, by table and name, whose tokens are read whether they are bound or not. It is the window in which
 	// they are rewritten; whether what is written is bound does not depend on it. NewDriver panics as of Bound.
 	Unbound []ColumnInfo
-	// TenantKeyring gives the keyring of a tenant, for the tokens of every column that has a tenant; nil for none, where all are
-	// under Keyring. Errors are handed on as those of the operation.
-	TenantKeyring func(ctx context.Context, tenant string, use KeyUse) (*Keyring, error)
+	// TenantKeys gives each tenant a data key of its own, in the table [TenantKeyTable], for the tokens of every column that has a
+	// tenant. Those that are under Keyring itself are read all the same.
+	TenantKeys bool
 	// OnReveal is called at each Reveal of a secret that the driver read, by the goroutine that reveals; nil for none.
 	OnReveal func(Reveal)
 }
@@ -43,14 +43,18 @@ type DriverConfig struct {
 //
 // The driver is safe for concurrent use, as far as the wrapped one is.
 func NewDriver(drv dialect.Driver, cfg DriverConfig) dialect.Driver {
-	return &cryptDriver{Driver: drv, conn: conn{next: drv, codec: newCodec(cfg), dialect: drv.Dialect()}}
+	return &cryptDriver{Driver: drv, conn: conn{next: drv, codec: newCodec(drv, cfg), dialect: drv.Dialect()}}
 }
 
-func newCodec(cfg DriverConfig) *codec {
+// newCodec makes a codec whose keys of tenants are read again, when they have to be, from the given pool.
+func newCodec(pool dialect.ExecQuerier, cfg DriverConfig) *codec {
 	checkColumns(cfg.Plaintext)
 	checkTenants(cfg.Bound)
 	checkTenants(cfg.Unbound)
 	c := &codec{DriverConfig: cfg}
+	if cfg.TenantKeys {
+		c.tenants = newTenantKeys(pool)
+	}
 	for _, column := range Columns() {
 		c.add(column)
 	}
@@ -63,8 +67,9 @@ func newCodec(cfg DriverConfig) *codec {
 type codec struct {
 	DriverConfig
 	tables     []encryptedTable
-	schema     schema // of the tables
-	scopes     bool   // there are columns whose keys depend on column and tenant
+	schema     schema      // of the tables
+	scopes     bool        // there are columns whose keys depend on column and tenant
+	tenants    *tenantKeys // nil if tenants have no keys of their own
 	statements statements
 }
 
@@ -217,9 +222,14 @@ type sealed struct {
 	claims []claim // to be run after it, in the same transaction
 }
 
+// seal is that of the codec, with the keys of tenants from the connection's database.
+func (c conn) seal(ctx context.Context, query string, args []any) (sealed, error) {
+	return c.codec.seal(ctx, query, args, c.lookUp(), c.sealKeys)
+}
+
 // seal returns a statement as it is to be run. The given slice is not changed. look finds whose a row is; nil if that cannot be
-// done here.
-func (c *codec) seal(ctx context.Context, query string, args []any, look lookUp) (sealed, error) {
+// done here. keys gives the keys of tenants.
+func (c *codec) seal(ctx context.Context, query string, args []any, look lookUp, keys keySource) (sealed, error) {
 	args = untyped(args)
 	s, err := c.statements.check(query, args, c.schema)
 	if err != nil {
@@ -234,9 +244,12 @@ func (c *codec) seal(ctx context.Context, query string, args []any, look lookUp)
 		if args, owners, err = c.owners(ctx, query, args, look); err != nil {
 			return sealed{}, err
 		}
+		if err := c.giveKeys(ctx, owners, keys); err != nil {
+			return sealed{}, err
+		}
 	}
 	result := sealed{query: query}
-	if result.args, err = c.sealAll(ctx, query, args, s, owners); err != nil || s == nil || s.plan == nil {
+	if result.args, err = c.sealAll(query, args, s, owners); err != nil || s == nil || s.plan == nil {
 		return result, err
 	}
 	switch {
@@ -252,7 +265,7 @@ func (c *codec) seal(ctx context.Context, query string, args []any, look lookUp)
 
 // sealAll returns the arguments sealed, of a statement that was read if it has secrets. owners say whose rows they are stored in,
 // or are nil.
-func (c *codec) sealAll(ctx context.Context, query string, args []any, s *statement, owners []owner) ([]any, error) {
+func (c *codec) sealAll(query string, args []any, s *statement, owners []owner) ([]any, error) {
 	sealed := args
 	for i, arg := range args {
 		var to ColumnInfo
@@ -263,7 +276,7 @@ func (c *codec) sealAll(ctx context.Context, query string, args []any, s *statem
 		if owners != nil {
 			of = owners[i]
 		}
-		value, changed, err := c.sealOne(ctx, arg, to, of)
+		value, changed, err := c.sealOne(arg, to, of)
 		if err != nil {
 			return nil, err
 		}
@@ -281,10 +294,10 @@ func (c *codec) sealAll(ctx context.Context, query string, args []any, s *statem
 	return sealed, nil
 }
 
-func (c *codec) sealOne(ctx context.Context, arg any, to ColumnInfo, of owner) (value any, changed bool, err error) {
+func (c *codec) sealOne(arg any, to ColumnInfo, of owner) (value any, changed bool, err error) {
 	switch arg := arg.(type) {
 	case *pending:
-		token, err := c.sealPending(ctx, arg, to, of)
+		token, err := c.sealPending(arg, to, of)
 		return token, true, err
 	case *lookup:
 		ring, err := c.keyring()
@@ -294,19 +307,19 @@ func (c *codec) sealOne(ctx context.Context, arg any, to ColumnInfo, of owner) (
 		digests, err := arg.encode(ring)
 		return digests, true, err
 	case Secret:
-		token, err := c.sealRaw(ctx, arg, to, of)
+		token, err := c.sealRaw(arg, to, of)
 		return token, true, err
 	case *Secret:
 		if arg == nil {
 			return nil, true, nil
 		}
-		token, err := c.sealRaw(ctx, *arg, to, of)
+		token, err := c.sealRaw(*arg, to, of)
 		return token, true, err
 	case sql.Null[Secret]:
 		if !arg.Valid {
 			return nil, true, nil
 		}
-		token, err := c.sealRaw(ctx, arg.V, to, of)
+		token, err := c.sealRaw(arg.V, to, of)
 		return token, true, err
 	case time.Time:
 		if arg.Location() == time.UTC {
@@ -325,7 +338,7 @@ func (c *codec) sealOne(ctx context.Context, arg any, to ColumnInfo, of owner) (
 		arg.V = arg.V.UTC()
 		return arg, true, nil
 	case sql.NamedArg:
-		arg.Value, changed, err = c.sealOne(ctx, arg.Value, to, of)
+		arg.Value, changed, err = c.sealOne(arg.Value, to, of)
 		return arg, changed, err
 	}
 	return nil, false, nil
@@ -333,7 +346,7 @@ func (c *codec) sealOne(ctx context.Context, arg any, to ColumnInfo, of owner) (
 
 // sealRaw encrypts a secret that comes without its column, as from an upsert's or a modifier's setter. Where the statement
 // stores it is known as far as its text says so.
-func (c *codec) sealRaw(ctx context.Context, s Secret, to ColumnInfo, of owner) (any, error) {
+func (c *codec) sealRaw(s Secret, to ColumnInfo, of owner) (any, error) {
 	if s.IsZero() {
 		return nil, nil
 	}
@@ -353,10 +366,10 @@ func (c *codec) sealRaw(ctx context.Context, s Secret, to ColumnInfo, of owner) 
 			return "", err
 		}
 		if !c.scopes {
-			return c.encrypt(ctx, nil, plaintext, of)
+			return c.encrypt(nil, plaintext, of)
 		}
 		column := to // a copy, or every statement's would be on the heap
-		return c.encrypt(ctx, &column, plaintext, of)
+		return c.encrypt(&column, plaintext, of)
 	}()
 	if err != nil {
 		return nil, to.wrap("encrypt", err)
@@ -378,6 +391,13 @@ type conn struct {
 	codec   *codec
 	dialect string
 	inTx    bool
+	tx      *tenantTx // nil outside of a transaction
+}
+
+// in returns the same of a transaction. snapshot says that it may see only what was committed before it began.
+func (c conn) in(tx dialect.Tx, snapshot bool) conn {
+	c.next, c.inTx, c.tx = tx, true, &tenantTx{snapshot: snapshot}
+	return c
 }
 
 // Exec encrypts secrets among the arguments.
@@ -404,7 +424,7 @@ func (c conn) Query(ctx context.Context, query string, args, v any) error {
 	if !ok {
 		return c.next.Query(ctx, query, args, v) // which refuses it
 	}
-	s, err := c.codec.seal(ctx, query, argv, c.lookUp())
+	s, err := c.seal(ctx, query, argv)
 	if err != nil {
 		return err
 	}
@@ -419,14 +439,14 @@ func (c conn) Query(ctx context.Context, query string, args, v any) error {
 	}
 	// ent's schema inspection needs the bare rows back, so only results that may hold secrets are wrapped.
 	if ok && c.codec.names(query) {
-		rows.ColumnScanner = &scanner{ColumnScanner: rows.ColumnScanner, codec: c.codec, query: query}
+		rows.ColumnScanner = &scanner{ColumnScanner: rows.ColumnScanner, codec: c.codec, query: query, tenants: c.tenantRows(ctx)}
 	}
 	return nil
 }
 
 // sealAlone is seal for a statement that inOneTx runs. It returns an errNeedsTx if that is needed.
 func (c conn) sealAlone(ctx context.Context, query string, args []any) (sealed, error) {
-	s, err := c.codec.seal(ctx, query, args, c.lookUp())
+	s, err := c.seal(ctx, query, args)
 	if err == nil && len(s.claims) > 0 && !c.inTx {
 		err = errClaim
 	}
@@ -459,7 +479,7 @@ func (c conn) QueryContext(ctx context.Context, query string, args ...any) (*sql
 	if !ok {
 		return nil, fmt.Errorf("fieldcrypt: %T has no QueryContext", c.next)
 	}
-	s, err := c.codec.seal(ctx, query, args, c.lookUp())
+	s, err := c.seal(ctx, query, args)
 	if err != nil {
 		return nil, err
 	}
@@ -491,7 +511,7 @@ func (d *cryptDriver) Tx(ctx context.Context) (dialect.Tx, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &cryptTx{Tx: tx, conn: conn{tx, d.codec, d.dialect, true}}, nil
+	return &cryptTx{Tx: tx, conn: d.in(tx, false)}, nil
 }
 
 // BeginTx is Tx with options.
@@ -506,7 +526,7 @@ func (d *cryptDriver) BeginTx(ctx context.Context, opts *sql.TxOptions) (dialect
 	if err != nil {
 		return nil, err
 	}
-	return &cryptTx{Tx: tx, conn: conn{tx, d.codec, d.dialect, true}}, nil
+	return &cryptTx{Tx: tx, conn: d.in(tx, opts != nil && opts.Isolation > sql.LevelReadCommitted)}, nil
 }
 
 // cryptTx is a transaction of a cryptDriver.
@@ -530,6 +550,9 @@ type scanner struct {
 	entsql.ColumnScanner
 	codec *codec
 	query string
+
+	tenants *tenantRows // nil if tenants have no keys of their own
+
 	names []string // of the result's columns, from the first secret on
 	key   int      // the place of the primary key among them, -1 if there is none
 
@@ -567,7 +590,7 @@ func (s *scanner) Scan(dest ...any) error {
 		if s.codec.scopes {
 			s.scope(in, dest)
 		}
-		if s.codec.Strict {
+		if s.codec.Strict && !s.tenants.verifyLater(in) {
 			if _, err := in.open(); err != nil {
 				return in.wrap("decrypt", err)
 			}

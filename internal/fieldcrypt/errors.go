@@ -57,6 +57,10 @@ var (
 	// ErrNoColumn means that a name is not that of an encrypted column.
 	ErrNoColumn = errors.New("no such encrypted column")
 
+	// ErrShredded means that the key of a row's tenant was destroyed, so that what is stored can never be read, and that nothing
+	// can be stored for the tenant any more. It is no damage: no backup of the row and no other key mends it.
+	ErrShredded = errors.New("the tenant's key was destroyed, and its secrets with it")
+
 	// ErrRedacted means that the text which stands for a secret in output, [Redacted], was given as a secret.
 	ErrRedacted = errors.New("the redaction marker is not a secret")
 )

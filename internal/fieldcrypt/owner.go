@@ -75,7 +75,7 @@ func (w *ownership) tenantOf(c cell) owner {
 		return owner{}
 	}
 	text, ok := tenantText(w.args[c.arg])
-	return owner{text, ok}
+	return owner{tenant: text, known: ok}
 }
 
 // stores notes whose the row is that a cell's secret is stored in, and refuses what is no secret: a token of another place, say.
@@ -233,7 +233,7 @@ func (w *ownership) now(ctx context.Context, look lookUp) (owner, error) {
 		w.args = slices.Clone(w.args)
 		w.args[w.id] = nothing(w.args[w.id])
 	}
-	return owner{tenant, true}, nil
+	return owner{tenant: tenant, known: true}, nil
 }
 
 // nothing returns NULL in place of an argument: no row's primary key equals it.
@@ -267,8 +267,7 @@ func (c conn) inOneTx(ctx context.Context, run func(conn) error) error {
 	if err != nil {
 		return err
 	}
-	inner := c
-	inner.next, inner.inTx = tx, true
+	inner := c.in(tx, false)
 	if err := run(inner); err != nil {
 		return errors.Join(err, tx.Rollback())
 	}

@@ -11,22 +11,14 @@ import (
 	"strconv"
 )
 
-// KeyUse says what the keyring of a tenant is wanted for.
-type KeyUse int
-
-const (
-	// ToOpen is for reading what is stored.
-	ToOpen KeyUse = iota
-	// ToSeal is for writing: the tenant may be one that has no keys yet.
-	ToSeal
-)
-
 // scope is where a token is stored, as far as its keys depend on that.
 type scope struct {
 	column   *ColumnInfo // nil if it is not known
 	tenant   string      // whose the row is
 	tenanted bool        // the tenant is known
 	ring     *Keyring    // in place of the client's, or nil
+	ref      *tenantRef  // to the tenant's keys, of a secret that was read; nil if tenants have none of their own
+	seal     *sealKeys   // the tenant's keys, of one that is to be written
 }
 
 // tokenKeys open and seal the tokens of one scope.
@@ -39,13 +31,9 @@ type tokenKeys struct {
 
 // tokenKeys is the one place that decides which keys open and seal the tokens of a column and a tenant: the client's, or those of
 // the tenant; themselves, or derived for the place; or both. A nil codec is that of no client. Errors: [ErrContext] if it
-// depends on a tenant that is not known, [ErrNoKey], and those of TenantKeyring.
-func (c *codec) tokenKeys(ctx context.Context, s scope, use KeyUse) (tokenKeys, error) {
-	ring, err := c.ringOf(ctx, s, use)
-	if err != nil {
-		return tokenKeys{}, err
-	}
-	k, err := ring.load()
+// depends on a tenant that is not known, [ErrNoKey], [ErrShredded], and those of reading the tenant's key.
+func (c *codec) tokenKeys(s scope) (tokenKeys, error) {
+	k, err := c.keysOf(s)
 	if err != nil {
 		return tokenKeys{}, err
 	}
@@ -67,17 +55,24 @@ func (c *codec) tokenKeys(ctx context.Context, s scope, use KeyUse) (tokenKeys, 
 	return result, nil
 }
 
-// ringOf returns the keyring that a scope's keys come from.
-func (c *codec) ringOf(ctx context.Context, s scope, use KeyUse) (*Keyring, error) {
-	switch {
-	case s.ring != nil:
-		return s.ring, nil
-	case c == nil || c.TenantKeyring == nil || s.column == nil || s.column.Tenant == "":
-		return c.keyring()
-	case !s.tenanted:
-		return nil, noTenant(s.column)
+// keysOf returns the keys that a scope's come from: the keyring's and, before them, the tenant's own.
+func (c *codec) keysOf(s scope) (*keys, error) {
+	ring := s.ring
+	if ring == nil {
+		var err error
+		if ring, err = c.keyring(); err != nil {
+			return nil, err
+		}
 	}
-	return c.TenantKeyring(ctx, s.tenant, use)
+	switch {
+	case c == nil || c.tenants == nil || s.column == nil || s.column.Tenant == "":
+		return ring.load()
+	case s.tenanted && s.seal != nil:
+		return s.seal.keys, s.seal.err
+	case s.tenanted && s.ref != nil:
+		return s.ref.keys(ring)
+	}
+	return nil, noTenant(s.column)
 }
 
 // binds reports whether what is written to a column is bound, and whether both kinds are read.
@@ -94,7 +89,7 @@ func (c *codec) binds(column *ColumnInfo) (bind, window bool) {
 // isScoped reports whether the keys of a column's tokens depend on the tenant.
 func (c *codec) isScoped(column ColumnInfo) bool {
 	bind, window := c.binds(&column)
-	return bind || window || c.TenantKeyring != nil && column.Tenant != ""
+	return bind || window || c.tenants != nil && column.Tenant != ""
 }
 
 // noTenant is the error of a token whose tenant is not known.
@@ -139,10 +134,11 @@ func (c tokenKeys) encrypt(plaintext string) string {
 type owner struct {
 	tenant string
 	known  bool
+	keys   *sealKeys // nil if tenants have no keys of their own
 }
 
 // sealPending encrypts an argument for its own column or, if the statement stores it in another one, for that.
-func (c *codec) sealPending(ctx context.Context, p *pending, to ColumnInfo, of owner) (string, error) {
+func (c *codec) sealPending(p *pending, to ColumnInfo, of owner) (string, error) {
 	column := &p.column.ColumnInfo
 	if to.Name != "" && !to.isSame(*column) {
 		other := to
@@ -150,7 +146,7 @@ func (c *codec) sealPending(ctx context.Context, p *pending, to ColumnInfo, of o
 	}
 	plaintext, err := p.secret.Reveal()
 	if err == nil {
-		plaintext, err = c.encrypt(ctx, column, plaintext, of)
+		plaintext, err = c.encrypt(column, plaintext, of)
 	}
 	if err != nil {
 		return "", p.column.wrap("encrypt", err)
@@ -159,7 +155,7 @@ func (c *codec) sealPending(ctx context.Context, p *pending, to ColumnInfo, of o
 }
 
 // encrypt returns a token for a column in somebody's row.
-func (c *codec) encrypt(ctx context.Context, column *ColumnInfo, plaintext string, of owner) (string, error) {
+func (c *codec) encrypt(column *ColumnInfo, plaintext string, of owner) (string, error) {
 	if c != nil && !c.scopes {
 		ring, err := c.keyring()
 		if err != nil {
@@ -167,7 +163,7 @@ func (c *codec) encrypt(ctx context.Context, column *ColumnInfo, plaintext strin
 		}
 		return ring.Encrypt(plaintext)
 	}
-	k, err := c.tokenKeys(ctx, scope{column: column, tenant: of.tenant, tenanted: of.known}, ToSeal)
+	k, err := c.tokenKeys(scope{column: column, tenant: of.tenant, tenanted: of.known, seal: of.keys})
 	if err != nil {
 		return "", err
 	}
@@ -176,8 +172,7 @@ func (c *codec) encrypt(ctx context.Context, column *ColumnInfo, plaintext strin
 
 // openScoped opens a secret whose keys depend on where it is stored.
 func (in *inner) openScoped() (string, error) {
-	// Reveal has no context: a plaintext is asked for after the query has ended.
-	c, err := in.codec.tokenKeys(context.Background(), scope{in.column, in.tenant, in.tenanted, in.ring}, ToOpen)
+	c, err := in.codec.tokenKeys(scope{column: in.column, tenant: in.tenant, tenanted: in.tenanted, ring: in.ring, ref: in.ref})
 	if err != nil {
 		return "", err
 	}
@@ -192,6 +187,9 @@ func (s Secret) InRow(column ColumnInfo, tenant string) Secret {
 	}
 	in := *s.inner()
 	in.column, in.tenant, in.tenanted = &column, tenant, true
+	if in.codec != nil && in.codec.tenants != nil {
+		in.ref = in.codec.tenants.newRef(context.Background(), tenant)
+	}
 	in.scoped = column.Bound || in.codec != nil && in.codec.isScoped(column)
 	return secretOf(&in)
 }
@@ -211,6 +209,9 @@ func (s *scanner) scope(in *inner, dest []any) {
 	}
 	if s.tenant >= 0 && s.tenant < len(dest) {
 		in.tenant, in.tenanted = tenantText(dest[s.tenant])
+	}
+	if in.tenanted && s.tenants != nil {
+		in.ref = s.tenants.ref(in.tenant)
 	}
 }
 

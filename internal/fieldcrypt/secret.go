@@ -47,8 +47,9 @@ type inner struct {
 	codec  *codec   // of the client that read it; nil if there was none
 	ring   *Keyring // in place of the client's, or nil
 	column *ColumnInfo
-	row    any    // the primary key
-	tenant string // of the row
+	row    any        // the primary key
+	tenant string     // of the row
+	ref    *tenantRef // to the tenant's keys; nil if tenants have none of their own
 
 	binary   bool // the plaintext may be other than text
 	stored   bool // token is set, plaintext is not

@@ -90,6 +90,17 @@ func (a *accounts) complete(row *Row) error {
 	return nil
 }
 
+// users returns the users of the rows that have one.
+func (a *accounts) users(batch []numbered) []string {
+	var users []string
+	for _, row := range batch {
+		if a.complete(&row.Row) == nil && row.UserID != "" {
+			users = append(users, row.UserID)
+		}
+	}
+	return users
+}
+
 // noAccountError is what ent finds no account with.
 type noAccountError struct{}
 

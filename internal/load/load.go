@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -76,7 +77,7 @@ type Config struct {
 type Sealing struct {
 	// Driver is how the client's driver encrypts.
 	Driver fieldcrypt.DriverConfig
-	// NewClient makes a client, with its hooks and its encryption, on a driver that records what it is given.
+	// NewClient makes a client, with its hooks, on a driver that encrypts and then records what it is given.
 	NewClient func(dialect.Driver) *ent.Client
 	// Checked says that the client has hooks that may refuse a row, or do something with it: each row then goes through them.
 	Checked bool
@@ -237,6 +238,9 @@ func (l *loader) store(ctx context.Context, batch []numbered) error {
 	}
 	accounts, err := lookUp(ctx, l.tx, l.dialect, batch)
 	if err != nil {
+		return err
+	}
+	if err := l.sealer.sealer.Prepare(ctx, entsql.Conn{ExecQuerier: l.tx}, accounts.users(batch)); err != nil {
 		return err
 	}
 	source := &source{loader: l, ctx: ctx, batch: batch, accounts: accounts}

@@ -63,14 +63,15 @@ type sealer struct {
 
 func newSealer(name string, cfg Sealing) *sealer {
 	r := &recorder{name: name}
-	return &sealer{cfg: cfg, recorder: r, client: cfg.NewClient(r), sealer: fieldcrypt.NewSealer(cfg.Driver)}
+	s := fieldcrypt.NewSealer(cfg.Driver)
+	return &sealer{cfg: cfg, recorder: r, client: cfg.NewClient(s.Driver(r)), sealer: s}
 }
 
 // seal returns the values of a row for columns; those that the statement leaves to the database are nil. Errors are a
 // Create's.
 func (s *sealer) seal(ctx context.Context, row Row) ([]any, error) {
 	if !s.cfg.Checked {
-		if values := s.quick(ctx, row); values != nil {
+		if values := s.quick(row); values != nil {
 			return values, nil
 		}
 	}
@@ -104,16 +105,16 @@ func (s *sealer) slow(ctx context.Context, row Row) ([]any, error) {
 
 // quick returns the values of a row that a Create without checks of formats would not refuse, and nil of one that it might.
 // A Create costs ten times what the encryption does, most of it for a statement that is not sent.
-func (s *sealer) quick(ctx context.Context, row Row) []any {
+func (s *sealer) quick(row Row) []any {
 	if row.UserAccountID == uuid.Nil || row.APIKey.IsZero() || row.SecretKey.IsZero() ||
 		usercredential.UserIDValidator(row.UserID) != nil || usercredential.CredentialTypeValidator(row.CredentialType) != nil {
 		return nil
 	}
-	apiKey, err := s.sealer.Seal(ctx, usercredential.ValueScanner.APIKey, row.APIKey, row.UserID)
+	apiKey, err := s.sealer.Seal(usercredential.ValueScanner.APIKey, row.APIKey, row.UserID)
 	if err != nil {
 		return nil
 	}
-	secretKey, err := s.sealer.Seal(ctx, usercredential.ValueScanner.SecretKey, row.SecretKey, row.UserID)
+	secretKey, err := s.sealer.Seal(usercredential.ValueScanner.SecretKey, row.SecretKey, row.UserID)
 	if err != nil {
 		return nil
 	}

@@ -22,7 +22,7 @@ func newTestSealer(tb testing.TB) (*sealer, *fieldcrypt.Keyring) {
 		tb.Fatal(err)
 	}
 	return newSealer(dialect.Postgres, Sealing{Driver: fieldcrypt.DriverConfig{Keyring: ring}, NewClient: func(drv dialect.Driver) *ent.Client {
-		client := ent.NewClient(ent.Driver(fieldcrypt.NewDriver(drv, fieldcrypt.DriverConfig{Keyring: ring})))
+		client := ent.NewClient(ent.Driver(drv))
 		hooks.Install(client, hooks.Config{})
 		return client
 	}}), ring
@@ -66,7 +66,7 @@ func TestQuickIsACreate(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s, ring := newTestSealer(t)
-			quick := s.quick(t.Context(), test.row)
+			quick := s.quick(test.row)
 			if (quick != nil) != test.quick {
 				t.Fatalf("quick: got %t, want %t", quick != nil, test.quick)
 			}
@@ -120,7 +120,7 @@ func TestQuickDefaults(t *testing.T) {
 	}
 	before := time.Now().UTC().Truncate(time.Microsecond)
 	for name, seal := range map[string]func() []any{
-		"quick":    func() []any { return s.quick(t.Context(), row) },
+		"quick":    func() []any { return s.quick(row) },
 		"a Create": func() []any { values, _ := s.slow(t.Context(), row); return values },
 	} {
 		values := seal()

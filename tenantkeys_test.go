@@ -1,0 +1,133 @@
+package credent_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"path/filepath"
+	"testing"
+
+	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/ent"
+	"github.com/credent-go/credent/migrate"
+)
+
+// tenantDB is an SQLite database with the accounts of two users.
+type tenantDB struct {
+	url      string
+	db       *sql.DB // plain
+	ring     *credent.Keyring
+	accounts map[string]*ent.UserAccount
+}
+
+func newTenantDB(t *testing.T) *tenantDB {
+	t.Helper()
+	ring, err := credent.NewKeyring(credent.GenerateKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &tenantDB{url: "sqlite:" + filepath.Join(t.TempDir(), "x.db"), ring: ring, accounts: make(map[string]*ent.UserAccount)}
+	if d.db, _, err = credent.OpenDB(d.url); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.db.Close() })
+	if err := migrate.Apply(t.Context(), d.db); err != nil {
+		t.Fatal(err)
+	}
+	client := d.open(t)
+	for _, user := range []string{"u-1", "u-2"} {
+		if d.accounts[user], err = client.UserAccount.Create().SetUserID(user).SetAccountName(user).Save(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return d
+}
+
+// open returns a client with tenant keys, whose cache is empty.
+func (d *tenantDB) open(t *testing.T, opts ...credent.Option) *ent.Client {
+	t.Helper()
+	client, err := credent.Open(t.Context(), d.url, append(opts, credent.WithKeyring(d.ring), credent.WithTenantKeys())...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+func (d *tenantDB) create(client *ent.Client, user string) *ent.UserCredentialCreate {
+	return client.UserCredential.Create().SetAccount(d.accounts[user]).SetUserID(user).SetCredentialType("alpaca").
+		SetAPIKey(credent.NewSecret("PK-" + user)).SetSecretKey(credent.NewSecret("secret of " + user))
+}
+
+func (d *tenantDB) count(t *testing.T, query string, args ...any) (n int) {
+	t.Helper()
+	if err := d.db.QueryRowContext(t.Context(), query, args...).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// wantSecrets reveals every secret of a list, as it is for its user or with the wanted error.
+func wantSecrets(t *testing.T, rows []*ent.UserCredential, want map[string]error) {
+	t.Helper()
+	for _, row := range rows {
+		for _, secret := range []credent.Secret{row.APIKey, row.SecretKey} {
+			plaintext, err := secret.Reveal()
+			if !errors.Is(err, want[row.UserID]) || err == nil && plaintext != "PK-"+row.UserID && plaintext != "secret of "+row.UserID {
+				t.Errorf("of %s: got %v, want %v", row.UserID, err, want[row.UserID])
+			}
+		}
+	}
+}
+
+func TestTenantKeysOnePool(t *testing.T) {
+	t.Parallel()
+	d := newTenantDB(t)
+	pool, dialect, err := credent.OpenDB(d.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool.SetMaxOpenConns(1)
+	ctx := t.Context()
+	for _, strict := range [][]credent.Option{nil, {credent.Strict()}} {
+		fresh := func() *ent.Client {
+			return credent.NewClient(pool, dialect, append(strict, credent.WithKeyring(d.ring), credent.WithTenantKeys())...)
+		}
+		client := fresh()
+		if _, err := client.UserCredential.CreateBulk(d.create(client, "u-1"), d.create(client, "u-2")).Save(ctx); err != nil {
+			t.Fatal(err)
+		}
+		rows, err := fresh().UserCredential.Query().All(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantSecrets(t, rows, nil)
+		tx, err := fresh().Tx(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rows, err = tx.UserCredential.Query().All(ctx); err != nil {
+			t.Fatal(err)
+		}
+		wantSecrets(t, rows, nil)
+		if err := tx.UserCredential.UpdateOne(rows[0]).SetAPIKey(credent.NewSecret("PK-" + rows[0].UserID)).Exec(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := tx.Commit(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := d.count(t, "SELECT count(*) FROM credent_tenant_keys WHERE wrapped LIKE 'gAAAA%'"); n != 2 {
+		t.Errorf("%d keys, want 2", n)
+	}
+	plain, err := credent.Open(ctx, d.url, credent.WithKeyring(d.ring))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = plain.Close() }()
+	rows, err := plain.UserCredential.Query().All(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantSecrets(t, rows, map[string]error{"u-1": credent.ErrUnknownKey, "u-2": credent.ErrUnknownKey})
+}
