@@ -24,7 +24,7 @@ import (
 // Until it is done, clients need credent.AllowPlaintext for the columns to read what is still plaintext.
 func Encrypt(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring, cfg Config) (*Report, error) {
 	return start(ctx, db, ring, cfg, operation{
-		rewrite: func(stored string, p fieldcrypt.Place) (rewritten, error) {
+		rewrite: func(ring *fieldcrypt.Keyring, stored string, p fieldcrypt.Place) (rewritten, error) {
 			to := cfg.rebinding(p.Column)
 			if p.Column.Bound && to == fieldcrypt.Keep {
 				to = fieldcrypt.Bound
@@ -32,10 +32,11 @@ func Encrypt(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring, cfg Conf
 			token, changed, err := ring.EncryptStored(stored, p, to)
 			return rewritten{token, changed, to == fieldcrypt.Bound}, err
 		},
-		index:  indexer(ring),
-		before: checkWidths,
-		after:  validateChecks,
-		advice: "stop those that write plaintext first",
+		index:   indexer(ring),
+		tenants: fromPlaintext,
+		before:  checkWidths,
+		after:   validateChecks,
+		advice:  "stop those that write plaintext first",
 	})
 }
 
@@ -91,13 +92,16 @@ func validateChecks(ctx context.Context, s store, t table, result *TableReport) 
 // of them has been replaced by what writes plaintext, run it once more.
 func DecryptToPlaintext(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring, cfg Config) (*Report, error) {
 	return start(ctx, db, ring, cfg, operation{
-		rewrite: func(stored string, p fieldcrypt.Place) (rewritten, error) {
+		rewrite: func(ring *fieldcrypt.Keyring, stored string, p fieldcrypt.Place) (rewritten, error) {
 			plaintext, changed, err := ring.DecryptStored(stored, p)
 			return rewritten{plaintext, changed, false}, err
 		},
-		index:  func(sql.NullString, fieldcrypt.Place) (sql.NullString, error) { return sql.NullString{}, nil },
-		before: checkAllowed,
-		advice: "stop those that encrypt first",
+		index: func(*fieldcrypt.Keyring, sql.NullString, fieldcrypt.Place) (sql.NullString, error) {
+			return sql.NullString{}, nil
+		},
+		tenants: toPlaintext,
+		before:  checkAllowed,
+		advice:  "stop those that encrypt first",
 	})
 }
 

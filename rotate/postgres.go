@@ -84,8 +84,8 @@ func (p postgres) pairs(ctx context.Context, query string, args ...any) (pairs [
 	return pairs, rows.Err()
 }
 
-// page compares with the key as text, cast to the column's own type, so that its index and its order apply.
-func (p postgres) page(ctx context.Context, t table, after any, n int) ([]row, error) {
+// selectRows is the beginning of a query for rows.
+func (postgres) selectRows(t table) *strings.Builder {
 	var query strings.Builder
 	fmt.Fprintf(&query, "SELECT t.%s::text", quote(t.key))
 	for _, c := range t.columns {
@@ -98,22 +98,40 @@ func (p postgres) page(ctx context.Context, t table, after any, n int) ([]row, e
 		fmt.Fprintf(&query, ", t.%s::text", quote(t.tenant))
 	}
 	fmt.Fprintf(&query, " FROM %s AS t", quote(t.name))
+	return &query
+}
+
+func (postgres) scanKey(key any) (string, any, error) {
+	switch key := key.(type) {
+	case string:
+		return key, key, nil
+	case []byte:
+		return string(key), string(key), nil
+	}
+	return "", nil, fmt.Errorf("%w: it is a %T", ErrPrimaryKey, key)
+}
+
+// page compares with the key as text, cast to the column's own type, so that its index and its order apply.
+func (p postgres) page(ctx context.Context, t table, after any, n int) ([]row, error) {
+	query := p.selectRows(t)
 	args := []any{n}
 	if after != nil {
-		fmt.Fprintf(&query, " WHERE t.%s > $2::text::%s", quote(t.key), t.keyType)
+		fmt.Fprintf(query, " WHERE t.%s > $2::text::%s", quote(t.key), t.keyType)
 		args = append(args, after)
 	}
 	// Of the table's column, by its index, and not of the result's, which is its text.
-	fmt.Fprintf(&query, " ORDER BY t.%s LIMIT $1", quote(t.key))
-	return selectPage(ctx, p.db, t, query.String(), args, func(key any) (string, any, error) {
-		switch key := key.(type) {
-		case string:
-			return key, key, nil
-		case []byte:
-			return string(key), string(key), nil
-		}
-		return "", nil, fmt.Errorf("%w: it is a %T", ErrPrimaryKey, key)
-	})
+	fmt.Fprintf(query, " ORDER BY t.%s LIMIT $1", quote(t.key))
+	return selectPage(ctx, p.db, t, query.String(), args, p.scanKey)
+}
+
+func (p postgres) ofTenant(ctx context.Context, tx querier, t table, tenant string) ([]row, error) {
+	query := p.selectRows(t)
+	fmt.Fprintf(query, " WHERE t.%s::text = $1 FOR UPDATE", quote(t.tenant))
+	return selectPage(ctx, tx, t, query.String(), []any{tenant}, p.scanKey)
+}
+
+func (postgres) shred(ctx context.Context, tx querier, t table, r row, tokens []sql.NullString) error {
+	return shred(ctx, tx, t, tokens, "$%d", fmt.Sprintf("%s = $1::text::%s", quote(t.key), t.keyType), r.key)
 }
 
 // write falls back to one statement a row where a row of the page is refused.

@@ -58,6 +58,8 @@ type Config struct {
 	RowsPerSecond int
 	// DryRun counts what would be rewritten and writes nothing.
 	DryRun bool
+	// TenantKeys says, for [Run], whose keys the tokens of columns with a tenant shall be under.
+	TenantKeys TenantKeys
 	// Progress is called after each page, from one goroutine at a time; nil for none.
 	Progress func(Progress)
 }
@@ -90,7 +92,9 @@ type TableReport struct {
 	Indexed int64
 	// Skipped is the number of writes that found the row changed by another; they were tried again in the next pass.
 	Skipped int64
-	Passes  int
+	// Shredded is the number of secrets in the last pass whose tenant's key was destroyed.
+	Shredded int64
+	Passes   int
 	// Quarantined lists the secrets that could not be opened or rewritten, sorted by the text of their rows' keys.
 	Quarantined []Quarantined
 	// Validated names the CHECKs that [Encrypt] has validated.
@@ -167,38 +171,48 @@ func (cfg Config) checkTenants(tables []table) error {
 // A run can be stopped at any moment, by the context or by force, and started again: it keeps no state, and a token that
 // is under the primary key already costs a read. When the context ends, the report has what was done until then. Errors:
 // [ErrQuarantined], with the tokens in the report, [ErrNotDone], and those of the database.
+//
+// Where tenants have data keys of their own, these are wrapped under the primary key, and secrets that are under them stay so,
+// unless Config.TenantKeys says otherwise. Secrets of tenants whose key was destroyed are counted and left; one of them that the
+// keyring opens all the same, as when a client without tenant keys stored it, is overwritten, for it is to be unreadable.
 func Run(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring, cfg Config) (*Report, error) {
 	return start(ctx, db, ring, cfg, operation{
-		rewrite: func(stored string, p fieldcrypt.Place) (rewritten, error) {
+		rewrite: func(ring *fieldcrypt.Keyring, stored string, p fieldcrypt.Place) (rewritten, error) {
 			token, changed, bound, err := ring.ReencryptAt(p, stored, cfg.rebinding(p.Column))
 			return rewritten{token, changed, bound}, err
 		},
-		index:  indexer(ring),
-		advice: "make the new key their primary one first",
+		index:   indexer(ring),
+		advice:  "make the new key their primary one first",
+		tenants: cfg.TenantKeys,
+		wrapped: true,
 	})
 }
 
 // operation is what is done with each stored value.
 type operation struct {
-	// rewrite returns what is to replace a stored value, and whether that is another.
-	rewrite func(stored string, p fieldcrypt.Place) (rewritten, error)
-	// index returns the digest, in hexadecimal, that the blind index of a column is to have for what is stored in it.
-	index func(stored sql.NullString, p fieldcrypt.Place) (sql.NullString, error)
+	// rewrite returns what is to replace a stored value, and whether that is another. The keyring is the one of the place.
+	rewrite func(ring *fieldcrypt.Keyring, stored string, p fieldcrypt.Place) (rewritten, error)
+	// index returns the digest, in hexadecimal, that the blind index of a column is to have for what is stored in it, which the
+	// keyring of the place opens.
+	index func(opens *fieldcrypt.Keyring, stored sql.NullString, p fieldcrypt.Place) (sql.NullString, error)
 	// before looks at all tables before anything is written; nil for nothing.
 	before func(ctx context.Context, s store, tables []table) error
 	// after is called for a table that has nothing more to rewrite; nil for nothing.
 	after func(ctx context.Context, s store, t table, result *TableReport) error
+	// tenants says which keys tokens of tenants shall be under, and wrapped that the keys of tenants are rewritten too.
+	tenants TenantKeys
+	wrapped bool
 	// advice says what others have to do so that it can end.
 	advice string
 }
 
 // indexer returns the index of an operation after which the column has tokens.
-func indexer(ring *fieldcrypt.Keyring) func(sql.NullString, fieldcrypt.Place) (sql.NullString, error) {
-	return func(token sql.NullString, p fieldcrypt.Place) (sql.NullString, error) {
+func indexer(ring *fieldcrypt.Keyring) func(*fieldcrypt.Keyring, sql.NullString, fieldcrypt.Place) (sql.NullString, error) {
+	return func(opens *fieldcrypt.Keyring, token sql.NullString, p fieldcrypt.Place) (sql.NullString, error) {
 		if !token.Valid {
 			return sql.NullString{}, nil
 		}
-		plaintext, err := ring.DecryptAt(p, token.String)
+		plaintext, err := opens.DecryptAt(p, token.String)
 		if err != nil {
 			return sql.NullString{}, err
 		}
@@ -245,8 +259,17 @@ func start(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring, cfg Config
 			return nil, fmt.Errorf("rotate: %w", err)
 		}
 	}
+	keys, err := openTenants(ctx, db, store, ring)
+	switch {
+	case err != nil:
+		return nil, err
+	case keys == nil && op.tenants == ToTenantKeys:
+		return nil, fmt.Errorf("rotate: %s: %w", fieldcrypt.TenantKeyTable, ErrNoTable)
+	case keys != nil && op.wrapped:
+		tables = append(tables, keys.table)
+	}
 	report := &Report{DryRun: cfg.DryRun}
-	r := &run{operation: op, cfg: cfg, store: store, start: time.Now(), limit: limit}
+	r := &run{operation: op, cfg: cfg, store: store, ring: ring, keys: keys, start: time.Now(), limit: limit}
 	var errs []error
 	for _, t := range tables {
 		result, err := r.table(ctx, t)
@@ -256,7 +279,9 @@ func start(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring, cfg Config
 		if err == nil && len(result.Quarantined) > 0 {
 			err = fmt.Errorf("%w: %d", ErrQuarantined, len(result.Quarantined))
 		}
-		report.Tables = append(report.Tables, *result)
+		if t.name != fieldcrypt.TenantKeyTable || result.Rows > 0 || err != nil {
+			report.Tables = append(report.Tables, *result)
+		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("rotate: %s: %w", t.name, err))
 		}
@@ -272,6 +297,8 @@ type run struct {
 	operation
 	cfg   Config
 	store store
+	ring  *fieldcrypt.Keyring
+	keys  *tenants // nil where the database has no table of them
 	start time.Time
 	limit *rate.Limiter
 }
@@ -287,6 +314,7 @@ func (r *run) table(ctx context.Context, t table) (*TableReport, error) {
 		result.Rewritten += p.rewritten
 		result.Indexed += p.indexed
 		result.Skipped += p.skipped
+		result.Shredded = p.shredded
 		result.Quarantined = p.quarantined
 		slices.SortFunc(result.Quarantined, func(a, b Quarantined) int {
 			return cmp.Or(strings.Compare(a.Row, b.Row), strings.Compare(a.Column, b.Column))
@@ -315,6 +343,7 @@ type pass struct {
 	rewritten   int64
 	indexed     int64 // of these, for a blind index only
 	skipped     int64
+	shredded    int64
 	quarantined []Quarantined
 }
 
@@ -371,35 +400,61 @@ func (p *pass) readPages(ctx context.Context, pages chan<- []row) error {
 	}
 }
 
-// change makes the new values of a row. It reports what could not be rewritten.
-func (p *pass) change(r row) (c change, quarantined []Quarantined) {
-	c = change{row: r, cells: make([]cell, len(r.values))}
+// outcome is what becomes of a page.
+type outcome struct {
+	changes     []change
+	indexed     int64 // of the changes, for a blind index only
+	shredded    int64
+	quarantined []Quarantined
+}
+
+// add makes the new values of a row.
+func (o *outcome) add(p *pass, r row, keys map[string]fieldcrypt.TenantKey) {
+	c := change{row: r, cells: make([]cell, len(r.values))}
 	for i, column := range p.table.columns {
 		var err error
-		if c.cells[i], err = p.cell(r, i, column); err != nil {
-			quarantined = append(quarantined, Quarantined{Column: column.Name, Row: r.id, Err: err})
+		if c.cells[i], err = p.cell(r, i, column, keys); err != nil {
+			o.quarantined = append(o.quarantined, Quarantined{Column: column.Name, Row: r.id, Err: err})
+		}
+		if c.cells[i].shredded {
+			o.shredded++
 		}
 	}
-	return c, quarantined
+	if changed, onlyIndex := c.changes(); changed {
+		o.changes = append(o.changes, c)
+		if onlyIndex {
+			o.indexed++
+		}
+	}
 }
 
 // cell makes what becomes of a column of a row.
-func (p *pass) cell(r row, i int, column fieldcrypt.ColumnInfo) (c cell, err error) {
+func (p *pass) cell(r row, i int, column fieldcrypt.ColumnInfo, keys map[string]fieldcrypt.TenantKey) (c cell, err error) {
 	stored, place := r.values[i], fieldcrypt.Place{Column: column, Tenant: r.tenant}
+	if p.isOfKeys() {
+		return p.wrappedCell(stored, r.tenant.String)
+	}
+	of, err := p.keysAt(stored, place, keys)
+	if err != nil {
+		return cell{}, err
+	}
+	if of.shredded {
+		return p.shreddedCell(stored, place, r.indexes[i])
+	}
 	if stored.Valid {
-		result, err := p.operation.rewrite(stored.String, place)
+		result, err := p.operation.rewrite(of.ring, stored.String, place)
 		if err != nil {
 			return cell{}, err
 		}
 		if result.changed {
 			stored = sql.NullString{String: result.value, Valid: true}
-			c = cell{changed: true, value: stored, bound: result.bound}
+			c = cell{changed: true, value: stored, bound: result.bound || of.own}
 		}
 	}
 	if column.Index == "" {
 		return c, nil
 	}
-	if c.index, err = p.index(stored, place); err != nil {
+	if c.index, err = p.index(of.ring, stored, place); err != nil {
 		return cell{}, err
 	}
 	c.changed = c.changed || c.index != r.indexes[i]
@@ -418,27 +473,18 @@ func (c change) changes() (any, onlyIndex bool) {
 
 // rewrite rewrites what is to be rewritten in a page, and writes it.
 func (p *pass) rewrite(ctx context.Context, page []row) error {
-	var (
-		changes     []change
-		quarantined []Quarantined
-		indexed     int64
-	)
-	for _, r := range page {
-		c, bad := p.change(r)
-		if changed, onlyIndex := c.changes(); changed {
-			changes = append(changes, c)
-			if onlyIndex {
-				indexed++
-			}
-		}
-		quarantined = append(quarantined, bad...)
+	keys, err := p.keysOf(ctx, page)
+	if err != nil {
+		return err
 	}
+	var o outcome
+	for _, r := range page {
+		o.add(p, r, keys)
+	}
+	changes, quarantined := o.changes, o.quarantined
 	written, found := int64(len(changes)), int64(len(changes))
 	if len(changes) > 0 && !p.cfg.DryRun {
-		var (
-			refused []refusal
-			err     error
-		)
+		var refused []refusal
 		if written, refused, err = p.store.write(ctx, p.table, changes); err != nil {
 			return err
 		}
@@ -456,8 +502,9 @@ func (p *pass) rewrite(ctx context.Context, page []row) error {
 	p.read += int64(len(page))
 	p.found += found
 	p.rewritten += written
-	p.indexed += min(indexed, written)
+	p.indexed += min(o.indexed, written)
 	p.skipped += found - written
+	p.shredded += o.shredded
 	p.quarantined = append(p.quarantined, quarantined...)
 	if p.cfg.Progress != nil {
 		p.cfg.Progress(Progress{

@@ -66,8 +66,9 @@ func (s sqlite) describe(ctx context.Context, t *table) (err error) {
 	return nil
 }
 
-// page reads the key by an expression, since the driver makes times of columns that are declared so.
-func (s sqlite) page(ctx context.Context, t table, after any, n int) ([]row, error) {
+// selectRows is the beginning of a query for rows. The key is read by an expression, since the driver makes times of columns that
+// are declared so.
+func (sqlite) selectRows(t table) string {
 	query := "SELECT +t." + quote(t.key)
 	for _, c := range t.columns {
 		query += ", CAST(t." + quote(c.Name) + " AS TEXT)"
@@ -78,22 +79,38 @@ func (s sqlite) page(ctx context.Context, t table, after any, n int) ([]row, err
 	if t.tenant != "" {
 		query += ", CAST(t." + quote(t.tenant) + " AS TEXT)"
 	}
-	query += " FROM " + quote(t.name) + " AS t"
+	return query + " FROM " + quote(t.name) + " AS t"
+}
+
+func (sqlite) scanKey(key any) (string, any, error) {
+	switch key := key.(type) {
+	case nil: // which SQLite allows in a primary key that is not of integers
+		return "", nil, fmt.Errorf("%w: that of a row is NULL", ErrPrimaryKey)
+	case []byte:
+		return fmt.Sprintf("x'%x'", key), slices.Clone(key), nil
+	}
+	return fmt.Sprint(key), key, nil
+}
+
+func (s sqlite) page(ctx context.Context, t table, after any, n int) ([]row, error) {
+	query := s.selectRows(t)
 	args := []any{}
 	if after != nil {
 		query += " WHERE t." + quote(t.key) + " > ?"
 		args = append(args, after)
 	}
 	query += " ORDER BY t." + quote(t.key) + " LIMIT ?"
-	return selectPage(ctx, s.db, t, query, append(args, n), func(key any) (string, any, error) {
-		switch key := key.(type) {
-		case nil: // which SQLite allows in a primary key that is not of integers
-			return "", nil, fmt.Errorf("%w: that of a row is NULL", ErrPrimaryKey)
-		case []byte:
-			return fmt.Sprintf("x'%x'", key), slices.Clone(key), nil
-		}
-		return fmt.Sprint(key), key, nil
-	})
+	return selectPage(ctx, s.db, t, query, append(args, n), s.scanKey)
+}
+
+// ofTenant needs no lock: the transaction has that of the database once it has written.
+func (s sqlite) ofTenant(ctx context.Context, tx querier, t table, tenant string) ([]row, error) {
+	query := s.selectRows(t) + " WHERE CAST(t." + quote(t.tenant) + " AS TEXT) = ? COLLATE BINARY"
+	return selectPage(ctx, tx, t, query, []any{tenant}, s.scanKey)
+}
+
+func (sqlite) shred(ctx context.Context, tx querier, t table, r row, tokens []sql.NullString) error {
+	return shred(ctx, tx, t, tokens, "?%d", quote(t.key)+" = ?1", r.key)
 }
 
 func (s sqlite) write(ctx context.Context, t table, changes []change) (written int64, refused []refusal, err error) {

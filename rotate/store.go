@@ -68,6 +68,8 @@ type cell struct {
 	value   sql.NullString // the new one; the old one stays if it is not Valid
 	index   sql.NullString // the digest in hexadecimal, if the column has a blind index
 	bound   bool           // the new value opens only in a row of the tenant
+
+	shredded bool // it is of a tenant whose key was destroyed
 }
 
 // bound reports whether a new value opens only in a row of the tenant.
@@ -100,6 +102,17 @@ type store interface {
 	// validate makes the database look at what is stored for a CHECK that it has applied to new values only.
 	validate(ctx context.Context, c fieldcrypt.ColumnInfo, constraint string) error
 	maxWorkers() int
+	// ofTenant returns all rows that are a tenant's, and keeps them from being changed until the transaction ends.
+	ofTenant(ctx context.Context, tx querier, t table, tenant string) ([]row, error)
+	// shred makes the blind indexes of a row NULL and replaces values, of the columns that have a token, in the transaction in
+	// which the row was read.
+	shred(ctx context.Context, tx querier, t table, r row, tokens []sql.NullString) error
+}
+
+// querier is a pool or a transaction.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 }
 
 // tokenCheck is a CHECK that allows nothing but tokens in a column.
@@ -174,7 +187,7 @@ func countRows(ctx context.Context, db *sql.DB, t table) (n int64, err error) {
 
 // selectPage runs the query of a page, and makes a row of what scanKey makes of its first column.
 func selectPage(
-	ctx context.Context, db *sql.DB, t table, query string, args []any, scanKey func(any) (id string, key any, err error),
+	ctx context.Context, db querier, t table, query string, args []any, scanKey func(any) (id string, key any, err error),
 ) (page []row, err error) {
 	rows, err := db.QueryContext(ctx, query, args...)
 	if err != nil {

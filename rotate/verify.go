@@ -37,6 +37,9 @@ type ColumnCount struct {
 	Bound        int64            `json:"bound"`         // bound to table, column and tenant; counted again by its key
 	Primary      int64            `json:"primary"`       // under the primary key
 	Previous     map[string]int64 `json:"previous"`      // under an earlier key, by its ID
+	Tenant       int64            `json:"tenant_key"`    // under the data key of the row's tenant
+	Shredded     int64            `json:"shredded"`      // of a tenant whose key was destroyed
+	Readable     int64            `json:"readable"`      // likewise, and yet not unreadable
 	UnknownKey   int64            `json:"unknown_key"`   // well-formed, and no key opens it
 	NotEncrypted int64            `json:"not_encrypted"` // no token
 	Damaged      int64            `json:"damaged"`       // a malformed token
@@ -54,17 +57,19 @@ type IndexCount struct {
 
 // unbound is the number of secrets that a key opens and that are not bound.
 func (c ColumnCount) unbound() int64 {
-	n := c.Primary - c.Bound
+	n := c.Primary + c.Tenant - c.Bound
 	for _, previous := range c.Previous {
 		n += previous
 	}
 	return n
 }
 
-// Ready reports whether every secret of the column is under the primary key, and what its blind index has is, too.
+// Ready reports whether every secret of the column is under the primary key, the data key of its tenant, or shredded, and what its blind index has is, too.
 func (c ColumnCount) Ready() bool { return c.secretsReady() && !c.indexBehind() }
 
-func (c ColumnCount) secretsReady() bool { return c.Primary+c.Null == c.Rows && c.OverLength == 0 }
+func (c ColumnCount) secretsReady() bool {
+	return c.Primary+c.Tenant+c.Shredded+c.Null == c.Rows && c.OverLength == 0
+}
 
 func (c ColumnCount) indexBehind() bool {
 	if c.Index == nil {
@@ -124,7 +129,8 @@ func (c Counts) Needs(keyID string) int64 {
 }
 
 // Verify reads every secret and counts which key it needs. It opens them all, and writes nothing. The counts are of the
-// moment at which each page of rows was read.
+// moment at which each page of rows was read. Where tenants have data keys of their own, the last count is that of these keys,
+// each of which needs a key of the keyring like a secret.
 func Verify(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring) (Counts, error) {
 	primary := ring.Primary()
 	if primary == nil {
@@ -134,42 +140,102 @@ func Verify(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring) (Counts, 
 	if err != nil {
 		return nil, err
 	}
+	keys, err := openTenants(ctx, db, store, ring)
+	if err != nil {
+		return nil, err
+	}
+	if keys != nil {
+		tables = append(tables, keys.table)
+	}
 	var counts Counts
 	for _, t := range tables {
-		columns := make([]ColumnCount, len(t.columns))
-		for i, c := range t.columns {
-			columns[i] = ColumnCount{Table: t.name, Column: c.Name, Previous: noneOf(ring)}
-			if c.Index != "" {
-				columns[i].Index = &IndexCount{Previous: noneOf(ring)}
-			}
+		v := &verifier{ring: ring, primary: primary, keys: keys, table: t, columns: make([]ColumnCount, len(t.columns))}
+		if err := v.do(ctx, store); err != nil {
+			return nil, fmt.Errorf("rotate: %s: %w", t.name, err)
 		}
-		var after any
-		for more := true; more; {
-			page, err := store.page(ctx, t, after, DefaultBatch)
-			if err != nil {
-				return nil, fmt.Errorf("rotate: %s: %w", t.name, err)
-			}
-			for _, row := range page {
-				after = row.key
-				for i, token := range row.values {
-					place := fieldcrypt.Place{Column: t.columns[i], Tenant: row.tenant}
-					columns[i].add(ring, primary, token, place)
-					if columns[i].Index == nil {
-						continue
-					}
-					if err := columns[i].Index.add(ring, place, token, row.indexes[i]); err != nil {
-						return nil, fmt.Errorf("rotate: %s: %w", t.name, err)
-					}
-				}
-			}
-			more = len(page) == DefaultBatch
+		if t.name != fieldcrypt.TenantKeyTable || v.columns[0].Rows > 0 {
+			counts = append(counts, v.columns...)
 		}
-		counts = append(counts, columns...)
 	}
 	return counts, nil
 }
 
-func (c *ColumnCount) add(ring *fieldcrypt.Keyring, primary *fieldcrypt.Key, token sql.NullString, p fieldcrypt.Place) {
+// verifier counts the secrets of one table.
+type verifier struct {
+	ring    *fieldcrypt.Keyring
+	primary *fieldcrypt.Key
+	keys    *tenants
+	table   table
+	columns []ColumnCount
+}
+
+func (v *verifier) do(ctx context.Context, s store) error {
+	for i, c := range v.table.columns {
+		v.columns[i] = ColumnCount{Table: v.table.name, Column: c.Name, Previous: noneOf(v.ring)}
+		if c.Index != "" {
+			v.columns[i].Index = &IndexCount{Previous: noneOf(v.ring)}
+		}
+	}
+	var after any
+	for {
+		page, err := s.page(ctx, v.table, after, DefaultBatch)
+		if err != nil {
+			return err
+		}
+		if err := v.add(ctx, page); err != nil {
+			return err
+		}
+		if len(page) < DefaultBatch {
+			return nil
+		}
+		after = page[len(page)-1].key
+	}
+}
+
+func (v *verifier) add(ctx context.Context, page []row) error {
+	if v.table.name == fieldcrypt.TenantKeyTable {
+		for _, r := range page {
+			v.columns[0].addWrapped(v.ring, v.primary, r)
+		}
+		return nil
+	}
+	keys, err := v.keys.of(ctx, page)
+	if err != nil {
+		return err
+	}
+	for _, r := range page {
+		for i, token := range r.values {
+			place := fieldcrypt.Place{Column: v.table.columns[i], Tenant: r.tenant}
+			var tenant fieldcrypt.TenantKey
+			if place.Column.Tenant != "" && place.Tenant.Valid {
+				tenant = keys[place.Tenant.String]
+			}
+			v.columns[i].add(v.ring, v.primary, token, place, tenant)
+			if v.columns[i].Index == nil {
+				continue
+			}
+			if err := v.columns[i].Index.add(v.ring, place, token, r.indexes[i], tenant); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// addWrapped counts the wrapped key of a tenant.
+func (c *ColumnCount) addWrapped(ring *fieldcrypt.Keyring, primary *fieldcrypt.Key, r row) {
+	if c.Rows++; !r.values[0].Valid {
+		c.Shredded++
+		return
+	}
+	_, under, err := ring.UnwrapTenantKey(r.tenant.String, r.values[0].String)
+	c.count(primary, under, err)
+}
+
+// add counts what is stored for a tenant with the given key.
+func (c *ColumnCount) add(
+	ring *fieldcrypt.Keyring, primary *fieldcrypt.Key, token sql.NullString, p fieldcrypt.Place, tenant fieldcrypt.TenantKey,
+) {
 	c.Rows++
 	if !token.Valid {
 		c.Null++
@@ -178,12 +244,33 @@ func (c *ColumnCount) add(ring *fieldcrypt.Keyring, primary *fieldcrypt.Key, tok
 	if utf8.RuneCountInString(token.String) > p.Column.Size {
 		c.OverLength++
 	}
+	if errors.Is(tenant.Err, fieldcrypt.ErrShredded) {
+		if isShredded(ring, p, token.String) {
+			c.Shredded++
+		} else {
+			c.Readable++
+		}
+		return
+	}
+	if tenant.Data != nil {
+		if _, bound, err := fieldcrypt.KeyringOf(tenant.Data).KeyAt(p, token.String); err == nil {
+			if c.Tenant++; bound {
+				c.Bound++
+			}
+			return
+		}
+	}
 	key, bound, err := ring.KeyAt(p, token.String)
 	if bound && err == nil {
 		c.Bound++
 	}
+	c.count(primary, key, err)
+}
+
+// count counts a token by the key that opens it, or by why none does.
+func (c *ColumnCount) count(primary, key *fieldcrypt.Key, err error) {
 	switch {
-	case key == primary:
+	case err == nil && key == primary:
 		c.Primary++
 	case err == nil:
 		c.Previous[key.ID()]++
@@ -205,9 +292,11 @@ func noneOf(ring *fieldcrypt.Keyring) map[string]int64 {
 	return counts
 }
 
-// add counts what the index has for a token.
-func (c *IndexCount) add(ring *fieldcrypt.Keyring, p fieldcrypt.Place, token, index sql.NullString) error {
-	if !token.Valid {
+// add counts what the index has for a token. For one of a tenant whose key was destroyed there is to be nothing.
+func (c *IndexCount) add(
+	ring *fieldcrypt.Keyring, p fieldcrypt.Place, token, index sql.NullString, tenant fieldcrypt.TenantKey,
+) error {
+	if !token.Valid || errors.Is(tenant.Err, fieldcrypt.ErrShredded) {
 		if index.Valid {
 			c.Wrong++
 		} else {
@@ -215,7 +304,11 @@ func (c *IndexCount) add(ring *fieldcrypt.Keyring, p fieldcrypt.Place, token, in
 		}
 		return nil
 	}
-	plaintext, err := ring.DecryptAt(p, token.String)
+	opens := ring
+	if tenant.Data != nil {
+		opens = withEarlier(ring, tenant.Data)
+	}
+	plaintext, err := opens.DecryptAt(p, token.String)
 	if err != nil {
 		return nil //nolint:nilerr // counted as a secret that does not open
 	}

@@ -75,7 +75,7 @@ Exit codes: 0 done, 1 failed, 2 the command line is wrong.`,
   credent credential add --user u-1 --type alpaca`,
 		Version: version(),
 	}, a.quickstart(), a.key(), a.migrate(), a.account(), a.credential(), a.doctor(),
-		a.rotate(), a.verify(), a.encrypt(), a.decrypt(), a.inventory())
+		a.rotate(), a.verify(), a.encrypt(), a.decrypt(), a.inventory(), a.tenant())
 	root.SilenceErrors = true
 	root.SilenceUsage = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return flagError(err) })

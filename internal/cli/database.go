@@ -159,7 +159,7 @@ func (a *app) withClientOf(ctx context.Context, ring *credent.Keyring, f func(db
 		if err := db.checkMigrations(ctx); err != nil {
 			return err
 		}
-		opts, err := bindingFromEnv()
+		opts, err := db.keyOptions(ctx)
 		if err != nil {
 			return err
 		}

@@ -62,6 +62,8 @@ var hints = []struct {
 	hint   string
 }{
 	{credent.ErrContext, "docs/binding.md says what depends on user_id; CREDENT_BOUND and CREDENT_ALLOW_UNBOUND must be as the services have it"},
+	{rotate.ErrNoTenant, "`credent tenant list` shows those with a key, `credent account list` all"},
+	{credent.ErrShredded, "that is final; remove the row, or the account with all of its rows"},
 	{rotate.ErrUnbound, "run `credent rotate --bind` for the column"},
 	{rotate.ErrPlaintext, "run `credent encrypt`"},
 	{rotate.ErrNoTable, "`credent migrate apply` makes Credent's own tables"},

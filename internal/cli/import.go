@@ -167,7 +167,7 @@ func (m *importer) load(ctx context.Context, db *database) error {
 	if m.dryRun {
 		cfg.Refused = m.note
 	}
-	opts, err := bindingFromEnv()
+	opts, err := db.keyOptions(ctx)
 	if err != nil {
 		return err
 	}

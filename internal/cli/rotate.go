@@ -35,6 +35,7 @@ func (w *rewriting) verb() string {
 }
 
 func (a *app) rotate() *cobra.Command {
+	var toTenants, toKeyring bool
 	w := &rewriting{name: "rotate", run: rotate.Run, done: "rewritten", todo: "to rewrite"}
 	cmd := a.rewriting(w, &cobra.Command{
 		Use:   "rotate [flags]",
@@ -47,11 +48,27 @@ and started again. updated_at stays as it is. Secrets that no key opens are left
 Before it, every service must have the new key: first all as an earlier one, to read, then all as ENCRYPTION_KEY.
 
 With --bind it binds the tokens of a column to table, column and user_id as well, with --unbind it undoes that; other columns
-stay as they are. Before it, every service must read both: docs/binding.md has the order.`,
+stay as they are. Before it, every service must read both: docs/binding.md has the order.
+
+Where tenants have keys of their own, their secrets stay under these, and the keys are encrypted anew. --tenant-keys brings
+every secret under the key of its tenant, --keyring-keys back under ENCRYPTION_KEY: docs/tenant-keys.md has the order. Secrets
+whose tenant's key was destroyed are counted and left.`,
 		Example: `  credent rotate --dry-run
   credent rotate --workers 8 --rate 20000
   credent rotate --bind user_credentials.api_key --bind user_credentials.secret_key`,
-	}, nil)
+	}, func() error {
+		switch {
+		case toTenants && toKeyring:
+			return usageError("give --tenant-keys or --keyring-keys, not both")
+		case toTenants:
+			w.cfg.TenantKeys = rotate.ToTenantKeys
+		case toKeyring:
+			w.cfg.TenantKeys = rotate.ToKeyring
+		}
+		return nil
+	})
+	cmd.Flags().BoolVar(&toTenants, "tenant-keys", false, "bring secrets under the keys of their tenants")
+	cmd.Flags().BoolVar(&toKeyring, "keyring-keys", false, "bring secrets that are under the keys of their tenants back under ENCRYPTION_KEY")
 	cmd.Flags().StringArrayVar(&w.cfg.Bind, "bind", nil, "bind the tokens of this `TABLE.COLUMN`; may be repeated")
 	cmd.Flags().StringArrayVar(&w.cfg.Unbind, "unbind", nil, "undo that for this `TABLE.COLUMN`; may be repeated")
 	return cmd
@@ -149,6 +166,9 @@ func (a *app) printRotation(report *rotate.Report, verb string) {
 		if t.Skipped > 0 {
 			a.printf(", %d left to others who changed them", t.Skipped)
 		}
+		if t.Shredded > 0 {
+			a.printf(", %s of tenants whose key was destroyed", count(int(t.Shredded), "secret"))
+		}
 		a.printf("\n")
 		for i, q := range t.Quarantined {
 			if i == maxShown {
@@ -173,6 +193,7 @@ type rotationTable struct {
 	Rewritten   int64            `json:"rewritten"`
 	Indexed     int64            `json:"indexed"`
 	Skipped     int64            `json:"skipped"`
+	Shredded    int64            `json:"shredded"`
 	Passes      int              `json:"passes"`
 	Quarantined []rotationBadRow `json:"quarantined"`
 	Validated   []string         `json:"validated"`
@@ -189,7 +210,7 @@ func rotationJSON(report *rotate.Report) any {
 	tables := make([]rotationTable, len(report.Tables))
 	for i, t := range report.Tables {
 		tables[i] = rotationTable{
-			Table: t.Table, Columns: t.Columns, Rows: t.Rows, Rewritten: t.Rewritten, Indexed: t.Indexed, Skipped: t.Skipped,
+			Table: t.Table, Columns: t.Columns, Rows: t.Rows, Rewritten: t.Rewritten, Indexed: t.Indexed, Skipped: t.Skipped, Shredded: t.Shredded,
 			Passes: t.Passes, Quarantined: []rotationBadRow{},
 			Validated: append([]string{}, t.Validated...), Unchecked: append([]string{}, t.Unchecked...),
 		}

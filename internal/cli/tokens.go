@@ -5,8 +5,11 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
+
+	entsql "entgo.io/ent/dialect/sql"
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/internal/fieldcrypt"
@@ -18,9 +21,11 @@ const pageSize = 1000
 
 // tokenCount is what was found in one encrypted column.
 type tokenCount struct {
-	Tokens int        `json:"tokens"`
-	Bound  int        `json:"bound"` // of them, how many are bound to table, column and tenant
-	Bad    []badToken `json:"bad"`
+	Tokens int `json:"tokens"`
+	Bound  int `json:"bound"` // of them, how many are bound to table, column and tenant
+	// Of them, how many are of tenants whose key was destroyed.
+	Shredded int        `json:"shredded"`
+	Bad      []badToken `json:"bad"`
 
 	otherKey int // of the bad ones, how many seem to be under another key
 	plain    int // of the bad ones, how many are no tokens
@@ -37,10 +42,14 @@ func (c *tokenCount) String() string {
 	case bad == 0 && c.Tokens == 0:
 		return "no tokens yet"
 	case bad == 0:
+		text := count(c.Tokens, "token") + " checked"
 		if c.Bound > 0 {
-			return fmt.Sprintf("%s checked, %d of them bound", count(c.Tokens, "token"), c.Bound)
+			text += fmt.Sprintf(", %d of them bound", c.Bound)
 		}
-		return count(c.Tokens, "token") + " checked"
+		if c.Shredded > 0 {
+			text += fmt.Sprintf(", %d of them shredded with their tenant's key", c.Shredded)
+		}
+		return text
 	case bad == c.Tokens && c.otherKey == bad:
 		return fmt.Sprintf("none of %s opens; set ENCRYPTION_KEY to the key of this database", count(c.Tokens, "token"))
 	case c.plain == bad:
@@ -50,13 +59,27 @@ func (c *tokenCount) String() string {
 	}
 }
 
-// check opens a token. One that must be bound and is not is a bad one.
-func (c *tokenCount) check(ring *credent.Keyring, row any, token sql.NullString, place fieldcrypt.Place, mustBeBound bool) {
+// check opens a token. One that must be bound and is not is a bad one, and so is one that opens though its tenant's key was
+// destroyed.
+func (c *tokenCount) check(
+	ring *credent.Keyring, row any, token sql.NullString, place fieldcrypt.Place, mustBeBound bool, key fieldcrypt.TenantKey,
+) {
 	if !token.Valid {
 		return
 	}
 	c.Tokens++
-	_, bound, err := ring.KeyAt(place, token.String)
+	opens := ring
+	if key.Data != nil {
+		opens = fieldcrypt.KeyringOf(append(ring.Keys(), key.Data)...)
+	}
+	_, bound, err := opens.KeyAt(place, token.String)
+	if errors.Is(key.Err, credent.ErrShredded) {
+		if errors.Is(err, credent.ErrUnknownKey) {
+			c.Shredded++
+			return
+		}
+		err = errNotShredded
+	}
 	if err == nil && bound {
 		c.Bound++
 	}
@@ -73,6 +96,9 @@ func (c *tokenCount) check(ring *credent.Keyring, row any, token sql.NullString,
 		}
 	}
 }
+
+// errNotShredded is for a secret that a client without tenant keys stored.
+var errNotShredded = errors.New("the tenant's key was destroyed, and this is not under it; `credent rotate` overwrites it")
 
 func rowText(id any) string {
 	if b, ok := id.([]byte); ok {
@@ -96,29 +122,71 @@ func openTokens(
 	if err != nil {
 		return nil, err
 	}
-	visit := func(id any, values []sql.NullString) {
-		place := fieldcrypt.Place{}
-		if len(values) > len(counts) {
-			place.Tenant = values[len(counts)]
+	check := func(rows []tokenRow) error {
+		keys, err := db.tenantKeys(ctx, ring, rows)
+		if err != nil {
+			return err
 		}
-		for i, c := range counts {
-			place.Column = table.columns[i]
-			c.check(ring, id, values[i], place, must(place.Column))
+		for _, r := range rows {
+			place := fieldcrypt.Place{Tenant: r.tenant}
+			for i, c := range counts {
+				place.Column = table.columns[i]
+				var key fieldcrypt.TenantKey
+				if place.Column.Tenant != "" && r.tenant.Valid {
+					key = keys[r.tenant.String]
+				}
+				c.check(ring, r.id, r.values[i], place, must(place.Column), key)
+			}
 		}
+		return nil
+	}
+	// The keys of tenants are read when a page has been, since the pool may have one connection only.
+	readPage := func(query string, args ...any) (n int, last any, err error) {
+		var rows []tokenRow
+		n, last, err = page(ctx, db, len(table.selected()), func(id any, values []sql.NullString) {
+			r := tokenRow{id: id, values: slices.Clone(values[:len(counts)])}
+			if len(values) > len(counts) {
+				r.tenant = values[len(counts)]
+			}
+			rows = append(rows, r)
+		}, query, args...)
+		if err != nil {
+			return 0, nil, err
+		}
+		return n, last, check(rows)
 	}
 	selectedColumns := table.selected()
 	selected := fmt.Sprintf(`SELECT id, %s FROM "%s"`, strings.Join(selectedColumns, ", "), table.name)
 	if limit > 0 {
-		_, _, err := page(ctx, db, len(selectedColumns), visit,
-			fmt.Sprintf("%s ORDER BY created_at DESC, id DESC LIMIT %d", selected, limit))
+		_, _, err := readPage(fmt.Sprintf("%s ORDER BY created_at DESC, id DESC LIMIT %d", selected, limit))
 		return counts, err
 	}
 	order := fmt.Sprintf("ORDER BY id LIMIT %d", pageSize)
-	n, last, err := page(ctx, db, len(selectedColumns), visit, selected+" "+order)
+	n, last, err := readPage(selected + " " + order)
 	for err == nil && n == pageSize {
-		n, last, err = page(ctx, db, len(selectedColumns), visit, selected+" WHERE id > $1 "+order, last)
+		n, last, err = readPage(selected+" WHERE id > $1 "+order, last)
 	}
 	return counts, err
+}
+
+// tokenRow is one row as stored.
+type tokenRow struct {
+	id     any
+	values []sql.NullString
+	tenant sql.NullString // not Valid if rows have none
+}
+
+// tenantKeys returns the keys of the tenants of rows.
+func (db *database) tenantKeys(ctx context.Context, ring *credent.Keyring, rows []tokenRow) (map[string]fieldcrypt.TenantKey, error) {
+	var tenants []string
+	seen := make(map[string]bool)
+	for _, r := range rows {
+		if r.tenant.Valid && !seen[r.tenant.String] {
+			seen[r.tenant.String] = true
+			tenants = append(tenants, r.tenant.String)
+		}
+	}
+	return fieldcrypt.ReadTenantKeys(ctx, entsql.Conn{ExecQuerier: db.DB}, ring, tenants)
 }
 
 // page runs one query and returns the number of its rows and the last one's ID.

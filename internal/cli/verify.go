@@ -81,6 +81,9 @@ func verifyRows(counts rotate.Counts) [][]string {
 			n     int64
 			state string
 		}{
+			{c.Tenant, "under the key of its tenant"},
+			{c.Shredded, "shredded: the tenant's key was destroyed"},
+			{c.Readable, "readable, though the tenant's key was destroyed"},
 			{c.UnknownKey, "under no key of the keyring, or altered"},
 			{c.NotEncrypted, "not encrypted"},
 			{c.Damaged, "damaged"},

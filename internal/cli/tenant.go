@@ -1,0 +1,163 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/rotate"
+)
+
+func (a *app) tenant() *cobra.Command {
+	return a.group(&cobra.Command{
+		Use:   "tenant",
+		Short: "List the keys of tenants, and destroy one with all it protects",
+		Long: `Services with tenant keys (credent.WithTenantKeys) keep the secrets of each user under a key of the user's own, which is
+stored in the database, encrypted under ENCRYPTION_KEY. When it is destroyed, nobody can read the user's secrets any more.`,
+	}, a.tenantList(), a.tenantDestroy())
+}
+
+func (a *app) tenantList() *cobra.Command {
+	var asJSON, destroyed bool
+	cmd := a.action(&cobra.Command{
+		Use:   "list [flags]",
+		Short: "List the tenants that have a key of their own, or had",
+		Long:  "List the tenants that have a key of their own, and those whose key was destroyed. It needs no key.",
+		Example: `  credent tenant list
+  credent tenant list --destroyed --json   # to destroy them again after a restore`,
+	}, func(ctx context.Context, _ []string) error {
+		return withTables(ctx, func(db *database) error {
+			tenants, err := rotate.ListTenants(ctx, db.DB)
+			if err != nil {
+				return err
+			}
+			shown := []rotate.Tenant{}
+			for _, t := range tenants {
+				if !destroyed || t.DestroyedAt != nil {
+					shown = append(shown, t)
+				}
+			}
+			if asJSON {
+				return a.printJSON(shown)
+			}
+			return a.printTenants(shown)
+		})
+	})
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&destroyed, "destroyed", false, "only those whose key was destroyed")
+	return cmd
+}
+
+func (a *app) printTenants(tenants []rotate.Tenant) error {
+	if len(tenants) == 0 {
+		a.notef("credent: there are none\n")
+		return nil
+	}
+	table := [][]string{{"TENANT", "CREATED", "KEY"}}
+	for _, t := range tenants {
+		state := "in use"
+		if t.DestroyedAt != nil {
+			state = "destroyed " + stamp(*t.DestroyedAt)
+		}
+		table = append(table, []string{printable(t.ID), stamp(t.CreatedAt), state})
+	}
+	return a.printTable(table)
+}
+
+func (a *app) tenantDestroy() *cobra.Command {
+	var yes, asJSON bool
+	cmd := &cobra.Command{
+		Use:   "destroy USER [flags]",
+		Short: "Destroy the key of a user, so that nobody can read the user's secrets",
+		Long: `Destroy the key of a tenant, named by the user's ID, so that nobody can ever read the user's secrets: in the database,
+and in every copy that lacks the key. The rows stay. Secrets that are not under the key are overwritten. There is no way back.
+
+It asks for the user's ID once more, unless --yes is given. Services that use the key lose it within ` + credent.TenantKeyLifetime.String() + `, and
+refuse to store secrets of the user from then on. Backups and the like that were made before still have the key, encrypted
+under the ENCRYPTION_KEY of their time: delete them, or retire that key.`,
+		Example: `  credent tenant destroy u-1
+  credent tenant destroy u-1 --yes --json`,
+	}
+	cmd.Args = arguments(1, "user ID")
+	a.action(cmd, func(ctx context.Context, args []string) error {
+		ring, err := credent.KeyringFromEnv()
+		if err != nil {
+			return err
+		}
+		if !yes {
+			if err := a.confirm(ctx, args[0]); err != nil {
+				return err
+			}
+		}
+		return withTables(ctx, func(db *database) error {
+			done, err := rotate.DestroyTenant(ctx, db.DB, ring, args[0])
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return a.printJSON(done)
+			}
+			a.printDestroyed(done)
+			return nil
+		})
+	})
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+// confirm asks for a name, which has to be given once more. Only a person at a terminal is asked.
+func (a *app) confirm(ctx context.Context, name string) error {
+	if !isTerminal(a.in) {
+		return messagef("there is no way back, and nobody to ask: give --yes")
+	}
+	a.notef("There is no way back. To destroy the key, type the user's ID once more: ")
+	line, err := interruptible(ctx, func() ([]byte, error) { return bufio.NewReader(a.in).ReadBytes('\n') })
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil || strings.TrimRight(string(line), "\r\n") != name:
+		return messagef("that is not the same ID; nothing was done")
+	}
+	return nil
+}
+
+func (a *app) printDestroyed(done *rotate.Destroyed) {
+	if done.Again {
+		a.printf("the key of user %s was destroyed before, %s\n", printable(done.Tenant), stamp(done.At))
+	} else {
+		a.printf("destroyed the key of user %s\n", printable(done.Tenant))
+	}
+	a.printf("%s in %s cannot be read any more", count(int(done.Secrets), "secret"), count(int(done.Rows), "row"))
+	if done.Overwritten > 0 {
+		a.printf("; %d of them were not under the key, and were overwritten", done.Overwritten)
+	}
+	a.printf("\n")
+	if !done.Again {
+		a.printf("services that have the key in memory lose it until %s; backups made before still have it\n",
+			stamp(done.At.Add(credent.TenantKeyLifetime+time.Second)))
+	}
+}
+
+// keyOptions returns the options of a client that say which keys tokens are under: bound as the environment says, and with the
+// keys of tenants if the database has any.
+func (db *database) keyOptions(ctx context.Context) ([]credent.Option, error) {
+	opts, err := bindingFromEnv()
+	if err != nil {
+		return nil, err
+	}
+	var any bool
+	if err := db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM "+fieldcrypt.TenantKeyTable+")").Scan(&any); err != nil {
+		return nil, fmt.Errorf("keys of tenants: %w", err)
+	}
+	if any {
+		opts = append(opts, credent.WithTenantKeys())
+	}
+	return opts, nil
+}

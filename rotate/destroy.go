@@ -1,0 +1,231 @@
+package rotate
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/credent-go/credent/internal/fieldcrypt"
+)
+
+// ErrNoTenant means that a tenant has neither a key nor a row, so that the name is most likely wrong.
+var ErrNoTenant = errors.New("no such tenant: it has no key and no row")
+
+// Tenant is one that has a data key, or had one that was destroyed.
+type Tenant struct {
+	ID          string     `json:"tenant"`
+	CreatedAt   time.Time  `json:"created_at"`   // UTC
+	DestroyedAt *time.Time `json:"destroyed_at"` // UTC; nil if the key is there
+}
+
+// ListTenants returns the tenants that have a data key, and those whose key was destroyed, sorted. It needs no keyring. Errors:
+// [ErrNoTable], [ErrHidden].
+func ListTenants(ctx context.Context, db *sql.DB) (list []Tenant, err error) {
+	s, err := storeOf(ctx, db)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := openKeys(ctx, db, s, nil)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := db.QueryContext(ctx, "SELECT tenant, created_at, destroyed_at FROM "+quote(keys.table.name)+" ORDER BY tenant")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var (
+			tenant    Tenant
+			destroyed sql.NullTime
+		)
+		if err := rows.Scan(&tenant.ID, &tenant.CreatedAt, &destroyed); err != nil {
+			return nil, err
+		}
+		if tenant.CreatedAt = tenant.CreatedAt.UTC(); destroyed.Valid {
+			at := destroyed.Time.UTC()
+			tenant.DestroyedAt = &at
+		}
+		list = append(list, tenant)
+	}
+	return list, rows.Err()
+}
+
+// openKeys is openTenants of a database that must have the table.
+func openKeys(ctx context.Context, db *sql.DB, s store, ring *fieldcrypt.Keyring) (*tenants, error) {
+	keys, err := openTenants(ctx, db, s, ring)
+	if err == nil && keys == nil {
+		err = fmt.Errorf("rotate: %s: %w", fieldcrypt.TenantKeyTable, ErrNoTable)
+	}
+	return keys, err
+}
+
+// Destroyed is what [DestroyTenant] did.
+type Destroyed struct {
+	Tenant string    `json:"tenant"`
+	At     time.Time `json:"destroyed_at"` // when the key was destroyed, perhaps by an earlier call; UTC
+	Again  bool      `json:"again"`        // it was destroyed before
+	Rows   int64     `json:"rows"`         // of the tenant
+	// Secrets is the number of secrets in these rows, which nobody can read any more.
+	Secrets int64 `json:"secrets"`
+	// Overwritten is how many of them were not under the tenant's key, and were overwritten.
+	Overwritten int64 `json:"overwritten"`
+}
+
+// DestroyTenant destroys the data key of a tenant, so that its secrets can never be read: in the database, and in every copy of
+// its tables that lacks the key. Its rows stay. Secrets of the tenant that are not under its key, for they were stored before
+// there was one or by a client without tenant keys, are overwritten. It is one transaction: all of it is done or nothing. It can
+// be repeated, also for a tenant that never had a key.
+//
+// It does not reach copies that have the key as it was: backups, replicas that lag, the log of the database. Clients that have
+// the key in memory lose it within [fieldcrypt.TenantKeyLifetime]. Errors: [ErrNoTenant], [ErrNoTable], [ErrHidden], and those of
+// the database.
+func DestroyTenant(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring, tenant string) (done *Destroyed, err error) {
+	if ring.Primary() == nil {
+		return nil, fmt.Errorf("rotate: %w", fieldcrypt.ErrNoKey)
+	}
+	tables, s, err := open(ctx, db, nil)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := openKeys(ctx, db, s, ring); err != nil {
+		return nil, err
+	}
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, fmt.Errorf("rotate: %w", err)
+	}
+	defer func() { _ = tx.Rollback() }() // does nothing after the commit
+	d := &destruction{tx: tx, ring: ring, Destroyed: Destroyed{Tenant: tenant}}
+	if err := d.do(ctx, tables, s); err != nil {
+		return nil, fmt.Errorf("rotate: destroy the key: %w", err)
+	}
+	if err := tx.Commit(); err != nil {
+		return nil, fmt.Errorf("rotate: destroy the key: %w", err)
+	}
+	return &d.Destroyed, nil
+}
+
+// destruction is one call of DestroyTenant.
+type destruction struct {
+	Destroyed
+	tx   *sql.Tx
+	ring *fieldcrypt.Keyring
+	only *fieldcrypt.Keyring // of the tenant's key; nil if there is none
+}
+
+func (d *destruction) do(ctx context.Context, tables []table, s store) error {
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	known, err := d.readKey(ctx)
+	if err != nil {
+		return err
+	}
+	for _, t := range tables {
+		if t.tenant == "" {
+			continue
+		}
+		if err := d.overwrite(ctx, t, s); err != nil {
+			return fmt.Errorf("%s: %w", t.name, err)
+		}
+	}
+	if !known && d.Rows == 0 {
+		return ErrNoTenant
+	}
+	if d.Again {
+		return nil
+	}
+	d.At = now
+	_, err = d.tx.ExecContext(ctx, "INSERT INTO "+fieldcrypt.TenantKeyTable+" (tenant, destroyed_at) VALUES ($1, $2) "+
+		"ON CONFLICT (tenant) DO UPDATE SET wrapped = NULL, destroyed_at = excluded.destroyed_at", d.Tenant, now)
+	return err
+}
+
+// readKey reports whether the tenant has a row in the table of keys. One that does not open is like none: the secrets under it
+// are overwritten.
+func (d *destruction) readKey(ctx context.Context) (known bool, err error) {
+	var (
+		wrapped   sql.NullString
+		destroyed sql.NullTime
+	)
+	// A write, so that nobody else changes it meanwhile, and SQLite's transaction begins as one that writes.
+	if _, err := d.tx.ExecContext(ctx, "UPDATE "+fieldcrypt.TenantKeyTable+" SET tenant = tenant WHERE tenant = $1", d.Tenant); err != nil {
+		return false, err
+	}
+	err = d.tx.QueryRowContext(ctx, "SELECT wrapped, destroyed_at FROM "+fieldcrypt.TenantKeyTable+" WHERE tenant = $1", d.Tenant).
+		Scan(&wrapped, &destroyed)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	d.Again, d.At = destroyed.Valid, destroyed.Time.UTC()
+	if wrapped.Valid {
+		if key, _, err := d.ring.UnwrapTenantKey(d.Tenant, wrapped.String); err == nil {
+			d.only = fieldcrypt.KeyringOf(key)
+		}
+	}
+	return true, nil
+}
+
+// overwrite overwrites what is not under the tenant's key, in the tenant's rows, and makes the digests of all NULL.
+func (d *destruction) overwrite(ctx context.Context, t table, s store) error {
+	rows, err := s.ofTenant(ctx, d.tx, t, d.Tenant)
+	if err != nil {
+		return err
+	}
+	d.Rows += int64(len(rows))
+	for _, r := range rows {
+		tokens, changed := make([]sql.NullString, len(t.columns)), false
+		for i, stored := range r.values {
+			changed = changed || r.indexes[i].Valid && t.columns[i].Tenant != ""
+			place := fieldcrypt.Place{Column: t.columns[i], Tenant: r.tenant}
+			if !stored.Valid || place.Column.Tenant == "" {
+				continue
+			}
+			if d.Secrets++; d.needsKey(place, stored.String) {
+				continue
+			}
+			token, err := fieldcrypt.ShreddedToken()
+			if err != nil {
+				return err
+			}
+			d.Overwritten++
+			tokens[i], changed = sql.NullString{String: token, Valid: true}, true
+		}
+		if changed {
+			if err := s.shred(ctx, d.tx, t, r, tokens); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// needsKey reports whether a secret cannot be read without the tenant's key. When that was destroyed before, what the keyring
+// does not open was under it.
+func (d *destruction) needsKey(place fieldcrypt.Place, stored string) bool {
+	if d.Again {
+		return isShredded(d.ring, place, stored)
+	}
+	return d.only != nil && isUnder(d.only, place, stored)
+}
+
+// shred runs the statement of store.shred. Parameters are written by a format for their number; the first is the row's key.
+func shred(ctx context.Context, tx querier, t table, tokens []sql.NullString, param, where string, key any) error {
+	set, args := []string{}, []any{key}
+	for i, c := range t.columns {
+		if tokens[i].Valid {
+			args = append(args, tokens[i].String)
+			set = append(set, quote(c.Name)+" = "+fmt.Sprintf(param, len(args)))
+		}
+		if c.Index != "" && c.Tenant != "" {
+			set = append(set, quote(c.Index)+" = NULL")
+		}
+	}
+	_, err := tx.ExecContext(ctx, "UPDATE "+quote(t.name)+" SET "+strings.Join(set, ", ")+" WHERE "+where, args...)
+	return err
+}

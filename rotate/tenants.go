@@ -1,0 +1,217 @@
+package rotate
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
+
+	"github.com/credent-go/credent/internal/fieldcrypt"
+)
+
+// TenantKeys says whose keys tokens are to be under, in columns that have a tenant.
+type TenantKeys int
+
+const (
+	// KeepTenantKeys leaves each token under the kind of key that it is under.
+	KeepTenantKeys TenantKeys = iota
+	// ToTenantKeys brings all under the data key of their tenant, which is made where there is none yet.
+	ToTenantKeys
+	// ToKeyring brings all under the primary key of the keyring. Whoever has that can then read them, also if the tenant's key is
+	// destroyed afterwards.
+	ToKeyring
+
+	// What Encrypt and DecryptToPlaintext do: tokens are read under any key, and those that are made are under the keyring.
+	fromPlaintext
+	toPlaintext
+)
+
+// tenants reads the keys of tenants. Nil is for a database without them.
+type tenants struct {
+	db    *sql.DB
+	on    dialect.ExecQuerier // the same
+	ring  *fieldcrypt.Keyring
+	table table // as one to go through
+	used  atomic.Bool
+}
+
+// openTenants returns nil if the database has no table of keys.
+func openTenants(ctx context.Context, db *sql.DB, s store, ring *fieldcrypt.Keyring) (*tenants, error) {
+	t := table{name: fieldcrypt.TenantKeyTable, tenant: fieldcrypt.TenantKeyTenant, columns: []fieldcrypt.ColumnInfo{{
+		Table: fieldcrypt.TenantKeyTable, Name: fieldcrypt.TenantKeyColumn, Size: fieldcrypt.TenantKeySize,
+		ID: fieldcrypt.TenantKeyTenant, Tenant: fieldcrypt.TenantKeyTenant,
+	}}}
+	err := s.describe(ctx, &t)
+	if errors.Is(err, ErrNoTable) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("rotate: %s: %w", t.name, err)
+	}
+	return &tenants{db: db, on: entsql.Conn{ExecQuerier: db}, ring: ring, table: t}, nil
+}
+
+// any reports whether there is a tenant with a key. Most databases have none, and then nothing more is asked for each page.
+func (t *tenants) any(ctx context.Context) (bool, error) {
+	if t.used.Load() {
+		return true, nil
+	}
+	var any bool
+	if err := t.db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM "+quote(t.table.name)+")").Scan(&any); err != nil {
+		return false, err
+	}
+	if any {
+		t.used.Store(true)
+	}
+	return any, nil
+}
+
+// of returns the keys of a page's tenants.
+func (t *tenants) of(ctx context.Context, page []row) (map[string]fieldcrypt.TenantKey, error) {
+	if t == nil {
+		return nil, nil
+	}
+	if any, err := t.any(ctx); !any || err != nil {
+		return nil, err
+	}
+	var names []string
+	seen := make(map[string]bool)
+	for _, r := range page {
+		if r.tenant.Valid && !seen[r.tenant.String] {
+			seen[r.tenant.String] = true
+			names = append(names, r.tenant.String)
+		}
+	}
+	return fieldcrypt.ReadTenantKeys(ctx, t.on, t.ring, names)
+}
+
+// keysOf returns the keys of a page's tenants, and makes those that are missing where everything is to be under one.
+func (p *pass) keysOf(ctx context.Context, page []row) (map[string]fieldcrypt.TenantKey, error) {
+	if p.isOfKeys() {
+		return nil, nil
+	}
+	if p.tenants != ToTenantKeys || p.cfg.DryRun {
+		return p.keys.of(ctx, page)
+	}
+	p.keys.used.Store(true)
+	found, err := p.keys.of(ctx, page)
+	if err != nil {
+		return nil, err
+	}
+	made := false
+	for tenant, key := range found {
+		if key == (fieldcrypt.TenantKey{}) {
+			made = true
+			if err := fieldcrypt.MakeTenantKey(ctx, p.keys.on, p.ring, tenant); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if !made {
+		return found, nil
+	}
+	return p.keys.of(ctx, page)
+}
+
+// isOfKeys reports whether the table is that of the tenants' keys.
+func (p *pass) isOfKeys() bool { return p.table.name == fieldcrypt.TenantKeyTable }
+
+// wrappedCell makes what becomes of the wrapped key of a tenant.
+func (p *pass) wrappedCell(stored sql.NullString, tenant string) (cell, error) {
+	if !stored.Valid {
+		return cell{shredded: true}, nil
+	}
+	wrapped, changed, err := p.ring.RewrapTenantKey(tenant, stored.String)
+	if err != nil || !changed {
+		return cell{}, err
+	}
+	return cell{changed: true, value: sql.NullString{String: wrapped, Valid: true}}, nil
+}
+
+// placeKeys are the keys for what is stored in a place.
+type placeKeys struct {
+	ring     *fieldcrypt.Keyring // opens it, and has the key that it is to be under first
+	own      bool                // that is the tenant's own
+	shredded bool                // the tenant's was destroyed
+}
+
+// keysAt returns the keys for what is stored in a place.
+func (p *pass) keysAt(
+	stored sql.NullString, place fieldcrypt.Place, keys map[string]fieldcrypt.TenantKey,
+) (placeKeys, error) {
+	bare := placeKeys{ring: p.ring}
+	if place.Column.Tenant == "" || !place.Tenant.Valid {
+		return bare, nil
+	}
+	switch key := keys[place.Tenant.String]; {
+	case errors.Is(key.Err, fieldcrypt.ErrShredded):
+		if p.tenants == fromPlaintext && stored.Valid && !fieldcrypt.IsToken(stored.String) {
+			return placeKeys{}, key.Err // the plaintext is not, and is left to a person
+		}
+		bare.shredded = fieldcrypt.IsToken(stored.String) || p.tenants != toPlaintext
+		return bare, nil
+	case key.Err != nil && (!stored.Valid || isUnder(p.ring, place, stored.String)):
+		return bare, nil
+	case key.Err != nil:
+		return placeKeys{}, key.Err
+	case key.Data != nil:
+		return p.keysWith(key.Data, stored, place), nil
+	}
+	if p.tenants == ToTenantKeys && p.cfg.DryRun { // the key would be made
+		data, err := fieldcrypt.ParseKey(fieldcrypt.GenerateKey())
+		return p.keysWith(data, stored, place), err
+	}
+	return bare, nil
+}
+
+// keysWith returns the keys where the tenant has one.
+func (p *pass) keysWith(data *fieldcrypt.Key, stored sql.NullString, place fieldcrypt.Place) placeKeys {
+	switch p.tenants {
+	case ToTenantKeys:
+		return placeKeys{ring: fieldcrypt.KeyringOf(append([]*fieldcrypt.Key{data}, p.ring.Keys()...)...), own: true}
+	case KeepTenantKeys:
+		if own := fieldcrypt.KeyringOf(data); stored.Valid && isUnder(own, place, stored.String) {
+			return placeKeys{ring: own, own: true}
+		}
+	case ToKeyring, fromPlaintext, toPlaintext:
+	}
+	return placeKeys{ring: withEarlier(p.ring, data)}
+}
+
+// withEarlier returns a keyring with one more key, which only decrypts.
+func withEarlier(ring *fieldcrypt.Keyring, key *fieldcrypt.Key) *fieldcrypt.Keyring {
+	return fieldcrypt.KeyringOf(append(ring.Keys(), key)...)
+}
+
+// isUnder reports whether a key of a keyring opens a token in its place.
+func isUnder(ring *fieldcrypt.Keyring, place fieldcrypt.Place, token string) bool {
+	_, _, err := ring.KeyAt(place, token)
+	return err == nil
+}
+
+// shreddedCell makes what becomes of a secret of a tenant whose key was destroyed: where it can be read all the same, it is
+// overwritten, and its digest goes. But an operation that is not about keys leaves it.
+func (p *pass) shreddedCell(stored sql.NullString, place fieldcrypt.Place, index sql.NullString) (cell, error) {
+	c := cell{shredded: stored.Valid, changed: index.Valid}
+	if p.tenants == fromPlaintext || p.tenants == toPlaintext {
+		return cell{shredded: stored.Valid}, nil
+	}
+	if stored.Valid && !isShredded(p.ring, place, stored.String) {
+		token, err := fieldcrypt.ShreddedToken()
+		if err != nil {
+			return cell{}, err
+		}
+		c.changed, c.value = true, sql.NullString{String: token, Valid: true}
+	}
+	return c, nil
+}
+
+// isShredded reports whether what is stored for a tenant whose key was destroyed is a token that the keyring does not open.
+func isShredded(ring *fieldcrypt.Keyring, place fieldcrypt.Place, stored string) bool {
+	_, _, err := ring.KeyAt(place, stored)
+	return errors.Is(err, fieldcrypt.ErrUnknownKey)
+}
