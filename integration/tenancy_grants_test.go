@@ -62,6 +62,7 @@ func grants(t *testing.T, db *sql.DB) []string {
 
 // leastGrants are those that a service needs.
 var leastGrants = []string{
+	"credent_tenant_keys SELECT", "credent_tenant_keys.tenant INSERT", "credent_tenant_keys.wrapped INSERT",
 	"schema public USAGE",
 	"user_accounts DELETE", "user_accounts INSERT", "user_accounts SELECT", "user_accounts UPDATE",
 	"user_credentials DELETE", "user_credentials INSERT", "user_credentials SELECT", "user_credentials UPDATE",
@@ -80,7 +81,7 @@ func TestGrants(t *testing.T) {
 		}
 		// Of a member, on every table, whoever granted it.
 		if diff := cmp.Diff(
-			[]string{"user_accounts t t t t f f f", "user_credentials t t t t f f f"},
+			[]string{"credent_tenant_keys t f f f f f f", "user_accounts t t t t f f f", "user_credentials t t t t f f f"},
 			lines(t, s.db, `SELECT line FROM (SELECT c.relname, concat_ws(' ', c.relname, `+
 				privileges("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")+`) AS line
 				FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -90,12 +91,12 @@ func TestGrants(t *testing.T) {
 			t.Error(diff)
 		}
 		// The owner is exempt: with FORCE the Python application would see nothing.
-		if diff := cmp.Diff([]string{"user_accounts true false", "user_credentials true false"}, lines(t, s.db,
+		if diff := cmp.Diff([]string{"credent_tenant_keys true false", "user_accounts true false", "user_credentials true false"}, lines(t, s.db,
 			"SELECT concat_ws(' ', relname, relrowsecurity::text, relforcerowsecurity::text) FROM pg_class "+
-				"WHERE relname IN ('user_accounts', 'user_credentials') ORDER BY relname")); diff != "" {
+				"WHERE relname IN ('credent_tenant_keys', 'user_accounts', 'user_credentials') ORDER BY relname")); diff != "" {
 			t.Error(diff)
 		}
-		if diff := cmp.Diff([]string{"user_accounts * true {0}", "user_credentials * true {0}"}, lines(t, s.db,
+		if diff := cmp.Diff([]string{"credent_tenant_keys * true {0}", "user_accounts * true {0}", "user_credentials * true {0}"}, lines(t, s.db,
 			"SELECT concat_ws(' ', polrelid::regclass, polcmd, polpermissive::text, polroles) FROM pg_policy ORDER BY 1")); diff != "" {
 			t.Error(diff)
 		}

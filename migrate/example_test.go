@@ -23,6 +23,8 @@ func ExampleApply() {
 	// Output:
 	// applied 20261124030000_create_tables.sql
 	// applied 20261124030200_tenancy.sql
+	// applied 20261124030300_blind_index.sql
+	// applied 20261124030400_tenant_keys.sql
 }
 
 func ExampleReadStatus() {
@@ -42,6 +44,6 @@ func ExampleReadStatus() {
 		}
 	}
 	// Output:
-	// 0 applied, 2 pending true
-	// 2 applied, 0 pending false
+	// 0 applied, 4 pending true
+	// 4 applied, 0 pending false
 }
