@@ -130,8 +130,8 @@ type options struct {
 	bound     []EncryptedColumn
 	unbound   []EncryptedColumn
 
-	tenantKeys bool
-	err        error // of an option
+	tenantKeys, allowTenantKeys bool
+	err                         error // of an option
 }
 
 func optionsOf(opts []Option) options {
@@ -313,13 +313,14 @@ func WrapDriver(drv dialect.Driver, opts ...Option) dialect.Driver {
 // driver is how the client's driver encrypts and decrypts.
 func (o options) driver() fieldcrypt.DriverConfig {
 	return fieldcrypt.DriverConfig{
-		Keyring:    o.keyring,
-		Strict:     o.strict,
-		Plaintext:  o.plaintext,
-		Bound:      o.bound,
-		Unbound:    o.unbound,
-		TenantKeys: o.tenantKeys,
-		OnReveal:   o.reveal,
+		Keyring:         o.keyring,
+		Strict:          o.strict,
+		Plaintext:       o.plaintext,
+		Bound:           o.bound,
+		Unbound:         o.unbound,
+		TenantKeys:      o.tenantKeys,
+		AllowTenantKeys: o.allowTenantKeys,
+		OnReveal:        o.reveal,
 	}
 }
 

@@ -13,8 +13,8 @@ const TenantKeyLifetime = fieldcrypt.TenantKeyLifetime
 // tenant's secrets is [ErrShredded], and so is storing another one.
 //
 // Secrets that are under the keyring itself are read all the same, until `credent rotate --tenant-keys` has rewritten them.
-// Every program that reads or writes the columns must take part: a service without this option cannot read what one with it
-// writes, and what it writes itself is not destroyed with the key. Statements must say whose the row is, or choose one row by its
+// Every program that reads or writes the columns must take part: one without this option and without [AllowTenantKeys] cannot read
+// what a service with it writes, and what it writes itself is not destroyed with the key. Statements must say whose the row is, or choose one row by its
 // id, and queries must select user_id too; others are refused with [ErrContext].
 //
 // Keys are read over the connection of the statement, when its rows have ended, and are kept in memory for [TenantKeyLifetime]. A
@@ -22,4 +22,10 @@ const TenantKeyLifetime = fieldcrypt.TenantKeyLifetime
 // at the most. docs/tenant-keys.md says in which order to go about it.
 func WithTenantKeys() Option {
 	return func(o *options) { o.tenantKeys, o.hooks.Rebind = true, true }
+}
+
+// AllowTenantKeys reads the secrets that are under the keys of their tenants, and writes under the keyring: for the time in which
+// not every service has [WithTenantKeys] yet, or has it any more. Secrets of tenants whose key was destroyed are refused as there.
+func AllowTenantKeys() Option {
+	return func(o *options) { o.allowTenantKeys, o.hooks.Rebind = true, true }
 }

@@ -26,6 +26,7 @@ import (
 // tenanted is a database with the accounts of two users, and a client that gives each a key.
 type tenanted struct {
 	*environment
+	driver   string
 	opts     []credent.Option
 	accounts map[string]*ent.UserAccount
 }
@@ -36,7 +37,7 @@ func forEachTenanted(t *testing.T, test func(t *testing.T, e *tenanted)) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			env := newEnvironment(t, opts...)
-			e := &tenanted{environment: env, opts: append(slices.Clone(opts), credent.WithKeyring(env.ring), credent.WithTenantKeys())}
+			e := &tenanted{environment: env, driver: name, opts: append(slices.Clone(opts), credent.WithKeyring(env.ring), credent.WithTenantKeys())}
 			e.accounts = map[string]*ent.UserAccount{"u1": e.account(t, "u1"), "u2": e.account(t, "u2")}
 			test(t, e)
 		})
@@ -642,5 +643,48 @@ func TestTenantKeysKeepTenantsApart(t *testing.T) {
 		if err := e.create(e.fresh(t).UserCredential, "u1").Exec(t.Context()); !errors.Is(err, credent.ErrUnknownKey) {
 			t.Errorf("a write with a key that does not open: %v", err)
 		}
+	})
+}
+
+// In the window secrets under the keys of tenants are read, and written under the keyring, except for those of a tenant whose
+// key was destroyed.
+func TestAllowTenantKeys(t *testing.T) {
+	t.Parallel()
+	forEachTenanted(t, func(t *testing.T, e *tenanted) {
+		for user := range e.accounts {
+			if err := e.create(e.fresh(t).UserCredential, user).Exec(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		e.opts = append(slices.Clone(drivers[e.driver]), credent.WithKeyring(e.ring), credent.AllowTenantKeys())
+		db := openDB(t, e.url, e.opts...)
+		window := e.fresh(t)
+		there := make(map[string]*ent.UserCredential)
+		for user := range e.accounts {
+			there[user] = window.UserCredential.Query().Where(usercredential.UserID(user)).OnlyX(t.Context())
+		}
+		for name, write := range e.writes(window, db) {
+			for user := range e.accounts {
+				if err := write(t.Context(), user, there[user]); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+		}
+		e.wantAll(t, e.fresh(t), nil)
+		counts, err := rotate.Verify(t.Context(), e.db, e.ring)
+		if err != nil || counts[0].Tenant != 0 || counts[0].Primary != counts[0].Rows {
+			t.Errorf("%+v, %v", counts, err)
+		}
+		if _, err := rotate.DestroyTenant(t.Context(), e.db, e.ring, "u1"); err != nil {
+			t.Fatal(err)
+		}
+		late := e.fresh(t)
+		e.wantAll(t, late, map[string]error{"u1": credent.ErrShredded})
+		for name, write := range e.writes(late, db) {
+			if err := write(t.Context(), "u1", there["u1"]); !errors.Is(err, credent.ErrShredded) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		e.wantNothingReadable(t, e.db, "u1")
 	})
 }

@@ -33,6 +33,9 @@ type DriverConfig struct {
 	// TenantKeys gives each tenant a data key of its own, in the table [TenantKeyTable], for the tokens of every column that has a
 	// tenant. Those that are under Keyring itself are read all the same.
 	TenantKeys bool
+	// AllowTenantKeys reads what is under data keys of tenants, and writes under Keyring, unless TenantKeys says otherwise. Secrets
+	// of tenants whose key was destroyed are refused all the same.
+	AllowTenantKeys bool
 	// OnReveal is called at each Reveal of a secret that the driver read, by the goroutine that reveals; nil for none.
 	OnReveal func(Reveal)
 }
@@ -52,8 +55,9 @@ func newCodec(pool dialect.ExecQuerier, cfg DriverConfig) *codec {
 	checkTenants(cfg.Bound)
 	checkTenants(cfg.Unbound)
 	c := &codec{DriverConfig: cfg}
-	if cfg.TenantKeys {
+	if cfg.TenantKeys || cfg.AllowTenantKeys {
 		c.tenants = newTenantKeys(pool)
+		c.tenants.readOnly = !cfg.TenantKeys
 	}
 	for _, column := range Columns() {
 		c.add(column)

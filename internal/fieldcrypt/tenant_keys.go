@@ -30,6 +30,7 @@ const (
 type tenantKeys struct {
 	pool     dialect.ExecQuerier
 	lifetime time.Duration
+	readOnly bool // secrets are sealed under the keyring
 
 	mu       sync.Mutex
 	known    map[string]*tenantKey
@@ -197,18 +198,30 @@ func (t *tenantKeys) toSeal(
 	result := make(map[string]*sealKeys, len(tenants))
 	for _, tenant := range tenants {
 		if result[tenant] = found[tenant].toSeal(bare); result[tenant] != nil {
+			if t.readOnly {
+				result[tenant].keys = bare
+			}
 			continue
 		}
-		tx.make(tenant)
-		if err := MakeTenantKey(ctx, on, ring, tenant); err != nil {
-			return nil, err
+		if !t.readOnly {
+			tx.make(tenant)
+			if err := MakeTenantKey(ctx, on, ring, tenant); err != nil {
+				return nil, err
+			}
 		}
+		// Also where nothing was made: what was known may have been forgotten in this moment.
 		read, err := t.read(ctx, on, tx, ring, []string{tenant})
 		if err != nil {
 			return nil, err
 		}
+		if t.readOnly {
+			if state := read[tenant].state.Load(); state != nil {
+				result[tenant] = &sealKeys{bare, state.Err}
+				continue
+			}
+		}
 		if result[tenant] = read[tenant].toSeal(bare); result[tenant] == nil {
-			return nil, errors.New("the key of the tenant was made and is not there")
+			return nil, errors.New("the key of the tenant is not there")
 		}
 	}
 	return result, nil
