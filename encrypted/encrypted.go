@@ -66,6 +66,8 @@ var (
 	ErrUnknownKey = fieldcrypt.ErrUnknownKey
 	// ErrContext means that a token is not where it belongs, or that a statement or a result does not say whose row it is.
 	ErrContext = fieldcrypt.ErrContext
+	// ErrShredded means that the key of the row's tenant was destroyed.
+	ErrShredded = fieldcrypt.ErrShredded
 	// ErrTooLong means that a secret is longer than its column can hold encrypted.
 	ErrTooLong = fieldcrypt.ErrTooLong
 	// ErrRedacted means that the text a secret prints as was given as a secret.

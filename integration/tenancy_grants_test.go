@@ -278,7 +278,7 @@ func TestMigratorWithoutCreateRole(t *testing.T) {
 		}
 		// Before Postgres 15 the schema public is not the migrator's to grant, and everybody's to use.
 		isSchema := func(line string) bool { return strings.HasPrefix(line, "schema ") }
-		if diff := cmp.Diff(leastGrants[1:], slices.DeleteFunc(grants(t, db), isSchema)); diff != "" {
+		if diff := cmp.Diff(slices.DeleteFunc(slices.Clone(leastGrants), isSchema), slices.DeleteFunc(grants(t, db), isSchema)); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
 		// For the next driver.
