@@ -17,13 +17,16 @@
 package encrypted
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
 
 	"github.com/credent-go/credent/internal/fieldcrypt"
 )
@@ -120,7 +123,8 @@ const checkSample = 10
 
 // Check makes sure, when a service starts, that the generated code is that of the schema ([ErrNotBound]) and that the keyring
 // reads what is stored: of each column it opens the secrets of the last rows by primary key, at most ten, and fails if none
-// of them opens, most likely with [ErrUnknownKey]; whether they are bound or not is not its concern. A single damaged row is no reason to fail, and an empty table passes. It
+// of them opens, most likely with [ErrUnknownKey]; whether they are bound or not is not its concern, nor whether they are under the
+// keyring or the key of their tenant, or that was destroyed. A single damaged row is no reason to fail, and an empty table passes. It
 // looks at the given columns, or at all of [Columns] if none is given. A nil keyring is that of [KeyringFromEnv].
 func Check(ctx context.Context, db *sql.DB, ring *Keyring, columns ...Column) error {
 	if err := fieldcrypt.CheckBindings(); err != nil {
@@ -159,29 +163,73 @@ func checkColumn(ctx context.Context, db *sql.DB, ring *Keyring, c Column) (err 
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	var (
-		n        int
-		failures []error
-	)
+	var samples []sample
 	for rows.Next() {
-		var token string
-		place := fieldcrypt.Place{Column: c}
-		if err := rows.Scan(&token, &place.Tenant); err != nil {
-			return err
+		s := sample{place: fieldcrypt.Place{Column: c}}
+		if err := rows.Scan(&s.token, &s.place.Tenant); err != nil {
+			return errors.Join(err, rows.Close())
 		}
-		n++
-		if _, err := ring.DecryptAt(place, token); err != nil {
-			failures = append(failures, err)
-		}
+		samples = append(samples, s)
 	}
-	if err := rows.Err(); err != nil {
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 		return err
 	}
-	if n > 0 && len(failures) == n {
-		return fmt.Errorf("none of the last %d secrets opens: %w", n, failures[0])
+	var first error
+	for _, s := range samples {
+		err := s.open(ring, fieldcrypt.TenantKey{})
+		if err == nil {
+			return nil
+		}
+		first = cmp.Or(first, err)
 	}
-	return nil
+	if first == nil || opensWithTenantKeys(ctx, db, ring, samples) {
+		return nil
+	}
+	return fmt.Errorf("none of the last %d secrets opens: %w", len(samples), first)
+}
+
+// sample is one stored secret.
+type sample struct {
+	token string
+	place fieldcrypt.Place
+}
+
+// open opens it with the keyring and, if there is one, the key of its tenant.
+func (s sample) open(ring *Keyring, key fieldcrypt.TenantKey) error {
+	if key.Data != nil {
+		ring = fieldcrypt.KeyringOf(append(ring.Keys(), key.Data)...)
+	}
+	_, err := ring.DecryptAt(s.place, s.token)
+	return err
+}
+
+// opensWithTenantKeys reports whether one of the samples opens with the key of its tenant, or all are of tenants whose key was
+// destroyed. A database may have no such keys.
+func opensWithTenantKeys(ctx context.Context, db *sql.DB, ring *Keyring, samples []sample) bool {
+	var tenants []string
+	for _, s := range samples {
+		if s.place.Tenant.Valid {
+			tenants = append(tenants, s.place.Tenant.String)
+		}
+	}
+	if len(tenants) == 0 {
+		return false
+	}
+	slices.Sort(tenants)
+	keys, err := fieldcrypt.ReadTenantKeys(ctx, entsql.Conn{ExecQuerier: db}, ring, slices.Compact(tenants))
+	if err != nil {
+		return false
+	}
+	shredded := 0
+	for _, s := range samples {
+		key := keys[s.place.Tenant.String]
+		if errors.Is(key.Err, ErrShredded) {
+			shredded++
+		} else if s.open(ring, key) == nil {
+			return true
+		}
+	}
+	return shredded == len(samples)
 }
 
 func quote(identifier string) string { return `"` + strings.ReplaceAll(identifier, `"`, `""`) + `"` }

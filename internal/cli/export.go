@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -58,12 +59,17 @@ has them in plaintext: keep it off disks that others read, and delete it after u
 				}
 			}
 			out := bufio.NewWriter(a.out)
-			write := func(client *ent.Client) error {
-				return export(ctx, client, user, newRowWriter(out, format), reveal)
+			shredded := 0
+			write := func(client *ent.Client) (err error) {
+				shredded, err = export(ctx, client, user, newRowWriter(out, format), reveal)
+				return err
 			}
 			if err := inSnapshot(ctx, db, client, write); err != nil {
 				_ = out.Flush() // what is there is as good as without the error
 				return err
+			}
+			if shredded > 0 {
+				a.notef("credent: note: left out %s of users whose key was destroyed\n", count(shredded, "credential"))
 			}
 			return out.Flush()
 		})
@@ -88,10 +94,11 @@ func inSnapshot(ctx context.Context, db *database, client *ent.Client, f func(*e
 	return f(tx.Client())
 }
 
-// export writes the rows page by page.
-func export(ctx context.Context, client *ent.Client, user string, out rowWriter, reveal bool) error {
+// export writes the rows page by page. It leaves out those that are to be revealed and whose user's key was destroyed, and
+// returns how many these are.
+func export(ctx context.Context, client *ent.Client, user string, out rowWriter, reveal bool) (shredded int, err error) {
 	if err := out.head(); err != nil {
-		return err
+		return shredded, err
 	}
 	var after []predicate.UserCredential // nothing for the first page
 	for {
@@ -100,28 +107,32 @@ func export(ctx context.Context, client *ent.Client, user string, out rowWriter,
 			query.Where(usercredential.UserID(user))
 		}
 		var page []*ent.UserCredential
-		var err error
 		if reveal {
 			page, err = query.All(ctx)
 		} else {
 			page, err = query.Select(withoutSecrets...).All(ctx)
 		}
 		if err != nil {
-			return err
+			return shredded, err
 		}
 		for _, row := range page {
 			apiKey, secretKey := row.APIKey.String(), row.SecretKey.String()
 			if reveal {
-				if apiKey, secretKey, err = revealed(row); err != nil {
-					return err
+				apiKey, secretKey, err = revealed(row)
+				if errors.Is(err, credent.ErrShredded) {
+					shredded++
+					continue
+				}
+				if err != nil {
+					return shredded, err
 				}
 			}
 			if err := out.row(row, apiKey, secretKey); err != nil {
-				return err
+				return shredded, err
 			}
 		}
 		if len(page) < exportPage {
-			return nil
+			return shredded, nil
 		}
 		after = []predicate.UserCredential{usercredential.IDGT(page[len(page)-1].ID)}
 	}

@@ -105,7 +105,7 @@ func addSamples(ctx context.Context, columns []inventoryColumn, n int) error {
 				return err
 			}
 			for _, c := range counts {
-				columns[i].Sample = &inventorySample{Tokens: c.Tokens, Open: c.Tokens - len(c.Bad)}
+				columns[i].Sample = &inventorySample{Tokens: c.Tokens, Open: c.Tokens - len(c.Bad) - c.Shredded}
 				i++
 			}
 		}

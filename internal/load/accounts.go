@@ -47,9 +47,7 @@ func lookUp(ctx context.Context, tx *sql.Tx, name string, batch []numbered) (*ac
 		}
 	}
 	if name == dialect.Postgres { // which has no such text, and would refuse the query for all
-		userIDs = slices.DeleteFunc(userIDs, func(userID string) bool {
-			return !utf8.ValidString(userID) || strings.ContainsRune(userID, 0)
-		})
+		userIDs = slices.DeleteFunc(userIDs, func(userID string) bool { return !isText(userID) })
 	}
 	for part := range slices.Chunk(ids, insertRows) {
 		if err := a.read(ctx, useraccount.IDIn(part...)); err != nil {
@@ -90,11 +88,14 @@ func (a *accounts) complete(row *Row) error {
 	return nil
 }
 
+// isText reports whether Postgres can have a text.
+func isText(text string) bool { return utf8.ValidString(text) && !strings.ContainsRune(text, 0) }
+
 // users returns the users of the rows that have one.
 func (a *accounts) users(batch []numbered) []string {
 	var users []string
 	for _, row := range batch {
-		if a.complete(&row.Row) == nil && row.UserID != "" {
+		if a.complete(&row.Row) == nil && row.UserID != "" && isText(row.UserID) {
 			users = append(users, row.UserID)
 		}
 	}
