@@ -10,6 +10,7 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/migrate"
+	"github.com/credent-go/credent/rotate"
 )
 
 // tenantDB is an SQLite database with the accounts of two users.
@@ -120,6 +121,7 @@ func TestTenantKeysOnePool(t *testing.T) {
 	if n := d.count(t, "SELECT count(*) FROM credent_tenant_keys WHERE wrapped LIKE 'gAAAA%'"); n != 2 {
 		t.Errorf("%d keys, want 2", n)
 	}
+	d.destroyAll(t)
 	plain, err := credent.Open(ctx, d.url, credent.WithKeyring(d.ring))
 	if err != nil {
 		t.Fatal(err)
@@ -130,4 +132,30 @@ func TestTenantKeysOnePool(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantSecrets(t, rows, map[string]error{"u-1": credent.ErrUnknownKey, "u-2": credent.ErrUnknownKey})
+}
+
+// destroyAll destroys the keys of all users, one after the other.
+func (d *tenantDB) destroyAll(t *testing.T) {
+	t.Helper()
+	want := make(map[string]error)
+	for user := range d.accounts {
+		if err := credent.Check(t.Context(), d.open(t)); err != nil {
+			t.Errorf("check: %v", err)
+		}
+		if _, err := rotate.DestroyTenant(t.Context(), d.db, d.ring, user); err != nil {
+			t.Fatal(err)
+		}
+		want[user] = credent.ErrShredded
+		rows, err := d.open(t).UserCredential.Query().All(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantSecrets(t, rows, want)
+		if err := d.create(d.open(t), user).Exec(t.Context()); !errors.Is(err, credent.ErrShredded) {
+			t.Errorf("a write: %v", err)
+		}
+	}
+	if err := credent.Check(t.Context(), d.open(t)); err != nil {
+		t.Errorf("check, when all are shredded: %v", err)
+	}
 }

@@ -10,6 +10,7 @@ import (
 	_ "modernc.org/sqlite" // the database driver
 
 	"github.com/credent-go/credent/encrypted"
+	"github.com/credent-go/credent/internal/fieldcrypt"
 )
 
 // vaultRows makes a table whose rows, from the first to the last, have tokens under the given keys; "" stands for NULL.
@@ -120,6 +121,55 @@ func TestCheckBound(t *testing.T) {
 		}
 		if err := encrypted.Check(t.Context(), db, ring, column); !errors.Is(err, want) {
 			t.Errorf("of %d: got %v, want %v", owner, err, want)
+		}
+	}
+}
+
+// Secrets under the keys of their tenants are opened with these; those of a tenant whose key was destroyed are no reason to fail.
+func TestCheckTenantKeys(t *testing.T) {
+	t.Parallel()
+	column := encrypted.Column{Table: "vault", Name: "secret", Size: 500, Tenant: "owner"}
+	ring := ringOf(t, encrypted.GenerateKey())
+	data, err := fieldcrypt.ParseKey(encrypted.GenerateKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrapped, err := ring.WrapTenantKey("7", data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := fieldcrypt.KeyringOf(data).Encrypt("CANARY")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		tenant string
+		key    any
+		want   error
+	}{
+		"its key":      {"7", wrapped, nil},
+		"destroyed":    {"7", nil, nil},
+		"another's":    {"8", wrapped, encrypted.ErrUnknownKey},
+		"without keys": {"", nil, encrypted.ErrUnknownKey},
+	} {
+		db, err := sql.Open("sqlite", "file:"+t.TempDir()+"/tenants.db")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = db.Close() })
+		exec := func(query string, args ...any) {
+			if _, err := db.ExecContext(t.Context(), query, args...); err != nil {
+				t.Fatal(err)
+			}
+		}
+		exec(`CREATE TABLE "vault" ("id" integer PRIMARY KEY, "owner" integer, "secret" text)`)
+		exec(`INSERT INTO "vault" VALUES (1, 7, $1)`, token)
+		if test.tenant != "" {
+			exec("CREATE TABLE credent_tenant_keys (tenant text PRIMARY KEY, wrapped text)")
+			exec("INSERT INTO credent_tenant_keys VALUES ($1, $2)", test.tenant, test.key)
+		}
+		if err := encrypted.Check(t.Context(), db, ring, column); !errors.Is(err, test.want) {
+			t.Errorf("%s: got %v, want %v", name, err, test.want)
 		}
 	}
 }

@@ -120,6 +120,13 @@ var drifts = []struct {
 	{"disabled row-level security", "ALTER TABLE user_credentials DISABLE ROW LEVEL SECURITY", []string{
 		"row-level security of user_credentials: changed: state is disabled, should be enabled",
 	}},
+	{"keys of tenants that every user sees", "ALTER TABLE credent_tenant_keys DISABLE ROW LEVEL SECURITY", []string{
+		"row-level security of credent_tenant_keys: changed: state is disabled, should be enabled",
+	}},
+	{"keys of tenants that services change", "GRANT UPDATE (wrapped) ON credent_tenant_keys TO credent_app", []string{
+		"grant to credent_app (wrapped) on credent_tenant_keys: changed: privileges is INSERT, UPDATE, should be INSERT",
+	}},
+	{"no table of keys", "DROP TABLE credent_tenant_keys", []string{"table credent_tenant_keys: missing"}},
 	{"forced row-level security", "ALTER TABLE user_accounts FORCE ROW LEVEL SECURITY", []string{
 		"row-level security of user_accounts: changed: for the owner is forced, should be not forced",
 	}},
