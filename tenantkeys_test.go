@@ -45,9 +45,9 @@ func newTenantDB(t *testing.T) *tenantDB {
 }
 
 // open returns a client with tenant keys, whose cache is empty.
-func (d *tenantDB) open(t *testing.T, opts ...credent.Option) *ent.Client {
+func (d *tenantDB) open(t *testing.T) *ent.Client {
 	t.Helper()
-	client, err := credent.Open(t.Context(), d.url, append(opts, credent.WithKeyring(d.ring), credent.WithTenantKeys())...)
+	client, err := credent.Open(t.Context(), d.url, credent.WithKeyring(d.ring), credent.WithTenantKeys())
 	if err != nil {
 		t.Fatal(err)
 	}

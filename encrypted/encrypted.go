@@ -149,29 +149,9 @@ func Check(ctx context.Context, db *sql.DB, ring *Keyring, columns ...Column) er
 	return nil
 }
 
-func checkColumn(ctx context.Context, db *sql.DB, ring *Keyring, c Column) (err error) {
-	id := c.ID
-	if id == "" {
-		id = "id"
-	}
-	tenant := "NULL"
-	if c.Tenant != "" {
-		tenant = "CAST(" + quote(c.Tenant) + " AS TEXT)"
-	}
-	rows, err := db.QueryContext(ctx, fmt.Sprintf("SELECT %s, %s FROM %s WHERE %[1]s IS NOT NULL ORDER BY %[4]s DESC LIMIT %d",
-		quote(c.Name), tenant, quote(c.Table), quote(id), checkSample))
+func checkColumn(ctx context.Context, db *sql.DB, ring *Keyring, c Column) error {
+	samples, err := readSamples(ctx, db, c)
 	if err != nil {
-		return err
-	}
-	var samples []sample
-	for rows.Next() {
-		s := sample{place: fieldcrypt.Place{Column: c}}
-		if err := rows.Scan(&s.token, &s.place.Tenant); err != nil {
-			return errors.Join(err, rows.Close())
-		}
-		samples = append(samples, s)
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 		return err
 	}
 	var first error
@@ -192,6 +172,32 @@ func checkColumn(ctx context.Context, db *sql.DB, ring *Keyring, c Column) (err 
 type sample struct {
 	token string
 	place fieldcrypt.Place
+}
+
+// readSamples reads the secrets of the last rows.
+func readSamples(ctx context.Context, db *sql.DB, c Column) (samples []sample, err error) {
+	id := c.ID
+	if id == "" {
+		id = "id"
+	}
+	tenant := "NULL"
+	if c.Tenant != "" {
+		tenant = "CAST(" + quote(c.Tenant) + " AS TEXT)"
+	}
+	rows, err := db.QueryContext(ctx, fmt.Sprintf("SELECT %s, %s FROM %s WHERE %[1]s IS NOT NULL ORDER BY %[4]s DESC LIMIT %d",
+		quote(c.Name), tenant, quote(c.Table), quote(id), checkSample))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		s := sample{place: fieldcrypt.Place{Column: c}}
+		if err := rows.Scan(&s.token, &s.place.Tenant); err != nil {
+			return nil, err
+		}
+		samples = append(samples, s)
+	}
+	return samples, rows.Err()
 }
 
 // open opens it with the keyring and, if there is one, the key of its tenant.

@@ -114,59 +114,65 @@ func openTokens(
 	if err := db.checkVisible(ctx, table.name); err != nil {
 		return nil, err
 	}
-	counts := make([]*tokenCount, len(table.columns))
-	for i := range counts {
-		counts[i] = &tokenCount{Bad: []badToken{}}
-	}
 	must, err := mustBeBound()
 	if err != nil {
 		return nil, err
 	}
-	check := func(rows []tokenRow) error {
-		keys, err := db.tenantKeys(ctx, ring, rows)
-		if err != nil {
-			return err
-		}
-		for _, r := range rows {
-			place := fieldcrypt.Place{Tenant: r.tenant}
-			for i, c := range counts {
-				place.Column = table.columns[i]
-				var key fieldcrypt.TenantKey
-				if place.Column.Tenant != "" && r.tenant.Valid {
-					key = keys[r.tenant.String]
-				}
-				c.check(ring, r.id, r.values[i], place, must(place.Column), key)
-			}
-		}
-		return nil
+	o := &opener{db: db, ring: ring, table: table, mustBeBound: must, counts: make([]*tokenCount, len(table.columns))}
+	for i := range o.counts {
+		o.counts[i] = &tokenCount{Bad: []badToken{}}
 	}
-	// The keys of tenants are read when a page has been, since the pool may have one connection only.
-	readPage := func(query string, args ...any) (n int, last any, err error) {
-		var rows []tokenRow
-		n, last, err = page(ctx, db, len(table.selected()), func(id any, values []sql.NullString) {
-			r := tokenRow{id: id, values: slices.Clone(values[:len(counts)])}
-			if len(values) > len(counts) {
-				r.tenant = values[len(counts)]
-			}
-			rows = append(rows, r)
-		}, query, args...)
-		if err != nil {
-			return 0, nil, err
-		}
-		return n, last, check(rows)
-	}
-	selectedColumns := table.selected()
-	selected := fmt.Sprintf(`SELECT id, %s FROM "%s"`, strings.Join(selectedColumns, ", "), table.name)
+	selected := fmt.Sprintf(`SELECT id, %s FROM "%s"`, strings.Join(table.selected(), ", "), table.name)
 	if limit > 0 {
-		_, _, err := readPage(fmt.Sprintf("%s ORDER BY created_at DESC, id DESC LIMIT %d", selected, limit))
-		return counts, err
+		_, _, err := o.page(ctx, fmt.Sprintf("%s ORDER BY created_at DESC, id DESC LIMIT %d", selected, limit))
+		return o.counts, err
 	}
 	order := fmt.Sprintf("ORDER BY id LIMIT %d", pageSize)
-	n, last, err := readPage(selected + " " + order)
+	n, last, err := o.page(ctx, selected+" "+order)
 	for err == nil && n == pageSize {
-		n, last, err = readPage(selected+" WHERE id > $1 "+order, last)
+		n, last, err = o.page(ctx, selected+" WHERE id > $1 "+order, last)
 	}
-	return counts, err
+	return o.counts, err
+}
+
+// opener opens the tokens of one table.
+type opener struct {
+	db          *database
+	ring        *credent.Keyring
+	table       encryptedTable
+	mustBeBound func(credent.EncryptedColumn) bool
+	counts      []*tokenCount
+}
+
+// page opens those of the rows of one query. The keys of tenants are read when the rows have been, since the pool may have one
+// connection only.
+func (o *opener) page(ctx context.Context, query string, args ...any) (n int, last any, err error) {
+	var rows []tokenRow
+	n, last, err = page(ctx, o.db, len(o.table.selected()), func(id any, values []sql.NullString) {
+		r := tokenRow{id: id, values: slices.Clone(values[:len(o.counts)])}
+		if len(values) > len(o.counts) {
+			r.tenant = values[len(o.counts)]
+		}
+		rows = append(rows, r)
+	}, query, args...)
+	if err != nil {
+		return 0, nil, err
+	}
+	keys, err := o.db.tenantKeys(ctx, o.ring, rows)
+	if err != nil {
+		return 0, nil, err
+	}
+	for _, r := range rows {
+		for i, c := range o.counts {
+			place := fieldcrypt.Place{Column: o.table.columns[i], Tenant: r.tenant}
+			var key fieldcrypt.TenantKey
+			if place.Column.Tenant != "" && r.tenant.Valid {
+				key = keys[r.tenant.String]
+			}
+			c.check(o.ring, r.id, r.values[i], place, o.mustBeBound(place.Column), key)
+		}
+	}
+	return n, last, nil
 }
 
 // tokenRow is one row as stored.
