@@ -121,7 +121,18 @@ func TestTenantKeysOnePool(t *testing.T) {
 	if n := d.count(t, "SELECT count(*) FROM credent_tenant_keys WHERE wrapped LIKE 'gAAAA%'"); n != 2 {
 		t.Errorf("%d keys, want 2", n)
 	}
+	unowned, err := credent.Open(ctx, d.url, credent.WithKeyring(d.ring)) // a client that takes no part
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unowned.Close() }()
+	if err := d.create(unowned, "u-1").Exec(ctx); err != nil {
+		t.Fatal(err)
+	}
 	d.destroyAll(t)
+	if n := d.count(t, "SELECT count(*) FROM user_credentials WHERE api_key_index IS NOT NULL"); n != 0 {
+		t.Errorf("%d digests are left", n)
+	}
 	plain, err := credent.Open(ctx, d.url, credent.WithKeyring(d.ring))
 	if err != nil {
 		t.Fatal(err)

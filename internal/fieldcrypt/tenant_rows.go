@@ -48,6 +48,19 @@ func (r *tenantRows) end() error {
 		return nil
 	}
 	r.ended = true
+	if r.err = r.readKeys(); r.err != nil {
+		return r.err
+	}
+	for _, in := range r.verify {
+		if _, err := in.open(); err != nil {
+			r.err = in.wrap("decrypt", err)
+			return r.err
+		}
+	}
+	return nil
+}
+
+func (r *tenantRows) readKeys() error {
 	var tenants []string
 	for tenant, ref := range r.refs {
 		if !ref.isKnown() {
@@ -64,17 +77,10 @@ func (r *tenantRows) end() error {
 	}
 	found, err := c.tenants.toOpen(r.ctx, r.conn.next, r.conn.tx, ring, tenants)
 	if err != nil {
-		r.err = err
 		return err
 	}
 	for tenant, key := range found {
 		r.refs[tenant].key.Store(key)
-	}
-	for _, in := range r.verify {
-		if _, err := in.open(); err != nil {
-			r.err = in.wrap("decrypt", err)
-			return r.err
-		}
 	}
 	return nil
 }
