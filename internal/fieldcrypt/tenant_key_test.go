@@ -4,7 +4,9 @@ import (
 	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -103,5 +105,29 @@ func TestWrappedTenantKeyFormat(t *testing.T) {
 	key, _, err := ring(t, text).UnwrapTenantKey("Ü-1", wrapText(t, text, "Ü-1", data))
 	if err != nil || key.ID() != newTestKey(t, data).ID() {
 		t.Errorf("%v, %v", key, err)
+	}
+}
+
+// Nothing that holds a data key prints it.
+func TestTenantKeyPrints(t *testing.T) {
+	t.Parallel()
+	text := fieldcrypt.GenerateKey()
+	key := newTestKey(t, text)
+	raw, err := base64.URLEncoding.DecodeString(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range []any{fieldcrypt.TenantKey{Data: key}, &fieldcrypt.TenantKey{Data: key}, fieldcrypt.KeyringOf(key)} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%d"} {
+			printed := fmt.Sprintf(verb, v)
+			for _, secret := range []string{text, fmt.Sprintf("%x", raw), fmt.Sprint(raw), fmt.Sprintf("%d", raw[:4])} {
+				if strings.Contains(printed, strings.Trim(secret, "[]")) {
+					t.Errorf("%s of a %T has the key in it", verb, v)
+				}
+			}
+		}
+		if data, err := json.Marshal(v); err == nil && strings.Contains(string(data), text) {
+			t.Errorf("the JSON of a %T has the key in it", v)
+		}
 	}
 }
