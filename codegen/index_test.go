@@ -93,7 +93,7 @@ func check(err error) {
 // TestBlindIndexes generates a client with blind indexes of every kind, and a field in a mixin that has nothing else, and runs a
 // program that uses it.
 func TestBlindIndexes(t *testing.T) {
-	target, err := os.MkdirTemp("testdata", "ent")
+	target, err := os.MkdirTemp("testdata", "ent") //nolint:usetesting // a package of this module, which the program imports
 	if err != nil {
 		t.Fatal(err)
 	}

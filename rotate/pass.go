@@ -1,0 +1,196 @@
+package rotate
+
+import (
+	"context"
+	"database/sql"
+	"sync"
+	"time"
+
+	"github.com/credent-go/credent/internal/fieldcrypt"
+)
+
+// pass goes through a table once: one goroutine reads pages, the workers re-encrypt and write them.
+type pass struct {
+	*run
+	table  table
+	number int
+	before int64 // rows rewritten in earlier passes
+	total  int64
+
+	mu          sync.Mutex
+	read        int64
+	found       int64 // rows with something to rewrite
+	rewritten   int64
+	indexed     int64 // of these, for a blind index only
+	skipped     int64
+	shredded    int64
+	quarantined []Quarantined
+}
+
+func (p *pass) do(ctx context.Context) error {
+	var err error
+	if p.total, err = p.store.count(ctx, p.table); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	pages := make(chan []row)
+	var workers sync.WaitGroup
+	for range min(p.cfg.Workers, p.store.maxWorkers()) {
+		workers.Go(func() {
+			for page := range pages {
+				if err := p.rewrite(ctx, page); err != nil {
+					cancel(err)
+				}
+			}
+		})
+	}
+	err = p.readPages(ctx, pages)
+	close(pages)
+	workers.Wait()
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+// readPages reads the table in the order of its primary key, so that each page begins where the one before ended, whatever
+// is inserted or deleted meanwhile.
+func (p *pass) readPages(ctx context.Context, pages chan<- []row) error {
+	var last any
+	for {
+		page, err := p.store.page(ctx, p.table, last, p.cfg.Batch)
+		if err != nil {
+			return err
+		}
+		if err := p.limit.WaitN(ctx, len(page)); err != nil {
+			return err
+		}
+		if len(page) > 0 {
+			select {
+			case pages <- page:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			last = page[len(page)-1].key
+		}
+		if len(page) < p.cfg.Batch {
+			return nil
+		}
+	}
+}
+
+// outcome is what becomes of a page.
+type outcome struct {
+	changes     []change
+	indexed     int64 // of the changes, for a blind index only
+	shredded    int64
+	quarantined []Quarantined
+}
+
+// add makes the new values of a row.
+func (o *outcome) add(p *pass, r row, keys map[string]fieldcrypt.TenantKey) {
+	c := change{row: r, cells: make([]cell, len(r.values))}
+	for i, column := range p.table.columns {
+		var err error
+		if c.cells[i], err = p.cell(r, i, column, keys); err != nil {
+			o.quarantined = append(o.quarantined, Quarantined{Column: column.Name, Row: r.id, Err: err})
+		}
+		if c.cells[i].shredded {
+			o.shredded++
+		}
+	}
+	if changed, onlyIndex := c.changes(); changed {
+		o.changes = append(o.changes, c)
+		if onlyIndex {
+			o.indexed++
+		}
+	}
+}
+
+// cell makes what becomes of a column of a row.
+func (p *pass) cell(r row, i int, column fieldcrypt.ColumnInfo, keys map[string]fieldcrypt.TenantKey) (c cell, err error) {
+	stored, place := r.values[i], fieldcrypt.Place{Column: column, Tenant: r.tenant}
+	if p.isOfKeys() {
+		return p.wrappedCell(stored, r.tenant.String)
+	}
+	of, err := p.keysAt(stored, place, keys)
+	if err != nil {
+		return cell{}, err
+	}
+	if of.shredded {
+		return p.shreddedCell(stored, place, r.indexes[i])
+	}
+	if stored.Valid {
+		result, err := p.operation.rewrite(of.ring, stored.String, place)
+		if err != nil {
+			return cell{}, err
+		}
+		if result.changed {
+			stored = sql.NullString{String: result.value, Valid: true}
+			c = cell{changed: true, value: stored, bound: result.bound || of.own}
+		}
+	}
+	if column.Index == "" {
+		return c, nil
+	}
+	if c.index, err = p.index(of.ring, stored, place); err != nil {
+		return cell{}, err
+	}
+	c.changed = c.changed || c.index != r.indexes[i]
+	return c, nil
+}
+
+// changes reports whether the row is to be written, and whether only for a blind index.
+func (c change) changes() (any, onlyIndex bool) {
+	onlyIndex = true
+	for _, cell := range c.cells {
+		any = any || cell.changed
+		onlyIndex = onlyIndex && !cell.value.Valid
+	}
+	return any, any && onlyIndex
+}
+
+// rewrite rewrites what is to be rewritten in a page, and writes it.
+func (p *pass) rewrite(ctx context.Context, page []row) error {
+	keys, err := p.keysOf(ctx, page)
+	if err != nil {
+		return err
+	}
+	var o outcome
+	for _, r := range page {
+		o.add(p, r, keys)
+	}
+	changes, quarantined := o.changes, o.quarantined
+	written, found := int64(len(changes)), int64(len(changes))
+	if len(changes) > 0 && !p.cfg.DryRun {
+		var refused []refusal
+		if written, refused, err = p.store.write(ctx, p.table, changes); err != nil {
+			return err
+		}
+		found -= int64(len(refused))
+		for _, r := range refused {
+			for i, cell := range r.cells {
+				if cell.changed {
+					quarantined = append(quarantined, Quarantined{Column: p.table.columns[i].Name, Row: r.id, Err: r.err})
+				}
+			}
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.read += int64(len(page))
+	p.found += found
+	p.rewritten += written
+	p.indexed += min(o.indexed, written)
+	p.skipped += found - written
+	p.shredded += o.shredded
+	p.quarantined = append(p.quarantined, quarantined...)
+	if p.cfg.Progress != nil {
+		p.cfg.Progress(Progress{
+			Table: p.table.name, Pass: p.number, Read: p.read, Total: max(p.total, p.read),
+			Rewritten: p.before + p.rewritten, Elapsed: time.Since(p.start),
+		})
+	}
+	return nil
+}
