@@ -172,11 +172,12 @@ func (c *codec) encrypt(column *ColumnInfo, plaintext string, of owner) (string,
 
 // openScoped opens a secret whose keys depend on where it is stored.
 func (in *inner) openScoped() (string, error) {
-	c, err := in.codec.tokenKeys(scope{column: in.column, tenant: in.tenant, tenanted: in.tenanted, ring: in.ring, ref: in.ref})
+	rare := in.special()
+	c, err := in.codec.tokenKeys(scope{column: in.column, tenant: in.tenant, tenanted: in.tenanted, ring: rare.ring, ref: rare.ref})
 	if err != nil {
 		return "", err
 	}
-	return c.decrypt(in.token)
+	return c.decrypt(in.text)
 }
 
 // InRow returns a stored secret that is revealed as one of the given column, in a row of the given tenant, for one that was
@@ -188,7 +189,9 @@ func (s Secret) InRow(column ColumnInfo, tenant string) Secret {
 	in := *s.inner()
 	in.column, in.tenant, in.tenanted = &column, tenant, true
 	if in.codec != nil && in.codec.tenants != nil {
-		in.ref = in.codec.tenants.newRef(context.Background(), tenant)
+		rare := in.special()
+		rare.ref = in.codec.tenants.newRef(context.Background(), tenant)
+		in.rare = &rare
 	}
 	in.scoped = column.Bound || in.codec != nil && in.codec.isScoped(column)
 	return secretOf(&in)
@@ -211,7 +214,7 @@ func (s *scanner) scope(in *inner, dest []any) {
 		in.tenant, in.tenanted = tenantText(dest[s.tenant])
 	}
 	if in.tenanted && s.tenants != nil {
-		in.ref = s.tenants.ref(in.tenant)
+		in.rare = &s.tenants.ref(in.tenant).shared
 	}
 }
 

@@ -39,23 +39,36 @@ type Secret struct {
 }
 
 // inner is either a plaintext from outside or a token from the database.
+//
+// Of a list there are many, hence what few of them have is apart.
 type inner struct {
-	plaintext string
-	err       error // why there is none
-
-	token  string
-	codec  *codec   // of the client that read it; nil if there was none
-	ring   *Keyring // in place of the client's, or nil
+	text   string // plaintext or token
+	codec  *codec // of the client that read it; nil if there was none
 	column *ColumnInfo
-	row    any        // the primary key
-	tenant string     // of the row
-	ref    *tenantRef // to the tenant's keys; nil if tenants have none of their own
+	row    any      // the primary key
+	tenant string   // of the row
+	rare   *special // nil for none
 
 	binary   bool // the plaintext may be other than text
-	stored   bool // token is set, plaintext is not
+	stored   bool // text is a token
 	window   bool // the column may still hold plaintext
 	scoped   bool // which keys open the token depends on column and tenant
 	tenanted bool // the tenant is known
+}
+
+// special is what few secrets have.
+type special struct {
+	err  error      // why there is no plaintext
+	ring *Keyring   // in place of the client's, or nil
+	ref  *tenantRef // to the tenant's keys; nil if tenants have none of their own
+}
+
+// special returns what the secret has of that; the zero value for nothing.
+func (in *inner) special() special {
+	if in.rare == nil {
+		return special{}
+	}
+	return *in.rare
 }
 
 // Reveal says that a stored secret was revealed, or could not be. Fields that are not known are empty.
@@ -72,7 +85,7 @@ type Reveal struct {
 func secretOf(in *inner) Secret { return Secret{inner: func() *inner { return in }} }
 
 // New returns a present secret with the given plaintext.
-func New(plaintext string) Secret { return secretOf(&inner{plaintext: plaintext}) }
+func New(plaintext string) Secret { return secretOf(&inner{text: plaintext}) }
 
 // IsZero reports whether the secret is absent (NULL). It does not decrypt.
 func (s Secret) IsZero() bool { return s.inner == nil }
@@ -86,7 +99,7 @@ func (s Secret) Reveal() (string, error) {
 	}
 	in := s.inner()
 	if !in.stored {
-		return in.plaintext, in.err
+		return in.text, in.special().err
 	}
 	plaintext, err := in.open()
 	if err != nil {
@@ -109,31 +122,33 @@ func (s Secret) WithKeyring(ring *Keyring) Secret {
 		return s
 	}
 	in := *s.inner()
-	in.ring = ring
+	rare := in.special()
+	rare.ring = ring
+	in.rare = &rare
 	return secretOf(&in)
 }
 
 // isPlaintext reports whether what is stored counts as plaintext, which it never does if it begins like a token.
-func (in *inner) isPlaintext() bool { return in.window && !IsToken(in.token) }
+func (in *inner) isPlaintext() bool { return in.window && !IsToken(in.text) }
 
 func (in *inner) open() (string, error) {
 	if in.isPlaintext() {
-		if in.token == Redacted {
+		if in.text == Redacted {
 			return "", ErrRedacted // what should have been stored is lost
 		}
-		return in.token, nil
+		return in.text, nil
 	}
 	if in.scoped || in.codec == nil && in.column != nil && in.column.Bound {
 		return in.openScoped()
 	}
-	ring := in.ring
+	ring := in.special().ring
 	if ring == nil {
 		var err error
 		if ring, err = in.codec.keyring(); err != nil {
 			return "", err
 		}
 	}
-	return ring.Decrypt(in.token)
+	return ring.Decrypt(in.text)
 }
 
 func (in *inner) wrap(op string, err error) error {
@@ -292,9 +307,9 @@ func scan(src any) (*inner, error) {
 	case nil:
 		return nil, nil
 	case string:
-		return &inner{token: src, stored: true}, nil
+		return &inner{text: src, stored: true}, nil
 	case []byte:
-		return &inner{token: string(src), stored: true}, nil
+		return &inner{text: string(src), stored: true}, nil
 	default:
 		return nil, fmt.Errorf("%w (a %T)", ErrNotEncrypted, src)
 	}

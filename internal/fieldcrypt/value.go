@@ -39,7 +39,11 @@ type Value[T any] struct{ secret }
 // NewValue returns a present value. One that has no encoding is refused with [ErrValue] where it is revealed or stored.
 func NewValue[T any](v T) Value[T] {
 	text, err := encode(v)
-	return Value[T]{secretOf(&inner{plaintext: text, err: err})}
+	in := &inner{text: text}
+	if err != nil {
+		in.rare = &special{err: err}
+	}
+	return Value[T]{secretOf(in)}
 }
 
 // Reveal returns the plaintext; of an absent value, the zero T. Errors are those of [Secret.Reveal], and [ErrValue].
