@@ -126,6 +126,9 @@ var drifts = []struct {
 	{"keys of tenants that services change", "GRANT UPDATE (wrapped) ON credent_tenant_keys TO credent_app", []string{
 		"grant to credent_app (wrapped) on credent_tenant_keys: changed: privileges is INSERT, UPDATE, should be INSERT",
 	}},
+	{"verifications that services see", "GRANT SELECT ON credent_verifications TO credent_app", []string{
+		"grant to credent_app on credent_verifications: not of the migrations",
+	}},
 	{"no table of keys", "DROP TABLE credent_tenant_keys", []string{"table credent_tenant_keys: missing"}},
 	{"forced row-level security", "ALTER TABLE user_accounts FORCE ROW LEVEL SECURITY", []string{
 		"row-level security of user_accounts: changed: for the owner is forced, should be not forced",

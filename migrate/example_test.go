@@ -25,6 +25,7 @@ func ExampleApply() {
 	// applied 20261124030200_tenancy.sql
 	// applied 20261124030300_blind_index.sql
 	// applied 20261124030400_tenant_keys.sql
+	// applied 20261124030500_verifications.sql
 }
 
 func ExampleReadStatus() {
@@ -44,6 +45,6 @@ func ExampleReadStatus() {
 		}
 	}
 	// Output:
-	// 0 applied, 4 pending true
-	// 4 applied, 0 pending false
+	// 0 applied, 5 pending true
+	// 5 applied, 0 pending false
 }

@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/rotate"
 )
 
 // inventoryColumn is an encrypted field of the schema.
@@ -23,6 +26,29 @@ type inventoryColumn struct {
 	Index        string           `json:"index"`         // by what the plaintext can be looked up
 	Binding      string           `json:"binding"`       // what a token is bound to
 	Sample       *inventorySample `json:"sample,omitempty"`
+	LastVerified *lastVerified    `json:"last_verified,omitempty"`
+}
+
+// lastVerified says when the secrets of a column were verified last.
+type lastVerified struct {
+	At      *time.Time `json:"at"` // UTC; nil for never
+	Secrets int64      `json:"secrets"`
+	Failed  int64      `json:"failed"` // that did not open
+	Ready   bool       `json:"ready"`  // all were as "credent verify" wants them
+}
+
+func (v *lastVerified) String() string {
+	if v.At == nil {
+		return "never"
+	}
+	text := v.At.Format(time.RFC3339) + " ready"
+	if !v.Ready {
+		text = v.At.Format(time.RFC3339) + " not ready"
+	}
+	if v.Failed > 0 {
+		text += fmt.Sprintf(", %d of %d failed", v.Failed, v.Secrets)
+	}
+	return text
 }
 
 // inventorySample says how many of the newest rows' secrets open.
@@ -35,20 +61,22 @@ func (s *inventorySample) String() string { return fmt.Sprintf("%d of %d", s.Ope
 
 func (a *app) inventory() *cobra.Command {
 	var (
-		asJSON bool
-		sample int
+		asJSON, verified bool
+		sample           int
 	)
 	cmd := a.action(&cobra.Command{
 		Use:   "inventory [flags]",
 		Short: "List the encrypted fields",
 		Long: `List every encrypted field: its table and column, the Go type of the plaintext, the size of the column in characters and
-of the longest plaintext in bytes, the key ("keyring": ENCRYPTION_KEY itself, and to decrypt the earlier ones), the column
-of its blind index, by which the plaintext can be looked up, and what a token is bound to, by the schema
+of the longest plaintext in bytes, the key ("keyring": ENCRYPTION_KEY itself, and to decrypt the earlier ones; "keyring or tenant": or, if
+services have that option, the data key of the row's tenant), the column of its blind index, by which the plaintext can be looked up, and what a token is bound to, by the schema
 or CREDENT_BOUND. It needs neither a key nor a database.
 
-With --sample it opens the secrets of the newest rows as well, and says how many of them open. Nothing records when a field
-was verified last: "credent doctor" opens all, and "credent verify" counts which key each one needs.`,
+With --verified it says as well when the secrets of each field were verified last, as "credent verify" has recorded it, and whether it
+found them as they have to be ("ready"); that needs the database, and
+the key is then "keyring" where no tenant has a key of its own. With --sample it opens the secrets of the newest rows, and says how many of them open.`,
 		Example: `  credent inventory --json
+  credent inventory --verified
   credent inventory --sample 100`,
 	}, func(ctx context.Context, _ []string) error {
 		if sample < 0 {
@@ -57,6 +85,11 @@ was verified last: "credent doctor" opens all, and "credent verify" counts which
 		columns, err := inventoryOf(credent.EncryptedColumns())
 		if err != nil {
 			return err
+		}
+		if verified {
+			if err := addVerified(ctx, columns); err != nil {
+				return err
+			}
 		}
 		if sample > 0 {
 			if err := addSamples(ctx, columns, sample); err != nil {
@@ -69,6 +102,7 @@ was verified last: "credent doctor" opens all, and "credent verify" counts which
 		return a.printTable(inventoryRows(columns))
 	})
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&verified, "verified", false, "say when each was verified last")
 	cmd.Flags().IntVar(&sample, "sample", 0, "open the secrets of the newest `N` rows; 0 means none")
 	return cmd
 }
@@ -84,11 +118,40 @@ func inventoryOf(known []credent.EncryptedColumn) ([]inventoryColumn, error) {
 			Table: c.Table, Column: c.Name, Type: c.Type, Size: c.Size, MaxPlaintext: c.MaxPlaintext(),
 			Key: "keyring", Index: cmp.Or(c.Index, "none"), Binding: "none",
 		}
+		if c.Tenant != "" {
+			columns[i].Key = "keyring or tenant"
+		}
 		if c.Bound || slices.Contains(bound, c.String()) {
 			columns[i].Binding = "table, column, " + c.Tenant
 		}
 	}
 	return columns, nil
+}
+
+func addVerified(ctx context.Context, columns []inventoryColumn) error {
+	return withOwner(ctx, func(db *database) error {
+		last, err := rotate.LastVerified(ctx, db.DB)
+		if err != nil {
+			return err
+		}
+		if err := db.checkVisible(ctx, fieldcrypt.TenantKeyTable); err != nil {
+			return err
+		}
+		tenants, err := db.hasTenantKeys(ctx)
+		if err != nil {
+			return err
+		}
+		for i, c := range columns {
+			if !tenants {
+				columns[i].Key = "keyring"
+			}
+			columns[i].LastVerified = &lastVerified{}
+			if v, ok := last[c.Table+"."+c.Column]; ok {
+				columns[i].LastVerified = &lastVerified{&v.At, v.Secrets, v.Failed, v.Ready}
+			}
+		}
+		return nil
+	})
 }
 
 // addSamples opens the newest secrets. The columns are sorted as [encryptedTables] has them.
@@ -119,10 +182,16 @@ func inventoryRows(columns []inventoryColumn) [][]string {
 		row := []string{
 			c.Table + "." + c.Column, c.Type, strconv.Itoa(c.Size), strconv.Itoa(c.MaxPlaintext), c.Key, c.Index, c.Binding,
 		}
+		if c.LastVerified != nil {
+			row = append(row, c.LastVerified.String())
+		}
 		if c.Sample != nil {
 			row = append(row, c.Sample.String())
 		}
 		rows = append(rows, row)
+	}
+	if len(columns) > 0 && columns[0].LastVerified != nil {
+		rows[0] = append(rows[0], "LAST VERIFIED")
 	}
 	if len(columns) > 0 && columns[0].Sample != nil {
 		rows[0] = append(rows[0], "OPEN")

@@ -152,12 +152,17 @@ func (db *database) keyOptions(ctx context.Context) ([]credent.Option, error) {
 	if err != nil {
 		return nil, err
 	}
-	var any bool
-	if err := db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM "+fieldcrypt.TenantKeyTable+")").Scan(&any); err != nil {
-		return nil, fmt.Errorf("keys of tenants: %w", err)
-	}
+	any, err := db.hasTenantKeys(ctx)
 	if any {
 		opts = append(opts, credent.WithTenantKeys())
 	}
-	return opts, nil
+	return opts, err
+}
+
+// hasTenantKeys reports whether a tenant has a key of its own, or had one that was destroyed.
+func (db *database) hasTenantKeys(ctx context.Context) (any bool, err error) {
+	if err := db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM "+fieldcrypt.TenantKeyTable+")").Scan(&any); err != nil {
+		return false, fmt.Errorf("keys of tenants: %w", err)
+	}
+	return any, nil
 }

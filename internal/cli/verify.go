@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -12,17 +13,21 @@ import (
 )
 
 func (a *app) verify() *cobra.Command {
-	var asJSON bool
+	var asJSON, noRecord bool
 	cmd := a.action(&cobra.Command{
 		Use:   "verify [flags]",
 		Short: "Count which key each stored secret needs",
 		Long: `Open every stored secret and count, for each column, how many are under ENCRYPTION_KEY, how many under each earlier
-key, how many are plaintext, and how many cannot be opened; and the same of the digests in blind indexes. It writes nothing, and
-needs the tables but not the migrations. Exit code 1 unless all are under ENCRYPTION_KEY and, where CREDENT_BOUND says so, bound.
-That a digest is missing, as of rows that another program wrote, is no reason for it.`,
+key, how many are plaintext, and how many cannot be opened; and the same of the digests in blind indexes. It needs the
+tables but not the migrations. Exit code 1 unless all are under ENCRYPTION_KEY and, where CREDENT_BOUND says so, bound.
+That a digest is missing, as of rows that another program wrote, is no reason for it.
+
+It changes no secret. When it is done it records when it began, how many secrets there were, how many did not open, and whether
+the column was such that the exit code is 0, in the table
+credent_verifications if the migrations have made it, for "credent inventory --verified"; with --no-record it writes nothing.`,
 		Example: `  credent verify`,
 	}, func(ctx context.Context, _ []string) error {
-		counts, err := verified(ctx)
+		counts, err := a.verified(ctx, !noRecord)
 		if err != nil {
 			return err
 		}
@@ -34,34 +39,54 @@ That a digest is missing, as of rows that another program wrote, is no reason fo
 		return errors.Join(err, counts.Err(), checkBound(counts))
 	})
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&noRecord, "no-record", false, "do not record when the secrets were verified")
 	return cmd
 }
 
-func verified(ctx context.Context) (counts rotate.Counts, err error) {
+// verified verifies, and records it if it can: a role that only reads, or a standby, is no reason to fail.
+func (a *app) verified(ctx context.Context, record bool) (counts rotate.Counts, err error) {
 	ring, err := credent.KeyringFromEnv()
 	if err != nil {
 		return nil, err
 	}
+	bound, err := boundColumns()
+	if err != nil {
+		return nil, err
+	}
 	err = withTables(ctx, func(db *database) error {
-		counts, err = rotate.Verify(ctx, db.DB, ring)
-		return err
+		began := time.Now()
+		if counts, err = rotate.Verify(ctx, db.DB, ring); err != nil || !record {
+			return err
+		}
+		if err := rotate.RecordVerification(ctx, db.DB, counts, began, bound...); err != nil && !errors.Is(err, rotate.ErrNoTable) {
+			a.warnf("this is not recorded: %s", trimPackage(err.Error()))
+		}
+		return nil
 	})
 	return counts, err
 }
 
 // checkBound returns an error if a token is not bound where all must be.
 func checkBound(counts rotate.Counts) error {
-	must, err := mustBeBound()
+	names, err := boundColumns()
 	if err != nil {
 		return err
 	}
-	var names []string
+	return counts.CheckBound(names...)
+}
+
+// boundColumns returns the names of the columns in which every token must be bound.
+func boundColumns() (names []string, err error) {
+	must, err := mustBeBound()
+	if err != nil {
+		return nil, err
+	}
 	for _, c := range credent.EncryptedColumns() {
 		if must(c) {
 			names = append(names, c.String())
 		}
 	}
-	return counts.CheckBound(names...)
+	return names, nil
 }
 
 // verifyRows has a line for each state that is there, and one for the primary key in any case.
@@ -154,7 +179,7 @@ every secret and changes nothing. Exit code 1 if some need the key: run "credent
 		if err := checkEarlier(ring, args[0]); err != nil {
 			return err
 		}
-		counts, err := verified(ctx)
+		counts, err := a.verified(ctx, false)
 		if err != nil {
 			return err
 		}
