@@ -33,6 +33,9 @@ type Index struct {
 	err                       error
 }
 
+// minUniqueBits is the size from which on nobody finds two plaintexts with the same digest.
+const minUniqueBits = 128
+
 // BlindIndex declares a blind index of a field of [String], [Bytes] or [Time] in the same schema, so that rows can be found by
 // the plaintext, and it can be unique:
 //
@@ -58,7 +61,7 @@ func (x *Index) Unique(with ...string) *Index {
 
 // Bits sets the size of a digest, from 8 to 256 bits, which is what it has without. With fewer, some rows are found that have
 // another plaintext, to be sorted out by what they reveal; and whoever reads the database cannot be sure which are equal. With
-// Unique it had better be 128 at the least, or different plaintexts will be refused as equal.
+// Unique it must be 128 at the least, or different plaintexts would be refused as equal.
 func (x *Index) Bits(n int) *Index {
 	x.cfg.Bits = n
 	if n < fieldcrypt.MinIndexBits || n > fieldcrypt.MaxIndexBits {
@@ -120,6 +123,10 @@ func (f indexField) Descriptor() *field.Descriptor {
 		Annotations(IndexAnnotation{Of: f.of}).
 		Descriptor()
 	d.StorageKey = f.storageKey
+	if f.err == nil && f.cfg.Unique && f.cfg.Bits > 0 && f.cfg.Bits < minUniqueBits {
+		f.err = fmt.Errorf("a unique one needs at least %d bits, not %d, or different plaintexts would be refused as equal",
+			minUniqueBits, f.cfg.Bits)
+	}
 	if f.err != nil {
 		d.Err = fmt.Errorf("blind index of %s: %w", f.of, f.err)
 	}
