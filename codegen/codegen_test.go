@@ -91,6 +91,7 @@ func TestRefusals(t *testing.T) {
 }
 
 // A type that generated code cannot name is refused when the schema is loaded.
+
 func TestUnnameable(t *testing.T) {
 	_, err := entc.LoadGraph("./testdata/unnameable", &gen.Config{Target: t.TempDir()})
 	want := `field "config": encrypted field: generated code cannot name schema.config; export it`

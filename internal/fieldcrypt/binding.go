@@ -226,9 +226,12 @@ func (f Field) ScanValue() field.ValueScanner { return f.target() }
 func (f Field) FromValue(v driver.Value) (Secret, error) { return f.secretOf(v) }
 
 // target returns a target whose Scan fails if there is no column.
-func (b *binding) target() *scanned {
+func (b *binding) target() field.ValueScanner {
 	c, err := b.bound("scan")
-	return &scanned{column: c, err: err}
+	if err != nil {
+		return noTarget{err}
+	}
+	return newScanned(c)
 }
 
 func (b *binding) secretOf(v driver.Value) (Secret, error) {

@@ -52,7 +52,7 @@ func checkPlaintext(plaintext string, size int, binary bool) error {
 }
 
 // ScanValue returns the target of one column of one row.
-func (c *column) ScanValue() field.ValueScanner { return &scanned{column: c} }
+func (c *column) ScanValue() field.ValueScanner { return newScanned(c) }
 
 // FromValue makes a secret of a scanned target.
 func (c *column) FromValue(v driver.Value) (Secret, error) {
@@ -60,7 +60,7 @@ func (c *column) FromValue(v driver.Value) (Secret, error) {
 	if !ok {
 		return Secret{}, c.wrap("scan", fmt.Errorf("unexpected target %T", v))
 	}
-	return s.secret, nil
+	return s.result(), nil
 }
 
 // pending is a statement's argument that is not yet encrypted. Loggers of arguments see a redacted value.
@@ -89,27 +89,62 @@ func (p *pending) MarshalText() ([]byte, error) { return []byte(Redacted), nil }
 // scanned is the target of one column of one row. It prints no more than its secret does.
 type scanned struct {
 	column *column // immutable; that of all rows
-	secret Secret
-	err    error // why there is no column
+	secret Secret  // if nothing was scanned yet its inner is the room for it
+	state  scanState
+}
+
+type scanState uint8
+
+const (
+	notScanned scanState = iota
+	scannedSecret
+	scannedNull
+)
+
+// newScanned returns a target together with the room for what its secret needs, since a list has many of them.
+func newScanned(c *column) *scanned {
+	t := new(struct {
+		scanned scanned // a pointer to it shows nothing of what is beside it
+		inner   inner
+	})
+	t.scanned.column, t.scanned.secret = c, secretOf(&t.inner)
+	return &t.scanned
 }
 
 // Scan copies the stored value.
 func (s *scanned) Scan(src any) error {
-	if s.err != nil {
-		return s.err
-	}
-	in, err := scan(src)
+	text, present, err := scan(src)
 	if err != nil {
 		return s.column.wrap("scan", err)
 	}
-	if in == nil {
-		s.secret = Secret{}
-		return nil
+	if s.state != notScanned { // an earlier secret has the room
+		s.secret = secretOf(new(inner))
 	}
-	in.column = &s.column.ColumnInfo
-	s.secret = secretOf(in)
+	s.state = scannedNull
+	if present {
+		s.state = scannedSecret
+		in := s.secret.inner()
+		in.text, in.stored, in.column = text, true, &s.column.ColumnInfo
+	}
 	return nil
+}
+
+// result returns what was scanned.
+func (s *scanned) result() Secret {
+	if s.state != scannedSecret {
+		return Secret{}
+	}
+	return s.secret
 }
 
 // Value is not used; ent wants targets to be Valuers.
 func (s *scanned) Value() (driver.Value, error) { return nil, nil }
+
+// noTarget is the target of a field that has no column.
+type noTarget struct{ err error }
+
+// Scan returns why there is none.
+func (t noTarget) Scan(any) error { return t.err }
+
+// Value is not used.
+func (noTarget) Value() (driver.Value, error) { return nil, nil }

@@ -68,6 +68,7 @@ type codec struct {
 	DriverConfig
 	tables     []encryptedTable
 	schema     schema      // of the tables
+	sources    []Follow    // of tenants, where columns' keys depend on them
 	scopes     bool        // there are columns whose keys depend on column and tenant
 	tenants    *tenantKeys // nil if tenants have no keys of their own
 	statements statements

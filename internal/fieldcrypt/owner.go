@@ -19,8 +19,13 @@ type lookUp func(ctx context.Context, t *encryptedTable, id any) (tenant string,
 // writes reports whether a statement may write to a table whose keys depend on the tenant.
 func (c *codec) writes(query string) bool {
 	verb, _, _ := strings.Cut(strings.TrimLeft(query, " \t\r\n"), " ")
-	return !strings.EqualFold(verb, "SELECT") &&
-		slices.ContainsFunc(c.tables, func(t encryptedTable) bool { return t.tenant != "" && strings.Contains(query, t.name) })
+	if strings.EqualFold(verb, "SELECT") {
+		return false
+	}
+	query = strings.ToLower(query)
+	return slices.ContainsFunc(c.tables, func(t encryptedTable) bool {
+		return t.tenant != "" && strings.Contains(query, strings.ToLower(t.name))
+	}) || slices.ContainsFunc(c.sources, func(f Follow) bool { return strings.Contains(query, strings.ToLower(f.Source)) })
 }
 
 // owners returns, for each argument that is a secret of a column whose keys depend on the tenant, whose the row is that it is
@@ -31,6 +36,9 @@ func (c *codec) owners(ctx context.Context, query string, args []any, look lookU
 		return args, nil, nil
 	}
 	s := c.statements.read(query, args, c.schema)
+	if f := c.source(s.table); f != nil {
+		return args, nil, f.check(ctx, s)
+	}
 	t := c.table(s.table)
 	if t == nil || t.tenant == "" {
 		return args, nil, nil
@@ -51,12 +59,27 @@ func (c *codec) owners(ctx context.Context, query string, args []any, look lookU
 	return w.args, w.owners, nil
 }
 
+// check refuses a statement that changes what tenants follow, unless somebody sees to their tokens.
+func (f *Follow) check(ctx context.Context, s *statement) error {
+	changes := s.bad || s.foreign
+	for _, a := range s.sets {
+		changes = changes || a.kind != same
+	}
+	if !changes || isMoving(ctx) {
+		return nil
+	}
+	return &Error{Op: "encrypt", Err: fmt.Errorf("%w: tokens of %s depend on %s.%s: change that by an update of the client's that sets it, "+
+		"in a transaction, in which they are encrypted anew", ErrContext, f.Table, f.Source, f.SourceColumn)}
+}
+
 // ownership finds whose rows a statement stores secrets in.
 type ownership struct {
 	*statement
 	table  *encryptedTable
 	args   []any
 	owners []owner // by argument
+
+	missing bool // there is no row that was looked up
 }
 
 // refuse returns an ErrContext that says what to do.
@@ -136,6 +159,11 @@ func (w *ownership) ofConflict(rows []owner) error {
 		to = rows[0]
 	}
 	moved := false
+	if via := w.assigned(w.table.via); via.kind != unset && via.kind != same &&
+		(via.kind != excluded || w.assigned(w.table.tenant).kind != excluded) {
+		return w.refuse("", "an upsert that sets %s must set it, %s and all secrets to those of the new row, as UpdateNewValues does",
+			w.table.via, w.table.tenant)
+	}
 	switch tenant := w.assigned(w.table.tenant); tenant.kind {
 	case unset, same:
 	case excluded:
@@ -167,6 +195,9 @@ func (w *ownership) ofConflict(rows []owner) error {
 
 // assigned returns what a SET makes a column.
 func (w *ownership) assigned(column string) cell {
+	if column == "" {
+		return cell{}
+	}
 	for _, a := range w.sets {
 		if a.column == column {
 			return a.cell
@@ -188,7 +219,20 @@ func (w *ownership) ofUpdate(ctx context.Context, look lookUp) error {
 		}
 	}
 	to := w.tenantOf(tenant)
-	switch moved := tenant.kind != unset && tenant.kind != same; {
+	moved := tenant.kind != unset && tenant.kind != same
+	if via := w.assigned(w.table.via); via.kind != unset && via.kind != same {
+		if !moved {
+			return w.refuse("", "an update that sets %s must set %s and all secrets too", w.table.via, w.table.tenant)
+		}
+		now, err := w.now(ctx, look)
+		if err != nil {
+			return err
+		}
+		if !w.missing && now == to { // the trigger takes it for one that was not set
+			return w.refuse("", "an update that sets %s must set another %s than the row has", w.table.via, w.table.tenant)
+		}
+	}
+	switch {
 	case !moved && !stored:
 		return nil
 	case moved && !to.known:
@@ -199,7 +243,7 @@ func (w *ownership) ofUpdate(ctx context.Context, look lookUp) error {
 		if err != nil {
 			return err
 		}
-		if moved && now.known && now != to {
+		if moved && !w.missing && now != to {
 			return w.refuse("", "an update that changes %s must set all of its secrets too", w.table.tenant)
 		}
 		to = now
@@ -217,6 +261,8 @@ func (w *ownership) now(ctx context.Context, look lookUp) (owner, error) {
 	switch {
 	case !w.one || w.id < 0 || w.id >= len(w.args):
 		return owner{}, w.refuse("", "choose one row by its id")
+	case w.qualified:
+		return owner{}, w.refuse("", "name the table without its schema")
 	case look == nil:
 		return owner{}, &Error{Op: "encrypt", Err: fmt.Errorf("%w: an update with RETURNING cannot look up the %s that tokens of %s depend on; %w",
 			ErrContext, w.table.tenant, w.table.name, errNeedsTx)}
@@ -232,6 +278,7 @@ func (w *ownership) now(ctx context.Context, look lookUp) (owner, error) {
 	if !found {
 		w.args = slices.Clone(w.args)
 		w.args[w.id] = nothing(w.args[w.id])
+		w.missing = true
 	}
 	return owner{tenant: tenant, known: true}, nil
 }
@@ -267,8 +314,15 @@ func (c conn) inOneTx(ctx context.Context, run func(conn) error) error {
 	if err != nil {
 		return err
 	}
-	inner := c.in(tx, false)
-	if err := run(inner); err != nil {
+	returned := false
+	defer func() {
+		if !returned { // but panicked, in a normaliser of the caller's, say
+			_ = tx.Rollback()
+		}
+	}()
+	err = run(c.in(tx, false))
+	returned = true
+	if err != nil {
 		return errors.Join(err, tx.Rollback())
 	}
 	return tx.Commit()

@@ -3,6 +3,7 @@ package fieldcrypt
 import (
 	"database/sql"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -10,16 +11,17 @@ import (
 // plan is how a statement becomes one that keeps the blind indexes of what it stores in step: its text, and what its arguments
 // are made of.
 type plan struct {
-	query string
-	args  []planned
-	err   error // why there is none
+	query   string
+	args    []planned
+	columns []string // of which digests are wanted
+	named   bool     // arguments have names
+	err     error    // why there is none
 }
 
-// planned is an argument of the new statement.
+// planned is an argument of the new statement. Of a bulk there are thousands, and they are kept.
 type planned struct {
-	from   int    // the given argument
-	column string // if not "", what is wanted is the digest for this column
-	name   string // of the new argument, where they have names
+	from  int32 // the given argument
+	index int32 // what is wanted is the digest for this one of the columns, from 1; 0 means the argument itself
 }
 
 // planner makes a plan of a statement that was read.
@@ -32,6 +34,7 @@ type planner struct {
 	given   int // up to which the arguments of ? were taken
 	args    []planned
 	extra   []planned
+	columns []string
 	changed bool
 }
 
@@ -56,7 +59,7 @@ func planIndexes(s *statement, query string, index func(table, column string) st
 	}
 	p.text.WriteString(query[p.done:])
 	p.take(len(s.places))
-	return &plan{query: p.text.String(), args: append(p.args, p.extra...)}
+	return &plan{query: p.text.String(), args: append(p.args, p.extra...), columns: p.columns, named: p.names && !p.dollars}
 }
 
 func (p *planner) write() error {
@@ -119,18 +122,13 @@ func (p *planner) values() error {
 
 // stores reports whether an INSERT names a column.
 func (p *planner) stores(column string) bool {
-	for _, name := range p.insert.columns {
-		if name == column {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(p.insert.columns, func(name string) bool { return strings.EqualFold(name, column) })
 }
 
 // refuseIndex refuses a statement that sets a blind index itself.
 func (p *planner) refuseIndex(column string) error {
 	for _, name := range p.watched {
-		if p.index(p.table, name) == column {
+		if strings.EqualFold(p.index(p.table, name), column) {
 			return fmt.Errorf("%w: the statement sets %s itself", ErrIndex, column)
 		}
 	}
@@ -150,7 +148,7 @@ func (p *planner) at(to point) {
 // take takes the given arguments up to one.
 func (p *planner) take(n int) {
 	for ; p.given < n; p.given++ {
-		p.args = append(p.args, planned{from: p.given})
+		p.args = append(p.args, planned{from: int32(p.given)})
 	}
 }
 
@@ -160,15 +158,19 @@ func (p *planner) cell(column string, c cell) {
 		p.text.WriteString("NULL")
 		return
 	}
-	digest := planned{from: c.arg, column: column}
+	i := slices.Index(p.columns, column)
+	if i < 0 {
+		i = len(p.columns)
+		p.columns = append(p.columns, column)
+	}
+	digest := planned{from: int32(c.arg), index: int32(i + 1)}
 	switch {
 	case p.bare:
 		p.text.WriteString("?")
 		p.args = append(p.args, digest)
 		return
-	case p.names:
-		digest.name = "credent_index_" + strconv.Itoa(len(p.extra))
-		p.text.WriteString(":" + digest.name)
+	case p.names && !p.dollars: // with $1, an operator like @@ may look like a name
+		p.text.WriteString(":" + digestName(len(p.extra)))
 	case p.numbered:
 		p.text.WriteString("?" + strconv.Itoa(len(p.places)+len(p.extra)+1))
 	default:
@@ -183,12 +185,12 @@ func (p *plan) apply(c *codec, table string, args, sealed []any) ([]any, []claim
 	result := make([]any, len(p.args))
 	var claims []claim
 	for i, a := range p.args {
-		if a.column == "" {
+		if a.index == 0 {
 			result[i] = sealed[a.from]
 			continue
 		}
 		if secret, ok := secretOfArg(args[a.from]); ok { // and not NULL, or what somebody else encrypted
-			column := c.column(table, a.column)
+			column := c.column(table, p.columns[a.index-1])
 			steps, err := c.digests(column, secret)
 			if err != nil {
 				return nil, nil, column.wrap("index", err)
@@ -198,8 +200,8 @@ func (p *plan) apply(c *codec, table string, args, sealed []any) ([]any, []claim
 				claims = append(claims, claim{table, column.Index, steps})
 			}
 		}
-		if a.name != "" {
-			result[i] = sql.Named(a.name, result[i])
+		if p.named {
+			result[i] = sql.Named(digestName(i-len(sealed)), result[i])
 		}
 	}
 	return result, claims, nil
@@ -225,6 +227,9 @@ func (c *codec) digests(column ColumnInfo, s Secret) ([][]byte, error) {
 	}
 	return ring.digests(column, plaintext, 1)
 }
+
+// digestName is the name of a new argument, where they have names.
+func digestName(i int) string { return "credent_index_" + strconv.Itoa(i) }
 
 // secretOfArg returns the secret that an argument is, if it is present.
 func secretOfArg(arg any) (Secret, bool) {

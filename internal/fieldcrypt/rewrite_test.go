@@ -123,6 +123,31 @@ func TestBlindIndexesAreKeptInStep(t *testing.T) {
 			"UPDATE chest SET pin = NULL \n, \"pin_index\" = NULL WHERE note IS NULL -- all", "",
 		},
 		{`UPDATE chest SET pin = $1 -- all`, "t", "UPDATE chest SET pin = $1 -- all\n, \"pin_index\" = $2 ", "t nil"},
+		// FROM may belong to a comparison.
+		{
+			`UPDATE chest SET pin = $1, open = note IS DISTINCT FROM $2 WHERE id = 1 AND id = $3`, "s..",
+			`UPDATE chest SET pin = $1, open = note IS DISTINCT FROM $2 , "pin_index" = $4 WHERE id = 1 AND id = $3`, "T . . D0",
+		},
+		{
+			`INSERT INTO chest (pin) VALUES ($1) ON CONFLICT (id) DO UPDATE SET open = chest.note IS NOT DISTINCT FROM excluded.note, pin = excluded.pin`, "s",
+			`INSERT INTO chest (pin, "pin_index") VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET ` +
+				`open = chest.note IS NOT DISTINCT FROM excluded.note, pin = excluded.pin, "pin_index" = "excluded"."pin_index" `, "T D0",
+		},
+		{
+			`UPDATE chest SET pin = $1 WHERE id = $2 AND note @@to_tsquery('x')`, "s.",
+			"UPDATE chest SET pin = $1 \n, \"pin_index\" = $3 WHERE id = $2 AND note @@to_tsquery('x')", "T . D0",
+		},
+		{`/* app */ UPDATE chest SET pin = NULL`, "", "/* app */ UPDATE chest SET pin = NULL\n, \"pin_index\" = NULL ", ""},
+		// However names are written, and by whatever name the table goes.
+		{
+			"INSERT INTO `Chest` AS c (`PIN`) VALUES (?) ON CONFLICT (id) DO UPDATE SET `Pin` = c.pin", "s",
+			"INSERT INTO `Chest` AS c (`PIN`, \"pin_index\") VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET `Pin` = c.pin", "T D0",
+		},
+		{`update CHEST as c set PIN = null`, "", `update CHEST as c set PIN = null, "pin_index" = NULL `, ""},
+		{
+			`UPDATE "chest" c SET pin = c."pin", note = $1 WHERE id = $2`, "s.",
+			`UPDATE "chest" c SET pin = c."pin", note = $1 WHERE id = $2`, "T .",
+		},
 		// What has nothing to do with an index stays as it is.
 		{`UPDATE chest SET note = $1 WHERE id = $2`, "s.", `UPDATE chest SET note = $1 WHERE id = $2`, "T ."},
 		{`INSERT INTO chest (note) VALUES ($1)`, "s", `INSERT INTO chest (note) VALUES ($1)`, "T"},
@@ -210,6 +235,9 @@ func TestIndexesThatCannotBeKept(t *testing.T) {
 	}{
 		{`INSERT INTO chest VALUES ($1)`, []any{fieldcrypt.New("text")}},
 		{`INSERT INTO chest (pin, pin_index) VALUES ($1, $2)`, []any{fieldcrypt.New("text"), []byte("x")}},
+		// Several clauses, as SQLite has them.
+		{`INSERT INTO chest (pin) VALUES (?) ON CONFLICT (note) DO UPDATE SET note = 1 WHERE true ON CONFLICT (id) DO UPDATE SET pin = excluded.pin`, []any{fieldcrypt.New("text")}},
+		{`INSERT INTO chest (pin) VALUES (?) ON CONFLICT (note) DO NOTHING ON CONFLICT (id) DO UPDATE SET pin = excluded.pin`, []any{fieldcrypt.New("text")}},
 		{`UPDATE chest SET pin = $1, pin_index = NULL WHERE id = 1 AND id = $2`, []any{fieldcrypt.New("text"), 1}},
 		{`INSERT INTO chest (id, pin) VALUES (?1, ?)`, []any{7, fieldcrypt.New("text")}},
 	} {

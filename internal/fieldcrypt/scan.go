@@ -30,7 +30,7 @@ func (s *scanner) Scan(dest ...any) error {
 	}
 	var row any
 	for i, d := range dest {
-		in := scannedSecret(d)
+		in := secretIn(d)
 		if in == nil || !in.stored {
 			continue
 		}
@@ -62,14 +62,17 @@ func (s *scanner) Scan(dest ...any) error {
 	return nil
 }
 
-// scannedSecret returns what was scanned into a target of ent's or of the caller's, or nil.
-func scannedSecret(dest any) *inner {
+// secretIn returns what was scanned into a target of ent's or of the caller's, or nil.
+func secretIn(dest any) *inner {
 	var secret *Secret
 	switch d := dest.(type) {
 	case *sql.NullString, *sql.NullBool, *sql.NullTime, *sql.NullInt64: // ent's; quicker than asking below
 		return nil
 	case *scanned:
-		secret = &d.secret
+		if d.state != scannedSecret {
+			return nil
+		}
+		return d.secret.inner()
 	case interface{ target() *Secret }:
 		secret = d.target()
 	case **Secret:

@@ -3,6 +3,7 @@ package fieldcrypt
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"time"
 )
 
@@ -47,6 +48,9 @@ func (c *codec) seal(ctx context.Context, query string, args []any, look lookUp,
 	case s.plan.err == nil:
 		result.query = s.plan.query
 		result.args, result.claims, err = s.plan.apply(c, s.table, args, result.args)
+		if err == nil && len(result.claims) > 0 && s.qualified {
+			err = &Error{Op: "index", Table: s.table, Err: fmt.Errorf("%w: name the table without its schema", ErrIndex)}
+		}
 		return result, err
 	case secrets:
 		return sealed{}, &Error{Op: "index", Table: s.table, Err: s.plan.err}

@@ -286,31 +286,31 @@ func (s Secret) GobEncode() ([]byte, error) {
 // Scan reads a stored value, for queries that scan into structs of the caller's, or with ent into a []*Secret. It does not
 // decrypt. NULL gives an absent secret.
 func (s *Secret) Scan(src any) error {
-	in, err := scan(src)
+	text, present, err := scan(src)
 	if err != nil {
 		return &Error{Op: "scan", Err: err}
 	}
-	if in == nil {
+	if !present {
 		*s = Secret{}
 		return nil
 	}
-	*s = secretOf(in)
+	*s = secretOf(&inner{text: text, stored: true})
 	return nil
 }
 
 // target makes a scanned secret known to be one also where it is embedded in a type of the caller's.
 func (s *Secret) target() *Secret { return s }
 
-// scan copies the stored value; nil stands for NULL.
-func scan(src any) (*inner, error) {
+// scan copies the stored value. It reports false for NULL.
+func scan(src any) (text string, present bool, err error) {
 	switch src := src.(type) {
 	case nil:
-		return nil, nil
+		return "", false, nil
 	case string:
-		return &inner{text: src, stored: true}, nil
+		return src, true, nil
 	case []byte:
-		return &inner{text: string(src), stored: true}, nil
+		return string(src), true, nil
 	default:
-		return nil, fmt.Errorf("%w (a %T)", ErrNotEncrypted, src)
+		return "", false, fmt.Errorf("%w (a %T)", ErrNotEncrypted, src)
 	}
 }

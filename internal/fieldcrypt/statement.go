@@ -19,9 +19,11 @@ type schema struct {
 // statement finds the places where a statement stores its arguments.
 type statement struct {
 	lexer
-	schema schema
-	table  string
-	places []place
+	schema    schema
+	table     string
+	qualified bool // the statement says in which schema it is
+	alias     string
+	places    []place
 
 	// What follows is complete if the statement was understood to its end, and the table has columns that are watched.
 	watched []string
@@ -89,11 +91,13 @@ func (s *statement) read() {
 	}
 }
 
-// into sets the statement's table.
-func (s *statement) into(table string) {
-	s.table = table
+// into reads the statement's table.
+func (s *statement) into() {
+	if s.table = s.name1(); s.symbol(".") {
+		s.qualified, s.table = true, s.name()
+	}
 	if s.schema.watched != nil {
-		s.watched = s.schema.watched(table)
+		s.watched = s.schema.watched(s.table)
 	}
 	s.foreign = len(s.watched) > 0 // until the end is reached
 }
@@ -115,9 +119,9 @@ func (s *statement) readInsert() {
 	if !s.word("INTO") {
 		return
 	}
-	s.into(s.name())
+	s.into()
 	if s.word("AS") {
-		s.name()
+		s.alias = s.name()
 	}
 	in := new(inserted)
 	if s.symbol("(") {
@@ -144,10 +148,19 @@ func (s *statement) readInsert() {
 		s.target = s.nameList()
 	}
 	for s.kind != end && !s.is("SET") {
+		if s.is("CONFLICT") { // a second clause, of SQLite
+			return
+		}
 		s.skip()
 	}
-	if s.word("SET") && !s.assignments(rows > 1) { // to every row that is in conflict
+	if s.word("SET") && !s.assignments(rows > 1) || s.is("FROM") { // to every row that is in conflict
 		return
+	}
+	for s.kind != end {
+		if s.is("CONFLICT") {
+			return
+		}
+		s.skip()
 	}
 	s.insert = in
 	s.foreign = s.foreign && len(in.columns) == 0
@@ -188,7 +201,7 @@ func (s *statement) row(in *inserted) bool {
 // isWatched returns the place of a column among the watched ones, or -1.
 func (s *statement) isWatched(column string) int {
 	for i, name := range s.watched {
-		if name == column {
+		if strings.EqualFold(name, column) {
 			return i
 		}
 	}
@@ -201,10 +214,10 @@ func (s *statement) readUpdate() {
 		s.next()
 	}
 	s.word("ONLY")
-	s.into(s.name())
+	s.into()
 	s.word("AS")
 	if !s.is("SET") {
-		s.name()
+		s.alias = s.name()
 	}
 	if !s.word("SET") {
 		return
@@ -225,14 +238,14 @@ func (s *statement) assignments(many bool) bool {
 	for more := true; more; more = s.symbol(",") {
 		if column := s.name(); column != "" && s.symbol("=") {
 			c := s.value(column, many)
-			if s.isWatched(column) >= 0 {
-				s.sets = append(s.sets, assignment{column, c})
+			if i := s.isWatched(column); i >= 0 {
+				s.sets = append(s.sets, assignment{s.watched[i], c})
 			}
 			continue
 		}
 		understood = false // (a, b) = (…), say
 		for !s.over() && !s.is(",") {
-			s.skip()
+			s.skipOperand()
 		}
 	}
 	at := s.here()
@@ -265,7 +278,7 @@ func (s *statement) value(column string, many bool) cell {
 	}
 	for !s.over() && !s.is(",") {
 		c.kind = other
-		s.skip()
+		s.skipOperand()
 	}
 	return c
 }
@@ -277,15 +290,15 @@ func (s *statement) reference(column string) cellKind {
 	name, kind := qualifier, same
 	if s.symbol(".") {
 		name = s.name1()
-		switch qualifier {
-		case "excluded":
+		switch {
+		case strings.EqualFold(qualifier, "excluded"):
 			kind = excluded
-		case s.table:
+		case strings.EqualFold(qualifier, s.table), s.alias != "" && strings.EqualFold(qualifier, s.alias):
 		default:
 			name = ""
 		}
 	}
-	if name == "" || name != column {
+	if name == "" || !strings.EqualFold(name, column) {
 		s.lexer = before
 		return other
 	}
@@ -336,6 +349,15 @@ func (s *statement) name1() string {
 // over reports whether the clause or the level ends here.
 func (s *statement) over() bool {
 	return s.kind == end || s.is(")") || s.isAny("WHERE", "FROM", "RETURNING", "ORDER", "LIMIT")
+}
+
+// skipOperand is skip within an expression, where FROM may belong to IS DISTINCT FROM.
+func (s *statement) skipOperand() {
+	if s.word("DISTINCT") {
+		s.word("FROM")
+		return
+	}
+	s.skip()
 }
 
 // skip goes past the current piece, or past what is in parentheses if it opens one.

@@ -13,6 +13,7 @@ type encryptedTable struct {
 	watched []string // those with a blind index, and the indexes; and the columns below
 
 	tenant string   // column that says whose a row is; "" if no column's keys depend on it
+	via    string   // column whose change may change that, by a trigger; "" for none
 	scoped []string // the columns whose keys do
 }
 
@@ -38,13 +39,19 @@ func (c *codec) add(column ColumnInfo) {
 		t.tenant, t.scoped = column.Tenant, append(t.scoped, column.Name)
 		watch(column.Tenant)
 		watch(column.Name)
+		if f := followOf(column.Table); f.Via != "" {
+			t.via = f.Via
+			watch(f.Via)
+			c.sources = append(c.sources, f)
+		}
 	}
 }
 
-// table returns what is known of a table, or nil.
+// table returns what is known of a table, or nil. Names are compared without their case, as SQLite does, also in quotes; in
+// Postgres two tables, or columns, whose names differ in nothing else are not told apart.
 func (c *codec) table(name string) *encryptedTable {
 	for i := range c.tables {
-		if c.tables[i].name == name {
+		if strings.EqualFold(c.tables[i].name, name) {
 			return &c.tables[i]
 		}
 	}
@@ -66,7 +73,7 @@ func (c *codec) column(table, name string) ColumnInfo {
 	var widest ColumnInfo
 	if t := c.table(table); t != nil {
 		for _, column := range t.columns {
-			if column.Name == name {
+			if strings.EqualFold(column.Name, name) {
 				return column
 			}
 			widest.Size = max(widest.Size, column.Size)
@@ -88,6 +95,19 @@ func (c *codec) watched(table string) []string {
 	if t := c.table(table); t != nil {
 		return t.watched
 	}
+	if f := c.source(table); f != nil {
+		return []string{f.SourceColumn}
+	}
+	return nil
+}
+
+// source returns what follows a table's column, or nil.
+func (c *codec) source(table string) *Follow {
+	for i := range c.sources {
+		if strings.EqualFold(c.sources[i].Source, table) {
+			return &c.sources[i]
+		}
+	}
 	return nil
 }
 
@@ -98,13 +118,14 @@ func (c *codec) index(table, name string) string {
 
 // storesIndexed reports whether a statement without secrets may store NULL, or something else, in a column with a blind index.
 func (c *codec) storesIndexed(query string) bool {
-	query = strings.TrimLeft(query, " \t\r\n")
-	if len(query) < len("UPDATE") || !strings.EqualFold(query[:6], "UPDATE") && !strings.EqualFold(query[:6], "INSERT") {
+	first := newLexer(query, nil)
+	if first.kind != word || !strings.EqualFold(first.text, "UPDATE") && !strings.EqualFold(first.text, "INSERT") {
 		return false
 	}
+	query = strings.ToLower(query)
 	return slices.ContainsFunc(c.tables, func(t encryptedTable) bool {
-		return strings.Contains(query, t.name) &&
-			slices.ContainsFunc(t.watched, func(name string) bool { return strings.Contains(query, name) })
+		return strings.Contains(query, strings.ToLower(t.name)) &&
+			slices.ContainsFunc(t.watched, func(name string) bool { return strings.Contains(query, strings.ToLower(name)) })
 	})
 }
 

@@ -15,9 +15,20 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt"
 )
 
+// The triggers of the migrations keep a credential's user_id equal to its account's.
+var _ = registerFollow()
+
+func registerFollow() bool {
+	fieldcrypt.RegisterFollow(fieldcrypt.Follow{
+		Table: usercredential.Table, Via: usercredential.FieldUserAccountID,
+		Source: useraccount.Table, SourceColumn: useraccount.FieldUserID,
+	})
+	return true
+}
+
 // rebind encrypts the secrets of an account anew when its user_id changes: bound tokens are bound to it, and the database's
 // trigger changes it in the credentials without them. That is one transaction, which must be there: without one the change is
-// refused. Nothing else of a credential is changed, and no hook is run for it.
+// refused, by this hook or, for statements that pass it by, by the driver. Nothing else of a credential is changed, and no hook is run for it.
 func rebind(next ent.Mutator) ent.Mutator {
 	return hook.UserAccountFunc(func(ctx context.Context, m *credent.UserAccountMutation) (ent.Value, error) {
 		if _, changes := m.UserID(); !changes || !m.Op().Is(ent.OpUpdate|ent.OpUpdateOne) {
@@ -31,7 +42,7 @@ func rebind(next ent.Mutator) ent.Mutator {
 		if err != nil {
 			return nil, err
 		}
-		value, err := next.Mutate(ctx, m)
+		value, err := next.Mutate(fieldcrypt.MovingTenants(ctx), m)
 		if err != nil {
 			return nil, err
 		}
@@ -59,6 +70,7 @@ func lockCredentials(ctx context.Context, m *credent.UserAccountMutation) ([]*cr
 	// Who adds a credential holds a lock on its account that this one waits for.
 	locked := m.Client().UserAccount.Query().Where(useraccount.IDIn(accounts...)).Unique(false)
 	locked.Modify(lock)
+	m.Where(useraccount.IDIn(accounts...)) // and no other, which begins to match meanwhile
 	if _, err := locked.All(ctx); err != nil {
 		return nil, fmt.Errorf("credent: lock the account: %w", err)
 	}
