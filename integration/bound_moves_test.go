@@ -60,6 +60,14 @@ func TestBoundTenantsAreFollowed(t *testing.T) {
 					SetAPIKey(secret("k")).SetSecretKey(secret("s")).
 					OnConflictColumns("id").Update(func(u *ent.UserCredentialUpsert) { u.UpdateUserAccountID() }).Exec(ctx)
 			},
+			"a list of conflicts": func(c *ent.Client) error {
+				if !env.isSQLite() { // which alone takes it
+					return credent.ErrContext
+				}
+				_, err := c.ExecContext(ctx, "INSERT INTO user_accounts (id, user_id, account_name) VALUES (?, 'u-z', 'x') "+
+					"ON CONFLICT (user_id) DO UPDATE SET is_active = 1 ON CONFLICT (id) DO UPDATE SET user_id = excluded.user_id", account.ID)
+				return err
+			},
 			"after a comparison": func(c *ent.Client) error {
 				_, err := c.ExecContext(ctx, apart("UPDATE user_credentials SET is_active = credential_type IS DISTINCT FROM $1, user_id = $2 WHERE id = $3"),
 					"x", "another", rows[0].ID)

@@ -1,5 +1,7 @@
 package fieldcrypt
 
+import "slices"
+
 // condition reads a condition to the end of its level, and reports whether it holds for one row at the most: it joins others
 // by AND, and one of them is id = placeholder or the like.
 func (s *statement) condition(nested bool) bool {
@@ -55,7 +57,7 @@ func (s *statement) list() bool {
 	return s.symbol(")") && one
 }
 
-// operand reads a placeholder with a cast, if any.
+// operand reads a placeholder with a cast, if any, and reports whether it is as given.
 func (s *statement) operand() bool {
 	if s.kind != param {
 		return false
@@ -63,7 +65,11 @@ func (s *statement) operand() bool {
 	s.id = s.arg
 	s.next()
 	if s.symbol("::") {
-		return s.name() != ""
+		// Of a character, or a number cut short, several keys could be the same.
+		return slices.Contains(exactCasts, s.name())
 	}
 	return true
 }
+
+// exactCasts are casts to types in which different keys stay different.
+var exactCasts = []string{"text", "varchar", "uuid", "int", "int4", "int8", "integer", "bigint", "numeric"}

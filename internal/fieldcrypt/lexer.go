@@ -32,6 +32,7 @@ type lexer struct {
 	args      []any
 	uses      []int // by how many placeholders an argument is used, as far as read
 	questions int   // the number of the last ?
+	highest   int   // number of the last argument that is referred to by its place
 	bare      bool  // there was a placeholder ?
 	numbered  bool  // there was a placeholder ?1
 	dollars   bool  // there was a placeholder with $
@@ -164,6 +165,7 @@ func (l *lexer) param(c byte) {
 		l.giveUp() // in Postgres ? is an operator, and SQLite numbers names too
 		return
 	}
+	l.highest = max(l.highest, l.arg+1)
 	if l.arg < 0 || l.arg >= len(l.args) {
 		l.arg = -1
 		return

@@ -47,6 +47,9 @@ func planIndexes(s *statement, query string, index func(table, column string) st
 	if !indexed {
 		return nil
 	}
+	if s.highest > len(s.places) {
+		return nil // an argument is missing, as the database will say
+	}
 	if s.bad || s.foreign || s.bare && s.numbered {
 		return &plan{err: fmt.Errorf("%w: list the columns in the INSERT, set each by itself in a SET, and use $1 or ? for the arguments", ErrIndex)}
 	}

@@ -123,6 +123,11 @@ func TestBlindIndexesAreKeptInStep(t *testing.T) {
 			"UPDATE chest SET pin = NULL \n, \"pin_index\" = NULL WHERE note IS NULL -- all", "",
 		},
 		{`UPDATE chest SET pin = $1 -- all`, "t", "UPDATE chest SET pin = $1 -- all\n, \"pin_index\" = $2 ", "t nil"},
+		// The table's own name beside an alias is another row's.
+		{`UPDATE chest AS c SET pin = chest.pin FROM chest WHERE c.id = 1`, "", `UPDATE chest AS c SET pin = chest.pin , "pin_index" = NULL FROM chest WHERE c.id = 1`, ""},
+		// An argument is missing, which the database will say.
+		{`INSERT INTO chest (pin, note) VALUES (?, ?)`, "s", `INSERT INTO chest (pin, note) VALUES (?, ?)`, "T"},
+		{`INSERT INTO chest (pin, note) VALUES ($1, $2)`, "s", `INSERT INTO chest (pin, note) VALUES ($1, $2)`, "T"},
 		// FROM may belong to a comparison.
 		{
 			`UPDATE chest SET pin = $1, open = note IS DISTINCT FROM $2 WHERE id = 1 AND id = $3`, "s..",
@@ -237,6 +242,9 @@ func TestIndexesThatCannotBeKept(t *testing.T) {
 		{`INSERT INTO chest (pin, pin_index) VALUES ($1, $2)`, []any{fieldcrypt.New("text"), []byte("x")}},
 		// Several clauses, as SQLite has them.
 		{`INSERT INTO chest (pin) VALUES (?) ON CONFLICT (note) DO UPDATE SET note = 1 WHERE true ON CONFLICT (id) DO UPDATE SET pin = excluded.pin`, []any{fieldcrypt.New("text")}},
+		{`INSERT INTO chest (pin) VALUES (?) ON CONFLICT (note) DO UPDATE SET note = 1 ON CONFLICT (id) DO UPDATE SET pin = excluded.pin`, []any{fieldcrypt.New("text")}},
+		{`INSERT INTO chest (pin) VALUES (?) ON CONFLICT (id) DO UPDATE SET pin = excluded.pin ON CONFLICT (note) DO UPDATE SET pin = excluded.pin`, []any{fieldcrypt.New("text")}},
+		{`UPDATE chest SET pin = $1, note = 1, pin = NULL WHERE id = 1 AND id = $2`, []any{fieldcrypt.New("text"), 1}},
 		{`INSERT INTO chest (pin) VALUES (?) ON CONFLICT (note) DO NOTHING ON CONFLICT (id) DO UPDATE SET pin = excluded.pin`, []any{fieldcrypt.New("text")}},
 		{`UPDATE chest SET pin = $1, pin_index = NULL WHERE id = 1 AND id = $2`, []any{fieldcrypt.New("text"), 1}},
 		{`INSERT INTO chest (id, pin) VALUES (?1, ?)`, []any{7, fieldcrypt.New("text")}},

@@ -1,6 +1,9 @@
 package fieldcrypt
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // place is where a statement stores an argument, as far as it does.
 type place struct {
@@ -35,6 +38,7 @@ type statement struct {
 	id      int          // then the argument that has it
 	plan    *plan        // how it keeps blind indexes in step; nil if there is nothing to do
 	foreign bool         // it stores watched columns in a way that is not understood
+	several bool         // there is more than one ON CONFLICT, which only SQLite takes
 }
 
 // point is a place in a statement's text.
@@ -130,6 +134,9 @@ func (s *statement) readInsert() {
 			if column == "" {
 				return
 			}
+			if s.isWatched(column) >= 0 && slices.ContainsFunc(in.columns, func(c string) bool { return strings.EqualFold(c, column) }) {
+				return // which of the two counts SQLite alone knows
+			}
 			in.columns = append(in.columns, column)
 			s.symbol(",")
 		}
@@ -153,7 +160,7 @@ func (s *statement) readInsert() {
 		}
 		s.skip()
 	}
-	if s.word("SET") && !s.assignments(rows > 1) || s.is("FROM") { // to every row that is in conflict
+	if s.word("SET") && !s.assignments(rows > 1) || s.is("FROM") || s.several { // to every row that is in conflict
 		return
 	}
 	for s.kind != end {
@@ -239,18 +246,25 @@ func (s *statement) assignments(many bool) bool {
 		if column := s.name(); column != "" && s.symbol("=") {
 			c := s.value(column, many)
 			if i := s.isWatched(column); i >= 0 {
+				understood = understood && !s.assigns(s.watched[i])
 				s.sets = append(s.sets, assignment{s.watched[i], c})
 			}
 			continue
 		}
 		understood = false // (a, b) = (…), say
 		for !s.over() && !s.is(",") {
+			s.several = s.several || s.is("CONFLICT")
 			s.skipOperand()
 		}
 	}
 	at := s.here()
 	s.set = &at
 	return understood
+}
+
+// assigns reports whether a SET names a watched column already.
+func (s *statement) assigns(column string) bool {
+	return slices.ContainsFunc(s.sets, func(a assignment) bool { return a.column == column })
 }
 
 // value reads an expression, and notes its place if it is nothing but a placeholder. A cast to another type than these two
@@ -278,6 +292,7 @@ func (s *statement) value(column string, many bool) cell {
 	}
 	for !s.over() && !s.is(",") {
 		c.kind = other
+		s.several = s.several || s.is("CONFLICT")
 		s.skipOperand()
 	}
 	return c
@@ -293,8 +308,8 @@ func (s *statement) reference(column string) cellKind {
 		switch {
 		case strings.EqualFold(qualifier, "excluded"):
 			kind = excluded
-		case strings.EqualFold(qualifier, s.table), s.alias != "" && strings.EqualFold(qualifier, s.alias):
-		default:
+		case s.alias != "" && strings.EqualFold(qualifier, s.alias), s.alias == "" && strings.EqualFold(qualifier, s.table):
+		default: // with an alias, the table's own name is another row's
 			name = ""
 		}
 	}
