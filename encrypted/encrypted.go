@@ -202,10 +202,7 @@ func readSamples(ctx context.Context, db *sql.DB, c Column) (samples []sample, e
 
 // open opens it with the keyring and, if there is one, the key of its tenant.
 func (s sample) open(ring *Keyring, key fieldcrypt.TenantKey) error {
-	if key.Data != nil {
-		ring = fieldcrypt.KeyringOf(append(ring.Keys(), key.Data)...)
-	}
-	_, err := ring.DecryptAt(s.place, s.token)
+	_, err := ring.With(key.Data).DecryptAt(s.place, s.token)
 	return err
 }
 

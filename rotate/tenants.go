@@ -179,12 +179,7 @@ func (p *pass) keysWith(data *fieldcrypt.Key, stored sql.NullString, place field
 		}
 	case ToKeyring, fromPlaintext, toPlaintext:
 	}
-	return placeKeys{ring: withEarlier(p.ring, data)}
-}
-
-// withEarlier returns a keyring with one more key, which only decrypts.
-func withEarlier(ring *fieldcrypt.Keyring, key *fieldcrypt.Key) *fieldcrypt.Keyring {
-	return fieldcrypt.KeyringOf(append(ring.Keys(), key)...)
+	return placeKeys{ring: p.ring.With(data)}
 }
 
 // isUnder reports whether a key of a keyring opens a token in its place.

@@ -206,10 +206,7 @@ func (v *verifier) add(ctx context.Context, page []row) error {
 	for _, r := range page {
 		for i, token := range r.values {
 			place := fieldcrypt.Place{Column: v.table.columns[i], Tenant: r.tenant}
-			var tenant fieldcrypt.TenantKey
-			if place.Column.Tenant != "" && place.Tenant.Valid {
-				tenant = keys[place.Tenant.String]
-			}
+			tenant := place.TenantKey(keys)
 			v.columns[i].add(v.ring, v.primary, token, place, tenant)
 			if v.columns[i].Index == nil {
 				continue
@@ -304,11 +301,7 @@ func (c *IndexCount) add(
 		}
 		return nil
 	}
-	opens := ring
-	if tenant.Data != nil {
-		opens = withEarlier(ring, tenant.Data)
-	}
-	plaintext, err := opens.DecryptAt(p, token.String)
+	plaintext, err := ring.With(tenant.Data).DecryptAt(p, token.String)
 	if err != nil {
 		return nil //nolint:nilerr // counted as a secret that does not open
 	}

@@ -68,11 +68,7 @@ func (c *tokenCount) check(
 		return
 	}
 	c.Tokens++
-	opens := ring
-	if key.Data != nil {
-		opens = fieldcrypt.KeyringOf(append(ring.Keys(), key.Data)...)
-	}
-	_, bound, err := opens.KeyAt(place, token.String)
+	_, bound, err := ring.With(key.Data).KeyAt(place, token.String)
 	if errors.Is(key.Err, credent.ErrShredded) {
 		if errors.Is(err, credent.ErrUnknownKey) {
 			c.Shredded++
@@ -165,11 +161,7 @@ func (o *opener) page(ctx context.Context, query string, args ...any) (n int, la
 	for _, r := range rows {
 		for i, c := range o.counts {
 			place := fieldcrypt.Place{Column: o.table.columns[i], Tenant: r.tenant}
-			var key fieldcrypt.TenantKey
-			if place.Column.Tenant != "" && r.tenant.Valid {
-				key = keys[r.tenant.String]
-			}
-			c.check(o.ring, r.id, r.values[i], place, o.mustBeBound(place.Column), key)
+			c.check(o.ring, r.id, r.values[i], place, o.mustBeBound(place.Column), place.TenantKey(keys))
 		}
 	}
 	return n, last, nil

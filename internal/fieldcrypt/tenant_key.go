@@ -93,6 +93,22 @@ func KeyringOf(list ...*Key) *Keyring {
 	return newKeyring(&keys{list: slices.Clone(list)})
 }
 
+// With returns a keyring with one more key, which only decrypts; the same one if the key is nil.
+func (r *Keyring) With(key *Key) *Keyring {
+	if key == nil {
+		return r
+	}
+	return KeyringOf(append(r.Keys(), key)...)
+}
+
+// TenantKey returns that of the place among the keys of tenants, and the zero value for a place that is nobody's.
+func (p Place) TenantKey(keys map[string]TenantKey) TenantKey {
+	if !p.bindable() {
+		return TenantKey{}
+	}
+	return keys[p.Tenant.String]
+}
+
 // ShreddedToken returns a token that nobody can open: it is under a key that is thrown away, and has nothing in it.
 func ShreddedToken() (string, error) {
 	key, err := ParseKey(GenerateKey())
