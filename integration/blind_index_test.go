@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -443,16 +442,7 @@ func TestIndexRotation(t *testing.T) {
 // TestPythonDigests runs the Python of docs/blind-index.md: it makes the digests that Go does, and what it stores is found.
 func TestPythonDigests(t *testing.T) {
 	t.Parallel()
-	page, err := os.ReadFile("../docs/blind-index.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, ok := strings.Cut(string(page), "<!-- python: the digest;")
-	_, rest, ok2 := strings.Cut(rest, "```python\n")
-	code, _, ok3 := strings.Cut(rest, "```")
-	if !ok || !ok2 || !ok3 {
-		t.Fatal("the page has no Python")
-	}
+	code := pythonOf(t, "blind-index.md", "the digest")
 	env := newEnvironment(t)
 	row := env.credential(t, env.account(t, "u1"), "old", "secret")
 	for _, apiKey := range []string{"PK-MADE-UP", "", "Schlüssel ☃"} {

@@ -17,20 +17,14 @@ import (
 // boundPython returns the Python of docs/binding.md, which must stay ten lines.
 func boundPython(t *testing.T) string {
 	t.Helper()
-	page, err := os.ReadFile("../docs/binding.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, ok := strings.Cut(string(page), "<!-- python: a bound token;")
-	_, rest, ok2 := strings.Cut(rest, "```python\n")
-	code, _, ok3 := strings.Cut(rest, "```")
+	code := pythonOf(t, "binding.md", "a bound token")
 	lines := 0
 	for line := range strings.Lines(code) {
 		if strings.TrimSpace(line) != "" {
 			lines++
 		}
 	}
-	if !ok || !ok2 || !ok3 || lines > 10 {
+	if lines > 10 {
 		t.Fatalf("docs/binding.md has %d lines of Python", lines)
 	}
 	return code

@@ -15,15 +15,7 @@ import (
 // fails on what looks like a token. Without it plaintext fails.
 func TestPythonInTheWindow(t *testing.T) {
 	t.Parallel()
-	page, err := os.ReadFile("../docs/encrypting.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, ok := strings.Cut(string(page), "```python\n")
-	method, _, ok2 := strings.Cut(rest, "```")
-	if !ok || !ok2 {
-		t.Fatal("the page has no Python")
-	}
+	method := pythonOf(t, "encrypting.md", "the window")
 	method = strings.ReplaceAll(method, "\n   ", "\n")[3:] // it stands in a list
 	url := newDatabase(t, "")
 	twin(t, url, "", nil, "create-all")

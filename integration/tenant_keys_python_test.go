@@ -12,16 +12,7 @@ import (
 // Python reads what is under the key of a tenant, as docs/tenant-keys.md says.
 func TestPythonReadsTenantKeys(t *testing.T) {
 	t.Parallel()
-	page, err := os.ReadFile("../docs/tenant-keys.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, ok := strings.Cut(string(page), "<!-- python: a tenant's key;")
-	_, rest, ok2 := strings.Cut(rest, "```python\n")
-	code, _, ok3 := strings.Cut(rest, "```")
-	if !ok || !ok2 || !ok3 {
-		t.Fatal("docs/tenant-keys.md has no Python")
-	}
+	code := pythonOf(t, "tenant-keys.md", "a tenant's key")
 	forEachTenanted(t, func(t *testing.T, e *tenanted) {
 		for user := range e.accounts {
 			if err := e.create(e.fresh(t).UserCredential, user).Exec(t.Context()); err != nil {

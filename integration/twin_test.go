@@ -26,6 +26,22 @@ func python() string {
 	return "python3"
 }
 
+// pythonOf returns the Python of a page of the documentation that stands under a mark.
+func pythonOf(t *testing.T, page, mark string) string {
+	t.Helper()
+	text, err := os.ReadFile("../docs/" + page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, ok := strings.Cut(string(text), "<!-- python: "+mark+";")
+	_, rest, ok2 := strings.Cut(rest, "```python\n")
+	code, _, ok3 := strings.Cut(rest, "```")
+	if !ok || !ok2 || !ok3 {
+		t.Fatalf("docs/%s has no Python under %q", page, mark)
+	}
+	return code
+}
+
 // twin runs the Python application's side, with JSON in and out.
 func twin(t *testing.T, url, key string, input any, args ...string) []byte {
 	t.Helper()
