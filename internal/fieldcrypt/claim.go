@@ -37,13 +37,8 @@ func claimed(ring *Keyring, column ColumnInfo, plaintext string) ([][]byte, erro
 }
 
 // run takes the steps after the first.
-func (c claim) run(ctx context.Context, tx dialect.ExecQuerier, name string) error {
-	placeholders := [2]string{"?", "?"}
-	if name == dialect.Postgres {
-		placeholders = [2]string{"$1", "$2"}
-	}
-	query := fmt.Sprintf("UPDATE %s SET %s = %s WHERE %[2]s = %[4]s",
-		quoteName(c.table), quoteName(c.index), placeholders[0], placeholders[1])
+func (c claim) run(ctx context.Context, tx dialect.ExecQuerier) error {
+	query := fmt.Sprintf("UPDATE %s SET %s = $1 WHERE %[2]s = $2", quoteName(c.table), quoteName(c.index))
 	for i, next := range c.steps[1:] {
 		if err := tx.Exec(ctx, query, []any{next, c.steps[i]}, nil); err != nil {
 			return err
@@ -52,9 +47,9 @@ func (c claim) run(ctx context.Context, tx dialect.ExecQuerier, name string) err
 	return nil
 }
 
-func runAll(ctx context.Context, claims []claim, tx dialect.ExecQuerier, name string) error {
+func runAll(ctx context.Context, claims []claim, tx dialect.ExecQuerier) error {
 	for _, c := range claims {
-		if err := c.run(ctx, tx, name); err != nil {
+		if err := c.run(ctx, tx); err != nil {
 			return err
 		}
 	}
@@ -125,7 +120,7 @@ func (r *claimingRows) Close() error {
 	r.done = true
 	err := errors.Join(r.ColumnScanner.Err(), r.ColumnScanner.Close())
 	if err == nil {
-		err = runAll(r.ctx, r.claims, r.next, r.dialect)
+		err = runAll(r.ctx, r.claims, r.next)
 	}
 	r.err = r.end(err)
 	return r.err

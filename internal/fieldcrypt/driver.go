@@ -119,7 +119,7 @@ func (c conn) Exec(ctx context.Context, query string, args, v any) error {
 		if err := c.next.Exec(ctx, s.query, s.args, v); err != nil {
 			return err
 		}
-		return runAll(ctx, s.claims, c.next, c.dialect)
+		return runAll(ctx, s.claims, c.next)
 	})
 }
 
@@ -172,7 +172,7 @@ func (c conn) ExecContext(ctx context.Context, query string, args ...any) (resul
 		if result, err = next.ExecContext(ctx, s.query, s.args...); err != nil {
 			return err
 		}
-		return runAll(ctx, s.claims, c.next, c.dialect)
+		return runAll(ctx, s.claims, c.next)
 	})
 	return result, err
 }

@@ -193,19 +193,6 @@ func (w *ownership) ofConflict(rows []owner) error {
 	return nil
 }
 
-// assigned returns what a SET makes a column.
-func (w *ownership) assigned(column string) cell {
-	if column == "" {
-		return cell{}
-	}
-	for _, a := range w.sets {
-		if a.column == column {
-			return a.cell
-		}
-	}
-	return cell{}
-}
-
 // ofUpdate looks up whose the row is, unless the statement makes it somebody's with all of its secrets.
 func (w *ownership) ofUpdate(ctx context.Context, look lookUp) error {
 	tenant, stored, kept := w.assigned(w.table.tenant), false, false

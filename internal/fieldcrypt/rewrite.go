@@ -98,7 +98,7 @@ func (p *planner) write() error {
 func (p *planner) values() error {
 	var columns []int // places among the watched ones
 	for i, name := range p.watched {
-		if !p.stores(name) {
+		if !p.insert.stores(name) {
 			continue
 		}
 		if err := p.refuseIndex(name); err != nil {
@@ -121,11 +121,6 @@ func (p *planner) values() error {
 		}
 	}
 	return nil
-}
-
-// stores reports whether an INSERT names a column.
-func (p *planner) stores(column string) bool {
-	return slices.ContainsFunc(p.insert.columns, func(name string) bool { return strings.EqualFold(name, column) })
 }
 
 // refuseIndex refuses a statement that sets a blind index itself.

@@ -145,13 +145,14 @@ func (c *codec) sealPending(p *pending, to ColumnInfo, of owner) (string, error)
 		column = &other
 	}
 	plaintext, err := p.secret.Reveal()
-	if err == nil {
-		plaintext, err = c.encrypt(column, plaintext, of)
-	}
 	if err != nil {
 		return "", p.column.wrap("encrypt", err)
 	}
-	return plaintext, nil
+	token, err := c.encrypt(column, plaintext, of)
+	if err != nil {
+		return "", p.column.wrap("encrypt", err)
+	}
+	return token, nil
 }
 
 // encrypt returns a token for a column in somebody's row.

@@ -54,6 +54,11 @@ type inserted struct {
 	rows    []insertedRow
 }
 
+// stores reports whether it names a column.
+func (in *inserted) stores(column string) bool {
+	return slices.ContainsFunc(in.columns, func(name string) bool { return strings.EqualFold(name, column) })
+}
+
 type insertedRow struct {
 	cells []cell // of the watched columns, in their order
 	end   point  // where the row takes one more value
@@ -134,7 +139,7 @@ func (s *statement) readInsert() {
 			if column == "" {
 				return
 			}
-			if s.isWatched(column) >= 0 && slices.ContainsFunc(in.columns, func(c string) bool { return strings.EqualFold(c, column) }) {
+			if s.isWatched(column) >= 0 && in.stores(column) {
 				return // which of the two counts SQLite alone knows
 			}
 			in.columns = append(in.columns, column)
@@ -246,7 +251,7 @@ func (s *statement) assignments(many bool) bool {
 		if column := s.name(); column != "" && s.symbol("=") {
 			c := s.value(column, many)
 			if i := s.isWatched(column); i >= 0 {
-				understood = understood && !s.assigns(s.watched[i])
+				understood = understood && s.assigned(s.watched[i]).kind == unset
 				s.sets = append(s.sets, assignment{s.watched[i], c})
 			}
 			continue
@@ -262,9 +267,14 @@ func (s *statement) assignments(many bool) bool {
 	return understood
 }
 
-// assigns reports whether a SET names a watched column already.
-func (s *statement) assigns(column string) bool {
-	return slices.ContainsFunc(s.sets, func(a assignment) bool { return a.column == column })
+// assigned returns what a SET makes a watched column.
+func (s *statement) assigned(column string) cell {
+	for _, a := range s.sets {
+		if a.column == column {
+			return a.cell
+		}
+	}
+	return cell{}
 }
 
 // value reads an expression, and notes its place if it is nothing but a placeholder. A cast to another type than these two
