@@ -40,20 +40,32 @@ func (s Sealer) Prepare(ctx context.Context, tx dialect.ExecQuerier, tenants []s
 	return nil
 }
 
-// Seal encrypts a secret for a column, in a row of the given tenant. Errors are those of the column's value function and of a
-// driver.
-func (s Sealer) Seal(column field.TypeValueScanner[Secret], secret Secret, tenant string) (string, error) {
+// Seal encrypts a secret for a column, in a row of the given tenant, and returns what the column's blind index has for it, nil if
+// there is none. Errors are those of the column's value function and of a driver; and [ErrIndex] for a unique index while the keyring
+// has several keys, for which one statement is not enough.
+func (s Sealer) Seal(column field.TypeValueScanner[Secret], secret Secret, tenant string) (token string, digest []byte, err error) {
 	value, err := column.Value(secret)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	p, ok := value.(*pending)
 	if !ok {
-		return "", &Error{Op: "encrypt", Err: errAbsent}
+		return "", nil, &Error{Op: "encrypt", Err: errAbsent}
+	}
+	if p.column.Index != "" {
+		steps, err := s.codec.digests(p.column.ColumnInfo, p.secret)
+		if err == nil && len(steps) > 1 {
+			err = ErrIndex
+		}
+		if err != nil {
+			return "", nil, p.column.wrap("index", err)
+		}
+		digest = steps[0]
 	}
 	of := owner{tenant: tenant, known: true}
 	if t := s.codec.tenants; t != nil {
 		of.keys = t.preparedFor(tenant)
 	}
-	return s.codec.sealPending(p, ColumnInfo{}, of)
+	token, err = s.codec.sealPending(p, ColumnInfo{}, of)
+	return token, digest, err
 }

@@ -110,15 +110,11 @@ func (s *sealer) quick(row Row) []any {
 		usercredential.UserIDValidator(row.UserID) != nil || usercredential.CredentialTypeValidator(row.CredentialType) != nil {
 		return nil
 	}
-	apiKey, err := s.sealer.Seal(usercredential.ValueScanner.APIKey, row.APIKey, row.UserID)
+	apiKey, index, err := s.sealer.Seal(usercredential.ValueScanner.APIKey, row.APIKey, row.UserID)
 	if err != nil {
 		return nil
 	}
-	secretKey, err := s.sealer.Seal(usercredential.ValueScanner.SecretKey, row.SecretKey, row.UserID)
-	if err != nil {
-		return nil
-	}
-	index, err := s.digest(row.APIKey)
+	secretKey, _, err := s.sealer.Seal(usercredential.ValueScanner.SecretKey, row.SecretKey, row.UserID)
 	if err != nil {
 		return nil
 	}
@@ -140,33 +136,6 @@ func (s *sealer) quick(row Row) []any {
 		row.ID, !row.Inactive, utc(row.CreatedAt), utc(row.UpdatedAt), index, row.UserAccountID, row.UserID, row.CredentialType,
 		apiKey, secretKey, expiresAt,
 	}
-}
-
-// digest returns what the driver gives the blind index of api_key.
-func (s *sealer) digest(apiKey fieldcrypt.Secret) ([]byte, error) {
-	ring := s.cfg.Driver.Keyring
-	if ring == nil {
-		var err error
-		if ring, err = fieldcrypt.Default(); err != nil {
-			return nil, err
-		}
-	}
-	plaintext, err := apiKey.Reveal()
-	if err != nil {
-		return nil, err
-	}
-	return ring.Digest(apiKeyColumn, plaintext)
-}
-
-// apiKeyColumn is found when the package is initialised, after the generated one that it imports.
-var apiKeyColumn = mustFindColumn(usercredential.Table + "." + usercredential.FieldAPIKey)
-
-func mustFindColumn(name string) fieldcrypt.ColumnInfo {
-	c, err := fieldcrypt.FindColumn(name)
-	if err != nil {
-		panic(err)
-	}
-	return c
 }
 
 // utc is what the hooks make of a time: as Postgres stores it.
