@@ -119,7 +119,7 @@ func identifier(name string) string {
 	if plainIdentifier.MatchString(name) && !strings.HasPrefix(name, "current_") && !strings.HasPrefix(name, "session_") {
 		return name
 	}
-	return `"` + strings.ReplaceAll(name, `"`, `""`) + `"`
+	return fieldcrypt.QuoteName(name)
 }
 
 // blindIndex is what to do in place of comparing tokens.

@@ -23,7 +23,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
@@ -182,10 +181,10 @@ func readSamples(ctx context.Context, db *sql.DB, c Column) (samples []sample, e
 	}
 	tenant := "NULL"
 	if c.Tenant != "" {
-		tenant = "CAST(" + quote(c.Tenant) + " AS TEXT)"
+		tenant = "CAST(" + fieldcrypt.QuoteName(c.Tenant) + " AS TEXT)"
 	}
 	rows, err := db.QueryContext(ctx, fmt.Sprintf("SELECT %s, %s FROM %s WHERE %[1]s IS NOT NULL ORDER BY %[4]s DESC LIMIT %d",
-		quote(c.Name), tenant, quote(c.Table), quote(id), checkSample))
+		fieldcrypt.QuoteName(c.Name), tenant, fieldcrypt.QuoteName(c.Table), fieldcrypt.QuoteName(id), checkSample))
 	if err != nil {
 		return nil, err
 	}
@@ -234,5 +233,3 @@ func opensWithTenantKeys(ctx context.Context, db *sql.DB, ring *Keyring, samples
 	}
 	return shredded == len(samples)
 }
-
-func quote(identifier string) string { return `"` + strings.ReplaceAll(identifier, `"`, `""`) + `"` }

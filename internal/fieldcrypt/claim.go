@@ -38,7 +38,7 @@ func claimed(ring *Keyring, column ColumnInfo, plaintext string) ([][]byte, erro
 
 // run takes the steps after the first.
 func (c claim) run(ctx context.Context, tx dialect.ExecQuerier) error {
-	query := fmt.Sprintf("UPDATE %s SET %s = $1 WHERE %[2]s = $2", quoteName(c.table), quoteName(c.index))
+	query := fmt.Sprintf("UPDATE %s SET %s = $1 WHERE %[2]s = $2", QuoteName(c.table), QuoteName(c.index))
 	for i, next := range c.steps[1:] {
 		if err := tx.Exec(ctx, query, []any{next, c.steps[i]}, nil); err != nil {
 			return err
@@ -137,4 +137,5 @@ func (r *claimingRows) end(err error) error {
 	return r.tx.Commit()
 }
 
-func quoteName(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
+// QuoteName returns a name as an identifier in quotes, as Postgres and SQLite read it.
+func QuoteName(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }

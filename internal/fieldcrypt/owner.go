@@ -318,7 +318,7 @@ func (c conn) inOneTx(ctx context.Context, run func(conn) error) error {
 // tenantOf is a lookUp.
 func (c conn) tenantOf(ctx context.Context, t *encryptedTable, id any) (tenant string, found bool, err error) {
 	query := fmt.Sprintf("SELECT CAST(%s AS TEXT) FROM %s WHERE %s = ",
-		quoteName(t.tenant), quoteName(t.name), quoteName(t.columns[0].key()))
+		QuoteName(t.tenant), QuoteName(t.name), QuoteName(t.columns[0].key()))
 	if c.dialect == dialect.Postgres {
 		query += "$1 FOR NO KEY UPDATE"
 	} else {

@@ -83,9 +83,9 @@ func (p *planner) write() error {
 		if p.opaque {
 			p.text.WriteString("\n") // a comment ends there at the latest
 		}
-		p.text.WriteString(", " + quoteName(index) + " = ")
+		p.text.WriteString(", " + QuoteName(index) + " = ")
 		if set.kind == excluded {
-			p.text.WriteString(`"excluded".` + quoteName(index))
+			p.text.WriteString(`"excluded".` + QuoteName(index))
 		} else {
 			p.cell(set.column, set.cell)
 		}
@@ -107,7 +107,7 @@ func (p *planner) values() error {
 		if index := p.index(p.table, name); index != "" {
 			columns = append(columns, i)
 			p.at(p.insert.list)
-			p.text.WriteString(", " + quoteName(index))
+			p.text.WriteString(", " + QuoteName(index))
 		}
 	}
 	if len(columns) == 0 {
