@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"fmt"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // sealed is a statement as it is to be run: with blind indexes kept in step, secrets encrypted and times in UTC.
@@ -116,6 +118,13 @@ func (c *codec) sealOne(arg any, to ColumnInfo, of owner) (value any, changed bo
 		}
 		token, err := c.sealRaw(arg.V, to, of)
 		return token, true, err
+	case uuid.UUID:
+		return UUIDArg{arg}, true, nil
+	case *uuid.UUID: // what ent makes of an ID
+		if arg == nil {
+			return nil, true, nil
+		}
+		return UUIDArg{*arg}, true, nil
 	case time.Time:
 		if arg.Location() == time.UTC {
 			return nil, false, nil

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // statements keeps what the latest statements were found to do, by their text: reading one takes longer than encrypting what
@@ -131,7 +133,7 @@ func isSecret(arg any) bool {
 // pgx, for one, would send the redaction marker.
 func hidesSecret(arg any) bool {
 	switch arg := arg.(type) {
-	case nil, string, []byte, bool, int, int64, float64, time.Time,
+	case nil, string, []byte, bool, int, int64, float64, time.Time, *time.Time, sql.NullTime, uuid.UUID, *uuid.UUID,
 		*pending, *lookup, Secret, *Secret, sql.Null[Secret]:
 		return false
 	case sql.NamedArg:

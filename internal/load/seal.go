@@ -95,9 +95,6 @@ func (s *sealer) slow(ctx context.Context, row Row) ([]any, error) {
 	}
 	values := make([]any, len(columns))
 	for i, arg := range s.recorder.args {
-		if id, ok := arg.(*uuid.UUID); ok {
-			arg = *id
-		}
 		values[s.places[i]] = arg
 	}
 	return values, nil
@@ -133,8 +130,10 @@ func (s *sealer) quick(row Row) []any {
 	}
 	// In the order of columns, which a test compares with a Create's.
 	return []any{
-		row.ID, !row.Inactive, utc(row.CreatedAt), utc(row.UpdatedAt), index, row.UserAccountID, row.UserID, row.CredentialType,
-		apiKey, secretKey, expiresAt,
+		fieldcrypt.UUIDArg{UUID: row.ID},
+		!row.Inactive, utc(row.CreatedAt), utc(row.UpdatedAt), index,
+		fieldcrypt.UUIDArg{UUID: row.UserAccountID},
+		row.UserID, row.CredentialType, apiKey, secretKey, expiresAt,
 	}
 }
 

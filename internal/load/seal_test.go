@@ -127,7 +127,7 @@ func TestQuickDefaults(t *testing.T) {
 		if len(values) != len(columns) {
 			t.Fatalf("%s: got %d values", name, len(values))
 		}
-		if id, ok := values[idPlace].(uuid.UUID); !ok || id == uuid.Nil {
+		if id, ok := values[idPlace].(fieldcrypt.UUIDArg); !ok || id.UUID == uuid.Nil {
 			t.Errorf("%s: id: got %v", name, values[idPlace])
 		}
 		for i, column := range columns {

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"entgo.io/ent/dialect"
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -25,7 +24,7 @@ func (l *loader) copy(ctx context.Context, s *source) error {
 	var err error
 	rawErr := l.conn.Raw(func(conn any) error {
 		c := conn.(*stdlib.Conn).Conn()
-		_, err = c.CopyFrom(ctx, pgx.Identifier{usercredential.Table}, columns, binary{s})
+		_, err = c.CopyFrom(ctx, pgx.Identifier{usercredential.Table}, columns, s)
 		return nil // an error of the statement is no reason to throw the connection away
 	})
 	switch {
@@ -40,19 +39,6 @@ func (l *loader) copy(ctx context.Context, s *source) error {
 		return s.failed(line-1, err)
 	}
 	return err
-}
-
-// binary gives values in the types that pgx encodes without looking for how.
-type binary struct{ *source }
-
-// Values returns the row's values.
-func (b binary) Values() ([]any, error) {
-	for i, value := range b.values {
-		if id, ok := value.(uuid.UUID); ok {
-			b.values[i] = [16]byte(id)
-		}
-	}
-	return b.values, nil
 }
 
 // copyLine is how Postgres says where in a COPY an error came up; it is not translated as it begins with the command.

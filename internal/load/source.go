@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"github.com/google/uuid"
+
+	"github.com/credent-go/credent/internal/fieldcrypt"
 )
 
 // source gives the values of a batch, row by row, as they are asked for: while the server stores some, the next are
@@ -30,7 +32,7 @@ func (s *source) Next() bool {
 		if err == nil {
 			s.values = values
 			s.sent = append(s.sent, row)
-			s.ids = append(s.ids, values[idPlace].(uuid.UUID))
+			s.ids = append(s.ids, values[idPlace].(fieldcrypt.UUIDArg).UUID)
 			return true
 		}
 		s.err = s.refuse(row.number, err)
