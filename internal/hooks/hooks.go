@@ -12,6 +12,7 @@ import (
 	"entgo.io/ent/schema/field"
 
 	credent "github.com/credent-go/credent/ent"
+	"github.com/credent-go/credent/ent/hook"
 	"github.com/credent-go/credent/ent/migrate"
 )
 
@@ -34,9 +35,8 @@ func Install(client *credent.Client, cfg Config) {
 		client.UserCredential.Use(a.hook)
 		client.UserAccount.Use(a.accountHook)
 	}
-	client.Use(utcTimes)
-	client.UserCredential.Use(tenant, oneRow)
-	client.UserAccount.Use(deleteOrphans)
+	client.UserCredential.Use(credentialRules)
+	client.UserAccount.Use(accountTimes, deleteOrphans)
 	if cfg.Rebind {
 		client.UserAccount.Use(rebind)
 	}
@@ -45,26 +45,51 @@ func Install(client *credent.Client, cfg Config) {
 	}
 }
 
-// utcTimes makes the times of a mutation what Postgres will store, UTC in microseconds, so that the returned entity equals
-// the one read back.
-func utcTimes(next ent.Mutator) ent.Mutator {
+// credentialRules are the rules of a credential. They are one hook, since the hooks of a bulk's creations are nested: five
+// hundred of each is a deep stack.
+func credentialRules(next ent.Mutator) ent.Mutator {
+	return hook.UserCredentialFunc(func(ctx context.Context, m *credent.UserCredentialMutation) (ent.Value, error) {
+		if err := utcTimes(m); err != nil {
+			return nil, err
+		}
+		if err := fillTenant(ctx, m); err != nil {
+			return nil, err
+		}
+		if none, err := oneRow(ctx, m); none || err != nil {
+			return 0, err
+		}
+		value, err := next.Mutate(ctx, m)
+		return value, explainTenant(err)
+	})
+}
+
+func accountTimes(next ent.Mutator) ent.Mutator {
 	return ent.MutateFunc(func(ctx context.Context, m ent.Mutation) (ent.Value, error) {
-		for _, name := range timeFields[m.Type()] {
-			value, _ := m.Field(name)
-			at, ok := value.(time.Time)
-			if !ok {
-				continue
-			}
-			stored := at.UTC().Truncate(time.Microsecond)
-			if stored.Equal(at) && at.Location() == time.UTC {
-				continue
-			}
-			if err := m.SetField(name, stored); err != nil {
-				return nil, err
-			}
+		if err := utcTimes(m); err != nil {
+			return nil, err
 		}
 		return next.Mutate(ctx, m)
 	})
+}
+
+// utcTimes makes the times of a mutation what Postgres will store, UTC in microseconds, so that the returned entity equals
+// the one read back.
+func utcTimes(m ent.Mutation) error {
+	for _, name := range timeFields[m.Type()] {
+		value, _ := m.Field(name)
+		at, ok := value.(time.Time)
+		if !ok {
+			continue
+		}
+		stored := at.UTC().Truncate(time.Microsecond)
+		if stored.Equal(at) && at.Location() == time.UTC {
+			continue
+		}
+		if err := m.SetField(name, stored); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // timeFields are the fields that hold times, by the type of the entity. They are told apart here, since asking a mutation for

@@ -23,57 +23,54 @@ var ErrTenant = errors.New("a credential's user_id must be its account's")
 // tenantConstraint is what the database's trigger names when it refuses.
 const tenantConstraint = "user_credentials_user_id_of_account"
 
-// tenant fills a credential's user_id from its account, when it is made and when it is moved. A user_id that is set is
+// fillTenant fills a credential's user_id from its account, when it is made and when it is moved. A user_id that is set is
 // left for the database to compare, which costs no query.
-func tenant(next ent.Mutator) ent.Mutator {
-	return hook.UserCredentialFunc(func(ctx context.Context, m *credent.UserCredentialMutation) (ent.Value, error) {
-		accountID, moved := m.UserAccountID()
-		if _, set := m.UserID(); moved && !set {
-			account, err := m.Client().UserAccount.Query().
-				Where(useraccount.ID(accountID)).
-				Select(useraccount.FieldUserID).
-				Only(ctx)
-			if err != nil {
-				return nil, fmt.Errorf("credent: the account of the credential: %w", err)
-			}
-			m.SetUserID(account.UserID)
-		}
-		value, err := next.Mutate(ctx, m)
-		// The hooks of a bulk's creations are nested: it was said already by an inner one.
-		if credent.IsConstraintError(err) && !errors.Is(err, ErrTenant) && strings.Contains(err.Error(), tenantConstraint) {
-			return nil, fmt.Errorf("credent: %w: %w", ErrTenant, err)
-		}
-		return value, err
-	})
+func fillTenant(ctx context.Context, m *credent.UserCredentialMutation) error {
+	accountID, moved := m.UserAccountID()
+	if _, set := m.UserID(); !moved || set {
+		return nil
+	}
+	account, err := m.Client().UserAccount.Query().
+		Where(useraccount.ID(accountID)).
+		Select(useraccount.FieldUserID).
+		Only(ctx)
+	if err != nil {
+		return fmt.Errorf("credent: the account of the credential: %w", err)
+	}
+	m.SetUserID(account.UserID)
+	return nil
+}
+
+// explainTenant says what the trigger's refusal is about, if it was not said already by an inner one of nested hooks.
+func explainTenant(err error) error {
+	if credent.IsConstraintError(err) && !errors.Is(err, ErrTenant) && strings.Contains(err.Error(), tenantConstraint) {
+		return fmt.Errorf("credent: %w: %w", ErrTenant, err)
+	}
+	return err
 }
 
 // oneRow refuses an update of a secret that matches several rows, since ent would bind one token for all of them. One that
-// matches a single row is pinned to it.
-func oneRow(next ent.Mutator) ent.Mutator {
-	return hook.UserCredentialFunc(func(ctx context.Context, m *credent.UserCredentialMutation) (ent.Value, error) {
-		if !m.Op().Is(ent.OpUpdate) {
-			return next.Mutate(ctx, m)
+// matches a single row is pinned to it. None says that it matches none.
+func oneRow(ctx context.Context, m *credent.UserCredentialMutation) (none bool, err error) {
+	if !m.Op().Is(ent.OpUpdate) {
+		return false, nil
+	}
+	field := secretField(m)
+	if field == "" {
+		return false, nil
+	}
+	ids, err := m.IDs(ctx)
+	if err != nil || len(ids) == 0 {
+		return true, err
+	}
+	if len(ids) > 1 {
+		return false, &fieldcrypt.Error{
+			Op: "encrypt", Table: usercredential.Table, Column: field,
+			Err: fmt.Errorf("%w: the update matches %d", fieldcrypt.ErrManyRows, len(ids)),
 		}
-		field := secretField(m)
-		if field == "" {
-			return next.Mutate(ctx, m)
-		}
-		ids, err := m.IDs(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if len(ids) > 1 {
-			return nil, &fieldcrypt.Error{
-				Op: "encrypt", Table: usercredential.Table, Column: field,
-				Err: fmt.Errorf("%w: the update matches %d", fieldcrypt.ErrManyRows, len(ids)),
-			}
-		}
-		if len(ids) == 0 {
-			return 0, nil
-		}
-		m.Where(usercredential.ID(ids[0]))
-		return next.Mutate(ctx, m)
-	})
+	}
+	m.Where(usercredential.ID(ids[0]))
+	return false, nil
 }
 
 // secretField returns the name of a secret field that the mutation sets, or "".
