@@ -12,7 +12,7 @@ import (
 // tiny runs everything, each measure once or twice, with few rows.
 func tiny() config {
 	return config{
-		cryptoRounds: 2, cryptoTime: 100 * time.Microsecond, rounds: 2, stored: 20, reads: 1, inserts: 2, bulkRows: 20, points: 3,
+		cryptoRounds: 2, cryptoTime: 100 * time.Microsecond, rounds: 2, rotateRounds: 2, stored: 20, inserts: 2, bulkRows: 20, points: 3,
 		growth: []int{20, 40}, rotated: 20, updates: 5, command: "go test",
 	}
 }
@@ -55,14 +55,26 @@ func TestRatios(t *testing.T) {
 	a, b := key{"g", "a"}, key{"g", "b"}
 	s := series{a: {100, 200, 100}, b: {200, 800, 300, 5}}
 	// In pairs of one round: 2, 4, 3.
-	if got, want := s.faster(a, b), (ratio{3, 2, 4}); got != want {
+	if got, want := s.faster(a, b), (ratio{3, 2.5, 3.5}); got != want {
 		t.Errorf("got %v, want %v", got, want)
 	}
 	if got := s.faster(a, key{"g", "none"}); got != (ratio{}) || got.String() != "–" {
 		t.Errorf("nothing measured: got %v", got)
 	}
-	if got := median([]float64{4, 1, 3, 2}); got != 2.5 {
-		t.Errorf("median: got %v", got)
+	for _, test := range []struct {
+		values []float64
+		want   ratio
+	}{
+		{[]float64{4, 1, 3, 2}, ratio{2.5, 1.75, 3.25}},
+		{[]float64{9, 1, 5, 3, 7}, ratio{5, 3, 7}},
+		{[]float64{7}, ratio{7, 7, 7}},
+	} {
+		if got := spread(test.values); got != test.want {
+			t.Errorf("%v: got %v, want %v", test.values, got, test.want)
+		}
+	}
+	if got := median(nil); got != 0 {
+		t.Errorf("nothing: got %v", got)
 	}
 	for _, test := range []struct {
 		target target

@@ -15,6 +15,7 @@ const (
 	nameCredent       = "ent + Credent (lib/pq)"
 	nameCredentNoBin  = "ent + Credent (lib/pq, binary_parameters=no)"
 	nameCredentPGX    = "ent + Credent (pgx)"
+	nameTenantKeys    = "ent + Credent, bound, tenant keys (pgx)"
 	nameCopy          = "credent.Copy (pgx)"
 	nameFernet        = "ent + fernet-go in a Go type (lib/pq)"
 	nameFernetPGX     = "ent + fernet-go in a Go type (pgx)"
@@ -25,6 +26,7 @@ const (
 	nameTwin          = "Python SQLAlchemy (psycopg2)"
 	binaryParameters  = "binary_parameters"
 	sameCrypto        = "Credent's tokens"
+	noteTenantKeys    = "each under the key of its tenant and column"
 	noteNoBinary      = "as lib/pq does by default"
 	noteTokenSize     = "columns as long as the tokens"
 	noteNotEncrypted  = "no encryption"
@@ -46,6 +48,7 @@ func contenders() []contender {
 		{name: nameCredent, note: noteBinaryDefault, open: openCredent("", nil)},
 		{name: nameCredentNoBin, note: noteNoBinary, open: openCredent("no", nil)},
 		{name: nameCredentPGX, note: sameCrypto, open: openCredent("", pgx)},
+		{name: nameTenantKeys, note: noteTenantKeys, open: openCredent("", pgx, credent.WithTenantKeys(), boundColumns())},
 		{name: nameFernet, note: noteFernet, open: openFernet(nil), eager: true},
 		{name: nameFernetPGX, note: noteFernet, open: openFernet(pgx), eager: true},
 		{name: nameHooks, note: sameCrypto, open: openHooks(nil), eager: true},
@@ -54,6 +57,11 @@ func contenders() []contender {
 		{name: namePGX, note: noteRaw, open: openPGX, eager: true},
 		{name: nameTwin, note: noteTwin, open: openTwin, eager: true},
 	}
+}
+
+// boundColumns binds both secrets to their column and tenant.
+func boundColumns() credent.Option {
+	return credent.Bound("user_credentials.api_key", "user_credentials.secret_key")
 }
 
 // opener makes a peer on a database.

@@ -173,26 +173,21 @@ func (r *running) measures(ctx context.Context, cfg config) []measure {
 	stored := len(r.ids)
 	all := func(read func(context.Context) (int, error)) func(int) error {
 		return func(n int) error {
-			for range n / stored {
-				rows, err := read(ctx)
-				if err != nil {
-					return err
-				}
-				if rows != stored {
-					return fmt.Errorf("got %d rows, want %d", rows, stored)
-				}
+			rows, err := read(ctx)
+			if err == nil && rows != n {
+				err = fmt.Errorf("got %d rows, want %d", rows, n)
 			}
-			return nil
+			return err
 		}
 	}
 	reset := func() error { return r.reset(ctx) }
 	next := 0
 	ms := []measure{
-		{group: groupInsert, n: cfg.inserts, after: reset, run: func(n int) error { return r.insert(ctx, n, typeNew) }},
+		{group: groupInsert, n: cfg.inserts, times: cfg.repeats, after: reset, run: func(n int) error { return r.insert(ctx, n, typeNew) }},
 		{group: groupBulk, n: cfg.bulkRows, after: reset, run: func(n int) error { return r.bulk(ctx, n, typeNew) }},
-		{group: groupRead, n: cfg.reads * stored, run: all(r.read)},
-		{group: groupList, n: cfg.reads * stored, run: all(r.list)},
-		{group: groupPoint, n: cfg.points, run: func(n int) error {
+		{group: groupRead, n: stored, run: all(r.read)},
+		{group: groupList, n: stored, run: all(r.list)},
+		{group: groupPoint, n: cfg.points, times: cfg.repeats, run: func(n int) error {
 			ids := make([]uuid.UUID, n)
 			for i := range ids {
 				ids[i] = r.ids[next%stored]

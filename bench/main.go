@@ -26,9 +26,10 @@ import (
 type config struct {
 	cryptoRounds int
 	cryptoTime   time.Duration // of one measure in one round
-	rounds       int           // of what needs a database
+	rounds       int           // of clients on a database, and of tables of several sizes
+	repeats      int           // how often a round has what is soon done: single statements
+	rotateRounds int           // of re-encryption
 	stored       int           // rows that are read
-	reads        int           // how often they are read in one measure
 	inserts      int
 	bulkRows     int
 	points       int
@@ -40,18 +41,20 @@ type config struct {
 
 func full() config {
 	return config{
-		cryptoRounds: 41, cryptoTime: 6 * time.Millisecond, rounds: 7, stored: 10_000, reads: 4, inserts: 500,
-		bulkRows: 10_000, points: 1000, growth: []int{10_000, 100_000, 1_000_000}, rotated: 200_000, updates: 2000,
+		cryptoRounds: 41, cryptoTime: 6 * time.Millisecond,
+		// Many short rounds: what a machine does besides comes and goes within seconds, and then falls on whole rounds.
+		rounds: 35, repeats: 4, stored: 10_000, inserts: 50, bulkRows: 5000, points: 100,
+		growth: []int{10_000, 100_000, 1_000_000}, rotateRounds: 7, rotated: 200_000, updates: 2000,
 		command: "make bench",
 	}
 }
 
 func quick() config {
 	c := full()
-	c.cryptoRounds, c.rounds = 11, 3
-	c.reads, c.inserts, c.bulkRows, c.points = 1, 150, 3000, 300
+	c.cryptoRounds, c.rounds, c.repeats, c.rotateRounds = 11, 5, 2, 3
+	c.bulkRows = 2500
 	c.growth = []int{10_000, 100_000}
-	c.rotated, c.updates = 30_000, 300
+	c.rotated, c.updates = 20_000, 300
 	c.command = "make bench-quick"
 	return c
 }

@@ -37,7 +37,7 @@ func openPool(databaseURL, binary string, opts []credent.Option) (*sql.DB, strin
 	return db, dialect, nil
 }
 
-func openCredent(binary string, opts []credent.Option) opener {
+func openCredent(binary string, opts []credent.Option, more ...credent.Option) opener {
 	return func(_ context.Context, databaseURL string, a account) (peer, error) {
 		ring, err := credent.NewKeyring(credent.GenerateKey())
 		if err != nil {
@@ -47,7 +47,7 @@ func openCredent(binary string, opts []credent.Option) opener {
 		if err != nil {
 			return nil, err
 		}
-		return &credentPeer{credent.NewClient(db, dialect, credent.WithKeyring(ring)), db, ring, a}, nil
+		return &credentPeer{credent.NewClient(db, dialect, append(more, credent.WithKeyring(ring))...), db, ring, a}, nil
 	}
 }
 

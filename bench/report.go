@@ -41,13 +41,15 @@ Made by `+"`%s`"+` on %s in %s. What the figures mean is in [docs/speed.md](../d
 - %s.
 - %s.
 
-Everything is measured in one process and in rounds: in each, every measure is run once, in an order drawn anew. A ratio is
-taken in each round and is the median of these, with the smallest and the largest in parentheses: %d rounds of cryptography
-and %d of the database. All clients use the same tables, with Credent's indexes, foreign key and triggers; those that store
+Everything is measured in one process and in rounds: in each, all measures that are compared are run one after the other, in
+an order drawn anew. A ratio is taken in each round and is the median of these, with the quartiles in parentheses, between
+which half of the rounds are: %d rounds of cryptography, %d of reading and bulks, %d of single statements and %d of re-encryption.
+All clients use the same tables, with Credent's indexes, foreign key and triggers; those that store
 plaintext have no CHECK for tokens. All check what they read.
 
 `, r.cfg.command, m.date, r.took.Round(time.Second), m.cpu, m.cores, m.memory, m.system, runtime.Version(), m.postgres,
-		strings.Join(m.modules, ", "), m.python, r.cfg.cryptoRounds, r.cfg.rounds)
+		strings.Join(m.modules, ", "), m.python, r.cfg.cryptoRounds, r.cfg.rounds,
+		r.cfg.rounds*max(1, r.cfg.repeats), r.cfg.rotateRounds)
 }
 
 func (r *report) targetTable(b *strings.Builder) {
@@ -70,6 +72,18 @@ func (r *report) targetTable(b *strings.Builder) {
 		b.WriteString(t.row())
 	}
 	b.WriteString("\n")
+	if len(r.series[key{groupRead, nameGORM}]) == 0 {
+		return
+	}
+	b.WriteString("What ent costs beside GORM is not Credent's to mend. Without any encryption, ent is to GORM with encryption:")
+	for i, group := range endGroups {
+		sep := ","
+		if i == 0 {
+			sep = ""
+		}
+		fmt.Fprintf(b, "%s %s %s", sep, group, r.series.faster(key{group, namePlainPGX}, key{group, nameGORM}))
+	}
+	b.WriteString(".\n\n")
 }
 
 func (r *report) cryptoTable(b *strings.Builder) {

@@ -53,7 +53,7 @@ func runRotation(ctx context.Context, cfg config, server *pgserver.Server, s ser
 	if err := r.fresh(ctx); err != nil {
 		return err
 	}
-	return rounds(cfg.rounds, measures, s)
+	return rounds(cfg.rotateRounds, measures, s)
 }
 
 // rotation is a table that is re-encrypted under one of two keys and the other in turn.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
@@ -14,6 +13,7 @@ type measure struct {
 	group string // what is done: "encrypt 24 B"
 	name  string // who does it: "fernet-go"
 	n     int
+	times int // how often a round has its group; 0 means once
 	run   func(n int) error
 	after func() error // puts things back, not timed; may be nil
 }
@@ -25,7 +25,8 @@ type key struct{ group, name string }
 type series map[key][]float64
 
 // rounds runs all measures in each round, in another order each time, so that what a machine does besides, and what one
-// measure leaves to the next, falls on all alike. Those of one group, which are compared, follow each other.
+// measure leaves to the next, falls on all alike. Those of one group, which are compared, follow each other. A group that a
+// round has several times counts as so many rounds.
 func rounds(n int, measures []measure, s series) error {
 	groups := make(map[string][]measure)
 	var order []string
@@ -39,18 +40,27 @@ func rounds(n int, measures []measure, s series) error {
 		//nolint:gosec // G404: an order is no secret
 		rand.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 		for _, name := range order {
-			group := groups[name]
-			//nolint:gosec // G404: likewise
-			rand.Shuffle(len(group), func(i, j int) { group[i], group[j] = group[j], group[i] })
-			for _, m := range group {
-				perOp, err := m.time()
-				if err != nil {
-					return fmt.Errorf("%s, %s: %w", m.group, m.name, err)
+			for range max(1, groups[name][0].times) {
+				if err := round(groups[name], s); err != nil {
+					return err
 				}
-				k := key{m.group, m.name}
-				s[k] = append(s[k], perOp)
 			}
 		}
+	}
+	return nil
+}
+
+// round runs each measure of a group once.
+func round(group []measure, s series) error {
+	//nolint:gosec // G404: an order is no secret
+	rand.Shuffle(len(group), func(i, j int) { group[i], group[j] = group[j], group[i] })
+	for _, m := range group {
+		perOp, err := m.time()
+		if err != nil {
+			return fmt.Errorf("%s, %s: %w", m.group, m.name, err)
+		}
+		k := key{m.group, m.name}
+		s[k] = append(s[k], perOp)
 	}
 	return nil
 }
@@ -82,8 +92,8 @@ func warm(measures []measure) error {
 	return nil
 }
 
-// ratio is how many times as fast one is as another, in pairs of one round each.
-type ratio struct{ median, min, max float64 }
+// ratio is how many times as fast one is as another, in pairs of one round each: the median and the quartiles.
+type ratio struct{ median, low, high float64 }
 
 // faster returns how many times as fast as b a is.
 func (s series) faster(a, b key) ratio {
@@ -99,22 +109,26 @@ func (s series) faster(a, b key) ratio {
 }
 
 func spread(values []float64) ratio {
-	return ratio{median(values), slices.Min(values), slices.Max(values)}
+	return ratio{median(values), quantile(values, 0.25), quantile(values, 0.75)}
 }
 
-func median(values []float64) float64 {
-	sorted := slices.Clone(values)
-	slices.SortFunc(sorted, cmp.Compare[float64])
-	n := len(sorted)
-	if n == 0 {
+func median(values []float64) float64 { return quantile(values, 0.5) }
+
+// quantile returns the value that this part of all are below, and between two of them what lies between in proportion.
+func quantile(values []float64, part float64) float64 {
+	if len(values) == 0 {
 		return 0
 	}
-	return (sorted[(n-1)/2] + sorted[n/2]) / 2
+	sorted := slices.Sorted(slices.Values(values))
+	place := part * float64(len(sorted)-1)
+	below := int(place)
+	above := min(below+1, len(sorted)-1)
+	return sorted[below] + (place-float64(below))*(sorted[above]-sorted[below])
 }
 
 func (r ratio) String() string {
 	if r == (ratio{}) {
 		return "–"
 	}
-	return fmt.Sprintf("%.2f (%.2f–%.2f)", r.median, r.min, r.max)
+	return fmt.Sprintf("%.2f (%.2f–%.2f)", r.median, r.low, r.high)
 }
