@@ -12,7 +12,8 @@ import (
 // are made of.
 type plan struct {
 	query   string
-	args    []planned
+	args    []planned // those that come after the given ones or, if ordered is false, all
+	ordered bool
 	columns []string // of which digests are wanted
 	named   bool     // arguments have names
 	err     error    // why there is none
@@ -61,8 +62,12 @@ func planIndexes(s *statement, query string, index func(table, column string) st
 		return nil
 	}
 	p.text.WriteString(query[p.done:])
-	p.take(len(s.places))
-	return &plan{query: p.text.String(), args: append(p.args, p.extra...), columns: p.columns, named: p.names && !p.dollars}
+	result := &plan{query: p.text.String(), args: p.extra, ordered: !p.bare, columns: p.columns, named: p.names && !p.dollars}
+	if p.bare {
+		p.take(len(s.places))
+		result.args = p.args
+	}
+	return result
 }
 
 func (p *planner) write() error {
@@ -178,29 +183,34 @@ func (p *planner) cell(column string, c cell) {
 }
 
 // apply returns the arguments of the new statement, those given as sealed and the digests of what they were before, and what is
-// to be done after it.
+// to be done after it. What sealed has room for beyond its length is used.
 func (p *plan) apply(c *codec, table string, args, sealed []any) ([]any, []claim, error) {
-	result := make([]any, len(p.args))
+	result := sealed
+	if !p.ordered {
+		result = make([]any, 0, len(p.args))
+	}
 	var claims []claim
-	for i, a := range p.args {
+	for _, a := range p.args {
 		if a.index == 0 {
-			result[i] = sealed[a.from]
+			result = append(result, sealed[a.from])
 			continue
 		}
+		var digest any
 		if secret, ok := secretOfArg(args[a.from]); ok { // and not NULL, or what somebody else encrypted
 			column := c.column(table, p.columns[a.index-1])
 			steps, err := c.digests(column, secret)
 			if err != nil {
 				return nil, nil, column.wrap("index", err)
 			}
-			result[i] = steps[0]
+			digest = steps[0]
 			if len(steps) > 1 {
 				claims = append(claims, claim{table, column.Index, steps})
 			}
 		}
 		if p.named {
-			result[i] = sql.Named(digestName(i-len(sealed)), result[i])
+			digest = sql.Named(digestName(len(result)-len(sealed)), digest)
 		}
+		result = append(result, digest)
 	}
 	return result, claims, nil
 }

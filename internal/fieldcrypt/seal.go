@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -61,9 +62,13 @@ func (c *codec) seal(ctx context.Context, query string, args []any, look lookUp,
 }
 
 // sealAll returns the arguments sealed, of a statement that was read if it has secrets. owners say whose rows they are stored in,
-// or are nil.
+// or are nil. There is room for those that the statement's plan adds.
 func (c *codec) sealAll(query string, args []any, s *statement, owners []owner) ([]any, error) {
-	sealed := args
+	sealed := slices.Clip(args)
+	room := 0
+	if s != nil && s.plan != nil && s.plan.ordered {
+		room = len(s.plan.args)
+	}
 	for i, arg := range args {
 		var to ColumnInfo
 		if s != nil {
@@ -84,7 +89,7 @@ func (c *codec) sealAll(query string, args []any, s *statement, owners []owner) 
 			continue
 		}
 		if &sealed[0] == &args[0] {
-			sealed = append([]any(nil), args...)
+			sealed = append(make([]any, 0, len(args)+room), args...)
 		}
 		sealed[i] = value
 	}
