@@ -22,18 +22,14 @@ type claim struct {
 	steps        [][]byte
 }
 
-// claimed returns the digests of a unique index, in the order of the claim, of which the statement stores the first.
-func claimed(ring *Keyring, column ColumnInfo, plaintext string) ([][]byte, error) {
-	digests, err := ring.Digests(column, plaintext)
-	if err != nil {
-		return nil, err
-	}
+// claimed puts the digests of a unique index in the order of the claim, of which the statement stores the first.
+func claimed(digests [][]byte) [][]byte {
 	primary := digests[0]
 	slices.SortFunc(digests, bytes.Compare) // each process has the same
 	if !bytes.Equal(digests[len(digests)-1], primary) {
 		digests = append(digests, primary)
 	}
-	return slices.CompactFunc(digests, bytes.Equal), nil // with few bits two may be equal
+	return slices.CompactFunc(digests, bytes.Equal) // with few bits two may be equal
 }
 
 // run takes the steps after the first.

@@ -126,8 +126,15 @@ func (k *Key) digester(c ColumnInfo) (*digester, error) {
 // Digest returns what the blind index of a column has for a plaintext: its digest under the primary key, or nil if the column
 // has no index. Errors: [ErrNoKey], [ErrNotBound].
 func (r *Keyring) Digest(c ColumnInfo, plaintext string) ([]byte, error) {
-	all, err := r.digests(c, plaintext, 1)
-	if err != nil || all == nil {
+	if c.Index == "" {
+		return nil, nil
+	}
+	cfg, err := IndexOf(c)
+	if err != nil {
+		return nil, err
+	}
+	all, err := r.digests(cfg, c, plaintext, 1)
+	if err != nil {
 		return nil, err
 	}
 	return all[0], nil
@@ -136,19 +143,19 @@ func (r *Keyring) Digest(c ColumnInfo, plaintext string) ([]byte, error) {
 // Digests returns the digests of a plaintext under all keys, the primary one first, or nil if the column has no index. One of
 // them is in the index of each row that has the plaintext. Errors are those of [Keyring.Digest].
 func (r *Keyring) Digests(c ColumnInfo, plaintext string) ([][]byte, error) {
-	return r.digests(c, plaintext, 0)
-}
-
-// digests returns the first n, or all for 0.
-func (r *Keyring) digests(c ColumnInfo, plaintext string, n int) ([][]byte, error) {
 	if c.Index == "" {
 		return nil, nil
 	}
-	k, err := r.load()
+	cfg, err := IndexOf(c)
 	if err != nil {
 		return nil, err
 	}
-	cfg, err := IndexOf(c)
+	return r.digests(cfg, c, plaintext, 0)
+}
+
+// digests returns the first n, or all for 0.
+func (r *Keyring) digests(cfg IndexConfig, c ColumnInfo, plaintext string, n int) ([][]byte, error) {
+	k, err := r.load()
 	if err != nil {
 		return nil, err
 	}

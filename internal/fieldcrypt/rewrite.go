@@ -230,10 +230,14 @@ func (c *codec) digests(column ColumnInfo, s Secret) ([][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if cfg.Unique {
-		return claimed(ring, column, plaintext)
+	if !cfg.Unique {
+		return ring.digests(cfg, column, plaintext, 1)
 	}
-	return ring.digests(column, plaintext, 1)
+	digests, err := ring.digests(cfg, column, plaintext, 0)
+	if err != nil {
+		return nil, err
+	}
+	return claimed(digests), nil
 }
 
 // digestName is the name of a new argument, where they have names.
