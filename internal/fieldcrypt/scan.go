@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	entsql "entgo.io/ent/dialect/sql"
+	"github.com/google/uuid"
 )
 
 // scanner hands the keyring, the column and the row's primary key to the secrets of a result.
@@ -66,7 +67,7 @@ func (s *scanner) Scan(dest ...any) error {
 func secretIn(dest any) *inner {
 	var secret *Secret
 	switch d := dest.(type) {
-	case *sql.NullString, *sql.NullBool, *sql.NullTime, *sql.NullInt64: // ent's; quicker than asking below
+	case *sql.NullString, *sql.NullBool, *sql.NullTime, *sql.NullInt64, *uuid.UUID: // ent's; quicker than asking below
 		return nil
 	case *scanned:
 		if d.state != scannedSecret {
@@ -96,6 +97,9 @@ func secretIn(dest any) *inner {
 func (s *scanner) rowID(dest []any) any {
 	if s.key < 0 || s.key >= len(dest) {
 		return nil
+	}
+	if id, ok := dest[s.key].(*uuid.UUID); ok && id != nil { // quicker than what follows
+		return *id
 	}
 	if id := reflect.ValueOf(dest[s.key]); id.Kind() == reflect.Pointer && !id.IsNil() {
 		return id.Elem().Interface()
