@@ -41,10 +41,10 @@ const (
 func contenders() []contender {
 	pgx := []credent.Option{credent.WithPGX()}
 	return []contender{
-		{name: namePlain, note: noteNotEncrypted, open: openPlain(keySizes, nil), plaintext: true, eager: true},
-		{name: namePlainPGX, note: noteNotEncrypted, open: openPlain(keySizes, pgx), plaintext: true, eager: true},
-		{name: nameTokenSize, note: noteTokenSize, open: openPlain(tokenSizes, nil), plaintext: true, eager: true},
-		{name: nameTokenSizePGX, note: noteTokenSize, open: openPlain(tokenSizes, pgx), plaintext: true, eager: true},
+		{name: namePlain, note: noteNotEncrypted, open: openPlain(keySizes, nil), plaintext: true},
+		{name: namePlainPGX, note: noteNotEncrypted, open: openPlain(keySizes, pgx), plaintext: true},
+		{name: nameTokenSize, note: noteTokenSize, open: openPlain(tokenSizes, nil), plaintext: true},
+		{name: nameTokenSizePGX, note: noteTokenSize, open: openPlain(tokenSizes, pgx), plaintext: true},
 		{name: nameCredent, note: noteBinaryDefault, open: openCredent("", nil)},
 		{name: nameCredentNoBin, note: noteNoBinary, open: openCredent("no", nil)},
 		{name: nameCredentPGX, note: sameCrypto, open: openCredent("", pgx)},

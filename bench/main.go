@@ -51,10 +51,10 @@ func full() config {
 
 func quick() config {
 	c := full()
-	c.cryptoRounds, c.rounds, c.repeats, c.rotateRounds = 11, 5, 2, 3
+	c.cryptoRounds, c.rounds, c.repeats, c.rotateRounds = 9, 5, 2, 3
 	c.bulkRows = 2500
-	c.growth = []int{10_000, 100_000}
-	c.rotated, c.updates = 20_000, 300
+	c.growth = []int{10_000, 50_000}
+	c.rotated, c.updates = 15_000, 300
 	c.command = "make bench-quick"
 	return c
 }

@@ -139,7 +139,7 @@ func (r *report) clientTable(b *strings.Builder) {
 	}
 	b.WriteString("## Clients on Postgres\n\n![speed of the clients](report.svg)\n\nRows in a second, each with two secrets of 24 " +
 		"and 40 bytes, and below in parentheses the ratio to plain ent on the same driver. A list without reveal reads whole " +
-		"rows and does not look at the secrets; who decrypts at once cannot.\n\n| client | crypto |")
+		"rows and does not look at the secrets; who decrypts at once cannot, and has the figure of a read there.\n\n| client | crypto |")
 	for _, group := range endGroups {
 		b.WriteString(" " + group + " |")
 	}
