@@ -19,15 +19,12 @@ import (
 //
 // On a short text, setting up AES and HMAC costs more than using them, so what they derive from the key is made once
 // and kept in workers.
-type engine struct {
-	block   cipher.Block
-	workers sync.Pool
-}
+type engine struct{ workers sync.Pool }
 
 // worker is the state of one operation at a time.
 type worker struct {
 	mac      hash.Hash
-	enc, dec cipher.BlockMode
+	enc, dec ivMode
 	sum      [macSize]byte
 	scratch  scratch
 }
@@ -38,13 +35,11 @@ func newEngine(key fernet.Key) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &engine{block: block}
+	e := &engine{}
 	e.workers.New = func() any {
 		mac := hmac.New(sha256.New, key[:signingSize])
 		mac.Reset() // only then does it keep the hash states of its padded key, and later resets cost nothing
-		iv := make([]byte, blockSize)
-		enc := cipher.NewCBCEncrypter(block, iv) //nolint:gosec // G407: withIV sets the IV of each token
-		return &worker{mac: mac, enc: enc, dec: cipher.NewCBCDecrypter(block, iv)}
+		return &worker{mac: mac, enc: newMode(block, cipher.NewCBCEncrypter), dec: newMode(block, cipher.NewCBCDecrypter)}
 	}
 	return e, nil
 }
@@ -66,10 +61,10 @@ func (e *engine) giveBack(w *worker) {
 func (e *engine) seal(raw []byte, plaintext string, iv []byte, unixTime uint64) {
 	w := e.take(0)
 	defer e.giveBack(w)
-	w.seal(e, raw, plaintext, iv, unixTime)
+	w.seal(raw, plaintext, iv, unixTime)
 }
 
-func (w *worker) seal(e *engine, raw []byte, plaintext string, iv []byte, unixTime uint64) {
+func (w *worker) seal(raw []byte, plaintext string, iv []byte, unixTime uint64) {
 	signed := raw[:len(raw)-macSize]
 	signed[0] = version
 	binary.BigEndian.PutUint64(signed[timeOffset:], unixTime)
@@ -80,7 +75,8 @@ func (w *worker) seal(e *engine, raw []byte, plaintext string, iv []byte, unixTi
 	for i := n; i < len(text); i++ {
 		text[i] = byte(len(text) - n) // PKCS #7, RFC 5652 §6.3
 	}
-	withIV(w.enc, cipher.NewCBCEncrypter, e.block, iv).CryptBlocks(text, text)
+	w.enc.SetIV(iv)
+	w.enc.CryptBlocks(text, text)
 
 	w.mac.Reset()
 	w.mac.Write(signed)
@@ -92,10 +88,10 @@ func (w *worker) seal(e *engine, raw []byte, plaintext string, iv []byte, unixTi
 func (e *engine) open(raw []byte) ([]byte, error) {
 	w := e.take(0)
 	defer e.giveBack(w)
-	return w.open(e, raw)
+	return w.open(raw)
 }
 
-func (w *worker) open(e *engine, raw []byte) ([]byte, error) {
+func (w *worker) open(raw []byte) ([]byte, error) {
 	signed, mac := raw[:len(raw)-macSize], raw[len(raw)-macSize:]
 	w.mac.Reset()
 	w.mac.Write(signed)
@@ -106,7 +102,8 @@ func (w *worker) open(e *engine, raw []byte) ([]byte, error) {
 	}
 
 	text := signed[headerSize:]
-	withIV(w.dec, cipher.NewCBCDecrypter, e.block, signed[ivOffset:headerSize]).CryptBlocks(text, text)
+	w.dec.SetIV(signed[ivOffset:headerSize])
+	w.dec.CryptBlocks(text, text)
 	return unpad(text)
 }
 
@@ -126,17 +123,30 @@ func unpad(text []byte) ([]byte, error) {
 	return text[:n], nil
 }
 
-// withIV returns the mode with a new IV. The standard library's modes have a method for it, which spares the copy of
-// the key schedule that a new mode makes; it is in no interface, so a library without it gets a new mode each time.
-func withIV(
-	mode cipher.BlockMode, fresh func(cipher.Block, []byte) cipher.BlockMode, block cipher.Block, iv []byte,
-) cipher.BlockMode {
-	if m, ok := mode.(interface{ SetIV(iv []byte) }); ok {
-		m.SetIV(iv)
-		return mode
-	}
-	return fresh(block, iv)
+// ivMode is a mode that takes a new IV for each text. The standard library's modes do, which spares the copy of the key
+// schedule that a new mode makes; the method is in no interface of its own.
+type ivMode interface {
+	cipher.BlockMode
+	SetIV(iv []byte)
 }
+
+// newMode returns a mode, which in a library without that method is made anew for each IV.
+func newMode(block cipher.Block, fresh func(cipher.Block, []byte) cipher.BlockMode) ivMode {
+	mode := fresh(block, make([]byte, blockSize))
+	if m, ok := mode.(ivMode); ok {
+		return m
+	}
+	return &renewedMode{mode, block, fresh}
+}
+
+type renewedMode struct {
+	cipher.BlockMode
+	block cipher.Block
+	fresh func(cipher.Block, []byte) cipher.BlockMode
+}
+
+// SetIV makes a new mode.
+func (m *renewedMode) SetIV(iv []byte) { m.BlockMode = m.fresh(m.block, iv) }
 
 // scratch is a buffer for one operation. It is cleared after use, so that no plaintext stays in it.
 type scratch struct{ buf []byte }

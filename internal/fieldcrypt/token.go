@@ -43,7 +43,7 @@ func encrypt(key *Key, plaintext string) string {
 	w := e.take(raw + TokenLen(len(plaintext)))
 	defer e.giveBack(w)
 	buf := w.scratch.buf
-	sealNow(w, e, buf[:raw], plaintext)
+	sealNow(w, buf[:raw], plaintext)
 	tokenEncoding.Encode(buf[raw:], buf[:raw])
 	return string(buf[raw:])
 }
@@ -73,16 +73,16 @@ func appendEncrypt(dst []byte, key *Key, plaintext string) []byte {
 	e := key.engine()
 	w := e.take(rawLen(len(plaintext)))
 	defer e.giveBack(w)
-	sealNow(w, e, w.scratch.buf, plaintext)
+	sealNow(w, w.scratch.buf, plaintext)
 	return tokenEncoding.AppendEncode(dst, w.scratch.buf)
 }
 
 // sealNow makes a token with a random IV and the time of the clock. A repeated or predictable IV would show which
 // texts begin alike.
-func sealNow(w *worker, e *engine, raw []byte, plaintext string) {
+func sealNow(w *worker, raw []byte, plaintext string) {
 	iv := raw[ivOffset:headerSize]
 	_, _ = rand.Read(iv) // never fails, per its documentation
-	w.seal(e, raw, plaintext, iv, uint64(time.Now().Unix()))
+	w.seal(raw, plaintext, iv, uint64(time.Now().Unix()))
 }
 
 // decrypt opens a token with the key that authenticates it. It accepts exactly what Fernet implementations write:
@@ -129,7 +129,7 @@ func openWith(w *worker, of *engine, buf []byte, k *keys, token string) (plainte
 			n = i - 1
 		}
 		if e := k.list[n].engine(); e == of {
-			plaintext, err = w.open(e, raw)
+			plaintext, err = w.open(raw)
 		} else {
 			plaintext, err = e.open(raw)
 		}
