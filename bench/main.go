@@ -41,7 +41,7 @@ type config struct {
 
 func full() config {
 	return config{
-		cryptoRounds: 41, cryptoTime: 6 * time.Millisecond,
+		cryptoRounds: 101, cryptoTime: 6 * time.Millisecond,
 		// Many short rounds: what a machine does besides comes and goes within seconds, and then falls on whole rounds.
 		rounds: 35, repeats: 4, stored: 10_000, inserts: 50, bulkRows: 5000, points: 100,
 		growth: []int{10_000, 100_000, 1_000_000}, rotateRounds: 7, rotated: 200_000, updates: 2000,
