@@ -126,15 +126,8 @@ func (k *Key) digester(c ColumnInfo) (*digester, error) {
 // Digest returns what the blind index of a column has for a plaintext: its digest under the primary key, or nil if the column
 // has no index. Errors: [ErrNoKey], [ErrNotBound].
 func (r *Keyring) Digest(c ColumnInfo, plaintext string) ([]byte, error) {
-	if c.Index == "" {
-		return nil, nil
-	}
-	cfg, err := IndexOf(c)
-	if err != nil {
-		return nil, err
-	}
-	all, err := r.digests(cfg, c, plaintext, 1)
-	if err != nil {
+	all, err := r.indexed(c, plaintext, 1)
+	if err != nil || all == nil {
 		return nil, err
 	}
 	return all[0], nil
@@ -143,6 +136,11 @@ func (r *Keyring) Digest(c ColumnInfo, plaintext string) ([]byte, error) {
 // Digests returns the digests of a plaintext under all keys, the primary one first, or nil if the column has no index. One of
 // them is in the index of each row that has the plaintext. Errors are those of [Keyring.Digest].
 func (r *Keyring) Digests(c ColumnInfo, plaintext string) ([][]byte, error) {
+	return r.indexed(c, plaintext, 0)
+}
+
+// indexed is digests for a column, or nil if it has no index.
+func (r *Keyring) indexed(c ColumnInfo, plaintext string, n int) ([][]byte, error) {
 	if c.Index == "" {
 		return nil, nil
 	}
@@ -150,7 +148,7 @@ func (r *Keyring) Digests(c ColumnInfo, plaintext string) ([][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.digests(cfg, c, plaintext, 0)
+	return r.digests(cfg, c, plaintext, n)
 }
 
 // digests returns the first n, or all for 0.
