@@ -75,15 +75,12 @@ func (r *report) targetTable(b *strings.Builder) {
 	if len(r.series[key{groupRead, nameGORM}]) == 0 {
 		return
 	}
-	b.WriteString("What ent costs beside GORM is not Credent's to mend. Without any encryption, ent is to GORM with encryption:")
+	ratios := make([]string, len(endGroups))
 	for i, group := range endGroups {
-		sep := ","
-		if i == 0 {
-			sep = ""
-		}
-		fmt.Fprintf(b, "%s %s %s", sep, group, r.series.faster(key{group, namePlainPGX}, key{group, nameGORM}))
+		ratios[i] = group + " " + r.series.faster(key{group, namePlainPGX}, key{group, nameGORM}).String()
 	}
-	b.WriteString(".\n\n")
+	fmt.Fprintf(b, "What ent costs beside GORM is not Credent's to mend. Without any encryption, ent is to GORM with encryption: %s.\n\n",
+		strings.Join(ratios, ", "))
 }
 
 func (r *report) cryptoTable(b *strings.Builder) {
