@@ -111,18 +111,22 @@ func privileges(names ...string) string {
 	return strings.Join(columns, ", ")
 }
 
-// tenancyFile is the text of the migration.
+// tenancyFile is the text of the migrations that make row-level security and its triggers.
 func tenancyFile(t *testing.T) string {
 	t.Helper()
 	dir, err := migrate.Files("postgres")
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := fs.ReadFile(dir, tenancy+"_tenancy.sql")
-	if err != nil {
-		t.Fatal(err)
+	var texts []byte
+	for _, name := range []string{tenancy + "_tenancy.sql", "20261125030000_tenant_trigger.sql"} {
+		text, err := fs.ReadFile(dir, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts = append(texts, text...)
 	}
-	return string(text)
+	return string(texts)
 }
 
 // The file makes the same whether its work is done, half done or not done at all.

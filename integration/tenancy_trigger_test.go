@@ -183,6 +183,59 @@ func TestTriggersLookAtOurTable(t *testing.T) {
 	})
 }
 
+// Whoever may make things in a schema can put it before pg_catalog, and there give the functions and operators that the trigger uses
+// another meaning.
+func TestTriggerUsesNothingOfTheSession(t *testing.T) {
+	t.Parallel()
+	forEachDriver(t, func(t *testing.T, env *environment) {
+		ctx := t.Context()
+		account := env.account(t, "u1")
+		env.exec(t, "CREATE SCHEMA evil")
+		env.exec(t, "CREATE TABLE evil.user_accounts (LIKE public.user_accounts)")
+		env.exec(t, "INSERT INTO evil.user_accounts SELECT * FROM public.user_accounts")
+		env.exec(t, "UPDATE evil.user_accounts SET user_id = 'u2'")
+		env.exec(t, "CREATE DOMAIN evil.text AS varchar(1)")
+		env.exec(t, "CREATE FUNCTION evil.current_setting(text, bool) RETURNS text LANGUAGE sql AS $$ SELECT 'u2' $$")
+		env.exec(t, "CREATE FUNCTION evil.row_security_active(text) RETURNS bool LANGUAGE sql AS 'SELECT true'")
+		for _, of := range []string{"pg_catalog.uuid", "pg_catalog.text", "pg_catalog.varchar"} {
+			env.exec(t, fmt.Sprintf("CREATE FUNCTION evil.never(%s, %[1]s) RETURNS bool LANGUAGE sql AS 'SELECT false'", of))
+			for _, operator := range []string{"=", "<>"} {
+				env.exec(t, fmt.Sprintf("CREATE OPERATOR evil.%s (LEFTARG = %s, RIGHTARG = %[2]s, FUNCTION = evil.never)", operator, of))
+			}
+		}
+		conn, err := env.db.Conn(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		var equal bool
+		if _, err := conn.ExecContext(ctx, "SET search_path = evil, pg_catalog, public"); err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.QueryRowContext(ctx, "SELECT 'a'::pg_catalog.text = 'a'::pg_catalog.text").Scan(&equal); err != nil || equal {
+			t.Fatalf("the operator of the session is not in force: %v", err)
+		}
+		insert := strings.Replace(insertByID, "INTO ", "INTO public.", 1)
+		for _, c := range []struct {
+			account uuid.UUID
+			user    string
+			refusal string
+		}{
+			{account.ID, "u1", ""},
+			{account.ID, "u2", ofAccount},
+			{uuid.New(), "u1", "user_credentials_user_account_id_fkey"},
+		} {
+			_, err := conn.ExecContext(ctx, insert, c.account, c.user)
+			if c.refusal == "" && err != nil || c.refusal != "" && (err == nil || !strings.Contains(err.Error(), c.refusal)) {
+				t.Errorf("a credential of %s: %v, want %q", c.user, err, c.refusal)
+			}
+		}
+		if n := env.mismatches(t); n != 0 {
+			t.Errorf("%d credentials differ from their account", n)
+		}
+	})
+}
+
 // Accounts are renamed while credentials are inserted, by sessions that do not know of each other.
 func TestConcurrentRename(t *testing.T) {
 	t.Parallel()
