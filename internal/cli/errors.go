@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -203,6 +204,9 @@ func oneLine(text string) string { return strings.Join(strings.FieldsFunc(text, 
 
 func isBreak(r rune) bool { return r == '\n' || r == '\r' }
 
+// flagName is what flags look like; keys, tokens and hardly any secret do.
+var flagName = regexp.MustCompile(`^(-[a-zA-Z]|--[a-z]+(-[a-z]+)*)$`)
+
 // flagError words what is wrong with a flag. It does not repeat what may be a secret that was meant as the value of a
 // flag.
 func flagError(err error) error {
@@ -211,6 +215,9 @@ func flagError(err error) error {
 		flag := "--" + unknown.GetSpecifiedName()
 		if group := unknown.GetSpecifiedShortnames(); group != "" {
 			flag = "-" + group[:1]
+		}
+		if !flagName.MatchString(flag) {
+			return usageError("unknown flag; it is not repeated, since it may be a secret")
 		}
 		if strings.Contains(flag, "key") || strings.Contains(flag, "secret") {
 			return usageError("unknown flag " + flag + ": secrets are read from standard input")
