@@ -90,4 +90,14 @@ func TestRatios(t *testing.T) {
 			t.Errorf("%+v: got %t", test.target, got)
 		}
 	}
+	for want, target := range map[string]target{
+		"| ≥ 2 | 2.00 (1.00–3.00) | met |":            {want: 2, got: ratio{2, 1, 3}},
+		"| ≥ 2 | < 2.00 (1.00–3.00) | **missed** |":   {want: 2, got: ratio{1.999, 1, 3}},
+		"| ≥ 2 | 1.99 (1.00–3.00) | **missed** |":     {want: 2, got: ratio{1.99, 1, 3}},
+		"| ≤ 1.3 | > 1.30 (1.00–3.00) | **missed** |": {want: 1.3, got: ratio{1.301, 1, 3}, atMost: true},
+	} {
+		if got := strings.TrimSpace(target.row()); got != "|  "+want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
 }

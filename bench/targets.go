@@ -45,6 +45,8 @@ func (t target) row() string {
 		measured, verdict = "–", "not measured"
 	case t.met():
 		verdict = "met"
+	case strings.HasPrefix(measured, fmt.Sprintf("%.2f ", t.want)): // by less than is shown
+		measured = map[bool]string{true: "> ", false: "< "}[t.atMost] + measured
 	}
 	return fmt.Sprintf("| %s | %s %v | %s | %s |\n", t.claim, sign, t.want, measured, verdict)
 }
