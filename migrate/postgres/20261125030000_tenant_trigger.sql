@@ -1,6 +1,6 @@
--- Makes the trigger of a new credential cheaper: its function named a search_path, which Postgres sets and takes back for every
--- row, at a quarter of what the row costs the server. Now it names the schema of all that it uses instead, operators included, so that
--- nobody's table or operator of the same name comes before ours.
+-- Makes the trigger of a new credential cheaper: its function had a search_path of its own, which Postgres sets and takes back for
+-- every row. Now it names the schema of all that it uses instead, operators included, so that nobody's table or operator of the
+-- same name comes before ours.
 
 -- Create function "credent_credential_tenant"
 DO $$
