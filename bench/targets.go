@@ -29,12 +29,12 @@ func (t target) met() bool {
 }
 
 func (t target) row() string {
-	sign, verdict := "≥", "**missed**"
+	sign, beyond, verdict := "≥", "< ", "**missed**"
 	switch {
 	case t.exact:
 		sign = "="
 	case t.atMost:
-		sign = "≤"
+		sign, beyond = "≤", "> "
 	}
 	measured := t.got.String()
 	if t.exact {
@@ -46,7 +46,7 @@ func (t target) row() string {
 	case t.met():
 		verdict = "met"
 	case strings.HasPrefix(measured, fmt.Sprintf("%.2f ", t.want)): // by less than is shown
-		measured = map[bool]string{true: "> ", false: "< "}[t.atMost] + measured
+		measured = beyond + measured
 	}
 	return fmt.Sprintf("| %s | %s %v | %s | %s |\n", t.claim, sign, t.want, measured, verdict)
 }
