@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -33,6 +34,20 @@ func generate(t *testing.T, schema, picture string) (*gen.Graph, error) {
 		}
 	}
 	return graph, nil
+}
+
+// TestOneFileAtATime: ent formats files on as many cores as Go has at that moment.
+func TestOneFileAtATime(t *testing.T) {
+	before := runtime.GOMAXPROCS(4)
+	defer runtime.GOMAXPROCS(before)
+	during := 0
+	next := gen.GenerateFunc(func(*gen.Graph) error { during = runtime.GOMAXPROCS(0); return nil })
+	if err := (codegen.Extension{}).Hooks()[0](next).Generate(&gen.Graph{Config: &gen.Config{Target: t.TempDir()}}); err != nil {
+		t.Fatal(err)
+	}
+	if after := runtime.GOMAXPROCS(0); during != 1 || after != 4 {
+		t.Errorf("%d cores while ent writes, %d after it; want 1 and 4", during, after)
+	}
 }
 
 // indexHint is what the messages about uniqueness and indexes offer.
