@@ -119,7 +119,7 @@ func tenancyFile(t *testing.T) string {
 		t.Fatal(err)
 	}
 	var texts []byte
-	for _, name := range []string{tenancy + "_tenancy.sql", "20261125030000_tenant_trigger.sql"} {
+	for _, name := range []string{tenancy + "_tenancy.sql", "20261125030000_tenant_trigger.sql", "20261125090000_tenant_statement.sql"} {
 		text, err := fs.ReadFile(dir, name)
 		if err != nil {
 			t.Fatal(err)

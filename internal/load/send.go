@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
 	"entgo.io/ent/dialect"
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -35,30 +37,41 @@ func (l *loader) copy(ctx context.Context, s *source) error {
 	case err == nil:
 		return nil
 	}
-	if line := lineOf(err); line > 0 && line <= len(s.sent) {
-		return s.failed(line-1, err)
+	if place := s.place(err); place >= 0 {
+		return s.failed(place, err)
 	}
 	return err
 }
 
-// copyLine is how Postgres says where in a COPY an error came up; it is not translated as it begins with the command.
-var copyLine = regexp.MustCompile(`COPY ` + usercredential.Table + `, [^ 0-9]+ (\d+)`)
+var (
+	// copyLine is how Postgres says where in a COPY an error came up; it is not translated as it begins with the command.
+	copyLine = regexp.MustCompile(`COPY ` + usercredential.Table + `, [^ 0-9]+ (\d+)`)
+	// copyKey is how it, and our trigger, say what an error at the end of a COPY is about.
+	copyKey = regexp.MustCompile(`\((` + usercredential.FieldID + `|` + usercredential.FieldUserAccountID + `)\)=\(([0-9a-f-]{36})\)`)
+)
 
-// lineOf returns the place of the row in what was sent, from 1, that an error of COPY is about, or 0.
-func lineOf(err error) int {
+// place returns the place from 0 of the row in what was sent that an error of COPY is about, or -1.
+func (s *source) place(err error) int {
 	var e *pgconn.PgError
 	if !errors.As(err, &e) {
-		return 0
+		return -1
 	}
-	found := copyLine.FindStringSubmatch(e.Where)
-	if found == nil {
-		return 0
+	if found := copyLine.FindStringSubmatch(e.Where); found != nil {
+		if line, err := strconv.Atoi(found[1]); err == nil && line <= len(s.sent) {
+			return line - 1
+		}
 	}
-	line, err := strconv.Atoi(found[1])
-	if err != nil {
-		return 0
+	if found := copyKey.FindStringSubmatch(e.Detail); found != nil {
+		id, err := uuid.Parse(found[2])
+		switch {
+		case err != nil:
+		case found[1] == usercredential.FieldID:
+			return slices.Index(s.ids, id)
+		default:
+			return slices.IndexFunc(s.sent, func(row numbered) bool { return row.UserAccountID == id })
+		}
 	}
-	return line
+	return -1
 }
 
 // insert sends a batch as INSERTs of many rows.

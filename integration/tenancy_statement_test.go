@@ -1,0 +1,98 @@
+package integration
+
+import (
+	"database/sql"
+	"errors"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// What many rows in one statement have to be is what one has to be, of any of them.
+func TestTenantOfStatements(t *testing.T) {
+	t.Parallel()
+	forEachDriver(t, func(t *testing.T, env *environment) {
+		first, second := env.account(t, "u1"), env.account(t, "u2")
+		taken := env.credential(t, first, "PK1", "s1").ID
+		const (
+			columns = "INSERT INTO user_credentials (id, user_account_id, user_id, credential_type, api_key, secret_key) "
+			tokens  = ", 'alpaca', 'gAAAA-not-opened', 'gAAAA-not-opened'"
+			// 300 rows of $1's, of which $2 is the user_id, but in the one numbered 250, of which it is $3.
+			many = columns + "SELECT gen_random_uuid(), $1::uuid, CASE n WHEN 250 THEN $3 ELSE $2 END" + tokens +
+				" FROM generate_series(1, 300) AS n"
+		)
+		env.exec(t, "CREATE TEMP TABLE inserted (id uuid, user_account_id uuid, user_id varchar(255))")
+		env.refused(t, ofAccount, many, first.ID, "u1", "u2")
+		env.refused(t, ofAccount, many, first.ID, "u1", "")
+		env.refused(t, ofAccount, "WITH rows AS ("+many+" RETURNING id) SELECT count(*) FROM rows", first.ID, "u1", "U1")
+		env.refused(t, "user_credentials_user_account_id_fkey", many, uuid.New(), "u1", "u1")
+		env.refused(t, ofAccount, columns+"VALUES ($1, $2, 'u1'"+tokens+"), ($3, $4, 'u1'"+tokens+")", uuid.New(), first.ID, uuid.New(), second.ID)
+		var n int
+		if env.value(t, &n, "SELECT count(*) FROM user_credentials"); n != 1 {
+			t.Errorf("%d credentials after what was refused", n)
+		}
+
+		env.exec(t, many, first.ID, "u1", "u1")
+		env.exec(t, many, second.ID, "u2", nil) // one is filled in
+		env.exec(t, many, second.ID, nil, "u2") // all others are
+		env.exec(t, columns+"VALUES ($1, $2, 'u1'"+tokens+"), ($3, $4, 'u2'"+tokens+")", uuid.New(), first.ID, uuid.New(), second.ID)
+		env.exec(t, columns+"SELECT gen_random_uuid(), $1::uuid, 'u1'"+tokens+" WHERE false", first.ID)
+
+		// A row that is not inserted is not compared; one that it changes is.
+		conflict := columns + "VALUES ($1, $2, $3" + tokens + ") ON CONFLICT (id) DO "
+		env.exec(t, conflict+"NOTHING", taken, first.ID, "u2")
+		env.exec(t, conflict+"UPDATE SET is_active = false", taken, first.ID, "u2")
+		env.exec(t, conflict+"UPDATE SET user_id = excluded.user_id", taken, first.ID, nil)
+		env.refused(t, ofAccount, conflict+"UPDATE SET user_id = excluded.user_id", taken, first.ID, "u2")
+		env.refused(t, ofAccount, conflict+"NOTHING", uuid.New(), first.ID, "u2")
+
+		if env.value(t, &n, "SELECT count(*) FROM user_credentials"); n != 903 {
+			t.Errorf("%d credentials", n)
+		}
+		// An account that is not there is nobody's, also where no foreign key says so.
+		env.exec(t, "ALTER TABLE user_credentials DROP CONSTRAINT user_credentials_user_account_id_fkey")
+		env.refused(t, ofAccount, insertByID, uuid.New(), "u1")
+		if n := env.mismatches(t); n != 0 {
+			t.Errorf("%d credentials differ from their account", n)
+		}
+	})
+}
+
+// A service's SQL does not learn either whether an account is another user's or not there, from any field of the server's answer.
+func TestAnotherUsersAccountLooksMissingToSQL(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	s.unchanged(t, "u1", "u2")
+	db, err := sql.Open("pgx", s.serviceURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	conn, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if _, err := conn.ExecContext(t.Context(), "SET app.user_id = 'u1'"); err != nil {
+		t.Fatal(err)
+	}
+	for name, stmt := range map[string]string{
+		"one row": insertByID,
+		"many":    insertByID + ", ($1, $2, 'alpaca', 'gAAAA-not-opened', 'gAAAA-not-opened')",
+		"move":    "UPDATE user_credentials SET user_account_id = $1, user_id = $2",
+	} {
+		answer := func(account uuid.UUID) pgconn.PgError {
+			_, err := conn.ExecContext(t.Context(), stmt, account, "u1")
+			var answer *pgconn.PgError
+			if !errors.As(err, &answer) {
+				t.Fatalf("%s: %v", name, err)
+			}
+			return *answer
+		}
+		theirs, missing := answer(s.accounts["u2"].ID), answer(uuid.New())
+		if theirs != missing {
+			t.Errorf("%s:\n%+v for another's account,\n%+v for none", name, theirs, missing)
+		}
+	}
+}
