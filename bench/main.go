@@ -83,6 +83,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	if *huge {
 		cfg.growth = append(cfg.growth, 10_000_000)
+		cfg.command = "go -C bench run . -huge"
 	}
 	report, err := measureAll(ctx, cfg, parts(*only), os.Stderr)
 	if err != nil {
