@@ -70,15 +70,11 @@ func (c *codec) sealAll(query string, args []any, s *statement, owners []owner) 
 		room = len(s.plan.args)
 	}
 	for i, arg := range args {
-		var to ColumnInfo
-		if s != nil {
-			to = c.column(s.table, s.places[i].column)
-		}
 		var of owner
 		if owners != nil {
 			of = owners[i]
 		}
-		value, changed, err := c.sealOne(arg, to, of)
+		value, changed, err := c.sealOne(arg, target{s, i}, of)
 		if err != nil {
 			return nil, err
 		}
@@ -96,10 +92,24 @@ func (c *codec) sealAll(query string, args []any, s *statement, owners []owner) 
 	return sealed, nil
 }
 
-func (c *codec) sealOne(arg any, to ColumnInfo, of owner) (value any, changed bool, err error) {
+// target is where a statement stores an argument; s is nil if that is not known. Most arguments are no secrets, and have no use for
+// the column.
+type target struct {
+	s *statement
+	i int
+}
+
+func (t target) column(c *codec) ColumnInfo {
+	if t.s == nil {
+		return ColumnInfo{}
+	}
+	return c.column(t.s.table, t.s.places[t.i].column)
+}
+
+func (c *codec) sealOne(arg any, to target, of owner) (value any, changed bool, err error) {
 	switch arg := arg.(type) {
 	case *pending:
-		token, err := c.sealPending(arg, to, of)
+		token, err := c.sealPending(arg, to.column(c), of)
 		return token, true, err
 	case *lookup:
 		ring, err := c.keyring()
@@ -109,19 +119,19 @@ func (c *codec) sealOne(arg any, to ColumnInfo, of owner) (value any, changed bo
 		digests, err := arg.encode(ring)
 		return digests, true, err
 	case Secret:
-		token, err := c.sealRaw(arg, to, of)
+		token, err := c.sealRaw(arg, to.column(c), of)
 		return token, true, err
 	case *Secret:
 		if arg == nil {
 			return nil, true, nil
 		}
-		token, err := c.sealRaw(*arg, to, of)
+		token, err := c.sealRaw(*arg, to.column(c), of)
 		return token, true, err
 	case sql.Null[Secret]:
 		if !arg.Valid {
 			return nil, true, nil
 		}
-		token, err := c.sealRaw(arg.V, to, of)
+		token, err := c.sealRaw(arg.V, to.column(c), of)
 		return token, true, err
 	case uuid.UUID:
 		return UUIDArg{arg}, true, nil
