@@ -1,6 +1,6 @@
 // Command bench measures Credent beside what one would use instead, on this machine, in one run: the cryptography, clients
 // on a Postgres that it starts, tables of several sizes, and re-encryption. It prints a table of medians and of ratios, each
-// the median over pairs that were measured in the same round, with the smallest and the largest. See docs/speed.md.
+// the median over pairs that were measured in the same round, with the quartiles. See docs/speed.md.
 //
 //	go run .          # as make bench: also writes report.md and report.svg
 //	go run . -quick   # as make bench-quick: fewer rows and rounds, within two minutes; writes nothing
