@@ -1,8 +1,10 @@
 package integration
 
 import (
+	"context"
 	"database/sql"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/google/uuid"
@@ -50,6 +52,17 @@ func TestTenantOfStatements(t *testing.T) {
 		if env.value(t, &n, "SELECT count(*) FROM user_credentials"); n != 903 {
 			t.Errorf("%d credentials", n)
 		}
+		// A collation to which u1 and U1 are equal makes them no one user.
+		for _, stmt := range []string{
+			"CREATE COLLATION nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false)",
+			"DROP POLICY user_accounts_tenant ON user_accounts",
+			"DROP TRIGGER user_accounts_tenant ON user_accounts",
+			"ALTER TABLE user_accounts ALTER COLUMN user_id TYPE varchar(255) COLLATE nocase",
+		} {
+			env.exec(t, stmt)
+		}
+		env.exec(t, many, first.ID, "u1", "u1")
+		env.refused(t, ofAccount, many, first.ID, "u1", "U1")
 		// An account that is not there is nobody's, also where no foreign key says so.
 		env.exec(t, "ALTER TABLE user_credentials DROP CONSTRAINT user_credentials_user_account_id_fkey")
 		env.refused(t, ofAccount, insertByID, uuid.New(), "u1")
@@ -94,5 +107,43 @@ func TestAnotherUsersAccountLooksMissingToSQL(t *testing.T) {
 		if theirs != missing {
 			t.Errorf("%s:\n%+v for another's account,\n%+v for none", name, theirs, missing)
 		}
+	}
+}
+
+// Whether row-level security applies to the writer may change within a statement. What then comes of it is refused.
+func TestTenantOfStatementsAcrossRoles(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	loader := s.role + "_loader"
+	s.exec(t, "CREATE ROLE "+loader+" BYPASSRLS IN ROLE credent_app")
+	t.Cleanup(func() {
+		if _, err := s.db.ExecContext(context.WithoutCancel(t.Context()), "DROP ROLE "+loader); err != nil {
+			t.Error(err)
+		}
+	})
+	conn, err := s.db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	// Which an INTO that finds two rows would then fail for.
+	for _, stmt := range []string{"SET plpgsql.extra_errors = 'all'", "SET ROLE " + loader} {
+		if _, err := conn.ExecContext(t.Context(), stmt); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, more := range []string{
+		", ($1, $2, 'alpaca', 'gAAAA-not-opened', 'gAAAA-not-opened')",
+		" RETURNING set_config('role', '" + s.role + "', false)",
+	} {
+		if _, err := conn.ExecContext(t.Context(), insertByID+more, s.accounts["u1"].ID, "u2"); err == nil || !strings.Contains(err.Error(), ofAccount) {
+			t.Errorf("%s: %v", more, err)
+		}
+	}
+	if _, err := conn.ExecContext(t.Context(), "RESET ALL; RESET ROLE"); err != nil {
+		t.Fatal(err)
+	}
+	if n := s.mismatches(t); n != 0 {
+		t.Errorf("%d credentials differ from their account", n)
 	}
 }

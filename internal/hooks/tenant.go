@@ -20,8 +20,8 @@ import (
 // ErrTenant means that a credential was given another user_id than its account has.
 var ErrTenant = errors.New("a credential's user_id must be its account's")
 
-// tenantConstraint is what the database's trigger names when it refuses.
-const tenantConstraint = "user_credentials_user_id_of_account"
+// TenantConstraint is what the database's trigger names when it refuses.
+const TenantConstraint = "user_credentials_user_id_of_account"
 
 // fillTenant fills a credential's user_id from its account, when it is made and when it is moved. A user_id that is set is
 // left for the database to compare, which costs no query.
@@ -43,7 +43,7 @@ func fillTenant(ctx context.Context, m *credent.UserCredentialMutation) error {
 
 // explainTenant says what the trigger's refusal is about, if it was not said already by an inner one of nested hooks.
 func explainTenant(err error) error {
-	if credent.IsConstraintError(err) && !errors.Is(err, ErrTenant) && strings.Contains(err.Error(), tenantConstraint) {
+	if credent.IsConstraintError(err) && !errors.Is(err, ErrTenant) && strings.Contains(err.Error(), TenantConstraint) {
 		return fmt.Errorf("credent: %w: %w", ErrTenant, err)
 	}
 	return err

@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/internal/hooks"
 )
 
 // insertRows is the number of rows in a statement. A row has eleven parameters; SQLite takes 32,766 and Postgres 65,535.
@@ -46,9 +47,12 @@ func (l *loader) copy(ctx context.Context, s *source) error {
 var (
 	// copyLine is how Postgres says where in a COPY an error came up; it is not translated as it begins with the command.
 	copyLine = regexp.MustCompile(`COPY ` + usercredential.Table + `, [^ 0-9]+ (\d+)`)
-	// copyKey is how it, and our trigger, say what an error at the end of a COPY is about.
+	// copyKey is how the foreign key and the trigger of tenants, which are asked at the end of a COPY, say what their error is about.
 	copyKey = regexp.MustCompile(`\((` + usercredential.FieldID + `|` + usercredential.FieldUserAccountID + `)\)=\(([0-9a-f-]{36})\)`)
 )
+
+// foreignKeyViolation is the SQLSTATE of an account that is not there.
+const foreignKeyViolation = "23503"
 
 // place returns the place from 0 of the row in what was sent that an error of COPY is about, or -1.
 func (s *source) place(err error) int {
@@ -61,15 +65,17 @@ func (s *source) place(err error) int {
 			return line - 1
 		}
 	}
-	if found := copyKey.FindStringSubmatch(e.Detail); found != nil {
-		id, err := uuid.Parse(found[2])
-		switch {
-		case err != nil:
-		case found[1] == usercredential.FieldID:
-			return slices.Index(s.ids, id)
-		default:
-			return slices.IndexFunc(s.sent, func(row numbered) bool { return row.UserAccountID == id })
-		}
+	found := copyKey.FindStringSubmatch(e.Detail)
+	if found == nil || e.TableName != usercredential.Table {
+		return -1
+	}
+	id, err := uuid.Parse(found[2])
+	switch {
+	case err != nil:
+	case found[1] == usercredential.FieldID && e.ConstraintName == hooks.TenantConstraint:
+		return slices.Index(s.ids, id)
+	case found[1] == usercredential.FieldUserAccountID && e.Code == foreignKeyViolation:
+		return slices.IndexFunc(s.sent, func(row numbered) bool { return row.UserAccountID == id })
 	}
 	return -1
 }
