@@ -41,7 +41,7 @@ func (e Extension) Hooks() []gen.Hook {
 			if err != nil {
 				return err
 			}
-			if err := oneByOne(next).Generate(g); err != nil {
+			if err := generateOneByOne(next, g); err != nil {
 				return err
 			}
 			if err := errors.Join(dropFilters(g, fields), dropSetters(g, fields), completeMixins(g), writeFiles(g, fields)); err != nil {
@@ -55,14 +55,12 @@ func (e Extension) Hooks() []gen.Hook {
 	}}
 }
 
-// oneByOne has ent write one file at a time. It completes the imports of a file from those of the files beside it, which it
+// generateOneByOne has ent write one file at a time. It completes the imports of a file from those of the files beside it, which it
 // rewrites on as many cores as there are: of a neighbor that is empty at that moment it learns nothing, and "ent" becomes the
 // nearest package of that name, which can be the one of Credent's own tables.
-func oneByOne(next gen.Generator) gen.Generator {
-	return gen.GenerateFunc(func(g *gen.Graph) error {
-		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-		return next.Generate(g)
-	})
+func generateOneByOne(next gen.Generator, g *gen.Graph) error {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	return next.Generate(g)
 }
 
 // encryptedField is a field of package encrypted.
