@@ -148,6 +148,17 @@ func openDB(t *testing.T, url string, opts ...credent.Option) *sql.DB {
 	return db
 }
 
+// session takes a connection of the pool for the whole test, with what is set on it.
+func session(t *testing.T, db *sql.DB) *sql.Conn {
+	t.Helper()
+	conn, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { closeAll(t, conn) })
+	return conn
+}
+
 func closeAll(t *testing.T, c interface{ Close() error }) {
 	t.Helper()
 	if err := c.Close(); err != nil {

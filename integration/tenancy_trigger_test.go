@@ -17,6 +17,7 @@ const (
 	ofAccount  = "user_credentials_user_id_of_account"
 	insertByID = "INSERT INTO user_credentials (user_account_id, user_id, credential_type, api_key, secret_key) " +
 		"VALUES ($1, $2, 'alpaca', 'gAAAA-not-opened', 'gAAAA-not-opened')"
+	insertTwoByID = insertByID + ", ($1, $2, 'alpaca', 'gAAAA-not-opened', 'gAAAA-not-opened')"
 )
 
 // refused fails the test unless a statement of the owner's fails with the text.
@@ -140,11 +141,7 @@ func TestTriggersLookAtOurTable(t *testing.T) {
 		ctx := t.Context()
 		account := env.account(t, "u1")
 		env.credential(t, account, "PK1", "s1")
-		conn, err := env.db.Conn(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = conn.Close() }()
+		conn := session(t, env.db)
 		exec := func(query string, args ...any) error {
 			_, err := conn.ExecContext(ctx, query, args...)
 			return err
@@ -202,11 +199,7 @@ func TestTriggerUsesNothingOfTheSession(t *testing.T) {
 				env.exec(t, fmt.Sprintf("CREATE OPERATOR evil.%s (LEFTARG = %s, RIGHTARG = %[2]s, FUNCTION = evil.never)", operator, of))
 			}
 		}
-		conn, err := env.db.Conn(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = conn.Close() }()
+		conn := session(t, env.db)
 		var equal bool
 		if _, err := conn.ExecContext(ctx, "SET search_path = evil, pg_catalog, public"); err != nil {
 			t.Fatal(err)

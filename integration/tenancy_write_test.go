@@ -198,11 +198,7 @@ func TestServiceRoleCannotGetAround(t *testing.T) {
 			}
 		}
 		// Postgres then refuses the query; it does not show more.
-		conn, err := db.Conn(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = conn.Close() }()
+		conn := session(t, db)
 		if _, err := conn.ExecContext(t.Context(), "SET row_security = off"); err != nil {
 			t.Fatal(err)
 		}

@@ -137,11 +137,7 @@ func TestTenantDestroyKilled(t *testing.T) {
 		before := pgDump(t, e.url)
 		e.exec(t, "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock(42); RETURN NEW; END $$")
 		e.exec(t, "CREATE TRIGGER wait BEFORE UPDATE OF wrapped ON credent_tenant_keys FOR EACH ROW EXECUTE FUNCTION wait()")
-		conn, err := e.db.Conn(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = conn.Close() }()
+		conn := session(t, e.db)
 		lock := func(f string) {
 			if _, err := conn.ExecContext(t.Context(), "SELECT "+f+"(42)"); err != nil {
 				t.Fatal(err)
