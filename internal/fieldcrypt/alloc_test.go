@@ -31,6 +31,7 @@ func TestAllocations(t *testing.T) {
 			{"Encrypt", 1, func() error { _, err := r.Encrypt(text); return err }},
 			{"Decrypt", 1, func() error { _, err := r.Decrypt(token); return err }},
 			{"append of Encrypt", 0, func() error { _, err := r.AppendEncrypt(buffer, text); return err }},
+			{"Digest", 1, func() error { _, err := r.Digest(pin, text); return err }},
 			{"append of Decrypt", 0, func() error { _, err := r.AppendDecrypt(buffer, token); return err }},
 			{"refusal", 0, func() error {
 				if _, err := r.Decrypt(token[:len(token)-4]); err == nil {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -165,4 +166,55 @@ func TestOpenLeavesForeignTokens(t *testing.T) {
 	if !bytes.Equal(raw, before) {
 		t.Error("the token was changed")
 	}
+}
+
+// TestDigestsLeaveNothing has no plaintext in what is kept for the next digest, neither in the buffer nor in the hash.
+func TestDigestsLeaveNothing(t *testing.T) {
+	t.Parallel()
+	d, err := newTestRing(t, 1).Primary().digester(ColumnInfo{Table: "t", Name: "c"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := d.workers.New().(*digestWorker)
+	d.workers.New = func() any { return w }
+	const text = "a text of more than the 64 bytes of a block, of which the last is one that is not full: plaintext"
+	w.mac.Write([]byte(text))
+	if !holds(reflect.ValueOf(w), "plaintext") {
+		t.Fatal("nothing of a hash at work can be seen")
+	}
+	w.mac.Reset()
+	first := d.sum(text)
+	if holds(reflect.ValueOf(w), "plaintext") {
+		t.Error("a part of the plaintext is kept")
+	}
+	if again := d.sum(text); !bytes.Equal(first, again) {
+		t.Error("the second digest is another")
+	}
+}
+
+// holds reports whether a text is in the memory that a value leads to.
+func holds(v reflect.Value, text string) bool {
+	kind := v.Kind()
+	if kind == reflect.Pointer || kind == reflect.Interface {
+		return !v.IsNil() && holds(v.Elem(), text)
+	}
+	if kind == reflect.Struct {
+		for i := range v.NumField() {
+			if holds(v.Field(i), text) {
+				return true
+			}
+		}
+		return false
+	}
+	if kind == reflect.Slice {
+		v = v.Slice(0, v.Cap())
+	}
+	if kind != reflect.Slice && kind != reflect.Array || v.Type().Elem().Kind() != reflect.Uint8 {
+		return false
+	}
+	held := make([]byte, v.Len())
+	for i := range held {
+		held[i] = byte(v.Index(i).Uint())
+	}
+	return bytes.Contains(held, []byte(text))
 }

@@ -92,14 +92,23 @@ func (cfg IndexConfig) digest(k *Key, c ColumnInfo, plaintext string) ([]byte, e
 }
 
 // digester makes the digests of one column under one key. It is safe for concurrent use.
-type digester struct{ macs sync.Pool }
+type digester struct{ workers sync.Pool }
+
+// digestWorker is the state of one digest at a time.
+type digestWorker struct {
+	mac     hash.Hash // always reset
+	scratch scratch
+}
 
 func (d *digester) sum(text string) []byte {
-	mac := d.macs.Get().(hash.Hash)
-	defer d.macs.Put(mac)
-	mac.Reset()
-	mac.Write([]byte(text)) // of what is short the conversion is no allocation
-	return mac.Sum(make([]byte, 0, sha256.Size))
+	w := d.workers.Get().(*digestWorker)
+	defer d.workers.Put(w)
+	w.scratch.resize(len(text))
+	defer w.scratch.clear()
+	copy(w.scratch.buf, text)
+	w.mac.Write(w.scratch.buf)
+	defer w.mac.Reset() // until then it has the end of the text
+	return w.mac.Sum(make([]byte, 0, sha256.Size))
 }
 
 // digester returns that of a column. Its key is derived by HKDF-SHA-256 (RFC 5869) for this use, table and column alone.
@@ -114,10 +123,10 @@ func (k *Key) digester(c ColumnInfo) (*digester, error) {
 		return nil, err
 	}
 	d := &digester{}
-	d.macs.New = func() any {
+	d.workers.New = func() any {
 		mac := hmac.New(sha256.New, subkey)
 		mac.Reset() // as in newEngine
-		return mac
+		return &digestWorker{mac: mac}
 	}
 	first, _ := known.LoadOrStore(place, d)
 	return first.(*digester), nil
@@ -126,21 +135,6 @@ func (k *Key) digester(c ColumnInfo) (*digester, error) {
 // Digest returns what the blind index of a column has for a plaintext: its digest under the primary key, or nil if the column
 // has no index. Errors: [ErrNoKey], [ErrNotBound].
 func (r *Keyring) Digest(c ColumnInfo, plaintext string) ([]byte, error) {
-	all, err := r.indexed(c, plaintext, 1)
-	if err != nil || all == nil {
-		return nil, err
-	}
-	return all[0], nil
-}
-
-// Digests returns the digests of a plaintext under all keys, the primary one first, or nil if the column has no index. One of
-// them is in the index of each row that has the plaintext. Errors are those of [Keyring.Digest].
-func (r *Keyring) Digests(c ColumnInfo, plaintext string) ([][]byte, error) {
-	return r.indexed(c, plaintext, 0)
-}
-
-// indexed is digests for a column, or nil if it has no index.
-func (r *Keyring) indexed(c ColumnInfo, plaintext string, n int) ([][]byte, error) {
 	if c.Index == "" {
 		return nil, nil
 	}
@@ -148,21 +142,37 @@ func (r *Keyring) indexed(c ColumnInfo, plaintext string, n int) ([][]byte, erro
 	if err != nil {
 		return nil, err
 	}
-	return r.digests(cfg, c, plaintext, n)
+	return r.digest(cfg, c, plaintext)
 }
 
-// digests returns the first n, or all for 0.
-func (r *Keyring) digests(cfg IndexConfig, c ColumnInfo, plaintext string, n int) ([][]byte, error) {
+// Digests returns the digests of a plaintext under all keys, the primary one first, or nil if the column has no index. One of
+// them is in the index of each row that has the plaintext. Errors are those of [Keyring.Digest].
+func (r *Keyring) Digests(c ColumnInfo, plaintext string) ([][]byte, error) {
+	if c.Index == "" {
+		return nil, nil
+	}
+	cfg, err := IndexOf(c)
+	if err != nil {
+		return nil, err
+	}
+	return r.digests(cfg, c, plaintext)
+}
+
+func (r *Keyring) digest(cfg IndexConfig, c ColumnInfo, plaintext string) ([]byte, error) {
 	k, err := r.load()
 	if err != nil {
 		return nil, err
 	}
-	list := k.list
-	if n > 0 {
-		list = list[:n]
+	return cfg.digest(k.list[0], c, plaintext)
+}
+
+func (r *Keyring) digests(cfg IndexConfig, c ColumnInfo, plaintext string) ([][]byte, error) {
+	k, err := r.load()
+	if err != nil {
+		return nil, err
 	}
-	all := make([][]byte, len(list))
-	for i, key := range list {
+	all := make([][]byte, len(k.list))
+	for i, key := range k.list {
 		if all[i], err = cfg.digest(key, c, plaintext); err != nil {
 			return nil, err
 		}

@@ -198,11 +198,11 @@ func (p *plan) apply(c *codec, table string, args, sealed []any) ([]any, []claim
 		var digest any
 		if secret, ok := secretOfArg(args[a.from]); ok { // and not NULL, or what somebody else encrypted
 			column := c.column(table, p.columns[a.index-1])
-			steps, err := c.digests(column, secret)
+			stored, steps, err := c.digest(column, secret)
 			if err != nil {
 				return nil, nil, column.wrap("index", err)
 			}
-			digest = steps[0]
+			digest = stored
 			if len(steps) > 1 {
 				claims = append(claims, claim{table, column.Index, steps})
 			}
@@ -215,29 +215,31 @@ func (p *plan) apply(c *codec, table string, args, sealed []any) ([]any, []claim
 	return result, claims, nil
 }
 
-// digests returns the digest that a column's blind index is to have or, if it is unique and the keyring has several keys, the
-// steps of a claim.
-func (c *codec) digests(column ColumnInfo, s Secret) ([][]byte, error) {
+// digest returns what a statement stores in a column's blind index and, if that is unique and the keyring has several keys, the
+// steps of the claim that begins with it.
+func (c *codec) digest(column ColumnInfo, s Secret) (digest []byte, steps [][]byte, err error) {
 	plaintext, err := s.Reveal()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	ring, err := c.keyring()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	cfg, err := IndexOf(column)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if !cfg.Unique {
-		return ring.digests(cfg, column, plaintext, 1)
+		digest, err = ring.digest(cfg, column, plaintext)
+		return digest, nil, err
 	}
-	digests, err := ring.digests(cfg, column, plaintext, 0)
+	digests, err := ring.digests(cfg, column, plaintext)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return claimed(digests), nil
+	steps = claimed(digests)
+	return steps[0], steps, nil
 }
 
 // digestName is the name of a new argument, where they have names.

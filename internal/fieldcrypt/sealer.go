@@ -53,14 +53,14 @@ func (s Sealer) Seal(column field.TypeValueScanner[Secret], secret Secret, tenan
 		return "", nil, &Error{Op: "encrypt", Err: errAbsent}
 	}
 	if p.column.Index != "" {
-		steps, err := s.codec.digests(p.column.ColumnInfo, p.secret)
+		var steps [][]byte
+		digest, steps, err = s.codec.digest(p.column.ColumnInfo, p.secret)
 		if err == nil && len(steps) > 1 {
 			err = ErrIndex
 		}
 		if err != nil {
 			return "", nil, p.column.wrap("index", err)
 		}
-		digest = steps[0]
 	}
 	of := owner{tenant: tenant, known: true}
 	if t := s.codec.tenants; t != nil {
