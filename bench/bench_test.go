@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -99,5 +100,24 @@ func TestRatios(t *testing.T) {
 		if got := strings.TrimSpace(target.row()); got != "|  "+want {
 			t.Errorf("got %q, want %q", got, want)
 		}
+	}
+}
+
+// TestNoPython has what somebody sees who lacks the packages of the Python application.
+func TestNoPython(t *testing.T) {
+	t.Parallel()
+	python := filepath.Join(t.TempDir(), "python3")
+	script := "#!/bin/sh\necho Traceback >&2\necho \"ModuleNotFoundError: No module named 'sqlalchemy'\" >&2\nexit 1\n"
+	if err := os.WriteFile(python, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	_, err := pythonVersions(t.Context(), python)
+	want := "the Python application cannot run: " + python + ": exit status 1: ModuleNotFoundError: No module named 'sqlalchemy'; " +
+		"scripts/need python installs what it needs"
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	if _, err := pythonVersions(t.Context(), python+"-none"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("no Python: got %v", err)
 	}
 }

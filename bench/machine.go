@@ -35,7 +35,7 @@ var shown = []string{
 	"github.com/tink-crypto/tink-go/v2", "gorm.io/gorm", "gorm.io/driver/postgres",
 }
 
-func readMachine(ctx context.Context, server *pgserver.Server) (m machine, err error) {
+func readMachine(ctx context.Context) (m machine, err error) {
 	m = machine{
 		cpu: field("/proc/cpuinfo", "model name"), cores: runtime.NumCPU(), memory: memory(),
 		system: runtime.GOOS + "/" + runtime.GOARCH, date: time.Now().UTC().Format(time.DateOnly),
@@ -49,20 +49,35 @@ func readMachine(ctx context.Context, server *pgserver.Server) (m machine, err e
 			}
 		}
 	}
-	db, _, err := credent.OpenDB(server.URL("postgres"))
-	if err != nil {
-		return m, err
-	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	if err := db.QueryRowContext(ctx, "SHOW server_version").Scan(&m.postgres); err != nil {
-		return m, err
-	}
-	versions := "import sys, sqlalchemy, psycopg2, cryptography; print('Python %d.%d.%d' % sys.version_info[:3], " +
+	m.python, err = pythonVersions(ctx, python())
+	return m, err
+}
+
+// pythonVersions returns those of Python and of what the Python application needs.
+func pythonVersions(ctx context.Context, python string) (string, error) {
+	const script = "import sys, sqlalchemy, psycopg2, cryptography; print('Python %d.%d.%d' % sys.version_info[:3], " +
 		"'SQLAlchemy ' + sqlalchemy.__version__, 'psycopg2 ' + psycopg2.__version__.split()[0], " +
 		"'cryptography ' + cryptography.__version__, sep=', ')"
-	out, err := exec.CommandContext(ctx, python(), "-c", versions).Output()
-	m.python = strings.TrimSpace(string(out))
-	return m, err
+	var stderr strings.Builder
+	cmd := exec.CommandContext(ctx, python, "-c", script)
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		lines := strings.Split(strings.TrimSpace(stderr.String()), "\n")
+		return "", fmt.Errorf("the Python application cannot run: %s: %w: %s; scripts/need python installs what it needs",
+			python, err, lines[len(lines)-1])
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+func postgresVersion(ctx context.Context, server *pgserver.Server) (version string, err error) {
+	db, _, err := credent.OpenDB(server.URL("postgres"))
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	err = db.QueryRowContext(ctx, "SHOW server_version").Scan(&version)
+	return version, err
 }
 
 // memory is that of the machine.

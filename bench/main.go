@@ -126,6 +126,9 @@ func parts(only string) func(string) bool {
 // measureAll runs the parts one after the other. What they are about is written to progress.
 func measureAll(ctx context.Context, cfg config, wanted func(string) bool, progress io.Writer) (_ *report, err error) {
 	r := &report{cfg: cfg, series: make(series), start: time.Now()}
+	if r.machine, err = readMachine(ctx); err != nil {
+		return nil, err
+	}
 	note := func(part string) {
 		_, _ = fmt.Fprintf(progress, "%6.0f s  %s\n", time.Since(r.start).Seconds(), part)
 	}
@@ -143,7 +146,7 @@ func measureAll(ctx context.Context, cfg config, wanted func(string) bool, progr
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, server.Stop()) }()
-	if r.machine, err = readMachine(ctx, server); err != nil {
+	if r.machine.postgres, err = postgresVersion(ctx, server); err != nil {
 		return nil, err
 	}
 	for _, part := range []struct {
