@@ -81,7 +81,7 @@ fuzz: ## run each fuzz target for FUZZTIME (20s)
 	FUZZTIME=$(FUZZTIME) scripts/fuzz
 
 .PHONY: bench
-bench: ## measure Credent beside its peers, and write bench/report.md; about 25 minutes
+bench: ## measure Credent beside its peers, and write bench/report.md; about half an hour
 	scripts/need postgres
 	scripts/need python
 	$(GO) -C bench run .

@@ -185,9 +185,9 @@ func (r *running) measures(ctx context.Context, cfg config) []measure {
 	next := 0
 	ms := []measure{
 		{group: groupInsert, n: cfg.inserts, times: cfg.repeats, after: reset, run: func(n int) error { return r.insert(ctx, n, typeNew) }},
-		{group: groupBulk, n: cfg.bulkRows, times: cfg.bulks, after: reset, run: func(n int) error { return r.bulk(ctx, n, typeNew) }},
-		{group: groupRead, n: stored, run: all(r.read)},
-		{group: groupList, n: stored, run: all(r.list)},
+		{group: groupBulk, n: cfg.bulkRows, times: cfg.longRepeats, after: reset, run: func(n int) error { return r.bulk(ctx, n, typeNew) }},
+		{group: groupRead, n: stored, times: cfg.longRepeats, run: all(r.read)},
+		{group: groupList, n: stored, times: cfg.longRepeats, run: all(r.list)},
 		{group: groupPoint, n: cfg.points, times: cfg.repeats, run: func(n int) error {
 			ids := make([]uuid.UUID, n)
 			for i := range ids {
@@ -223,7 +223,7 @@ func runEndToEnd(ctx context.Context, cfg config, server *pgserver.Server, s ser
 		measures = append(measures, r.measures(ctx, cfg)...)
 		if copier, ok := r.peer.(*credentPeer); ok && c.name == nameCredentPGX {
 			measures = append(measures, measure{
-				group: groupBulk, name: nameCopy, n: cfg.bulkRows, times: cfg.bulks,
+				group: groupBulk, name: nameCopy, n: cfg.bulkRows, times: cfg.longRepeats,
 				after: func() error { return r.reset(ctx) },
 				run:   func(n int) error { return copier.copy(ctx, n, typeNew) },
 			})

@@ -28,7 +28,7 @@ type config struct {
 	cryptoTime   time.Duration // of one measure in one round
 	rounds       int           // of clients on a database, and of tables of several sizes
 	repeats      int           // how often a round has what is soon done: single statements
-	bulks        int           // how often it has bulks, of which no two take the same time
+	longRepeats  int           // how often it has the rest: reads, lists and bulks, of which no two take the same time
 	rotateRounds int           // of re-encryption
 	stored       int           // rows that are read
 	inserts      int
@@ -44,7 +44,7 @@ func full() config {
 	return config{
 		cryptoRounds: 101, cryptoTime: 6 * time.Millisecond,
 		// Many short rounds: what a machine does besides comes and goes within seconds, and then falls on whole rounds.
-		rounds: 35, repeats: 4, bulks: 2, stored: 10_000, inserts: 50, bulkRows: 5000, points: 100,
+		rounds: 35, repeats: 8, longRepeats: 2, stored: 10_000, inserts: 50, bulkRows: 5000, points: 100,
 		growth: []int{10_000, 100_000, 1_000_000}, rotateRounds: 7, rotated: 200_000, updates: 2000,
 		command: "make bench",
 	}
@@ -52,7 +52,7 @@ func full() config {
 
 func quick() config {
 	c := full()
-	c.cryptoRounds, c.rounds, c.repeats, c.bulks, c.rotateRounds = 9, 5, 2, 1, 3
+	c.cryptoRounds, c.rounds, c.repeats, c.longRepeats, c.rotateRounds = 9, 5, 2, 1, 3
 	c.bulkRows = 2500
 	c.growth = []int{10_000, 50_000}
 	c.rotated, c.updates = 15_000, 300
