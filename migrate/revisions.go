@@ -11,6 +11,8 @@ import (
 
 	"ariga.io/atlas/sql/migrate"
 	"entgo.io/ent/dialect"
+
+	"github.com/credent-go/credent/internal/fieldcrypt"
 )
 
 // revisionTable is the name of the stock command's history table, and of its schema on Postgres where the connection
@@ -113,9 +115,7 @@ func (r *revisions) table() string {
 	return quote(r.schema) + "." + quote(revisionTable)
 }
 
-func quote(identifier string) string {
-	return `"` + strings.ReplaceAll(identifier, `"`, `""`) + `"`
-}
+func quote(identifier string) string { return fieldcrypt.QuoteName(identifier) }
 
 // Ident returns the name of the history table.
 func (r *revisions) Ident() *migrate.TableIdent {

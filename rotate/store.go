@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/lib/pq"
-
 	"github.com/credent-go/credent/internal/fieldcrypt"
 )
 
@@ -178,7 +176,7 @@ func storeOf(ctx context.Context, db *sql.DB) (store, error) {
 	return nil, fmt.Errorf("rotate: reach the database: %w", err)
 }
 
-func quote(identifier string) string { return pq.QuoteIdentifier(identifier) }
+func quote(identifier string) string { return fieldcrypt.QuoteName(identifier) }
 
 func countRows(ctx context.Context, db *sql.DB, t table) (n int64, err error) {
 	err = db.QueryRowContext(ctx, "SELECT count(*) FROM "+quote(t.name)).Scan(&n)
