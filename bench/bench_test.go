@@ -5,6 +5,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -48,6 +50,29 @@ func TestEverything(t *testing.T) {
 	svg, err := os.ReadFile(path)
 	if err != nil || !strings.Contains(string(svg), "<svg") || !strings.Contains(string(svg), "GORM") {
 		t.Errorf("the chart has %d bytes, %v", len(svg), err)
+	}
+	checkTexts(t, string(svg))
+}
+
+// checkTexts has that a picture's texts end within it, in a font as wide as those are that a viewer may have in place of another.
+func checkTexts(t *testing.T, svg string) {
+	t.Helper()
+	width := regexp.MustCompile(`width="([0-9.]+)pt"`).FindStringSubmatch(svg)
+	texts := regexp.MustCompile(`(?s)<text x="([0-9.]+)"[^>]*?scale\(1, -1\)"[^>]*font-size:([0-9.]+)px">([^<]+)<`).FindAllStringSubmatch(svg, -1)
+	if width == nil || len(texts) < len(charted)+len(endGroups) {
+		t.Fatalf("%d texts in a picture of width %v", len(texts), width)
+	}
+	number := func(s string) float64 {
+		f, err := strconv.ParseFloat(s, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	for _, text := range texts {
+		if end := number(text[1]) + 0.62*number(text[2])*float64(len(text[3])); end > number(width[1]) {
+			t.Errorf("%q ends at %.0f of %s points", text[3], end, width[1])
+		}
 	}
 }
 

@@ -30,7 +30,7 @@ func (r *report) chart(path string) error {
 	p.Title.Text = "Speed on Postgres; ent without encryption over pgx is 1"
 	p.Y.Label.Text = "times as fast"
 	p.Y.Min = 0
-	p.Legend.Top = true
+	p.Legend.Top, p.Legend.Left = true, true // its texts end where there is room, whatever the font of who looks at it
 	width := vg.Points(13)
 	for i, c := range charted {
 		values := make(plotter.Values, len(endGroups))
@@ -49,6 +49,7 @@ func (r *report) chart(path string) error {
 	}
 	p.Y.Max *= 1.45 // room for the legend
 	p.NominalX(endGroups...)
+	p.X.Max += 0.8 // room for the last one's name
 	canvas := vgsvg.New(24*vg.Centimeter, 12*vg.Centimeter)
 	p.Draw(draw.New(canvas))
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644) //nolint:gosec // G302: a picture for everyone
