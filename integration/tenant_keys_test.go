@@ -331,45 +331,49 @@ func TestTenantKeyRolledBack(t *testing.T) {
 // tokens that are bound and with such as are not.
 func TestRotateTenantKeys(t *testing.T) {
 	t.Parallel()
-	forEachTenanted(t, func(t *testing.T, e *tenanted) {
-		columns := []string{"user_credentials.api_key", "user_credentials.secret_key"}
-		for name, opts := range map[string][]credent.Option{"unbound": nil, "bound": {credent.Bound(columns...), credent.AllowUnbound(columns...)}} {
-			var cfg rotate.Config
-			if opts != nil {
-				cfg.Bind = columns
-			}
-			for range 20 {
-				for user := range e.accounts {
-					e.credential(t, e.accounts[user], "PK of "+user, "secret of "+user)
-				}
-			}
-			stop := e.writeOn(t, e.fresh(t, opts...))
-			cfg.TenantKeys = rotate.ToTenantKeys
-			report, err := rotate.Run(t.Context(), e.db, e.ring, cfg)
-			stop()
-			if err != nil || report.Rewritten() == 0 {
-				t.Fatalf("%s: %+v, %v", name, report, err)
-			}
-			e.wantAll(t, e.fresh(t, opts...), nil)
-			counts, err := rotate.Verify(t.Context(), e.db, e.ring)
-			if err != nil || counts.Err() != nil {
-				t.Fatalf("%s: %v, %v", name, counts, err)
-			}
-			for _, c := range counts[:2] {
-				if c.Tenant != c.Rows || cfg.Bind != nil && c.Bound != c.Rows {
-					t.Errorf("%s: got %+v", name, c)
-				}
-			}
-			cfg.TenantKeys = rotate.ToKeyring
-			if _, err := rotate.Run(t.Context(), e.db, e.ring, cfg); err != nil {
-				t.Fatal(err)
-			}
-			e.wantAll(t, e.fresh(t, opts...), nil)
-			if counts, err = rotate.Verify(t.Context(), e.db, e.ring); err != nil || counts[0].Primary != counts[0].Rows || counts[1].Tenant != 0 {
-				t.Errorf("%s: back: %+v, %v", name, counts, err)
-			}
+	columns := []string{"user_credentials.api_key", "user_credentials.secret_key"}
+	for name, bind := range map[string][]string{"unbound": nil, "bound": columns} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			forEachTenanted(t, func(t *testing.T, e *tenanted) {
+				testRotateTenantKeys(t, e, rotate.Config{Bind: bind}, credent.Bound(bind...), credent.AllowUnbound(bind...))
+			})
+		})
+	}
+}
+
+func testRotateTenantKeys(t *testing.T, e *tenanted, cfg rotate.Config, opts ...credent.Option) {
+	t.Helper()
+	for range 20 {
+		for user := range e.accounts {
+			e.credential(t, e.accounts[user], "PK of "+user, "secret of "+user)
 		}
-	})
+	}
+	stop := e.writeOn(t, e.fresh(t, opts...))
+	cfg.TenantKeys = rotate.ToTenantKeys
+	report, err := rotate.Run(t.Context(), e.db, e.ring, cfg)
+	stop()
+	if err != nil || report.Rewritten() == 0 {
+		t.Fatalf("%+v, %v", report, err)
+	}
+	e.wantAll(t, e.fresh(t, opts...), nil)
+	counts, err := rotate.Verify(t.Context(), e.db, e.ring)
+	if err != nil || counts.Err() != nil {
+		t.Fatalf("%v, %v", counts, err)
+	}
+	for _, c := range counts[:2] {
+		if c.Tenant != c.Rows || cfg.Bind != nil && c.Bound != c.Rows {
+			t.Errorf("got %+v", c)
+		}
+	}
+	cfg.TenantKeys = rotate.ToKeyring
+	if _, err := rotate.Run(t.Context(), e.db, e.ring, cfg); err != nil {
+		t.Fatal(err)
+	}
+	e.wantAll(t, e.fresh(t, opts...), nil)
+	if counts, err = rotate.Verify(t.Context(), e.db, e.ring); err != nil || counts[0].Primary != counts[0].Rows || counts[1].Tenant != 0 {
+		t.Errorf("back: %+v, %v", counts, err)
+	}
 }
 
 // writeOn stores, changes and reads until it is stopped.
