@@ -103,7 +103,7 @@ func Column(table, name string, size int) field.TypeValueScanner[Secret] {
 	registry.Lock()
 	defer registry.Unlock()
 	register(c)
-	return scannerOf{&column{c}}
+	return scannerOf{newColumn(c)}
 }
 
 // scannerOf is a column's ValueScanner, with its methods by value, as ent wants them.
@@ -189,7 +189,7 @@ func (b *binding) bind(c ColumnInfo) error {
 	if known := b.column.Load(); known != nil && known.ColumnInfo != c {
 		return fmt.Errorf("fieldcrypt: field %s is both %s and %s: %w", b.name, known, c, ErrNotBound)
 	}
-	b.column.Store(&column{c})
+	b.column.Store(newColumn(c))
 	return nil
 }
 

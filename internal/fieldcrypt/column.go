@@ -1,6 +1,7 @@
 package fieldcrypt
 
 import (
+	"cmp"
 	"database/sql/driver"
 	"errors"
 	"fmt"
@@ -10,8 +11,17 @@ import (
 	"entgo.io/ent/schema/field"
 )
 
-// column is the ent ValueScanner of one encrypted column.
-type column struct{ ColumnInfo }
+// column is the ent ValueScanner of one encrypted column. It is immutable.
+type column struct {
+	ColumnInfo
+	raw origin // of what is scanned
+}
+
+func newColumn(info ColumnInfo) *column {
+	c := &column{ColumnInfo: info}
+	c.raw.column = &c.ColumnInfo
+	return c
+}
 
 // Value returns the argument that stands for the secret in a statement. It is encrypted only by the client's driver,
 // with the client's keyring; where there is no such driver, database/sql encrypts it with the default one. Errors, all
@@ -88,18 +98,8 @@ func (p *pending) MarshalText() ([]byte, error) { return []byte(Redacted), nil }
 
 // scanned is the target of one column of one row. It prints no more than its secret does.
 type scanned struct {
-	column *column // immutable; that of all rows
-	secret Secret  // if nothing was scanned yet its inner is the room for it
-	state  scanState
+	secret Secret // if nothing was scanned yet its inner is the room for it
 }
-
-type scanState uint8
-
-const (
-	notScanned scanState = iota
-	scannedSecret
-	scannedNull
-)
 
 // newScanned returns a target together with the room for what its secret needs, since a list has many of them.
 func newScanned(c *column) *scanned {
@@ -107,31 +107,29 @@ func newScanned(c *column) *scanned {
 		scanned scanned // a pointer to it shows nothing of what is beside it
 		inner   inner
 	})
-	t.scanned.column, t.scanned.secret = c, secretOf(&t.inner)
+	t.inner.of = &c.raw
+	t.scanned.secret = secretOf(&t.inner)
 	return &t.scanned
 }
 
 // Scan copies the stored value.
 func (s *scanned) Scan(src any) error {
+	in := s.secret.inner()
 	text, present, err := scan(src)
 	if err != nil {
-		return s.column.wrap("scan", err)
+		return in.of.column.wrap("scan", err)
 	}
-	if s.state != notScanned { // an earlier secret has the room
-		s.secret = secretOf(new(inner))
+	if in.stored || in.null { // an earlier secret has the room
+		s.secret = secretOf(&inner{of: cmp.Or(in.of.raw, in.of)})
+		in = s.secret.inner()
 	}
-	s.state = scannedNull
-	if present {
-		s.state = scannedSecret
-		in := s.secret.inner()
-		in.text, in.stored, in.column = text, true, &s.column.ColumnInfo
-	}
+	in.text, in.stored, in.null = text, present, !present
 	return nil
 }
 
 // result returns what was scanned.
 func (s *scanned) result() Secret {
-	if s.state != scannedSecret {
+	if !s.secret.inner().stored {
 		return Secret{}
 	}
 	return s.secret

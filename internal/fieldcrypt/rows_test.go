@@ -1,6 +1,7 @@
 package fieldcrypt_test
 
 import (
+	"cmp"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"testing"
 
 	entsql "entgo.io/ent/dialect/sql"
+	"entgo.io/ent/schema/field"
 	"github.com/google/uuid"
 
 	"github.com/credent-go/credent/internal/fieldcrypt"
@@ -221,6 +223,65 @@ func TestDriverReadsIntoTypesOfTheCaller(t *testing.T) {
 		strict.Next()
 		if err := strict.Scan(target); !errors.Is(err, fieldcrypt.ErrNotEncrypted) {
 			t.Errorf("%T, strict: got %v, want ErrNotEncrypted", target, err)
+		}
+	}
+}
+
+// TestRowsOfSeveralTenants has that what secrets of a result have in common is not taken from another tenant's row: all are revealed
+// after the last row is read, from targets of their own and from one that takes all.
+func TestRowsOfSeveralTenants(t *testing.T) {
+	t.Parallel()
+	r := ring(t, keyA)
+	result := &fakeRows{columns: []string{"id", "key", "user_id"}}
+	for i, tenant := range []string{"b", "b", "c", "b", ""} {
+		var stored any // NULL for nobody
+		if tenant != "" {
+			stored = tenant
+		}
+		result.rows = append(result.rows, []any{int64(i), seal(t, bound(t, r, rentedKey, cmp.Or(tenant, "b")), "of "+tenant), stored})
+	}
+	shared := rented.ScanValue()
+	for name, target := range map[string]func() field.ValueScanner{
+		"own": rented.ScanValue, "shared": func() field.ValueScanner { return shared },
+	} {
+		for range 2 { // the second result finds the target as the first has left it
+			result.next = 0
+			rows := query(t, result, fieldcrypt.DriverConfig{Keyring: r, Bound: []fieldcrypt.ColumnInfo{rentedKey}}, `SELECT * FROM "rented"`)
+			var secrets []fieldcrypt.Secret
+			for rows.Next() {
+				to := target()
+				if err := rows.Scan(new(sql.NullInt64), to, new(sql.NullString)); err != nil {
+					t.Fatal(err)
+				}
+				secret, err := rented.FromValue(to)
+				if err != nil {
+					t.Fatal(err)
+				}
+				secrets = append(secrets, secret)
+			}
+			for i, want := range []string{"of b", "of b", "of c", "of b", ""} {
+				got, err := secrets[i].Reveal()
+				var at *fieldcrypt.Error
+				if want == "" {
+					if !errors.Is(err, fieldcrypt.ErrContext) || !errors.As(err, &at) || at.Row != "4" {
+						t.Errorf("%s: a row of nobody: %q, %v", name, got, err)
+					}
+				} else if err != nil || got != want {
+					t.Errorf("%s: row %d: got %q, %v, want %q", name, i, got, err, want)
+				}
+			}
+		}
+		// What is scanned without a client's driver afterwards knows nothing of it.
+		to := target()
+		if err := to.Scan(result.rows[0][1]); err != nil {
+			t.Fatal(err)
+		}
+		secret, err := rented.FromValue(to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := secret.WithKeyring(r).Reveal(); !errors.Is(err, fieldcrypt.ErrUnknownKey) { // it is bound by the client's option
+			t.Errorf("%s: without a client: got %q, %v", name, got, err)
 		}
 	}
 }

@@ -20,8 +20,13 @@ type scanner struct {
 	names []string // of the result's columns, from the first secret on
 	key   int      // the place of the primary key among them, -1 if there is none
 
-	tenantOf string // the column whose place tenant is
-	tenant   int    // -1 if there is none
+	origins []cachedOrigin // of what was scanned last into each place
+}
+
+// cachedOrigin is an origin that was made for a place.
+type cachedOrigin struct {
+	of     *origin
+	tenant int // the place of the column that says whose the row is, -1 if it does not matter
 }
 
 // Scan scans a row and completes the secrets in it.
@@ -31,6 +36,10 @@ func (s *scanner) Scan(dest ...any) error {
 	}
 	var row any
 	for i, d := range dest {
+		switch d.(type) {
+		case *sql.NullString, *sql.NullBool, *sql.NullTime, *sql.NullInt64, *uuid.UUID, discard: // ent's; quicker than asking below
+			continue
+		}
 		in := secretIn(d)
 		if in == nil || !in.stored {
 			continue
@@ -45,15 +54,8 @@ func (s *scanner) Scan(dest ...any) error {
 		if row == nil {
 			row = s.rowID(dest)
 		}
-		if in.column == nil && i < len(s.names) {
-			in.column = s.codec.columnOf(s.query, s.names[i])
-		}
-		in.window = in.column != nil && slices.ContainsFunc(s.codec.Plaintext, in.column.isSame)
-		in.codec = s.codec
 		in.row = row
-		if s.codec.scopes {
-			s.scope(in, dest)
-		}
+		in.of = s.origin(i, in.origin(), dest)
 		if s.codec.Strict && !s.tenants.verifyLater(in) {
 			if _, err := in.open(); err != nil {
 				return in.wrap("decrypt", err)
@@ -63,16 +65,45 @@ func (s *scanner) Scan(dest ...any) error {
 	return nil
 }
 
+// origin returns that of a secret in a place of the row, made of the one that the scan gave it. Rows of one tenant have it in common.
+func (s *scanner) origin(place int, raw *origin, dest []any) *origin {
+	if place >= len(s.origins) {
+		s.origins = append(s.origins, make([]cachedOrigin, len(dest)-len(s.origins))...)
+	}
+	known := &s.origins[place]
+	if known.of == nil || known.of.raw != raw {
+		of := origin{raw: raw, codec: s.codec, column: raw.column}
+		if of.column == nil && place < len(s.names) {
+			of.column = s.codec.columnOf(s.query, s.names[place])
+		}
+		of.window = of.column != nil && slices.ContainsFunc(s.codec.Plaintext, of.column.isSame)
+		of.scoped = of.column != nil && s.codec.isScoped(*of.column)
+		*known = cachedOrigin{of: &of, tenant: -1}
+		if of.scoped {
+			known.tenant = slices.Index(s.names, of.column.Tenant)
+		}
+	}
+	if known.tenant < 0 || known.tenant >= len(dest) {
+		return known.of
+	}
+	tenant, tenanted := tenantText(dest[known.tenant])
+	if known.of.tenant == tenant && known.of.tenanted == tenanted {
+		return known.of
+	}
+	of := *known.of
+	of.tenant, of.tenanted, of.ref = tenant, tenanted, nil
+	if tenanted && s.tenants != nil {
+		of.ref = s.tenants.ref(tenant)
+	}
+	known.of = &of
+	return known.of
+}
+
 // secretIn returns what was scanned into a target of ent's or of the caller's, or nil.
 func secretIn(dest any) *inner {
 	var secret *Secret
 	switch d := dest.(type) {
-	case *sql.NullString, *sql.NullBool, *sql.NullTime, *sql.NullInt64, *uuid.UUID: // ent's; quicker than asking below
-		return nil
 	case *scanned:
-		if d.state != scannedSecret {
-			return nil
-		}
 		return d.secret.inner()
 	case interface{ target() *Secret }:
 		secret = d.target()

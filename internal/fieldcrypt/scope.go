@@ -171,14 +171,13 @@ func (c *codec) encrypt(column *ColumnInfo, plaintext string, of owner) (string,
 	return k.encrypt(plaintext), nil
 }
 
-// openScoped opens a secret whose keys depend on where it is stored.
-func (in *inner) openScoped() (string, error) {
-	rare := in.special()
-	c, err := in.codec.tokenKeys(scope{column: in.column, tenant: in.tenant, tenanted: in.tenanted, ring: rare.ring, ref: rare.ref})
+// open opens a token whose keys depend on where it is stored.
+func (of *origin) open(token string) (string, error) {
+	k, err := of.codec.tokenKeys(scope{column: of.column, tenant: of.tenant, tenanted: of.tenanted, ring: of.ring, ref: of.ref})
 	if err != nil {
 		return "", err
 	}
-	return c.decrypt(in.text)
+	return k.decrypt(token)
 }
 
 // InRow returns a stored secret that is revealed as one of the given column, in a row of the given tenant, for one that was
@@ -187,36 +186,13 @@ func (s Secret) InRow(column ColumnInfo, tenant string) Secret {
 	if s.inner == nil || !s.inner().stored {
 		return s
 	}
-	in := *s.inner()
-	in.column, in.tenant, in.tenanted = &column, tenant, true
-	if in.codec != nil && in.codec.tenants != nil {
-		rare := in.special()
-		rare.ref = in.codec.tenants.newRef(context.Background(), tenant)
-		in.rare = &rare
+	of := *s.inner().origin()
+	of.column, of.tenant, of.tenanted = &column, tenant, true
+	if of.codec != nil && of.codec.tenants != nil {
+		of.ref = of.codec.tenants.newRef(context.Background(), tenant)
 	}
-	in.scoped = column.Bound || in.codec != nil && in.codec.isScoped(column)
-	return secretOf(&in)
-}
-
-// scope completes what a scanned secret needs to know of its row.
-func (s *scanner) scope(in *inner, dest []any) {
-	if in.column == nil {
-		return
-	}
-	t := s.codec.table(in.column.Table)
-	if t == nil || !slices.Contains(t.scoped, in.column.Name) {
-		return
-	}
-	in.scoped = true
-	if s.tenantOf != in.column.Tenant {
-		s.tenantOf, s.tenant = in.column.Tenant, slices.Index(s.names, in.column.Tenant)
-	}
-	if s.tenant >= 0 && s.tenant < len(dest) {
-		in.tenant, in.tenanted = tenantText(dest[s.tenant])
-	}
-	if in.tenanted && s.tenants != nil {
-		in.rare = &s.tenants.ref(in.tenant).shared
-	}
+	of.scoped = column.Bound || of.codec != nil && of.codec.isScoped(column)
+	return s.inner().from(of)
 }
 
 // tenantText returns the text that a tenant is bound by, and whether there is one: of a text that itself, of a UUID its lower

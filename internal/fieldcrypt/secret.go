@@ -40,35 +40,46 @@ type Secret struct {
 
 // inner is either a plaintext from outside or a token from the database.
 //
-// Of a list there are many, hence what few of them have is apart.
+// Of a list there are many, hence what they have in common is apart.
 type inner struct {
-	text   string // plaintext or token
-	codec  *codec // of the client that read it; nil if there was none
-	column *ColumnInfo
-	row    any      // the primary key
-	tenant string   // of the row
-	rare   *special // nil for none
-
-	binary   bool // the plaintext may be other than text
-	stored   bool // text is a token
-	window   bool // the column may still hold plaintext
-	scoped   bool // which keys open the token depends on column and tenant
-	tenanted bool // the tenant is known
+	text   string  // plaintext or token
+	row    any     // the primary key
+	of     *origin // nil for one from outside
+	binary bool    // the plaintext may be other than text
+	stored bool    // text is a token
+	null   bool    // of a target: NULL was scanned
 }
 
-// special is what few secrets have.
-type special struct {
-	err  error      // why there is no plaintext
-	ring *Keyring   // in place of the client's, or nil
-	ref  *tenantRef // to the tenant's keys; nil if tenants have none of their own
+// origin is what those secrets of a result have in common that are of one column and in rows of one tenant. It is immutable.
+type origin struct {
+	raw    *origin     // that which the scan gave it, before the client's driver; nil for itself
+	codec  *codec      // of the client that read it; nil if there was none
+	column *ColumnInfo // nil if it is not known
+	window bool        // the column may still hold plaintext
+	scoped bool        // which keys open the token depends on column and tenant
+
+	tenant   string
+	tenanted bool       // the tenant is known
+	ref      *tenantRef // to the tenant's keys; nil if tenants have none of their own
+	ring     *Keyring   // in place of the client's, or nil
+	err      error      // why there is no plaintext
 }
 
-// special returns what the secret has of that; the zero value for nothing.
-func (in *inner) special() special {
-	if in.rare == nil {
-		return special{}
+// unknown is the origin of a secret that has none.
+var unknown origin
+
+func (in *inner) origin() *origin {
+	if in.of == nil {
+		return &unknown
 	}
-	return *in.rare
+	return in.of
+}
+
+// from returns a copy of the secret with another origin.
+func (in *inner) from(of origin) Secret {
+	other := *in
+	other.of = &of
+	return secretOf(&other)
 }
 
 // Reveal says that a stored secret was revealed, or could not be. Fields that are not known are empty.
@@ -98,19 +109,20 @@ func (s Secret) Reveal() (string, error) {
 		return "", nil
 	}
 	in := s.inner()
+	of := in.origin()
 	if !in.stored {
-		return in.text, in.special().err
+		return in.text, of.err
 	}
 	plaintext, err := in.open()
 	if err != nil {
 		err = in.wrap("decrypt", err)
 	}
-	if in.codec != nil && in.codec.OnReveal != nil {
+	if of.codec != nil && of.codec.OnReveal != nil {
 		event := Reveal{Row: rowText(in.row), Err: err, Plaintext: in.isPlaintext()}
-		if in.column != nil {
-			event.Table, event.Column = in.column.Table, in.column.Name
+		if of.column != nil {
+			event.Table, event.Column = of.column.Table, of.column.Name
 		}
-		in.codec.OnReveal(event)
+		of.codec.OnReveal(event)
 	}
 	return plaintext, err
 }
@@ -121,15 +133,13 @@ func (s Secret) WithKeyring(ring *Keyring) Secret {
 	if s.inner == nil || !s.inner().stored {
 		return s
 	}
-	in := *s.inner()
-	rare := in.special()
-	rare.ring = ring
-	in.rare = &rare
-	return secretOf(&in)
+	of := *s.inner().origin()
+	of.ring = ring
+	return s.inner().from(of)
 }
 
 // isPlaintext reports whether what is stored counts as plaintext, which it never does if it begins like a token.
-func (in *inner) isPlaintext() bool { return in.window && !IsToken(in.text) }
+func (in *inner) isPlaintext() bool { return in.origin().window && !IsToken(in.text) }
 
 func (in *inner) open() (string, error) {
 	if in.isPlaintext() {
@@ -138,13 +148,14 @@ func (in *inner) open() (string, error) {
 		}
 		return in.text, nil
 	}
-	if in.scoped || in.codec == nil && in.column != nil && in.column.Bound {
-		return in.openScoped()
+	of := in.origin()
+	if of.scoped || of.codec == nil && of.column != nil && of.column.Bound {
+		return of.open(in.text)
 	}
-	ring := in.special().ring
+	ring := of.ring
 	if ring == nil {
 		var err error
-		if ring, err = in.codec.keyring(); err != nil {
+		if ring, err = of.codec.keyring(); err != nil {
 			return "", err
 		}
 	}
@@ -153,8 +164,8 @@ func (in *inner) open() (string, error) {
 
 func (in *inner) wrap(op string, err error) error {
 	e := &Error{Op: op, Err: err}
-	if in.column != nil {
-		e.Table, e.Column = in.column.Table, in.column.Name
+	if column := in.origin().column; column != nil {
+		e.Table, e.Column = column.Table, column.Name
 	}
 	e.Row = rowText(in.row)
 	return e

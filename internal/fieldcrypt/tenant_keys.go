@@ -324,13 +324,11 @@ type tenantRef struct {
 	of     *tenantKeys
 	ctx    func() context.Context // the query's values, without its end
 	key    atomic.Pointer[tenantKey]
-	shared special // of the secrets that it is of
 }
 
 func (t *tenantKeys) newRef(ctx context.Context, tenant string) *tenantRef {
 	ref := &tenantRef{tenant: tenant, of: t, ctx: func() context.Context { return context.WithoutCancel(ctx) }}
 	ref.key.Store(t.lookup(tenant))
-	ref.shared.ref = ref
 	return ref
 }
 

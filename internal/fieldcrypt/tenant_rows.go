@@ -35,7 +35,7 @@ func (r *tenantRows) ref(tenant string) *tenantRef {
 
 // verifyLater reports whether a secret cannot be opened before the rows have ended.
 func (r *tenantRows) verifyLater(in *inner) bool {
-	if ref := in.special().ref; r == nil || ref == nil || ref.isKnown() {
+	if ref := in.origin().ref; r == nil || ref == nil || ref.isKnown() {
 		return false
 	}
 	r.verify = append(r.verify, in)

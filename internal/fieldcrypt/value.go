@@ -41,7 +41,7 @@ func NewValue[T any](v T) Value[T] {
 	text, err := encode(v)
 	in := &inner{text: text}
 	if err != nil {
-		in.rare = &special{err: err}
+		in.of = &origin{err: err}
 	}
 	return Value[T]{secretOf(in)}
 }
