@@ -15,7 +15,7 @@ import (
 // tiny runs everything, each measure once or twice, with few rows.
 func tiny() config {
 	return config{
-		cryptoRounds: 2, cryptoTime: 100 * time.Microsecond, rounds: 2, rotateRounds: 2, stored: 20, inserts: 2, bulkRows: 20, points: 3,
+		cryptoRounds: 2, cryptoTime: 100 * time.Microsecond, rounds: 2, turns: 2, rotateRounds: 2, stored: 20, inserts: 2, bulkRows: 20, points: 3,
 		growth: []int{20, 40}, rotated: 20, updates: 5, command: "go test",
 	}
 }
@@ -125,6 +125,51 @@ func TestRatios(t *testing.T) {
 		if got := strings.TrimSpace(target.row()); got != "|  "+want {
 			t.Errorf("got %q, want %q", got, want)
 		}
+	}
+}
+
+// TestTurns has that the measures of a group take turns, that each is run as often as it says, and put back once, at its end.
+func TestTurns(t *testing.T) {
+	t.Parallel()
+	for _, turns := range []int{0, 1, 3, 7} {
+		var names, afters []string
+		done := make(map[string]int)
+		group := make([]measure, 2)
+		for i, name := range []string{"a", "b"} {
+			group[i] = measure{group: "g", name: name, n: 7 + i, turns: turns, run: func(n int) error {
+				names = append(names, name)
+				done[name] += n
+				return nil
+			}, after: func() error {
+				if done[name] != 7+i {
+					t.Errorf("%d turns: %s is put back after %d", turns, name, done[name])
+				}
+				afters = append(afters, name)
+				return nil
+			}}
+		}
+		s := make(series)
+		if err := round(group, s); err != nil {
+			t.Fatal(err)
+		}
+		if len(afters) != 2 || afters[0] == afters[1] || len(names) != 2*max(1, turns) {
+			t.Errorf("%d turns: ran %v, put back %v", turns, names, afters)
+		}
+		for i := 0; i+1 < len(names); i += 2 {
+			if names[i] == names[i+1] {
+				t.Errorf("%d turns: %v", turns, names)
+			}
+		}
+		for _, m := range group {
+			if times := s[key{"g", m.name}]; len(times) != 1 || times[0] <= 0 {
+				t.Errorf("%d turns: %s took %v", turns, m.name, times)
+			}
+		}
+	}
+	errAny := errors.New("any")
+	failing := measure{group: "g", name: "a", n: 1, run: func(int) error { return errAny }}
+	if err := round([]measure{failing}, make(series)); !errors.Is(err, errAny) || !strings.HasPrefix(err.Error(), "g, a: ") {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -114,10 +114,11 @@ func (b *cryptoBench) add(cfg config, group, name string, op func() error) error
 	m := measure{group: group, name: name, n: 200, run: repeated}
 	var perOp float64
 	for range 3 {
-		var err error
-		if perOp, err = m.time(); err != nil {
-			return fmt.Errorf("%s, %s: %w", group, name, err)
+		took, err := m.time(m.n)
+		if err != nil {
+			return err
 		}
+		perOp = float64(took.Nanoseconds()) / float64(m.n)
 	}
 	m.n = max(200, int(float64(cfg.cryptoTime.Nanoseconds())/perOp))
 	b.measures = append(b.measures, m)

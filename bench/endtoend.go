@@ -184,11 +184,13 @@ func (r *running) measures(ctx context.Context, cfg config) []measure {
 	reset := func() error { return r.reset(ctx) }
 	next := 0
 	ms := []measure{
-		{group: groupInsert, n: cfg.inserts, times: cfg.repeats, after: reset, run: func(n int) error { return r.insert(ctx, n, typeNew) }},
+		{group: groupInsert, n: cfg.inserts, times: cfg.repeats, turns: cfg.turns, after: reset, run: func(n int) error {
+			return r.insert(ctx, n, typeNew)
+		}},
 		{group: groupBulk, n: cfg.bulkRows, times: cfg.longRepeats, after: reset, run: func(n int) error { return r.bulk(ctx, n, typeNew) }},
 		{group: groupRead, n: stored, times: cfg.longRepeats, run: all(r.read)},
 		{group: groupList, n: stored, times: cfg.longRepeats, run: all(r.list)},
-		{group: groupPoint, n: cfg.points, times: cfg.repeats, run: func(n int) error {
+		{group: groupPoint, n: cfg.points, times: cfg.repeats, turns: cfg.turns, run: func(n int) error {
 			ids := make([]uuid.UUID, n)
 			for i := range ids {
 				ids[i] = r.ids[next%stored]
@@ -229,7 +231,15 @@ func runEndToEnd(ctx context.Context, cfg config, server *pgserver.Server, s ser
 			})
 		}
 	}
-	if err := warmUp(measures, cfg); err != nil {
+	if err := warmUp(measures, func(m measure) int {
+		switch m.group {
+		case groupInsert, groupPoint:
+			return min(m.n, 50)
+		case groupBulk:
+			return min(m.n, bulkSize)
+		}
+		return m.n // all
+	}); err != nil {
 		return err
 	}
 	if err := rounds(cfg.rounds, measures, s); err != nil {
@@ -238,24 +248,6 @@ func runEndToEnd(ctx context.Context, cfg config, server *pgserver.Server, s ser
 	for _, c := range contenders() {
 		if c.eager {
 			s[key{groupList, c.name}] = s[key{groupRead, c.name}]
-		}
-	}
-	return nil
-}
-
-// warmUp runs each measure once, so that connections, caches and prepared statements are there.
-func warmUp(measures []measure, cfg config) error {
-	for _, m := range measures {
-		switch m.group {
-		case groupInsert, groupPoint:
-			m.n = min(m.n, 50)
-		case groupBulk:
-			m.n = min(m.n, bulkSize)
-		default:
-			m.n = cfg.stored
-		}
-		if _, err := m.time(); err != nil {
-			return fmt.Errorf("%s, %s: %w", m.group, m.name, err)
 		}
 	}
 	return nil

@@ -76,7 +76,7 @@ func runGrowth(ctx context.Context, cfg config, server *pgserver.Server, s serie
 		measures = append(measures, g.measures(ctx, cfg)...)
 	}
 	for range 2 {
-		if err := warm(measures); err != nil {
+		if err := warmUp(measures, func(m measure) int { return min(m.n, 500) }); err != nil {
 			return err
 		}
 	}
@@ -220,14 +220,14 @@ func (g *grown) measures(ctx context.Context, cfg config) []measure {
 	name := sizeName(g.rows)
 	p := &credentPeer{client: g.client, account: g.accounts[0]}
 	return []measure{
-		{group: groupGrowPoint, name: name, n: cfg.points, times: cfg.repeats, run: func(n int) error {
+		{group: groupGrowPoint, name: name, n: cfg.points, times: cfg.repeats, turns: cfg.turns, run: func(n int) error {
 			ids := make([]uuid.UUID, n)
 			for i := range ids {
 				ids[i] = g.sample[rand.IntN(len(g.sample))] //nolint:gosec // G404: which row is read is no secret
 			}
 			return p.point(ctx, ids)
 		}},
-		{group: groupGrowList, name: name, n: cfg.points, times: cfg.repeats, run: func(n int) error {
+		{group: groupGrowList, name: name, n: cfg.points, times: cfg.repeats, turns: cfg.turns, run: func(n int) error {
 			for range n {
 				a := g.accounts[rand.IntN(len(g.accounts))] //nolint:gosec // G404: nor is which account
 				rows, err := g.client.UserCredential.Query().Where(usercredential.UserAccountID(a.id)).All(ctx)
@@ -241,7 +241,7 @@ func (g *grown) measures(ctx context.Context, cfg config) []measure {
 			return nil
 		}},
 		{
-			group: groupGrowInsert, name: name, n: cfg.inserts, times: cfg.repeats,
+			group: groupGrowInsert, name: name, n: cfg.inserts, times: cfg.repeats, turns: cfg.turns,
 			run: func(n int) error { return p.insert(ctx, n, typeNew) },
 			after: func() error {
 				_, err := g.db.ExecContext(ctx, "DELETE FROM user_credentials WHERE credential_type = $1 AND user_account_id = $2",

@@ -14,6 +14,7 @@ type measure struct {
 	name  string // who does it: "fernet-go"
 	n     int
 	times int // how often a round has its group; 0 means once
+	turns int // in how many parts the measures of its group are run, by turns; 0 means one
 	run   func(n int) error
 	after func() error // puts things back, not timed; may be nil
 }
@@ -50,43 +51,65 @@ func rounds(n int, measures []measure, s series) error {
 	return nil
 }
 
-// round runs each measure of a group once.
+// round runs each measure of a group once, all by turns in as many parts as they say. What a machine does besides then falls on all
+// alike also where it is soon over, as when the scheduler puts a client and its server on one core.
 func round(group []measure, s series) error {
-	//nolint:gosec // G404: an order is no secret
-	rand.Shuffle(len(group), func(i, j int) { group[i], group[j] = group[j], group[i] })
-	for _, m := range group {
-		perOp, err := m.time()
-		if err != nil {
-			return fmt.Errorf("%s, %s: %w", m.group, m.name, err)
+	took := make([]time.Duration, len(group))
+	turns := max(1, group[0].turns)
+	for turn := range turns {
+		for place, i := range rand.Perm(len(group)) { //nolint:gosec // G404: an order is no secret
+			if turns == 1 || turn == 0 && place == 0 {
+				runtime.GC() // or it works off the garbage of what was before; but for a moment after it everything is slower
+			}
+			m := group[i]
+			t, err := m.time(m.n*(turn+1)/turns - m.n*turn/turns)
+			if err == nil && turn == turns-1 {
+				err = m.restore()
+			}
+			if err != nil {
+				return err
+			}
+			took[i] += t
 		}
+	}
+	for i, m := range group {
 		k := key{m.group, m.name}
-		s[k] = append(s[k], perOp)
+		s[k] = append(s[k], float64(took[i].Nanoseconds())/float64(m.n))
 	}
 	return nil
 }
 
-// time returns the nanoseconds of one operation. It begins without garbage of the measure before.
-func (m measure) time() (float64, error) {
-	runtime.GC()
+// time runs the measure with n operations or rows.
+func (m measure) time(n int) (time.Duration, error) {
 	start := time.Now()
-	if err := m.run(m.n); err != nil {
-		return 0, err
-	}
-	took := time.Since(start)
-	if m.after != nil {
-		if err := m.after(); err != nil {
-			return 0, err
-		}
-	}
-	return float64(took.Nanoseconds()) / float64(m.n), nil
+	err := m.run(n)
+	return time.Since(start), m.wrap(err)
 }
 
-// warm runs each measure once, with a few operations, so that connections, caches and prepared statements are there.
-func warm(measures []measure) error {
+// restore puts things back.
+func (m measure) restore() error {
+	if m.after == nil {
+		return nil
+	}
+	return m.wrap(m.after())
+}
+
+func (m measure) wrap(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s, %s: %w", m.group, m.name, err)
+}
+
+// warmUp runs each measure once with as many operations as size says, so that connections, caches and prepared statements are
+// there.
+func warmUp(measures []measure, size func(measure) int) error {
 	for _, m := range measures {
-		m.n = min(m.n, 500)
-		if _, err := m.time(); err != nil {
-			return fmt.Errorf("%s, %s: %w", m.group, m.name, err)
+		if _, err := m.time(size(m)); err != nil {
+			return err
+		}
+		if err := m.restore(); err != nil {
+			return err
 		}
 	}
 	return nil
