@@ -15,7 +15,7 @@ import (
 // tiny runs everything, each measure once or twice, with few rows.
 func tiny() config {
 	return config{
-		cryptoRounds: 2, cryptoTime: 100 * time.Microsecond, rounds: 2, turns: 2, rotateRounds: 2, stored: 20, inserts: 2, bulkRows: 20, points: 3,
+		cryptoRounds: 2, cryptoTime: 100 * time.Microsecond, rounds: 2, turns: 2, bulkTurns: 2, rotateRounds: 2, stored: 20, inserts: 2, bulkRows: 20, points: 3,
 		growth: []int{20, 40}, rotated: 20, updates: 5, command: "go test",
 	}
 }
@@ -131,18 +131,19 @@ func TestRatios(t *testing.T) {
 // TestTurns has that the measures of a group take turns, that each is run as often as it says, and put back once, at its end.
 func TestTurns(t *testing.T) {
 	t.Parallel()
-	for _, turns := range []int{0, 1, 3, 7} {
+	for _, turns := range [][2]int{{0, 0}, {1, 1}, {3, 3}, {7, 7}, {5, 0}} {
 		var names, afters []string
-		done := make(map[string]int)
+		done, want := make(map[string]int), 0
 		group := make([]measure, 2)
 		for i, name := range []string{"a", "b"} {
-			group[i] = measure{group: "g", name: name, n: 7 + i, turns: turns, run: func(n int) error {
+			want += max(1, turns[i])
+			group[i] = measure{group: "g", name: name, n: 7 + i, turns: turns[i], run: func(n int) error {
 				names = append(names, name)
 				done[name] += n
 				return nil
 			}, after: func() error {
 				if done[name] != 7+i {
-					t.Errorf("%d turns: %s is put back after %d", turns, name, done[name])
+					t.Errorf("%v turns: %s is put back after %d", turns, name, done[name])
 				}
 				afters = append(afters, name)
 				return nil
@@ -152,17 +153,17 @@ func TestTurns(t *testing.T) {
 		if err := round(group, s); err != nil {
 			t.Fatal(err)
 		}
-		if len(afters) != 2 || afters[0] == afters[1] || len(names) != 2*max(1, turns) {
-			t.Errorf("%d turns: ran %v, put back %v", turns, names, afters)
+		if len(afters) != 2 || afters[0] == afters[1] || len(names) != want {
+			t.Errorf("%v turns: ran %v, put back %v", turns, names, afters)
 		}
-		for i := 0; i+1 < len(names); i += 2 {
+		for i := 0; i+1 < 2*min(max(1, turns[0]), max(1, turns[1])); i += 2 {
 			if names[i] == names[i+1] {
-				t.Errorf("%d turns: %v", turns, names)
+				t.Errorf("%v turns: %v", turns, names)
 			}
 		}
 		for _, m := range group {
 			if times := s[key{"g", m.name}]; len(times) != 1 || times[0] <= 0 {
-				t.Errorf("%d turns: %s took %v", turns, m.name, times)
+				t.Errorf("%v turns: %s took %v", turns, m.name, times)
 			}
 		}
 	}

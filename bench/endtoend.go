@@ -187,7 +187,9 @@ func (r *running) measures(ctx context.Context, cfg config) []measure {
 		{group: groupInsert, n: cfg.inserts, times: cfg.repeats, turns: cfg.turns, after: reset, run: func(n int) error {
 			return r.insert(ctx, n, typeNew)
 		}},
-		{group: groupBulk, n: cfg.bulkRows, times: cfg.longRepeats, after: reset, run: func(n int) error { return r.bulk(ctx, n, typeNew) }},
+		{group: groupBulk, n: cfg.bulkRows, times: cfg.longRepeats, turns: cfg.bulkTurns, after: reset, run: func(n int) error {
+			return r.bulk(ctx, n, typeNew)
+		}},
 		{group: groupRead, n: stored, times: cfg.longRepeats, run: all(r.read)},
 		{group: groupList, n: stored, times: cfg.longRepeats, run: all(r.list)},
 		{group: groupPoint, n: cfg.points, times: cfg.repeats, turns: cfg.turns, run: func(n int) error {

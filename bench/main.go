@@ -29,6 +29,7 @@ type config struct {
 	rounds       int           // of clients on a database, and of tables of several sizes
 	repeats      int           // how often a round has what is soon done: single statements
 	turns        int           // in how many parts these are run, by turns
+	bulkTurns    int           // the same of bulks
 	longRepeats  int           // how often it has the rest: reads, lists and bulks, of which no two take the same time
 	rotateRounds int           // of re-encryption
 	stored       int           // rows that are read
@@ -45,7 +46,8 @@ func full() config {
 	return config{
 		cryptoRounds: 101, cryptoTime: 6 * time.Millisecond,
 		// Many short rounds: what a machine does besides comes and goes within seconds, and then falls on whole rounds.
-		rounds: 35, repeats: 8, turns: 20, longRepeats: 2, stored: 10_000, inserts: 50, bulkRows: 5000, points: 100,
+		rounds: 35, repeats: 8, turns: 20, bulkTurns: 5, longRepeats: 2,
+		stored: 10_000, inserts: 50, bulkRows: 5000, points: 100,
 		growth: []int{10_000, 100_000, 1_000_000}, rotateRounds: 7, rotated: 200_000, updates: 2000,
 		command: "make bench",
 	}

@@ -42,13 +42,13 @@ Made by `+"`%s`"+` on %s in %s. What the figures mean is in [docs/speed.md](../d
 - %s.
 
 Everything is measured in one process and in rounds: in each, all measures that are compared are run one after the other, in
-an order drawn anew; single statements by turns, in %d parts. A ratio is taken in each round and is the median of these, with the quartiles in parentheses, between
+an order drawn anew; single statements by turns in %d parts, and bulks in %d. A ratio is taken in each round and is the median of these, with the quartiles in parentheses, between
 which half of the rounds are: %d rounds of cryptography, %d of reading and bulks, %d of single statements and %d of re-encryption.
 All clients use the same tables, with Credent's indexes, foreign key and triggers; those that store
 plaintext have no CHECK for tokens. All check what they read.
 
 `, r.cfg.command, m.date, r.took.Round(time.Second), m.cpu, m.cores, m.memory, m.system, runtime.Version(), m.postgres,
-		strings.Join(m.modules, ", "), m.python, max(1, r.cfg.turns), r.cfg.cryptoRounds,
+		strings.Join(m.modules, ", "), m.python, max(1, r.cfg.turns), max(1, r.cfg.bulkTurns), r.cfg.cryptoRounds,
 		r.cfg.rounds*max(1, r.cfg.longRepeats), r.cfg.rounds*max(1, r.cfg.repeats), r.cfg.rotateRounds)
 }
 

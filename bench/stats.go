@@ -14,7 +14,7 @@ type measure struct {
 	name  string // who does it: "fernet-go"
 	n     int
 	times int // how often a round has its group; 0 means once
-	turns int // in how many parts the measures of its group are run, by turns; 0 means one
+	turns int // in how many parts it is run, by turns with the others of its group; 0 means one
 	run   func(n int) error
 	after func() error // puts things back, not timed; may be nil
 }
@@ -51,19 +51,26 @@ func rounds(n int, measures []measure, s series) error {
 	return nil
 }
 
-// round runs each measure of a group once, all by turns in as many parts as they say. What a machine does besides then falls on all
+// round runs each measure of a group once, by turns in as many parts as it says. What a machine does besides then falls on all
 // alike also where it is soon over, as when the scheduler puts a client and its server on one core.
 func round(group []measure, s series) error {
 	took := make([]time.Duration, len(group))
-	turns := max(1, group[0].turns)
+	turns := 1
+	for _, m := range group {
+		turns = max(turns, m.turns)
+	}
 	for turn := range turns {
 		for place, i := range rand.Perm(len(group)) { //nolint:gosec // G404: an order is no secret
+			m := group[i]
+			parts := max(1, m.turns)
+			if turn >= parts {
+				continue
+			}
 			if turns == 1 || turn == 0 && place == 0 {
 				runtime.GC() // or it works off the garbage of what was before; but for a moment after it everything is slower
 			}
-			m := group[i]
-			t, err := m.time(m.n*(turn+1)/turns - m.n*turn/turns)
-			if err == nil && turn == turns-1 {
+			t, err := m.time(m.n*(turn+1)/parts - m.n*turn/parts)
+			if err == nil && turn == parts-1 {
 				err = m.restore()
 			}
 			if err != nil {

@@ -138,11 +138,7 @@ func (r *report) clientTargets() (all []target) {
 // peerTargets compare with others.
 func (r *report) peerTargets() (all []target) {
 	for _, group := range endGroups {
-		want := 1.0
-		if group == groupRead {
-			want = 0.85
-		}
-		all = append(all, r.compare(group+", ent + Credent / GORM with the same crypto, pgx", want,
+		all = append(all, r.compare(group+", ent + Credent / GORM with the same crypto, pgx", 1,
 			key{group, nameCredentPGX}, key{group, nameGORM}))
 	}
 	for _, c := range []struct {
