@@ -149,12 +149,8 @@ func decode(buf []byte, token string) ([]byte, error) {
 	if !IsToken(token) {
 		return nil, ErrNotEncrypted
 	}
-	n, err := tokenEncoding.Decode(buf, []byte(token)) // compiles to no copy
-	if err != nil {
-		return nil, ErrCorrupt // without err, which quotes a place in the token
-	}
-	// Go's decoder skips line breaks, even in strict mode: then the token is longer than what it gave.
-	if base64.URLEncoding.EncodedLen(n) != len(token) {
+	n, ok := decodeBase64(buf, token)
+	if !ok {
 		return nil, ErrCorrupt
 	}
 	if size := n - headerSize - macSize; size < blockSize || size%blockSize != 0 {
