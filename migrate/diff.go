@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"ariga.io/atlas/sql/migrate"
@@ -22,7 +23,7 @@ import (
 //
 // The directory is replayed on dev, a database of the directory's dialect, which must be empty and is left empty but
 // for what Atlas does not see (functions, roles): use a throw-away one, and one at a time. Errors: [ErrFileName],
-// [ErrChanged].
+// [ErrChanged]. It is safe for concurrent use.
 func Diff(ctx context.Context, dev *sql.DB, path, name string, tables ...*schema.Table) (written bool, err error) {
 	d, err := dialectOf(ctx, dev)
 	if err != nil {
@@ -49,7 +50,10 @@ func Diff(ctx context.Context, dev *sql.DB, path, name string, tables ...*schema
 	if len(tables) == 0 {
 		tables = entmigrate.Tables
 	}
-	if err := m.NamedDiff(ctx, name, tables...); err != nil {
+	diffing.Lock()
+	err = m.NamedDiff(ctx, name, tables...)
+	diffing.Unlock()
+	if err != nil {
 		return false, fmt.Errorf("migrate: diff %s: %w", path, err)
 	}
 	after, err := dir.Files()
@@ -58,6 +62,9 @@ func Diff(ctx context.Context, dev *sql.DB, path, name string, tables ...*schema
 	}
 	return len(after) > len(before), nil
 }
+
+// diffing guards tables of a generated package, of which there is one in the process and to which ent's NamedDiff writes.
+var diffing sync.Mutex
 
 // diffOptions says how the ent schema is compared with a directory.
 func diffOptions(d string, dir migrate.Dir) []schema.MigrateOption {
