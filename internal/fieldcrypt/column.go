@@ -19,7 +19,7 @@ type column struct {
 
 func newColumn(info ColumnInfo) *column {
 	c := &column{ColumnInfo: info}
-	c.raw.column = &c.ColumnInfo
+	c.raw.column, c.raw.scoped = &c.ColumnInfo, c.Bound
 	return c
 }
 

@@ -149,7 +149,7 @@ func (in *inner) open() (string, error) {
 		return in.text, nil
 	}
 	of := in.origin()
-	if of.scoped || of.codec == nil && of.column != nil && of.column.Bound {
+	if of.scoped {
 		return of.open(in.text)
 	}
 	ring := of.ring
