@@ -1,0 +1,73 @@
+package indextrigger
+
+import (
+	"fmt"
+	"strings"
+
+	"entgo.io/ent/dialect"
+)
+
+// postgresFunction returns the statement that makes a column's function.
+//
+// A Postgres trigger sees rows and not the columns that a statement sets, but
+// it can be declared for statements that set a certain column. So the first
+// trigger, UPDATE OF the digest, lengthens a digest that is set to the value it
+// had, and the second one, for every UPDATE, takes a digest that didn't change
+// for one that wasn't set. Neither trigger is declared for the token: Postgres
+// refuses to alter the type of a column that a trigger names, in its WHEN too,
+// and a token column must stay easy to widen.
+//
+// The function names the schema of every operator and function, so that
+// nobody's search_path counts; IS DISTINCT FROM would look up its operator. It
+// doesn't name the table, so it works in partitions and for a renamed table.
+// Tokens are compared bytewise, whatever the collation of their column.
+//
+// Each column has its own function. One generic function that takes the names
+// from TG_ARGV would have to turn the row into jsonb or run dynamic SQL.
+func postgresFunction(c Column) string {
+	body := postgresBody(c)
+	tag := "$credent$"
+	for i := 1; strings.Contains(body, tag); i++ {
+		tag = fmt.Sprintf("$credent%d$", i)
+	}
+	return "CREATE OR REPLACE FUNCTION " + qualified(dialect.Postgres, c.Schema, c.name()) +
+		"() RETURNS trigger LANGUAGE plpgsql AS " + tag + body + tag
+}
+
+func postgresBody(c Column) string {
+	return strings.NewReplacer("{token}", quote(c.Token), "{index}", quote(c.Index)).Replace(`
+-- ` + marker + `
+BEGIN
+  IF TG_ARGV[0] OPERATOR(pg_catalog.=) 'keep' THEN
+    IF NEW.{index} OPERATOR(pg_catalog.=) OLD.{index} THEN
+      NEW.{index} := OLD.{index} OPERATOR(pg_catalog.||) pg_catalog.decode('00', 'hex');
+    END IF;
+  ELSIF NEW.{token} IS NULL THEN
+    NEW.{index} := NULL;
+  ELSIF NEW.{index} OPERATOR(pg_catalog.=) OLD.{index} THEN
+    IF NOT COALESCE(NEW.{token}::pg_catalog.text COLLATE pg_catalog."C" OPERATOR(pg_catalog.=) OLD.{token}::pg_catalog.text, false) THEN
+      NEW.{index} := NULL;
+    END IF;
+  ELSIF NEW.{index} OPERATOR(pg_catalog.=) (OLD.{index} OPERATOR(pg_catalog.||) pg_catalog.decode('00', 'hex')) THEN
+    NEW.{index} := OLD.{index};
+  END IF;
+  RETURN NEW;
+END
+`)
+}
+
+func postgresDrop(table, name string) string {
+	return "DROP TRIGGER IF EXISTS " + quote(name) + " ON " + table
+}
+
+// postgresArgs are what the triggers call their function with.
+var postgresArgs = [steps]string{first: "keep", second: "clear"}
+
+func postgresTrigger(c Column, name string, s step) string {
+	of := ""
+	if s == first {
+		of = " OF " + quote(c.Index)
+	}
+	return fmt.Sprintf("CREATE TRIGGER %s BEFORE UPDATE%s ON %s FOR EACH ROW EXECUTE FUNCTION %s('%s')",
+		quote(name), of, c.table(dialect.Postgres), qualified(dialect.Postgres, c.Schema, c.name()), postgresArgs[s])
+}
