@@ -7,6 +7,8 @@ import (
 	"fmt"
 
 	"ariga.io/atlas/sql/migrate"
+
+	"github.com/credent-go/credent/internal/indextrigger"
 )
 
 // Errors of a [Report], to be tested with errors.Is.
@@ -134,7 +136,9 @@ func (e *findingsError) Unwrap() []error {
 // compares the files with the hashes that the history has of them, so that an edited file is found also if atlas.sum was
 // brought up to date; and it compares the tables of this module with those that the applied files make, and with them
 // what stock Atlas does not see: policies, row-level security, triggers, functions, and the grants of credent_app. Other
-// tables, and comments, owners and the order of columns, are not looked at. Of the options only [WithDir] counts.
+// tables, and comments, owners and the order of columns, are not looked at, with one exception: each indexed column that
+// the process knows must have the triggers that empty a digest when another writer changes its token, in its table, the
+// table's partitions and its INHERITS children. Of the options only [WithDir] counts.
 //
 // Nothing is changed: on Postgres the applied files are replayed in a schema of their own, in a transaction that is rolled
 // back, which locks no table of the database against reading or writing; on SQLite they are replayed in memory.
@@ -193,9 +197,21 @@ type checker struct {
 	dialect string
 	dir     migrate.Dir
 	report  *Report
+	made    []string // tables of the files
 }
 
 func (c *checker) run(ctx context.Context) error {
+	problems, err := indextrigger.Compare(ctx, c.conn, c.dialect, indexedColumns(nil)) // while search_path is the connection's
+	if err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	err = c.checkFiles(ctx)
+	c.checkTriggers(problems)
+	return err
+}
+
+// checkFiles looks at the history, and compares the tables with the files.
+func (c *checker) checkFiles(ctx context.Context) error {
 	revs, err := findRevisions(ctx, c.conn, c.dialect)
 	if err != nil {
 		return fmt.Errorf("migrate: find the history: %w", err)
@@ -241,6 +257,7 @@ func (c *checker) compare(ctx context.Context, revs *revisions, files []replayFi
 	if err != nil {
 		return c.cannotCompare(err)
 	}
+	c.made = want.tables()
 	have, err := target.actual(ctx, want)
 	if err != nil {
 		return err

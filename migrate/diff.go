@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -18,18 +19,27 @@ import (
 
 // Diff compares the migration directory at path with the ent schema and writes what is missing as a new file with the
 // given name, in the format of the stock Atlas command; it brings atlas.sum up to date. It reports whether there was
-// anything to write. For the schema of another generated package give the Tables of its package migrate; without any, it is
-// the module's own.
+// anything to write. For the schema of another generated package give the Tables of its package migrate, in a process
+// that imports the generated package too; without any, it is the module's own.
+//
+// The file also has the triggers of blind indexes that are missing or changed: they empty a digest when a writer other
+// than the client changes its token. Triggers whose column is gone are dropped.
 //
 // The directory is replayed on dev, a database of the directory's dialect, which must be empty and is left empty but
 // for what Atlas does not see (functions, roles): use a throw-away one, and one at a time. Errors: [ErrFileName],
-// [ErrChanged]. It is safe for concurrent use.
+// [ErrChanged], [ErrUnknownColumn]. It is safe for concurrent use.
 func Diff(ctx context.Context, dev *sql.DB, path, name string, tables ...*schema.Table) (written bool, err error) {
 	d, err := dialectOf(ctx, dev)
 	if err != nil {
 		return false, err
 	}
 	if err := checkDescription(name); err != nil {
+		return false, err
+	}
+	if len(tables) == 0 {
+		tables = entmigrate.Tables
+	}
+	if err := checkKnown(tables); err != nil {
 		return false, err
 	}
 	dir, err := openDir(path)
@@ -39,47 +49,94 @@ func Diff(ctx context.Context, dev *sql.DB, path, name string, tables ...*schema
 	if err := validate(dir); err != nil {
 		return false, err
 	}
-	before, err := dir.Files()
-	if err != nil {
-		return false, fmt.Errorf("migrate: read %s: %w", path, err)
-	}
-	m, err := schema.NewMigrate(entsql.OpenDB(d, dev), diffOptions(d, dir)...)
+	plan, err := diffTables(ctx, dev, d, path, name, tables)
 	if err != nil {
 		return false, fmt.Errorf("migrate: diff %s: %w", path, err)
 	}
-	if len(tables) == 0 {
-		tables = entmigrate.Tables
+	changed := len(plan.Changes)
+	if err := addTriggers(ctx, dev, d, path, tables, plan); err != nil {
+		return false, err
+	}
+	if len(plan.Changes) == 0 {
+		return false, nil
+	}
+	if isSQLite(d) && len(plan.Changes) > changed {
+		// A trigger has semicolons, and no blank line, in it.
+		plan.Delimiter = "\n\n"
+		for _, change := range plan.Changes {
+			change.Cmd += ";"
+		}
+	}
+	if err := migrate.NewPlanner(nil, dir, migrate.PlanFormat(formatter{dir})).WritePlan(plan); err != nil {
+		return false, fmt.Errorf("migrate: write to %s: %w", path, err)
+	}
+	return true, nil
+}
+
+// diffTables returns what ent finds missing.
+func diffTables(ctx context.Context, dev *sql.DB, d, path, name string, tables []*schema.Table) (*migrate.Plan, error) {
+	dir, err := loadDir(os.DirFS(path))
+	if err != nil {
+		return nil, err
+	}
+	found := &planCatcher{plan: &migrate.Plan{Name: name}}
+	m, err := schema.NewMigrate(entsql.OpenDB(d, dev), diffOptions(d, dir, found)...)
+	if err != nil {
+		return nil, err
 	}
 	diffing.Lock()
-	err = m.NamedDiff(ctx, name, tables...)
-	diffing.Unlock()
-	if err != nil {
-		return false, fmt.Errorf("migrate: diff %s: %w", path, err)
+	defer diffing.Unlock()
+	if err := m.NamedDiff(ctx, name, tables...); err != nil {
+		return nil, err
 	}
-	after, err := dir.Files()
+	return found.plan, nil
+}
+
+// addTriggers adds the triggers of blind indexes to a plan.
+func addTriggers(ctx context.Context, dev *sql.DB, d, path string, tables []*schema.Table, plan *migrate.Plan) (err error) {
+	l, err := newLinter(ctx, dev, os.DirFS(path))
 	if err != nil {
-		return false, fmt.Errorf("migrate: read %s: %w", path, err)
+		return err
 	}
-	return len(after) > len(before), nil
+	defer func() {
+		if closeErr := l.close(); err == nil {
+			err = closeErr
+		}
+	}()
+	for _, f := range l.files {
+		if err := l.replay(ctx, f); err != nil {
+			return err
+		}
+	}
+	plan.Changes, err = (&triggerDiffer{linter: l, dialect: d, tables: tables}).plan(ctx, plan.Changes)
+	return err
 }
 
 // diffing guards tables of a generated package, of which there is one in the process and to which ent's NamedDiff writes.
 var diffing sync.Mutex
 
 // diffOptions says how the ent schema is compared with a directory.
-func diffOptions(d string, dir migrate.Dir) []schema.MigrateOption {
+func diffOptions(d string, dir migrate.Dir, found *planCatcher) []schema.MigrateOption {
 	return []schema.MigrateOption{
 		schema.WithDialect(d),
 		schema.WithDir(dir),
 		schema.WithMigrationMode(schema.ModeReplay),
-		// Without it ent writes pairs of .up.sql and .down.sql files, which stock Atlas would run one after the other.
-		schema.WithFormatter(formatter{dir}),
+		schema.WithFormatter(found),
 		schema.WithIndent("  "),
 		// Without these ent leaves drops out, silently.
 		schema.WithDropColumn(true),
 		schema.WithDropIndex(true),
 		schema.WithDiffHook(ignoreEqualDefaults, addIndexedColumns),
 	}
+}
+
+// planCatcher keeps the plan that ent would write.
+type planCatcher struct{ plan *migrate.Plan }
+
+// Format implements migrate.Formatter.
+func (c *planCatcher) Format(plan *migrate.Plan) ([]migrate.File, error) {
+	c.plan = plan
+	return nil, nil
 }
 
 // formatter names and words a new file as the stock command does, with a version after those of the directory.

@@ -26,6 +26,7 @@ func ExampleApply() {
 	// applied 20261124030300_blind_index.sql
 	// applied 20261124030400_tenant_keys.sql
 	// applied 20261124030500_verifications.sql
+	// applied 20261127111847_index_triggers.sql
 }
 
 func ExampleReadStatus() {
@@ -45,6 +46,6 @@ func ExampleReadStatus() {
 		}
 	}
 	// Output:
-	// 0 applied, 5 pending true
-	// 5 applied, 0 pending false
+	// 0 applied, 6 pending true
+	// 6 applied, 0 pending false
 }

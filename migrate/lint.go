@@ -55,6 +55,8 @@ type LintOptions struct {
 //	encrypted_column  CT101 an encrypted column is dropped, CT102 made too short for its tokens, CT103 of another type,
 //	                  CT104 indexed, CT105 without its CHECK that it holds tokens only
 //	row_security      CT106 row-level security is taken away
+//	index_trigger     CT107 a blind index has no triggers that empty a digest when another writer changes its token; reported
+//	                  on the last file, for the indexed columns that the process knows
 //	concurrent_index  CT201 an index is made on a table that may have rows, and blocks writes to it
 //	txmode            CT202 a statement needs atlas:txmode none, CT203 the directive does not count
 //	rename            CT204 a rename is written as drop and add
@@ -93,7 +95,11 @@ func Lint(ctx context.Context, dev *sql.DB, dir fs.FS, opts LintOptions) (found 
 		}
 		found = append(found, diagnostics...)
 	}
-	return found, nil
+	if skip == len(l.files) {
+		return found, nil
+	}
+	diagnostics, err := l.lintTriggers(ctx)
+	return append(found, diagnostics...), err
 }
 
 // skip returns how many files are not reported on.

@@ -22,6 +22,7 @@ const (
 	ruleRepeatable      = "repeatable"
 	ruleRename          = "rename"
 	ruleFileName        = "file_name"
+	ruleIndexTrigger    = "index_trigger"
 )
 
 // Codes of our findings.
@@ -32,6 +33,7 @@ const (
 	codeIndexEncrypted  = "CT104"
 	codeDropTokenCheck  = "CT105"
 	codeRowSecurity     = "CT106"
+	codeIndexTrigger    = "CT107"
 	codeIndexBlocks     = "CT201"
 	codeNeedsNoTx       = "CT202"
 	codeTxModeIgnored   = "CT203"

@@ -66,6 +66,15 @@ func Compare(ctx context.Context, db Querier, d string, columns []Column) ([]Pro
 	return problems, nil
 }
 
+// Exists reports whether the database has the table, with both columns.
+func Exists(ctx context.Context, db Querier, d string, c Column) (bool, error) {
+	relations, err := relationsOf(ctx, db, d, c)
+	if err != nil {
+		return false, fmt.Errorf("indextrigger: find %s: %w", c.Table, err)
+	}
+	return slices.ContainsFunc(relations, func(r relation) bool { return r.root && r.complete }), nil
+}
+
 // lacks reports whether the column's own table lacks a trigger. Its partitions
 // get what the table gets.
 func lacks(problems []Problem, c Column) bool {

@@ -1,0 +1,210 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"ariga.io/atlas/sql/migrate"
+	"ariga.io/atlas/sql/sqlite"
+	"entgo.io/ent/dialect"
+	"entgo.io/ent/dialect/sql/schema"
+
+	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/indextrigger"
+)
+
+// ErrUnknownColumn means that tables were given to [Diff] whose generated
+// package the process doesn't import, so that it can't know which of their
+// columns have a blind index.
+var ErrUnknownColumn = errors.New("the generated package of the tables is not imported")
+
+// indexedColumns returns the columns that have a blind index: the given
+// tables' or, without any, all that the process knows.
+func indexedColumns(tables []*schema.Table) (indexed []indextrigger.Column) {
+	for _, c := range fieldcrypt.Columns() {
+		i := slices.IndexFunc(tables, func(t *schema.Table) bool { return t.Name == c.Table })
+		if c.Index == "" || len(tables) > 0 && i < 0 {
+			continue
+		}
+		column := indextrigger.Column{Table: c.Table, Token: c.Name, Index: c.Index, Key: c.ID}
+		if i >= 0 {
+			column.Schema = tables[i].Schema
+		}
+		indexed = append(indexed, column)
+	}
+	return indexed
+}
+
+// checkKnown returns an [ErrUnknownColumn] if a table has a column for digests
+// and an encrypted one that the process doesn't know.
+func checkKnown(tables []*schema.Table) error {
+	known := fieldcrypt.Columns()
+	for _, t := range tables {
+		if !slices.ContainsFunc(t.Columns, func(c *schema.Column) bool {
+			return c.Nullable && c.SchemaType[dialect.Postgres] == "bytea"
+		}) {
+			continue
+		}
+		for _, c := range t.Columns {
+			if hasGeneratedCheck([]*schema.Table{t}, t.Name, c.Name) && !slices.ContainsFunc(known, func(k fieldcrypt.ColumnInfo) bool {
+				return k.Table == t.Name && k.Name == c.Name
+			}) {
+				return fmt.Errorf("migrate: %w: nothing says which column of %s has a blind index: import package ent, "+
+					"not only ent/migrate, in the program that calls Diff", ErrUnknownColumn, t.Name)
+			}
+		}
+	}
+	return nil
+}
+
+// triggerDiffer finds the statements about index triggers that a new file
+// needs, in a dev database to which a directory was replayed.
+type triggerDiffer struct {
+	*linter
+	dialect string
+	tables  []*schema.Table
+}
+
+// plan returns a plan's changes with the statements about triggers: what drops
+// those whose column is gone before it, and what makes those that are missing
+// or changed after it. It runs the changes.
+func (d *triggerDiffer) plan(ctx context.Context, changes []*migrate.Change) ([]*migrate.Change, error) {
+	columns, err := d.located(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var tables []indextrigger.Column
+	for _, t := range d.tables {
+		tables = append(tables, indextrigger.Column{Schema: t.Schema, Table: t.Name})
+		if t.Schema != "" {
+			tables = append(tables, indextrigger.Column{Table: t.Name})
+		}
+	}
+	drops, err := indextrigger.Obsolete(ctx, d.conn, d.dialect, tables, columns)
+	if err != nil {
+		return nil, fmt.Errorf("migrate: %w", err)
+	}
+	all := append(triggerChanges("drop the triggers of a blind index that is gone", drops), changes...)
+	for _, change := range all {
+		if _, err := d.conn.ExecContext(ctx, change.Cmd); err != nil {
+			return nil, fmt.Errorf("migrate: try the changes: %w", err)
+		}
+	}
+	if columns, err = d.located(ctx); err != nil { // the changes may have made them
+		return nil, err
+	}
+	problems, err := indextrigger.Compare(ctx, d.conn, d.dialect, columns)
+	if err != nil {
+		return nil, fmt.Errorf("migrate: %w", err)
+	}
+	var seen []string
+	for _, p := range problems {
+		if key := strings.Join(p.SQL, "\n"); !slices.Contains(seen, key) {
+			seen = append(seen, key)
+			all = append(all, triggerChanges(fmt.Sprintf("empty %q of %q when another writer changes %q",
+				p.Column.Index, p.Table, p.Column.Token), p.SQL)...)
+		}
+	}
+	return all, nil
+}
+
+// located returns the indexed columns of the tables. ent's versioned
+// migrations leave a table's schema out, so a table that isn't in its schema
+// is looked for in the search_path.
+func (d *triggerDiffer) located(ctx context.Context) ([]indextrigger.Column, error) {
+	columns := indexedColumns(d.tables)
+	for i, c := range columns {
+		if c.Schema == "" {
+			continue
+		}
+		there, err := indextrigger.Exists(ctx, d.conn, d.dialect, c)
+		if err != nil {
+			return nil, fmt.Errorf("migrate: %w", err)
+		}
+		if !there {
+			columns[i].Schema = ""
+		}
+	}
+	return columns, nil
+}
+
+func triggerChanges(comment string, statements []string) (changes []*migrate.Change) {
+	for i, stmt := range statements {
+		change := &migrate.Change{Cmd: stmt}
+		if i == 0 {
+			change.Comment = comment
+		}
+		changes = append(changes, change)
+	}
+	return changes
+}
+
+// lintTriggers returns what is wrong with index triggers in the dev database,
+// to which all files were run. It is reported on the last file.
+func (l *linter) lintTriggers(ctx context.Context) (found []Diagnostic, err error) {
+	d := dialect.Postgres
+	if l.client.Name == sqlite.DriverName {
+		d = dialect.SQLite
+	}
+	problems, err := indextrigger.Compare(ctx, l.conn, d, indexedColumns(nil))
+	if err != nil {
+		return nil, fmt.Errorf("migrate: lint: %w", err)
+	}
+	last := l.files[len(l.files)-1]
+	if exceptionsOf(last, nil).cover(allPositions, ruleIndexTrigger, codeIndexTrigger) {
+		return nil, nil
+	}
+	for _, p := range problems {
+		found = append(found, Diagnostic{
+			File: last.Name(), Line: 1, Code: codeIndexTrigger, Name: ruleIndexTrigger, Severity: SeverityError,
+			Text: fmt.Sprintf("trigger %q on %q is %s, so a digest in %q can outlive its token: let migrate.Diff write the next file "+
+				"(credent migrate diff NAME), or take the statements from encrypted.IndexTriggers", p.Trigger, p.Table, whatIsWrong(p), p.Column.Index),
+		})
+	}
+	return found, nil
+}
+
+// whatIsWrong words a problem.
+func whatIsWrong(p indextrigger.Problem) string {
+	words := [...]string{indextrigger.Missing: "missing", indextrigger.Disabled: "disabled", indextrigger.Changed: "changed"}[p.Kind]
+	switch {
+	case p.Detail != "":
+		words += " (" + p.Detail + ")"
+	case p.Inherits && p.Kind == indextrigger.Missing:
+		words += " (an INHERITS child does not get the triggers of its table)"
+	}
+	return words
+}
+
+// checkTriggers adds to the report what is wrong with index triggers, if the
+// comparison with the files has not said so. Missing triggers of tables that
+// the files make are left out while files are pending.
+func (c *checker) checkTriggers(problems []indextrigger.Problem) {
+	pending := slices.ContainsFunc(c.report.Findings, func(f Finding) bool {
+		return f.Kind == FilePending || f.Kind == FilePartial || f.Kind == FileOutOfOrder
+	})
+	for _, p := range problems {
+		f := Finding{Kind: DriftChanged, Object: itemKey{classTrigger, p.Table, p.Trigger}.String(), Detail: p.Detail}
+		switch {
+		case p.Kind == indextrigger.Disabled:
+			f.Detail = "state is disabled, should be enabled"
+		case p.Kind == indextrigger.Missing && p.Inherits:
+			f.Kind, f.Detail = DriftMissing, "an INHERITS child does not get the triggers of "+p.Column.Table+
+				": run the statements of encrypted.IndexTriggers for it"
+		case p.Kind == indextrigger.Missing:
+			f.Kind, f.Detail = DriftMissing, "run the statements of encrypted.IndexTriggers, or the next file of migrate.Diff"
+		}
+		if pending && p.Kind != indextrigger.Disabled && !p.Inherits && slices.Contains(c.made, p.Table) {
+			continue
+		}
+		known := slices.ContainsFunc(c.report.Findings, func(other Finding) bool {
+			return other.Object == f.Object || p.Function != "" && other.Object == itemKey{classFunction, "", p.Function + "()"}.String()
+		})
+		if !known {
+			c.report.Findings = append(c.report.Findings, f)
+		}
+	}
+}
