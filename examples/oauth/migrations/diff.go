@@ -15,6 +15,7 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/migrate"
 
+	_ "example.com/oauth/ent" // its indexed columns
 	entmigrate "example.com/oauth/ent/migrate"
 )
 
