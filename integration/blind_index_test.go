@@ -288,17 +288,21 @@ func (env *environment) lines(ctx context.Context, query string, args ...any) (t
 // before, and all are found once the index is filled in.
 func TestIndexOfOtherWriters(t *testing.T) {
 	t.Parallel()
-	forEachDriver(t, func(t *testing.T, env *environment) {
+	forEachDatabase(t, func(t *testing.T, env *environment) {
 		ctx := t.Context()
 		account := env.account(t, "u1")
 		byPython := env.credential(t, account, "old", "secret")
 		byHand := env.credential(t, account, "old", "secret")
 		again := env.credential(t, account, "old", "secret")
 		plain := env.credential(t, account, "old", "secret")
-		twin(t, env.url, env.key, map[string]any{"api_key": "new"}, "update", byPython.ID.String())
 		token, err := env.ring.Encrypt("new")
 		if err != nil {
 			t.Fatal(err)
+		}
+		if env.isSQLite() { // the Python application has none
+			env.exec(t, "UPDATE user_credentials SET api_key = $1 WHERE id = $2", token, byPython.ID)
+		} else {
+			twin(t, env.url, env.key, map[string]any{"api_key": "new"}, "update", byPython.ID.String())
 		}
 		env.exec(t, "UPDATE user_credentials SET api_key = $1 WHERE id = $2", token, byHand.ID)
 		again.Update().SetAPIKey(credent.NewSecret("old")).ExecX(ctx) // the digest stays the same, and stays

@@ -145,6 +145,18 @@ var drifts = []struct {
 	{"extra trigger", "CREATE TRIGGER other BEFORE DELETE ON user_accounts FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()", []string{
 		"trigger other on user_accounts: not of the migrations",
 	}},
+	{"dropped index trigger", "DROP TRIGGER credent_user_credentials__api_key_1 ON user_credentials", []string{
+		"trigger credent_user_credentials__api_key_1 on user_credentials: missing",
+	}},
+	{"disabled index trigger", "ALTER TABLE user_credentials DISABLE TRIGGER credent_user_credentials__api_key_2", []string{
+		"trigger credent_user_credentials__api_key_2 on user_credentials: changed: state is disabled, should be enabled",
+	}},
+	{"replaced function of index triggers", "CREATE OR REPLACE FUNCTION credent_user_credentials__api_key() RETURNS trigger LANGUAGE plpgsql " +
+		"AS 'BEGIN RETURN NEW; END'", []string{"function credent_user_credentials__api_key(): changed: another body"}},
+	{"INHERITS child without index triggers", "CREATE TABLE child () INHERITS (user_credentials)", []string{
+		"trigger credent_child__api_key_1 on child: missing: an INHERITS child does not get the triggers of user_credentials",
+		"trigger credent_child__api_key_2 on child: missing: an INHERITS child does not get the triggers of user_credentials",
+	}},
 	{"rule", "CREATE RULE keep AS ON DELETE TO user_credentials DO INSTEAD NOTHING", []string{
 		"rule keep on user_credentials: not of the migrations",
 	}},

@@ -76,6 +76,8 @@ var lintCases = map[string]struct {
 	"bypass":                {"ALTER ROLE credent_app NOBYPASSRLS;", nil},
 	"drop policy":           {`DROP POLICY "user_accounts_tenant" ON public."user_accounts";`, []string{"1 CT106 error"}},
 	"replace policy":        {"DROP POLICY user_accounts_tenant ON user_accounts;\nCREATE POLICY user_accounts_tenant ON user_accounts USING (user_id = current_setting('app.user_id'));", nil},
+	"drop index trigger":    {"DROP TRIGGER credent_user_credentials__api_key_2 ON user_credentials;", []string{"1 CT107 error"}},
+	"meant to be dropped":   {"-- atlas:nolint index_trigger\n\nDROP TRIGGER credent_user_credentials__api_key_2 ON user_credentials;", nil},
 	"index":                 {"CREATE INDEX n ON user_accounts (account_name);", []string{"1 CT201 error"}},
 	"index with a reason":   {"-- atlas:nolint concurrent_index some hundred rows\nCREATE INDEX n ON user_accounts (account_name);", nil},
 	"index without one":     {"-- atlas:nolint concurrent_index\nCREATE INDEX n ON user_accounts (account_name);", []string{"2 CT201 error"}},

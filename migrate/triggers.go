@@ -25,17 +25,23 @@ var ErrUnknownColumn = errors.New("the generated package of the tables is not im
 // tables' or, without any, all that the process knows.
 func indexedColumns(tables []*schema.Table) (indexed []indextrigger.Column) {
 	for _, c := range fieldcrypt.Columns() {
-		i := slices.IndexFunc(tables, func(t *schema.Table) bool { return t.Name == c.Table })
-		if c.Index == "" || len(tables) > 0 && i < 0 {
-			continue
-		}
 		column := indextrigger.Column{Table: c.Table, Token: c.Name, Index: c.Index, Key: c.ID}
+		i := slices.IndexFunc(tables, func(t *schema.Table) bool {
+			return t.Name == c.Table && hasColumn(t, c.Name) && hasColumn(t, c.Index)
+		})
 		if i >= 0 {
 			column.Schema = tables[i].Schema
 		}
-		indexed = append(indexed, column)
+		if c.Index != "" && (i >= 0 || len(tables) == 0) {
+			indexed = append(indexed, column)
+		}
 	}
 	return indexed
+}
+
+// hasColumn looks at the list of columns. ent fills the table's map later.
+func hasColumn(t *schema.Table, name string) bool {
+	return slices.ContainsFunc(t.Columns, func(c *schema.Column) bool { return c.Name == name })
 }
 
 // checkKnown returns an [ErrUnknownColumn] if a table has a column for digests
@@ -49,9 +55,10 @@ func checkKnown(tables []*schema.Table) error {
 			continue
 		}
 		for _, c := range t.Columns {
-			if hasGeneratedCheck([]*schema.Table{t}, t.Name, c.Name) && !slices.ContainsFunc(known, func(k fieldcrypt.ColumnInfo) bool {
+			isKnown := slices.ContainsFunc(known, func(k fieldcrypt.ColumnInfo) bool {
 				return k.Table == t.Name && k.Name == c.Name
-			}) {
+			})
+			if !isKnown && hasGeneratedCheck([]*schema.Table{t}, t.Name, c.Name) {
 				return fmt.Errorf("migrate: %w: nothing says which column of %s has a blind index: import package ent, "+
 					"not only ent/migrate, in the program that calls Diff", ErrUnknownColumn, t.Name)
 			}
@@ -72,16 +79,16 @@ type triggerDiffer struct {
 // those whose column is gone before it, and what makes those that are missing
 // or changed after it. It runs the changes.
 func (d *triggerDiffer) plan(ctx context.Context, changes []*migrate.Change) ([]*migrate.Change, error) {
-	columns, err := d.located(ctx)
+	columns, err := d.located(ctx, indexedColumns(d.tables))
 	if err != nil {
 		return nil, err
 	}
 	var tables []indextrigger.Column
 	for _, t := range d.tables {
 		tables = append(tables, indextrigger.Column{Schema: t.Schema, Table: t.Name})
-		if t.Schema != "" {
-			tables = append(tables, indextrigger.Column{Table: t.Name})
-		}
+	}
+	if tables, err = d.located(ctx, tables); err != nil {
+		return nil, err
 	}
 	drops, err := indextrigger.Obsolete(ctx, d.conn, d.dialect, tables, columns)
 	if err != nil {
@@ -93,7 +100,7 @@ func (d *triggerDiffer) plan(ctx context.Context, changes []*migrate.Change) ([]
 			return nil, fmt.Errorf("migrate: try the changes: %w", err)
 		}
 	}
-	if columns, err = d.located(ctx); err != nil { // the changes may have made them
+	if columns, err = d.located(ctx, indexedColumns(d.tables)); err != nil { // the changes may have made them
 		return nil, err
 	}
 	problems, err := indextrigger.Compare(ctx, d.conn, d.dialect, columns)
@@ -111,11 +118,10 @@ func (d *triggerDiffer) plan(ctx context.Context, changes []*migrate.Change) ([]
 	return all, nil
 }
 
-// located returns the indexed columns of the tables. ent's versioned
-// migrations leave a table's schema out, so a table that isn't in its schema
-// is looked for in the search_path.
-func (d *triggerDiffer) located(ctx context.Context) ([]indextrigger.Column, error) {
-	columns := indexedColumns(d.tables)
+// located corrects the schemas of columns. ent's versioned migrations leave a
+// table's schema out, so a table that isn't in its schema is looked for in the
+// search_path. For SQLite ent knows no schemas.
+func (d *triggerDiffer) located(ctx context.Context, columns []indextrigger.Column) ([]indextrigger.Column, error) {
 	for i, c := range columns {
 		if c.Schema == "" {
 			continue
@@ -124,7 +130,7 @@ func (d *triggerDiffer) located(ctx context.Context) ([]indextrigger.Column, err
 		if err != nil {
 			return nil, fmt.Errorf("migrate: %w", err)
 		}
-		if !there {
+		if !there || isSQLite(d.dialect) {
 			columns[i].Schema = ""
 		}
 	}
@@ -160,8 +166,9 @@ func (l *linter) lintTriggers(ctx context.Context) (found []Diagnostic, err erro
 	for _, p := range problems {
 		found = append(found, Diagnostic{
 			File: last.Name(), Line: 1, Code: codeIndexTrigger, Name: ruleIndexTrigger, Severity: SeverityError,
-			Text: fmt.Sprintf("trigger %q on %q is %s, so a digest in %q can outlive its token: let migrate.Diff write the next file "+
-				"(credent migrate diff NAME), or take the statements from encrypted.IndexTriggers", p.Trigger, p.Table, whatIsWrong(p), p.Column.Index),
+			Text: fmt.Sprintf("trigger %q on %q is %s, so a digest in %q can outlive its token: let migrate.Diff write "+
+				"the next file (credent migrate diff NAME), or take the statements from encrypted.IndexTriggers",
+				p.Trigger, p.Table, whatIsWrong(p), p.Column.Index),
 		})
 	}
 	return found, nil
@@ -169,7 +176,9 @@ func (l *linter) lintTriggers(ctx context.Context) (found []Diagnostic, err erro
 
 // whatIsWrong words a problem.
 func whatIsWrong(p indextrigger.Problem) string {
-	words := [...]string{indextrigger.Missing: "missing", indextrigger.Disabled: "disabled", indextrigger.Changed: "changed"}[p.Kind]
+	words := [...]string{
+		indextrigger.Missing: "missing", indextrigger.Disabled: "disabled", indextrigger.Changed: "changed",
+	}[p.Kind]
 	switch {
 	case p.Detail != "":
 		words += " (" + p.Detail + ")"
@@ -201,7 +210,8 @@ func (c *checker) checkTriggers(problems []indextrigger.Problem) {
 			continue
 		}
 		known := slices.ContainsFunc(c.report.Findings, func(other Finding) bool {
-			return other.Object == f.Object || p.Function != "" && other.Object == itemKey{classFunction, "", p.Function + "()"}.String()
+			function := itemKey{classFunction, "", p.Function + "()"}.String()
+			return other.Object == f.Object || p.Function != "" && other.Object == function
 		})
 		if !known {
 			c.report.Findings = append(c.report.Findings, f)

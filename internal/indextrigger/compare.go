@@ -66,13 +66,14 @@ func Compare(ctx context.Context, db Querier, d string, columns []Column) ([]Pro
 	return problems, nil
 }
 
-// Exists reports whether the database has the table, with both columns.
+// Exists reports whether the database has the table, with both columns. A
+// column without a name isn't looked for.
 func Exists(ctx context.Context, db Querier, d string, c Column) (bool, error) {
 	relations, err := relationsOf(ctx, db, d, c)
 	if err != nil {
 		return false, fmt.Errorf("indextrigger: find %s: %w", c.Table, err)
 	}
-	return slices.ContainsFunc(relations, func(r relation) bool { return r.root && r.complete }), nil
+	return slices.ContainsFunc(relations, func(r relation) bool { return r.root && (r.complete || c.Token == "") }), nil
 }
 
 // lacks reports whether the column's own table lacks a trigger. Its partitions
@@ -201,7 +202,8 @@ func (r relation) compare(d string, c Column) (problems []Problem) {
 		named := slices.IndexFunc(r.triggers, func(t trigger) bool { return t.name == name })
 		switch {
 		case found[s] && best[s].enabled():
-			if d == dialect.SQLite || !found[first] || !found[second] || best[first].name < best[second].name || step(s) == first {
+			inOrder := d == dialect.SQLite || !found[first] || best[first].name < best[second].name
+			if inOrder || step(s) == first {
 				continue
 			}
 			p.Kind, p.Detail = Changed, "Postgres calls it before "+best[first].name
@@ -282,12 +284,15 @@ const postgresTriggers = `WITH RECURSIVE tree(oid, root) AS (
 SELECT n.nspname::text, c.relname::text, tree.root, c.relispartition AND NOT tree.root AND (
     SELECT pg_catalog.bool_and(p.relkind = 'p' AND pg_catalog.current_setting('server_version_num')::int >= 130000)
     FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class p ON p.oid = i.inhparent WHERE i.inhrelid = c.oid),
-  c.relkind IN ('r', 'p', 'f') AND (c.relkind <> 'p' OR pg_catalog.current_setting('server_version_num')::int >= 130000) AND (
+  c.relkind IN ('r', 'p', 'f') AND (
+    c.relkind <> 'p' OR pg_catalog.current_setting('server_version_num')::int >= 130000
+  ) AND (
     SELECT count(*) FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attname IN ($3::text, $4::text)
     AND a.attnum > 0 AND NOT a.attisdropped) = 2,
   coalesce(g.tgname::text, ''), coalesce(g.tgenabled::text, ''),
   coalesce(pg_catalog.concat_ws('|', g.tgtype,
-    coalesce((SELECT pg_catalog.string_agg(a.attname, ',') FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum = ANY (g.tgattr)), ''),
+    coalesce((SELECT pg_catalog.string_agg(a.attname, ',') FROM pg_catalog.pg_attribute a
+      WHERE a.attrelid = c.oid AND a.attnum = ANY (g.tgattr)), ''),
     pg_catalog.encode(g.tgargs, 'escape'), l.lanname,
     CASE WHEN g.tgqual IS NOT NULL THEN 'WHEN' END, CASE WHEN f.prosecdef THEN 'SECURITY DEFINER' END,
     pg_catalog.array_to_string(f.proconfig, ' ')), ''),

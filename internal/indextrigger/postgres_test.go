@@ -79,8 +79,10 @@ var shapes = []struct {
 		after:  "ALTER TABLE part DROP COLUMN gone; ALTER TABLE vaults ATTACH PARTITION part FOR VALUES FROM (0) TO (100)", table: "part",
 	},
 	{name: "renamed table", before: "CREATE TABLE vaults " + columns, after: "ALTER TABLE vaults RENAME TO safes", table: "safes"},
-	{name: "renamed schema", before: "CREATE SCHEMA a; CREATE TABLE a.vaults " + columns, after: "ALTER SCHEMA a RENAME TO b", table: "b.vaults",
-		column: indextrigger.Column{Schema: "a", Table: "vaults", Token: "secret", Index: "secret_index"}},
+	{
+		name: "renamed schema", before: "CREATE SCHEMA a; CREATE TABLE a.vaults " + columns, after: "ALTER SCHEMA a RENAME TO b", table: "b.vaults",
+		column: indextrigger.Column{Schema: "a", Table: "vaults", Token: "secret", Index: "secret_index"},
+	},
 	{name: "wider column", before: "CREATE TABLE vaults " + columns, after: "ALTER TABLE vaults ALTER COLUMN secret TYPE varchar(1000); ALTER TABLE vaults ALTER COLUMN secret TYPE text"},
 	{name: "no case", before: "CREATE COLLATION nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false); " +
 		"CREATE TABLE vaults (id int, secret varchar(500) COLLATE nocase, secret_index bytea, other text)"},
