@@ -28,7 +28,10 @@ func TestCopyOnSQLite(t *testing.T) {
 		t.Fatal(err)
 	}
 	ring := credent.WithKeyring(newKeyring())
-	client := credent.NewClient(db, dialect, ring)
+	client, err := credent.NewClient(db, dialect, ring)
+	if err != nil {
+		t.Fatal(err)
+	}
 	account := client.UserAccount.Create().SetUserID("u1").SetAccountName("Ada").SaveX(t.Context())
 	rows := make([]credent.CopyRow, 1234)
 	for i := range rows {
@@ -93,7 +96,10 @@ func TestCopyUncertain(t *testing.T) {
 		t.Fatal(err)
 	}
 	ring := credent.WithKeyring(newKeyring())
-	client := credent.NewClient(db, dialect, ring)
+	client, err := credent.NewClient(db, dialect, ring)
+	if err != nil {
+		t.Fatal(err)
+	}
 	client.UserAccount.Create().SetUserID("u1").SetAccountName("Ada").SaveX(t.Context())
 	rows := func(yield func(credent.CopyRow, error) bool) {
 		for range 12 {

@@ -1,10 +1,15 @@
-// Package credent stores broker credentials in a database, with the secret fields encrypted on every write and readable
-// on every read. [Open] returns the ent client; secrets are set with [NewSecret] and read with [Secret.Reveal].
+// Package credent stores broker credentials in a database, with the secret
+// fields encrypted on every write and readable on every read. [Open] returns
+// the ent client; secrets are set with [NewSecret] and read with
+// [Secret.Reveal].
 //
-// Stored secrets are Fernet tokens (https://github.com/fernet/spec) under the key in ENCRYPTION_KEY, the same as those of
-// a Python application with cryptography.fernet. What they protect against and what not is in docs/threat-model.md.
+// Stored secrets are Fernet tokens (https://github.com/fernet/spec) under the
+// key in ENCRYPTION_KEY, the same as those of a Python application with
+// cryptography.fernet. What they protect against and what not is in
+// docs/threat-model.md.
 //
-// The generated packages below ent are the query language; package migrate brings a database to the schema they need.
+// The generated packages below ent are the query language; package migrate
+// brings a database to the schema they need.
 package credent
 
 import (
@@ -24,67 +29,109 @@ import (
 
 	"github.com/credent-go/credent/ent"
 	_ "github.com/credent-go/credent/ent/runtime" // the schema's defaults and validators
+	"github.com/credent-go/credent/internal/entcrypt/driver"
+	"github.com/credent-go/credent/internal/entcrypt/stamp"
+	"github.com/credent-go/credent/internal/entcrypt/statement"
 	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
+	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	"github.com/credent-go/credent/internal/fieldcrypt/seal"
+	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 	"github.com/credent-go/credent/internal/hooks"
 	"github.com/credent-go/credent/internal/tenancy"
 	"github.com/credent-go/credent/migrate"
 )
 
-// Types that setters take and queries return, and the errors they give. They are documented where they point.
+// Types that setters take and queries return, and the errors they give. They
+// are documented where they point.
 type (
 	// Secret is the type of an encrypted field.
 	Secret = fieldcrypt.Secret
-	// Value is the type of an encrypted field that is no text: see package encrypted.
+	// Value is the type of an encrypted field that is no text: see package
+	// encrypted.
 	Value[T any] = fieldcrypt.Value[T]
 	// Keyring holds the keys.
-	Keyring = fieldcrypt.Keyring
+	Keyring = keyring.Keyring
 	// Key is one key of a keyring.
-	Key = fieldcrypt.Key
-	// Reveal tells an observer that a secret was revealed; see [WithRevealObserver].
-	Reveal = fieldcrypt.Reveal
-	// Error says which operation failed on which secret; its cause is one of the Err… values.
+	Key = fernet.Key
+	// Reveal tells an observer that a secret was revealed; see
+	// [WithRevealObserver].
+	Reveal = seal.Reveal
+	// Error says which operation failed on which secret; its cause is one of
+	// the Err… values.
 	Error = fieldcrypt.Error
 )
 
 // Errors to be tested with errors.Is.
 var (
 	// ErrNoKey means that there is no keyring to encrypt or decrypt with.
-	ErrNoKey = fieldcrypt.ErrNoKey
-	// ErrBadKey means that a key is malformed, of the wrong length, all zero, given twice, or signs like another one.
-	ErrBadKey = fieldcrypt.ErrBadKey
-	// ErrPrimaryLost means that a new keyring lacks the primary key of the one it would replace.
-	ErrPrimaryLost = fieldcrypt.ErrPrimaryLost
-	// ErrNotEncrypted means that an encrypted column holds something that is not a token.
-	ErrNotEncrypted = fieldcrypt.ErrNotEncrypted
+	ErrNoKey = keyring.ErrNoKey
+	// ErrBadKey means that a key is malformed, of the wrong length, all zero,
+	// given twice, or signs like another one.
+	ErrBadKey = fernet.ErrBadKey
+	// ErrPrimaryLost means that a new keyring lacks the primary key of the one
+	// it would replace.
+	ErrPrimaryLost = keyring.ErrPrimaryLost
+	// ErrNotEncrypted means that an encrypted column holds something that is
+	// not a token.
+	ErrNotEncrypted = fernet.ErrNotEncrypted
 	// ErrCorrupt means that a token cannot be opened, for whatever reason.
-	ErrCorrupt = fieldcrypt.ErrCorrupt
-	// ErrUnknownKey is the ErrCorrupt of a well-formed token that no key opens: encrypted under another one, or altered.
-	ErrUnknownKey = fieldcrypt.ErrUnknownKey
-	// ErrContext means that a bound token is not where it belongs, or that a statement or a result does not say whose row it is.
-	ErrContext = fieldcrypt.ErrContext
-	// ErrShredded means that the key of the row's tenant was destroyed; see [WithTenantKeys]. It is no [ErrCorrupt].
-	ErrShredded = fieldcrypt.ErrShredded
-	// ErrTooLong means that a secret is longer than its column can hold encrypted: 303 bytes for varchar(500).
-	ErrTooLong = fieldcrypt.ErrTooLong
+	ErrCorrupt = fernet.ErrCorrupt
+	// ErrUnknownKey is the ErrCorrupt of a well-formed token that no key opens:
+	// encrypted under another one, or altered.
+	ErrUnknownKey = fernet.ErrUnknownKey
+	// ErrContext means that a bound token is not where it belongs, or that a
+	// statement or a result does not say whose row it is.
+	ErrContext = seal.ErrContext
+	// ErrShredded means that the key of the row's tenant was destroyed; see
+	// [WithTenantKeys]. It is no [ErrCorrupt].
+	ErrShredded = tenantkey.ErrShredded
+	// ErrTooLong means that a secret is longer than its column can hold
+	// encrypted: 303 bytes for varchar(500).
+	ErrTooLong = column.ErrTooLong
 	// ErrRedacted means that the text a secret prints as was given as a secret.
 	ErrRedacted = fieldcrypt.ErrRedacted
-	// ErrManyRows means that a statement would store one secret in many rows under one token.
-	ErrManyRows = fieldcrypt.ErrManyRows
-	// ErrPredicate means that a secret was given to a statement to compare with, which would never match.
-	ErrPredicate = fieldcrypt.ErrPredicate
+	// ErrManyRows means that a statement would store one secret in many rows
+	// under one token.
+	ErrManyRows = stamp.ErrManyRows
+	// ErrPredicate means that a statement has a secret and nobody said where it
+	// is stored; see encrypted.At.
+	ErrPredicate = stamp.ErrPredicate
+	// ErrDialect means that the database is neither Postgres nor SQLite.
+	ErrDialect = driver.ErrDialect
+	// ErrTooManyArgs means that a statement has more arguments than the
+	// database takes.
+	ErrTooManyArgs = statement.ErrTooManyArgs
+	// ErrNoDriver means that a secret reached the database past the client's
+	// driver.
+	ErrNoDriver = fieldcrypt.ErrNoDriver
+	// ErrNoOpener means that a secret was scanned from rows of database/sql and
+	// has no keyring; see encrypted.OpenerOf.
+	ErrNoOpener = fieldcrypt.ErrNoOpener
+	// ErrIndex means that a statement would store a secret and leave its blind
+	// index behind.
+	ErrIndex = blindindex.ErrIndex
 	// ErrNotText means that a secret is not valid UTF-8.
-	ErrNotText = fieldcrypt.ErrNotText
-	// ErrNotBound means that a generated package does not say which column an encrypted field is.
-	ErrNotBound = fieldcrypt.ErrNotBound
-	// ErrValue means that a [Value] does not encode, or does not decode, as its type.
+	ErrNotText = column.ErrNotText
+	// ErrNotBound means that a generated package does not say which column an
+	// encrypted field is.
+	ErrNotBound = column.ErrNotBound
+	// ErrValue means that a [Value] does not encode, or does not decode, as its
+	// type.
 	ErrValue = fieldcrypt.ErrValue
-	// ErrTenant means that a credential was given another user_id than its account has.
+	// ErrTenant means that a credential was given another user_id than its
+	// account has.
 	ErrTenant = hooks.ErrTenant
-	// ErrFormat means that a key does not look like one of its credential type; see [WithFormats].
+	// ErrFormat means that a key does not look like one of its credential type;
+	// see [WithFormats].
 	ErrFormat = hooks.ErrFormat
-	// ErrUnsupported means that [WithUser] was used with a database without row-level security.
+	// ErrUnsupported means that [WithUser] was used with a database without
+	// row-level security.
 	ErrUnsupported = tenancy.ErrUnsupported
-	// ErrNeedsTx means that the client's QueryContext was called with [WithUser] outside of a transaction.
+	// ErrNeedsTx means that the client's QueryContext was called with
+	// [WithUser] outside of a transaction.
 	ErrNeedsTx = tenancy.ErrNeedsTx
 	// ErrURL means that a database URL cannot be used.
 	ErrURL = errors.New("bad database URL")
@@ -97,23 +144,25 @@ func NewSecret(plaintext string) Secret { return fieldcrypt.New(plaintext) }
 func NewValue[T any](v T) Value[T] { return fieldcrypt.NewValue(v) }
 
 // EncryptedColumn names an encrypted column and its size in characters.
-type EncryptedColumn = fieldcrypt.ColumnInfo
+type EncryptedColumn = column.Column
 
-// EncryptedColumns returns every encrypted column that the process knows, sorted by table and name.
-func EncryptedColumns() []EncryptedColumn { return fieldcrypt.Columns() }
+// EncryptedColumns returns every encrypted column that the process knows,
+// sorted by table and name.
+func EncryptedColumns() []EncryptedColumn { return column.All() }
 
 // GenerateKey returns a new random key: 32 bytes as 44 characters of base64url.
-func GenerateKey() string { return fieldcrypt.GenerateKey() }
+func GenerateKey() string { return fernet.GenerateKey() }
 
-// NewKeyring makes a keyring of a primary key, which encrypts, and earlier keys, which only decrypt. Errors: [ErrNoKey],
-// [ErrBadKey].
+// NewKeyring makes a keyring of a primary key, which encrypts, and earlier
+// keys, which only decrypt. Errors: [ErrNoKey], [ErrBadKey].
 func NewKeyring(primary string, previous ...string) (*Keyring, error) {
-	return fieldcrypt.NewKeyring(primary, previous...)
+	return keyring.New(primary, previous...)
 }
 
-// KeyringFromEnv makes a keyring of ENCRYPTION_KEY and, separated by commas, ENCRYPTION_KEY_PREVIOUS, or of the files that
-// ENCRYPTION_KEY_FILE and ENCRYPTION_KEY_PREVIOUS_FILE name. Errors: [ErrNoKey], [ErrBadKey].
-func KeyringFromEnv() (*Keyring, error) { return fieldcrypt.KeyringFromEnv() }
+// KeyringFromEnv makes a keyring of ENCRYPTION_KEY and, separated by commas,
+// ENCRYPTION_KEY_PREVIOUS, or of the files that ENCRYPTION_KEY_FILE and
+// ENCRYPTION_KEY_PREVIOUS_FILE name. Errors: [ErrNoKey], [ErrBadKey].
+func KeyringFromEnv() (*Keyring, error) { return keyring.FromEnv() }
 
 // Option changes what [Open], [OpenDB] and [NewClient] do.
 type Option func(*options)
@@ -142,30 +191,36 @@ func optionsOf(opts []Option) options {
 	return o
 }
 
-// WithKeyring gives the client a keyring of its own, in place of [DefaultKeyring]. That of [WatchKeyring] is kept fresh.
+// WithKeyring gives the client a keyring of its own, in place of
+// [DefaultKeyring]. That of [WatchKeyring] is kept fresh.
 func WithKeyring(ring *Keyring) Option { return func(o *options) { o.keyring = ring } }
 
 // WithPGX connects to Postgres with pgx in place of lib/pq.
 func WithPGX() Option { return func(o *options) { o.pgx = true } }
 
-// Strict makes a query fail when a secret in its result cannot be opened. Without it only Reveal fails, so that one
-// damaged row does not hide the others.
+// Strict makes a query fail when a secret in its result cannot be opened.
+// Without it only Reveal fails, so that one damaged row does not hide the
+// others.
 func Strict() Option { return func(o *options) { o.strict = true } }
 
-// WithMigrations makes Open apply the pending migrations first; see [migrate.Apply].
+// WithMigrations makes Open apply the pending migrations first; see
+// [migrate.Apply].
 func WithMigrations() Option { return func(o *options) { o.migrate = true } }
 
-// WithAudit records each mutation of an account or a credential: who did what to which rows and fields, never a value. The
-// actor is that of [WithActor] or else the user of [WithUser]. Statements that pass by ent's mutations (ExecContext, SQL of
-// one's own) are not recorded.
+// WithAudit records each mutation of an account or a credential: who did what
+// to which rows and fields, never a value. The actor is that of [WithActor] or
+// else the user of [WithUser]. Statements that pass by ent's mutations
+// (ExecContext, SQL of one's own) are not recorded.
 func WithAudit(logger *slog.Logger) Option { return func(o *options) { o.hooks.Audit = logger } }
 
-// WithRevealObserver calls observe at each Reveal of a secret that the client read, in the goroutine that reveals: reads
-// of secrets can so be counted or recorded.
+// WithRevealObserver calls observe at each Reveal of a secret that the client
+// read, in the goroutine that reveals: reads of secrets can so be counted or
+// recorded.
 func WithRevealObserver(observe func(Reveal)) Option { return func(o *options) { o.reveal = observe } }
 
-// WithFormats refuses keys that do not look like those of their credential type, with [ErrFormat]. Types without a format
-// are not checked. Without formats given it knows those of [BrokerFormats].
+// WithFormats refuses keys that do not look like those of their credential
+// type, with [ErrFormat]. Types without a format are not checked. Without
+// formats given it knows those of [BrokerFormats].
 func WithFormats(formats ...Format) Option {
 	return func(o *options) {
 		if o.hooks.Formats = formats; len(formats) == 0 {
@@ -182,14 +237,16 @@ func WithFormatWarnings(logger *slog.Logger, formats ...Format) Option {
 	}
 }
 
-// Open connects to a database and returns a client that is ready for use. Close the client when done. The URL is one of
+// Open connects to a database and returns a client that is ready for use. Close
+// the client when done. The URL is one of
 //
 //	postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=…   (or postgresql://)
 //	sqlite:FILE                                             (made if it does not exist)
 //
-// It fails without a usable key ([ErrNoKey], [ErrBadKey]), with a URL it does not know ([ErrURL]), with an option that cannot
-// be met ([ErrNoColumn]), and when the database cannot be reached. No error quotes the URL, which may hold a password. The
-// client is safe for concurrent use.
+// It fails without a usable key ([ErrNoKey], [ErrBadKey]), with a URL it does
+// not know ([ErrURL]), with an option that cannot be met ([ErrNoColumn]), and
+// when the database cannot be reached. No error quotes the URL, which may hold
+// a password. The client is safe for concurrent use.
 func Open(ctx context.Context, databaseURL string, opts ...Option) (*ent.Client, error) {
 	o := optionsOf(opts)
 	if o.err != nil {
@@ -197,7 +254,7 @@ func Open(ctx context.Context, databaseURL string, opts ...Option) (*ent.Client,
 	}
 	if o.keyring == nil {
 		// Not later, at the first secret.
-		if _, err := fieldcrypt.Default(); err != nil {
+		if _, err := keyring.Default(); err != nil {
 			return nil, err
 		}
 	}
@@ -208,7 +265,11 @@ func Open(ctx context.Context, databaseURL string, opts ...Option) (*ent.Client,
 	if err := prepare(ctx, db, o); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	return NewClient(db, d, opts...), nil
+	client, err := NewClient(db, d, opts...)
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return client, nil
 }
 
 func prepare(ctx context.Context, db *sql.DB, o options) error {
@@ -221,8 +282,10 @@ func prepare(ctx context.Context, db *sql.DB, o options) error {
 	return migrate.Apply(ctx, db)
 }
 
-// OpenDB returns the connection pool of a URL as for [Open], and its ent dialect, for [migrate.Apply], [NewClient] and
-// SQL of one's own. It does not connect yet. With lib/pq it sets binary_parameters=yes, unless the URL has the parameter.
+// OpenDB returns the connection pool of a URL as for [Open], and its ent
+// dialect, for [migrate.Apply], [NewClient] and SQL of one's own. It does not
+// connect yet. With lib/pq it sets binary_parameters=yes, unless the URL has
+// the parameter.
 func OpenDB(databaseURL string, opts ...Option) (db *sql.DB, entDialect string, err error) {
 	scheme, rest, ok := strings.Cut(databaseURL, ":")
 	if !ok {
@@ -268,12 +331,15 @@ func OpenDB(databaseURL string, opts ...Option) (db *sql.DB, entDialect string, 
 	return nil, "", fmt.Errorf("credent: %w: unknown scheme; use postgres://… or sqlite:FILE", ErrURL)
 }
 
-// binaryParameters makes lib/pq send a statement and its parameters in one round trip, in place of two. That is faster; and
-// behind PgBouncer in transaction mode, where two trips may reach two servers, another client's statement would be run.
+// binaryParameters makes lib/pq send a statement and its parameters in one
+// round trip, in place of two. That is faster; and behind PgBouncer in
+// transaction mode, where two trips may reach two servers, another client's
+// statement would be run.
 const binaryParameters = "binary_parameters"
 
-// sqliteDSN returns the driver's name of a file, with the settings that the client relies on. Parameters that SQLite
-// itself knows, such as mode=ro, are passed on.
+// sqliteDSN returns the driver's name of a file, with the settings that the
+// client relies on. Parameters that SQLite itself knows, such as mode=ro, are
+// passed on.
 func sqliteDSN(rest string) (dsn string, memory bool, err error) {
 	file, query, _ := strings.Cut(rest, "?")
 	file = strings.TrimPrefix(file, "//")
@@ -292,28 +358,37 @@ func sqliteDSN(rest string) (dsn string, memory bool, err error) {
 	return "file:" + escaped + "?" + params.Encode(), file == ":memory:", nil
 }
 
-// NewClient returns a client on a pool of the caller's, for the dialect that [OpenDB] gives. Closing the client closes
-// the pool. Without [WithKeyring] the default keyring is read when first needed.
-func NewClient(db *sql.DB, entDialect string, opts ...Option) *ent.Client {
-	client := ent.NewClient(ent.Driver(WrapDriver(entsql.OpenDB(entDialect, db), opts...)))
+// NewClient returns a client on a pool of the caller's, for the dialect that
+// [OpenDB] gives. Closing the client closes the pool. Without [WithKeyring] the
+// default keyring is read when first needed. Errors: [ErrNoColumn],
+// [ErrDialect].
+func NewClient(db *sql.DB, entDialect string, opts ...Option) (*ent.Client, error) {
+	drv, err := WrapDriver(entsql.OpenDB(entDialect, db), opts...)
+	if err != nil {
+		return nil, err
+	}
+	client := ent.NewClient(ent.Driver(drv))
 	Use(client, opts...)
-	return client
+	return client, nil
 }
 
-// WrapDriver returns an ent driver that encrypts and decrypts, for services that assemble their client themselves. It
-// goes directly around the driver that talks to the database, inside of caches and debuggers. Call [Use] on the client.
-func WrapDriver(drv dialect.Driver, opts ...Option) dialect.Driver {
+// WrapDriver returns an ent driver that encrypts and decrypts, for services
+// that assemble their client themselves. It goes directly around the driver
+// that talks to the database, inside of caches and debuggers. Call [Use] on the
+// client. Errors: [ErrNoColumn], [ErrDialect].
+func WrapDriver(drv dialect.Driver, opts ...Option) (dialect.Driver, error) {
 	o := optionsOf(opts)
 	if o.err != nil {
-		panic("credent: " + o.err.Error())
+		return nil, o.err
 	}
-	return fieldcrypt.NewDriver(tenancy.NewDriver(drv), o.driver())
+	return driver.New(tenancy.NewDriver(drv), o.driver())
 }
 
 // driver is how the client's driver encrypts and decrypts.
-func (o options) driver() fieldcrypt.DriverConfig {
-	return fieldcrypt.DriverConfig{
+func (o options) driver() driver.Config {
+	return driver.Config{
 		Keyring:         o.keyring,
+		Columns:         ent.EncryptedColumns(),
 		Strict:          o.strict,
 		Plaintext:       o.plaintext,
 		Bound:           o.bound,
@@ -324,7 +399,8 @@ func (o options) driver() fieldcrypt.DriverConfig {
 	}
 }
 
-// Use adds Credent's hooks to a client that was made with [WrapDriver]: a credential's user_id is filled from its account,
-// credentials removed from their account are deleted, an update of a secret in many rows is refused; and those that
-// options ask for. [Open] and [NewClient] have done so.
+// Use adds Credent's hooks to a client that was made with [WrapDriver]: a
+// credential's user_id is filled from its account, credentials removed from
+// their account are deleted, and what the options ask for. [Open] and
+// [NewClient] have done so.
 func Use(client *ent.Client, opts ...Option) { hooks.Install(client, optionsOf(opts).hooks) }

@@ -22,7 +22,10 @@ func ExampleCopy() {
 		log.Fatal(err)
 	}
 	ring := credent.WithKeyring(newKeyring())
-	client := credent.NewClient(db, dialect, ring)
+	client, err := credent.NewClient(db, dialect, ring)
+	if err != nil {
+		log.Fatal(err)
+	}
 	client.UserAccount.Create().SetUserID("user-1").SetAccountName("Ada").SaveX(ctx)
 
 	// From a file, an API or another database, one by one.

@@ -63,7 +63,10 @@ func ExampleOpenDB() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	client := credent.NewClient(db, dialect, credent.WithKeyring(ring))
+	client, err := credent.NewClient(db, dialect, credent.WithKeyring(ring))
+	if err != nil {
+		log.Fatal(err)
+	}
 	defer closeClient(client) // closes the pool too
 
 	store(client)
@@ -82,7 +85,11 @@ func ExampleWrapDriver() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	client := newClient(credent.WrapDriver(drv, credent.WithKeyring(ring)))
+	wrapped, err := credent.WrapDriver(drv, credent.WithKeyring(ring))
+	if err != nil {
+		log.Fatal(err)
+	}
+	client := newClient(wrapped)
 	credent.Use(client)
 	defer closeClient(client)
 

@@ -39,7 +39,10 @@ func ExampleWithTenantKeys() {
 	fmt.Println("nobody can read", done.Secrets, "secrets of", done.Tenant)
 
 	// Other processes forget the key within a minute; one that starts now has never known it.
-	client = credent.NewClient(db, dialect, credent.WithKeyring(ring), credent.WithTenantKeys())
+	client, err = credent.NewClient(db, dialect, credent.WithKeyring(ring), credent.WithTenantKeys())
+	if err != nil {
+		log.Fatal(err)
+	}
 	defer closeClient(client)
 	for _, user := range []string{"Ada", "Grace"} {
 		credential := client.UserCredential.Query().WithAccount().Where(usercredential.UserID(user)).OnlyX(ctx)

@@ -19,6 +19,7 @@ func TestNothingComparesSecrets(t *testing.T) {
 	}
 	secret := regexp.MustCompile(`^(By)?(APIKey|SecretKey)`)
 	index := regexp.MustCompile(`^APIKey(Is|IndexIsNil|IndexNotNil)$`)
+	handle := regexp.MustCompile(`^(APIKey|SecretKey)Column$`) // an encrypted.Column, not a predicate
 	seen := 0
 	for _, path := range files {
 		file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
@@ -34,7 +35,7 @@ func TestNothingComparesSecrets(t *testing.T) {
 				}
 			case *ast.ValueSpec:
 				for _, name := range n.Names {
-					if secret.MatchString(name.Name) {
+					if secret.MatchString(name.Name) && !handle.MatchString(name.Name) {
 						t.Errorf("%s has the variable %s", path, name.Name)
 					}
 				}

@@ -92,7 +92,12 @@ func TestTenantKeysOnePool(t *testing.T) {
 	ctx := t.Context()
 	for _, strict := range [][]credent.Option{nil, {credent.Strict()}} {
 		fresh := func() *ent.Client {
-			return credent.NewClient(pool, dialect, append(strict, credent.WithKeyring(d.ring), credent.WithTenantKeys())...)
+			t.Helper()
+			client, err := credent.NewClient(pool, dialect, append(strict, credent.WithKeyring(d.ring), credent.WithTenantKeys())...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return client
 		}
 		client := fresh()
 		if _, err := client.UserCredential.CreateBulk(d.create(client, "u-1"), d.create(client, "u-2")).Save(ctx); err != nil {

@@ -6,23 +6,27 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 )
 
-// DefaultWatchInterval is how often [WatchKeyring] loads the keyring, unless told otherwise: every 30 seconds.
+// DefaultWatchInterval is how often [WatchKeyring] loads the keyring, unless
+// told otherwise: every 30 seconds.
 const DefaultWatchInterval = 30 * time.Second
 
 // watchTimeout bounds one load, so that a source that hangs is reported.
 const watchTimeout = 30 * time.Second
 
-// KeyringSource loads a keyring, for instance from files or a key management service. It must respect the end of its
-// context, and its errors must not hold key material.
+// KeyringSource loads a keyring, for instance from files or a key management
+// service. It must respect the end of its context, and its errors must not hold
+// key material.
 type KeyringSource func(ctx context.Context) (*Keyring, error)
 
-// EnvSource is the [KeyringSource] of [KeyringFromEnv]. A process's environment does not change from outside, so only keys
-// in files can be replaced: those that ENCRYPTION_KEY_FILE and ENCRYPTION_KEY_PREVIOUS_FILE name. They may be rewritten in
-// place, renamed or exchanged by a link, and both at once or one after the other. Where reading them takes longer than the
-// context, as from a pipe that nobody writes to, it goes on in the background.
+// EnvSource is the [KeyringSource] of [KeyringFromEnv]. A process's environment
+// does not change from outside, so only keys in files can be replaced: those
+// that ENCRYPTION_KEY_FILE and ENCRYPTION_KEY_PREVIOUS_FILE name. They may be
+// rewritten in place, renamed or exchanged by a link, and both at once or one
+// after the other. Where reading them takes longer than the context, as from a
+// pipe that nobody writes to, it goes on in the background.
 func EnvSource(ctx context.Context) (*Keyring, error) {
 	type result struct {
 		ring *Keyring
@@ -41,38 +45,48 @@ func EnvSource(ctx context.Context) (*Keyring, error) {
 	}
 }
 
-// DefaultKeyring returns the keyring of clients without [WithKeyring]. It is made by [KeyringFromEnv] at the first use that
-// succeeds; what replaces its keys later ([WatchConfig], [Keyring.Replace]) holds for all those clients.
-func DefaultKeyring() (*Keyring, error) { return fieldcrypt.Default() }
+// DefaultKeyring returns the keyring of clients without [WithKeyring]. It is
+// made by [KeyringFromEnv] at the first use that succeeds; what replaces its
+// keys later ([WatchConfig], [Keyring.Replace]) holds for all those clients.
+func DefaultKeyring() (*Keyring, error) { return keyring.Default() }
 
-// WatchConfig says how [WatchKeyring] goes about it. Its zero value is ready for use.
+// WatchConfig says how [WatchKeyring] goes about it. Its zero value is ready
+// for use.
 type WatchConfig struct {
-	// Interval is the time between two loads; zero or less means [DefaultWatchInterval].
+	// Interval is the time between two loads; zero or less means
+	// [DefaultWatchInterval].
 	Interval time.Duration
-	// Keyring is the one to keep fresh, such as that of [DefaultKeyring]; nil means a new one.
+	// Keyring is the one to keep fresh, such as that of [DefaultKeyring]; nil
+	// means a new one.
 	Keyring *Keyring
-	// Observe is called after each load that changed the keys or failed, from one goroutine at a time; nil means that
-	// slog's default logger gets a line.
+	// Observe is called after each load that changed the keys or failed, from
+	// one goroutine at a time; nil means that slog's default logger gets a
+	// line.
 	Observe func(KeyringEvent)
-	// LosePrimary accepts a keyring without the primary key in use. What is stored under that one becomes unreadable.
+	// LosePrimary accepts a keyring without the primary key in use. What is
+	// stored under that one becomes unreadable.
 	LosePrimary bool
 }
 
-// KeyringEvent says what came of loading a keyring again. It holds no key material.
+// KeyringEvent says what came of loading a keyring again. It holds no key
+// material.
 type KeyringEvent struct {
 	Before []string // IDs of the keys, the primary one first
 	After  []string // the same as Before if Err is not nil
 	Err    error    // why the keys in use stay
 }
 
-// WatchKeyring loads a keyring from a source and returns it, for [WithKeyring]; then it loads again at each interval, until
-// the context ends, and replaces the keys of the keyring it returned: clients, and the secrets they have read, use the new
-// ones from then on. The error is that of the first load.
+// WatchKeyring loads a keyring from a source and returns it, for [WithKeyring];
+// then it loads again at each interval, until the context ends, and replaces
+// the keys of the keyring it returned: clients, and the secrets they have read,
+// use the new ones from then on. The error is that of the first load.
 //
-// Where a later load fails the keys in use stay, and the next interval tries again. One of the reasons is
-// [ErrPrimaryLost]: a new keyring without the primary key in use is refused, since secrets were encrypted under it until
-// this moment. In the order of docs/rotation.md a primary key becomes an earlier one first and is dropped later, which is
-// accepted. [WatchConfig.LosePrimary] is for who knows that nothing is stored under it.
+// Where a later load fails the keys in use stay, and the next interval tries
+// again. One of the reasons is [ErrPrimaryLost]: a new keyring without the
+// primary key in use is refused, since secrets were encrypted under it until
+// this moment. In the order of docs/rotation.md a primary key becomes an
+// earlier one first and is dropped later, which is accepted.
+// [WatchConfig.LosePrimary] is for who knows that nothing is stored under it.
 func WatchKeyring(ctx context.Context, source KeyringSource, cfg WatchConfig) (*Keyring, error) {
 	w := watcher{source: source, cfg: cfg}
 	if w.cfg.Interval <= 0 {

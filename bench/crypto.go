@@ -10,11 +10,12 @@ import (
 	"sync"
 	"testing" //nolint:depguard // AllocsPerRun counts what an operation allocates
 
-	"github.com/credent-go/credent"
 	"github.com/fernet/fernet-go"
 	"github.com/tink-crypto/tink-go/v2/aead"
 	"github.com/tink-crypto/tink-go/v2/keyset"
 	"github.com/tink-crypto/tink-go/v2/tink"
+
+	"github.com/credent-go/credent"
 )
 
 // Names of the engines.
@@ -29,7 +30,8 @@ const (
 
 var engines = []string{engineCredent, engineAppend, engineFernet, enginePrimitives, engineGCM, engineTink}
 
-// cryptoSizes are those of the plaintexts, in bytes: keys of brokers have 20 to 64.
+// cryptoSizes are those of the plaintexts, in bytes: keys of brokers have 20 to
+// 64.
 var cryptoSizes = []int{24, 64, 1024}
 
 func encryptGroup(size int) string { return fmt.Sprintf("encrypt %d B", size) }
@@ -43,7 +45,8 @@ func decryptGroup(size, keys int) string {
 
 func coresGroup(cores int) string { return fmt.Sprintf("round trip 24 B, cores: %d", cores) }
 
-// manyKeys is the number of keys in a ring during a rotation that has been let slide.
+// manyKeys is the number of keys in a ring during a rotation that has been let
+// slide.
 const manyKeys = 4
 
 // cryptoBench has the keys, the same for all engines that take Fernet's.
@@ -101,7 +104,8 @@ var sink struct {
 	bytes []byte
 }
 
-// add adds a measure of one operation, with enough of them for about the given time in each round.
+// add adds a measure of one operation, with enough of them for about the given
+// time in each round.
 func (b *cryptoBench) add(cfg config, group, name string, op func() error) error {
 	repeated := func(n int) error {
 		for range n {
@@ -126,7 +130,8 @@ func (b *cryptoBench) add(cfg config, group, name string, op func() error) error
 	return nil
 }
 
-// runCrypto measures the engines alone, without a database, on one core and on two.
+// runCrypto measures the engines alone, without a database, on one core and on
+// two.
 func runCrypto(cfg config, s series) (*cryptoBench, error) {
 	b, err := newCryptoBench()
 	if err != nil {
@@ -194,7 +199,8 @@ func (b *cryptoBench) sealGCM(plaintext []byte) []byte {
 	return b.gcm.Seal(nonce, nonce, plaintext, nil)
 }
 
-// addDecrypt has a token of the last key, as during a rotation. The engines that have no ring of Fernet keys are there once.
+// addDecrypt has a token of the last key, as during a rotation. The engines
+// that have no ring of Fernet keys are there once.
 func (b *cryptoBench) addDecrypt(cfg config, text string, keys int) error {
 	group := decryptGroup(len(text), keys)
 	ring := b.rings[keys]

@@ -9,10 +9,11 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/google/uuid"
+
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/internal/pgserver"
 	"github.com/credent-go/credent/migrate"
-	"github.com/google/uuid"
 )
 
 // What is done on a database.
@@ -29,7 +30,8 @@ var endGroups = []string{groupInsert, groupBulk, groupRead, groupPoint, groupLis
 // bulkSize is the number of rows in one statement or transaction of a bulk.
 const bulkSize = 500
 
-// typeNew is the credential_type of the rows that a measure adds, and that are deleted after it; the others stay.
+// typeNew is the credential_type of the rows that a measure adds, and that are
+// deleted after it; the others stay.
 const (
 	typeStored = "alpaca"
 	typeNew    = "new"
@@ -41,8 +43,8 @@ type values struct{ apiKey, secretKey int }
 var (
 	// keySizes are those of Alpaca's keys.
 	keySizes = values{apiKey: 24, secretKey: 40}
-	// tokenSizes are those of the tokens of such keys in characters: what a client without encryption has to move to move
-	// as much.
+	// tokenSizes are those of the tokens of such keys in characters: what a
+	// client without encryption has to move to move as much.
 	tokenSizes = values{apiKey: 120, secretKey: 140}
 )
 
@@ -51,7 +53,8 @@ func (v values) of(i int) (apiKey, secretKey string) {
 	return "PK" + digits + strings.Repeat("a", v.apiKey-10), "SK" + digits + strings.Repeat("s", v.secretKey-10)
 }
 
-// digest returns what takes the place of a digest in the index of clients that make none. All have a value there, and pay for it.
+// digest returns what takes the place of a digest in the index of clients that
+// make none. All have a value there, and pay for it.
 func digest() []byte {
 	random := make([]byte, 32)
 	_, _ = rand.Read(random) // never fails, per its documentation
@@ -73,28 +76,34 @@ type account struct {
 	userID string
 }
 
-// peer is a client that is measured. Its methods fail if what they read is not what was stored.
+// peer is a client that is measured. Its methods fail if what they read is not
+// what was stored.
 type peer interface {
 	// insert stores n rows of a type, one statement and transaction each.
 	insert(ctx context.Context, n int, kind string) error
 	// bulk stores n rows, bulkSize at a time.
 	bulk(ctx context.Context, n int, kind string) error
-	// read reads all rows of the type stored, as entities, and both secrets of each; list does not look at the secrets.
+	// read reads all rows of the type stored, as entities, and both secrets of
+	// each; list does not look at the secrets.
 	read(ctx context.Context) (rows int, err error)
 	list(ctx context.Context) (rows int, err error)
-	// point reads the rows of the given primary keys one by one, and both secrets of each.
+	// point reads the rows of the given primary keys one by one, and both
+	// secrets of each.
 	point(ctx context.Context, ids []uuid.UUID) error
 	close() error
 }
 
-// contender is a peer with a database of its own, and what it is called in the report.
+// contender is a peer with a database of its own, and what it is called in the
+// report.
 type contender struct {
 	name string
 	note string
 	open func(ctx context.Context, databaseURL string, a account) (peer, error)
-	// plaintext is for those that store no tokens, whose database has no CHECK on them.
+	// plaintext is for those that store no tokens, whose database has no CHECK
+	// on them.
 	plaintext bool
-	// eager is one that can only list with the secrets opened, so that its list is a read, and is not run again.
+	// eager is one that can only list with the secrets opened, so that its list
+	// is a read, and is not run again.
 	eager bool
 }
 
@@ -109,7 +118,8 @@ type running struct {
 
 func (r *running) stop() error { return errors.Join(r.close(), r.db.Close(), r.drop()) }
 
-// start makes a database with the rows that are read, stored by the contender itself.
+// start makes a database with the rows that are read, stored by the contender
+// itself.
 func (c contender) start(ctx context.Context, server *pgserver.Server, template string, rows int) (_ *running, err error) {
 	databaseURL, drop, err := server.CreateDatabase(ctx, template)
 	if err != nil {
@@ -210,7 +220,8 @@ func (r *running) measures(ctx context.Context, cfg config) []measure {
 	return ms
 }
 
-// runEndToEnd measures all contenders against each other, each on a copy of one database.
+// runEndToEnd measures all contenders against each other, each on a copy of one
+// database.
 func runEndToEnd(ctx context.Context, cfg config, server *pgserver.Server, s series) (err error) {
 	template, drop, err := newTemplate(ctx, server)
 	if err != nil {

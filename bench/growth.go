@@ -9,16 +9,18 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/pgserver"
 	"github.com/credent-go/credent/migrate"
 	"github.com/credent-go/credent/rotate"
-	"github.com/google/uuid"
 )
 
-// What is done on tables of several sizes. The first three are timed in rounds, the others once for each size.
+// What is done on tables of several sizes. The first three are timed in rounds,
+// the others once for each size.
 const (
 	groupGrowPoint  = "growth: point lookup"
 	groupGrowList   = "growth: list by account"
@@ -35,7 +37,8 @@ var growthGroups = []string{
 // perAccount is the number of credentials that an account has.
 const perAccount = 10
 
-// firstMigration makes the tables; what the later ones do takes longer with rows in them.
+// firstMigration makes the tables; what the later ones do takes longer with
+// rows in them.
 const firstMigration = "20261124030000"
 
 func sizeName(rows int) string {
@@ -105,7 +108,10 @@ func grow(ctx context.Context, server *pgserver.Server, rows int, s series) (*gr
 	if err != nil {
 		return nil, err
 	}
-	g.db, g.client = db, credent.NewClient(db, dialect, credent.WithKeyring(g.ring))
+	g.db = db
+	if g.client, err = credent.NewClient(db, dialect, credent.WithKeyring(g.ring)); err != nil {
+		return nil, err
+	}
 	if err := g.timeMigrations(ctx, server, s); err != nil {
 		return nil, err
 	}
@@ -139,7 +145,8 @@ func grow(ctx context.Context, server *pgserver.Server, rows int, s series) (*gr
 	return g, found.Err()
 }
 
-// timeMigrations migrates tables of the same size that are as the Python application has them, on a database of their own.
+// timeMigrations migrates tables of the same size that are as the Python
+// application has them, on a database of their own.
 func (g *grown) timeMigrations(ctx context.Context, server *pgserver.Server, s series) (err error) {
 	databaseURL, drop, err := server.CreateDatabase(ctx, "")
 	if err != nil {
@@ -200,7 +207,8 @@ func (g *grown) addAccounts(ctx context.Context) error {
 	return nil
 }
 
-// credentials are the rows in the order in which a table fills up: those of an account lie apart.
+// credentials are the rows in the order in which a table fills up: those of an
+// account lie apart.
 func (g *grown) credentials() iter.Seq2[credent.CopyRow, error] {
 	return func(yield func(credent.CopyRow, error) bool) {
 		for i := range g.rows {

@@ -5,10 +5,11 @@ import (
 	"database/sql"
 	"strings"
 
+	"github.com/google/uuid"
+
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
-	"github.com/google/uuid"
 )
 
 // credentPeer is what is measured: the client of this module.
@@ -19,7 +20,8 @@ type credentPeer struct {
 	account account
 }
 
-// openPool opens a pool as credent.OpenDB does for everybody, so that all have the same settings.
+// openPool opens a pool as credent.OpenDB does for everybody, so that all have
+// the same settings.
 func openPool(databaseURL, binary string, opts []credent.Option) (*sql.DB, string, error) {
 	if binary != "" {
 		separator := "?"
@@ -47,7 +49,11 @@ func openCredent(binary string, opts []credent.Option, more ...credent.Option) o
 		if err != nil {
 			return nil, err
 		}
-		return &credentPeer{credent.NewClient(db, dialect, append(more, credent.WithKeyring(ring))...), db, ring, a}, nil
+		client, err := credent.NewClient(db, dialect, append(more, credent.WithKeyring(ring))...)
+		if err != nil {
+			return nil, err
+		}
+		return &credentPeer{client, db, ring, a}, nil
 	}
 }
 

@@ -7,12 +7,13 @@ import (
 	"reflect"
 	"time"
 
-	"github.com/credent-go/credent"
 	"github.com/google/uuid"
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
 	"gorm.io/gorm/schema"
+
+	"github.com/credent-go/credent"
 )
 
 // gormCredential is the model of user_credentials.
@@ -33,7 +34,8 @@ type gormCredential struct {
 // TableName is gorm's hook for it.
 func (gormCredential) TableName() string { return "user_credentials" }
 
-// serializer encrypts and decrypts fields, with Credent's tokens. GORM knows serializers by name, for the whole process.
+// serializer encrypts and decrypts fields, with Credent's tokens. GORM knows
+// serializers by name, for the whole process.
 type serializer struct{ ring *credent.Keyring }
 
 // Scan decrypts.
@@ -63,8 +65,8 @@ func (s serializer) Value(_ context.Context, _ *schema.Field, _ reflect.Value, v
 	return s.ring.Encrypt(plaintext)
 }
 
-// gormPeer is GORM as one sets it up to be fast: without a transaction around each statement. Its driver is pgx, which
-// prepares statements by itself.
+// gormPeer is GORM as one sets it up to be fast: without a transaction around
+// each statement. Its driver is pgx, which prepares statements by itself.
 type gormPeer struct {
 	db      *gorm.DB
 	ring    *credent.Keyring
@@ -94,7 +96,7 @@ func openGORM(_ context.Context, databaseURL string, a account) (peer, error) {
 
 func (p *gormPeer) row(i int, kind string) (*gormCredential, error) {
 	apiKey, secretKey := keySizes.of(i)
-	index, err := p.ring.Digest(apiKeyColumn(), apiKey)
+	index, err := digests.Primary(p.ring, apiKeyColumn(), apiKey)
 	return &gormCredential{
 		ID: uuid.New(), UserAccountID: p.account.id, UserID: p.account.userID, CredentialType: kind,
 		APIKey: apiKey, SecretKey: secretKey, APIKeyIndex: index, IsActive: true,

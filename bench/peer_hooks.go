@@ -7,14 +7,16 @@ import (
 
 	"entgo.io/ent"
 	entsql "entgo.io/ent/dialect/sql"
-	"github.com/credent-go/credent"
 
+	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/bench/internal/plain"
 	"github.com/credent-go/credent/bench/internal/plain/hook"
+	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
 )
 
-// openHooks is the way that ent's documentation shows for encrypted fields: a hook encrypts what a mutation sets, and an
-// interceptor decrypts what a query returns. The fields are strings, and the tokens Credent's.
+// openHooks is the way that ent's documentation shows for encrypted fields: a
+// hook encrypts what a mutation sets, and an interceptor decrypts what a query
+// returns. The fields are strings, and the tokens Credent's.
 func openHooks(opts []credent.Option) opener {
 	return func(_ context.Context, databaseURL string, a account) (peer, error) {
 		ring, err := credent.NewKeyring(credent.GenerateKey())
@@ -33,7 +35,8 @@ func openHooks(opts []credent.Option) opener {
 	}
 }
 
-// apiKeyColumn is Credent's, whose digests the peers with the same cryptography make.
+// apiKeyColumn is Credent's, whose digests the peers with the same cryptography
+// make.
 var apiKeyColumn = sync.OnceValue(func() credent.EncryptedColumn {
 	for _, c := range credent.EncryptedColumns() {
 		if c.Index != "" {
@@ -43,12 +46,15 @@ var apiKeyColumn = sync.OnceValue(func() credent.EncryptedColumn {
 	panic("no column has a blind index")
 })
 
+// digests makes the digests of peers that keep a blind index by themselves.
+var digests blindindex.Digester
+
 type fieldHooks struct{ ring *credent.Keyring }
 
 func (h fieldHooks) encrypt(next ent.Mutator) ent.Mutator {
 	return hook.UserCredentialFunc(func(ctx context.Context, m *plain.UserCredentialMutation) (ent.Value, error) {
 		if apiKey, ok := m.APIKey(); ok {
-			index, err := h.ring.Digest(apiKeyColumn(), apiKey)
+			index, err := digests.Primary(h.ring, apiKeyColumn(), apiKey)
 			if err != nil {
 				return nil, err
 			}

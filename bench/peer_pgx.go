@@ -4,13 +4,15 @@ import (
 	"context"
 	"time"
 
-	"github.com/credent-go/credent"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/credent-go/credent"
 )
 
-// pgxPeer is what one can write by hand on pgx, with Credent's tokens: how far an ORM is from the driver.
+// pgxPeer is what one can write by hand on pgx, with Credent's tokens: how far
+// an ORM is from the driver.
 type pgxPeer struct {
 	pool    *pgxpool.Pool
 	ring    *credent.Keyring
@@ -65,7 +67,7 @@ func (p *pgxPeer) row(i int, kind string) ([]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	index, err := p.ring.Digest(apiKeyColumn(), apiKey)
+	index, err := digests.Primary(p.ring, apiKeyColumn(), apiKey)
 	if err != nil {
 		return nil, err
 	}

@@ -12,11 +12,13 @@ import (
 	"path/filepath"
 	"runtime"
 
-	"github.com/credent-go/credent"
 	"github.com/google/uuid"
+
+	"github.com/credent-go/credent"
 )
 
-// twinPeer is the Python application: a process of twin.py, which does one line of JSON after the other.
+// twinPeer is the Python application: a process of twin.py, which does one line
+// of JSON after the other.
 type twinPeer struct {
 	cmd *exec.Cmd
 	in  io.WriteCloser

@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/google/uuid"
+
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/internal/pgserver"
 	"github.com/credent-go/credent/rotate"
-	"github.com/google/uuid"
 )
 
 // Re-encryption of one table in several ways, a row.
@@ -20,7 +21,8 @@ const (
 	nameUpdateAll   = "one SQL UPDATE with constants"
 )
 
-// runRotation measures re-encryption against what one would write without it, and against the bare statement.
+// runRotation measures re-encryption against what one would write without it,
+// and against the bare statement.
 func runRotation(ctx context.Context, cfg config, server *pgserver.Server, s series) (err error) {
 	g, err := grow(ctx, server, cfg.rotated, make(series))
 	if err != nil {
@@ -56,14 +58,15 @@ func runRotation(ctx context.Context, cfg config, server *pgserver.Server, s ser
 	return rounds(cfg.rotateRounds, measures, s)
 }
 
-// rotation is a table that is re-encrypted under one of two keys and the other in turn.
+// rotation is a table that is re-encrypted under one of two keys and the other
+// in turn.
 type rotation struct {
 	*grown
 	turn int
 }
 
-// fresh makes the table as it was: no dead rows, nothing left to write, and every token under a key that the next measure
-// does not begin with.
+// fresh makes the table as it was: no dead rows, nothing left to write, and
+// every token under a key that the next measure does not begin with.
 func (r *rotation) fresh(ctx context.Context) error {
 	_, err := r.db.ExecContext(ctx, "VACUUM FULL ANALYZE user_credentials")
 	if err != nil {
@@ -90,9 +93,13 @@ func (r *rotation) rotate(ctx context.Context, cfg rotate.Config) error {
 	return nil
 }
 
-// updateOneByOne reads rows and stores their secrets again, as one would through ent.
+// updateOneByOne reads rows and stores their secrets again, as one would
+// through ent.
 func (r *rotation) updateOneByOne(ctx context.Context, n int) error {
-	client := credent.NewClient(r.db, "postgres", credent.WithKeyring(r.ring))
+	client, err := credent.NewClient(r.db, "postgres", credent.WithKeyring(r.ring))
+	if err != nil {
+		return err
+	}
 	for i := range n {
 		id := r.sample[i%len(r.sample)]
 		row, err := client.UserCredential.Get(ctx, id)
@@ -106,8 +113,9 @@ func (r *rotation) updateOneByOne(ctx context.Context, n int) error {
 	return nil
 }
 
-// updateAll writes the same number of bytes to all rows in one statement: the least that the server has to do. It is rolled
-// back, which a later vacuum clears up, and costs the statement nothing.
+// updateAll writes the same number of bytes to all rows in one statement: the
+// least that the server has to do. It is rolled back, which a later vacuum
+// clears up, and costs the statement nothing.
 func (r *rotation) updateAll(ctx context.Context) error {
 	tx, err := r.db.BeginTx(ctx, nil)
 	if err != nil {

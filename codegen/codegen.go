@@ -1,16 +1,20 @@
-// Package codegen is the extension of ent's code generation for schemas with the fields of package encrypted:
+// Package codegen is the extension of ent's code generation for schemas with
+// the fields of package encrypted:
 //
 //	entc.Generate("./schema", &gen.Config{}, entc.Extensions(codegen.Extension{}))
 //
-// It gives each encrypted column the CHECK that lets in nothing but tokens, generates what binds the fields to their columns,
-// and refuses, before anything is written, what cannot work on encrypted fields, and fields that look as if they should be
-// encrypted and are not. A program that generates code imports it; a service does not.
+// It gives each encrypted column the CHECK that lets in nothing but tokens,
+// generates what binds the fields to their columns, and refuses, before
+// anything is written, what cannot work on encrypted fields, and fields that
+// look as if they should be encrypted and are not. A program that generates
+// code imports it; a service does not.
 package codegen
 
 import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"regexp"
 	"runtime"
 	"slices"
@@ -22,21 +26,29 @@ import (
 	"entgo.io/ent/schema/field"
 
 	"github.com/credent-go/credent/encrypted"
-	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
 )
 
-// Extension is the ent extension. Errors of the generation name the schema and the field and say what to do.
+// Extension is the ent extension. Errors of the generation name the schema and
+// the field and say what to do.
 type Extension struct {
 	entc.DefaultExtension
-	// Picture is the path of a text file whose part between [PictureBegin] and [PictureEnd] is replaced by the picture of
-	// the schema; "" for none.
+	// Picture is the path of a text file whose part between [PictureBegin] and
+	// [PictureEnd] is replaced by the picture of the schema; "" for none.
 	Picture string
+}
+
+// Options implements entc.Extension. It tells the program by which ent loads
+// the schema that the extension is there.
+func (e Extension) Options() []entc.Option {
+	return []entc.Option{func(*gen.Config) error { return os.Setenv(encrypted.ExtensionEnv, "1") }}
 }
 
 // Hooks implements entc.Extension.
 func (e Extension) Hooks() []gen.Hook {
 	return []gen.Hook{func(next gen.Generator) gen.Generator {
 		return gen.GenerateFunc(func(g *gen.Graph) error {
+			_ = os.Unsetenv(encrypted.ExtensionEnv) // the schema is loaded; the next may be loaded alone
 			fields, err := prepare(g)
 			if err != nil {
 				return err
@@ -44,7 +56,8 @@ func (e Extension) Hooks() []gen.Hook {
 			if err := generateOneByOne(next, g); err != nil {
 				return err
 			}
-			if err := errors.Join(dropFilters(g, fields), dropSetters(g, fields), completeMixins(g), writeFiles(g, fields)); err != nil {
+			if err := errors.Join(dropFilters(g, fields), dropSetters(g, fields), completeMixins(g), checkStamped(g, fields),
+				writeFiles(g, fields)); err != nil {
 				return err
 			}
 			if e.Picture == "" {
@@ -55,9 +68,11 @@ func (e Extension) Hooks() []gen.Hook {
 	}}
 }
 
-// generateOneByOne has ent write one file at a time. It completes the imports of a file from those of the files beside it, which it
-// rewrites on as many cores as there are: of a neighbor that is empty at that moment it learns nothing, and "ent" becomes the
-// nearest package of that name, which can be the one of Credent's own tables.
+// generateOneByOne has ent write one file at a time. It completes the imports
+// of a file from those of the files beside it, which it rewrites on as many
+// cores as there are: of a neighbor that is empty at that moment it learns
+// nothing, and "ent" becomes the nearest package of that name, which can be the
+// one of Credent's own tables.
 func generateOneByOne(next gen.Generator, g *gen.Graph) error {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	return next.Generate(g)
@@ -71,7 +86,8 @@ type encryptedField struct {
 	Index *gen.Field // its blind index, or nil
 }
 
-// prepare checks all fields of the graph, completes the encrypted ones, and returns these. It reports every fault.
+// prepare checks all fields of the graph, completes the encrypted ones, and
+// returns these. It reports every fault.
 func prepare(g *gen.Graph) (fields []encryptedField, err error) {
 	var faults []error
 	for _, node := range g.Nodes {
@@ -107,7 +123,11 @@ func prepare(g *gen.Graph) (fields []encryptedField, err error) {
 		faults = append(faults, joinIndexes(node, fields[first:])...)
 	}
 	faults = append(faults, checkTenants(fields)...)
-	return fields, errors.Join(faults...)
+	if err := errors.Join(faults...); err != nil {
+		return nil, err
+	}
+	markStamped(fields)
+	return fields, nil
 }
 
 // IsEncrypted reports whether a field is one of package encrypted.
@@ -123,12 +143,13 @@ func isSecret(f *gen.Field) bool {
 // plainIdentifier are names that no database takes for a keyword.
 var plainIdentifier = regexp.MustCompile(`^[a-z][a-z0-9]*(_[a-z0-9]+)+$`)
 
-// identifier returns a column's name as a CHECK can have it, in quotes where it could be a keyword.
+// identifier returns a column's name as a CHECK can have it, in quotes where it
+// could be a keyword.
 func identifier(name string) string {
 	if plainIdentifier.MatchString(name) && !strings.HasPrefix(name, "current_") && !strings.HasPrefix(name, "session_") {
 		return name
 	}
-	return fieldcrypt.QuoteName(name)
+	return column.QuoteName(name)
 }
 
 // blindIndex is what to do in place of comparing tokens.
@@ -171,11 +192,12 @@ func looksSecret(f *gen.Field) bool {
 	return (f.IsString() || f.IsBytes()) && secretName.MatchString(f.Name)
 }
 
-// checkPlain refuses a field that looks as if it should be encrypted and has no reason why not.
+// checkPlain refuses a field that looks as if it should be encrypted and has no
+// reason why not.
 func checkPlain(node *gen.Type, f *gen.Field) error {
-	var plain fieldcrypt.PlainAnnotation
-	if err := decode(f.Annotations[fieldcrypt.PlainName], &plain); err != nil {
-		return fmt.Errorf("%s.%s: annotation %s: %w", node.Name, f.Name, fieldcrypt.PlainName, err)
+	var plain encrypted.PlainAnnotation
+	if err := decode(f.Annotations[encrypted.PlainName], &plain); err != nil {
+		return fmt.Errorf("%s.%s: annotation %s: %w", node.Name, f.Name, encrypted.PlainName, err)
 	}
 	if strings.TrimSpace(plain.Reason) == "" {
 		return fmt.Errorf("%s.%s is named like a secret and is not encrypted: declare it with encrypted.String, or say why not with "+
@@ -184,7 +206,8 @@ func checkPlain(node *gen.Type, f *gen.Field) error {
 	return nil
 }
 
-// addChecks adds named CHECKs to a node's table. One of the same name that the schema has stays.
+// addChecks adds named CHECKs to a node's table. One of the same name that the
+// schema has stays.
 func addChecks(node *gen.Type, checks map[string]string) error {
 	if len(checks) == 0 {
 		return nil
@@ -208,7 +231,8 @@ func addChecks(node *gen.Type, checks map[string]string) error {
 	return nil
 }
 
-// decode reads an annotation, which comes from the schema as what JSON made of it.
+// decode reads an annotation, which comes from the schema as what JSON made of
+// it.
 func decode(annotation, into any) error {
 	if annotation == nil {
 		return nil

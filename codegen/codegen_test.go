@@ -17,12 +17,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/credent-go/credent/codegen"
+	"github.com/credent-go/credent/encrypted"
 )
 
-// generate runs the extension on a schema, without the templates of ent. Tests cannot be parallel: loading a schema writes
-// a program into the current folder.
+// generate runs the extension on a schema, without the templates of ent. Tests
+// cannot be parallel: loading a schema writes a program into the current
+// folder.
 func generate(t *testing.T, schema, picture string) (*gen.Graph, error) {
 	t.Helper()
+	t.Setenv(encrypted.ExtensionEnv, "1") // as the extension's options do
 	graph, err := entc.LoadGraph(schema, &gen.Config{Target: t.TempDir(), Package: "example.com/app/ent"})
 	if err != nil {
 		t.Fatal(err)
@@ -36,7 +39,8 @@ func generate(t *testing.T, schema, picture string) (*gen.Graph, error) {
 	return graph, nil
 }
 
-// TestOneFileAtATime: ent formats files on as many cores as Go has at that moment.
+// TestOneFileAtATime: ent formats files on as many cores as Go has at that
+// moment.
 func TestOneFileAtATime(t *testing.T) {
 	before := runtime.GOMAXPROCS(4)
 	defer runtime.GOMAXPROCS(before)
@@ -105,13 +109,57 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// A type that generated code cannot name is refused when the schema is loaded.
+// What a field can see by itself is refused when the schema is loaded, and
+// nothing is written.
+func TestRefusedFields(t *testing.T) {
+	for schema, want := range map[string]string{
+		"unnameable": `field "config": encrypted field: generated code cannot name schema.config; export it`,
+		"structtag": `field "token": encrypted field: it has the struct tag json:"-", as every field that ent must not print, and ` +
+			`can have no other: remove StructTag`,
+	} {
+		target := t.TempDir()
+		cfg := &gen.Config{Target: target, Package: "example.com/app/ent"}
+		err := entc.Generate("./testdata/"+schema, cfg, entc.Extensions(codegen.Extension{}))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", schema, err, want)
+		}
+		checkEmpty(t, target)
+	}
+}
 
-func TestUnnameable(t *testing.T) {
-	_, err := entc.LoadGraph("./testdata/unnameable", &gen.Config{Target: t.TempDir()})
-	want := `field "config": encrypted field: generated code cannot name schema.config; export it`
-	if err == nil || !strings.Contains(err.Error(), want) {
-		t.Errorf("got %v, want %q", err, want)
+// Without the extension the code would not encrypt. It is refused when the
+// schema is loaded, also after a generation with the extension.
+func TestWithoutExtension(t *testing.T) {
+	t.Setenv(encrypted.ExtensionEnv, "") // of earlier tests
+	generate := func(target string, extensions ...entc.Extension) error {
+		return entc.Generate("./testdata/encrypted", &gen.Config{Target: target, Package: "example.com/app/ent"}, entc.Extensions(extensions...))
+	}
+	with := filepath.Join(t.TempDir(), "ent")
+	if err := os.Mkdir(with, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	for _, when := range []string{"before", "after"} {
+		without := t.TempDir()
+		err := generate(without)
+		for _, want := range []string{`encrypted field: the code is generated without the extension of package codegen`, "codegen.Extension{}"} {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s a generation with it: got %v, want %q", when, err, want)
+			}
+		}
+		checkEmpty(t, without)
+		if when == "before" {
+			if err := generate(with, codegen.Extension{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// checkEmpty checks that nothing was written.
+func checkEmpty(t *testing.T, dir string) {
+	t.Helper()
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
+		t.Errorf("%s has %v, %v", dir, entries, err)
 	}
 }
 
@@ -125,7 +173,8 @@ func TestAccepted(t *testing.T) {
 	}
 }
 
-// An encrypted column gets size, CHECK and sensitivity without being asked, and a name that could be a keyword is quoted.
+// An encrypted column gets size, CHECK and sensitivity without being asked, and
+// a name that could be a keyword is quoted.
 func TestColumns(t *testing.T) {
 	graph, err := generate(t, "./testdata/encrypted", "")
 	if err != nil {
@@ -158,15 +207,21 @@ func TestColumns(t *testing.T) {
 	testFiles(t, graph)
 }
 
-// testFiles tests that the files which bind fields and name types are written, and removed when no field needs them.
+// testFiles tests that the files which bind fields and name types are written,
+// and removed when no field needs them.
 func testFiles(t *testing.T, graph *gen.Graph) {
 	t.Helper()
-	binding, types := filepath.Join(graph.Target, "encrypted_fields.go"), filepath.Join(graph.Target, "encryptedtype", "encryptedtype.go")
+	file := func(path ...string) string { return filepath.Join(graph.Target, filepath.Join(path...)) }
+	list, types := file("encrypted_fields.go"), file("encryptedtype", "encryptedtype.go")
+	session, device := file("session", "encrypted_columns.go"), file("device", "encrypted_columns.go")
 	for path, wants := range map[string][]string{
-		binding: {
-			"package ent\n", `"example.com/app/ent/session"`, "Name:  session.FieldCertificate,", `Type:  "[]byte",`, "Size:  2764,",
-			`Type:  "map[string]*schema.Limits",`, "device.ValueScanner.APIKey", "session.ValueScanner.APIKey", "ID:    device.FieldID,",
+		list: {"package ent\n", "func EncryptedColumns() []encrypted.Column", `encrypted.Columns("example.com/app/ent")`},
+		session: {
+			"package session\n", "CertificateColumn = encrypted.Register(", `Client: "example.com/app/ent",`, `Entity: "Session",`,
+			"Table:  Table,", "Name:   FieldCertificate,", `Type:   "[]byte",`, "Size:   2764,",
+			`Type:   "map[string]*schema.Limits",`, "ValueScanner.APIKey", "ID:     FieldID,",
 		},
+		device: {"package device\n", `Entity: "Device",`, "Name:   FieldAPIKey,", "ValueScanner.APIKey", "ID:     FieldID,"},
 		types: {
 			"type SessionLimits = encrypted.Value[map[string]*p0.Limits]\n", "type SessionWaits = encrypted.Value[[]p1.Duration]\n",
 			`p0 "github.com/credent-go/credent/codegen/testdata/encrypted"`, `p1 "time"`,
@@ -189,14 +244,15 @@ func testFiles(t *testing.T, graph *gen.Graph) {
 			t.Fatal(err)
 		}
 	}
-	for _, path := range []string{binding, types} {
+	for _, path := range []string{list, types} {
 		if _, err := os.Stat(path); !os.IsNotExist(err) {
 			t.Errorf("%s is still there: %v", path, err)
 		}
 	}
 }
 
-// Of encrypted fields nothing is generated that compares: no predicate but of NULL, no order, no validator; with no feature.
+// Of encrypted fields nothing is generated that compares: no predicate but of
+// NULL, no order, no validator; with no feature.
 func TestNothingCompares(t *testing.T) {
 	target := filepath.Join(t.TempDir(), "ent")
 	if err := os.MkdirAll(target, 0o750); err != nil {
@@ -239,21 +295,21 @@ func TestTenants(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	data, err := os.ReadFile(filepath.Join(graph.Target, "encrypted_fields.go"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := regexp.MustCompile(`(?m)^\t+(Name|Tenant|Bound): +(.*),$`).FindAllStringSubmatch(string(data), -1)
-	var lines []string
-	for _, match := range got {
-		lines = append(lines, match[1]+" "+match[2])
-	}
-	want := []string{
-		"Name device.FieldA", "Tenant device.FieldOrg", "Bound true", "Name session.FieldA", "Tenant session.FieldOwnerID", "Bound true",
-		"Name session.FieldB", "Tenant session.FieldOwnerID", "Name session.FieldC",
-	}
-	if diff := cmp.Diff(want, lines); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
+	for entity, want := range map[string][]string{
+		"device":  {"Name FieldA", "Tenant FieldOrg", "Bound true"},
+		"session": {"Name FieldA", "Tenant FieldOwnerID", "Bound true", "Name FieldB", "Tenant FieldOwnerID", "Name FieldC"},
+	} {
+		data, err := os.ReadFile(filepath.Join(graph.Target, entity, "encrypted_columns.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var lines []string
+		for _, match := range regexp.MustCompile(`(?m)^\t+(Name|Tenant|Bound): +(.*),$`).FindAllStringSubmatch(string(data), -1) {
+			lines = append(lines, match[1]+" "+match[2])
+		}
+		if diff := cmp.Diff(want, lines); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", entity, diff)
+		}
 	}
 }
 

@@ -8,24 +8,27 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"reflect"
 	"regexp"
 	"strings"
 	"text/template"
 
 	"entgo.io/ent/entc/gen"
-
-	"github.com/credent-go/credent/encrypted"
 )
 
 const (
-	// bindingFile is the file of the generated package that binds fields to columns.
-	bindingFile = "encrypted_fields.go"
-	// typePackage is a package below the generated one with names for types of fields that take more than one import.
+	// columnsFile is the file of an entity's package that has its encrypted
+	// columns, and the predicates of their blind indexes.
+	columnsFile = "encrypted_columns.go"
+	// upsertFile is the file of the generated package that has the upsert
+	// setters of encrypted fields, and lists the columns.
+	upsertFile = "encrypted_fields.go"
+	// typePackage is a package below the generated one with names for types of
+	// fields that take more than one import.
 	typePackage = "encryptedtype"
 )
 
-// nameType gives the type of a field a name that takes one import only, which is all that ent's templates know, if it has none.
+// nameType gives the type of a field a name that takes one import only, which
+// is all that ent's templates know, if it has none.
 func nameType(g *gen.Graph, f encryptedField) {
 	if !f.needsName() {
 		return
@@ -45,20 +48,38 @@ func (f encryptedField) TypeName() string { return f.Node.Name + f.StructField()
 // importPath is one in the Expr of an annotation.
 var importPath = regexp.MustCompile(`"([^"]+)"\.`)
 
-// writeFiles writes the two files, or removes what has no use any more.
-func writeFiles(g *gen.Graph, fields []encryptedField) error {
-	data := struct {
-		Package, Base, Encrypted string
-		Nodes                    []*gen.Type
-		Fields, Named            []encryptedField
-		Imports                  map[string]string
-	}{
-		Package: g.Package, Base: filepath.Base(g.Package), Encrypted: reflect.TypeFor[encrypted.Field]().PkgPath(),
-		Fields: fields, Imports: make(map[string]string),
+// Schema returns the Postgres schema that the entity is annotated with, or "".
+func (f encryptedField) Schema() string {
+	if a := f.Node.EntSQL(); a != nil {
+		return a.Schema
 	}
+	return ""
+}
+
+// fileData is what the templates are given.
+type fileData struct {
+	Package, Base, Encrypted string
+	Node                     *gen.Type   // of an entity's package
+	Nodes                    []*gen.Type // whose fields have upsert setters
+	Fields, Named            []encryptedField
+	Imports                  map[string]string
+	Upsert                   bool // the feature is on
+	Time, Typed, Digests     bool // imports are needed for them
+}
+
+// writeFiles writes the generated files, or removes what has no use any more.
+func writeFiles(g *gen.Graph, fields []encryptedField) error {
+	data := fileData{
+		Package: g.Package, Base: filepath.Base(g.Package), Encrypted: encryptedPackage, Fields: fields, Imports: make(map[string]string),
+	}
+	data.Upsert, _ = g.FeatureEnabled("sql/upsert")
 	for _, f := range fields {
-		if n := len(data.Nodes); n == 0 || data.Nodes[n-1] != f.Node {
-			data.Nodes = append(data.Nodes, f.Node)
+		if data.Upsert && !f.Immutable {
+			data.Time = data.Time || f.Annotation.Type == "time.Time"
+			data.Typed = data.Typed || f.needsName()
+			if n := len(data.Nodes); n == 0 || data.Nodes[n-1] != f.Node {
+				data.Nodes = append(data.Nodes, f.Node)
+			}
 		}
 		if !f.needsName() {
 			continue
@@ -72,30 +93,28 @@ func writeFiles(g *gen.Graph, fields []encryptedField) error {
 		})
 		data.Named = append(data.Named, f)
 	}
-	err := write(filepath.Join(g.Target, bindingFile), bindings, len(fields) > 0, data)
+	err := write(filepath.Join(g.Target, upsertFile), upserts, len(fields) > 0, data)
 	for _, node := range g.Nodes {
-		err = errors.Join(err, writeLookups(g, node, fields))
+		err = errors.Join(err, writeColumns(g, node, data))
 	}
 	return errors.Join(err, write(filepath.Join(g.Target, typePackage, typePackage+".go"), types, len(data.Named) > 0, data))
 }
 
-// writeLookups writes the predicates of an entity's blind indexes.
-func writeLookups(g *gen.Graph, node *gen.Type, fields []encryptedField) error {
-	data := struct {
-		Package, Predicate, Encrypted string
-		Time                          bool // one is of package time
-		Node                          *gen.Type
-		Fields                        []encryptedField
-	}{
-		Package: node.Package(), Predicate: g.Package + "/predicate", Encrypted: reflect.TypeFor[encrypted.Field]().PkgPath(), Node: node,
-	}
-	for _, f := range fields {
-		if f.Node == node && f.Index != nil {
-			data.Fields = append(data.Fields, f)
-			data.Time = data.Time || f.Annotation.Type == "time.Time"
+// writeColumns writes the columns of an entity.
+func writeColumns(g *gen.Graph, node *gen.Type, data fileData) error {
+	of := data
+	of.Node, of.Fields, of.Time = node, nil, false
+	for _, f := range data.Fields {
+		if f.Node == node {
+			of.Fields = append(of.Fields, f)
+			of.Digests = of.Digests || f.Index != nil
+			of.Time = of.Time || f.Index != nil && f.Annotation.Type == "time.Time"
 		}
 	}
-	return write(filepath.Join(g.Target, node.PackageDir(), lookupFile), lookups, len(data.Fields) > 0, data)
+	if err := write(filepath.Join(g.Target, node.PackageDir(), "blind_index.go"), nil, false, nil); err != nil { // of earlier versions
+		return err
+	}
+	return write(filepath.Join(g.Target, node.PackageDir(), columnsFile), columns, len(of.Fields) > 0, of)
 }
 
 func write(path string, t *template.Template, wanted bool, data any) error {
@@ -119,48 +138,115 @@ func write(path string, t *template.Template, wanted bool, data any) error {
 	return os.WriteFile(path, source, 0o644) //nolint:gosec // source, readable like the rest
 }
 
-var bindings = template.Must(template.New("").Parse(`// Code generated by credent, DO NOT EDIT.
+var columns = template.Must(template.New("").Parse(`// Code generated by credent, DO NOT EDIT.
+
+package {{ .Node.Package }}
+
+import (
+	{{- if .Time }}
+	"time"
+	{{ end }}
+	"{{ .Encrypted }}"
+	{{- if .Digests }}
+	"{{ .Package }}/predicate"
+	{{- end }}
+)
+
+// The encrypted columns, as encrypted.At and encrypted.Check take them.
+var (
+	{{- range .Fields }}
+	// {{ .StructField }}Column is the column of the encrypted field "{{ .Field.Name }}".
+	{{ .StructField }}Column = encrypted.Register(encrypted.Binding{
+		Column: encrypted.Column{
+			Client: "{{ $.Package }}",
+			Entity: {{ printf "%q" .Node.Name }},
+			{{- with .Schema }}
+			Schema: {{ printf "%q" . }},
+			{{- end }}
+			Table:  Table,
+			Name:   {{ .Constant }},
+			Size:   {{ .Annotation.Size }},
+			Type:   {{ printf "%q" .Annotation.Type }},
+			ID:     {{ .Node.ID.Constant }},
+			{{- with .Index }}
+			Index: {{ .Constant }},
+			{{- end }}
+			{{- with .TenantField }}
+			Tenant: {{ .Constant }},
+			{{- end }}
+			{{- if .Annotation.Bound }}
+			Bound: true,
+			{{- end }}
+			{{- if .Copied }}
+			Source:       {{ printf "%q" .Copied.Type.Table }},
+			SourceTenant: {{ printf "%q" .SourceTenant.StorageKey }},
+			Via:          {{ .Via.Constant }},
+			{{- end }}
+		},
+		Scanner: func() any { return ValueScanner.{{ .StructField }} },
+		{{- with .Index }}
+		Digest: func() any { return ValueScanner.{{ .StructField }} },
+		{{- end }}
+	})
+	{{- end }}
+)
+{{ range .Fields }}{{ if .Index }}
+// {{ .StructField }}Is finds the rows whose {{ .Field.Name }} is the given one, by its blind index. See encrypted.Lookup.
+func {{ .StructField }}Is(v {{ .Field.Type }}) predicate.{{ $.Node.Name }} {
+	return predicate.{{ $.Node.Name }}(encrypted.Lookup({{ .StructField }}Column, v))
+}
+{{ end }}{{ end }}`))
+
+var upserts = template.Must(template.New("").Parse(`// Code generated by credent, DO NOT EDIT.
 
 package {{ .Base }}
 
 import (
+	{{- if .Time }}
+	"time"
+	{{ end }}
 	{{- range .Nodes }}
 	{{ .PackageAlias }} "{{ $.Package }}/{{ .PackageDir }}"
+	{{- end }}
+	{{- if .Typed }}
+	"{{ .Package }}/encryptedtype"
 	{{- end }}
 	"{{ .Encrypted }}"
 )
 
-// init binds the encrypted fields to their columns, and makes the columns known to drivers, checks and re-encryption.
-func init() {
-	encrypted.Bind(
-		{{- range .Fields }}
-		{{- $package := .Node.Package }}
-		encrypted.Binding{
-			ColumnInfo: encrypted.Column{
-				Table: {{ $package }}.Table,
-				Name:  {{ $package }}.{{ .Constant }},
-				Size:  {{ .Annotation.Size }},
-				Type:  {{ printf "%q" .Annotation.Type }},
-				ID:    {{ $package }}.{{ .Node.ID.Constant }},
-				{{- with .Index }}
-				Index: {{ $package }}.{{ .Constant }},
-				{{- end }}
-				{{- with .TenantField }}
-				Tenant: {{ $package }}.{{ .Constant }},
-				{{- end }}
-				{{- if .Annotation.Bound }}
-				Bound: true,
-				{{- end }}
-			},
-			Scanner: func() any { return {{ $package }}.ValueScanner.{{ .StructField }} },
-			{{- with .Index }}
-			Index: func() any { return {{ $package }}.ValueScanner.{{ .StructField }} },
-			{{- end }}
-		},
-		{{- end }}
-	)
+// EncryptedColumns returns the encrypted columns of this package, as encrypted.Check takes them.
+func EncryptedColumns() []encrypted.Column {
+	return encrypted.Columns("{{ .Package }}")
 }
-`))
+{{ if .Upsert }}{{ range .Fields }}{{ if not .Immutable }}
+{{- $upsert := print .Node.Name "Upsert" }}{{ $package := .Node.Package }}{{ $column := print $package "." .StructField "Column" }}
+// Set{{ .StructField }} sets the "{{ .Field.Name }}" field.
+func (u *{{ $upsert }}) Set{{ .StructField }}(v {{ .Field.Type }}) *{{ $upsert }} {
+	u.Set({{ $package }}.{{ .Constant }}, encrypted.At(v, {{ $column }}, nil))
+	{{- with .Index }}
+	u.Set({{ $package }}.{{ .Constant }}, encrypted.DigestOf(v, {{ $column }}))
+	{{- end }}
+	return u
+}
+
+// Update{{ .StructField }} sets the "{{ .Field.Name }}" field to the value that was provided on create.
+func (u *{{ $upsert }}) Update{{ .StructField }}() *{{ $upsert }} {
+	u.SetExcluded({{ $package }}.{{ .Constant }})
+	{{- with .Index }}
+	u.SetExcluded({{ $package }}.{{ .Constant }})
+	{{- end }}
+	return u
+}
+{{ if .Optional }}
+// Clear{{ .StructField }} clears the value of the "{{ .Field.Name }}" field.
+func (u *{{ $upsert }}) Clear{{ .StructField }}() *{{ $upsert }} {
+	u.SetNull({{ $package }}.{{ .Constant }})
+	{{- with .Index }}
+	u.SetNull({{ $package }}.{{ .Constant }})
+	{{- end }}
+	return u
+}
+{{ end }}{{ end }}{{ end }}{{ end }}`))
 
 var types = template.Must(template.New("").Parse(`// Code generated by credent, DO NOT EDIT.
 
@@ -177,22 +263,4 @@ import (
 {{ range .Named }}
 // {{ .TypeName }} is the type of the field {{ .Name }} of {{ .Node.Name }}.
 type {{ .TypeName }} = encrypted.Value[{{ .Expr }}]
-{{ end }}`))
-
-var lookups = template.Must(template.New("").Parse(`// Code generated by credent, DO NOT EDIT.
-
-package {{ .Package }}
-
-import (
-	{{- if .Time }}
-	"time"
-	{{ end }}
-	"{{ .Encrypted }}"
-	"{{ .Predicate }}"
-)
-{{ range .Fields }}
-// {{ .StructField }}Is finds the rows whose {{ .Field.Name }} is the given one, by its blind index. See encrypted.Lookup.
-func {{ .StructField }}Is(v {{ .Field.Type }}) predicate.{{ $.Node.Name }} {
-	return predicate.{{ $.Node.Name }}(encrypted.Lookup(Table, {{ .Constant }}, v))
-}
 {{ end }}`))

@@ -10,9 +10,6 @@ import (
 	"github.com/credent-go/credent/encrypted"
 )
 
-// lookupFile is the file of an entity's package that has the predicates of its blind indexes.
-const lookupFile = "blind_index.go"
-
 // isIndex reports whether a field is that of a blind index.
 func isIndex(f *gen.Field) bool { return f.Annotations[encrypted.IndexAnnotationName] != nil }
 
@@ -49,16 +46,21 @@ func joinIndexes(node *gen.Type, fields []encryptedField) (faults []error) {
 	return faults
 }
 
-// dropSetters removes the setters of blind indexes, which nobody could give a value.
+// dropSetters removes the setters of blind indexes, which nobody could give a
+// value, and ent's upsert setters of encrypted fields: the generated files have
+// others, which set the blind index as well.
 func dropSetters(g *gen.Graph, fields []encryptedField) error {
 	drop := make(map[string]map[[2]string]bool)
 	for _, f := range fields {
-		if f.Index == nil {
-			continue
-		}
 		path := filepath.Join(g.Target, strings.ToLower(f.Node.Name)+"_create.go")
 		if drop[path] == nil {
 			drop[path] = make(map[[2]string]bool)
+		}
+		for _, prefix := range []string{"Set", "Update", "Clear"} {
+			drop[path][[2]string{f.Node.Name + "Upsert", prefix + f.StructField()}] = true
+		}
+		if f.Index == nil {
+			continue
 		}
 		for _, prefix := range []string{"Set", "SetNillable"} {
 			drop[path][[2]string{f.Node.CreateName(), prefix + f.Index.StructField()}] = true

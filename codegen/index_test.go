@@ -2,15 +2,11 @@ package codegen_test
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"entgo.io/ent/entc"
 	"entgo.io/ent/entc/gen"
-
-	"github.com/credent-go/credent/codegen"
 )
 
 // program uses the client of testdata/indexed.
@@ -39,7 +35,9 @@ func main() {
 	check(err)
 	ring, err := encrypted.NewKeyring(encrypted.GenerateKey())
 	check(err)
-	client := ent.NewClient(ent.Driver(encrypted.NewDriver(entsql.OpenDB(dialect.SQLite, db), encrypted.DriverConfig{Keyring: ring})))
+	drv, err := encrypted.NewDriver(entsql.OpenDB(dialect.SQLite, db), encrypted.DriverConfig{Keyring: ring})
+	check(err)
+	client := ent.NewClient(ent.Driver(drv))
 	check(client.Schema.Create(ctx))
 	check(encrypted.Check(ctx, db, ring))
 
@@ -90,31 +88,17 @@ func check(err error) {
 }
 `
 
-// TestBlindIndexes generates a client with blind indexes of every kind, and a field in a mixin that has nothing else, and runs a
-// program that uses it.
+// TestBlindIndexes generates a client with blind indexes of every kind, and a
+// field in a mixin that has nothing else, and runs a program that uses it.
 func TestBlindIndexes(t *testing.T) {
-	target, err := os.MkdirTemp("testdata", "ent") //nolint:usetesting // a package of this module, which the program imports
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(target) })
-	name := filepath.Base(target)
-	cfg := &gen.Config{
-		Target: target, Package: "github.com/credent-go/credent/codegen/testdata/" + name,
-		Features: []gen.Feature{gen.FeatureUpsert, gen.FeatureModifier, gen.FeatureEntQL},
-	}
-	if err := entc.Generate("./testdata/indexed", cfg, entc.Extensions(codegen.Extension{})); err != nil {
-		t.Fatal(err)
-	}
-	main := filepath.Join(target, "cmd", "main.go")
-	if err := os.MkdirAll(filepath.Dir(main), 0o750); err != nil {
+	target, name := generateClient(t, "./testdata/indexed", gen.FeatureUpsert, gen.FeatureModifier, gen.FeatureEntQL)
+	dir := filepath.Join(target, "cmd")
+	if err := os.MkdirAll(dir, 0o750); err != nil {
 		t.Fatal(err)
 	}
 	source := strings.NewReplacer(
 		`"github.com/credent-go/credent/codegen/testdata/PACKAGE"`, `ent "github.com/credent-go/credent/codegen/testdata/`+name+`"`,
 		"PACKAGE", name, "FILE", filepath.Join(t.TempDir(), "index.db")).Replace(program)
-	write(t, main, source)
-	if out, err := exec.CommandContext(t.Context(), "go", "run", "./"+filepath.ToSlash(filepath.Dir(main))).CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, out)
-	}
+	write(t, filepath.Join(dir, "main.go"), source)
+	runProgram(t, dir)
 }

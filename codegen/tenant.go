@@ -6,7 +6,8 @@ import (
 	"entgo.io/ent/entc/gen"
 )
 
-// TenantField returns the field that says whose a row is, or nil if the encrypted field names none, or one that is not there.
+// TenantField returns the field that says whose a row is, or nil if the
+// encrypted field names none, or one that is not there.
 func (f encryptedField) TenantField() *gen.Field {
 	for _, other := range f.Node.Fields {
 		if other.Name == f.Tenant {
@@ -16,10 +17,54 @@ func (f encryptedField) TenantField() *gen.Field {
 	return nil
 }
 
+// Copied returns the edge whose entity the database copies the tenant from, or
+// nil.
+func (f encryptedField) Copied() *gen.Edge {
+	for _, e := range f.Node.Edges {
+		if f.CopiedFrom != "" && e.Name == f.CopiedFrom {
+			return e
+		}
+	}
+	return nil
+}
+
+// Via returns the field that is the foreign key of that edge.
+func (f encryptedField) Via() *gen.Field { return f.Copied().Field() }
+
+// SourceTenant returns the field of that entity that the tenant is copied from.
+func (f encryptedField) SourceTenant() *gen.Field {
+	for _, other := range f.Copied().Type.Fields {
+		if other.Name == f.Tenant {
+			return other
+		}
+	}
+	return nil
+}
+
+// checkCopied finds what the tenant can't be copied from.
+func checkCopied(f encryptedField) error {
+	if f.CopiedFrom == "" {
+		return nil
+	}
+	switch e := f.Copied(); {
+	case f.Tenant == "":
+		return fmt.Errorf("%s.%s has CopiedFrom and no Tenant", f.Node.Name, f.Field.Name)
+	case e == nil || !e.OwnFK() || e.Field() == nil:
+		return fmt.Errorf("%s.%s has CopiedFrom(%q): name an edge of %s that has its foreign key in a field of it", f.Node.Name, f.Field.Name,
+			f.CopiedFrom, f.Node.Name)
+	case f.SourceTenant() == nil:
+		return fmt.Errorf("%s.%s has CopiedFrom(%q): %s has no field %s", f.Node.Name, f.Field.Name, f.CopiedFrom, e.Type.Name, f.Tenant)
+	}
+	return nil
+}
+
 // checkTenant finds what a tenant cannot be, and a binding without one.
 func checkTenant(f encryptedField) (faults []error) {
 	refuse := func(format string, args ...any) {
 		faults = append(faults, fmt.Errorf("%s.%s "+format, append([]any{f.Node.Name, f.Field.Name}, args...)...))
+	}
+	if err := checkCopied(f); err != nil {
+		faults = append(faults, err)
 	}
 	if f.Tenant == "" {
 		if f.Bound {
@@ -40,7 +85,8 @@ func checkTenant(f encryptedField) (faults []error) {
 	return faults
 }
 
-// checkTenants refuses entities whose fields name different tenants: a row is one's.
+// checkTenants refuses entities whose fields name different tenants: a row is
+// one's.
 func checkTenants(fields []encryptedField) (faults []error) {
 	first := make(map[*gen.Type]encryptedField)
 	for _, f := range fields {

@@ -10,7 +10,9 @@ import (
 	_ "modernc.org/sqlite" // the database driver
 
 	"github.com/credent-go/credent/encrypted"
-	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
+	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 )
 
 // vaultRows makes a table whose rows, from the first to the last, have tokens under the given keys; "" stands for NULL.
@@ -107,7 +109,7 @@ func TestCheckBound(t *testing.T) {
 	}
 	column := encrypted.Column{Table: "vault", Name: "secret", Size: 500, Tenant: "owner", Bound: true}
 	ring := ringOf(t, encrypted.GenerateKey())
-	of7, err := ring.Bind(column, "7")
+	of7, err := encrypted.BoundKeyring(ring, column, "7")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,15 +132,15 @@ func TestCheckTenantKeys(t *testing.T) {
 	t.Parallel()
 	column := encrypted.Column{Table: "vault", Name: "secret", Size: 500, Tenant: "owner"}
 	ring := ringOf(t, encrypted.GenerateKey())
-	data, err := fieldcrypt.ParseKey(encrypted.GenerateKey())
+	data, err := fernet.ParseKey(encrypted.GenerateKey())
 	if err != nil {
 		t.Fatal(err)
 	}
-	wrapped, err := ring.WrapTenantKey("7", data)
+	wrapped, err := tenantkey.Wrap(ring, "7", data)
 	if err != nil {
 		t.Fatal(err)
 	}
-	token, err := fieldcrypt.KeyringOf(data).Encrypt("CANARY")
+	token, err := keyring.Of(data).Encrypt("CANARY")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,8 +3,10 @@ package encrypted
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path"
 	"reflect"
+	"runtime"
 	"strings"
 	"time"
 
@@ -13,6 +15,8 @@ import (
 	"entgo.io/ent/schema/field"
 
 	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 )
 
 // Sizes of columns in characters, where [Field.Size] sets none.
@@ -25,8 +29,14 @@ const (
 	MaxSize = 10_485_760
 )
 
-// Field is an encrypted field of an ent schema, made by [String], [Bytes], [Time] or [JSON]. Its column is a varchar, NOT NULL
-// unless the field is Optional.
+// noMySQL is a column's type on MySQL and MariaDB. Atlas knows no such type, so
+// that ent makes no table with it: the error quotes the type. Spaces would end
+// it.
+const noMySQL = "encrypted_fields_need_postgres_or_sqlite"
+
+// Field is an encrypted field of an ent schema, made by [String], [Bytes],
+// [Time] or [JSON]. Its column is a varchar, NOT NULL unless the field is
+// Optional.
 type Field struct {
 	desc    field.Descriptor
 	size    int
@@ -41,22 +51,26 @@ func String(name string) *Field {
 		desc:    field.Descriptor{Name: name},
 		size:    DefaultSize,
 		goType:  Secret{},
-		scanner: func(name string, size int) any { return fieldcrypt.NewField(name, size) },
+		scanner: func(name string, size int) any { return column.NewField(name, size) },
 		text:    Annotation{Type: "string"},
 	}
 }
 
-// Bytes declares encrypted bytes, of type [Value] of []byte in the generated code.
+// Bytes declares encrypted bytes, of type [Value] of []byte in the generated
+// code.
 func Bytes(name string) *Field { return value[[]byte](name) }
 
-// Time declares an encrypted time, of type [Value] of time.Time in the generated code. It is stored in UTC, to the nanosecond.
+// Time declares an encrypted time, of type [Value] of time.Time in the
+// generated code. It is stored in UTC, to the nanosecond.
 func Time(name string) *Field { return value[time.Time](name).Size(DefaultTimeSize) }
 
-// JSON declares an encrypted value that is stored as JSON, of type [Value] of T in the generated code, of which sample is one:
+// JSON declares an encrypted value that is stored as JSON, of type [Value] of T
+// in the generated code, of which sample is one:
 //
 //	encrypted.JSON("webhook", webhook.Config{})
 //
-// T is a type that another package can name: a type it exports, a basic one, or slices, maps and pointers of these.
+// T is a type that another package can name: a type it exports, a basic one, or
+// slices, maps and pointers of these.
 func JSON[T any](name string, sample T) *Field {
 	f := value[T](name)
 	switch any(sample).(type) {
@@ -76,7 +90,7 @@ func value[T any](name string) *Field {
 		desc:    field.Descriptor{Name: name},
 		size:    DefaultSize,
 		goType:  Value[T]{},
-		scanner: func(name string, size int) any { return fieldcrypt.NewValueField[T](name, size) },
+		scanner: func(name string, size int) any { return column.NewValueField[T](name, size) },
 		text:    Annotation{Type: fieldcrypt.TypeName[T](), Expr: expr},
 	}
 	if err != nil {
@@ -91,45 +105,63 @@ func (f *Field) fail(err error) {
 	}
 }
 
-// Size sets how many characters the column has, in place of [DefaultSize] or [DefaultTimeSize]. The plaintext has 3/4 of them
-// less 57 to 72 bytes; longer ones are refused before any SQL.
+// Size sets how many characters the column has, in place of [DefaultSize] or
+// [DefaultTimeSize]. The plaintext has 3/4 of them less 57 to 72 bytes; longer
+// ones are refused before any SQL.
 func (f *Field) Size(characters int) *Field {
 	f.size = characters
 	if characters > MaxSize {
 		f.fail(fmt.Errorf("%d characters are more than the %d that Postgres allows", characters, MaxSize))
 	}
-	if fieldcrypt.MaxPlaintext(characters) < 0 {
-		f.fail(fmt.Errorf("%d characters hold no token, which has at least %d", characters, fieldcrypt.TokenLen(0)))
+	if fernet.MaxPlaintext(characters) < 0 {
+		f.fail(fmt.Errorf("%d characters hold no token, which has at least %d", characters, fernet.TokenLen(0)))
 	}
 	return f
 }
 
-// MaxBytes sets the size of the column such that it holds a plaintext of n bytes.
-func (f *Field) MaxBytes(n int) *Field { return f.Size(fieldcrypt.TokenLen(max(n, 0))) }
+// MaxBytes sets the size of the column such that it holds a plaintext of n
+// bytes.
+func (f *Field) MaxBytes(n int) *Field { return f.Size(fernet.TokenLen(max(n, 0))) }
 
-// Optional allows the value to be absent: the column is nullable, NULL is read as the zero [Secret] or [Value], whose IsZero
-// is true, and the zero one is written as NULL.
+// Optional allows the value to be absent: the column is nullable, NULL is read
+// as the zero [Secret] or [Value], whose IsZero is true, and the zero one is
+// written as NULL.
 func (f *Field) Optional() *Field {
 	f.desc.Optional = true
 	return f
 }
 
-// Immutable lets the value be set on creation only. Re-encryption under another key is no change of it.
+// Immutable lets the value be set on creation only. Re-encryption under another
+// key is no change of it.
 func (f *Field) Immutable() *Field {
 	f.desc.Immutable = true
 	return f
 }
 
-// Tenant names the field of the entity whose value says whose a row is: "user_id", say. It is a required field of text, UUIDs or
-// integers. What a tenant's tokens can be bound to, and keys of their own, depend on it; alone it changes nothing.
+// Tenant names the field of the entity whose value says whose a row is:
+// "user_id", say. It is a required field of text, UUIDs or integers. What a
+// tenant's tokens can be bound to, and keys of their own, depend on it; alone
+// it changes nothing.
 func (f *Field) Tenant(field string) *Field {
 	f.text.Tenant = field
 	return f
 }
 
-// Bound binds the field's tokens to their table, column and tenant, which [Field.Tenant] must name: a token that is moved to
-// another one's row, to another column or table, does not open there, with [ErrContext]. Other programs that read the column
-// need to derive the key likewise, see docs/binding.md, and so does every client: it must select the tenant's column too.
+// CopiedFrom names the edge whose entity the database copies the row's tenant
+// from, by a trigger or a foreign key with ON UPDATE CASCADE: a field of the
+// same name. The client then refuses an update of that field, and of the edge,
+// that would leave tokens of another tenant behind.
+func (f *Field) CopiedFrom(edge string) *Field {
+	f.text.CopiedFrom = edge
+	return f
+}
+
+// Bound binds the field's tokens to their table, column and tenant, which
+// [Field.Tenant] must name: a token that is moved to another one's row, to
+// another column or table, does not open there, with [ErrContext]. Other
+// programs that read the column need to derive the key likewise, see
+// docs/binding.md, and so does every client: it must select the tenant's column
+// too.
 func (f *Field) Bound() *Field {
 	f.text.Bound = true
 	return f
@@ -147,9 +179,10 @@ func (f *Field) StorageKey(name string) *Field {
 	return f
 }
 
-// StructTag is ent's. The value prints as [REDACTED] whatever the tag.
-func (f *Field) StructTag(tag string) *Field {
-	f.desc.Tag = tag
+// StructTag is refused when code is generated: ent gives the fields that it
+// must not print the tag json:"-", and no other.
+func (f *Field) StructTag(string) *Field {
+	f.fail(errors.New(`it has the struct tag json:"-", as every field that ent must not print, and can have no other: remove StructTag`))
 	return f
 }
 
@@ -166,7 +199,8 @@ func (f *Field) Deprecated(reason ...string) *Field {
 	return f
 }
 
-// Unique is refused when code is generated, with the reason: equal values have different tokens.
+// Unique is refused when code is generated, with the reason: equal values have
+// different tokens.
 func (f *Field) Unique() *Field {
 	f.desc.Unique = true
 	return f
@@ -184,11 +218,37 @@ func (f *Field) Default(any) *Field {
 	return f
 }
 
-// Descriptor implements ent.Field. Each call returns a descriptor with a ValueScanner of its own, so that a mixin's field can
-// be that of several entities.
+// ExtensionEnv is set in the environment of the program by which ent loads a
+// schema, if the code is generated with the extension of package codegen.
+const ExtensionEnv = "CREDENT_CODEGEN"
+
+// isLoadedAlone reports whether ent loads the schema to generate code without
+// the extension.
+func isLoadedAlone() bool {
+	if os.Getenv(ExtensionEnv) != "" {
+		return false
+	}
+	callers := make([]uintptr, 16)
+	frames := runtime.CallersFrames(callers[:runtime.Callers(2, callers)])
+	for more := true; more; {
+		var frame runtime.Frame
+		frame, more = frames.Next()
+		// Of package load, or of the program that ent makes of its source.
+		if strings.HasSuffix(frame.Function, ".(*Schema).loadFields") || strings.HasSuffix(frame.Function, ".(*Schema).loadMixin") {
+			return true
+		}
+	}
+	return false
+}
+
+// Descriptor implements ent.Field. Each call returns a descriptor with a
+// ValueScanner of its own, so that a mixin's field can be that of several
+// entities.
 //
-// It is a Bytes field, though the column is text: of a String field whose Go type has a String method ent would generate
-// predicates and an order, all of which would compare random tokens, and validators that would see the redacted text.
+// It is a Bytes field, though the column is text: of a String field whose Go
+// type has a String method ent would generate predicates and an order, all of
+// which would compare random tokens, and validators that would see the redacted
+// text.
 func (f *Field) Descriptor() *field.Descriptor {
 	varchar := fmt.Sprintf("varchar(%d)", f.size)
 	annotation := f.text
@@ -196,17 +256,22 @@ func (f *Field) Descriptor() *field.Descriptor {
 	d := field.Bytes(f.desc.Name).
 		GoType(f.goType).
 		ValueScanner(f.scanner(f.desc.Name, f.size)).
-		SchemaType(map[string]string{dialect.Postgres: varchar, dialect.SQLite: varchar}).
+		SchemaType(map[string]string{dialect.Postgres: varchar, dialect.SQLite: varchar, dialect.MySQL: noMySQL}).
 		Sensitive().
 		Annotations(append([]schema.Annotation{annotation}, f.desc.Annotations...)...).
 		Descriptor()
 	d.Optional, d.Immutable, d.Comment, d.StorageKey = f.desc.Optional, f.desc.Immutable, f.desc.Comment, f.desc.StorageKey
-	d.Tag, d.Deprecated, d.DeprecatedReason = f.desc.Tag, f.desc.Deprecated, f.desc.DeprecatedReason
+	d.Deprecated, d.DeprecatedReason = f.desc.Deprecated, f.desc.DeprecatedReason
 	d.Unique, d.Nillable, d.Default = f.desc.Unique, f.desc.Nillable, f.desc.Default
+	if f.desc.Err == nil && isLoadedAlone() {
+		f.fail(errors.New("the code is generated without the extension of package codegen, and would not encrypt: run a program that calls " +
+			"entc.Generate with entc.Extensions(codegen.Extension{}), as docs/your-own-schema.md shows"))
+	}
 	if f.desc.Err != nil {
 		d.Err = fmt.Errorf("encrypted field: %w", f.desc.Err)
 	}
-	// Generated code of other modules cannot import an internal package, so it names the type as this one does.
+	// Generated code of other modules cannot import an internal package, so it
+	// names the type as this one does.
 	d.Info.PkgPath = reflect.TypeFor[Field]().PkgPath()
 	d.Info.PkgName = path.Base(d.Info.PkgPath)
 	d.Info.Ident = d.Info.PkgName + ".Secret"
@@ -216,7 +281,8 @@ func (f *Field) Descriptor() *field.Descriptor {
 	return d
 }
 
-// Annotation is what an encrypted field tells the extension of the code generation.
+// Annotation is what an encrypted field tells the extension of the code
+// generation.
 type Annotation struct {
 	Size int    // of the column, in characters
 	Type string // Go type of the plaintext, as code in a package that imports all it needs writes it
@@ -224,6 +290,8 @@ type Annotation struct {
 
 	Tenant string // field that says whose a row is; "" if there is none
 	Bound  bool   // tokens are bound to table, column and tenant
+
+	CopiedFrom string // edge whose entity the database copies the tenant from, or ""
 }
 
 // AnnotationName is the name of [Annotation] among the annotations of a field.
@@ -232,7 +300,8 @@ const AnnotationName = "CredentEncrypted"
 // Name implements ent's schema.Annotation.
 func (Annotation) Name() string { return AnnotationName }
 
-// typeExpr returns the Expr of a type, or an error if code of another package cannot name it or JSON cannot hold it.
+// typeExpr returns the Expr of a type, or an error if code of another package
+// cannot name it or JSON cannot hold it.
 func typeExpr(t reflect.Type) (string, error) {
 	if t.Name() != "" {
 		switch exported := t.Name()[:1] == strings.ToUpper(t.Name()[:1]); {

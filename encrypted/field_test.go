@@ -26,7 +26,7 @@ func TestDefaultTimeSize(t *testing.T) {
 func TestDescriptor(t *testing.T) {
 	t.Parallel()
 	f := encrypted.JSON("hook", map[string]*url.URL{}).Size(900).Optional().Immutable().Comment("a comment").
-		StorageKey("key").StructTag(`json:"tag"`).Deprecated("because").Annotations(encrypted.Plain("x"))
+		StorageKey("key").Deprecated("because").Annotations(encrypted.Plain("x"))
 	d := f.Descriptor()
 	if d.Err != nil {
 		t.Fatal(d.Err)
@@ -36,13 +36,15 @@ func TestDescriptor(t *testing.T) {
 	}
 	texts := []string{d.Name, d.Comment, d.StorageKey, d.Tag, d.DeprecatedReason, d.Info.Ident, d.Info.PkgPath, d.Info.PkgName}
 	want := []string{
-		"hook", "a comment", "key", `json:"tag"`, "because", "encrypted.Value[map[string]*url.URL]",
+		"hook", "a comment", "key", "", "because", "encrypted.Value[map[string]*url.URL]",
 		"github.com/credent-go/credent/encrypted", "encrypted",
 	}
 	if diff := cmp.Diff(want, texts); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	types := map[string]string{dialect.Postgres: "varchar(900)", dialect.SQLite: "varchar(900)"}
+	types := map[string]string{
+		dialect.Postgres: "varchar(900)", dialect.SQLite: "varchar(900)", dialect.MySQL: "encrypted_fields_need_postgres_or_sqlite",
+	}
 	if diff := cmp.Diff(types, d.SchemaType); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -89,6 +91,7 @@ func TestFieldErrors(t *testing.T) {
 		field *encrypted.Field
 		says  string
 	}{
+		"struct tag":      {encrypted.String("a").StructTag(`json:"b"`), `it has the struct tag json:"-"`},
 		"no token fits":   {encrypted.String("a").Size(99), "99 characters hold no token, which has at least 100"},
 		"negative":        {encrypted.Bytes("a").Size(-1), "-1 characters hold no token"},
 		"too large":       {encrypted.String("a").MaxBytes(8_000_000), "more than the 10485760 that Postgres allows"},

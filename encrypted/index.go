@@ -13,66 +13,74 @@ import (
 	"entgo.io/ent/schema/index"
 	"entgo.io/ent/schema/mixin"
 
-	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
 )
 
-// Digest is the type of the field that a blind index adds. It holds nothing: the driver of the client writes digests, and nobody
-// reads them.
-type Digest = fieldcrypt.Digest
+// Digest is the type of the field that a blind index adds. It is empty: the
+// client's driver writes digests, and nobody reads them.
+type Digest = blindindex.Stored
 
-// ErrIndex means that a statement would store a secret and leave its blind index behind, or set the index itself.
-var ErrIndex = fieldcrypt.ErrIndex
-
-// Index is a blind index of an encrypted field: an ent mixin that adds a column with a keyed digest of the plaintext, and the
-// index on it. [BlindIndex] makes one.
+// Index is a blind index of an encrypted field: an ent mixin that adds a column
+// with a keyed digest of the plaintext, and the index on it. [BlindIndex] makes
+// one.
 type Index struct {
 	mixin.Schema
 	of, storageKey, indexName string
 	with                      []string
-	cfg                       fieldcrypt.IndexConfig
+	cfg                       blindindex.Config
 	err                       error
 }
 
-// minUniqueBits is the size from which on nobody finds two plaintexts with the same digest.
+// minUniqueBits is the size from which on nobody finds two plaintexts with the
+// same digest.
 const minUniqueBits = 128
 
-// BlindIndex declares a blind index of a field of [String], [Bytes] or [Time] in the same schema, so that rows can be found by
-// the plaintext, and it can be unique:
+// BlindIndex declares a blind index of a field of [String], [Bytes] or [Time]
+// in the same schema, so that rows can be found by the plaintext, and it can be
+// unique:
 //
 //	func (Integration) Mixin() []ent.Mixin {
 //		return []ent.Mixin{encrypted.BlindIndex("refresh_token").Unique()}
 //	}
 //
-// It adds the nullable column refresh_token_index, and package codegen the predicate RefreshTokenIs. The column has
-// HMAC-SHA-256 of the plaintext under a key that is derived from the keyring's primary key for this table and column. Whoever
-// reads the database sees which rows have equal plaintexts, and nothing else; without the key no plaintext can be tried out.
+// It adds the nullable column refresh_token_index, and package codegen the
+// predicate RefreshTokenIs. The column has HMAC-SHA-256 of the plaintext under
+// a key that is derived from the keyring's primary key for this table and
+// column. Whoever reads the database sees which rows have equal plaintexts, and
+// nothing else; without the key no plaintext can be tried out.
 //
-// A driver of [NewDriver] keeps it in step with what is stored, in statements of every form, or refuses them with [ErrIndex].
-// What others store is not found until rotate.Run has filled in the index; so are rows from before there was one.
+// Generated code stores the digest beside the secret, over a driver of
+// [NewDriver]; without one the column is refused. What other programs store
+// isn't found until rotate.Run has filled in the index, and neither are rows
+// from before there was one.
 func BlindIndex(of string) *Index { return &Index{of: of} }
 
-// Unique makes the database refuse a second row with an equal plaintext or, with names of other fields of the schema, one that
-// is equal in all of them. Absent values may repeat.
+// Unique makes the database refuse a second row with an equal plaintext or,
+// with names of other fields of the schema, one that is equal in all of them.
+// Absent values may repeat.
 func (x *Index) Unique(with ...string) *Index {
 	x.cfg.Unique = true
 	x.with = with
 	return x
 }
 
-// Bits sets the size of a digest, from 8 to 256 bits, which is what it has without. With fewer, some rows are found that have
-// another plaintext, to be sorted out by what they reveal; and whoever reads the database cannot be sure which are equal. With
-// Unique it must be 128 at the least, or different plaintexts would be refused as equal.
+// Bits sets the size of a digest, from 8 to 256 bits, which is what it has
+// without. With fewer, some rows are found that have another plaintext, to be
+// sorted out by what they reveal; and whoever reads the database cannot be sure
+// which are equal. With Unique it must be 128 at the least, or different
+// plaintexts would be refused as equal.
 func (x *Index) Bits(n int) *Index {
 	x.cfg.Bits = n
-	if n < fieldcrypt.MinIndexBits || n > fieldcrypt.MaxIndexBits {
-		x.err = fmt.Errorf("a digest has from %d to %d bits, not %d", fieldcrypt.MinIndexBits, fieldcrypt.MaxIndexBits, n)
+	if n < blindindex.MinBits || n > blindindex.MaxBits {
+		x.err = fmt.Errorf("a digest has from %d to %d bits, not %d", blindindex.MinBits, blindindex.MaxBits, n)
 	}
 	return x
 }
 
-// Normalize sets what is done with a plaintext before its digest is made, strings.ToLower say, so that plaintexts which differ
-// in that only are found, and unique, as one. It has to give the same for the same in every process; after a change of it, let
-// rotate.Run make the digests anew.
+// Normalize sets what is done with a plaintext before its digest is made,
+// strings.ToLower say, so that plaintexts which differ in that only are found,
+// and unique, as one. It has to give the same for the same in every process;
+// after a change of it, let rotate.Run make the digests anew.
 func (x *Index) Normalize(f func(string) string) *Index {
 	x.cfg.Normalize = f
 	return x
@@ -114,8 +122,8 @@ type indexField struct{ *Index }
 func (f indexField) Descriptor() *field.Descriptor {
 	d := field.Bytes(f.name()).
 		GoType(Digest{}).
-		ValueScanner(fieldcrypt.IndexField{IndexConfig: f.cfg}).
-		SchemaType(map[string]string{dialect.Postgres: "bytea", dialect.SQLite: "blob"}).
+		ValueScanner(blindindex.Field{Config: f.cfg}).
+		SchemaType(map[string]string{dialect.Postgres: "bytea", dialect.SQLite: "blob", dialect.MySQL: noMySQL}).
 		Optional().
 		Immutable().
 		Sensitive().
@@ -136,12 +144,14 @@ func (f indexField) Descriptor() *field.Descriptor {
 	return d
 }
 
-// IndexAnnotation is what the field of a blind index tells the extension of the code generation.
+// IndexAnnotation is what the field of a blind index tells the extension of the
+// code generation.
 type IndexAnnotation struct {
 	Of string // name of the encrypted field
 }
 
-// IndexAnnotationName is the name of [IndexAnnotation] among the annotations of a field.
+// IndexAnnotationName is the name of [IndexAnnotation] among the annotations of
+// a field.
 const IndexAnnotationName = "CredentBlindIndex"
 
 // Name implements ent's schema.Annotation.
@@ -149,11 +159,11 @@ func (IndexAnnotation) Name() string { return IndexAnnotationName }
 
 var _ schema.Annotation = IndexAnnotation{}
 
-// Lookup returns the predicate that finds the rows with a secret, a [Secret] or a [Value], by the column's blind index. Generated
-// code has a function for each, such as integration.RefreshTokenIs, which is what a service uses. It finds the digests under
-// all keys of the client's keyring, so that each row is found at every moment of a rotation.
+// Lookup returns the predicate that finds the rows with a secret, a [Secret]
+// or a [Value], by the column's blind index. Generated code has a function for
+// each column, such as integration.RefreshTokenIs, which calls it. It finds
+// the digests under all keys of the client's keyring, so that it finds each
+// row at every moment of a rotation.
 //
-// The query fails for an absent secret, and for one that cannot be revealed.
-func Lookup(table, column string, secret any) func(*entsql.Selector) {
-	return fieldcrypt.Lookup(table, column, secret)
-}
+// The query fails for an absent secret, and for one that can't be revealed.
+func Lookup(c Column, secret any) func(*entsql.Selector) { return blindindex.Lookup(c, secret) }

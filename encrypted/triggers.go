@@ -1,6 +1,10 @@
 package encrypted
 
-import "github.com/credent-go/credent/internal/indextrigger"
+import (
+	"entgo.io/ent/dialect"
+
+	"github.com/credent-go/credent/internal/indextrigger"
+)
 
 // IndexTriggers returns the statements that make the triggers of blind
 // indexes, for a dialect of ent: Postgres or SQLite.
@@ -17,15 +21,18 @@ import "github.com/credent-go/credent/internal/indextrigger"
 //
 // They are for the given columns, or for all of [Columns] if none is given;
 // columns without a blind index have none. It panics for another dialect.
-func IndexTriggers(dialect string, columns ...Column) []string {
+func IndexTriggers(entDialect string, columns ...Column) []string {
 	if len(columns) == 0 {
 		columns = Columns()
 	}
 	var statements []string
 	for _, c := range columns {
 		if c.Index != "" {
-			statements = append(statements, indextrigger.Statements(dialect, indextrigger.Column{
-				Table: c.Table, Token: c.Name, Index: c.Index, Key: c.ID,
+			if entDialect == dialect.SQLite {
+				c = c.InSchema("") // as ent, which leaves it out for SQLite
+			}
+			statements = append(statements, indextrigger.Statements(entDialect, indextrigger.Column{
+				Schema: c.Schema, Table: c.Table, Token: c.Name, Index: c.Index, Key: c.ID,
 			})...)
 		}
 	}

@@ -7,32 +7,33 @@ import (
 	"github.com/credent-go/credent/ent/usercredential"
 )
 
-// init binds the encrypted fields to their columns, and makes the columns known to drivers, checks and re-encryption.
-func init() {
-	encrypted.Bind(
-		encrypted.Binding{
-			ColumnInfo: encrypted.Column{
-				Table:  usercredential.Table,
-				Name:   usercredential.FieldAPIKey,
-				Size:   500,
-				Type:   "string",
-				ID:     usercredential.FieldID,
-				Index:  usercredential.FieldAPIKeyIndex,
-				Tenant: usercredential.FieldUserID,
-			},
-			Scanner: func() any { return usercredential.ValueScanner.APIKey },
-			Index:   func() any { return usercredential.ValueScanner.APIKeyIndex },
-		},
-		encrypted.Binding{
-			ColumnInfo: encrypted.Column{
-				Table:  usercredential.Table,
-				Name:   usercredential.FieldSecretKey,
-				Size:   500,
-				Type:   "string",
-				ID:     usercredential.FieldID,
-				Tenant: usercredential.FieldUserID,
-			},
-			Scanner: func() any { return usercredential.ValueScanner.SecretKey },
-		},
-	)
+// EncryptedColumns returns the encrypted columns of this package, as encrypted.Check takes them.
+func EncryptedColumns() []encrypted.Column {
+	return encrypted.Columns("github.com/credent-go/credent/ent")
+}
+
+// SetAPIKey sets the "api_key" field.
+func (u *UserCredentialUpsert) SetAPIKey(v encrypted.Secret) *UserCredentialUpsert {
+	u.Set(usercredential.FieldAPIKey, encrypted.At(v, usercredential.APIKeyColumn, nil))
+	u.Set(usercredential.FieldAPIKeyIndex, encrypted.DigestOf(v, usercredential.APIKeyColumn))
+	return u
+}
+
+// UpdateAPIKey sets the "api_key" field to the value that was provided on create.
+func (u *UserCredentialUpsert) UpdateAPIKey() *UserCredentialUpsert {
+	u.SetExcluded(usercredential.FieldAPIKey)
+	u.SetExcluded(usercredential.FieldAPIKeyIndex)
+	return u
+}
+
+// SetSecretKey sets the "secret_key" field.
+func (u *UserCredentialUpsert) SetSecretKey(v encrypted.Secret) *UserCredentialUpsert {
+	u.Set(usercredential.FieldSecretKey, encrypted.At(v, usercredential.SecretKeyColumn, nil))
+	return u
+}
+
+// UpdateSecretKey sets the "secret_key" field to the value that was provided on create.
+func (u *UserCredentialUpsert) UpdateSecretKey() *UserCredentialUpsert {
+	u.SetExcluded(usercredential.FieldSecretKey)
+	return u
 }

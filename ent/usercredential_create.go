@@ -270,6 +270,8 @@ func (_c *UserCredentialCreate) createSpec() (*UserCredential, *sqlgraph.CreateS
 		_spec = sqlgraph.NewCreateSpec(usercredential.Table, sqlgraph.NewFieldSpec(usercredential.FieldID, field.TypeUUID))
 	)
 	_spec.OnConflict = _c.conflict
+	defer encrypted.CompleteCreate("github.com/credent-go/credent/ent", _spec) // once its fields are set
+
 	if id, ok := _c.mutation.ID(); ok {
 		_node.ID = id
 		_spec.ID.Value = &id
@@ -448,30 +450,6 @@ func (u *UserCredentialUpsert) SetCredentialType(v string) *UserCredentialUpsert
 // UpdateCredentialType sets the "credential_type" field to the value that was provided on create.
 func (u *UserCredentialUpsert) UpdateCredentialType() *UserCredentialUpsert {
 	u.SetExcluded(usercredential.FieldCredentialType)
-	return u
-}
-
-// SetAPIKey sets the "api_key" field.
-func (u *UserCredentialUpsert) SetAPIKey(v encrypted.Secret) *UserCredentialUpsert {
-	u.Set(usercredential.FieldAPIKey, v)
-	return u
-}
-
-// UpdateAPIKey sets the "api_key" field to the value that was provided on create.
-func (u *UserCredentialUpsert) UpdateAPIKey() *UserCredentialUpsert {
-	u.SetExcluded(usercredential.FieldAPIKey)
-	return u
-}
-
-// SetSecretKey sets the "secret_key" field.
-func (u *UserCredentialUpsert) SetSecretKey(v encrypted.Secret) *UserCredentialUpsert {
-	u.Set(usercredential.FieldSecretKey, v)
-	return u
-}
-
-// UpdateSecretKey sets the "secret_key" field to the value that was provided on create.
-func (u *UserCredentialUpsert) UpdateSecretKey() *UserCredentialUpsert {
-	u.SetExcluded(usercredential.FieldSecretKey)
 	return u
 }
 
@@ -743,6 +721,8 @@ func (_c *UserCredentialCreateBulk) Save(ctx context.Context) ([]*UserCredential
 				} else {
 					spec := &sqlgraph.BatchCreateSpec{Nodes: specs}
 					spec.OnConflict = _c.conflict
+					encrypted.CompleteBatch("github.com/credent-go/credent/ent", spec)
+
 					// Invoke the actual operation on the latest mutation in the chain.
 					if err = sqlgraph.BatchCreate(ctx, _c.driver, spec); err != nil {
 						if sqlgraph.IsConstraintError(err) {

@@ -301,6 +301,10 @@ func (_u *UserCredentialUpdate) sqlSave(ctx context.Context) (_node int, err err
 		_spec.Edges.Add = append(_spec.Edges.Add, edge)
 	}
 	_spec.AddModifiers(_u.modifiers...)
+	if none, err := encrypted.CompleteUpdate(ctx, "github.com/credent-go/credent/ent", _u.driver, _spec, false); none || err != nil {
+		return _node, err
+	}
+
 	if _node, err = sqlgraph.UpdateNodes(ctx, _u.driver, _spec); err != nil {
 		if _, ok := err.(*sqlgraph.NotFoundError); ok {
 			err = &NotFoundError{usercredential.Label}
@@ -621,6 +625,10 @@ func (_u *UserCredentialUpdateOne) sqlSave(ctx context.Context) (_node *UserCred
 		_spec.Edges.Add = append(_spec.Edges.Add, edge)
 	}
 	_spec.AddModifiers(_u.modifiers...)
+	if none, err := encrypted.CompleteUpdate(ctx, "github.com/credent-go/credent/ent", _u.driver, _spec, true); none || err != nil {
+		return _node, err
+	}
+
 	_node = &UserCredential{config: _u.config}
 	_spec.Assign = _node.assignValues
 	_spec.ScanValues = _node.scanValues

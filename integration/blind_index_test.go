@@ -23,31 +23,23 @@ import (
 	"github.com/credent-go/credent/ent/predicate"
 	"github.com/credent-go/credent/ent/useraccount"
 	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
 	"github.com/credent-go/credent/rotate"
 )
 
-// apiKeyColumn is the one with a blind index.
-func apiKeyColumn(t *testing.T) credent.EncryptedColumn {
-	t.Helper()
-	for _, c := range credent.EncryptedColumns() {
-		if c.Index == "api_key_index" {
-			return c
-		}
-	}
-	t.Fatal("no column has a blind index")
-	return credent.EncryptedColumn{}
-}
-
-// checkIndex makes sure that each row has the digest of its api_key under the primary key.
+// checkIndex makes sure that each row has the digest of its api_key under the
+// primary key.
 func (env *environment) checkIndex(t *testing.T, ring *credent.Keyring) {
 	t.Helper()
+	env.checkDigests(t, ring, opened(t, ring, env.tokens(t)))
+}
+
+// checkDigests is checkIndex for tokens that a keyring doesn't open by itself.
+func (env *environment) checkDigests(t *testing.T, ring *credent.Keyring, want map[uuid.UUID]pair) {
+	t.Helper()
 	stored := env.indexes(t)
-	for id, p := range env.tokens(t) {
-		apiKey, err := ring.Decrypt(p.APIKey)
-		if err != nil {
-			t.Fatal(err)
-		}
-		digest, err := ring.Digest(apiKeyColumn(t), apiKey)
+	for id, p := range want {
+		digest, err := new(blindindex.Digester).Primary(ring, usercredential.APIKeyColumn, p.APIKey)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -96,7 +88,18 @@ func found(t *testing.T, client *ent.Client, apiKey string) map[uuid.UUID]bool {
 	return all
 }
 
-// TestLookup finds rows by their api_key: those that have it, and no others, also in a condition of several parts.
+// checkFound makes sure that each row is found by its api_key.
+func (env *environment) checkFound(t *testing.T, want map[uuid.UUID]pair) {
+	t.Helper()
+	for id, p := range want {
+		if !found(t, env.client, p.APIKey)[id] {
+			t.Errorf("row %s isn't found by its api_key", id)
+		}
+	}
+}
+
+// TestLookup finds rows by their api_key: those that have it, and no others,
+// also in a condition of several parts.
 func TestLookup(t *testing.T) {
 	t.Parallel()
 	forEachDatabase(t, func(t *testing.T, env *environment) {
@@ -139,7 +142,8 @@ func TestLookup(t *testing.T) {
 		if err != nil || n != 1 {
 			t.Errorf("accounts: %d, %v", n, err)
 		}
-		// By what a row reveals, in a transaction, to change and to delete what is found.
+		// By what a row reveals, in a transaction, to change and to delete what
+		// is found.
 		row := env.client.UserCredential.Query().Where(is(credent.NewSecret("key 3"))).FirstX(ctx)
 		tx, err := env.client.Tx(ctx)
 		if err != nil {
@@ -173,9 +177,9 @@ func TestLookupIsRefused(t *testing.T) {
 		}{
 			"absent":    {usercredential.APIKeyIs(credent.Secret{}), nil},
 			"damaged":   {usercredential.APIKeyIs(damaged.APIKey), credent.ErrCorrupt},
-			"no index":  {encrypted.Lookup("user_credentials", "secret_key", rows[0].SecretKey), nil},
-			"no column": {encrypted.Lookup("user_credentials", "user_id", rows[0].SecretKey), credent.ErrNoColumn},
-			"a string":  {encrypted.Lookup("user_credentials", "api_key", "key 1"), encrypted.ErrValue},
+			"no index":  {encrypted.Lookup(usercredential.SecretKeyColumn, rows[0].SecretKey), nil},
+			"no column": {encrypted.Lookup(credent.EncryptedColumn{}, rows[0].SecretKey), nil},
+			"a string":  {encrypted.Lookup(usercredential.APIKeyColumn, "key 1"), encrypted.ErrValue},
 		} {
 			_, err := env.client.UserCredential.Query().Where(test.where).All(t.Context())
 			if err == nil || test.want != nil && !errors.Is(err, test.want) {
@@ -187,11 +191,12 @@ func TestLookupIsRefused(t *testing.T) {
 	})
 }
 
-// statementOf returns the first statement of a client that contains a text, and its arguments as the database gets them.
+// statementOf returns the first statement of a client that contains a text, and
+// its arguments as the database gets them.
 func (env *environment) statementOf(t *testing.T, contains string, do func(client *ent.Client)) (query string, args []any) {
 	t.Helper()
-	recorder := &statementRecorder{Driver: env.driver(), contains: contains}
-	do(ent.NewClient(ent.Driver(credent.WrapDriver(recorder, credent.WithKeyring(env.ring)))))
+	recorder := &statementRecorder{Driver: env.entDriver(), contains: contains}
+	do(ent.NewClient(ent.Driver(must(credent.WrapDriver(recorder, credent.WithKeyring(env.ring))))))
 	if recorder.query == "" {
 		t.Fatalf("no statement has %s", contains)
 	}
@@ -213,7 +218,8 @@ func (r *statementRecorder) Query(ctx context.Context, query string, args, v any
 	return r.Driver.Query(ctx, query, args, v)
 }
 
-// TestLookupUsesTheIndex asks the planners how they find a row among 20,000, with one key in the keyring and with two.
+// TestLookupUsesTheIndex asks the planners how they find a row among 20,000,
+// with one key in the keyring and with two.
 func TestLookupUsesTheIndex(t *testing.T) {
 	t.Parallel()
 	forEachDatabase(t, func(t *testing.T, env *environment) {
@@ -284,8 +290,9 @@ func (env *environment) lines(ctx context.Context, query string, args ...any) (t
 	return text, rows.Err()
 }
 
-// TestIndexOfOtherWriters has rows that are written without a digest, by Python and by hand: none is found by the key that it had
-// before, and all are found once the index is filled in.
+// TestIndexOfOtherWriters has rows that are written without a digest, by Python
+// and by hand: none is found by the key that it had before, and all are found
+// once the index is filled in.
 func TestIndexOfOtherWriters(t *testing.T) {
 	t.Parallel()
 	forEachDatabase(t, func(t *testing.T, env *environment) {
@@ -337,11 +344,12 @@ func TestIndexOfOtherWriters(t *testing.T) {
 	})
 }
 
-// TestIndexRotation looks rows up, all the time, while writers change them and the index is rotated: each row is found by the key
-// that it has, and by no other.
+// TestIndexRotation looks rows up, all the time, while writers change them and
+// the index is rotated: each row is found by the key that it has, and by no
+// other.
 func TestIndexRotation(t *testing.T) {
 	t.Parallel()
-	forEachDriver(t, func(t *testing.T, env *environment) {
+	forEachDatabase(t, func(t *testing.T, env *environment) {
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
 		newKey := credent.GenerateKey()
@@ -363,7 +371,8 @@ func TestIndexRotation(t *testing.T) {
 		for chunk := range slices.Chunk(builders, 500) {
 			env.client.UserCredential.CreateBulk(chunk...).ExecX(t.Context())
 		}
-		// The steps of a rotation: both keys are known everywhere before the new one is anyone's primary.
+		// The steps of a rotation: both keys are known everywhere before the
+		// new one is anyone's primary.
 		oldFirst, newFirst := client(env.key, newKey), client(newKey, env.key)
 		var (
 			running sync.WaitGroup
@@ -443,7 +452,8 @@ func TestIndexRotation(t *testing.T) {
 	})
 }
 
-// TestPythonDigests runs the Python of docs/blind-index.md: it makes the digests that Go does, and what it stores is found.
+// TestPythonDigests runs the Python of docs/blind-index.md: it makes the
+// digests that Go does, and what it stores is found.
 func TestPythonDigests(t *testing.T) {
 	t.Parallel()
 	code := pythonOf(t, "blind-index.md", "the digest")

@@ -17,10 +17,12 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/useraccount"
 	"github.com/credent-go/credent/ent/usercredential"
-	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -32,7 +34,8 @@ func (env *environment) isBound(more ...credent.Option) []credent.Option {
 	return append([]credent.Option{credent.WithKeyring(env.ring), credent.Bound(bothColumns...)}, more...)
 }
 
-// atPlace opens what the encrypted columns of every row hold, in their places, and says whether all of it is bound.
+// atPlace opens what the encrypted columns of every row hold, in their places,
+// and says whether all of it is bound.
 func (env *environment) atPlace(t *testing.T) (all map[uuid.UUID]pair, bound, unbound int) {
 	t.Helper()
 	rows, err := env.db.QueryContext(t.Context(), "SELECT id, user_id, api_key, secret_key FROM user_credentials")
@@ -41,6 +44,7 @@ func (env *environment) atPlace(t *testing.T) (all map[uuid.UUID]pair, bound, un
 	}
 	defer func() { closeAll(t, rows) }()
 	all = make(map[uuid.UUID]pair)
+	var locator seal.Locator
 	for rows.Next() {
 		var (
 			id     uuid.UUID
@@ -52,12 +56,12 @@ func (env *environment) atPlace(t *testing.T) (all map[uuid.UUID]pair, bound, un
 			t.Fatal(err)
 		}
 		for i, name := range bothColumns {
-			place := fieldcrypt.Place{Column: must(fieldcrypt.FindColumn(name)), Tenant: tenant}
-			_, isBound, err := env.ring.KeyAt(place, tokens[i])
+			place := seal.Place{Column: must(column.Find(name)), Tenant: tenant}
+			_, isBound, err := locator.KeyAt(env.ring, place, tokens[i])
 			if err != nil {
 				t.Errorf("%s of %s: %v", name, tenant.String, err)
 			}
-			if opened[i], err = env.ring.DecryptAt(place, tokens[i]); err == nil && isBound {
+			if opened[i], err = locator.DecryptAt(env.ring, place, tokens[i]); err == nil && isBound {
 				bound++
 			} else if err == nil {
 				unbound++
@@ -71,8 +75,10 @@ func (env *environment) atPlace(t *testing.T) (all map[uuid.UUID]pair, bound, un
 	return all, bound, unbound
 }
 
-// TestBoundTokensCannotBeMoved has pairs of rows whose tokens are exchanged by SQL: of two users, and of two columns of one row.
-// Package integration/bound does the same with two tables. A token that is not bound opens wherever it is.
+// TestBoundTokensCannotBeMoved has pairs of rows whose tokens are exchanged by
+// SQL: of two users, and of two columns of one row. Package integration/bound
+// does the same with two tables. A token that is not bound opens wherever it
+// is.
 func TestBoundTokensCannotBeMoved(t *testing.T) {
 	t.Parallel()
 	forEachDatabase(t, func(t *testing.T, env *environment) {
@@ -123,63 +129,121 @@ func TestBoundTokensCannotBeMoved(t *testing.T) {
 	})
 }
 
-// refusedWhenBound are the paths by which nobody can say whose the row is that a secret is stored in, by what their errors say.
+// refusedWhenBound are the paths by which a token could end in another tenant's
+// row, by what their errors say.
 var refusedWhenBound = map[string][]string{
-	"set user_id in the same row, as an argument": {"ExecContext, INSERT", "ExecContext, INSERT with a conflict"},
-	"what is stored must be an argument, and a secret": {
-		"ExecContext, a string", "ExecContext, text that ent's own INSERT would store", "UpdateOne, Modify with SQL",
-		"UpdateOne, Modify with a printed secret", "UpdateOne, Modify with a string", "UpdateOne, Modify with bytes",
-	},
-	"an update that changes user_id must set all of its secrets too": {"UpdateOne, moved to another account"},
-	"the row that is there may be another's: let the upsert set user_id and all secrets too": {
-		"bulk upsert of one, Update", "bulk upsert of one, setters", "bulk upsert, Update with UpdateAPIKey", "bulk upsert, UpdateAPIKey",
-		"upsert, Set", "upsert, Set of a string", "upsert, Update", "upsert, Update with UpdateAPIKey", "upsert, Update with conditions",
-		"upsert, UpdateAPIKey", "upsert, setters", "upsert, the setter without a conflict",
+	"an update that sets user_account_id must set user_id and all secrets too": {"UpdateOne, moved to another account"},
+	"encrypted.At says another user_id than the row has":                       {"UpdateOne, Modify for another tenant"},
+	"the row that conflicts may be another's: let the upsert set user_id and all secrets too": {
+		"bulk upsert of one, Update", "bulk upsert of one, setters", "bulk upsert, Update", "bulk upsert, Update with UpdateAPIKey",
+		"bulk upsert, UpdateAPIKey", "bulk upsert, setters", "upsert, Add", "upsert, Set", "upsert, Set of a string",
+		"upsert, Set of the other column to a string", "upsert, Set with the digest of another", "upsert, Set without the digest",
+		"upsert, Set, bare", "upsert, Update", "upsert, Update with UpdateAPIKey", "upsert, Update with conditions",
+		"upsert, UpdateAPIKey", "upsert, UpdateAPIKey without the digest", "upsert, setters", "upsert, the setter without a conflict",
 	},
 }
 
-// TestBoundWritePaths writes in every way that there is: what is stored is bound to its place and opens to what was written, or
-// the write failed with an error that says why, and nothing was changed.
+// TestBoundWritePaths writes in every way that there is: what is stored is
+// bound to its place and opens to what was written, or the write failed with an
+// error that says why, and nothing was changed.
 func TestBoundWritePaths(t *testing.T) {
 	t.Parallel()
 	forEachDatabase(t, func(t *testing.T, env *environment) {
 		env.client = env.onPool(env.isBound()...)
-		for _, inTx := range []bool{false, true} {
-			refused := make(map[string][]string)
-			for _, p := range writePaths() {
-				t.Run(fmt.Sprintf("%s, in a transaction %t", p.name, inTx), func(t *testing.T) {
-					err := p.tryBound(t, env, inTx)
-					if !errors.Is(err, credent.ErrContext) {
-						return
-					}
-					for reason := range refusedWhenBound {
-						if strings.Contains(err.Error(), reason) {
-							refused[reason] = append(refused[reason], p.name)
-							return
-						}
-					}
-					if inTx || !strings.Contains(err.Error(), "run it in a transaction") || p.name != "QueryContext, of everything" {
-						t.Errorf("refused for another reason: %v", err)
-					}
-				})
+		env.tryScoped(t, func(t *testing.T) map[uuid.UUID]pair {
+			t.Helper()
+			all, _, unbound := env.atPlace(t)
+			if unbound > 0 {
+				t.Errorf("%d secrets are not bound", unbound)
 			}
-			for _, names := range refused {
-				slices.Sort(names)
-			}
-			if diff := cmp.Diff(refusedWhenBound, refused); diff != "" {
-				t.Errorf("paths that are refused, in a transaction %t (-want +got):\n%s", inTx, diff)
-			}
-		}
+			return all
+		})
 	})
 }
 
-func (p writePath) tryBound(t *testing.T, env *environment, inTx bool) error {
+// TestTenantKeysWritePaths is TestBoundWritePaths with tokens under tenants'
+// own keys, which the keyring doesn't open.
+func TestTenantKeysWritePaths(t *testing.T) {
+	t.Parallel()
+	forEachDatabase(t, func(t *testing.T, env *environment) {
+		env.client = env.onPool(credent.WithKeyring(env.ring), credent.WithTenantKeys())
+		env.tryScoped(t, func(t *testing.T) map[uuid.UUID]pair {
+			t.Helper()
+			for _, p := range env.tokens(t) {
+				for _, token := range []string{p.APIKey, p.SecretKey} {
+					if _, err := env.ring.Decrypt(token); !errors.Is(err, credent.ErrUnknownKey) {
+						t.Errorf("the keyring opens a token: %v", err)
+					}
+				}
+			}
+			all := make(map[uuid.UUID]pair)
+			for _, row := range env.client.UserCredential.Query().AllX(t.Context()) {
+				all[row.ID] = pair{reveal(t, row.APIKey), reveal(t, row.SecretKey)}
+			}
+			return all
+		})
+	})
+}
+
+// tryScoped tries every write path of a client whose keys depend on the tenant,
+// in and out of transactions. read returns what is stored, after it has looked
+// at the tokens.
+func (env *environment) tryScoped(t *testing.T, read func(t *testing.T) map[uuid.UUID]pair) {
+	t.Helper()
+	for _, inTx := range []bool{false, true} {
+		refused := make(map[string][]string)
+		for _, p := range writePaths() {
+			t.Run(fmt.Sprintf("%s, in a transaction %t", p.name, inTx), func(t *testing.T) {
+				err := p.tryScoped(t, env, inTx, read)
+				if !errors.Is(err, credent.ErrContext) {
+					return
+				}
+				for reason := range refusedWhenBound {
+					if strings.Contains(err.Error(), reason) {
+						refused[reason] = append(refused[reason], p.name)
+						return
+					}
+				}
+				t.Errorf("refused for another reason: %v", err)
+			})
+		}
+		for _, names := range refused {
+			slices.Sort(names)
+		}
+		if diff := cmp.Diff(refusedWhenBound, refused); diff != "" {
+			t.Errorf("paths that are refused, in a transaction %t (-want +got):\n%s", inTx, diff)
+		}
+	}
+}
+
+func (p writePath) tryScoped(t *testing.T, env *environment, inTx bool, read func(t *testing.T) map[uuid.UUID]pair) error {
 	t.Helper()
 	account, rows := env.seed(t)
 	before := env.tokens(t)
-	w := &writer{env: env, client: env.client, account: account, rows: rows}
-	w.want, _, _ = env.atPlace(t)
-	var err error
+	w := &writer{env: env, client: env.client, account: account, rows: rows, want: read(t)}
+	err := p.run(t, w, inTx)
+	got := read(t)
+	switch {
+	case err == nil && p.refused == nil:
+		if diff := cmp.Diff(w.want, got); diff != "" {
+			t.Error(diff)
+		}
+		env.checkDigests(t, env.ring, w.want)
+		env.checkFound(t, w.want)
+	case errors.Is(err, credent.ErrContext) || p.refused != nil && isRefusal(err, p.refused):
+		if diff := cmp.Diff(before, env.tokens(t)); diff != "" {
+			t.Errorf("something was changed: %s", diff)
+		}
+	default:
+		t.Errorf("got %v, want %v", err, p.refused)
+	}
+	return err
+}
+
+// run tries the path, in a transaction of its own if it is to, which is
+// committed if the path succeeds.
+func (p writePath) run(t *testing.T, w *writer, inTx bool) (err error) {
+	t.Helper()
 	if inTx {
 		if w.tx, err = w.client.Tx(t.Context()); err != nil {
 			t.Fatal(err)
@@ -198,26 +262,11 @@ func (p writePath) tryBound(t *testing.T, env *environment, inTx bool) error {
 			t.Error(err)
 		}
 	}
-	got, _, unbound := env.atPlace(t)
-	if unbound > 0 {
-		t.Errorf("%d secrets are not bound", unbound)
-	}
-	switch {
-	case err == nil && p.refused == nil:
-		if diff := cmp.Diff(w.want, got); diff != "" {
-			t.Error(diff)
-		}
-	case errors.Is(err, credent.ErrContext) || p.refused != nil && isRefusal(err, p.refused):
-		if diff := cmp.Diff(before, env.tokens(t)); diff != "" {
-			t.Errorf("something was changed: %s", diff)
-		}
-	default:
-		t.Errorf("got %v, want %v", err, p.refused)
-	}
 	return err
 }
 
-// A name that is no encrypted column with a tenant is refused before anything is opened.
+// A name that is no encrypted column with a tenant is refused before anything
+// is opened.
 func TestBoundRefusesUnknownColumns(t *testing.T) {
 	t.Parallel()
 	key := credent.WithKeyring(keyring(t, credent.GenerateKey()))
@@ -228,14 +277,10 @@ func TestBoundRefusesUnknownColumns(t *testing.T) {
 			if !errors.Is(err, credent.ErrNoColumn) || !strings.Contains(err.Error(), "user_credentials.secret_key") {
 				t.Errorf("%s of %q: %v", name, column, err)
 			}
-			func() {
-				defer func() {
-					if text, _ := recover().(string); !strings.Contains(text, "no such encrypted column") {
-						t.Errorf("%s of %q: NewClient says %q", name, column, text)
-					}
-				}()
-				credent.NewClient(openDB(t, url), "sqlite3", key, option(column))
-			}()
+			if _, err := credent.NewClient(openDB(t, url), "sqlite3", key, option(column)); !errors.Is(err, credent.ErrNoColumn) ||
+				!strings.Contains(err.Error(), "no such encrypted column") {
+				t.Errorf("%s of %q: NewClient: %v", name, column, err)
+			}
 		}
 	}
 }
@@ -287,7 +332,8 @@ func TestBoundCopy(t *testing.T) {
 	})
 }
 
-// The user_id of an account changes, and with it what its tokens are bound to, beside writers; or the change is refused.
+// The user_id of an account changes, and with it what its tokens are bound to,
+// beside writers; or the change is refused.
 func TestBoundAccountMoves(t *testing.T) {
 	t.Parallel()
 	forEachDatabase(t, func(t *testing.T, env *environment) {
@@ -375,7 +421,8 @@ func TestBoundAccountMoves(t *testing.T) {
 	})
 }
 
-// A program that knows nothing of it changes the user_id: the tokens stay behind, and open again when it is set back.
+// A program that knows nothing of it changes the user_id: the tokens stay
+// behind, and open again when it is set back.
 func TestBoundTokensStayBehind(t *testing.T) {
 	t.Parallel()
 	forEachDatabase(t, func(t *testing.T, env *environment) {
@@ -410,8 +457,11 @@ func TestBoundService(t *testing.T) {
 		if err := app.UserCredential.UpdateOneID(mine.ID).SetAPIKey(credent.NewSecret("new")).Exec(ctx); err != nil {
 			t.Fatal(err)
 		}
-		query, args := "UPDATE user_credentials SET secret_key = $1 WHERE id = $2", []any{credent.NewSecret("new"), mine.ID}
-		if _, err := app.ExecContext(ctx, query, args...); err != nil {
+		const query = "UPDATE user_credentials SET secret_key = $1 WHERE id = $2"
+		at := func(s, user string) any {
+			return encrypted.At(credent.NewSecret(s), usercredential.SecretKeyColumn, user)
+		}
+		if _, err := app.ExecContext(ctx, query, at("new", "u1"), mine.ID); err != nil {
 			t.Fatal(err)
 		}
 		if got := app.UserCredential.GetX(ctx, mine.ID); reveal(t, got.APIKey) != "new" || reveal(t, got.SecretKey) != "new" {
@@ -423,7 +473,7 @@ func TestBoundService(t *testing.T) {
 		if err := app.UserCredential.UpdateOneID(others.ID).SetAPIKey(credent.NewSecret("x")).Exec(ctx); !ent.IsNotFound(err) {
 			t.Errorf("another user's: %v", err)
 		}
-		result, err := app.ExecContext(ctx, query, credent.NewSecret("x"), others.ID)
+		result, err := app.ExecContext(ctx, query, at("x", "u2"), others.ID)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -436,11 +486,12 @@ func TestBoundService(t *testing.T) {
 	})
 }
 
-// TestRotateBinds binds and unbinds beside readers and writers, in the order of docs/binding.md: the window is open on all clients
-// before the first of them writes otherwise.
+// TestRotateBinds binds and unbinds beside readers and writers, in the order of
+// docs/binding.md: the window is open on all clients before the first of them
+// writes otherwise.
 func TestRotateBinds(t *testing.T) {
 	t.Parallel()
-	forEachDriver(t, func(t *testing.T, env *environment) {
+	forEachDatabase(t, func(t *testing.T, env *environment) {
 		r := newRotation(t, env, 2000)
 		window := []credent.Option{credent.WithKeyring(r.after), credent.AllowUnbound(bothColumns...)}
 		plain := env.onPool(window...)                                                    // reads both, writes unbound
@@ -500,7 +551,8 @@ func TestRotateBinds(t *testing.T) {
 	})
 }
 
-// useBeside reads all rows with each reader, and updates some with the writer, until it is stopped. Every secret opens.
+// useBeside reads all rows with each reader, and updates some with the writer,
+// until it is stopped. Every secret opens.
 func (r *rotation) useBeside(t *testing.T, writer *ent.Client, readers ...*ent.Client) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())

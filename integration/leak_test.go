@@ -16,14 +16,15 @@ import (
 	entsql "entgo.io/ent/dialect/sql"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/pgserver"
 	"github.com/credent-go/credent/migrate"
 )
 
-// canary is in every secret of the leak test, and control in a parameter that is no secret: where control is found,
-// canary would have been.
+// canary is in every secret of the leak test, and control in a parameter that
+// is no secret: where control is found, canary would have been.
 const (
 	canary  = "LEAKCANARY7Q2"
 	control = "LEAKCONTROL9Z"
@@ -35,7 +36,8 @@ func canaryForms() []string {
 		canary,
 		strings.ToLower(canary),
 		hex.EncodeToString([]byte(canary)),
-		// Those characters of its base64 that do not depend on what stands around it.
+		// Those characters of its base64 that do not depend on what stands
+		// around it.
 		base64.StdEncoding.EncodeToString([]byte(canary))[:16],
 		base64.StdEncoding.EncodeToString([]byte("x" + canary))[2:16],
 		base64.StdEncoding.EncodeToString([]byte("xx" + canary))[4:18],
@@ -51,8 +53,9 @@ func findCanary(t *testing.T, where, text string) {
 	}
 }
 
-// TestServerSeesNoPlaintext writes and reads secrets in every way while the server records all it is told: each statement
-// with all parameters, the statistics of statements, and the statements that are being run.
+// TestServerSeesNoPlaintext writes and reads secrets in every way while the
+// server records all it is told: each statement with all parameters, the
+// statistics of statements, and the statements that are being run.
 func TestServerSeesNoPlaintext(t *testing.T) {
 	t.Parallel()
 	recorder, err := pgserver.Start(t.Context(), pgserver.Private(),
@@ -144,7 +147,7 @@ func debugTo(t *testing.T, url string, to *bytes.Buffer, opts ...credent.Option)
 		t.Fatal(err)
 	}
 	var mu sync.Mutex
-	client := ent.NewClient(ent.Driver(credent.WrapDriver(entsql.OpenDB(d, db), opts...)), ent.Debug(),
+	client := ent.NewClient(ent.Driver(must(credent.WrapDriver(entsql.OpenDB(d, db), opts...))), ent.Debug(),
 		ent.Log(func(v ...any) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -158,8 +161,9 @@ func debugTo(t *testing.T, url string, to *bytes.Buffer, opts ...credent.Option)
 	return client
 }
 
-// watchActivity samples pg_stat_activity until stop is called, which returns all that was seen. The channel is closed when
-// a statement with the given text was seen.
+// watchActivity samples pg_stat_activity until stop is called, which returns
+// all that was seen. The channel is closed when a statement with the given text
+// was seen.
 func watchActivity(t *testing.T, db *sql.DB, text string) (watched <-chan struct{}, stop func() string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -190,7 +194,8 @@ func watchActivity(t *testing.T, db *sql.DB, text string) (watched <-chan struct
 	}
 }
 
-// useSecrets sets and reads secrets with the canary in every way that succeeds or fails, and returns the errors.
+// useSecrets sets and reads secrets with the canary in every way that succeeds
+// or fails, and returns the errors.
 func useSecrets(t *testing.T, client *ent.Client) (errs []error) {
 	t.Helper()
 	ctx := t.Context()
@@ -214,8 +219,17 @@ func useSecrets(t *testing.T, client *ent.Client) (errs []error) {
 	create(4).SetID(one.ID).OnConflictColumns(usercredential.FieldID).Update(func(u *ent.UserCredentialUpsert) {
 		u.SetAPIKey(secret("upserted"))
 	}).ExecX(ctx)
-	one.Update().Modify(func(u *entsql.UpdateBuilder) { u.Set(usercredential.FieldSecretKey, secret("modified")) }).ExecX(ctx)
-	if _, err := client.ExecContext(ctx, "UPDATE user_credentials SET api_key = $1 WHERE id = $2", secret("exec"), one.ID); err != nil {
+	modified := func(secret any) func(u *entsql.UpdateBuilder) {
+		return func(u *entsql.UpdateBuilder) { u.Set(usercredential.FieldSecretKey, secret) }
+	}
+	modifying := encrypted.At(secret("modified"), usercredential.SecretKeyColumn, account.UserID)
+	one.Update().Modify(modified(modifying)).ExecX(ctx)
+	executed := func(secret, digest any) error {
+		_, err := client.ExecContext(ctx, "UPDATE user_credentials SET api_key = $1, api_key_index = $2 WHERE id = $3", secret, digest, one.ID)
+		return err
+	}
+	exec, digest := encrypted.At(secret("exec"), usercredential.APIKeyColumn, account.UserID), encrypted.DigestOf(secret("exec"), usercredential.APIKeyColumn)
+	if err := executed(exec, digest); err != nil {
 		t.Error(err)
 	}
 	read := account.QueryCredentials().AllX(ctx)
@@ -224,6 +238,11 @@ func useSecrets(t *testing.T, client *ent.Client) (errs []error) {
 			t.Errorf("revealed %q", got)
 		}
 	}
+	failed(one.Update().Modify(modified(secret("bare"))).Exec(ctx))
+	failed(one.Update().Modify(modified(map[string]any{"a": secret("hidden")})).Exec(ctx))
+	failed(executed(secret("bare"), nil))
+	failed(executed(exec, nil))
+	failed(executed(exec, encrypted.DigestOf(secret("other"), usercredential.APIKeyColumn)))
 	failed(create(5).SetID(one.ID).Exec(ctx))                                  // duplicate key
 	failed(create(6).SetAPIKey(secret(strings.Repeat("x", 400))).Exec(ctx))    // too long
 	failed(create(7).SetCredentialType(strings.Repeat("x", 60)).Exec(ctx))     // validator

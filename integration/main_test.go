@@ -83,7 +83,9 @@ func forEachDriver(t *testing.T, test func(t *testing.T, env *environment)) {
 	for name, opts := range drivers {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			test(t, newEnvironment(t, opts...))
+			env := newEnvironment(t, opts...)
+			env.driver = name
+			test(t, env)
 		})
 	}
 }
@@ -91,7 +93,9 @@ func forEachDriver(t *testing.T, test func(t *testing.T, env *environment)) {
 // environment is a migrated database with a client and a keyring.
 type environment struct {
 	url    string
-	db     *sql.DB // plain, without encryption
+	driver string           // "pq", "pgx", "modernc" or "mattn"
+	opts   []credent.Option // how to connect to Postgres
+	db     *sql.DB          // plain, without encryption
 	client *ent.Client
 	key    string
 	ring   *credent.Keyring
@@ -99,7 +103,7 @@ type environment struct {
 
 func newEnvironment(t *testing.T, opts ...credent.Option) *environment {
 	t.Helper()
-	env := &environment{url: newDatabase(t, template), key: credent.GenerateKey()}
+	env := &environment{url: newDatabase(t, template), key: credent.GenerateKey(), opts: opts}
 	var err error
 	if env.ring, err = credent.NewKeyring(env.key); err != nil {
 		t.Fatal(err)

@@ -229,7 +229,7 @@ func TestPgBouncer(t *testing.T) {
 			db := openDB(t, through, way.opts...)
 			db.SetMaxOpenConns(manyClients)
 			db.SetMaxIdleConns(manyClients)
-			client := credent.NewClient(db, "postgres", append(way.opts, credent.WithKeyring(s.ring))...)
+			client := must(credent.NewClient(db, "postgres", append(way.opts, credent.WithKeyring(s.ring))...))
 			mixUsers(t, client, way.userless)
 
 			if n := s.mismatches(t); n != 0 {

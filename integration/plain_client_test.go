@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
@@ -17,18 +17,21 @@ import (
 	"github.com/credent-go/credent/internal/pgserver"
 )
 
-// plainEnv makes the test binary the child of TestPlainClient, since the default keyring is read once a process.
+// plainEnv makes the test binary the child of TestPlainClient, since the
+// default keyring is read once a process.
 const plainEnv = "CREDENT_TEST_PLAIN"
 
-// TestPlainClient has clients that were made without Credent's driver and hooks, as ent's documentation makes them. What ent
-// seals by itself is stored under the default key; what it passes on raw is refused, and without a key everything is.
+// TestPlainClient has clients that were made without Credent's driver and
+// hooks, as ent's documentation makes them. A column without an index is stored
+// under the default key, and refused without one; an indexed column is refused.
 func TestPlainClient(t *testing.T) {
 	t.Parallel()
 	for mode, key := range map[string]string{"with a key": credent.GenerateKey(), "without a key": ""} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestPlainClientChild$", "-test.v")
-			// The child connects to a database of its own: nobody may be connected to the template while it is copied.
+			// The child connects to a database of its own: nobody may be
+			// connected to the template while it is copied.
 			cmd.Env = append(os.Environ(), plainEnv+"="+mode, pgserver.EnvURL+"="+newDatabase(t, ""),
 				"ENCRYPTION_KEY="+key, "ENCRYPTION_KEY_FILE=", "ENCRYPTION_KEY_PREVIOUS=", "ENCRYPTION_KEY_PREVIOUS_FILE=")
 			out, err := cmd.CombinedOutput()
@@ -45,7 +48,8 @@ func TestPlainClientChild(t *testing.T) {
 	switch os.Getenv(plainEnv) {
 	case "with a key":
 		forEachDatabase(t, func(t *testing.T, env *environment) {
-			// What is seeded and checked with the environment's keyring is to be what the plain client writes.
+			// What is seeded and checked with the environment's keyring is to
+			// be what the plain client writes.
 			env.key = os.Getenv("ENCRYPTION_KEY")
 			env.ring = keyring(t, env.key)
 			env.client = env.onPool(credent.WithKeyring(env.ring))
@@ -63,43 +67,67 @@ var plainSetting = setting{
 	name:   "plain client",
 	client: func(env *environment) *ent.Client { return env.plainClient() },
 	keep:   true,
-
-	unindexed: true,
 }
 
 // plainClient returns a client without Credent's driver and hooks.
 func (env *environment) plainClient() *ent.Client {
-	return ent.NewClient(ent.Driver(env.driver()), ent.Log(func(...any) {}))
+	return ent.NewClient(ent.Driver(env.entDriver()), ent.Log(func(...any) {}))
 }
 
-// asPlain returns the path with what is to come of it without Credent's driver and hooks.
+// asPlain returns the path with what is to come of it without Credent's driver
+// and hooks: nothing else can write a blind index.
 func (p writePath) asPlain() writePath {
 	switch {
 	case p.raw:
 		p.refused = errSomehow // by database/sql, by pgx, or by the CHECK
-	case p.refused != nil && p.unguarded:
-		p.write = func(context.Context, *writer) error { return errSomehow } // see plainManyRows
-		p.refused = errSomehow
 	case errors.Is(p.refused, credent.ErrRedacted):
 		p.refused = errSomehow // by the CHECK
 		if p.marker {
 			p.write = func(context.Context, *writer) error { return errSomehow } // a text like any other
 		}
+	case p.refused != nil:
+		p.refused = orNoDriverError{p.refused}
+	case !p.plainly:
+		p.refused = credent.ErrNoDriver
 	}
 	return p
 }
 
-// plainManyRows shows what the hooks and the driver are for: nothing else refuses to store one token in many rows. They open.
+// plainManyRows shows that generated code refuses one token for many rows, and
+// that a plain client stores and reads a column without an index.
 func plainManyRows(t *testing.T, env *environment) {
 	t.Helper()
-	env.seed(t)
-	n, err := env.plainClient().UserCredential.Update().SetAPIKey(credent.NewSecret("new")).Save(t.Context())
-	if err != nil || n != 3 {
-		t.Fatalf("%d rows, %v", n, err)
+	ctx, client := t.Context(), env.plainClient()
+	_, rows := env.seed(t)
+	before := env.tokens(t)
+	for column, err := range map[string]error{
+		"api_key":    client.UserCredential.Update().SetAPIKey(credent.NewSecret("new")).Exec(ctx),
+		"secret_key": client.UserCredential.Update().SetSecretKey(credent.NewSecret("new")).Exec(ctx),
+	} {
+		if !errors.Is(err, credent.ErrManyRows) {
+			t.Errorf("%s: got %v, want ErrManyRows", column, err)
+		}
 	}
-	for _, p := range env.tokens(t) {
-		if got, err := env.ring.Decrypt(p.APIKey); err != nil || got != "new" {
-			t.Errorf("stored as what opens to %q, %v", got, err)
+	if diff := cmp.Diff(before, env.tokens(t)); diff != "" {
+		t.Error("something was changed:", diff)
+	}
+	client.UserCredential.Update().Where(usercredential.ID(rows[1].ID)).SetSecretKey(credent.NewSecret("new")).ExecX(ctx)
+	got := client.UserCredential.GetX(ctx, rows[1].ID)
+	if apiKey, secretKey := reveal(t, got.APIKey), reveal(t, got.SecretKey); apiKey != "api1" || secretKey != "new" {
+		t.Errorf("read %q, %q", apiKey, secretKey)
+	}
+	plainLookup(t, client)
+}
+
+// plainLookup looks a secret up, which without digests would find nothing.
+func plainLookup(t *testing.T, client *ent.Client) {
+	t.Helper()
+	where := usercredential.APIKeyIs(credent.NewSecret("api1"))
+	_, err := client.UserCredential.Query().Where(where).All(t.Context())
+	_, errDelete := client.UserCredential.Delete().Where(usercredential.Not(where)).Exec(t.Context())
+	for _, err := range []error{err, errDelete} {
+		if !errors.Is(err, credent.ErrNoDriver) {
+			t.Errorf("looked up: got %v, want ErrNoDriver", err)
 		}
 	}
 }
@@ -113,16 +141,18 @@ func plainWithoutKey(t *testing.T, env *environment) {
 		return client.UserCredential.Create().SetUserAccountID(account.ID).SetUserID("u1").SetCredentialType("alpaca").
 			SetAPIKey(credent.NewSecret("a")).SetSecretKey(credent.NewSecret("b"))
 	}
-	d := dialect.Postgres
-	if env.isSQLite() {
-		d = dialect.SQLite
-	}
-	for name, client := range map[string]*ent.Client{
+	clients := map[string]*ent.Client{
 		"plain":             env.plainClient(),
 		"plain, debug":      env.plainClient().Debug(),
 		"Credent's driver":  env.onPool(),
-		"credent.NewClient": credent.NewClient(env.db, d),
-	} {
+		"credent.NewClient": must(credent.NewClient(env.db, env.dialect())),
+	}
+	for name, client := range clients {
+		want := credent.ErrNoKey
+		if strings.HasPrefix(name, "plain") {
+			want = credent.ErrNoDriver
+			plainLookup(t, client)
+		}
 		for path, write := range map[string]func() error{
 			"Create":     func() error { return create(client).Exec(ctx) },
 			"CreateBulk": func() error { return client.UserCredential.CreateBulk(create(client), create(client)).Exec(ctx) },
@@ -145,14 +175,23 @@ func plainWithoutKey(t *testing.T, env *environment) {
 		} {
 			err := write()
 			var detail *credent.Error
-			if !errors.Is(err, credent.ErrNoKey) || !errors.As(err, &detail) || detail.Column != "api_key" {
-				t.Errorf("%s, %s: got %v, want ErrNoKey of api_key", name, path, err)
+			if !errors.Is(err, want) || !errors.As(err, &detail) || detail.Column != "api_key" {
+				t.Errorf("%s, %s: got %v, want %v of api_key", name, path, err, want)
 			}
 		}
-		raw := client.UserCredential.UpdateOneID(rows[0].ID).
-			Modify(func(u *entsql.UpdateBuilder) { u.Set("api_key", credent.NewSecret("a")) }).Exec(ctx)
-		if raw == nil {
-			t.Errorf("%s: a raw secret was taken", name)
+		var detail *credent.Error
+		err := client.UserCredential.UpdateOneID(rows[0].ID).SetSecretKey(credent.NewSecret("a")).Exec(ctx)
+		if !errors.Is(err, credent.ErrNoKey) || !errors.As(err, &detail) || detail.Column != "secret_key" {
+			t.Errorf("%s: got %v, want ErrNoKey of secret_key", name, err)
+		}
+		for _, as := range []passing{{bare: true}, {}} {
+			secret := credent.NewSecret("a")
+			raw := client.UserCredential.UpdateOneID(rows[0].ID).Modify(func(u *entsql.UpdateBuilder) {
+				u.Set("api_key", as.apiKey(secret)).Set("api_key_index", as.digest(secret))
+			}).Exec(ctx)
+			if raw == nil {
+				t.Errorf("%s: a raw secret was taken", name)
+			}
 		}
 		for _, c := range client.UserCredential.Query().AllX(ctx) {
 			if _, err := c.APIKey.Reveal(); !errors.Is(err, credent.ErrNoKey) {

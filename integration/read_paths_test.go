@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/useraccount"
 	"github.com/credent-go/credent/ent/usercredential"
@@ -24,17 +25,20 @@ type readPath struct {
 	read   func(ctx context.Context, r *reader) error
 	// secrets is how many it sees.
 	secrets int
-	// rowless means that the result has no primary key, so that errors cannot name the row.
+	// rowless means that the result has no primary key, so that errors cannot
+	// name the row.
 	rowless bool
 	// nameless means that the result does not say which column a secret is of.
 	nameless bool
-	// plain means that the rows are database/sql's, so that the secrets know no keyring.
+	// plain means that the rows are database/sql's, so that the secrets know no
+	// keyring.
 	plain bool
 	// postgres means that SQLite has no such statement.
 	postgres bool
 }
 
-// reader is what a path has to work with: a client and an account with the rows that seed makes.
+// reader is what a path has to work with: a client and an account with the rows
+// that seed makes.
 type reader struct {
 	env     *environment
 	client  *ent.Client
@@ -53,6 +57,11 @@ type seen struct {
 func (r *reader) sees(row int, column string, s credent.Secret) {
 	want := map[string]string{"api_key": "api", "secret_key": "secret"}[column] + fmt.Sprint(row)
 	r.seen = append(r.seen, seen{s, want, column, r.rows[row].ID.String()})
+}
+
+// columnOf has the encrypted columns by name.
+var columnOf = map[string]encrypted.Column{
+	"api_key": usercredential.APIKeyColumn, "secret_key": usercredential.SecretKeyColumn,
 }
 
 // nodes says which rows were read.
@@ -329,7 +338,7 @@ func scanPaths() []readPath {
 		}},
 		{
 			name: "QueryContext", covers: strings.ReplaceAll(doorsQuery, "Tx.QueryContext", "") + " UserCredentialSelect.QueryContext",
-			secrets: 22, rowless: true, nameless: true, plain: true, read: readByDoors,
+			secrets: 22, rowless: true, plain: true, read: readByDoors,
 		},
 	}
 }
@@ -360,7 +369,8 @@ func readByDoors(ctx context.Context, r *reader) error {
 	return nil
 }
 
-// returnPaths have what a write returns. Of what was set, that is what the caller gave.
+// returnPaths have what a write returns. Of what was set, that is what the
+// caller gave.
 func returnPaths() []readPath {
 	return []readPath{
 		{name: "UpdateOne, Save", covers: "UserCredentialUpdateOne.Save UserCredential.Update", secrets: 2, read: func(ctx context.Context, r *reader) error {
@@ -401,22 +411,40 @@ func returnPaths() []readPath {
 	}
 }
 
-// readSettings are the clients that a path reads with. A client of another keyring reads rows all the same; its secrets do
-// not open.
-var readSettings = []struct {
+// readSettings are the clients that a path reads with. A client of another
+// keyring reads rows all the same; its secrets do not open.
+type readSetting struct {
 	name    string
 	foreign bool
 	options []credent.Option
 	debug   bool
-}{
+	writes  bool  // what is read, too
+	unkept  error // what a secret without the client doesn't open with
+}
+
+var readSettings = []readSetting{
 	{name: "client"},
 	{name: "debug client", debug: true},
 	{name: "strict client", options: []credent.Option{credent.Strict()}},
 	{name: "client of another keyring", foreign: true},
+	{name: "bound client", options: []credent.Option{credent.Bound(bothColumns...)}, writes: true},
+	{name: "client of tenant keys", options: []credent.Option{credent.WithTenantKeys()}, writes: true, unkept: credent.ErrUnknownKey},
+	{
+		name: "bound client of tenant keys", options: []credent.Option{credent.Bound(bothColumns...), credent.WithTenantKeys()},
+		writes: true, unkept: credent.ErrUnknownKey,
+	},
 }
 
-// TestReadPaths reads secrets in every way that there is, by clients of two keyrings in one process, in and out of
-// transactions.
+// lacksTenant are the paths whose result has no user_id, or not the column's
+// own name. A secret that depends on them says what to select.
+var lacksTenant = map[string]bool{
+	"Aggregate": true, "GroupBy": true, "GroupBy, ScanX": true, "Select, Modify": true, "Select, ScanX into structs": true,
+	"Select, Scan into secrets": true, "Select, Scan into sql.Null": true, "Select, some fields": true,
+	"UpdateOne, Select": true, "a join from the accounts": true,
+}
+
+// TestReadPaths reads secrets in every way that there is, by clients of two
+// keyrings in one process, in and out of transactions.
 func TestReadPaths(t *testing.T) {
 	t.Parallel()
 	forEachDatabase(t, func(t *testing.T, env *environment) {
@@ -429,13 +457,16 @@ func TestReadPaths(t *testing.T) {
 			if in.debug {
 				client = client.Debug()
 			}
+			if in.writes {
+				env.client = client
+			}
 			for _, path := range readPaths() {
 				if path.postgres && env.isSQLite() {
 					continue
 				}
 				for _, mode := range []string{"", ", in a transaction"} {
 					t.Run(in.name+"/"+path.name+mode, func(t *testing.T) {
-						path.try(t, env, client, ring, mode != "", in.foreign)
+						path.try(t, env, client, ring, in, mode != "")
 					})
 				}
 			}
@@ -443,8 +474,9 @@ func TestReadPaths(t *testing.T) {
 	})
 }
 
-// try reads by the path, and reveals what it has seen after the transaction, if there was one.
-func (p readPath) try(t *testing.T, env *environment, client *ent.Client, ring *credent.Keyring, inTx, foreign bool) {
+// try reads by the path, and reveals what it has seen after the transaction, if
+// there was one.
+func (p readPath) try(t *testing.T, env *environment, client *ent.Client, ring *credent.Keyring, in readSetting, inTx bool) {
 	t.Helper()
 	account, rows := env.seed(t)
 	r := &reader{env: env, client: client, account: account, rows: rows}
@@ -471,10 +503,25 @@ func (p readPath) try(t *testing.T, env *environment, client *ent.Client, ring *
 	}
 	for _, s := range r.seen {
 		if p.plain {
-			s.secret = s.secret.WithKeyring(ring)
+			if _, err := s.secret.Reveal(); !errors.Is(err, credent.ErrNoOpener) {
+				t.Errorf("%s, without a keyring: %v", s.column, err)
+			}
+			s.secret = s.secret.OpenedBy(encrypted.OpenerOf(ring, columnOf[s.column], r.account.UserID))
 		}
 		got, err := s.secret.Reveal()
-		if !foreign {
+		if in.writes && lacksTenant[p.name] {
+			if !errors.Is(err, credent.ErrContext) && !errors.Is(err, credent.ErrUnknownKey) || !strings.Contains(err.Error(), "select ") {
+				t.Errorf("%s, without the tenant: revealed %q, %v", s.column, got, err)
+			}
+			continue
+		}
+		if p.plain && in.unkept != nil {
+			if !errors.Is(err, in.unkept) {
+				t.Errorf("%s, without the client: revealed %q, %v, want %v", s.column, got, err, in.unkept)
+			}
+			continue
+		}
+		if !in.foreign {
 			if err != nil || got != s.want {
 				t.Errorf("%s: revealed %q, %v, want %q", s.column, got, err, s.want)
 			}
@@ -484,7 +531,8 @@ func (p readPath) try(t *testing.T, env *environment, client *ent.Client, ring *
 	}
 }
 
-// checkForeign wants the error of a secret that is under another key, with the place as far as the result has it.
+// checkForeign wants the error of a secret that is under another key, with the
+// place as far as the result has it.
 func (p readPath) checkForeign(t *testing.T, s seen, got string, err error) {
 	t.Helper()
 	var detail *credent.Error
@@ -504,7 +552,8 @@ func (p readPath) checkForeign(t *testing.T, s seen, got string, err error) {
 	}
 }
 
-// TestTokensAreNoPlaintext has the reads that give text: it is the stored token.
+// TestTokensAreNoPlaintext has the reads that give text: it is the stored
+// token.
 func TestTokensAreNoPlaintext(t *testing.T) {
 	t.Parallel()
 	forEachDatabase(t, func(t *testing.T, env *environment) {

@@ -126,7 +126,7 @@ func TestWhatAStatementCanSet(t *testing.T) {
 		ctx := as(t, "u1")
 		db := openDB(t, s.serviceURL, s.opts...)
 		db.SetMaxOpenConns(1)
-		client := credent.NewClient(db, "postgres", s.opts...)
+		client := must(credent.NewClient(db, "postgres", s.opts...))
 
 		// Not covered: the statement itself.
 		crosses := "set_config('app.user_id', 'u2', true) IS NOT NULL UNION ALL SELECT " +

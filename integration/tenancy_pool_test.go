@@ -132,7 +132,7 @@ func TestPooledConnectionsForgetTheUser(t *testing.T) {
 		db := openDB(t, s.serviceURL, s.opts...)
 		db.SetMaxOpenConns(connections)
 		db.SetMaxIdleConns(connections)
-		mixUsers(t, credent.NewClient(db, "postgres", s.opts...), true)
+		mixUsers(t, must(credent.NewClient(db, "postgres", s.opts...)), true)
 
 		var conns []*sql.Conn
 		pids := map[int]bool{}

@@ -38,7 +38,7 @@ func (s *service) limited(t *testing.T) (*ent.Client, *sql.DB) {
 	t.Helper()
 	db := openDB(t, s.serviceURL, s.opts...)
 	db.SetMaxOpenConns(1)
-	return credent.NewClient(db, "postgres", s.opts...), db
+	return must(credent.NewClient(db, "postgres", s.opts...)), db
 }
 
 // settled fails the test unless the pool's connections are free again, and have no user.

@@ -13,7 +13,7 @@ import (
 func TestPythonReadsTenantKeys(t *testing.T) {
 	t.Parallel()
 	code := pythonOf(t, "tenant-keys.md", "a tenant's key")
-	forEachTenanted(t, func(t *testing.T, e *tenanted) {
+	forEachTenantedPostgres(t, func(t *testing.T, e *tenanted) {
 		for user := range e.accounts {
 			if err := e.create(e.fresh(t).UserCredential, user).Exec(t.Context()); err != nil {
 				t.Fatal(err)

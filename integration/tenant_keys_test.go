@@ -17,31 +17,38 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// tenanted is a database with the accounts of two users, and a client that gives each a key.
+// tenanted is a database with the accounts of two users, and a client that
+// gives each a key.
 type tenanted struct {
 	*environment
-	driver   string
-	opts     []credent.Option
+	opts     []credent.Option // of the clients
 	accounts map[string]*ent.UserAccount
 }
 
+// forEachTenanted runs a test over all drivers.
 func forEachTenanted(t *testing.T, test func(t *testing.T, e *tenanted)) {
 	t.Helper()
-	for name, opts := range drivers {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			env := newEnvironment(t, opts...)
-			e := &tenanted{environment: env, driver: name, opts: append(slices.Clone(opts), credent.WithKeyring(env.ring), credent.WithTenantKeys())}
-			e.accounts = map[string]*ent.UserAccount{"u1": e.account(t, "u1"), "u2": e.account(t, "u2")}
-			test(t, e)
-		})
+	forEachDatabase(t, withTenants(test))
+}
+
+// forEachTenantedPostgres runs a test over the drivers of Postgres.
+func forEachTenantedPostgres(t *testing.T, test func(t *testing.T, e *tenanted)) {
+	t.Helper()
+	forEachDriver(t, withTenants(test))
+}
+
+func withTenants(test func(t *testing.T, e *tenanted)) func(t *testing.T, env *environment) {
+	return func(t *testing.T, env *environment) {
+		e := &tenanted{environment: env, opts: []credent.Option{credent.WithKeyring(env.ring), credent.WithTenantKeys()}}
+		e.accounts = map[string]*ent.UserAccount{"u1": e.account(t, "u1"), "u2": e.account(t, "u2")}
+		test(t, e)
 	}
 }
 
 // fresh returns a client that knows no key yet.
 func (e *tenanted) fresh(t *testing.T, opts ...credent.Option) *ent.Client {
 	t.Helper()
-	return open(t, e.url, append(slices.Clone(e.opts), opts...)...)
+	return e.open(t, append(slices.Clone(e.opts), opts...)...)
 }
 
 func (e *tenanted) create(client *ent.UserCredentialClient, user string) *ent.UserCredentialCreate {
@@ -53,7 +60,8 @@ func oneRow(row credent.CopyRow) iter.Seq2[credent.CopyRow, error] {
 	return func(yield func(credent.CopyRow, error) bool) { yield(row, nil) }
 }
 
-// writes are the ways to store secrets of a user, in the rows of a credential that is there where they need one.
+// writes are the ways to store secrets of a user, in the rows of a credential
+// that is there where they need one.
 func (e *tenanted) writes(client *ent.Client, db *sql.DB) map[string]func(ctx context.Context, user string, there *ent.UserCredential) error {
 	inTx := func(ctx context.Context, f func(tx *ent.Tx) error) error {
 		tx, err := client.Tx(ctx)
@@ -103,7 +111,8 @@ func (e *tenanted) writes(client *ent.Client, db *sql.DB) map[string]func(ctx co
 	}
 }
 
-// wantAll reveals every secret over every path that reads, with the wanted error for a user.
+// wantAll reveals every secret over every path that reads, with the wanted
+// error for a user.
 func (e *tenanted) wantAll(t *testing.T, client *ent.Client, want map[string]error) {
 	t.Helper()
 	ctx := t.Context()
@@ -163,7 +172,8 @@ func (e *tenanted) wantAll(t *testing.T, client *ent.Client, want map[string]err
 	}
 }
 
-// A service sees and makes the key of its user only, and changes and destroys none.
+// A service sees and makes the key of its user only, and changes and destroys
+// none.
 func TestTenantKeysOfServices(t *testing.T) {
 	t.Parallel()
 	forEachService(t, func(t *testing.T, s *service) {
@@ -248,16 +258,17 @@ func stateOf(err error) string {
 	return ""
 }
 
-// Many clients need the keys of two users at once, in transactions, some of which are rolled back, in pools of one connection.
+// Many clients need the keys of two users at once, in transactions, some of
+// which are rolled back, in pools of one connection.
 func TestTenantKeysConcurrently(t *testing.T) {
 	t.Parallel()
 	forEachTenanted(t, func(t *testing.T, e *tenanted) {
 		var wait sync.WaitGroup
 		for n := range 8 {
 			wait.Go(func() {
-				pool := openDB(t, e.url, e.opts...)
+				pool := e.pool(t)
 				pool.SetMaxOpenConns(1)
-				client := credent.NewClient(pool, "postgres", e.opts...)
+				client := must(credent.NewClient(pool, e.dialect(), e.opts...))
 				for i := range 4 {
 					if err := e.attempt(t.Context(), client, (n+i)%2 == 0); err != nil {
 						t.Error(err)
@@ -280,7 +291,8 @@ func TestTenantKeysConcurrently(t *testing.T) {
 	})
 }
 
-// attempt stores a credential of each user in a transaction, perhaps after it has rolled that back.
+// attempt stores a credential of each user in a transaction, perhaps after it
+// has rolled that back.
 func (e *tenanted) attempt(ctx context.Context, client *ent.Client, rollBack bool) error {
 	tx, err := client.Tx(ctx)
 	if err != nil {
@@ -303,7 +315,8 @@ func (e *tenanted) attempt(ctx context.Context, client *ent.Client, rollBack boo
 	return tx.Commit()
 }
 
-// A transaction that made a key is rolled back: what is stored afterwards is not under that key.
+// A transaction that made a key is rolled back: what is stored afterwards is
+// not under that key.
 func TestTenantKeyRolledBack(t *testing.T) {
 	t.Parallel()
 	forEachTenanted(t, func(t *testing.T, e *tenanted) {
@@ -327,8 +340,9 @@ func TestTenantKeyRolledBack(t *testing.T) {
 	})
 }
 
-// Rows are brought under the keys of their tenants and back beside writers; each secret can be read at every moment. Both with
-// tokens that are bound and with such as are not.
+// Rows are brought under the keys of their tenants and back beside writers;
+// each secret can be read at every moment. Both with tokens that are bound and
+// with such as are not.
 func TestRotateTenantKeys(t *testing.T) {
 	t.Parallel()
 	columns := []string{"user_credentials.api_key", "user_credentials.secret_key"}
@@ -406,7 +420,8 @@ func (e *tenanted) writeOn(t *testing.T, client *ent.Client) (stop func()) {
 	return func() { cancel(); wait.Wait() }
 }
 
-// Tokens that are exchanged between tenants do not open, also where they are not bound.
+// Tokens that are exchanged between tenants do not open, also where they are
+// not bound.
 func TestTenantKeysKeepTenantsApart(t *testing.T) {
 	t.Parallel()
 	forEachTenanted(t, func(t *testing.T, e *tenanted) {

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -18,7 +19,14 @@ import (
 
 func upsertPaths() []writePath {
 	onID := entsql.ConflictColumns(usercredential.FieldID)
-	return []writePath{
+	return slices.Concat(passed(writePath{name: "upsert, Set", covers: "UserCredentialUpsert.Set"}, func(ctx context.Context, w *writer, as passing) error {
+		secret, other := w.wantAPIKey(0, "new"), w.wantSecretKey(0, "new secret")
+		return w.conflicting("x", "x").OnConflict(onID).Update(func(u *ent.UserCredentialUpsert) {
+			u.Set("api_key", as.apiKey(secret))
+			u.Set("api_key_index", as.digest(secret))
+			u.Set("secret_key", as.secretKey(&other))
+		}).Exec(ctx)
+	}), []writePath{
 		{name: "upsert, without a conflict", covers: "UserCredentialCreate.OnConflictColumns UserCredentialUpsertOne.UpdateNewValues UserCredentialUpsertOne.Exec", write: func(ctx context.Context, w *writer) error {
 			return w.create("new", "new secret").OnConflictColumns(usercredential.FieldID).UpdateNewValues().Exec(ctx)
 		}},
@@ -66,30 +74,41 @@ func upsertPaths() []writePath {
 				u.UpdateAPIKey().UpdateSecretKey().SetExcluded("api_key").SetIgnore("secret_key")
 			}).Exec(ctx)
 		}},
-		{name: "upsert, Set", raw: true, covers: "UserCredentialUpsert.Set", write: func(ctx context.Context, w *writer) error {
-			secret := w.wantSecretKey(0, "new secret")
+		{name: "upsert, Set without the digest", raw: true, refused: credent.ErrIndex, write: func(ctx context.Context, w *writer) error {
+			return w.conflicting("x", "x").OnConflict(onID).
+				Update(func(u *ent.UserCredentialUpsert) { u.Set("api_key", passing{}.apiKey(credent.NewSecret("new"))) }).Exec(ctx)
+		}},
+		{name: "upsert, Set with the digest of another", raw: true, refused: credent.ErrIndex, write: func(ctx context.Context, w *writer) error {
 			return w.conflicting("x", "x").OnConflict(onID).Update(func(u *ent.UserCredentialUpsert) {
-				u.Set("api_key", w.wantAPIKey(0, "new"))
-				u.Set("secret_key", &secret)
+				u.Set("api_key", passing{}.apiKey(credent.NewSecret("new")))
+				u.Set("api_key_index", passing{}.digest(credent.NewSecret("old")))
 			}).Exec(ctx)
 		}},
-		{name: "upsert, Set of a string", refused: errConstraint, write: func(ctx context.Context, w *writer) error {
+		{name: "upsert, UpdateAPIKey without the digest", refused: credent.ErrIndex, write: func(ctx context.Context, w *writer) error {
+			return w.conflicting("x", "x").OnConflict(onID).
+				Update(func(u *ent.UserCredentialUpsert) { u.SetExcluded("api_key") }).Exec(ctx)
+		}},
+		{name: "upsert, Set of the other column to a string", refused: errConstraint, write: func(ctx context.Context, w *writer) error {
+			return w.conflicting("x", "x").OnConflict(onID).
+				Update(func(u *ent.UserCredentialUpsert) { u.Set("secret_key", "PKPLAIN") }).Exec(ctx)
+		}},
+		{name: "upsert, Set of a string", refused: errStored, write: func(ctx context.Context, w *writer) error {
 			return w.conflicting("x", "x").OnConflict(onID).
 				Update(func(u *ent.UserCredentialUpsert) { u.Set("api_key", "PKPLAIN") }).Exec(ctx)
 		}},
-		{name: "upsert, SetNull", covers: "UserCredentialUpsert.SetNull", refused: errNotNull, write: func(ctx context.Context, w *writer) error {
+		{name: "upsert, SetNull", covers: "UserCredentialUpsert.SetNull", refused: errNotNullOrIndex, write: func(ctx context.Context, w *writer) error {
 			return w.conflicting("x", "x").OnConflict(onID).
 				Update(func(u *ent.UserCredentialUpsert) { u.SetNull("api_key") }).Exec(ctx)
 		}},
-		{name: "upsert, Add", raw: true, covers: "UserCredentialUpsert.Add", refused: credent.ErrPredicate, write: func(ctx context.Context, w *writer) error {
+		{name: "upsert, Add", raw: true, covers: "UserCredentialUpsert.Add", refused: errBare, write: func(ctx context.Context, w *writer) error {
 			return w.conflicting("x", "x").OnConflict(onID).
 				Update(func(u *ent.UserCredentialUpsert) { u.Add("api_key", credent.NewSecret("new")) }).Exec(ctx)
 		}},
-		{name: "upsert, a secret as its condition", raw: true, refused: credent.ErrPredicate, write: func(ctx context.Context, w *writer) error {
+		{name: "upsert, a secret as its condition", raw: true, refused: errBare, write: func(ctx context.Context, w *writer) error {
 			return w.conflicting("new", "new").
 				OnConflict(onID, entsql.UpdateWhere(entsql.EQ("api_key", credent.NewSecret("api0")))).UpdateNewValues().Exec(ctx)
 		}},
-	}
+	})
 }
 
 func sameID(got, want uuid.UUID) error {
@@ -150,7 +169,7 @@ func bulkUpsertPaths() []writePath {
 func TestRefusedValues(t *testing.T) {
 	t.Parallel()
 	unreadable := func(w *writer) credent.Secret {
-		other := open(t, w.env.url, credent.WithKeyring(keyring(t, credent.GenerateKey())))
+		other := w.env.open(t, credent.WithKeyring(keyring(t, credent.GenerateKey())))
 		return other.UserCredential.GetX(t.Context(), w.rows[2].ID).APIKey
 	}
 	ways := map[string]func(ctx context.Context, w *writer, s credent.Secret) error{
@@ -169,15 +188,18 @@ func TestRefusedValues(t *testing.T) {
 		"UpdateNewValues": func(ctx context.Context, w *writer, s credent.Secret) error {
 			return w.conflicting("x", "x").SetSecretKey(s).OnConflictColumns("id").UpdateNewValues().Exec(ctx)
 		},
+		"upsert's Set": func(ctx context.Context, w *writer, s credent.Secret) error {
+			return w.conflicting("x", "x").OnConflictColumns("id").
+				Update(func(u *ent.UserCredentialUpsert) { u.Set("secret_key", passing{}.secretKey(s)) }).Exec(ctx)
+		},
 		"upsert's setter": func(ctx context.Context, w *writer, s credent.Secret) error {
 			return w.conflicting("x", "x").OnConflictColumns("id").SetSecretKey(s).Exec(ctx)
 		},
 		"Modify": func(ctx context.Context, w *writer, s credent.Secret) error {
-			return w.row(ctx, 0).Update().Modify(func(u *entsql.UpdateBuilder) { u.Set("secret_key", s) }).Exec(ctx)
+			return w.row(ctx, 0).Update().Modify(func(u *entsql.UpdateBuilder) { u.Set("secret_key", passing{}.secretKey(s)) }).Exec(ctx)
 		},
 		"ExecContext": func(ctx context.Context, w *writer, s credent.Secret) error {
-			_, err := w.client.ExecContext(ctx, w.env.placeholders("UPDATE user_credentials SET secret_key = $1 WHERE id = $2"), s, w.rows[0].ID)
-			return err
+			return statement(ctx, w, "UPDATE user_credentials SET secret_key = $1 WHERE id = $2", passing{}.secretKey(s), w.rows[0].ID)
 		},
 	}
 	values := map[string]struct {

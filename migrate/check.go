@@ -13,18 +13,20 @@ import (
 
 // Errors of a [Report], to be tested with errors.Is.
 var (
-	// ErrEdited means that a migration file is not what it was when it was applied, whatever atlas.sum says.
+	// ErrEdited means that a migration file is not what it was when it was
+	// applied, whatever atlas.sum says.
 	ErrEdited = errors.New("a migration file was changed after it was applied")
 
 	// ErrDeleted means that the file of an applied migration is missing.
 	ErrDeleted = errors.New("the file of an applied migration is missing")
 
-	// ErrDrift means that the database is not what its applied migrations make: somebody changed it in another way.
+	// ErrDrift means that the database is not what its applied migrations make:
+	// somebody changed it in another way.
 	ErrDrift = errors.New("the database is not what its migrations make")
 )
 
-// ErrCannotCompare means that the role of the connection may not do what comparing needs: on Postgres make a schema, which
-// is rolled back.
+// ErrCannotCompare means that the role of the connection may not do what
+// comparing needs: on Postgres make a schema, which is rolled back.
 var ErrCannotCompare = errors.New("cannot compare the tables with the migrations")
 
 // Kind says what a [Finding] is.
@@ -41,7 +43,8 @@ const (
 	FileNewer      Kind = "file_newer"        // applied, and newer than all files; ErrNewer
 )
 
-// Kinds of findings about the tables and what belongs to them. All are an ErrDrift.
+// Kinds of findings about the tables and what belongs to them. All are an
+// ErrDrift.
 const (
 	DriftMissing  Kind = "missing"
 	DriftExtra    Kind = "extra"
@@ -60,8 +63,9 @@ var errKinds = map[Kind]error{
 // Finding is one thing that is not as it should be.
 type Finding struct {
 	Kind Kind
-	// Object is what it is about: a file's name, a version that has no file, or such as "column user_accounts.user_id",
-	// "policy user_accounts_tenant on user_accounts", "row-level security of user_accounts".
+	// Object is what it is about: a file's name, a version that has no file, or
+	// such as "column user_accounts.user_id", "policy user_accounts_tenant on
+	// user_accounts", "row-level security of user_accounts".
 	Object string
 	// Detail says more, or is "".
 	Detail string
@@ -87,15 +91,19 @@ func (f Finding) String() string {
 type Report struct {
 	// Current is the newest applied version, or "".
 	Current string
-	// Findings lists what is wrong: first the history, in the order of versions, then the tables.
+	// Findings lists what is wrong: first the history, in the order of
+	// versions, then the tables.
 	Findings []Finding
-	// NotCompared is "" if the tables were compared with the migrations, and otherwise says why that was not possible.
+	// NotCompared is "" if the tables were compared with the migrations, and
+	// otherwise says why that was not possible.
 	NotCompared string
 }
 
-// Err returns nil if nothing was found and the tables were compared. Otherwise the error is, for errors.Is, each of
-// [ErrEdited], [ErrDeleted], [ErrOutOfOrder], [ErrPending], [ErrPartial], [ErrNewer], [ErrChanged] and [ErrDrift] that
-// applies, or [ErrCannotCompare]. Its text has the first finding.
+// Err returns nil if nothing was found and the tables were compared. Otherwise
+// the error is, for errors.Is, each of [ErrEdited], [ErrDeleted],
+// [ErrOutOfOrder], [ErrPending], [ErrPartial], [ErrNewer], [ErrChanged] and
+// [ErrDrift] that applies, or [ErrCannotCompare]. Its text has the first
+// finding.
 func (r *Report) Err() error {
 	if len(r.Findings) == 0 {
 		if r.NotCompared != "" {
@@ -132,20 +140,27 @@ func (e *findingsError) Unwrap() []error {
 	return errs
 }
 
-// Check looks for everything that keeps a database from being just what the migration files make of an empty one. It
-// compares the files with the hashes that the history has of them, so that an edited file is found also if atlas.sum was
-// brought up to date; and it compares the tables of this module with those that the applied files make, and with them
-// what stock Atlas does not see: policies, row-level security, triggers, functions, and the grants of credent_app. Other
-// tables, and comments, owners and the order of columns, are not looked at, with one exception: each indexed column that
-// the process knows must have the triggers that empty a digest when another writer changes its token, in its table, the
-// table's partitions and its INHERITS children. Of the options only [WithDir] counts.
+// Check looks for everything that keeps a database from being just what the
+// migration files make of an empty one. It compares the files with the hashes
+// that the history has of them, so that an edited file is found also if
+// atlas.sum was brought up to date; and it compares the tables of this module
+// with those that the applied files make, and with them what stock Atlas does
+// not see: policies, row-level security, triggers, functions, and the grants of
+// credent_app. Other tables, and comments, owners and the order of columns, are
+// not looked at, with one exception: each indexed column that the process knows
+// must have the triggers that empty a digest when another writer changes its
+// token, in its table, the table's partitions and its INHERITS children. Of the
+// options only [WithDir] counts.
 //
-// Nothing is changed: on Postgres the applied files are replayed in a schema of their own, in a transaction that is rolled
-// back, which locks no table of the database against reading or writing; on SQLite they are replayed in memory.
+// Nothing is changed: on Postgres the applied files are replayed in a schema of
+// their own, in a transaction that is rolled back, which locks no table of the
+// database against reading or writing; on SQLite they are replayed in memory.
 //
-// What is wrong with the database is in the report, whose Err a service may return when it starts. The error is about the
-// check itself. With [ErrCannotCompare], where the role may not make a schema, the report is there too, and has the
-// findings about the history, for which the right to read the history table is enough.
+// What is wrong with the database is in the report, whose Err a service may
+// return when it starts. The error is about the check itself. With
+// [ErrCannotCompare], where the role may not make a schema, the report is there
+// too, and has the findings about the history, for which the right to read the
+// history table is enough.
 func Check(ctx context.Context, db *sql.DB, opts ...Option) (report *Report, err error) {
 	cfg, err := configOf(opts)
 	if err != nil {
@@ -201,7 +216,11 @@ type checker struct {
 }
 
 func (c *checker) run(ctx context.Context) error {
-	problems, err := indextrigger.Compare(ctx, c.conn, c.dialect, indexedColumns(nil)) // while search_path is the connection's
+	columns, err := located(ctx, c.conn, c.dialect, indexedColumns(nil)) // while search_path is the connection's
+	if err != nil {
+		return err
+	}
+	problems, err := indextrigger.Compare(ctx, c.conn, c.dialect, columns)
 	if err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
@@ -269,7 +288,8 @@ func (c *checker) compare(ctx context.Context, revs *revisions, files []replayFi
 	return nil
 }
 
-// cannotCompare notes why the tables are not compared. An edited file that does not run is no error of the check.
+// cannotCompare notes why the tables are not compared. An edited file that does
+// not run is no error of the check.
 func (c *checker) cannotCompare(err error) error {
 	var failed *StatementError
 	switch {

@@ -17,17 +17,22 @@ import (
 	entmigrate "github.com/credent-go/credent/ent/migrate"
 )
 
-// Diff compares the migration directory at path with the ent schema and writes what is missing as a new file with the
-// given name, in the format of the stock Atlas command; it brings atlas.sum up to date. It reports whether there was
-// anything to write. For the schema of another generated package give the Tables of its package migrate, in a process
-// that imports the generated package too; without any, it is the module's own.
+// Diff compares the migration directory at path with the ent schema and writes
+// what is missing as a new file with the given name, in the format of the stock
+// Atlas command; it brings atlas.sum up to date. It reports whether there was
+// anything to write. For the schema of another generated package give the
+// Tables of its package migrate, in a process that imports the generated
+// package too; without any, it is the module's own.
 //
-// The file also has the triggers of blind indexes that are missing or changed: they empty a digest when a writer other
-// than the client changes its token. Triggers whose column is gone are dropped.
+// The file also has the triggers of blind indexes that are missing or changed:
+// they empty a digest when a writer other than the client changes its token.
+// Triggers whose column is gone are dropped.
 //
-// The directory is replayed on dev, a database of the directory's dialect, which must be empty and is left empty but
-// for what Atlas does not see (functions, roles): use a throw-away one, and one at a time. Errors: [ErrFileName],
-// [ErrChanged], [ErrUnknownColumn]. It is safe for concurrent use.
+// The directory is replayed on dev, a database of the directory's dialect,
+// which must be empty and is left empty but for what Atlas does not see
+// (functions, roles): use a throw-away one, and one at a time. Errors:
+// [ErrFileName], [ErrChanged], [ErrUnknownColumn]. It is safe for concurrent
+// use.
 func Diff(ctx context.Context, dev *sql.DB, path, name string, tables ...*schema.Table) (written bool, err error) {
 	d, err := dialectOf(ctx, dev)
 	if err != nil {
@@ -112,7 +117,8 @@ func addTriggers(ctx context.Context, dev *sql.DB, d, path string, tables []*sch
 	return err
 }
 
-// diffing guards tables of a generated package, of which there is one in the process and to which ent's NamedDiff writes.
+// diffing guards tables of a generated package, of which there is one in the
+// process and to which ent's NamedDiff writes.
 var diffing sync.Mutex
 
 // diffOptions says how the ent schema is compared with a directory.
@@ -139,7 +145,8 @@ func (c *planCatcher) Format(plan *migrate.Plan) ([]migrate.File, error) {
 	return nil, nil
 }
 
-// formatter names and words a new file as the stock command does, with a version after those of the directory.
+// formatter names and words a new file as the stock command does, with a
+// version after those of the directory.
 type formatter struct{ dir migrate.Dir }
 
 // Format implements migrate.Formatter.
@@ -151,8 +158,9 @@ func (f formatter) Format(plan *migrate.Plan) (_ []migrate.File, err error) {
 	return migrate.DefaultFormatter.Format(&next)
 }
 
-// ignoreEqualDefaults leaves out changes of a default that differ in outer parentheses only: ent puts them around every
-// SQLite expression, and SQLite reports expressions without them.
+// ignoreEqualDefaults leaves out changes of a default that differ in outer
+// parentheses only: ent puts them around every SQLite expression, and SQLite
+// reports expressions without them.
 func ignoreEqualDefaults(next schema.Differ) schema.Differ {
 	return schema.DiffFunc(func(current, desired *atlas.Schema) ([]atlas.Change, error) {
 		changes, err := next.Diff(current, desired)
@@ -173,8 +181,10 @@ func ignoreEqualDefaults(next schema.Differ) schema.Differ {
 	})
 }
 
-// addIndexedColumns lets a column be added before its index is. Where both come at once, Atlas makes a new SQLite table, copies the
-// rows and drops the old table, and with it the triggers, and the rows of other tables that a cascade deletes.
+// addIndexedColumns lets a column be added before its index is. Where both come
+// at once, Atlas makes a new SQLite table, copies the rows and drops the old
+// table, and with it the triggers, and the rows of other tables that a cascade
+// deletes.
 func addIndexedColumns(next schema.Differ) schema.Differ {
 	return schema.DiffFunc(func(current, desired *atlas.Schema) ([]atlas.Change, error) {
 		changes, err := next.Diff(current, desired)

@@ -43,14 +43,16 @@ func (d Diagnostic) String() string {
 	return fmt.Sprintf("%s:%d: %s: %s (%s %s)", d.File, d.Line, d.Severity, d.Text, d.Name, d.Code)
 }
 
-// LintOptions say which files [Lint] reports on. Those before are replayed only. The zero value means all files.
+// LintOptions say which files [Lint] reports on. Those before are replayed
+// only. The zero value means all files.
 type LintOptions struct {
 	Since  string // the version of the last file that is released and not to be reported on
 	Latest int    // if positive, the number of the newest files to report on
 }
 
-// Lint looks at what each statement of the files in a migration directory changes, and returns what is dangerous, by file
-// and line: the findings of Atlas's analyzers, under their names and codes, and these:
+// Lint looks at what each statement of the files in a migration directory
+// changes, and returns what is dangerous, by file and line: the findings of
+// Atlas's analyzers, under their names and codes, and these:
 //
 //	encrypted_column  CT101 an encrypted column is dropped, CT102 made too short for its tokens, CT103 of another type,
 //	                  CT104 indexed, CT105 without its CHECK that it holds tokens only
@@ -63,11 +65,15 @@ type LintOptions struct {
 //	repeatable        CT205 a statement of a file without a transaction cannot be repeated after a crash (a warning)
 //	file_name         CT206 a file is not named VERSION_name.sql
 //
-// A comment "-- atlas:nolint NAME" directly above a statement, with names or codes, leaves findings out; for a file it
-// stands in the comment at the top with a blank line after it. For concurrent_index a reason must follow the name.
+// A comment "-- atlas:nolint NAME" directly above a statement, with names or
+// codes, leaves findings out; for a file it stands in the comment at the top
+// with a blank line after it. For concurrent_index a reason must follow the
+// name.
 //
-// The files are run on dev, an empty database of their dialect, which is left empty but for functions and roles: use a
-// throw-away one. Errors: [ErrChanged], [ErrUnknownVersion], and [*StatementError] where a file does not run.
+// The files are run on dev, an empty database of their dialect, which is left
+// empty but for functions and roles: use a throw-away one. Errors:
+// [ErrChanged], [ErrUnknownVersion], and [*StatementError] where a file does
+// not run.
 func Lint(ctx context.Context, dev *sql.DB, dir fs.FS, opts LintOptions) (found []Diagnostic, err error) {
 	l, err := newLinter(ctx, dev, dir)
 	if err != nil {
@@ -234,8 +240,8 @@ func (r *reporter) raise() {
 	}
 }
 
-// exceptions are the nolint directives of a file, by the position of the statement they are for. Those at allPositions are
-// for the whole file.
+// exceptions are the nolint directives of a file, by the position of the
+// statement they are for. Those at allPositions are for the whole file.
 type exceptions map[int][]string
 
 const allPositions = -1

@@ -11,10 +11,11 @@ import (
 	entschema "entgo.io/ent/dialect/sql/schema"
 
 	entmigrate "github.com/credent-go/credent/ent/migrate"
-	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
 )
 
-// tokenPrefix is how every token begins, and by which the CHECK of an encrypted column knows it.
+// tokenPrefix is how every token begins, and by which the CHECK of an encrypted
+// column knows it.
 const tokenPrefix = "gAAAA"
 
 // findEncryptedColumn finds what endangers the tokens of encrypted columns.
@@ -46,14 +47,17 @@ func findEncryptedColumn(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 	return append(found, findUnchecked(file)...)
 }
 
-// isDeclaredEncrypted reports whether a column is encrypted in an ent schema: in one that the process has the generated package
-// of, or in Credent's own, whose package this one does not import, so that a program with tables of its own does not get ours.
-func isDeclaredEncrypted(table, column string) bool {
-	return hasGeneratedCheck(entmigrate.Tables, table, column) ||
-		slices.ContainsFunc(fieldcrypt.Columns(), func(c fieldcrypt.ColumnInfo) bool { return c.Table == table && c.Name == column })
+// isDeclaredEncrypted reports whether a column is encrypted in an ent schema:
+// in one that the process has the generated package of, or in Credent's own,
+// whose package this one does not import, so that a program with tables of its
+// own does not get ours.
+func isDeclaredEncrypted(table, name string) bool {
+	return hasGeneratedCheck(entmigrate.Tables, table, name) ||
+		slices.ContainsFunc(column.All(), func(c column.Column) bool { return c.Table == table && c.Name == name })
 }
 
-// hasGeneratedCheck reports whether a generated table has the CHECK that package codegen gives an encrypted column.
+// hasGeneratedCheck reports whether a generated table has the CHECK that
+// package codegen gives an encrypted column.
 func hasGeneratedCheck(tables []*entschema.Table, table, column string) bool {
 	for _, t := range tables {
 		if t.Name == table && t.Annotation != nil && t.Annotation.Checks[table+"_"+column+"_encrypted"] != "" {
@@ -63,8 +67,9 @@ func hasGeneratedCheck(tables []*entschema.Table, table, column string) bool {
 	return false
 }
 
-// isEncrypted reports whether a column is encrypted in the ent schema, or was in the database before the file: a field
-// that was just taken out of the schema is not there any more.
+// isEncrypted reports whether a column is encrypted in the ent schema, or was
+// in the database before the file: a field that was just taken out of the
+// schema is not there any more.
 func isEncrypted(file *sqlcheck.File, table *schema.Table, column *schema.Column) bool {
 	if isDeclaredEncrypted(table.Name, column.Name) {
 		return true
@@ -129,8 +134,9 @@ func mentions(expr, word string) bool {
 	return regexp.MustCompile(`\b` + regexp.QuoteMeta(word) + `\b`).MatchString(expr)
 }
 
-// findUnchecked finds columns that had a CHECK for tokens before the file and are there without one after it. It compares
-// the two states, since Atlas takes a CHECK that is replaced by another of its name for the same.
+// findUnchecked finds columns that had a CHECK for tokens before the file and
+// are there without one after it. It compares the two states, since Atlas takes
+// a CHECK that is replaced by another of its name for the same.
 func findUnchecked(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 	for _, s := range file.From.Schemas {
 		for _, before := range s.Tables {
@@ -149,7 +155,8 @@ func findUnchecked(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 	return found
 }
 
-// firstWith returns the first statement that has one of the words in it, of which an earlier one counts more.
+// firstWith returns the first statement that has one of the words in it, of
+// which an earlier one counts more.
 func firstWith(file *sqlcheck.File, words ...string) *migrate.Stmt {
 	for _, word := range words {
 		for _, change := range file.Changes {

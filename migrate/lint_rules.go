@@ -112,7 +112,8 @@ var (
 	createIndex = regexp.MustCompile(`(?is)^\s*CREATE\s+(?:UNIQUE\s+)?INDEX\s+(CONCURRENTLY\s+)?(IF\s+NOT\s+EXISTS\s+)?`)
 )
 
-// findTxMode finds the directive where it does not count, and statements that fail without it.
+// findTxMode finds the directive where it does not count, and statements that
+// fail without it.
 func findTxMode(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 	content := string(file.Bytes())
 	modes := directives(file.File, "txmode")
@@ -143,8 +144,8 @@ func findTxMode(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 	return found
 }
 
-// findNotRepeatable finds statements of files without a transaction that fail after a crash if they were done and not
-// recorded.
+// findNotRepeatable finds statements of files without a transaction that fail
+// after a crash if they were done and not recorded.
 func findNotRepeatable(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 	if !withoutTransaction(file.File) {
 		return nil
@@ -158,7 +159,8 @@ func findNotRepeatable(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 	return found
 }
 
-// findBlockingIndex finds indexes on tables that earlier files made, so that they may have rows.
+// findBlockingIndex finds indexes on tables that earlier files made, so that
+// they may have rows.
 func findBlockingIndex(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 	for _, change := range file.Changes {
 		m := createIndex.FindStringSubmatch(code(change.Stmt))
@@ -194,8 +196,9 @@ var (
 	bypassRLS    = regexp.MustCompile(`(?is)\bROLE\b.*\bBYPASSRLS\b`)
 )
 
-// findRowSecurity finds statements that take row-level security away, which Atlas does not see. A policy that is dropped
-// and made again by a later statement is not one.
+// findRowSecurity finds statements that take row-level security away, which
+// Atlas does not see. A policy that is dropped and made again by a later
+// statement is not one.
 func findRowSecurity(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 	for i, change := range file.Changes {
 		text := code(change.Stmt)
@@ -222,7 +225,8 @@ func makesPolicy(changes []*sqlcheck.Change, policy, table string) bool {
 	})
 }
 
-// findDropAndAdd finds columns that are dropped where the file adds one of the same type.
+// findDropAndAdd finds columns that are dropped where the file adds one of the
+// same type.
 func findDropAndAdd(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 	added := make(map[string][]*schema.Column) // by table
 	eachColumn(file, func(_ *migrate.Stmt, table *schema.Table, change schema.Change) {

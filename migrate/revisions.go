@@ -12,15 +12,15 @@ import (
 	"ariga.io/atlas/sql/migrate"
 	"entgo.io/ent/dialect"
 
-	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
 )
 
-// revisionTable is the name of the stock command's history table, and of its schema on Postgres where the connection
-// sets no search_path.
+// revisionTable is the name of the stock command's history table, and of its
+// schema on Postgres where the connection sets no search_path.
 const revisionTable = "atlas_schema_revisions"
 
-// revisions is the history table of the stock command, at the place where that command keeps it. It uses one
-// connection, inside or outside of a transaction.
+// revisions is the history table of the stock command, at the place where that
+// command keeps it. It uses one connection, inside or outside of a transaction.
 type revisions struct {
 	conn    *sql.Conn
 	dialect string
@@ -49,7 +49,8 @@ func findRevisions(ctx context.Context, conn *sql.Conn, d string) (*revisions, e
 	if r.bound = path.String != `"$user", public`; r.bound {
 		r.schema, other = current.String, revisionTable
 	}
-	// Where only the other place has a table, somebody ran the stock command with the other kind of URL.
+	// Where only the other place has a table, somebody ran the stock command
+	// with the other kind of URL.
 	for _, schema := range []string{r.schema, other} {
 		if err := conn.QueryRowContext(ctx,
 			"SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = $1 AND tablename = $2)",
@@ -94,7 +95,8 @@ func (r *revisions) create(ctx context.Context) error {
 	return err
 }
 
-// createSchema looks first: CREATE SCHEMA IF NOT EXISTS needs a privilege even when there is nothing to create.
+// createSchema looks first: CREATE SCHEMA IF NOT EXISTS needs a privilege even
+// when there is nothing to create.
 func (r *revisions) createSchema(ctx context.Context) error {
 	var exists bool
 	if err := r.conn.QueryRowContext(ctx,
@@ -115,7 +117,7 @@ func (r *revisions) table() string {
 	return quote(r.schema) + "." + quote(revisionTable)
 }
 
-func quote(identifier string) string { return fieldcrypt.QuoteName(identifier) }
+func quote(identifier string) string { return column.QuoteName(identifier) }
 
 // Ident returns the name of the history table.
 func (r *revisions) Ident() *migrate.TableIdent {
@@ -183,8 +185,9 @@ func scanRevision(row interface{ Scan(...any) error }) (*migrate.Revision, error
 		}
 	}
 	if rev.Applied > 0 && len(rev.PartialHashes) == 0 {
-		// Done. Where the file was changed in the middle of it, the stock command leaves the number of statements that it
-		// had before, and would take the row for a partial one.
+		// Done. Where the file was changed in the middle of it, the stock
+		// command leaves the number of statements that it had before, and would
+		// take the row for a partial one.
 		rev.Total = rev.Applied
 	}
 	return &rev, nil

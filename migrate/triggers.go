@@ -1,7 +1,9 @@
 package migrate
 
 import (
+	"cmp"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,7 +14,7 @@ import (
 	"entgo.io/ent/dialect"
 	"entgo.io/ent/dialect/sql/schema"
 
-	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/indextrigger"
 )
 
@@ -24,16 +26,16 @@ var ErrUnknownColumn = errors.New("the generated package of the tables is not im
 // indexedColumns returns the columns that have a blind index: the given
 // tables' or, without any, all that the process knows.
 func indexedColumns(tables []*schema.Table) (indexed []indextrigger.Column) {
-	for _, c := range fieldcrypt.Columns() {
-		column := indextrigger.Column{Table: c.Table, Token: c.Name, Index: c.Index, Key: c.ID}
+	for _, c := range column.All() {
+		of := indextrigger.Column{Schema: c.Schema, Table: c.Table, Token: c.Name, Index: c.Index, Key: c.ID}
 		i := slices.IndexFunc(tables, func(t *schema.Table) bool {
 			return t.Name == c.Table && hasColumn(t, c.Name) && hasColumn(t, c.Index)
 		})
 		if i >= 0 {
-			column.Schema = tables[i].Schema
+			of.Schema = cmp.Or(tables[i].Schema, of.Schema)
 		}
-		if c.Index != "" && (i >= 0 || len(tables) == 0) {
-			indexed = append(indexed, column)
+		if c.Index != "" && (i >= 0 || len(tables) == 0) && !slices.Contains(indexed, of) { // two packages may share a table
+			indexed = append(indexed, of)
 		}
 	}
 	return indexed
@@ -47,7 +49,7 @@ func hasColumn(t *schema.Table, name string) bool {
 // checkKnown returns an [ErrUnknownColumn] if a table has a column for digests
 // and an encrypted one that the process doesn't know.
 func checkKnown(tables []*schema.Table) error {
-	known := fieldcrypt.Columns()
+	known := column.All()
 	for _, t := range tables {
 		if !slices.ContainsFunc(t.Columns, func(c *schema.Column) bool {
 			return c.Nullable && c.SchemaType[dialect.Postgres] == "bytea"
@@ -55,7 +57,7 @@ func checkKnown(tables []*schema.Table) error {
 			continue
 		}
 		for _, c := range t.Columns {
-			isKnown := slices.ContainsFunc(known, func(k fieldcrypt.ColumnInfo) bool {
+			isKnown := slices.ContainsFunc(known, func(k column.Column) bool {
 				return k.Table == t.Name && k.Name == c.Name
 			})
 			if !isKnown && hasGeneratedCheck([]*schema.Table{t}, t.Name, c.Name) {
@@ -79,7 +81,7 @@ type triggerDiffer struct {
 // those whose column is gone before it, and what makes those that are missing
 // or changed after it. It runs the changes.
 func (d *triggerDiffer) plan(ctx context.Context, changes []*migrate.Change) ([]*migrate.Change, error) {
-	columns, err := d.located(ctx, indexedColumns(d.tables))
+	columns, err := located(ctx, d.conn, d.dialect, indexedColumns(d.tables))
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +89,7 @@ func (d *triggerDiffer) plan(ctx context.Context, changes []*migrate.Change) ([]
 	for _, t := range d.tables {
 		tables = append(tables, indextrigger.Column{Schema: t.Schema, Table: t.Name})
 	}
-	if tables, err = d.located(ctx, tables); err != nil {
+	if tables, err = located(ctx, d.conn, d.dialect, tables); err != nil {
 		return nil, err
 	}
 	drops, err := indextrigger.Obsolete(ctx, d.conn, d.dialect, tables, columns)
@@ -100,7 +102,7 @@ func (d *triggerDiffer) plan(ctx context.Context, changes []*migrate.Change) ([]
 			return nil, fmt.Errorf("migrate: try the changes: %w", err)
 		}
 	}
-	if columns, err = d.located(ctx, indexedColumns(d.tables)); err != nil { // the changes may have made them
+	if columns, err = located(ctx, d.conn, d.dialect, indexedColumns(d.tables)); err != nil { // the changes may have made them
 		return nil, err
 	}
 	problems, err := indextrigger.Compare(ctx, d.conn, d.dialect, columns)
@@ -121,16 +123,16 @@ func (d *triggerDiffer) plan(ctx context.Context, changes []*migrate.Change) ([]
 // located corrects the schemas of columns. ent's versioned migrations leave a
 // table's schema out, so a table that isn't in its schema is looked for in the
 // search_path. For SQLite ent knows no schemas.
-func (d *triggerDiffer) located(ctx context.Context, columns []indextrigger.Column) ([]indextrigger.Column, error) {
+func located(ctx context.Context, conn *sql.Conn, d string, columns []indextrigger.Column) ([]indextrigger.Column, error) {
 	for i, c := range columns {
 		if c.Schema == "" {
 			continue
 		}
-		there, err := indextrigger.Exists(ctx, d.conn, d.dialect, c)
+		there, err := indextrigger.Exists(ctx, conn, d, c)
 		if err != nil {
 			return nil, fmt.Errorf("migrate: %w", err)
 		}
-		if !there || isSQLite(d.dialect) {
+		if !there || isSQLite(d) {
 			columns[i].Schema = ""
 		}
 	}
@@ -155,7 +157,11 @@ func (l *linter) lintTriggers(ctx context.Context) (found []Diagnostic, err erro
 	if l.client.Name == sqlite.DriverName {
 		d = dialect.SQLite
 	}
-	problems, err := indextrigger.Compare(ctx, l.conn, d, indexedColumns(nil))
+	columns, err := located(ctx, l.conn, d, indexedColumns(nil))
+	if err != nil {
+		return nil, err
+	}
+	problems, err := indextrigger.Compare(ctx, l.conn, d, columns)
 	if err != nil {
 		return nil, fmt.Errorf("migrate: lint: %w", err)
 	}

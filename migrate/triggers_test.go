@@ -18,17 +18,17 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/encrypted"
-	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/pgserver"
 	"github.com/credent-go/credent/migrate"
 )
 
 // As the generated package of somebody's schema does.
 func init() { //nolint:gochecknoinits // see above
-	scanner := fieldcrypt.NewField("secret", 500)
-	encrypted.Bind(encrypted.Binding{
-		ColumnInfo: encrypted.Column{Table: "vaults", Name: "secret", Size: 500, Type: "string", ID: "serial", Index: "secret_index"},
-		Scanner:    func() any { return scanner },
+	scanner := column.NewField("secret", 500)
+	encrypted.Register(encrypted.Binding{
+		Column:  encrypted.Column{Table: "vaults", Name: "secret", Size: 500, Type: "string", ID: "serial", Index: "secret_index"},
+		Scanner: func() any { return scanner },
 	})
 }
 

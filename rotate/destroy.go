@@ -8,10 +8,14 @@ import (
 	"strings"
 	"time"
 
-	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	"github.com/credent-go/credent/internal/fieldcrypt/seal"
+	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 )
 
-// ErrNoTenant means that a tenant has neither a key nor a row, so that the name is most likely wrong.
+// ErrNoTenant means that a tenant has neither a key nor a row, so that the name
+// is most likely wrong.
 var ErrNoTenant = errors.New("no such tenant: it has no key and no row")
 
 // Tenant is one that has a data key, or had one that was destroyed.
@@ -21,8 +25,8 @@ type Tenant struct {
 	DestroyedAt *time.Time `json:"destroyed_at"` // UTC; nil if the key is there
 }
 
-// ListTenants returns the tenants that have a data key, and those whose key was destroyed, sorted. It needs no keyring. Errors:
-// [ErrNoTable], [ErrHidden].
+// ListTenants returns the tenants that have a data key, and those whose key was
+// destroyed, sorted. It needs no keyring. Errors: [ErrNoTable], [ErrHidden].
 func ListTenants(ctx context.Context, db *sql.DB) (list []Tenant, err error) {
 	s, err := storeOf(ctx, db)
 	if err != nil {
@@ -55,10 +59,10 @@ func ListTenants(ctx context.Context, db *sql.DB) (list []Tenant, err error) {
 }
 
 // openKeys is openTenants of a database that must have the table.
-func openKeys(ctx context.Context, db *sql.DB, s store, ring *fieldcrypt.Keyring) (*tenants, error) {
+func openKeys(ctx context.Context, db *sql.DB, s store, ring *keyring.Keyring) (*tenants, error) {
 	keys, err := openTenants(ctx, db, s, ring)
 	if err == nil && keys == nil {
-		err = fmt.Errorf("rotate: %s: %w", fieldcrypt.TenantKeyTable, ErrNoTable)
+		err = fmt.Errorf("rotate: %s: %w", tenantkey.Table, ErrNoTable)
 	}
 	return keys, err
 }
@@ -69,25 +73,30 @@ type Destroyed struct {
 	At     time.Time `json:"destroyed_at"` // when the key was destroyed, perhaps by an earlier call; UTC
 	Again  bool      `json:"again"`        // it was destroyed before
 	Rows   int64     `json:"rows"`         // of the tenant
-	// Secrets is the number of secrets in these rows, which nobody can read any more.
+	// Secrets is the number of secrets in these rows, which nobody can read any
+	// more.
 	Secrets int64 `json:"secrets"`
-	// Overwritten is how many of them were not under the tenant's key, and were overwritten.
+	// Overwritten is how many of them were not under the tenant's key, and were
+	// overwritten.
 	Overwritten int64 `json:"overwritten"`
 }
 
-// DestroyTenant destroys the data key of a tenant, so that its secrets can never be read: in the database, and in every copy of
-// its tables that lacks the key. Its rows stay. Secrets of the tenant that are not under its key, for they were stored before
-// there was one or by a client without tenant keys, are overwritten. It is one transaction: all of it is done or nothing. It can
-// be repeated, also for a tenant that never had a key.
+// DestroyTenant destroys the data key of a tenant, so that its secrets can
+// never be read: in the database, and in every copy of its tables that lacks
+// the key. Its rows stay. Secrets of the tenant that are not under its key, for
+// they were stored before there was one or by a client without tenant keys, are
+// overwritten. It is one transaction: all of it is done or nothing. It can be
+// repeated, also for a tenant that never had a key.
 //
-// It does not reach copies that have the key as it was: backups, replicas that lag, the log of the database. Clients that have
-// the key in memory lose it within [fieldcrypt.TenantKeyLifetime]. Errors: [ErrNoTenant], [ErrNoTable], [ErrHidden], and those of
-// the database.
-func DestroyTenant(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring, tenant string) (done *Destroyed, err error) {
+// It does not reach copies that have the key as it was: backups, replicas that
+// lag, the log of the database. Clients that have the key in memory lose it
+// within [tenantkey.Lifetime]. Errors: [ErrNoTenant], [ErrNoTable],
+// [ErrHidden], and those of the database.
+func DestroyTenant(ctx context.Context, db *sql.DB, ring *keyring.Keyring, tenant string, columns ...column.Column) (done *Destroyed, err error) {
 	if ring.Primary() == nil {
-		return nil, fmt.Errorf("rotate: %w", fieldcrypt.ErrNoKey)
+		return nil, fmt.Errorf("rotate: %w", keyring.ErrNoKey)
 	}
-	tables, s, err := open(ctx, db, nil)
+	tables, s, err := open(ctx, db, columns, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -113,8 +122,10 @@ func DestroyTenant(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring, te
 type destruction struct {
 	Destroyed
 	tx   *sql.Tx
-	ring *fieldcrypt.Keyring
-	only *fieldcrypt.Keyring // of the tenant's key; nil if there is none
+	ring *keyring.Keyring
+	only *keyring.Keyring // of the tenant's key; nil if there is none
+
+	locate seal.Locator
 }
 
 func (d *destruction) do(ctx context.Context, tables []table, s store) error {
@@ -128,7 +139,7 @@ func (d *destruction) do(ctx context.Context, tables []table, s store) error {
 			continue
 		}
 		if err := d.overwrite(ctx, t, s); err != nil {
-			return fmt.Errorf("%s: %w", t.name, err)
+			return fmt.Errorf("%s: %w", t.label(), err)
 		}
 	}
 	if !known && d.Rows == 0 {
@@ -138,23 +149,24 @@ func (d *destruction) do(ctx context.Context, tables []table, s store) error {
 		return nil
 	}
 	d.At = now
-	_, err = d.tx.ExecContext(ctx, "INSERT INTO "+fieldcrypt.TenantKeyTable+" (tenant, destroyed_at) VALUES ($1, $2) "+
+	_, err = d.tx.ExecContext(ctx, "INSERT INTO "+tenantkey.Table+" (tenant, destroyed_at) VALUES ($1, $2) "+
 		"ON CONFLICT (tenant) DO UPDATE SET wrapped = NULL, destroyed_at = excluded.destroyed_at", d.Tenant, now)
 	return err
 }
 
-// readKey reports whether the tenant has a row in the table of keys. One that does not open is like none: the secrets under it
-// are overwritten.
+// readKey reports whether the tenant has a row in the table of keys. One that
+// does not open is like none: the secrets under it are overwritten.
 func (d *destruction) readKey(ctx context.Context) (known bool, err error) {
 	var (
 		wrapped   sql.NullString
 		destroyed sql.NullTime
 	)
-	// A write, so that nobody else changes it meanwhile, and SQLite's transaction begins as one that writes.
-	if _, err := d.tx.ExecContext(ctx, "UPDATE "+fieldcrypt.TenantKeyTable+" SET tenant = tenant WHERE tenant = $1", d.Tenant); err != nil {
+	// A write, so that nobody else changes it meanwhile, and SQLite's
+	// transaction begins as one that writes.
+	if _, err := d.tx.ExecContext(ctx, "UPDATE "+tenantkey.Table+" SET tenant = tenant WHERE tenant = $1", d.Tenant); err != nil {
 		return false, err
 	}
-	err = d.tx.QueryRowContext(ctx, "SELECT wrapped, destroyed_at FROM "+fieldcrypt.TenantKeyTable+" WHERE tenant = $1", d.Tenant).
+	err = d.tx.QueryRowContext(ctx, "SELECT wrapped, destroyed_at FROM "+tenantkey.Table+" WHERE tenant = $1", d.Tenant).
 		Scan(&wrapped, &destroyed)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
@@ -164,14 +176,15 @@ func (d *destruction) readKey(ctx context.Context) (known bool, err error) {
 	}
 	d.Again, d.At = destroyed.Valid, destroyed.Time.UTC()
 	if wrapped.Valid {
-		if key, _, err := d.ring.UnwrapTenantKey(d.Tenant, wrapped.String); err == nil {
-			d.only = fieldcrypt.KeyringOf(key)
+		if key, _, err := tenantkey.Unwrap(d.ring, d.Tenant, wrapped.String); err == nil {
+			d.only = keyring.Of(key)
 		}
 	}
 	return true, nil
 }
 
-// overwrite overwrites what is not under the tenant's key, in the tenant's rows, and makes the digests of all NULL.
+// overwrite overwrites what is not under the tenant's key, in the tenant's
+// rows, and makes the digests of all NULL.
 func (d *destruction) overwrite(ctx context.Context, t table, s store) error {
 	rows, err := s.ofTenant(ctx, d.tx, t, d.Tenant)
 	if err != nil {
@@ -182,14 +195,14 @@ func (d *destruction) overwrite(ctx context.Context, t table, s store) error {
 		tokens, changed := make([]sql.NullString, len(t.columns)), false
 		for i, stored := range r.values {
 			changed = changed || r.indexes[i].Valid && t.columns[i].Tenant != ""
-			place := fieldcrypt.Place{Column: t.columns[i], Tenant: r.tenant}
+			place := seal.Place{Column: t.columns[i], Tenant: r.tenant}
 			if !stored.Valid || place.Column.Tenant == "" {
 				continue
 			}
 			if d.Secrets++; d.needsKey(place, stored.String) {
 				continue
 			}
-			token, err := fieldcrypt.ShreddedToken()
+			token, err := tenantkey.Unreadable()
 			if err != nil {
 				return err
 			}
@@ -205,16 +218,17 @@ func (d *destruction) overwrite(ctx context.Context, t table, s store) error {
 	return nil
 }
 
-// needsKey reports whether a secret cannot be read without the tenant's key. When that was destroyed before, what the keyring
-// does not open was under it.
-func (d *destruction) needsKey(place fieldcrypt.Place, stored string) bool {
+// needsKey reports whether a secret cannot be read without the tenant's key.
+// When that was destroyed before, what the keyring does not open was under it.
+func (d *destruction) needsKey(place seal.Place, stored string) bool {
 	if d.Again {
-		return isShredded(d.ring, place, stored)
+		return isShredded(&d.locate, d.ring, place, stored)
 	}
-	return d.only != nil && isUnder(d.only, place, stored)
+	return d.only != nil && isUnder(&d.locate, d.only, place, stored)
 }
 
-// shred runs the statement of store.shred. Parameters are written by a format for their number; the first is the row's key.
+// shred runs the statement of store.shred. Parameters are written by a format
+// for their number; the first is the row's key.
 func shred(ctx context.Context, tx querier, t table, tokens []sql.NullString, param, where string, key any) error {
 	set, args := []string{}, []any{key}
 	for i, c := range t.columns {
@@ -226,6 +240,6 @@ func shred(ctx context.Context, tx querier, t table, tokens []sql.NullString, pa
 			set = append(set, quote(c.Index)+" = NULL")
 		}
 	}
-	_, err := tx.ExecContext(ctx, "UPDATE "+quote(t.name)+" SET "+strings.Join(set, ", ")+" WHERE "+where, args...)
+	_, err := tx.ExecContext(ctx, "UPDATE "+t.quoted()+" SET "+strings.Join(set, ", ")+" WHERE "+where, args...)
 	return err
 }

@@ -6,31 +6,39 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 )
 
-// Encrypt turns columns that hold plaintext into encrypted ones, in place: it replaces every value that is no token by a token
-// under the primary key. It goes about it as [Run] does, and the same can be said of stopping it, of others who write at the
-// same time, and of updated_at. Tokens under any key of the keyring stay as they are; NULL stays NULL; "" is encrypted.
-// What is made for the columns of Config.Bind, and for those that the schema binds, is bound.
+// Encrypt turns columns that hold plaintext into encrypted ones, in place: it
+// replaces every value that is no token by a token under the primary key. It
+// goes about it as [Run] does, and the same can be said of stopping it, of
+// others who write at the same time, and of updated_at. Tokens under any key of
+// the keyring stay as they are; NULL stays NULL; "" is encrypted. What is made
+// for the columns of Config.Bind, and for those that the schema binds, is
+// bound.
 //
-// What begins like a token and does not open is not encrypted once more, and neither is plaintext that a client would not
-// store: too long for the column, not UTF-8, or the text that secrets print as. They are left as they are and reported, with
-// [ErrQuarantined].
+// What begins like a token and does not open is not encrypted once more, and
+// neither is plaintext that a client would not store: too long for the column,
+// not UTF-8, or the text that secrets print as. They are left as they are and
+// reported, with [ErrQuarantined].
 //
-// A column without room for tokens is a [SchemaError], before anything is written. At the end, a CHECK that was added as NOT
-// VALID is validated, if nothing of its column was left as it is.
+// A column without room for tokens is a [SchemaError], before anything is
+// written. At the end, a CHECK that was added as NOT VALID is validated, if
+// nothing of its column was left as it is.
 //
-// Until it is done, clients need credent.AllowPlaintext for the columns to read what is still plaintext.
-func Encrypt(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring, cfg Config) (*Report, error) {
+// Until it is done, clients need credent.AllowPlaintext for the columns to read
+// what is still plaintext.
+func Encrypt(ctx context.Context, db *sql.DB, ring *keyring.Keyring, cfg Config) (*Report, error) {
+	locate := new(seal.Locator)
 	return start(ctx, db, ring, cfg, operation{
-		rewrite: func(ring *fieldcrypt.Keyring, stored string, p fieldcrypt.Place) (rewritten, error) {
+		rewrite: func(ring *keyring.Keyring, stored string, p seal.Place) (rewritten, error) {
 			to := cfg.rebinding(p.Column)
-			if p.Column.Bound && to == fieldcrypt.Keep {
-				to = fieldcrypt.Bound
+			if p.Column.Bound && to == seal.Keep {
+				to = seal.Bind
 			}
-			token, changed, err := ring.EncryptStored(stored, p, to)
-			return rewritten{token, changed, to == fieldcrypt.Bound}, err
+			token, changed, err := locate.EncryptStored(ring, stored, p, to)
+			return rewritten{token, changed, to == seal.Bind}, err
 		},
 		index:   indexer(ring),
 		tenants: fromPlaintext,
@@ -50,8 +58,8 @@ func checkWidths(ctx context.Context, s store, tables []table) error {
 	return errors.Join(errs...)
 }
 
-// validateChecks validates what is not valid yet. New plaintext cannot come in between: a CHECK that is not valid holds for
-// what is written.
+// validateChecks validates what is not valid yet. New plaintext cannot come in
+// between: a CHECK that is not valid holds for what is written.
 func validateChecks(ctx context.Context, s store, t table, result *TableReport) error {
 	left := make(map[string]bool)
 	for _, q := range result.Quarantined {
@@ -81,22 +89,27 @@ func validateChecks(ctx context.Context, s store, t table, result *TableReport) 
 	return nil
 }
 
-// DecryptToPlaintext is the way back from [Encrypt]: it replaces every token that a key opens by its plaintext, which whoever
-// reads the database or its backups can then read, and empties blind indexes. It goes about it as [Run] does. What is no token stays as it is.
+// DecryptToPlaintext is the way back from [Encrypt]: it replaces every token
+// that a key opens by its plaintext, which whoever reads the database or its
+// backups can then read, and empties blind indexes. It goes about it as [Run]
+// does. What is no token stays as it is.
 //
-// Tokens that do not open are left as they are and reported, with [ErrQuarantined], and so is plaintext that itself begins like
-// a token or that a text column cannot hold. A CHECK that allows nothing but tokens is a [SchemaError], before anything is
-// written.
+// Tokens that do not open are left as they are and reported, with
+// [ErrQuarantined], and so is plaintext that itself begins like a token or that
+// a text column cannot hold. A CHECK that allows nothing but tokens is a
+// [SchemaError], before anything is written.
 //
-// Clients need credent.AllowPlaintext for the columns before it begins. They go on to encrypt what they write: after the last
-// of them has been replaced by what writes plaintext, run it once more.
-func DecryptToPlaintext(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring, cfg Config) (*Report, error) {
+// Clients need credent.AllowPlaintext for the columns before it begins. They go
+// on to encrypt what they write: after the last of them has been replaced by
+// what writes plaintext, run it once more.
+func DecryptToPlaintext(ctx context.Context, db *sql.DB, ring *keyring.Keyring, cfg Config) (*Report, error) {
+	locate := new(seal.Locator)
 	return start(ctx, db, ring, cfg, operation{
-		rewrite: func(ring *fieldcrypt.Keyring, stored string, p fieldcrypt.Place) (rewritten, error) {
-			plaintext, changed, err := ring.DecryptStored(stored, p)
+		rewrite: func(ring *keyring.Keyring, stored string, p seal.Place) (rewritten, error) {
+			plaintext, changed, err := locate.DecryptStored(ring, stored, p)
 			return rewritten{plaintext, changed, false}, err
 		},
-		index: func(*fieldcrypt.Keyring, sql.NullString, fieldcrypt.Place) (sql.NullString, error) {
+		index: func(*keyring.Keyring, sql.NullString, seal.Place) (sql.NullString, error) {
 			return sql.NullString{}, nil
 		},
 		tenants: toPlaintext,

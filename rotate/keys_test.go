@@ -15,7 +15,9 @@ import (
 	_ "github.com/lib/pq"
 	_ "modernc.org/sqlite"
 
-	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
+	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/pgserver"
 	"github.com/credent-go/credent/rotate"
 )
@@ -42,7 +44,7 @@ const size = 500
 
 func TestMain(m *testing.M) {
 	for _, k := range keyTypes {
-		fieldcrypt.Column(k.table, "secret", size)
+		column.Register(column.Binding{Column: column.Column{Table: k.table, Name: "secret", Size: size}})
 	}
 	os.Exit(m.Run())
 }
@@ -84,9 +86,9 @@ func forEachDatabase(t *testing.T, postgres, sqlite []string, test func(t *testi
 	}
 }
 
-func newRing(t *testing.T, keys ...string) *fieldcrypt.Keyring {
+func newRing(t *testing.T, keys ...string) *keyring.Keyring {
 	t.Helper()
-	ring, err := fieldcrypt.NewKeyring(keys[0], keys[1:]...)
+	ring, err := keyring.New(keys[0], keys[1:]...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +128,7 @@ func TestPrimaryKeysOfAnyType(t *testing.T) {
 	t.Parallel()
 	forEachDatabase(t, tables(true), tables(false), func(t *testing.T, db *sql.DB) {
 		ctx := t.Context()
-		oldKey, newKey := fieldcrypt.GenerateKey(), fieldcrypt.GenerateKey()
+		oldKey, newKey := fernet.GenerateKey(), fernet.GenerateKey()
 		ring := newRing(t, oldKey)
 		exec(t, db, "UPDATE t_text SET secret = 'gAAAA' WHERE secret = 'secret 0'")
 		exec(t, db, "UPDATE t_bigint SET secret = 'gAAAA' WHERE secret = 'secret 3'")
@@ -183,7 +185,7 @@ func TestPrimaryKeysOfAnyType(t *testing.T) {
 }
 
 // checkSecrets makes sure that each row has its own secret still.
-func checkSecrets(t *testing.T, db *sql.DB, ring *fieldcrypt.Keyring, table string) {
+func checkSecrets(t *testing.T, db *sql.DB, ring *keyring.Keyring, table string) {
 	t.Helper()
 	stored, err := db.QueryContext(t.Context(), "SELECT secret FROM "+table+" WHERE secret IS NOT NULL")
 	if err != nil {
@@ -229,9 +231,9 @@ func TestOtherPrimaryKeysAreRefused(t *testing.T) {
 		"INSERT INTO t_text VALUES ('a', 'secret')",
 	}
 	forEachDatabase(t, statements, statements, func(t *testing.T, db *sql.DB) {
-		ring := newRing(t, fieldcrypt.GenerateKey())
+		ring := newRing(t, fernet.GenerateKey())
 		for _, table := range []string{"t_bigint", "t_text"} {
-			for name, f := range map[string]func(context.Context, *sql.DB, *fieldcrypt.Keyring, rotate.Config) (*rotate.Report, error){
+			for name, f := range map[string]func(context.Context, *sql.DB, *keyring.Keyring, rotate.Config) (*rotate.Report, error){
 				"Run": rotate.Run, "Encrypt": rotate.Encrypt, "DecryptToPlaintext": rotate.DecryptToPlaintext,
 			} {
 				_, err := f(t.Context(), db, ring, rotate.Config{Columns: []string{table + ".secret"}})
@@ -256,7 +258,7 @@ func TestNullPrimaryKeyIsRefused(t *testing.T) {
 	defer func() { _ = db.Close() }()
 	exec(t, db, "CREATE TABLE t_text (name TEXT PRIMARY KEY, secret TEXT)")
 	exec(t, db, "INSERT INTO t_text VALUES (NULL, 'secret'), ('a', 'secret')")
-	_, err = rotate.Encrypt(t.Context(), db, newRing(t, fieldcrypt.GenerateKey()), rotate.Config{Columns: []string{"t_text.secret"}})
+	_, err = rotate.Encrypt(t.Context(), db, newRing(t, fernet.GenerateKey()), rotate.Config{Columns: []string{"t_text.secret"}})
 	if !errors.Is(err, rotate.ErrPrimaryKey) {
 		t.Errorf("got %v", err)
 	}

@@ -6,10 +6,13 @@ import (
 	"sync"
 	"time"
 
-	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/fieldcrypt/seal"
+	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 )
 
-// pass goes through a table once: one goroutine reads pages, the workers re-encrypt and write them.
+// pass goes through a table once: one goroutine reads pages, the workers
+// re-encrypt and write them.
 type pass struct {
 	*run
 	table  table
@@ -54,8 +57,8 @@ func (p *pass) do(ctx context.Context) error {
 	return err
 }
 
-// readPages reads the table in the order of its primary key, so that each page begins where the one before ended, whatever
-// is inserted or deleted meanwhile.
+// readPages reads the table in the order of its primary key, so that each page
+// begins where the one before ended, whatever is inserted or deleted meanwhile.
 func (p *pass) readPages(ctx context.Context, pages chan<- []row) error {
 	var last any
 	for {
@@ -89,7 +92,7 @@ type outcome struct {
 }
 
 // add makes the new values of a row.
-func (o *outcome) add(p *pass, r row, keys map[string]fieldcrypt.TenantKey) {
+func (o *outcome) add(p *pass, r row, keys map[string]tenantkey.Key) {
 	c := change{row: r, cells: make([]cell, len(r.values))}
 	for i, column := range p.table.columns {
 		var err error
@@ -109,8 +112,8 @@ func (o *outcome) add(p *pass, r row, keys map[string]fieldcrypt.TenantKey) {
 }
 
 // cell makes what becomes of a column of a row.
-func (p *pass) cell(r row, i int, column fieldcrypt.ColumnInfo, keys map[string]fieldcrypt.TenantKey) (c cell, err error) {
-	stored, place := r.values[i], fieldcrypt.Place{Column: column, Tenant: r.tenant}
+func (p *pass) cell(r row, i int, column column.Column, keys map[string]tenantkey.Key) (c cell, err error) {
+	stored, place := r.values[i], seal.Place{Column: column, Tenant: r.tenant}
 	if p.isOfKeys() {
 		return p.wrappedCell(stored, r.tenant.String)
 	}
@@ -141,7 +144,8 @@ func (p *pass) cell(r row, i int, column fieldcrypt.ColumnInfo, keys map[string]
 	return c, nil
 }
 
-// changes reports whether the row is to be written, and whether only for a blind index.
+// changes reports whether the row is to be written, and whether only for a
+// blind index.
 func (c change) changes() (any, onlyIndex bool) {
 	onlyIndex = true
 	for _, cell := range c.cells {
@@ -188,7 +192,7 @@ func (p *pass) rewrite(ctx context.Context, page []row) error {
 	p.quarantined = append(p.quarantined, quarantined...)
 	if p.cfg.Progress != nil {
 		p.cfg.Progress(Progress{
-			Table: p.table.name, Pass: p.number, Read: p.read, Total: max(p.total, p.read),
+			Table: p.table.label(), Pass: p.number, Read: p.read, Total: max(p.total, p.read),
 			Rewritten: p.before + p.rewritten, Elapsed: time.Since(p.start),
 		})
 	}

@@ -14,7 +14,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/lib/pq"
 
-	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 )
 
 // postgres writes a page with one statement.
@@ -26,7 +27,7 @@ func (p postgres) count(ctx context.Context, t table) (int64, error) { return co
 
 func (p postgres) describe(ctx context.Context, t *table) error {
 	var hidden sql.NullBool
-	err := p.db.QueryRowContext(ctx, "SELECT row_security_active(to_regclass($1::text)::oid)", quote(t.name)).Scan(&hidden)
+	err := p.db.QueryRowContext(ctx, "SELECT row_security_active(to_regclass($1::text)::oid)", t.quoted()).Scan(&hidden)
 	if err != nil {
 		return err
 	}
@@ -36,27 +37,28 @@ func (p postgres) describe(ctx context.Context, t *table) error {
 	if hidden.Bool {
 		return ErrHidden
 	}
-	if _, _, _, err := p.columnType(ctx, t.name, t.tenant); errors.Is(err, sql.ErrNoRows) {
+	if _, _, _, err := p.columnType(ctx, t.quoted(), t.tenant); errors.Is(err, sql.ErrNoRows) {
 		t.tenant = ""
 	} else if err != nil {
 		return err
 	}
 	for i, c := range t.columns {
-		if _, _, _, err := p.columnType(ctx, t.name, c.Index); errors.Is(err, sql.ErrNoRows) {
+		if _, _, _, err := p.columnType(ctx, t.quoted(), c.Index); errors.Is(err, sql.ErrNoRows) {
 			t.columns[i].Index = ""
 		} else if err != nil {
 			return err
 		}
-		if _, _, _, err := p.columnType(ctx, t.name, c.Name); errors.Is(err, sql.ErrNoRows) {
+		if _, _, _, err := p.columnType(ctx, t.quoted(), c.Name); errors.Is(err, sql.ErrNoRows) {
 			return missing([]string{c.Name})
 		} else if err != nil {
 			return err
 		}
 	}
-	// Without the columns that the index only includes. With -1 for the length, or a character(8) would be called character, which is one character.
+	// Without the columns that the index only includes. With -1 for the length,
+	// or a character(8) would be called character, which is one character.
 	keys, err := p.pairs(ctx, `SELECT a.attname, format_type(a.atttypid, -1) FROM pg_index i
 		JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts-1])
-		WHERE i.indisprimary AND i.indrelid = to_regclass($1::text)`, quote(t.name))
+		WHERE i.indisprimary AND i.indrelid = to_regclass($1::text)`, t.quoted())
 	if err != nil {
 		return err
 	}
@@ -97,7 +99,7 @@ func (postgres) selectRows(t table) *strings.Builder {
 	if t.tenant != "" {
 		fmt.Fprintf(&query, ", t.%s::text", quote(t.tenant))
 	}
-	fmt.Fprintf(&query, " FROM %s AS t", quote(t.name))
+	fmt.Fprintf(&query, " FROM %s AS t", t.quoted())
 	return &query
 }
 
@@ -111,7 +113,8 @@ func (postgres) scanKey(key any) (string, any, error) {
 	return "", nil, fmt.Errorf("%w: it is a %T", ErrPrimaryKey, key)
 }
 
-// page compares with the key as text, cast to the column's own type, so that its index and its order apply.
+// page compares with the key as text, cast to the column's own type, so that
+// its index and its order apply.
 func (p postgres) page(ctx context.Context, t table, after any, n int) ([]row, error) {
 	query := p.selectRows(t)
 	args := []any{n}
@@ -119,7 +122,8 @@ func (p postgres) page(ctx context.Context, t table, after any, n int) ([]row, e
 		fmt.Fprintf(query, " WHERE t.%s > $2::text::%s", quote(t.key), t.keyType)
 		args = append(args, after)
 	}
-	// Of the table's column, by its index, and not of the result's, which is its text.
+	// Of the table's column, by its index, and not of the result's, which is
+	// its text.
 	fmt.Fprintf(query, " ORDER BY t.%s LIMIT $1", quote(t.key))
 	return selectPage(ctx, p.db, t, query.String(), args, p.scanKey)
 }
@@ -154,13 +158,16 @@ func (p postgres) write(ctx context.Context, t table, changes []change) (written
 	return written, refused, nil
 }
 
-// update compares with the old values in the statement itself. Without that it would undo what others write between the
-// page's reading and its writing. Columns that are not to be changed are neither compared nor written. The comparison is of
-// bytes, whatever the column's type and collation take for equal. Old values that are plaintext are compared by their SHA-256,
-// so that they are in no parameter, which the server may log.
+// update compares with the old values in the statement itself. Without that it
+// would undo what others write between the page's reading and its writing.
+// Columns that are not to be changed are neither compared nor written. The
+// comparison is of bytes, whatever the column's type and collation take for
+// equal. Old values that are plaintext are compared by their SHA-256, so that
+// they are in no parameter, which the server may log.
 //
-// The arrays stand in subqueries, so that the planner does not know how long they are: in a table of some hundred thousand rows
-// it would take a page for a reason to read the whole table.
+// The arrays stand in subqueries, so that the planner does not know how long
+// they are: in a table of some hundred thousand rows it would take a page for a
+// reason to read the whole table.
 func (p postgres) update(ctx context.Context, t table, changes []change) (int64, error) {
 	keys := make([]sql.NullString, len(changes))
 	for j, c := range changes {
@@ -172,7 +179,7 @@ func (p postgres) update(ctx context.Context, t table, changes []change) (int64,
 	}
 	u.tenant(t.tenant, changes)
 	result, err := p.db.ExecContext(ctx, fmt.Sprintf(`UPDATE %s AS t SET %s FROM unnest(%s) AS u(%s) WHERE t.%s = u."key" AND %s`,
-		quote(t.name), strings.Join(u.set, ", "), strings.Join(u.arrays, ", "), strings.Join(u.columns, ", "),
+		t.quoted(), strings.Join(u.set, ", "), strings.Join(u.arrays, ", "), strings.Join(u.columns, ", "),
 		quote(t.key), strings.Join(u.where, " AND ")), u.args...)
 	if isConflict(err) {
 		return 0, nil
@@ -189,7 +196,8 @@ type update struct {
 	arrays, columns, set, where []string
 }
 
-// add makes an array of the statement's source, and returns the name of a row's element.
+// add makes an array of the statement's source, and returns the name of a row's
+// element.
 func (u *update) add(name string, values []sql.NullString) string {
 	u.args = append(u.args, textArray(values))
 	u.arrays = append(u.arrays, fmt.Sprintf("(SELECT $%d::text::text[])", len(u.args)))
@@ -200,9 +208,10 @@ func (u *update) add(name string, values []sql.NullString) string {
 // absent stands for NULL among old values; no text that Postgres stores has it.
 const absent = "\x01absent"
 
-// column adds what becomes of one column, if it is changed in any of the rows. A blind index is set even to what it was: a
-// trigger could take one that is not set for one that was left behind.
-func (u *update) column(i int, column fieldcrypt.ColumnInfo, changes []change) {
+// column adds what becomes of one column, if it is changed in any of the rows.
+// A blind index is set even to what it was: a trigger could take one that is
+// not set for one that was left behind.
+func (u *update) column(i int, column column.Column, changes []change) {
 	olds, news, indexes := make([]sql.NullString, len(changes)), make([]sql.NullString, len(changes)), make([]sql.NullString, len(changes))
 	changed, plaintext := false, false
 	for j, c := range changes {
@@ -214,7 +223,7 @@ func (u *update) column(i int, column fieldcrypt.ColumnInfo, changes []change) {
 		if !olds[j].Valid {
 			olds[j] = sql.NullString{String: absent, Valid: true}
 		}
-		plaintext = plaintext || !fieldcrypt.IsToken(c.values[i].String)
+		plaintext = plaintext || !fernet.IsToken(c.values[i].String)
 	}
 	if !changed {
 		return
@@ -236,7 +245,8 @@ func (u *update) column(i int, column fieldcrypt.ColumnInfo, changes []change) {
 	}
 }
 
-// tenant compares whose a row is, where something new opens only as long as it is the same tenant's.
+// tenant compares whose a row is, where something new opens only as long as it
+// is the same tenant's.
 func (u *update) tenant(column string, changes []change) {
 	if !slices.ContainsFunc(changes, change.bound) {
 		return
@@ -261,8 +271,8 @@ func digests(values []sql.NullString) []sql.NullString {
 	return all
 }
 
-// textArray writes an array the way Postgres reads it. The library's way, by reflection, was a sixth of what a run cost the
-// client.
+// textArray writes an array the way Postgres reads it. The library's way, by
+// reflection, was a sixth of what a run cost the client.
 func textArray(values []sql.NullString) string {
 	size := 2
 	for _, v := range values {
@@ -291,8 +301,9 @@ func textArray(values []sql.NullString) string {
 
 var arrayEscaper = strings.NewReplacer(`"`, `\"`, `\`, `\\`)
 
-// isConflict reports whether the server ended a statement in favour of another's: a deadlock, which a statement over many
-// rows can get into with another such one, or a serialization failure.
+// isConflict reports whether the server ended a statement in favour of
+// another's: a deadlock, which a statement over many rows can get into with
+// another such one, or a serialization failure.
 func isConflict(err error) bool {
 	state := sqlState(err)
 	return state == "40P01" || state == "40001"
@@ -307,8 +318,9 @@ func sqlState(err error) string {
 	return ""
 }
 
-// refusedBy says why the server does not take a value, or "" if that is not the error: a constraint, a value that the type
-// does not hold, a trigger that raises. The server's own words may quote the row, and are left out.
+// refusedBy says why the server does not take a value, or "" if that is not the
+// error: a constraint, a value that the type does not hold, a trigger that
+// raises. The server's own words may quote the row, and are left out.
 func refusedBy(err error) string {
 	state := sqlState(err)
 	if len(state) != 5 || !slices.Contains([]string{"22", "23", "P0"}, state[:2]) {
@@ -326,25 +338,25 @@ func refusedBy(err error) string {
 	return reason
 }
 
-// columnType returns the type of a column in full, that type's name, or that of the type below a domain, and the length it is
-// limited to in characters, or 0.
+// columnType returns the type of a column in full, that type's name, or that of
+// the type below a domain, and the length it is limited to in characters, or 0.
 func (p postgres) columnType(ctx context.Context, table, column string) (full, name string, length int, err error) {
 	const header = 4 // bytes, which Postgres counts with the length
 	var modifier int
 	err = p.db.QueryRowContext(ctx, `SELECT format_type(a.atttypid, a.atttypmod), coalesce(b.typname, t.typname),
 			CASE WHEN b.oid IS NULL THEN a.atttypmod ELSE t.typtypmod END
 		FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_type b ON t.typtype = 'd' AND b.oid = t.typbasetype
-		WHERE a.attrelid = to_regclass($1::text) AND a.attname = $2::text AND NOT a.attisdropped`, quote(table), column).
+		WHERE a.attrelid = to_regclass($1::text) AND a.attname = $2::text AND NOT a.attisdropped`, table, column).
 		Scan(&full, &name, &modifier)
 	return full, name, max(0, modifier-header), err
 }
 
-func (p postgres) checkWidth(ctx context.Context, c fieldcrypt.ColumnInfo) error {
-	full, name, length, err := p.columnType(ctx, c.Table, c.Name)
+func (p postgres) checkWidth(ctx context.Context, c column.Column) error {
+	full, name, length, err := p.columnType(ctx, c.Quoted(), c.Name)
 	if err != nil {
 		return err
 	}
-	mend := fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s TYPE varchar(%d);", quote(c.Table), quote(c.Name), c.Size)
+	mend := fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s TYPE varchar(%d);", c.Quoted(), quote(c.Name), c.Size)
 	e := &SchemaError{Column: c, SQL: mend}
 	switch {
 	case name == "text" || name == "citext" || name == "varchar" && (length == 0 || length >= c.Size):
@@ -359,12 +371,12 @@ func (p postgres) checkWidth(ctx context.Context, c fieldcrypt.ColumnInfo) error
 	return e
 }
 
-func (p postgres) checks(ctx context.Context, c fieldcrypt.ColumnInfo) ([]tokenCheck, error) {
+func (p postgres) checks(ctx context.Context, c column.Column) ([]tokenCheck, error) {
 	found, err := p.pairs(ctx, `SELECT conname, convalidated::text FROM pg_constraint
 		WHERE contype = 'c' AND conrelid = to_regclass($1::text) AND (conname = $3::text OR
 			pg_get_constraintdef(oid) LIKE '%gAAAA%' AND
 			conkey = ARRAY(SELECT attnum FROM pg_attribute WHERE attrelid = conrelid AND attname = $2::text))
-		ORDER BY conname`, quote(c.Table), c.Name, constraintName(c))
+		ORDER BY conname`, c.Quoted(), c.Name, constraintName(c))
 	if err != nil {
 		return nil, err
 	}
@@ -372,17 +384,18 @@ func (p postgres) checks(ctx context.Context, c fieldcrypt.ColumnInfo) ([]tokenC
 	for _, pair := range found {
 		checks = append(checks, tokenCheck{
 			name: pair[0], valid: pair[1] == "true",
-			drop: fmt.Sprintf("ALTER TABLE %s DROP CONSTRAINT %s;", quote(c.Table), quote(pair[0])),
+			drop: fmt.Sprintf("ALTER TABLE %s DROP CONSTRAINT %s;", c.Quoted(), quote(pair[0])),
 		})
 	}
 	return checks, nil
 }
 
-// constraintName is the name that the code generation gives the CHECK of an encrypted column.
-func constraintName(c fieldcrypt.ColumnInfo) string { return c.Table + "_" + c.Name + "_encrypted" }
+// constraintName is the name that the code generation gives the CHECK of an
+// encrypted column.
+func constraintName(c column.Column) string { return c.Table + "_" + c.Name + "_encrypted" }
 
-func (p postgres) validate(ctx context.Context, c fieldcrypt.ColumnInfo, constraint string) error {
-	_, err := p.db.ExecContext(ctx, "ALTER TABLE "+quote(c.Table)+" VALIDATE CONSTRAINT "+quote(constraint))
+func (p postgres) validate(ctx context.Context, c column.Column, constraint string) error {
+	_, err := p.db.ExecContext(ctx, "ALTER TABLE "+c.Quoted()+" VALIDATE CONSTRAINT "+quote(constraint))
 	if reason := refusedBy(err); reason != "" {
 		return fmt.Errorf("%w: %s", ErrRefused, reason)
 	}

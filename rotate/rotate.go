@@ -1,9 +1,12 @@
-// Package rotate rewrites what encrypted columns hold, while services read and write the same rows. [Run] re-encrypts every
-// token that is not under the keyring's primary key, so that an old key can be retired; [Verify] counts which keys the stored
-// tokens need; [Encrypt] turns a column of plaintext into an encrypted one, and [DecryptToPlaintext] is the way back.
+// Package rotate rewrites what encrypted columns hold, while services read and
+// write the same rows. [Run] re-encrypts every token that is not under the
+// keyring's primary key, so that an old key can be retired; [Verify] counts
+// which keys the stored tokens need; [Encrypt] turns a column of plaintext into
+// an encrypted one, and [DecryptToPlaintext] is the way back.
 //
-// A key is replaced in this order: all readers get the new key as an additional one; then all writers get it as the
-// primary; then Run, until Verify finds nothing but the primary key; then the old key is removed.
+// A key is replaced in this order: all readers get the new key as an additional
+// one; then all writers get it as the primary; then Run, until Verify finds
+// nothing but the primary key; then the old key is removed.
 package rotate
 
 import (
@@ -19,47 +22,68 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	"github.com/credent-go/credent/internal/fieldcrypt/seal"
+	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 )
 
 // Errors to be tested with errors.Is.
 var (
-	// ErrQuarantined means that some secrets could not be opened or rewritten. They are in the report and were left as they are.
+	// ErrQuarantined means that some secrets could not be opened or rewritten.
+	// They are in the report and were left as they are.
 	ErrQuarantined = errors.New("some secrets could not be opened and were left as they are")
 
-	// ErrNotDone means that after all passes there is still something to rewrite, since others keep writing it.
+	// ErrNotDone means that after all passes there is still something to
+	// rewrite, since others keep writing it.
 	ErrNotDone = errors.New("others keep writing what is to be rewritten")
 )
 
 // Limits and defaults.
 const (
-	// DefaultBatch is the number of rows in a page, which is read and written at once.
+	// DefaultBatch is the number of rows in a page, which is read and written
+	// at once.
 	DefaultBatch = 1000
-	// DefaultWorkers is the number of pages that are rewritten at the same time, each on a connection. Another reads.
+	// DefaultWorkers is the number of pages that are rewritten at the same
+	// time, each on a connection. Another reads.
 	DefaultWorkers = 4
-	// maxPasses bounds how often the whole table is gone through. Each pass takes what concurrent writers made the one
-	// before skip; the last finds nothing.
+	// maxPasses bounds how often the whole table is gone through. Each pass
+	// takes what concurrent writers made the one before skip; the last finds
+	// nothing.
 	maxPasses = 20
 )
 
-// Config says how [Run], [Encrypt] and [DecryptToPlaintext] go about it. Zero values mean the defaults.
+// Config says how [Run], [Encrypt] and [DecryptToPlaintext] go about it. Zero
+// values mean the defaults.
 type Config struct {
-	// Columns are the names, as TABLE.COLUMN, of the columns to look at; none means every one that the process knows.
+	// In are the columns to choose from; none means every column of the
+	// process. A generated package's EncryptedColumns gives its own, and
+	// Column.InSchema a table in a schema that is chosen at run time.
+	In []column.Column
+	// Columns are the names of the columns to look at, as TABLE.COLUMN or
+	// SCHEMA.TABLE.COLUMN; none means all of In.
 	Columns []string
-	// Bind are the names of columns whose tokens are to be bound to table, column and tenant, if they are not; Unbind of those
-	// whose tokens are not to be. In other columns a token stays as it is in this respect. Columns, if given, must have them.
+	// Bind are the names of columns whose tokens are to be bound to table,
+	// column and tenant, if they are not; Unbind of those whose tokens are not
+	// to be. In other columns a token stays as it is in this respect. Columns,
+	// if given, must have them.
 	Bind, Unbind []string
 	// Batch is the number of rows in a page.
 	Batch int
-	// Workers is the number of pages at the same time. SQLite has one in any case.
+	// Workers is the number of pages at the same time. SQLite has one in any
+	// case.
 	Workers int
-	// RowsPerSecond limits how many rows are read in a second; 0 means no limit.
+	// RowsPerSecond limits how many rows are read in a second; 0 means no
+	// limit.
 	RowsPerSecond int
 	// DryRun counts what would be rewritten and writes nothing.
 	DryRun bool
-	// TenantKeys says, for [Run], whose keys the tokens of columns with a tenant shall be under.
+	// TenantKeys says, for [Run], whose keys the tokens of columns with a
+	// tenant shall be under.
 	TenantKeys TenantKeys
-	// Progress is called after each page, from one goroutine at a time; nil for none.
+	// Progress is called after each page, from one goroutine at a time; nil for
+	// none.
 	Progress func(Progress)
 }
 
@@ -87,18 +111,22 @@ type TableReport struct {
 	Rows int64
 	// Rewritten is the number of rows written, or with DryRun that would be.
 	Rewritten int64
-	// Indexed is how many of these kept their secrets and got a digest in a blind index only.
+	// Indexed is how many of these kept their secrets and got a digest in a
+	// blind index only.
 	Indexed int64
-	// Skipped is the number of writes that found the row changed by another; they were tried again in the next pass.
+	// Skipped is the number of writes that found the row changed by another;
+	// they were tried again in the next pass.
 	Skipped int64
-	// Shredded is the number of secrets in the last pass whose tenant's key was destroyed.
+	// Shredded is the number of secrets in the last pass whose tenant's key was
+	// destroyed.
 	Shredded int64
 	Passes   int
-	// Quarantined lists the secrets that could not be opened or rewritten, sorted by the text of their rows' keys.
+	// Quarantined lists the secrets that could not be opened or rewritten,
+	// sorted by the text of their rows' keys.
 	Quarantined []Quarantined
 	// Validated names the CHECKs that [Encrypt] has validated.
 	Validated []string
-	// Unchecked names the columns of which [Encrypt] knows no CHECK that keeps plaintext out.
+	// Unchecked names the columns without a CHECK that keeps plaintext out.
 	Unchecked []string
 }
 
@@ -106,8 +134,8 @@ type TableReport struct {
 type Quarantined struct {
 	Column string
 	Row    string // primary key
-	// Err is fieldcrypt's ErrNotEncrypted, ErrCorrupt or ErrUnknownKey, one of those of EncryptStored and DecryptStored, or
-	// [ErrRefused]. It does not quote the secret.
+	// Err is ErrNotEncrypted, ErrCorrupt or ErrUnknownKey, one of the errors of
+	// storing a plaintext, or [ErrRefused]. It does not quote the secret.
 	Err error
 }
 
@@ -121,22 +149,36 @@ func (r *Report) Rewritten() int64 {
 }
 
 // rebinding says what becomes of the tokens of a column.
-func (cfg Config) rebinding(c fieldcrypt.ColumnInfo) fieldcrypt.Rebinding {
+func (cfg Config) rebinding(c column.Column) seal.Rebinding {
 	switch name := c.String(); {
 	case slices.Contains(cfg.Bind, name):
-		return fieldcrypt.Bound
+		return seal.Bind
 	case slices.Contains(cfg.Unbind, name):
-		return fieldcrypt.Unbound
+		return seal.Unbind
 	}
-	return fieldcrypt.Keep
+	return seal.Keep
+}
+
+// find returns a column to choose from by name.
+func (cfg Config) find(name string) (column.Column, error) {
+	if len(cfg.In) == 0 {
+		return column.Find(name)
+	}
+	known := make([]string, len(cfg.In))
+	for i, c := range cfg.In {
+		if known[i] = c.String(); known[i] == name {
+			return c, nil
+		}
+	}
+	return column.Column{}, fmt.Errorf("rotate: %w: %q; there are %s", column.ErrNoColumn, name, strings.Join(known, ", "))
 }
 
 // checkBinding refuses columns that cannot be bound, or are not looked at.
 func (cfg Config) checkBinding() error {
 	for i, name := range slices.Concat(cfg.Bind, cfg.Unbind) {
-		column, err := fieldcrypt.FindColumn(name)
+		of, err := cfg.find(name)
 		if err == nil {
-			err = column.CheckTenant()
+			err = of.CheckTenant()
 		}
 		switch {
 		case err != nil:
@@ -154,30 +196,39 @@ func (cfg Config) checkBinding() error {
 func (cfg Config) checkTenants(tables []table) error {
 	for _, t := range tables {
 		for _, c := range t.columns {
-			if t.tenant == "" && cfg.rebinding(c) == fieldcrypt.Bound {
-				return fmt.Errorf("rotate: %s: %w", t.name, missing([]string{c.Tenant}))
+			if t.tenant == "" && cfg.rebinding(c) == seal.Bind {
+				return fmt.Errorf("rotate: %s: %w", t.label(), missing([]string{c.Tenant}))
 			}
 		}
 	}
 	return nil
 }
 
-// Run rewrites every token that is not under the primary key of the keyring, or not bound as Config.Bind and Unbind say, and every digest of a blind index that is not, or
-// is missing, or is of something else. Each write replaces the very token that was
-// read: a row that another changed in between is left alone and looked at again. Nothing else of a row is changed, no hook
-// is run, and updated_at stays. The role must own the tables, or not be bound by their row-level security.
+// Run rewrites every token that is not under the primary key of the keyring, or
+// not bound as Config.Bind and Unbind say, and every digest of a blind index
+// that is not, or is missing, or is of something else. Each write replaces the
+// very token that was read: a row that another changed in between is left alone
+// and looked at again. Nothing else of a row is changed, no hook is run, and
+// updated_at stays. The role must own the tables, or not be bound by their
+// row-level security.
 //
-// A run can be stopped at any moment, by the context or by force, and started again: it keeps no state, and a token that
-// is under the primary key already costs a read. When the context ends, the report has what was done until then. Errors:
-// [ErrQuarantined], with the tokens in the report, [ErrNotDone], and those of the database.
+// A run can be stopped at any moment, by the context or by force, and started
+// again: it keeps no state, and a token that is under the primary key already
+// costs a read. When the context ends, the report has what was done until then.
+// Errors: [ErrQuarantined], with the tokens in the report, [ErrNotDone], and
+// those of the database.
 //
-// Where tenants have data keys of their own, these are wrapped under the primary key, and secrets that are under them stay so,
-// unless Config.TenantKeys says otherwise. Secrets of tenants whose key was destroyed are counted and left; one of them that the
-// keyring opens all the same, as when a client without tenant keys stored it, is overwritten, for it is to be unreadable.
-func Run(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring, cfg Config) (*Report, error) {
+// Where tenants have data keys of their own, these are wrapped under the
+// primary key, and secrets that are under them stay so, unless
+// Config.TenantKeys says otherwise. Secrets of tenants whose key was destroyed
+// are counted and left; one of them that the keyring opens all the same, as
+// when a client without tenant keys stored it, is overwritten, for it is to be
+// unreadable.
+func Run(ctx context.Context, db *sql.DB, ring *keyring.Keyring, cfg Config) (*Report, error) {
+	locate := new(seal.Locator)
 	return start(ctx, db, ring, cfg, operation{
-		rewrite: func(ring *fieldcrypt.Keyring, stored string, p fieldcrypt.Place) (rewritten, error) {
-			token, changed, bound, err := ring.ReencryptAt(p, stored, cfg.rebinding(p.Column))
+		rewrite: func(ring *keyring.Keyring, stored string, p seal.Place) (rewritten, error) {
+			token, changed, bound, err := locate.Reencrypt(ring, p, stored, cfg.rebinding(p.Column))
 			return rewritten{token, changed, bound}, err
 		},
 		index:   indexer(ring),
@@ -189,16 +240,20 @@ func Run(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring, cfg Config) 
 
 // operation is what is done with each stored value.
 type operation struct {
-	// rewrite returns what is to replace a stored value, and whether that is another. The keyring is the one of the place.
-	rewrite func(ring *fieldcrypt.Keyring, stored string, p fieldcrypt.Place) (rewritten, error)
-	// index returns the digest, in hexadecimal, that the blind index of a column is to have for what is stored in it, which the
-	// keyring of the place opens.
-	index func(opens *fieldcrypt.Keyring, stored sql.NullString, p fieldcrypt.Place) (sql.NullString, error)
+	// rewrite returns what is to replace a stored value, and whether that is
+	// another. The keyring is the one of the place.
+	rewrite func(ring *keyring.Keyring, stored string, p seal.Place) (rewritten, error)
+	// index returns the digest, in hexadecimal, that the blind index of a
+	// column is to have for what is stored in it, which the keyring of the
+	// place opens.
+	index func(opens *keyring.Keyring, stored sql.NullString, p seal.Place) (sql.NullString, error)
 	// before looks at all tables before anything is written; nil for nothing.
 	before func(ctx context.Context, s store, tables []table) error
-	// after is called for a table that has nothing more to rewrite; nil for nothing.
+	// after is called for a table that has nothing more to rewrite; nil for
+	// nothing.
 	after func(ctx context.Context, s store, t table, result *TableReport) error
-	// tenants says which keys tokens of tenants shall be under, and wrapped that the keys of tenants are rewritten too.
+	// tenants says which keys tokens of tenants shall be under, and wrapped
+	// that the keys of tenants are rewritten too.
 	tenants TenantKeys
 	wrapped bool
 	// advice says what others have to do so that it can end.
@@ -206,16 +261,20 @@ type operation struct {
 }
 
 // indexer returns the index of an operation after which the column has tokens.
-func indexer(ring *fieldcrypt.Keyring) func(*fieldcrypt.Keyring, sql.NullString, fieldcrypt.Place) (sql.NullString, error) {
-	return func(opens *fieldcrypt.Keyring, token sql.NullString, p fieldcrypt.Place) (sql.NullString, error) {
+func indexer(ring *keyring.Keyring) func(*keyring.Keyring, sql.NullString, seal.Place) (sql.NullString, error) {
+	var (
+		locate  seal.Locator
+		digests blindindex.Digester
+	)
+	return func(opens *keyring.Keyring, token sql.NullString, p seal.Place) (sql.NullString, error) {
 		if !token.Valid {
 			return sql.NullString{}, nil
 		}
-		plaintext, err := opens.DecryptAt(p, token.String)
+		plaintext, err := locate.DecryptAt(opens, p, token.String)
 		if err != nil {
 			return sql.NullString{}, err
 		}
-		digest, err := ring.Digest(p.Column, plaintext)
+		digest, err := digests.Primary(ring, p.Column, plaintext)
 		return sql.NullString{String: hex.EncodeToString(digest), Valid: true}, err
 	}
 }
@@ -227,9 +286,9 @@ type rewritten struct {
 	bound   bool // it opens only as long as the row is the tenant's
 }
 
-func start(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring, cfg Config, op operation) (*Report, error) {
+func start(ctx context.Context, db *sql.DB, ring *keyring.Keyring, cfg Config, op operation) (*Report, error) {
 	if ring.Primary() == nil {
-		return nil, fmt.Errorf("rotate: %w", fieldcrypt.ErrNoKey)
+		return nil, fmt.Errorf("rotate: %w", keyring.ErrNoKey)
 	}
 	if cfg.Batch <= 0 {
 		cfg.Batch = DefaultBatch
@@ -246,7 +305,7 @@ func start(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring, cfg Config
 	if err := cfg.checkBinding(); err != nil {
 		return nil, err
 	}
-	tables, store, err := open(ctx, db, cfg.Columns)
+	tables, store, err := open(ctx, db, cfg.In, cfg.Columns)
 	if err != nil {
 		return nil, err
 	}
@@ -263,7 +322,7 @@ func start(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring, cfg Config
 	case err != nil:
 		return nil, err
 	case keys == nil && op.tenants == ToTenantKeys:
-		return nil, fmt.Errorf("rotate: %s: %w", fieldcrypt.TenantKeyTable, ErrNoTable)
+		return nil, fmt.Errorf("rotate: %s: %w", tenantkey.Table, ErrNoTable)
 	case keys != nil && op.wrapped:
 		tables = append(tables, keys.table)
 	}
@@ -278,11 +337,11 @@ func start(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring, cfg Config
 		if err == nil && len(result.Quarantined) > 0 {
 			err = fmt.Errorf("%w: %d", ErrQuarantined, len(result.Quarantined))
 		}
-		if t.name != fieldcrypt.TenantKeyTable || result.Rows > 0 || err != nil {
+		if !t.isOfKeys() || result.Rows > 0 || err != nil {
 			report.Tables = append(report.Tables, *result)
 		}
 		if err != nil {
-			errs = append(errs, fmt.Errorf("rotate: %s: %w", t.name, err))
+			errs = append(errs, fmt.Errorf("rotate: %s: %w", t.label(), err))
 		}
 		if ctx.Err() != nil {
 			break
@@ -296,15 +355,17 @@ type run struct {
 	operation
 	cfg   Config
 	store store
-	ring  *fieldcrypt.Keyring
+	ring  *keyring.Keyring
 	keys  *tenants // nil where the database has no table of them
 	start time.Time
 	limit *rate.Limiter
+
+	locate seal.Locator
 }
 
 // table goes through a table until a pass finds nothing to do.
 func (r *run) table(ctx context.Context, t table) (*TableReport, error) {
-	result := &TableReport{Table: t.name, Columns: t.columnNames()}
+	result := &TableReport{Table: t.label(), Columns: t.columnNames()}
 	for result.Passes < maxPasses {
 		result.Passes++
 		p := &pass{run: r, table: t, number: result.Passes, before: result.Rewritten}

@@ -11,10 +11,11 @@ import (
 	sqlitedriver "modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
-	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
 )
 
-// sqlite writes a page row by row in a transaction, which begins with the write lock.
+// sqlite writes a page row by row in a transaction, which begins with the write
+// lock.
 type sqlite struct{ db *sql.DB }
 
 // maxWorkers is 1: SQLite has one writer.
@@ -23,6 +24,7 @@ func (sqlite) maxWorkers() int { return 1 }
 func (s sqlite) count(ctx context.Context, t table) (int64, error) { return countRows(ctx, s.db, t) }
 
 func (s sqlite) describe(ctx context.Context, t *table) (err error) {
+	t.schema = "" // as ent, which leaves it out for SQLite
 	rows, err := s.db.QueryContext(ctx, "SELECT name, pk FROM pragma_table_info(?)", t.name)
 	if err != nil {
 		return err
@@ -66,8 +68,8 @@ func (s sqlite) describe(ctx context.Context, t *table) (err error) {
 	return nil
 }
 
-// selectRows is the beginning of a query for rows. The key is read by an expression, since the driver makes times of columns that
-// are declared so.
+// selectRows is the beginning of a query for rows. The key is read by an
+// expression, since the driver makes times of columns that are declared so.
 func (sqlite) selectRows(t table) string {
 	query := "SELECT +t." + quote(t.key)
 	for _, c := range t.columns {
@@ -79,7 +81,7 @@ func (sqlite) selectRows(t table) string {
 	if t.tenant != "" {
 		query += ", CAST(t." + quote(t.tenant) + " AS TEXT)"
 	}
-	return query + " FROM " + quote(t.name) + " AS t"
+	return query + " FROM " + t.quoted() + " AS t"
 }
 
 func (sqlite) scanKey(key any) (string, any, error) {
@@ -103,7 +105,8 @@ func (s sqlite) page(ctx context.Context, t table, after any, n int) ([]row, err
 	return selectPage(ctx, s.db, t, query, append(args, n), s.scanKey)
 }
 
-// ofTenant needs no lock: the transaction has that of the database once it has written.
+// ofTenant needs no lock: the transaction has that of the database once it has
+// written.
 func (s sqlite) ofTenant(ctx context.Context, tx querier, t table, tenant string) ([]row, error) {
 	query := s.selectRows(t) + " WHERE CAST(t." + quote(t.tenant) + " AS TEXT) = ? COLLATE BINARY"
 	return selectPage(ctx, tx, t, query, []any{tenant}, s.scanKey)
@@ -141,7 +144,7 @@ func (s sqlite) write(ctx context.Context, t table, changes []change) (written i
 			where = append(where, "CAST("+quote(t.tenant)+" AS TEXT) = ? COLLATE BINARY")
 			compare = append(compare, c.tenant.String)
 		}
-		result, err := tx.ExecContext(ctx, "UPDATE "+quote(t.name)+" SET "+strings.Join(set, ", ")+
+		result, err := tx.ExecContext(ctx, "UPDATE "+t.quoted()+" SET "+strings.Join(set, ", ")+
 			" WHERE "+strings.Join(where, " AND "), append(args, compare...)...)
 		if isSQLite(err, sqlite3.SQLITE_CONSTRAINT) { // ends the statement, not the transaction
 			refused = append(refused, refusal{c, fmt.Errorf("%w: a constraint or a trigger", ErrRefused)})
@@ -166,10 +169,11 @@ func isSQLite(err error, kind int) bool {
 }
 
 // checkWidth finds nothing: SQLite takes no notice of a length.
-func (sqlite) checkWidth(context.Context, fieldcrypt.ColumnInfo) error { return nil }
+func (sqlite) checkWidth(context.Context, column.Column) error { return nil }
 
-// checks finds a constraint by its name in the statement that made the table. It holds for all rows.
-func (s sqlite) checks(ctx context.Context, c fieldcrypt.ColumnInfo) ([]tokenCheck, error) {
+// checks finds a constraint by its name in the statement that made the table.
+// It holds for all rows.
+func (s sqlite) checks(ctx context.Context, c column.Column) ([]tokenCheck, error) {
 	var statement string
 	err := s.db.QueryRowContext(ctx, "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?", c.Table).Scan(&statement)
 	if err != nil || !strings.Contains(statement, constraintName(c)) {
@@ -178,4 +182,4 @@ func (s sqlite) checks(ctx context.Context, c fieldcrypt.ColumnInfo) ([]tokenChe
 	return []tokenCheck{{name: constraintName(c), valid: true}}, nil
 }
 
-func (sqlite) validate(context.Context, fieldcrypt.ColumnInfo, string) error { return nil }
+func (sqlite) validate(context.Context, column.Column, string) error { return nil }

@@ -9,33 +9,47 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 )
 
 // Errors about the tables, to be tested with errors.Is.
 var (
-	// ErrNoTable means that the database lacks a table with encrypted columns, or one of these columns.
+	// ErrNoTable means that the database lacks a table with encrypted columns,
+	// or one of these columns.
 	ErrNoTable = errors.New("the database does not have it")
 
-	// ErrPrimaryKey means that a table has no primary key, or one of several columns. Its rows cannot be gone through page by
-	// page, nor be named.
+	// ErrPrimaryKey means that a table has no primary key, or one of several
+	// columns. Its rows cannot be gone through page by page, nor be named.
 	ErrPrimaryKey = errors.New("the table needs a primary key of one column")
 
-	// ErrHidden means that row-level security hides rows of a table from the role, so that nothing can be said of them.
+	// ErrHidden means that row-level security hides rows of a table from the
+	// role, so that nothing can be said of them.
 	ErrHidden = errors.New("row-level security hides rows from this role; use the owner's in DATABASE_URL")
 
-	// ErrRefused means that a constraint or a trigger of the table refuses what a row should become.
+	// ErrRefused means that a constraint or a trigger of the table refuses what
+	// a row should become.
 	ErrRefused = errors.New("the database refuses the new value")
 )
 
 // table is a table with encrypted columns.
 type table struct {
+	schema  string // of Postgres; "" for the search_path
 	name    string
-	columns []fieldcrypt.ColumnInfo // its own, to be changed
-	key     string                  // column of the primary key
-	keyType string                  // as Postgres names it
-	tenant  string                  // column that says whose a row is; "" if there is none, and no token can be bound
+	columns []column.Column // its own, to be changed
+	key     string          // column of the primary key
+	keyType string          // as Postgres names it
+	tenant  string          // column that says whose a row is; "" if there is none, and no token can be bound
 }
+
+// quoted returns the table's name as SQL.
+func (t table) quoted() string { return column.QuoteTable(t.schema, t.name) }
+
+// label returns the table's name for people.
+func (t table) label() string { return column.Column{Schema: t.schema, Table: t.name}.TableName() }
+
+// isOfKeys reports whether the table holds the tenants' keys.
+func (t table) isOfKeys() bool { return t.schema == "" && t.name == tenantkey.Table }
 
 func (t table) columnNames() []string {
 	names := make([]string, len(t.columns))
@@ -83,27 +97,34 @@ type refusal struct {
 
 // store is what differs between databases. It is safe for concurrent use.
 type store interface {
-	// describe completes what is known of a table, and takes away the blind indexes that it does not have yet, and the tenant's
-	// column if it is not there.
+	// describe completes what is known of a table, and takes away the blind
+	// indexes that it does not have yet, and the tenant's column if it is not
+	// there.
 	describe(ctx context.Context, t *table) error
 	// count returns the number of rows.
 	count(ctx context.Context, t table) (int64, error)
-	// page returns at most n rows after the one with the given primary key, nil for the first, in the order of the key.
+	// page returns at most n rows after the one with the given primary key, nil
+	// for the first, in the order of the key.
 	page(ctx context.Context, t table, after any, n int) ([]row, error)
-	// write replaces values where they are still the old ones, and bound ones where the row is the same tenant's still, and returns how many rows it changed. Where another statement
-	// was given precedence it changes none, without an error. What the database does not take it leaves and returns.
+	// write replaces values where they are still the old ones, and bound ones
+	// where the row is the same tenant's still, and returns how many rows it
+	// changed. Where another statement was given precedence it changes none,
+	// without an error. What the database does not take it leaves and returns.
 	write(ctx context.Context, t table, changes []change) (int64, []refusal, error)
-	// checkWidth returns a [SchemaError] if the column's type has no room for tokens.
-	checkWidth(ctx context.Context, c fieldcrypt.ColumnInfo) error
+	// checkWidth returns a [SchemaError] if the column's type has no room for
+	// tokens.
+	checkWidth(ctx context.Context, c column.Column) error
 	// checks returns the CHECKs that allow nothing but tokens in a column.
-	checks(ctx context.Context, c fieldcrypt.ColumnInfo) ([]tokenCheck, error)
-	// validate makes the database look at what is stored for a CHECK that it has applied to new values only.
-	validate(ctx context.Context, c fieldcrypt.ColumnInfo, constraint string) error
+	checks(ctx context.Context, c column.Column) ([]tokenCheck, error)
+	// validate makes the database look at what is stored for a CHECK that it
+	// has applied to new values only.
+	validate(ctx context.Context, c column.Column, constraint string) error
 	maxWorkers() int
-	// ofTenant returns all rows that are a tenant's, and keeps them from being changed until the transaction ends.
+	// ofTenant returns all rows that are a tenant's, and keeps them from being
+	// changed until the transaction ends.
 	ofTenant(ctx context.Context, tx querier, t table, tenant string) ([]row, error)
-	// shred makes the blind indexes of a row NULL and replaces values, of the columns that have a token, in the transaction in
-	// which the row was read.
+	// shred makes the blind indexes of a row NULL and replaces values, of the
+	// columns that have a token, in the transaction in which the row was read.
 	shred(ctx context.Context, tx querier, t table, r row, tokens []sql.NullString) error
 }
 
@@ -120,18 +141,21 @@ type tokenCheck struct {
 	drop  string
 }
 
-// open finds the encrypted columns of the given names, or all that the process knows, and what kind of database it is.
-func open(ctx context.Context, db *sql.DB, names []string) ([]table, store, error) {
-	columns, err := columnsOf(names)
+// open finds the tables of encrypted columns, by name among the given ones or
+// all of the process, and what kind of database it is.
+func open(ctx context.Context, db *sql.DB, in []column.Column, names []string) ([]table, store, error) {
+	columns, err := columnsOf(in, names)
 	if err != nil {
 		return nil, nil, err
 	}
 	var tables []table
 	for _, c := range columns {
-		if n := len(tables); n == 0 || tables[n-1].name != c.Table {
-			tables = append(tables, table{name: c.Table})
+		i := slices.IndexFunc(tables, func(t table) bool { return t.schema == c.Schema && t.name == c.Table })
+		if i < 0 {
+			i = len(tables)
+			tables = append(tables, table{schema: c.Schema, name: c.Table})
 		}
-		t := &tables[len(tables)-1]
+		t := &tables[i]
 		t.columns = append(t.columns, c)
 		t.tenant = cmp.Or(t.tenant, c.Tenant)
 	}
@@ -141,27 +165,29 @@ func open(ctx context.Context, db *sql.DB, names []string) ([]table, store, erro
 	}
 	for i := range tables {
 		if err := s.describe(ctx, &tables[i]); err != nil {
-			return nil, nil, fmt.Errorf("rotate: %s: %w", tables[i].name, err)
+			return nil, nil, fmt.Errorf("rotate: %s: %w", tables[i].label(), err)
 		}
 	}
 	return tables, s, nil
 }
 
 // columnsOf returns columns sorted by table and name.
-func columnsOf(names []string) ([]fieldcrypt.ColumnInfo, error) {
-	all := fieldcrypt.Columns()
-	if len(all) == 0 {
-		return nil, errors.New("rotate: the process knows no encrypted columns: import the generated package")
+func columnsOf(in []column.Column, names []string) ([]column.Column, error) {
+	if len(in) == 0 {
+		if in = column.All(); len(in) == 0 {
+			return nil, errors.New("rotate: the process knows no encrypted columns: import the generated package")
+		}
 	}
-	if len(names) == 0 {
-		return all, nil
+	all, err := column.Distinct(in)
+	if err != nil || len(names) == 0 {
+		return all, err
 	}
 	for _, name := range names {
-		if _, err := fieldcrypt.FindColumn(name); err != nil {
+		if _, err := (Config{In: all}).find(name); err != nil {
 			return nil, err
 		}
 	}
-	return slices.DeleteFunc(all, func(c fieldcrypt.ColumnInfo) bool { return !slices.Contains(names, c.String()) }), nil
+	return slices.DeleteFunc(all, func(c column.Column) bool { return !slices.Contains(names, c.String()) }), nil
 }
 
 func storeOf(ctx context.Context, db *sql.DB) (store, error) {
@@ -176,14 +202,15 @@ func storeOf(ctx context.Context, db *sql.DB) (store, error) {
 	return nil, fmt.Errorf("rotate: reach the database: %w", err)
 }
 
-func quote(identifier string) string { return fieldcrypt.QuoteName(identifier) }
+func quote(identifier string) string { return column.QuoteName(identifier) }
 
 func countRows(ctx context.Context, db *sql.DB, t table) (n int64, err error) {
-	err = db.QueryRowContext(ctx, "SELECT count(*) FROM "+quote(t.name)).Scan(&n)
+	err = db.QueryRowContext(ctx, "SELECT count(*) FROM "+t.quoted()).Scan(&n)
 	return n, err
 }
 
-// selectPage runs the query of a page, and makes a row of what scanKey makes of its first column.
+// selectPage runs the query of a page, and makes a row of what scanKey makes of
+// its first column.
 func selectPage(
 	ctx context.Context, db querier, t table, query string, args []any, scanKey func(any) (id string, key any, err error),
 ) (page []row, err error) {
@@ -216,9 +243,10 @@ func selectPage(
 	return page, rows.Err()
 }
 
-// SchemaError means that a column is not such that the work can begin. Nothing was written.
+// SchemaError means that a column is not such that the work can begin. Nothing
+// was written.
 type SchemaError struct {
-	Column fieldcrypt.ColumnInfo
+	Column column.Column
 	Reason string
 	SQL    string // what mends it, or ""
 }

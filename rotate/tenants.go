@@ -10,22 +10,30 @@ import (
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
 
-	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
+	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	"github.com/credent-go/credent/internal/fieldcrypt/seal"
+	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 )
 
-// TenantKeys says whose keys tokens are to be under, in columns that have a tenant.
+// TenantKeys says whose keys tokens are to be under, in columns that have a
+// tenant.
 type TenantKeys int
 
 const (
 	// KeepTenantKeys leaves each token under the kind of key that it is under.
 	KeepTenantKeys TenantKeys = iota
-	// ToTenantKeys brings all under the data key of their tenant, which is made where there is none yet.
+	// ToTenantKeys brings all under the data key of their tenant, which is made
+	// where there is none yet.
 	ToTenantKeys
-	// ToKeyring brings all under the primary key of the keyring. Whoever has that can then read them, also if the tenant's key is
-	// destroyed afterwards.
+	// ToKeyring brings all under the primary key of the keyring. Whoever has
+	// that can then read them, also if the tenant's key is destroyed
+	// afterwards.
 	ToKeyring
 
-	// What Encrypt and DecryptToPlaintext do: tokens are read under any key, and those that are made are under the keyring.
+	// What Encrypt and DecryptToPlaintext do: tokens are read under any key,
+	// and those that are made are under the keyring.
 	fromPlaintext
 	toPlaintext
 )
@@ -34,16 +42,16 @@ const (
 type tenants struct {
 	db    *sql.DB
 	on    dialect.ExecQuerier // the same
-	ring  *fieldcrypt.Keyring
+	ring  *keyring.Keyring
 	table table // as one to go through
 	used  atomic.Bool
 }
 
 // openTenants returns nil if the database has no table of keys.
-func openTenants(ctx context.Context, db *sql.DB, s store, ring *fieldcrypt.Keyring) (*tenants, error) {
-	t := table{name: fieldcrypt.TenantKeyTable, tenant: fieldcrypt.TenantKeyTenant, columns: []fieldcrypt.ColumnInfo{{
-		Table: fieldcrypt.TenantKeyTable, Name: fieldcrypt.TenantKeyColumn, Size: fieldcrypt.TenantKeySize,
-		ID: fieldcrypt.TenantKeyTenant, Tenant: fieldcrypt.TenantKeyTenant,
+func openTenants(ctx context.Context, db *sql.DB, s store, ring *keyring.Keyring) (*tenants, error) {
+	t := table{name: tenantkey.Table, tenant: tenantkey.Tenant, columns: []column.Column{{
+		Table: tenantkey.Table, Name: tenantkey.Column, Size: tenantkey.Size,
+		ID: tenantkey.Tenant, Tenant: tenantkey.Tenant,
 	}}}
 	err := s.describe(ctx, &t)
 	if errors.Is(err, ErrNoTable) {
@@ -55,7 +63,8 @@ func openTenants(ctx context.Context, db *sql.DB, s store, ring *fieldcrypt.Keyr
 	return &tenants{db: db, on: entsql.Conn{ExecQuerier: db}, ring: ring, table: t}, nil
 }
 
-// any reports whether there is a tenant with a key. Most databases have none, and then nothing more is asked for each page.
+// any reports whether there is a tenant with a key. Most databases have none,
+// and then nothing more is asked for each page.
 func (t *tenants) any(ctx context.Context) (bool, error) {
 	if t.used.Load() {
 		return true, nil
@@ -71,7 +80,7 @@ func (t *tenants) any(ctx context.Context) (bool, error) {
 }
 
 // of returns the keys of a page's tenants.
-func (t *tenants) of(ctx context.Context, page []row) (map[string]fieldcrypt.TenantKey, error) {
+func (t *tenants) of(ctx context.Context, page []row) (map[string]tenantkey.Key, error) {
 	if t == nil {
 		return nil, nil
 	}
@@ -86,11 +95,12 @@ func (t *tenants) of(ctx context.Context, page []row) (map[string]fieldcrypt.Ten
 			names = append(names, r.tenant.String)
 		}
 	}
-	return fieldcrypt.ReadTenantKeys(ctx, t.on, t.ring, names)
+	return tenantkey.Read(ctx, t.on, t.ring, names)
 }
 
-// keysOf returns the keys of a page's tenants, and makes those that are missing where everything is to be under one.
-func (p *pass) keysOf(ctx context.Context, page []row) (map[string]fieldcrypt.TenantKey, error) {
+// keysOf returns the keys of a page's tenants, and makes those that are missing
+// where everything is to be under one.
+func (p *pass) keysOf(ctx context.Context, page []row) (map[string]tenantkey.Key, error) {
 	if p.isOfKeys() {
 		return nil, nil
 	}
@@ -104,9 +114,9 @@ func (p *pass) keysOf(ctx context.Context, page []row) (map[string]fieldcrypt.Te
 	}
 	made := false
 	for tenant, key := range found {
-		if key == (fieldcrypt.TenantKey{}) {
+		if key == (tenantkey.Key{}) {
 			made = true
-			if err := fieldcrypt.MakeTenantKey(ctx, p.keys.on, p.ring, tenant); err != nil {
+			if err := tenantkey.Make(ctx, p.keys.on, p.ring, tenant); err != nil {
 				return nil, err
 			}
 		}
@@ -118,14 +128,14 @@ func (p *pass) keysOf(ctx context.Context, page []row) (map[string]fieldcrypt.Te
 }
 
 // isOfKeys reports whether the table is that of the tenants' keys.
-func (p *pass) isOfKeys() bool { return p.table.name == fieldcrypt.TenantKeyTable }
+func (p *pass) isOfKeys() bool { return p.table.isOfKeys() }
 
 // wrappedCell makes what becomes of the wrapped key of a tenant.
 func (p *pass) wrappedCell(stored sql.NullString, tenant string) (cell, error) {
 	if !stored.Valid {
 		return cell{shredded: true}, nil
 	}
-	wrapped, changed, err := p.ring.RewrapTenantKey(tenant, stored.String)
+	wrapped, changed, err := tenantkey.Rewrap(p.ring, tenant, stored.String)
 	if err != nil || !changed {
 		return cell{}, err
 	}
@@ -134,27 +144,27 @@ func (p *pass) wrappedCell(stored sql.NullString, tenant string) (cell, error) {
 
 // placeKeys are the keys for what is stored in a place.
 type placeKeys struct {
-	ring     *fieldcrypt.Keyring // opens it, and has the key that it is to be under first
-	own      bool                // that is the tenant's own
-	shredded bool                // the tenant's was destroyed
+	ring     *keyring.Keyring // opens it, and has the key that it is to be under first
+	own      bool             // that is the tenant's own
+	shredded bool             // the tenant's was destroyed
 }
 
 // keysAt returns the keys for what is stored in a place.
 func (p *pass) keysAt(
-	stored sql.NullString, place fieldcrypt.Place, keys map[string]fieldcrypt.TenantKey,
+	stored sql.NullString, place seal.Place, keys map[string]tenantkey.Key,
 ) (placeKeys, error) {
 	bare := placeKeys{ring: p.ring}
 	if place.Column.Tenant == "" || !place.Tenant.Valid {
 		return bare, nil
 	}
 	switch key := keys[place.Tenant.String]; {
-	case errors.Is(key.Err, fieldcrypt.ErrShredded):
-		if p.tenants == fromPlaintext && stored.Valid && !fieldcrypt.IsToken(stored.String) {
+	case errors.Is(key.Err, tenantkey.ErrShredded):
+		if p.tenants == fromPlaintext && stored.Valid && !fernet.IsToken(stored.String) {
 			return placeKeys{}, key.Err // the plaintext is not, and is left to a person
 		}
-		bare.shredded = fieldcrypt.IsToken(stored.String) || p.tenants != toPlaintext
+		bare.shredded = fernet.IsToken(stored.String) || p.tenants != toPlaintext
 		return bare, nil
-	case key.Err != nil && (!stored.Valid || isUnder(p.ring, place, stored.String)):
+	case key.Err != nil && (!stored.Valid || isUnder(&p.locate, p.ring, place, stored.String)):
 		return bare, nil
 	case key.Err != nil:
 		return placeKeys{}, key.Err
@@ -162,41 +172,42 @@ func (p *pass) keysAt(
 		return p.keysWith(key.Data, stored, place), nil
 	}
 	if p.tenants == ToTenantKeys && p.cfg.DryRun { // the key would be made
-		data, err := fieldcrypt.ParseKey(fieldcrypt.GenerateKey())
+		data, err := fernet.ParseKey(fernet.GenerateKey())
 		return p.keysWith(data, stored, place), err
 	}
 	return bare, nil
 }
 
 // keysWith returns the keys where the tenant has one.
-func (p *pass) keysWith(data *fieldcrypt.Key, stored sql.NullString, place fieldcrypt.Place) placeKeys {
+func (p *pass) keysWith(data *fernet.Key, stored sql.NullString, place seal.Place) placeKeys {
 	switch p.tenants {
 	case ToTenantKeys:
-		return placeKeys{ring: fieldcrypt.KeyringOf(append([]*fieldcrypt.Key{data}, p.ring.Keys()...)...), own: true}
+		return placeKeys{ring: keyring.Of(append([]*fernet.Key{data}, p.ring.Keys()...)...), own: true}
 	case KeepTenantKeys:
-		if own := fieldcrypt.KeyringOf(data); stored.Valid && isUnder(own, place, stored.String) {
+		if own := keyring.Of(data); stored.Valid && isUnder(&p.locate, own, place, stored.String) {
 			return placeKeys{ring: own, own: true}
 		}
 	case ToKeyring, fromPlaintext, toPlaintext:
 	}
-	return placeKeys{ring: p.ring.With(data)}
+	return placeKeys{ring: keyring.With(p.ring, data)}
 }
 
 // isUnder reports whether a key of a keyring opens a token in its place.
-func isUnder(ring *fieldcrypt.Keyring, place fieldcrypt.Place, token string) bool {
-	_, _, err := ring.KeyAt(place, token)
+func isUnder(l *seal.Locator, ring *keyring.Keyring, place seal.Place, token string) bool {
+	_, _, err := l.KeyAt(ring, place, token)
 	return err == nil
 }
 
-// shreddedCell makes what becomes of a secret of a tenant whose key was destroyed: where it can be read all the same, it is
-// overwritten, and its digest goes. But an operation that is not about keys leaves it.
-func (p *pass) shreddedCell(stored sql.NullString, place fieldcrypt.Place, index sql.NullString) (cell, error) {
+// shreddedCell makes what becomes of a secret of a tenant whose key was
+// destroyed: where it can be read all the same, it is overwritten, and its
+// digest goes. But an operation that is not about keys leaves it.
+func (p *pass) shreddedCell(stored sql.NullString, place seal.Place, index sql.NullString) (cell, error) {
 	c := cell{shredded: stored.Valid, changed: index.Valid}
 	if p.tenants == fromPlaintext || p.tenants == toPlaintext {
 		return cell{shredded: stored.Valid}, nil
 	}
-	if stored.Valid && !isShredded(p.ring, place, stored.String) {
-		token, err := fieldcrypt.ShreddedToken()
+	if stored.Valid && !isShredded(&p.locate, p.ring, place, stored.String) {
+		token, err := tenantkey.Unreadable()
 		if err != nil {
 			return cell{}, err
 		}
@@ -205,8 +216,9 @@ func (p *pass) shreddedCell(stored sql.NullString, place fieldcrypt.Place, index
 	return c, nil
 }
 
-// isShredded reports whether what is stored for a tenant whose key was destroyed is a token that the keyring does not open.
-func isShredded(ring *fieldcrypt.Keyring, place fieldcrypt.Place, stored string) bool {
-	_, _, err := ring.KeyAt(place, stored)
-	return errors.Is(err, fieldcrypt.ErrUnknownKey)
+// isShredded reports whether what is stored for a tenant whose key was
+// destroyed is a token that the keyring does not open.
+func isShredded(l *seal.Locator, ring *keyring.Keyring, place seal.Place, stored string) bool {
+	_, _, err := l.KeyAt(ring, place, stored)
+	return errors.Is(err, fernet.ErrUnknownKey)
 }

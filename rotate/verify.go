@@ -9,26 +9,37 @@ import (
 	"slices"
 	"unicode/utf8"
 
-	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
+	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	"github.com/credent-go/credent/internal/fieldcrypt/seal"
+	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 )
 
 // Errors of [Counts.Err].
 var (
-	// ErrNotAllPrimary means that not every stored secret is under the primary key.
+	// ErrNotAllPrimary means that not every stored secret is under the primary
+	// key.
 	ErrNotAllPrimary = errors.New("not every stored secret is under the primary key")
 
-	// ErrIndexBehind means that a blind index has a digest that is not of the row's secret under a key of the keyring, or one
-	// under an earlier key. A digest that is missing is no error: another program may write without one.
+	// ErrIndexBehind means that a blind index has a digest that is not of the
+	// row's secret under a key of the keyring, or one under an earlier key. A
+	// digest that is missing is no error: another program may write without
+	// one.
 	ErrIndexBehind = errors.New("a blind index is behind")
 
-	// ErrPlaintext means that a stored secret is no token: it is plaintext, or empty.
+	// ErrPlaintext means that a stored secret is no token: it is plaintext, or
+	// empty.
 	ErrPlaintext = errors.New("some are not encrypted")
 
-	// ErrUnbound means that not every stored secret of a column is bound to table, column and tenant.
+	// ErrUnbound means that not every stored secret of a column is bound to
+	// table, column and tenant.
 	ErrUnbound = errors.New("not every stored secret is bound to its place")
 )
 
-// ColumnCount is the number of rows of an encrypted column, by what is stored in it. Null to Damaged, without Bound, add up to Rows.
+// ColumnCount is the number of rows of an encrypted column, by what is stored
+// in it. Null to Damaged, without Bound, add up to Rows.
 type ColumnCount struct {
 	Table        string           `json:"table"`
 	Column       string           `json:"column"`
@@ -47,7 +58,8 @@ type ColumnCount struct {
 	Index        *IndexCount      `json:"index,omitempty"`
 }
 
-// IndexCount is the number of rows by what a column's blind index has, of those whose secret opens or is NULL.
+// IndexCount is the number of rows by what a column's blind index has, of those
+// whose secret opens or is NULL.
 type IndexCount struct {
 	Primary  int64            `json:"primary"`  // the digest under the primary key, or NULL for NULL
 	Previous map[string]int64 `json:"previous"` // that under an earlier key, by its ID
@@ -64,7 +76,9 @@ func (c ColumnCount) unbound() int64 {
 	return n
 }
 
-// Ready reports whether every secret of the column is under the primary key, the data key of its tenant, or shredded, and what its blind index has is, too.
+// Ready reports whether every secret of the column is under the primary key,
+// the data key of its tenant, or shredded, and what its blind index has is,
+// too.
 func (c ColumnCount) Ready() bool { return c.secretsReady() && !c.indexBehind() }
 
 func (c ColumnCount) secretsReady() bool {
@@ -85,8 +99,9 @@ func (c ColumnCount) indexBehind() bool {
 // Counts is what [Verify] found.
 type Counts []ColumnCount
 
-// Err returns nil if every secret and digest is under the primary key, and otherwise [ErrNotAllPrimary]; if a secret is stored as
-// plaintext, [ErrPlaintext] as well, and for digests [ErrIndexBehind].
+// Err returns nil if every secret and digest is under the primary key, and
+// otherwise [ErrNotAllPrimary]; if a secret is stored as plaintext,
+// [ErrPlaintext] as well, and for digests [ErrIndexBehind].
 func (c Counts) Err() error {
 	for _, column := range c {
 		if column.NotEncrypted > 0 {
@@ -104,7 +119,8 @@ func (c Counts) Err() error {
 	return nil
 }
 
-// CheckBound returns an [ErrUnbound] if a secret that a key opens is not bound, in one of the columns of the given names.
+// CheckBound returns an [ErrUnbound] if a secret that a key opens is not bound,
+// in one of the columns of the given names.
 func (c Counts) CheckBound(names ...string) error {
 	for _, count := range c {
 		name := count.Table + "." + count.Column
@@ -115,7 +131,8 @@ func (c Counts) CheckBound(names ...string) error {
 	return nil
 }
 
-// Needs returns the number of secrets that only the key with the given ID opens, or finds.
+// Needs returns the number of secrets that only the key with the given ID
+// opens, or finds.
 func (c Counts) Needs(keyID string) int64 {
 	var n int64
 	for _, column := range c {
@@ -128,15 +145,16 @@ func (c Counts) Needs(keyID string) int64 {
 	return n
 }
 
-// Verify reads every secret and counts which key it needs. It opens them all, and writes nothing. The counts are of the
-// moment at which each page of rows was read. Where tenants have data keys of their own, the last count is that of these keys,
-// each of which needs a key of the keyring like a secret.
-func Verify(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring) (Counts, error) {
+// Verify reads every secret and counts which key it needs. It opens them all,
+// and writes nothing. The counts are of the moment at which each page of rows
+// was read. Where tenants have data keys of their own, the last count is that
+// of these keys, each of which needs a key of the keyring like a secret.
+func Verify(ctx context.Context, db *sql.DB, ring *keyring.Keyring, columns ...column.Column) (Counts, error) {
 	primary := ring.Primary()
 	if primary == nil {
-		return nil, fmt.Errorf("rotate: %w", fieldcrypt.ErrNoKey)
+		return nil, fmt.Errorf("rotate: %w", keyring.ErrNoKey)
 	}
-	tables, store, err := open(ctx, db, nil)
+	tables, store, err := open(ctx, db, columns, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -151,9 +169,9 @@ func Verify(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring) (Counts, 
 	for _, t := range tables {
 		v := &verifier{ring: ring, primary: primary, keys: keys, table: t, columns: make([]ColumnCount, len(t.columns))}
 		if err := v.do(ctx, store); err != nil {
-			return nil, fmt.Errorf("rotate: %s: %w", t.name, err)
+			return nil, fmt.Errorf("rotate: %s: %w", t.label(), err)
 		}
-		if t.name != fieldcrypt.TenantKeyTable || v.columns[0].Rows > 0 {
+		if !t.isOfKeys() || v.columns[0].Rows > 0 {
 			counts = append(counts, v.columns...)
 		}
 	}
@@ -162,16 +180,19 @@ func Verify(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring) (Counts, 
 
 // verifier counts the secrets of one table.
 type verifier struct {
-	ring    *fieldcrypt.Keyring
-	primary *fieldcrypt.Key
+	ring    *keyring.Keyring
+	primary *fernet.Key
 	keys    *tenants
 	table   table
 	columns []ColumnCount
+
+	locate  seal.Locator
+	digests blindindex.Digester
 }
 
 func (v *verifier) do(ctx context.Context, s store) error {
 	for i, c := range v.table.columns {
-		v.columns[i] = ColumnCount{Table: v.table.name, Column: c.Name, Previous: noneOf(v.ring)}
+		v.columns[i] = ColumnCount{Table: v.table.label(), Column: c.Name, Previous: noneOf(v.ring)}
 		if c.Index != "" {
 			v.columns[i].Index = &IndexCount{Previous: noneOf(v.ring)}
 		}
@@ -193,7 +214,7 @@ func (v *verifier) do(ctx context.Context, s store) error {
 }
 
 func (v *verifier) add(ctx context.Context, page []row) error {
-	if v.table.name == fieldcrypt.TenantKeyTable {
+	if v.table.isOfKeys() {
 		for _, r := range page {
 			v.columns[0].addWrapped(v.ring, v.primary, r)
 		}
@@ -205,13 +226,13 @@ func (v *verifier) add(ctx context.Context, page []row) error {
 	}
 	for _, r := range page {
 		for i, token := range r.values {
-			place := fieldcrypt.Place{Column: v.table.columns[i], Tenant: r.tenant}
+			place := seal.Place{Column: v.table.columns[i], Tenant: r.tenant}
 			tenant := place.TenantKey(keys)
-			v.columns[i].add(v.ring, v.primary, token, place, tenant)
+			v.count(&v.columns[i], token, place, tenant)
 			if v.columns[i].Index == nil {
 				continue
 			}
-			if err := v.columns[i].Index.add(v.ring, place, token, r.indexes[i], tenant); err != nil {
+			if err := v.addIndex(v.columns[i].Index, place, token, r.indexes[i], tenant); err != nil {
 				return err
 			}
 		}
@@ -220,19 +241,17 @@ func (v *verifier) add(ctx context.Context, page []row) error {
 }
 
 // addWrapped counts the wrapped key of a tenant.
-func (c *ColumnCount) addWrapped(ring *fieldcrypt.Keyring, primary *fieldcrypt.Key, r row) {
+func (c *ColumnCount) addWrapped(ring *keyring.Keyring, primary *fernet.Key, r row) {
 	if c.Rows++; !r.values[0].Valid {
 		c.Shredded++
 		return
 	}
-	_, under, err := ring.UnwrapTenantKey(r.tenant.String, r.values[0].String)
+	_, under, err := tenantkey.Unwrap(ring, r.tenant.String, r.values[0].String)
 	c.count(primary, under, err)
 }
 
-// add counts what is stored for a tenant with the given key.
-func (c *ColumnCount) add(
-	ring *fieldcrypt.Keyring, primary *fieldcrypt.Key, token sql.NullString, p fieldcrypt.Place, tenant fieldcrypt.TenantKey,
-) {
+// count counts what is stored for a tenant with the given key.
+func (v *verifier) count(c *ColumnCount, token sql.NullString, p seal.Place, tenant tenantkey.Key) {
 	c.Rows++
 	if !token.Valid {
 		c.Null++
@@ -241,8 +260,8 @@ func (c *ColumnCount) add(
 	if utf8.RuneCountInString(token.String) > p.Column.Size {
 		c.OverLength++
 	}
-	if errors.Is(tenant.Err, fieldcrypt.ErrShredded) {
-		if isShredded(ring, p, token.String) {
+	if errors.Is(tenant.Err, tenantkey.ErrShredded) {
+		if isShredded(&v.locate, v.ring, p, token.String) {
 			c.Shredded++
 		} else {
 			c.Readable++
@@ -250,30 +269,30 @@ func (c *ColumnCount) add(
 		return
 	}
 	if tenant.Data != nil {
-		if _, bound, err := fieldcrypt.KeyringOf(tenant.Data).KeyAt(p, token.String); err == nil {
+		if _, bound, err := v.locate.KeyAt(keyring.Of(tenant.Data), p, token.String); err == nil {
 			if c.Tenant++; bound {
 				c.Bound++
 			}
 			return
 		}
 	}
-	key, bound, err := ring.KeyAt(p, token.String)
+	key, bound, err := v.locate.KeyAt(v.ring, p, token.String)
 	if bound && err == nil {
 		c.Bound++
 	}
-	c.count(primary, key, err)
+	c.count(v.primary, key, err)
 }
 
 // count counts a token by the key that opens it, or by why none does.
-func (c *ColumnCount) count(primary, key *fieldcrypt.Key, err error) {
+func (c *ColumnCount) count(primary, key *fernet.Key, err error) {
 	switch {
 	case err == nil && key == primary:
 		c.Primary++
 	case err == nil:
 		c.Previous[key.ID()]++
-	case errors.Is(err, fieldcrypt.ErrUnknownKey):
+	case errors.Is(err, fernet.ErrUnknownKey):
 		c.UnknownKey++
-	case errors.Is(err, fieldcrypt.ErrNotEncrypted):
+	case errors.Is(err, fernet.ErrNotEncrypted):
 		c.NotEncrypted++
 	default:
 		c.Damaged++
@@ -281,7 +300,7 @@ func (c *ColumnCount) count(primary, key *fieldcrypt.Key, err error) {
 }
 
 // noneOf has a zero for each of the earlier keys.
-func noneOf(ring *fieldcrypt.Keyring) map[string]int64 {
+func noneOf(ring *keyring.Keyring) map[string]int64 {
 	counts := make(map[string]int64)
 	for _, key := range ring.Keys()[1:] {
 		counts[key.ID()] = 0
@@ -289,11 +308,10 @@ func noneOf(ring *fieldcrypt.Keyring) map[string]int64 {
 	return counts
 }
 
-// add counts what the index has for a token. For one of a tenant whose key was destroyed there is to be nothing.
-func (c *IndexCount) add(
-	ring *fieldcrypt.Keyring, p fieldcrypt.Place, token, index sql.NullString, tenant fieldcrypt.TenantKey,
-) error {
-	if !token.Valid || errors.Is(tenant.Err, fieldcrypt.ErrShredded) {
+// addIndex counts what the index has for a token. For one of a tenant whose key
+// was destroyed there is to be nothing.
+func (v *verifier) addIndex(c *IndexCount, p seal.Place, token, index sql.NullString, tenant tenantkey.Key) error {
+	if !token.Valid || errors.Is(tenant.Err, tenantkey.ErrShredded) {
 		if index.Valid {
 			c.Wrong++
 		} else {
@@ -301,7 +319,7 @@ func (c *IndexCount) add(
 		}
 		return nil
 	}
-	plaintext, err := ring.With(tenant.Data).DecryptAt(p, token.String)
+	plaintext, err := v.locate.DecryptAt(keyring.With(v.ring, tenant.Data), p, token.String)
 	if err != nil {
 		return nil //nolint:nilerr // counted as a secret that does not open
 	}
@@ -309,11 +327,11 @@ func (c *IndexCount) add(
 		c.Missing++
 		return nil
 	}
-	digests, err := ring.Digests(p.Column, plaintext)
+	digests, err := v.digests.All(v.ring, p.Column, plaintext)
 	if err != nil {
 		return err
 	}
-	keys := ring.Keys()
+	keys := v.ring.Keys()
 	switch i := slices.IndexFunc(digests, func(d []byte) bool { return hex.EncodeToString(d) == index.String }); {
 	case i == 0:
 		c.Primary++

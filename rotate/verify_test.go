@@ -11,7 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
+	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -35,7 +36,7 @@ func openSQLite(t *testing.T, statements ...string) *sql.DB {
 // Every state is counted, and each but that of the primary key and NULL keeps the column from being ready.
 func TestVerifyCounts(t *testing.T) {
 	t.Parallel()
-	keys := []string{fieldcrypt.GenerateKey(), fieldcrypt.GenerateKey(), fieldcrypt.GenerateKey()}
+	keys := []string{fernet.GenerateKey(), fernet.GenerateKey(), fernet.GenerateKey()}
 	ring := newRing(t, keys...)
 	token := func(key, plaintext string) string {
 		token, err := newRing(t, key).Encrypt(plaintext)
@@ -49,7 +50,7 @@ func TestVerifyCounts(t *testing.T) {
 		"primary":       {token(keys[0], "a"), token(keys[0], "b"), token(keys[0], "")},
 		"first":         {token(keys[1], "c")},
 		"second":        {token(keys[2], "d"), token(keys[2], "e")},
-		"unknown":       {token(fieldcrypt.GenerateKey(), "f")},
+		"unknown":       {token(fernet.GenerateKey(), "f")},
 		"not encrypted": {"plaintext", "", strings.Repeat("密", size)},
 		"damaged":       {"gAAAA", token(keys[0], "g")[:60]},
 		"NULL":          {nil},
@@ -101,7 +102,7 @@ func TestRate(t *testing.T) {
 	t.Parallel()
 	db := openSQLite(t, "WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50) INSERT INTO t_text SELECT i, 'secret' FROM n")
 	begin := time.Now()
-	report, err := rotate.Encrypt(t.Context(), db, newRing(t, fieldcrypt.GenerateKey()),
+	report, err := rotate.Encrypt(t.Context(), db, newRing(t, fernet.GenerateKey()),
 		rotate.Config{Columns: []string{"t_text.secret"}, Batch: 10, RowsPerSecond: 100})
 	// Two passes of five pages and an empty one, each of which waits for its rows.
 	if took := time.Since(begin); err != nil || report.Rewritten() != 50 || took < time.Second {
@@ -115,7 +116,7 @@ func TestRateOfFewRows(t *testing.T) {
 	db := openSQLite(t, "INSERT INTO t_text VALUES (1, 'a'), (2, 'b')")
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	report, err := rotate.Encrypt(ctx, db, newRing(t, fieldcrypt.GenerateKey()),
+	report, err := rotate.Encrypt(ctx, db, newRing(t, fernet.GenerateKey()),
 		rotate.Config{Columns: []string{"t_text.secret"}, RowsPerSecond: 5})
 	if err != nil || report.Rewritten() != 2 {
 		t.Errorf("%+v, %v", report, err)
@@ -127,7 +128,7 @@ func TestProgressOfManyTables(t *testing.T) {
 	t.Parallel()
 	db := openSQLite(t, "INSERT INTO t_text VALUES (1, 'a'), (2, 'b'), (3, 'c')", "INSERT INTO t_char VALUES (1, 'a')")
 	last := make(map[string]rotate.Progress)
-	if _, err := rotate.Encrypt(t.Context(), db, newRing(t, fieldcrypt.GenerateKey()), rotate.Config{
+	if _, err := rotate.Encrypt(t.Context(), db, newRing(t, fernet.GenerateKey()), rotate.Config{
 		Batch: 2, Progress: func(p rotate.Progress) { last[p.Table] = p },
 	}); err != nil {
 		t.Fatal(err)
@@ -146,12 +147,12 @@ func TestProgressOfManyTables(t *testing.T) {
 func TestDoesNotBegin(t *testing.T) {
 	t.Parallel()
 	db := openSQLite(t, "INSERT INTO t_text VALUES (1, 'a')")
-	if _, err := rotate.Encrypt(t.Context(), db, nil, rotate.Config{}); !errors.Is(err, fieldcrypt.ErrNoKey) {
+	if _, err := rotate.Encrypt(t.Context(), db, nil, rotate.Config{}); !errors.Is(err, keyring.ErrNoKey) {
 		t.Errorf("without a key: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := rotate.Encrypt(ctx, db, newRing(t, fieldcrypt.GenerateKey()), rotate.Config{}); !errors.Is(err, context.Canceled) {
+	if _, err := rotate.Encrypt(ctx, db, newRing(t, fernet.GenerateKey()), rotate.Config{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
 	var stored string

@@ -45,10 +45,12 @@ func (UserCredential) Fields() []ent.Field {
 		encrypted.String("api_key").
 			Size(500).
 			Tenant("user_id").
+			CopiedFrom("account").
 			Comment("The key, or key ID. Stored encrypted."),
 		encrypted.String("secret_key").
 			Size(500).
 			Tenant("user_id").
+			CopiedFrom("account").
 			Comment("The secret that goes with the key. Stored encrypted."),
 		field.Time("expires_at").
 			SchemaType(timestamp).

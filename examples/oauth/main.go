@@ -1,4 +1,5 @@
-// Command oauth is a Go service, in a module of its own, whose own ent schema has encrypted fields. It reads ENCRYPTION_KEY:
+// Command oauth is a Go service, in a module of its own, whose own ent schema
+// has encrypted fields. It reads ENCRYPTION_KEY:
 //
 //	ENCRYPTION_KEY=$(credent key generate) go run . oauth.db
 package main
@@ -14,11 +15,12 @@ import (
 	"time"
 
 	"entgo.io/ent/dialect"
-	"github.com/credent-go/credent/encrypted"
-	_ "modernc.org/sqlite" // the database driver
-
+	"example.com/oauth/ent"
 	"example.com/oauth/vault"
 	"example.com/oauth/webhook"
+	_ "modernc.org/sqlite" // the database driver
+
+	"github.com/credent-go/credent/encrypted"
 )
 
 func main() {
@@ -66,7 +68,7 @@ func run(ctx context.Context, file string) (err error) {
 func inventory() error {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(w, "COLUMN\tTYPE\tCHARACTERS\tBYTES OF PLAINTEXT")
-	for _, c := range encrypted.Columns() {
+	for _, c := range ent.EncryptedColumns() {
 		_, _ = fmt.Fprintf(w, "%s\t%s\t%d\t%d\n", c, c.Type, c.Size, c.MaxPlaintext())
 	}
 	return w.Flush()

@@ -1,5 +1,6 @@
-// Package bound tests tokens that are bound to table, column and tenant on two tables of its own, whose tenants are of other
-// types than those of Credent's own tables.
+// Package bound tests tokens that are bound to table, column and tenant on two
+// tables of its own, whose tenants are of other types than those of Credent's
+// own tables.
 package bound
 
 import (
@@ -9,18 +10,26 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
+	"entgo.io/ent/dialect/sql/sqlgraph"
+	"entgo.io/ent/schema/field"
 	"github.com/google/uuid"
 	_ "github.com/jackc/pgx/v5/stdlib"
 	_ "github.com/lib/pq"
+	_ "github.com/mattn/go-sqlite3"
 	_ "modernc.org/sqlite"
 
 	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
+	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/pgserver"
 	"github.com/credent-go/credent/rotate"
 )
@@ -32,12 +41,16 @@ var (
 		{Table: "devices", Name: "pin", Size: 500, Type: "string", ID: "id", Tenant: "owner"},
 		{Table: "orders", Name: "key", Size: 500, Type: "string", ID: "id", Tenant: "owner", Bound: true},
 	}
-	_ = bind()
+	// fields are their ValueScanners, which ent would have.
+	fields [3]column.Field
+	_      = bind()
 )
 
 func bind() bool {
-	for _, c := range columns {
-		encrypted.Bind(encrypted.Binding{ColumnInfo: c, Scanner: func() any { return nil }})
+	for i, c := range columns {
+		scanner := column.NewField(c.Name, c.Size)
+		fields[i] = scanner
+		encrypted.Register(encrypted.Binding{Column: c, Scanner: func() any { return scanner }})
 	}
 	return true
 }
@@ -59,7 +72,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// tenants are of each type that the tables' column can have, two of each, as arguments.
+// tenants are of each type that the tables' column can have, two of each, as
+// arguments.
 var tenants = map[string]struct {
 	postgres, sqlite string
 	one, other       any
@@ -73,19 +87,25 @@ var tenants = map[string]struct {
 type database struct {
 	*sql.DB
 	dialect string
-	ring    *fieldcrypt.Keyring
+	ring    *keyring.Keyring
 }
 
-// forEach runs a test for each type of tenant over both drivers of Postgres and on SQLite.
+// forEach runs a test for each type of tenant over both drivers of Postgres and
+// both of SQLite.
 func forEach(t *testing.T, test func(t *testing.T, db *database, one, other any)) {
 	t.Helper()
 	for name, tenant := range tenants {
-		for _, driver := range []string{"postgres", "pgx", "sqlite"} {
+		for _, driver := range []string{"postgres", "pgx", "sqlite", "sqlite3"} {
 			t.Run(name+" over "+driver, func(t *testing.T) {
 				t.Parallel()
 				db := &database{dialect: dialect.SQLite}
-				url, columnType := "file:"+filepath.Join(t.TempDir(), "bound.db")+"?_pragma=busy_timeout(5000)&_txlock=immediate", tenant.sqlite
-				if driver != "sqlite" {
+				url, columnType := "file:"+filepath.Join(t.TempDir(), "bound.db")+"?_txlock=immediate", tenant.sqlite
+				switch driver {
+				case "sqlite":
+					url += "&_pragma=busy_timeout(5000)"
+				case "sqlite3":
+					url += "&_busy_timeout=5000"
+				default:
 					created, drop, err := server.CreateDatabase(t.Context(), "")
 					if err != nil {
 						t.Fatal(err)
@@ -98,7 +118,7 @@ func forEach(t *testing.T, test func(t *testing.T, db *database, one, other any)
 					t.Fatal(err)
 				}
 				t.Cleanup(func() { _ = db.Close() })
-				if db.ring, err = fieldcrypt.NewKeyring(fieldcrypt.GenerateKey()); err != nil {
+				if db.ring, err = keyring.New(fernet.GenerateKey()); err != nil {
 					t.Fatal(err)
 				}
 				for _, table := range []string{"devices", "orders"} {
@@ -118,30 +138,83 @@ func (db *database) exec(t *testing.T, query string) {
 }
 
 // client is a driver of the database.
-func (db *database) client(bound, unbound []encrypted.Column) dialect.Driver {
-	return encrypted.NewDriver(entsql.OpenDB(db.dialect, db.DB), encrypted.DriverConfig{Keyring: db.ring, Bound: bound, Unbound: unbound})
+func (db *database) client(t *testing.T, bound, unbound []encrypted.Column) dialect.Driver {
+	t.Helper()
+	drv, err := encrypted.NewDriver(entsql.OpenDB(db.dialect, db.DB), encrypted.DriverConfig{Keyring: db.ring, Bound: bound, Unbound: unbound})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return drv
+}
+
+// placeholders returns a statement as the database wants it.
+func (db *database) placeholders(query string) string {
+	if db.dialect == dialect.SQLite {
+		return strings.ReplaceAll(query, "$", "?")
+	}
+	return query
+}
+
+// exec runs a statement of the caller's own, outside of a transaction.
+func exec(ctx context.Context, db *database, client dialect.Driver, query string, args ...any) error {
+	return client.Exec(ctx, db.placeholders(query), args, nil)
+}
+
+// update changes a row's column as generated code does: by a spec, which says
+// the row.
+func update(ctx context.Context, client dialect.Driver, values map[string]any) error {
+	spec := sqlgraph.NewUpdateSpec("devices", []string{"id", "owner", "key", "pin"}, sqlgraph.NewFieldSpec("id", field.TypeInt))
+	spec.Node.ID.Value = 1
+	for i, c := range columns[:2] {
+		if v, ok := values[c.Name]; ok {
+			value, err := fields[i].Value(fieldcrypt.New(v.(string)))
+			if err != nil {
+				return err
+			}
+			spec.SetField(c.Name, field.TypeString, value)
+		}
+	}
+	if owner, ok := values["owner"]; ok {
+		spec.SetField("owner", field.TypeOther, owner)
+	}
+	spec.Assign = func([]string, []any) error { return nil }
+	spec.ScanValues = func(names []string) ([]any, error) {
+		targets := make([]any, len(names))
+		for i := range targets {
+			targets[i] = new(any)
+		}
+		return targets, nil
+	}
+	if none, err := encrypted.CompleteUpdate(ctx, "", client, spec, true); none || err != nil {
+		return err
+	}
+	return sqlgraph.UpdateNode(ctx, client, spec)
 }
 
 // insert stores a row whose secrets say where they are from.
 func (db *database) insert(t *testing.T, client dialect.Driver, table string, id int, owner any) {
 	t.Helper()
-	key := fieldcrypt.New(fmt.Sprint("key of ", table, id))
+	of := columns[0]
+	if table == "orders" {
+		of = columns[2]
+	}
+	key := encrypted.At(fieldcrypt.New(fmt.Sprint("key of ", table, id)), of, owner)
 	query, args := `INSERT INTO "`+table+`" ("id", "owner", "key") VALUES ($1, $2, $3)`, []any{id, owner, key}
 	if table == "devices" {
 		query = `INSERT INTO "devices" ("id", "owner", "key", "pin") VALUES ($1, $2, $3, $4)`
-		args = append(args, fieldcrypt.New(fmt.Sprint("pin of ", id)))
+		args = append(args, encrypted.At(fieldcrypt.New(fmt.Sprint("pin of ", id)), columns[1], owner))
 	}
-	if err := client.Exec(t.Context(), query, args, nil); err != nil {
+	if err := exec(t.Context(), db, client, query, args...); err != nil {
 		t.Fatalf("%s: %v", query, err)
 	}
 }
 
-// read returns what a column of a row reveals. The owner is scanned as ent does it.
+// read returns what a column of a row reveals. It is scanned as ent does it.
 func (db *database) read(t *testing.T, client dialect.Driver, table, column string, id int, owner any) (string, error) {
 	t.Helper()
 	rows := new(entsql.Rows)
 	query := fmt.Sprintf(`SELECT "id", "owner", %q FROM %q WHERE "id" = $1`, column, table)
-	if err := client.Query(t.Context(), query, []any{id}, rows); err != nil {
+	if err := client.Query(t.Context(), db.placeholders(query), []any{id}, rows); err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = rows.Close() }()
@@ -154,27 +227,51 @@ func (db *database) read(t *testing.T, client dialect.Driver, table, column stri
 	default:
 		into = new(sql.NullInt64)
 	}
-	var secret fieldcrypt.Secret
+	of := slices.IndexFunc(columns, func(c encrypted.Column) bool { return c.Table == table && c.Name == column })
+	target := fields[of].ScanValue()
 	if !rows.Next() {
 		t.Fatal("no row", rows.Err())
 	}
-	if err := rows.Scan(new(sql.NullInt64), into, &secret); err != nil {
+	if err := rows.Scan(new(sql.NullInt64), into, target); err != nil {
+		t.Fatal(err)
+	}
+	secret, err := fields[of].FromValue(target)
+	if err != nil {
 		t.Fatal(err)
 	}
 	return secret.Reveal()
 }
 
-// TestBoundTokensOfTwoTables exchanges tokens of two tenants, two columns and two tables: where they are bound none of them opens,
-// and where they are not, each opens where it was moved to.
+// bare reads a secret into a type of the caller's, which knows no column.
+func (db *database) bare(t *testing.T, client dialect.Driver) (string, error) {
+	t.Helper()
+	rows := new(entsql.Rows)
+	if err := client.Query(t.Context(), `SELECT "id", "key" FROM "devices" WHERE "id" = 0`, []any{}, rows); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = rows.Close() }()
+	var secret fieldcrypt.Secret
+	if !rows.Next() {
+		t.Fatal("no row", rows.Err())
+	}
+	if err := rows.Scan(new(sql.NullInt64), &secret); err != nil {
+		t.Fatal(err)
+	}
+	return secret.Reveal()
+}
+
+// TestBoundTokensOfTwoTables exchanges tokens of two tenants, two columns and
+// two tables: where they are bound none of them opens, and where they are not,
+// each opens where it was moved to.
 func TestBoundTokensOfTwoTables(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, db *database, one, other any) {
-		bound := db.client(columns[:2], nil) // the third is by its schema
+		bound := db.client(t, columns[:2], nil) // the third is by its schema
 		for id, owner := range []any{one, one, other} {
 			db.insert(t, bound, "devices", id, owner)
 			db.insert(t, bound, "orders", id, owner)
 		}
-		plain := db.client(nil, columns[:2])
+		plain := db.client(t, nil, columns[:2])
 		for id, owner := range []any{one, one, other} {
 			db.insert(t, plain, "devices", 10+id, owner)
 		}
@@ -187,6 +284,10 @@ func TestBoundTokensOfTwoTables(t *testing.T) {
 			if want != "" && (err != nil || got != want) {
 				t.Errorf("%s: got %q, %v", from, got, err)
 			}
+		}
+		// Two tables have a column of this name, and nobody says which it is.
+		if _, err := db.bare(t, bound); !errors.Is(err, encrypted.ErrContext) || !strings.Contains(err.Error(), "several tables have a column key") {
+			t.Errorf("a column of either table: %v", err)
 		}
 		check("in place", "devices", "key", 0, one, "key of devices0")
 		check("in place", "orders", "key", 2, other, "key of orders2")
@@ -226,12 +327,13 @@ func TestBoundTokensOfTwoTables(t *testing.T) {
 	})
 }
 
-// Updates look up whose the row is; rotate tells the same tenant from what the database has.
+// Updates look up whose the row is; rotate tells the same tenant from what the
+// database has.
 func TestBoundUpdatesAndRotation(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, db *database, one, other any) {
 		ctx := t.Context()
-		plain, bound := db.client(nil, nil), db.client(columns[:2], nil)
+		plain, bound := db.client(t, nil, nil), db.client(t, columns[:2], nil)
 		for id, owner := range []any{one, other} {
 			db.insert(t, plain, "devices", id, owner)
 			db.insert(t, plain, "orders", id, owner)
@@ -241,7 +343,7 @@ func TestBoundUpdatesAndRotation(t *testing.T) {
 		if err != nil || report.Rewritten() != 2 {
 			t.Fatalf("%+v, %v", report, err)
 		}
-		if err := bound.Exec(ctx, `UPDATE "devices" SET "pin" = $1 WHERE "id" = $2`, []any{fieldcrypt.New("new"), 1}, nil); err != nil {
+		if err := update(ctx, bound, map[string]any{"pin": "new"}); err != nil {
 			t.Fatal(err)
 		}
 		for column, want := range map[string]string{"key": "key of devices1", "pin": "new"} {
@@ -249,17 +351,27 @@ func TestBoundUpdatesAndRotation(t *testing.T) {
 				t.Errorf("%s: got %q, %v", column, got, err)
 			}
 		}
-		move := func(args ...any) error {
-			return bound.Exec(ctx, `UPDATE "devices" SET "owner" = $1, "key" = $2, "pin" = $3 WHERE "id" = $4`, args, nil)
+		const bare = `UPDATE "devices" SET "pin" = $1 WHERE "id" = $2`
+		if err := exec(ctx, db, bound, bare, fieldcrypt.New("new"), 1); !errors.Is(err, encrypted.ErrPredicate) || !strings.Contains(err.Error(), "encrypted.At(") {
+			t.Errorf("a bare secret: %v", err)
 		}
-		if err := move(one, fieldcrypt.New("moved"), fieldcrypt.New("moved"), 1); err != nil {
+		if err := exec(ctx, db, bound, bare, encrypted.At(fieldcrypt.New("new"), columns[1], nil), 1); !errors.Is(err, encrypted.ErrContext) {
+			t.Errorf("without the tenant: %v", err)
+		}
+		if err := update(ctx, bound, map[string]any{"owner": one, "key": "moved", "pin": "moved"}); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := db.read(t, bound, "devices", "key", 1, one); err != nil || got != "moved" {
 			t.Errorf("moved: got %q, %v", got, err)
 		}
-		if err := bound.Exec(ctx, `UPDATE "devices" SET "owner" = $1 WHERE "id" = $2`, []any{other, 1}, nil); !errors.Is(err, encrypted.ErrContext) {
+		if err := update(ctx, bound, map[string]any{"owner": other}); !errors.Is(err, encrypted.ErrContext) {
 			t.Errorf("moved without its secrets: %v", err)
+		}
+		if err := update(ctx, bound, map[string]any{"owner": other, "key": "x"}); !errors.Is(err, encrypted.ErrContext) {
+			t.Errorf("moved with one of two secrets: %v", err)
+		}
+		if err := update(ctx, bound, map[string]any{"owner": one}); err != nil {
+			t.Errorf("moved to where it is: %v", err)
 		}
 
 		counts, err := rotate.Verify(ctx, db.DB, db.ring)
@@ -290,8 +402,8 @@ func TestBoundUpdatesAndRotation(t *testing.T) {
 	})
 }
 
-// TestRotateBindsToTheNewTenant has a row that becomes another's between its reading and its writing: rotate does not bind its
-// secrets to the one it was.
+// TestRotateBindsToTheNewTenant has a row that becomes another's between its
+// reading and its writing: rotate does not bind its secrets to the one it was.
 func TestRotateBindsToTheNewTenant(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, db *database, one, other any) {
@@ -300,7 +412,7 @@ func TestRotateBindsToTheNewTenant(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
-		db.insert(t, db.client(nil, nil), "devices", 0, one)
+		db.insert(t, db.client(t, nil, nil), "devices", 0, one)
 		tx, err := db.BeginTx(ctx, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -329,7 +441,7 @@ func TestRotateBindsToTheNewTenant(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Fatal(err)
 		}
-		if got, err := db.read(t, db.client(columns[:2], nil), "devices", "key", 0, other); err != nil || got != "key of devices0" {
+		if got, err := db.read(t, db.client(t, columns[:2], nil), "devices", "key", 0, other); err != nil || got != "key of devices0" {
 			t.Errorf("got %q, %v", got, err)
 		}
 	})

@@ -10,36 +10,40 @@ import (
 	"strings"
 
 	"github.com/credent-go/credent"
-	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 )
 
-// The environment says which columns' tokens are bound, as the services' options do.
+// The environment says which columns' tokens are bound, as the services'
+// options do.
 const (
 	envBound   = "CREDENT_BOUND"
 	envUnbound = "CREDENT_ALLOW_UNBOUND"
 )
 
-// columnsFromEnv returns the names of columns in a variable, separated by commas.
+// columnsFromEnv returns the names of columns in a variable, separated by
+// commas.
 func columnsFromEnv(name string) ([]string, error) {
 	var names []string
-	for column := range strings.SplitSeq(os.Getenv(name), ",") {
-		column = strings.TrimSpace(column)
-		if column == "" {
+	for part := range strings.SplitSeq(os.Getenv(name), ",") {
+		part = strings.TrimSpace(part)
+		if part == "" {
 			continue
 		}
-		known, err := fieldcrypt.FindColumn(column)
+		known, err := column.Find(part)
 		if err == nil {
 			err = known.CheckTenant()
 		}
 		if err != nil {
 			return nil, messagef("%s: %s", name, trimPackage(err.Error()))
 		}
-		names = append(names, column)
+		names = append(names, part)
 	}
 	return names, nil
 }
 
-// bindingFromEnv returns the options of a client that say which columns' tokens are bound.
+// bindingFromEnv returns the options of a client that say which columns' tokens
+// are bound.
 func bindingFromEnv() ([]credent.Option, error) {
 	bound, err := columnsFromEnv(envBound)
 	if err != nil {
@@ -52,7 +56,8 @@ func bindingFromEnv() ([]credent.Option, error) {
 	return []credent.Option{credent.Bound(bound...), credent.AllowUnbound(unbound...)}, nil
 }
 
-// mustBeBound returns a function that reports whether every token of a column must be bound: the schema or the environment says so, and no window is open.
+// mustBeBound returns a function that reports whether every token of a column
+// must be bound: the schema or the environment says so, and no window is open.
 func mustBeBound() (func(credent.EncryptedColumn) bool, error) {
 	bound, err := columnsFromEnv(envBound)
 	if err != nil {
@@ -67,8 +72,9 @@ func mustBeBound() (func(credent.EncryptedColumn) bool, error) {
 	}, nil
 }
 
-// checkMovable refuses to move an account whose tokens are bound to its user, if the environment does not say that they are: they
-// would be left behind, and open no more. Without a key that cannot be told.
+// checkMovable refuses to move an account whose tokens are bound to its user,
+// if the environment does not say that they are: they would be left behind, and
+// open no more. Without a key that cannot be told.
 func (db *database) checkMovable(ctx context.Context, user string) error {
 	bound, err := columnsFromEnv(envBound)
 	if err != nil {
@@ -93,12 +99,15 @@ func (db *database) checkMovable(ctx context.Context, user string) error {
 		if len(rest.columns) == 0 {
 			continue
 		}
-		var refused error
+		var (
+			refused error
+			locate  seal.Locator
+		)
 		_, _, err := page(ctx, db, len(rest.columns)+1, func(_ any, values []sql.NullString) {
-			place := fieldcrypt.Place{Tenant: values[len(rest.columns)]}
+			place := seal.Place{Tenant: values[len(rest.columns)]}
 			for i, c := range rest.columns {
 				place.Column = c
-				if _, isBound, openErr := ring.KeyAt(place, values[i].String); openErr == nil && isBound && refused == nil {
+				if _, isBound, openErr := locate.KeyAt(ring, place, values[i].String); openErr == nil && isBound && refused == nil {
 					refused = messagef("the secrets in %s are bound to the user; set %s=%[1]s, as the services have it, so that they are encrypted anew", c, envBound)
 				}
 			}

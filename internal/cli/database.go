@@ -24,7 +24,8 @@ const (
 	envDatabase     = "DATABASE_URL"
 	defaultDatabase = "sqlite:credent.db"
 
-	// connectTimeout is how long to wait for the server; a firewall may not answer at all.
+	// connectTimeout is how long to wait for the server; a firewall may not
+	// answer at all.
 	connectTimeout = 10 * time.Second
 )
 
@@ -42,7 +43,8 @@ type database struct {
 	file    string // of SQLite
 }
 
-// open connects to a database. An SQLite file that does not exist is made only if create is set.
+// open connects to a database. An SQLite file that does not exist is made only
+// if create is set.
 func open(ctx context.Context, databaseURL string, create bool, opts ...credent.Option) (_ *database, err error) {
 	scheme, rest, _ := strings.Cut(databaseURL, ":")
 	var file string
@@ -67,7 +69,8 @@ func open(ctx context.Context, databaseURL string, create bool, opts ...credent.
 	return db, nil
 }
 
-// sqliteURL looks for the file, so that a wrong name is found out and not made a new database of.
+// sqliteURL looks for the file, so that a wrong name is found out and not made
+// a new database of.
 func sqliteURL(scheme, rest string, create bool) (databaseURL, file string, err error) {
 	file, query, _ := strings.Cut(rest, "?")
 	file = strings.TrimPrefix(file, "//")
@@ -97,8 +100,9 @@ func sqliteURL(scheme, rest string, create bool) (databaseURL, file string, err 
 	return scheme + ":" + file + "?" + params.Encode(), file, nil
 }
 
-// checkUserinfo finds passwords with characters that end the host part of a URL. What follows them would be taken for
-// host, port or database, and be quoted in errors of the network.
+// checkUserinfo finds passwords with characters that end the host part of a
+// URL. What follows them would be taken for host, port or database, and be
+// quoted in errors of the network.
 func checkUserinfo(databaseURL string) error {
 	u, err := url.Parse(databaseURL)
 	if err != nil {
@@ -128,7 +132,8 @@ func (db *database) connect(ctx context.Context) error {
 	return &connectError{err}
 }
 
-// checkMigrations returns an error unless the database is just what this code needs.
+// checkMigrations returns an error unless the database is just what this code
+// needs.
 func (db *database) checkMigrations(ctx context.Context) error {
 	status, err := migrate.ReadStatus(ctx, db.DB)
 	if err != nil {
@@ -147,8 +152,8 @@ func withDatabase(ctx context.Context, f func(db *database) error, opts ...crede
 	return f(db)
 }
 
-// withClient calls f with a client of a database that has the schema it needs. A nil keyring is for commands that
-// neither encrypt nor decrypt.
+// withClient calls f with a client of a database that has the schema it needs.
+// A nil keyring is for commands that neither encrypt nor decrypt.
 func (a *app) withClient(ctx context.Context, ring *credent.Keyring, f func(client *ent.Client) error) error {
 	return a.withClientOf(ctx, ring, func(_ *database, client *ent.Client) error { return f(client) })
 }
@@ -163,7 +168,11 @@ func (a *app) withClientOf(ctx context.Context, ring *credent.Keyring, f func(db
 		if err != nil {
 			return err
 		}
-		if err := f(db, credent.NewClient(db.DB, db.dialect, append(opts, credent.WithKeyring(ring))...)); err != nil {
+		client, err := credent.NewClient(db.DB, db.dialect, append(opts, credent.WithKeyring(ring))...)
+		if err != nil {
+			return err
+		}
+		if err := f(db, client); err != nil {
 			return err
 		}
 		// A list that lacks rows should not pass for the whole.
@@ -174,14 +183,16 @@ func (a *app) withClientOf(ctx context.Context, ring *credent.Keyring, f func(db
 	})
 }
 
-// inTx calls f in a transaction, which is committed if f returns nil and else rolled back.
+// inTx calls f in a transaction, which is committed if f returns nil and else
+// rolled back.
 func inTx(ctx context.Context, client *ent.Client, f func(tx *ent.Tx) error) error {
 	tx, err := client.Tx(ctx)
 	if err != nil {
 		return err
 	}
 	if err := f(tx); err != nil {
-		// A rollback that fails has nothing to add: the database does it when the connection ends.
+		// A rollback that fails has nothing to add: the database does it when
+		// the connection ends.
 		_ = tx.Rollback()
 		return err
 	}
@@ -193,7 +204,8 @@ func (db *database) isPostgres() bool { return db.dialect == dialect.Postgres }
 // errHidden is for roles that a policy keeps rows from.
 var errHidden = rotate.ErrHidden
 
-// checkVisible returns errHidden if row-level security of a table applies to this role.
+// checkVisible returns errHidden if row-level security of a table applies to
+// this role.
 func (db *database) checkVisible(ctx context.Context, table string) error {
 	if !db.isPostgres() {
 		return nil

@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/credent-go/credent"
-	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/migrate"
 )
 
@@ -174,7 +174,8 @@ type encryptedTable struct {
 	columns []credent.EncryptedColumn
 }
 
-// selected are the columns to read: the encrypted ones and, if there is one, the one that says whose a row is.
+// selected are the columns to read: the encrypted ones and, if there is one,
+// the one that says whose a row is.
 func (t encryptedTable) selected() []string {
 	var names []string
 	tenant := ""
@@ -189,7 +190,7 @@ func (t encryptedTable) selected() []string {
 
 func encryptedTables() []encryptedTable {
 	var tables []encryptedTable
-	for _, column := range fieldcrypt.Columns() { // sorted
+	for _, column := range column.All() { // sorted
 		if n := len(tables); n == 0 || tables[n-1].name != column.Table {
 			tables = append(tables, encryptedTable{name: column.Table})
 		}

@@ -16,7 +16,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/credent-go/credent"
-	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/migrate"
 	"github.com/credent-go/credent/rotate"
 )
@@ -47,7 +47,8 @@ func (c *connectError) Error() string {
 }
 func (c *connectError) Unwrap() error { return c.err }
 
-// explain returns the line to print for an error of a command, and the exit code.
+// explain returns the line to print for an error of a command, and the exit
+// code.
 func explain(cmd *cobra.Command, err error) (text string, code int) {
 	var usage usageError
 	var failed *failure
@@ -57,7 +58,8 @@ func explain(cmd *cobra.Command, err error) (text string, code int) {
 	return reason(err), exitFailed
 }
 
-// hints say what to do about errors of the packages below. The first that fits counts.
+// hints say what to do about errors of the packages below. The first that fits
+// counts.
 var hints = []struct {
 	target error
 	hint   string
@@ -68,8 +70,8 @@ var hints = []struct {
 	{rotate.ErrUnbound, "run `credent rotate --bind` for the column"},
 	{rotate.ErrPlaintext, "run `credent encrypt`"},
 	{rotate.ErrNoTable, "`credent migrate apply` makes Credent's own tables"},
-	{fieldcrypt.ErrTwoSources, "unset one of them"},
-	{fieldcrypt.ErrKeyFile, "correct the variable, or the file"},
+	{keyring.ErrTwoSources, "unset one of them"},
+	{keyring.ErrKeyFile, "correct the variable, or the file"},
 	{credent.ErrNoKey, "`credent key generate` makes one for a new database"},
 	{credent.ErrBadKey, "`credent key generate` makes a good one"},
 	{credent.ErrUnknownKey, "set ENCRYPTION_KEY to the key it was written with, or name that one in ENCRYPTION_KEY_PREVIOUS"},
@@ -124,7 +126,8 @@ func reason(err error) string {
 	return oneLine(trimPackage(err.Error()))
 }
 
-// sqliteReason explains the errors that come from the file, not from what is done with it.
+// sqliteReason explains the errors that come from the file, not from what is
+// done with it.
 func sqliteReason(err error) string {
 	var e *sqlite.Error
 	if !errors.As(err, &e) {
@@ -207,8 +210,8 @@ func isBreak(r rune) bool { return r == '\n' || r == '\r' }
 // flagName is what flags look like; keys, tokens and hardly any secret do.
 var flagName = regexp.MustCompile(`^(-[a-zA-Z]|--[a-z]+(-[a-z]+)*)$`)
 
-// flagError words what is wrong with a flag. It does not repeat what may be a secret that was meant as the value of a
-// flag.
+// flagError words what is wrong with a flag. It does not repeat what may be a
+// secret that was meant as the value of a flag.
 func flagError(err error) error {
 	var unknown *pflag.NotExistError
 	if errors.As(err, &unknown) {
@@ -248,7 +251,8 @@ func kindOf(flag *pflag.Flag) string {
 	return flag.Value.Type()
 }
 
-// arguments makes a check that a command got n arguments. It does not repeat them: a secret may be among them.
+// arguments makes a check that a command got n arguments. It does not repeat
+// them: a secret may be among them.
 func arguments(n int, what string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		switch {
@@ -263,7 +267,8 @@ func arguments(n int, what string) cobra.PositionalArgs {
 	}
 }
 
-// unknownCommand is the check of a command that has subcommands and takes no arguments of its own.
+// unknownCommand is the check of a command that has subcommands and takes no
+// arguments of its own.
 func unknownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil

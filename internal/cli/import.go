@@ -105,7 +105,9 @@ func (m *importer) run(ctx context.Context, args []string) (err error) {
 		if err := db.checkMigrations(ctx); err != nil {
 			return err
 		}
-		m.client = credent.NewClient(db.DB, db.dialect)
+		if m.client, err = credent.NewClient(db.DB, db.dialect); err != nil {
+			return err
+		}
 		return m.load(ctx, db)
 	}, credent.WithPGX()) // for COPY
 }
@@ -126,7 +128,8 @@ func (m *importer) openFile(ctx context.Context) (io.Closer, error) {
 	return file, nil
 }
 
-// interruptibleReader ends when its context does, whether or not there is more to come.
+// interruptibleReader ends when its context does, whether or not there is more
+// to come.
 type interruptibleReader struct {
 	ctx context.Context
 	in  io.Reader
@@ -187,7 +190,8 @@ func (m *importer) load(ctx context.Context, db *database) error {
 // probeRows is the number of rows that are looked up at once in the database.
 const probeRows = 500
 
-// wanted gives the rows of the file that are not in the database yet, each with its ID.
+// wanted gives the rows of the file that are not in the database yet, each with
+// its ID.
 func (m *importer) wanted(ctx context.Context) iter.Seq2[credent.CopyRow, error] {
 	return func(yield func(credent.CopyRow, error) bool) {
 		give := func(row fileRow, err error) bool {
@@ -234,8 +238,9 @@ func (m *importer) wanted(ctx context.Context) iter.Seq2[credent.CopyRow, error]
 	}
 }
 
-// identify gives a row its primary key: its own, or one that follows from the import and the row's place in the file, so that
-// an import that goes on finds what it has stored, however it was stopped.
+// identify gives a row its primary key: its own, or one that follows from the
+// import and the row's place in the file, so that an import that goes on finds
+// what it has stored, however it was stopped.
 func (m *importer) identify(row *fileRow) error {
 	has := row.ID != uuid.Nil
 	if !m.begun {
@@ -253,7 +258,8 @@ func (m *importer) identify(row *fileRow) error {
 	return nil
 }
 
-// begin checks the flags with what the first row shows, and prints the import's ID before anything is stored.
+// begin checks the flags with what the first row shows, and prints the import's
+// ID before anything is stored.
 func (m *importer) begin() error {
 	switch {
 	case m.withIDs && m.resume != "":
@@ -266,7 +272,8 @@ func (m *importer) begin() error {
 	return nil
 }
 
-// withoutExisting returns the rows of a chunk that are not in the database, if those that are may be left out.
+// withoutExisting returns the rows of a chunk that are not in the database, if
+// those that are may be left out.
 func (m *importer) withoutExisting(ctx context.Context, chunk []fileRow) ([]fileRow, error) {
 	if len(chunk) == 0 || !m.skipExisting && m.resume == "" {
 		return chunk, nil
@@ -322,7 +329,8 @@ func (m *importer) note(e *credent.CopyError) bool {
 	return true
 }
 
-// lineOf returns the line of a row that was given to Copy, by its number from 1.
+// lineOf returns the line of a row that was given to Copy, by its number from
+// 1.
 func (m *importer) lineOf(row int64) int { return m.lines[(row-1)%int64(len(m.lines))] }
 
 // rowReason says why a row is refused, without a value of it.

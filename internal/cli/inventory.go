@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/credent-go/credent"
-	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -134,7 +134,7 @@ func addVerified(ctx context.Context, columns []inventoryColumn) error {
 		if err != nil {
 			return err
 		}
-		if err := db.checkVisible(ctx, fieldcrypt.TenantKeyTable); err != nil {
+		if err := db.checkVisible(ctx, tenantkey.Table); err != nil {
 			return err
 		}
 		tenants, err := db.hasTenantKeys(ctx)
@@ -154,7 +154,8 @@ func addVerified(ctx context.Context, columns []inventoryColumn) error {
 	})
 }
 
-// addSamples opens the newest secrets. The columns are sorted as [encryptedTables] has them.
+// addSamples opens the newest secrets. The columns are sorted as
+// [encryptedTables] has them.
 func addSamples(ctx context.Context, columns []inventoryColumn, n int) error {
 	ring, err := credent.KeyringFromEnv()
 	if err != nil {

@@ -68,7 +68,8 @@ func (a *app) newTour(folder string, keep bool) *tour {
 	}
 }
 
-// commandName is how the reader called the program, unless that is one of the temporary files of go run.
+// commandName is how the reader called the program, unless that is one of the
+// temporary files of go run.
 func commandName() string {
 	if name := os.Args[0]; !strings.HasPrefix(name, os.TempDir()) {
 		return name
@@ -94,7 +95,8 @@ func (t *tour) run(ctx context.Context) (err error) {
 
 func (t *tour) file() string { return filepath.Join(t.folder, "credent.db") }
 
-// step prints the head of a step and the command that does the same outside of the tour.
+// step prints the head of a step and the command that does the same outside of
+// the tour.
 func (t *tour) step(title, command string) {
 	t.steps++
 	head := fmt.Sprintf("%d. %s", t.steps, title)
@@ -127,8 +129,8 @@ func (t *tour) makeTables(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t.client = credent.NewClient(t.db.DB, t.db.dialect, credent.WithKeyring(ring))
-	return nil
+	t.client, err = credent.NewClient(t.db.DB, t.db.dialect, credent.WithKeyring(ring))
+	return err
 }
 
 // The secrets of the tour, obviously made up.
@@ -209,7 +211,10 @@ func (t *tour) tryOtherKey(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	client := credent.NewClient(t.db.DB, t.db.dialect, credent.WithKeyring(ring))
+	client, err := credent.NewClient(t.db.DB, t.db.dialect, credent.WithKeyring(ring))
+	if err != nil {
+		return err
+	}
 	row, err := client.UserCredential.Query().Where(usercredential.ID(t.alpaca)).Only(ctx)
 	if err != nil {
 		return err

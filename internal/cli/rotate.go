@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/credent-go/credent"
-	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/migrate"
 	"github.com/credent-go/credent/rotate"
 )
@@ -19,7 +19,7 @@ import (
 // rewriting is a command that rewrites stored secrets.
 type rewriting struct {
 	name string
-	run  func(ctx context.Context, db *sql.DB, ring *fieldcrypt.Keyring, cfg rotate.Config) (*rotate.Report, error)
+	run  func(ctx context.Context, db *sql.DB, ring *keyring.Keyring, cfg rotate.Config) (*rotate.Report, error)
 	done string // "rewritten"
 	todo string // "to rewrite"
 
@@ -74,7 +74,8 @@ whose tenant's key was destroyed are counted and left.`,
 	return cmd
 }
 
-// rewriting makes a command with the flags that all of them have. check looks at the command line; nil for nothing more.
+// rewriting makes a command with the flags that all of them have. check looks
+// at the command line; nil for nothing more.
 func (a *app) rewriting(w *rewriting, cmd *cobra.Command, check func() error) *cobra.Command {
 	cmd = a.action(cmd, func(ctx context.Context, _ []string) error {
 		if w.cfg.Workers < 0 || w.cfg.Batch < 0 || w.cfg.RowsPerSecond < 0 {
@@ -123,7 +124,8 @@ func (a *app) runRewriting(ctx context.Context, w *rewriting) error {
 	})
 }
 
-// withOwner calls f with a database that has the schema it needs, and a role that sees all rows of it.
+// withOwner calls f with a database that has the schema it needs, and a role
+// that sees all rows of it.
 func withOwner(ctx context.Context, f func(db *database) error) error {
 	return withDatabase(ctx, func(db *database) error {
 		if err := db.checkMigrations(ctx); err != nil {
@@ -138,8 +140,9 @@ func withOwner(ctx context.Context, f func(db *database) error) error {
 	})
 }
 
-// withTables calls f with a database whose migrations may be pending, since what it lacks may be the reason for the command.
-// Package rotate looks for the tables itself, and whether the role sees all of their rows.
+// withTables calls f with a database whose migrations may be pending, since
+// what it lacks may be the reason for the command. Package rotate looks for the
+// tables itself, and whether the role sees all of their rows.
 func withTables(ctx context.Context, f func(db *database) error) error {
 	return withDatabase(ctx, func(db *database) error {
 		if err := db.checkMigrations(ctx); err != nil && !errors.Is(err, migrate.ErrPending) {

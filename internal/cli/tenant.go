@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/credent-go/credent"
-	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -112,7 +112,8 @@ under the ENCRYPTION_KEY of their time: delete them, or retire that key.`,
 	return cmd
 }
 
-// confirm asks for a name, which has to be given once more. Only a person at a terminal is asked.
+// confirm asks for a name, which has to be given once more. Only a person at a
+// terminal is asked.
 func (a *app) confirm(ctx context.Context, name string) error {
 	if !isTerminal(a.in) {
 		return messagef("there is no way back, and nobody to ask: give --yes")
@@ -145,8 +146,9 @@ func (a *app) printDestroyed(done *rotate.Destroyed) {
 	}
 }
 
-// keyOptions returns the options of a client that say which keys tokens are under: bound as the environment says, and with the
-// keys of tenants if the database has any.
+// keyOptions returns the options of a client that say which keys tokens are
+// under: bound as the environment says, and with the keys of tenants if the
+// database has any.
 func (db *database) keyOptions(ctx context.Context) ([]credent.Option, error) {
 	opts, err := bindingFromEnv()
 	if err != nil {
@@ -159,9 +161,10 @@ func (db *database) keyOptions(ctx context.Context) ([]credent.Option, error) {
 	return opts, err
 }
 
-// hasTenantKeys reports whether a tenant has a key of its own, or had one that was destroyed.
+// hasTenantKeys reports whether a tenant has a key of its own, or had one that
+// was destroyed.
 func (db *database) hasTenantKeys(ctx context.Context) (any bool, err error) {
-	if err := db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM "+fieldcrypt.TenantKeyTable+")").Scan(&any); err != nil {
+	if err := db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM "+tenantkey.Table+")").Scan(&any); err != nil {
 		return false, fmt.Errorf("keys of tenants: %w", err)
 	}
 	return any, nil

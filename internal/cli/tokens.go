@@ -12,11 +12,14 @@ import (
 	entsql "entgo.io/ent/dialect/sql"
 
 	"github.com/credent-go/credent"
-	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	"github.com/credent-go/credent/internal/fieldcrypt/seal"
+	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 	"github.com/credent-go/credent/rotate"
 )
 
-// pageSize is the number of rows that are read at a time, so that no statement runs for long.
+// pageSize is the number of rows that are read at a time, so that no statement
+// runs for long.
 const pageSize = 1000
 
 // tokenCount is what was found in one encrypted column.
@@ -29,6 +32,8 @@ type tokenCount struct {
 
 	otherKey int // of the bad ones, how many seem to be under another key
 	plain    int // of the bad ones, how many are no tokens
+
+	locate *seal.Locator
 }
 
 // badToken is a token that does not open.
@@ -59,16 +64,19 @@ func (c *tokenCount) String() string {
 	}
 }
 
-// check opens a token. One that must be bound and is not is a bad one, and so is one that opens though its tenant's key was
-// destroyed.
+// check opens a token. One that must be bound and is not is a bad one, and so
+// is one that opens though its tenant's key was destroyed.
 func (c *tokenCount) check(
-	ring *credent.Keyring, row any, token sql.NullString, place fieldcrypt.Place, mustBeBound bool, key fieldcrypt.TenantKey,
+	ring *credent.Keyring, row any, token sql.NullString, place seal.Place, mustBeBound bool, key tenantkey.Key,
 ) {
 	if !token.Valid {
 		return
 	}
 	c.Tokens++
-	_, bound, err := ring.With(key.Data).KeyAt(place, token.String)
+	if c.locate == nil {
+		c.locate = new(seal.Locator)
+	}
+	_, bound, err := c.locate.KeyAt(keyring.With(ring, key.Data), place, token.String)
 	if errors.Is(key.Err, credent.ErrShredded) {
 		if errors.Is(err, credent.ErrUnknownKey) {
 			c.Shredded++
@@ -103,7 +111,8 @@ func rowText(id any) string {
 	return printable(fmt.Sprint(id))
 }
 
-// openTokens opens every token of a table, or of its newest rows, and returns what it found for each column.
+// openTokens opens every token of a table, or of its newest rows, and returns
+// what it found for each column.
 func openTokens(
 	ctx context.Context, db *database, ring *credent.Keyring, table encryptedTable, limit int,
 ) ([]*tokenCount, error) {
@@ -140,8 +149,8 @@ type opener struct {
 	counts      []*tokenCount
 }
 
-// page opens those of the rows of one query. The keys of tenants are read when the rows have been, since the pool may have one
-// connection only.
+// page opens those of the rows of one query. The keys of tenants are read when
+// the rows have been, since the pool may have one connection only.
 func (o *opener) page(ctx context.Context, query string, args ...any) (n int, last any, err error) {
 	var rows []tokenRow
 	n, last, err = page(ctx, o.db, len(o.table.selected()), func(id any, values []sql.NullString) {
@@ -160,7 +169,7 @@ func (o *opener) page(ctx context.Context, query string, args ...any) (n int, la
 	}
 	for _, r := range rows {
 		for i, c := range o.counts {
-			place := fieldcrypt.Place{Column: o.table.columns[i], Tenant: r.tenant}
+			place := seal.Place{Column: o.table.columns[i], Tenant: r.tenant}
 			c.check(o.ring, r.id, r.values[i], place, o.mustBeBound(place.Column), place.TenantKey(keys))
 		}
 	}
@@ -175,7 +184,7 @@ type tokenRow struct {
 }
 
 // tenantKeys returns the keys of the tenants of rows.
-func (db *database) tenantKeys(ctx context.Context, ring *credent.Keyring, rows []tokenRow) (map[string]fieldcrypt.TenantKey, error) {
+func (db *database) tenantKeys(ctx context.Context, ring *credent.Keyring, rows []tokenRow) (map[string]tenantkey.Key, error) {
 	var tenants []string
 	seen := make(map[string]bool)
 	for _, r := range rows {
@@ -184,7 +193,7 @@ func (db *database) tenantKeys(ctx context.Context, ring *credent.Keyring, rows 
 			tenants = append(tenants, r.tenant.String)
 		}
 	}
-	return fieldcrypt.ReadTenantKeys(ctx, entsql.Conn{ExecQuerier: db.DB}, ring, tenants)
+	return tenantkey.Read(ctx, entsql.Conn{ExecQuerier: db.DB}, ring, tenants)
 }
 
 // page runs one query and returns the number of its rows and the last one's ID.

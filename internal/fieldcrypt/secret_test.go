@@ -11,31 +11,18 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/uuid"
+
 	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
+	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 )
 
 var (
 	_ sql.Scanner = (*fieldcrypt.Secret)(nil)
 	_ error       = (*fieldcrypt.Error)(nil)
 )
-
-// stored returns a secret as read from a row. It reveals with the default keyring.
-func stored(tb testing.TB, value string) fieldcrypt.Secret {
-	tb.Helper()
-	var s fieldcrypt.Secret
-	if err := s.Scan(value); err != nil {
-		tb.Fatal(err)
-	}
-	return s
-}
-
-// useDefault sets the default keyring of the test.
-func useDefault(t *testing.T, primary string, previous ...string) {
-	t.Helper()
-	fieldcrypt.ResetDefault(t)
-	t.Setenv(fieldcrypt.EnvKey, primary)
-	t.Setenv(fieldcrypt.EnvPreviousKeys, strings.Join(previous, ","))
-}
 
 func TestSecretNew(t *testing.T) {
 	t.Parallel()
@@ -55,14 +42,14 @@ func TestSecretNew(t *testing.T) {
 }
 
 func TestSecretEqual(t *testing.T) {
-	useDefault(t, keyA)
+	t.Parallel()
 	r := ring(t, keyA)
 	var (
 		zero    fieldcrypt.Secret
 		empty   = fieldcrypt.New("")
 		text    = fieldcrypt.New("text")
-		read    = stored(t, seal(t, r, "text"))
-		damaged = stored(t, seal(t, ring(t, keyB), "text"))
+		read    = fieldcrypt.Stored(encrypt(t, r, "text"), opener(r))
+		damaged = fieldcrypt.Stored(encrypt(t, ring(t, keyB), "text"), opener(r))
 	)
 	for name, test := range map[string]struct {
 		a, b fieldcrypt.Secret
@@ -76,7 +63,7 @@ func TestSecretEqual(t *testing.T) {
 		"other":                {text, fieldcrypt.New("texts"), false},
 		"other case":           {text, fieldcrypt.New("Text"), false},
 		"plaintext and stored": {text, read, true},
-		"two tokens":           {read, stored(t, seal(t, r, "text")), true},
+		"two tokens":           {read, fieldcrypt.Stored(encrypt(t, r, "text"), opener(r)), true},
 		"damaged":              {damaged, damaged, false},
 		"damaged and same":     {damaged, text, false},
 	} {
@@ -89,30 +76,43 @@ func TestSecretEqual(t *testing.T) {
 	}
 }
 
+// A secret that database/sql scanned has no keyring, until somebody says which.
 func TestSecretRevealStored(t *testing.T) {
-	fieldcrypt.ResetDefault(t)
-	t.Setenv(fieldcrypt.EnvKey, "")
-	s := stored(t, seal(t, ring(t, keyA), "text"))
-	if got, err := s.Reveal(); got != "" || !errors.Is(err, fieldcrypt.ErrNoKey) {
-		t.Errorf("without a key: got %q, %v, want ErrNoKey", got, err)
+	t.Setenv(keyring.EnvKey, keyA) // isn't asked
+	r := ring(t, keyB, keyA)
+	s := scanned(t, encrypt(t, ring(t, keyA), "text"))
+	var detail *fieldcrypt.Error
+	if got, err := s.Reveal(); got != "" || !errors.Is(err, fieldcrypt.ErrNoOpener) || !errors.As(err, &detail) || detail.Op != "decrypt" {
+		t.Errorf("without a keyring: got %q, %v, want ErrNoOpener", got, err)
 	}
 	if s.IsZero() {
 		t.Error("a stored secret is absent")
 	}
-	useDefault(t, keyB, keyA)
-	if got, err := s.Reveal(); err != nil || got != "text" {
+	if got, err := s.OpenedBy(opener(new(keyring.Keyring))).Reveal(); got != "" || !errors.Is(err, keyring.ErrNoKey) {
+		t.Errorf("without a key: got %q, %v, want ErrNoKey", got, err)
+	}
+	if got, err := s.OpenedBy(opener(r)).Reveal(); err != nil || got != "text" {
 		t.Errorf("with a key: got %q, %v", got, err)
+	}
+	if _, err := s.Reveal(); !errors.Is(err, fieldcrypt.ErrNoOpener) {
+		t.Errorf("OpenedBy changed the secret: %v", err)
+	}
+	if got, err := fieldcrypt.New("new").OpenedBy(opener(r)).Reveal(); err != nil || got != "new" {
+		t.Errorf("a secret that isn't stored: got %q, %v", got, err)
+	}
+	if absent := (fieldcrypt.Secret{}).OpenedBy(opener(r)); !absent.IsZero() {
+		t.Error("an absent secret is present")
 	}
 	for name, test := range map[string]struct {
 		value string
 		want  error
 	}{
-		"foreign key": {seal(t, ring(t, keyC), "text"), fieldcrypt.ErrUnknownKey},
-		"truncated":   {seal(t, ring(t, keyA), "text")[:60], fieldcrypt.ErrCorrupt},
-		"plaintext":   {"PKA1B2C3D4E5F6G7H8I9", fieldcrypt.ErrNotEncrypted},
-		"empty":       {"", fieldcrypt.ErrNotEncrypted},
+		"foreign key": {encrypt(t, ring(t, keyC), "text"), fernet.ErrUnknownKey},
+		"truncated":   {encrypt(t, ring(t, keyA), "text")[:60], fernet.ErrCorrupt},
+		"plaintext":   {"PKA1B2C3D4E5F6G7H8I9", fernet.ErrNotEncrypted},
+		"empty":       {"", fernet.ErrNotEncrypted},
 	} {
-		got, err := stored(t, test.value).Reveal()
+		got, err := scanned(t, test.value).OpenedBy(opener(r)).Reveal()
 		var detail *fieldcrypt.Error
 		if got != "" || !errors.Is(err, test.want) || !errors.As(err, &detail) || detail.Op != "decrypt" {
 			t.Errorf("%s: got %q, %v, want %v", name, got, err, test.want)
@@ -121,8 +121,9 @@ func TestSecretRevealStored(t *testing.T) {
 }
 
 func TestSecretScan(t *testing.T) {
-	useDefault(t, keyA)
-	token := seal(t, ring(t, keyA), "text")
+	t.Parallel()
+	token := encrypt(t, ring(t, keyA), "text")
+	opens := opener(ring(t, keyA))
 
 	buffer := []byte(token)
 	var s fieldcrypt.Secret
@@ -130,14 +131,14 @@ func TestSecretScan(t *testing.T) {
 		t.Fatal(err)
 	}
 	clear(buffer) // drivers use it for the next row
-	if got, err := s.Reveal(); err != nil || got != "text" {
+	if got, err := s.OpenedBy(opens).Reveal(); err != nil || got != "text" {
 		t.Errorf("[]byte: got %q, %v", got, err)
 	}
 
 	if err := s.Scan(token); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := s.Reveal(); err != nil || got != "text" {
+	if got, err := s.OpenedBy(opens).Reveal(); err != nil || got != "text" {
 		t.Errorf("string: got %q, %v", got, err)
 	}
 
@@ -149,7 +150,7 @@ func TestSecretScan(t *testing.T) {
 	for _, src := range []any{int64(canary), float64(canary), true, []string{token}, struct{}{}} {
 		s := fieldcrypt.New("before")
 		err := s.Scan(src)
-		if !errors.Is(err, fieldcrypt.ErrNotEncrypted) {
+		if !errors.Is(err, fernet.ErrNotEncrypted) {
 			t.Errorf("%T: got %v, want ErrNotEncrypted", src, err)
 		} else if strings.Contains(err.Error(), "4711") || strings.Contains(err.Error(), token) {
 			t.Errorf("%T: the error quotes the value: %v", src, err)
@@ -248,7 +249,8 @@ func TestSecretGob(t *testing.T) {
 	}
 }
 
-// TestSecretIsNoArgument has a secret reach database/sql without a driver of ours: it must not get through.
+// TestSecretIsNoArgument has a secret reach database/sql without a driver of
+// ours: it must not get through.
 func TestSecretIsNoArgument(t *testing.T) {
 	t.Parallel()
 	s := fieldcrypt.New("text")
@@ -265,15 +267,45 @@ func TestSecretIsNoArgument(t *testing.T) {
 func TestErrorText(t *testing.T) {
 	t.Parallel()
 	for want, err := range map[string]*fieldcrypt.Error{
-		"fieldcrypt: scan: damaged token":                  {Op: "scan", Err: fieldcrypt.ErrCorrupt},
-		"fieldcrypt: decrypt t.c of row 7: damaged token":  {Op: "decrypt", Table: "t", Column: "c", Row: "7", Err: fieldcrypt.ErrCorrupt},
-		"fieldcrypt: encrypt t.c: secret too long: 9 of 5": {Op: "encrypt", Table: "t", Column: "c", Err: fmt.Errorf("%w: 9 of 5", fieldcrypt.ErrTooLong)},
+		"credent: scan: damaged token":                  {Op: "scan", Err: fernet.ErrCorrupt},
+		"credent: decrypt t.c of row 7: damaged token":  {Op: "decrypt", Table: "t", Column: "c", Row: "7", Err: fernet.ErrCorrupt},
+		"credent: encrypt t.c: secret too long: 9 of 5": {Op: "encrypt", Table: "t", Column: "c", Err: fmt.Errorf("%w: 9 of 5", column.ErrTooLong)},
 	} {
 		if got := err.Error(); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 		if !errors.Is(fmt.Errorf("outer: %w", err), errors.Unwrap(err)) {
 			t.Errorf("%v does not unwrap", err)
+		}
+	}
+}
+
+// The text of a primary key, as ent and database/sql scan it.
+func TestRowText(t *testing.T) {
+	t.Parallel()
+	type named string
+	id := uuid.New()
+	for _, test := range []struct {
+		id   any
+		want string
+	}{
+		{nil, ""},
+		{7, "7"},
+		{int64(-7), "-7"},
+		{uint8(7), "7"},
+		{"seven", "seven"},
+		{named("seven"), "seven"},
+		{id, id.String()},
+		{sql.NullInt64{Int64: 7, Valid: true}, "7"},
+		{sql.NullInt64{}, ""},
+		{sql.NullString{String: "seven", Valid: true}, "seven"},
+		{sql.NullString{}, ""},
+		{[]byte("seven"), ""},
+		{true, ""},
+		{struct{}{}, ""},
+	} {
+		if got := fieldcrypt.RowText(test.id); got != test.want {
+			t.Errorf("%T %v: got %q, want %q", test.id, test.id, got, test.want)
 		}
 	}
 }

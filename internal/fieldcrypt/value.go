@@ -2,51 +2,64 @@ package fieldcrypt
 
 import (
 	"crypto/subtle"
-	"database/sql"
-	"database/sql/driver"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
 	"strings"
 	"time"
-
-	"entgo.io/ent/schema/field"
 )
 
-// ErrValue means that a value has no encoding, or that what is stored is not one of the type.
+// ErrValue means that a value doesn't encode as its type, or that a stored
+// plaintext doesn't decode as it.
 var ErrValue = errors.New("it does not encode or decode as its type")
 
-// Types of plaintexts in a [ColumnInfo].
+// Names of plaintext types.
 const (
-	stringType = "string"
-	bytesType  = "[]byte"
+	StringType = "string"
+	BytesType  = "[]byte"
 )
 
-// secret is embedded under a name that is not exported, or [Secret.Reveal] could be called in place of [Value.Reveal].
+// secret is embedded under an unexported name, or callers could call
+// [Secret.Reveal] in place of [Value.Reveal].
 type secret = Secret
 
-// Value is a [Secret] whose plaintext is a T: it stores, prints and fails likewise. The zero value is absent, and stores as
-// NULL. What is encrypted is
+// Value is a [Secret] whose plaintext is a T: it stores, prints and fails like
+// one. The zero value is absent and stores as NULL. The encrypted text is
 //
-//   - of a []byte the bytes themselves,
-//   - of a time.Time the instant in UTC as in RFC 3339, to the nanosecond: 2026-11-24T12:30:00.5Z,
-//   - of any other T its JSON.
+//   - for a []byte the bytes themselves,
+//   - for a time.Time the instant in UTC as in RFC 3339, to the nanosecond:
+//     2026-11-24T12:30:00.5Z,
+//   - for any other T its JSON.
 //
-// A Value is immutable, may be copied, and is safe for concurrent use. Of what [NewValue] was given it keeps the encoding.
+// A Value is immutable, may be copied, and is safe for concurrent use. It
+// keeps the encoding that [NewValue] made.
 type Value[T any] struct{ secret }
 
-// NewValue returns a present value. One that has no encoding is refused with [ErrValue] where it is revealed or stored.
+// NewValue returns a present value. Revealing or storing one without an
+// encoding fails with [ErrValue].
 func NewValue[T any](v T) Value[T] {
 	text, err := encode(v)
-	in := &inner{text: text}
 	if err != nil {
-		in.of = &origin{err: err}
+		return Value[T]{secretOf(&Inner{opener: unencodable{err}})}
 	}
-	return Value[T]{secretOf(in)}
+	return Value[T]{secretOf(&Inner{text: text})}
 }
 
-// Reveal returns the plaintext; of an absent value, the zero T. Errors are those of [Secret.Reveal], and [ErrValue].
+// unencodable is the opener of a value that has no encoding.
+type unencodable struct{ err error }
+
+// Open implements Opener.
+func (u unencodable) Open(string, any) (string, error) { return "", u.err }
+
+// Locate implements Opener.
+func (u unencodable) Locate(op string, _ any, err error) error { return &Error{Op: op, Err: err} }
+
+// ValueOf returns the value that a secret holds.
+func ValueOf[T any](s Secret) Value[T] { return Value[T]{s} }
+
+// Reveal returns the plaintext, or the zero T for an absent value. Errors are
+// [Secret.Reveal]'s, and [ErrValue].
 func (v Value[T]) Reveal() (T, error) {
 	var zero T
 	if v.IsZero() {
@@ -58,13 +71,14 @@ func (v Value[T]) Reveal() (T, error) {
 	}
 	value, err := parse[T](text)
 	if err != nil {
-		return zero, v.inner().wrap("decode", err)
+		return zero, v.inner().locate("decode", err)
 	}
 	return value, nil
 }
 
-// Equal reports whether both values are absent, or both are present and have the same encoding. The time that the comparison
-// itself takes depends on the lengths only. A value that cannot be revealed equals none.
+// Equal reports whether both values are absent, or both are present and have
+// the same encoding. The time the comparison itself takes depends on the
+// lengths only. A value that can't be revealed equals none.
 func (v Value[T]) Equal(other Value[T]) bool {
 	if v.IsZero() || other.IsZero() {
 		return v.IsZero() && other.IsZero()
@@ -74,7 +88,8 @@ func (v Value[T]) Equal(other Value[T]) bool {
 	return ok && ok2 && subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1
 }
 
-// canonical returns the encoding that Go gives, since another program may have written JSON with other spaces.
+// canonical returns Go's encoding, since another program may have written
+// JSON with other spaces.
 func (v Value[T]) canonical() (string, bool) {
 	value, err := v.Reveal()
 	if err != nil {
@@ -84,30 +99,28 @@ func (v Value[T]) canonical() (string, bool) {
 	return text, err == nil
 }
 
-// WithKeyring is [Secret.WithKeyring].
-func (v Value[T]) WithKeyring(ring *Keyring) Value[T] { return Value[T]{v.secret.WithKeyring(ring)} }
+// OpenedBy is [Secret.OpenedBy].
+func (v Value[T]) OpenedBy(o Opener) Value[T] { return Value[T]{v.secret.OpenedBy(o)} }
 
-// InRow is [Secret.InRow].
-func (v Value[T]) InRow(column ColumnInfo, tenant string) Value[T] {
-	return Value[T]{v.secret.InRow(column, tenant)}
-}
-
-// UnmarshalText makes a present value of its encoding. It refuses [Redacted] with [ErrRedacted] and anything else that is not
-// a T with [ErrValue]; the errors do not quote the text.
+// UnmarshalText makes a present value of its encoding. It refuses [Redacted]
+// with [ErrRedacted], and anything else that isn't a T with [ErrValue]; the
+// errors don't quote the text.
 func (v *Value[T]) UnmarshalText(text []byte) error {
 	if isMarker(text) {
 		return ErrRedacted
 	}
 	value, err := parse[T](string(text))
 	if err != nil {
-		return fmt.Errorf("fieldcrypt: a text: %w", err)
+		return fmt.Errorf("credent: a text: %w", err)
 	}
 	*v = NewValue(value)
 	return nil
 }
 
-// UnmarshalJSON makes a present value of what encoding/json takes for a T, and an absent one of null. It refuses [Redacted]
-// with [ErrRedacted] and anything else that is not a T with [ErrValue]; the errors do not quote the input.
+// UnmarshalJSON makes a present value of JSON that encoding/json reads into a
+// T, and an absent one of null. It refuses [Redacted] with [ErrRedacted], and
+// anything else that isn't a T with [ErrValue]; the errors don't quote the
+// input.
 func (v *Value[T]) UnmarshalJSON(data []byte) error {
 	var value T
 	switch {
@@ -117,67 +130,53 @@ func (v *Value[T]) UnmarshalJSON(data []byte) error {
 	case isMarker(data):
 		return ErrRedacted
 	case !isExact(data) || json.Unmarshal(data, &value) != nil:
-		return fmt.Errorf("fieldcrypt: JSON: %w (%T)", ErrValue, value)
+		return fmt.Errorf("credent: JSON: %w (%T)", ErrValue, value)
 	}
 	*v = NewValue(value)
 	return nil
 }
 
-// asSecret returns the value as drivers take it.
-func (v Value[T]) asSecret() Secret {
-	if _, ok := any(*new(T)).([]byte); !ok || v.IsZero() {
-		return v.secret
-	}
-	in := *v.inner()
-	in.binary = true
-	return secretOf(&in)
-}
+// asSecret returns the secret that the value is.
+func (v Value[T]) asSecret() Secret { return v.secret }
 
 // typed is what every [Value] is.
 type typed interface{ asSecret() Secret }
 
-// isTyped reports whether a type is a [Value], or embeds one.
-func isTyped(t reflect.Type) bool {
-	if t.Kind() == reflect.Struct && t.PkgPath() == "database/sql" {
-		if f, ok := t.FieldByName("V"); ok { // a sql.Null
-			t = f.Type
-		}
-	}
-	return t.Implements(reflect.TypeFor[typed]())
-}
-
-// untyped returns arguments with a [Secret] in place of each [Value]. The given slice is not changed.
-func untyped(args []any) []any {
-	result := args
-	for i, arg := range args {
-		s, ok := untypedOne(arg)
-		if !ok {
-			continue
-		}
-		if &result[0] == &args[0] {
-			result = append([]any(nil), args...)
-		}
-		result[i] = s
-	}
-	return result
-}
-
-func untypedOne(arg any) (any, bool) {
+// AsSecret returns the secret that an argument is or holds: a [Secret], a
+// [Value], or a pointer or sql.Null of one. It reports false for anything
+// else, and an absent secret for a nil pointer.
+func AsSecret(arg any) (Secret, bool) {
 	switch arg := arg.(type) {
+	case Secret:
+		return arg, true
 	case typed:
 		if p := reflect.ValueOf(arg); p.Kind() == reflect.Pointer && p.IsNil() {
-			return nil, true
+			return Secret{}, true
 		}
 		return arg.asSecret(), true
-	case sql.NamedArg:
-		value, ok := untypedOne(arg.Value)
-		arg.Value = value
-		return arg, ok
+	case *Secret:
+		if arg == nil {
+			return Secret{}, true
+		}
+		return *arg, true
 	}
-	return nil, false
+	v := reflect.ValueOf(arg)
+	if v.Kind() != reflect.Struct || v.Type().PkgPath() != "database/sql" {
+		return Secret{}, false
+	}
+	if inner := v.FieldByName("V"); inner.IsValid() { // a sql.Null
+		if s, ok := AsSecret(inner.Interface()); ok {
+			if !v.FieldByName("Valid").Bool() {
+				s = Secret{}
+			}
+			return s, true
+		}
+	}
+	return Secret{}, false
 }
 
-// encode returns what is encrypted of a value. The errors of other packages could quote it.
+// encode returns the text to encrypt. Errors of other packages could quote
+// the value.
 func encode(value any) (string, error) {
 	switch value := value.(type) {
 	case []byte:
@@ -217,33 +216,15 @@ func parse[T any](text string) (value T, err error) {
 
 func valueError(value any) error { return fmt.Errorf("%w (%T)", ErrValue, value) }
 
-// ValueField is the ent ValueScanner of an encrypted field of type [Value], as [Field] is of one of type [Secret].
-type ValueField[T any] struct{ *binding }
-
-// NewValueField returns the ValueScanner of a field which is stored in size characters.
-func NewValueField[T any](name string, size int) ValueField[T] {
-	return ValueField[T]{&binding{name: name, plaintext: TypeName[T](), size: size}}
-}
-
-// TypeName returns the name of a type of plaintexts, as a [ColumnInfo] has it.
+// TypeName returns the name of a plaintext type, as code that imports its
+// package writes it.
 func TypeName[T any]() string {
-	return strings.ReplaceAll(reflect.TypeFor[T]().String(), "[]uint8", bytesType)
+	return strings.ReplaceAll(reflect.TypeFor[T]().String(), "[]uint8", BytesType)
 }
 
-// Value returns the argument that stands for the value in a statement.
-func (f ValueField[T]) Value(v Value[T]) (driver.Value, error) {
-	c, err := f.bound("encrypt")
-	if err != nil {
-		return nil, err
-	}
-	return c.Value(v.asSecret())
-}
-
-// ScanValue returns the target of one column of one row.
-func (f ValueField[T]) ScanValue() field.ValueScanner { return f.target() }
-
-// FromValue makes a value of a scanned target.
-func (f ValueField[T]) FromValue(v driver.Value) (Value[T], error) {
-	s, err := f.secretOf(v)
-	return Value[T]{s}, err
+// IsSecretType reports whether a type is a [Secret] or a [Value], a pointer to
+// one, or embeds one.
+func IsSecretType(t reflect.Type) bool {
+	return t.Implements(reflect.TypeFor[typed]()) || t.Implements(reflect.TypeFor[interface{ target() *Secret }]()) ||
+		reflect.PointerTo(t).Implements(reflect.TypeFor[interface{ target() *Secret }]())
 }

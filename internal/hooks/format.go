@@ -18,7 +18,8 @@ import (
 // ErrFormat means that a key does not look like one of its credential type.
 var ErrFormat = errors.New("the key is not of the format of its credential type")
 
-// Format says what the keys of one credential type look like. A nil pattern takes everything.
+// Format says what the keys of one credential type look like. A nil pattern
+// takes everything.
 type Format struct {
 	Type      string         // the credential_type, in lower case
 	APIKey    *regexp.Regexp // matches a well-formed api_key as a whole
@@ -26,7 +27,8 @@ type Format struct {
 	Hint      string         // what a well-formed key looks like, for the error; not a real one
 }
 
-// BrokerFormats are the formats that brokers and data providers are known to give out.
+// BrokerFormats are the formats that brokers and data providers are known to
+// give out.
 func BrokerFormats() []Format {
 	return []Format{
 		{
@@ -43,7 +45,8 @@ func BrokerFormats() []Format {
 	}
 }
 
-// formatChecker checks the keys that a mutation sets. Types without a format are not checked.
+// formatChecker checks the keys that a mutation sets. Types without a format
+// are not checked.
 type formatChecker struct {
 	formats  []Format
 	warnings *slog.Logger // nil: refuse
@@ -77,12 +80,13 @@ func (c formatChecker) check(ctx context.Context, m *credent.UserCredentialMutat
 	return nil
 }
 
-// typeOf returns the credential type that the row will have, "" if there is no such row.
+// typeOf returns the credential type that the row will have, "" if there is no
+// such row.
 func typeOf(ctx context.Context, m *credent.UserCredentialMutation) (string, error) {
 	if name, ok := m.CredentialType(); ok {
 		return name, nil
 	}
-	ids, err := affected(ctx, m) // one at the most, after oneRow
+	ids, err := affected(ctx, m) // an update that sets a secret in several is refused
 	if err != nil {
 		return "", err
 	}

@@ -8,46 +8,41 @@ import (
 	"entgo.io/ent/dialect"
 	"entgo.io/ent/dialect/sql"
 
+	"github.com/credent-go/credent/encrypted"
 	credent "github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/hook"
 	"github.com/credent-go/credent/ent/useraccount"
 	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/internal/entcrypt/statement"
 	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 )
 
-// The triggers of the migrations keep a credential's user_id equal to its account's.
-var _ = registerFollow()
-
-func registerFollow() bool {
-	fieldcrypt.RegisterFollow(fieldcrypt.Follow{
-		Table: usercredential.Table, Via: usercredential.FieldUserAccountID,
-		Source: useraccount.Table, SourceColumn: useraccount.FieldUserID,
-	})
-	return true
-}
-
-// rebind encrypts the secrets of an account anew when its user_id changes: bound tokens are bound to it, and the database's
-// trigger changes it in the credentials without them. That is one transaction, which must be there: without one the change is
-// refused, by this hook or, for statements that pass it by, by the driver. Nothing else of a credential is changed, and no hook is run for it.
+// rebind encrypts the secrets of an account anew when its user_id changes:
+// bound tokens are bound to it, and the database changes it in the
+// credentials without them. That takes one transaction; without one the hook
+// refuses the change. Nothing else of a credential changes, and no hook runs
+// for it.
 func rebind(next ent.Mutator) ent.Mutator {
 	return hook.UserAccountFunc(func(ctx context.Context, m *credent.UserAccountMutation) (ent.Value, error) {
-		if _, changes := m.UserID(); !changes || !m.Op().Is(ent.OpUpdate|ent.OpUpdateOne) {
+		user, changes := m.UserID()
+		if !changes || !m.Op().Is(ent.OpUpdate|ent.OpUpdateOne) {
 			return next.Mutate(ctx, m)
 		}
 		if _, err := m.Tx(); err != nil {
 			return nil, fmt.Errorf("credent: %w: bound tokens depend on the account's user_id: change it in a transaction, in which they are "+
-				"encrypted anew", fieldcrypt.ErrContext)
+				"encrypted anew", seal.ErrContext)
 		}
-		credentials, err := lockCredentials(ctx, m)
+		credentials, name, err := lockCredentials(ctx, m)
 		if err != nil {
 			return nil, err
 		}
-		value, err := next.Mutate(fieldcrypt.MovingTenants(ctx), m)
+		value, err := next.Mutate(statement.MovingTenants(ctx), m)
 		if err != nil {
 			return nil, err
 		}
 		for _, c := range credentials {
-			if err := storeAgain(ctx, m.Client(), c); err != nil {
+			if err := storeAgain(ctx, m.Client(), name, c, user); err != nil {
 				return nil, err
 			}
 		}
@@ -55,48 +50,56 @@ func rebind(next ent.Mutator) ent.Mutator {
 	})
 }
 
-// lockCredentials returns the credentials of the accounts that are updated, with secrets that open. Until the transaction ends
-// nobody changes them, nor adds others to the accounts.
-func lockCredentials(ctx context.Context, m *credent.UserAccountMutation) ([]*credent.UserCredential, error) {
+// lockCredentials returns the credentials of the accounts that are updated,
+// with secrets that open, and the database's dialect. Until the transaction
+// ends nobody changes them or adds others to the accounts.
+func lockCredentials(ctx context.Context, m *credent.UserAccountMutation) (list []*credent.UserCredential, name string, err error) {
 	accounts, err := accountIDs(ctx, m)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	lock := func(s *sql.Selector) {
+		name = s.Dialect()
 		if s.Dialect() == dialect.Postgres { // SQLite has one writer
 			s.ForUpdate()
 		}
 	}
-	// Who adds a credential holds a lock on its account that this one waits for.
+	// A writer that adds a credential holds a lock on its account, and this one
+	// waits for it.
 	locked := m.Client().UserAccount.Query().Where(useraccount.IDIn(accounts...)).Unique(false)
 	locked.Modify(lock)
 	m.Where(useraccount.IDIn(accounts...)) // and no other, which begins to match meanwhile
 	if _, err := locked.All(ctx); err != nil {
-		return nil, fmt.Errorf("credent: lock the account: %w", err)
+		return nil, "", fmt.Errorf("credent: lock the account: %w", err)
 	}
 	query := m.Client().UserCredential.Query().Where(usercredential.UserAccountIDIn(accounts...)).Unique(false)
 	query.Modify(lock)
 	credentials, err := query.All(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("credent: the credentials of the account: %w", err)
+		return nil, "", fmt.Errorf("credent: the credentials of the account: %w", err)
 	}
 	for _, c := range credentials {
 		for _, secret := range []*fieldcrypt.Secret{&c.APIKey, &c.SecretKey} {
 			plaintext, err := secret.Reveal()
 			if err != nil {
-				return nil, fmt.Errorf("credent: encrypt anew for another user: %w", err)
+				return nil, "", fmt.Errorf("credent: encrypt anew for another user: %w", err)
 			}
 			*secret = fieldcrypt.New(plaintext)
 		}
 	}
-	return credentials, nil
+	return credentials, name, nil
 }
 
-// storeAgain stores the secrets of a credential without a mutation, which would change updated_at.
-func storeAgain(ctx context.Context, client *credent.Client, c *credent.UserCredential) error {
-	_, err := client.ExecContext(ctx, fmt.Sprintf(`UPDATE "%s" SET "%s" = $1, "%s" = $2 WHERE "%s" = $3`, usercredential.Table,
-		usercredential.FieldAPIKey, usercredential.FieldSecretKey, usercredential.FieldID), c.APIKey, c.SecretKey, c.ID)
-	if err != nil {
+// storeAgain stores the secrets of a credential, in a row that is another
+// user's by now. A mutation would change updated_at.
+func storeAgain(ctx context.Context, client *credent.Client, name string, c *credent.UserCredential, user string) error {
+	apiKey, secretKey := usercredential.APIKeyColumn, usercredential.SecretKeyColumn
+	query, args := sql.Dialect(name).Update(usercredential.Table).
+		Set(apiKey.Name, encrypted.At(c.APIKey, apiKey, user)).
+		Set(apiKey.Index, encrypted.DigestOf(c.APIKey, apiKey)).
+		Set(secretKey.Name, encrypted.At(c.SecretKey, secretKey, user)).
+		Where(sql.EQ(usercredential.FieldID, c.ID)).Query()
+	if _, err := client.ExecContext(ctx, query, args...); err != nil {
 		return fmt.Errorf("credent: encrypt anew for another user: %w", err)
 	}
 	return nil

@@ -17,14 +17,16 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt"
 )
 
-// ErrTenant means that a credential was given another user_id than its account has.
+// ErrTenant means that a credential was given another user_id than its account
+// has.
 var ErrTenant = errors.New("a credential's user_id must be its account's")
 
 // TenantConstraint is what the database's trigger names when it refuses.
 const TenantConstraint = "user_credentials_user_id_of_account"
 
-// fillTenant fills a credential's user_id from its account, when it is made and when it is moved. A user_id that is set is
-// left for the database to compare, which costs no query.
+// fillTenant fills a credential's user_id from its account, when it is made and
+// when it is moved. A user_id that is set is left for the database to compare,
+// which costs no query.
 func fillTenant(ctx context.Context, m *credent.UserCredentialMutation) error {
 	accountID, moved := m.UserAccountID()
 	if _, set := m.UserID(); !moved || set {
@@ -41,36 +43,13 @@ func fillTenant(ctx context.Context, m *credent.UserCredentialMutation) error {
 	return nil
 }
 
-// explainTenant says what the trigger's refusal is about, if it was not said already by an inner one of nested hooks.
+// explainTenant says what the trigger's refusal is about, if it was not said
+// already by an inner one of nested hooks.
 func explainTenant(err error) error {
 	if credent.IsConstraintError(err) && !errors.Is(err, ErrTenant) && strings.Contains(err.Error(), TenantConstraint) {
 		return fmt.Errorf("credent: %w: %w", ErrTenant, err)
 	}
 	return err
-}
-
-// oneRow refuses an update of a secret that matches several rows, since ent would bind one token for all of them. One that
-// matches a single row is pinned to it. None says that it matches none.
-func oneRow(ctx context.Context, m *credent.UserCredentialMutation) (none bool, err error) {
-	if !m.Op().Is(ent.OpUpdate) {
-		return false, nil
-	}
-	field := secretField(m)
-	if field == "" {
-		return false, nil
-	}
-	ids, err := m.IDs(ctx)
-	if err != nil || len(ids) == 0 {
-		return true, err
-	}
-	if len(ids) > 1 {
-		return false, &fieldcrypt.Error{
-			Op: "encrypt", Table: usercredential.Table, Column: field,
-			Err: fmt.Errorf("%w: the update matches %d", fieldcrypt.ErrManyRows, len(ids)),
-		}
-	}
-	m.Where(usercredential.ID(ids[0]))
-	return false, nil
 }
 
 // secretField returns the name of a secret field that the mutation sets, or "".
@@ -88,9 +67,10 @@ func isSecret(value any) bool {
 	return ok
 }
 
-// deleteOrphans deletes the credentials that are removed from their account; ent alone would clear their key to it, which
-// the database refuses. The account is updated first: if the deletion then fails, the credentials are still the account's.
-// In a transaction of the caller's both are in it.
+// deleteOrphans deletes the credentials that are removed from their account;
+// ent alone would clear their key to it, which the database refuses. The
+// account is updated first: if the deletion then fails, the credentials are
+// still the account's. In a transaction of the caller's both are in it.
 func deleteOrphans(next ent.Mutator) ent.Mutator {
 	return hook.UserAccountFunc(func(ctx context.Context, m *credent.UserAccountMutation) (ent.Value, error) {
 		removed, cleared := m.RemovedCredentialsIDs(), m.CredentialsCleared()
@@ -124,8 +104,9 @@ func deleteOrphans(next ent.Mutator) ent.Mutator {
 	})
 }
 
-// notOf returns those of the credentials that are not of the one account that is updated. The others are there already: ent
-// would refuse to add them, as it takes their key to the account for cleared.
+// notOf returns those of the credentials that are not of the one account that
+// is updated. The others are there already: ent would refuse to add them, as it
+// takes their key to the account for cleared.
 func notOf(ctx context.Context, m *credent.UserAccountMutation, accounts, ids []uuid.UUID) ([]uuid.UUID, error) {
 	if len(ids) == 0 || len(accounts) != 1 {
 		return ids, nil

@@ -1,6 +1,8 @@
-// Package load stores many credentials at once: by COPY where the connection can do that, and in INSERTs of many rows
-// otherwise. A row that might be refused goes through a Create of an ent client, with its defaults, checks, hooks and
-// encryption, up to the statement, which is not sent: so errors are a Create's.
+// Package load stores many credentials at once: by COPY where the connection
+// can do that, and in INSERTs of many rows otherwise. A row that might be
+// refused goes through a Create of an ent client, with its defaults, checks,
+// hooks and encryption, up to the statement, which is not sent: so errors are a
+// Create's.
 package load
 
 import (
@@ -20,6 +22,7 @@ import (
 
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/internal/entcrypt/driver"
 	"github.com/credent-go/credent/internal/fieldcrypt"
 	"github.com/credent-go/credent/internal/tenancy"
 )
@@ -33,11 +36,13 @@ const MaxBatch = 1_000_000
 // ErrUncertain is that of a COMMIT that was not answered.
 var ErrUncertain = errors.New("the last transaction may be stored, or not")
 
-// Row is one credential to store. It takes the defaults of a Create where a field is zero.
+// Row is one credential to store. It takes the defaults of a Create where a
+// field is zero.
 type Row struct {
 	// ID is the primary key; a new one if zero.
 	ID uuid.UUID
-	// UserAccountID and UserID name the account, one of them or both. The other is looked up.
+	// UserAccountID and UserID name the account, one of them or both. The other
+	// is looked up.
 	UserAccountID uuid.UUID
 	UserID        string
 
@@ -45,7 +50,8 @@ type Row struct {
 	// APIKey and SecretKey must be present, and may be empty.
 	APIKey    fieldcrypt.Secret
 	SecretKey fieldcrypt.Secret
-	// ExpiresAt is the time from which on the provider refuses the credential; nil for never.
+	// ExpiresAt is the time from which on the provider refuses the credential;
+	// nil for never.
 	ExpiresAt *time.Time
 	// Inactive stores it as disabled.
 	Inactive bool
@@ -56,36 +62,45 @@ type Row struct {
 
 // Config says how rows are stored. The zero value is a good one.
 type Config struct {
-	// Batch is the number of rows in a transaction, and in memory; 0 means DefaultBatch, and more than MaxBatch means that.
+	// Batch is the number of rows in a transaction, and in memory; 0 means
+	// DefaultBatch, and more than MaxBatch means that.
 	Batch int
-	// Atomic stores all rows in one transaction, or none. Progress then tells what it has in it.
+	// Atomic stores all rows in one transaction, or none. Progress then tells
+	// what it has in it.
 	Atomic bool
-	// DryRun checks the rows and looks up their accounts, and stores nothing. What only the database refuses, a primary key
-	// that is there already for one, it does not find.
+	// DryRun checks the rows and looks up their accounts, and stores nothing.
+	// What only the database refuses, a primary key that is there already for
+	// one, it does not find.
 	DryRun bool
-	// Progress is called after each batch with the number of rows stored, or checked, so far; nil for none.
+	// Progress is called after each batch with the number of rows stored, or
+	// checked, so far; nil for none.
 	Progress func(rows int64)
-	// Refused is called for each row that the checks refuse, or that came with an error; if it returns true, the row is left
-	// out and the others are stored. Nil stops at the first. Rows that the database refuses stop it in any case.
+	// Refused is called for each row that the checks refuse, or that came with
+	// an error; if it returns true, the row is left out and the others are
+	// stored. Nil stops at the first. Rows that the database refuses stop it in
+	// any case.
 	Refused func(*Error) bool
-	// Stored is called after each transaction with the primary keys that it stored, which are valid until it returns; nil for
-	// none.
+	// Stored is called after each transaction with the primary keys that it
+	// stored, which are valid until it returns; nil for none.
 	Stored func(ids []uuid.UUID)
 }
 
 // Sealing is how rows are checked and encrypted.
 type Sealing struct {
 	// Driver is how the client's driver encrypts.
-	Driver fieldcrypt.DriverConfig
-	// NewClient makes a client, with its hooks, on a driver that encrypts and then records what it is given.
+	Driver driver.Config
+	// NewClient makes a client, with its hooks, on a driver that encrypts and
+	// then records what it is given.
 	NewClient func(dialect.Driver) *ent.Client
-	// Checked says that the client has hooks that may refuse a row, or do something with it: each row then goes through them.
+	// Checked says that the client has hooks that may refuse a row, or do
+	// something with it: each row then goes through them.
 	Checked bool
 }
 
 // Error says which row could not be stored.
 type Error struct {
-	// Row is the place of the row in the sequence, from 1, or 0 if the error is not of one row.
+	// Row is the place of the row in the sequence, from 1, or 0 if the error is
+	// not of one row.
 	Row int64
 	// Err is what a Create would have returned, or what the sequence did.
 	Err error
@@ -120,8 +135,8 @@ type loader struct {
 	ids     []uuid.UUID // of those, if somebody wants them
 }
 
-// Run stores the rows, and returns how many are stored when it ends: those at the beginning of the sequence, less the ones
-// left out. See credent.Copy.
+// Run stores the rows, and returns how many are stored when it ends: those at
+// the beginning of the sequence, less the ones left out. See credent.Copy.
 func Run(
 	ctx context.Context, db *sql.DB, rows iter.Seq2[Row, error], cfg Config, sealing Sealing,
 ) (stored int64, err error) {
@@ -133,13 +148,16 @@ func Run(
 	if err != nil {
 		return 0, &Error{Err: err}
 	}
-	// A connection that is broken is thrown away, and that it is closed already has nothing to add.
+	// A connection that is broken is thrown away, and that it is closed already
+	// has nothing to add.
 	defer func() { _ = conn.Close() }()
 	l := &loader{cfg: cfg, conn: conn}
 	if err := l.inspect(ctx); err != nil {
 		return 0, &Error{Err: err}
 	}
-	l.sealer = newSealer(l.dialect, sealing)
+	if l.sealer, err = newSealer(l.dialect, sealing); err != nil {
+		return 0, &Error{Err: err}
+	}
 	err = l.run(ctx, rows)
 	if l.tx != nil {
 		_ = l.tx.Rollback() // after an error; the server does it too when the connection ends
@@ -151,8 +169,8 @@ func Run(
 	return l.stored, err
 }
 
-// inspect finds out what the connection is, and whether it can COPY: only pgx's can, and Postgres does not let a role that
-// row-level security applies to.
+// inspect finds out what the connection is, and whether it can COPY: only pgx's
+// can, and Postgres does not let a role that row-level security applies to.
 func (l *loader) inspect(ctx context.Context) error {
 	err := l.conn.Raw(func(conn any) error {
 		_, l.copies = conn.(*stdlib.Conn)
@@ -212,7 +230,8 @@ func (l *loader) run(ctx context.Context, rows iter.Seq2[Row, error]) error {
 	return l.commit(ctx)
 }
 
-// refuse returns nil if a row is to be left out, and otherwise the error to stop with.
+// refuse returns nil if a row is to be left out, and otherwise the error to
+// stop with.
 func (l *loader) refuse(number int64, err error) error {
 	failure := &Error{Row: number, Err: err}
 	if l.cfg.Refused != nil && l.cfg.Refused(failure) {
@@ -272,7 +291,8 @@ func (l *loader) store(ctx context.Context, batch []numbered) error {
 	return nil
 }
 
-// commit ends the transaction. What it had is then stored, or with DryRun would be.
+// commit ends the transaction. What it had is then stored, or with DryRun would
+// be.
 func (l *loader) commit(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -297,8 +317,9 @@ func (l *loader) commit(ctx context.Context) error {
 	return nil
 }
 
-// refused reports whether an error of a COMMIT is an answer that nothing was stored. A server that ends the connection may
-// have stored it before, and so may one that cannot tell.
+// refused reports whether an error of a COMMIT is an answer that nothing was
+// stored. A server that ends the connection may have stored it before, and so
+// may one that cannot tell.
 func refused(err error) bool {
 	if errors.Is(err, sql.ErrTxDone) || errors.Is(err, pgx.ErrTxCommitRollback) {
 		return true

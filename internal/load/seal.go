@@ -3,9 +3,6 @@ package load
 import (
 	"context"
 	"errors"
-	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"entgo.io/ent/dialect"
@@ -13,39 +10,33 @@ import (
 
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
-	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/entcrypt/driver"
+	"github.com/credent-go/credent/internal/entcrypt/statement"
+	"github.com/credent-go/credent/internal/sqlarg"
 )
 
-// recorder is the driver of a client that talks to no database: it keeps the statement of a Create, and answers with fail.
+// recorder is the driver of a client that talks to no database: it answers the
+// statement of a Create with fail.
 type recorder struct {
-	name  string // of the dialect
-	query string
-	args  []any
-	fail  error
+	name string // of the dialect
+	fail error
 }
 
 var errOnlyCreate = errors.New("only a Create of one row is recorded")
 
-// Exec keeps the statement.
-func (r *recorder) Exec(_ context.Context, query string, args, _ any) error {
-	argv, ok := args.([]any)
-	if !ok {
-		return errOnlyCreate
-	}
-	r.query, r.args = query, argv
-	return r.fail
-}
+// Exec implements dialect.ExecQuerier.
+func (r *recorder) Exec(context.Context, string, any, any) error { return r.fail }
 
-// Query refuses: there is nothing to read from.
+// Query implements dialect.ExecQuerier: there is nothing to read from.
 func (r *recorder) Query(context.Context, string, any, any) error { return errOnlyCreate }
 
-// Tx refuses likewise.
+// Tx implements dialect.Driver, and refuses likewise.
 func (r *recorder) Tx(context.Context) (dialect.Tx, error) { return nil, errOnlyCreate }
 
-// Close does nothing.
+// Close implements dialect.Driver.
 func (r *recorder) Close() error { return nil }
 
-// Dialect is that of the statements.
+// Dialect implements dialect.Driver.
 func (r *recorder) Dialect() string { return r.name }
 
 // columns are those of the rows that are sent.
@@ -56,63 +47,38 @@ type sealer struct {
 	cfg      Sealing
 	recorder *recorder
 	client   *ent.Client
-	sealer   fieldcrypt.Sealer
-	query    string // the last one, and where its arguments go
-	places   []int
+	sealer   statement.Sealer
 }
 
-func newSealer(name string, cfg Sealing) *sealer {
+func newSealer(name string, cfg Sealing) (*sealer, error) {
 	r := &recorder{name: name}
-	s := fieldcrypt.NewSealer(cfg.Driver)
-	return &sealer{cfg: cfg, recorder: r, client: cfg.NewClient(s.Driver(r)), sealer: s}
+	s, wrap, err := driver.NewSealer(cfg.Driver)
+	if err != nil {
+		return nil, err
+	}
+	return &sealer{cfg: cfg, recorder: r, client: cfg.NewClient(wrap(r)), sealer: s}, nil
 }
 
-// seal returns the values of a row for columns; those that the statement leaves to the database are nil. Errors are a
-// Create's.
+// seal returns the values of a row for columns. Errors are a Create's.
 func (s *sealer) seal(ctx context.Context, row Row) ([]any, error) {
 	if !s.cfg.Checked {
 		if values := s.quick(row); values != nil {
 			return values, nil
 		}
 	}
-	return s.slow(ctx, row)
-}
-
-// slow goes through a Create.
-func (s *sealer) slow(ctx context.Context, row Row) ([]any, error) {
-	if err := s.create(ctx, row, nil); err != nil {
+	node, err := s.create(ctx, row, nil)
+	if err != nil {
 		return nil, err
 	}
-	if s.recorder.query != s.query {
-		places, err := placesOf(s.recorder.query)
-		if err != nil {
-			return nil, err
-		}
-		s.query, s.places = s.recorder.query, places
-	}
-	if len(s.places) != len(s.recorder.args) {
-		return nil, errOnlyCreate
-	}
-	values := make([]any, len(columns))
-	for i, arg := range s.recorder.args {
-		values[s.places[i]] = arg
-	}
-	return values, nil
+	return s.values(node)
 }
 
-// quick returns the values of a row that a Create without checks of formats would not refuse, and nil of one that it might.
-// A Create costs ten times what the encryption does, most of it for a statement that is not sent.
+// quick returns the values of a row that a Create without checks of formats
+// wouldn't refuse, and nil for a row that it might. A Create costs ten times
+// as much as the encryption, most of it for a statement that isn't sent.
 func (s *sealer) quick(row Row) []any {
 	if row.UserAccountID == uuid.Nil || row.APIKey.IsZero() || row.SecretKey.IsZero() ||
 		usercredential.UserIDValidator(row.UserID) != nil || usercredential.CredentialTypeValidator(row.CredentialType) != nil {
-		return nil
-	}
-	apiKey, index, err := s.sealer.Seal(usercredential.ValueScanner.APIKey, row.APIKey, row.UserID)
-	if err != nil {
-		return nil
-	}
-	secretKey, _, err := s.sealer.Seal(usercredential.ValueScanner.SecretKey, row.SecretKey, row.UserID)
-	if err != nil {
 		return nil
 	}
 	if row.ID == uuid.Nil {
@@ -124,32 +90,53 @@ func (s *sealer) quick(row Row) []any {
 	if row.UpdatedAt.IsZero() {
 		row.UpdatedAt = usercredential.DefaultUpdatedAt()
 	}
+	values, err := s.values(&ent.UserCredential{
+		ID: row.ID, IsActive: !row.Inactive, CreatedAt: row.CreatedAt, UpdatedAt: row.UpdatedAt, UserAccountID: row.UserAccountID,
+		UserID: row.UserID, CredentialType: row.CredentialType, APIKey: row.APIKey, SecretKey: row.SecretKey, ExpiresAt: row.ExpiresAt,
+	})
+	if err != nil {
+		return nil // a Create says why
+	}
+	return values
+}
+
+// values returns the values of a new row, in the order of columns, which a
+// test compares with a Create's.
+func (s *sealer) values(node *ent.UserCredential) ([]any, error) {
+	apiKey, index, err := s.sealer.Seal(usercredential.ValueScanner.APIKey, node.APIKey, node.UserID)
+	if err != nil {
+		return nil, err
+	}
+	secretKey, _, err := s.sealer.Seal(usercredential.ValueScanner.SecretKey, node.SecretKey, node.UserID)
+	if err != nil {
+		return nil, err
+	}
 	var expiresAt any
-	if row.ExpiresAt != nil {
-		expiresAt = utc(*row.ExpiresAt)
+	if node.ExpiresAt != nil {
+		expiresAt = utc(*node.ExpiresAt)
 	}
-	// In the order of columns, which a test compares with a Create's.
 	return []any{
-		fieldcrypt.UUIDArg{UUID: row.ID},
-		!row.Inactive, utc(row.CreatedAt), utc(row.UpdatedAt), index,
-		fieldcrypt.UUIDArg{UUID: row.UserAccountID},
-		row.UserID, row.CredentialType, apiKey, secretKey, expiresAt,
-	}
+		sqlarg.UUID{UUID: node.ID},
+		node.IsActive, utc(node.CreatedAt), utc(node.UpdatedAt), index,
+		sqlarg.UUID{UUID: node.UserAccountID},
+		node.UserID, node.CredentialType, apiKey, secretKey, expiresAt,
+	}, nil
 }
 
 // utc is what the hooks make of a time: as Postgres stores it.
 func utc(at time.Time) time.Time { return at.UTC().Truncate(time.Microsecond) }
 
-// explain returns what a Create returns when the database answers its statement with the given error.
+// explain returns what a Create returns if the database answers its statement
+// with the given error.
 func (s *sealer) explain(ctx context.Context, row Row, err error) error {
-	if explained := s.create(ctx, row, err); explained != nil {
+	if _, explained := s.create(ctx, row, err); explained != nil {
 		return explained
 	}
 	return err
 }
 
-func (s *sealer) create(ctx context.Context, row Row, fail error) error {
-	s.recorder.query, s.recorder.args, s.recorder.fail = "", nil, fail
+func (s *sealer) create(ctx context.Context, row Row, fail error) (*ent.UserCredential, error) {
+	s.recorder.fail = fail
 	c := s.client.UserCredential.Create().
 		SetUserAccountID(row.UserAccountID).
 		SetUserID(row.UserID).
@@ -172,23 +159,5 @@ func (s *sealer) create(ctx context.Context, row Row, fail error) error {
 	if !row.UpdatedAt.IsZero() {
 		c.SetUpdatedAt(row.UpdatedAt)
 	}
-	return c.Exec(ctx)
-}
-
-// placesOf returns the place in columns of each argument of an INSERT of ent's, which lists its columns in parentheses.
-func placesOf(query string) ([]int, error) {
-	_, rest, _ := strings.Cut(query, "(")
-	list, _, ok := strings.Cut(rest, ")")
-	if !ok || !strings.HasPrefix(query, "INSERT INTO ") {
-		return nil, errOnlyCreate
-	}
-	var places []int
-	for name := range strings.SplitSeq(list, ", ") {
-		i := slices.Index(columns, strings.Trim(name, "\"`"))
-		if i < 0 {
-			return nil, fmt.Errorf("the statement has an unknown column: %w", errOnlyCreate)
-		}
-		places = append(places, i)
-	}
-	return places, nil
+	return c.Save(ctx)
 }

@@ -5,11 +5,11 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/sqlarg"
 )
 
-// source gives the values of a batch, row by row, as they are asked for: while the server stores some, the next are
-// encrypted. It is a pgx.CopyFromSource.
+// source gives the values of a batch, row by row, as they are asked for: while
+// the server stores some, the next are encrypted. It is a pgx.CopyFromSource.
 type source struct {
 	*loader
 	ctx      context.Context
@@ -23,7 +23,8 @@ type source struct {
 	ids    []uuid.UUID // of those
 }
 
-// Next goes to the next row that is not left out, and reports whether there is one.
+// Next goes to the next row that is not left out, and reports whether there is
+// one.
 func (s *source) Next() bool {
 	for s.err == nil && s.next < len(s.batch) {
 		row := s.batch[s.next]
@@ -32,7 +33,7 @@ func (s *source) Next() bool {
 		if err == nil {
 			s.values = values
 			s.sent = append(s.sent, row)
-			s.ids = append(s.ids, values[idPlace].(fieldcrypt.UUIDArg).UUID)
+			s.ids = append(s.ids, values[idPlace].(sqlarg.UUID).UUID)
 			return true
 		}
 		s.err = s.refuse(row.number, err)
@@ -56,7 +57,8 @@ func (s *source) Values() ([]any, error) { return s.values, nil }
 // Err returns the error of the row that ended the batch.
 func (s *source) Err() error { return s.err }
 
-// failed returns the error of a row that was sent, by its place from 0, as its Create would.
+// failed returns the error of a row that was sent, by its place from 0, as its
+// Create would.
 func (s *source) failed(place int, err error) error {
 	row := s.sent[place]
 	return &Error{Row: row.number, Err: s.sealer.explain(s.ctx, row.Row, err)}

@@ -6,7 +6,7 @@ import (
 	"entgo.io/ent/schema/field"
 
 	"github.com/credent-go/credent/encrypted"
-	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
 )
 
 // Session is an entity.
@@ -15,7 +15,7 @@ type Session struct{ ent.Schema }
 // Fields of the Session.
 func (Session) Fields() []ent.Field {
 	return []ent.Field{
-		field.String("api_key").GoType(encrypted.Secret{}).ValueScanner(fieldcrypt.Column("sessions", "api_key", 500)).Sensitive(),
-		field.Bytes("certificate").GoType(encrypted.Value[[]byte]{}).ValueScanner(fieldcrypt.NewValueField[[]byte]("x", 500)),
+		field.String("api_key").GoType(encrypted.Secret{}).ValueScanner(column.NewField("api_key", 500)).Sensitive(),
+		field.Bytes("certificate").GoType(encrypted.Value[[]byte]{}).ValueScanner(column.NewValueField[[]byte]("x", 500)),
 	}
 }

@@ -3,81 +3,62 @@
 package ent
 
 import (
-	"example.com/oauth/ent/grant"
+	"example.com/oauth/ent/encryptedtype"
 	"example.com/oauth/ent/integration"
 	"github.com/credent-go/credent/encrypted"
 )
 
-// init binds the encrypted fields to their columns, and makes the columns known to drivers, checks and re-encryption.
-func init() {
-	encrypted.Bind(
-		encrypted.Binding{
-			ColumnInfo: encrypted.Column{
-				Table: grant.Table,
-				Name:  grant.FieldAccessToken,
-				Size:  2764,
-				Type:  "string",
-				ID:    grant.FieldID,
-			},
-			Scanner: func() any { return grant.ValueScanner.AccessToken },
-		},
-		encrypted.Binding{
-			ColumnInfo: encrypted.Column{
-				Table: grant.Table,
-				Name:  grant.FieldScopes,
-				Size:  500,
-				Type:  "[]string",
-				ID:    grant.FieldID,
-			},
-			Scanner: func() any { return grant.ValueScanner.Scopes },
-		},
-		encrypted.Binding{
-			ColumnInfo: encrypted.Column{
-				Table: grant.Table,
-				Name:  grant.FieldExpiresAt,
-				Size:  140,
-				Type:  "time.Time",
-				ID:    grant.FieldID,
-			},
-			Scanner: func() any { return grant.ValueScanner.ExpiresAt },
-		},
-		encrypted.Binding{
-			ColumnInfo: encrypted.Column{
-				Table:  integration.Table,
-				Name:   integration.FieldRefreshToken,
-				Size:   2764,
-				Type:   "string",
-				ID:     integration.FieldID,
-				Index:  integration.FieldRefreshTokenIndex,
-				Tenant: integration.FieldUserID,
-				Bound:  true,
-			},
-			Scanner: func() any { return integration.ValueScanner.RefreshToken },
-			Index:   func() any { return integration.ValueScanner.RefreshTokenIndex },
-		},
-		encrypted.Binding{
-			ColumnInfo: encrypted.Column{
-				Table:  integration.Table,
-				Name:   integration.FieldWebhook,
-				Size:   2000,
-				Type:   "webhook.Config",
-				ID:     integration.FieldID,
-				Tenant: integration.FieldUserID,
-				Bound:  true,
-			},
-			Scanner: func() any { return integration.ValueScanner.Webhook },
-		},
-		encrypted.Binding{
-			ColumnInfo: encrypted.Column{
-				Table:  integration.Table,
-				Name:   integration.FieldClientCertificate,
-				Size:   5432,
-				Type:   "[]byte",
-				ID:     integration.FieldID,
-				Tenant: integration.FieldUserID,
-				Bound:  true,
-			},
-			Scanner: func() any { return integration.ValueScanner.ClientCertificate },
-		},
-	)
+// EncryptedColumns returns the encrypted columns of this package, as encrypted.Check takes them.
+func EncryptedColumns() []encrypted.Column {
+	return encrypted.Columns("example.com/oauth/ent")
+}
+
+// SetRefreshToken sets the "refresh_token" field.
+func (u *IntegrationUpsert) SetRefreshToken(v encrypted.Secret) *IntegrationUpsert {
+	u.Set(integration.FieldRefreshToken, encrypted.At(v, integration.RefreshTokenColumn, nil))
+	u.Set(integration.FieldRefreshTokenIndex, encrypted.DigestOf(v, integration.RefreshTokenColumn))
+	return u
+}
+
+// UpdateRefreshToken sets the "refresh_token" field to the value that was provided on create.
+func (u *IntegrationUpsert) UpdateRefreshToken() *IntegrationUpsert {
+	u.SetExcluded(integration.FieldRefreshToken)
+	u.SetExcluded(integration.FieldRefreshTokenIndex)
+	return u
+}
+
+// SetWebhook sets the "webhook" field.
+func (u *IntegrationUpsert) SetWebhook(v encryptedtype.IntegrationWebhook) *IntegrationUpsert {
+	u.Set(integration.FieldWebhook, encrypted.At(v, integration.WebhookColumn, nil))
+	return u
+}
+
+// UpdateWebhook sets the "webhook" field to the value that was provided on create.
+func (u *IntegrationUpsert) UpdateWebhook() *IntegrationUpsert {
+	u.SetExcluded(integration.FieldWebhook)
+	return u
+}
+
+// ClearWebhook clears the value of the "webhook" field.
+func (u *IntegrationUpsert) ClearWebhook() *IntegrationUpsert {
+	u.SetNull(integration.FieldWebhook)
+	return u
+}
+
+// SetClientCertificate sets the "client_certificate" field.
+func (u *IntegrationUpsert) SetClientCertificate(v encrypted.Value[[]byte]) *IntegrationUpsert {
+	u.Set(integration.FieldClientCertificate, encrypted.At(v, integration.ClientCertificateColumn, nil))
+	return u
+}
+
+// UpdateClientCertificate sets the "client_certificate" field to the value that was provided on create.
+func (u *IntegrationUpsert) UpdateClientCertificate() *IntegrationUpsert {
+	u.SetExcluded(integration.FieldClientCertificate)
+	return u
+}
+
+// ClearClientCertificate clears the value of the "client_certificate" field.
+func (u *IntegrationUpsert) ClearClientCertificate() *IntegrationUpsert {
+	u.SetNull(integration.FieldClientCertificate)
+	return u
 }

@@ -159,6 +159,8 @@ func (_c *GrantCreate) createSpec() (*Grant, *sqlgraph.CreateSpec, error) {
 		_spec = sqlgraph.NewCreateSpec(grant.Table, sqlgraph.NewFieldSpec(grant.FieldID, field.TypeUUID))
 	)
 	_spec.OnConflict = _c.conflict
+	defer encrypted.CompleteCreate("example.com/oauth/ent", _spec) // once its fields are set
+
 	if id, ok := _c.mutation.ID(); ok {
 		_node.ID = id
 		_spec.ID.Value = &id
@@ -390,6 +392,8 @@ func (_c *GrantCreateBulk) Save(ctx context.Context) ([]*Grant, error) {
 				} else {
 					spec := &sqlgraph.BatchCreateSpec{Nodes: specs}
 					spec.OnConflict = _c.conflict
+					encrypted.CompleteBatch("example.com/oauth/ent", spec)
+
 					// Invoke the actual operation on the latest mutation in the chain.
 					if err = sqlgraph.BatchCreate(ctx, _c.driver, spec); err != nil {
 						if sqlgraph.IsConstraintError(err) {

@@ -13,6 +13,7 @@ import (
 	"example.com/oauth/ent/grant"
 	"example.com/oauth/ent/integration"
 	"example.com/oauth/ent/predicate"
+	"github.com/credent-go/credent/encrypted"
 	"github.com/google/uuid"
 )
 
@@ -135,6 +136,10 @@ func (_u *GrantUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 		_spec.Edges.Add = append(_spec.Edges.Add, edge)
 	}
 	_spec.AddModifiers(_u.modifiers...)
+	if none, err := encrypted.CompleteUpdate(ctx, "example.com/oauth/ent", _u.driver, _spec, false); none || err != nil {
+		return _node, err
+	}
+
 	if _node, err = sqlgraph.UpdateNodes(ctx, _u.driver, _spec); err != nil {
 		if _, ok := err.(*sqlgraph.NotFoundError); ok {
 			err = &NotFoundError{grant.Label}
@@ -291,6 +296,10 @@ func (_u *GrantUpdateOne) sqlSave(ctx context.Context) (_node *Grant, err error)
 		_spec.Edges.Add = append(_spec.Edges.Add, edge)
 	}
 	_spec.AddModifiers(_u.modifiers...)
+	if none, err := encrypted.CompleteUpdate(ctx, "example.com/oauth/ent", _u.driver, _spec, true); none || err != nil {
+		return _node, err
+	}
+
 	_node = &Grant{config: _u.config}
 	_spec.Assign = _node.assignValues
 	_spec.ScanValues = _node.scanValues

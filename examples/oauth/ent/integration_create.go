@@ -198,6 +198,8 @@ func (_c *IntegrationCreate) createSpec() (*Integration, *sqlgraph.CreateSpec, e
 		_spec = sqlgraph.NewCreateSpec(integration.Table, sqlgraph.NewFieldSpec(integration.FieldID, field.TypeUUID))
 	)
 	_spec.OnConflict = _c.conflict
+	defer encrypted.CompleteCreate("example.com/oauth/ent", _spec) // once its fields are set
+
 	if id, ok := _c.mutation.ID(); ok {
 		_node.ID = id
 		_spec.ID.Value = &id
@@ -331,54 +333,6 @@ func (u *IntegrationUpsert) SetProvider(v string) *IntegrationUpsert {
 // UpdateProvider sets the "provider" field to the value that was provided on create.
 func (u *IntegrationUpsert) UpdateProvider() *IntegrationUpsert {
 	u.SetExcluded(integration.FieldProvider)
-	return u
-}
-
-// SetRefreshToken sets the "refresh_token" field.
-func (u *IntegrationUpsert) SetRefreshToken(v encrypted.Secret) *IntegrationUpsert {
-	u.Set(integration.FieldRefreshToken, v)
-	return u
-}
-
-// UpdateRefreshToken sets the "refresh_token" field to the value that was provided on create.
-func (u *IntegrationUpsert) UpdateRefreshToken() *IntegrationUpsert {
-	u.SetExcluded(integration.FieldRefreshToken)
-	return u
-}
-
-// SetWebhook sets the "webhook" field.
-func (u *IntegrationUpsert) SetWebhook(v encryptedtype.IntegrationWebhook) *IntegrationUpsert {
-	u.Set(integration.FieldWebhook, v)
-	return u
-}
-
-// UpdateWebhook sets the "webhook" field to the value that was provided on create.
-func (u *IntegrationUpsert) UpdateWebhook() *IntegrationUpsert {
-	u.SetExcluded(integration.FieldWebhook)
-	return u
-}
-
-// ClearWebhook clears the value of the "webhook" field.
-func (u *IntegrationUpsert) ClearWebhook() *IntegrationUpsert {
-	u.SetNull(integration.FieldWebhook)
-	return u
-}
-
-// SetClientCertificate sets the "client_certificate" field.
-func (u *IntegrationUpsert) SetClientCertificate(v encrypted.Value[[]byte]) *IntegrationUpsert {
-	u.Set(integration.FieldClientCertificate, v)
-	return u
-}
-
-// UpdateClientCertificate sets the "client_certificate" field to the value that was provided on create.
-func (u *IntegrationUpsert) UpdateClientCertificate() *IntegrationUpsert {
-	u.SetExcluded(integration.FieldClientCertificate)
-	return u
-}
-
-// ClearClientCertificate clears the value of the "client_certificate" field.
-func (u *IntegrationUpsert) ClearClientCertificate() *IntegrationUpsert {
-	u.SetNull(integration.FieldClientCertificate)
 	return u
 }
 
@@ -594,6 +548,8 @@ func (_c *IntegrationCreateBulk) Save(ctx context.Context) ([]*Integration, erro
 				} else {
 					spec := &sqlgraph.BatchCreateSpec{Nodes: specs}
 					spec.OnConflict = _c.conflict
+					encrypted.CompleteBatch("example.com/oauth/ent", spec)
+
 					// Invoke the actual operation on the latest mutation in the chain.
 					if err = sqlgraph.BatchCreate(ctx, _c.driver, spec); err != nil {
 						if sqlgraph.IsConstraintError(err) {

@@ -297,6 +297,10 @@ func (_u *IntegrationUpdate) sqlSave(ctx context.Context) (_node int, err error)
 		_spec.Edges.Add = append(_spec.Edges.Add, edge)
 	}
 	_spec.AddModifiers(_u.modifiers...)
+	if none, err := encrypted.CompleteUpdate(ctx, "example.com/oauth/ent", _u.driver, _spec, false); none || err != nil {
+		return _node, err
+	}
+
 	if _node, err = sqlgraph.UpdateNodes(ctx, _u.driver, _spec); err != nil {
 		if _, ok := err.(*sqlgraph.NotFoundError); ok {
 			err = &NotFoundError{integration.Label}
@@ -613,6 +617,10 @@ func (_u *IntegrationUpdateOne) sqlSave(ctx context.Context) (_node *Integration
 		_spec.Edges.Add = append(_spec.Edges.Add, edge)
 	}
 	_spec.AddModifiers(_u.modifiers...)
+	if none, err := encrypted.CompleteUpdate(ctx, "example.com/oauth/ent", _u.driver, _spec, true); none || err != nil {
+		return _node, err
+	}
+
 	_node = &Integration{config: _u.config}
 	_spec.Assign = _node.assignValues
 	_spec.ScanValues = _node.scanValues

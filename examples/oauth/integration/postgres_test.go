@@ -1,4 +1,5 @@
-// Package integration runs the tests of the vault on a Postgres that they start.
+// Package integration runs the tests of the vault on a Postgres that they
+// start.
 package integration
 
 import (
@@ -11,19 +12,19 @@ import (
 
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
-	"github.com/credent-go/credent"
-	"github.com/credent-go/credent/credenttest"
-	"github.com/credent-go/credent/encrypted"
-	"github.com/credent-go/credent/migrate"
-	"github.com/credent-go/credent/rotate"
-	_ "github.com/lib/pq" // a database driver
-
 	"example.com/oauth/ent"
 	entmigrate "example.com/oauth/ent/migrate"
 	"example.com/oauth/migrations"
 	"example.com/oauth/vault"
 	"example.com/oauth/vault/vaulttest"
 	"example.com/oauth/webhook"
+	_ "github.com/lib/pq" // a database driver
+
+	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/credenttest"
+	"github.com/credent-go/credent/encrypted"
+	"github.com/credent-go/credent/migrate"
+	"github.com/credent-go/credent/rotate"
 )
 
 func TestMain(m *testing.M) { os.Exit(credenttest.Main(m)) }
@@ -53,15 +54,20 @@ func TestPostgres(t *testing.T) {
 	}
 }
 
-// A service that has the entities of credent as well can take its driver for both.
+// A service that has the entities of credent as well can take its driver for
+// both.
 func TestWrapDriver(t *testing.T) {
 	ctx := t.Context()
 	db, ring := open(t, "postgres"), vaulttest.Keyring(t, encrypted.GenerateKey())
 	if _, err := vault.Open(ctx, db, dialect.Postgres, ring); err != nil {
 		t.Fatal(err)
 	}
-	client := ent.NewClient(ent.Driver(credent.WrapDriver(entsql.OpenDB(dialect.Postgres, db), credent.WithKeyring(ring))))
-	err := client.Integration.Create().SetUserID("u").SetProvider("p").SetRefreshToken(credent.NewSecret("text")).
+	drv, err := credent.WrapDriver(entsql.OpenDB(dialect.Postgres, db), credent.WithKeyring(ring))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := ent.NewClient(ent.Driver(drv))
+	err = client.Integration.Create().SetUserID("u").SetProvider("p").SetRefreshToken(credent.NewSecret("text")).
 		SetWebhook(credent.NewValue(webhook.Config{Secret: "s"})).Exec(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -71,12 +77,12 @@ func TestWrapDriver(t *testing.T) {
 	if err := row.Scan(&token, &hook); err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range vault.Columns() {
+	for _, c := range ent.EncryptedColumns() {
 		stored, ok := map[string][2]string{"refresh_token": {token, "text"}, "webhook": {hook, `{"url":"","secret":"s"}`}}[c.Name]
 		if !ok {
 			continue
 		}
-		bound, err := ring.Bind(c, "u")
+		bound, err := encrypted.BoundKeyring(ring, c, "u")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -90,7 +96,8 @@ func TestWrapDriver(t *testing.T) {
 	}
 }
 
-// A new key takes over. This process knows the columns of credent as well, which are not in the database.
+// A new key takes over. This process knows the columns of credent as well,
+// which are not in the database.
 func TestRotate(t *testing.T) {
 	ctx := t.Context()
 	db := open(t, "postgres")
@@ -106,7 +113,7 @@ func TestRotate(t *testing.T) {
 		t.Fatal(err)
 	}
 	var names []string
-	for _, c := range vault.Columns() {
+	for _, c := range ent.EncryptedColumns() {
 		names = append(names, c.String())
 	}
 	report, err := rotate.Run(ctx, db, vaulttest.Keyring(t, newKey, oldKey), rotate.Config{Columns: names})
@@ -121,7 +128,8 @@ func TestRotate(t *testing.T) {
 	}
 }
 
-// The migration files make the schema of package ent, and nothing in them is dangerous.
+// The migration files make the schema of package ent, and nothing in them is
+// dangerous.
 func TestMigrations(t *testing.T) {
 	files, err := migrations.Files("postgres")
 	if err != nil {

@@ -1,6 +1,7 @@
 //go:build ignore
 
-// Command diff writes what a migration directory lacks of the schema in package ent as its next file:
+// Command diff writes what a migration directory lacks of the schema in package
+// ent as its next file:
 //
 //	go run diff.go -dev sqlite::memory: -name add_something sqlite
 //	go run diff.go -dev "$EMPTY_POSTGRES_URL" -name add_something postgres
@@ -12,11 +13,11 @@ import (
 	"fmt"
 	"log"
 
-	"github.com/credent-go/credent"
-	"github.com/credent-go/credent/migrate"
-
 	_ "example.com/oauth/ent" // its indexed columns
 	entmigrate "example.com/oauth/ent/migrate"
+
+	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/migrate"
 )
 
 func main() {

@@ -1,5 +1,6 @@
-// Package vault keeps what a service needs to act for its users at other services: refresh tokens, webhook secrets, client
-// certificates. It is what the rest of the service uses.
+// Package vault keeps what a service needs to act for its users at other
+// services: refresh tokens, webhook secrets, client certificates. It is what
+// the rest of the service uses.
 package vault
 
 import (
@@ -11,21 +12,21 @@ import (
 
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
-	"github.com/credent-go/credent/encrypted"
-	"github.com/credent-go/credent/migrate"
-
 	"example.com/oauth/ent"
-	entgrant "example.com/oauth/ent/grant"
 	"example.com/oauth/ent/integration"
 	"example.com/oauth/migrations"
 	"example.com/oauth/webhook"
+
+	"github.com/credent-go/credent/encrypted"
+	"github.com/credent-go/credent/migrate"
 )
 
 // Vault is safe for concurrent use.
 type Vault struct{ Client *ent.Client }
 
-// Open brings a database to the schema, makes sure that the keyring opens what is in it, and returns the vault. The dialect
-// is dialect.Postgres or dialect.SQLite.
+// Open brings a database to the schema, makes sure that the keyring opens what
+// is in it, and returns the vault. The dialect is dialect.Postgres or
+// dialect.SQLite.
 func Open(ctx context.Context, db *sql.DB, d string, ring *encrypted.Keyring) (*Vault, error) {
 	directory := map[string]string{dialect.Postgres: "postgres", dialect.SQLite: "sqlite"}[d]
 	files, err := migrations.Files(directory)
@@ -36,27 +37,21 @@ func Open(ctx context.Context, db *sql.DB, d string, ring *encrypted.Keyring) (*
 		return nil, err
 	}
 	// A wrong key is found here, not at the first request.
-	if err := encrypted.Check(ctx, db, ring, Columns()...); err != nil {
+	if err := encrypted.Check(ctx, db, ring, ent.EncryptedColumns()...); err != nil {
 		return nil, err
 	}
-	drv := encrypted.NewDriver(entsql.OpenDB(d, db), encrypted.DriverConfig{Keyring: ring})
-	return &Vault{ent.NewClient(ent.Driver(drv))}, nil
-}
-
-// Columns returns the encrypted columns of this service, of all that the process knows.
-func Columns() (ours []encrypted.Column) {
-	for _, c := range encrypted.Columns() {
-		if c.Table == integration.Table || c.Table == entgrant.Table {
-			ours = append(ours, c)
-		}
+	drv, err := encrypted.NewDriver(entsql.OpenDB(d, db), encrypted.DriverConfig{Keyring: ring, Columns: ent.EncryptedColumns()})
+	if err != nil {
+		return nil, err
 	}
-	return ours
+	return &Vault{ent.NewClient(ent.Driver(drv))}, nil
 }
 
 // ErrTaken means that another user has connected the same account.
 var ErrTaken = errors.New("vault: connected to another user")
 
-// Connect stores a user's refresh token with a provider, in place of an earlier one.
+// Connect stores a user's refresh token with a provider, in place of an earlier
+// one.
 func (v *Vault) Connect(ctx context.Context, userID, provider, refreshToken string) error {
 	err := v.Client.Integration.Create().
 		SetUserID(userID).
@@ -71,7 +66,8 @@ func (v *Vault) Connect(ctx context.Context, userID, provider, refreshToken stri
 	return err
 }
 
-// User returns who has connected the account of a refresh token, or "". It is one query of an index.
+// User returns who has connected the account of a refresh token, or "". It is
+// one query of an index.
 func (v *Vault) User(ctx context.Context, refreshToken string) (string, error) {
 	found, err := v.Client.Integration.Query().
 		Where(integration.RefreshTokenIs(encrypted.New(refreshToken))).
@@ -123,7 +119,8 @@ func (v *Vault) Grant(ctx context.Context, userID, provider, accessToken string,
 		Exec(ctx)
 }
 
-// AccessToken returns one of the access tokens that are good at a time. When they expire is encrypted, so no query finds it.
+// AccessToken returns one of the access tokens that are good at a time. When
+// they expire is encrypted, so no query finds it.
 func (v *Vault) AccessToken(ctx context.Context, userID, provider string, at time.Time) (string, error) {
 	i, err := v.find(ctx, userID, provider)
 	if err != nil {

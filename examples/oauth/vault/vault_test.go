@@ -6,13 +6,13 @@ import (
 	"testing"
 
 	"entgo.io/ent/dialect"
-	"github.com/credent-go/credent/encrypted"
-	"github.com/credent-go/credent/rotate"
-	_ "modernc.org/sqlite" // the database driver
-
 	"example.com/oauth/vault"
 	"example.com/oauth/vault/vaulttest"
 	"example.com/oauth/webhook"
+	_ "modernc.org/sqlite" // the database driver
+
+	"github.com/credent-go/credent/encrypted"
+	"github.com/credent-go/credent/rotate"
 )
 
 func sqlite(t *testing.T) (db *sql.DB, d string) {

@@ -12,9 +12,9 @@ var (
 	// GrantsColumns holds the columns for the "grants" table.
 	GrantsColumns = []*schema.Column{
 		{Name: "id", Type: field.TypeUUID},
-		{Name: "access_token", Type: field.TypeBytes, SchemaType: map[string]string{"postgres": "varchar(2764)", "sqlite3": "varchar(2764)"}},
-		{Name: "scopes", Type: field.TypeBytes, SchemaType: map[string]string{"postgres": "varchar(500)", "sqlite3": "varchar(500)"}},
-		{Name: "expires_at", Type: field.TypeBytes, SchemaType: map[string]string{"postgres": "varchar(140)", "sqlite3": "varchar(140)"}},
+		{Name: "access_token", Type: field.TypeBytes, SchemaType: map[string]string{"mysql": "encrypted_fields_need_postgres_or_sqlite", "postgres": "varchar(2764)", "sqlite3": "varchar(2764)"}},
+		{Name: "scopes", Type: field.TypeBytes, SchemaType: map[string]string{"mysql": "encrypted_fields_need_postgres_or_sqlite", "postgres": "varchar(500)", "sqlite3": "varchar(500)"}},
+		{Name: "expires_at", Type: field.TypeBytes, SchemaType: map[string]string{"mysql": "encrypted_fields_need_postgres_or_sqlite", "postgres": "varchar(140)", "sqlite3": "varchar(140)"}},
 		{Name: "integration_grants", Type: field.TypeUUID},
 	}
 	// GrantsTable holds the schema information for the "grants" table.
@@ -34,12 +34,12 @@ var (
 	// IntegrationsColumns holds the columns for the "integrations" table.
 	IntegrationsColumns = []*schema.Column{
 		{Name: "id", Type: field.TypeUUID},
-		{Name: "refresh_token_index", Type: field.TypeBytes, Nullable: true, SchemaType: map[string]string{"postgres": "bytea", "sqlite3": "blob"}},
+		{Name: "refresh_token_index", Type: field.TypeBytes, Nullable: true, SchemaType: map[string]string{"mysql": "encrypted_fields_need_postgres_or_sqlite", "postgres": "bytea", "sqlite3": "blob"}},
 		{Name: "user_id", Type: field.TypeString},
 		{Name: "provider", Type: field.TypeString},
-		{Name: "refresh_token", Type: field.TypeBytes, SchemaType: map[string]string{"postgres": "varchar(2764)", "sqlite3": "varchar(2764)"}},
-		{Name: "webhook", Type: field.TypeBytes, Nullable: true, SchemaType: map[string]string{"postgres": "varchar(2000)", "sqlite3": "varchar(2000)"}},
-		{Name: "client_certificate", Type: field.TypeBytes, Nullable: true, SchemaType: map[string]string{"postgres": "varchar(5432)", "sqlite3": "varchar(5432)"}},
+		{Name: "refresh_token", Type: field.TypeBytes, SchemaType: map[string]string{"mysql": "encrypted_fields_need_postgres_or_sqlite", "postgres": "varchar(2764)", "sqlite3": "varchar(2764)"}},
+		{Name: "webhook", Type: field.TypeBytes, Nullable: true, SchemaType: map[string]string{"mysql": "encrypted_fields_need_postgres_or_sqlite", "postgres": "varchar(2000)", "sqlite3": "varchar(2000)"}},
+		{Name: "client_certificate", Type: field.TypeBytes, Nullable: true, SchemaType: map[string]string{"mysql": "encrypted_fields_need_postgres_or_sqlite", "postgres": "varchar(5432)", "sqlite3": "varchar(5432)"}},
 	}
 	// IntegrationsTable holds the schema information for the "integrations" table.
 	IntegrationsTable = &schema.Table{

@@ -1,4 +1,5 @@
-// Package vaulttest has the tests of package vault that every database must pass.
+// Package vaulttest has the tests of package vault that every database must
+// pass.
 package vaulttest
 
 import (
@@ -15,12 +16,12 @@ import (
 	"time"
 
 	entsql "entgo.io/ent/dialect/sql"
-	"github.com/credent-go/credent/encrypted"
-
 	"example.com/oauth/ent"
 	"example.com/oauth/ent/integration"
 	"example.com/oauth/vault"
 	"example.com/oauth/webhook"
+
+	"github.com/credent-go/credent/encrypted"
 )
 
 // canary is a part of every plaintext.
@@ -46,7 +47,8 @@ func Run(t *testing.T, database Database) {
 	}
 }
 
-// testBinding gives a user the tokens of another one, as somebody can who writes to the database.
+// testBinding gives a user the tokens of another one, as somebody can who
+// writes to the database.
 func testBinding(t *testing.T, e *env) {
 	ctx := t.Context()
 	for _, user := range []string{"a", "b"} {
@@ -127,7 +129,7 @@ func (e *env) stored(t *testing.T, table, column string) (all []string) {
 // allTokens checks that everything that is stored is a token.
 func (e *env) allTokens(t *testing.T) {
 	t.Helper()
-	for _, c := range vault.Columns() {
+	for _, c := range ent.EncryptedColumns() {
 		for _, value := range e.stored(t, c.Table, c.Name) {
 			if value != "" && !strings.HasPrefix(value, "gAAAA") {
 				t.Errorf("%s holds %q", c, value)
@@ -207,9 +209,12 @@ func testWritePaths(t *testing.T, e *env) {
 	expect("bulk upsert", "a", "7")
 	expect("bulk upsert", "d", "8")
 	e.Client.Integration.UpdateOneID(i.ID).Modify(func(u *entsql.UpdateBuilder) {
-		u.Set(integration.FieldRefreshToken, encrypted.New(canary+"9")).
-			Set(integration.FieldWebhook, encrypted.NewValue(webhook.Config{Secret: canary + "9"})).
-			Set(integration.FieldClientCertificate, encrypted.NewValue([]byte("\xff"+canary+"9")))
+		token := encrypted.New(canary + "9")
+		hook, certificate := encrypted.NewValue(webhook.Config{Secret: canary + "9"}), encrypted.NewValue([]byte("\xff"+canary+"9"))
+		u.Set(integration.FieldRefreshToken, encrypted.At(token, integration.RefreshTokenColumn, "u")).
+			Set(integration.FieldRefreshTokenIndex, encrypted.DigestOf(token, integration.RefreshTokenColumn)).
+			Set(integration.FieldWebhook, encrypted.At(hook, integration.WebhookColumn, "u")).
+			Set(integration.FieldClientCertificate, encrypted.At(certificate, integration.ClientCertificateColumn, "u"))
 	}).ExecX(ctx)
 	expect("modify", "a", "9")
 
@@ -248,10 +253,14 @@ func testRefusals(t *testing.T, e *env) {
 		_, err := e.Client.Integration.Query().Where(func(s *entsql.Selector) { s.Where(entsql.EQ(s.C(column), value)) }).Count(ctx)
 		return err
 	}
+	set := func(value any) error {
+		return i.Update().Modify(func(u *entsql.UpdateBuilder) { u.Set(integration.FieldWebhook, value) }).Exec(ctx)
+	}
 	hook := encrypted.NewValue(webhook.Config{Secret: strings.Repeat(canary, 300)})
 	for name, test := range map[string]struct{ got, want error }{
 		"text compared":  {where(integration.FieldRefreshToken, encrypted.New(canary)), encrypted.ErrPredicate},
 		"value compared": {where(integration.FieldWebhook, encrypted.NewValue(webhook.Config{Secret: canary})), encrypted.ErrPredicate},
+		"value set bare": {set(encrypted.NewValue(webhook.Config{Secret: canary})), encrypted.ErrPredicate},
 		"many rows":      {e.Client.Integration.Update().SetRefreshToken(encrypted.New(canary)).Exec(ctx), encrypted.ErrManyRows},
 		"too long":       {i.Update().SetWebhook(hook).Exec(ctx), encrypted.ErrTooLong},
 		"marker":         {i.Update().SetRefreshToken(encrypted.New("[REDACTED]")).Exec(ctx), encrypted.ErrRedacted},
@@ -273,7 +282,8 @@ func testOutput(t *testing.T, e *env) {
 	t.Helper()
 	ctx := t.Context()
 	var out strings.Builder
-	drv := encrypted.NewDriver(entsql.OpenDB(e.dialect, e.db), encrypted.DriverConfig{Keyring: e.ring})
+	drv, err := encrypted.NewDriver(entsql.OpenDB(e.dialect, e.db), encrypted.DriverConfig{Keyring: e.ring})
+	must(t, err)
 	debug := ent.NewClient(ent.Driver(drv), ent.Debug(), ent.Log(func(args ...any) { _, _ = fmt.Fprintln(&out, args...) }))
 	hook := encrypted.NewValue(webhook.Config{Secret: canary})
 	i := debug.Integration.Create().SetUserID("u").SetProvider("p").SetRefreshToken(encrypted.New(canary)).SetWebhook(hook).SaveX(ctx)
@@ -299,7 +309,8 @@ func testKeys(t *testing.T, e *env) {
 	if !errors.Is(err, encrypted.ErrUnknownKey) || !strings.Contains(err.Error(), "integrations.refresh_token") {
 		t.Errorf("another key: got %v", err)
 	}
-	drv := encrypted.NewDriver(entsql.OpenDB(e.dialect, e.db), encrypted.DriverConfig{Keyring: other})
+	drv, err := encrypted.NewDriver(entsql.OpenDB(e.dialect, e.db), encrypted.DriverConfig{Keyring: other})
+	must(t, err)
 	i := ent.NewClient(ent.Driver(drv)).Integration.Query().OnlyX(ctx)
 	var detail *encrypted.Error
 	if _, err := i.RefreshToken.Reveal(); !errors.As(err, &detail) || detail.Column != "refresh_token" || detail.Row != i.ID.String() {
@@ -307,7 +318,8 @@ func testKeys(t *testing.T, e *env) {
 	}
 }
 
-// testIndex finds accounts by their refresh token, which is unique, also between the keys of a rotation.
+// testIndex finds accounts by their refresh token, which is unique, also
+// between the keys of a rotation.
 func testIndex(t *testing.T, e *env) {
 	t.Helper()
 	ctx := t.Context()
@@ -330,7 +342,8 @@ func testIndex(t *testing.T, e *env) {
 	expect(e.Vault, canary+" of v, the second", "v")
 }
 
-// testTwoKeys stores and finds while a key is replaced: what is unique under one key is unique under two, in every order of them.
+// testTwoKeys stores and finds while a key is replaced: what is unique under
+// one key is unique under two, in every order of them.
 func testTwoKeys(t *testing.T, e *env) {
 	t.Helper()
 	ctx := t.Context()
@@ -340,7 +353,9 @@ func testTwoKeys(t *testing.T, e *env) {
 		if len(order) > 1 {
 			ring = Keyring(t, keys[order[0]], keys[order[1]])
 		}
-		return ent.NewClient(ent.Driver(encrypted.NewDriver(entsql.OpenDB(e.dialect, e.db), encrypted.DriverConfig{Keyring: ring})))
+		drv, err := encrypted.NewDriver(entsql.OpenDB(e.dialect, e.db), encrypted.DriverConfig{Keyring: ring})
+		must(t, err)
+		return ent.NewClient(ent.Driver(drv))
 	}
 	create := func(c *ent.Client, token string) *ent.IntegrationCreate {
 		return c.Integration.Create().SetUserID(token).SetProvider("p").SetRefreshToken(encrypted.New(canary + token))

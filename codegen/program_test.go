@@ -1,0 +1,117 @@
+package codegen_test
+
+import (
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"entgo.io/ent/entc"
+	"entgo.io/ent/entc/gen"
+
+	"github.com/credent-go/credent/codegen"
+	"github.com/credent-go/credent/internal/pgserver"
+)
+
+// testdataPath is the import path of the folder that clients are generated in.
+const testdataPath = "github.com/credent-go/credent/codegen/testdata/"
+
+// newPackage makes a folder for a package of this module, which a program
+// imports, and returns its path and its name.
+func newPackage(t *testing.T) (target, name string) {
+	t.Helper()
+	target, err := os.MkdirTemp("testdata", "ent") //nolint:usetesting // not outside of the module
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(target) })
+	return target, filepath.Base(target)
+}
+
+// generateClient generates a client of a schema in a new folder.
+func generateClient(t *testing.T, schema string, features ...gen.Feature) (target, name string) {
+	t.Helper()
+	target, name = newPackage(t)
+	cfg := &gen.Config{Target: target, Package: testdataPath + name, Features: features}
+	if err := entc.Generate(schema, cfg, entc.Extensions(codegen.Extension{})); err != nil {
+		t.Fatal(err)
+	}
+	return target, name
+}
+
+// copyProgram copies Go files that are kept from being built where they are,
+// with the names of generated packages filled in.
+func copyProgram(t *testing.T, from, to string, names ...string) {
+	t.Helper()
+	replacer := strings.NewReplacer(append(names, "//go:build ignore\n\n", "")...)
+	err := filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		source, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if err := os.MkdirAll(to, 0o750); err != nil {
+			return err
+		}
+		write(t, filepath.Join(to, d.Name()), replacer.Replace(string(source)))
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// runProgram runs a command of this module.
+func runProgram(t *testing.T, dir string, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", append([]string{"run", "./" + filepath.ToSlash(dir)}, args...)...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// newPostgres returns the URL of an empty database.
+func newPostgres(t *testing.T) string {
+	t.Helper()
+	server, err := pgserver.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Stop() })
+	url, drop, err := server.CreateDatabase(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = drop() })
+	return url
+}
+
+// TestDocuments stores secrets on every path that ent offers, in every mode of
+// the client, with two generated packages of the same tables in one process.
+func TestDocuments(t *testing.T) {
+	features := []gen.Feature{gen.FeatureUpsert, gen.FeatureModifier, gen.FeatureExecQuery, gen.FeatureIntercept}
+	names := make(map[string]string)
+	for _, kind := range []string{"bound", "plain"} {
+		t.Setenv("DOCUMENTS", kind)
+		target, name := generateClient(t, "./testdata/documents", features...)
+		copyProgram(t, "testdata/documents/program", filepath.Join(target, "program"), "PACKAGE", name)
+		names[kind] = name
+	}
+	main, _ := newPackage(t)
+	copyProgram(t, "testdata/documents/main", main, "BOUND", names["bound"], "PLAIN", names["plain"])
+	runProgram(t, main, "-dir", t.TempDir(), "-postgres", newPostgres(t))
+}
+
+// TestBilling stores secrets in a schema of Postgres that the ent schema names,
+// and in another that the client chooses, beside an empty table of the same
+// name.
+func TestBilling(t *testing.T) {
+	target, name := generateClient(t, "./testdata/billing", gen.FeatureUpsert, gen.FeatureExecQuery)
+	program := filepath.Join(target, "program")
+	copyProgram(t, "testdata/billing/program", program, "PACKAGE", name)
+	runProgram(t, program, "-postgres", newPostgres(t))
+}

@@ -1,0 +1,86 @@
+package codegen
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"entgo.io/ent/entc/gen"
+)
+
+// stampedName marks, among a graph's node annotations, an entity whose specs
+// the generated code completes: one with encrypted fields, or one that the
+// tenant of others is copied from.
+const stampedName = "CredentStamped"
+
+// markStamped marks entities for the templates.
+func markStamped(fields []encryptedField) {
+	mark := func(node *gen.Type) {
+		if node.Annotations == nil {
+			node.Annotations = make(gen.Annotations)
+		}
+		node.Annotations[stampedName] = true
+	}
+	for _, f := range fields {
+		mark(f.Node)
+		if e := f.Copied(); e != nil {
+			mark(e.Type)
+		}
+	}
+}
+
+// Templates implements entc.Extension: one call at each of ent's points where
+// a spec can be changed. Their names sort after ent's own, which ent runs
+// first.
+func (Extension) Templates() []*gen.Template {
+	return []*gen.Template{gen.MustParse(gen.NewTemplate("credent").Parse(`
+{{ define "import/additional/credent" }}
+	"` + encryptedPackage + `"
+{{ end }}
+{{ define "dialect/sql/create/spec/zz_credent" }}{{ if index $.Annotations "` + stampedName + `" }}
+	defer encrypted.CompleteCreate("{{ $.Config.Package }}", _spec) // once its fields are set
+{{ end }}{{ end }}
+{{ define "dialect/sql/create_bulk/spec/zz_credent" }}{{ if index $.Annotations "` + stampedName + `" }}
+	encrypted.CompleteBatch("{{ $.Config.Package }}", spec)
+{{ end }}{{ end }}
+{{ define "dialect/sql/update/spec/zz_credent" }}{{ if index $.Annotations "` + stampedName + `" }}
+	{{- $one := hasSuffix (pascal $.Scope.Builder) "One" }}
+	if none, err := encrypted.CompleteUpdate(ctx, "{{ $.Config.Package }}", {{ $.Scope.Receiver }}.driver, _spec, {{ $one }}); none || err != nil {
+		return _node, err
+	}
+{{ end }}{{ end }}
+`))}
+}
+
+// encryptedPackage is the import path of package encrypted.
+const encryptedPackage = "github.com/credent-go/credent/encrypted"
+
+// checkStamped fails if the generated code lacks a call of the templates:
+// another version of ent, or other templates, may have dropped it.
+func checkStamped(g *gen.Graph, fields []encryptedField) error {
+	for _, f := range fields {
+		for suffix, calls := range map[string][]string{
+			"_create.go": {"encrypted.CompleteCreate(", "encrypted.CompleteBatch("}, "_update.go": {"encrypted.CompleteUpdate("},
+		} {
+			path := filepath.Join(g.Target, strings.ToLower(f.Node.Name)+suffix)
+			source, err := os.ReadFile(path)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue // a view, say
+			}
+			if err != nil {
+				return err
+			}
+			for _, call := range calls {
+				if !bytes.Contains(source, []byte(call)) {
+					return fmt.Errorf("%s lacks the call %s…): its secrets would not be stored; use ent v0.14.5 without a template "+
+						"that replaces ent's own", path, call)
+				}
+			}
+		}
+	}
+	return nil
+}

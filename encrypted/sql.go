@@ -1,0 +1,93 @@
+package encrypted
+
+import (
+	"context"
+
+	"entgo.io/ent/dialect"
+	"entgo.io/ent/dialect/sql/sqlgraph"
+
+	"github.com/credent-go/credent/internal/entcrypt/stamp"
+	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/fieldcrypt/seal"
+)
+
+// At returns the argument that stands for a secret, a [Secret] or a [Value],
+// in SQL that the caller writes: in a client's ExecContext and QueryContext,
+// in the Modify of an update, and in the Set of an upsert.
+//
+//	client.ExecContext(ctx, "UPDATE notes SET body = $1 WHERE id = $2",
+//		encrypted.At(secret, note.BodyColumn, nil), id)
+//
+// The driver refuses a bare secret there, since SQL doesn't say where it is
+// stored. tenant says whose row it is, for a column whose keys depend on that;
+// it may be nil in the Modify of an update of one row, which tells. If the
+// column has a blind index, the statement must set it too, to [DigestOf]. An
+// absent secret is NULL.
+//
+// A statement that stores a secret in more rows than it has secrets is undone,
+// with [ErrManyRows]. Rows that a data-modifying WITH stores aren't counted.
+func At(secret any, c Column, tenant any) any { return stamp.At(secret, c, tenant) }
+
+// DigestOf returns the argument that stands for a secret's digest, in SQL that
+// the caller writes and that sets the column itself to [At] the same secret.
+// To find rows use [Lookup] or the generated predicate.
+func DigestOf(secret any, c Column) any { return stamp.DigestOf(secret, c) }
+
+// OpenerOf returns what opens secrets with a keyring, for secrets scanned from
+// rows of database/sql, which don't know the client's:
+//
+//	secret.OpenedBy(encrypted.OpenerOf(ring, note.BodyColumn, tenant))
+//
+// tenant says whose row it was; nil if the column's keys don't depend on that.
+// With a tenant it opens tokens whether they are bound or not, unless the
+// schema binds the column. It doesn't open what is under a tenant's own key.
+func OpenerOf(ring *Keyring, c Column, tenant any) Opener {
+	text, known := stamp.TenantText(tenant)
+	return seal.NewOpenerAt(ring, c, text, known)
+}
+
+// BoundKeyring returns the keyring of the bound tokens of a column and a
+// tenant, for programs that open or make tokens by themselves: each key is
+// derived from one of ring's, as docs/binding.md says, and has its ID. Errors:
+// [ErrNoKey].
+func BoundKeyring(ring *Keyring, c Column, tenant string) (*Keyring, error) {
+	return new(seal.Locator).Bind(ring, c, tenant)
+}
+
+// Register makes columns known to drivers, checks and re-encryption. Generated
+// code calls it.
+func Register(b Binding) Column { return column.Register(b) }
+
+// CompleteCreate is for generated code.
+func CompleteCreate(client string, spec *sqlgraph.CreateSpec) { stamp.Create(client, spec) }
+
+// CompleteBatch is for generated code.
+func CompleteBatch(client string, spec *sqlgraph.BatchCreateSpec) { stamp.Batch(client, spec) }
+
+// CompleteUpdate is for generated code. It reports whether no row is to be
+// updated.
+func CompleteUpdate(
+	ctx context.Context, client string, drv dialect.Driver, spec *sqlgraph.UpdateSpec, one bool,
+) (none bool, err error) {
+	return stamp.Update(ctx, client, drv, spec, one)
+}
+
+// PlainAnnotation marks a field that is named like a secret and is none.
+type PlainAnnotation struct {
+	Reason string // why it need not be encrypted
+}
+
+// PlainName is the name of [PlainAnnotation] among a field's annotations.
+const PlainName = "CredentPlain"
+
+// Name implements ent's schema.Annotation.
+func (PlainAnnotation) Name() string { return PlainName }
+
+// Plain annotates a field that is named like a secret (…_key, …secret…,
+// …token…, …password…) and need not be encrypted, for the given reason. The
+// code generation refuses such a field without it.
+func Plain(reason string) PlainAnnotation { return PlainAnnotation{Reason: reason} }
+
+// Redacted is what a secret prints as, in every format.
+const Redacted = fieldcrypt.Redacted

@@ -1,0 +1,250 @@
+// Package result tells the secrets of a result their keyring, row and tenant.
+//
+// ent scans generated fields into targets that know their column. For other
+// targets, the names of the result's columns and the entity that the query
+// builder selects tell it.
+package result
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+
+	"entgo.io/ent"
+	entsql "entgo.io/ent/dialect/sql"
+	"github.com/google/uuid"
+
+	"github.com/credent-go/credent/internal/entcrypt/stamp"
+	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/fieldcrypt/seal"
+	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
+)
+
+// Wrap makes a result tell its secrets their keyring, row and tenant. ent's
+// schema inspection needs the bare rows back, so only results that may hold
+// secrets are wrapped: a query builder's, and results that have an encrypted
+// column and its table's primary key.
+func Wrap(ctx context.Context, policy *seal.Policy, keys tenantkey.Store, rows *entsql.Rows) error {
+	names, err := rows.Columns()
+	if err != nil {
+		return errors.Join(err, rows.Close())
+	}
+	entity := ""
+	if query := ent.QueryFromContext(ctx); query != nil {
+		entity = query.Type
+	} else if !column.Holds(names) {
+		return nil
+	}
+	s := &scanner{ColumnScanner: rows.ColumnScanner, policy: policy, keys: keys, ctx: ctx, names: names, entity: entity}
+	if policy.Tenants != nil {
+		s.refs = make(map[string]*tenantkey.Ref)
+	}
+	rows.ColumnScanner = s
+	return nil
+}
+
+// scanner tells the secrets of a result what they need to be revealed.
+type scanner struct {
+	entsql.ColumnScanner
+	policy *seal.Policy
+	keys   tenantkey.Store // over the result's connection
+	ctx    context.Context //nolint:containedctx // the query's, for as long as its rows are read
+	names  []string        // of the result's columns
+	entity string          // that the query builder selects, or an outer one's
+
+	openers []cachedOpener // for each place, of the row scanned last
+
+	// The tenants' keys that nobody knows are read after the last row, over
+	// the same connection, which is free again then. Asking for another one
+	// while the rows are open would wait for ever in a pool of one.
+	refs   map[string]*tenantkey.Ref // nil if tenants have no keys of their own
+	verify []*fieldcrypt.Inner       // for Strict
+	ended  bool
+	err    error
+}
+
+// cachedOpener is the opener made for a place. Rows of one tenant share it.
+type cachedOpener struct {
+	raw    fieldcrypt.Opener // set by the scan
+	of     *seal.Opener
+	key    int // place of the primary key, -1 if there is none
+	tenant int // place of the tenant's column, -1 if it doesn't matter
+}
+
+// Scan scans a row and completes the secrets in it.
+func (s *scanner) Scan(dest ...any) error {
+	if err := s.ColumnScanner.Scan(dest...); err != nil {
+		return err
+	}
+	var row any
+	key := -1
+	for i, d := range dest {
+		switch d.(type) {
+		case *sql.NullString, *sql.NullBool, *sql.NullTime, *sql.NullInt64, *uuid.UUID, blindindex.Discard: // ent's; quicker than asking
+			continue
+		}
+		in := fieldcrypt.ScannedInto(d)
+		if in == nil {
+			continue
+		}
+		opener := s.opener(i, in.Opener(), dest)
+		if row == nil || key != s.openers[i].key {
+			key = s.openers[i].key
+			row = rowID(dest, key)
+		}
+		in.Complete(opener, row)
+		if !s.policy.Strict {
+			continue
+		}
+		if !opener.IsReady() {
+			s.verify = append(s.verify, in)
+		} else if _, err := opener.Check(in.Text(), row); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// opener returns what opens the secret in a place of the row.
+func (s *scanner) opener(place int, raw fieldcrypt.Opener, dest []any) *seal.Opener {
+	if place >= len(s.openers) {
+		s.openers = append(s.openers, make([]cachedOpener, len(dest)-len(s.openers))...)
+	}
+	known := &s.openers[place]
+	if known.of == nil || known.raw != raw {
+		*known = s.newOpener(place, raw)
+	}
+	if known.tenant < 0 || known.tenant >= len(dest) {
+		return known.of
+	}
+	tenant, is := stamp.TenantText(dest[known.tenant])
+	if known.of.IsOf(tenant, is) {
+		return known.of
+	}
+	var ref *tenantkey.Ref
+	if is && s.refs != nil {
+		if ref = s.refs[tenant]; ref == nil {
+			ref = s.policy.Tenants.NewRef(s.ctx, tenant)
+			s.refs[tenant] = ref
+		}
+	}
+	known.of = known.of.Of(tenant, is, ref)
+	return known.of
+}
+
+// newOpener returns the opener of a place, in rows whose tenant isn't known.
+// Generated targets know their column, other targets have a name only.
+func (s *scanner) newOpener(place int, raw fieldcrypt.Opener) cachedOpener {
+	c := column.ColumnOf(raw)
+	var err error
+	if c == nil && place < len(s.names) {
+		c, err = named(s.policy, s.names[place], s.entity)
+	}
+	made := cachedOpener{raw: raw, tenant: -1, key: slices.Index(s.names, "id")}
+	if err != nil {
+		made.of = s.policy.Failing(err)
+		return made
+	}
+	made.of = s.policy.NewOpener(c)
+	if c != nil {
+		made.key = slices.Index(s.names, c.Key())
+		if made.of.IsScoped() {
+			made.tenant = slices.Index(s.names, c.Tenant)
+		}
+	}
+	return made
+}
+
+// named returns the client's encrypted column of a name, in the given entity
+// if several have one, or nil. If nobody can tell which column it is, and some
+// need more than the keyring, it is an [seal.ErrContext].
+func named(p *seal.Policy, name, entity string) (*column.Column, error) {
+	var found []*column.Column
+	for i := range p.Columns {
+		if p.Columns[i].Name == name {
+			found = append(found, &p.Columns[i])
+		}
+	}
+	if of := slices.DeleteFunc(slices.Clone(found), func(c *column.Column) bool { return c.Entity != entity }); len(of) == 1 {
+		return of[0], nil
+	}
+	if len(found) == 1 {
+		return found[0], nil
+	}
+	for _, one := range found {
+		if p.IsScoped(one) || p.NewOpener(one).InWindow() {
+			return nil, fmt.Errorf("%w: several tables have a column %s: scan it into the entity, or query with the client of one of them",
+				seal.ErrContext, name)
+		}
+	}
+	return nil, nil
+}
+
+// rowID returns a copy of the row's primary key, since callers scan all rows
+// into one variable, or nil.
+func rowID(dest []any, key int) any {
+	if key < 0 || key >= len(dest) {
+		return nil
+	}
+	if id, ok := dest[key].(*uuid.UUID); ok && id != nil { // quicker than what follows
+		return *id
+	}
+	if id := reflect.ValueOf(dest[key]); id.Kind() == reflect.Pointer && !id.IsNil() {
+		return id.Elem().Interface()
+	}
+	return nil
+}
+
+// end reads the keys that nobody knows.
+func (s *scanner) end() error {
+	if s.ended || s.refs == nil {
+		return s.err
+	}
+	s.ended = true
+	if s.err = s.policy.Tenants.Fill(s.ctx, s.keys, s.refs); s.err != nil {
+		return s.err
+	}
+	for _, in := range s.verify {
+		if _, err := in.Opener().(*seal.Opener).Check(in.Text(), in.Row()); err != nil {
+			s.err = err
+			break
+		}
+	}
+	return s.err
+}
+
+// Next goes on to the next row.
+func (s *scanner) Next() bool {
+	if s.ColumnScanner.Next() {
+		return true
+	}
+	if s.ColumnScanner.Err() == nil {
+		_ = s.end() // Err has it
+	}
+	return false
+}
+
+// Err returns the first error of reading the rows or their tenants' keys.
+func (s *scanner) Err() error {
+	if err := s.ColumnScanner.Err(); err != nil {
+		return err
+	}
+	return s.err
+}
+
+// Close ends the rows, also before the last one.
+func (s *scanner) Close() error {
+	if err := s.ColumnScanner.Close(); err != nil {
+		return err
+	}
+	return s.end()
+}
+
+// NextResultSet goes on to the next result. Tenants' keys may need the
+// connection, so with them there is none.
+func (s *scanner) NextResultSet() bool { return s.refs == nil && s.ColumnScanner.NextResultSet() }

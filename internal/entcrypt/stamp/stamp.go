@@ -1,0 +1,226 @@
+// Package stamp completes the specs that ent makes its SQL of, so that every
+// secret among the arguments says where it is stored: its column, and the
+// row's tenant or ID. It adds the digests of blind indexes as columns of the
+// spec. Generated code calls it at ent's extension points; no SQL text is read
+// or changed.
+//
+// Generated code doesn't know how its client encrypts, and can't return an
+// error from everywhere. So what must be refused travels as an argument, and
+// the driver refuses it.
+package stamp
+
+import (
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+
+	"entgo.io/ent/dialect/sql/sqlgraph"
+	"entgo.io/ent/schema/field"
+
+	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/fieldcrypt/seal"
+)
+
+// Errors of statements that would do something else with their secrets than
+// store each in one place.
+var (
+	// ErrManyRows means that a statement would store one secret in many rows
+	// under one token, which would show a reader of the database that they are
+	// equal.
+	ErrManyRows = errors.New("one token for many rows: set the secret row by row")
+
+	// ErrPredicate means that a statement has a secret and nobody said where it
+	// is stored: it may be compared with. No two tokens are equal, not even of
+	// the same plaintext, so a comparison would never match, and its opposite
+	// always.
+	ErrPredicate = errors.New("a secret cannot be compared in SQL: equal secrets have different tokens")
+)
+
+// At returns the argument that stands for a secret in the caller's own SQL,
+// where it is stored in a column, in a row of a tenant. The tenant may be nil
+// if the column has none, or if the row's ID tells it, as in a modifier of
+// UpdateOne. An absent secret gives nil.
+func At(value any, c column.Column, tenant any) any {
+	s, ok := fieldcrypt.AsSecret(value)
+	if !ok {
+		return &column.Refusal{Err: c.Wrap("encrypt", fmt.Errorf("%w: a %T", fieldcrypt.ErrValue, value))}
+	}
+	arg, err := column.NewArg(c, s)
+	if err != nil {
+		return &column.Refusal{Err: err}
+	}
+	if arg == nil {
+		return nil
+	}
+	arg.Known, arg.Raw = true, true
+	arg.Tenant, arg.Owned = TenantText(tenant)
+	return arg
+}
+
+// DigestOf returns the argument that stands for a secret's digest in the
+// caller's own SQL, stored in the column's blind index beside [At]. An absent
+// secret gives nil.
+func DigestOf(value any, c column.Column) any {
+	switch arg := At(value, c, nil).(type) {
+	case *column.Arg:
+		if c.Index == "" {
+			return &column.Refusal{Err: c.Wrap("index", fmt.Errorf("%w: it has none", blindindex.ErrIndex))}
+		}
+		return (*column.Digest)(arg)
+	case nil:
+		return nil
+	default:
+		return arg
+	}
+}
+
+// Create completes the spec of one new row. Generated code defers it, as it
+// sets the fields later.
+func Create(client string, spec *sqlgraph.CreateSpec) {
+	columns := column.InTable(client, spec.Table)
+	if len(columns) > 0 {
+		of := ownerOf(columns, spec)
+		spec.Fields = complete(columns, spec.Fields, column.Place{Schema: spec.Schema, Tenant: of.Tenant, Owned: of.Known})
+	}
+	if len(spec.OnConflict) > 0 {
+		spec.OnConflict = upsert(client, spec.OnConflict, []*sqlgraph.CreateSpec{spec})
+	}
+}
+
+// Batch completes the spec of a bulk, whose rows [Create] has completed.
+func Batch(client string, spec *sqlgraph.BatchCreateSpec) {
+	if len(spec.OnConflict) > 0 && len(spec.Nodes) > 0 {
+		spec.OnConflict = upsert(client, spec.OnConflict, spec.Nodes)
+	}
+}
+
+// complete stamps the secrets among fields, and adds their digests.
+func complete(columns []column.Column, fields []*sqlgraph.FieldSpec, at column.Place) []*sqlgraph.FieldSpec {
+	at.Known = true
+	for i := range columns {
+		c := &columns[i]
+		f := find(fields, c.Name)
+		if f == nil {
+			continue
+		}
+		arg, ok := f.Value.(*column.Arg)
+		if ok {
+			arg.Place = at
+		}
+		if c.Index == "" {
+			continue
+		}
+		digest := find(fields, c.Index)
+		if digest == nil {
+			digest = &sqlgraph.FieldSpec{Column: c.Index, Type: field.TypeBytes}
+			fields = append(fields, digest)
+		}
+		if digest.Value = nil; ok {
+			digest.Value = (*column.Digest)(arg)
+		}
+	}
+	return fields
+}
+
+func find(fields []*sqlgraph.FieldSpec, name string) *sqlgraph.FieldSpec {
+	for _, f := range fields {
+		if f.Column == name {
+			return f
+		}
+	}
+	return nil
+}
+
+// tenanted returns the columns that have a tenant, which is the same for all
+// columns of a table.
+func tenanted(columns []column.Column) []column.Column {
+	return slices.DeleteFunc(slices.Clone(columns), func(c column.Column) bool { return c.Tenant == "" })
+}
+
+// ownerOf returns the tenant of a new row.
+func ownerOf(columns []column.Column, spec *sqlgraph.CreateSpec) (of seal.Owner) {
+	for i := range columns {
+		name := columns[i].Tenant
+		if name == "" {
+			continue
+		}
+		value := assigned(name, spec.Fields, spec.Edges)
+		if value == nil && spec.ID != nil && spec.ID.Column == name {
+			value = &spec.ID.Value
+		}
+		if value != nil {
+			of.Tenant, of.Known = TenantText(*value)
+		}
+		return of
+	}
+	return of
+}
+
+// assigned returns where a spec has the value of a column, set as a field or
+// as the foreign key of an edge; nil if it doesn't.
+func assigned(name string, fields []*sqlgraph.FieldSpec, edges []*sqlgraph.EdgeSpec) *driver.Value {
+	if f := find(fields, name); f != nil {
+		return &f.Value
+	}
+	for _, e := range edges {
+		own := e.Rel == sqlgraph.M2O || e.Rel == sqlgraph.O2O && (e.Inverse || e.Bidi)
+		if own && len(e.Columns) == 1 && e.Columns[0] == name && len(e.Target.Nodes) == 1 {
+			return &e.Target.Nodes[0]
+		}
+	}
+	return nil
+}
+
+// TenantText returns the text by which a tenant is bound, and whether there is
+// one: a text itself, a UUID in lower case with hyphens, an integer in decimal
+// digits. Postgres casts each to the same text.
+func TenantText(value any) (string, bool) {
+	switch value := value.(type) {
+	case nil:
+		return "", false
+	case string:
+		return value, true
+	case []byte:
+		return string(value), value != nil
+	case *string:
+		if value != nil {
+			return *value, true
+		}
+		return "", false
+	case *sql.NullString: // ent scans a text into one
+		return value.String, value.Valid
+	case sql.NamedArg:
+		return TenantText(value.Value)
+	case *column.Guard:
+		return TenantText(value.Stored)
+	}
+	v := reflect.ValueOf(value)
+	if v.Kind() == reflect.Pointer {
+		if v.IsNil() {
+			return "", false
+		}
+		return TenantText(v.Elem().Interface())
+	}
+	if valuer, ok := value.(driver.Valuer); ok {
+		stored, err := valuer.Value()
+		if _, again := stored.(driver.Valuer); err != nil || again {
+			return "", false
+		}
+		return TenantText(stored)
+	}
+	switch {
+	case v.Kind() == reflect.String:
+		return v.String(), true
+	case v.CanInt():
+		return strconv.FormatInt(v.Int(), 10), true
+	case v.CanUint():
+		return strconv.FormatUint(v.Uint(), 10), true
+	}
+	return "", false
+}

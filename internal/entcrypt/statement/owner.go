@@ -1,0 +1,213 @@
+package statement
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+
+	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
+
+	"github.com/credent-go/credent/internal/entcrypt/stamp"
+	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	"github.com/credent-go/credent/internal/fieldcrypt/seal"
+	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
+	"github.com/credent-go/credent/internal/sqlarg"
+)
+
+// lookArg finds out whose row a secret is stored in.
+func (s *sealing) lookArg(i int, arg *column.Arg) error {
+	c := arg.Column
+	switch {
+	case arg.Refuse != nil:
+		return arg.Refuse
+	case !arg.Known:
+		return c.Wrap("encrypt", fmt.Errorf("%w; or the generated code is older than this module: generate it again", stamp.ErrPredicate))
+	}
+	if arg.Raw {
+		use := s.rawUse(c)
+		use.secrets = append(use.secrets, arg.Secret)
+		if !arg.Pinned {
+			use.rows++
+		}
+	}
+	if !s.Policy.IsScoped(c) {
+		return nil
+	}
+	if s.owners == nil {
+		s.owners = make([]seal.Owner, len(s.Args))
+	}
+	switch {
+	case arg.Scoped != nil:
+		return arg.Scoped
+	case arg.Owned && arg.Raw && arg.ID != nil:
+		row, err := s.tenantOf(arg.Where(), arg.ID)
+		if err == nil && row.is && row.tenant != arg.Tenant {
+			err = c.Wrap("encrypt", fmt.Errorf("%w: encrypted.At says another %s than the row has", seal.ErrContext, c.Tenant))
+		}
+		if err != nil {
+			return err
+		}
+		s.owners[i] = seal.Owner{Tenant: arg.Tenant, Known: true}
+		s.Nothing = s.Nothing || !row.is
+	case arg.Owned:
+		s.owners[i] = seal.Owner{Tenant: arg.Tenant, Known: true}
+	case arg.ID != nil:
+		row, err := s.tenantOf(arg.Where(), arg.ID)
+		if err != nil {
+			return err
+		}
+		s.owners[i] = seal.Owner{Tenant: row.tenant, Known: true}
+		s.Nothing = s.Nothing || !row.is
+	case arg.Raw:
+		return c.Wrap("encrypt", fmt.Errorf("%w: give encrypted.At the row's %s", seal.ErrContext, c.Tenant))
+	default:
+		return c.Wrap("encrypt", fmt.Errorf("%w: set %s in the same row", seal.ErrContext, c.Tenant))
+	}
+	return nil
+}
+
+// lookGuard refuses a value that would leave tokens behind.
+func (s *sealing) lookGuard(g *column.Guard) error {
+	i := slices.IndexFunc(g.Columns, func(c column.Column) bool { return s.Policy.IsScoped(&c) })
+	switch {
+	case i < 0, g.Moving && isMoving(s.ctx):
+		return nil
+	case g.Refuse != nil:
+		return g.Refuse
+	case g.ID == nil:
+		return nil
+	}
+	c := g.Columns[i]
+	if g.Schema != "" {
+		c = c.InSchema(g.Schema)
+	}
+	row, err := s.tenantOf(c, g.ID)
+	if err != nil || !row.is {
+		return err
+	}
+	text, ok := stamp.TenantText(g.Stored)
+	switch {
+	case g.Differs && ok && text == row.tenant:
+		return c.Wrap("encrypt", fmt.Errorf("%w: an update that sets %s must set another %s than the row has", seal.ErrContext, c.Via, c.Tenant))
+	case !g.Differs && (!ok || text != row.tenant):
+		return c.Wrap("encrypt", fmt.Errorf("%w: an update that changes %s must set all of its secrets too", seal.ErrContext, c.Tenant))
+	}
+	return nil
+}
+
+// giveKeys gives the owners of the secrets their keys.
+func (s *sealing) giveKeys() error {
+	if s.Policy.Tenants == nil || s.owners == nil {
+		return nil
+	}
+	var tenants []string
+	for _, of := range s.owners {
+		if of.Known && (len(tenants) == 0 || tenants[len(tenants)-1] != of.Tenant) {
+			tenants = append(tenants, of.Tenant)
+		}
+	}
+	if len(tenants) == 0 {
+		return nil
+	}
+	keys, err := s.Policy.Tenants.Seal(s.ctx, Store{s.Conn}, tenants)
+	if err != nil {
+		return &fieldcrypt.Error{Op: "encrypt", Err: err}
+	}
+	for i := range s.owners {
+		s.owners[i].Keys = keys[s.owners[i].Tenant]
+	}
+	return nil
+}
+
+// named returns a column as SQL of the connection's database names it: ent
+// leaves schemas out for SQLite.
+func (c Conn) named(of column.Column) column.Column {
+	if c.Dialect == dialect.SQLite {
+		return of.InSchema("")
+	}
+	return of
+}
+
+// tenantOf returns whose the row with a primary key is, and keeps that from
+// changing until the transaction ends.
+func (s *sealing) tenantOf(c column.Column, id any) (found, error) {
+	if !s.InTx {
+		return found{}, c.Wrap("encrypt", fmt.Errorf("%w: it needs the row's %s; %w", seal.ErrContext, c.Tenant, ErrNeedsTx))
+	}
+	if value, changed := sqlarg.Convert(id); changed {
+		id = value
+	}
+	key := fmt.Sprint(c.Schema, "\x00", c.Table, "\x00", id)
+	if row, ok := s.rows[key]; ok {
+		return row, nil
+	}
+	row, err := s.queryTenant(c, id)
+	if err != nil {
+		return row, c.Wrap("encrypt", fmt.Errorf("look up %s: %w", c.Tenant, err))
+	}
+	if s.rows == nil {
+		s.rows = make(map[string]found)
+	}
+	s.rows[key] = row
+	return row, nil
+}
+
+func (s *sealing) queryTenant(c column.Column, id any) (row found, err error) {
+	c = s.named(c)
+	query := fmt.Sprintf("SELECT CAST(%s AS TEXT) FROM %s WHERE %s = ", column.QuoteName(c.Tenant), c.Quoted(), column.QuoteName(c.Key()))
+	if s.Dialect == dialect.Postgres {
+		query += "$1 FOR NO KEY UPDATE"
+	} else {
+		query += "?"
+	}
+	rows := new(entsql.Rows)
+	if err := s.Next.Query(s.ctx, query, []any{id}, rows); err != nil {
+		return row, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	if !rows.Next() {
+		return row, rows.Err()
+	}
+	var text sql.NullString
+	if err := rows.Scan(&text); err != nil {
+		return row, err
+	}
+	if !text.Valid {
+		return row, fmt.Errorf("%w: it is NULL", seal.ErrContext)
+	}
+	return found{text.String, true}, nil
+}
+
+// Store is the tenantkey.Store of a connection.
+type Store struct{ Conn }
+
+// Ring implements tenantkey.Store.
+func (s Store) Ring() (*keyring.Keyring, error) { return s.Policy.Keyring() }
+
+// Read implements tenantkey.Store.
+func (s Store) Read(ctx context.Context, ring *keyring.Keyring, tenants []string) (map[string]tenantkey.Key, error) {
+	return tenantkey.Read(ctx, s.Next, ring, tenants)
+}
+
+// Make implements tenantkey.Store.
+func (s Store) Make(ctx context.Context, ring *keyring.Keyring, tenant string) error {
+	return tenantkey.Make(ctx, s.Next, ring, tenant)
+}
+
+// Tx implements tenantkey.Store.
+func (s Store) Tx() *tenantkey.Tx { return s.Conn.Tx }
+
+type movingKey struct{}
+
+// MovingTenants returns a context whose statements may change the column that
+// tenants are copied from: the caller encrypts the tokens anew.
+func MovingTenants(ctx context.Context) context.Context {
+	return context.WithValue(ctx, movingKey{}, true)
+}
+
+func isMoving(ctx context.Context) bool { return ctx.Value(movingKey{}) != nil }

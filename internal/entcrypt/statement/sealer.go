@@ -1,0 +1,76 @@
+package statement
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"entgo.io/ent/dialect"
+	"entgo.io/ent/schema/field"
+
+	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/fieldcrypt/seal"
+	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
+)
+
+var errAbsent = errors.New("the secret is absent")
+
+// Sealer encrypts secrets without a statement, as a client's driver does. It
+// is safe for concurrent use.
+type Sealer struct{ Policy *seal.Policy }
+
+// Prepare reads the keys of the tenants whose rows are sealed next, and makes
+// those that are missing, in the transaction that will store the rows: while
+// they are sent the connection isn't free. It replaces what was prepared
+// before.
+func (s Sealer) Prepare(ctx context.Context, tx dialect.ExecQuerier, tenants []string) error {
+	if s.Policy.Tenants == nil {
+		return nil
+	}
+	on := Store{Conn{Next: tx, Policy: s.Policy, Tx: &tenantkey.Tx{Snapshot: true}}}
+	if err := s.Policy.Tenants.Prepare(ctx, on, tenants); err != nil {
+		return fmt.Errorf("credent: %w", err)
+	}
+	return nil
+}
+
+// Seal encrypts a secret for a column, in a tenant's row, and returns what the
+// column's blind index holds for it, or nil. Errors are the column's Value's
+// and a driver's; and [blindindex.ErrIndex] for a unique index while
+// the keyring has several keys, for which one statement isn't enough.
+func (s Sealer) Seal(
+	of field.TypeValueScanner[fieldcrypt.Secret], secret fieldcrypt.Secret, tenant string,
+) (token string, digest []byte, err error) {
+	value, err := of.Value(secret)
+	if err != nil {
+		return "", nil, err
+	}
+	arg, ok := value.(*column.Arg)
+	if !ok {
+		return "", nil, &fieldcrypt.Error{Op: "encrypt", Err: errAbsent}
+	}
+	if arg.Column.Index != "" {
+		first, steps, err := claimOf(s.Policy, arg)
+		if err == nil && len(steps) > 1 {
+			err = blindindex.ErrIndex
+		}
+		if err != nil {
+			return "", nil, arg.Column.Wrap("index", err)
+		}
+		digest = first
+	}
+	owner := seal.Owner{Tenant: tenant, Known: true}
+	if s.Policy.Tenants != nil {
+		owner.Keys = s.Policy.Tenants.Prepared(tenant)
+	}
+	plaintext, err := arg.Secret.Reveal()
+	if err == nil {
+		token, err = s.Policy.Encrypt(arg.Column, plaintext, owner)
+	}
+	if err != nil {
+		return "", nil, arg.Column.Wrap("encrypt", err)
+	}
+	return token, digest, nil
+}

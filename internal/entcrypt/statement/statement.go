@@ -1,0 +1,324 @@
+// Package statement seals the arguments of a statement: it replaces stamped
+// arguments by tokens and digests, by their type, and refuses secrets that
+// nobody said the place of. It looks up whose row an update changes, and says
+// what has to follow the statement in the same transaction.
+package statement
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"entgo.io/ent/dialect"
+	"github.com/google/uuid"
+
+	"github.com/credent-go/credent/internal/entcrypt/stamp"
+	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/fieldcrypt/seal"
+	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
+	"github.com/credent-go/credent/internal/sqlarg"
+)
+
+// ErrTooManyArgs means that a statement has more arguments than the database
+// takes. lib/pq would break its connection.
+var ErrTooManyArgs = errors.New("too many arguments for one statement: split it")
+
+// maxArgs is the number of arguments that a database takes: a 16-bit count in
+// Postgres' protocol, and SQLite's default SQLITE_MAX_VARIABLE_NUMBER.
+var maxArgs = map[string]int{dialect.Postgres: 65_535, dialect.SQLite: 32_766}
+
+// ErrNeedsTx means that a statement needs others beside it, in one
+// transaction, and is in none.
+var ErrNeedsTx = errors.New("run it in a transaction")
+
+// Conn is a connection, or a transaction, and how its client encrypts.
+type Conn struct {
+	Next    dialect.ExecQuerier
+	Policy  *seal.Policy
+	Dialect string
+	InTx    bool
+	Tx      *tenantkey.Tx // nil outside of a transaction
+}
+
+// Sealed is a statement's arguments as they are to be sent, and what follows.
+type Sealed struct {
+	Args    []any
+	Most    int64 // rows that it may affect; 0 for any number
+	Nothing bool  // it updates a row that isn't there, and must not run
+	of      column.Column
+	claims  []claim
+}
+
+// Ends reports whether something follows the statement.
+func (s Sealed) Ends() bool { return len(s.claims) > 0 || s.Most > 0 }
+
+// CheckRows returns an [stamp.ErrManyRows] if a statement affected more rows
+// than it has secrets for a column.
+func (s Sealed) CheckRows(n int64) error {
+	if s.Most == 0 || n <= s.Most {
+		return nil
+	}
+	return s.of.Wrap("encrypt", fmt.Errorf("%w: the statement stores it in %d", stamp.ErrManyRows, n))
+}
+
+// Claim runs what follows the statement, in its transaction.
+func (s Sealed) Claim(ctx context.Context, on dialect.ExecQuerier) error {
+	for _, c := range s.claims {
+		if err := c.run(ctx, on); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sealing is one call of seal.
+type sealing struct {
+	Conn
+	Sealed
+	ctx    context.Context //nolint:containedctx // lives for one call
+	owners []seal.Owner    // of the arguments, if the client scopes columns
+	rows   map[string]found
+	raw    map[string]*rawUse // by column
+}
+
+// found is what a look-up of a row's tenant found.
+type found struct {
+	tenant string
+	is     bool
+}
+
+// rawUse is what the caller's own SQL stores in a column.
+type rawUse struct {
+	of      *column.Column
+	secrets []fieldcrypt.Secret
+	digests []fieldcrypt.Secret
+	rows    int64 // that unpinned secrets may be stored in
+}
+
+// Seal returns a statement's arguments as they are to be sent. It doesn't
+// change the given slice. The text is only looked at to refuse $1 on SQLite.
+// Errors: [ErrNeedsTx], [ErrTooManyArgs], [stamp.ErrPredicate],
+// [blindindex.ErrIndex], [seal.ErrContext], and those that travel as
+// arguments.
+func (c Conn) Seal(ctx context.Context, query string, args []any) (Sealed, error) {
+	if limit := maxArgs[c.Dialect]; limit > 0 && len(args) > limit {
+		return Sealed{}, fmt.Errorf("credent: %w: it has %d, and %s takes %d", ErrTooManyArgs, len(args), c.Dialect, limit)
+	}
+	s := &sealing{Conn: c, ctx: ctx}
+	s.Args = args
+	for i, arg := range args {
+		if err := s.look(i, unnamed(arg)); err != nil {
+			return Sealed{}, err
+		}
+	}
+	if err := s.checkRaw(query); err != nil || s.Nothing {
+		return s.Sealed, err
+	}
+	if s.Ends() && !c.InTx {
+		return Sealed{}, ErrNeedsTx
+	}
+	if err := s.giveKeys(); err != nil {
+		return Sealed{}, err
+	}
+	for i, arg := range args {
+		value, changed, err := s.replace(i, unnamed(arg))
+		if err != nil {
+			return Sealed{}, err
+		}
+		if !changed {
+			continue
+		}
+		if named, ok := arg.(sql.NamedArg); ok {
+			named.Value = value
+			value = named
+		}
+		if &s.Args[0] == &args[0] {
+			s.Args = slices.Clone(args)
+		}
+		s.Args[i] = value
+	}
+	if s.Ends() && !c.InTx {
+		return Sealed{}, ErrNeedsTx
+	}
+	return s.Sealed, nil
+}
+
+func unnamed(arg any) any {
+	if named, ok := arg.(sql.NamedArg); ok {
+		return named.Value
+	}
+	return arg
+}
+
+// look refuses what must not be stored, and finds out whose rows secrets are
+// stored in.
+func (s *sealing) look(i int, arg any) error {
+	switch arg := arg.(type) {
+	case nil, bool, int, int64, float64, time.Time, *time.Time, sql.NullTime, uuid.UUID, *uuid.UUID, *blindindex.Digests:
+		return nil
+	case string:
+		return checkMarker(arg)
+	case []byte:
+		return checkMarker(string(arg[:min(len(arg), len(fieldcrypt.Redacted)+3)]))
+	case json.RawMessage: // ent makes one of a field.JSON
+		if bytes.Contains(arg, []byte(`"`+fieldcrypt.Redacted+`"`)) {
+			return &fieldcrypt.Error{Op: "encrypt", Err: fmt.Errorf("%w: JSON with a secret in it; store it in an encrypted field", fieldcrypt.ErrRedacted)}
+		}
+		return nil
+	case *column.Arg:
+		return s.lookArg(i, arg)
+	case *column.Digest:
+		if arg.Refuse != nil {
+			return arg.Refuse
+		}
+		if arg.Raw {
+			use := s.rawUse(arg.Column)
+			use.digests = append(use.digests, arg.Secret)
+		}
+		return nil
+	case *column.Guard:
+		return s.lookGuard(arg)
+	case *column.Refusal:
+		return arg.Err
+	}
+	if _, is := fieldcrypt.AsSecret(arg); is {
+		return &fieldcrypt.Error{Op: "encrypt", Err: fmt.Errorf("%w; if the statement stores it, say where: "+
+			"encrypted.At(secret, usercredential.APIKeyColumn, tenant), for instance", stamp.ErrPredicate)}
+	}
+	if sqlarg.Hides(arg, fieldcrypt.IsSecretType) {
+		return &fieldcrypt.Error{Op: "encrypt", Err: fmt.Errorf("%w; and each must be an argument of its own", stamp.ErrPredicate)}
+	}
+	return nil
+}
+
+func (s *sealing) rawUse(c *column.Column) *rawUse {
+	if s.raw == nil {
+		s.raw = make(map[string]*rawUse)
+	}
+	use := s.raw[c.String()]
+	if use == nil {
+		use = &rawUse{of: c}
+		s.raw[c.String()] = use
+	}
+	return use
+}
+
+// checkRaw checks the caller's own SQL: each secret of an indexed column comes
+// with its digest, and no more rows are stored than secrets are given.
+func (s *sealing) checkRaw(query string) error {
+	for _, use := range s.raw {
+		if use.rows > 0 && s.Dialect == dialect.SQLite && sqlarg.IsNumbered(query) {
+			return use.of.Wrap("encrypt", errors.New("use ? for arguments: SQLite's drivers count $1 differently"))
+		}
+		if use.of.Index != "" || len(use.digests) > 0 {
+			rest := slices.Clone(use.digests)
+			for _, secret := range use.secrets {
+				i := slices.IndexFunc(rest, secret.Equal)
+				if i < 0 {
+					return use.of.Wrap("index", fmt.Errorf("%w: set %s too, to encrypted.DigestOf(secret, column)", blindindex.ErrIndex, use.of.Index))
+				}
+				rest = slices.Delete(rest, i, i+1)
+			}
+			if len(rest) > 0 {
+				return use.of.Wrap("index", fmt.Errorf("%w: a digest without its secret; to find rows use the generated predicate", blindindex.ErrIndex))
+			}
+		}
+		if n := use.rows; n > 0 && (s.Most == 0 || n < s.Most) {
+			s.Most, s.of = n, *use.of
+		}
+	}
+	return nil
+}
+
+// replace returns what is sent in place of an argument, and whether that is
+// another.
+func (s *sealing) replace(i int, arg any) (value any, changed bool, err error) {
+	switch arg := arg.(type) {
+	case nil, string, []byte, bool, int, int64, float64:
+		return nil, false, nil
+	case *column.Arg:
+		var of seal.Owner
+		if s.owners != nil {
+			of = s.owners[i]
+		}
+		plaintext, err := arg.Secret.Reveal()
+		if err == nil {
+			value, err = s.Policy.Encrypt(arg.Column, plaintext, of)
+		}
+		if err != nil {
+			return nil, false, arg.Column.Wrap("encrypt", err)
+		}
+		return value, true, nil
+	case *column.Digest:
+		first, steps, err := claimOf(s.Policy, arg.Of())
+		if err != nil {
+			return nil, false, arg.Column.Wrap("index", err)
+		}
+		if len(steps) > 1 {
+			s.claims = append(s.claims, claim{s.named(arg.Of().Where()), steps})
+		}
+		return first, true, nil
+	case *blindindex.Digests:
+		ring, err := s.Policy.Keyring()
+		if err != nil {
+			return nil, false, err
+		}
+		value, err = arg.Encode(&s.Policy.Digests, ring)
+		return value, true, err
+	case *column.Guard:
+		value, changed, err = s.replace(i, arg.Stored)
+		if !changed {
+			value = arg.Stored
+		}
+		return value, true, err
+	}
+	value, changed = sqlarg.Convert(arg)
+	return value, changed, nil
+}
+
+// claimOf returns what a statement stores in a blind index, and what to store
+// after it; see [blindindex.Digester.Claim].
+func claimOf(c *seal.Policy, arg *column.Arg) (first []byte, steps [][]byte, err error) {
+	ring, err := c.Keyring()
+	if err != nil {
+		return nil, nil, err
+	}
+	plaintext, err := arg.Secret.Reveal()
+	if err != nil {
+		return nil, nil, err
+	}
+	return c.Digests.Claim(ring, arg.Column, plaintext)
+}
+
+// checkMarker refuses the text that a secret prints as, or its JSON: it was a
+// secret before it was printed.
+func checkMarker(text string) error {
+	if text == fieldcrypt.Redacted || text == `"`+fieldcrypt.Redacted+`"` {
+		return &fieldcrypt.Error{Op: "encrypt", Err: fieldcrypt.ErrRedacted}
+	}
+	return nil
+}
+
+// claim stores the digests of a unique blind index one after the other; see
+// blindindex.Digester.Claim. The statement itself stores the first.
+type claim struct {
+	of    column.Column
+	steps [][]byte
+}
+
+func (c claim) run(ctx context.Context, on dialect.ExecQuerier) error {
+	query := fmt.Sprintf("UPDATE %s SET %s = $1 WHERE %[2]s = $2", c.of.Quoted(), column.QuoteName(c.of.Index))
+	for i, next := range c.steps[1:] {
+		if err := on.Exec(ctx, query, []any{next, c.steps[i]}, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,241 @@
+// Package blindindex makes the digests by which rows are found without their
+// plaintext: HMAC-SHA-256 (RFC 2104) under a key derived for the column.
+//
+// A column's blind index holds one digest a row, under the keyring's primary
+// key. Lookups search for the digests under all keys ([Lookup]), so that they
+// find every row at each moment of a rotation.
+package blindindex
+
+import (
+	"cmp"
+	"crypto/hmac"
+	"crypto/sha256"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"hash"
+	"slices"
+	"sync"
+
+	"entgo.io/ent/schema/field"
+
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
+	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+)
+
+// ErrIndex means that a statement would store a secret and leave its blind
+// index behind, or set the index itself.
+var ErrIndex = errors.New("the blind index of the column cannot be kept in step")
+
+// Sizes of a digest, in bits.
+const (
+	MinBits = 8
+	MaxBits = sha256.Size * 8
+)
+
+// Config says how a blind index makes its digests.
+type Config struct {
+	// Bits is a digest's size; 0 means MaxBits. Fewer bits mean more
+	// collisions.
+	Bits int
+	// Normalize gives plaintexts that are to be found alike the same text; nil
+	// leaves them alone. It must return the same for the same input in every
+	// process.
+	Normalize func(string) string
+	// Unique says that the database accepts a digest once.
+	Unique bool
+}
+
+// Stored is the type of the field that holds a column's blind index. It is
+// empty: the driver writes digests, and nobody reads them.
+type Stored struct{}
+
+// Field is the ent ValueScanner of a field of type [Stored]. It discards what
+// is scanned.
+type Field struct{ Config }
+
+// Value implements field.TypeValueScanner. It returns NULL.
+func (Field) Value(Stored) (driver.Value, error) { return nil, nil }
+
+// ScanValue implements field.TypeValueScanner. The target keeps nothing.
+func (Field) ScanValue() field.ValueScanner { return Discard{} }
+
+// FromValue implements field.TypeValueScanner.
+func (Field) FromValue(driver.Value) (Stored, error) { return Stored{}, nil }
+
+// Discard is a target that keeps nothing.
+type Discard struct{}
+
+// Scan implements sql.Scanner.
+func (Discard) Scan(any) error { return nil }
+
+// Value implements driver.Valuer; nobody calls it.
+func (Discard) Value() (driver.Value, error) { return nil, nil }
+
+// Of returns the config of a column's blind index. It is a
+// [column.ErrNotBound] if the generated package doesn't say.
+func Of(c column.Column) (Config, error) {
+	if f, ok := column.DigestScanner(c).(Field); ok {
+		return f.Config, nil
+	}
+	return Config{}, fmt.Errorf("credent: the blind index of %s: %w", c, column.ErrNotBound)
+}
+
+// Digester makes digests and remembers what it derived from keys. The zero
+// value is ready for use. It is safe for concurrent use.
+type Digester struct {
+	mu    sync.RWMutex
+	known map[derived]*sync.Pool
+}
+
+type derived struct {
+	key         *fernet.Key
+	table, name string
+}
+
+// maxDerived is the number of derived keys that a Digester remembers; with
+// more it starts over.
+const maxDerived = 1024
+
+// Primary returns a plaintext's digest under the primary key, which is what
+// the column's blind index holds, or nil if the column has none. Errors:
+// [keyring.ErrNoKey], [column.ErrNotBound].
+func (d *Digester) Primary(ring *keyring.Keyring, c column.Column, plaintext string) ([]byte, error) {
+	if c.Index == "" {
+		return nil, nil
+	}
+	cfg, set, err := d.prepare(ring, &c)
+	if err != nil {
+		return nil, err
+	}
+	return d.digest(set.Keys()[0], &c, plaintext, cfg)
+}
+
+// All returns a plaintext's digests under all keys, the primary key first, or
+// nil if the column has no blind index. Every row with the plaintext has one
+// of them. Errors are [Digester.Primary]'s.
+func (d *Digester) All(ring *keyring.Keyring, c column.Column, plaintext string) ([][]byte, error) {
+	if c.Index == "" {
+		return nil, nil
+	}
+	cfg, set, err := d.prepare(ring, &c)
+	if err != nil {
+		return nil, err
+	}
+	return d.all(set, &c, plaintext, cfg)
+}
+
+func (d *Digester) all(set *keyring.Set, c *column.Column, plaintext string, cfg Config) (all [][]byte, err error) {
+	all = make([][]byte, len(set.Keys()))
+	for i, key := range set.Keys() {
+		if all[i], err = d.digest(key, c, plaintext, cfg); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+func (d *Digester) prepare(ring *keyring.Keyring, c *column.Column) (Config, *keyring.Set, error) {
+	cfg, err := Of(*c)
+	if err != nil {
+		return cfg, nil, err
+	}
+	set, err := keyring.Load(ring)
+	return cfg, set, err
+}
+
+// digest returns the first bits of the HMAC, in as many bytes as they need.
+// Zero bits fill up the last byte.
+func (d *Digester) digest(key *fernet.Key, c *column.Column, plaintext string, cfg Config) ([]byte, error) {
+	if cfg.Normalize != nil {
+		plaintext = cfg.Normalize(plaintext)
+	}
+	workers, err := d.workers(key, c)
+	if err != nil {
+		return nil, c.Wrap("index", err)
+	}
+	w := workers.Get().(*worker)
+	defer workers.Put(w)
+	sum := w.sum(plaintext)
+	bits := cmp.Or(cfg.Bits, MaxBits)
+	sum = sum[:(bits+7)/8]
+	if spare := len(sum)*8 - bits; spare > 0 {
+		sum[len(sum)-1] &= 0xff << spare
+	}
+	return sum, nil
+}
+
+// worker holds the state of one digest at a time.
+type worker struct {
+	mac hash.Hash // always reset
+	buf []byte    // always cleared
+}
+
+func (w *worker) sum(text string) []byte {
+	w.buf = append(w.buf[:0], text...)
+	defer clear(w.buf)
+	w.mac.Write(w.buf)
+	defer w.mac.Reset() // until then it holds the end of the text
+	return w.mac.Sum(make([]byte, 0, sha256.Size))
+}
+
+// workers returns the workers of one column under one key, which is derived by
+// HKDF-SHA-256 (RFC 5869) for this use, table and column alone.
+func (d *Digester) workers(key *fernet.Key, c *column.Column) (*sync.Pool, error) {
+	of := derived{key, c.Table, c.Name}
+	d.mu.RLock()
+	known := d.known[of]
+	d.mu.RUnlock()
+	if known != nil {
+		return known, nil
+	}
+	subkey, err := fernet.Subkey(key, "credent blind index v1\x00"+c.Table+"\x00"+c.Name, sha256.Size)
+	if err != nil {
+		return nil, err
+	}
+	workers := &sync.Pool{New: func() any {
+		mac := hmac.New(sha256.New, subkey)
+		mac.Reset() // only then does it keep the states of its padded key
+		return &worker{mac: mac}
+	}}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.known == nil || len(d.known) >= maxDerived {
+		d.known = make(map[derived]*sync.Pool)
+	}
+	d.known[of] = workers
+	return workers, nil
+}
+
+// Claim returns the digest that a statement stores and, for a unique blind
+// index and a keyring of several keys, the digests to store one after the
+// other in one transaction, from that one to the digest under the primary key,
+// so that uniqueness holds across keys.
+//
+// The database doesn't find a digest under one key equal to another row's
+// under another key. So each digest stands in the index for a moment: an
+// existing row is met under the key it has, and a transaction that stores the
+// same plaintext waits, or makes this one wait, at the first digest, as every
+// process has the same order.
+func (d *Digester) Claim(ring *keyring.Keyring, c *column.Column, plaintext string) (first []byte, steps [][]byte, err error) {
+	cfg, set, err := d.prepare(ring, c)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !cfg.Unique || len(set.Keys()) == 1 {
+		first, err = d.digest(set.Keys()[0], c, plaintext, cfg)
+		return first, nil, err
+	}
+	steps, err = d.all(set, c, plaintext, cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	primary := steps[0]
+	slices.SortFunc(steps, slices.Compare)
+	if !slices.Equal(steps[len(steps)-1], primary) {
+		steps = append(steps, primary)
+	}
+	steps = slices.CompactFunc(steps, slices.Equal) // with few bits two may be equal
+	return steps[0], steps, nil
+}

@@ -1,0 +1,222 @@
+package blindindex_test
+
+import (
+	"bytes"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
+
+	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+)
+
+const (
+	keyA = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=" // of the specification's vectors
+	keyB = "3vYpT7mQx0bL2nKcR9sWfZ1gHjUe5aDq8iOy4MtXk6E="
+)
+
+// ring makes a keyring, or fails the test.
+func ring(tb testing.TB, primary string, previous ...string) *keyring.Keyring {
+	tb.Helper()
+	r, err := keyring.New(primary, previous...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return r
+}
+
+// The table chest has columns with blind indexes.
+var (
+	pin  = register(column.Column{Client: "test", Table: "chest", Name: "pin", Size: 500, Index: "pin_index"}, blindindex.Config{})
+	code = register(column.Column{Client: "test", Table: "chest", Name: "code", Size: 500, Index: "code_index"},
+		blindindex.Config{Bits: 12, Normalize: strings.ToLower})
+	seat = register(column.Column{Client: "test", Table: "chest", Name: "seat", Size: 500, Index: "seat_index"}, blindindex.Config{Unique: true})
+)
+
+func register(c column.Column, cfg blindindex.Config) column.Column {
+	f := column.NewField(c.Name, c.Size)
+	var digest any = blindindex.Field{Config: cfg} // as ent's descriptor holds it
+	return column.Register(column.Binding{Column: c, Scanner: func() any { return f }, Digest: func() any { return digest }})
+}
+
+// digestOf is what the documentation says a digest is, made with nothing of the
+// package.
+func digestOf(t *testing.T, key, column, plaintext string) []byte {
+	t.Helper()
+	raw, err := base64.URLEncoding.DecodeString(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	subkey, err := hkdf.Key(sha256.New, raw, nil, "credent blind index v1\x00chest\x00"+column, 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mac := hmac.New(sha256.New, subkey)
+	mac.Write([]byte(plaintext))
+	return mac.Sum(nil)
+}
+
+// Digests are written by drivers, and read by nobody.
+func TestField(t *testing.T) {
+	t.Parallel()
+	var f blindindex.Field
+	if v, err := f.Value(blindindex.Stored{}); v != nil || err != nil {
+		t.Errorf("got %v, %v", v, err)
+	}
+	target := f.ScanValue()
+	if err := target.Scan([]byte("digest")); err != nil {
+		t.Error(err)
+	}
+	if got, err := f.FromValue(target); err != nil || got != (blindindex.Stored{}) {
+		t.Errorf("got %v, %v", got, err)
+	}
+	if fmt.Sprintf("%#v %v", target, target) != "blindindex.Discard{} {}" {
+		t.Errorf("the target keeps something: %#v", target)
+	}
+}
+
+// TestLookup prints what a logger between ent and Credent's driver is given,
+// and encodes what the database is.
+func TestLookup(t *testing.T) {
+	t.Parallel()
+	var d blindindex.Digester
+	for dialectName, wants := range map[string][2]string{
+		dialect.Postgres: {`SELECT * FROM "chest" WHERE "chest"."pin_index" = ANY ($1::bytea[])`, `{"\\x%x","\\x%x"}`},
+		dialect.SQLite: {
+			"SELECT * FROM `chest` WHERE `chest`.`pin_index` IN (SELECT unhex(value) FROM json_each(?))", `["%x","%x"]`,
+		},
+		dialect.MySQL: {},
+	} {
+		selector := entsql.Dialect(dialectName).Select("*").From(entsql.Table("chest"))
+		blindindex.Lookup(pin, fieldcrypt.New("PKA1B2C3"))(selector)
+		query, args := selector.Query()
+		for _, text := range []string{fmt.Sprint(args...), fmt.Sprintf("%#v %+v %q", args, args, args), asJSON(t, args)} {
+			if strings.Contains(text, "PKA1B2C3") || !strings.Contains(text, fieldcrypt.Redacted) {
+				t.Errorf("%s: the arguments print as %s", dialectName, text)
+			}
+		}
+		arg, ok := args[0].(*blindindex.Digests)
+		if !ok || len(args) != 1 {
+			t.Fatalf("%s: got the arguments %T", dialectName, args[0])
+		}
+		got, err := arg.Encode(&d, ring(t, keyB, keyA))
+		if dialectName == dialect.MySQL {
+			if !errors.Is(err, errors.ErrUnsupported) || got != "" {
+				t.Errorf("MySQL: got %q, %v", got, err)
+			}
+			continue
+		}
+		want := fmt.Sprintf(wants[1], digestOf(t, keyB, "pin", "PKA1B2C3"), digestOf(t, keyA, "pin", "PKA1B2C3"))
+		if err != nil || query != wants[0] || got != want {
+			t.Errorf("%s: got %s, %s, %v", dialectName, query, got, err)
+		}
+		var detail *fieldcrypt.Error
+		if _, err := arg.Encode(&d, nil); !errors.Is(err, keyring.ErrNoKey) || !errors.As(err, &detail) || detail.Column != "pin" {
+			t.Errorf("%s: without a keyring: %v", dialectName, err)
+		}
+		if got, err := arg.Value(); got != nil || !errors.Is(err, fieldcrypt.ErrNoDriver) {
+			t.Errorf("%s: without a driver: %v, %v", dialectName, got, err)
+		}
+	}
+}
+
+func asJSON(t *testing.T, v any) string {
+	t.Helper()
+	data, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// A lookup that can't be right fails with its own error.
+func TestLookupErrors(t *testing.T) {
+	t.Parallel()
+	var d blindindex.Digester
+	var unread fieldcrypt.Secret
+	if err := unread.Scan("gAAAA-canary"); err != nil {
+		t.Fatal(err)
+	}
+	errAny := errors.New("any error")
+	for name, test := range map[string]struct {
+		column column.Column
+		value  any
+		want   error
+	}{
+		"no index":       {column.Column{Table: "vault", Name: "wide", Size: 500}, fieldcrypt.New("text"), errAny},
+		"absent":         {pin, fieldcrypt.Secret{}, errAny},
+		"nil":            {pin, (*fieldcrypt.Secret)(nil), errAny},
+		"text":           {pin, "canary", fieldcrypt.ErrValue},
+		"unreadable":     {pin, unread, fieldcrypt.ErrNoOpener},
+		"not registered": {column.Column{Table: "t", Name: "c", Index: "i"}, fieldcrypt.New("text"), column.ErrNotBound},
+	} {
+		selector := entsql.Dialect(dialect.Postgres).Select("*").From(entsql.Table("chest"))
+		blindindex.Lookup(test.column, test.value)(selector)
+		_, args := selector.Query()
+		arg := args[0].(*blindindex.Digests)
+		_, err := arg.Encode(&d, ring(t, keyA))
+		if err == nil || !errors.Is(test.want, errAny) && !errors.Is(err, test.want) || strings.Contains(err.Error(), "canary") {
+			t.Errorf("%s: got %v, want %v", name, err, test.want)
+		}
+		if _, again := arg.Value(); again == nil || name != "not registered" && again.Error() != err.Error() {
+			t.Errorf("%s: without a driver: got %v, want %v", name, again, err)
+		}
+	}
+	if _, err := func() (string, error) {
+		selector := entsql.Dialect(dialect.SQLite).Select("*").From(entsql.Table("chest"))
+		blindindex.Lookup(pin, fieldcrypt.NewValue([]byte("text")))(selector)
+		_, args := selector.Query()
+		return args[0].(*blindindex.Digests).Encode(&d, ring(t, keyA))
+	}(); err != nil {
+		t.Errorf("a value: %v", err)
+	}
+}
+
+// Digests have the wanted bits, of the normalized text, under each key; a
+// unique index is claimed under all keys, in the order of all processes.
+func TestDigestForms(t *testing.T) {
+	t.Parallel()
+	var d blindindex.Digester
+	one, two := ring(t, keyA), ring(t, keyB, keyA)
+	digest := func(r *keyring.Keyring, c column.Column, text string) []byte {
+		t.Helper()
+		got, err := d.Primary(r, c, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	if got := digest(one, pin, "text"); len(got) != 32 || bytes.Equal(got, digest(one, pin, "Text")) || bytes.Equal(got, digest(two, pin, "text")) {
+		t.Errorf("pin: %d bytes, or texts or keys that share a digest", len(got))
+	}
+	if bytes.Equal(digest(one, pin, "text"), digest(one, seat, "text")) {
+		t.Error("two columns share a digest")
+	}
+	if got := digest(one, code, "TeXt"); len(got) != 2 || got[1]&0x0f != 0 || !bytes.Equal(got, digest(one, code, "text")) {
+		t.Errorf("code: %d bytes, or more than 12 bits, or not normalized", len(got))
+	}
+	all, err := d.All(two, pin, "text")
+	if err != nil || len(all) != 2 || !bytes.Equal(all[0], digest(two, pin, "text")) || !bytes.Equal(all[1], digest(one, pin, "text")) {
+		t.Errorf("all: %d digests, or others than the keys', %v", len(all), err)
+	}
+	for c, least := range map[*column.Column]int{&pin: 0, &seat: 2} {
+		first, steps, err := d.Claim(two, c, "text")
+		if err != nil || len(steps) < least || least == 0 && len(steps) > 1 || least > 0 && !bytes.Equal(first, steps[0]) {
+			t.Errorf("%s: %d steps, %v", c, len(steps), err)
+		}
+		if last := append([][]byte{first}, steps...)[len(steps)]; !bytes.Equal(last, digest(two, *c, "text")) {
+			t.Errorf("%s: ends under another key than the primary", c)
+		}
+	}
+}

@@ -1,0 +1,312 @@
+// Package column knows the encrypted columns of the process, and turns the
+// secrets of ent's builders into stamped arguments.
+//
+// Generated code registers its columns ([Register]) and ent asks a field's
+// ValueScanner ([Field]) for the arguments of statements and the targets of
+// results. An argument ([Arg]) knows its column from the start; package stamp
+// adds the row's tenant or ID, and the driver replaces it by a token. The
+// package doesn't know which keys belong to a column.
+package column
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
+)
+
+// Errors about columns.
+var (
+	// ErrNotBound means that the process doesn't know a field's column: the
+	// generated package lacks the file that says so, or has another schema's.
+	ErrNotBound = errors.New("the field is bound to no column: generate the package again, with the extension of package codegen")
+
+	// ErrNoColumn means that a name isn't an encrypted column's.
+	ErrNoColumn = errors.New("no such encrypted column")
+
+	// ErrTooLong means that a plaintext is too long for its column once
+	// encrypted.
+	ErrTooLong = errors.New("secret too long")
+
+	// ErrNotText means that a plaintext isn't valid UTF-8. The Python
+	// application couldn't read the whole row.
+	ErrNotText = errors.New("secret is not valid UTF-8")
+)
+
+// Column is an encrypted column. It is comparable.
+type Column struct {
+	Client string // import path of the generated package
+	Entity string // name of the ent type: "UserCredential"
+	Schema string // Postgres schema; "" means the connection's search_path
+	Table  string
+	Name   string
+	Size   int    // in characters of the stored token
+	Type   string // Go type of the plaintext: "string", "[]byte", "time.Time", "webhook.Config"; "" means "string"
+	ID     string // column of the table's primary key; "" means "id"
+	Index  string // column of its blind index, or ""
+
+	Tenant string // column that says whose a row is, or ""
+	Bound  bool   // the schema binds tokens to table, column and tenant
+
+	// Source, if it isn't "", is the column SOURCE.TENANT that the database
+	// copies the row's tenant from, by the foreign key Via.
+	Source, SourceTenant, Via string
+}
+
+// String returns "table.name", or "schema.table.name".
+func (c Column) String() string { return c.TableName() + "." + c.Name }
+
+// TableName returns "table", or "schema.table".
+func (c Column) TableName() string {
+	if c.Schema == "" {
+		return c.Table
+	}
+	return c.Schema + "." + c.Table
+}
+
+// Quoted returns the table's name as SQL.
+func (c Column) Quoted() string { return QuoteTable(c.Schema, c.Table) }
+
+// InSchema returns the column of the same table in another Postgres schema,
+// for clients that choose schemas at run time (ent's sql/schemaconfig).
+func (c Column) InSchema(name string) Column {
+	c.Schema = name
+	return c
+}
+
+// Key returns the column of the table's primary key.
+func (c Column) Key() string { return cmp.Or(c.ID, "id") }
+
+// MaxPlaintext returns the length in bytes of the longest plaintext that the
+// column holds.
+func (c Column) MaxPlaintext() int { return fernet.MaxPlaintext(c.Size) }
+
+// IsSame reports whether both are one column of a database.
+func (c Column) IsSame(other Column) bool {
+	return c.Table == other.Table && c.Name == other.Name && c.Schema == other.Schema
+}
+
+// Wrap returns err as an [fieldcrypt.Error] that names the column.
+func (c Column) Wrap(op string, err error) error {
+	return &fieldcrypt.Error{Op: op, Table: c.TableName(), Column: c.Name, Err: err}
+}
+
+// CheckTenant returns an [ErrNoColumn] if the column's rows have no tenant, so
+// that its tokens can't be bound.
+func (c Column) CheckTenant() error {
+	if c.Tenant != "" {
+		return nil
+	}
+	return fmt.Errorf("credent: %w with a tenant: %q; declare its field with Tenant", ErrNoColumn, c)
+}
+
+// QuoteName returns a name as a quoted identifier, as Postgres and SQLite read
+// it.
+func QuoteName(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
+
+// QuoteTable is QuoteName for a table in a schema, which may be "".
+func QuoteTable(schema, table string) string {
+	if schema == "" {
+		return QuoteName(table)
+	}
+	return QuoteName(schema) + "." + QuoteName(table)
+}
+
+// Binding says which column the encrypted field of a generated package is.
+type Binding struct {
+	Column
+	// Scanner returns the field's ValueScanner, or nil until ent has set it.
+	Scanner func() any
+	// Digest returns the ValueScanner of its blind index, if it has one.
+	Digest func() any
+}
+
+// place identifies a column in the process.
+type place struct{ client, schema, table, name string }
+
+func (c Column) place() place { return place{c.Client, c.Schema, c.Table, c.Name} }
+
+// registry holds the process's encrypted columns. Generated packages fill it
+// when they are initialised, so it is complete before main starts.
+var registry struct {
+	sync.RWMutex
+	columns map[place]Column
+	digests map[place]func() any // ValueScanners of blind indexes
+	unbound []Binding            // of fields that aren't bound yet
+	// all are the columns; tables groups them by client and table, and sources
+	// by the table that the database copies their tenant from. They are
+	// replaced, never changed.
+	all             atomic.Pointer[[]Column]
+	tables, sources atomic.Pointer[map[[2]string][]Column]
+}
+
+// Register makes columns known to drivers, checks and re-encryption, and binds
+// fields to them; generated code calls it. It returns the column of the first
+// binding. It panics if a column's size holds no token, or if a generated
+// package registers one column twice with different properties.
+func Register(bindings ...Binding) Column {
+	registry.Lock()
+	defer registry.Unlock()
+	for _, b := range bindings {
+		if fernet.MaxPlaintext(b.Size) < 0 {
+			panic(fmt.Sprintf("credent: column %s: %d characters hold no token, which has at least %d", b.Column, b.Size, fernet.TokenLen(0)))
+		}
+		if b.Bound && b.Tenant == "" {
+			panic(fmt.Sprintf("credent: column %s: bound, and without a tenant to bind it to", b.Column))
+		}
+		if registry.columns == nil {
+			registry.columns, registry.digests = make(map[place]Column), make(map[place]func() any)
+		}
+		if known, ok := registry.columns[b.place()]; ok && known != b.Column {
+			panic(fmt.Sprintf("credent: column %s: registered for two fields that differ", b.Column))
+		}
+		registry.columns[b.place()] = b.Column
+		if b.Digest != nil {
+			registry.digests[b.place()] = b.Digest
+		}
+		if b.Scanner != nil {
+			registry.unbound = append(registry.unbound, b)
+		}
+	}
+	all, tables, sources := sorted(), make(map[[2]string][]Column), make(map[[2]string][]Column)
+	for _, c := range all {
+		table, source := [2]string{c.Client, c.Table}, [2]string{c.Client, c.Source}
+		tables[table] = append(tables[table], c)
+		if c.Source != "" {
+			sources[source] = append(sources[source], c)
+		}
+	}
+	registry.all.Store(&all)
+	registry.tables.Store(&tables)
+	registry.sources.Store(&sources)
+	return bindings[0].Column
+}
+
+// sorted returns the columns. Call it with the lock held.
+func sorted() []Column {
+	all := make([]Column, 0, len(registry.columns))
+	for _, c := range registry.columns {
+		all = append(all, c)
+	}
+	slices.SortFunc(all, func(a, b Column) int {
+		return cmp.Or(strings.Compare(a.Schema, b.Schema), strings.Compare(a.Table, b.Table),
+			strings.Compare(a.Name, b.Name), strings.Compare(a.Client, b.Client))
+	})
+	return all
+}
+
+// All returns every encrypted column of the process, sorted by schema, table
+// and name.
+func All() []Column {
+	if all := registry.all.Load(); all != nil {
+		return slices.Clone(*all)
+	}
+	return nil
+}
+
+// Holds reports whether a result has an encrypted column of the process and
+// its table's primary key, by the names of the result's columns.
+func Holds(names []string) bool {
+	all := registry.all.Load()
+	return all != nil && slices.ContainsFunc(*all, func(c Column) bool {
+		return slices.Contains(names, c.Name) && slices.Contains(names, c.Key())
+	})
+}
+
+// Known returns the registered column that c names by table and name or, if it
+// has them, by client and schema too. It is an [ErrNoColumn] if there is none.
+func Known(c Column) (Column, error) {
+	for _, other := range All() {
+		if c.Table == other.Table && c.Name == other.Name && (c.Client == "" || c.Client == other.Client) &&
+			(c.Schema == "" || other.Schema == "" || c.Schema == other.Schema) {
+			return other, nil
+		}
+	}
+	return Column{}, fmt.Errorf("credent: %w: %q", ErrNoColumn, c)
+}
+
+// Of returns the encrypted columns of a generated package, sorted like
+// [All].
+func Of(client string) []Column {
+	return slices.DeleteFunc(All(), func(c Column) bool { return c.Client != client })
+}
+
+// InTable returns the encrypted columns of a table of a generated package,
+// sorted by name. Don't change the slice.
+func InTable(client, table string) []Column {
+	if tables := registry.tables.Load(); tables != nil {
+		return (*tables)[[2]string{client, table}]
+	}
+	return nil
+}
+
+// SourcedFrom returns the encrypted columns whose tenant the database copies
+// from a table. Don't change the slice.
+func SourcedFrom(client, table string) []Column {
+	if sources := registry.sources.Load(); sources != nil {
+		return (*sources)[[2]string{client, table}]
+	}
+	return nil
+}
+
+// DigestScanner returns the ValueScanner of a column's blind index, or nil.
+func DigestScanner(c Column) any {
+	registry.RLock()
+	defer registry.RUnlock()
+	if scanner := registry.digests[c.place()]; scanner != nil {
+		return scanner()
+	}
+	for of, scanner := range registry.digests { // in a schema of run time
+		if of.client == c.Client && of.table == c.Table && of.name == c.Name {
+			return scanner()
+		}
+	}
+	return nil
+}
+
+// Distinct returns columns without the copies that other generated packages
+// have. Two packages that disagree about one column of a database are an
+// error: the caller has to name the columns of one of them.
+func Distinct(columns []Column) (distinct []Column, err error) {
+	for _, c := range columns {
+		i := slices.IndexFunc(distinct, c.IsSame)
+		if i < 0 {
+			distinct = append(distinct, c)
+			continue
+		}
+		same := c
+		same.Client, same.Entity = distinct[i].Client, distinct[i].Entity
+		if same != distinct[i] {
+			return nil, fmt.Errorf("credent: column %s: %w: packages %s and %s declare it differently; name the columns of one of them",
+				c, ErrNoColumn, distinct[i].Client, c.Client)
+		}
+	}
+	return distinct, nil
+}
+
+// Find returns the encrypted column named "user_credentials.api_key", or
+// "billing.invoices.memo" in a schema, or an [ErrNoColumn] that lists the
+// names.
+func Find(name string) (Column, error) {
+	all := All()
+	known := make([]string, len(all))
+	for i, c := range all {
+		known[i] = c.String()
+	}
+	named, err := Distinct(slices.DeleteFunc(all, func(c Column) bool { return c.String() != name }))
+	switch {
+	case err != nil:
+		return Column{}, err
+	case len(named) == 1:
+		return named[0], nil
+	case len(known) == 0:
+		return Column{}, fmt.Errorf("credent: %w: %q; the process knows none", ErrNoColumn, name)
+	}
+	return Column{}, fmt.Errorf("credent: %w: %q; there are %s", ErrNoColumn, name, strings.Join(slices.Compact(known), ", "))
+}

@@ -1,0 +1,177 @@
+package column
+
+import (
+	"cmp"
+	"database/sql/driver"
+	"fmt"
+	"slices"
+	"sync/atomic"
+
+	"entgo.io/ent/schema/field"
+
+	"github.com/credent-go/credent/internal/fieldcrypt"
+)
+
+// Field is the ent ValueScanner of an encrypted field of type
+// [fieldcrypt.Secret]. It works once the generated package has bound it to a
+// column, and fails with [ErrNotBound] until then.
+type Field struct{ *binding }
+
+// ValueField is the ent ValueScanner of an encrypted field of type
+// [fieldcrypt.Value].
+type ValueField[T any] struct{ *binding }
+
+// NewField returns the ValueScanner of a text field stored in size characters.
+func NewField(name string, size int) Field {
+	return Field{&binding{name: name, plaintext: fieldcrypt.StringType, size: size}}
+}
+
+// NewValueField returns the ValueScanner of a field of another type.
+func NewValueField[T any](name string, size int) ValueField[T] {
+	return ValueField[T]{&binding{name: name, plaintext: fieldcrypt.TypeName[T](), size: size}}
+}
+
+// binding is what a field's constructor knows, and its column once known.
+type binding struct {
+	name, plaintext string
+	size            int
+	bound           atomic.Pointer[bound]
+}
+
+// bound is a column and its opener. It is immutable.
+type bound struct {
+	Column
+	opener opener
+}
+
+// bind sets the column. It refuses a column that isn't as the field was
+// declared, and a second one.
+func (b *binding) bind(c Column) error {
+	if c.Size != b.size || cmp.Or(c.Type, fieldcrypt.StringType) != b.plaintext {
+		return fmt.Errorf("credent: %s: %w; the generated one has %d characters of %s, and the schema %d of %s",
+			c, ErrNotBound, c.Size, cmp.Or(c.Type, fieldcrypt.StringType), b.size, b.plaintext)
+	}
+	if known := b.bound.Load(); known != nil && known.Column != c {
+		return fmt.Errorf("credent: field %s is both %s and %s: %w", b.name, known, c, ErrNotBound)
+	}
+	of := &bound{Column: c}
+	of.opener.column = &of.Column
+	b.bound.Store(of)
+	return nil
+}
+
+// column returns the field's column.
+func (b *binding) column(op string) (*bound, error) {
+	if of := b.bound.Load(); of != nil {
+		return of, nil
+	}
+	registry.Lock()
+	err := resolve()
+	registry.Unlock()
+	if of := b.bound.Load(); of != nil {
+		return of, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return nil, fmt.Errorf("credent: %s field %s: %w", op, b.name, ErrNotBound)
+}
+
+// resolve binds the fields whose ValueScanners ent has set by now, and returns
+// the first fault. Call it with the lock held.
+func resolve() (failed error) {
+	registry.unbound = slices.DeleteFunc(registry.unbound, func(b Binding) bool {
+		scanner, ok := b.Scanner().(interface{ bind(Column) error })
+		if !ok {
+			return false
+		}
+		err := scanner.bind(b.Column)
+		if err != nil && failed == nil {
+			failed = err
+		}
+		return err == nil
+	})
+	return failed
+}
+
+// CheckBindings returns an [ErrNotBound] if one of the columns has no field, or
+// a field that was declared otherwise than when the package was generated.
+func CheckBindings(columns []Column) error {
+	registry.Lock()
+	defer registry.Unlock()
+	err := resolve()
+	for _, b := range registry.unbound {
+		switch known := slices.ContainsFunc(columns, func(c Column) bool { return c.Client == b.Client && c.IsSame(b.Column) }); {
+		case !known:
+		case err != nil:
+			return err
+		default:
+			return fmt.Errorf("credent: %s: %w; or, if the schema has hooks, import the generated package runtime", b.Column, ErrNotBound)
+		}
+	}
+	return nil
+}
+
+// Value implements field.TypeValueScanner.
+func (f Field) Value(s fieldcrypt.Secret) (driver.Value, error) { return f.argument(s) }
+
+// ScanValue implements field.TypeValueScanner.
+func (f Field) ScanValue() field.ValueScanner { return f.target() }
+
+// FromValue implements field.TypeValueScanner.
+func (f Field) FromValue(v driver.Value) (fieldcrypt.Secret, error) { return f.secret(v) }
+
+// Value implements field.TypeValueScanner.
+func (f ValueField[T]) Value(v fieldcrypt.Value[T]) (driver.Value, error) {
+	s, _ := fieldcrypt.AsSecret(v)
+	return f.argument(s)
+}
+
+// ScanValue implements field.TypeValueScanner.
+func (f ValueField[T]) ScanValue() field.ValueScanner { return f.target() }
+
+// FromValue implements field.TypeValueScanner.
+func (f ValueField[T]) FromValue(v driver.Value) (fieldcrypt.Value[T], error) {
+	s, err := f.secret(v)
+	return fieldcrypt.ValueOf[T](s), err
+}
+
+// argument returns the argument that stands for a secret in a statement.
+func (b *binding) argument(s fieldcrypt.Secret) (driver.Value, error) {
+	of, err := b.column("encrypt")
+	if err != nil {
+		return nil, err
+	}
+	arg, err := newArg(&of.Column, s)
+	if err != nil || arg == nil {
+		return nil, err
+	}
+	return arg, nil
+}
+
+// target returns the target of one column of one row. Its Scan fails if there
+// is no column.
+func (b *binding) target() field.ValueScanner {
+	of, err := b.column("scan")
+	if err != nil {
+		return noTarget{err}
+	}
+	return fieldcrypt.NewTarget(&of.opener)
+}
+
+func (b *binding) secret(v driver.Value) (fieldcrypt.Secret, error) {
+	target, ok := v.(*fieldcrypt.Target)
+	if !ok {
+		return fieldcrypt.Secret{}, fmt.Errorf("credent: scan field %s: unexpected target %T", b.name, v)
+	}
+	return target.Secret(), nil
+}
+
+// noTarget is the target of a field that has no column.
+type noTarget struct{ err error }
+
+// Scan implements sql.Scanner.
+func (t noTarget) Scan(any) error { return t.err }
+
+// Value implements driver.Valuer; nobody calls it.
+func (noTarget) Value() (driver.Value, error) { return nil, nil }

@@ -1,0 +1,98 @@
+package column_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+)
+
+const (
+	keyA = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=" // of the specification's vectors
+	keyB = "3vYpT7mQx0bL2nKcR9sWfZ1gHjUe5aDq8iOy4MtXk6E="
+)
+
+// ring makes a keyring, or fails the test.
+func ring(tb testing.TB, primary string, previous ...string) *keyring.Keyring {
+	tb.Helper()
+	r, err := keyring.New(primary, previous...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return r
+}
+
+// encrypt encrypts, or fails the test.
+func encrypt(tb testing.TB, r *keyring.Keyring, plaintext string) string {
+	tb.Helper()
+	token, err := r.Encrypt(plaintext)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return token
+}
+
+// useDefault gives the process's keyring the given keys, or none. Tests that
+// call it can't be parallel.
+func useDefault(tb testing.TB, keys ...string) {
+	tb.Helper()
+	tb.Setenv(keyring.EnvKey, keyA) // for the first test that asks
+	tb.Setenv(keyring.EnvPreviousKeys, "")
+	r, err := keyring.Default()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	*r = keyring.Keyring{}
+	if len(keys) > 0 {
+		*r = *ring(tb, keys[0], keys[1:]...)
+	}
+	tb.Cleanup(func() { *r = keyring.Keyring{} })
+}
+
+// hasPart reports whether a message quotes any 6 characters of a text.
+func hasPart(message, text string) bool {
+	for i := 0; i+6 <= len(text); i++ {
+		if strings.Contains(message, text[i:i+6]) {
+			return true
+		}
+	}
+	return false
+}
+
+// The columns of the tests, as generated code registers them.
+var (
+	wide   = register("vault", "wide", 500)
+	narrow = register("vault", "narrow", 100) // 15 bytes
+	_      = register("safe", "narrow", 120)  // 31 bytes
+
+	heldSecret = column.Column{Client: "test", Table: "held", Name: "secret", Size: 500, Type: "string", Tenant: "org", Bound: true}
+	held       = registerAs(heldSecret)
+	foundPIN   = column.Column{Client: "test", Table: "held", Name: "pin", Size: 500, Type: "string", Index: "pin_index"}
+	pin        = registerAs(foundPIN)
+)
+
+func register(table, name string, size int) column.Field {
+	return registerAs(column.Column{Client: "test", Table: table, Name: name, Size: size})
+}
+
+func registerAs(c column.Column) column.Field {
+	f := column.NewField(c.Name, c.Size)
+	column.Register(column.Binding{Column: c, Scanner: func() any { return f }})
+	return f
+}
+
+// stored returns a secret as a client reads it.
+func stored(tb testing.TB, value string) fieldcrypt.Secret {
+	tb.Helper()
+	target := wide.ScanValue()
+	if err := target.Scan(value); err != nil {
+		tb.Fatal(err)
+	}
+	s, err := wide.FromValue(target)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return s
+}

@@ -1,0 +1,42 @@
+package column
+
+import (
+	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+)
+
+// opener opens what was read without Credent's driver: with the process's
+// keyring, if the schema doesn't bind the column.
+type opener struct{ column *Column }
+
+// ColumnOf returns the column of an opener that the driver has not replaced
+// yet, or nil.
+func ColumnOf(o fieldcrypt.Opener) *Column {
+	if o, ok := o.(*opener); ok {
+		return o.column
+	}
+	return nil
+}
+
+// Open implements fieldcrypt.Opener.
+func (o *opener) Open(stored string, row any) (string, error) {
+	if o.column.Bound {
+		return "", o.Locate("decrypt", row, fieldcrypt.ErrNoDriver)
+	}
+	ring, err := keyring.Default()
+	if err != nil {
+		return "", o.Locate("decrypt", row, err)
+	}
+	plaintext, err := ring.Decrypt(stored)
+	if err != nil {
+		return "", o.Locate("decrypt", row, err)
+	}
+	return plaintext, nil
+}
+
+// Locate implements fieldcrypt.Opener.
+func (o *opener) Locate(op string, row any, err error) error {
+	return &fieldcrypt.Error{
+		Op: op, Table: o.column.TableName(), Column: o.column.Name, Row: fieldcrypt.RowText(row), Err: err,
+	}
+}

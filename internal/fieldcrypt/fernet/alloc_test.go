@@ -1,0 +1,51 @@
+//go:build !race
+
+// Not under the race detector: it allocates for its own records, and makes
+// sync.Pool drop some values.
+
+package fernet_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
+)
+
+// TestAllocations pins the hot path: the result is all that is allocated. It
+// isn't parallel, as AllocsPerRun counts what the whole process allocates.
+func TestAllocations(t *testing.T) {
+	r := ring(t, keyB, keyC, keyA)
+	for _, size := range []int{2, 24, 64, 303, 1024, 5000} {
+		text := strings.Repeat("x", size)
+		token := seal(t, ring(t, keyA), text)
+		buffer := make([]byte, 0, fernet.TokenLen(size))
+		for _, test := range []struct {
+			name string
+			want float64
+			run  func() error
+		}{
+			{"Encrypt", 1, func() error { _ = fernet.Encrypt(r[0], text); return nil }},
+			{"Decrypt", 1, func() error { _, _, err := fernet.Decrypt(r, 0, token); return err }},
+			{"Decrypt with the key that fits", 1, func() error { _, _, err := fernet.Decrypt(r, 2, token); return err }},
+			{"append of Encrypt", 0, func() error { _ = fernet.AppendEncrypt(buffer, r[0], text); return nil }},
+			{"append of Decrypt", 0, func() error { _, _, err := fernet.AppendDecrypt(buffer, r, 0, token); return err }},
+			{"refusal", 0, func() error {
+				if _, _, err := fernet.Decrypt(r, 0, token[:len(token)-4]); err == nil {
+					return errors.New("it opens")
+				}
+				return nil
+			}},
+		} {
+			got := testing.AllocsPerRun(200, func() {
+				if err := test.run(); err != nil {
+					t.Error(err)
+				}
+			})
+			if got != test.want {
+				t.Errorf("%s of %d bytes: got %v allocations, want %v", test.name, size, got, test.want)
+			}
+		}
+	}
+}

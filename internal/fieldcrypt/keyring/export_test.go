@@ -1,0 +1,16 @@
+package keyring
+
+import "testing"
+
+// ResetDefault makes the default keyring be read from the environment again,
+// now and after the test. Tests that call it can't be parallel.
+func ResetDefault(tb testing.TB) {
+	tb.Helper()
+	reset := func() {
+		defaultRing.Lock()
+		defer defaultRing.Unlock()
+		defaultRing.ring = nil
+	}
+	reset()
+	tb.Cleanup(reset)
+}

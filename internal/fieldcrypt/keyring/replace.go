@@ -1,0 +1,62 @@
+package keyring
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
+)
+
+// ErrPrimaryLost means that a new keyring lacks the primary key of the keyring
+// it would replace.
+var ErrPrimaryLost = errors.New("the new keyring lacks the primary key in use")
+
+// Replace makes r hold next's keys from now on, all at once: an operation that
+// has begun ends with the old ones. It reports whether the keys differ. It
+// doesn't keep next. If next lacks the primary key in use, Replace refuses
+// with [ErrPrimaryLost], since nobody could read what was just written: in a
+// rotation the primary key first becomes an earlier one. Nil keyrings are an
+// [ErrNoKey].
+func (r *Keyring) Replace(next *Keyring) (changed bool, err error) { return r.replace(next, false) }
+
+// ReplaceLosingPrimary is Replace by a keyring that may lack the primary key
+// in use. What is still stored under that key becomes unreadable.
+func (r *Keyring) ReplaceLosingPrimary(next *Keyring) (changed bool, err error) {
+	return r.replace(next, true)
+}
+
+func (r *Keyring) replace(next *Keyring, losePrimary bool) (changed bool, err error) {
+	to, err := Load(next)
+	if err != nil {
+		return false, fmt.Errorf("credent: replace: %w", err)
+	}
+	for {
+		from, err := Load(r)
+		if err != nil {
+			return false, fmt.Errorf("credent: replace: %w", err)
+		}
+		if slices.EqualFunc(from.list, to.list, fernet.Same) {
+			return false, nil
+		}
+		if primary := from.list[0]; !losePrimary && find(to.list, primary) < 0 {
+			return false, fmt.Errorf("credent: replace: %w: its ID is %s", ErrPrimaryLost, primary.ID())
+		}
+		// Keys that stay keep what they have set up, and stay the same for
+		// callers that hold one.
+		merged := &Set{list: slices.Clone(to.list)}
+		for i, key := range merged.list {
+			if j := find(from.list, key); j >= 0 {
+				merged.list[i] = from.list[j]
+			}
+		}
+		if r.state.CompareAndSwap(from, merged) {
+			return true, nil
+		}
+	}
+}
+
+// find returns the index of a key in a list, or -1.
+func find(list []*fernet.Key, key *fernet.Key) int {
+	return slices.IndexFunc(list, func(k *fernet.Key) bool { return fernet.Same(k, key) })
+}

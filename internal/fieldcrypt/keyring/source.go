@@ -1,0 +1,168 @@
+package keyring
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
+)
+
+// Environment variables that hold the keys of the default keyring.
+const (
+	// EnvKey holds the primary key: 44 characters of base64.
+	EnvKey = "ENCRYPTION_KEY"
+	// EnvPreviousKeys holds earlier keys, which only decrypt, separated by
+	// commas. It may be unset.
+	EnvPreviousKeys = "ENCRYPTION_KEY_PREVIOUS"
+
+	// fileSuffix turns either name into the name of a variable that names a
+	// file.
+	fileSuffix = "_FILE"
+)
+
+// maxKeyFile is the size in bytes of the largest key file that is read. A
+// thousand keys have less.
+const maxKeyFile = 64 << 10
+
+// maxReadings bounds the tries to get two equal readings.
+const maxReadings = 4
+
+// FromEnv makes a keyring of [EnvKey] and [EnvPreviousKeys], or of the files
+// that these names with the suffix _FILE name, as containers mount secrets. An
+// unset or empty EnvKey is an [ErrNoKey]; a variable set both ways is a
+// [fernet.ErrBadKey]. No error quotes what a variable or a file holds.
+//
+// Somebody may exchange the files meanwhile: FromEnv reads them until two
+// readings agree, so that it never mixes the keys of two moments.
+func FromEnv() (*Keyring, error) {
+	last, err := readEnv()
+	for n := 1; n < maxReadings && (last.primary.isFile || last.previous.isFile); n++ {
+		again, errAgain := readEnv()
+		if again == last && (err == nil) == (errAgain == nil) {
+			break
+		}
+		last, err = again, errAgain
+	}
+	if err != nil {
+		return nil, err
+	}
+	if last.primary.text == "" {
+		return nil, fmt.Errorf("credent: %w: set %s", ErrNoKey, EnvKey)
+	}
+	var previous []string
+	if last.previous.text != "" {
+		previous = strings.Split(last.previous.text, ",")
+	}
+	ring, err := New(last.primary.text, previous...)
+	if err != nil {
+		return nil, fmt.Errorf("%w (from %s, then %s)", err, last.primary.source, last.previous.source)
+	}
+	return ring, nil
+}
+
+// reading is what both variables held at one moment.
+type reading struct{ primary, previous variable }
+
+// variable is what a variable holds, or the file that the variable with the
+// suffix _FILE names.
+type variable struct {
+	text   string // without white space around it
+	source string // the variable's name
+	isFile bool   // a regular file, which can be read again; a pipe can't
+}
+
+func readEnv() (r reading, err error) {
+	if r.primary, err = fromEnv(EnvKey); err != nil {
+		return r, err
+	}
+	r.previous, err = fromEnv(EnvPreviousKeys)
+	return r, err
+}
+
+// Errors that say where a keyring's source is at fault, for callers that tell
+// people what to do about it.
+var (
+	// ErrTwoSources is the ErrBadKey of a key given both by a variable and by
+	// a file.
+	ErrTwoSources = errors.New("two sources of one key")
+	// ErrKeyFile is the ErrNoKey of a file that can't be read.
+	ErrKeyFile = errors.New("a key file cannot be read")
+)
+
+// sourceError has a text that names the source, and a kind.
+type sourceError struct {
+	text string
+	kind error
+}
+
+func (e sourceError) Error() string { return e.text }
+func (e sourceError) Unwrap() error { return e.kind }
+
+func fromEnv(name string) (variable, error) {
+	text, path := strings.TrimSpace(os.Getenv(name)), os.Getenv(name+fileSuffix)
+	if path == "" {
+		return variable{text: text, source: name}, nil
+	}
+	v := variable{source: name + fileSuffix}
+	if text != "" {
+		return v, fmt.Errorf("credent: %w: %w", fernet.ErrBadKey,
+			sourceError{fmt.Sprintf("both %s and %s are set", name, v.source), ErrTwoSources})
+	}
+	data, regular, err := readFile(path)
+	v.isFile = regular
+	switch {
+	case err != nil:
+		var pathErr *fs.PathError
+		if errors.As(err, &pathErr) {
+			err = pathErr.Err // without the path, which may be a key in the wrong variable
+		}
+		return v, fmt.Errorf("credent: %w: %w: %w", ErrNoKey, sourceError{"the file that " + v.source + " names", ErrKeyFile}, err)
+	case len(data) > maxKeyFile:
+		return v, fmt.Errorf("credent: %w: the file that %s names has more than %d bytes", fernet.ErrBadKey, v.source, maxKeyFile)
+	}
+	v.text = strings.TrimSpace(string(data))
+	return v, nil
+}
+
+// readFile returns a file's content, cut off after maxKeyFile+1 bytes, and
+// whether it is a regular file.
+func readFile(path string) (data []byte, regular bool, err error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, false, err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, false, err
+	}
+	data, err = io.ReadAll(io.LimitReader(file, maxKeyFile+1))
+	return data, info.Mode().IsRegular(), err
+}
+
+// defaultRing is the process's keyring, for clients without their own.
+var defaultRing struct {
+	sync.Mutex
+	ring *Keyring
+}
+
+// Default returns the process's keyring. The first call that succeeds reads it
+// by [FromEnv]; from then on it stays the same, and only [Keyring.Replace]
+// changes its keys.
+func Default() (*Keyring, error) {
+	defaultRing.Lock()
+	defer defaultRing.Unlock()
+	if defaultRing.ring == nil {
+		ring, err := FromEnv()
+		if err != nil {
+			return nil, err
+		}
+		defaultRing.ring = ring
+	}
+	return defaultRing.ring, nil
+}

@@ -1,0 +1,203 @@
+package keyring_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
+	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+)
+
+// Tests of the environment and of the default keyring aren't parallel.
+
+func TestKeyringFromEnv(t *testing.T) {
+	for name, test := range map[string]struct {
+		key, previous string
+		keys          int
+		want          error
+	}{
+		"unset":              {"", "", 0, keyring.ErrNoKey},
+		"white space":        {" \n", "", 0, keyring.ErrNoKey},
+		"only previous":      {"", keyA, 0, keyring.ErrNoKey},
+		"one":                {keyA, "", 1, nil},
+		"line break":         {keyA + "\n", "\n", 1, nil},
+		"with previous":      {keyA, keyB, 2, nil},
+		"previous with room": {keyA, " " + keyB + " , " + keyC + "\n", 3, nil},
+		"trailing comma":     {keyA, keyB + ",", 0, fernet.ErrBadKey},
+		"bad":                {keyA[:43], "", 0, fernet.ErrBadKey},
+		"two in one":         {keyA + "," + keyB, "", 0, fernet.ErrBadKey},
+		"bad previous":       {keyA, keyB[1:], 0, fernet.ErrBadKey},
+		"previous is same":   {keyA, keyB + "," + keyA, 0, fernet.ErrBadKey},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv(keyring.EnvKey, test.key)
+			t.Setenv(keyring.EnvPreviousKeys, test.previous)
+			r, err := keyring.FromEnv()
+			if !errors.Is(err, test.want) || (r == nil) != (err != nil) {
+				t.Fatalf("got %v, %v, want error %v", r, err, test.want)
+			}
+			if err == nil {
+				if got := len(r.Keys()); got != test.keys {
+					t.Errorf("got %d keys, want %d", got, test.keys)
+				}
+				return
+			}
+			if hasPart(err.Error(), test.key) || hasPart(err.Error(), test.previous) {
+				t.Errorf("the error quotes a key: %v", err)
+			}
+			if !strings.Contains(err.Error(), keyring.EnvKey) {
+				t.Errorf("the error does not name the variable: %v", err)
+			}
+		})
+	}
+}
+
+func TestKeyringFromFiles(t *testing.T) {
+	file := func(text string) string {
+		path := filepath.Join(t.TempDir(), "key")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	// Root may read every file, so the unreadable one is a link to itself.
+	loop := filepath.Join(t.TempDir(), "loop")
+	if err := os.Symlink(loop, loop); err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		env  map[string]string
+		keys int
+		want error
+	}{
+		"one":           {map[string]string{"ENCRYPTION_KEY_FILE": file(keyA + "\n")}, 1, nil},
+		"previous":      {map[string]string{"ENCRYPTION_KEY": keyA, "ENCRYPTION_KEY_PREVIOUS_FILE": file(keyB + ",\n" + keyC + "\n")}, 3, nil},
+		"both":          {map[string]string{"ENCRYPTION_KEY": keyA, "ENCRYPTION_KEY_FILE": file(keyB)}, 0, fernet.ErrBadKey},
+		"empty":         {map[string]string{"ENCRYPTION_KEY_FILE": file("\n")}, 0, keyring.ErrNoKey},
+		"bad":           {map[string]string{"ENCRYPTION_KEY_FILE": file(keyA[:40])}, 0, fernet.ErrBadKey},
+		"no file":       {map[string]string{"ENCRYPTION_KEY_FILE": filepath.Join(t.TempDir(), "none")}, 0, keyring.ErrNoKey},
+		"Windows":       {map[string]string{"ENCRYPTION_KEY_FILE": file("\r\n" + keyA + "\r\n")}, 1, nil},
+		"duplicate":     {map[string]string{"ENCRYPTION_KEY": keyA, "ENCRYPTION_KEY_PREVIOUS_FILE": file(keyA + "\n")}, 0, fernet.ErrBadKey},
+		"all zero":      {map[string]string{"ENCRYPTION_KEY_FILE": file(strings.Repeat("A", 43) + "=")}, 0, fernet.ErrBadKey},
+		"folder":        {map[string]string{"ENCRYPTION_KEY_FILE": t.TempDir()}, 0, keyring.ErrNoKey},
+		"unreadable":    {map[string]string{"ENCRYPTION_KEY_FILE": loop}, 0, keyring.ErrNoKey},
+		"huge":          {map[string]string{"ENCRYPTION_KEY_FILE": file(strings.Repeat(keyA, 2000))}, 0, fernet.ErrBadKey},
+		"endless":       {map[string]string{"ENCRYPTION_KEY_FILE": "/dev/zero"}, 0, fernet.ErrBadKey},
+		"both previous": {map[string]string{"ENCRYPTION_KEY": keyA, "ENCRYPTION_KEY_PREVIOUS": keyC, "ENCRYPTION_KEY_PREVIOUS_FILE": file(keyB)}, 0, fernet.ErrBadKey},
+		"a key for it":  {map[string]string{"ENCRYPTION_KEY_FILE": keyA}, 0, keyring.ErrNoKey},
+		"previous gone": {map[string]string{"ENCRYPTION_KEY": keyA, "ENCRYPTION_KEY_PREVIOUS_FILE": keyB}, 0, keyring.ErrNoKey},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, variable := range []string{"ENCRYPTION_KEY", "ENCRYPTION_KEY_PREVIOUS"} {
+				t.Setenv(variable, test.env[variable])
+				t.Setenv(variable+"_FILE", test.env[variable+"_FILE"])
+			}
+			r, err := keyring.FromEnv()
+			if !errors.Is(err, test.want) || len(r.Keys()) != test.keys {
+				t.Fatalf("got %v, %v, want %d keys, error %v", r, err, test.keys, test.want)
+			}
+			if err != nil && (hasPart(err.Error(), keyA) || hasPart(err.Error(), keyB) || !strings.Contains(err.Error(), "ENCRYPTION_KEY")) {
+				t.Errorf("the error quotes a key, or does not name the variable: %v", err)
+			}
+		})
+	}
+}
+
+// TestKeyringFromPipe gives the key as a shell's <(command) does: it can be
+// read once.
+func TestKeyringFromPipe(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = r.Close() }()
+	_, err = w.WriteString(keyA + "\n")
+	if err := errors.Join(err, w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("ENCRYPTION_KEY", "")
+	t.Setenv("ENCRYPTION_KEY_PREVIOUS", "")
+	t.Setenv("ENCRYPTION_KEY_FILE", fmt.Sprintf("/dev/fd/%d", r.Fd()))
+	if ring, err := keyring.FromEnv(); err != nil || len(ring.Keys()) != 1 {
+		t.Errorf("got %v, %v", ring, err)
+	}
+}
+
+// TestKeyringFromSwappedFiles reads two files while their folder is exchanged
+// by a link, as Kubernetes does it. No reading mixes two folders' files.
+func TestKeyringFromSwappedFiles(t *testing.T) {
+	dir := t.TempDir()
+	for name, files := range map[string][2]string{"a": {keyA, keyB}, "b": {keyB, keyA}} {
+		sub := filepath.Join(dir, name)
+		err := errors.Join(os.Mkdir(sub, 0o700), os.WriteFile(filepath.Join(sub, "key"), []byte(files[0]), 0o600),
+			os.WriteFile(filepath.Join(sub, "previous"), []byte(files[1]), 0o600))
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	swap := func(to string) error {
+		link := filepath.Join(dir, "link")
+		return errors.Join(os.Symlink(to, link), os.Rename(link, filepath.Join(dir, "data")))
+	}
+	if err := swap("a"); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("ENCRYPTION_KEY", "")
+	t.Setenv("ENCRYPTION_KEY_PREVIOUS", "")
+	t.Setenv("ENCRYPTION_KEY_FILE", filepath.Join(dir, "data", "key"))
+	t.Setenv("ENCRYPTION_KEY_PREVIOUS_FILE", filepath.Join(dir, "data", "previous"))
+	swaps, done := make(chan string), make(chan error)
+	go func() {
+		var err error
+		for to := range swaps {
+			err = errors.Join(err, swap(to))
+		}
+		done <- err
+	}()
+	for n := range 300 {
+		swaps <- []string{"b", "a"}[n%2]
+		if r, err := keyring.FromEnv(); err != nil || len(r.Keys()) != 2 {
+			t.Fatalf("swap %d: got %v, %v", n, r, err)
+		}
+	}
+	close(swaps)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDefault(t *testing.T) {
+	keyring.ResetDefault(t)
+	t.Setenv(keyring.EnvPreviousKeys, "")
+	t.Setenv(keyring.EnvKey, "")
+	if r, err := keyring.Default(); r != nil || !errors.Is(err, keyring.ErrNoKey) {
+		t.Errorf("without a key: got %v, %v, want ErrNoKey", r, err)
+	}
+	t.Setenv(keyring.EnvKey, keyA)
+	rings := make([]*keyring.Keyring, 16)
+	var wg sync.WaitGroup
+	for i := range rings {
+		wg.Go(func() {
+			var err error
+			if rings[i], err = keyring.Default(); err != nil {
+				t.Errorf("once there is a key: %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	t.Setenv(keyring.EnvKey, keyB)
+	last, err := keyring.Default()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rings {
+		if r != last {
+			t.Error("the default keyring changed")
+		}
+	}
+}

@@ -1,0 +1,162 @@
+package seal
+
+import (
+	"errors"
+
+	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
+	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
+)
+
+// Reveal tells an observer that a stored secret was revealed, or could not be.
+// Fields that aren't known are empty.
+type Reveal struct {
+	Table  string // "user_credentials"
+	Column string // "api_key"
+	Row    string // primary key of the row
+	Err    error  // what Reveal returned
+
+	// Plaintext means that the column is in a plaintext window, and held
+	// plaintext.
+	Plaintext bool
+}
+
+// Opener opens the secrets of one column, in rows of one tenant. It implements
+// fieldcrypt.Opener. It is immutable and safe for concurrent use.
+type Opener struct {
+	policy *Policy
+	column *column.Column // nil if it isn't known
+	window bool           // the column may still hold plaintext
+	scoped bool           // the keys depend on column and tenant
+	bad    error          // why nothing opens
+
+	tenant string
+	known  bool           // the tenant is known
+	ref    *tenantkey.Ref // to the tenant's keys; nil if tenants have none
+}
+
+// NewOpener returns the opener of a column, which may be nil if nobody knows
+// it, in rows whose tenant isn't known.
+func (p *Policy) NewOpener(c *column.Column) *Opener {
+	o := &Opener{policy: p, column: c}
+	if c != nil {
+		o.window, o.scoped = lists(p.Plaintext, c), p.IsScoped(c)
+	}
+	return o
+}
+
+// Failing returns an opener that opens nothing, for the given reason.
+func (p *Policy) Failing(err error) *Opener { return &Opener{policy: p, bad: err} }
+
+// NewOpenerAt returns an opener for a column in rows of a tenant, with a
+// keyring, for secrets that database/sql scanned. Whether a client binds the
+// column isn't known here, so it reads both kinds unless the schema binds.
+func NewOpenerAt(ring *keyring.Keyring, c column.Column, tenant string, known bool) *Opener {
+	p := &Policy{Ring: ring}
+	if known && !c.Bound {
+		p.Unbound = []column.Column{c}
+	}
+	return p.NewOpener(&c).Of(tenant, known, nil)
+}
+
+// Column returns the opener's column, or nil.
+func (o *Opener) Column() *column.Column { return o.column }
+
+// IsScoped reports whether the keys depend on the tenant.
+func (o *Opener) IsScoped() bool { return o.scoped }
+
+// InWindow reports whether the column may still hold plaintext.
+func (o *Opener) InWindow() bool { return o.window }
+
+// IsOf reports whether the opener is for rows of a tenant.
+func (o *Opener) IsOf(tenant string, known bool) bool { return o.tenant == tenant && o.known == known }
+
+// Of returns the opener for rows of a tenant, whose keys ref has.
+func (o *Opener) Of(tenant string, known bool, ref *tenantkey.Ref) *Opener {
+	other := *o
+	other.tenant, other.known, other.ref = tenant, known, ref
+	return &other
+}
+
+// IsReady reports whether the tenant's key can be used without reading it.
+func (o *Opener) IsReady() bool { return o.ref == nil || o.ref.IsKnown() }
+
+// Open implements fieldcrypt.Opener.
+func (o *Opener) Open(stored string, row any) (string, error) {
+	plaintext, err := o.Check(stored, row)
+	if observe := o.policy.OnReveal; observe != nil {
+		event := Reveal{Row: fieldcrypt.RowText(row), Err: err, Plaintext: o.isPlaintext(stored)}
+		if o.column != nil {
+			event.Table, event.Column = o.column.TableName(), o.column.Name
+		}
+		observe(event)
+	}
+	return plaintext, err
+}
+
+// Check is Open, unobserved.
+func (o *Opener) Check(stored string, row any) (string, error) {
+	plaintext, err := o.open(stored)
+	if err != nil {
+		return "", o.Locate("decrypt", row, err)
+	}
+	return plaintext, nil
+}
+
+// isPlaintext reports whether a stored value counts as plaintext, which it
+// never does if it begins like a token.
+func (o *Opener) isPlaintext(stored string) bool { return o.window && !fernet.IsToken(stored) }
+
+func (o *Opener) open(stored string) (string, error) {
+	if o.bad != nil {
+		return "", o.bad
+	}
+	if o.isPlaintext(stored) {
+		if stored == fieldcrypt.Redacted {
+			return "", fieldcrypt.ErrRedacted // what should have been stored is lost
+		}
+		return stored, nil
+	}
+	ring, err := o.policy.Keyring()
+	if err != nil {
+		return "", err
+	}
+	var set *keyring.Set
+	switch {
+	case o.ref != nil:
+		set, err = o.ref.Keys(ring)
+	case o.policy.Tenants != nil && o.scoped:
+		err = NoTenant(o.column)
+	default:
+		set, err = keyring.Load(ring)
+	}
+	if err != nil {
+		return "", err
+	}
+	if o.column == nil && o.policy.Scopes {
+		plaintext, err := set.Decrypt(stored)
+		if errors.Is(err, fernet.ErrUnknownKey) {
+			err = errUnnamed
+		}
+		return plaintext, err
+	}
+	if !o.scoped {
+		return set.Decrypt(stored)
+	}
+	k, err := o.policy.scoped(set, o.column, o.tenant, o.known)
+	if err != nil {
+		return "", err
+	}
+	return k.decrypt(stored)
+}
+
+// Locate implements fieldcrypt.Opener.
+func (o *Opener) Locate(op string, row any, err error) error {
+	e := &fieldcrypt.Error{Op: op, Row: fieldcrypt.RowText(row), Err: err}
+	if o.column != nil {
+		e.Table, e.Column = o.column.TableName(), o.column.Name
+	}
+	return e
+}

@@ -1,0 +1,245 @@
+// Package seal decides which keys belong to a value: the keyring's or the
+// tenant's, themselves or derived for the value's location. It encrypts,
+// opens and re-encrypts values with them.
+//
+// A bound token is a Fernet token under a key derived for its location: table,
+// column and tenant. No key opens it anywhere else.
+package seal
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
+	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
+)
+
+// ErrContext means that a token isn't where it belongs, and
+// errors.Is(err, [fernet.ErrCorrupt]) is true as well: it was moved, isn't
+// bound, or is altered or under another key. Or a statement or a result
+// doesn't say whose row it is; the error's text says what to do.
+var ErrContext = errors.New("wrong context")
+
+// contextError is an ErrContext of a token that doesn't open.
+type contextError struct {
+	text string
+	as   error // ErrUnknownKey, or ErrCorrupt if a key opens the token elsewhere
+}
+
+func (e *contextError) Error() string { return e.text }
+
+// Is makes it an [ErrContext].
+func (e *contextError) Is(target error) bool { return target == ErrContext }
+
+// Unwrap returns the kind of damaged token that it is.
+func (e *contextError) Unwrap() error { return e.as }
+
+var (
+	errMoved error = &contextError{"no key opens this token here: it belongs to another tenant, column or table, isn't bound, " +
+		"is altered, or is under another key", fernet.ErrUnknownKey}
+	errUnbound error = &contextError{"the token isn't bound to its tenant, and the column accepts bound ones only: bind it, or allow " +
+		"unbound ones until that is done", fernet.ErrCorrupt}
+	errUnnamed error = &contextError{"no key opens this token, and nobody knows its column, on which the key may depend: select the " +
+		"column by its own name", fernet.ErrUnknownKey}
+)
+
+// NoTenant is the error of a token whose tenant isn't known.
+func NoTenant(c *column.Column) error {
+	return fmt.Errorf("%w: it depends on the row's %s, which is not known here: query with a client, and select %[2]s too",
+		ErrContext, c.Tenant)
+}
+
+// Policy says which keys a client uses. It is immutable and safe for
+// concurrent use.
+type Policy struct {
+	// Ring encrypts and decrypts; nil means the process's keyring.
+	Ring *keyring.Keyring
+	// Plaintext, Bound and Unbound are columns in a plaintext window, columns
+	// to bind beside those the schema binds, and columns that read both.
+	Plaintext, Bound, Unbound []column.Column
+	// Tenants are the tenants' own keys; nil if they have none.
+	Tenants *tenantkey.Cache
+	// OnReveal observes reveals; nil for nobody.
+	OnReveal func(Reveal)
+	// Columns are the client's. Scopes says that the keys of one of them depend
+	// on the tenant, and Strict that queries open what they read.
+	Columns        []column.Column
+	Scopes, Strict bool
+
+	Locator Locator
+	Digests blindindex.Digester
+}
+
+// Keyring returns the client's keyring.
+func (p *Policy) Keyring() (*keyring.Keyring, error) {
+	if p.Ring != nil {
+		return p.Ring, nil
+	}
+	return keyring.Default()
+}
+
+// lists reports whether a list has a column. A column without a schema stands
+// for its table in every schema.
+func lists(list []column.Column, c *column.Column) bool {
+	return slices.ContainsFunc(list, func(other column.Column) bool {
+		return other.Table == c.Table && other.Name == c.Name && (other.Schema == "" || other.Schema == c.Schema) &&
+			(other.Client == "" || other.Client == c.Client)
+	})
+}
+
+// binds reports whether the client binds what it writes to a column, and
+// whether it reads both kinds.
+func (p *Policy) binds(c *column.Column) (bind, window bool) {
+	if c == nil || c.Tenant == "" {
+		return false, false
+	}
+	return c.Bound || lists(p.Bound, c), lists(p.Unbound, c)
+}
+
+// IsScoped reports whether the keys of a column's tokens depend on the tenant.
+func (p *Policy) IsScoped(c *column.Column) bool {
+	bind, window := p.binds(c)
+	return bind || window || p.Tenants != nil && c.Tenant != ""
+}
+
+// Owner says whose row an argument is stored in.
+type Owner struct {
+	Tenant string
+	Known  bool
+	Keys   *tenantkey.Sealing // nil if tenants have no keys of their own
+}
+
+// keys open and seal the tokens of one column and tenant.
+type keys struct {
+	bare  *keyring.Set // of unbound tokens; nil if they aren't read
+	bound *keyring.Set // of bound tokens; nil if they aren't read
+	bind  bool         // what is sealed is bound
+	plain *keyring.Set // what bound is derived from
+}
+
+// scoped returns the keys of a column and tenant, made of the keyring's or the
+// tenant's set.
+func (p *Policy) scoped(set *keyring.Set, c *column.Column, tenant string, known bool) (keys, error) {
+	bind, window := p.binds(c)
+	if !bind && !window {
+		return keys{bare: set, plain: set}, nil
+	}
+	if !known {
+		return keys{}, NoTenant(c)
+	}
+	bound, err := p.Locator.bind(set, location{c.Table, c.Name, tenant})
+	if err != nil {
+		return keys{}, err
+	}
+	k := keys{bound: bound, bind: bind, plain: set}
+	if window {
+		k.bare = set
+	}
+	return k, nil
+}
+
+// Encrypt returns a token for a column, in the owner's row. Errors:
+// [keyring.ErrNoKey], [ErrContext], [tenantkey.ErrShredded].
+func (p *Policy) Encrypt(c *column.Column, plaintext string, of Owner) (string, error) {
+	var set *keyring.Set
+	switch {
+	case p.Tenants == nil || c.Tenant == "":
+		ring, err := p.Keyring()
+		if err != nil {
+			return "", err
+		}
+		if set, err = keyring.Load(ring); err != nil {
+			return "", err
+		}
+	case of.Keys == nil:
+		return "", NoTenant(c)
+	case of.Keys.Err != nil:
+		return "", of.Keys.Err
+	default:
+		set = of.Keys.Keys
+	}
+	k, err := p.scoped(set, c, of.Tenant, of.Known)
+	if err != nil {
+		return "", err
+	}
+	if k.bind {
+		return k.bound.Encrypt(plaintext), nil
+	}
+	return k.plain.Encrypt(plaintext), nil
+}
+
+// decrypt opens a token.
+func (k keys) decrypt(token string) (string, error) {
+	if k.bound == nil {
+		return k.bare.Decrypt(token)
+	}
+	plaintext, err := k.bound.Decrypt(token)
+	if !errors.Is(err, fernet.ErrUnknownKey) {
+		if err == nil {
+			k.plain.FitLike(k.bound) // other tenants' rows begin with it
+		}
+		return plaintext, err
+	}
+	unbound, bareErr := k.plain.Decrypt(token)
+	switch {
+	case bareErr == nil && k.bare == nil:
+		return "", errUnbound
+	case bareErr == nil:
+		return unbound, nil
+	case !errors.Is(bareErr, fernet.ErrUnknownKey):
+		return "", bareErr
+	}
+	return "", errMoved
+}
+
+// location is where bound tokens belong. It is comparable, so that looking one
+// up allocates nothing.
+type location struct{ table, column, tenant string }
+
+// Locator remembers the keys derived for locations. The zero value is ready
+// for use. It is safe for concurrent use.
+type Locator struct {
+	mu    sync.RWMutex
+	known map[derived]*keyring.Set
+}
+
+type derived struct {
+	from *keyring.Set
+	location
+}
+
+// maxDerived is the number of locations that a Locator remembers; with more it
+// starts over. A derivation takes ten times as long as a token's encryption,
+// some microseconds, and 5 KiB.
+const maxDerived = 1024
+
+// bind returns the keys of a location's bound tokens: HKDF-SHA-256 (RFC 5869)
+// of each key, without salt. The label has a version, so that another
+// derivation can be told apart. Names of tables and columns have no NUL byte,
+// so no two locations share their info.
+func (l *Locator) bind(set *keyring.Set, at location) (*keyring.Set, error) {
+	of := derived{set, at}
+	l.mu.RLock()
+	known := l.known[of]
+	l.mu.RUnlock()
+	if known != nil {
+		return known, nil
+	}
+	info := "credent bound token v1\x00" + at.table + "\x00" + at.column + "\x00" + at.tenant
+	bound, err := set.Derive(func(k *fernet.Key) (*fernet.Key, error) { return fernet.Derive(k, info) })
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.known == nil || len(l.known) >= maxDerived {
+		l.known = make(map[derived]*keyring.Set)
+	}
+	l.known[of] = bound
+	return bound, nil
+}

@@ -1,0 +1,195 @@
+package seal
+
+import (
+	"database/sql"
+	"errors"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
+	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
+)
+
+// ErrLooksLikeToken means that a plaintext begins like a token, so that it
+// can't be stored as plaintext: it would be taken for a damaged token.
+var ErrLooksLikeToken = errors.New("the plaintext begins like a token, and would be taken for one")
+
+// Place is where a value is stored: its column, and its row's tenant if it has
+// one.
+type Place struct {
+	Column column.Column
+	Tenant sql.NullString
+}
+
+func (p Place) isBindable() bool { return p.Column.Tenant != "" && p.Tenant.Valid }
+
+// TenantKey returns the key of the place's tenant among the keys of tenants,
+// and the zero value for a place that is nobody's.
+func (p Place) TenantKey(keys map[string]tenantkey.Key) tenantkey.Key {
+	if !p.isBindable() {
+		return tenantkey.Key{}
+	}
+	return keys[p.Tenant.String]
+}
+
+func (l *Locator) bindAt(set *keyring.Set, p Place) (*keyring.Set, error) {
+	if !p.isBindable() {
+		return nil, NoTenant(&p.Column)
+	}
+	return l.bind(set, location{p.Column.Table, p.Column.Name, p.Tenant.String})
+}
+
+// Bind returns the keyring of a location's bound tokens: each key is derived
+// from one of r's, in the same order, and has its ID. A later Replace of r
+// doesn't reach it. Errors: [keyring.ErrNoKey].
+func (l *Locator) Bind(r *keyring.Keyring, c column.Column, tenant string) (*keyring.Keyring, error) {
+	set, err := keyring.Load(r)
+	if err != nil {
+		return nil, err
+	}
+	bound, err := l.bind(set, location{c.Table, c.Name, tenant})
+	if err != nil {
+		return nil, err
+	}
+	return keyring.Of(bound.Keys()...), nil
+}
+
+// opened is a token's plaintext, the place of its key in the keyring, and
+// whether it is bound.
+type opened struct {
+	plaintext string
+	index     int
+	bound     bool
+}
+
+// openAt opens a token, bound to its place or not. If a column may hold both,
+// most aren't bound; if all are, trying costs a fraction of the rest.
+func (l *Locator) openAt(set *keyring.Set, p Place, token string) (o opened, err error) {
+	o.plaintext, o.index, err = set.Open(token)
+	if !errors.Is(err, fernet.ErrUnknownKey) || !p.isBindable() {
+		return o, err
+	}
+	of, err := l.bindAt(set, p)
+	if err != nil {
+		return o, err
+	}
+	o.bound = true
+	o.plaintext, o.index, err = of.Open(token)
+	if errors.Is(err, fernet.ErrUnknownKey) && p.Column.Bound {
+		err = errMoved
+	}
+	return o, err
+}
+
+// KeyAt returns the key of the keyring that opens a token at a place, or from
+// which the token's key is derived, and whether the token is bound. Errors are
+// [fernet.Decrypt]'s, and [ErrContext].
+func (l *Locator) KeyAt(r *keyring.Keyring, p Place, token string) (key *fernet.Key, bound bool, err error) {
+	set, err := keyring.Load(r)
+	if err != nil {
+		return nil, false, err
+	}
+	o, err := l.openAt(set, p, token)
+	if err != nil {
+		return nil, false, err
+	}
+	return set.Keys()[o.index], o.bound, nil
+}
+
+// DecryptAt opens a token, bound to a place or not.
+func (l *Locator) DecryptAt(r *keyring.Keyring, p Place, token string) (string, error) {
+	set, err := keyring.Load(r)
+	if err != nil {
+		return "", err
+	}
+	o, err := l.openAt(set, p, token)
+	return o.plaintext, err
+}
+
+// Rebinding says whether a re-encrypted token is to be bound.
+type Rebinding int
+
+const (
+	// Keep leaves it as it was.
+	Keep Rebinding = iota
+	// Bind binds it.
+	Bind
+	// Unbind doesn't.
+	Unbind
+)
+
+// Reencrypt returns a new token of the same plaintext under the primary key,
+// for a token bound to a place or not. A token that is as it should be comes
+// back unchanged. It also reports whether the new one is bound; a place
+// without a tenant is an [ErrContext]. Other errors are [fernet.Decrypt]'s.
+func (l *Locator) Reencrypt(r *keyring.Keyring, p Place, token string, to Rebinding) (newToken string, changed, bound bool, err error) {
+	set, err := keyring.Load(r)
+	if err != nil {
+		return "", false, false, err
+	}
+	o, err := l.openAt(set, p, token)
+	if err != nil {
+		return "", false, false, err
+	}
+	bound = to == Bind || to == Keep && o.bound
+	if o.index == 0 && bound == o.bound {
+		return token, false, bound, nil
+	}
+	if bound {
+		if set, err = l.bindAt(set, p); err != nil {
+			return "", false, false, err
+		}
+	}
+	return set.Encrypt(o.plaintext), true, bound, nil
+}
+
+// EncryptStored returns the token that replaces a stored plaintext, bound if
+// to is [Bind]. A token that opens there comes back unchanged. Errors:
+// [keyring.ErrNoKey]; [fernet.ErrCorrupt] and [fernet.ErrUnknownKey] for what
+// begins like a token; [column.CheckPlaintext]'s for plaintext that the column
+// doesn't take; [ErrContext] if it can't be bound.
+func (l *Locator) EncryptStored(r *keyring.Keyring, stored string, p Place, to Rebinding) (token string, changed bool, err error) {
+	set, err := keyring.Load(r)
+	if err != nil {
+		return "", false, err
+	}
+	if fernet.IsToken(stored) {
+		_, err := l.openAt(set, p, stored)
+		return stored, false, err
+	}
+	if err := column.CheckPlaintext(p.Column, stored); err != nil {
+		return "", false, err
+	}
+	if to == Bind {
+		if set, err = l.bindAt(set, p); err != nil {
+			return "", false, err
+		}
+	}
+	return set.Encrypt(stored), true, nil
+}
+
+// DecryptStored is the way back: it returns the plaintext that replaces a
+// token. Other values come back unchanged. Errors: [keyring.ErrNoKey],
+// [fernet.ErrCorrupt], [fernet.ErrUnknownKey]; [column.ErrNotText] for a
+// plaintext that a text column can't hold; [ErrLooksLikeToken].
+func (l *Locator) DecryptStored(r *keyring.Keyring, stored string, p Place) (plaintext string, changed bool, err error) {
+	set, err := keyring.Load(r)
+	if err != nil {
+		return "", false, err
+	}
+	if !fernet.IsToken(stored) {
+		return stored, false, nil
+	}
+	o, err := l.openAt(set, p, stored)
+	switch {
+	case err != nil:
+		return "", false, err
+	case !utf8.ValidString(o.plaintext), strings.Contains(o.plaintext, "\x00"): // Postgres has no text with a NUL byte
+		return "", false, column.ErrNotText
+	case fernet.IsToken(o.plaintext):
+		return "", false, ErrLooksLikeToken
+	}
+	return o.plaintext, true, nil
+}

@@ -1,0 +1,92 @@
+package fieldcrypt
+
+import (
+	"database/sql"
+	"database/sql/driver"
+	"fmt"
+
+	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
+)
+
+// Target receives one column of one row. It prints no more than its secret.
+type Target struct {
+	secret Secret // until something is scanned, its Inner is the room for it
+}
+
+// NewTarget returns a target together with the room for its secret, since a
+// list has many.
+func NewTarget(o Opener) *Target {
+	t := new(struct {
+		Target // a pointer to it shows nothing that is beside it
+		inner  Inner
+	})
+	t.inner.opener = o
+	t.secret = secretOf(&t.inner)
+	return &t.Target
+}
+
+// Scan implements sql.Scanner. It copies the stored value.
+func (t *Target) Scan(src any) error {
+	in := t.secret.inner()
+	text, present, err := scan(src)
+	if err != nil {
+		return in.locate("scan", err)
+	}
+	if in.stored || in.null { // an earlier secret has the room
+		in = &Inner{opener: in.opener}
+		t.secret = secretOf(in)
+	}
+	in.text, in.stored, in.null = text, present, !present
+	return nil
+}
+
+// Secret returns what was scanned.
+func (t *Target) Secret() Secret {
+	if !t.secret.inner().stored {
+		return Secret{}
+	}
+	return t.secret
+}
+
+// Value implements driver.Valuer, which ent asks of targets; nobody calls it.
+func (t *Target) Value() (driver.Value, error) { return nil, nil }
+
+// scan copies a stored value. It reports false for NULL.
+func scan(src any) (text string, present bool, err error) {
+	switch src := src.(type) {
+	case nil:
+		return "", false, nil
+	case string:
+		return src, true, nil
+	case []byte:
+		return string(src), true, nil
+	default:
+		return "", false, fmt.Errorf("%w (a %T)", fernet.ErrNotEncrypted, src)
+	}
+}
+
+// ScannedInto returns the secret that was scanned into a target of ent's or
+// the caller's, or nil.
+func ScannedInto(dest any) *Inner {
+	var secret *Secret
+	switch d := dest.(type) {
+	case *Target:
+		secret = &d.secret
+	case interface{ target() *Secret }:
+		secret = d.target()
+	case **Secret:
+		secret = *d
+	case *sql.Null[Secret]:
+		if d.Valid {
+			secret = &d.V
+		}
+	case **sql.Null[Secret]: // ent's, in a struct of the caller's
+		if *d != nil && (*d).Valid {
+			secret = &(*d).V
+		}
+	}
+	if secret == nil || secret.IsZero() || !secret.inner().stored {
+		return nil
+	}
+	return secret.inner()
+}

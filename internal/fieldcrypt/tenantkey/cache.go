@@ -1,0 +1,340 @@
+package tenantkey
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+)
+
+// Lifetime is how long a client uses a tenant's key before it reads it again.
+// A destroyed key is gone from every process after that time.
+const Lifetime = time.Minute
+
+const (
+	// maxKnown is the number of tenants whose keys a cache keeps, beside the
+	// keys of secrets that were read.
+	maxKnown = 4096
+	// timeout bounds the wait of a Reveal that has to read a key again: its
+	// pool may have no free connection.
+	timeout = 5 * time.Second
+)
+
+// Store reads and makes keys, over the connection of the statement that needs
+// them: no other connection is waited for.
+type Store interface {
+	// Ring returns the client's keyring.
+	Ring() (*keyring.Keyring, error)
+	// Read is [Read] over the connection.
+	Read(ctx context.Context, ring *keyring.Keyring, tenants []string) (map[string]Key, error)
+	// Make is [Make] over the connection.
+	Make(ctx context.Context, ring *keyring.Keyring, tenant string) error
+	// Tx returns the connection's transaction, or nil if it is in none.
+	Tx() *Tx
+}
+
+// Cache keeps tenants' keys for a limited time. It is safe for concurrent use.
+type Cache struct {
+	pool     Store // to read keys again
+	lifetime time.Duration
+	readOnly bool // makes no keys: secrets are encrypted under the keyring
+
+	mu       sync.Mutex
+	known    map[string]*entry
+	prepared map[string]*Sealing
+}
+
+// NewCache returns an empty cache, which reads forgotten keys again from pool.
+func NewCache(pool Store, readOnly bool) *Cache {
+	return &Cache{pool: pool, lifetime: Lifetime, readOnly: readOnly, known: make(map[string]*entry)}
+}
+
+// Sealing is the keys that encrypt a tenant's secrets in one statement, the
+// encrypting key first, or the reason why there are none.
+type Sealing struct {
+	Keys *keyring.Set
+	Err  error
+}
+
+// entry is what was read about a tenant at one time. It forgets that after the
+// lifetime, whoever holds it.
+type entry struct{ state atomic.Pointer[state] }
+
+// state is a key, and the set made of it and the keyring's keys, which rows
+// that were not rewritten may still be under.
+type state struct {
+	Key
+	ring, all *keyring.Set
+}
+
+// keys returns the keys that open the tenant's tokens, the encrypting key
+// first. It reports false if the key is forgotten.
+func (e *entry) keys(ring *keyring.Set) (all *keyring.Set, ok bool, err error) {
+	if e == nil {
+		return nil, false, nil
+	}
+	s := e.state.Load()
+	switch {
+	case s == nil:
+		return nil, false, nil
+	case s.Err != nil:
+		return nil, true, s.Err
+	case s.Data == nil:
+		return ring, true, nil
+	case s.ring == ring:
+		return s.all, true, nil
+	}
+	all = ring.Prepend(s.Data)
+	e.state.CompareAndSwap(s, &state{Key: s.Key, ring: ring, all: all})
+	return all, true, nil
+}
+
+// sealing returns nil if there is no key, or none any more.
+func (e *entry) sealing(ring *keyring.Set) *Sealing {
+	all, ok, err := e.keys(ring)
+	if !ok || err == nil && all == ring {
+		return nil
+	}
+	return &Sealing{all, err}
+}
+
+// Tx is what a cache has to know about a transaction. It doesn't share keys
+// that the transaction made, since it may be rolled back, nor keys read in a
+// snapshot, which may be older than their destruction. Nil is no transaction.
+type Tx struct {
+	Snapshot bool
+	made     sync.Map // of tenants
+}
+
+func (t *Tx) make(tenant string) {
+	if t != nil {
+		t.made.Store(tenant, true)
+	}
+}
+
+func (t *Tx) shares(tenant string) bool {
+	if t == nil {
+		return true
+	}
+	_, made := t.made.Load(tenant)
+	return !made && !t.Snapshot
+}
+
+func (c *Cache) lookup(tenant string) *entry {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e := c.known[tenant]; e != nil && e.state.Load() != nil { // or it is just being forgotten
+		return e
+	}
+	return nil
+}
+
+// share keeps what was read about a tenant for other statements.
+func (c *Cache) share(tenant string, e *entry) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for other := range c.known {
+		if len(c.known) < maxKnown {
+			break
+		}
+		delete(c.known, other)
+	}
+	c.known[tenant] = e
+}
+
+// forget makes everybody forget an entry.
+func (c *Cache) forget(tenant string, e *entry) {
+	e.state.Store(nil)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.known[tenant] == e {
+		delete(c.known, tenant)
+	}
+}
+
+// open returns what is known about tenants, and reads what isn't. A tenant
+// without a key has no error.
+func (c *Cache) open(ctx context.Context, on Store, ring *keyring.Keyring, tenants []string) (map[string]*entry, error) {
+	found := make(map[string]*entry, len(tenants))
+	missing := slices.DeleteFunc(slices.Clone(tenants), func(tenant string) bool {
+		e := c.lookup(tenant)
+		if e != nil {
+			found[tenant] = e
+		}
+		return e != nil
+	})
+	if len(missing) == 0 {
+		return found, nil
+	}
+	fresh, err := c.read(ctx, on, ring, missing)
+	maps.Copy(found, fresh)
+	return found, err
+}
+
+func (c *Cache) read(ctx context.Context, on Store, ring *keyring.Keyring, tenants []string) (map[string]*entry, error) {
+	since := time.Now()
+	keys, err := on.Read(ctx, ring, tenants)
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[string]*entry, len(tenants))
+	for tenant, key := range keys {
+		e := &entry{}
+		e.state.Store(&state{Key: key})
+		found[tenant] = e
+		time.AfterFunc(time.Until(since.Add(c.lifetime)), func() { c.forget(tenant, e) })
+		// Not that there is none: somebody may make one at any moment.
+		if (key.Data != nil || errors.Is(key.Err, ErrShredded)) && on.Tx().shares(tenant) {
+			c.share(tenant, e)
+		}
+	}
+	return found, nil
+}
+
+// Seal returns the keys that encrypt tenants' secrets, and makes those that
+// are missing. If two clients race, both use the first key stored.
+func (c *Cache) Seal(ctx context.Context, on Store, tenants []string) (map[string]*Sealing, error) {
+	result := make(map[string]*Sealing, len(tenants))
+	tenants = slices.Compact(slices.Sorted(slices.Values(tenants))) // in one order, or two transactions could deadlock
+	tenants = slices.DeleteFunc(tenants, func(tenant string) bool {
+		result[tenant] = c.Prepared(tenant)
+		return result[tenant] != nil
+	})
+	if len(tenants) == 0 {
+		return result, nil
+	}
+	ring, err := on.Ring()
+	if err != nil {
+		return nil, err
+	}
+	bare, err := keyring.Load(ring)
+	if err != nil {
+		return nil, err
+	}
+	found, err := c.open(ctx, on, ring, tenants)
+	for _, tenant := range tenants {
+		if err != nil {
+			return nil, err
+		}
+		result[tenant], err = c.seal(ctx, on, ring, bare, tenant, found[tenant])
+	}
+	return result, err
+}
+
+// seal returns a tenant's keys. What is known of it may be forgotten by now.
+func (c *Cache) seal(
+	ctx context.Context, on Store, ring *keyring.Keyring, bare *keyring.Set, tenant string, known *entry,
+) (*Sealing, error) {
+	if keys := known.sealing(bare); keys != nil {
+		if c.readOnly {
+			keys.Keys = bare
+		}
+		return keys, nil
+	}
+	if !c.readOnly {
+		on.Tx().make(tenant)
+		if err := on.Make(ctx, ring, tenant); err != nil {
+			return nil, err
+		}
+	}
+	fresh, err := c.read(ctx, on, ring, []string{tenant})
+	if err != nil {
+		return nil, err
+	}
+	if s := fresh[tenant].state.Load(); c.readOnly && s != nil {
+		return &Sealing{bare, s.Err}, nil
+	}
+	if keys := fresh[tenant].sealing(bare); keys != nil {
+		return keys, nil
+	}
+	return nil, errors.New("the tenant's key is missing")
+}
+
+// Prepare makes the keys of tenants known for the rows that are sealed next,
+// whatever becomes of the transaction. It replaces what was prepared before.
+func (c *Cache) Prepare(ctx context.Context, on Store, tenants []string) error {
+	c.setPrepared(nil)
+	found, err := c.Seal(ctx, on, tenants)
+	if err == nil {
+		c.setPrepared(found)
+	}
+	return err
+}
+
+// Prepared returns a tenant's prepared keys, or nil.
+func (c *Cache) Prepared(tenant string) *Sealing {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.prepared[tenant]
+}
+
+func (c *Cache) setPrepared(keys map[string]*Sealing) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.prepared = keys
+}
+
+// Ref is what the secrets of one result and tenant share. It holds the key for
+// its lifetime, and then reads it again.
+type Ref struct {
+	tenant string
+	of     *Cache
+	ctx    func() context.Context // the query's values, without its end
+	key    atomic.Pointer[entry]
+}
+
+// NewRef returns a tenant's ref, for a result of the context's query.
+func (c *Cache) NewRef(ctx context.Context, tenant string) *Ref {
+	ref := &Ref{tenant: tenant, of: c, ctx: func() context.Context { return context.WithoutCancel(ctx) }}
+	ref.key.Store(c.lookup(tenant))
+	return ref
+}
+
+// IsKnown reports whether the key can be used without reading it first.
+func (r *Ref) IsKnown() bool {
+	e := r.key.Load()
+	return e != nil && e.state.Load() != nil
+}
+
+// Fill reads the keys of refs that aren't known, over a free connection.
+func (c *Cache) Fill(ctx context.Context, on Store, refs map[string]*Ref) error {
+	tenants := slices.DeleteFunc(slices.Collect(maps.Keys(refs)), func(tenant string) bool { return refs[tenant].IsKnown() })
+	ring, err := on.Ring()
+	if err != nil || len(tenants) == 0 {
+		return nil //nolint:nilerr // without a keyring the Reveal fails
+	}
+	found, err := c.open(ctx, on, ring, tenants)
+	for tenant, key := range found {
+		refs[tenant].key.Store(key)
+	}
+	return err
+}
+
+// Keys returns the keys that open the tenant's tokens. Errors:
+// [keyring.ErrNoKey], [ErrShredded], and the database's.
+func (r *Ref) Keys(ring *keyring.Keyring) (*keyring.Set, error) {
+	bare, err := keyring.Load(ring)
+	if err != nil {
+		return nil, err
+	}
+	if all, ok, err := r.key.Load().keys(bare); ok {
+		return all, err
+	}
+	ctx, cancel := context.WithTimeout(r.ctx(), timeout)
+	defer cancel()
+	found, err := r.of.open(ctx, r.of.pool, ring, []string{r.tenant})
+	if err != nil {
+		return nil, err
+	}
+	r.key.Store(found[r.tenant])
+	if all, ok, err := found[r.tenant].keys(bare); ok {
+		return all, err
+	}
+	return nil, fmt.Errorf("read the tenant's key: %w", context.DeadlineExceeded) // it took longer than its lifetime
+}

@@ -1,0 +1,381 @@
+package tenantkey
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
+	_ "modernc.org/sqlite"
+
+	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
+	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+)
+
+func newTestRing(t *testing.T) *keyring.Keyring {
+	t.Helper()
+	ring, err := keyring.New(fernet.GenerateKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ring
+}
+
+// store is a [Store] of a connection.
+type store struct {
+	on    dialect.ExecQuerier
+	ring  *keyring.Keyring
+	tx    *Tx
+	reads *atomic.Int64 // counts them, if it isn't nil
+}
+
+func (s store) Ring() (*keyring.Keyring, error) { return s.ring, nil }
+func (s store) Tx() *Tx                         { return s.tx }
+
+func (s store) Read(ctx context.Context, ring *keyring.Keyring, tenants []string) (map[string]Key, error) {
+	if s.reads != nil {
+		s.reads.Add(1)
+	}
+	return Read(ctx, s.on, ring, tenants)
+}
+
+func (s store) Make(ctx context.Context, ring *keyring.Keyring, tenant string) error {
+	return Make(ctx, s.on, ring, tenant)
+}
+
+// tenantTable returns a database with the table of keys.
+func tenantTable(t *testing.T) dialect.Driver {
+	t.Helper()
+	drv, err := entsql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "x.db")+"?_pragma=busy_timeout(5000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	drv.DB().SetMaxOpenConns(4)
+	t.Cleanup(func() { _ = drv.Close() })
+	run(t, drv, "CREATE TABLE credent_tenant_keys (tenant varchar PRIMARY KEY, wrapped varchar, created_at datetime, destroyed_at datetime)")
+	return entsql.NewDriver(dialect.SQLite, drv.Conn)
+}
+
+func run(t *testing.T, on dialect.ExecQuerier, query string, args ...any) {
+	t.Helper()
+	if err := on.Exec(t.Context(), query, append([]any{}, args...), nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Writers that need a tenant's key at once all end with the same.
+func TestOneTenantKey(t *testing.T) {
+	t.Parallel()
+	on := store{on: tenantTable(t), ring: newTestRing(t)}
+	const writers = 16
+	tokens := make([]string, writers)
+	var wait sync.WaitGroup
+	for i := range writers {
+		wait.Go(func() {
+			found, err := NewCache(on, false).Seal(t.Context(), on, []string{"b", "a", "b"})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			tokens[i] = found["a"].Keys.Encrypt("text")
+		})
+	}
+	wait.Wait()
+	read, err := Read(t.Context(), on.on, on.ring, []string{"a", "b", "c"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if read["b"].Data == nil || read["c"] != (Key{}) {
+		t.Errorf("b has %v, c has %v", read["b"], read["c"])
+	}
+	for i, token := range tokens {
+		if text, err := keyring.Of(read["a"].Data).Decrypt(token); text != "text" || err != nil {
+			t.Errorf("writer %d: %v", i, err)
+		}
+	}
+	if _, err := keyring.Of(read["b"].Data).Decrypt(tokens[0]); !errors.Is(err, fernet.ErrUnknownKey) {
+		t.Errorf("the key of another tenant opens it: %v", err)
+	}
+}
+
+// A key that was read is gone when its lifetime is over, from the cache and
+// from whoever holds it.
+func TestLifetime(t *testing.T) {
+	t.Parallel()
+	on := store{on: tenantTable(t), ring: newTestRing(t)}
+	cache := NewCache(on, false)
+	cache.lifetime = 300 * time.Millisecond
+	if _, err := cache.Seal(t.Context(), on, []string{"a"}); err != nil {
+		t.Fatal(err)
+	}
+	ref := cache.NewRef(t.Context(), "a")
+	held := ref.key.Load()
+	all, err := ref.Keys(on.ring)
+	if err != nil || len(all.Keys()) != 2 || held == nil || !ref.IsKnown() {
+		t.Fatalf("%v, %v", all, err)
+	}
+	if again, err := ref.Keys(on.ring); again != all || err != nil {
+		t.Error("the keys are made anew each time")
+	}
+	run(t, on.on, "UPDATE credent_tenant_keys SET wrapped = NULL")
+	for held.state.Load() != nil || cache.lookup("a") != nil {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if ref.IsKnown() {
+		t.Error("the key is known after its lifetime")
+	}
+	if _, err := ref.Keys(on.ring); !errors.Is(err, ErrShredded) || errors.Is(err, fernet.ErrCorrupt) {
+		t.Errorf("got %v", err)
+	}
+	found, err := cache.Seal(t.Context(), on, []string{"a"})
+	if err != nil || !errors.Is(found["a"].Err, ErrShredded) {
+		t.Errorf("sealing: %v, %v", found["a"], err)
+	}
+}
+
+// The lifetime is the documented one.
+func TestLifetimeByTheClock(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		on := fakeStore{"a": {Err: ErrShredded}}
+		cache := NewCache(on, false)
+		if _, err := cache.open(t.Context(), on, nil, []string{"a"}); err != nil {
+			t.Fatal(err)
+		}
+		e := cache.lookup("a")
+		time.Sleep(Lifetime - time.Nanosecond)
+		synctest.Wait()
+		if e.state.Load() == nil || cache.lookup("a") != e {
+			t.Error("it is gone before")
+		}
+		time.Sleep(time.Nanosecond)
+		synctest.Wait()
+		if e.state.Load() != nil || cache.lookup("a") != nil {
+			t.Error("it is still there")
+		}
+	})
+}
+
+// fakeStore has keys of its own.
+type fakeStore map[string]Key
+
+func (s fakeStore) Ring() (*keyring.Keyring, error) { return nil, keyring.ErrNoKey }
+func (s fakeStore) Tx() *Tx                         { return nil }
+
+func (s fakeStore) Read(_ context.Context, _ *keyring.Keyring, tenants []string) (map[string]Key, error) {
+	found := make(map[string]Key)
+	for _, tenant := range tenants {
+		found[tenant] = s[tenant]
+	}
+	return found, nil
+}
+
+func (s fakeStore) Make(context.Context, *keyring.Keyring, string) error { return nil }
+
+// A key that is just being forgotten, and is still in the cache, is read again.
+func TestForgottenMeanwhile(t *testing.T) {
+	t.Parallel()
+	on := store{on: tenantTable(t), ring: newTestRing(t)}
+	cache := NewCache(on, false)
+	if _, err := cache.Seal(t.Context(), on, []string{"a"}); err != nil {
+		t.Fatal(err)
+	}
+	ref := cache.NewRef(t.Context(), "a")
+	cache.lookup("a").state.Store(nil) // what forgetting does first
+	if all, err := ref.Keys(on.ring); err != nil || len(all.Keys()) != 2 {
+		t.Errorf("revealing: %v", err)
+	}
+	cache = NewCache(on, false)
+	cache.share("a", new(entry))
+	if found, err := cache.Seal(t.Context(), on, []string{"a"}); err != nil || found["a"].Err != nil || len(found["a"].Keys.Keys()) != 2 {
+		t.Errorf("sealing: %v", err)
+	}
+}
+
+func TestCacheIsBounded(t *testing.T) {
+	t.Parallel()
+	cache := NewCache(nil, false)
+	for i := range maxKnown + 10 {
+		cache.share(fmt.Sprint(i), &entry{})
+	}
+	if n := len(cache.known); n != maxKnown {
+		t.Errorf("%d are kept, want %d", n, maxKnown)
+	}
+}
+
+// Others don't know a key that a transaction made, since it may be rolled back,
+// or that a snapshot showed.
+func TestTransactions(t *testing.T) {
+	t.Parallel()
+	drv, ring := tenantTable(t), newTestRing(t)
+	on := store{on: drv, ring: ring}
+	cache := NewCache(on, false)
+	tx, err := drv.Tx(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	inTx := store{on: tx, ring: ring, tx: &Tx{}}
+	first, err := cache.Seal(t.Context(), inTx, []string{"a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := cache.Seal(t.Context(), inTx, []string{"a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !fernet.Same(first["a"].Keys.Keys()[0], again["a"].Keys.Keys()[0]) {
+		t.Error("the transaction has two keys")
+	}
+	if cache.lookup("a") != nil {
+		t.Error("the key is known before it is committed")
+	}
+	if err := tx.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	after, err := cache.Seal(t.Context(), on, []string{"a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fernet.Same(first["a"].Keys.Keys()[0], after["a"].Keys.Keys()[0]) {
+		t.Error("a key that was rolled back is used")
+	}
+	made := &Tx{}
+	made.make("a")
+	for name, test := range map[string]struct {
+		tx     *Tx
+		shared bool
+	}{
+		"a snapshot":       {&Tx{Snapshot: true}, false},
+		"read committed":   {&Tx{}, true},
+		"no transaction":   {nil, true},
+		"one that made it": {made, false},
+	} {
+		fresh := NewCache(on, false)
+		if _, err := fresh.open(t.Context(), store{on: drv, ring: ring, tx: test.tx}, ring, []string{"a"}); err != nil {
+			t.Fatal(err)
+		}
+		if shared := fresh.lookup("a") != nil; shared != test.shared {
+			t.Errorf("%s: shared %t, want %t", name, shared, test.shared)
+		}
+	}
+}
+
+// A keyring that is replaced counts at once, also for keys that are known.
+func TestCacheFollowsTheKeyring(t *testing.T) {
+	t.Parallel()
+	on := store{on: tenantTable(t), ring: newTestRing(t)}
+	cache := NewCache(on, false)
+	found, err := cache.Seal(t.Context(), on, []string{"a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := found["a"].Keys.Keys()[0]
+	next := keyring.Of(newTestRing(t).Primary(), on.ring.Primary())
+	if _, err := on.ring.Replace(next); err != nil {
+		t.Fatal(err)
+	}
+	all, err := cache.NewRef(t.Context(), "a").Keys(on.ring)
+	if err != nil || len(all.Keys()) != 3 || !fernet.Same(all.Keys()[0], data) {
+		t.Errorf("%d keys, %v", len(all.Keys()), err)
+	}
+	if _, err := NewCache(on, false).NewRef(context.Background(), "a").Keys(newTestRing(t)); !errors.Is(err, fernet.ErrUnknownKey) {
+		t.Errorf("with another keyring: %v", err)
+	}
+}
+
+// A cache that only reads makes no keys, and seals under the keyring, but not
+// for a tenant whose key was destroyed.
+func TestReadOnly(t *testing.T) {
+	t.Parallel()
+	on := store{on: tenantTable(t), ring: newTestRing(t)}
+	if _, err := NewCache(on, false).Seal(t.Context(), on, []string{"a", "gone"}); err != nil {
+		t.Fatal(err)
+	}
+	run(t, on.on, "UPDATE credent_tenant_keys SET wrapped = NULL WHERE tenant = ?", "gone")
+	cache := NewCache(on, true)
+	for range 2 { // read, and known
+		found, err := cache.Seal(t.Context(), on, []string{"a", "gone", "none"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, tenant := range []string{"a", "none"} {
+			if s := found[tenant]; s.Err != nil || len(s.Keys.Keys()) != 1 || s.Keys.Keys()[0] != on.ring.Primary() {
+				t.Errorf("%s: got %+v", tenant, s)
+			}
+		}
+		if !errors.Is(found["gone"].Err, ErrShredded) {
+			t.Errorf("a destroyed key: %v", found["gone"].Err)
+		}
+	}
+	read, err := Read(t.Context(), on.on, on.ring, []string{"none"})
+	if err != nil || read["none"] != (Key{}) {
+		t.Errorf("a key was made: %v, %v", read["none"], err)
+	}
+	// What is under the tenant's key opens all the same.
+	if all, err := cache.NewRef(t.Context(), "a").Keys(on.ring); err != nil || len(all.Keys()) != 2 {
+		t.Errorf("got %v", err)
+	}
+}
+
+// Keys that are prepared count until others are, without reading.
+func TestPrepare(t *testing.T) {
+	t.Parallel()
+	on := store{on: tenantTable(t), ring: newTestRing(t), tx: &Tx{Snapshot: true}, reads: new(atomic.Int64)}
+	cache := NewCache(on, false)
+	if err := cache.Prepare(t.Context(), on, []string{"b", "a"}); err != nil {
+		t.Fatal(err)
+	}
+	before := on.reads.Load()
+	found, err := cache.Seal(t.Context(), on, []string{"a", "b"})
+	if err != nil || found["a"] != cache.Prepared("a") || found["a"] == nil || on.reads.Load() != before {
+		t.Errorf("got %v, %v after %d reads more", found, err, on.reads.Load()-before)
+	}
+	if err := cache.Prepare(t.Context(), on, []string{"c"}); err != nil {
+		t.Fatal(err)
+	}
+	if cache.Prepared("a") != nil || cache.Prepared("c") == nil {
+		t.Error("earlier keys are kept, or the new ones aren't")
+	}
+}
+
+// All keys of a result are read at once, also more than one statement takes.
+func TestFill(t *testing.T) {
+	t.Parallel()
+	on := store{on: tenantTable(t), ring: newTestRing(t), reads: new(atomic.Int64)}
+	for i := range 3 {
+		if err := Make(t.Context(), on.on, on.ring, fmt.Sprint(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cache := NewCache(on, false)
+	refs := make(map[string]*Ref)
+	for i := range maxAtOnce + 1 {
+		refs[fmt.Sprint(i)] = cache.NewRef(t.Context(), fmt.Sprint(i))
+	}
+	if err := cache.Fill(t.Context(), on, refs); err != nil || on.reads.Load() != 1 {
+		t.Errorf("got %v after %d reads", err, on.reads.Load())
+	}
+	for tenant, ref := range refs {
+		want := 1
+		if tenant < "3" && len(tenant) == 1 {
+			want = 2
+		}
+		if all, err := ref.Keys(on.ring); !ref.IsKnown() || err != nil || len(all.Keys()) != want {
+			t.Errorf("%s: got %v", tenant, err)
+		}
+	}
+	if err := cache.Fill(t.Context(), on, refs); err != nil || on.reads.Load() != 1 {
+		t.Errorf("once more: %v after %d reads", err, on.reads.Load())
+	}
+	run(t, on.on, "DROP TABLE credent_tenant_keys")
+	if err := cache.Fill(t.Context(), on, map[string]*Ref{"new": cache.NewRef(t.Context(), "new")}); err == nil {
+		t.Error("without a table there is no error")
+	}
+}

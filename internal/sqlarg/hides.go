@@ -1,0 +1,117 @@
+package sqlarg
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"unsafe"
+)
+
+// holders remembers which types can't hold a value of a wanted type. Types
+// don't change, so everybody shares it.
+var holders sync.Map // of reflect.Type to bool
+
+// visit is a pointer, a map or a slice that was looked into.
+type visit struct {
+	at  unsafe.Pointer
+	len int
+	of  reflect.Type
+}
+
+// Hides reports whether an argument has values of a wanted type in it: a list,
+// a map or a struct with one. Every call must want the same types.
+func Hides(arg any, wanted func(reflect.Type) bool) bool {
+	return hides(reflect.ValueOf(arg), wanted, make(map[visit]bool))
+}
+
+func hides(v reflect.Value, wanted func(reflect.Type) bool, seen map[visit]bool) bool {
+	if !v.IsValid() || !canHold(v.Type(), wanted, nil) {
+		return false
+	}
+	if wanted(v.Type()) {
+		return true
+	}
+	if is, ok := visitOf(v); ok {
+		if seen[is] {
+			return false
+		}
+		seen[is] = true
+	}
+	switch v.Kind() {
+	case reflect.Pointer, reflect.Interface:
+		return hides(v.Elem(), wanted, seen)
+	case reflect.Slice, reflect.Array:
+		for i := range v.Len() {
+			if hides(v.Index(i), wanted, seen) {
+				return true
+			}
+		}
+	case reflect.Map:
+		for of := v.MapRange(); of.Next(); {
+			if hides(of.Key(), wanted, seen) || hides(of.Value(), wanted, seen) {
+				return true
+			}
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if hides(v.Field(i), wanted, seen) {
+				return true
+			}
+		}
+	default:
+	}
+	return false
+}
+
+func visitOf(v reflect.Value) (is visit, ok bool) {
+	switch v.Kind() {
+	case reflect.Pointer, reflect.Map:
+		return visit{v.UnsafePointer(), 0, v.Type()}, true
+	case reflect.Slice:
+		return visit{v.UnsafePointer(), v.Len(), v.Type()}, true
+	default:
+		return visit{}, false
+	}
+}
+
+// canHold reports whether values of a type can hold one of a wanted type.
+func canHold(t reflect.Type, wanted func(reflect.Type) bool, within []reflect.Type) bool {
+	if known, ok := holders.Load(t); ok {
+		return known.(bool)
+	}
+	if slices.Contains(within, t) {
+		return false
+	}
+	within = append(within, t)
+	can := wanted(t) || t.Kind() == reflect.Interface
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Array:
+		can = can || canHold(t.Elem(), wanted, within)
+	case reflect.Map:
+		can = can || canHold(t.Key(), wanted, within) || canHold(t.Elem(), wanted, within)
+	case reflect.Struct:
+		for i := range t.NumField() {
+			can = can || canHold(t.Field(i).Type, wanted, within)
+		}
+	default:
+	}
+	if len(within) == 1 { // within a recursion the answer may depend on it
+		holders.Store(t, can)
+	}
+	return can
+}
+
+// IsNumbered reports whether a statement's text may have parameters like $1.
+func IsNumbered(query string) bool {
+	for {
+		i := strings.IndexByte(query, '$')
+		if i < 0 || i+1 >= len(query) {
+			return false
+		}
+		if c := query[i+1]; '0' <= c && c <= '9' {
+			return true
+		}
+		query = query[i+1:]
+	}
+}

@@ -1,0 +1,99 @@
+// Package sqlrows serves the rows of a statement such that something happens
+// at their end.
+package sqlrows
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"io"
+)
+
+// Source are the rows that are served.
+type Source interface {
+	Columns() ([]string, error)
+	Next() bool
+	Scan(dest ...any) error
+	Err() error
+	Close() error
+}
+
+// Then returns rows with the values of source, and calls end once, with the
+// number of rows, after the last one, or when they are closed before. An error
+// of end is an error of the rows.
+func Then(source Source, end func(n int64, err error) error) (*sql.Rows, error) {
+	names, err := source.Columns()
+	if err != nil {
+		return nil, end(0, errors.Join(err, source.Close()))
+	}
+	r := &rows{source: source, names: names, end: end}
+	db := sql.OpenDB(server{r})
+	again, err := db.Query("")
+	if err != nil {
+		return nil, errors.Join(err, r.Close(), db.Close())
+	}
+	return again, db.Close() // the connection is in use, and closes with the rows
+}
+
+// server is the connector, driver and connection that serve rows.
+type server struct{ rows *rows }
+
+func (s server) Connect(context.Context) (driver.Conn, error) { return s, nil }
+func (s server) Driver() driver.Driver                        { return s }
+func (s server) Open(string) (driver.Conn, error)             { return s, nil }
+func (server) Prepare(string) (driver.Stmt, error)            { return nil, driver.ErrSkip }
+func (server) Begin() (driver.Tx, error)                      { return nil, driver.ErrSkip }
+func (server) Close() error                                   { return nil }
+
+// QueryContext implements driver.QueryerContext.
+func (s server) QueryContext(context.Context, string, []driver.NamedValue) (driver.Rows, error) {
+	return s.rows, nil
+}
+
+type rows struct {
+	source Source
+	names  []string
+	n      int64
+	end    func(n int64, err error) error
+	ended  bool
+	err    error
+}
+
+// Columns implements driver.Rows.
+func (r *rows) Columns() []string { return r.names }
+
+// Next implements driver.Rows.
+func (r *rows) Next(dest []driver.Value) error {
+	if r.ended || !r.source.Next() {
+		if err := r.Close(); err != nil {
+			return err
+		}
+		return io.EOF
+	}
+	r.n++
+	values, targets := make([]any, len(dest)), make([]any, len(dest))
+	for i := range values {
+		targets[i] = &values[i]
+	}
+	if err := r.source.Scan(targets...); err != nil {
+		return err
+	}
+	for i, value := range values {
+		dest[i] = value
+	}
+	return nil
+}
+
+// Close implements driver.Rows. It counts the rows that nobody read.
+func (r *rows) Close() error {
+	if r.ended {
+		return r.err
+	}
+	r.ended = true
+	for r.source.Next() {
+		r.n++
+	}
+	r.err = r.end(r.n, errors.Join(r.source.Err(), r.source.Close()))
+	return r.err
+}
