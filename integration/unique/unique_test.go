@@ -1,0 +1,205 @@
+// Package unique tests the statements that keep a unique blind index unique
+// across the keys of a keyring, on a table of its own.
+package unique
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
+	"entgo.io/ent/dialect/sql/sqlgraph"
+	"entgo.io/ent/schema/field"
+	"github.com/google/go-cmp/cmp"
+	_ "github.com/jackc/pgx/v5/stdlib"
+	_ "github.com/lib/pq"
+	_ "github.com/mattn/go-sqlite3"
+	_ "modernc.org/sqlite"
+
+	"github.com/credent-go/credent/encrypted"
+	"github.com/credent-go/credent/integration/record"
+	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/pgserver"
+)
+
+// The column, as generated code registers it.
+var (
+	scanner = column.NewField("email", 500)
+	email   = encrypted.Register(encrypted.Binding{
+		Column:  encrypted.Column{Table: "members", Name: "email", Size: 500, Type: "string", ID: "id", Index: "email_index"},
+		Scanner: func() any { return scanner },
+		Digest:  func() any { return blindindex.Field{Config: blindindex.Config{Unique: true}} },
+	})
+)
+
+// ownClaim is the one statement of Credent's own here.
+const ownClaim = `UPDATE "members" SET "email_index" = $1 WHERE "email_index" = $2`
+
+// server is shared by all tests.
+var server *pgserver.Server
+
+func TestMain(m *testing.M) {
+	var err error
+	if server, err = pgserver.Start(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, "unique:", err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	if err := server.Stop(); err != nil {
+		fmt.Fprintln(os.Stderr, "unique:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// database is one with the table, whose statements are recorded.
+type database struct {
+	*sql.DB
+	dialect      string
+	above, below record.Log
+}
+
+// forEach runs a test over both drivers of Postgres and both of SQLite.
+func forEach(t *testing.T, test func(t *testing.T, db *database)) {
+	t.Helper()
+	for driverName, parameters := range map[string]string{
+		"postgres": "", "pgx": "", "sqlite": "?_pragma=busy_timeout(5000)&_txlock=immediate", "sqlite3": "?_busy_timeout=5000&_txlock=immediate",
+	} {
+		t.Run(driverName, func(t *testing.T) {
+			t.Parallel()
+			db, digest := &database{dialect: dialect.SQLite}, "blob"
+			dsn := "file:" + filepath.Join(t.TempDir(), "unique.db") + parameters
+			if parameters == "" {
+				created, drop, err := server.CreateDatabase(t.Context(), "")
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { _ = drop() })
+				db.dialect, digest, dsn = dialect.Postgres, "bytea", created
+			}
+			var err error
+			if db.DB, err = record.Open(driverName, dsn, &db.below); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = db.Close() })
+			if _, err := db.ExecContext(t.Context(), "CREATE TABLE members (id int PRIMARY KEY, email varchar(500), email_index "+digest+" UNIQUE)"); err != nil {
+				t.Fatal(err)
+			}
+			test(t, db)
+		})
+	}
+}
+
+// client returns a driver of the database.
+func (db *database) client(t *testing.T, ring *encrypted.Keyring) dialect.Driver {
+	t.Helper()
+	drv, err := encrypted.NewDriver(entsql.OpenDB(db.dialect, db.DB), encrypted.DriverConfig{Keyring: ring})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return record.Driver(drv, &db.above)
+}
+
+func keyring(t *testing.T, primary string, previous ...string) *encrypted.Keyring {
+	t.Helper()
+	ring, err := encrypted.NewKeyring(primary, previous...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ring
+}
+
+// create stores a row as generated code does.
+func create(ctx context.Context, client dialect.Driver, id int, plaintext string) error {
+	value, err := scanner.Value(encrypted.New(plaintext))
+	if err != nil {
+		return err
+	}
+	spec := sqlgraph.NewCreateSpec("members", sqlgraph.NewFieldSpec("id", field.TypeInt))
+	spec.ID.Value = id
+	spec.SetField("email", field.TypeString, value)
+	encrypted.CompleteCreate("", spec)
+	return sqlgraph.CreateNode(ctx, client, spec)
+}
+
+// raw stores a row by the caller's own SQL.
+func raw(ctx context.Context, db *database, client dialect.Driver, id int, plaintext string) error {
+	query := `INSERT INTO members (id, email, email_index) VALUES ($1, $2, $3)`
+	if db.dialect == dialect.SQLite {
+		query = `INSERT INTO members (id, email, email_index) VALUES (?, ?, ?)`
+	}
+	secret := encrypted.New(plaintext)
+	return client.Exec(ctx, query, []any{id, encrypted.At(secret, email, nil), encrypted.DigestOf(secret, email)}, nil)
+}
+
+// texts returns statements' texts. Each claim must have two arguments.
+func texts(t *testing.T, statements []*record.Statement) []string {
+	t.Helper()
+	var all []string
+	for _, s := range statements {
+		if s.Text == ownClaim && len(s.Args) != 2 {
+			t.Errorf("%d arguments of a claim", len(s.Args))
+		}
+		all = append(all, s.Text)
+	}
+	return all
+}
+
+// TestClaims has one statement that stores, as it was given, and after it a
+// claim for each step between the digests under the keyring's keys. A value
+// that exists under another key is refused, in whatever order the keys are.
+func TestClaims(t *testing.T) {
+	t.Parallel()
+	forEach(t, func(t *testing.T, db *database) {
+		ctx, id := t.Context(), 0
+		first, second := encrypted.GenerateKey(), encrypted.GenerateKey()
+		rings := map[string]*encrypted.Keyring{
+			"one key": keyring(t, first), "another first": keyring(t, second, first), "another last": keyring(t, first, second),
+		}
+		var digests blindindex.Digester
+		for name, ring := range rings {
+			client := db.client(t, ring)
+			for i := range 8 {
+				for _, way := range []func(id int, plaintext string) error{
+					func(id int, plaintext string) error { return create(ctx, client, id, plaintext) },
+					func(id int, plaintext string) error { return raw(ctx, db, client, id, plaintext) },
+				} {
+					id++
+					plaintext := fmt.Sprint(name, i, id)
+					_, steps, err := digests.Claim(ring, &email, plaintext)
+					if err != nil {
+						t.Fatal(err)
+					}
+					db.above.Take()
+					db.below.Take()
+					if err := way(id, plaintext); err != nil {
+						t.Fatal(err)
+					}
+					want := texts(t, db.above.Take())
+					for range max(len(steps)-1, 0) {
+						want = append(want, ownClaim)
+					}
+					if diff := cmp.Diff(want, texts(t, db.below.Take())); diff != "" {
+						t.Errorf("%s (-want +got):\n%s", name, diff)
+					}
+					for other, ring := range rings {
+						if other == "one key" && name == "another first" {
+							continue // it doesn't know the key
+						}
+						if err := create(ctx, db.client(t, ring), 1_000_000+id, plaintext); !sqlgraph.IsConstraintError(err) {
+							t.Errorf("stored with %s, and again with %s: %v", name, other, err)
+						}
+						if err := raw(ctx, db, db.client(t, ring), 1_000_000+id, plaintext); !sqlgraph.IsConstraintError(err) {
+							t.Errorf("stored with %s, and again by SQL with %s: %v", name, other, err)
+						}
+					}
+				}
+			}
+		}
+	})
+}
