@@ -37,9 +37,10 @@ setup: ## install what the tests need and is not there: Postgres, PgBouncer, Pyt
 	scripts/need gcc
 
 .PHONY: generate
-generate: ## regenerate package ent from ent/schema, and that of examples/oauth
-	$(GO) generate ./ent
+generate: ## regenerate the ent clients, and the picture of the structure in docs/architecture.md
+	$(GO) generate ./ent ./integration/sequence/ent
 	$(GO) -C examples/oauth generate ./...
+	$(GO) run ./internal/structure
 
 .PHONY: verify
 verify: ## check that generated code and migrations are up to date
