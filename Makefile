@@ -2,7 +2,7 @@
 # maintainers use.
 
 GO       ?= go
-FUZZTIME ?= 20s
+FUZZTIME ?= 10s
 NAME     ?= $(name)
 
 # Modules of their own: what needs more dependencies than a service should get, and examples.
@@ -78,7 +78,7 @@ race: ## run all tests under the race detector
 	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
 
 .PHONY: fuzz
-fuzz: ## run each fuzz target for FUZZTIME (20s)
+fuzz: ## run each fuzz target for FUZZTIME (10s)
 	FUZZTIME=$(FUZZTIME) scripts/fuzz
 
 .PHONY: bench
