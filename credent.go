@@ -4,7 +4,7 @@
 // [Secret.Reveal].
 //
 // Stored secrets are Fernet tokens (https://github.com/fernet/spec) under the
-// key in ENCRYPTION_KEY, the same as those of a Python application with
+// key in ENCRYPTION_KEY, the same as a Python application stores with
 // cryptography.fernet. What they protect against and what not is in
 // docs/threat-model.md.
 //
@@ -208,7 +208,7 @@ func Strict() Option { return func(o *options) { o.strict = true } }
 func WithMigrations() Option { return func(o *options) { o.migrate = true } }
 
 // WithAudit records each mutation of an account or a credential: who did what
-// to which rows and fields, never a value. The actor is that of [WithActor] or
+// to which rows and fields, never a value. The actor is [WithActor]'s or
 // else the user of [WithUser]. Statements that pass by ent's mutations
 // (ExecContext, SQL of one's own) are not recorded.
 func WithAudit(logger *slog.Logger) Option { return func(o *options) { o.hooks.Audit = logger } }
@@ -218,9 +218,9 @@ func WithAudit(logger *slog.Logger) Option { return func(o *options) { o.hooks.A
 // recorded.
 func WithRevealObserver(observe func(Reveal)) Option { return func(o *options) { o.reveal = observe } }
 
-// WithFormats refuses keys that do not look like those of their credential
+// WithFormats refuses keys that do not look like keys of their credential
 // type, with [ErrFormat]. Types without a format are not checked. Without
-// formats given it knows those of [BrokerFormats].
+// formats given it knows [BrokerFormats].
 func WithFormats(formats ...Format) Option {
 	return func(o *options) {
 		if o.hooks.Formats = formats; len(formats) == 0 {

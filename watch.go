@@ -56,7 +56,7 @@ type WatchConfig struct {
 	// Interval is the time between two loads; zero or less means
 	// [DefaultWatchInterval].
 	Interval time.Duration
-	// Keyring is the one to keep fresh, such as that of [DefaultKeyring]; nil
+	// Keyring is the one to keep fresh, such as [DefaultKeyring]'s; nil
 	// means a new one.
 	Keyring *Keyring
 	// Observe is called after each load that changed the keys or failed, from
@@ -79,7 +79,7 @@ type KeyringEvent struct {
 // WatchKeyring loads a keyring from a source and returns it, for [WithKeyring];
 // then it loads again at each interval, until the context ends, and replaces
 // the keys of the keyring it returned: clients, and the secrets they have read,
-// use the new ones from then on. The error is that of the first load.
+// use the new ones from then on. The error is the first load's.
 //
 // Where a later load fails the keys in use stay, and the next interval tries
 // again. One of the reasons is [ErrPrimaryLost]: a new keyring without the

@@ -54,7 +54,8 @@ func TestEverything(t *testing.T) {
 	checkTexts(t, string(svg))
 }
 
-// checkTexts has that a picture's texts end within it, in a font as wide as those are that a viewer may have in place of another.
+// checkTexts has that a picture's texts end within it, in a font as wide as
+// those are that a viewer may have in place of another.
 func checkTexts(t *testing.T, svg string) {
 	t.Helper()
 	width := regexp.MustCompile(`width="([0-9.]+)pt"`).FindStringSubmatch(svg)
@@ -128,7 +129,8 @@ func TestRatios(t *testing.T) {
 	}
 }
 
-// TestTurns has that the measures of a group take turns, that each is run as often as it says, and put back once, at its end.
+// TestTurns has that the measures of a group take turns, that each is run as
+// often as it says, and put back once, at its end.
 func TestTurns(t *testing.T) {
 	t.Parallel()
 	for _, turns := range [][2]int{{0, 0}, {1, 1}, {3, 3}, {7, 7}, {5, 0}} {
@@ -174,7 +176,8 @@ func TestTurns(t *testing.T) {
 	}
 }
 
-// TestNoPython has what somebody sees who lacks the packages of the Python application.
+// TestNoPython has what somebody sees who lacks the packages of the Python
+// application.
 func TestNoPython(t *testing.T) {
 	t.Parallel()
 	python := filepath.Join(t.TempDir(), "python3")

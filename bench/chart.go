@@ -11,7 +11,8 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// charted are the clients in the chart, each with a colour that can be told from the others' without seeing red or green.
+// charted are the clients in the chart, each with a colour that can be told
+// from the others' without seeing red or green.
 var charted = []struct {
 	name   string
 	colour color.Color

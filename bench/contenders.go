@@ -37,7 +37,8 @@ const (
 	noteBinaryDefault = "Credent's tokens; binary_parameters=yes, the default"
 )
 
-// contenders are all clients that are measured. All have the same tables, indexes and triggers.
+// contenders are all clients that are measured. All have the same tables,
+// indexes and triggers.
 func contenders() []contender {
 	pgx := []credent.Option{credent.WithPGX()}
 	return []contender{

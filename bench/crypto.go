@@ -30,8 +30,7 @@ const (
 
 var engines = []string{engineCredent, engineAppend, engineFernet, enginePrimitives, engineGCM, engineTink}
 
-// cryptoSizes are those of the plaintexts, in bytes: keys of brokers have 20 to
-// 64.
+// cryptoSizes are plaintext sizes in bytes: brokers' keys have 20 to 64.
 var cryptoSizes = []int{24, 64, 1024}
 
 func encryptGroup(size int) string { return fmt.Sprintf("encrypt %d B", size) }

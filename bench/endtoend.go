@@ -43,8 +43,8 @@ type values struct{ apiKey, secretKey int }
 var (
 	// keySizes are those of Alpaca's keys.
 	keySizes = values{apiKey: 24, secretKey: 40}
-	// tokenSizes are those of the tokens of such keys in characters: what a
-	// client without encryption has to move to move as much.
+	// tokenSizes are the lengths in characters that such keys have as tokens: a
+	// client without encryption moves as much with columns this long.
 	tokenSizes = values{apiKey: 120, secretKey: 140}
 )
 

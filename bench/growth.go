@@ -207,8 +207,8 @@ func (g *grown) addAccounts(ctx context.Context) error {
 	return nil
 }
 
-// credentials are the rows in the order in which a table fills up: those of an
-// account lie apart.
+// credentials are the rows in the order in which a table fills up: one
+// account's rows lie apart.
 func (g *grown) credentials() iter.Seq2[credent.CopyRow, error] {
 	return func(yield func(credent.CopyRow, error) bool) {
 		for i := range g.rows {

@@ -53,7 +53,8 @@ func readMachine(ctx context.Context) (m machine, err error) {
 	return m, err
 }
 
-// pythonVersions returns those of Python and of what the Python application needs.
+// pythonVersions returns those of Python and of what the Python application
+// needs.
 func pythonVersions(ctx context.Context, python string) (string, error) {
 	const script = "import sys, sqlalchemy, psycopg2, cryptography; print('Python %d.%d.%d' % sys.version_info[:3], " +
 		"'SQLAlchemy ' + sqlalchemy.__version__, 'psycopg2 ' + psycopg2.__version__.split()[0], " +
@@ -89,7 +90,8 @@ func memory() string {
 	return text
 }
 
-// field returns a value of a file of lines "name: value", or that it is not known.
+// field returns a value of a file of lines "name: value", or that it is not
+// known.
 func field(path, name string) string {
 	const unknown = "unknown"
 	f, err := os.Open(path)

@@ -1,6 +1,8 @@
-// Command bench measures Credent beside what one would use instead, on this machine, in one run: the cryptography, clients
-// on a Postgres that it starts, tables of several sizes, and re-encryption. It prints a table of medians and of ratios, each
-// the median over pairs that were measured in the same round, with the quartiles. See docs/speed.md.
+// Command bench measures Credent beside what one would use instead, on this
+// machine, in one run: the cryptography, clients on a Postgres that it starts,
+// tables of several sizes, and re-encryption. It prints a table of medians and
+// of ratios, each the median over pairs that were measured in the same round,
+// with the quartiles. See docs/speed.md.
 //
 //	go run .          # as make bench: also writes report.md and report.svg
 //	go run . -quick   # as make bench-quick: fewer rows and rounds, within two minutes; writes nothing
@@ -45,7 +47,8 @@ type config struct {
 func full() config {
 	return config{
 		cryptoRounds: 101, cryptoTime: 6 * time.Millisecond,
-		// Many short rounds: what a machine does besides comes and goes within seconds, and then falls on whole rounds.
+		// Many short rounds: what a machine does besides comes and goes within
+		// seconds, and then falls on whole rounds.
 		rounds: 35, repeats: 8, turns: 20, bulkTurns: 5, longRepeats: 2,
 		stored: 10_000, inserts: 50, bulkRows: 5000, points: 100,
 		growth: []int{10_000, 100_000, 1_000_000}, rotateRounds: 7, rotated: 200_000, updates: 2000,
@@ -126,7 +129,8 @@ func parts(only string) func(string) bool {
 	}
 }
 
-// measureAll runs the parts one after the other. What they are about is written to progress.
+// measureAll runs the parts one after the other. What they are about is written
+// to progress.
 func measureAll(ctx context.Context, cfg config, wanted func(string) bool, progress io.Writer) (_ *report, err error) {
 	r := &report{cfg: cfg, series: make(series), start: time.Now()}
 	if r.machine, err = readMachine(ctx); err != nil {

@@ -15,9 +15,10 @@ import (
 	"github.com/fernet/fernet-go"
 )
 
-// primitives does what a Fernet token needs and nothing else: the clock, a random IV, AES-CBC, HMAC and base64, with the
-// state made once, into one buffer, without a check of the input, for one goroutine. No implementation can be faster with
-// the standard library's primitives.
+// primitives does what a Fernet token needs and nothing else: the clock, a
+// random IV, AES-CBC, HMAC and base64, with the state made once, into one
+// buffer, without a check of the input, for one goroutine. No implementation
+// can be faster with the standard library's primitives.
 type primitives struct {
 	mac      hash.Hash
 	enc, dec interface {

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// measure is one way to do one thing. Run does it n times over, or handles n rows, and fails if the result is wrong.
+// measure is one way to do one thing. Run does it n times over, or handles n
+// rows, and fails if the result is wrong.
 type measure struct {
 	group string // what is done: "encrypt 24 B"
 	name  string // who does it: "fernet-go"
@@ -25,9 +26,10 @@ type key struct{ group, name string }
 // series has the time of one operation in each round, in nanoseconds.
 type series map[key][]float64
 
-// rounds runs all measures in each round, in another order each time, so that what a machine does besides, and what one
-// measure leaves to the next, falls on all alike. Those of one group, which are compared, follow each other. A group that a
-// round has several times counts as so many rounds.
+// rounds runs all measures in each round, in another order each time, so that
+// what a machine does besides, and what one measure leaves to the next, falls
+// on all alike. Those of one group, which are compared, follow each other. A
+// group that a round has several times counts as so many rounds.
 func rounds(n int, measures []measure, s series) error {
 	groups := make(map[string][]measure)
 	var order []string
@@ -51,8 +53,9 @@ func rounds(n int, measures []measure, s series) error {
 	return nil
 }
 
-// round runs each measure of a group once, by turns in as many parts as it says. What a machine does besides then falls on all
-// alike also where it is soon over, as when the scheduler puts a client and its server on one core.
+// round runs each measure of a group once, by turns in as many parts as it
+// says. What a machine does besides then falls on all alike also where it is
+// soon over, as when the scheduler puts a client and its server on one core.
 func round(group []measure, s series) error {
 	took := make([]time.Duration, len(group))
 	turns := 1
@@ -108,8 +111,8 @@ func (m measure) wrap(err error) error {
 	return fmt.Errorf("%s, %s: %w", m.group, m.name, err)
 }
 
-// warmUp runs each measure once with as many operations as size says, so that connections, caches and prepared statements are
-// there.
+// warmUp runs each measure once with as many operations as size says, so that
+// connections, caches and prepared statements are there.
 func warmUp(measures []measure, size func(measure) int) error {
 	for _, m := range measures {
 		if _, err := m.time(size(m)); err != nil {
@@ -122,7 +125,8 @@ func warmUp(measures []measure, size func(measure) int) error {
 	return nil
 }
 
-// ratio is how many times as fast one is as another, in pairs of one round each: the median and the quartiles.
+// ratio is how many times as fast one is as another, in pairs of one round
+// each: the median and the quartiles.
 type ratio struct{ median, low, high float64 }
 
 // faster returns how many times as fast as b a is.
@@ -144,7 +148,8 @@ func spread(values []float64) ratio {
 
 func median(values []float64) float64 { return quantile(values, 0.5) }
 
-// quantile returns the value that this part of all are below, and between two of them what lies between in proportion.
+// quantile returns the value that this part of all are below, and between two
+// of them what lies between in proportion.
 func quantile(values []float64, part float64) float64 {
 	if len(values) == 0 {
 		return 0

@@ -118,7 +118,8 @@ func (r *report) cryptoTargets() (all []target) {
 	return all
 }
 
-// clientTargets are what encryption may cost ent, on the same driver, beside columns of the same size.
+// clientTargets are what encryption may cost ent, on the same driver, beside
+// columns of the same size.
 func (r *report) clientTargets() (all []target) {
 	for _, d := range []struct{ driver, credent, plain string }{
 		{"pgx", nameCredentPGX, nameTokenSizePGX},

@@ -69,7 +69,7 @@ func (e Extension) Hooks() []gen.Hook {
 }
 
 // generateOneByOne has ent write one file at a time. It completes the imports
-// of a file from those of the files beside it, which it rewrites on as many
+// of a file from the files beside it, which it rewrites on as many
 // cores as there are: of a neighbor that is empty at that moment it learns
 // nothing, and "ent" becomes the nearest package of that name, which can be the
 // one of Credent's own tables.

@@ -65,7 +65,7 @@ func Bytes(name string) *Field { return value[[]byte](name) }
 func Time(name string) *Field { return value[time.Time](name).Size(DefaultTimeSize) }
 
 // JSON declares an encrypted value that is stored as JSON, of type [Value] of T
-// in the generated code, of which sample is one:
+// in the generated code. The sample is any T:
 //
 //	encrypted.JSON("webhook", webhook.Config{})
 //
@@ -242,8 +242,7 @@ func isLoadedAlone() bool {
 }
 
 // Descriptor implements ent.Field. Each call returns a descriptor with a
-// ValueScanner of its own, so that a mixin's field can be that of several
-// entities.
+// ValueScanner of its own, so that several entities can share a mixin's field.
 //
 // It is a Bytes field, though the column is text: of a String field whose Go
 // type has a String method ent would generate predicates and an order, all of

@@ -27,8 +27,8 @@ func window(opts ...credent.Option) []credent.Option {
 	return append(opts, credent.AllowPlaintext("user_credentials.api_key", "user_credentials.secret_key"))
 }
 
-// plain is a database whose encrypted columns hold plaintext: the tables are
-// those of the first migration, without CHECKs.
+// plain is a database whose encrypted columns hold plaintext: the first
+// migration's tables, without CHECKs.
 type plain struct {
 	*environment // its client has the window
 	opts         []credent.Option

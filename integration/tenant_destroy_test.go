@@ -212,7 +212,7 @@ func waitFor(t *testing.T, db *sql.DB, query, want string) {
 }
 
 // In the window secrets under the keys of tenants are read, and written under
-// the keyring, except for those of a tenant whose key was destroyed.
+// the keyring, except for a tenant whose key was destroyed.
 func TestAllowTenantKeys(t *testing.T) {
 	t.Parallel()
 	forEachTenanted(t, func(t *testing.T, e *tenanted) {

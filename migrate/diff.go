@@ -117,8 +117,8 @@ func addTriggers(ctx context.Context, dev *sql.DB, d, path string, tables []*sch
 	return err
 }
 
-// diffing guards tables of a generated package, of which there is one in the
-// process and to which ent's NamedDiff writes.
+// diffing guards the tables of the generated package: the process has one copy,
+// and ent's NamedDiff writes to it.
 var diffing sync.Mutex
 
 // diffOptions says how the ent schema is compared with a directory.
@@ -146,7 +146,7 @@ func (c *planCatcher) Format(plan *migrate.Plan) ([]migrate.File, error) {
 }
 
 // formatter names and words a new file as the stock command does, with a
-// version after those of the directory.
+// version later than the directory's last.
 type formatter struct{ dir migrate.Dir }
 
 // Format implements migrate.Formatter.

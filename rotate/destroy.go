@@ -91,7 +91,7 @@ type Destroyed struct {
 // It does not reach copies that have the key as it was: backups, replicas that
 // lag, the log of the database. Clients that have the key in memory lose it
 // within [tenantkey.Lifetime]. Errors: [ErrNoTenant], [ErrNoTable],
-// [ErrHidden], and those of the database.
+// [ErrHidden], and the database's own.
 func DestroyTenant(ctx context.Context, db *sql.DB, ring *keyring.Keyring, tenant string, columns ...column.Column) (done *Destroyed, err error) {
 	if ring.Primary() == nil {
 		return nil, fmt.Errorf("rotate: %w", keyring.ErrNoKey)

@@ -22,7 +22,8 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// The columns of this process: a table for each type of primary key, whose names are not the usual ones.
+// The columns of this process: a table for each type of primary key, whose
+// names are not the usual ones.
 var keyTypes = []struct {
 	table, key string
 	postgres   string // type
@@ -49,7 +50,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// forEachDatabase runs a test over both drivers of Postgres and on SQLite, with the statements that are given for each.
+// forEachDatabase runs a test over both drivers of Postgres and on SQLite, with
+// the statements that are given for each.
 func forEachDatabase(t *testing.T, postgres, sqlite []string, test func(t *testing.T, db *sql.DB)) {
 	t.Helper()
 	server, err := pgserver.Start(t.Context())
@@ -97,7 +99,8 @@ func newRing(t *testing.T, keys ...string) *keyring.Keyring {
 
 const rows = 37
 
-// tables returns the statements that make the tables, and fill them with plaintext.
+// tables returns the statements that make the tables, and fill them with
+// plaintext.
 func tables(postgres bool) (statements []string) {
 	if postgres {
 		statements = append(statements, "CREATE DOMAIN positive AS int CHECK (VALUE > 0)")
@@ -123,7 +126,8 @@ func tables(postgres bool) (statements []string) {
 	return statements
 }
 
-// Rows are gone through by the primary key's own type and order, and named by it.
+// Rows are gone through by the primary key's own type and order, and named by
+// it.
 func TestPrimaryKeysOfAnyType(t *testing.T) {
 	t.Parallel()
 	forEachDatabase(t, tables(true), tables(false), func(t *testing.T, db *sql.DB) {
@@ -248,7 +252,8 @@ func TestOtherPrimaryKeysAreRefused(t *testing.T) {
 	})
 }
 
-// SQLite allows NULL in a primary key. Such a row has no name, and would be passed over.
+// SQLite allows NULL in a primary key. Such a row has no name, and would be
+// passed over.
 func TestNullPrimaryKeyIsRefused(t *testing.T) {
 	t.Parallel()
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "null.db"))

@@ -272,7 +272,7 @@ func digests(values []sql.NullString) []sql.NullString {
 }
 
 // textArray writes an array the way Postgres reads it. The library's way, by
-// reflection, was a sixth of what a run cost the client.
+// reflection, was a sixth of the client's cost of a run.
 func textArray(values []sql.NullString) string {
 	size := 2
 	for _, v := range values {
@@ -338,8 +338,8 @@ func refusedBy(err error) string {
 	return reason
 }
 
-// columnType returns the type of a column in full, that type's name, or that of
-// the type below a domain, and the length it is limited to in characters, or 0.
+// columnType returns the type of a column in full, that type's name, or the
+// name below a domain, and the length it is limited to in characters, or 0.
 func (p postgres) columnType(ctx context.Context, table, column string) (full, name string, length int, err error) {
 	const header = 4 // bytes, which Postgres counts with the length
 	var modifier int

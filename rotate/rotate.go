@@ -216,7 +216,7 @@ func (cfg Config) checkTenants(tables []table) error {
 // again: it keeps no state, and a token that is under the primary key already
 // costs a read. When the context ends, the report has what was done until then.
 // Errors: [ErrQuarantined], with the tokens in the report, [ErrNotDone], and
-// those of the database.
+// the database's own.
 //
 // Where tenants have data keys of their own, these are wrapped under the
 // primary key, and secrets that are under them stay so, unless

@@ -105,7 +105,7 @@ func (s sqlite) page(ctx context.Context, t table, after any, n int) ([]row, err
 	return selectPage(ctx, s.db, t, query, append(args, n), s.scanKey)
 }
 
-// ofTenant needs no lock: the transaction has that of the database once it has
+// ofTenant needs no lock: the transaction holds the database's once it has
 // written.
 func (s sqlite) ofTenant(ctx context.Context, tx querier, t table, tenant string) ([]row, error) {
 	query := s.selectRows(t) + " WHERE CAST(t." + quote(t.tenant) + " AS TEXT) = ? COLLATE BINARY"

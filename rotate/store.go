@@ -209,8 +209,8 @@ func countRows(ctx context.Context, db *sql.DB, t table) (n int64, err error) {
 	return n, err
 }
 
-// selectPage runs the query of a page, and makes a row of what scanKey makes of
-// its first column.
+// selectPage runs the query of a page, and makes each row from scanKey's
+// reading of its first column.
 func selectPage(
 	ctx context.Context, db querier, t table, query string, args []any, scanKey func(any) (id string, key any, err error),
 ) (page []row, err error) {

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// verificationTable has a row for each column that was verified, with the last time.
+// verificationTable has a row for each column that was verified, with the last
+// time.
 const verificationTable = "credent_verifications"
 
 // Verification says when a column was verified last, and what was found.
@@ -20,15 +21,19 @@ type Verification struct {
 	Ready   bool      // all was as [ColumnCount.Ready] says, and bound where it had to be
 }
 
-// RecordVerification records what [Verify] has counted, for [LastVerified]. The time is that at which Verify was called, since what
-// was stored later it may not have read; of two verifications the one that began later is kept. In the columns of the given names
-// every secret had to be bound, as for [Counts.CheckBound]. It is recorded as a whole or not at all. A database whose migrations have
-// not made the table credent_verifications gives an [ErrNoTable].
+// RecordVerification records what [Verify] has counted, for [LastVerified]. The
+// time is that at which Verify was called, since what was stored later it may
+// not have read; of two verifications the one that began later is kept. In the
+// columns of the given names every secret had to be bound, as for
+// [Counts.CheckBound]. It is recorded as a whole or not at all. A database
+// whose migrations have not made the table credent_verifications gives an
+// [ErrNoTable].
 func RecordVerification(ctx context.Context, db *sql.DB, counts Counts, at time.Time, bound ...string) error {
 	if len(counts) == 0 {
 		return nil
 	}
-	// One statement, and no transaction: lib/pq begins one as READ WRITE, also for a role whose sessions are to be read-only.
+	// One statement, and no transaction: lib/pq begins one as READ WRITE, also
+	// for a role whose sessions are to be read-only.
 	var rows []string
 	var args []any
 	for _, c := range counts {
@@ -49,8 +54,8 @@ func RecordVerification(ctx context.Context, db *sql.DB, counts Counts, at time.
 	return nil
 }
 
-// LastVerified returns what was recorded last of each column, by its name as TABLE.COLUMN. Errors are those of
-// [RecordVerification].
+// LastVerified returns what was recorded last of each column, by its name as
+// TABLE.COLUMN. Errors are those of [RecordVerification].
 func LastVerified(ctx context.Context, db *sql.DB) (last map[string]Verification, err error) {
 	rows, err := db.QueryContext(ctx, "SELECT table_name, column_name, verified_at, secrets, failed, ready FROM "+verificationTable)
 	if err != nil {

@@ -147,8 +147,8 @@ func (c Counts) Needs(keyID string) int64 {
 
 // Verify reads every secret and counts which key it needs. It opens them all,
 // and writes nothing. The counts are of the moment at which each page of rows
-// was read. Where tenants have data keys of their own, the last count is that
-// of these keys, each of which needs a key of the keyring like a secret.
+// was read. Where tenants have data keys of their own, the last count is
+// these keys': each needs a key of the keyring, like a secret.
 func Verify(ctx context.Context, db *sql.DB, ring *keyring.Keyring, columns ...column.Column) (Counts, error) {
 	primary := ring.Primary()
 	if primary == nil {

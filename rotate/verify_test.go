@@ -16,7 +16,8 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// openSQLite returns a database with every table of this process, and statements run on it.
+// openSQLite returns a database with every table of this process, and
+// statements run on it.
 func openSQLite(t *testing.T, statements ...string) *sql.DB {
 	t.Helper()
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "x.db")+"?_pragma=busy_timeout(5000)&_txlock=immediate")
@@ -33,7 +34,8 @@ func openSQLite(t *testing.T, statements ...string) *sql.DB {
 	return db
 }
 
-// Every state is counted, and each but that of the primary key and NULL keeps the column from being ready.
+// Every state is counted, and each but that of the primary key and NULL keeps
+// the column from being ready.
 func TestVerifyCounts(t *testing.T) {
 	t.Parallel()
 	keys := []string{fernet.GenerateKey(), fernet.GenerateKey(), fernet.GenerateKey()}
@@ -104,7 +106,8 @@ func TestRate(t *testing.T) {
 	begin := time.Now()
 	report, err := rotate.Encrypt(t.Context(), db, newRing(t, fernet.GenerateKey()),
 		rotate.Config{Columns: []string{"t_text.secret"}, Batch: 10, RowsPerSecond: 100})
-	// Two passes of five pages and an empty one, each of which waits for its rows.
+	// Two passes of five pages and an empty one, each of which waits for its
+	// rows.
 	if took := time.Since(begin); err != nil || report.Rewritten() != 50 || took < time.Second {
 		t.Errorf("%d rows in %v, %v", report.Rewritten(), took, err)
 	}

@@ -1,6 +1,6 @@
 // Package bound tests tokens that are bound to table, column and tenant on two
-// tables of its own, whose tenants are of other types than those of Credent's
-// own tables.
+// tables of its own, whose tenants have other types than in Credent's own
+// tables.
 package bound
 
 import (

@@ -149,8 +149,8 @@ type opener struct {
 	counts      []*tokenCount
 }
 
-// page opens those of the rows of one query. The keys of tenants are read when
-// the rows have been, since the pool may have one connection only.
+// page opens the tokens in the rows of one query. The keys of tenants are read
+// when the rows have been, since the pool may have one connection only.
 func (o *opener) page(ctx context.Context, query string, args ...any) (n int, last any, err error) {
 	var rows []tokenRow
 	n, last, err = page(ctx, o.db, len(o.table.selected()), func(id any, values []sql.NullString) {

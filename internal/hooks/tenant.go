@@ -104,8 +104,8 @@ func deleteOrphans(next ent.Mutator) ent.Mutator {
 	})
 }
 
-// notOf returns those of the credentials that are not of the one account that
-// is updated. The others are there already: ent would refuse to add them, as it
+// notOf returns the credentials that don't belong to the one account that is
+// updated. The others are there already: ent would refuse to add them, as it
 // takes their key to the account for cleared.
 func notOf(ctx context.Context, m *credent.UserAccountMutation, accounts, ids []uuid.UUID) ([]uuid.UUID, error) {
 	if len(ids) == 0 || len(accounts) != 1 {

@@ -78,8 +78,8 @@ const (
 	steps
 )
 
-// marker is in every trigger or its function, so that those of a column that
-// is no longer indexed are found.
+// marker is in every trigger or its function, so that triggers are
+// found whose column is no longer indexed.
 const marker = "credent: blind index"
 
 // triggers returns the names of the column's triggers. Postgres calls triggers
