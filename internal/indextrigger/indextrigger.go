@@ -23,6 +23,8 @@ import (
 	"strings"
 
 	"entgo.io/ent/dialect"
+
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
 )
 
 // Column is an indexed column: one that holds tokens and has a blind index.
@@ -40,10 +42,10 @@ func (c Column) key() string { return cmp.Or(c.Key, "id") }
 func (c Column) table(d string) string { return qualified(d, c.Schema, c.Table) }
 
 func qualified(d, schema, name string) string {
-	if d == dialect.Postgres && schema != "" {
-		return quote(schema) + "." + quote(name)
+	if d != dialect.Postgres {
+		schema = ""
 	}
-	return quote(name)
+	return column.QuoteTable(schema, name)
 }
 
 // Statements returns the DDL that makes a column's triggers, without
@@ -120,4 +122,4 @@ func isPlain(name string) bool {
 	return true
 }
 
-func quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
+func quote(name string) string { return column.QuoteName(name) }
