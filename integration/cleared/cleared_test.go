@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"entgo.io/ent/dialect"
@@ -26,6 +27,10 @@ import (
 
 // server is shared by all tests.
 var server *pgserver.Server
+
+// creating is held while tables are created, since ent's Create writes to the
+// tables of the generated package.
+var creating sync.Mutex
 
 func TestMain(m *testing.M) {
 	var err error
@@ -84,7 +89,10 @@ func forEach(t *testing.T, test func(t *testing.T, db *database)) {
 					t.Fatal(err)
 				}
 				db.client = ent.NewClient(ent.Driver(drv))
-				if err := db.client.Schema.Create(t.Context()); err != nil {
+				creating.Lock()
+				err = db.client.Schema.Create(t.Context())
+				creating.Unlock()
+				if err != nil {
 					t.Fatal(err)
 				}
 				test(t, db)
