@@ -84,6 +84,7 @@ type encryptedField struct {
 	encrypted.Annotation
 	Node  *gen.Type
 	Index *gen.Field // its blind index, or nil
+	Was   []string   // earlier names of its column, as TABLE.COLUMN
 }
 
 // prepare checks all fields of the graph, completes the encrypted ones, and
@@ -123,6 +124,7 @@ func prepare(g *gen.Graph) (fields []encryptedField, err error) {
 		faults = append(faults, joinIndexes(node, fields[first:])...)
 	}
 	faults = append(faults, checkTenants(fields)...)
+	faults = append(faults, findNames(fields)...)
 	if err := errors.Join(faults...); err != nil {
 		return nil, err
 	}

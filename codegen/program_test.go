@@ -115,3 +115,20 @@ func TestBilling(t *testing.T) {
 	copyProgram(t, "testdata/billing/program", program, "PACKAGE", name)
 	runProgram(t, program, "-postgres", newPostgres(t))
 }
+
+// TestNames renames a column, then its table, with unique, bound and
+// tenant-keyed columns: all is found, unique and open in every release, rotate
+// moves it over beside a writer, and after that no release need know the
+// earlier names.
+func TestNames(t *testing.T) {
+	var names []string
+	for _, release := range []string{"before", "column", "table", "after"} {
+		t.Setenv("NAMES", release)
+		target, name := generateClient(t, "./testdata/names")
+		copyProgram(t, "testdata/names/program", filepath.Join(target, "program"), "PACKAGE", name)
+		names = append(names, "RELEASE_"+strings.ToUpper(release), name)
+	}
+	main, _ := newPackage(t)
+	copyProgram(t, "testdata/names/main", main, names...)
+	runProgram(t, main, "-dir", t.TempDir(), "-postgres", newPostgres(t))
+}

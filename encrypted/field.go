@@ -290,6 +290,8 @@ type Annotation struct {
 	Tenant string // field that says whose a row is; "" if there is none
 	Bound  bool   // tokens are bound to table, column and tenant
 
+	WasNamed []string // earlier names of the column, as TABLE.COLUMN or COLUMN
+
 	CopiedFrom string // edge whose entity the database copies the tenant from, or ""
 }
 

@@ -14,6 +14,10 @@ import (
 // row is found by a secret it no longer has. Re-encryption, which sets both,
 // keeps the digest.
 //
+// Triggers that were made under an earlier name of the column are dropped: on
+// Postgres every update would fail in them, since their function has the old
+// name of a renamed column.
+//
 // migrate.Diff of this module writes the statements into migration files. Call
 // IndexTriggers if you use another tool, or run the statements after ent's
 // client.Schema.Create, each time, since it may make a SQLite table anew. They
@@ -31,9 +35,11 @@ func IndexTriggers(entDialect string, columns ...Column) []string {
 			if entDialect == dialect.SQLite {
 				c = c.InSchema("") // as ent, which leaves it out for SQLite
 			}
-			statements = append(statements, indextrigger.Statements(entDialect, indextrigger.Column{
-				Schema: c.Schema, Table: c.Table, Token: c.Name, Index: c.Index, Key: c.ID,
-			})...)
+			of := indextrigger.Column{Schema: c.Schema, Table: c.Table, Token: c.Name, Index: c.Index, Key: c.ID}
+			for old := range c.Earlier() {
+				statements = append(statements, indextrigger.DropsOf(entDialect, of, old.Table, old.Name)...)
+			}
+			statements = append(statements, indextrigger.Statements(entDialect, of)...)
 		}
 	}
 	return statements

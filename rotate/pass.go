@@ -3,6 +3,7 @@ package rotate
 import (
 	"context"
 	"database/sql"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,6 +26,7 @@ type pass struct {
 	found       int64 // rows with something to rewrite
 	rewritten   int64
 	indexed     int64 // of these, for a blind index only
+	renamed     int64 // of these, that had something under an earlier name
 	skipped     int64
 	shredded    int64
 	quarantined []Quarantined
@@ -87,6 +89,7 @@ func (p *pass) readPages(ctx context.Context, pages chan<- []row) error {
 type outcome struct {
 	changes     []change
 	indexed     int64 // of the changes, for a blind index only
+	renamed     int64 // of the changes, that replace something under an earlier name
 	shredded    int64
 	quarantined []Quarantined
 }
@@ -107,6 +110,9 @@ func (o *outcome) add(p *pass, r row, keys map[string]tenantkey.Key) {
 		o.changes = append(o.changes, c)
 		if onlyIndex {
 			o.indexed++
+		}
+		if slices.ContainsFunc(c.cells, func(cell cell) bool { return cell.renamed }) {
+			o.renamed++
 		}
 	}
 }
@@ -134,6 +140,7 @@ func (p *pass) cell(r row, i int, column column.Column, keys map[string]tenantke
 			c = cell{changed: true, value: stored, bound: result.bound || of.own}
 		}
 	}
+	c.renamed = p.isRenamed(of.ring, r, i, place)
 	if column.Index == "" {
 		return c, nil
 	}
@@ -187,6 +194,7 @@ func (p *pass) rewrite(ctx context.Context, page []row) error {
 	p.found += found
 	p.rewritten += written
 	p.indexed += min(o.indexed, written)
+	p.renamed += min(o.renamed, written)
 	p.skipped += found - written
 	p.shredded += o.shredded
 	p.quarantined = append(p.quarantined, quarantined...)

@@ -114,6 +114,9 @@ type TableReport struct {
 	// Indexed is how many of these kept their secrets and got a digest in a
 	// blind index only.
 	Indexed int64
+	// Renamed is how many of these had a bound token or a digest under an
+	// earlier name of its column.
+	Renamed int64
 	// Skipped is the number of writes that found the row changed by another;
 	// they were tried again in the next pass.
 	Skipped int64
@@ -206,7 +209,8 @@ func (cfg Config) checkTenants(tables []table) error {
 
 // Run rewrites every token that is not under the primary key of the keyring, or
 // not bound as Config.Bind and Unbind say, and every digest of a blind index
-// that is not, or is missing, or is of something else. Each write replaces the
+// that is not, or is missing, or is of something else. What was made under an
+// earlier name of its column gets the present one. Each write replaces the
 // very token that was read: a row that another changed in between is left alone
 // and looked at again. Nothing else of a row is changed, no hook is run, and
 // updated_at stays. The role must own the tables, or not be bound by their
@@ -360,7 +364,8 @@ type run struct {
 	start time.Time
 	limit *rate.Limiter
 
-	locate seal.Locator
+	locate  seal.Locator
+	digests blindindex.Digester
 }
 
 // table goes through a table until a pass finds nothing to do.
@@ -373,6 +378,7 @@ func (r *run) table(ctx context.Context, t table) (*TableReport, error) {
 		result.Rows = p.read
 		result.Rewritten += p.rewritten
 		result.Indexed += p.indexed
+		result.Renamed += p.renamed
 		result.Skipped += p.skipped
 		result.Shredded = p.shredded
 		result.Quarantined = p.quarantined

@@ -176,10 +176,16 @@ func (sqlite) checkWidth(context.Context, column.Column) error { return nil }
 func (s sqlite) checks(ctx context.Context, c column.Column) ([]tokenCheck, error) {
 	var statement string
 	err := s.db.QueryRowContext(ctx, "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?", c.Table).Scan(&statement)
-	if err != nil || !strings.Contains(statement, constraintName(c)) {
-		return nil, err
+	names := []string{constraintName(c)} // which stays when the column is renamed
+	for old := range c.Earlier() {
+		names = append(names, constraintName(old))
 	}
-	return []tokenCheck{{name: constraintName(c), valid: true}}, nil
+	for _, name := range names {
+		if err == nil && strings.Contains(statement, name) {
+			return []tokenCheck{{name: name, valid: true}}, nil
+		}
+	}
+	return nil, err
 }
 
 func (sqlite) validate(context.Context, column.Column, string) error { return nil }

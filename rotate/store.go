@@ -80,6 +80,7 @@ type cell struct {
 	value   sql.NullString // the new one; the old one stays if it is not Valid
 	index   sql.NullString // the digest in hexadecimal, if the column has a blind index
 	bound   bool           // the new value opens only in a row of the tenant
+	renamed bool           // the old one, or its digest, is under an earlier name of the column
 
 	shredded bool // it is of a tenant whose key was destroyed
 }

@@ -33,6 +33,10 @@ var (
 	// empty.
 	ErrPlaintext = errors.New("some are not encrypted")
 
+	// ErrEarlierName means that a bound token or a digest is under an earlier
+	// name of its column.
+	ErrEarlierName = errors.New("some are under an earlier name of the column: run rotate before you remove WasNamed")
+
 	// ErrUnbound means that not every stored secret of a column is bound to
 	// table, column and tenant.
 	ErrUnbound = errors.New("not every stored secret is bound to its place")
@@ -46,6 +50,7 @@ type ColumnCount struct {
 	Rows         int64            `json:"rows"`
 	Null         int64            `json:"null"`
 	Bound        int64            `json:"bound"`         // bound to table, column and tenant; counted again by its key
+	Earlier      int64            `json:"earlier_name"`  // of these under an earlier name of the column
 	Primary      int64            `json:"primary"`       // under the primary key
 	Previous     map[string]int64 `json:"previous"`      // under an earlier key, by its ID
 	Tenant       int64            `json:"tenant_key"`    // under the data key of the row's tenant
@@ -61,10 +66,11 @@ type ColumnCount struct {
 // IndexCount is the number of rows by what a column's blind index has, of those
 // whose secret opens or is NULL.
 type IndexCount struct {
-	Primary  int64            `json:"primary"`  // the digest under the primary key, or NULL for NULL
-	Previous map[string]int64 `json:"previous"` // that under an earlier key, by its ID
-	Missing  int64            `json:"missing"`  // NULL for a secret, which is not found
-	Wrong    int64            `json:"wrong"`    // a digest of something else, or under another key
+	Primary  int64            `json:"primary"`      // the digest under the primary key, or NULL for NULL
+	Previous map[string]int64 `json:"previous"`     // that under an earlier key, by its ID
+	Earlier  int64            `json:"earlier_name"` // of these two, under an earlier name of the column
+	Missing  int64            `json:"missing"`      // NULL for a secret, which is not found
+	Wrong    int64            `json:"wrong"`        // a digest of something else, or under another key
 }
 
 // unbound is the number of secrets that a key opens and that are not bound.
@@ -78,8 +84,20 @@ func (c ColumnCount) unbound() int64 {
 
 // Ready reports whether every secret of the column is under the primary key,
 // the data key of its tenant, or shredded, and what its blind index has is,
-// too.
-func (c ColumnCount) Ready() bool { return c.secretsReady() && !c.indexBehind() }
+// too; and all under the present name of the column.
+func (c ColumnCount) Ready() bool {
+	return c.secretsReady() && !c.indexBehind() && c.EarlierNames() == 0
+}
+
+// EarlierNames is the number of bound tokens or of digests, whichever are more,
+// that are under an earlier name of the column. If it is 0, the declaration of
+// the earlier names can be removed.
+func (c ColumnCount) EarlierNames() int64 {
+	if c.Index == nil {
+		return c.Earlier
+	}
+	return max(c.Earlier, c.Index.Earlier)
+}
 
 func (c ColumnCount) secretsReady() bool {
 	return c.Primary+c.Tenant+c.Shredded+c.Null == c.Rows && c.OverLength == 0
@@ -101,7 +119,8 @@ type Counts []ColumnCount
 
 // Err returns nil if every secret and digest is under the primary key, and
 // otherwise [ErrNotAllPrimary]; if a secret is stored as plaintext,
-// [ErrPlaintext] as well, and for digests [ErrIndexBehind].
+// [ErrPlaintext] as well, and for digests [ErrIndexBehind]. What is under the
+// primary key and an earlier name of its column is an [ErrEarlierName].
 func (c Counts) Err() error {
 	for _, column := range c {
 		if column.NotEncrypted > 0 {
@@ -114,6 +133,9 @@ func (c Counts) Err() error {
 		}
 		if column.indexBehind() {
 			return fmt.Errorf("rotate: %w: %s.%s: %w", ErrNotAllPrimary, column.Table, column.Column, ErrIndexBehind)
+		}
+		if n := column.EarlierNames(); n > 0 {
+			return fmt.Errorf("rotate: %s.%s: %w: %d", column.Table, column.Column, ErrEarlierName, n)
 		}
 	}
 	return nil
@@ -269,10 +291,12 @@ func (v *verifier) count(c *ColumnCount, token sql.NullString, p seal.Place, ten
 		return
 	}
 	if tenant.Data != nil {
-		if _, bound, err := v.locate.KeyAt(keyring.Of(tenant.Data), p, token.String); err == nil {
+		own := keyring.Of(tenant.Data)
+		if _, bound, err := v.locate.KeyAt(own, p, token.String); err == nil {
 			if c.Tenant++; bound {
 				c.Bound++
 			}
+			c.addEarlier(v.locate.IsEarlier(own, p, token.String))
 			return
 		}
 	}
@@ -280,6 +304,7 @@ func (v *verifier) count(c *ColumnCount, token sql.NullString, p seal.Place, ten
 	if bound && err == nil {
 		c.Bound++
 	}
+	c.addEarlier(bound && v.locate.IsEarlier(v.ring, p, token.String))
 	c.count(v.primary, key, err)
 }
 
@@ -332,13 +357,17 @@ func (v *verifier) addIndex(c *IndexCount, p seal.Place, token, index sql.NullSt
 		return err
 	}
 	keys := v.ring.Keys()
-	switch i := slices.IndexFunc(digests, func(d []byte) bool { return hex.EncodeToString(d) == index.String }); {
-	case i == 0:
-		c.Primary++
-	case i > 0 && i < len(keys):
-		c.Previous[keys[i].ID()]++
-	default:
+	i := slices.IndexFunc(digests, func(d []byte) bool { return hex.EncodeToString(d) == index.String })
+	if i >= len(keys) { // All has those of the earlier names last
+		c.Earlier++
+	}
+	switch {
+	case i < 0:
 		c.Wrong++
+	case i%len(keys) == 0:
+		c.Primary++
+	default:
+		c.Previous[keys[i%len(keys)].ID()]++
 	}
 	return nil
 }

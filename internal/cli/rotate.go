@@ -166,6 +166,9 @@ func (a *app) printRotation(report *rotate.Report, verb string) {
 		if t.Indexed > 0 {
 			a.printf(", %d of them in a blind index only", t.Indexed)
 		}
+		if t.Renamed > 0 {
+			a.printf(", %d of them from an earlier name of their column", t.Renamed)
+		}
 		if t.Skipped > 0 {
 			a.printf(", %d left to others who changed them", t.Skipped)
 		}
@@ -195,6 +198,7 @@ type rotationTable struct {
 	Rows        int64            `json:"rows"`
 	Rewritten   int64            `json:"rewritten"`
 	Indexed     int64            `json:"indexed"`
+	Renamed     int64            `json:"renamed"`
 	Skipped     int64            `json:"skipped"`
 	Shredded    int64            `json:"shredded"`
 	Passes      int              `json:"passes"`
@@ -213,7 +217,7 @@ func rotationJSON(report *rotate.Report) any {
 	tables := make([]rotationTable, len(report.Tables))
 	for i, t := range report.Tables {
 		tables[i] = rotationTable{
-			Table: t.Table, Columns: t.Columns, Rows: t.Rows, Rewritten: t.Rewritten, Indexed: t.Indexed, Skipped: t.Skipped, Shredded: t.Shredded,
+			Table: t.Table, Columns: t.Columns, Rows: t.Rows, Rewritten: t.Rewritten, Indexed: t.Indexed, Renamed: t.Renamed, Skipped: t.Skipped, Shredded: t.Shredded,
 			Passes: t.Passes, Quarantined: []rotationBadRow{},
 			Validated: append([]string{}, t.Validated...), Unchecked: append([]string{}, t.Unchecked...),
 		}

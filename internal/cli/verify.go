@@ -115,6 +115,7 @@ func verifyRows(counts rotate.Counts) [][]string {
 			{c.OverLength, "longer than the column's size"},
 			{c.Null, "absent (NULL)"},
 			{c.Bound, "of these bound to table, column and tenant"},
+			{c.Earlier, "of these under an earlier name of the column: run `credent rotate`"},
 		} {
 			if s.n > 0 {
 				add(s.n, s.state)
@@ -127,6 +128,9 @@ func verifyRows(counts rotate.Counts) [][]string {
 			if n > 0 {
 				add(n, "in the blind index under the earlier key "+id)
 			}
+		}
+		if c.Index.Earlier > 0 {
+			add(c.Index.Earlier, "in the blind index under an earlier name of the column: run `credent rotate`")
 		}
 		if c.Index.Wrong > 0 {
 			add(c.Index.Wrong, "in the blind index as something else")

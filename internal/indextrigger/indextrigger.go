@@ -70,6 +70,23 @@ func Statements(d string, c Column) []string {
 	return all
 }
 
+// DropsOf returns the DDL that drops the triggers that a column's table has
+// from when the table and the column had other names.
+func DropsOf(d string, c Column, table, token string) (all []string) {
+	old := Column{Table: table, Token: token}
+	for _, name := range old.triggers() {
+		if d == dialect.SQLite {
+			all = append(all, sqliteDrop(name))
+		} else {
+			all = append(all, postgresDrop(c.table(d), name))
+		}
+	}
+	if d == dialect.Postgres {
+		all = append(all, "DROP FUNCTION IF EXISTS "+qualified(d, c.Schema, old.name())+"()")
+	}
+	return all
+}
+
 // step is one of the two triggers of a column, in the order in which Postgres
 // must call them.
 type step int

@@ -112,9 +112,10 @@ func (d *Digester) Primary(ring *keyring.Keyring, c column.Column, plaintext str
 	return d.digest(set.Keys()[0], &c, plaintext, cfg)
 }
 
-// All returns a plaintext's digests under all keys, the primary key first, or
-// nil if the column has no blind index. Every row with the plaintext has one
-// of them. Errors are [Digester.Primary]'s.
+// All returns a plaintext's digests under all keys, the primary key first, and
+// after them those made under each earlier name of the column; or nil if the
+// column has no blind index. Every row with the plaintext has one of them.
+// Errors are [Digester.Primary]'s.
 func (d *Digester) All(ring *keyring.Keyring, c column.Column, plaintext string) ([][]byte, error) {
 	if c.Index == "" {
 		return nil, nil
@@ -132,6 +133,16 @@ func (d *Digester) all(set *keyring.Set, c *column.Column, plaintext string, cfg
 		if all[i], err = d.digest(key, c, plaintext, cfg); err != nil {
 			return nil, err
 		}
+	}
+	if c.Was == "" {
+		return all, nil
+	}
+	for old := range c.Earlier() {
+		digests, err := d.all(set, &old, plaintext, cfg)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, digests...)
 	}
 	return all, nil
 }
@@ -209,12 +220,12 @@ func (d *Digester) workers(key *fernet.Key, c *column.Column) (*sync.Pool, error
 }
 
 // Claim returns the digest that a statement stores and, for a unique blind
-// index and a keyring of several keys, the digests to store one after the
-// other in one transaction, from that one to the digest under the primary key,
-// so that uniqueness holds across keys.
+// index and a keyring of several keys or a column with earlier names, the
+// digests to store one after the other in one transaction, from that one to the
+// digest under the primary key, so that uniqueness holds across keys and names.
 //
-// The database doesn't find a digest under one key equal to another row's
-// under another key. So each digest stands in the index for a moment: an
+// The database doesn't find a digest under one key or name equal to another
+// row's under another one. So each digest stands in the index for a moment: an
 // existing row is met under the key it has, and a transaction that stores the
 // same plaintext waits, or makes this one wait, at the first digest, as every
 // process has the same order.
@@ -223,7 +234,7 @@ func (d *Digester) Claim(ring *keyring.Keyring, c *column.Column, plaintext stri
 	if err != nil {
 		return nil, nil, err
 	}
-	if !cfg.Unique || len(set.Keys()) == 1 {
+	if !cfg.Unique || len(set.Keys()) == 1 && c.Was == "" {
 		first, err = d.digest(set.Keys()[0], c, plaintext, cfg)
 		return first, nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"sync"
@@ -54,6 +55,10 @@ type Column struct {
 	Tenant string // column that says whose a row is, or ""
 	Bound  bool   // the schema binds tokens to table, column and tenant
 
+	// Was are the column's earlier names, as TABLE.COLUMN, with commas between
+	// them. Bound tokens and digests made under one of them are still read.
+	Was string
+
 	// Source, if it isn't "", is the column SOURCE.TENANT that the database
 	// copies the row's tenant from, by the foreign key Via.
 	Source, SourceTenant, Via string
@@ -95,6 +100,22 @@ func (c Column) IsSame(other Column) bool {
 // Wrap returns err as an [fieldcrypt.Error] that names the column.
 func (c Column) Wrap(op string, err error) error {
 	return &fieldcrypt.Error{Op: op, Table: c.TableName(), Column: c.Name, Err: err}
+}
+
+// Earlier yields the column under each of its earlier names.
+func (c Column) Earlier() iter.Seq[Column] {
+	return func(yield func(Column) bool) {
+		for name := range strings.SplitSeq(c.Was, ",") {
+			old, dot := c, strings.LastIndexByte(name, '.')
+			if dot < 0 {
+				continue
+			}
+			old.Table, old.Name, old.Was = name[:dot], name[dot+1:], ""
+			if !yield(old) {
+				return
+			}
+		}
+	}
 }
 
 // CheckTenant returns an [ErrNoColumn] if the column's rows have no tenant, so

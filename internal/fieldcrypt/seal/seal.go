@@ -120,6 +120,10 @@ type keys struct {
 	bound *keyring.Set // of bound tokens; nil if they aren't read
 	bind  bool         // what is sealed is bound
 	plain *keyring.Set // what bound is derived from
+
+	// earlier opens tokens bound under an earlier name of the column; nil if
+	// it has none.
+	earlier func(token string) (string, int, error)
 }
 
 // scoped returns the keys of a column and tenant, made of the keyring's or the
@@ -139,6 +143,9 @@ func (p *Policy) scoped(set *keyring.Set, c *column.Column, tenant string, known
 	k := keys{bound: bound, bind: bind, plain: set}
 	if window {
 		k.bare = set
+	}
+	if c.Was != "" {
+		k.earlier = func(token string) (string, int, error) { return p.Locator.openEarlier(set, c, tenant, token) }
 	}
 	return k, nil
 }
@@ -184,6 +191,11 @@ func (k keys) decrypt(token string) (string, error) {
 			k.plain.FitLike(k.bound) // other tenants' rows begin with it
 		}
 		return plaintext, err
+	}
+	if k.earlier != nil {
+		if plaintext, _, err = k.earlier(token); !errors.Is(err, fernet.ErrUnknownKey) {
+			return plaintext, err
+		}
 	}
 	unbound, bareErr := k.plain.Decrypt(token)
 	switch {

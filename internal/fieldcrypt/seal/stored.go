@@ -3,6 +3,7 @@ package seal
 import (
 	"database/sql"
 	"errors"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -41,9 +42,24 @@ func (l *Locator) bindAt(set *keyring.Set, p Place) (*keyring.Set, error) {
 	return l.bind(set, location{p.Column.Table, p.Column.Name, p.Tenant.String})
 }
 
+// openEarlier opens a token bound under an earlier name of a column.
+func (l *Locator) openEarlier(set *keyring.Set, c *column.Column, tenant, token string) (plaintext string, index int, err error) {
+	for old := range c.Earlier() {
+		of, err := l.bind(set, location{old.Table, old.Name, tenant})
+		if err != nil {
+			return "", 0, err
+		}
+		if plaintext, index, err = of.Open(token); !errors.Is(err, fernet.ErrUnknownKey) {
+			return plaintext, index, err
+		}
+	}
+	return "", 0, fernet.ErrUnknownKey
+}
+
 // Bind returns the keyring of a location's bound tokens: each key is derived
-// from one of r's, in the same order, and has its ID. A later Replace of r
-// doesn't reach it. Errors: [keyring.ErrNoKey].
+// from one of r's, in the same order, and has its ID. The keys of the column's
+// earlier names follow, and only decrypt. A later Replace of r doesn't reach
+// it. Errors: [keyring.ErrNoKey].
 func (l *Locator) Bind(r *keyring.Keyring, c column.Column, tenant string) (*keyring.Keyring, error) {
 	set, err := keyring.Load(r)
 	if err != nil {
@@ -53,15 +69,22 @@ func (l *Locator) Bind(r *keyring.Keyring, c column.Column, tenant string) (*key
 	if err != nil {
 		return nil, err
 	}
-	return keyring.Of(bound.Keys()...), nil
+	keys := slices.Clone(bound.Keys())
+	for old := range c.Earlier() {
+		if bound, err = l.bind(set, location{old.Table, old.Name, tenant}); err != nil {
+			return nil, err
+		}
+		keys = append(keys, bound.Keys()...)
+	}
+	return keyring.Of(keys...), nil
 }
 
 // opened is a token's plaintext, the place of its key in the keyring, and
-// whether it is bound.
+// whether it is bound, and under an earlier name of its column.
 type opened struct {
-	plaintext string
-	index     int
-	bound     bool
+	plaintext      string
+	index          int
+	bound, earlier bool
 }
 
 // openAt opens a token, bound to its place or not. If a column may hold both,
@@ -77,6 +100,10 @@ func (l *Locator) openAt(set *keyring.Set, p Place, token string) (o opened, err
 	}
 	o.bound = true
 	o.plaintext, o.index, err = of.Open(token)
+	if errors.Is(err, fernet.ErrUnknownKey) && p.Column.Was != "" {
+		o.earlier = true
+		o.plaintext, o.index, err = l.openEarlier(set, &p.Column, p.Tenant.String, token)
+	}
 	if errors.Is(err, fernet.ErrUnknownKey) && p.Column.Bound {
 		err = errMoved
 	}
@@ -96,6 +123,17 @@ func (l *Locator) KeyAt(r *keyring.Keyring, p Place, token string) (key *fernet.
 		return nil, false, err
 	}
 	return set.Keys()[o.index], o.bound, nil
+}
+
+// IsEarlier reports whether a key of the keyring opens a token at a place, and
+// the token is bound under an earlier name of the column.
+func (l *Locator) IsEarlier(r *keyring.Keyring, p Place, token string) bool {
+	set, err := keyring.Load(r)
+	if err != nil || p.Column.Was == "" {
+		return false
+	}
+	o, err := l.openAt(set, p, token)
+	return err == nil && o.earlier
 }
 
 // DecryptAt opens a token, bound to a place or not.
@@ -121,8 +159,8 @@ const (
 )
 
 // Reencrypt returns a new token of the same plaintext under the primary key,
-// for a token bound to a place or not. A token that is as it should be comes
-// back unchanged. It also reports whether the new one is bound; a place
+// for a token bound to a place or not. A bound one is bound under the column's
+// present name. A token that is as it should be comes back unchanged. It also reports whether the new one is bound; a place
 // without a tenant is an [ErrContext]. Other errors are [fernet.Decrypt]'s.
 func (l *Locator) Reencrypt(r *keyring.Keyring, p Place, token string, to Rebinding) (newToken string, changed, bound bool, err error) {
 	set, err := keyring.Load(r)
@@ -134,7 +172,7 @@ func (l *Locator) Reencrypt(r *keyring.Keyring, p Place, token string, to Rebind
 		return "", false, false, err
 	}
 	bound = to == Bind || to == Keep && o.bound
-	if o.index == 0 && bound == o.bound {
+	if o.index == 0 && bound == o.bound && !o.earlier {
 		return token, false, bound, nil
 	}
 	if bound {
