@@ -44,7 +44,7 @@ func findEncryptedColumn(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 			}
 		}
 	}
-	return append(found, findUnchecked(file)...)
+	return slices.Concat(found, findUnchecked(file), findRenamed(file))
 }
 
 // isDeclaredEncrypted reports whether a column is encrypted in an ent schema:

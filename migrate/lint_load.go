@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"ariga.io/atlas/sql/migrate"
@@ -89,25 +90,25 @@ var (
 // findRename turns what looks like a drop and an add, for only names are compared, back into the rename that the
 // statement is.
 func findRename(stmt string, changes schema.Changes) schema.Changes {
-	if m := renameTable.FindStringSubmatch(stmt); m != nil {
-		from, to := changes.IndexDropTable(plain(m[1])), changes.IndexAddTable(plain(m[2]))
+	stmt = comments.ReplaceAllString(stmt, " ")
+	if renameTable.MatchString(stmt) {
+		from, to := indexOf[*schema.DropTable](changes), indexOf[*schema.AddTable](changes)
 		if from >= 0 && to >= 0 {
 			rename := &schema.RenameTable{From: changes[from].(*schema.DropTable).T, To: changes[to].(*schema.AddTable).T}
 			changes.RemoveIndex(from, to)
 			return append(changes, rename)
 		}
 	}
-	m := renameColumn.FindStringSubmatch(stmt)
-	if m == nil {
+	if !renameColumn.MatchString(stmt) {
 		return changes
 	}
 	for _, change := range changes {
 		table, ok := change.(*schema.ModifyTable)
-		if !ok || table.T.Name != plain(m[1]) {
+		if !ok {
 			continue
 		}
 		inner := schema.Changes(table.Changes)
-		from, to := inner.IndexDropColumn(plain(m[2])), inner.IndexAddColumn(plain(m[3]))
+		from, to := indexOf[*schema.DropColumn](inner), indexOf[*schema.AddColumn](inner)
 		if from >= 0 && to >= 0 {
 			rename := &schema.RenameColumn{From: inner[from].(*schema.DropColumn).C, To: inner[to].(*schema.AddColumn).C}
 			inner.RemoveIndex(from, to)
@@ -115,6 +116,13 @@ func findRename(stmt string, changes schema.Changes) schema.Changes {
 		}
 	}
 	return changes
+}
+
+// indexOf returns the place of the one change of a kind, or -1. Names aren't
+// compared: a statement may write them in another case than the database.
+func indexOf[T schema.Change](changes schema.Changes) int {
+	is := func(c schema.Change) bool { _, ok := c.(T); return ok }
+	return slices.IndexFunc(changes, is)
 }
 
 // plain is unquote for either kind of quotes.

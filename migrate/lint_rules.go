@@ -34,6 +34,7 @@ const (
 	codeDropTokenCheck  = "CT105"
 	codeRowSecurity     = "CT106"
 	codeIndexTrigger    = "CT107"
+	codeRenameEncrypted = "CT108"
 	codeIndexBlocks     = "CT201"
 	codeNeedsNoTx       = "CT202"
 	codeTxModeIgnored   = "CT203"
