@@ -84,6 +84,16 @@ func TestRefusals(t *testing.T) {
 			`Session: encrypted.BlindIndex("title"): the schema has no encrypted field`,
 			"Session.scopes is JSON and cannot have a blind index",
 		},
+		"misnamed": {
+			`Person.a has WasNamed("public.people.a"): write COLUMN or TABLE.COLUMN`, `Person.b has WasNamed("old."): write COLUMN or`,
+			`Person.c has WasNamed("people.c"): that is its present name`, `Person.d has WasNamed("people.old_d"): it is there twice`,
+			`Person.e was named "people.g", which is the column of Person.g now`, `Person.g was named "people.e", which is the column of Person.e now`,
+			"Give one of them a third name, rotate", `Person.h and Person.i were both named "people.oldest"`,
+			`Person.j has WasNamed(""): write`, `Person.k has WasNamed("a,b"): write`,
+			`were both named "letters.sign"`, `In a mixin of several entities write WasNamed("COLUMN")`,
+			`Bill.signature was named "letters.signature", which is the column of Letter.signature now`,
+			`Note.text has encrypted.TableWasNamed("notes"): that is its present name`,
+		},
 		"compositekey": {"Membership.invitation is encrypted and needs a primary key of one column"},
 	} {
 		t.Run(schema, func(t *testing.T) {
@@ -308,6 +318,30 @@ func TestTenants(t *testing.T) {
 			lines = append(lines, match[1]+" "+match[2])
 		}
 		if diff := cmp.Diff(want, lines); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", entity, diff)
+		}
+	}
+}
+
+// Earlier names reach the generated columns: each name in each table.
+func TestEarlierNames(t *testing.T) {
+	t.Setenv("NAMES", "table")
+	graph, err := generate(t, "./testdata/names", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for entity, want := range map[string][]string{
+		"person": {"people.email,patients.mail,patients.email", "patients.ssn", "patients.scan"}, "clinic": {"clinics.email"},
+	} {
+		data, err := os.ReadFile(filepath.Join(graph.Target, entity, "encrypted_columns.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, match := range regexp.MustCompile(`(?m)^\t+Was: +"(.*)",$`).FindAllStringSubmatch(string(data), -1) {
+			got = append(got, match[1])
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", entity, diff)
 		}
 	}
