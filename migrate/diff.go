@@ -28,6 +28,11 @@ import (
 // they empty a digest when a writer other than the client changes its token.
 // Triggers whose column is gone are dropped.
 //
+// An encrypted column or a table whose earlier name the schema declares
+// (WasNamed, TableWasNamed) is renamed, and so are its digests if their column
+// is named as by default; ent would drop and add them. Only the renames of
+// other columns are written by hand.
+//
 // The directory is replayed on dev, a database of the directory's dialect,
 // which must be empty and is left empty but for what Atlas does not see
 // (functions, roles): use a throw-away one, and one at a time. Errors:
@@ -54,12 +59,16 @@ func Diff(ctx context.Context, dev *sql.DB, path, name string, tables ...*schema
 	if err := validate(dir); err != nil {
 		return false, err
 	}
-	plan, err := diffTables(ctx, dev, d, path, name, tables)
+	renames, err := declaredRenames(ctx, dev, path, tables)
+	if err != nil {
+		return false, err
+	}
+	plan, err := diffTables(ctx, dev, d, path, name, tables, renames)
 	if err != nil {
 		return false, fmt.Errorf("migrate: diff %s: %w", path, err)
 	}
-	changed := len(plan.Changes)
-	if err := addTriggers(ctx, dev, d, path, tables, plan); err != nil {
+	changed := len(renames) + len(plan.Changes)
+	if err := addTriggers(ctx, dev, d, path, tables, renames, plan); err != nil {
 		return false, err
 	}
 	if len(plan.Changes) == 0 {
@@ -78,9 +87,14 @@ func Diff(ctx context.Context, dev *sql.DB, path, name string, tables ...*schema
 	return true, nil
 }
 
-// diffTables returns what ent finds missing.
-func diffTables(ctx context.Context, dev *sql.DB, d, path, name string, tables []*schema.Table) (*migrate.Plan, error) {
+// diffTables returns what ent finds missing after the renames.
+func diffTables(
+	ctx context.Context, dev *sql.DB, d, path, name string, tables []*schema.Table, renames []*migrate.Change,
+) (*migrate.Plan, error) {
 	dir, err := loadDir(os.DirFS(path))
+	if err == nil {
+		dir, err = withChanges(dir, renames)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -97,8 +111,10 @@ func diffTables(ctx context.Context, dev *sql.DB, d, path, name string, tables [
 	return found.plan, nil
 }
 
-// addTriggers adds the triggers of blind indexes to a plan.
-func addTriggers(ctx context.Context, dev *sql.DB, d, path string, tables []*schema.Table, plan *migrate.Plan) (err error) {
+// addTriggers adds the renames and the triggers of blind indexes to a plan.
+func addTriggers(
+	ctx context.Context, dev *sql.DB, d, path string, tables []*schema.Table, renames []*migrate.Change, plan *migrate.Plan,
+) (err error) {
 	l, err := newLinter(ctx, dev, os.DirFS(path))
 	if err != nil {
 		return err
@@ -113,7 +129,7 @@ func addTriggers(ctx context.Context, dev *sql.DB, d, path string, tables []*sch
 			return err
 		}
 	}
-	plan.Changes, err = (&triggerDiffer{linter: l, dialect: d, tables: tables}).plan(ctx, plan.Changes)
+	plan.Changes, err = (&triggerDiffer{linter: l, dialect: d, tables: tables}).plan(ctx, renames, plan.Changes)
 	return err
 }
 

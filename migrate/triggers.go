@@ -78,9 +78,12 @@ type triggerDiffer struct {
 }
 
 // plan returns a plan's changes with the statements about triggers: what drops
-// those whose column is gone before it, and what makes those that are missing
-// or changed after it. It runs the changes.
-func (d *triggerDiffer) plan(ctx context.Context, changes []*migrate.Change) ([]*migrate.Change, error) {
+// those whose column is gone before it, but after the renames, and what makes
+// those that are missing or changed after it. It runs the changes.
+func (d *triggerDiffer) plan(ctx context.Context, renames, changes []*migrate.Change) ([]*migrate.Change, error) {
+	if err := d.try(ctx, renames); err != nil {
+		return nil, err
+	}
 	columns, err := located(ctx, d.conn, d.dialect, indexedColumns(d.tables))
 	if err != nil {
 		return nil, err
@@ -97,11 +100,10 @@ func (d *triggerDiffer) plan(ctx context.Context, changes []*migrate.Change) ([]
 		return nil, fmt.Errorf("migrate: %w", err)
 	}
 	all := append(triggerChanges("drop the triggers of a blind index that is gone", drops), changes...)
-	for _, change := range all {
-		if _, err := d.conn.ExecContext(ctx, change.Cmd); err != nil {
-			return nil, fmt.Errorf("migrate: try the changes: %w", err)
-		}
+	if err := d.try(ctx, all); err != nil {
+		return nil, err
 	}
+	all = append(slices.Clone(renames), all...)
 	if columns, err = located(ctx, d.conn, d.dialect, indexedColumns(d.tables)); err != nil { // the changes may have made them
 		return nil, err
 	}
@@ -118,6 +120,16 @@ func (d *triggerDiffer) plan(ctx context.Context, changes []*migrate.Change) ([]
 		}
 	}
 	return all, nil
+}
+
+// try runs changes.
+func (d *triggerDiffer) try(ctx context.Context, changes []*migrate.Change) error {
+	for _, change := range changes {
+		if _, err := d.conn.ExecContext(ctx, change.Cmd); err != nil {
+			return fmt.Errorf("migrate: try the changes: %w", err)
+		}
+	}
+	return nil
 }
 
 // located corrects the schemas of columns. ent's versioned migrations leave a
