@@ -119,10 +119,10 @@ func TestBilling(t *testing.T) {
 // TestNames renames a column, then its table, with unique, bound and
 // tenant-keyed columns: all is found, unique and open in every release, rotate
 // moves it over beside a writer, and after that no release need know the
-// earlier names.
+// earlier names. The way back is one, too.
 func TestNames(t *testing.T) {
 	var names []string
-	for _, release := range []string{"before", "column", "table", "after"} {
+	for _, release := range []string{"before", "ahead", "column", "table", "after"} {
 		t.Setenv("NAMES", release)
 		target, name := generateClient(t, "./testdata/names")
 		copyProgram(t, "testdata/names/program", filepath.Join(target, "program"), "PACKAGE", name)

@@ -14,9 +14,9 @@ import (
 	"github.com/credent-go/credent/encrypted"
 )
 
-// release is the one that the code is generated for: before any rename; column,
-// in which a column is renamed; table, in which its table is, too; after, in
-// which nothing is declared any more.
+// release is the one that the code is generated for: before any rename; ahead,
+// which knows the coming names; column, in which a column is renamed; table, in
+// which its table is, too; after, in which nothing is declared any more.
 func release() string { return os.Getenv("NAMES") }
 
 // Contact is a mixin of two entities.
@@ -28,6 +28,8 @@ func (Contact) Fields() []ent.Field {
 	switch release() {
 	case "before":
 		mail.StorageKey("email")
+	case "ahead":
+		mail.StorageKey("email").WasNamed("mail")
 	case "column", "table":
 		mail.WasNamed("email")
 	}
@@ -61,6 +63,8 @@ func (Person) Annotations() []schema.Annotation {
 	switch release() {
 	case "before", "column":
 		return []schema.Annotation{entsql.Table("patients")}
+	case "ahead":
+		return []schema.Annotation{entsql.Table("patients"), encrypted.TableWasNamed("people")}
 	case "table":
 		return []schema.Annotation{entsql.Table("people"), encrypted.TableWasNamed("patients")}
 	}

@@ -9,11 +9,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/credent-go/credent/internal/fieldcrypt"
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
@@ -217,6 +219,51 @@ func TestDigestForms(t *testing.T) {
 		}
 		if last := append([][]byte{first}, steps...)[len(steps)]; !bytes.Equal(last, digest(two, *c, "text")) {
 			t.Errorf("%s: ends under another key than the primary", c)
+		}
+	}
+}
+
+// TestEarlierNames makes the digests of a column under all of its names. Those
+// of a unique one are claimed one after the other, and that under the present
+// name and the primary key stays.
+func TestEarlierNames(t *testing.T) {
+	t.Parallel()
+	named := func(name, was string, unique bool) column.Column {
+		return register(column.Column{Client: "names", Table: "chest", Name: name, Size: 500, Index: "index", Was: was}, blindindex.Config{Unique: unique})
+	}
+	var d blindindex.Digester
+	for _, unique := range []bool{false, true} {
+		now := named(fmt.Sprint("lock", unique), "chest.bolt,chest.bar", unique)
+		for _, keys := range [][]string{{keyA}, {keyA, keyB}} {
+			r := ring(t, keys[0], keys[1:]...)
+			var want [][]byte
+			for _, name := range []string{now.Name, "bolt", "bar"} {
+				for _, key := range keys {
+					want = append(want, digestOf(t, key, name, "text"))
+				}
+			}
+			got, err := d.All(r, now, "text")
+			if diff := cmp.Diff(want, got); err != nil || diff != "" {
+				t.Errorf("All: %v\n%s", err, diff)
+			}
+			if primary, err := d.Primary(r, now, "text"); err != nil || !slices.Equal(primary, want[0]) {
+				t.Errorf("Primary: %x, %v", primary, err)
+			}
+			first, steps, err := d.Claim(r, &now, "text")
+			if err != nil || !unique && (len(steps) > 0 || !slices.Equal(first, want[0])) {
+				t.Errorf("Claim: %x, %x, %v", first, steps, err)
+			}
+			if !unique {
+				continue
+			}
+			for _, digest := range want {
+				if !slices.ContainsFunc(steps, func(step []byte) bool { return slices.Equal(step, digest) }) {
+					t.Errorf("%x is not claimed", digest)
+				}
+			}
+			if !slices.Equal(first, steps[0]) || !slices.Equal(steps[len(steps)-1], want[0]) {
+				t.Errorf("Claim begins with %x and ends with %x", first, steps[len(steps)-1])
+			}
 		}
 	}
 }

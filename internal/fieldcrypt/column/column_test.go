@@ -162,3 +162,24 @@ func TestFindBesideDisagreement(t *testing.T) {
 		t.Errorf("a column that two packages disagree about: got %v", err)
 	}
 }
+
+func TestEarlierNames(t *testing.T) {
+	t.Parallel()
+	for was, want := range map[string][]string{
+		"": nil, "t.a": {"billing.t.a"}, "t.a,old.table.b,t.c": {"billing.t.a", "billing.old.table.b", "billing.t.c"},
+	} {
+		var got []string
+		for old := range (column.Column{Schema: "billing", Table: "t", Name: "now", Size: 500, Was: was}).Earlier() {
+			got = append(got, old.String())
+			if old.Was != "" || old.Size != 500 {
+				t.Errorf("%q gives %+v", was, old)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%q gives %q, want %q", was, got, want)
+		}
+		for range (column.Column{Was: was}).Earlier() {
+			break
+		}
+	}
+}

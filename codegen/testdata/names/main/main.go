@@ -21,6 +21,7 @@ import (
 	_ "modernc.org/sqlite"
 
 	after "github.com/credent-go/credent/codegen/testdata/RELEASE_AFTER/program"
+	ahead "github.com/credent-go/credent/codegen/testdata/RELEASE_AHEAD/program"
 	before "github.com/credent-go/credent/codegen/testdata/RELEASE_BEFORE/program"
 	column "github.com/credent-go/credent/codegen/testdata/RELEASE_COLUMN/program"
 	table "github.com/credent-go/credent/codegen/testdata/RELEASE_TABLE/program"
@@ -143,6 +144,9 @@ func run(ctx context.Context, driver string, cfg encrypted.DriverConfig) error {
 	if err := t.renamed(twice, "after the table's rename", []string{"ann", "cid", "dot", "fay", "gus"}, table.Columns()); err != nil {
 		return err
 	}
+	if err := t.back(cfg); err != nil {
+		return err
+	}
 	if err := t.rotate(twice); err != nil {
 		return err
 	}
@@ -192,6 +196,25 @@ func (t test) renamed(c person, when string, stored []string, columns []encrypte
 		}
 	}
 	return nil
+}
+
+// back undoes the renames, for the release before that knows the coming names,
+// and does them again.
+func (t test) back(cfg encrypted.DriverConfig) error {
+	exec(t.ctx, t.db, "ALTER TABLE people RENAME COLUMN mail TO email", "ALTER TABLE clinics RENAME COLUMN mail TO email",
+		"ALTER TABLE people RENAME TO patients")
+	exec(t.ctx, t.db, encrypted.IndexTriggers(t.dialect, ahead.Columns()...)...)
+	c, err := ahead.New(t.dialect, t.db, t.ring, cfg)
+	check(err)
+	for _, name := range []string{"ann", "gus", "ida"} {
+		if err := errors.Join(c.Has(t.ctx, name), c.StoreAgain(t.ctx, name)); err != nil {
+			return fmt.Errorf("back: %w", err)
+		}
+	}
+	exec(t.ctx, t.db, "ALTER TABLE patients RENAME TO people", "ALTER TABLE people RENAME COLUMN email TO mail",
+		"ALTER TABLE clinics RENAME COLUMN email TO mail")
+	exec(t.ctx, t.db, encrypted.IndexTriggers(t.dialect, table.Columns()...)...)
+	return encrypted.Check(t.ctx, t.db, t.ring, table.Columns()...)
 }
 
 // hasTriggers checks that the triggers of the earlier names are gone, and that
