@@ -47,8 +47,8 @@ func findNames(fields []encryptedField) (faults []error) {
 
 // earlierNames returns the earlier names of a field's column, as TABLE.COLUMN.
 func earlierNames(f encryptedField) ([]string, error) {
-	refuse := func(call, name, format string, args ...any) error {
-		return fmt.Errorf("%s.%s has %s(%q): "+format, append([]any{f.Node.Name, f.Field.Name, call, name}, args...)...)
+	refuse := func(call, name, why string) error {
+		return fmt.Errorf("%s.%s has %s(%q): %s", f.Node.Name, f.Field.Name, call, name, why)
 	}
 	var of encrypted.TableAnnotation
 	if err := decode(f.Node.Annotations[encrypted.TableAnnotationName], &of); err != nil {

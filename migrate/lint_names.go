@@ -111,28 +111,28 @@ func columnsIn(realm *schema.Realm) iter.Seq2[*schema.Table, *schema.Column] {
 // last statement that renamed it, and whether it is there.
 func (r *renaming) follow(p place) (to place, last *migrate.Stmt, is bool) {
 	for _, m := range r.moves {
-		switch {
-		case m.from == p:
+		switch m.from {
+		case p:
 			p, last = m.to, m.stmt
-		case m.from == place{p.schema, p.table, ""}:
+		case place{p.schema, p.table, ""}:
 			p, last = place{m.to.schema, m.to.table, p.column}, m.stmt
 		}
 	}
-	_, is = columnAt(r.file.To, p)
-	return p, last, is
+	return p, last, hasPlace(r.file.To, p)
 }
 
-// columnAt finds a column, or returns nil.
-func columnAt(realm *schema.Realm, p place) (*schema.Column, bool) {
+// hasPlace reports whether a database has a column.
+func hasPlace(realm *schema.Realm, p place) bool {
 	s, ok := realm.Schema(p.schema)
 	if !ok {
-		return nil, false
+		return false
 	}
 	t, ok := s.Table(p.table)
 	if !ok {
-		return nil, false
+		return false
 	}
-	return t.Column(p.column)
+	_, ok = t.Column(p.column)
+	return ok
 }
 
 // copies finds the statements that fill a new table from another.
@@ -162,7 +162,7 @@ func (r *renaming) successors(gone place, was *schema.Column, fits func(*schema.
 		if r.taken[p] {
 			continue
 		}
-		_, isOld := columnAt(r.file.From, place{gone.schema, gone.table, c.Name})
+		isOld := hasPlace(r.file.From, place{gone.schema, gone.table, c.Name})
 		switch isNew := tableIn(r.file.From, t) == nil; {
 		case t.Name == gone.table || t.Name == renamed.table:
 			if sameType(c, was) || fits(t, c) {

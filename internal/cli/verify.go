@@ -19,7 +19,8 @@ func (a *app) verify() *cobra.Command {
 		Short: "Count which key each stored secret needs",
 		Long: `Open every stored secret and count, for each column, how many are under ENCRYPTION_KEY, how many under each earlier
 key, how many are plaintext, and how many cannot be opened; and the same of the digests in blind indexes. It needs the
-tables but not the migrations. Exit code 1 unless all are under ENCRYPTION_KEY and, where CREDENT_BOUND says so, bound.
+tables but not the migrations. Exit code 1 unless all are under ENCRYPTION_KEY and the present name of their column and, where
+CREDENT_BOUND says so, bound.
 That a digest is missing, as of rows that another program wrote, is no reason for it.
 
 It changes no secret. When it is done it records when it began, how many secrets there were, how many did not open, and whether
@@ -43,7 +44,8 @@ credent_verifications if the migrations have made it, for "credent inventory --v
 	return cmd
 }
 
-// verified verifies, and records it if it can: a role that only reads, or a standby, is no reason to fail.
+// verified verifies, and records it if it can: a role that only reads, or a
+// standby, is no reason to fail.
 func (a *app) verified(ctx context.Context, record bool) (counts rotate.Counts, err error) {
 	ring, err := credent.KeyringFromEnv()
 	if err != nil {
@@ -75,7 +77,8 @@ func checkBound(counts rotate.Counts) error {
 	return counts.CheckBound(names...)
 }
 
-// boundColumns returns the names of the columns in which every token must be bound.
+// boundColumns returns the names of the columns in which every token must be
+// bound.
 func boundColumns() (names []string, err error) {
 	must, err := mustBeBound()
 	if err != nil {
@@ -89,7 +92,8 @@ func boundColumns() (names []string, err error) {
 	return names, nil
 }
 
-// verifyRows has a line for each state that is there, and one for the primary key in any case.
+// verifyRows has a line for each state that is there, and one for the primary
+// key in any case.
 func verifyRows(counts rotate.Counts) [][]string {
 	rows := [][]string{{"COLUMN", "SECRETS", "STATE"}}
 	for _, c := range counts {

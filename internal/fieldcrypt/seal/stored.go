@@ -160,8 +160,9 @@ const (
 
 // Reencrypt returns a new token of the same plaintext under the primary key,
 // for a token bound to a place or not. A bound one is bound under the column's
-// present name. A token that is as it should be comes back unchanged. It also reports whether the new one is bound; a place
-// without a tenant is an [ErrContext]. Other errors are [fernet.Decrypt]'s.
+// present name. A token that is as it should be comes back unchanged. It also
+// reports whether the new one is bound; a place without a tenant is an
+// [ErrContext]. Other errors are [fernet.Decrypt]'s.
 func (l *Locator) Reencrypt(r *keyring.Keyring, p Place, token string, to Rebinding) (newToken string, changed, bound bool, err error) {
 	set, err := keyring.Load(r)
 	if err != nil {
