@@ -107,6 +107,21 @@ func TestLintNames(t *testing.T) {
 			"CREATE TABLE people (id int PRIMARY KEY, mail varchar(500), mail_index BYTES, CHECK (mail LIKE 'gAAAA%'));\n" +
 				"INSERT INTO people (id, mail, mail_index) SELECT id, email, email_index FROM patients;\nDROP TABLE patients;", nil,
 		},
+		"postgres: in a block": {
+			"DO $$ BEGIN\n  ALTER TABLE drawers RENAME pin TO code;\nEND $$;", []string{`1 "drawers.pin" becomes "drawers.code"`},
+		},
+		"postgres: a copy of the table": {
+			"CREATE TABLE cupboards (LIKE drawers INCLUDING ALL);\nINSERT INTO cupboards SELECT * FROM drawers;\nDROP TABLE drawers;",
+			[]string{`3 "drawers.pin" becomes "cupboards.pin"`},
+		},
+		"postgres: the table's schema": {
+			"CREATE SCHEMA ward;\nALTER TABLE drawers SET SCHEMA ward;\nALTER SCHEMA ward RENAME TO clinic;", nil,
+		},
+		"postgres: a table of another schema": {
+			"CREATE SCHEMA ward;\nCREATE TABLE ward.drawers (id int PRIMARY KEY, pin varchar(500) CHECK (pin LIKE 'gAAAA%'));\n" +
+				"ALTER TABLE IF EXISTS ONLY ward.drawers RENAME TO boxes;\nALTER TABLE public.drawers RENAME TO cupboards;",
+			[]string{`4 "drawers.pin" becomes "cupboards.pin"`},
+		},
 		"digests dropped": {
 			"ALTER TABLE patients RENAME COLUMN email TO mail;\nALTER TABLE patients ADD COLUMN mail_index BYTES;\nALTER TABLE patients DROP COLUMN email_index;",
 			[]string{`3 column "email_index" has the digests of encrypted column "email", and is dropped where "mail_index" is added: rename it`},
@@ -119,6 +134,9 @@ func TestLintNames(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for _, d := range databases {
+				if strings.HasPrefix(name, "postgres: ") && d.name != "postgres" {
+					continue
+				}
 				bytes := strings.NewReplacer("BYTES", map[string]string{"sqlite": "blob", "postgres": "bytea"}[d.name])
 				dir := t.TempDir()
 				write(t, dir, "20260101000000_tables.sql", bytes.Replace(named))
@@ -151,5 +169,32 @@ func TestLintNames(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Renames one after the other, in two files, are declared if each name is.
+func TestLintNamesInARow(t *testing.T) {
+	t.Parallel()
+	for _, d := range devDatabases(t) {
+		dir := t.TempDir()
+		write(t, dir, "20260101000000_tables.sql", strings.ReplaceAll(named, "BYTES", map[string]string{"sqlite": "blob", "postgres": "bytea"}[d.name]))
+		write(t, dir, "20260101000001_column.sql", "ALTER TABLE patients RENAME COLUMN email TO mail;\nALTER TABLE clinics RENAME COLUMN email TO x;\n")
+		write(t, dir, "20260101000002_table.sql", "ALTER TABLE patients RENAME TO people;\nALTER TABLE clinics RENAME COLUMN x TO mail;\n")
+		if err := migrate.Hash(dir); err != nil {
+			t.Fatal(err)
+		}
+		found, err := migrate.Lint(t.Context(), d.open(t), os.DirFS(dir), migrate.LintOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, f := range found {
+			if f.Code == "CT108" {
+				got = append(got, fmt.Sprintf("%s:%d", f.File, f.Line))
+			}
+		}
+		if diff := cmp.Diff([]string{"20260101000001_column.sql:2", "20260101000002_table.sql:2"}, got); diff != "" {
+			t.Errorf("%s: %s", d.name, diff)
+		}
 	}
 }

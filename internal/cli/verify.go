@@ -44,8 +44,7 @@ credent_verifications if the migrations have made it, for "credent inventory --v
 	return cmd
 }
 
-// verified verifies, and records it if it can: a role that only reads, or a
-// standby, is no reason to fail.
+// verified verifies, and records it if it can: a role that only reads, or a standby, is no reason to fail.
 func (a *app) verified(ctx context.Context, record bool) (counts rotate.Counts, err error) {
 	ring, err := credent.KeyringFromEnv()
 	if err != nil {
@@ -77,8 +76,7 @@ func checkBound(counts rotate.Counts) error {
 	return counts.CheckBound(names...)
 }
 
-// boundColumns returns the names of the columns in which every token must be
-// bound.
+// boundColumns returns the names of the columns in which every token must be bound.
 func boundColumns() (names []string, err error) {
 	must, err := mustBeBound()
 	if err != nil {
@@ -92,8 +90,7 @@ func boundColumns() (names []string, err error) {
 	return names, nil
 }
 
-// verifyRows has a line for each state that is there, and one for the primary
-// key in any case.
+// verifyRows has a line for each state that is there, and one for the primary key in any case.
 func verifyRows(counts rotate.Counts) [][]string {
 	rows := [][]string{{"COLUMN", "SECRETS", "STATE"}}
 	for _, c := range counts {

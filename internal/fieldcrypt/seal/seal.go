@@ -40,7 +40,8 @@ func (e *contextError) Is(target error) bool { return target == ErrContext }
 func (e *contextError) Unwrap() error { return e.as }
 
 var (
-	errMoved error = &contextError{"no key opens this token here: it belongs to another tenant, column or table, isn't bound, " +
+	errMoved error = &contextError{"no key opens this token here: it belongs to another tenant, column or table " +
+		"(a renamed one needs WasNamed), isn't bound, " +
 		"is altered, or is under another key", fernet.ErrUnknownKey}
 	errUnbound error = &contextError{"the token isn't bound to its tenant, and the column accepts bound ones only: bind it, or allow " +
 		"unbound ones until that is done", fernet.ErrCorrupt}
