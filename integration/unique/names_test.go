@@ -1,0 +1,82 @@
+package unique
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+
+	"entgo.io/ent/dialect/sql/sqlgraph"
+	"entgo.io/ent/schema/field"
+
+	"github.com/credent-go/credent/encrypted"
+	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
+)
+
+// The column after a rename of itself and its table.
+var (
+	renamedScanner = column.NewField("mail", 500)
+	_              = encrypted.Register(encrypted.Binding{
+		Column: encrypted.Column{
+			Client: "renamed", Table: "people", Name: "mail", Size: 500, Type: "string", ID: "id", Index: "mail_index",
+			Was: "people.email,members.email",
+		},
+		Scanner: func() any { return renamedScanner },
+		Digest:  func() any { return blindindex.Field{Config: blindindex.Config{Unique: true}} },
+	})
+)
+
+// TestNames stores the same values at once after a rename: each is there once,
+// whether a row has it under the earlier name, or under an earlier key as well,
+// or not at all.
+func TestNames(t *testing.T) {
+	t.Parallel()
+	forEach(t, func(t *testing.T, db *database) {
+		old, primary := encrypted.GenerateKey(), encrypted.GenerateKey()
+		if err := create(t.Context(), db.client(t, keyring(t, old)), 1, "stored"); err != nil {
+			t.Fatal(err)
+		}
+		for _, stmt := range []string{
+			"ALTER TABLE members RENAME TO people", "ALTER TABLE people RENAME COLUMN email TO mail",
+			"ALTER TABLE people RENAME COLUMN email_index TO mail_index",
+		} {
+			if _, err := db.ExecContext(t.Context(), stmt); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for name, ring := range map[string]*encrypted.Keyring{"one key": keyring(t, old), "two keys": keyring(t, primary, old)} {
+			client := db.client(t, ring)
+			stored := make(map[string]int)
+			var (
+				mu   sync.Mutex
+				wait sync.WaitGroup
+			)
+			for i := range 12 {
+				plaintext := []string{"stored", name}[i%2]
+				wait.Go(func() {
+					value, err := renamedScanner.Value(encrypted.New(plaintext))
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					spec := sqlgraph.NewCreateSpec("people", sqlgraph.NewFieldSpec("id", field.TypeInt))
+					spec.ID.Value = len(name)*100 + i
+					spec.SetField("mail", field.TypeString, value)
+					encrypted.CompleteCreate("renamed", spec)
+					err = sqlgraph.CreateNode(t.Context(), client, spec)
+					mu.Lock()
+					defer mu.Unlock()
+					if err == nil {
+						stored[plaintext]++
+					} else if !sqlgraph.IsConstraintError(err) {
+						t.Errorf("%s: %v", name, err)
+					}
+				})
+			}
+			wait.Wait()
+			if got := fmt.Sprint(stored); got != fmt.Sprint(map[string]int{name: 1}) {
+				t.Errorf("%s: stored %s", name, got)
+			}
+		}
+	})
+}
