@@ -7,7 +7,7 @@ import (
 	"github.com/credent-go/credent/ent/predicate"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/hooks"
-	"github.com/credent-go/credent/internal/tenancy"
+	"github.com/credent-go/credent/internal/principal"
 )
 
 // Format says what the keys of one credential type look like.
@@ -22,12 +22,14 @@ func BrokerFormats() []Format { return hooks.BrokerFormats() }
 // safe with pooled connections, those of PgBouncer in transaction mode included. The role that owns the tables sees
 // everything. Errors of statements: [ErrUnsupported] on SQLite, [ErrNeedsTx].
 func WithUser(ctx context.Context, userID string) context.Context {
-	return tenancy.WithUser(ctx, userID)
+	return principal.WithUser(ctx, userID)
 }
 
-// WithActor returns a context whose mutations are recorded as the actor's; see [WithAudit].
+// WithActor returns a context whose mutations are recorded as the actor's, see
+// [WithAudit], and whose reads are told as the actor's, see
+// [WithRevealObserver].
 func WithActor(ctx context.Context, actor string) context.Context {
-	return hooks.WithActor(ctx, actor)
+	return principal.WithActor(ctx, actor)
 }
 
 // Usable is the predicate of the credentials that can be used now: active, and not expired.

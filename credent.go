@@ -59,6 +59,8 @@ type (
 	// Reveal tells an observer that a secret was revealed; see
 	// [WithRevealObserver].
 	Reveal = seal.Reveal
+	// Reader is who queried, in a [Reveal].
+	Reader = seal.Reader
 	// Error says which operation failed on which secret; its cause is one of
 	// the Err… values.
 	Error = fieldcrypt.Error
@@ -214,8 +216,15 @@ func WithMigrations() Option { return func(o *options) { o.migrate = true } }
 func WithAudit(logger *slog.Logger) Option { return func(o *options) { o.hooks.Audit = logger } }
 
 // WithRevealObserver calls observe at each Reveal of a secret that the client
-// read, in the goroutine that reveals: reads of secrets can so be counted or
-// recorded.
+// read, in the goroutine that reveals, so that reads of secrets can be counted
+// or recorded. The observer learns who queried: the values of the query's
+// context, its actor ([WithActor]) and its user ([WithUser]). It doesn't learn
+// who called Reveal: a secret that is passed on tells of its query. A secret
+// holds those values for as long as it lives.
+//
+// Secrets that aren't read from the database, such as the ones a Create was
+// given, tell nobody, and so do the ones scanned from rows of QueryContext
+// unless their opener has encrypted.ObservedBy.
 func WithRevealObserver(observe func(Reveal)) Option { return func(o *options) { o.reveal = observe } }
 
 // WithFormats refuses keys that do not look like keys of their credential

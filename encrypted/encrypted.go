@@ -51,6 +51,8 @@ type (
 	DriverConfig = driver.Config
 	// Reveal tells an observer that a secret was revealed.
 	Reveal = seal.Reveal
+	// Reader is who queried, in a [Reveal].
+	Reader = seal.Reader
 	// Error says which operation failed on which secret; its cause is one of
 	// the Err… values.
 	Error = fieldcrypt.Error

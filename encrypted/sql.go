@@ -6,10 +6,12 @@ import (
 	"entgo.io/ent/dialect"
 	"entgo.io/ent/dialect/sql/sqlgraph"
 
+	"github.com/credent-go/credent/internal/entcrypt/result"
 	"github.com/credent-go/credent/internal/entcrypt/stamp"
 	"github.com/credent-go/credent/internal/fieldcrypt"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
+	"github.com/credent-go/credent/internal/principal"
 )
 
 // At returns the argument that stands for a secret, a [Secret] or a [Value],
@@ -42,9 +44,30 @@ func DigestOf(secret any, c Column) any { return stamp.DigestOf(secret, c) }
 // tenant says whose row it was; nil if the column's keys don't depend on that.
 // With a tenant it opens tokens whether they are bound or not, unless the
 // schema binds the column. It doesn't open what is under a tenant's own key.
-func OpenerOf(ring *Keyring, c Column, tenant any) Opener {
+//
+// It doesn't know the driver's OnReveal either: give it [ObservedBy].
+func OpenerOf(ring *Keyring, c Column, tenant any, opts ...OpenerOption) Opener {
 	text, known := stamp.TenantText(tenant)
-	return seal.NewOpenerAt(ring, c, text, known)
+	o := seal.NewOpenerAt(ring, c, text, known)
+	for _, opt := range opts {
+		o = opt(o)
+	}
+	return o
+}
+
+// OpenerOption changes what [OpenerOf] returns.
+type OpenerOption func(*seal.Opener) *seal.Opener
+
+// ObservedBy makes an opener call onReveal at each Reveal, as a driver with
+// OnReveal does, for a query of the context.
+func ObservedBy(ctx context.Context, onReveal func(Reveal)) OpenerOption {
+	return func(o *seal.Opener) *seal.Opener { return o.ObservedBy(result.ReaderOf(ctx), onReveal) }
+}
+
+// WithActor returns a context whose reads are told as the actor's, in
+// [Reveal]; the same as credent.WithActor.
+func WithActor(ctx context.Context, actor string) context.Context {
+	return principal.WithActor(ctx, actor)
 }
 
 // BoundKeyring returns the keyring of the bound tokens of a column and a

@@ -49,10 +49,15 @@ func opener(r *keyring.Keyring) fieldcrypt.Opener { return testOpener{r} }
 
 type testOpener struct{ ring *keyring.Keyring }
 
-func (o testOpener) Open(stored string, row any) (string, error) {
+func (o testOpener) Open(stored string, row any, decode func(string) error) (string, error) {
 	plaintext, err := o.ring.Decrypt(stored)
 	if err != nil {
 		return "", o.Locate("decrypt", row, err)
+	}
+	if decode != nil {
+		if err := decode(plaintext); err != nil {
+			return "", o.Locate("decode", row, err)
+		}
 	}
 	return plaintext, nil
 }

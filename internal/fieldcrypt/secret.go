@@ -63,8 +63,8 @@ type Inner struct {
 // safe for concurrent use.
 type Opener interface {
 	// Open returns the plaintext of a stored value in the row with the given
-	// primary key. Errors are [Error]s.
-	Open(stored string, row any) (string, error)
+	// primary key, if decode, unless nil, takes it. Errors are [Error]s.
+	Open(stored string, row any, decode func(string) error) (string, error)
 	// Locate returns err as an [Error] that names the operation, the column
 	// and the row.
 	Locate(op string, row any, err error) error
@@ -121,14 +121,21 @@ func (s Secret) Reveal() (string, error) {
 	if s.inner == nil {
 		return "", nil
 	}
-	in := s.inner()
+	return s.inner().reveal(nil)
+}
+
+func (in *Inner) reveal(decode func(string) error) (string, error) {
 	switch {
-	case !in.stored && in.opener == nil:
-		return in.text, nil
-	case in.opener == nil:
+	case in.opener != nil:
+		return in.opener.Open(in.text, in.row, decode)
+	case in.stored:
 		return "", &Error{Op: "decrypt", Err: ErrNoOpener}
+	case decode != nil:
+		if err := decode(in.text); err != nil {
+			return "", in.locate("decode", err)
+		}
 	}
-	return in.opener.Open(in.text, in.row)
+	return in.text, nil
 }
 
 // OpenedBy returns a stored secret that o opens, for a secret scanned from

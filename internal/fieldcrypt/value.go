@@ -50,7 +50,7 @@ func NewValue[T any](v T) Value[T] {
 type unencodable struct{ err error }
 
 // Open implements Opener.
-func (u unencodable) Open(string, any) (string, error) { return "", u.err }
+func (u unencodable) Open(string, any, func(string) error) (string, error) { return "", u.err }
 
 // Locate implements Opener.
 func (u unencodable) Locate(op string, _ any, err error) error { return &Error{Op: op, Err: err} }
@@ -61,19 +61,12 @@ func ValueOf[T any](s Secret) Value[T] { return Value[T]{s} }
 // Reveal returns the plaintext, or the zero T for an absent value. Errors are
 // [Secret.Reveal]'s, and [ErrValue].
 func (v Value[T]) Reveal() (T, error) {
-	var zero T
+	var value T
 	if v.IsZero() {
-		return zero, nil
+		return value, nil
 	}
-	text, err := v.secret.Reveal()
-	if err != nil {
-		return zero, err
-	}
-	value, err := parse[T](text)
-	if err != nil {
-		return zero, v.inner().locate("decode", err)
-	}
-	return value, nil
+	_, err := v.inner().reveal(func(text string) (err error) { value, err = parse[T](text); return err })
+	return value, err
 }
 
 // Equal reports whether both values are absent, or both are present and have

@@ -10,22 +10,15 @@ import (
 
 	credent "github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/hook"
-	"github.com/credent-go/credent/internal/tenancy"
+	"github.com/credent-go/credent/internal/principal"
 )
-
-type actorKey struct{}
-
-// WithActor returns a context whose mutations are recorded as those of the actor.
-func WithActor(ctx context.Context, actor string) context.Context {
-	return context.WithValue(ctx, actorKey{}, actor)
-}
 
 // actorOf is the context's actor or else its user.
 func actorOf(ctx context.Context) string {
-	if actor, ok := ctx.Value(actorKey{}).(string); ok {
+	if actor, ok := principal.Actor(ctx); ok {
 		return actor
 	}
-	user, _ := tenancy.User(ctx)
+	user, _ := principal.User(ctx)
 	return user
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/credent-go/credent/internal/entcrypt/driver"
 	"github.com/credent-go/credent/internal/fieldcrypt"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 )
 
 // TestReadAllocations pins what a row costs that a driver reads and a caller
@@ -20,6 +21,7 @@ import (
 // This process has a column that the schema binds.
 func TestReadAllocations(t *testing.T) {
 	r := ring(t, keyA)
+	told := 0
 	for name, test := range map[string]struct {
 		token string
 		cfg   driver.Config
@@ -30,6 +32,7 @@ func TestReadAllocations(t *testing.T) {
 			encrypt(t, bound(t, r, rentedKey, "b"), "text"),
 			driver.Config{Keyring: r, Bound: []column.Column{rentedKey}, Unbound: []column.Column{rentedKey}},
 		},
+		"observed": {encrypt(t, r, "text"), driver.Config{Keyring: r, OnReveal: func(seal.Reveal) { told++ }}},
 	} {
 		result := &fakeRows{columns: []string{"id", "key", "user_id"}, rows: [][]any{{int64(1), []byte(test.token), "b"}}}
 		rows := query(t, result, test.cfg, "Rented")
@@ -55,6 +58,9 @@ func TestReadAllocations(t *testing.T) {
 		if got != 5 {
 			t.Errorf("%s: got %v allocations, want 5", name, got)
 		}
+	}
+	if told < 200 {
+		t.Errorf("the observer was told of %d reveals", told)
 	}
 }
 

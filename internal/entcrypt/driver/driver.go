@@ -61,7 +61,8 @@ type Config struct {
 	// destroyed are refused all the same.
 	AllowTenantKeys bool
 	// OnReveal is called at each Reveal of a secret that the driver read, by
-	// the goroutine that reveals; nil for nobody.
+	// the goroutine that reveals; nil for nobody. With it a secret that was
+	// read holds the values of its query's context.
 	OnReveal func(seal.Reveal)
 }
 

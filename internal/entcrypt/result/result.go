@@ -23,6 +23,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
+	"github.com/credent-go/credent/internal/principal"
 )
 
 // Wrap makes a result tell its secrets their keyring, row and tenant. ent's
@@ -41,11 +42,22 @@ func Wrap(ctx context.Context, policy *seal.Policy, keys tenantkey.Store, rows *
 		return nil
 	}
 	s := &scanner{ColumnScanner: rows.ColumnScanner, policy: policy, keys: keys, ctx: ctx, names: names, entity: entity}
+	if policy.OnReveal != nil {
+		s.reader = ReaderOf(ctx)
+	}
 	if policy.Tenants != nil {
 		s.refs = make(map[string]*tenantkey.Ref)
 	}
 	rows.ColumnScanner = s
 	return nil
+}
+
+// ReaderOf returns the reader of a context's query.
+func ReaderOf(ctx context.Context) *seal.Reader {
+	r := &seal.Reader{Context: context.WithoutCancel(ctx)}
+	r.Actor, _ = principal.Actor(ctx)
+	r.User, _ = principal.User(ctx)
+	return r
 }
 
 // scanner tells the secrets of a result what they need to be revealed.
@@ -55,6 +67,7 @@ type scanner struct {
 	keys   tenantkey.Store // over the result's connection
 	ctx    context.Context //nolint:containedctx // the query's, for as long as its rows are read
 	names  []string        // of the result's columns
+	reader *seal.Reader    // for the observer of reveals; nil without one
 	entity string          // that the query builder selects, or an outer one's
 
 	openers []cachedOpener // for each place, of the row scanned last
@@ -147,10 +160,10 @@ func (s *scanner) newOpener(place int, raw fieldcrypt.Opener) cachedOpener {
 	}
 	made := cachedOpener{raw: raw, tenant: -1, key: slices.Index(s.names, "id")}
 	if err != nil {
-		made.of = s.policy.Failing(err)
+		made.of = s.observed(s.policy.Failing(err))
 		return made
 	}
-	made.of = s.policy.NewOpener(c)
+	made.of = s.observed(s.policy.NewOpener(c))
 	if c != nil {
 		made.key = slices.Index(s.names, c.Key())
 		if made.of.IsScoped() {
@@ -158,6 +171,14 @@ func (s *scanner) newOpener(place int, raw fieldcrypt.Opener) cachedOpener {
 		}
 	}
 	return made
+}
+
+// observed returns an opener that tells the client's observer of the reader.
+func (s *scanner) observed(o *seal.Opener) *seal.Opener {
+	if s.reader == nil {
+		return o
+	}
+	return o.ObservedBy(s.reader, s.policy.OnReveal)
 }
 
 // named returns the client's encrypted column of a name, in the given entity

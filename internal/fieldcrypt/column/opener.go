@@ -19,7 +19,7 @@ func ColumnOf(o fieldcrypt.Opener) *Column {
 }
 
 // Open implements fieldcrypt.Opener.
-func (o *opener) Open(stored string, row any) (string, error) {
+func (o *opener) Open(stored string, row any, decode func(string) error) (string, error) {
 	if o.column.Bound {
 		return "", o.Locate("decrypt", row, fieldcrypt.ErrNoDriver)
 	}
@@ -30,6 +30,11 @@ func (o *opener) Open(stored string, row any) (string, error) {
 	plaintext, err := ring.Decrypt(stored)
 	if err != nil {
 		return "", o.Locate("decrypt", row, err)
+	}
+	if decode != nil {
+		if err := decode(plaintext); err != nil {
+			return "", o.Locate("decode", row, err)
+		}
 	}
 	return plaintext, nil
 }

@@ -1,6 +1,7 @@
 package seal
 
 import (
+	"context"
 	"errors"
 
 	"github.com/credent-go/credent/internal/fieldcrypt"
@@ -13,6 +14,7 @@ import (
 // Reveal tells an observer that a stored secret was revealed, or could not be.
 // Fields that aren't known are empty.
 type Reveal struct {
+	Reader
 	Table  string // "user_credentials"
 	Column string // "api_key"
 	Row    string // primary key of the row
@@ -23,6 +25,14 @@ type Reveal struct {
 	Plaintext bool
 }
 
+// Reader says who queried, not who called Reveal: a secret that is passed on
+// and revealed elsewhere tells of its query. A result's secrets share one.
+type Reader struct {
+	Context context.Context // the query's values; it never ends
+	Actor   string          // the context's actor, or ""
+	User    string          // the context's user, or ""
+}
+
 // Opener opens the secrets of one column, in rows of one tenant. It implements
 // fieldcrypt.Opener. It is immutable and safe for concurrent use.
 type Opener struct {
@@ -31,6 +41,9 @@ type Opener struct {
 	window bool           // the column may still hold plaintext
 	scoped bool           // the keys depend on column and tenant
 	bad    error          // why nothing opens
+
+	observe func(Reveal) // nil if nobody does
+	reader  *Reader
 
 	tenant string
 	known  bool           // the tenant is known
@@ -61,6 +74,13 @@ func NewOpenerAt(ring *keyring.Keyring, c column.Column, tenant string, known bo
 	return p.NewOpener(&c).Of(tenant, known, nil)
 }
 
+// ObservedBy returns the opener with an observer, of a reader's query.
+func (o *Opener) ObservedBy(r *Reader, observe func(Reveal)) *Opener {
+	other := *o
+	other.observe, other.reader = observe, r
+	return &other
+}
+
 // Column returns the opener's column, or nil.
 func (o *Opener) Column() *column.Column { return o.column }
 
@@ -84,14 +104,19 @@ func (o *Opener) Of(tenant string, known bool, ref *tenantkey.Ref) *Opener {
 func (o *Opener) IsReady() bool { return o.ref == nil || o.ref.IsKnown() }
 
 // Open implements fieldcrypt.Opener.
-func (o *Opener) Open(stored string, row any) (string, error) {
+func (o *Opener) Open(stored string, row any, decode func(string) error) (string, error) {
 	plaintext, err := o.Check(stored, row)
-	if observe := o.policy.OnReveal; observe != nil {
-		event := Reveal{Row: fieldcrypt.RowText(row), Err: err, Plaintext: o.isPlaintext(stored)}
+	if err == nil && decode != nil {
+		if err = decode(plaintext); err != nil {
+			plaintext, err = "", o.Locate("decode", row, err)
+		}
+	}
+	if o.observe != nil {
+		event := Reveal{Reader: *o.reader, Row: fieldcrypt.RowText(row), Err: err, Plaintext: o.isPlaintext(stored)}
 		if o.column != nil {
 			event.Table, event.Column = o.column.TableName(), o.column.Name
 		}
-		observe(event)
+		o.observe(event)
 	}
 	return plaintext, err
 }

@@ -1,0 +1,31 @@
+// Package principal keeps in a context for whom and by whom a statement runs.
+package principal
+
+import "context"
+
+type (
+	userKey  struct{}
+	actorKey struct{}
+)
+
+// WithUser returns a context for the statements of one user, by user_id.
+func WithUser(ctx context.Context, userID string) context.Context {
+	return context.WithValue(ctx, userKey{}, userID)
+}
+
+// User returns the user of a context.
+func User(ctx context.Context) (userID string, ok bool) {
+	userID, ok = ctx.Value(userKey{}).(string)
+	return userID, ok
+}
+
+// WithActor returns a context whose mutations and reads are the actor's.
+func WithActor(ctx context.Context, actor string) context.Context {
+	return context.WithValue(ctx, actorKey{}, actor)
+}
+
+// Actor returns the actor of a context.
+func Actor(ctx context.Context) (actor string, ok bool) {
+	actor, ok = ctx.Value(actorKey{}).(string)
+	return actor, ok
+}
