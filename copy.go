@@ -29,7 +29,7 @@ var ErrUncertain = load.ErrUncertain
 
 // Copy stores many credentials, with their secrets encrypted, about twice as fast as a bulk of Creates: for loading and
 // moving, not for the single request. The pool is one of [OpenDB]. Options are those of the client: [WithKeyring],
-// [WithFormats], [WithFormatWarnings] and [WithAudit], which records each transaction's rows together; hooks of the
+// [WithFormats], [WithFormatWarnings], [RequireRowSecurity] and [WithAudit], which records each transaction's rows together; hooks of the
 // caller's are not run.
 //
 // Each row has the defaults and passes the checks of a Create, and where it is refused, the error is that of a Create, in a
@@ -62,6 +62,7 @@ func Copy(ctx context.Context, db *sql.DB, rows iter.Seq2[CopyRow, error], cfg C
 	}
 	return load.Run(ctx, db, rows, cfg, load.Sealing{
 		Driver:  o.driver(),
+		Guard:   o.guard,
 		Checked: o.hooks.Formats != nil,
 		NewClient: func(drv dialect.Driver) *ent.Client {
 			client := ent.NewClient(ent.Driver(drv))

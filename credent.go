@@ -133,7 +133,7 @@ var (
 	// row-level security.
 	ErrUnsupported = tenancy.ErrUnsupported
 	// ErrNeedsTx means that the client's QueryContext was called with
-	// [WithUser] outside of a transaction.
+	// [WithUser] or [RequireRowSecurity] outside of a transaction.
 	ErrNeedsTx = tenancy.ErrNeedsTx
 	// ErrURL means that a database URL cannot be used.
 	ErrURL = errors.New("bad database URL")
@@ -181,6 +181,7 @@ type options struct {
 	bound     []EncryptedColumn
 	unbound   []EncryptedColumn
 
+	rowSecurity                 []string // nil if it isn't required
 	tenantKeys, allowTenantKeys bool
 	err                         error // of an option
 }
@@ -253,8 +254,8 @@ func WithFormatWarnings(logger *slog.Logger, formats ...Format) Option {
 //	sqlite:FILE                                             (made if it does not exist)
 //
 // It fails without a usable key ([ErrNoKey], [ErrBadKey]), with a URL it does
-// not know ([ErrURL]), with an option that cannot be met ([ErrNoColumn]), and
-// when the database cannot be reached. No error quotes the URL, which may hold
+// not know ([ErrURL]), with an option that cannot be met ([ErrNoColumn],
+// [ErrRowSecurity]), and when the database cannot be reached. No error quotes the URL, which may hold
 // a password. The client is safe for concurrent use.
 func Open(ctx context.Context, databaseURL string, opts ...Option) (*ent.Client, error) {
 	o := optionsOf(opts)
@@ -271,7 +272,7 @@ func Open(ctx context.Context, databaseURL string, opts ...Option) (*ent.Client,
 	if err != nil {
 		return nil, err
 	}
-	if err := prepare(ctx, db, o); err != nil {
+	if err := prepare(ctx, db, d, o); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	client, err := NewClient(db, d, opts...)
@@ -281,14 +282,16 @@ func Open(ctx context.Context, databaseURL string, opts ...Option) (*ent.Client,
 	return client, nil
 }
 
-func prepare(ctx context.Context, db *sql.DB, o options) error {
+func prepare(ctx context.Context, db *sql.DB, entDialect string, o options) error {
 	if err := db.PingContext(ctx); err != nil {
 		return fmt.Errorf("credent: reach the database: %w", err)
 	}
-	if !o.migrate {
-		return nil
+	if o.migrate {
+		if err := migrate.Apply(ctx, db); err != nil {
+			return err
+		}
 	}
-	return migrate.Apply(ctx, db)
+	return o.checkRowSecurity(ctx, db, entDialect)
 }
 
 // OpenDB returns the connection pool of a URL as for [Open], and its ent
@@ -370,7 +373,7 @@ func sqliteDSN(rest string) (dsn string, memory bool, err error) {
 // NewClient returns a client on a pool of the caller's, for the dialect that
 // [OpenDB] gives. Closing the client closes the pool. Without [WithKeyring] the
 // default keyring is read when first needed. Errors: [ErrNoColumn],
-// [ErrDialect].
+// [ErrDialect], [ErrRowSecurity].
 func NewClient(db *sql.DB, entDialect string, opts ...Option) (*ent.Client, error) {
 	drv, err := WrapDriver(entsql.OpenDB(entDialect, db), opts...)
 	if err != nil {
@@ -384,13 +387,17 @@ func NewClient(db *sql.DB, entDialect string, opts ...Option) (*ent.Client, erro
 // WrapDriver returns an ent driver that encrypts and decrypts, for services
 // that assemble their client themselves. It goes directly around the driver
 // that talks to the database, inside of caches and debuggers. Call [Use] on the
-// client. Errors: [ErrNoColumn], [ErrDialect].
+// client. Errors: [ErrNoColumn], [ErrDialect], [ErrRowSecurity].
 func WrapDriver(drv dialect.Driver, opts ...Option) (dialect.Driver, error) {
 	o := optionsOf(opts)
 	if o.err != nil {
 		return nil, o.err
 	}
-	return driver.New(tenancy.NewDriver(drv), o.driver())
+	guard, err := o.guard(drv.Dialect())
+	if err != nil {
+		return nil, err
+	}
+	return driver.New(tenancy.NewDriver(drv, guard), o.driver())
 }
 
 // driver is how the client's driver encrypts and decrypts.

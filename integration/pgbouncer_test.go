@@ -277,7 +277,7 @@ func TestPgBouncerTakesTurns(t *testing.T) {
 			s := newService(t)
 			through := startPgBouncer(t, s.serviceURL) + way.parameters
 			opts := append(way.opts, credent.WithKeyring(s.ring))
-			first, second := open(t, through, opts...), open(t, through, opts...)
+			first, second := open(t, through, opts...), open(t, through, append(opts, credent.RequireRowSecurity())...)
 			for range 20 {
 				tx, err := first.Tx(as(t, "u1"))
 				if err != nil {

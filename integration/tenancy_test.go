@@ -63,7 +63,7 @@ func newServiceRole(t *testing.T, env *environment) (role, roleURL string) {
 	env.exec(t, "CREATE ROLE "+role+" LOGIN PASSWORD '"+password+"' IN ROLE credent_app")
 	t.Cleanup(func() {
 		ctx := context.WithoutCancel(t.Context())
-		for _, stmt := range []string{"DROP OWNED BY " + role, "DROP ROLE " + role} {
+		for _, stmt := range []string{"DROP OWNED BY " + role + " CASCADE", "DROP ROLE " + role} {
 			if _, err := env.db.ExecContext(ctx, stmt); err != nil {
 				t.Errorf("%s: %v", stmt, err)
 			}

@@ -92,6 +92,9 @@ type Sealing struct {
 	// NewClient makes a client, with its hooks, on a driver that encrypts and
 	// then records what it is given.
 	NewClient func(dialect.Driver) *ent.Client
+	// Guard returns what refuses roles that row-level security doesn't hold, or
+	// nil for none.
+	Guard func(entDialect string) (*tenancy.Guard, error)
 	// Checked says that the client has hooks that may refuse a row, or do
 	// something with it: each row then goes through them.
 	Checked bool
@@ -127,6 +130,7 @@ type loader struct {
 	cfg     Config
 	conn    *sql.Conn
 	dialect string
+	guard   *tenancy.Guard
 	copies  bool // by COPY
 	sealer  *sealer
 	tx      *sql.Tx // of a batch, or with Atomic of all
@@ -153,6 +157,9 @@ func Run(
 	defer func() { _ = conn.Close() }()
 	l := &loader{cfg: cfg, conn: conn}
 	if err := l.inspect(ctx); err != nil {
+		return 0, &Error{Err: err}
+	}
+	if l.guard, err = sealing.Guard(l.dialect); err != nil {
 		return 0, &Error{Err: err}
 	}
 	if l.sealer, err = newSealer(l.dialect, sealing); err != nil {
@@ -186,7 +193,7 @@ func (l *loader) inspect(ctx context.Context) error {
 			return nil
 		}
 		var secured bool
-		err = l.conn.QueryRowContext(ctx, "SELECT row_security_active($1::text)", usercredential.Table).Scan(&secured)
+		err = l.conn.QueryRowContext(ctx, "SELECT coalesce(row_security_active(to_regclass($1)::oid), true)", usercredential.Table).Scan(&secured)
 		l.copies = !secured
 		return err
 	}
@@ -251,7 +258,7 @@ func (l *loader) store(ctx context.Context, batch []numbered) error {
 			return err
 		}
 		l.tx = tx
-		if err := tenancy.SetUser(ctx, tx, l.dialect); err != nil {
+		if err := tenancy.SetUser(ctx, tx, l.dialect, l.guard); err != nil {
 			return err
 		}
 	}

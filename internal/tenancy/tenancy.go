@@ -1,8 +1,11 @@
-// Package tenancy tells Postgres which user a statement is for, so that row-level security shows only that user's rows.
+// Package tenancy tells Postgres which user a statement is for, so that
+// row-level security shows only that user's rows.
 //
-// The user travels in the context ([WithUser]). [NewDriver] wraps an ent driver that sets the parameter app.user_id for
-// the transaction of the statement, and for nothing longer: a pooled connection that another request gets next, from
-// database/sql or from PgBouncer in transaction mode, has no trace of it.
+// The user travels in the context; see package principal. [NewDriver] wraps an
+// ent driver that sets the parameter app.user_id for the transaction of the
+// statement, and for nothing longer: a pooled connection that another request
+// gets next, from database/sql or from PgBouncer in transaction mode, has no
+// trace of it. A [Guard] refuses roles that row-level security doesn't hold.
 package tenancy
 
 import (
@@ -15,6 +18,8 @@ import (
 
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
+
+	"github.com/credent-go/credent/internal/principal"
 )
 
 // Errors to be tested with errors.Is.
@@ -24,49 +29,47 @@ var (
 
 	// ErrNeedsTx means that the client's QueryContext was called for a user outside of a transaction: nothing would end
 	// the one it needs.
-	ErrNeedsTx = errors.New("QueryContext for a user needs a transaction: begin one with the same context")
+	ErrNeedsTx = errors.New("QueryContext for a user, or with RequireRowSecurity, needs a transaction: " +
+		"begin one with the same context")
 )
 
-type userKey struct{}
-
-// WithUser returns a context whose statements see the rows of one user only. An empty ID sees none.
-func WithUser(ctx context.Context, userID string) context.Context {
-	return context.WithValue(ctx, userKey{}, userID)
-}
-
-// User returns the user of a context.
-func User(ctx context.Context) (userID string, ok bool) {
-	userID, ok = ctx.Value(userKey{}).(string)
-	return userID, ok
-}
-
-// NewDriver wraps an ent driver so that statements whose context has a user run as that user. The others run as before.
+// NewDriver wraps an ent driver so that statements whose context has a user run
+// as that user. Without a guard, which is nil then, the others run as before.
+// With one they run as the user "", who sees nothing, and every transaction
+// whose role row-level security doesn't hold is refused, with [ErrRowSecurity].
 // The driver is safe for concurrent use, as far as the wrapped one is.
-func NewDriver(drv dialect.Driver) dialect.Driver { return &driver{drv} }
+func NewDriver(drv dialect.Driver, guard *Guard) dialect.Driver { return &driver{drv, guard} }
+
+// user returns the user that a context's statements run as.
+func (g *Guard) user(ctx context.Context) (userID string, ok bool) {
+	userID, ok = principal.User(ctx)
+	return userID, ok || g != nil
+}
 
 // setUser ends with the transaction, hence the true.
 const setUser = "SELECT set_config('app.user_id', $1, true)"
 
-// SetUser makes a transaction that [NewDriver] does not know run as the context's user, if it has one.
-func SetUser(ctx context.Context, tx *sql.Tx, entDialect string) error {
-	user, ok := User(ctx)
+// SetUser makes a transaction that [NewDriver] does not know run as the
+// context's user, as a driver with the guard would.
+func SetUser(ctx context.Context, tx *sql.Tx, entDialect string, guard *Guard) error {
+	user, ok := guard.user(ctx)
 	switch {
 	case !ok:
 		return nil
 	case entDialect != dialect.Postgres:
 		return fmt.Errorf("tenancy: %w", ErrUnsupported)
 	}
-	if _, err := tx.ExecContext(ctx, setUser, user); err != nil {
-		return fmt.Errorf("tenancy: set the user: %w", err)
-	}
-	return nil
+	return guard.become(ctx, entsql.Conn{ExecQuerier: tx}, user)
 }
 
-type driver struct{ dialect.Driver }
+type driver struct {
+	dialect.Driver
+	guard *Guard // nil for none
+}
 
 // Exec runs a statement, for a user in a transaction of its own.
 func (d *driver) Exec(ctx context.Context, query string, args, v any) error {
-	if _, ok := User(ctx); !ok {
+	if _, ok := d.guard.user(ctx); !ok {
 		return d.Driver.Exec(ctx, query, args, v)
 	}
 	tx, err := d.Tx(ctx)
@@ -81,7 +84,7 @@ func (d *driver) Exec(ctx context.Context, query string, args, v any) error {
 
 // Query runs a query, for a user in a transaction that ends with the rows.
 func (d *driver) Query(ctx context.Context, query string, args, v any) error {
-	if _, ok := User(ctx); !ok {
+	if _, ok := d.guard.user(ctx); !ok {
 		return d.Driver.Query(ctx, query, args, v)
 	}
 	target, ok := v.(*entsql.Rows)
@@ -101,7 +104,7 @@ func (d *driver) Query(ctx context.Context, query string, args, v any) error {
 
 // ExecContext is Exec with database/sql's result.
 func (d *driver) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	if _, ok := User(ctx); !ok {
+	if _, ok := d.guard.user(ctx); !ok {
 		next, err := execQuerierOf(d.Driver)
 		if err != nil {
 			return nil, err
@@ -115,7 +118,7 @@ func (d *driver) ExecContext(ctx context.Context, query string, args ...any) (sq
 
 // QueryContext gives database/sql's rows, which it cannot tie a transaction to: for a user it is [ErrNeedsTx].
 func (d *driver) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	if _, ok := User(ctx); ok {
+	if _, ok := d.guard.user(ctx); ok {
 		if d.Dialect() != dialect.Postgres {
 			return nil, fmt.Errorf("tenancy: %w", ErrUnsupported)
 		}
@@ -133,7 +136,7 @@ func (d *driver) Tx(ctx context.Context) (dialect.Tx, error) { return d.BeginTx(
 
 // BeginTx is Tx with options.
 func (d *driver) BeginTx(ctx context.Context, opts *sql.TxOptions) (dialect.Tx, error) {
-	_, hasUser := User(ctx)
+	_, hasUser := d.guard.user(ctx)
 	if hasUser && d.Dialect() != dialect.Postgres {
 		return nil, fmt.Errorf("tenancy: %w", ErrUnsupported)
 	}
@@ -141,7 +144,7 @@ func (d *driver) BeginTx(ctx context.Context, opts *sql.TxOptions) (dialect.Tx, 
 	if err != nil {
 		return nil, err
 	}
-	t := &tx{Tx: next, postgres: d.Dialect() == dialect.Postgres}
+	t := &tx{Tx: next, postgres: d.Dialect() == dialect.Postgres, guard: d.guard}
 	if err := t.become(ctx); err != nil {
 		return nil, rollback(next, err)
 	}
@@ -173,6 +176,7 @@ func (d *driver) begin(ctx context.Context, opts *sql.TxOptions) (dialect.Tx, er
 type tx struct {
 	dialect.Tx
 	postgres bool
+	guard    *Guard // nil for none
 
 	// mu is held from telling the server the user until it has the statement, or another goroutine's user would come between.
 	mu    sync.Mutex
@@ -183,7 +187,7 @@ type tx struct {
 
 // become makes the server take the next statement for one of the context's user, or of none. Call it with the lock held.
 func (t *tx) become(ctx context.Context) error {
-	user, ok := User(ctx)
+	user, ok := t.guard.user(ctx)
 	if ok && !t.postgres {
 		return fmt.Errorf("tenancy: %w", ErrUnsupported)
 	}
@@ -191,8 +195,8 @@ func (t *tx) become(ctx context.Context) error {
 		return nil
 	}
 	t.known = false
-	if err := t.Tx.Exec(ctx, setUser, []any{user}, nil); err != nil {
-		return fmt.Errorf("tenancy: set the user: %w", err)
+	if err := t.guard.become(ctx, t.Tx, user); err != nil {
+		return err
 	}
 	t.ours, t.known, t.user = true, true, user
 	return nil

@@ -12,6 +12,7 @@ import (
 	entsql "entgo.io/ent/dialect/sql"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/credent-go/credent/internal/principal"
 	"github.com/credent-go/credent/internal/tenancy"
 )
 
@@ -91,7 +92,7 @@ func (r full) QueryContext(ctx context.Context, query string, args ...any) (*sql
 
 func newDriver() (*recorder, dialect.Driver) {
 	r := &recorder{name: dialect.Postgres, fail: map[string]error{}}
-	return r, tenancy.NewDriver(full{r})
+	return r, tenancy.NewDriver(full{r}, nil)
 }
 
 const (
@@ -104,14 +105,14 @@ const (
 func TestUser(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	if user, ok := tenancy.User(ctx); user != "" || ok {
+	if user, ok := principal.User(ctx); user != "" || ok {
 		t.Errorf("none: %q, %v", user, ok)
 	}
-	ctx = tenancy.WithUser(ctx, "u1")
-	if user, ok := tenancy.User(ctx); user != "u1" || !ok {
+	ctx = principal.WithUser(ctx, "u1")
+	if user, ok := principal.User(ctx); user != "u1" || !ok {
 		t.Errorf("u1: %q, %v", user, ok)
 	}
-	if user, ok := tenancy.User(tenancy.WithUser(ctx, "")); user != "" || !ok {
+	if user, ok := principal.User(principal.WithUser(ctx, "")); user != "" || !ok {
 		t.Errorf("empty: %q, %v", user, ok)
 	}
 }
@@ -119,8 +120,8 @@ func TestUser(t *testing.T) {
 // What the server is told, for each way to run something.
 func TestCalls(t *testing.T) {
 	t.Parallel()
-	u1, u2 := tenancy.WithUser(t.Context(), "u1"), tenancy.WithUser(t.Context(), "u2")
-	none, empty := t.Context(), tenancy.WithUser(t.Context(), "")
+	u1, u2 := principal.WithUser(t.Context(), "u1"), principal.WithUser(t.Context(), "u2")
+	none, empty := t.Context(), principal.WithUser(t.Context(), "")
 	query := func(ctx context.Context, drv dialect.ExecQuerier, read int) error {
 		var rows entsql.Rows
 		if err := drv.Query(ctx, stmt, []any{}, &rows); err != nil {
@@ -214,7 +215,7 @@ type raw2 interface {
 // Whatever fails is reported, and leaves no transaction open.
 func TestFailures(t *testing.T) {
 	t.Parallel()
-	ctx := tenancy.WithUser(t.Context(), "u1")
+	ctx := principal.WithUser(t.Context(), "u1")
 	exec := func(drv dialect.Driver) error { return drv.Exec(ctx, stmt, []any{}, nil) }
 	query := func(drv dialect.Driver) error {
 		var rows entsql.Rows
@@ -268,7 +269,7 @@ func TestFailures(t *testing.T) {
 
 func TestUserIsSetAgainIfThatFailed(t *testing.T) {
 	t.Parallel()
-	u1, u2 := tenancy.WithUser(t.Context(), "u1"), tenancy.WithUser(t.Context(), "u2")
+	u1, u2 := principal.WithUser(t.Context(), "u1"), principal.WithUser(t.Context(), "u2")
 	r, drv := newDriver()
 	tx, err := drv.Tx(u1)
 	if err != nil {
@@ -289,7 +290,7 @@ func TestUserIsSetAgainIfThatFailed(t *testing.T) {
 
 func TestOtherDatabases(t *testing.T) {
 	t.Parallel()
-	ctx := tenancy.WithUser(t.Context(), "u1")
+	ctx := principal.WithUser(t.Context(), "u1")
 	for _, name := range []string{dialect.SQLite, dialect.MySQL} {
 		r, drv := newDriver()
 		r.name = name
@@ -321,9 +322,9 @@ func TestOtherDatabases(t *testing.T) {
 // A driver that lacks what ent's own has is told apart, not called.
 func TestPoorDriver(t *testing.T) {
 	t.Parallel()
-	ctx := tenancy.WithUser(t.Context(), "u1")
+	ctx := principal.WithUser(t.Context(), "u1")
 	r := &recorder{name: dialect.Postgres}
-	drv := tenancy.NewDriver(r)
+	drv := tenancy.NewDriver(r, nil)
 	tx, err := drv.Tx(ctx)
 	if err != nil {
 		t.Fatal(err)

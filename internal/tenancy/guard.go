@@ -1,0 +1,243 @@
+package tenancy
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+
+	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
+)
+
+// ErrRowSecurity means that row-level security doesn't hold the role that
+// statements run as. The error is a [RowSecurityError].
+var ErrRowSecurity = errors.New("row-level security does not hold")
+
+// RowSecurityError says why row-level security doesn't hold a role.
+type RowSecurityError struct {
+	Role   string // that statements run as; "" on SQLite
+	Login  string // that logged in; another one after SET ROLE
+	Table  string
+	Cause  string // "it owns the table"
+	Remedy string // what to do
+}
+
+// Error returns "credent: row-level security does not hold role R on table T:
+// cause; what to do".
+func (e *RowSecurityError) Error() string {
+	if e.Role == "" {
+		return "credent: " + ErrRowSecurity.Error() + ": " + e.Cause + "; " + e.Remedy
+	}
+	role := e.Role
+	if e.Login != e.Role {
+		role += " (logged in as " + e.Login + ")"
+	}
+	return fmt.Sprintf("credent: %v role %s on table %s: %s; %s", ErrRowSecurity, role, e.Table, e.Cause, e.Remedy)
+}
+
+// Is makes it an [ErrRowSecurity], and on SQLite an [ErrUnsupported].
+func (e *RowSecurityError) Is(target error) bool {
+	return target == ErrRowSecurity || e.Role == "" && target == ErrUnsupported
+}
+
+// Access is what row-level security means for a table and a role.
+type Access struct {
+	Table       string
+	Role, Login string
+	// Err says why row-level security doesn't hold the role; nil if it does.
+	Err *RowSecurityError
+}
+
+// policies are the tables of Credent, and the column in each that has the user.
+var policies = [][2]string{{"user_accounts", "user_id"}, {"user_credentials", "user_id"}, {"credent_tenant_keys", "tenant"}}
+
+// Guard refuses roles that row-level security doesn't hold. It is immutable
+// and safe for concurrent use.
+type Guard struct {
+	inspect string // a row for each table
+	setUser string // sets the user, and asks at the same time
+}
+
+// NewGuard returns a guard of the given tables, and without any of Credent's.
+// Errors: [ErrRowSecurity] if the dialect isn't Postgres.
+func NewGuard(entDialect string, tables ...string) (*Guard, error) {
+	if entDialect != dialect.Postgres {
+		return nil, &RowSecurityError{
+			Cause:  "the database is " + entDialect + ", which has none",
+			Remedy: "use Postgres, or leave RequireRowSecurity out and let nobody but the service at the file",
+		}
+	}
+	var values []string
+	for _, p := range policies {
+		if len(tables) == 0 {
+			values = append(values, fmt.Sprintf("(%s, %s)", literal(p[0]), literal(policyOf(p[1]))))
+		}
+	}
+	for _, table := range tables {
+		policy := "NULL"
+		for _, p := range policies {
+			if p[0] == table {
+				policy = literal(policyOf(p[1]))
+			}
+		}
+		values = append(values, fmt.Sprintf("(%s, %s)", literal(table), policy))
+	}
+	inspect := fmt.Sprintf(inspectSQL, strings.Join(values, ", "))
+	return &Guard{
+		inspect: "SELECT " + findingSQL + " FROM (" + inspect + ") AS tables",
+		setUser: "SELECT set_config('app.user_id', $1, true), (SELECT " + findingSQL + " FROM (" + inspect +
+			") AS tables WHERE cause <> '' LIMIT 1)",
+	}, nil
+}
+
+// policyOf is the condition of a policy, as Postgres prints it.
+func policyOf(column string) string {
+	return "((" + column + ")::text = NULLIF(current_setting('app.user_id'::text, true), ''::text))"
+}
+
+func literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+
+const (
+	separator  = "\t"
+	findingSQL = `concat_ws(E'\t', cause, name, role, login, owner)`
+
+	// row_security_active knows about superusers, BYPASSRLS, owners and who
+	// inherits from them, and FORCE. It counts the setting row_security as on.
+	// What isn't true for a policy, or for the lack of one, is a cause.
+	inspectSQL = `SELECT t.name, current_user::text AS role, session_user::text AS login, pg_get_userbyid(c.relowner)::text AS owner, CASE
+WHEN c.oid IS NULL THEN 'missing'
+WHEN NOT row_security_active(c.oid) THEN (SELECT CASE WHEN r.rolsuper THEN 'superuser' WHEN r.rolbypassrls THEN 'bypass'
+  WHEN NOT c.relrowsecurity THEN 'disabled' WHEN c.relowner = r.oid THEN 'owner' ELSE 'inherits' END
+  FROM pg_roles r WHERE r.rolname = current_user)
+WHEN current_setting('row_security') <> 'on' THEN 'off'
+WHEN (SELECT bool_and(CASE WHEN t.policy IS NOT NULL
+    THEN p.polcmd = '*' AND p.polroles = '{0}' AND q.qual = t.policy AND coalesce(q.checked, q.qual) = t.policy
+    ELSE concat(q.qual, q.checked) <> '' AND coalesce(q.qual LIKE '%%app.user_id%%', true) AND coalesce(q.checked LIKE '%%app.user_id%%', true) END)
+  FROM pg_policy p, LATERAL (SELECT pg_get_expr(p.polqual, p.polrelid) AS qual, pg_get_expr(p.polwithcheck, p.polrelid) AS checked) AS q
+  WHERE p.polrelid = c.oid AND p.polpermissive) IS NOT TRUE THEN 'policies'
+ELSE '' END AS cause
+FROM (VALUES %s) AS t(name, policy) LEFT JOIN pg_class c ON c.oid = to_regclass(t.name)`
+)
+
+// access reads a finding.
+func access(finding string) (Access, error) {
+	fields := strings.Split(finding, separator)
+	if len(fields) < 4 {
+		return Access{}, errors.New("tenancy: the database's answer about row-level security is not understood")
+	}
+	a := Access{Table: fields[1], Role: fields[2], Login: fields[3]}
+	owner := strings.Join(fields[4:], separator) // none of a table that is missing
+	member := "connect as a role that is a member of credent_app and owns nothing: " +
+		"CREATE ROLE name LOGIN PASSWORD '…' IN ROLE credent_app"
+	err := &RowSecurityError{Role: a.Role, Login: a.Login, Table: a.Table}
+	switch fields[0] {
+	case "":
+		return a, nil
+	case "missing":
+		err.Cause = "there is no such table that the role may use"
+		err.Remedy = "apply the migrations as the owner, and then run GRANT credent_app TO " + quote(a.Role)
+	case "superuser":
+		err.Cause, err.Remedy = "it is a superuser", member
+	case "bypass":
+		err.Cause = "it has BYPASSRLS"
+		err.Remedy = "run ALTER ROLE " + quote(a.Role) + " NOBYPASSRLS, or " + member
+	case "disabled":
+		err.Cause = "row-level security is not enabled on the table"
+		err.Remedy = "run ALTER TABLE … ENABLE ROW LEVEL SECURITY; `credent migrate check` shows what else is missing"
+	case "owner":
+		err.Cause, err.Remedy = "it owns the table", member
+	case "inherits":
+		err.Cause = "it inherits from " + owner + ", which owns the table"
+		err.Remedy = "run REVOKE " + quote(owner) + " FROM " + quote(a.Role) + "; GRANT credent_app TO " + quote(a.Role)
+	case "off":
+		err.Cause = "the setting row_security is off"
+		err.Remedy = "leave it on: ALTER ROLE " + quote(a.Login) + " RESET row_security, and none in the connection string"
+	case "policies":
+		err.Cause = "its policies are missing or altered, or another one lets the role see more"
+		err.Remedy = "put them back; `credent migrate check` shows what is different"
+	default:
+		return Access{}, errors.New("tenancy: the database's answer about row-level security is not understood")
+	}
+	a.Err = err
+	return a, nil
+}
+
+func quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
+
+// Inspect says of each table whether row-level security holds the role of a
+// connection.
+func (g *Guard) Inspect(ctx context.Context, db dialect.ExecQuerier) (tables []Access, err error) {
+	var rows entsql.Rows
+	if err := db.Query(ctx, g.inspect, []any{}, &rows); err != nil {
+		return nil, fmt.Errorf("credent: look at row-level security: %w", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var finding string
+		if err := rows.Scan(&finding); err != nil {
+			return nil, fmt.Errorf("credent: look at row-level security: %w", err)
+		}
+		a, err := access(finding)
+		if err != nil {
+			return nil, err
+		}
+		tables = append(tables, a)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("credent: look at row-level security: %w", err)
+	}
+	return tables, nil
+}
+
+// Check returns an [ErrRowSecurity] if row-level security doesn't hold the
+// role of a connection on one of the tables.
+func (g *Guard) Check(ctx context.Context, db dialect.ExecQuerier) error {
+	tables, err := g.Inspect(ctx, db)
+	if err != nil {
+		return err
+	}
+	for _, a := range tables {
+		if a.Err != nil {
+			return a.Err
+		}
+	}
+	return nil
+}
+
+// become sets the user of a transaction, and checks its role in the same round
+// trip.
+func (g *Guard) become(ctx context.Context, tx dialect.ExecQuerier, user string) (err error) {
+	if g == nil {
+		if err := tx.Exec(ctx, setUser, []any{user}, nil); err != nil {
+			return fmt.Errorf("tenancy: set the user: %w", err)
+		}
+		return nil
+	}
+	var (
+		rows entsql.Rows
+		set  string
+		bad  sql.NullString
+	)
+	if err := tx.Query(ctx, g.setUser, []any{user}, &rows); err != nil {
+		return fmt.Errorf("tenancy: set the user: %w", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		if err := rows.Scan(&set, &bad); err != nil {
+			return fmt.Errorf("tenancy: set the user: %w", err)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("tenancy: set the user: %w", err)
+	}
+	if !bad.Valid {
+		return nil
+	}
+	a, err := access(bad.String)
+	if err != nil {
+		return err
+	}
+	return a.Err
+}
