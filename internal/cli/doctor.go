@@ -26,6 +26,7 @@ type check struct {
 	State  string `json:"state"`
 	Detail string `json:"detail"`
 	*tokenCount
+	*tableAccess
 }
 
 // report is what doctor found.
@@ -55,8 +56,9 @@ func (a *app) doctor() *cobra.Command {
 		Use:   "doctor [flags]",
 		Short: "Check key, database, migrations, and that every stored secret opens",
 		Long: `Check, in this order, that there is a well-formed key, that the database can be reached, that it has the schema of
-this version, and that every stored secret opens with the key. It changes nothing and prints no secret. Exit code 1 if
-a check failed.`,
+this version, and that every stored secret opens with the key. Tell also which role this is, whether row-level security
+holds it on each table, and how many rows it sees. It changes nothing and prints no secret. Exit code 1 if a check
+failed.`,
 		Example: `  credent doctor
   credent doctor --limit 1000 --json   # the newest 1,000 rows only`,
 	}, func(ctx context.Context, _ []string) error {
@@ -99,6 +101,7 @@ func examine(ctx context.Context, limit int) *report {
 	} else {
 		defer func() { _ = db.Close() }()
 		r.add("database", nil, db.describe())
+		r.addAccess(ctx, db, limit)
 		if err := r.addMigrations(ctx, db); err != nil {
 			blocked = "needs the migrations"
 		}

@@ -22,7 +22,12 @@ type RowSecurityError struct {
 	Table  string
 	Cause  string // "it owns the table"
 	Remedy string // what to do
+
+	missing bool
 }
+
+// IsMissing reports whether there is no such table that the role may use.
+func (e *RowSecurityError) IsMissing() bool { return e.missing }
 
 // Error returns "credent: row-level security does not hold role R on table T:
 // cause; what to do".
@@ -72,7 +77,7 @@ func NewGuard(entDialect string, tables ...string) (*Guard, error) {
 	var values []string
 	for _, p := range policies {
 		if len(tables) == 0 {
-			values = append(values, fmt.Sprintf("(%s, %s)", literal(p[0]), literal(policyOf(p[1]))))
+			values = append(values, fmt.Sprintf("(%d, %s, %s)", len(values), literal(p[0]), literal(policyOf(p[1]))))
 		}
 	}
 	for _, table := range tables {
@@ -82,13 +87,13 @@ func NewGuard(entDialect string, tables ...string) (*Guard, error) {
 				policy = literal(policyOf(p[1]))
 			}
 		}
-		values = append(values, fmt.Sprintf("(%s, %s)", literal(table), policy))
+		values = append(values, fmt.Sprintf("(%d, %s, %s)", len(values), literal(table), policy))
 	}
 	inspect := fmt.Sprintf(inspectSQL, strings.Join(values, ", "))
 	return &Guard{
-		inspect: "SELECT " + findingSQL + " FROM (" + inspect + ") AS tables",
+		inspect: "SELECT " + findingSQL + " FROM (" + inspect + ") AS tables ORDER BY place",
 		setUser: "SELECT set_config('app.user_id', $1, true), (SELECT " + findingSQL + " FROM (" + inspect +
-			") AS tables WHERE cause <> '' LIMIT 1)",
+			") AS tables WHERE cause <> '' ORDER BY place LIMIT 1)",
 	}, nil
 }
 
@@ -106,7 +111,7 @@ const (
 	// row_security_active knows about superusers, BYPASSRLS, owners and who
 	// inherits from them, and FORCE. It counts the setting row_security as on.
 	// What isn't true for a policy, or for the lack of one, is a cause.
-	inspectSQL = `SELECT t.name, current_user::text AS role, session_user::text AS login, pg_get_userbyid(c.relowner)::text AS owner, CASE
+	inspectSQL = `SELECT t.place, t.name, current_user::text AS role, session_user::text AS login, pg_get_userbyid(c.relowner)::text AS owner, CASE
 WHEN c.oid IS NULL THEN 'missing'
 WHEN NOT row_security_active(c.oid) THEN (SELECT CASE WHEN r.rolsuper THEN 'superuser' WHEN r.rolbypassrls THEN 'bypass'
   WHEN NOT c.relrowsecurity THEN 'disabled' WHEN c.relowner = r.oid THEN 'owner' ELSE 'inherits' END
@@ -118,7 +123,7 @@ WHEN (SELECT bool_and(CASE WHEN t.policy IS NOT NULL
   FROM pg_policy p, LATERAL (SELECT pg_get_expr(p.polqual, p.polrelid) AS qual, pg_get_expr(p.polwithcheck, p.polrelid) AS checked) AS q
   WHERE p.polrelid = c.oid AND p.polpermissive) IS NOT TRUE THEN 'policies'
 ELSE '' END AS cause
-FROM (VALUES %s) AS t(name, policy) LEFT JOIN pg_class c ON c.oid = to_regclass(t.name)`
+FROM (VALUES %s) AS t(place, name, policy) LEFT JOIN pg_class c ON c.oid = to_regclass(t.name)`
 )
 
 // access reads a finding.
@@ -136,7 +141,7 @@ func access(finding string) (Access, error) {
 	case "":
 		return a, nil
 	case "missing":
-		err.Cause = "there is no such table that the role may use"
+		err.missing, err.Cause = true, "there is no such table that the role may use"
 		err.Remedy = "apply the migrations as the owner, and then run GRANT credent_app TO " + quote(a.Role)
 	case "superuser":
 		err.Cause, err.Remedy = "it is a superuser", member
