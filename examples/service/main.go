@@ -2,6 +2,9 @@
 // DATABASE_URL and ENCRYPTION_KEY:
 //
 //	ENCRYPTION_KEY=$(credent key generate) DATABASE_URL=sqlite:service.db go run .
+//
+// On Postgres it can connect as a member of credent_app, and then works for one user at a time. OWNER_DATABASE_URL is
+// the URL of the tables' owner, for the migrations.
 package main
 
 import (
@@ -16,20 +19,39 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/useraccount"
 	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/migrate"
 )
 
 func main() {
-	if err := run(context.Background(), os.Getenv("DATABASE_URL")); err != nil {
+	if err := run(context.Background(), os.Getenv("DATABASE_URL"), os.Getenv("OWNER_DATABASE_URL")); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func run(ctx context.Context, databaseURL string) (err error) {
-	client, err := credent.Open(ctx, databaseURL, credent.WithMigrations())
+// open connects as the owner of the tables, or as a role that row-level security holds if the owner is another one.
+func open(ctx context.Context, databaseURL, ownerURL string) (*ent.Client, error) {
+	if ownerURL == "" || ownerURL == databaseURL {
+		return credent.Open(ctx, databaseURL, credent.WithMigrations())
+	}
+	owner, _, err := credent.OpenDB(ownerURL)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(migrate.Apply(ctx, owner), owner.Close()); err != nil {
+		return nil, err
+	}
+	return credent.Open(ctx, databaseURL, credent.RequireRowSecurity())
+}
+
+func run(ctx context.Context, databaseURL, ownerURL string) (err error) {
+	client, err := open(ctx, databaseURL, ownerURL)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
+	if ownerURL != "" && ownerURL != databaseURL {
+		ctx = credent.WithUser(ctx, "user-1") // a server does so for each request
+	}
 	// A wrong key is found here, not at the first request.
 	if err := credent.Check(ctx, client); err != nil {
 		return err

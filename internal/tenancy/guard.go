@@ -126,11 +126,14 @@ ELSE '' END AS cause
 FROM (VALUES %s) AS t(place, name, policy) LEFT JOIN pg_class c ON c.oid = to_regclass(t.name)`
 )
 
+// errAnswer is no permission.
+var errAnswer = errors.New("credent: the database's answer about row-level security is not understood")
+
 // access reads a finding.
 func access(finding string) (Access, error) {
 	fields := strings.Split(finding, separator)
 	if len(fields) < 4 {
-		return Access{}, errors.New("tenancy: the database's answer about row-level security is not understood")
+		return Access{}, errAnswer
 	}
 	a := Access{Table: fields[1], Role: fields[2], Login: fields[3]}
 	owner := strings.Join(fields[4:], separator) // none of a table that is missing
@@ -163,7 +166,7 @@ func access(finding string) (Access, error) {
 		err.Cause = "its policies are missing or altered, or another one lets the role see more"
 		err.Remedy = "put them back; `credent migrate check` shows what is different"
 	default:
-		return Access{}, errors.New("tenancy: the database's answer about row-level security is not understood")
+		return Access{}, errAnswer
 	}
 	a.Err = err
 	return a, nil
@@ -200,8 +203,11 @@ func (g *Guard) Inspect(ctx context.Context, db dialect.ExecQuerier) (tables []A
 // role of a connection on one of the tables.
 func (g *Guard) Check(ctx context.Context, db dialect.ExecQuerier) error {
 	tables, err := g.Inspect(ctx, db)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case len(tables) == 0:
+		return errAnswer
 	}
 	for _, a := range tables {
 		if a.Err != nil {
@@ -229,15 +235,16 @@ func (g *Guard) become(ctx context.Context, tx dialect.ExecQuerier, user string)
 		return fmt.Errorf("tenancy: set the user: %w", err)
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		if err := rows.Scan(&set, &bad); err != nil {
-			return fmt.Errorf("tenancy: set the user: %w", err)
-		}
+	answered := rows.Next()
+	if answered {
+		err = rows.Scan(&set, &bad)
 	}
-	if err := rows.Err(); err != nil {
+	switch err := errors.Join(err, rows.Err()); {
+	case err != nil:
 		return fmt.Errorf("tenancy: set the user: %w", err)
-	}
-	if !bad.Valid {
+	case !answered:
+		return errAnswer
+	case !bad.Valid:
 		return nil
 	}
 	a, err := access(bad.String)

@@ -22,6 +22,7 @@ type recorder struct {
 	calls []string
 	fail  map[string]error // by call
 	rows  int              // of each result
+	found string           // what a guard's query finds; "" for NULL
 }
 
 func (r *recorder) call(format string, args ...any) error {
@@ -62,11 +63,16 @@ type result struct {
 	left int
 }
 
-func (r *result) Next() bool                              { r.left--; return r.left >= 0 }
-func (r *result) NextResultSet() bool                     { return true }
-func (r *result) Err() error                              { return r.fail["rows"] }
-func (r *result) Close() error                            { return r.call("close rows") }
-func (r *result) Scan(...any) error                       { return nil }
+func (r *result) Next() bool          { r.left--; return r.left >= 0 }
+func (r *result) NextResultSet() bool { return true }
+func (r *result) Err() error          { return r.fail["rows"] }
+func (r *result) Close() error        { return r.call("close rows") }
+func (r *result) Scan(dest ...any) error {
+	if len(dest) == 2 && r.found != "" {
+		*dest[1].(*sql.NullString) = sql.NullString{String: r.found, Valid: true}
+	}
+	return nil
+}
 func (r *result) Columns() ([]string, error)              { return nil, nil }
 func (r *result) ColumnTypes() ([]*sql.ColumnType, error) { return nil, nil }
 
