@@ -243,12 +243,15 @@ func TestRequireRowSecurityOfOwnTables(t *testing.T) {
 	forEachService(t, func(t *testing.T, s *service) {
 		s.exec(t, "CREATE SCHEMA billing; CREATE TABLE billing.invoices (org uuid); GRANT USAGE ON SCHEMA billing TO credent_app")
 		openWith := func() error {
-			client, err := credent.Open(t.Context(), s.serviceURL, append(s.opts, credent.RequireRowSecurity("user_accounts", "billing.invoices"))...)
+			client, err := credent.Open(t.Context(), s.serviceURL, append(s.opts, credent.RequireRowSecurity("user_accounts", "billing.invoices", "public.user_accounts", "billing.invoices"))...)
 			if err == nil {
+				_, err = client.UserAccount.Query().All(t.Context())
 				closeAll(t, client)
 			}
 			return err
 		}
+		pooled := must(credent.NewClient(openDB(t, s.serviceURL, s.opts...), "postgres",
+			append(s.opts, credent.RequireRowSecurity("billing.invoices", "user_accounts"))...))
 		for _, step := range []struct {
 			sql  string
 			want error
@@ -263,6 +266,9 @@ func TestRequireRowSecurityOfOwnTables(t *testing.T) {
 			s.exec(t, step.sql)
 			if err := openWith(); !errors.Is(err, step.want) {
 				t.Errorf("%s: %v", step.sql, err)
+			}
+			if _, err := pooled.UserAccount.Query().All(t.Context()); !errors.Is(err, step.want) {
+				t.Errorf("%s, in the pool: %v", step.sql, err)
 			}
 		}
 	})

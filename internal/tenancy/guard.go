@@ -2,9 +2,10 @@ package tenancy
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 
 	"entgo.io/ent/dialect"
@@ -62,7 +63,7 @@ var policies = [][2]string{{"user_accounts", "user_id"}, {"user_credentials", "u
 // and safe for concurrent use.
 type Guard struct {
 	inspect string // a row for each table
-	setUser string // sets the user, and asks at the same time
+	setUser string // sets the user, and says whether all is well
 }
 
 // NewGuard returns a guard of the given tables, and without any of Credent's.
@@ -74,27 +75,47 @@ func NewGuard(entDialect string, tables ...string) (*Guard, error) {
 			Remedy: "use Postgres, or leave RequireRowSecurity out and let nobody but the service at the file",
 		}
 	}
-	var values []string
-	for _, p := range policies {
-		if len(tables) == 0 {
-			values = append(values, fmt.Sprintf("(%d, %s, %s)", len(values), literal(p[0]), literal(policyOf(p[1]))))
+	if tables = slices.Clone(tables); len(tables) == 0 {
+		for _, p := range policies {
+			tables = append(tables, p[0])
 		}
 	}
-	for _, table := range tables {
-		policy := "NULL"
+	var values, oids, own, active []string
+	for place, table := range tables {
+		oid, policy := "to_regclass("+literal(table)+")::oid", "NULL"
 		for _, p := range policies {
 			if p[0] == table {
 				policy = literal(policyOf(p[1]))
 			}
 		}
-		values = append(values, fmt.Sprintf("(%d, %s, %s)", len(values), literal(table), policy))
+		if policy == "NULL" {
+			own = append(own, oid)
+		}
+		oids = append(oids, oid)
+		active = append(active, "row_security_active("+oid+")")
+		values = append(values, fmt.Sprintf("(%d, %s, %s)", place, literal(table), policy))
 	}
-	inspect := fmt.Sprintf(inspectSQL, strings.Join(values, ", "))
+	exact := "p.polcmd = '*' AND p.polroles = '{0}' AND pg_get_expr(p.polqual, p.polrelid) IN (" + exactPolicies() + ")" +
+		" AND coalesce(pg_get_expr(p.polwithcheck, p.polrelid) IN (" + exactPolicies() + "), true)"
+	if len(own) > 0 {
+		exact = "CASE WHEN p.polrelid IN (" + strings.Join(own, ", ") + ") THEN " + asksForUserSQL + " ELSE " + exact + " END"
+	}
+	distinct := strconv.Itoa(len(tables))
+	if len(own) > 0 { // two names may be one table's
+		distinct = "(SELECT count(DISTINCT o) FROM unnest(ARRAY[" + strings.Join(oids, ", ") + "]) AS t(o))"
+	}
 	return &Guard{
-		inspect: "SELECT " + findingSQL + " FROM (" + inspect + ") AS tables ORDER BY place",
-		setUser: "SELECT set_config('app.user_id', $1, true), (SELECT " + findingSQL + " FROM (" + inspect +
-			") AS tables WHERE cause <> '' ORDER BY place LIMIT 1)",
+		inspect: fmt.Sprintf(inspectSQL, asksForUserSQL, strings.Join(values, ", ")),
+		setUser: fmt.Sprintf(setUserSQL, strings.Join(active, " AND "), distinct, exact, strings.Join(oids, ", ")),
 	}, nil
+}
+
+func exactPolicies() string {
+	var texts []string
+	for _, p := range policies {
+		texts = append(texts, literal(policyOf(p[1])))
+	}
+	return strings.Join(texts, ", ")
 }
 
 // policyOf is the condition of a policy, as Postgres prints it.
@@ -105,25 +126,33 @@ func policyOf(column string) string {
 func literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 
 const (
-	separator  = "\t"
-	findingSQL = `concat_ws(E'\t', cause, name, role, login, owner)`
+	separator = "\t"
+
+	// setUserSQL sets the user, and tells whether all is well. It is planned at
+	// each transaction over lib/pq, so it doesn't ask what is wrong.
+	setUserSQL = `SELECT set_config('app.user_id', $1, true), coalesce(current_setting('row_security') = 'on' AND %s AND
+(SELECT count(DISTINCT p.polrelid) = %s AND bool_and(%s) FROM pg_policy p WHERE p.polpermissive AND p.polrelid IN (%s)), false)`
+
+	// asksForUserSQL is about a permissive policy p of a table whose policies
+	// aren't known.
+	asksForUserSQL = `concat(p.polqual, p.polwithcheck) <> ''
+    AND coalesce(pg_get_expr(p.polqual, p.polrelid) LIKE '%app.user_id%', true)
+    AND coalesce(pg_get_expr(p.polwithcheck, p.polrelid) LIKE '%app.user_id%', true)`
 
 	// row_security_active knows about superusers, BYPASSRLS, owners and who
 	// inherits from them, and FORCE. It counts the setting row_security as on.
 	// What isn't true for a policy, or for the lack of one, is a cause.
-	inspectSQL = `SELECT t.place, t.name, current_user::text AS role, session_user::text AS login, pg_get_userbyid(c.relowner)::text AS owner, CASE
+	inspectSQL = `SELECT concat_ws(E'\t', CASE
 WHEN c.oid IS NULL THEN 'missing'
 WHEN NOT row_security_active(c.oid) THEN (SELECT CASE WHEN r.rolsuper THEN 'superuser' WHEN r.rolbypassrls THEN 'bypass'
   WHEN NOT c.relrowsecurity THEN 'disabled' WHEN c.relowner = r.oid THEN 'owner' ELSE 'inherits' END
   FROM pg_roles r WHERE r.rolname = current_user)
 WHEN current_setting('row_security') <> 'on' THEN 'off'
-WHEN (SELECT bool_and(CASE WHEN t.policy IS NOT NULL
-    THEN p.polcmd = '*' AND p.polroles = '{0}' AND q.qual = t.policy AND coalesce(q.checked, q.qual) = t.policy
-    ELSE concat(q.qual, q.checked) <> '' AND coalesce(q.qual LIKE '%%app.user_id%%', true) AND coalesce(q.checked LIKE '%%app.user_id%%', true) END)
-  FROM pg_policy p, LATERAL (SELECT pg_get_expr(p.polqual, p.polrelid) AS qual, pg_get_expr(p.polwithcheck, p.polrelid) AS checked) AS q
-  WHERE p.polrelid = c.oid AND p.polpermissive) IS NOT TRUE THEN 'policies'
-ELSE '' END AS cause
-FROM (VALUES %s) AS t(place, name, policy) LEFT JOIN pg_class c ON c.oid = to_regclass(t.name)`
+WHEN (SELECT bool_and(CASE WHEN t.policy IS NULL THEN %s ELSE p.polcmd = '*' AND p.polroles = '{0}'
+    AND pg_get_expr(p.polqual, p.polrelid) = t.policy AND coalesce(pg_get_expr(p.polwithcheck, p.polrelid) = t.policy, true) END)
+  FROM pg_policy p WHERE p.polrelid = c.oid AND p.polpermissive) IS NOT TRUE THEN 'policies'
+ELSE '' END, t.name, current_user, session_user, pg_get_userbyid(c.relowner))
+FROM (VALUES %s) AS t(place, name, policy) LEFT JOIN pg_class c ON c.oid = to_regclass(t.name) ORDER BY t.place`
 )
 
 // errAnswer is no permission.
@@ -219,37 +248,38 @@ func (g *Guard) Check(ctx context.Context, db dialect.ExecQuerier) error {
 
 // become sets the user of a transaction, and checks its role in the same round
 // trip.
-func (g *Guard) become(ctx context.Context, tx dialect.ExecQuerier, user string) (err error) {
+func (g *Guard) become(ctx context.Context, tx dialect.ExecQuerier, user string) error {
 	if g == nil {
 		if err := tx.Exec(ctx, setUser, []any{user}, nil); err != nil {
-			return fmt.Errorf("tenancy: set the user: %w", err)
+			return fmt.Errorf("credent: set the user: %w", err)
 		}
 		return nil
 	}
-	var (
-		rows entsql.Rows
-		set  string
-		bad  sql.NullString
-	)
-	if err := tx.Query(ctx, g.setUser, []any{user}, &rows); err != nil {
-		return fmt.Errorf("tenancy: set the user: %w", err)
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	answered := rows.Next()
-	if answered {
-		err = rows.Scan(&set, &bad)
-	}
-	switch err := errors.Join(err, rows.Err()); {
-	case err != nil:
-		return fmt.Errorf("tenancy: set the user: %w", err)
-	case !answered:
-		return errAnswer
-	case !bad.Valid:
-		return nil
-	}
-	a, err := access(bad.String)
-	if err != nil {
+	holds, err := g.set(ctx, tx, user)
+	if err != nil || holds {
 		return err
 	}
-	return a.Err
+	if err := g.Check(ctx, tx); err != nil {
+		return err
+	}
+	return errAnswer // it was another one just now
+}
+
+// set sets the user, and reports whether row-level security holds the role.
+func (g *Guard) set(ctx context.Context, tx dialect.ExecQuerier, user string) (holds bool, err error) {
+	var (
+		rows entsql.Rows
+		was  string
+	)
+	if err := tx.Query(ctx, g.setUser, []any{user}, &rows); err != nil {
+		return false, fmt.Errorf("credent: set the user: %w", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	if rows.Next() {
+		err = rows.Scan(&was, &holds)
+	}
+	if err := errors.Join(err, rows.Err()); err != nil {
+		return false, fmt.Errorf("credent: set the user: %w", err)
+	}
+	return holds, nil
 }

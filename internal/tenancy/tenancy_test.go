@@ -22,7 +22,7 @@ type recorder struct {
 	calls []string
 	fail  map[string]error // by call
 	rows  int              // of each result
-	found string           // what a guard's query finds; "" for NULL
+	found string           // what a guard finds wrong
 }
 
 func (r *recorder) call(format string, args ...any) error {
@@ -68,8 +68,11 @@ func (r *result) NextResultSet() bool { return true }
 func (r *result) Err() error          { return r.fail["rows"] }
 func (r *result) Close() error        { return r.call("close rows") }
 func (r *result) Scan(dest ...any) error {
-	if len(dest) == 2 && r.found != "" {
-		*dest[1].(*sql.NullString) = sql.NullString{String: r.found, Valid: true}
+	switch len(dest) {
+	case 1:
+		*dest[0].(*string) = r.found
+	case 2:
+		*dest[1].(*bool) = r.found == ""
 	}
 	return nil
 }
