@@ -20,7 +20,8 @@ func BrokerFormats() []Format { return hooks.BrokerFormats() }
 // role credent_app, Postgres then shows and changes that user's rows only; without WithUser, or with an empty ID, it shows
 // none. The setting lasts for the transaction of the statement, or for the caller's transaction if there is one, so it is
 // safe with pooled connections, those of PgBouncer in transaction mode included. The role that owns the tables sees
-// everything. Errors of statements: [ErrUnsupported] on SQLite, [ErrNeedsTx].
+// everything, unless the client has [RequireRowSecurity]. Errors of statements: [ErrUnsupported] on SQLite, [ErrNeedsTx],
+// [ErrRowSecurity].
 func WithUser(ctx context.Context, userID string) context.Context {
 	return principal.WithUser(ctx, userID)
 }

@@ -4,7 +4,7 @@
 //	ENCRYPTION_KEY=$(credent key generate) DATABASE_URL=sqlite:service.db go run .
 //
 // On Postgres it can connect as a member of credent_app, and then works for one user at a time. OWNER_DATABASE_URL is
-// the URL of the tables' owner, for the migrations.
+// the URL of the tables' owner, for the migrations: docs/row-level-security.md.
 package main
 
 import (

@@ -1,0 +1,35 @@
+package credent_test
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/credent-go/credent"
+)
+
+// The observer learns who queried a secret, also when it is revealed later and
+// elsewhere.
+func ExampleWithRevealObserver() {
+	ctx := context.Background()
+	ring, err := credent.NewKeyring(credent.GenerateKey())
+	if err != nil {
+		panic(err)
+	}
+	client, err := credent.Open(ctx, "sqlite::memory:", credent.WithKeyring(ring), credent.WithMigrations(),
+		credent.WithRevealObserver(func(e credent.Reveal) {
+			fmt.Printf("%s read %s.%s, error %v\n", e.Actor, e.Table, e.Column, e.Err)
+		}))
+	if err != nil {
+		panic(err)
+	}
+	defer func() { _ = client.Close() }()
+	account := client.UserAccount.Create().SetUserID("user-1").SetAccountName("Ada").SaveX(ctx)
+	client.UserCredential.Create().SetAccount(account).SetCredentialType("alpaca").
+		SetAPIKey(credent.NewSecret("PK-MADE-UP")).SetSecretKey(credent.NewSecret("made-up")).ExecX(ctx)
+
+	stored := client.UserCredential.Query().OnlyX(credent.WithActor(ctx, "support@example.com"))
+	if _, err := stored.APIKey.Reveal(); err != nil {
+		panic(err)
+	}
+	// Output: support@example.com read user_credentials.api_key, error <nil>
+}
