@@ -33,7 +33,7 @@ func TestNewPair(t *testing.T) {
 
 // The role of AppURL goes with its test, and the owner's URL is refused where
 // row-level security is required.
-func TestAppURL(t *testing.T) {
+func TestAppURL(t *testing.T) { //nolint:tparallel // what follows the subtest needs its end
 	t.Parallel()
 	url := credenttest.URL(t)
 	var gone string

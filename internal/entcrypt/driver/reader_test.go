@@ -41,8 +41,7 @@ func TestObserverIsToldOfUndecodable(t *testing.T) {
 	}
 }
 
-// Secrets of one query share what tells of it, and without an observer they
-// don't hold its context.
+// Without an observer secrets don't hold the context of their query.
 func TestContextIsHeldForObserversOnly(t *testing.T) {
 	t.Parallel()
 	for name, cfg := range map[string]driver.Config{
@@ -50,8 +49,11 @@ func TestContextIsHeldForObserversOnly(t *testing.T) {
 		"strict": {Keyring: ring(t, keyA), Strict: true},
 	} {
 		released := make(chan struct{})
-		held := new([1 << 10]byte)
-		runtime.AddCleanup(held, func(done chan struct{}) { close(done) }, released)
+		reading := func() context.Context {
+			held := new([1 << 10]byte)
+			runtime.AddCleanup(held, func(done chan struct{}) { close(done) }, released)
+			return principal.WithActor(context.WithValue(t.Context(), held, held), "ada")
+		}
 		drv := newDriver(t, &recorder{result: &fakeRows{
 			columns: []string{"id", "wide"}, rows: [][]any{{int64(7), encrypt(t, ring(t, keyA), "text")}},
 		}}, cfg)
@@ -71,8 +73,7 @@ func TestContextIsHeldForObserversOnly(t *testing.T) {
 				t.Fatal(err)
 			}
 			return s
-		}(principal.WithActor(context.WithValue(t.Context(), held, held), "ada"))
-		held = nil
+		}(reading())
 		for range 10 {
 			runtime.GC()
 		}
