@@ -27,9 +27,9 @@ type RowSecurityError = tenancy.RowSecurityError
 // [Open] looks, and so does each statement outside of a transaction, each
 // transaction, [Copy]'s included, and each statement after raw SQL in one, in
 // the round trip that sets the user: the role may have changed on a pooled
-// connection, and the policies may have changed since. A statement without WithUser is one of the
-// user "", who sees no rows. QueryContext needs a transaction; it is
-// [ErrNeedsTx] without one.
+// connection, and the policies may have changed since. A statement without
+// WithUser is one of the user "", who sees no rows. QueryContext needs a
+// transaction; it is [ErrNeedsTx] without one.
 //
 // The tables are Credent's. If the client has others of your own schema, name
 // them all, Credent's included, as SQL does; row-level security must be on for

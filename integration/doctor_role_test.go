@@ -17,8 +17,8 @@ type seenTable struct {
 	Rows        int
 }
 
-// seenBy runs doctor over a URL, and returns what it says of each table, and its
-// text.
+// seenBy runs doctor over a URL, and returns what it says of each table, and
+// its text.
 func (s *service) seenBy(t *testing.T, url string, args ...string) (tables map[string]seenTable, text string) {
 	t.Helper()
 	env := *s.environment

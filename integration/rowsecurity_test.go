@@ -23,8 +23,8 @@ func (s *service) guarded(t *testing.T) *sql.DB {
 }
 
 // around are the ways around row-level security: SQL that the administrator
-// runs, with {role} for the service's role and {other} for another one, or that was
-// run on the pooled connection; and what the error says.
+// runs, with {role} for the service's role and {other} for another one, or that
+// was run on the pooled connection; and what the error says.
 var around = map[string]struct {
 	admin, pooled string
 	cause, remedy string
