@@ -39,7 +39,7 @@ func TestEarlierNames(t *testing.T) {
 				if got, err := l.DecryptAt(r, in(c, "a"), token); !errors.Is(err, test.err) || err == nil && got != "text" {
 					t.Errorf("%s: DecryptAt: %q, %v", name, got, err)
 				}
-				if got, err := seal.NewOpenerAt(r, c, "a", true).Open(token, nil); !errors.Is(err, test.err) || err == nil && got != "text" {
+				if got, err := seal.NewOpenerAt(r, c, "a", true).Open(token, nil, nil); !errors.Is(err, test.err) || err == nil && got != "text" {
 					t.Errorf("%s: an opener: %q, %v", name, got, err)
 				}
 			}
@@ -70,7 +70,7 @@ func TestEarlierNames(t *testing.T) {
 	}
 	// What isn't bound has no name, and a schema that binds doesn't read it.
 	bare := encrypt(t, r, "text")
-	if _, err := seal.NewOpenerAt(r, now, "a", true).Open(bare, nil); !errors.Is(err, seal.ErrContext) {
+	if _, err := seal.NewOpenerAt(r, now, "a", true).Open(bare, nil, nil); !errors.Is(err, seal.ErrContext) {
 		t.Errorf("an unbound token: %v", err)
 	}
 	if l.IsEarlier(r, in(now, "a"), bare) || l.IsEarlier(nil, in(now, "a"), bare) {
