@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"entgo.io/ent/entc/gen"
+
+	"github.com/credent-go/credent/encrypted"
 )
 
 // stampedName marks, among a graph's node annotations, an entity whose specs
@@ -33,6 +35,10 @@ func markStamped(fields []encryptedField) {
 	}
 }
 
+// missing is ent's own text for a required field that isn't set. ent takes an
+// absent secret, as a body without the field decodes to, for one that is.
+const missing = `{{ base $.Config.Package }}: missing required field "{{ $.Name }}.{{ $f.Name }}"`
+
 // Templates implements entc.Extension: one call at each of ent's points where
 // a spec can be changed. Their names sort after ent's own, which ent runs
 // first.
@@ -42,12 +48,22 @@ func (Extension) Templates() []*gen.Template {
 	"` + encryptedPackage + `"
 {{ end }}
 {{ define "dialect/sql/create/spec/zz_credent" }}{{ if index $.Annotations "` + stampedName + `" }}
+	{{- range $f := $.Fields }}{{ if and (index $f.Annotations "` + encrypted.AnnotationName + `") (not $f.Optional) }}
+		if v, ok := {{ $.Scope.Receiver }}.mutation.{{ $f.MutationGet }}(); ok && v.IsZero() {
+			return nil, nil, &ValidationError{Name: "{{ $f.Name }}", err: errors.New(` + "`" + missing + "`" + `)}
+		}
+	{{- end }}{{ end }}
 	defer encrypted.CompleteCreate("{{ $.Config.Package }}", _spec) // once its fields are set
 {{ end }}{{ end }}
 {{ define "dialect/sql/create_bulk/spec/zz_credent" }}{{ if index $.Annotations "` + stampedName + `" }}
 	encrypted.CompleteBatch("{{ $.Config.Package }}", spec)
 {{ end }}{{ end }}
 {{ define "dialect/sql/update/spec/zz_credent" }}{{ if index $.Annotations "` + stampedName + `" }}
+	{{- range $f := $.Fields }}{{ if and (index $f.Annotations "` + encrypted.AnnotationName + `") (not $f.Optional) (not $f.Immutable) }}
+		if v, ok := {{ $.Scope.Receiver }}.mutation.{{ $f.MutationGet }}(); ok && v.IsZero() {
+			return _node, &ValidationError{Name: "{{ $f.Name }}", err: errors.New(` + "`" + missing + "`" + `)}
+		}
+	{{- end }}{{ end }}
 	{{- $one := hasSuffix (pascal $.Scope.Builder) "One" }}
 	if none, err := encrypted.CompleteUpdate(ctx, "{{ $.Config.Package }}", {{ $.Scope.Receiver }}.driver, _spec, {{ $one }}); none || err != nil {
 		return _node, err

@@ -96,6 +96,10 @@ func CompleteUpdate(
 	return stamp.Update(ctx, client, drv, spec, one)
 }
 
+// Refuse is for generated code. It returns an argument that makes the driver
+// refuse the statement with err.
+func Refuse(err error) any { return &column.Refusal{Err: err} }
+
 // PlainAnnotation marks a field that is named like a secret and is none.
 type PlainAnnotation struct {
 	Reason string // why it need not be encrypted

@@ -3,6 +3,8 @@
 package ent
 
 import (
+	"errors"
+
 	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/ent/usercredential"
 )
@@ -14,6 +16,12 @@ func EncryptedColumns() []encrypted.Column {
 
 // SetAPIKey sets the "api_key" field.
 func (u *UserCredentialUpsert) SetAPIKey(v encrypted.Secret) *UserCredentialUpsert {
+	if v.IsZero() {
+		refused := encrypted.Refuse(&ValidationError{Name: "api_key", err: errors.New("ent: missing required field \"UserCredential.api_key\"")})
+		u.Set(usercredential.FieldAPIKey, refused)
+		u.Set(usercredential.FieldAPIKeyIndex, refused)
+		return u
+	}
 	u.Set(usercredential.FieldAPIKey, encrypted.At(v, usercredential.APIKeyColumn, nil))
 	u.Set(usercredential.FieldAPIKeyIndex, encrypted.DigestOf(v, usercredential.APIKeyColumn))
 	return u
@@ -28,6 +36,11 @@ func (u *UserCredentialUpsert) UpdateAPIKey() *UserCredentialUpsert {
 
 // SetSecretKey sets the "secret_key" field.
 func (u *UserCredentialUpsert) SetSecretKey(v encrypted.Secret) *UserCredentialUpsert {
+	if v.IsZero() {
+		refused := encrypted.Refuse(&ValidationError{Name: "secret_key", err: errors.New("ent: missing required field \"UserCredential.secret_key\"")})
+		u.Set(usercredential.FieldSecretKey, refused)
+		return u
+	}
 	u.Set(usercredential.FieldSecretKey, encrypted.At(v, usercredential.SecretKeyColumn, nil))
 	return u
 }

@@ -270,6 +270,12 @@ func (_c *UserCredentialCreate) createSpec() (*UserCredential, *sqlgraph.CreateS
 		_spec = sqlgraph.NewCreateSpec(usercredential.Table, sqlgraph.NewFieldSpec(usercredential.FieldID, field.TypeUUID))
 	)
 	_spec.OnConflict = _c.conflict
+	if v, ok := _c.mutation.APIKey(); ok && v.IsZero() {
+		return nil, nil, &ValidationError{Name: "api_key", err: errors.New(`ent: missing required field "UserCredential.api_key"`)}
+	}
+	if v, ok := _c.mutation.SecretKey(); ok && v.IsZero() {
+		return nil, nil, &ValidationError{Name: "secret_key", err: errors.New(`ent: missing required field "UserCredential.secret_key"`)}
+	}
 	defer encrypted.CompleteCreate("github.com/credent-go/credent/ent", _spec) // once its fields are set
 
 	if id, ok := _c.mutation.ID(); ok {

@@ -301,6 +301,12 @@ func (_u *UserCredentialUpdate) sqlSave(ctx context.Context) (_node int, err err
 		_spec.Edges.Add = append(_spec.Edges.Add, edge)
 	}
 	_spec.AddModifiers(_u.modifiers...)
+	if v, ok := _u.mutation.APIKey(); ok && v.IsZero() {
+		return _node, &ValidationError{Name: "api_key", err: errors.New(`ent: missing required field "UserCredential.api_key"`)}
+	}
+	if v, ok := _u.mutation.SecretKey(); ok && v.IsZero() {
+		return _node, &ValidationError{Name: "secret_key", err: errors.New(`ent: missing required field "UserCredential.secret_key"`)}
+	}
 	if none, err := encrypted.CompleteUpdate(ctx, "github.com/credent-go/credent/ent", _u.driver, _spec, false); none || err != nil {
 		return _node, err
 	}
@@ -625,6 +631,12 @@ func (_u *UserCredentialUpdateOne) sqlSave(ctx context.Context) (_node *UserCred
 		_spec.Edges.Add = append(_spec.Edges.Add, edge)
 	}
 	_spec.AddModifiers(_u.modifiers...)
+	if v, ok := _u.mutation.APIKey(); ok && v.IsZero() {
+		return _node, &ValidationError{Name: "api_key", err: errors.New(`ent: missing required field "UserCredential.api_key"`)}
+	}
+	if v, ok := _u.mutation.SecretKey(); ok && v.IsZero() {
+		return _node, &ValidationError{Name: "secret_key", err: errors.New(`ent: missing required field "UserCredential.secret_key"`)}
+	}
 	if none, err := encrypted.CompleteUpdate(ctx, "github.com/credent-go/credent/ent", _u.driver, _spec, true); none || err != nil {
 		return _node, err
 	}

@@ -101,6 +101,19 @@ func (Deed) Mixin() []ent.Mixin { return []ent.Mixin{Numbered{}, encrypted.Blind
 // Fields of the Deed.
 func (Deed) Fields() []ent.Field { return []ent.Field{field.String("title").Unique()} }
 
+// Permit has secrets of each kind that each row must have.
+type Permit struct{ ent.Schema }
+
+// Fields of the Permit.
+func (Permit) Fields() []ent.Field {
+	return []ent.Field{
+		encrypted.String("number"),
+		encrypted.Time("issued"),
+		encrypted.JSON("terms", map[string]int{}),
+		encrypted.String("note").Optional(),
+	}
+}
+
 // Account has a unique secret.
 type Account struct{ ent.Schema }
 

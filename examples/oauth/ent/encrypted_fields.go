@@ -3,6 +3,8 @@
 package ent
 
 import (
+	"errors"
+
 	"example.com/oauth/ent/encryptedtype"
 	"example.com/oauth/ent/integration"
 	"github.com/credent-go/credent/encrypted"
@@ -15,6 +17,12 @@ func EncryptedColumns() []encrypted.Column {
 
 // SetRefreshToken sets the "refresh_token" field.
 func (u *IntegrationUpsert) SetRefreshToken(v encrypted.Secret) *IntegrationUpsert {
+	if v.IsZero() {
+		refused := encrypted.Refuse(&ValidationError{Name: "refresh_token", err: errors.New("ent: missing required field \"Integration.refresh_token\"")})
+		u.Set(integration.FieldRefreshToken, refused)
+		u.Set(integration.FieldRefreshTokenIndex, refused)
+		return u
+	}
 	u.Set(integration.FieldRefreshToken, encrypted.At(v, integration.RefreshTokenColumn, nil))
 	u.Set(integration.FieldRefreshTokenIndex, encrypted.DigestOf(v, integration.RefreshTokenColumn))
 	return u

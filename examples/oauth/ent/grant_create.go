@@ -159,6 +159,15 @@ func (_c *GrantCreate) createSpec() (*Grant, *sqlgraph.CreateSpec, error) {
 		_spec = sqlgraph.NewCreateSpec(grant.Table, sqlgraph.NewFieldSpec(grant.FieldID, field.TypeUUID))
 	)
 	_spec.OnConflict = _c.conflict
+	if v, ok := _c.mutation.AccessToken(); ok && v.IsZero() {
+		return nil, nil, &ValidationError{Name: "access_token", err: errors.New(`ent: missing required field "Grant.access_token"`)}
+	}
+	if v, ok := _c.mutation.Scopes(); ok && v.IsZero() {
+		return nil, nil, &ValidationError{Name: "scopes", err: errors.New(`ent: missing required field "Grant.scopes"`)}
+	}
+	if v, ok := _c.mutation.ExpiresAt(); ok && v.IsZero() {
+		return nil, nil, &ValidationError{Name: "expires_at", err: errors.New(`ent: missing required field "Grant.expires_at"`)}
+	}
 	defer encrypted.CompleteCreate("example.com/oauth/ent", _spec) // once its fields are set
 
 	if id, ok := _c.mutation.ID(); ok {

@@ -198,6 +198,9 @@ func (_c *IntegrationCreate) createSpec() (*Integration, *sqlgraph.CreateSpec, e
 		_spec = sqlgraph.NewCreateSpec(integration.Table, sqlgraph.NewFieldSpec(integration.FieldID, field.TypeUUID))
 	)
 	_spec.OnConflict = _c.conflict
+	if v, ok := _c.mutation.RefreshToken(); ok && v.IsZero() {
+		return nil, nil, &ValidationError{Name: "refresh_token", err: errors.New(`ent: missing required field "Integration.refresh_token"`)}
+	}
 	defer encrypted.CompleteCreate("example.com/oauth/ent", _spec) // once its fields are set
 
 	if id, ok := _c.mutation.ID(); ok {

@@ -297,6 +297,9 @@ func (_u *IntegrationUpdate) sqlSave(ctx context.Context) (_node int, err error)
 		_spec.Edges.Add = append(_spec.Edges.Add, edge)
 	}
 	_spec.AddModifiers(_u.modifiers...)
+	if v, ok := _u.mutation.RefreshToken(); ok && v.IsZero() {
+		return _node, &ValidationError{Name: "refresh_token", err: errors.New(`ent: missing required field "Integration.refresh_token"`)}
+	}
 	if none, err := encrypted.CompleteUpdate(ctx, "example.com/oauth/ent", _u.driver, _spec, false); none || err != nil {
 		return _node, err
 	}
@@ -617,6 +620,9 @@ func (_u *IntegrationUpdateOne) sqlSave(ctx context.Context) (_node *Integration
 		_spec.Edges.Add = append(_spec.Edges.Add, edge)
 	}
 	_spec.AddModifiers(_u.modifiers...)
+	if v, ok := _u.mutation.RefreshToken(); ok && v.IsZero() {
+		return _node, &ValidationError{Name: "refresh_token", err: errors.New(`ent: missing required field "Integration.refresh_token"`)}
+	}
 	if none, err := encrypted.CompleteUpdate(ctx, "example.com/oauth/ent", _u.driver, _spec, true); none || err != nil {
 		return _node, err
 	}

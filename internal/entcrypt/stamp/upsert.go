@@ -117,6 +117,11 @@ func (u *upserting) check(set *entsql.UpdateSet) {
 	}
 	_, args := set.Query()
 	for _, arg := range args {
+		if _, ok := arg.(*column.Refusal); ok {
+			return // the driver refuses the statement for that reason
+		}
+	}
+	for _, arg := range args {
 		if d, ok := arg.(*column.Digest); ok {
 			d.Pinned = true
 		}

@@ -75,13 +75,13 @@ func together(ctx context.Context, d string, db *sql.DB) error {
 	for name, columns := range map[string][]encrypted.Column{
 		"bound": bound.EncryptedColumns(), "plain": plain.EncryptedColumns(),
 	} {
-		if len(columns) != 8 || slices.ContainsFunc(columns, func(c encrypted.Column) bool {
+		if len(columns) != 12 || slices.ContainsFunc(columns, func(c encrypted.Column) bool {
 			return c.Bound != (name == "bound" && c.Tenant != "")
 		}) {
 			return fmt.Errorf("%s has the columns %+v", name, columns)
 		}
 	}
-	if n := len(encrypted.Columns()); n != 16 {
+	if n := len(encrypted.Columns()); n != 24 {
 		return fmt.Errorf("the process has %d columns", n)
 	}
 	// The process has two opinions of the tables: nobody may choose one.

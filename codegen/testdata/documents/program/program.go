@@ -67,7 +67,7 @@ func Run(ctx context.Context, d string, open func(name string) *sql.DB) (failed 
 		r.o1 = r.c.Owner.Create().SetName("o1").SetPin(encrypted.New("pin")).SaveX(ctx)
 		r.o2 = r.c.Owner.Create().SetName("o2").SaveX(ctx)
 		for _, f := range []func(){
-			r.creates, r.updates, r.moves, r.upserts, r.bulkUpserts, r.modifiers, r.rawSQL, r.reads, r.mixins, r.edges, r.noDriver,
+			r.creates, r.updates, r.moves, r.upserts, r.bulkUpserts, r.modifiers, r.rawSQL, r.reads, r.mixins, r.edges, r.noDriver, r.missing,
 		} {
 			f()
 		}
