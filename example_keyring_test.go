@@ -61,7 +61,7 @@ func ExampleNewKeyring() {
 	fmt.Println(errors.Is(err, credent.ErrBadKey), err)
 	// Output:
 	// PK-MADE-UP <nil>
-	// true credent: key 1 of 1: bad encryption key: it has 9 characters, a key has 44
+	// true credent: key 1 of 1: bad encryption key: it has 9 characters, and a key has 44
 }
 
 func ExampleKeyringFromEnv() {

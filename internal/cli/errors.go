@@ -72,8 +72,9 @@ var hints = []struct {
 	{rotate.ErrNoTable, "`credent migrate apply` makes Credent's own tables"},
 	{keyring.ErrTwoSources, "unset one of them"},
 	{keyring.ErrKeyFile, "correct the variable, or the file"},
-	{credent.ErrNoKey, "`credent key generate` makes one for a new database"},
-	{credent.ErrBadKey, "`credent key generate` makes a good one"},
+	{credent.ErrNoKey, "`credent key generate` makes one for a new database; one with data needs the key it was written with"},
+	{credent.ErrBadKey, "correct it: a database with data needs the key it was written with, and only for a new database " +
+		"`credent key generate` makes another"},
 	{credent.ErrUnknownKey, "set ENCRYPTION_KEY to the key it was written with, or name that one in ENCRYPTION_KEY_PREVIOUS"},
 	{credent.ErrCorrupt, "store it again, or restore the row from a backup"},
 	{credent.ErrNotEncrypted, "if it is plaintext, `credent encrypt` encrypts it"},

@@ -128,9 +128,9 @@ func FuzzRoundTrip(f *testing.F) {
 	})
 }
 
-// keyErrors are all errors of ParseKey. None quotes the key.
-var keyErrors = regexp.MustCompile(`^bad encryption key: it (is empty|has \d+ characters, a key has 44|` +
-	`has a line break|is not base64 of 32 bytes|is all zero)$`)
+// keyErrors are the errors of ParseKey: short, and without the key, which
+// FuzzCause of package keytext looks for.
+var keyErrors = regexp.MustCompile(`^bad encryption key: its? [^\n]{6,250}$`)
 
 func FuzzParseKey(f *testing.F) {
 	for _, text := range []string{

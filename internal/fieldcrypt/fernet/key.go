@@ -14,6 +14,7 @@ import (
 
 	"github.com/fernet/fernet-go"
 
+	"github.com/credent-go/credent/internal/keytext"
 	"github.com/credent-go/credent/internal/redact"
 )
 
@@ -51,21 +52,12 @@ func GenerateKey() string {
 // ParseKey reads a key of 44 characters of base64 with padding, in the
 // URL-safe alphabet or the standard one (Python's cryptography reads both). It
 // ignores white space around the key, since files end in a line break. Any
-// other text is an [ErrBadKey]; the reason doesn't quote the key.
+// other text is an [ErrBadKey] that says what is wrong, and doesn't quote it.
 func ParseKey(text string) (*Key, error) {
-	text = strings.TrimSpace(text)
-	want := base64.URLEncoding.EncodedLen(KeySize)
-	switch {
-	case text == "":
-		return nil, fmt.Errorf("%w: it is empty", ErrBadKey)
-	case len(text) != want:
-		return nil, fmt.Errorf("%w: it has %d characters, a key has %d", ErrBadKey, len(text), want)
-	case strings.ContainsAny(text, "\r\n"):
-		return nil, fmt.Errorf("%w: it has a line break", ErrBadKey)
-	}
-	raw, err := tokenEncoding.DecodeString(strings.NewReplacer("+", "-", "/", "_").Replace(text))
-	if err != nil || len(raw) != KeySize {
-		return nil, fmt.Errorf("%w: it is not base64 of %d bytes", ErrBadKey, KeySize)
+	trimmed := strings.NewReplacer("+", "-", "/", "_").Replace(strings.TrimSpace(text))
+	raw, err := tokenEncoding.DecodeString(trimmed)
+	if err != nil || len(raw) != KeySize || strings.ContainsAny(trimmed, "\r\n") {
+		return nil, fmt.Errorf("%w: %s", ErrBadKey, keytext.Cause(text))
 	}
 	key := fernet.Key(raw)
 	if key == (fernet.Key{}) {

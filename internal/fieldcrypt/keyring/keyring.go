@@ -42,15 +42,20 @@ type Set struct {
 // [fernet.ErrBadKey], also for a key given twice and for one with the signing
 // half of another. They name the key by its place, from 1.
 func New(primary string, previous ...string) (*Keyring, error) {
-	if strings.TrimSpace(primary) == "" {
-		return nil, fmt.Errorf("credent: key 1 of %d: %w", len(previous)+1, ErrNoKey)
+	total := len(previous) + 1
+	return parse(append([]string{primary}, previous...), func(i int) string { return fmt.Sprintf("key %d of %d", i+1, total) })
+}
+
+// parse makes a keyring of keys that name names in errors.
+func parse(texts []string, name func(i int) string) (*Keyring, error) {
+	if strings.TrimSpace(texts[0]) == "" {
+		return nil, fmt.Errorf("credent: %s: %w", name(0), ErrNoKey)
 	}
-	texts := append([]string{primary}, previous...)
 	list := make([]*fernet.Key, len(texts))
 	for i, text := range texts {
 		key, err := fernet.ParseKey(text)
 		if err != nil {
-			return nil, fmt.Errorf("credent: key %d of %d: %w", i+1, len(texts), err)
+			return nil, fmt.Errorf("credent: %s: %w", name(i), err)
 		}
 		for j, earlier := range list[:i] {
 			reason := ""
@@ -62,7 +67,7 @@ func New(primary string, previous ...string) (*Keyring, error) {
 			default:
 				continue
 			}
-			return nil, fmt.Errorf("credent: key %d of %d: %w: it %s key %d", i+1, len(texts), fernet.ErrBadKey, reason, j+1)
+			return nil, fmt.Errorf("credent: %s: %w: it %s %s", name(i), fernet.ErrBadKey, reason, name(j))
 		}
 		list[i] = key
 	}

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
+	"github.com/credent-go/credent/internal/keytext"
 )
 
 // Environment variables that hold the keys of the default keyring.
@@ -51,18 +52,26 @@ func FromEnv() (*Keyring, error) {
 	if err != nil {
 		return nil, err
 	}
-	if last.primary.text == "" {
+	switch {
+	case last.primary.text != "":
+	case last.primary.source != EnvKey:
+		return nil, fmt.Errorf("credent: %w: %s is empty", ErrNoKey, last.primary)
+	default:
 		return nil, fmt.Errorf("credent: %w: set %s", ErrNoKey, EnvKey)
 	}
 	var previous []string
 	if last.previous.text != "" {
 		previous = strings.Split(last.previous.text, ",")
 	}
-	ring, err := New(last.primary.text, previous...)
-	if err != nil {
-		return nil, fmt.Errorf("%w (from %s, then %s)", err, last.primary.source, last.previous.source)
-	}
-	return ring, nil
+	return parse(append([]string{last.primary.text}, previous...), func(i int) string {
+		switch {
+		case i == 0:
+			return last.primary.String()
+		case len(previous) == 1:
+			return last.previous.String()
+		}
+		return fmt.Sprintf("key %d of %s", i, last.previous)
+	})
 }
 
 // reading is what both variables held at one moment.
@@ -74,6 +83,14 @@ type variable struct {
 	text   string // without white space around it
 	source string // the variable's name
 	isFile bool   // a regular file, which can be read again; a pipe can't
+}
+
+// String names the variable or its file in errors.
+func (v variable) String() string {
+	if strings.HasSuffix(v.source, fileSuffix) {
+		return "the file that " + v.source + " names"
+	}
+	return v.source
 }
 
 func readEnv() (r reading, err error) {
@@ -121,9 +138,12 @@ func fromEnv(name string) (variable, error) {
 		if errors.As(err, &pathErr) {
 			err = pathErr.Err // without the path, which may be a key in the wrong variable
 		}
-		return v, fmt.Errorf("credent: %w: %w: %w", ErrNoKey, sourceError{"the file that " + v.source + " names", ErrKeyFile}, err)
+		if cause := keytext.PathCause(path); cause != "" {
+			err = fmt.Errorf("%w; %s holds no path: %s", err, v.source, cause)
+		}
+		return v, fmt.Errorf("credent: %w: %w: %w", ErrNoKey, sourceError{v.String(), ErrKeyFile}, err)
 	case len(data) > maxKeyFile:
-		return v, fmt.Errorf("credent: %w: the file that %s names has more than %d bytes", fernet.ErrBadKey, v.source, maxKeyFile)
+		return v, fmt.Errorf("credent: %s: %w: it has more than %d bytes", v, fernet.ErrBadKey, maxKeyFile)
 	}
 	v.text = strings.TrimSpace(string(data))
 	return v, nil

@@ -108,6 +108,90 @@ func TestKeyringFromFiles(t *testing.T) {
 	}
 }
 
+// TestKeyringErrors reads what is no key, and wants the variable or the file
+// named, the cause, and no part of the key.
+func TestKeyringErrors(t *testing.T) {
+	file := func(text string) string {
+		path := filepath.Join(t.TempDir(), "key")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	for name, test := range map[string]struct {
+		env  map[string]string
+		kind error
+		want string
+	}{
+		"in quotes": {
+			map[string]string{"ENCRYPTION_KEY": `"` + keyA + `"`}, fernet.ErrBadKey,
+			"credent: ENCRYPTION_KEY: bad encryption key: it is in double quotes",
+		},
+		"two keys": {
+			map[string]string{"ENCRYPTION_KEY": keyA + "," + keyB}, fernet.ErrBadKey,
+			"credent: ENCRYPTION_KEY: bad encryption key: it has a comma at position 45: a key stands alone",
+		},
+		"a line of a file": {
+			map[string]string{"ENCRYPTION_KEY_FILE": file("ENCRYPTION_KEY=" + keyA + "\n")}, fernet.ErrBadKey,
+			"credent: the file that ENCRYPTION_KEY_FILE names: bad encryption key: it has the variable name before it",
+		},
+		"UTF-16": {
+			map[string]string{"ENCRYPTION_KEY_FILE": file("\xff\xfe" + strings.Join(strings.Split(keyA, ""), "\x00") + "\x00\r\x00\n\x00")},
+			fernet.ErrBadKey, "credent: the file that ENCRYPTION_KEY_FILE names: bad encryption key: it is in UTF-16",
+		},
+		"the only earlier key": {
+			map[string]string{"ENCRYPTION_KEY": keyA, "ENCRYPTION_KEY_PREVIOUS": "b'" + keyB + "'"}, fernet.ErrBadKey,
+			"credent: ENCRYPTION_KEY_PREVIOUS: bad encryption key: it is what Python prints",
+		},
+		"one of the earlier keys": {
+			map[string]string{"ENCRYPTION_KEY": keyA, "ENCRYPTION_KEY_PREVIOUS": keyB + "," + keyC[:40]}, fernet.ErrBadKey,
+			"credent: key 2 of ENCRYPTION_KEY_PREVIOUS: bad encryption key: it is base64 of 30 bytes",
+		},
+		"a comma too many": {
+			map[string]string{"ENCRYPTION_KEY": keyA, "ENCRYPTION_KEY_PREVIOUS_FILE": file(keyB + ",\n")}, fernet.ErrBadKey,
+			"credent: key 2 of the file that ENCRYPTION_KEY_PREVIOUS_FILE names: bad encryption key: it is empty",
+		},
+		"lines in place of commas": {
+			map[string]string{"ENCRYPTION_KEY": keyA, "ENCRYPTION_KEY_PREVIOUS_FILE": file(keyB + "\n" + keyC + "\n")}, fernet.ErrBadKey,
+			"credent: the file that ENCRYPTION_KEY_PREVIOUS_FILE names: bad encryption key: it seems to be 2 keys with white space",
+		},
+		"twice": {
+			map[string]string{"ENCRYPTION_KEY": keyA, "ENCRYPTION_KEY_PREVIOUS": keyB + "," + keyA}, fernet.ErrBadKey,
+			"credent: key 2 of ENCRYPTION_KEY_PREVIOUS: bad encryption key: it is the same as ENCRYPTION_KEY",
+		},
+		"a path": {
+			map[string]string{"ENCRYPTION_KEY": "/run/secrets/key"}, fernet.ErrBadKey,
+			"credent: ENCRYPTION_KEY: bad encryption key: it looks like the path of a file, which ENCRYPTION_KEY_FILE takes",
+		},
+		"a key for a path": {
+			map[string]string{"ENCRYPTION_KEY_FILE": keyA}, keyring.ErrKeyFile,
+			"; ENCRYPTION_KEY_FILE holds no path: it looks like the key itself",
+		},
+		"a path in quotes": {
+			map[string]string{"ENCRYPTION_KEY_FILE": `"` + file(keyA) + `"`}, keyring.ErrKeyFile,
+			"; ENCRYPTION_KEY_FILE holds no path: it is in quotes",
+		},
+		"an empty file": {
+			map[string]string{"ENCRYPTION_KEY_FILE": file("\n")}, keyring.ErrNoKey,
+			"credent: no encryption key: the file that ENCRYPTION_KEY_FILE names is empty",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, variable := range []string{"ENCRYPTION_KEY", "ENCRYPTION_KEY_PREVIOUS"} {
+				t.Setenv(variable, test.env[variable])
+				t.Setenv(variable+"_FILE", test.env[variable+"_FILE"])
+			}
+			_, err := keyring.FromEnv()
+			if !errors.Is(err, test.kind) || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want %s", err, test.want)
+			}
+			if err != nil && (hasPart(err.Error(), keyA) || hasPart(err.Error(), keyB) || hasPart(err.Error(), keyC[:40])) {
+				t.Errorf("the error quotes a key: %v", err)
+			}
+		})
+	}
+}
+
 // TestKeyringFromPipe gives the key as a shell's <(command) does: it can be
 // read once.
 func TestKeyringFromPipe(t *testing.T) {
