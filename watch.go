@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"regexp"
+	"slices"
 	"time"
 
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
@@ -59,9 +61,10 @@ type WatchConfig struct {
 	// Keyring is the one to keep fresh, such as [DefaultKeyring]'s; nil
 	// means a new one.
 	Keyring *Keyring
-	// Observe is called after each load that changed the keys or failed, from
-	// one goroutine at a time; nil means that slog's default logger gets a
-	// line.
+	// Observe is called when the keys change, when loads begin to fail or fail
+	// for another reason, and when they work again: once each, not at every
+	// interval, and from one goroutine at a time. If it is nil, slog's default
+	// logger gets a line.
 	Observe func(KeyringEvent)
 	// LosePrimary accepts a keyring without the primary key in use. What is
 	// stored under that one becomes unreadable.
@@ -74,6 +77,9 @@ type KeyringEvent struct {
 	Before []string // IDs of the keys, the primary one first
 	After  []string // the same as Before if Err is not nil
 	Err    error    // why the keys in use stay
+	// Recovered is true for the first load that works after one that failed.
+	// The keys may be the same as before.
+	Recovered bool
 }
 
 // WatchKeyring loads a keyring from a source and returns it, for [WithKeyring];
@@ -81,8 +87,9 @@ type KeyringEvent struct {
 // the keys of the keyring it returned: clients, and the secrets they have read,
 // use the new ones from then on. The error is the first load's.
 //
-// Where a later load fails the keys in use stay, and the next interval tries
-// again. One of the reasons is [ErrPrimaryLost]: a new keyring without the
+// If a later load fails, the keys in use stay, and the next interval tries
+// again. [WatchConfig.Observe] hears of it once, and once when loads work again.
+// One of the reasons is [ErrPrimaryLost]: a new keyring without the
 // primary key in use is refused, since secrets were encrypted under it until
 // this moment. In the order of docs/rotation.md a primary key becomes an
 // earlier one first and is dropped later, which is accepted.
@@ -112,6 +119,7 @@ func WatchKeyring(ctx context.Context, source KeyringSource, cfg WatchConfig) (*
 type watcher struct {
 	source KeyringSource
 	cfg    WatchConfig
+	failed map[string]bool // reasons observed since loads began to fail
 }
 
 func (w *watcher) run(ctx context.Context) {
@@ -132,10 +140,38 @@ func (w *watcher) run(ctx context.Context) {
 		if err == nil {
 			changed, err = w.replace(next)
 		}
-		if changed || err != nil {
-			w.cfg.Observe(KeyringEvent{Before: before, After: keyIDs(w.cfg.Keyring), Err: err})
+		e := KeyringEvent{Before: before, After: keyIDs(w.cfg.Keyring), Err: err}
+		if w.isNews(&e) || changed {
+			w.cfg.Observe(e)
 		}
 	}
+}
+
+// maxReasons bounds how many reasons of one failure are observed, should a
+// source give another one each time.
+const maxReasons = 10
+
+// changing are the parts of an error's text that differ each time, such as the
+// IDs of requests.
+var changing = regexp.MustCompile(`[0-9A-Fa-f]{8}[0-9A-Fa-f-]*|[0-9]+`)
+
+// isNews reports whether the loads began to fail, fail for another reason, or
+// work again.
+func (w *watcher) isNews(e *KeyringEvent) bool {
+	if e.Err == nil {
+		e.Recovered = len(w.failed) > 0
+		w.failed = nil
+		return e.Recovered
+	}
+	reason := changing.ReplaceAllString(e.Err.Error(), "#")
+	if w.failed[reason] || len(w.failed) == maxReasons {
+		return false
+	}
+	if w.failed == nil {
+		w.failed = make(map[string]bool)
+	}
+	w.failed[reason] = true
+	return true
 }
 
 func (w *watcher) load(ctx context.Context) (*Keyring, error) {
@@ -167,9 +203,14 @@ func keyIDs(ring *Keyring) []string {
 }
 
 func logEvent(e KeyringEvent) {
-	switch {
+	switch same := slices.Equal(e.Before, e.After); {
 	case e.Err != nil:
-		slog.Error("the keyring was not replaced, and the keys in use stay", "key_ids", e.Before, "error", e.Err)
+		slog.Error("the keyring was not replaced, and the keys in use stay; logged once, until it loads again",
+			"key_ids", e.Before, "error", e.Err)
+	case same:
+		slog.Info("the keyring loads again, with the keys in use", "key_ids", e.After)
+	case e.Recovered:
+		slog.Info("the keyring loads again, and was replaced", "key_ids_before", e.Before, "key_ids", e.After)
 	default:
 		slog.Info("the keyring was replaced", "key_ids_before", e.Before, "key_ids", e.After)
 	}
