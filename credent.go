@@ -23,12 +23,14 @@ import (
 
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
+	"github.com/jackc/pgx/v5"
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver of WithPGX
-	_ "github.com/lib/pq"              // the default driver
-	_ "modernc.org/sqlite"             // the driver of sqlite:FILE
+	"github.com/lib/pq"
+	_ "modernc.org/sqlite" // the driver of sqlite:FILE
 
 	"github.com/credent-go/credent/ent"
 	_ "github.com/credent-go/credent/ent/runtime" // the schema's defaults and validators
+	"github.com/credent-go/credent/internal/dburl"
 	"github.com/credent-go/credent/internal/entcrypt/driver"
 	"github.com/credent-go/credent/internal/entcrypt/stamp"
 	"github.com/credent-go/credent/internal/entcrypt/statement"
@@ -299,33 +301,14 @@ func prepare(ctx context.Context, db *sql.DB, entDialect string, o options) erro
 // connect yet. With lib/pq it sets binary_parameters=yes, unless the URL has
 // the parameter.
 func OpenDB(databaseURL string, opts ...Option) (db *sql.DB, entDialect string, err error) {
-	scheme, rest, ok := strings.Cut(databaseURL, ":")
-	if !ok {
-		return nil, "", fmt.Errorf("credent: %w: it has no scheme; use postgres://… or sqlite:FILE", ErrURL)
+	if cause := dburl.Cause(databaseURL); cause != "" {
+		return nil, "", fmt.Errorf("credent: %w: %s", ErrURL, cause)
 	}
+	scheme, rest, _ := strings.Cut(databaseURL, ":")
 	switch scheme {
 	case "postgres", "postgresql":
-		driver := "postgres"
-		if optionsOf(opts).pgx {
-			driver = "pgx"
-		}
-		// The drivers' own errors quote the URL.
-		u, err := url.Parse(databaseURL)
-		if err != nil {
-			return nil, "", fmt.Errorf("credent: %w: it does not parse; percent-encode special characters", ErrURL)
-		}
-		if driver == "postgres" && !u.Query().Has(binaryParameters) {
-			if u.RawQuery != "" {
-				u.RawQuery += "&"
-			}
-			u.RawQuery += binaryParameters + "=yes"
-			databaseURL = u.String()
-		}
-		db, err := sql.Open(driver, databaseURL)
-		if err != nil {
-			return nil, "", fmt.Errorf("credent: %w: %s does not accept it", ErrURL, driver)
-		}
-		return db, dialect.Postgres, nil
+		db, err := openPostgres(databaseURL, optionsOf(opts).pgx)
+		return db, dialect.Postgres, err
 	case "sqlite", "sqlite3":
 		dsn, memory, err := sqliteDSN(rest)
 		if err != nil {
@@ -340,7 +323,46 @@ func OpenDB(databaseURL string, opts ...Option) (db *sql.DB, entDialect string, 
 		}
 		return db, dialect.SQLite, nil
 	}
-	return nil, "", fmt.Errorf("credent: %w: unknown scheme; use postgres://… or sqlite:FILE", ErrURL)
+	return nil, "", fmt.Errorf("credent: %w: unknown scheme", ErrURL)
+}
+
+// openPostgres returns the pool of a URL that package dburl finds no fault
+// with. The drivers' own errors quote the URL.
+func openPostgres(databaseURL string, viaPGX bool) (*sql.DB, error) {
+	u, err := url.Parse(databaseURL)
+	if err != nil {
+		return nil, fmt.Errorf("credent: %w: it does not parse; percent-encode special characters", ErrURL)
+	}
+	name := "lib/pq"
+	if viaPGX {
+		name = "pgx"
+	}
+	if cause := dburl.Unsupported(u.Query(), name); cause != "" {
+		return nil, fmt.Errorf("credent: %w: %s", ErrURL, cause)
+	}
+	if viaPGX {
+		if _, err := pgx.ParseConfig(databaseURL); err != nil {
+			return nil, fmt.Errorf("credent: %w: pgx does not accept one of its parameters, or a variable PG…", ErrURL)
+		}
+		db, err := sql.Open("pgx", databaseURL)
+		if err != nil {
+			return nil, fmt.Errorf("credent: %w: pgx does not accept it", ErrURL)
+		}
+		return db, nil
+	}
+	if !u.Query().Has(binaryParameters) {
+		// Not by u.String, which drops the slashes of a bare postgres://.
+		separator := "?"
+		if strings.Contains(databaseURL, "?") {
+			separator = "&"
+		}
+		databaseURL += separator + binaryParameters + "=yes"
+	}
+	connector, err := pq.NewConnector(databaseURL)
+	if err != nil {
+		return nil, fmt.Errorf("credent: %w: lib/pq does not accept one of its parameters, or a variable PG…", ErrURL)
+	}
+	return sql.OpenDB(connector), nil
 }
 
 // binaryParameters makes lib/pq send a statement and its parameters in one
@@ -356,11 +378,11 @@ func sqliteDSN(rest string) (dsn string, memory bool, err error) {
 	file, query, _ := strings.Cut(rest, "?")
 	file = strings.TrimPrefix(file, "//")
 	if file == "" {
-		return "", false, fmt.Errorf("credent: %w: sqlite: without a file", ErrURL)
+		return "", false, fmt.Errorf("credent: %w: it has no file: write sqlite:FILE", ErrURL)
 	}
 	params, err := url.ParseQuery(query)
 	if err != nil {
-		return "", false, fmt.Errorf("credent: %w: %w", ErrURL, err)
+		return "", false, fmt.Errorf("credent: %w: its parameters don't parse: percent-encode special characters", ErrURL)
 	}
 	params.Add("_pragma", "foreign_keys(1)")    // cascades, off by default
 	params.Add("_pragma", "busy_timeout(5000)") // milliseconds

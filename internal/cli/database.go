@@ -48,13 +48,8 @@ type database struct {
 func open(ctx context.Context, databaseURL string, create bool, opts ...credent.Option) (_ *database, err error) {
 	scheme, rest, _ := strings.Cut(databaseURL, ":")
 	var file string
-	switch scheme {
-	case "sqlite", "sqlite3":
+	if scheme == "sqlite" || scheme == "sqlite3" {
 		if databaseURL, file, err = sqliteURL(scheme, rest, create); err != nil {
-			return nil, err
-		}
-	default:
-		if err := checkUserinfo(databaseURL); err != nil {
 			return nil, err
 		}
 	}
@@ -98,20 +93,6 @@ func sqliteURL(scheme, rest string, create bool) (databaseURL, file string, err 
 		params.Set("mode", "rw")
 	}
 	return scheme + ":" + file + "?" + params.Encode(), file, nil
-}
-
-// checkUserinfo finds passwords with characters that end the host part of a
-// URL. What follows them would be taken for host, port or database, and be
-// quoted in errors of the network.
-func checkUserinfo(databaseURL string) error {
-	u, err := url.Parse(databaseURL)
-	if err != nil {
-		return nil //nolint:nilerr // credent.OpenDB reports it, without the URL
-	}
-	if strings.Contains(u.Path, "@") || strings.Contains(u.Fragment, "@") {
-		return fmt.Errorf("%w: percent-encode special characters of the password", credent.ErrURL)
-	}
-	return nil
 }
 
 func (db *database) connect(ctx context.Context) error {
