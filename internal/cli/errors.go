@@ -195,7 +195,7 @@ func trimPackage(text string) string {
 	for {
 		name, rest, ok := strings.Cut(text, ": ")
 		switch {
-		case ok && slices.Contains([]string{"credent", "migrate", "rotate", "fieldcrypt", "ent", "pq"}, name):
+		case ok && slices.Contains([]string{"credent", "encrypted", "migrate", "rotate", "ent", "pq"}, name):
 			text = rest
 		default:
 			return text

@@ -54,7 +54,7 @@ func Compare(ctx context.Context, db Querier, d string, columns []Column) ([]Pro
 	for _, c := range columns {
 		relations, err := relationsOf(ctx, db, d, c)
 		if err != nil {
-			return nil, fmt.Errorf("indextrigger: read the triggers of %s: %w", c.Table, err)
+			return nil, fmt.Errorf("read the triggers of %s: %w", c.Table, err)
 		}
 		for _, r := range relations {
 			if !r.complete || r.partition && lacks(problems, c) {
@@ -71,7 +71,7 @@ func Compare(ctx context.Context, db Querier, d string, columns []Column) ([]Pro
 func Exists(ctx context.Context, db Querier, d string, c Column) (bool, error) {
 	relations, err := relationsOf(ctx, db, d, c)
 	if err != nil {
-		return false, fmt.Errorf("indextrigger: find %s: %w", c.Table, err)
+		return false, fmt.Errorf("find %s: %w", c.Table, err)
 	}
 	return slices.ContainsFunc(relations, func(r relation) bool { return r.root && (r.complete || c.Token == "") }), nil
 }
@@ -93,7 +93,7 @@ func Obsolete(ctx context.Context, db Querier, d string, tables, columns []Colum
 	for _, table := range tables {
 		relations, err := relationsOf(ctx, db, d, table)
 		if err != nil {
-			return nil, fmt.Errorf("indextrigger: read the triggers of %s: %w", table.Table, err)
+			return nil, fmt.Errorf("read the triggers of %s: %w", table.Table, err)
 		}
 		for _, r := range relations {
 			if !r.partition {

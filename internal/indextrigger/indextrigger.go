@@ -65,7 +65,7 @@ func Statements(d string, c Column) []string {
 			all = append(all, sqliteDrop(name), sqliteTrigger(c, name, step(s)))
 		}
 	default:
-		panic(fmt.Sprintf("indextrigger: no triggers for dialect %q", d))
+		panic(fmt.Sprintf("encrypted: no triggers for dialect %q", d))
 	}
 	return all
 }

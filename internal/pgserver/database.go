@@ -31,13 +31,13 @@ func (s *Server) CreateDatabase(ctx context.Context, template string) (dbURL str
 		create += " TEMPLATE " + pq.QuoteIdentifier(databaseName(template))
 	}
 	if _, err := s.admin.ExecContext(ctx, create); err != nil {
-		return "", nil, fmt.Errorf("pgserver: create database: %w", err)
+		return "", nil, fmt.Errorf("create database: %w", err)
 	}
 	if s.cluster == nil { // ours has it in postgresql.conf
 		alter := "ALTER DATABASE " + pq.QuoteIdentifier(name) + " SET TimeZone = " + pq.QuoteLiteral(sessionTimeZone)
 		if _, err := s.admin.ExecContext(ctx, alter); err != nil {
 			_ = s.dropDatabase(name)
-			return "", nil, fmt.Errorf("pgserver: set the time zone of a database: %w", err)
+			return "", nil, fmt.Errorf("set the time zone of a database: %w", err)
 		}
 	}
 	return s.URL(name), func() error { return s.dropDatabase(name) }, nil
@@ -60,10 +60,10 @@ func (s *Server) dropDatabase(name string) error {
 		drop += " WITH (FORCE)"
 	} else if _, err := s.admin.ExecContext(ctx,
 		"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name); err != nil {
-		return fmt.Errorf("pgserver: end the connections to %s: %w", name, err)
+		return fmt.Errorf("end the connections to %s: %w", name, err)
 	}
 	if _, err := s.admin.ExecContext(ctx, drop); err != nil {
-		return fmt.Errorf("pgserver: drop %s: %w", name, err)
+		return fmt.Errorf("drop %s: %w", name, err)
 	}
 	return nil
 }

@@ -18,11 +18,11 @@ const externalTimeout = 10 * time.Second
 func external(ctx context.Context, rawURL string, search binarySearch, cfg config) (_ *Server, err error) {
 	base, err := externalBase(rawURL)
 	if err != nil {
-		return nil, fmt.Errorf("pgserver: %s: %w", EnvURL, err)
+		return nil, fmt.Errorf("%s: %w", EnvURL, err)
 	}
 	s := &Server{base: *base, binDir: search.clientDir(ctx)}
 	if s.admin, err = openAdmin(*base, adminTimeout); err != nil {
-		return nil, fmt.Errorf("pgserver: %s: %w", EnvURL, err)
+		return nil, fmt.Errorf("%s: %w", EnvURL, err)
 	}
 	defer func() {
 		if err != nil {
@@ -32,14 +32,14 @@ func external(ctx context.Context, rawURL string, search binarySearch, cfg confi
 	ctx, cancel := context.WithTimeout(ctx, externalTimeout)
 	defer cancel()
 	if err := s.admin.PingContext(ctx); err != nil {
-		return nil, fmt.Errorf("pgserver: cannot connect to the server at %s that %s names: %w "+
+		return nil, fmt.Errorf("cannot connect to the server at %s that %s names: %w "+
 			"(start it, correct the variable, or unset it to use the installed binaries)", base.Host, EnvURL, err)
 	}
 	if s.version, err = serverVersion(ctx, s.admin); err != nil {
-		return nil, fmt.Errorf("pgserver: server at %s that %s names: %w", base.Host, EnvURL, err)
+		return nil, fmt.Errorf("server at %s that %s names: %w", base.Host, EnvURL, err)
 	}
 	if err := checkExternal(ctx, s.admin, cfg.settings); err != nil {
-		return nil, fmt.Errorf("pgserver: server at %s that %s names: %w", base.Host, EnvURL, err)
+		return nil, fmt.Errorf("server at %s that %s names: %w", base.Host, EnvURL, err)
 	}
 	return s, nil
 }

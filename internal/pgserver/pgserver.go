@@ -101,7 +101,7 @@ func start(ctx context.Context, externalURL string, search binarySearch, opts ..
 	var cfg config
 	for _, opt := range opts {
 		if err := opt(&cfg); err != nil {
-			return nil, fmt.Errorf("pgserver: %w", err)
+			return nil, fmt.Errorf("%w", err)
 		}
 	}
 	if externalURL != "" && !cfg.private {
@@ -109,16 +109,16 @@ func start(ctx context.Context, externalURL string, search binarySearch, opts ..
 	}
 	binDir, err := search.serverDir(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("pgserver: %w", err)
+		return nil, fmt.Errorf("%w", err)
 	}
 	c, err := newCluster(ctx, binDir, cfg.settings)
 	if err != nil {
-		return nil, fmt.Errorf("pgserver: start the server of %s: %w", binDir, err)
+		return nil, fmt.Errorf("start the server of %s: %w", binDir, err)
 	}
 	s := &Server{base: c.url(), admin: c.admin, binDir: binDir, cluster: c}
 	if s.version, err = serverVersion(ctx, s.admin); err != nil {
 		_ = s.Stop()
-		return nil, fmt.Errorf("pgserver: server of %s: %w", binDir, err)
+		return nil, fmt.Errorf("server of %s: %w", binDir, err)
 	}
 	return s, nil
 }
@@ -166,7 +166,7 @@ func (s *Server) Stop() error {
 			}
 		}
 		if s.stopErr != nil {
-			s.stopErr = fmt.Errorf("pgserver: stop: %w", s.stopErr)
+			s.stopErr = fmt.Errorf("stop: %w", s.stopErr)
 		}
 	})
 	return s.stopErr

@@ -57,7 +57,7 @@ func SetUser(ctx context.Context, tx *sql.Tx, entDialect string, guard *Guard) e
 	case !ok:
 		return nil
 	case entDialect != dialect.Postgres:
-		return fmt.Errorf("tenancy: %w", ErrUnsupported)
+		return fmt.Errorf("credent: %w", ErrUnsupported)
 	}
 	return guard.become(ctx, entsql.Conn{ExecQuerier: tx}, user)
 }
@@ -89,7 +89,7 @@ func (d *driver) Query(ctx context.Context, query string, args, v any) error {
 	}
 	target, ok := v.(*entsql.Rows)
 	if !ok {
-		return fmt.Errorf("tenancy: query into a %T, want *sql.Rows", v)
+		return fmt.Errorf("credent: query into a %T, want *sql.Rows", v)
 	}
 	tx, err := d.Tx(ctx)
 	if err != nil {
@@ -120,9 +120,9 @@ func (d *driver) ExecContext(ctx context.Context, query string, args ...any) (sq
 func (d *driver) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
 	if _, ok := d.guard.user(ctx); ok {
 		if d.Dialect() != dialect.Postgres {
-			return nil, fmt.Errorf("tenancy: %w", ErrUnsupported)
+			return nil, fmt.Errorf("credent: %w", ErrUnsupported)
 		}
-		return nil, fmt.Errorf("tenancy: %w", ErrNeedsTx)
+		return nil, fmt.Errorf("credent: %w", ErrNeedsTx)
 	}
 	next, err := execQuerierOf(d.Driver)
 	if err != nil {
@@ -138,7 +138,7 @@ func (d *driver) Tx(ctx context.Context) (dialect.Tx, error) { return d.BeginTx(
 func (d *driver) BeginTx(ctx context.Context, opts *sql.TxOptions) (dialect.Tx, error) {
 	_, hasUser := d.guard.user(ctx)
 	if hasUser && d.Dialect() != dialect.Postgres {
-		return nil, fmt.Errorf("tenancy: %w", ErrUnsupported)
+		return nil, fmt.Errorf("credent: %w", ErrUnsupported)
 	}
 	next, err := d.begin(ctx, opts)
 	if err != nil {
@@ -167,7 +167,7 @@ func (d *driver) begin(ctx context.Context, opts *sql.TxOptions) (dialect.Tx, er
 		BeginTx(context.Context, *sql.TxOptions) (dialect.Tx, error)
 	})
 	if !ok {
-		return nil, fmt.Errorf("tenancy: %T has no BeginTx", d.Driver)
+		return nil, fmt.Errorf("credent: %T has no BeginTx", d.Driver)
 	}
 	return beginner.BeginTx(ctx, opts)
 }
@@ -189,7 +189,7 @@ type tx struct {
 func (t *tx) become(ctx context.Context) error {
 	user, ok := t.guard.user(ctx)
 	if ok && !t.postgres {
-		return fmt.Errorf("tenancy: %w", ErrUnsupported)
+		return fmt.Errorf("credent: %w", ErrUnsupported)
 	}
 	if !ok && !t.ours || t.known && user == t.user {
 		return nil
@@ -284,7 +284,7 @@ type execQuerier interface {
 func execQuerierOf(v any) (execQuerier, error) {
 	next, ok := v.(execQuerier)
 	if !ok {
-		return nil, fmt.Errorf("tenancy: %T has no ExecContext and QueryContext", v)
+		return nil, fmt.Errorf("credent: %T has no ExecContext and QueryContext", v)
 	}
 	return next, nil
 }
