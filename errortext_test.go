@@ -165,7 +165,7 @@ func TestErrorsBeginWithPublicPackage(t *testing.T) {
 		"a bare secret":         second(client.ExecContext(ctx, "UPDATE user_credentials SET api_key = ?", credent.NewSecret("a"))),
 		"WithUser on SQLite":    second(client.UserAccount.Query().All(credent.WithUser(ctx, "user-1"))),
 		"WithUser, transaction": second(client.Tx(credent.WithUser(ctx, "user-1"))),
-		"WithUser, raw query":   second(client.QueryContext(credent.WithUser(ctx, "user-1"), "SELECT 1")), //nolint:sqlclosecheck,rowserrcheck // it fails
+		"WithUser, raw query":   second(client.QueryContext(credent.WithUser(ctx, "user-1"), "SELECT 1")), //nolint:rowserrcheck // it fails
 		"WithUser, raw SQL":     second(client.ExecContext(credent.WithUser(ctx, "user-1"), "SELECT 1")),
 		"another database":      second(encrypted.NewDriver(entsql.OpenDB(dialect.MySQL, db), encrypted.DriverConfig{Keyring: ring})),
 		"an unknown column":     second(credent.NewClient(db, dialect.SQLite, credent.Bound("user_credentials.none"))),

@@ -88,8 +88,8 @@ type KeyringEvent struct {
 // use the new ones from then on. The error is the first load's.
 //
 // If a later load fails, the keys in use stay, and the next interval tries
-// again. [WatchConfig.Observe] hears of it once, and once when loads work again.
-// One of the reasons is [ErrPrimaryLost]: a new keyring without the
+// again. [WatchConfig.Observe] hears of it once, and once when loads work
+// again. One of the reasons is [ErrPrimaryLost]: a new keyring without the
 // primary key in use is refused, since secrets were encrypted under it until
 // this moment. In the order of docs/rotation.md a primary key becomes an
 // earlier one first and is dropped later, which is accepted.

@@ -73,8 +73,8 @@ var hints = []struct {
 	{keyring.ErrTwoSources, "unset one of them"},
 	{keyring.ErrKeyFile, "correct the variable, or the file"},
 	{credent.ErrNoKey, "`credent key generate` makes one for a new database; one with data needs the key it was written with"},
-	{credent.ErrBadKey, "correct it: a database with data needs the key it was written with, and only for a new database " +
-		"`credent key generate` makes another"},
+	{credent.ErrBadKey, "correct that, and keep the key: a database with data needs the one it was written with " +
+		"(`credent key generate` is for a new database)"},
 	{credent.ErrUnknownKey, "set ENCRYPTION_KEY to the key it was written with, or name that one in ENCRYPTION_KEY_PREVIOUS"},
 	{credent.ErrCorrupt, "store it again, or restore the row from a backup"},
 	{credent.ErrNotEncrypted, "if it is plaintext, `credent encrypt` encrypts it"},

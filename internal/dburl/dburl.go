@@ -349,6 +349,10 @@ func Unsupported(values url.Values, driver string) string {
 	if len(names) == 0 {
 		return ""
 	}
+	other := ""
+	if !slices.ContainsFunc(names, func(name string) bool { return slices.Contains(unknownTo["both"], name) }) {
+		other = map[string]string{"lib/pq": ", or use pgx, by credent.WithPGX", "pgx": ", or use lib/pq, the default"}[driver]
+	}
 	slices.Sort(names)
-	return "the driver " + driver + " doesn't support these parameters: remove " + strings.Join(names, ", ")
+	return "the driver " + driver + " doesn't support these parameters: remove " + strings.Join(names, ", ") + other
 }

@@ -114,7 +114,7 @@ func TestCause(t *testing.T) {
 func TestUnsupported(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ query, driver, want string }{
-		{"channel_binding=prefer", "lib/pq", "the driver lib/pq doesn't support these parameters: remove channel_binding"},
+		{"channel_binding=prefer", "lib/pq", "the driver lib/pq doesn't support these parameters: remove channel_binding, or use pgx, by credent.WithPGX"},
 		{"channel_binding=prefer", "pgx", ""},
 		{"hostaddr=127.0.0.1", "lib/pq", ""},
 		{"keepalives=1&gssencmode=IN-VAIN", "pgx", "the driver pgx doesn't support these parameters: remove gssencmode, keepalives"},
@@ -135,9 +135,22 @@ func TestUnsupported(t *testing.T) {
 func FuzzCause(f *testing.F) {
 	const password = "q9Zx-7Kw_2Rt.5Yv"
 	for _, seed := range []struct{ before, after string }{
-		{"postgres://u:", "@h/d"}, {"postgres://u:/", "@h/d"}, {"postgres://u:p@", ":1/d"}, {"", ""}, {"", "://h"}, {"postgres+", "://h"},
-		{"postgres://h/d?", "=1"}, {"postgres://h/d?sslmode=", ""}, {"postgres://h/d?schema=", "&"}, {"sqlite:", "?%"}, {"host=", ""},
-		{"postgres://u:%", "@h"}, {"jdbc:", ":"}, {"postgres://h:", "/d"}, {"\"", "\""}, {"A=", "\n"},
+		{"postgres://u:", "@h/d"},
+		{"postgres://u:/", "@h/d"},
+		{"postgres://u:p@", ":1/d"},
+		{"", ""},
+		{"", "://h"},
+		{"postgres+", "://h"},
+		{"postgres://h/d?", "=1"},
+		{"postgres://h/d?sslmode=", ""},
+		{"postgres://h/d?schema=", "&"},
+		{"sqlite:", "?%"},
+		{"host=", ""},
+		{"postgres://u:%", "@h"},
+		{"jdbc:", ":"},
+		{"postgres://h:", "/d"},
+		{"\"", "\""},
+		{"A=", "\n"},
 	} {
 		f.Add(seed.before, seed.after)
 	}

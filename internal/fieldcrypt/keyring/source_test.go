@@ -124,15 +124,18 @@ func TestKeyringErrors(t *testing.T) {
 		want string
 	}{
 		"in quotes": {
-			map[string]string{"ENCRYPTION_KEY": `"` + keyA + `"`}, fernet.ErrBadKey,
+			map[string]string{"ENCRYPTION_KEY": `"` + keyA + `"`},
+			fernet.ErrBadKey,
 			"credent: ENCRYPTION_KEY: bad encryption key: it is in double quotes",
 		},
 		"two keys": {
-			map[string]string{"ENCRYPTION_KEY": keyA + "," + keyB}, fernet.ErrBadKey,
+			map[string]string{"ENCRYPTION_KEY": keyA + "," + keyB},
+			fernet.ErrBadKey,
 			"credent: ENCRYPTION_KEY: bad encryption key: it has a comma at position 45: a key stands alone",
 		},
 		"a line of a file": {
-			map[string]string{"ENCRYPTION_KEY_FILE": file("ENCRYPTION_KEY=" + keyA + "\n")}, fernet.ErrBadKey,
+			map[string]string{"ENCRYPTION_KEY_FILE": file("ENCRYPTION_KEY=" + keyA + "\n")},
+			fernet.ErrBadKey,
 			"credent: the file that ENCRYPTION_KEY_FILE names: bad encryption key: it has the variable name before it",
 		},
 		"UTF-16": {
@@ -140,39 +143,48 @@ func TestKeyringErrors(t *testing.T) {
 			fernet.ErrBadKey, "credent: the file that ENCRYPTION_KEY_FILE names: bad encryption key: it is in UTF-16",
 		},
 		"the only earlier key": {
-			map[string]string{"ENCRYPTION_KEY": keyA, "ENCRYPTION_KEY_PREVIOUS": "b'" + keyB + "'"}, fernet.ErrBadKey,
+			map[string]string{"ENCRYPTION_KEY": keyA, "ENCRYPTION_KEY_PREVIOUS": "b'" + keyB + "'"},
+			fernet.ErrBadKey,
 			"credent: ENCRYPTION_KEY_PREVIOUS: bad encryption key: it is what Python prints",
 		},
 		"one of the earlier keys": {
-			map[string]string{"ENCRYPTION_KEY": keyA, "ENCRYPTION_KEY_PREVIOUS": keyB + "," + keyC[:40]}, fernet.ErrBadKey,
+			map[string]string{"ENCRYPTION_KEY": keyA, "ENCRYPTION_KEY_PREVIOUS": keyB + "," + keyC[:40]},
+			fernet.ErrBadKey,
 			"credent: key 2 of ENCRYPTION_KEY_PREVIOUS: bad encryption key: it is base64 of 30 bytes",
 		},
 		"a comma too many": {
-			map[string]string{"ENCRYPTION_KEY": keyA, "ENCRYPTION_KEY_PREVIOUS_FILE": file(keyB + ",\n")}, fernet.ErrBadKey,
+			map[string]string{"ENCRYPTION_KEY": keyA, "ENCRYPTION_KEY_PREVIOUS_FILE": file(keyB + ",\n")},
+			fernet.ErrBadKey,
 			"credent: key 2 of the file that ENCRYPTION_KEY_PREVIOUS_FILE names: bad encryption key: it is empty",
 		},
 		"lines in place of commas": {
-			map[string]string{"ENCRYPTION_KEY": keyA, "ENCRYPTION_KEY_PREVIOUS_FILE": file(keyB + "\n" + keyC + "\n")}, fernet.ErrBadKey,
+			map[string]string{"ENCRYPTION_KEY": keyA, "ENCRYPTION_KEY_PREVIOUS_FILE": file(keyB + "\n" + keyC + "\n")},
+			fernet.ErrBadKey,
 			"credent: the file that ENCRYPTION_KEY_PREVIOUS_FILE names: bad encryption key: it seems to be 2 keys with white space",
 		},
 		"twice": {
-			map[string]string{"ENCRYPTION_KEY": keyA, "ENCRYPTION_KEY_PREVIOUS": keyB + "," + keyA}, fernet.ErrBadKey,
+			map[string]string{"ENCRYPTION_KEY": keyA, "ENCRYPTION_KEY_PREVIOUS": keyB + "," + keyA},
+			fernet.ErrBadKey,
 			"credent: key 2 of ENCRYPTION_KEY_PREVIOUS: bad encryption key: it is the same as ENCRYPTION_KEY",
 		},
 		"a path": {
-			map[string]string{"ENCRYPTION_KEY": "/run/secrets/key"}, fernet.ErrBadKey,
+			map[string]string{"ENCRYPTION_KEY": "/run/secrets/key"},
+			fernet.ErrBadKey,
 			"credent: ENCRYPTION_KEY: bad encryption key: it looks like the path of a file, which ENCRYPTION_KEY_FILE takes",
 		},
 		"a key for a path": {
-			map[string]string{"ENCRYPTION_KEY_FILE": keyA}, keyring.ErrKeyFile,
+			map[string]string{"ENCRYPTION_KEY_FILE": keyA},
+			keyring.ErrKeyFile,
 			"; ENCRYPTION_KEY_FILE holds no path: it looks like the key itself",
 		},
 		"a path in quotes": {
-			map[string]string{"ENCRYPTION_KEY_FILE": `"` + file(keyA) + `"`}, keyring.ErrKeyFile,
+			map[string]string{"ENCRYPTION_KEY_FILE": `"` + file(keyA) + `"`},
+			keyring.ErrKeyFile,
 			"; ENCRYPTION_KEY_FILE holds no path: it is in quotes",
 		},
 		"an empty file": {
-			map[string]string{"ENCRYPTION_KEY_FILE": file("\n")}, keyring.ErrNoKey,
+			map[string]string{"ENCRYPTION_KEY_FILE": file("\n")},
+			keyring.ErrNoKey,
 			"credent: no encryption key: the file that ENCRYPTION_KEY_FILE names is empty",
 		},
 	} {
