@@ -9,12 +9,32 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/credent-go/credent"
 )
+
+// lockedLog is what was logged since it was taken last.
+type lockedLog struct {
+	sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *lockedLog) Write(line []byte) (int, error) {
+	l.Lock()
+	defer l.Unlock()
+	return l.text.Write(line)
+}
+
+func (l *lockedLog) take() string {
+	l.Lock()
+	defer l.Unlock()
+	defer l.text.Reset()
+	return l.text.String()
+}
 
 // TestWatchKeyringLogsOnce breaks a key file in several ways, each for many
 // intervals: each is logged once, and so is its end.
@@ -32,7 +52,7 @@ func TestWatchKeyringLogsOnce(t *testing.T) {
 		t.Setenv(name, value)
 	}
 	ids := func(texts ...string) string { return fmt.Sprint(idsOf(t, texts...)) }
-	var log bytes.Buffer
+	var log lockedLog
 	before := slog.Default()
 	slog.SetDefault(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{
 		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
@@ -76,15 +96,16 @@ func TestWatchKeyringLogsOnce(t *testing.T) {
 			}, []string{`level=INFO msg="the keyring loads again, and was replaced"`, ids(newKey, oldKey)}},
 			{"the same keys", write(newKey), nil},
 		} {
-			log.Reset()
+			log.take()
 			if err := step.do(); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(10 * credent.DefaultWatchInterval)
 			synctest.Wait()
-			lines := strings.Split(strings.TrimSuffix(log.String(), "\n"), "\n")
-			if want := min(len(step.want), 1); len(lines) != 1 || (log.Len() > 0) != (want > 0) {
-				t.Errorf("%s: got %d lines, want %d:\n%s", step.name, len(lines), want, log.String())
+			text := log.take()
+			lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
+			if want := min(len(step.want), 1); len(lines) != 1 || (text != "") != (want > 0) {
+				t.Errorf("%s: got %d lines, want %d:\n%s", step.name, len(lines), want, text)
 				continue
 			}
 			for _, want := range step.want {
@@ -93,7 +114,7 @@ func TestWatchKeyringLogsOnce(t *testing.T) {
 				}
 			}
 			for _, key := range []string{oldKey, newKey, otherKey} {
-				if strings.Contains(log.String(), key[:8]) {
+				if strings.Contains(text, key[:8]) {
 					t.Errorf("%s: the log has a key", step.name)
 				}
 			}
