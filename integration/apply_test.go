@@ -338,7 +338,7 @@ func TestApplyExcludesTheStockCommand(t *testing.T) {
 		}
 		try("pg_try_advisory_lock")
 		start := time.Now()
-		if err := migrate.Apply(t.Context(), db, dir, migrate.WithLockTimeout(50*time.Millisecond)); !errors.Is(err, migrate.ErrLocked) {
+		if err := migrate.Apply(t.Context(), db, dir, migrate.WithMigratorTimeout(50*time.Millisecond)); !errors.Is(err, migrate.ErrLocked) {
 			t.Errorf("%s: while the stock command has the lock: %v", name, err)
 		}
 		if waited := time.Since(start); waited < 50*time.Millisecond {

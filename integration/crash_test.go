@@ -278,7 +278,7 @@ func TestKilledInAStatement(t *testing.T) {
 	}
 	_ = cmd.Wait() // says that it was killed
 	dir := migrate.WithDir(os.DirFS(path))
-	if err := migrate.Apply(t.Context(), db, dir, migrate.WithLockTimeout(0)); !errors.Is(err, migrate.ErrLocked) {
+	if err := migrate.Apply(t.Context(), db, dir, migrate.WithMigratorTimeout(0)); !errors.Is(err, migrate.ErrLocked) {
 		t.Errorf("while the server works on: %v", err)
 	}
 	var failed *migrate.StatementError

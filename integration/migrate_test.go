@@ -150,7 +150,7 @@ func TestApplyWaitsForTheStockLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	db := openDB(t, url)
-	if err := migrate.Apply(t.Context(), db, migrate.WithLockTimeout(0)); !errors.Is(err, migrate.ErrLocked) {
+	if err := migrate.Apply(t.Context(), db, migrate.WithMigratorTimeout(0)); !errors.Is(err, migrate.ErrLocked) {
 		t.Errorf("while another holds the lock: %v", err)
 	}
 	if n := len(appliedVersions(t, db)); n != 0 {

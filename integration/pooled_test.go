@@ -68,7 +68,7 @@ func TestApplyBehindPgBouncerWaitsForTheStockLock(t *testing.T) {
 	stock := openDB(t, url)
 	stock.SetMaxOpenConns(1) // one session
 	run(t, stock, "SELECT pg_advisory_lock(2686470616)")
-	if err := migrate.Apply(t.Context(), through, migrate.WithLockTimeout(0)); !errors.Is(err, migrate.ErrLocked) {
+	if err := migrate.Apply(t.Context(), through, migrate.WithMigratorTimeout(0)); !errors.Is(err, migrate.ErrLocked) {
 		t.Errorf("while another holds the lock: %v", err)
 	}
 	run(t, stock, "SELECT pg_advisory_unlock(2686470616)")

@@ -75,7 +75,7 @@ func (b BadRows) String() string {
 // with a history it does nothing.
 //
 // Errors: [ErrNotEqual], [ErrBadRows], [ErrNothingToAdopt], after all of which the database is as it was, and the report
-// says why; [ErrCannotCompare], [ErrLocked]; and those of Apply, after which the baseline stays, so that Apply goes on.
+// says why; [ErrCannotCompare], [ErrLocked], [*LockError]; and those of Apply, after which the baseline stays, so that Apply goes on.
 func Adopt(ctx context.Context, db *sql.DB, opts ...Option) (*AdoptReport, error) {
 	cfg, err := configOf(opts)
 	if err != nil {
@@ -109,16 +109,26 @@ func adoptBaseline(ctx context.Context, db *sql.DB, cfg *config) (report *AdoptR
 	if err != nil {
 		return nil, err
 	}
-	a := &adopter{applier: applier{config: *cfg, db: db, conn: conn, dialect: d, dir: dir}, report: &AdoptReport{}}
-	tx, err := a.beginLocked(ctx)
+	a := &adopter{applier: applier{config: *cfg, db: db, conn: conn, dialect: d, dir: dir}}
+	restore, err := a.limitBusy(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer tx.rollback()
-	if err := a.run(ctx); err != nil {
-		return a.report, err
-	}
-	return a.report, tx.commit()
+	defer restore()
+	err = a.retry(ctx, func() error {
+		a.report, a.replayed = nil, false
+		tx, err := a.beginLocked(ctx)
+		if err != nil {
+			return err
+		}
+		defer tx.rollback()
+		a.report = &AdoptReport{}
+		if err := a.look(ctx, func() error { return a.run(ctx) }); err != nil {
+			return err
+		}
+		return tx.commit()
+	})
+	return a.report, err
 }
 
 // adopter is one call of [Adopt], in a transaction with the lock.

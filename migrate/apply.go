@@ -10,36 +10,63 @@ import (
 	"time"
 
 	"ariga.io/atlas/sql/migrate"
+
+	"github.com/credent-go/credent/internal/lockwait"
 )
 
 // operatorVersion is what the history says of who applied a file.
 const operatorVersion = "Credent"
 
-// DefaultLockTimeout is how long [Apply] waits for another process that is migrating.
-const DefaultLockTimeout = time.Minute
+// DefaultMigratorTimeout is how long [Apply] waits for another process that is
+// migrating.
+const DefaultMigratorTimeout = time.Minute
+
+// DefaultLockTimeout is how long a statement of a migration waits for a lock.
+const DefaultLockTimeout = lockwait.DefaultTimeout
+
+// DefaultLockRetry is how long [Apply] tries a file again that waited for a
+// lock in vain.
+const DefaultLockRetry = lockwait.DefaultLimit
 
 // Option changes how [Apply] and [ReadStatus] work.
 type Option func(*config)
 
 type config struct {
-	dir         fs.FS
-	lockTimeout time.Duration
-	baseline    string
-	target      string
-	allowDirty  bool
-	nonLinear   bool
-	pooled      bool
-	onFile      func(name string)
-	dryRun      func(Planned)
-	adoptOnly   bool
+	dir             fs.FS
+	migratorTimeout time.Duration
+	locks           lockwait.Policy
+	baseline        string
+	target          string
+	allowDirty      bool
+	nonLinear       bool
+	pooled          bool
+	onFile          func(name string)
+	dryRun          func(Planned)
+	adoptOnly       bool
 }
 
 // WithDir takes the files and atlas.sum of another directory, of the database's dialect, in place of the module's own.
 func WithDir(dir fs.FS) Option { return func(c *config) { c.dir = dir } }
 
-// WithLockTimeout sets how long to wait for another process that is migrating, in place of [DefaultLockTimeout]. Zero
-// means not to wait.
-func WithLockTimeout(d time.Duration) Option { return func(c *config) { c.lockTimeout = d } }
+// WithMigratorTimeout sets how long to wait for another process that is
+// migrating, in place of [DefaultMigratorTimeout]. Zero means not to wait.
+func WithMigratorTimeout(d time.Duration) Option { return func(c *config) { c.migratorTimeout = d } }
+
+// WithLockTimeout sets how long each statement may wait for a lock, in place of
+// [DefaultLockTimeout]: the lock_timeout of Postgres, and the busy_timeout of
+// SQLite. While a statement waits for a table, a service's statements on it
+// wait behind it, plain SELECTs too. After the timeout the file is rolled back,
+// and tried again as [WithLockRetry] says.
+//
+// Zero turns it off: statements then wait as long as the connection's own
+// setting lets them, which on Postgres is forever by default.
+func WithLockTimeout(d time.Duration) Option { return func(c *config) { c.locks.Timeout = d } }
+
+// WithLockRetry sets for how long a file is tried again that waited for a lock
+// in vain, in place of [DefaultLockRetry]. Between two tries it holds no lock,
+// and pauses for a random time that grows. Zero means one try. After the limit
+// Apply returns a [*LockError].
+func WithLockRetry(d time.Duration) Option { return func(c *config) { c.locks.Limit = d } }
 
 // WithBaseline takes over a database without history that already has what the migrations up to and including this
 // version make: they are marked as applied and not run. Nothing checks that it is so.
@@ -81,13 +108,19 @@ type Statement struct {
 }
 
 func configOf(opts []Option) (*config, error) {
-	cfg := &config{lockTimeout: DefaultLockTimeout, onFile: func(string) {}}
+	cfg := &config{
+		migratorTimeout: DefaultMigratorTimeout,
+		locks:           lockwait.Policy{Timeout: DefaultLockTimeout, Limit: DefaultLockRetry},
+		onFile:          func(string) {},
+	}
 	for _, opt := range opts {
 		opt(cfg)
 	}
 	switch {
 	case cfg.baseline != "" && cfg.allowDirty:
 		return nil, errors.New("migrate: WithBaseline and WithAllowDirty exclude each other")
+	case cfg.locks.Timeout < 0 || cfg.locks.Limit < 0 || cfg.migratorTimeout < 0:
+		return nil, errors.New("migrate: WithLockTimeout, WithLockRetry or WithMigratorTimeout is negative")
 	case cfg.baseline != "" && cfg.target != "" && cfg.target < cfg.baseline:
 		return nil, errors.New("migrate: the target is older than the baseline")
 	}
@@ -123,7 +156,12 @@ func (c *config) directory(d string) (migrate.Dir, error) {
 // transaction. The lock is then the session's, so it needs a direct connection or session pooling; see [WithPooled]. After
 // a failure or a crash within such a file the next Apply goes on with the statement that was not recorded as done.
 //
-// Errors: [*StatementError]; [ErrNewer], [ErrNotClean], [ErrPartial], [ErrLocked], [ErrChanged], [ErrHistoryChanged],
+// A statement waits for locks of other transactions no longer than the lock
+// timeout, and the file is tried again for a while: see [WithLockTimeout] and
+// [WithLockRetry]. A statement that is built CONCURRENTLY lets readers and
+// writers by while it waits, and has the time of all tries.
+//
+// Errors: [*StatementError]; [*LockError]; [ErrNewer], [ErrNotClean], [ErrPartial], [ErrLocked], [ErrChanged], [ErrHistoryChanged],
 // [ErrOutOfOrder], [ErrUnknownVersion], [ErrPooled]. What a failed file had done is rolled back, unless it runs without a
 // transaction, and the files before it stay applied.
 func Apply(ctx context.Context, db *sql.DB, opts ...Option) (err error) {
@@ -152,8 +190,18 @@ func Apply(ctx context.Context, db *sql.DB, opts ...Option) (err error) {
 	if cfg.dryRun != nil {
 		return a.plan(ctx)
 	}
+	restore, err := a.limitBusy(ctx)
+	if err != nil {
+		return err
+	}
+	defer restore()
 	for {
-		name, done, err := a.applyNext(ctx)
+		var name string
+		var done bool
+		err := a.retry(ctx, func() (err error) {
+			name, done, err = a.applyNext(ctx)
+			return err
+		})
 		if err != nil || done {
 			return err
 		}

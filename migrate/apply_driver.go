@@ -10,6 +10,8 @@ import (
 	"ariga.io/atlas/sql/migrate"
 	"ariga.io/atlas/sql/postgres"
 	"ariga.io/atlas/sql/sqlite"
+
+	"github.com/credent-go/credent/internal/lockwait"
 )
 
 // driver is the library's driver on one connection, with what Apply needs to know of each statement.
@@ -17,7 +19,8 @@ type driver struct {
 	migrate.Driver
 	conn    *sql.Conn
 	revs    *revisions
-	session *session // while a file runs without a transaction
+	session *session          // while a file runs without a transaction
+	waits   *lockwait.Session // of Apply on Postgres
 }
 
 func newDriver(conn *sql.Conn, revs *revisions) (*driver, error) {
@@ -60,7 +63,7 @@ func (d *driver) CheckClean(ctx context.Context, revT *migrate.TableIdent) error
 }
 
 // ExecContext runs a statement of a file.
-func (d *driver) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+func (d *driver) ExecContext(ctx context.Context, query string, args ...any) (result sql.Result, err error) {
 	if d.session != nil {
 		if err := d.session.check(ctx); err != nil {
 			return nil, err
@@ -69,7 +72,28 @@ func (d *driver) ExecContext(ctx context.Context, query string, args ...any) (sq
 			return nil, err
 		}
 	}
-	return d.Driver.ExecContext(ctx, query, args...)
+	err = d.wait(ctx, query, func() error {
+		result, err = d.Driver.ExecContext(ctx, query, args...)
+		return err
+	})
+	return result, err
+}
+
+var concurrent = regexp.MustCompile(`(?i)\bCONCURRENTLY\b`)
+
+// isConcurrent reports whether a statement lets readers and writers pass while
+// it waits.
+func isConcurrent(query string) bool {
+	query = comments.ReplaceAllString(query, " ")
+	return concurrent.MatchString(query) && noTransaction.MatchString(query)
+}
+
+// wait runs a statement with the lock timeout.
+func (d *driver) wait(ctx context.Context, query string, run func() error) error {
+	if d.waits == nil {
+		return run()
+	}
+	return d.waits.Do(ctx, d.session != nil && isConcurrent(query), run)
 }
 
 // identifier is a name in SQL, quoted or not.
@@ -78,37 +102,48 @@ const identifier = `(?:"(?:[^"]|"")+"|[\w$]+)`
 var concurrentIndex = regexp.MustCompile(`(?is)^\s*CREATE\s+(?:UNIQUE\s+)?INDEX\s+CONCURRENTLY\s+` +
 	`(?:IF\s+NOT\s+EXISTS\s+)?(` + identifier + `)\s+ON\s+(?:ONLY\s+)?(` + identifier + `(?:\s*\.\s*` + identifier + `)?)`)
 
-// dropInvalidIndex makes way for a CREATE INDEX CONCURRENTLY. One that was interrupted leaves an index that is maintained
-// and never used; the statement would fail because of it, or with IF NOT EXISTS take it for done.
+// dropInvalidIndex makes way for a CREATE INDEX CONCURRENTLY. One that was
+// interrupted leaves an index that is maintained and never used; the statement
+// would fail because of it, or with IF NOT EXISTS take it for done.
 func (d *driver) dropInvalidIndex(ctx context.Context, query string) error {
+	names, err := d.invalidIndexes(ctx, query)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		drop := "DROP INDEX CONCURRENTLY IF EXISTS " + name
+		if err := d.wait(ctx, drop, func() error {
+			_, err := d.conn.ExecContext(ctx, drop)
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// invalidIndexes returns the index that a CREATE INDEX CONCURRENTLY left, if it
+// is there and invalid.
+func (d *driver) invalidIndexes(ctx context.Context, query string) (names []string, err error) {
 	m := concurrentIndex.FindStringSubmatch(query)
 	if m == nil || isSQLite(d.revs.dialect) {
-		return nil
+		return nil, nil
 	}
 	rows, err := d.conn.QueryContext(ctx, `SELECT format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_index i
 JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE NOT i.indisvalid AND i.indrelid = to_regclass($1) AND c.relname = $2`, m[2], unquote(m[1]))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { _ = rows.Close() }()
-	var names []string
 	for rows.Next() {
 		var name string
 		if err := rows.Scan(&name); err != nil {
-			return err
+			return nil, err
 		}
 		names = append(names, name)
 	}
-	if err := rows.Err(); err != nil {
-		return err
-	}
-	for _, name := range names {
-		if _, err := d.conn.ExecContext(ctx, "DROP INDEX CONCURRENTLY IF EXISTS "+name); err != nil {
-			return err
-		}
-	}
-	return nil
+	return names, rows.Err()
 }
 
 // unquote returns the name that an identifier stands for.

@@ -12,6 +12,8 @@ import (
 
 	"ariga.io/atlas/sql/migrate"
 	"entgo.io/ent/dialect"
+
+	"github.com/credent-go/credent/internal/lockwait"
 )
 
 // applier is one call of [Apply].
@@ -21,6 +23,7 @@ type applier struct {
 	conn    *sql.Conn
 	dialect string
 	dir     migrate.Dir
+	waits   *lockwait.Session // on Postgres, while a file is run
 }
 
 // work is what is to be done on the connection, as seen at one moment.
@@ -40,8 +43,11 @@ func (a *applier) applyNext(ctx context.Context) (name string, done bool, err er
 		return "", false, err
 	}
 	defer tx.rollback()
-	w, err := a.pending(ctx)
-	if err != nil {
+	var w *work
+	if err := a.look(ctx, func() (err error) {
+		w, err = a.pending(ctx)
+		return err
+	}); err != nil {
 		return "", false, err
 	}
 	if len(w.pending) == 0 {
@@ -59,7 +65,10 @@ func (a *applier) applyNext(ctx context.Context) (name string, done bool, err er
 	if err := w.run(ctx, file); err != nil {
 		return "", false, err
 	}
-	return file.Name(), false, tx.commit()
+	if err := tx.commit(); err != nil {
+		return "", false, inFile(file, err)
+	}
+	return file.Name(), false, nil
 }
 
 // applyWithoutTransaction applies the first pending file if it asks to be run without a transaction.
@@ -72,8 +81,15 @@ func (a *applier) applyWithoutTransaction(ctx context.Context) (name string, err
 		return "", err
 	}
 	defer s.unlock()
-	w, err := a.pending(ctx)
-	if err != nil {
+	if err := a.limitSession(ctx); err != nil {
+		return "", err
+	}
+	defer a.waits.Reset()
+	var w *work
+	if err := a.look(ctx, func() error {
+		w, err = a.pending(ctx)
+		return err
+	}); err != nil {
 		return "", err
 	}
 	if len(w.pending) == 0 || !withoutTransaction(w.pending[0]) {
@@ -160,6 +176,7 @@ func (a *applier) newExecutor(ctx context.Context, w *work) (err error) {
 	if w.drv, err = newDriver(a.conn, w.revs); err != nil {
 		return err
 	}
+	w.drv.waits = a.waits
 	var history migrate.RevisionReadWriter = readOnly{w.revs}
 	if a.dryRun == nil {
 		history = w.revs
@@ -200,7 +217,7 @@ func (w *work) run(ctx context.Context, file migrate.File) error {
 		return err
 	}
 	if err := w.executor.Execute(ctx, file); err != nil {
-		return w.statementError(file, err, stopped)
+		return w.statementError(ctx, file, err, stopped)
 	}
 	return nil
 }
@@ -265,6 +282,9 @@ type StatementError struct {
 	Partial bool
 	// InDoubt means that an earlier run was stopped in this place, so that the statement may fail for having been done.
 	InDoubt bool
+	// Invalid names the index that a failed CREATE INDEX CONCURRENTLY left: Postgres maintains it and never uses it. The next
+	// Apply drops it and builds it again.
+	Invalid string
 	Err     error
 }
 
@@ -277,6 +297,9 @@ func (e *StatementError) Error() string {
 	case e.Partial:
 		text += "; the statements before it stay: remove the cause and apply again"
 	}
+	if e.Invalid != "" {
+		text += "; it left the index " + e.Invalid + " invalid, which the next run drops and builds again"
+	}
 	return text
 }
 
@@ -286,7 +309,7 @@ func (e *StatementError) Unwrap() error { return e.Err }
 // Is reports whether the target is [ErrPartial] and that is what happened.
 func (e *StatementError) Is(target error) bool { return target == ErrPartial && e.Partial }
 
-func (w *work) statementError(file migrate.File, err error, stopped int) error {
+func (w *work) statementError(ctx context.Context, file migrate.File, err error, stopped int) error {
 	var stmtErr *migrate.StmtExecError
 	switch {
 	case errors.Is(err, ErrPooled):
@@ -299,6 +322,11 @@ func (w *work) statementError(file migrate.File, err error, stopped int) error {
 	}
 	if stmts, err := w.statements(file); err == nil && failed.Partial && stopped >= 0 && stopped < len(stmts) {
 		failed.InDoubt = stmts[stopped].Pos == stmtErr.Stmt.Pos
+	}
+	if failed.Partial {
+		if names, err := w.drv.invalidIndexes(context.WithoutCancel(ctx), stmtErr.Stmt.Text); err == nil {
+			failed.Invalid = strings.Join(names, ", ")
+		}
 	}
 	return failed
 }

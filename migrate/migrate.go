@@ -33,7 +33,7 @@ var (
 	// run without a transaction.
 	ErrPartial = errors.New("a migration was applied in part")
 
-	// ErrLocked means that another process was migrating for longer than the lock timeout.
+	// ErrLocked means that another process was migrating for longer than [WithMigratorTimeout] allows.
 	ErrLocked = errors.New("another process is migrating the database")
 
 	// ErrChanged means that the migration files do not match their atlas.sum.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/stdlib"
@@ -25,8 +26,9 @@ const (
 
 // transaction is begun by hand, because Atlas's driver wants to keep using the connection.
 type transaction struct {
-	conn *sql.Conn
-	done bool
+	conn   *sql.Conn
+	done   bool
+	sqlite bool
 }
 
 func beginWith(ctx context.Context, conn *sql.Conn, stmt string) (*transaction, error) {
@@ -49,7 +51,9 @@ func beginReadOnly(ctx context.Context, conn *sql.Conn, d string) (*transaction,
 func (a *applier) beginLocked(ctx context.Context) (tx *transaction, err error) {
 	err = a.waitForLock(ctx, func() (locked bool, err error) {
 		if isSQLite(a.dialect) {
-			tx, err = beginWith(ctx, a.conn, "BEGIN IMMEDIATE")
+			if tx, err = beginWith(ctx, a.conn, "BEGIN IMMEDIATE"); err == nil {
+				tx.sqlite = true
+			}
 			return err == nil, ignoreBusy(err)
 		}
 		// READ COMMITTED, so that the statements after the lock see what its last holder did, also where the default is
@@ -58,7 +62,10 @@ func (a *applier) beginLocked(ctx context.Context) (tx *transaction, err error) 
 			return false, err
 		}
 		locked, err = tryLock(ctx, a.conn, "pg_try_advisory_xact_lock")
-		if !locked {
+		if locked {
+			a.waits, err = a.locks.InTransaction(ctx, a.db, a.conn)
+		}
+		if !locked || err != nil {
 			tx.rollback()
 		}
 		return locked, err
@@ -74,8 +81,8 @@ func (a *applier) waitForLock(ctx context.Context, try func() (locked bool, err 
 		if err != nil || locked {
 			return err
 		}
-		if time.Since(start) >= a.lockTimeout {
-			return fmt.Errorf("migrate: %w: waited %s for the lock", ErrLocked, a.lockTimeout)
+		if time.Since(start) >= a.migratorTimeout {
+			return a.lockedOut(ctx)
 		}
 		select {
 		case <-ctx.Done():
@@ -100,6 +107,9 @@ func ignoreBusy(err error) error {
 	if errors.As(err, &coded) && coded.Code()&0xff == busy {
 		return nil
 	}
+	if err != nil && strings.Contains(err.Error(), "database is locked") { // mattn's driver
+		return nil
+	}
 	return err
 }
 
@@ -110,7 +120,12 @@ func (t *transaction) commit() error {
 	t.done = true
 	// Not to be interrupted: a commit that was sent must be waited for.
 	if _, err := t.conn.ExecContext(context.Background(), "COMMIT"); err != nil {
-		discard(t.conn)
+		if t.sqlite && ignoreBusy(err) == nil { // readers keep the file; the transaction is still there
+			t.done = false
+			t.rollback()
+		} else {
+			discard(t.conn)
+		}
 		return fmt.Errorf("migrate: commit: %w", err)
 	}
 	return nil

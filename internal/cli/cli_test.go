@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -48,8 +49,10 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"capture":   capture,
 			"fails":     fails,
+			"holds":     holds,
 			"interrupt": interrupt,
 			"plain":     plain,
+			"releases":  releases,
 			"sql":       runSQL,
 		},
 	})
@@ -95,6 +98,42 @@ func runSQL(ts *testscript.TestScript, neg bool, args []string) {
 	_, err = db.Exec(args[1])
 	ts.Check(err)
 	ts.Check(db.Close())
+}
+
+// holder is what holds keeps open.
+type holder struct {
+	db *sql.DB
+	tx *sql.Tx
+}
+
+// holds keeps a transaction that has read an SQLite file open, under a name, until releases: holds NAME FILE.
+func holds(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: holds NAME FILE")
+	}
+	db, err := sql.Open("sqlite", ts.MkAbs(args[1]))
+	ts.Check(err)
+	tx, err := db.Begin()
+	ts.Check(err)
+	var n int
+	ts.Check(tx.QueryRow("SELECT count(*) FROM sqlite_master").Scan(&n))
+	held.Store(ts.MkAbs(args[0]), holder{db, tx}) // a name is the script's
+	ts.Defer(func() { _ = db.Close() })
+}
+
+var held sync.Map
+
+// releases ends what holds began.
+func releases(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: releases NAME")
+	}
+	h, ok := held.LoadAndDelete(ts.MkAbs(args[0]))
+	if !ok {
+		ts.Fatalf("nothing is held under %s", args[0])
+	}
+	ts.Check(h.(holder).tx.Rollback())
+	ts.Check(h.(holder).db.Close())
 }
 
 // interrupt runs a command of one word on an SQLite file, interrupts it when the first row has changed that a query counts, and

@@ -27,7 +27,9 @@ func (a *app) migrateApply() *cobra.Command {
 		Short: "Apply the pending migrations",
 		Long: `Apply the migrations that the database lacks, each in a transaction of its own. An SQLite file that does not
 exist is made. On a database that has them all it does nothing, and several may run it at once: one migrates, the
-others wait. It continues what "atlas migrate apply" began, and the other way round.`,
+others wait. It continues what "atlas migrate apply" began, and the other way round.
+
+` + lockHelp,
 		Example: `  credent migrate apply
   credent migrate apply --dry-run                   # print the SQL
   credent migrate apply --baseline 20261124030000   # the tables are there, made by another application`,
@@ -43,26 +45,29 @@ others wait. It continues what "atlas migrate apply" began, and the other way ro
 	flags.BoolVar(&f.pooled, "pooled", false,
 		"the connection goes through a pooler in transaction mode: refuse what is not safe there")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "print the statements that would run, and change nothing")
-	flags.DurationVar(&f.lockTimeout, "lock-timeout", migrate.DefaultLockTimeout,
-		"how long to wait for another process that is migrating")
+	flags.BoolVar(&f.asJSON, "json", false, "print JSON")
+	f.locks.add(cmd)
 	return cmd
 }
 
 type applyFlags struct {
-	baseline, target                      string
-	allowDirty, nonLinear, pooled, dryRun bool
-	lockTimeout                           time.Duration
+	baseline, target                              string
+	allowDirty, nonLinear, pooled, dryRun, asJSON bool
+	locks                                         lockFlags
 }
 
 // options returns what the flags ask for.
 func (f applyFlags) options() ([]migrate.Option, error) {
-	if f.lockTimeout < 0 {
-		return nil, usageError("--lock-timeout is negative")
+	opts, err := f.locks.options()
+	if err != nil {
+		return nil, err
+	}
+	if f.dryRun && f.asJSON {
+		return nil, usageError("--dry-run prints SQL, not JSON")
 	}
 	if f.baseline != "" && f.allowDirty {
 		return nil, usageError("--baseline and --allow-dirty exclude each other")
 	}
-	opts := []migrate.Option{migrate.WithLockTimeout(f.lockTimeout)}
 	for _, o := range []struct {
 		set    bool
 		option migrate.Option
@@ -99,24 +104,37 @@ func (a *app) applyMigrations(ctx context.Context, f applyFlags) (err error) {
 	if f.dryRun {
 		return a.printPlan(ctx, db, opts)
 	}
-	applied := 0
+	applied := []string{}
 	opts = append(opts, migrate.WithProgress(func(name string) {
-		applied++
-		a.printf("applied %s\n", strings.TrimSuffix(name, ".sql"))
+		name = strings.TrimSuffix(name, ".sql")
+		applied = append(applied, name)
+		if !f.asJSON {
+			a.printf("applied %s\n", name)
+		}
 	}))
-	if err := migrate.Apply(ctx, db.DB, opts...); err != nil {
+	err = migrate.Apply(ctx, db.DB, opts...)
+	if f.asJSON {
+		return errors.Join(a.printJSON(jsonApplied{applied, blockedJSON(err)}), err)
+	}
+	if err != nil {
 		return err
 	}
 	status, err := migrate.ReadStatus(ctx, db.DB)
 	if err != nil {
 		return err
 	}
-	if applied == 0 {
+	if len(applied) == 0 {
 		a.printf("nothing to apply: the database is at version %s\n", status.Current())
 		return nil
 	}
-	a.printf("%s applied, the database is at version %s\n", count(applied, "migration"), status.Current())
+	a.printf("%s applied, the database is at version %s\n", count(len(applied), "migration"), status.Current())
 	return nil
+}
+
+// jsonApplied is the document of migrate apply --json.
+type jsonApplied struct {
+	Applied []string     `json:"applied"`
+	Blocked *jsonBlocked `json:"blocked"` // null unless a lock was the reason to stop
 }
 
 // printPlan prints what would run, as SQL.

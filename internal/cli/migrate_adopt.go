@@ -11,6 +11,7 @@ import (
 
 func (a *app) migrateAdopt() *cobra.Command {
 	var only, asJSON bool
+	var locks lockFlags
 	cmd := a.action(&cobra.Command{
 		Use:   "adopt [flags]",
 		Short: "Take over a database that the Python application made",
@@ -18,10 +19,15 @@ func (a *app) migrateAdopt() *cobra.Command {
 SQLAlchemy's create_all makes of the Python application's models. If they are equal, mark it as applied and apply the
 others. If not, change nothing, and print what differs and the SQL that mends it.
 
-It is for Postgres: on SQLite the first migration has types and constraints that SQLAlchemy does not make.`,
+It is for Postgres: on SQLite the first migration has types and constraints that SQLAlchemy does not make.
+
+` + lockHelp,
 		Example: `  credent migrate adopt`,
 	}, func(ctx context.Context, _ []string) error {
-		var opts []migrate.Option
+		opts, err := locks.options()
+		if err != nil {
+			return err
+		}
 		if only {
 			opts = append(opts, migrate.AdoptOnly())
 		}
@@ -31,7 +37,7 @@ It is for Postgres: on SQLite the first migration has types and constraints that
 				return err
 			}
 			if asJSON {
-				if err := a.printJSON(adoptionJSON(report)); err != nil {
+				if err := a.printJSON(adoptionJSON(report, err)); err != nil {
 					return err
 				}
 			} else {
@@ -42,6 +48,7 @@ It is for Postgres: on SQLite the first migration has types and constraints that
 	})
 	cmd.Flags().BoolVar(&only, "only", false, "mark the first migration as applied, and do not apply the others")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	locks.add(cmd)
 	return cmd
 }
 
@@ -84,7 +91,7 @@ type badRowsJSON struct {
 	Rows       int64  `json:"rows"`
 }
 
-func adoptionJSON(report *migrate.AdoptReport) any {
+func adoptionJSON(report *migrate.AdoptReport, err error) any {
 	differences, bad := []differenceJSON{}, []badRowsJSON{}
 	for _, d := range report.Differences {
 		differences = append(differences, differenceJSON{
@@ -101,5 +108,6 @@ func adoptionJSON(report *migrate.AdoptReport) any {
 		Equal       string           `json:"equal"`
 		BadRows     []badRowsJSON    `json:"bad_rows"`
 		Applied     []string         `json:"applied"`
-	}{report.Already, report.Version, differences, report.Equal, bad, append([]string{}, report.Applied...)}
+		Blocked     *jsonBlocked     `json:"blocked"`
+	}{report.Already, report.Version, differences, report.Equal, bad, append([]string{}, report.Applied...), blockedJSON(err)}
 }
