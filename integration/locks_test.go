@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/credent-go/credent/migrate"
+	"github.com/credent-go/credent/rotate"
 )
 
 // addNote is a file after ours that needs ACCESS EXCLUSIVE.
@@ -371,5 +372,43 @@ func TestApplyCommandGivesUp(t *testing.T) {
 		if !strings.Contains(stderr.String(), want) {
 			t.Errorf("%q is not in %s", want, stderr.String())
 		}
+	}
+}
+
+// The validation at the end of an encryption waits for a while, and is tried
+// again. Readers and writers are let by.
+func TestEncryptValidationGivesWay(t *testing.T) {
+	t.Parallel()
+	const waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'ShareUpdateExclusiveLock' " +
+		"AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+	env := newEnvironment(t)
+	env.seed(t)
+	env.exec(t, "ALTER TABLE user_credentials DROP CONSTRAINT user_credentials_api_key_encrypted")
+	env.exec(t, "ALTER TABLE user_credentials ADD CONSTRAINT user_credentials_api_key_encrypted CHECK (api_key LIKE 'gAAAA%') NOT VALID")
+	other, service := openDB(t, env.url), openDB(t, env.url)
+	tx, err := other.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	if _, err := tx.ExecContext(t.Context(), "LOCK TABLE user_credentials IN SHARE UPDATE EXCLUSIVE MODE"); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() {
+		_, err := rotate.Encrypt(context.WithoutCancel(t.Context()), env.db, env.ring, rotate.Config{})
+		done <- err
+	}()
+	eventually(t, func() bool { return row(t, service, waits) == "1" })
+	run(t, service, "SELECT count(*) FROM user_credentials", "UPDATE user_credentials SET is_active = true")
+	eventually(t, func() bool { return row(t, service, waits) == "0" })
+	if err := tx.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if got := row(t, service, "SELECT convalidated FROM pg_constraint WHERE conname = 'user_credentials_api_key_encrypted'"); got != "true" {
+		t.Error("it is not valid")
 	}
 }

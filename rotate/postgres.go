@@ -393,11 +393,3 @@ func (p postgres) checks(ctx context.Context, c column.Column) ([]tokenCheck, er
 // constraintName is the name that the code generation gives the CHECK of an
 // encrypted column.
 func constraintName(c column.Column) string { return c.Table + "_" + c.Name + "_encrypted" }
-
-func (p postgres) validate(ctx context.Context, c column.Column, constraint string) error {
-	_, err := p.db.ExecContext(ctx, "ALTER TABLE "+c.Quoted()+" VALIDATE CONSTRAINT "+quote(constraint))
-	if reason := refusedBy(err); reason != "" {
-		return fmt.Errorf("%w: %s", ErrRefused, reason)
-	}
-	return err
-}

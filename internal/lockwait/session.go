@@ -222,3 +222,38 @@ ORDER BY a.xact_start, b.pid`)
 	}
 	return table, holders, rows.Err()
 }
+
+// Exec runs a statement in a transaction of its own, with the timeout, until it
+// succeeds or the limit has passed.
+func (p Policy) Exec(ctx context.Context, db *sql.DB, statement string) error {
+	return p.Retry(ctx, func() error { return p.execOnce(ctx, db, statement) })
+}
+
+func (p Policy) execOnce(ctx context.Context, db *sql.DB, statement string) error {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	tx, err := conn.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }()
+	s, err := p.InTransaction(ctx, db, conn)
+	if err != nil {
+		return err
+	}
+	err = s.Do(ctx, false, func() error {
+		_, err := tx.ExecContext(ctx, statement)
+		return err
+	})
+	if blocked, ok := s.Blocked(err); ok {
+		_ = tx.Rollback() // before the pause
+		return blocked
+	}
+	if err != nil {
+		return err
+	}
+	return tx.Commit()
+}

@@ -1,0 +1,27 @@
+package rotate
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/lockwait"
+)
+
+// ErrLockTimeout means that other transactions held a lock that [Encrypt] needs
+// to validate a CHECK, for a minute. What it encrypted stays: run it again.
+var ErrLockTimeout = lockwait.ErrTimeout
+
+// LockError is an [ErrLockTimeout], and says which sessions held the lock.
+type LockError = lockwait.Error
+
+// validate waits for the table as a migration does, which lets readers and
+// writers by.
+func (p postgres) validate(ctx context.Context, c column.Column, constraint string) error {
+	policy := lockwait.Policy{Timeout: lockwait.DefaultTimeout, Limit: lockwait.DefaultLimit}
+	err := policy.Exec(ctx, p.db, "ALTER TABLE "+c.Quoted()+" VALIDATE CONSTRAINT "+quote(constraint))
+	if reason := refusedBy(err); reason != "" {
+		return fmt.Errorf("%w: %s", ErrRefused, reason)
+	}
+	return err
+}
