@@ -36,6 +36,9 @@ type Diagnostic struct {
 	Name     string   `json:"name"` // of the analyzer
 	Text     string   `json:"text"`
 	Severity Severity `json:"severity"`
+	// Steps are the SQL that does the same without blocking readers and
+	// writers, with comments where a new file begins. It may be empty.
+	Steps []string `json:"steps,omitempty"`
 }
 
 // String returns the diagnostic as compilers print theirs.
@@ -62,10 +65,19 @@ type LintOptions struct {
 //	index_trigger     CT107 a blind index has no triggers that empty a digest when another writer changes its token; reported
 //	                  on the last file, for the indexed columns that the process knows
 //	concurrent_index  CT201 an index is made on a table that may have rows, and blocks writes to it
+//	blocking          CT301 a CHECK or foreign key reads all rows at once, CT302 SET NOT NULL does, CT303 VALIDATE does under a
+//	                  lock of the same file, CT304 a table is rewritten, CT305 a constraint builds its index, CT306 LOCK TABLE,
+//	                  CT307 an index is built anew
+//	several_locks     CT308 a transaction locks readers out of several tables (a warning)
 //	txmode            CT202 a statement needs atlas:txmode none, CT203 the directive does not count
 //	rename            CT204 a rename is written as drop and add
 //	repeatable        CT205 a statement of a file without a transaction cannot be repeated after a crash (a warning)
 //	file_name         CT206 a file is not named VERSION_name.sql
+//
+// CT201 and those of blocking and several_locks are about tables of earlier
+// files on Postgres, and have the steps that do the same beside readers and
+// writers. They look at what the statement does to the dev database, so they
+// see what is in a DO block too.
 //
 // A comment "-- atlas:nolint NAME" directly above a statement, with names or
 // codes, leaves findings out; for a file it stands in the comment at the top
@@ -134,6 +146,8 @@ type linter struct {
 	scanner   *driver // knows the statements of a file as Apply does
 	analyzers []sqlcheck.Analyzer
 	restore   migrate.RestoreFunc
+	dialect   string
+	seen      *seen // on Postgres, of the file that is looked at
 }
 
 func newLinter(ctx context.Context, dev *sql.DB, fsys fs.FS) (_ *linter, err error) {
@@ -141,7 +155,7 @@ func newLinter(ctx context.Context, dev *sql.DB, fsys fs.FS) (_ *linter, err err
 	if err != nil {
 		return nil, err
 	}
-	l := &linter{}
+	l := &linter{seen: &seen{}}
 	if l.files, err = dir.Files(); err != nil {
 		return nil, fmt.Errorf("migrate: read the migration files: %w", err)
 	}
@@ -157,6 +171,7 @@ func newLinter(ctx context.Context, dev *sql.DB, fsys fs.FS) (_ *linter, err err
 	if err != nil {
 		return nil, err
 	}
+	l.dialect = d
 	if l.scanner, err = newDriver(l.conn, &revisions{dialect: d}); err != nil {
 		return nil, err
 	}
@@ -169,7 +184,7 @@ func newLinter(ctx context.Context, dev *sql.DB, fsys fs.FS) (_ *linter, err err
 	if l.analyzers, err = sqlcheck.AnalyzerFor(l.client.Name, nil); err != nil {
 		return nil, fmt.Errorf("migrate: lint: %w", err)
 	}
-	l.analyzers = append(l.analyzers, rules(d)...)
+	l.analyzers = append(l.analyzers, l.rules(d)...)
 	if l.restore, err = l.client.Snapshot(ctx); err != nil {
 		return nil, fmt.Errorf("migrate: the dev database: %w", err)
 	}
@@ -231,7 +246,7 @@ func (r *reporter) WriteReport(report sqlcheck.Report) {
 		}
 		r.found = append(r.found, Diagnostic{
 			File: r.file.Name(), Line: lineOf(r.file, d.Pos), Code: d.Code, Name: r.name, Text: d.Text,
-			Severity: SeverityWarning,
+			Severity: SeverityWarning, Steps: stepsOf(d),
 		})
 	}
 }

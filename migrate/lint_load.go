@@ -27,10 +27,8 @@ func (l *linter) replay(ctx context.Context, f migrate.File) error {
 }
 
 func (l *linter) exec(ctx context.Context, f migrate.File, stmt *migrate.Stmt) error {
-	if _, err := l.conn.ExecContext(ctx, stmt.Text); err != nil {
-		return &StatementError{File: f.Name(), Line: lineOf(f, stmt.Pos), Err: err}
-	}
-	return nil
+	_, err := l.execObserved(ctx, f, stmt)
+	return err
 }
 
 // load runs a file and finds out what each statement changes.
@@ -44,8 +42,11 @@ func (l *linter) load(ctx context.Context, f migrate.File) (*sqlcheck.File, []*m
 		return nil, nil, err
 	}
 	current := file.From
+	if err := l.startFile(ctx); err != nil {
+		return nil, nil, err
+	}
 	for _, stmt := range stmts {
-		if err := l.exec(ctx, f, stmt); err != nil {
+		if err := l.observe(ctx, f, stmt); err != nil {
 			return nil, nil, err
 		}
 		next, err := l.inspect(ctx)

@@ -23,6 +23,8 @@ const (
 	ruleRename          = "rename"
 	ruleFileName        = "file_name"
 	ruleIndexTrigger    = "index_trigger"
+	ruleBlocking        = "blocking"
+	ruleSeveralLocks    = "several_locks"
 )
 
 // Codes of our findings.
@@ -37,6 +39,14 @@ const (
 	codeRenameEncrypted = "CT108"
 	codeIndexBlocks     = "CT201"
 	codeNeedsNoTx       = "CT202"
+	codeValidates       = "CT301"
+	codeSetNotNull      = "CT302"
+	codeLateValidation  = "CT303"
+	codeRewrites        = "CT304"
+	codeBuildsIndex     = "CT305"
+	codeLocksTable      = "CT306"
+	codeRebuildsIndex   = "CT307"
+	codeSeveralLocks    = "CT308"
 	codeTxModeIgnored   = "CT203"
 	codeDropAndAdd      = "CT204"
 	codeNotRepeatable   = "CT205"
@@ -69,8 +79,8 @@ func (r rule) Analyze(_ context.Context, p *sqlcheck.Pass) error {
 	return errFound
 }
 
-// rules are the analyzers of ours for a dialect.
-func rules(d string) []sqlcheck.Analyzer {
+// rules are our analyzers for the dialect.
+func (l *linter) rules(d string) []sqlcheck.Analyzer {
 	all := []sqlcheck.Analyzer{
 		rule{name: ruleFileName, find: findFileName},
 		rule{name: ruleEncryptedColumn, find: findEncryptedColumn},
@@ -82,7 +92,9 @@ func rules(d string) []sqlcheck.Analyzer {
 	}
 	return append(all,
 		rule{name: ruleRowSecurity, find: findRowSecurity},
-		rule{name: ruleConcurrentIndex, find: findBlockingIndex},
+		rule{name: ruleConcurrentIndex, find: l.seen.findBlockingIndex},
+		rule{name: ruleBlocking, find: l.seen.findBlocking},
+		rule{name: ruleSeveralLocks, find: l.seen.findSeveral, warning: true},
 		rule{name: ruleRepeatable, find: findNotRepeatable, warning: true},
 	)
 }
@@ -158,36 +170,6 @@ func findNotRepeatable(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 		}
 	}
 	return found
-}
-
-// findBlockingIndex finds indexes on tables that earlier files made, so that
-// they may have rows.
-func findBlockingIndex(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
-	for _, change := range file.Changes {
-		m := createIndex.FindStringSubmatch(code(change.Stmt))
-		if m == nil || m[1] != "" {
-			continue
-		}
-		for _, c := range change.Changes {
-			table, ok := c.(*schema.ModifyTable)
-			if ok && schema.Changes(table.Changes).IndexAddIndex(addedIndex(table)) >= 0 && tableIn(file.From, table.T) != nil {
-				found = append(found, finding(codeIndexBlocks, change.Stmt, "making an index on %q blocks writes to it, and it "+
-					"may have rows: use CONCURRENTLY in a file of its own with atlas:txmode none, or give a reason in "+
-					"\"-- atlas:nolint %s REASON\"", table.T.Name, ruleConcurrentIndex))
-			}
-		}
-	}
-	return found
-}
-
-// addedIndex returns the name of the first index that is added, or "".
-func addedIndex(table *schema.ModifyTable) string {
-	for _, c := range table.Changes {
-		if add, ok := c.(*schema.AddIndex); ok {
-			return add.I.Name
-		}
-	}
-	return ""
 }
 
 var (

@@ -19,8 +19,8 @@ func (a *app) migrateLint() *cobra.Command {
 		Use:   "lint --dir DIR --dev-url URL [flags]",
 		Short: "Find what is dangerous in migration files",
 		Long: `Run the migration files and print what is dangerous in them: data or a secret's protection that is lost, statements
-that fail on tables with rows or block writers, directives that do not count. It exits with 1 if there are errors, and
-with 0 if there are warnings only. A comment "-- atlas:nolint NAME" above a statement leaves out the findings of a name.
+that fail on tables with rows, statements that block readers or writers (with the SQL that does the same in steps),
+directives that do not count. It exits with 1 if there are errors, and with 0 if there are warnings only. A comment "-- atlas:nolint NAME" above a statement leaves out the findings of a name.
 
 ` + devURLHelp,
 		Example: `  credent migrate lint --dir migrate/sqlite --dev-url sqlite::memory:
@@ -55,8 +55,12 @@ func (a *app) printFindings(found []migrate.Diagnostic, asJSON bool) error {
 		if d.Severity == migrate.SeverityError {
 			bad++
 		}
-		if !asJSON {
-			a.printf("%s\n", d)
+		if asJSON {
+			continue
+		}
+		a.printf("%s\n", d)
+		for _, step := range d.Steps {
+			a.printf("  %s\n", step)
 		}
 	}
 	switch {

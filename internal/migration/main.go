@@ -6,12 +6,15 @@ package main
 import (
 	"context"
 	"database/sql"
+	_ "embed" // the baseline
 	"errors"
 	"flag"
 	"fmt"
 	"log"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/internal/pgserver"
@@ -76,15 +79,21 @@ func run(ctx context.Context, root, name string, check bool) (err error) {
 		default:
 			fmt.Printf("migration: wrote to %s; read the file before you commit it\n", path)
 		}
-		if err := lint(ctx, dev.url, path); err != nil && failed == nil {
+		if err := lint(ctx, dev.url, path, dev.directory); err != nil && failed == nil {
 			failed = fmt.Errorf("%s: %w", dev.directory, err)
 		}
 	}
 	return failed
 }
 
-// lint prints what is found in a directory, and returns an error if there is one among it.
-func lint(ctx context.Context, url, path string) (err error) {
+// baseline are the findings in released files.
+//
+//go:embed baseline.txt
+var baseline string
+
+// lint prints what is found in a directory beside the baseline, and returns an
+// error if there is one among it, or if a line of the baseline is not found.
+func lint(ctx context.Context, url, path, directory string) (err error) {
 	db, _, err := credent.OpenDB(url)
 	if err != nil {
 		return err
@@ -94,11 +103,30 @@ func lint(ctx context.Context, url, path string) (err error) {
 	if err != nil {
 		return err
 	}
+	var accepted []string
+	for line := range strings.Lines(baseline) {
+		if line = strings.TrimSpace(line); strings.HasPrefix(line, directory+"/") {
+			accepted = append(accepted, line)
+		}
+	}
+	seen := make(map[string]bool)
 	bad := 0
 	for _, d := range found {
+		line := fmt.Sprintf("%s/%s:%d %s", directory, d.File, d.Line, d.Code)
+		if seen[line] = true; slices.Contains(accepted, line) {
+			continue
+		}
 		fmt.Printf("migration: %s\n", d)
+		for _, step := range d.Steps {
+			fmt.Printf("migration:   %s\n", step)
+		}
 		if d.Severity == migrate.SeverityError {
 			bad++
+		}
+	}
+	for _, line := range accepted {
+		if !seen[line] {
+			return fmt.Errorf("internal/migration/baseline.txt has %q, which is not found: take it out", line)
 		}
 	}
 	if bad > 0 {
