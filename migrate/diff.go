@@ -24,6 +24,12 @@ import (
 // Tables of its package migrate, in a process that imports the generated
 // package too; without any, it is the module's own.
 //
+// On Postgres it writes several files where one would block a service: the
+// first adds constraints to existing tables NOT VALID, NAME_validate validates
+// them, and NAME_index builds an index CONCURRENTLY without a transaction. A
+// column that becomes NOT NULL has a CHECK in between. What it cannot do in
+// steps, such as another type of a column, [Lint] finds, with what to do.
+//
 // The file also has the triggers of blind indexes that are missing or changed:
 // they empty a digest when a writer other than the client changes its token.
 // Triggers whose column is gone are dropped.
@@ -63,7 +69,8 @@ func Diff(ctx context.Context, dev *sql.DB, path, name string, tables ...*schema
 	if err != nil {
 		return false, err
 	}
-	plan, err := diffTables(ctx, dev, d, path, name, tables, renames)
+	later := &steps{}
+	plan, err := diffTables(ctx, dev, d, path, name, tables, renames, later)
 	if err != nil {
 		return false, fmt.Errorf("migrate: diff %s: %w", path, err)
 	}
@@ -74,6 +81,10 @@ func Diff(ctx context.Context, dev *sql.DB, path, name string, tables ...*schema
 	if len(plan.Changes) == 0 {
 		return false, nil
 	}
+	files := []*migrate.Plan{plan}
+	if !isSQLite(d) {
+		files = later.split(plan)
+	}
 	if isSQLite(d) && len(plan.Changes) > changed {
 		// A trigger has semicolons, and no blank line, in it.
 		plan.Delimiter = "\n\n"
@@ -81,15 +92,17 @@ func Diff(ctx context.Context, dev *sql.DB, path, name string, tables ...*schema
 			change.Cmd += ";"
 		}
 	}
-	if err := migrate.NewPlanner(nil, dir, migrate.PlanFormat(formatter{dir})).WritePlan(plan); err != nil {
-		return false, fmt.Errorf("migrate: write to %s: %w", path, err)
+	for _, plan := range files {
+		if err := migrate.NewPlanner(nil, dir, migrate.PlanFormat(formatter{dir})).WritePlan(plan); err != nil {
+			return false, fmt.Errorf("migrate: write to %s: %w", path, err)
+		}
 	}
 	return true, nil
 }
 
 // diffTables returns what ent finds missing after the renames.
 func diffTables(
-	ctx context.Context, dev *sql.DB, d, path, name string, tables []*schema.Table, renames []*migrate.Change,
+	ctx context.Context, dev *sql.DB, d, path, name string, tables []*schema.Table, renames []*migrate.Change, later *steps,
 ) (*migrate.Plan, error) {
 	dir, err := loadDir(os.DirFS(path))
 	if err == nil {
@@ -99,7 +112,7 @@ func diffTables(
 		return nil, err
 	}
 	found := &planCatcher{plan: &migrate.Plan{Name: name}}
-	m, err := schema.NewMigrate(entsql.OpenDB(d, dev), diffOptions(d, dir, found)...)
+	m, err := schema.NewMigrate(entsql.OpenDB(d, dev), diffOptions(d, dir, found, later)...)
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +151,11 @@ func addTriggers(
 var diffing sync.Mutex
 
 // diffOptions says how the ent schema is compared with a directory.
-func diffOptions(d string, dir migrate.Dir, found *planCatcher) []schema.MigrateOption {
+func diffOptions(d string, dir migrate.Dir, found *planCatcher, later *steps) []schema.MigrateOption {
+	hooks := []schema.DiffHook{ignoreEqualDefaults, addIndexedColumns}
+	if !isSQLite(d) {
+		hooks = append(hooks, later.hook)
+	}
 	return []schema.MigrateOption{
 		schema.WithDialect(d),
 		schema.WithDir(dir),
@@ -148,7 +165,7 @@ func diffOptions(d string, dir migrate.Dir, found *planCatcher) []schema.Migrate
 		// Without these ent leaves drops out, silently.
 		schema.WithDropColumn(true),
 		schema.WithDropIndex(true),
-		schema.WithDiffHook(ignoreEqualDefaults, addIndexedColumns),
+		schema.WithDiffHook(hooks...),
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -63,7 +64,9 @@ func (a *app) migrateDiff() *cobra.Command {
 		Use:   "diff NAME --dir DIR --dev-url URL",
 		Short: "Write a migration to the schema that this version needs",
 		Long: `Compare what the migration files make with the schema that this version of credent needs, and write what is missing
-as a new file. Read it before you commit it: a renamed field is a dropped and an added column in it.
+as a new file, or for Postgres as several where one would block a service: constraints are validated by a second file, and
+indexes built CONCURRENTLY by one each. Read them before you commit them: a renamed field is a dropped and an added column.
+What lint finds in them is printed.
 
 ` + devURLHelp,
 		Example: `  credent migrate diff add_expiry --dir migrate/sqlite --dev-url sqlite::memory:
@@ -71,21 +74,44 @@ as a new file. Read it before you commit it: a renamed field is a dropped and an
 		Args: arguments(1, "name of the migration"),
 	}, func(ctx context.Context, args []string) error {
 		return withDev(ctx, devURL, func(dev *database) error {
-			written, err := migrate.Diff(ctx, dev.DB, dir, args[0])
-			switch {
-			case err != nil:
-				return dirError(dir, err)
-			case written:
-				a.printf("wrote a migration to %s\n", dir)
-			default:
-				a.printf("nothing to write: %s is up to date\n", dir)
+			before, err := migrationFiles(dir)
+			if err != nil {
+				return err
 			}
-			return nil
+			written, err := migrate.Diff(ctx, dev.DB, dir, args[0])
+			if err != nil {
+				return dirError(dir, err)
+			}
+			if !written {
+				a.printf("nothing to write: %s is up to date\n", dir)
+				return nil
+			}
+			after, err := migrationFiles(dir)
+			if err != nil {
+				return err
+			}
+			a.printf("wrote %s to %s\n", count(len(after)-len(before), "migration"), dir)
+			return a.adviseOn(ctx, dev, dir, len(after)-len(before))
 		})
 	})
 	dirFlag(cmd, &dir)
 	devURLFlag(cmd, &devURL)
 	return required(cmd, "dir", "dev-url")
+}
+
+func migrationFiles(dir string) ([]string, error) { return filepath.Glob(filepath.Join(dir, "*.sql")) }
+
+// adviseOn prints what lint finds in the newest files, which the schema asks
+// for and the maintainer has to decide on.
+func (a *app) adviseOn(ctx context.Context, dev *database, dir string, newest int) error {
+	found, err := migrate.Lint(ctx, dev.DB, os.DirFS(dir), migrate.LintOptions{Latest: newest})
+	if err != nil {
+		return dirError(dir, err)
+	}
+	for _, d := range found {
+		a.printFinding(d)
+	}
+	return nil
 }
 
 const devURLHelp = `The files are run on a throw-away database: for Postgres one that is made and dropped on the server of --dev-url, by a

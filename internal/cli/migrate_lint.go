@@ -20,7 +20,8 @@ func (a *app) migrateLint() *cobra.Command {
 		Short: "Find what is dangerous in migration files",
 		Long: `Run the migration files and print what is dangerous in them: data or a secret's protection that is lost, statements
 that fail on tables with rows, statements that block readers or writers (with the SQL that does the same in steps),
-directives that do not count. It exits with 1 if there are errors, and with 0 if there are warnings only. A comment "-- atlas:nolint NAME" above a statement leaves out the findings of a name.
+directives that do not count. It exits with 1 if there are errors, and with 0 if there are warnings only. A comment
+"-- atlas:nolint NAME" above a statement leaves out the findings of a name.
 
 ` + devURLHelp,
 		Example: `  credent migrate lint --dir migrate/sqlite --dev-url sqlite::memory:
@@ -58,10 +59,7 @@ func (a *app) printFindings(found []migrate.Diagnostic, asJSON bool) error {
 		if asJSON {
 			continue
 		}
-		a.printf("%s\n", d)
-		for _, step := range d.Steps {
-			a.printf("  %s\n", step)
-		}
+		a.printFinding(d)
 	}
 	switch {
 	case asJSON:
@@ -75,4 +73,12 @@ func (a *app) printFindings(found []migrate.Diagnostic, asJSON bool) error {
 		return messagef("found %s; correct the files, or say why they are right with atlas:nolint", count(bad, "error"))
 	}
 	return nil
+}
+
+// printFinding prints a finding, and below it what to write in its place.
+func (a *app) printFinding(d migrate.Diagnostic) {
+	a.printf("%s\n", d)
+	for _, step := range d.Steps {
+		a.printf("  %s\n", step)
+	}
 }
