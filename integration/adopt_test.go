@@ -96,7 +96,7 @@ func TestAdoptRefuses(t *testing.T) {
 	for name, test := range map[string]struct{ damage, object, sql string }{
 		"missing index": {
 			"DROP INDEX idx_user_credentials_user_id",
-			"index idx_user_credentials_user_id on user_credentials", `CREATE INDEX "idx_user_credentials_user_id"`,
+			"index idx_user_credentials_user_id on user_credentials", `CREATE INDEX CONCURRENTLY "idx_user_credentials_user_id"`,
 		},
 		"other name of an index": {
 			"ALTER INDEX idx_user_accounts_user_id RENAME TO ix_user_accounts_user_id",
@@ -112,7 +112,15 @@ func TestAdoptRefuses(t *testing.T) {
 		},
 		"missing unique": {
 			"ALTER TABLE user_accounts DROP CONSTRAINT user_accounts_user_id_key",
-			"constraint user_accounts_user_id_key on user_accounts", "UNIQUE",
+			"constraint user_accounts_user_id_key on user_accounts", "UNIQUE USING INDEX",
+		},
+		"missing foreign key": {
+			"ALTER TABLE user_credentials DROP CONSTRAINT user_credentials_user_account_id_fkey",
+			"constraint user_credentials_user_account_id_fkey on user_credentials", "NOT VALID",
+		},
+		"NULL allowed": {
+			"ALTER TABLE user_credentials ALTER COLUMN credential_type DROP NOT NULL",
+			"column user_credentials.credential_type", "IS NOT NULL) NOT VALID",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

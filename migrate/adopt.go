@@ -49,9 +49,10 @@ type AdoptReport struct {
 // Difference is a finding with what mends it.
 type Difference struct {
 	Finding
-	// SQL are statements that make the database as it should be and neither change a stored secret nor destroy data: they
-	// fail, and change nothing, where the rows do not allow it. There are none where that is not possible, or where it takes
-	// knowledge of what the data mean.
+	// SQL are statements that make the database as it should be and neither change a stored secret nor destroy data. Each is
+	// run by itself, outside of a transaction, and none reads rows or builds an index while a service must wait; with a
+	// lock_timeout none makes it wait for its turn either. They fail where the rows do not allow it. There are none where that is
+	// not possible, or where it takes knowledge of what the data mean.
 	SQL []string
 	// Note says why there is no SQL, or what to know about it. It may be "".
 	Note string

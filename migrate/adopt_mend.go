@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -130,7 +131,7 @@ func (m *mender) table(d difference) ([]string, string) {
 			case classConstraint:
 				lines = append(lines, "  CONSTRAINT "+quote(k.name)+" "+d.value(parts, "definition"))
 			case classIndex:
-				after = append(after, indexStatement(k, parts, table))
+				after = append(after, indexStatement("", k, parts, table))
 			}
 		}
 	}
@@ -180,8 +181,14 @@ func (m *mender) column(d difference, alter string) ([]string, string) {
 		statements = append(statements, column+"SET DEFAULT "+want+";")
 	}
 	if d.changed("nullability") {
-		action := map[string]string{"NOT NULL": "SET NOT NULL;", "NULL": "DROP NOT NULL;"}[d.value(d.want, "nullability")]
-		statements = append(statements, column+action)
+		if d.value(d.want, "nullability") == "NOT NULL" {
+			check := quote(d.table + "_" + d.name + "_not_null")
+			statements = append(statements,
+				alter+"ADD CONSTRAINT "+check+" CHECK ("+name+" IS NOT NULL) NOT VALID;",
+				alter+"VALIDATE CONSTRAINT "+check+";", column+"SET NOT NULL;", alter+"DROP CONSTRAINT "+check+";")
+		} else {
+			statements = append(statements, column+"DROP NOT NULL;")
+		}
 	}
 	return statements, ""
 }
@@ -208,13 +215,17 @@ func (m *mender) retype(d difference) (action, note string) {
 	return "", "what its values mean in the other type is not known: change it by hand"
 }
 
-func indexStatement(k itemKey, parts []part, table string) string {
+// concurrentlyOption lets others write meanwhile. It cannot be in a
+// transaction.
+const concurrentlyOption = "CONCURRENTLY "
+
+func indexStatement(option string, k itemKey, parts []part, table string) string {
 	var d difference
 	unique := ""
 	if d.value(parts, "uniqueness") == "unique" {
 		unique = "UNIQUE "
 	}
-	return fmt.Sprintf("CREATE %sINDEX %s ON %s USING %s;", unique, quote(k.name), table, d.value(parts, "definition"))
+	return fmt.Sprintf("CREATE %sINDEX %s%s ON %s USING %s;", unique, option, quote(k.name), table, d.value(parts, "definition"))
 }
 
 func (m *mender) index(d difference, table string) ([]string, string) {
@@ -222,21 +233,21 @@ func (m *mender) index(d difference, table string) ([]string, string) {
 	if p, ok := m.pair(d); ok {
 		return []string{"ALTER INDEX " + m.schema + "." + quote(p.extra.name) + " RENAME TO " + quote(d.name) + ";"}, ""
 	}
-	drop := "DROP INDEX " + index + ";"
+	drop := "DROP INDEX CONCURRENTLY " + index + ";"
 	switch {
 	case d.kind == DriftMissing:
-		return []string{indexStatement(d.itemKey, d.want, table)}, ""
+		return []string{indexStatement(concurrentlyOption, d.itemKey, d.want, table)}, ""
 	case d.kind == DriftExtra:
 		return []string{drop}, "find out first what needs it"
 	case !d.changed("definition") && !d.changed("uniqueness"):
-		return []string{"REINDEX INDEX " + index + ";"}, ""
+		return []string{"REINDEX INDEX CONCURRENTLY " + index + ";"}, ""
 	}
-	return []string{drop, indexStatement(d.itemKey, d.want, table)}, ""
+	return []string{drop, indexStatement(concurrentlyOption, d.itemKey, d.want, table)}, ""
 }
 
 func (m *mender) constraint(d difference, alter string) ([]string, string) {
 	name := quote(d.name)
-	add := alter + "ADD CONSTRAINT " + name + " " + d.value(d.want, "definition") + ";"
+	add := m.addConstraint(d, alter)
 	drop := alter + "DROP CONSTRAINT " + name + ";"
 	p, paired := m.pair(d)
 	switch {
@@ -245,7 +256,7 @@ func (m *mender) constraint(d difference, alter string) ([]string, string) {
 	case paired:
 		return []string{alter + "RENAME CONSTRAINT " + quote(p.extra.name) + " TO " + name + ";"}, ""
 	case d.kind == DriftMissing:
-		return []string{add}, ""
+		return add, ""
 	case strings.HasPrefix(d.value(d.have, "definition"), "PRIMARY KEY"):
 		return nil, "foreign keys hang on it: mend it by hand"
 	case d.kind == DriftExtra:
@@ -255,5 +266,25 @@ func (m *mender) constraint(d difference, alter string) ([]string, string) {
 	case !d.changed("definition"):
 		return nil, "triggers are disabled on the table, or on the one it refers to: ENABLE TRIGGER ALL by hand, as a superuser"
 	}
-	return []string{drop, add}, ""
+	return append([]string{drop}, add...), ""
+}
+
+// uniqueDefinition is one that an index can be built for before.
+var uniqueDefinition = regexp.MustCompile(`^(UNIQUE|PRIMARY KEY) (\([^()]*\))$`)
+
+// addConstraint adds a constraint without reading all rows, or building an
+// index, while others must wait.
+func (m *mender) addConstraint(d difference, alter string) []string {
+	name, definition := quote(d.name), d.value(d.want, "definition")
+	add := alter + "ADD CONSTRAINT " + name + " "
+	if parts := uniqueDefinition.FindStringSubmatch(definition); parts != nil {
+		return []string{
+			"CREATE UNIQUE INDEX CONCURRENTLY " + name + " ON " + m.schema + "." + quote(d.table) + " " + parts[2] + ";",
+			add + parts[1] + " USING INDEX " + name + ";",
+		}
+	}
+	if strings.HasPrefix(definition, "CHECK ") || strings.HasPrefix(definition, "FOREIGN KEY ") {
+		return []string{add + definition + " NOT VALID;", alter + "VALIDATE CONSTRAINT " + name + ";"}
+	}
+	return []string{add + definition + ";"}
 }

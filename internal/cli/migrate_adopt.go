@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -53,6 +54,9 @@ It is for Postgres: on SQLite the first migration has types and constraints that
 }
 
 func (a *app) printAdoption(report *migrate.AdoptReport) {
+	if slices.ContainsFunc(report.Differences, func(d migrate.Difference) bool { return len(d.SQL) > 0 }) {
+		a.printf("Run the SQL statement by statement, after: SET lock_timeout = '%ds';\n", int(migrate.DefaultLockTimeout.Seconds()))
+	}
 	for _, d := range report.Differences {
 		a.printf("%s\n", d.Finding)
 		if d.Note != "" {

@@ -159,8 +159,13 @@ func (s *Session) look(ctx context.Context, every time.Duration) {
 func (s *Session) inspect(ctx context.Context, conn *sql.Conn) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
-	if table, holders, err := inspect(ctx, conn, s.pid); err == nil && len(holders) > 0 {
-		s.seen.Table, s.seen.Holders = table, holders
+	table, holders, err := inspect(ctx, conn, s.pid)
+	if err != nil || len(holders) == 0 {
+		return
+	}
+	s.seen.Holders = holders
+	if table != "" { // the wait may have ended between the two
+		s.seen.Table = table
 	}
 }
 
