@@ -21,7 +21,8 @@ var blockingCases = map[string]struct {
 	steps []string
 }{
 	"CHECK at once": {
-		"ALTER TABLE user_accounts ADD CONSTRAINT c CHECK (account_name <> '');", []string{"1 CT301 error"},
+		"ALTER TABLE user_accounts ADD CONSTRAINT c CHECK (account_name <> '');",
+		[]string{"1 CT301 error"},
 		[]string{
 			"ALTER TABLE user_accounts ADD CONSTRAINT c CHECK (((account_name)::text <> ''::text)) NOT VALID;",
 			"-- in the next file:", "ALTER TABLE user_accounts VALIDATE CONSTRAINT c;",
@@ -39,7 +40,8 @@ var blockingCases = map[string]struct {
 	"foreign key of a column":   {"ALTER TABLE user_accounts ADD COLUMN p uuid REFERENCES user_accounts;", []string{"1 CT301 error"}, nil},
 	"table that refers to ours": {"CREATE TABLE n (p uuid REFERENCES user_accounts);", nil, nil},
 	"SET NOT NULL": {
-		"-- atlas:nolint data_depend\nALTER TABLE user_credentials ALTER COLUMN expires_at SET NOT NULL;", []string{"2 CT302 error"},
+		"-- atlas:nolint data_depend\nALTER TABLE user_credentials ALTER COLUMN expires_at SET NOT NULL;",
+		[]string{"2 CT302 error"},
 		[]string{
 			`ALTER TABLE user_credentials ADD CONSTRAINT "user_credentials_expires_at_not_null" CHECK (expires_at IS NOT NULL) NOT VALID;`,
 			"-- in the next file:",
@@ -57,7 +59,8 @@ var blockingCases = map[string]struct {
 	"generated":         {"ALTER TABLE user_accounts ADD COLUMN n text GENERATED ALWAYS AS (lower(account_name)) STORED;", []string{"1 CT304 error"}, nil},
 	"type, rewritten":   {"ALTER TABLE user_credentials ALTER COLUMN expires_at TYPE timestamptz;", []string{"1 CT304 error"}, []string{`ALTER TABLE user_credentials ADD COLUMN "expires_at_new" timestamp with time zone;`}},
 	"type, scanned": {
-		"ALTER TABLE user_credentials ALTER COLUMN api_key TYPE varchar(1000);", []string{"1 CT301 error"},
+		"ALTER TABLE user_credentials ALTER COLUMN api_key TYPE varchar(1000);",
+		[]string{"1 CT301 error"},
 		[]string{
 			"ALTER TABLE user_credentials DROP CONSTRAINT user_credentials_api_key_encrypted, ALTER COLUMN api_key TYPE character varying(1000), " +
 				"ADD CONSTRAINT user_credentials_api_key_encrypted CHECK (((api_key)::text ~~ 'gAAAA%'::text)) NOT VALID;",
@@ -67,7 +70,8 @@ var blockingCases = map[string]struct {
 	"type, not rewritten": {"ALTER TABLE user_accounts ALTER COLUMN account_name TYPE text;", nil, nil},
 	"primary key":         {"ALTER TABLE user_accounts DROP CONSTRAINT user_accounts_pkey CASCADE;\nALTER TABLE user_accounts ADD PRIMARY KEY (user_id);", []string{"1 CD101 warning", "2 CT305 error"}, nil},
 	"UNIQUE": {
-		"-- atlas:nolint data_depend\nALTER TABLE user_accounts ADD CONSTRAINT u UNIQUE (account_name);", []string{"2 CT305 error"},
+		"-- atlas:nolint data_depend\nALTER TABLE user_accounts ADD CONSTRAINT u UNIQUE (account_name);",
+		[]string{"2 CT305 error"},
 		[]string{
 			"-- in a file of its own, which begins with \"-- atlas:txmode none\" and a blank line:",
 			"CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS u ON public.user_accounts USING btree (account_name);",

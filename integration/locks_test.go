@@ -169,9 +169,9 @@ func TestApplyWithoutLockTimeout(t *testing.T) {
 	}
 }
 
-// A file without a transaction: the timeout is the connection's for the file, an
-// index that is built CONCURRENTLY has the time of all tries, what it leaves is
-// named, and the next run goes on as the history says.
+// A file without a transaction: the timeout is the connection's for the file,
+// an index that is built CONCURRENTLY has the time of all tries, what it leaves
+// is named, and the next run goes on as the history says.
 func TestApplyOutsideTransactionGivesUp(t *testing.T) {
 	t.Parallel()
 	for name, opts := range drivers {

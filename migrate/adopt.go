@@ -14,33 +14,41 @@ import (
 
 // Errors of [Adopt], to be tested with errors.Is.
 var (
-	// ErrNotEqual means that the tables are not those that the first migration makes. The report says what differs.
+	// ErrNotEqual means that the tables are not those that the first migration
+	// makes. The report says what differs.
 	ErrNotEqual = errors.New("the tables are not those that the first migration makes")
 
-	// ErrBadRows means that tables have rows that a later migration refuses, such as plaintext where a token should be.
+	// ErrBadRows means that tables have rows that a later migration refuses,
+	// such as plaintext where a token should be.
 	ErrBadRows = errors.New("there are rows that a later migration refuses")
 
-	// ErrNothingToAdopt means that the database has none of the tables that the first migration makes. [Apply] makes them.
+	// ErrNothingToAdopt means that the database has none of the tables that the
+	// first migration makes. [Apply] makes them.
 	ErrNothingToAdopt = errors.New("there are no tables to adopt")
 )
 
-// AdoptOnly makes [Adopt] mark the baseline and stop, without applying the other migrations.
+// AdoptOnly makes [Adopt] mark the baseline and stop, without applying the
+// other migrations.
 func AdoptOnly() Option { return func(c *config) { c.adoptOnly = true } }
 
 // AdoptReport is what [Adopt] found and did.
 type AdoptReport struct {
-	// Already means that the database has a migration history, so that nothing was done.
+	// Already means that the database has a migration history, so that nothing
+	// was done.
 	Already bool
-	// Version is the one that was marked as the baseline, or with Already the newest applied one. It is "" if the database
-	// was refused.
+	// Version is the one that was marked as the baseline, or with Already the
+	// newest applied one. It is "" if the database was refused.
 	Version string
-	// Differences from what the first migration makes, in an order in which their SQL can be run. Any is an [ErrNotEqual].
+	// Differences from what the first migration makes, in an order in which
+	// their SQL can be run. Any is an [ErrNotEqual].
 	Differences []Difference
-	// Equal is a later version whose tables are just those of the database, and "" if there is none. It is looked for where
-	// there are differences: a database that was migrated and has lost its history, as in a dump of one schema, is taken
-	// over with [WithBaseline].
+	// Equal is a later version whose tables are just those of the database, and
+	// "" if there is none. It is looked for where there are differences: a
+	// database that was migrated and has lost its history, as in a dump of one
+	// schema, is taken over with [WithBaseline].
 	Equal string
-	// BadRows are what a later migration refuses. Any is an [ErrBadRows], except with [AdoptOnly].
+	// BadRows are what a later migration refuses. Any is an [ErrBadRows],
+	// except with [AdoptOnly].
 	BadRows []BadRows
 	// Applied lists the files that were applied after the baseline was marked.
 	Applied []string
@@ -49,16 +57,19 @@ type AdoptReport struct {
 // Difference is a finding with what mends it.
 type Difference struct {
 	Finding
-	// SQL are statements that make the database as it should be and neither change a stored secret nor destroy data. Each is
-	// run by itself, outside of a transaction, and none reads rows or builds an index while a service must wait; with a
-	// lock_timeout none makes it wait for its turn either. They fail where the rows do not allow it. There are none where that is
+	// SQL are statements that make the database as it should be and neither
+	// change a stored secret nor destroy data. Each is run by itself, outside
+	// of a transaction, and none reads rows or builds an index while a service
+	// must wait; with a lock_timeout none makes it wait for its turn either.
+	// They fail where the rows do not allow it. There are none where that is
 	// not possible, or where it takes knowledge of what the data mean.
 	SQL []string
 	// Note says why there is no SQL, or what to know about it. It may be "".
 	Note string
 }
 
-// BadRows counts the rows of a table that break a constraint which a later migration adds.
+// BadRows counts the rows of a table that break a constraint which a later
+// migration adds.
 type BadRows struct {
 	Table, Constraint string
 	Rows              int64
@@ -69,14 +80,18 @@ func (b BadRows) String() string {
 	return fmt.Sprintf("table %s: rows that %s refuses: %d", b.Table, b.Constraint, b.Rows)
 }
 
-// Adopt takes over a database that the Python application made, with tables and without a migration history. It compares
-// the tables with those that the first migration makes, the way [Check] does. If they are equal, and their rows are such
-// that the other migrations will succeed, it marks the first migration as the baseline, as stock Atlas does, and applies
-// the others as [Apply] does with the same options, unless told [AdoptOnly]. Tables of others are left alone. On a database
-// with a history it does nothing.
+// Adopt takes over a database that the Python application made, with tables and
+// without a migration history. It compares the tables with those that the first
+// migration makes, the way [Check] does. If they are equal, and their rows are
+// such that the other migrations will succeed, it marks the first migration as
+// the baseline, as stock Atlas does, and applies the others as [Apply] does
+// with the same options, unless told [AdoptOnly]. Tables of others are left
+// alone. On a database with a history it does nothing.
 //
-// Errors: [ErrNotEqual], [ErrBadRows], [ErrNothingToAdopt], after all of which the database is as it was, and the report
-// says why; [ErrCannotCompare], [ErrLocked], [*LockError]; and those of Apply, after which the baseline stays, so that Apply goes on.
+// Errors: [ErrNotEqual], [ErrBadRows], [ErrNothingToAdopt], after all of which
+// the database is as it was, and the report says why; [ErrCannotCompare],
+// [ErrLocked], [*LockError]; and those of Apply, after which the baseline
+// stays, so that Apply goes on.
 func Adopt(ctx context.Context, db *sql.DB, opts ...Option) (*AdoptReport, error) {
 	cfg, err := configOf(opts)
 	if err != nil {
@@ -202,8 +217,10 @@ func (a *adopter) compare(ctx context.Context) error {
 	return a.checkRows(ctx, c, first)
 }
 
-// withoutEarly takes away the columns that the database has before the migrations that add them, and has as they do: the Go client
-// needs some of them sooner. Those migrations say IF NOT EXISTS; of one that does not, Apply will say what is wrong.
+// withoutEarly takes away the columns that the database has before the
+// migrations that add them, and has as they do: the Go client needs some of
+// them sooner. Those migrations say IF NOT EXISTS; of one that does not, Apply
+// will say what is wrong.
 func (a *adopter) withoutEarly(ctx context.Context, c comparer, differences []difference, have *snapshot) []difference {
 	isEarly := func(d difference) bool { return d.class == classColumn && d.kind == DriftExtra }
 	if !slices.ContainsFunc(differences, isEarly) || slices.ContainsFunc(differences, func(d difference) bool { return !isEarly(d) }) {
@@ -235,7 +252,8 @@ func (a *adopter) replayOthers(ctx context.Context, c comparer) error {
 	return nil
 }
 
-// findEqual returns the later version that the database is equal to, if there is one.
+// findEqual returns the later version that the database is equal to, if there
+// is one.
 func (a *adopter) findEqual(ctx context.Context, c comparer) string {
 	if a.replayed {
 		return ""
@@ -259,7 +277,8 @@ func (a *adopter) findEqual(ctx context.Context, c comparer) string {
 	return ""
 }
 
-// checkRows replays the other files and looks for rows that break a constraint they add.
+// checkRows replays the other files and looks for rows that break a constraint
+// they add.
 func (a *adopter) checkRows(ctx context.Context, c comparer, first *snapshot) error {
 	if err := a.replayOthers(ctx, c); err != nil {
 		if a.adoptOnly {

@@ -14,7 +14,8 @@ type mender struct {
 	want, have  *snapshot
 }
 
-// pairing is what is known about an item that is missing and one that is extra, if they are one with another name.
+// pairing is what is known about an item that is missing and one that is extra,
+// if they are one with another name.
 type pairing struct {
 	extra itemKey
 	index bool // an index where a constraint should be
@@ -40,8 +41,8 @@ func (m *mender) mend() []Difference {
 	return mended
 }
 
-// pair finds an extra index or constraint that differs from a missing one in its name only, or is the index of a missing
-// unique constraint.
+// pair finds an extra index or constraint that differs from a missing one in
+// its name only, or is the index of a missing unique constraint.
 func (m *mender) pair(d difference) (pairing, bool) {
 	if d.kind != DriftMissing || d.class != classIndex && d.class != classConstraint {
 		return pairing{}, false
@@ -63,7 +64,8 @@ func (m *mender) pair(d difference) (pairing, bool) {
 	return pairing{}, false
 }
 
-// firstFor reports whether a missing item is the first one that an extra one can become.
+// firstFor reports whether a missing item is the first one that an extra one
+// can become.
 func (m *mender) firstFor(d, extra difference) bool {
 	for _, other := range m.differences {
 		if other.kind == DriftMissing && other.class == d.class && other.table == d.table && slices.Equal(other.want, extra.have) {
@@ -199,8 +201,9 @@ func (m *mender) extraColumn(table string) bool {
 	})
 }
 
-// retype returns how a column gets its type, or a note where that is not certain. Between the types of time without and
-// with a zone Postgres would convert by the session's time zone, and the rows are in UTC.
+// retype returns how a column gets its type, or a note where that is not
+// certain. Between the types of time without and with a zone Postgres would
+// convert by the session's time zone, and the rows are in UTC.
 func (m *mender) retype(d difference) (action, note string) {
 	want, have := d.value(d.want, "type"), d.value(d.have, "type")
 	isTime := func(t string) bool { return strings.HasPrefix(t, "timestamp") }

@@ -45,7 +45,8 @@ type config struct {
 	adoptOnly       bool
 }
 
-// WithDir takes the files and atlas.sum of another directory, of the database's dialect, in place of the module's own.
+// WithDir takes the files and atlas.sum of another directory, of the database's
+// dialect, in place of the module's own.
 func WithDir(dir fs.FS) Option { return func(c *config) { c.dir = dir } }
 
 // WithMigratorTimeout sets how long to wait for another process that is
@@ -68,30 +69,37 @@ func WithLockTimeout(d time.Duration) Option { return func(c *config) { c.locks.
 // Apply returns a [*LockError].
 func WithLockRetry(d time.Duration) Option { return func(c *config) { c.locks.Limit = d } }
 
-// WithBaseline takes over a database without history that already has what the migrations up to and including this
-// version make: they are marked as applied and not run. Nothing checks that it is so.
+// WithBaseline takes over a database without history that already has what the
+// migrations up to and including this version make: they are marked as applied
+// and not run. Nothing checks that it is so.
 func WithBaseline(version string) Option { return func(c *config) { c.baseline = version } }
 
-// WithTarget stops after the file of this version. A database that is beyond it stays as it is.
+// WithTarget stops after the file of this version. A database that is beyond it
+// stays as it is.
 func WithTarget(version string) Option { return func(c *config) { c.target = version } }
 
-// WithAllowDirty accepts a database without history that already has tables, of others.
+// WithAllowDirty accepts a database without history that already has tables, of
+// others.
 func WithAllowDirty() Option { return func(c *config) { c.allowDirty = true } }
 
-// WithNonLinear runs files that are older than the newest applied one and were never applied, as after a merge of two
-// branches, before the others. Without it they are refused with [ErrOutOfOrder].
+// WithNonLinear runs files that are older than the newest applied one and were
+// never applied, as after a merge of two branches, before the others. Without
+// it they are refused with [ErrOutOfOrder].
 func WithNonLinear() Option { return func(c *config) { c.nonLinear = true } }
 
-// WithPooled says that the connection may go through a pooler in transaction mode, as PgBouncer's. Apply then refuses a
-// file with atlas:txmode none, with [ErrPooled], instead of trying to find out. All other files need no such option:
-// their transaction holds the lock.
+// WithPooled says that the connection may go through a pooler in transaction
+// mode, as PgBouncer's. Apply then refuses a file with atlas:txmode none, with
+// [ErrPooled], instead of trying to find out. All other files need no such
+// option: their transaction holds the lock.
 func WithPooled() Option { return func(c *config) { c.pooled = true } }
 
-// WithProgress calls f with the name of each migration file after it was applied.
+// WithProgress calls f with the name of each migration file after it was
+// applied.
 func WithProgress(f func(name string)) Option { return func(c *config) { c.onFile = f } }
 
-// WithDryRun calls f with each file that would run, in order, and changes nothing: no file is run, no history table made,
-// no baseline marked, no lock taken.
+// WithDryRun calls f with each file that would run, in order, and changes
+// nothing: no file is run, no history table made, no baseline marked, no lock
+// taken.
 func WithDryRun(f func(Planned)) Option { return func(c *config) { c.dryRun = f } }
 
 // Planned is a file that [Apply] would run.
@@ -127,7 +135,8 @@ func configOf(opts []Option) (*config, error) {
 	return cfg, nil
 }
 
-// directory returns the migration directory for a dialect, in which the versions that options name must be.
+// directory returns the migration directory for a dialect, in which the
+// versions that options name must be.
 func (c *config) directory(d string) (migrate.Dir, error) {
 	dir, err := directoryOf(d)
 	if c.dir != nil {
@@ -148,22 +157,28 @@ func (c *config) directory(d string) (migrate.Dir, error) {
 	return dir, nil
 }
 
-// Apply runs the migrations that the database lacks, each file in a transaction of its own, which also holds the lock that
-// makes other processes wait: when several call it at once, each file is run by one of them. It does nothing on a
-// database that has them all. It works with one connection in the pool, and behind a pooler in transaction mode.
+// Apply runs the migrations that the database lacks, each file in a transaction
+// of its own, which also holds the lock that makes other processes wait: when
+// several call it at once, each file is run by one of them. It does nothing on
+// a database that has them all. It works with one connection in the pool, and
+// behind a pooler in transaction mode.
 //
-// A file with the directive atlas:txmode none, for statements such as CREATE INDEX CONCURRENTLY, runs without a
-// transaction. The lock is then the session's, so it needs a direct connection or session pooling; see [WithPooled]. After
-// a failure or a crash within such a file the next Apply goes on with the statement that was not recorded as done.
+// A file with the directive atlas:txmode none, for statements such as CREATE
+// INDEX CONCURRENTLY, runs without a transaction. The lock is then the
+// session's, so it needs a direct connection or session pooling; see
+// [WithPooled]. After a failure or a crash within such a file the next Apply
+// goes on with the statement that was not recorded as done.
 //
 // A statement waits for locks of other transactions no longer than the lock
 // timeout, and the file is tried again for a while: see [WithLockTimeout] and
 // [WithLockRetry]. A statement that is built CONCURRENTLY lets readers and
 // writers by while it waits, and has the time of all tries.
 //
-// Errors: [*StatementError]; [*LockError]; [ErrNewer], [ErrNotClean], [ErrPartial], [ErrLocked], [ErrChanged], [ErrHistoryChanged],
-// [ErrOutOfOrder], [ErrUnknownVersion], [ErrPooled]. What a failed file had done is rolled back, unless it runs without a
-// transaction, and the files before it stay applied.
+// Errors: [*StatementError]; [*LockError]; [ErrNewer], [ErrNotClean],
+// [ErrPartial], [ErrLocked], [ErrChanged], [ErrHistoryChanged],
+// [ErrOutOfOrder], [ErrUnknownVersion], [ErrPooled]. What a failed file had
+// done is rolled back, unless it runs without a transaction, and the files
+// before it stay applied.
 func Apply(ctx context.Context, db *sql.DB, opts ...Option) (err error) {
 	cfg, err := configOf(opts)
 	if err != nil {

@@ -14,7 +14,8 @@ import (
 	"github.com/credent-go/credent/internal/lockwait"
 )
 
-// driver is the library's driver on one connection, with what Apply needs to know of each statement.
+// driver is the library's driver on one connection, with what Apply needs to
+// know of each statement.
 type driver struct {
 	migrate.Driver
 	conn    *sql.Conn
@@ -35,8 +36,9 @@ func newDriver(conn *sql.Conn, revs *revisions) (*driver, error) {
 	return &driver{Driver: drv, conn: conn, revs: revs}, nil
 }
 
-// ScanStmts implements migrate.StmtScanner, which the interface in the driver hides: the statements of a file, and with
-// them its hashes, must be those that the stock command sees.
+// ScanStmts implements migrate.StmtScanner, which the interface in the driver
+// hides: the statements of a file, and with them its hashes, must be those that
+// the stock command sees.
 func (d *driver) ScanStmts(input string) ([]*migrate.Stmt, error) {
 	if s, ok := d.Driver.(migrate.StmtScanner); ok {
 		return s.ScanStmts(input)
@@ -44,8 +46,9 @@ func (d *driver) ScanStmts(input string) ([]*migrate.Stmt, error) {
 	return migrate.Stmts(input)
 }
 
-// CheckClean implements migrate.CleanChecker. Where the connection has a search_path it looks at one schema only for
-// tables that are in the way, as the stock command does.
+// CheckClean implements migrate.CleanChecker. Where the connection has a
+// search_path it looks at one schema only for tables that are in the way, as
+// the stock command does.
 func (d *driver) CheckClean(ctx context.Context, revT *migrate.TableIdent) error {
 	if !d.revs.bound {
 		return d.Driver.CheckClean(ctx, revT)

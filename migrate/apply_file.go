@@ -35,8 +35,8 @@ type work struct {
 	pending  []migrate.File
 }
 
-// applyNext applies the first pending file and returns its name, which is "" if another process was faster, or reports
-// that there is none.
+// applyNext applies the first pending file and returns its name, which is "" if
+// another process was faster, or reports that there is none.
 func (a *applier) applyNext(ctx context.Context) (name string, done bool, err error) {
 	tx, err := a.beginLocked(ctx)
 	if err != nil {
@@ -55,7 +55,8 @@ func (a *applier) applyNext(ctx context.Context) (name string, done bool, err er
 	}
 	file := w.pending[0]
 	if withoutTransaction(file) {
-		// Keep what was done so far, which is the history table and a baseline, and give the lock back.
+		// Keep what was done so far, which is the history table and a baseline,
+		// and give the lock back.
 		if err := tx.commit(); err != nil {
 			return "", false, err
 		}
@@ -71,7 +72,8 @@ func (a *applier) applyNext(ctx context.Context) (name string, done bool, err er
 	return file.Name(), false, nil
 }
 
-// applyWithoutTransaction applies the first pending file if it asks to be run without a transaction.
+// applyWithoutTransaction applies the first pending file if it asks to be run
+// without a transaction.
 func (a *applier) applyWithoutTransaction(ctx context.Context) (name string, err error) {
 	if a.pooled {
 		return "", fmt.Errorf("migrate: %w", ErrPooled)
@@ -99,7 +101,8 @@ func (a *applier) applyWithoutTransaction(ctx context.Context) (name string, err
 	return w.pending[0].Name(), w.run(ctx, w.pending[0])
 }
 
-// pending finds out what is to be done. It makes the history table if there is anything, and writes a baseline.
+// pending finds out what is to be done. It makes the history table if there is
+// anything, and writes a baseline.
 func (a *applier) pending(ctx context.Context) (*work, error) {
 	revs, err := findRevisions(ctx, a.conn, a.dialect)
 	if err != nil {
@@ -128,8 +131,9 @@ func (a *applier) pending(ctx context.Context) (*work, error) {
 	return w, w.partialFirst(status.Partial)
 }
 
-// partialFirst puts the file that was applied in part before the others. The library does that only if it is the newest
-// of the history, which it need not be with [WithNonLinear].
+// partialFirst puts the file that was applied in part before the others. The
+// library does that only if it is the newest of the history, which it need not
+// be with [WithNonLinear].
 func (w *work) partialFirst(version string) error {
 	if version == "" || len(w.pending) > 0 && w.pending[0].Version() == version {
 		return nil
@@ -171,7 +175,8 @@ func pendingError(err error) error {
 	return fmt.Errorf("migrate: %w", err)
 }
 
-// newExecutor opens the library's driver on the connection, with a history table unless this is a dry run.
+// newExecutor opens the library's driver on the connection, with a history
+// table unless this is a dry run.
 func (a *applier) newExecutor(ctx context.Context, w *work) (err error) {
 	if w.drv, err = newDriver(a.conn, w.revs); err != nil {
 		return err
@@ -230,11 +235,13 @@ func (w *work) statements(file migrate.File) ([]*migrate.Stmt, error) {
 	return stmts, nil
 }
 
-// resume prepares the history of a file that was applied in part, and returns how many statements are recorded if it was
-// stopped by something that left no error, else -1: the next statement may have been run as well.
+// resume prepares the history of a file that was applied in part, and returns
+// how many statements are recorded if it was stopped by something that left no
+// error, else -1: the next statement may have been run as well.
 //
-// The file may have changed after the recorded statements, to correct the one that failed. The library would keep the old
-// number of statements and hash, and then take the finished file for a partial one.
+// The file may have changed after the recorded statements, to correct the one
+// that failed. The library would keep the old number of statements and hash,
+// and then take the finished file for a partial one.
 func (w *work) resume(ctx context.Context, file migrate.File, stmts []*migrate.Stmt) (stopped int, err error) {
 	rev, err := w.revs.ReadRevision(ctx, file.Version())
 	if errors.Is(err, migrate.ErrRevisionNotExist) {
@@ -273,17 +280,20 @@ func (w *work) resume(ctx context.Context, file migrate.File, stmts []*migrate.S
 	return stopped, nil
 }
 
-// StatementError says which statement of a file failed, without its text. It unwraps to the driver's error.
+// StatementError says which statement of a file failed, without its text. It
+// unwraps to the driver's error.
 type StatementError struct {
 	File string
 	Line int // where the statement begins, from 1
-	// Partial means that the file runs without a transaction, so that what it did before stays; the error is then also
-	// an [ErrPartial].
+	// Partial means that the file runs without a transaction, so that what it
+	// did before stays; the error is then also an [ErrPartial].
 	Partial bool
-	// InDoubt means that an earlier run was stopped in this place, so that the statement may fail for having been done.
+	// InDoubt means that an earlier run was stopped in this place, so that the
+	// statement may fail for having been done.
 	InDoubt bool
-	// Invalid names the index that a failed CREATE INDEX CONCURRENTLY left: Postgres maintains it and never uses it. The next
-	// Apply drops it and builds it again.
+	// Invalid names the index that a failed CREATE INDEX CONCURRENTLY left:
+	// Postgres maintains it and never uses it. The next Apply drops it and
+	// builds it again.
 	Invalid string
 	Err     error
 }
@@ -343,8 +353,9 @@ func versionOf(name string) string {
 	return version
 }
 
-// withoutTransaction reports whether a file has the directive atlas:txmode none, which counts only in the comment at the
-// top of the file, and only if a blank line follows it.
+// withoutTransaction reports whether a file has the directive atlas:txmode
+// none, which counts only in the comment at the top of the file, and only if a
+// blank line follows it.
 func withoutTransaction(f migrate.File) bool {
 	mode := directives(f, "txmode")
 	return len(mode) == 1 && mode[0] == "none"

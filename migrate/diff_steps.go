@@ -77,9 +77,9 @@ func addOnce(all []*migrate.Change, change *migrate.Change) []*migrate.Change {
 	return append(all, change)
 }
 
-// modifyColumn takes NOT NULL out of a change, and lets a CHECK come first. With
-// a type it makes the CHECKs of the column anew, which Postgres would otherwise
-// validate at once.
+// modifyColumn takes NOT NULL out of a change, and lets a CHECK come first.
+// With a type it makes the CHECKs of the column anew, which Postgres would
+// otherwise validate at once.
 func (s *steps) modifyColumn(before *atlas.Table, m *atlas.ModifyTable, c *atlas.ModifyColumn) (changes []atlas.Change) {
 	if c.Change.Is(atlas.ChangeNull) && !c.To.Type.Null {
 		check := atlas.NewCheck().SetName(m.T.Name + "_" + c.To.Name + "_not_null").SetExpr(quote(c.To.Name) + " IS NOT NULL")

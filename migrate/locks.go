@@ -18,8 +18,7 @@ var ErrLockTimeout = lockwait.ErrTimeout
 // LockError is an [ErrLockTimeout]: it says which statement waited, for which
 // table and how long, and which sessions held the lock. The file is rolled
 // back. A file without a transaction keeps the statements before, and is then
-// also an [ErrPartial]. On SQLite, which does not tell a migrator from another
-// writer, it is an [ErrLocked] too.
+// also an [ErrPartial].
 //
 // It unwraps to the [*StatementError], and to the driver's error.
 type LockError = lockwait.Error

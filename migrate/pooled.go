@@ -14,8 +14,9 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
-// lockID is the advisory lock of the stock command: FNV-1 of "atlas_migrate_execute". That command holds it in its
-// session, and [Apply] in the transaction of each file; either way they exclude each other.
+// lockID is the advisory lock of the stock command: FNV-1 of
+// "atlas_migrate_execute". That command holds it in its session, and [Apply] in
+// the transaction of each file; either way they exclude each other.
 const lockID = 2686470616
 
 // Bounds of the pause between two tries to get the lock.
@@ -24,7 +25,8 @@ const (
 	maxPause = time.Second
 )
 
-// transaction is begun by hand, because Atlas's driver wants to keep using the connection.
+// transaction is begun by hand, because Atlas's driver wants to keep using the
+// connection.
 type transaction struct {
 	conn   *sql.Conn
 	done   bool
@@ -38,8 +40,9 @@ func beginWith(ctx context.Context, conn *sql.Conn, stmt string) (*transaction, 
 	return &transaction{conn: conn}, nil
 }
 
-// beginReadOnly begins a transaction to look at the history: behind a pooler in transaction mode, only the statements of
-// a transaction have one server connection.
+// beginReadOnly begins a transaction to look at the history: behind a pooler in
+// transaction mode, only the statements of a transaction have one server
+// connection.
 func beginReadOnly(ctx context.Context, conn *sql.Conn, d string) (*transaction, error) {
 	if isSQLite(d) {
 		return beginWith(ctx, conn, "BEGIN")
@@ -47,7 +50,8 @@ func beginReadOnly(ctx context.Context, conn *sql.Conn, d string) (*transaction,
 	return beginWith(ctx, conn, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 }
 
-// beginLocked begins a transaction that holds the lock. On SQLite that is the write lock.
+// beginLocked begins a transaction that holds the lock. On SQLite that is the
+// write lock.
 func (a *applier) beginLocked(ctx context.Context) (tx *transaction, err error) {
 	err = a.waitForLock(ctx, func() (locked bool, err error) {
 		if isSQLite(a.dialect) {
@@ -56,8 +60,8 @@ func (a *applier) beginLocked(ctx context.Context) (tx *transaction, err error) 
 			}
 			return err == nil, ignoreBusy(err)
 		}
-		// READ COMMITTED, so that the statements after the lock see what its last holder did, also where the default is
-		// another one.
+		// READ COMMITTED, so that the statements after the lock see what its
+		// last holder did, also where the default is another one.
 		if tx, err = beginWith(ctx, a.conn, "BEGIN ISOLATION LEVEL READ COMMITTED"); err != nil {
 			return false, err
 		}
@@ -100,7 +104,8 @@ func tryLock(ctx context.Context, conn *sql.Conn, function string) (locked bool,
 	return locked, nil
 }
 
-// ignoreBusy drops SQLite's error for a database that another process is writing to.
+// ignoreBusy drops SQLite's error for a database that another process is
+// writing to.
 func ignoreBusy(err error) error {
 	const busy = 5 // SQLITE_BUSY
 	var coded interface{ Code() int }
@@ -154,8 +159,8 @@ type session struct {
 	pid    int // of the server process
 }
 
-// lockSession takes the lock for the session, if there is one: it returns [ErrPooled] where a pooler in transaction mode
-// is found.
+// lockSession takes the lock for the session, if there is one: it returns
+// [ErrPooled] where a pooler in transaction mode is found.
 func (a *applier) lockSession(ctx context.Context) (*session, error) {
 	s := &session{conn: a.conn, sqlite: isSQLite(a.dialect)}
 	if s.sqlite {
@@ -175,7 +180,8 @@ func (a *applier) lockSession(ctx context.Context) (*session, error) {
 	return s, nil
 }
 
-// lockFile makes the connection keep SQLite's file lock, which it takes now, from one transaction to the next.
+// lockFile makes the connection keep SQLite's file lock, which it takes now,
+// from one transaction to the next.
 func (a *applier) lockFile(ctx context.Context) error {
 	if _, err := a.conn.ExecContext(ctx, "PRAGMA locking_mode = EXCLUSIVE"); err != nil {
 		return fmt.Errorf("migrate: take the lock: %w", err)
@@ -213,7 +219,8 @@ func (s *session) unlock() {
 	}
 }
 
-// check returns [ErrPooled] if the connection is served by another process than the one that holds the lock.
+// check returns [ErrPooled] if the connection is served by another process than
+// the one that holds the lock.
 func (s *session) check(ctx context.Context) error {
 	if s.sqlite {
 		return nil
@@ -232,10 +239,12 @@ func backendPID(ctx context.Context, conn *sql.Conn) (pid int, err error) {
 	return pid, nil
 }
 
-// checkDirect returns [ErrPooled] if the connection goes through a pooler in transaction mode, as far as that can be found
-// out. pgx knows the process that it was connected with, so that a direct connection is known for certain. Otherwise a
-// second connection begins a transaction: a pooler in transaction mode serves it, unless others are quicker, with the
-// process that the first one left idle. With one connection in the pool nothing can be found out.
+// checkDirect returns [ErrPooled] if the connection goes through a pooler in
+// transaction mode, as far as that can be found out. pgx knows the process that
+// it was connected with, so that a direct connection is known for certain.
+// Otherwise a second connection begins a transaction: a pooler in transaction
+// mode serves it, unless others are quicker, with the process that the first
+// one left idle. With one connection in the pool nothing can be found out.
 func (a *applier) checkDirect(ctx context.Context) error {
 	const rounds = 3
 	pid, err := backendPID(ctx, a.conn)
@@ -257,7 +266,8 @@ func (a *applier) checkDirect(ctx context.Context) error {
 	return nil
 }
 
-// connectedTo reports whether the driver is known to be connected with a server process.
+// connectedTo reports whether the driver is known to be connected with a server
+// process.
 func connectedTo(conn *sql.Conn, pid int) (same bool) {
 	_ = conn.Raw(func(c any) error {
 		if pgx, ok := c.(*stdlib.Conn); ok {
@@ -268,7 +278,8 @@ func connectedTo(conn *sql.Conn, pid int) (same bool) {
 	return same
 }
 
-// isShared reports whether a second connection is served by the process of the first one.
+// isShared reports whether a second connection is served by the process of the
+// first one.
 func (a *applier) isShared(ctx, waiting context.Context, pid int) (shared bool, err error) {
 	other, err := a.db.Conn(waiting)
 	if err != nil {

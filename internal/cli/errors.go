@@ -92,11 +92,11 @@ var hints = []struct {
 	{migrate.ErrPending, "run `credent migrate apply`"},
 	{migrate.ErrNewer, "update credent"},
 	{migrate.ErrDrift, "undo what was changed by hand, or put it into a migration"},
+	{migrate.ErrLocked, "try again, or wait longer with --migrator-timeout"},
 	{migrate.ErrLockTimeout, "end what holds it or wait until it ends, and run the same again; --lock-retry tries for longer"},
 	{migrate.ErrPartial, "`credent migrate apply` goes on where it stopped"},
 	{migrate.ErrNotClean, "if the Python application made them, run `credent migrate adopt`; if they are Credent's, name their version with --baseline; " +
 		"if they are others', add --allow-dirty"},
-	{migrate.ErrLocked, "try again, or wait longer with --migrator-timeout"},
 	{migrate.ErrHistoryChanged, "put back what the file had there, and correct it below"},
 	{migrate.ErrOutOfOrder, "look at what they do, and add --non-linear if they may run now"},
 	{migrate.ErrPooled, "run it with a DATABASE_URL that leads to the server itself"},

@@ -90,7 +90,8 @@ func (a *app) applyMigrations(ctx context.Context, f applyFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	// There is nothing to take over in a file that does not exist, and a dry run makes none.
+	// There is nothing to take over in a file that does not exist, and a dry
+	// run makes none.
 	db, err := open(ctx, databaseURL(), f.baseline == "" && !f.dryRun)
 	if err != nil {
 		return err
