@@ -9,43 +9,115 @@ import (
 
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/internal/canary"
+	"github.com/credent-go/credent/internal/entcrypt/driver"
+	"github.com/credent-go/credent/internal/principal"
 )
 
-// checkSample is how many of the newest rows [Check] opens.
+// ErrNotChecked means that [Check] could not look, so that the key may be right
+// or wrong.
+var ErrNotChecked = canary.ErrNotChecked
+
+// checkSample is how many credentials [Check] opens.
 const checkSample = 10
 
-// Check makes sure that the client's keyring can read what is stored: it opens the secrets of the newest credentials and
-// fails if none of one column opens, most likely with [ErrUnknownKey]; those that are [ErrShredded] do not count. Call it when a service starts, so that a wrong
-// key is found before the first request. A single damaged row is no reason to fail; credent doctor finds every one. An
-// empty table passes, and so does one that shows no row to a member of credent_app without [WithUser]: a service that
-// connects as one gives the context of a user, or leaves the check to the owner.
+// Check makes sure, when a service starts, that the client's keyring is the one
+// that the database needs, so that a wrong key is found before the first
+// request. It has three answers:
+//
+//   - nil: there was something to open, and it opened.
+//   - An error of opening it, most likely [ErrUnknownKey].
+//   - [ErrNotChecked]: nothing could be looked at. There are no rows, or the
+//     role sees none, and no canary either.
+//
+// The canary is a token of a known text, under the primary key, that members of
+// credent_app may read too. `credent migrate apply` stores it, with the key in
+// ENCRYPTION_KEY; [Open] does with [WithMigrations], and `credent rotate`.
+// Without it a member of credent_app gives the context of a user who has
+// credentials, or gets an ErrNotChecked.
+//
+// Besides the canary, Check opens the secrets of the last credentials by ID, at
+// most ten, the way the client reads them. It fails if none of one column
+// opens: a single damaged row is no reason, and credent doctor finds every one.
+// Secrets that are [ErrShredded] say nothing about the keyring.
 func Check(ctx context.Context, client *ent.Client) error {
-	newest, err := client.UserCredential.Query().
-		Order(usercredential.ByCreatedAt(sql.OrderDesc())).
-		Limit(checkSample).
-		All(ctx)
-	if err != nil {
-		return fmt.Errorf("credent: check the keyring: %w", err)
+	if err := check(ctx, client); err != nil {
+		return fmt.Errorf("credent: %w", err)
 	}
-	columns := map[string]func(*ent.UserCredential) Secret{
+	return nil
+}
+
+func check(ctx context.Context, client *ent.Client) error {
+	of, ok, err := driver.ClientOf(ctx, func(ctx context.Context) error {
+		_, err := client.UserCredential.Query().Limit(1).IDs(ctx)
+		return err
+	})
+	switch {
+	case err != nil:
+		return fmt.Errorf("check: %w: %w", ErrNotChecked, err)
+	case !ok:
+		return fmt.Errorf("check: %w", ErrNoDriver)
+	}
+	ring, err := of.Policy.Keyring()
+	if err != nil {
+		return fmt.Errorf("check: %w", err)
+	}
+	on := canary.DB{On: of.Next, SQLite: of.SQLite}
+	hidden, err := on.Hides(ctx, usercredential.APIKeyColumn)
+	if err != nil {
+		return fmt.Errorf("check: %w: %w", ErrNotChecked, err)
+	}
+	c, err := canary.NewChecker(on, ring)
+	if err != nil {
+		return fmt.Errorf("check: %w", err)
+	}
+	// The primary key's index has the last rows, and the index of user_id a
+	// user's: a policy alone would have all rows read that belong to others.
+	query := client.UserCredential.Query().Order(usercredential.ByID(sql.OrderDesc())).Limit(checkSample)
+	user, known := principal.User(ctx)
+	if hidden {
+		query.Where(usercredential.UserID(user))
+	}
+	var last []*ent.UserCredential
+	if known || !hidden {
+		last, err = query.All(ctx)
+	}
+	var unopened *Error // of a Strict client
+	switch {
+	case errors.As(err, &unopened):
+		return fmt.Errorf("check: %w", err)
+	case err != nil:
+		return fmt.Errorf("check: %w: %w", ErrNotChecked, err)
+	}
+	secretOf := map[string]func(*ent.UserCredential) Secret{
 		usercredential.FieldAPIKey:    func(c *ent.UserCredential) Secret { return c.APIKey },
 		usercredential.FieldSecretKey: func(c *ent.UserCredential) Secret { return c.SecretKey },
 	}
-	for _, secretOf := range columns {
-		var failures []error
-		looked := 0
-		for _, credential := range newest {
-			_, err := secretOf(credential).Reveal()
-			if errors.Is(err, ErrShredded) {
-				continue
-			}
-			if looked++; err != nil {
-				failures = append(failures, err)
-			}
-		}
-		if len(failures) > 0 && len(failures) == looked {
-			return fmt.Errorf("credent: check the keyring: none of the newest %d secrets opens: %w", looked, failures[0])
+	return c.CheckRows(ctx, func(column EncryptedColumn) (canary.Rows, error) {
+		return revealAll(last, secretOf[column.Name]), nil
+	}, ent.EncryptedColumns()...)
+}
+
+// revealAll reveals a secret of each row.
+func revealAll(rows []*ent.UserCredential, secretOf func(*ent.UserCredential) Secret) canary.Rows {
+	found := canary.Rows{Unseen: "the role sees no credentials, or there are none"}
+	var first error
+	for _, row := range rows {
+		_, err := secretOf(row).Reveal()
+		switch {
+		case errors.Is(err, ErrShredded):
+			found.Unseen = fmt.Sprintf("the last %d secrets are of tenants whose key was destroyed", len(rows))
+		case err == nil:
+			found.Opened++
+		case first == nil:
+			first = err
 		}
 	}
-	return nil
+	switch {
+	case found.Opened > 0:
+		return canary.Rows{Opened: found.Opened}
+	case first != nil:
+		return canary.Rows{Err: fmt.Errorf("none of the last %d secrets opens: %w", len(rows), first)}
+	}
+	return found
 }

@@ -209,7 +209,8 @@ func WithPGX() Option { return func(o *options) { o.pgx = true } }
 func Strict() Option { return func(o *options) { o.strict = true } }
 
 // WithMigrations makes Open apply the pending migrations first; see
-// [migrate.Apply].
+// [migrate.Apply]. It also keeps the canaries of [Check], and so fails with a
+// keyring that opens nothing of what is stored.
 func WithMigrations() Option { return func(o *options) { o.migrate = true } }
 
 // WithAudit records each mutation of an account or a credential: who did what
@@ -255,10 +256,13 @@ func WithFormatWarnings(logger *slog.Logger, formats ...Format) Option {
 //	postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=…   (or postgresql://)
 //	sqlite:FILE                                             (made if it does not exist)
 //
-// It fails without a usable key ([ErrNoKey], [ErrBadKey]), with a URL it does
-// not know ([ErrURL]), with an option that cannot be met ([ErrNoColumn],
-// [ErrRowSecurity]), and when the database cannot be reached. No error quotes the URL, which may hold
-// a password. The client is safe for concurrent use.
+// Call [Check] next: Open doesn't look whether the key is the database's,
+// unless it has [WithMigrations]. It fails without a usable key ([ErrNoKey],
+// [ErrBadKey]), with a URL it does not know ([ErrURL]), with an option that
+// cannot be met ([ErrNoColumn],
+// [ErrRowSecurity]), and when the database cannot be reached. No
+// error quotes the URL, which may hold a password. The client is safe for
+// concurrent use.
 func Open(ctx context.Context, databaseURL string, opts ...Option) (*ent.Client, error) {
 	o := optionsOf(opts)
 	if o.err != nil {
@@ -289,11 +293,23 @@ func prepare(ctx context.Context, db *sql.DB, entDialect string, o options) erro
 		return fmt.Errorf("credent: reach the database: %w", err)
 	}
 	if o.migrate {
-		if err := migrate.Apply(ctx, db); err != nil {
+		if err := o.applyMigrations(ctx, db); err != nil {
 			return err
 		}
 	}
 	return o.checkRowSecurity(ctx, db, entDialect)
+}
+
+// applyMigrations applies them and keeps the canaries.
+func (o options) applyMigrations(ctx context.Context, db *sql.DB) error {
+	ring := o.keyring
+	if ring == nil {
+		var err error
+		if ring, err = keyring.Default(); err != nil {
+			return err
+		}
+	}
+	return migrate.Apply(ctx, db, migrate.WithKeyring(ring, ent.EncryptedColumns()...))
 }
 
 // OpenDB returns the connection pool of a URL as for [Open], and its ent

@@ -32,7 +32,7 @@ func newTenantDB(t *testing.T) *tenantDB {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = d.db.Close() })
-	if err := migrate.Apply(t.Context(), d.db); err != nil {
+	if err := migrate.Apply(t.Context(), d.db, migrate.WithKeyring(d.ring, ent.EncryptedColumns()...)); err != nil {
 		t.Fatal(err)
 	}
 	client := d.open(t)
@@ -173,5 +173,11 @@ func (d *tenantDB) destroyAll(t *testing.T) {
 	}
 	if err := credent.Check(t.Context(), d.open(t)); err != nil {
 		t.Errorf("check, when all are shredded: %v", err)
+	}
+	if _, err := d.db.ExecContext(t.Context(), "DELETE FROM credent_canary"); err != nil {
+		t.Fatal(err)
+	}
+	if err := credent.Check(t.Context(), d.open(t)); !errors.Is(err, credent.ErrNotChecked) {
+		t.Errorf("check, when all are shredded and there is no canary: %v", err)
 	}
 }

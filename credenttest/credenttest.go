@@ -127,10 +127,10 @@ func create(tb testing.TB, s *pgserver.Server, template string) string {
 }
 
 // New returns a client on a new database with all migrations, and with a new key if the options give no keyring. It is
-// closed when the test ends.
+// closed when the test ends. The database is as after its first start: credent.Check returns nil.
 func New(tb testing.TB, opts ...credent.Option) *ent.Client {
 	tb.Helper()
-	return Open(tb, URL(tb), append([]credent.Option{credent.WithKeyring(Keyring(tb))}, opts...)...)
+	return Open(tb, URL(tb), append([]credent.Option{credent.WithKeyring(Keyring(tb)), credent.WithMigrations()}, opts...)...)
 }
 
 // Open is credent.Open for tests: the client is closed when the test ends.

@@ -15,6 +15,9 @@ func TestMain(m *testing.M) { os.Exit(credenttest.Main(m)) }
 func TestNew(t *testing.T) {
 	t.Parallel()
 	client := credenttest.New(t)
+	if err := credent.Check(t.Context(), client); err != nil {
+		t.Error(err)
+	}
 	account := client.UserAccount.Create().SetUserID("u1").SetAccountName("n").SaveX(t.Context())
 	created := client.UserCredential.Create().SetAccount(account).SetCredentialType("alpaca").
 		SetAPIKey(credent.NewSecret("PK")).SetSecretKey(credent.NewSecret("s")).SaveX(t.Context())

@@ -1,199 +1,109 @@
 package encrypted
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
-	"slices"
 
-	entsql "entgo.io/ent/dialect/sql"
-
-	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
+	"github.com/credent-go/credent/internal/canary"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
-	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
-	"github.com/credent-go/credent/internal/fieldcrypt/seal"
-	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 )
 
-// checkSample is the number of rows of a column that [Check] opens.
-const checkSample = 10
+// Errors of [Check] and [KeepCanary], to be tested with errors.Is.
+var (
+	// ErrNotChecked means that Check could not look, so that the key may be
+	// right or wrong.
+	ErrNotChecked = canary.ErrNotChecked
+	// ErrNoCanaryTable means that the database lacks the table of canaries; see
+	// [CanaryTable].
+	ErrNoCanaryTable = canary.ErrNoTable
+)
 
-// Check makes sure, when a service starts, that the generated code is the
-// schema's ([ErrNotBound]) and that the keyring reads what is stored: it opens
-// the secrets of each column's last rows by primary key, at most ten, and
-// fails if none opens, most likely with [ErrUnknownKey]. Bound or not, under
-// the keyring, the tenant's key or a destroyed key: each counts as opened. A
-// single damaged row is no reason to fail, and an empty table passes.
+// Check makes sure, when a service starts, that the keyring is the one that the
+// columns need. It has three answers:
 //
-// It also fails with [ErrIndex] if one of these rows has a digest of something
-// else in its blind index, or if the index is unique and none has a digest: a
-// client without [NewDriver] or another program wrote them, and nothing keeps
-// them unique until rotate has filled the index in.
+//   - nil: each column had something to open, and it opened.
+//   - An error of opening it, most likely [ErrUnknownKey], or [ErrCorrupt],
+//     [ErrContext], [ErrNotEncrypted].
+//   - [ErrNotChecked]: there is a column of which nothing could be looked at,
+//     and none of the others failed. The table is missing, the role may not
+//     read it, row-level security hides the rows, or there are none; and there
+//     is no canary.
 //
-// It looks at the given columns, or at all [Columns] if none is given. A nil
-// keyring means [KeyringFromEnv]'s.
+// It opens the column's canary, if there is one (see [KeepCanary]), and the
+// secrets of its last rows by primary key, at most ten. It fails if none of
+// these opens: a single damaged row is no reason. Bound or not, under the
+// keyring or the tenant's key: each counts as opened. It looks at 200 rows at
+// most, by the index of the primary key, however large the table is.
+//
+// It also fails with [ErrNotBound] if the generated code isn't the schema's,
+// and with [ErrIndex] if one of these rows has a digest of something else in
+// its blind index, or if the index is unique and none has a digest: a client
+// without [NewDriver] or another program wrote them, and nothing keeps them
+// unique until rotate has filled the index in.
+//
+// Give it the client's keyring, and the columns of the client, which the
+// generated package's EncryptedColumns returns: without a keyring it is
+// [ErrNoKey], and without columns [ErrNoColumn].
 func Check(ctx context.Context, db *sql.DB, ring *Keyring, columns ...Column) error {
+	columns, err := named(columns)
+	if err != nil {
+		return fmt.Errorf("encrypted: check: %w", err)
+	}
+	on, err := canary.Of(ctx, db)
+	if err != nil {
+		return fmt.Errorf("encrypted: check: %w: %w", ErrNotChecked, err)
+	}
+	c, err := canary.NewChecker(on, ring)
+	if err != nil {
+		return fmt.Errorf("encrypted: check: %w; give it the client's keyring", err)
+	}
+	if err := c.Check(ctx, columns...); err != nil {
+		return fmt.Errorf("encrypted: %w", err)
+	}
+	return nil
+}
+
+// KeepCanary stores a canary for each column that has none: a token of a known
+// text under the primary key, in a table that each role of a service may read.
+// With it [Check] tells whether the key is right where no row is stored yet, or
+// where row-level security hides the rows. Call it after the migrations, as the
+// role that owns the tables; migrate.WithKeyring makes migrate.Apply call it.
+// rotate.Run brings canaries under a new primary key.
+//
+// It refuses a keyring that doesn't open the canary that is there, or opens
+// none of the column's secrets, mostly with [ErrUnknownKey], and changes
+// nothing then. To find a secret it may read the whole table, if the column has
+// no canary yet. Errors besides: [ErrNoKey], [ErrNoColumn], [ErrNoCanaryTable];
+// [ErrNotChecked] if the role doesn't see the rows.
+func KeepCanary(ctx context.Context, db *sql.DB, ring *Keyring, columns ...Column) error {
+	columns, err := named(columns)
+	if err != nil {
+		return fmt.Errorf("encrypted: keep the canaries: %w", err)
+	}
+	on, err := canary.Of(ctx, db)
+	if err == nil {
+		err = canary.Keep(ctx, on, ring, columns...)
+	}
+	if err != nil {
+		return fmt.Errorf("encrypted: %w", err)
+	}
+	return nil
+}
+
+// CanaryTable returns the statements that make the table of canaries, for a
+// schema whose migrations aren't files. It returns none for a dialect other
+// than Postgres and SQLite. On Postgres grant SELECT on it to each role of a
+// service.
+func CanaryTable(dialect string) []string { return canary.CreateTable(dialect) }
+
+// named returns the columns that the caller named, each of a database once.
+func named(columns []Column) ([]Column, error) {
 	if len(columns) == 0 {
-		if columns = Columns(); len(columns) == 0 {
-			return fmt.Errorf("encrypted: no encrypted column is known: %w", ErrNotBound)
-		}
+		return nil, fmt.Errorf("%w: none is named; give it the EncryptedColumns of the client's generated package", ErrNoColumn)
 	}
 	if err := column.CheckBindings(columns); err != nil {
-		return err
-	}
-	columns, err := column.Distinct(columns)
-	if err != nil {
-		return err
-	}
-	if ring == nil {
-		if ring, err = KeyringFromEnv(); err != nil {
-			return err
-		}
-	}
-	c := checker{db: db, ring: ring}
-	var sqlite string
-	for _, of := range columns {
-		if of.Schema != "" && db.QueryRowContext(ctx, "SELECT sqlite_version()").Scan(&sqlite) == nil {
-			of = of.InSchema("") // as ent, which leaves it out for SQLite
-		}
-		if err := c.check(ctx, of); err != nil {
-			return fmt.Errorf("encrypted: check %s: %w", of, err)
-		}
-	}
-	return nil
-}
-
-// checker is one call of Check.
-type checker struct {
-	db      *sql.DB
-	ring    *Keyring
-	locate  seal.Locator
-	digests blindindex.Digester
-}
-
-func (c *checker) check(ctx context.Context, of Column) error {
-	samples, err := c.read(ctx, of)
-	if err != nil || len(samples) == 0 {
-		return err
-	}
-	var first error
-	opened := 0
-	for i := range samples {
-		if err := c.open(&samples[i], tenantkey.Key{}); err == nil {
-			opened++
-		} else {
-			first = cmp.Or(first, err)
-		}
-	}
-	if opened == 0 && !c.opensWithTenantKeys(ctx, samples) {
-		return fmt.Errorf("none of the last %d secrets opens: %w", len(samples), first)
-	}
-	return c.checkDigests(of, samples)
-}
-
-// checkDigests compares the digests of the secrets that opened.
-func (c *checker) checkDigests(of Column, samples []sample) error {
-	if of.Index == "" {
-		return nil
-	}
-	cfg, err := blindindex.Of(of)
-	if err != nil {
-		return err
-	}
-	opened, indexed := 0, 0
-	for _, s := range samples {
-		if s.plaintext == nil {
-			continue
-		}
-		if opened++; s.digest == nil {
-			continue
-		}
-		indexed++
-		digests, err := c.digests.All(c.ring, of, s.plaintext())
-		if err != nil {
-			return err
-		}
-		if !slices.ContainsFunc(digests, func(d []byte) bool { return slices.Equal(d, s.digest) }) {
-			return fmt.Errorf("%w: it has a digest of something else: run rotate", ErrIndex)
-		}
-	}
-	if cfg.Unique && opened > 0 && indexed == 0 {
-		return fmt.Errorf("%w: none of the last %d secrets has a digest, so that nothing keeps them unique: run rotate", ErrIndex, opened)
-	}
-	return nil
-}
-
-// sample is one stored secret.
-type sample struct {
-	token     string
-	place     seal.Place
-	digest    []byte
-	plaintext func() string // nil if it doesn't open
-}
-
-// read reads the secrets of the last rows.
-func (c *checker) read(ctx context.Context, of Column) (samples []sample, err error) {
-	tenant := "NULL"
-	if of.Tenant != "" {
-		tenant = "CAST(" + column.QuoteName(of.Tenant) + " AS TEXT)"
-	}
-	index := "NULL"
-	if of.Index != "" {
-		index = column.QuoteName(of.Index)
-	}
-	rows, err := c.db.QueryContext(ctx, fmt.Sprintf("SELECT %s, %s, %s FROM %s WHERE %[1]s IS NOT NULL ORDER BY %[5]s DESC LIMIT %d",
-		column.QuoteName(of.Name), tenant, index, of.Quoted(), column.QuoteName(of.Key()), checkSample))
-	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		s := sample{place: seal.Place{Column: of}}
-		if err := rows.Scan(&s.token, &s.place.Tenant, &s.digest); err != nil {
-			return nil, err
-		}
-		samples = append(samples, s)
-	}
-	return samples, rows.Err()
-}
-
-// open opens a sample with the keyring and, if there is one, its tenant's key.
-func (c *checker) open(s *sample, key tenantkey.Key) error {
-	plaintext, err := c.locate.DecryptAt(keyring.With(c.ring, key.Data), s.place, s.token)
-	if err == nil {
-		s.plaintext = func() string { return plaintext }
-	}
-	return err
-}
-
-// opensWithTenantKeys reports whether a sample opens with its tenant's key, or
-// all belong to tenants whose key was destroyed. A database may have no such
-// keys.
-func (c *checker) opensWithTenantKeys(ctx context.Context, samples []sample) bool {
-	var tenants []string
-	for _, s := range samples {
-		if s.place.Tenant.Valid {
-			tenants = append(tenants, s.place.Tenant.String)
-		}
-	}
-	if len(tenants) == 0 {
-		return false
-	}
-	slices.Sort(tenants)
-	keys, err := tenantkey.Read(ctx, entsql.Conn{ExecQuerier: c.db}, c.ring, slices.Compact(tenants))
-	if err != nil {
-		return false
-	}
-	shredded, opened := 0, 0
-	for i := range samples {
-		key := keys[samples[i].place.Tenant.String]
-		if errors.Is(key.Err, ErrShredded) {
-			shredded++
-		} else if c.open(&samples[i], key) == nil {
-			opened++
-		}
-	}
-	return opened > 0 || shredded == len(samples)
+	return column.Distinct(columns)
 }

@@ -43,11 +43,15 @@ func DigestOf(secret any, c Column) any { return stamp.DigestOf(secret, c) }
 //
 // tenant says whose row it was; nil if the column's keys don't depend on that.
 // With a tenant it opens tokens whether they are bound or not, unless the
-// schema binds the column. It doesn't open what is under a tenant's own key.
+// schema binds the column. It doesn't open what is under a tenant's own key. A
+// nil keyring opens nothing, with [ErrNoKey].
 //
 // It doesn't know the driver's OnReveal either: give it [ObservedBy].
 func OpenerOf(ring *Keyring, c Column, tenant any, opts ...OpenerOption) Opener {
 	text, known := stamp.TenantText(tenant)
+	if ring == nil {
+		ring = new(Keyring) // without keys, and not the environment's
+	}
 	o := seal.NewOpenerAt(ring, c, text, known)
 	for _, opt := range opts {
 		o = opt(o)

@@ -129,6 +129,10 @@ var drifts = []struct {
 	{"verifications that services see", "GRANT SELECT ON credent_verifications TO credent_app", []string{
 		"grant to credent_app on credent_verifications: not of the migrations",
 	}},
+	{"canaries that services change", "GRANT UPDATE ON credent_canary TO credent_app", []string{
+		"grant to credent_app on credent_canary: changed: privileges is SELECT, UPDATE, should be SELECT",
+	}},
+	{"no table of canaries", "DROP TABLE credent_canary", []string{"table credent_canary: missing"}},
 	{"no table of keys", "DROP TABLE credent_tenant_keys", []string{"table credent_tenant_keys: missing"}},
 	{"forced row-level security", "ALTER TABLE user_accounts FORCE ROW LEVEL SECURITY", []string{
 		"row-level security of user_accounts: changed: for the owner is forced, should be not forced",

@@ -43,6 +43,7 @@ type config struct {
 	onFile          func(name string)
 	dryRun          func(Planned)
 	adoptOnly       bool
+	canaries        *canaries
 }
 
 // WithDir takes the files and atlas.sum of another directory, of the database's
@@ -123,6 +124,9 @@ func configOf(opts []Option) (*config, error) {
 	}
 	for _, opt := range opts {
 		opt(cfg)
+	}
+	if err := cfg.canaries.check(); err != nil {
+		return nil, err
 	}
 	switch {
 	case cfg.baseline != "" && cfg.allowDirty:
@@ -217,8 +221,11 @@ func Apply(ctx context.Context, db *sql.DB, opts ...Option) (err error) {
 			name, done, err = a.applyNext(ctx)
 			return err
 		})
-		if err != nil || done {
+		if err != nil {
 			return err
+		}
+		if done {
+			return a.keepCanaries(ctx)
 		}
 		if name != "" {
 			cfg.onFile(name)

@@ -24,8 +24,10 @@ import (
 // reported, with [ErrQuarantined].
 //
 // A column without room for tokens is a [SchemaError], before anything is
-// written. At the end, a CHECK that was added as NOT VALID is validated, if
-// nothing of its column was left as it is.
+// written, and a keyring that doesn't open the column's canary is
+// [fernet.ErrUnknownKey]. At the end, a CHECK that was added as NOT VALID is
+// validated, if nothing of its column was left as it is, and the column has a
+// canary, if the database has the table of them.
 //
 // Until it is done, clients need credent.AllowPlaintext for the columns to read
 // what is still plaintext.
@@ -40,11 +42,12 @@ func Encrypt(ctx context.Context, db *sql.DB, ring *keyring.Keyring, cfg Config)
 			token, changed, err := locate.EncryptStored(ring, stored, p, to)
 			return rewritten{token, changed, to == seal.Bind}, err
 		},
-		index:   indexer(ring),
-		tenants: fromPlaintext,
-		before:  checkWidths,
-		after:   validateChecks,
-		advice:  "stop those that write plaintext first",
+		index:       indexer(ring),
+		tenants:     fromPlaintext,
+		before:      checkWidths,
+		after:       validateChecks,
+		forCanaries: keepCanaries,
+		advice:      "stop those that write plaintext first",
 	})
 }
 
@@ -112,9 +115,10 @@ func DecryptToPlaintext(ctx context.Context, db *sql.DB, ring *keyring.Keyring, 
 		index: func(*keyring.Keyring, sql.NullString, seal.Place) (sql.NullString, error) {
 			return sql.NullString{}, nil
 		},
-		tenants: toPlaintext,
-		before:  checkAllowed,
-		advice:  "stop those that encrypt first",
+		tenants:     toPlaintext,
+		before:      checkAllowed,
+		forCanaries: dropCanaries,
+		advice:      "stop those that encrypt first",
 	})
 }
 

@@ -22,6 +22,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/credent-go/credent/internal/canary"
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
@@ -131,12 +132,15 @@ type TableReport struct {
 	Validated []string
 	// Unchecked names the columns without a CHECK that keeps plaintext out.
 	Unchecked []string
+	// Canaries is the number of canaries written or, with DryRun, that would
+	// be; see encrypted.KeepCanary.
+	Canaries int64
 }
 
 // Quarantined is a secret that could not be opened or rewritten.
 type Quarantined struct {
 	Column string
-	Row    string // primary key
+	Row    string // primary key; "" for the column's canary
 	// Err is ErrNotEncrypted, ErrCorrupt or ErrUnknownKey, one of the errors of
 	// storing a plaintext, or [ErrRefused]. It does not quote the secret.
 	Err error
@@ -222,6 +226,10 @@ func (cfg Config) checkTenants(tables []table) error {
 // Errors: [ErrQuarantined], with the tokens in the report, [ErrNotDone], and
 // the database's own.
 //
+// The canary of each column follows its rows; see encrypted.KeepCanary. A missing
+// one is made, and one that doesn't open is quarantined, unless the keyring opens
+// all rows of the column.
+//
 // Where tenants have data keys of their own, these are wrapped under the
 // primary key, and secrets that are under them stay so, unless
 // Config.TenantKeys says otherwise. Secrets of tenants whose key was destroyed
@@ -260,6 +268,8 @@ type operation struct {
 	// that the keys of tenants are rewritten too.
 	tenants TenantKeys
 	wrapped bool
+	// forCanaries says what becomes of the canaries.
+	forCanaries canaries
 	// advice says what others have to do so that it can end.
 	advice string
 }
@@ -321,6 +331,13 @@ func start(ctx context.Context, db *sql.DB, ring *keyring.Keyring, cfg Config, o
 			return nil, fmt.Errorf("rotate: %w", err)
 		}
 	}
+	canaryDB, err := openCanaries(ctx, db)
+	if err == nil && op.forCanaries == keepCanaries {
+		err = checkCanaries(ctx, canaryDB, ring, tables)
+	}
+	if err != nil {
+		return nil, err
+	}
 	keys, err := openTenants(ctx, db, store, ring)
 	switch {
 	case err != nil:
@@ -331,12 +348,15 @@ func start(ctx context.Context, db *sql.DB, ring *keyring.Keyring, cfg Config, o
 		tables = append(tables, keys.table)
 	}
 	report := &Report{DryRun: cfg.DryRun}
-	r := &run{operation: op, cfg: cfg, store: store, ring: ring, keys: keys, start: time.Now(), limit: limit}
+	r := &run{operation: op, cfg: cfg, store: store, ring: ring, keys: keys, canaryDB: canaryDB, start: time.Now(), limit: limit}
 	var errs []error
 	for _, t := range tables {
 		result, err := r.table(ctx, t)
 		if err == nil && op.after != nil && !cfg.DryRun {
 			err = op.after(ctx, store, t, result)
+		}
+		if err == nil && !t.isOfKeys() {
+			err = r.keepCanaries(ctx, t, result)
 		}
 		if err == nil && len(result.Quarantined) > 0 {
 			err = fmt.Errorf("%w: %d", ErrQuarantined, len(result.Quarantined))
@@ -357,12 +377,13 @@ func start(ctx context.Context, db *sql.DB, ring *keyring.Keyring, cfg Config, o
 // run is one call of Run, Encrypt or DecryptToPlaintext.
 type run struct {
 	operation
-	cfg   Config
-	store store
-	ring  *keyring.Keyring
-	keys  *tenants // nil where the database has no table of them
-	start time.Time
-	limit *rate.Limiter
+	cfg      Config
+	store    store
+	ring     *keyring.Keyring
+	keys     *tenants // nil where the database has no table of them
+	start    time.Time
+	limit    *rate.Limiter
+	canaryDB *canary.DB // nil where the database has no table of canaries
 
 	locate  seal.Locator
 	digests blindindex.Digester

@@ -29,6 +29,10 @@ var (
 	// one.
 	ErrIndexBehind = errors.New("a blind index is behind")
 
+	// ErrCanaryBehind means that the canary of a column is under an earlier
+	// key, or under none of the keyring.
+	ErrCanaryBehind = errors.New("its canary is behind")
+
 	// ErrPlaintext means that a stored secret is no token: it is plaintext, or
 	// empty.
 	ErrPlaintext = errors.New("some are not encrypted")
@@ -61,6 +65,7 @@ type ColumnCount struct {
 	Damaged      int64            `json:"damaged"`       // a malformed token
 	OverLength   int64            `json:"over_length"`   // longer than the column's declared size, of any of the above
 	Index        *IndexCount      `json:"index,omitempty"`
+	Canary       CanaryCount      `json:"canary"`
 }
 
 // IndexCount is the number of rows by what a column's blind index has, of those
@@ -84,9 +89,10 @@ func (c ColumnCount) unbound() int64 {
 
 // Ready reports whether every secret of the column is under the primary key,
 // the data key of its tenant, or shredded, and what its blind index has is,
-// too; and all under the present name of the column.
+// too, and its canary, if it has one; and all under the present name of the
+// column.
 func (c ColumnCount) Ready() bool {
-	return c.secretsReady() && !c.indexBehind() && c.EarlierNames() == 0
+	return c.secretsReady() && !c.indexBehind() && !c.Canary.behind() && c.EarlierNames() == 0
 }
 
 // EarlierNames is the number of bound tokens or of digests, whichever are more,
@@ -119,8 +125,9 @@ type Counts []ColumnCount
 
 // Err returns nil if every secret and digest is under the primary key, and
 // otherwise [ErrNotAllPrimary]; if a secret is stored as plaintext,
-// [ErrPlaintext] as well, and for digests [ErrIndexBehind]. What is under the
-// primary key and an earlier name of its column is an [ErrEarlierName].
+// [ErrPlaintext] as well, for digests [ErrIndexBehind], and for a canary
+// [ErrCanaryBehind]. What is under the primary key and an earlier name of its
+// column is an [ErrEarlierName].
 func (c Counts) Err() error {
 	for _, column := range c {
 		if column.NotEncrypted > 0 {
@@ -133,6 +140,9 @@ func (c Counts) Err() error {
 		}
 		if column.indexBehind() {
 			return fmt.Errorf("rotate: %w: %s.%s: %w", ErrNotAllPrimary, column.Table, column.Column, ErrIndexBehind)
+		}
+		if column.Canary.behind() {
+			return fmt.Errorf("rotate: %w: %s.%s: %w", ErrNotAllPrimary, column.Table, column.Column, ErrCanaryBehind)
 		}
 		if n := column.EarlierNames(); n > 0 {
 			return fmt.Errorf("rotate: %s.%s: %w: %d", column.Table, column.Column, ErrEarlierName, n)
@@ -154,15 +164,22 @@ func (c Counts) CheckBound(names ...string) error {
 }
 
 // Needs returns the number of secrets that only the key with the given ID
-// opens, or finds.
+// opens, or finds. If there are none it returns the number of canaries that
+// need the key.
 func (c Counts) Needs(keyID string) int64 {
-	var n int64
+	var n, canaries int64
 	for _, column := range c {
 		needed := column.Previous[keyID]
 		if column.Index != nil {
 			needed = max(needed, column.Index.Previous[keyID])
 		}
+		if column.Canary.Previous == keyID {
+			canaries++
+		}
 		n += needed
+	}
+	if n == 0 {
+		return canaries
 	}
 	return n
 }
@@ -187,10 +204,18 @@ func Verify(ctx context.Context, db *sql.DB, ring *keyring.Keyring, columns ...c
 	if keys != nil {
 		tables = append(tables, keys.table)
 	}
+	canaries, err := openCanaries(ctx, db)
+	if err != nil {
+		return nil, err
+	}
 	var counts Counts
 	for _, t := range tables {
 		v := &verifier{ring: ring, primary: primary, keys: keys, table: t, columns: make([]ColumnCount, len(t.columns))}
-		if err := v.do(ctx, store); err != nil {
+		err := v.do(ctx, store)
+		if err == nil {
+			err = v.addCanaries(ctx, canaries)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("rotate: %s: %w", t.label(), err)
 		}
 		if !t.isOfKeys() || v.columns[0].Rows > 0 {

@@ -56,9 +56,9 @@ func (a *app) doctor() *cobra.Command {
 		Use:   "doctor [flags]",
 		Short: "Check key, database, migrations, and that every stored secret opens",
 		Long: `Check, in this order, that there is a well-formed key, that the database can be reached, that it has the schema of
-this version, and that every stored secret opens with the key. Tell also which role this is, whether row-level security
-holds it on each table, and how many rows it sees. It changes nothing and prints no secret. Exit code 1 if a check
-failed.`,
+this version, that every stored secret opens with the key, and that the canaries do. Tell also which role this is,
+whether row-level security holds it on each table, and how many rows it sees. It changes nothing and prints no secret.
+Exit code 1 if a check failed.`,
 		Example: `  credent doctor
   credent doctor --limit 1000 --json   # the newest 1,000 rows only`,
 	}, func(ctx context.Context, _ []string) error {
@@ -114,6 +114,11 @@ func examine(ctx context.Context, limit int) *report {
 		for _, column := range table.columns {
 			r.skip(column.String(), blocked)
 		}
+	}
+	if blocked == "" {
+		r.addCanaries(ctx, db, ring)
+	} else {
+		r.skip("canary", blocked)
 	}
 	r.OK = r.err() == nil
 	return r

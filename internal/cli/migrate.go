@@ -29,6 +29,9 @@ func (a *app) migrateApply() *cobra.Command {
 exist is made. On a database that has them all it does nothing, and several may run it at once: one migrates, the
 others wait. It continues what "atlas migrate apply" began, and the other way round.
 
+With a key in ENCRYPTION_KEY it also stores a canary for each encrypted column, by which services find out at their
+start whether their key is right. It refuses a key that opens none of the secrets that are there.
+
 ` + lockHelp,
 		Example: `  credent migrate apply
   credent migrate apply --dry-run                   # print the SQL
@@ -105,8 +108,12 @@ func (a *app) applyMigrations(ctx context.Context, f applyFlags) (err error) {
 	if f.dryRun {
 		return a.printPlan(ctx, db, opts)
 	}
+	canary, err := withCanaries()
+	if err != nil {
+		return err
+	}
 	applied := []string{}
-	opts = append(opts, migrate.WithProgress(func(name string) {
+	opts = append(append(opts, canary...), migrate.WithProgress(func(name string) {
 		name = strings.TrimSuffix(name, ".sql")
 		applied = append(applied, name)
 		if !f.asJSON {
@@ -126,9 +133,10 @@ func (a *app) applyMigrations(ctx context.Context, f applyFlags) (err error) {
 	}
 	if len(applied) == 0 {
 		a.printf("nothing to apply: the database is at version %s\n", status.Current())
-		return nil
+	} else {
+		a.printf("%s applied, the database is at version %s\n", count(len(applied), "migration"), status.Current())
 	}
-	a.printf("%s applied, the database is at version %s\n", count(len(applied), "migration"), status.Current())
+	a.noteCanaries(ctx, db, canary == nil)
 	return nil
 }
 

@@ -32,8 +32,12 @@ It is for Postgres: on SQLite the first migration has types and constraints that
 		if only {
 			opts = append(opts, migrate.AdoptOnly())
 		}
+		canary, err := withCanaries()
+		if err != nil {
+			return err
+		}
 		return withDatabase(ctx, func(db *database) error {
-			report, err := migrate.Adopt(ctx, db.DB, opts...)
+			report, err := migrate.Adopt(ctx, db.DB, append(opts, canary...)...)
 			if report == nil {
 				return err
 			}

@@ -181,7 +181,14 @@ func (a *app) printRotation(report *rotate.Report, verb string) {
 				a.printf("  and %d more, which --json lists\n", len(t.Quarantined)-i)
 				break
 			}
+			if q.Row == "" {
+				a.printf("  the canary of %s.%s: %s\n", t.Table, q.Column, trimPackage(q.Err.Error()))
+				continue
+			}
 			a.printf("  %s.%s of row %s: %s\n", t.Table, q.Column, printable(q.Row), trimPackage(q.Err.Error()))
+		}
+		if t.Canaries > 0 {
+			a.printf("  %s %s in credent_canary\n", count(int(t.Canaries), "token"), verb)
 		}
 		for _, name := range t.Validated {
 			a.printf("  validated the constraint %s\n", name)
@@ -201,6 +208,7 @@ type rotationTable struct {
 	Renamed     int64            `json:"renamed"`
 	Skipped     int64            `json:"skipped"`
 	Shredded    int64            `json:"shredded"`
+	Canaries    int64            `json:"canaries"`
 	Passes      int              `json:"passes"`
 	Quarantined []rotationBadRow `json:"quarantined"`
 	Validated   []string         `json:"validated"`
@@ -217,7 +225,7 @@ func rotationJSON(report *rotate.Report) any {
 	tables := make([]rotationTable, len(report.Tables))
 	for i, t := range report.Tables {
 		tables[i] = rotationTable{
-			Table: t.Table, Columns: t.Columns, Rows: t.Rows, Rewritten: t.Rewritten, Indexed: t.Indexed, Renamed: t.Renamed, Skipped: t.Skipped, Shredded: t.Shredded,
+			Table: t.Table, Columns: t.Columns, Rows: t.Rows, Rewritten: t.Rewritten, Indexed: t.Indexed, Renamed: t.Renamed, Skipped: t.Skipped, Shredded: t.Shredded, Canaries: t.Canaries,
 			Passes: t.Passes, Quarantined: []rotationBadRow{},
 			Validated: append([]string{}, t.Validated...), Unchecked: append([]string{}, t.Unchecked...),
 		}

@@ -18,7 +18,7 @@ func (a *app) verify() *cobra.Command {
 		Use:   "verify [flags]",
 		Short: "Count which key each stored secret needs",
 		Long: `Open every stored secret and count, for each column, how many are under ENCRYPTION_KEY, how many under each earlier
-key, how many are plaintext, and how many cannot be opened; and the same of the digests in blind indexes. It needs the
+key, how many are plaintext, and how many cannot be opened; and the same of digests in blind indexes and of canaries. It needs the
 tables but not the migrations. Exit code 1 unless all are under ENCRYPTION_KEY and the present name of their column and, where
 CREDENT_BOUND says so, bound.
 That a digest is missing, as of rows that another program wrote, is no reason for it.
@@ -121,6 +121,12 @@ func verifyRows(counts rotate.Counts) [][]string {
 			if s.n > 0 {
 				add(s.n, s.state)
 			}
+		}
+		if c.Canary.Previous != "" {
+			add(1, "canary under the earlier key "+c.Canary.Previous)
+		}
+		if c.Canary.Unopened {
+			add(1, "canary under no key of the keyring, or altered")
 		}
 		if c.Index == nil {
 			continue

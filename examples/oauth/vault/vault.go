@@ -33,14 +33,15 @@ func Open(ctx context.Context, db *sql.DB, d string, ring *encrypted.Keyring) (*
 	if err != nil {
 		return nil, err
 	}
-	if err := migrate.Apply(ctx, db, migrate.WithDir(files)); err != nil {
+	columns := ent.EncryptedColumns()
+	if err := migrate.Apply(ctx, db, migrate.WithDir(files), migrate.WithKeyring(ring, columns...)); err != nil {
 		return nil, err
 	}
 	// A wrong key is found here, not at the first request.
-	if err := encrypted.Check(ctx, db, ring, ent.EncryptedColumns()...); err != nil {
+	if err := encrypted.Check(ctx, db, ring, columns...); err != nil {
 		return nil, err
 	}
-	drv, err := encrypted.NewDriver(entsql.OpenDB(d, db), encrypted.DriverConfig{Keyring: ring, Columns: ent.EncryptedColumns()})
+	drv, err := encrypted.NewDriver(entsql.OpenDB(d, db), encrypted.DriverConfig{Keyring: ring, Columns: columns})
 	if err != nil {
 		return nil, err
 	}

@@ -160,6 +160,9 @@ func (c conn) Query(ctx context.Context, query string, args, v any) error {
 	if !ok || !ok2 {
 		return fmt.Errorf("credent: a query with arguments of %T into a %T", args, v)
 	}
+	if c.answer(ctx) {
+		return errAsked
+	}
 	on, s, err := c.prepare(ctx, query, argv)
 	if err != nil {
 		return err

@@ -88,6 +88,11 @@ func together(ctx context.Context, d string, db *sql.DB) error {
 	if err := encrypted.Check(ctx, db, ring); !errors.Is(err, encrypted.ErrNoColumn) {
 		return fmt.Errorf("Check of all columns: %v", err)
 	}
+	for _, stmt := range encrypted.CanaryTable(d) {
+		if _, err := db.ExecContext(ctx, stmt); err != nil {
+			return err
+		}
+	}
 	for _, use := range []struct {
 		columns     []encrypted.Column
 		store, read func(context.Context, string, *sql.DB, *encrypted.Keyring) error
@@ -95,7 +100,8 @@ func together(ctx context.Context, d string, db *sql.DB) error {
 		{bound.EncryptedColumns(), boundprogram.Store, boundprogram.Read},
 		{plain.EncryptedColumns(), plainprogram.Store, plainprogram.Read},
 	} {
-		err := errors.Join(use.store(ctx, d, db, ring), use.read(ctx, d, db, ring), encrypted.Check(ctx, db, ring, use.columns...))
+		err := errors.Join(use.store(ctx, d, db, ring), use.read(ctx, d, db, ring),
+			encrypted.KeepCanary(ctx, db, ring, use.columns...), encrypted.Check(ctx, db, ring, use.columns...))
 		if err != nil {
 			return err
 		}
@@ -115,8 +121,10 @@ func together(ctx context.Context, d string, db *sql.DB) error {
 		if err != nil {
 			return err
 		}
-		if _, err := db.ExecContext(ctx, "DELETE FROM docs"); err != nil {
-			return err
+		for _, table := range []string{"docs", "credent_canary"} {
+			if _, err := db.ExecContext(ctx, "DELETE FROM "+table); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -71,6 +71,10 @@ func Run(ctx context.Context, d string, open func(name string) *sql.DB) (failed 
 		} {
 			f()
 		}
+		for _, stmt := range encrypted.CanaryTable(d) {
+			r.exec(stmt)
+		}
+		r.expect("KeepCanary", encrypted.KeepCanary(ctx, r.db, ring, ent.EncryptedColumns()...), nil)
 		r.expect("Check", encrypted.Check(ctx, r.db, ring, ent.EncryptedColumns()...), nil)
 		r.expect("close", r.db.Close(), nil)
 		failed = failed || r.failed

@@ -306,7 +306,7 @@ func testKeys(t *testing.T, e *env) {
 	must(t, e.Connect(ctx, "u", "github", canary))
 	other := Keyring(t, encrypted.GenerateKey())
 	_, err := vault.Open(ctx, e.db, e.dialect, other)
-	if !errors.Is(err, encrypted.ErrUnknownKey) || !strings.Contains(err.Error(), "integrations.refresh_token") {
+	if !errors.Is(err, encrypted.ErrUnknownKey) || !strings.Contains(err.Error(), "the canary of grants.access_token") {
 		t.Errorf("another key: got %v", err)
 	}
 	drv, err := encrypted.NewDriver(entsql.OpenDB(e.dialect, e.db), encrypted.DriverConfig{Keyring: other})

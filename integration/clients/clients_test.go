@@ -1,0 +1,116 @@
+// Package clients has two clients in one process, each with a database and a
+// keyring of its own.
+package clients
+
+import (
+	"database/sql"
+	"errors"
+	"path/filepath"
+	"testing"
+
+	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
+
+	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/encrypted"
+	"github.com/credent-go/credent/ent"
+	notes "github.com/credent-go/credent/integration/sequence/ent"
+	"github.com/credent-go/credent/integration/sequence/ent/note"
+	_ "github.com/credent-go/credent/integration/sequence/ent/runtime"
+)
+
+func newRing(t *testing.T) *encrypted.Keyring {
+	t.Helper()
+	ring, err := encrypted.NewKeyring(encrypted.GenerateKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ring
+}
+
+// openNotes returns a client of another generated package than credent's.
+func openNotes(t *testing.T, ring *encrypted.Keyring) (*sql.DB, *notes.Client) {
+	t.Helper()
+	db, d, err := credent.OpenDB("sqlite:" + filepath.Join(t.TempDir(), "notes.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	drv, err := encrypted.NewDriver(entsql.OpenDB(d, db), encrypted.DriverConfig{Keyring: ring, Columns: notes.EncryptedColumns()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := notes.NewClient(notes.Driver(drv))
+	if err := client.Schema.Create(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return db, client
+}
+
+// Each check looks at the columns of its client, with its client's keyring, and
+// never at the environment's.
+func TestCheckOfTwoClients(t *testing.T) {
+	t.Setenv("ENCRYPTION_KEY", encrypted.GenerateKey())
+	ring, noteRing := newRing(t), newRing(t)
+	client, err := credent.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "credent.db"), credent.WithKeyring(ring), credent.WithMigrations())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	if err := credent.Check(t.Context(), client); err != nil {
+		t.Errorf("credent: %v", err)
+	}
+	db, noteClient := openNotes(t, noteRing)
+	check := func(ring *encrypted.Keyring) error {
+		return encrypted.Check(t.Context(), db, ring, notes.EncryptedColumns()...)
+	}
+	if err := check(noteRing); !errors.Is(err, encrypted.ErrNotChecked) {
+		t.Errorf("notes, without rows and canaries: %v", err)
+	}
+	for _, stmt := range encrypted.CanaryTable(dialect.SQLite) {
+		if _, err := db.ExecContext(t.Context(), stmt); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := encrypted.KeepCanary(t.Context(), db, noteRing, notes.EncryptedColumns()...); err != nil {
+		t.Fatal(err)
+	}
+	if err := check(noteRing); err != nil {
+		t.Errorf("notes: %v", err)
+	}
+	if err := check(ring); !errors.Is(err, encrypted.ErrUnknownKey) {
+		t.Errorf("notes, with credent's keyring: %v", err)
+	}
+	if err := encrypted.Check(t.Context(), db, noteRing); !errors.Is(err, encrypted.ErrNoColumn) {
+		t.Errorf("notes, of which columns: %v", err)
+	}
+	if err := encrypted.Check(t.Context(), db, noteRing, ent.EncryptedColumns()...); !errors.Is(err, encrypted.ErrNotChecked) {
+		t.Errorf("credent's columns in the database of notes: %v", err)
+	}
+
+	// Rows of QueryContext open with the keyring that is named, and with no
+	// other: the environment's is none.
+	owner := noteClient.Owner.Create().SetID("o1").SaveX(t.Context())
+	noteClient.Note.Create().SetTitle("t").SetOwner(owner).SetBody(encrypted.New("text")).SaveX(t.Context())
+	rows, err := noteClient.QueryContext(t.Context(), "SELECT body FROM notes")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = rows.Close() }()
+	var body encrypted.Secret
+	if !rows.Next() {
+		t.Fatal(rows.Err())
+	}
+	if err := errors.Join(rows.Scan(&body), rows.Err()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := body.Reveal(); !errors.Is(err, encrypted.ErrNoOpener) {
+		t.Errorf("without an opener: %v", err)
+	}
+	if text, err := body.OpenedBy(encrypted.OpenerOf(noteRing, note.BodyColumn, "o1")).Reveal(); text != "text" || err != nil {
+		t.Errorf("with the client's keyring: %q, %v", text, err)
+	}
+	if _, err := body.OpenedBy(encrypted.OpenerOf(nil, note.BodyColumn, "o1")).Reveal(); !errors.Is(err, encrypted.ErrNoKey) {
+		t.Errorf("without a keyring: %v", err)
+	}
+}

@@ -1,0 +1,142 @@
+package canary
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
+
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
+)
+
+// DB is a database, as one connection or a pool sees it.
+type DB struct {
+	On     dialect.ExecQuerier
+	SQLite bool
+}
+
+// Of finds out what kind of database a pool or a connection leads to.
+func Of(ctx context.Context, db interface {
+	entsql.ExecQuerier
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+},
+) (DB, error) {
+	found := DB{On: entsql.Conn{ExecQuerier: db}}
+	var version string
+	err := db.QueryRowContext(ctx, "SHOW server_version_num").Scan(&version)
+	if err != nil {
+		if db.QueryRowContext(ctx, "SELECT sqlite_version()").Scan(&version) != nil {
+			return DB{}, fmt.Errorf("reach the database: %w", err)
+		}
+		found.SQLite = true
+	}
+	return found, nil
+}
+
+// named returns a column as the database names it: ent leaves schemas out for
+// SQLite.
+func (db DB) named(of column.Column) column.Column {
+	if db.SQLite {
+		return of.InSchema("")
+	}
+	return of
+}
+
+// query calls scan for each row of a result.
+func (db DB) query(ctx context.Context, scan func(scan func(dest ...any) error) error, query string, args ...any) (err error) {
+	rows := &entsql.Rows{}
+	if err := db.On.Query(ctx, query, append([]any{}, args...), rows); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		if err := scan(rows.Scan); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// table is what the catalog says about a table, for this role.
+type table struct {
+	columns map[string]bool // whether the role may read it, by name
+	key     []string        // columns of the primary key, in order
+	hidden  bool            // row-level security applies to the role
+}
+
+// The catalog is asked first, since a query that fails ends a transaction of
+// the caller's.
+const (
+	postgresCatalog = `SELECT a.attname, has_column_privilege(a.attrelid, a.attnum, 'SELECT'), row_security_active(a.attrelid),
+		coalesce((SELECT s.n + 1 FROM generate_series(0, i.indnkeyatts - 1) AS s (n) WHERE i.indkey[s.n] = a.attnum), 0)
+	FROM pg_catalog.pg_attribute AS a LEFT JOIN pg_catalog.pg_index AS i ON i.indrelid = a.attrelid AND i.indisprimary
+	WHERE a.attrelid = to_regclass($1::text)::oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY 4`
+	sqliteCatalog = `SELECT name, true, false, pk FROM pragma_table_info(?) ORDER BY 4`
+)
+
+// describe reads the catalog. A table that isn't there has no columns.
+func (db DB) describe(ctx context.Context, schema, name string) (table, error) {
+	query, arg := postgresCatalog, column.QuoteTable(schema, name)
+	if db.SQLite {
+		query, arg = sqliteCatalog, name
+	}
+	t := table{columns: make(map[string]bool)}
+	err := db.query(ctx, func(scan func(...any) error) error {
+		var (
+			name             string
+			readable, hidden bool
+			place            int
+		)
+		if err := scan(&name, &readable, &hidden, &place); err != nil {
+			return err
+		}
+		t.columns[name], t.hidden = readable, hidden
+		if place > 0 {
+			t.key = append(t.key, name)
+		}
+		return nil
+	}, query, arg)
+	return t, err
+}
+
+// lacks says why the role can't read columns of a table; "" if it can.
+func (t table) lacks(name string, columns ...string) string {
+	if len(t.columns) == 0 {
+		return "there is no table " + name
+	}
+	for _, c := range columns {
+		readable, ok := t.columns[c]
+		switch {
+		case c == "":
+		case !ok:
+			return "there is no column " + name + "." + c
+		case !readable:
+			return "the role may not read " + name + "." + c
+		}
+	}
+	return ""
+}
+
+// table describes the table of a column. It is an error if the role can't read
+// the column and those beside it.
+func (db DB) table(ctx context.Context, of column.Column) (table, error) {
+	of = db.named(of)
+	t, err := db.describe(ctx, of.Schema, of.Table)
+	if err != nil {
+		return table{}, err
+	}
+	if lacks := t.lacks(of.TableName(), of.Name, of.Tenant, of.Index); lacks != "" {
+		return table{}, errors.New(lacks)
+	}
+	return t, nil
+}
+
+// Hides reports whether row-level security of a column's table applies to the
+// role. It is an error if the role can't read the column.
+func (db DB) Hides(ctx context.Context, of column.Column) (bool, error) {
+	t, err := db.table(ctx, of)
+	return t.hidden, err
+}

@@ -1,0 +1,227 @@
+package canary
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
+	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	"github.com/credent-go/credent/internal/fieldcrypt/seal"
+	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
+)
+
+const (
+	// sampleSize is the number of secrets of a column that a check opens, and
+	// lookedAt the number of rows that it looks at to find them: most may have
+	// none, and a check must not read a table of millions.
+	sampleSize = 10
+	lookedAt   = 200
+	// evidence is the number of tokens that Keep opens.
+	evidence = 1000
+)
+
+// Rows is what a look at a column's rows has found.
+type Rows struct {
+	Opened int    // secrets that opened
+	Err    error  // why a secret didn't, if none opened, or why they can't be right
+	Unseen string // why there was none to open, if there wasn't: a canary then stands for them
+}
+
+// secret is one stored secret.
+type secret struct {
+	token     string
+	place     seal.Place
+	digest    []byte
+	plaintext func() string // nil if it doesn't open
+}
+
+// sampler opens secrets of one column.
+type sampler struct {
+	DB
+	ring    *keyring.Keyring
+	of      column.Column
+	locate  seal.Locator
+	digests blindindex.Digester
+}
+
+// hiddenRows says why rows aren't looked at where row-level security applies.
+// Nothing would bound that: the database reads rows until it finds some that
+// the role may see.
+const hiddenRows = "row-level security hides rows from this role"
+
+// look opens the last secrets of the column by primary key. It accepts them
+// bound or not, under the keyring or under their tenants' keys.
+func (s *sampler) look(ctx context.Context) (Rows, error) {
+	t, err := s.table(ctx, s.of)
+	if err != nil {
+		return Rows{}, err
+	}
+	if t.hidden {
+		return Rows{Unseen: hiddenRows}, nil
+	}
+	found, err := s.read(ctx, s.lastRows(t))
+	switch {
+	case err != nil:
+		return Rows{}, err
+	case len(found) > 0:
+		return s.openAll(ctx, found), nil
+	}
+	return Rows{Unseen: fmt.Sprintf("the last rows, up to %d, have no secret", lookedAt)}, nil
+}
+
+// lastRows returns the query of the last secrets. The database finds the rows
+// by the index of the primary key, and stops.
+func (s *sampler) lastRows(t table) string {
+	order := ""
+	if s.isReadable(t) {
+		names := make([]string, len(t.key))
+		for i, name := range t.key {
+			names[i] = column.QuoteName(name) + " DESC"
+		}
+		order = " ORDER BY " + strings.Join(names, ", ")
+	}
+	return fmt.Sprintf(`SELECT s, t, i FROM (%s%s LIMIT %d) AS x WHERE s IS NOT NULL LIMIT %d`, s.selected(), order, lookedAt, sampleSize)
+}
+
+// isReadable reports whether the table has a primary key that the role may
+// read.
+func (s *sampler) isReadable(t table) bool {
+	return len(t.key) > 0 && !slices.ContainsFunc(t.key, func(name string) bool { return !t.columns[name] })
+}
+
+// anyTokens returns the query of any tokens, which may read the whole table.
+func (s *sampler) anyTokens() string {
+	return fmt.Sprintf(`SELECT s, t, i FROM (%s) AS x WHERE CAST(s AS TEXT) LIKE '%s%%' LIMIT %d`, s.selected(), fernet.Prefix, evidence)
+}
+
+func (s *sampler) selected() string {
+	tenant, index := "NULL", "NULL"
+	if s.of.Tenant != "" {
+		tenant = "CAST(" + column.QuoteName(s.of.Tenant) + " AS TEXT)"
+	}
+	if s.of.Index != "" {
+		index = column.QuoteName(s.of.Index)
+	}
+	return fmt.Sprintf(`SELECT %s AS s, %s AS t, %s AS i FROM %s`, column.QuoteName(s.of.Name), tenant, index, s.of.Quoted())
+}
+
+func (s *sampler) read(ctx context.Context, query string) (found []secret, err error) {
+	err = s.query(ctx, func(scan func(...any) error) error {
+		one := secret{place: seal.Place{Column: s.of}}
+		if err := scan(&one.token, &one.place.Tenant, &one.digest); err != nil {
+			return err
+		}
+		found = append(found, one)
+		return nil
+	}, query)
+	return found, err
+}
+
+// openAll opens secrets, first with the keyring, and if it opens none with the
+// tenants' keys. If all are of tenants whose key was destroyed, they say
+// nothing about the keyring.
+func (s *sampler) openAll(ctx context.Context, found []secret) Rows {
+	var result Rows
+	for i := range found {
+		if err := s.open(&found[i], tenantkey.Key{}); err == nil {
+			result.Opened++
+		} else {
+			result.Err = cmp.Or(result.Err, err)
+		}
+	}
+	shredded := 0
+	if result.Opened == 0 {
+		result.Opened, shredded = s.openOfTenants(ctx, found)
+	}
+	switch {
+	case result.Opened > 0:
+		result.Err = s.checkDigests(found)
+	case shredded == len(found):
+		result = Rows{Unseen: fmt.Sprintf("the last %d secrets are of tenants whose key was destroyed", len(found))}
+	default:
+		result.Err = fmt.Errorf("none of the last %d secrets opens: %w", len(found), result.Err)
+	}
+	return result
+}
+
+// open opens a secret with the keyring and, if there is one, its tenant's key.
+func (s *sampler) open(one *secret, key tenantkey.Key) error {
+	plaintext, err := s.locate.DecryptAt(keyring.With(s.ring, key.Data), one.place, one.token)
+	if err == nil {
+		one.plaintext = func() string { return plaintext }
+	}
+	return err
+}
+
+// openOfTenants opens secrets with their tenants' keys. A database may have no
+// such keys.
+func (s *sampler) openOfTenants(ctx context.Context, found []secret) (opened, shredded int) {
+	var tenants []string
+	for _, one := range found {
+		if one.place.Tenant.Valid {
+			tenants = append(tenants, one.place.Tenant.String)
+		}
+	}
+	t, err := s.describe(ctx, "", tenantkey.Table)
+	if err != nil || len(tenants) == 0 || t.lacks(tenantkey.Table, tenantkey.Tenant, tenantkey.Column) != "" {
+		return 0, 0
+	}
+	slices.Sort(tenants)
+	keys, err := tenantkey.Read(ctx, s.On, s.ring, slices.Compact(tenants))
+	if err != nil {
+		return 0, 0
+	}
+	for i := range found {
+		key := found[i].place.TenantKey(keys)
+		if errors.Is(key.Err, tenantkey.ErrShredded) {
+			shredded++
+		} else if s.open(&found[i], key) == nil {
+			opened++
+		}
+	}
+	return opened, shredded
+}
+
+// checkDigests compares the digests of the secrets that opened.
+func (s *sampler) checkDigests(found []secret) error {
+	if s.of.Index == "" {
+		return nil
+	}
+	cfg, err := blindindex.Of(s.of)
+	if err != nil {
+		return err
+	}
+	opened, indexed := 0, 0
+	for _, one := range found {
+		if one.plaintext == nil {
+			continue
+		}
+		if opened++; one.digest == nil {
+			continue
+		}
+		indexed++
+		digests, err := s.digests.All(s.ring, s.of, one.plaintext())
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(digests, func(d []byte) bool { return slices.Equal(d, one.digest) }) {
+			return fmt.Errorf("%w: it has a digest of something else: run rotate", blindindex.ErrIndex)
+		}
+	}
+	if cfg.Unique && opened > 0 && indexed == 0 {
+		return fmt.Errorf("%w: none of the last %d secrets has a digest, so that nothing keeps them unique: run rotate",
+			blindindex.ErrIndex, opened)
+	}
+	return nil
+}
+
+// newSampler returns what opens secrets of a column.
+func (db DB) newSampler(ring *keyring.Keyring, of column.Column) *sampler {
+	return &sampler{DB: db, ring: ring, of: db.named(of)}
+}

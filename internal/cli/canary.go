@@ -1,0 +1,74 @@
+package cli
+
+import (
+	"context"
+	"errors"
+
+	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/ent"
+	"github.com/credent-go/credent/internal/canary"
+	"github.com/credent-go/credent/migrate"
+)
+
+// withCanaries makes a migration keep the canaries, if the environment has a
+// key.
+func withCanaries() ([]migrate.Option, error) {
+	ring, err := credent.KeyringFromEnv()
+	switch {
+	case errors.Is(err, credent.ErrNoKey):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return []migrate.Option{migrate.WithKeyring(ring, ent.EncryptedColumns()...)}, nil
+}
+
+// noteCanaries says, after migrations without a key, if there are no canaries.
+func (a *app) noteCanaries(ctx context.Context, db *database, keyless bool) {
+	if !keyless {
+		return
+	}
+	on, err := canary.Of(ctx, db.DB)
+	if err != nil {
+		return
+	}
+	for _, c := range ent.EncryptedColumns() {
+		if token, err := on.Read(ctx, c); err == nil && token == "" {
+			a.printf("no canary is stored without ENCRYPTION_KEY; services check their key by it: run this again with the key\n")
+			return
+		}
+	}
+}
+
+// addCanaries opens the canary of each column.
+func (r *report) addCanaries(ctx context.Context, db *database, ring *credent.Keyring) {
+	const name = "canary"
+	columns := ent.EncryptedColumns()
+	on, err := canary.Of(ctx, db.DB)
+	if err != nil {
+		r.add(name, err, "")
+		return
+	}
+	states, err := canary.States(ctx, on, ring, columns...)
+	if err != nil {
+		r.add(name, err, "")
+		return
+	}
+	opened, missing := 0, ""
+	for i, state := range states {
+		switch {
+		case state.Err != nil:
+			r.add(name, columns[i].Wrap("open the canary of", state.Err), "")
+			return
+		case state.Missing != "":
+			missing = columns[i].String() + ": " + state.Missing + "; `credent migrate apply` stores it"
+		default:
+			opened++
+		}
+	}
+	if missing != "" {
+		r.skip(name, missing)
+		return
+	}
+	r.add(name, nil, count(opened, "column")+" checked")
+}

@@ -1,0 +1,43 @@
+package driver
+
+import (
+	"context"
+	"errors"
+
+	"entgo.io/ent/dialect"
+
+	"github.com/credent-go/credent/internal/fieldcrypt/seal"
+)
+
+// Client is what a client's driver knows of it.
+type Client struct {
+	Policy *seal.Policy
+	Next   dialect.ExecQuerier // of its statements, below the driver
+	SQLite bool
+}
+
+// clientKey is the key of a *Client in a context, which the driver fills in in
+// place of running the query.
+type clientKey struct{}
+
+var errAsked = errors.New("credent: the driver was asked, and ran no query")
+
+// ClientOf asks a client's driver, whatever is between the two: query runs any
+// query of the client. It reports false for a client without the driver, whose
+// query has then run, with the query's error.
+func ClientOf(ctx context.Context, query func(ctx context.Context) error) (client Client, ok bool, err error) {
+	err = query(context.WithValue(ctx, clientKey{}, &client))
+	if client.Policy != nil {
+		return client, true, nil
+	}
+	return client, false, err
+}
+
+// answer fills in the context's Client.
+func (c conn) answer(ctx context.Context) bool {
+	asked, ok := ctx.Value(clientKey{}).(*Client)
+	if ok {
+		*asked = Client{Policy: c.Policy, Next: c.Next, SQLite: c.Dialect == dialect.SQLite}
+	}
+	return ok
+}

@@ -1,0 +1,130 @@
+package rotate
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+
+	"github.com/credent-go/credent/internal/canary"
+	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+)
+
+// canaries says what an operation does with the canaries of its columns; see
+// package canary.
+type canaries int
+
+const (
+	// moveCanaries brings them under the primary key, and makes those that are
+	// missing.
+	moveCanaries canaries = iota
+	// keepCanaries makes those that are missing. A canary that doesn't open
+	// ends the operation before it writes anything.
+	keepCanaries
+	// dropCanaries deletes them: the columns have no tokens any more.
+	dropCanaries
+)
+
+// openCanaries returns the database of canaries, or nil if it has no table of
+// them.
+func openCanaries(ctx context.Context, db *sql.DB) (*canary.DB, error) {
+	on, err := canary.Of(ctx, db)
+	if err != nil {
+		return nil, fmt.Errorf("rotate: %w", err)
+	}
+	has, err := on.HasTable(ctx)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("rotate: %s: %w", canary.Table, err)
+	case !has:
+		return nil, nil
+	}
+	return &on, nil
+}
+
+// checkCanaries refuses a keyring that doesn't open a column's canary, before
+// anything is encrypted with it.
+func checkCanaries(ctx context.Context, db *canary.DB, ring *keyring.Keyring, tables []table) error {
+	if db == nil {
+		return nil
+	}
+	for _, t := range tables {
+		states, err := canary.States(ctx, *db, ring, t.columns...)
+		if err != nil {
+			return fmt.Errorf("rotate: %s: %w", canary.Table, err)
+		}
+		for i, state := range states {
+			if state.Err != nil {
+				return fmt.Errorf("rotate: the canary of %s is under another key, and nothing was encrypted: %w", t.columns[i], state.Err)
+			}
+		}
+	}
+	return nil
+}
+
+// keepCanaries does what the operation does with the canaries of a table whose
+// rows were all gone through.
+func (r *run) keepCanaries(ctx context.Context, t table, result *TableReport) error {
+	if r.canaryDB == nil {
+		return nil
+	}
+	for _, of := range t.columns {
+		opened := !slices.ContainsFunc(result.Quarantined, func(q Quarantined) bool { return q.Column == of.Name })
+		var err error
+		switch {
+		case r.forCanaries == moveCanaries:
+			var outcome canary.Outcome
+			outcome, err = canary.Move(ctx, *r.canaryDB, r.ring, of, opened, r.cfg.DryRun)
+			if outcome.Written {
+				result.Canaries++
+			}
+			if outcome.Err != nil {
+				result.Quarantined = append(result.Quarantined, Quarantined{Column: of.Name, Err: outcome.Err})
+			}
+		case r.cfg.DryRun, !opened:
+		case r.forCanaries == dropCanaries:
+			err = r.canaryDB.Drop(ctx, of)
+		default:
+			err = canary.Keep(ctx, *r.canaryDB, r.ring, of)
+		}
+		if err != nil {
+			return fmt.Errorf("the canary of %s: %w", of, err)
+		}
+	}
+	return nil
+}
+
+// CanaryCount says which key the canary of a column needs, or that there is
+// none: then all are false and empty.
+type CanaryCount struct {
+	Primary  bool   `json:"primary"`  // the primary key
+	Previous string `json:"previous"` // an earlier key, by its ID
+	Unopened bool   `json:"unopened"` // no key of the keyring, or it was altered
+}
+
+// behind reports whether there is a canary that isn't under the primary key.
+func (c CanaryCount) behind() bool { return c.Unopened || c.Previous != "" }
+
+// addCanaries adds the canaries to the counts of a table's columns.
+func (v *verifier) addCanaries(ctx context.Context, db *canary.DB) error {
+	if db == nil || v.table.isOfKeys() {
+		return nil
+	}
+	states, err := canary.States(ctx, *db, v.ring, v.table.columns...)
+	if err != nil {
+		return fmt.Errorf("%s: %w", canary.Table, err)
+	}
+	for i, state := range states {
+		c := &v.columns[i].Canary
+		switch {
+		case state.Missing != "":
+		case state.Err != nil:
+			c.Unopened = true
+		case state.Primary:
+			c.Primary = true
+		default:
+			c.Previous = state.Key.ID()
+		}
+	}
+	return nil
+}
