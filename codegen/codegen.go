@@ -85,6 +85,8 @@ type encryptedField struct {
 	Node  *gen.Type
 	Index *gen.Field // its blind index, or nil
 	Was   []string   // earlier names of its column, as TABLE.COLUMN
+
+	UniqueWith []string // other columns of a unique one
 }
 
 // prepare checks all fields of the graph, completes the encrypted ones, and

@@ -94,6 +94,11 @@ func TestRefusals(t *testing.T) {
 			`Bill.signature was named "letters.signature", which is the column of Letter.signature now`,
 			`Note.text has encrypted.TableWasNamed("notes"): that is its present name`,
 		},
+		"ownindex": {
+			`Own: the unique index of token_index is not as its blind index declares it`, `encrypted.BlindIndex("token").Unique("other_field")` +
+				`.Where("removed IS NULL")`,
+			`Changed: the unique index of token_index is not as its blind index declares it`, `.Where("title = 'a'")`,
+		},
 		"compositekey": {"Membership.invitation is encrypted and needs a primary key of one column"},
 	} {
 		t.Run(schema, func(t *testing.T) {
@@ -124,6 +129,7 @@ func TestRefusals(t *testing.T) {
 func TestRefusedFields(t *testing.T) {
 	for schema, want := range map[string]string{
 		"unnameable": `field "config": encrypted field: generated code cannot name schema.config; export it`,
+		"badwhere":   `field "token_index": blind index of token: Where is the condition of a unique index: add Unique`,
 		"structtag": `field "token": encrypted field: it has the struct tag json:"-", as every field that ent must not print, and ` +
 			`can have no other: remove StructTag`,
 	} {

@@ -192,6 +192,9 @@ var (
 		{{- with .Index }}
 		Digest: func() any { return ValueScanner.{{ .StructField }} },
 		{{- end }}
+		{{- with .UniqueWith }}
+		UniqueWith: {{ printf "%#v" . }},
+		{{- end }}
 	})
 	{{- end }}
 )

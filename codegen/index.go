@@ -1,13 +1,18 @@
 package codegen
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 
+	"entgo.io/ent/dialect/entsql"
 	"entgo.io/ent/entc/gen"
 
 	"github.com/credent-go/credent/encrypted"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
 )
 
 // isIndex reports whether a field is that of a blind index.
@@ -33,6 +38,10 @@ func joinIndexes(node *gen.Type, fields []encryptedField) (faults []error) {
 			switch fields[i].Annotation.Type {
 			case "string", "[]byte", "time.Time":
 				fields[i].Index = f
+				with, err := storageKeys(node, annotation)
+				fields[i].UniqueWith = with
+				faults = append(faults, err, checkConditions(node, fields[i]))
+				addGapIndex(node, fields[i])
 			default:
 				faults = append(faults, fmt.Errorf("%s.%s is JSON and cannot have a blind index: equal values may be written differently",
 					node.Name, annotation.Of))
@@ -45,6 +54,88 @@ func joinIndexes(node *gen.Type, fields []encryptedField) (faults []error) {
 	}
 	return faults
 }
+
+// storageKeys returns the columns of the other fields of a unique index.
+func storageKeys(node *gen.Type, a encrypted.IndexAnnotation) (columns []string, err error) {
+	for _, name := range a.With {
+		i := slices.IndexFunc(node.Fields, func(f *gen.Field) bool { return f.Name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("%s: encrypted.BlindIndex(%q).Unique(%q): the schema has no field of that name", node.Name, a.Of, name)
+		}
+		columns = append(columns, node.Fields[i].StorageKey())
+	}
+	return columns, nil
+}
+
+// checkConditions refuses a unique index with the digest that isn't as the
+// blind index declares it: the client would not know its condition, and let in
+// duplicates while the keyring has several keys.
+func checkConditions(node *gen.Type, f encryptedField) error {
+	for _, index := range node.Indexes {
+		if !index.Unique || !slices.Contains(index.Columns, f.Index.StorageKey()) {
+			continue
+		}
+		var (
+			own encrypted.IndexAnnotation
+			is  entsql.IndexAnnotation
+		)
+		err := errors.Join(decode(index.Annotations[own.Name()], &own), decode(index.Annotations[is.Name()], &is))
+		if err == nil && own.Of == f.Field.Name && own.Where == is.Where && len(index.Columns) == 1+len(own.With) {
+			continue
+		}
+		where := is.Where
+		if where == "" {
+			where = "deleted_at IS NULL"
+		}
+		return errors.Join(err, fmt.Errorf("%s: the unique index of %s is not as its blind index declares it, so that the client does not "+
+			"know its columns and its condition: declare it with encrypted.BlindIndex(%q).Unique(\"other_field\").Where(%q)",
+			node.Name, strings.Join(index.Columns, ", "), f.Field.Name, where))
+	}
+	return nil
+}
+
+// addGapIndex adds the index by which rows with a secret and no digest are
+// found, for a field that may be absent. Otherwise the digest's index has no
+// other rows without one.
+func addGapIndex(node *gen.Type, f encryptedField) {
+	if !f.Optional {
+		return
+	}
+	node.Indexes = append(node.Indexes, &gen.Index{
+		Name: strings.ToLower(node.Name) + "_" + f.Index.StorageKey() + "_gaps", Columns: []string{f.Index.StorageKey()},
+		Annotations: gen.Annotations{
+			encrypted.IndexAnnotationName: encrypted.IndexAnnotation{Of: f.Field.Name},
+			entsql.IndexAnnotation{}.Name(): entsql.IndexWhere("(" + printedName(f.Index.StorageKey()) + " IS NULL) AND (" +
+				printedName(f.StorageKey()) + " IS NOT NULL)"),
+		},
+	})
+}
+
+// printedName returns a name as Postgres prints it in a condition: Atlas
+// compares texts, and would make an index anew that is written otherwise.
+func printedName(name string) string {
+	if slices.Contains(strings.Fields(quotedWords), name) || !lowerName.MatchString(name) {
+		return column.QuoteName(name)
+	}
+	return name
+}
+
+var lowerName = regexp.MustCompile(`^[a-z_][a-z0-9_]*$`)
+
+// quotedWords are the words that Postgres puts in quotes when it prints them
+// as names, and those that SQLite takes for keywords only.
+const quotedWords = "add all alter analyse analyze and any array as asc asymmetric authorization between bigint binary bit boolean " +
+	"both case cast char character check coalesce collate collation column commit concurrently constraint create " +
+	"cross current_catalog current_date current_role current_schema current_time current_timestamp current_user dec " +
+	"decimal default deferrable delete desc distinct do drop else end escape except exists extract false fetch " +
+	"float for foreign freeze from full grant greatest group grouping having ilike in index initially inner inout " +
+	"insert int integer intersect interval into is isnull join lateral leading least left like limit localtime " +
+	"localtimestamp national natural nchar none normalize not notnull null nullif numeric offset on only or order " +
+	"out outer overlaps overlay placing position precision primary real references returning right row select " +
+	"session_user set setof similar smallint some substring symmetric table tablesample then time timestamp to " +
+	"trailing transaction treat trim true union unique update user using values varchar variadic verbose when where " +
+	"window with xmlattributes xmlconcat xmlelement xmlexists xmlforest xmlnamespaces xmlparse xmlpi xmlroot " +
+	"xmlserialize xmltable"
 
 // dropSetters removes the setters of blind indexes, which nobody could give a
 // value, and ent's upsert setters of encrypted fields: the generated files have

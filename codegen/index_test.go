@@ -105,3 +105,12 @@ func TestBlindIndexes(t *testing.T) {
 	write(t, filepath.Join(dir, "main.go"), source)
 	runProgram(t, dir)
 }
+
+// TestSoftDelete has unique indexes with conditions in a generated client, over
+// each driver.
+func TestSoftDelete(t *testing.T) {
+	target, name := generateClient(t, "./testdata/softdelete", gen.FeatureUpsert, gen.FeatureModifier)
+	program := filepath.Join(target, "program")
+	copyProgram(t, "testdata/softdelete/program", program, "PACKAGE", name)
+	runProgram(t, program, "-dir", t.TempDir(), "-postgres", newPostgres(t))
+}

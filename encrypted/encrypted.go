@@ -104,6 +104,11 @@ var (
 	// ErrIndex means that a statement would store a secret and leave its blind
 	// index behind, or set the index itself.
 	ErrIndex = blindindex.ErrIndex
+	// ErrIndexNotFilled means that rows have a secret and no digest in the
+	// blind index, so that a lookup could miss them, or a unique index let in a
+	// duplicate. rotate.Run fills it in and, in a plaintext window,
+	// rotate.FillIndexes.
+	ErrIndexNotFilled = blindindex.ErrNotFilled
 	// ErrNoDriver means that a secret reached the database past the driver of
 	// [NewDriver], which its column needs.
 	ErrNoDriver = fieldcrypt.ErrNoDriver

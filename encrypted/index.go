@@ -1,13 +1,16 @@
 package encrypted
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"reflect"
+	"strings"
 
 	"entgo.io/ent"
 	"entgo.io/ent/dialect"
-	entsql "entgo.io/ent/dialect/sql"
+	"entgo.io/ent/dialect/entsql"
+	"entgo.io/ent/dialect/sql"
 	"entgo.io/ent/schema"
 	"entgo.io/ent/schema/field"
 	"entgo.io/ent/schema/index"
@@ -50,9 +53,10 @@ const minUniqueBits = 128
 // nothing else; without the key no plaintext can be tried out.
 //
 // Generated code stores the digest beside the secret, over a driver of
-// [NewDriver]; without one the column is refused. What other programs store
-// isn't found until rotate.Run has filled in the index, and neither are rows
-// from before there was one.
+// [NewDriver]; without one the column is refused. Rows that another program
+// stored, or that are older than the index, get their digest by rotate.Run, or
+// by the first lookup or unique write of the same secret. If there are many of
+// them, lookups and unique writes are refused with [ErrIndexNotFilled].
 func BlindIndex(of string) *Index { return &Index{of: of} }
 
 // Unique makes the database refuse a second row with an equal plaintext or,
@@ -61,6 +65,26 @@ func BlindIndex(of string) *Index { return &Index{of: of} }
 func (x *Index) Unique(with ...string) *Index {
 	x.cfg.Unique = true
 	x.with = with
+	return x
+}
+
+// Where limits [Index.Unique] to the rows that fulfil a condition, such as
+// "deleted_at IS NULL" for soft deletes. It is SQL for the condition of a
+// partial index, on Postgres and SQLite, with the names of columns. The client
+// knows it: uniqueness holds while the keyring has several keys, too, and an
+// update that restores a row is refused if its secret is taken.
+//
+// A second index, on the digest alone, serves the lookups of all rows. Write
+// the condition as Postgres prints it, if migrations would change it again and
+// again: \d shows it.
+func (x *Index) Where(condition string) *Index {
+	x.cfg.Where = strings.TrimSpace(condition)
+	switch {
+	case x.cfg.Where == "":
+		x.err = errors.New("Where has no condition")
+	case strings.ContainsAny(x.cfg.Where, ";?$@`\x00") || strings.Contains(x.cfg.Where, "--") || strings.Contains(x.cfg.Where, "/*"):
+		x.err = fmt.Errorf("the condition %q must be one expression, without parameters, comments, backquotes and semicolons", x.cfg.Where)
+	}
 	return x
 }
 
@@ -105,14 +129,18 @@ func (x *Index) Fields() []ent.Field { return []ent.Field{indexField{x}} }
 
 // Indexes implements ent.Mixin.
 func (x *Index) Indexes() []ent.Index {
-	i := index.Fields(append([]string{x.name()}, x.with...)...)
+	own := IndexAnnotation{Of: x.of, With: x.with, Where: x.cfg.Where}
+	i := index.Fields(append([]string{x.name()}, x.with...)...).Annotations(own)
 	if x.cfg.Unique {
 		i = i.Unique()
 	}
 	if x.indexName != "" {
 		i = i.StorageKey(x.indexName)
 	}
-	return []ent.Index{i}
+	if x.cfg.Where == "" {
+		return []ent.Index{i}
+	}
+	return []ent.Index{i.Annotations(entsql.IndexWhere(x.cfg.Where)), index.Fields(x.name()).Annotations(own)}
 }
 
 // indexField is the field of an Index.
@@ -128,12 +156,15 @@ func (f indexField) Descriptor() *field.Descriptor {
 		Immutable().
 		Sensitive().
 		Comment(fmt.Sprintf("Blind index of %s: a keyed digest, written by the driver.", f.of)).
-		Annotations(IndexAnnotation{Of: f.of}).
+		Annotations(IndexAnnotation{Of: f.of, With: f.with, Where: f.cfg.Where}).
 		Descriptor()
 	d.StorageKey = f.storageKey
 	if f.err == nil && f.cfg.Unique && f.cfg.Bits > 0 && f.cfg.Bits < minUniqueBits {
 		f.err = fmt.Errorf("a unique one needs at least %d bits, not %d, or different plaintexts would be refused as equal",
 			minUniqueBits, f.cfg.Bits)
+	}
+	if f.err == nil && f.cfg.Where != "" && !f.cfg.Unique {
+		f.err = errors.New("Where is the condition of a unique index: add Unique")
 	}
 	if f.err != nil {
 		d.Err = fmt.Errorf("blind index of %s: %w", f.of, f.err)
@@ -144,10 +175,12 @@ func (f indexField) Descriptor() *field.Descriptor {
 	return d
 }
 
-// IndexAnnotation is what the field of a blind index tells the extension of the
-// code generation.
+// IndexAnnotation is what a blind index's field, and its indexes, tell the
+// extension of the code generation.
 type IndexAnnotation struct {
-	Of string // name of the encrypted field
+	Of    string   // name of the encrypted field
+	With  []string // names of the other fields of a unique index
+	Where string   // its condition
 }
 
 // IndexAnnotationName is the name of [IndexAnnotation] among the annotations of
@@ -166,4 +199,4 @@ var _ schema.Annotation = IndexAnnotation{}
 // row at every moment of a rotation.
 //
 // The query fails for an absent secret, and for one that can't be revealed.
-func Lookup(c Column, secret any) func(*entsql.Selector) { return blindindex.Lookup(c, secret) }
+func Lookup(c Column, secret any) func(*sql.Selector) { return blindindex.Lookup(c, secret) }

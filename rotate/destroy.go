@@ -3,6 +3,7 @@ package rotate
 import (
 	"context"
 	"database/sql"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -184,7 +185,7 @@ func (d *destruction) readKey(ctx context.Context) (known bool, err error) {
 }
 
 // overwrite overwrites what is not under the tenant's key, in the tenant's
-// rows, and makes the digests of all NULL.
+// rows, and the digests of all.
 func (d *destruction) overwrite(ctx context.Context, t table, s store) error {
 	rows, err := s.ofTenant(ctx, d.tx, t, d.Tenant)
 	if err != nil {
@@ -194,7 +195,7 @@ func (d *destruction) overwrite(ctx context.Context, t table, s store) error {
 	for _, r := range rows {
 		tokens, changed := make([]sql.NullString, len(t.columns)), false
 		for i, stored := range r.values {
-			changed = changed || r.indexes[i].Valid && t.columns[i].Tenant != ""
+			changed = changed || t.columns[i].Index != "" && stored.Valid && !isVoid(r.indexes[i]) && t.columns[i].Tenant != ""
 			place := seal.Place{Column: t.columns[i], Tenant: r.tenant}
 			if !stored.Valid || place.Column.Tenant == "" {
 				continue
@@ -237,7 +238,9 @@ func shred(ctx context.Context, tx querier, t table, tokens []sql.NullString, pa
 			set = append(set, quote(c.Name)+" = "+fmt.Sprintf(param, len(args)))
 		}
 		if c.Index != "" && c.Tenant != "" {
-			set = append(set, quote(c.Index)+" = NULL")
+			void, _ := hex.DecodeString(voidDigest().String)
+			args = append(args, void)
+			set = append(set, fmt.Sprintf("%s = CASE WHEN %s IS NULL THEN %[1]s ELSE %[3]s END", quote(c.Index), quote(c.Name), fmt.Sprintf(param, len(args))))
 		}
 	}
 	_, err := tx.ExecContext(ctx, "UPDATE "+t.quoted()+" SET "+strings.Join(set, ", ")+" WHERE "+where, args...)

@@ -23,15 +23,19 @@ import (
 // not UTF-8, or the text that secrets print as. They are left as they are and
 // reported, with [ErrQuarantined].
 //
-// A column without room for tokens is a [SchemaError], before anything is
-// written, and a keyring that doesn't open the column's canary is
-// [fernet.ErrUnknownKey]. At the end, a CHECK that was added as NOT VALID is
-// validated, if nothing of its column was left as it is, and the column has a
-// canary, if the database has the table of them.
+// Rows that a unique blind index would refuse are a [DuplicatesError]; a column
+// without room for tokens is a [SchemaError], and a keyring that doesn't open
+// the column's canary is [fernet.ErrUnknownKey]; all before anything is
+// written. At the end, a CHECK that was added as NOT VALID is validated, if
+// nothing of its column was left as it is, and the column has a canary, if the
+// database has the table of them.
 //
 // Until it is done, clients need credent.AllowPlaintext for the columns to read
 // what is still plaintext.
 func Encrypt(ctx context.Context, db *sql.DB, ring *keyring.Keyring, cfg Config) (*Report, error) {
+	if err := checkUnique(ctx, db, ring, cfg, true); err != nil {
+		return nil, err
+	}
 	locate := new(seal.Locator)
 	return start(ctx, db, ring, cfg, operation{
 		rewrite: func(ring *keyring.Keyring, stored string, p seal.Place) (rewritten, error) {

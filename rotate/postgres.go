@@ -99,6 +99,9 @@ func (postgres) selectRows(t table) *strings.Builder {
 	if t.tenant != "" {
 		fmt.Fprintf(&query, ", t.%s::text", quote(t.tenant))
 	}
+	for _, expression := range t.extra {
+		fmt.Fprintf(&query, ", (%s)::text", expression)
+	}
 	fmt.Fprintf(&query, " FROM %s AS t", t.quoted())
 	return &query
 }
@@ -327,6 +330,9 @@ func refusedBy(err error) string {
 		return ""
 	}
 	reason := "SQLSTATE " + state
+	if state == "23505" {
+		reason += ", another row has it"
+	}
 	var pqError *pq.Error
 	if errors.As(err, &pqError) && pqError.Constraint != "" {
 		reason += ", constraint " + pqError.Constraint

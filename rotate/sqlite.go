@@ -81,6 +81,9 @@ func (sqlite) selectRows(t table) string {
 	if t.tenant != "" {
 		query += ", CAST(t." + quote(t.tenant) + " AS TEXT)"
 	}
+	for _, expression := range t.extra {
+		query += ", CAST((" + expression + ") AS TEXT)"
+	}
 	return query + " FROM " + t.quoted() + " AS t"
 }
 

@@ -40,6 +40,7 @@ type table struct {
 	key     string          // column of the primary key
 	keyType string          // as Postgres names it
 	tenant  string          // column that says whose a row is; "" if there is none, and no token can be bound
+	extra   []string        // more expressions of the table t to read
 }
 
 // quoted returns the table's name as SQL.
@@ -66,6 +67,7 @@ type row struct {
 	values  []sql.NullString
 	indexes []sql.NullString // of the columns with a blind index, in hexadecimal
 	tenant  sql.NullString
+	extra   []sql.NullString // of the table's extra expressions
 }
 
 // change replaces values of one row.
@@ -124,7 +126,7 @@ type store interface {
 	// ofTenant returns all rows that are a tenant's, and keeps them from being
 	// changed until the transaction ends.
 	ofTenant(ctx context.Context, tx querier, t table, tenant string) ([]row, error)
-	// shred makes the blind indexes of a row NULL and replaces values, of the
+	// shred overwrites the blind indexes of a row, and replaces values, of the
 	// columns that have a token, in the transaction in which the row was read.
 	shred(ctx context.Context, tx querier, t table, r row, tokens []sql.NullString) error
 }
@@ -233,6 +235,10 @@ func selectPage(
 		if t.tenant != "" {
 			dest = append(dest, &r.tenant)
 		}
+		r.extra = make([]sql.NullString, len(t.extra))
+		for i := range r.extra {
+			dest = append(dest, &r.extra[i])
+		}
 		if err := rows.Scan(dest...); err != nil {
 			return nil, err
 		}
@@ -252,13 +258,17 @@ type SchemaError struct {
 	SQL    string // what mends it, or ""
 }
 
-// Error gives "user_credentials.api_key: reason; run: SQL".
+// Error gives "user_credentials.api_key: reason; run: SQL". SQL of several
+// lines is left out.
 func (e *SchemaError) Error() string {
 	text := e.Column.String() + ": " + e.Reason
-	if e.SQL != "" {
-		text += "; run: " + e.SQL
+	switch {
+	case e.SQL == "":
+		return text
+	case strings.Contains(e.SQL, "\n"):
+		return text + "; run the statements of its SQL"
 	}
-	return text
+	return text + "; run: " + e.SQL
 }
 
 // missing is for a table, or for the columns of it that are not there.

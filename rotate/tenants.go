@@ -202,7 +202,12 @@ func isUnder(l *seal.Locator, ring *keyring.Keyring, place seal.Place, token str
 // destroyed: where it can be read all the same, it is overwritten, and its
 // digest goes. But an operation that is not about keys leaves it.
 func (p *pass) shreddedCell(stored sql.NullString, place seal.Place, index sql.NullString) (cell, error) {
-	c := cell{shredded: stored.Valid, changed: index.Valid}
+	c := cell{shredded: stored.Valid, index: index}
+	if place.Column.Index != "" && (!stored.Valid && index.Valid || stored.Valid && !isVoid(index)) {
+		if c.changed, c.index = true, (sql.NullString{}); stored.Valid {
+			c.index = voidDigest()
+		}
+	}
 	if p.tenants == fromPlaintext || p.tenants == toPlaintext {
 		return cell{shredded: stored.Valid}, nil
 	}

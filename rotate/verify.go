@@ -361,12 +361,16 @@ func noneOf(ring *keyring.Keyring) map[string]int64 {
 // addIndex counts what the index has for a token. For one of a tenant whose key
 // was destroyed there is to be nothing.
 func (v *verifier) addIndex(c *IndexCount, p seal.Place, token, index sql.NullString, tenant tenantkey.Key) error {
-	if !token.Valid || errors.Is(tenant.Err, tenantkey.ErrShredded) {
-		if index.Valid {
-			c.Wrong++
-		} else {
-			c.Primary++
-		}
+	shredded := errors.Is(tenant.Err, tenantkey.ErrShredded)
+	switch {
+	case !token.Valid && index.Valid, shredded && index.Valid && !isVoid(index):
+		c.Wrong++
+		return nil
+	case token.Valid && shredded && !index.Valid:
+		c.Missing++
+		return nil
+	case !token.Valid, shredded:
+		c.Primary++
 		return nil
 	}
 	plaintext, err := v.locate.DecryptAt(keyring.With(v.ring, tenant.Data), p, token.String)

@@ -37,8 +37,12 @@ var (
 	})
 )
 
-// ownClaim is the one statement of Credent's own here.
-const ownClaim = `UPDATE "members" SET "email_index" = $1 WHERE "email_index" = $2`
+// Credent's own statements: whether rows lack a digest, and the claims.
+const (
+	ownGaps = `SELECT credent_gap."id", credent_gap."email" FROM "members" AS credent_gap WHERE credent_gap."email_index" IS NULL ` +
+		`AND credent_gap."email" IS NOT NULL ORDER BY credent_gap."email_index" LIMIT 1001`
+	ownClaim = `UPDATE "members" SET "email_index" = $1 WHERE "email_index" = $2`
+)
 
 // server is shared by all tests.
 var server *pgserver.Server
@@ -150,7 +154,8 @@ func texts(t *testing.T, statements []*record.Statement) []string {
 	return all
 }
 
-// TestClaims has one statement that stores, as it was given, and after it a
+// TestClaims has a query for rows without a digest, one statement that stores,
+// as it was given, and after it a
 // claim for each step between the digests under the keyring's keys. A value
 // that exists under another key is refused, in whatever order the keys are.
 func TestClaims(t *testing.T) {
@@ -180,7 +185,7 @@ func TestClaims(t *testing.T) {
 					if err := way(id, plaintext); err != nil {
 						t.Fatal(err)
 					}
-					want := texts(t, db.above.Take())
+					want := append([]string{ownGaps}, texts(t, db.above.Take())...)
 					for range max(len(steps)-1, 0) {
 						want = append(want, ownClaim)
 					}

@@ -1,13 +1,19 @@
 package cli
 
 import (
+	"context"
+	"errors"
+	"strings"
+
 	"github.com/spf13/cobra"
 
+	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/rotate"
 )
 
 func (a *app) encrypt() *cobra.Command {
 	w := &rewriting{name: "encrypt", run: rotate.Encrypt, done: "encrypted", todo: "to encrypt"}
+	var checkUnique, indexOnly bool
 	cmd := a.rewriting(w, &cobra.Command{
 		Use:   "encrypt [flags]",
 		Short: "Encrypt what is stored as plaintext, in place",
@@ -19,13 +25,76 @@ left to them. It can be stopped at any moment and started again. updated_at stay
 text is encrypted. What begins like a token and does not open, and plaintext that cannot be stored, is left as it is and
 listed. At the end a constraint that was added as NOT VALID is validated.
 
+With --check-unique it writes nothing, and lists the rows that have the same secret in a column whose blind index is unique, or
+in the columns of --column: tokens under every key, and plaintext. Exit code 1 if there are any. Encrypting refuses to begin then.
+
+With --index-only it fills in the digests of blind indexes, of tokens and of plaintext, and leaves both as they are: run it before
+the first client with the window starts, and again when a client says that rows have no digest.
+
 Then close the window: docs/encrypting.md has the order.`,
 		Example: `  credent encrypt --dry-run
+  credent encrypt --check-unique --column user_credentials.api_key
+  credent encrypt --index-only
   credent encrypt --column user_credentials.api_key
   credent verify`,
-	}, nil)
+	}, func() error {
+		switch {
+		case checkUnique && indexOnly:
+			return usageError("give --check-unique or --index-only, not both")
+		case checkUnique:
+			w.instead = func(ctx context.Context) error { return a.checkUnique(ctx, w) }
+		case indexOnly:
+			w.name, w.run, w.done, w.todo = "encrypt --index-only", rotate.FillIndexes, "indexed", "to index"
+		}
+		return nil
+	})
+	cmd.Flags().BoolVar(&checkUnique, "check-unique", false, "list the rows that have the same secret, and write nothing")
+	cmd.Flags().BoolVar(&indexOnly, "index-only", false, "fill in the digests of blind indexes, and encrypt nothing")
 	cmd.Flags().StringArrayVar(&w.cfg.Bind, "bind", nil, "bind what is made for this `TABLE.COLUMN`, as docs/binding.md says; may be repeated")
 	return cmd
+}
+
+// checkUnique lists duplicates.
+func (a *app) checkUnique(ctx context.Context, w *rewriting) error {
+	ring, err := credent.KeyringFromEnv()
+	if err != nil {
+		return err
+	}
+	return withTables(ctx, func(db *database) error {
+		err := rotate.CheckUnique(ctx, db.DB, ring, w.cfg)
+		found := &rotate.DuplicatesError{Duplicates: []rotate.Duplicate{}}
+		if err != nil && !errors.As(err, &found) {
+			return err
+		}
+		if w.asJSON {
+			return errors.Join(a.printJSON(struct {
+				Duplicates []rotate.Duplicate `json:"duplicates"`
+			}{found.Duplicates}), err)
+		}
+		for i, d := range found.Duplicates {
+			if i == maxShown {
+				a.printf("and %d more, which --json lists\n", len(found.Duplicates)-i)
+				break
+			}
+			rows := d.Rows[:min(len(d.Rows), maxShown)]
+			for i, row := range rows {
+				rows[i] = printable(row)
+			}
+			a.printf("%s.%s: %s have the same secret: %s\n", d.Table, d.Column, count(len(d.Rows), "row"), strings.Join(rows, ", "))
+		}
+		if err == nil {
+			a.printf("no duplicates in %s\n", checkedColumns(w.cfg.Columns))
+		}
+		return err
+	})
+}
+
+// checkedColumns names what was looked at.
+func checkedColumns(named []string) string {
+	if len(named) > 0 {
+		return strings.Join(named, ", ")
+	}
+	return "columns with a unique blind index; Credent's own tables have none, so name others with --column"
 }
 
 func (a *app) decrypt() *cobra.Command {

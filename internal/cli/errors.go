@@ -81,6 +81,7 @@ var hints = []struct {
 	{credent.ErrTooLong, "nothing was stored"},
 	{credent.ErrRedacted, "give the secret itself"},
 	{credent.ErrURL, "correct DATABASE_URL"},
+	{rotate.ErrDuplicates, "`credent encrypt --check-unique` lists them; change or remove all but one of each"},
 	{rotate.ErrQuarantined, "store them again, or restore the rows from a backup"},
 	{rotate.ErrNotDone, "then run the same again"},
 	{rotate.ErrNotAllPrimary, "run `credent rotate`"},

@@ -25,6 +25,8 @@ type rewriting struct {
 
 	cfg    rotate.Config
 	asJSON bool
+
+	instead func(ctx context.Context) error // of rewriting; nil for nothing else
 }
 
 func (w *rewriting) verb() string {
@@ -86,6 +88,9 @@ func (a *app) rewriting(w *rewriting, cmd *cobra.Command, check func() error) *c
 				return err
 			}
 		}
+		if w.instead != nil {
+			return w.instead(ctx)
+		}
 		return a.runRewriting(ctx, w)
 	})
 	cmd.Flags().StringArrayVar(&w.cfg.Columns, "column", nil, "look at this `TABLE.COLUMN` only; may be repeated")
@@ -108,6 +113,10 @@ func (a *app) runRewriting(ctx context.Context, w *rewriting) error {
 		report, err := w.run(ctx, db.DB, ring, w.cfg)
 		done()
 		if report == nil {
+			var schema *rotate.SchemaError
+			if errors.As(err, &schema) && strings.Contains(schema.SQL, "\n") {
+				a.printf("%s\n", schema.SQL)
+			}
 			return err
 		}
 		if w.asJSON {

@@ -234,10 +234,10 @@ func relationsOf(ctx context.Context, db Querier, d string, c Column) ([]relatio
 // does.
 func sqliteRelations(ctx context.Context, db Querier, c Column) (_ []relation, err error) {
 	rows, err := db.QueryContext(ctx, `SELECT t.name,
-  (SELECT count(*) FROM pragma_table_xinfo(t.name) x WHERE lower(x.name) IN (lower($2), lower($3))) = 2,
+  (SELECT count(*) FROM pragma_table_xinfo(t.name) x WHERE lower(x.name) IN (lower(?2), lower(?3))) = 2,
   coalesce(g.name, ''), coalesce(g.sql, '')
 FROM sqlite_master t LEFT JOIN sqlite_master g ON g.type = 'trigger' AND g.tbl_name = t.name COLLATE NOCASE
-WHERE t.type = 'table' AND t.name = $1 COLLATE NOCASE ORDER BY g.name`, c.Table, c.Token, c.Index)
+WHERE t.type = 'table' AND t.name = ?1 COLLATE NOCASE ORDER BY g.name`, c.Table, c.Token, c.Index)
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/credent-go/credent/internal/entcrypt/result"
 	"github.com/credent-go/credent/internal/entcrypt/statement"
+	"github.com/credent-go/credent/internal/entcrypt/unique"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
@@ -88,7 +89,18 @@ func NewSealer(cfg Config) (statement.Sealer, func(dialect.Driver) dialect.Drive
 }
 
 func wrap(drv dialect.Driver, policy *seal.Policy) dialect.Driver {
-	return &cryptDriver{Driver: drv, conn: conn{statement.Conn{Next: drv, Policy: policy, Dialect: drv.Dialect()}}}
+	return &cryptDriver{Driver: drv, conn: conn{statement.Conn{
+		Next: drv, Policy: policy, Dialect: drv.Dialect(), Read: read, Gaps: new(unique.Memory),
+	}}}
+}
+
+// read implements statement.Conn's Read.
+func read(ctx context.Context, on statement.Conn, query string, args []any) (*entsql.Rows, error) {
+	rows := new(entsql.Rows)
+	if err := on.Next.Query(ctx, query, args, rows); err != nil {
+		return nil, err
+	}
+	return rows, result.WrapLenient(ctx, on.Policy, statement.Store{Conn: on}, rows)
 }
 
 // newPolicy makes a policy that reads forgotten keys of tenants again from
@@ -146,7 +158,10 @@ func (c conn) Exec(ctx context.Context, query string, args, v any) error {
 	}
 	if s.Nothing {
 		*result = noRows{}
-	} else if err = on.Next.Exec(ctx, query, s.Args, result); err != nil {
+	} else if err = on.Next.Exec(ctx, query, s.Args, result); s.IsTrap(err) {
+		c.Disarm(argv)
+		return c.Exec(ctx, query, args, v)
+	} else if err != nil {
 		return on.rollback(err)
 	}
 	return on.finishExec(ctx, s, *result)
@@ -170,7 +185,11 @@ func (c conn) Query(ctx context.Context, query string, args, v any) error {
 	if s.Nothing {
 		return on.rollback(errNoRow)
 	}
-	if err := on.Next.Query(ctx, query, s.Args, v); err != nil {
+	switch err := on.Next.Query(ctx, query, s.Args, v); {
+	case s.IsTrap(err):
+		c.Disarm(argv)
+		return c.Query(ctx, query, args, v)
+	case err != nil:
 		return on.rollback(err)
 	}
 	if on.own != nil || s.Ends() {
@@ -196,7 +215,10 @@ func (c conn) ExecContext(ctx context.Context, query string, args ...any) (sql.R
 	}
 	var result sql.Result = noRows{}
 	if !s.Nothing {
-		if result, err = next.ExecContext(ctx, query, s.Args...); err != nil {
+		if result, err = next.ExecContext(ctx, query, s.Args...); s.IsTrap(err) {
+			c.Disarm(args)
+			return c.ExecContext(ctx, query, args...)
+		} else if err != nil {
 			return nil, on.rollback(err)
 		}
 	}
@@ -219,6 +241,9 @@ func (c conn) QueryContext(ctx context.Context, query string, args ...any) (*sql
 	}
 	rows, err := next.QueryContext(ctx, query, s.Args...)
 	switch {
+	case s.IsTrap(err):
+		c.Disarm(args)
+		return c.QueryContext(ctx, query, args...)
 	case err != nil:
 		return nil, on.rollback(err)
 	case on.own == nil && !s.Ends():

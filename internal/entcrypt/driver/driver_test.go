@@ -455,7 +455,7 @@ func TestLookup(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := test.rec.args[0].(string)
+		got := test.rec.args[len(test.rec.args)-1].(string)
 		if len(all) != 2 || !strings.Contains(got, fmt.Sprintf("%x", all[0])) || !strings.Contains(got, fmt.Sprintf("%x", all[1])) {
 			t.Errorf("got %s", got)
 		}

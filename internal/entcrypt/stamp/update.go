@@ -43,6 +43,7 @@ func Update(ctx context.Context, client string, drv dialect.Driver, spec *sqlgra
 	if len(spec.Modifiers) > 0 {
 		spec.AddModifier(u.checkModifiers)
 	}
+	u.move(drv.Dialect())
 	return false, nil
 }
 

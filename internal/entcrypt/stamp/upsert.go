@@ -9,6 +9,7 @@ import (
 	entsql "entgo.io/ent/dialect/sql"
 	"entgo.io/ent/dialect/sql/sqlgraph"
 
+	"github.com/credent-go/credent/internal/entcrypt/unique"
 	"github.com/credent-go/credent/internal/fieldcrypt"
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
@@ -113,6 +114,8 @@ func (u *upserting) check(set *entsql.UpdateSet) {
 			set.SetIgnore(c.Index)
 		case secret != index:
 			set.Set(c.Index, &column.Refusal{Err: errNoDigest(c)})
+		case secret == unset:
+			u.checkMove(set, c)
 		}
 	}
 	_, args := set.Query()
@@ -131,6 +134,29 @@ func (u *upserting) check(set *entsql.UpdateSet) {
 	}
 	if err := u.checkTenant(set, args); err != nil {
 		u.refuse(args, err)
+	}
+}
+
+// checkMove refuses an upsert that leaves a row's secret alone, and makes the
+// row one that the unique index compares with others, while the keyring has
+// several keys: nobody would claim the secret's digests.
+func (u *upserting) checkMove(set *entsql.UpdateSet, c column.Column) {
+	cfg, err := blindindex.Of(c)
+	if err != nil {
+		return
+	}
+	for _, name := range set.UpdateColumns() {
+		if !unique.Depends(cfg, name) || u.kindOf(set, name) == unset {
+			continue
+		}
+		for _, spec := range u.specs {
+			if f := find(spec.Fields, c.Index); f != nil {
+				if d, ok := f.Value.(*column.Digest); ok {
+					d.Alone = fmt.Errorf("%w: an upsert that sets %s must set the secret too, as UpdateNewValues does, while there are "+
+						"several keys", blindindex.ErrIndex, name)
+				}
+			}
+		}
 	}
 }
 

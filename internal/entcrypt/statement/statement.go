@@ -12,12 +12,15 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
 	"github.com/google/uuid"
 
 	"github.com/credent-go/credent/internal/entcrypt/stamp"
+	"github.com/credent-go/credent/internal/entcrypt/unique"
 	"github.com/credent-go/credent/internal/fieldcrypt"
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
@@ -36,7 +39,7 @@ var maxArgs = map[string]int{dialect.Postgres: 65_535, dialect.SQLite: 32_766}
 
 // ErrNeedsTx means that a statement needs others beside it, in one
 // transaction, and is in none.
-var ErrNeedsTx = errors.New("run it in a transaction")
+var ErrNeedsTx = unique.ErrNeedsTx
 
 // Conn is a connection, or a transaction, and how its client encrypts.
 type Conn struct {
@@ -45,6 +48,9 @@ type Conn struct {
 	Dialect string
 	InTx    bool
 	Tx      *tenantkey.Tx // nil outside of a transaction
+	// Read runs a query whose secrets know their keys.
+	Read func(ctx context.Context, on Conn, query string, args []any) (*entsql.Rows, error)
+	Gaps *unique.Memory // of the client
 }
 
 // Sealed is a statement's arguments as they are to be sent, and what follows.
@@ -52,8 +58,9 @@ type Sealed struct {
 	Args    []any
 	Most    int64 // rows that it may affect; 0 for any number
 	Nothing bool  // it updates a row that isn't there, and must not run
+	Armed   bool  // it fails with blindindex.Trap if rows lack a digest
 	of      column.Column
-	claims  []claim
+	claims  []unique.Claim
 }
 
 // Ends reports whether something follows the statement.
@@ -71,7 +78,7 @@ func (s Sealed) CheckRows(n int64) error {
 // Claim runs what follows the statement, in its transaction.
 func (s Sealed) Claim(ctx context.Context, on dialect.ExecQuerier) error {
 	for _, c := range s.claims {
-		if err := c.run(ctx, on); err != nil {
+		if err := c.Run(ctx, on); err != nil {
 			return err
 		}
 	}
@@ -86,6 +93,7 @@ type sealing struct {
 	owners []seal.Owner    // of the arguments, if the client scopes columns
 	rows   map[string]found
 	raw    map[string]*rawUse // by column
+	unique *unique.Rows
 }
 
 // found is what a look-up of a row's tenant found.
@@ -161,7 +169,7 @@ func unnamed(arg any) any {
 // stored in.
 func (s *sealing) look(i int, arg any) error {
 	switch arg := arg.(type) {
-	case nil, bool, int, int64, float64, time.Time, *time.Time, sql.NullTime, uuid.UUID, *uuid.UUID, *blindindex.Digests:
+	case nil, bool, int, int64, float64, time.Time, *time.Time, sql.NullTime, uuid.UUID, *uuid.UUID, *blindindex.Digests, *blindindex.Armed:
 		return nil
 	case string:
 		return checkMarker(arg)
@@ -187,6 +195,8 @@ func (s *sealing) look(i int, arg any) error {
 		return s.lookGuard(arg)
 	case *column.Refusal:
 		return arg.Err
+	case *unique.Move:
+		return nil
 	}
 	if _, is := fieldcrypt.AsSecret(arg); is {
 		return &fieldcrypt.Error{Op: "encrypt", Err: fmt.Errorf("%w; if the statement stores it, say where: "+
@@ -258,14 +268,35 @@ func (s *sealing) replace(i int, arg any) (value any, changed bool, err error) {
 		return value, true, nil
 	case *column.Digest:
 		first, steps, err := claimOf(s.Policy, arg.Of())
+		if err == nil && (len(steps) > 1 || s.Gaps.Seen(arg.Of().Where().String())) {
+			if err = arg.Alone; err == nil && len(steps) > 1 && !s.InTx {
+				return nil, false, ErrNeedsTx
+			}
+		}
+		of := s.named(arg.Of().Where())
+		if err == nil {
+			err = s.lookAfter().ForWrite(of, first, steps)
+		}
 		if err != nil {
 			return nil, false, arg.Column.Wrap("index", err)
 		}
 		if len(steps) > 1 {
-			s.claims = append(s.claims, claim{s.named(arg.Of().Where()), steps})
+			s.claims = append(s.claims, unique.Claim{Of: of, Table: of.Quoted(), Steps: steps})
 		}
 		return first, true, nil
+	case *blindindex.Armed:
+		armed, err := s.lookAfter().ForLookup(arg.Of)
+		s.Armed = s.Armed || armed
+		return armed, true, err
+	case *unique.Move:
+		ids, err := s.move(arg)
+		return ids, true, err
 	case *blindindex.Digests:
+		if s.Dialect != dialect.Postgres { // it has no argument for that
+			if _, err := s.lookAfter().ForLookup(arg); err != nil {
+				return nil, false, err
+			}
+		}
 		ring, err := s.Policy.Keyring()
 		if err != nil {
 			return nil, false, err
@@ -281,6 +312,55 @@ func (s *sealing) replace(i int, arg any) (value any, changed bool, err error) {
 	}
 	value, changed = sqlarg.Convert(arg)
 	return value, changed, nil
+}
+
+// move claims the digests of the rows that an update moves; see [unique.Move].
+func (s *sealing) move(m *unique.Move) (ids any, err error) {
+	of := s.named(m.Of())
+	if moves, err := s.lookAfter().Moves(of); !moves || err != nil {
+		return nil, err
+	}
+	query, args := m.Candidates()
+	for i, arg := range args { // of the update's predicates
+		value, changed, err := s.replace(i, unnamed(arg))
+		if err != nil {
+			return nil, err
+		}
+		if changed {
+			args[i] = value
+		}
+	}
+	ids, after, err := s.lookAfter().Move(m, of, query, args)
+	s.claims = append(s.claims, after)
+	return ids, err
+}
+
+// lookAfter returns what looks after the rows of indexed columns.
+func (s *sealing) lookAfter() *unique.Rows {
+	if s.unique == nil {
+		ctx, conn := s.ctx, s.Conn // so that most statements need no room for s
+		s.unique = &unique.Rows{
+			Ctx: ctx, Next: conn.Next, Policy: conn.Policy, Dialect: conn.Dialect, InTx: conn.InTx, Memory: conn.Gaps,
+			Read: func(query string, args []any) (*entsql.Rows, error) { return conn.Read(ctx, conn, query, args) },
+		}
+	}
+	return s.unique
+}
+
+// Disarm makes the lookups of a statement that failed with blindindex.Trap
+// look for rows without a digest first.
+func (c Conn) Disarm(args []any) {
+	for _, arg := range args {
+		if armed, ok := unnamed(arg).(*blindindex.Armed); ok {
+			c.Gaps.See(armed.Of.Column().String())
+		}
+	}
+}
+
+// IsTrap reports whether an error is a lookup's that found rows without a
+// digest.
+func (s Sealed) IsTrap(err error) bool {
+	return s.Armed && err != nil && strings.Contains(err.Error(), blindindex.Trap)
 }
 
 // claimOf returns what a statement stores in a blind index, and what to store
@@ -302,23 +382,6 @@ func claimOf(c *seal.Policy, arg *column.Arg) (first []byte, steps [][]byte, err
 func checkMarker(text string) error {
 	if text == fieldcrypt.Redacted || text == `"`+fieldcrypt.Redacted+`"` {
 		return &fieldcrypt.Error{Op: "encrypt", Err: fieldcrypt.ErrRedacted}
-	}
-	return nil
-}
-
-// claim stores the digests of a unique blind index one after the other; see
-// blindindex.Digester.Claim. The statement itself stores the first.
-type claim struct {
-	of    column.Column
-	steps [][]byte
-}
-
-func (c claim) run(ctx context.Context, on dialect.ExecQuerier) error {
-	query := fmt.Sprintf("UPDATE %s SET %s = $1 WHERE %[2]s = $2", c.of.Quoted(), column.QuoteName(c.of.Index))
-	for i, next := range c.steps[1:] {
-		if err := on.Exec(ctx, query, []any{next, c.steps[i]}, nil); err != nil {
-			return err
-		}
 	}
 	return nil
 }

@@ -28,6 +28,11 @@ import (
 // index behind, or set the index itself.
 var ErrIndex = errors.New("the blind index of the column cannot be kept in step")
 
+// ErrNotFilled means that rows have a secret and no digest, so that a lookup
+// could miss them, or a unique index let in a duplicate.
+var ErrNotFilled = errors.New("rows have a secret and no digest in the blind index: run `credent rotate` or, while the column " +
+	"has plaintext, `credent encrypt --index-only`")
+
 // Sizes of a digest, in bits.
 const (
 	MinBits = 8
@@ -43,8 +48,11 @@ type Config struct {
 	// leaves them alone. It must return the same for the same input in every
 	// process.
 	Normalize func(string) string
-	// Unique says that the database accepts a digest once.
+	// Unique says that the database accepts a digest once, in rows that are
+	// equal in the columns of With, if they fulfil the condition Where.
 	Unique bool
+	Where  string // SQL; "" for all rows
+	With   []string
 }
 
 // Stored is the type of the field that holds a column's blind index. It is
@@ -77,6 +85,7 @@ func (Discard) Value() (driver.Value, error) { return nil, nil }
 // [column.ErrNotBound] if the generated package doesn't say.
 func Of(c column.Column) (Config, error) {
 	if f, ok := column.DigestScanner(c).(Field); ok {
+		f.With = column.UniqueWith(c)
 		return f.Config, nil
 	}
 	return Config{}, fmt.Errorf("credent: the blind index of %s: %w", c, column.ErrNotBound)

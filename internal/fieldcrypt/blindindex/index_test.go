@@ -94,7 +94,12 @@ func TestLookup(t *testing.T) {
 	t.Parallel()
 	var d blindindex.Digester
 	for dialectName, wants := range map[string][2]string{
-		dialect.Postgres: {`SELECT * FROM "chest" WHERE "chest"."pin_index" = ANY ($1::bytea[])`, `{"\\x%x","\\x%x"}`},
+		dialect.Postgres: {
+			`SELECT * FROM "chest" WHERE "chest"."pin_index" = ANY ((SELECT CASE WHEN $1::boolean AND EXISTS (SELECT 1 FROM "chest" AS ` +
+				`credent_gap WHERE credent_gap."pin_index" IS NULL AND credent_gap."pin" IS NOT NULL ORDER BY credent_gap."pin_index" ` +
+				`LIMIT 1) THEN 'credent: rows without a digest'::text::bytea[] ELSE $2::bytea[] END)::bytea[])`,
+			`{"\\x%x","\\x%x"}`,
+		},
 		dialect.SQLite: {
 			"SELECT * FROM `chest` WHERE `chest`.`pin_index` IN (SELECT unhex(value) FROM json_each(?))", `["%x","%x"]`,
 		},
@@ -108,8 +113,8 @@ func TestLookup(t *testing.T) {
 				t.Errorf("%s: the arguments print as %s", dialectName, text)
 			}
 		}
-		arg, ok := args[0].(*blindindex.Digests)
-		if !ok || len(args) != 1 {
+		arg, ok := args[len(args)-1].(*blindindex.Digests)
+		if !ok || len(args) > 2 {
 			t.Fatalf("%s: got the arguments %T", dialectName, args[0])
 		}
 		got, err := arg.Encode(&d, ring(t, keyB, keyA))
@@ -166,7 +171,7 @@ func TestLookupErrors(t *testing.T) {
 		selector := entsql.Dialect(dialect.Postgres).Select("*").From(entsql.Table("chest"))
 		blindindex.Lookup(test.column, test.value)(selector)
 		_, args := selector.Query()
-		arg := args[0].(*blindindex.Digests)
+		arg := args[len(args)-1].(*blindindex.Digests)
 		_, err := arg.Encode(&d, ring(t, keyA))
 		if err == nil || !errors.Is(test.want, errAny) && !errors.Is(err, test.want) || strings.Contains(err.Error(), "canary") {
 			t.Errorf("%s: got %v, want %v", name, err, test.want)

@@ -25,17 +25,17 @@ var (
 // Lookup returns the predicate that finds a secret's rows, a
 // [fieldcrypt.Secret] or [fieldcrypt.Value], by a column's blind index.
 // Generated functions such as usercredential.APIKeyIs call it. It searches for
-// the digests under all keys of the client's keyring. It doesn't find rows
-// without a digest, which another writer stored, until rotate has filled them
-// in. With fewer than 256 bits, or normalised plaintexts, it may find other
-// rows too: compare what they reveal.
+// the digests under all keys of the client's keyring. Rows without a digest,
+// which another writer stored, get theirs first, if they have this secret; too
+// many of them are an [ErrNotFilled]. With fewer than 256 bits, or normalised
+// plaintexts, it may find other rows too: compare what they reveal.
 //
 // The query fails for an absent secret, for a secret that can't be revealed,
 // and on databases other than Postgres and SQLite.
 func Lookup(c column.Column, value any) func(*entsql.Selector) {
 	return func(s *entsql.Selector) {
 		arg := newLookup(c, value)
-		arg.dialect = s.Dialect()
+		arg.dialect, arg.table = s.Dialect(), tableOf(s, c)
 		s.Where(entsql.P(func(b *entsql.Builder) {
 			switch {
 			case arg.err != nil:
@@ -43,7 +43,10 @@ func Lookup(c column.Column, value any) func(*entsql.Selector) {
 				// error that ent would lose.
 				b.Arg(arg).WriteString(" IS NULL")
 			case arg.dialect == dialect.Postgres:
-				b.Ident(s.C(arg.column.Index)).WriteString(" = ANY (").Arg(arg).WriteString("::bytea[])")
+				// The statement itself looks for rows without a digest.
+				b.Ident(s.C(arg.column.Index)).WriteString(" = ANY ((SELECT CASE WHEN ").Arg(&Armed{Of: arg}).
+					WriteString("::boolean AND EXISTS (" + Gaps(c, arg.table, "1") + " LIMIT 1) THEN '" + Trap + "'::text::bytea[] ELSE ").
+					Arg(arg).WriteString("::bytea[] END)::bytea[])")
 			default:
 				b.Ident(s.C(arg.column.Index)).WriteString(" IN (SELECT unhex(value) FROM json_each(").Arg(arg).WriteString("))")
 			}
@@ -58,7 +61,55 @@ type Digests struct {
 	column    column.Column
 	plaintext func() string // a closure, as in Secret
 	dialect   string
-	err       error // why there are none
+	table     string // as SQL
+	err       error  // why there are none
+}
+
+// Trap is the error's text of an armed lookup, if rows lack a digest.
+const Trap = "credent: rows without a digest"
+
+// Armed stands for whether a lookup looks for rows without a digest itself.
+type Armed struct {
+	redact.Methods
+	Of *Digests
+}
+
+// Value implements driver.Valuer. It refuses, as [Digests.Value].
+func (a *Armed) Value() (driver.Value, error) { return a.Of.Value() }
+
+// Claim returns the column, its table as SQL, and the steps of
+// [Digester.Claim], which end with the digest under the primary key.
+func (l *Digests) Claim(d *Digester, ring *keyring.Keyring) (c column.Column, table string, steps [][]byte, err error) {
+	if l.err != nil {
+		return l.column, l.table, nil, l.err
+	}
+	first, steps, err := d.Claim(ring, &l.column, l.plaintext())
+	if steps == nil {
+		steps = [][]byte{first}
+	}
+	return l.column, l.table, steps, err
+}
+
+// Column returns the lookup's column.
+func (l *Digests) Column() column.Column { return l.column }
+
+// Gaps returns the query for the rows of a table that have a secret and no
+// digest. Its order makes sure that the database takes the index.
+func Gaps(c column.Column, table, what string) string {
+	index := "credent_gap." + column.QuoteName(c.Index)
+	return fmt.Sprintf("SELECT %s FROM %s AS credent_gap WHERE %s IS NULL AND credent_gap.%s IS NOT NULL ORDER BY %[3]s",
+		what, table, index, column.QuoteName(c.Name))
+}
+
+// tableOf returns a selector's table as SQL, in its schema.
+func tableOf(s *entsql.Selector, c column.Column) string {
+	if t := s.Table(); t != nil {
+		bare := *t
+		text, _ := entsql.Dialect(s.Dialect()).Select("a").From(bare.As("")).Query()
+		_, text, _ = strings.Cut(text, " FROM ")
+		return text
+	}
+	return c.Quoted()
 }
 
 func newLookup(c column.Column, value any) *Digests {

@@ -36,6 +36,9 @@ type Place struct {
 	Scoped error
 	// Refuse is the error to return in any case.
 	Refuse error
+	// Alone, for a digest, is the error to return if another digest may stand
+	// for the same secret.
+	Alone error
 }
 
 // Where returns the argument's column, in the schema chosen at run time.

@@ -146,6 +146,8 @@ type Binding struct {
 	Scanner func() any
 	// Digest returns the ValueScanner of its blind index, if it has one.
 	Digest func() any
+	// UniqueWith are the other columns of a unique blind index.
+	UniqueWith []string
 }
 
 // place identifies a column in the process.
@@ -158,8 +160,8 @@ func (c Column) place() place { return place{c.Client, c.Schema, c.Table, c.Name
 var registry struct {
 	sync.RWMutex
 	columns map[place]Column
-	digests map[place]func() any // ValueScanners of blind indexes
-	unbound []Binding            // of fields that aren't bound yet
+	digests map[place]Binding // with a blind index
+	unbound []Binding         // of fields that aren't bound yet
 	// all are the columns; tables groups them by client and table, and sources
 	// by the table that the database copies their tenant from. They are
 	// replaced, never changed.
@@ -182,14 +184,14 @@ func Register(bindings ...Binding) Column {
 			panic(fmt.Sprintf("credent: column %s: bound, and without a tenant to bind it to", b.Column))
 		}
 		if registry.columns == nil {
-			registry.columns, registry.digests = make(map[place]Column), make(map[place]func() any)
+			registry.columns, registry.digests = make(map[place]Column), make(map[place]Binding)
 		}
 		if known, ok := registry.columns[b.place()]; ok && known != b.Column {
 			panic(fmt.Sprintf("credent: column %s: registered for two fields that differ", b.Column))
 		}
 		registry.columns[b.place()] = b.Column
 		if b.Digest != nil {
-			registry.digests[b.place()] = b.Digest
+			registry.digests[b.place()] = b
 		}
 		if b.Scanner != nil {
 			registry.unbound = append(registry.unbound, b)
@@ -278,17 +280,29 @@ func SourcedFrom(client, table string) []Column {
 
 // DigestScanner returns the ValueScanner of a column's blind index, or nil.
 func DigestScanner(c Column) any {
-	registry.RLock()
-	defer registry.RUnlock()
-	if scanner := registry.digests[c.place()]; scanner != nil {
-		return scanner()
-	}
-	for of, scanner := range registry.digests { // in a schema of run time
-		if of.client == c.Client && of.table == c.Table && of.name == c.Name {
-			return scanner()
-		}
+	if b := indexed(c); b.Digest != nil {
+		return b.Digest()
 	}
 	return nil
+}
+
+// UniqueWith returns the other columns of a column's unique blind index. Don't
+// change the slice.
+func UniqueWith(c Column) []string { return indexed(c).UniqueWith }
+
+// indexed returns the binding of a column with a blind index.
+func indexed(c Column) Binding {
+	registry.RLock()
+	defer registry.RUnlock()
+	if b, ok := registry.digests[c.place()]; ok {
+		return b
+	}
+	for of, b := range registry.digests { // in a schema of run time
+		if of.client == c.Client && of.table == c.Table && of.name == c.Name {
+			return b
+		}
+	}
+	return Binding{}
 }
 
 // Distinct returns columns without the copies that other generated packages

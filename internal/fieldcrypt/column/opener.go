@@ -18,6 +18,9 @@ func ColumnOf(o fieldcrypt.Opener) *Column {
 	return nil
 }
 
+// OpenerOf returns the opener of targets for a column.
+func OpenerOf(c *Column) fieldcrypt.Opener { return &opener{c} }
+
 // Open implements fieldcrypt.Opener.
 func (o *opener) Open(stored string, row any, decode func(string) error) (string, error) {
 	if o.column.Bound {

@@ -49,6 +49,22 @@ var (
 				Unique:  true,
 				Columns: []*schema.Column{NotesColumns[7], NotesColumns[3]},
 			},
+			{
+				Name:    "note_email_index_gaps",
+				Unique:  false,
+				Columns: []*schema.Column{NotesColumns[1]},
+				Annotation: &entsql.IndexAnnotation{
+					Where: "(email_index IS NULL) AND (email IS NOT NULL)",
+				},
+			},
+			{
+				Name:    "note_code_index_gaps",
+				Unique:  false,
+				Columns: []*schema.Column{NotesColumns[2]},
+				Annotation: &entsql.IndexAnnotation{
+					Where: "(code_index IS NULL) AND (code IS NOT NULL)",
+				},
+			},
 		},
 	}
 	// OwnersColumns holds the columns for the "owners" table.

@@ -1,0 +1,223 @@
+// Package unique keeps blind indexes complete, and unique ones unique: it
+// stores the digests of rows that have a secret and none, and claims a secret's
+// digests under all keys.
+package unique
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
+
+	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/fieldcrypt/seal"
+)
+
+// ErrNeedsTx means that a statement needs others beside it, in one
+// transaction, and is in none.
+var ErrNeedsTx = errors.New("run it in a transaction")
+
+var errAbsent = errors.New("the secret is absent")
+
+// Rows looks after the rows of one statement's columns.
+type Rows struct {
+	Ctx     context.Context //nolint:containedctx // lives for one statement
+	Next    dialect.ExecQuerier
+	Read    func(query string, args []any) (*entsql.Rows, error) // secrets know their keys
+	Policy  *seal.Policy
+	Dialect string
+	InTx    bool
+	Memory  *Memory
+
+	gaps map[string][]gap // by table and column
+}
+
+// maxGaps is the number of rows without a digest that a statement looks
+// through. More are for package rotate to fill in.
+const maxGaps = 1000
+
+// Memory remembers which columns had rows without a digest a moment ago. The
+// zero value is ready for use. It is safe for concurrent use.
+type Memory struct{ seen sync.Map }
+
+// gapsMemory is how long lookups of a column ask for such rows first, rather
+// than fail and be run again.
+const gapsMemory = 10 * time.Second
+
+// Seen reports whether the column had such rows a moment ago.
+func (g *Memory) Seen(name string) bool {
+	at, ok := g.seen.Load(name)
+	return ok && time.Since(at.(time.Time)) < gapsMemory
+}
+
+// See notes that it has.
+func (g *Memory) See(name string) { g.seen.Store(name, time.Now()) }
+
+// gap is a row without a digest.
+type gap struct {
+	stored string
+	digest []byte // that it should have, under the primary key
+}
+
+// ForLookup makes sure that no row with the secret lacks its digest. On
+// Postgres, outside of a transaction, the statement looks for such rows by
+// itself, unless there were some a moment ago.
+func (r *Rows) ForLookup(l *blindindex.Digests) (armed bool, err error) {
+	ring, err := r.Policy.Keyring()
+	if err != nil {
+		return false, err
+	}
+	of, table, steps, err := l.Claim(&r.Policy.Digests, ring)
+	switch {
+	case err != nil:
+		return false, of.Wrap("look up", err)
+	case r.Dialect == dialect.Postgres && !r.InTx && !r.Memory.Seen(of.String()):
+		return true, nil
+	}
+	matched, err := r.fill(of, table, steps)
+	if matched && err == nil {
+		err = Claim{Of: of, Table: table, Steps: steps}.Run(r.Ctx, r.Next)
+	}
+	if err != nil {
+		return false, of.Wrap("look up", err)
+	}
+	return false, nil
+}
+
+// fill stores the first of the steps in the rows that have the secret and no
+// digest, and reports whether there are any. Several steps need a transaction.
+func (r *Rows) fill(of column.Column, table string, steps [][]byte) (matched bool, err error) {
+	gaps, err := r.findGaps(of, table)
+	if err != nil {
+		return false, err
+	}
+	for _, g := range gaps {
+		if !bytes.Equal(g.digest, steps[len(steps)-1]) {
+			continue
+		}
+		if len(steps) > 1 && !r.InTx {
+			return true, ErrNeedsTx
+		}
+		matched = true
+		if err := r.fillGap(of, table, g.stored, steps[0]); err != nil {
+			return true, fmt.Errorf("%w: one has this secret and cannot be filled in: %w", blindindex.ErrNotFilled, err)
+		}
+	}
+	return matched, nil
+}
+
+// findGaps returns the rows without a digest whose secret opens. It asks once
+// for each statement.
+func (r *Rows) findGaps(of column.Column, table string) (gaps []gap, err error) {
+	key := table + "\x00" + of.Name
+	if gaps, ok := r.gaps[key]; ok {
+		return gaps, nil
+	}
+	what := fmt.Sprintf("credent_gap.%s, credent_gap.%s", column.QuoteName(of.Key()), column.QuoteName(of.Name))
+	if r.Policy.IsScoped(&of) {
+		what += ", credent_gap." + column.QuoteName(of.Tenant)
+	}
+	found, err := r.readSecrets(of, blindindex.Gaps(of, table, what)+fmt.Sprint(" LIMIT ", maxGaps+1), nil)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(found) > 0:
+		r.Memory.See(of.String())
+	}
+	if len(found) > maxGaps {
+		return nil, fmt.Errorf("%w: there are more than %d", blindindex.ErrNotFilled, maxGaps)
+	}
+	ring, err := r.Policy.Keyring()
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range found {
+		if f.err != nil {
+			continue // no secret can be compared with it
+		}
+		digest, err := r.Policy.Digests.Primary(ring, of, f.plaintext)
+		if err != nil {
+			return nil, err
+		}
+		gaps = append(gaps, gap{f.stored, digest})
+	}
+	if r.gaps == nil {
+		r.gaps = make(map[string][]gap)
+	}
+	r.gaps[key] = gaps
+	return gaps, nil
+}
+
+// fillGap stores a digest beside a stored secret. Plaintext is compared by its
+// SHA-256, so that the server's log doesn't get it.
+func (r *Rows) fillGap(of column.Column, table, stored string, digest []byte) error {
+	is := "CAST(" + column.QuoteName(of.Name) + " AS TEXT)"
+	if r.Dialect == dialect.Postgres {
+		is = fmt.Sprintf(`encode(sha256(convert_to(%s, 'UTF8')), 'hex') = $2`, is)
+		sum := sha256.Sum256([]byte(stored))
+		stored = hex.EncodeToString(sum[:])
+	} else {
+		is += " COLLATE BINARY = $2"
+	}
+	index := column.QuoteName(of.Index)
+	return r.Next.Exec(r.Ctx, fmt.Sprintf("UPDATE %s SET %s = $1 WHERE %[2]s IS NULL AND %s", table, index, is), []any{digest, stored}, nil)
+}
+
+// storedSecret is a row's secret.
+type storedSecret struct {
+	id                any
+	stored, plaintext string
+	err               error // why it doesn't open
+}
+
+// readSecrets runs a query for rows' primary key, secret and, if the keys
+// depend on it, tenant.
+func (r *Rows) readSecrets(of column.Column, query string, args []any) (all []storedSecret, err error) {
+	rows, err := r.Read(query, args)
+	if err != nil {
+		return nil, err
+	}
+	var targets []fieldcrypt.Secret
+	for rows.Next() {
+		var (
+			id, tenant any
+			target     = fieldcrypt.NewTarget(column.OpenerOf(&of))
+			dest       = []any{&id, target}
+		)
+		if r.Policy.IsScoped(&of) {
+			var text sql.NullString
+			tenant = &text
+			dest = append(dest, tenant)
+		}
+		if err := rows.Scan(dest...); err != nil {
+			return nil, errors.Join(err, rows.Close())
+		}
+		all = append(all, storedSecret{id: id})
+		targets = append(targets, target.Secret())
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil { // reads the tenants' keys
+		return nil, err
+	}
+	for i, secret := range targets {
+		in := fieldcrypt.Look(secret)
+		if in == nil {
+			all[i].err = errAbsent
+			continue
+		}
+		all[i].stored = in.Text()
+		all[i].plaintext, all[i].err = in.Opener().(interface {
+			Check(stored string, row any) (string, error)
+		}).Check(in.Text(), in.Row())
+	}
+	return all, nil
+}

@@ -1,0 +1,101 @@
+package rotate
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+
+	"entgo.io/ent/dialect"
+
+	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
+	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	"github.com/credent-go/credent/internal/fieldcrypt/seal"
+	"github.com/credent-go/credent/internal/indextrigger"
+)
+
+// FillIndexes makes the digests of blind indexes that are missing, or of
+// something else, and changes nothing but those. Unlike [Run] it takes what is
+// no token as the plaintext that it is, so that a column in a plaintext window
+// can be looked up, and is unique, before [Encrypt] has replaced its
+// plaintext. Otherwise it goes about it as Run does.
+//
+// It begins with [CheckUnique]. A table without the triggers that empty a
+// digest, when another program changes the plaintext and not the digest, is a
+// [SchemaError]. Nothing is written then.
+func FillIndexes(ctx context.Context, db *sql.DB, ring *keyring.Keyring, cfg Config) (*Report, error) {
+	if err := checkUnique(ctx, db, ring, cfg, true); err != nil {
+		return nil, err
+	}
+	locate := new(seal.Locator)
+	var digests blindindex.Digester
+	return start(ctx, db, ring, cfg, operation{
+		rewrite: func(ring *keyring.Keyring, stored string, p seal.Place) (rewritten, error) {
+			_, err := openStored(locate, ring, stored, p)
+			return rewritten{value: stored}, err
+		},
+		index: func(opens *keyring.Keyring, stored sql.NullString, p seal.Place) (sql.NullString, error) {
+			if !stored.Valid {
+				return sql.NullString{}, nil
+			}
+			plaintext, err := openStored(locate, opens, stored.String, p)
+			if err != nil {
+				return sql.NullString{}, err
+			}
+			digest, err := digests.Primary(ring, p.Column, plaintext)
+			return sql.NullString{String: hex.EncodeToString(digest), Valid: true}, err
+		},
+		tenants: fromPlaintext,
+		before: func(ctx context.Context, s store, tables []table) error {
+			return checkTriggers(ctx, db, s, tables)
+		},
+		advice: "stop those that write without a digest first",
+	})
+}
+
+// checkTriggers returns an error unless digests are emptied when their secrets
+// are changed.
+func checkTriggers(ctx context.Context, db *sql.DB, s store, tables []table) error {
+	d := dialect.SQLite
+	if _, ok := s.(postgres); ok {
+		d = dialect.Postgres
+	}
+	var errs []error
+	for _, t := range tables {
+		for _, c := range t.columns {
+			if c.Index == "" {
+				continue
+			}
+			problems, err := indextrigger.Compare(ctx, db, d, []indextrigger.Column{
+				{Schema: t.schema, Table: t.name, Token: c.Name, Index: c.Index, Key: t.key},
+			})
+			if err != nil {
+				return err
+			}
+			if len(problems) > 0 {
+				errs = append(errs, &SchemaError{
+					Column: c, Reason: fmt.Sprintf("no trigger empties %s when another program changes the secret", c.Index),
+					SQL: strings.Join(problems[0].SQL, ";\n") + ";",
+				})
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// voidBytes is the size of a void digest: no digest is as long.
+const voidBytes = 33
+
+// voidDigest returns, in hexadecimal, what the blind index of a secret has that
+// nobody can read any more: random bytes. With NULL the row would be one whose
+// digest is missing, which lookups look through.
+func voidDigest() sql.NullString {
+	random := make([]byte, voidBytes)
+	_, _ = rand.Read(random) // never fails
+	return sql.NullString{String: hex.EncodeToString(random), Valid: true}
+}
+
+func isVoid(index sql.NullString) bool { return len(index.String) == hex.EncodedLen(voidBytes) }
