@@ -42,6 +42,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 	"github.com/credent-go/credent/internal/hooks"
+	"github.com/credent-go/credent/internal/states"
 	"github.com/credent-go/credent/internal/tenancy"
 	"github.com/credent-go/credent/migrate"
 )
@@ -179,13 +180,8 @@ type options struct {
 	reveal  func(Reveal)
 	hooks   hooks.Config
 
-	plaintext []EncryptedColumn
-	bound     []EncryptedColumn
-	unbound   []EncryptedColumn
-
-	rowSecurity                 []string // nil if it isn't required
-	tenantKeys, allowTenantKeys bool
-	err                         error // of an option
+	rowSecurity []string // nil if it isn't required
+	states      states.Table
 }
 
 func optionsOf(opts []Option) options {
@@ -258,16 +254,13 @@ func WithFormatWarnings(logger *slog.Logger, formats ...Format) Option {
 //
 // Call [Check] next: Open doesn't look whether the key is the database's,
 // unless it has [WithMigrations]. It fails without a usable key ([ErrNoKey],
-// [ErrBadKey]), with a URL it does not know ([ErrURL]), with an option that
-// cannot be met ([ErrNoColumn],
-// [ErrRowSecurity]), and when the database cannot be reached. No
-// error quotes the URL, which may hold a password. The client is safe for
-// concurrent use.
+// [ErrBadKey]), with a URL it does not know ([ErrURL]), with states that don't
+// go together ([ErrContradiction]) or aren't the database's ([ErrDisagree]),
+// with an option that cannot be met ([ErrNoColumn], [ErrRowSecurity]), and when
+// the database cannot be reached. No error quotes the URL, which may hold a
+// password. The client is safe for concurrent use.
 func Open(ctx context.Context, databaseURL string, opts ...Option) (*ent.Client, error) {
 	o := optionsOf(opts)
-	if o.err != nil {
-		return nil, o.err
-	}
 	if o.keyring == nil {
 		// Not later, at the first secret.
 		if _, err := keyring.Default(); err != nil {
@@ -281,11 +274,14 @@ func Open(ctx context.Context, databaseURL string, opts ...Option) (*ent.Client,
 	if err := prepare(ctx, db, d, o); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	client, err := NewClient(db, d, opts...)
+	drv, err := WrapDriver(entsql.OpenDB(d, db), opts...)
+	if err == nil {
+		err = driver.Read(ctx, drv)
+	}
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	return client, nil
+	return newClient(drv, opts), nil
 }
 
 func prepare(ctx context.Context, db *sql.DB, entDialect string, o options) error {
@@ -411,45 +407,43 @@ func sqliteDSN(rest string) (dsn string, memory bool, err error) {
 // NewClient returns a client on a pool of the caller's, for the dialect that
 // [OpenDB] gives. Closing the client closes the pool. Without [WithKeyring] the
 // default keyring is read when first needed. Errors: [ErrNoColumn],
-// [ErrDialect], [ErrRowSecurity].
+// [ErrContradiction], [ErrDialect], [ErrRowSecurity].
 func NewClient(db *sql.DB, entDialect string, opts ...Option) (*ent.Client, error) {
 	drv, err := WrapDriver(entsql.OpenDB(entDialect, db), opts...)
 	if err != nil {
 		return nil, err
 	}
+	return newClient(drv, opts), nil
+}
+
+func newClient(drv dialect.Driver, opts []Option) *ent.Client {
 	client := ent.NewClient(ent.Driver(drv))
 	Use(client, opts...)
-	return client, nil
+	return client
 }
 
 // WrapDriver returns an ent driver that encrypts and decrypts, for services
 // that assemble their client themselves. It goes directly around the driver
 // that talks to the database, inside of caches and debuggers. Call [Use] on the
-// client. Errors: [ErrNoColumn], [ErrDialect], [ErrRowSecurity].
+// client. Errors: [ErrNoColumn], [ErrContradiction], [ErrDialect],
+// [ErrRowSecurity].
 func WrapDriver(drv dialect.Driver, opts ...Option) (dialect.Driver, error) {
 	o := optionsOf(opts)
-	if o.err != nil {
-		return nil, o.err
-	}
 	guard, err := o.guard(drv.Dialect())
 	if err != nil {
 		return nil, err
 	}
-	return driver.New(tenancy.NewDriver(drv, guard), o.driver())
+	return driver.Follow(tenancy.NewDriver(drv, guard), o.driver())
 }
 
 // driver is how the client's driver encrypts and decrypts.
 func (o options) driver() driver.Config {
 	return driver.Config{
-		Keyring:         o.keyring,
-		Columns:         ent.EncryptedColumns(),
-		Strict:          o.strict,
-		Plaintext:       o.plaintext,
-		Bound:           o.bound,
-		Unbound:         o.unbound,
-		TenantKeys:      o.tenantKeys,
-		AllowTenantKeys: o.allowTenantKeys,
-		OnReveal:        o.reveal,
+		Keyring:  o.keyring,
+		Columns:  ent.EncryptedColumns(),
+		Strict:   o.strict,
+		States:   o.states,
+		OnReveal: o.reveal,
 	}
 }
 

@@ -168,7 +168,12 @@ func TestErrorsBeginWithPublicPackage(t *testing.T) {
 		"WithUser, raw query":   second(client.QueryContext(credent.WithUser(ctx, "user-1"), "SELECT 1")), //nolint:rowserrcheck // it fails
 		"WithUser, raw SQL":     second(client.ExecContext(credent.WithUser(ctx, "user-1"), "SELECT 1")),
 		"another database":      second(encrypted.NewDriver(entsql.OpenDB(dialect.MySQL, db), encrypted.DriverConfig{Keyring: ring})),
-		"an unknown column":     second(credent.NewClient(db, dialect.SQLite, credent.Bound("user_credentials.none"))),
+		"an unknown column":     second(credent.NewClient(db, dialect.SQLite, credent.WithBinding(credent.Write, credent.EncryptedColumn{Table: "t", Name: "none"}))),
+		"contradictory states":  second(credent.NewClient(db, dialect.SQLite, credent.WithEncryption(credent.Accept), credent.WithBinding(credent.Accept))),
+		"a state given twice":   second(credent.NewClient(db, dialect.SQLite, credent.WithBinding(credent.Write), credent.WithBinding(credent.Off))),
+		"two steps at once": second(rotate.SetState(ctx, db, ring, rotate.StateChange{
+			Column: usercredential.APIKeyColumn, Protection: rotate.Binding, To: credent.Require,
+		})),
 		"pending migrations":    pending(ctx, empty),
 		"rotate without tables": second(rotate.Run(ctx, empty, ring, rotate.Config{})),
 		"no such tenant":        second(rotate.DestroyTenant(ctx, db, ring, "none")),

@@ -10,9 +10,8 @@ import (
 	"github.com/credent-go/credent/ent/usercredential"
 )
 
-func ExampleBound() {
-	columns := []string{"user_credentials.api_key", "user_credentials.secret_key"}
-	client, url := open(credent.WithKeyring(newKeyring()), credent.Bound(columns...))
+func ExampleWithBinding() {
+	client, url := open(credent.WithKeyring(newKeyring()), credent.WithBinding(credent.Require))
 	defer closeClient(client)
 	ctx := context.Background()
 	for _, user := range []string{"Ada", "Grace"} {

@@ -14,7 +14,7 @@ import (
 
 func ExampleWithTenantKeys() {
 	ring := newKeyring()
-	client, url := open(credent.WithKeyring(ring), credent.WithTenantKeys())
+	client, url := open(credent.WithKeyring(ring), credent.WithTenantKeys(credent.Require))
 	defer closeClient(client)
 	ctx := context.Background()
 	store := func(account *ent.UserAccount) error {
@@ -39,7 +39,7 @@ func ExampleWithTenantKeys() {
 	fmt.Println("nobody can read", done.Secrets, "secrets of", done.Tenant)
 
 	// Other processes forget the key within a minute; one that starts now has never known it.
-	client, err = credent.NewClient(db, dialect, credent.WithKeyring(ring), credent.WithTenantKeys())
+	client, err = credent.NewClient(db, dialect, credent.WithKeyring(ring), credent.WithTenantKeys(credent.Require))
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -47,7 +47,7 @@ func newTenantDB(t *testing.T) *tenantDB {
 // open returns a client with tenant keys, whose cache is empty.
 func (d *tenantDB) open(t *testing.T) *ent.Client {
 	t.Helper()
-	client, err := credent.Open(t.Context(), d.url, credent.WithKeyring(d.ring), credent.WithTenantKeys())
+	client, err := credent.Open(t.Context(), d.url, credent.WithKeyring(d.ring), credent.WithTenantKeys(credent.Write))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func TestTenantKeysOnePool(t *testing.T) {
 	for _, strict := range [][]credent.Option{nil, {credent.Strict()}} {
 		fresh := func() *ent.Client {
 			t.Helper()
-			client, err := credent.NewClient(pool, dialect, append(strict, credent.WithKeyring(d.ring), credent.WithTenantKeys())...)
+			client, err := credent.NewClient(pool, dialect, append(strict, credent.WithKeyring(d.ring), credent.WithTenantKeys(credent.Write))...)
 			if err != nil {
 				t.Fatal(err)
 			}

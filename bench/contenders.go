@@ -49,7 +49,7 @@ func contenders() []contender {
 		{name: nameCredent, note: noteBinaryDefault, open: openCredent("", nil)},
 		{name: nameCredentNoBin, note: noteNoBinary, open: openCredent("no", nil)},
 		{name: nameCredentPGX, note: sameCrypto, open: openCredent("", pgx)},
-		{name: nameTenantKeys, note: noteTenantKeys, open: openCredent("", pgx, credent.WithTenantKeys(), boundColumns())},
+		{name: nameTenantKeys, note: noteTenantKeys, open: openCredent("", pgx, credent.WithTenantKeys(credent.Write), boundColumns())},
 		{name: nameFernet, note: noteFernet, open: openFernet(nil), eager: true},
 		{name: nameFernetPGX, note: noteFernet, open: openFernet(pgx), eager: true},
 		{name: nameHooks, note: sameCrypto, open: openHooks(nil), eager: true},
@@ -62,7 +62,7 @@ func contenders() []contender {
 
 // boundColumns binds both secrets to their column and tenant.
 func boundColumns() credent.Option {
-	return credent.Bound("user_credentials.api_key", "user_credentials.secret_key")
+	return credent.WithBinding(credent.Require)
 }
 
 // opener makes a peer on a database.

@@ -21,6 +21,8 @@
 package encrypted
 
 import (
+	"context"
+
 	"entgo.io/ent/dialect"
 
 	"github.com/credent-go/credent/internal/entcrypt/driver"
@@ -33,6 +35,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
+	"github.com/credent-go/credent/internal/states"
 )
 
 // Types that setters take and queries return, and what opens them. They are
@@ -49,6 +52,11 @@ type (
 	// DriverConfig says how a driver of [NewDriver] encrypts and decrypts. Its
 	// zero value uses the default keyring.
 	DriverConfig = driver.Config
+	// State says what a column accepts and writes under one protection; see
+	// package credent.
+	State = states.State
+	// ColumnStates gives a column states; the zero ones are the defaults.
+	ColumnStates = states.Column
 	// Reveal tells an observer that a secret was revealed.
 	Reveal = seal.Reveal
 	// Reader is who queried, in a [Reveal].
@@ -122,6 +130,29 @@ var (
 	ErrTooManyArgs = statement.ErrTooManyArgs
 	// ErrNoColumn means that a column isn't encrypted, or has no tenant.
 	ErrNoColumn = column.ErrNoColumn
+	// ErrContradiction means that states don't go together or with the schema.
+	ErrContradiction = states.ErrContradiction
+	// ErrDisagree means that the config gives a column another state than the
+	// database's table credent_states has.
+	ErrDisagree = states.ErrDisagree
+	// ErrEncrypted means that a column holds a token, and its encryption is
+	// [Off].
+	ErrEncrypted = seal.ErrEncrypted
+	// ErrUnderKeyring means that a token is under the keyring, in a column that
+	// requires tenants' keys.
+	ErrUnderKeyring = seal.ErrUnderKeyring
+)
+
+// The states, in the order of a rollout; adjacent ones are compatible.
+const (
+	// Off reads and writes the old way only.
+	Off = states.Off
+	// Accept reads both ways, and writes the old one.
+	Accept = states.Accept
+	// Write reads both ways, and writes the new one.
+	Write = states.Write
+	// Require reads and writes the new way only.
+	Require = states.Require
 )
 
 // New returns a secret with the given plaintext, which may be empty.
@@ -148,10 +179,20 @@ func GenerateKey() string { return fernet.GenerateKey() }
 // NewDriver wraps a client's ent driver, so that it encrypts and decrypts. It
 // goes directly around the driver that talks to the database, inside of caches
 // and debuggers. It is safe for concurrent use. Errors: [ErrDialect],
-// [ErrNoColumn].
+// [ErrContradiction], [ErrNoColumn].
+//
+// If the database has a table credent_states, the driver follows the states in
+// it; it reads them with its first statement and every minute, or at once with
+// [ReadStates]. They come before the states in the config, and a client that is
+// configured otherwise is refused with [ErrDisagree].
 func NewDriver(drv dialect.Driver, cfg DriverConfig) (dialect.Driver, error) {
-	return driver.New(drv, cfg)
+	return driver.Follow(drv, cfg)
 }
+
+// ReadStates makes a driver of [NewDriver] read the database's states, so that
+// a service learns when it starts that it disagrees with them ([ErrDisagree])
+// and not with its first statement.
+func ReadStates(ctx context.Context, drv dialect.Driver) error { return driver.Read(ctx, drv) }
 
 // Columns returns every encrypted column of the generated packages in the
 // process, sorted by schema, table and name. With the import path of a

@@ -4,6 +4,7 @@ import (
 	"entgo.io/ent/dialect"
 
 	"github.com/credent-go/credent/internal/indextrigger"
+	"github.com/credent-go/credent/internal/movetrigger"
 )
 
 // IndexTriggers returns the statements that make the triggers of blind
@@ -44,3 +45,53 @@ func IndexTriggers(entDialect string, columns ...Column) []string {
 	}
 	return statements
 }
+
+// TenantTriggers returns the statements that make the triggers which hold
+// tokens to their tenant, for a dialect of ent: Postgres or SQLite.
+//
+// The triggers guard against writers other than the client: a statement that
+// changes a row's tenant and keeps tokens that depend on it is refused, on
+// Postgres at the end of the transaction and on SQLite at once. Tokens depend
+// on the tenant if the field is declared Bound, or if the table credent_states
+// has binding or tenants' keys of the column at accept or above. Without the
+// table no service has such states in the database, and on SQLite columns that
+// aren't Bound need it; [StatesTable] makes it.
+//
+// The client's own update of one row that sets the tenant and all secrets
+// passes. Where the tenant is copied from another table (CopiedFrom), a program
+// that moves it on SQLite first stores "gAAAA" in place of the tokens, and the
+// secrets again afterwards, in one transaction.
+//
+// migrate.Diff doesn't write these statements, and lint doesn't miss them: put
+// them into a migration file. They can be run again and again. They are for the
+// given columns, or for all of [Columns] if none is given; columns without a
+// tenant have none. It panics for another dialect.
+func TenantTriggers(entDialect string, columns ...Column) (statements []string) {
+	if len(columns) == 0 {
+		columns = Columns()
+	}
+	tables := make(map[[3]string][]Column)
+	var order [][3]string
+	for _, c := range columns {
+		if entDialect == dialect.SQLite {
+			c = c.InSchema("")
+		}
+		key := [3]string{c.Schema, c.Table, c.Tenant}
+		if c.Tenant == "" {
+			continue
+		}
+		if tables[key] == nil {
+			order = append(order, key)
+		}
+		tables[key] = append(tables[key], c)
+	}
+	for _, key := range order {
+		statements = append(statements, movetrigger.Statements(entDialect, tables[key])...)
+	}
+	return statements
+}
+
+// StatesTable returns the statements that make the table of states, for a
+// schema without Credent's own migrations. Services need SELECT on it, and
+// nobody but its owner should write.
+func StatesTable(entDialect string) []string { return movetrigger.Table(entDialect) }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -23,15 +22,21 @@ import (
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
+	"github.com/credent-go/credent/internal/states"
 	"github.com/credent-go/credent/rotate"
 )
 
-// bothColumns are the encrypted ones.
+// bothColumns are the names of the encrypted ones.
 var bothColumns = []string{"user_credentials.api_key", "user_credentials.secret_key"}
+
+// inState gives both columns a state.
+func inState(p states.Protection, s credent.State) states.Table {
+	return states.New(p, s, usercredential.APIKeyColumn, usercredential.SecretKeyColumn)
+}
 
 // isBound are the options of a client whose tokens are bound.
 func (env *environment) isBound(more ...credent.Option) []credent.Option {
-	return append([]credent.Option{credent.WithKeyring(env.ring), credent.Bound(bothColumns...)}, more...)
+	return append([]credent.Option{credent.WithKeyring(env.ring), credent.WithBinding(credent.Require)}, more...)
 }
 
 // atPlace opens what the encrypted columns of every row hold, in their places,
@@ -166,7 +171,7 @@ func TestBoundWritePaths(t *testing.T) {
 func TestTenantKeysWritePaths(t *testing.T) {
 	t.Parallel()
 	forEachDatabase(t, func(t *testing.T, env *environment) {
-		env.client = env.onPool(credent.WithKeyring(env.ring), credent.WithTenantKeys())
+		env.client = env.onPool(credent.WithKeyring(env.ring), credent.WithTenantKeys(credent.Write))
 		env.tryScoped(t, func(t *testing.T) map[uuid.UUID]pair {
 			t.Helper()
 			for _, p := range env.tokens(t) {
@@ -263,26 +268,6 @@ func (p writePath) run(t *testing.T, w *writer, inTx bool) (err error) {
 		}
 	}
 	return err
-}
-
-// A name that is no encrypted column with a tenant is refused before anything
-// is opened.
-func TestBoundRefusesUnknownColumns(t *testing.T) {
-	t.Parallel()
-	key := credent.WithKeyring(keyring(t, credent.GenerateKey()))
-	for name, option := range map[string]func(...string) credent.Option{"Bound": credent.Bound, "AllowUnbound": credent.AllowUnbound} {
-		for _, column := range []string{"api_key", "user_accounts.user_id", ""} {
-			url := "sqlite:" + filepath.Join(t.TempDir(), "x.db")
-			_, err := credent.Open(t.Context(), url, key, option(bothColumns[0], column))
-			if !errors.Is(err, credent.ErrNoColumn) || !strings.Contains(err.Error(), "user_credentials.secret_key") {
-				t.Errorf("%s of %q: %v", name, column, err)
-			}
-			if _, err := credent.NewClient(openDB(t, url), "sqlite3", key, option(column)); !errors.Is(err, credent.ErrNoColumn) ||
-				!strings.Contains(err.Error(), "no such encrypted column") {
-				t.Errorf("%s of %q: NewClient: %v", name, column, err)
-			}
-		}
-	}
 }
 
 // A result without user_id cannot be opened, and the error says what to do.
@@ -447,7 +432,7 @@ func TestBoundTokensStayBehind(t *testing.T) {
 func TestBoundService(t *testing.T) {
 	t.Parallel()
 	forEachService(t, func(t *testing.T, s *service) {
-		window := []credent.Option{credent.Bound(bothColumns...), credent.AllowUnbound(bothColumns...)}
+		window := []credent.Option{credent.WithBinding(credent.Write)}
 		app := open(t, s.serviceURL, append(slices.Clone(s.opts), window...)...)
 		ctx, mine, others := as(t, "u1"), s.credentials["u1"][0], s.credentials["u2"][0]
 		before, err := s.rowsOf(t.Context(), "u2")
@@ -493,10 +478,9 @@ func TestRotateBinds(t *testing.T) {
 	t.Parallel()
 	forEachDatabase(t, func(t *testing.T, env *environment) {
 		r := newRotation(t, env, 2000)
-		window := []credent.Option{credent.WithKeyring(r.after), credent.AllowUnbound(bothColumns...)}
-		plain := env.onPool(window...)                                                    // reads both, writes unbound
-		binding := env.onPool(append(window, credent.Bound(bothColumns...))...)           // reads both, writes bound
-		strict := env.onPool(credent.WithKeyring(r.after), credent.Bound(bothColumns...)) // reads bound ones only
+		plain := env.onPool(credent.WithKeyring(r.after), credent.WithBinding(credent.Accept))
+		binding := env.onPool(credent.WithKeyring(r.after), credent.WithBinding(credent.Write))
+		strict := env.onPool(credent.WithKeyring(r.after), credent.WithBinding(credent.Require))
 		env.ring = r.after
 		run := func(writer *ent.Client, cfg rotate.Config) {
 			t.Helper()
@@ -507,12 +491,12 @@ func TestRotateBinds(t *testing.T) {
 				t.Fatalf("%v: %+v", err, report)
 			}
 		}
-		run(binding, rotate.Config{Bind: bothColumns, Batch: 100})
+		run(binding, rotate.Config{States: inState(states.Binding, credent.Write), Batch: 100})
 		if _, bound, unbound := env.atPlace(t); bound != 4000 || unbound != 0 {
 			t.Errorf("%d are bound, %d are not", bound, unbound)
 		}
 		counts := must(rotate.Verify(t.Context(), env.db, r.after))
-		if counts[0].Bound != 2000 || counts[1].Bound != 2000 || counts.Err() != nil || counts.CheckBound(bothColumns...) != nil {
+		if counts[0].Bound != 2000 || counts[1].Bound != 2000 || counts.Err() != nil || counts.Under(inState(states.Binding, credent.Require)...).Err() != nil {
 			t.Errorf("%+v", counts)
 		}
 		for _, c := range strict.UserCredential.Query().AllX(t.Context()) {
@@ -530,19 +514,19 @@ func TestRotateBinds(t *testing.T) {
 			t.Errorf("after another key: %d are bound, %d are not", bound, unbound)
 		}
 
-		run(plain, rotate.Config{Unbind: bothColumns, Batch: 100})
+		run(plain, rotate.Config{States: inState(states.Binding, credent.Accept), Batch: 100})
 		if _, bound, unbound := env.atPlace(t); bound != 0 || unbound != 4000 {
 			t.Errorf("back: %d are bound, %d are not", bound, unbound)
 		}
-		if err := must(rotate.Verify(t.Context(), env.db, r.after)).CheckBound(bothColumns[0]); !errors.Is(err, rotate.ErrUnbound) {
+		if err := must(rotate.Verify(t.Context(), env.db, r.after)).Under(inState(states.Binding, credent.Require)...).Err(); !errors.Is(err, rotate.ErrUnbound) {
 			t.Errorf("got %v, want ErrUnbound", err)
 		}
 		if _, err := strict.UserCredential.GetX(t.Context(), r.ids[0]).APIKey.Reveal(); !errors.Is(err, credent.ErrContext) {
 			t.Errorf("without a window: %v", err)
 		}
 		for name, cfg := range map[string]rotate.Config{
-			"no column": {Bind: []string{"user_credentials.id"}}, "both": {Bind: bothColumns, Unbind: bothColumns},
-			"left out": {Bind: bothColumns, Columns: bothColumns[:1]},
+			"no column": {States: states.New(states.Binding, credent.Write, credent.EncryptedColumn{Table: "user_credentials", Name: "id"})},
+			"both":      {States: append(inState(states.Binding, credent.Write), inState(states.Binding, credent.Off)...)},
 		} {
 			if _, err := rotate.Run(t.Context(), env.db, r.after, cfg); err == nil {
 				t.Errorf("%s was accepted", name)

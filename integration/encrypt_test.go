@@ -24,7 +24,7 @@ import (
 
 // window allows plaintext in both columns.
 func window(opts ...credent.Option) []credent.Option {
-	return append(opts, credent.AllowPlaintext("user_credentials.api_key", "user_credentials.secret_key"))
+	return append(opts, credent.WithEncryption(credent.Write))
 }
 
 // plain is a database whose encrypted columns hold plaintext: the first
@@ -238,7 +238,7 @@ func TestEncryptWindow(t *testing.T) {
 		p.set(t, "secret_key", 1, "")
 		p.set(t, "api_key", 2, "gAAAA-plaintext")
 		closed := open(t, p.url, p.opts...)
-		half := credent.AllowPlaintext("user_credentials.api_key")
+		half := credent.WithEncryption(credent.Write, usercredential.APIKeyColumn)
 		var events []credent.Reveal
 		observed := open(t, p.url, window(append(p.opts, credent.WithRevealObserver(func(e credent.Reveal) { events = append(events, e) }))...)...)
 
@@ -286,22 +286,6 @@ func TestEncryptWindow(t *testing.T) {
 			t.Errorf("strict, with what looks like a token: %v", err)
 		}
 	})
-}
-
-func TestAllowPlaintextRefusesUnknownColumns(t *testing.T) {
-	t.Parallel()
-	key := credent.WithKeyring(keyring(t, credent.GenerateKey()))
-	for _, name := range []string{"api_key", "user_accounts.user_id", ""} {
-		url := "sqlite:" + filepath.Join(t.TempDir(), "x.db")
-		_, err := credent.Open(t.Context(), url, key, credent.AllowPlaintext("user_credentials.api_key", name))
-		if !errors.Is(err, credent.ErrNoColumn) || !strings.Contains(err.Error(), "user_credentials.secret_key") {
-			t.Errorf("%q: %v", name, err)
-		}
-		if _, err := credent.NewClient(openDB(t, url), "sqlite3", key, credent.AllowPlaintext(name)); !errors.Is(err, credent.ErrNoColumn) ||
-			!strings.Contains(err.Error(), "no such encrypted column") {
-			t.Errorf("%q: NewClient: %v", name, err)
-		}
-	}
 }
 
 // What cannot be encrypted is left as it is and named, without its value; the

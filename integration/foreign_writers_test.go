@@ -18,6 +18,7 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
+	"github.com/credent-go/credent/internal/states"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -220,7 +221,7 @@ func (env *environment) tryForeign(t *testing.T, w foreignWriter, kind string, b
 	cfg := rotate.Config{}
 	wantRotate := error(nil)
 	if bound {
-		cfg.Bind, wantRotate = bothColumns, test.rotated
+		cfg.States, wantRotate = inState(states.Binding, credent.Write), test.rotated
 	}
 	if report, err := rotate.Run(t.Context(), env.db, env.ring, cfg); !errors.Is(err, wantRotate) {
 		t.Errorf("rotate: %+v, %v", report, err)
@@ -261,7 +262,7 @@ func TestForeignPython(t *testing.T) {
 			cfg, want := rotate.Config{}, error(nil)
 			if bound {
 				env.client = env.onPool(env.isBound()...)
-				cfg.Bind, want = bothColumns, credent.ErrContext
+				cfg.States, want = inState(states.Binding, credent.Write), credent.ErrContext
 			}
 			_, rows := env.seed(t)
 			written := []uuid.UUID{}

@@ -427,10 +427,10 @@ var readSettings = []readSetting{
 	{name: "debug client", debug: true},
 	{name: "strict client", options: []credent.Option{credent.Strict()}},
 	{name: "client of another keyring", foreign: true},
-	{name: "bound client", options: []credent.Option{credent.Bound(bothColumns...)}, writes: true},
-	{name: "client of tenant keys", options: []credent.Option{credent.WithTenantKeys()}, writes: true, unkept: credent.ErrUnknownKey},
+	{name: "bound client", options: []credent.Option{credent.WithBinding(credent.Require)}, writes: true},
+	{name: "client of tenant keys", options: []credent.Option{credent.WithTenantKeys(credent.Write)}, writes: true, unkept: credent.ErrUnknownKey},
 	{
-		name: "bound client of tenant keys", options: []credent.Option{credent.Bound(bothColumns...), credent.WithTenantKeys()},
+		name: "bound client of tenant keys", options: []credent.Option{credent.WithBinding(credent.Require), credent.WithTenantKeys(credent.Write)},
 		writes: true, unkept: credent.ErrUnknownKey,
 	},
 }

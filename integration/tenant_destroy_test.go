@@ -213,7 +213,7 @@ func waitFor(t *testing.T, db *sql.DB, query, want string) {
 
 // In the window secrets under the keys of tenants are read, and written under
 // the keyring, except for a tenant whose key was destroyed.
-func TestAllowTenantKeys(t *testing.T) {
+func TestAcceptTenantKeys(t *testing.T) {
 	t.Parallel()
 	forEachTenanted(t, func(t *testing.T, e *tenanted) {
 		for user := range e.accounts {
@@ -221,7 +221,7 @@ func TestAllowTenantKeys(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		e.opts = []credent.Option{credent.WithKeyring(e.ring), credent.AllowTenantKeys()}
+		e.opts = []credent.Option{credent.WithKeyring(e.ring), credent.WithTenantKeys(credent.Accept)}
 		db := e.pool(t)
 		window := e.fresh(t)
 		there := make(map[string]*ent.UserCredential)

@@ -14,6 +14,7 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/useraccount"
 	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/internal/states"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -39,7 +40,7 @@ func forEachTenantedPostgres(t *testing.T, test func(t *testing.T, e *tenanted))
 
 func withTenants(test func(t *testing.T, e *tenanted)) func(t *testing.T, env *environment) {
 	return func(t *testing.T, env *environment) {
-		e := &tenanted{environment: env, opts: []credent.Option{credent.WithKeyring(env.ring), credent.WithTenantKeys()}}
+		e := &tenanted{environment: env, opts: []credent.Option{credent.WithKeyring(env.ring), credent.WithTenantKeys(credent.Write)}}
 		e.accounts = map[string]*ent.UserAccount{"u1": e.account(t, "u1"), "u2": e.account(t, "u2")}
 		test(t, e)
 	}
@@ -177,7 +178,7 @@ func (e *tenanted) wantAll(t *testing.T, client *ent.Client, want map[string]err
 func TestTenantKeysOfServices(t *testing.T) {
 	t.Parallel()
 	forEachService(t, func(t *testing.T, s *service) {
-		app := open(t, s.serviceURL, append(slices.Clone(s.opts), credent.WithTenantKeys())...)
+		app := open(t, s.serviceURL, append(slices.Clone(s.opts), credent.WithTenantKeys(credent.Write))...)
 		for _, user := range []string{"u1", "u2"} {
 			for range 2 {
 				if err := app.UserCredential.Create().SetAccount(s.accounts[user]).SetCredentialType("alpaca").
@@ -185,7 +186,7 @@ func TestTenantKeysOfServices(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			rows, err := open(t, s.serviceURL, append(slices.Clone(s.opts), credent.WithTenantKeys())...).UserCredential.Query().All(as(t, user))
+			rows, err := open(t, s.serviceURL, append(slices.Clone(s.opts), credent.WithTenantKeys(credent.Write))...).UserCredential.Query().All(as(t, user))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -345,27 +346,29 @@ func TestTenantKeyRolledBack(t *testing.T) {
 // with such as are not.
 func TestRotateTenantKeys(t *testing.T) {
 	t.Parallel()
-	columns := []string{"user_credentials.api_key", "user_credentials.secret_key"}
-	for name, bind := range map[string][]string{"unbound": nil, "bound": columns} {
+	for name, binding := range map[string]credent.State{"unbound": credent.Off, "bound": credent.Write} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			forEachTenanted(t, func(t *testing.T, e *tenanted) {
-				testRotateTenantKeys(t, e, rotate.Config{Bind: bind}, credent.Bound(bind...), credent.AllowUnbound(bind...))
+				testRotateTenantKeys(t, e, binding)
 			})
 		})
 	}
 }
 
-func testRotateTenantKeys(t *testing.T, e *tenanted, cfg rotate.Config, opts ...credent.Option) {
+func testRotateTenantKeys(t *testing.T, e *tenanted, binding credent.State) {
 	t.Helper()
+	opts := []credent.Option{credent.WithBinding(binding)}
+	to := func(tenantKeys credent.State) rotate.Config {
+		return rotate.Config{States: append(inState(states.TenantKeys, tenantKeys), inState(states.Binding, binding)...)}
+	}
 	for range 20 {
 		for user := range e.accounts {
 			e.credential(t, e.accounts[user], "PK of "+user, "secret of "+user)
 		}
 	}
 	stop := e.writeOn(t, e.fresh(t, opts...))
-	cfg.TenantKeys = rotate.ToTenantKeys
-	report, err := rotate.Run(t.Context(), e.db, e.ring, cfg)
+	report, err := rotate.Run(t.Context(), e.db, e.ring, to(credent.Write))
 	stop()
 	if err != nil || report.Rewritten() == 0 {
 		t.Fatalf("%+v, %v", report, err)
@@ -376,12 +379,11 @@ func testRotateTenantKeys(t *testing.T, e *tenanted, cfg rotate.Config, opts ...
 		t.Fatalf("%v, %v", counts, err)
 	}
 	for _, c := range counts[:2] {
-		if c.Tenant != c.Rows || cfg.Bind != nil && c.Bound != c.Rows {
+		if c.Tenant != c.Rows || binding == credent.Write && c.Bound != c.Rows {
 			t.Errorf("got %+v", c)
 		}
 	}
-	cfg.TenantKeys = rotate.ToKeyring
-	if _, err := rotate.Run(t.Context(), e.db, e.ring, cfg); err != nil {
+	if _, err := rotate.Run(t.Context(), e.db, e.ring, to(credent.Accept)); err != nil {
 		t.Fatal(err)
 	}
 	e.wantAll(t, e.fresh(t, opts...), nil)

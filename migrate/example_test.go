@@ -27,6 +27,7 @@ func ExampleApply() {
 	// applied 20261124030400_tenant_keys.sql
 	// applied 20261124030500_verifications.sql
 	// applied 20261127111847_index_triggers.sql
+	// applied 20261127140000_states.sql
 	// applied 20261127150000_canary.sql
 }
 
@@ -47,6 +48,6 @@ func ExampleReadStatus() {
 		}
 	}
 	// Output:
-	// 0 applied, 7 pending true
-	// 7 applied, 0 pending false
+	// 0 applied, 8 pending true
+	// 8 applied, 0 pending false
 }

@@ -5,9 +5,11 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
+	"github.com/credent-go/credent/internal/states"
 )
 
 // Encrypt turns columns that hold plaintext into encrypted ones, in place: it
@@ -15,8 +17,11 @@ import (
 // goes about it as [Run] does, and the same can be said of stopping it, of
 // others who write at the same time, and of updated_at. Tokens under any key of
 // the keyring stay as they are; NULL stays NULL; "" is encrypted. What is made
-// for the columns of Config.Bind, and for those that the schema binds, is
-// bound.
+// is bound and under the tenant's key if the column's states, or for binding
+// its schema, say write or require.
+//
+// If the column's state of encryption is set, it must be write: off and accept
+// want plaintext, and under require plaintext may have been planted.
 //
 // What begins like a token and does not open is not encrypted once more, and
 // neither is plaintext that a client would not store: too long for the column,
@@ -30,16 +35,16 @@ import (
 // nothing of its column was left as it is, and the column has a canary, if the
 // database has the table of them.
 //
-// Until it is done, clients need credent.AllowPlaintext for the columns to read
-// what is still plaintext.
+// Until it is done, clients must have write as the columns' state of
+// encryption, to read what is still plaintext.
 func Encrypt(ctx context.Context, db *sql.DB, ring *keyring.Keyring, cfg Config) (*Report, error) {
 	if err := checkUnique(ctx, db, ring, cfg, true); err != nil {
 		return nil, err
 	}
 	locate := new(seal.Locator)
 	return start(ctx, db, ring, cfg, operation{
-		rewrite: func(ring *keyring.Keyring, stored string, p seal.Place) (rewritten, error) {
-			to := cfg.rebinding(p.Column)
+		rewrite: func(cfg *Config, ring *keyring.Keyring, stored string, p seal.Place) (rewritten, error) {
+			to := cfg.rebinding(&p.Column)
 			if p.Column.Bound && to == seal.Keep {
 				to = seal.Bind
 			}
@@ -47,16 +52,29 @@ func Encrypt(ctx context.Context, db *sql.DB, ring *keyring.Keyring, cfg Config)
 			return rewritten{token, changed, to == seal.Bind}, err
 		},
 		index:       indexer(ring),
-		tenants:     fromPlaintext,
-		before:      checkWidths,
+		plain:       fromPlaintext,
+		before:      beforeEncrypt,
 		after:       validateChecks,
 		forCanaries: keepCanaries,
 		advice:      "stop those that write plaintext first",
 	})
 }
 
-func checkWidths(ctx context.Context, s store, tables []table) error {
-	var errs []error
+// checkEncryption refuses columns whose state of encryption is set, and isn't
+// among the given ones.
+func (cfg *Config) checkEncryption(tables []table, want ...states.State) error {
+	for _, t := range tables {
+		for _, c := range t.columns {
+			if e := cfg.States.Given(&c).Encryption; e != states.Unset && !slices.Contains(want, e) {
+				return fmt.Errorf("%w: encryption of %s is %s: bring it to %s first", ErrState, c, e, want[len(want)-1])
+			}
+		}
+	}
+	return nil
+}
+
+func beforeEncrypt(ctx context.Context, cfg *Config, s store, tables []table) error {
+	errs := []error{cfg.checkEncryption(tables, states.Write)}
 	for _, t := range tables {
 		for _, c := range t.columns {
 			errs = append(errs, s.checkWidth(ctx, c))
@@ -98,29 +116,29 @@ func validateChecks(ctx context.Context, s store, t table, result *TableReport) 
 
 // DecryptToPlaintext is the way back from [Encrypt]: it replaces every token
 // that a key opens by its plaintext, which whoever reads the database or its
-// backups can then read, and empties blind indexes. It goes about it as [Run]
-// does. What is no token stays as it is.
+// backups can then read. Blind indexes keep their digests. It goes about it as
+// [Run] does. What is no token stays as it is. If the column's state of
+// encryption is set, it must be off or accept.
 //
 // Tokens that do not open are left as they are and reported, with
 // [ErrQuarantined], and so is plaintext that itself begins like a token or that
 // a text column cannot hold. A CHECK that allows nothing but tokens is a
 // [SchemaError], before anything is written.
 //
-// Clients need credent.AllowPlaintext for the columns before it begins. They go
-// on to encrypt what they write: after the last of them has been replaced by
-// what writes plaintext, run it once more.
+// Clients must have accept as the columns' state of encryption, so that they
+// read both and write plaintext.
 func DecryptToPlaintext(ctx context.Context, db *sql.DB, ring *keyring.Keyring, cfg Config) (*Report, error) {
 	locate := new(seal.Locator)
 	return start(ctx, db, ring, cfg, operation{
-		rewrite: func(ring *keyring.Keyring, stored string, p seal.Place) (rewritten, error) {
+		rewrite: func(_ *Config, ring *keyring.Keyring, stored string, p seal.Place) (rewritten, error) {
 			plaintext, changed, err := locate.DecryptStored(ring, stored, p)
 			return rewritten{plaintext, changed, false}, err
 		},
-		index: func(*keyring.Keyring, sql.NullString, seal.Place) (sql.NullString, error) {
-			return sql.NullString{}, nil
+		index: indexer(ring),
+		plain: toPlaintext,
+		before: func(ctx context.Context, cfg *Config, s store, tables []table) error {
+			return errors.Join(cfg.checkEncryption(tables, states.Off, states.Accept), checkAllowed(ctx, s, tables))
 		},
-		tenants:     toPlaintext,
-		before:      checkAllowed,
 		forCanaries: dropCanaries,
 		advice:      "stop those that encrypt first",
 	})

@@ -33,7 +33,7 @@ func FillIndexes(ctx context.Context, db *sql.DB, ring *keyring.Keyring, cfg Con
 	locate := new(seal.Locator)
 	var digests blindindex.Digester
 	return start(ctx, db, ring, cfg, operation{
-		rewrite: func(ring *keyring.Keyring, stored string, p seal.Place) (rewritten, error) {
+		rewrite: func(_ *Config, ring *keyring.Keyring, stored string, p seal.Place) (rewritten, error) {
 			_, err := openStored(locate, ring, stored, p)
 			return rewritten{value: stored}, err
 		},
@@ -48,8 +48,8 @@ func FillIndexes(ctx context.Context, db *sql.DB, ring *keyring.Keyring, cfg Con
 			digest, err := digests.Primary(ring, p.Column, plaintext)
 			return sql.NullString{String: hex.EncodeToString(digest), Valid: true}, err
 		},
-		tenants: fromPlaintext,
-		before: func(ctx context.Context, s store, tables []table) error {
+		plain: fromPlaintext,
+		before: func(ctx context.Context, _ *Config, s store, tables []table) error {
 			return checkTriggers(ctx, db, s, tables)
 		},
 		advice: "stop those that write without a digest first",

@@ -131,7 +131,7 @@ func (p *pass) cell(r row, i int, column column.Column, keys map[string]tenantke
 		return p.shreddedCell(stored, place, r.indexes[i])
 	}
 	if stored.Valid {
-		result, err := p.operation.rewrite(of.ring, stored.String, place)
+		result, err := p.operation.rewrite(&p.cfg, of.ring, stored.String, place)
 		if err != nil {
 			return cell{}, err
 		}

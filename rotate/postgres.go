@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"entgo.io/ent/dialect"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/lib/pq"
 
@@ -22,6 +23,8 @@ import (
 type postgres struct{ db *sql.DB }
 
 func (postgres) maxWorkers() int { return math.MaxInt }
+
+func (postgres) dialect() string { return dialect.Postgres }
 
 func (p postgres) count(ctx context.Context, t table) (int64, error) { return countRows(ctx, p.db, t) }
 

@@ -25,9 +25,11 @@ import (
 	"github.com/credent-go/credent/internal/canary"
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
+	"github.com/credent-go/credent/internal/states"
 )
 
 // Errors to be tested with errors.Is.
@@ -65,11 +67,11 @@ type Config struct {
 	// Columns are the names of the columns to look at, as TABLE.COLUMN or
 	// SCHEMA.TABLE.COLUMN; none means all of In.
 	Columns []string
-	// Bind are the names of columns whose tokens are to be bound to table,
-	// column and tenant, if they are not; Unbind of those whose tokens are not
-	// to be. In other columns a token stays as it is in this respect. Columns,
-	// if given, must have them.
-	Bind, Unbind []string
+	// States are the states of columns beside those that the database's table
+	// credent_states has, which come first; a difference is an
+	// [states.ErrDisagree]. Tokens are brought to what the states say. What
+	// neither says stays as it is.
+	States states.Table
 	// Batch is the number of rows in a page.
 	Batch int
 	// Workers is the number of pages at the same time. SQLite has one in any
@@ -80,9 +82,6 @@ type Config struct {
 	RowsPerSecond int
 	// DryRun counts what would be rewritten and writes nothing.
 	DryRun bool
-	// TenantKeys says, for [Run], whose keys the tokens of columns with a
-	// tenant shall be under.
-	TenantKeys TenantKeys
 	// Progress is called after each page, from one goroutine at a time; nil for
 	// none.
 	Progress func(Progress)
@@ -155,17 +154,6 @@ func (r *Report) Rewritten() int64 {
 	return n
 }
 
-// rebinding says what becomes of the tokens of a column.
-func (cfg Config) rebinding(c column.Column) seal.Rebinding {
-	switch name := c.String(); {
-	case slices.Contains(cfg.Bind, name):
-		return seal.Bind
-	case slices.Contains(cfg.Unbind, name):
-		return seal.Unbind
-	}
-	return seal.Keep
-}
-
 // find returns a column to choose from by name.
 func (cfg Config) find(name string) (column.Column, error) {
 	if len(cfg.In) == 0 {
@@ -180,30 +168,29 @@ func (cfg Config) find(name string) (column.Column, error) {
 	return column.Column{}, fmt.Errorf("rotate: %w: %q; there are %s", column.ErrNoColumn, name, strings.Join(known, ", "))
 }
 
-// checkBinding refuses columns that cannot be bound, or are not looked at.
-func (cfg Config) checkBinding() error {
-	for i, name := range slices.Concat(cfg.Bind, cfg.Unbind) {
-		of, err := cfg.find(name)
-		if err == nil {
-			err = of.CheckTenant()
-		}
-		switch {
-		case err != nil:
-			return err
-		case len(cfg.Columns) > 0 && !slices.Contains(cfg.Columns, name):
-			return fmt.Errorf("rotate: %s is to be bound or unbound, and is not among the columns to look at", name)
-		case i < len(cfg.Bind) && slices.Contains(cfg.Unbind, name):
-			return fmt.Errorf("rotate: %s is both to be bound and to be unbound", name)
-		}
+// resolve adds the database's states to the given ones.
+func (cfg *Config) resolve(ctx context.Context, db *sql.DB, s store, tables []table) error {
+	if err := cfg.States.Check(); err != nil {
+		return err
 	}
-	return nil
-}
-
-// checkTenants refuses tables that lack what tokens are to be bound to.
-func (cfg Config) checkTenants(tables []table) error {
+	var columns []column.Column
+	for _, t := range tables {
+		columns = append(columns, t.columns...)
+	}
+	stored, err := readStates(ctx, db, s, columns)
+	if err == nil {
+		err = states.Agree(cfg.States, stored)
+	}
+	if err != nil {
+		return err
+	}
+	cfg.States = slices.Concat(cfg.States, stored)
 	for _, t := range tables {
 		for _, c := range t.columns {
-			if t.tenant == "" && cfg.rebinding(c) == seal.Bind {
+			if err := cfg.States.Of(&c).Check(c); err != nil {
+				return err
+			}
+			if t.tenant == "" && cfg.States.Given(&c).Binding >= states.Write {
 				return fmt.Errorf("rotate: %s: %w", t.label(), missing([]string{c.Tenant}))
 			}
 		}
@@ -211,14 +198,34 @@ func (cfg Config) checkTenants(tables []table) error {
 	return nil
 }
 
+// rebinding says what becomes of the tokens of a column.
+func (cfg *Config) rebinding(c *column.Column) seal.Rebinding {
+	switch cfg.States.Given(c).Binding {
+	case states.Off, states.Accept:
+		return seal.Unbind
+	case states.Write, states.Require:
+		return seal.Bind
+	case states.Unset:
+	}
+	return seal.Keep
+}
+
 // Run rewrites every token that is not under the primary key of the keyring, or
-// not bound as Config.Bind and Unbind say, and every digest of a blind index
-// that is not, or is missing, or is of something else. What was made under an
-// earlier name of its column gets the present one. Each write replaces the
-// very token that was read: a row that another changed in between is left alone
-// and looked at again. Nothing else of a row is changed, no hook is run, and
+// not as the column's states say, and every digest of a blind index that is
+// not, or is missing, or is of something else. What was made under an earlier
+// name of its column gets the present one. Each write replaces the very token
+// that was read: a row that another changed in between is left alone and looked
+// at again. Nothing else of a row is changed, no hook is run, and
 // updated_at stays. The role must own the tables, or not be bound by their
 // row-level security.
+//
+// Off and accept bring a column's tokens to the old way: unbound, under the
+// keyring. Write brings them to the new way: bound, under the tenant's key,
+// which is made if there is none. Require leaves a token of the old way as it
+// is, and quarantines it: nothing wrote it since the column came to require, so
+// somebody may have planted it. A column whose state is set nowhere keeps its
+// tokens as they are in this respect. Plaintext is an error of the row, unless
+// the state of encryption is set and reads it; [Encrypt] turns it into tokens.
 //
 // A run can be stopped at any moment, by the context or by force, and started
 // again: it keeps no state, and a token that is under the primary key already
@@ -231,21 +238,27 @@ func (cfg Config) checkTenants(tables []table) error {
 // all rows of the column.
 //
 // Where tenants have data keys of their own, these are wrapped under the
-// primary key, and secrets that are under them stay so, unless
-// Config.TenantKeys says otherwise. Secrets of tenants whose key was destroyed
-// are counted and left; one of them that the keyring opens all the same, as
-// when a client without tenant keys stored it, is overwritten, for it is to be
-// unreadable.
+// primary key. Secrets of tenants whose key was destroyed are counted and left;
+// one of them that the keyring opens all the same, as when a client without
+// tenant keys stored it, is overwritten, for it is to be unreadable.
 func Run(ctx context.Context, db *sql.DB, ring *keyring.Keyring, cfg Config) (*Report, error) {
 	locate := new(seal.Locator)
 	return start(ctx, db, ring, cfg, operation{
-		rewrite: func(ring *keyring.Keyring, stored string, p seal.Place) (rewritten, error) {
-			token, changed, bound, err := locate.Reencrypt(ring, p, stored, cfg.rebinding(p.Column))
+		rewrite: func(cfg *Config, ring *keyring.Keyring, stored string, p seal.Place) (rewritten, error) {
+			given := cfg.States.Given(&p.Column)
+			if e := given.Encryption; e != states.Unset && e < states.Require && !fernet.IsToken(stored) {
+				return rewritten{value: stored}, nil
+			}
+			if given.Binding == states.Require {
+				if _, bound, err := locate.KeyAt(ring, p, stored); err == nil && !bound {
+					return rewritten{}, ErrUnbound
+				}
+			}
+			token, changed, bound, err := locate.Reencrypt(ring, p, stored, cfg.rebinding(&p.Column))
 			return rewritten{token, changed, bound}, err
 		},
 		index:   indexer(ring),
 		advice:  "make the new key their primary one first",
-		tenants: cfg.TenantKeys,
 		wrapped: true,
 	})
 }
@@ -254,19 +267,19 @@ func Run(ctx context.Context, db *sql.DB, ring *keyring.Keyring, cfg Config) (*R
 type operation struct {
 	// rewrite returns what is to replace a stored value, and whether that is
 	// another. The keyring is the one of the place.
-	rewrite func(ring *keyring.Keyring, stored string, p seal.Place) (rewritten, error)
+	rewrite func(cfg *Config, ring *keyring.Keyring, stored string, p seal.Place) (rewritten, error)
 	// index returns the digest, in hexadecimal, that the blind index of a
 	// column is to have for what is stored in it, which the keyring of the
 	// place opens.
 	index func(opens *keyring.Keyring, stored sql.NullString, p seal.Place) (sql.NullString, error)
 	// before looks at all tables before anything is written; nil for nothing.
-	before func(ctx context.Context, s store, tables []table) error
+	before func(ctx context.Context, cfg *Config, s store, tables []table) error
 	// after is called for a table that has nothing more to rewrite; nil for
 	// nothing.
 	after func(ctx context.Context, s store, t table, result *TableReport) error
-	// tenants says which keys tokens of tenants shall be under, and wrapped
-	// that the keys of tenants are rewritten too.
-	tenants TenantKeys
+	// plain says what the operation does with plaintext, and wrapped that the
+	// keys of tenants are rewritten too.
+	plain   plainOp
 	wrapped bool
 	// forCanaries says what becomes of the canaries.
 	forCanaries canaries
@@ -274,7 +287,7 @@ type operation struct {
 	advice string
 }
 
-// indexer returns the index of an operation after which the column has tokens.
+// indexer returns the index of an operation.
 func indexer(ring *keyring.Keyring) func(*keyring.Keyring, sql.NullString, seal.Place) (sql.NullString, error) {
 	var (
 		locate  seal.Locator
@@ -284,7 +297,10 @@ func indexer(ring *keyring.Keyring) func(*keyring.Keyring, sql.NullString, seal.
 		if !token.Valid {
 			return sql.NullString{}, nil
 		}
-		plaintext, err := locate.DecryptAt(opens, p, token.String)
+		plaintext, err := token.String, error(nil)
+		if fernet.IsToken(token.String) {
+			plaintext, err = locate.DecryptAt(opens, p, token.String)
+		}
 		if err != nil {
 			return sql.NullString{}, err
 		}
@@ -316,18 +332,15 @@ func start(ctx context.Context, db *sql.DB, ring *keyring.Keyring, cfg Config, o
 		limit = rate.NewLimiter(rate.Limit(cfg.RowsPerSecond), cfg.Batch)
 		limit.AllowN(time.Now(), cfg.Batch) // the first page is paid for like the others
 	}
-	if err := cfg.checkBinding(); err != nil {
-		return nil, err
-	}
 	tables, store, err := open(ctx, db, cfg.In, cfg.Columns)
 	if err != nil {
 		return nil, err
 	}
-	if err := cfg.checkTenants(tables); err != nil {
+	if err := cfg.resolve(ctx, db, store, tables); err != nil {
 		return nil, err
 	}
 	if op.before != nil {
-		if err := op.before(ctx, store, tables); err != nil {
+		if err := op.before(ctx, &cfg, store, tables); err != nil {
 			return nil, fmt.Errorf("rotate: %w", err)
 		}
 	}
@@ -342,7 +355,7 @@ func start(ctx context.Context, db *sql.DB, ring *keyring.Keyring, cfg Config, o
 	switch {
 	case err != nil:
 		return nil, err
-	case keys == nil && op.tenants == ToTenantKeys:
+	case keys == nil && cfg.makesKeys(tables):
 		return nil, fmt.Errorf("rotate: %s: %w", tenantkey.Table, ErrNoTable)
 	case keys != nil && op.wrapped:
 		tables = append(tables, keys.table)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"entgo.io/ent/dialect"
 	sqlitedriver "modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
@@ -20,6 +21,8 @@ type sqlite struct{ db *sql.DB }
 
 // maxWorkers is 1: SQLite has one writer.
 func (sqlite) maxWorkers() int { return 1 }
+
+func (sqlite) dialect() string { return dialect.SQLite }
 
 func (s sqlite) count(ctx context.Context, t table) (int64, error) { return countRows(ctx, s.db, t) }
 

@@ -123,6 +123,7 @@ type store interface {
 	// has applied to new values only.
 	validate(ctx context.Context, c column.Column, constraint string) error
 	maxWorkers() int
+	dialect() string
 	// ofTenant returns all rows that are a tenant's, and keeps them from being
 	// changed until the transaction ends.
 	ofTenant(ctx context.Context, tx querier, t table, tenant string) ([]row, error)

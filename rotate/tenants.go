@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"entgo.io/ent/dialect"
@@ -15,28 +16,24 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
+	"github.com/credent-go/credent/internal/states"
 )
 
-// TenantKeys says whose keys tokens are to be under, in columns that have a
-// tenant.
-type TenantKeys int
+// plainOp is what an operation does with plaintext.
+type plainOp int
 
 const (
-	// KeepTenantKeys leaves each token under the kind of key that it is under.
-	KeepTenantKeys TenantKeys = iota
-	// ToTenantKeys brings all under the data key of their tenant, which is made
-	// where there is none yet.
-	ToTenantKeys
-	// ToKeyring brings all under the primary key of the keyring. Whoever has
-	// that can then read them, also if the tenant's key is destroyed
-	// afterwards.
-	ToKeyring
-
-	// What Encrypt and DecryptToPlaintext do: tokens are read under any key,
-	// and those that are made are under the keyring.
+	notPlain plainOp = iota
 	fromPlaintext
 	toPlaintext
 )
+
+// makesKeys reports whether tokens are to be under tenants' keys.
+func (cfg *Config) makesKeys(tables []table) bool {
+	return slices.ContainsFunc(tables, func(t table) bool {
+		return slices.ContainsFunc(t.columns, func(c column.Column) bool { return cfg.States.Given(&c).TenantKeys >= states.Write })
+	})
+}
 
 // tenants reads the keys of tenants. Nil is for a database without them.
 type tenants struct {
@@ -104,7 +101,7 @@ func (p *pass) keysOf(ctx context.Context, page []row) (map[string]tenantkey.Key
 	if p.isOfKeys() {
 		return nil, nil
 	}
-	if p.tenants != ToTenantKeys || p.cfg.DryRun {
+	if p.plain == toPlaintext || p.cfg.DryRun || !p.cfg.makesKeys([]table{p.table}) {
 		return p.keys.of(ctx, page)
 	}
 	p.keys.used.Store(true)
@@ -159,37 +156,45 @@ func (p *pass) keysAt(
 	}
 	switch key := keys[place.Tenant.String]; {
 	case errors.Is(key.Err, tenantkey.ErrShredded):
-		if p.tenants == fromPlaintext && stored.Valid && !fernet.IsToken(stored.String) {
+		if p.plain == fromPlaintext && stored.Valid && !fernet.IsToken(stored.String) {
 			return placeKeys{}, key.Err // the plaintext is not, and is left to a person
 		}
-		bare.shredded = fernet.IsToken(stored.String) || p.tenants != toPlaintext
+		bare.shredded = fernet.IsToken(stored.String) || p.plain != toPlaintext
 		return bare, nil
 	case key.Err != nil && (!stored.Valid || isUnder(&p.locate, p.ring, place, stored.String)):
 		return bare, nil
 	case key.Err != nil:
 		return placeKeys{}, key.Err
 	case key.Data != nil:
-		return p.keysWith(key.Data, stored, place), nil
+		return p.keysWith(key.Data, stored, place)
 	}
-	if p.tenants == ToTenantKeys && p.cfg.DryRun { // the key would be made
+	if p.plain != toPlaintext && p.cfg.DryRun && p.cfg.States.Given(&place.Column).TenantKeys >= states.Write { // the key would be made
 		data, err := fernet.ParseKey(fernet.GenerateKey())
-		return p.keysWith(data, stored, place), err
+		if err != nil {
+			return placeKeys{}, err
+		}
+		return p.keysWith(data, stored, place)
 	}
 	return bare, nil
 }
 
-// keysWith returns the keys where the tenant has one.
-func (p *pass) keysWith(data *fernet.Key, stored sql.NullString, place seal.Place) placeKeys {
-	switch p.tenants {
-	case ToTenantKeys:
-		return placeKeys{ring: keyring.Of(append([]*fernet.Key{data}, p.ring.Keys()...)...), own: true}
-	case KeepTenantKeys:
-		if own := keyring.Of(data); stored.Valid && isUnder(&p.locate, own, place, stored.String) {
-			return placeKeys{ring: own, own: true}
+// keysWith returns the keys where the tenant has one. A token under the keyring
+// is an error where tenants' keys are required.
+func (p *pass) keysWith(data *fernet.Key, stored sql.NullString, place seal.Place) (placeKeys, error) {
+	state := p.cfg.States.Given(&place.Column).TenantKeys
+	switch own := keyring.Of(data); {
+	case p.plain == toPlaintext:
+	case state >= states.Write:
+		if state == states.Require && stored.Valid && fernet.IsToken(stored.String) && isUnder(&p.locate, p.ring, place, stored.String) {
+			return placeKeys{}, seal.ErrUnderKeyring
 		}
-	case ToKeyring, fromPlaintext, toPlaintext:
+		return placeKeys{ring: keyring.Of(append([]*fernet.Key{data}, p.ring.Keys()...)...), own: true}, nil
+	case p.plain == notPlain && state == states.Unset:
+		if stored.Valid && isUnder(&p.locate, own, place, stored.String) {
+			return placeKeys{ring: own, own: true}, nil
+		}
 	}
-	return placeKeys{ring: keyring.With(p.ring, data)}
+	return placeKeys{ring: keyring.With(p.ring, data)}, nil
 }
 
 // isUnder reports whether a key of a keyring opens a token in its place.
@@ -208,7 +213,7 @@ func (p *pass) shreddedCell(stored sql.NullString, place seal.Place, index sql.N
 			c.index = voidDigest()
 		}
 	}
-	if p.tenants == fromPlaintext || p.tenants == toPlaintext {
+	if p.plain != notPlain {
 		return cell{shredded: stored.Valid}, nil
 	}
 	if stored.Valid && !isShredded(&p.locate, p.ring, place, stored.String) {

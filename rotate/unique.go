@@ -96,7 +96,7 @@ func checkUnique(ctx context.Context, db *sql.DB, ring *keyring.Keyring, cfg Con
 	}
 	key := make([]byte, sha256.Size)
 	_, _ = rand.Read(key) // never fails
-	r := &run{operation: operation{tenants: fromPlaintext}, cfg: cfg, store: store, ring: ring, keys: keys}
+	r := &run{operation: operation{plain: fromPlaintext}, cfg: cfg, store: store, ring: ring, keys: keys}
 	found := &DuplicatesError{}
 	for _, t := range tables {
 		u := &uniqueness{pass: &pass{run: r, table: t}, mac: hmac.New(sha256.New, key)}

@@ -18,17 +18,15 @@ type Verification struct {
 	At      time.Time // UTC, to the second
 	Secrets int64     // that were there
 	Failed  int64     // of these, that did not open: under no key of the keyring, altered, damaged or not encrypted
-	Ready   bool      // all was as [ColumnCount.Ready] says, and bound where it had to be
+	Ready   bool      // all was as [ColumnCount.Ready] says
 }
 
 // RecordVerification records what [Verify] has counted, for [LastVerified]. The
 // time is that at which Verify was called, since what was stored later it may
-// not have read; of two verifications the one that began later is kept. In the
-// columns of the given names every secret had to be bound, as for
-// [Counts.CheckBound]. It is recorded as a whole or not at all. A database
-// whose migrations have not made the table credent_verifications gives an
+// not have read; of two verifications the one that began later is kept. It is
+// recorded as a whole or not at all. A database whose migrations have not made the table credent_verifications gives an
 // [ErrNoTable].
-func RecordVerification(ctx context.Context, db *sql.DB, counts Counts, at time.Time, bound ...string) error {
+func RecordVerification(ctx context.Context, db *sql.DB, counts Counts, at time.Time) error {
 	if len(counts) == 0 {
 		return nil
 	}
@@ -41,7 +39,7 @@ func RecordVerification(ctx context.Context, db *sql.DB, counts Counts, at time.
 		rows = append(rows, fmt.Sprintf("($%d, $%d, $%d, $%d, $%d, $%d)", n+1, n+2, n+3, n+4, n+5, n+6))
 		// The time as text, which both databases read as one without a zone.
 		args = append(args, c.Table, c.Column, at.UTC().Format(time.DateTime), c.Rows-c.Null, c.UnknownKey+c.NotEncrypted+c.Damaged,
-			c.Ready() && Counts{c}.CheckBound(bound...) == nil)
+			c.Ready())
 	}
 	_, err := db.ExecContext(ctx, "INSERT INTO "+verificationTable+
 		" (table_name, column_name, verified_at, secrets, failed, ready) VALUES "+strings.Join(rows, ", ")+

@@ -15,6 +15,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
+	"github.com/credent-go/credent/internal/states"
 )
 
 // Errors of [Counts.Err].
@@ -41,9 +42,17 @@ var (
 	// name of its column.
 	ErrEarlierName = errors.New("some are under an earlier name of the column: run rotate before you remove WasNamed")
 
-	// ErrUnbound means that not every stored secret of a column is bound to
-	// table, column and tenant.
-	ErrUnbound = errors.New("not every stored secret is bound to its place")
+	// ErrUnbound means that a stored secret is not bound to table, column and
+	// tenant, in a column that requires it.
+	ErrUnbound = errors.New("not bound to its place, and the column's binding is require")
+
+	// ErrBound means that a stored secret is bound, in a column whose binding
+	// is off.
+	ErrBound = errors.New("bound, and the column's binding is off")
+
+	// ErrTenantKey means that a stored secret is under a tenant's key, in a
+	// column whose tenant keys are off.
+	ErrTenantKey = errors.New("under a tenant's key, and the column's tenant keys are off")
 )
 
 // ColumnCount is the number of rows of an encrypted column, by what is stored
@@ -66,6 +75,9 @@ type ColumnCount struct {
 	OverLength   int64            `json:"over_length"`   // longer than the column's declared size, of any of the above
 	Index        *IndexCount      `json:"index,omitempty"`
 	Canary       CanaryCount      `json:"canary"`
+	// States are the states that the counts are judged by: the database's and,
+	// for binding, the schema's. What is unset isn't judged.
+	States states.Set `json:"states,omitzero"`
 }
 
 // IndexCount is the number of rows by what a column's blind index has, of those
@@ -80,7 +92,11 @@ type IndexCount struct {
 
 // unbound is the number of secrets that a key opens and that are not bound.
 func (c ColumnCount) unbound() int64 {
-	n := c.Primary + c.Tenant - c.Bound
+	return c.Primary + c.previous() + c.Tenant - c.Bound
+}
+
+// previous is the number of secrets under earlier keys.
+func (c ColumnCount) previous() (n int64) {
 	for _, previous := range c.Previous {
 		n += previous
 	}
@@ -89,10 +105,10 @@ func (c ColumnCount) unbound() int64 {
 
 // Ready reports whether every secret of the column is under the primary key,
 // the data key of its tenant, or shredded, and what its blind index has is,
-// too, and its canary, if it has one; and all under the present name of the
-// column.
+// too, and its canary, if it has one; all under the present name of the column
+// and as its states say.
 func (c ColumnCount) Ready() bool {
-	return c.secretsReady() && !c.indexBehind() && !c.Canary.behind() && c.EarlierNames() == 0
+	return c.secretsReady() && !c.indexBehind() && !c.Canary.behind() && c.EarlierNames() == 0 && c.CheckStates() == nil
 }
 
 // EarlierNames is the number of bound tokens or of digests, whichever are more,
@@ -105,8 +121,41 @@ func (c ColumnCount) EarlierNames() int64 {
 	return max(c.Earlier, c.Index.Earlier)
 }
 
+// readsPlaintext reports whether the column's state takes plaintext for a
+// value.
+func (c ColumnCount) readsPlaintext() bool {
+	return c.States.Encryption != states.Unset && c.States.Encryption < states.Require
+}
+
 func (c ColumnCount) secretsReady() bool {
-	return c.Primary+c.Tenant+c.Shredded+c.Null == c.Rows && c.OverLength == 0
+	ready := c.Primary + c.Tenant + c.Shredded + c.Null
+	if c.readsPlaintext() {
+		ready += c.NotEncrypted
+	}
+	return ready == c.Rows && c.OverLength == 0
+}
+
+// CheckStates returns an error if a secret is stored in a way that the column's
+// states refuse: [ErrPlaintext], [ErrUnbound], [ErrBound], [ErrTenantKey],
+// [seal.ErrUnderKeyring], [seal.ErrEncrypted].
+func (c ColumnCount) CheckStates() error {
+	for _, test := range []struct {
+		state, refuses states.State
+		n              int64
+		err            error
+	}{
+		{c.States.Encryption, states.Require, c.NotEncrypted, ErrPlaintext},
+		{c.States.Encryption, states.Off, c.Rows - c.Null - c.NotEncrypted, seal.ErrEncrypted},
+		{c.States.Binding, states.Require, c.unbound(), ErrUnbound},
+		{c.States.Binding, states.Off, c.Bound, ErrBound},
+		{c.States.TenantKeys, states.Require, c.Primary + c.previous(), seal.ErrUnderKeyring},
+		{c.States.TenantKeys, states.Off, c.Tenant, ErrTenantKey},
+	} {
+		if test.state == test.refuses && test.n > 0 {
+			return fmt.Errorf("%d of %s.%s: %w", test.n, c.Table, c.Column, test.err)
+		}
+	}
+	return nil
 }
 
 func (c ColumnCount) indexBehind() bool {
@@ -127,10 +176,11 @@ type Counts []ColumnCount
 // otherwise [ErrNotAllPrimary]; if a secret is stored as plaintext,
 // [ErrPlaintext] as well, for digests [ErrIndexBehind], and for a canary
 // [ErrCanaryBehind]. What is under the primary key and an earlier name of its
-// column is an [ErrEarlierName].
+// column is an [ErrEarlierName]. If all are, it returns what
+// [ColumnCount.CheckStates] does.
 func (c Counts) Err() error {
 	for _, column := range c {
-		if column.NotEncrypted > 0 {
+		if column.NotEncrypted > 0 && !column.readsPlaintext() {
 			return fmt.Errorf("rotate: %w: %s.%s: %w", ErrNotAllPrimary, column.Table, column.Column, ErrPlaintext)
 		}
 	}
@@ -148,19 +198,26 @@ func (c Counts) Err() error {
 			return fmt.Errorf("rotate: %s.%s: %w: %d", column.Table, column.Column, ErrEarlierName, n)
 		}
 	}
-	return nil
-}
-
-// CheckBound returns an [ErrUnbound] if a secret that a key opens is not bound,
-// in one of the columns of the given names.
-func (c Counts) CheckBound(names ...string) error {
-	for _, count := range c {
-		name := count.Table + "." + count.Column
-		if n := count.unbound(); n > 0 && slices.Contains(names, name) {
-			return fmt.Errorf("rotate: %w: %s: %d are not", ErrUnbound, name, n)
+	for _, column := range c {
+		if err := column.CheckStates(); err != nil {
+			return fmt.Errorf("rotate: %w", err)
 		}
 	}
 	return nil
+}
+
+// Under returns the counts judged by the given states as well, such as the
+// states that a service has in its configuration only.
+func (c Counts) Under(given ...states.Column) Counts {
+	judged := slices.Clone(c)
+	for i := range judged {
+		for _, g := range given {
+			if g.Column.TableName() == c[i].Table && g.Column.Name == c[i].Column {
+				judged[i].States = judged[i].States.Over(g.Set())
+			}
+		}
+	}
+	return judged
 }
 
 // Needs returns the number of secrets that only the key with the given ID
@@ -186,14 +243,23 @@ func (c Counts) Needs(keyID string) int64 {
 
 // Verify reads every secret and counts which key it needs. It opens them all,
 // and writes nothing. The counts are of the moment at which each page of rows
-// was read. Where tenants have data keys of their own, the last count is
-// these keys': each needs a key of the keyring, like a secret.
+// was read. They are judged by the states in the database. Where tenants have
+// data keys of their own, the last count is these keys': each needs a key of
+// the keyring, like a secret.
 func Verify(ctx context.Context, db *sql.DB, ring *keyring.Keyring, columns ...column.Column) (Counts, error) {
 	primary := ring.Primary()
 	if primary == nil {
 		return nil, fmt.Errorf("rotate: %w", keyring.ErrNoKey)
 	}
 	tables, store, err := open(ctx, db, columns, nil)
+	if err != nil {
+		return nil, err
+	}
+	var known []column.Column
+	for _, t := range tables {
+		known = append(known, t.columns...)
+	}
+	table, err := readStates(ctx, db, store, known)
 	if err != nil {
 		return nil, err
 	}
@@ -210,7 +276,7 @@ func Verify(ctx context.Context, db *sql.DB, ring *keyring.Keyring, columns ...c
 	}
 	var counts Counts
 	for _, t := range tables {
-		v := &verifier{ring: ring, primary: primary, keys: keys, table: t, columns: make([]ColumnCount, len(t.columns))}
+		v := &verifier{ring: ring, primary: primary, keys: keys, table: t, states: table, columns: make([]ColumnCount, len(t.columns))}
 		err := v.do(ctx, store)
 		if err == nil {
 			err = v.addCanaries(ctx, canaries)
@@ -231,6 +297,7 @@ type verifier struct {
 	primary *fernet.Key
 	keys    *tenants
 	table   table
+	states  states.Table
 	columns []ColumnCount
 
 	locate  seal.Locator
@@ -240,6 +307,9 @@ type verifier struct {
 func (v *verifier) do(ctx context.Context, s store) error {
 	for i, c := range v.table.columns {
 		v.columns[i] = ColumnCount{Table: v.table.label(), Column: c.Name, Previous: noneOf(v.ring)}
+		if v.columns[i].States = v.states.Given(&c); c.Bound && v.columns[i].States.Binding == states.Unset {
+			v.columns[i].States.Binding = states.Require
+		}
 		if c.Index != "" {
 			v.columns[i].Index = &IndexCount{Previous: noneOf(v.ring)}
 		}
@@ -373,7 +443,10 @@ func (v *verifier) addIndex(c *IndexCount, p seal.Place, token, index sql.NullSt
 		c.Primary++
 		return nil
 	}
-	plaintext, err := v.locate.DecryptAt(keyring.With(v.ring, tenant.Data), p, token.String)
+	plaintext, err := token.String, error(nil)
+	if state := v.states.Given(&p.Column).Encryption; state == states.Unset || state == states.Require || fernet.IsToken(token.String) {
+		plaintext, err = v.locate.DecryptAt(keyring.With(v.ring, tenant.Data), p, token.String)
+	}
 	if err != nil {
 		return nil //nolint:nilerr // counted as a secret that does not open
 	}

@@ -137,10 +137,15 @@ func (db *database) exec(t *testing.T, query string) {
 	}
 }
 
+// binding gives the columns that the schema doesn't bind a state.
+func binding(s encrypted.State) []encrypted.ColumnStates {
+	return []encrypted.ColumnStates{{Column: columns[0], Binding: s}, {Column: columns[1], Binding: s}}
+}
+
 // client is a driver of the database.
-func (db *database) client(t *testing.T, bound, unbound []encrypted.Column) dialect.Driver {
+func (db *database) client(t *testing.T, binding ...encrypted.ColumnStates) dialect.Driver {
 	t.Helper()
-	drv, err := encrypted.NewDriver(entsql.OpenDB(db.dialect, db.DB), encrypted.DriverConfig{Keyring: db.ring, Bound: bound, Unbound: unbound})
+	drv, err := encrypted.NewDriver(entsql.OpenDB(db.dialect, db.DB), encrypted.DriverConfig{Keyring: db.ring, States: binding})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -266,12 +271,12 @@ func (db *database) bare(t *testing.T, client dialect.Driver) (string, error) {
 func TestBoundTokensOfTwoTables(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, db *database, one, other any) {
-		bound := db.client(t, columns[:2], nil) // the third is by its schema
+		bound := db.client(t, binding(encrypted.Require)...) // the third is by its schema
 		for id, owner := range []any{one, one, other} {
 			db.insert(t, bound, "devices", id, owner)
 			db.insert(t, bound, "orders", id, owner)
 		}
-		plain := db.client(t, nil, columns[:2])
+		plain := db.client(t, binding(encrypted.Accept)...)
 		for id, owner := range []any{one, one, other} {
 			db.insert(t, plain, "devices", 10+id, owner)
 		}
@@ -333,13 +338,12 @@ func TestBoundUpdatesAndRotation(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, db *database, one, other any) {
 		ctx := t.Context()
-		plain, bound := db.client(t, nil, nil), db.client(t, columns[:2], nil)
+		plain, bound := db.client(t), db.client(t, binding(encrypted.Require)...)
 		for id, owner := range []any{one, other} {
 			db.insert(t, plain, "devices", id, owner)
 			db.insert(t, plain, "orders", id, owner)
 		}
-		both := []string{"devices.key", "devices.pin"}
-		report, err := rotate.Run(ctx, db.DB, db.ring, rotate.Config{Bind: both})
+		report, err := rotate.Run(ctx, db.DB, db.ring, rotate.Config{States: binding(encrypted.Write)})
 		if err != nil || report.Rewritten() != 2 {
 			t.Fatalf("%+v, %v", report, err)
 		}
@@ -383,7 +387,7 @@ func TestBoundUpdatesAndRotation(t *testing.T) {
 				t.Errorf("%+v", c)
 			}
 		}
-		if report, err := rotate.Run(ctx, db.DB, db.ring, rotate.Config{Unbind: both}); err != nil || report.Rewritten() != 2 {
+		if report, err := rotate.Run(ctx, db.DB, db.ring, rotate.Config{States: binding(encrypted.Accept)}); err != nil || report.Rewritten() != 2 {
 			t.Fatalf("%+v, %v", report, err)
 		}
 		if got, err := db.read(t, plain, "devices", "key", 0, one); err != nil || got != "key of devices0" {
@@ -412,7 +416,7 @@ func TestRotateBindsToTheNewTenant(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
-		db.insert(t, db.client(t, nil, nil), "devices", 0, one)
+		db.insert(t, db.client(t), "devices", 0, one)
 		tx, err := db.BeginTx(ctx, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -422,7 +426,7 @@ func TestRotateBindsToTheNewTenant(t *testing.T) {
 		}
 		done := make(chan error)
 		go func() {
-			report, err := rotate.Run(ctx, db.DB, db.ring, rotate.Config{Bind: []string{"devices.key", "devices.pin"}})
+			report, err := rotate.Run(ctx, db.DB, db.ring, rotate.Config{States: binding(encrypted.Write)})
 			if err == nil && report.Tables[0].Skipped != 1 {
 				err = fmt.Errorf("nothing was skipped: %+v", report)
 			}
@@ -441,7 +445,7 @@ func TestRotateBindsToTheNewTenant(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Fatal(err)
 		}
-		if got, err := db.read(t, db.client(t, columns[:2], nil), "devices", "key", 0, other); err != nil || got != "key of devices0" {
+		if got, err := db.read(t, db.client(t, binding(encrypted.Require)...), "devices", "key", 0, other); err != nil || got != "key of devices0" {
 			t.Errorf("got %q, %v", got, err)
 		}
 	})

@@ -23,6 +23,7 @@ import (
 	"github.com/credent-go/credent/integration/sequence/ent"
 	"github.com/credent-go/credent/integration/sequence/ent/note"
 	"github.com/credent-go/credent/internal/pgserver"
+	"github.com/credent-go/credent/internal/states"
 )
 
 // server is shared by all tests.
@@ -84,7 +85,7 @@ func forEach(t *testing.T, test func(t *testing.T, db *database)) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				drv, err := encrypted.NewDriver(entsql.OpenDB(db.dialect, db.DB), encrypted.DriverConfig{Keyring: ring, Bound: bound})
+				drv, err := encrypted.NewDriver(entsql.OpenDB(db.dialect, db.DB), encrypted.DriverConfig{Keyring: ring, States: states.New(states.Binding, encrypted.Require, bound...)})
 				if err != nil {
 					t.Fatal(err)
 				}

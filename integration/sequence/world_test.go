@@ -46,9 +46,16 @@ func newWorld(t *testing.T, db *sql.DB, d string, m mode) *world {
 		w.keys = append(w.keys, encrypted.GenerateKey())
 	}
 	w.ring = must(encrypted.NewKeyring(w.keys[0], w.keys[1:]...))
-	cfg := encrypted.DriverConfig{Keyring: w.ring, Columns: ent.EncryptedColumns(), TenantKeys: m.tenantKeys}
-	if m.bound {
-		cfg.Bound = ent.EncryptedColumns()
+	cfg := encrypted.DriverConfig{Keyring: w.ring, Columns: ent.EncryptedColumns()}
+	for _, c := range ent.EncryptedColumns() {
+		of := encrypted.ColumnStates{Column: c}
+		if m.bound {
+			of.Binding = encrypted.Require
+		}
+		if m.tenantKeys {
+			of.TenantKeys = encrypted.Write
+		}
+		cfg.States = append(cfg.States, of)
 	}
 	w.client = ent.NewClient(ent.Driver(must(encrypted.NewDriver(entsql.OpenDB(d, db), cfg))))
 	return w

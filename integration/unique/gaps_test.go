@@ -33,7 +33,8 @@ func emailIs(plaintext string) func(*entsql.Selector) {
 func (db *database) windowClient(t *testing.T, ring *encrypted.Keyring, strict bool) dialect.Driver {
 	t.Helper()
 	drv, err := encrypted.NewDriver(entsql.OpenDB(db.dialect, db.DB), encrypted.DriverConfig{
-		Keyring: ring, Plaintext: []encrypted.Column{email}, Strict: strict,
+		Keyring: ring, Strict: strict,
+		States: []encrypted.ColumnStates{{Column: email, Encryption: encrypted.Write}},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -106,6 +106,9 @@ func (db *database) client(t *testing.T, ring *encrypted.Keyring) dialect.Driver
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := encrypted.ReadStates(t.Context(), drv); err != nil { // or the first statement would
+		t.Fatal(err)
+	}
 	return record.Driver(drv, &db.above)
 }
 

@@ -8,12 +8,15 @@ import (
 	"slices"
 	"strings"
 
+	"entgo.io/ent/dialect"
+
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
+	"github.com/credent-go/credent/internal/states"
 )
 
 const (
@@ -46,6 +49,8 @@ type sampler struct {
 	DB
 	ring    *keyring.Keyring
 	of      column.Column
+	stored  column.Column // in the table of states, which has its schema
+	given   states.Set    // in the database
 	locate  seal.Locator
 	digests blindindex.Digester
 }
@@ -56,7 +61,8 @@ type sampler struct {
 const hiddenRows = "row-level security hides rows from this role"
 
 // look opens the last secrets of the column by primary key. It accepts them
-// bound or not, under the keyring or under their tenants' keys.
+// bound or not, under the keyring or under their tenants' keys, unless the
+// column's state in the database refuses them.
 func (s *sampler) look(ctx context.Context) (Rows, error) {
 	t, err := s.table(ctx, s.of)
 	if err != nil {
@@ -65,6 +71,15 @@ func (s *sampler) look(ctx context.Context) (Rows, error) {
 	if t.hidden {
 		return Rows{Unseen: hiddenRows}, nil
 	}
+	d := dialect.Postgres
+	if s.SQLite {
+		d = dialect.SQLite
+	}
+	stored, _, err := states.Read(ctx, s.On, d)
+	if err != nil {
+		return Rows{}, err
+	}
+	s.given = states.TableOf(stored, []column.Column{s.stored}).Given(&s.stored)
 	found, err := s.read(ctx, s.lastRows(t))
 	switch {
 	case err != nil:
@@ -152,11 +167,36 @@ func (s *sampler) openAll(ctx context.Context, found []secret) Rows {
 
 // open opens a secret with the keyring and, if there is one, its tenant's key.
 func (s *sampler) open(one *secret, key tenantkey.Key) error {
-	plaintext, err := s.locate.DecryptAt(keyring.With(s.ring, key.Data), one.place, one.token)
+	plaintext, err := s.plaintext(one, key)
 	if err == nil {
 		one.plaintext = func() string { return plaintext }
 	}
 	return err
+}
+
+// plaintext returns a secret's plaintext, if the column's states take it.
+func (s *sampler) plaintext(one *secret, key tenantkey.Key) (string, error) {
+	if e := s.given.Encryption; !fernet.IsToken(one.token) && e != states.Unset && e != states.Require {
+		return one.token, nil
+	}
+	_, bound, err := s.locate.KeyAt(s.ring, one.place, one.token)
+	underKeyring := err == nil
+	if !underKeyring && key.Data != nil {
+		_, bound, err = s.locate.KeyAt(keyring.With(s.ring, key.Data), one.place, one.token)
+	}
+	switch {
+	case err != nil:
+		return "", err
+	case s.given.Encryption == states.Off:
+		return "", seal.ErrEncrypted
+	case s.given.Binding == states.Require && !bound:
+		return "", fmt.Errorf("%w: the token isn't bound, and the column's binding is require", seal.ErrContext)
+	case s.given.Binding == states.Off && bound:
+		return "", fmt.Errorf("%w: the token is bound, and the column's binding is off", seal.ErrContext)
+	case s.given.TenantKeys == states.Require && underKeyring:
+		return "", seal.ErrUnderKeyring
+	}
+	return s.locate.DecryptAt(keyring.With(s.ring, key.Data), one.place, one.token)
 }
 
 // openOfTenants opens secrets with their tenants' keys. A database may have no
@@ -223,5 +263,5 @@ func (s *sampler) checkDigests(found []secret) error {
 
 // newSampler returns what opens secrets of a column.
 func (db DB) newSampler(ring *keyring.Keyring, of column.Column) *sampler {
-	return &sampler{DB: db, ring: ring, of: db.named(of)}
+	return &sampler{DB: db, ring: ring, of: db.named(of), stored: of}
 }

@@ -115,7 +115,8 @@ func (a *app) accountMove() *cobra.Command {
 		Use:   "move USER --user NEW-ID",
 		Short: "Move a user account with all its credentials to another user ID",
 		Long: `Give the account of a user, named by the user's ID, another user ID. Its credentials follow; they are neither
-decrypted nor written anew, but for secrets that are bound to the user (CREDENT_BOUND), which are encrypted anew.`,
+decrypted nor written anew, but for secrets that are bound to the user or under the user's key ("credent state list"), which
+are encrypted anew.`,
 		Example: `  credent account move u-1 --user u-2`,
 	}
 	cmd.Args = arguments(1, "user ID")

@@ -5,82 +5,26 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"os"
-	"slices"
 	"strings"
 
+	entsql "entgo.io/ent/dialect/sql"
+
 	"github.com/credent-go/credent"
-	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
+	"github.com/credent-go/credent/internal/states"
 )
 
-// The environment says which columns' tokens are bound, as the services'
-// options do.
-const (
-	envBound   = "CREDENT_BOUND"
-	envUnbound = "CREDENT_ALLOW_UNBOUND"
-)
-
-// columnsFromEnv returns the names of columns in a variable, separated by
-// commas.
-func columnsFromEnv(name string) ([]string, error) {
-	var names []string
-	for part := range strings.SplitSeq(os.Getenv(name), ",") {
-		part = strings.TrimSpace(part)
-		if part == "" {
-			continue
-		}
-		known, err := column.Find(part)
-		if err == nil {
-			err = known.CheckTenant()
-		}
-		if err != nil {
-			return nil, messagef("%s: %s", name, trimPackage(err.Error()))
-		}
-		names = append(names, part)
-	}
-	return names, nil
+// states returns the states that the database has.
+func (db *database) states(ctx context.Context) (states.Table, error) {
+	stored, _, err := states.Read(ctx, entsql.Conn{ExecQuerier: db.DB}, db.dialect)
+	return states.TableOf(stored, credent.EncryptedColumns()), err
 }
 
-// bindingFromEnv returns the options of a client that say which columns' tokens
-// are bound.
-func bindingFromEnv() ([]credent.Option, error) {
-	bound, err := columnsFromEnv(envBound)
-	if err != nil {
-		return nil, err
-	}
-	unbound, err := columnsFromEnv(envUnbound)
-	if err != nil {
-		return nil, err
-	}
-	return []credent.Option{credent.Bound(bound...), credent.AllowUnbound(unbound...)}, nil
-}
-
-// mustBeBound returns a function that reports whether every token of a column
-// must be bound: the schema or the environment says so, and no window is open.
-func mustBeBound() (func(credent.EncryptedColumn) bool, error) {
-	bound, err := columnsFromEnv(envBound)
-	if err != nil {
-		return nil, err
-	}
-	unbound, err := columnsFromEnv(envUnbound)
-	if err != nil {
-		return nil, err
-	}
-	return func(c credent.EncryptedColumn) bool {
-		return (c.Bound || slices.Contains(bound, c.String())) && !slices.Contains(unbound, c.String())
-	}, nil
-}
-
-// checkMovable refuses to move an account whose tokens are bound to its user,
-// if the environment does not say that they are: they would be left behind, and
-// open no more. Without a key that cannot be told.
+// checkMovable refuses to move an account whose tokens depend on its user, if
+// the database's states don't say so: they would be left behind, and open no
+// more. Without a key that cannot be told.
 func (db *database) checkMovable(ctx context.Context, user string) error {
-	bound, err := columnsFromEnv(envBound)
-	if err != nil {
-		return err
-	}
-	unbound, err := columnsFromEnv(envUnbound)
+	known, err := db.states(ctx)
 	if err != nil {
 		return err
 	}
@@ -92,7 +36,7 @@ func (db *database) checkMovable(ctx context.Context, user string) error {
 		rest := table
 		rest.columns = nil
 		for _, c := range table.columns {
-			if c.Tenant != "" && !c.Bound && !slices.Contains(bound, c.String()) && !slices.Contains(unbound, c.String()) {
+			if c.Tenant != "" && known.Of(&c).Binding < states.Accept {
 				rest.columns = append(rest.columns, c)
 			}
 		}
@@ -108,7 +52,8 @@ func (db *database) checkMovable(ctx context.Context, user string) error {
 			for i, c := range rest.columns {
 				place.Column = c
 				if _, isBound, openErr := locate.KeyAt(ring, place, values[i].String); openErr == nil && isBound && refused == nil {
-					refused = messagef("the secrets in %s are bound to the user; set %s=%[1]s, as the services have it, so that they are encrypted anew", c, envBound)
+					refused = messagef("the secrets in %s are bound to the user; run `credent state set %[1]s binding STATE --in-use` with the state that "+
+						"the services have, so that they are encrypted anew", c)
 				}
 			}
 		}, fmt.Sprintf(`SELECT id, %s FROM "%s" WHERE "%s" = $1`, strings.Join(rest.selected(), ", "), table.name, rest.columns[0].Tenant), user)

@@ -61,9 +61,6 @@ Environment:
   ENCRYPTION_KEY_PREVIOUS   earlier keys, which only decrypt, separated by commas
   ENCRYPTION_KEY_FILE, ENCRYPTION_KEY_PREVIOUS_FILE
                             names of files with the same, in place of the variables
-  CREDENT_BOUND, CREDENT_ALLOW_UNBOUND
-                            TABLE.COLUMN,… whose tokens are bound to their rows' users,
-                            and of which others are read too: docs/binding.md
   NO_COLOR                  if set, quickstart prints without bold
 
 Exit codes: 0 done, 1 failed, 2 the command line is wrong.`,
@@ -75,7 +72,7 @@ Exit codes: 0 done, 1 failed, 2 the command line is wrong.`,
   credent credential add --user u-1 --type alpaca`,
 		Version: version(),
 	}, a.quickstart(), a.key(), a.migrate(), a.account(), a.credential(), a.doctor(),
-		a.rotate(), a.verify(), a.encrypt(), a.decrypt(), a.inventory(), a.tenant())
+		a.rotate(), a.verify(), a.encrypt(), a.decrypt(), a.inventory(), a.tenant(), a.state())
 	root.SilenceErrors = true
 	root.SilenceUsage = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return flagError(err) })

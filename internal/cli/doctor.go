@@ -11,6 +11,7 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/migrate"
+	"github.com/credent-go/credent/rotate"
 )
 
 // States of a check.
@@ -56,9 +57,9 @@ func (a *app) doctor() *cobra.Command {
 		Use:   "doctor [flags]",
 		Short: "Check key, database, migrations, and that every stored secret opens",
 		Long: `Check, in this order, that there is a well-formed key, that the database can be reached, that it has the schema of
-this version, that every stored secret opens with the key, and that the canaries do. Tell also which role this is,
-whether row-level security holds it on each table, and how many rows it sees. It changes nothing and prints no secret.
-Exit code 1 if a check failed.`,
+this version, which states it has, that every stored secret opens with the key, as its column's states say, and that the
+canaries do. Tell also which role this is, whether row-level security holds it on each table, and how many rows it sees. It
+changes nothing and prints no secret. Exit code 1 if a check failed.`,
 		Example: `  credent doctor
   credent doctor --limit 1000 --json   # the newest 1,000 rows only`,
 	}, func(ctx context.Context, _ []string) error {
@@ -106,6 +107,12 @@ func examine(ctx context.Context, limit int) *report {
 			blocked = "needs the migrations"
 		}
 	}
+	if blocked == "" {
+		detail, err := db.describeStates(ctx)
+		r.add("states", err, detail)
+	} else {
+		r.skip("states", blocked)
+	}
 	for _, table := range encryptedTables() {
 		if blocked == "" {
 			r.addTokens(ctx, db, ring, table, limit)
@@ -144,6 +151,23 @@ func (db *database) describe() string {
 		return "SQLite, " + db.file
 	}
 	return "Postgres"
+}
+
+// describeStates says which states the database has: what is only in the
+// services' own configuration, nobody can look at.
+func (db *database) describeStates(ctx context.Context) (string, error) {
+	stored, err := rotate.States(ctx, db.DB)
+	if err != nil {
+		return "", err
+	}
+	if len(stored) == 0 {
+		return "none in the database; what services have in their own configuration isn't known here", nil
+	}
+	var list []string
+	for _, s := range stored {
+		list = append(list, s.Protection.String()+" of "+s.Column+" "+s.State.String())
+	}
+	return strings.Join(list, ", "), nil
 }
 
 func (r *report) addMigrations(ctx context.Context, db *database) error {

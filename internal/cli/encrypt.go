@@ -20,8 +20,8 @@ func (a *app) encrypt() *cobra.Command {
 		Long: `Replace every value of the encrypted columns that is still plaintext by a token under ENCRYPTION_KEY. Only the tables have
 to be there, not the migrations, which refuse plaintext.
 
-Services may read and write meanwhile, if all of them read both: credent.AllowPlaintext. A secret that somebody changes is
-left to them. It can be stopped at any moment and started again. updated_at stays as it is. NULL stays NULL, an empty
+Services may read and write meanwhile, if all of them read both: their state of encryption is write. A secret that somebody
+changes is left to them. It can be stopped at any moment and started again. updated_at stays as it is. NULL stays NULL, an empty
 text is encrypted. What begins like a token and does not open, and plaintext that cannot be stored, is left as it is and
 listed. At the end a constraint that was added as NOT VALID is validated.
 
@@ -29,9 +29,9 @@ With --check-unique it writes nothing, and lists the rows that have the same sec
 in the columns of --column: tokens under every key, and plaintext. Exit code 1 if there are any. Encrypting refuses to begin then.
 
 With --index-only it fills in the digests of blind indexes, of tokens and of plaintext, and leaves both as they are: run it before
-the first client with the window starts, and again when a client says that rows have no digest.
+the first client that reads both starts, and again when a client says that rows have no digest.
 
-Then close the window: docs/encrypting.md has the order.`,
+Then require encryption: docs/encrypting.md has the order.`,
 		Example: `  credent encrypt --dry-run
   credent encrypt --check-unique --column user_credentials.api_key
   credent encrypt --index-only
@@ -50,7 +50,6 @@ Then close the window: docs/encrypting.md has the order.`,
 	})
 	cmd.Flags().BoolVar(&checkUnique, "check-unique", false, "list the rows that have the same secret, and write nothing")
 	cmd.Flags().BoolVar(&indexOnly, "index-only", false, "fill in the digests of blind indexes, and encrypt nothing")
-	cmd.Flags().StringArrayVar(&w.cfg.Bind, "bind", nil, "bind what is made for this `TABLE.COLUMN`, as docs/binding.md says; may be repeated")
 	return cmd
 }
 
@@ -105,8 +104,7 @@ func (a *app) decrypt() *cobra.Command {
 		Long: `Replace every token of the encrypted columns by its plaintext: the way back from "credent encrypt". Whoever reads the
 database, its backups or its logs can read the secrets from then on. To see a secret, use "credent credential show".
 
-Services may read and write meanwhile, if all of them have credent.AllowPlaintext. They go on to encrypt what they write, so
-run it once more when the last of them is gone. Tokens that do not open are left as they are and listed. A constraint that
+Services may read and write meanwhile, if the state of encryption is accept. Tokens that do not open are left as they are and listed. A constraint that
 allows nothing but tokens is to be dropped first; the command says which, and the statement. SQLite cannot drop one.`,
 		Example: `  credent decrypt --store-plaintext --dry-run`,
 	}, func() error {

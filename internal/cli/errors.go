@@ -64,10 +64,13 @@ var hints = []struct {
 	target error
 	hint   string
 }{
-	{credent.ErrContext, "docs/binding.md says what depends on user_id; CREDENT_BOUND and CREDENT_ALLOW_UNBOUND must be as the services have it"},
+	{credent.ErrContext, "docs/binding.md says what depends on user_id; `credent state list` shows what the command knows, and must be as the services have it"},
 	{rotate.ErrNoTenant, "`credent tenant list` shows those with a key, `credent account list` all"},
 	{credent.ErrShredded, "that is final; remove the row, or the account with all of its rows"},
-	{rotate.ErrUnbound, "run `credent rotate --bind` for the column"},
+	{rotate.ErrState, "`credent state list` shows the states"},
+	{rotate.ErrUnbound, "set its binding to write, run `credent rotate`, and go back to require: docs/binding.md"},
+	{rotate.ErrBound, "set its binding to accept, run `credent rotate`, and go back to off: docs/binding.md"},
+	{rotate.ErrTenantKey, "set its tenant-keys to accept, run `credent rotate`, and go back to off: docs/tenant-keys.md"},
 	{rotate.ErrPlaintext, "run `credent encrypt`"},
 	{rotate.ErrNoTable, "`credent migrate apply` makes Credent's own tables"},
 	{keyring.ErrTwoSources, "unset one of them"},

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 
@@ -12,6 +11,7 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
+	"github.com/credent-go/credent/internal/states"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -69,8 +69,8 @@ func (a *app) inventory() *cobra.Command {
 		Short: "List the encrypted fields",
 		Long: `List every encrypted field: its table and column, the Go type of the plaintext, the size of the column in characters and
 of the longest plaintext in bytes, the key ("keyring": ENCRYPTION_KEY itself, and to decrypt the earlier ones; "keyring or tenant": or, if
-services have that option, the data key of the row's tenant), the column of its blind index, by which the plaintext can be looked up, and what a token is bound to, by the schema
-or CREDENT_BOUND. It needs neither a key nor a database.
+services have that option, the data key of the row's tenant), the column of its blind index, by which the plaintext can be looked up, and what a token is bound to, by the schema.
+It needs neither a key nor a database; what the database says is shown by "credent state list".
 
 With --verified it says as well when the secrets of each field were verified last, as "credent verify" has recorded it, and whether it
 found them as they have to be ("ready"); that needs the database, and
@@ -82,10 +82,7 @@ the key is then "keyring" where no tenant has a key of its own. With --sample it
 		if sample < 0 {
 			return usageError("--sample is negative")
 		}
-		columns, err := inventoryOf(credent.EncryptedColumns())
-		if err != nil {
-			return err
-		}
+		columns := inventoryOf(credent.EncryptedColumns())
 		if verified {
 			if err := addVerified(ctx, columns); err != nil {
 				return err
@@ -107,11 +104,7 @@ the key is then "keyring" where no tenant has a key of its own. With --sample it
 	return cmd
 }
 
-func inventoryOf(known []credent.EncryptedColumn) ([]inventoryColumn, error) {
-	bound, err := columnsFromEnv(envBound)
-	if err != nil {
-		return nil, err
-	}
+func inventoryOf(known []credent.EncryptedColumn) []inventoryColumn {
 	columns := make([]inventoryColumn, len(known))
 	for i, c := range known {
 		columns[i] = inventoryColumn{
@@ -121,11 +114,11 @@ func inventoryOf(known []credent.EncryptedColumn) ([]inventoryColumn, error) {
 		if c.Tenant != "" {
 			columns[i].Key = "keyring or tenant"
 		}
-		if c.Bound || slices.Contains(bound, c.String()) {
+		if c.Bound {
 			columns[i].Binding = "table, column, " + c.Tenant
 		}
 	}
-	return columns, nil
+	return columns
 }
 
 func addVerified(ctx context.Context, columns []inventoryColumn) error {
@@ -139,6 +132,9 @@ func addVerified(ctx context.Context, columns []inventoryColumn) error {
 		}
 		tenants, err := db.hasTenantKeys(ctx)
 		if err != nil {
+			return err
+		}
+		if err := db.addBinding(ctx, columns); err != nil {
 			return err
 		}
 		for i, c := range columns {
@@ -162,6 +158,9 @@ func addSamples(ctx context.Context, columns []inventoryColumn, n int) error {
 		return err
 	}
 	return withOwner(ctx, func(db *database) error {
+		if err := db.addBinding(ctx, columns); err != nil {
+			return err
+		}
 		i := 0
 		for _, table := range encryptedTables() {
 			counts, err := openTokens(ctx, db, ring, table, n)
@@ -175,6 +174,23 @@ func addSamples(ctx context.Context, columns []inventoryColumn, n int) error {
 		}
 		return nil
 	})
+}
+
+// addBinding says what the database's states bind.
+func (db *database) addBinding(ctx context.Context, columns []inventoryColumn) error {
+	known, err := db.states(ctx)
+	if err != nil {
+		return err
+	}
+	for i, c := range credent.EncryptedColumns() {
+		switch set := known.Given(&c).Binding; {
+		case set >= states.Write:
+			columns[i].Binding = "table, column, " + c.Tenant
+		case set != states.Unset:
+			columns[i].Binding = "none"
+		}
+	}
+	return nil
 }
 
 func inventoryRows(columns []inventoryColumn) [][]string {

@@ -37,9 +37,8 @@ func (w *rewriting) verb() string {
 }
 
 func (a *app) rotate() *cobra.Command {
-	var toTenants, toKeyring bool
 	w := &rewriting{name: "rotate", run: rotate.Run, done: "rewritten", todo: "to rewrite"}
-	cmd := a.rewriting(w, &cobra.Command{
+	return a.rewriting(w, &cobra.Command{
 		Use:   "rotate [flags]",
 		Short: "Re-encrypt every secret that is not under the primary key",
 		Long: `Rewrite every stored secret that is under a key in ENCRYPTION_KEY_PREVIOUS, so that it is under ENCRYPTION_KEY.
@@ -49,31 +48,15 @@ and started again. updated_at stays as it is. Secrets that no key opens are left
 
 Before it, every service must have the new key: first all as an earlier one, to read, then all as ENCRYPTION_KEY.
 
-With --bind it binds the tokens of a column to table, column and user_id as well, with --unbind it undoes that; other columns
-stay as they are. Before it, every service must read both: docs/binding.md has the order.
+It brings tokens to what the states of their columns say ("credent state list"): accept and off to the old way, unbound and under
+ENCRYPTION_KEY; write to the new way, bound and under the key of the user. Where no state is set, a token stays as it is in this
+respect. Under require a token of the old way is left as it is and listed: nobody should have stored it.
 
-Where tenants have keys of their own, their secrets stay under these, and the keys are encrypted anew. --tenant-keys brings
-every secret under the key of its tenant, --keyring-keys back under ENCRYPTION_KEY: docs/tenant-keys.md has the order. Secrets
-whose tenant's key was destroyed are counted and left.`,
+Where tenants have keys of their own, the keys are encrypted anew. Secrets whose tenant's key was destroyed are counted and
+left.`,
 		Example: `  credent rotate --dry-run
-  credent rotate --workers 8 --rate 20000
-  credent rotate --bind user_credentials.api_key --bind user_credentials.secret_key`,
-	}, func() error {
-		switch {
-		case toTenants && toKeyring:
-			return usageError("give --tenant-keys or --keyring-keys, not both")
-		case toTenants:
-			w.cfg.TenantKeys = rotate.ToTenantKeys
-		case toKeyring:
-			w.cfg.TenantKeys = rotate.ToKeyring
-		}
-		return nil
-	})
-	cmd.Flags().BoolVar(&toTenants, "tenant-keys", false, "bring secrets under the keys of their tenants")
-	cmd.Flags().BoolVar(&toKeyring, "keyring-keys", false, "bring secrets that are under the keys of their tenants back under ENCRYPTION_KEY")
-	cmd.Flags().StringArrayVar(&w.cfg.Bind, "bind", nil, "bind the tokens of this `TABLE.COLUMN`; may be repeated")
-	cmd.Flags().StringArrayVar(&w.cfg.Unbind, "unbind", nil, "undo that for this `TABLE.COLUMN`; may be repeated")
-	return cmd
+  credent rotate --workers 8 --rate 20000`,
+	}, nil)
 }
 
 // rewriting makes a command with the flags that all of them have. check looks

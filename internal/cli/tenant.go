@@ -11,6 +11,7 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
+	"github.com/credent-go/credent/internal/states"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -18,7 +19,7 @@ func (a *app) tenant() *cobra.Command {
 	return a.group(&cobra.Command{
 		Use:   "tenant",
 		Short: "List the keys of tenants, and destroy one with all it protects",
-		Long: `Services with tenant keys (credent.WithTenantKeys) keep the secrets of each user under a key of the user's own, which is
+		Long: `Services whose state of tenant-keys is write or require keep the secrets of each user under a key of the user's own, which is
 stored in the database, encrypted under ENCRYPTION_KEY. When it is destroyed, nobody can read the user's secrets any more.`,
 	}, a.tenantList(), a.tenantDestroy())
 }
@@ -147,18 +148,27 @@ func (a *app) printDestroyed(done *rotate.Destroyed) {
 }
 
 // keyOptions returns the options of a client that say which keys tokens are
-// under: bound as the environment says, and with the keys of tenants if the
-// database has any.
+// under, where the database's states don't: it takes part in the keys of
+// tenants if there are any.
 func (db *database) keyOptions(ctx context.Context) ([]credent.Option, error) {
-	opts, err := bindingFromEnv()
+	any, err := db.hasTenantKeys(ctx)
+	if err != nil || !any {
+		return nil, err
+	}
+	known, err := db.states(ctx)
 	if err != nil {
 		return nil, err
 	}
-	any, err := db.hasTenantKeys(ctx)
-	if any {
-		opts = append(opts, credent.WithTenantKeys())
+	var unset []credent.EncryptedColumn
+	for _, c := range credent.EncryptedColumns() {
+		if set := known.Given(&c); c.Tenant != "" && set.TenantKeys == states.Unset && set.Encryption == states.Unset {
+			unset = append(unset, c)
+		}
 	}
-	return opts, err
+	if len(unset) == 0 {
+		return nil, nil
+	}
+	return []credent.Option{credent.WithTenantKeys(credent.Write, unset...)}, nil
 }
 
 // hasTenantKeys reports whether a tenant has a key of its own, or had one that

@@ -15,6 +15,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
+	"github.com/credent-go/credent/internal/states"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -64,10 +65,10 @@ func (c *tokenCount) String() string {
 	}
 }
 
-// check opens a token. One that must be bound and is not is a bad one, and so
+// check opens a token. One that the column's states refuse is a bad one, and so
 // is one that opens though its tenant's key was destroyed.
 func (c *tokenCount) check(
-	ring *credent.Keyring, row any, token sql.NullString, place seal.Place, mustBeBound bool, key tenantkey.Key,
+	ring *credent.Keyring, row any, token sql.NullString, place seal.Place, given states.Set, key tenantkey.Key,
 ) {
 	if !token.Valid {
 		return
@@ -87,8 +88,11 @@ func (c *tokenCount) check(
 	if err == nil && bound {
 		c.Bound++
 	}
-	if err == nil && !bound && mustBeBound {
-		err = rotate.ErrUnbound
+	if err == nil {
+		err = c.refused(ring, token.String, place, given, bound)
+	}
+	if errors.Is(err, credent.ErrNotEncrypted) && given.Encryption != states.Unset && given.Encryption < states.Require {
+		return
 	}
 	if err != nil {
 		c.Bad = append(c.Bad, badToken{Row: rowText(row), Reason: trimPackage(err.Error())})
@@ -99,6 +103,24 @@ func (c *tokenCount) check(
 			c.plain++
 		}
 	}
+}
+
+// refused returns why the column's states refuse a token that opens.
+func (c *tokenCount) refused(ring *credent.Keyring, token string, place seal.Place, given states.Set, bound bool) error {
+	_, _, err := c.locate.KeyAt(ring, place, token)
+	switch underKeyring := err == nil; {
+	case given.Encryption == states.Off:
+		return credent.ErrEncrypted
+	case given.Binding == states.Require && !bound:
+		return rotate.ErrUnbound
+	case given.Binding == states.Off && bound:
+		return rotate.ErrBound
+	case given.TenantKeys == states.Require && underKeyring:
+		return credent.ErrUnderKeyring
+	case given.TenantKeys == states.Off && !underKeyring:
+		return rotate.ErrTenantKey
+	}
+	return nil
 }
 
 // errNotShredded is for a secret that a client without tenant keys stored.
@@ -119,11 +141,11 @@ func openTokens(
 	if err := db.checkVisible(ctx, table.name); err != nil {
 		return nil, err
 	}
-	must, err := mustBeBound()
+	known, err := db.states(ctx)
 	if err != nil {
 		return nil, err
 	}
-	o := &opener{db: db, ring: ring, table: table, mustBeBound: must, counts: make([]*tokenCount, len(table.columns))}
+	o := &opener{db: db, ring: ring, table: table, states: known, counts: make([]*tokenCount, len(table.columns))}
 	for i := range o.counts {
 		o.counts[i] = &tokenCount{Bad: []badToken{}}
 	}
@@ -142,11 +164,11 @@ func openTokens(
 
 // opener opens the tokens of one table.
 type opener struct {
-	db          *database
-	ring        *credent.Keyring
-	table       encryptedTable
-	mustBeBound func(credent.EncryptedColumn) bool
-	counts      []*tokenCount
+	db     *database
+	ring   *credent.Keyring
+	table  encryptedTable
+	states states.Table
+	counts []*tokenCount
 }
 
 // page opens the tokens in the rows of one query. The keys of tenants are read
@@ -170,7 +192,11 @@ func (o *opener) page(ctx context.Context, query string, args ...any) (n int, la
 	for _, r := range rows {
 		for i, c := range o.counts {
 			place := seal.Place{Column: o.table.columns[i], Tenant: r.tenant}
-			c.check(o.ring, r.id, r.values[i], place, o.mustBeBound(place.Column), place.TenantKey(keys))
+			given := o.states.Given(&place.Column)
+			if place.Column.Bound && given.Binding == states.Unset {
+				given.Binding = states.Require
+			}
+			c.check(o.ring, r.id, r.values[i], place, given, place.TenantKey(keys))
 		}
 	}
 	return n, last, nil

@@ -19,9 +19,9 @@ func (a *app) verify() *cobra.Command {
 		Short: "Count which key each stored secret needs",
 		Long: `Open every stored secret and count, for each column, how many are under ENCRYPTION_KEY, how many under each earlier
 key, how many are plaintext, and how many cannot be opened; and the same of digests in blind indexes and of canaries. It needs the
-tables but not the migrations. Exit code 1 unless all are under ENCRYPTION_KEY and the present name of their column and, where
-CREDENT_BOUND says so, bound.
-That a digest is missing, as of rows that another program wrote, is no reason for it.
+tables but not the migrations. Exit code 1 unless all are under ENCRYPTION_KEY or the key of their user, under the present name of
+their column, and as the states of their columns say ("credent state list"). That a digest is missing, as of rows that another
+program wrote, is no reason for it.
 
 It changes no secret. When it is done it records when it began, how many secrets there were, how many did not open, and whether
 the column was such that the exit code is 0, in the table
@@ -37,7 +37,7 @@ credent_verifications if the migrations have made it, for "credent inventory --v
 		} else {
 			err = a.printTable(verifyRows(counts))
 		}
-		return errors.Join(err, counts.Err(), checkBound(counts))
+		return errors.Join(err, counts.Err())
 	})
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Flags().BoolVar(&noRecord, "no-record", false, "do not record when the secrets were verified")
@@ -50,44 +50,17 @@ func (a *app) verified(ctx context.Context, record bool) (counts rotate.Counts, 
 	if err != nil {
 		return nil, err
 	}
-	bound, err := boundColumns()
-	if err != nil {
-		return nil, err
-	}
 	err = withTables(ctx, func(db *database) error {
 		began := time.Now()
 		if counts, err = rotate.Verify(ctx, db.DB, ring); err != nil || !record {
 			return err
 		}
-		if err := rotate.RecordVerification(ctx, db.DB, counts, began, bound...); err != nil && !errors.Is(err, rotate.ErrNoTable) {
+		if err := rotate.RecordVerification(ctx, db.DB, counts, began); err != nil && !errors.Is(err, rotate.ErrNoTable) {
 			a.warnf("this is not recorded: %s", trimPackage(err.Error()))
 		}
 		return nil
 	})
 	return counts, err
-}
-
-// checkBound returns an error if a token is not bound where all must be.
-func checkBound(counts rotate.Counts) error {
-	names, err := boundColumns()
-	if err != nil {
-		return err
-	}
-	return counts.CheckBound(names...)
-}
-
-// boundColumns returns the names of the columns in which every token must be bound.
-func boundColumns() (names []string, err error) {
-	must, err := mustBeBound()
-	if err != nil {
-		return nil, err
-	}
-	for _, c := range credent.EncryptedColumns() {
-		if must(c) {
-			names = append(names, c.String())
-		}
-	}
-	return names, nil
 }
 
 // verifyRows has a line for each state that is there, and one for the primary key in any case.

@@ -24,8 +24,6 @@ type Config struct {
 	// FormatWarnings gets a record of each key that is not of its format. If
 	// nil, such keys are refused.
 	FormatWarnings *slog.Logger
-	// Rebind encrypts secrets anew where the user_id of their account changes.
-	Rebind bool
 }
 
 // Install adds the hooks to a client, the audit log outermost.
@@ -36,10 +34,7 @@ func Install(client *credent.Client, cfg Config) {
 		client.UserAccount.Use(a.accountHook)
 	}
 	client.UserCredential.Use(credentialRules)
-	client.UserAccount.Use(accountTimes, deleteOrphans)
-	if cfg.Rebind {
-		client.UserAccount.Use(rebind)
-	}
+	client.UserAccount.Use(accountTimes, deleteOrphans, rebind)
 	if cfg.Formats != nil {
 		client.UserCredential.Use(formatChecker{cfg.Formats, cfg.FormatWarnings}.hook)
 	}

@@ -16,11 +16,12 @@ import (
 	"github.com/credent-go/credent/internal/entcrypt/statement"
 	"github.com/credent-go/credent/internal/fieldcrypt"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
+	"github.com/credent-go/credent/internal/movetrigger"
 )
 
-// rebind encrypts the secrets of an account anew when its user_id changes:
-// bound tokens are bound to it, and the database changes it in the
-// credentials without them. That takes one transaction; without one the hook
+// rebind encrypts the secrets of an account anew when its user_id changes and
+// their keys depend on it: the database changes it in the credentials without
+// them. That takes one transaction; without one the hook
 // refuses the change. Nothing else of a credential changes, and no hook runs
 // for it.
 func rebind(next ent.Mutator) ent.Mutator {
@@ -29,12 +30,27 @@ func rebind(next ent.Mutator) ent.Mutator {
 		if !changes || !m.Op().Is(ent.OpUpdate|ent.OpUpdateOne) {
 			return next.Mutate(ctx, m)
 		}
+		question := &statement.Question{Columns: credent.EncryptedColumns()}
+		ids, err := accountIDs(ctx, m)
+		if err != nil {
+			return nil, err
+		}
+		// Any statement of the client gets the answer.
+		if _, err := m.Client().UserAccount.Query().Where(useraccount.IDIn(ids...)).Exist(statement.Ask(ctx, question)); err != nil {
+			return nil, fmt.Errorf("credent: the account: %w", err)
+		}
+		if question.Unscoped {
+			return next.Mutate(ctx, m)
+		}
 		if _, err := m.Tx(); err != nil {
 			return nil, fmt.Errorf("credent: %w: bound tokens depend on the account's user_id: change it in a transaction, in which they are "+
 				"encrypted anew", seal.ErrContext)
 		}
 		credentials, name, err := lockCredentials(ctx, m)
 		if err != nil {
+			return nil, err
+		}
+		if err := takeAway(ctx, m.Client(), name, credentials); err != nil {
 			return nil, err
 		}
 		value, err := next.Mutate(statement.MovingTenants(ctx), m)
@@ -88,6 +104,24 @@ func lockCredentials(ctx context.Context, m *credent.UserAccountMutation) (list 
 		}
 	}
 	return credentials, name, nil
+}
+
+// takeAway takes the tokens out of the rows on SQLite. Its trigger refuses, at
+// once and not at the end of the transaction, that a token stays in a row whose
+// user_id changes.
+func takeAway(ctx context.Context, client *credent.Client, name string, credentials []*credent.UserCredential) error {
+	if name != dialect.SQLite {
+		return nil
+	}
+	for _, c := range credentials {
+		query, args := sql.Dialect(name).Update(usercredential.Table).
+			Set(usercredential.FieldAPIKey, movetrigger.Taken).Set(usercredential.FieldSecretKey, movetrigger.Taken).
+			Where(sql.EQ(usercredential.FieldID, c.ID)).Query()
+		if _, err := client.ExecContext(ctx, query, args...); err != nil {
+			return fmt.Errorf("credent: take the tokens away for another user: %w", err)
+		}
+	}
+	return nil
 }
 
 // storeAgain stores the secrets of a credential, in a row that is another

@@ -266,7 +266,7 @@ func (l *loader) store(ctx context.Context, batch []numbered) error {
 	if err != nil {
 		return err
 	}
-	if err := l.sealer.sealer.Prepare(ctx, entsql.Conn{ExecQuerier: l.tx}, accounts.users(batch)); err != nil {
+	if err := l.sealer.sealer.Prepare(ctx, entsql.Conn{ExecQuerier: l.tx}, l.dialect, accounts.users(batch)); err != nil {
 		return err
 	}
 	source := &source{loader: l, ctx: ctx, batch: batch, accounts: accounts}

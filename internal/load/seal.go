@@ -11,7 +11,6 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/entcrypt/driver"
-	"github.com/credent-go/credent/internal/entcrypt/statement"
 	"github.com/credent-go/credent/internal/sqlarg"
 )
 
@@ -47,7 +46,7 @@ type sealer struct {
 	cfg      Sealing
 	recorder *recorder
 	client   *ent.Client
-	sealer   statement.Sealer
+	sealer   *driver.Sealer
 }
 
 func newSealer(name string, cfg Sealing) (*sealer, error) {

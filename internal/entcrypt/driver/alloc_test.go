@@ -12,8 +12,8 @@ import (
 
 	"github.com/credent-go/credent/internal/entcrypt/driver"
 	"github.com/credent-go/credent/internal/fieldcrypt"
-	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
+	"github.com/credent-go/credent/internal/states"
 )
 
 // TestReadAllocations pins what a row costs that a driver reads and a caller
@@ -27,10 +27,10 @@ func TestReadAllocations(t *testing.T) {
 		cfg   driver.Config
 	}{
 		"not bound": {encrypt(t, r, "text"), driver.Config{Keyring: r}},
-		"bound":     {encrypt(t, bound(t, r, rentedKey, "b"), "text"), driver.Config{Keyring: r, Bound: []column.Column{rentedKey}}},
+		"bound":     {encrypt(t, bound(t, r, rentedKey, "b"), "text"), driver.Config{Keyring: r, States: binding(states.Require, rentedKey)}},
 		"window": {
 			encrypt(t, bound(t, r, rentedKey, "b"), "text"),
-			driver.Config{Keyring: r, Bound: []column.Column{rentedKey}, Unbound: []column.Column{rentedKey}},
+			driver.Config{Keyring: r, States: binding(states.Write, rentedKey)},
 		},
 		"observed": {encrypt(t, r, "text"), driver.Config{Keyring: r, OnReveal: func(seal.Reveal) { told++ }}},
 	} {
@@ -80,7 +80,7 @@ func TestWriteAllocations(t *testing.T) {
 	}{
 		"no secret": {driver.Config{Keyring: r}, []any{1, "text", true}, 3},
 		"not bound": {driver.Config{Keyring: r}, []any{1, arg, "b"}, 6},
-		"bound":     {driver.Config{Keyring: r, Bound: []column.Column{rentedKey}}, []any{1, arg, "b"}, 7},
+		"bound":     {driver.Config{Keyring: r, States: binding(states.Require, rentedKey)}, []any{1, arg, "b"}, 7},
 	} {
 		drv := newDriver(t, discard{new(recorder)}, test.cfg)
 		got := testing.AllocsPerRun(200, func() {

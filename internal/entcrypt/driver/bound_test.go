@@ -15,6 +15,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
+	"github.com/credent-go/credent/internal/states"
 )
 
 // A client reads tokens from everywhere in a row of tenant b.
@@ -44,12 +45,12 @@ func TestReadBound(t *testing.T) {
 		tenant []any // columns beside the key, and what they hold
 		all    error // of secrets that don't open
 	}{
-		"bound":           {driver.Config{Bound: key}, opens, []any{"user_id", "b"}, seal.ErrContext},
-		"window":          {driver.Config{Bound: key, Unbound: key}, append(opens, bare...), []any{"user_id", "b"}, seal.ErrContext},
-		"window, unbound": {driver.Config{Unbound: key}, append(opens, bare...), []any{"user_id", "b"}, seal.ErrContext},
-		"not bound":       {driver.Config{Bound: []column.Column{rentedPIN}}, bare, []any{"user_id", "b"}, fernet.ErrUnknownKey},
-		"no tenant":       {driver.Config{Bound: key}, nil, []any{"other", "b"}, seal.ErrContext},
-		"NULL":            {driver.Config{Bound: key}, nil, []any{"user_id", nil}, seal.ErrContext},
+		"bound":           {driver.Config{States: binding(states.Require, key...)}, opens, []any{"user_id", "b"}, seal.ErrContext},
+		"window":          {driver.Config{States: binding(states.Write, key...)}, append(opens, bare...), []any{"user_id", "b"}, seal.ErrContext},
+		"window, unbound": {driver.Config{States: binding(states.Accept, key...)}, append(opens, bare...), []any{"user_id", "b"}, seal.ErrContext},
+		"not bound":       {driver.Config{States: binding(states.Require, rentedPIN)}, bare, []any{"user_id", "b"}, fernet.ErrUnknownKey},
+		"no tenant":       {driver.Config{States: binding(states.Require, key...)}, nil, []any{"other", "b"}, seal.ErrContext},
+		"NULL":            {driver.Config{States: binding(states.Require, key...)}, nil, []any{"user_id", nil}, seal.ErrContext},
 	} {
 		test.cfg.Keyring = r
 		for kind, token := range tokens {

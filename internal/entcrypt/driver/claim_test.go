@@ -15,6 +15,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	"github.com/credent-go/credent/internal/states"
 )
 
 // TestClaimWithRows stores by statements that return rows, as ent's are when
@@ -125,7 +126,7 @@ func TestClaimWithRows(t *testing.T) {
 func TestSealer(t *testing.T) {
 	t.Parallel()
 	r := ring(t, keyA, keyB)
-	sealer, _, err := driver.NewSealer(driver.Config{Keyring: r, Bound: []column.Column{rentedKey}})
+	sealer, _, err := driver.NewSealer(driver.Config{Keyring: r, States: binding(states.Require, rentedKey)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +162,7 @@ func TestSealer(t *testing.T) {
 	if _, _, err := sealer.Seal(narrow, fieldcrypt.New(strings.Repeat("x", 16)), ""); !errors.Is(err, column.ErrTooLong) {
 		t.Errorf("too long: %v", err)
 	}
-	if err := sealer.Prepare(t.Context(), nil, []string{"b"}); err != nil {
+	if err := sealer.Sealer.Prepare(t.Context(), nil, []string{"b"}); err != nil {
 		t.Errorf("without tenants' keys there is nothing to prepare: %v", err)
 	}
 }

@@ -7,11 +7,11 @@
 package driver
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
-	"slices"
 
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
@@ -22,8 +22,8 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
-	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 	"github.com/credent-go/credent/internal/sqlrows"
+	"github.com/credent-go/credent/internal/states"
 )
 
 // ErrDialect means that a database is neither Postgres nor SQLite.
@@ -43,24 +43,14 @@ type Config struct {
 	// Strict makes a query fail if a secret in its result doesn't open.
 	// Otherwise only revealing it fails.
 	Strict bool
-	// Plaintext are columns that may still hold plaintext: what doesn't begin
-	// like a token reads as it is stored. Every write encrypts all the same.
-	Plaintext []column.Column
-	// Bound are columns whose tokens are bound to table, column and tenant,
-	// beside those the schema binds: what is written is bound, and revealing a
-	// token that isn't bound to its place is a [seal.ErrContext].
-	Bound []column.Column
-	// Unbound are columns whose tokens read whether they are bound or not. It
-	// is the window in which they are rewritten, and doesn't affect writes.
-	Unbound []column.Column
-	// TenantKeys gives each tenant a data key of its own, in the table
-	// [tenantkey.Table], for every column that has a tenant. Tokens under
-	// Keyring itself read all the same.
-	TenantKeys bool
-	// AllowTenantKeys reads what is under tenants' keys, and writes under
-	// Keyring unless TenantKeys is set. Secrets of tenants whose key was
-	// destroyed are refused all the same.
-	AllowTenantKeys bool
+	// States gives columns other states than the default, such as
+	//
+	//	{Column: integration.RefreshTokenColumn, Binding: encrypted.Write}
+	//
+	// What the database's table credent_states says of a column comes first; a
+	// client that is configured otherwise is refused with
+	// [states.ErrDisagree].
+	States states.Table
 	// OnReveal is called at each Reveal of a secret that the driver read, by
 	// the goroutine that reveals; nil for nobody. With it a secret that was
 	// read holds the values of its query's context.
@@ -68,30 +58,36 @@ type Config struct {
 }
 
 // New wraps an ent driver. The result is safe for concurrent use as far as the
-// wrapped one is. Errors: [ErrDialect]; [column.ErrNoColumn] for a column that
-// isn't encrypted, or has no tenant to bind it to.
-func New(drv dialect.Driver, cfg Config) (dialect.Driver, error) {
+// wrapped one is. Errors: [ErrDialect]; [states.ErrContradiction];
+// [column.ErrNoColumn] for a column that isn't encrypted, or has no tenant.
+func New(drv dialect.Driver, cfg Config) (dialect.Driver, error) { return newDriver(drv, cfg, false) }
+
+// Follow is New for a client that follows the states in the database. It reads
+// them with its first statement, or with [Read].
+func Follow(drv dialect.Driver, cfg Config) (dialect.Driver, error) {
+	return newDriver(drv, cfg, true)
+}
+
+func newDriver(drv dialect.Driver, cfg Config, follows bool) (dialect.Driver, error) {
 	if d := drv.Dialect(); d != dialect.Postgres && d != dialect.SQLite {
 		return nil, fmt.Errorf("credent: the dialect is %s: %w", d, ErrDialect)
 	}
-	policy, err := newPolicy(drv, cfg)
+	l, err := newLive(drv, cfg, follows)
 	if err != nil {
 		return nil, err
 	}
-	return wrap(drv, policy), nil
+	return wrap(drv, l), nil
 }
 
-// NewSealer returns a sealer that encrypts as a driver of [New] does, and what
-// wraps such drivers: they share the keys that the sealer prepares.
-func NewSealer(cfg Config) (statement.Sealer, func(dialect.Driver) dialect.Driver, error) {
-	policy, err := newPolicy(nil, cfg)
-	return statement.Sealer{Policy: policy}, func(drv dialect.Driver) dialect.Driver { return wrap(drv, policy) }, err
-}
-
-func wrap(drv dialect.Driver, policy *seal.Policy) dialect.Driver {
-	return &cryptDriver{Driver: drv, conn: conn{statement.Conn{
-		Next: drv, Policy: policy, Dialect: drv.Dialect(), Read: read, Gaps: new(unique.Memory),
-	}}}
+// Read makes a driver of [Follow] read the database's states. Errors:
+// [states.ErrDisagree], [states.ErrContradiction], and the database's.
+func Read(ctx context.Context, drv dialect.Driver) error {
+	d, ok := drv.(*cryptDriver)
+	if !ok {
+		return nil
+	}
+	_, err := d.live.policy(ctx, d.Conn)
+	return err
 }
 
 // read implements statement.Conn's Read.
@@ -103,32 +99,50 @@ func read(ctx context.Context, on statement.Conn, query string, args []any) (*en
 	return rows, result.WrapLenient(ctx, on.Policy, statement.Store{Conn: on}, rows)
 }
 
-// newPolicy makes a policy that reads forgotten keys of tenants again from
-// pool.
-func newPolicy(pool dialect.ExecQuerier, cfg Config) (*seal.Policy, error) {
-	for i, c := range slices.Concat(cfg.Plaintext, cfg.Bound, cfg.Unbound) {
-		known, err := column.Known(c)
-		if err == nil && i >= len(cfg.Plaintext) {
-			err = known.CheckTenant()
-		}
-		if err != nil {
-			return nil, err
-		}
+// Sealer encrypts as a driver of [Follow] does.
+type Sealer struct {
+	statement.Sealer
+	live *live
+}
+
+// NewSealer returns a sealer, and what wraps drivers that share its keys and
+// states.
+func NewSealer(cfg Config) (*Sealer, func(dialect.Driver) dialect.Driver, error) {
+	l, err := newLive(nil, cfg, true)
+	if err != nil {
+		return nil, nil, err
 	}
-	p := &seal.Policy{
-		Ring: cfg.Keyring, Plaintext: cfg.Plaintext, Bound: cfg.Bound, Unbound: cfg.Unbound, OnReveal: cfg.OnReveal,
-		Columns: cfg.Columns, Strict: cfg.Strict,
+	s := &Sealer{statement.Sealer{Policy: l.now.Load().policy}, l}
+	return s, func(drv dialect.Driver) dialect.Driver {
+		return &cryptDriver{Driver: drv, conn: connOf(drv, sealing{s})}
+	}, nil
+}
+
+// Prepare reads the database's states, if that is due, and the tenants' keys;
+// see [statement.Sealer].
+func (s *Sealer) Prepare(ctx context.Context, tx dialect.ExecQuerier, d string, tenants []string) (err error) {
+	if s.Policy, err = s.live.policy(ctx, statement.Conn{Next: tx, Dialect: d}); err != nil {
+		return err
 	}
-	if cfg.TenantKeys || cfg.AllowTenantKeys {
-		p.Tenants = tenantkey.NewCache(statement.Store{Conn: statement.Conn{Next: pool, Policy: p}}, !cfg.TenantKeys)
-	}
-	if p.Columns == nil {
-		p.Columns = column.All()
-	}
-	for i := range p.Columns {
-		p.Scopes = p.Scopes || p.IsScoped(&p.Columns[i])
-	}
-	return p, nil
+	return s.Sealer.Prepare(ctx, tx, tenants)
+}
+
+// sealing is the policy of a sealer.
+type sealing struct{ *Sealer }
+
+func (s sealing) policy(context.Context, statement.Conn) (*seal.Policy, error) { return s.Policy, nil }
+
+func wrap(drv dialect.Driver, l *live) dialect.Driver {
+	return &cryptDriver{Driver: drv, conn: connOf(drv, l)}
+}
+
+func connOf(drv dialect.Driver, policies policies) conn {
+	return conn{statement.Conn{Next: drv, Dialect: drv.Dialect(), Read: read, Gaps: new(unique.Memory)}, policies}
+}
+
+// policies has the policy of each statement.
+type policies interface {
+	policy(ctx context.Context, on statement.Conn) (*seal.Policy, error)
 }
 
 // execQuerier is what ent's drivers and transactions have in common. The last
@@ -140,7 +154,10 @@ type execQuerier interface {
 }
 
 // conn decorates a driver or a transaction.
-type conn struct{ statement.Conn }
+type conn struct {
+	statement.Conn
+	live policies
+}
 
 // Exec seals the arguments.
 func (c conn) Exec(ctx context.Context, query string, args, v any) error {
@@ -175,8 +192,8 @@ func (c conn) Query(ctx context.Context, query string, args, v any) error {
 	if !ok || !ok2 {
 		return fmt.Errorf("credent: a query with arguments of %T into a %T", args, v)
 	}
-	if c.answer(ctx) {
-		return errAsked
+	if asked, err := c.answer(ctx); asked {
+		return cmp.Or(err, errAsked)
 	}
 	on, s, err := c.prepare(ctx, query, argv)
 	if err != nil {
@@ -200,6 +217,7 @@ func (c conn) Query(ctx context.Context, query string, args, v any) error {
 		}
 		rows.ColumnScanner = replayed
 	}
+	c.Policy = on.Policy
 	return result.Wrap(ctx, c.Policy, statement.Store{Conn: c.Conn}, rows)
 }
 

@@ -25,6 +25,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/sqlarg"
+	"github.com/credent-go/credent/internal/states"
 )
 
 func TestDriverSeals(t *testing.T) {
@@ -294,11 +295,11 @@ func TestConfigOfNoColumn(t *testing.T) {
 		cfg driver.Config
 		of  column.Column
 	}{
-		"plaintext":          {driver.Config{Plaintext: none}, none[0]},
-		"bound":              {driver.Config{Bound: none}, none[0]},
-		"unbound":            {driver.Config{Unbound: none}, none[0]},
-		"bound, no tenant":   {driver.Config{Bound: noTenant}, noTenant[0]},
-		"unbound, no tenant": {driver.Config{Unbound: noTenant}, noTenant[0]},
+		"encryption":             {driver.Config{States: states.New(states.Encryption, states.Off, none...)}, none[0]},
+		"binding":                {driver.Config{States: binding(states.Require, none...)}, none[0]},
+		"tenant keys":            {driver.Config{States: states.New(states.TenantKeys, states.Accept, none...)}, none[0]},
+		"binding, no tenant":     {driver.Config{States: binding(states.Accept, noTenant...)}, noTenant[0]},
+		"tenant keys, no tenant": {driver.Config{States: states.New(states.TenantKeys, states.Write, noTenant...)}, noTenant[0]},
 	} {
 		drv, err := driver.New(new(recorder), test.cfg)
 		if drv != nil || !errors.Is(err, column.ErrNoColumn) || !strings.Contains(err.Error(), test.of.String()) {
@@ -308,7 +309,9 @@ func TestConfigOfNoColumn(t *testing.T) {
 			t.Errorf("%s: a sealer: got %v", name, err)
 		}
 	}
-	newDriver(t, new(recorder), driver.Config{Plaintext: noTenant, Bound: []column.Column{rentedKey}, Unbound: []column.Column{rentedKey.InSchema("billing")}})
+	newDriver(t, new(recorder), driver.Config{States: slices.Concat(
+		states.New(states.Encryption, states.Write, noTenant...), binding(states.Require, rentedKey), binding(states.Require, rentedKey.InSchema("billing")),
+	)})
 }
 
 // Secrets in arguments that hold more than one, or hide it. Database drivers

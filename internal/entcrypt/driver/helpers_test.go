@@ -23,6 +23,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
+	"github.com/credent-go/credent/internal/states"
 )
 
 const (
@@ -112,6 +113,16 @@ func registerValue[T any](name string, size int) column.ValueField[T] {
 		Scanner: func() any { return f },
 	})
 	return f
+}
+
+// binding gives columns a state of context binding.
+func binding(s states.State, columns ...column.Column) states.Table {
+	return states.New(states.Binding, s, columns...)
+}
+
+// tenantKeys gives every column with a tenant a state of tenants' keys.
+func tenantKeys(s states.State) states.Table {
+	return states.New(states.TenantKeys, s, rentedKey, rentedPIN, heldSecret)
 }
 
 // scanned returns a secret as database/sql scans it.

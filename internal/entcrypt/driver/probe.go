@@ -33,11 +33,16 @@ func ClientOf(ctx context.Context, query func(ctx context.Context) error) (clien
 	return client, false, err
 }
 
-// answer fills in the context's Client.
-func (c conn) answer(ctx context.Context) bool {
+// answer fills in the context's Client. It reads the database's states, if that
+// is due.
+func (c conn) answer(ctx context.Context) (bool, error) {
 	asked, ok := ctx.Value(clientKey{}).(*Client)
-	if ok {
-		*asked = Client{Policy: c.Policy, Next: c.Next, SQLite: c.Dialect == dialect.SQLite}
+	if !ok {
+		return false, nil
 	}
-	return ok
+	policy, err := c.live.policy(ctx, c.Conn)
+	if err == nil {
+		*asked = Client{Policy: policy, Next: c.Next, SQLite: c.Dialect == dialect.SQLite}
+	}
+	return true, err
 }

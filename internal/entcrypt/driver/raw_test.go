@@ -21,6 +21,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
+	"github.com/credent-go/credent/internal/states"
 )
 
 // openDB returns a database with the given tables and one connection, so that
@@ -375,9 +376,9 @@ func TestRawTenants(t *testing.T) {
 		"of nobody":               {heldSecret, nil, driver.Config{}, seal.ErrContext, nil},
 		"not bound":               {rentedKey, "b", driver.Config{}, nil, r},
 		"not bound, of nobody":    {rentedKey, nil, driver.Config{}, nil, r},
-		"bound by the client":     {rentedKey, "b", driver.Config{Bound: []column.Column{rentedKey}}, nil, bound(t, r, rentedKey, "b")},
-		"bound by it, of nobody":  {rentedKey, nil, driver.Config{Bound: []column.Column{rentedKey}}, seal.ErrContext, nil},
-		"in a schema of run time": {rentedKey.InSchema("main"), "b", driver.Config{Bound: []column.Column{rentedKey}}, nil, bound(t, r, rentedKey, "b")},
+		"bound by the client":     {rentedKey, "b", driver.Config{States: binding(states.Require, rentedKey)}, nil, bound(t, r, rentedKey, "b")},
+		"bound by it, of nobody":  {rentedKey, nil, driver.Config{States: binding(states.Require, rentedKey)}, seal.ErrContext, nil},
+		"in a schema of run time": {rentedKey.InSchema("main"), "b", driver.Config{States: binding(states.Require, rentedKey)}, nil, bound(t, r, rentedKey, "b")},
 	} {
 		db, next := openDB(t, vaultTables...)
 		test.cfg.Keyring = r

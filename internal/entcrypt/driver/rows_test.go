@@ -17,6 +17,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
+	"github.com/credent-go/credent/internal/states"
 )
 
 // TestDriverWrapsRows matters because ent's schema inspection wants the bare
@@ -246,7 +247,7 @@ func TestRowsOfSeveralTenants(t *testing.T) {
 	} {
 		for range 2 { // the second result finds the target as the first has left it
 			result.next = 0
-			rows := query(t, result, driver.Config{Keyring: r, Bound: []column.Column{rentedKey}}, "Rented")
+			rows := query(t, result, driver.Config{Keyring: r, States: binding(states.Require, rentedKey)}, "Rented")
 			var secrets []fieldcrypt.Secret
 			for rows.Next() {
 				to := target()

@@ -15,6 +15,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
+	"github.com/credent-go/credent/internal/states"
 )
 
 var tenantTables = slices.Concat(vaultTables, []string{
@@ -78,14 +79,14 @@ func TestTenantKeys(t *testing.T) {
 		}
 	}
 	must(insert(on(driver.Config{}), "a", "bare"))
-	must(insert(on(driver.Config{TenantKeys: true}), "a", "one"))
-	writer := on(driver.Config{TenantKeys: true})
+	must(insert(on(driver.Config{States: tenantKeys(states.Write)}), "a", "one"))
+	writer := on(driver.Config{States: tenantKeys(states.Write)})
 	tx, err := writer.Tx(t.Context())
 	must(err)
 	must(insert(tx, "b", "two"))
 	must(tx.Commit())
 	must(writer.Exec(t.Context(), "INSERT INTO rented (key, user_id) VALUES (?, 'a')", []any{stamp.At(fieldcrypt.New("raw"), rentedKey, "a")}, nil))
-	must(insert(on(driver.Config{AllowTenantKeys: true}), "b", "under the keyring"))
+	must(insert(on(driver.Config{States: tenantKeys(states.Accept)}), "b", "under the keyring"))
 	if got := stored(t, db, "SELECT tenant FROM credent_tenant_keys ORDER BY tenant"); !slices.Equal(got, []string{"a", "b"}) {
 		t.Errorf("keys of %v were made", got)
 	}
@@ -96,7 +97,7 @@ func TestTenantKeys(t *testing.T) {
 			t.Errorf("%s: opened by the keyring: %v", want[i], err)
 		}
 	}
-	for _, cfg := range []driver.Config{{TenantKeys: true}, {AllowTenantKeys: true}, {TenantKeys: true, Strict: true}} {
+	for _, cfg := range []driver.Config{{States: tenantKeys(states.Write)}, {States: tenantKeys(states.Accept)}, {States: tenantKeys(states.Write), Strict: true}} {
 		if got, errs, err := readKeys(t, on(cfg)); err != nil || !slices.Equal(got, want) {
 			t.Errorf("%+v: got %q, %v, %v", cfg, got, errs, err)
 		}
@@ -108,7 +109,7 @@ func TestTenantKeys(t *testing.T) {
 	if _, err := db.ExecContext(t.Context(), "UPDATE credent_tenant_keys SET wrapped = NULL WHERE tenant = 'a'"); err != nil {
 		t.Fatal(err)
 	}
-	got, errs, err := readKeys(t, on(driver.Config{TenantKeys: true}))
+	got, errs, err := readKeys(t, on(driver.Config{States: tenantKeys(states.Write)}))
 	must(err)
 	for i, text := range want {
 		shredded := i < 2 || i == 3
@@ -116,10 +117,10 @@ func TestTenantKeys(t *testing.T) {
 			t.Errorf("%s: got %q, %v", text, got[i], errs[i])
 		}
 	}
-	if _, _, err := readKeys(t, on(driver.Config{TenantKeys: true, Strict: true})); !errors.Is(err, tenantkey.ErrShredded) {
+	if _, _, err := readKeys(t, on(driver.Config{States: tenantKeys(states.Write), Strict: true})); !errors.Is(err, tenantkey.ErrShredded) {
 		t.Errorf("strict: %v", err)
 	}
-	for _, cfg := range []driver.Config{{TenantKeys: true}, {AllowTenantKeys: true}} {
+	for _, cfg := range []driver.Config{{States: tenantKeys(states.Write)}, {States: tenantKeys(states.Accept)}} {
 		if err := insert(on(cfg), "a", "three"); !errors.Is(err, tenantkey.ErrShredded) {
 			t.Errorf("%+v: a destroyed key encrypts: %v", cfg, err)
 		}
@@ -134,7 +135,7 @@ func TestTenantKeyRolledBack(t *testing.T) {
 	t.Parallel()
 	r := ring(t, keyA)
 	db, next := openDB(t, tenantTables...)
-	drv := newDriver(t, next, driver.Config{Keyring: r, TenantKeys: true})
+	drv := newDriver(t, next, driver.Config{Keyring: r, States: tenantKeys(states.Write)})
 	store := func(on dialect.ExecQuerier) {
 		t.Helper()
 		if err := on.Exec(t.Context(), "INSERT INTO rented (key, user_id) VALUES (?, 'a')", []any{stamp.At(fieldcrypt.New("text"), rentedKey, "a")}, nil); err != nil {
@@ -153,7 +154,7 @@ func TestTenantKeyRolledBack(t *testing.T) {
 	if n := len(stored(t, db, "SELECT tenant FROM credent_tenant_keys")); n != 1 {
 		t.Errorf("%d keys", n)
 	}
-	if got, errs, err := readKeys(t, newDriver(t, next, driver.Config{Keyring: r, TenantKeys: true})); err != nil || !slices.Equal(got, []string{"text"}) {
+	if got, errs, err := readKeys(t, newDriver(t, next, driver.Config{Keyring: r, States: tenantKeys(states.Write)})); err != nil || !slices.Equal(got, []string{"text"}) {
 		t.Errorf("got %q, %v, %v", got, errs, err)
 	}
 }

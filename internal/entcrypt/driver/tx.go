@@ -37,6 +37,10 @@ func (c conn) in(tx dialect.Tx, snapshot bool) conn {
 // prepare seals a statement's arguments, over the connection that runs it. The
 // caller ends that with finish or rollback.
 func (c conn) prepare(ctx context.Context, query string, args []any) (on statementConn, s statement.Sealed, err error) {
+	if c.Policy, err = c.live.policy(ctx, c.Conn); err != nil {
+		return on, s, err
+	}
+	statement.Answer(ctx, c.Policy)
 	on.conn = c
 	s, err = c.Seal(ctx, query, args)
 	if err == nil && s.Most > 0 { // in a transaction of the caller's

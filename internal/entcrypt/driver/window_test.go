@@ -14,6 +14,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
+	"github.com/credent-go/credent/internal/states"
 )
 
 // inWindow are stored values and what a column that may hold plaintext gives
@@ -49,7 +50,7 @@ func TestWindowReads(t *testing.T) {
 	for name, test := range inWindow(t, r) {
 		var events []seal.Reveal
 		cfg := driver.Config{
-			Keyring: r, Plaintext: []column.Column{wideColumn},
+			Keyring: r, States: states.New(states.Encryption, states.Write, wideColumn),
 			OnReveal: func(e seal.Reveal) { events = append(events, e) },
 		}
 		row := &fakeRows{columns: []string{"id", "wide"}, rows: [][]any{{int64(7), test.stored}}}
@@ -105,7 +106,7 @@ func TestWindowReads(t *testing.T) {
 // NULL is absent in the window as well.
 func TestWindowNull(t *testing.T) {
 	t.Parallel()
-	cfg := driver.Config{Keyring: ring(t, keyA), Strict: true, Plaintext: []column.Column{wideColumn}}
+	cfg := driver.Config{Keyring: ring(t, keyA), Strict: true, States: states.New(states.Encryption, states.Write, wideColumn)}
 	rows := query(t, &fakeRows{columns: []string{"wide"}, rows: [][]any{{nil}}}, cfg, "Vault")
 	rows.Next()
 	target := wide.ScanValue()
@@ -136,7 +137,7 @@ func TestWindowIsOfItsColumns(t *testing.T) {
 	} {
 		for _, strict := range []bool{false, true} {
 			rows := query(t, &fakeRows{columns: []string{test.column}, rows: [][]any{{"PKA1B2C3D4"}}}, driver.Config{
-				Keyring: ring(t, keyA), Strict: strict, Plaintext: []column.Column{test.window},
+				Keyring: ring(t, keyA), Strict: strict, States: states.New(states.Encryption, states.Write, test.window),
 				Columns: []column.Column{wideColumn, narrowColumn, safeColumn},
 			}, test.entity)
 			rows.Next()

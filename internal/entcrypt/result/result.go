@@ -151,7 +151,7 @@ func (s *scanner) opener(place int, raw fieldcrypt.Opener, dest []any) *seal.Ope
 		return known.of
 	}
 	var ref *tenantkey.Ref
-	if is && s.refs != nil {
+	if is && s.refs != nil && known.of.HasTenantKeys() {
 		if ref = s.refs[tenant]; ref == nil {
 			ref = s.policy.Tenants.NewRef(s.ctx, tenant)
 			s.refs[tenant] = ref

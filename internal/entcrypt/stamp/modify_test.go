@@ -17,6 +17,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
+	"github.com/credent-go/credent/internal/states"
 )
 
 // A modifier says where its secrets go. The rows 1 and 2 are tenant a's.
@@ -45,7 +46,7 @@ func TestModifiers(t *testing.T) {
 		"tenant to NULL":       {1, nil, func(b *entsql.UpdateBuilder) { b.SetNull("user_id") }, seal.ErrContext, "old"},
 		"tenant by expression": {1, nil, func(b *entsql.UpdateBuilder) { b.Set("user_id", entsql.Expr("lower('B')")) }, seal.ErrContext, "old"},
 	} {
-		c := open(t, cryptdriver.Config{Bound: []column.Column{rentedKey, rentedPIN}})
+		c := open(t, cryptdriver.Config{States: states.New(states.Binding, states.Require, rentedKey, rentedPIN)})
 		for id := 1; id <= 2; id++ {
 			if err := c.create(t, "rented", id, nil, set{"key", "old"}, set{"user_id", "a"}); err != nil {
 				t.Fatal(err)

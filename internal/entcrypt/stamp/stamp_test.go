@@ -23,6 +23,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
+	"github.com/credent-go/credent/internal/states"
 )
 
 const keyA = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=" // of the specification's vectors
@@ -286,7 +287,7 @@ func TestAt(t *testing.T) {
 // and indexed.
 func TestCreate(t *testing.T) {
 	t.Parallel()
-	bound := cryptdriver.Config{Bound: []column.Column{rentedKey, rentedPIN}}
+	bound := cryptdriver.Config{States: states.New(states.Binding, states.Require, rentedKey, rentedPIN)}
 	for name, test := range map[string]struct {
 		cfg    cryptdriver.Config
 		sets   []set
@@ -387,7 +388,7 @@ func TestDigests(t *testing.T) {
 // A bulk seals each row for its own tenant.
 func TestBatch(t *testing.T) {
 	t.Parallel()
-	c := open(t, cryptdriver.Config{Bound: []column.Column{rentedKey, rentedPIN}})
+	c := open(t, cryptdriver.Config{States: states.New(states.Binding, states.Require, rentedKey, rentedPIN)})
 	batch := func(opts []entsql.ConflictOption, specs ...*sqlgraph.CreateSpec) error {
 		for _, spec := range specs {
 			stamp.Create("test", spec)
@@ -466,7 +467,7 @@ func TestUpsert(t *testing.T) {
 			name := fmt.Sprintf("%s, bound %v", name, bound)
 			cfg := cryptdriver.Config{}
 			if bound {
-				cfg.Bound = []column.Column{rentedKey, rentedPIN}
+				cfg.States = states.New(states.Binding, states.Require, rentedKey, rentedPIN)
 			}
 			c := open(t, cfg)
 			owner := "b"
@@ -603,7 +604,7 @@ func TestUpdate(t *testing.T) {
 			name := fmt.Sprintf("%s, bound %v", name, bound)
 			cfg := cryptdriver.Config{}
 			if bound {
-				cfg.Bound = []column.Column{rentedKey, rentedPIN}
+				cfg.States = states.New(states.Binding, states.Require, rentedKey, rentedPIN)
 			}
 			c := open(t, cfg)
 			for id := 1; id <= 2; id++ {

@@ -17,6 +17,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 	"github.com/credent-go/credent/internal/sqlarg"
+	"github.com/credent-go/credent/internal/states"
 )
 
 // lookArg finds out whose row a secret is stored in.
@@ -106,7 +107,15 @@ func (s *sealing) giveKeys() error {
 		return nil
 	}
 	var tenants []string
-	for _, of := range s.owners {
+	makes := false
+	for i, of := range s.owners {
+		if of.Known {
+			arg, _ := unnamed(s.Args[i]).(*column.Arg)
+			keys := s.Policy.States.Of(arg.Column).TenantKeys
+			if makes = makes || keys >= states.Write; keys < states.Accept {
+				continue
+			}
+		}
 		if of.Known && (len(tenants) == 0 || tenants[len(tenants)-1] != of.Tenant) {
 			tenants = append(tenants, of.Tenant)
 		}
@@ -114,7 +123,7 @@ func (s *sealing) giveKeys() error {
 	if len(tenants) == 0 {
 		return nil
 	}
-	keys, err := s.Policy.Tenants.Seal(s.ctx, Store{s.Conn}, tenants)
+	keys, err := s.Policy.Tenants.Seal(s.ctx, Store{s.Conn}, tenants, makes)
 	if err != nil {
 		return &fieldcrypt.Error{Op: "encrypt", Err: err}
 	}
@@ -211,3 +220,26 @@ func MovingTenants(ctx context.Context) context.Context {
 }
 
 func isMoving(ctx context.Context) bool { return ctx.Value(movingKey{}) != nil }
+
+// Question asks a client's driver something that its hooks need to know. The
+// driver answers with the next statement in its context.
+type Question struct {
+	Columns []column.Column
+	// Unscoped is the answer: the keys of none of the columns depend on the
+	// tenant.
+	Unscoped bool
+}
+
+type questionKey struct{}
+
+// Ask returns a context whose statements answer a question.
+func Ask(ctx context.Context, q *Question) context.Context {
+	return context.WithValue(ctx, questionKey{}, q)
+}
+
+// Answer answers the context's question, if it has one.
+func Answer(ctx context.Context, p *seal.Policy) {
+	if q, ok := ctx.Value(questionKey{}).(*Question); ok {
+		q.Unscoped = !slices.ContainsFunc(q.Columns, func(c column.Column) bool { return p.IsScoped(&c) })
+	}
+}

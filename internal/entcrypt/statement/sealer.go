@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"entgo.io/ent/dialect"
 	"entgo.io/ent/schema/field"
@@ -13,6 +14,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
+	"github.com/credent-go/credent/internal/states"
 )
 
 var errAbsent = errors.New("the secret is absent")
@@ -29,8 +31,11 @@ func (s Sealer) Prepare(ctx context.Context, tx dialect.ExecQuerier, tenants []s
 	if s.Policy.Tenants == nil {
 		return nil
 	}
+	makes := slices.ContainsFunc(s.Policy.Columns, func(c column.Column) bool {
+		return s.Policy.States.Of(&c).TenantKeys >= states.Write
+	})
 	on := Store{Conn{Next: tx, Policy: s.Policy, Tx: &tenantkey.Tx{Snapshot: true}}}
-	if err := s.Policy.Tenants.Prepare(ctx, on, tenants); err != nil {
+	if err := s.Policy.Tenants.Prepare(ctx, on, tenants, makes); err != nil {
 		return fmt.Errorf("credent: %w", err)
 	}
 	return nil

@@ -301,7 +301,7 @@ func (s *sealing) replace(i int, arg any) (value any, changed bool, err error) {
 		if err != nil {
 			return nil, false, err
 		}
-		value, err = arg.Encode(&s.Policy.Digests, ring)
+		value, err = arg.Encode(s.Policy.Digests, ring)
 		return value, true, err
 	case *column.Guard:
 		value, changed, err = s.replace(i, arg.Stored)

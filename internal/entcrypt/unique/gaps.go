@@ -77,7 +77,7 @@ func (r *Rows) ForLookup(l *blindindex.Digests) (armed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	of, table, steps, err := l.Claim(&r.Policy.Digests, ring)
+	of, table, steps, err := l.Claim(r.Policy.Digests, ring)
 	switch {
 	case err != nil:
 		return false, of.Wrap("look up", err)

@@ -9,6 +9,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
+	"github.com/credent-go/credent/internal/states"
 )
 
 // Reveal tells an observer that a stored secret was revealed, or could not be.
@@ -38,9 +39,8 @@ type Reader struct {
 type Opener struct {
 	policy *Policy
 	column *column.Column // nil if it isn't known
-	window bool           // the column may still hold plaintext
-	scoped bool           // the keys depend on column and tenant
-	bad    error          // why nothing opens
+	states states.Set
+	bad    error // why nothing opens
 
 	observe func(Reveal) // nil if nobody does
 	reader  *Reader
@@ -53,11 +53,7 @@ type Opener struct {
 // NewOpener returns the opener of a column, which may be nil if nobody knows
 // it, in rows whose tenant isn't known.
 func (p *Policy) NewOpener(c *column.Column) *Opener {
-	o := &Opener{policy: p, column: c}
-	if c != nil {
-		o.window, o.scoped = lists(p.Plaintext, c), p.IsScoped(c)
-	}
-	return o
+	return &Opener{policy: p, column: c, states: p.States.Of(c)}
 }
 
 // Failing returns an opener that opens nothing, for the given reason.
@@ -67,9 +63,9 @@ func (p *Policy) Failing(err error) *Opener { return &Opener{policy: p, bad: err
 // keyring, for secrets that database/sql scanned. Whether a client binds the
 // column isn't known here, so it reads both kinds unless the schema binds.
 func NewOpenerAt(ring *keyring.Keyring, c column.Column, tenant string, known bool) *Opener {
-	p := &Policy{Ring: ring}
+	p := &Policy{Ring: ring, Locator: new(Locator)}
 	if known && !c.Bound {
-		p.Unbound = []column.Column{c}
+		p.States = states.New(states.Binding, states.Accept, c)
 	}
 	return p.NewOpener(&c).Of(tenant, known, nil)
 }
@@ -85,10 +81,13 @@ func (o *Opener) ObservedBy(r *Reader, observe func(Reveal)) *Opener {
 func (o *Opener) Column() *column.Column { return o.column }
 
 // IsScoped reports whether the keys depend on the tenant.
-func (o *Opener) IsScoped() bool { return o.scoped }
+func (o *Opener) IsScoped() bool { return isScoped(o.states) }
+
+// HasTenantKeys reports whether tokens may be under the tenant's own key.
+func (o *Opener) HasTenantKeys() bool { return o.states.TenantKeys >= states.Accept }
 
 // InWindow reports whether the column may still hold plaintext.
-func (o *Opener) InWindow() bool { return o.window }
+func (o *Opener) InWindow() bool { return o.states.Encryption < states.Require }
 
 // IsOf reports whether the opener is for rows of a tenant.
 func (o *Opener) IsOf(tenant string, known bool) bool { return o.tenant == tenant && o.known == known }
@@ -132,7 +131,7 @@ func (o *Opener) Check(stored string, row any) (string, error) {
 
 // isPlaintext reports whether a stored value counts as plaintext, which it
 // never does if it begins like a token.
-func (o *Opener) isPlaintext(stored string) bool { return o.window && !fernet.IsToken(stored) }
+func (o *Opener) isPlaintext(stored string) bool { return o.InWindow() && !fernet.IsToken(stored) }
 
 func (o *Opener) open(stored string) (string, error) {
 	if o.bad != nil {
@@ -144,15 +143,18 @@ func (o *Opener) open(stored string) (string, error) {
 		}
 		return stored, nil
 	}
+	if o.states.Encryption < states.Accept {
+		return "", ErrEncrypted
+	}
 	ring, err := o.policy.Keyring()
 	if err != nil {
 		return "", err
 	}
-	var set *keyring.Set
+	var set, own *keyring.Set
 	switch {
 	case o.ref != nil:
-		set, err = o.ref.Keys(ring)
-	case o.policy.Tenants != nil && o.scoped:
+		set, own, err = o.ref.Keys(ring)
+	case o.HasTenantKeys():
 		err = NoTenant(o.column)
 	default:
 		set, err = keyring.Load(ring)
@@ -167,10 +169,25 @@ func (o *Opener) open(stored string) (string, error) {
 		}
 		return plaintext, err
 	}
-	if !o.scoped {
-		return set.Decrypt(stored)
+	if o.states.TenantKeys < states.Require {
+		return o.decrypt(set, stored)
 	}
-	k, err := o.policy.scoped(set, o.column, o.tenant, o.known)
+	plaintext, err := "", fernet.ErrUnknownKey
+	if own != nil {
+		plaintext, err = o.decrypt(own, stored)
+	}
+	if errors.Is(err, fernet.ErrUnknownKey) {
+		if _, err = o.decrypt(set, stored); err == nil {
+			err = ErrUnderKeyring
+		}
+		return "", err
+	}
+	return plaintext, err
+}
+
+// decrypt opens a token with the keys of a set.
+func (o *Opener) decrypt(set *keyring.Set, stored string) (string, error) {
+	k, err := o.policy.scoped(set, o.column, o.states.Binding, o.tenant, o.known)
 	if err != nil {
 		return "", err
 	}

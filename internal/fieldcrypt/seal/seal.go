@@ -9,7 +9,6 @@ package seal
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
@@ -17,7 +16,16 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
+	"github.com/credent-go/credent/internal/states"
 )
+
+// ErrUnderKeyring means that a token is under the keyring, in a column that
+// requires tenants' keys. errors.Is(err, [fernet.ErrCorrupt]) is true as well.
+var ErrUnderKeyring = fmt.Errorf("the token is under the keyring, and the column's tenant keys are require: bring them to write, let "+
+	"rotate move the tokens, and go back to require: %w", fernet.ErrCorrupt)
+
+// ErrEncrypted means that a column holds a token, and its encryption is off.
+var ErrEncrypted = errors.New("the column holds a token, and its encryption is off: bring that to accept")
 
 // ErrContext means that a token isn't where it belongs, and
 // errors.Is(err, [fernet.ErrCorrupt]) is true as well: it was moved, isn't
@@ -43,8 +51,8 @@ var (
 	errMoved error = &contextError{"no key opens this token here: it belongs to another tenant, column or table " +
 		"(a renamed one needs WasNamed), isn't bound, " +
 		"is altered, or is under another key", fernet.ErrUnknownKey}
-	errUnbound error = &contextError{"the token isn't bound to its tenant, and the column accepts bound ones only: bind it, or allow " +
-		"unbound ones until that is done", fernet.ErrCorrupt}
+	errUnbound error = &contextError{"the token isn't bound to its tenant, and the column's binding is require: bring that to write, " +
+		"let rotate bind the tokens, and go back to require", fernet.ErrCorrupt}
 	errUnnamed error = &contextError{"no key opens this token, and nobody knows its column, on which the key may depend: select the " +
 		"column by its own name", fernet.ErrUnknownKey}
 )
@@ -60,10 +68,9 @@ func NoTenant(c *column.Column) error {
 type Policy struct {
 	// Ring encrypts and decrypts; nil means the process's keyring.
 	Ring *keyring.Keyring
-	// Plaintext, Bound and Unbound are columns in a plaintext window, columns
-	// to bind beside those the schema binds, and columns that read both.
-	Plaintext, Bound, Unbound []column.Column
-	// Tenants are the tenants' own keys; nil if they have none.
+	// States says what columns accept and write.
+	States states.Table
+	// Tenants are the tenants' own keys; nil if no column accepts them.
 	Tenants *tenantkey.Cache
 	// OnReveal observes reveals; nil for nobody.
 	OnReveal func(Reveal)
@@ -72,8 +79,8 @@ type Policy struct {
 	Columns        []column.Column
 	Scopes, Strict bool
 
-	Locator Locator
-	Digests blindindex.Digester
+	Locator *Locator
+	Digests *blindindex.Digester
 }
 
 // Keyring returns the client's keyring.
@@ -84,29 +91,10 @@ func (p *Policy) Keyring() (*keyring.Keyring, error) {
 	return keyring.Default()
 }
 
-// lists reports whether a list has a column. A column without a schema stands
-// for its table in every schema.
-func lists(list []column.Column, c *column.Column) bool {
-	return slices.ContainsFunc(list, func(other column.Column) bool {
-		return other.Table == c.Table && other.Name == c.Name && (other.Schema == "" || other.Schema == c.Schema) &&
-			(other.Client == "" || other.Client == c.Client)
-	})
-}
-
-// binds reports whether the client binds what it writes to a column, and
-// whether it reads both kinds.
-func (p *Policy) binds(c *column.Column) (bind, window bool) {
-	if c == nil || c.Tenant == "" {
-		return false, false
-	}
-	return c.Bound || lists(p.Bound, c), lists(p.Unbound, c)
-}
-
 // IsScoped reports whether the keys of a column's tokens depend on the tenant.
-func (p *Policy) IsScoped(c *column.Column) bool {
-	bind, window := p.binds(c)
-	return bind || window || p.Tenants != nil && c.Tenant != ""
-}
+func (p *Policy) IsScoped(c *column.Column) bool { return isScoped(p.States.Of(c)) }
+
+func isScoped(s states.Set) bool { return s.Binding >= states.Accept || s.TenantKeys >= states.Accept }
 
 // Owner says whose row an argument is stored in.
 type Owner struct {
@@ -129,9 +117,8 @@ type keys struct {
 
 // scoped returns the keys of a column and tenant, made of the keyring's or the
 // tenant's set.
-func (p *Policy) scoped(set *keyring.Set, c *column.Column, tenant string, known bool) (keys, error) {
-	bind, window := p.binds(c)
-	if !bind && !window {
+func (p *Policy) scoped(set *keyring.Set, c *column.Column, binding states.State, tenant string, known bool) (keys, error) {
+	if binding < states.Accept {
 		return keys{bare: set, plain: set}, nil
 	}
 	if !known {
@@ -141,8 +128,8 @@ func (p *Policy) scoped(set *keyring.Set, c *column.Column, tenant string, known
 	if err != nil {
 		return keys{}, err
 	}
-	k := keys{bound: bound, bind: bind, plain: set}
-	if window {
+	k := keys{bound: bound, bind: binding >= states.Write, plain: set}
+	if binding < states.Require {
 		k.bare = set
 	}
 	if c.Was != "" {
@@ -151,27 +138,36 @@ func (p *Policy) scoped(set *keyring.Set, c *column.Column, tenant string, known
 	return k, nil
 }
 
-// Encrypt returns a token for a column, in the owner's row. Errors:
-// [keyring.ErrNoKey], [ErrContext], [tenantkey.ErrShredded].
+// Encrypt returns what a column stores of a plaintext, in the owner's row: a
+// token, or the plaintext itself as long as encryption is accept or off.
+// Errors: [keyring.ErrNoKey], [ErrContext], [tenantkey.ErrShredded], and
+// [CheckPlaintext]'s.
 func (p *Policy) Encrypt(c *column.Column, plaintext string, of Owner) (string, error) {
-	var set *keyring.Set
-	switch {
-	case p.Tenants == nil || c.Tenant == "":
-		ring, err := p.Keyring()
-		if err != nil {
-			return "", err
-		}
-		if set, err = keyring.Load(ring); err != nil {
-			return "", err
-		}
-	case of.Keys == nil:
-		return "", NoTenant(c)
-	case of.Keys.Err != nil:
-		return "", of.Keys.Err
-	default:
-		set = of.Keys.Keys
+	s := p.States.Of(c)
+	if s.Encryption < states.Write {
+		return plaintext, CheckPlaintext(plaintext)
 	}
-	k, err := p.scoped(set, c, of.Tenant, of.Known)
+	ring, err := p.Keyring()
+	if err != nil {
+		return "", err
+	}
+	set, err := keyring.Load(ring)
+	if err != nil {
+		return "", err
+	}
+	if s.TenantKeys >= states.Accept {
+		switch {
+		case of.Keys == nil:
+			return "", NoTenant(c)
+		case of.Keys.Err != nil:
+			return "", of.Keys.Err
+		case s.TenantKeys >= states.Write && of.Keys.Keys == nil:
+			return "", errNoTenantKey
+		case s.TenantKeys >= states.Write:
+			set = of.Keys.Keys
+		}
+	}
+	k, err := p.scoped(set, c, s.Binding, of.Tenant, of.Known)
 	if err != nil {
 		return "", err
 	}
@@ -180,6 +176,8 @@ func (p *Policy) Encrypt(c *column.Column, plaintext string, of Owner) (string, 
 	}
 	return k.plain.Encrypt(plaintext), nil
 }
+
+var errNoTenantKey = errors.New("the tenant's key is missing")
 
 // decrypt opens a token.
 func (k keys) decrypt(token string) (string, error) {

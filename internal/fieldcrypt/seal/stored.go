@@ -17,6 +17,18 @@ import (
 // can't be stored as plaintext: it would be taken for a damaged token.
 var ErrLooksLikeToken = errors.New("the plaintext begins like a token, and would be taken for one")
 
+// CheckPlaintext refuses what can't be stored as plaintext. Errors:
+// [column.ErrNotText], [ErrLooksLikeToken].
+func CheckPlaintext(plaintext string) error {
+	switch {
+	case !utf8.ValidString(plaintext), strings.Contains(plaintext, "\x00"): // Postgres has no text with a NUL byte
+		return column.ErrNotText
+	case fernet.IsToken(plaintext):
+		return ErrLooksLikeToken
+	}
+	return nil
+}
+
 // Place is where a value is stored: its column, and its row's tenant if it has
 // one.
 type Place struct {
@@ -222,13 +234,11 @@ func (l *Locator) DecryptStored(r *keyring.Keyring, stored string, p Place) (pla
 		return stored, false, nil
 	}
 	o, err := l.openAt(set, p, stored)
-	switch {
-	case err != nil:
+	if err == nil {
+		err = CheckPlaintext(o.plaintext)
+	}
+	if err != nil {
 		return "", false, err
-	case !utf8.ValidString(o.plaintext), strings.Contains(o.plaintext, "\x00"): // Postgres has no text with a NUL byte
-		return "", false, column.ErrNotText
-	case fernet.IsToken(o.plaintext):
-		return "", false, ErrLooksLikeToken
 	}
 	return o.plaintext, true, nil
 }

@@ -43,7 +43,6 @@ type Store interface {
 type Cache struct {
 	pool     Store // to read keys again
 	lifetime time.Duration
-	readOnly bool // makes no keys: secrets are encrypted under the keyring
 
 	mu       sync.Mutex
 	known    map[string]*entry
@@ -51,12 +50,13 @@ type Cache struct {
 }
 
 // NewCache returns an empty cache, which reads forgotten keys again from pool.
-func NewCache(pool Store, readOnly bool) *Cache {
-	return &Cache{pool: pool, lifetime: Lifetime, readOnly: readOnly, known: make(map[string]*entry)}
+func NewCache(pool Store) *Cache {
+	return &Cache{pool: pool, lifetime: Lifetime, known: make(map[string]*entry)}
 }
 
 // Sealing is the keys that encrypt a tenant's secrets in one statement, the
-// encrypting key first, or the reason why there are none.
+// encrypting key first, or the reason why there are none. Both are nil for a
+// tenant without a key, if none was to be made.
 type Sealing struct {
 	Keys *keyring.Set
 	Err  error
@@ -70,35 +70,41 @@ type entry struct{ state atomic.Pointer[state] }
 // that were not rewritten may still be under.
 type state struct {
 	Key
-	ring, all *keyring.Set
+	ring, all, own *keyring.Set // own has the key only
 }
 
 // keys returns the keys that open the tenant's tokens, the encrypting key
-// first. It reports false if the key is forgotten.
-func (e *entry) keys(ring *keyring.Set) (all *keyring.Set, ok bool, err error) {
+// first, and the tenant's own, or nil. It reports false if the key is
+// forgotten.
+func (e *entry) keys(ring *keyring.Set) (all, own *keyring.Set, ok bool, err error) {
 	if e == nil {
-		return nil, false, nil
+		return nil, nil, false, nil
 	}
 	s := e.state.Load()
 	switch {
 	case s == nil:
-		return nil, false, nil
+		return nil, nil, false, nil
 	case s.Err != nil:
-		return nil, true, s.Err
+		return nil, nil, true, s.Err
 	case s.Data == nil:
-		return ring, true, nil
+		return ring, nil, true, nil
 	case s.ring == ring:
-		return s.all, true, nil
+		return s.all, s.own, true, nil
 	}
-	all = ring.Prepend(s.Data)
-	e.state.CompareAndSwap(s, &state{Key: s.Key, ring: ring, all: all})
-	return all, true, nil
+	fresh := &state{Key: s.Key, ring: ring, all: ring.Prepend(s.Data), own: s.own}
+	if fresh.own == nil {
+		if fresh.own, err = keyring.Load(keyring.Of(s.Data)); err != nil {
+			return nil, nil, true, err
+		}
+	}
+	e.state.CompareAndSwap(s, fresh)
+	return fresh.all, fresh.own, true, nil
 }
 
 // sealing returns nil if there is no key, or none any more.
 func (e *entry) sealing(ring *keyring.Set) *Sealing {
-	all, ok, err := e.keys(ring)
-	if !ok || err == nil && all == ring {
+	all, own, ok, err := e.keys(ring)
+	if !ok || err == nil && own == nil {
 		return nil
 	}
 	return &Sealing{all, err}
@@ -197,9 +203,9 @@ func (c *Cache) read(ctx context.Context, on Store, ring *keyring.Keyring, tenan
 	return found, nil
 }
 
-// Seal returns the keys that encrypt tenants' secrets, and makes those that
-// are missing. If two clients race, both use the first key stored.
-func (c *Cache) Seal(ctx context.Context, on Store, tenants []string) (map[string]*Sealing, error) {
+// Seal returns the keys that encrypt tenants' secrets and, if asked to, makes
+// those that are missing. If two clients race, both use the first key stored.
+func (c *Cache) Seal(ctx context.Context, on Store, tenants []string, makes bool) (map[string]*Sealing, error) {
 	result := make(map[string]*Sealing, len(tenants))
 	tenants = slices.Compact(slices.Sorted(slices.Values(tenants))) // in one order, or two transactions could deadlock
 	tenants = slices.DeleteFunc(tenants, func(tenant string) bool {
@@ -222,22 +228,19 @@ func (c *Cache) Seal(ctx context.Context, on Store, tenants []string) (map[strin
 		if err != nil {
 			return nil, err
 		}
-		result[tenant], err = c.seal(ctx, on, ring, bare, tenant, found[tenant])
+		result[tenant], err = c.seal(ctx, on, ring, bare, tenant, found[tenant], makes)
 	}
 	return result, err
 }
 
 // seal returns a tenant's keys. What is known of it may be forgotten by now.
 func (c *Cache) seal(
-	ctx context.Context, on Store, ring *keyring.Keyring, bare *keyring.Set, tenant string, known *entry,
+	ctx context.Context, on Store, ring *keyring.Keyring, bare *keyring.Set, tenant string, known *entry, makes bool,
 ) (*Sealing, error) {
 	if keys := known.sealing(bare); keys != nil {
-		if c.readOnly {
-			keys.Keys = bare
-		}
 		return keys, nil
 	}
-	if !c.readOnly {
+	if makes {
 		on.Tx().make(tenant)
 		if err := on.Make(ctx, ring, tenant); err != nil {
 			return nil, err
@@ -247,20 +250,20 @@ func (c *Cache) seal(
 	if err != nil {
 		return nil, err
 	}
-	if s := fresh[tenant].state.Load(); c.readOnly && s != nil {
-		return &Sealing{bare, s.Err}, nil
-	}
-	if keys := fresh[tenant].sealing(bare); keys != nil {
+	switch keys := fresh[tenant].sealing(bare); {
+	case keys != nil:
 		return keys, nil
+	case makes:
+		return nil, errors.New("the tenant's key is missing")
 	}
-	return nil, errors.New("the tenant's key is missing")
+	return &Sealing{}, nil
 }
 
 // Prepare makes the keys of tenants known for the rows that are sealed next,
 // whatever becomes of the transaction. It replaces what was prepared before.
-func (c *Cache) Prepare(ctx context.Context, on Store, tenants []string) error {
+func (c *Cache) Prepare(ctx context.Context, on Store, tenants []string, makes bool) error {
 	c.setPrepared(nil)
-	found, err := c.Seal(ctx, on, tenants)
+	found, err := c.Seal(ctx, on, tenants, makes)
 	if err == nil {
 		c.setPrepared(found)
 	}
@@ -316,25 +319,25 @@ func (c *Cache) Fill(ctx context.Context, on Store, refs map[string]*Ref) error 
 	return err
 }
 
-// Keys returns the keys that open the tenant's tokens. Errors:
-// [keyring.ErrNoKey], [ErrShredded], and the database's.
-func (r *Ref) Keys(ring *keyring.Keyring) (*keyring.Set, error) {
+// Keys returns the keys that open the tenant's tokens, and the tenant's own, or
+// nil. Errors: [keyring.ErrNoKey], [ErrShredded], and the database's.
+func (r *Ref) Keys(ring *keyring.Keyring) (all, own *keyring.Set, err error) {
 	bare, err := keyring.Load(ring)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if all, ok, err := r.key.Load().keys(bare); ok {
-		return all, err
+	if all, own, ok, err := r.key.Load().keys(bare); ok {
+		return all, own, err
 	}
 	ctx, cancel := context.WithTimeout(r.ctx(), timeout)
 	defer cancel()
 	found, err := r.of.open(ctx, r.of.pool, ring, []string{r.tenant})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	r.key.Store(found[r.tenant])
-	if all, ok, err := found[r.tenant].keys(bare); ok {
-		return all, err
+	if all, own, ok, err := found[r.tenant].keys(bare); ok {
+		return all, own, err
 	}
-	return nil, fmt.Errorf("read the tenant's key: %w", context.DeadlineExceeded) // it took longer than its lifetime
+	return nil, nil, fmt.Errorf("read the tenant's key: %w", context.DeadlineExceeded) // it took longer than its lifetime
 }

@@ -79,7 +79,7 @@ func TestOneTenantKey(t *testing.T) {
 	var wait sync.WaitGroup
 	for i := range writers {
 		wait.Go(func() {
-			found, err := NewCache(on, false).Seal(t.Context(), on, []string{"b", "a", "b"})
+			found, err := NewCache(on).Seal(t.Context(), on, []string{"b", "a", "b"}, true)
 			if err != nil {
 				t.Error(err)
 				return
@@ -110,18 +110,18 @@ func TestOneTenantKey(t *testing.T) {
 func TestLifetime(t *testing.T) {
 	t.Parallel()
 	on := store{on: tenantTable(t), ring: newTestRing(t)}
-	cache := NewCache(on, false)
+	cache := NewCache(on)
 	cache.lifetime = 300 * time.Millisecond
-	if _, err := cache.Seal(t.Context(), on, []string{"a"}); err != nil {
+	if _, err := cache.Seal(t.Context(), on, []string{"a"}, true); err != nil {
 		t.Fatal(err)
 	}
 	ref := cache.NewRef(t.Context(), "a")
 	held := ref.key.Load()
-	all, err := ref.Keys(on.ring)
-	if err != nil || len(all.Keys()) != 2 || held == nil || !ref.IsKnown() {
+	all, own, err := ref.Keys(on.ring)
+	if err != nil || len(own.Keys()) != 1 || own.Keys()[0] != all.Keys()[0] || len(all.Keys()) != 2 || held == nil || !ref.IsKnown() {
 		t.Fatalf("%v, %v", all, err)
 	}
-	if again, err := ref.Keys(on.ring); again != all || err != nil {
+	if again, _, err := ref.Keys(on.ring); again != all || err != nil {
 		t.Error("the keys are made anew each time")
 	}
 	run(t, on.on, "UPDATE credent_tenant_keys SET wrapped = NULL")
@@ -131,10 +131,10 @@ func TestLifetime(t *testing.T) {
 	if ref.IsKnown() {
 		t.Error("the key is known after its lifetime")
 	}
-	if _, err := ref.Keys(on.ring); !errors.Is(err, ErrShredded) || errors.Is(err, fernet.ErrCorrupt) {
+	if _, _, err := ref.Keys(on.ring); !errors.Is(err, ErrShredded) || errors.Is(err, fernet.ErrCorrupt) {
 		t.Errorf("got %v", err)
 	}
-	found, err := cache.Seal(t.Context(), on, []string{"a"})
+	found, err := cache.Seal(t.Context(), on, []string{"a"}, true)
 	if err != nil || !errors.Is(found["a"].Err, ErrShredded) {
 		t.Errorf("sealing: %v, %v", found["a"], err)
 	}
@@ -145,7 +145,7 @@ func TestLifetimeByTheClock(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		on := fakeStore{"a": {Err: ErrShredded}}
-		cache := NewCache(on, false)
+		cache := NewCache(on)
 		if _, err := cache.open(t.Context(), on, nil, []string{"a"}); err != nil {
 			t.Fatal(err)
 		}
@@ -183,25 +183,25 @@ func (s fakeStore) Make(context.Context, *keyring.Keyring, string) error { retur
 func TestForgottenMeanwhile(t *testing.T) {
 	t.Parallel()
 	on := store{on: tenantTable(t), ring: newTestRing(t)}
-	cache := NewCache(on, false)
-	if _, err := cache.Seal(t.Context(), on, []string{"a"}); err != nil {
+	cache := NewCache(on)
+	if _, err := cache.Seal(t.Context(), on, []string{"a"}, true); err != nil {
 		t.Fatal(err)
 	}
 	ref := cache.NewRef(t.Context(), "a")
 	cache.lookup("a").state.Store(nil) // what forgetting does first
-	if all, err := ref.Keys(on.ring); err != nil || len(all.Keys()) != 2 {
+	if all, _, err := ref.Keys(on.ring); err != nil || len(all.Keys()) != 2 {
 		t.Errorf("revealing: %v", err)
 	}
-	cache = NewCache(on, false)
+	cache = NewCache(on)
 	cache.share("a", new(entry))
-	if found, err := cache.Seal(t.Context(), on, []string{"a"}); err != nil || found["a"].Err != nil || len(found["a"].Keys.Keys()) != 2 {
+	if found, err := cache.Seal(t.Context(), on, []string{"a"}, true); err != nil || found["a"].Err != nil || len(found["a"].Keys.Keys()) != 2 {
 		t.Errorf("sealing: %v", err)
 	}
 }
 
 func TestCacheIsBounded(t *testing.T) {
 	t.Parallel()
-	cache := NewCache(nil, false)
+	cache := NewCache(nil)
 	for i := range maxKnown + 10 {
 		cache.share(fmt.Sprint(i), &entry{})
 	}
@@ -216,17 +216,17 @@ func TestTransactions(t *testing.T) {
 	t.Parallel()
 	drv, ring := tenantTable(t), newTestRing(t)
 	on := store{on: drv, ring: ring}
-	cache := NewCache(on, false)
+	cache := NewCache(on)
 	tx, err := drv.Tx(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	inTx := store{on: tx, ring: ring, tx: &Tx{}}
-	first, err := cache.Seal(t.Context(), inTx, []string{"a"})
+	first, err := cache.Seal(t.Context(), inTx, []string{"a"}, true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := cache.Seal(t.Context(), inTx, []string{"a"})
+	again, err := cache.Seal(t.Context(), inTx, []string{"a"}, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,7 +239,7 @@ func TestTransactions(t *testing.T) {
 	if err := tx.Rollback(); err != nil {
 		t.Fatal(err)
 	}
-	after, err := cache.Seal(t.Context(), on, []string{"a"})
+	after, err := cache.Seal(t.Context(), on, []string{"a"}, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,7 +257,7 @@ func TestTransactions(t *testing.T) {
 		"no transaction":   {nil, true},
 		"one that made it": {made, false},
 	} {
-		fresh := NewCache(on, false)
+		fresh := NewCache(on)
 		if _, err := fresh.open(t.Context(), store{on: drv, ring: ring, tx: test.tx}, ring, []string{"a"}); err != nil {
 			t.Fatal(err)
 		}
@@ -271,8 +271,8 @@ func TestTransactions(t *testing.T) {
 func TestCacheFollowsTheKeyring(t *testing.T) {
 	t.Parallel()
 	on := store{on: tenantTable(t), ring: newTestRing(t)}
-	cache := NewCache(on, false)
-	found, err := cache.Seal(t.Context(), on, []string{"a"})
+	cache := NewCache(on)
+	found, err := cache.Seal(t.Context(), on, []string{"a"}, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -281,34 +281,35 @@ func TestCacheFollowsTheKeyring(t *testing.T) {
 	if _, err := on.ring.Replace(next); err != nil {
 		t.Fatal(err)
 	}
-	all, err := cache.NewRef(t.Context(), "a").Keys(on.ring)
+	all, _, err := cache.NewRef(t.Context(), "a").Keys(on.ring)
 	if err != nil || len(all.Keys()) != 3 || !fernet.Same(all.Keys()[0], data) {
 		t.Errorf("%d keys, %v", len(all.Keys()), err)
 	}
-	if _, err := NewCache(on, false).NewRef(context.Background(), "a").Keys(newTestRing(t)); !errors.Is(err, fernet.ErrUnknownKey) {
+	if _, _, err := NewCache(on).NewRef(context.Background(), "a").Keys(newTestRing(t)); !errors.Is(err, fernet.ErrUnknownKey) {
 		t.Errorf("with another keyring: %v", err)
 	}
 }
 
-// A cache that only reads makes no keys, and seals under the keyring, but not
-// for a tenant whose key was destroyed.
-func TestReadOnly(t *testing.T) {
+// Whoever doesn't ask for keys makes none, and learns whether a key was
+// destroyed.
+func TestSealMakesNone(t *testing.T) {
 	t.Parallel()
 	on := store{on: tenantTable(t), ring: newTestRing(t)}
-	if _, err := NewCache(on, false).Seal(t.Context(), on, []string{"a", "gone"}); err != nil {
+	if _, err := NewCache(on).Seal(t.Context(), on, []string{"a", "gone"}, true); err != nil {
 		t.Fatal(err)
 	}
 	run(t, on.on, "UPDATE credent_tenant_keys SET wrapped = NULL WHERE tenant = ?", "gone")
-	cache := NewCache(on, true)
+	cache := NewCache(on)
 	for range 2 { // read, and known
-		found, err := cache.Seal(t.Context(), on, []string{"a", "gone", "none"})
+		found, err := cache.Seal(t.Context(), on, []string{"a", "gone", "none"}, false)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, tenant := range []string{"a", "none"} {
-			if s := found[tenant]; s.Err != nil || len(s.Keys.Keys()) != 1 || s.Keys.Keys()[0] != on.ring.Primary() {
-				t.Errorf("%s: got %+v", tenant, s)
-			}
+		if s := found["a"]; s.Err != nil || len(s.Keys.Keys()) != 2 {
+			t.Errorf("a key that is there: got %+v", s)
+		}
+		if s := found["none"]; s.Err != nil || s.Keys != nil {
+			t.Errorf("none: got %+v", s)
 		}
 		if !errors.Is(found["gone"].Err, ErrShredded) {
 			t.Errorf("a destroyed key: %v", found["gone"].Err)
@@ -319,7 +320,7 @@ func TestReadOnly(t *testing.T) {
 		t.Errorf("a key was made: %v, %v", read["none"], err)
 	}
 	// What is under the tenant's key opens all the same.
-	if all, err := cache.NewRef(t.Context(), "a").Keys(on.ring); err != nil || len(all.Keys()) != 2 {
+	if all, _, err := cache.NewRef(t.Context(), "a").Keys(on.ring); err != nil || len(all.Keys()) != 2 {
 		t.Errorf("got %v", err)
 	}
 }
@@ -328,16 +329,16 @@ func TestReadOnly(t *testing.T) {
 func TestPrepare(t *testing.T) {
 	t.Parallel()
 	on := store{on: tenantTable(t), ring: newTestRing(t), tx: &Tx{Snapshot: true}, reads: new(atomic.Int64)}
-	cache := NewCache(on, false)
-	if err := cache.Prepare(t.Context(), on, []string{"b", "a"}); err != nil {
+	cache := NewCache(on)
+	if err := cache.Prepare(t.Context(), on, []string{"b", "a"}, true); err != nil {
 		t.Fatal(err)
 	}
 	before := on.reads.Load()
-	found, err := cache.Seal(t.Context(), on, []string{"a", "b"})
+	found, err := cache.Seal(t.Context(), on, []string{"a", "b"}, true)
 	if err != nil || found["a"] != cache.Prepared("a") || found["a"] == nil || on.reads.Load() != before {
 		t.Errorf("got %v, %v after %d reads more", found, err, on.reads.Load()-before)
 	}
-	if err := cache.Prepare(t.Context(), on, []string{"c"}); err != nil {
+	if err := cache.Prepare(t.Context(), on, []string{"c"}, true); err != nil {
 		t.Fatal(err)
 	}
 	if cache.Prepared("a") != nil || cache.Prepared("c") == nil {
@@ -354,7 +355,7 @@ func TestFill(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	cache := NewCache(on, false)
+	cache := NewCache(on)
 	refs := make(map[string]*Ref)
 	for i := range maxAtOnce + 1 {
 		refs[fmt.Sprint(i)] = cache.NewRef(t.Context(), fmt.Sprint(i))
@@ -367,7 +368,7 @@ func TestFill(t *testing.T) {
 		if tenant < "3" && len(tenant) == 1 {
 			want = 2
 		}
-		if all, err := ref.Keys(on.ring); !ref.IsKnown() || err != nil || len(all.Keys()) != want {
+		if all, _, err := ref.Keys(on.ring); !ref.IsKnown() || err != nil || len(all.Keys()) != want {
 			t.Errorf("%s: got %v", tenant, err)
 		}
 	}

@@ -38,16 +38,36 @@ type run struct {
 	failed  bool
 }
 
+// states gives columns the states of another one.
+func states(columns []encrypted.Column, of encrypted.ColumnStates) (list []encrypted.ColumnStates) {
+	for _, c := range columns {
+		of.Column = c
+		list = append(list, of)
+	}
+	return list
+}
+
 // modes are the configs that the package's columns allow.
 func modes() map[string]encrypted.DriverConfig {
-	if doc.BodyColumn.Bound {
-		return map[string]encrypted.DriverConfig{"schema-bound": {}, "schema-bound with tenant keys": {TenantKeys: true}}
-	}
 	scoped := []encrypted.Column{doc.BodyColumn, fix.BodyColumn, dbd.BodyColumn, membership.InvitationColumn}
-	return map[string]encrypted.DriverConfig{
-		"plain": {}, "client-bound": {Bound: scoped}, "tenant keys": {TenantKeys: true},
-		"client-bound with tenant keys": {Bound: scoped, TenantKeys: true},
+	if doc.BodyColumn.Bound {
+		return map[string]encrypted.DriverConfig{"schema-bound": {}, "schema-bound with tenant keys": {States: states(scoped, encrypted.ColumnStates{TenantKeys: encrypted.Write})}}
 	}
+	return map[string]encrypted.DriverConfig{
+		"plain": {}, "client-bound": {States: states(scoped, encrypted.ColumnStates{Binding: encrypted.Require})},
+		"tenant keys":                   {States: states(scoped, encrypted.ColumnStates{TenantKeys: encrypted.Write})},
+		"client-bound with tenant keys": {States: states(scoped, encrypted.ColumnStates{Binding: encrypted.Require, TenantKeys: encrypted.Write})},
+	}
+}
+
+// tenantKeys reports whether tenants have keys of their own.
+func (r *run) tenantKeys() bool {
+	for _, s := range r.cfg.States {
+		if s.TenantKeys != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // Run runs every check in every mode, and reports whether one failed.
@@ -132,7 +152,7 @@ func (r *run) has(what string, id int, body string, owner *ent.Owner) {
 	equal(r, what+": found by the body", n, 1)
 	digests := r.number("SELECT count(body_index) FROM docs WHERE id = ?", id)
 	equal(r, what+": digests", digests, 1)
-	if r.cfg.TenantKeys {
+	if r.tenantKeys() {
 		return
 	}
 	var token string

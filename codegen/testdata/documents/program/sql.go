@@ -145,7 +145,7 @@ func (r *run) rawSQL() {
 		check(rows.Scan(&body))
 		_, err := body.Reveal()
 		r.expect("reveal what database/sql scanned", err, encrypted.ErrNoOpener)
-		if r.cfg.TenantKeys {
+		if r.tenantKeys() {
 			continue
 		}
 		text, err := body.OpenedBy(encrypted.OpenerOf(r.ring, doc.BodyColumn, r.o1.ID)).Reveal()

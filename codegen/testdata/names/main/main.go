@@ -38,10 +38,10 @@ func main() {
 	flag.Parse()
 	failed := false
 	for _, driver := range []string{"sqlite", "sqlite3", "postgres", "pgx"} {
-		for _, cfg := range []encrypted.DriverConfig{{}, {TenantKeys: true}} {
+		for _, cfg := range []encrypted.DriverConfig{{}, {States: []encrypted.ColumnStates{{TenantKeys: encrypted.Write}}}} {
 			if err := run(context.Background(), driver, cfg); err != nil {
 				failed = true
-				log.Printf("%s, tenant keys %v: %v", driver, cfg.TenantKeys, err)
+				log.Printf("%s, tenant keys %v: %v", driver, cfg.States != nil, err)
 			}
 		}
 	}
@@ -96,7 +96,7 @@ type test struct {
 }
 
 func run(ctx context.Context, driver string, cfg encrypted.DriverConfig) error {
-	db, d := open(ctx, driver, cfg.TenantKeys)
+	db, d := open(ctx, driver, cfg.States != nil)
 	defer func() { check(db.Close()) }()
 	oldKey, newKey := encrypted.GenerateKey(), encrypted.GenerateKey()
 	oldRing, err := encrypted.NewKeyring(oldKey)

@@ -32,6 +32,15 @@ func Columns() []encrypted.Column { return ent.EncryptedColumns() }
 // New returns a client.
 func New(d string, db *sql.DB, ring *encrypted.Keyring, cfg encrypted.DriverConfig) (*Client, error) {
 	cfg.Keyring, cfg.Columns = ring, ent.EncryptedColumns()
+	if given := cfg.States; given != nil { // of every column with a tenant
+		cfg.States = nil
+		for _, c := range cfg.Columns {
+			if of := given[0]; c.Tenant != "" {
+				of.Column = c
+				cfg.States = append(cfg.States, of)
+			}
+		}
+	}
 	drv, err := encrypted.NewDriver(entsql.OpenDB(d, db), cfg)
 	if err != nil {
 		return nil, err
@@ -109,7 +118,7 @@ func (c *Client) Has(ctx context.Context, name string) error {
 	if got, err := scanned[0].Ssn.Reveal(); err != nil || got != gotSsn {
 		return fmt.Errorf("%s: Select gives %q, %v", name, got, err)
 	}
-	if c.cfg.TenantKeys {
+	if c.cfg.States != nil {
 		return nil
 	}
 	var stored encrypted.Secret

@@ -1,0 +1,132 @@
+package driver
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"entgo.io/ent/dialect"
+
+	"github.com/credent-go/credent/internal/entcrypt/statement"
+	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/fieldcrypt/seal"
+	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
+	"github.com/credent-go/credent/internal/states"
+)
+
+// early is how old the database's states are when one statement reads them
+// again, while others go on with the old ones until [states.Lifetime].
+const early = states.Lifetime / 2
+
+// live is a client's policy. It follows the states in the database.
+type live struct {
+	base    seal.Policy
+	tenants *tenantkey.Cache
+	given   states.Table // by the client's own configuration
+	follows bool
+	busy    sync.Mutex
+	now     atomic.Pointer[dated]
+}
+
+// dated is a policy, and when what it is made of was read.
+type dated struct {
+	policy *seal.Policy
+	stored []states.Stored
+	at     time.Time // zero if nothing was read yet
+}
+
+// newLive returns a policy that reads forgotten keys of tenants again from
+// pool.
+func newLive(pool dialect.ExecQuerier, cfg Config, follows bool) (*live, error) {
+	l := &live{
+		given: cfg.States, follows: follows,
+		base: seal.Policy{
+			Ring: cfg.Keyring, OnReveal: cfg.OnReveal, Columns: cfg.Columns, Strict: cfg.Strict,
+			Locator: new(seal.Locator), Digests: new(blindindex.Digester),
+		},
+	}
+	if l.base.Columns == nil {
+		l.base.Columns = column.All()
+	}
+	if err := l.given.Check(); err != nil {
+		return nil, err
+	}
+	l.tenants = tenantkey.NewCache(statement.Store{Conn: statement.Conn{Next: pool, Policy: &l.base}})
+	policy, err := l.with(nil)
+	l.now.Store(&dated{policy: policy})
+	return l, err
+}
+
+// with returns the policy of the configuration and the database's states, which
+// come first.
+func (l *live) with(stored states.Table) (*seal.Policy, error) {
+	p := l.base
+	p.States = slices.Concat(l.given, stored)
+	for i := range p.Columns {
+		c := &p.Columns[i]
+		set := p.States.Of(c)
+		if err := set.Check(*c); err != nil {
+			return nil, err
+		}
+		p.Scopes = p.Scopes || p.IsScoped(c)
+		if set.TenantKeys >= states.Accept {
+			p.Tenants = l.tenants
+		}
+	}
+	for i := range p.States { // of columns that aren't the client's
+		if p.States.Of(&p.States[i].Column).TenantKeys >= states.Accept {
+			p.Tenants = l.tenants
+		}
+	}
+	return &p, nil
+}
+
+// policy returns the policy of a statement. If the database's states are too
+// old it reads them again, over the statement's own connection: no other is
+// waited for.
+func (l *live) policy(ctx context.Context, on statement.Conn) (*seal.Policy, error) {
+	now := l.now.Load()
+	if !l.follows {
+		return now.policy, nil
+	}
+	if age := time.Since(now.at); !now.at.IsZero() && age < states.Lifetime {
+		if age < early || !l.busy.TryLock() {
+			return now.policy, nil
+		}
+		defer l.busy.Unlock()
+		if policy, err := l.read(ctx, on); err == nil {
+			return policy, nil
+		}
+		return now.policy, nil // its time isn't up
+	}
+	return l.read(ctx, on)
+}
+
+// read reads the database's states.
+func (l *live) read(ctx context.Context, on statement.Conn) (*seal.Policy, error) {
+	now := l.now.Load()
+	fresh := &dated{policy: now.policy, at: time.Now()}
+	var err error
+	if fresh.stored, _, err = states.Read(ctx, on.Next, on.Dialect); err != nil {
+		return nil, err
+	}
+	table := states.TableOf(fresh.stored, l.base.Columns)
+	if now.at.IsZero() {
+		if err := states.Agree(l.given, table); err != nil {
+			return nil, err
+		}
+	}
+	if now.at.IsZero() || !slices.Equal(fresh.stored, now.stored) {
+		if fresh.policy, err = l.with(table); err != nil {
+			return nil, fmt.Errorf("%w; so says the database's %s", err, states.TableName)
+		}
+	}
+	if on.Tx == nil || !on.Tx.Snapshot { // or it may be older than it seems
+		l.now.Store(fresh)
+	}
+	return fresh.policy, nil
+}

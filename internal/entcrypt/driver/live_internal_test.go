@@ -1,0 +1,108 @@
+package driver
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
+	_ "modernc.org/sqlite" // the database driver
+
+	"github.com/credent-go/credent/internal/entcrypt/statement"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/states"
+)
+
+var liveColumn = column.Column{Client: "live", Entity: "Live", Table: "live", Name: "key", Size: 500, Tenant: "user_id"}
+
+func init() { column.Register(column.Binding{Column: liveColumn}) } //nolint:gochecknoinits // as generated code does
+
+// counter counts the statements of a driver.
+type counter struct {
+	dialect.Driver
+	n int
+}
+
+func (c *counter) Query(ctx context.Context, query string, args, v any) error {
+	c.n++
+	return c.Driver.Query(ctx, query, args, v)
+}
+
+// A client follows the database's states: it reads them with its first
+// statement, then at most twice a minute, and never uses older ones than a
+// minute.
+func TestLive(t *testing.T) {
+	t.Parallel()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "live.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	run := func(query string) {
+		t.Helper()
+		if _, err := db.ExecContext(t.Context(), query); err != nil {
+			t.Fatal(err)
+		}
+	}
+	next := &counter{Driver: entsql.OpenDB(dialect.SQLite, db)}
+	l, err := newLive(next, Config{Columns: []column.Column{liveColumn}, States: states.New(states.Binding, states.Accept, liveColumn)}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	on := statement.Conn{Next: next, Dialect: dialect.SQLite}
+	binding := func(queries int) states.State {
+		t.Helper()
+		next.n = 0
+		p, err := l.policy(t.Context(), on)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if next.n != queries {
+			t.Errorf("%d queries, want %d", next.n, queries)
+		}
+		return p.States.Of(&liveColumn).Binding
+	}
+	age := func(d time.Duration) {
+		now := *l.now.Load()
+		now.at = time.Now().Add(-d)
+		l.now.Store(&now)
+	}
+	want := func(what string, got, want states.State) {
+		t.Helper()
+		if got != want {
+			t.Errorf("%s: got %s, want %s", what, got, want)
+		}
+	}
+
+	want("without the table", binding(1), states.Accept)
+	want("on the hot path", binding(0), states.Accept)
+	run(`CREATE TABLE credent_states (column_name text, protection text, state text, changed_at datetime)`)
+	run(`INSERT INTO credent_states VALUES ('live.key', 'binding', 'write', CURRENT_TIMESTAMP), ('other.key', 'binding', 'off', CURRENT_TIMESTAMP)`)
+	want("young", binding(0), states.Accept)
+	age(early)
+	want("half its time", binding(2), states.Write)
+	run(`UPDATE credent_states SET state = 'require'`)
+	age(early)
+	l.busy.Lock() // another statement reads them
+	want("while another reads", binding(0), states.Write)
+	age(states.Lifetime)
+	want("its time is up", binding(2), states.Require)
+	l.busy.Unlock()
+
+	// An error counts as soon as its time is up.
+	run(`UPDATE credent_states SET state = 'sometimes'`)
+	age(early)
+	want("an error", binding(2), states.Require)
+	age(states.Lifetime)
+	if _, err := l.policy(t.Context(), on); !errors.Is(err, states.ErrUnknown) {
+		t.Errorf("got %v", err)
+	}
+	run(`UPDATE credent_states SET protection = 'encryption', state = 'off'`)
+	if _, err := l.policy(t.Context(), on); !errors.Is(err, states.ErrContradiction) {
+		t.Errorf("contradiction: got %v", err)
+	}
+}

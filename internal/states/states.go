@@ -1,0 +1,254 @@
+// Package states says what encrypted columns accept and write: one ordered
+// state for each column and protection, in the order of a rollout.
+//
+// Adjacent states are compatible: what a client in one of them writes, a client
+// in the other reads. So a change goes one step at a time.
+package states
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
+)
+
+// Errors to be tested with errors.Is.
+var (
+	// ErrContradiction means that states don't go together, or don't go with
+	// the schema.
+	ErrContradiction = errors.New("contradictory states")
+	// ErrDisagree means that a service's own configuration gives a column
+	// another state than the database's table.
+	ErrDisagree = errors.New("the service's states aren't the database's")
+	// ErrUnknown means that a text names no state or protection.
+	ErrUnknown = errors.New("unknown word")
+)
+
+// State says what a column accepts and writes under one protection. Each has
+// an old way, without the protection, and a new way, with it. The zero value
+// means the default.
+type State int8
+
+// The states, in the order of a rollout.
+const (
+	// Unset means the default: [Require] for encryption; for binding what the
+	// schema says, Require or [Off]; Off for tenants' keys.
+	Unset State = iota
+	// Off reads and writes the old way only.
+	Off
+	// Accept reads both ways, and writes the old one.
+	Accept
+	// Write reads both ways, and writes the new one.
+	Write
+	// Require reads and writes the new way only.
+	Require
+)
+
+var stateNames = [...]string{"unset", "off", "accept", "write", "require"}
+
+// String returns the state's name: "off", "accept", "write", "require" or
+// "unset".
+func (s State) String() string {
+	if s < 0 || int(s) >= len(stateNames) {
+		return fmt.Sprintf("state(%d)", int(s))
+	}
+	return stateNames[s]
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// ParseState returns the state of a name, which isn't "unset". Errors:
+// [ErrUnknown].
+func ParseState(name string) (State, error) {
+	if i := slices.Index(stateNames[:], name); i > 0 {
+		return State(i), nil
+	}
+	return Unset, fmt.Errorf("%w: %q is no state; there are %s", ErrUnknown, name, strings.Join(stateNames[1:], ", "))
+}
+
+// Protection is what a state is about.
+type Protection int8
+
+// The protections.
+const (
+	// Encryption stores tokens instead of plaintext.
+	Encryption Protection = iota
+	// Binding binds tokens to table, column and tenant.
+	Binding
+	// TenantKeys encrypts with the row's tenant's own key.
+	TenantKeys
+)
+
+var protectionNames = [...]string{"encryption", "binding", "tenant-keys"}
+
+// Protections are all protections.
+var Protections = []Protection{Encryption, Binding, TenantKeys}
+
+// String returns "encryption", "binding" or "tenant-keys".
+func (p Protection) String() string {
+	if p < 0 || int(p) >= len(protectionNames) {
+		return fmt.Sprintf("protection(%d)", int(p))
+	}
+	return protectionNames[p]
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (p Protection) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// ParseProtection returns the protection of a name. Errors: [ErrUnknown].
+func ParseProtection(name string) (Protection, error) {
+	if i := slices.Index(protectionNames[:], name); i >= 0 {
+		return Protection(i), nil
+	}
+	return 0, fmt.Errorf("%w: %q is no protection; there are %s", ErrUnknown, name, strings.Join(protectionNames[:], ", "))
+}
+
+// Set is a column's states.
+type Set struct {
+	Encryption State `json:"encryption"`
+	Binding    State `json:"binding"`
+	TenantKeys State `json:"tenant_keys"`
+}
+
+// Of returns the state of a protection.
+func (s Set) Of(p Protection) State { return *s.at(p) }
+
+func (s *Set) at(p Protection) *State {
+	return [...]*State{&s.Encryption, &s.Binding, &s.TenantKeys}[p]
+}
+
+// Over returns the states with those that other has in their place.
+func (s Set) Over(other Set) Set {
+	for _, p := range Protections {
+		if state := other.Of(p); state != Unset {
+			*s.at(p) = state
+		}
+	}
+	return s
+}
+
+// With returns the states with another one of a protection.
+func (s Set) With(p Protection, state State) Set {
+	*s.at(p) = state
+	return s
+}
+
+// Default returns a column's states if nothing else is said; of a nil column,
+// an unknown column's.
+func Default(c *column.Column) Set {
+	s := Set{Require, Off, Off}
+	if c != nil && c.Bound {
+		s.Binding = Require
+	}
+	return s
+}
+
+// Column gives a column its states. An unset one stays as it is.
+type Column struct {
+	Column                          column.Column
+	Encryption, Binding, TenantKeys State
+}
+
+// Set returns the states.
+func (c Column) Set() Set { return Set{c.Encryption, c.Binding, c.TenantKeys} }
+
+// New gives columns a state.
+func New(p Protection, s State, columns ...column.Column) []Column {
+	list := make([]Column, len(columns))
+	for i, c := range columns {
+		set := Set{}.With(p, s)
+		list[i] = Column{c, set.Encryption, set.Binding, set.TenantKeys}
+	}
+	return list
+}
+
+// covers reports whether it speaks of a column. One without a schema stands
+// for its table in every schema.
+func (c Column) covers(other *column.Column) bool {
+	return other.Table == c.Column.Table && other.Name == c.Column.Name && (c.Column.Schema == "" || other.Schema == c.Column.Schema) &&
+		(c.Column.Client == "" || other.Client == c.Column.Client)
+}
+
+// Table has the states of columns that aren't all defaults. Later entries
+// replace earlier ones.
+type Table []Column
+
+// Of returns a column's states. None is unset.
+func (t Table) Of(c *column.Column) Set {
+	set := Default(c)
+	if c == nil {
+		return set
+	}
+	for i := range t {
+		if t[i].covers(c) {
+			set = set.Over(t[i].Set())
+		}
+	}
+	return set
+}
+
+// Given returns what the table itself says of a column.
+func (t Table) Given(c *column.Column) (set Set) {
+	for i := range t {
+		if t[i].covers(c) {
+			set = set.Over(t[i].Set())
+		}
+	}
+	return set
+}
+
+// Check returns an [ErrContradiction] if a table has states that don't go
+// together or with the schema, or [column.ErrNoColumn] for a column that isn't
+// encrypted.
+func (t Table) Check() error {
+	for i, c := range t {
+		known, err := column.Known(c.Column)
+		if err != nil {
+			return err
+		}
+		for _, earlier := range t[:i] {
+			if !earlier.covers(&c.Column) && !c.covers(&earlier.Column) {
+				continue
+			}
+			for _, p := range Protections {
+				a, b := earlier.Set().Of(p), c.Set().Of(p)
+				if a != b && a != Unset && b != Unset {
+					return fmt.Errorf("credent: %w: %s of %s is given twice, as %s and as %s", ErrContradiction, p, c.Column, a, b)
+				}
+			}
+		}
+		for _, p := range Protections {
+			if s := c.Set().Of(p); s < Unset || s > Require {
+				return fmt.Errorf("credent: %w: %s of %s is %s, which is no state", ErrContradiction, p, c.Column, s)
+			}
+		}
+		if err := t.Of(&known).Check(known); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Check returns an [ErrContradiction] if the states don't go together or with
+// the column.
+func (s Set) Check(c column.Column) error {
+	refuse := func(format string, args ...any) error {
+		return fmt.Errorf("credent: %w: %s: %s", ErrContradiction, c, fmt.Sprintf(format, args...))
+	}
+	for _, p := range []Protection{Binding, TenantKeys} {
+		switch state := s.Of(p); {
+		case state <= Off:
+		case c.Tenant == "":
+			return fmt.Errorf("credent: %w: %s is %s: %w", ErrContradiction, p, state, c.CheckTenant())
+		case s.Encryption < Write:
+			return refuse("%s is %s, and encryption is %s, which writes plaintext: bring %[1]s to off first", p, state, s.Encryption)
+		}
+	}
+	if c.Bound && s.Binding < Write {
+		return refuse("binding is %s, and its field is declared Bound, which needs write or require", s.Binding)
+	}
+	return nil
+}
