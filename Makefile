@@ -38,7 +38,7 @@ setup: ## install what the tests need and is not there: Postgres, PgBouncer, Pyt
 
 .PHONY: generate
 generate: ## regenerate the ent clients, and the picture of the structure in docs/architecture.md
-	$(GO) generate ./ent ./integration/sequence/ent
+	$(GO) generate ./ent ./integration/sequence/ent ./integration/types/ent
 	$(GO) -C examples/oauth generate ./...
 	$(GO) run ./internal/structure
 

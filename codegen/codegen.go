@@ -127,6 +127,7 @@ func prepare(g *gen.Graph) (fields []encryptedField, err error) {
 	}
 	faults = append(faults, checkTenants(fields)...)
 	faults = append(faults, findNames(fields)...)
+	faults = append(faults, checkRetyped(g, fields)...)
 	if err := errors.Join(faults...); err != nil {
 		return nil, err
 	}

@@ -36,6 +36,10 @@ var (
 // keyring or the tenant's key: each counts as opened. It looks at 200 rows at
 // most, by the index of the primary key, however large the table is.
 //
+// It fails with [ErrValue] or [ErrNotText] if none of those that open decodes
+// as its field's type, as when bytes were cast to text before they were
+// encrypted.
+//
 // It also fails with [ErrNotBound] if the generated code isn't the schema's,
 // and with [ErrIndex] if one of these rows has a digest of something else in
 // its blind index, or if the index is unique and none has a digest: a client

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -39,10 +40,18 @@ import (
 // is named as by default; ent would drop and add them. Only the renames of
 // other columns are written by hand.
 //
+// A plaintext column that isn't text and becomes an encrypted one is never
+// cast. The file adds a column for tokens beside it and says what to run; the
+// next call, with the same schema, writes the file that drops the plaintext and
+// gives its name to the tokens. That file fails while a row has plaintext
+// without a token. Text becomes an encrypted column as it is. What can't be
+// converted, and tokens that are to become plaintext, are an [ErrTypeChange].
+//
 // The directory is replayed on dev, a database of the directory's dialect,
 // which must be empty and is left empty but for what Atlas does not see
 // (functions, roles): use a throw-away one, and one at a time. Errors:
-// [ErrFileName], [ErrChanged], [ErrUnknownColumn]. It is safe for concurrent
+// [ErrFileName], [ErrChanged],
+// [ErrUnknownColumn], [ErrTypeChange]. It is safe for concurrent
 // use.
 func Diff(ctx context.Context, dev *sql.DB, path, name string, tables ...*schema.Table) (written bool, err error) {
 	d, err := dialectOf(ctx, dev)
@@ -74,7 +83,6 @@ func Diff(ctx context.Context, dev *sql.DB, path, name string, tables ...*schema
 	if err != nil {
 		return false, fmt.Errorf("migrate: diff %s: %w", path, err)
 	}
-	changed := len(renames) + len(plan.Changes)
 	if err := addTriggers(ctx, dev, d, path, tables, renames, plan); err != nil {
 		return false, err
 	}
@@ -85,7 +93,7 @@ func Diff(ctx context.Context, dev *sql.DB, path, name string, tables ...*schema
 	if !isSQLite(d) {
 		files = later.split(plan)
 	}
-	if isSQLite(d) && len(plan.Changes) > changed {
+	if isSQLite(d) && slices.ContainsFunc(plan.Changes, makesTrigger) {
 		// A trigger has semicolons, and no blank line, in it.
 		plan.Delimiter = "\n\n"
 		for _, change := range plan.Changes {
@@ -112,7 +120,9 @@ func diffTables(
 		return nil, err
 	}
 	found := &planCatcher{plan: &migrate.Plan{Name: name}}
-	m, err := schema.NewMigrate(entsql.OpenDB(d, dev), diffOptions(d, dir, found, later)...)
+	conversions := &converter{dialect: d, tables: tables}
+	m, err := schema.NewMigrate(entsql.OpenDB(d, dev),
+		append(diffOptions(d, dir, found, later), schema.WithDiffHook(conversions.hook))...)
 	if err != nil {
 		return nil, err
 	}
@@ -121,8 +131,11 @@ func diffTables(
 	if err := m.NamedDiff(ctx, name, tables...); err != nil {
 		return nil, err
 	}
+	found.plan.Changes = slices.Concat(conversions.before, found.plan.Changes, conversions.after)
 	return found.plan, nil
 }
+
+func makesTrigger(c *migrate.Change) bool { return strings.HasPrefix(c.Cmd, "CREATE TRIGGER") }
 
 // addTriggers adds the renames and the triggers of blind indexes to a plan.
 func addTriggers(

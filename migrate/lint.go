@@ -61,6 +61,7 @@ type LintOptions struct {
 //	                  CT104 indexed, CT105 without its CHECK that it holds tokens only, CT108 it, its table or its blind
 //	                  index is renamed, also by drop and add or by a table made anew, and the ent schema doesn't declare
 //	                  that (WasNamed, TableWasNamed); only a process that imports the generated package knows
+//	                  CT109 a plaintext column of another type is cast to an encrypted one
 //	row_security      CT106 row-level security is taken away
 //	index_trigger     CT107 a blind index has no triggers that empty a digest when another writer changes its token; reported
 //	                  on the last file, for the indexed columns that the process knows

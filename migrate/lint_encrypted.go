@@ -8,9 +8,11 @@ import (
 	"ariga.io/atlas/sql/migrate"
 	"ariga.io/atlas/sql/schema"
 	"ariga.io/atlas/sql/sqlcheck"
+	"entgo.io/ent/dialect"
 	entschema "entgo.io/ent/dialect/sql/schema"
 
 	entmigrate "github.com/credent-go/credent/ent/migrate"
+	"github.com/credent-go/credent/internal/expand"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 )
 
@@ -23,7 +25,7 @@ func findEncryptedColumn(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 	eachColumn(file, func(stmt *migrate.Stmt, table *schema.Table, change schema.Change) {
 		switch c := change.(type) {
 		case *schema.DropColumn:
-			if isEncrypted(file, table, c.C) && file.ColumnSpan(table, c.C) != sqlcheck.SpanTemporary {
+			if isEncrypted(file, table, c.C) && !isSwapped(file, table, c.C.Name) && file.ColumnSpan(table, c.C) != sqlcheck.SpanTemporary {
 				found = append(found, finding(codeDropEncrypted, stmt, "encrypted column %q is dropped, and no backup of the key "+
 					"brings it back", c.C.Name))
 			}
@@ -44,7 +46,56 @@ func findEncryptedColumn(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 			}
 		}
 	}
-	return slices.Concat(found, findUnchecked(file), findRenamed(file))
+	return slices.Concat(found, findUnchecked(file), findRenamed(file), findCasts(file))
+}
+
+// findCasts finds plaintext columns that aren't text before the file, and are
+// encrypted ones after it without the column for tokens that [Diff] adds. It
+// compares the two states, since a table of SQLite is made anew for that.
+func findCasts(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
+	for _, s := range file.From.Schemas {
+		for _, before := range s.Tables {
+			after := tableIn(file.To, before)
+			if after == nil {
+				continue
+			}
+			for _, c := range before.Columns {
+				now, ok := after.Column(c.Name)
+				if !ok || isTextColumn(c) || !isTextColumn(now) || isSwapped(file, before, c.Name) ||
+					!isDeclaredEncrypted(before.Name, c.Name) && !hasTokenCheck(after, c.Name) {
+					continue
+				}
+				found = append(found, finding(codeCast, firstWith(file, c.Name, before.Name), "plaintext column %q is cast from %s to text, "+
+					"and nothing can tell afterwards what it was: let migrate.Diff write the two files that convert it", c.Name, typeOf(c)))
+			}
+		}
+	}
+	return found
+}
+
+// isSwapped reports whether a file puts the column for tokens in a plaintext
+// column's place.
+func isSwapped(file *sqlcheck.File, table *schema.Table, name string) bool {
+	before, after := tableIn(file.From, table), tableIn(file.To, table)
+	if before == nil || after == nil {
+		return false
+	}
+	plaintext, ok := before.Column(name)
+	_, beside := before.Column(expand.Tokens(name))
+	_, still := after.Column(expand.Tokens(name))
+	now, ok2 := after.Column(name)
+	return ok && ok2 && beside && !still && !isTextColumn(plaintext) && isTextColumn(now)
+}
+
+func isTextColumn(c *schema.Column) bool {
+	if c.Type == nil {
+		return false
+	}
+	if _, ok := c.Type.Type.(*schema.StringType); ok {
+		return true
+	}
+	_, isText := kindOf(dialect.Postgres, c)
+	return isText
 }
 
 // isDeclaredEncrypted reports whether a column is encrypted in an ent schema:
@@ -102,6 +153,7 @@ func findRetyped(stmt *migrate.Stmt, c *schema.ModifyColumn) []sqlcheck.Diagnost
 	case fromText && toText && to.Size != 0 && (from.Size == 0 || to.Size < from.Size):
 		return []sqlcheck.Diagnostic{finding(codeShrinkEncrypted, stmt,
 			"encrypted column %q is shortened to %d characters, which its tokens may not fit", c.From.Name, to.Size)}
+	case !fromText && toText: // findCasts has it
 	case !fromText || !toText || from.T != to.T:
 		return []sqlcheck.Diagnostic{finding(codeTypeEncrypted, stmt, "encrypted column %q gets another type", c.From.Name)}
 	}

@@ -11,6 +11,7 @@ import (
 	"ariga.io/atlas/sql/schema"
 	"ariga.io/atlas/sql/sqlcheck"
 
+	"github.com/credent-go/credent/internal/expand"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 )
 
@@ -194,6 +195,9 @@ func findRenamed(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 	r := newRenaming(file)
 	for t, c := range columnsIn(file.From) {
 		p := placeOf(t, c.Name)
+		if of, ok := expand.Plaintext(c.Name); ok && isSwapped(file, t, of) {
+			continue // its tokens are bound to the name that it gets
+		}
 		wasEncrypted := hasTokenCheck(t, c.Name) || len(p.names()) > 0 || isDeclaredEncrypted(t.Name, c.Name)
 		if wasEncrypted {
 			found = append(found, r.findColumn(p, c)...)

@@ -37,6 +37,7 @@ const (
 	codeRowSecurity     = "CT106"
 	codeIndexTrigger    = "CT107"
 	codeRenameEncrypted = "CT108"
+	codeCast            = "CT109"
 	codeIndexBlocks     = "CT201"
 	codeNeedsNoTx       = "CT202"
 	codeValidates       = "CT301"

@@ -101,6 +101,9 @@ func DestroyTenant(ctx context.Context, db *sql.DB, ring *keyring.Keyring, tenan
 	if err != nil {
 		return nil, err
 	}
+	if err := refuseExpanded(s.dialect(), tables, "encrypt it and apply the migration that drops it first", false); err != nil {
+		return nil, fmt.Errorf("rotate: destroy the key: %w", err)
+	}
 	if _, err := openKeys(ctx, db, s, ring); err != nil {
 		return nil, err
 	}

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
+	"github.com/credent-go/credent/internal/plaintype"
 	"github.com/credent-go/credent/internal/states"
 )
 
@@ -43,13 +45,23 @@ func Encrypt(ctx context.Context, db *sql.DB, ring *keyring.Keyring, cfg Config)
 	}
 	locate := new(seal.Locator)
 	return start(ctx, db, ring, cfg, operation{
-		rewrite: func(cfg *Config, ring *keyring.Keyring, stored string, p seal.Place) (rewritten, error) {
+		rewrite: func(cfg *Config, ring *keyring.Keyring, stored original, p seal.Place) (rewritten, error) {
 			to := cfg.rebinding(&p.Column)
 			if p.Column.Bound && to == seal.Keep {
 				to = seal.Bind
 			}
-			token, changed, err := locate.EncryptStored(ring, stored, p, to)
-			return rewritten{token, changed, to == seal.Bind}, err
+			if fernet.IsToken(stored.text) {
+				token, changed, err := locate.EncryptStored(ring, stored.text, p, to)
+				if err == nil || !stored.apart { // else it is bytes that begin like a token
+					return rewritten{token, changed, to == seal.Bind}, err
+				}
+			}
+			plaintext, err := plaintype.Encode(p.Column, stored.kind, stored.text)
+			if err != nil {
+				return rewritten{}, err
+			}
+			token, err := locate.EncryptPlaintext(ring, plaintext, p, to)
+			return rewritten{token, true, to == seal.Bind}, err
 		},
 		index:       indexer(ring),
 		plain:       fromPlaintext,
@@ -76,8 +88,8 @@ func (cfg *Config) checkEncryption(tables []table, want ...states.State) error {
 func beforeEncrypt(ctx context.Context, cfg *Config, s store, tables []table) error {
 	errs := []error{cfg.checkEncryption(tables, states.Write)}
 	for _, t := range tables {
-		for _, c := range t.columns {
-			errs = append(errs, s.checkWidth(ctx, c))
+		for i := range t.columns {
+			errs = append(errs, s.checkWidth(ctx, t, i))
 		}
 	}
 	return errors.Join(errs...)
@@ -130,8 +142,8 @@ func validateChecks(ctx context.Context, s store, t table, result *TableReport) 
 func DecryptToPlaintext(ctx context.Context, db *sql.DB, ring *keyring.Keyring, cfg Config) (*Report, error) {
 	locate := new(seal.Locator)
 	return start(ctx, db, ring, cfg, operation{
-		rewrite: func(_ *Config, ring *keyring.Keyring, stored string, p seal.Place) (rewritten, error) {
-			plaintext, changed, err := locate.DecryptStored(ring, stored, p)
+		rewrite: func(_ *Config, ring *keyring.Keyring, stored original, p seal.Place) (rewritten, error) {
+			plaintext, changed, err := locate.DecryptStored(ring, stored.text, p)
 			return rewritten{plaintext, changed, false}, err
 		},
 		index: indexer(ring),
@@ -146,7 +158,7 @@ func DecryptToPlaintext(ctx context.Context, db *sql.DB, ring *keyring.Keyring, 
 
 // checkAllowed returns an error unless the tables take plaintext.
 func checkAllowed(ctx context.Context, s store, tables []table) error {
-	var errs []error
+	errs := []error{refuseExpanded(s.dialect(), tables, "drop the tokens instead, if nothing writes them yet", true)}
 	for _, t := range tables {
 		for _, c := range t.columns {
 			checks, err := s.checks(ctx, c)

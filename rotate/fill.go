@@ -9,12 +9,11 @@ import (
 	"fmt"
 	"strings"
 
-	"entgo.io/ent/dialect"
-
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/indextrigger"
+	"github.com/credent-go/credent/internal/plaintype"
 )
 
 // FillIndexes makes the digests of blind indexes that are missing, or of
@@ -33,15 +32,15 @@ func FillIndexes(ctx context.Context, db *sql.DB, ring *keyring.Keyring, cfg Con
 	locate := new(seal.Locator)
 	var digests blindindex.Digester
 	return start(ctx, db, ring, cfg, operation{
-		rewrite: func(_ *Config, ring *keyring.Keyring, stored string, p seal.Place) (rewritten, error) {
+		rewrite: func(_ *Config, ring *keyring.Keyring, stored original, p seal.Place) (rewritten, error) {
 			_, err := openStored(locate, ring, stored, p)
-			return rewritten{value: stored}, err
+			return rewritten{value: stored.text}, err
 		},
 		index: func(opens *keyring.Keyring, stored sql.NullString, p seal.Place) (sql.NullString, error) {
 			if !stored.Valid {
 				return sql.NullString{}, nil
 			}
-			plaintext, err := openStored(locate, opens, stored.String, p)
+			plaintext, err := openStored(locate, opens, original{text: stored.String, kind: plaintype.Hexed}, p)
 			if err != nil {
 				return sql.NullString{}, err
 			}
@@ -50,6 +49,9 @@ func FillIndexes(ctx context.Context, db *sql.DB, ring *keyring.Keyring, cfg Con
 		},
 		plain: fromPlaintext,
 		before: func(ctx context.Context, _ *Config, s store, tables []table) error {
+			if err := refuseExpanded(s.dialect(), tables, "let Encrypt make the tokens and their digests", false); err != nil {
+				return err
+			}
 			return checkTriggers(ctx, db, s, tables)
 		},
 		advice: "stop those that write without a digest first",
@@ -59,17 +61,13 @@ func FillIndexes(ctx context.Context, db *sql.DB, ring *keyring.Keyring, cfg Con
 // checkTriggers returns an error unless digests are emptied when their secrets
 // are changed.
 func checkTriggers(ctx context.Context, db *sql.DB, s store, tables []table) error {
-	d := dialect.SQLite
-	if _, ok := s.(postgres); ok {
-		d = dialect.Postgres
-	}
 	var errs []error
 	for _, t := range tables {
 		for _, c := range t.columns {
 			if c.Index == "" {
 				continue
 			}
-			problems, err := indextrigger.Compare(ctx, db, d, []indextrigger.Column{
+			problems, err := indextrigger.Compare(ctx, db, s.dialect(), []indextrigger.Column{
 				{Schema: t.schema, Table: t.name, Token: c.Name, Index: c.Index, Key: t.key},
 			})
 			if err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 )
@@ -119,7 +120,7 @@ func (o *outcome) add(p *pass, r row, keys map[string]tenantkey.Key) {
 
 // cell makes what becomes of a column of a row.
 func (p *pass) cell(r row, i int, column column.Column, keys map[string]tenantkey.Key) (c cell, err error) {
-	stored, place := r.values[i], seal.Place{Column: column, Tenant: r.tenant}
+	stored, place := r.value(i), seal.Place{Column: column, Tenant: r.tenant}
 	if p.isOfKeys() {
 		return p.wrappedCell(stored, r.tenant.String)
 	}
@@ -127,14 +128,23 @@ func (p *pass) cell(r row, i int, column column.Column, keys map[string]tenantke
 	if err != nil {
 		return cell{}, err
 	}
+	if of.shredded && r.isWaiting(i) { // no token is in its way yet
+		return cell{}, fernet.ErrNotEncrypted
+	}
 	if of.shredded {
 		return p.shreddedCell(stored, place, r.indexes[i])
 	}
 	if stored.Valid {
-		result, err := p.operation.rewrite(&p.cfg, of.ring, stored.String, place)
+		from, err := p.table.original(r, i, p.store)
 		if err != nil {
 			return cell{}, err
 		}
+		result, err := p.operation.rewrite(&p.cfg, of.ring, from, place)
+		if err != nil {
+			return cell{}, err
+		}
+		// A token that a client stored among the plaintext moves to its place.
+		result.changed = result.changed || r.isWaiting(i)
 		if result.changed {
 			stored = sql.NullString{String: result.value, Valid: true}
 			c = cell{changed: true, value: stored, bound: result.bound || of.own}

@@ -45,13 +45,14 @@ func (p postgres) describe(ctx context.Context, t *table) error {
 	} else if err != nil {
 		return err
 	}
+	t.sources = make([]source, len(t.columns))
 	for i, c := range t.columns {
 		if _, _, _, err := p.columnType(ctx, t.quoted(), c.Index); errors.Is(err, sql.ErrNoRows) {
 			t.columns[i].Index = ""
 		} else if err != nil {
 			return err
 		}
-		if _, _, _, err := p.columnType(ctx, t.quoted(), c.Name); errors.Is(err, sql.ErrNoRows) {
+		if t.sources[i], err = p.source(ctx, *t, i); errors.Is(err, sql.ErrNoRows) {
 			return missing([]string{c.Name})
 		} else if err != nil {
 			return err
@@ -93,10 +94,13 @@ func (p postgres) pairs(ctx context.Context, query string, args ...any) (pairs [
 func (postgres) selectRows(t table) *strings.Builder {
 	var query strings.Builder
 	fmt.Fprintf(&query, "SELECT t.%s::text", quote(t.key))
-	for _, c := range t.columns {
-		fmt.Fprintf(&query, ", t.%s::text", quote(c.Name))
+	for i, c := range t.columns {
+		fmt.Fprintf(&query, ", t.%s::text", quote(t.stored(i)))
 		if c.Index != "" {
 			fmt.Fprintf(&query, ", encode(t.%s, 'hex')", quote(c.Index))
+		}
+		if t.sources[i].expanded {
+			fmt.Fprintf(&query, ", %s", t.sources[i].expr)
 		}
 	}
 	if t.tenant != "" {
@@ -180,8 +184,8 @@ func (p postgres) update(ctx context.Context, t table, changes []change) (int64,
 		keys[j] = sql.NullString{String: c.id, Valid: true}
 	}
 	u := update{args: []any{textArray(keys)}, arrays: []string{"(SELECT $1::text::" + t.keyType + "[])"}, columns: []string{`"key"`}}
-	for i, column := range t.columns {
-		u.column(i, column, changes)
+	for i := range t.columns {
+		u.column(t, i, changes)
 	}
 	u.tenant(t.tenant, changes)
 	result, err := p.db.ExecContext(ctx, fmt.Sprintf(`UPDATE %s AS t SET %s FROM unnest(%s) AS u(%s) WHERE t.%s = u."key" AND %s`,
@@ -217,7 +221,8 @@ const absent = "\x01absent"
 // column adds what becomes of one column, if it is changed in any of the rows.
 // A blind index is set even to what it was: a trigger could take one that is
 // not set for one that was left behind.
-func (u *update) column(i int, column column.Column, changes []change) {
+func (u *update) column(t table, i int, changes []change) {
+	column, name, beside := t.columns[i], quote(t.stored(i)), make([]sql.NullString, len(changes))
 	olds, news, indexes := make([]sql.NullString, len(changes)), make([]sql.NullString, len(changes)), make([]sql.NullString, len(changes))
 	changed, plaintext := false, false
 	for j, c := range changes {
@@ -226,6 +231,9 @@ func (u *update) column(i int, column column.Column, changes []change) {
 		}
 		changed = true
 		olds[j], news[j], indexes[j] = c.values[i], c.cells[i].value, c.cells[i].index
+		if c.isWaiting(i) {
+			beside[j] = c.plains[i]
+		}
 		if !olds[j].Valid {
 			olds[j] = sql.NullString{String: absent, Valid: true}
 		}
@@ -234,17 +242,21 @@ func (u *update) column(i int, column column.Column, changes []change) {
 	if !changed {
 		return
 	}
-	stored := "t." + quote(column.Name) + "::text"
+	stored := "t." + name + "::text"
 	compared := stored + ` COLLATE "C"`
-	if column.Index != "" {
+	if column.Index != "" || t.sources[i].expanded {
 		compared = `coalesce(` + stored + `, E'\x01absent') COLLATE "C"`
 	}
 	if plaintext {
-		olds, compared = digests(olds), "encode(sha256(convert_to("+compared+", 'UTF8')), 'hex')"
+		olds, compared = digests(olds), digestOf(compared)
 	}
 	old, value := u.add(fmt.Sprint("old", i), olds), u.add(fmt.Sprint("new", i), news)
-	u.set = append(u.set, fmt.Sprintf("%s = coalesce(%s, %s)", quote(column.Name), value, stored))
+	u.set = append(u.set, fmt.Sprintf("%s = coalesce(%s, %s)", name, value, stored))
 	u.where = append(u.where, fmt.Sprintf(`(%s IS NULL OR %s = %s)`, old, compared, old))
+	if t.sources[i].expanded {
+		plain := u.add(fmt.Sprint("plain", i), digests(beside))
+		u.where = append(u.where, fmt.Sprintf(`(%s IS NULL OR %s = %[1]s)`, plain, digestOf("("+t.sources[i].expr+`) COLLATE "C"`)))
+	}
 	if column.Index != "" {
 		index := u.add(fmt.Sprint("index", i), indexes)
 		u.set = append(u.set, fmt.Sprintf("%s = CASE WHEN %s IS NULL THEN t.%[1]s ELSE decode(%[3]s, 'hex') END", quote(column.Index), old, index))
@@ -264,6 +276,9 @@ func (u *update) tenant(column string, changes []change) {
 	of := u.add("tenant", tenants)
 	u.where = append(u.where, fmt.Sprintf(`(%s IS NULL OR t.%s::text COLLATE "C" = %[1]s)`, of, quote(column)))
 }
+
+// digestOf returns SQL for the SHA-256 of a text, in hexadecimal.
+func digestOf(text string) string { return "encode(sha256(convert_to(" + text + ", 'UTF8')), 'hex')" }
 
 // digests returns the SHA-256 of values, in hexadecimal.
 func digests(values []sql.NullString) []sql.NullString {
@@ -360,22 +375,24 @@ func (p postgres) columnType(ctx context.Context, table, column string) (full, n
 	return full, name, max(0, modifier-header), err
 }
 
-func (p postgres) checkWidth(ctx context.Context, c column.Column) error {
-	full, name, length, err := p.columnType(ctx, c.Quoted(), c.Name)
+func (p postgres) checkWidth(ctx context.Context, t table, i int) error {
+	if err := checkSource(dialect.Postgres, t, i); err != nil {
+		return err
+	}
+	c := t.columns[i]
+	full, name, length, err := p.columnType(ctx, c.Quoted(), t.stored(i))
 	if err != nil {
 		return err
 	}
-	mend := fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s TYPE varchar(%d);", c.Quoted(), quote(c.Name), c.Size)
+	mend := fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s TYPE varchar(%d);", c.Quoted(), quote(t.stored(i)), c.Size)
 	e := &SchemaError{Column: c, SQL: mend}
 	switch {
 	case name == "text" || name == "citext" || name == "varchar" && (length == 0 || length >= c.Size):
 		return nil
 	case name == "varchar":
 		e.Reason = fmt.Sprintf("it is %s, and tokens need %d characters", full, c.Size)
-	case name == "bpchar":
-		e.Reason = fmt.Sprintf("it is %s, which pads tokens with blanks", full)
 	default:
-		e.Reason, e.SQL = fmt.Sprintf("it is %s, and tokens are text", full), ""
+		e.Reason = fmt.Sprintf("it is %s, which pads tokens with blanks", full)
 	}
 	return e
 }

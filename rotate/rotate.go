@@ -244,17 +244,20 @@ func (cfg *Config) rebinding(c *column.Column) seal.Rebinding {
 func Run(ctx context.Context, db *sql.DB, ring *keyring.Keyring, cfg Config) (*Report, error) {
 	locate := new(seal.Locator)
 	return start(ctx, db, ring, cfg, operation{
-		rewrite: func(cfg *Config, ring *keyring.Keyring, stored string, p seal.Place) (rewritten, error) {
+		rewrite: func(cfg *Config, ring *keyring.Keyring, stored original, p seal.Place) (rewritten, error) {
 			given := cfg.States.Given(&p.Column)
-			if e := given.Encryption; e != states.Unset && e < states.Require && !fernet.IsToken(stored) {
-				return rewritten{value: stored}, nil
+			if stored.apart {
+				return rewritten{}, fernet.ErrNotEncrypted
+			}
+			if e := given.Encryption; e != states.Unset && e < states.Require && !fernet.IsToken(stored.text) {
+				return rewritten{value: stored.text}, nil
 			}
 			if given.Binding == states.Require {
-				if _, bound, err := locate.KeyAt(ring, p, stored); err == nil && !bound {
+				if _, bound, err := locate.KeyAt(ring, p, stored.text); err == nil && !bound {
 					return rewritten{}, ErrUnbound
 				}
 			}
-			token, changed, bound, err := locate.Reencrypt(ring, p, stored, cfg.rebinding(&p.Column))
+			token, changed, bound, err := locate.Reencrypt(ring, p, stored.text, cfg.rebinding(&p.Column))
 			return rewritten{token, changed, bound}, err
 		},
 		index:   indexer(ring),
@@ -267,7 +270,7 @@ func Run(ctx context.Context, db *sql.DB, ring *keyring.Keyring, cfg Config) (*R
 type operation struct {
 	// rewrite returns what is to replace a stored value, and whether that is
 	// another. The keyring is the one of the place.
-	rewrite func(cfg *Config, ring *keyring.Keyring, stored string, p seal.Place) (rewritten, error)
+	rewrite func(cfg *Config, ring *keyring.Keyring, stored original, p seal.Place) (rewritten, error)
 	// index returns the digest, in hexadecimal, that the blind index of a
 	// column is to have for what is stored in it, which the keyring of the
 	// place opens.

@@ -28,21 +28,22 @@ func (s sqlite) count(ctx context.Context, t table) (int64, error) { return coun
 
 func (s sqlite) describe(ctx context.Context, t *table) (err error) {
 	t.schema = "" // as ent, which leaves it out for SQLite
-	rows, err := s.db.QueryContext(ctx, "SELECT name, pk FROM pragma_table_info(?)", t.name)
+	rows, err := s.db.QueryContext(ctx, "SELECT name, type, pk FROM pragma_table_info(?)", t.name)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
-	var all, keys []string
+	var keys []string
+	all := make(map[string]string) // types by name
 	for rows.Next() {
 		var (
-			name string
-			key  int // place in the primary key, from 1
+			name, declared string
+			key            int // place in the primary key, from 1
 		)
-		if err := rows.Scan(&name, &key); err != nil {
+		if err := rows.Scan(&name, &declared, &key); err != nil {
 			return err
 		}
-		all = append(all, name)
+		all[name] = declared
 		if key > 0 {
 			keys = append(keys, name)
 		}
@@ -53,16 +54,19 @@ func (s sqlite) describe(ctx context.Context, t *table) (err error) {
 	if len(all) == 0 {
 		return missing(nil)
 	}
-	if !slices.Contains(all, t.tenant) {
+	if _, ok := all[t.tenant]; !ok {
 		t.tenant = ""
 	}
+	t.sources = make([]source, len(t.columns))
 	for i, c := range t.columns {
-		if !slices.Contains(all, c.Name) {
+		declared, ok := all[c.Name]
+		if !ok {
 			return missing([]string{c.Name})
 		}
-		if !slices.Contains(all, c.Index) {
+		if _, ok := all[c.Index]; !ok {
 			t.columns[i].Index = ""
 		}
+		t.sources[i] = sqliteSource(c.Name, declared, all)
 	}
 	if len(keys) != 1 {
 		return fmt.Errorf("%w: it has %d", ErrPrimaryKey, len(keys))
@@ -75,10 +79,13 @@ func (s sqlite) describe(ctx context.Context, t *table) (err error) {
 // expression, since the driver makes times of columns that are declared so.
 func (sqlite) selectRows(t table) string {
 	query := "SELECT +t." + quote(t.key)
-	for _, c := range t.columns {
-		query += ", CAST(t." + quote(c.Name) + " AS TEXT)"
+	for i, c := range t.columns {
+		query += ", CAST(t." + quote(t.stored(i)) + " AS TEXT)"
 		if c.Index != "" {
 			query += fmt.Sprintf(", CASE WHEN t.%s IS NOT NULL THEN lower(hex(t.%[1]s)) END", quote(c.Index))
+		}
+		if t.sources[i].expanded {
+			query += ", " + t.sources[i].expr
 		}
 	}
 	if t.tenant != "" {
@@ -137,7 +144,7 @@ func (s sqlite) write(ctx context.Context, t table, changes []change) (written i
 			if !c.cells[i].changed {
 				continue
 			}
-			name := quote(column.Name)
+			name := quote(t.stored(i))
 			if c.cells[i].value.Valid {
 				set, args = append(set, name+" = ?"), append(args, c.cells[i].value.String)
 			}
@@ -145,6 +152,9 @@ func (s sqlite) write(ctx context.Context, t table, changes []change) (written i
 				set, args = append(set, quote(column.Index)+" = unhex(?)"), append(args, c.cells[i].index)
 			}
 			where, compare = append(where, "CAST("+name+" AS TEXT) IS ? COLLATE BINARY"), append(compare, c.values[i])
+			if t.sources[i].expanded {
+				where, compare = append(where, "("+t.sources[i].expr+") IS ? COLLATE BINARY"), append(compare, c.plains[i])
+			}
 		}
 		if c.bound() {
 			where = append(where, "CAST("+quote(t.tenant)+" AS TEXT) = ? COLLATE BINARY")
@@ -174,8 +184,10 @@ func isSQLite(err error, kind int) bool {
 	return errors.As(err, &e) && e.Code()&0xff == kind // the rest tells cases of one kind apart
 }
 
-// checkWidth finds nothing: SQLite takes no notice of a length.
-func (sqlite) checkWidth(context.Context, column.Column) error { return nil }
+// checkWidth looks at the type only: SQLite takes no notice of a length.
+func (sqlite) checkWidth(_ context.Context, t table, i int) error {
+	return checkSource(dialect.SQLite, t, i)
+}
 
 // checks finds a constraint by its name in the statement that made the table.
 // It holds for all rows.

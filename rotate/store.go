@@ -39,6 +39,7 @@ type table struct {
 	columns []column.Column // its own, to be changed
 	key     string          // column of the primary key
 	keyType string          // as Postgres names it
+	sources []source        // of their plaintext
 	tenant  string          // column that says whose a row is; "" if there is none, and no token can be bound
 	extra   []string        // more expressions of the table t to read
 }
@@ -65,6 +66,7 @@ type row struct {
 	id      string // primary key, for people
 	key     any    // primary key, for the database
 	values  []sql.NullString
+	plains  []sql.NullString // plaintext beside the tokens, as the source reads it
 	indexes []sql.NullString // of the columns with a blind index, in hexadecimal
 	tenant  sql.NullString
 	extra   []sql.NullString // of the table's extra expressions
@@ -114,9 +116,11 @@ type store interface {
 	// changed. Where another statement was given precedence it changes none,
 	// without an error. What the database does not take it leaves and returns.
 	write(ctx context.Context, t table, changes []change) (int64, []refusal, error)
-	// checkWidth returns a [SchemaError] if the column's type has no room for
-	// tokens.
-	checkWidth(ctx context.Context, c column.Column) error
+	// checkWidth returns a [SchemaError] if a column of the table has no room
+	// for tokens, or its plaintext isn't what the field holds.
+	checkWidth(ctx context.Context, t table, i int) error
+	// original returns what a source has read.
+	original(s source, text string) (original, error)
 	// checks returns the CHECKs that allow nothing but tokens in a column.
 	checks(ctx context.Context, c column.Column) ([]tokenCheck, error)
 	// validate makes the database look at what is stored for a CHECK that it
@@ -225,12 +229,15 @@ func selectPage(
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		var key any
-		r := row{values: make([]sql.NullString, len(t.columns)), indexes: make([]sql.NullString, len(t.columns))}
+		r := row{values: make([]sql.NullString, len(t.columns)), indexes: make([]sql.NullString, len(t.columns)), plains: make([]sql.NullString, len(t.columns))}
 		dest := []any{&key}
 		for i, c := range t.columns {
 			dest = append(dest, &r.values[i])
 			if c.Index != "" {
 				dest = append(dest, &r.indexes[i])
+			}
+			if t.sources[i].expanded {
+				dest = append(dest, &r.plains[i])
 			}
 		}
 		if t.tenant != "" {

@@ -19,6 +19,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
+	"github.com/credent-go/credent/internal/plaintype"
 )
 
 // ErrDuplicates means that rows have the same secret, and a unique blind index
@@ -206,15 +207,20 @@ func (u *uniqueness) each(ctx context.Context, f func(i int, row string, sum [sh
 		for _, r := range page {
 			for i, c := range u.table.columns {
 				extra := r.extra[u.extra[i][0]:u.extra[i][1]]
-				if !r.values[i].Valid || slices.ContainsFunc(extra, func(v sql.NullString) bool { return !v.Valid }) {
+				value := r.value(i)
+				if !value.Valid || slices.ContainsFunc(extra, func(v sql.NullString) bool { return !v.Valid }) {
 					continue
 				}
 				place := seal.Place{Column: c, Tenant: r.tenant}
-				of, err := u.keysAt(r.values[i], place, keys)
+				of, err := u.keysAt(value, place, keys)
 				if err != nil || of.shredded {
 					continue
 				}
-				plaintext, err := openStored(&u.locate, of.ring, r.values[i].String, place)
+				stored, err := u.table.original(r, i, u.store)
+				if err != nil {
+					continue
+				}
+				plaintext, err := openStored(&u.locate, of.ring, stored, place)
 				if err != nil {
 					continue
 				}
@@ -243,9 +249,16 @@ func (u *uniqueness) sum(cfg blindindex.Config, plaintext string, extra []sql.Nu
 
 // openStored returns the plaintext of what is stored, which is no token while a
 // column has plaintext.
-func openStored(l *seal.Locator, ring *keyring.Keyring, stored string, p seal.Place) (string, error) {
-	if !fernet.IsToken(stored) {
-		return stored, column.CheckPlaintext(p.Column, stored)
+func openStored(l *seal.Locator, ring *keyring.Keyring, stored original, p seal.Place) (string, error) {
+	if fernet.IsToken(stored.text) {
+		plaintext, err := l.DecryptAt(ring, p, stored.text)
+		if err == nil || !stored.apart { // else it is bytes that begin like a token
+			return plaintext, err
+		}
 	}
-	return l.DecryptAt(ring, p, stored)
+	plaintext, err := plaintype.Encode(p.Column, stored.kind, stored.text)
+	if err != nil {
+		return "", err
+	}
+	return plaintext, column.CheckPlaintext(p.Column, plaintext)
 }

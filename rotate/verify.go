@@ -15,6 +15,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
+	"github.com/credent-go/credent/internal/plaintype"
 	"github.com/credent-go/credent/internal/states"
 )
 
@@ -53,6 +54,10 @@ var (
 	// ErrTenantKey means that a stored secret is under a tenant's key, in a
 	// column whose tenant keys are off.
 	ErrTenantKey = errors.New("under a tenant's key, and the column's tenant keys are off")
+
+	// ErrUndecodable means that a secret opens, and what was encrypted isn't of
+	// its field's type: revealing it fails.
+	ErrUndecodable = errors.New("some open and don't decode as their field's type")
 )
 
 // ColumnCount is the number of rows of an encrypted column, by what is stored
@@ -73,8 +78,18 @@ type ColumnCount struct {
 	NotEncrypted int64            `json:"not_encrypted"` // no token
 	Damaged      int64            `json:"damaged"`       // a malformed token
 	OverLength   int64            `json:"over_length"`   // longer than the column's declared size, of any of the above
-	Index        *IndexCount      `json:"index,omitempty"`
-	Canary       CanaryCount      `json:"canary"`
+	Undecodable  int64            `json:"undecodable"`   // opens, and doesn't decode as DecodedAs; counted again by its key
+
+	// DecodedAs says what each secret that opened was decoded as: a Go type,
+	// or only "JSON" if the process doesn't know the type.
+	DecodedAs string `json:"decoded_as"`
+	// UndecodableRows are the primary keys of the first of these rows, at most
+	// ten.
+	UndecodableRows []string `json:"undecodable_rows,omitempty"`
+
+	Index  *IndexCount `json:"index,omitempty"`
+	Canary CanaryCount `json:"canary"`
+
 	// States are the states that the counts are judged by: the database's and,
 	// for binding, the schema's. What is unset isn't judged.
 	States states.Set `json:"states,omitzero"`
@@ -106,7 +121,7 @@ func (c ColumnCount) previous() (n int64) {
 // Ready reports whether every secret of the column is under the primary key,
 // the data key of its tenant, or shredded, and what its blind index has is,
 // too, and its canary, if it has one; all under the present name of the column
-// and as its states say.
+// and as its states say; and whether every secret that opens decodes.
 func (c ColumnCount) Ready() bool {
 	return c.secretsReady() && !c.indexBehind() && !c.Canary.behind() && c.EarlierNames() == 0 && c.CheckStates() == nil
 }
@@ -132,7 +147,7 @@ func (c ColumnCount) secretsReady() bool {
 	if c.readsPlaintext() {
 		ready += c.NotEncrypted
 	}
-	return ready == c.Rows && c.OverLength == 0
+	return ready == c.Rows && c.OverLength == 0 && c.Undecodable == 0
 }
 
 // CheckStates returns an error if a secret is stored in a way that the column's
@@ -176,8 +191,9 @@ type Counts []ColumnCount
 // otherwise [ErrNotAllPrimary]; if a secret is stored as plaintext,
 // [ErrPlaintext] as well, for digests [ErrIndexBehind], and for a canary
 // [ErrCanaryBehind]. What is under the primary key and an earlier name of its
-// column is an [ErrEarlierName]. If all are, it returns what
-// [ColumnCount.CheckStates] does.
+// column is an [ErrEarlierName], and what opens and doesn't decode an
+// [ErrUndecodable]. If all is well, it returns what [ColumnCount.CheckStates]
+// does.
 func (c Counts) Err() error {
 	for _, column := range c {
 		if column.NotEncrypted > 0 && !column.readsPlaintext() {
@@ -185,6 +201,10 @@ func (c Counts) Err() error {
 		}
 	}
 	for _, column := range c {
+		if column.Undecodable > 0 {
+			return fmt.Errorf("rotate: %s.%s: %w: %d aren't %s, the first in row %s", column.Table, column.Column,
+				ErrUndecodable, column.Undecodable, column.DecodedAs, column.UndecodableRows[0])
+		}
 		if !column.secretsReady() {
 			return fmt.Errorf("rotate: %w: %s.%s", ErrNotAllPrimary, column.Table, column.Column)
 		}
@@ -241,8 +261,8 @@ func (c Counts) Needs(keyID string) int64 {
 	return n
 }
 
-// Verify reads every secret and counts which key it needs. It opens them all,
-// and writes nothing. The counts are of the moment at which each page of rows
+// Verify reads every secret and counts which key it needs. It opens and decodes
+// them all, and writes nothing. The counts are of the moment at which each page of rows
 // was read. They are judged by the states in the database. Where tenants have
 // data keys of their own, the last count is these keys': each needs a key of
 // the keyring, like a secret.
@@ -310,6 +330,9 @@ func (v *verifier) do(ctx context.Context, s store) error {
 		if v.columns[i].States = v.states.Given(&c); c.Bound && v.columns[i].States.Binding == states.Unset {
 			v.columns[i].States.Binding = states.Require
 		}
+		if !v.table.isOfKeys() {
+			v.columns[i].DecodedAs = plaintype.DecodesAs(c)
+		}
 		if c.Index != "" {
 			v.columns[i].Index = &IndexCount{Previous: noneOf(v.ring)}
 		}
@@ -342,10 +365,12 @@ func (v *verifier) add(ctx context.Context, page []row) error {
 		return err
 	}
 	for _, r := range page {
-		for i, token := range r.values {
+		for i := range r.values {
+			token := r.value(i)
 			place := seal.Place{Column: v.table.columns[i], Tenant: r.tenant}
 			tenant := place.TenantKey(keys)
 			v.count(&v.columns[i], token, place, tenant)
+			v.decode(&v.columns[i], r.id, token, place, tenant)
 			if v.columns[i].Index == nil {
 				continue
 			}
@@ -401,6 +426,23 @@ func (v *verifier) count(c *ColumnCount, token sql.NullString, p seal.Place, ten
 	}
 	c.addEarlier(bound && v.locate.IsEarlier(v.ring, p, token.String))
 	c.count(v.primary, key, err)
+}
+
+// maxSamples is how many rows a count names.
+const maxSamples = 10
+
+// decode counts a secret that opens and doesn't decode as its field's type.
+func (v *verifier) decode(c *ColumnCount, row string, token sql.NullString, p seal.Place, tenant tenantkey.Key) {
+	if !token.Valid || errors.Is(tenant.Err, tenantkey.ErrShredded) {
+		return
+	}
+	plaintext, err := v.locate.DecryptAt(keyring.With(v.ring, tenant.Data), p, token.String)
+	if err != nil || plaintype.Decode(p.Column, plaintext) == nil {
+		return
+	}
+	if c.Undecodable++; len(c.UndecodableRows) < maxSamples {
+		c.UndecodableRows = append(c.UndecodableRows, row)
+	}
 }
 
 // count counts a token by the key that opens it, or by why none does.

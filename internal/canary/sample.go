@@ -16,6 +16,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
+	"github.com/credent-go/credent/internal/plaintype"
 	"github.com/credent-go/credent/internal/states"
 )
 
@@ -156,7 +157,9 @@ func (s *sampler) openAll(ctx context.Context, found []secret) Rows {
 	}
 	switch {
 	case result.Opened > 0:
-		result.Err = s.checkDigests(found)
+		if result.Err = s.checkDecoded(found); result.Err == nil {
+			result.Err = s.checkDigests(found)
+		}
 	case shredded == len(found):
 		result = Rows{Unseen: fmt.Sprintf("the last %d secrets are of tenants whose key was destroyed", len(found))}
 	default:
@@ -226,6 +229,27 @@ func (s *sampler) openOfTenants(ctx context.Context, found []secret) (opened, sh
 		}
 	}
 	return opened, shredded
+}
+
+// checkDecoded returns an error if none of the secrets that opened decodes as
+// the field's type.
+func (s *sampler) checkDecoded(found []secret) (failed error) {
+	opened := 0
+	for _, one := range found {
+		if one.plaintext == nil {
+			continue
+		}
+		err := plaintype.Decode(s.of, one.plaintext())
+		if err == nil {
+			return nil
+		}
+		opened, failed = opened+1, err
+	}
+	if failed != nil {
+		failed = fmt.Errorf("the last %d secrets that open don't decode as %s; rotate.Verify counts them: %w",
+			opened, plaintype.DecodesAs(s.of), failed)
+	}
+	return failed
 }
 
 // checkDigests compares the digests of the secrets that opened.

@@ -71,6 +71,7 @@ var hints = []struct {
 	{rotate.ErrUnbound, "set its binding to write, run `credent rotate`, and go back to require: docs/binding.md"},
 	{rotate.ErrBound, "set its binding to accept, run `credent rotate`, and go back to off: docs/binding.md"},
 	{rotate.ErrTenantKey, "set its tenant-keys to accept, run `credent rotate`, and go back to off: docs/tenant-keys.md"},
+	{rotate.ErrUndecodable, "store them again, or encrypt the plaintext of a backup as its type"},
 	{rotate.ErrPlaintext, "run `credent encrypt`"},
 	{rotate.ErrNoTable, "`credent migrate apply` makes Credent's own tables"},
 	{keyring.ErrTwoSources, "unset one of them"},

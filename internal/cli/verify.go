@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,10 +19,10 @@ func (a *app) verify() *cobra.Command {
 		Use:   "verify [flags]",
 		Short: "Count which key each stored secret needs",
 		Long: `Open every stored secret and count, for each column, how many are under ENCRYPTION_KEY, how many under each earlier
-key, how many are plaintext, and how many cannot be opened; and the same of digests in blind indexes and of canaries. It needs the
-tables but not the migrations. Exit code 1 unless all are under ENCRYPTION_KEY or the key of their user, under the present name of
-their column, and as the states of their columns say ("credent state list"). That a digest is missing, as of rows that another
-program wrote, is no reason for it.
+key, how many are plaintext, how many cannot be opened, and how many open and do not decode as their field's type; and the
+same of digests in blind indexes and of canaries. It needs the tables but not the migrations. Exit code 1 unless all are under
+ENCRYPTION_KEY or the key of their user, under the present name of their column, and as the states of their columns say
+("credent state list"). That a digest is missing, as of rows that another program wrote, is no reason for it.
 
 It changes no secret. When it is done it records when it began, how many secrets there were, how many did not open, and whether
 the column was such that the exit code is 0, in the table
@@ -44,7 +45,8 @@ credent_verifications if the migrations have made it, for "credent inventory --v
 	return cmd
 }
 
-// verified verifies, and records it if it can: a role that only reads, or a standby, is no reason to fail.
+// verified verifies, and records it if it can: a role that only reads, or a
+// standby, is no reason to fail.
 func (a *app) verified(ctx context.Context, record bool) (counts rotate.Counts, err error) {
 	ring, err := credent.KeyringFromEnv()
 	if err != nil {
@@ -87,6 +89,7 @@ func verifyRows(counts rotate.Counts) [][]string {
 			{c.NotEncrypted, "not encrypted"},
 			{c.Damaged, "damaged"},
 			{c.OverLength, "longer than the column's size"},
+			{c.Undecodable, "of these not " + c.DecodedAs + ", as in row " + strings.Join(c.UndecodableRows, ", ")},
 			{c.Null, "absent (NULL)"},
 			{c.Bound, "of these bound to table, column and tenant"},
 			{c.Earlier, "of these under an earlier name of the column: run `credent rotate`"},

@@ -38,7 +38,7 @@ func (s Secret) MarshalJSON() ([]byte, error) {
 // errors don't quote the input.
 func (s *Secret) UnmarshalJSON(data []byte) error {
 	var text *string
-	if err := json.Unmarshal(data, &text); err != nil || !isExact(data) {
+	if err := json.Unmarshal(data, &text); err != nil || !IsExactJSON(data) {
 		return errNotAString
 	}
 	if text == nil {
@@ -48,10 +48,10 @@ func (s *Secret) UnmarshalJSON(data []byte) error {
 	return s.UnmarshalText([]byte(*text))
 }
 
-// isExact reports whether encoding/json reads the texts in data unchanged. It
-// would replace invalid UTF-8 and halves of surrogate pairs, and we would
+// IsExactJSON reports whether encoding/json reads the texts in data unchanged.
+// It would replace invalid UTF-8 and halves of surrogate pairs, and we would
 // store another secret than was given.
-func isExact(data []byte) bool {
+func IsExactJSON(data []byte) bool {
 	if !utf8.Valid(data) {
 		return false
 	}

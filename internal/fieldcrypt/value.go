@@ -18,6 +18,7 @@ var ErrValue = errors.New("it does not encode or decode as its type")
 const (
 	StringType = "string"
 	BytesType  = "[]byte"
+	TimeType   = "time.Time"
 )
 
 // secret is embedded under an unexported name, or callers could call
@@ -122,7 +123,7 @@ func (v *Value[T]) UnmarshalJSON(data []byte) error {
 		return nil
 	case isMarker(data):
 		return ErrRedacted
-	case !isExact(data) || json.Unmarshal(data, &value) != nil:
+	case !IsExactJSON(data) || json.Unmarshal(data, &value) != nil:
 		return fmt.Errorf("credent: JSON: %w (%T)", ErrValue, value)
 	}
 	*v = NewValue(value)
@@ -205,6 +206,16 @@ func parse[T any](text string) (value T, err error) {
 		return zero, valueError(zero)
 	}
 	return value, nil
+}
+
+// Canonical returns Go's encoding of the value that a text encodes, or an
+// [ErrValue].
+func Canonical[T any](text string) (string, error) {
+	value, err := parse[T](text)
+	if err != nil {
+		return "", err
+	}
+	return encode(value)
 }
 
 func valueError(value any) error { return fmt.Errorf("%w (%T)", ErrValue, value) }

@@ -87,6 +87,19 @@ func DropsOf(d string, c Column, table, token string) (all []string) {
 	return all
 }
 
+// Drops returns the statements that drop a column's triggers, if they are
+// there.
+func Drops(d string, c Column) (drops []string) {
+	for _, name := range c.triggers() {
+		if d == dialect.Postgres {
+			drops = append(drops, postgresDrop(c.table(d), name))
+		} else {
+			drops = append(drops, sqliteDrop(name))
+		}
+	}
+	return drops
+}
+
 // step is one of the two triggers of a column, in the order in which Postgres
 // must call them.
 type step int

@@ -160,7 +160,7 @@ func (c Column) place() place { return place{c.Client, c.Schema, c.Table, c.Name
 var registry struct {
 	sync.RWMutex
 	columns map[place]Column
-	digests map[place]Binding // with a blind index
+	fields  map[place]Binding // with ValueScanners
 	unbound []Binding         // of fields that aren't bound yet
 	// all are the columns; tables groups them by client and table, and sources
 	// by the table that the database copies their tenant from. They are
@@ -184,14 +184,14 @@ func Register(bindings ...Binding) Column {
 			panic(fmt.Sprintf("credent: column %s: bound, and without a tenant to bind it to", b.Column))
 		}
 		if registry.columns == nil {
-			registry.columns, registry.digests = make(map[place]Column), make(map[place]Binding)
+			registry.columns, registry.fields = make(map[place]Column), make(map[place]Binding)
 		}
 		if known, ok := registry.columns[b.place()]; ok && known != b.Column {
 			panic(fmt.Sprintf("credent: column %s: registered for two fields that differ", b.Column))
 		}
 		registry.columns[b.place()] = b.Column
-		if b.Digest != nil {
-			registry.digests[b.place()] = b
+		if b.Digest != nil || b.Scanner != nil {
+			registry.fields[b.place()] = b
 		}
 		if b.Scanner != nil {
 			registry.unbound = append(registry.unbound, b)
@@ -280,24 +280,33 @@ func SourcedFrom(client, table string) []Column {
 
 // DigestScanner returns the ValueScanner of a column's blind index, or nil.
 func DigestScanner(c Column) any {
-	if b := indexed(c); b.Digest != nil {
+	if b := bindingOf(c); b.Digest != nil {
 		return b.Digest()
+	}
+	return nil
+}
+
+// FieldScanner returns the ValueScanner of a column's field, or nil if the
+// process doesn't know the field.
+func FieldScanner(c Column) any {
+	if b := bindingOf(c); b.Scanner != nil {
+		return b.Scanner()
 	}
 	return nil
 }
 
 // UniqueWith returns the other columns of a column's unique blind index. Don't
 // change the slice.
-func UniqueWith(c Column) []string { return indexed(c).UniqueWith }
+func UniqueWith(c Column) []string { return bindingOf(c).UniqueWith }
 
-// indexed returns the binding of a column with a blind index.
-func indexed(c Column) Binding {
+// bindingOf returns the binding of a column.
+func bindingOf(c Column) Binding {
 	registry.RLock()
 	defer registry.RUnlock()
-	if b, ok := registry.digests[c.place()]; ok {
+	if b, ok := registry.fields[c.place()]; ok {
 		return b
 	}
-	for of, b := range registry.digests { // in a schema of run time
+	for of, b := range registry.fields { // in a schema of run time
 		if of.client == c.Client && of.table == c.Table && of.name == c.Name {
 			return b
 		}

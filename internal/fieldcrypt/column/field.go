@@ -136,6 +136,12 @@ func (f ValueField[T]) FromValue(v driver.Value) (fieldcrypt.Value[T], error) {
 	return fieldcrypt.ValueOf[T](s), err
 }
 
+// Canonical returns Go's encoding of the value that a plaintext encodes, or an
+// [fieldcrypt.ErrValue].
+func (f ValueField[T]) Canonical(plaintext string) (string, error) {
+	return fieldcrypt.Canonical[T](plaintext)
+}
+
 // argument returns the argument that stands for a secret in a statement.
 func (b *binding) argument(s fieldcrypt.Secret) (driver.Value, error) {
 	of, err := b.column("encrypt")

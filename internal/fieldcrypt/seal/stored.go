@@ -198,27 +198,35 @@ func (l *Locator) Reencrypt(r *keyring.Keyring, p Place, token string, to Rebind
 
 // EncryptStored returns the token that replaces a stored plaintext, bound if
 // to is [Bind]. A token that opens there comes back unchanged. Errors:
-// [keyring.ErrNoKey]; [fernet.ErrCorrupt] and [fernet.ErrUnknownKey] for what
-// begins like a token; [column.CheckPlaintext]'s for plaintext that the column
-// doesn't take; [ErrContext] if it can't be bound.
+// [fernet.ErrCorrupt] and [fernet.ErrUnknownKey] for what begins like a token;
+// [Locator.EncryptPlaintext]'s.
 func (l *Locator) EncryptStored(r *keyring.Keyring, stored string, p Place, to Rebinding) (token string, changed bool, err error) {
+	if !fernet.IsToken(stored) {
+		token, err = l.EncryptPlaintext(r, stored, p, to)
+		return token, err == nil, err
+	}
+	_, err = l.DecryptAt(r, p, stored)
+	return stored, false, err
+}
+
+// EncryptPlaintext returns the token of a plaintext, even of one that begins
+// like a token, bound if to is [Bind]. Errors: [keyring.ErrNoKey];
+// [column.CheckPlaintext]'s for plaintext that the column doesn't take;
+// [ErrContext] if it can't be bound.
+func (l *Locator) EncryptPlaintext(r *keyring.Keyring, plaintext string, p Place, to Rebinding) (token string, err error) {
 	set, err := keyring.Load(r)
 	if err != nil {
-		return "", false, err
+		return "", err
 	}
-	if fernet.IsToken(stored) {
-		_, err := l.openAt(set, p, stored)
-		return stored, false, err
-	}
-	if err := column.CheckPlaintext(p.Column, stored); err != nil {
-		return "", false, err
+	if err := column.CheckPlaintext(p.Column, plaintext); err != nil {
+		return "", err
 	}
 	if to == Bind {
 		if set, err = l.bindAt(set, p); err != nil {
-			return "", false, err
+			return "", err
 		}
 	}
-	return set.Encrypt(stored), true, nil
+	return set.Encrypt(plaintext), nil
 }
 
 // DecryptStored is the way back: it returns the plaintext that replaces a

@@ -1,0 +1,186 @@
+package rotate
+
+import (
+	"context"
+	"database/sql"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/credent-go/credent/internal/expand"
+	"github.com/credent-go/credent/internal/plaintype"
+)
+
+// source says where a column's plaintext is, and of which type.
+type source struct {
+	declared string         // SQL type of the plaintext
+	kind     plaintype.Kind // what it holds
+	isText   bool           // so that it can hold tokens too
+	// expanded means that the plaintext isn't text, and that tokens go to a
+	// column beside it, [expand.Tokens].
+	expanded bool
+	// expr is SQL that reads plaintext beside tokens as text, in a form that no
+	// setting of the session changes.
+	expr string
+}
+
+// stored returns the name of the column that has the tokens.
+func (t table) stored(i int) string {
+	if t.sources[i].expanded {
+		return expand.Tokens(t.columns[i].Name)
+	}
+	return t.columns[i].Name
+}
+
+// isWaiting reports whether a row has plaintext of a column beside the place
+// for its token, and no token.
+func (r row) isWaiting(i int) bool { return r.plains[i].Valid && !r.values[i].Valid }
+
+// value returns what is stored for a column. What waits is "", which is no
+// token.
+func (r row) value(i int) sql.NullString {
+	if r.isWaiting(i) {
+		return sql.NullString{Valid: true}
+	}
+	return r.values[i]
+}
+
+// original is what a token is to be made of.
+type original struct {
+	text  string
+	kind  plaintype.Kind
+	apart bool // it stands where plaintext does, and nothing but a token that opens is one
+}
+
+// original returns what is stored in a column of a row, for one that has
+// something.
+func (t table) original(r row, i int, s store) (original, error) {
+	if !r.isWaiting(i) {
+		return original{text: r.values[i].String, kind: t.sources[i].kind}, nil
+	}
+	return s.original(t.sources[i], r.plains[i].String)
+}
+
+// refuseExpanded returns a [SchemaError] for each column whose plaintext is
+// beside its tokens.
+func refuseExpanded(d string, tables []table, reason string, undo bool) error {
+	var errs []error
+	for _, t := range tables {
+		for i, c := range t.columns {
+			if t.sources[i].expanded {
+				e := &SchemaError{Column: c, Reason: fmt.Sprintf("its plaintext is still there as %s, beside %s: %s",
+					t.sources[i].declared, t.stored(i), reason)}
+				if undo {
+					e.SQL = expand.Script(expand.Undo(d, c))
+				}
+				errs = append(errs, e)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkSource returns a [SchemaError] if a column's plaintext is of a type that
+// its field doesn't take, or isn't text and has no column for tokens beside it.
+func checkSource(d string, t table, i int) error {
+	s, c := t.sources[i], t.columns[i]
+	switch {
+	case !plaintype.Takes(c, s.kind):
+		return &SchemaError{Column: c, Reason: fmt.Sprintf("it is %s, of which an encrypted field of %s can't be made: "+
+			"change it to a type that fits first, or declare another field", s.declared, typeName(c.Type))}
+	case !s.expanded && !s.isText:
+		return &SchemaError{
+			Column: c, SQL: expand.Script(expand.Columns(d, c)),
+			Reason: fmt.Sprintf("it is %s, and tokens are text: they need a column beside it, which migrate.Diff adds, "+
+				"and which takes its place when all rows have a token", s.declared),
+		}
+	}
+	return nil
+}
+
+func typeName(name string) string {
+	if name == "" {
+		return "string"
+	}
+	return name
+}
+
+// source describes the plaintext of a column, if the table has it.
+func (p postgres) source(ctx context.Context, t table, i int) (source, error) {
+	c := t.columns[i]
+	full, name, _, err := p.columnType(ctx, t.quoted(), c.Name)
+	if err != nil {
+		return source{}, err
+	}
+	kind, isText := plaintype.OfPostgres(name)
+	if isText {
+		return source{declared: full, kind: kind, isText: true}, nil
+	}
+	s := source{declared: full, kind: kind, expr: "t." + quote(c.Name) + "::text"}
+	switch name {
+	case "bytea":
+		s.expr = "encode(t." + quote(c.Name) + ", 'hex')"
+	case "timestamptz":
+		s.expr = "to_jsonb(t." + quote(c.Name) + " AT TIME ZONE 'UTC') #>> '{}'"
+	case "timestamp", "date":
+		s.expr = "to_jsonb(t." + quote(c.Name) + ") #>> '{}'"
+	}
+	_, name, _, err = p.columnType(ctx, t.quoted(), expand.Tokens(c.Name))
+	if errors.Is(err, sql.ErrNoRows) {
+		return s, nil
+	}
+	_, isText = plaintype.OfPostgres(name)
+	s.expanded = err == nil && isText
+	return s, err
+}
+
+// original implements store.
+func (postgres) original(s source, text string) (original, error) {
+	if s.kind == plaintype.Bytes {
+		raw, err := hex.DecodeString(text)
+		return original{string(raw), s.kind, true}, err
+	}
+	return original{text, s.kind, true}, nil
+}
+
+// sqliteSource describes the plaintext of a column. What a value is follows
+// from its own type and, for text and integers, from the declared one.
+func sqliteSource(name, declared string, all map[string]string) source {
+	kind, isText := plaintype.OfSQLite(declared)
+	if isText {
+		return source{declared: declared, kind: kind, isText: true}
+	}
+	s := source{declared: declared, kind: kind, expr: strings.ReplaceAll("CASE typeof({}) WHEN 'null' THEN NULL "+
+		"WHEN 'blob' THEN 'b' || hex({}) WHEN 'real' THEN 'r' || printf('%!.17g', {}) "+
+		"WHEN 'integer' THEN 'i' || CAST({} AS TEXT) ELSE 't' || {} END", "{}", quote(name))}
+	tokens, ok := all[expand.Tokens(name)]
+	_, isText = plaintype.OfSQLite(tokens)
+	s.expanded = ok && isText
+	return s
+}
+
+// original implements store.
+func (sqlite) original(s source, tagged string) (original, error) {
+	kind, text := tagged[:1], tagged[1:]
+	switch {
+	case kind == "b":
+		raw, err := hex.DecodeString(text)
+		return original{string(raw), plaintype.Bytes, true}, err
+	case kind == "i" && s.kind == plaintype.Boolean && (text == "0" || text == "1"):
+		return original{strconv.FormatBool(text == "1"), plaintype.Boolean, true}, nil
+	case kind == "i":
+		return original{text, plaintype.Number, true}, nil
+	case kind == "r":
+		number, err := strconv.ParseFloat(text, 64)
+		if err == nil && math.IsInf(number, 0) {
+			return original{text, plaintype.Number, true}, nil // no JSON, and quarantined
+		}
+		return original{strconv.FormatFloat(number, 'g', -1, 64), plaintype.Number, true}, err
+	case s.kind == plaintype.Bytes, s.kind == plaintype.Boolean, s.kind == plaintype.Number:
+		return original{text, plaintype.Text, true}, nil
+	}
+	return original{text, s.kind, true}, nil
+}
