@@ -87,6 +87,8 @@ type encryptedField struct {
 	Was   []string   // earlier names of its column, as TABLE.COLUMN
 
 	UniqueWith []string // other columns of a unique one
+
+	AcrossTenants bool // lookups by the index find the rows of all tenants
 }
 
 // prepare checks all fields of the graph, completes the encrypted ones, and

@@ -83,6 +83,9 @@ func TestRefusals(t *testing.T) {
 			`Session: encrypted.BlindIndex("missing"): the schema has no encrypted field of that name`,
 			`Session: encrypted.BlindIndex("title"): the schema has no encrypted field`,
 			"Session.scopes is JSON and cannot have a blind index",
+			"Session.lone has a blind index with AcrossTenants and no Tenant: remove AcrossTenants",
+			`Session.shared has a unique blind index, and equal secrets of two tenants have different digests: make it unique for each ` +
+				`tenant with Unique("owner"), or for all with AcrossTenants()`,
 		},
 		"misnamed": {
 			`Person.a has WasNamed("public.people.a"): write COLUMN or TABLE.COLUMN`, `Person.b has WasNamed("old."): write COLUMN or`,

@@ -66,6 +66,7 @@ type fileData struct {
 	Upsert                   bool // the feature is on
 	Time, Typed, Digests     bool // imports are needed for them
 	Required                 bool // an upsert setter refuses an absent secret
+	TenantImport             string
 }
 
 // writeFiles writes the generated files, or removes what has no use any more.
@@ -111,6 +112,9 @@ func writeColumns(g *gen.Graph, node *gen.Type, data fileData) error {
 			of.Fields = append(of.Fields, f)
 			of.Digests = of.Digests || f.Index != nil
 			of.Time = of.Time || f.Index != nil && f.Annotation.Type == "time.Time"
+			if t := f.TenantField(); f.Index != nil && t != nil && !f.AcrossTenants && t.Type.PkgPath != "" {
+				of.TenantImport = fmt.Sprintf("%s %q", t.Type.PkgName, t.Type.PkgPath)
+			}
 		}
 	}
 	if err := write(filepath.Join(g.Target, node.PackageDir(), "blind_index.go"), nil, false, nil); err != nil { // of earlier versions
@@ -152,6 +156,9 @@ import (
 	{{- if .Digests }}
 	"{{ .Package }}/predicate"
 	{{- end }}
+	{{- if .TenantImport }}
+	{{ .TenantImport }}
+	{{- end }}
 )
 
 // The encrypted columns, as encrypted.At and encrypted.Check take them.
@@ -176,6 +183,9 @@ var (
 			{{- with .TenantField }}
 			Tenant: {{ .Constant }},
 			{{- end }}
+			{{- if .AcrossTenants }}
+			AcrossTenants: true,
+			{{- end }}
 			{{- if .Annotation.Bound }}
 			Bound: true,
 			{{- end }}
@@ -198,7 +208,17 @@ var (
 	})
 	{{- end }}
 )
-{{ range .Fields }}{{ if .Index }}
+{{ range .Fields }}{{ if and .Index .TenantField (not .AcrossTenants) }}
+// {{ .StructField }}Is finds the tenant's rows whose {{ .Field.Name }} is the given one, by its blind index. See encrypted.LookupIn.
+func {{ .StructField }}Is(tenant {{ .TenantField.Type }}, v {{ .Field.Type }}) predicate.{{ $.Node.Name }} {
+	{{- if .TenantField.HasValueScanner }}
+	stored, err := ValueScanner.{{ .TenantField.StructField }}.Value(tenant)
+	return predicate.{{ $.Node.Name }}OrErr(encrypted.LookupIn({{ .StructField }}Column, stored, v), err)
+	{{- else }}
+	return predicate.{{ $.Node.Name }}(encrypted.LookupIn({{ .StructField }}Column, tenant, v))
+	{{- end }}
+}
+{{ else if .Index }}
 // {{ .StructField }}Is finds the rows whose {{ .Field.Name }} is the given one, by its blind index. See encrypted.Lookup.
 func {{ .StructField }}Is(v {{ .Field.Type }}) predicate.{{ $.Node.Name }} {
 	return predicate.{{ $.Node.Name }}(encrypted.Lookup({{ .StructField }}Column, v))
@@ -247,7 +267,7 @@ func (u *{{ $upsert }}) Set{{ .StructField }}(v {{ .Field.Type }}) *{{ $upsert }
 	{{- end }}
 	u.Set({{ $package }}.{{ .Constant }}, encrypted.At(v, {{ $column }}, nil))
 	{{- with .Index }}
-	u.Set({{ $package }}.{{ .Constant }}, encrypted.DigestOf(v, {{ $column }}))
+	u.Set({{ $package }}.{{ .Constant }}, encrypted.DigestOf(v, {{ $column }}, nil))
 	{{- end }}
 	return u
 }

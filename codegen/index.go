@@ -39,8 +39,8 @@ func joinIndexes(node *gen.Type, fields []encryptedField) (faults []error) {
 			case "string", "[]byte", "time.Time":
 				fields[i].Index = f
 				with, err := storageKeys(node, annotation)
-				fields[i].UniqueWith = with
-				faults = append(faults, err, checkConditions(node, fields[i]))
+				fields[i].UniqueWith, fields[i].AcrossTenants = with, annotation.AcrossTenants
+				faults = append(faults, err, checkConditions(node, fields[i]), checkIndexTenant(fields[i], annotation))
 				addGapIndex(node, fields[i])
 			default:
 				faults = append(faults, fmt.Errorf("%s.%s is JSON and cannot have a blind index: equal values may be written differently",
@@ -53,6 +53,18 @@ func joinIndexes(node *gen.Type, fields []encryptedField) (faults []error) {
 		}
 	}
 	return faults
+}
+
+// checkIndexTenant refuses a blind index that contradicts its field's tenant.
+func checkIndexTenant(f encryptedField, a encrypted.IndexAnnotation) error {
+	switch {
+	case a.AcrossTenants && f.Tenant == "":
+		return fmt.Errorf("%s.%s has a blind index with AcrossTenants and no Tenant: remove AcrossTenants", f.Node.Name, f.Field.Name)
+	case a.Unique && f.Tenant != "" && !a.AcrossTenants && !slices.Contains(a.With, f.Tenant):
+		return fmt.Errorf("%s.%s has a unique blind index, and equal secrets of two tenants have different digests: make it unique for each "+
+			"tenant with Unique(%q), or for all with AcrossTenants()", f.Node.Name, f.Field.Name, f.Tenant)
+	}
+	return nil
 }
 
 // storageKeys returns the columns of the other fields of a unique index.

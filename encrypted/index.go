@@ -16,7 +16,9 @@ import (
 	"entgo.io/ent/schema/index"
 	"entgo.io/ent/schema/mixin"
 
+	"github.com/credent-go/credent/internal/entcrypt/stamp"
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
 )
 
 // Digest is the type of the field that a blind index adds. It is empty: the
@@ -31,6 +33,7 @@ type Index struct {
 	of, storageKey, indexName string
 	with                      []string
 	cfg                       blindindex.Config
+	acrossTenants             bool
 	err                       error
 }
 
@@ -110,6 +113,17 @@ func (x *Index) Normalize(f func(string) string) *Index {
 	return x
 }
 
+// AcrossTenants lets lookups find the rows of all tenants, for a field with a
+// [Field.Tenant]. Its digests are then under the keyring even if tenants have
+// keys of their own, so that a copy of a digest outlives its tenant's key:
+// whoever has it and the keyring can try plaintexts out. Otherwise a digest is
+// under the same key as its secret, and the generated predicate takes the
+// tenant.
+func (x *Index) AcrossTenants() *Index {
+	x.acrossTenants = true
+	return x
+}
+
 // StorageKey sets the name of the column.
 func (x *Index) StorageKey(name string) *Index {
 	x.storageKey = name
@@ -156,7 +170,9 @@ func (f indexField) Descriptor() *field.Descriptor {
 		Immutable().
 		Sensitive().
 		Comment(fmt.Sprintf("Blind index of %s: a keyed digest, written by the driver.", f.of)).
-		Annotations(IndexAnnotation{Of: f.of, With: f.with, Where: f.cfg.Where}).
+		Annotations(IndexAnnotation{
+			Of: f.of, With: f.with, Where: f.cfg.Where, Unique: f.cfg.Unique, AcrossTenants: f.acrossTenants,
+		}).
 		Descriptor()
 	d.StorageKey = f.storageKey
 	if f.err == nil && f.cfg.Unique && f.cfg.Bits > 0 && f.cfg.Bits < minUniqueBits {
@@ -178,9 +194,11 @@ func (f indexField) Descriptor() *field.Descriptor {
 // IndexAnnotation is what a blind index's field, and its indexes, tell the
 // extension of the code generation.
 type IndexAnnotation struct {
-	Of    string   // name of the encrypted field
-	With  []string // names of the other fields of a unique index
-	Where string   // its condition
+	Of            string   // name of the encrypted field
+	Unique        bool     // the index is unique
+	With          []string // names of the other fields of a unique index
+	Where         string   // its condition
+	AcrossTenants bool     // lookups find the rows of all tenants
 }
 
 // IndexAnnotationName is the name of [IndexAnnotation] among the annotations of
@@ -198,5 +216,22 @@ var _ schema.Annotation = IndexAnnotation{}
 // the digests under all keys of the client's keyring, so that it finds each
 // row at every moment of a rotation.
 //
-// The query fails for an absent secret, and for one that can't be revealed.
+// The query fails for an absent secret, and for one that can't be revealed;
+// and with [ErrContext] if the digests are under the keys of tenants: see
+// [LookupIn].
 func Lookup(c Column, secret any) func(*sql.Selector) { return blindindex.Lookup(c, secret) }
+
+// LookupIn is [Lookup] among the rows of one tenant, for a column whose field
+// names a [Field.Tenant]. Generated functions call it unless the index is
+// declared with [Index.AcrossTenants]. It also finds digests under the
+// tenant's key. The query fails with [ErrShredded] if that was destroyed.
+func LookupIn(c Column, tenant, secret any) func(*sql.Selector) {
+	text, known := stamp.TenantText(tenant)
+	if !known || c.Tenant == "" {
+		refusal := &column.Refusal{Err: c.Wrap("look up", fmt.Errorf("%w: give encrypted.LookupIn the tenant", ErrContext))}
+		return func(s *sql.Selector) {
+			s.Where(sql.P(func(b *sql.Builder) { b.Arg(refusal).WriteString(" IS NULL") }))
+		}
+	}
+	return blindindex.LookupIn(c, tenant, text, secret)
+}

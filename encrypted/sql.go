@@ -32,9 +32,9 @@ import (
 func At(secret any, c Column, tenant any) any { return stamp.At(secret, c, tenant) }
 
 // DigestOf returns the argument that stands for a secret's digest, in SQL that
-// the caller writes and that sets the column itself to [At] the same secret.
-// To find rows use [Lookup] or the generated predicate.
-func DigestOf(secret any, c Column) any { return stamp.DigestOf(secret, c) }
+// the caller writes and that sets the column itself to [At] the same secret
+// and tenant. To find rows use [Lookup] or the generated predicate.
+func DigestOf(secret any, c Column, tenant any) any { return stamp.DigestOf(secret, c, tenant) }
 
 // OpenerOf returns what opens secrets with a keyring, for secrets scanned from
 // rows of database/sql, which don't know the client's:

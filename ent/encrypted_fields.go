@@ -23,7 +23,7 @@ func (u *UserCredentialUpsert) SetAPIKey(v encrypted.Secret) *UserCredentialUpse
 		return u
 	}
 	u.Set(usercredential.FieldAPIKey, encrypted.At(v, usercredential.APIKeyColumn, nil))
-	u.Set(usercredential.FieldAPIKeyIndex, encrypted.DigestOf(v, usercredential.APIKeyColumn))
+	u.Set(usercredential.FieldAPIKeyIndex, encrypted.DigestOf(v, usercredential.APIKeyColumn, nil))
 	return u
 }
 

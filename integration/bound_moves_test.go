@@ -142,7 +142,7 @@ func TestBoundRawSQL(t *testing.T) {
 					t.Errorf("%s, bare: %v", name, err)
 				}
 				if err := exec(encrypted.At(apiKey, usercredential.APIKeyColumn, tenant), encrypted.At(secretKey, usercredential.SecretKeyColumn, tenant),
-					encrypted.DigestOf(apiKey, usercredential.APIKeyColumn)); err != nil {
+					encrypted.DigestOf(apiKey, usercredential.APIKeyColumn, nil)); err != nil {
 					t.Fatalf("%s, for %s: %v", name, tenant, err)
 				}
 				row := env.client.UserCredential.GetX(ctx, rows[0].ID)

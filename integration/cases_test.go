@@ -26,7 +26,7 @@ func TestNumberedParametersOfSQLite(t *testing.T) {
 		ctx := t.Context()
 		at := func(s string, c encrypted.Column) any { return encrypted.At(credent.NewSecret(s), c, "u1") }
 		key, secret := usercredential.APIKeyColumn, usercredential.SecretKeyColumn
-		digest := func(s string) any { return encrypted.DigestOf(credent.NewSecret(s), key) }
+		digest := func(s string) any { return encrypted.DigestOf(credent.NewSecret(s), key, nil) }
 		account, rows := env.seed(t)
 		ids := []uuid.UUID{uuid.New(), uuid.New()}
 		for name, test := range map[string]struct {
@@ -135,7 +135,7 @@ func TestHiddenSecrets(t *testing.T) {
 			"a list of values":      []encrypted.Value[[]byte]{value},
 			"an argument":           map[string]any{"key": encrypted.At(s, usercredential.SecretKeyColumn, "u1")},
 			"an argument in a list": []any{encrypted.At(s, usercredential.SecretKeyColumn, "u1")},
-			"a digest in a struct":  struct{ D any }{encrypted.DigestOf(s, usercredential.APIKeyColumn)},
+			"a digest in a struct":  struct{ D any }{encrypted.DigestOf(s, usercredential.APIKeyColumn, nil)},
 			"a credential":          &ent.UserCredential{APIKey: s},
 			"credentials":           ent.UserCredentials{{SecretKey: s}},
 			"JSON":                  json.RawMessage(`{"key": "[REDACTED]"}`),

@@ -228,7 +228,7 @@ func useSecrets(t *testing.T, client *ent.Client) (errs []error) {
 		_, err := client.ExecContext(ctx, "UPDATE user_credentials SET api_key = $1, api_key_index = $2 WHERE id = $3", secret, digest, one.ID)
 		return err
 	}
-	exec, digest := encrypted.At(secret("exec"), usercredential.APIKeyColumn, account.UserID), encrypted.DigestOf(secret("exec"), usercredential.APIKeyColumn)
+	exec, digest := encrypted.At(secret("exec"), usercredential.APIKeyColumn, account.UserID), encrypted.DigestOf(secret("exec"), usercredential.APIKeyColumn, nil)
 	if err := executed(exec, digest); err != nil {
 		t.Error(err)
 	}
@@ -242,7 +242,7 @@ func useSecrets(t *testing.T, client *ent.Client) (errs []error) {
 	failed(one.Update().Modify(modified(map[string]any{"a": secret("hidden")})).Exec(ctx))
 	failed(executed(secret("bare"), nil))
 	failed(executed(exec, nil))
-	failed(executed(exec, encrypted.DigestOf(secret("other"), usercredential.APIKeyColumn)))
+	failed(executed(exec, encrypted.DigestOf(secret("other"), usercredential.APIKeyColumn, nil)))
 	failed(create(5).SetID(one.ID).Exec(ctx))                                  // duplicate key
 	failed(create(6).SetAPIKey(secret(strings.Repeat("x", 400))).Exec(ctx))    // too long
 	failed(create(7).SetCredentialType(strings.Repeat("x", 60)).Exec(ctx))     // validator

@@ -176,7 +176,7 @@ func (env *environment) writes(ctx context.Context, client *ent.Client, account 
 				query = strings.NewReplacer("$1", "?", "$2", "?", "$3", "?", "$4", "?").Replace(query)
 			}
 			_, err := client.ExecContext(ctx, query, encrypted.At(secret("raw"), usercredential.APIKeyColumn, "u1"),
-				encrypted.DigestOf(secret("raw"), usercredential.APIKeyColumn), encrypted.At(secret("raw"), usercredential.SecretKeyColumn, "u1"), anID())
+				encrypted.DigestOf(secret("raw"), usercredential.APIKeyColumn, nil), encrypted.At(secret("raw"), usercredential.SecretKeyColumn, "u1"), anID())
 			return err
 		},
 		"copy": func() error {

@@ -40,7 +40,7 @@ func (p passing) digest(v any) any {
 	if p.bare {
 		return nil
 	}
-	return encrypted.DigestOf(v, usercredential.APIKeyColumn)
+	return encrypted.DigestOf(v, usercredential.APIKeyColumn, nil)
 }
 
 // passed returns two paths: the bare secret is refused, and with its place the
@@ -358,7 +358,7 @@ func refusedStatements() []writePath {
 			return statement(ctx, w, "UPDATE user_credentials SET api_key_index = $1 WHERE id = $2", as.digest(s), w.rows[0].ID)
 		}),
 		placed("a digest of a column without an index", credent.ErrIndex, func(ctx context.Context, w *writer, as passing) error {
-			return statement(ctx, w, updateStatement, as.apiKey(s), encrypted.DigestOf(s, usercredential.SecretKeyColumn), w.rows[0].ID)
+			return statement(ctx, w, updateStatement, as.apiKey(s), encrypted.DigestOf(s, usercredential.SecretKeyColumn, nil), w.rows[0].ID)
 		}),
 		placed("At of a string", credent.ErrValue, func(ctx context.Context, w *writer, as passing) error {
 			return statement(ctx, w, updateStatement, as.apiKey("PKPLAIN"), nil, w.rows[0].ID)

@@ -80,6 +80,10 @@ type Destroyed struct {
 	// Overwritten is how many of them were not under the tenant's key, and were
 	// overwritten.
 	Overwritten int64 `json:"overwritten"`
+	// Outlives names the columns whose digests were under the keyring, since
+	// the schema looks them up across tenants. They are gone from the rows; in
+	// a copy from before, whoever has the keyring can try plaintexts out.
+	Outlives []string `json:"digests_outlive_key"`
 }
 
 // DestroyTenant destroys the data key of a tenant, so that its secrets can
@@ -138,9 +142,15 @@ func (d *destruction) do(ctx context.Context, tables []table, s store) error {
 	if err != nil {
 		return err
 	}
+	d.Outlives = []string{}
 	for _, t := range tables {
 		if t.tenant == "" {
 			continue
+		}
+		for _, c := range t.columns {
+			if c.Index != "" && c.AcrossTenants {
+				d.Outlives = append(d.Outlives, c.String())
+			}
 		}
 		if err := d.overwrite(ctx, t, s); err != nil {
 			return fmt.Errorf("%s: %w", t.label(), err)

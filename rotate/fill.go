@@ -44,7 +44,7 @@ func FillIndexes(ctx context.Context, db *sql.DB, ring *keyring.Keyring, cfg Con
 			if err != nil {
 				return sql.NullString{}, err
 			}
-			digest, err := digests.Primary(ring, p.Column, plaintext)
+			digest, err := digests.Primary(digestRing(ring, opens, p.Column), p.Column, plaintext)
 			return sql.NullString{String: hex.EncodeToString(digest), Valid: true}, err
 		},
 		plain: fromPlaintext,

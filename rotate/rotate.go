@@ -215,9 +215,9 @@ func (cfg *Config) rebinding(c *column.Column) seal.Rebinding {
 // not, or is missing, or is of something else. What was made under an earlier
 // name of its column gets the present one. Each write replaces the very token
 // that was read: a row that another changed in between is left alone and looked
-// at again. Nothing else of a row is changed, no hook is run, and
-// updated_at stays. The role must own the tables, or not be bound by their
-// row-level security.
+// at again. Nothing else of a row is changed, no hook is run, and updated_at
+// stays. The role must own the tables, or not be bound by their row-level
+// security.
 //
 // Off and accept bring a column's tokens to the old way: unbound, under the
 // keyring. Write brings them to the new way: bound, under the tenant's key,
@@ -233,9 +233,9 @@ func (cfg *Config) rebinding(c *column.Column) seal.Rebinding {
 // Errors: [ErrQuarantined], with the tokens in the report, [ErrNotDone], and
 // the database's own.
 //
-// The canary of each column follows its rows; see encrypted.KeepCanary. A missing
-// one is made, and one that doesn't open is quarantined, unless the keyring opens
-// all rows of the column.
+// The canary of each column follows its rows; see encrypted.KeepCanary. A
+// missing one is made, and one that doesn't open is quarantined, unless the
+// keyring opens all rows of the column.
 //
 // Where tenants have data keys of their own, these are wrapped under the
 // primary key. Secrets of tenants whose key was destroyed are counted and left;
@@ -307,9 +307,18 @@ func indexer(ring *keyring.Keyring) func(*keyring.Keyring, sql.NullString, seal.
 		if err != nil {
 			return sql.NullString{}, err
 		}
-		digest, err := digests.Primary(ring, p.Column, plaintext)
+		digest, err := digests.Primary(digestRing(ring, opens, p.Column), p.Column, plaintext)
 		return sql.NullString{String: hex.EncodeToString(digest), Valid: true}, err
 	}
+}
+
+// digestRing returns the keyring whose primary key a digest is under. A digest
+// that is found by its tenant is under the same key as its token.
+func digestRing(ring, opens *keyring.Keyring, c column.Column) *keyring.Keyring {
+	if c.IsIndexedByTenant() {
+		return opens
+	}
+	return ring
 }
 
 // rewritten is what is to replace a stored value.

@@ -189,7 +189,7 @@ func (p *pass) keysWith(data *fernet.Key, stored sql.NullString, place seal.Plac
 			return placeKeys{}, seal.ErrUnderKeyring
 		}
 		return placeKeys{ring: keyring.Of(append([]*fernet.Key{data}, p.ring.Keys()...)...), own: true}, nil
-	case p.plain == notPlain && state == states.Unset:
+	case state == states.Unset:
 		if stored.Valid && isUnder(&p.locate, own, place, stored.String) {
 			return placeKeys{ring: own, own: true}, nil
 		}

@@ -100,9 +100,26 @@ type ColumnCount struct {
 type IndexCount struct {
 	Primary  int64            `json:"primary"`      // the digest under the primary key, or NULL for NULL
 	Previous map[string]int64 `json:"previous"`     // that under an earlier key, by its ID
-	Earlier  int64            `json:"earlier_name"` // of these two, under an earlier name of the column
+	Tenant   int64            `json:"tenant_key"`   // the digest under the data key of the row's tenant
+	Earlier  int64            `json:"earlier_name"` // of these, under an earlier name of the column
 	Missing  int64            `json:"missing"`      // NULL for a secret, which is not found
 	Wrong    int64            `json:"wrong"`        // a digest of something else, or under another key
+
+	// Outlives is the number of digests under the keyring whose secret is under
+	// its tenant's key: a copy of such a digest outlives the key. They are
+	// counted again above. rotate moves them, unless AcrossTenants.
+	Outlives int64 `json:"outlives_tenant_key"`
+	// AcrossTenants says that the schema wants digests under the keyring, so
+	// that lookups find the rows of all tenants.
+	AcrossTenants bool `json:"across_tenants"`
+}
+
+// outlives is the number of digests that rotate moves under tenants' keys.
+func (c *IndexCount) outlives() int64 {
+	if c == nil || c.AcrossTenants {
+		return 0
+	}
+	return c.Outlives
 }
 
 // unbound is the number of secrets that a key opens and that are not bound.
@@ -164,6 +181,7 @@ func (c ColumnCount) CheckStates() error {
 		{c.States.Binding, states.Require, c.unbound(), ErrUnbound},
 		{c.States.Binding, states.Off, c.Bound, ErrBound},
 		{c.States.TenantKeys, states.Require, c.Primary + c.previous(), seal.ErrUnderKeyring},
+		{c.States.TenantKeys, states.Require, c.Index.outlives(), ErrIndexBehind},
 		{c.States.TenantKeys, states.Off, c.Tenant, ErrTenantKey},
 	} {
 		if test.state == test.refuses && test.n > 0 {
@@ -177,7 +195,7 @@ func (c ColumnCount) indexBehind() bool {
 	if c.Index == nil {
 		return false
 	}
-	behind := c.Index.Wrong
+	behind := c.Index.Wrong + c.Index.outlives()
 	for _, n := range c.Index.Previous {
 		behind += n
 	}
@@ -262,10 +280,10 @@ func (c Counts) Needs(keyID string) int64 {
 }
 
 // Verify reads every secret and counts which key it needs. It opens and decodes
-// them all, and writes nothing. The counts are of the moment at which each page of rows
-// was read. They are judged by the states in the database. Where tenants have
-// data keys of their own, the last count is these keys': each needs a key of
-// the keyring, like a secret.
+// them all, and writes nothing. The counts are of the moment at which each page
+// of rows was read. They are judged by the states in the database. Where
+// tenants have data keys of their own, the last count is these keys': each
+// needs a key of the keyring, like a secret.
 func Verify(ctx context.Context, db *sql.DB, ring *keyring.Keyring, columns ...column.Column) (Counts, error) {
 	primary := ring.Primary()
 	if primary == nil {
@@ -334,7 +352,7 @@ func (v *verifier) do(ctx context.Context, s store) error {
 			v.columns[i].DecodedAs = plaintype.DecodesAs(c)
 		}
 		if c.Index != "" {
-			v.columns[i].Index = &IndexCount{Previous: noneOf(v.ring)}
+			v.columns[i].Index = &IndexCount{Previous: noneOf(v.ring), AcrossTenants: c.AcrossTenants}
 		}
 	}
 	var after any
@@ -496,11 +514,14 @@ func (v *verifier) addIndex(c *IndexCount, p seal.Place, token, index sql.NullSt
 		c.Missing++
 		return nil
 	}
-	digests, err := v.digests.All(v.ring, p.Column, plaintext)
+	keys := v.ring.Keys()
+	if tenant.Data != nil && p.Column.IsIndexedByTenant() {
+		keys = append(keys, tenant.Data)
+	}
+	digests, err := v.digests.All(keyring.Of(keys...), p.Column, plaintext)
 	if err != nil {
 		return err
 	}
-	keys := v.ring.Keys()
 	i := slices.IndexFunc(digests, func(d []byte) bool { return hex.EncodeToString(d) == index.String })
 	if i >= len(keys) { // All has those of the earlier names last
 		c.Earlier++
@@ -508,10 +529,17 @@ func (v *verifier) addIndex(c *IndexCount, p seal.Place, token, index sql.NullSt
 	switch {
 	case i < 0:
 		c.Wrong++
+		return nil
+	case keys[i%len(keys)] == tenant.Data:
+		c.Tenant++
+		return nil
 	case i%len(keys) == 0:
 		c.Primary++
 	default:
 		c.Previous[keys[i%len(keys)].ID()]++
+	}
+	if tenant.Data != nil && isUnder(&v.locate, keyring.Of(tenant.Data), p, token.String) {
+		c.Outlives++
 	}
 	return nil
 }

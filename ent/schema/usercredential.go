@@ -12,17 +12,20 @@ import (
 	"github.com/credent-go/credent/encrypted"
 )
 
-// UserCredential is one set of API keys that a user has with a broker or data provider.
+// UserCredential is one set of API keys that a user has with a broker or data
+// provider.
 type UserCredential struct {
 	ent.Schema
 }
 
-// Mixin gives the columns that both tables have, and the one by which a key is found. That is not unique: the same key may have
-// been registered twice before there was an index, and the Python application, which writes no digest, may do it again.
+// Mixin gives the columns that both tables have, and the one by which a key is
+// found. That is not unique: the same key may have been registered twice before
+// there was an index, and the Python application, which writes no digest, may
+// do it again.
 func (UserCredential) Mixin() []ent.Mixin {
 	return []ent.Mixin{
 		Record{},
-		encrypted.BlindIndex("api_key").IndexName("idx_user_credentials_api_key_index"),
+		encrypted.BlindIndex("api_key").AcrossTenants().IndexName("idx_user_credentials_api_key_index"),
 	}
 }
 

@@ -51,55 +51,72 @@ func TestMain(m *testing.M) {
 type database struct {
 	*sql.DB
 	dialect string
+	ring    *encrypted.Keyring
 	client  *ent.Client
 }
 
-// forEach runs a test over both drivers of Postgres and both of SQLite, with
-// tokens that are bound and with tokens that aren't.
+// drivers are two of Postgres and two of SQLite, with the parameters of a
+// SQLite file.
+var drivers = map[string]string{
+	"postgres": "", "pgx": "",
+	"sqlite":  "?_pragma=busy_timeout(5000)&_pragma=foreign_keys(1)&_txlock=immediate",
+	"sqlite3": "?_busy_timeout=5000&_foreign_keys=1&_txlock=immediate",
+}
+
+// forEach runs a test over the drivers, with tokens that are bound and with
+// tokens that aren't.
 func forEach(t *testing.T, test func(t *testing.T, db *database)) {
 	t.Helper()
-	for driverName, parameters := range map[string]string{
-		"postgres": "", "pgx": "",
-		"sqlite":  "?_pragma=busy_timeout(5000)&_pragma=foreign_keys(1)&_txlock=immediate",
-		"sqlite3": "?_busy_timeout=5000&_foreign_keys=1&_txlock=immediate",
-	} {
+	for driverName := range drivers {
 		for name, bound := range map[string][]encrypted.Column{"": nil, ", bound": {note.EmailColumn, note.CodeColumn}} {
 			t.Run(driverName+name, func(t *testing.T) {
 				t.Parallel()
-				db := &database{dialect: dialect.SQLite}
-				dsn := "file:" + filepath.Join(t.TempDir(), "cleared.db") + parameters
-				if parameters == "" {
-					created, drop, err := server.CreateDatabase(t.Context(), "")
-					if err != nil {
-						t.Fatal(err)
-					}
-					t.Cleanup(func() { _ = drop() })
-					db.dialect, dsn = dialect.Postgres, created
-				}
-				var err error
-				if db.DB, err = sql.Open(driverName, dsn); err != nil {
-					t.Fatal(err)
-				}
-				t.Cleanup(func() { _ = db.Close() })
-				ring, err := encrypted.NewKeyring(encrypted.GenerateKey())
-				if err != nil {
-					t.Fatal(err)
-				}
-				drv, err := encrypted.NewDriver(entsql.OpenDB(db.dialect, db.DB), encrypted.DriverConfig{Keyring: ring, States: states.New(states.Binding, encrypted.Require, bound...)})
-				if err != nil {
-					t.Fatal(err)
-				}
-				db.client = ent.NewClient(ent.Driver(drv))
-				creating.Lock()
-				err = db.client.Schema.Create(t.Context())
-				creating.Unlock()
-				if err != nil {
-					t.Fatal(err)
-				}
-				test(t, db)
+				test(t, open(t, driverName, states.New(states.Binding, encrypted.Require, bound...)))
 			})
 		}
 	}
+}
+
+// open returns a database with the tables, and a client with a new key.
+func open(t *testing.T, driverName string, given []encrypted.ColumnStates) *database {
+	t.Helper()
+	db := &database{dialect: dialect.SQLite}
+	dsn := "file:" + filepath.Join(t.TempDir(), "cleared.db") + drivers[driverName]
+	if drivers[driverName] == "" {
+		created, drop, err := server.CreateDatabase(t.Context(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = drop() })
+		db.dialect, dsn = dialect.Postgres, created
+	}
+	var err error
+	if db.DB, err = sql.Open(driverName, dsn); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	if db.ring, err = encrypted.NewKeyring(encrypted.GenerateKey()); err != nil {
+		t.Fatal(err)
+	}
+	db.client = db.open(t, given)
+	creating.Lock()
+	err = db.client.Schema.Create(t.Context())
+	creating.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return db
+}
+
+// open returns a client of the database.
+func (db *database) open(t *testing.T, given []encrypted.ColumnStates) *ent.Client {
+	t.Helper()
+	cfg := encrypted.DriverConfig{Keyring: db.ring, Columns: ent.EncryptedColumns(), States: given}
+	drv, err := encrypted.NewDriver(entsql.OpenDB(db.dialect, db.DB), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ent.NewClient(ent.Driver(drv))
 }
 
 // texts are SQL expressions that a reader of SQL may misread, by the dialect
@@ -164,7 +181,7 @@ var ways = map[string]func(ctx context.Context, db *database, id int, text strin
 	"Modify": func(ctx context.Context, db *database, id int, text string) error {
 		return db.client.Note.UpdateOneID(id).Modify(titled(text), func(u *entsql.UpdateBuilder) {
 			u.SetNull("email").SetNull("email_index").Set("code", encrypted.At(encrypted.Value[[]byte]{}, note.CodeColumn, nil)).
-				Set("code_index", encrypted.DigestOf(encrypted.Value[[]byte]{}, note.CodeColumn))
+				Set("code_index", encrypted.DigestOf(encrypted.Value[[]byte]{}, note.CodeColumn, nil))
 		}).Exec(ctx)
 	},
 	"SQL": func(ctx context.Context, db *database, id int, text string) error {
@@ -174,8 +191,8 @@ var ways = map[string]func(ctx context.Context, db *database, id int, text strin
 		}
 		var email encrypted.Secret
 		var code encrypted.Value[[]byte]
-		result, err := db.client.ExecContext(ctx, query, encrypted.At(email, note.EmailColumn, "o1"), encrypted.DigestOf(email, note.EmailColumn),
-			encrypted.At(code, note.CodeColumn, "o1"), encrypted.DigestOf(code, note.CodeColumn), id)
+		result, err := db.client.ExecContext(ctx, query, encrypted.At(email, note.EmailColumn, "o1"), encrypted.DigestOf(email, note.EmailColumn, nil),
+			encrypted.At(code, note.CodeColumn, "o1"), encrypted.DigestOf(code, note.CodeColumn, nil), id)
 		if err != nil {
 			return err
 		}

@@ -424,7 +424,7 @@ func (w *world) modify(s *source) operation {
 					u.Set(note.FieldEmail, encrypted.At(encrypted.New(email), note.EmailColumn, nil))
 				default:
 					u.Set(note.FieldEmail, encrypted.At(encrypted.New(email), note.EmailColumn, nil)).
-						Set(note.FieldEmailIndex, encrypted.DigestOf(encrypted.New(email), note.EmailColumn))
+						Set(note.FieldEmailIndex, encrypted.DigestOf(encrypted.New(email), note.EmailColumn, nil))
 				}
 			}).Exec(ctx)
 		},
@@ -470,7 +470,7 @@ func (w *world) raw(s *source, now table) operation {
 			}
 			if how > 1 {
 				b.Set(note.FieldEmail, encrypted.At(encrypted.New(email), note.EmailColumn, tenant)).
-					Set(note.FieldEmailIndex, encrypted.DigestOf(encrypted.New(email), note.EmailColumn))
+					Set(note.FieldEmailIndex, encrypted.DigestOf(encrypted.New(email), note.EmailColumn, nil))
 			}
 			list := make([]any, len(wanted))
 			for i, title := range wanted {

@@ -24,6 +24,7 @@ import (
 	"github.com/credent-go/credent/integration/record"
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	keys "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/pgserver"
 )
 
@@ -141,7 +142,7 @@ func raw(ctx context.Context, db *database, client dialect.Driver, id int, plain
 		query = `INSERT INTO members (id, email, email_index) VALUES (?, ?, ?)`
 	}
 	secret := encrypted.New(plaintext)
-	return client.Exec(ctx, query, []any{id, encrypted.At(secret, email, nil), encrypted.DigestOf(secret, email)}, nil)
+	return client.Exec(ctx, query, []any{id, encrypted.At(secret, email, nil), encrypted.DigestOf(secret, email, nil)}, nil)
 }
 
 // texts returns statements' texts. Each claim must have two arguments.
@@ -179,7 +180,11 @@ func TestClaims(t *testing.T) {
 				} {
 					id++
 					plaintext := fmt.Sprint(name, i, id)
-					_, steps, err := digests.Claim(ring, &email, plaintext)
+					set, err := keys.Load(ring)
+					if err != nil {
+						t.Fatal(err)
+					}
+					_, steps, err := digests.Claim(blindindex.Keys{Set: set}, &email, plaintext)
 					if err != nil {
 						t.Fatal(err)
 					}

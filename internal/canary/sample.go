@@ -42,7 +42,8 @@ type secret struct {
 	token     string
 	place     seal.Place
 	digest    []byte
-	plaintext func() string // nil if it doesn't open
+	plaintext func() string    // nil if it doesn't open
+	ring      *keyring.Keyring // that opened it
 }
 
 // sampler opens secrets of one column.
@@ -172,7 +173,7 @@ func (s *sampler) openAll(ctx context.Context, found []secret) Rows {
 func (s *sampler) open(one *secret, key tenantkey.Key) error {
 	plaintext, err := s.plaintext(one, key)
 	if err == nil {
-		one.plaintext = func() string { return plaintext }
+		one.plaintext, one.ring = func() string { return plaintext }, keyring.With(s.ring, key.Data)
 	}
 	return err
 }
@@ -270,7 +271,7 @@ func (s *sampler) checkDigests(found []secret) error {
 			continue
 		}
 		indexed++
-		digests, err := s.digests.All(s.ring, s.of, one.plaintext())
+		digests, err := s.digests.All(one.ring, s.of, one.plaintext())
 		if err != nil {
 			return err
 		}

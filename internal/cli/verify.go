@@ -65,7 +65,8 @@ func (a *app) verified(ctx context.Context, record bool) (counts rotate.Counts, 
 	return counts, err
 }
 
-// verifyRows has a line for each state that is there, and one for the primary key in any case.
+// verifyRows has a line for each state that is there, and one for the primary
+// key in any case.
 func verifyRows(counts rotate.Counts) [][]string {
 	rows := [][]string{{"COLUMN", "SECRETS", "STATE"}}
 	for _, c := range counts {
@@ -114,6 +115,12 @@ func verifyRows(counts rotate.Counts) [][]string {
 		}
 		if c.Index.Earlier > 0 {
 			add(c.Index.Earlier, "in the blind index under an earlier name of the column: run `credent rotate`")
+		}
+		switch {
+		case c.Index.Outlives > 0 && c.Index.AcrossTenants:
+			add(c.Index.Outlives, "in the blind index across tenants: a copy of the digest outlives the tenant's key")
+		case c.Index.Outlives > 0:
+			add(c.Index.Outlives, "in the blind index under the keyring, which outlives the tenant's key: run `credent rotate`")
 		}
 		if c.Index.Wrong > 0 {
 			add(c.Index.Wrong, "in the blind index as something else")

@@ -130,7 +130,7 @@ func storeAgain(ctx context.Context, client *credent.Client, name string, c *cre
 	apiKey, secretKey := usercredential.APIKeyColumn, usercredential.SecretKeyColumn
 	query, args := sql.Dialect(name).Update(usercredential.Table).
 		Set(apiKey.Name, encrypted.At(c.APIKey, apiKey, user)).
-		Set(apiKey.Index, encrypted.DigestOf(c.APIKey, apiKey)).
+		Set(apiKey.Index, encrypted.DigestOf(c.APIKey, apiKey, nil)).
 		Set(secretKey.Name, encrypted.At(c.SecretKey, secretKey, user)).
 		Where(sql.EQ(usercredential.FieldID, c.ID)).Query()
 	if _, err := client.ExecContext(ctx, query, args...); err != nil {

@@ -19,7 +19,9 @@ func (Invoice) Annotations() []schema.Annotation {
 }
 
 // Mixin of the Invoice.
-func (Invoice) Mixin() []ent.Mixin { return []ent.Mixin{encrypted.BlindIndex("memo").Unique()} }
+func (Invoice) Mixin() []ent.Mixin {
+	return []ent.Mixin{encrypted.BlindIndex("memo").Unique().AcrossTenants()}
+}
 
 // Fields of the Invoice.
 func (Invoice) Fields() []ent.Field {

@@ -40,7 +40,7 @@ func (Owner) Edges() []ent.Edge { return []ent.Edge{edge.To("docs", Doc.Type)} }
 type Doc struct{ ent.Schema }
 
 // Mixin of the Doc.
-func (Doc) Mixin() []ent.Mixin { return []ent.Mixin{encrypted.BlindIndex("body")} }
+func (Doc) Mixin() []ent.Mixin { return []ent.Mixin{encrypted.BlindIndex("body").AcrossTenants()} }
 
 // Fields of the Doc.
 func (Doc) Fields() []ent.Field {

@@ -1,4 +1,5 @@
-// Package schema is a schema with blind indexes that the code generation must refuse.
+// Package schema is a schema with blind indexes that the code generation must
+// refuse.
 package schema
 
 import (
@@ -17,6 +18,8 @@ func (Session) Mixin() []ent.Mixin {
 		encrypted.BlindIndex("missing"),
 		encrypted.BlindIndex("title"),
 		encrypted.BlindIndex("scopes").Unique(),
+		encrypted.BlindIndex("lone").AcrossTenants(),
+		encrypted.BlindIndex("shared").Unique("title"),
 	}
 }
 
@@ -25,5 +28,8 @@ func (Session) Fields() []ent.Field {
 	return []ent.Field{
 		field.String("title"),
 		encrypted.JSON("scopes", []string{}),
+		encrypted.String("lone"),
+		encrypted.String("shared").Tenant("owner"),
+		field.Int("owner"),
 	}
 }

@@ -24,7 +24,7 @@ func (u *IntegrationUpsert) SetRefreshToken(v encrypted.Secret) *IntegrationUpse
 		return u
 	}
 	u.Set(integration.FieldRefreshToken, encrypted.At(v, integration.RefreshTokenColumn, nil))
-	u.Set(integration.FieldRefreshTokenIndex, encrypted.DigestOf(v, integration.RefreshTokenColumn))
+	u.Set(integration.FieldRefreshTokenIndex, encrypted.DigestOf(v, integration.RefreshTokenColumn, nil))
 	return u
 }
 

@@ -3,13 +3,57 @@
 package ent
 
 import (
+	"errors"
+
 	"github.com/credent-go/credent/encrypted"
+	"github.com/credent-go/credent/integration/sequence/ent/card"
 	"github.com/credent-go/credent/integration/sequence/ent/note"
 )
 
 // EncryptedColumns returns the encrypted columns of this package, as encrypted.Check takes them.
 func EncryptedColumns() []encrypted.Column {
 	return encrypted.Columns("github.com/credent-go/credent/integration/sequence/ent")
+}
+
+// SetPin sets the "pin" field.
+func (u *CardUpsert) SetPin(v encrypted.Secret) *CardUpsert {
+	if v.IsZero() {
+		refused := encrypted.Refuse(&ValidationError{Name: "pin", err: errors.New("ent: missing required field \"Card.pin\"")})
+		u.Set(card.FieldPin, refused)
+		u.Set(card.FieldPinIndex, refused)
+		return u
+	}
+	u.Set(card.FieldPin, encrypted.At(v, card.PinColumn, nil))
+	u.Set(card.FieldPinIndex, encrypted.DigestOf(v, card.PinColumn, nil))
+	return u
+}
+
+// UpdatePin sets the "pin" field to the value that was provided on create.
+func (u *CardUpsert) UpdatePin() *CardUpsert {
+	u.SetExcluded(card.FieldPin)
+	u.SetExcluded(card.FieldPinIndex)
+	return u
+}
+
+// SetEmail sets the "email" field.
+func (u *CardUpsert) SetEmail(v encrypted.Secret) *CardUpsert {
+	u.Set(card.FieldEmail, encrypted.At(v, card.EmailColumn, nil))
+	u.Set(card.FieldEmailIndex, encrypted.DigestOf(v, card.EmailColumn, nil))
+	return u
+}
+
+// UpdateEmail sets the "email" field to the value that was provided on create.
+func (u *CardUpsert) UpdateEmail() *CardUpsert {
+	u.SetExcluded(card.FieldEmail)
+	u.SetExcluded(card.FieldEmailIndex)
+	return u
+}
+
+// ClearEmail clears the value of the "email" field.
+func (u *CardUpsert) ClearEmail() *CardUpsert {
+	u.SetNull(card.FieldEmail)
+	u.SetNull(card.FieldEmailIndex)
+	return u
 }
 
 // SetBody sets the "body" field.
@@ -33,7 +77,7 @@ func (u *NoteUpsert) ClearBody() *NoteUpsert {
 // SetEmail sets the "email" field.
 func (u *NoteUpsert) SetEmail(v encrypted.Secret) *NoteUpsert {
 	u.Set(note.FieldEmail, encrypted.At(v, note.EmailColumn, nil))
-	u.Set(note.FieldEmailIndex, encrypted.DigestOf(v, note.EmailColumn))
+	u.Set(note.FieldEmailIndex, encrypted.DigestOf(v, note.EmailColumn, nil))
 	return u
 }
 
@@ -54,7 +98,7 @@ func (u *NoteUpsert) ClearEmail() *NoteUpsert {
 // SetCode sets the "code" field.
 func (u *NoteUpsert) SetCode(v encrypted.Value[[]byte]) *NoteUpsert {
 	u.Set(note.FieldCode, encrypted.At(v, note.CodeColumn, nil))
-	u.Set(note.FieldCodeIndex, encrypted.DigestOf(v, note.CodeColumn))
+	u.Set(note.FieldCodeIndex, encrypted.DigestOf(v, note.CodeColumn, nil))
 	return u
 }
 

@@ -11,6 +11,7 @@ import (
 	"entgo.io/ent"
 	"entgo.io/ent/dialect/sql"
 	"github.com/credent-go/credent/encrypted"
+	"github.com/credent-go/credent/integration/sequence/ent/card"
 	"github.com/credent-go/credent/integration/sequence/ent/note"
 	"github.com/credent-go/credent/integration/sequence/ent/owner"
 	"github.com/credent-go/credent/integration/sequence/ent/predicate"
@@ -25,9 +26,666 @@ const (
 	OpUpdateOne = ent.OpUpdateOne
 
 	// Node types.
+	TypeCard  = "Card"
 	TypeNote  = "Note"
 	TypeOwner = "Owner"
 )
+
+// CardMutation represents an operation that mutates the Card nodes in the graph.
+type CardMutation struct {
+	config
+	op            Op
+	typ           string
+	id            *int
+	pin_index     *encrypted.Digest
+	email_index   *encrypted.Digest
+	name          *string
+	owner_id      *string
+	pin           *encrypted.Secret
+	email         *encrypted.Secret
+	clearedFields map[string]struct{}
+	done          bool
+	oldValue      func(context.Context) (*Card, error)
+	predicates    []predicate.Card
+}
+
+var _ ent.Mutation = (*CardMutation)(nil)
+
+// cardOption allows management of the mutation configuration using functional options.
+type cardOption func(*CardMutation)
+
+// newCardMutation creates new mutation for the Card entity.
+func newCardMutation(c config, op Op, opts ...cardOption) *CardMutation {
+	m := &CardMutation{
+		config:        c,
+		op:            op,
+		typ:           TypeCard,
+		clearedFields: make(map[string]struct{}),
+	}
+	for _, opt := range opts {
+		opt(m)
+	}
+	return m
+}
+
+// withCardID sets the ID field of the mutation.
+func withCardID(id int) cardOption {
+	return func(m *CardMutation) {
+		var (
+			err   error
+			once  sync.Once
+			value *Card
+		)
+		m.oldValue = func(ctx context.Context) (*Card, error) {
+			once.Do(func() {
+				if m.done {
+					err = errors.New("querying old values post mutation is not allowed")
+				} else {
+					value, err = m.Client().Card.Get(ctx, id)
+				}
+			})
+			return value, err
+		}
+		m.id = &id
+	}
+}
+
+// withCard sets the old Card of the mutation.
+func withCard(node *Card) cardOption {
+	return func(m *CardMutation) {
+		m.oldValue = func(context.Context) (*Card, error) {
+			return node, nil
+		}
+		m.id = &node.ID
+	}
+}
+
+// Client returns a new `ent.Client` from the mutation. If the mutation was
+// executed in a transaction (ent.Tx), a transactional client is returned.
+func (m CardMutation) Client() *Client {
+	client := &Client{config: m.config}
+	client.init()
+	return client
+}
+
+// Tx returns an `ent.Tx` for mutations that were executed in transactions;
+// it returns an error otherwise.
+func (m CardMutation) Tx() (*Tx, error) {
+	if _, ok := m.driver.(*txDriver); !ok {
+		return nil, errors.New("ent: mutation is not running in a transaction")
+	}
+	tx := &Tx{config: m.config}
+	tx.init()
+	return tx, nil
+}
+
+// ID returns the ID value in the mutation. Note that the ID is only available
+// if it was provided to the builder or after it was returned from the database.
+func (m *CardMutation) ID() (id int, exists bool) {
+	if m.id == nil {
+		return
+	}
+	return *m.id, true
+}
+
+// IDs queries the database and returns the entity ids that match the mutation's predicate.
+// That means, if the mutation is applied within a transaction with an isolation level such
+// as sql.LevelSerializable, the returned ids match the ids of the rows that will be updated
+// or updated by the mutation.
+func (m *CardMutation) IDs(ctx context.Context) ([]int, error) {
+	switch {
+	case m.op.Is(OpUpdateOne | OpDeleteOne):
+		id, exists := m.ID()
+		if exists {
+			return []int{id}, nil
+		}
+		fallthrough
+	case m.op.Is(OpUpdate | OpDelete):
+		return m.Client().Card.Query().Where(m.predicates...).IDs(ctx)
+	default:
+		return nil, fmt.Errorf("IDs is not allowed on %s operations", m.op)
+	}
+}
+
+// SetPinIndex sets the "pin_index" field.
+func (m *CardMutation) SetPinIndex(e encrypted.Digest) {
+	m.pin_index = &e
+}
+
+// PinIndex returns the value of the "pin_index" field in the mutation.
+func (m *CardMutation) PinIndex() (r encrypted.Digest, exists bool) {
+	v := m.pin_index
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldPinIndex returns the old "pin_index" field's value of the Card entity.
+// If the Card object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *CardMutation) OldPinIndex(ctx context.Context) (v encrypted.Digest, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldPinIndex is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldPinIndex requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldPinIndex: %w", err)
+	}
+	return oldValue.PinIndex, nil
+}
+
+// ClearPinIndex clears the value of the "pin_index" field.
+func (m *CardMutation) ClearPinIndex() {
+	m.pin_index = nil
+	m.clearedFields[card.FieldPinIndex] = struct{}{}
+}
+
+// PinIndexCleared returns if the "pin_index" field was cleared in this mutation.
+func (m *CardMutation) PinIndexCleared() bool {
+	_, ok := m.clearedFields[card.FieldPinIndex]
+	return ok
+}
+
+// ResetPinIndex resets all changes to the "pin_index" field.
+func (m *CardMutation) ResetPinIndex() {
+	m.pin_index = nil
+	delete(m.clearedFields, card.FieldPinIndex)
+}
+
+// SetEmailIndex sets the "email_index" field.
+func (m *CardMutation) SetEmailIndex(e encrypted.Digest) {
+	m.email_index = &e
+}
+
+// EmailIndex returns the value of the "email_index" field in the mutation.
+func (m *CardMutation) EmailIndex() (r encrypted.Digest, exists bool) {
+	v := m.email_index
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldEmailIndex returns the old "email_index" field's value of the Card entity.
+// If the Card object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *CardMutation) OldEmailIndex(ctx context.Context) (v encrypted.Digest, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldEmailIndex is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldEmailIndex requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldEmailIndex: %w", err)
+	}
+	return oldValue.EmailIndex, nil
+}
+
+// ClearEmailIndex clears the value of the "email_index" field.
+func (m *CardMutation) ClearEmailIndex() {
+	m.email_index = nil
+	m.clearedFields[card.FieldEmailIndex] = struct{}{}
+}
+
+// EmailIndexCleared returns if the "email_index" field was cleared in this mutation.
+func (m *CardMutation) EmailIndexCleared() bool {
+	_, ok := m.clearedFields[card.FieldEmailIndex]
+	return ok
+}
+
+// ResetEmailIndex resets all changes to the "email_index" field.
+func (m *CardMutation) ResetEmailIndex() {
+	m.email_index = nil
+	delete(m.clearedFields, card.FieldEmailIndex)
+}
+
+// SetName sets the "name" field.
+func (m *CardMutation) SetName(s string) {
+	m.name = &s
+}
+
+// Name returns the value of the "name" field in the mutation.
+func (m *CardMutation) Name() (r string, exists bool) {
+	v := m.name
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldName returns the old "name" field's value of the Card entity.
+// If the Card object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *CardMutation) OldName(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldName is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldName requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldName: %w", err)
+	}
+	return oldValue.Name, nil
+}
+
+// ResetName resets all changes to the "name" field.
+func (m *CardMutation) ResetName() {
+	m.name = nil
+}
+
+// SetOwnerID sets the "owner_id" field.
+func (m *CardMutation) SetOwnerID(s string) {
+	m.owner_id = &s
+}
+
+// OwnerID returns the value of the "owner_id" field in the mutation.
+func (m *CardMutation) OwnerID() (r string, exists bool) {
+	v := m.owner_id
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldOwnerID returns the old "owner_id" field's value of the Card entity.
+// If the Card object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *CardMutation) OldOwnerID(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldOwnerID is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldOwnerID requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldOwnerID: %w", err)
+	}
+	return oldValue.OwnerID, nil
+}
+
+// ResetOwnerID resets all changes to the "owner_id" field.
+func (m *CardMutation) ResetOwnerID() {
+	m.owner_id = nil
+}
+
+// SetPin sets the "pin" field.
+func (m *CardMutation) SetPin(e encrypted.Secret) {
+	m.pin = &e
+}
+
+// Pin returns the value of the "pin" field in the mutation.
+func (m *CardMutation) Pin() (r encrypted.Secret, exists bool) {
+	v := m.pin
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldPin returns the old "pin" field's value of the Card entity.
+// If the Card object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *CardMutation) OldPin(ctx context.Context) (v encrypted.Secret, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldPin is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldPin requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldPin: %w", err)
+	}
+	return oldValue.Pin, nil
+}
+
+// ResetPin resets all changes to the "pin" field.
+func (m *CardMutation) ResetPin() {
+	m.pin = nil
+}
+
+// SetEmail sets the "email" field.
+func (m *CardMutation) SetEmail(e encrypted.Secret) {
+	m.email = &e
+}
+
+// Email returns the value of the "email" field in the mutation.
+func (m *CardMutation) Email() (r encrypted.Secret, exists bool) {
+	v := m.email
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldEmail returns the old "email" field's value of the Card entity.
+// If the Card object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *CardMutation) OldEmail(ctx context.Context) (v encrypted.Secret, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldEmail is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldEmail requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldEmail: %w", err)
+	}
+	return oldValue.Email, nil
+}
+
+// ClearEmail clears the value of the "email" field.
+func (m *CardMutation) ClearEmail() {
+	m.email = nil
+	m.clearedFields[card.FieldEmail] = struct{}{}
+}
+
+// EmailCleared returns if the "email" field was cleared in this mutation.
+func (m *CardMutation) EmailCleared() bool {
+	_, ok := m.clearedFields[card.FieldEmail]
+	return ok
+}
+
+// ResetEmail resets all changes to the "email" field.
+func (m *CardMutation) ResetEmail() {
+	m.email = nil
+	delete(m.clearedFields, card.FieldEmail)
+}
+
+// Where appends a list predicates to the CardMutation builder.
+func (m *CardMutation) Where(ps ...predicate.Card) {
+	m.predicates = append(m.predicates, ps...)
+}
+
+// WhereP appends storage-level predicates to the CardMutation builder. Using this method,
+// users can use type-assertion to append predicates that do not depend on any generated package.
+func (m *CardMutation) WhereP(ps ...func(*sql.Selector)) {
+	p := make([]predicate.Card, len(ps))
+	for i := range ps {
+		p[i] = ps[i]
+	}
+	m.Where(p...)
+}
+
+// Op returns the operation name.
+func (m *CardMutation) Op() Op {
+	return m.op
+}
+
+// SetOp allows setting the mutation operation.
+func (m *CardMutation) SetOp(op Op) {
+	m.op = op
+}
+
+// Type returns the node type of this mutation (Card).
+func (m *CardMutation) Type() string {
+	return m.typ
+}
+
+// Fields returns all fields that were changed during this mutation. Note that in
+// order to get all numeric fields that were incremented/decremented, call
+// AddedFields().
+func (m *CardMutation) Fields() []string {
+	fields := make([]string, 0, 6)
+	if m.pin_index != nil {
+		fields = append(fields, card.FieldPinIndex)
+	}
+	if m.email_index != nil {
+		fields = append(fields, card.FieldEmailIndex)
+	}
+	if m.name != nil {
+		fields = append(fields, card.FieldName)
+	}
+	if m.owner_id != nil {
+		fields = append(fields, card.FieldOwnerID)
+	}
+	if m.pin != nil {
+		fields = append(fields, card.FieldPin)
+	}
+	if m.email != nil {
+		fields = append(fields, card.FieldEmail)
+	}
+	return fields
+}
+
+// Field returns the value of a field with the given name. The second boolean
+// return value indicates that this field was not set, or was not defined in the
+// schema.
+func (m *CardMutation) Field(name string) (ent.Value, bool) {
+	switch name {
+	case card.FieldPinIndex:
+		return m.PinIndex()
+	case card.FieldEmailIndex:
+		return m.EmailIndex()
+	case card.FieldName:
+		return m.Name()
+	case card.FieldOwnerID:
+		return m.OwnerID()
+	case card.FieldPin:
+		return m.Pin()
+	case card.FieldEmail:
+		return m.Email()
+	}
+	return nil, false
+}
+
+// OldField returns the old value of the field from the database. An error is
+// returned if the mutation operation is not UpdateOne, or the query to the
+// database failed.
+func (m *CardMutation) OldField(ctx context.Context, name string) (ent.Value, error) {
+	switch name {
+	case card.FieldPinIndex:
+		return m.OldPinIndex(ctx)
+	case card.FieldEmailIndex:
+		return m.OldEmailIndex(ctx)
+	case card.FieldName:
+		return m.OldName(ctx)
+	case card.FieldOwnerID:
+		return m.OldOwnerID(ctx)
+	case card.FieldPin:
+		return m.OldPin(ctx)
+	case card.FieldEmail:
+		return m.OldEmail(ctx)
+	}
+	return nil, fmt.Errorf("unknown Card field %s", name)
+}
+
+// SetField sets the value of a field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *CardMutation) SetField(name string, value ent.Value) error {
+	switch name {
+	case card.FieldPinIndex:
+		v, ok := value.(encrypted.Digest)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetPinIndex(v)
+		return nil
+	case card.FieldEmailIndex:
+		v, ok := value.(encrypted.Digest)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetEmailIndex(v)
+		return nil
+	case card.FieldName:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetName(v)
+		return nil
+	case card.FieldOwnerID:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetOwnerID(v)
+		return nil
+	case card.FieldPin:
+		v, ok := value.(encrypted.Secret)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetPin(v)
+		return nil
+	case card.FieldEmail:
+		v, ok := value.(encrypted.Secret)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetEmail(v)
+		return nil
+	}
+	return fmt.Errorf("unknown Card field %s", name)
+}
+
+// AddedFields returns all numeric fields that were incremented/decremented during
+// this mutation.
+func (m *CardMutation) AddedFields() []string {
+	return nil
+}
+
+// AddedField returns the numeric value that was incremented/decremented on a field
+// with the given name. The second boolean return value indicates that this field
+// was not set, or was not defined in the schema.
+func (m *CardMutation) AddedField(name string) (ent.Value, bool) {
+	return nil, false
+}
+
+// AddField adds the value to the field with the given name. It returns an error if
+// the field is not defined in the schema, or if the type mismatched the field
+// type.
+func (m *CardMutation) AddField(name string, value ent.Value) error {
+	switch name {
+	}
+	return fmt.Errorf("unknown Card numeric field %s", name)
+}
+
+// ClearedFields returns all nullable fields that were cleared during this
+// mutation.
+func (m *CardMutation) ClearedFields() []string {
+	var fields []string
+	if m.FieldCleared(card.FieldPinIndex) {
+		fields = append(fields, card.FieldPinIndex)
+	}
+	if m.FieldCleared(card.FieldEmailIndex) {
+		fields = append(fields, card.FieldEmailIndex)
+	}
+	if m.FieldCleared(card.FieldEmail) {
+		fields = append(fields, card.FieldEmail)
+	}
+	return fields
+}
+
+// FieldCleared returns a boolean indicating if a field with the given name was
+// cleared in this mutation.
+func (m *CardMutation) FieldCleared(name string) bool {
+	_, ok := m.clearedFields[name]
+	return ok
+}
+
+// ClearField clears the value of the field with the given name. It returns an
+// error if the field is not defined in the schema.
+func (m *CardMutation) ClearField(name string) error {
+	switch name {
+	case card.FieldPinIndex:
+		m.ClearPinIndex()
+		return nil
+	case card.FieldEmailIndex:
+		m.ClearEmailIndex()
+		return nil
+	case card.FieldEmail:
+		m.ClearEmail()
+		return nil
+	}
+	return fmt.Errorf("unknown Card nullable field %s", name)
+}
+
+// ResetField resets all changes in the mutation for the field with the given name.
+// It returns an error if the field is not defined in the schema.
+func (m *CardMutation) ResetField(name string) error {
+	switch name {
+	case card.FieldPinIndex:
+		m.ResetPinIndex()
+		return nil
+	case card.FieldEmailIndex:
+		m.ResetEmailIndex()
+		return nil
+	case card.FieldName:
+		m.ResetName()
+		return nil
+	case card.FieldOwnerID:
+		m.ResetOwnerID()
+		return nil
+	case card.FieldPin:
+		m.ResetPin()
+		return nil
+	case card.FieldEmail:
+		m.ResetEmail()
+		return nil
+	}
+	return fmt.Errorf("unknown Card field %s", name)
+}
+
+// AddedEdges returns all edge names that were set/added in this mutation.
+func (m *CardMutation) AddedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// AddedIDs returns all IDs (to other nodes) that were added for the given edge
+// name in this mutation.
+func (m *CardMutation) AddedIDs(name string) []ent.Value {
+	return nil
+}
+
+// RemovedEdges returns all edge names that were removed in this mutation.
+func (m *CardMutation) RemovedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// RemovedIDs returns all IDs (to other nodes) that were removed for the edge with
+// the given name in this mutation.
+func (m *CardMutation) RemovedIDs(name string) []ent.Value {
+	return nil
+}
+
+// ClearedEdges returns all edge names that were cleared in this mutation.
+func (m *CardMutation) ClearedEdges() []string {
+	edges := make([]string, 0, 0)
+	return edges
+}
+
+// EdgeCleared returns a boolean which indicates if the edge with the given name
+// was cleared in this mutation.
+func (m *CardMutation) EdgeCleared(name string) bool {
+	return false
+}
+
+// ClearEdge clears the value of the edge with the given name. It returns an error
+// if that edge is not defined in the schema.
+func (m *CardMutation) ClearEdge(name string) error {
+	return fmt.Errorf("unknown Card unique edge %s", name)
+}
+
+// ResetEdge resets all changes to the edge with the given name in this mutation.
+// It returns an error if the edge is not defined in the schema.
+func (m *CardMutation) ResetEdge(name string) error {
+	return fmt.Errorf("unknown Card edge %s", name)
+}
 
 // NoteMutation represents an operation that mutates the Note nodes in the graph.
 type NoteMutation struct {

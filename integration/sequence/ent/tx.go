@@ -14,6 +14,8 @@ import (
 // Tx is a transactional client that is created by calling Client.Tx().
 type Tx struct {
 	config
+	// Card is the client for interacting with the Card builders.
+	Card *CardClient
 	// Note is the client for interacting with the Note builders.
 	Note *NoteClient
 	// Owner is the client for interacting with the Owner builders.
@@ -149,6 +151,7 @@ func (tx *Tx) Client() *Client {
 }
 
 func (tx *Tx) init() {
+	tx.Card = NewCardClient(tx.config)
 	tx.Note = NewNoteClient(tx.config)
 	tx.Owner = NewOwnerClient(tx.config)
 }
@@ -160,7 +163,7 @@ func (tx *Tx) init() {
 // of them in order to commit or rollback the transaction.
 //
 // If a closed transaction is embedded in one of the generated entities, and the entity
-// applies a query, for example: Note.QueryXXX(), the query will be executed
+// applies a query, for example: Card.QueryXXX(), the query will be executed
 // through the driver which created this transaction.
 //
 // Note that txDriver is not goroutine safe.

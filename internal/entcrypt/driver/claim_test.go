@@ -32,7 +32,7 @@ func TestClaimWithRows(t *testing.T) {
 		for _, text := range stamps {
 			secret := fieldcrypt.New(text)
 			if raw {
-				args = append(args, stamp.At(secret, letterStamp, nil), stamp.DigestOf(secret, letterStamp))
+				args = append(args, stamp.At(secret, letterStamp, nil), stamp.DigestOf(secret, letterStamp, nil))
 				continue
 			}
 			value, err := letter.Value(secret)

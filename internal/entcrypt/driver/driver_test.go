@@ -195,8 +195,8 @@ func TestDriverFailsClosed(t *testing.T) {
 		"no secret":             {ring(t, keyA), stamp.At("text", wideColumn, nil), fieldcrypt.ErrValue},
 		"unreadable":            {ring(t, keyA), stamp.At(scanned(t, "PKA1B2C3D4"), wideColumn, nil), fieldcrypt.ErrNoOpener},
 		"without its digest":    {ring(t, keyA), stamp.At(secret, chestPIN, nil), blindindex.ErrIndex},
-		"digest alone":          {ring(t, keyA), stamp.DigestOf(secret, chestPIN), blindindex.ErrIndex},
-		"digest of no index":    {ring(t, keyA), stamp.DigestOf(secret, wideColumn), blindindex.ErrIndex},
+		"digest alone":          {ring(t, keyA), stamp.DigestOf(secret, chestPIN, nil), blindindex.ErrIndex},
+		"digest of no index":    {ring(t, keyA), stamp.DigestOf(secret, wideColumn, nil), blindindex.ErrIndex},
 		"nobody's":              {ring(t, keyA), stamp.At(secret, heldSecret, nil), seal.ErrContext},
 	} {
 		rec := new(recorder)

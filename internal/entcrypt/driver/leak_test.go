@@ -271,7 +271,7 @@ func subjectsOf(t *testing.T, r *keyring.Keyring, keyText, token, foreign string
 		{"digest itself", nested(*digest.(*column.Digest))},
 		{"argument of At", nested(stamp.At(fresh, chestPIN, "b"))},
 		{"argument of At, stored", nested(stamp.At(owned, chestPIN, nil))},
-		{"argument of DigestOf", nested(stamp.DigestOf(fresh, chestPIN))},
+		{"argument of DigestOf", nested(stamp.DigestOf(fresh, chestPIN, nil))},
 		{"guard", nested(&column.Guard{Columns: []column.Column{rentedKey}, Stored: "b", ID: 7})},
 		{"refusal", nested(stamp.At(fieldcrypt.New(strings.Repeat(canary, 20)), wideColumn, nil))},
 		{"digests", nested(lookup[0])},
@@ -323,7 +323,7 @@ func leakErrors(t *testing.T, unreadable fieldcrypt.Secret, keyText string) map[
 		"too long":  stamp.At(fieldcrypt.New(strings.Repeat(canary, 10)), wideColumn, nil),
 		"no secret": stamp.At(canary, wideColumn, nil),
 		"no digest": stamp.At(fieldcrypt.New(canary), chestPIN, nil),
-		"digest":    stamp.DigestOf(fieldcrypt.New(canary), chestPIN),
+		"digest":    stamp.DigestOf(fieldcrypt.New(canary), chestPIN, nil),
 		"nobody's":  stamp.At(fieldcrypt.New(canary), heldSecret, nil),
 		"stored":    stamp.At(unreadable, wideColumn, nil),
 	} {
@@ -399,7 +399,7 @@ func TestRedaction(t *testing.T) {
 		fieldcrypt.NewValue(canary),
 		fieldcrypt.Value[int]{},
 		r, r.Primary(), arg,
-		inserted, digest, lookup[0], stamp.At(fieldcrypt.New(canary), wideColumn, nil), stamp.DigestOf(fieldcrypt.New(canary), chestPIN),
+		inserted, digest, lookup[0], stamp.At(fieldcrypt.New(canary), wideColumn, nil), stamp.DigestOf(fieldcrypt.New(canary), chestPIN, nil),
 		&column.Guard{Stored: canary}, &column.Refusal{Err: errors.New(canary)},
 	} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%10s", "%z"} {

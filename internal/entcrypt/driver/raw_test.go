@@ -315,7 +315,7 @@ func TestRawDigests(t *testing.T) {
 	t.Parallel()
 	r := ring(t, keyA)
 	at := func(text string) any { return stamp.At(fieldcrypt.New(text), chestPIN, nil) }
-	digest := func(text string) any { return stamp.DigestOf(fieldcrypt.New(text), chestPIN) }
+	digest := func(text string) any { return stamp.DigestOf(fieldcrypt.New(text), chestPIN, nil) }
 	for name, test := range map[string]struct {
 		query string
 		args  []any
@@ -324,7 +324,7 @@ func TestRawDigests(t *testing.T) {
 		"both":            {"INSERT INTO chest (pin, pin_index) VALUES (?, ?)", []any{at("a"), digest("a")}, nil},
 		"two rows":        {"INSERT INTO chest (pin, pin_index) VALUES (?, ?), (?, ?)", []any{at("a"), digest("a"), at("b"), digest("b")}, nil},
 		"twice the same":  {"INSERT INTO chest (pin, pin_index) VALUES (?, ?), (?, ?)", []any{at("a"), digest("a"), at("a"), digest("a")}, nil},
-		"absent":          {"INSERT INTO chest (pin, pin_index) VALUES (?, ?)", []any{stamp.At(fieldcrypt.Secret{}, chestPIN, nil), stamp.DigestOf(fieldcrypt.Secret{}, chestPIN)}, nil},
+		"absent":          {"INSERT INTO chest (pin, pin_index) VALUES (?, ?)", []any{stamp.At(fieldcrypt.Secret{}, chestPIN, nil), stamp.DigestOf(fieldcrypt.Secret{}, chestPIN, nil)}, nil},
 		"no digest":       {"INSERT INTO chest (pin) VALUES (?)", []any{at("a")}, blindindex.ErrIndex},
 		"one of two":      {"INSERT INTO chest (pin, pin_index) VALUES (?, ?), (?, ?)", []any{at("a"), digest("a"), at("b"), nil}, blindindex.ErrIndex},
 		"no secret":       {"INSERT INTO chest (pin, pin_index) VALUES (?, ?)", []any{nil, digest("a")}, blindindex.ErrIndex},
@@ -408,7 +408,7 @@ func TestInSchema(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	unique := letterStamp.InSchema("billing")
-	args := []any{stamp.At(fieldcrypt.New("text"), unique, nil), stamp.DigestOf(fieldcrypt.New("text"), unique)}
+	args := []any{stamp.At(fieldcrypt.New("text"), unique, nil), stamp.DigestOf(fieldcrypt.New("text"), unique, nil)}
 	rec := &schemaRecorder{}
 	rec.changed = 1
 	if err := newDriver(t, rec, driver.Config{Keyring: ring(t, keyA, keyB)}).Exec(t.Context(), insert, args, nil); err != nil {

@@ -67,7 +67,7 @@ func TestModifiers(t *testing.T) {
 // A modifier that sets an indexed secret sets its digest too.
 func TestModifiersOfAnIndex(t *testing.T) {
 	t.Parallel()
-	s, d := stamp.At(fieldcrypt.New("new"), chestPIN, nil), stamp.DigestOf(fieldcrypt.New("new"), chestPIN)
+	s, d := stamp.At(fieldcrypt.New("new"), chestPIN, nil), stamp.DigestOf(fieldcrypt.New("new"), chestPIN, nil)
 	for name, test := range map[string]struct {
 		modify func(*entsql.UpdateBuilder)
 		want   error

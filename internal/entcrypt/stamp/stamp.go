@@ -64,10 +64,10 @@ func At(value any, c column.Column, tenant any) any {
 }
 
 // DigestOf returns the argument that stands for a secret's digest in the
-// caller's own SQL, stored in the column's blind index beside [At]. An absent
-// secret gives nil.
-func DigestOf(value any, c column.Column) any {
-	switch arg := At(value, c, nil).(type) {
+// caller's own SQL, stored in the column's blind index beside [At], with the
+// same tenant. An absent secret gives nil.
+func DigestOf(value any, c column.Column, tenant any) any {
+	switch arg := At(value, c, tenant).(type) {
 	case *column.Arg:
 		if c.Index == "" {
 			return &column.Refusal{Err: c.Wrap("index", fmt.Errorf("%w: it has none", blindindex.ErrIndex))}

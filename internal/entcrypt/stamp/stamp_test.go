@@ -255,15 +255,15 @@ func TestAt(t *testing.T) {
 		"secret":            {stamp.At(s, chestPIN, nil), nil, false},
 		"pointer":           {stamp.At(&s, chestPIN, nil), nil, false},
 		"value":             {stamp.At(fieldcrypt.NewValue([]byte("x")), chestPIN, nil), nil, false},
-		"digest":            {stamp.DigestOf(s, chestPIN), nil, false},
+		"digest":            {stamp.DigestOf(s, chestPIN, nil), nil, false},
 		"absent":            {stamp.At(fieldcrypt.Secret{}, chestPIN, nil), nil, true},
 		"nil":               {stamp.At(absent, chestPIN, nil), nil, true},
-		"digest of absent":  {stamp.DigestOf(fieldcrypt.Secret{}, chestPIN), nil, true},
+		"digest of absent":  {stamp.DigestOf(fieldcrypt.Secret{}, chestPIN, nil), nil, true},
 		"text":              {stamp.At("canary", chestPIN, nil), fieldcrypt.ErrValue, false},
-		"digest of a text":  {stamp.DigestOf("canary", chestPIN), fieldcrypt.ErrValue, false},
-		"no blind index":    {stamp.DigestOf(s, rentedKey), blindindex.ErrIndex, false},
+		"digest of a text":  {stamp.DigestOf("canary", chestPIN, nil), fieldcrypt.ErrValue, false},
+		"no blind index":    {stamp.DigestOf(s, rentedKey, nil), blindindex.ErrIndex, false},
 		"too long":          {stamp.At(fieldcrypt.New(strings.Repeat("x", 304)), chestPIN, nil), column.ErrTooLong, false},
-		"digest, too long":  {stamp.DigestOf(fieldcrypt.New(strings.Repeat("x", 304)), chestPIN), column.ErrTooLong, false},
+		"digest, too long":  {stamp.DigestOf(fieldcrypt.New(strings.Repeat("x", 304)), chestPIN, nil), column.ErrTooLong, false},
 		"not text":          {stamp.At(fieldcrypt.New("\xff"), chestPIN, nil), column.ErrNotText, false},
 		"redaction marker":  {stamp.At(fieldcrypt.New(fieldcrypt.Redacted), chestPIN, nil), fieldcrypt.ErrRedacted, false},
 		"value of no value": {stamp.At(fieldcrypt.NewValue(map[string]any{"f": func() {}}), chestPIN, nil), fieldcrypt.ErrValue, false},
@@ -518,7 +518,7 @@ func TestUpsert(t *testing.T) {
 func TestUpsertOfAnIndex(t *testing.T) {
 	t.Parallel()
 	s := func(text string) any { return stamp.OnConflict(fieldcrypt.New(text), chestPIN) }
-	d := func(text string) any { return stamp.DigestOf(fieldcrypt.New(text), chestPIN) }
+	d := func(text string) any { return stamp.DigestOf(fieldcrypt.New(text), chestPIN, nil) }
 	for name, test := range map[string]struct {
 		set  func(*entsql.UpdateSet)
 		want string // "" for NULL, "-" if it is refused

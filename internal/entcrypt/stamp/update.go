@@ -230,6 +230,19 @@ func carry(b *entsql.UpdateBuilder, guard *column.Guard) {
 	b.Where(entsql.P(func(b *entsql.Builder) { b.WriteString("CAST(").Arg(guard).WriteString(" AS INTEGER) = 1") }))
 }
 
+// rawArg returns the secret, or the digest's, that the caller's own SQL
+// stores, or nil.
+func rawArg(arg any) *column.Arg {
+	a, _ := arg.(*column.Arg)
+	if d, ok := arg.(*column.Digest); ok {
+		a = d.Of()
+	}
+	if a != nil && a.Raw {
+		return a
+	}
+	return nil
+}
+
 // checkModifiers is an update's last modifier: it looks at what the caller's
 // modifiers have set.
 func (u *updating) checkModifiers(b *entsql.UpdateBuilder) {
@@ -251,11 +264,8 @@ func (u *updating) checkModifiers(b *entsql.UpdateBuilder) {
 	pinned := false
 	_, args := b.Query()
 	for _, arg := range args {
-		a, ok := arg.(*column.Arg)
-		if d, is := arg.(*column.Digest); is {
-			d.Pinned = true
-		}
-		if !ok || !a.Raw {
+		a := rawArg(arg)
+		if a == nil {
 			continue
 		}
 		if a.Pinned = true; len(u.ids) > 1 {

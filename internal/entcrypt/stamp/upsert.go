@@ -17,7 +17,7 @@ import (
 )
 
 func errNoDigest(c column.Column) error {
-	return c.Wrap("index", fmt.Errorf("%w: set %s too, to encrypted.DigestOf(secret, column)", blindindex.ErrIndex, c.Index))
+	return c.Wrap("index", fmt.Errorf("%w: set %s too, to encrypted.DigestOf(secret, column, tenant)", blindindex.ErrIndex, c.Index))
 }
 
 // OnConflict returns the argument that an upsert's setter stores in the row
@@ -125,10 +125,7 @@ func (u *upserting) check(set *entsql.UpdateSet) {
 		}
 	}
 	for _, arg := range args {
-		if d, ok := arg.(*column.Digest); ok {
-			d.Pinned = true
-		}
-		if a, ok := arg.(*column.Arg); ok && a.Raw {
+		if a := rawArg(arg); a != nil {
 			u.stamp(a)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/credent-go/credent/internal/entcrypt/stamp"
 	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
@@ -36,38 +37,89 @@ func (s *sealing) lookArg(i int, arg *column.Arg) error {
 			use.rows++
 		}
 	}
-	if !s.Policy.IsScoped(c) {
-		return nil
+	if s.Policy.IsScoped(c) {
+		return s.lookOwner(i, arg, "encrypted.At")
 	}
-	if s.owners == nil {
-		s.owners = make([]seal.Owner, len(s.Args))
-	}
+	return nil
+}
+
+// lookOwner finds out whose row an argument is stored in. Call names what the
+// caller's own SQL has it from.
+func (s *sealing) lookOwner(i int, arg *column.Arg, call string) error {
+	c := arg.Column
 	switch {
 	case arg.Scoped != nil:
 		return arg.Scoped
 	case arg.Owned && arg.Raw && arg.ID != nil:
 		row, err := s.tenantOf(arg.Where(), arg.ID)
 		if err == nil && row.is && row.tenant != arg.Tenant {
-			err = c.Wrap("encrypt", fmt.Errorf("%w: encrypted.At says another %s than the row has", seal.ErrContext, c.Tenant))
+			err = c.Wrap("encrypt", fmt.Errorf("%w: %s says another %s than the row has", seal.ErrContext, call, c.Tenant))
 		}
 		if err != nil {
 			return err
 		}
-		s.owners[i] = seal.Owner{Tenant: arg.Tenant, Known: true}
+		s.own(i, arg.Tenant)
 		s.Nothing = s.Nothing || !row.is
 	case arg.Owned:
-		s.owners[i] = seal.Owner{Tenant: arg.Tenant, Known: true}
+		s.own(i, arg.Tenant)
 	case arg.ID != nil:
 		row, err := s.tenantOf(arg.Where(), arg.ID)
 		if err != nil {
 			return err
 		}
-		s.owners[i] = seal.Owner{Tenant: row.tenant, Known: true}
+		s.own(i, row.tenant)
 		s.Nothing = s.Nothing || !row.is
 	case arg.Raw:
-		return c.Wrap("encrypt", fmt.Errorf("%w: give encrypted.At the row's %s", seal.ErrContext, c.Tenant))
+		return c.Wrap("encrypt", fmt.Errorf("%w: give %s the row's %s", seal.ErrContext, call, c.Tenant))
 	default:
 		return c.Wrap("encrypt", fmt.Errorf("%w: set %s in the same row", seal.ErrContext, c.Tenant))
+	}
+	return nil
+}
+
+// own notes whose row an argument is stored in, or looked up in.
+func (s *sealing) own(i int, tenant string) {
+	if s.owners == nil {
+		s.owners = make([]seal.Owner, len(s.Args))
+	}
+	s.owners[i] = seal.Owner{Tenant: tenant, Known: true}
+}
+
+// owner returns whose row an argument is stored in, as far as that matters.
+func (s *sealing) owner(i int) seal.Owner {
+	if s.owners == nil {
+		return seal.Owner{}
+	}
+	return s.owners[i]
+}
+
+// lookDigest finds out whose row a digest is stored in, if its key depends on
+// that.
+func (s *sealing) lookDigest(i int, arg *column.Arg) error {
+	if arg.Refuse != nil {
+		return arg.Refuse
+	}
+	if arg.Raw {
+		use := s.rawUse(arg.Column)
+		use.digests = append(use.digests, arg.Secret)
+	}
+	if s.Policy.DigestsOfTenant(arg.Column) {
+		return s.lookOwner(i, arg, "encrypted.DigestOf")
+	}
+	return nil
+}
+
+// lookLookup finds out whose rows are looked up, if the keys of their digests
+// depend on that.
+func (s *sealing) lookLookup(i int, l *blindindex.Digests) error {
+	c := l.Column()
+	switch {
+	case !s.Policy.DigestsOfTenant(c):
+	case !l.OfTenant:
+		return c.Wrap("look up", fmt.Errorf("%w: digests are under the keys of tenants: use encrypted.LookupIn with the %s, or declare "+
+			"the index with AcrossTenants", seal.ErrContext, c.Tenant))
+	default:
+		s.own(i, l.Tenant)
 	}
 	return nil
 }
@@ -106,31 +158,60 @@ func (s *sealing) giveKeys() error {
 	if s.Policy.Tenants == nil || s.owners == nil {
 		return nil
 	}
-	var tenants []string
+	var stored, looked []string
 	makes := false
 	for i, of := range s.owners {
-		if of.Known {
-			arg, _ := unnamed(s.Args[i]).(*column.Arg)
-			keys := s.Policy.States.Of(arg.Column).TenantKeys
-			if makes = makes || keys >= states.Write; keys < states.Accept {
-				continue
+		if !of.Known {
+			continue
+		}
+		c, stores := columnOf(unnamed(s.Args[i]))
+		switch keys := s.Policy.States.Of(c).TenantKeys; {
+		case keys < states.Accept:
+		case !stores:
+			looked = append(looked, of.Tenant)
+		default:
+			if makes = makes || keys >= states.Write; len(stored) == 0 || stored[len(stored)-1] != of.Tenant {
+				stored = append(stored, of.Tenant)
 			}
 		}
-		if of.Known && (len(tenants) == 0 || tenants[len(tenants)-1] != of.Tenant) {
-			tenants = append(tenants, of.Tenant)
-		}
 	}
+	if err := s.readKeys(stored, makes, "encrypt"); err != nil {
+		return err
+	}
+	return s.readKeys(looked, false, "look up")
+}
+
+// readKeys gives the owners among tenants their keys.
+func (s *sealing) readKeys(tenants []string, makes bool, op string) error {
 	if len(tenants) == 0 {
 		return nil
 	}
 	keys, err := s.Policy.Tenants.Seal(s.ctx, Store{s.Conn}, tenants, makes)
 	if err != nil {
-		return &fieldcrypt.Error{Op: "encrypt", Err: err}
+		return &fieldcrypt.Error{Op: op, Err: err}
 	}
 	for i := range s.owners {
-		s.owners[i].Keys = keys[s.owners[i].Tenant]
+		if of := &s.owners[i]; of.Keys == nil {
+			of.Keys = keys[of.Tenant]
+		}
 	}
 	return nil
+}
+
+// columnOf returns the column of an argument that keys depend on, and whether
+// it is stored, or looked up.
+func columnOf(arg any) (c *column.Column, stores bool) {
+	switch arg := arg.(type) {
+	case *column.Arg:
+		return arg.Column, true
+	case *column.Digest:
+		return arg.Column, true
+	case *blindindex.Digests:
+		return arg.Column(), false
+	case *blindindex.Armed:
+		return arg.Of.Column(), false
+	}
+	return nil, false
 }
 
 // named returns a column as SQL of the connection's database names it: ent

@@ -56,8 +56,12 @@ func (s Sealer) Seal(
 	if !ok {
 		return "", nil, &fieldcrypt.Error{Op: "encrypt", Err: errAbsent}
 	}
+	owner := seal.Owner{Tenant: tenant, Known: true}
+	if s.Policy.Tenants != nil {
+		owner.Keys = s.Policy.Tenants.Prepared(tenant)
+	}
 	if arg.Column.Index != "" {
-		first, steps, err := claimOf(s.Policy, arg)
+		_, first, steps, err := claimOf(s.Policy, arg, owner)
 		if err == nil && len(steps) > 1 {
 			err = blindindex.ErrIndex
 		}
@@ -65,10 +69,6 @@ func (s Sealer) Seal(
 			return "", nil, arg.Column.Wrap("index", err)
 		}
 		digest = first
-	}
-	owner := seal.Owner{Tenant: tenant, Known: true}
-	if s.Policy.Tenants != nil {
-		owner.Keys = s.Policy.Tenants.Prepared(tenant)
 	}
 	plaintext, err := arg.Secret.Reveal()
 	if err == nil {

@@ -169,8 +169,12 @@ func unnamed(arg any) any {
 // stored in.
 func (s *sealing) look(i int, arg any) error {
 	switch arg := arg.(type) {
-	case nil, bool, int, int64, float64, time.Time, *time.Time, sql.NullTime, uuid.UUID, *uuid.UUID, *blindindex.Digests, *blindindex.Armed:
+	case nil, bool, int, int64, float64, time.Time, *time.Time, sql.NullTime, uuid.UUID, *uuid.UUID:
 		return nil
+	case *blindindex.Digests:
+		return s.lookLookup(i, arg)
+	case *blindindex.Armed:
+		return s.lookLookup(i, arg.Of)
 	case string:
 		return checkMarker(arg)
 	case []byte:
@@ -183,14 +187,7 @@ func (s *sealing) look(i int, arg any) error {
 	case *column.Arg:
 		return s.lookArg(i, arg)
 	case *column.Digest:
-		if arg.Refuse != nil {
-			return arg.Refuse
-		}
-		if arg.Raw {
-			use := s.rawUse(arg.Column)
-			use.digests = append(use.digests, arg.Secret)
-		}
-		return nil
+		return s.lookDigest(i, arg.Of())
 	case *column.Guard:
 		return s.lookGuard(arg)
 	case *column.Refusal:
@@ -232,7 +229,7 @@ func (s *sealing) checkRaw(query string) error {
 			for _, secret := range use.secrets {
 				i := slices.IndexFunc(rest, secret.Equal)
 				if i < 0 {
-					return use.of.Wrap("index", fmt.Errorf("%w: set %s too, to encrypted.DigestOf(secret, column)", blindindex.ErrIndex, use.of.Index))
+					return use.of.Wrap("index", fmt.Errorf("%w: set %s too, to encrypted.DigestOf(secret, column, tenant)", blindindex.ErrIndex, use.of.Index))
 				}
 				rest = slices.Delete(rest, i, i+1)
 			}
@@ -254,20 +251,16 @@ func (s *sealing) replace(i int, arg any) (value any, changed bool, err error) {
 	case nil, string, []byte, bool, int, int64, float64:
 		return nil, false, nil
 	case *column.Arg:
-		var of seal.Owner
-		if s.owners != nil {
-			of = s.owners[i]
-		}
 		plaintext, err := arg.Secret.Reveal()
 		if err == nil {
-			value, err = s.Policy.Encrypt(arg.Column, plaintext, of)
+			value, err = s.Policy.Encrypt(arg.Column, plaintext, s.owner(i))
 		}
 		if err != nil {
 			return nil, false, arg.Column.Wrap("encrypt", err)
 		}
 		return value, true, nil
 	case *column.Digest:
-		first, steps, err := claimOf(s.Policy, arg.Of())
+		w, first, steps, err := claimOf(s.Policy, arg.Of(), s.owner(i))
 		if err == nil && (len(steps) > 1 || s.Gaps.Seen(arg.Of().Where().String())) {
 			if err = arg.Alone; err == nil && len(steps) > 1 && !s.InTx {
 				return nil, false, ErrNeedsTx
@@ -275,17 +268,17 @@ func (s *sealing) replace(i int, arg any) (value any, changed bool, err error) {
 		}
 		of := s.named(arg.Of().Where())
 		if err == nil {
-			err = s.lookAfter().ForWrite(of, first, steps)
+			err = s.lookAfter().ForWrite(of, w, first, steps)
 		}
 		if err != nil {
 			return nil, false, arg.Column.Wrap("index", err)
 		}
 		if len(steps) > 1 {
-			s.claims = append(s.claims, unique.Claim{Of: of, Table: of.Quoted(), Steps: steps})
+			s.claims = append(s.claims, unique.Claim{Of: of, Table: of.Quoted(), Steps: steps, In: w.In})
 		}
 		return first, true, nil
 	case *blindindex.Armed:
-		armed, err := s.lookAfter().ForLookup(arg.Of)
+		armed, err := s.lookAfter().ForLookup(arg.Of, s.owner(i))
 		s.Armed = s.Armed || armed
 		return armed, true, err
 	case *unique.Move:
@@ -293,15 +286,15 @@ func (s *sealing) replace(i int, arg any) (value any, changed bool, err error) {
 		return ids, true, err
 	case *blindindex.Digests:
 		if s.Dialect != dialect.Postgres { // it has no argument for that
-			if _, err := s.lookAfter().ForLookup(arg); err != nil {
+			if _, err := s.lookAfter().ForLookup(arg, s.owner(i)); err != nil {
 				return nil, false, err
 			}
 		}
-		ring, err := s.Policy.Keyring()
+		keys, err := s.Policy.DigestKeys(arg.Column(), s.owner(i))
 		if err != nil {
-			return nil, false, err
+			return nil, false, arg.Column().Wrap("look up", err)
 		}
-		value, err = arg.Encode(s.Policy.Digests, ring)
+		value, err = arg.Encode(s.Policy.Digests, keys)
 		return value, true, err
 	case *column.Guard:
 		value, changed, err = s.replace(i, arg.Stored)
@@ -342,6 +335,10 @@ func (s *sealing) lookAfter() *unique.Rows {
 		s.unique = &unique.Rows{
 			Ctx: ctx, Next: conn.Next, Policy: conn.Policy, Dialect: conn.Dialect, InTx: conn.InTx, Memory: conn.Gaps,
 			Read: func(query string, args []any) (*entsql.Rows, error) { return conn.Read(ctx, conn, query, args) },
+			Keys: func(tenant string) (*tenantkey.Sealing, error) {
+				keys, err := conn.Policy.Tenants.Seal(ctx, Store{conn}, []string{tenant}, false)
+				return keys[tenant], err
+			},
 		}
 	}
 	return s.unique
@@ -365,16 +362,12 @@ func (s Sealed) IsTrap(err error) bool {
 
 // claimOf returns what a statement stores in a blind index, and what to store
 // after it; see [blindindex.Digester.Claim].
-func claimOf(c *seal.Policy, arg *column.Arg) (first []byte, steps [][]byte, err error) {
-	ring, err := c.Keyring()
-	if err != nil {
-		return nil, nil, err
-	}
+func claimOf(c *seal.Policy, arg *column.Arg, of seal.Owner) (w unique.Wanted, first []byte, steps [][]byte, err error) {
 	plaintext, err := arg.Secret.Reveal()
 	if err != nil {
-		return nil, nil, err
+		return w, nil, nil, err
 	}
-	return c.Digests.Claim(ring, arg.Column, plaintext)
+	return unique.Want(c, arg.Column, plaintext, of)
 }
 
 // checkMarker refuses the text that a secret prints as, or its JSON: it was a

@@ -10,7 +10,9 @@ import (
 
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
+	"github.com/credent-go/credent/internal/states"
 )
 
 // Claim stores the digests of a unique blind index one after the other; see
@@ -21,8 +23,59 @@ type Claim struct {
 	Table string // as SQL
 	Steps [][]byte
 	ID    any
+	In    In
 
 	after func() error // does it in another way
+}
+
+// In limits what is done to the rows of one tenant, for digests that depend on
+// the tenant: another tenant's row may have an equal secret. The zero value
+// doesn't.
+type In struct {
+	OfTenant bool
+	Tenant   string
+}
+
+// where returns a condition on a table's rows, and adds its argument.
+func (in In) where(of column.Column, args []any) (string, []any) {
+	if !in.OfTenant {
+		return "", args
+	}
+	return fmt.Sprintf(" AND %s = $%d", column.QuoteName(of.Tenant), len(args)+1), append(args, in.Tenant)
+}
+
+// Wanted is a secret that rows are compared with.
+type Wanted struct {
+	In
+	neutral []byte // its digest under the keyring's primary key
+}
+
+// Want returns a column's secret as the rows of its owner are compared with it,
+// and the digests of [blindindex.Digester.Claim].
+func Want(p *seal.Policy, c *column.Column, plaintext string, of seal.Owner) (w Wanted, first []byte, steps [][]byte, err error) {
+	keys, err := p.DigestKeys(c, of)
+	if err != nil {
+		return w, nil, nil, err
+	}
+	if first, steps, err = p.Digests.Claim(keys, c, plaintext); err != nil {
+		return w, nil, nil, err
+	}
+	if w.neutral = first; len(steps) > 0 {
+		w.neutral = steps[len(steps)-1]
+	}
+	if p.DigestsOfTenant(c) {
+		w.In = In{true, of.Tenant}
+		w.neutral, err = neutral(p, c, plaintext)
+	}
+	return w, first, steps, err
+}
+
+func neutral(p *seal.Policy, c *column.Column, plaintext string) ([]byte, error) {
+	ring, err := p.Keyring()
+	if err != nil {
+		return nil, err
+	}
+	return p.Digests.Primary(ring, *c, plaintext)
 }
 
 // Run runs the statements.
@@ -40,7 +93,8 @@ func (c Claim) Run(ctx context.Context, on dialect.ExecQuerier) error {
 			where, is = column.QuoteName(c.Of.Key()), c.ID
 		}
 		query := fmt.Sprintf("UPDATE %s SET %s = $1 WHERE %s = $2", c.Table, index, where)
-		if err := on.Exec(ctx, query, []any{next, is}, nil); err != nil {
+		also, args := c.In.where(c.Of, []any{next, is})
+		if err := on.Exec(ctx, query+also, args, nil); err != nil {
 			return err
 		}
 	}
@@ -49,7 +103,7 @@ func (c Claim) Run(ctx context.Context, on dialect.ExecQuerier) error {
 
 // ForWrite makes sure that a unique index has every row with a secret that
 // a statement stores, before the statement runs.
-func (r *Rows) ForWrite(of column.Column, first []byte, steps [][]byte) error {
+func (r *Rows) ForWrite(of column.Column, w Wanted, first []byte, steps [][]byte) error {
 	cfg, err := blindindex.Of(of)
 	if err != nil || !cfg.Unique {
 		return err
@@ -57,7 +111,7 @@ func (r *Rows) ForWrite(of column.Column, first []byte, steps [][]byte) error {
 	if steps == nil {
 		steps = [][]byte{first}
 	}
-	_, err = r.fill(of, of.Quoted(), steps)
+	_, err = r.fill(of, of.Quoted(), w, steps)
 	return err
 }
 
@@ -65,11 +119,11 @@ func (r *Rows) ForWrite(of column.Column, first []byte, steps [][]byte) error {
 // moves: there are several keys or names, or rows lack a digest. Otherwise the
 // database compares all that there is. It needs a transaction then.
 func (r *Rows) Moves(of column.Column) (bool, error) {
-	ring, err := r.Policy.Keyring()
+	several, err := r.several(of)
 	if err != nil {
 		return false, err
 	}
-	if len(ring.Keys()) == 1 && of.Was == "" {
+	if !several {
 		if _, err := r.findGaps(of, of.Quoted()); err != nil {
 			return false, of.Wrap("index", err)
 		}
@@ -81,6 +135,26 @@ func (r *Rows) Moves(of column.Column) (bool, error) {
 		return false, ErrNeedsTx
 	}
 	return true, nil
+}
+
+// several reports whether the column's digests may be under several keys or
+// names.
+func (r *Rows) several(of column.Column) (bool, error) {
+	if r.Policy.DigestsOfTenant(&of) {
+		return of.Was != "" || r.Policy.States.Of(&of).TenantKeys < states.Require, nil
+	}
+	keys, err := r.Policy.DigestKeys(&of, seal.Owner{})
+	return err == nil && keys.Several(&of), err
+}
+
+// ownerOf returns a row's tenant with its keys, if digests depend on them.
+func (r *Rows) ownerOf(of column.Column, tenant string) (owner seal.Owner, err error) {
+	if !r.Policy.DigestsOfTenant(&of) {
+		return owner, nil
+	}
+	owner = seal.Owner{Tenant: tenant, Known: true}
+	owner.Keys, err = r.Keys(tenant)
+	return owner, err
 }
 
 // maxMoved is the number of rows that an update may move while digests are
@@ -124,10 +198,6 @@ func (r *Rows) claimMoved(m *Move, of column.Column, ids []any) error {
 	if err != nil {
 		return of.Wrap("index", err)
 	}
-	ring, err := r.Policy.Keyring()
-	if err != nil {
-		return err
-	}
 	for _, row := range rows {
 		if errors.Is(row.err, tenantkey.ErrShredded) { // it has no digest of the secret
 			continue
@@ -135,12 +205,16 @@ func (r *Rows) claimMoved(m *Move, of column.Column, ids []any) error {
 		if row.err != nil {
 			return of.Wrap("index", fmt.Errorf("%w: nobody can tell whether the secret of row %v is taken: %w", blindindex.ErrIndex, m.ID(row.id), row.err))
 		}
-		first, steps, err := r.Policy.Digests.Claim(ring, &of, row.plaintext)
+		owner, err := r.ownerOf(of, row.tenant)
+		if err != nil {
+			return of.Wrap("index", err)
+		}
+		w, first, steps, err := Want(r.Policy, &of, row.plaintext, owner)
 		if steps == nil {
 			steps = [][]byte{first}
 		}
 		if err == nil {
-			_, err = r.fill(of, of.Quoted(), steps)
+			_, err = r.fill(of, of.Quoted(), w, steps)
 		}
 		if err == nil {
 			err = Claim{Of: of, Table: of.Quoted(), Steps: append([][]byte{nil}, steps...), ID: m.ID(row.id)}.Run(r.Ctx, r.Next)

@@ -21,6 +21,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
+	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 )
 
 // ErrNeedsTx means that a statement needs others beside it, in one
@@ -34,6 +35,7 @@ type Rows struct {
 	Ctx     context.Context //nolint:containedctx // lives for one statement
 	Next    dialect.ExecQuerier
 	Read    func(query string, args []any) (*entsql.Rows, error) // secrets know their keys
+	Keys    func(tenant string) (*tenantkey.Sealing, error)
 	Policy  *seal.Policy
 	Dialect string
 	InTx    bool
@@ -65,28 +67,39 @@ func (g *Memory) See(name string) { g.seen.Store(name, time.Now()) }
 
 // gap is a row without a digest.
 type gap struct {
-	stored string
-	digest []byte // that it should have, under the primary key
+	stored, tenant string
+	neutral        []byte // digest under the keyring's primary key
 }
 
 // ForLookup makes sure that no row with the secret lacks its digest. On
 // Postgres, outside of a transaction, the statement looks for such rows by
 // itself, unless there were some a moment ago.
-func (r *Rows) ForLookup(l *blindindex.Digests) (armed bool, err error) {
-	ring, err := r.Policy.Keyring()
+func (r *Rows) ForLookup(l *blindindex.Digests, owner seal.Owner) (armed bool, err error) {
+	keys, err := r.Policy.DigestKeys(l.Column(), owner)
 	if err != nil {
-		return false, err
+		return false, l.Column().Wrap("look up", err)
 	}
-	of, table, steps, err := l.Claim(r.Policy.Digests, ring)
+	of, table, steps, err := l.Claim(r.Policy.Digests, keys)
 	switch {
 	case err != nil:
 		return false, of.Wrap("look up", err)
 	case r.Dialect == dialect.Postgres && !r.InTx && !r.Memory.Seen(of.String()):
 		return true, nil
 	}
-	matched, err := r.fill(of, table, steps)
+	w := Wanted{neutral: steps[len(steps)-1]}
+	if r.Policy.DigestsOfTenant(&of) {
+		ring, err := r.Policy.Keyring()
+		if err == nil {
+			w.In = In{true, owner.Tenant}
+			w.neutral, err = l.Neutral(r.Policy.Digests, ring)
+		}
+		if err != nil {
+			return false, of.Wrap("look up", err)
+		}
+	}
+	matched, err := r.fill(of, table, w, steps)
 	if matched && err == nil {
-		err = Claim{Of: of, Table: table, Steps: steps}.Run(r.Ctx, r.Next)
+		err = Claim{Of: of, Table: table, Steps: steps, In: w.In}.Run(r.Ctx, r.Next)
 	}
 	if err != nil {
 		return false, of.Wrap("look up", err)
@@ -96,20 +109,20 @@ func (r *Rows) ForLookup(l *blindindex.Digests) (armed bool, err error) {
 
 // fill stores the first of the steps in the rows that have the secret and no
 // digest, and reports whether there are any. Several steps need a transaction.
-func (r *Rows) fill(of column.Column, table string, steps [][]byte) (matched bool, err error) {
+func (r *Rows) fill(of column.Column, table string, w Wanted, steps [][]byte) (matched bool, err error) {
 	gaps, err := r.findGaps(of, table)
 	if err != nil {
 		return false, err
 	}
 	for _, g := range gaps {
-		if !bytes.Equal(g.digest, steps[len(steps)-1]) {
+		if !bytes.Equal(g.neutral, w.neutral) || w.OfTenant && g.tenant != w.Tenant {
 			continue
 		}
 		if len(steps) > 1 && !r.InTx {
 			return true, ErrNeedsTx
 		}
 		matched = true
-		if err := r.fillGap(of, table, g.stored, steps[0]); err != nil {
+		if err := r.fillGap(of, table, g.stored, steps[0], w.In); err != nil {
 			return true, fmt.Errorf("%w: one has this secret and cannot be filled in: %w", blindindex.ErrNotFilled, err)
 		}
 	}
@@ -149,7 +162,7 @@ func (r *Rows) findGaps(of column.Column, table string) (gaps []gap, err error) 
 		if err != nil {
 			return nil, err
 		}
-		gaps = append(gaps, gap{f.stored, digest})
+		gaps = append(gaps, gap{f.stored, f.tenant, digest})
 	}
 	if r.gaps == nil {
 		r.gaps = make(map[string][]gap)
@@ -160,7 +173,7 @@ func (r *Rows) findGaps(of column.Column, table string) (gaps []gap, err error) 
 
 // fillGap stores a digest beside a stored secret. Plaintext is compared by its
 // SHA-256, so that the server's log doesn't get it.
-func (r *Rows) fillGap(of column.Column, table, stored string, digest []byte) error {
+func (r *Rows) fillGap(of column.Column, table, stored string, digest []byte, in In) error {
 	is := "CAST(" + column.QuoteName(of.Name) + " AS TEXT)"
 	if r.Dialect == dialect.Postgres {
 		is = fmt.Sprintf(`encode(sha256(convert_to(%s, 'UTF8')), 'hex') = $2`, is)
@@ -170,14 +183,15 @@ func (r *Rows) fillGap(of column.Column, table, stored string, digest []byte) er
 		is += " COLLATE BINARY = $2"
 	}
 	index := column.QuoteName(of.Index)
-	return r.Next.Exec(r.Ctx, fmt.Sprintf("UPDATE %s SET %s = $1 WHERE %[2]s IS NULL AND %s", table, index, is), []any{digest, stored}, nil)
+	also, args := in.where(of, []any{digest, stored})
+	return r.Next.Exec(r.Ctx, fmt.Sprintf("UPDATE %s SET %s = $1 WHERE %[2]s IS NULL AND %s%s", table, index, is, also), args, nil)
 }
 
 // storedSecret is a row's secret.
 type storedSecret struct {
-	id                any
-	stored, plaintext string
-	err               error // why it doesn't open
+	id                        any
+	stored, tenant, plaintext string
+	err                       error // why it doesn't open
 }
 
 // readSecrets runs a query for rows' primary key, secret and, if the keys
@@ -190,19 +204,18 @@ func (r *Rows) readSecrets(of column.Column, query string, args []any) (all []st
 	var targets []fieldcrypt.Secret
 	for rows.Next() {
 		var (
-			id, tenant any
-			target     = fieldcrypt.NewTarget(column.OpenerOf(&of))
-			dest       = []any{&id, target}
+			id     any
+			tenant sql.NullString
+			target = fieldcrypt.NewTarget(column.OpenerOf(&of))
+			dest   = []any{&id, target}
 		)
 		if r.Policy.IsScoped(&of) {
-			var text sql.NullString
-			tenant = &text
-			dest = append(dest, tenant)
+			dest = append(dest, &tenant)
 		}
 		if err := rows.Scan(dest...); err != nil {
 			return nil, errors.Join(err, rows.Close())
 		}
-		all = append(all, storedSecret{id: id})
+		all = append(all, storedSecret{id: id, tenant: tenant.String})
 		targets = append(targets, target.Secret())
 	}
 	if err := errors.Join(rows.Err(), rows.Close()); err != nil { // reads the tenants' keys

@@ -1,9 +1,10 @@
 // Package blindindex makes the digests by which rows are found without their
 // plaintext: HMAC-SHA-256 (RFC 2104) under a key derived for the column.
 //
-// A column's blind index holds one digest a row, under the keyring's primary
-// key. Lookups search for the digests under all keys ([Lookup]), so that they
-// find every row at each moment of a rotation.
+// A column's blind index holds one digest a row, under the primary key of a
+// set: the keyring's, or the keys of the row's tenant. Lookups search for the
+// digests under all keys of the set ([Lookup]), so that they find every row at
+// each moment of a rotation.
 package blindindex
 
 import (
@@ -114,7 +115,11 @@ func (d *Digester) Primary(ring *keyring.Keyring, c column.Column, plaintext str
 	if c.Index == "" {
 		return nil, nil
 	}
-	cfg, set, err := d.prepare(ring, &c)
+	set, err := keyring.Load(ring)
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := Of(c)
 	if err != nil {
 		return nil, err
 	}
@@ -129,11 +134,38 @@ func (d *Digester) All(ring *keyring.Keyring, c column.Column, plaintext string)
 	if c.Index == "" {
 		return nil, nil
 	}
-	cfg, set, err := d.prepare(ring, &c)
+	set, err := keyring.Load(ring)
 	if err != nil {
 		return nil, err
 	}
-	return d.all(set, &c, plaintext, cfg)
+	return d.Under(Keys{Set: set}, &c, plaintext)
+}
+
+// Keys are the keys that the digests of one column and tenant may be under.
+type Keys struct {
+	Set  *keyring.Set // its primary key is what new digests are under
+	Also *fernet.Key  // one that others write under; nil for none
+}
+
+// Several reports whether a column's digests may be under several keys or
+// names.
+func (k Keys) Several(c *column.Column) bool {
+	return len(k.Set.Keys()) > 1 || k.Also != nil || c.Was != ""
+}
+
+// Under returns a plaintext's digests under all keys and names of the column,
+// which has a blind index. It's a [column.ErrNotBound] if the generated package
+// doesn't say how to make them.
+func (d *Digester) Under(k Keys, c *column.Column, plaintext string) ([][]byte, error) {
+	cfg, err := Of(*c)
+	if err != nil {
+		return nil, err
+	}
+	set := k.Set
+	if k.Also != nil {
+		set = set.Append(k.Also)
+	}
+	return d.all(set, c, plaintext, cfg)
 }
 
 func (d *Digester) all(set *keyring.Set, c *column.Column, plaintext string, cfg Config) (all [][]byte, err error) {
@@ -154,15 +186,6 @@ func (d *Digester) all(set *keyring.Set, c *column.Column, plaintext string, cfg
 		all = append(all, digests...)
 	}
 	return all, nil
-}
-
-func (d *Digester) prepare(ring *keyring.Keyring, c *column.Column) (Config, *keyring.Set, error) {
-	cfg, err := Of(*c)
-	if err != nil {
-		return cfg, nil, err
-	}
-	set, err := keyring.Load(ring)
-	return cfg, set, err
 }
 
 // digest returns the first bits of the HMAC, in as many bytes as they need.
@@ -229,7 +252,7 @@ func (d *Digester) workers(key *fernet.Key, c *column.Column) (*sync.Pool, error
 }
 
 // Claim returns the digest that a statement stores and, for a unique blind
-// index and a keyring of several keys or a column with earlier names, the
+// index and several keys or a column with earlier names, the
 // digests to store one after the other in one transaction, from that one to the
 // digest under the primary key, so that uniqueness holds across keys and names.
 //
@@ -238,16 +261,16 @@ func (d *Digester) workers(key *fernet.Key, c *column.Column) (*sync.Pool, error
 // existing row is met under the key it has, and a transaction that stores the
 // same plaintext waits, or makes this one wait, at the first digest, as every
 // process has the same order.
-func (d *Digester) Claim(ring *keyring.Keyring, c *column.Column, plaintext string) (first []byte, steps [][]byte, err error) {
-	cfg, set, err := d.prepare(ring, c)
+func (d *Digester) Claim(k Keys, c *column.Column, plaintext string) (first []byte, steps [][]byte, err error) {
+	cfg, err := Of(*c)
 	if err != nil {
 		return nil, nil, err
 	}
-	if !cfg.Unique || len(set.Keys()) == 1 && c.Was == "" {
-		first, err = d.digest(set.Keys()[0], c, plaintext, cfg)
+	if !cfg.Unique || !k.Several(c) {
+		first, err = d.digest(k.Set.Keys()[0], c, plaintext, cfg)
 		return first, nil, err
 	}
-	steps, err = d.all(set, c, plaintext, cfg)
+	steps, err = d.Under(k, c, plaintext)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -25,7 +25,8 @@ var (
 // Lookup returns the predicate that finds a secret's rows, a
 // [fieldcrypt.Secret] or [fieldcrypt.Value], by a column's blind index.
 // Generated functions such as usercredential.APIKeyIs call it. It searches for
-// the digests under all keys of the client's keyring. Rows without a digest,
+// the digests under all keys of the client's keyring, and not under tenants'
+// keys: see [LookupIn]. Rows without a digest,
 // which another writer stored, get theirs first, if they have this secret; too
 // many of them are an [ErrNotFilled]. With fewer than 256 bits, or normalised
 // plaintexts, it may find other rows too: compare what they reveal.
@@ -33,25 +34,40 @@ var (
 // The query fails for an absent secret, for a secret that can't be revealed,
 // and on databases other than Postgres and SQLite.
 func Lookup(c column.Column, value any) func(*entsql.Selector) {
-	return func(s *entsql.Selector) {
-		arg := newLookup(c, value)
-		arg.dialect, arg.table = s.Dialect(), tableOf(s, c)
-		s.Where(entsql.P(func(b *entsql.Builder) {
-			switch {
-			case arg.err != nil:
-				// It never runs: the driver refuses the argument, with an
-				// error that ent would lose.
-				b.Arg(arg).WriteString(" IS NULL")
-			case arg.dialect == dialect.Postgres:
-				// The statement itself looks for rows without a digest.
-				b.Ident(s.C(arg.column.Index)).WriteString(" = ANY ((SELECT CASE WHEN ").Arg(&Armed{Of: arg}).
-					WriteString("::boolean AND EXISTS (" + Gaps(c, arg.table, "1") + " LIMIT 1) THEN '" + Trap + "'::text::bytea[] ELSE ").
-					Arg(arg).WriteString("::bytea[] END)::bytea[])")
-			default:
-				b.Ident(s.C(arg.column.Index)).WriteString(" IN (SELECT unhex(value) FROM json_each(").Arg(arg).WriteString("))")
-			}
-		}))
-	}
+	l := newLookup(c, value)
+	return func(s *entsql.Selector) { s.Where(l.in(s)) }
+}
+
+// LookupIn is [Lookup] among the rows of one tenant, whose ID is given as
+// stored and as text. It searches for the digests under the tenant's key too,
+// if the client has tenants' keys.
+func LookupIn(c column.Column, tenant any, text string, value any) func(*entsql.Selector) {
+	l := newLookup(c, value)
+	l.Tenant, l.OfTenant = text, true
+	// One predicate, or ent's Or would take each for an alternative.
+	return func(s *entsql.Selector) { s.Where(entsql.And(entsql.EQ(s.C(c.Tenant), tenant), l.in(s))) }
+}
+
+// in returns the predicate of a query.
+func (l *Digests) in(s *entsql.Selector) *entsql.Predicate {
+	arg := new(Digests)
+	*arg = *l
+	arg.dialect, arg.table = s.Dialect(), tableOf(s, l.column)
+	return entsql.P(func(b *entsql.Builder) {
+		switch {
+		case arg.err != nil:
+			// It never runs: the driver refuses the argument, with an
+			// error that ent would lose.
+			b.Arg(arg).WriteString(" IS NULL")
+		case arg.dialect == dialect.Postgres:
+			// The statement itself looks for rows without a digest.
+			b.Ident(s.C(arg.column.Index)).WriteString(" = ANY ((SELECT CASE WHEN ").Arg(&Armed{Of: arg}).
+				WriteString("::boolean AND EXISTS (" + Gaps(arg.column, arg.table, "1") + " LIMIT 1) THEN '" + Trap + "'::text::bytea[] ELSE ").
+				Arg(arg).WriteString("::bytea[] END)::bytea[])")
+		default:
+			b.Ident(s.C(arg.column.Index)).WriteString(" IN (SELECT unhex(value) FROM json_each(").Arg(arg).WriteString("))")
+		}
+	})
 }
 
 // Digests stands for a secret's digests in a lookup. Loggers of arguments see
@@ -59,6 +75,8 @@ func Lookup(c column.Column, value any) func(*entsql.Selector) {
 type Digests struct {
 	redact.Methods
 	column    column.Column
+	Tenant    string        // whose rows are looked up
+	OfTenant  bool          // and the caller said whose
 	plaintext func() string // a closure, as in Secret
 	dialect   string
 	table     string // as SQL
@@ -79,19 +97,25 @@ func (a *Armed) Value() (driver.Value, error) { return a.Of.Value() }
 
 // Claim returns the column, its table as SQL, and the steps of
 // [Digester.Claim], which end with the digest under the primary key.
-func (l *Digests) Claim(d *Digester, ring *keyring.Keyring) (c column.Column, table string, steps [][]byte, err error) {
+func (l *Digests) Claim(d *Digester, k Keys) (c column.Column, table string, steps [][]byte, err error) {
 	if l.err != nil {
 		return l.column, l.table, nil, l.err
 	}
-	first, steps, err := d.Claim(ring, &l.column, l.plaintext())
+	first, steps, err := d.Claim(k, &l.column, l.plaintext())
 	if steps == nil {
 		steps = [][]byte{first}
 	}
 	return l.column, l.table, steps, err
 }
 
+// Neutral returns the digest under the keyring's primary key, by which secrets
+// of all tenants are compared.
+func (l *Digests) Neutral(d *Digester, ring *keyring.Keyring) ([]byte, error) {
+	return d.Primary(ring, l.column, l.plaintext())
+}
+
 // Column returns the lookup's column.
-func (l *Digests) Column() column.Column { return l.column }
+func (l *Digests) Column() *column.Column { return &l.column }
 
 // Gaps returns the query for the rows of a table that have a secret and no
 // digest. Its order makes sure that the database takes the index.
@@ -124,7 +148,7 @@ func newLookup(c column.Column, value any) *Digests {
 		err = errAbsent
 	}
 	if err != nil {
-		return &Digests{err: c.Wrap("look up", err)}
+		return &Digests{column: c, err: c.Wrap("look up", err)}
 	}
 	plaintext, err := s.Reveal() // an error says where the secret came from
 	return &Digests{column: c, plaintext: func() string { return plaintext }, err: err}
@@ -132,14 +156,14 @@ func newLookup(c column.Column, value any) *Digests {
 
 // Encode returns the digests as the predicate's SQL takes them: an array of
 // Postgres, or of JSON.
-func (l *Digests) Encode(d *Digester, ring *keyring.Keyring) (string, error) {
+func (l *Digests) Encode(d *Digester, k Keys) (string, error) {
 	if l.err != nil {
 		return "", l.err
 	}
 	if l.dialect != dialect.Postgres && l.dialect != dialect.SQLite {
 		return "", l.column.Wrap("look up", fmt.Errorf("no blind index on %s: %w", l.dialect, errors.ErrUnsupported))
 	}
-	digests, err := d.All(ring, l.column, l.plaintext())
+	digests, err := d.Under(k, &l.column, l.plaintext())
 	if err != nil {
 		return "", l.column.Wrap("look up", err)
 	}

@@ -173,7 +173,7 @@ func TestWithoutDriver(t *testing.T) {
 		"indexed":             {value(pin), fieldcrypt.ErrNoDriver},
 		"raw":                 {raw, fieldcrypt.ErrNoDriver},
 		"refused":             {refused, fieldcrypt.ErrValue},
-		"digest":              {stamp.DigestOf(fieldcrypt.New("text"), foundPIN).(driver.Valuer), fieldcrypt.ErrNoDriver},
+		"digest":              {stamp.DigestOf(fieldcrypt.New("text"), foundPIN, nil).(driver.Valuer), fieldcrypt.ErrNoDriver},
 		"guard":               {&column.Guard{Columns: plain, Stored: "a", Refuse: reason}, nil},
 		"guard, bound":        {&column.Guard{Columns: []column.Column{heldSecret}, Stored: "a"}, nil},
 		"guard that refuses":  {&column.Guard{Columns: []column.Column{plain[0], heldSecret}, Stored: "a", Refuse: reason}, reason},

@@ -54,6 +54,9 @@ type Column struct {
 
 	Tenant string // column that says whose a row is, or ""
 	Bound  bool   // the schema binds tokens to table, column and tenant
+	// AcrossTenants says that the blind index finds rows of all tenants: its
+	// digests are under the keyring, not under tenants' keys.
+	AcrossTenants bool
 
 	// Was are the column's earlier names, as TABLE.COLUMN, with commas between
 	// them. Bound tokens and digests made under one of them are still read.
@@ -96,6 +99,10 @@ func (c Column) MaxPlaintext() int { return fernet.MaxPlaintext(c.Size) }
 func (c Column) IsSame(other Column) bool {
 	return c.Table == other.Table && c.Name == other.Name && c.Schema == other.Schema
 }
+
+// IsIndexedByTenant reports whether a digest is found only in its tenant's
+// rows, so that it's under the tenant's key if the tenant has one.
+func (c *Column) IsIndexedByTenant() bool { return c.Tenant != "" && c.Index != "" && !c.AcrossTenants }
 
 // Wrap returns err as an [fieldcrypt.Error] that names the column.
 func (c Column) Wrap(op string, err error) error {

@@ -111,6 +111,11 @@ func (s *Set) Prepend(key *fernet.Key) *Set {
 	return &Set{list: append([]*fernet.Key{key}, s.list...)}
 }
 
+// Append returns a set with one more key, which only decrypts.
+func (s *Set) Append(key *fernet.Key) *Set {
+	return &Set{list: append(slices.Clip(s.list), key)}
+}
+
 // Derive returns the set of the keys that derive makes of s's, in the same
 // order. It remembers the key that opened a token last.
 func (s *Set) Derive(derive func(*fernet.Key) (*fernet.Key, error)) (*Set, error) {

@@ -177,6 +177,39 @@ func (p *Policy) Encrypt(c *column.Column, plaintext string, of Owner) (string, 
 	return k.plain.Encrypt(plaintext), nil
 }
 
+// DigestsOfTenant reports whether a column's digests may be under the keys of
+// tenants, so that a statement must say whose they are.
+func (p *Policy) DigestsOfTenant(c *column.Column) bool {
+	return c.IsIndexedByTenant() && p.States.Of(c).TenantKeys >= states.Accept
+}
+
+// DigestKeys returns the keys that a column's digests may be under, in the
+// owner's rows. Errors: [keyring.ErrNoKey], [ErrContext],
+// [tenantkey.ErrShredded].
+func (p *Policy) DigestKeys(c *column.Column, of Owner) (k blindindex.Keys, err error) {
+	ring, err := p.Keyring()
+	if err != nil {
+		return k, err
+	}
+	if k.Set, err = keyring.Load(ring); err != nil || !p.DigestsOfTenant(c) {
+		return k, err
+	}
+	switch t := p.States.Of(c).TenantKeys; {
+	case of.Keys == nil:
+		return k, NoTenant(c)
+	case of.Keys.Err != nil:
+		return k, of.Keys.Err
+	case of.Keys.Own == nil: // there are none yet
+	case t == states.Require:
+		k.Set = of.Keys.Own
+	case t == states.Write:
+		k.Set = of.Keys.Keys
+	default:
+		k.Also = of.Keys.Own.Keys()[0]
+	}
+	return k, nil
+}
+
 var errNoTenantKey = errors.New("the tenant's key is missing")
 
 // decrypt opens a token.

@@ -55,10 +55,11 @@ func NewCache(pool Store) *Cache {
 }
 
 // Sealing is the keys that encrypt a tenant's secrets in one statement, the
-// encrypting key first, or the reason why there are none. Both are nil for a
+// encrypting key first, or the reason why there are none. All are nil for a
 // tenant without a key, if none was to be made.
 type Sealing struct {
 	Keys *keyring.Set
+	Own  *keyring.Set // has the tenant's key only
 	Err  error
 }
 
@@ -107,7 +108,7 @@ func (e *entry) sealing(ring *keyring.Set) *Sealing {
 	if !ok || err == nil && own == nil {
 		return nil
 	}
-	return &Sealing{all, err}
+	return &Sealing{all, own, err}
 }
 
 // Tx is what a cache has to know about a transaction. It doesn't share keys

@@ -103,7 +103,7 @@ func test(name string, db *sql.DB, schema string, column encrypted.Column, opts 
 	is("upsert", upsert.OnConflictColumns(invoice.FieldNumber).UpdateNewValues().Exec(ctx), nil)
 	reveal("reveal what was upserted", c, "upserted")
 	_, err := c.ExecContext(ctx, "UPDATE "+schema+".invoices SET memo = $1, memo_index = $2 WHERE customer = 'a'",
-		encrypted.At(encrypted.New("raw"), column, "a"), encrypted.DigestOf(encrypted.New("raw"), column))
+		encrypted.At(encrypted.New("raw"), column, "a"), encrypted.DigestOf(encrypted.New("raw"), column, nil))
 	is("raw", err, nil)
 	reveal("reveal what raw SQL stored", c, "raw")
 	tx, err := c.Tx(ctx)

@@ -44,7 +44,7 @@ func (r *run) deeds(number string) int {
 func at(body string, tenant any) func(*entsql.UpdateBuilder) {
 	return func(u *entsql.UpdateBuilder) {
 		u.Set(doc.FieldBody, encrypted.At(encrypted.New(body), doc.BodyColumn, tenant))
-		u.Set(doc.FieldBodyIndex, encrypted.DigestOf(encrypted.New(body), doc.BodyColumn))
+		u.Set(doc.FieldBodyIndex, encrypted.DigestOf(encrypted.New(body), doc.BodyColumn, nil))
 	}
 }
 
@@ -65,7 +65,7 @@ func (r *run) modifiers() {
 	equal(r, "Modify of many, no row", n, 0)
 	r.expect("Modify of many rows", c.Doc.Update().Modify(at("all", r.o1.ID)).Exec(ctx), encrypted.ErrManyRows)
 	bare := func(u *entsql.UpdateBuilder) {
-		u.Set(doc.FieldBody, encrypted.New("bare")).Set(doc.FieldBodyIndex, encrypted.DigestOf(encrypted.New("bare"), doc.BodyColumn))
+		u.Set(doc.FieldBody, encrypted.New("bare")).Set(doc.FieldBodyIndex, encrypted.DigestOf(encrypted.New("bare"), doc.BodyColumn, nil))
 	}
 	err = c.Doc.UpdateOneID(d.ID).Modify(bare).Exec(ctx)
 	r.expect("Modify with a bare secret", err, encrypted.ErrPredicate)
@@ -97,7 +97,7 @@ func (r *run) rawSQL() {
 	ctx, c := r.ctx, r.c
 	set := r.sql("UPDATE docs SET body = ?, body_index = ? WHERE id = ?")
 	args := func(body string, tenant any) []any {
-		return []any{encrypted.At(encrypted.New(body), doc.BodyColumn, tenant), encrypted.DigestOf(encrypted.New(body), doc.BodyColumn)}
+		return []any{encrypted.At(encrypted.New(body), doc.BodyColumn, tenant), encrypted.DigestOf(encrypted.New(body), doc.BodyColumn, nil)}
 	}
 	d, other := r.doc("old"), r.doc("other")
 	_, err := c.ExecContext(ctx, set, append(args("raw", r.o1.ID), d.ID)...)
@@ -301,7 +301,7 @@ func (r *run) noDriver() {
 	refused("update", bare.Doc.UpdateOneID(d.ID).SetBody(encrypted.New("x")).Exec(ctx))
 	refused("Modify", bare.Doc.UpdateOneID(d.ID).Modify(at("x", r.o1.ID)).Exec(ctx))
 	_, err = bare.ExecContext(ctx, r.sql("UPDATE docs SET body = ?, body_index = ? WHERE id = ?"),
-		encrypted.At(encrypted.New("x"), doc.BodyColumn, r.o1.ID), encrypted.DigestOf(encrypted.New("x"), doc.BodyColumn), d.ID)
+		encrypted.At(encrypted.New("x"), doc.BodyColumn, r.o1.ID), encrypted.DigestOf(encrypted.New("x"), doc.BodyColumn, nil), d.ID)
 	refused("raw", err)
 	err = bare.Membership.Create().SetAccountID(1).SetGroupID(1).SetInvitation(encrypted.New("x")).Exec(ctx)
 	if doc.BodyColumn.Bound {

@@ -82,7 +82,7 @@ func (r *run) upserts() {
 	stores("Set with At and DigestOf", r.o1, "at", func(d *ent.Doc) error {
 		return taken(d, r.o1).OnConflict(both).Update(func(u *ent.DocUpsert) {
 			u.Set(doc.FieldBody, encrypted.At(encrypted.New("at"), doc.BodyColumn, r.o1.ID))
-			u.Set(doc.FieldBodyIndex, encrypted.DigestOf(encrypted.New("at"), doc.BodyColumn))
+			u.Set(doc.FieldBodyIndex, encrypted.DigestOf(encrypted.New("at"), doc.BodyColumn, nil))
 		}).Exec(ctx)
 	})
 	never("Set with At alone", encrypted.ErrIndex, func(d *ent.Doc) error {
@@ -93,7 +93,7 @@ func (r *run) upserts() {
 	never("Set with a bare secret", encrypted.ErrPredicate, func(d *ent.Doc) error {
 		return taken(d, r.o1).OnConflict(both).Update(func(u *ent.DocUpsert) {
 			u.Set(doc.FieldBody, encrypted.New("bare"))
-			u.Set(doc.FieldBodyIndex, encrypted.DigestOf(encrypted.New("bare"), doc.BodyColumn))
+			u.Set(doc.FieldBodyIndex, encrypted.DigestOf(encrypted.New("bare"), doc.BodyColumn, nil))
 		}).Exec(ctx)
 	})
 

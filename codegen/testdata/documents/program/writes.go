@@ -133,7 +133,7 @@ func (r *run) updates() {
 	savepoint("SAVEPOINT mine")
 	r.expect("update after a savepoint", tx.Doc.UpdateOneID(d.ID).SetBody(encrypted.New("lost")).Exec(ctx), nil)
 	_, err = tx.ExecContext(ctx, r.sql("UPDATE docs SET body = ?, body_index = ? WHERE id IN (?, ?)"),
-		encrypted.At(encrypted.New("lost"), doc.BodyColumn, r.o1.ID), encrypted.DigestOf(encrypted.New("lost"), doc.BodyColumn), d.ID, kept.ID)
+		encrypted.At(encrypted.New("lost"), doc.BodyColumn, r.o1.ID), encrypted.DigestOf(encrypted.New("lost"), doc.BodyColumn, nil), d.ID, kept.ID)
 	r.expect("raw update of many rows in a transaction", err, encrypted.ErrManyRows)
 	savepoint("ROLLBACK TO SAVEPOINT mine")
 	r.expect("commit", tx.Commit(), nil)

@@ -95,7 +95,7 @@ func (c *Client) Has(ctx context.Context, name string) error {
 	if n, err := c.Clinic.Query().Where(clinic.MailIs(mail)).Count(ctx); err != nil || n != 1 {
 		return fmt.Errorf("%s: %d clinics, %v", name, n, err)
 	}
-	p, err := c.Person.Query().Where(person.MailIs(mail), person.SsnIs(ssn)).Only(ctx)
+	p, err := c.Person.Query().Where(person.MailIs(mail), person.SsnIs("owner of "+name, ssn)).Only(ctx)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}

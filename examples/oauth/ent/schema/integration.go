@@ -19,7 +19,7 @@ type Integration struct {
 
 // Mixin gives the column by which an account with a provider is found; it can be connected to one user only.
 func (Integration) Mixin() []ent.Mixin {
-	return []ent.Mixin{encrypted.BlindIndex("refresh_token").Unique()}
+	return []ent.Mixin{encrypted.BlindIndex("refresh_token").Unique().AcrossTenants()}
 }
 
 // Fields of the Integration.

@@ -212,7 +212,7 @@ func testWritePaths(t *testing.T, e *env) {
 		token := encrypted.New(canary + "9")
 		hook, certificate := encrypted.NewValue(webhook.Config{Secret: canary + "9"}), encrypted.NewValue([]byte("\xff"+canary+"9"))
 		u.Set(integration.FieldRefreshToken, encrypted.At(token, integration.RefreshTokenColumn, "u")).
-			Set(integration.FieldRefreshTokenIndex, encrypted.DigestOf(token, integration.RefreshTokenColumn)).
+			Set(integration.FieldRefreshTokenIndex, encrypted.DigestOf(token, integration.RefreshTokenColumn, nil)).
 			Set(integration.FieldWebhook, encrypted.At(hook, integration.WebhookColumn, "u")).
 			Set(integration.FieldClientCertificate, encrypted.At(certificate, integration.ClientCertificateColumn, "u"))
 	}).ExecX(ctx)

@@ -9,6 +9,42 @@ import (
 )
 
 var (
+	// CardsColumns holds the columns for the "cards" table.
+	CardsColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeInt, Increment: true},
+		{Name: "pin_index", Type: field.TypeBytes, Nullable: true, SchemaType: map[string]string{"mysql": "encrypted_fields_need_postgres_or_sqlite", "postgres": "bytea", "sqlite3": "blob"}},
+		{Name: "email_index", Type: field.TypeBytes, Nullable: true, SchemaType: map[string]string{"mysql": "encrypted_fields_need_postgres_or_sqlite", "postgres": "bytea", "sqlite3": "blob"}},
+		{Name: "name", Type: field.TypeString, Unique: true},
+		{Name: "owner_id", Type: field.TypeString},
+		{Name: "pin", Type: field.TypeBytes, SchemaType: map[string]string{"mysql": "encrypted_fields_need_postgres_or_sqlite", "postgres": "varchar(500)", "sqlite3": "varchar(500)"}},
+		{Name: "email", Type: field.TypeBytes, Nullable: true, SchemaType: map[string]string{"mysql": "encrypted_fields_need_postgres_or_sqlite", "postgres": "varchar(500)", "sqlite3": "varchar(500)"}},
+	}
+	// CardsTable holds the schema information for the "cards" table.
+	CardsTable = &schema.Table{
+		Name:       "cards",
+		Columns:    CardsColumns,
+		PrimaryKey: []*schema.Column{CardsColumns[0]},
+		Indexes: []*schema.Index{
+			{
+				Name:    "card_pin_index_owner_id",
+				Unique:  true,
+				Columns: []*schema.Column{CardsColumns[1], CardsColumns[4]},
+			},
+			{
+				Name:    "card_email_index",
+				Unique:  false,
+				Columns: []*schema.Column{CardsColumns[2]},
+			},
+			{
+				Name:    "card_email_index_gaps",
+				Unique:  false,
+				Columns: []*schema.Column{CardsColumns[2]},
+				Annotation: &entsql.IndexAnnotation{
+					Where: "(email_index IS NULL) AND (email IS NOT NULL)",
+				},
+			},
+		},
+	}
 	// NotesColumns holds the columns for the "notes" table.
 	NotesColumns = []*schema.Column{
 		{Name: "id", Type: field.TypeInt, Increment: true},
@@ -79,12 +115,18 @@ var (
 	}
 	// Tables holds all the tables in the schema.
 	Tables = []*schema.Table{
+		CardsTable,
 		NotesTable,
 		OwnersTable,
 	}
 )
 
 func init() {
+	CardsTable.Annotation = &entsql.Annotation{}
+	CardsTable.Annotation.Checks = map[string]string{
+		"cards_email_encrypted": "\"email\" LIKE 'gAAAA%'",
+		"cards_pin_encrypted":   "\"pin\" LIKE 'gAAAA%'",
+	}
 	NotesTable.ForeignKeys[0].RefTable = OwnersTable
 	NotesTable.Annotation = &entsql.Annotation{}
 	NotesTable.Annotation.Checks = map[string]string{

@@ -6,6 +6,20 @@ import (
 	"entgo.io/ent/dialect/sql"
 )
 
+// Card is the predicate function for card builders.
+type Card func(*sql.Selector)
+
+// CardOrErr calls the predicate only if the error is not nit.
+func CardOrErr(p Card, err error) Card {
+	return func(s *sql.Selector) {
+		if err != nil {
+			s.AddError(err)
+			return
+		}
+		p(s)
+	}
+}
+
 // Note is the predicate function for note builders.
 type Note func(*sql.Selector)
 

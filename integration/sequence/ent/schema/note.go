@@ -54,8 +54,8 @@ func (Note) Edges() []ent.Edge {
 // Mixin adds the blind indexes.
 func (Note) Mixin() []ent.Mixin {
 	return []ent.Mixin{
-		encrypted.BlindIndex("email").Normalize(strings.ToLower),
-		encrypted.BlindIndex("code").Unique(),
+		encrypted.BlindIndex("email").AcrossTenants().Normalize(strings.ToLower),
+		encrypted.BlindIndex("code").AcrossTenants().Unique(),
 	}
 }
 
