@@ -163,11 +163,19 @@ func (db *database) describeStates(ctx context.Context) (string, error) {
 	if len(stored) == 0 {
 		return "none in the database; what services have in their own configuration isn't known here", nil
 	}
-	var list []string
+	var list, outlive []string
 	for _, s := range stored {
 		list = append(list, s.Protection.String()+" of "+s.Column+" "+s.State.String())
+		c, err := column.Find(s.Column)
+		if err == nil && s.Protection == rotate.TenantKeys && s.State > credent.Off && c.Index != "" && c.AcrossTenants {
+			outlive = append(outlive, s.Column)
+		}
 	}
-	return strings.Join(list, ", "), nil
+	text := strings.Join(list, ", ")
+	if len(outlive) > 0 {
+		text += "; digests of " + strings.Join(outlive, ", ") + " are across tenants, and copies of them outlive a tenant's key"
+	}
+	return text, nil
 }
 
 func (r *report) addMigrations(ctx context.Context, db *database) error {
