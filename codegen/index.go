@@ -41,6 +41,7 @@ func joinIndexes(node *gen.Type, fields []encryptedField) (faults []error) {
 				with, err := storageKeys(node, annotation)
 				fields[i].UniqueWith, fields[i].AcrossTenants = with, annotation.AcrossTenants
 				faults = append(faults, err, checkConditions(node, fields[i]), checkIndexTenant(fields[i], annotation))
+				nameLookupIndex(node, fields[i])
 				addGapIndex(node, fields[i])
 			default:
 				faults = append(faults, fmt.Errorf("%s.%s is JSON and cannot have a blind index: equal values may be written differently",
@@ -104,6 +105,19 @@ func checkConditions(node *gen.Type, f encryptedField) error {
 			node.Name, strings.Join(index.Columns, ", "), f.Field.Name, where))
 	}
 	return nil
+}
+
+// nameLookupIndex names the index for lookups beside a partial unique one on
+// the same column, which ent gives the same name.
+func nameLookupIndex(node *gen.Type, f encryptedField) {
+	for _, index := range node.Indexes {
+		if index.Unique || !slices.Equal(index.Columns, []string{f.Index.StorageKey()}) {
+			continue
+		}
+		if slices.ContainsFunc(node.Indexes, func(other *gen.Index) bool { return other != index && other.Name == index.Name }) {
+			index.Name += "_lookup"
+		}
+	}
 }
 
 // addGapIndex adds the index by which rows with a secret and no digest are

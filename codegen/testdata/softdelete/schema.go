@@ -19,6 +19,7 @@ func (Member) Mixin() []ent.Mixin {
 	return []ent.Mixin{
 		encrypted.BlindIndex("email").Normalize(strings.ToLower).Unique("org").Where("deleted_at IS NULL"),
 		encrypted.BlindIndex("phone").Unique().Where("(deleted_at IS NULL) AND (org_id > 0)").IndexName("member_phone_live"),
+		encrypted.BlindIndex("badge").Unique().Where("deleted_at IS NULL"),
 	}
 }
 
@@ -31,5 +32,6 @@ func (Member) Fields() []ent.Field {
 		field.Time("deleted_at").Optional().Nillable(),
 		encrypted.String("email"),
 		encrypted.String("phone").Optional(),
+		encrypted.String("badge").Optional(),
 	}
 }

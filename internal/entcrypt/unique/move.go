@@ -126,6 +126,7 @@ func (m *Move) Predicate(b *entsql.Builder) {
 	}
 	id := "CAST(" + column.QuoteName(m.Spec.Node.ID.Column) + " AS text)"
 	b.WriteString("(" + id + " = ANY (coalesce(").Arg(m).WriteString("::text[], ARRAY[" + id + "]))")
+	b.WriteString(" OR " + column.QuoteName(m.Column.Name) + " IS NULL") // no secret moves
 	if m.Unless != "" {
 		b.WriteString(" OR " + m.Unless + " IS TRUE")
 	}
