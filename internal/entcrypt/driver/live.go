@@ -108,10 +108,19 @@ func (l *live) policy(ctx context.Context, on statement.Conn) (*seal.Policy, err
 
 // read reads the database's states.
 func (l *live) read(ctx context.Context, on statement.Conn) (*seal.Policy, error) {
+	next := on.Next
+	if tx, ok := next.(*shared); ok {
+		tx.reading.Lock()
+		defer tx.reading.Unlock()
+		next = tx.ExecQuerier
+	}
 	now := l.now.Load()
+	if !now.at.IsZero() && time.Since(now.at) < early { // another goroutine was first
+		return now.policy, nil
+	}
 	fresh := &dated{policy: now.policy, at: time.Now()}
 	var err error
-	if fresh.stored, _, err = states.Read(ctx, on.Next, on.Dialect); err != nil {
+	if fresh.stored, _, err = states.Read(ctx, next, on.Dialect); err != nil {
 		return nil, err
 	}
 	table := states.TableOf(fresh.stored, l.base.Columns)

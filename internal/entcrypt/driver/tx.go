@@ -30,7 +30,7 @@ type statementConn struct {
 // in returns the connection of a transaction. snapshot says that it may see
 // only what was committed before it began.
 func (c conn) in(tx dialect.Tx, snapshot bool) conn {
-	c.Next, c.InTx, c.Tx = tx, true, &tenantkey.Tx{Snapshot: snapshot}
+	c.Next, c.InTx, c.Tx = &shared{ExecQuerier: tx}, true, &tenantkey.Tx{Snapshot: snapshot}
 	return c
 }
 

@@ -38,6 +38,14 @@ var (
 				Unique:  true,
 				Columns: []*schema.Column{SamplesColumns[1]},
 			},
+			{
+				Name:    "sample_code_index_gaps",
+				Unique:  false,
+				Columns: []*schema.Column{SamplesColumns[1]},
+				Annotation: &entsql.IndexAnnotation{
+					Where: "(code_index IS NULL) AND (code IS NOT NULL)",
+				},
+			},
 		},
 	}
 	// Tables holds all the tables in the schema.
