@@ -42,6 +42,7 @@ type writePath struct {
 var (
 	errConstraint = errors.New("a constraint of the database")
 	errNotNull    = errors.New("a NOT NULL of the database") // for ent, that is no constraint
+	errMissing    = errors.New("ent's validation error")
 	errCompared   = errors.New("ErrPredicate, or ErrRedacted where ent marshals the secret first")
 	errSomehow    = errors.New("any error") // where the method panics, or the driver refuses by itself
 
@@ -210,6 +211,8 @@ func isRefusal(err, want error) bool {
 		return isRefusal(err, errNotNull) || isRefusal(err, credent.ErrIndex)
 	case errors.Is(want, errDollar):
 		return errors.Is(err, errDollar) || errors.As(err, &detail) && strings.Contains(err.Error(), "use ? for arguments")
+	case errors.Is(want, errMissing):
+		return ent.IsValidationError(err) && strings.Contains(err.Error(), "missing required field")
 	case errors.Is(want, errNotNull):
 		return strings.Contains(strings.ToLower(strings.ReplaceAll(err.Error(), "-", " ")), "not null constraint")
 	}
