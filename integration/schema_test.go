@@ -51,6 +51,7 @@ func TestTables(t *testing.T) {
 			`SELECT conname || ' ' || pg_get_constraintdef(oid) FROM pg_constraint
 			WHERE conrelid IN ('user_accounts'::regclass, 'user_credentials'::regclass) AND contype <> 'n' ORDER BY conname`,
 			[]string{
+				"credent_user_credentials__user_id_move TRIGGER DEFERRABLE INITIALLY DEFERRED",
 				"user_accounts_pkey PRIMARY KEY (id)",
 				"user_accounts_user_id_key UNIQUE (user_id)",
 				"user_credentials_api_key_encrypted CHECK (((api_key)::text ~~ 'gAAAA%'::text))",
