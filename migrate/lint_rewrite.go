@@ -64,10 +64,9 @@ func (o *observation) rewritten(id int64, text string) (why string, steps []stri
 			return fmt.Sprintf("the default of %s is another one in each row: add the column without it, then set it, and fill in the "+
 				"old rows", c.name), o.fillSteps(on, c, c.expr, true)
 		case there && before.typ != c.typ:
+			steps := []string{fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s %s;", on, quote(unquote(c.name)+"_new"), c.typ)}
 			return fmt.Sprintf("%s becomes %s: add a column of that type, write both, fill in the old rows, read the new one, and drop the "+
-					"old one (expand and contract, docs/migrations.md)", c.name, c.typ), []string{
-					fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s %s;", on, quote(unquote(c.name)+"_new"), c.typ),
-				}
+				"old one (expand and contract, docs/migrations.md)", c.name, c.typ), steps
 		}
 	}
 	return "do it while the service stands still", nil
