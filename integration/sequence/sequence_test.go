@@ -13,6 +13,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"entgo.io/ent/dialect"
@@ -70,6 +71,10 @@ func (m mode) scoped() bool { return m.bound || m.tenantKeys }
 const keyTable = `CREATE TABLE credent_tenant_keys (tenant varchar(255) NOT NULL PRIMARY KEY, wrapped varchar(500),
 	created_at timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP, destroyed_at timestamp)`
 
+// creating is held while tables are made: ent writes to variables of the
+// generated package meanwhile.
+var creating sync.Mutex
+
 // open returns an empty database with the tables.
 func open(tb testing.TB, name string) (*sql.DB, string) {
 	tb.Helper()
@@ -96,7 +101,10 @@ func open(tb testing.TB, name string) (*sql.DB, string) {
 	tb.Cleanup(func() { _ = db.Close() })
 	drv := entsql.OpenDB(d, db)
 	ctx := context.Background()
-	if err := ent.NewClient(ent.Driver(drv)).Schema.Create(ctx); err != nil {
+	creating.Lock()
+	err = ent.NewClient(ent.Driver(drv)).Schema.Create(ctx)
+	creating.Unlock()
+	if err != nil {
 		tb.Fatal(err)
 	}
 	for _, stmt := range append(encrypted.IndexTriggers(d, ent.EncryptedColumns()...), keyTable) {
