@@ -4,10 +4,10 @@ import (
 	"context"
 
 	entsql "entgo.io/ent/dialect/sql"
-	"github.com/credent-go/credent"
 	"github.com/fernet/fernet-go"
 	"github.com/google/uuid"
 
+	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/bench/internal/fernetgo"
 	"github.com/credent-go/credent/bench/internal/fernetgo/usercredential"
 	"github.com/credent-go/credent/bench/internal/fernettype"

@@ -4,9 +4,9 @@ import (
 	"context"
 
 	entsql "entgo.io/ent/dialect/sql"
-	"github.com/credent-go/credent"
 	"github.com/google/uuid"
 
+	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/bench/internal/plain"
 	"github.com/credent-go/credent/bench/internal/plain/usercredential"
 )

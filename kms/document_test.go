@@ -8,9 +8,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/credent-go/credent"
 	"gocloud.dev/secrets"
 
+	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/kms"
 )
 

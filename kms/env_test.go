@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/credent-go/credent"
-
 	"github.com/credent-go/credent/kms"
 )
 

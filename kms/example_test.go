@@ -8,7 +8,6 @@ import (
 	"os"
 
 	"github.com/credent-go/credent"
-
 	"github.com/credent-go/credent/kms"
 )
 

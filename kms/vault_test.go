@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/credent-go/credent"
-
 	"github.com/credent-go/credent/kms"
 )
 

@@ -202,83 +202,6 @@ func (c ColumnCount) indexBehind() bool {
 	return behind > 0
 }
 
-// Counts is what [Verify] found.
-type Counts []ColumnCount
-
-// Err returns nil if every secret and digest is under the primary key, and
-// otherwise [ErrNotAllPrimary]; if a secret is stored as plaintext,
-// [ErrPlaintext] as well, for digests [ErrIndexBehind], and for a canary
-// [ErrCanaryBehind]. What is under the primary key and an earlier name of its
-// column is an [ErrEarlierName], and what opens and doesn't decode an
-// [ErrUndecodable]. If all is well, it returns what [ColumnCount.CheckStates]
-// does.
-func (c Counts) Err() error {
-	for _, column := range c {
-		if column.NotEncrypted > 0 && !column.readsPlaintext() {
-			return fmt.Errorf("rotate: %w: %s.%s: %w", ErrNotAllPrimary, column.Table, column.Column, ErrPlaintext)
-		}
-	}
-	for _, column := range c {
-		if column.Undecodable > 0 {
-			return fmt.Errorf("rotate: %s.%s: %w: %d aren't %s, the first in row %s", column.Table, column.Column,
-				ErrUndecodable, column.Undecodable, column.DecodedAs, column.UndecodableRows[0])
-		}
-		if !column.secretsReady() {
-			return fmt.Errorf("rotate: %w: %s.%s", ErrNotAllPrimary, column.Table, column.Column)
-		}
-		if column.indexBehind() {
-			return fmt.Errorf("rotate: %w: %s.%s: %w", ErrNotAllPrimary, column.Table, column.Column, ErrIndexBehind)
-		}
-		if column.Canary.behind() {
-			return fmt.Errorf("rotate: %w: %s.%s: %w", ErrNotAllPrimary, column.Table, column.Column, ErrCanaryBehind)
-		}
-		if n := column.EarlierNames(); n > 0 {
-			return fmt.Errorf("rotate: %s.%s: %w: %d", column.Table, column.Column, ErrEarlierName, n)
-		}
-	}
-	for _, column := range c {
-		if err := column.CheckStates(); err != nil {
-			return fmt.Errorf("rotate: %w", err)
-		}
-	}
-	return nil
-}
-
-// Under returns the counts judged by the given states as well, such as the
-// states that a service has in its configuration only.
-func (c Counts) Under(given ...states.Column) Counts {
-	judged := slices.Clone(c)
-	for i := range judged {
-		for _, g := range given {
-			if g.Column.TableName() == c[i].Table && g.Column.Name == c[i].Column {
-				judged[i].States = judged[i].States.Over(g.Set())
-			}
-		}
-	}
-	return judged
-}
-
-// Needs returns the number of secrets that only the key with the given ID
-// opens, or finds. If there are none it returns the number of canaries that
-// need the key.
-func (c Counts) Needs(keyID string) int64 {
-	var n, canaries int64
-	for _, column := range c {
-		needed := column.Previous[keyID]
-		if column.Index != nil {
-			needed = max(needed, column.Index.Previous[keyID])
-		}
-		if column.Canary.Previous == keyID {
-			canaries++
-		}
-		n += needed
-	}
-	if n == 0 {
-		return canaries
-	}
-	return n
-}
-
 // Verify reads every secret and counts which key it needs. It opens and decodes
 // them all, and writes nothing. The counts are of the moment at which each page
 // of rows was read. They are judged by the states in the database. Where
@@ -444,48 +367,6 @@ func (v *verifier) count(c *ColumnCount, token sql.NullString, p seal.Place, ten
 	}
 	c.addEarlier(bound && v.locate.IsEarlier(v.ring, p, token.String))
 	c.count(v.primary, key, err)
-}
-
-// maxSamples is how many rows a count names.
-const maxSamples = 10
-
-// decode counts a secret that opens and doesn't decode as its field's type.
-func (v *verifier) decode(c *ColumnCount, row string, token sql.NullString, p seal.Place, tenant tenantkey.Key) {
-	if !token.Valid || errors.Is(tenant.Err, tenantkey.ErrShredded) {
-		return
-	}
-	plaintext, err := v.locate.DecryptAt(keyring.With(v.ring, tenant.Data), p, token.String)
-	if err != nil || plaintype.Decode(p.Column, plaintext) == nil {
-		return
-	}
-	if c.Undecodable++; len(c.UndecodableRows) < maxSamples {
-		c.UndecodableRows = append(c.UndecodableRows, row)
-	}
-}
-
-// count counts a token by the key that opens it, or by why none does.
-func (c *ColumnCount) count(primary, key *fernet.Key, err error) {
-	switch {
-	case err == nil && key == primary:
-		c.Primary++
-	case err == nil:
-		c.Previous[key.ID()]++
-	case errors.Is(err, fernet.ErrUnknownKey):
-		c.UnknownKey++
-	case errors.Is(err, fernet.ErrNotEncrypted):
-		c.NotEncrypted++
-	default:
-		c.Damaged++
-	}
-}
-
-// noneOf has a zero for each of the earlier keys.
-func noneOf(ring *keyring.Keyring) map[string]int64 {
-	counts := make(map[string]int64)
-	for _, key := range ring.Keys()[1:] {
-		counts[key.ID()] = 0
-	}
-	return counts
 }
 
 // addIndex counts what the index has for a token. For one of a tenant whose key

@@ -12,9 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/credent-go/credent"
 	"gocloud.dev/secrets"
 
+	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/kms"
 	_ "github.com/credent-go/credent/kms/clouds"
 )

@@ -8,6 +8,7 @@ import (
 
 	"entgo.io/ent/entc"
 	"entgo.io/ent/entc/gen"
+
 	"github.com/credent-go/credent/codegen"
 )
 

@@ -10,9 +10,9 @@ import (
 	"os/exec"
 	"strings"
 
-	"github.com/credent-go/credent"
 	"github.com/spf13/cobra"
 
+	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/kms"
 )
 

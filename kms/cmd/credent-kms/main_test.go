@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/credent-go/credent"
-
 	"github.com/credent-go/credent/kms"
 )
 

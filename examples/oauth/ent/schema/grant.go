@@ -4,8 +4,9 @@ import (
 	"entgo.io/ent"
 	"entgo.io/ent/schema/edge"
 	"entgo.io/ent/schema/field"
-	"github.com/credent-go/credent/encrypted"
 	"github.com/google/uuid"
+
+	"github.com/credent-go/credent/encrypted"
 )
 
 // Grant is one access token that a provider gave, and what it is good for.

@@ -6,10 +6,10 @@ import (
 	"entgo.io/ent/schema/edge"
 	"entgo.io/ent/schema/field"
 	"entgo.io/ent/schema/index"
-	"github.com/credent-go/credent/encrypted"
+	"example.com/oauth/webhook"
 	"github.com/google/uuid"
 
-	"example.com/oauth/webhook"
+	"github.com/credent-go/credent/encrypted"
 )
 
 // Integration is an account of a user with a provider.

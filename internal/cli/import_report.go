@@ -1,0 +1,132 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/ent"
+)
+
+// badRow is a row that is refused.
+type badRow struct {
+	line   int
+	reason string
+}
+
+// note keeps what is wrong with a row, for a dry run, and lets it go on.
+func (m *importer) note(e *credent.CopyError) bool {
+	var end fatalError
+	if errors.As(e.Err, &end) {
+		var of rowError
+		if !errors.As(e.Err, &of) {
+			return false
+		}
+	}
+	m.nBad++
+	if len(m.bad) < maxShown {
+		m.bad = append(m.bad, badRow{m.lineOf(e.Row), rowReason(e.Err)})
+	}
+	return true
+}
+
+// lineOf returns the line of a row that was given to Copy, by its number from
+// 1.
+func (m *importer) lineOf(row int64) int { return m.lines[(row-1)%int64(len(m.lines))] }
+
+// rowReason says why a row is refused, without a value of it.
+func rowReason(err error) string {
+	var invalid *ent.ValidationError
+	switch {
+	case ent.IsNotFound(err):
+		return "there is no account of its user_id"
+	case errors.Is(err, credent.ErrTenant):
+		return credent.ErrTenant.Error()
+	case ent.IsConstraintError(err):
+		return "the database refuses it: its id is there already, or its account is not there any more"
+	case errors.As(err, &invalid):
+		if field, ok := textFields[invalid.Name]; ok {
+			return fmt.Sprintf("%s must have 1 to %d characters", invalid.Name, field.size)
+		}
+	}
+	return oneLine(trimPackage(err.Error()))
+}
+
+// report says what was done, and returns the error that ended it.
+func (m *importer) report(ctx context.Context, stored int64, err error) error {
+	already := ""
+	if m.there > 0 {
+		already = fmt.Sprintf("; %s in already", count(int(m.there), "row"))
+	}
+	var failed *credent.CopyError
+	switch {
+	case err == nil && m.dryRun:
+		// Those that do not parse are found before others of their batch.
+		slices.SortFunc(m.bad, func(a, b badRow) int { return cmp.Compare(a.line, b.line) })
+		for _, bad := range m.bad {
+			m.printf("line %d: %s\n", bad.line, bad.reason)
+		}
+		if m.nBad > len(m.bad) {
+			m.printf("and %d more\n", m.nBad-len(m.bad))
+		}
+		m.printf("%s can be imported%s\n", count(int(stored), "row"), already)
+		if m.nBad > 0 {
+			return messagef("%s would be refused; nothing was stored", count(m.nBad, "row"))
+		}
+		return nil
+	case err == nil:
+		m.printf("imported %s%s\n", count(int(stored), "row"), already)
+		return nil
+	case m.dryRun || m.rows == 0:
+		return m.unwrapped(err)
+	case ctx.Err() != nil:
+		return messagef("stopped: %s%s; %s", inNow(stored), already, m.next("go on"))
+	case errors.As(err, &failed) && failed.Row > 0:
+		var msg message
+		if errors.As(err, &msg) {
+			return msg
+		}
+		text := fmt.Sprintf("line %d: %s", m.lineOf(failed.Row), rowReason(failed.Err))
+		if stored == 0 && m.there == 0 {
+			return messagef("%s; nothing was stored", text)
+		}
+		return messagef("%s; %s%s; %s", text, inNow(stored), already, m.next("mend it and go on"))
+	}
+	in := inNow(stored)
+	if errors.Is(err, credent.ErrUncertain) {
+		in = "at least " + in
+	}
+	m.notef("credent: note: %s%s; %s\n", in, already, m.next("go on"))
+	return m.unwrapped(err)
+}
+
+func inNow(rows int64) string {
+	if rows == 1 {
+		return "1 row is in"
+	}
+	return fmt.Sprintf("%d rows are in", rows)
+}
+
+// next says how the import goes on.
+func (m *importer) next(what string) string {
+	if m.withIDs {
+		return what + " with --skip-existing"
+	}
+	return what + " with --continue " + m.id.String()
+}
+
+// unwrapped takes Copy's own words off an error.
+func (m *importer) unwrapped(err error) error {
+	var failed *credent.CopyError
+	if !errors.As(err, &failed) {
+		return err
+	}
+	var of rowError
+	if failed.Row > 0 && errors.As(failed.Err, &of) {
+		return messagef("line %d: %s", m.lineOf(failed.Row), of)
+	}
+	return failed.Err
+}

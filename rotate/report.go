@@ -1,0 +1,70 @@
+package rotate
+
+import "time"
+
+// Progress says how far a pass over a table is.
+type Progress struct {
+	Table     string
+	Pass      int           // from 1
+	Read      int64         // rows read in this pass
+	Total     int64         // rows that the table had when the pass began
+	Rewritten int64         // rows rewritten in this run
+	Elapsed   time.Duration // since the run began
+}
+
+// Report is what a run did.
+type Report struct {
+	Tables []TableReport
+	DryRun bool
+}
+
+// TableReport is what a run did in one table.
+type TableReport struct {
+	Table   string
+	Columns []string
+	// Rows is the number of rows read in the last pass.
+	Rows int64
+	// Rewritten is the number of rows written, or with DryRun that would be.
+	Rewritten int64
+	// Indexed is how many of these kept their secrets and got a digest in a
+	// blind index only.
+	Indexed int64
+	// Renamed is how many of these had a bound token or a digest under an
+	// earlier name of its column.
+	Renamed int64
+	// Skipped is the number of writes that found the row changed by another;
+	// they were tried again in the next pass.
+	Skipped int64
+	// Shredded is the number of secrets in the last pass whose tenant's key was
+	// destroyed.
+	Shredded int64
+	Passes   int
+	// Quarantined lists the secrets that could not be opened or rewritten,
+	// sorted by the text of their rows' keys.
+	Quarantined []Quarantined
+	// Validated names the CHECKs that [Encrypt] has validated.
+	Validated []string
+	// Unchecked names the columns without a CHECK that keeps plaintext out.
+	Unchecked []string
+	// Canaries is the number of canaries written or, with DryRun, that would
+	// be; see encrypted.KeepCanary.
+	Canaries int64
+}
+
+// Quarantined is a secret that could not be opened or rewritten.
+type Quarantined struct {
+	Column string
+	Row    string // primary key; "" for the column's canary
+	// Err is ErrNotEncrypted, ErrCorrupt or ErrUnknownKey, one of the errors of
+	// storing a plaintext, or [ErrRefused]. It does not quote the secret.
+	Err error
+}
+
+// Rewritten is the number of rows rewritten in all tables.
+func (r *Report) Rewritten() int64 {
+	var n int64
+	for _, t := range r.Tables {
+		n += t.Rewritten
+	}
+	return n
+}
