@@ -9,6 +9,7 @@ import (
 	"ariga.io/atlas/sql/migrate"
 	"ariga.io/atlas/sql/postgres"
 	atlas "ariga.io/atlas/sql/schema"
+	"ariga.io/atlas/sql/sqlite"
 	"entgo.io/ent/dialect/sql/schema"
 
 	"github.com/credent-go/credent/internal/expand"
@@ -186,7 +187,7 @@ func (v *converter) swap(from *atlas.Table, old, tokens *atlas.Column, of column
 	if isSQLite(v.dialect) { // which keeps a column that something else names
 		var drops []string
 		for _, index := range from.Indexes {
-			if indexes(index, old) {
+			if needs(index, old) {
 				drops = append(drops, "DROP INDEX "+column.QuoteName(index.Name))
 			}
 		}
@@ -208,12 +209,26 @@ func (v *converter) swap(from *atlas.Table, old, tokens *atlas.Column, of column
 		v.before = append(v.before, change)
 	}
 	from.Columns = slices.DeleteFunc(from.Columns, func(c *atlas.Column) bool { return c == old })
-	from.Indexes = slices.DeleteFunc(from.Indexes, func(index *atlas.Index) bool { return indexes(index, old) })
+	from.Indexes = slices.DeleteFunc(from.Indexes, func(index *atlas.Index) bool { return needs(index, old) })
 	from.Attrs = slices.DeleteFunc(from.Attrs, func(a atlas.Attr) bool {
 		check, ok := a.(*atlas.Check)
 		return ok && mentions(check.Expr, old.Name)
 	})
 	tokens.Name = old.Name
+}
+
+// needs reports whether an index is on a column, or has it in its condition.
+// Such an index goes with the column.
+func needs(index *atlas.Index, c *atlas.Column) bool {
+	return indexes(index, c) || slices.ContainsFunc(index.Attrs, func(a atlas.Attr) bool {
+		switch where := a.(type) {
+		case *postgres.IndexPredicate:
+			return mentions(where.P, c.Name)
+		case *sqlite.IndexPredicate:
+			return mentions(where.P, c.Name)
+		}
+		return false
+	})
 }
 
 // toPlaintext refuses to make a plaintext column of one with tokens.
