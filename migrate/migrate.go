@@ -17,6 +17,8 @@ import (
 
 	"ariga.io/atlas/sql/migrate"
 	"entgo.io/ent/dialect"
+
+	"github.com/credent-go/credent/internal/sqldialect"
 )
 
 // Errors to be tested with errors.Is.
@@ -106,13 +108,9 @@ func dialectOf(ctx context.Context, db interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 },
 ) (string, error) {
-	var version string
-	errPostgres := db.QueryRowContext(ctx, "SHOW server_version_num").Scan(&version)
-	if errPostgres == nil {
-		return dialect.Postgres, nil
+	d, err := sqldialect.Of(ctx, db)
+	if err != nil {
+		return "", fmt.Errorf("migrate: %w", err)
 	}
-	if err := db.QueryRowContext(ctx, "SELECT sqlite_version()").Scan(&version); err == nil {
-		return dialect.SQLite, nil
-	}
-	return "", fmt.Errorf("migrate: reach the database: %w", errPostgres)
+	return d, nil
 }

@@ -9,8 +9,11 @@ import (
 	"slices"
 	"strings"
 
+	"entgo.io/ent/dialect"
+
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
+	"github.com/credent-go/credent/internal/sqldialect"
 )
 
 // Errors about the tables, to be tested with errors.Is.
@@ -199,15 +202,13 @@ func columnsOf(in []column.Column, names []string) ([]column.Column, error) {
 }
 
 func storeOf(ctx context.Context, db *sql.DB) (store, error) {
-	var version string
-	err := db.QueryRowContext(ctx, "SHOW server_version_num").Scan(&version)
-	if err == nil {
-		return postgres{db}, nil
-	}
-	if db.QueryRowContext(ctx, "SELECT sqlite_version()").Scan(&version) == nil {
+	switch d, err := sqldialect.Of(ctx, db); {
+	case err != nil:
+		return nil, fmt.Errorf("rotate: %w", err)
+	case d == dialect.SQLite:
 		return sqlite{db}, nil
 	}
-	return nil, fmt.Errorf("rotate: reach the database: %w", err)
+	return postgres{db}, nil
 }
 
 func quote(identifier string) string { return column.QuoteName(identifier) }

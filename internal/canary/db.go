@@ -4,12 +4,12 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
 
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/sqldialect"
 )
 
 // DB is a database, as one connection or a pool sees it.
@@ -24,16 +24,11 @@ func Of(ctx context.Context, db interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 },
 ) (DB, error) {
-	found := DB{On: entsql.Conn{ExecQuerier: db}}
-	var version string
-	err := db.QueryRowContext(ctx, "SHOW server_version_num").Scan(&version)
+	d, err := sqldialect.Of(ctx, db)
 	if err != nil {
-		if db.QueryRowContext(ctx, "SELECT sqlite_version()").Scan(&version) != nil {
-			return DB{}, fmt.Errorf("reach the database: %w", err)
-		}
-		found.SQLite = true
+		return DB{}, err
 	}
-	return found, nil
+	return DB{On: entsql.Conn{ExecQuerier: db}, SQLite: d == dialect.SQLite}, nil
 }
 
 // named returns a column as the database names it: ent leaves schemas out for

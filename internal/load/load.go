@@ -24,6 +24,7 @@ import (
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/entcrypt/driver"
 	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/sqldialect"
 	"github.com/credent-go/credent/internal/tenancy"
 )
 
@@ -186,22 +187,13 @@ func (l *loader) inspect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var text string
-	if err = l.conn.QueryRowContext(ctx, "SHOW server_version_num").Scan(&text); err == nil {
-		l.dialect = dialect.Postgres
-		if !l.copies {
-			return nil
-		}
-		var secured bool
-		err = l.conn.QueryRowContext(ctx, "SELECT coalesce(row_security_active(to_regclass($1)::oid), true)", usercredential.Table).Scan(&secured)
-		l.copies = !secured
+	if l.dialect, err = sqldialect.Of(ctx, l.conn); err != nil || !l.copies {
 		return err
 	}
-	if l.conn.QueryRowContext(ctx, "SELECT sqlite_version()").Scan(&text) == nil {
-		l.dialect = dialect.SQLite
-		return nil
-	}
-	return fmt.Errorf("reach the database: %w", err)
+	var secured bool
+	err = l.conn.QueryRowContext(ctx, "SELECT coalesce(row_security_active(to_regclass($1)::oid), true)", usercredential.Table).Scan(&secured)
+	l.copies = !secured
+	return err
 }
 
 func (l *loader) run(ctx context.Context, rows iter.Seq2[Row, error]) error {
