@@ -15,13 +15,14 @@ import (
 // sees every user's rows, to prepare and to look; app is the service's, which
 // is a member of credent_app and opened with credent.RequireRowSecurity, and
 // sees the rows of credent.WithUser's user only. They have the same keyring, a
-// new one unless the options give one. Both are closed when the test ends.
+// new one unless the options give one, and credent.Check of both returns nil.
+// Both are closed when the test ends.
 func NewPair(tb testing.TB, opts ...credent.Option) (owner, app *ent.Client) {
 	tb.Helper()
 	opts = append([]credent.Option{credent.WithKeyring(Keyring(tb))}, opts...)
 	ownerURL := URL(tb)
 	appURL := AppURL(tb, ownerURL)
-	owner = Open(tb, ownerURL, opts...)
+	owner = Open(tb, ownerURL, append(opts, credent.WithMigrations())...) // and canaries, so that the other can Check
 	app = Open(tb, appURL, append(opts, credent.RequireRowSecurity())...)
 	return owner, app
 }

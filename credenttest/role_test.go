@@ -12,6 +12,11 @@ import (
 func TestNewPair(t *testing.T) {
 	t.Parallel()
 	owner, app := credenttest.NewPair(t)
+	for name, client := range map[string]*ent.Client{"owner": owner, "app": app} {
+		if err := credent.Check(t.Context(), client); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 	for _, user := range []string{"u1", "u2"} {
 		account := owner.UserAccount.Create().SetUserID(user).SetAccountName(user).SaveX(t.Context())
 		owner.UserCredential.Create().SetAccount(account).SetCredentialType("alpaca").

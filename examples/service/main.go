@@ -21,7 +21,6 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
-	"github.com/credent-go/credent/migrate"
 )
 
 func main() {
@@ -38,11 +37,11 @@ func connect(ctx context.Context, databaseURL, ownerURL string) (*ent.Client, er
 	if ownerURL == "" || ownerURL == databaseURL {
 		return credent.Open(ctx, databaseURL, credent.WithMigrations())
 	}
-	owner, _, err := credent.OpenDB(ownerURL)
+	owner, err := credent.Open(ctx, ownerURL, credent.WithMigrations()) // which keeps the canaries that Check opens
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(migrate.Apply(ctx, owner), owner.Close()); err != nil {
+	if err := owner.Close(); err != nil {
 		return nil, err
 	}
 	return credent.Open(ctx, databaseURL, credent.RequireRowSecurity())
