@@ -79,7 +79,7 @@ func (v *converter) column(from, to *atlas.Table, c *atlas.Column) error {
 		return nil
 	}
 	encrypted := hasGeneratedCheck(v.tables, to.Name, c.Name) || v.known(to.Name, c.Name) != nil && isTextColumn(c)
-	if !encrypted && hasTokenCheck(from, c.Name) && !(isTextColumn(c) && hasTokenCheck(to, c.Name)) {
+	if !encrypted && hasTokenCheck(from, c.Name) && (!isTextColumn(c) || !hasTokenCheck(to, c.Name)) {
 		return toPlaintext(from, old, c)
 	}
 	kind, isText := kindOf(v.dialect, old)
