@@ -30,7 +30,8 @@ var (
 	headingOf = regexp.MustCompile(`(?m)^#+ (.+)$`)
 )
 
-// Each cell of docs/comparison.md has a source, each source is defined once and used, and those in this repository exist.
+// Each cell of docs/comparison.md has a source, each source is defined once and
+// used, and those in this repository exist.
 func TestComparisonHasSources(t *testing.T) {
 	t.Parallel()
 	page := readComparison(t)
@@ -80,8 +81,8 @@ func TestComparisonHasSources(t *testing.T) {
 	}
 }
 
-// checkSource reports a link to what is not in this repository, or to another repository at a commit that the page does not
-// name.
+// checkSource reports a link to what is not in this repository, or to another
+// repository at a commit that the page does not name.
 func checkSource(t *testing.T, page comparison, mark, link string) {
 	t.Helper()
 	if strings.HasPrefix(link, "https://github.com/") && !strings.Contains(link, "/issues/") {
@@ -109,7 +110,8 @@ func checkSource(t *testing.T, page comparison, mark, link string) {
 	}
 }
 
-// The README's table has rows of docs/comparison.md, of the same systems, in short words.
+// The README's table has rows of docs/comparison.md, of the same systems, in
+// short words.
 func TestReadmeComparison(t *testing.T) {
 	t.Parallel()
 	page := readComparison(t)
@@ -138,7 +140,8 @@ func TestReadmeComparison(t *testing.T) {
 			if n := utf8.RuneCountInString(cell); n == 0 || n > 24 {
 				t.Errorf("%s, %s: %q has %d characters", capability, systems[i], cell, n)
 			}
-			// What was not found must not become a plain no, and the other way round.
+			// What was not found must not become a plain no, and the other way
+			// round.
 			for _, word := range []string{"not found", "not documented"} {
 				if strings.HasPrefix(cell, word) != strings.HasPrefix(page.rows[capability][i], word) {
 					t.Errorf("%s, %s: %q, but the page has %q", capability, systems[i], cell, page.rows[capability][i])
@@ -175,8 +178,9 @@ func readComparison(t *testing.T) comparison {
 	return page
 }
 
-// tables reads the Markdown tables whose first column is headed "capability": the other headings, which have to be the same
-// in all of them, and the cells of each row.
+// tables reads the Markdown tables whose first column is headed "capability":
+// the other headings, which have to be the same in all of them, and the cells
+// of each row.
 func tables(t *testing.T, text string) (systems []string, rows map[string][]string) {
 	t.Helper()
 	rows = make(map[string][]string)

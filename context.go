@@ -16,11 +16,14 @@ type Format = hooks.Format
 // BrokerFormats are the formats that Alpaca and Polygon are known to give out.
 func BrokerFormats() []Format { return hooks.BrokerFormats() }
 
-// WithUser returns a context for the statements of one user, by user_id. Where the service connects as a member of the
-// role credent_app, Postgres then shows and changes that user's rows only; without WithUser, or with an empty ID, it shows
-// none. The setting lasts for the transaction of the statement, or for the caller's transaction if there is one, so it is
-// safe with pooled connections, those of PgBouncer in transaction mode included. The role that owns the tables sees
-// everything, unless the client has [RequireRowSecurity]. Errors of statements: [ErrUnsupported] on SQLite, [ErrNeedsTx],
+// WithUser returns a context for the statements of one user, by user_id. Where
+// the service connects as a member of the role credent_app, Postgres then shows
+// and changes that user's rows only; without WithUser, or with an empty ID, it
+// shows none. The setting lasts for the transaction of the statement, or for
+// the caller's transaction if there is one, so it is safe with pooled
+// connections, those of PgBouncer in transaction mode included. The role that
+// owns the tables sees everything, unless the client has [RequireRowSecurity].
+// Errors of statements: [ErrUnsupported] on SQLite, [ErrNeedsTx],
 // [ErrRowSecurity].
 func WithUser(ctx context.Context, userID string) context.Context {
 	return principal.WithUser(ctx, userID)
@@ -33,7 +36,8 @@ func WithActor(ctx context.Context, actor string) context.Context {
 	return principal.WithActor(ctx, actor)
 }
 
-// Usable is the predicate of the credentials that can be used now: active, and not expired.
+// Usable is the predicate of the credentials that can be used now: active, and
+// not expired.
 func Usable() predicate.UserCredential {
 	return usercredential.And(
 		usercredential.IsActive(true),

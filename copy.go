@@ -23,30 +23,39 @@ type (
 	CopyError = load.Error
 )
 
-// ErrUncertain is that of a [Copy] whose connection broke at the end of a transaction, so that nobody knows whether its rows are
-// stored.
+// ErrUncertain is that of a [Copy] whose connection broke at the end of a
+// transaction, so that nobody knows whether its rows are stored.
 var ErrUncertain = load.ErrUncertain
 
-// Copy stores many credentials, with their secrets encrypted, about twice as fast as a bulk of Creates: for loading and
-// moving, not for the single request. The pool is one of [OpenDB]. Options are those of the client: [WithKeyring],
-// [WithFormats], [WithFormatWarnings], [RequireRowSecurity] and [WithAudit], which records each transaction's rows together; hooks of the
+// Copy stores many credentials, with their secrets encrypted, about twice as
+// fast as a bulk of Creates: for loading and moving, not for the single
+// request. The pool is one of [OpenDB]. Options are those of the client:
+// [WithKeyring], [WithFormats], [WithFormatWarnings], [RequireRowSecurity] and
+// [WithAudit], which records each transaction's rows together; hooks of the
 // caller's are not run.
 //
-// Each row has the defaults and passes the checks of a Create, and where it is refused, the error is that of a Create, in a
-// [CopyError] with the row's place in the sequence: [ErrTooLong], [ErrNotText], [ErrRedacted], [ErrFormat], [ErrTenant],
-// ent.IsValidationError, ent.IsNotFound for an account that is not there, and ent.IsConstraintError, for a primary key that
-// is there already for one. No error has a secret in it.
+// Each row has the defaults and passes the checks of a Create, and where it is
+// refused, the error is that of a Create, in a [CopyError] with the row's place
+// in the sequence: [ErrTooLong], [ErrNotText], [ErrRedacted], [ErrFormat],
+// [ErrTenant], ent.IsValidationError, ent.IsNotFound for an account that is not
+// there, and ent.IsConstraintError, for a primary key that is there already for
+// one. No error has a secret in it.
 //
-// The rows are read one by one, and stored in transactions of CopyConfig.Batch rows, which is also what is held in memory.
-// Copy returns how many rows are stored. After an error that is the beginning of the sequence, so that it can be continued
-// after that many rows; with CopyConfig.Atomic it is none. An error that the sequence gives stops Copy like a row that is
-// refused, after the rows before it are stored. One case is left open: where the connection breaks while a transaction is
-// committed, its rows may be stored and are not counted; the error is then [ErrUncertain]. Who tries again then sets
+// The rows are read one by one, and stored in transactions of CopyConfig.Batch
+// rows, which is also what is held in memory. Copy returns how many rows are
+// stored. After an error that is the beginning of the sequence, so that it can
+// be continued after that many rows; with CopyConfig.Atomic it is none. An
+// error that the sequence gives stops Copy like a row that is refused, after
+// the rows before it are stored. One case is left open: where the connection
+// breaks while a transaction is committed, its rows may be stored and are not
+// counted; the error is then [ErrUncertain]. Who tries again then sets
 // CopyRow.ID, so that no row is stored twice.
 //
-// Postgres gets them by COPY where the pool was opened with [WithPGX] and row-level security does not apply to the role, as
-// to the tables' owner; Postgres refuses COPY to others. Over lib/pq, for members of credent_app, and on SQLite they are sent
-// in INSERTs of 500 rows, which is slower, and else the same. The user of [WithUser] counts as for a Create.
+// Postgres gets them by COPY where the pool was opened with [WithPGX] and
+// row-level security does not apply to the role, as to the tables' owner;
+// Postgres refuses COPY to others. Over lib/pq, for members of credent_app, and
+// on SQLite they are sent in INSERTs of 500 rows, which is slower, and else the
+// same. The user of [WithUser] counts as for a Create.
 func Copy(ctx context.Context, db *sql.DB, rows iter.Seq2[CopyRow, error], cfg CopyConfig, opts ...Option) (int64, error) {
 	o := optionsOf(opts)
 	audit := o.hooks.Audit

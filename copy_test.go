@@ -16,7 +16,8 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// TestCopyOnSQLite has Copy where there is no COPY and no row-level security. Integration tests have it on Postgres.
+// TestCopyOnSQLite has Copy where there is no COPY and no row-level security.
+// Integration tests have it on Postgres.
 func TestCopyOnSQLite(t *testing.T) {
 	t.Parallel()
 	db, dialect, err := credent.OpenDB("sqlite:" + t.TempDir() + "/c.db")
@@ -132,7 +133,8 @@ func TestCopyUncertain(t *testing.T) {
 
 var errLost = errors.New("the connection broke")
 
-// lossyConnector connects to SQLite and loses the answer to a COMMIT, by its number from 1.
+// lossyConnector connects to SQLite and loses the answer to a COMMIT, by its
+// number from 1.
 type lossyConnector struct {
 	driver driver.Driver
 	name   string

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// The lines of the README's first snippet, but for error handling and comments, stand in a compiled example.
+// The lines of the README's first snippet, but for error handling and comments,
+// stand in a compiled example.
 func TestReadmeSnippet(t *testing.T) {
 	t.Parallel()
 	readme, err := os.ReadFile("README.md")

@@ -68,7 +68,8 @@ func (d *tenantDB) count(t *testing.T, query string, args ...any) (n int) {
 	return n
 }
 
-// wantSecrets reveals every secret of a list, as it is for its user or with the wanted error.
+// wantSecrets reveals every secret of a list, as it is for its user or with the
+// wanted error.
 func wantSecrets(t *testing.T, rows []*ent.UserCredential, want map[string]error) {
 	t.Helper()
 	for _, row := range rows {

@@ -194,7 +194,8 @@ func TestWatchKeyringFirstLoad(t *testing.T) {
 	}
 }
 
-// TestDefaultKeyringReloads rewrites the file of the process's keyring: clients without one of their own follow.
+// TestDefaultKeyringReloads rewrites the file of the process's keyring: clients
+// without one of their own follow.
 func TestDefaultKeyringReloads(t *testing.T) {
 	oldKey, newKey := credent.GenerateKey(), credent.GenerateKey()
 	path := filepath.Join(t.TempDir(), "keys")
@@ -212,7 +213,8 @@ func TestDefaultKeyringReloads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Examples may have made it before, from the environment: the test is about how it changes.
+	// Examples may have made it before, from the environment: the test is about
+	// how it changes.
 	if _, err := ring.ReplaceLosingPrimary(mustRing(t, oldKey)); err != nil {
 		t.Fatal(err)
 	}
@@ -267,7 +269,8 @@ func mustRing(t *testing.T, primary string, previous ...string) *credent.Keyring
 	return ring
 }
 
-// A pipe that nobody writes to does not keep EnvSource from ending with its context.
+// A pipe that nobody writes to does not keep EnvSource from ending with its
+// context.
 func TestEnvSourceEnds(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pipe")
 	if err := syscall.Mkfifo(path, 0o600); err != nil {

@@ -12,14 +12,16 @@ import (
 )
 
 var (
-	// usedMixin finds where the generated runtime code takes a field of a mixin.
+	// usedMixin finds where the generated runtime code takes a field of a
+	// mixin.
 	usedMixin = regexp.MustCompile(`:= (\w+)MixinFields(\d+)\[`)
 	// schemaFields finds where it lists the fields of a schema.
 	schemaFields = regexp.MustCompile(`(?m)^\t(\w+)Fields := (\S+)\.Fields\(\)$`)
 )
 
-// completeMixins lists the fields of the mixins that ent's runtime code takes fields of without having listed them: ent v0.14.5
-// lists those of mixins with a default or a validator, and forgets the ones that have a ValueScanner only.
+// completeMixins lists the fields of the mixins that ent's runtime code takes
+// fields of without having listed them: ent v0.14.5 lists those of mixins with
+// a default or a validator, and forgets the ones that have a ValueScanner only.
 func completeMixins(g *gen.Graph) error {
 	for _, path := range []string{filepath.Join(g.Target, "runtime.go"), filepath.Join(g.Target, "runtime", "runtime.go")} {
 		source, err := os.ReadFile(path)

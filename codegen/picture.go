@@ -36,7 +36,8 @@ func draw(g *gen.Graph) string {
 	return b.String()
 }
 
-// mermaidType is a type without the characters that a diagram cannot have in one.
+// mermaidType is a type without the characters that a diagram cannot have in
+// one.
 func mermaidType(t string) string { return strings.NewReplacer(" ", "_", ",", "_").Replace(t) }
 
 func notes(f *gen.Field) string {
@@ -80,7 +81,8 @@ func cardinality(e *gen.Edge) string {
 	}
 }
 
-// writePicture replaces the picture in a file. A file without the two lines is an error.
+// writePicture replaces the picture in a file. A file without the two lines is
+// an error.
 func writePicture(path, picture string) error {
 	data, err := os.ReadFile(path)
 	if err != nil {

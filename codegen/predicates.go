@@ -17,8 +17,9 @@ import (
 // filterFile is where ent's feature entql has predicates of every field.
 const filterFile = "entql.go"
 
-// dropFilters removes the predicates of encrypted fields from the file of the feature entql, if it is on. They would give the
-// plaintext to the database, to compare tokens with.
+// dropFilters removes the predicates of encrypted fields from the file of the
+// feature entql, if it is on. They would give the plaintext to the database, to
+// compare tokens with.
 func dropFilters(g *gen.Graph, fields []encryptedField) error {
 	drop := make(map[[2]string]bool)
 	for _, f := range fields {
@@ -30,7 +31,8 @@ func dropFilters(g *gen.Graph, fields []encryptedField) error {
 	return dropMethods(filepath.Join(g.Target, filterFile), drop)
 }
 
-// dropMethods removes methods, by receiver and name, from a file, if it is there.
+// dropMethods removes methods, by receiver and name, from a file, if it is
+// there.
 func dropMethods(path string, drop map[[2]string]bool) error {
 	source, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -1,4 +1,5 @@
-// Package credenttest gives tests a database each: a real Postgres, migrated, and dropped when the test passes.
+// Package credenttest gives tests a database each: a real Postgres, migrated,
+// and dropped when the test passes.
 //
 //	func TestMain(m *testing.M) { os.Exit(credenttest.Main(m)) }
 //
@@ -7,10 +8,12 @@
 //		…
 //	}
 //
-// The server is the one that CREDENT_TEST_DATABASE_URL names, by a role that may create databases, or else one that is
-// started from installed binaries on a private port, once for the test binary; where there are none the test fails. The
-// migrations run once, on a template, of which each test gets a clone in some ten milliseconds. The database of a failed
-// test on a server of CREDENT_TEST_DATABASE_URL is kept, and its URL, with the password, is logged.
+// The server is the one that CREDENT_TEST_DATABASE_URL names, by a role that
+// may create databases, or else one that is started from installed binaries on
+// a private port, once for the test binary; where there are none the test
+// fails. The migrations run once, on a template, of which each test gets a
+// clone in some ten milliseconds. The database of a failed test on a server of
+// CREDENT_TEST_DATABASE_URL is kept, and its URL, with the password, is logged.
 //
 // [New] connects as the owner of the tables, who sees every user's rows. Use
 // [NewPair] to test a service that connects as a member of credent_app.
@@ -36,8 +39,8 @@ var shared struct {
 	template string
 }
 
-// Main runs the tests and stops the server if one was started. Without it the server ends with the test binary on Linux,
-// and stays on other systems.
+// Main runs the tests and stops the server if one was started. Without it the
+// server ends with the test binary on Linux, and stays on other systems.
 func Main(m *testing.M) int {
 	code := m.Run()
 	shared.Lock()
@@ -98,7 +101,8 @@ func URL(tb testing.TB) string {
 	return create(tb, s, template)
 }
 
-// EmptyURL returns the URL of a new database without tables, for tests of migrations.
+// EmptyURL returns the URL of a new database without tables, for tests of
+// migrations.
 func EmptyURL(tb testing.TB) string {
 	tb.Helper()
 	s, _, err := server(tb.Context())
@@ -126,8 +130,9 @@ func create(tb testing.TB, s *pgserver.Server, template string) string {
 	return url
 }
 
-// New returns a client on a new database with all migrations, and with a new key if the options give no keyring. It is
-// closed when the test ends. The database is as after its first start: credent.Check returns nil.
+// New returns a client on a new database with all migrations, and with a new
+// key if the options give no keyring. It is closed when the test ends. The
+// database is as after its first start: credent.Check returns nil.
 func New(tb testing.TB, opts ...credent.Option) *ent.Client {
 	tb.Helper()
 	return Open(tb, URL(tb), append([]credent.Option{credent.WithKeyring(Keyring(tb)), credent.WithMigrations()}, opts...)...)

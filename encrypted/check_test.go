@@ -16,7 +16,8 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 )
 
-// vaultRows makes a table whose rows, from the first to the last, have tokens under the given keys; "" stands for NULL.
+// vaultRows makes a table whose rows, from the first to the last, have tokens
+// under the given keys; "" stands for NULL.
 func vaultRows(t *testing.T, keys ...string) *sql.DB {
 	t.Helper()
 	db, err := sql.Open("sqlite", "file:"+t.TempDir()+"/check.db")

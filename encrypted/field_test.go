@@ -14,7 +14,8 @@ import (
 	"github.com/credent-go/credent/encrypted"
 )
 
-// A time is shorter than its column allows, in every encoding that Go or Python give it.
+// A time is shorter than its column allows, in every encoding that Go or Python
+// give it.
 func TestDefaultTimeSize(t *testing.T) {
 	t.Parallel()
 	c := encrypted.Column{Size: encrypted.DefaultTimeSize}

@@ -16,7 +16,8 @@ import (
 	ours "github.com/credent-go/credent/migrate"
 )
 
-// A database that Python made, with 1,000 rows, is adopted, hardened and used by both languages.
+// A database that Python made, with 1,000 rows, is adopted, hardened and used
+// by both languages.
 func TestAdopt(t *testing.T) {
 	t.Parallel()
 	for name, opts := range drivers {
@@ -90,7 +91,8 @@ func TestAdopt(t *testing.T) {
 	}
 }
 
-// What is not equal is refused with what mends it; after that SQL it is adopted.
+// What is not equal is refused with what mends it; after that SQL it is
+// adopted.
 func TestAdoptRefuses(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ damage, object, sql string }{
@@ -161,7 +163,8 @@ func TestAdoptRefuses(t *testing.T) {
 	}
 }
 
-// A wider column of secrets gets no SQL, which might cut them, and plaintext is found before anything is written.
+// A wider column of secrets gets no SQL, which might cut them, and plaintext is
+// found before anything is written.
 func TestAdoptTouchesNoSecrets(t *testing.T) {
 	t.Parallel()
 	url := newDatabase(t, "")
@@ -200,7 +203,8 @@ func TestNothingToAdopt(t *testing.T) {
 	}
 }
 
-// Files that were edited after they were applied, or are gone, are found also where atlas.sum was brought up to date.
+// Files that were edited after they were applied, or are gone, are found also
+// where atlas.sum was brought up to date.
 func TestCheckFindsFiles(t *testing.T) {
 	t.Parallel()
 	embedded, err := ours.Files("postgres")

@@ -15,8 +15,8 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// The files of a directory with one that runs without a transaction, and whose second statement fails as long as there
-// are two equal numbers.
+// The files of a directory with one that runs without a transaction, and whose
+// second statement fails as long as there are two equal numbers.
 var withoutTx = map[string]string{
 	"20260101000000_a.sql": "CREATE TABLE t (id int, n int);\nINSERT INTO t VALUES (1, 1), (2, 1);\n",
 	"20260101000001_b.sql": `-- atlas:txmode none
@@ -164,7 +164,8 @@ func TestApplyOutOfOrder(t *testing.T) {
 			if got := row(t, db, "SELECT count(*) FROM atlas_schema_revisions.atlas_schema_revisions"); got != "2" {
 				t.Errorf("%s rows in the history", got)
 			}
-			// Applied in part, in the middle of the history: it is gone on with there.
+			// Applied in part, in the middle of the history: it is gone on with
+			// there.
 			var failed *migrate.StatementError
 			err = migrate.Apply(t.Context(), db, dir, migrate.WithNonLinear())
 			if !errors.As(err, &failed) || failed.File != "2_b.sql" || failed.Line != 4 || !failed.Partial || failed.InDoubt {
@@ -204,7 +205,8 @@ func TestApplyWithoutTransaction(t *testing.T) {
 				t.Errorf("%+v, %v", status, err)
 			}
 			run(t, db, "DELETE FROM t WHERE id = 2")
-			// Another instance, with the applied part of the file changed or gone.
+			// Another instance, with the applied part of the file changed or
+			// gone.
 			for _, text := range []string{
 				strings.Replace(withoutTx["20260101000001_b.sql"], "t_n ON t (n)", "t_n ON t (id)", 1), "-- atlas:txmode none\n\n",
 			} {
@@ -231,7 +233,8 @@ func TestApplyWithoutTransaction(t *testing.T) {
 	}
 }
 
-// A file may be corrected after the statements that are applied. The history is then that of the corrected file.
+// A file may be corrected after the statements that are applied. The history is
+// then that of the corrected file.
 func TestApplyCorrectedFile(t *testing.T) {
 	t.Parallel()
 	for name, rest := range map[string]string{
@@ -262,7 +265,8 @@ func TestApplyCorrectedFile(t *testing.T) {
 	}
 }
 
-// Without its blank line the directive belongs to the statement and does not count: the file fails, and changes nothing.
+// Without its blank line the directive belongs to the statement and does not
+// count: the file fails, and changes nothing.
 func TestApplyDirectiveWithoutBlankLine(t *testing.T) {
 	t.Parallel()
 	db := openDB(t, newDatabase(t, ""))
@@ -277,7 +281,8 @@ func TestApplyDirectiveWithoutBlankLine(t *testing.T) {
 	}
 }
 
-// Six instances with a file that runs without a transaction, which must see each other by the session's lock.
+// Six instances with a file that runs without a transaction, which must see
+// each other by the session's lock.
 func TestApplyWithoutTransactionAtOnce(t *testing.T) {
 	t.Parallel()
 	url := newDatabase(t, "")

@@ -13,7 +13,8 @@ import (
 	"github.com/credent-go/credent"
 )
 
-// badTokens are damaged in ways that the CHECK of the column lets in. They are made of a good one under the ring's key.
+// badTokens are damaged in ways that the CHECK of the column lets in. They are
+// made of a good one under the ring's key.
 func badTokens(t *testing.T, good string) map[string]string {
 	t.Helper()
 	foreign, err := keyring(t, credent.GenerateKey()).Encrypt("foreign")
@@ -70,7 +71,8 @@ func failing(t *testing.T, url, key string, args ...string) (stdout, stderr stri
 	return out.String(), note.String()
 }
 
-// doctor runs the command's check of every token, and returns the reasons by column and row.
+// doctor runs the command's check of every token, and returns the reasons by
+// column and row.
 func doctor(t *testing.T, url, key string) (bad map[string]string, output string) {
 	t.Helper()
 	out, stderr := failing(t, url, key, "doctor", "--json")
@@ -92,8 +94,9 @@ func doctor(t *testing.T, url, key string) (bad map[string]string, output string
 	return bad, out + stderr
 }
 
-// TestBadTokens has good rows beside bad tokens of every kind, in either column. Nothing panics, every good secret opens, the
-// bad ones say which they are, and so does credent doctor; with a wrong key it names every row.
+// TestBadTokens has good rows beside bad tokens of every kind, in either
+// column. Nothing panics, every good secret opens, the bad ones say which they
+// are, and so does credent doctor; with a wrong key it names every row.
 func TestBadTokens(t *testing.T) {
 	t.Parallel()
 	forEachDatabase(t, func(t *testing.T, env *environment) {
@@ -154,7 +157,8 @@ func TestBadTokens(t *testing.T) {
 	})
 }
 
-// TestPlaintextIsSentToEncrypt has a database with plaintext, which migrations and adoption refuse. Both say what to do.
+// TestPlaintextIsSentToEncrypt has a database with plaintext, which migrations
+// and adoption refuse. Both say what to do.
 func TestPlaintextIsSentToEncrypt(t *testing.T) {
 	t.Parallel()
 	url := newDatabase(t, "")

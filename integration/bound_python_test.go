@@ -30,7 +30,8 @@ func boundPython(t *testing.T) string {
 	return code
 }
 
-// TestPythonReadsBoundTokens runs what the page says: Python opens what Go has bound, and Go what Python has.
+// TestPythonReadsBoundTokens runs what the page says: Python opens what Go has
+// bound, and Go what Python has.
 func TestPythonReadsBoundTokens(t *testing.T) {
 	t.Parallel()
 	forEachDriver(t, func(t *testing.T, env *environment) {

@@ -59,7 +59,8 @@ var drifts = []struct {
 	{"other default", "ALTER TABLE user_accounts ALTER COLUMN is_active SET DEFAULT false", []string{
 		"column user_accounts.is_active: changed: default is false, should be true",
 	}},
-	// The value of a default is never computed: this one could not be compared with a time.
+	// The value of a default is never computed: this one could not be compared
+	// with a time.
 	{"strange default", "ALTER TABLE user_accounts ALTER COLUMN created_at SET DEFAULT ('now'::text)::timestamp", []string{
 		"column user_accounts.created_at: changed: default is ('now'::text)::timestamp without time zone, should be timezone('utc'::text, now())",
 	}},

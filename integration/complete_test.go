@@ -15,7 +15,8 @@ import (
 	"github.com/credent-go/credent/ent"
 )
 
-// generated are the types that ent generates for credentials, by name, and those that lead to them.
+// generated are the types that ent generates for credentials, by name, and
+// those that lead to them.
 var generated = map[string]reflect.Type{
 	"Client":                   reflect.TypeFor[*ent.Client](),
 	"Tx":                       reflect.TypeFor[*ent.Tx](),
@@ -84,8 +85,10 @@ func methods() []string {
 	return all
 }
 
-// checkComplete wants each method to be covered by a path or to be harmless, and not both, and none that is not there. The
-// keys of harmless, which is beside [harmlessBothWays], are reasons; its values are methods, some with a * for the type.
+// checkComplete wants each method to be covered by a path or to be harmless,
+// and not both, and none that is not there. The keys of harmless, which is
+// beside [harmlessBothWays], are reasons; its values are methods, some with a *
+// for the type.
 func checkComplete(t *testing.T, covered []string, harmless map[string]string) {
 	t.Helper()
 	left := make(map[string]bool)

@@ -20,7 +20,8 @@ import (
 	"github.com/credent-go/credent/ent/usercredential"
 )
 
-// forEachCopy runs a test for each way in which Copy sends rows: by COPY over pgx, and in INSERTs over lib/pq.
+// forEachCopy runs a test for each way in which Copy sends rows: by COPY over
+// pgx, and in INSERTs over lib/pq.
 func forEachCopy(t *testing.T, test func(t *testing.T, env *environment)) {
 	t.Helper()
 	forEachDriver(t, test)
@@ -110,7 +111,8 @@ func TestCopy(t *testing.T) {
 	})
 }
 
-// TestCopyRefuses has what a Create refuses: Copy gives the same error, with the row, and stores the batches before.
+// TestCopyRefuses has what a Create refuses: Copy gives the same error, with
+// the row, and stores the batches before.
 func TestCopyRefuses(t *testing.T) {
 	t.Parallel()
 	forEachCopy(t, func(t *testing.T, env *environment) {
@@ -216,7 +218,8 @@ func TestCopyAtomic(t *testing.T) {
 	})
 }
 
-// TestCopyLeavesOut has rows that are refused, of which the caller wants the others.
+// TestCopyLeavesOut has rows that are refused, of which the caller wants the
+// others.
 func TestCopyLeavesOut(t *testing.T) {
 	t.Parallel()
 	forEachCopy(t, func(t *testing.T, env *environment) {
@@ -258,7 +261,8 @@ func TestCopyLeavesOut(t *testing.T) {
 		if diff := cmp.Diff([]int64{5, 18, 30}, refused); diff != "" {
 			t.Errorf("refused:\n%s", diff)
 		}
-		// Which of the rows sent the database refused is right where others were left out before it.
+		// Which of the rows sent the database refused is right where others
+		// were left out before it.
 		again := slices.Clone(rows[:10])
 		for i := range again {
 			again[i].ID = uuid.New()
@@ -298,7 +302,8 @@ func TestCopySequenceFails(t *testing.T) {
 	})
 }
 
-// TestCopyOptions has formats, audit, and a cancelled context, after which the pool is as good as before.
+// TestCopyOptions has formats, audit, and a cancelled context, after which the
+// pool is as good as before.
 func TestCopyOptions(t *testing.T) {
 	t.Parallel()
 	forEachCopy(t, func(t *testing.T, env *environment) {
@@ -348,7 +353,8 @@ func TestCopyOptions(t *testing.T) {
 	})
 }
 
-// TestCopyAsService is Copy as a member of credent_app, whom Postgres refuses COPY: the rows are the user's own or refused.
+// TestCopyAsService is Copy as a member of credent_app, whom Postgres refuses
+// COPY: the rows are the user's own or refused.
 func TestCopyAsService(t *testing.T) {
 	t.Parallel()
 	forEachService(t, func(t *testing.T, s *service) {

@@ -18,13 +18,15 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// Every statement that changes something is a point to be killed at, just before it. What comes after a statement is the
-// point before the next one.
+// Every statement that changes something is a point to be killed at, just
+// before it. What comes after a statement is the point before the next one.
 //
-// One database goes through all of them: an attempt is killed at the first point that no attempt before it was killed at.
-// That it gets there means that it recovered from the crash before.
+// One database goes through all of them: an attempt is killed at the first
+// point that no attempt before it was killed at. That it gets there means that
+// it recovered from the crash before.
 
-// crashDirectories are ours, and one with a file that runs without a transaction.
+// crashDirectories are ours, and one with a file that runs without a
+// transaction.
 func crashDirectories(t *testing.T) map[string]string {
 	t.Helper()
 	return map[string]string{
@@ -43,8 +45,9 @@ func pathOf(t *testing.T, dir fs.FS) string {
 	return tmp
 }
 
-// state is all that a database has, the history without times. A file that was killed when all was done but that is
-// finished, and the library leaves its partial hashes there, as the stock command does.
+// state is all that a database has, the history without times. A file that was
+// killed when all was done but that is finished, and the library leaves its
+// partial hashes there, as the stock command does.
 func state(t *testing.T, url string) string {
 	t.Helper()
 	db := openDB(t, url)
@@ -128,8 +131,9 @@ func TestKilledProcessOnSQLite(t *testing.T) {
 	}
 }
 
-// The server is killed at every point: where one of its processes is killed, Postgres ends all of them and recovers from
-// the log, as after a crash of the whole.
+// The server is killed at every point: where one of its processes is killed,
+// Postgres ends all of them and recovers from the log, as after a crash of the
+// whole.
 func TestKilledServer(t *testing.T) {
 	t.Parallel()
 	own, err := pgserver.Start(t.Context(), pgserver.Private(), pgserver.WithSetting("synchronous_commit", "on"))
@@ -154,7 +158,8 @@ func TestKilledServer(t *testing.T) {
 			db, err := openCrashing("pq", url, func(pid int32, point string) {
 				mu.Lock()
 				defer mu.Unlock()
-				// Within the transactions of our own files it makes no difference which row of the history was written.
+				// Within the transactions of our own files it makes no
+				// difference which row of the history was written.
 				if killed || slices.Contains(points, point) || name == "own" && strings.HasPrefix(point, "history") {
 					return
 				}
@@ -184,7 +189,8 @@ func TestKilledServer(t *testing.T) {
 	}
 }
 
-// awaitCrash returns a function that waits until a server has noticed that it crashed, and recovered.
+// awaitCrash returns a function that waits until a server has noticed that it
+// crashed, and recovered.
 func awaitCrash(t *testing.T, url string) func() {
 	t.Helper()
 	db := openDB(t, url)
@@ -209,8 +215,8 @@ func eventually(t *testing.T, done func() bool) {
 	}
 }
 
-// An index that was being built when the server ended the connection is there, invalid. It is built again, where the
-// statement alone would take it for done.
+// An index that was being built when the server ended the connection is there,
+// invalid. It is built again, where the statement alone would take it for done.
 func TestInterruptedIndex(t *testing.T) {
 	t.Parallel()
 	for name, opts := range drivers {
@@ -255,8 +261,9 @@ func TestInterruptedIndex(t *testing.T) {
 	}
 }
 
-// A process is killed while the server works on its statement, which the server ends, with the lock. The statement cannot
-// be repeated, so the next Apply explains.
+// A process is killed while the server works on its statement, which the server
+// ends, with the lock. The statement cannot be repeated, so the next Apply
+// explains.
 func TestKilledInAStatement(t *testing.T) {
 	t.Parallel()
 	url := newDatabase(t, "")

@@ -136,7 +136,8 @@ type order struct {
 	Points           []string // at which it goes on
 }
 
-// victim migrates, and prints the first point that it was not told to pass, where it waits. It is the other side of kill.
+// victim migrates, and prints the first point that it was not told to pass,
+// where it waits. It is the other side of kill.
 func victim() int {
 	var o order
 	if err := json.Unmarshal([]byte(os.Getenv(envVictim)), &o); err != nil {
@@ -186,7 +187,8 @@ func start(t *testing.T, o order) (cmd *exec.Cmd, said *bufio.Scanner) {
 	return cmd, bufio.NewScanner(out)
 }
 
-// kill runs a victim and kills it at the first new point, which it returns, or "" if it came to its end.
+// kill runs a victim and kills it at the first new point, which it returns, or
+// "" if it came to its end.
 func kill(t *testing.T, o order) (point string) {
 	t.Helper()
 	cmd, said := start(t, o)

@@ -14,8 +14,9 @@ import (
 	"github.com/credent-go/credent/ent/usercredential"
 )
 
-// TestOneDamagedRow has one token among those of 1,000 rows that does not open. The query lists them all, the other 999
-// reveal, and the damaged one says which it is; a strict client refuses the query.
+// TestOneDamagedRow has one token among those of 1,000 rows that does not open.
+// The query lists them all, the other 999 reveal, and the damaged one says
+// which it is; a strict client refuses the query.
 func TestOneDamagedRow(t *testing.T) {
 	t.Parallel()
 	forEachDatabase(t, func(t *testing.T, env *environment) {

@@ -11,8 +11,9 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// The method that docs/encrypting.md gives the Python application for the time of the window reads plaintext and tokens, and
-// fails on what looks like a token. Without it plaintext fails.
+// The method that docs/encrypting.md gives the Python application for the time
+// of the window reads plaintext and tokens, and fails on what looks like a
+// token. Without it plaintext fails.
 func TestPythonInTheWindow(t *testing.T) {
 	t.Parallel()
 	method := pythonOf(t, "encrypting.md", "the window")

@@ -16,8 +16,9 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// writers change both secrets of rows until stop. Every second one writes plaintext, as what is being replaced does, unless
-// told that all encrypt. They return the newest value that each row was acknowledged to have.
+// writers change both secrets of rows until stop. Every second one writes
+// plaintext, as what is being replaced does, unless told that all encrypt. They
+// return the newest value that each row was acknowledged to have.
 func (p *plain) writers(t *testing.T, n int, allEncrypt bool) (stop func() map[uuid.UUID]pair, written *atomic.Int64) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -39,7 +40,8 @@ func (p *plain) writers(t *testing.T, n int, allEncrypt bool) (stop func() map[u
 		}
 		wg.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
-				// Each row has one writer, so that the last acknowledged value is known.
+				// Each row has one writer, so that the last acknowledged value
+				// is known.
 				id := p.ids[(i*n+w)%len(p.ids)]
 				v := pair{fmt.Sprintf("key %d of %d", i, w), fmt.Sprintf("secret %d of %d", i, w)}
 				err := write(id, v)
@@ -71,7 +73,8 @@ func (p *plain) writers(t *testing.T, n int, allEncrypt bool) (stop func() map[u
 	}, written
 }
 
-// check compares what is stored with what was acknowledged, and with what was there before.
+// check compares what is stored with what was acknowledged, and with what was
+// there before.
 func (p *plain) check(t *testing.T, got, acknowledged map[uuid.UUID]pair) {
 	t.Helper()
 	lost := 0
@@ -89,7 +92,8 @@ func (p *plain) check(t *testing.T, got, acknowledged map[uuid.UUID]pair) {
 	}
 }
 
-// finish encrypts what is left, and makes sure that nothing acknowledged was lost and nothing is plaintext.
+// finish encrypts what is left, and makes sure that nothing acknowledged was
+// lost and nothing is plaintext.
 func (p *plain) finish(t *testing.T, acknowledged map[uuid.UUID]pair) {
 	t.Helper()
 	p.encrypt(t, rotate.Config{})
@@ -99,7 +103,8 @@ func (p *plain) finish(t *testing.T, acknowledged map[uuid.UUID]pair) {
 	p.check(t, opened(t, p.ring, p.tokens(t)), acknowledged)
 }
 
-// Rows that others change at the same time, by plaintext and by tokens, are encrypted without losing a write.
+// Rows that others change at the same time, by plaintext and by tokens, are
+// encrypted without losing a write.
 func TestEncryptBesideWriters(t *testing.T) {
 	t.Parallel()
 	forEachPlain(t, 400, func(t *testing.T, p *plain) {
@@ -118,7 +123,8 @@ func TestEncryptBesideWriters(t *testing.T) {
 	})
 }
 
-// Ten times killed at a random moment beside four writers, the eleventh run finishes.
+// Ten times killed at a random moment beside four writers, the eleventh run
+// finishes.
 func TestEncryptKilled(t *testing.T) {
 	t.Parallel()
 	for name, opts := range drivers {
@@ -134,12 +140,14 @@ func TestEncryptKilled(t *testing.T) {
 	}
 }
 
-// The way back, beside writers that encrypt: nothing is lost, and when they are gone everything is plaintext; and forth again.
+// The way back, beside writers that encrypt: nothing is lost, and when they are
+// gone everything is plaintext; and forth again.
 func TestDecryptToPlaintext(t *testing.T) {
 	t.Parallel()
 	forEachPlain(t, 400, func(t *testing.T, p *plain) {
 		p.encrypt(t, rotate.Config{})
-		// The window is open again before the first plaintext is there: the clients that write have it.
+		// The window is open again before the first plaintext is there: the
+		// clients that write have it.
 		stop, written := p.writers(t, 4, true)
 		deadline := time.Now().Add(2 * time.Second)
 		for time.Now().Before(deadline) || written.Load() < 500 {
@@ -206,7 +214,8 @@ func TestDecryptQuarantines(t *testing.T) {
 	})
 }
 
-// While the CHECK forbids plaintext, nothing is decrypted, and it is said what to do.
+// While the CHECK forbids plaintext, nothing is decrypted, and it is said what
+// to do.
 func TestDecryptNeedsNoCheck(t *testing.T) {
 	t.Parallel()
 	forEachDatabase(t, func(t *testing.T, env *environment) {

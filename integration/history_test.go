@@ -14,7 +14,8 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// The history has the columns of the stock command's table, which was read off a database that it migrated.
+// The history has the columns of the stock command's table, which was read off
+// a database that it migrated.
 func TestHistoryIsTheStockCommands(t *testing.T) {
 	t.Parallel()
 	want := [][3]string{
@@ -72,8 +73,9 @@ func TestHistoryIsTheStockCommands(t *testing.T) {
 	}
 }
 
-// stockHistory is what the stock command writes for the files of withoutTx, read off databases that it migrated. An empty
-// hash is that of a baseline. The columns are those of historyRows.
+// stockHistory is what the stock command writes for the files of withoutTx,
+// read off databases that it migrated. An empty hash is that of a baseline. The
+// columns are those of historyRows.
 var stockHistory = struct{ first, partial, done, last, baseline, set, setPartial []string }{
 	first:   []string{"20260101000000", "a", "2", "2", "2", "''", "''", "KDbHUB3YUQJd2Kseyhgw/T7SBbZoaey2f1HlFuqJXLQ=", "'null'"},
 	partial: []string{"20260101000001", "b", "2", "1", "3", stockError, stockStatement, stockHash, stockPartialHashes},
@@ -117,7 +119,8 @@ func history(t *testing.T, db *sql.DB) (all [][]string) {
 	return all
 }
 
-// Our rows for the same files are the same, after a failure and after its cause is removed.
+// Our rows for the same files are the same, after a failure and after its cause
+// is removed.
 func TestRowsAreTheStockCommands(t *testing.T) {
 	t.Parallel()
 	for name, opts := range drivers {
@@ -178,7 +181,8 @@ func TestApplyGoesOnFromTheStockCommand(t *testing.T) {
 			t.Parallel()
 			url := newDatabase(t, "")
 			db := openDB(t, url)
-			// The history table as Apply makes it, which another test compares with the stock command's.
+			// The history table as Apply makes it, which another test compares
+			// with the stock command's.
 			if err := migrate.Apply(t.Context(), db, migrate.WithDir(newDirectory(t, map[string]string{"1_a.sql": ""}))); err != nil {
 				t.Fatal(err)
 			}
@@ -212,7 +216,8 @@ func replaced(row []string, column int, value string) []string {
 	return other
 }
 
-// The stock command's rows on SQLite: partial_hashes is a blob there, and text in ours.
+// The stock command's rows on SQLite: partial_hashes is a blob there, and text
+// in ours.
 func TestApplyGoesOnFromTheStockCommandOnSQLite(t *testing.T) {
 	t.Parallel()
 	db := openDB(t, "sqlite:"+filepath.Join(t.TempDir(), "x.db"))
@@ -230,7 +235,8 @@ func TestApplyGoesOnFromTheStockCommandOnSQLite(t *testing.T) {
 	}
 }
 
-// A file without a transaction on SQLite: the file's lock is held from one statement to the next.
+// A file without a transaction on SQLite: the file's lock is held from one
+// statement to the next.
 func TestApplyWithoutTransactionOnSQLite(t *testing.T) {
 	t.Parallel()
 	url := "sqlite:" + filepath.Join(t.TempDir(), "x.db")

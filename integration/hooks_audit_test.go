@@ -57,7 +57,8 @@ func TestAudit(t *testing.T) {
 		handler := slog.NewJSONHandler(&log, nil)
 		client := s.with(t, credent.WithAudit(slog.New(handler)))
 		ctx := credent.WithActor(t.Context(), "alice")
-		// records checks what was logged since the last call; IDs that it does not name are taken as they come.
+		// records checks what was logged since the last call; IDs that it does
+		// not name are taken as they come.
 		records := func(what string, want ...auditRecord) {
 			t.Helper()
 			everything.Write(log.Bytes())

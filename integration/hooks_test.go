@@ -66,7 +66,8 @@ func (s *store) account(t *testing.T, user string) *ent.UserAccount {
 	return s.UserAccount.Create().SetUserID(user).SetAccountName("name of " + user).SaveX(t.Context())
 }
 
-// credentialOf makes a credential of an account that its type tells from others.
+// credentialOf makes a credential of an account that its type tells from
+// others.
 func (s *store) credentialOf(t *testing.T, account *ent.UserAccount, name string) *ent.UserCredential {
 	t.Helper()
 	return newCredential(s.Client, account.ID).SetCredentialType(name).SaveX(t.Context())
@@ -188,7 +189,8 @@ func TestRemovedCredentialsAreDeleted(t *testing.T) {
 			"Update": {func(client *ent.Client, u1 map[string]*ent.UserCredential) error {
 				return client.UserAccount.Update().Where(useraccount.UserID("u1")).RemoveCredentials(u1["a"]).Exec(ctx)
 			}, []string{"b", "c"}, false},
-			// The predicate does not hold any more when the credentials are deleted.
+			// The predicate does not hold any more when the credentials are
+			// deleted.
 			"Update, clear": {func(client *ent.Client, _ map[string]*ent.UserCredential) error {
 				return client.UserAccount.Update().Where(useraccount.AccountNameNEQ("kept")).ClearCredentials().SetAccountName("kept").Exec(ctx)
 			}, []string{}, false},
@@ -293,7 +295,8 @@ func TestSecretOfManyRows(t *testing.T) {
 		if n := s.UserCredential.Query().Where(usercredential.IsActive(false)).CountX(ctx); n != 0 {
 			t.Errorf("a refused update changed %d rows", n)
 		}
-		// What is not a secret may be set in many rows; a secret in one, or in none.
+		// What is not a secret may be set in many rows; a secret in one, or in
+		// none.
 		if n := s.UserCredential.Update().SetIsActive(false).SaveX(ctx); n != 3 {
 			t.Errorf("updated %d", n)
 		}

@@ -24,7 +24,8 @@ func (env *environment) command(args ...string) *exec.Cmd {
 	return cmd
 }
 
-// TestImportKilled kills imports at any moment and lets them go on: each row of the file is stored once in the end.
+// TestImportKilled kills imports at any moment and lets them go on: each row of
+// the file is stored once in the end.
 func TestImportKilled(t *testing.T) {
 	t.Parallel()
 	const rows = 6000
@@ -142,7 +143,8 @@ func TestImportInterrupted(t *testing.T) {
 	}
 }
 
-// TestExportSnapshot exports over several pages, on Postgres, and reads it back into another database.
+// TestExportSnapshot exports over several pages, on Postgres, and reads it back
+// into another database.
 func TestExportSnapshot(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t)

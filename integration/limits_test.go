@@ -15,10 +15,11 @@ import (
 	"github.com/credent-go/credent"
 )
 
-// The tests in this file pin what is not protected against, for docs/threat-model.md. One that fails means that the page
-// promises too little.
+// The tests in this file pin what is not protected against, for
+// docs/threat-model.md. One that fails means that the page promises too little.
 
-// A token is not bound to its row or column: whoever can write to the database can exchange two, or put an old one back.
+// A token is not bound to its row or column: whoever can write to the database
+// can exchange two, or put an old one back.
 func TestTokensCanBeSwapped(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t)
@@ -38,7 +39,8 @@ func TestTokensCanBeSwapped(t *testing.T) {
 	}
 }
 
-// A token shows when it was written, and how long the plaintext is in steps of 16 bytes.
+// A token shows when it was written, and how long the plaintext is in steps of
+// 16 bytes.
 func TestTokensShowTimeAndLength(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t)
@@ -63,10 +65,12 @@ func TestTokensShowTimeAndLength(t *testing.T) {
 	}
 }
 
-// heapEnv makes the test binary a program that lists credentials, dumps its heap to the named file, and exits.
+// heapEnv makes the test binary a program that lists credentials, dumps its
+// heap to the named file, and exits.
 const heapEnv = "CREDENT_TEST_HEAP_DUMP"
 
-// What is listed and not revealed is not in the memory of the process; what is revealed is.
+// What is listed and not revealed is not in the memory of the process; what is
+// revealed is.
 func TestPlaintextInMemory(t *testing.T) {
 	if path := os.Getenv(heapEnv); path != "" {
 		dumpHeap(t, path, os.Getenv("CREDENT_TEST_REVEAL") != "")
@@ -93,7 +97,8 @@ func TestPlaintextInMemory(t *testing.T) {
 		if !bytes.Contains(heap, []byte("user_credentials")) {
 			t.Fatal("the dump has none of the program's memory")
 		}
-		// The program itself has the canary in its read-only data, which is not in the dump.
+		// The program itself has the canary in its read-only data, which is not
+		// in the dump.
 		if got := bytes.Contains(heap, []byte(canary)); got != want {
 			t.Errorf("mode %q: plaintext in memory: %v, want %v", mode, got, want)
 		}

@@ -16,7 +16,8 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// directory returns the Postgres migrations with further files, and an atlas.sum for all.
+// directory returns the Postgres migrations with further files, and an
+// atlas.sum for all.
 func directory(t *testing.T, extra map[string]string) fs.FS {
 	t.Helper()
 	own, err := migrate.Files("postgres")
@@ -53,7 +54,8 @@ func newDirectory(t *testing.T, files map[string]string) fs.FS {
 // next is a file after ours.
 const next = "20991231000000_next.sql"
 
-// lintCases are files after ours, and what is found in them: line, code and severity.
+// lintCases are files after ours, and what is found in them: line, code and
+// severity.
 var lintCases = map[string]struct {
 	file string
 	want []string

@@ -1,4 +1,5 @@
-// Package integration tests Credent on a real Postgres, over both drivers, and beside the Python application.
+// Package integration tests Credent on a real Postgres, over both drivers, and
+// beside the Python application.
 package integration
 
 import (
@@ -16,7 +17,8 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// Shared by all tests: one server, and on it one migrated database that each test gets a clone of.
+// Shared by all tests: one server, and on it one migrated database that each
+// test gets a clone of.
 var (
 	server   *pgserver.Server
 	template string
@@ -71,13 +73,15 @@ func runTests(m *testing.M) (code int, err error) {
 	return m.Run(), nil
 }
 
-// drivers are the two ways to connect; a test that runs SQL through the client runs over each.
+// drivers are the two ways to connect; a test that runs SQL through the client
+// runs over each.
 var drivers = map[string][]credent.Option{
 	"pq":  nil,
 	"pgx": {credent.WithPGX()},
 }
 
-// forEachDriver runs a test over both drivers, each on a migrated database of its own.
+// forEachDriver runs a test over both drivers, each on a migrated database of
+// its own.
 func forEachDriver(t *testing.T, test func(t *testing.T, env *environment)) {
 	t.Helper()
 	for name, opts := range drivers {
@@ -152,7 +156,8 @@ func openDB(t *testing.T, url string, opts ...credent.Option) *sql.DB {
 	return db
 }
 
-// session takes a connection of the pool for the whole test, with what is set on it.
+// session takes a connection of the pool for the whole test, with what is set
+// on it.
 func session(t *testing.T, db *sql.DB) *sql.Conn {
 	t.Helper()
 	conn, err := db.Conn(t.Context())

@@ -104,7 +104,8 @@ func TestApplyWithOneConnection(t *testing.T) {
 	}
 }
 
-// Eight instances that start at once: each file is applied once, and all find the database ready.
+// Eight instances that start at once: each file is applied once, and all find
+// the database ready.
 func TestApplyAtOnce(t *testing.T) {
 	t.Parallel()
 	url := newDatabase(t, "")
@@ -243,7 +244,8 @@ func TestFailedFileIsRolledBack(t *testing.T) {
 	}
 }
 
-// The schema that the last file leaves is the one that the ent schema asks for, on either database.
+// The schema that the last file leaves is the one that the ent schema asks for,
+// on either database.
 func TestNoDiffAfterTheLastFile(t *testing.T) {
 	t.Parallel()
 	for directory, url := range map[string]string{"postgres": newDatabase(t, ""), "sqlite": "sqlite::memory:"} {
@@ -280,7 +282,8 @@ func lastFile(t *testing.T, dir string) string {
 	return names[len(names)-1]
 }
 
-// What pg_dump says of a database that create_all made, and of one with the first migration alone, is the same.
+// What pg_dump says of a database that create_all made, and of one with the
+// first migration alone, is the same.
 func TestFirstMigrationIsCreateAll(t *testing.T) {
 	t.Parallel()
 	made := newDatabase(t, "")
@@ -307,7 +310,8 @@ func TestFirstMigrationIsCreateAll(t *testing.T) {
 	}
 }
 
-// pgDump returns what pg_dump says of a database, without what differs from call to call.
+// pgDump returns what pg_dump says of a database, without what differs from
+// call to call.
 func pgDump(t *testing.T, url string, args ...string) string {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), filepath.Join(server.BinDir(), "pg_dump"), append(args, "--dbname", url)...).CombinedOutput()

@@ -28,7 +28,8 @@ const (
 	bouncerTimeout  = 10 * time.Second
 )
 
-// findPgBouncer returns the program, which Debian has in a directory that is not in everybody's PATH.
+// findPgBouncer returns the program, which Debian has in a directory that is
+// not in everybody's PATH.
 func findPgBouncer() (string, error) {
 	for _, path := range []string{"/usr/sbin/pgbouncer", "/usr/local/sbin/pgbouncer"} {
 		if info, err := os.Stat(path); err == nil && info.Mode()&0o111 != 0 {
@@ -43,7 +44,8 @@ func findPgBouncer() (string, error) {
 	return path, nil
 }
 
-// unprivileged returns a user for a program that refuses to run as root, or nil if the tests do not.
+// unprivileged returns a user for a program that refuses to run as root, or nil
+// if the tests do not.
 func unprivileged(t *testing.T) *syscall.Credential {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -65,7 +67,8 @@ func unprivileged(t *testing.T) *syscall.Credential {
 	return nil
 }
 
-// startPgBouncer runs PgBouncer in transaction mode before the database of a URL, and returns the URL that goes by it.
+// startPgBouncer runs PgBouncer in transaction mode before the database of a
+// URL, and returns the URL that goes by it.
 func startPgBouncer(t *testing.T, databaseURL string) string {
 	t.Helper()
 	program, err := findPgBouncer()
@@ -131,8 +134,9 @@ func giveAway(t *testing.T, owner *syscall.Credential, path string) {
 	}
 }
 
-// runPgBouncer starts the program and returns what it logs. It ends with the test, and with this process: a shell waits
-// for the end of its input, which comes also if this process is killed.
+// runPgBouncer starts the program and returns what it logs. It ends with the
+// test, and with this process: a shell waits for the end of its input, which
+// comes also if this process is killed.
 func runPgBouncer(t *testing.T, owner *syscall.Credential, program, config string) fmt.Stringer {
 	t.Helper()
 	cmd := exec.Command("/bin/sh", "-c", `"$0" "$1" & read -r _; kill -KILL $!; wait`, program, config)
@@ -203,15 +207,17 @@ func waitForPgBouncer(t *testing.T, url string, log fmt.Stringer) {
 	}
 }
 
-// pooled are the ways to connect through PgBouncer in transaction mode. pgx prepares statements under names by default,
-// which stay with a connection to the server that the next transaction need not get.
+// pooled are the ways to connect through PgBouncer in transaction mode. pgx
+// prepares statements under names by default, which stay with a connection to
+// the server that the next transaction need not get.
 var pooled = map[string]struct {
 	parameters string
 	opts       []credent.Option
 	userless   bool // statements without a user may have parameters
 }{
-	// It sends parameters in a second message: between the two, outside of a transaction, PgBouncer may change the
-	// connection. Statements of a user are in one.
+	// It sends parameters in a second message: between the two, outside of a
+	// transaction, PgBouncer may change the connection. Statements of a user
+	// are in one.
 	"pq": {"", nil, false},
 	// Everything in one message.
 	"pq, binary parameters": {"&binary_parameters=yes", nil, true},
@@ -243,7 +249,8 @@ func TestPgBouncer(t *testing.T) {
 				"AND datname = current_database()", s.role); n == 0 || n > bouncerPoolSize+1 { // and the service's own client
 				t.Errorf("%d connections to the server, so they were not shared", n)
 			}
-			// The connections to the server, one by one: transactions that are open at the same time have different ones.
+			// The connections to the server, one by one: transactions that are
+			// open at the same time have different ones.
 			seen := map[int]bool{}
 			for range bouncerPoolSize {
 				tx, err := db.BeginTx(t.Context(), nil)
@@ -268,7 +275,8 @@ func TestPgBouncer(t *testing.T) {
 	}
 }
 
-// Two clients take turns on one connection to the server, in the middle of what each of them does.
+// Two clients take turns on one connection to the server, in the middle of what
+// each of them does.
 func TestPgBouncerTakesTurns(t *testing.T) {
 	t.Parallel()
 	for name, way := range pooled {

@@ -11,7 +11,8 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// Six instances that start at once behind PgBouncer in transaction mode, on fewer connections to the server.
+// Six instances that start at once behind PgBouncer in transaction mode, on
+// fewer connections to the server.
 func TestApplyBehindPgBouncer(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"pq", "pgx, exec"} {
@@ -60,7 +61,8 @@ func TestApplyBehindPgBouncer(t *testing.T) {
 	}
 }
 
-// The lock of the stock command, held by a session on a direct connection, stops Apply behind PgBouncer as well.
+// The lock of the stock command, held by a session on a direct connection,
+// stops Apply behind PgBouncer as well.
 func TestApplyBehindPgBouncerWaitsForTheStockLock(t *testing.T) {
 	t.Parallel()
 	url := newDatabase(t, "")
@@ -77,8 +79,9 @@ func TestApplyBehindPgBouncerWaitsForTheStockLock(t *testing.T) {
 	}
 }
 
-// A file without a transaction is refused there, whether the option says so or Apply finds out, and the files before it
-// stay applied. No lock is left behind.
+// A file without a transaction is refused there, whether the option says so or
+// Apply finds out, and the files before it stay applied. No lock is left
+// behind.
 func TestApplyBehindPgBouncerRefuses(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"pq", "pgx, exec"} {
@@ -109,7 +112,8 @@ func TestApplyBehindPgBouncerRefuses(t *testing.T) {
 	}
 }
 
-// With one connection in the pool, a direct connection works for a file without a transaction too.
+// With one connection in the pool, a direct connection works for a file without
+// a transaction too.
 func TestApplyWithoutTransactionWithOneConnection(t *testing.T) {
 	t.Parallel()
 	for name, opts := range drivers {

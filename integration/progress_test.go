@@ -10,7 +10,8 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// onTerminal is a Python program that runs a command on a terminal of its own, 100 columns wide, and prints what is shown.
+// onTerminal is a Python program that runs a command on a terminal of its own,
+// 100 columns wide, and prints what is shown.
 const onTerminal = `
 import fcntl, os, pty, struct, sys, termios
 pid, fd = pty.fork()
@@ -28,8 +29,8 @@ while True:
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 `
 
-// On a terminal a bar shows the part that is done, the rate and the time left, on one line,
-// and is gone at the end.
+// On a terminal a bar shows the part that is done, the rate and the time left,
+// on one line, and is gone at the end.
 func TestProgressBar(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t)

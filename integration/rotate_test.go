@@ -22,7 +22,8 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// rotation is a database with secrets under an old key, and the keyrings before and after.
+// rotation is a database with secrets under an old key, and the keyrings before
+// and after.
 type rotation struct {
 	*environment
 	oldKey, newKey string
@@ -52,7 +53,8 @@ func newRotation(t *testing.T, env *environment, rows int) *rotation {
 	return r
 }
 
-// verify returns how many secrets are under the primary key, an earlier one, and anything else.
+// verify returns how many secrets are under the primary key, an earlier one,
+// and anything else.
 func (r *rotation) verify(t *testing.T) (primary, previous, others int64) {
 	t.Helper()
 	counts, err := rotate.Verify(t.Context(), r.db, r.after)
@@ -131,7 +133,8 @@ func TestRotate(t *testing.T) {
 	})
 }
 
-// What cannot be opened is left as it is and named; the rest is rotated, also the other secret of the same row.
+// What cannot be opened is left as it is and named; the rest is rotated, also
+// the other secret of the same row.
 func TestRotateQuarantines(t *testing.T) {
 	t.Parallel()
 	forEachDriver(t, func(t *testing.T, env *environment) {
@@ -169,8 +172,9 @@ func TestRotateQuarantines(t *testing.T) {
 	})
 }
 
-// writers change secrets until stop, through clients that have both keys with the old one as primary, and return the
-// newest value that each row was acknowledged to have.
+// writers change secrets until stop, through clients that have both keys with
+// the old one as primary, and return the newest value that each row was
+// acknowledged to have.
 func (r *rotation) writers(t *testing.T, n int) (stop func() map[uuid.UUID]string, written *atomic.Int64) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -186,7 +190,8 @@ func (r *rotation) writers(t *testing.T, n int) (stop func() map[uuid.UUID]strin
 		acknowledged[w] = make(map[uuid.UUID]string)
 		wg.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
-				// Each row has one writer, so that the last acknowledged value is known.
+				// Each row has one writer, so that the last acknowledged value
+				// is known.
 				id := r.ids[(i*n+w)%len(r.ids)]
 				value := fmt.Sprintf("written %d by %d", i, w)
 				if err := client.UserCredential.UpdateOneID(id).SetAPIKey(credent.NewSecret(value)).Exec(context.WithoutCancel(ctx)); err != nil {
@@ -211,7 +216,8 @@ func (r *rotation) writers(t *testing.T, n int) (stop func() map[uuid.UUID]strin
 	}, written
 }
 
-// finish rotates what is left, and makes sure that nothing acknowledged was lost.
+// finish rotates what is left, and makes sure that nothing acknowledged was
+// lost.
 func (r *rotation) finish(t *testing.T, acknowledged map[uuid.UUID]string) {
 	t.Helper()
 	if _, err := rotate.Run(t.Context(), r.db, r.after, rotate.Config{}); err != nil {
@@ -257,8 +263,10 @@ func TestRotateBesideWriters(t *testing.T) {
 	})
 }
 
-// The Python application, which has both keys, reads every row while a rotation is at work, from before its first row to after
-// its last. The rotation waits at each fifth for one more such read to end, so that it is not too fast for Python.
+// The Python application, which has both keys, reads every row while a rotation
+// is at work, from before its first row to after its last. The rotation waits
+// at each fifth for one more such read to end, so that it is not too fast for
+// Python.
 func TestRotateBesidePython(t *testing.T) {
 	t.Parallel()
 	env := newEnvironment(t)
@@ -296,7 +304,8 @@ func TestRotateBesidePython(t *testing.T) {
 	}
 }
 
-// pythonReadsAll makes the Python application, which has both keys, read every row, and compares what it reads.
+// pythonReadsAll makes the Python application, which has both keys, read every
+// row, and compares what it reads.
 func (r *rotation) pythonReadsAll(t *testing.T) bool {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), python(), "twin/twin.py", "read")
@@ -330,7 +339,8 @@ const (
 	rotateWhat = "CREDENT_TEST_ROTATE_WHAT"
 )
 
-// Ten times killed at a random moment beside four writers, the eleventh run finishes.
+// Ten times killed at a random moment beside four writers, the eleventh run
+// finishes.
 func TestRotateKilled(t *testing.T) {
 	if url := os.Getenv(rotateURL); url != "" {
 		rewriteUntilKilled(t, url)
@@ -344,7 +354,8 @@ func TestRotateKilled(t *testing.T) {
 	r.finish(t, stop())
 }
 
-// killTenTimes starts a child that rewrites without end, and kills it within its first passes.
+// killTenTimes starts a child that rewrites without end, and kills it within
+// its first passes.
 func killTenTimes(t *testing.T, url, what string, keys ...string) {
 	t.Helper()
 	for range 10 {
@@ -399,7 +410,8 @@ func rewriteUntilKilled(t *testing.T, url string) {
 	}
 }
 
-// Statements over many rows, which lock them in another order, do not end a rotation.
+// Statements over many rows, which lock them in another order, do not end a
+// rotation.
 func TestRotateBesideBulkUpdates(t *testing.T) {
 	t.Parallel()
 	forEachDriver(t, func(t *testing.T, env *environment) {

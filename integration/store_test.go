@@ -15,7 +15,8 @@ import (
 	"github.com/credent-go/credent/ent/usercredential"
 )
 
-// brokerKeys are keys in the formats that brokers and data providers give out, and what else may come.
+// brokerKeys are keys in the formats that brokers and data providers give out,
+// and what else may come.
 var brokerKeys = map[string]string{
 	"alpaca live":          "AKFZXJH121U18SHHDRFO",
 	"alpaca live, PK":      "PKV7UQ0NJ2IGT9A3ZK1D",
@@ -107,7 +108,8 @@ func TestUpdateEncrypts(t *testing.T) {
 	})
 }
 
-// A secret that was read from one row is encrypted anew for another, never copied.
+// A secret that was read from one row is encrypted anew for another, never
+// copied.
 func TestSecretOfAnotherRow(t *testing.T) {
 	t.Parallel()
 	forEachDriver(t, func(t *testing.T, env *environment) {
@@ -296,7 +298,8 @@ func TestTimesAreUTC(t *testing.T) {
 	})
 }
 
-// An INSERT that is neither ent's nor the Python application's gets the same defaults.
+// An INSERT that is neither ent's nor the Python application's gets the same
+// defaults.
 func TestDefaultsInTheDatabase(t *testing.T) {
 	t.Parallel()
 	forEachDriver(t, func(t *testing.T, env *environment) {

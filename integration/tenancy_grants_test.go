@@ -41,7 +41,8 @@ func lines(t *testing.T, db *sql.DB, query string, args ...any) []string {
 	return all
 }
 
-// grants are all that credent_app was granted in a database, and what it can do without, as everybody can.
+// grants are all that credent_app was granted in a database, and what it can do
+// without, as everybody can.
 func grants(t *testing.T, db *sql.DB) []string {
 	t.Helper()
 	return lines(t, db, `SELECT line FROM (
@@ -91,7 +92,8 @@ func TestGrants(t *testing.T) {
 				s.role)); diff != "" {
 			t.Error(diff)
 		}
-		// The owner is exempt: with FORCE the Python application would see nothing.
+		// The owner is exempt: with FORCE the Python application would see
+		// nothing.
 		if diff := cmp.Diff([]string{"credent_tenant_keys true false", "user_accounts true false", "user_credentials true false"}, lines(t, s.db,
 			"SELECT concat_ws(' ', relname, relrowsecurity::text, relforcerowsecurity::text) FROM pg_class "+
 				"WHERE relname IN ('credent_tenant_keys', 'user_accounts', 'user_credentials') ORDER BY relname")); diff != "" {
@@ -112,7 +114,8 @@ func privileges(names ...string) string {
 	return strings.Join(columns, ", ")
 }
 
-// tenancyFile is the text of the migrations that make row-level security and its triggers.
+// tenancyFile is the text of the migrations that make row-level security and
+// its triggers.
 func tenancyFile(t *testing.T) string {
 	t.Helper()
 	dir, err := migrate.Files("postgres")
@@ -130,7 +133,8 @@ func tenancyFile(t *testing.T) string {
 	return string(texts)
 }
 
-// The file makes the same whether its work is done, half done or not done at all.
+// The file makes the same whether its work is done, half done or not done at
+// all.
 func TestTenancyMigrationIsIdempotent(t *testing.T) {
 	t.Parallel()
 	forEachService(t, func(t *testing.T, s *service) {
@@ -168,7 +172,8 @@ func TestTenancyMigrationIsIdempotent(t *testing.T) {
 	})
 }
 
-// ownServer is a server of the test's own, for what concerns the whole server: its roles.
+// ownServer is a server of the test's own, for what concerns the whole server:
+// its roles.
 func ownServer(t *testing.T) *pgserver.Server {
 	t.Helper()
 	own, err := pgserver.Start(t.Context(), pgserver.Private())
@@ -193,7 +198,8 @@ func emptyDatabase(t *testing.T, own *pgserver.Server) string {
 	return url
 }
 
-// Several databases of a server that has no such role yet are migrated at the same moment; each makes it or finds it.
+// Several databases of a server that has no such role yet are migrated at the
+// same moment; each makes it or finds it.
 func TestMigrateDatabasesAtOnce(t *testing.T) {
 	t.Parallel()
 	own := ownServer(t)
@@ -233,8 +239,9 @@ func TestMigrateDatabasesAtOnce(t *testing.T) {
 	}
 }
 
-// Where the migrator may not make roles, as on managed servers, it says what an administrator has to run, and has changed
-// nothing; once that was run, it goes on.
+// Where the migrator may not make roles, as on managed servers, it says what an
+// administrator has to run, and has changed nothing; once that was run, it goes
+// on.
 func TestMigratorWithoutCreateRole(t *testing.T) {
 	t.Parallel()
 	own := ownServer(t)
@@ -284,7 +291,8 @@ func TestMigratorWithoutCreateRole(t *testing.T) {
 		if err := migrate.Apply(t.Context(), db); err != nil {
 			t.Fatalf("%s: once there is the role: %v", name, err)
 		}
-		// Before Postgres 15 the schema public is not the migrator's to grant, and everybody's to use.
+		// Before Postgres 15 the schema public is not the migrator's to grant,
+		// and everybody's to use.
 		isSchema := func(line string) bool { return strings.HasPrefix(line, "schema ") }
 		if diff := cmp.Diff(slices.DeleteFunc(slices.Clone(leastGrants), isSchema), slices.DeleteFunc(grants(t, db), isSchema)); diff != "" {
 			t.Errorf("%s: %s", name, diff)

@@ -17,8 +17,8 @@ func raw(text string) func(*entsql.Selector) {
 	return func(s *entsql.Selector) { s.Where(entsql.ExprP(text)) }
 }
 
-// Text in a WHERE clause reads no other user's rows, whatever it says, as long as it does not set the parameter; see
-// TestWhatAStatementCanSet.
+// Text in a WHERE clause reads no other user's rows, whatever it says, as long
+// as it does not set the parameter; see TestWhatAStatementCanSet.
 func TestInjectedWhere(t *testing.T) {
 	t.Parallel()
 	forEachService(t, func(t *testing.T, s *service) {
@@ -84,7 +84,8 @@ func TestInjectedWhere(t *testing.T) {
 	})
 }
 
-// An error message quotes values: those of rows that the policy hides must not get as far as the function that fails.
+// An error message quotes values: those of rows that the policy hides must not
+// get as far as the function that fails.
 func TestErrorsDoNotShowHiddenRows(t *testing.T) {
 	t.Parallel()
 	forEachService(t, func(t *testing.T, s *service) {
@@ -103,7 +104,8 @@ func TestErrorsDoNotShowHiddenRows(t *testing.T) {
 				t.Errorf("%s: no error, so this shows nothing", where)
 			}
 		}
-		// Neither does an index: a key that is taken by a hidden row says so, which a random UUID does not help to guess.
+		// Neither does an index: a key that is taken by a hidden row says so,
+		// which a random UUID does not help to guess.
 		err := newCredential(s.app, s.accounts["u1"].ID).SetID(s.credentials["u2"][0].ID).Exec(ctx)
 		if !ent.IsConstraintError(err) || strings.Contains(err.Error(), "u2") {
 			t.Error(err)
@@ -111,8 +113,9 @@ func TestErrorsDoNotShowHiddenRows(t *testing.T) {
 	})
 }
 
-// Where a statement's text comes from outside, Postgres cannot tell the service from the intruder, who can then set the
-// parameter as the service does. This holds and fails as follows; the threat model says so.
+// Where a statement's text comes from outside, Postgres cannot tell the service
+// from the intruder, who can then set the parameter as the service does. This
+// holds and fails as follows; the threat model says so.
 //
 //   - Several statements in one text are possible only where the driver sends it without parameters (lib/pq; pgx in its
 //     simple protocol). ent's statements have parameters as soon as they have a value.
@@ -167,7 +170,8 @@ func TestWhatAStatementCanSet(t *testing.T) {
 				}
 			}
 		}
-		// A second statement gets through only where there are no parameters; then it can do all that the role can.
+		// A second statement gets through only where there are no parameters;
+		// then it can do all that the role can.
 		_, err := client.ExecContext(ctx, "SELECT $1::text; SET app.user_id = 'u2'", "x")
 		if err == nil || !strings.Contains(err.Error(), "multiple commands") {
 			t.Errorf("two statements with a parameter: %v", err)
@@ -175,7 +179,8 @@ func TestWhatAStatementCanSet(t *testing.T) {
 	})
 }
 
-// Raw SQL in a transaction can set the parameter. The driver does not take its word for the statements after it.
+// Raw SQL in a transaction can set the parameter. The driver does not take its
+// word for the statements after it.
 func TestUserIsSetAgainAfterRawSQL(t *testing.T) {
 	t.Parallel()
 	forEachService(t, func(t *testing.T, s *service) {
@@ -194,7 +199,8 @@ func TestUserIsSetAgainAfterRawSQL(t *testing.T) {
 				}
 				return rows.Err()
 			},
-			// A rollback to a savepoint takes back a change of the user as well.
+			// A rollback to a savepoint takes back a change of the user as
+			// well.
 			"savepoint": func(tx *ent.Tx) error {
 				ctx := as(t, "u2")
 				if _, err := tx.ExecContext(ctx, "SAVEPOINT a"); err != nil {

@@ -21,9 +21,10 @@ const (
 	manyRounds  = 12
 )
 
-// mixUsers has many goroutines run statements of all kinds for many users, each on rows of a user's own, and fails the
-// test where one sees another's. Every statement has a user, or none on purpose; those without one have a parameter only
-// where the connection allows it.
+// mixUsers has many goroutines run statements of all kinds for many users, each
+// on rows of a user's own, and fails the test where one sees another's. Every
+// statement has a user, or none on purpose; those without one have a parameter
+// only where the connection allows it.
 func mixUsers(t *testing.T, client *ent.Client, userless bool) {
 	t.Helper()
 	var wg sync.WaitGroup
@@ -99,7 +100,8 @@ func onlyOf(list []*ent.UserCredential, user string, want int, err error) error 
 	return nil
 }
 
-// inTransaction reads as the user and as nobody, and either commits or fails and rolls back.
+// inTransaction reads as the user and as nobody, and either commits or fails
+// and rolls back.
 func inTransaction(client *ent.Client, ctx context.Context, user string, want int) (err error) { //nolint:revive // the client is the receiver, so to say
 	tx, err := client.Tx(ctx)
 	if err != nil {
@@ -172,8 +174,8 @@ func TestPooledConnectionsForgetTheUser(t *testing.T) {
 	})
 }
 
-// A default of the role's, or of the URL, is no user: a statement with an empty one sees nothing, and one with a user
-// that user's rows.
+// A default of the role's, or of the URL, is no user: a statement with an empty
+// one sees nothing, and one with a user that user's rows.
 func TestDefaultOfTheRole(t *testing.T) {
 	t.Parallel()
 	forEachService(t, func(t *testing.T, s *service) {

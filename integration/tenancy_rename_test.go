@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// Accounts are renamed while credentials are inserted, by sessions that do not know of each other.
+// Accounts are renamed while credentials are inserted, by sessions that do not
+// know of each other.
 func TestConcurrentRename(t *testing.T) {
 	t.Parallel()
 	forEachDriver(t, func(t *testing.T, env *environment) {
@@ -46,15 +47,17 @@ func TestConcurrentRename(t *testing.T) {
 	})
 }
 
-// The two orders in which an insertion and a change of the account's user_id can meet, at every isolation level. One
-// waits for the other; what then cannot see the other's work fails.
+// The two orders in which an insertion and a change of the account's user_id
+// can meet, at every isolation level. One waits for the other; what then cannot
+// see the other's work fails.
 func TestInsertAndRenameMeet(t *testing.T) {
 	t.Parallel()
 	levels := []sql.IsolationLevel{sql.LevelReadCommitted, sql.LevelRepeatableRead, sql.LevelSerializable}
 	forEachDriver(t, func(t *testing.T, env *environment) {
 		for _, level := range levels {
 			for i := range 8 {
-				// filled: the trigger is to say whose it is; deferred: the foreign key does not lock the account before it.
+				// filled: the trigger is to say whose it is; deferred: the
+				// foreign key does not lock the account before it.
 				renameFirst, filled, deferred := i&1 == 0, i&2 == 0, i&4 == 0
 				name := fmt.Sprintf("%v, rename first %v, filled %v, deferred %v", level, renameFirst, filled, deferred)
 				timing := "NOT DEFERRABLE"
@@ -75,7 +78,8 @@ func TestInsertAndRenameMeet(t *testing.T) {
 				if !renameFirst {
 					ahead, behind = insert, rename
 				}
-				// The second has begun to look before the first is done, and waits for its lock.
+				// The second has begun to look before the first is done, and
+				// waits for its lock.
 				first, second := env.begin(t, level), env.begin(t, level)
 				if err := ahead(first); err != nil && level == sql.LevelReadCommitted {
 					t.Errorf("%s: %v", name, err)
@@ -119,7 +123,8 @@ func (env *environment) begin(t *testing.T, level sql.IsolationLevel) *sql.Tx {
 	return tx
 }
 
-// waitForLock waits until some session of the database waits for a lock, or something is done without.
+// waitForLock waits until some session of the database waits for a lock, or
+// something is done without.
 func (env *environment) waitForLock(t *testing.T, done chan error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)

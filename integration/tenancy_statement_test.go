@@ -12,7 +12,8 @@ import (
 	"github.com/credent-go/credent"
 )
 
-// What many rows in one statement have to be is what one has to be, of any of them.
+// What many rows in one statement have to be is what one has to be, of any of
+// them.
 func TestTenantOfStatements(t *testing.T) {
 	t.Parallel()
 	forEachDriver(t, func(t *testing.T, env *environment) {
@@ -21,7 +22,8 @@ func TestTenantOfStatements(t *testing.T) {
 		const (
 			columns = "INSERT INTO user_credentials (id, user_account_id, user_id, credential_type, api_key, secret_key) "
 			tokens  = ", 'alpaca', 'gAAAA-not-opened', 'gAAAA-not-opened'"
-			// 300 rows of $1's, of which $2 is the user_id, but in the one numbered 250, of which it is $3.
+			// 300 rows of $1's, of which $2 is the user_id, but in the one
+			// numbered 250, of which it is $3.
 			many = columns + "SELECT gen_random_uuid(), $1::uuid, CASE n WHEN 250 THEN $3 ELSE $2 END" + tokens +
 				" FROM generate_series(1, 300) AS n"
 		)
@@ -64,7 +66,8 @@ func TestTenantOfStatements(t *testing.T) {
 		}
 		env.exec(t, many, first.ID, "u1", "u1")
 		env.refused(t, ofAccount, many, first.ID, "u1", "U1")
-		// An account that is not there is nobody's, also where no foreign key says so.
+		// An account that is not there is nobody's, also where no foreign key
+		// says so.
 		env.exec(t, "ALTER TABLE user_credentials DROP CONSTRAINT user_credentials_user_account_id_fkey")
 		env.refused(t, ofAccount, insertByID, uuid.New(), "u1")
 		if n := env.mismatches(t); n != 0 {
@@ -73,7 +76,8 @@ func TestTenantOfStatements(t *testing.T) {
 	})
 }
 
-// A service's SQL does not learn either whether an account is another user's or not there, from any field of the server's answer.
+// A service's SQL does not learn either whether an account is another user's or
+// not there, from any field of the server's answer.
 func TestAnotherUsersAccountLooksMissingToSQL(t *testing.T) {
 	t.Parallel()
 	s := newService(t, credent.WithPGX())
@@ -102,7 +106,8 @@ func TestAnotherUsersAccountLooksMissingToSQL(t *testing.T) {
 	}
 }
 
-// Whether row-level security applies to the writer may change within a statement. What then comes of it is refused.
+// Whether row-level security applies to the writer may change within a
+// statement. What then comes of it is refused.
 func TestTenantOfStatementsAcrossRoles(t *testing.T) {
 	t.Parallel()
 	s := newService(t)

@@ -17,8 +17,9 @@ import (
 	"github.com/credent-go/credent/ent/usercredential"
 )
 
-// service is a database with the rows of two users, u1 and u2, and a client that is connected as a service's role, which
-// is a member of credent_app. The environment's own client is connected as the owner of the tables.
+// service is a database with the rows of two users, u1 and u2, and a client
+// that is connected as a service's role, which is a member of credent_app. The
+// environment's own client is connected as the owner of the tables.
 type service struct {
 	*environment
 	role       string
@@ -26,11 +27,13 @@ type service struct {
 	opts       []credent.Option
 	app        *ent.Client
 	accounts   map[string]*ent.UserAccount
-	// credentials of a user, in the order of their making: two of u1's, one of u2's.
+	// credentials of a user, in the order of their making: two of u1's, one of
+	// u2's.
 	credentials map[string][]*ent.UserCredential
 }
 
-// forEachService runs a test over both drivers, each with a database and a role of its own.
+// forEachService runs a test over both drivers, each with a database and a role
+// of its own.
 func forEachService(t *testing.T, test func(t *testing.T, s *service)) {
 	t.Helper()
 	for name, opts := range drivers {
@@ -55,8 +58,9 @@ func newService(t *testing.T, opts ...credent.Option) *service {
 	return s
 }
 
-// newServiceRole makes a role that can log in and is a member of credent_app. Roles belong to the whole server, so it has
-// a name of its own, and is dropped after the test.
+// newServiceRole makes a role that can log in and is a member of credent_app.
+// Roles belong to the whole server, so it has a name of its own, and is dropped
+// after the test.
 func newServiceRole(t *testing.T, env *environment) (role, roleURL string) {
 	t.Helper()
 	role, password := "credent_test_"+strings.ToLower(rand.Text()), rand.Text()
@@ -110,7 +114,8 @@ func (s *service) unchanged(t *testing.T, users ...string) {
 	})
 }
 
-// reads are the ways to read, each of which returns the users whose rows it saw.
+// reads are the ways to read, each of which returns the users whose rows it
+// saw.
 func (s *service) reads() map[string]func(ctx context.Context) ([]string, error) {
 	users := func(credentials []*ent.UserCredential, err error) (seen []string, _ error) {
 		for _, c := range credentials {

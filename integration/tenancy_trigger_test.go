@@ -35,7 +35,8 @@ func (env *environment) mismatches(t *testing.T) (n int) {
 	return n
 }
 
-// What the database keeps true for every writer, here the owner with SQL of their own.
+// What the database keeps true for every writer, here the owner with SQL of
+// their own.
 func TestTriggersForTheOwner(t *testing.T) {
 	t.Parallel()
 	forEachDriver(t, func(t *testing.T, env *environment) {
@@ -97,7 +98,8 @@ func TestTriggersThroughEnt(t *testing.T) {
 	})
 }
 
-// A change of an account's user_id reaches its credentials and is no change of theirs.
+// A change of an account's user_id reaches its credentials and is no change of
+// theirs.
 func TestRenamedAccount(t *testing.T) {
 	t.Parallel()
 	forEachDriver(t, func(t *testing.T, env *environment) {
@@ -134,7 +136,8 @@ func TestRenamedAccount(t *testing.T) {
 	})
 }
 
-// A temporary table is found before all others, unless a function says otherwise; so is an operator that fits exactly.
+// A temporary table is found before all others, unless a function says
+// otherwise; so is an operator that fits exactly.
 func TestTriggersLookAtOurTable(t *testing.T) {
 	t.Parallel()
 	forEachDriver(t, func(t *testing.T, env *environment) {
@@ -176,8 +179,9 @@ func TestTriggersLookAtOurTable(t *testing.T) {
 	})
 }
 
-// Whoever may make things in a schema can put it before pg_catalog, and there give the functions and operators that the triggers of
-// tenants and of digests use another meaning.
+// Whoever may make things in a schema can put it before pg_catalog, and there
+// give the functions and operators that the triggers of tenants and of digests
+// use another meaning.
 func TestTriggerUsesNothingOfTheSession(t *testing.T) {
 	t.Parallel()
 	forEachDriver(t, func(t *testing.T, env *environment) {

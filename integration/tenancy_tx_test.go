@@ -41,7 +41,8 @@ func (s *service) limited(t *testing.T) (*ent.Client, *sql.DB) {
 	return must(credent.NewClient(db, "postgres", s.opts...)), db
 }
 
-// settled fails the test unless the pool's connections are free again, and have no user.
+// settled fails the test unless the pool's connections are free again, and have
+// no user.
 func settled(t *testing.T, db *sql.DB) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -221,7 +222,8 @@ func TestSQLOfAUser(t *testing.T) {
 	})
 }
 
-// Each of ent's ways to run several statements at once would wait for itself if one of them kept its connection.
+// Each of ent's ways to run several statements at once would wait for itself if
+// one of them kept its connection.
 func TestOneConnectionIsEnough(t *testing.T) {
 	t.Parallel()
 	forEachService(t, func(t *testing.T, s *service) {
@@ -254,7 +256,8 @@ func TestOneConnectionIsEnough(t *testing.T) {
 	})
 }
 
-// One transaction, several goroutines: between the setting of a user and the statement nobody else comes.
+// One transaction, several goroutines: between the setting of a user and the
+// statement nobody else comes.
 func TestTransactionOfGoroutines(t *testing.T) {
 	t.Parallel()
 	forEachService(t, func(t *testing.T, s *service) {

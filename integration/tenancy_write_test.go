@@ -128,7 +128,8 @@ func TestWritesAcrossUsers(t *testing.T) {
 
 var anyUUID = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
 
-// Whether an account is not there or another user's cannot be told from an answer.
+// Whether an account is not there or another user's cannot be told from an
+// answer.
 func TestAnotherUsersAccountLooksMissing(t *testing.T) {
 	t.Parallel()
 	forEachService(t, func(t *testing.T, s *service) {
@@ -226,7 +227,8 @@ func owner(t *testing.T, env *environment) string {
 	return name
 }
 
-// A role that is not a member of credent_app, but was granted rights by hand, is bound by the policies as well.
+// A role that is not a member of credent_app, but was granted rights by hand,
+// is bound by the policies as well.
 func TestPoliciesBindEveryRole(t *testing.T) {
 	t.Parallel()
 	forEachService(t, func(t *testing.T, s *service) {

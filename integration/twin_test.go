@@ -26,7 +26,8 @@ func python() string {
 	return "python3"
 }
 
-// pythonOf returns the Python of a page of the documentation that stands under a mark.
+// pythonOf returns the Python of a page of the documentation that stands under
+// a mark.
 func pythonOf(t *testing.T, page, mark string) string {
 	t.Helper()
 	text, err := os.ReadFile("../docs/" + page)
@@ -92,8 +93,9 @@ type twinCredential struct {
 	UpdatedAt      string  `json:"updated_at,omitempty"`
 }
 
-// twinSecrets are what both languages must read of each other's rows. Postgres and Python's str() exclude a NUL byte
-// and invalid UTF-8 in neither token nor text, so both are among them as far as JSON can carry them.
+// twinSecrets are what both languages must read of each other's rows. Postgres
+// and Python's str() exclude a NUL byte and invalid UTF-8 in neither token nor
+// text, so both are among them as far as JSON can carry them.
 var twinSecrets = map[string][2]string{
 	"plain":     {"PKTEST7UQ0NJ2IGT9A3Z", "9tzkSGWEMw5dnXyZ0aCrh3oLPuQvB1jF2sKiNlHt"},
 	"empty":     {"", ""},
@@ -220,7 +222,8 @@ func TestTwinsShareRows(t *testing.T) {
 	})
 }
 
-// A database that the Python application made and filled is taken over with the first migration as the baseline.
+// A database that the Python application made and filled is taken over with the
+// first migration as the baseline.
 func TestTakeOverFromPython(t *testing.T) {
 	t.Parallel()
 	for name, opts := range drivers {

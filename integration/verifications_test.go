@@ -12,7 +12,8 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// What was verified is recorded as it was, in UTC whatever the session's time zone, and by the role that owns the tables only.
+// What was verified is recorded as it was, in UTC whatever the session's time
+// zone, and by the role that owns the tables only.
 func TestVerifications(t *testing.T) {
 	t.Parallel()
 	forEachDatabase(t, func(t *testing.T, env *environment) {
@@ -45,7 +46,8 @@ func TestVerifications(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Error(diff)
 		}
-		// One that began earlier and ended later does not take the place of the newer one.
+		// One that began earlier and ended later does not take the place of the
+		// newer one.
 		if err := rotate.RecordVerification(t.Context(), env.db, counts, at.Add(-time.Hour)); err != nil {
 			t.Fatal(err)
 		}

@@ -16,8 +16,10 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// TestKeyringSwappedUnderLoad goes through whole rotations of a running service, each step a reload, while many goroutines
-// store and read secrets: every one of them opens, also those that were read before a reload and are revealed after it.
+// TestKeyringSwappedUnderLoad goes through whole rotations of a running
+// service, each step a reload, while many goroutines store and read secrets:
+// every one of them opens, also those that were read before a reload and are
+// revealed after it.
 func TestKeyringSwappedUnderLoad(t *testing.T) {
 	t.Parallel()
 	const (
@@ -71,7 +73,8 @@ func TestKeyringSwappedUnderLoad(t *testing.T) {
 	})
 }
 
-// reloading is a service whose keyring is kept fresh from a source that the test sets.
+// reloading is a service whose keyring is kept fresh from a source that the
+// test sets.
 type reloading struct {
 	client *ent.Client
 	ring   *credent.Keyring
@@ -121,11 +124,13 @@ type load struct {
 	tokens            chan credent.Secret // read, to be revealed by another worker
 	written, revealed atomic.Int64
 
-	// underWay is read-locked by each operation from the first to the last use of a key or a token.
+	// underWay is read-locked by each operation from the first to the last use
+	// of a key or a token.
 	underWay sync.RWMutex
 }
 
-// drain waits for the operations that are under way to end, as an operator does between the steps of a rotation.
+// drain waits for the operations that are under way to end, as an operator does
+// between the steps of a rotation.
 func (l *load) drain() error {
 	l.underWay.Lock()
 	defer l.underWay.Unlock()
@@ -147,7 +152,8 @@ func (l *load) work(ctx context.Context, t *testing.T, worker int) {
 	}
 }
 
-// step stores a secret in a row and reads every row, and the tokens that others read.
+// step stores a secret in a row and reads every row, and the tokens that others
+// read.
 func (l *load) step(worker, n int) error {
 	l.underWay.RLock()
 	defer l.underWay.RUnlock()

@@ -165,7 +165,8 @@ func bulkUpsertPaths() []writePath {
 	}
 }
 
-// TestRefusedValues gives secrets that must not be stored to the paths that differ in how they treat them.
+// TestRefusedValues gives secrets that must not be stored to the paths that
+// differ in how they treat them.
 func TestRefusedValues(t *testing.T) {
 	t.Parallel()
 	unreadable := func(w *writer) credent.Secret {

@@ -13,17 +13,20 @@ import (
 //
 //	credent-keyring-1.BASE64
 //
-// with the ciphertext of the KMS in canonical base64 (RFC 4648 §5, URL-safe, padded). What the KMS encrypts is the document
+// with the ciphertext of the KMS in canonical base64 (RFC 4648 §5, URL-safe,
+// padded). What the KMS encrypts is the document
 //
 //	{"version":1,"keys":["PRIMARY","PREVIOUS",…]}
 //
-// in JSON of exactly this form, without white space: the keys are Fernet keys of 44 characters, the primary one first.
+// in JSON of exactly this form, without white space: the keys are Fernet keys
+// of 44 characters, the primary one first.
 const (
 	armorPrefix = "credent-keyring-"
 	version     = 1
 
-	// maxDocument is the size in bytes of the largest document, which is the most that AWS KMS encrypts: 86 keys. RSA keys
-	// of Azure Key Vault encrypt less: 3 keys with 2048 bits, 9 with 4096.
+	// maxDocument is the size in bytes of the largest document, which is the
+	// most that AWS KMS encrypts: 86 keys. RSA keys of Azure Key Vault encrypt
+	// less: 3 keys with 2048 bits, 9 with 4096.
 	maxDocument = 4096
 	// maxWrapped is the size in bytes of the longest text that is looked at.
 	maxWrapped = 64 << 10
@@ -53,7 +56,8 @@ func encode(keys []string) ([]byte, error) {
 	return data, nil
 }
 
-// decode reads a document, and only of the form that encode writes. Its errors quote nothing.
+// decode reads a document, and only of the form that encode writes. Its errors
+// quote nothing.
 func decode(data []byte) ([]string, error) {
 	var head struct {
 		Version *int `json:"version"`
@@ -68,7 +72,8 @@ func decode(data []byte) ([]string, error) {
 	if err := json.Unmarshal(data, &d); err != nil {
 		return nil, fmt.Errorf("kms: %w: what it holds is not a keyring", ErrNotWrapped)
 	}
-	// Unknown, missing and repeated fields, other letter case, white space and trailing data all end here.
+	// Unknown, missing and repeated fields, other letter case, white space and
+	// trailing data all end here.
 	again, err := json.Marshal(d)
 	if err != nil || !bytes.Equal(again, data) {
 		return nil, fmt.Errorf("kms: %w: what it holds is not in the form of version %d", ErrNotWrapped, version)
@@ -80,7 +85,8 @@ func armor(ciphertext []byte) string {
 	return armorPrefix + strconv.Itoa(version) + "." + encoding.EncodeToString(ciphertext)
 }
 
-// dearmor returns the ciphertext of a text, which may have white space around it as files do.
+// dearmor returns the ciphertext of a text, which may have white space around
+// it as files do.
 func dearmor(text string) ([]byte, error) {
 	text = strings.TrimSpace(text)
 	if len(text) > maxWrapped {

@@ -26,7 +26,8 @@ const (
 // secretsOf are texts that no output may have a part of.
 var secretsOf = []string{keyA, keyB, keyC, strings.TrimPrefix(localURL, "base64key://"), strings.TrimPrefix(otherURL, "base64key://")}
 
-// noSecrets fails the test if a text has 8 characters of a key, as it is or in base64.
+// noSecrets fails the test if a text has 8 characters of a key, as it is or in
+// base64.
 func noSecrets(t *testing.T, where, text string) {
 	t.Helper()
 	for _, secret := range secretsOf {

@@ -18,13 +18,15 @@ const (
 	EnvURL = "ENCRYPTION_KEYRING_URL"
 	// EnvKeyring holds the wrapped keyring.
 	EnvKeyring = "ENCRYPTION_KEYRING"
-	// EnvKeyringFile names a file that holds it, in place of EnvKeyring; one that is rewritten can be reloaded.
+	// EnvKeyringFile names a file that holds it, in place of EnvKeyring; one
+	// that is rewritten can be reloaded.
 	EnvKeyringFile = "ENCRYPTION_KEYRING_FILE"
 )
 
-// KeyringFromEnv unwraps the keyring of [EnvKeyring], or of the file that [EnvKeyringFile] names, with the service of
-// [EnvURL]. Errors: [credent.ErrNoKey] if a variable is
-// not set, [credent.ErrBadKey] if one is set both ways or ENCRYPTION_KEY is set as well, and those of [Unwrap].
+// KeyringFromEnv unwraps the keyring of [EnvKeyring], or of the file that
+// [EnvKeyringFile] names, with the service of [EnvURL]. Errors:
+// [credent.ErrNoKey] if a variable is not set, [credent.ErrBadKey] if one is
+// set both ways or ENCRYPTION_KEY is set as well, and those of [Unwrap].
 func KeyringFromEnv(ctx context.Context) (*credent.Keyring, error) {
 	kmsURL, wrapped, err := ReadEnv()
 	if err != nil {
@@ -58,13 +60,16 @@ func ReadEnv() (kmsURL, wrapped string, err error) {
 	return kmsURL, wrapped, nil
 }
 
-// EnvSource returns the [credent.KeyringSource] of [KeyringFromEnv], for [credent.WatchKeyring]. The service is asked only when
-// the URL or the text has changed since it last unwrapped one, so watching costs it nothing, and its outages go unnoticed.
+// EnvSource returns the [credent.KeyringSource] of [KeyringFromEnv], for
+// [credent.WatchKeyring]. The service is asked only when the URL or the text
+// has changed since it last unwrapped one, so watching costs it nothing, and
+// its outages go unnoticed.
 func EnvSource() credent.KeyringSource {
 	return cached(func(context.Context) (string, string, error) { return ReadEnv() })
 }
 
-// Source is [EnvSource] of a URL and a text that the caller reads, for instance from a configuration of its own.
+// Source is [EnvSource] of a URL and a text that the caller reads, for instance
+// from a configuration of its own.
 func Source(kmsURL string, read func(ctx context.Context) (wrapped string, err error)) credent.KeyringSource {
 	return cached(func(ctx context.Context) (string, string, error) {
 		wrapped, err := read(ctx)
@@ -105,7 +110,8 @@ func cached(read func(context.Context) (kmsURL, wrapped string, err error)) cred
 	}
 }
 
-// readFile returns the text of a file without white space around it. Its errors have no path.
+// readFile returns the text of a file without white space around it. Its errors
+// have no path.
 func readFile(name string) (string, error) {
 	data, err := func() (data []byte, err error) {
 		file, err := os.Open(name)

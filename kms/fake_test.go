@@ -14,9 +14,11 @@ import (
 	"testing"
 )
 
-// fakeVault speaks the part of Vault's HTTP API that the driver and TestVault use. Its answers, also the words of its errors,
-// are those that a real Vault 1.21.0 gave to the same requests; of those to operators' requests only the fields that are
-// looked at. It does no cryptography: a ciphertext is a random name of what it was made of.
+// fakeVault speaks the part of Vault's HTTP API that the driver and TestVault
+// use. Its answers, also the words of its errors, are those that a real Vault
+// 1.21.0 gave to the same requests; of those to operators' requests only the
+// fields that are looked at. It does no cryptography: a ciphertext is a random
+// name of what it was made of.
 type fakeVault struct {
 	mu      sync.Mutex
 	root    string
@@ -141,7 +143,8 @@ func fail(w http.ResponseWriter, status int, message string) {
 	_ = json.NewEncoder(w).Encode(map[string]any{"errors": []string{message}})
 }
 
-// echoServer answers every request with the text it was sent, as an error and as data.
+// echoServer answers every request with the text it was sent, as an error and
+// as data.
 func echoServer(t *testing.T, status int) string {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

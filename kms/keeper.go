@@ -30,7 +30,8 @@ const (
 	maxReason = 300
 )
 
-// call lets the service of a URL encrypt or decrypt. It returns when the context ends, also where a driver does not.
+// call lets the service of a URL encrypt or decrypt. It returns when the
+// context ends, also where a driver does not.
 func call(ctx context.Context, op, kmsURL string, input []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -72,7 +73,8 @@ func call(ctx context.Context, op, kmsURL string, input []byte) ([]byte, error) 
 
 var errNoAnswer = errors.New("its answer is not one of the key management service; is the address right?")
 
-// openKeeper returns the driver of a URL. Its errors do not quote the URL, which may be a key.
+// openKeeper returns the driver of a URL. Its errors do not quote the URL,
+// which may be a key.
 func openKeeper(ctx context.Context, kmsURL string) (scheme string, keeper *secrets.Keeper, err error) {
 	u, err := url.Parse(strings.TrimSpace(kmsURL))
 	if err != nil || u.Scheme == "" {
@@ -85,7 +87,8 @@ func openKeeper(ctx context.Context, kmsURL string) (scheme string, keeper *secr
 	case !secrets.DefaultURLMux().ValidKeeperScheme(u.Scheme):
 		return "", nil, fmt.Errorf("kms: %w: no driver of its scheme; is %s imported?", ErrURL, "kms/clouds")
 	case u.Host == "" && u.Path == "":
-		// With base64key:// alone the driver makes a random key, which is lost when the process ends.
+		// With base64key:// alone the driver makes a random key, which is lost
+		// when the process ends.
 		return "", nil, fmt.Errorf("kms: %w: it names no key", ErrURL)
 	}
 	keeper, err = secrets.OpenKeeper(ctx, u.String())
@@ -96,8 +99,8 @@ func openKeeper(ctx context.Context, kmsURL string) (scheme string, keeper *secr
 	return u.Scheme, keeper, nil
 }
 
-// openVault makes a client for each call, where gocloud's opener keeps the first token of the process for ever, and the
-// engine of one URL for the next.
+// openVault makes a client for each call, where gocloud's opener keeps the
+// first token of the process for ever, and the engine of one URL for the next.
 func openVault(u *url.URL) (*secrets.Keeper, error) {
 	key := path.Join(u.Host, u.Path)
 	if key == "" || u.User != nil {
@@ -133,7 +136,8 @@ func openVault(u *url.URL) (*secrets.Keeper, error) {
 	return hashivault.OpenKeeper(client, key, &hashivault.KeeperOptions{Engine: engine}), nil
 }
 
-// vaultToken returns the token of the environment, or of the file that VAULT_TOKEN_FILE names, which an agent renews.
+// vaultToken returns the token of the environment, or of the file that
+// VAULT_TOKEN_FILE names, which an agent renews.
 func vaultToken() (string, error) {
 	token, file := cmp.Or(os.Getenv("VAULT_SERVER_TOKEN"), os.Getenv("VAULT_TOKEN")), os.Getenv("VAULT_TOKEN_FILE")
 	if file == "" {
@@ -149,7 +153,8 @@ func vaultToken() (string, error) {
 	return text, nil
 }
 
-// refuses reports whether a status of HTTP is a refusal, and not something that passes.
+// refuses reports whether a status of HTTP is a refusal, and not something that
+// passes.
 func refuses(status int) bool {
 	return status >= http.StatusBadRequest && status < http.StatusInternalServerError && status != http.StatusTooManyRequests
 }

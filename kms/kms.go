@@ -1,5 +1,7 @@
-// Package kms keeps a keyring wrapped: encrypted by a key management service, so that a service is configured with a text
-// that is of no use to whoever reads it. The service unwraps it at start-up and holds the keys in memory only.
+// Package kms keeps a keyring wrapped: encrypted by a key management service,
+// so that a service is configured with a text that is of no use to whoever
+// reads it. The service unwraps it at start-up and holds the keys in memory
+// only.
 //
 //	awskms://…            AWS KMS              import _ "github.com/credent-go/credent/kms/clouds"
 //	gcpkms://…            Google Cloud KMS     the same
@@ -7,11 +9,13 @@
 //	hashivault://KEY      HashiCorp Vault or OpenBao, engine transit; VAULT_ADDR, and VAULT_TOKEN or VAULT_TOKEN_FILE
 //	base64key://…         a key in the URL, which is then the secret; for tests and development
 //
-// The rest of a URL and the credentials to use it are those of the drivers of gocloud.dev/secrets. [Wrap] makes the text,
-// [Unwrap] opens it, [Rewrap] changes it; services use [EnvSource] or [Source] with [credent.WatchKeyring].
+// The rest of a URL and the credentials to use it are those of the drivers of
+// gocloud.dev/secrets. [Wrap] makes the text, [Unwrap] opens it, [Rewrap]
+// changes it; services use [EnvSource] or [Source] with [credent.WatchKeyring].
 //
-// It protects the configuration of a service, not its memory. Whoever may encrypt with the KMS key could make a wrapped
-// keyring of keys of their own: grant services the permission to decrypt only.
+// It protects the configuration of a service, not its memory. Whoever may
+// encrypt with the KMS key could make a wrapped keyring of keys of their own:
+// grant services the permission to decrypt only.
 package kms
 
 import (
@@ -22,24 +26,30 @@ import (
 	"github.com/credent-go/credent"
 )
 
-// Errors to be tested with errors.Is. The keys of a keyring that cannot be used are [credent.ErrBadKey].
+// Errors to be tested with errors.Is. The keys of a keyring that cannot be used
+// are [credent.ErrBadKey].
 var (
 	// ErrURL means that the URL of a key management service cannot be used.
 	ErrURL = errors.New("bad KMS URL")
-	// ErrUnavailable means that the service cannot be reached in time, or gives no usable answer at present.
+	// ErrUnavailable means that the service cannot be reached in time, or gives
+	// no usable answer at present.
 	ErrUnavailable = errors.New("the key management service is not available")
-	// ErrRefused means that the service refused: no permission, no such key, or a text that another key wrapped.
+	// ErrRefused means that the service refused: no permission, no such key, or
+	// a text that another key wrapped.
 	ErrRefused = errors.New("the key management service refused")
-	// ErrNotWrapped means that a text is not a wrapped keyring, or a damaged one.
+	// ErrNotWrapped means that a text is not a wrapped keyring, or a damaged
+	// one.
 	ErrNotWrapped = errors.New("not a wrapped keyring")
-	// ErrVersion means that a wrapped keyring is of a version that this package does not know.
+	// ErrVersion means that a wrapped keyring is of a version that this package
+	// does not know.
 	ErrVersion = errors.New("wrapped keyring of an unknown version")
-	// ErrKeyID means that a keyring has no key of an ID, or that it is the primary one, which cannot be removed.
+	// ErrKeyID means that a keyring has no key of an ID, or that it is the
+	// primary one, which cannot be removed.
 	ErrKeyID = errors.New("no earlier key of that ID")
 )
 
-// Error says what a key management service answered. It has no key material: of an answer to wrapping, whose request has
-// the keys, only the status is kept.
+// Error says what a key management service answered. It has no key material: of
+// an answer to wrapping, whose request has the keys, only the status is kept.
 type Error struct {
 	Op     string // "wrap" or "unwrap"
 	Scheme string // of the URL: "hashivault"
@@ -63,15 +73,17 @@ func (e *Error) Error() string {
 // Unwrap returns the cause, for errors.Is and errors.As.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Wrap returns a keyring of a primary key and earlier ones, in the form that [credent.NewKeyring] takes, encrypted by the
-// service that the URL names. The text has no white space. Errors: [ErrURL], [ErrUnavailable], [ErrRefused], and those of
-// credent.NewKeyring.
+// Wrap returns a keyring of a primary key and earlier ones, in the form that
+// [credent.NewKeyring] takes, encrypted by the service that the URL names. The
+// text has no white space. Errors: [ErrURL], [ErrUnavailable], [ErrRefused],
+// and those of credent.NewKeyring.
 func Wrap(ctx context.Context, kmsURL, primary string, previous ...string) (string, error) {
 	return wrap(ctx, kmsURL, append([]string{primary}, previous...))
 }
 
-// Unwrap opens a wrapped keyring with the service that the URL names. Errors: [ErrURL], [ErrNotWrapped], [ErrVersion],
-// [ErrUnavailable], [ErrRefused], [credent.ErrBadKey].
+// Unwrap opens a wrapped keyring with the service that the URL names. Errors:
+// [ErrURL], [ErrNotWrapped], [ErrVersion], [ErrUnavailable], [ErrRefused],
+// [credent.ErrBadKey].
 func Unwrap(ctx context.Context, kmsURL, wrapped string) (*credent.Keyring, error) {
 	keys, err := unwrap(ctx, kmsURL, wrapped)
 	if err != nil {
@@ -80,8 +92,9 @@ func Unwrap(ctx context.Context, kmsURL, wrapped string) (*credent.Keyring, erro
 	return newKeyring(keys)
 }
 
-// Rewrap opens a wrapped keyring, applies changes to it in their order, and wraps it for the URL to, which may be the one
-// it came from. The keys are in memory only. Errors are those of [Unwrap] and [Wrap], and [ErrKeyID].
+// Rewrap opens a wrapped keyring, applies changes to it in their order, and
+// wraps it for the URL to, which may be the one it came from. The keys are in
+// memory only. Errors are those of [Unwrap] and [Wrap], and [ErrKeyID].
 func Rewrap(ctx context.Context, fromURL, wrapped, toURL string, changes ...Change) (string, error) {
 	keys, err := unwrap(ctx, fromURL, wrapped)
 	if err != nil {
@@ -95,8 +108,9 @@ func Rewrap(ctx context.Context, fromURL, wrapped, toURL string, changes ...Chan
 	return wrap(ctx, toURL, keys)
 }
 
-// InsecureKeys returns the keys of a wrapped keyring as they are, the primary one first, for programs that take them no other way.
-// Whoever sees them can read every secret. Errors are those of [Unwrap].
+// InsecureKeys returns the keys of a wrapped keyring as they are, the primary
+// one first, for programs that take them no other way. Whoever sees them can
+// read every secret. Errors are those of [Unwrap].
 func InsecureKeys(ctx context.Context, kmsURL, wrapped string) ([]string, error) {
 	keys, err := unwrap(ctx, kmsURL, wrapped)
 	if err != nil {
@@ -111,12 +125,14 @@ func InsecureKeys(ctx context.Context, kmsURL, wrapped string) ([]string, error)
 // Change is a change of the keys of a wrapped keyring; see [Rewrap].
 type Change func(keys []string) ([]string, error)
 
-// AddKey adds a key as the last of the earlier ones, which decrypt only: the first step of a rotation.
+// AddKey adds a key as the last of the earlier ones, which decrypt only: the
+// first step of a rotation.
 func AddKey(key string) Change {
 	return func(keys []string) ([]string, error) { return append(keys, key), nil }
 }
 
-// Promote makes the key of an ID the primary one, and that one the first of the earlier ones: the second step of a rotation.
+// Promote makes the key of an ID the primary one, and that one the first of the
+// earlier ones: the second step of a rotation.
 func Promote(id string) Change {
 	return func(keys []string) ([]string, error) {
 		i, err := indexOf(keys, id)

@@ -20,8 +20,9 @@ import (
 	"github.com/credent-go/credent/kms"
 )
 
-// envServer names a program that serves a real Vault; `make kms-test` builds it and runs this test on it. Without it the
-// test runs on fakeVault, which is held to the real server in that way: the same test passes on both.
+// envServer names a program that serves a real Vault; `make kms-test` builds it
+// and runs this test on it. Without it the test runs on fakeVault, which is
+// held to the real server in that way: the same test passes on both.
 const envServer = "CREDENT_TEST_VAULT_SERVER"
 
 // vault is a server with the engine transit, and what an operator does with it.
@@ -60,7 +61,8 @@ func startVault(t *testing.T) *vault {
 	return &vault{address: fields[0], root: fields[1], stop: stop}
 }
 
-// do sends a request as an operator and returns the answer's field data or auth.
+// do sends a request as an operator and returns the answer's field data or
+// auth.
 func (v *vault) do(t *testing.T, method, path string, body any) map[string]any {
 	t.Helper()
 	data, err := json.Marshal(body)
@@ -113,7 +115,8 @@ func (v *vault) setUp(t *testing.T) (serviceToken string) {
 	return token
 }
 
-// altered returns a wrapped keyring whose ciphertext, of the form vault:v1:BASE64, has another byte.
+// altered returns a wrapped keyring whose ciphertext, of the form
+// vault:v1:BASE64, has another byte.
 func altered(t *testing.T, text string) string {
 	t.Helper()
 	const prefix, inner = "credent-keyring-1.", len("vault:v1:") + 30
@@ -127,7 +130,8 @@ func altered(t *testing.T, text string) string {
 
 const vaultURL = "hashivault://credent"
 
-// refused fails the test unless an error is the wanted one, of the wanted status, and shows no key.
+// refused fails the test unless an error is the wanted one, of the wanted
+// status, and shows no key.
 func refused(t *testing.T, what string, err, want error, status int) {
 	t.Helper()
 	var e *kms.Error
@@ -142,7 +146,8 @@ func refused(t *testing.T, what string, err, want error, status int) {
 	t.Logf("%s: %v", what, err)
 }
 
-// TestVault is the life of a wrapped keyring on a server: wrap, unwrap, rotate the transit key, refuse, go down.
+// TestVault is the life of a wrapped keyring on a server: wrap, unwrap, rotate
+// the transit key, refuse, go down.
 func TestVault(t *testing.T) {
 	v := startVault(t)
 	service := v.setUp(t)
@@ -222,7 +227,8 @@ func TestVault(t *testing.T) {
 	}
 }
 
-// TestVaultHangs waits for a server no longer than the context lasts, though the driver would.
+// TestVaultHangs waits for a server no longer than the context lasts, though
+// the driver would.
 func TestVaultHangs(t *testing.T) {
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -247,7 +253,8 @@ func TestVaultHangs(t *testing.T) {
 	}
 }
 
-// TestEchoingServer answers with what it was sent, as a debugging proxy may: no error of wrapping shows it.
+// TestEchoingServer answers with what it was sent, as a debugging proxy may: no
+// error of wrapping shows it.
 func TestEchoingServer(t *testing.T) {
 	for _, status := range []int{http.StatusBadRequest, http.StatusOK, http.StatusInternalServerError, http.StatusNotFound} {
 		server := echoServer(t, status)

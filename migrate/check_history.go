@@ -47,7 +47,8 @@ func checkHistory(applied []*migrate.Revision, files []migrate.File) ([]Finding,
 
 func isPartial(rev *migrate.Revision) bool { return rev.Applied < rev.Total }
 
-// isApplied reports whether the history has a file, in part or as below its baseline too.
+// isApplied reports whether the history has a file, in part or as below its
+// baseline too.
 func isApplied(applied []*migrate.Revision, f migrate.File) bool {
 	return revisionOf(applied, f.Version()) != nil || isBelowBaseline(applied, f)
 }
@@ -93,15 +94,15 @@ func filesToReplay(applied []*migrate.Revision, files []migrate.File) []replayFi
 	return replay
 }
 
-// hashes compares the hash of each file with the one in the history. A hash is of the file and of all files that were in
-// the directory before it.
+// hashes compares the hash of each file with the one in the history. A hash is
+// of the file and of all files that were in the directory before it.
 type hashes struct {
 	applied []*migrate.Revision
 	files   []migrate.File
 }
 
-// edited returns a finding for the first file with another hash. What comes after it cannot be told, for want of the text
-// that it had.
+// edited returns a finding for the first file with another hash. What comes
+// after it cannot be told, for want of the text that it had.
 func (h *hashes) edited() ([]Finding, error) {
 	var unverified []string // files that have no hash of their own in the history, since the last one that has
 	for i, f := range h.files {
@@ -146,15 +147,17 @@ func (h *hashes) editedDetail(unverified []string, after []migrate.File) string 
 	return strings.Join(details, "; ")
 }
 
-// missingBefore reports whether a file is missing that belongs to the hashes from a version on.
+// missingBefore reports whether a file is missing that belongs to the hashes
+// from a version on.
 func (h *hashes) missingBefore(version string) bool {
 	return slices.ContainsFunc(h.applied, func(rev *migrate.Revision) bool {
 		return rev.Version < version && fileOf(h.files, rev.Version) == nil
 	})
 }
 
-// equal reports whether a file has the hash of the history, with all files before it that are there now, or with those
-// that had been applied by then: one may have been added later, and applied later or not at all.
+// equal reports whether a file has the hash of the history, with all files
+// before it that are there now, or with those that had been applied by then:
+// one may have been added later, and applied later or not at all.
 func (h *hashes) equal(f migrate.File, rev *migrate.Revision) (bool, error) {
 	var all, then []migrate.File
 	for _, other := range h.files {

@@ -65,7 +65,8 @@ func (k itemKey) String() string {
 // part is one property of an item, in words of the database.
 type part struct{ label, value string }
 
-// snapshot is what a schema has. Names of the schema itself in it are those of the real one.
+// snapshot is what a schema has. Names of the schema itself in it are those of
+// the real one.
 type snapshot struct {
 	items  map[itemKey][]part
 	unsafe []Finding
@@ -81,7 +82,8 @@ func (s *snapshot) tables() []string {
 	return names
 }
 
-// ours returns the names of the tables of this module: those that the migrations made, and those that they will make.
+// ours returns the names of the tables of this module: those that the
+// migrations made, and those that they will make.
 func (s *snapshot) ours() []string {
 	names := s.tables()
 	for _, t := range entmigrate.Tables {
@@ -91,7 +93,8 @@ func (s *snapshot) ours() []string {
 	return slices.Compact(names)
 }
 
-// keys returns the items of a class that belong to a table, in the order of names.
+// keys returns the items of a class that belong to a table, in the order of
+// names.
 func (s *snapshot) keys(class int, table string) []itemKey {
 	var keys []itemKey
 	for k := range s.items {
@@ -103,7 +106,8 @@ func (s *snapshot) keys(class int, table string) []itemKey {
 	return keys
 }
 
-// add reads items of a class: table, name, then a property a column, whose name is the property's.
+// add reads items of a class: table, name, then a property a column, whose name
+// is the property's.
 func (s *snapshot) add(ctx context.Context, conn *sql.Conn, class int, query string, args ...any) (err error) {
 	rows, err := conn.QueryContext(ctx, query, args...)
 	if err != nil {
@@ -132,14 +136,16 @@ func (s *snapshot) add(ctx context.Context, conn *sql.Conn, class int, query str
 	return rows.Err()
 }
 
-// difference is an item that the database should have and has not, or the other way round, or that is another one.
+// difference is an item that the database should have and has not, or the other
+// way round, or that is another one.
 type difference struct {
 	itemKey
 	kind       Kind
 	want, have []part // nil if missing or extra
 }
 
-// compareSnapshots returns the differences in a fixed order. What belongs to a table that is missing or extra is left out.
+// compareSnapshots returns the differences in a fixed order. What belongs to a
+// table that is missing or extra is left out.
 func compareSnapshots(want, have *snapshot) []difference {
 	all := maps.Clone(want.items)
 	maps.Copy(all, have.items)
@@ -171,7 +177,8 @@ func compareSnapshots(want, have *snapshot) []difference {
 	return slices.DeleteFunc(slices.Clone(differences), func(d difference) bool { return isExplained(d, differences) })
 }
 
-// isExplained reports whether the text of an SQLite table differs because of something that is listed by itself.
+// isExplained reports whether the text of an SQLite table differs because of
+// something that is listed by itself.
 func isExplained(d difference, all []difference) bool {
 	if d.class != classTable || d.kind != DriftChanged || d.changed("kind") || !d.changed("definition") {
 		return false
@@ -242,7 +249,8 @@ type comparer interface {
 	replay(ctx context.Context, f replayFile) error
 	// scratch returns what the files replayed so far have made.
 	scratch(ctx context.Context) (*snapshot, error)
-	// actual returns what the database has of the tables that are ours, and of the functions that want has.
+	// actual returns what the database has of the tables that are ours, and of
+	// the functions that want has.
 	actual(ctx context.Context, want *snapshot) (*snapshot, error)
 	// mend finds what mends differences.
 	mend(differences []difference, want, have *snapshot) []Difference
@@ -252,8 +260,9 @@ type comparer interface {
 	close()
 }
 
-// beginCompare begins a transaction to compare in, which is to be rolled back. It sees one state of the history and the
-// tables, also while another process migrates.
+// beginCompare begins a transaction to compare in, which is to be rolled back.
+// It sees one state of the history and the tables, also while another process
+// migrates.
 func beginCompare(ctx context.Context, conn *sql.Conn, d string) (*transaction, error) {
 	if isSQLite(d) {
 		return beginWith(ctx, conn, "BEGIN")
@@ -261,7 +270,8 @@ func beginCompare(ctx context.Context, conn *sql.Conn, d string) (*transaction, 
 	return beginWith(ctx, conn, "BEGIN ISOLATION LEVEL REPEATABLE READ")
 }
 
-// newComparer returns a comparer on a connection with a transaction. Errors: [ErrCannotCompare].
+// newComparer returns a comparer on a connection with a transaction. Errors:
+// [ErrCannotCompare].
 func newComparer(ctx context.Context, db *sql.DB, conn *sql.Conn, revs *revisions) (comparer, error) {
 	drv, err := newDriver(conn, revs)
 	if err != nil {
@@ -273,10 +283,12 @@ func newComparer(ctx context.Context, db *sql.DB, conn *sql.Conn, revs *revision
 	return newPostgresComparer(ctx, conn, drv)
 }
 
-// transactionControl are statements that would end the transaction which hides the replay.
+// transactionControl are statements that would end the transaction which hides
+// the replay.
 var transactionControl = regexp.MustCompile(`(?is)^\s*(?:BEGIN|START|COMMIT|END|ROLLBACK|ABORT|PREPARE\s+TRANSACTION|SAVEPOINT|RELEASE)\b`)
 
-// replayStatements runs the statements of a file on a connection, each as edit returns it.
+// replayStatements runs the statements of a file on a connection, each as edit
+// returns it.
 func replayStatements(ctx context.Context, conn *sql.Conn, drv *driver, f replayFile, edit func(string) string) error {
 	stmts, err := migrate.FileStmtDecls(drv, f.File)
 	if err != nil {

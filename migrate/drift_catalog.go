@@ -1,11 +1,13 @@
 package migrate
 
-// withTables begins a query about the tables named in $2, separated by commas, in the schema $1.
+// withTables begins a query about the tables named in $2, separated by commas,
+// in the schema $1.
 const withTables = `WITH t AS (SELECT c.* FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relname = ANY (string_to_array($2, ',')) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')) `
 
-// catalogQueries read what a schema has, a query a class: table, name, then properties. With a search_path of pg_catalog
-// all names in expressions have their schema.
+// catalogQueries read what a schema has, a query a class: table, name, then
+// properties. With a search_path of pg_catalog all names in expressions have
+// their schema.
 var catalogQueries = map[int]string{
 	classTable: withTables + `SELECT t.relname, '',
   CASE t.relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table' WHEN 'f' THEN 'foreign table' ELSE 'view' END AS kind,
@@ -67,7 +69,8 @@ FROM t JOIN pg_rewrite r ON r.ev_class = t.oid AND r.rulename <> '_RETURN'`,
 FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang JOIN pg_namespace n ON n.oid = p.pronamespace
 WHERE n.nspname = $1 AND p.proname = ANY (string_to_array($2, ','))`,
 
-	// To everybody, and to the role of services; of the schema only to the latter.
+	// To everybody, and to the role of services; of the schema only to the
+	// latter.
 	classGrant: withTables + `, granted AS (
 SELECT t.relname, t.relacl AS acl, '' AS part FROM t UNION ALL
 SELECT t.relname, a.attacl, ' (' || a.attname || ')' FROM t JOIN pg_attribute a ON a.attrelid = t.oid AND NOT a.attisdropped

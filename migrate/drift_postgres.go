@@ -14,7 +14,8 @@ import (
 // appRole is the role of services, which migration 3 makes.
 const appRole = "credent_app"
 
-// postgresComparer replays in a schema of its own, in the transaction of its connection.
+// postgresComparer replays in a schema of its own, in the transaction of its
+// connection.
 type postgresComparer struct {
 	conn      *sql.Conn
 	drv       *driver
@@ -49,7 +50,8 @@ func newPostgresComparer(ctx context.Context, conn *sql.Conn, drv *driver) (*pos
 		return nil, err
 	}
 	if c.standIn {
-		// Postgres 12: keep the first migration from looking for the extension, which is in the real schema.
+		// Postgres 12: keep the first migration from looking for the extension,
+		// which is in the real schema.
 		if _, err := conn.ExecContext(ctx, "CREATE FUNCTION gen_random_uuid() RETURNS uuid LANGUAGE sql AS 'SELECT NULL::uuid'"); err != nil {
 			return nil, fmt.Errorf("migrate: stand in for gen_random_uuid: %w", err)
 		}
@@ -66,8 +68,8 @@ func sqlState(err error) string {
 	return ""
 }
 
-// searchPath keeps the files from reaching anything else than the schema, and in snapshots makes Postgres write names with
-// their schema.
+// searchPath keeps the files from reaching anything else than the schema, and
+// in snapshots makes Postgres write names with their schema.
 func (c *postgresComparer) searchPath(ctx context.Context, schema string) error {
 	if _, err := c.conn.ExecContext(ctx, "SET LOCAL search_path TO "+schema+", pg_temp"); err != nil {
 		return fmt.Errorf("migrate: set search_path: %w", err)
@@ -75,7 +77,8 @@ func (c *postgresComparer) searchPath(ctx context.Context, schema string) error 
 	return nil
 }
 
-// concurrently is what cannot be in a transaction, and makes no difference on an empty table.
+// concurrently is what cannot be in a transaction, and makes no difference on
+// an empty table.
 var concurrently = regexp.MustCompile(`(?is)^(\s*(?:CREATE\s+(?:UNIQUE\s+)?|DROP\s+|RE)INDEX\s+)CONCURRENTLY\s+`)
 
 func (c *postgresComparer) replay(ctx context.Context, f replayFile) error {

@@ -57,7 +57,8 @@ func (c *sqliteComparer) actual(ctx context.Context, want *snapshot) (*snapshot,
 	return sqliteSnapshot(ctx, c.conn, want.ours())
 }
 
-// mend has SQL for indexes and for triggers that are too many. Anything else takes making a table anew.
+// mend has SQL for indexes and for triggers that are too many. Anything else
+// takes making a table anew.
 func (c *sqliteComparer) mend(differences []difference, _, _ *snapshot) []Difference {
 	var mended []Difference
 	for _, d := range differences {
@@ -80,12 +81,14 @@ func (c *sqliteComparer) mend(differences []difference, _, _ *snapshot) []Differ
 	return mended
 }
 
-// refused finds nothing: no later migration adds a constraint, which SQLite cannot do.
+// refused finds nothing: no later migration adds a constraint, which SQLite
+// cannot do.
 func (c *sqliteComparer) refused(context.Context, difference) (int64, error) { return 0, nil }
 
 func (c *sqliteComparer) close() { _ = errors.Join(c.replayed.Close(), c.memory.Close()) }
 
-// sqliteQueries read what a database has of the tables named in $1, with a comma before and after each.
+// sqliteQueries read what a database has of the tables named in $1, with a
+// comma before and after each.
 var sqliteQueries = map[int]string{
 	classTable: `SELECT name, '', type AS kind, sql AS definition FROM sqlite_master
 WHERE type IN ('table', 'view') AND instr($1, ',' || name || ',') > 0`,
@@ -106,7 +109,8 @@ GROUP BY t.name, f.id`,
 WHERE type = 'trigger' AND instr($1, ',' || tbl_name || ',') > 0`,
 }
 
-// sqliteSnapshot reads sqlite_master. A table's text is among it for what has no pragma, such as a CHECK.
+// sqliteSnapshot reads sqlite_master. A table's text is among it for what has
+// no pragma, such as a CHECK.
 func sqliteSnapshot(ctx context.Context, conn *sql.Conn, tables []string) (*snapshot, error) {
 	s := &snapshot{items: make(map[itemKey][]part)}
 	for class, query := range sqliteQueries {

@@ -13,11 +13,12 @@ import (
 	"ariga.io/atlas/sql/migrate"
 )
 
-// ErrFileName means that a migration file has a name that is not VERSION_name.sql, or a name was given that cannot be
-// part of one.
+// ErrFileName means that a migration file has a name that is not
+// VERSION_name.sql, or a name was given that cannot be part of one.
 var ErrFileName = errors.New("bad name of a migration file")
 
-// versionLayout is the form of the versions that stock Atlas makes of the time, in UTC.
+// versionLayout is the form of the versions that stock Atlas makes of the time,
+// in UTC.
 const versionLayout = "20060102150405"
 
 var (
@@ -25,7 +26,8 @@ var (
 	description = regexp.MustCompile(`^[A-Za-z0-9]+(_+[A-Za-z0-9]+)*$`)
 )
 
-// newFileText is what [New] writes. The blank line makes the comment one of the file, not of its first statement.
+// newFileText is what [New] writes. The blank line makes the comment one of the
+// file, not of its first statement.
 const newFileText = "-- What this migration does, and why.\n\n"
 
 // loadDir reads a migration directory and verifies it against its atlas.sum.
@@ -59,7 +61,8 @@ func openDir(path string) (*migrate.LocalDir, error) {
 	return dir, nil
 }
 
-// validate returns an error that is [ErrChanged], and names a file where it can, if a directory is not what atlas.sum says.
+// validate returns an error that is [ErrChanged], and names a file where it
+// can, if a directory is not what atlas.sum says.
 func validate(dir migrate.Dir) error {
 	err := migrate.Validate(dir)
 	var sum *migrate.ChecksumError
@@ -75,10 +78,11 @@ func validate(dir migrate.Dir) error {
 	return fmt.Errorf("migrate: %w: %w", ErrChanged, err)
 }
 
-// New writes a migration file without statements into the directory at path, brings atlas.sum up to date, and returns the
-// file's name. The version is the time in UTC, or the one after the newest file's where that is later. The name has
-// letters, digits and underscores. Errors: [ErrFileName]; [ErrChanged], since a new atlas.sum would hide that a file was
-// edited.
+// New writes a migration file without statements into the directory at path,
+// brings atlas.sum up to date, and returns the file's name. The version is the
+// time in UTC, or the one after the newest file's where that is later. The name
+// has letters, digits and underscores. Errors: [ErrFileName]; [ErrChanged],
+// since a new atlas.sum would hide that a file was edited.
 func New(path, name string) (file string, err error) {
 	dir, err := openDir(path)
 	if err != nil {
@@ -119,7 +123,8 @@ func checkDescription(name string) error {
 	return nil
 }
 
-// nextVersion is the version of a file that is added now: no clock may put it before the files that are there.
+// nextVersion is the version of a file that is added now: no clock may put it
+// before the files that are there.
 func nextVersion(dir migrate.Dir, now time.Time) (string, error) {
 	files, err := dir.Files()
 	if err != nil {
@@ -140,9 +145,10 @@ func nextVersion(dir migrate.Dir, now time.Time) (string, error) {
 	return t.Add(time.Second).Format(versionLayout), nil
 }
 
-// Hash writes atlas.sum for the files that are in the directory at path now: after one was added or corrected by hand, or
-// when two branches were merged, in which case look at the order of the files first. Errors: [ErrFileName], for down files
-// too, which stock Atlas would run as migrations.
+// Hash writes atlas.sum for the files that are in the directory at path now:
+// after one was added or corrected by hand, or when two branches were merged,
+// in which case look at the order of the files first. Errors: [ErrFileName],
+// for down files too, which stock Atlas would run as migrations.
 func Hash(path string) error {
 	dir, err := openDir(path)
 	if err != nil {

@@ -17,7 +17,8 @@ type Status struct {
 	Applied []Revision
 	// Pending lists the names of the files that [Apply] would run, in order.
 	Pending []string
-	// Partial is the version of a file that was applied in part, or "". It is pending as well.
+	// Partial is the version of a file that was applied in part, or "". It is
+	// pending as well.
 	Partial string
 	// Unknown lists applied versions above the newest file of this code.
 	Unknown []string
@@ -39,8 +40,8 @@ func (s *Status) Current() string {
 	return s.Applied[len(s.Applied)-1].Version
 }
 
-// Err returns nil if the database is just what this code needs, and otherwise [ErrPending], [ErrNewer] or [ErrPartial]
-// with a reason.
+// Err returns nil if the database is just what this code needs, and otherwise
+// [ErrPending], [ErrNewer] or [ErrPartial] with a reason.
 func (s *Status) Err() error {
 	if err := s.newer(); err != nil {
 		return err
@@ -62,8 +63,10 @@ func (s *Status) newer() error {
 	return fmt.Errorf("migrate: %w: it has version %s", ErrNewer, s.Unknown[len(s.Unknown)-1])
 }
 
-// ReadStatus compares the database's history with the migration files. It changes nothing and needs no more than the
-// right to read the history table. A database without one has every file pending. Of the options only [WithDir] counts.
+// ReadStatus compares the database's history with the migration files. It
+// changes nothing and needs no more than the right to read the history table. A
+// database without one has every file pending. Of the options only [WithDir]
+// counts.
 func ReadStatus(ctx context.Context, db *sql.DB, opts ...Option) (status *Status, err error) {
 	cfg, err := configOf(opts)
 	if err != nil {
@@ -115,7 +118,8 @@ func statusOf(ctx context.Context, revs *revisions, dir migrate.Dir) (*Status, e
 			AppliedAt:   rev.ExecutedAt.UTC(),
 			Baseline:    rev.Type.Has(migrate.RevisionTypeBaseline),
 		})
-		// One that was marked as done by hand is so once another follows it, as for the stock command.
+		// One that was marked as done by hand is so once another follows it, as
+		// for the stock command.
 		if rev.Applied < rev.Total && (i == len(applied)-1 || !rev.Type.Has(migrate.RevisionTypeResolved)) {
 			status.Partial = rev.Version
 		}
@@ -124,7 +128,8 @@ func statusOf(ctx context.Context, revs *revisions, dir migrate.Dir) (*Status, e
 		}
 	}
 	for _, file := range all {
-		// Everything up to the first row of the history counts as applied: it may be a baseline.
+		// Everything up to the first row of the history counts as applied: it
+		// may be a baseline.
 		done := len(applied) > 0 && file.Version() <= applied[0].Version ||
 			slices.ContainsFunc(applied, func(rev *migrate.Revision) bool { return rev.Version == file.Version() })
 		if !done || file.Version() == status.Partial {

@@ -24,8 +24,8 @@ type Verification struct {
 // RecordVerification records what [Verify] has counted, for [LastVerified]. The
 // time is that at which Verify was called, since what was stored later it may
 // not have read; of two verifications the one that began later is kept. It is
-// recorded as a whole or not at all. A database whose migrations have not made the table credent_verifications gives an
-// [ErrNoTable].
+// recorded as a whole or not at all. A database whose migrations have not made
+// the table credent_verifications gives an [ErrNoTable].
 func RecordVerification(ctx context.Context, db *sql.DB, counts Counts, at time.Time) error {
 	if len(counts) == 0 {
 		return nil

@@ -13,7 +13,8 @@ import (
 	_ "github.com/credent-go/credent/codegen" // so that these tests run again when it changes
 )
 
-// handwritten are the files of package ent that are not generated, which a clean checkout could do with.
+// handwritten are the files of package ent that are not generated, which a
+// clean checkout could do with.
 var handwritten = []string{"ent/generate.go", "ent/entc.go", "ent/schema/grant.go", "ent/schema/integration.go"}
 
 // checkout copies the module without what is generated.
@@ -64,7 +65,8 @@ func files(t *testing.T, dir string) (paths []string) {
 	return paths
 }
 
-// One command makes the client and the migrations of the schema, and they are those that are here.
+// One command makes the client and the migrations of the schema, and they are
+// those that are here.
 func TestGenerate(t *testing.T) {
 	t.Parallel()
 	dir := checkout(t)
@@ -90,7 +92,8 @@ func TestGenerate(t *testing.T) {
 	}
 }
 
-// A schema that cannot work is refused, with the reason, and nothing is written.
+// A schema that cannot work is refused, with the reason, and nothing is
+// written.
 func TestGenerateRefuses(t *testing.T) {
 	t.Parallel()
 	dir := checkout(t)
@@ -132,7 +135,8 @@ func TestGenerateRefuses(t *testing.T) {
 	}
 }
 
-// unbound is a test of the vault whose generated package is not that of the schema.
+// unbound is a test of the vault whose generated package is not that of the
+// schema.
 const unbound = `package vault_test
 
 import (
@@ -215,7 +219,8 @@ func TestNotBound(t *testing.T) {
 	}
 }
 
-// The service has neither the code generation nor the entities of credent in it.
+// The service has neither the code generation nor the entities of credent in
+// it.
 func TestDependencies(t *testing.T) {
 	t.Parallel()
 	out, err := command(".", "list", "-deps", ".")

@@ -166,7 +166,8 @@ func (a *app) accountRemove() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				// The database would do it as well, and not say how many there were.
+				// The database would do it as well, and not say how many there
+				// were.
 				removed, err = tx.UserCredential.Delete().Where(usercredential.UserAccountID(account.ID)).Exec(ctx)
 				if err != nil {
 					return err
@@ -192,8 +193,9 @@ func accountOf(ctx context.Context, accounts *ent.UserAccountClient, user string
 	return account, err
 }
 
-// checkText refuses flags that are not UTF-8, which SQLite would store and Postgres and JSON not; given are the names of
-// the flags and their values in turn.
+// checkText refuses flags that are not UTF-8, which SQLite would store and
+// Postgres and JSON not; given are the names of the flags and their values in
+// turn.
 func checkText(flags ...string) error {
 	for i := 0; i+1 < len(flags); i += 2 {
 		if !utf8.ValidString(flags[i+1]) {
@@ -203,7 +205,8 @@ func checkText(flags ...string) error {
 	return nil
 }
 
-// textFields are the flags of the fields that package ent checks, and their sizes in characters.
+// textFields are the flags of the fields that package ent checks, and their
+// sizes in characters.
 var textFields = map[string]struct {
 	flag string
 	size int
@@ -213,7 +216,8 @@ var textFields = map[string]struct {
 	usercredential.FieldCredentialType: {"--type", 50},
 }
 
-// invalidField says in the words of the command line what a validator of package ent refused.
+// invalidField says in the words of the command line what a validator of
+// package ent refused.
 func invalidField(err error) error {
 	var invalid *ent.ValidationError
 	if !errors.As(err, &invalid) {

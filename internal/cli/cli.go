@@ -1,7 +1,9 @@
-// Package cli is the command credent. The result of a command goes to standard output and nothing else does; an error
-// is one line on standard error that says what to do next. Neither ever has a plaintext, a key, a token or a database
-// URL in it, except what "credential show --reveal", "credential export --reveal" and "key generate" are asked to print, and
-// the tokens of the throw-away database that "quickstart" shows.
+// Package cli is the command credent. The result of a command goes to standard
+// output and nothing else does; an error is one line on standard error that
+// says what to do next. Neither ever has a plaintext, a key, a token or a
+// database URL in it, except what "credential show --reveal", "credential
+// export --reveal" and "key generate" are asked to print, and the tokens of the
+// throw-away database that "quickstart" shows.
 package cli
 
 import (
@@ -84,7 +86,8 @@ Exit codes: 0 done, 1 failed, 2 the command line is wrong.`,
 	return root
 }
 
-// version is that of the module where the command was built with "go install …@version".
+// version is that of the module where the command was built with "go install
+// …@version".
 func version() string {
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
 		return info.Main.Version
@@ -102,8 +105,9 @@ func (a *app) group(cmd *cobra.Command, subcommands ...*cobra.Command) *cobra.Co
 	return cmd
 }
 
-// action makes a command that does something. What it returns is a failure, in contrast to what cobra finds wrong with
-// the command line. That its output cannot be written is one as well.
+// action makes a command that does something. What it returns is a failure, in
+// contrast to what cobra finds wrong with the command line. That its output
+// cannot be written is one as well.
 func (a *app) action(cmd *cobra.Command, run func(ctx context.Context, args []string) error) *cobra.Command {
 	if cmd.Args == nil {
 		cmd.Args = arguments(0, "")
@@ -125,7 +129,8 @@ func (a *app) action(cmd *cobra.Command, run func(ctx context.Context, args []st
 	return cmd
 }
 
-// checkEmpty refuses flags that are given as "", as in --user "$UNSET", which must not mean all users.
+// checkEmpty refuses flags that are given as "", as in --user "$UNSET", which
+// must not mean all users.
 func checkEmpty(flags *pflag.FlagSet) (err error) {
 	flags.Visit(func(f *pflag.Flag) {
 		if f.Value.String() == "" && err == nil {

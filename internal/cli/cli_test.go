@@ -27,8 +27,8 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// TestScripts runs the scripts of testdata, each in a folder of its own and without a key or a database URL. $KEY and
-// $OTHER_KEY hold two keys.
+// TestScripts runs the scripts of testdata, each in a folder of its own and
+// without a key or a database URL. $KEY and $OTHER_KEY hold two keys.
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
@@ -58,8 +58,9 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// fails runs a command: fails CODE MESSAGE COMMAND…. It must exit with the code and print just the message, as one line,
-// on standard error. The empty lines of a table on standard output are for the script to check.
+// fails runs a command: fails CODE MESSAGE COMMAND…. It must exit with the code
+// and print just the message, as one line, on standard error. The empty lines
+// of a table on standard output are for the script to check.
 func fails(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 {
 		ts.Fatalf("usage: fails CODE MESSAGE COMMAND...")
@@ -106,7 +107,8 @@ type holder struct {
 	tx *sql.Tx
 }
 
-// holds keeps a transaction that has read an SQLite file open, under a name, until releases: holds NAME FILE.
+// holds keeps a transaction that has read an SQLite file open, under a name,
+// until releases: holds NAME FILE.
 func holds(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: holds NAME FILE")
@@ -136,8 +138,9 @@ func releases(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(h.(holder).db.Close())
 }
 
-// interrupt runs a command of one word on an SQLite file, interrupts it when the first row has changed that a query counts, and
-// makes sure that it stops, and says how to go on: interrupt FILE QUERY COMMAND FLAG….
+// interrupt runs a command of one word on an SQLite file, interrupts it when
+// the first row has changed that a query counts, and makes sure that it stops,
+// and says how to go on: interrupt FILE QUERY COMMAND FLAG….
 func interrupt(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 {
 		ts.Fatalf("usage: interrupt FILE QUERY COMMAND FLAG...")
@@ -172,7 +175,8 @@ func interrupt(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// plain starts a server that answers, like a Postgres without TLS, that it has none, and sets a variable to its address.
+// plain starts a server that answers, like a Postgres without TLS, that it has
+// none, and sets a variable to its address.
 func plain(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: plain VARIABLE")

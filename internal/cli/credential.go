@@ -94,7 +94,8 @@ func (a *app) addCredential(ctx context.Context, client *ent.Client, user, kind 
 	return nil
 }
 
-// parseExpiry reads a time in the format of RFC 3339, or a date. An empty text is no time.
+// parseExpiry reads a time in the format of RFC 3339, or a date. An empty text
+// is no time.
 func parseExpiry(text string) (*time.Time, error) {
 	if text == "" {
 		return nil, nil
@@ -182,7 +183,8 @@ func (a *app) printCredentials(rows []*ent.UserCredential) error {
 	return a.printTable(table)
 }
 
-// jsonCredential is one entry of credential list --json, and without the secrets of show --json.
+// jsonCredential is one entry of credential list --json, and without the
+// secrets of show --json.
 type jsonCredential struct {
 	ID             uuid.UUID  `json:"id"`
 	UserID         string     `json:"user_id"`

@@ -80,8 +80,9 @@ has them in plaintext: keep it off disks that others read, and delete it after u
 	return cmd
 }
 
-// inSnapshot calls f with a client that sees the database as it is now. SQLite's driver has no such transaction that would
-// not keep writers out, so there each page is as of its reading.
+// inSnapshot calls f with a client that sees the database as it is now.
+// SQLite's driver has no such transaction that would not keep writers out, so
+// there each page is as of its reading.
 func inSnapshot(ctx context.Context, db *database, client *ent.Client, f func(*ent.Client) error) error {
 	if !db.isPostgres() {
 		return f(client)
@@ -94,8 +95,8 @@ func inSnapshot(ctx context.Context, db *database, client *ent.Client, f func(*e
 	return f(tx.Client())
 }
 
-// export writes the rows page by page. It leaves out those that are to be revealed and whose user's key was destroyed, and
-// returns how many these are.
+// export writes the rows page by page. It leaves out those that are to be
+// revealed and whose user's key was destroyed, and returns how many these are.
 func export(ctx context.Context, client *ent.Client, user string, out rowWriter, reveal bool) (shredded int, err error) {
 	if err := out.head(); err != nil {
 		return shredded, err

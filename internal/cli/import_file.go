@@ -47,10 +47,12 @@ var (
 	requiredColumns = []string{columnUser, columnType, columnAPIKey, columnSecretKey}
 )
 
-// maxLine is the size in bytes of the longest line of JSON, or record of CSV, that is read.
+// maxLine is the size in bytes of the longest line of JSON, or record of CSV,
+// that is read.
 const maxLine = maxInput
 
-// formatOf returns the format that a flag names or, if that is empty, the extension of the file.
+// formatOf returns the format that a flag names or, if that is empty, the
+// extension of the file.
 func formatOf(flag, path string) (string, error) {
 	switch flag {
 	case formatCSV, formatJSONL:
@@ -74,13 +76,15 @@ type fileRow struct {
 	line int // where it begins, from 1
 }
 
-// rowError is what is wrong with a row, in words that quote nothing of it. The row's line goes with it.
+// rowError is what is wrong with a row, in words that quote nothing of it. The
+// row's line goes with it.
 type rowError string
 
 func (e rowError) Error() string { return string(e) }
 
-// readRows returns the rows of a file in the order they have there. An error in a row is given in its place, and the rows
-// after it follow; one of the file as a whole is the last.
+// readRows returns the rows of a file in the order they have there. An error in
+// a row is given in its place, and the rows after it follow; one of the file as
+// a whole is the last.
 func readRows(in io.Reader, format string) iter.Seq2[fileRow, error] {
 	if format == formatCSV {
 		return func(yield func(fileRow, error) bool) { readCSV(in, yield) }
@@ -140,7 +144,8 @@ func readCSV(in io.Reader, yield func(fileRow, error) bool) {
 	}
 }
 
-// recordLimit ends the reading of a record that is too long: one whose quote is not closed would have the rest of the file.
+// recordLimit ends the reading of a record that is too long: one whose quote is
+// not closed would have the rest of the file.
 type recordLimit struct {
 	in     io.Reader
 	n, end int64 // bytes that were read, and where the record must have ended
@@ -163,7 +168,8 @@ type fatalError struct{ error }
 // Unwrap returns the cause.
 func (f fatalError) Unwrap() error { return f.error }
 
-// csvError takes the place off an error of the reader, which counts columns in bytes.
+// csvError takes the place off an error of the reader, which counts columns in
+// bytes.
 func csvError(err error) error {
 	var at *csv.ParseError
 	if !errors.As(err, &at) {
@@ -198,7 +204,8 @@ func checkRequired(has func(name string) bool) error {
 	return nil
 }
 
-// parseRow reads the texts of a row. An empty one is a default, but for the secrets, which may be empty.
+// parseRow reads the texts of a row. An empty one is a default, but for the
+// secrets, which may be empty.
 func parseRow(values map[string]string) (row credent.CopyRow, err error) {
 	for _, name := range fileColumns {
 		if name != columnAPIKey && name != columnSecretKey && !utf8.ValidString(values[name]) {
@@ -273,7 +280,8 @@ func readJSONL(in io.Reader, yield func(fileRow, error) bool) {
 	}
 }
 
-// parseLine reads a JSON object of known names, and nothing that encoding/json would overlook.
+// parseLine reads a JSON object of known names, and nothing that encoding/json
+// would overlook.
 func parseLine(line []byte) (row credent.CopyRow, err error) {
 	if !utf8.Valid(line) {
 		return row, rowError("it is not UTF-8 text")
@@ -324,7 +332,8 @@ func setValue(values map[string]string, name string, token json.Token, raw []byt
 	case nil: // as if it were not there
 		return nil
 	case string:
-		// What encoding/json makes of half a surrogate pair, unless the line has it.
+		// What encoding/json makes of half a surrogate pair, unless the line
+		// has it.
 		if replacement := string(utf8.RuneError); strings.Count(value, replacement) > bytes.Count(raw, []byte(replacement)) {
 			return rowError(name + " has a character that is not Unicode")
 		}

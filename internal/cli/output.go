@@ -12,7 +12,8 @@ import (
 	"unicode/utf8"
 )
 
-// output is standard output. It remembers the first error, so that commands need not look at each one.
+// output is standard output. It remembers the first error, so that commands
+// need not look at each one.
 type output struct {
 	file *os.File
 	err  error
@@ -31,7 +32,8 @@ func (o *output) Write(p []byte) (int, error) {
 // printf prints one piece of a result. Its errors are kept by the output.
 func (a *app) printf(format string, args ...any) { _, _ = fmt.Fprintf(a.out, format, args...) }
 
-// warnf prints a line to standard error, about something that is no reason to fail.
+// warnf prints a line to standard error, about something that is no reason to
+// fail.
 func (a *app) warnf(format string, args ...any) {
 	_, _ = fmt.Fprintf(a.note, "credent: "+format+"\n", args...)
 }
@@ -56,8 +58,9 @@ func (a *app) printTable(rows [][]string) error {
 	return w.Flush()
 }
 
-// printable returns a text from the database as it can be shown on a terminal: quoted if it is empty, has characters
-// that would not show or that a terminal acts upon, or is not UTF-8.
+// printable returns a text from the database as it can be shown on a terminal:
+// quoted if it is empty, has characters that would not show or that a terminal
+// acts upon, or is not UTF-8.
 func printable(s string) string {
 	hidden := func(r rune) bool { return !unicode.IsPrint(r) }
 	if s == "" || s != strings.TrimSpace(s) || !utf8.ValidString(s) || strings.ContainsFunc(s, hidden) {
@@ -100,5 +103,6 @@ func count(n int, noun string) string {
 	return strconv.Itoa(n) + " " + noun + "s"
 }
 
-// notef tells people something that is not part of the result. Nothing can be said about its errors.
+// notef tells people something that is not part of the result. Nothing can be
+// said about its errors.
 func (a *app) notef(format string, args ...any) { _, _ = fmt.Fprintf(a.note, format, args...) }

@@ -8,7 +8,8 @@ import (
 	"golang.org/x/term"
 )
 
-// progressEvery is how often a line tells how far something is where no bar can be drawn.
+// progressEvery is how often a line tells how far something is where no bar can
+// be drawn.
 const progressEvery = 5 * time.Second
 
 // step is how far something is.
@@ -19,8 +20,8 @@ type step struct {
 	line        string // the same in words, without a newline
 }
 
-// progress returns what shows people how far something is, a bar where it can be drawn and lines otherwise, and what ends
-// it.
+// progress returns what shows people how far something is, a bar where it can
+// be drawn and lines otherwise, and what ends it.
 func (a *app) progress() (show func(step), done func()) {
 	file, ok := a.note.(*os.File)
 	if !ok || !term.IsTerminal(int(file.Fd())) {

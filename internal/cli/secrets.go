@@ -16,11 +16,12 @@ import (
 	"github.com/credent-go/credent"
 )
 
-// maxInput is the size in bytes of the longest input that is read. Two secrets of 303 bytes, all of them escaped, and
-// the names have less than 4 KiB.
+// maxInput is the size in bytes of the longest input that is read. Two secrets
+// of 303 bytes, all of them escaped, and the names have less than 4 KiB.
 const maxInput = 64 << 10
 
-// readSecrets reads the two secrets of a credential, from a person or as JSON. Its errors do not quote the input.
+// readSecrets reads the two secrets of a credential, from a person or as JSON.
+// Its errors do not quote the input.
 func (a *app) readSecrets(ctx context.Context) (apiKey, secretKey credent.Secret, err error) {
 	fd := int(a.in.Fd())
 	if term.IsTerminal(fd) {
@@ -59,7 +60,8 @@ func (a *app) prompt(ctx context.Context, fd int, name string) (credent.Secret, 
 	return credent.NewSecret(string(line)), nil
 }
 
-// interruptible runs a read that cannot be cancelled and stops waiting for it when the context ends.
+// interruptible runs a read that cannot be cancelled and stops waiting for it
+// when the context ends.
 func interruptible(ctx context.Context, read func() ([]byte, error)) ([]byte, error) {
 	type result struct {
 		data []byte
@@ -81,8 +83,9 @@ func interruptible(ctx context.Context, read func() ([]byte, error)) ([]byte, er
 	}
 }
 
-// parseSecrets reads the JSON object of two strings, and nothing that encoding/json would overlook: names in other
-// letter case, names given twice, characters that are not Unicode.
+// parseSecrets reads the JSON object of two strings, and nothing that
+// encoding/json would overlook: names in other letter case, names given twice,
+// characters that are not Unicode.
 func parseSecrets(data []byte) (apiKey, secretKey credent.Secret, err error) {
 	values, err := parseObject(data)
 	if err != nil {
@@ -148,7 +151,8 @@ func parseField(dec *json.Decoder, values map[string]string, malformed func() er
 	case nil:
 		return fmt.Errorf("%s is missing", name)
 	case string:
-		// What encoding/json makes of half a surrogate pair. In a secret it is a mistake in any case.
+		// What encoding/json makes of half a surrogate pair. In a secret it is
+		// a mistake in any case.
 		if strings.ContainsRune(value, utf8.RuneError) {
 			return fmt.Errorf("%s has a character that is not Unicode", name)
 		}

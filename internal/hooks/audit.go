@@ -22,7 +22,8 @@ func actorOf(ctx context.Context) string {
 	return user
 }
 
-// auditor records who did what to which rows. It writes names of fields, never values.
+// auditor records who did what to which rows. It writes names of fields, never
+// values.
 type auditor struct{ log *slog.Logger }
 
 func (a auditor) hook(next ent.Mutator) ent.Mutator {
@@ -73,7 +74,8 @@ func textsOf(ids []uuid.UUID) []string {
 	return texts
 }
 
-// affected returns the rows that a mutation will change, as long as they can be told.
+// affected returns the rows that a mutation will change, as long as they can be
+// told.
 func affected(ctx context.Context, m interface {
 	ent.Mutation
 	ID() (uuid.UUID, bool)

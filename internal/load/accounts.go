@@ -71,8 +71,9 @@ func (a *accounts) read(ctx context.Context, where predicate.UserAccount) error 
 	return err
 }
 
-// complete fills in the key of the account that a row does not say. One that says both is for the database to compare, and
-// one that says none for the checks to refuse.
+// complete fills in the key of the account that a row does not say. One that
+// says both is for the database to compare, and one that says none for the
+// checks to refuse.
 func (a *accounts) complete(row *Row) error {
 	switch {
 	case row.UserAccountID == uuid.Nil && row.UserID != "":

@@ -19,7 +19,8 @@ import (
 	"github.com/credent-go/credent/internal/hooks"
 )
 
-// insertRows is the number of rows in a statement. A row has eleven parameters; SQLite takes 32,766 and Postgres 65,535.
+// insertRows is the number of rows in a statement. A row has eleven parameters;
+// SQLite takes 32,766 and Postgres 65,535.
 const insertRows = 500
 
 // copy sends a batch by COPY, on the connection of the transaction.
@@ -45,16 +46,19 @@ func (l *loader) copy(ctx context.Context, s *source) error {
 }
 
 var (
-	// copyLine is how Postgres says where in a COPY an error came up; it is not translated as it begins with the command.
+	// copyLine is how Postgres says where in a COPY an error came up; it is not
+	// translated as it begins with the command.
 	copyLine = regexp.MustCompile(`COPY ` + usercredential.Table + `, [^ 0-9]+ (\d+)`)
-	// copyKey is how the foreign key and the trigger of tenants, which are asked at the end of a COPY, say what their error is about.
+	// copyKey is how the foreign key and the trigger of tenants, which are
+	// asked at the end of a COPY, say what their error is about.
 	copyKey = regexp.MustCompile(`\((` + usercredential.FieldID + `|` + usercredential.FieldUserAccountID + `)\)=\(([0-9a-f-]{36})\)`)
 )
 
 // foreignKeyViolation is the SQLSTATE of an account that is not there.
 const foreignKeyViolation = "23503"
 
-// place returns the place from 0 of the row in what was sent that an error of COPY is about, or -1.
+// place returns the place from 0 of the row in what was sent that an error of
+// COPY is about, or -1.
 func (s *source) place(err error) int {
 	var e *pgconn.PgError
 	if !errors.As(err, &e) {
@@ -100,7 +104,8 @@ func (l *loader) insert(ctx context.Context, s *source) error {
 	}
 }
 
-// insertMany sends rows in one statement, in a savepoint, without which Postgres would take nothing after an error.
+// insertMany sends rows in one statement, in a savepoint, without which
+// Postgres would take nothing after an error.
 func (l *loader) insertMany(ctx context.Context, rows [][]any) error {
 	if _, err := l.tx.ExecContext(ctx, "SAVEPOINT credent_copy"); err != nil {
 		return err
@@ -116,7 +121,8 @@ func (l *loader) insertMany(ctx context.Context, rows [][]any) error {
 	return err
 }
 
-// blame finds the row that a statement failed for: the first that fails alone. The transaction is not to be committed.
+// blame finds the row that a statement failed for: the first that fails alone.
+// The transaction is not to be committed.
 func (l *loader) blame(ctx context.Context, s *source, first int, rows [][]any, cause error) error {
 	if _, err := l.tx.ExecContext(ctx, "ROLLBACK TO SAVEPOINT credent_copy"); err != nil {
 		return cause

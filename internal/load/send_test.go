@@ -12,7 +12,8 @@ import (
 	"github.com/credent-go/credent/internal/hooks"
 )
 
-// TestPlace finds the row that an error of COPY is about, and no row for one that does not say.
+// TestPlace finds the row that an error of COPY is about, and no row for one
+// that does not say.
 func TestPlace(t *testing.T) {
 	t.Parallel()
 	s := &source{}

@@ -1,6 +1,7 @@
-// Command migration is behind make migration and make verify: it compares the migration directories with the ent schema,
-// each on a throw-away database, and writes what is missing, or with -check fails where something is. Either way it lints
-// the files, and with -check fails if it finds an error.
+// Command migration is behind make migration and make verify: it compares the
+// migration directories with the ent schema, each on a throw-away database, and
+// writes what is missing, or with -check fails where something is. Either way
+// it lints the files, and with -check fails if it finds an error.
 package main
 
 import (

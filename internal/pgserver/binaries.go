@@ -24,8 +24,9 @@ type binarySearch struct {
 	path  []string // directories as on PATH: for pg_config, which names a bin directory, and for the binaries
 }
 
-// installed is where packages put Postgres: Debian, its own makefile, Homebrew on both kinds of Mac, its own RPMs, Alpine.
-// The distributions that are not named have it on PATH.
+// installed is where packages put Postgres: Debian, its own makefile, Homebrew
+// on both kinds of Mac, its own RPMs, Alpine. The distributions that are not
+// named have it on PATH.
 func installed() binarySearch {
 	return binarySearch{
 		globs: []string{
@@ -50,7 +51,8 @@ func (s binarySearch) serverDir(ctx context.Context) (string, error) {
 	return "", errNoBinaries
 }
 
-// clientDir returns the directory of pg_dump and psql for a server that is not ours, or "".
+// clientDir returns the directory of pg_dump and psql for a server that is not
+// ours, or "".
 func (s binarySearch) clientDir(ctx context.Context) string {
 	for _, dir := range append(slices.Clone(s.path), s.dirs(ctx)...) {
 		if hasPrograms(dir, "pg_dump", "psql") {
@@ -81,8 +83,8 @@ func (s binarySearch) dirs(ctx context.Context) []string {
 
 var versionNumber = regexp.MustCompile(`\d+`)
 
-// versionOf returns the numbers in the name of a version's directory, with or without bin below it: 9, 6 for
-// /usr/lib/postgresql/9.6/bin.
+// versionOf returns the numbers in the name of a version's directory, with or
+// without bin below it: 9, 6 for /usr/lib/postgresql/9.6/bin.
 func versionOf(binDir string) []int {
 	var version []int
 	for _, digits := range versionNumber.FindAllString(filepath.Base(strings.TrimSuffix(binDir, "/bin")), -1) {

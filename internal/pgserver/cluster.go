@@ -32,10 +32,12 @@ const (
 	maxSocketPath = 103                   // bytes; 107 on Linux, 103 on macOS
 )
 
-// errPortTaken means that another program took the port before the server could.
+// errPortTaken means that another program took the port before the server
+// could.
 var errPortTaken = errors.New("the port is taken")
 
-// cluster is a server of our own: a data directory and the process that serves it.
+// cluster is a server of our own: a data directory and the process that serves
+// it.
 type cluster struct {
 	binDir   string
 	settings []setting
@@ -46,7 +48,8 @@ type cluster struct {
 	admin    *sql.DB
 }
 
-// newCluster makes a data directory, starts a server on it and waits until it accepts connections.
+// newCluster makes a data directory, starts a server on it and waits until it
+// accepts connections.
 func newCluster(ctx context.Context, binDir string, settings []setting) (_ *cluster, err error) {
 	dir, err := newTempDir()
 	if err != nil {
@@ -111,8 +114,9 @@ func (c *cluster) initialize(ctx context.Context) error {
 	return nil
 }
 
-// prepare makes a command of the server's run as the owner of the data directory, in the temporary directory and
-// without what the caller's environment says of other servers.
+// prepare makes a command of the server's run as the owner of the data
+// directory, in the temporary directory and without what the caller's
+// environment says of other servers.
 func (c *cluster) prepare(cmd *exec.Cmd) {
 	cmd.Dir = c.dir.path
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: c.dir.owner}
@@ -124,7 +128,8 @@ func (c *cluster) prepare(cmd *exec.Cmd) {
 	cmd.Env = append(cmd.Env, "LC_ALL=C", "HOME="+c.dir.path)
 }
 
-// launch starts the server on a port and waits until it answers. It returns errPortTaken if another program has the port.
+// launch starts the server on a port and waits until it answers. It returns
+// errPortTaken if another program has the port.
 func (c *cluster) launch(ctx context.Context, port int) error {
 	c.port = port
 	if err := c.dir.writeFile("postgresql.conf", c.conf()); err != nil {
@@ -145,7 +150,8 @@ func (c *cluster) launch(ctx context.Context, port int) error {
 	return c.wait(ctx)
 }
 
-// conf returns the configuration: that of initdb, then ours, of which the last of a name wins.
+// conf returns the configuration: that of initdb, then ours, of which the last
+// of a name wins.
 func (c *cluster) conf() string {
 	sockets := c.dir.path
 	if len(filepath.Join(sockets, fmt.Sprintf(".s.PGSQL.%d", c.port))) > maxSocketPath {
@@ -187,7 +193,8 @@ func freePort(ctx context.Context) (int, error) {
 	return port, nil
 }
 
-// wait connects until the server answers. It is ours that answers, and not one that took the port: it knows the password.
+// wait connects until the server answers. It is ours that answers, and not one
+// that took the port: it knows the password.
 func (c *cluster) wait(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -215,9 +222,10 @@ func (c *cluster) wait(ctx context.Context) error {
 	}
 }
 
-// openAdmin opens a pool for a server's URL. The driver heeds a context while it dials, but not while it waits for the
-// first answer, which never comes if something other than Postgres listens: only connect_timeout ends that. It has the
-// given value, in whole seconds, unless the URL says otherwise.
+// openAdmin opens a pool for a server's URL. The driver heeds a context while
+// it dials, but not while it waits for the first answer, which never comes if
+// something other than Postgres listens: only connect_timeout ends that. It has
+// the given value, in whole seconds, unless the URL says otherwise.
 func openAdmin(u url.URL, timeout time.Duration) (*sql.DB, error) {
 	query := u.Query()
 	if !query.Has("connect_timeout") {

@@ -16,12 +16,14 @@ import (
 // dropTimeout limits the drop of one database.
 const dropTimeout = 30 * time.Second
 
-// CreateDatabase creates a database with a unique name and returns its URL, and a function that drops it.
+// CreateDatabase creates a database with a unique name and returns its URL, and
+// a function that drops it.
 //
-// The database is a copy of the template, which is a database's name or a URL that CreateDatabase returned, and to which
-// nobody may be connected meanwhile; with "" it is an empty one in UTF-8, ordered by bytes. The drop function ends the
-// connections that are still open; it works once the context is cancelled, may be called twice, and fails after
-// [Server.Stop].
+// The database is a copy of the template, which is a database's name or a URL
+// that CreateDatabase returned, and to which nobody may be connected meanwhile;
+// with "" it is an empty one in UTF-8, ordered by bytes. The drop function ends
+// the connections that are still open; it works once the context is cancelled,
+// may be called twice, and fails after [Server.Stop].
 func (s *Server) CreateDatabase(ctx context.Context, template string) (dbURL string, drop func() error, err error) {
 	name := "credent_test_" + strings.ToLower(rand.Text())
 	create := "CREATE DATABASE " + pq.QuoteIdentifier(name)
@@ -43,7 +45,8 @@ func (s *Server) CreateDatabase(ctx context.Context, template string) (dbURL str
 	return s.URL(name), func() error { return s.dropDatabase(name) }, nil
 }
 
-// databaseName returns the database that a URL is of, and anything else as it is.
+// databaseName returns the database that a URL is of, and anything else as it
+// is.
 func databaseName(nameOrURL string) string {
 	if u, err := url.Parse(nameOrURL); err == nil && strings.HasPrefix(u.Scheme, "postgres") {
 		return strings.TrimPrefix(u.Path, "/")
@@ -51,7 +54,8 @@ func databaseName(nameOrURL string) string {
 	return nameOrURL
 }
 
-// dropDatabase has a context of its own, since a test's is cancelled when it cleans up.
+// dropDatabase has a context of its own, since a test's is cancelled when it
+// cleans up.
 func (s *Server) dropDatabase(name string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), dropTimeout)
 	defer cancel()

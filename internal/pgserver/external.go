@@ -13,8 +13,8 @@ import (
 // externalTimeout limits the checks of a server that is not ours.
 const externalTimeout = 10 * time.Second
 
-// external returns the server that EnvURL names, once it is known to answer and to do what tests need. No error quotes
-// the URL, which has a password.
+// external returns the server that EnvURL names, once it is known to answer and
+// to do what tests need. No error quotes the URL, which has a password.
 func external(ctx context.Context, rawURL string, search binarySearch, cfg config) (_ *Server, err error) {
 	base, err := externalBase(rawURL)
 	if err != nil {
@@ -44,8 +44,9 @@ func external(ctx context.Context, rawURL string, search binarySearch, cfg confi
 	return s, nil
 }
 
-// externalBase parses the URL of a server. The errors of package url quote its parts, possibly a password with a
-// character that should have been escaped, so they are left out.
+// externalBase parses the URL of a server. The errors of package url quote its
+// parts, possibly a password with a character that should have been escaped, so
+// they are left out.
 func externalBase(rawURL string) (*url.URL, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil || (u.Scheme != "postgres" && u.Scheme != "postgresql") {
@@ -61,7 +62,8 @@ func externalBase(rawURL string) (*url.URL, error) {
 	return u, nil
 }
 
-// checkExternal fails if the role may not create databases or a setting is not as asked for.
+// checkExternal fails if the role may not create databases or a setting is not
+// as asked for.
 func checkExternal(ctx context.Context, db *sql.DB, settings []setting) error {
 	var role string
 	var allowed bool

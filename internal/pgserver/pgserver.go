@@ -2,17 +2,22 @@
 
 // Package pgserver gives tests and maintainers' commands a throw-away Postgres.
 //
-// Call [Start] once per process, then [Server.CreateDatabase] once per test, and [Server.Stop] at the end. Start takes
-// the server that CREDENT_TEST_DATABASE_URL names; without that variable it starts one of its own from the binaries
-// installed on the machine, in a temporary directory, on a free port of 127.0.0.1; without binaries it fails. It never
-// stands in for a database with nothing, so that no test passes without one.
+// Call [Start] once per process, then [Server.CreateDatabase] once per test,
+// and [Server.Stop] at the end. Start takes the server that
+// CREDENT_TEST_DATABASE_URL names; without that variable it starts one of its
+// own from the binaries installed on the machine, in a temporary directory, on
+// a free port of 127.0.0.1; without binaries it fails. It never stands in for a
+// database with nothing, so that no test passes without one.
 //
-// A server of its own is tuned for speed and loses its data in a crash. It takes connections from this machine only,
-// with a random password, and its sessions are in New York's time zone, so that code which relies on a session in UTC
-// fails where it is tested. It ends with the process that started it: on Linux also when that is killed, elsewhere when
-// it is told to stop or sees its files gone.
+// A server of its own is tuned for speed and loses its data in a crash. It
+// takes connections from this machine only, with a random password, and its
+// sessions are in New York's time zone, so that code which relies on a session
+// in UTC fails where it is tested. It ends with the process that started it: on
+// Linux also when that is killed, elsewhere when it is told to stop or sees its
+// files gone.
 //
-// The package is for Linux and macOS, and promises nothing to anyone outside this module.
+// The package is for Linux and macOS, and promises nothing to anyone outside
+// this module.
 package pgserver
 
 import (
@@ -26,17 +31,19 @@ import (
 	"sync"
 )
 
-// EnvURL is the environment variable that names a running server: a postgres:// URL of a database on it and of a role
-// that may create databases.
+// EnvURL is the environment variable that names a running server: a postgres://
+// URL of a database on it and of a role that may create databases.
 const EnvURL = "CREDENT_TEST_DATABASE_URL"
 
 // minVersion is the oldest supported server, in the form of server_version_num.
 const minVersion = 120000
 
-// sessionTimeZone is not UTC, and has daylight saving time, on purpose: see the package comment.
+// sessionTimeZone is not UTC, and has daylight saving time, on purpose: see the
+// package comment.
 const sessionTimeZone = "America/New_York"
 
-// Server is a running Postgres. It is safe for concurrent use. The zero value is useless: use [Start].
+// Server is a running Postgres. It is safe for concurrent use. The zero value
+// is useless: use [Start].
 type Server struct {
 	base    url.URL // of the maintenance database
 	admin   *sql.DB // connected to it
@@ -60,10 +67,11 @@ type setting struct{ name, value string }
 
 var settingName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?$`)
 
-// WithSetting sets a server parameter, as a line of postgresql.conf would: log_statement to all, for one. The last
-// setting of a name wins, also over those of this package, except where to listen, which is refused. A server named by
-// [EnvURL] cannot be changed: for it Start checks that the parameter has the value, written as SHOW prints it, and fails
-// otherwise.
+// WithSetting sets a server parameter, as a line of postgresql.conf would:
+// log_statement to all, for one. The last setting of a name wins, also over
+// those of this package, except where to listen, which is refused. A server
+// named by [EnvURL] cannot be changed: for it Start checks that the parameter
+// has the value, written as SHOW prints it, and fails otherwise.
 func WithSetting(name, value string) Option {
 	return func(c *config) error {
 		if !settingName.MatchString(name) {
@@ -81,7 +89,8 @@ func WithSetting(name, value string) Option {
 	}
 }
 
-// Private makes Start run a server of its own in any case, for settings that a server named by [EnvURL] need not have.
+// Private makes Start run a server of its own in any case, for settings that a
+// server named by [EnvURL] need not have.
 func Private() Option {
 	return func(c *config) error {
 		c.private = true
@@ -89,9 +98,10 @@ func Private() Option {
 	}
 }
 
-// Start returns a server that accepts connections, which takes one to three seconds if it has to be started. The context
-// limits the start, not the life of the server. Errors say what to do, and hold the end of the server's log if it does
-// not come up.
+// Start returns a server that accepts connections, which takes one to three
+// seconds if it has to be started. The context limits the start, not the life
+// of the server. Errors say what to do, and hold the end of the server's log if
+// it does not come up.
 func Start(ctx context.Context, opts ...Option) (*Server, error) {
 	return start(ctx, os.Getenv(EnvURL), installed(), opts...)
 }
@@ -123,7 +133,8 @@ func start(ctx context.Context, externalURL string, search binarySearch, opts ..
 	return s, nil
 }
 
-// serverVersion returns server_version_num and refuses servers that are too old.
+// serverVersion returns server_version_num and refuses servers that are too
+// old.
 func serverVersion(ctx context.Context, db *sql.DB) (int, error) {
 	var version int
 	if err := db.QueryRowContext(ctx, "SELECT current_setting('server_version_num')::int").Scan(&version); err != nil {
@@ -135,19 +146,21 @@ func serverVersion(ctx context.Context, db *sql.DB) (int, error) {
 	return version, nil
 }
 
-// URL returns the postgres:// URL of a database on the server, existing or not, with the password. It has
-// sslmode=disable, unless [EnvURL] says otherwise.
+// URL returns the postgres:// URL of a database on the server, existing or not,
+// with the password. It has sslmode=disable, unless [EnvURL] says otherwise.
 func (s *Server) URL(database string) string {
 	u := s.base
 	u.Path, u.RawPath = "/"+database, ""
 	return u.String()
 }
 
-// BinDir returns the directory of pg_dump and psql that fit the server. For a server named by [EnvURL] that is the first
-// on PATH, or else of the installed binaries, whatever their version; "" if there are none.
+// BinDir returns the directory of pg_dump and psql that fit the server. For a
+// server named by [EnvURL] that is the first on PATH, or else of the installed
+// binaries, whatever their version; "" if there are none.
 func (s *Server) BinDir() string { return s.binDir }
 
-// LogFile returns the path of the server's log, which [Server.Stop] deletes, or "" for a server named by [EnvURL].
+// LogFile returns the path of the server's log, which [Server.Stop] deletes, or
+// "" for a server named by [EnvURL].
 func (s *Server) LogFile() string {
 	if s.cluster == nil {
 		return ""
@@ -155,8 +168,9 @@ func (s *Server) LogFile() string {
 	return s.cluster.logFile()
 }
 
-// Stop ends the server at once, connections included, and deletes its files. A server named by [EnvURL] runs on, with
-// the databases that have not been dropped. Calls after the first do nothing and return the same error.
+// Stop ends the server at once, connections included, and deletes its files. A
+// server named by [EnvURL] runs on, with the databases that have not been
+// dropped. Calls after the first do nothing and return the same error.
 func (s *Server) Stop() error {
 	s.stopOnce.Do(func() {
 		s.stopErr = s.admin.Close()

@@ -21,7 +21,8 @@ import (
 	"github.com/credent-go/credent/internal/pgserver"
 )
 
-// envHelper makes the test binary a process that starts a server and waits to be killed.
+// envHelper makes the test binary a process that starts a server and waits to
+// be killed.
 const envHelper = "CREDENT_PGSERVER_TEST_HELPER"
 
 // server is of the installed binaries, and shared by the tests.

@@ -16,7 +16,8 @@ type process struct {
 	err    error         // of Wait; read it after exited only
 }
 
-// startProcess starts a command that ends with this process, as far as the system can do that.
+// startProcess starts a command that ends with this process, as far as the
+// system can do that.
 func startProcess(cmd *exec.Cmd) (*process, error) {
 	p := &process{cmd: cmd, exited: make(chan struct{})}
 	started := make(chan error)
@@ -35,7 +36,8 @@ func startProcess(cmd *exec.Cmd) (*process, error) {
 	return p, nil
 }
 
-// stop asks for Postgres's immediate shutdown, which does not wait for connections, and after the timeout kills.
+// stop asks for Postgres's immediate shutdown, which does not wait for
+// connections, and after the timeout kills.
 func (p *process) stop(timeout time.Duration) {
 	_ = p.cmd.Process.Signal(syscall.SIGQUIT) // fails only if it has ended
 	select {

@@ -2,5 +2,6 @@ package pgserver
 
 import "syscall"
 
-// dieWithParent does nothing: macOS has no such thing. A server left behind ends when a later start deletes its files.
+// dieWithParent does nothing: macOS has no such thing. A server left behind
+// ends when a later start deletes its files.
 func dieWithParent(*syscall.SysProcAttr) (release func()) { return func() {} }

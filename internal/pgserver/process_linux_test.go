@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// TestKilledParent kills a process that has a server, in the way that leaves it no time to clean up.
+// TestKilledParent kills a process that has a server, in the way that leaves it
+// no time to clean up.
 func TestKilledParent(t *testing.T) {
 	t.Parallel()
 	exe, err := os.Executable()

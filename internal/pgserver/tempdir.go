@@ -16,18 +16,21 @@ import (
 const (
 	tempPrefix = "credent-postgres-"
 	lockName   = "lock"
-	// staleAge is how old an unlocked directory must be to count as left behind; a younger one may not be locked yet.
+	// staleAge is how old an unlocked directory must be to count as left
+	// behind; a younger one may not be locked yet.
 	staleAge = 10 * time.Minute
 )
 
-// tempDir is a directory for one server, open to its owner only. The lock in it is held as long as this process lives.
+// tempDir is a directory for one server, open to its owner only. The lock in it
+// is held as long as this process lives.
 type tempDir struct {
 	path  string
 	owner *syscall.Credential // the user the server runs as; nil for the current one
 	lock  *os.File
 }
 
-// newTempDir makes a directory and deletes those that processes left behind which were killed.
+// newTempDir makes a directory and deletes those that processes left behind
+// which were killed.
 func newTempDir() (_ *tempDir, err error) {
 	d := &tempDir{}
 	if os.Geteuid() == 0 {
@@ -77,8 +80,9 @@ func unprivileged() (*syscall.Credential, error) {
 	return nil, fmt.Errorf("no user postgres or nobody on this system, and the server does not run as root")
 }
 
-// tempBase returns the directory for temporary files: that of the environment, or /tmp if the server's user cannot get
-// there, as with a TMPDIR in the home of root.
+// tempBase returns the directory for temporary files: that of the environment,
+// or /tmp if the server's user cannot get there, as with a TMPDIR in the home
+// of root.
 func tempBase(owner *syscall.Credential) (string, error) {
 	candidates := []string{os.TempDir(), "/tmp", "/var/tmp"}
 	for _, dir := range candidates {
@@ -93,7 +97,8 @@ func tempBase(owner *syscall.Credential) (string, error) {
 	return "", fmt.Errorf("no directory for temporary files among %q that the server's user can enter", candidates)
 }
 
-// traversable reports whether a user may enter a directory and all above it, by the permission bits.
+// traversable reports whether a user may enter a directory and all above it, by
+// the permission bits.
 func traversable(dir string, u *syscall.Credential) bool {
 	if u == nil {
 		info, err := os.Stat(dir)
@@ -157,8 +162,8 @@ func (d *tempDir) remove() error {
 	return nil
 }
 
-// lockFile opens a file and locks it, or fails if another process has. The lock ends with the process, even if that is
-// killed.
+// lockFile opens a file and locks it, or fails if another process has. The lock
+// ends with the process, even if that is killed.
 func lockFile(path string, flag int) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|flag, 0o600)
 	if err != nil {
@@ -171,8 +176,9 @@ func lockFile(path string, flag int) (*os.File, error) {
 	return f, nil
 }
 
-// removeStale deletes what killed processes left below base, where it may: directories with a lock that nobody holds and
-// that was made before the given time.
+// removeStale deletes what killed processes left below base, where it may:
+// directories with a lock that nobody holds and that was made before the given
+// time.
 func removeStale(base string, before time.Time) {
 	locks, _ := filepath.Glob(filepath.Join(base, tempPrefix+"*", lockName))
 	for _, path := range locks {

@@ -24,11 +24,12 @@ import (
 
 // Errors to be tested with errors.Is.
 var (
-	// ErrUnsupported means that a user was set for a database without row-level security.
+	// ErrUnsupported means that a user was set for a database without row-level
+	// security.
 	ErrUnsupported = errors.New("WithUser needs Postgres: this database has no row-level security")
 
-	// ErrNeedsTx means that the client's QueryContext was called for a user outside of a transaction: nothing would end
-	// the one it needs.
+	// ErrNeedsTx means that the client's QueryContext was called for a user
+	// outside of a transaction: nothing would end the one it needs.
 	ErrNeedsTx = errors.New("QueryContext for a user, or with RequireRowSecurity, needs a transaction: " +
 		"begin one with the same context")
 )
@@ -116,7 +117,8 @@ func (d *driver) ExecContext(ctx context.Context, query string, args ...any) (sq
 	return result, err
 }
 
-// QueryContext gives database/sql's rows, which it cannot tie a transaction to: for a user it is [ErrNeedsTx].
+// QueryContext gives database/sql's rows, which it cannot tie a transaction to:
+// for a user it is [ErrNeedsTx].
 func (d *driver) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
 	if _, ok := d.guard.user(ctx); ok {
 		if d.Dialect() != dialect.Postgres {
@@ -131,7 +133,8 @@ func (d *driver) QueryContext(ctx context.Context, query string, args ...any) (*
 	return next.QueryContext(ctx, query, args...)
 }
 
-// Tx begins a transaction for the user of the context. Statements in it with another context run as that one's user.
+// Tx begins a transaction for the user of the context. Statements in it with
+// another context run as that one's user.
 func (d *driver) Tx(ctx context.Context) (dialect.Tx, error) { return d.BeginTx(ctx, nil) }
 
 // BeginTx is Tx with options.
@@ -151,7 +154,8 @@ func (d *driver) BeginTx(ctx context.Context, opts *sql.TxOptions) (dialect.Tx, 
 	return t, nil
 }
 
-// rollback ends a transaction because of an error, which it returns. One that is over, for its context is, needs no more.
+// rollback ends a transaction because of an error, which it returns. One that
+// is over, for its context is, needs no more.
 func rollback(tx dialect.Tx, err error) error {
 	if rollbackErr := tx.Rollback(); rollbackErr != nil && !errors.Is(rollbackErr, sql.ErrTxDone) {
 		return errors.Join(err, rollbackErr)
@@ -178,14 +182,16 @@ type tx struct {
 	postgres bool
 	guard    *Guard // nil for none
 
-	// mu is held from telling the server the user until it has the statement, or another goroutine's user would come between.
+	// mu is held from telling the server the user until it has the statement,
+	// or another goroutine's user would come between.
 	mu    sync.Mutex
 	ours  bool   // the user was set, so a statement without one must not run as that one
 	known bool   // the server's user is the one below
 	user  string // "" for none
 }
 
-// become makes the server take the next statement for one of the context's user, or of none. Call it with the lock held.
+// become makes the server take the next statement for one of the context's
+// user, or of none. Call it with the lock held.
 func (t *tx) become(ctx context.Context) error {
 	user, ok := t.guard.user(ctx)
 	if ok && !t.postgres {
@@ -250,9 +256,10 @@ func (t *tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.
 	return next.QueryContext(ctx, query, args...) //nolint:sqlclosecheck // the caller closes them
 }
 
-// becomeForSQL is become for SQL of the caller's, after which the user is not known: it may set the parameter, and a
-// rollback to a savepoint takes back what was set since. A statement about savepoints is for nobody, and has to get through
-// where the transaction has failed and takes nothing else.
+// becomeForSQL is become for SQL of the caller's, after which the user is not
+// known: it may set the parameter, and a rollback to a savepoint takes back
+// what was set since. A statement about savepoints is for nobody, and has to
+// get through where the transaction has failed and takes nothing else.
 func (t *tx) becomeForSQL(ctx context.Context, query string) error {
 	if !t.ours || !aboutSavepoints(query) {
 		if err := t.become(ctx); err != nil {
@@ -297,7 +304,8 @@ type rows struct {
 	err  error // of ending the transaction
 }
 
-// Next ends the transaction after the last row, so that Err tells if that failed.
+// Next ends the transaction after the last row, so that Err tells if that
+// failed.
 func (r *rows) Next() bool {
 	if r.ColumnScanner.Next() {
 		return true

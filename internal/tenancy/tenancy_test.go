@@ -16,7 +16,8 @@ import (
 	"github.com/credent-go/credent/internal/tenancy"
 )
 
-// recorder is a driver, and its transactions, that writes down what it is told and fails where it should.
+// recorder is a driver, and its transactions, that writes down what it is told
+// and fails where it should.
 type recorder struct {
 	name  string
 	calls []string
@@ -265,7 +266,8 @@ func TestFailures(t *testing.T) {
 				t.Errorf("%s: %s failed, and was committed: %q", name, where, calls)
 			}
 		}
-		// A rollback that fails as well is told; one of a transaction that is over is not.
+		// A rollback that fails as well is told; one of a transaction that is
+		// over is not.
 		for rollback, told := range map[error]bool{errors.New("broken"): true, sql.ErrTxDone: false} {
 			r, drv := newDriver()
 			r.fail[stmt], r.fail["rollback"] = failure, rollback

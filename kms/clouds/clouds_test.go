@@ -28,8 +28,9 @@ func TestSchemes(t *testing.T) {
 	}
 }
 
-// TestAWS runs the driver of AWS against a server with the documented JSON of the API: it shows that URL, driver and
-// classification of errors fit together, not how AWS behaves.
+// TestAWS runs the driver of AWS against a server with the documented JSON of
+// the API: it shows that URL, driver and classification of errors fit together,
+// not how AWS behaves.
 func TestAWS(t *testing.T) {
 	fault, status := "", http.StatusBadRequest
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -1,4 +1,5 @@
-// Package indexed is a schema with blind indexes of every kind, one of them in a mixin with its field.
+// Package indexed is a schema with blind indexes of every kind, one of them in
+// a mixin with its field.
 package indexed
 
 import (

@@ -1,4 +1,5 @@
-// Package migrations has the migration files of package ent, in the format of the stock Atlas command.
+// Package migrations has the migration files of package ent, in the format of
+// the stock Atlas command.
 package migrations
 
 import (

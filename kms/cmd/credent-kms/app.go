@@ -148,7 +148,8 @@ func (a *app) unwrap() *cobra.Command {
 	return cmd
 }
 
-// envTo names a variable, since a URL base64key://… on the command line could be read by other processes.
+// envTo names a variable, since a URL base64key://… on the command line could
+// be read by other processes.
 const envTo = "ENCRYPTION_KEYRING_URL_TO"
 
 func (a *app) rewrap() *cobra.Command {
@@ -232,7 +233,8 @@ func (a *app) exec() *cobra.Command {
 	}
 }
 
-// environment returns that of this process, with the keys in place of what they were wrapped in.
+// environment returns that of this process, with the keys in place of what they
+// were wrapped in.
 func environment(keys []string) []string {
 	var env []string
 	for _, variable := range os.Environ() {

@@ -15,7 +15,8 @@ const (
 	otherURL = "base64key://Nxd1Ig5FS0wj9SlbzAIrnolCz9bQQ6uAhl4smGbjm70="
 )
 
-// command runs the command as a shell does and returns what it prints; the program of exec is in ran.
+// command runs the command as a shell does and returns what it prints; the
+// program of exec is in ran.
 func command(t *testing.T, input string, args ...string) (out string, ran []string, err error) {
 	t.Helper()
 	var buffer bytes.Buffer
@@ -31,7 +32,8 @@ func command(t *testing.T, input string, args ...string) (out string, ran []stri
 	return strings.TrimSpace(buffer.String()), ran, err
 }
 
-// TestRotation goes through a rotation and a change of the service by the commands alone.
+// TestRotation goes through a rotation and a change of the service by the
+// commands alone.
 func TestRotation(t *testing.T) {
 	oldKey, earlier := credent.GenerateKey(), credent.GenerateKey()
 	for _, name := range []string{"ENCRYPTION_KEY", "ENCRYPTION_KEY_FILE", "ENCRYPTION_KEY_PREVIOUS", kms.EnvKeyringFile, envTo} {

@@ -1,4 +1,5 @@
-// Command vaultserver serves a real Vault core with the transit engine, in memory, for tests.
+// Command vaultserver serves a real Vault core with the transit engine, in
+// memory, for tests.
 package main
 
 import (
@@ -66,7 +67,8 @@ func run(ctx context.Context, address string) error {
 	return server.Serve(listener)
 }
 
-// onlyTransit is a registry of one plugin, since those of the real one would make the program several times as large.
+// onlyTransit is a registry of one plugin, since those of the real one would
+// make the program several times as large.
 type onlyTransit struct{}
 
 // Contains reports whether it is the plugin.
