@@ -99,7 +99,7 @@ func (v *verifier) decode(c *ColumnCount, row string, token sql.NullString, p se
 	if !token.Valid || errors.Is(tenant.Err, tenantkey.ErrShredded) {
 		return
 	}
-	plaintext, err := v.locate.DecryptAt(keyring.With(v.ring, tenant.Data), p, token.String)
+	plaintext, err := v.locate.DecryptAt(v.rings.of(v.ring, tenant.Data, last), p, token.String)
 	if err != nil || plaintype.Decode(p.Column, plaintext) == nil {
 		return
 	}

@@ -344,6 +344,7 @@ type run struct {
 	canaryDB *canary.DB // nil where the database has no table of canaries
 
 	locate  seal.Locator
+	rings   rings
 	digests blindindex.Digester
 }
 

@@ -182,19 +182,19 @@ func (p *pass) keysAt(
 // is an error where tenants' keys are required.
 func (p *pass) keysWith(data *fernet.Key, stored sql.NullString, place seal.Place) (placeKeys, error) {
 	state := p.cfg.States.Given(&place.Column).TenantKeys
-	switch own := keyring.Of(data); {
+	switch own := p.rings.of(p.ring, data, alone); {
 	case p.plain == toPlaintext:
 	case state >= states.Write:
 		if state == states.Require && stored.Valid && fernet.IsToken(stored.String) && isUnder(&p.locate, p.ring, place, stored.String) {
 			return placeKeys{}, seal.ErrUnderKeyring
 		}
-		return placeKeys{ring: keyring.Of(append([]*fernet.Key{data}, p.ring.Keys()...)...), own: true}, nil
+		return placeKeys{ring: p.rings.of(p.ring, data, first), own: true}, nil
 	case state == states.Unset:
 		if stored.Valid && isUnder(&p.locate, own, place, stored.String) {
 			return placeKeys{ring: own, own: true}, nil
 		}
 	}
-	return placeKeys{ring: keyring.With(p.ring, data)}, nil
+	return placeKeys{ring: p.rings.of(p.ring, data, last)}, nil
 }
 
 // isUnder reports whether a key of a keyring opens a token in its place.

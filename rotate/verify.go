@@ -262,6 +262,7 @@ type verifier struct {
 	columns []ColumnCount
 
 	locate  seal.Locator
+	rings   rings
 	digests blindindex.Digester
 }
 
@@ -352,7 +353,7 @@ func (v *verifier) count(c *ColumnCount, token sql.NullString, p seal.Place, ten
 		return
 	}
 	if tenant.Data != nil {
-		own := keyring.Of(tenant.Data)
+		own := v.rings.of(v.ring, tenant.Data, alone)
 		if _, bound, err := v.locate.KeyAt(own, p, token.String); err == nil {
 			if c.Tenant++; bound {
 				c.Bound++
@@ -386,7 +387,7 @@ func (v *verifier) addIndex(c *IndexCount, p seal.Place, token, index sql.NullSt
 	}
 	plaintext, err := token.String, error(nil)
 	if state := v.states.Given(&p.Column).Encryption; state == states.Unset || state == states.Require || fernet.IsToken(token.String) {
-		plaintext, err = v.locate.DecryptAt(keyring.With(v.ring, tenant.Data), p, token.String)
+		plaintext, err = v.locate.DecryptAt(v.rings.of(v.ring, tenant.Data, last), p, token.String)
 	}
 	if err != nil {
 		return nil //nolint:nilerr // counted as a secret that does not open
@@ -395,11 +396,12 @@ func (v *verifier) addIndex(c *IndexCount, p seal.Place, token, index sql.NullSt
 		c.Missing++
 		return nil
 	}
-	keys := v.ring.Keys()
-	if tenant.Data != nil && p.Column.IsIndexedByTenant() {
-		keys = append(keys, tenant.Data)
+	ring := v.ring
+	if p.Column.IsIndexedByTenant() {
+		ring = v.rings.of(ring, tenant.Data, last)
 	}
-	digests, err := v.digests.All(keyring.Of(keys...), p.Column, plaintext)
+	keys := ring.Keys()
+	digests, err := v.digests.All(ring, p.Column, plaintext)
 	if err != nil {
 		return err
 	}
@@ -419,7 +421,7 @@ func (v *verifier) addIndex(c *IndexCount, p seal.Place, token, index sql.NullSt
 	default:
 		c.Previous[keys[i%len(keys)].ID()]++
 	}
-	if tenant.Data != nil && isUnder(&v.locate, keyring.Of(tenant.Data), p, token.String) {
+	if tenant.Data != nil && isUnder(&v.locate, v.rings.of(v.ring, tenant.Data, alone), p, token.String) {
 		c.Outlives++
 	}
 	return nil
