@@ -187,16 +187,46 @@ func (p postgres) update(ctx context.Context, t table, changes []change) (int64,
 		u.column(t, i, changes)
 	}
 	u.tenant(t.tenant, changes)
-	result, err := p.db.ExecContext(ctx, fmt.Sprintf(`UPDATE %s AS t SET %s FROM unnest(%s) AS u(%s) WHERE t.%s = u."key" AND %s`,
+	written, err := p.exec(ctx, t, u.args[0], fmt.Sprintf(`UPDATE %s AS t SET %s FROM unnest(%s) AS u(%s) WHERE t.%s = u."key" AND %s`,
 		t.quoted(), strings.Join(u.set, ", "), strings.Join(u.arrays, ", "), strings.Join(u.columns, ", "),
 		quote(t.key), strings.Join(u.where, " AND ")), u.args...)
 	if isConflict(err) {
 		return 0, nil
 	}
+	return written, err
+}
+
+// exec runs the update of the rows with the given keys. If several have a value
+// that is unique, it locks all of them before it changes one: a writer that
+// holds one of them, and stores another's value there, would wait for the
+// update, which waits for the writer. Of rows that are only locked Postgres
+// tells the writer at once that the value is taken.
+func (p postgres) exec(ctx context.Context, t table, keys any, query string, args ...any) (int64, error) {
+	if !slices.ContainsFunc(t.columns, isUnique) {
+		result, err := p.db.ExecContext(ctx, query, args...)
+		if err != nil {
+			return 0, err
+		}
+		return result.RowsAffected()
+	}
+	tx, err := p.db.BeginTx(ctx, nil)
 	if err != nil {
 		return 0, err
 	}
-	return result.RowsAffected()
+	defer func() { _ = tx.Rollback() }()
+	if _, err := tx.ExecContext(ctx, fmt.Sprintf("SELECT FROM %s AS t WHERE t.%s = ANY ((SELECT $1::text::%s[])::%[3]s[]) ORDER BY t.%[2]s "+
+		"FOR NO KEY UPDATE", t.quoted(), quote(t.key), t.keyType), keys); err != nil {
+		return 0, err
+	}
+	result, err := tx.ExecContext(ctx, query, args...)
+	if err != nil {
+		return 0, err
+	}
+	written, err := result.RowsAffected()
+	if err != nil {
+		return 0, err
+	}
+	return written, tx.Commit()
 }
 
 // update is a statement over a page.
