@@ -68,6 +68,12 @@ unit: ## run all tests
 integration: ## run the tests on Postgres only
 	$(GO) test -timeout 20m ./integration/...
 
+.PHONY: windows
+windows: ## take 200,000 rows from plaintext to tenants' keys and back, beside writers in Go and Python; long
+	scripts/need postgres
+	scripts/need python
+	CREDENT_TEST_WINDOW_ROWS=200000 $(GO) test -count=1 -v -timeout 4h -run 'TestWindows$$' ./integration/windows
+
 .PHONY: kms-test
 kms-test: ## test wrapped keyrings on a real Vault, built from the module proxy: takes long the first time
 	scripts/vault
