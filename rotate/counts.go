@@ -14,6 +14,86 @@ import (
 	"github.com/credent-go/credent/internal/states"
 )
 
+// unbound is the number of secrets that a key opens and that are not bound.
+func (c ColumnCount) unbound() int64 {
+	return c.Primary + c.previous() + c.Tenant - c.Bound
+}
+
+// previous is the number of secrets under earlier keys.
+func (c ColumnCount) previous() (n int64) {
+	for _, previous := range c.Previous {
+		n += previous
+	}
+	return n
+}
+
+// Ready reports whether every secret of the column is under the primary key,
+// the data key of its tenant, or shredded, and what its blind index has is,
+// too, and its canary, if it has one; all under the present name of the column
+// and as its states say; and whether every secret that opens decodes.
+func (c ColumnCount) Ready() bool {
+	return c.secretsReady() && !c.indexBehind() && !c.Canary.behind() && c.EarlierNames() == 0 && c.CheckStates() == nil
+}
+
+// EarlierNames is the number of bound tokens or of digests, whichever are more,
+// that are under an earlier name of the column. If it is 0, the declaration of
+// the earlier names can be removed.
+func (c ColumnCount) EarlierNames() int64 {
+	if c.Index == nil {
+		return c.Earlier
+	}
+	return max(c.Earlier, c.Index.Earlier)
+}
+
+// readsPlaintext reports whether the column's state takes plaintext for a
+// value.
+func (c ColumnCount) readsPlaintext() bool {
+	return c.States.Encryption != states.Unset && c.States.Encryption < states.Require
+}
+
+func (c ColumnCount) secretsReady() bool {
+	ready := c.Primary + c.Tenant + c.Shredded + c.Null
+	if c.readsPlaintext() {
+		ready += c.NotEncrypted
+	}
+	return ready == c.Rows && c.OverLength == 0 && c.Undecodable == 0
+}
+
+// CheckStates returns an error if a secret is stored in a way that the column's
+// states refuse: [ErrPlaintext], [ErrUnbound], [ErrBound], [ErrTenantKey],
+// [seal.ErrUnderKeyring], [seal.ErrEncrypted].
+func (c ColumnCount) CheckStates() error {
+	for _, test := range []struct {
+		state, refuses states.State
+		n              int64
+		err            error
+	}{
+		{c.States.Encryption, states.Require, c.NotEncrypted, ErrPlaintext},
+		{c.States.Encryption, states.Off, c.Rows - c.Null - c.NotEncrypted, seal.ErrEncrypted},
+		{c.States.Binding, states.Require, c.unbound(), ErrUnbound},
+		{c.States.Binding, states.Off, c.Bound, ErrBound},
+		{c.States.TenantKeys, states.Require, c.Primary + c.previous(), seal.ErrUnderKeyring},
+		{c.States.TenantKeys, states.Require, c.Index.outlives(), ErrIndexBehind},
+		{c.States.TenantKeys, states.Off, c.Tenant, ErrTenantKey},
+	} {
+		if test.state == test.refuses && test.n > 0 {
+			return fmt.Errorf("%d of %s.%s: %w", test.n, c.Table, c.Column, test.err)
+		}
+	}
+	return nil
+}
+
+func (c ColumnCount) indexBehind() bool {
+	if c.Index == nil {
+		return false
+	}
+	behind := c.Index.Wrong + c.Index.outlives()
+	for _, n := range c.Index.Previous {
+		behind += n
+	}
+	return behind > 0
+}
+
 // Counts is what [Verify] found.
 type Counts []ColumnCount
 
