@@ -201,7 +201,7 @@ func Strict() Option { return func(o *options) { o.strict = true } }
 
 // WithMigrations makes Open apply the pending migrations first; see
 // [migrate.Apply]. It also keeps the canaries of [Check], and so fails with a
-// keyring that opens nothing of what is stored.
+// keyring that opens no stored secret.
 func WithMigrations() Option { return func(o *options) { o.migrate = true } }
 
 // WithAudit records each mutation of an account or a credential: who did what

@@ -25,10 +25,9 @@ var (
 //   - nil: each column had something to open, and it opened.
 //   - An error of opening it, most likely [ErrUnknownKey], or [ErrCorrupt],
 //     [ErrContext], [ErrNotEncrypted].
-//   - [ErrNotChecked]: there is a column of which nothing could be looked at,
-//     and none of the others failed. The table is missing, the role may not
-//     read it, row-level security hides the rows, or there are none; and there
-//     is no canary.
+//   - [ErrNotChecked]: it could look at nothing in some column, and no other
+//     column failed. The table is missing, the role may not read it, row-level
+//     security hides the rows, or there are none; and there is no canary.
 //
 // It opens the column's canary, if there is one (see [KeepCanary]), and the
 // secrets of its last rows by primary key, at most ten. It fails if none of

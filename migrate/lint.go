@@ -75,7 +75,7 @@ type LintOptions struct {
 //	repeatable        CT205 a statement of a file without a transaction cannot be repeated after a crash (a warning)
 //	file_name         CT206 a file is not named VERSION_name.sql
 //
-// CT201 and those of blocking and several_locks are about tables of earlier
+// CT201, blocking and several_locks are about tables of earlier
 // files on Postgres, and have the steps that do the same beside readers and
 // writers. They look at what the statement does to the dev database, so they
 // see what is in a DO block too.

@@ -75,7 +75,7 @@ func (l *linter) inspect(ctx context.Context) (*schema.Realm, error) {
 	return realm, nil
 }
 
-// name is a table, column or index in a statement, of which the schema is not
+// name is a table, column or index in a statement, whose schema is not
 // looked at.
 const name = "(?:" + quotable + `\s*\.\s*)?(` + quotable + `)`
 

@@ -14,7 +14,7 @@ import (
 	"github.com/credent-go/credent/internal/plaintype"
 )
 
-// source says where a column's plaintext is, and of which type.
+// source says where a column's plaintext is, and its type.
 type source struct {
 	declared string         // SQL type of the plaintext
 	kind     plaintype.Kind // what it holds
@@ -89,7 +89,7 @@ func checkSource(d string, t table, i int) error {
 	s, c := t.sources[i], t.columns[i]
 	switch {
 	case !plaintype.Takes(c, s.kind):
-		return &SchemaError{Column: c, Reason: fmt.Sprintf("it is %s, of which an encrypted field of %s can't be made: "+
+		return &SchemaError{Column: c, Reason: fmt.Sprintf("it is %s, which no encrypted field of %s can hold: "+
 			"change it to a type that fits first, or declare another field", s.declared, typeName(c.Type))}
 	case !s.expanded && !s.isText:
 		return &SchemaError{

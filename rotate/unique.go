@@ -247,8 +247,8 @@ func (u *uniqueness) sum(cfg blindindex.Config, plaintext string, extra []sql.Nu
 	return sum
 }
 
-// openStored returns the plaintext of what is stored, which is no token while a
-// column has plaintext.
+// openStored returns a stored value's plaintext. The value may be plaintext
+// itself.
 func openStored(l *seal.Locator, ring *keyring.Keyring, stored original, p seal.Place) (string, error) {
 	if fernet.IsToken(stored.text) {
 		plaintext, err := l.DecryptAt(ring, p, stored.text)

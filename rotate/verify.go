@@ -326,7 +326,7 @@ func (v *verifier) addIndex(c *IndexCount, p seal.Place, token, index sql.NullSt
 		return err
 	}
 	i := slices.IndexFunc(digests, func(d []byte) bool { return hex.EncodeToString(d) == index.String })
-	if i >= len(keys) { // All has those of the earlier names last
+	if i >= len(keys) { // All has the earlier names' digests last
 		c.Earlier++
 	}
 	switch {

@@ -82,7 +82,7 @@ func TestCheckOfTwoClients(t *testing.T) {
 		t.Errorf("notes, with credent's keyring: %v", err)
 	}
 	if err := encrypted.Check(t.Context(), db, noteRing); !errors.Is(err, encrypted.ErrNoColumn) {
-		t.Errorf("notes, of which columns: %v", err)
+		t.Errorf("columns of notes: %v", err)
 	}
 	if err := encrypted.Check(t.Context(), db, noteRing, ent.EncryptedColumns()...); !errors.Is(err, encrypted.ErrNotChecked) {
 		t.Errorf("credent's columns in the database of notes: %v", err)

@@ -5,7 +5,7 @@
 // read it, also one that row-level security shows no rows. [Check] opens it and
 // a sample of the rows, and says whether they open, don't open, or couldn't be
 // looked at. [Keep] stores canaries that are missing, and refuses a keyring
-// that opens nothing of what is stored.
+// that opens no stored secret.
 //
 // Canaries find wrong configuration. They keep no attacker out: whoever may
 // write the table can copy, replace or delete them.

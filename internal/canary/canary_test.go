@@ -130,7 +130,7 @@ func TestSampleIsBounded(t *testing.T) {
 		name, schema          string
 		postgres, sqlite      string // columns
 		fromN                 string // what a row has, by its number n
-		postgresPlan, another string // of what the plan must have
+		postgresPlan, another string // parts of the plan
 	}{
 		{
 			name: "integer", postgres: "id bigint PRIMARY KEY", sqlite: "id integer PRIMARY KEY", fromN: "n",

@@ -218,7 +218,7 @@ func (t test) back(cfg encrypted.DriverConfig) error {
 }
 
 // hasTriggers checks that the triggers of the earlier names are gone, and that
-// those of the present names work.
+// the digests of the present names work.
 func (t test) hasTriggers() error {
 	query := "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'credent_patients%'"
 	if t.dialect == dialect.Postgres {
