@@ -60,8 +60,8 @@ lint: ## check style, and that go.mod is tidy
 	cd kms && $(GO) tool -modfile=$(CURDIR)/tools.mod golangci-lint run ./...
 
 .PHONY: unit
-unit: ## run all tests
-	$(GO) test -timeout 20m ./...
+unit: ## run all tests but integration, which race runs
+	$(GO) test -timeout 20m $$($(GO) list ./... | grep -v '/integration')
 	$(foreach m,$(MODULES),$(GO) -C $(m) test ./... &&) true
 
 .PHONY: integration
@@ -80,7 +80,7 @@ kms-test: ## test wrapped keyrings on a real Vault, built from the module proxy:
 	CREDENT_TEST_VAULT_SERVER=$(CURDIR)/bin/vaultserver $(GO) -C kms test -count=1 -run 'Vault' -v .
 
 .PHONY: race
-race: ## run all tests under the race detector, but codegen's, whose programs run outside of it
+race: ## run all tests under the race detector, integration too; but codegen, whose programs run outside of it
 	CGO_ENABLED=1 $(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v '/codegen$$')
 
 .PHONY: fuzz
