@@ -8,6 +8,11 @@ NAME     ?= $(name)
 # Modules of their own: what needs more dependencies than a service should get, and examples.
 MODULES := kms bench examples/service examples/oauth
 
+# The tests of package integration in which goroutines share a client or a database. The programs of codegen's tests run
+# outside of the race detector.
+SHARED := AtOnce|Beside|Concurrent|Goroutines|Load|Pooled|TakesTurns|Meet|EachClient|TestCopy$$|IndexRotation|BoundService
+SHARED := $(SHARED)|RevealsHaveAReader|CannotDisagree|SetStateWaits|ReadPaths$$|TestWritePaths$$|SecurityHolds|LetsReadersBy
+
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -60,8 +65,8 @@ lint: ## check style, and that go.mod is tidy
 	cd kms && $(GO) tool -modfile=$(CURDIR)/tools.mod golangci-lint run ./...
 
 .PHONY: unit
-unit: ## run all tests but integration, which race runs
-	$(GO) test -timeout 20m $$($(GO) list ./... | grep -v '/integration')
+unit: ## run all tests
+	$(GO) test -timeout 20m ./...
 	$(foreach m,$(MODULES),$(GO) -C $(m) test ./... &&) true
 
 .PHONY: integration
@@ -80,8 +85,9 @@ kms-test: ## test wrapped keyrings on a real Vault, built from the module proxy:
 	CREDENT_TEST_VAULT_SERVER=$(CURDIR)/bin/vaultserver $(GO) -C kms test -count=1 -run 'Vault' -v .
 
 .PHONY: race
-race: ## run all tests under the race detector, integration too; but codegen, whose programs run outside of it
-	CGO_ENABLED=1 $(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v '/codegen$$')
+race: ## run the tests of concurrent code under the race detector
+	CGO_ENABLED=1 $(GO) test -race -timeout 20m $$($(GO) list ./... | grep -vE '/(codegen|integration)$$')
+	CGO_ENABLED=1 $(GO) test -race -timeout 20m -run '$(SHARED)' ./integration
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME (10s)

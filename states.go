@@ -123,10 +123,11 @@ func WithTenantKeys(s State, columns ...EncryptedColumn) Option {
 }
 
 func withState(p states.Protection, s State, columns []EncryptedColumn) Option {
-	return func(o *options) {
-		if len(columns) == 0 {
-			columns = ent.EncryptedColumns()
+	return func(o *options) { // perhaps in several goroutines
+		of := columns
+		if len(of) == 0 {
+			of = ent.EncryptedColumns()
 		}
-		o.states = append(o.states, states.New(p, s, columns...)...)
+		o.states = append(o.states, states.New(p, s, of...)...)
 	}
 }
