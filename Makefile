@@ -2,7 +2,7 @@
 # maintainers use.
 
 GO       ?= go
-FUZZTIME ?= 10s
+FUZZTIME ?= 6s
 NAME     ?= $(name)
 
 # Modules of their own: what needs more dependencies than a service should get, and examples.
@@ -90,7 +90,7 @@ race: ## run the tests of concurrent code under the race detector
 	CGO_ENABLED=1 $(GO) test -race -timeout 20m -run '$(SHARED)' ./integration
 
 .PHONY: fuzz
-fuzz: ## run each fuzz target for FUZZTIME (10s)
+fuzz: ## run each fuzz target for FUZZTIME (6s)
 	FUZZTIME=$(FUZZTIME) scripts/fuzz
 
 .PHONY: bench
