@@ -21,7 +21,7 @@ func BrokerFormats() []Format { return hooks.BrokerFormats() }
 // and changes that user's rows only; without WithUser, or with an empty ID, it
 // shows none. The setting lasts for the transaction of the statement, or for
 // the caller's transaction if there is one, so it is safe with pooled
-// connections, those of PgBouncer in transaction mode included. The role that
+// connections, also with PgBouncer in transaction mode. The role that
 // owns the tables sees everything, unless the client has [RequireRowSecurity].
 // Errors of statements: [ErrUnsupported] on SQLite, [ErrNeedsTx],
 // [ErrRowSecurity].

@@ -23,19 +23,19 @@ type (
 	CopyError = load.Error
 )
 
-// ErrUncertain is that of a [Copy] whose connection broke at the end of a
+// ErrUncertain means that a [Copy]'s connection broke at the end of a
 // transaction, so that nobody knows whether its rows are stored.
 var ErrUncertain = load.ErrUncertain
 
 // Copy stores many credentials, with their secrets encrypted, about twice as
 // fast as a bulk of Creates: for loading and moving, not for the single
-// request. The pool is one of [OpenDB]. Options are those of the client:
+// request. The pool is one of [OpenDB]. It takes the client's options:
 // [WithKeyring], [WithFormats], [WithFormatWarnings], [RequireRowSecurity] and
 // [WithAudit], which records each transaction's rows together; hooks of the
 // caller's are not run.
 //
 // Each row has the defaults and passes the checks of a Create, and where it is
-// refused, the error is that of a Create, in a [CopyError] with the row's place
+// refused, a Create's error comes in a [CopyError] with the row's place
 // in the sequence: [ErrTooLong], [ErrNotText], [ErrRedacted], [ErrFormat],
 // [ErrTenant], ent.IsValidationError, ent.IsNotFound for an account that is not
 // there, and ent.IsConstraintError, for a primary key that is there already for

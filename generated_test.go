@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// No predicate, order or validator is generated for a secret field, but that of
-// its blind index: each would work on tokens, no two of which are equal, or on
-// the redacted text.
+// No predicate, order or validator is generated for a secret field, except the
+// blind index's predicate: each would work on tokens, and no two are equal, or
+// on the redacted text.
 func TestNothingComparesSecrets(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("ent/usercredential/*.go")

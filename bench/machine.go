@@ -53,8 +53,8 @@ func readMachine(ctx context.Context) (m machine, err error) {
 	return m, err
 }
 
-// pythonVersions returns those of Python and of what the Python application
-// needs.
+// pythonVersions returns the versions of Python and of the packages that the
+// Python application needs.
 func pythonVersions(ctx context.Context, python string) (string, error) {
 	const script = "import sys, sqlalchemy, psycopg2, cryptography; print('Python %d.%d.%d' % sys.version_info[:3], " +
 		"'SQLAlchemy ' + sqlalchemy.__version__, 'psycopg2 ' + psycopg2.__version__.split()[0], " +

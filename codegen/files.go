@@ -164,7 +164,7 @@ import (
 // The encrypted columns, as encrypted.At and encrypted.Check take them.
 var (
 	{{- range .Fields }}
-	// {{ .StructField }}Column is the column of the encrypted field "{{ .Field.Name }}".
+	// {{ .StructField }}Column is the column of "{{ .Field.Name }}".
 	{{ .StructField }}Column = encrypted.Register(encrypted.Binding{
 		Column: encrypted.Column{
 			Client: "{{ $.Package }}",
@@ -209,7 +209,8 @@ var (
 	{{- end }}
 )
 {{ range .Fields }}{{ if and .Index .TenantField (not .AcrossTenants) }}
-// {{ .StructField }}Is finds the tenant's rows whose {{ .Field.Name }} is the given one, by its blind index. See encrypted.LookupIn.
+// {{ .StructField }}Is finds the tenant's rows with a given {{ .Field.Name }}, by its
+// blind index. See encrypted.LookupIn.
 func {{ .StructField }}Is(tenant {{ .TenantField.Type }}, v {{ .Field.Type }}) predicate.{{ $.Node.Name }} {
 	{{- if .TenantField.HasValueScanner }}
 	stored, err := ValueScanner.{{ .TenantField.StructField }}.Value(tenant)
@@ -219,7 +220,8 @@ func {{ .StructField }}Is(tenant {{ .TenantField.Type }}, v {{ .Field.Type }}) p
 	{{- end }}
 }
 {{ else if .Index }}
-// {{ .StructField }}Is finds the rows whose {{ .Field.Name }} is the given one, by its blind index. See encrypted.Lookup.
+// {{ .StructField }}Is finds the rows with a given {{ .Field.Name }}, by its
+// blind index. See encrypted.Lookup.
 func {{ .StructField }}Is(v {{ .Field.Type }}) predicate.{{ $.Node.Name }} {
 	return predicate.{{ $.Node.Name }}(encrypted.Lookup({{ .StructField }}Column, v))
 }
@@ -247,7 +249,8 @@ import (
 	"{{ .Encrypted }}"
 )
 
-// EncryptedColumns returns the encrypted columns of this package, as encrypted.Check takes them.
+// EncryptedColumns returns the encrypted columns of this package, as
+// encrypted.Check takes them.
 func EncryptedColumns() []encrypted.Column {
 	return encrypted.Columns("{{ .Package }}")
 }
@@ -272,7 +275,8 @@ func (u *{{ $upsert }}) Set{{ .StructField }}(v {{ .Field.Type }}) *{{ $upsert }
 	return u
 }
 
-// Update{{ .StructField }} sets the "{{ .Field.Name }}" field to the value that was provided on create.
+// Update{{ .StructField }} sets the "{{ .Field.Name }}" field to the value
+// that was provided on create.
 func (u *{{ $upsert }}) Update{{ .StructField }}() *{{ $upsert }} {
 	u.SetExcluded({{ $package }}.{{ .Constant }})
 	{{- with .Index }}

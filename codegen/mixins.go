@@ -20,8 +20,8 @@ var (
 )
 
 // completeMixins lists the fields of the mixins that ent's runtime code takes
-// fields of without having listed them: ent v0.14.5 lists those of mixins with
-// a default or a validator, and forgets the ones that have a ValueScanner only.
+// fields of without having listed them: ent v0.14.5 lists mixins' fields with a
+// default or a validator, and forgets fields that have a ValueScanner only.
 func completeMixins(g *gen.Graph) error {
 	for _, path := range []string{filepath.Join(g.Target, "runtime.go"), filepath.Join(g.Target, "runtime", "runtime.go")} {
 		source, err := os.ReadFile(path)

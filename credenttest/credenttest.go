@@ -11,8 +11,8 @@
 // The server is the one that CREDENT_TEST_DATABASE_URL names, by a role that
 // may create databases, or else one that is started from installed binaries on
 // a private port, once for the test binary; where there are none the test
-// fails. The migrations run once, on a template, of which each test gets a
-// clone in some ten milliseconds. The database of a failed test on a server of
+// fails. The migrations run once, on a template. Each test gets a clone of it
+// in some ten milliseconds. The database of a failed test on a server of
 // CREDENT_TEST_DATABASE_URL is kept, and its URL, with the password, is logged.
 //
 // [New] connects as the owner of the tables, who sees every user's rows. Use

@@ -9,7 +9,8 @@ import (
 	"github.com/credent-go/credent/ent/usercredential"
 )
 
-// EncryptedColumns returns the encrypted columns of this package, as encrypted.Check takes them.
+// EncryptedColumns returns the encrypted columns of this package, as
+// encrypted.Check takes them.
 func EncryptedColumns() []encrypted.Column {
 	return encrypted.Columns("github.com/credent-go/credent/ent")
 }
@@ -27,7 +28,8 @@ func (u *UserCredentialUpsert) SetAPIKey(v encrypted.Secret) *UserCredentialUpse
 	return u
 }
 
-// UpdateAPIKey sets the "api_key" field to the value that was provided on create.
+// UpdateAPIKey sets the "api_key" field to the value
+// that was provided on create.
 func (u *UserCredentialUpsert) UpdateAPIKey() *UserCredentialUpsert {
 	u.SetExcluded(usercredential.FieldAPIKey)
 	u.SetExcluded(usercredential.FieldAPIKeyIndex)
@@ -45,7 +47,8 @@ func (u *UserCredentialUpsert) SetSecretKey(v encrypted.Secret) *UserCredentialU
 	return u
 }
 
-// UpdateSecretKey sets the "secret_key" field to the value that was provided on create.
+// UpdateSecretKey sets the "secret_key" field to the value
+// that was provided on create.
 func (u *UserCredentialUpsert) UpdateSecretKey() *UserCredentialUpsert {
 	u.SetExcluded(usercredential.FieldSecretKey)
 	return u

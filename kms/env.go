@@ -26,7 +26,7 @@ const (
 // KeyringFromEnv unwraps the keyring of [EnvKeyring], or of the file that
 // [EnvKeyringFile] names, with the service of [EnvURL]. Errors:
 // [credent.ErrNoKey] if a variable is not set, [credent.ErrBadKey] if one is
-// set both ways or ENCRYPTION_KEY is set as well, and those of [Unwrap].
+// set both ways or ENCRYPTION_KEY is set as well, and [Unwrap]'s errors.
 func KeyringFromEnv(ctx context.Context) (*credent.Keyring, error) {
 	kmsURL, wrapped, err := ReadEnv()
 	if err != nil {

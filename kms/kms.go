@@ -9,8 +9,8 @@
 //	hashivault://KEY      HashiCorp Vault or OpenBao, engine transit; VAULT_ADDR, and VAULT_TOKEN or VAULT_TOKEN_FILE
 //	base64key://…         a key in the URL, which is then the secret; for tests and development
 //
-// The rest of a URL and the credentials to use it are those of the drivers of
-// gocloud.dev/secrets. [Wrap] makes the text, [Unwrap] opens it, [Rewrap]
+// The drivers of gocloud.dev/secrets define the rest of a URL and the
+// credentials to use it. [Wrap] makes the text, [Unwrap] opens it, [Rewrap]
 // changes it; services use [EnvSource] or [Source] with [credent.WatchKeyring].
 //
 // It protects the configuration of a service, not its memory. Whoever may
@@ -76,7 +76,7 @@ func (e *Error) Unwrap() error { return e.Err }
 // Wrap returns a keyring of a primary key and earlier ones, in the form that
 // [credent.NewKeyring] takes, encrypted by the service that the URL names. The
 // text has no white space. Errors: [ErrURL], [ErrUnavailable], [ErrRefused],
-// and those of credent.NewKeyring.
+// and credent.NewKeyring's.
 func Wrap(ctx context.Context, kmsURL, primary string, previous ...string) (string, error) {
 	return wrap(ctx, kmsURL, append([]string{primary}, previous...))
 }
@@ -94,7 +94,7 @@ func Unwrap(ctx context.Context, kmsURL, wrapped string) (*credent.Keyring, erro
 
 // Rewrap opens a wrapped keyring, applies changes to it in their order, and
 // wraps it for the URL to, which may be the one it came from. The keys are in
-// memory only. Errors are those of [Unwrap] and [Wrap], and [ErrKeyID].
+// memory only. Errors are [Unwrap]'s, [Wrap]'s, and [ErrKeyID].
 func Rewrap(ctx context.Context, fromURL, wrapped, toURL string, changes ...Change) (string, error) {
 	keys, err := unwrap(ctx, fromURL, wrapped)
 	if err != nil {
@@ -110,7 +110,7 @@ func Rewrap(ctx context.Context, fromURL, wrapped, toURL string, changes ...Chan
 
 // InsecureKeys returns the keys of a wrapped keyring as they are, the primary
 // one first, for programs that take them no other way. Whoever sees them can
-// read every secret. Errors are those of [Unwrap].
+// read every secret. Errors are [Unwrap]'s.
 func InsecureKeys(ctx context.Context, kmsURL, wrapped string) ([]string, error) {
 	keys, err := unwrap(ctx, kmsURL, wrapped)
 	if err != nil {

@@ -42,7 +42,7 @@ type AdoptReport struct {
 	// Differences from what the first migration makes, in an order in which
 	// their SQL can be run. Any is an [ErrNotEqual].
 	Differences []Difference
-	// Equal is a later version whose tables are just those of the database, and
+	// Equal is a later version whose tables the database has exactly, and
 	// "" if there is none. It is looked for where there are differences: a
 	// database that was migrated and has lost its history, as in a dump of one
 	// schema, is taken over with [WithBaseline].
@@ -62,7 +62,7 @@ type Difference struct {
 	// of a transaction, and none reads rows or builds an index while a service
 	// must wait; with a lock_timeout none makes it wait for its turn either.
 	// They fail where the rows do not allow it. There are none where that is
-	// not possible, or where it takes knowledge of what the data mean.
+	// not possible, or where one must know the data's meaning.
 	SQL []string
 	// Note says why there is no SQL, or what to know about it. It may be "".
 	Note string
@@ -90,7 +90,7 @@ func (b BadRows) String() string {
 //
 // Errors: [ErrNotEqual], [ErrBadRows], [ErrNothingToAdopt], after all of which
 // the database is as it was, and the report says why; [ErrCannotCompare],
-// [ErrLocked], [*LockError]; and those of Apply, after which the baseline
+// [ErrLocked], [*LockError]; and Apply's errors, after which the baseline
 // stays, so that Apply goes on.
 func Adopt(ctx context.Context, db *sql.DB, opts ...Option) (*AdoptReport, error) {
 	cfg, err := configOf(opts)

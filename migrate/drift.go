@@ -65,8 +65,8 @@ func (k itemKey) String() string {
 // part is one property of an item, in words of the database.
 type part struct{ label, value string }
 
-// snapshot is what a schema has. Names of the schema itself in it are those of
-// the real one.
+// snapshot is what a schema has. It names the schema itself as the database
+// does.
 type snapshot struct {
 	items  map[itemKey][]part
 	unsafe []Finding

@@ -144,8 +144,8 @@ func (s *seen) findValidated(stmt *migrate.Stmt, o *observation) (found []sqlche
 	return found
 }
 
-// isMadeAgain reports whether a constraint replaces one of its name, as that of
-// a column whose type changes: Postgres then reads all rows even where the type
+// isMadeAgain reports whether a constraint replaces one of its name, as happens
+// when a column's type changes: Postgres then reads all rows even where the type
 // takes no rewrite.
 func (o *observation) isMadeAgain(c catalogConstraint) bool {
 	for _, before := range o.before.constraints {

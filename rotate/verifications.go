@@ -53,7 +53,7 @@ func RecordVerification(ctx context.Context, db *sql.DB, counts Counts, at time.
 }
 
 // LastVerified returns what was recorded last of each column, by its name as
-// TABLE.COLUMN. Errors are those of [RecordVerification].
+// TABLE.COLUMN. Errors are [RecordVerification]'s.
 func LastVerified(ctx context.Context, db *sql.DB) (last map[string]Verification, err error) {
 	rows, err := db.QueryContext(ctx, "SELECT table_name, column_name, verified_at, secrets, failed, ready FROM "+verificationTable)
 	if err != nil {

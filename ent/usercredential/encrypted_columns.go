@@ -9,7 +9,7 @@ import (
 
 // The encrypted columns, as encrypted.At and encrypted.Check take them.
 var (
-	// APIKeyColumn is the column of the encrypted field "api_key".
+	// APIKeyColumn is the column of "api_key".
 	APIKeyColumn = encrypted.Register(encrypted.Binding{
 		Column: encrypted.Column{
 			Client:        "github.com/credent-go/credent/ent",
@@ -29,7 +29,7 @@ var (
 		Scanner: func() any { return ValueScanner.APIKey },
 		Digest:  func() any { return ValueScanner.APIKeyIndex },
 	})
-	// SecretKeyColumn is the column of the encrypted field "secret_key".
+	// SecretKeyColumn is the column of "secret_key".
 	SecretKeyColumn = encrypted.Register(encrypted.Binding{
 		Column: encrypted.Column{
 			Client:       "github.com/credent-go/credent/ent",
@@ -48,7 +48,8 @@ var (
 	})
 )
 
-// APIKeyIs finds the rows whose api_key is the given one, by its blind index. See encrypted.Lookup.
+// APIKeyIs finds the rows with a given api_key, by its
+// blind index. See encrypted.Lookup.
 func APIKeyIs(v encrypted.Secret) predicate.UserCredential {
 	return predicate.UserCredential(encrypted.Lookup(APIKeyColumn, v))
 }

@@ -121,7 +121,7 @@ func plan(t *testing.T, db *sql.DB, explain, query string) (text string) {
 	return text
 }
 
-// TestSampleIsBounded looks at tables of 100,000 rows, none of which has a
+// TestSampleIsBounded looks at tables of 100,000 rows, without a
 // secret: the database finds the last 200 by the primary key's index.
 func TestSampleIsBounded(t *testing.T) {
 	t.Parallel()

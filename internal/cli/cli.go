@@ -86,8 +86,8 @@ Exit codes: 0 done, 1 failed, 2 the command line is wrong.`,
 	return root
 }
 
-// version is that of the module where the command was built with "go install
-// …@version".
+// version returns the module's version if the command was built with "go
+// install …@version".
 func version() string {
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
 		return info.Main.Version

@@ -150,8 +150,8 @@ func (c *cluster) launch(ctx context.Context, port int) error {
 	return c.wait(ctx)
 }
 
-// conf returns the configuration: that of initdb, then ours, of which the last
-// of a name wins.
+// conf returns the configuration: initdb's, then ours. The last setting of a
+// name wins.
 func (c *cluster) conf() string {
 	sockets := c.dir.path
 	if len(filepath.Join(sockets, fmt.Sprintf(".s.PGSQL.%d", c.port))) > maxSocketPath {

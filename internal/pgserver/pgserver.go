@@ -69,7 +69,7 @@ var settingName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z
 
 // WithSetting sets a server parameter, as a line of postgresql.conf would:
 // log_statement to all, for one. The last setting of a name wins, also over
-// those of this package, except where to listen, which is refused. A server
+// this package's settings, except where to listen, which is refused. A server
 // named by [EnvURL] cannot be changed: for it Start checks that the parameter
 // has the value, written as SHOW prints it, and fails otherwise.
 func WithSetting(name, value string) Option {

@@ -80,7 +80,7 @@ func unprivileged() (*syscall.Credential, error) {
 	return nil, fmt.Errorf("no user postgres or nobody on this system, and the server does not run as root")
 }
 
-// tempBase returns the directory for temporary files: that of the environment,
+// tempBase returns the directory for temporary files: the environment's,
 // or /tmp if the server's user cannot get there, as with a TMPDIR in the home
 // of root.
 func tempBase(owner *syscall.Credential) (string, error) {

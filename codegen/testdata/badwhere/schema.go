@@ -1,4 +1,5 @@
-// Package badwhere is a schema whose blind index has a condition and isn't unique.
+// Package badwhere is a schema whose blind index has a condition and isn't
+// unique.
 package badwhere
 
 import (

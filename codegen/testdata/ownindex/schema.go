@@ -1,4 +1,5 @@
-// Package schema has unique indexes with conditions that a client would not know.
+// Package schema has unique indexes with conditions that a client would not
+// know.
 package schema
 
 import (

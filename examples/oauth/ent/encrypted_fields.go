@@ -10,7 +10,8 @@ import (
 	"github.com/credent-go/credent/encrypted"
 )
 
-// EncryptedColumns returns the encrypted columns of this package, as encrypted.Check takes them.
+// EncryptedColumns returns the encrypted columns of this package, as
+// encrypted.Check takes them.
 func EncryptedColumns() []encrypted.Column {
 	return encrypted.Columns("example.com/oauth/ent")
 }
@@ -28,7 +29,8 @@ func (u *IntegrationUpsert) SetRefreshToken(v encrypted.Secret) *IntegrationUpse
 	return u
 }
 
-// UpdateRefreshToken sets the "refresh_token" field to the value that was provided on create.
+// UpdateRefreshToken sets the "refresh_token" field to the value
+// that was provided on create.
 func (u *IntegrationUpsert) UpdateRefreshToken() *IntegrationUpsert {
 	u.SetExcluded(integration.FieldRefreshToken)
 	u.SetExcluded(integration.FieldRefreshTokenIndex)
@@ -41,7 +43,8 @@ func (u *IntegrationUpsert) SetWebhook(v encryptedtype.IntegrationWebhook) *Inte
 	return u
 }
 
-// UpdateWebhook sets the "webhook" field to the value that was provided on create.
+// UpdateWebhook sets the "webhook" field to the value
+// that was provided on create.
 func (u *IntegrationUpsert) UpdateWebhook() *IntegrationUpsert {
 	u.SetExcluded(integration.FieldWebhook)
 	return u
@@ -59,7 +62,8 @@ func (u *IntegrationUpsert) SetClientCertificate(v encrypted.Value[[]byte]) *Int
 	return u
 }
 
-// UpdateClientCertificate sets the "client_certificate" field to the value that was provided on create.
+// UpdateClientCertificate sets the "client_certificate" field to the value
+// that was provided on create.
 func (u *IntegrationUpsert) UpdateClientCertificate() *IntegrationUpsert {
 	u.SetExcluded(integration.FieldClientCertificate)
 	return u

@@ -10,7 +10,8 @@ import (
 	"github.com/credent-go/credent/integration/sequence/ent/note"
 )
 
-// EncryptedColumns returns the encrypted columns of this package, as encrypted.Check takes them.
+// EncryptedColumns returns the encrypted columns of this package, as
+// encrypted.Check takes them.
 func EncryptedColumns() []encrypted.Column {
 	return encrypted.Columns("github.com/credent-go/credent/integration/sequence/ent")
 }
@@ -28,7 +29,8 @@ func (u *CardUpsert) SetPin(v encrypted.Secret) *CardUpsert {
 	return u
 }
 
-// UpdatePin sets the "pin" field to the value that was provided on create.
+// UpdatePin sets the "pin" field to the value
+// that was provided on create.
 func (u *CardUpsert) UpdatePin() *CardUpsert {
 	u.SetExcluded(card.FieldPin)
 	u.SetExcluded(card.FieldPinIndex)
@@ -42,7 +44,8 @@ func (u *CardUpsert) SetEmail(v encrypted.Secret) *CardUpsert {
 	return u
 }
 
-// UpdateEmail sets the "email" field to the value that was provided on create.
+// UpdateEmail sets the "email" field to the value
+// that was provided on create.
 func (u *CardUpsert) UpdateEmail() *CardUpsert {
 	u.SetExcluded(card.FieldEmail)
 	u.SetExcluded(card.FieldEmailIndex)
@@ -62,7 +65,8 @@ func (u *NoteUpsert) SetBody(v encrypted.Secret) *NoteUpsert {
 	return u
 }
 
-// UpdateBody sets the "body" field to the value that was provided on create.
+// UpdateBody sets the "body" field to the value
+// that was provided on create.
 func (u *NoteUpsert) UpdateBody() *NoteUpsert {
 	u.SetExcluded(note.FieldBody)
 	return u
@@ -81,7 +85,8 @@ func (u *NoteUpsert) SetEmail(v encrypted.Secret) *NoteUpsert {
 	return u
 }
 
-// UpdateEmail sets the "email" field to the value that was provided on create.
+// UpdateEmail sets the "email" field to the value
+// that was provided on create.
 func (u *NoteUpsert) UpdateEmail() *NoteUpsert {
 	u.SetExcluded(note.FieldEmail)
 	u.SetExcluded(note.FieldEmailIndex)
@@ -102,7 +107,8 @@ func (u *NoteUpsert) SetCode(v encrypted.Value[[]byte]) *NoteUpsert {
 	return u
 }
 
-// UpdateCode sets the "code" field to the value that was provided on create.
+// UpdateCode sets the "code" field to the value
+// that was provided on create.
 func (u *NoteUpsert) UpdateCode() *NoteUpsert {
 	u.SetExcluded(note.FieldCode)
 	u.SetExcluded(note.FieldCodeIndex)

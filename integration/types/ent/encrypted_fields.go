@@ -6,7 +6,8 @@ import (
 	"github.com/credent-go/credent/encrypted"
 )
 
-// EncryptedColumns returns the encrypted columns of this package, as encrypted.Check takes them.
+// EncryptedColumns returns the encrypted columns of this package, as
+// encrypted.Check takes them.
 func EncryptedColumns() []encrypted.Column {
 	return encrypted.Columns("github.com/credent-go/credent/integration/types/ent")
 }

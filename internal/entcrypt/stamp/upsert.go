@@ -93,7 +93,7 @@ func (u *upserting) kindOf(set *entsql.UpdateSet, name string) kind {
 	return other
 }
 
-// inTarget reports whether a column is one of those in ON CONFLICT (…), by the
+// inTarget reports whether a column is named in ON CONFLICT (…), by the
 // text that ent writes for the options alone.
 func (u *upserting) inTarget(name string) bool {
 	text, _ := entsql.Dialect(dialect.Postgres).Insert("t").Default().

@@ -233,8 +233,8 @@ func (a *app) exec() *cobra.Command {
 	}
 }
 
-// environment returns that of this process, with the keys in place of what they
-// were wrapped in.
+// environment returns this process's environment, with the keys in place of
+// their wrapping.
 func environment(keys []string) []string {
 	var env []string
 	for _, variable := range os.Environ() {

@@ -8,7 +8,7 @@ import (
 
 // The encrypted columns, as encrypted.At and encrypted.Check take them.
 var (
-	// AccessTokenColumn is the column of the encrypted field "access_token".
+	// AccessTokenColumn is the column of "access_token".
 	AccessTokenColumn = encrypted.Register(encrypted.Binding{
 		Column: encrypted.Column{
 			Client: "example.com/oauth/ent",
@@ -21,7 +21,7 @@ var (
 		},
 		Scanner: func() any { return ValueScanner.AccessToken },
 	})
-	// ScopesColumn is the column of the encrypted field "scopes".
+	// ScopesColumn is the column of "scopes".
 	ScopesColumn = encrypted.Register(encrypted.Binding{
 		Column: encrypted.Column{
 			Client: "example.com/oauth/ent",
@@ -34,7 +34,7 @@ var (
 		},
 		Scanner: func() any { return ValueScanner.Scopes },
 	})
-	// ExpiresAtColumn is the column of the encrypted field "expires_at".
+	// ExpiresAtColumn is the column of "expires_at".
 	ExpiresAtColumn = encrypted.Register(encrypted.Binding{
 		Column: encrypted.Column{
 			Client: "example.com/oauth/ent",

@@ -9,7 +9,7 @@ import (
 
 // The encrypted columns, as encrypted.At and encrypted.Check take them.
 var (
-	// RefreshTokenColumn is the column of the encrypted field "refresh_token".
+	// RefreshTokenColumn is the column of "refresh_token".
 	RefreshTokenColumn = encrypted.Register(encrypted.Binding{
 		Column: encrypted.Column{
 			Client:        "example.com/oauth/ent",
@@ -27,7 +27,7 @@ var (
 		Scanner: func() any { return ValueScanner.RefreshToken },
 		Digest:  func() any { return ValueScanner.RefreshTokenIndex },
 	})
-	// WebhookColumn is the column of the encrypted field "webhook".
+	// WebhookColumn is the column of "webhook".
 	WebhookColumn = encrypted.Register(encrypted.Binding{
 		Column: encrypted.Column{
 			Client: "example.com/oauth/ent",
@@ -42,7 +42,7 @@ var (
 		},
 		Scanner: func() any { return ValueScanner.Webhook },
 	})
-	// ClientCertificateColumn is the column of the encrypted field "client_certificate".
+	// ClientCertificateColumn is the column of "client_certificate".
 	ClientCertificateColumn = encrypted.Register(encrypted.Binding{
 		Column: encrypted.Column{
 			Client: "example.com/oauth/ent",
@@ -59,7 +59,8 @@ var (
 	})
 )
 
-// RefreshTokenIs finds the rows whose refresh_token is the given one, by its blind index. See encrypted.Lookup.
+// RefreshTokenIs finds the rows with a given refresh_token, by its
+// blind index. See encrypted.Lookup.
 func RefreshTokenIs(v encrypted.Secret) predicate.Integration {
 	return predicate.Integration(encrypted.Lookup(RefreshTokenColumn, v))
 }

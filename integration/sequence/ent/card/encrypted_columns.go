@@ -9,7 +9,7 @@ import (
 
 // The encrypted columns, as encrypted.At and encrypted.Check take them.
 var (
-	// PinColumn is the column of the encrypted field "pin".
+	// PinColumn is the column of "pin".
 	PinColumn = encrypted.Register(encrypted.Binding{
 		Column: encrypted.Column{
 			Client: "github.com/credent-go/credent/integration/sequence/ent",
@@ -26,7 +26,7 @@ var (
 		Digest:     func() any { return ValueScanner.PinIndex },
 		UniqueWith: []string{"owner_id"},
 	})
-	// EmailColumn is the column of the encrypted field "email".
+	// EmailColumn is the column of "email".
 	EmailColumn = encrypted.Register(encrypted.Binding{
 		Column: encrypted.Column{
 			Client:        "github.com/credent-go/credent/integration/sequence/ent",
@@ -45,12 +45,14 @@ var (
 	})
 )
 
-// PinIs finds the tenant's rows whose pin is the given one, by its blind index. See encrypted.LookupIn.
+// PinIs finds the tenant's rows with a given pin, by its
+// blind index. See encrypted.LookupIn.
 func PinIs(tenant string, v encrypted.Secret) predicate.Card {
 	return predicate.Card(encrypted.LookupIn(PinColumn, tenant, v))
 }
 
-// EmailIs finds the rows whose email is the given one, by its blind index. See encrypted.Lookup.
+// EmailIs finds the rows with a given email, by its
+// blind index. See encrypted.Lookup.
 func EmailIs(v encrypted.Secret) predicate.Card {
 	return predicate.Card(encrypted.Lookup(EmailColumn, v))
 }

@@ -9,7 +9,7 @@ import (
 
 // The encrypted columns, as encrypted.At and encrypted.Check take them.
 var (
-	// BodyColumn is the column of the encrypted field "body".
+	// BodyColumn is the column of "body".
 	BodyColumn = encrypted.Register(encrypted.Binding{
 		Column: encrypted.Column{
 			Client: "github.com/credent-go/credent/integration/sequence/ent",
@@ -23,7 +23,7 @@ var (
 		},
 		Scanner: func() any { return ValueScanner.Body },
 	})
-	// EmailColumn is the column of the encrypted field "email".
+	// EmailColumn is the column of "email".
 	EmailColumn = encrypted.Register(encrypted.Binding{
 		Column: encrypted.Column{
 			Client:        "github.com/credent-go/credent/integration/sequence/ent",
@@ -40,7 +40,7 @@ var (
 		Scanner: func() any { return ValueScanner.Email },
 		Digest:  func() any { return ValueScanner.EmailIndex },
 	})
-	// CodeColumn is the column of the encrypted field "code".
+	// CodeColumn is the column of "code".
 	CodeColumn = encrypted.Register(encrypted.Binding{
 		Column: encrypted.Column{
 			Client:        "github.com/credent-go/credent/integration/sequence/ent",
@@ -59,12 +59,14 @@ var (
 	})
 )
 
-// EmailIs finds the rows whose email is the given one, by its blind index. See encrypted.Lookup.
+// EmailIs finds the rows with a given email, by its
+// blind index. See encrypted.Lookup.
 func EmailIs(v encrypted.Secret) predicate.Note {
 	return predicate.Note(encrypted.Lookup(EmailColumn, v))
 }
 
-// CodeIs finds the rows whose code is the given one, by its blind index. See encrypted.Lookup.
+// CodeIs finds the rows with a given code, by its
+// blind index. See encrypted.Lookup.
 func CodeIs(v encrypted.Value[[]byte]) predicate.Note {
 	return predicate.Note(encrypted.Lookup(CodeColumn, v))
 }

@@ -9,7 +9,7 @@ import (
 
 // The encrypted columns, as encrypted.At and encrypted.Check take them.
 var (
-	// ContentColumn is the column of the encrypted field "content".
+	// ContentColumn is the column of "content".
 	ContentColumn = encrypted.Register(encrypted.Binding{
 		Column: encrypted.Column{
 			Client: "github.com/credent-go/credent/integration/types/ent",
@@ -22,7 +22,7 @@ var (
 		},
 		Scanner: func() any { return ValueScanner.Content },
 	})
-	// MomentColumn is the column of the encrypted field "moment".
+	// MomentColumn is the column of "moment".
 	MomentColumn = encrypted.Register(encrypted.Binding{
 		Column: encrypted.Column{
 			Client: "github.com/credent-go/credent/integration/types/ent",
@@ -35,7 +35,7 @@ var (
 		},
 		Scanner: func() any { return ValueScanner.Moment },
 	})
-	// WallColumn is the column of the encrypted field "wall".
+	// WallColumn is the column of "wall".
 	WallColumn = encrypted.Register(encrypted.Binding{
 		Column: encrypted.Column{
 			Client: "github.com/credent-go/credent/integration/types/ent",
@@ -48,7 +48,7 @@ var (
 		},
 		Scanner: func() any { return ValueScanner.Wall },
 	})
-	// DayColumn is the column of the encrypted field "day".
+	// DayColumn is the column of "day".
 	DayColumn = encrypted.Register(encrypted.Binding{
 		Column: encrypted.Column{
 			Client: "github.com/credent-go/credent/integration/types/ent",
@@ -61,7 +61,7 @@ var (
 		},
 		Scanner: func() any { return ValueScanner.Day },
 	})
-	// DocumentColumn is the column of the encrypted field "document".
+	// DocumentColumn is the column of "document".
 	DocumentColumn = encrypted.Register(encrypted.Binding{
 		Column: encrypted.Column{
 			Client: "github.com/credent-go/credent/integration/types/ent",
@@ -74,7 +74,7 @@ var (
 		},
 		Scanner: func() any { return ValueScanner.Document },
 	})
-	// SourceColumn is the column of the encrypted field "source".
+	// SourceColumn is the column of "source".
 	SourceColumn = encrypted.Register(encrypted.Binding{
 		Column: encrypted.Column{
 			Client: "github.com/credent-go/credent/integration/types/ent",
@@ -87,7 +87,7 @@ var (
 		},
 		Scanner: func() any { return ValueScanner.Source },
 	})
-	// BigColumn is the column of the encrypted field "big".
+	// BigColumn is the column of "big".
 	BigColumn = encrypted.Register(encrypted.Binding{
 		Column: encrypted.Column{
 			Client: "github.com/credent-go/credent/integration/types/ent",
@@ -100,7 +100,7 @@ var (
 		},
 		Scanner: func() any { return ValueScanner.Big },
 	})
-	// SmallColumn is the column of the encrypted field "small".
+	// SmallColumn is the column of "small".
 	SmallColumn = encrypted.Register(encrypted.Binding{
 		Column: encrypted.Column{
 			Client: "github.com/credent-go/credent/integration/types/ent",
@@ -113,7 +113,7 @@ var (
 		},
 		Scanner: func() any { return ValueScanner.Small },
 	})
-	// RatioColumn is the column of the encrypted field "ratio".
+	// RatioColumn is the column of "ratio".
 	RatioColumn = encrypted.Register(encrypted.Binding{
 		Column: encrypted.Column{
 			Client: "github.com/credent-go/credent/integration/types/ent",
@@ -126,7 +126,7 @@ var (
 		},
 		Scanner: func() any { return ValueScanner.Ratio },
 	})
-	// AmountColumn is the column of the encrypted field "amount".
+	// AmountColumn is the column of "amount".
 	AmountColumn = encrypted.Register(encrypted.Binding{
 		Column: encrypted.Column{
 			Client: "github.com/credent-go/credent/integration/types/ent",
@@ -139,7 +139,7 @@ var (
 		},
 		Scanner: func() any { return ValueScanner.Amount },
 	})
-	// FlagColumn is the column of the encrypted field "flag".
+	// FlagColumn is the column of "flag".
 	FlagColumn = encrypted.Register(encrypted.Binding{
 		Column: encrypted.Column{
 			Client: "github.com/credent-go/credent/integration/types/ent",
@@ -152,7 +152,7 @@ var (
 		},
 		Scanner: func() any { return ValueScanner.Flag },
 	})
-	// CodeColumn is the column of the encrypted field "code".
+	// CodeColumn is the column of "code".
 	CodeColumn = encrypted.Register(encrypted.Binding{
 		Column: encrypted.Column{
 			Client: "github.com/credent-go/credent/integration/types/ent",
@@ -167,7 +167,7 @@ var (
 		Scanner: func() any { return ValueScanner.Code },
 		Digest:  func() any { return ValueScanner.CodeIndex },
 	})
-	// LabelColumn is the column of the encrypted field "label".
+	// LabelColumn is the column of "label".
 	LabelColumn = encrypted.Register(encrypted.Binding{
 		Column: encrypted.Column{
 			Client: "github.com/credent-go/credent/integration/types/ent",
@@ -182,7 +182,8 @@ var (
 	})
 )
 
-// CodeIs finds the rows whose code is the given one, by its blind index. See encrypted.Lookup.
+// CodeIs finds the rows with a given code, by its
+// blind index. See encrypted.Lookup.
 func CodeIs(v encrypted.Secret) predicate.Sample {
 	return predicate.Sample(encrypted.Lookup(CodeColumn, v))
 }
