@@ -7,6 +7,8 @@ import (
 
 	"ariga.io/atlas/sql/migrate"
 	"ariga.io/atlas/sql/sqlcheck"
+
+	"github.com/credent-go/credent/internal/sqldialect"
 )
 
 var (
@@ -88,7 +90,7 @@ func (o *observation) fillSteps(on string, c catalogColumn, expr string, isDefau
 	switch {
 	case c.identity:
 		sequence := quote(unquote(lastPart(on)) + "_" + unquote(c.name) + "_seq")
-		expr = "nextval('" + strings.ReplaceAll(sequence, "'", "''") + "')"
+		expr = "nextval(" + sqldialect.Literal(sequence) + ")"
 		steps = append(steps, "CREATE SEQUENCE "+sequence+" OWNED BY "+on+"."+c.name+";")
 	case isSerial.MatchString(c.expr):
 		name, _, _ := strings.Cut(strings.TrimPrefix(c.expr, "nextval('"), "'")

@@ -17,6 +17,7 @@ import (
 	"entgo.io/ent/dialect"
 
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/sqldialect"
 	"github.com/credent-go/credent/internal/states"
 )
 
@@ -78,8 +79,6 @@ func name(c column.Column) string {
 	return "credent_move_" + hex.EncodeToString(sum[:16])
 }
 
-func literal(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }
-
 // postgres returns a constraint trigger that looks at the row at the end of the
 // transaction: whoever changes the tenant may store the secrets afterwards.
 //
@@ -96,7 +95,7 @@ func postgres(columns []column.Column) []string {
 		read = append(read, fmt.Sprintf("t.%s::text", q(c.Name)))
 		var names []string
 		for _, name := range namesOf(c) {
-			names = append(names, literal(name), "TG_TABLE_SCHEMA || "+literal("."+name))
+			names = append(names, sqldialect.Literal(name), "TG_TABLE_SCHEMA || "+sqldialect.Literal("."+name))
 		}
 		held := fmt.Sprintf("ARRAY[%s]::text[] && held", strings.Join(names, ", "))
 		if c.Bound {
@@ -127,8 +126,8 @@ BEGIN
   END IF;
   RETURN NULL;
 END
-`, literal(fmt.Sprintf("SELECT t.%s::text, ARRAY[%s] FROM %%s AS t WHERE t.%s = $1", q(c.Tenant), strings.Join(read, ", "), q(c.Key()))),
-		q(c.Key()), q(c.Tenant), states.TableName, strings.Join(tests, "\n    OR "), literal(fmt.Sprintf(message, c.Tenant)))
+`, sqldialect.Literal(fmt.Sprintf("SELECT t.%s::text, ARRAY[%s] FROM %%s AS t WHERE t.%s = $1", q(c.Tenant), strings.Join(read, ", "), q(c.Key()))),
+		q(c.Key()), q(c.Tenant), states.TableName, strings.Join(tests, "\n    OR "), sqldialect.Literal(fmt.Sprintf(message, c.Tenant)))
 	return []string{
 		"CREATE OR REPLACE FUNCTION " + function + "() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $credent$" +
 			body + "$credent$",
@@ -149,7 +148,7 @@ func sqlite(columns []column.Column) []string {
 		if !c.Bound {
 			var names []string
 			for _, name := range namesOf(c) {
-				names = append(names, literal(name))
+				names = append(names, sqldialect.Literal(name))
 			}
 			test += fmt.Sprintf("\n    AND EXISTS (SELECT 1 FROM %s WHERE column_name IN (%s) AND protection IN ('binding', 'tenant-keys') AND state <> 'off')",
 				q(states.TableName), strings.Join(names, ", "))
@@ -160,7 +159,7 @@ func sqlite(columns []column.Column) []string {
 		"DROP TRIGGER IF EXISTS " + q(name(c)),
 		fmt.Sprintf("CREATE TRIGGER %s AFTER UPDATE OF %s ON %s\nWHEN NEW.%s IS NOT OLD.%[2]s COLLATE BINARY AND (%[5]s)\n"+
 			"BEGIN\n  -- credent: tokens follow their tenant\n  SELECT RAISE(ABORT, %[6]s);\nEND",
-			q(name(c)), q(c.Tenant), q(c.Table), q(c.Tenant), strings.Join(tests, "\n  OR "), literal(fmt.Sprintf(message, c.Tenant))),
+			q(name(c)), q(c.Tenant), q(c.Table), q(c.Tenant), strings.Join(tests, "\n  OR "), sqldialect.Literal(fmt.Sprintf(message, c.Tenant))),
 	}
 }
 

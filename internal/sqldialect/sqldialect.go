@@ -1,10 +1,12 @@
-// Package sqldialect asks a database whether it is Postgres or SQLite.
+// Package sqldialect asks a database whether it is Postgres or SQLite, and
+// writes text as both read it.
 package sqldialect
 
 import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strings"
 
 	"entgo.io/ent/dialect"
 )
@@ -26,3 +28,6 @@ func Of(ctx context.Context, db interface {
 	}
 	return "", fmt.Errorf("reach the database: %w", err)
 }
+
+// Literal returns a text as a string constant of SQL.
+func Literal(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }

@@ -10,6 +10,8 @@ import (
 
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
+
+	"github.com/credent-go/credent/internal/sqldialect"
 )
 
 // ErrRowSecurity means that row-level security doesn't hold the role that
@@ -82,10 +84,10 @@ func NewGuard(entDialect string, tables ...string) (*Guard, error) {
 	}
 	var values, oids, own, active []string
 	for place, table := range tables {
-		oid, policy := "to_regclass("+literal(table)+")::oid", "NULL"
+		oid, policy := "to_regclass("+sqldialect.Literal(table)+")::oid", "NULL"
 		for _, p := range policies {
 			if p[0] == table {
-				policy = literal(policyOf(p[1]))
+				policy = sqldialect.Literal(policyOf(p[1]))
 			}
 		}
 		if policy == "NULL" {
@@ -93,7 +95,7 @@ func NewGuard(entDialect string, tables ...string) (*Guard, error) {
 		}
 		oids = append(oids, oid)
 		active = append(active, "row_security_active("+oid+")")
-		values = append(values, fmt.Sprintf("(%d, %s, %s)", place, literal(table), policy))
+		values = append(values, fmt.Sprintf("(%d, %s, %s)", place, sqldialect.Literal(table), policy))
 	}
 	exact := "p.polcmd = '*' AND p.polroles = '{0}' AND pg_get_expr(p.polqual, p.polrelid) IN (" + exactPolicies() + ")" +
 		" AND coalesce(pg_get_expr(p.polwithcheck, p.polrelid) IN (" + exactPolicies() + "), true)"
@@ -113,7 +115,7 @@ func NewGuard(entDialect string, tables ...string) (*Guard, error) {
 func exactPolicies() string {
 	var texts []string
 	for _, p := range policies {
-		texts = append(texts, literal(policyOf(p[1])))
+		texts = append(texts, sqldialect.Literal(policyOf(p[1])))
 	}
 	return strings.Join(texts, ", ")
 }
@@ -122,8 +124,6 @@ func exactPolicies() string {
 func policyOf(column string) string {
 	return "((" + column + ")::text = NULLIF(current_setting('app.user_id'::text, true), ''::text))"
 }
-
-func literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 
 const (
 	separator = "\t"
