@@ -101,10 +101,12 @@ func sqliteDSN(rest string) (dsn string, memory bool, err error) {
 	if err != nil {
 		return "", false, fmt.Errorf("credent: %w: its parameters don't parse: percent-encode special characters", ErrURL)
 	}
-	params.Add("_pragma", "foreign_keys(1)")    // cascades, off by default
-	params.Add("_pragma", "busy_timeout(5000)") // milliseconds
-	params.Set("_txlock", "immediate")          // a transaction that reads first could not write later
-	params.Set("_time_format", "sqlite")        // the driver's own format is not readable by others
+	params.Add("_pragma", "foreign_keys(1)") // cascades, off by default
+	if !params.Has("_busy_timeout") && !params.Has("_timeout") {
+		params.Set("_busy_timeout", "5000") // milliseconds; a _pragma replaces it
+	}
+	params.Set("_txlock", "immediate")   // a transaction that reads first could not write later
+	params.Set("_time_format", "sqlite") // the driver's own format is not readable by others
 	escaped := strings.NewReplacer("%", "%25", "#", "%23").Replace(file)
 	return "file:" + escaped + "?" + params.Encode(), file == ":memory:", nil
 }

@@ -62,3 +62,28 @@ func TestGoodURL(t *testing.T) {
 		}
 	}
 }
+
+func TestBusyTimeoutOfURL(t *testing.T) {
+	for parameters, want := range map[string]int{
+		"":                                       5000,
+		"?mode=rwc":                              5000,
+		"?_pragma=busy_timeout(60000)":           60000,
+		"?_busy_timeout=70000":                   70000,
+		"?_timeout=80000&_pragma=synchronous(0)": 80000,
+	} {
+		db, _, err := credent.OpenDB("sqlite:" + t.TempDir() + "/x.db" + parameters)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got, foreignKeys int
+		if err := db.QueryRowContext(t.Context(), "PRAGMA busy_timeout").Scan(&got); err != nil || got != want {
+			t.Errorf("%s: busy_timeout %d, want %d: %v", parameters, got, want, err)
+		}
+		if err := db.QueryRowContext(t.Context(), "PRAGMA foreign_keys").Scan(&foreignKeys); err != nil || foreignKeys != 1 {
+			t.Errorf("%s: foreign_keys %d, %v", parameters, foreignKeys, err)
+		}
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -40,7 +40,7 @@ func forEachSQLite(t *testing.T, test func(t *testing.T, env *environment)) {
 func newSQLite(t *testing.T, driver string) *environment {
 	t.Helper()
 	env := &environment{driver: driver, key: credent.GenerateKey()}
-	env.url = "sqlite:" + filepath.Join(t.TempDir(), "credent.db") + "?_pragma=synchronous(0)"
+	env.url = "sqlite:" + filepath.Join(t.TempDir(), "credent.db") + "?_pragma=synchronous(0)&_pragma=busy_timeout(60000)"
 	env.ring = keyring(t, env.key)
 	env.db = env.pool(t)
 	if err := migrate.Apply(t.Context(), env.db); err != nil {
@@ -77,10 +77,10 @@ func (env *environment) source(t *testing.T) (driverName, dsn string) {
 	case "pgx":
 		return "pgx", env.url
 	case "modernc":
-		return "sqlite", "file:" + file + "?_pragma=foreign_keys(1)&_pragma=busy_timeout(5000)&_pragma=synchronous(0)" +
+		return "sqlite", "file:" + file + "?_pragma=foreign_keys(1)&_pragma=busy_timeout(60000)&_pragma=synchronous(0)" +
 			"&_txlock=immediate&_time_format=sqlite"
 	case "mattn":
-		return "sqlite3", "file:" + file + "?_foreign_keys=1&_busy_timeout=5000&_synchronous=0&_txlock=immediate"
+		return "sqlite3", "file:" + file + "?_foreign_keys=1&_busy_timeout=60000&_synchronous=0&_txlock=immediate"
 	}
 	t.Fatalf("no driver is named %q", env.driver)
 	return "", ""
