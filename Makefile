@@ -42,10 +42,11 @@ setup: ## install what the tests need and is not there: Postgres, PgBouncer, Pyt
 	scripts/need gcc
 
 .PHONY: generate
-generate: ## regenerate the ent clients, and the picture of the structure in docs/architecture.md
+generate: ## regenerate the ent clients, the picture in docs/architecture.md, and docs/cli.md
 	$(GO) generate ./ent ./integration/sequence/ent ./integration/types/ent
 	$(GO) -C examples/oauth generate ./...
 	$(GO) run ./internal/structure
+	$(GO) run ./internal/clidoc > docs/cli.md.new && mv docs/cli.md.new docs/cli.md
 
 .PHONY: verify
 verify: ## check that generated code and migrations are up to date

@@ -138,6 +138,7 @@ func (a *app) keyList() *cobra.Command {
 		Short: "List the IDs of the keys in the environment",
 		Long: `List the keys in ENCRYPTION_KEY and ENCRYPTION_KEY_PREVIOUS, or in their files, by their IDs. An ID is a fingerprint
 that tells keys apart and reveals nothing of them.`,
+		Example: "  credent key list",
 	}, func(context.Context, []string) error {
 		ring, err := credent.KeyringFromEnv()
 		if err != nil {
