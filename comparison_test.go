@@ -15,6 +15,7 @@ import (
 type comparison struct {
 	systems []string
 	rows    map[string][]string // cells by capability
+	apart   map[string][]string // cells by system, in the table of those that are no ORM's
 	marks   map[string]int      // how often a mark is used, anywhere on the page
 	sources map[string]string   // the definition of each mark
 	commits []string            // the first digits of the commits that were read
@@ -52,6 +53,16 @@ func TestComparisonHasSources(t *testing.T) {
 			absent := strings.Contains(text, "not found") || strings.Contains(text, "not documented")
 			if absent && !strings.Contains(sources, "looked in") {
 				t.Errorf("%s, %s: %q does not say where was looked", capability, page.systems[i], text)
+			}
+		}
+	}
+	if len(page.apart) < 4 {
+		t.Errorf("the table of systems that are no ORM's has %d rows", len(page.apart))
+	}
+	for system, cells := range page.apart {
+		for _, cell := range cells {
+			if !marksOf.MatchString(cell) {
+				t.Errorf("%s: %q has no source", system, cell)
 			}
 		}
 	}
@@ -124,7 +135,7 @@ func TestReadmeComparison(t *testing.T) {
 	if !ok || !ok2 || !strings.Contains(section, "(docs/comparison.md)") {
 		t.Fatal("the README has no section with a link to docs/comparison.md")
 	}
-	systems, rows := tables(t, section)
+	systems, rows := tables(t, section, "capability")
 	if !slices.Equal(systems, page.systems) {
 		t.Errorf("the README compares %q, and the page %q", systems, page.systems)
 	}
@@ -159,7 +170,10 @@ func readComparison(t *testing.T) comparison {
 		t.Fatal(err)
 	}
 	page := comparison{marks: make(map[string]int), sources: make(map[string]string)}
-	page.systems, page.rows = tables(t, string(data))
+	page.systems, page.rows = tables(t, string(data), "capability")
+	_, section, _ := strings.Cut(string(data), "\n## A proxy")
+	section, _, _ = strings.Cut(section, "\n## ")
+	_, page.apart = tables(t, section, "system")
 	for line := range strings.Lines(string(data)) {
 		if source := sourceOf.FindStringSubmatch(strings.TrimSpace(line)); source != nil {
 			if page.sources[source[1]] != "" {
@@ -178,10 +192,10 @@ func readComparison(t *testing.T) comparison {
 	return page
 }
 
-// tables reads the Markdown tables whose first column is headed "capability":
-// the other headings, which have to be the same in all of them, and the cells
-// of each row.
-func tables(t *testing.T, text string) (systems []string, rows map[string][]string) {
+// tables reads the Markdown tables with the given heading of the first column.
+// It returns the other headings, which have to be the same in all of them, and
+// the cells of each row.
+func tables(t *testing.T, text, heading string) (systems []string, rows map[string][]string) {
 	t.Helper()
 	rows = make(map[string][]string)
 	inside := false
@@ -196,7 +210,7 @@ func tables(t *testing.T, text string) (systems []string, rows map[string][]stri
 			cells[i] = strings.TrimSpace(cells[i])
 		}
 		switch {
-		case cells[0] == "capability":
+		case cells[0] == heading:
 			if systems != nil && !slices.Equal(systems, cells[1:]) {
 				t.Errorf("a table compares %q, and another %q", cells[1:], systems)
 			}
