@@ -111,12 +111,7 @@ func checkSource(t *testing.T, page comparison, mark, link string) {
 		t.Errorf("the source %s: %v", mark, err)
 		return
 	}
-	var anchors []string
-	for _, heading := range headingOf.FindAllStringSubmatch(string(data), -1) {
-		kept := regexp.MustCompile(`[^\pL\pN _-]`).ReplaceAllString(strings.ToLower(heading[1]), "")
-		anchors = append(anchors, strings.ReplaceAll(kept, " ", "-"))
-	}
-	if anchor != "" && !slices.Contains(anchors, anchor) {
+	if anchor != "" && !slices.Contains(anchors(string(data)), anchor) {
 		t.Errorf("the source %s: %s has no heading #%s", mark, path, anchor)
 	}
 }
@@ -225,11 +220,12 @@ func tables(t *testing.T, text, heading string) (systems []string, rows map[stri
 	return systems, rows
 }
 
-// testNames returns the names of all tests and fuzz tests of the repository.
+// testNames returns the names of all tests, fuzz tests and benchmarks of the
+// repository.
 func testNames(t *testing.T) map[string]bool {
 	t.Helper()
 	tests := make(map[string]bool)
-	declaration := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
+	declaration := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark)\w+)\(`)
 	err := filepath.WalkDir(".", func(path string, _ fs.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(path, "_test.go") {
 			return err

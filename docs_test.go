@@ -1,31 +1,239 @@
 package credent_test
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
 
-// Every test that the threat model and the guarantees name exists.
+// documents returns the text of every Markdown file, by its path.
+func documents(t *testing.T) map[string]string {
+	t.Helper()
+	pages := make(map[string]string)
+	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() && (strings.HasPrefix(entry.Name(), ".") && path != "." || entry.Name() == "testdata") {
+			return filepath.SkipDir
+		}
+		if filepath.Ext(path) != ".md" {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		pages[filepath.ToSlash(path)] = string(text)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pages
+}
+
+var (
+	fence = regexp.MustCompile("(?ms)^ *```.*?^ *```$")
+	span  = regexp.MustCompile("`[^`\n]*`")
+	link  = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+)
+
+// links returns the targets of a page's links.
+func links(text string) (targets []string) {
+	text = span.ReplaceAllString(fence.ReplaceAllString(text, ""), "")
+	for _, match := range link.FindAllStringSubmatch(text, -1) {
+		targets = append(targets, match[1])
+	}
+	return targets
+}
+
+// anchors returns how GitHub names a page's headings.
+func anchors(text string) (names []string) {
+	for _, heading := range headingOf.FindAllStringSubmatch(fence.ReplaceAllString(text, ""), -1) {
+		kept := regexp.MustCompile(`[^\pL\pN _-]`).ReplaceAllString(strings.ToLower(heading[1]), "")
+		names = append(names, strings.ReplaceAll(kept, " ", "-"))
+	}
+	return names
+}
+
+// Every link between documents, or from one to a file of this repository, leads
+// somewhere, to its heading too.
+func TestDocsLinks(t *testing.T) {
+	t.Parallel()
+	pages := documents(t)
+	checked := 0
+	for path, text := range pages {
+		for _, target := range links(text) {
+			if strings.Contains(target, "://") {
+				continue
+			}
+			checked++
+			file, anchor, _ := strings.Cut(target, "#")
+			to := path
+			if file != "" {
+				to = filepath.ToSlash(filepath.Join(filepath.Dir(path), file))
+			}
+			if _, err := os.Stat(to); err != nil {
+				t.Errorf("%s: %s: %v", path, target, err)
+				continue
+			}
+			if anchor != "" && !slices.Contains(anchors(pages[to]), anchor) {
+				t.Errorf("%s: %s has no heading #%s", path, to, anchor)
+			}
+		}
+	}
+	if checked < 150 {
+		t.Errorf("only %d links", checked)
+	}
+}
+
+// Every document is in the index, and named once for each kind of reader; every
+// decision is in the index of decisions.
+func TestDocsIndex(t *testing.T) {
+	t.Parallel()
+	pages := documents(t)
+	for path := range pages {
+		dir, name := filepath.Split(path)
+		if dir != "docs/" && dir != "docs/adr/" || name == "README.md" {
+			continue
+		}
+		if !slices.Contains(links(pages[dir+"README.md"]), name) {
+			t.Errorf("%s is not in %sREADME.md", path, dir)
+		}
+	}
+	sections := strings.Split(pages["docs/README.md"], "\n## ")
+	if len(sections) != 6 {
+		t.Errorf("%d kinds of readers", len(sections)-1)
+	}
+	for _, section := range sections {
+		targets := links(section)
+		slices.Sort(targets)
+		for i, target := range targets {
+			if i > 0 && target == targets[i-1] {
+				title, _, _ := strings.Cut(section, "\n")
+				t.Errorf("%s: %s is named twice", title, target)
+			}
+		}
+	}
+}
+
+// Every decision has a status, a date and the same sections, and its number.
+func TestDecisions(t *testing.T) {
+	t.Parallel()
+	title := regexp.MustCompile(`^# (\d+)\. .+\n\n(Accepted|Superseded by \[.+\)), \d{4}-\d{2}-\d{2}\.`)
+	for path, text := range documents(t) {
+		name, ok := strings.CutPrefix(path, "docs/adr/")
+		if !ok || name == "README.md" {
+			continue
+		}
+		match := title.FindStringSubmatch(text)
+		if match == nil {
+			t.Errorf("%s: no title with a number, or no status with a date", path)
+			continue
+		}
+		if !strings.HasPrefix(name, strings.Repeat("0", 4-len(match[1]))+match[1]+"-") {
+			t.Errorf("%s has the number %s", path, match[1])
+		}
+		for _, section := range []string{"Context", "Decision", "What was measured", "Consequences"} {
+			if !strings.Contains(text, "\n## "+section+"\n") {
+				t.Errorf("%s: no section %q", path, section)
+			}
+		}
+	}
+}
+
+// Every test that a document names exists.
 func TestDocsNameTests(t *testing.T) {
 	t.Parallel()
 	tests := testNames(t)
-	for _, path := range []string{"docs/threat-model.md", "docs/guarantees.md"} {
-		page, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		named := regexp.MustCompile("`((?:Test|Fuzz)\\w+)`").FindAllStringSubmatch(string(page), -1)
-		if len(named) < 20 {
-			t.Errorf("%s names %d tests", path, len(named))
-		}
-		for _, match := range named {
+	total := 0
+	for path, text := range documents(t) {
+		for _, match := range regexp.MustCompile("`((?:Test|Fuzz|Benchmark)[A-Z]\\w*)`").FindAllStringSubmatch(text, -1) {
+			total++
 			if !tests[match[1]] {
 				t.Errorf("%s: %s does not exist", path, match[1])
 			}
 		}
 	}
+	if total < 200 {
+		t.Errorf("the documents name %d tests", total)
+	}
+}
+
+// Every identifier of a public package that a document names exists. The
+// changelog and the decisions are about the past too.
+func TestDocsNameIdentifiers(t *testing.T) {
+	t.Parallel()
+	directories := map[string]string{
+		"credent": ".", "encrypted": "encrypted", "rotate": "rotate", "migrate": "migrate", "codegen": "codegen",
+		"credenttest": "credenttest", "kms": "kms", "pgserver": "internal/pgserver", "usercredential": "ent/usercredential",
+	}
+	names := make(map[string]map[string]bool)
+	for pkg, dir := range directories {
+		names[pkg] = exported(t, dir)
+	}
+	reference := regexp.MustCompile(`\b([a-z]+)\.([A-Z]\w*)`)
+	total := 0
+	for path, text := range documents(t) {
+		if path == "CHANGELOG.md" || strings.HasPrefix(path, "docs/adr/") {
+			continue
+		}
+		for _, match := range reference.FindAllStringSubmatch(text, -1) {
+			if known := names[match[1]]; known != nil {
+				total++
+				if !known[match[2]] {
+					t.Errorf("%s: %s does not exist", path, match[0])
+				}
+			}
+		}
+	}
+	if total < 200 {
+		t.Errorf("the documents name %d identifiers", total)
+	}
+}
+
+// exported returns the exported names of a folder's package.
+func exported(t *testing.T, dir string) map[string]bool {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := make(map[string]bool)
+	for _, path := range files {
+		if strings.HasSuffix(path, "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, decl := range file.Decls {
+			switch d := decl.(type) {
+			case *ast.FuncDecl:
+				if d.Recv == nil {
+					names[d.Name.Name] = true
+				}
+			case *ast.GenDecl:
+				for _, spec := range d.Specs {
+					switch s := spec.(type) {
+					case *ast.TypeSpec:
+						names[s.Name.Name] = true
+					case *ast.ValueSpec:
+						for _, name := range s.Names {
+							names[name.Name] = true
+						}
+					}
+				}
+			}
+		}
+	}
+	return names
 }
 
 // Every guarantee says what turns it on, what tells when it doesn't hold, and

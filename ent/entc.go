@@ -22,7 +22,7 @@ func main() {
 			gen.FeatureVersionedMigration,
 			gen.FeatureIntercept,
 		},
-	}, entc.Extensions(codegen.Extension{Picture: "../README.md"}))
+	}, entc.Extensions(codegen.Extension{Picture: "../docs/schema.md"}))
 	if err != nil {
 		log.Fatalf("generating package ent: %v", err)
 	}
