@@ -89,6 +89,15 @@ func TestDocument(t *testing.T) {
 	}
 }
 
+func TestGeneratedDocument(t *testing.T) {
+	t.Parallel()
+	text := "# Title\n\nMade by `make bench`.\n\n" + strings.Repeat("long ", 30) + "that of\n"
+	got := look(t, "a.md", text).faults
+	if diff := cmp.Diff(got, []string{`a.md:5: "that of"; repeat the noun`}); diff != "" {
+		t.Errorf("faults (-got +want):\n%s", diff)
+	}
+}
+
 func TestCounts(t *testing.T) {
 	t.Parallel()
 	long := map[string][]string{"a": {"a1", "a2"}, "b/c": {"c1"}}

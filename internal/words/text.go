@@ -25,6 +25,7 @@ var (
 	codeSpan  = regexp.MustCompile("`[^`]*`")
 	directive = regexp.MustCompile(`^//(?:[a-z]+:|nolint|line |export )`)
 	generated = regexp.MustCompile(`(?m)^// Code generated .* DO NOT EDIT\.$`)
+	madeBy    = regexp.MustCompile("(?m)^(?:<!-- made by |Made by `make )") // a generated document
 	footnote  = regexp.MustCompile(`^\[[^\]]+\]: `)
 )
 
@@ -103,8 +104,8 @@ func rawStrings(set *token.FileSet, file *ast.File, lines int) []bool {
 	return raw
 }
 
-// document looks at a file of Markdown. Tables, code blocks and the targets of
-// links can't be wrapped; code isn't prose.
+// document looks at a file of Markdown. Tables, code blocks, the targets of
+// links and generated documents aren't wrapped; code isn't prose.
 func (r *result) document(name string, data []byte) error {
 	var paragraph strings.Builder
 	begin := 0
@@ -115,7 +116,7 @@ func (r *result) document(name string, data []byte) error {
 			paragraph.Reset()
 		}
 	}
-	fenced := false
+	fenced, made := false, madeBy.Match(data)
 	for i, line := range strings.Split(string(data), "\n") {
 		trimmed := strings.TrimSpace(line)
 		switch {
@@ -135,8 +136,8 @@ func (r *result) document(name string, data []byte) error {
 			begin = i + 1
 		}
 		paragraph.WriteString(line + "\n")
-		if w := width(line); w > documentWidth && !strings.HasPrefix(trimmed, "|") && !footnote.MatchString(line) &&
-			!unbreakable(line) {
+		if w := width(line); w > documentWidth && !made && !strings.HasPrefix(trimmed, "|") &&
+			!footnote.MatchString(line) && !unbreakable(line) {
 			r.faults = append(r.faults, fmt.Sprintf("%s:%d: a line of %d columns; wrap it at %d",
 				name, i+1, w, documentWidth))
 		}
