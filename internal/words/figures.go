@@ -46,9 +46,9 @@ func printFigures(w io.Writer, dirs []string) error {
 	if len(dirs) == 0 {
 		dirs = []string{"."}
 	}
-	fmt.Fprintln(w, "| | comment lines | over 80 columns | over 100 | words | that of, those of | of which, whose "+
-		"| contractions |")
-	fmt.Fprintln(w, "|---|---|---|---|---|---|---|---|")
+	var b strings.Builder
+	b.WriteString("| | comment lines | over 80 columns | over 100 | words | that of, those of | of which, whose " +
+		"| contractions |\n|---|---|---|---|---|---|---|---|\n")
 	for _, dir := range dirs {
 		r, err := read(dir)
 		if err != nil {
@@ -61,8 +61,9 @@ func printFigures(w io.Writer, dirs []string) error {
 		f := r.figures
 		share := func(n int) float64 { return 100 * float64(n) / float64(max(f.lines, 1)) }
 		per := func(n int) float64 { return 1000 * float64(n) / float64(max(f.words, 1)) }
-		fmt.Fprintf(w, "| %s | %d | %.1f %% | %.1f %% | %d | %.1f | %.1f | %.1f |\n", filepath.Base(name),
+		fmt.Fprintf(&b, "| %s | %d | %.1f %% | %.1f %% | %d | %.1f | %.1f | %.1f |\n", filepath.Base(name),
 			f.lines, share(f.over80), share(f.over100), f.words, per(f.thatOf), per(f.which), per(f.contractions))
 	}
-	return nil
+	_, err := io.WriteString(w, b.String())
+	return err
 }

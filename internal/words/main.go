@@ -16,6 +16,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"log"
 	"maps"
 	"os"
@@ -63,13 +64,13 @@ func check(w io.Writer, update bool) error {
 		return err
 	}
 	found := slices.Concat(r.faults, tooMany(allowed, r.long))
-	for _, f := range found {
-		fmt.Fprintln(w, f)
+	if len(found) == 0 {
+		return nil
 	}
-	if len(found) > 0 {
-		return fmt.Errorf("%d faults", len(found))
+	if _, err := io.WriteString(w, strings.Join(found, "\n")+"\n"); err != nil {
+		return err
 	}
-	return nil
+	return fmt.Errorf("%d faults", len(found))
 }
 
 // result is what a walk through a folder found.
@@ -83,14 +84,15 @@ type result struct {
 // generated code and test data.
 func read(root string) (*result, error) {
 	r := &result{long: make(map[string][]string)}
-	err := filepath.WalkDir(root, func(path string, entry os.DirEntry, err error) error {
+	files := os.DirFS(root)
+	err := fs.WalkDir(files, ".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
 		name := entry.Name()
 		if entry.IsDir() {
-			if path != root && (name == "testdata" || name == "bin" || name == "vendor" || strings.HasPrefix(name, ".")) {
-				return filepath.SkipDir
+			if path != "." && (name == "testdata" || name == "bin" || name == "vendor" || strings.HasPrefix(name, ".")) {
+				return fs.SkipDir
 			}
 			return nil
 		}
@@ -103,11 +105,11 @@ func read(root string) (*result, error) {
 		default:
 			return nil
 		}
-		data, err := os.ReadFile(path)
+		data, err := fs.ReadFile(files, path)
 		if err != nil {
 			return err
 		}
-		return look(filepath.ToSlash(path), data)
+		return look(path, data)
 	})
 	return r, err
 }

@@ -1,0 +1,155 @@
+// Package stranger_test takes the README's steps in a module that knows nothing else
+// of Credent.
+package stranger_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"entgo.io/ent/dialect"
+
+	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/credenttest"
+)
+
+func TestMain(m *testing.M) { os.Exit(credenttest.Main(m)) }
+
+// The README's steps for your own schema are all that a new module needs: with
+// imports and error handling around the snippets, it generates, migrates,
+// stores, finds, lists, reveals and re-encrypts, on SQLite and Postgres.
+func TestStranger(t *testing.T) {
+	t.Parallel()
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := func(name string) string {
+		text, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	mod, sum := read("go.mod"), read("go.sum")
+	parts := strings.Split(read("README.md"), "```go\n")
+	if len(parts) != 5 {
+		t.Fatalf("the README has %d Go snippets", len(parts)-1)
+	}
+	for i, part := range parts {
+		parts[i], _, _ = strings.Cut(part, "```")
+	}
+	schema, generate, use := parts[2], parts[3], parts[4]
+	_, requires, _ := strings.Cut(mod, "\n")
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"go.mod": "module example.com/readme\n" + requires +
+			"\nrequire github.com/credent-go/credent v0.0.0\nreplace github.com/credent-go/credent => " + root + "\n",
+		"go.sum":                    sum,
+		"ent/schema/integration.go": schemaImports + schema,
+		"ent/entc.go":               generateImports + checked(generate) + "}\n",
+		"main.go":                   useImports + checked(use) + "fmt.Println(report.Rewritten(), `rewritten`)\n}\n",
+	} {
+		path := filepath.Join(dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		// The program takes its database from the command line.
+		text = strings.ReplaceAll(text, `sql.Open("sqlite", "file:app.db?_pragma=foreign_keys(1)")`, "sql.Open(os.Args[1], os.Args[2])")
+		text = strings.ReplaceAll(text, "dialect.SQLite", "os.Args[3]")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run := func(t *testing.T, env []string, name string, args ...string) string {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), name, args...)
+		cmd.Dir = dir
+		cmd.Env = append(append(os.Environ(), "GOFLAGS=-mod=mod", "GOWORK=off"), env...)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s %s: %v\n%s", name, args, err, out)
+		}
+		return string(out)
+	}
+	run(t, nil, "go", "-C", "ent", "run", "entc.go")
+	run(t, nil, "go", "build", "-o", "app", ".")
+
+	for name, database := range map[string][]string{
+		"SQLite":   {"sqlite", "file:app.db?_pragma=foreign_keys(1)", dialect.SQLite},
+		"Postgres": {"pgx", credenttest.EmptyURL(t), dialect.Postgres},
+	} {
+		t.Run(name, func(t *testing.T) {
+			first, second := credent.GenerateKey(), credent.GenerateKey()
+			app := filepath.Join(dir, "app")
+			const row = "[REDACTED] made-up <nil>\n"
+			got := run(t, []string{"ENCRYPTION_KEY=" + first}, app, database...)
+			if want := row + "0 rewritten\n"; got != want {
+				t.Errorf("first run: got %q, want %q", got, want)
+			}
+			// Both rows are found, the first one under the old key.
+			got = run(t, []string{"ENCRYPTION_KEY=" + second, "ENCRYPTION_KEY_PREVIOUS=" + first}, app, database...)
+			if want := row + row + "1 rewritten\n"; got != want {
+				t.Errorf("second run: got %q, want %q", got, want)
+			}
+		})
+	}
+}
+
+const schemaImports = `package schema
+
+import (
+	"entgo.io/ent"
+	"entgo.io/ent/schema/field"
+	"github.com/credent-go/credent/encrypted"
+)
+
+`
+
+const generateImports = `//go:build ignore
+
+package main
+
+import (
+	"entgo.io/ent/entc"
+	"entgo.io/ent/entc/gen"
+	"github.com/credent-go/credent/codegen"
+)
+
+func main() {
+`
+
+const useImports = `package main
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"os"
+
+	entsql "entgo.io/ent/dialect/sql"
+	"example.com/readme/ent"
+	"example.com/readme/ent/integration"
+	"github.com/credent-go/credent/encrypted"
+	"github.com/credent-go/credent/rotate"
+	_ "github.com/jackc/pgx/v5/stdlib"
+	_ "modernc.org/sqlite"
+)
+
+func main() {
+	ctx := context.Background()
+`
+
+// checked adds the error handling that the README leaves out.
+func checked(code string) string {
+	var b strings.Builder
+	for line := range strings.Lines(code) {
+		b.WriteString(line)
+		if strings.Contains(line, "err := ") || strings.Contains(line, "err = ") {
+			b.WriteString("if err != nil {\n\tpanic(err)\n}\n")
+		}
+	}
+	return b.String()
+}
