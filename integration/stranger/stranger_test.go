@@ -1,5 +1,5 @@
-// Package stranger_test takes the README's steps in a module that knows nothing else
-// of Credent.
+// Package stranger_test takes the README's steps in a module that knows nothing
+// else of Credent.
 package stranger_test
 
 import (
