@@ -58,7 +58,8 @@ migration: ## write the next migration files: make migration name=add_column
 	$(GO) run ./internal/migration -name "$(NAME)"
 
 .PHONY: lint
-lint: ## check style, and that go.mod is tidy
+lint: ## check style, words and their width, and that go.mod is tidy
+	$(GO) run ./internal/words
 	$(GO) mod tidy -diff
 	$(foreach m,$(MODULES),$(GO) -C $(m) mod tidy -diff &&) true
 	$(GO) tool -modfile=tools.mod golangci-lint run ./...

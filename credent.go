@@ -188,7 +188,7 @@ func optionsOf(opts []Option) options {
 }
 
 // WithKeyring gives the client a keyring of its own, in place of
-// [DefaultKeyring]. That of [WatchKeyring] is kept fresh.
+// [DefaultKeyring]. [WatchKeyring] returns one that is kept fresh.
 func WithKeyring(ring *Keyring) Option { return func(o *options) { o.keyring = ring } }
 
 // WithPGX connects to Postgres with pgx in place of lib/pq.
@@ -244,8 +244,9 @@ func WithFormatWarnings(logger *slog.Logger, formats ...Format) Option {
 // Open connects to a database and returns a client that is ready for use. Close
 // the client when done. The URL is one of
 //
-//	postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=…   (or postgresql://)
-//	sqlite:FILE                                             (made if it does not exist)
+//	postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=…
+//	postgresql://…  (the same)
+//	sqlite:FILE     (made if it does not exist)
 //
 // Call [Check] next: Open doesn't look whether the key is the database's,
 // unless it has [WithMigrations]. It fails without a usable key ([ErrNoKey],

@@ -152,8 +152,9 @@ func TestDocsNameTests(t *testing.T) {
 	t.Parallel()
 	tests := testNames(t)
 	total := 0
+	named := regexp.MustCompile("`((?:Test|Fuzz|Benchmark)[A-Z]\\w*)`")
 	for path, text := range documents(t) {
-		for _, match := range regexp.MustCompile("`((?:Test|Fuzz|Benchmark)[A-Z]\\w*)`").FindAllStringSubmatch(text, -1) {
+		for _, match := range named.FindAllStringSubmatch(text, -1) {
 			total++
 			if !tests[match[1]] {
 				t.Errorf("%s: %s does not exist", path, match[1])
@@ -171,7 +172,8 @@ func TestDocsNameIdentifiers(t *testing.T) {
 	t.Parallel()
 	directories := map[string]string{
 		"credent": ".", "encrypted": "encrypted", "rotate": "rotate", "migrate": "migrate", "codegen": "codegen",
-		"credenttest": "credenttest", "kms": "kms", "pgserver": "internal/pgserver", "usercredential": "ent/usercredential",
+		"credenttest": "credenttest", "kms": "kms", "pgserver": "internal/pgserver",
+		"usercredential": "ent/usercredential",
 	}
 	names := make(map[string]map[string]bool)
 	for pkg, dir := range directories {

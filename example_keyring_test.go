@@ -15,7 +15,8 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// newDriver and newClient are the parts of a service that assembles its client itself.
+// newDriver and newClient are the parts of a service that assembles its client
+// itself.
 func newDriver() dialect.Driver {
 	db, d, err := credent.OpenDB("sqlite::memory:")
 	if err != nil {
@@ -73,7 +74,8 @@ func ExampleKeyringFromEnv() {
 	// Output: [REDACTED] 1 <nil>
 }
 
-// One row was encrypted under a key that is lost. The others can be read all the same; a strict client refuses.
+// One row was encrypted under a key that is lost. The others can be read all
+// the same; a strict client refuses.
 func ExampleStrict() {
 	client, url := open(credent.WithKeyring(newKeyring()))
 	defer closeClient(client)

@@ -9,7 +9,8 @@ import (
 	"github.com/credent-go/credent/ent/usercredential"
 )
 
-// A key that is given at a form is looked up before it is stored: one query of an index, which has no key in it.
+// A key that is given at a form is looked up before it is stored: one query of
+// an index, which has no key in it.
 func Example_lookup() {
 	ctx := context.Background()
 	client, _ := open(credent.WithKeyring(newKeyring()))

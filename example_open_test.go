@@ -79,7 +79,8 @@ func ExampleOpenDB() {
 }
 
 func ExampleWrapDriver() {
-	// A service that puts its own driver together, for instance with a cache or with tracing, wraps the innermost one.
+	// A service that puts its own driver together, for instance with a cache or
+	// with tracing, wraps the innermost one.
 	drv := newDriver()
 	ring, err := credent.NewKeyring(credent.GenerateKey())
 	if err != nil {

@@ -38,7 +38,8 @@ func ExampleWithTenantKeys() {
 	}
 	fmt.Println("nobody can read", done.Secrets, "secrets of", done.Tenant)
 
-	// Other processes forget the key within a minute; one that starts now has never known it.
+	// Other processes forget the key within a minute; one that starts now has
+	// never known it.
 	client, err = credent.NewClient(db, dialect, credent.WithKeyring(ring), credent.WithTenantKeys(credent.Require))
 	if err != nil {
 		log.Fatal(err)

@@ -12,7 +12,8 @@ import (
 	"github.com/credent-go/credent"
 )
 
-// A service reads its keys from a mounted file, and goes on when an operator rewrites it.
+// A service reads its keys from a mounted file, and goes on when an operator
+// rewrites it.
 func ExampleWatchKeyring() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -29,7 +30,8 @@ func ExampleWatchKeyring() {
 		}
 	}
 	rewrite(oldKey)
-	// The source of this example: one file with the primary key first. That of the environment is credent.EnvSource.
+	// The source of this example: one file with the primary key first. The
+	// environment's source is credent.EnvSource.
 	source := func(context.Context) (*credent.Keyring, error) {
 		data, err := os.ReadFile(file)
 		if err != nil {
@@ -68,7 +70,8 @@ func ExampleWatchKeyring() {
 	// true 2 keys stay
 }
 
-// The keyring of clients that have none of their own is kept fresh from the files that the environment names.
+// The keyring of clients that have none of their own is kept fresh from the
+// files that the environment names.
 func ExampleDefaultKeyring() {
 	if err := os.Setenv("ENCRYPTION_KEY", credent.GenerateKey()); err != nil {
 		log.Fatal(err)
@@ -79,7 +82,8 @@ func ExampleDefaultKeyring() {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	// The keys of the environment itself cannot change; those of ENCRYPTION_KEY_FILE can.
+	// Keys in the environment itself cannot change; keys in ENCRYPTION_KEY_FILE
+	// can.
 	watched, err := credent.WatchKeyring(ctx, credent.EnvSource, credent.WatchConfig{Keyring: ring, LosePrimary: true})
 	fmt.Println(watched == ring, err)
 	// Output: true <nil>

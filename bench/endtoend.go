@@ -41,7 +41,7 @@ const (
 type values struct{ apiKey, secretKey int }
 
 var (
-	// keySizes are those of Alpaca's keys.
+	// keySizes are the lengths of Alpaca's keys.
 	keySizes = values{apiKey: 24, secretKey: 40}
 	// tokenSizes are the lengths in characters that such keys have as tokens: a
 	// client without encryption moves as much with columns this long.

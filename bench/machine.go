@@ -81,7 +81,7 @@ func postgresVersion(ctx context.Context, server *pgserver.Server) (version stri
 	return version, err
 }
 
-// memory is that of the machine.
+// memory returns how much memory the machine has.
 func memory() string {
 	text := field("/proc/meminfo", "MemTotal")
 	if kb, err := strconv.ParseFloat(strings.TrimSuffix(text, " kB"), 64); err == nil {

@@ -5,7 +5,8 @@
 // with the quartiles. See docs/speed.md.
 //
 //	go run .          # as make bench: also writes report.md and report.svg
-//	go run . -quick   # as make bench-quick: fewer rows and rounds, within two minutes; writes nothing
+//	go run . -quick   # as make bench-quick: fewer rows and rounds, within two
+//	                  # minutes; writes nothing
 //	go run . -huge    # also a table of 10 million rows
 package main
 
@@ -32,7 +33,7 @@ type config struct {
 	repeats      int           // how often a round has what is soon done: single statements
 	turns        int           // in how many parts these are run, by turns
 	bulkTurns    int           // the same of bulks
-	longRepeats  int           // how often it has the rest: reads, lists and bulks, of which no two take the same time
+	longRepeats  int           // how often it has the rest: reads, lists and bulks, all of different length
 	rotateRounds int           // of re-encryption
 	stored       int           // rows that are read
 	inserts      int

@@ -11,7 +11,7 @@ import (
 	"github.com/credent-go/credent/bench/internal/plain/usercredential"
 )
 
-// plainPeer is ent without encryption, or with that of hooks.
+// plainPeer is ent without encryption, or with encryption by hooks.
 type plainPeer struct {
 	client  *plain.Client
 	account account

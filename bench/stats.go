@@ -28,7 +28,7 @@ type series map[key][]float64
 
 // rounds runs all measures in each round, in another order each time, so that
 // what a machine does besides, and what one measure leaves to the next, falls
-// on all alike. Those of one group, which are compared, follow each other. A
+// on all alike. Measures of one group, which are compared, follow each other. A
 // group that a round has several times counts as so many rounds.
 func rounds(n int, measures []measure, s series) error {
 	groups := make(map[string][]measure)

@@ -1,7 +1,8 @@
 // Package codegen is the extension of ent's code generation for schemas with
 // the fields of package encrypted:
 //
-//	entc.Generate("./schema", &gen.Config{}, entc.Extensions(codegen.Extension{}))
+//	entc.Generate("./schema", &gen.Config{},
+//		entc.Extensions(codegen.Extension{}))
 //
 // It gives each encrypted column the CHECK that lets in nothing but tokens,
 // generates what binds the fields to their columns, and refuses, before

@@ -15,7 +15,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 )
 
-// isIndex reports whether a field is that of a blind index.
+// isIndex reports whether a field belongs to a blind index.
 func isIndex(f *gen.Field) bool { return f.Annotations[encrypted.IndexAnnotationName] != nil }
 
 // joinIndexes gives the encrypted fields of a node their blind indexes.

@@ -240,7 +240,7 @@ func TestKeepCanary(t *testing.T) {
 	}
 }
 
-// Bound secrets are opened as those of their rows.
+// Bound secrets are opened in their rows.
 func TestCheckBound(t *testing.T) {
 	db, err := sql.Open("sqlite", "file:"+t.TempDir()+"/bound.db")
 	if err != nil {

@@ -26,7 +26,8 @@ func (Integration) Fields() []ent.Field {
 	}
 }
 
-// A field is one line in the schema. The extension of package codegen adds the CHECK, and refuses what cannot work.
+// A field is one line in the schema. The extension of package codegen adds the
+// CHECK, and refuses what cannot work.
 func Example() {
 	for _, f := range (Integration{}).Fields() {
 		d := f.Descriptor()

@@ -244,10 +244,10 @@ func isLoadedAlone() bool {
 // Descriptor implements ent.Field. Each call returns a descriptor with a
 // ValueScanner of its own, so that several entities can share a mixin's field.
 //
-// It is a Bytes field, though the column is text: of a String field whose Go
-// type has a String method ent would generate predicates and an order, all of
-// which would compare random tokens, and validators that would see the redacted
-// text.
+// It is a Bytes field, though the column is text. For a String field with a Go
+// type that has a String method, ent would generate predicates and an order,
+// which would compare random tokens, and validators, which would see the
+// redacted text.
 func (f *Field) Descriptor() *field.Descriptor {
 	varchar := fmt.Sprintf("varchar(%d)", f.size)
 	annotation := f.text

@@ -1,6 +1,7 @@
 //go:build ignore
 
-// Command entc generates package ent from ent/schema. It holds the code generation options; run it with go generate.
+// Command entc generates package ent from ent/schema. It holds the code
+// generation options; run it with go generate.
 package main
 
 import (

@@ -1,5 +1,6 @@
-// Package ent is the client for user accounts and their broker credentials, generated from the schemas in
-// ent/schema. Open it through package credent, which seals the secret fields with a keyring.
+// Package ent is the client for user accounts and their broker credentials,
+// generated from the schemas in ent/schema. Open it through package credent,
+// which seals the secret fields with a keyring.
 package ent
 
 //go:generate go run entc.go

@@ -233,8 +233,8 @@ func TestApplyWithoutTransaction(t *testing.T) {
 	}
 }
 
-// A file may be corrected after the statements that are applied. The history is
-// then that of the corrected file.
+// A file may be corrected after the statements that are applied. The
+// corrected file is then in the history.
 func TestApplyCorrectedFile(t *testing.T) {
 	t.Parallel()
 	for name, rest := range map[string]string{

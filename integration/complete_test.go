@@ -73,7 +73,7 @@ func TestGeneratedTypes(t *testing.T) {
 	}
 }
 
-// methods are those of all generated types, as Type.Method.
+// methods are the methods of all generated types, as Type.Method.
 func methods() []string {
 	var all []string
 	for name, typ := range generated {

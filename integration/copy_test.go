@@ -218,7 +218,7 @@ func TestCopyAtomic(t *testing.T) {
 	})
 }
 
-// TestCopyLeavesOut has rows that are refused, of which the caller wants the
+// TestCopyLeavesOut has rows that are refused, and a caller that wants the
 // others.
 func TestCopyLeavesOut(t *testing.T) {
 	t.Parallel()

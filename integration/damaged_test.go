@@ -14,7 +14,7 @@ import (
 	"github.com/credent-go/credent/ent/usercredential"
 )
 
-// TestOneDamagedRow has one token among those of 1,000 rows that does not open.
+// TestOneDamagedRow has one token in 1,000 rows that doesn't open.
 // The query lists them all, the other 999 reveal, and the damaged one says
 // which it is; a strict client refuses the query.
 func TestOneDamagedRow(t *testing.T) {

@@ -186,7 +186,7 @@ func (env *environment) tokens(t *testing.T) map[uuid.UUID]pair {
 	return all
 }
 
-// opened opens tokens, each of which must be one, and a different one.
+// opened opens tokens, which must all be tokens and different.
 func opened(t *testing.T, ring *credent.Keyring, tokens map[uuid.UUID]pair) map[uuid.UUID]pair {
 	t.Helper()
 	seen := make(map[string]bool)

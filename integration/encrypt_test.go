@@ -512,7 +512,7 @@ func TestEncryptStops(t *testing.T) {
 	})
 }
 
-// The role of a service sees no rows, of which nothing can be said.
+// A service's role sees no rows, so nothing can be said about them.
 func TestRotateSeesAllRows(t *testing.T) {
 	t.Parallel()
 	forEachDriver(t, func(t *testing.T, env *environment) {

@@ -74,8 +74,8 @@ func TestHistoryIsTheStockCommands(t *testing.T) {
 }
 
 // stockHistory is what the stock command writes for the files of withoutTx,
-// read off databases that it migrated. An empty hash is that of a baseline. The
-// columns are those of historyRows.
+// read off databases that it migrated. A baseline's hash is empty. The
+// columns are the same as in historyRows.
 var stockHistory = struct{ first, partial, done, last, baseline, set, setPartial []string }{
 	first:   []string{"20260101000000", "a", "2", "2", "2", "''", "''", "KDbHUB3YUQJd2Kseyhgw/T7SBbZoaey2f1HlFuqJXLQ=", "'null'"},
 	partial: []string{"20260101000001", "b", "2", "1", "3", stockError, stockStatement, stockHash, stockPartialHashes},

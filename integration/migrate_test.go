@@ -22,7 +22,7 @@ const (
 	harden       = "20261124030100"
 )
 
-// versions are those of the Postgres files.
+// versions returns the versions of the Postgres files.
 func versions(t *testing.T) []string {
 	t.Helper()
 	dir, err := migrate.Files("postgres")

@@ -53,7 +53,7 @@ type seen struct {
 	want, column, id string
 }
 
-// sees says which secret was read, of which row and column.
+// sees says which secret was read, and in which row and column.
 func (r *reader) sees(row int, column string, s credent.Secret) {
 	want := map[string]string{"api_key": "api", "secret_key": "secret"}[column] + fmt.Sprint(row)
 	r.seen = append(r.seen, seen{s, want, column, r.rows[row].ID.String()})

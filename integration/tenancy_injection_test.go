@@ -84,7 +84,7 @@ func TestInjectedWhere(t *testing.T) {
 	})
 }
 
-// An error message quotes values: those of rows that the policy hides must not
+// An error message quotes values: values of rows that the policy hides must not
 // get as far as the function that fails.
 func TestErrorsDoNotShowHiddenRows(t *testing.T) {
 	t.Parallel()
@@ -117,12 +117,15 @@ func TestErrorsDoNotShowHiddenRows(t *testing.T) {
 // from the intruder, who can then set the parameter as the service does. This
 // holds and fails as follows; the threat model says so.
 //
-//   - Several statements in one text are possible only where the driver sends it without parameters (lib/pq; pgx in its
-//     simple protocol). ent's statements have parameters as soon as they have a value.
-//   - One statement can call set_config itself: rows that it reads afterwards are those of the other user. So row-level
-//     security confines mistakes in a WHERE clause, and injections that do not know of it, not one that is aimed at it.
-//   - A setting made for the transaction ends with it, and one made for the session is overridden for every statement that
-//     has a user. It shows only in statements without one, which a service's role should not have.
+//   - Several statements in one text are possible only if the driver sends it
+//     without parameters (lib/pq; pgx in its simple protocol). ent's statements
+//     have parameters as soon as they have a value.
+//   - One statement can call set_config itself, and then reads the other user's
+//     rows. So row-level security confines mistakes in a WHERE clause, and
+//     injections that don't know of it, not one that is aimed at it.
+//   - A setting made for the transaction ends with it, and one made for the
+//     session is overridden for every statement that has a user. It shows only
+//     in statements without one, which a service's role should not have.
 func TestWhatAStatementCanSet(t *testing.T) {
 	t.Parallel()
 	forEachService(t, func(t *testing.T, s *service) {

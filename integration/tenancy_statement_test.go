@@ -22,8 +22,7 @@ func TestTenantOfStatements(t *testing.T) {
 		const (
 			columns = "INSERT INTO user_credentials (id, user_account_id, user_id, credential_type, api_key, secret_key) "
 			tokens  = ", 'alpaca', 'gAAAA-not-opened', 'gAAAA-not-opened'"
-			// 300 rows of $1's, of which $2 is the user_id, but in the one
-			// numbered 250, of which it is $3.
+			// 300 rows of account $1 with the user_id $2, but $3 in row 250.
 			many = columns + "SELECT gen_random_uuid(), $1::uuid, CASE n WHEN 250 THEN $3 ELSE $2 END" + tokens +
 				" FROM generate_series(1, 300) AS n"
 		)

@@ -114,8 +114,7 @@ func (s *service) unchanged(t *testing.T, users ...string) {
 	})
 }
 
-// reads are the ways to read, each of which returns the users whose rows it
-// saw.
+// reads are the ways to read. Each returns the users whose rows it saw.
 func (s *service) reads() map[string]func(ctx context.Context) ([]string, error) {
 	users := func(credentials []*ent.UserCredential, err error) (seen []string, _ error) {
 		for _, c := range credentials {

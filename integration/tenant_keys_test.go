@@ -259,8 +259,8 @@ func stateOf(err error) string {
 	return ""
 }
 
-// Many clients need the keys of two users at once, in transactions, some of
-// which are rolled back, in pools of one connection.
+// Many clients need the keys of two users at once, in transactions, some
+// rolled back, in pools of one connection.
 func TestTenantKeysConcurrently(t *testing.T) {
 	t.Parallel()
 	forEachTenanted(t, func(t *testing.T, e *tenanted) {

@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// TestWritePathsAreComplete fails when ent generates a method that no path calls.
+// TestWritePathsAreComplete fails when ent generates a method that no path
+// calls.
 func TestWritePathsAreComplete(t *testing.T) {
 	t.Parallel()
 	var covered []string
@@ -22,7 +23,7 @@ func TestWritePathsAreComplete(t *testing.T) {
 			"UserCredentialQuery.Select UserCredentialSelect.Select UserCredentialGroupBy.String UserCredentialSelect.String *.StringX " +
 			"*.Strings *.StringsX UserCredentialQuery.Modify UserCredentialSelect.Modify UserCredentialQuery.Where " +
 			"UserCredentialSelect.Where *.AccountOrErr UserCredential.String UserCredential.Value UserCredential.Unwrap " +
-			"UserCredentialSelect.ExecContext UserCredentialSelect.QueryContext", // those of the query that it embeds
+			"UserCredentialSelect.ExecContext UserCredentialSelect.QueryContext", // of the query it embeds
 		"deletes, and the predicates are in paths of their own": "UserCredentialClient.Delete UserCredentialClient.DeleteOne " +
 			"UserCredentialClient.DeleteOneID UserCredentialDelete.Exec UserCredentialDelete.ExecX UserCredentialDelete.Where " +
 			"UserCredentialDeleteOne.Exec UserCredentialDeleteOne.ExecX UserCredentialDeleteOne.Where",

@@ -11,7 +11,8 @@ import (
 	"github.com/credent-go/credent/kms"
 )
 
-// exampleURL has the key itself. In production it is like awskms://alias/credent?region=eu-central-1, and without a secret.
+// exampleURL has the key itself. In production it is like
+// awskms://alias/credent?region=eu-central-1, and without a secret.
 const exampleURL = "base64key://smGbjm71Nxd1Ig5FS0wj9SlbzAIrnolCz9bQQ6uAhl4="
 
 func ExampleWrap() {
@@ -39,7 +40,7 @@ func ExampleUnwrap() {
 	// Output: true kms: not a wrapped keyring: it does not begin with credent-keyring-1
 }
 
-// The steps of a rotation, each of which is a new text for the services.
+// The steps of a rotation. Each is a new text for the services.
 func ExampleRewrap() {
 	ctx := context.Background()
 	oldKey, newKey := credent.GenerateKey(), credent.GenerateKey()
@@ -70,7 +71,8 @@ func ExampleRewrap() {
 	// 1 keys, the new one is primary: true
 }
 
-// A service that unwraps its keyring when it starts, and follows when the text is replaced.
+// A service that unwraps its keyring when it starts, and follows when the text
+// is replaced.
 func ExampleEnvSource() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()

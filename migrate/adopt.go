@@ -88,8 +88,8 @@ func (b BadRows) String() string {
 // with the same options, unless told [AdoptOnly]. Tables of others are left
 // alone. On a database with a history it does nothing.
 //
-// Errors: [ErrNotEqual], [ErrBadRows], [ErrNothingToAdopt], after all of which
-// the database is as it was, and the report says why; [ErrCannotCompare],
+// After [ErrNotEqual], [ErrBadRows] and [ErrNothingToAdopt] the database is as
+// it was, and the report says why. Other errors: [ErrCannotCompare],
 // [ErrLocked], [*LockError]; and Apply's errors, after which the baseline
 // stays, so that Apply goes on.
 func Adopt(ctx context.Context, db *sql.DB, opts ...Option) (*AdoptReport, error) {

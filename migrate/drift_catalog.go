@@ -24,7 +24,7 @@ FROM t`,
 FROM t JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
 JOIN pg_type y ON y.oid = a.atttypid LEFT JOIN pg_attrdef d ON d.adrelid = t.oid AND d.adnum = a.attnum`,
 
-	// Those of constraints come with the constraint.
+	// Indexes of constraints come with the constraint.
 	classIndex: withTables + `SELECT t.relname, c.relname,
   CASE WHEN i.indisunique THEN 'unique' ELSE 'not unique' END AS uniqueness,
   substring(pg_get_indexdef(i.indexrelid) FROM ' USING (.*)$') AS definition,

@@ -57,22 +57,34 @@ type LintOptions struct {
 // changes, and returns what is dangerous, by file and line: the findings of
 // Atlas's analyzers, under their names and codes, and these:
 //
-//	encrypted_column  CT101 an encrypted column is dropped, CT102 made too short for its tokens, CT103 of another type,
-//	                  CT104 indexed, CT105 without its CHECK that it holds tokens only, CT108 it, its table or its blind
-//	                  index is renamed, also by drop and add or by a table made anew, and the ent schema doesn't declare
-//	                  that (WasNamed, TableWasNamed); only a process that imports the generated package knows
-//	                  CT109 a plaintext column of another type is cast to an encrypted one
+//	encrypted_column  CT101 an encrypted column is dropped, CT102 made too
+//	                  short for its tokens, CT103 of another type, CT104
+//	                  indexed, CT105 without its CHECK that it holds tokens
+//	                  only, CT108 it, its table or its blind index is renamed,
+//	                  also by drop and add or by a table made anew, and the
+//	                  ent schema doesn't declare that (WasNamed,
+//	                  TableWasNamed); only a process that imports the
+//	                  generated package knows; CT109 a plaintext column of
+//	                  another type is cast to an encrypted one
 //	row_security      CT106 row-level security is taken away
-//	index_trigger     CT107 a blind index has no triggers that empty a digest when another writer changes its token; reported
-//	                  on the last file, for the indexed columns that the process knows
-//	concurrent_index  CT201 an index is made on a table that may have rows, and blocks writes to it
-//	blocking          CT301 a CHECK or foreign key reads all rows at once, CT302 SET NOT NULL does, CT303 VALIDATE does under a
-//	                  lock of the same file, CT304 a table is rewritten, CT305 a constraint builds its index, CT306 LOCK TABLE,
-//	                  CT307 an index is built anew
-//	several_locks     CT308 a transaction locks readers out of several tables (a warning)
-//	txmode            CT202 a statement needs atlas:txmode none, CT203 the directive does not count
+//	index_trigger     CT107 a blind index has no triggers that empty a digest
+//	                  when another writer changes its token; reported on the
+//	                  last file, for the indexed columns that the process
+//	                  knows
+//	concurrent_index  CT201 an index is made on a table that may have rows,
+//	                  and blocks writes to it
+//	blocking          CT301 a CHECK or foreign key reads all rows at once,
+//	                  CT302 SET NOT NULL does, CT303 VALIDATE does under a
+//	                  lock of the same file, CT304 a table is rewritten, CT305
+//	                  a constraint builds its index, CT306 LOCK TABLE, CT307
+//	                  an index is built anew
+//	several_locks     CT308 a transaction locks readers out of several tables
+//	                  (a warning)
+//	txmode            CT202 a statement needs atlas:txmode none, CT203 the
+//	                  directive does not count
 //	rename            CT204 a rename is written as drop and add
-//	repeatable        CT205 a statement of a file without a transaction cannot be repeated after a crash (a warning)
+//	repeatable        CT205 a statement of a file without a transaction cannot
+//	                  be repeated after a crash (a warning)
 //	file_name         CT206 a file is not named VERSION_name.sql
 //
 // CT201, blocking and several_locks are about tables of earlier

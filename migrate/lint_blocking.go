@@ -145,8 +145,8 @@ func (s *seen) findValidated(stmt *migrate.Stmt, o *observation) (found []sqlche
 }
 
 // isMadeAgain reports whether a constraint replaces one of its name, as happens
-// when a column's type changes: Postgres then reads all rows even where the type
-// takes no rewrite.
+// when a column's type changes: Postgres then reads all rows even where the
+// type takes no rewrite.
 func (o *observation) isMadeAgain(c catalogConstraint) bool {
 	for _, before := range o.before.constraints {
 		if before.table == c.table && before.name == c.name && before.valid {

@@ -207,8 +207,8 @@ func findUnchecked(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 	return found
 }
 
-// firstWith returns the first statement that has one of the words in it, of
-// which an earlier one counts more.
+// firstWith returns the first statement that has one of the words in it. An
+// earlier word counts more.
 func firstWith(file *sqlcheck.File, words ...string) *migrate.Stmt {
 	for _, word := range words {
 		for _, change := range file.Changes {

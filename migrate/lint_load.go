@@ -89,8 +89,8 @@ var (
 	renameColumn = regexp.MustCompile(alterTable + `\s+RENAME\s+(?:COLUMN\s+)?` + name + `\s+TO\s+` + name)
 )
 
-// findRename turns what looks like a drop and an add, for only names are compared, back into the rename that the
-// statement is.
+// findRename turns what looks like a drop and an add, since only names are
+// compared, back into the statement's rename.
 func findRename(stmt string, changes schema.Changes) schema.Changes {
 	stmt = comments.ReplaceAllString(stmt, " ")
 	if renameTable.MatchString(stmt) {

@@ -124,7 +124,7 @@ func (p *pass) keysOf(ctx context.Context, page []row) (map[string]tenantkey.Key
 	return p.keys.of(ctx, page)
 }
 
-// isOfKeys reports whether the table is that of the tenants' keys.
+// isOfKeys reports whether the table holds the tenants' keys.
 func (p *pass) isOfKeys() bool { return p.table.isOfKeys() }
 
 // wrappedCell makes what becomes of the wrapped key of a tenant.

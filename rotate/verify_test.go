@@ -34,8 +34,8 @@ func openSQLite(t *testing.T, statements ...string) *sql.DB {
 	return db
 }
 
-// Every state is counted, and each but that of the primary key and NULL keeps
-// the column from being ready.
+// Every state is counted. Each except the primary key and NULL keeps the column
+// from being ready.
 func TestVerifyCounts(t *testing.T) {
 	t.Parallel()
 	keys := []string{fernet.GenerateKey(), fernet.GenerateKey(), fernet.GenerateKey()}
@@ -106,8 +106,7 @@ func TestRate(t *testing.T) {
 	begin := time.Now()
 	report, err := rotate.Encrypt(t.Context(), db, newRing(t, fernet.GenerateKey()),
 		rotate.Config{Columns: []string{"t_text.secret"}, Batch: 10, RowsPerSecond: 100})
-	// Two passes of five pages and an empty one, each of which waits for its
-	// rows.
+	// Two passes of five pages and an empty one. Each waits for its rows.
 	if took := time.Since(begin); err != nil || report.Rewritten() != 50 || took < time.Second {
 		t.Errorf("%d rows in %v, %v", report.Rewritten(), took, err)
 	}

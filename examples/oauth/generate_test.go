@@ -49,7 +49,7 @@ func command(dir string, args ...string) (string, error) {
 	return string(out), err
 }
 
-// files returns the paths of all files but those of the module itself, sorted.
+// files returns the sorted paths of all files that aren't the module's own.
 func files(t *testing.T, dir string) (paths []string) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -135,8 +135,8 @@ func TestGenerateRefuses(t *testing.T) {
 	}
 }
 
-// unbound is a test of the vault whose generated package is not that of the
-// schema.
+// unbound is a test of the vault with a generated package that doesn't belong
+// to the schema.
 const unbound = `package vault_test
 
 import (

@@ -1,9 +1,11 @@
 // Command service is an HTTP service, in a module of its own, that keeps its
 // users' broker keys in Credent:
 //
-//	export ENCRYPTION_KEY=$(credent key generate) DATABASE_URL=sqlite:service.db
+//	export ENCRYPTION_KEY=$(credent key generate)
+//	export DATABASE_URL=sqlite:service.db
 //	go run .
-//	curl -X PUT -H 'X-User: user-1' -d '{"api_key": "PK…", "secret_key": "…"}' localhost:8080/credentials/alpaca
+//	curl -X PUT -H 'X-User: user-1' localhost:8080/credentials/alpaca \
+//		-d '{"api_key": "PK…", "secret_key": "…"}'
 //
 // On Postgres it can connect as a member of credent_app: each request then sees
 // its user's rows only. OWNER_DATABASE_URL is the URL of the tables' owner, for

@@ -63,8 +63,8 @@ type rotation func(context.Context, *sql.DB, *encrypted.Keyring, rotate.Config) 
 type step struct {
 	name   string
 	states states.Set
-	// before is SQL for the step, which is run when all writers are in the state
-	// before.
+	// before is SQL for the step, which is run when all writers are in the
+	// state before.
 	before string
 	rotate rotation
 	want   shares

@@ -149,7 +149,7 @@ func (a *app) credentialList() *cobra.Command {
 			return a.printCredentials(rows)
 		})
 	})
-	cmd.Flags().StringVar(&user, "user", "", "only those of the user with this `ID`")
+	cmd.Flags().StringVar(&user, "user", "", "only credentials of the user with this `ID`")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

@@ -75,7 +75,7 @@ has them in plaintext: keep it off disks that others read, and delete it after u
 		})
 	})
 	cmd.Flags().StringVar(&format, "format", formatCSV, "`csv or jsonl`")
-	cmd.Flags().StringVar(&user, "user", "", "only those of the user with this `ID`")
+	cmd.Flags().StringVar(&user, "user", "", "only credentials of the user with this `ID`")
 	cmd.Flags().BoolVar(&reveal, "reveal", false, "decrypt the secrets and write them")
 	return cmd
 }

@@ -68,7 +68,7 @@ was printed last. Where the file has the column id, --skip-existing leaves out t
 	cmd.Flags().StringVar(&m.resume, "continue", "", "the `ID` of an import of the same file that was stopped")
 	cmd.Flags().BoolVar(&m.skipExisting, "skip-existing", false, "leave out rows whose id is in the database")
 	cmd.Flags().IntVar(&m.batch, "batch", 0, "rows in a transaction; 5000 if not given")
-	cmd.Flags().BoolVar(&m.formats, "check-formats", false, "refuse keys that do not look like those of their provider")
+	cmd.Flags().BoolVar(&m.formats, "check-formats", false, "refuse keys that do not look like their provider's")
 	return cmd
 }
 

@@ -40,7 +40,7 @@ finds anything.`,
 			return errors.Join(report.Err(), err)
 		})
 	})
-	cmd.Flags().StringVar(&dir, "dir", "", "compare with the files of this `folder`; those of this version if not given")
+	cmd.Flags().StringVar(&dir, "dir", "", "compare with the files of this `folder`; by default this version's files")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

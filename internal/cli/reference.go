@@ -13,12 +13,14 @@ import (
 // referenceWidth is how long the lines of docs/cli.md may be.
 const referenceWidth = 120
 
+const generatedNote = "<!-- made by make generate, from the command itself: do not edit -->"
+
 // WriteReference writes docs/cli.md: every command with its flags, their
 // defaults and an example, as the command's own help has them.
 func WriteReference(w io.Writer) error {
 	root := new(app).root()
 	var b strings.Builder
-	b.WriteString("# The command credent\n\n<!-- made by make generate, from the command itself: do not edit -->\n\n")
+	b.WriteString("# The command credent\n\n" + generatedNote + "\n\n")
 	fmt.Fprintf(&b, "```\n%s\n```\n\n", root.Long)
 	b.WriteString("Results go to standard output, notes and errors to standard error. Each command's `--help` says the same as\n" +
 		"this page.\n\n")

@@ -125,5 +125,5 @@ func (reader) Tx(context.Context) (dialect.Tx, error) { return nil, errOnlyCreat
 // Close leaves the transaction to its owner.
 func (reader) Close() error { return nil }
 
-// Dialect is that of the transaction.
+// Dialect returns the transaction's dialect.
 func (r reader) Dialect() string { return r.name }

@@ -34,7 +34,7 @@ const DefaultBatch = 5000
 // MaxBatch bounds what is held in memory.
 const MaxBatch = 1_000_000
 
-// ErrUncertain is that of a COMMIT that was not answered.
+// ErrUncertain means that a COMMIT was not answered.
 var ErrUncertain = errors.New("the last transaction may be stored, or not")
 
 // Row is one credential to store. It takes the defaults of a Create where a

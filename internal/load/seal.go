@@ -38,7 +38,7 @@ func (r *recorder) Close() error { return nil }
 // Dialect implements dialect.Driver.
 func (r *recorder) Dialect() string { return r.name }
 
-// columns are those of the rows that are sent.
+// columns are the columns of the rows that are sent.
 var columns = usercredential.Columns
 
 // sealer makes of a row what its Create would send.

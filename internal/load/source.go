@@ -41,7 +41,7 @@ func (s *source) Next() bool {
 	return false
 }
 
-// idPlace is that of the primary key in columns.
+// idPlace is the primary key's place in columns.
 const idPlace = 0
 
 func (s *source) seal(row *numbered) ([]any, error) {

@@ -83,8 +83,8 @@ func name(c column.Column) string {
 // transaction: whoever changes the tenant may store the secrets afterwards.
 //
 // Its function runs as its owner, whom row-level security doesn't hide the row
-// from, and finds nothing by the session's search_path. If there are several tables
-// of states, those count whose owner owns the table.
+// from, and finds nothing by the session's search_path. If there are several
+// tables of states, those count whose owner owns the table.
 func postgres(columns []column.Column) []string {
 	c := columns[0]
 	q := column.QuoteName

@@ -1,5 +1,6 @@
-// Package fernettype is what one would write to encrypt an ent field with fernet-go: a Go type that encrypts when
-// database/sql asks for its value and decrypts when it is scanned.
+// Package fernettype is what one would write to encrypt an ent field with
+// fernet-go: a Go type that encrypts when database/sql asks for its value and
+// decrypts when it is scanned.
 package fernettype
 
 import (
@@ -10,7 +11,8 @@ import (
 	"github.com/fernet/fernet-go"
 )
 
-// Keys are the keys of the process, the one that encrypts first. Set them before the first use.
+// Keys are the keys of the process, the one that encrypts first. Set them
+// before the first use.
 var Keys []*fernet.Key
 
 // Secret is an encrypted field.

@@ -244,9 +244,9 @@ func TestDigestForms(t *testing.T) {
 	}
 }
 
-// TestEarlierNames makes the digests of a column under all of its names. Those
-// of a unique one are claimed one after the other, and that under the present
-// name and the primary key stays.
+// TestEarlierNames makes the digests of a column under all of its names. In
+// a unique index they are claimed one after the other, and the digest under the
+// present name and the primary key stays.
 func TestEarlierNames(t *testing.T) {
 	t.Parallel()
 	named := func(name, was string, unique bool) column.Column {

@@ -1,4 +1,5 @@
-// Package schema declares Credent's entities with fernet-go in the Go type of the secrets.
+// Package schema declares Credent's entities with fernet-go in the Go type of
+// the secrets.
 package schema
 
 import (
@@ -30,7 +31,8 @@ func (UserAccount) Annotations() []schema.Annotation {
 	return []schema.Annotation{entsql.Table("user_accounts")}
 }
 
-// UserCredential is one set of API keys that a user has with a broker or data provider.
+// UserCredential is one set of API keys that a user has with a broker or data
+// provider.
 type UserCredential struct {
 	ent.Schema
 }

@@ -29,7 +29,8 @@ func (UserAccount) Annotations() []schema.Annotation {
 	return []schema.Annotation{entsql.Table("user_accounts")}
 }
 
-// UserCredential is one set of API keys that a user has with a broker or data provider.
+// UserCredential is one set of API keys that a user has with a broker or data
+// provider.
 type UserCredential struct {
 	ent.Schema
 }

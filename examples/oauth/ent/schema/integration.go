@@ -1,4 +1,5 @@
-// Package schema declares the entities of package ent: the accounts that users have connected with other services.
+// Package schema declares the entities of package ent: the accounts that users
+// have connected with other services.
 package schema
 
 import (
@@ -17,7 +18,8 @@ type Integration struct {
 	ent.Schema
 }
 
-// Mixin gives the column by which an account with a provider is found; it can be connected to one user only.
+// Mixin gives the column by which an account with a provider is found; it can
+// be connected to one user only.
 func (Integration) Mixin() []ent.Mixin {
 	return []ent.Mixin{encrypted.BlindIndex("refresh_token").Unique().AcrossTenants()}
 }
