@@ -82,6 +82,7 @@ func TestStranger(t *testing.T) {
 		"Postgres": {"pgx", credenttest.EmptyURL(t), dialect.Postgres},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			first, second := credent.GenerateKey(), credent.GenerateKey()
 			app := filepath.Join(dir, "app")
 			const row = "[REDACTED] made-up <nil>\n"
