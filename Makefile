@@ -6,7 +6,7 @@ FUZZTIME ?= 6s
 NAME     ?= $(name)
 
 # Modules of their own: what needs more dependencies than a service should get, and examples.
-MODULES := kms bench examples/service examples/oauth
+MODULES := kms bench examples/service examples/oauth examples/graphql
 
 # The tests of package integration in which goroutines share a client or a database. The programs of codegen's tests run
 # outside of the race detector.
@@ -45,6 +45,7 @@ setup: ## install what the tests need and is not there: Postgres, PgBouncer, Pyt
 generate: ## regenerate the ent clients, the picture in docs/architecture.md, and docs/cli.md
 	$(GO) generate ./ent ./integration/sequence/ent ./integration/types/ent
 	$(GO) -C examples/oauth generate ./...
+	$(GO) -C examples/graphql generate ./...
 	$(GO) run ./internal/structure
 	$(GO) run ./internal/clidoc > docs/cli.md.new && mv docs/cli.md.new docs/cli.md
 

@@ -58,7 +58,7 @@ func (e Extension) Hooks() []gen.Hook {
 				return err
 			}
 			if err := errors.Join(dropFilters(g, fields), dropSetters(g, fields), completeMixins(g), checkStamped(g, fields),
-				writeFiles(g, fields)); err != nil {
+				retypeInputs(g, fields), writeFiles(g, fields)); err != nil {
 				return err
 			}
 			if e.Picture == "" {
@@ -111,6 +111,7 @@ func prepare(g *gen.Graph) (fields []encryptedField, err error) {
 					continue
 				}
 				faults = append(faults, checkEncrypted(node, f)...)
+				faults = append(faults, checkAPIs(node, f)...)
 				faults = append(faults, checkTenant(e)...)
 				checks[node.Table()+"_"+f.StorageKey()+"_encrypted"] = identifier(f.StorageKey()) + " LIKE 'gAAAA%'"
 				nameType(g, e)

@@ -76,7 +76,12 @@ func receiver(method *ast.FuncDecl) string {
 	if method.Recv == nil || len(method.Recv.List) == 0 {
 		return ""
 	}
-	t := method.Recv.List[0].Type
+	return typeName(method.Recv.List[0].Type)
+}
+
+// typeName returns the name of a type of the same package, or of a pointer to
+// one, or "".
+func typeName(t ast.Expr) string {
 	if pointer, ok := t.(*ast.StarExpr); ok {
 		t = pointer.X
 	}

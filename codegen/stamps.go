@@ -46,7 +46,7 @@ func (Extension) Templates() []*gen.Template {
 	return []*gen.Template{gen.MustParse(gen.NewTemplate("credent").Parse(`
 {{ define "import/additional/credent" }}
 	"` + encryptedPackage + `"
-{{ end }}
+{{- end }}
 {{ define "dialect/sql/create/spec/zz_credent" }}{{ if index $.Annotations "` + stampedName + `" }}
 	{{- range $f := $.Fields }}{{ if and (index $f.Annotations "` + encrypted.AnnotationName + `") (not $f.Optional) }}
 		if v, ok := {{ $.Scope.Receiver }}.mutation.{{ $f.MutationGet }}(); ok && v.IsZero() {

@@ -43,6 +43,8 @@ type Field struct {
 	goType  any
 	scanner func(name string, size int) any
 	text    Annotation
+
+	apiInput bool
 }
 
 // String declares an encrypted text, of type [Secret] in the generated code.
@@ -257,14 +259,17 @@ func (f *Field) Descriptor() *field.Descriptor {
 		ValueScanner(f.scanner(f.desc.Name, f.size)).
 		SchemaType(map[string]string{dialect.Postgres: varchar, dialect.SQLite: varchar, dialect.MySQL: noMySQL}).
 		Sensitive().
-		Annotations(append([]schema.Annotation{annotation}, f.desc.Annotations...)...).
+		Annotations(annotation).
+		Annotations(hidden(f.apiInput)...).
+		Annotations(f.desc.Annotations...).
 		Descriptor()
 	d.Optional, d.Immutable, d.Comment, d.StorageKey = f.desc.Optional, f.desc.Immutable, f.desc.Comment, f.desc.StorageKey
 	d.Deprecated, d.DeprecatedReason = f.desc.Deprecated, f.desc.DeprecatedReason
 	d.Unique, d.Nillable, d.Default = f.desc.Unique, f.desc.Nillable, f.desc.Default
 	if f.desc.Err == nil && isLoadedAlone() {
 		f.fail(errors.New("the code is generated without the extension of package codegen, and would not encrypt: run a program that calls " +
-			"entc.Generate with entc.Extensions(codegen.Extension{}), as docs/your-own-schema.md shows"))
+			"entc.Generate with entc.Extensions(codegen.Extension{}), as docs/your-own-schema.md shows. A program that makes no client, " +
+			"such as entproto's, needs " + ExtensionEnv + "=1 in its environment"))
 	}
 	if f.desc.Err != nil {
 		d.Err = fmt.Errorf("encrypted field: %w", f.desc.Err)

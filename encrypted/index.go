@@ -173,6 +173,7 @@ func (f indexField) Descriptor() *field.Descriptor {
 		Annotations(IndexAnnotation{
 			Of: f.of, With: f.with, Where: f.cfg.Where, Unique: f.cfg.Unique, AcrossTenants: f.acrossTenants,
 		}).
+		Annotations(hidden(false)...).
 		Descriptor()
 	d.StorageKey = f.storageKey
 	if f.err == nil && f.cfg.Unique && f.cfg.Bits > 0 && f.cfg.Bits < minUniqueBits {

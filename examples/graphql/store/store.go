@@ -1,0 +1,52 @@
+// Package store opens the database of this service.
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
+
+	"example.com/graphql/ent"
+	"github.com/credent-go/credent/encrypted"
+)
+
+// Open returns a client of a database of the given dialect. It makes the
+// tables if they aren't there, and checks the keyring. The database has this
+// service's tables alone.
+func Open(ctx context.Context, db *sql.DB, databaseDialect string, ring *encrypted.Keyring) (*ent.Client, error) {
+	drv, err := encrypted.NewDriver(entsql.OpenDB(databaseDialect, db), encrypted.DriverConfig{
+		Keyring: ring,
+		Columns: ent.EncryptedColumns(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	client := ent.NewClient(ent.Driver(drv))
+	if err := client.Schema.Create(ctx); err != nil {
+		return nil, fmt.Errorf("making the tables: %w", err)
+	}
+	statements := append(encrypted.IndexTriggers(databaseDialect, ent.EncryptedColumns()...), encrypted.CanaryTable(databaseDialect)...)
+	for _, statement := range statements {
+		if _, err := db.ExecContext(ctx, statement); err != nil {
+			return nil, fmt.Errorf("making the triggers: %w", err)
+		}
+	}
+	return client, errors.Join(
+		encrypted.KeepCanary(ctx, db, ring, ent.EncryptedColumns()...),
+		encrypted.Check(ctx, db, ring, ent.EncryptedColumns()...),
+	)
+}
+
+// OpenSQLite opens a file.
+func OpenSQLite(ctx context.Context, file string, ring *encrypted.Keyring) (*ent.Client, *sql.DB, error) {
+	db, err := sql.Open("sqlite", "file:"+file+"?_pragma=foreign_keys(1)&_pragma=busy_timeout(5000)&_txlock=immediate")
+	if err != nil {
+		return nil, nil, err
+	}
+	client, err := Open(ctx, db, dialect.SQLite, ring)
+	return client, db, err
+}
