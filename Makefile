@@ -5,6 +5,9 @@ GO       ?= go
 FUZZTIME ?= 6s
 NAME     ?= $(name)
 
+# The commands know their commit if Git can say it, which it can't in an archive or in somebody else's checkout.
+BUILDVCS ?= $(shell git status --porcelain >/dev/null 2>&1 && echo true || echo false)
+
 # Modules of their own: what needs more dependencies than a service should get, and examples.
 MODULES := kms bench examples/service examples/oauth examples/graphql
 
@@ -25,11 +28,11 @@ quickstart: build ## store credentials encrypted and read them back, on a throw-
 
 .PHONY: build
 build: ## build bin/credent
-	@$(GO) build -buildvcs=false -o bin/credent ./cmd/credent
+	@$(GO) build -buildvcs=$(BUILDVCS) -o bin/credent ./cmd/credent
 
 .PHONY: build-kms
 build-kms: ## build bin/credent-kms
-	@$(GO) -C kms build -buildvcs=false -o ../bin/credent-kms ./cmd/credent-kms
+	@$(GO) -C kms build -buildvcs=$(BUILDVCS) -o ../bin/credent-kms ./cmd/credent-kms
 
 .PHONY: test
 test: setup verify lint unit race fuzz ## run every check and test, on a real Postgres

@@ -11,12 +11,13 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/credent-go/credent/internal/version"
 )
 
 // Exit codes.
@@ -72,7 +73,7 @@ Exit codes: 0 done, 1 failed, 2 the command line is wrong.`,
   credent migrate apply                   # make the tables
   credent account add --user u-1 --name "Ada Lovelace"
   credent credential add --user u-1 --type alpaca`,
-		Version: version(),
+		Version: version.String(),
 	}, a.quickstart(), a.key(), a.migrate(), a.account(), a.credential(), a.doctor(),
 		a.rotate(), a.verify(), a.encrypt(), a.decrypt(), a.inventory(), a.tenant(), a.state())
 	root.SilenceErrors = true
@@ -82,17 +83,8 @@ Exit codes: 0 done, 1 failed, 2 the command line is wrong.`,
 	root.SetOut(a.out)
 	root.SetErr(a.note)
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.SetVersionTemplate("{{.Version}}\n")
+	root.SetVersionTemplate("credent {{.Version}}\n")
 	return root
-}
-
-// version returns the module's version if the command was built with "go
-// install …@version".
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "(devel)"
 }
 
 // group makes a command of subcommands. Alone it prints its help.

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/internal/version"
 	"github.com/credent-go/credent/kms"
 )
 
@@ -35,12 +36,14 @@ func (a *app) command() *cobra.Command {
 ENCRYPTION_KEYRING_URL names the service: awskms://…, gcpkms://…, azurekeyvault://…, hashivault://KEY or base64key://….
 ENCRYPTION_KEYRING has the wrapped keyring, or ENCRYPTION_KEYRING_FILE the name of its file. Commands that change it print
 the new text, and leave the old one as it is. Keys are never shown, and never written to a file.`,
+		Version:       version.String(),
 		Args:          noArguments,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetVersionTemplate("credent-kms {{.Version}}\n")
 	// Without the text, which may be a key that begins with a dash.
 	root.SetFlagErrorFunc(func(*cobra.Command, error) error { return errors.New("unknown or malformed flag; see --help") })
 	root.AddCommand(a.wrap(), a.unwrap(), a.rewrap(), a.addKey(),

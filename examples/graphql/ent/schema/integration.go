@@ -22,7 +22,8 @@ func (Integration) Mixin() []ent.Mixin {
 	return []ent.Mixin{encrypted.BlindIndex("api_key").Unique().AcrossTenants()}
 }
 
-// Fields of the Integration. The API sets those with APIInput; the service sets the other secrets itself.
+// Fields of the Integration. The API sets those with APIInput; the service sets
+// the other secrets itself.
 func (Integration) Fields() []ent.Field {
 	return []ent.Field{
 		field.UUID("id", uuid.UUID{}).Default(uuid.New),
