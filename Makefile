@@ -69,6 +69,12 @@ lint: ## check style, words and their width, and that go.mod is tidy
 	$(GO) tool -modfile=tools.mod golangci-lint run ./...
 	$(foreach m,$(MODULES),$(GO) -C $(m) vet ./... &&) true
 	cd kms && $(GO) tool -modfile=$(CURDIR)/tools.mod golangci-lint run ./...
+	$(GO) run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 -shellcheck= -pyflakes=
+
+.PHONY: vulnerabilities
+vulnerabilities: ## look for known vulnerabilities in what the modules use; needs the network
+	$(GO) run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./...
+	$(foreach m,$(MODULES),$(GO) -C $(m) run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./... &&) true
 
 .PHONY: unit
 unit: ## run all tests
