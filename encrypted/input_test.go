@@ -2,6 +2,7 @@ package encrypted_test
 
 import (
 	"bytes"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,7 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
 	"entgo.io/ent/schema"
+	_ "modernc.org/sqlite" // a database driver
 
 	"github.com/credent-go/credent/encrypted"
 )
@@ -145,4 +149,33 @@ func merged(t *testing.T, all []schema.Annotation, name string) (values map[stri
 		t.Fatal(err)
 	}
 	return values
+}
+
+// An input is a secret to the driver too: SQL that has one and doesn't say
+// where it is stored is refused.
+func TestInputInSQL(t *testing.T) {
+	t.Parallel()
+	db, err := sql.Open("sqlite", "file:"+t.TempDir()+"/input.db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	ring, err := encrypted.NewKeyring(encrypted.GenerateKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	drv, err := encrypted.NewDriver(entsql.OpenDB(dialect.SQLite, db), encrypted.DriverConfig{Keyring: ring})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := encrypted.Input{Secret: encrypted.New("CANARY")}
+	if _, err := db.ExecContext(t.Context(), "CREATE TABLE notes (body TEXT)"); err != nil {
+		t.Fatal(err)
+	}
+	for name, arg := range map[string]any{"an input": in, "a pointer": &in, "a list": []any{in}, "a map": map[string]any{"a": in}} {
+		err := drv.Exec(t.Context(), "INSERT INTO notes (body) VALUES (?)", []any{arg}, nil)
+		if !errors.Is(err, encrypted.ErrPredicate) || strings.Contains(err.Error(), "CANARY") {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
 }
