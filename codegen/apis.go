@@ -20,11 +20,13 @@ import (
 // responses and requests alike.
 func checkAPIs(node *gen.Type, f *gen.Field) (faults []error) {
 	refuse := func(annotation, why string) {
-		faults = append(faults, fmt.Errorf("%s.%s is encrypted and cannot be %s: %s", node.Name, f.Name, annotation, why))
+		faults = append(faults,
+			fmt.Errorf("%s.%s is encrypted and cannot be %s: %s", node.Name, f.Name, annotation, why))
 	}
 	if f.Annotations["ProtoField"] != nil {
-		refuse("an entproto.Field", "entproto has one message for requests and responses, and responses would have the secret. Remove "+
-			"entproto.Field, and take the secret in a request of your own, as docs/your-own-schema.md shows")
+		refuse("an entproto.Field", "entproto has one message for requests and responses, and responses would "+
+			"have the secret. Remove entproto.Field, and take the secret in a request of your own, as "+
+			"docs/your-own-schema.md shows")
 	}
 	var openAPI struct {
 		Schema, Example any
@@ -34,8 +36,9 @@ func checkAPIs(node *gen.Type, f *gen.Field) (faults []error) {
 		faults = append(faults, fmt.Errorf("%s.%s: annotation EntOAS: %w", node.Name, f.Name, err))
 	}
 	if openAPI.Schema != nil || openAPI.Example != nil || len(openAPI.Groups) > 0 {
-		refuse("in entoas.Schema, Example or Groups", "entoas has one schema for requests and responses, and responses would have the "+
-			"secret. Remove the annotation, and add the secret to request bodies with entoas.Mutations, as docs/your-own-schema.md shows")
+		refuse("in entoas.Schema, Example or Groups", "entoas has one schema for requests and responses, and "+
+			"responses would have the secret. Remove the annotation, and add the secret to request bodies with "+
+			"entoas.Mutations, as docs/your-own-schema.md shows")
 	}
 	return faults
 }

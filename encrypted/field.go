@@ -267,9 +267,9 @@ func (f *Field) Descriptor() *field.Descriptor {
 	d.Deprecated, d.DeprecatedReason = f.desc.Deprecated, f.desc.DeprecatedReason
 	d.Unique, d.Nillable, d.Default = f.desc.Unique, f.desc.Nillable, f.desc.Default
 	if f.desc.Err == nil && isLoadedAlone() {
-		f.fail(errors.New("the code is generated without the extension of package codegen, and would not encrypt: run a program that calls " +
-			"entc.Generate with entc.Extensions(codegen.Extension{}), as docs/your-own-schema.md shows. A program that makes no client, " +
-			"such as entproto's, needs " + ExtensionEnv + "=1 in its environment"))
+		f.fail(errors.New("the code is generated without the extension of package codegen, and would not encrypt: " +
+			"run a program that calls entc.Generate with entc.Extensions(codegen.Extension{}), as " +
+			"docs/your-own-schema.md shows. A program that makes no client, such as entproto's, needs " + ExtensionEnv + "=1 in its environment"))
 	}
 	if f.desc.Err != nil {
 		d.Err = fmt.Errorf("encrypted field: %w", f.desc.Err)

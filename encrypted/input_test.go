@@ -25,7 +25,8 @@ func TestInputUnmarshalGQL(t *testing.T) {
 		given any
 		want  string
 	}{
-		{"CANARY", "CANARY"}, {"", ""}, {map[string]any{"a": []any{"CANARY", 1.5}}, `{"a":["CANARY",1.5]}`}, {true, "true"},
+		{"CANARY", "CANARY"}, {"", ""}, {true, "true"},
+		{map[string]any{"a": []any{"CANARY", 1.5}}, `{"a":["CANARY",1.5]}`},
 	} {
 		var in encrypted.Input
 		if err := in.UnmarshalGQL(test.given); err != nil {
@@ -45,7 +46,8 @@ func TestInputUnmarshalGQL(t *testing.T) {
 	if err := in.UnmarshalGQL("[REDACTED]"); !errors.Is(err, encrypted.ErrRedacted) {
 		t.Errorf("the redaction marker: got %v", err)
 	}
-	if err := in.UnmarshalGQL(func() string { return "CANARY" }); err == nil || strings.Contains(err.Error(), "CANARY") {
+	err := in.UnmarshalGQL(func() string { return "CANARY" })
+	if err == nil || strings.Contains(err.Error(), "CANARY") {
 		t.Errorf("a function: got %v", err)
 	}
 	if err := in.UnmarshalGQL(nil); err != nil || !in.IsZero() {
@@ -56,7 +58,8 @@ func TestInputUnmarshalGQL(t *testing.T) {
 // revealed returns what a setter is given for a text.
 func revealed[T any](t *testing.T, text string) (got T, err error) {
 	t.Helper()
-	encrypted.SetInput(func(v encrypted.Value[T]) { got, err = v.Reveal() }, encrypted.Input{Secret: encrypted.New(text)})
+	in := encrypted.Input{Secret: encrypted.New(text)}
+	encrypted.SetInput(func(v encrypted.Value[T]) { got, err = v.Reveal() }, in)
 	return got, err
 }
 
@@ -66,7 +69,8 @@ func TestSetInput(t *testing.T) {
 	if got, err := revealed[[]byte](t, "/wBDQU5BUlk="); err != nil || string(got) != "\xff\x00CANARY" {
 		t.Errorf("bytes: %v", err)
 	}
-	if got, err := revealed[time.Time](t, "2031-05-06T09:08:07.5+02:00"); err != nil || !got.Equal(time.Date(2031, 5, 6, 7, 8, 7, 5e8, time.UTC)) {
+	want := time.Date(2031, 5, 6, 7, 8, 7, 5e8, time.UTC)
+	if got, err := revealed[time.Time](t, "2031-05-06T09:08:07.5+02:00"); err != nil || !got.Equal(want) {
 		t.Errorf("a time: %v, %v", got, err)
 	}
 	if got, err := revealed[map[string]int](t, `{"a":1}`); err != nil || got["a"] != 1 {
@@ -123,7 +127,8 @@ func TestHiddenFromAPIs(t *testing.T) {
 			t.Errorf("%s: entproto has the field", name)
 		}
 	}
-	if got := merged(t, index.Annotations, "EntGQL"); got["Skip"] != 63.0 || merged(t, index.Annotations, "ProtoSkip") == nil {
+	got := merged(t, index.Annotations, "EntGQL")
+	if got["Skip"] != 63.0 || merged(t, index.Annotations, "ProtoSkip") == nil {
 		t.Errorf("a digest: entgql has %v", got)
 	}
 }
@@ -172,7 +177,9 @@ func TestInputInSQL(t *testing.T) {
 	if _, err := db.ExecContext(t.Context(), "CREATE TABLE notes (body TEXT)"); err != nil {
 		t.Fatal(err)
 	}
-	for name, arg := range map[string]any{"an input": in, "a pointer": &in, "a list": []any{in}, "a map": map[string]any{"a": in}} {
+	for name, arg := range map[string]any{
+		"an input": in, "a pointer": &in, "a list": []any{in}, "a map": map[string]any{"a": in},
+	} {
 		err := drv.Exec(t.Context(), "INSERT INTO notes (body) VALUES (?)", []any{arg}, nil)
 		if !errors.Is(err, encrypted.ErrPredicate) || strings.Contains(err.Error(), "CANARY") {
 			t.Errorf("%s: got %v", name, err)

@@ -1,7 +1,7 @@
 // Command graphql is a Go service, in a module of its own, that serves a
 // schema with encrypted fields over GraphQL. It reads ENCRYPTION_KEY:
 //
-//	ENCRYPTION_KEY=$(credent key generate) go run . integrations.db localhost:8080
+//	ENCRYPTION_KEY=$(credent key generate) go run . app.db localhost:8080
 package main
 
 import (

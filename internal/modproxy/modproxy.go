@@ -95,7 +95,8 @@ func (p *Proxy) forget(t *testing.T, path string) {
 	if err := os.RemoveAll(unpacked); err != nil {
 		t.Error(err)
 	}
-	kept, err := filepath.Glob(filepath.Join(p.cache, "cache", "download", filepath.FromSlash(path), "@v", p.Version+".*"))
+	downloads := filepath.Join(p.cache, "cache", "download", filepath.FromSlash(path), "@v")
+	kept, err := filepath.Glob(filepath.Join(downloads, p.Version+".*"))
 	if err != nil {
 		t.Error(err)
 	}

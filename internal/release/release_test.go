@@ -87,7 +87,8 @@ func TestWorkflows(t *testing.T) {
 				if step.Uses != "" && !pinned.MatchString(step.Uses) {
 					t.Errorf("%s: job %s uses %s, which is no commit", name, job, step.Uses)
 				}
-				if strings.HasPrefix(step.Uses, "actions/checkout@") && len(j.Permissions) == 0 && step.With["persist-credentials"] != "false" {
+				checkout := strings.HasPrefix(step.Uses, "actions/checkout@")
+				if checkout && step.With["persist-credentials"] != "false" && len(j.Permissions) == 0 {
 					t.Errorf("%s: job %s keeps the token in its checkout", name, job)
 				}
 				if target, ok := strings.CutPrefix(step.Run, "make "); ok {
@@ -119,7 +120,8 @@ func TestMatrix(t *testing.T) {
 	if got := jobs["platforms"].Strategy.Matrix["os"]; len(got) != 2 {
 		t.Errorf("the tests run on %v", got)
 	}
-	if got := jobs["postgres"].Strategy.Matrix["postgres"]; !slices.Equal(got, []string{"12", "13", "14", "15", "16", "17"}) {
+	want := []string{"12", "13", "14", "15", "16", "17"}
+	if got := jobs["postgres"].Strategy.Matrix["postgres"]; !slices.Equal(got, want) {
 		t.Errorf("the tests run on Postgres %v", got)
 	}
 }
@@ -163,14 +165,18 @@ func TestNotes(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	write(t, dir+"/scripts/release", read(t, root+"/scripts/release"))
-	write(t, dir+"/CHANGELOG.md", "# Changelog\n\n## Unreleased\n\n- a\n\n## 0.10.0 - 2027-01-02\n\n### Changed\n\n- b\n\n## 0.1.0\n\n- c\n")
+	write(t, dir+"/CHANGELOG.md",
+		"# Changelog\n\n## Unreleased\n\n- a\n\n## 0.10.0 - 2027-01-02\n\n### Changed\n\n- b\n\n## 0.1.0\n\n- c\n")
 	for version, want := range map[string]string{"v0.10.0": "### Changed\n\n- b", "v0.1.0": "- c"} {
 		if got := must(t, dir, nil, "scripts/release", "notes", version); got != want {
 			t.Errorf("%s: got %q, want %q", version, got, want)
 		}
 	}
-	for version, want := range map[string]string{"v0.2.0": "has no section", "v0.1": "usage", "Unreleased": "usage", "v0.1.0;": "usage"} {
-		if out, err := command(t, dir, nil, "scripts/release", "notes", version); err == nil || !strings.Contains(out, want) {
+	for version, want := range map[string]string{
+		"v0.2.0": "has no section", "v0.1": "usage", "Unreleased": "usage", "v0.1.0;": "usage",
+	} {
+		out, err := command(t, dir, nil, "scripts/release", "notes", version)
+		if err == nil || !strings.Contains(out, want) {
 			t.Errorf("%s: got %v, %s", version, err, out)
 		}
 	}
@@ -207,10 +213,12 @@ func TestInstall(t *testing.T) {
 	t.Parallel()
 	proxy := modproxy.New(t)
 	dir := copyOf(t)
-	env := append(proxy.Env(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null", "GOBIN="+t.TempDir())
+	bin := t.TempDir()
+	env := append(proxy.Env(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null", "GOBIN="+bin)
 	git := func(args ...string) string {
 		t.Helper()
-		return must(t, dir, env, "git", append([]string{"-c", "user.name=a", "-c", "user.email=a@example.com"}, args...)...)
+		author := []string{"-c", "user.name=a", "-c", "user.email=a@example.com"}
+		return must(t, dir, env, "git", append(author, args...)...)
 	}
 	git("init", "--quiet")
 	git("add", "--all")
@@ -221,7 +229,7 @@ func TestInstall(t *testing.T) {
 	install := func(path string) string {
 		t.Helper()
 		must(t, t.TempDir(), env, "go", "install", path+"@"+proxy.Version)
-		return must(t, dir, env, filepath.Join(strings.TrimPrefix(env[len(env)-1], "GOBIN="), filepath.Base(path)), "--version")
+		return must(t, dir, env, filepath.Join(bin, filepath.Base(path)), "--version")
 	}
 	if got := install(modproxy.Credent + "/cmd/credent"); got != "credent "+proxy.Version {
 		t.Errorf("credent --version: %q", got)

@@ -59,14 +59,15 @@ func of(info *debug.BuildInfo, archived string) string {
 // providing returns the module that provides the command, which is another
 // than the main one if that runs it as a tool.
 func providing(info *debug.BuildInfo) *debug.Module {
+	has := func(module *debug.Module) bool { return strings.HasPrefix(info.Path+"/", module.Path+"/") }
 	found := &info.Main
 	for _, module := range info.Deps {
-		of := module.Path + "/"
-		if strings.HasPrefix(info.Path+"/", of) && (len(module.Path) > len(found.Path) || !strings.HasPrefix(info.Path+"/", found.Path+"/")) {
-			found = module
-			if module.Replace != nil {
-				found = &debug.Module{Path: module.Path, Version: module.Replace.Version}
-			}
+		if !has(module) || has(found) && len(module.Path) <= len(found.Path) {
+			continue
+		}
+		found = module
+		if module.Replace != nil {
+			found = &debug.Module{Path: module.Path, Version: module.Replace.Version}
 		}
 	}
 	return found

@@ -25,7 +25,8 @@ func module(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
 	for name, from := range map[string]string{
-		"internal/version/version.go": "version.go", "internal/version/commit.txt": "commit.txt", ".gitattributes": "../../.gitattributes",
+		"internal/version/version.go": "version.go", "internal/version/commit.txt": "commit.txt",
+		".gitattributes": "../../.gitattributes",
 	} {
 		data, err := os.ReadFile(from)
 		if err != nil {

@@ -74,7 +74,10 @@ var secretName = regexp.MustCompile(`(?i)given|hidden|index`)
 func TestGraphQL(t *testing.T) {
 	scalar := "scalar Moment\n"
 	for name, options := range map[string][]entgql.ExtensionOption{
-		"everything":    {entgql.WithSchemaGenerator(), entgql.WithWhereInputs(true), entgql.WithRelaySpec(true), entgql.WithNodeDescriptor(true)},
+		"everything": {
+			entgql.WithSchemaGenerator(), entgql.WithWhereInputs(true), entgql.WithRelaySpec(true),
+			entgql.WithNodeDescriptor(true),
+		},
 		"without where": {entgql.WithSchemaGenerator(), entgql.WithWhereInputs(false), entgql.WithRelaySpec(true)},
 	} {
 		dir := target(t)
@@ -119,9 +122,12 @@ func checkSDL(t *testing.T, name, text string) {
 				continue
 			}
 			got = append(got, f.Name)
-			want := map[string]string{"givenTime": "Moment", "clearGivenText": "Boolean", "clearGivenLimits": "Boolean"}[f.Name]
-			if want == "" {
-				want = "String"
+			want := "String"
+			switch f.Name {
+			case "givenTime":
+				want = "Moment"
+			case "clearGivenText", "clearGivenLimits":
+				want = "Boolean"
 			}
 			if f.Type.Name() != want {
 				t.Errorf("%s: %s.%s is of type %s", name, definition.Name, f.Name, f.Type)
@@ -142,7 +148,8 @@ func checkSDL(t *testing.T, name, text string) {
 		t.Errorf("%s: the SDL has not all inputs", name)
 	}
 	for _, field := range parsed.Types["CreateSessionInput"].Fields {
-		if optional := field.Name == "givenText" || field.Name == "givenLimits"; secretName.MatchString(field.Name) && field.Type.NonNull == optional {
+		optional := field.Name == "givenText" || field.Name == "givenLimits"
+		if secretName.MatchString(field.Name) && field.Type.NonNull == optional {
 			t.Errorf("%s: %s is of type %s", name, field.Name, field.Type)
 		}
 	}
@@ -161,7 +168,8 @@ func checkGo(t *testing.T, dir string) {
 	}
 	for _, want := range []string{
 		"GivenText ", "*encrypted.Input\n", "GivenBytes ", "encrypted.Input\n", "m.SetGivenText(v.Secret)",
-		"encrypted.SetInput(m.SetGivenBytes, i.GivenBytes)", "encrypted.SetInput(m.SetGivenTime, *v)", "encrypted.SetInput(m.SetGivenLimits, *v)",
+		"encrypted.SetInput(m.SetGivenBytes, i.GivenBytes)", "encrypted.SetInput(m.SetGivenTime, *v)",
+		"encrypted.SetInput(m.SetGivenLimits, *v)",
 	} {
 		if !bytes.Contains(code, []byte(want)) {
 			t.Errorf("the inputs lack %q:\n%s", want, code)
@@ -206,7 +214,8 @@ func TestOpenAPI(t *testing.T) {
 				if secretName.Match(o.Responses) || secretName.Match(o.Parameters) {
 					t.Errorf("%s: %s %s answers with a secret", name, method, path)
 				}
-				if want := method == "post" && path == "/sessions"; bytes.Contains(o.RequestBody, []byte("given_text")) != want {
+				want := method == "post" && path == "/sessions"
+				if bytes.Contains(o.RequestBody, []byte("given_text")) != want {
 					t.Errorf("%s: %s %s takes %s", name, method, path, o.RequestBody)
 				}
 				if bytes.Contains(o.RequestBody, []byte("hidden")) {
@@ -252,7 +261,8 @@ func TestProto(t *testing.T) {
 		t.Fatal(err)
 	}
 	program := []string{"run", "entgo.io/contrib/entproto/cmd/entproto", "-path", "./" + copied}
-	if out, err := run(t, []string{encrypted.ExtensionEnv + "="}, program...); err == nil || !strings.Contains(out, encrypted.ExtensionEnv+"=1") {
+	out, err := run(t, []string{encrypted.ExtensionEnv + "="}, program...)
+	if err == nil || !strings.Contains(out, encrypted.ExtensionEnv+"=1") {
 		t.Errorf("without %s: got %v, %s", encrypted.ExtensionEnv, err, out)
 	}
 	if out, err := run(t, []string{encrypted.ExtensionEnv + "=1"}, program...); err != nil {

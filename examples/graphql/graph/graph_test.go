@@ -2,7 +2,6 @@ package graph_test
 
 import (
 	"bytes"
-	"context"
 	"database/sql"
 	"encoding/json"
 	"net/http"
@@ -68,7 +67,7 @@ func (s *service) ask(into any, query string, variables map[string]any) string {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	request, err := http.NewRequestWithContext(context.WithoutCancel(s.t.Context()), http.MethodPost, s.url, bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(s.t.Context(), http.MethodPost, s.url, bytes.NewReader(body))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -104,13 +103,16 @@ func (s *service) do(into any, query string, variables map[string]any) {
 
 const create = `mutation($input: CreateIntegrationInput!) { createIntegration(input: $input) { id provider } }`
 
-const update = `mutation($id: ID!, $input: UpdateIntegrationInput!) { updateIntegration(id: $id, input: $input) { id provider } }`
+const update = `mutation($id: ID!, $input: UpdateIntegrationInput!) {
+	updateIntegration(id: $id, input: $input) { id provider }
+}`
 
 // addAccount returns the ID of a new account.
 func (s *service) addAccount(name string) string {
 	s.t.Helper()
 	var added struct{ CreateAccount struct{ ID string } }
-	s.do(&added, `mutation($name: String!) { createAccount(input: {name: $name}) { id } }`, map[string]any{"name": name})
+	add := `mutation($name: String!) { createAccount(input: {name: $name}) { id } }`
+	s.do(&added, add, map[string]any{"name": name})
 	return added.CreateAccount.ID
 }
 
@@ -122,12 +124,14 @@ func TestAPI(t *testing.T) {
 			s := serve(t, databaseDialect)
 			account := s.addAccount("Ada")
 			input := map[string]any{
-				"accountID": account, "provider": "example", "apiKey": "CANARY-api-key-1234", "certificate": "Q0FOQVJZLf8A",
-				"paidUntil": "2031-05-06T09:08:07.5+02:00", "webhook": `{"url":"https://example.com","secret":"CANARY-webhook"}`,
+				"accountID": account, "provider": "example", "apiKey": "CANARY-api-key-1234",
+				"certificate": "Q0FOQVJZLf8A", "paidUntil": "2031-05-06T09:08:07.5+02:00",
+				"webhook": `{"url":"https://example.com","secret":"CANARY-webhook"}`,
 			}
 			var made struct{ CreateIntegration struct{ ID, Provider string } }
 			s.do(&made, create, map[string]any{"input": input})
-			checkStored(t, s, "CANARY-api-key-1234", webhook.Config{URL: "https://example.com", Secret: "CANARY-webhook"})
+			hook := webhook.Config{URL: "https://example.com", Secret: "CANARY-webhook"}
+			checkStored(t, s, "CANARY-api-key-1234", hook)
 
 			var listed struct {
 				Accounts struct {
@@ -143,8 +147,13 @@ func TestAPI(t *testing.T) {
 					}
 				}
 			}
-			s.do(&listed, `{ accounts(first: 5, orderBy: {field: NAME}, where: {hasIntegrationsWith: [{provider: "example"}]}) { edges { node {
-				name integrations(orderBy: {field: PROVIDER}) { edges { node { id provider apiKeyHint } } } } } } }`, nil)
+			s.do(&listed, `{
+				accounts(first: 5, orderBy: {field: NAME}, where: {hasIntegrationsWith: [{provider: "example"}]}) {
+					edges { node { name integrations(orderBy: {field: PROVIDER}) { edges { node {
+						id provider apiKeyHint
+					} } } } }
+				}
+			}`, nil)
 			if len(listed.Accounts.Edges) != 1 || len(listed.Accounts.Edges[0].Node.Integrations.Edges) != 1 {
 				t.Fatalf("the list has %+v", listed)
 			}
@@ -168,7 +177,8 @@ func TestAPI(t *testing.T) {
 			if found.IntegrationByAPIKey != nil {
 				t.Error("the replaced API key is found")
 			}
-			s.do(nil, update, map[string]any{"id": got.ID, "input": map[string]any{"clearWebhook": true, "clearPaidUntil": true}})
+			clears := map[string]any{"clearWebhook": true, "clearPaidUntil": true}
+			s.do(nil, update, map[string]any{"id": got.ID, "input": clears})
 			row := s.client.Integration.Query().OnlyX(t.Context())
 			if !row.Webhook.IsZero() || !row.PaidUntil.IsZero() || row.Certificate.IsZero() {
 				t.Errorf("cleared: %v %v %v", row.Webhook.IsZero(), row.PaidUntil.IsZero(), row.Certificate.IsZero())
@@ -264,7 +274,8 @@ func TestTransaction(t *testing.T) {
 		a: createIntegration(input: $input) { id }
 		b: createIntegration(input: $input) { id }
 	}`
-	if problems := s.ask(nil, both, map[string]any{"input": input}); problems == "" || strings.Contains(problems, "CANARY") {
+	problems := s.ask(nil, both, map[string]any{"input": input})
+	if problems == "" || strings.Contains(problems, "CANARY") {
 		t.Errorf("the same API key twice: got %q", problems)
 	}
 	if n := s.client.Integration.Query().CountX(t.Context()); n != 0 {

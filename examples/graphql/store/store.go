@@ -29,8 +29,8 @@ func Open(ctx context.Context, db *sql.DB, databaseDialect string, ring *encrypt
 	if err := client.Schema.Create(ctx); err != nil {
 		return nil, fmt.Errorf("making the tables: %w", err)
 	}
-	statements := append(encrypted.IndexTriggers(databaseDialect, ent.EncryptedColumns()...), encrypted.CanaryTable(databaseDialect)...)
-	for _, statement := range statements {
+	triggers := encrypted.IndexTriggers(databaseDialect, ent.EncryptedColumns()...)
+	for _, statement := range append(triggers, encrypted.CanaryTable(databaseDialect)...) {
 		if _, err := db.ExecContext(ctx, statement); err != nil {
 			return nil, fmt.Errorf("making the triggers: %w", err)
 		}
