@@ -13,13 +13,15 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/credenttest"
+	"github.com/credent-go/credent/internal/modproxy"
 )
 
 func TestMain(m *testing.M) { os.Exit(credenttest.Main(m)) }
 
 // The README's steps for your own schema are all that a new module needs: with
 // imports and error handling around the snippets, it generates, migrates,
-// stores, finds, lists, reveals and re-encrypts, on SQLite and Postgres.
+// stores, finds, lists, reveals and re-encrypts, on SQLite and Postgres. The
+// module gets Credent by its version, without a replace.
 func TestStranger(t *testing.T) {
 	t.Parallel()
 	root, err := filepath.Abs("../..")
@@ -33,8 +35,13 @@ func TestStranger(t *testing.T) {
 		}
 		return string(text)
 	}
-	mod, sum := read("go.mod"), read("go.sum")
-	parts := strings.Split(read("README.md"), "```go\n")
+	readme := read("README.md")
+	getting, _, found := strings.Cut(readme[strings.Index(readme, "After `go get")+len("After `"):], "`")
+	generating, _, found2 := strings.Cut(readme[strings.Index(readme, "and `go -C")+len("and `"):], "`")
+	if !found || !found2 {
+		t.Fatal("the README doesn't say what to get, and how to generate")
+	}
+	parts := strings.Split(readme, "```go\n")
 	if len(parts) != 5 {
 		t.Fatalf("the README has %d Go snippets", len(parts)-1)
 	}
@@ -42,12 +49,9 @@ func TestStranger(t *testing.T) {
 		parts[i], _, _ = strings.Cut(part, "```")
 	}
 	schema, generate, use := parts[2], parts[3], parts[4]
-	_, requires, _ := strings.Cut(mod, "\n")
-	dir := t.TempDir()
+	proxy, dir := modproxy.New(t), t.TempDir()
+	proxy.Add(t, modproxy.Credent, root)
 	for name, text := range map[string]string{
-		"go.mod": "module example.com/readme\n" + requires +
-			"\nrequire github.com/credent-go/credent v0.0.0\nreplace github.com/credent-go/credent => " + root + "\n",
-		"go.sum":                    sum,
 		"ent/schema/integration.go": schemaImports + schema,
 		"ent/entc.go":               generateImports + checked(generate) + "}\n",
 		"main.go":                   useImports + checked(use) + "fmt.Println(report.Rewritten(), `rewritten`)\n}\n",
@@ -67,14 +71,22 @@ func TestStranger(t *testing.T) {
 		t.Helper()
 		cmd := exec.CommandContext(t.Context(), name, args...)
 		cmd.Dir = dir
-		cmd.Env = append(append(os.Environ(), "GOFLAGS=-mod=mod", "GOWORK=off"), env...)
+		cmd.Env = append(proxy.Env(), env...)
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Fatalf("%s %s: %v\n%s", name, args, err, out)
 		}
 		return string(out)
 	}
-	run(t, nil, "go", "-C", "ent", "run", "entc.go")
+	run(t, nil, "go", "mod", "init", "example.com/readme")
+	for _, command := range []string{getting, generating, "go mod tidy"} {
+		args := strings.Fields(command)
+		run(t, nil, args[0], args[1:]...)
+	}
+	if mod, err := os.ReadFile(filepath.Join(dir, "go.mod")); err != nil || strings.Contains(string(mod), "replace") ||
+		!strings.Contains(string(mod), modproxy.Credent+" "+proxy.Version) {
+		t.Errorf("go.mod: %v\n%s", err, mod)
+	}
 	run(t, nil, "go", "build", "-o", "app", ".")
 
 	for name, database := range map[string][]string{
