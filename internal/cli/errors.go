@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"regexp"
@@ -46,17 +45,6 @@ func (c *connectError) Error() string {
 	return "cannot reach the database: " + trimPackage(c.err.Error())
 }
 func (c *connectError) Unwrap() error { return c.err }
-
-// explain returns the line to print for an error of a command, and the exit
-// code.
-func explain(cmd *cobra.Command, err error) (text string, code int) {
-	var usage usageError
-	var failed *failure
-	if errors.As(err, &usage) || !errors.As(err, &failed) {
-		return oneLine(err.Error()) + fmt.Sprintf("; see `%s --help`", cmd.CommandPath()), exitUsage
-	}
-	return reason(err), exitFailed
-}
 
 // hints say what to do about errors of the packages below. The first that fits
 // counts.
@@ -108,29 +96,6 @@ var hints = []struct {
 	{migrate.ErrFileName, "names are VERSION_name.sql"},
 	{migrate.ErrChanged, "this build of credent is broken; install it again"},
 	{pq.ErrSSLNotSupported, "if the network between is trusted, add ?sslmode=disable to DATABASE_URL"},
-}
-
-// reason returns what went wrong and what to do next, in one line.
-func reason(err error) string {
-	var msg message
-	if errors.As(err, &msg) {
-		return oneLine(string(msg))
-	}
-	if errors.Is(err, context.Canceled) {
-		return "interrupted"
-	}
-	for _, h := range hints {
-		if errors.Is(err, h.target) {
-			return oneLine(trimPackage(err.Error())) + "; " + h.hint
-		}
-	}
-	if text := sqliteReason(err); text != "" {
-		return text
-	}
-	if text := postgresReason(err); text != "" {
-		return text
-	}
-	return oneLine(trimPackage(err.Error()))
 }
 
 // sqliteReason explains the errors that come from the file, not from what is
