@@ -77,6 +77,19 @@ func newProxy(t *testing.T, target string, next ...commit) (p *proxy, through st
 	return p, u.String()
 }
 
+// lead makes new connections lead to another server.
+func (p *proxy) lead(t *testing.T, target string) {
+	t.Helper()
+	u, err := url.Parse(target)
+	if err != nil {
+		t.Error("not a URL") // it has a password
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.to = u.Host
+}
+
 func (p *proxy) serve(client net.Conn) {
 	p.mu.Lock()
 	to := p.to

@@ -238,7 +238,7 @@ func (w *world) cut(t *testing.T) *cutter {
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(20 * time.Millisecond):
+			case <-time.After(150 * time.Millisecond):
 			}
 		}
 	}()

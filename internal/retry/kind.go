@@ -268,6 +268,9 @@ func cause(err error) string {
 	}
 	for _, s := range signs {
 		if errors.Is(err, s.err) {
+			if s.err == driver.ErrBadConn { //nolint:errorlint // the sign itself
+				return "" // which says nothing
+			}
 			return s.err.Error()
 		}
 	}

@@ -23,7 +23,7 @@ const DefaultLimit = 5 * time.Minute
 // longer by up to a half, which keeps processes out of step.
 const (
 	firstPause = 100 * time.Millisecond
-	lastPause  = 10 * time.Second
+	lastPause  = 5 * time.Second
 )
 
 // Error says what happened to a database, and how often the same was tried. It
