@@ -23,7 +23,8 @@ import (
 func (w *world) command(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
-	cmd.Env = append(cmd.Environ(), envCommand+"=1", "DATABASE_URL="+w.url, "ENCRYPTION_KEY="+w.newKey, "ENCRYPTION_KEY_PREVIOUS="+w.oldKey)
+	cmd.Env = append(cmd.Environ(), envCommand+"=1", "DATABASE_URL="+w.url, "ENCRYPTION_KEY="+w.newKey,
+		"ENCRYPTION_KEY_PREVIOUS="+w.oldKey)
 	cmd.Dir = t.TempDir()
 	return cmd
 }
@@ -105,11 +106,13 @@ func (w *world) terminate(t *testing.T, times int) func(pid int) {
 				pid = w.waiting(t)
 			}
 			var ended bool
-			if err := w.admin.QueryRowContext(t.Context(), "SELECT pg_terminate_backend($1)", pid).Scan(&ended); err != nil || !ended {
+			if err := w.admin.QueryRowContext(t.Context(), "SELECT pg_terminate_backend($1)",
+				pid).Scan(&ended); err != nil || !ended {
 				t.Errorf("end session %d: %t, %v", pid, ended, err)
 			}
 			for gone := false; !gone; {
-				if err := w.admin.QueryRowContext(t.Context(), "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)", pid).Scan(&gone); err != nil {
+				if err := w.admin.QueryRowContext(t.Context(),
+					"SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)", pid).Scan(&gone); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -148,14 +151,18 @@ func TestCommandsGoOn(t *testing.T) {
 			t.Helper()
 			checkCSV(t, r.out, n)
 		}},
-		"export to a file": {[]string{"credential", "export", "--output", "out.csv"}, func(*testing.T, *world, result) {}},
-		"import": {[]string{"credential", "import", "--batch", "10", "more.csv"}, func(t *testing.T, w *world, r result) {
+		"export to a file": {[]string{"credential", "export", "--output", "out.csv"}, func(*testing.T, *world,
+			result) {
+		}},
+		"import": {[]string{"credential", "import", "--batch", "10", "more.csv"}, func(t *testing.T, w *world,
+			r result) {
 			t.Helper()
 			if !strings.Contains(r.out, "imported 50 rows\n") {
 				t.Errorf("got %q", r.out)
 			}
 			var rows int
-			if err := w.admin.QueryRowContext(t.Context(), "SELECT count(*) FROM user_credentials").Scan(&rows); err != nil || rows != n+50 {
+			if err := w.admin.QueryRowContext(t.Context(), "SELECT count(*) FROM "+
+				"user_credentials").Scan(&rows); err != nil || rows != n+50 {
 				t.Errorf("%d rows: %v", rows, err)
 			}
 		}},
@@ -174,7 +181,8 @@ func TestCommandsGoOn(t *testing.T) {
 				code = 1
 			}
 			r := w.whileLocked(t, cmd, w.terminate(t, times))
-			if r.code != code || !strings.Contains(r.errors, goesOn) || !strings.Contains(r.errors, "; trying again in ") {
+			if r.code != code || !strings.Contains(r.errors, goesOn) ||
+				!strings.Contains(r.errors, "; trying again in ") {
 				t.Errorf("exit code %d, %q, %q", r.code, r.out, r.errors)
 			}
 			c.check(t, w, r)
@@ -190,7 +198,8 @@ func TestCommandsGoOn(t *testing.T) {
 			cmd = w.command(t, append(c.args, "--retry-for", "0")...)
 			writeCSV(t, filepath.Join(cmd.Dir, "more.csv"), 50)
 			r = w.whileLocked(t, cmd, w.terminate(t, times))
-			if r.code != 1 || !strings.Contains(r.errors, "the connection to the database was lost") || !strings.Contains(r.errors, "run the same again") {
+			if r.code != 1 || !strings.Contains(r.errors, "the connection to the database was lost") ||
+				!strings.Contains(r.errors, "run the same again") {
 				t.Errorf("exit code %d, %q, %q", r.code, r.out, r.errors)
 			}
 			if name == "verify" && !strings.Contains(r.errors, `"kind":"connection_lost"`) {
@@ -236,7 +245,8 @@ func TestCommandsInterrupted(t *testing.T) {
 	}{
 		"rotate": {[]string{"rotate"}, "credent: stopped after 0 rows; run `credent rotate` again to go on\n"},
 		"verify": {[]string{"verify"}, "credent: interrupted; it changed nothing, and begins anew\n"},
-		"export": {[]string{"credential", "export"}, "credent: stopped after 0 rows; the output lacks the rest, and the next run begins anew\n"},
+		"export": {[]string{"credential", "export"}, "credent: stopped after 0 rows; the output lacks the rest, " +
+			"and the next run begins anew\n"},
 		"import": {[]string{"credential", "import", "more.csv"}, "go on with --continue "},
 	} {
 		for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
@@ -251,7 +261,8 @@ func TestCommandsInterrupted(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer func() { _ = tx.Rollback() }()
-				if _, err := tx.ExecContext(t.Context(), "LOCK TABLE user_credentials IN ACCESS EXCLUSIVE MODE"); err != nil {
+				if _, err := tx.ExecContext(t.Context(), "LOCK TABLE user_credentials IN ACCESS EXCLUSIVE "+
+					"MODE"); err != nil {
 					t.Fatal(err)
 				}
 				wait := run1(cmd)
@@ -287,7 +298,8 @@ func TestServerCrash(t *testing.T) {
 		w := worldAt(t, driver, url, url)
 		const n = 200
 		w.exec(t, "DELETE FROM user_credentials")
-		stored, err := credent.Copy(t.Context(), w.db, crashAfter(t, w, rows(n), n/2), credent.CopyConfig{Batch: 10}, credent.WithKeyring(w.new))
+		stored, err := credent.Copy(t.Context(), w.db, crashAfter(t, w, rows(n), n/2), credent.CopyConfig{Batch: 10},
+			credent.WithKeyring(w.new))
 		if err != nil || stored != n {
 			t.Fatalf("%s: %d rows are stored: %v", driver, stored, err)
 		}

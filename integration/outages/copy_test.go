@@ -220,7 +220,8 @@ func TestCopyUncertain(t *testing.T) {
 	forEachDriver(t, func(t *testing.T, w *world) {
 		_, through := newProxy(t, w.url, passes, unheard)
 		db := openPool(t, w.driver, through)
-		stored, err := credent.Copy(t.Context(), db, rows(30), credent.CopyConfig{Batch: 10, RetryFor: -1}, credent.WithKeyring(w.new))
+		stored, err := credent.Copy(t.Context(), db, rows(30), credent.CopyConfig{Batch: 10, RetryFor: -1},
+			credent.WithKeyring(w.new))
 		if !errors.Is(err, credent.ErrUncertain) || !errors.Is(err, rotate.ErrConnectionLost) || stored != 10 {
 			t.Errorf("%d rows are stored: %v", stored, err)
 		}
@@ -236,8 +237,10 @@ func TestCopyReachesLimit(t *testing.T) {
 			w.exec(t, `CREATE OR REPLACE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS
 				'BEGIN RAISE EXCEPTION ''no room'' USING ERRCODE = ''`+state+`''; END'`)
 			w.exec(t, "DROP TRIGGER IF EXISTS full_disk ON user_credentials")
-			w.exec(t, "CREATE TRIGGER full_disk BEFORE INSERT ON user_credentials FOR EACH ROW EXECUTE FUNCTION full_disk()")
-			stored, err := credent.Copy(t.Context(), w.db, rows(10), credent.CopyConfig{RetryFor: -1}, credent.WithKeyring(w.new))
+			w.exec(t, "CREATE TRIGGER full_disk BEFORE INSERT ON user_credentials FOR EACH ROW EXECUTE FUNCTION "+
+				"full_disk()")
+			stored, err := credent.Copy(t.Context(), w.db, rows(10), credent.CopyConfig{RetryFor: -1},
+				credent.WithKeyring(w.new))
 			var failed *credent.CopyError
 			if !errors.As(err, &failed) || failed.Row != 0 || stored != 0 {
 				t.Errorf("%s: %d rows are stored: %v", state, stored, err)

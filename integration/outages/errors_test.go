@@ -18,7 +18,8 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	w.fill(t, 3)
 	w.exec(t, `CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
 		'BEGIN RAISE EXCEPTION ''no more'' USING ERRCODE = current_setting(''credent_test.state''); END'`)
-	w.exec(t, "CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON user_credentials FOR EACH ROW EXECUTE FUNCTION refuse()")
+	w.exec(t, "CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON user_credentials FOR EACH ROW EXECUTE FUNCTION "+
+		"refuse()")
 	for state, want := range map[string]struct{ kind, message, hint string }{
 		"53100": {"no_space", "the database server has no space or memory left", "make room on the server"},
 		"53200": {"no_space", "the database server has no space or memory left", "make room on the server"},
@@ -42,7 +43,8 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 			own.url = withOptions(t, w.url, "-c credent_test.state="+state)
 			for _, args := range [][]string{
 				{"rotate", "--retry-for", "0", "--json"}, {"rotate", "--retry-for", "0"},
-				{"credential", "import", "--retry-for", "0", "more.csv"}, {"credential", "import", "--retry-for", "300ms", "more.csv"},
+				{"credential", "import", "--retry-for", "0", "more.csv"}, {"credential", "import", "--retry-for",
+					"300ms", "more.csv"},
 			} {
 				cmd := own.command(t, args...)
 				writeCSV(t, filepath.Join(cmd.Dir, "more.csv"), 10)
@@ -53,12 +55,14 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 						Kind, Message, Hint, SQLState string
 						ExitCode                      int `json:"exit_code"`
 					}
-					if err := json.Unmarshal([]byte(told), &e); err != nil || e.Kind != want.kind || e.SQLState != state || e.ExitCode != 1 ||
+					if err := json.Unmarshal([]byte(told), &e); err != nil || e.Kind != want.kind ||
+						e.SQLState != state || e.ExitCode != 1 ||
 						!strings.Contains(e.Message, want.message) || !strings.Contains(e.Hint, want.hint) {
 						t.Errorf("%v: got %v, %q", args, err, told)
 					}
 				}
-				if r.code != 1 || !strings.Contains(told, want.message) || !strings.Contains(told, want.hint) || strings.Contains(told, "line ") {
+				if r.code != 1 || !strings.Contains(told, want.message) || !strings.Contains(told, want.hint) ||
+					strings.Contains(told, "line ") {
 					t.Errorf("%v: exit code %d, %q", args, r.code, told)
 				}
 			}
@@ -88,8 +92,10 @@ func TestServerSettings(t *testing.T) {
 		options, command string
 		want             []string
 	}{
-		"read-only":       {"-c default_transaction_read_only=on", "rotate", []string{"transaction_read_only is on", "default_transaction_read_only"}},
-		"a small timeout": {"-c statement_timeout=1ms", "migrate check", []string{"took too long", "statement_timeout"}},
+		"read-only": {"-c default_transaction_read_only=on", "rotate", []string{"transaction_read_only is on",
+			"default_transaction_read_only"}},
+		"a small timeout": {"-c statement_timeout=1ms", "migrate check", []string{"took too long",
+			"statement_timeout"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -113,11 +119,13 @@ func TestTooManyConnections(t *testing.T) {
 	t.Cleanup(func() { _, _ = w.admin.Exec("DROP ROLE crowded") })
 	own := *w
 	own.url = asRole(t, w.url, "crowded", "p")
-	for _, args := range []string{"rotate", "doctor", "account list", "credential export", "credential import more.csv", "migrate apply"} {
+	for _, args := range []string{"rotate", "doctor", "account list", "credential export",
+		"credential import more.csv", "migrate apply"} {
 		cmd := own.command(t, strings.Fields(args)...)
 		writeCSV(t, filepath.Join(cmd.Dir, "more.csv"), 10)
 		r := run1(cmd)()
-		if text := r.out + r.errors; r.code != 1 || !strings.Contains(text, "no free connection") || !strings.Contains(text, "CONNECTION LIMIT") ||
+		if text := r.out + r.errors; r.code != 1 || !strings.Contains(text, "no free connection") ||
+			!strings.Contains(text, "CONNECTION LIMIT") ||
 			strings.Contains(text, "127.0.0.1") {
 			t.Errorf("%s: exit code %d, %q, %q", args, r.code, r.out, r.errors)
 		}

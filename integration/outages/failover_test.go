@@ -124,7 +124,8 @@ func checkStandby(t *testing.T, w *world) {
 	if !errors.Is(err, rotate.ErrStandby) {
 		t.Errorf("Run: %v", err)
 	}
-	if _, err := credent.Copy(t.Context(), w.db, rows(1), credent.CopyConfig{}, credent.WithKeyring(w.new)); !errors.Is(err, rotate.ErrStandby) {
+	if _, err := credent.Copy(t.Context(), w.db, rows(1), credent.CopyConfig{},
+		credent.WithKeyring(w.new)); !errors.Is(err, rotate.ErrStandby) {
 		t.Errorf("Copy: %v", err)
 	}
 	for _, args := range []string{
@@ -134,11 +135,13 @@ func checkStandby(t *testing.T, w *world) {
 		cmd := w.command(t, strings.Fields(args)...)
 		writeCSV(t, cmd.Dir+"/more.csv", 1)
 		r := run1(cmd)()
-		if r.code != 1 || !strings.Contains(r.errors, rotate.ErrStandby.Error()) || !strings.Contains(r.errors, "use the primary in DATABASE_URL") {
+		if r.code != 1 || !strings.Contains(r.errors, rotate.ErrStandby.Error()) ||
+			!strings.Contains(r.errors, "use the primary in DATABASE_URL") {
 			t.Errorf("%s: exit code %d, %q, %q", args, r.code, r.out, r.errors)
 		}
 	}
-	if r := w.run(t, "rotate", "--json"); !strings.Contains(r.errors, `"kind":"standby"`) || !strings.Contains(r.errors, `"sqlstate":"25006"`) {
+	if r := w.run(t, "rotate", "--json"); !strings.Contains(r.errors, `"kind":"standby"`) ||
+		!strings.Contains(r.errors, `"sqlstate":"25006"`) {
 		t.Errorf("got %q", r.errors)
 	}
 	for _, args := range []string{"rotate --dry-run", "credential export", "account list", "migrate status"} {

@@ -74,7 +74,8 @@ func migrated(ctx context.Context, url string) error {
 	if err := migrate.Apply(ctx, db); err != nil {
 		return err
 	}
-	_, err = db.ExecContext(ctx, "INSERT INTO user_accounts (id, user_id, account_name, created_at, updated_at) VALUES ($1, $2, 'Ada', now(), now())",
+	_, err = db.ExecContext(ctx, "INSERT INTO user_accounts (id, user_id, account_name, created_at, updated_at) "+
+		"VALUES ($1, $2, 'Ada', now(), now())",
 		uuid.NewString(), userID)
 	return err
 }
@@ -153,7 +154,8 @@ func rows(n int) iter.Seq2[credent.CopyRow, error] {
 	return func(yield func(credent.CopyRow, error) bool) {
 		for i := range n {
 			if !yield(credent.CopyRow{
-				UserID: userID, CredentialType: "alpaca", APIKey: credent.NewSecret(secret(i)), SecretKey: credent.NewSecret(secret(i)),
+				UserID: userID, CredentialType: "alpaca", APIKey: credent.NewSecret(secret(i)),
+				SecretKey: credent.NewSecret(secret(i)),
 			}, nil) {
 				return
 			}
@@ -164,7 +166,8 @@ func rows(n int) iter.Seq2[credent.CopyRow, error] {
 // fill stores n rows under the old key.
 func (w *world) fill(t *testing.T, n int) {
 	t.Helper()
-	if stored, err := credent.Copy(t.Context(), w.admin, rows(n), credent.CopyConfig{}, credent.WithKeyring(w.old)); err != nil || stored != int64(n) {
+	if stored, err := credent.Copy(t.Context(), w.admin, rows(n), credent.CopyConfig{},
+		credent.WithKeyring(w.old)); err != nil || stored != int64(n) {
 		t.Fatalf("%d rows are stored: %v", stored, err)
 	}
 }
@@ -226,7 +229,8 @@ func (w *world) cut(t *testing.T) *cutter {
 		defer close(c.ended)
 		for c.killed < most {
 			var now int
-			err := w.admin.QueryRowContext(ctx, `SELECT count(*) FROM (SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+			err := w.admin.QueryRowContext(ctx,
+				`SELECT count(*) FROM (SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 				WHERE datname = current_database() AND pid <> pg_backend_pid()) AS t`).Scan(&now)
 			if err != nil {
 				return

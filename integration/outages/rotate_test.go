@@ -61,7 +61,8 @@ func TestRotateGoesOn(t *testing.T) {
 		w.fill(t, n)
 		cutter := w.cut(t)
 		saw := waits{after: cutter.first}
-		report, err := rotate.Run(t.Context(), w.db, w.new, rotate.Config{Batch: 50, Workers: 3, Progress: saw.progress})
+		report, err := rotate.Run(t.Context(), w.db, w.new, rotate.Config{Batch: 50, Workers: 3,
+			Progress: saw.progress})
 		cutter.close()
 		if err != nil || report.Rewritten() != n || report.Tables[0].Skipped != 0 {
 			t.Errorf("got %+v, %v", report, err)
@@ -87,7 +88,8 @@ func TestEncryptGoesOn(t *testing.T) {
 	forEachDriver(t, func(t *testing.T, w *world) {
 		const n = 1000
 		w.fill(t, n)
-		w.exec(t, "ALTER TABLE user_credentials DROP CONSTRAINT user_credentials_api_key_encrypted, DROP CONSTRAINT user_credentials_secret_key_encrypted")
+		w.exec(t, "ALTER TABLE user_credentials DROP CONSTRAINT user_credentials_api_key_encrypted, DROP "+
+			"CONSTRAINT user_credentials_secret_key_encrypted")
 		for _, op := range []func(context.Context, rotate.Config) (*rotate.Report, error){
 			func(ctx context.Context, cfg rotate.Config) (*rotate.Report, error) {
 				return rotate.DecryptToPlaintext(ctx, w.db, w.old, cfg)
@@ -120,7 +122,8 @@ func TestRotateWaitsForLock(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer func() { _ = tx.Rollback() }()
-		if _, err := tx.ExecContext(t.Context(), "SELECT FROM user_credentials ORDER BY id LIMIT 1 OFFSET 40 FOR UPDATE"); err != nil {
+		if _, err := tx.ExecContext(t.Context(), "SELECT FROM user_credentials ORDER BY id LIMIT 1 OFFSET 40 FOR "+
+			"UPDATE"); err != nil {
 			t.Fatal(err)
 		}
 		report, err := rotate.Run(t.Context(), w.db, w.new, rotate.Config{RetryFor: -1})
@@ -184,7 +187,8 @@ func TestRotateAfterDeadlock(t *testing.T) {
 			done <- err
 		}()
 		for waiting := 0; waiting == 0; time.Sleep(5 * time.Millisecond) {
-			if err := w.admin.QueryRowContext(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'").
+			if err := w.admin.QueryRowContext(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE datname = "+
+				"current_database() AND wait_event_type = 'Lock'").
 				Scan(&waiting); err != nil {
 				t.Fatal(err)
 			}
@@ -232,7 +236,8 @@ func TestRotateWithoutConnections(t *testing.T) {
 		}
 		w.exec(t, own(role))
 		t.Cleanup(func() {
-			_, _ = w.admin.ExecContext(context.WithoutCancel(t.Context()), own("CURRENT_USER")+"; DROP OWNED BY "+role+"; DROP ROLE "+role)
+			_, _ = w.admin.ExecContext(context.WithoutCancel(t.Context()),
+				own("CURRENT_USER")+"; DROP OWNED BY "+role+"; DROP ROLE "+role)
 		})
 		url := asRole(t, w.url, role, "p")
 		holder, err := openPool(t, "postgres", url).Conn(t.Context())
@@ -243,7 +248,8 @@ func TestRotateWithoutConnections(t *testing.T) {
 		saw.then = func(error) { _ = holder.Raw(func(any) error { return errBad }) }
 		limited := openPool(t, w.driver, url)
 		limited.SetMaxOpenConns(1)
-		if _, err := rotate.Run(t.Context(), limited, w.new, rotate.Config{RetryFor: -1}); !errors.Is(err, rotate.ErrTooManyConnections) {
+		if _, err := rotate.Run(t.Context(), limited, w.new, rotate.Config{RetryFor: -1}); !errors.Is(err,
+			rotate.ErrTooManyConnections) {
 			t.Errorf("without trying again: got %v", err)
 		}
 		report, err := rotate.Run(t.Context(), limited, w.new, rotate.Config{Progress: saw.progress})
@@ -271,7 +277,8 @@ func TestRotateEndsWithContext(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		saw := waits{then: func(error) { cancel() }}
 		report, err := rotate.Run(ctx, w.db, w.new, rotate.Config{Workers: 1, Progress: saw.progress})
-		if !errors.Is(err, context.Canceled) || report == nil || report.Rewritten() != 0 || saw.of(rotate.ErrLocked) != 1 {
+		if !errors.Is(err, context.Canceled) || report == nil || report.Rewritten() != 0 ||
+			saw.of(rotate.ErrLocked) != 1 {
 			t.Errorf("got %+v, %v; it waited for %v", report, err, saw.errs)
 		}
 	})

@@ -26,8 +26,10 @@ var exitCodes = []struct {
 	{exitOK, "done", "everything was done, and all output was written"},
 	{exitFailed, "failed", "nothing was done, or a check found something; also if the output could not be written"},
 	{exitUsage, "usage", "the command line is wrong; nothing was done"},
-	{exitPartly, "partly done", "some rows or migrations are done and stay so, others are not; the message says how to go on"},
-	{exitInterrupted, "interrupted", "SIGINT or SIGTERM ended it; what it says is done stays so, and the next run goes on"},
+	{exitPartly, "partly done", "some rows or migrations are done and stay so, others are not; the message says " +
+		"how to go on"},
+	{exitInterrupted, "interrupted", "SIGINT or SIGTERM ended it; what it says is done stays so, and the next run " +
+		"goes on"},
 }
 
 // exitCodeTable is for the help of the root command.

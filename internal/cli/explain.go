@@ -42,7 +42,8 @@ func explain(cmd *cobra.Command, err error, interrupted bool) explanation {
 	var failed *failure
 	if errors.As(err, &usage) || !errors.As(err, &failed) {
 		return explanation{
-			Kind: "usage", Message: oneLine(err.Error()), Hint: fmt.Sprintf("see `%s --help`", cmd.CommandPath()), ExitCode: exitUsage,
+			Kind: "usage", Message: oneLine(err.Error()), Hint: fmt.Sprintf("see `%s --help`", cmd.CommandPath()),
+			ExitCode: exitUsage,
 		}
 	}
 	e := reasonFor(cmd, err, interrupted)
@@ -123,11 +124,14 @@ var faultHints = map[retry.Kind]string{
 	retry.Standby: "use the primary in DATABASE_URL (target_session_attrs=read-write finds it among several hosts); " +
 		"if it is the primary, look at default_transaction_read_only",
 	retry.Conflict: "run the same again",
-	retry.Locked:   "end the transaction that holds it (pg_blocking_pids), or wait until it ends, or raise lock_timeout; then run the same again",
-	retry.Crowded: "end other sessions, or raise max_connections, the role's CONNECTION LIMIT or the pooler's limits, " +
+	retry.Locked: "end the transaction that holds it (pg_blocking_pids), or wait until it ends, or raise " +
+		"lock_timeout; then run the same again",
+	retry.Crowded: "end other sessions, or raise max_connections, the role's CONNECTION LIMIT or the pooler's " +
+		"limits, " +
 		"or use fewer --workers; then run the same again",
 	retry.Timeout: "raise statement_timeout for the role, or use a smaller --batch; then run the same again",
-	retry.Idle: "raise idle_in_transaction_session_timeout, idle_session_timeout or the pooler's timeout for the role; " +
+	retry.Idle: "raise idle_in_transaction_session_timeout, idle_session_timeout or the pooler's timeout for the " +
+		"role; " +
 		"then run the same again",
 	retry.NoSpace: "make room on the server, or raise the limit that it names; then run the same again",
 }

@@ -104,9 +104,11 @@ func (x *exporter) run(ctx context.Context, _ []string) error {
 		done()
 		switch {
 		case err != nil && ctx.Err() != nil && x.path == "":
-			return messagef("stopped after %s; the output lacks the rest, and the next run begins anew", count(int(x.rows), "row"))
+			return messagef("stopped after %s; the output lacks the rest, and the next run begins anew",
+				count(int(x.rows), "row"))
 		case err != nil && ctx.Err() != nil:
-			return messagef("stopped after %s; %s was not written, and the next run begins anew", count(int(x.rows), "row"), x.path)
+			return messagef("stopped after %s; %s was not written, and the next run begins anew", count(int(x.rows),
+				"row"), x.path)
 		case err != nil:
 			return err
 		}
@@ -130,19 +132,21 @@ func (x *exporter) toOutput(ctx context.Context) error {
 	out := bufio.NewWriter(x.out)
 	s := &snapshot{exporter: x}
 	defer s.close()
-	err := x.export(ctx, newRowWriter(out, x.format), func(after []predicate.UserCredential) (page []*ent.UserCredential, err error) {
-		err = x.policy().Do(ctx, func() error {
-			page, err = s.page(ctx, after)
-			return err
+	err := x.export(ctx, newRowWriter(out, x.format),
+		func(after []predicate.UserCredential) (page []*ent.UserCredential, err error) {
+			err = x.policy().Do(ctx, func() error {
+				page, err = s.page(ctx, after)
+				return err
+			})
+			return page, err
 		})
-		return page, err
-	})
 	// What is there is as good as without the error.
 	if flushed := out.Flush(); err == nil {
 		err = flushed
 	}
 	if err == nil && s.opened > 1 {
-		x.notef("credent: note: the connection was lost; the rows are of %d moments, each later than the one before\n", s.opened)
+		x.notef("credent: note: the connection was lost; the rows are of %d moments, each later than the one "+
+			"before\n", s.opened)
 	}
 	return err
 }
@@ -175,9 +179,10 @@ func (x *exporter) toFile(ctx context.Context) (err error) {
 		defer s.close()
 		out := &fileWriter{file: file}
 		buffered := bufio.NewWriter(out)
-		err := x.export(ctx, newRowWriter(buffered, x.format), func(after []predicate.UserCredential) ([]*ent.UserCredential, error) {
-			return s.page(ctx, after)
-		})
+		err := x.export(ctx, newRowWriter(buffered, x.format),
+			func(after []predicate.UserCredential) ([]*ent.UserCredential, error) {
+				return s.page(ctx, after)
+			})
 		if flushed := buffered.Flush(); err == nil {
 			err = flushed
 		}
@@ -345,7 +350,8 @@ func (c csvWriter) row(row *ent.UserCredential, apiKey, secretKey string) error 
 		columnUser: row.UserID, columnType: row.CredentialType, columnAPIKey: apiKey, columnSecretKey: secretKey,
 	} {
 		if strings.Contains(text, "\r") {
-			return messagef("%s of %s has a carriage return, which CSV does not keep; use --format jsonl", column, row.ID)
+			return messagef("%s of %s has a carriage return, which CSV does not keep; use --format jsonl", column,
+				row.ID)
 		}
 	}
 	expires := ""

@@ -72,7 +72,8 @@ are in: none is stored twice.`,
 	cmd.Args = arguments(1, "file, or - for standard input")
 	cmd = a.action(cmd, m.run)
 	cmd.Flags().StringVar(&m.format, "format", "", "`csv or jsonl`; by the extension of the file if not given")
-	cmd.Flags().BoolVar(&m.dryRun, "dry-run", false, "check every row, list those that would be refused, and store nothing")
+	cmd.Flags().BoolVar(&m.dryRun, "dry-run", false, "check every row, list those that would be refused, and "+
+		"store nothing")
 	cmd.Flags().StringVar(&m.resume, "continue", "", "the `ID` of an import of the same file that was stopped")
 	cmd.Flags().BoolVar(&m.skipExisting, "skip-existing", false, "leave out rows whose id is in the database")
 	cmd.Flags().IntVar(&m.batch, "batch", 0, "rows in a transaction; 5000 if not given")
@@ -172,13 +173,14 @@ func (m *importer) load(ctx context.Context, db *database) error {
 	show, done := m.progress()
 	waiting := func(err error, pause time.Duration) { show(waitingStep(err, pause, m.retryFor.limit())) }
 	m.again = retry.Policy{Limit: m.retryFor.limit(), DB: db.DB, Notify: func(w retry.Wait) { waiting(w.Err, w.Pause) }}
-	cfg := credent.CopyConfig{Batch: m.batch, DryRun: m.dryRun, RetryFor: m.retryFor.limit(), Waiting: waiting, Progress: func(n int64) {
-		line := count(int(n), "row") + " in"
-		if m.dryRun {
-			line = count(int(n), "row") + " checked"
-		}
-		show(step{task: "import", done: m.in.n, total: m.size, bytes: true, line: line})
-	}}
+	cfg := credent.CopyConfig{Batch: m.batch, DryRun: m.dryRun, RetryFor: m.retryFor.limit(), Waiting: waiting,
+		Progress: func(n int64) {
+			line := count(int(n), "row") + " in"
+			if m.dryRun {
+				line = count(int(n), "row") + " checked"
+			}
+			show(step{task: "import", done: m.in.n, total: m.size, bytes: true, line: line})
+		}}
 	if m.dryRun {
 		cfg.Refused = m.note
 	}
@@ -278,7 +280,8 @@ func (m *importer) begin() error {
 	case m.withIDs && m.resume != "":
 		return messagef("--continue is for files without the column id; use --skip-existing")
 	case !m.withIDs && m.skipExisting:
-		return messagef("--skip-existing is for files with the column id; use --continue with the ID that the import printed")
+		return messagef("--skip-existing is for files with the column id; use --continue with the ID that the " +
+			"import printed")
 	case !m.withIDs && m.resume == "" && !m.dryRun:
 		m.notef("credent: import %s begins; if it is stopped, go on with --continue %s\n", m.id, m.id)
 	}

@@ -16,7 +16,8 @@ import (
 func isClosed(file *os.File) bool {
 	var null, out unix.Stat_t
 	fd := int(file.Fd())
-	if unix.Stat(os.DevNull, &null) != nil || unix.Fstat(fd, &out) != nil || out.Mode != null.Mode || out.Rdev != null.Rdev {
+	if unix.Stat(os.DevNull, &null) != nil || unix.Fstat(fd, &out) != nil || out.Mode != null.Mode ||
+		out.Rdev != null.Rdev {
 		return false
 	}
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)

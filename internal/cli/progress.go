@@ -91,8 +91,10 @@ func (a *app) progress() (show func(step), done func()) {
 					_ = bar.Finish()
 				}
 				task = s.task
-				bar = progressbar.NewOptions64(s.total, progressbar.OptionSetWriter(file), progressbar.OptionShowCount(),
-					progressbar.OptionShowIts(), progressbar.OptionSetItsString("rows"), progressbar.OptionSetPredictTime(true),
+				bar = progressbar.NewOptions64(s.total, progressbar.OptionSetWriter(file),
+					progressbar.OptionShowCount(),
+					progressbar.OptionShowIts(), progressbar.OptionSetItsString("rows"),
+					progressbar.OptionSetPredictTime(true),
 					progressbar.OptionSetDescription(s.task), progressbar.OptionShowBytes(s.bytes),
 					progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
 			}

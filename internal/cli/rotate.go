@@ -121,7 +121,8 @@ func (a *app) runRewriting(ctx context.Context, w *rewriting) error {
 			a.printRotation(report, w.verb())
 		}
 		if ctx.Err() != nil {
-			return messagef("stopped after %s; run `credent %s` again to go on", count(int(report.Rewritten()), "row"), w.name)
+			return messagef("stopped after %s; run `credent %s` again to go on", count(int(report.Rewritten()),
+				"row"), w.name)
 		}
 		return partly(!w.cfg.DryRun && (report.Rewritten() > 0 || errors.Is(err, rotate.ErrQuarantined)), err)
 	})
@@ -162,13 +163,15 @@ func rotationStep(p rotate.Progress, verb string, limit time.Duration) step {
 	}
 	return step{
 		task: p.Table + ", pass " + strconv.Itoa(p.Pass), done: p.Read, total: p.Total,
-		line: fmt.Sprintf("%s, pass %d: %d of %d rows read, %d %s", p.Table, p.Pass, p.Read, p.Total, p.Rewritten, verb),
+		line: fmt.Sprintf("%s, pass %d: %d of %d rows read, %d %s", p.Table, p.Pass, p.Read, p.Total, p.Rewritten,
+			verb),
 	}
 }
 
 func (a *app) printRotation(report *rotate.Report, verb string) {
 	for _, t := range report.Tables {
-		a.printf("%s (%s): %s read, %d %s", t.Table, strings.Join(t.Columns, ", "), count(int(t.Rows), "row"), t.Rewritten, verb)
+		a.printf("%s (%s): %s read, %d %s", t.Table, strings.Join(t.Columns, ", "), count(int(t.Rows), "row"),
+			t.Rewritten, verb)
 		if t.Indexed > 0 {
 			a.printf(", %d of them in a blind index only", t.Indexed)
 		}
@@ -200,7 +203,8 @@ func (a *app) printRotation(report *rotate.Report, verb string) {
 			a.printf("  validated the constraint %s\n", name)
 		}
 		for _, column := range t.Unchecked {
-			a.printf("  no constraint keeps plaintext out of %s.%s yet; on Credent's own tables the migrations add it\n", t.Table, column)
+			a.printf("  no constraint keeps plaintext out of %s.%s yet; on Credent's own tables the migrations "+
+				"add it\n", t.Table, column)
 		}
 	}
 }
@@ -231,7 +235,8 @@ func rotationJSON(report *rotate.Report) any {
 	tables := make([]rotationTable, len(report.Tables))
 	for i, t := range report.Tables {
 		tables[i] = rotationTable{
-			Table: t.Table, Columns: t.Columns, Rows: t.Rows, Rewritten: t.Rewritten, Indexed: t.Indexed, Renamed: t.Renamed, Skipped: t.Skipped, Shredded: t.Shredded, Canaries: t.Canaries,
+			Table: t.Table, Columns: t.Columns, Rows: t.Rows, Rewritten: t.Rewritten, Indexed: t.Indexed,
+			Renamed: t.Renamed, Skipped: t.Skipped, Shredded: t.Shredded, Canaries: t.Canaries,
 			Passes: t.Passes, Quarantined: []rotationBadRow{},
 			Validated: append([]string{}, t.Validated...), Unchecked: append([]string{}, t.Unchecked...),
 		}

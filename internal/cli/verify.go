@@ -67,14 +67,16 @@ func (a *app) verified(ctx context.Context, record bool, retryFor time.Duration)
 	err = withTables(ctx, func(db *database) error {
 		began := time.Now()
 		show, done := a.progress()
-		counts, err = rotate.VerifyWith(ctx, db.DB, ring, rotate.Config{RetryFor: retryFor, Progress: func(p rotate.Progress) {
-			show(verifyStep(p, retryFor))
-		}})
+		counts, err = rotate.VerifyWith(ctx, db.DB, ring, rotate.Config{RetryFor: retryFor,
+			Progress: func(p rotate.Progress) {
+				show(verifyStep(p, retryFor))
+			}})
 		done()
 		if err != nil || !record {
 			return err
 		}
-		if err := rotate.RecordVerification(ctx, db.DB, counts, began); err != nil && !errors.Is(err, rotate.ErrNoTable) {
+		if err := rotate.RecordVerification(ctx, db.DB, counts, began); err != nil &&
+			!errors.Is(err, rotate.ErrNoTable) {
 			a.warnf("this is not recorded: %s", trimPackage(err.Error()))
 		}
 		return nil
@@ -86,7 +88,8 @@ func verifyStep(p rotate.Progress, limit time.Duration) step {
 	if p.Waiting != nil {
 		return waitingStep(p.Waiting, p.Pause, limit)
 	}
-	return step{task: p.Table, done: p.Read, total: -1, line: fmt.Sprintf("%s: %s verified", p.Table, count(int(p.Read), "row"))}
+	return step{task: p.Table, done: p.Read, total: -1, line: fmt.Sprintf("%s: %s verified", p.Table,
+		count(int(p.Read), "row"))}
 }
 
 // verifyRows has a line for each state that is there, and one for the primary
@@ -144,7 +147,8 @@ func verifyRows(counts rotate.Counts) [][]string {
 		case c.Index.Outlives > 0 && c.Index.AcrossTenants:
 			add(c.Index.Outlives, "in the blind index across tenants: a copy of the digest outlives the tenant's key")
 		case c.Index.Outlives > 0:
-			add(c.Index.Outlives, "in the blind index under the keyring, which outlives the tenant's key: run `credent rotate`")
+			add(c.Index.Outlives, "in the blind index under the keyring, which outlives the tenant's key: run "+
+				"`credent rotate`")
 		}
 		if c.Index.Wrong > 0 {
 			add(c.Index.Wrong, "in the blind index as something else")

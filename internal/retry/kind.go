@@ -14,15 +14,17 @@ import (
 // Errors to be tested with errors.Is: what became of a statement or of a
 // connection. An [*Error] is one of them.
 var (
-	ErrConnectionLost     = errors.New("the connection to the database was lost")
-	ErrServerDown         = errors.New("the database server is down, or restarts")
-	ErrStandby            = errors.New("the database server takes no writes: it is a standby, or the session is read-only")
+	ErrConnectionLost = errors.New("the connection to the database was lost")
+	ErrServerDown     = errors.New("the database server is down, or restarts")
+	ErrStandby        = errors.New("the database server takes no writes: it is a standby, or the session is " +
+		"read-only")
 	ErrConflict           = errors.New("another transaction was given precedence")
 	ErrLocked             = errors.New("another transaction holds a lock for too long")
 	ErrTooManyConnections = errors.New("the database server or its pooler has no free connection")
 	ErrTimeout            = errors.New("the database ended a statement that took too long")
 	ErrIdle               = errors.New("the database ended a session that was idle for too long")
-	ErrNoSpace            = errors.New("the database server has no space or memory left, or a limit set for it is reached")
+	ErrNoSpace            = errors.New("the database server has no space or memory left, or a limit set for it is " +
+		"reached")
 )
 
 // Kind says what happened. The zero value is for everything that the other

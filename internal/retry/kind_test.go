@@ -42,7 +42,8 @@ func TestKindOf(t *testing.T) {
 		{"25006", "cannot execute UPDATE in a read-only transaction", retry.Standby},
 		{"25006", "cannot execute LISTEN during recovery", retry.Standby},
 		{"55000", "recovery is in progress", retry.Standby},
-		{"55000", "cannot acquire lock mode RowExclusiveLock on database objects while recovery is in progress", retry.Standby},
+		{"55000", "cannot acquire lock mode RowExclusiveLock on database objects while recovery is in progress",
+			retry.Standby},
 		{"XX000", "cannot assign TransactionIds during recovery", retry.Standby},
 		{"0A000", "cannot use serializable mode in a hot standby", retry.Standby},
 		{"55000", "object is not in the required state", retry.Other},
@@ -95,15 +96,17 @@ func TestKindOf(t *testing.T) {
 		err  error
 		want retry.Kind
 	}{
-		"nil":          {nil, retry.Other},
-		"bad":          {driver.ErrBadConn, retry.Lost},
-		"eof":          {io.EOF, retry.Lost},
-		"unexpected":   {io.ErrUnexpectedEOF, retry.Lost},
-		"closed":       {net.ErrClosed, retry.Lost},
-		"refused":      {&net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}, retry.Down},
-		"reset":        {&net.OpError{Op: "read", Err: os.NewSyscallError("read", syscall.ECONNRESET)}, retry.Lost},
-		"broken pipe":  {&net.OpError{Op: "write", Err: os.NewSyscallError("write", syscall.EPIPE)}, retry.Lost},
-		"unreachable":  {&net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.EHOSTUNREACH)}, retry.Down},
+		"nil":        {nil, retry.Other},
+		"bad":        {driver.ErrBadConn, retry.Lost},
+		"eof":        {io.EOF, retry.Lost},
+		"unexpected": {io.ErrUnexpectedEOF, retry.Lost},
+		"closed":     {net.ErrClosed, retry.Lost},
+		"refused": {&net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)},
+			retry.Down},
+		"reset":       {&net.OpError{Op: "read", Err: os.NewSyscallError("read", syscall.ECONNRESET)}, retry.Lost},
+		"broken pipe": {&net.OpError{Op: "write", Err: os.NewSyscallError("write", syscall.EPIPE)}, retry.Lost},
+		"unreachable": {&net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.EHOSTUNREACH)},
+			retry.Down},
 		"read timeout": {&net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}, retry.Lost},
 		"dns":          {&net.DNSError{Err: "no such host", Name: "db.invalid", IsNotFound: true}, retry.Down},
 		"deadline":     {context.DeadlineExceeded, retry.Lost},
@@ -181,8 +184,10 @@ func TestErrorTexts(t *testing.T) {
 		want string
 	}{
 		{err, "the database server is down, or restarts: connection refused"},
-		{&pq.Error{Code: "57P01", Message: "terminating connection"}, "the connection to the database was lost: terminating connection (57P01)"},
-		{&net.OpError{Op: "read", Err: errors.New("10.0.0.7: odd")}, "the connection to the database was lost: read failed"},
+		{&pq.Error{Code: "57P01", Message: "terminating connection"},
+			"the connection to the database was lost: terminating connection (57P01)"},
+		{&net.OpError{Op: "read", Err: errors.New("10.0.0.7: odd")},
+			"the connection to the database was lost: read failed"},
 		{&net.DNSError{Err: "no such host", Name: "db.invalid"}, "the database server is down, or restarts"},
 	} {
 		got := retry.Explain(c.err)

@@ -136,7 +136,8 @@ func (p Policy) Do(ctx context.Context, try func() error) error {
 			}
 			return struct{}{}, last
 		}
-	}, backoff.WithBackOff(pauses), backoff.WithMaxElapsedTime(max(limit, 0)), backoff.WithNotify(func(_ error, pause time.Duration) {
+	}, backoff.WithBackOff(pauses), backoff.WithMaxElapsedTime(max(limit, 0)), backoff.WithNotify(func(_ error,
+		pause time.Duration) {
 		if p.Notify != nil {
 			p.Notify(Wait{Err: last, Pause: pause})
 		}
@@ -194,7 +195,8 @@ func CheckWritable(ctx context.Context, on interface {
 },
 ) error {
 	var standby, readOnly bool
-	err := on.QueryRowContext(ctx, "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('transaction_read_only') = 'on'").
+	err := on.QueryRowContext(ctx, "SELECT pg_catalog.pg_is_in_recovery(), "+
+		"pg_catalog.current_setting('transaction_read_only') = 'on'").
 		Scan(&standby, &readOnly)
 	switch {
 	case err != nil:

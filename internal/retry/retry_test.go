@@ -25,17 +25,23 @@ func TestDo(t *testing.T) {
 		want    error   // nil for success
 		longest time.Duration
 	}{
-		"at once":                        {results: []error{nil}, tries: 1},
-		"after a while":                  {results: []error{io.EOF, io.EOF, nil}, tries: 3, longest: time.Second},
-		"not another error":              {results: []error{other}, tries: 1, want: other},
-		"not a full disk":                {results: []error{errFull}, tries: 1, want: retry.ErrNoSpace},
-		"no limit of its own":            {results: []error{io.EOF}, want: retry.ErrConnectionLost, longest: retry.DefaultLimit},
-		"until the limit":                {policy: retry.Policy{Limit: time.Minute}, results: []error{io.EOF}, want: io.EOF, longest: time.Minute},
-		"not at all":                     {policy: retry.Policy{Limit: -1}, results: []error{io.EOF}, tries: 1, want: retry.ErrConnectionLost},
-		"not what is final":              {policy: retry.Policy{Final: []retry.Kind{retry.Lost}}, results: []error{io.EOF}, tries: 1, want: io.EOF},
-		"not what is permanent":          {results: []error{retry.Permanent(io.EOF)}, tries: 1, want: io.EOF},
-		"another error ends it":          {results: []error{io.EOF, other}, tries: 2, want: other, longest: time.Second},
-		"what was explained is the same": {results: []error{retry.Explain(io.EOF), nil}, tries: 2, longest: time.Second},
+		"at once":           {results: []error{nil}, tries: 1},
+		"after a while":     {results: []error{io.EOF, io.EOF, nil}, tries: 3, longest: time.Second},
+		"not another error": {results: []error{other}, tries: 1, want: other},
+		"not a full disk":   {results: []error{errFull}, tries: 1, want: retry.ErrNoSpace},
+		"no limit of its own": {results: []error{io.EOF}, want: retry.ErrConnectionLost,
+			longest: retry.DefaultLimit},
+		"until the limit": {policy: retry.Policy{Limit: time.Minute}, results: []error{io.EOF},
+			want: io.EOF, longest: time.Minute},
+		"not at all": {policy: retry.Policy{Limit: -1}, results: []error{io.EOF}, tries: 1,
+			want: retry.ErrConnectionLost},
+		"not what is final": {policy: retry.Policy{Final: []retry.Kind{retry.Lost}},
+			results: []error{io.EOF}, tries: 1, want: io.EOF},
+		"not what is permanent": {results: []error{retry.Permanent(io.EOF)}, tries: 1, want: io.EOF},
+		"another error ends it": {results: []error{io.EOF, other}, tries: 2, want: other,
+			longest: time.Second},
+		"what was explained is the same": {results: []error{retry.Explain(io.EOF), nil}, tries: 2,
+			longest: time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -53,7 +59,8 @@ func TestDo(t *testing.T) {
 					tries++
 					return c.results[min(tries, len(c.results))-1]
 				})
-				if !errors.Is(err, c.want) || c.tries > 0 && tries != c.tries || c.tries == 0 && tries < 11 || told != tries-1 {
+				if !errors.Is(err, c.want) || c.tries > 0 && tries != c.tries || c.tries == 0 && tries < 11 ||
+					told != tries-1 {
 					t.Errorf("got %v after %d tries, %d told", err, tries, told)
 				}
 				if d := time.Since(start); d > c.longest || d != paused {
