@@ -155,7 +155,8 @@ func TestCommandsGoOn(t *testing.T) {
 			result) {
 		}},
 		"import": {[]string{"credential", "import", "--batch", "10", "more.csv"}, func(t *testing.T, w *world,
-			r result) {
+			r result,
+		) {
 			t.Helper()
 			if !strings.Contains(r.out, "imported 50 rows\n") {
 				t.Errorf("got %q", r.out)

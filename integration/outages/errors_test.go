@@ -42,9 +42,13 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 			own := *w
 			own.url = withOptions(t, w.url, "-c credent_test.state="+state)
 			for _, args := range [][]string{
-				{"rotate", "--retry-for", "0", "--json"}, {"rotate", "--retry-for", "0"},
-				{"credential", "import", "--retry-for", "0", "more.csv"}, {"credential", "import", "--retry-for",
-					"300ms", "more.csv"},
+				{"rotate", "--retry-for", "0", "--json"},
+				{"rotate", "--retry-for", "0"},
+				{"credential", "import", "--retry-for", "0", "more.csv"},
+				{
+					"credential", "import", "--retry-for",
+					"300ms", "more.csv",
+				},
 			} {
 				cmd := own.command(t, args...)
 				writeCSV(t, filepath.Join(cmd.Dir, "more.csv"), 10)
@@ -92,10 +96,14 @@ func TestServerSettings(t *testing.T) {
 		options, command string
 		want             []string
 	}{
-		"read-only": {"-c default_transaction_read_only=on", "rotate", []string{"transaction_read_only is on",
-			"default_transaction_read_only"}},
-		"a small timeout": {"-c statement_timeout=1ms", "migrate check", []string{"took too long",
-			"statement_timeout"}},
+		"read-only": {"-c default_transaction_read_only=on", "rotate", []string{
+			"transaction_read_only is on",
+			"default_transaction_read_only",
+		}},
+		"a small timeout": {"-c statement_timeout=1ms", "migrate check", []string{
+			"took too long",
+			"statement_timeout",
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -119,8 +127,10 @@ func TestTooManyConnections(t *testing.T) {
 	t.Cleanup(func() { _, _ = w.admin.Exec("DROP ROLE crowded") })
 	own := *w
 	own.url = asRole(t, w.url, "crowded", "p")
-	for _, args := range []string{"rotate", "doctor", "account list", "credential export",
-		"credential import more.csv", "migrate apply"} {
+	for _, args := range []string{
+		"rotate", "doctor", "account list", "credential export",
+		"credential import more.csv", "migrate apply",
+	} {
 		cmd := own.command(t, strings.Fields(args)...)
 		writeCSV(t, filepath.Join(cmd.Dir, "more.csv"), 10)
 		r := run1(cmd)()

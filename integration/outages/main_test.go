@@ -203,9 +203,9 @@ func (w *world) check(t *testing.T, n int, ring *keyring.Keyring) {
 	}
 }
 
-func (w *world) exec(t *testing.T, query string, args ...any) {
+func (w *world) exec(t *testing.T, query string) {
 	t.Helper()
-	if _, err := w.admin.ExecContext(t.Context(), query, args...); err != nil {
+	if _, err := w.admin.ExecContext(t.Context(), query); err != nil {
 		t.Fatal(err)
 	}
 }

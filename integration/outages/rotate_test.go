@@ -61,8 +61,10 @@ func TestRotateGoesOn(t *testing.T) {
 		w.fill(t, n)
 		cutter := w.cut(t)
 		saw := waits{after: cutter.first}
-		report, err := rotate.Run(t.Context(), w.db, w.new, rotate.Config{Batch: 50, Workers: 3,
-			Progress: saw.progress})
+		report, err := rotate.Run(t.Context(), w.db, w.new, rotate.Config{
+			Batch: 50, Workers: 3,
+			Progress: saw.progress,
+		})
 		cutter.close()
 		if err != nil || report.Rewritten() != n || report.Tables[0].Skipped != 0 {
 			t.Errorf("got %+v, %v", report, err)

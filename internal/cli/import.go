@@ -173,14 +173,16 @@ func (m *importer) load(ctx context.Context, db *database) error {
 	show, done := m.progress()
 	waiting := func(err error, pause time.Duration) { show(waitingStep(err, pause, m.retryFor.limit())) }
 	m.again = retry.Policy{Limit: m.retryFor.limit(), DB: db.DB, Notify: func(w retry.Wait) { waiting(w.Err, w.Pause) }}
-	cfg := credent.CopyConfig{Batch: m.batch, DryRun: m.dryRun, RetryFor: m.retryFor.limit(), Waiting: waiting,
+	cfg := credent.CopyConfig{
+		Batch: m.batch, DryRun: m.dryRun, RetryFor: m.retryFor.limit(), Waiting: waiting,
 		Progress: func(n int64) {
 			line := count(int(n), "row") + " in"
 			if m.dryRun {
 				line = count(int(n), "row") + " checked"
 			}
 			show(step{task: "import", done: m.in.n, total: m.size, bytes: true, line: line})
-		}}
+		},
+	}
 	if m.dryRun {
 		cfg.Refused = m.note
 	}

@@ -67,10 +67,12 @@ func (a *app) verified(ctx context.Context, record bool, retryFor time.Duration)
 	err = withTables(ctx, func(db *database) error {
 		began := time.Now()
 		show, done := a.progress()
-		counts, err = rotate.VerifyWith(ctx, db.DB, ring, rotate.Config{RetryFor: retryFor,
+		counts, err = rotate.VerifyWith(ctx, db.DB, ring, rotate.Config{
+			RetryFor: retryFor,
 			Progress: func(p rotate.Progress) {
 				show(verifyStep(p, retryFor))
-			}})
+			},
+		})
 		done()
 		if err != nil || !record {
 			return err

@@ -15,6 +15,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/lib/pq"
+	"github.com/lib/pq/pqerror"
 	_ "modernc.org/sqlite" // the driver sqlite
 
 	"github.com/credent-go/credent/internal/retry"
@@ -42,8 +43,10 @@ func TestKindOf(t *testing.T) {
 		{"25006", "cannot execute UPDATE in a read-only transaction", retry.Standby},
 		{"25006", "cannot execute LISTEN during recovery", retry.Standby},
 		{"55000", "recovery is in progress", retry.Standby},
-		{"55000", "cannot acquire lock mode RowExclusiveLock on database objects while recovery is in progress",
-			retry.Standby},
+		{
+			"55000", "cannot acquire lock mode RowExclusiveLock on database objects while recovery is in progress",
+			retry.Standby,
+		},
 		{"XX000", "cannot assign TransactionIds during recovery", retry.Standby},
 		{"0A000", "cannot use serializable mode in a hot standby", retry.Standby},
 		{"55000", "object is not in the required state", retry.Other},
@@ -83,7 +86,7 @@ func TestKindOf(t *testing.T) {
 	}
 	for _, a := range answers {
 		for _, err := range []error{
-			&pq.Error{Code: pq.ErrorCode(a.state), Message: a.text},
+			&pq.Error{Code: pqerror.Code(a.state), Message: a.text},
 			&pgconn.PgError{Severity: "FATAL", Code: a.state, Message: a.text},
 			fmt.Errorf("rotate: t: %w", errors.Join(&pgconn.PgError{Code: a.state, Message: a.text}, io.EOF)),
 		} {
@@ -101,12 +104,16 @@ func TestKindOf(t *testing.T) {
 		"eof":        {io.EOF, retry.Lost},
 		"unexpected": {io.ErrUnexpectedEOF, retry.Lost},
 		"closed":     {net.ErrClosed, retry.Lost},
-		"refused": {&net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)},
-			retry.Down},
+		"refused": {
+			&net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)},
+			retry.Down,
+		},
 		"reset":       {&net.OpError{Op: "read", Err: os.NewSyscallError("read", syscall.ECONNRESET)}, retry.Lost},
 		"broken pipe": {&net.OpError{Op: "write", Err: os.NewSyscallError("write", syscall.EPIPE)}, retry.Lost},
-		"unreachable": {&net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.EHOSTUNREACH)},
-			retry.Down},
+		"unreachable": {
+			&net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.EHOSTUNREACH)},
+			retry.Down,
+		},
 		"read timeout": {&net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}, retry.Lost},
 		"dns":          {&net.DNSError{Err: "no such host", Name: "db.invalid", IsNotFound: true}, retry.Down},
 		"deadline":     {context.DeadlineExceeded, retry.Lost},
@@ -184,10 +191,14 @@ func TestErrorTexts(t *testing.T) {
 		want string
 	}{
 		{err, "the database server is down, or restarts: connection refused"},
-		{&pq.Error{Code: "57P01", Message: "terminating connection"},
-			"the connection to the database was lost: terminating connection (57P01)"},
-		{&net.OpError{Op: "read", Err: errors.New("10.0.0.7: odd")},
-			"the connection to the database was lost: read failed"},
+		{
+			&pq.Error{Code: "57P01", Message: "terminating connection"},
+			"the connection to the database was lost: terminating connection (57P01)",
+		},
+		{
+			&net.OpError{Op: "read", Err: errors.New("10.0.0.7: odd")},
+			"the connection to the database was lost: read failed",
+		},
 		{&net.DNSError{Err: "no such host", Name: "db.invalid"}, "the database server is down, or restarts"},
 	} {
 		got := retry.Explain(c.err)

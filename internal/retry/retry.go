@@ -137,7 +137,8 @@ func (p Policy) Do(ctx context.Context, try func() error) error {
 			return struct{}{}, last
 		}
 	}, backoff.WithBackOff(pauses), backoff.WithMaxElapsedTime(max(limit, 0)), backoff.WithNotify(func(_ error,
-		pause time.Duration) {
+		pause time.Duration,
+	) {
 		if p.Notify != nil {
 			p.Notify(Wait{Err: last, Pause: pause})
 		}

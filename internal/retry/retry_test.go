@@ -29,19 +29,31 @@ func TestDo(t *testing.T) {
 		"after a while":     {results: []error{io.EOF, io.EOF, nil}, tries: 3, longest: time.Second},
 		"not another error": {results: []error{other}, tries: 1, want: other},
 		"not a full disk":   {results: []error{errFull}, tries: 1, want: retry.ErrNoSpace},
-		"no limit of its own": {results: []error{io.EOF}, want: retry.ErrConnectionLost,
-			longest: retry.DefaultLimit},
-		"until the limit": {policy: retry.Policy{Limit: time.Minute}, results: []error{io.EOF},
-			want: io.EOF, longest: time.Minute},
-		"not at all": {policy: retry.Policy{Limit: -1}, results: []error{io.EOF}, tries: 1,
-			want: retry.ErrConnectionLost},
-		"not what is final": {policy: retry.Policy{Final: []retry.Kind{retry.Lost}},
-			results: []error{io.EOF}, tries: 1, want: io.EOF},
+		"no limit of its own": {
+			results: []error{io.EOF}, want: retry.ErrConnectionLost,
+			longest: retry.DefaultLimit,
+		},
+		"until the limit": {
+			policy: retry.Policy{Limit: time.Minute}, results: []error{io.EOF},
+			want: io.EOF, longest: time.Minute,
+		},
+		"not at all": {
+			policy: retry.Policy{Limit: -1}, results: []error{io.EOF}, tries: 1,
+			want: retry.ErrConnectionLost,
+		},
+		"not what is final": {
+			policy:  retry.Policy{Final: []retry.Kind{retry.Lost}},
+			results: []error{io.EOF}, tries: 1, want: io.EOF,
+		},
 		"not what is permanent": {results: []error{retry.Permanent(io.EOF)}, tries: 1, want: io.EOF},
-		"another error ends it": {results: []error{io.EOF, other}, tries: 2, want: other,
-			longest: time.Second},
-		"what was explained is the same": {results: []error{retry.Explain(io.EOF), nil}, tries: 2,
-			longest: time.Second},
+		"another error ends it": {
+			results: []error{io.EOF, other}, tries: 2, want: other,
+			longest: time.Second,
+		},
+		"what was explained is the same": {
+			results: []error{retry.Explain(io.EOF), nil}, tries: 2,
+			longest: time.Second,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
