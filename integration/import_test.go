@@ -130,9 +130,9 @@ func TestImportInterrupted(t *testing.T) {
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
-	_ = cmd.Wait() // with 1
+	_ = cmd.Wait() // with 130
 	want := regexp.MustCompile(`(?m)^credent: stopped: 500 rows are in; go on with --continue [0-9a-f-]{36}$`)
-	if code := cmd.ProcessState.ExitCode(); code != 1 || out.Len() > 0 || !want.MatchString(errs.String()) {
+	if code := cmd.ProcessState.ExitCode(); code != 130 || out.Len() > 0 || !want.MatchString(errs.String()) {
 		t.Errorf("exit code %d, %q, %q", code, &out, &errs)
 	}
 	if n := env.count(t); n != 500 {

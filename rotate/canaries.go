@@ -70,22 +70,24 @@ func (r *run) keepCanaries(ctx context.Context, t table, result *TableReport) er
 	}
 	for _, of := range t.columns {
 		opened := !slices.ContainsFunc(result.Quarantined, func(q Quarantined) bool { return q.Column == of.Name })
-		var err error
-		switch {
-		case r.forCanaries == moveCanaries:
-			var outcome canary.Outcome
-			outcome, err = canary.Move(ctx, *r.canaryDB, r.ring, of, opened, r.cfg.DryRun)
-			if outcome.Written {
-				result.Canaries++
+		var outcome canary.Outcome
+		err := r.retryTable(ctx, t, func() (err error) {
+			switch {
+			case r.forCanaries == moveCanaries:
+				outcome, err = canary.Move(ctx, *r.canaryDB, r.ring, of, opened, r.cfg.DryRun)
+			case r.cfg.DryRun, !opened:
+			case r.forCanaries == dropCanaries:
+				err = r.canaryDB.Drop(ctx, of)
+			default:
+				err = canary.Keep(ctx, *r.canaryDB, r.ring, of)
 			}
-			if outcome.Err != nil {
-				result.Quarantined = append(result.Quarantined, Quarantined{Column: of.Name, Err: outcome.Err})
-			}
-		case r.cfg.DryRun, !opened:
-		case r.forCanaries == dropCanaries:
-			err = r.canaryDB.Drop(ctx, of)
-		default:
-			err = canary.Keep(ctx, *r.canaryDB, r.ring, of)
+			return err
+		})
+		if outcome.Written {
+			result.Canaries++
+		}
+		if outcome.Err != nil {
+			result.Quarantined = append(result.Quarantined, Quarantined{Column: of.Name, Err: outcome.Err})
 		}
 		if err != nil {
 			return fmt.Errorf("the canary of %s: %w", of, err)

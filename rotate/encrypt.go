@@ -11,6 +11,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/plaintype"
+	"github.com/credent-go/credent/internal/retry"
 	"github.com/credent-go/credent/internal/states"
 )
 
@@ -102,6 +103,7 @@ func validateChecks(ctx context.Context, s store, t table, result *TableReport) 
 	for _, q := range result.Quarantined {
 		left[q.Column] = true
 	}
+	result.Unchecked = nil // of an earlier try
 	for _, c := range t.columns {
 		if left[c.Name] {
 			continue
@@ -117,7 +119,11 @@ func validateChecks(ctx context.Context, s store, t table, result *TableReport) 
 			if check.valid {
 				continue
 			}
-			if err := s.validate(ctx, c, check.name); err != nil {
+			err := s.validate(ctx, c, check.name)
+			if errors.Is(err, ErrLockTimeout) { // after a minute of tries
+				err = retry.Permanent(err)
+			}
+			if err != nil {
 				return fmt.Errorf("validate %s: %w", check.name, err)
 			}
 			result.Validated = append(result.Validated, check.name)

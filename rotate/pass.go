@@ -11,6 +11,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
+	"github.com/credent-go/credent/internal/retry"
 )
 
 // pass goes through a table once: one goroutine reads pages, the workers
@@ -34,8 +35,7 @@ type pass struct {
 }
 
 func (p *pass) do(ctx context.Context) error {
-	var err error
-	if p.total, err = p.store.count(ctx, p.table); err != nil {
+	if err := p.countRows(ctx); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -51,7 +51,7 @@ func (p *pass) do(ctx context.Context) error {
 			}
 		})
 	}
-	err = p.readPages(ctx, pages)
+	err := p.readPages(ctx, pages)
 	close(pages)
 	workers.Wait()
 	if cause := context.Cause(ctx); cause != nil {
@@ -65,7 +65,7 @@ func (p *pass) do(ctx context.Context) error {
 func (p *pass) readPages(ctx context.Context, pages chan<- []row) error {
 	var last any
 	for {
-		page, err := p.store.page(ctx, p.table, last, p.cfg.Batch)
+		page, more, err := p.readPage(ctx, p.tell, p.table, last)
 		if err != nil {
 			return err
 		}
@@ -80,10 +80,21 @@ func (p *pass) readPages(ctx context.Context, pages chan<- []row) error {
 			}
 			last = page[len(page)-1].key
 		}
-		if len(page) < p.cfg.Batch {
+		if !more {
 			return nil
 		}
 	}
+}
+
+// countRows finds out how many rows the table has, for the progress alone. It
+// is a query that takes long, so one that is ended is no reason to stop.
+func (p *pass) countRows(ctx context.Context) error {
+	return p.retry(ctx, p.tell, func() (err error) {
+		if p.total, err = p.store.count(ctx, p.table); retry.KindOf(err) == retry.Timeout && ctx.Err() == nil {
+			return nil
+		}
+		return err
+	})
 }
 
 // outcome is what becomes of a page.
@@ -178,7 +189,11 @@ func (c change) changes() (any, onlyIndex bool) {
 
 // rewrite rewrites what is to be rewritten in a page, and writes it.
 func (p *pass) rewrite(ctx context.Context, page []row) error {
-	keys, err := p.keysOf(ctx, page)
+	var keys map[string]tenantkey.Key
+	err := p.retry(ctx, p.tell, func() (err error) {
+		keys, err = p.keysOf(ctx, page)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -189,10 +204,15 @@ func (p *pass) rewrite(ctx context.Context, page []row) error {
 	changes, quarantined := o.changes, o.quarantined
 	written, found := int64(len(changes)), int64(len(changes))
 	if len(changes) > 0 && !p.cfg.DryRun {
-		var refused []refusal
-		if written, refused, err = p.store.write(ctx, p.table, changes); err != nil {
+		w := &writing{pass: p, rest: changes}
+		if err := w.do(ctx); err != nil {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.rewritten += w.written // which stays, though its page is not done
 			return err
 		}
+		written = w.written
+		refused := w.refused
 		found -= int64(len(refused))
 		for _, r := range refused {
 			for i, cell := range r.cells {
@@ -203,7 +223,6 @@ func (p *pass) rewrite(ctx context.Context, page []row) error {
 		}
 	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.read += int64(len(page))
 	p.found += found
 	p.rewritten += written
@@ -212,11 +231,24 @@ func (p *pass) rewrite(ctx context.Context, page []row) error {
 	p.skipped += found - written
 	p.shredded += o.shredded
 	p.quarantined = append(p.quarantined, quarantined...)
-	if p.cfg.Progress != nil {
-		p.cfg.Progress(Progress{
-			Table: p.table.label(), Pass: p.number, Read: p.read, Total: max(p.total, p.read),
-			Rewritten: p.before + p.rewritten, Elapsed: time.Since(p.start),
-		})
-	}
+	p.mu.Unlock()
+	p.tell(nil, 0)
 	return nil
+}
+
+// tell tells how far the pass is, and what it waits for.
+func (p *pass) tell(waiting error, pause time.Duration) {
+	if p.cfg.Progress == nil {
+		return
+	}
+	p.telling.Lock()
+	defer p.telling.Unlock()
+	p.mu.Lock()
+	progress := Progress{
+		Table: p.table.label(), Pass: p.number, Read: p.read, Total: max(p.total, p.read),
+		Rewritten: p.before + p.rewritten, Elapsed: time.Since(p.start),
+		Batch: p.pace.rows(), Waiting: waiting, Pause: pause,
+	}
+	p.mu.Unlock()
+	p.cfg.Progress(progress)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/lib/pq"
 
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
+	"github.com/credent-go/credent/internal/retry"
 )
 
 // postgres writes a page with one statement.
@@ -147,6 +148,26 @@ func (postgres) shred(ctx context.Context, tx querier, t table, r row, tokens []
 	return shred(ctx, tx, t, tokens, "$%d", fmt.Sprintf("%s = $1::text::%s", quote(t.key), t.keyType), r.key)
 }
 
+func (p postgres) checkWritable(ctx context.Context) error { return retry.CheckWritable(ctx, p.db) }
+
+// stored reads the rows of changes whose statement was not answered.
+func (p postgres) stored(ctx context.Context, t table, changes []change) (map[string]bool, error) {
+	keys, byID := make([]sql.NullString, len(changes)), make(map[string]change, len(changes))
+	for i, c := range changes {
+		keys[i], byID[c.id] = sql.NullString{String: c.id, Valid: true}, c
+	}
+	query := p.selectRows(t)
+	fmt.Fprintf(query, " WHERE t.%s = ANY ((SELECT $1::text::%s[])::%[2]s[])", quote(t.key), t.keyType)
+	rows, err := selectPage(ctx, p.db, t, query.String(), []any{textArray(keys)}, p.scanKey)
+	found := make(map[string]bool)
+	for _, r := range rows {
+		if c, ok := byID[r.id]; ok && c.isStored(r) {
+			found[r.id] = true
+		}
+	}
+	return found, err
+}
+
 // write falls back to one statement a row where a row of the page is refused.
 func (p postgres) write(ctx context.Context, t table, changes []change) (written int64, refused []refusal, err error) {
 	written, err = p.update(ctx, t, changes)
@@ -188,13 +209,9 @@ func (p postgres) update(ctx context.Context, t table, changes []change) (int64,
 	}
 	u.tenant(t.tenant, changes)
 	u.key(t.tenant, changes)
-	written, err := p.exec(ctx, t, u.args[0], fmt.Sprintf(`UPDATE %s AS t SET %s FROM unnest(%s) AS u(%s) WHERE t.%s = u."key" AND %s`,
+	return p.exec(ctx, t, u.args[0], fmt.Sprintf(`UPDATE %s AS t SET %s FROM unnest(%s) AS u(%s) WHERE t.%s = u."key" AND %s`,
 		t.quoted(), strings.Join(u.set, ", "), strings.Join(u.arrays, ", "), strings.Join(u.columns, ", "),
 		quote(t.key), strings.Join(u.where, " AND ")), u.args...)
-	if isConflict(err) {
-		return 0, nil
-	}
-	return written, err
 }
 
 // exec runs the update of the rows with the given keys. If several have a value
@@ -352,28 +369,11 @@ func textArray(values []sql.NullString) string {
 
 var arrayEscaper = strings.NewReplacer(`"`, `\"`, `\`, `\\`)
 
-// isConflict reports whether the server ended a statement in favour of
-// another's: a deadlock, which a statement over many rows can get into with
-// another such one, or a serialization failure.
-func isConflict(err error) bool {
-	state := sqlState(err)
-	return state == "40P01" || state == "40001"
-}
-
-// sqlState returns what both drivers tell.
-func sqlState(err error) string {
-	var e interface{ SQLState() string }
-	if errors.As(err, &e) {
-		return e.SQLState()
-	}
-	return ""
-}
-
 // refusedBy says why the server does not take a value, or "" if that is not the
 // error: a constraint, a value that the type does not hold, a trigger that
 // raises. The server's own words may quote the row, and are left out.
 func refusedBy(err error) string {
-	state := sqlState(err)
+	state := retry.SQLState(err)
 	if len(state) != 5 || !slices.Contains([]string{"22", "23", "P0"}, state[:2]) {
 		return ""
 	}

@@ -5,11 +5,21 @@ import "time"
 // Progress says how far a pass over a table is.
 type Progress struct {
 	Table     string
-	Pass      int           // from 1
+	Pass      int           // from 1; 0 before the first pass and in Verify
 	Read      int64         // rows read in this pass
 	Total     int64         // rows that the table had when the pass began
 	Rewritten int64         // rows rewritten in this run
 	Elapsed   time.Duration // since the run began
+
+	// Batch is the number of rows that are read and written at once now. It is
+	// halved when the database takes too long for it, down to one row, and
+	// grows back.
+	Batch int
+	// Waiting is nil while rows are read and written. If the database fails for
+	// a while, it says what happened, as a [*DatabaseError], and the same is
+	// tried again after Pause.
+	Waiting error
+	Pause   time.Duration
 }
 
 // Report is what a run did.

@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -28,7 +29,6 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
-	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 	"github.com/credent-go/credent/internal/states"
 )
 
@@ -82,8 +82,14 @@ type Config struct {
 	RowsPerSecond int
 	// DryRun counts what would be rewritten and writes nothing.
 	DryRun bool
-	// Progress is called after each page, from one goroutine at a time; nil for
-	// none.
+	// RetryFor is how long the same is tried again when the database fails for
+	// a while: a fail-over, a lost connection, a deadlock, a lock that others
+	// hold, a server without a free connection. It is counted anew after each
+	// success. 0 means [DefaultRetryFor], and less that the first such error
+	// ends the run.
+	RetryFor time.Duration
+	// Progress is called after each page and before each pause of RetryFor,
+	// from one goroutine at a time; nil for none.
 	Progress func(Progress)
 }
 
@@ -163,8 +169,10 @@ func (cfg *Config) rebinding(c *column.Column) seal.Rebinding {
 // A run can be stopped at any moment, by the context or by force, and started
 // again: it keeps no state, and a token that is under the primary key already
 // costs a read. When the context ends, the report has what was done until then.
-// Errors: [ErrQuarantined], with the tokens in the report, [ErrNotDone], and
-// the database's own.
+// If the database fails for a while, it goes on where it was; see
+// Config.RetryFor. Errors: [ErrQuarantined], with the tokens in the report,
+// [ErrNotDone], a [*DatabaseError], such as [ErrStandby], and the database's
+// own.
 //
 // The canary of each column follows its rows; see encrypted.KeepCanary. A
 // missing one is made, and one that doesn't open is quarantined, unless the
@@ -277,41 +285,21 @@ func start(ctx context.Context, db *sql.DB, ring *keyring.Keyring, cfg Config, o
 		limit = rate.NewLimiter(rate.Limit(cfg.RowsPerSecond), cfg.Batch)
 		limit.AllowN(time.Now(), cfg.Batch) // the first page is paid for like the others
 	}
-	tables, store, err := open(ctx, db, cfg.In, cfg.Columns)
+	r := &run{operation: op, cfg: cfg, ring: ring, db: db, start: time.Now(), limit: limit, pace: &pace{most: cfg.Batch}}
+	var tables []table
+	err := r.retrySetup(ctx, func() (err error) {
+		tables, err = r.prepare(ctx, cfg)
+		return err
+	})
 	if err != nil {
 		return nil, err
-	}
-	if err := cfg.resolve(ctx, db, store, tables); err != nil {
-		return nil, err
-	}
-	if op.before != nil {
-		if err := op.before(ctx, &cfg, store, tables); err != nil {
-			return nil, fmt.Errorf("rotate: %w", err)
-		}
-	}
-	canaryDB, err := openCanaries(ctx, db)
-	if err == nil && op.forCanaries == keepCanaries {
-		err = checkCanaries(ctx, canaryDB, ring, tables)
-	}
-	if err != nil {
-		return nil, err
-	}
-	keys, err := openTenants(ctx, db, store, ring)
-	switch {
-	case err != nil:
-		return nil, err
-	case keys == nil && cfg.makesKeys(tables):
-		return nil, fmt.Errorf("rotate: %s: %w", tenantkey.Table, ErrNoTable)
-	case keys != nil && op.wrapped:
-		tables = append(tables, keys.table)
 	}
 	report := &Report{DryRun: cfg.DryRun}
-	r := &run{operation: op, cfg: cfg, store: store, ring: ring, keys: keys, canaryDB: canaryDB, start: time.Now(), limit: limit}
 	var errs []error
 	for _, t := range tables {
 		result, err := r.table(ctx, t)
 		if err == nil && op.after != nil && !cfg.DryRun {
-			err = op.after(ctx, store, t, result)
+			err = r.retryTable(ctx, t, func() error { return op.after(ctx, r.store, t, result) })
 		}
 		if err == nil && !t.isOfKeys() {
 			err = r.keepCanaries(ctx, t, result)
@@ -336,12 +324,16 @@ func start(ctx context.Context, db *sql.DB, ring *keyring.Keyring, cfg Config, o
 type run struct {
 	operation
 	cfg      Config
+	db       *sql.DB
 	store    store
 	ring     *keyring.Keyring
 	keys     *tenants // nil where the database has no table of them
 	start    time.Time
 	limit    *rate.Limiter
+	pace     *pace
 	canaryDB *canary.DB // nil where the database has no table of canaries
+
+	telling sync.Mutex // one call of Progress at a time
 
 	locate  seal.Locator
 	rings   rings

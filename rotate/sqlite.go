@@ -130,11 +130,14 @@ func (sqlite) shred(ctx context.Context, tx querier, t table, r row, tokens []sq
 	return shred(ctx, tx, t, tokens, "?%d", quote(t.key)+" = ?1", r.key)
 }
 
+// checkWritable has nothing to ask: a file that is read-only says so itself.
+func (sqlite) checkWritable(context.Context) error { return nil }
+
+// stored returns none: what SQLite doesn't commit is rolled back.
+func (sqlite) stored(context.Context, table, []change) (map[string]bool, error) { return nil, nil }
+
 func (s sqlite) write(ctx context.Context, t table, changes []change) (written int64, refused []refusal, err error) {
 	tx, err := s.db.BeginTx(ctx, nil)
-	if isSQLite(err, sqlite3.SQLITE_BUSY) { // longer than the pool waits: others come first
-		return 0, nil, nil
-	}
 	if err != nil {
 		return 0, nil, err
 	}

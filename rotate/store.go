@@ -96,6 +96,17 @@ type cell struct {
 	shredded bool // it is of a tenant whose key was destroyed
 }
 
+// isStored reports whether a row has what is to become of it. A token is
+// random, so it is this very change that was stored.
+func (c change) isStored(r row) bool {
+	for i, cell := range c.cells {
+		if cell.changed && (cell.value.Valid && r.values[i] != cell.value || r.indexes[i] != cell.index) {
+			return false
+		}
+	}
+	return true
+}
+
 // bound reports whether a new value opens only in a row of the tenant.
 func (c change) bound() bool {
 	return slices.ContainsFunc(c.cells, func(cell cell) bool { return cell.bound })
@@ -120,9 +131,14 @@ type store interface {
 	page(ctx context.Context, t table, after any, n int) ([]row, error)
 	// write replaces values where they are still the old ones, and bound ones
 	// where the row is the same tenant's still, and returns how many rows it
-	// changed. Where another statement was given precedence it changes none,
-	// without an error. What the database does not take it leaves and returns.
+	// changed. What the database does not take it leaves and returns. After an
+	// error some may be changed, which stored finds out.
 	write(ctx context.Context, t table, changes []change) (int64, []refusal, error)
+	// stored returns the keys of the rows that have what the changes make of
+	// them.
+	stored(ctx context.Context, t table, changes []change) (map[string]bool, error)
+	// checkWritable returns an [ErrStandby] if the server takes no writes.
+	checkWritable(ctx context.Context) error
 	// checkWidth returns a [SchemaError] if a column of the table has no room
 	// for tokens, or its plaintext isn't what the field holds.
 	checkWidth(ctx context.Context, t table, i int) error

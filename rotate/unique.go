@@ -13,12 +13,14 @@ import (
 	"hash"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
+	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 	"github.com/credent-go/credent/internal/plaintype"
 )
 
@@ -87,17 +89,19 @@ func checkUnique(ctx context.Context, db *sql.DB, ring *keyring.Keyring, cfg Con
 	if len(columns) == 0 {
 		return nil
 	}
-	tables, store, err := open(ctx, db, columns, nil)
-	if err != nil {
+	r := &run{operation: operation{plain: fromPlaintext}, cfg: cfg, db: db, ring: ring, start: time.Now(), pace: &pace{most: cfg.Batch}}
+	var tables []table
+	err = r.retrySetup(ctx, func() (err error) {
+		if tables, r.store, err = open(ctx, db, columns, nil); err == nil {
+			r.keys, err = openTenants(ctx, db, r.store, ring)
+		}
 		return err
-	}
-	keys, err := openTenants(ctx, db, store, ring)
+	})
 	if err != nil {
 		return err
 	}
 	key := make([]byte, sha256.Size)
 	_, _ = rand.Read(key) // never fails
-	r := &run{operation: operation{plain: fromPlaintext}, cfg: cfg, store: store, ring: ring, keys: keys}
 	found := &DuplicatesError{}
 	for _, t := range tables {
 		u := &uniqueness{pass: &pass{run: r, table: t}, mac: hmac.New(sha256.New, key)}
@@ -195,12 +199,17 @@ func (u *uniqueness) prepare() {
 // with others: two rows conflict if their sums are equal.
 func (u *uniqueness) each(ctx context.Context, f func(i int, row string, sum [sha256.Size]byte)) error {
 	var after any
+	tell := u.tellTable(u.table)
 	for {
-		page, err := u.store.page(ctx, u.table, after, u.cfg.Batch)
+		page, more, err := u.readPage(ctx, tell, u.table, after)
 		if err != nil {
 			return err
 		}
-		keys, err := u.keysOf(ctx, page)
+		var keys map[string]tenantkey.Key
+		err = u.retry(ctx, tell, func() (err error) {
+			keys, err = u.keysOf(ctx, page)
+			return err
+		})
 		if err != nil {
 			return err
 		}
@@ -227,7 +236,7 @@ func (u *uniqueness) each(ctx context.Context, f func(i int, row string, sum [sh
 				f(i, r.id, u.sum(u.indexes[i], plaintext, extra))
 			}
 		}
-		if len(page) < u.cfg.Batch {
+		if !more {
 			return nil
 		}
 		after = page[len(page)-1].key

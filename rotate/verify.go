@@ -1,15 +1,16 @@
 package rotate
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 	"unicode/utf8"
 
-	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
@@ -127,40 +128,36 @@ func (c *IndexCount) outlives() int64 {
 // of rows was read. They are judged by the states in the database. Where
 // tenants have data keys of their own, the last count is these keys': each
 // needs a key of the keyring, like a secret.
+//
+// If the database fails for a while, it goes on where it was, and counts no row
+// twice; [VerifyWith] says for how long.
 func Verify(ctx context.Context, db *sql.DB, ring *keyring.Keyring, columns ...column.Column) (Counts, error) {
+	return VerifyWith(ctx, db, ring, Config{In: columns})
+}
+
+// VerifyWith is [Verify] with the given columns, states, batch, RetryFor and
+// Progress. It takes no notice of the other fields.
+func VerifyWith(ctx context.Context, db *sql.DB, ring *keyring.Keyring, cfg Config) (Counts, error) {
 	primary := ring.Primary()
 	if primary == nil {
 		return nil, fmt.Errorf("rotate: %w", keyring.ErrNoKey)
 	}
-	tables, store, err := open(ctx, db, columns, nil)
-	if err != nil {
-		return nil, err
-	}
-	var known []column.Column
-	for _, t := range tables {
-		known = append(known, t.columns...)
-	}
-	table, err := readStates(ctx, db, store, known)
-	if err != nil {
-		return nil, err
-	}
-	keys, err := openTenants(ctx, db, store, ring)
-	if err != nil {
-		return nil, err
-	}
-	if keys != nil {
-		tables = append(tables, keys.table)
-	}
-	canaries, err := openCanaries(ctx, db)
+	cfg.Batch = cmp.Or(max(cfg.Batch, 0), DefaultBatch)
+	r := &run{cfg: cfg, db: db, ring: ring, start: time.Now(), pace: &pace{most: cfg.Batch}}
+	var tables []table
+	err := r.retrySetup(ctx, func() (err error) {
+		tables, err = r.prepareVerify(ctx, cfg)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
 	var counts Counts
 	for _, t := range tables {
-		v := &verifier{ring: ring, primary: primary, keys: keys, table: t, states: table, columns: make([]ColumnCount, len(t.columns))}
-		err := v.do(ctx, store)
+		v := &verifier{run: r, primary: primary, table: t, columns: make([]ColumnCount, len(t.columns))}
+		err := v.do(ctx)
 		if err == nil {
-			err = v.addCanaries(ctx, canaries)
+			err = r.retryTable(ctx, t, func() error { return v.addCanaries(ctx, r.canaryDB) })
 		}
 		if err != nil {
 			return nil, fmt.Errorf("rotate: %s: %w", t.label(), err)
@@ -174,22 +171,17 @@ func Verify(ctx context.Context, db *sql.DB, ring *keyring.Keyring, columns ...c
 
 // verifier counts the secrets of one table.
 type verifier struct {
-	ring    *keyring.Keyring
+	*run
 	primary *fernet.Key
-	keys    *tenants
 	table   table
-	states  states.Table
 	columns []ColumnCount
-
-	locate  seal.Locator
-	rings   rings
-	digests blindindex.Digester
+	read    int64
 }
 
-func (v *verifier) do(ctx context.Context, s store) error {
+func (v *verifier) do(ctx context.Context) error {
 	for i, c := range v.table.columns {
 		v.columns[i] = ColumnCount{Table: v.table.label(), Column: c.Name, Previous: noneOf(v.ring)}
-		if v.columns[i].States = v.states.Given(&c); c.Bound && v.columns[i].States.Binding == states.Unset {
+		if v.columns[i].States = v.cfg.States.Given(&c); c.Bound && v.columns[i].States.Binding == states.Unset {
 			v.columns[i].States.Binding = states.Require
 		}
 		if !v.table.isOfKeys() {
@@ -201,17 +193,28 @@ func (v *verifier) do(ctx context.Context, s store) error {
 	}
 	var after any
 	for {
-		page, err := s.page(ctx, v.table, after, DefaultBatch)
+		page, more, err := v.readPage(ctx, v.tell, v.table, after)
 		if err != nil {
 			return err
 		}
 		if err := v.add(ctx, page); err != nil {
 			return err
 		}
-		if len(page) < DefaultBatch {
+		v.read += int64(len(page))
+		if v.tell(nil, 0); !more {
 			return nil
 		}
 		after = page[len(page)-1].key
+	}
+}
+
+// tell tells how far it is, and what it waits for.
+func (v *verifier) tell(waiting error, pause time.Duration) {
+	if v.cfg.Progress != nil {
+		v.cfg.Progress(Progress{
+			Table: v.table.label(), Read: v.read, Elapsed: time.Since(v.start),
+			Batch: v.pace.rows(), Waiting: waiting, Pause: pause,
+		})
 	}
 }
 
@@ -222,7 +225,11 @@ func (v *verifier) add(ctx context.Context, page []row) error {
 		}
 		return nil
 	}
-	keys, err := v.keys.of(ctx, page)
+	var keys map[string]tenantkey.Key
+	err := v.retry(ctx, v.tell, func() (err error) {
+		keys, err = v.keys.of(ctx, page)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -306,7 +313,7 @@ func (v *verifier) addIndex(c *IndexCount, p seal.Place, token, index sql.NullSt
 		return nil
 	}
 	plaintext, err := token.String, error(nil)
-	if state := v.states.Given(&p.Column).Encryption; state == states.Unset || state == states.Require || fernet.IsToken(token.String) {
+	if state := v.cfg.States.Given(&p.Column).Encryption; state == states.Unset || state == states.Require || fernet.IsToken(token.String) {
 		plaintext, err = v.locate.DecryptAt(v.rings.of(v.ring, tenant.Data, last), p, token.String)
 	}
 	if err != nil {

@@ -20,13 +20,6 @@ import (
 	"github.com/credent-go/credent/internal/version"
 )
 
-// Exit codes.
-const (
-	exitOK     = 0
-	exitFailed = 1
-	exitUsage  = 2
-)
-
 // app is what the commands share: where they read and write.
 type app struct {
 	in   *os.File
@@ -41,14 +34,20 @@ func Main() int {
 	defer stop()
 	context.AfterFunc(ctx, stop)
 
+	// So that writing to a pipe that nobody reads is an error like others.
+	signal.Ignore(syscall.SIGPIPE)
+
 	a := &app{in: os.Stdin, out: &output{file: os.Stdout}, note: os.Stderr}
 	cmd, err := a.root().ExecuteContextC(ctx)
+	if lost := a.out.lost(); lost != nil {
+		err = &failure{lost}
+	}
 	if err == nil {
 		return exitOK
 	}
-	text, code := explain(cmd, err)
-	a.notef("credent: %s\n", text)
-	return code
+	e := explain(cmd, err, ctx.Err() != nil)
+	a.tell(cmd, e)
+	return e.ExitCode
 }
 
 func (a *app) root() *cobra.Command {
@@ -66,7 +65,8 @@ Environment:
                             names of files with the same, in place of the variables
   NO_COLOR                  if set, quickstart prints without bold
 
-Exit codes: 0 done, 1 failed, 2 the command line is wrong.`,
+Exit codes:
+` + exitCodeTable(),
 		Example: `  credent quickstart                      # see it at work, on a throw-away database
 
   export ENCRYPTION_KEY=$(credent key generate)
@@ -82,6 +82,7 @@ Exit codes: 0 done, 1 failed, 2 the command line is wrong.`,
 	root.SetIn(a.in)
 	root.SetOut(a.out)
 	root.SetErr(a.note)
+	root.SetHelpTemplate(root.HelpTemplate() + "{{if .HasParent}}\n" + exitCodeLine() + "\n{{end}}")
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetVersionTemplate("credent {{.Version}}\n")
 	return root
@@ -98,8 +99,7 @@ func (a *app) group(cmd *cobra.Command, subcommands ...*cobra.Command) *cobra.Co
 }
 
 // action makes a command that does something. What it returns is a failure, in
-// contrast to what cobra finds wrong with the command line. That its output
-// cannot be written is one as well.
+// contrast to what cobra finds wrong with the command line.
 func (a *app) action(cmd *cobra.Command, run func(ctx context.Context, args []string) error) *cobra.Command {
 	if cmd.Args == nil {
 		cmd.Args = arguments(0, "")
@@ -109,11 +109,7 @@ func (a *app) action(cmd *cobra.Command, run func(ctx context.Context, args []st
 		if err := checkEmpty(cmd.Flags()); err != nil {
 			return err
 		}
-		err := run(cmd.Context(), args)
-		if a.out.err != nil {
-			err = messagef("the result could not be written: %v", a.out.err)
-		}
-		if err != nil {
+		if err := run(cmd.Context(), args); err != nil {
 			return &failure{err}
 		}
 		return nil

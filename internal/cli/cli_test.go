@@ -167,7 +167,7 @@ func interrupt(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	ts.Check(cmd.Process.Signal(os.Interrupt))
 	var exit *exec.ExitError
-	if err := cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != 1 {
+	if err := cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != 130 {
 		ts.Fatalf("it ended with %v", err)
 	}
 	if !regexp.MustCompile("^credent: stopped after [1-9][0-9]* rows; run `credent " + args[2] + "` again to go on\n$").MatchString(stderr.String()) {

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"regexp"
@@ -47,39 +46,32 @@ func (c *connectError) Error() string {
 }
 func (c *connectError) Unwrap() error { return c.err }
 
-// explain returns the line to print for an error of a command, and the exit
-// code.
-func explain(cmd *cobra.Command, err error) (text string, code int) {
-	var usage usageError
-	var failed *failure
-	if errors.As(err, &usage) || !errors.As(err, &failed) {
-		return oneLine(err.Error()) + fmt.Sprintf("; see `%s --help`", cmd.CommandPath()), exitUsage
-	}
-	return reason(err), exitFailed
-}
-
 // hints say what to do about errors of the packages below. The first that fits
 // counts.
 var hints = []struct {
 	target error
 	hint   string
 }{
-	{credent.ErrContext, "docs/binding.md says what depends on user_id; `credent state list` shows what the command knows, and must be as the services have it"},
+	{credent.ErrContext, "docs/binding.md says what depends on user_id; `credent state list` shows what the " +
+		"command knows, and must be as the services have it"},
 	{rotate.ErrNoTenant, "`credent tenant list` shows those with a key, `credent account list` all"},
 	{credent.ErrShredded, "that is final; remove the row, or the account with all of its rows"},
 	{rotate.ErrState, "`credent state list` shows the states"},
 	{rotate.ErrUnbound, "set its binding to write, run `credent rotate`, and go back to require: docs/binding.md"},
 	{rotate.ErrBound, "set its binding to accept, run `credent rotate`, and go back to off: docs/binding.md"},
-	{rotate.ErrTenantKey, "set its tenant-keys to accept, run `credent rotate`, and go back to off: docs/tenant-keys.md"},
+	{rotate.ErrTenantKey, "set its tenant-keys to accept, run `credent rotate`, and go back to off: " +
+		"docs/tenant-keys.md"},
 	{rotate.ErrUndecodable, "store them again, or encrypt the plaintext of a backup as its type"},
 	{rotate.ErrPlaintext, "run `credent encrypt`"},
 	{rotate.ErrNoTable, "`credent migrate apply` makes Credent's own tables"},
 	{keyring.ErrTwoSources, "unset one of them"},
 	{keyring.ErrKeyFile, "correct the variable, or the file"},
-	{credent.ErrNoKey, "`credent key generate` makes one for a new database; one with data needs the key it was written with"},
+	{credent.ErrNoKey, "`credent key generate` makes one for a new database; one with data needs the key it was " +
+		"written with"},
 	{credent.ErrBadKey, "correct that, and keep the key: a database with data needs the one it was written with " +
 		"(`credent key generate` is for a new database)"},
-	{credent.ErrUnknownKey, "set ENCRYPTION_KEY to the key it was written with, or name that one in ENCRYPTION_KEY_PREVIOUS"},
+	{credent.ErrUnknownKey, "set ENCRYPTION_KEY to the key it was written with, or name that one in " +
+		"ENCRYPTION_KEY_PREVIOUS"},
 	{credent.ErrCorrupt, "store it again, or restore the row from a backup"},
 	{credent.ErrNotEncrypted, "if it is plaintext, `credent encrypt` encrypts it"},
 	{credent.ErrTooLong, "nothing was stored"},
@@ -90,7 +82,8 @@ var hints = []struct {
 	{rotate.ErrNotDone, "then run the same again"},
 	{rotate.ErrNotAllPrimary, "run `credent rotate`"},
 	{migrate.ErrNotEqual, "run the SQL above and mend by hand what has none, then `credent migrate adopt` again"},
-	{migrate.ErrBadRows, "where they hold plaintext run `credent encrypt`, else mend them, then `credent migrate adopt` again"},
+	{migrate.ErrBadRows, "where they hold plaintext run `credent encrypt`, else mend them, then `credent migrate " +
+		"adopt` again"},
 	{migrate.ErrNothingToAdopt, "`credent migrate apply` makes them"},
 	{migrate.ErrEdited, "restore the file, and put the change into a new one"},
 	{migrate.ErrDeleted, "restore the file"},
@@ -98,9 +91,11 @@ var hints = []struct {
 	{migrate.ErrNewer, "update credent"},
 	{migrate.ErrDrift, "undo what was changed by hand, or put it into a migration"},
 	{migrate.ErrLocked, "try again, or wait longer with --migrator-timeout"},
-	{migrate.ErrLockTimeout, "end what holds it or wait until it ends, and run the same again; --lock-retry tries for longer"},
+	{migrate.ErrLockTimeout, "end what holds it or wait until it ends, and run the same again; --lock-retry tries " +
+		"for longer"},
 	{migrate.ErrPartial, "`credent migrate apply` goes on where it stopped"},
-	{migrate.ErrNotClean, "if the Python application made them, run `credent migrate adopt`; if they are Credent's, name their version with --baseline; " +
+	{migrate.ErrNotClean, "if the Python application made them, run `credent migrate adopt`; if they are " +
+		"Credent's, name their version with --baseline; " +
 		"if they are others', add --allow-dirty"},
 	{migrate.ErrHistoryChanged, "put back what the file had there, and correct it below"},
 	{migrate.ErrOutOfOrder, "look at what they do, and add --non-linear if they may run now"},
@@ -108,29 +103,6 @@ var hints = []struct {
 	{migrate.ErrFileName, "names are VERSION_name.sql"},
 	{migrate.ErrChanged, "this build of credent is broken; install it again"},
 	{pq.ErrSSLNotSupported, "if the network between is trusted, add ?sslmode=disable to DATABASE_URL"},
-}
-
-// reason returns what went wrong and what to do next, in one line.
-func reason(err error) string {
-	var msg message
-	if errors.As(err, &msg) {
-		return oneLine(string(msg))
-	}
-	if errors.Is(err, context.Canceled) {
-		return "interrupted"
-	}
-	for _, h := range hints {
-		if errors.Is(err, h.target) {
-			return oneLine(trimPackage(err.Error())) + "; " + h.hint
-		}
-	}
-	if text := sqliteReason(err); text != "" {
-		return text
-	}
-	if text := postgresReason(err); text != "" {
-		return text
-	}
-	return oneLine(trimPackage(err.Error()))
 }
 
 // sqliteReason explains the errors that come from the file, not from what is

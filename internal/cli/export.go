@@ -9,6 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -21,119 +24,295 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/predicate"
 	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/internal/retry"
 )
 
 // exportPage is the number of rows that are read at once, and held in memory.
 const exportPage = 1000
 
+// exporter is one call of credential export.
+type exporter struct {
+	*app
+	user, format, path string
+	reveal             bool
+	retryFor           retryFlag
+
+	db       *database
+	client   *ent.Client
+	show     func(step)
+	rows     int64 // written
+	shredded int
+}
+
 func (a *app) credentialExport() *cobra.Command {
-	var (
-		user, format string
-		reveal       bool
-	)
+	x := &exporter{app: a}
 	cmd := a.action(&cobra.Command{
 		Use:   "export [flags]",
 		Short: "Write the credentials as CSV or JSON lines; their secrets only with --reveal",
 		Long: `Write all credentials to standard output, as CSV or with a JSON object in each line, in the order of their ids. It is as
 long as the table and needs little memory. On Postgres it is what the table had at one moment.
 
+With --output it writes to a file, which only its owner can read, and which is there when all of it is written, and not before.
+
+If the database fails for a while (a fail-over, a lost connection, a lock, no free connection), it says so and goes on as soon as
+it can, for --retry-for at most: with --output from the beginning, and on standard output with the row after the last, of a later
+moment.
+
 The secrets are written as [REDACTED], which needs no key and cannot be imported, unless --reveal is given. Then the output
 has them in plaintext: keep it off disks that others read, and delete it after use.`,
 		Example: `  credent credential export > credentials.csv
+  credent credential export --output credentials.csv
   credent credential export --reveal --format jsonl | ssh host credent credential import --format jsonl -`,
-	}, func(ctx context.Context, _ []string) error {
-		if format != formatCSV && format != formatJSONL {
-			return usageError("--format: use csv or jsonl")
-		}
-		var ring *credent.Keyring
-		if reveal {
-			var err error
-			if ring, err = credent.KeyringFromEnv(); err != nil {
-				return err
-			}
-		}
-		return a.withClientOf(ctx, ring, func(db *database, client *ent.Client) error {
-			if user != "" {
-				if _, err := accountOf(ctx, client.UserAccount, user); err != nil {
-					return err
-				}
-			}
-			out := bufio.NewWriter(a.out)
-			shredded := 0
-			write := func(client *ent.Client) (err error) {
-				shredded, err = export(ctx, client, user, newRowWriter(out, format), reveal)
-				return err
-			}
-			if err := inSnapshot(ctx, db, client, write); err != nil {
-				_ = out.Flush() // what is there is as good as without the error
-				return err
-			}
-			if shredded > 0 {
-				a.notef("credent: note: left out %s of users whose key was destroyed\n", count(shredded, "credential"))
-			}
-			return out.Flush()
-		})
-	})
-	cmd.Flags().StringVar(&format, "format", formatCSV, "`csv or jsonl`")
-	cmd.Flags().StringVar(&user, "user", "", "only credentials of the user with this `ID`")
-	cmd.Flags().BoolVar(&reveal, "reveal", false, "decrypt the secrets and write them")
+	}, x.run)
+	cmd.Flags().StringVar(&x.format, "format", formatCSV, "`csv or jsonl`")
+	cmd.Flags().StringVar(&x.user, "user", "", "only credentials of the user with this `ID`")
+	cmd.Flags().BoolVar(&x.reveal, "reveal", false, "decrypt the secrets and write them")
+	cmd.Flags().StringVarP(&x.path, "output", "o", "", "write to this `file` in place of standard output")
+	x.retryFor.add(cmd)
+	cmd.Annotations = map[string]string{again: beginsAnew}
 	return cmd
 }
 
-// inSnapshot calls f with a client that sees the database as it is now.
-// SQLite's driver has no such transaction that would not keep writers out, so
-// there each page is as of its reading.
-func inSnapshot(ctx context.Context, db *database, client *ent.Client, f func(*ent.Client) error) error {
-	if !db.isPostgres() {
-		return f(client)
+func (x *exporter) run(ctx context.Context, _ []string) error {
+	if x.format != formatCSV && x.format != formatJSONL {
+		return usageError("--format: use csv or jsonl")
 	}
-	tx, err := client.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
+	if err := x.retryFor.check(); err != nil {
+		return err
+	}
+	var ring *credent.Keyring
+	if x.reveal {
+		var err error
+		if ring, err = credent.KeyringFromEnv(); err != nil {
+			return err
+		}
+	}
+	return x.withClientOf(ctx, ring, func(db *database, client *ent.Client) error {
+		if x.user != "" {
+			if _, err := accountOf(ctx, client.UserAccount, x.user); err != nil {
+				return err
+			}
+		}
+		x.db, x.client = db, client
+		var done func()
+		x.show, done = x.progress()
+		write := x.toOutput
+		if x.path != "" {
+			write = x.toFile
+		}
+		err := write(ctx)
+		done()
+		switch {
+		case err != nil && ctx.Err() != nil && x.path == "":
+			return messagef("stopped after %s; the output lacks the rest, and the next run begins anew",
+				count(int(x.rows), "row"))
+		case err != nil && ctx.Err() != nil:
+			return messagef("stopped after %s; %s was not written, and the next run begins anew", count(int(x.rows),
+				"row"), x.path)
+		case err != nil:
+			return err
+		}
+		if x.shredded > 0 {
+			x.notef("credent: note: left out %s of users whose key was destroyed\n", count(x.shredded, "credential"))
+		}
+		return nil
+	})
+}
+
+// policy says how to go on when the database fails for a while.
+func (x *exporter) policy() retry.Policy {
+	return retry.Policy{Limit: x.retryFor.limit(), DB: x.db.DB, Notify: func(w retry.Wait) {
+		x.show(waitingStep(w.Err, w.Pause, x.retryFor.limit()))
+	}}
+}
+
+// toOutput writes to standard output. What is written there can't be taken
+// back, so it goes on with the next row.
+func (x *exporter) toOutput(ctx context.Context) error {
+	out := bufio.NewWriter(x.out)
+	s := &snapshot{exporter: x}
+	defer s.close()
+	err := x.export(ctx, newRowWriter(out, x.format),
+		func(after []predicate.UserCredential) (page []*ent.UserCredential, err error) {
+			err = x.policy().Do(ctx, func() error {
+				page, err = s.page(ctx, after)
+				return err
+			})
+			return page, err
+		})
+	// What is there is as good as without the error.
+	if flushed := out.Flush(); err == nil {
+		err = flushed
+	}
+	if err == nil && s.opened > 1 {
+		x.notef("credent: note: the connection was lost; the rows are of %d moments, each later than the one "+
+			"before\n", s.opened)
+	}
+	return err
+}
+
+// toFile writes a file beside the wanted one, which takes its place when all is
+// written. It begins anew when the database fails.
+func (x *exporter) toFile(ctx context.Context) (err error) {
+	if info, err := os.Stat(x.path); err == nil && !info.Mode().IsRegular() {
+		return messagef("%s is no file; leave --output out to write to standard output", x.path)
+	}
+	file, err := os.CreateTemp(filepath.Dir(x.path), "."+filepath.Base(x.path)+"-*") // for its owner only
+	if err != nil {
+		return fileError(x.path, err)
+	}
+	defer func() {
+		_ = file.Close() // again, if all went well
+		if err != nil {
+			_ = os.Remove(file.Name())
+		}
+	}()
+	err = x.policy().Do(ctx, func() error {
+		x.rows, x.shredded = 0, 0
+		if err := file.Truncate(0); err != nil {
+			return fileError(x.path, err)
+		}
+		if _, err := file.Seek(0, io.SeekStart); err != nil {
+			return fileError(x.path, err)
+		}
+		s := &snapshot{exporter: x}
+		defer s.close()
+		out := &fileWriter{file: file}
+		buffered := bufio.NewWriter(out)
+		err := x.export(ctx, newRowWriter(buffered, x.format),
+			func(after []predicate.UserCredential) ([]*ent.UserCredential, error) {
+				return s.page(ctx, after)
+			})
+		if flushed := buffered.Flush(); err == nil {
+			err = flushed
+		}
+		if out.err != nil {
+			return fileError(x.path, out.err)
+		}
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	defer func() { _ = tx.Rollback() }() // there is nothing to commit
-	return f(tx.Client())
+	if err = file.Sync(); err == nil {
+		err = file.Close()
+	}
+	if err == nil {
+		err = os.Rename(file.Name(), x.path)
+	}
+	if err != nil {
+		return fileError(x.path, err)
+	}
+	return nil
+}
+
+// fileWriter remembers its error, so that it isn't taken for the database's.
+type fileWriter struct {
+	file *os.File
+	err  error
+}
+
+// Write implements io.Writer.
+func (f *fileWriter) Write(p []byte) (n int, err error) {
+	n, err = f.file.Write(p)
+	f.err = err
+	return n, err
+}
+
+// fileError is about the wanted file, and nothing is tried again for it.
+func fileError(path string, err error) error {
+	var of *fs.PathError
+	var link *os.LinkError
+	switch {
+	case errors.As(err, &of):
+		err = of.Err
+	case errors.As(err, &link):
+		err = link.Err
+	}
+	return messagef("%s could not be written, and is as it was: %v", path, err)
+}
+
+// snapshot is the database as it is when its first page is read. SQLite's
+// driver has no such transaction that would not keep writers out, so there each
+// page is as of its reading.
+type snapshot struct {
+	*exporter
+	tx     *ent.Tx // nil until it is needed
+	opened int
+}
+
+func (s *snapshot) close() {
+	if s.tx != nil {
+		_ = s.tx.Rollback() // there is nothing to commit
+		s.tx = nil
+	}
+}
+
+// page reads a page. After an error the next one is of another moment.
+func (s *snapshot) page(ctx context.Context, after []predicate.UserCredential) (page []*ent.UserCredential, err error) {
+	client := s.client
+	if s.db.isPostgres() {
+		if s.tx == nil {
+			s.tx, err = s.client.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
+			if err != nil {
+				s.tx = nil
+				return nil, err
+			}
+			s.opened++
+		}
+		client = s.tx.Client()
+	}
+	query := client.UserCredential.Query().Where(after...).Order(usercredential.ByID()).Limit(exportPage)
+	if s.user != "" {
+		query.Where(usercredential.UserID(s.user))
+	}
+	if s.reveal {
+		page, err = query.All(ctx)
+	} else {
+		page, err = query.Select(withoutSecrets...).All(ctx)
+	}
+	if err != nil {
+		s.close()
+	}
+	return page, err
 }
 
 // export writes the rows page by page. It leaves out those that are to be
-// revealed and whose user's key was destroyed, and returns how many these are.
-func export(ctx context.Context, client *ent.Client, user string, out rowWriter, reveal bool) (shredded int, err error) {
+// revealed and whose user's key was destroyed.
+func (x *exporter) export(
+	ctx context.Context, out rowWriter, read func(after []predicate.UserCredential) ([]*ent.UserCredential, error),
+) error {
 	if err := out.head(); err != nil {
-		return shredded, err
+		return err
 	}
 	var after []predicate.UserCredential // nothing for the first page
 	for {
-		query := client.UserCredential.Query().Where(after...).Order(usercredential.ByID()).Limit(exportPage)
-		if user != "" {
-			query.Where(usercredential.UserID(user))
-		}
-		var page []*ent.UserCredential
-		if reveal {
-			page, err = query.All(ctx)
-		} else {
-			page, err = query.Select(withoutSecrets...).All(ctx)
+		page, err := read(after)
+		if err == nil {
+			err = ctx.Err()
 		}
 		if err != nil {
-			return shredded, err
+			return err
 		}
 		for _, row := range page {
 			apiKey, secretKey := row.APIKey.String(), row.SecretKey.String()
-			if reveal {
+			if x.reveal {
 				apiKey, secretKey, err = revealed(row)
 				if errors.Is(err, credent.ErrShredded) {
-					shredded++
+					x.shredded++
 					continue
 				}
 				if err != nil {
-					return shredded, err
+					return err
 				}
 			}
 			if err := out.row(row, apiKey, secretKey); err != nil {
-				return shredded, err
+				return err
 			}
+			x.rows++
 		}
 		if len(page) < exportPage {
-			return shredded, nil
+			return nil
 		}
 		after = []predicate.UserCredential{usercredential.IDGT(page[len(page)-1].ID)}
 	}
@@ -171,7 +350,8 @@ func (c csvWriter) row(row *ent.UserCredential, apiKey, secretKey string) error 
 		columnUser: row.UserID, columnType: row.CredentialType, columnAPIKey: apiKey, columnSecretKey: secretKey,
 	} {
 		if strings.Contains(text, "\r") {
-			return messagef("%s of %s has a carriage return, which CSV does not keep; use --format jsonl", column, row.ID)
+			return messagef("%s of %s has a carriage return, which CSV does not keep; use --format jsonl", column,
+				row.ID)
 		}
 	}
 	expires := ""

@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"os"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
@@ -15,6 +16,7 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/load"
+	"github.com/credent-go/credent/internal/retry"
 )
 
 // importer is one call of credential import.
@@ -26,9 +28,11 @@ type importer struct {
 	formats      bool
 	skipExisting bool
 	resume       string // the ID of an import that is continued
+	retryFor     retryFlag
 
 	ring    *credent.Keyring
 	client  *ent.Client
+	again   retry.Policy // of reading the database
 	in      *countingReader
 	size    int64     // of the file in bytes, or -1
 	id      uuid.UUID // of the import
@@ -56,7 +60,11 @@ The accounts must be there. A file that "credent credential export --reveal" wro
 Rows are stored in transactions of --batch rows. At the first row that is refused it stops, says the line and the reason, and
 how many rows are in; --dry-run finds all such rows and stores nothing. An import that was stopped, by an error or by force,
 goes on with --continue and the ID that it printed when it began: the rows which that import stored are left out, whatever
-was printed last. Where the file has the column id, --skip-existing leaves out the rows whose id is in the database.`,
+was printed last. Where the file has the column id, --skip-existing leaves out the rows whose id is in the database.
+
+If the database fails for a while (a fail-over, a lost connection, a deadlock, a lock, no free connection), it says so and goes
+on where it was as soon as it can, for --retry-for at most. Where a transaction's end was not answered, it looks whether the rows
+are in: none is stored twice.`,
 		Example: `  credent credential import credentials.csv --dry-run
   credent credential import credentials.csv
   credent credential import --format jsonl - < credentials.jsonl`,
@@ -64,10 +72,12 @@ was printed last. Where the file has the column id, --skip-existing leaves out t
 	cmd.Args = arguments(1, "file, or - for standard input")
 	cmd = a.action(cmd, m.run)
 	cmd.Flags().StringVar(&m.format, "format", "", "`csv or jsonl`; by the extension of the file if not given")
-	cmd.Flags().BoolVar(&m.dryRun, "dry-run", false, "check every row, list those that would be refused, and store nothing")
+	cmd.Flags().BoolVar(&m.dryRun, "dry-run", false, "check every row, list those that would be refused, and "+
+		"store nothing")
 	cmd.Flags().StringVar(&m.resume, "continue", "", "the `ID` of an import of the same file that was stopped")
 	cmd.Flags().BoolVar(&m.skipExisting, "skip-existing", false, "leave out rows whose id is in the database")
 	cmd.Flags().IntVar(&m.batch, "batch", 0, "rows in a transaction; 5000 if not given")
+	m.retryFor.add(cmd)
 	cmd.Flags().BoolVar(&m.formats, "check-formats", false, "refuse keys that do not look like their provider's")
 	return cmd
 }
@@ -81,6 +91,9 @@ func (m *importer) run(ctx context.Context, args []string) (err error) {
 	}
 	if m.batch < 0 {
 		return usageError("--batch cannot be negative")
+	}
+	if err := m.retryFor.check(); err != nil {
+		return err
 	}
 	if m.format, err = formatOf(m.format, m.path); err != nil {
 		return err
@@ -158,13 +171,18 @@ func (r *countingReader) Read(p []byte) (int, error) {
 
 func (m *importer) load(ctx context.Context, db *database) error {
 	show, done := m.progress()
-	cfg := credent.CopyConfig{Batch: m.batch, DryRun: m.dryRun, Progress: func(n int64) {
-		line := count(int(n), "row") + " in"
-		if m.dryRun {
-			line = count(int(n), "row") + " checked"
-		}
-		show(step{task: "import", done: m.in.n, total: m.size, bytes: true, line: line})
-	}}
+	waiting := func(err error, pause time.Duration) { show(waitingStep(err, pause, m.retryFor.limit())) }
+	m.again = retry.Policy{Limit: m.retryFor.limit(), DB: db.DB, Notify: func(w retry.Wait) { waiting(w.Err, w.Pause) }}
+	cfg := credent.CopyConfig{
+		Batch: m.batch, DryRun: m.dryRun, RetryFor: m.retryFor.limit(), Waiting: waiting,
+		Progress: func(n int64) {
+			line := count(int(n), "row") + " in"
+			if m.dryRun {
+				line = count(int(n), "row") + " checked"
+			}
+			show(step{task: "import", done: m.in.n, total: m.size, bytes: true, line: line})
+		},
+	}
 	if m.dryRun {
 		cfg.Refused = m.note
 	}
@@ -179,6 +197,7 @@ func (m *importer) load(ctx context.Context, db *database) error {
 	if cfg.Batch == 0 {
 		cfg.Batch = load.DefaultBatch
 	}
+	m.batch = cfg.Batch
 	m.lines = make([]int, 2*cfg.Batch+maxShown) // a batch that waits, and what a dry run refuses meanwhile and shows
 	stored, err := credent.Copy(ctx, db.DB, m.wanted(ctx), cfg, opts...)
 	done()
@@ -263,7 +282,8 @@ func (m *importer) begin() error {
 	case m.withIDs && m.resume != "":
 		return messagef("--continue is for files without the column id; use --skip-existing")
 	case !m.withIDs && m.skipExisting:
-		return messagef("--skip-existing is for files with the column id; use --continue with the ID that the import printed")
+		return messagef("--skip-existing is for files with the column id; use --continue with the ID that the " +
+			"import printed")
 	case !m.withIDs && m.resume == "" && !m.dryRun:
 		m.notef("credent: import %s begins; if it is stopped, go on with --continue %s\n", m.id, m.id)
 	}
@@ -280,8 +300,12 @@ func (m *importer) withoutExisting(ctx context.Context, chunk []fileRow) ([]file
 	for i, row := range chunk {
 		ids[i] = row.ID
 	}
-	found, err := m.client.UserCredential.Query().Where(usercredential.IDIn(ids...)).
-		Select(usercredential.FieldID, usercredential.FieldUserID, usercredential.FieldCredentialType).All(ctx)
+	var found []*ent.UserCredential
+	err := m.again.Do(ctx, func() (err error) {
+		found, err = m.client.UserCredential.Query().Where(usercredential.IDIn(ids...)).
+			Select(usercredential.FieldID, usercredential.FieldUserID, usercredential.FieldCredentialType).All(ctx)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
+	"github.com/credent-go/credent/internal/retry"
 )
 
 // badRow is a row that is refused.
@@ -84,23 +85,23 @@ func (m *importer) report(ctx context.Context, stored int64, err error) error {
 		return m.unwrapped(err)
 	case ctx.Err() != nil:
 		return messagef("stopped: %s%s; %s", inNow(stored), already, m.next("go on"))
-	case errors.As(err, &failed) && failed.Row > 0:
+	case errors.As(err, &failed) && failed.Row > 0 && retry.KindOf(err) == retry.Other:
 		var msg message
 		if errors.As(err, &msg) {
-			return msg
+			return partly(stored > 0, msg)
 		}
 		text := fmt.Sprintf("line %d: %s", m.lineOf(failed.Row), rowReason(failed.Err))
 		if stored == 0 && m.there == 0 {
 			return messagef("%s; nothing was stored", text)
 		}
-		return messagef("%s; %s%s; %s", text, inNow(stored), already, m.next("mend it and go on"))
+		return partly(stored > 0, messagef("%s; %s%s; %s", text, inNow(stored), already, m.next("mend it and go on")))
 	}
 	in := inNow(stored)
 	if errors.Is(err, credent.ErrUncertain) {
-		in = "at least " + in
+		in += fmt.Sprintf(", and perhaps the next %d or fewer, which the next run finds out", m.batch)
 	}
 	m.notef("credent: note: %s%s; %s\n", in, already, m.next("go on"))
-	return m.unwrapped(err)
+	return partly(stored > 0, m.unwrapped(err))
 }
 
 func inNow(rows int64) string {

@@ -121,6 +121,7 @@ func (a *app) applyMigrations(ctx context.Context, f applyFlags) (err error) {
 		}
 	}))
 	err = migrate.Apply(ctx, db.DB, opts...)
+	err = partly(len(applied) > 0, err)
 	if f.asJSON {
 		return errors.Join(a.printJSON(jsonApplied{applied, blockedJSON(err)}), err)
 	}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -16,11 +17,26 @@ import (
 // need not look at each one.
 type output struct {
 	file *os.File
+	used bool
 	err  error
+}
+
+// lost returns an error if something was printed and not all of it was written.
+func (o *output) lost() error {
+	if o.err == nil {
+		return nil
+	}
+	return messagef("the result could not be written: %v", o.err)
 }
 
 // Write implements io.Writer.
 func (o *output) Write(p []byte) (int, error) {
+	if !o.used {
+		o.used = true
+		if isClosed(o.file) {
+			o.err = errors.New("standard output is closed")
+		}
+	}
 	if o.err != nil {
 		return 0, o.err
 	}

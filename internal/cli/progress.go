@@ -1,11 +1,16 @@
 package cli
 
 import (
+	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"github.com/credent-go/credent/internal/retry"
 )
 
 // progressEvery is how often a line tells how far something is where no bar can
@@ -18,15 +23,52 @@ type step struct {
 	done, total int64  // a total of -1 is not known
 	bytes       bool   // done and total are bytes of a file, and otherwise rows
 	line        string // the same in words, without a newline
+	waiting     string // what it waits for, in words; "" if it goes on
+}
+
+// waitingStep says what is waited for, and for how long.
+func waitingStep(err error, pause, limit time.Duration) step {
+	if limit == 0 {
+		limit = retry.DefaultLimit
+	}
+	return step{waiting: fmt.Sprintf("%s; trying again in %s, for %s at most",
+		faultMessage(err), pause.Round(100*time.Millisecond), limit)}
+}
+
+// retryFlag is the flag --retry-for.
+type retryFlag struct{ of time.Duration }
+
+func (r *retryFlag) add(cmd *cobra.Command) {
+	cmd.Flags().DurationVar(&r.of, "retry-for", retry.DefaultLimit,
+		"how long to try the same again when the database fails for a while; 0 means not at all")
+}
+
+func (r *retryFlag) check() error {
+	if r.of < 0 {
+		return usageError("--retry-for is negative")
+	}
+	return nil
+}
+
+// limit returns what packages take, where 0 means the default.
+func (r *retryFlag) limit() time.Duration {
+	if r.of == 0 {
+		return -1
+	}
+	return r.of
 }
 
 // progress returns what shows people how far something is, a bar where it can
 // be drawn and lines otherwise, and what ends it.
 func (a *app) progress() (show func(step), done func()) {
 	file, ok := a.note.(*os.File)
+	var told waits
 	if !ok || !term.IsTerminal(int(file.Fd())) {
 		last := time.Now()
 		return func(s step) {
+			if told.tell(a, s) {
+				return
+			}
 			if time.Since(last) >= progressEvery {
 				last = time.Now()
 				a.notef("%s\n", s.line)
@@ -38,13 +80,21 @@ func (a *app) progress() (show func(step), done func()) {
 		task string
 	)
 	return func(s step) {
+			if s.waiting != "" && bar != nil {
+				_ = bar.Clear()
+			}
+			if told.tell(a, s) {
+				return
+			}
 			if bar == nil || task != s.task {
 				if bar != nil {
 					_ = bar.Finish()
 				}
 				task = s.task
-				bar = progressbar.NewOptions64(s.total, progressbar.OptionSetWriter(file), progressbar.OptionShowCount(),
-					progressbar.OptionShowIts(), progressbar.OptionSetItsString("rows"), progressbar.OptionSetPredictTime(true),
+				bar = progressbar.NewOptions64(s.total, progressbar.OptionSetWriter(file),
+					progressbar.OptionShowCount(),
+					progressbar.OptionShowIts(), progressbar.OptionSetItsString("rows"),
+					progressbar.OptionSetPredictTime(true),
 					progressbar.OptionSetDescription(s.task), progressbar.OptionShowBytes(s.bytes),
 					progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
 			}
@@ -54,4 +104,24 @@ func (a *app) progress() (show func(step), done func()) {
 				_ = bar.Finish()
 			}
 		}
+}
+
+// waits tells what is waited for: at once if it is new, and then now and then,
+// since each worker waits by itself.
+type waits struct {
+	last time.Time
+	why  string
+}
+
+// tell reports whether a step is only that.
+func (w *waits) tell(a *app, s step) bool {
+	if s.waiting == "" {
+		return false
+	}
+	why, _, _ := strings.Cut(s.waiting, "; ")
+	if why != w.why || time.Since(w.last) >= progressEvery {
+		w.last, w.why = time.Now(), why
+		a.notef("credent: %s\n", s.waiting)
+	}
+	return true
 }

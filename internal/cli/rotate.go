@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -23,8 +24,9 @@ type rewriting struct {
 	done string // "rewritten"
 	todo string // "to rewrite"
 
-	cfg    rotate.Config
-	asJSON bool
+	cfg      rotate.Config
+	retryFor retryFlag
+	asJSON   bool
 
 	instead func(ctx context.Context) error // of rewriting; nil for nothing else
 }
@@ -46,6 +48,9 @@ func (a *app) rotate() *cobra.Command {
 Services may read and write meanwhile: a secret that somebody changes is left to them. It can be stopped at any moment
 and started again. updated_at stays as it is. Secrets that no key opens are left as they are and listed.
 
+If the database fails for a while (a fail-over, a lost connection, a deadlock, a lock, no free connection), it says so and goes
+on where it was as soon as it can, for --retry-for at most. A page that takes too long is halved.
+
 Before it, every service must have the new key: first all as an earlier one, to read, then all as ENCRYPTION_KEY.
 
 It brings tokens to what the states of their columns say ("credent state list"): accept and off to the old way, unbound and under
@@ -63,6 +68,10 @@ left.`,
 // at the command line; nil for nothing more.
 func (a *app) rewriting(w *rewriting, cmd *cobra.Command, check func() error) *cobra.Command {
 	cmd = a.action(cmd, func(ctx context.Context, _ []string) error {
+		if err := w.retryFor.check(); err != nil {
+			return err
+		}
+		w.cfg.RetryFor = w.retryFor.limit()
 		if w.cfg.Workers < 0 || w.cfg.Batch < 0 || w.cfg.RowsPerSecond < 0 {
 			return usageError("--workers, --batch and --rate cannot be negative")
 		}
@@ -82,6 +91,8 @@ func (a *app) rewriting(w *rewriting, cmd *cobra.Command, check func() error) *c
 	cmd.Flags().IntVar(&w.cfg.Batch, "batch", rotate.DefaultBatch, "rows in a page")
 	cmd.Flags().IntVar(&w.cfg.RowsPerSecond, "rate", 0, "rows to read in a second at most; 0 means no limit")
 	cmd.Flags().BoolVar(&w.asJSON, "json", false, "print JSON")
+	w.retryFor.add(cmd)
+	cmd.Annotations = map[string]string{again: "it goes on where it stopped"}
 	return cmd
 }
 
@@ -92,7 +103,7 @@ func (a *app) runRewriting(ctx context.Context, w *rewriting) error {
 	}
 	return withTables(ctx, func(db *database) error {
 		show, done := a.progress()
-		w.cfg.Progress = func(p rotate.Progress) { show(rotationStep(p, w.verb())) }
+		w.cfg.Progress = func(p rotate.Progress) { show(rotationStep(p, w.verb(), w.cfg.RetryFor)) }
 		report, err := w.run(ctx, db.DB, ring, w.cfg)
 		done()
 		if report == nil {
@@ -110,9 +121,10 @@ func (a *app) runRewriting(ctx context.Context, w *rewriting) error {
 			a.printRotation(report, w.verb())
 		}
 		if ctx.Err() != nil {
-			return messagef("stopped after %s; run `credent %s` again to go on", count(int(report.Rewritten()), "row"), w.name)
+			return messagef("stopped after %s; run `credent %s` again to go on", count(int(report.Rewritten()),
+				"row"), w.name)
 		}
-		return err
+		return partly(!w.cfg.DryRun && (report.Rewritten() > 0 || errors.Is(err, rotate.ErrQuarantined)), err)
 	})
 }
 
@@ -145,16 +157,21 @@ func withTables(ctx context.Context, f func(db *database) error) error {
 }
 
 // rotationStep says how far a rotation is.
-func rotationStep(p rotate.Progress, verb string) step {
+func rotationStep(p rotate.Progress, verb string, limit time.Duration) step {
+	if p.Waiting != nil {
+		return waitingStep(p.Waiting, p.Pause, limit)
+	}
 	return step{
 		task: p.Table + ", pass " + strconv.Itoa(p.Pass), done: p.Read, total: p.Total,
-		line: fmt.Sprintf("%s, pass %d: %d of %d rows read, %d %s", p.Table, p.Pass, p.Read, p.Total, p.Rewritten, verb),
+		line: fmt.Sprintf("%s, pass %d: %d of %d rows read, %d %s", p.Table, p.Pass, p.Read, p.Total, p.Rewritten,
+			verb),
 	}
 }
 
 func (a *app) printRotation(report *rotate.Report, verb string) {
 	for _, t := range report.Tables {
-		a.printf("%s (%s): %s read, %d %s", t.Table, strings.Join(t.Columns, ", "), count(int(t.Rows), "row"), t.Rewritten, verb)
+		a.printf("%s (%s): %s read, %d %s", t.Table, strings.Join(t.Columns, ", "), count(int(t.Rows), "row"),
+			t.Rewritten, verb)
 		if t.Indexed > 0 {
 			a.printf(", %d of them in a blind index only", t.Indexed)
 		}
@@ -186,7 +203,8 @@ func (a *app) printRotation(report *rotate.Report, verb string) {
 			a.printf("  validated the constraint %s\n", name)
 		}
 		for _, column := range t.Unchecked {
-			a.printf("  no constraint keeps plaintext out of %s.%s yet; on Credent's own tables the migrations add it\n", t.Table, column)
+			a.printf("  no constraint keeps plaintext out of %s.%s yet; on Credent's own tables the migrations "+
+				"add it\n", t.Table, column)
 		}
 	}
 }
@@ -217,7 +235,8 @@ func rotationJSON(report *rotate.Report) any {
 	tables := make([]rotationTable, len(report.Tables))
 	for i, t := range report.Tables {
 		tables[i] = rotationTable{
-			Table: t.Table, Columns: t.Columns, Rows: t.Rows, Rewritten: t.Rewritten, Indexed: t.Indexed, Renamed: t.Renamed, Skipped: t.Skipped, Shredded: t.Shredded, Canaries: t.Canaries,
+			Table: t.Table, Columns: t.Columns, Rows: t.Rows, Rewritten: t.Rewritten, Indexed: t.Indexed,
+			Renamed: t.Renamed, Skipped: t.Skipped, Shredded: t.Shredded, Canaries: t.Canaries,
 			Passes: t.Passes, Quarantined: []rotationBadRow{},
 			Validated: append([]string{}, t.Validated...), Unchecked: append([]string{}, t.Unchecked...),
 		}

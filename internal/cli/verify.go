@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -14,7 +15,10 @@ import (
 )
 
 func (a *app) verify() *cobra.Command {
-	var asJSON, noRecord bool
+	var (
+		asJSON, noRecord bool
+		retryFor         retryFlag
+	)
 	cmd := a.action(&cobra.Command{
 		Use:   "verify [flags]",
 		Short: "Count which key each stored secret needs",
@@ -29,7 +33,10 @@ the column was such that the exit code is 0, in the table
 credent_verifications if the migrations have made it, for "credent inventory --verified"; with --no-record it writes nothing.`,
 		Example: `  credent verify`,
 	}, func(ctx context.Context, _ []string) error {
-		counts, err := a.verified(ctx, !noRecord)
+		if err := retryFor.check(); err != nil {
+			return err
+		}
+		counts, err := a.verified(ctx, !noRecord, retryFor.limit())
 		if err != nil {
 			return err
 		}
@@ -42,27 +49,49 @@ credent_verifications if the migrations have made it, for "credent inventory --v
 	})
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Flags().BoolVar(&noRecord, "no-record", false, "do not record when the secrets were verified")
+	retryFor.add(cmd)
+	cmd.Annotations = map[string]string{again: beginsAnew}
 	return cmd
 }
 
+// beginsAnew is for commands that keep nothing of a run that was stopped.
+const beginsAnew = "it changed nothing, and begins anew"
+
 // verified verifies, and records it if it can: a role that only reads, or a
 // standby, is no reason to fail.
-func (a *app) verified(ctx context.Context, record bool) (counts rotate.Counts, err error) {
+func (a *app) verified(ctx context.Context, record bool, retryFor time.Duration) (counts rotate.Counts, err error) {
 	ring, err := credent.KeyringFromEnv()
 	if err != nil {
 		return nil, err
 	}
 	err = withTables(ctx, func(db *database) error {
 		began := time.Now()
-		if counts, err = rotate.Verify(ctx, db.DB, ring); err != nil || !record {
+		show, done := a.progress()
+		counts, err = rotate.VerifyWith(ctx, db.DB, ring, rotate.Config{
+			RetryFor: retryFor,
+			Progress: func(p rotate.Progress) {
+				show(verifyStep(p, retryFor))
+			},
+		})
+		done()
+		if err != nil || !record {
 			return err
 		}
-		if err := rotate.RecordVerification(ctx, db.DB, counts, began); err != nil && !errors.Is(err, rotate.ErrNoTable) {
+		if err := rotate.RecordVerification(ctx, db.DB, counts, began); err != nil &&
+			!errors.Is(err, rotate.ErrNoTable) {
 			a.warnf("this is not recorded: %s", trimPackage(err.Error()))
 		}
 		return nil
 	})
 	return counts, err
+}
+
+func verifyStep(p rotate.Progress, limit time.Duration) step {
+	if p.Waiting != nil {
+		return waitingStep(p.Waiting, p.Pause, limit)
+	}
+	return step{task: p.Table, done: p.Read, total: -1, line: fmt.Sprintf("%s: %s verified", p.Table,
+		count(int(p.Read), "row"))}
 }
 
 // verifyRows has a line for each state that is there, and one for the primary
@@ -120,7 +149,8 @@ func verifyRows(counts rotate.Counts) [][]string {
 		case c.Index.Outlives > 0 && c.Index.AcrossTenants:
 			add(c.Index.Outlives, "in the blind index across tenants: a copy of the digest outlives the tenant's key")
 		case c.Index.Outlives > 0:
-			add(c.Index.Outlives, "in the blind index under the keyring, which outlives the tenant's key: run `credent rotate`")
+			add(c.Index.Outlives, "in the blind index under the keyring, which outlives the tenant's key: run "+
+				"`credent rotate`")
 		}
 		if c.Index.Wrong > 0 {
 			add(c.Index.Wrong, "in the blind index as something else")
@@ -166,7 +196,13 @@ every secret and changes nothing. Exit code 1 if some need the key: run "credent
   credent key retire 1f3a9c02`,
 	}
 	cmd.Args = arguments(1, "KEY-ID")
+	var retryFor retryFlag
+	retryFor.add(cmd)
+	cmd.Annotations = map[string]string{again: beginsAnew}
 	return a.action(cmd, func(ctx context.Context, args []string) error {
+		if err := retryFor.check(); err != nil {
+			return err
+		}
 		ring, err := credent.KeyringFromEnv()
 		if err != nil {
 			return err
@@ -174,7 +210,7 @@ every secret and changes nothing. Exit code 1 if some need the key: run "credent
 		if err := checkEarlier(ring, args[0]); err != nil {
 			return err
 		}
-		counts, err := a.verified(ctx, false)
+		counts, err := a.verified(ctx, false, retryFor.limit())
 		if err != nil {
 			return err
 		}

@@ -11,19 +11,17 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"strings"
 	"time"
 
 	"entgo.io/ent/dialect"
-	entsql "entgo.io/ent/dialect/sql"
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/entcrypt/driver"
 	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/retry"
 	"github.com/credent-go/credent/internal/sqldialect"
 	"github.com/credent-go/credent/internal/tenancy"
 )
@@ -73,6 +71,15 @@ type Config struct {
 	// What only the database refuses, a primary key that is there already for
 	// one, it does not find.
 	DryRun bool
+	// RetryFor is how long a batch is tried again when the database fails for a
+	// while: a fail-over, a lost connection, a deadlock, a lock that others
+	// hold, a server without a free connection. 0 means five minutes, and less
+	// that the first such error ends it. With Atomic nothing is tried again,
+	// since the rows before the batch are gone.
+	RetryFor time.Duration
+	// Waiting is called before each pause of RetryFor with what happened; nil
+	// for none.
+	Waiting func(err error, pause time.Duration)
 	// Progress is called after each batch with the number of rows stored, or
 	// checked, so far; nil for none.
 	Progress func(rows int64)
@@ -129,15 +136,18 @@ type numbered struct {
 // loader is one call of Run.
 type loader struct {
 	cfg     Config
-	conn    *sql.Conn
+	db      *sql.DB
+	sealing Sealing
+	conn    *sql.Conn // nil until it is needed
 	dialect string
 	guard   *tenancy.Guard
 	copies  bool // by COPY
 	sealer  *sealer
 	tx      *sql.Tx // of a batch, or with Atomic of all
 	stored  int64
-	sent    int64       // rows in the transaction
-	ids     []uuid.UUID // of those, if somebody wants them
+	sent    int64          // rows in the transaction
+	ids     []uuid.UUID    // of those
+	left    map[int64]bool // numbers of the batch's rows that were refused and left out
 }
 
 // Run stores the rows, and returns how many are stored when it ends: those at
@@ -149,32 +159,63 @@ func Run(
 		cfg.Batch = DefaultBatch
 	}
 	cfg.Batch = min(cfg.Batch, MaxBatch)
-	conn, err := db.Conn(ctx)
-	if err != nil {
-		return 0, &Error{Err: err}
+	l := &loader{cfg: cfg, db: db, sealing: sealing, left: make(map[int64]bool)}
+	defer l.disconnect()
+	policy := l.policy()
+	policy.Final = []retry.Kind{retry.Standby} // nothing says that it was the primary
+	err = policy.Do(ctx, func() error { return l.connect(ctx) })
+	if err == nil {
+		err = l.run(ctx, rows)
 	}
-	// A connection that is broken is thrown away, and that it is closed already
-	// has nothing to add.
-	defer func() { _ = conn.Close() }()
-	l := &loader{cfg: cfg, conn: conn}
-	if err := l.inspect(ctx); err != nil {
-		return 0, &Error{Err: err}
-	}
-	if l.guard, err = sealing.Guard(l.dialect); err != nil {
-		return 0, &Error{Err: err}
-	}
-	if l.sealer, err = newSealer(l.dialect, sealing); err != nil {
-		return 0, &Error{Err: err}
-	}
-	err = l.run(ctx, rows)
 	if l.tx != nil {
 		_ = l.tx.Rollback() // after an error; the server does it too when the connection ends
 	}
 	var of *Error
 	if err != nil && !errors.As(err, &of) {
-		err = &Error{Err: err}
+		err = &Error{Err: retry.Explain(err)}
 	}
 	return l.stored, err
+}
+
+func (l *loader) policy() retry.Policy {
+	return retry.Policy{Limit: l.cfg.RetryFor, DB: l.db, Notify: func(w retry.Wait) {
+		if l.cfg.Waiting != nil {
+			l.cfg.Waiting(w.Err, w.Pause)
+		}
+	}}
+}
+
+// connect gets a connection, if there is none. What another one knew of the
+// tenants' keys isn't trusted: the database may be another's copy now.
+func (l *loader) connect(ctx context.Context) (err error) {
+	if l.conn != nil {
+		return nil
+	}
+	if l.conn, err = l.db.Conn(ctx); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			l.disconnect()
+		}
+	}()
+	if err := l.inspect(ctx); err != nil {
+		return err
+	}
+	if l.guard, err = l.sealing.Guard(l.dialect); err != nil {
+		return err
+	}
+	l.sealer, err = newSealer(l.dialect, l.sealing)
+	return err
+}
+
+// disconnect gives the connection back. A broken one is thrown away, and that
+// it is closed already has nothing to add.
+func (l *loader) disconnect() {
+	if l.conn != nil {
+		_ = l.conn.Close()
+		l.conn = nil
+	}
 }
 
 // inspect finds out what the connection is, and whether it can COPY: only pgx's
@@ -187,8 +228,16 @@ func (l *loader) inspect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if l.dialect, err = sqldialect.Of(ctx, l.conn); err != nil || !l.copies {
+	if l.dialect, err = sqldialect.Of(ctx, l.conn); err != nil {
 		return err
+	}
+	if l.dialect == dialect.Postgres && !l.cfg.DryRun {
+		if err := retry.CheckWritable(ctx, l.conn); err != nil {
+			return err
+		}
+	}
+	if !l.copies {
+		return nil
 	}
 	var secured bool
 	err = l.conn.QueryRowContext(ctx, "SELECT coalesce(row_security_active(to_regclass($1)::oid), true)", usercredential.Table).Scan(&secured)
@@ -212,6 +261,9 @@ func (l *loader) run(ctx context.Context, rows iter.Seq2[Row, error]) error {
 			}
 			continue
 		}
+		if row.ID == uuid.Nil { // so that it has the same when it is sent again
+			row.ID = usercredential.DefaultID()
+		}
 		if batch = append(batch, numbered{row, number}); len(batch) == l.cfg.Batch {
 			if err := l.store(ctx, batch); err != nil {
 				return err
@@ -233,100 +285,9 @@ func (l *loader) run(ctx context.Context, rows iter.Seq2[Row, error]) error {
 // stop with.
 func (l *loader) refuse(number int64, err error) error {
 	failure := &Error{Row: number, Err: err}
-	if l.cfg.Refused != nil && l.cfg.Refused(failure) {
+	if l.left[number] || l.cfg.Refused != nil && l.cfg.Refused(failure) {
+		l.left[number] = true // it may be sealed again, and is told once
 		return nil
 	}
 	return failure
-}
-
-// store sends a batch and, unless all is one transaction, commits it.
-func (l *loader) store(ctx context.Context, batch []numbered) error {
-	if err := ctx.Err(); err != nil || len(batch) == 0 {
-		return err
-	}
-	if l.tx == nil {
-		tx, err := l.conn.BeginTx(ctx, nil)
-		if err != nil {
-			return err
-		}
-		l.tx = tx
-		if err := tenancy.SetUser(ctx, tx, l.dialect, l.guard); err != nil {
-			return err
-		}
-	}
-	accounts, err := lookUp(ctx, l.tx, l.dialect, batch)
-	if err != nil {
-		return err
-	}
-	if err := l.sealer.sealer.Prepare(ctx, entsql.Conn{ExecQuerier: l.tx}, l.dialect, accounts.users(batch)); err != nil {
-		return err
-	}
-	source := &source{loader: l, ctx: ctx, batch: batch, accounts: accounts}
-	switch {
-	case l.cfg.DryRun:
-		for source.Next() {
-		}
-		err = source.err
-	case l.copies:
-		err = l.copy(ctx, source)
-	default:
-		err = l.insert(ctx, source)
-	}
-	if err != nil {
-		return err
-	}
-	l.sent += int64(len(source.sent))
-	if l.cfg.Stored != nil {
-		l.ids = append(l.ids, source.ids...)
-	}
-	if !l.cfg.Atomic {
-		if err := l.commit(ctx); err != nil {
-			return err
-		}
-	}
-	if l.cfg.Progress != nil {
-		l.cfg.Progress(l.stored + l.sent)
-	}
-	return nil
-}
-
-// commit ends the transaction. What it had is then stored, or with DryRun would
-// be.
-func (l *loader) commit(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	tx := l.tx
-	l.tx = nil
-	if l.cfg.DryRun {
-		l.stored, l.sent = l.stored+l.sent, 0
-		return tx.Rollback()
-	}
-	if err := tx.Commit(); err != nil {
-		if refused(err) {
-			return err
-		}
-		return fmt.Errorf("%w: %w", ErrUncertain, err)
-	}
-	l.stored, l.sent = l.stored+l.sent, 0
-	if l.cfg.Stored != nil {
-		l.cfg.Stored(l.ids)
-		l.ids = l.ids[:0]
-	}
-	return nil
-}
-
-// refused reports whether an error of a COMMIT is an answer that nothing was
-// stored. A server that ends the connection may have stored it before, and so
-// may one that cannot tell.
-func refused(err error) bool {
-	if errors.Is(err, sql.ErrTxDone) || errors.Is(err, pgx.ErrTxCommitRollback) {
-		return true
-	}
-	var answer interface{ SQLState() string } // over either driver
-	if !errors.As(err, &answer) {
-		return false
-	}
-	state := answer.SQLState()
-	return !strings.HasPrefix(state, "08") && !strings.HasPrefix(state, "57") && state != "40003"
 }

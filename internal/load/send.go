@@ -17,6 +17,7 @@ import (
 
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/hooks"
+	"github.com/credent-go/credent/internal/retry"
 )
 
 // insertRows is the number of rows in a statement. A row has eleven parameters;
@@ -39,7 +40,7 @@ func (l *loader) copy(ctx context.Context, s *source) error {
 	case err == nil:
 		return nil
 	}
-	if place := s.place(err); place >= 0 {
+	if place := s.place(err); place >= 0 && isOfRow(err) {
 		return s.failed(place, err)
 	}
 	return err
@@ -54,8 +55,44 @@ var (
 	copyKey = regexp.MustCompile(`\((` + usercredential.FieldID + `|` + usercredential.FieldUserAccountID + `)\)=\(([0-9a-f-]{36})\)`)
 )
 
-// foreignKeyViolation is the SQLSTATE of an account that is not there.
-const foreignKeyViolation = "23503"
+// isOfRow reports whether an error is about what a row has. A disk that is
+// full, a limit that is reached or a connection that breaks comes up in a row
+// too, and isn't about it.
+func isOfRow(err error) bool {
+	state := retry.SQLState(err)
+	if state == "" {
+		return err != nil && retry.KindOf(err) == retry.Other && !isOfFile(err)
+	}
+	for _, class := range []string{"22", "23", "42501", "44", "54", "P0"} {
+		if strings.HasPrefix(state, class) {
+			return true
+		}
+	}
+	return false
+}
+
+// isOfFile reports whether an error is SQLite's about its file, or about
+// memory, and not about a value.
+func isOfFile(err error) bool {
+	var coded interface {
+		error
+		Code() int
+	}
+	if !errors.As(err, &coded) {
+		return false
+	}
+	switch coded.Code() & 0xff {
+	case 18, 19, 20: // SQLITE_TOOBIG, SQLITE_CONSTRAINT, SQLITE_MISMATCH
+		return false
+	}
+	return true
+}
+
+// SQLSTATEs of a row that is there already, and of an account that is not.
+const (
+	uniqueViolation     = "23505"
+	foreignKeyViolation = "23503"
+)
 
 // place returns the place from 0 of the row in what was sent that an error of
 // COPY is about, or -1.
@@ -124,6 +161,9 @@ func (l *loader) insertMany(ctx context.Context, rows [][]any) error {
 // blame finds the row that a statement failed for: the first that fails alone.
 // The transaction is not to be committed.
 func (l *loader) blame(ctx context.Context, s *source, first int, rows [][]any, cause error) error {
+	if !isOfRow(cause) {
+		return cause
+	}
 	if _, err := l.tx.ExecContext(ctx, "ROLLBACK TO SAVEPOINT credent_copy"); err != nil {
 		return cause
 	}
@@ -131,8 +171,10 @@ func (l *loader) blame(ctx context.Context, s *source, first int, rows [][]any, 
 		if ctx.Err() != nil {
 			return cause
 		}
-		if _, err := l.tx.ExecContext(ctx, insertQuery(l.dialect, 1), values...); err != nil {
+		if _, err := l.tx.ExecContext(ctx, insertQuery(l.dialect, 1), values...); isOfRow(err) {
 			return s.failed(first+i, err)
+		} else if err != nil {
+			return err
 		}
 	}
 	return cause

@@ -1,0 +1,167 @@
+package load
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"slices"
+	"strings"
+
+	entsql "entgo.io/ent/dialect/sql"
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/credent-go/credent/internal/retry"
+	"github.com/credent-go/credent/internal/tenancy"
+)
+
+// store sends a batch and, unless all is one transaction, commits it. It does
+// so again when the database fails for a while.
+func (l *loader) store(ctx context.Context, batch []numbered) error {
+	if err := ctx.Err(); err != nil || len(batch) == 0 {
+		return err
+	}
+	defer clear(l.left)
+	if l.cfg.Atomic {
+		return l.send(ctx, batch)
+	}
+	var doubt doubt
+	err := l.policy().Do(ctx, func() error {
+		if err := l.connect(ctx); err != nil {
+			return err
+		}
+		err := doubt.look(ctx, l, false)
+		if err == nil && !doubt.settled {
+			err = l.send(ctx, batch)
+		}
+		if len(doubt.ids) > 0 && retry.SQLState(err) == uniqueViolation {
+			// The transaction in doubt was committed after the look.
+			err = errors.Join(doubt.look(ctx, l, true), err)
+		}
+		if doubt.settled {
+			return nil
+		}
+		var uncertain *uncertainError
+		if errors.As(err, &uncertain) {
+			doubt.ids, err = slices.Clone(l.ids), uncertain.error
+			if retry.KindOf(err) == retry.Other { // whatever it is, it's worth a look
+				err = &retry.Error{Kind: retry.Lost, Err: err}
+			}
+		}
+		if err != nil {
+			l.reset()
+		}
+		return err
+	})
+	if err != nil && len(doubt.ids) > 0 {
+		return &uncertainError{err}
+	}
+	return err
+}
+
+// reset forgets a transaction that failed, and its connection.
+func (l *loader) reset() {
+	if l.tx != nil {
+		_ = l.tx.Rollback() // the server does it too when the connection ends
+		l.tx = nil
+	}
+	l.sent, l.ids = 0, l.ids[:0]
+	l.disconnect()
+}
+
+// send sends a batch and, unless all is one transaction, commits it.
+func (l *loader) send(ctx context.Context, batch []numbered) error {
+	if l.tx == nil {
+		tx, err := l.conn.BeginTx(ctx, nil)
+		if err != nil {
+			return err
+		}
+		l.tx = tx
+		if err := tenancy.SetUser(ctx, tx, l.dialect, l.guard); err != nil {
+			return err
+		}
+	}
+	accounts, err := lookUp(ctx, l.tx, l.dialect, batch)
+	if err != nil {
+		return err
+	}
+	if err := l.sealer.sealer.Prepare(ctx, entsql.Conn{ExecQuerier: l.tx}, l.dialect, accounts.users(batch)); err != nil {
+		return err
+	}
+	source := &source{loader: l, ctx: ctx, batch: batch, accounts: accounts}
+	switch {
+	case l.cfg.DryRun:
+		for source.Next() {
+		}
+		err = source.err
+	case l.copies:
+		err = l.copy(ctx, source)
+	default:
+		err = l.insert(ctx, source)
+	}
+	if err != nil {
+		return err
+	}
+	l.sent += int64(len(source.sent))
+	if l.cfg.Stored != nil || !l.cfg.Atomic {
+		l.ids = append(l.ids, source.ids...)
+	}
+	if !l.cfg.Atomic {
+		if err := l.commit(ctx); err != nil {
+			return err
+		}
+	}
+	if l.cfg.Progress != nil {
+		l.cfg.Progress(l.stored + l.sent)
+	}
+	return nil
+}
+
+// commit ends the transaction. What it had is then stored, or with DryRun would
+// be.
+func (l *loader) commit(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	tx := l.tx
+	l.tx = nil
+	if l.cfg.DryRun {
+		if err := tx.Rollback(); err != nil {
+			return err
+		}
+		l.stored, l.sent, l.ids = l.stored+l.sent, 0, l.ids[:0]
+		return nil
+	}
+	if err := tx.Commit(); err != nil {
+		if refused(err) {
+			return err
+		}
+		return &uncertainError{err}
+	}
+	l.count(l.ids)
+	return nil
+}
+
+// count counts the rows of a transaction that was committed.
+func (l *loader) count(ids []uuid.UUID) {
+	l.stored, l.sent = l.stored+l.sent, 0
+	if l.cfg.Stored != nil {
+		l.cfg.Stored(ids)
+	}
+	l.ids = l.ids[:0]
+}
+
+// refused reports whether an error of a COMMIT is an answer that nothing was
+// stored. A server that ends the connection may have stored it before, and so
+// may one that cannot tell.
+func refused(err error) bool {
+	if errors.Is(err, sql.ErrTxDone) || errors.Is(err, pgx.ErrTxCommitRollback) {
+		return true
+	}
+	var answer interface{ SQLState() string } // over either driver
+	if !errors.As(err, &answer) {
+		return false
+	}
+	state := answer.SQLState()
+	return !strings.HasPrefix(state, "08") && !strings.HasPrefix(state, "57") && state != "40003"
+}

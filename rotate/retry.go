@@ -1,0 +1,237 @@
+package rotate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/credent-go/credent/internal/retry"
+)
+
+// DefaultRetryFor is how long the same is tried again when the database fails
+// for a while.
+const DefaultRetryFor = retry.DefaultLimit
+
+// DatabaseError says what happened to the database, and how often the same was
+// tried. It is one of the errors below, and unwraps to the driver's error.
+type DatabaseError = retry.Error
+
+// What a [DatabaseError] is, to be tested with errors.Is. The same may succeed
+// later, but for [ErrNoSpace].
+var (
+	// ErrConnectionLost means that the connection broke, or the server ended
+	// it.
+	ErrConnectionLost = retry.ErrConnectionLost
+	// ErrServerDown means that the server takes no connections.
+	ErrServerDown = retry.ErrServerDown
+	// ErrStandby means that the server takes no writes. At the beginning of a
+	// run it ends the run at once.
+	ErrStandby = retry.ErrStandby
+	// ErrConflict means a deadlock, or a serialization failure.
+	ErrConflict = retry.ErrConflict
+	// ErrLocked means that others held a lock for longer than lock_timeout, or
+	// than the pool of SQLite waits.
+	ErrLocked = retry.ErrLocked
+	// ErrTooManyConnections means that the server, its pooler or the role has
+	// no free connection.
+	ErrTooManyConnections = retry.ErrTooManyConnections
+	// ErrTimeout means that a statement took longer than statement_timeout,
+	// even for one row.
+	ErrTimeout = retry.ErrTimeout
+	// ErrIdle means that a session was idle for longer than the server allows.
+	ErrIdle = retry.ErrIdle
+	// ErrNoSpace means that the server's disk is full, or that a limit such as
+	// temp_file_limit is reached.
+	ErrNoSpace = retry.ErrNoSpace
+)
+
+// teller tells what is waited for.
+type teller func(waiting error, pause time.Duration)
+
+func (r *run) policy(tell teller) retry.Policy {
+	return retry.Policy{Limit: r.cfg.RetryFor, DB: r.db, Notify: func(w retry.Wait) { tell(w.Err, w.Pause) }}
+}
+
+// retry tries something until it succeeds, within the limit.
+func (r *run) retry(ctx context.Context, tell teller, try func() error) error {
+	return r.policy(tell).Do(ctx, try)
+}
+
+// retrySetup is retry before anything was written. A standby isn't waited for:
+// nothing says that it was the primary.
+func (r *run) retrySetup(ctx context.Context, try func() error) error {
+	p := r.policy(r.tellTable(table{}))
+	p.Final = []retry.Kind{retry.Standby}
+	err := p.Do(ctx, try)
+	var known *DatabaseError
+	if errors.As(err, &known) && !strings.HasPrefix(err.Error(), "rotate: ") {
+		return fmt.Errorf("rotate: %w", err)
+	}
+	return err
+}
+
+// retryTable is retry outside of the passes over a table.
+func (r *run) retryTable(ctx context.Context, t table, try func() error) error {
+	return r.retry(ctx, r.tellTable(t), try)
+}
+
+func (r *run) tellTable(t table) teller {
+	return func(waiting error, pause time.Duration) {
+		if r.cfg.Progress == nil {
+			return
+		}
+		r.telling.Lock()
+		defer r.telling.Unlock()
+		p := Progress{Elapsed: time.Since(r.start), Batch: r.pace.rows(), Waiting: waiting, Pause: pause}
+		if t.name != "" {
+			p.Table = t.label()
+		}
+		r.cfg.Progress(p)
+	}
+}
+
+// readPage returns the rows after the one with the given primary key, and
+// whether there may be more. It reads fewer at once if the database takes too
+// long.
+func (r *run) readPage(ctx context.Context, tell teller, t table, after any) (page []row, more bool, err error) {
+	n := 0
+	err = r.retry(ctx, tell, func() error {
+		for {
+			n = r.pace.rows()
+			page, err = r.store.page(ctx, t, after, n)
+			if retry.KindOf(err) != retry.Timeout || ctx.Err() != nil || !r.pace.slower(n) {
+				return err
+			}
+		}
+	})
+	if err == nil {
+		r.pace.passed(len(page))
+	}
+	return page, len(page) == n, err
+}
+
+// writing writes the changes of a page.
+type writing struct {
+	*pass
+	rest    []change // not yet written
+	doubt   []change // of these, that an error leaves open
+	written int64
+	refused []refusal
+}
+
+func (w *writing) do(ctx context.Context) error {
+	for len(w.rest)+len(w.doubt) > 0 {
+		err := w.retry(ctx, w.tell, func() error {
+			for {
+				n, err := w.part(ctx)
+				switch retry.KindOf(err) { //nolint:exhaustive // the others have nothing to do with its size
+				case retry.Timeout:
+					if ctx.Err() == nil && w.pace.slower(n) {
+						continue // a pause wouldn't help
+					}
+				case retry.Locked, retry.Conflict:
+					w.pace.slower(n)
+				}
+				return err
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// part writes some of the rest, or finds out about what is in doubt, and
+// returns how many rows it tried.
+func (w *writing) part(ctx context.Context) (n int, err error) {
+	if n = w.pace.rows(); len(w.doubt) > 0 {
+		return n, w.resolve(ctx, n)
+	}
+	n = min(n, len(w.rest))
+	some := w.rest[:n]
+	w.rest = w.rest[n:]
+	written, refused, err := w.store.write(ctx, w.table, some)
+	if err != nil {
+		w.doubt = some
+		return n, err
+	}
+	w.written += written
+	w.refused = append(w.refused, refused...)
+	w.pace.passed(n)
+	return n, nil
+}
+
+// resolve counts the changes in doubt that are stored, n at once. The others
+// are to be written again.
+func (w *writing) resolve(ctx context.Context, n int) error {
+	for len(w.doubt) > 0 {
+		some := w.doubt[:min(n, len(w.doubt))]
+		found, err := w.store.stored(ctx, w.table, some)
+		if err != nil {
+			return err
+		}
+		w.written += int64(len(found))
+		w.doubt = w.doubt[len(some):]
+		for _, c := range some {
+			if !found[c.id] {
+				w.rest = append(w.rest, c)
+			}
+		}
+	}
+	return nil
+}
+
+// pace is how many rows are read and written at once: the half after the
+// database took too long, and more again after a while. It is safe for
+// concurrent use.
+type pace struct {
+	mu   sync.Mutex
+	most int
+	now  int // 0 is most
+	done int // rows since the last change
+}
+
+// passesToGrow is how many pages of one size have to pass before the next size
+// is tried, which is larger by a quarter.
+const passesToGrow = 8
+
+func (p *pace) rows() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.size()
+}
+
+func (p *pace) size() int {
+	if p.now == 0 {
+		return p.most
+	}
+	return p.now
+}
+
+// slower halves the size after n rows took too long, and reports whether that
+// is fewer.
+func (p *pace) slower(n int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n <= 1 {
+		return false
+	}
+	p.now, p.done = min(p.size(), n/2), 0
+	return true
+}
+
+// passed counts rows that didn't take too long.
+func (p *pace) passed(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.size() >= p.most {
+		return
+	}
+	if p.done += n; p.done >= passesToGrow*p.size() {
+		p.now, p.done = min(p.most, p.size()+max(1, p.size()/4)), 0
+	}
+}
