@@ -11,11 +11,6 @@ BUILDVCS ?= $(shell git status --porcelain >/dev/null 2>&1 && echo true || echo 
 # Modules of their own: what needs more dependencies than a service should get, and examples.
 MODULES := kms bench examples/service examples/oauth examples/graphql
 
-# The tests of package integration in which goroutines share a client or a database. The programs that tests build, as
-# codegen's do, run outside of the race detector.
-SHARED := AtOnce|Beside|Concurrent|Goroutines|Load|Pooled|TakesTurns|Meet|EachClient|TestCopy$$|IndexRotation|BoundService
-SHARED := $(SHARED)|RevealsHaveAReader|CannotDisagree|SetStateWaits|ReadPaths$$|TestWritePaths$$|SecurityHolds|LetsReadersBy
-
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -98,8 +93,7 @@ kms-test: ## test wrapped keyrings on a real Vault, built from the module proxy:
 
 .PHONY: race
 race: ## run the tests of concurrent code under the race detector
-	CGO_ENABLED=1 $(GO) test -race -timeout 20m $$($(GO) list ./... | grep -vE '/(codegen|integration|stranger|release)$$')
-	CGO_ENABLED=1 $(GO) test -race -timeout 20m -run '$(SHARED)' ./integration
+	CGO_ENABLED=1 $(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v /codegen)
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME (6s)
