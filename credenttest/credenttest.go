@@ -33,7 +33,8 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// shared is the server of the test binaries, and the template of the test binary.
+// shared is the server of the test binaries, and the template of the test
+// binary.
 var shared struct {
 	sync.Mutex
 	server   *pgserver.Server

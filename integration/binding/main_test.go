@@ -1,4 +1,5 @@
-// Package binding tests tokens that are bound to their place in Credent's own tables.
+// Package binding tests tokens that are bound to their place in Credent's own
+// tables.
 package binding
 
 import (

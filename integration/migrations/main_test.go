@@ -1,5 +1,5 @@
-// Package migrations tests migrations on databases of every age, beside readers and
-// writers, and in processes and servers that are killed.
+// Package migrations tests migrations on databases of every age, beside readers
+// and writers, and in processes and servers that are killed.
 package migrations
 
 import (

@@ -1,5 +1,5 @@
-// Package paths tests every way to write and to read a secret through ent, by raw SQL
-// and around Credent.
+// Package paths tests every way to write and to read a secret through ent, by
+// raw SQL and around Credent.
 package paths
 
 import (

@@ -1,5 +1,5 @@
-// Package rotation tests rotation, encryption of existing rows and their undoing, beside
-// writers in Go and Python and when killed.
+// Package rotation tests rotation, encryption of existing rows and their
+// undoing, beside writers in Go and Python and when killed.
 package rotation
 
 import (

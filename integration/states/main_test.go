@@ -1,4 +1,5 @@
-// Package states tests the states of columns, and services that disagree on them.
+// Package states tests the states of columns, and services that disagree on
+// them.
 package states
 
 import (

@@ -1,5 +1,5 @@
-// Package store tests what is stored of accounts and credentials, the hooks, and that no
-// plaintext leaks.
+// Package store tests what is stored of accounts and credentials, the hooks,
+// and that no plaintext leaks.
 package store
 
 import (

@@ -1,5 +1,5 @@
-// Package tenancy tests that a user's statements touch the user's rows only, by row-level
-// security, triggers and roles, also behind PgBouncer.
+// Package tenancy tests that a user's statements touch the user's rows only, by
+// row-level security, triggers and roles, also behind PgBouncer.
 package tenancy
 
 import (

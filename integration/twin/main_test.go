@@ -1,4 +1,5 @@
-// Package twin tests that the Python application and Go read what the other writes.
+// Package twin tests that the Python application and Go read what the other
+// writes.
 package twin
 
 import (

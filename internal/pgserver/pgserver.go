@@ -2,12 +2,13 @@
 
 // Package pgserver gives tests and maintainers' commands a throw-away Postgres.
 //
-// Call [Start] once per process, with [Shared] in tests, then [Server.CreateDatabase] once per test,
-// and [Server.Stop] at the end. Start takes the server that
-// CREDENT_TEST_DATABASE_URL names; without that variable it starts one of its
-// own from the binaries installed on the machine, in a temporary directory, on
-// a free port of 127.0.0.1; without binaries it fails. It never stands in for a
-// database with nothing, so that no test passes without one.
+// Call [Start] once per process, with [Shared] in tests, then
+// [Server.CreateDatabase] once per test, and [Server.Stop] at the end. Start
+// takes the server that CREDENT_TEST_DATABASE_URL names; without that variable
+// it starts one of its own from the binaries installed on the machine, in a
+// temporary directory, on a free port of 127.0.0.1; without binaries it fails.
+// It never stands in for a database with nothing, so that no test passes
+// without one.
 //
 // A server of its own is tuned for speed and loses its data in a crash. It
 // takes connections from this machine only, with a random password, and its
@@ -184,7 +185,8 @@ func (s *Server) LogFile() string {
 
 // Stop ends the server at once, connections included, and deletes its files. A
 // server named by [EnvURL], and a shared one while others use it, runs on, with
-// the databases that have not been dropped. Calls after the first do nothing and return the same error.
+// the databases that have not been dropped. Calls after the first do nothing
+// and return the same error.
 func (s *Server) Stop() error {
 	s.stopOnce.Do(func() {
 		s.stopErr = s.admin.Close()

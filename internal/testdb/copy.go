@@ -26,7 +26,8 @@ func CopyRows(n int, userID string) []credent.CopyRow {
 	for i := range rows {
 		rows[i] = credent.CopyRow{
 			ID: uuid.New(), UserID: userID, CredentialType: "alpaca",
-			APIKey: credent.NewSecret(fmt.Sprint("PLAIN-key ", i)), SecretKey: credent.NewSecret(fmt.Sprint("PLAIN-secret ", i)),
+			APIKey:    credent.NewSecret(fmt.Sprint("PLAIN-key ", i)),
+			SecretKey: credent.NewSecret(fmt.Sprint("PLAIN-secret ", i)),
 		}
 	}
 	return rows

@@ -140,7 +140,8 @@ func ForEachSQLite(t *testing.T, test func(t *testing.T, env *Env)) {
 func NewSQLite(t *testing.T, driver string) *Env {
 	t.Helper()
 	env := &Env{Driver: driver, Key: credent.GenerateKey()}
-	env.URL = "sqlite:" + filepath.Join(t.TempDir(), "credent.db") + "?_pragma=synchronous(0)&_pragma=busy_timeout(60000)"
+	file := filepath.Join(t.TempDir(), "credent.db")
+	env.URL = "sqlite:" + file + "?_pragma=synchronous(0)&_pragma=busy_timeout(60000)"
 	env.Ring = Keyring(t, env.Key)
 	env.DB = env.Pool(t)
 	if err := migrate.Apply(t.Context(), env.DB); err != nil {
@@ -177,8 +178,8 @@ func (env *Env) Source(t *testing.T) (driverName, dsn string) {
 	case "pgx":
 		return "pgx", env.URL
 	case "modernc":
-		return "sqlite", "file:" + file + "?_pragma=foreign_keys(1)&_pragma=busy_timeout(60000)&_pragma=synchronous(0)" +
-			"&_txlock=immediate&_time_format=sqlite"
+		return "sqlite", "file:" + file + "?_pragma=foreign_keys(1)&_pragma=busy_timeout(60000)" +
+			"&_pragma=synchronous(0)&_txlock=immediate&_time_format=sqlite"
 	case "mattn":
 		return "sqlite3", "file:" + file + "?_foreign_keys=1&_busy_timeout=60000&_synchronous=0&_txlock=immediate"
 	}

@@ -62,7 +62,8 @@ func AppliedVersions(t *testing.T, db *sql.DB) []string {
 // call to call.
 func PgDump(t *testing.T, url string, args ...string) string {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), filepath.Join(Server(t).BinDir(), "pg_dump"), append(args, "--dbname", url)...).CombinedOutput()
+	program := filepath.Join(Server(t).BinDir(), "pg_dump")
+	out, err := exec.CommandContext(t.Context(), program, append(args, "--dbname", url)...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("pg_dump: %v\n%s", err, out)
 	}
@@ -98,7 +99,8 @@ func (env *Env) Backup(t *testing.T) (restored func(t *testing.T) *Env) {
 func restore(t *testing.T, dump string) string {
 	t.Helper()
 	url := NewDatabase(t, "")
-	cmd := exec.CommandContext(t.Context(), filepath.Join(Server(t).BinDir(), "psql"), "--quiet", "--set=ON_ERROR_STOP=1", "--dbname", url)
+	program := filepath.Join(Server(t).BinDir(), "psql")
+	cmd := exec.CommandContext(t.Context(), program, "--quiet", "--set=ON_ERROR_STOP=1", "--dbname", url)
 	cmd.Stdin = strings.NewReader(dump)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("psql: %v\n%s", err, out)

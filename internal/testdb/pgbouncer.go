@@ -36,8 +36,8 @@ func findPgBouncer() (string, error) {
 	}
 	path, err := exec.LookPath("pgbouncer")
 	if err != nil {
-		return "", errors.New("PgBouncer is not installed, and what WithUser promises about it cannot be tested without: " +
-			"run make setup, or install the package pgbouncer")
+		return "", errors.New("PgBouncer is not installed, and what WithUser promises about it cannot be tested " +
+			"without: run make setup, or install the package pgbouncer")
 	}
 	return path, nil
 }
@@ -78,7 +78,7 @@ func StartPgBouncer(t *testing.T, databaseURL string) string {
 		t.Fatal("the database's URL does not parse")
 	}
 	password, _ := behind.User.Password()
-	dir, err := os.MkdirTemp("/tmp", "credent-pgbouncer-") //nolint:usetesting // t.TempDir lies where the other user cannot enter
+	dir, err := os.MkdirTemp("/tmp", "credent-pgbouncer-") //nolint:usetesting // the other user can't enter t.TempDir
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -145,7 +145,8 @@ func (env *Env) AtPlace(t *testing.T) (all map[uuid.UUID]Pair, bound, unbound in
 // Account makes an account.
 func (env *Env) Account(t *testing.T, userID string) *ent.UserAccount {
 	t.Helper()
-	account, err := env.Client.UserAccount.Create().SetUserID(userID).SetAccountName("name of " + userID).Save(t.Context())
+	create := env.Client.UserAccount.Create().SetUserID(userID).SetAccountName("name of " + userID)
+	account, err := create.Save(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

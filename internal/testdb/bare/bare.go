@@ -65,7 +65,8 @@ func Source(tb testing.TB, driverName string) (dsn, of string) {
 	file := func() string { return "file:" + filepath.Join(tb.TempDir(), "test.db") }
 	switch driverName {
 	case "sqlite":
-		return file() + "?_pragma=busy_timeout(60000)&_pragma=foreign_keys(1)&_pragma=synchronous(0)&_txlock=immediate", dialect.SQLite
+		return file() + "?_pragma=busy_timeout(60000)&_pragma=foreign_keys(1)&_pragma=synchronous(0)&_txlock=immediate",
+			dialect.SQLite
 	case "sqlite3":
 		return file() + "?_busy_timeout=60000&_foreign_keys=1&_synchronous=0&_txlock=immediate", dialect.SQLite
 	}
