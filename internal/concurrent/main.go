@@ -60,8 +60,8 @@ type function struct {
 }
 
 // find returns the tests of a folder that start goroutines, and the added ones.
-// It goes by names alone, so it may return a test too many, and none too few as long as the
-// goroutine is started in test files.
+// It goes by names alone, so it may return a test too many, and none too few as
+// long as the goroutine is started in test files.
 func find(dir string, added []string) (tests []string, err error) {
 	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
 	if err != nil {
