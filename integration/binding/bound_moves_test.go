@@ -13,7 +13,6 @@ import (
 	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
-
 	"github.com/credent-go/credent/internal/testdb"
 )
 

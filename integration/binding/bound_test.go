@@ -15,7 +15,6 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/useraccount"
 	"github.com/credent-go/credent/ent/usercredential"
-
 	"github.com/credent-go/credent/internal/testdb"
 )
 
@@ -236,7 +235,8 @@ func TestBoundService(t *testing.T) {
 		if _, err := app.ExecContext(ctx, query, at("new", "u1"), mine.ID); err != nil {
 			t.Fatal(err)
 		}
-		if got := app.UserCredential.GetX(ctx, mine.ID); testdb.Reveal(t, got.APIKey) != "new" || testdb.Reveal(t, got.SecretKey) != "new" {
+		if got := app.UserCredential.GetX(ctx, mine.ID); testdb.Reveal(t, got.APIKey) != "new" || testdb.Reveal(t,
+			got.SecretKey) != "new" {
 			t.Error("another secret was read")
 		}
 		if _, bound, unbound := s.AtPlace(t); bound != 2 || unbound != 4 {

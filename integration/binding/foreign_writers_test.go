@@ -19,9 +19,8 @@ import (
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
 	"github.com/credent-go/credent/internal/states"
-	"github.com/credent-go/credent/rotate"
-
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/rotate"
 )
 
 // foreignWriter stores a token in api_key of a row, past Credent's driver.
@@ -93,7 +92,8 @@ var writersOfPostgres = map[string]foreignWriter{
 		var account, secretKey string
 		env.Value(t, &account, "SELECT user_account_id FROM user_credentials WHERE user_id = 'u1' LIMIT 1")
 		env.Value(t, &secretKey, "SELECT secret_key FROM user_credentials WHERE user_id = 'u1' LIMIT 1")
-		cmd := exec.CommandContext(t.Context(), filepath.Join(testdb.Server(t).BinDir(), "psql"), "--quiet", "--set=ON_ERROR_STOP=1", "--dbname", env.URL,
+		cmd := exec.CommandContext(t.Context(), filepath.Join(testdb.Server(t).BinDir(), "psql"), "--quiet",
+			"--set=ON_ERROR_STOP=1", "--dbname", env.URL,
 			"--command", "COPY user_credentials (id, "+copied+", api_key) FROM STDIN")
 		cmd.Stdin = strings.NewReader(strings.Join([]string{id.String(), account, "u1", "alpaca", secretKey, token}, "\t") + "\n")
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -207,7 +207,8 @@ func tryForeign(t *testing.T, env *testdb.Env, w foreignWriter, kind string, bou
 		t.Fatalf("the row has %.9q…, not what was written", stored)
 	}
 
-	digest := hex.EncodeToString(testdb.Must(new(blindindex.Digester).Primary(env.Ring, usercredential.APIKeyColumn, test.plaintext)))
+	digest := hex.EncodeToString(testdb.Must(new(blindindex.Digester).Primary(env.Ring,
+		usercredential.APIKeyColumn, test.plaintext)))
 	if got := env.Indexes(t)[id]; got != "" && got != digest {
 		t.Errorf("the digest is of another plaintext")
 	}
@@ -279,9 +280,12 @@ func TestForeignPython(t *testing.T) {
 				written = append(written, rows[0].ID)
 			}
 			user := fmt.Sprint("python ", bound)
-			testdb.Twin(t, env.URL, env.Key, []testdb.TwinAccount{{UserID: user, AccountName: "n", Credentials: []testdb.TwinCredential{
-				{CredentialType: "alpaca", APIKey: "new", SecretKey: "secret"},
-			}}}, "write")
+			testdb.Twin(t, env.URL, env.Key, []testdb.TwinAccount{{
+				UserID: user, AccountName: "n",
+				Credentials: []testdb.TwinCredential{
+					{CredentialType: "alpaca", APIKey: "new", SecretKey: "secret"},
+				},
+			}}, "write")
 			added := env.Client.UserCredential.Query().Where(usercredential.UserID(user)).OnlyIDX(t.Context())
 			written = append(written, added)
 			old, again := testdb.Found(t, env.Client, "api0"), testdb.Found(t, env.Client, "new")

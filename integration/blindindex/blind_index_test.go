@@ -23,9 +23,8 @@ import (
 	"github.com/credent-go/credent/ent/predicate"
 	"github.com/credent-go/credent/ent/useraccount"
 	"github.com/credent-go/credent/ent/usercredential"
-	"github.com/credent-go/credent/rotate"
-
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/rotate"
 )
 
 // TestLookup finds rows by their api_key: those that have it, and no others,

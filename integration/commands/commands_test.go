@@ -26,8 +26,8 @@ func TestMain(m *testing.M) {
 }
 
 // TestScripts runs each script on an empty database of its own, $DATABASE_URL,
-// with two keys, $KEY and $OTHER_KEY, of which the first is in use. The Python
-// application is "exec $PYTHON $TWIN".
+// with the key $KEY; $OTHER_KEY is another. "exec $PYTHON $TWIN" is the Python
+// application.
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	server := bare.Server(t)

@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"github.com/credent-go/credent"
-
 	"github.com/credent-go/credent/internal/testdb"
 )
 

@@ -13,9 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/credent-go/credent"
-	ours "github.com/credent-go/credent/migrate"
-
 	"github.com/credent-go/credent/internal/testdb"
+	ours "github.com/credent-go/credent/migrate"
 )
 
 // A database that Python made, with 1,000 rows, is adopted, hardened and used
@@ -200,7 +199,8 @@ func TestAdoptTouchesNoSecrets(t *testing.T) {
 
 func TestNothingToAdopt(t *testing.T) {
 	t.Parallel()
-	if _, err := ours.Adopt(t.Context(), testdb.OpenDB(t, testdb.NewDatabase(t, ""))); !errors.Is(err, ours.ErrNothingToAdopt) {
+	if _, err := ours.Adopt(t.Context(), testdb.OpenDB(t, testdb.NewDatabase(t, ""))); !errors.Is(err,
+		ours.ErrNothingToAdopt) {
 		t.Error(err)
 	}
 }

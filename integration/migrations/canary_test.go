@@ -12,10 +12,9 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/ent"
+	"github.com/credent-go/credent/internal/testdb"
 	"github.com/credent-go/credent/migrate"
 	"github.com/credent-go/credent/rotate"
-
-	"github.com/credent-go/credent/internal/testdb"
 )
 
 // wantCheck runs both checks, of a client and of a pool, and compares the kind
@@ -48,7 +47,8 @@ func wantCheck(t *testing.T, s *testdb.Service, what string, ring *credent.Keyri
 // quiet returns a client's driver inside of one that logs.
 func quiet(t *testing.T, s *testdb.Service, ring *credent.Keyring) dialect.Driver {
 	t.Helper()
-	drv, err := credent.WrapDriver(entsql.OpenDB(dialect.Postgres, testdb.OpenDB(t, s.ServiceURL, s.Env.Opts...)), credent.WithKeyring(ring))
+	drv, err := credent.WrapDriver(entsql.OpenDB(dialect.Postgres, testdb.OpenDB(t, s.ServiceURL, s.Env.Opts...)),
+		credent.WithKeyring(ring))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +127,8 @@ func TestCheckAsMember(t *testing.T) {
 		if err := migrate.Apply(ctx, s.DB, migrate.WithKeyring(both, columns...)); err != nil {
 			t.Error(err)
 		}
-		if after := testdb.Lines(t, s.DB, "SELECT column_name || ' ' || token FROM credent_canary ORDER BY 1"); strings.Join(after, ",") != strings.Join(before, ",") {
+		if after := testdb.Lines(t, s.DB,
+			"SELECT column_name || ' ' || token FROM credent_canary ORDER BY 1"); strings.Join(after, ",") != strings.Join(before, ",") {
 			t.Error("migrations replaced canaries")
 		}
 		if _, err := rotate.Run(ctx, s.DB, alone, rotate.Config{}); !errors.Is(err, rotate.ErrQuarantined) {
@@ -181,7 +182,8 @@ func TestCheckEmpty(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := credent.Check(t.Context(), testdb.Open(t, env.URL, append(env.Opts, credent.WithKeyring(wrong))...)); !errors.Is(err, credent.ErrUnknownKey) {
+		if err := credent.Check(t.Context(), testdb.Open(t, env.URL, append(env.Opts,
+			credent.WithKeyring(wrong))...)); !errors.Is(err, credent.ErrUnknownKey) {
 			t.Errorf("a wrong key: %v", err)
 		}
 		if _, err := credent.Open(t.Context(), env.URL, append(env.Opts, credent.WithKeyring(wrong), credent.WithMigrations())...); !errors.Is(err, credent.ErrUnknownKey) {

@@ -15,9 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/credent-go/credent/internal/pgserver"
-	"github.com/credent-go/credent/migrate"
-
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/migrate"
 )
 
 // Every statement that changes something is a point to be killed at, just
@@ -242,8 +241,9 @@ func TestInterruptedIndex(t *testing.T) {
 			done := make(chan error)
 			go func() { done <- migrate.Apply(t.Context(), db, dir) }()
 			eventually(t, func() bool { return row(t, other, invalidIndexes) == "t_n" })
-			testdb.Run(t, other, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONCURRENTLY%' "+
-				"AND datname = current_database()")
+			testdb.Run(t, other,
+				"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONCURRENTLY%' "+
+					"AND datname = current_database()")
 			if err := <-done; !errors.Is(err, migrate.ErrPartial) || !strings.Contains(err.Error(), "20260101000001_b.sql:3: ") {
 				t.Error(err)
 			}

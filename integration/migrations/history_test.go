@@ -11,9 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/lib/pq"
 
-	"github.com/credent-go/credent/migrate"
-
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/migrate"
 )
 
 // The history has the columns of the stock command's table, which was read off
@@ -191,10 +190,11 @@ func TestApplyGoesOnFromTheStockCommand(t *testing.T) {
 			testdb.Run(t, db, "DELETE FROM atlas_schema_revisions.atlas_schema_revisions")
 			testdb.Run(t, db, tt.made...)
 			for _, r := range tt.rows {
-				testdb.Run(t, db, "INSERT INTO atlas_schema_revisions.atlas_schema_revisions (version, description, type, applied, total, "+
-					"error, error_stmt, hash, partial_hashes, executed_at, execution_time, operator_version) VALUES ("+
-					pq.QuoteLiteral(r[0])+", "+pq.QuoteLiteral(r[1])+", "+strings.Join(r[2:7], ", ")+", "+pq.QuoteLiteral(r[7])+", "+
-					r[8]+", now(), 1, 'Atlas CLI - development')")
+				testdb.Run(t, db,
+					"INSERT INTO atlas_schema_revisions.atlas_schema_revisions (version, description, type, applied, total, "+
+						"error, error_stmt, hash, partial_hashes, executed_at, execution_time, operator_version) VALUES ("+
+						pq.QuoteLiteral(r[0])+", "+pq.QuoteLiteral(r[1])+", "+strings.Join(r[2:7], ", ")+", "+pq.QuoteLiteral(r[7])+", "+
+						r[8]+", now(), 1, 'Atlas CLI - development')")
 			}
 			dir := migrate.WithDir(newDirectory(t, withoutTx))
 			status, err := migrate.ReadStatus(t.Context(), db, dir)

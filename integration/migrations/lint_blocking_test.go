@@ -8,9 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/credent-go/credent/migrate"
-
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/migrate"
 )
 
 const noTx = "-- atlas:txmode none\n\n"
@@ -103,7 +102,8 @@ func TestLintBlocking(t *testing.T) {
 	for name, tt := range blockingCases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			found, err := migrate.Lint(t.Context(), testdb.OpenDB(t, testdb.NewDatabase(t, ""), testdb.Drivers[[]string{"pq", "pgx"}[len(name)%2]]...),
+			found, err := migrate.Lint(t.Context(), testdb.OpenDB(t, testdb.NewDatabase(t, ""),
+				testdb.Drivers[[]string{"pq", "pgx"}[len(name)%2]]...),
 				directory(t, map[string]string{next: tt.file}), migrate.LintOptions{Since: all[len(all)-1]})
 			if err != nil {
 				t.Fatal(err)
@@ -133,7 +133,8 @@ func TestLintStepsRun(t *testing.T) {
 			t.Parallel()
 			lint := func(files map[string]string) []migrate.Diagnostic {
 				t.Helper()
-				found, err := migrate.Lint(t.Context(), testdb.OpenDB(t, testdb.NewDatabase(t, "")), directory(t, files), migrate.LintOptions{Since: all[len(all)-1]})
+				found, err := migrate.Lint(t.Context(), testdb.OpenDB(t, testdb.NewDatabase(t, "")), directory(t, files),
+					migrate.LintOptions{Since: all[len(all)-1]})
 				if err != nil {
 					t.Fatal(err)
 				}

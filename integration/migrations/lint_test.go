@@ -13,9 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/credent-go/credent/migrate"
-
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/migrate"
 )
 
 // directory returns the Postgres migrations with further files, and an
@@ -114,7 +113,8 @@ func TestLint(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			all := testdb.Versions(t)
-			found, err := migrate.Lint(t.Context(), testdb.OpenDB(t, testdb.NewDatabase(t, "")), directory(t, map[string]string{next: tt.file}),
+			found, err := migrate.Lint(t.Context(), testdb.OpenDB(t, testdb.NewDatabase(t, "")), directory(t,
+				map[string]string{next: tt.file}),
 				migrate.LintOptions{Since: all[len(all)-1]})
 			if err != nil {
 				t.Fatal(err)
@@ -186,7 +186,8 @@ func TestLintErrors(t *testing.T) {
 	})
 	t.Run("unknown version", func(t *testing.T) {
 		t.Parallel()
-		_, err := migrate.Lint(t.Context(), testdb.OpenDB(t, testdb.NewDatabase(t, "")), directory(t, nil), migrate.LintOptions{Since: "7"})
+		_, err := migrate.Lint(t.Context(), testdb.OpenDB(t, testdb.NewDatabase(t, "")), directory(t, nil),
+			migrate.LintOptions{Since: "7"})
 		if !errors.Is(err, migrate.ErrUnknownVersion) {
 			t.Error(err)
 		}

@@ -8,9 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/credent-go/credent/rotate"
-
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/rotate"
 )
 
 // The command says the same, for people and for scripts.

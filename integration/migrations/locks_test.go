@@ -11,9 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/credent-go/credent/migrate"
-
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/migrate"
 )
 
 // addNote is a file after ours that needs ACCESS EXCLUSIVE.
@@ -179,7 +178,8 @@ func TestApplyOutsideTransactionGivesUp(t *testing.T) {
 			url := testdb.NewDatabase(t, "")
 			db := testdb.OpenDB(t, url, opts...)
 			db.SetMaxOpenConns(2) // one looks
-			testdb.Run(t, db, "ALTER DATABASE "+row(t, db, "SELECT quote_ident(current_database())")+" SET lock_timeout = '7777ms'")
+			testdb.Run(t, db, "ALTER DATABASE "+row(t, db,
+				"SELECT quote_ident(current_database())")+" SET lock_timeout = '7777ms'")
 			db.SetMaxIdleConns(0)
 			db.SetMaxIdleConns(2)
 			dir := migrate.WithDir(newDirectory(t, map[string]string{
@@ -272,7 +272,8 @@ func TestAdoptGivesUp(t *testing.T) {
 	if _, err := tx.ExecContext(t.Context(), "LOCK TABLE atlas_schema_revisions.atlas_schema_revisions"); err != nil {
 		t.Fatal(err)
 	}
-	_, err = migrate.Adopt(t.Context(), testdb.OpenDB(t, url), migrate.WithLockTimeout(300*time.Millisecond), migrate.WithLockRetry(0))
+	_, err = migrate.Adopt(t.Context(), testdb.OpenDB(t, url), migrate.WithLockTimeout(300*time.Millisecond),
+		migrate.WithLockRetry(0))
 	var blocked *migrate.LockError
 	if !errors.As(err, &blocked) || len(blocked.Holders) != 1 || !strings.Contains(blocked.Table, "atlas_schema_revisions") {
 		t.Error(err)

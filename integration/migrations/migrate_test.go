@@ -13,9 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/credent-go/credent"
-	"github.com/credent-go/credent/migrate"
-
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/migrate"
 )
 
 func TestApply(t *testing.T) {
@@ -28,7 +27,8 @@ func TestApply(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(status.Applied) != 0 || len(status.Pending) != len(testdb.Versions(t)) || !errors.Is(status.Err(), migrate.ErrPending) {
+			if len(status.Applied) != 0 || len(status.Pending) != len(testdb.Versions(t)) || !errors.Is(status.Err(),
+				migrate.ErrPending) {
 				t.Errorf("status of an empty database: %+v, %v", status, status.Err())
 			}
 			var files []string
@@ -188,7 +188,8 @@ func TestFailedFileIsRolledBack(t *testing.T) {
 				}
 			}
 			err := migrate.Apply(t.Context(), db, migrate.WithBaseline(testdb.CreateTables))
-			if err == nil || !strings.Contains(err.Error(), testdb.Harden+"_harden.sql:") || strings.Contains(err.Error(), "PLAINCANARY") {
+			if err == nil || !strings.Contains(err.Error(),
+				testdb.Harden+"_harden.sql:") || strings.Contains(err.Error(), "PLAINCANARY") {
 				t.Fatal(err)
 			}
 			var active sql.NullBool

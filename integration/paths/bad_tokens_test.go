@@ -11,7 +11,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/credent-go/credent"
-
 	"github.com/credent-go/credent/internal/testdb"
 )
 

@@ -11,7 +11,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/credent-go/credent"
-
 	"github.com/credent-go/credent/internal/testdb"
 )
 
@@ -102,7 +101,9 @@ func tryScoped(t *testing.T, env *testdb.Env, read func(t *testing.T) map[uuid.U
 	}
 }
 
-func (p writePath) tryScoped(t *testing.T, env *testdb.Env, inTx bool, read func(t *testing.T) map[uuid.UUID]testdb.Pair) error {
+func (p writePath) tryScoped(t *testing.T, env *testdb.Env, inTx bool,
+	read func(t *testing.T) map[uuid.UUID]testdb.Pair,
+) error {
 	t.Helper()
 	account, rows := env.Seed(t)
 	before := env.Tokens(t)

@@ -16,7 +16,6 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/integration/record"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
-
 	"github.com/credent-go/credent/internal/testdb"
 )
 

@@ -15,7 +15,6 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/useraccount"
 	"github.com/credent-go/credent/ent/usercredential"
-
 	"github.com/credent-go/credent/internal/testdb"
 )
 

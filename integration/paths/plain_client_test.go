@@ -15,7 +15,6 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/pgserver"
-
 	"github.com/credent-go/credent/internal/testdb"
 )
 
@@ -115,7 +114,8 @@ func plainManyRows(t *testing.T, env *testdb.Env) {
 	}
 	client.UserCredential.Update().Where(usercredential.ID(rows[1].ID)).SetSecretKey(credent.NewSecret("new")).ExecX(ctx)
 	got := client.UserCredential.GetX(ctx, rows[1].ID)
-	if apiKey, secretKey := testdb.Reveal(t, got.APIKey), testdb.Reveal(t, got.SecretKey); apiKey != "api1" || secretKey != "new" {
+	if apiKey, secretKey := testdb.Reveal(t, got.APIKey), testdb.Reveal(t,
+		got.SecretKey); apiKey != "api1" || secretKey != "new" {
 		t.Errorf("read %q, %q", apiKey, secretKey)
 	}
 	plainLookup(t, client)

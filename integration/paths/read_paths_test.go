@@ -16,7 +16,6 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/useraccount"
 	"github.com/credent-go/credent/ent/usercredential"
-
 	"github.com/credent-go/credent/internal/testdb"
 )
 
@@ -478,7 +477,9 @@ func TestReadPaths(t *testing.T) {
 
 // try reads by the path, and reveals what it has seen after the transaction, if
 // there was one.
-func (p readPath) try(t *testing.T, env *testdb.Env, client *ent.Client, ring *credent.Keyring, in readSetting, inTx bool) {
+func (p readPath) try(t *testing.T, env *testdb.Env, client *ent.Client, ring *credent.Keyring, in readSetting,
+	inTx bool,
+) {
 	t.Helper()
 	account, rows := env.Seed(t)
 	r := &reader{env: env, client: client, account: account, rows: rows}

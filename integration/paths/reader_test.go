@@ -8,7 +8,6 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/encrypted"
-
 	"github.com/credent-go/credent/internal/testdb"
 )
 

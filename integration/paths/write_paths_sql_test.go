@@ -16,7 +16,6 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/predicate"
 	"github.com/credent-go/credent/ent/usercredential"
-
 	"github.com/credent-go/credent/internal/testdb"
 )
 

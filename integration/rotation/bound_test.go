@@ -11,9 +11,8 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/internal/states"
-	"github.com/credent-go/credent/rotate"
-
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/rotate"
 )
 
 // TestRotateBinds binds and unbinds beside readers and writers, in the order of

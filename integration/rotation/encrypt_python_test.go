@@ -8,9 +8,8 @@ import (
 	"testing"
 
 	"github.com/credent-go/credent"
-	"github.com/credent-go/credent/rotate"
-
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/rotate"
 )
 
 // The method that docs/encrypting.md gives the Python application for the time

@@ -18,10 +18,9 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/pgserver"
+	"github.com/credent-go/credent/internal/testdb"
 	"github.com/credent-go/credent/migrate"
 	"github.com/credent-go/credent/rotate"
-
-	"github.com/credent-go/credent/internal/testdb"
 )
 
 // window allows plaintext in both columns.

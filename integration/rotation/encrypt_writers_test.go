@@ -13,9 +13,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/credent-go/credent"
-	"github.com/credent-go/credent/rotate"
-
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/rotate"
 )
 
 // writers change both secrets of rows until stop. Every second one writes

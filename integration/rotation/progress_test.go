@@ -7,9 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/credent-go/credent/rotate"
-
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/rotate"
 )
 
 // onTerminal is a Python program that runs a command on a terminal of its own,

@@ -19,9 +19,8 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
-	"github.com/credent-go/credent/rotate"
-
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/rotate"
 )
 
 // rotation is a database with secrets under an old key, and the keyrings before

@@ -21,9 +21,8 @@ import (
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/fieldcrypt"
 	"github.com/credent-go/credent/internal/states"
-	"github.com/credent-go/credent/rotate"
-
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/rotate"
 )
 
 // withState is the option that gives both columns a state.
@@ -153,7 +152,9 @@ func TestStatesRead(t *testing.T) {
 }
 
 // writes are the ways in which the client stores an API key for u1.
-func writesOf(ctx context.Context, env *testdb.Env, client *ent.Client, account *ent.UserAccount, opts []credent.Option) map[string]func() error {
+func writesOf(ctx context.Context, env *testdb.Env, client *ent.Client, account *ent.UserAccount,
+	opts []credent.Option,
+) map[string]func() error {
 	secret := credent.NewSecret
 	create := func() *ent.UserCredentialCreate {
 		return client.UserCredential.Create().SetAccount(account).SetUserID(account.UserID).SetCredentialType("alpaca").
@@ -362,7 +363,8 @@ func TestServicesCannotDisagree(t *testing.T) {
 		// What the database says is what a silent service does.
 		env.Client = env.OnPool(ring)
 		env.Credential(t, env.Account(t, "u1"), "key", "secret")
-		if counts := testdb.Must(rotate.Verify(ctx, env.DB, env.Ring)); counts[0].Bound != 1 || counts[0].States.Binding != credent.Write {
+		if counts := testdb.Must(rotate.Verify(ctx, env.DB,
+			env.Ring)); counts[0].Bound != 1 || counts[0].States.Binding != credent.Write {
 			t.Errorf("got %+v", counts[0])
 		}
 	})
@@ -464,7 +466,8 @@ func TestSetState(t *testing.T) {
 		}
 		// A token of the old way, under require: nobody wrote it, so that it is
 		// counted, and not made a good one.
-		env.Exec(t, env.Placeholders("UPDATE user_credentials SET secret_key = $1 WHERE user_id = 'u1'"), testdb.Must(env.Ring.Encrypt("planted")))
+		env.Exec(t, env.Placeholders("UPDATE user_credentials SET secret_key = $1 WHERE user_id = 'u1'"),
+			testdb.Must(env.Ring.Encrypt("planted")))
 		err := testdb.Must(rotate.Verify(ctx, env.DB, env.Ring)).Err()
 		check("verify", err, rotate.ErrUnbound)
 		report, err := rotate.Run(ctx, env.DB, env.Ring, rotate.Config{})
@@ -485,7 +488,8 @@ func TestSetState(t *testing.T) {
 			}
 			check("off, done", set(p, credent.Off), nil)
 		}
-		if counts := testdb.Must(rotate.Verify(ctx, env.DB, env.Ring)); counts.Err() != nil || counts[1].Bound != 0 || counts[1].Tenant != 0 {
+		if counts := testdb.Must(rotate.Verify(ctx, env.DB,
+			env.Ring)); counts.Err() != nil || counts[1].Bound != 0 || counts[1].Tenant != 0 {
 			t.Errorf("back: %+v, %v", counts, counts.Err())
 		}
 		check("encryption", set(states.Encryption, credent.Write), nil)
@@ -495,7 +499,8 @@ func TestSetState(t *testing.T) {
 			t.Errorf("plaintext beside a CHECK: %v", err)
 		}
 		env.Exec(t, "DELETE FROM credent_states WHERE protection = 'encryption'")
-		if list := testdb.Must(rotate.States(ctx, env.DB)); len(list) != 2 || list[0].State != credent.Off || list[1].Protection != states.TenantKeys {
+		if list := testdb.Must(rotate.States(ctx,
+			env.DB)); len(list) != 2 || list[0].State != credent.Off || list[1].Protection != states.TenantKeys {
 			t.Errorf("got %+v", list)
 		}
 	})
@@ -513,7 +518,8 @@ func TestSetStateWaits(t *testing.T) {
 			t.Fatal(err)
 		}
 		tx := testdb.Must(env.DB.BeginTx(ctx, nil))
-		if _, err := tx.ExecContext(ctx, "UPDATE user_credentials SET api_key = $1 WHERE id = $2", testdb.Must(env.Ring.Encrypt("late")), id); err != nil {
+		if _, err := tx.ExecContext(ctx, "UPDATE user_credentials SET api_key = $1 WHERE id = $2",
+			testdb.Must(env.Ring.Encrypt("late")), id); err != nil {
 			t.Fatal(err)
 		}
 		require := func(ctx context.Context) error {

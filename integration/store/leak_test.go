@@ -18,9 +18,8 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/pgserver"
-	"github.com/credent-go/credent/migrate"
-
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/migrate"
 )
 
 // TestServerSeesNoPlaintext writes and reads secrets in every way while the

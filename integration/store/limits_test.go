@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/credent-go/credent"
-
 	"github.com/credent-go/credent/internal/testdb"
 )
 

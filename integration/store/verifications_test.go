@@ -9,9 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/credent-go/credent"
-	"github.com/credent-go/credent/rotate"
-
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/rotate"
 )
 
 // What was verified is recorded as it was, in UTC whatever the session's time

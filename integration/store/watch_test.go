@@ -13,9 +13,8 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
-	"github.com/credent-go/credent/rotate"
-
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/rotate"
 )
 
 // TestKeyringSwappedUnderLoad goes through whole rotations of a running

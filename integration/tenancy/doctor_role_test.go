@@ -112,7 +112,8 @@ func TestDoctorTellsTheRole(t *testing.T) {
 		t.Error(cmp.Diff(want, tables))
 	}
 	// Before the migrations there is nothing to see.
-	if tables, text := seenBy(t, s, testdb.NewDatabase(t, "")); len(tables) != 0 || !strings.Contains(text, "rows of user_accounts") ||
+	if tables, text := seenBy(t, s, testdb.NewDatabase(t, "")); len(tables) != 0 || !strings.Contains(text,
+		"rows of user_accounts") ||
 		!strings.Contains(text, "there is no such table that the role may use") {
 		t.Errorf("before the migrations: %v\n%s", tables, text)
 	}

@@ -6,7 +6,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/credent-go/credent"
-
 	"github.com/credent-go/credent/internal/testdb"
 )
 
@@ -70,7 +69,8 @@ func TestPgBouncerTakesTurns(t *testing.T) {
 			s := testdb.NewService(t)
 			through := testdb.StartPgBouncer(t, s.ServiceURL) + way.Parameters
 			opts := append(way.Opts, credent.WithKeyring(s.Ring))
-			first, second := testdb.Open(t, through, opts...), testdb.Open(t, through, append(opts, credent.RequireRowSecurity())...)
+			first, second := testdb.Open(t, through, opts...), testdb.Open(t, through, append(opts,
+				credent.RequireRowSecurity())...)
 			for range 20 {
 				tx, err := first.Tx(testdb.As(t, "u1"))
 				if err != nil {

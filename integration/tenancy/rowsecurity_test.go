@@ -10,7 +10,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/credent-go/credent"
-
 	"github.com/credent-go/credent/internal/testdb"
 )
 
@@ -118,7 +117,10 @@ func refusesAround(t *testing.T, s *testdb.Service, name string) {
 	} else if _, err := db.ExecContext(t.Context(), filled.Replace(way.pooled)); err != nil {
 		t.Fatal(err)
 	}
-	for who, ctx := range map[string]context.Context{"u1": testdb.As(t, "u1"), "nobody": testdb.As(t, "nobody"), "no user": t.Context()} {
+	for who, ctx := range map[string]context.Context{
+		"u1": testdb.As(t, "u1"), "nobody": testdb.As(t, "nobody"),
+		"no user": t.Context(),
+	} {
 		for read, run := range reads(s) {
 			_, err := run(ctx)
 			refused(who+", "+read, err)
@@ -126,7 +128,8 @@ func refusesAround(t *testing.T, s *testdb.Service, name string) {
 		for write, err := range writeErrors(ctx, s) {
 			refused(who+", "+write, err)
 		}
-		_, err := credent.Copy(ctx, db, testdb.Sequence(testdb.CopyRows(3, "u1")...), credent.CopyConfig{}, append(s.Opts, credent.RequireRowSecurity())...)
+		_, err := credent.Copy(ctx, db, testdb.Sequence(testdb.CopyRows(3, "u1")...), credent.CopyConfig{},
+			append(s.Opts, credent.RequireRowSecurity())...)
 		refused(who+", Copy", err)
 	}
 }

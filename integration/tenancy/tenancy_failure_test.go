@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/credent-go/credent"
-
 	"github.com/credent-go/credent/internal/testdb"
 )
 

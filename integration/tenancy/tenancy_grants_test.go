@@ -14,9 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/credent-go/credent/internal/pgserver"
-	"github.com/credent-go/credent/migrate"
-
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/migrate"
 )
 
 const tenancy = "20261124030200"
@@ -74,12 +73,18 @@ func TestGrants(t *testing.T) {
 		}
 		// The owner is exempt: with FORCE the Python application would see
 		// nothing.
-		if diff := cmp.Diff([]string{"credent_tenant_keys true false", "user_accounts true false", "user_credentials true false"}, testdb.Lines(t, s.DB,
+		if diff := cmp.Diff([]string{
+			"credent_tenant_keys true false", "user_accounts true false",
+			"user_credentials true false",
+		}, testdb.Lines(t, s.DB,
 			"SELECT concat_ws(' ', relname, relrowsecurity::text, relforcerowsecurity::text) FROM pg_class "+
 				"WHERE relname IN ('credent_tenant_keys', 'user_accounts', 'user_credentials') ORDER BY relname")); diff != "" {
 			t.Error(diff)
 		}
-		if diff := cmp.Diff([]string{"credent_tenant_keys * true {0}", "user_accounts * true {0}", "user_credentials * true {0}"}, testdb.Lines(t, s.DB,
+		if diff := cmp.Diff([]string{
+			"credent_tenant_keys * true {0}", "user_accounts * true {0}",
+			"user_credentials * true {0}",
+		}, testdb.Lines(t, s.DB,
 			"SELECT concat_ws(' ', polrelid::regclass, polcmd, polpermissive::text, polroles) FROM pg_policy ORDER BY 1")); diff != "" {
 			t.Error(diff)
 		}
@@ -258,9 +263,10 @@ func TestMigratorWithoutCreateRole(t *testing.T) {
 		if diff := cmp.Diff([]string{testdb.CreateTables, testdb.Harden}, testdb.AppliedVersions(t, db)); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
-		if got := testdb.Lines(t, admin, "SELECT relname FROM pg_class WHERE relrowsecurity UNION ALL SELECT proname FROM pg_proc WHERE proname LIKE 'credent%' "+
-			"UNION ALL SELECT tgname FROM pg_trigger WHERE NOT tgisinternal UNION ALL SELECT polname FROM pg_policy "+
-			"UNION ALL SELECT rolname FROM pg_roles WHERE rolname = 'credent_app'"); len(got) != 0 {
+		if got := testdb.Lines(t, admin,
+			"SELECT relname FROM pg_class WHERE relrowsecurity UNION ALL SELECT proname FROM pg_proc WHERE proname LIKE 'credent%' "+
+				"UNION ALL SELECT tgname FROM pg_trigger WHERE NOT tgisinternal UNION ALL SELECT polname FROM pg_policy "+
+				"UNION ALL SELECT rolname FROM pg_roles WHERE rolname = 'credent_app'"); len(got) != 0 {
 			t.Errorf("%s: left behind: %v", name, got)
 		}
 		exec("CREATE ROLE credent_app NOLOGIN BYPASSRLS")

@@ -14,7 +14,6 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/useraccount"
-
 	"github.com/credent-go/credent/internal/testdb"
 )
 
@@ -192,7 +191,8 @@ func TestDefaultOfTheRole(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := usersSeen(t, testdb.As(t, user), tx.UserCredential.Query().Order(entsql.OrderByField("id").ToFunc())); len(got) != len(want) {
+			if got := usersSeen(t, testdb.As(t, user),
+				tx.UserCredential.Query().Order(entsql.OrderByField("id").ToFunc())); len(got) != len(want) {
 				t.Errorf("%q sees %v in a transaction", user, got)
 			}
 			if err := tx.Commit(); err != nil {

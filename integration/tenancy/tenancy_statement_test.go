@@ -10,7 +10,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/credent-go/credent"
-
 	"github.com/credent-go/credent/internal/testdb"
 )
 

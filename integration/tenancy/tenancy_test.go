@@ -11,7 +11,6 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/useraccount"
 	"github.com/credent-go/credent/ent/usercredential"
-
 	"github.com/credent-go/credent/internal/testdb"
 )
 
@@ -181,7 +180,8 @@ func TestReadsSeeOneUser(t *testing.T) {
 		if n := s.Client.UserCredential.Query().CountX(testdb.As(t, "u1")); n != 3 {
 			t.Errorf("the owner sees %d credentials as a user", n)
 		}
-		if got := testdb.Reveal(t, s.App.UserCredential.GetX(testdb.As(t, "u1"), s.Credentials["u1"][0].ID).APIKey); got != "PK1" {
+		if got := testdb.Reveal(t, s.App.UserCredential.GetX(testdb.As(t, "u1"),
+			s.Credentials["u1"][0].ID).APIKey); got != "PK1" {
 			t.Errorf("revealed %q", got)
 		}
 	})
@@ -204,7 +204,8 @@ func TestWritesWithoutUser(t *testing.T) {
 				"credential":          {testdb.NewCredential(s.App, account.ID).SetUserID("u1").Exec(ctx), rls},
 				"credential, no user": {testdb.NewCredential(s.App, account.ID).Exec(ctx), "user_account not found"},
 				"credentials": {s.App.UserCredential.CreateBulk(
-					testdb.NewCredential(s.App, account.ID).SetUserID("u1"), testdb.NewCredential(s.App, account.ID).SetUserID("u1")).Exec(ctx), rls},
+					testdb.NewCredential(s.App, account.ID).SetUserID("u1"), testdb.NewCredential(s.App,
+						account.ID).SetUserID("u1")).Exec(ctx), rls},
 				"upserted credential": {testdb.NewCredential(s.App, account.ID).SetUserID("u1").SetID(credential.ID).
 					OnConflictColumns("id").UpdateNewValues().Exec(ctx), rls},
 				"update one": {s.App.UserCredential.UpdateOneID(credential.ID).SetIsActive(false).Exec(ctx), "not found"},

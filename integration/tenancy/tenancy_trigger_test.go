@@ -11,7 +11,6 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
-
 	"github.com/credent-go/credent/internal/testdb"
 )
 
@@ -243,10 +242,13 @@ func TestPythonMovesAndDeletes(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDriver(t, func(t *testing.T, env *testdb.Env) {
 		write := func(user string) {
-			testdb.Twin(t, env.URL, env.Key, []testdb.TwinAccount{{UserID: user, AccountName: user, Credentials: []testdb.TwinCredential{
-				{CredentialType: "alpaca", APIKey: "PK " + user, SecretKey: "s", IsActive: true},
-				{CredentialType: "polygon", APIKey: "P " + user, SecretKey: "s", IsActive: true},
-			}}}, "write")
+			testdb.Twin(t, env.URL, env.Key, []testdb.TwinAccount{{
+				UserID: user, AccountName: user,
+				Credentials: []testdb.TwinCredential{
+					{CredentialType: "alpaca", APIKey: "PK " + user, SecretKey: "s", IsActive: true},
+					{CredentialType: "polygon", APIKey: "P " + user, SecretKey: "s", IsActive: true},
+				},
+			}}, "write")
 		}
 		write("py")
 		write("other")

@@ -16,7 +16,6 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
-
 	"github.com/credent-go/credent/internal/testdb"
 )
 
@@ -148,7 +147,8 @@ func TestTransactionOptions(t *testing.T) {
 					t.Errorf("a read-only transaction deletes: %v", err)
 				}
 				// The transaction has failed, and says so to every user.
-				if _, err := tx.UserCredential.Query().Count(testdb.As(t, "u3")); err == nil || !strings.Contains(err.Error(), "abort") {
+				if _, err := tx.UserCredential.Query().Count(testdb.As(t,
+					"u3")); err == nil || !strings.Contains(err.Error(), "abort") {
 					t.Errorf("after an error: %v", err)
 				}
 				if err := tx.Rollback(); err != nil {
@@ -249,7 +249,8 @@ func TestOneConnectionIsEnough(t *testing.T) {
 				t.Fatal(err)
 			}
 			created := testdb.NewCredential(client, s.Accounts["u1"].ID).SaveX(ctx)
-			testdb.NewCredential(client, s.Accounts["u1"].ID).SetID(created.ID).OnConflictColumns("id").UpdateNewValues().IDX(ctx)
+			testdb.NewCredential(client,
+				s.Accounts["u1"].ID).SetID(created.ID).OnConflictColumns("id").UpdateNewValues().IDX(ctx)
 			created.Update().SetAPIKey(credent.NewSecret("x")).SaveX(ctx)
 			client.UserCredential.Update().Where(usercredential.ID(created.ID)).SetAPIKey(credent.NewSecret("y")).SaveX(ctx)
 			client.UserAccount.UpdateOneID(s.Accounts["u1"].ID).RemoveCredentials(created).SaveX(ctx)
@@ -282,7 +283,8 @@ func TestTransactionOfGoroutines(t *testing.T) {
 					if n, err := result.RowsAffected(); n != want || err != nil {
 						t.Errorf("%q updated %d rows, %v", user, n, err)
 					}
-					if n, err := tx.UserCredential.Update().SetIsActive(true).Save(testdb.As(t, user)); int64(n) != want || err != nil {
+					if n, err := tx.UserCredential.Update().SetIsActive(true).Save(testdb.As(t,
+						user)); int64(n) != want || err != nil {
 						t.Errorf("%q updated %d rows, %v", user, n, err)
 					}
 				}

@@ -14,7 +14,6 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/useraccount"
 	"github.com/credent-go/credent/ent/usercredential"
-
 	"github.com/credent-go/credent/internal/testdb"
 )
 
@@ -28,7 +27,8 @@ func TestWritesOfAUser(t *testing.T) {
 		if err != nil || created.UserID != "u1" {
 			t.Fatalf("create: %v, %v", created, err)
 		}
-		bulk, err := s.App.UserCredential.CreateBulk(testdb.NewCredential(s.App, account.ID), testdb.NewCredential(s.App, account.ID)).Save(ctx)
+		bulk, err := s.App.UserCredential.CreateBulk(testdb.NewCredential(s.App, account.ID),
+			testdb.NewCredential(s.App, account.ID)).Save(ctx)
 		if err != nil || len(bulk) != 2 {
 			t.Fatalf("bulk: %v, %v", bulk, err)
 		}
@@ -82,21 +82,28 @@ func TestWritesAcrossUsers(t *testing.T) {
 			"account of another": {s.App.UserAccount.Create().SetUserID("u3").SetAccountName("n").Exec(ctx), rls},
 			"account that is there": {s.App.UserAccount.Create().SetUserID("u2").SetAccountName("n").
 				OnConflictColumns("user_id").UpdateNewValues().Exec(ctx), rls},
-			"credential of another":              {testdb.NewCredential(s.App, theirAccount.ID).Exec(ctx), "user_account not found"},
-			"credential of another, own user_id": {testdb.NewCredential(s.App, theirAccount.ID).SetUserID("u1").Exec(ctx), "foreign key"},
-			"credential of another, their user":  {testdb.NewCredential(s.App, theirAccount.ID).SetUserID("u2").Exec(ctx), "foreign key"},
-			"own account, their user_id":         {testdb.NewCredential(s.App, s.Accounts["u1"].ID).SetUserID("u2").Exec(ctx), "user_id_of_account"},
-			"own credential, their user_id":      {s.App.UserCredential.UpdateOneID(mine.ID).SetUserID("u2").Exec(ctx), "user_id_of_account"},
-			"own account to another's user_id":   {s.App.UserAccount.UpdateOneID(s.Accounts["u1"].ID).SetUserID("u3").Exec(ctx), rls},
-			"own account to their user_id":       {s.App.UserAccount.UpdateOneID(s.Accounts["u1"].ID).SetUserID("u2").Exec(ctx), rls},
-			"update theirs":                      {s.App.UserCredential.UpdateOneID(theirs.ID).SetIsActive(false).Exec(ctx), "not found"},
-			"take theirs":                        {s.App.UserCredential.UpdateOneID(theirs.ID).SetAccount(s.Accounts["u1"]).Exec(ctx), "not found"},
-			"delete theirs":                      {s.App.UserCredential.DeleteOneID(theirs.ID).Exec(ctx), "not found"},
-			"delete their account":               {s.App.UserAccount.DeleteOneID(theirAccount.ID).Exec(ctx), "not found"},
-			"upsert theirs":                      {testdb.NewCredential(s.App, s.Accounts["u1"].ID).SetID(theirs.ID).OnConflictColumns("id").UpdateNewValues().Exec(ctx), rls},
-			"add theirs to the own account":      {s.App.UserAccount.UpdateOneID(s.Accounts["u1"].ID).AddCredentials(theirs).Exec(ctx), ""},
-			"remove theirs from their account":   {s.App.UserAccount.UpdateOneID(theirAccount.ID).RemoveCredentials(theirs).Exec(ctx), "not found"},
-			"clear their account":                {s.App.UserAccount.UpdateOneID(theirAccount.ID).ClearCredentials().Exec(ctx), "not found"},
+			"credential of another": {
+				testdb.NewCredential(s.App, theirAccount.ID).Exec(ctx),
+				"user_account not found",
+			},
+			"credential of another, own user_id": {testdb.NewCredential(s.App,
+				theirAccount.ID).SetUserID("u1").Exec(ctx), "foreign key"},
+			"credential of another, their user": {testdb.NewCredential(s.App,
+				theirAccount.ID).SetUserID("u2").Exec(ctx), "foreign key"},
+			"own account, their user_id": {testdb.NewCredential(s.App,
+				s.Accounts["u1"].ID).SetUserID("u2").Exec(ctx), "user_id_of_account"},
+			"own credential, their user_id":    {s.App.UserCredential.UpdateOneID(mine.ID).SetUserID("u2").Exec(ctx), "user_id_of_account"},
+			"own account to another's user_id": {s.App.UserAccount.UpdateOneID(s.Accounts["u1"].ID).SetUserID("u3").Exec(ctx), rls},
+			"own account to their user_id":     {s.App.UserAccount.UpdateOneID(s.Accounts["u1"].ID).SetUserID("u2").Exec(ctx), rls},
+			"update theirs":                    {s.App.UserCredential.UpdateOneID(theirs.ID).SetIsActive(false).Exec(ctx), "not found"},
+			"take theirs":                      {s.App.UserCredential.UpdateOneID(theirs.ID).SetAccount(s.Accounts["u1"]).Exec(ctx), "not found"},
+			"delete theirs":                    {s.App.UserCredential.DeleteOneID(theirs.ID).Exec(ctx), "not found"},
+			"delete their account":             {s.App.UserAccount.DeleteOneID(theirAccount.ID).Exec(ctx), "not found"},
+			"upsert theirs": {testdb.NewCredential(s.App,
+				s.Accounts["u1"].ID).SetID(theirs.ID).OnConflictColumns("id").UpdateNewValues().Exec(ctx), rls},
+			"add theirs to the own account":    {s.App.UserAccount.UpdateOneID(s.Accounts["u1"].ID).AddCredentials(theirs).Exec(ctx), ""},
+			"remove theirs from their account": {s.App.UserAccount.UpdateOneID(theirAccount.ID).RemoveCredentials(theirs).Exec(ctx), "not found"},
+			"clear their account":              {s.App.UserAccount.UpdateOneID(theirAccount.ID).ClearCredentials().Exec(ctx), "not found"},
 			"one of a bulk": {s.App.UserCredential.CreateBulk(testdb.NewCredential(s.App, s.Accounts["u1"].ID).SetUserID("u1"),
 				testdb.NewCredential(s.App, theirAccount.ID).SetUserID("u2")).Exec(ctx), "foreign key"},
 		} {
@@ -147,9 +154,15 @@ func TestAnotherUsersAccountLooksMissing(t *testing.T) {
 			"move all": func(id uuid.UUID) error {
 				return s.App.UserCredential.Update().SetUserAccountID(id).SetUserID("u2").Exec(ctx)
 			},
-			"create":                func(id uuid.UUID) error { return testdb.NewCredential(s.App, id).Exec(ctx) },
-			"create, own user_id":   func(id uuid.UUID) error { return testdb.NewCredential(s.App, id).SetUserID("u1").Exec(ctx) },
-			"create, their user_id": func(id uuid.UUID) error { return testdb.NewCredential(s.App, id).SetUserID("u2").Exec(ctx) },
+			"create": func(id uuid.UUID) error { return testdb.NewCredential(s.App, id).Exec(ctx) },
+			"create, own user_id": func(id uuid.UUID) error {
+				return testdb.NewCredential(s.App,
+					id).SetUserID("u1").Exec(ctx)
+			},
+			"create, their user_id": func(id uuid.UUID) error {
+				return testdb.NewCredential(s.App,
+					id).SetUserID("u2").Exec(ctx)
+			},
 			"update account": func(id uuid.UUID) error {
 				return s.App.UserAccount.UpdateOneID(id).SetAccountName("x").Exec(ctx)
 			},

@@ -14,9 +14,8 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
-	"github.com/credent-go/credent/rotate"
-
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/rotate"
 )
 
 func TestTenantShredded(t *testing.T) {
@@ -94,7 +93,8 @@ func (e *tenanted) dump(t *testing.T) []string {
 	if e.IsSQLite() {
 		digest = "hex(api_key_index)"
 	}
-	return testdb.Lines(t, e.DB, "SELECT concat_ws(' ', id, api_key, secret_key, "+digest+") FROM user_credentials WHERE user_id = 'u1' ORDER BY id")
+	return testdb.Lines(t, e.DB,
+		"SELECT concat_ws(' ', id, api_key, secret_key, "+digest+") FROM user_credentials WHERE user_id = 'u1' ORDER BY id")
 }
 
 // wantNothingReadable looks at what is stored as whoever has the database and
@@ -111,10 +111,12 @@ func (e *tenanted) wantNothingReadable(t *testing.T, db *sql.DB, user string) {
 			t.Errorf("the keyring opens a token: %v", err)
 		}
 	}
-	if got := testdb.Lines(t, db, "SELECT tenant FROM credent_tenant_keys WHERE tenant = $1 AND wrapped IS NULL AND destroyed_at IS NOT NULL", user); !slices.Equal(got, []string{user}) {
+	if got := testdb.Lines(t, db,
+		"SELECT tenant FROM credent_tenant_keys WHERE tenant = $1 AND wrapped IS NULL AND destroyed_at IS NOT NULL", user); !slices.Equal(got, []string{user}) {
 		t.Errorf("the key: %v", got)
 	}
-	if n := testdb.Lines(t, db, "SELECT CAST(count(*) AS text) FROM user_credentials WHERE user_id = $1 AND length(api_key_index) <> 33", user); n[0] != "0" {
+	if n := testdb.Lines(t, db,
+		"SELECT CAST(count(*) AS text) FROM user_credentials WHERE user_id = $1 AND length(api_key_index) <> 33", user); n[0] != "0" {
 		t.Errorf("%s digests are left", n[0])
 	}
 }
@@ -174,7 +176,8 @@ func TestTenantDestroyKilled(t *testing.T) {
 
 func waitFor(t *testing.T, db *sql.DB, query, want string) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); testdb.Lines(t, db, query)[0] != want; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); testdb.Lines(t, db,
+		query)[0] != want; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: still not %s", query, want)
 		}
@@ -257,7 +260,8 @@ func TestTenantKeysOfMovedAccount(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if moved.UserID != "u3" || testdb.Reveal(t, moved.APIKey) != "PK of u1" || testdb.Reveal(t, moved.SecretKey) != "secret of u1" {
+		if moved.UserID != "u3" || testdb.Reveal(t, moved.APIKey) != "PK of u1" || testdb.Reveal(t,
+			moved.SecretKey) != "secret of u1" {
 			t.Errorf("got %s", moved)
 		}
 		if _, err := rotate.DestroyTenant(t.Context(), e.DB, e.Ring, "u3"); err != nil {

@@ -15,9 +15,8 @@ import (
 	"github.com/credent-go/credent/ent/useraccount"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/states"
-	"github.com/credent-go/credent/rotate"
-
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/rotate"
 )
 
 // tenanted is a database with the accounts of two users, and a client that
@@ -188,7 +187,8 @@ func TestTenantKeysOfServices(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			rows, err := testdb.Open(t, s.ServiceURL, append(slices.Clone(s.Opts), credent.WithTenantKeys(credent.Write))...).UserCredential.Query().All(testdb.As(t, user))
+			rows, err := testdb.Open(t, s.ServiceURL, append(slices.Clone(s.Opts),
+				credent.WithTenantKeys(credent.Write))...).UserCredential.Query().All(testdb.As(t, user))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -280,7 +280,8 @@ func TestTenantKeysConcurrently(t *testing.T) {
 			})
 		}
 		wait.Wait()
-		if keys := testdb.Lines(t, e.DB, "SELECT tenant FROM credent_tenant_keys ORDER BY tenant"); !slices.Equal(keys, []string{"u1", "u2"}) {
+		if keys := testdb.Lines(t, e.DB,
+			"SELECT tenant FROM credent_tenant_keys ORDER BY tenant"); !slices.Equal(keys, []string{"u1", "u2"}) {
 			t.Errorf("keys of %v", keys)
 		}
 		e.wantAll(t, e.fresh(t), nil)
@@ -362,7 +363,8 @@ func testRotateTenantKeys(t *testing.T, e *tenanted, binding credent.State) {
 	t.Helper()
 	opts := []credent.Option{credent.WithBinding(binding)}
 	to := func(tenantKeys credent.State) rotate.Config {
-		return rotate.Config{States: append(testdb.InState(states.TenantKeys, tenantKeys), testdb.InState(states.Binding, binding)...)}
+		return rotate.Config{States: append(testdb.InState(states.TenantKeys, tenantKeys),
+			testdb.InState(states.Binding, binding)...)}
 	}
 	for range 20 {
 		for user := range e.accounts {

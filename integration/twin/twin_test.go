@@ -11,9 +11,8 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent/usercredential"
-	"github.com/credent-go/credent/migrate"
-
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/migrate"
 )
 
 func TestPythonReadsWhatGoWrites(t *testing.T) {
@@ -70,7 +69,10 @@ func TestGoReadsWhatPythonWrites(t *testing.T) {
 			if name == "plain" {
 				c.ExpiresAt = &expires
 			}
-			accounts = append(accounts, testdb.TwinAccount{UserID: name, AccountName: name, Credentials: []testdb.TwinCredential{c}})
+			accounts = append(accounts, testdb.TwinAccount{
+				UserID: name, AccountName: name,
+				Credentials: []testdb.TwinCredential{c},
+			})
 		}
 		testdb.Twin(t, env.URL, env.Key, accounts, "write")
 
@@ -107,16 +109,20 @@ func TestTwinsShareRows(t *testing.T) {
 		ours := env.Credential(t, env.Account(t, "go"), "PK1", "s1")
 		testdb.Twin(t, env.URL, env.Key, map[string]any{"api_key": "PK2", "is_active": false}, "update", ours.ID.String())
 		updated := env.Client.UserCredential.GetX(ctx, ours.ID)
-		if got := testdb.Reveal(t, updated.APIKey); got != "PK2" || updated.IsActive || testdb.Reveal(t, updated.SecretKey) != "s1" {
+		if got := testdb.Reveal(t, updated.APIKey); got != "PK2" || updated.IsActive || testdb.Reveal(t,
+			updated.SecretKey) != "s1" {
 			t.Errorf("after Python's update: %q, active %v", got, updated.IsActive)
 		}
 		if !updated.UpdatedAt.After(ours.UpdatedAt) {
 			t.Errorf("Python's update left updated_at at %v", updated.UpdatedAt)
 		}
 
-		testdb.Twin(t, env.URL, env.Key, []testdb.TwinAccount{{UserID: "py", AccountName: "py", Credentials: []testdb.TwinCredential{
-			{CredentialType: "alpaca", APIKey: "PK3", SecretKey: "s3", IsActive: true},
-		}}}, "write")
+		testdb.Twin(t, env.URL, env.Key, []testdb.TwinAccount{{
+			UserID: "py", AccountName: "py",
+			Credentials: []testdb.TwinCredential{
+				{CredentialType: "alpaca", APIKey: "PK3", SecretKey: "s3", IsActive: true},
+			},
+		}}, "write")
 		theirs := env.Client.UserCredential.Query().Where(usercredential.UserID("py")).OnlyX(ctx)
 		theirs.Update().SetSecretKey(credent.NewSecret("s4")).ExecX(ctx)
 		var accounts []testdb.TwinAccount

@@ -18,7 +18,7 @@ func TestShared(t *testing.T) { //nolint:paralleltest // sets TMPDIR
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(base) })
-	if err := os.Chmod(base, 0o755); err != nil { //nolint:gosec // see above
+	if err := os.Chmod(base, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("TMPDIR", base)

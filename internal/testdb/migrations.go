@@ -14,7 +14,7 @@ import (
 
 // Command returns the command credent on the environment's database and key.
 func (env *Env) Command(args ...string) *exec.Cmd {
-	cmd := exec.Command(os.Args[0], args...)
+	cmd := exec.Command(os.Args[0], args...) //nolint:gosec // the test binary itself
 	cmd.Env = append(os.Environ(), EnvCommand+"=1", "DATABASE_URL="+env.URL, "ENCRYPTION_KEY="+env.Key)
 	return cmd
 }

@@ -22,7 +22,8 @@ import (
 )
 
 const (
-	BouncerPoolSize = 3 // connections to the server, for all clients
+	// BouncerPoolSize is how many connections all clients share.
+	BouncerPoolSize = 3
 	bouncerTimeout  = 10 * time.Second
 )
 

@@ -68,6 +68,7 @@ func TwinWith(t *testing.T, url, key, previous string, input any, args ...string
 	return out
 }
 
+// TwinAccount is an account as the Python application prints and takes it.
 type TwinAccount struct {
 	ID          string           `json:"id,omitempty"`
 	UserID      string           `json:"user_id"`
@@ -76,6 +77,7 @@ type TwinAccount struct {
 	Credentials []TwinCredential `json:"credentials"`
 }
 
+// TwinCredential is a credential of a [TwinAccount].
 type TwinCredential struct {
 	ID             string  `json:"id,omitempty"`
 	CredentialType string  `json:"credential_type"`

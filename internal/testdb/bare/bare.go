@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"entgo.io/ent/dialect"
-	_ "github.com/jackc/pgx/v5/stdlib"
+	_ "github.com/jackc/pgx/v5/stdlib" // the four drivers that the tests run over
 	_ "github.com/lib/pq"
 	_ "github.com/mattn/go-sqlite3"
 	_ "modernc.org/sqlite"
