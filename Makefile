@@ -19,6 +19,9 @@ CONCURRENT  = $(GO) run ./internal/concurrent -also $(ALSO) integration/*/
 ALSO       := TestEachClientHasItsKeyring,TestCopy,TestBoundService,TestServicesCannotDisagree,TestSetStateWaits,TestReadPaths
 ALSO       := $(ALSO),TestWritePaths,TestRequireRowSecurityHolds
 
+# The packages that make check leaves out: their tests are of servers.
+SERVERS    := /(pgserver|credenttest|indextrigger|canary)$$
+
 # Each way to write and to read on SQLite, and what is stored by each driver of Postgres.
 SMOKE := TestWritePaths$$/modernc|TestReadPaths$$/mattn|TestSecretsAreStoredAsTokens$$
 
@@ -45,7 +48,7 @@ check: ## the checks of a minute, before a commit: style, the packages' own test
 	$(GO) vet ./...
 	$(GO) run ./internal/words
 	$(GO) tool -modfile=tools.mod golangci-lint run ./...
-	$(GO) test $(BESIDE)
+	$(GO) test $(shell printf '%s\n' $(BESIDE) | grep -vE '$(SERVERS)')
 	$(GO) test -run '$(SMOKE)' ./integration/paths ./integration/store
 
 .PHONY: test
