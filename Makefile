@@ -14,7 +14,7 @@ MODULES := kms bench examples/service examples/oauth examples/graphql
 # The packages beside whose code the tests stand, and those that build and run generated programs or use many databases.
 # The race detector sees only goroutines: of the latter it gets the tests that start some, and those in ALSO, whose parallel
 # subtests share what is global in the product. Every other test runs once, without it.
-BESIDE      = $(shell $(GO) list ./... | grep -vE '/(codegen|integration/.*)$$')
+BESIDE      = $(shell $(GO) list ./... | grep -vE '/(codegen|internal/release|integration/.*)$$')
 CONCURRENT  = $(GO) run ./internal/concurrent -also $(ALSO) integration/*/
 ALSO       := TestEachClientHasItsKeyring,TestCopy,TestBoundService,TestServicesCannotDisagree,TestSetStateWaits,TestReadPaths
 ALSO       := $(ALSO),TestWritePaths,TestRequireRowSecurityHolds
@@ -99,7 +99,7 @@ unit: modules ## run all tests without the race detector
 
 .PHONY: sequential
 sequential: ## run the tests that make race leaves out
-	$(GO) test -timeout 20m ./codegen
+	$(GO) test -timeout 20m ./codegen ./internal/release
 	$(GO) test -timeout 20m -skip "$$($(CONCURRENT))" ./integration/...
 
 .PHONY: modules
