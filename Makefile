@@ -11,10 +11,19 @@ BUILDVCS ?= $(shell git status --porcelain >/dev/null 2>&1 && echo true || echo 
 # Modules of their own: what needs more dependencies than a service should get, and examples.
 MODULES := kms bench examples/service examples/oauth examples/graphql
 
-# The tests of package integration in which goroutines share a client or a database. The programs that tests build, as
-# codegen's do, run outside of the race detector.
-SHARED := AtOnce|Beside|Concurrent|Goroutines|Load|Pooled|TakesTurns|Meet|EachClient|TestCopy$$|IndexRotation|BoundService
-SHARED := $(SHARED)|RevealsHaveAReader|CannotDisagree|SetStateWaits|ReadPaths$$|TestWritePaths$$|SecurityHolds|LetsReadersBy
+# The packages beside whose code the tests stand, and those that build and run generated programs or use many databases.
+# The race detector sees only goroutines: of the latter it gets the tests that start some, and those in ALSO, whose parallel
+# subtests share what is global in the product. Every other test runs once, without it.
+BESIDE      = $(shell $(GO) list ./... | grep -vE '/(codegen|internal/release|integration/.*)$$')
+CONCURRENT  = $(GO) run ./internal/concurrent -also $(ALSO) integration/*/
+ALSO       := TestEachClientHasItsKeyring,TestCopy,TestBoundService,TestServicesCannotDisagree,TestSetStateWaits,TestReadPaths
+ALSO       := $(ALSO),TestWritePaths,TestRequireRowSecurityHolds
+
+# The packages that make check leaves out: their tests are of servers.
+SERVERS    := /(pgserver|credenttest|indextrigger|canary)$$
+
+# Each way to write and to read on SQLite, and what is stored by each driver of Postgres.
+SMOKE := TestWritePaths$$/modernc|TestReadPaths$$/mattn|TestSecretsAreStoredAsTokens$$
 
 .DEFAULT_GOAL := help
 
@@ -34,8 +43,16 @@ build: ## build bin/credent
 build-kms: ## build bin/credent-kms
 	@$(GO) -C kms build -buildvcs=$(BUILDVCS) -o ../bin/credent-kms ./cmd/credent-kms
 
+.PHONY: check
+check: ## the checks of a minute, before a commit: style, the packages' own tests, SQLite, and a look at Postgres
+	$(GO) vet ./...
+	$(GO) run ./internal/words
+	$(GO) tool -modfile=tools.mod golangci-lint run ./...
+	$(GO) test $(shell printf '%s\n' $(BESIDE) | grep -vE '$(SERVERS)')
+	$(GO) test -run '$(SMOKE)' ./integration/paths ./integration/store
+
 .PHONY: test
-test: setup verify lint unit race fuzz ## run every check and test, on a real Postgres
+test: setup verify lint race sequential modules fuzz ## run every check and test once, on a real Postgres
 
 .PHONY: setup
 setup: ## install what the tests need and is not there: Postgres, PgBouncer, Python with SQLAlchemy, a C compiler
@@ -77,8 +94,16 @@ vulnerabilities: ## look for known vulnerabilities in what the modules use; need
 	$(foreach m,$(MODULES),$(GO) -C $(m) run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./... &&) true
 
 .PHONY: unit
-unit: ## run all tests
+unit: modules ## run all tests without the race detector
 	$(GO) test -timeout 20m ./...
+
+.PHONY: sequential
+sequential: ## run the tests that make race leaves out
+	$(GO) test -timeout 20m ./codegen ./internal/release
+	$(GO) test -timeout 20m -skip "$$($(CONCURRENT))" ./integration/...
+
+.PHONY: modules
+modules: ## run the tests of the modules of their own
 	$(foreach m,$(MODULES),$(GO) -C $(m) test ./... &&) true
 
 .PHONY: integration
@@ -97,9 +122,9 @@ kms-test: ## test wrapped keyrings on a real Vault, built from the module proxy:
 	CREDENT_TEST_VAULT_SERVER=$(CURDIR)/bin/vaultserver $(GO) -C kms test -count=1 -run 'Vault' -v .
 
 .PHONY: race
-race: ## run the tests of concurrent code under the race detector
-	CGO_ENABLED=1 $(GO) test -race -timeout 20m $$($(GO) list ./... | grep -vE '/(codegen|integration|stranger|release)$$')
-	CGO_ENABLED=1 $(GO) test -race -timeout 20m -run '$(SHARED)' ./integration
+race: ## run the tests beside the code, and all that start goroutines, under the race detector
+	CGO_ENABLED=1 $(GO) test -race -timeout 20m $(BESIDE)
+	CGO_ENABLED=1 $(GO) test -race -timeout 20m -run "$$($(CONCURRENT))" $$($(subst -also,-packages -also,$(CONCURRENT)))
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME (6s)

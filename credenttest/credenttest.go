@@ -10,8 +10,9 @@
 //
 // The server is the one that CREDENT_TEST_DATABASE_URL names, by a role that
 // may create databases, or else one that is started from installed binaries on
-// a private port, once for the test binary; where there are none the test
-// fails. The migrations run once, on a template. Each test gets a clone of it
+// a private port and shared by the test binaries that run at the same time;
+// where there are none the test fails. The migrations run once for the test
+// binary, on a template. Each test gets a clone of it
 // in some ten milliseconds. The database of a failed test on a server of
 // CREDENT_TEST_DATABASE_URL is kept, and its URL, with the password, is logged.
 //
@@ -32,15 +33,16 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// shared is the server and the template of the test binary.
+// shared is the server of the test binaries, and the template of the test
+// binary.
 var shared struct {
 	sync.Mutex
 	server   *pgserver.Server
 	template string
 }
 
-// Main runs the tests and stops the server if one was started. Without it the
-// server ends with the test binary on Linux, and stays on other systems.
+// Main runs the tests and lets go of the server, which ends some seconds after
+// the last test binary that used it.
 func Main(m *testing.M) int {
 	code := m.Run()
 	shared.Lock()
@@ -62,7 +64,7 @@ func server(ctx context.Context) (*pgserver.Server, string, error) {
 	if shared.server != nil {
 		return shared.server, shared.template, nil
 	}
-	s, err := pgserver.Start(ctx)
+	s, err := pgserver.Start(ctx, pgserver.Shared())
 	if err != nil {
 		return nil, "", err
 	}

@@ -57,7 +57,7 @@ type devDatabase struct {
 
 func devDatabases(t *testing.T) []devDatabase {
 	t.Helper()
-	server, err := pgserver.Start(t.Context())
+	server, err := pgserver.Start(t.Context(), pgserver.Shared())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -54,7 +54,7 @@ func TestMain(m *testing.M) {
 // the statements that are given for each.
 func forEachDatabase(t *testing.T, postgres, sqlite []string, test func(t *testing.T, db *sql.DB)) {
 	t.Helper()
-	server, err := pgserver.Start(t.Context())
+	server, err := pgserver.Start(t.Context(), pgserver.Shared())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,8 +8,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -20,17 +18,13 @@ import (
 	"entgo.io/ent/dialect/sql/sqlgraph"
 	"entgo.io/ent/schema/field"
 	"github.com/google/uuid"
-	_ "github.com/jackc/pgx/v5/stdlib"
-	_ "github.com/lib/pq"
-	_ "github.com/mattn/go-sqlite3"
-	_ "modernc.org/sqlite"
 
 	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/internal/fieldcrypt"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
-	"github.com/credent-go/credent/internal/pgserver"
+	"github.com/credent-go/credent/internal/testdb/bare"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -53,23 +47,6 @@ func bind() bool {
 		encrypted.Register(encrypted.Binding{Column: c, Scanner: func() any { return scanner }})
 	}
 	return true
-}
-
-// server is shared by all tests.
-var server *pgserver.Server
-
-func TestMain(m *testing.M) {
-	var err error
-	if server, err = pgserver.Start(context.Background()); err != nil {
-		fmt.Fprintln(os.Stderr, "bound:", err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	if err := server.Stop(); err != nil {
-		fmt.Fprintln(os.Stderr, "bound:", err)
-		code = 1
-	}
-	os.Exit(code)
 }
 
 // tenants are of each type that the tables' column can have, two of each, as
@@ -95,29 +72,14 @@ type database struct {
 func forEach(t *testing.T, test func(t *testing.T, db *database, one, other any)) {
 	t.Helper()
 	for name, tenant := range tenants {
-		for _, driver := range []string{"postgres", "pgx", "sqlite", "sqlite3"} {
+		for _, driver := range bare.SQLDrivers {
 			t.Run(name+" over "+driver, func(t *testing.T) {
 				t.Parallel()
-				db := &database{dialect: dialect.SQLite}
-				url, columnType := "file:"+filepath.Join(t.TempDir(), "bound.db")+"?_txlock=immediate", tenant.sqlite
-				switch driver {
-				case "sqlite":
-					url += "&_pragma=busy_timeout(5000)"
-				case "sqlite3":
-					url += "&_busy_timeout=5000"
-				default:
-					created, drop, err := server.CreateDatabase(t.Context(), "")
-					if err != nil {
-						t.Fatal(err)
-					}
-					t.Cleanup(func() { _ = drop() })
-					db.dialect, url, columnType = dialect.Postgres, created, tenant.postgres
-				}
+				db, columnType := new(database), tenant.sqlite
 				var err error
-				if db.DB, err = sql.Open(driver, url); err != nil {
-					t.Fatal(err)
+				if db.DB, db.dialect = bare.Empty(t, driver); db.dialect == dialect.Postgres {
+					columnType = tenant.postgres
 				}
-				t.Cleanup(func() { _ = db.Close() })
 				if db.ring, err = keyring.New(fernet.GenerateKey()); err != nil {
 					t.Fatal(err)
 				}

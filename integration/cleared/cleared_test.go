@@ -6,46 +6,23 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
-	_ "github.com/jackc/pgx/v5/stdlib"
-	_ "github.com/lib/pq"
-	_ "github.com/mattn/go-sqlite3"
-	_ "modernc.org/sqlite"
 
 	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/integration/sequence/ent"
 	"github.com/credent-go/credent/integration/sequence/ent/note"
-	"github.com/credent-go/credent/internal/pgserver"
 	"github.com/credent-go/credent/internal/states"
+	"github.com/credent-go/credent/internal/testdb/bare"
 )
-
-// server is shared by all tests.
-var server *pgserver.Server
 
 // creating is held while tables are created, since ent's Create writes to the
 // tables of the generated package.
 var creating sync.Mutex
-
-func TestMain(m *testing.M) {
-	var err error
-	if server, err = pgserver.Start(context.Background()); err != nil {
-		fmt.Fprintln(os.Stderr, "cleared:", err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	if err := server.Stop(); err != nil {
-		fmt.Fprintln(os.Stderr, "cleared:", err)
-		code = 1
-	}
-	os.Exit(code)
-}
 
 // database is one with the tables, and a client.
 type database struct {
@@ -55,19 +32,11 @@ type database struct {
 	client  *ent.Client
 }
 
-// drivers are two of Postgres and two of SQLite, with the parameters of a
-// SQLite file.
-var drivers = map[string]string{
-	"postgres": "", "pgx": "",
-	"sqlite":  "?_pragma=busy_timeout(5000)&_pragma=foreign_keys(1)&_txlock=immediate",
-	"sqlite3": "?_busy_timeout=5000&_foreign_keys=1&_txlock=immediate",
-}
-
 // forEach runs a test over the drivers, with tokens that are bound and with
 // tokens that aren't.
 func forEach(t *testing.T, test func(t *testing.T, db *database)) {
 	t.Helper()
-	for driverName := range drivers {
+	for _, driverName := range bare.SQLDrivers {
 		for name, bound := range map[string][]encrypted.Column{"": nil, ", bound": {note.EmailColumn, note.CodeColumn}} {
 			t.Run(driverName+name, func(t *testing.T) {
 				t.Parallel()
@@ -80,21 +49,9 @@ func forEach(t *testing.T, test func(t *testing.T, db *database)) {
 // open returns a database with the tables, and a client with a new key.
 func open(t *testing.T, driverName string, given []encrypted.ColumnStates) *database {
 	t.Helper()
-	db := &database{dialect: dialect.SQLite}
-	dsn := "file:" + filepath.Join(t.TempDir(), "cleared.db") + drivers[driverName]
-	if drivers[driverName] == "" {
-		created, drop, err := server.CreateDatabase(t.Context(), "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = drop() })
-		db.dialect, dsn = dialect.Postgres, created
-	}
+	db := new(database)
 	var err error
-	if db.DB, err = sql.Open(driverName, dsn); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = db.Close() })
+	db.DB, db.dialect = bare.Empty(t, driverName)
 	if db.ring, err = encrypted.NewKeyring(encrypted.GenerateKey()); err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/credent-go/credent/integration/sequence/ent/card"
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
 	"github.com/credent-go/credent/internal/states"
+	"github.com/credent-go/credent/internal/testdb/bare"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -25,7 +26,7 @@ const keyTable = `CREATE TABLE credent_tenant_keys (tenant varchar(255) NOT NULL
 // and o2 have keys of their own.
 func forEachTenant(t *testing.T, test func(t *testing.T, db *database)) {
 	t.Helper()
-	for driverName := range drivers {
+	for _, driverName := range bare.SQLDrivers {
 		for name, bound := range map[string][]encrypted.Column{"": nil, ", bound": {card.PinColumn, card.EmailColumn}} {
 			t.Run(driverName+name, func(t *testing.T) {
 				t.Parallel()

@@ -10,44 +10,17 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 
-	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
-	_ "github.com/jackc/pgx/v5/stdlib"
-	_ "github.com/lib/pq"
-	_ "github.com/mattn/go-sqlite3"
-	_ "modernc.org/sqlite"
 
 	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/integration/sequence/ent"
-	"github.com/credent-go/credent/internal/pgserver"
+	"github.com/credent-go/credent/internal/testdb/bare"
 )
-
-var server *pgserver.Server
-
-func TestMain(m *testing.M) {
-	code, err := func() (int, error) {
-		var err error
-		if server, err = pgserver.Start(context.Background()); err != nil {
-			return 0, err
-		}
-		defer func() { _ = server.Stop() }()
-		return m.Run(), nil
-	}()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "sequence:", err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-// databases are the drivers of database/sql that each sequence runs on.
-var databases = []string{"postgres", "pgx", "sqlite", "sqlite3"}
 
 // mode is how the client encrypts.
 type mode struct {
@@ -78,31 +51,11 @@ var creating sync.Mutex
 // open returns an empty database with the tables.
 func open(tb testing.TB, name string) (*sql.DB, string) {
 	tb.Helper()
-	d, dsn := dialect.SQLite, "file:"+tb.TempDir()+"/notes.db?_pragma=foreign_keys(1)&_pragma=busy_timeout(5000)&_txlock=immediate"
-	switch name {
-	case "sqlite3":
-		dsn = "file:" + tb.TempDir() + "/notes.db?_foreign_keys=1&_busy_timeout=5000&_txlock=immediate"
-	case "postgres", "pgx":
-		url, drop, err := server.CreateDatabase(context.Background(), "")
-		if err != nil {
-			tb.Fatal(err)
-		}
-		tb.Cleanup(func() {
-			if err := drop(); err != nil {
-				tb.Error(err)
-			}
-		})
-		d, dsn = dialect.Postgres, url
-	}
-	db, err := sql.Open(name, dsn)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() { _ = db.Close() })
+	db, d := bare.Empty(tb, name)
 	drv := entsql.OpenDB(d, db)
 	ctx := context.Background()
 	creating.Lock()
-	err = ent.NewClient(ent.Driver(drv)).Schema.Create(ctx)
+	err := ent.NewClient(ent.Driver(drv)).Schema.Create(ctx)
 	creating.Unlock()
 	if err != nil {
 		tb.Fatal(err)
@@ -168,7 +121,7 @@ func (s *source) text(list []string) *string {
 // fuzz target runs as many as wanted.
 func TestSequences(t *testing.T) {
 	t.Parallel()
-	for i, name := range databases {
+	for i, name := range bare.SQLDrivers {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			db, d := open(t, name)
@@ -195,8 +148,8 @@ func FuzzSequences(f *testing.F) {
 		db *sql.DB
 		d  string
 	}
-	dbs := make([]opened, len(databases))
-	for i, name := range databases {
+	dbs := make([]opened, len(bare.SQLDrivers))
+	for i, name := range bare.SQLDrivers {
 		db, d := open(f, name)
 		dbs[i] = opened{db, d}
 	}

@@ -4,7 +4,6 @@
 package types
 
 import (
-	"context"
 	"database/sql"
 	"encoding/json"
 	"errors"
@@ -20,36 +19,15 @@ import (
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
 	"github.com/google/go-cmp/cmp"
-	_ "github.com/jackc/pgx/v5/stdlib"
-	_ "github.com/lib/pq"
-	_ "modernc.org/sqlite"
 
 	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/integration/types/ent"
 	entmigrate "github.com/credent-go/credent/integration/types/ent/migrate"
 	"github.com/credent-go/credent/integration/types/ent/sample"
-	"github.com/credent-go/credent/internal/pgserver"
+	"github.com/credent-go/credent/internal/testdb/bare"
 	"github.com/credent-go/credent/migrate"
 	"github.com/credent-go/credent/rotate"
 )
-
-var server *pgserver.Server
-
-func TestMain(m *testing.M) {
-	code, err := func() (int, error) {
-		var err error
-		if server, err = pgserver.Start(context.Background()); err != nil {
-			return 0, err
-		}
-		defer func() { _ = server.Stop() }()
-		return m.Run(), nil
-	}()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "types:", err)
-		code = 1
-	}
-	os.Exit(code)
-}
 
 // plain is the table before its columns are encrypted.
 var plain = map[string]string{
@@ -80,11 +58,8 @@ func forEachDatabase(t *testing.T, test func(e *env)) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			e := &env{T: t, dialect: dialect.Postgres, dir: t.TempDir(), ring: ring}
-			if driver == "sqlite" {
-				e.dialect = dialect.SQLite
-			}
-			e.db = e.open(driver)
+			e := &env{T: t, dir: t.TempDir(), ring: ring}
+			e.db, e.dialect = bare.Empty(t, driver)
 			e.file("20200101000000_plain.sql", plain[e.dialect])
 			e.apply()
 			test(e)
@@ -92,29 +67,10 @@ func forEachDatabase(t *testing.T, test func(e *env)) {
 	}
 }
 
-// open returns an empty database.
-func (e *env) open(driver string) *sql.DB {
-	e.Helper()
-	url := "file:" + filepath.Join(e.TempDir(), "types.db") + "?_pragma=busy_timeout(10000)&_pragma=foreign_keys(1)&_txlock=immediate"
-	if e.dialect == dialect.Postgres {
-		created, drop, err := server.CreateDatabase(e.Context(), "")
-		if err != nil {
-			e.Fatal(err)
-		}
-		e.Cleanup(func() { _ = drop() })
-		url = created
-	}
-	db, err := sql.Open(driver, url)
-	if err != nil {
-		e.Fatal(err)
-	}
-	e.Cleanup(func() { _ = db.Close() })
-	return db
-}
-
 func (e *env) dev() *sql.DB {
 	e.Helper()
-	return e.open(map[string]string{dialect.Postgres: "pgx", dialect.SQLite: "sqlite"}[e.dialect])
+	db, _ := bare.Empty(e.T, map[string]string{dialect.Postgres: "pgx", dialect.SQLite: "sqlite"}[e.dialect])
+	return db
 }
 
 func (e *env) file(name, content string) {

@@ -6,8 +6,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"entgo.io/ent/dialect"
@@ -15,17 +13,13 @@ import (
 	"entgo.io/ent/dialect/sql/sqlgraph"
 	"entgo.io/ent/schema/field"
 	"github.com/google/go-cmp/cmp"
-	_ "github.com/jackc/pgx/v5/stdlib"
-	_ "github.com/lib/pq"
-	_ "github.com/mattn/go-sqlite3"
-	_ "modernc.org/sqlite"
 
 	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/integration/record"
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	keys "github.com/credent-go/credent/internal/fieldcrypt/keyring"
-	"github.com/credent-go/credent/internal/pgserver"
+	"github.com/credent-go/credent/internal/testdb/bare"
 )
 
 // The column, as generated code registers it.
@@ -45,23 +39,6 @@ const (
 	ownClaim = `UPDATE "members" SET "email_index" = $1 WHERE "email_index" = $2`
 )
 
-// server is shared by all tests.
-var server *pgserver.Server
-
-func TestMain(m *testing.M) {
-	var err error
-	if server, err = pgserver.Start(context.Background()); err != nil {
-		fmt.Fprintln(os.Stderr, "unique:", err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	if err := server.Stop(); err != nil {
-		fmt.Fprintln(os.Stderr, "unique:", err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
 // database is one with the table, whose statements are recorded.
 type database struct {
 	*sql.DB
@@ -72,22 +49,17 @@ type database struct {
 // forEach runs a test over both drivers of Postgres and both of SQLite.
 func forEach(t *testing.T, test func(t *testing.T, db *database)) {
 	t.Helper()
-	for driverName, parameters := range map[string]string{
-		"postgres": "", "pgx": "", "sqlite": "?_pragma=busy_timeout(5000)&_txlock=immediate", "sqlite3": "?_busy_timeout=5000&_txlock=immediate",
-	} {
+	for _, driverName := range bare.SQLDrivers {
 		t.Run(driverName, func(t *testing.T) {
 			t.Parallel()
-			db, digest := &database{dialect: dialect.SQLite}, "blob"
-			dsn := "file:" + filepath.Join(t.TempDir(), "unique.db") + parameters
-			if parameters == "" {
-				created, drop, err := server.CreateDatabase(t.Context(), "")
-				if err != nil {
-					t.Fatal(err)
-				}
-				t.Cleanup(func() { _ = drop() })
-				db.dialect, digest, dsn = dialect.Postgres, "bytea", created
+			db, digest := new(database), "blob"
+			var (
+				dsn string
+				err error
+			)
+			if dsn, db.dialect = bare.Source(t, driverName); db.dialect == dialect.Postgres {
+				digest = "bytea"
 			}
-			var err error
 			if db.DB, err = record.Open(driverName, dsn, &db.below); err != nil {
 				t.Fatal(err)
 			}

@@ -14,35 +14,13 @@ import (
 	"testing"
 	"time"
 
-	_ "github.com/jackc/pgx/v5/stdlib"
-	_ "github.com/lib/pq"
-
 	"github.com/credent-go/credent/encrypted"
-	"github.com/credent-go/credent/internal/pgserver"
 	"github.com/credent-go/credent/internal/states"
 	"github.com/credent-go/credent/rotate"
 )
 
 // envRows is the number of rows, 3,000 without.
 const envRows = "CREDENT_TEST_WINDOW_ROWS"
-
-var server *pgserver.Server
-
-func TestMain(m *testing.M) {
-	code, err := func() (int, error) {
-		var err error
-		if server, err = pgserver.Start(context.Background()); err != nil {
-			return 0, err
-		}
-		defer func() { _ = server.Stop() }()
-		return m.Run(), nil
-	}()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "windows:", err)
-		code = 1
-	}
-	os.Exit(code)
-}
 
 // share says how many secrets of a column are stored in a way.
 type share int

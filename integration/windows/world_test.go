@@ -14,6 +14,7 @@ import (
 	"github.com/credent-go/credent/integration/sequence/ent"
 	"github.com/credent-go/credent/integration/sequence/ent/note"
 	"github.com/credent-go/credent/internal/states"
+	"github.com/credent-go/credent/internal/testdb/bare"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -69,18 +70,9 @@ func newWorld(t *testing.T, size int) *world {
 	for i := range 60 {
 		w.owners = append(w.owners, fmt.Sprintf("owner %d", i))
 	}
-	url, drop, err := server.CreateDatabase(t.Context(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := drop(); err != nil {
-			t.Error(err)
-		}
-	})
-	w.url = url
+	w.url = bare.NewDatabase(t, "")
 	for _, driver := range []string{"postgres", "pgx"} {
-		db, err := sql.Open(driver, url)
+		db, err := sql.Open(driver, w.url)
 		if err != nil {
 			t.Fatal(err)
 		}

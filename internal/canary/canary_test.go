@@ -27,7 +27,7 @@ func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) (code int) {
 	var err error
-	if server, err = pgserver.Start(context.Background()); err != nil {
+	if server, err = pgserver.Start(context.Background(), pgserver.Shared()); err != nil {
 		log.Print(err)
 		return 1
 	}

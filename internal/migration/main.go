@@ -50,7 +50,7 @@ func run(ctx context.Context, root, name string, check bool) (err error) {
 		}
 		root = tmp
 	}
-	server, err := pgserver.Start(ctx)
+	server, err := pgserver.Start(ctx, pgserver.Shared())
 	if err != nil {
 		return err
 	}

@@ -39,6 +39,7 @@ var errPortTaken = errors.New("the port is taken")
 // cluster is a server of our own: a data directory and the process that serves
 // it.
 type cluster struct {
+	detached bool // outlives this process
 	binDir   string
 	settings []setting
 	dir      *tempDir
@@ -50,12 +51,12 @@ type cluster struct {
 
 // newCluster makes a data directory, starts a server on it and waits until it
 // accepts connections.
-func newCluster(ctx context.Context, binDir string, cfg config) (_ *cluster, err error) {
+func newCluster(ctx context.Context, binDir string, cfg config, detached bool) (_ *cluster, err error) {
 	dir, err := newTempDir()
 	if err != nil {
 		return nil, err
 	}
-	c := &cluster{binDir: binDir, settings: cfg.settings, dir: dir, password: rand.Text()}
+	c := &cluster{detached: detached, binDir: binDir, settings: cfg.settings, dir: dir, password: rand.Text()}
 	defer func() {
 		if err != nil {
 			_ = c.stop()
@@ -169,7 +170,7 @@ func (c *cluster) launch(ctx context.Context, port int) error {
 		"-c", "config_file="+filepath.Join(c.dir.path, "postgresql.conf"))
 	c.prepare(cmd)
 	cmd.Stdout, cmd.Stderr = log, log
-	if c.proc, err = startProcess(cmd); err != nil {
+	if c.proc, err = startProcess(cmd, c.detached); err != nil {
 		return err
 	}
 	return c.wait(ctx)

@@ -32,10 +32,13 @@ func (s *Server) CreateDatabase(ctx context.Context, template string) (dbURL str
 	} else {
 		create += " TEMPLATE " + pq.QuoteIdentifier(databaseName(template))
 	}
+	if s.ours && s.version >= 150000 {
+		create += " STRATEGY FILE_COPY" // half as long without fsync
+	}
 	if _, err := s.admin.ExecContext(ctx, create); err != nil {
 		return "", nil, fmt.Errorf("create database: %w", err)
 	}
-	if s.cluster == nil { // ours has it in postgresql.conf
+	if !s.ours { // ours has it in postgresql.conf
 		alter := "ALTER DATABASE " + pq.QuoteIdentifier(name) + " SET TimeZone = " + pq.QuoteLiteral(sessionTimeZone)
 		if _, err := s.admin.ExecContext(ctx, alter); err != nil {
 			_ = s.dropDatabase(name)

@@ -2,12 +2,13 @@
 
 // Package pgserver gives tests and maintainers' commands a throw-away Postgres.
 //
-// Call [Start] once per process, then [Server.CreateDatabase] once per test,
-// and [Server.Stop] at the end. Start takes the server that
-// CREDENT_TEST_DATABASE_URL names; without that variable it starts one of its
-// own from the binaries installed on the machine, in a temporary directory, on
-// a free port of 127.0.0.1; without binaries it fails. It never stands in for a
-// database with nothing, so that no test passes without one.
+// Call [Start] once per process, with [Shared] in tests, then
+// [Server.CreateDatabase] once per test, and [Server.Stop] at the end. Start
+// takes the server that CREDENT_TEST_DATABASE_URL names; without that variable
+// it starts one of its own from the binaries installed on the machine, in a
+// temporary directory, on a free port of 127.0.0.1; without binaries it fails.
+// It never stands in for a database with nothing, so that no test passes
+// without one.
 //
 // A server of its own is tuned for speed and loses its data in a crash. It
 // takes connections from this machine only, with a random password, and its
@@ -23,6 +24,7 @@ package pgserver
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -49,7 +51,8 @@ type Server struct {
 	admin   *sql.DB // connected to it
 	version int     // server_version_num
 	binDir  string
-	cluster *cluster // nil if the server is not ours
+	ours    bool     // or else the one that EnvURL names
+	cluster *cluster // nil if the server is not this process's alone
 
 	stopOnce sync.Once
 	stopErr  error
@@ -62,6 +65,7 @@ type config struct {
 	settings []setting
 	private  bool
 	copyOf   *cluster
+	shared   bool
 }
 
 type setting struct{ name, value string }
@@ -135,11 +139,22 @@ func start(ctx context.Context, externalURL string, search binarySearch, opts ..
 	if err != nil {
 		return nil, fmt.Errorf("%w", err)
 	}
-	c, err := newCluster(ctx, binDir, cfg)
-	if err != nil {
-		return nil, fmt.Errorf("start the server of %s: %w", binDir, err)
+	var s *Server
+	if cfg.shared {
+		if cfg.private || cfg.copyOf != nil || len(cfg.settings) > 0 {
+			return nil, errors.New("a shared server takes no settings, and isn't private or a copy")
+		}
+		if s, err = startShared(ctx, binDir, sharedIdle); err != nil {
+			return nil, fmt.Errorf("start the shared server of %s: %w", binDir, err)
+		}
+	} else {
+		c, err := newCluster(ctx, binDir, cfg, false)
+		if err != nil {
+			return nil, fmt.Errorf("start the server of %s: %w", binDir, err)
+		}
+		s = &Server{base: c.url(), admin: c.admin, ours: true, cluster: c}
 	}
-	s := &Server{base: c.url(), admin: c.admin, binDir: binDir, cluster: c}
+	s.binDir = binDir
 	if s.version, err = serverVersion(ctx, s.admin); err != nil {
 		_ = s.Stop()
 		return nil, fmt.Errorf("server of %s: %w", binDir, err)
@@ -174,7 +189,7 @@ func (s *Server) URL(database string) string {
 func (s *Server) BinDir() string { return s.binDir }
 
 // LogFile returns the path of the server's log, which [Server.Stop] deletes, or
-// "" for a server named by [EnvURL].
+// "" for a shared server and one named by [EnvURL].
 func (s *Server) LogFile() string {
 	if s.cluster == nil {
 		return ""
@@ -195,8 +210,9 @@ func (s *Server) Kill() error {
 }
 
 // Stop ends the server at once, connections included, and deletes its files. A
-// server named by [EnvURL] runs on, with the databases that have not been
-// dropped. Calls after the first do nothing and return the same error.
+// server named by [EnvURL], and a shared one while others use it, runs on, with
+// the databases that have not been dropped. Calls after the first do nothing
+// and return the same error.
 func (s *Server) Stop() error {
 	s.stopOnce.Do(func() {
 		s.stopErr = s.admin.Close()

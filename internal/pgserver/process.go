@@ -17,12 +17,16 @@ type process struct {
 }
 
 // startProcess starts a command that ends with this process, as far as the
-// system can do that.
-func startProcess(cmd *exec.Cmd) (*process, error) {
+// system can do that, or one that outlives it.
+func startProcess(cmd *exec.Cmd, detached bool) (*process, error) {
 	p := &process{cmd: cmd, exited: make(chan struct{})}
 	started := make(chan error)
 	go func() {
-		defer dieWithParent(cmd.SysProcAttr)()
+		if detached {
+			cmd.SysProcAttr.Setsid = true
+		} else {
+			defer dieWithParent(cmd.SysProcAttr)()
+		}
 		err := cmd.Start()
 		started <- err
 		if err == nil {

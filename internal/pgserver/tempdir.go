@@ -33,10 +33,8 @@ type tempDir struct {
 // which were killed.
 func newTempDir() (_ *tempDir, err error) {
 	d := &tempDir{}
-	if os.Geteuid() == 0 {
-		if d.owner, err = unprivileged(); err != nil {
-			return nil, err
-		}
+	if d.owner, err = serverOwner(); err != nil {
+		return nil, err
 	}
 	base, err := tempBase(d.owner)
 	if err != nil {
@@ -58,6 +56,14 @@ func newTempDir() (_ *tempDir, err error) {
 		return nil, err
 	}
 	return d, nil
+}
+
+// serverOwner returns the user the server runs as; nil for the current one.
+func serverOwner() (*syscall.Credential, error) {
+	if os.Geteuid() != 0 {
+		return nil, nil //nolint:nilnil // see above
+	}
+	return unprivileged()
 }
 
 // unprivileged returns a user for the server, which refuses to run as root.

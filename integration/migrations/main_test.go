@@ -1,0 +1,18 @@
+// Package migrations tests migrations on databases of every age, beside readers
+// and writers, and in processes and servers that are killed.
+package migrations
+
+import (
+	"os"
+	"testing"
+
+	"github.com/credent-go/credent/internal/testdb"
+)
+
+// TestMain can be the command credent, or a child of TestKilledProcess.
+func TestMain(m *testing.M) {
+	if os.Getenv(envVictim) != "" {
+		os.Exit(victim())
+	}
+	testdb.Main(m)
+}

@@ -1,0 +1,96 @@
+package store
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/rotate"
+)
+
+// What was verified is recorded as it was, in UTC whatever the session's time
+// zone, and by the role that owns the tables only.
+func TestVerifications(t *testing.T) {
+	t.Parallel()
+	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
+		account := env.Account(t, "u1")
+		env.Client.UserCredential.Create().SetAccount(account).SetUserID("u1").SetCredentialType("alpaca").
+			SetAPIKey(credent.NewSecret("PK1")).SetSecretKey(credent.NewSecret("s1")).SaveX(t.Context())
+		if !env.IsSQLite() {
+			env.DB.SetMaxOpenConns(1)
+			env.Exec(t, "SET TIME ZONE 'Asia/Kolkata'")
+		}
+		if last, err := rotate.LastVerified(t.Context(), env.DB); err != nil || len(last) != 0 {
+			t.Fatalf("before the first verification: %v, %v", last, err)
+		}
+		counts, err := rotate.Verify(t.Context(), env.DB, env.Ring)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := time.Date(2026, 11, 24, 23, 30, 5, 0, time.FixedZone("", -5*60*60))
+		if err := rotate.RecordVerification(t.Context(), env.DB, counts, at); err != nil {
+			t.Fatal(err)
+		}
+		want := map[string]rotate.Verification{
+			"user_credentials.api_key":    {At: at.UTC(), Secrets: 1, Ready: true},
+			"user_credentials.secret_key": {At: at.UTC(), Secrets: 1, Ready: true},
+		}
+		got, err := rotate.LastVerified(t.Context(), env.DB)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+		// One that began earlier and ended later does not take the place of the
+		// newer one.
+		if err := rotate.RecordVerification(t.Context(), env.DB, counts, at.Add(-time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		if got, err = rotate.LastVerified(t.Context(), env.DB); err != nil || cmp.Diff(want, got) != "" {
+			t.Errorf("after an older one: %v, %v", cmp.Diff(want, got), err)
+		}
+		env.Exec(t, "DROP TABLE credent_verifications")
+		if err := rotate.RecordVerification(t.Context(), env.DB, counts, at); !errors.Is(err, rotate.ErrNoTable) {
+			t.Errorf("without the table: %v", err)
+		}
+		if _, err := rotate.LastVerified(t.Context(), env.DB); !errors.Is(err, rotate.ErrNoTable) {
+			t.Errorf("without the table: %v", err)
+		}
+	})
+}
+
+func TestVerificationsOfOthers(t *testing.T) {
+	t.Parallel()
+	testdb.ForEachService(t, func(t *testing.T, s *testdb.Service) {
+		counts, err := rotate.Verify(t.Context(), s.DB, s.Ring)
+		if err != nil {
+			t.Fatal(err)
+		}
+		app := testdb.OpenDB(t, s.ServiceURL, s.Opts...)
+		for what, err := range map[string]error{
+			"record": rotate.RecordVerification(t.Context(), app, counts, time.Now()),
+			"read":   func() error { _, err := rotate.LastVerified(t.Context(), app); return err }(),
+		} {
+			if err == nil || !strings.Contains(err.Error(), "permission denied") {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		standby := testdb.OpenDB(t, s.URL, s.Opts...)
+		standby.SetMaxOpenConns(1)
+		if _, err := standby.ExecContext(t.Context(), "SET default_transaction_read_only = on"); err != nil {
+			t.Fatal(err)
+		}
+		if err := rotate.RecordVerification(t.Context(), standby, counts, time.Now()); err == nil || !strings.Contains(err.Error(), "read-only") {
+			t.Errorf("read-only: %v", err)
+		}
+		if last, err := rotate.LastVerified(t.Context(), standby); err != nil || len(last) != 0 {
+			t.Errorf("read-only: %v, %v", last, err)
+		}
+	})
+}

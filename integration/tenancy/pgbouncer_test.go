@@ -1,0 +1,97 @@
+package tenancy
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/internal/testdb"
+)
+
+func TestPgBouncer(t *testing.T) {
+	t.Parallel()
+	for name, way := range testdb.Pooled {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := testdb.NewService(t)
+			through := testdb.StartPgBouncer(t, s.ServiceURL) + way.Parameters
+			db := testdb.OpenDB(t, through, way.Opts...)
+			db.SetMaxOpenConns(manyClients)
+			db.SetMaxIdleConns(manyClients)
+			client := testdb.Must(credent.NewClient(db, "postgres", append(way.Opts, credent.WithKeyring(s.Ring))...))
+			mixUsers(t, client, way.Userless)
+
+			if n := mismatches(t, s.Env); n != 0 {
+				t.Errorf("%d credentials differ from their account", n)
+			}
+			var n int
+			if s.Value(t, &n, "SELECT count(*) FROM user_credentials WHERE user_id LIKE 'w%'"); n != manyClients*manyRounds {
+				t.Errorf("%d credentials, want %d", n, manyClients*manyRounds)
+			}
+			if s.Value(t, &n, "SELECT count(*) FROM pg_stat_activity WHERE usename = $1 AND application_name <> 'direct' "+
+				"AND datname = current_database()", s.Role); n == 0 || n > testdb.BouncerPoolSize+1 { // and the service's own client
+				t.Errorf("%d connections to the server, so they were not shared", n)
+			}
+			// The connections to the server, one by one: transactions that are
+			// open at the same time have different ones.
+			seen := map[int]bool{}
+			for range testdb.BouncerPoolSize {
+				tx, err := db.BeginTx(t.Context(), nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer func() { _ = tx.Rollback() }()
+				var pid, rows int
+				var user string
+				if err := tx.QueryRowContext(t.Context(), "SELECT pg_backend_pid(), coalesce(current_setting('app.user_id', true), ''), "+
+					"(SELECT count(*) FROM user_credentials)").Scan(&pid, &user, &rows); err != nil {
+					t.Fatal(err)
+				}
+				if seen[pid] = true; user != "" || rows != 0 {
+					t.Errorf("connection %d is %q's, and sees %d rows", pid, user, rows)
+				}
+			}
+			if len(seen) != testdb.BouncerPoolSize {
+				t.Errorf("%d connections, want %d", len(seen), testdb.BouncerPoolSize)
+			}
+		})
+	}
+}
+
+// Two clients take turns on one connection to the server, in the middle of what
+// each of them does.
+func TestPgBouncerTakesTurns(t *testing.T) {
+	t.Parallel()
+	for name, way := range testdb.Pooled {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := testdb.NewService(t)
+			through := testdb.StartPgBouncer(t, s.ServiceURL) + way.Parameters
+			opts := append(way.Opts, credent.WithKeyring(s.Ring))
+			first, second := testdb.Open(t, through, opts...), testdb.Open(t, through, append(opts,
+				credent.RequireRowSecurity())...)
+			for range 20 {
+				tx, err := first.Tx(testdb.As(t, "u1"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff([]string{"u1", "u1"}, usersSeen(t, testdb.As(t, "u1"), tx.UserCredential.Query())); diff != "" {
+					t.Error(diff)
+				}
+				if diff := cmp.Diff([]string{"u2"}, usersSeen(t, testdb.As(t, "u2"), second.UserCredential.Query())); diff != "" {
+					t.Error(diff)
+				}
+				if diff := cmp.Diff([]string{"u1", "u1"}, usersSeen(t, testdb.As(t, "u1"), tx.UserCredential.Query())); diff != "" {
+					t.Error(diff)
+				}
+				if err := tx.Commit(); err != nil {
+					t.Fatal(err)
+				}
+				if got := usersSeen(t, t.Context(), second.UserCredential.Query()); len(got) != 0 {
+					t.Errorf("without a user: %v", got)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,139 @@
+package tenancy
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/internal/testdb"
+)
+
+// What many rows in one statement have to be is what one has to be, of any of
+// them.
+func TestTenantOfStatements(t *testing.T) {
+	t.Parallel()
+	testdb.ForEachDriver(t, func(t *testing.T, env *testdb.Env) {
+		first, second := env.Account(t, "u1"), env.Account(t, "u2")
+		taken := env.Credential(t, first, "PK1", "s1").ID
+		const (
+			columns = "INSERT INTO user_credentials (id, user_account_id, user_id, credential_type, api_key, secret_key) "
+			tokens  = ", 'alpaca', 'gAAAA-not-opened', 'gAAAA-not-opened'"
+			// 300 rows of account $1 with the user_id $2, but $3 in row 250.
+			many = columns + "SELECT gen_random_uuid(), $1::uuid, CASE n WHEN 250 THEN $3 ELSE $2 END" + tokens +
+				" FROM generate_series(1, 300) AS n"
+		)
+		env.Exec(t, "CREATE TEMP TABLE inserted (id uuid, user_account_id uuid, user_id varchar(255))")
+		refused(t, env, ofAccount, many, first.ID, "u1", "u2")
+		refused(t, env, ofAccount, many, first.ID, "u1", "")
+		refused(t, env, ofAccount, "WITH rows AS ("+many+" RETURNING id) SELECT count(*) FROM rows", first.ID, "u1", "U1")
+		refused(t, env, "user_credentials_user_account_id_fkey", many, uuid.New(), "u1", "u1")
+		refused(t, env, ofAccount, columns+"VALUES ($1, $2, 'u1'"+tokens+"), ($3, $4, 'u1'"+tokens+")", uuid.New(), first.ID, uuid.New(), second.ID)
+		var n int
+		if env.Value(t, &n, "SELECT count(*) FROM user_credentials"); n != 1 {
+			t.Errorf("%d credentials after what was refused", n)
+		}
+
+		env.Exec(t, many, first.ID, "u1", "u1")
+		env.Exec(t, many, second.ID, "u2", nil) // one is filled in
+		env.Exec(t, many, second.ID, nil, "u2") // all others are
+		env.Exec(t, columns+"VALUES ($1, $2, 'u1'"+tokens+"), ($3, $4, 'u2'"+tokens+")", uuid.New(), first.ID, uuid.New(), second.ID)
+		env.Exec(t, columns+"SELECT gen_random_uuid(), $1::uuid, 'u1'"+tokens+" WHERE false", first.ID)
+
+		// A row that is not inserted is not compared; one that it changes is.
+		conflict := columns + "VALUES ($1, $2, $3" + tokens + ") ON CONFLICT (id) DO "
+		env.Exec(t, conflict+"NOTHING", taken, first.ID, "u2")
+		env.Exec(t, conflict+"UPDATE SET is_active = false", taken, first.ID, "u2")
+		env.Exec(t, conflict+"UPDATE SET user_id = excluded.user_id", taken, first.ID, nil)
+		refused(t, env, ofAccount, conflict+"UPDATE SET user_id = excluded.user_id", taken, first.ID, "u2")
+		refused(t, env, ofAccount, conflict+"NOTHING", uuid.New(), first.ID, "u2")
+
+		if env.Value(t, &n, "SELECT count(*) FROM user_credentials"); n != 903 {
+			t.Errorf("%d credentials", n)
+		}
+		// A collation to which u1 and U1 are equal makes them no one user.
+		for _, stmt := range []string{
+			"CREATE COLLATION nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false)",
+			"DROP POLICY user_accounts_tenant ON user_accounts",
+			"DROP TRIGGER user_accounts_tenant ON user_accounts",
+			"ALTER TABLE user_accounts ALTER COLUMN user_id TYPE varchar(255) COLLATE nocase",
+		} {
+			env.Exec(t, stmt)
+		}
+		env.Exec(t, many, first.ID, "u1", "u1")
+		refused(t, env, ofAccount, many, first.ID, "u1", "U1")
+		// An account that is not there is nobody's, also where no foreign key
+		// says so.
+		env.Exec(t, "ALTER TABLE user_credentials DROP CONSTRAINT user_credentials_user_account_id_fkey")
+		refused(t, env, ofAccount, insertByID, uuid.New(), "u1")
+		if n := mismatches(t, env); n != 0 {
+			t.Errorf("%d credentials differ from their account", n)
+		}
+	})
+}
+
+// A service's SQL does not learn either whether an account is another user's or
+// not there, from any field of the server's answer.
+func TestAnotherUsersAccountLooksMissingToSQL(t *testing.T) {
+	t.Parallel()
+	s := testdb.NewService(t, credent.WithPGX())
+	s.Unchanged(t, "u1", "u2")
+	conn := testdb.Session(t, testdb.OpenDB(t, s.ServiceURL, s.Opts...))
+	if _, err := conn.ExecContext(t.Context(), "SET app.user_id = 'u1'"); err != nil {
+		t.Fatal(err)
+	}
+	for name, stmt := range map[string]string{
+		"one row": insertByID,
+		"many":    insertTwoByID,
+		"move":    "UPDATE user_credentials SET user_account_id = $1, user_id = $2",
+	} {
+		answer := func(account uuid.UUID) pgconn.PgError {
+			_, err := conn.ExecContext(t.Context(), stmt, account, "u1")
+			var answer *pgconn.PgError
+			if !errors.As(err, &answer) {
+				t.Fatalf("%s: %v", name, err)
+			}
+			return *answer
+		}
+		theirs, missing := answer(s.Accounts["u2"].ID), answer(uuid.New())
+		if theirs != missing {
+			t.Errorf("%s:\n%+v for another's account,\n%+v for none", name, theirs, missing)
+		}
+	}
+}
+
+// Whether row-level security applies to the writer may change within a
+// statement. What then comes of it is refused.
+func TestTenantOfStatementsAcrossRoles(t *testing.T) {
+	t.Parallel()
+	s := testdb.NewService(t)
+	loader := s.Role + "_loader"
+	s.Exec(t, "CREATE ROLE "+loader+" BYPASSRLS IN ROLE credent_app")
+	t.Cleanup(func() {
+		if _, err := s.DB.ExecContext(context.WithoutCancel(t.Context()), "DROP ROLE "+loader); err != nil {
+			t.Error(err)
+		}
+	})
+	conn := testdb.Session(t, s.DB)
+	// Which an INTO that finds two rows would then fail for.
+	for _, stmt := range []string{"SET plpgsql.extra_errors = 'all'", "SET ROLE " + loader} {
+		if _, err := conn.ExecContext(t.Context(), stmt); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, stmt := range []string{insertTwoByID, insertByID + " RETURNING set_config('role', '" + s.Role + "', false)"} {
+		if _, err := conn.ExecContext(t.Context(), stmt, s.Accounts["u1"].ID, "u2"); err == nil || !strings.Contains(err.Error(), ofAccount) {
+			t.Errorf("%s: %v", stmt, err)
+		}
+	}
+	if _, err := conn.ExecContext(t.Context(), "RESET ALL; RESET ROLE"); err != nil {
+		t.Fatal(err)
+	}
+	if n := mismatches(t, s.Env); n != 0 {
+		t.Errorf("%d credentials differ from their account", n)
+	}
+}

@@ -1,0 +1,197 @@
+//go:build linux || darwin
+
+package pgserver
+
+import (
+	"context"
+	"crypto/sha256"
+	_ "embed"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+// keeper ends a shared server once nobody has used it for some seconds.
+//
+//go:embed keeper.sh
+var keeper string
+
+const (
+	usersName = "users" // a file per process that uses the server, named by its ID
+	urlName   = "url"   // the server's URL, as long as it takes users
+
+	// sharedIdle is how long a server without users runs on.
+	sharedIdle = 15 * time.Second
+)
+
+// Shared makes Start return one server to all processes of a user that ask for
+// it, so that the tests of many packages start Postgres once. The first process
+// starts it, and it ends some seconds after the last one has. [Server.Stop]
+// leaves it running. Settings are refused, since they'd hold for all.
+func Shared() Option {
+	return func(c *config) error {
+		c.shared = true
+		return nil
+	}
+}
+
+// startShared returns the running server of the user's, or starts it. One
+// process at a time looks for it, under a lock in the temporary directory.
+func startShared(ctx context.Context, binDir string, idle time.Duration) (_ *Server, err error) {
+	settings := []setting{{"max_connections", "500"}} // for many processes
+	owner, err := serverOwner()
+	if err != nil {
+		return nil, err
+	}
+	base, err := tempBase(owner)
+	if err != nil {
+		return nil, err
+	}
+	pointer := filepath.Join(base, sharedName(binDir, settings))
+	lock, err := awaitLock(pointer + ".lock")
+	if err != nil {
+		return nil, fmt.Errorf("lock the shared server: %w", err)
+	}
+	defer func() { _ = lock.Close() }()
+	if s := joinShared(ctx, pointer); s != nil {
+		return s, nil
+	}
+	c, err := newCluster(ctx, binDir, config{settings: settings}, true)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = c.admin.Close()
+			_ = c.stop()
+		}
+	}()
+	if err := c.share(pointer, idle); err != nil {
+		return nil, err
+	}
+	u := c.url()
+	return &Server{base: u, admin: c.admin, ours: true}, nil
+}
+
+// sharedName is the name of the file that leads to the server. Processes that
+// can't see each other's IDs, as in two containers, get one each.
+func sharedName(binDir string, settings []setting) string {
+	namespace, _ := os.Readlink("/proc/self/ns/pid") // "" where there are none
+	sum := sha256.Sum256([]byte(fmt.Sprint(binDir, settings, namespace, keeper)))
+	return fmt.Sprintf("%sshared-%d-%x", tempPrefix, os.Getuid(), sum[:6])
+}
+
+// awaitLock opens a file of the user's and waits for its lock.
+func awaitLock(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
+		if !errors.Is(err, syscall.EINTR) {
+			break
+		}
+	}
+	if err == nil {
+		err = ownFile(f)
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// ownFile fails if another user could have written a file: its content would
+// say where the tests' secrets go.
+func ownFile(f *os.File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if stat, ok := info.Sys().(*syscall.Stat_t); !ok || int(stat.Uid) != os.Getuid() || info.Mode().Perm()&0o077 != 0 {
+		return fmt.Errorf("%s belongs to another user, or is open to one: delete it", f.Name())
+	}
+	return nil
+}
+
+// joinShared registers this process with the running server, if there is one.
+func joinShared(ctx context.Context, pointer string) *Server {
+	f, err := os.OpenFile(pointer, os.O_RDONLY|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil
+	}
+	defer func() { _ = f.Close() }()
+	if ownFile(f) != nil {
+		return nil
+	}
+	dir, err := os.ReadFile(pointer)
+	if err != nil {
+		return nil
+	}
+	// In this order: the keeper withdraws the URL, and then looks for users.
+	if err := register(string(dir)); err != nil {
+		return nil
+	}
+	text, err := os.ReadFile(filepath.Join(string(dir), urlName))
+	if err != nil {
+		return nil
+	}
+	u, err := url.Parse(string(text))
+	if err != nil {
+		return nil
+	}
+	admin, err := openAdmin(*u, adminTimeout)
+	if err != nil {
+		return nil
+	}
+	if admin.PingContext(ctx) != nil {
+		_ = admin.Close()
+		return nil
+	}
+	return &Server{base: *u, admin: admin, ours: true}
+}
+
+func register(dir string) error {
+	return os.WriteFile(filepath.Join(dir, usersName, strconv.Itoa(os.Getpid())), nil, 0o600)
+}
+
+// share lets other processes find the server, and its keeper end it.
+func (c *cluster) share(pointer string, idle time.Duration) error {
+	if err := os.Mkdir(filepath.Join(c.dir.path, usersName), 0o700); err != nil {
+		return fmt.Errorf("make the directory of users: %w", err)
+	}
+	if err := register(c.dir.path); err != nil {
+		return fmt.Errorf("register with the shared server: %w", err)
+	}
+	u := c.url()
+	if err := os.WriteFile(filepath.Join(c.dir.path, urlName), []byte(u.String()), 0o600); err != nil {
+		return fmt.Errorf("write the shared server's URL: %w", err)
+	}
+	// The keeper inherits the directory's lock, so that nobody takes it for one
+	// that was left behind, and is no part of the tests' process group, which a
+	// ^C ends.
+	cmd := exec.Command("/bin/sh", "-c", keeper, "credent-postgres-keeper",
+		strconv.Itoa(c.proc.cmd.Process.Pid), c.dir.path, strconv.Itoa(int(idle.Seconds())))
+	cmd.Dir, cmd.Env = "/", []string{"PATH=" + os.Getenv("PATH")}
+	cmd.ExtraFiles = []*os.File{c.dir.lock}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start the shared server's keeper: %w", err)
+	}
+	go func() { _ = cmd.Wait() }()
+	if err := os.Remove(pointer); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("replace the shared server: %w", err)
+	}
+	if err := os.WriteFile(pointer, []byte(c.dir.path), 0o600); err != nil {
+		return fmt.Errorf("point to the shared server: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,225 @@
+package testdb
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/credent-go/credent"
+)
+
+const (
+	// BouncerPoolSize is how many connections all clients share.
+	BouncerPoolSize = 3
+	bouncerTimeout  = 10 * time.Second
+)
+
+// findPgBouncer returns the program, which Debian has in a directory that is
+// not in everybody's PATH.
+func findPgBouncer() (string, error) {
+	for _, path := range []string{"/usr/sbin/pgbouncer", "/usr/local/sbin/pgbouncer"} {
+		if info, err := os.Stat(path); err == nil && info.Mode()&0o111 != 0 {
+			return path, nil
+		}
+	}
+	path, err := exec.LookPath("pgbouncer")
+	if err != nil {
+		return "", errors.New("PgBouncer is not installed, and what WithUser promises about it cannot be tested " +
+			"without: run make setup, or install the package pgbouncer")
+	}
+	return path, nil
+}
+
+// unprivileged returns a user for a program that refuses to run as root, or nil
+// if the tests do not.
+func unprivileged(t *testing.T) *syscall.Credential {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	for _, name := range []string{"postgres", "nobody"} {
+		u, err := user.Lookup(name)
+		if err != nil {
+			continue
+		}
+		uid, uidErr := strconv.ParseUint(u.Uid, 10, 32)
+		gid, gidErr := strconv.ParseUint(u.Gid, 10, 32)
+		if err := errors.Join(uidErr, gidErr); err != nil {
+			t.Fatal(err)
+		}
+		return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+	}
+	t.Fatal("no user postgres or nobody on this system, and PgBouncer does not run as root")
+	return nil
+}
+
+// StartPgBouncer runs PgBouncer in transaction mode before the database of a
+// URL, and returns the URL that goes by it.
+func StartPgBouncer(t *testing.T, databaseURL string) string {
+	t.Helper()
+	program, err := findPgBouncer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	behind, err := url.Parse(databaseURL)
+	if err != nil {
+		t.Fatal("the database's URL does not parse")
+	}
+	password, _ := behind.User.Password()
+	dir, err := os.MkdirTemp("/tmp", "credent-pgbouncer-") //nolint:usetesting // the other user can't enter t.TempDir
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	port := freePort(t)
+	owner := unprivileged(t)
+	for name, content := range map[string]string{
+		"users.txt": fmt.Sprintf("%q %q\n", behind.User.Username(), password),
+		"pgbouncer.ini": strings.Join([]string{
+			"[databases]",
+			fmt.Sprintf("* = host=%s port=%s", behind.Hostname(), behind.Port()),
+			"[pgbouncer]",
+			"listen_addr = 127.0.0.1",
+			fmt.Sprintf("listen_port = %d", port),
+			"unix_socket_dir =",
+			"auth_type = scram-sha-256",
+			"auth_file = " + filepath.Join(dir, "users.txt"),
+			"pool_mode = transaction",
+			fmt.Sprintf("default_pool_size = %d", BouncerPoolSize),
+			"max_client_conn = 200",
+			// lib/pq sends it.
+			"ignore_startup_parameters = extra_float_digits",
+			"",
+		}, "\n"),
+	} {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		giveAway(t, owner, path)
+	}
+	giveAway(t, owner, dir)
+	log := runPgBouncer(t, owner, program, filepath.Join(dir, "pgbouncer.ini"))
+	through := *behind
+	through.Host = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	waitForPgBouncer(t, through.String(), log)
+	return through.String()
+}
+
+func giveAway(t *testing.T, owner *syscall.Credential, path string) {
+	t.Helper()
+	if owner == nil {
+		return
+	}
+	if err := os.Chown(path, int(owner.Uid), int(owner.Gid)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// runPgBouncer starts the program and returns what it logs. It ends with the
+// test, and with this process: a shell waits for the end of its input, which
+// comes also if this process is killed.
+func runPgBouncer(t *testing.T, owner *syscall.Credential, program, config string) fmt.Stringer {
+	t.Helper()
+	cmd := exec.Command("/bin/sh", "-c", `"$0" "$1" & read -r _; kill -KILL $!; wait`, program, config)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: owner}
+	cmd.Dir = filepath.Dir(config)
+	log := &lockedBuffer{}
+	cmd.Stdout, cmd.Stderr = log, log
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = stdin.Close()
+		_ = cmd.Wait() // tells how it was ended
+		if t.Failed() {
+			t.Logf("PgBouncer's log begins:\n%.2000s", log)
+		}
+	})
+	return log
+}
+
+// lockedBuffer is written to by one goroutine and read by another.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+func waitForPgBouncer(t *testing.T, url string, log fmt.Stringer) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), bouncerTimeout)
+	defer cancel()
+	db := OpenDB(t, url)
+	for {
+		err := db.PingContext(ctx)
+		if err == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("PgBouncer does not answer: %v\n%.2000s", err, log)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// Pooled are the ways to connect through PgBouncer in transaction mode. pgx
+// prepares statements under names by default, which stay with a connection to
+// the server that the next transaction need not get.
+var Pooled = map[string]struct {
+	Parameters string
+	Opts       []credent.Option
+	Userless   bool // statements without a user may have parameters
+}{
+	// It sends parameters in a second message: between the two, outside of a
+	// transaction, PgBouncer may change the connection. Statements of a user
+	// are in one.
+	"pq": {"", nil, false},
+	// Everything in one message.
+	"pq, binary parameters": {"&binary_parameters=yes", nil, true},
+	"pgx, exec":             {"&default_query_exec_mode=exec", []credent.Option{credent.WithPGX()}, true},
+	"pgx, simple protocol":  {"&default_query_exec_mode=simple_protocol", []credent.Option{credent.WithPGX()}, true},
+}

@@ -1,0 +1,101 @@
+package testdb
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/credent-go/credent"
+)
+
+// Python is Debian's, where its packages are, or else the one in PATH.
+func Python() string {
+	if _, err := os.Stat("/usr/bin/python3"); err == nil {
+		return "/usr/bin/python3"
+	}
+	return "python3"
+}
+
+// PythonOf returns the Python of a page of the documentation that stands under
+// a mark.
+func PythonOf(t *testing.T, page, mark string) string {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/" + page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, ok := strings.Cut(string(text), "<!-- python: "+mark+";")
+	_, rest, ok2 := strings.Cut(rest, "```python\n")
+	code, _, ok3 := strings.Cut(rest, "```")
+	if !ok || !ok2 || !ok3 {
+		t.Fatalf("docs/%s has no Python under %q", page, mark)
+	}
+	return code
+}
+
+// Twin runs the Python application's side, with JSON in and out.
+func Twin(t *testing.T, url, key string, input any, args ...string) []byte {
+	t.Helper()
+	if key == "" {
+		key = credent.GenerateKey()
+	}
+	return TwinWith(t, url, key, "", input, args...)
+}
+
+// TwinWith is twin with earlier keys.
+func TwinWith(t *testing.T, url, key, previous string, input any, args ...string) []byte {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), Python(), append([]string{"../twin/twin.py"}, args...)...)
+	cmd.Env = append(os.Environ(), "DATABASE_URL="+url, "ENCRYPTION_KEY="+key, "ENCRYPTION_KEY_PREVIOUS="+previous,
+		"PYTHONDONTWRITEBYTECODE=1")
+	if input != nil {
+		data, err := json.Marshal(input)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd.Stdin = bytes.NewReader(data)
+	}
+	out, err := cmd.Output()
+	if err != nil {
+		var exit *exec.ExitError
+		errors.As(err, &exit)
+		t.Fatalf("twin %s: %v\n%s", strings.Join(args, " "), err, exit.Stderr)
+	}
+	return out
+}
+
+// TwinAccount is an account as the Python application prints and takes it.
+type TwinAccount struct {
+	ID          string           `json:"id,omitempty"`
+	UserID      string           `json:"user_id"`
+	AccountName string           `json:"account_name"`
+	IsActive    bool             `json:"is_active"`
+	Credentials []TwinCredential `json:"credentials"`
+}
+
+// TwinCredential is a credential of a [TwinAccount].
+type TwinCredential struct {
+	ID             string  `json:"id,omitempty"`
+	CredentialType string  `json:"credential_type"`
+	APIKey         string  `json:"api_key"`
+	SecretKey      string  `json:"secret_key"`
+	IsActive       bool    `json:"is_active"`
+	ExpiresAt      *string `json:"expires_at"`
+	CreatedAt      string  `json:"created_at,omitempty"`
+	UpdatedAt      string  `json:"updated_at,omitempty"`
+}
+
+// TwinSecrets are what both languages must read of each other's rows. Postgres
+// and Python's str() exclude a NUL byte and invalid UTF-8 in neither token nor
+// text, so both are among them as far as JSON can carry them.
+var TwinSecrets = map[string][2]string{
+	"plain":     {"PKTEST7UQ0NJ2IGT9A3Z", "9tzkSGWEMw5dnXyZ0aCrh3oLPuQvB1jF2sKiNlHt"},
+	"empty":     {"", ""},
+	"non-ASCII": {"ключ-密钥-🔑", "café\u0301"},
+	"control":   {"a\x00b", "line\r\nbreak\t"},
+	"longest":   {strings.Repeat("x", 303), strings.Repeat("密", 101)},
+}
