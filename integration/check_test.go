@@ -7,7 +7,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/migrate"
 )
 
@@ -218,7 +217,7 @@ func TestCheckFindsDrift(t *testing.T) {
 				t.Error(err)
 			}
 			// The other driver sees the same.
-			other, err := migrate.Check(t.Context(), openDB(t, env.url, credent.WithPGX()))
+			other, err := migrate.Check(t.Context(), openDB(t, env.url))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -517,7 +517,7 @@ func TestRotateSeesAllRows(t *testing.T) {
 	t.Parallel()
 	forEachDriver(t, func(t *testing.T, env *environment) {
 		env.seed(t)
-		db := openDB(t, env.url, credent.WithPGX())
+		db := openDB(t, env.url)
 		db.SetMaxOpenConns(1)
 		if _, err := db.ExecContext(t.Context(), "SET ROLE credent_app"); err != nil {
 			t.Fatal(err)

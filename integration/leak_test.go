@@ -21,6 +21,7 @@ import (
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/pgserver"
 	"github.com/credent-go/credent/migrate"
+	"github.com/credent-go/credent/open/sqlite"
 )
 
 // canary is in every secret of the leak test, and control in a parameter that
@@ -142,7 +143,7 @@ func TestServerSeesNoPlaintext(t *testing.T) {
 // debugTo returns a client whose debug log goes to a buffer.
 func debugTo(t *testing.T, url string, to *bytes.Buffer, opts ...credent.Option) *ent.Client {
 	t.Helper()
-	db, d, err := credent.OpenDB(url, opts...)
+	db, d, err := credent.OpenDB(url, append(opts, credent.WithDriver(sqlite.Driver()))...)
 	if err != nil {
 		t.Fatal(err)
 	}

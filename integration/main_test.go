@@ -15,6 +15,8 @@ import (
 	"github.com/credent-go/credent/internal/cli"
 	"github.com/credent-go/credent/internal/pgserver"
 	"github.com/credent-go/credent/migrate"
+	"github.com/credent-go/credent/open/libpq"
+	"github.com/credent-go/credent/open/sqlite"
 )
 
 // Shared by all tests: one server, and on it one migrated database that each
@@ -57,7 +59,7 @@ func runTests(m *testing.M) (code int, err error) {
 		return 0, err
 	}
 	defer func() { _ = drop() }()
-	db, _, err := credent.OpenDB(url)
+	db, _, err := credent.OpenDB(url, credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		return 0, err
 	}
@@ -76,8 +78,8 @@ func runTests(m *testing.M) (code int, err error) {
 // drivers are the two ways to connect; a test that runs SQL through the client
 // runs over each.
 var drivers = map[string][]credent.Option{
-	"pq":  nil,
-	"pgx": {credent.WithPGX()},
+	"pq":  {credent.WithDriver(libpq.Driver())},
+	"pgx": nil,
 }
 
 // forEachDriver runs a test over both drivers, each on a migrated database of
@@ -138,7 +140,7 @@ func newDatabase(t *testing.T, template string) string {
 
 func open(t *testing.T, url string, opts ...credent.Option) *ent.Client {
 	t.Helper()
-	client, err := credent.Open(t.Context(), url, opts...)
+	client, err := credent.Open(t.Context(), url, append(opts, credent.WithDriver(sqlite.Driver()))...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +150,7 @@ func open(t *testing.T, url string, opts ...credent.Option) *ent.Client {
 
 func openDB(t *testing.T, url string, opts ...credent.Option) *sql.DB {
 	t.Helper()
-	db, _, err := credent.OpenDB(url, opts...)
+	db, _, err := credent.OpenDB(url, append(opts, credent.WithDriver(sqlite.Driver()))...)
 	if err != nil {
 		t.Fatal(err)
 	}

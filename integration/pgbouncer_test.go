@@ -21,6 +21,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/open/libpq"
 )
 
 const (
@@ -207,6 +208,9 @@ func waitForPgBouncer(t *testing.T, url string, log fmt.Stringer) {
 	}
 }
 
+// overPQ is lib/pq in place of pgx.
+var overPQ = []credent.Option{credent.WithDriver(libpq.Driver())}
+
 // pooled are the ways to connect through PgBouncer in transaction mode. pgx
 // prepares statements under names by default, which stay with a connection to
 // the server that the next transaction need not get.
@@ -218,11 +222,13 @@ var pooled = map[string]struct {
 	// It sends parameters in a second message: between the two, outside of a
 	// transaction, PgBouncer may change the connection. Statements of a user
 	// are in one.
-	"pq": {"", nil, false},
+	"pq": {"", overPQ, false},
 	// Everything in one message.
-	"pq, binary parameters": {"&binary_parameters=yes", nil, true},
-	"pgx, exec":             {"&default_query_exec_mode=exec", []credent.Option{credent.WithPGX()}, true},
-	"pgx, simple protocol":  {"&default_query_exec_mode=simple_protocol", []credent.Option{credent.WithPGX()}, true},
+	"pq, binary parameters": {"&binary_parameters=yes", overPQ, true},
+	// pgx finds the pooler out.
+	"pgx":                  {"", nil, true},
+	"pgx, exec":            {"&default_query_exec_mode=exec", nil, true},
+	"pgx, simple protocol": {"&default_query_exec_mode=simple_protocol", nil, true},
 }
 
 func TestPgBouncer(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/pgserver"
+	"github.com/credent-go/credent/open/sqlite"
 )
 
 // plainEnv makes the test binary the child of TestPlainClient, since the
@@ -199,7 +200,7 @@ func plainWithoutKey(t *testing.T, env *environment) {
 			}
 		}
 	}
-	if _, err := credent.Open(ctx, env.url); !errors.Is(err, credent.ErrNoKey) {
+	if _, err := credent.Open(ctx, env.url, credent.WithDriver(sqlite.Driver())); !errors.Is(err, credent.ErrNoKey) {
 		t.Errorf("Open: %v", err)
 	}
 	if after := env.tokens(t); len(after) != len(before) || after[rows[0].ID] != before[rows[0].ID] {

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/open/sqlite"
 )
 
 // guarded makes the service's client one that requires row-level security, and
@@ -111,7 +112,7 @@ func (s *service) refusesAround(t *testing.T, name string) {
 		}
 	}
 	if way.pooled == "" {
-		_, err := credent.Open(t.Context(), s.serviceURL, append(s.opts, credent.RequireRowSecurity())...)
+		_, err := credent.Open(t.Context(), s.serviceURL, append(s.opts, credent.RequireRowSecurity(), credent.WithDriver(sqlite.Driver()))...)
 		refused("Open", err)
 	} else if _, err := db.ExecContext(t.Context(), filled.Replace(way.pooled)); err != nil {
 		t.Fatal(err)
@@ -243,7 +244,7 @@ func TestRequireRowSecurityOfOwnTables(t *testing.T) {
 	forEachService(t, func(t *testing.T, s *service) {
 		s.exec(t, "CREATE SCHEMA billing; CREATE TABLE billing.invoices (org uuid); GRANT USAGE ON SCHEMA billing TO credent_app")
 		openWith := func() error {
-			client, err := credent.Open(t.Context(), s.serviceURL, append(s.opts, credent.RequireRowSecurity("user_accounts", "billing.invoices", "public.user_accounts", "billing.invoices"))...)
+			client, err := credent.Open(t.Context(), s.serviceURL, append(s.opts, credent.RequireRowSecurity("user_accounts", "billing.invoices", "public.user_accounts", "billing.invoices"), credent.WithDriver(sqlite.Driver()))...)
 			if err == nil {
 				_, err = client.UserAccount.Query().All(t.Context())
 				closeAll(t, client)
@@ -281,7 +282,7 @@ func TestRequireRowSecurityOnSQLite(t *testing.T) {
 		opts := []credent.Option{credent.WithKeyring(env.ring), credent.RequireRowSecurity()}
 		_, clientErr := credent.NewClient(env.db, env.dialect(), opts...)
 		_, driverErr := credent.WrapDriver(env.entDriver(), opts...)
-		_, openErr := credent.Open(t.Context(), "sqlite::memory:", opts...)
+		_, openErr := credent.Open(t.Context(), "sqlite::memory:", append(opts, credent.WithDriver(sqlite.Driver()))...)
 		_, copyErr := credent.Copy(t.Context(), env.db, sequence(), credent.CopyConfig{}, opts...)
 		for name, err := range map[string]error{"NewClient": clientErr, "WrapDriver": driverErr, "Open": openErr, "Copy": copyErr} {
 			if !errors.Is(err, credent.ErrRowSecurity) || !errors.Is(err, credent.ErrUnsupported) {

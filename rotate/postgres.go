@@ -12,9 +12,8 @@ import (
 	"strings"
 
 	"entgo.io/ent/dialect"
-	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/lib/pq"
 
+	"github.com/credent-go/credent/internal/dberror"
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 )
 
@@ -355,24 +354,15 @@ var arrayEscaper = strings.NewReplacer(`"`, `\"`, `\`, `\\`)
 // another's: a deadlock, which a statement over many rows can get into with
 // another such one, or a serialization failure.
 func isConflict(err error) bool {
-	state := sqlState(err)
+	state := dberror.State(err)
 	return state == "40P01" || state == "40001"
-}
-
-// sqlState returns what both drivers tell.
-func sqlState(err error) string {
-	var e interface{ SQLState() string }
-	if errors.As(err, &e) {
-		return e.SQLState()
-	}
-	return ""
 }
 
 // refusedBy says why the server does not take a value, or "" if that is not the
 // error: a constraint, a value that the type does not hold, a trigger that
 // raises. The server's own words may quote the row, and are left out.
 func refusedBy(err error) string {
-	state := sqlState(err)
+	state := dberror.State(err)
 	if len(state) != 5 || !slices.Contains([]string{"22", "23", "P0"}, state[:2]) {
 		return ""
 	}
@@ -380,13 +370,8 @@ func refusedBy(err error) string {
 	if state == "23505" {
 		reason += ", another row has it"
 	}
-	var pqError *pq.Error
-	if errors.As(err, &pqError) && pqError.Constraint != "" {
-		reason += ", constraint " + pqError.Constraint
-	}
-	var pgError *pgconn.PgError
-	if errors.As(err, &pgError) && pgError.ConstraintName != "" {
-		reason += ", constraint " + pgError.ConstraintName
+	if answer, _ := dberror.Of(err); answer.Constraint != "" {
+		reason += ", constraint " + answer.Constraint
 	}
 	return reason
 }

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/credent-go/credent/internal/dberror"
 )
 
 // verificationTable has a row for each column that was verified, with the last
@@ -77,7 +79,7 @@ func LastVerified(ctx context.Context, db *sql.DB) (last map[string]Verification
 
 func verificationError(what string, err error) error {
 	const undefinedTable = "42P01"
-	if sqlState(err) == undefinedTable || strings.Contains(err.Error(), "no such table") {
+	if dberror.State(err) == undefinedTable || strings.Contains(err.Error(), "no such table") {
 		return fmt.Errorf("rotate: %s: %s: %w", what, verificationTable, ErrNoTable)
 	}
 	return fmt.Errorf("rotate: %s: %w", what, err)

@@ -8,6 +8,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"os/signal"
@@ -36,7 +37,8 @@ type app struct {
 
 // Main runs the command line of the process and returns its exit code.
 func Main() int {
-	// A second interrupt ends the process at once.
+	// The first interrupt ends what the command does, within seconds also when
+	// the network is silent; a second one ends the process at once.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
@@ -45,6 +47,9 @@ func Main() int {
 	cmd, err := a.root().ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK
+	}
+	if interrupted := ctx.Err(); interrupted != nil { // whatever came of it
+		err = errors.Join(err, interrupted)
 	}
 	text, code := explain(cmd, err)
 	a.notef("credent: %s\n", text)
@@ -60,6 +65,7 @@ func (a *app) root() *cobra.Command {
 Environment:
   DATABASE_URL              postgres://USER:PASSWORD@HOST:PORT/DATABASE
                             or sqlite:FILE; ` + defaultDatabase + ` if not set
+  CREDENT_DRIVER            pgx, the default, or libpq, to reach Postgres
   ENCRYPTION_KEY            the key, made by "credent key generate"
   ENCRYPTION_KEY_PREVIOUS   earlier keys, which only decrypt, separated by commas
   ENCRYPTION_KEY_FILE, ENCRYPTION_KEY_PREVIOUS_FILE

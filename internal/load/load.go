@@ -17,11 +17,10 @@ import (
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/internal/dberror"
 	"github.com/credent-go/credent/internal/entcrypt/driver"
 	"github.com/credent-go/credent/internal/fieldcrypt"
 	"github.com/credent-go/credent/internal/sqldialect"
@@ -99,6 +98,24 @@ type Sealing struct {
 	// Checked says that the client has hooks that may refuse a row, or do
 	// something with it: each row then goes through them.
 	Checked bool
+	// Copier sends rows by COPY; nil for none.
+	Copier Copier
+}
+
+// Copier sends rows by COPY over a driver that can.
+type Copier interface {
+	// Copies reports whether it can over a connection as sql.Conn's Raw gives
+	// it.
+	Copies(conn any) bool
+	// Copy sends the rows, and returns the server's error as it is.
+	Copy(ctx context.Context, conn any, table string, columns []string, rows CopySource) error
+}
+
+// CopySource gives rows, one after the other.
+type CopySource interface {
+	Next() bool
+	Values() ([]any, error)
+	Err() error
 }
 
 // Error says which row could not be stored.
@@ -132,6 +149,7 @@ type loader struct {
 	conn    *sql.Conn
 	dialect string
 	guard   *tenancy.Guard
+	copier  Copier
 	copies  bool // by COPY
 	sealer  *sealer
 	tx      *sql.Tx // of a batch, or with Atomic of all
@@ -156,7 +174,7 @@ func Run(
 	// A connection that is broken is thrown away, and that it is closed already
 	// has nothing to add.
 	defer func() { _ = conn.Close() }()
-	l := &loader{cfg: cfg, conn: conn}
+	l := &loader{cfg: cfg, conn: conn, copier: sealing.Copier}
 	if err := l.inspect(ctx); err != nil {
 		return 0, &Error{Err: err}
 	}
@@ -177,11 +195,11 @@ func Run(
 	return l.stored, err
 }
 
-// inspect finds out what the connection is, and whether it can COPY: only pgx's
-// can, and Postgres does not let a role that row-level security applies to.
+// inspect finds out what the connection is, and whether it can COPY: the driver
+// must, and Postgres does not let a role that row-level security applies to.
 func (l *loader) inspect(ctx context.Context) error {
 	err := l.conn.Raw(func(conn any) error {
-		_, l.copies = conn.(*stdlib.Conn)
+		l.copies = l.copier != nil && l.copier.Copies(conn)
 		return nil
 	})
 	if err != nil {
@@ -320,13 +338,10 @@ func (l *loader) commit(ctx context.Context) error {
 // stored. A server that ends the connection may have stored it before, and so
 // may one that cannot tell.
 func refused(err error) bool {
-	if errors.Is(err, sql.ErrTxDone) || errors.Is(err, pgx.ErrTxCommitRollback) {
+	const rolledBack = "commit unexpectedly resulted in rollback" // pgx.ErrTxCommitRollback
+	if errors.Is(err, sql.ErrTxDone) || err.Error() == rolledBack {
 		return true
 	}
-	var answer interface{ SQLState() string } // over either driver
-	if !errors.As(err, &answer) {
-		return false
-	}
-	state := answer.SQLState()
-	return !strings.HasPrefix(state, "08") && !strings.HasPrefix(state, "57") && state != "40003"
+	answer, ok := dberror.Of(err)
+	return ok && !strings.HasPrefix(answer.State, "08") && !strings.HasPrefix(answer.State, "57") && answer.State != "40003"
 }

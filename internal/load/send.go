@@ -2,7 +2,6 @@ package load
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -11,11 +10,9 @@ import (
 
 	"entgo.io/ent/dialect"
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/internal/dberror"
 	"github.com/credent-go/credent/internal/hooks"
 )
 
@@ -27,8 +24,7 @@ const insertRows = 500
 func (l *loader) copy(ctx context.Context, s *source) error {
 	var err error
 	rawErr := l.conn.Raw(func(conn any) error {
-		c := conn.(*stdlib.Conn).Conn()
-		_, err = c.CopyFrom(ctx, pgx.Identifier{usercredential.Table}, columns, s)
+		err = l.copier.Copy(ctx, conn, usercredential.Table, columns, s)
 		return nil // an error of the statement is no reason to throw the connection away
 	})
 	switch {
@@ -60,8 +56,8 @@ const foreignKeyViolation = "23503"
 // place returns the place from 0 of the row in what was sent that an error of
 // COPY is about, or -1.
 func (s *source) place(err error) int {
-	var e *pgconn.PgError
-	if !errors.As(err, &e) {
+	e, ok := dberror.Of(err)
+	if !ok {
 		return -1
 	}
 	if found := copyLine.FindStringSubmatch(e.Where); found != nil {
@@ -70,15 +66,15 @@ func (s *source) place(err error) int {
 		}
 	}
 	found := copyKey.FindStringSubmatch(e.Detail)
-	if found == nil || e.TableName != usercredential.Table {
+	if found == nil || e.Table != usercredential.Table {
 		return -1
 	}
 	id, err := uuid.Parse(found[2])
 	switch {
 	case err != nil:
-	case found[1] == usercredential.FieldID && e.ConstraintName == hooks.TenantConstraint:
+	case found[1] == usercredential.FieldID && e.Constraint == hooks.TenantConstraint:
 		return slices.Index(s.ids, id)
-	case found[1] == usercredential.FieldUserAccountID && e.Code == foreignKeyViolation:
+	case found[1] == usercredential.FieldUserAccountID && e.State == foreignKeyViolation:
 		return slices.IndexFunc(s.sent, func(row numbered) bool { return row.UserAccountID == id })
 	}
 	return -1
