@@ -52,7 +52,8 @@ func ExampleNewKeyring() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	rotated, err := credent.Open(context.Background(), url, credent.WithKeyring(after), credent.WithDriver(sqlite.Driver()))
+	rotated, err := credent.Open(context.Background(), url, credent.WithKeyring(after),
+		credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -19,7 +19,8 @@ func ExampleOpen() {
 	}
 
 	ctx := context.Background()
-	client, err := credent.Open(ctx, databaseURL, credent.WithKeyring(ring), credent.WithMigrations(), credent.WithDriver(sqlite.Driver()))
+	client, err := credent.Open(ctx, databaseURL, credent.WithKeyring(ring), credent.WithMigrations(),
+		credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -39,7 +39,8 @@ func newDatabase() string {
 // open returns a client on a new database, as the examples need it.
 func open(opts ...credent.Option) (client *ent.Client, url string) {
 	url = newDatabase()
-	client, err := credent.Open(context.Background(), url, append(opts, credent.WithMigrations(), credent.WithDriver(sqlite.Driver()))...)
+	client, err := credent.Open(context.Background(), url, append(opts, credent.WithMigrations(),
+		credent.WithDriver(sqlite.Driver()))...)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -91,7 +92,8 @@ func ExampleCheck() {
 	store(client)
 	fmt.Println("right key:", credent.Check(context.Background(), client))
 
-	other, err := credent.Open(context.Background(), url, credent.WithKeyring(newKeyring()), credent.WithDriver(sqlite.Driver()))
+	other, err := credent.Open(context.Background(), url, credent.WithKeyring(newKeyring()),
+		credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -48,7 +48,8 @@ func newTenantDB(t *testing.T) *tenantDB {
 // open returns a client with tenant keys, whose cache is empty.
 func (d *tenantDB) open(t *testing.T) *ent.Client {
 	t.Helper()
-	client, err := credent.Open(t.Context(), d.url, credent.WithKeyring(d.ring), credent.WithTenantKeys(credent.Write), credent.WithDriver(sqlite.Driver()))
+	client, err := credent.Open(t.Context(), d.url, credent.WithKeyring(d.ring), credent.WithTenantKeys(credent.Write),
+		credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +129,8 @@ func TestTenantKeysOnePool(t *testing.T) {
 	if n := d.count(t, "SELECT count(*) FROM credent_tenant_keys WHERE wrapped LIKE 'gAAAA%'"); n != 2 {
 		t.Errorf("%d keys, want 2", n)
 	}
-	unowned, err := credent.Open(ctx, d.url, credent.WithKeyring(d.ring), credent.WithDriver(sqlite.Driver())) // a client that takes no part
+	unowned, err := credent.Open(ctx, d.url, credent.WithKeyring(d.ring),
+		credent.WithDriver(sqlite.Driver())) // a client that takes no part
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,21 +19,22 @@ var lite = credent.WithDriver(sqlite.Driver())
 func TestBadURL(t *testing.T) {
 	t.Parallel()
 	for url, want := range map[string]string{
-		"":                                       "it is empty",
-		"postgresql+psycopg2://u:IN-VAIN@h/d":    "remove +psycopg2",
-		`"postgres://u:IN-VAIN@h/d"`:             "in quotes",
-		"postgres://u:12/IN-VAIN@127.0.0.1:1/d":  "a slash that isn't percent-encoded",
-		"postgres://u:IN%VAIN@127.0.0.1:1/d":     "a percent sign",
-		"postgres://u:p@IN-VAIN/d?schema=public": "schema (write options=-csearch_path%3DSCHEMA)",
-		"postgres://u:p@h/d?sslmode=IN-VAIN":     "its sslmode must be one of",
-		"postgres://u:p@h/d?keepalives=IN-VAIN":  "its keepalives must be one of",
-		"postgres://u:p@h/d?connect_timeout=5s":  "a whole number of seconds",
+		"":                                                                "it is empty",
+		"postgresql+psycopg2://u:IN-VAIN@h/d":                             "remove +psycopg2",
+		`"postgres://u:IN-VAIN@h/d"`:                                      "in quotes",
+		"postgres://u:12/IN-VAIN@127.0.0.1:1/d":                           "a slash that isn't percent-encoded",
+		"postgres://u:IN%VAIN@127.0.0.1:1/d":                              "a percent sign",
+		"postgres://u:p@IN-VAIN/d?schema=public":                          "schema (write options=-csearch_path%3DSCHEMA)",
+		"postgres://u:p@h/d?sslmode=IN-VAIN":                              "its sslmode must be one of",
+		"postgres://u:p@h/d?keepalives=IN-VAIN":                           "its keepalives must be one of",
+		"postgres://u:p@h/d?connect_timeout=5s":                           "a whole number of seconds",
 		"postgres://u:p@h/d?sslmode=disable&min_protocol_version=IN-VAIN": "does not accept one of its parameters",
 		"sqlite:":               "it has no file",
 		"sqlite:a?b=%zzIN-VAIN": "its parameters don't parse",
 		"mysql://u:IN-VAIN@h/d": "it is for MySQL",
 	} {
-		for name, opts := range map[string][]credent.Option{"lib/pq": {lite, credent.WithDriver(libpq.Driver())}, "pgx": {lite}} {
+		for name, opts := range map[string][]credent.Option{"lib/pq": {lite, credent.WithDriver(libpq.Driver())},
+			"pgx": {lite}} {
 			db, _, err := credent.OpenDB(url, opts...)
 			if err == nil {
 				_ = db.Close()
@@ -55,7 +56,8 @@ func TestGoodURL(t *testing.T) {
 		"postgres://", "postgres:///d", "postgres://u:p@ss@h/d", "postgres://a,b/d?port=1,2", "postgres://u@/d?host=/tmp",
 		"postgresql://u:p%2F@[::1]:5432/d?sslmode=disable&statement_timeout=5000", "sqlite:a.db?mode=ro", "sqlite::memory:",
 	} {
-		for name, opts := range map[string][]credent.Option{"lib/pq": {lite, credent.WithDriver(libpq.Driver())}, "pgx": {lite}} {
+		for name, opts := range map[string][]credent.Option{"lib/pq": {lite, credent.WithDriver(libpq.Driver())},
+			"pgx": {lite}} {
 			db, _, err := credent.OpenDB(url, opts...)
 			if err != nil {
 				t.Errorf("%s over %s: %v", url, name, err)

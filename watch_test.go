@@ -219,7 +219,8 @@ func TestDefaultKeyringReloads(t *testing.T) {
 	if _, err := ring.ReplaceLosingPrimary(mustRing(t, oldKey)); err != nil {
 		t.Fatal(err)
 	}
-	client, err := credent.Open(t.Context(), "sqlite::memory:", credent.WithMigrations(), credent.WithDriver(sqlite.Driver()))
+	client, err := credent.Open(t.Context(), "sqlite::memory:", credent.WithMigrations(),
+		credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		t.Fatal(err)
 	}

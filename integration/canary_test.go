@@ -183,7 +183,8 @@ func TestCheckEmpty(t *testing.T) {
 		if err := credent.Check(t.Context(), open(t, env.url, append(env.opts, credent.WithKeyring(wrong))...)); !errors.Is(err, credent.ErrUnknownKey) {
 			t.Errorf("a wrong key: %v", err)
 		}
-		if _, err := credent.Open(t.Context(), env.url, append(env.opts, credent.WithKeyring(wrong), credent.WithMigrations(), credent.WithDriver(sqlite.Driver()))...); !errors.Is(err, credent.ErrUnknownKey) {
+		if _, err := credent.Open(t.Context(), env.url, append(env.opts, credent.WithKeyring(wrong),
+			credent.WithMigrations(), credent.WithDriver(sqlite.Driver()))...); !errors.Is(err, credent.ErrUnknownKey) {
 			t.Errorf("a wrong key opens with migrations: %v", err)
 		}
 		bare := ent.NewClient(ent.Driver(entsql.OpenDB(dialect.Postgres, env.db)))

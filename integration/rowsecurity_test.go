@@ -112,7 +112,8 @@ func (s *service) refusesAround(t *testing.T, name string) {
 		}
 	}
 	if way.pooled == "" {
-		_, err := credent.Open(t.Context(), s.serviceURL, append(s.opts, credent.RequireRowSecurity(), credent.WithDriver(sqlite.Driver()))...)
+		_, err := credent.Open(t.Context(), s.serviceURL, append(s.opts, credent.RequireRowSecurity(),
+			credent.WithDriver(sqlite.Driver()))...)
 		refused("Open", err)
 	} else if _, err := db.ExecContext(t.Context(), filled.Replace(way.pooled)); err != nil {
 		t.Fatal(err)
@@ -244,7 +245,8 @@ func TestRequireRowSecurityOfOwnTables(t *testing.T) {
 	forEachService(t, func(t *testing.T, s *service) {
 		s.exec(t, "CREATE SCHEMA billing; CREATE TABLE billing.invoices (org uuid); GRANT USAGE ON SCHEMA billing TO credent_app")
 		openWith := func() error {
-			client, err := credent.Open(t.Context(), s.serviceURL, append(s.opts, credent.RequireRowSecurity("user_accounts", "billing.invoices", "public.user_accounts", "billing.invoices"), credent.WithDriver(sqlite.Driver()))...)
+			client, err := credent.Open(t.Context(), s.serviceURL, append(s.opts, credent.RequireRowSecurity("user_accounts",
+				"billing.invoices", "public.user_accounts", "billing.invoices"), credent.WithDriver(sqlite.Driver()))...)
 			if err == nil {
 				_, err = client.UserAccount.Query().All(t.Context())
 				closeAll(t, client)

@@ -264,7 +264,8 @@ func TestStatesContradict(t *testing.T) {
 		"the default":                {[]credent.Option{credent.WithBinding(credent.State(0))}, nil, ""},
 	} {
 		url := "sqlite:" + filepath.Join(t.TempDir(), "x.db")
-		client, err := credent.Open(t.Context(), url, append(test.opts, ring, credent.WithMigrations(), credent.WithDriver(sqlite.Driver()))...)
+		client, err := credent.Open(t.Context(), url, append(test.opts, ring, credent.WithMigrations(),
+			credent.WithDriver(sqlite.Driver()))...)
 		if !errors.Is(err, test.want) || err != nil && !strings.Contains(err.Error(), test.text) {
 			t.Errorf("%s: got %v, want %v", name, err, test.want)
 		}
@@ -333,7 +334,8 @@ func TestServicesCannotDisagree(t *testing.T) {
 			if env.driver == "mattn" {
 				continue // which credent.Open doesn't know
 			}
-			opened, err := credent.Open(ctx, env.url, append(append(test.opts, ring, credent.WithDriver(sqlite.Driver())), env.opts...)...)
+			opened, err := credent.Open(ctx, env.url, append(append(test.opts, ring, credent.WithDriver(sqlite.Driver())),
+				env.opts...)...)
 			if !errors.Is(err, test.want) {
 				t.Errorf("%s: Open: got %v, want %v", name, err, test.want)
 			}

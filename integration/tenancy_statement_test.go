@@ -8,7 +8,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgconn"
-
 )
 
 // What many rows in one statement have to be is what one has to be, of any of

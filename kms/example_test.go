@@ -91,7 +91,8 @@ func ExampleEnvSource() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	client, err := credent.Open(ctx, "sqlite::memory:", credent.WithMigrations(), credent.WithKeyring(ring), credent.WithDriver(sqlite.Driver()))
+	client, err := credent.Open(ctx, "sqlite::memory:", credent.WithMigrations(), credent.WithKeyring(ring),
+		credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		log.Fatal(err)
 	}

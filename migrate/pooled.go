@@ -234,11 +234,12 @@ func backendPID(ctx context.Context, conn *sql.Conn) (pid int, err error) {
 }
 
 // checkDirect returns [ErrPooled] if the connection goes through a pooler in
-// transaction mode, as far as that can be found out. The drivers know the process
-// that they were connected with, so that a direct connection is known for certain.
-// Otherwise a second connection begins a transaction: a pooler in transaction
-// mode serves it, unless others are quicker, with the process that the first
-// one left idle. With one connection in the pool nothing can be found out.
+// transaction mode, as far as that can be found out. The drivers know the
+// process that they were connected with, so that a direct connection is known
+// for certain. Otherwise a second connection begins a transaction: a pooler in
+// transaction mode serves it, unless others are quicker, with the process that
+// the first one left idle. With one connection in the pool nothing can be found
+// out.
 func (a *applier) checkDirect(ctx context.Context) error {
 	const rounds = 3
 	pid, err := backendPID(ctx, a.conn)

@@ -50,25 +50,21 @@ var ErrSilent = wire.ErrSilent
 // DialContext makes a connection; it is pgx's DialFunc. Nobody is asked about a
 // silence: it ends the connection.
 func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
-	return d.dial(ctx, network, address, d.limits(), wire.KeepAlive{})
-}
-
-func (d *Dialer) dial(ctx context.Context, network, address string, limits wire.Limits, alive wire.KeepAlive) (*wire.Conn, error) {
-	return d.group.Dial(ctx, network, address, limits, alive)
+	return d.Dial(ctx, network, address, d.Limits(0), wire.KeepAlive{})
 }
 
 // Dial makes a connection for a driver of Postgres, with what a URL says of
 // limits. It is for packages of this module.
-func (d *Dialer) Dial(ctx context.Context, network, address string, limits wire.Limits, alive wire.KeepAlive) (*wire.Conn, error) {
-	return d.dial(ctx, network, address, limits, alive)
+func (d *Dialer) Dial(
+	ctx context.Context, network, address string, limits wire.Limits, alive wire.KeepAlive,
+) (*wire.Conn, error) {
+	return d.group.Dial(ctx, network, address, limits, alive)
 }
 
 // Close ends every connection that the dialer made, and lets no other be made:
 // whoever waits for the server gets an error at once. It is for a process that
 // must end.
 func (d *Dialer) Close() { d.group.Close() }
-
-func (d *Dialer) limits() wire.Limits { return d.Limits(0) }
 
 // Limits returns the limits with defaults filled in, and with a URL's
 // connect_timeout if it isn't 0. It is for packages of this module.

@@ -62,7 +62,7 @@ type Driver interface {
 //
 //	postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=…   (or postgresql://)
 //	host=HOST port=PORT dbname=DATABASE user=USER …         (psql's keywords)
-//	sqlite:FILE                                             (with the driver of open/sqlite)
+//	sqlite:FILE                                             (with open/sqlite)
 //
 // What psql takes is taken over both drivers of Postgres: several hosts with
 // ports, target_session_attrs, a socket's folder as the host, also
@@ -95,8 +95,8 @@ func DB(databaseURL string, cfg Config) (db *sql.DB, entDialect string, err erro
 		}
 	}
 	if by == nil {
-		return nil, "", fmt.Errorf("open: %w: import github.com/credent-go/credent/open/sqlite, and add sqlite.Driver() to the drivers",
-			ErrNoDriver)
+		const add = "import github.com/credent-go/credent/open/sqlite, and add sqlite.Driver() to the drivers"
+		return nil, "", fmt.Errorf("open: %w: %s", ErrNoDriver, add)
 	}
 	dialer := cfg.Dialer
 	if dialer == nil {

@@ -48,7 +48,8 @@ func serverParts(t *testing.T) parts {
 	password, _ := u.User.Password()
 	p := parts{u.User.Username(), password, u.Hostname(), u.Port(), ""}
 	db := connect(t, server.URL("postgres"), open.Config{})
-	if err := db.QueryRowContext(t.Context(), "SELECT split_part(current_setting('unix_socket_directories'), ',', 1)").Scan(&p.socket); err != nil {
+	const query = "SELECT split_part(current_setting('unix_socket_directories'), ',', 1)"
+	if err := db.QueryRowContext(t.Context(), query).Scan(&p.socket); err != nil {
 		t.Fatal(err)
 	}
 	return p
@@ -75,56 +76,76 @@ func TestForms(t *testing.T) {
 		}
 		return path
 	}
-	services := write("services.conf", "# a comment\n[blue]\nhost="+p.host+"\nport="+p.port+"\nuser="+p.user+"\npassword="+p.password+"\n")
-	_ = write("pg_service.conf", "[blue]\nhost="+p.host+"\nport="+p.port+"\nuser="+p.user+"\npassword="+p.password+"\n")
+	section := "\nhost=" + p.host + "\nport=" + p.port + "\nuser=" + p.user + "\npassword=" + p.password + "\n"
+	services := write("services.conf", "# a comment\n[blue]"+section)
+	_ = write("pg_service.conf", "[blue]"+section)
 	passwords := write("pw", p.host+":"+p.port+":*:"+p.user+":"+p.password+"\n")
 	login, at := p.user+":"+p.password, p.host+":"+p.port
+	plain := "postgres://" + login + "@" + at + "/postgres?sslmode=disable"
+	words := "user=" + p.user + " password=" + p.password + " dbname=postgres"
 	refused := freePort(t)
 	socket := strings.ReplaceAll(p.socket, "/", "%2F")
-	all := map[string]string{"PGHOST": p.host, "PGPORT": p.port, "PGUSER": p.user, "PGPASSWORD": p.password, "PGDATABASE": "postgres", "PGSSLMODE": "disable"}
+	all := map[string]string{
+		"PGHOST": p.host, "PGPORT": p.port, "PGUSER": p.user, "PGPASSWORD": p.password,
+		"PGDATABASE": "postgres", "PGSSLMODE": "disable",
+	}
 	home := filepath.Join(dir, "home")
 	if err := os.Mkdir(home, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	_ = write("home/.pg_service.conf", "[green]\nhost="+p.host+"\nport="+p.port+"\nuser="+p.user+"\npassword="+p.password+"\ndbname=postgres\nsslmode=disable\nkeepalives_idle=5\n")
+	_ = write("home/.pg_service.conf", "[green]"+section+"dbname=postgres\nsslmode=disable\nkeepalives_idle=5\n")
 	for name, test := range map[string]struct {
 		url string
 		env map[string]string
 	}{
-		"plain":                    {"postgres://" + login + "@" + at + "/postgres?sslmode=disable", nil},
-		"postgresql":               {"postgresql://" + login + "@" + at + "/postgres?sslmode=disable", nil},
-		"sslmode=prefer":           {"postgres://" + login + "@" + at + "/postgres?sslmode=prefer", nil},
-		"two hosts with ports":     {"postgres://" + login + "@127.0.0.1:" + refused + "," + at + "/postgres?sslmode=disable", nil},
-		"target_session_attrs":     {"postgres://" + login + "@127.0.0.1:" + refused + "," + at + "/postgres?sslmode=disable&target_session_attrs=read-write", nil},
-		"target primary":           {"postgres://" + login + "@" + at + "," + at + "/postgres?sslmode=disable&target_session_attrs=primary", nil},
-		"hosts in parameters":      {"postgres://" + login + "@/postgres?host=127.0.0.1," + p.host + "&port=" + refused + "," + p.port + "&sslmode=disable", nil},
-		"keywords":                 {"host=" + p.host + " port=" + p.port + " user=" + p.user + " password='" + p.password + "' dbname=postgres sslmode=disable", nil},
-		"keywords with spaces":     {"host = " + p.host + "  port = " + p.port + " user=" + p.user + " password=" + p.password + " dbname='postgres' options='-c lock_timeout=7s' sslmode=disable", nil},
-		"keywords, two hosts":      {"host=127.0.0.1," + p.host + " port=" + refused + "," + p.port + " user=" + p.user + " password=" + p.password + " dbname=postgres", nil},
-		"socket as a parameter":    {"postgres://" + login + "@/postgres?host=" + p.socket + "&port=" + p.port, nil},
-		"socket, percent-encoded":  {"postgres://" + login + "@" + socket + ":" + p.port + "/postgres", nil},
-		"socket, keywords":         {"host=" + p.socket + " port=" + p.port + " user=" + p.user + " password=" + p.password + " dbname=postgres", nil},
-		"bare, PGHOST":             {"postgres://", all},
-		"bare, a database":         {"postgres:///postgres", all},
-		"keywords, PGHOST":         {"dbname=postgres", all},
-		"PGOPTIONS":                {"postgres://", with(all, "PGOPTIONS", "-c lock_timeout=7s")},
-		"service":                  {"postgres:///postgres?service=blue&sslmode=disable", map[string]string{"PGSERVICEFILE": services}},
-		"servicefile":              {"service=blue dbname=postgres sslmode=disable servicefile=" + services, nil},
-		"PGSERVICE":                {"postgres:///postgres", map[string]string{"PGSERVICEFILE": services, "PGSERVICE": "blue"}},
-		"~/.pg_service.conf":       {"service=green", map[string]string{"HOME": home}},
-		"PGSYSCONFDIR":             {"postgres:///postgres?service=blue", map[string]string{"PGSYSCONFDIR": dir, "HOME": dir}},
-		"passfile":                 {"postgres://" + p.user + "@" + at + "/postgres?sslmode=disable&passfile=" + passwords, nil},
-		"PGPASSFILE":               {"postgres://" + p.user + "@" + at + "/postgres?sslmode=disable", map[string]string{"PGPASSFILE": passwords}},
-		"channel_binding=prefer":   {"postgres://" + login + "@" + at + "/postgres?sslmode=disable&channel_binding=prefer", nil},
-		"channel_binding=disable":  {"postgres://" + login + "@" + at + "/postgres?sslmode=disable&channel_binding=disable", nil},
-		"hostaddr":                 {"postgres://" + login + "@no.such.host.invalid:" + p.port + "/postgres?sslmode=disable&hostaddr=" + p.host, nil},
-		"keepalives":               {"postgres://" + login + "@" + at + "/postgres?sslmode=disable&keepalives=1&keepalives_idle=5&keepalives_interval=2&keepalives_count=3&tcp_user_timeout=9000", nil},
-		"gssencmode":               {"postgres://" + login + "@" + at + "/postgres?sslmode=disable&gssencmode=prefer", nil},
-		"application_name":         {"postgres://" + login + "@" + at + "/postgres?sslmode=disable&fallback_application_name=x", nil},
-		"settings":                 {"postgres://" + login + "@" + at + "/postgres?sslmode=disable&lock_timeout=7s&options=-c%20lock_timeout%3D7s", nil},
-		"connect_timeout":          {"postgres://" + login + "@" + at + "/postgres?sslmode=disable&connect_timeout=5", nil},
-		"a pooler's parameter":     {"postgres://" + login + "@" + at + "/postgres?sslmode=disable&default_query_exec_mode=exec&binary_parameters=yes", nil},
-		"user in the parameters":   {"postgres://" + at + "/postgres?sslmode=disable&user=" + p.user + "&password=" + p.password, nil},
+		"plain":          {plain, nil},
+		"postgresql":     {"postgresql://" + login + "@" + at + "/postgres?sslmode=disable", nil},
+		"sslmode=prefer": {"postgres://" + login + "@" + at + "/postgres?sslmode=prefer", nil},
+		"two hosts with ports": {"postgres://" + login + "@127.0.0.1:" + refused + "," + at +
+			"/postgres?sslmode=disable", nil},
+		"target_session_attrs": {"postgres://" + login + "@127.0.0.1:" + refused + "," + at +
+			"/postgres?sslmode=disable&target_session_attrs=read-write", nil},
+		"target primary": {"postgres://" + login + "@" + at + "," + at +
+			"/postgres?sslmode=disable&target_session_attrs=primary", nil},
+		"hosts in parameters": {"postgres://" + login + "@/postgres?host=127.0.0.1," + p.host + "&port=" + refused +
+			"," + p.port + "&sslmode=disable", nil},
+		"keywords": {"host=" + p.host + " port=" + p.port + " user=" + p.user + " password='" +
+			p.password + "' dbname=postgres sslmode=disable", nil},
+		"keywords with spaces": {"host = " + p.host + "  port = " + p.port +
+			" options = '-c lock_timeout=7s' sslmode=disable " + words, nil},
+		"keywords, two hosts":     {"host=127.0.0.1," + p.host + " port=" + refused + "," + p.port + " " + words, nil},
+		"socket as a parameter":   {"postgres://" + login + "@/postgres?host=" + p.socket + "&port=" + p.port, nil},
+		"socket, percent-encoded": {"postgres://" + login + "@" + socket + ":" + p.port + "/postgres", nil},
+		"socket, keywords":        {"host=" + p.socket + " port=" + p.port + " " + words, nil},
+		"bare, PGHOST":            {"postgres://", all},
+		"bare, a database":        {"postgres:///postgres", all},
+		"keywords, PGHOST":        {"dbname=postgres", all},
+		"PGOPTIONS":               {"postgres://", with(all, "PGOPTIONS", "-c lock_timeout=7s")},
+		"service": {"postgres:///postgres?service=blue&sslmode=disable",
+			map[string]string{"PGSERVICEFILE": services}},
+		"servicefile": {"service=blue dbname=postgres sslmode=disable servicefile=" + services, nil},
+		"PGSERVICE": {"postgres:///postgres", map[string]string{"PGSERVICEFILE": services,
+			"PGSERVICE": "blue"}},
+		"~/.pg_service.conf": {"service=green", map[string]string{"HOME": home}},
+		"PGSYSCONFDIR": {"postgres:///postgres?service=blue", map[string]string{"PGSYSCONFDIR": dir,
+			"HOME": dir}},
+		"passfile": {"postgres://" + p.user + "@" + at + "/postgres?sslmode=disable&passfile=" +
+			passwords, nil},
+		"PGPASSFILE": {"postgres://" + p.user + "@" + at + "/postgres?sslmode=disable",
+			map[string]string{"PGPASSFILE": passwords}},
+		"channel_binding=prefer":  {plain + "&channel_binding=prefer", nil},
+		"channel_binding=disable": {plain + "&channel_binding=disable", nil},
+		"hostaddr": {"postgres://" + login + "@no.such.host.invalid:" + p.port +
+			"/postgres?sslmode=disable&hostaddr=" + p.host, nil},
+		"keepalives": {plain + "&keepalives=1&keepalives_idle=5&keepalives_interval=2" +
+			"&keepalives_count=3&tcp_user_timeout=9000", nil},
+		"gssencmode":           {plain + "&gssencmode=prefer", nil},
+		"application_name":     {plain + "&fallback_application_name=x", nil},
+		"settings":             {plain + "&lock_timeout=7s&options=-c%20lock_timeout%3D7s", nil},
+		"connect_timeout":      {plain + "&connect_timeout=5", nil},
+		"a pooler's parameter": {plain + "&default_query_exec_mode=exec&binary_parameters=yes", nil},
+		"user in the parameters": {"postgres://" + at + "/postgres?sslmode=disable&user=" + p.user + "&password=" +
+			p.password, nil},
 		"percent-encoded database": {"postgres://" + login + "@" + at + "/%70ostgres?sslmode=disable", nil},
 	} {
 		for driver, drivers := range forms {
@@ -139,13 +160,15 @@ func TestForms(t *testing.T) {
 				}
 				db := connect(t, test.url, open.Config{Drivers: drivers})
 				var database, lockTimeout string
-				if err := db.QueryRowContext(t.Context(), "SELECT current_database(), current_setting('lock_timeout')").Scan(&database, &lockTimeout); err != nil {
+				row := db.QueryRowContext(t.Context(), "SELECT current_database(), current_setting('lock_timeout')")
+				if err := row.Scan(&database, &lockTimeout); err != nil {
 					t.Fatal(err)
 				}
 				if database != "postgres" {
 					t.Errorf("connected to %s", database)
 				}
-				if want := strings.Contains(test.url+test.env["PGOPTIONS"], "lock_timeout"); want != (lockTimeout == "7s") {
+				want := strings.Contains(test.url+test.env["PGOPTIONS"], "lock_timeout")
+				if want != (lockTimeout == "7s") {
 					t.Errorf("lock_timeout is %s", lockTimeout)
 				}
 			})
@@ -178,15 +201,21 @@ func TestConnectErrors(t *testing.T) {
 	p := serverParts(t)
 	at := p.host + ":" + p.port
 	for name, test := range map[string]struct{ url, want string }{
-		"refused":          {"postgres://IN-VAIN:IN-VAIN@127.0.0.1:" + freePort(t) + "/IN-VAIN?sslmode=disable", "connection refused"},
-		"no such host":     {"postgres://IN-VAIN:IN-VAIN@in-vain.invalid/IN-VAIN?sslmode=disable", "its host name isn't known"},
+		"refused": {"postgres://IN-VAIN:IN-VAIN@127.0.0.1:" + freePort(t) + "/IN-VAIN?sslmode=disable",
+			"connection refused"},
+		"no such host": {"postgres://IN-VAIN:IN-VAIN@in-vain.invalid/IN-VAIN?sslmode=disable",
+			"its host name isn't known"},
 		"no such socket":   {"postgres://IN-VAIN:IN-VAIN@/IN-VAIN?host=/IN-VAIN", "no such file or directory"},
 		"wrong password":   {"postgres://" + p.user + ":IN-VAIN@" + at + "/postgres?sslmode=disable", "28P01"},
 		"no such database": {"postgres://" + p.user + ":" + p.password + "@" + at + "/x?sslmode=disable", "3D000"},
-		"no such setting":  {"postgres://" + p.user + ":" + p.password + "@" + at + "/postgres?sslmode=disable&my_setting=IN-VAIN", "my_setting"},
-		"no TLS":           {"postgres://IN-VAIN:IN-VAIN@" + at + "/IN-VAIN?sslmode=require", "TLS|SSL"},
-		"no certificate":   {"postgres://u:IN-VAIN@" + at + "/d?sslmode=verify-full&sslrootcert=/IN-VAIN", "can't be read|does not accept"},
-		"several":          {"postgres://IN-VAIN:IN-VAIN@127.0.0.1:" + freePort(t) + ",in-vain.invalid/IN-VAIN?sslmode=disable", "connection refused; its host name isn't known|its host name isn't known; connection refused"},
+		"no such setting": {"postgres://" + p.user + ":" + p.password + "@" + at +
+			"/postgres?sslmode=disable&my_setting=IN-VAIN", "my_setting"},
+		"no TLS": {"postgres://IN-VAIN:IN-VAIN@" + at + "/IN-VAIN?sslmode=require", "TLS|SSL"},
+		"no certificate": {"postgres://u:IN-VAIN@" + at + "/d?sslmode=verify-full&sslrootcert=/IN-VAIN",
+			"can't be read|does not accept"},
+		"several": {"postgres://IN-VAIN:IN-VAIN@127.0.0.1:" + freePort(t) +
+			",in-vain.invalid/IN-VAIN?sslmode=disable",
+			"connection refused; its host name isn't known|its host name isn't known; connection refused"},
 	} {
 		for driver, drivers := range forms {
 			db, _, err := open.DB(test.url, open.Config{Drivers: drivers})
@@ -204,7 +233,8 @@ func TestConnectErrors(t *testing.T) {
 			for want := range strings.SplitSeq(test.want, "|") {
 				found = found || strings.Contains(err.Error(), want)
 			}
-			if text := strings.ToUpper(err.Error()); !found || strings.Contains(text, "VAIN") || strings.Contains(text, "127.0.0.1") {
+			if text := strings.ToUpper(err.Error()); !found || strings.Contains(text, "VAIN") || strings.Contains(text,
+				"127.0.0.1") {
 				t.Errorf("%s over %s: %v", name, driver, err)
 			}
 		}
@@ -215,7 +245,8 @@ func TestConnectErrors(t *testing.T) {
 func TestNeedsDriver(t *testing.T) {
 	t.Parallel()
 	_, _, err := open.DB("sqlite:IN-VAIN.db", open.Config{})
-	if !errors.Is(err, open.ErrNoDriver) || !errors.Is(err, open.ErrURL) || !strings.Contains(err.Error(), "open/sqlite, and add sqlite.Driver()") ||
+	if !errors.Is(err, open.ErrNoDriver) || !errors.Is(err, open.ErrURL) || !strings.Contains(err.Error(),
+		"open/sqlite, and add sqlite.Driver()") ||
 		strings.Contains(err.Error(), "VAIN") {
 		t.Error(err)
 	}

@@ -146,7 +146,11 @@ func TestDeadlineHolds(t *testing.T) {
 	for name, do := range map[string]work{
 		"exec":           exec("SELECT 1"),
 		"with arguments": exec("SELECT $1::int", 1),
-		"ping":           func(ctx context.Context, db *sql.DB, silence func()) error { silence(); return db.PingContext(ctx) },
+		"ping": func(ctx context.Context, db *sql.DB,
+			silence func()) error {
+			silence()
+			return db.PingContext(ctx)
+		},
 		"query": func(ctx context.Context, db *sql.DB, silence func()) error {
 			silence()
 			var n int
@@ -202,7 +206,8 @@ func TestDeadlineHolds(t *testing.T) {
 				}
 				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 				defer cancel()
-				if err := returns(t, name, func() error { return do(ctx, db, func() { p.silence(true) }) }); err == nil {
+				err := returns(t, name, func() error { return do(ctx, db, func() { p.silence(true) }) })
+				if err == nil {
 					t.Error("no error")
 				}
 				if ctx.Err() == nil {
@@ -223,7 +228,8 @@ func TestSilence(t *testing.T) {
 				t.Parallel()
 				p := startProxy(t)
 				db := connect(t, p.url, open.Config{
-					Drivers: drivers, Dialer: &open.Dialer{ConnectTimeout: 3 * time.Second, SilenceTimeout: time.Second},
+					Drivers: drivers,
+					Dialer:  &open.Dialer{ConnectTimeout: 3 * time.Second, SilenceTimeout: time.Second},
 				})
 				conn, err := db.Conn(t.Context())
 				if err != nil {
@@ -231,7 +237,10 @@ func TestSilence(t *testing.T) {
 				}
 				defer func() { _ = conn.Close() }()
 				p.silence(later)
-				err = returns(t, name, func() error { _, err := conn.ExecContext(context.Background(), "SELECT 1"); return err })
+				err = returns(t, name, func() error {
+					_, err := conn.ExecContext(context.Background(), "SELECT 1")
+					return err
+				})
 				if !errors.Is(err, open.ErrSilent) {
 					t.Errorf("got %v, want ErrSilent", err)
 				}

@@ -53,7 +53,8 @@ func openNotes(t *testing.T, ring *encrypted.Keyring) (*sql.DB, *notes.Client) {
 func TestCheckOfTwoClients(t *testing.T) {
 	t.Setenv("ENCRYPTION_KEY", encrypted.GenerateKey())
 	ring, noteRing := newRing(t), newRing(t)
-	client, err := credent.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "credent.db"), credent.WithKeyring(ring), credent.WithMigrations(), credent.WithDriver(sqlite.Driver()))
+	client, err := credent.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "credent.db"),
+		credent.WithKeyring(ring), credent.WithMigrations(), credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		t.Fatal(err)
 	}

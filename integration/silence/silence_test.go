@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -77,7 +78,8 @@ func store(t *testing.T, key string) (databaseURL string) {
 	var all iter.Seq2[credent.CopyRow, error] = func(yield func(credent.CopyRow, error) bool) {
 		for i := range rows {
 			if !yield(credent.CopyRow{
-				UserID: "u-1", CredentialType: "polygon", APIKey: credent.NewSecret(fmt.Sprint("key-", i)), SecretKey: credent.NewSecret("s"),
+				UserID: "u-1", CredentialType: "polygon",
+				APIKey: credent.NewSecret(fmt.Sprint("key-", i)), SecretKey: credent.NewSecret("s"),
 			}, nil) {
 				return
 			}
@@ -155,10 +157,13 @@ func (p *proxy) pass(to io.WriteCloser, from io.Reader, counts bool) {
 }
 
 // command is the command credent.
-func command(ctx context.Context, databaseURL, driver string, keys []string, args ...string) (*exec.Cmd, *bytes.Buffer) {
+func command(
+	ctx context.Context, databaseURL, driver string, keys []string, args ...string,
+) (*exec.Cmd, *bytes.Buffer) {
 	cmd := exec.CommandContext(ctx, os.Args[0], args...)
 	cmd.Env = []string{
-		asCommand + "=1", "DATABASE_URL=" + databaseURL, "CREDENT_DRIVER=" + driver, "ENCRYPTION_KEY=" + keys[0],
+		asCommand + "=1", "DATABASE_URL=" + databaseURL, "CREDENT_DRIVER=" + driver,
+		"ENCRYPTION_KEY=" + keys[0],
 		"ENCRYPTION_KEY_PREVIOUS=" + strings.Join(keys[1:], ","), "HOME=" + os.Getenv("HOME"),
 	}
 	out := new(bytes.Buffer)
@@ -192,11 +197,15 @@ func TestCommands(t *testing.T) {
 						keys = []string{fresh, old}
 					}
 					file := filepath.Join(t.TempDir(), "rows.csv")
-					content := "user_id,credential_type,api_key,secret_key\n" + strings.Repeat("u-1,polygon,a,b\n", rows)
+					content := "user_id,credential_type,api_key,secret_key\n" +
+						strings.Repeat("u-1,polygon,a,b\n", rows)
 					if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 						t.Fatal(err)
 					}
-					args := strings.Split(strings.ReplaceAll(strings.Join(test.args, "\x00"), "FILE", file), "\x00")
+					args := slices.Clone(test.args)
+					if i := slices.Index(args, "FILE"); i >= 0 {
+						args[i] = file
+					}
 					p := startProxy(t, databaseURL, test.after)
 					ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 					defer cancel()
@@ -209,7 +218,8 @@ func TestCommands(t *testing.T) {
 					select {
 					case <-p.silent:
 					case err := <-done:
-						t.Fatalf("it ended before the silence, which is after %d bytes, %d left: %v\n%s", test.after, p.left.Load(), err, out)
+						t.Fatalf("it ended before the silence, which is after %d bytes, with %d left: %v\n%s",
+							test.after, p.left.Load(), err, out)
 					}
 					want := "silent"
 					stopped := ""
@@ -226,7 +236,8 @@ func TestCommands(t *testing.T) {
 						t.Fatalf("it ended with %v after %s\n%s", err, took, out)
 					}
 					t.Logf("after %s: %s", took.Round(100*time.Millisecond), strings.TrimSpace(out.String()))
-					if text := out.String(); !strings.Contains(text, want) && (stopped == "" || !strings.Contains(text, stopped)) {
+					text := out.String()
+					if !strings.Contains(text, want) && (stopped == "" || !strings.Contains(text, stopped)) {
 						t.Errorf("it says not %q", want)
 					}
 					if strings.Contains(out.String(), "127.0.0.1") {

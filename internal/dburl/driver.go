@@ -48,6 +48,9 @@ var refusedBy = map[string][]string{
 	PGX: {"sslinline"},
 }
 
+// utf8Names are client_encoding's names of UTF-8, and psql's default.
+var utf8Names = []string{"utf8", "utf-8", "unicode", "auto"}
+
 // another is what to do about a parameter that one driver lacks.
 var another = map[string]string{
 	PQ:  "use pgx, the default",
@@ -113,7 +116,7 @@ func (t *Target) refuse(driver string) string {
 			name == "sslcompression" && value != "0",
 			name == "sslcertmode" && value != "allow":
 			return "no driver supports these parameters: remove " + name
-		case name == "client_encoding" && !slices.Contains([]string{"utf8", "utf-8", "unicode", "auto"}, strings.ToLower(value)):
+		case name == "client_encoding" && !slices.Contains(utf8Names, strings.ToLower(value)):
 			return "its client_encoding isn't UTF8, which the drivers need: remove it"
 		case slices.Contains(refusedBy[driver], name),
 			driver == PQ && name == "channel_binding" && value == "require",
@@ -124,7 +127,8 @@ func (t *Target) refuse(driver string) string {
 	if len(names) == 0 {
 		return ""
 	}
-	return "the driver " + driver + " doesn't support these parameters: remove " + strings.Join(names, ", ") + ", or " + another[driver]
+	return "the driver " + driver + " doesn't support these parameters: remove " + strings.Join(names, ", ") +
+		", or " + another[driver]
 }
 
 // checkEnvironment finds variables by which lib/pq refuses every connection.

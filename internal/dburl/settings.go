@@ -200,7 +200,8 @@ func checkSettings(s Settings) string {
 		}
 	}
 	if len(foreign) > 0 {
-		return "it has parameters of another program, which Postgres doesn't know: remove " + strings.Join(foreign, ", ")
+		return "it has parameters of another program, which Postgres doesn't know: remove " +
+			strings.Join(foreign, ", ")
 	}
 	for _, name := range names {
 		value := s[name]

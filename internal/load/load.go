@@ -343,5 +343,6 @@ func refused(err error) bool {
 		return true
 	}
 	answer, ok := dberror.Of(err)
-	return ok && !strings.HasPrefix(answer.State, "08") && !strings.HasPrefix(answer.State, "57") && answer.State != "40003"
+	state := answer.State
+	return ok && !strings.HasPrefix(state, "08") && !strings.HasPrefix(state, "57") && state != "40003"
 }

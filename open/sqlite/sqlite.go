@@ -1,7 +1,8 @@
 // Package sqlite opens SQLite files with modernc.org/sqlite, which needs no
 // cgo:
 //
-//	open.DB("sqlite:FILE", open.Config{Drivers: []open.Driver{sqlite.Driver()}})
+//	cfg := open.Config{Drivers: []open.Driver{sqlite.Driver()}}
+//	db, dialect, err := open.DB("sqlite:FILE", cfg)
 //
 // That driver registers itself with database/sql as "sqlite". A program with
 // another driver of this name can't import this package; it makes its pool by
@@ -75,7 +76,8 @@ func dsnOf(rest string) (dsn string, memory bool, err error) {
 	}
 	params, err := url.ParseQuery(query)
 	if err != nil {
-		return "", false, fmt.Errorf("open: %w: its parameters don't parse: percent-encode special characters", open.ErrURL)
+		const cause = "its parameters don't parse: percent-encode special characters"
+		return "", false, fmt.Errorf("open: %w: %s", open.ErrURL, cause)
 	}
 	params.Add("_pragma", "foreign_keys(1)") // cascades, off by default
 	if !params.Has("_busy_timeout") && !params.Has("_timeout") {
