@@ -4,6 +4,7 @@ package silence
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"iter"
@@ -45,6 +46,12 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer func() { _ = server.Stop() }()
+	// The commands wait, and take no processor.
+	flag.Parse()
+	if err := flag.Set("test.parallel", "26"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	return m.Run()
 }
 
