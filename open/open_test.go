@@ -3,6 +3,7 @@ package open_test
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -258,5 +259,21 @@ func TestNeedsDriver(t *testing.T) {
 	var on int
 	if err := db.QueryRowContext(t.Context(), "PRAGMA foreign_keys").Scan(&on); err != nil || on != 1 {
 		t.Error(on, err)
+	}
+}
+
+// TestJSON stores jsonb values, as ent's field.JSON does, beside values with
+// the types of a row: nothing sets binary_parameters (lib/pq#528).
+func TestJSON(t *testing.T) {
+	t.Parallel()
+	for driver, drivers := range forms {
+		db := connect(t, server.URL("postgres"), open.Config{Drivers: drivers})
+		for _, arg := range []any{json.RawMessage(`{"a": 1}`), []byte(`{"a": 1}`), `{"a": 1}`} {
+			var got []byte
+			row := db.QueryRowContext(t.Context(), "SELECT $1::jsonb", arg)
+			if err := row.Scan(&got); err != nil || string(got) != `{"a": 1}` {
+				t.Errorf("%T over %s: got %s, %v", arg, driver, got, err)
+			}
+		}
 	}
 }
