@@ -51,7 +51,7 @@ var ErrUncertain = load.ErrUncertain
 // counted; the error is then [ErrUncertain]. Who tries again then sets
 // CopyRow.ID, so that no row is stored twice.
 //
-// Postgres gets them by COPY where the pool was opened with [WithPGX] and
+// Postgres gets them by COPY over pgx, if
 // row-level security does not apply to the role, as to the tables' owner;
 // Postgres refuses COPY to others. Over lib/pq, for members of credent_app, and
 // on SQLite they are sent in INSERTs of 500 rows, which is slower, and else the
@@ -73,6 +73,7 @@ func Copy(ctx context.Context, db *sql.DB, rows iter.Seq2[CopyRow, error], cfg C
 		Driver:  o.driver(),
 		Guard:   o.guard,
 		Checked: o.hooks.Formats != nil,
+		Copier:  copier,
 		NewClient: func(drv dialect.Driver) *ent.Client {
 			client := ent.NewClient(ent.Driver(drv))
 			hooks.Install(client, o.hooks)

@@ -14,13 +14,14 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/migrate"
+	"github.com/credent-go/credent/open/sqlite"
 )
 
 // TestCopyOnSQLite has Copy where there is no COPY and no row-level security.
 // Integration tests have it on Postgres.
 func TestCopyOnSQLite(t *testing.T) {
 	t.Parallel()
-	db, dialect, err := credent.OpenDB("sqlite:" + t.TempDir() + "/c.db")
+	db, dialect, err := credent.OpenDB("sqlite:"+t.TempDir()+"/c.db", credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +89,7 @@ func TestCopyOnSQLite(t *testing.T) {
 func TestCopyUncertain(t *testing.T) {
 	t.Parallel()
 	path := t.TempDir() + "/c.db"
-	db, dialect, err := credent.OpenDB("sqlite:" + path)
+	db, dialect, err := credent.OpenDB("sqlite:"+path, credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		t.Fatal(err)
 	}

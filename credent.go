@@ -21,8 +21,6 @@ import (
 
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
-	_ "github.com/jackc/pgx/v5/stdlib" // the driver of WithPGX
-	_ "modernc.org/sqlite"             // the driver of sqlite:FILE
 
 	"github.com/credent-go/credent/ent"
 	_ "github.com/credent-go/credent/ent/runtime" // the schema's defaults and validators
@@ -40,6 +38,7 @@ import (
 	"github.com/credent-go/credent/internal/states"
 	"github.com/credent-go/credent/internal/tenancy"
 	"github.com/credent-go/credent/migrate"
+	"github.com/credent-go/credent/open"
 )
 
 // Types that setters take and queries return, and the errors they give. They
@@ -134,7 +133,7 @@ var (
 	// [WithUser] or [RequireRowSecurity] outside of a transaction.
 	ErrNeedsTx = tenancy.ErrNeedsTx
 	// ErrURL means that a database URL cannot be used.
-	ErrURL = errors.New("bad database URL")
+	ErrURL = open.ErrURL
 )
 
 // NewSecret returns a secret with the given plaintext, which may be empty.
@@ -169,7 +168,7 @@ type Option func(*options)
 
 type options struct {
 	keyring *Keyring
-	pgx     bool
+	open    open.Config
 	strict  bool
 	migrate bool
 	reveal  func(Reveal)
@@ -190,9 +189,6 @@ func optionsOf(opts []Option) options {
 // WithKeyring gives the client a keyring of its own, in place of
 // [DefaultKeyring]. [WatchKeyring] returns one that is kept fresh.
 func WithKeyring(ring *Keyring) Option { return func(o *options) { o.keyring = ring } }
-
-// WithPGX connects to Postgres with pgx in place of lib/pq.
-func WithPGX() Option { return func(o *options) { o.pgx = true } }
 
 // Strict makes a query fail when a secret in its result cannot be opened.
 // Without it only Reveal fails, so that one damaged row does not hide the
@@ -245,8 +241,12 @@ func WithFormatWarnings(logger *slog.Logger, formats ...Format) Option {
 // the client when done. The URL is one of
 //
 //	postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=…
-//	postgresql://…  (the same)
-//	sqlite:FILE     (made if it does not exist)
+//	postgresql://…               (the same)
+//	host=HOST dbname=DATABASE …  (psql's keywords)
+//	sqlite:FILE                  (made if it does not exist)
+//
+// with the last for [WithDriver](sqlite.Driver()), of package open/sqlite; see
+// [open.DB].
 //
 // Call [Check] next: Open doesn't look whether the key is the database's,
 // unless it has [WithMigrations]. It fails without a usable key ([ErrNoKey],

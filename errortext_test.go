@@ -22,6 +22,7 @@ import (
 	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/migrate"
+	"github.com/credent-go/credent/open/sqlite"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -104,7 +105,7 @@ func TestErrorTextsNameNoInternals(t *testing.T) {
 }
 
 // publicPrefix begins the errors of a package that users import.
-var publicPrefix = regexp.MustCompile(`^(credent|encrypted|migrate|rotate|ent): `)
+var publicPrefix = regexp.MustCompile(`^(credent|open|encrypted|migrate|rotate|ent): `)
 
 // TestErrorsBeginWithPublicPackage provokes errors of each layer, and looks at
 // how they read.
@@ -117,7 +118,7 @@ func TestErrorsBeginWithPublicPackage(t *testing.T) {
 		t.Fatal(err)
 	}
 	open := func(opts ...credent.Option) (*sql.DB, error) {
-		db, _, err := credent.OpenDB("sqlite::memory:", opts...)
+		db, _, err := credent.OpenDB("sqlite::memory:", append(opts, credent.WithDriver(sqlite.Driver()))...)
 		return db, err
 	}
 	db, err := open()
@@ -193,7 +194,7 @@ func TestErrorsBeginWithPublicPackage(t *testing.T) {
 }
 
 func open2(url string) (*sql.DB, error) {
-	db, _, err := credent.OpenDB(url)
+	db, _, err := credent.OpenDB(url, credent.WithDriver(sqlite.Driver()))
 	return db, err
 }
 

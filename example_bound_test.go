@@ -8,6 +8,7 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/open/sqlite"
 )
 
 func ExampleWithBinding() {
@@ -21,7 +22,7 @@ func ExampleWithBinding() {
 	}
 
 	// Somebody who can write to the database gives Ada's row Grace's token.
-	db, _, err := credent.OpenDB(url)
+	db, _, err := credent.OpenDB(url, credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		log.Fatal(err)
 	}

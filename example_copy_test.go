@@ -8,12 +8,13 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/migrate"
+	"github.com/credent-go/credent/open/sqlite"
 )
 
 func ExampleCopy() {
 	ctx := context.Background()
-	// On Postgres with credent.WithPGX(), so that the rows are sent by COPY.
-	db, dialect, err := credent.OpenDB(newDatabase())
+	// On Postgres over pgx, the rows are sent by COPY.
+	db, dialect, err := credent.OpenDB(newDatabase(), credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		log.Fatal(err)
 	}

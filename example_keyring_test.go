@@ -13,12 +13,13 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/migrate"
+	"github.com/credent-go/credent/open/sqlite"
 )
 
 // newDriver and newClient are the parts of a service that assembles its client
 // itself.
 func newDriver() dialect.Driver {
-	db, d, err := credent.OpenDB("sqlite::memory:")
+	db, d, err := credent.OpenDB("sqlite::memory:", credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -51,7 +52,8 @@ func ExampleNewKeyring() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	rotated, err := credent.Open(context.Background(), url, credent.WithKeyring(after))
+	rotated, err := credent.Open(context.Background(), url, credent.WithKeyring(after),
+		credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -83,7 +85,7 @@ func ExampleStrict() {
 
 	ctx := context.Background()
 	ring := credent.WithKeyring(newKeyring())
-	lazy, err := credent.Open(ctx, url, ring)
+	lazy, err := credent.Open(ctx, url, ring, credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -93,7 +95,7 @@ func ExampleStrict() {
 	_, err = credentials[0].APIKey.Reveal()
 	fmt.Println("reveal:", errors.Is(err, credent.ErrUnknownKey))
 
-	strict, err := credent.Open(ctx, url, ring, credent.Strict())
+	strict, err := credent.Open(ctx, url, ring, credent.Strict(), credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		log.Fatal(err)
 	}

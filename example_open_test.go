@@ -7,6 +7,7 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/migrate"
+	"github.com/credent-go/credent/open/sqlite"
 )
 
 func ExampleOpen() {
@@ -18,7 +19,8 @@ func ExampleOpen() {
 	}
 
 	ctx := context.Background()
-	client, err := credent.Open(ctx, databaseURL, credent.WithKeyring(ring), credent.WithMigrations())
+	client, err := credent.Open(ctx, databaseURL, credent.WithKeyring(ring), credent.WithMigrations(),
+		credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -49,7 +51,7 @@ func ExampleOpen() {
 }
 
 func ExampleOpenDB() {
-	db, dialect, err := credent.OpenDB(newDatabase())
+	db, dialect, err := credent.OpenDB(newDatabase(), credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		log.Fatal(err)
 	}

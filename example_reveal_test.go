@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/open/sqlite"
 )
 
 // The observer learns who queried a secret, also when it is revealed later and
@@ -18,7 +19,7 @@ func ExampleWithRevealObserver() {
 	client, err := credent.Open(ctx, "sqlite::memory:", credent.WithKeyring(ring), credent.WithMigrations(),
 		credent.WithRevealObserver(func(e credent.Reveal) {
 			fmt.Printf("%s read %s.%s, error %v\n", e.Actor, e.Table, e.Column, e.Err)
-		}))
+		}), credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		panic(err)
 	}

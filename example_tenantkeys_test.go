@@ -9,6 +9,7 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/open/sqlite"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -28,7 +29,7 @@ func ExampleWithTenantKeys() {
 	}
 
 	// Ada wants to be forgotten.
-	db, dialect, err := credent.OpenDB(url)
+	db, dialect, err := credent.OpenDB(url, credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		log.Fatal(err)
 	}

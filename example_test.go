@@ -12,6 +12,7 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
+	"github.com/credent-go/credent/open/sqlite"
 )
 
 // databases is the folder of the examples' databases.
@@ -38,7 +39,8 @@ func newDatabase() string {
 // open returns a client on a new database, as the examples need it.
 func open(opts ...credent.Option) (client *ent.Client, url string) {
 	url = newDatabase()
-	client, err := credent.Open(context.Background(), url, append(opts, credent.WithMigrations())...)
+	client, err := credent.Open(context.Background(), url, append(opts, credent.WithMigrations(),
+		credent.WithDriver(sqlite.Driver()))...)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -90,7 +92,8 @@ func ExampleCheck() {
 	store(client)
 	fmt.Println("right key:", credent.Check(context.Background(), client))
 
-	other, err := credent.Open(context.Background(), url, credent.WithKeyring(newKeyring()))
+	other, err := credent.Open(context.Background(), url, credent.WithKeyring(newKeyring()),
+		credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/open/sqlite"
 )
 
 // TestMissingSecret leaves out a secret that each credential has, on every
@@ -22,7 +23,8 @@ func TestMissingSecret(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := credent.Open(t.Context(), "sqlite::memory:", credent.WithMigrations(), credent.WithKeyring(ring))
+	client, err := credent.Open(t.Context(), "sqlite::memory:", credent.WithMigrations(), credent.WithKeyring(ring),
+		credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/migrate"
+	"github.com/credent-go/credent/open/sqlite"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -28,7 +29,7 @@ func newTenantDB(t *testing.T) *tenantDB {
 		t.Fatal(err)
 	}
 	d := &tenantDB{url: "sqlite:" + filepath.Join(t.TempDir(), "x.db"), ring: ring, accounts: make(map[string]*ent.UserAccount)}
-	if d.db, _, err = credent.OpenDB(d.url); err != nil {
+	if d.db, _, err = credent.OpenDB(d.url, credent.WithDriver(sqlite.Driver())); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = d.db.Close() })
@@ -47,7 +48,8 @@ func newTenantDB(t *testing.T) *tenantDB {
 // open returns a client with tenant keys, whose cache is empty.
 func (d *tenantDB) open(t *testing.T) *ent.Client {
 	t.Helper()
-	client, err := credent.Open(t.Context(), d.url, credent.WithKeyring(d.ring), credent.WithTenantKeys(credent.Write))
+	client, err := credent.Open(t.Context(), d.url, credent.WithKeyring(d.ring), credent.WithTenantKeys(credent.Write),
+		credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +87,7 @@ func wantSecrets(t *testing.T, rows []*ent.UserCredential, want map[string]error
 func TestTenantKeysOnePool(t *testing.T) {
 	t.Parallel()
 	d := newTenantDB(t)
-	pool, dialect, err := credent.OpenDB(d.url)
+	pool, dialect, err := credent.OpenDB(d.url, credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +129,8 @@ func TestTenantKeysOnePool(t *testing.T) {
 	if n := d.count(t, "SELECT count(*) FROM credent_tenant_keys WHERE wrapped LIKE 'gAAAA%'"); n != 2 {
 		t.Errorf("%d keys, want 2", n)
 	}
-	unowned, err := credent.Open(ctx, d.url, credent.WithKeyring(d.ring)) // a client that takes no part
+	unowned, err := credent.Open(ctx, d.url, credent.WithKeyring(d.ring),
+		credent.WithDriver(sqlite.Driver())) // a client that takes no part
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +142,7 @@ func TestTenantKeysOnePool(t *testing.T) {
 	if n := d.count(t, "SELECT count(*) FROM user_credentials WHERE length(api_key_index) <> 33"); n != 0 {
 		t.Errorf("%d digests are left", n)
 	}
-	plain, err := credent.Open(ctx, d.url, credent.WithKeyring(d.ring))
+	plain, err := credent.Open(ctx, d.url, credent.WithKeyring(d.ring), credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		t.Fatal(err)
 	}

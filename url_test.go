@@ -6,7 +6,12 @@ import (
 	"testing"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/open/libpq"
+	"github.com/credent-go/credent/open/sqlite"
 )
+
+// lite lets SQLite in.
+var lite = credent.WithDriver(sqlite.Driver())
 
 // TestBadURL opens URLs that were written for another program, or are
 // malformed. The error says what is wrong, and quotes neither the URL nor a
@@ -14,26 +19,27 @@ import (
 func TestBadURL(t *testing.T) {
 	t.Parallel()
 	for url, want := range map[string]string{
-		"":                                       "it is empty",
-		"postgresql+psycopg2://u:IN-VAIN@h/d":    "remove +psycopg2",
-		`"postgres://u:IN-VAIN@h/d"`:             "in quotes",
-		"postgres://u:12/IN-VAIN@127.0.0.1:1/d":  "a slash that isn't percent-encoded",
-		"postgres://u:IN%VAIN@127.0.0.1:1/d":     "a percent sign",
-		"postgres://u:p@IN-VAIN/d?schema=public": "schema (write options=-csearch_path%3DSCHEMA)",
-		"postgres://u:p@h/d?sslmode=IN-VAIN":     "its sslmode must be one of",
-		"postgres://u:p@h/d?keepalives=IN-VAIN":  "remove keepalives",
-		"postgres://u:p@h/d?connect_timeout=5s":  "a whole number of seconds",
-		"postgres://u:p@h/d?sslmode=verify-ca&sslcert=/IN-VAIN/cert&sslkey=/IN-VAIN/key&min_protocol_version=IN-VAIN": "does not accept one of its parameters",
+		"":                                                                "it is empty",
+		"postgresql+psycopg2://u:IN-VAIN@h/d":                             "remove +psycopg2",
+		`"postgres://u:IN-VAIN@h/d"`:                                      "in quotes",
+		"postgres://u:12/IN-VAIN@127.0.0.1:1/d":                           "a slash that isn't percent-encoded",
+		"postgres://u:IN%VAIN@127.0.0.1:1/d":                              "a percent sign",
+		"postgres://u:p@IN-VAIN/d?schema=public":                          "schema (write options=-csearch_path%3DSCHEMA)",
+		"postgres://u:p@h/d?sslmode=IN-VAIN":                              "its sslmode must be one of",
+		"postgres://u:p@h/d?keepalives=IN-VAIN":                           "its keepalives must be one of",
+		"postgres://u:p@h/d?connect_timeout=5s":                           "a whole number of seconds",
+		"postgres://u:p@h/d?sslmode=disable&min_protocol_version=IN-VAIN": "does not accept one of its parameters",
 		"sqlite:":               "it has no file",
 		"sqlite:a?b=%zzIN-VAIN": "its parameters don't parse",
 		"mysql://u:IN-VAIN@h/d": "it is for MySQL",
 	} {
-		for name, opts := range map[string][]credent.Option{"lib/pq": nil, "pgx": {credent.WithPGX()}} {
+		for name, opts := range map[string][]credent.Option{"lib/pq": {lite, credent.WithDriver(libpq.Driver())},
+			"pgx": {lite}} {
 			db, _, err := credent.OpenDB(url, opts...)
 			if err == nil {
 				_ = db.Close()
 			}
-			if !errors.Is(err, credent.ErrURL) || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "credent: bad database URL: ") {
+			if !errors.Is(err, credent.ErrURL) || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "open: bad database URL: ") {
 				t.Errorf("%s over %s: got %v, want %s", url, name, err, want)
 			}
 			if err != nil && strings.Contains(err.Error(), "VAIN") {
@@ -50,7 +56,8 @@ func TestGoodURL(t *testing.T) {
 		"postgres://", "postgres:///d", "postgres://u:p@ss@h/d", "postgres://a,b/d?port=1,2", "postgres://u@/d?host=/tmp",
 		"postgresql://u:p%2F@[::1]:5432/d?sslmode=disable&statement_timeout=5000", "sqlite:a.db?mode=ro", "sqlite::memory:",
 	} {
-		for name, opts := range map[string][]credent.Option{"lib/pq": nil, "pgx": {credent.WithPGX()}} {
+		for name, opts := range map[string][]credent.Option{"lib/pq": {lite, credent.WithDriver(libpq.Driver())},
+			"pgx": {lite}} {
 			db, _, err := credent.OpenDB(url, opts...)
 			if err != nil {
 				t.Errorf("%s over %s: %v", url, name, err)
@@ -71,7 +78,7 @@ func TestBusyTimeoutOfURL(t *testing.T) {
 		"?_busy_timeout=70000":                   70000,
 		"?_timeout=80000&_pragma=synchronous(0)": 80000,
 	} {
-		db, _, err := credent.OpenDB("sqlite:" + t.TempDir() + "/x.db" + parameters)
+		db, _, err := credent.OpenDB("sqlite:"+t.TempDir()+"/x.db"+parameters, lite)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/open/sqlite"
 )
 
 // scripted is a source whose loads the test decides.
@@ -218,7 +219,8 @@ func TestDefaultKeyringReloads(t *testing.T) {
 	if _, err := ring.ReplaceLosingPrimary(mustRing(t, oldKey)); err != nil {
 		t.Fatal(err)
 	}
-	client, err := credent.Open(t.Context(), "sqlite::memory:", credent.WithMigrations())
+	client, err := credent.Open(t.Context(), "sqlite::memory:", credent.WithMigrations(),
+		credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -126,7 +126,7 @@ func (c contender) start(ctx context.Context, server *pgserver.Server, template 
 		return nil, err
 	}
 	r := &running{contender: c, drop: drop}
-	if r.db, _, err = credent.OpenDB(databaseURL, credent.WithPGX()); err != nil {
+	if r.db, _, err = credent.OpenDB(databaseURL); err != nil {
 		return nil, err
 	}
 	if c.plaintext {

@@ -104,7 +104,7 @@ func grow(ctx context.Context, server *pgserver.Server, rows int, s series) (*gr
 	if g.ring, err = credent.NewKeyring(g.keys[0]); err != nil {
 		return nil, err
 	}
-	db, dialect, err := openPool(databaseURL, "", []credent.Option{credent.WithPGX()})
+	db, dialect, err := openPool(databaseURL, "", nil)
 	if err != nil {
 		return nil, err
 	}

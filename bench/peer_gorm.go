@@ -79,7 +79,7 @@ func openGORM(_ context.Context, databaseURL string, a account) (peer, error) {
 		return nil, err
 	}
 	schema.RegisterSerializer("credent", serializer{ring})
-	pool, _, err := openPool(databaseURL, "", []credent.Option{credent.WithPGX()})
+	pool, _, err := openPool(databaseURL, "", nil)
 	if err != nil {
 		return nil, err
 	}

@@ -274,6 +274,8 @@ func (f *Field) Descriptor() *field.Descriptor {
 	if f.desc.Err != nil {
 		d.Err = fmt.Errorf("encrypted field: %w", f.desc.Err)
 	}
+	// Of a driver.Valuer ent would generate predicates.
+	delete(d.Info.RType.Methods, "Value")
 	// Generated code of other modules cannot import an internal package, so it
 	// names the type as this one does.
 	d.Info.PkgPath = reflect.TypeFor[Field]().PkgPath()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/kms"
+	"github.com/credent-go/credent/open/sqlite"
 )
 
 // exampleURL has the key itself. In production it is like
@@ -90,7 +91,8 @@ func ExampleEnvSource() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	client, err := credent.Open(ctx, "sqlite::memory:", credent.WithMigrations(), credent.WithKeyring(ring))
+	client, err := credent.Open(ctx, "sqlite::memory:", credent.WithMigrations(), credent.WithKeyring(ring),
+		credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -8,10 +8,11 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/migrate"
+	"github.com/credent-go/credent/open/sqlite"
 )
 
 func ExampleApply() {
-	db, _, err := credent.OpenDB("sqlite::memory:")
+	db, _, err := credent.OpenDB("sqlite::memory:", credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -32,7 +33,7 @@ func ExampleApply() {
 }
 
 func ExampleReadStatus() {
-	db, _, err := credent.OpenDB("sqlite::memory:")
+	db, _, err := credent.OpenDB("sqlite::memory:", credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		log.Fatal(err)
 	}

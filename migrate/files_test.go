@@ -13,6 +13,7 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/migrate"
+	"github.com/credent-go/credent/open/sqlite"
 )
 
 // Pairs of up and down files would be run one after the other by stock Atlas.
@@ -64,7 +65,7 @@ func write(t *testing.T, dir, name, text string) {
 // valid reports whether a directory fits its atlas.sum.
 func valid(t *testing.T, dir string) error {
 	t.Helper()
-	db, _, err := credent.OpenDB("sqlite::memory:")
+	db, _, err := credent.OpenDB("sqlite::memory:", credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +149,7 @@ func TestHash(t *testing.T) {
 
 func TestDiffRefusesNames(t *testing.T) {
 	t.Parallel()
-	db, _, err := credent.OpenDB("sqlite::memory:")
+	db, _, err := credent.OpenDB("sqlite::memory:", credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/migrate"
+	"github.com/credent-go/credent/open/sqlite"
 )
 
 func TestLintSQLite(t *testing.T) {
@@ -47,7 +48,7 @@ func TestLintSQLite(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			db, _, err := credent.OpenDB("sqlite::memory:")
+			db, _, err := credent.OpenDB("sqlite::memory:", credent.WithDriver(sqlite.Driver()))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -8,10 +8,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
-	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/credent-go/credent/internal/dberror"
 )
 
 // lockID is the advisory lock of the stock command: FNV-1 of
@@ -107,12 +106,7 @@ func tryLock(ctx context.Context, conn *sql.Conn, function string) (locked bool,
 // ignoreBusy drops SQLite's error for a database that another process is
 // writing to.
 func ignoreBusy(err error) error {
-	const busy = 5 // SQLITE_BUSY
-	var coded interface{ Code() int }
-	if errors.As(err, &coded) && coded.Code()&0xff == busy {
-		return nil
-	}
-	if err != nil && strings.Contains(err.Error(), "database is locked") { // mattn's driver
+	if dberror.SQLite(err) == dberror.SQLiteBusy {
 		return nil
 	}
 	return err
@@ -240,11 +234,12 @@ func backendPID(ctx context.Context, conn *sql.Conn) (pid int, err error) {
 }
 
 // checkDirect returns [ErrPooled] if the connection goes through a pooler in
-// transaction mode, as far as that can be found out. pgx knows the process that
-// it was connected with, so that a direct connection is known for certain.
-// Otherwise a second connection begins a transaction: a pooler in transaction
-// mode serves it, unless others are quicker, with the process that the first
-// one left idle. With one connection in the pool nothing can be found out.
+// transaction mode, as far as that can be found out. The drivers know the
+// process that they were connected with, so that a direct connection is known
+// for certain. Otherwise a second connection begins a transaction: a pooler in
+// transaction mode serves it, unless others are quicker, with the process that
+// the first one left idle. With one connection in the pool nothing can be found
+// out.
 func (a *applier) checkDirect(ctx context.Context) error {
 	const rounds = 3
 	pid, err := backendPID(ctx, a.conn)
@@ -270,9 +265,7 @@ func (a *applier) checkDirect(ctx context.Context) error {
 // process.
 func connectedTo(conn *sql.Conn, pid int) (same bool) {
 	_ = conn.Raw(func(c any) error {
-		if pgx, ok := c.(*stdlib.Conn); ok {
-			same = int(pgx.Conn().PgConn().PID()) == pid
-		}
+		same = dberror.PID(c) == pid
 		return nil
 	})
 	return same

@@ -21,6 +21,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/pgserver"
 	"github.com/credent-go/credent/migrate"
+	"github.com/credent-go/credent/open/sqlite"
 )
 
 // As the generated package of somebody's schema does.
@@ -64,7 +65,7 @@ func devDatabases(t *testing.T) []devDatabase {
 	t.Cleanup(func() { _ = server.Stop() })
 	open := func(t *testing.T, url string) *sql.DB {
 		t.Helper()
-		db, _, err := credent.OpenDB(url)
+		db, _, err := credent.OpenDB(url, credent.WithDriver(sqlite.Driver()))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -364,7 +365,7 @@ func TestDiffUnknownTables(t *testing.T) {
 	table := vaults("secret_index")
 	table.Name = "others"
 	table.Annotation = &entsql.Annotation{Checks: map[string]string{"others_secret_encrypted": "secret LIKE 'gAAAA%'"}}
-	db, _, err := credent.OpenDB("sqlite::memory:")
+	db, _, err := credent.OpenDB("sqlite::memory:", credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,9 +12,8 @@ import (
 	"strings"
 
 	"entgo.io/ent/dialect"
-	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/lib/pq"
 
+	"github.com/credent-go/credent/internal/dberror"
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 	"github.com/credent-go/credent/internal/retry"
 )
@@ -373,7 +372,7 @@ var arrayEscaper = strings.NewReplacer(`"`, `\"`, `\`, `\\`)
 // error: a constraint, a value that the type does not hold, a trigger that
 // raises. The server's own words may quote the row, and are left out.
 func refusedBy(err error) string {
-	state := retry.SQLState(err)
+	state := dberror.State(err)
 	if len(state) != 5 || !slices.Contains([]string{"22", "23", "P0"}, state[:2]) {
 		return ""
 	}
@@ -381,13 +380,8 @@ func refusedBy(err error) string {
 	if state == "23505" {
 		reason += ", another row has it"
 	}
-	var pqError *pq.Error
-	if errors.As(err, &pqError) && pqError.Constraint != "" {
-		reason += ", constraint " + pqError.Constraint
-	}
-	var pgError *pgconn.PgError
-	if errors.As(err, &pgError) && pgError.ConstraintName != "" {
-		reason += ", constraint " + pgError.ConstraintName
+	if answer, _ := dberror.Of(err); answer.Constraint != "" {
+		reason += ", constraint " + answer.Constraint
 	}
 	return reason
 }

@@ -9,9 +9,8 @@ import (
 	"strings"
 
 	"entgo.io/ent/dialect"
-	sqlitedriver "modernc.org/sqlite"
-	sqlite3 "modernc.org/sqlite/lib"
 
+	"github.com/credent-go/credent/internal/dberror"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 )
@@ -170,7 +169,7 @@ func (s sqlite) write(ctx context.Context, t table, changes []change) (written i
 		}
 		result, err := tx.ExecContext(ctx, "UPDATE "+t.quoted()+" SET "+strings.Join(set, ", ")+
 			" WHERE "+strings.Join(where, " AND "), append(args, compare...)...)
-		if isSQLite(err, sqlite3.SQLITE_CONSTRAINT) { // ends the statement, not the transaction
+		if dberror.SQLite(err) == dberror.SQLiteConstraint { // ends the statement, not the transaction
 			refused = append(refused, refusal{c, fmt.Errorf("%w: a constraint or a trigger", ErrRefused)})
 			continue
 		}
@@ -184,12 +183,6 @@ func (s sqlite) write(ctx context.Context, t table, changes []change) (written i
 		written += n
 	}
 	return written, refused, tx.Commit()
-}
-
-// isSQLite reports whether an error is one of SQLite's of the given kind.
-func isSQLite(err error, kind int) bool {
-	var e *sqlitedriver.Error
-	return errors.As(err, &e) && e.Code()&0xff == kind // the rest tells cases of one kind apart
 }
 
 // checkWidth looks at the type only: SQLite takes no notice of a length.

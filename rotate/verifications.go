@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/credent-go/credent/internal/retry"
+	"github.com/credent-go/credent/internal/dberror"
 )
 
 // verificationTable has a row for each column that was verified, with the last
@@ -79,7 +79,7 @@ func LastVerified(ctx context.Context, db *sql.DB) (last map[string]Verification
 
 func verificationError(what string, err error) error {
 	const undefinedTable = "42P01"
-	if retry.SQLState(err) == undefinedTable || strings.Contains(err.Error(), "no such table") {
+	if dberror.State(err) == undefinedTable || strings.Contains(err.Error(), "no such table") {
 		return fmt.Errorf("rotate: %s: %s: %w", what, verificationTable, ErrNoTable)
 	}
 	return fmt.Errorf("rotate: %s: %w", what, err)

@@ -19,6 +19,8 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/useraccount"
 	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/open/libpq"
+	"github.com/credent-go/credent/open/sqlite"
 )
 
 func TestMain(m *testing.M) { os.Exit(credenttest.Main(m)) }
@@ -47,7 +49,8 @@ func request(t *testing.T, service, method, path, user, body string) (status int
 // open returns a client of a database that has the tables.
 func open(t *testing.T, url string, opts ...credent.Option) *ent.Client {
 	t.Helper()
-	client, err := credent.Open(t.Context(), url, append(opts, credent.WithKeyring(credenttest.Keyring(t)), credent.WithMigrations())...)
+	client, err := credent.Open(t.Context(), url, append(opts, credent.WithDriver(sqlite.Driver()),
+		credent.WithKeyring(credenttest.Keyring(t)), credent.WithMigrations())...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,8 +63,8 @@ func open(t *testing.T, url string, opts ...credent.Option) *ent.Client {
 // saw none or two.
 func TestReplaceAtOnce(t *testing.T) {
 	for name, client := range map[string]*ent.Client{
-		"Postgres over lib/pq": open(t, credenttest.URL(t)),
-		"Postgres over pgx":    open(t, credenttest.URL(t), credent.WithPGX()),
+		"Postgres over pgx":    open(t, credenttest.URL(t)),
+		"Postgres over lib/pq": open(t, credenttest.URL(t), credent.WithDriver(libpq.Driver())),
 		"SQLite":               open(t, "sqlite:"+filepath.Join(t.TempDir(), "service.db")),
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 	notes "github.com/credent-go/credent/integration/sequence/ent"
 	"github.com/credent-go/credent/integration/sequence/ent/note"
 	_ "github.com/credent-go/credent/integration/sequence/ent/runtime"
+	"github.com/credent-go/credent/open/sqlite"
 )
 
 func newRing(t *testing.T) *encrypted.Keyring {
@@ -31,7 +32,7 @@ func newRing(t *testing.T) *encrypted.Keyring {
 // openNotes returns a client of another generated package than credent's.
 func openNotes(t *testing.T, ring *encrypted.Keyring) (*sql.DB, *notes.Client) {
 	t.Helper()
-	db, d, err := credent.OpenDB("sqlite:" + filepath.Join(t.TempDir(), "notes.db"))
+	db, d, err := credent.OpenDB("sqlite:"+filepath.Join(t.TempDir(), "notes.db"), credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +53,8 @@ func openNotes(t *testing.T, ring *encrypted.Keyring) (*sql.DB, *notes.Client) {
 func TestCheckOfTwoClients(t *testing.T) {
 	t.Setenv("ENCRYPTION_KEY", encrypted.GenerateKey())
 	ring, noteRing := newRing(t), newRing(t)
-	client, err := credent.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "credent.db"), credent.WithKeyring(ring), credent.WithMigrations())
+	client, err := credent.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "credent.db"),
+		credent.WithKeyring(ring), credent.WithMigrations(), credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,8 @@ import (
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/pgserver"
 	"github.com/credent-go/credent/migrate"
+	"github.com/credent-go/credent/open/libpq"
+	"github.com/credent-go/credent/open/sqlite"
 )
 
 var (
@@ -98,7 +100,7 @@ func open(t *testing.T, driver string) *sql.DB {
 		t.Cleanup(func() { _ = drop() })
 		return openURL(t, url, driver)
 	case "modernc":
-		db, _, err = credent.OpenDB("sqlite:" + file + "?_pragma=synchronous(0)")
+		db, _, err = credent.OpenDB("sqlite:"+file+"?_pragma=synchronous(0)", credent.WithDriver(sqlite.Driver()))
 	default:
 		db, err = sql.Open("sqlite3", "file:"+file+"?_foreign_keys=1&_busy_timeout=60000&_synchronous=0&_journal_mode=WAL")
 	}
@@ -115,8 +117,8 @@ func open(t *testing.T, driver string) *sql.DB {
 func openURL(t *testing.T, url, driver string) *sql.DB {
 	t.Helper()
 	var opts []credent.Option
-	if driver == "pgx" {
-		opts = append(opts, credent.WithPGX())
+	if driver == "pq" {
+		opts = append(opts, credent.WithDriver(libpq.Driver()))
 	}
 	db, _, err := credent.OpenDB(url, opts...)
 	if err != nil {

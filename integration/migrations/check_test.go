@@ -219,7 +219,7 @@ func TestCheckFindsDrift(t *testing.T) {
 				t.Error(err)
 			}
 			// The other driver sees the same.
-			other, err := migrate.Check(t.Context(), testdb.OpenDB(t, env.URL, credent.WithPGX()))
+			other, err := migrate.Check(t.Context(), testdb.OpenDB(t, env.URL, testdb.Drivers["pq"]...))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -266,7 +266,7 @@ func TestByteForByteOfTenantKeys(t *testing.T) {
 					}
 					for _, s := range above.Take() {
 						if strings.HasPrefix(s.Text, "INSERT") {
-							if env.isSQLite() {
+							if env.IsSQLite() {
 								want = append(want, ownLockKeys)
 							}
 							want = append(want, ownReadKey)

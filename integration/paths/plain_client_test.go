@@ -201,7 +201,7 @@ func plainWithoutKey(t *testing.T, env *testdb.Env) {
 			}
 		}
 	}
-	if _, err := credent.Open(ctx, env.URL); !errors.Is(err, credent.ErrNoKey) {
+	if _, err := credent.Open(ctx, env.URL, env.Opts...); !errors.Is(err, credent.ErrNoKey) {
 		t.Errorf("Open: %v", err)
 	}
 	if after := env.Tokens(t); len(after) != len(before) || after[rows[0].ID] != before[rows[0].ID] {

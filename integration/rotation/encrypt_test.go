@@ -520,7 +520,7 @@ func TestRotateSeesAllRows(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDriver(t, func(t *testing.T, env *testdb.Env) {
 		env.Seed(t)
-		db := testdb.OpenDB(t, env.URL, credent.WithPGX())
+		db := testdb.OpenDB(t, env.URL)
 		db.SetMaxOpenConns(1)
 		if _, err := db.ExecContext(t.Context(), "SET ROLE credent_app"); err != nil {
 			t.Fatal(err)

@@ -22,6 +22,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt"
 	"github.com/credent-go/credent/internal/states"
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/open/sqlite"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -266,7 +267,8 @@ func TestStatesContradict(t *testing.T) {
 		"the default":                {[]credent.Option{credent.WithBinding(credent.State(0))}, nil, ""},
 	} {
 		url := "sqlite:" + filepath.Join(t.TempDir(), "x.db")
-		client, err := credent.Open(t.Context(), url, append(test.opts, ring, credent.WithMigrations())...)
+		client, err := credent.Open(t.Context(), url, append(test.opts, ring, credent.WithMigrations(),
+			credent.WithDriver(sqlite.Driver()))...)
 		if !errors.Is(err, test.want) || err != nil && !strings.Contains(err.Error(), test.text) {
 			t.Errorf("%s: got %v, want %v", name, err, test.want)
 		}

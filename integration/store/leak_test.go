@@ -20,6 +20,7 @@ import (
 	"github.com/credent-go/credent/internal/pgserver"
 	"github.com/credent-go/credent/internal/testdb"
 	"github.com/credent-go/credent/migrate"
+	"github.com/credent-go/credent/open/sqlite"
 )
 
 // TestServerSeesNoPlaintext writes and reads secrets in every way while the
@@ -111,7 +112,7 @@ func TestServerSeesNoPlaintext(t *testing.T) {
 // debugTo returns a client whose debug log goes to a buffer.
 func debugTo(t *testing.T, url string, to *bytes.Buffer, opts ...credent.Option) *ent.Client {
 	t.Helper()
-	db, d, err := credent.OpenDB(url, opts...)
+	db, d, err := credent.OpenDB(url, append(opts, credent.WithDriver(sqlite.Driver()))...)
 	if err != nil {
 		t.Fatal(err)
 	}

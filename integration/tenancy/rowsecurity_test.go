@@ -286,7 +286,7 @@ func TestRequireRowSecurityOnSQLite(t *testing.T) {
 		opts := []credent.Option{credent.WithKeyring(env.Ring), credent.RequireRowSecurity()}
 		_, clientErr := credent.NewClient(env.DB, env.Dialect(), opts...)
 		_, driverErr := credent.WrapDriver(env.EntDriver(), opts...)
-		_, openErr := credent.Open(t.Context(), "sqlite::memory:", opts...)
+		_, openErr := credent.Open(t.Context(), "sqlite::memory:", append(opts, env.Opts...)...)
 		_, copyErr := credent.Copy(t.Context(), env.DB, testdb.Sequence(), credent.CopyConfig{}, opts...)
 		for name, err := range map[string]error{"NewClient": clientErr, "WrapDriver": driverErr, "Open": openErr, "Copy": copyErr} {
 			if !errors.Is(err, credent.ErrRowSecurity) || !errors.Is(err, credent.ErrUnsupported) {

@@ -9,7 +9,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/internal/testdb"
 )
 
@@ -80,7 +79,7 @@ func TestTenantOfStatements(t *testing.T) {
 // not there, from any field of the server's answer.
 func TestAnotherUsersAccountLooksMissingToSQL(t *testing.T) {
 	t.Parallel()
-	s := testdb.NewService(t, credent.WithPGX())
+	s := testdb.NewService(t)
 	s.Unchanged(t, "u1", "u2")
 	conn := testdb.Session(t, testdb.OpenDB(t, s.ServiceURL, s.Opts...))
 	if _, err := conn.ExecContext(t.Context(), "SET app.user_id = 'u1'"); err != nil {

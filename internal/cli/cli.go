@@ -29,7 +29,8 @@ type app struct {
 
 // Main runs the command line of the process and returns its exit code.
 func Main() int {
-	// A second interrupt ends the process at once.
+	// The first interrupt ends what the command does, within seconds also when
+	// the network is silent; a second one ends the process at once.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
@@ -59,6 +60,7 @@ func (a *app) root() *cobra.Command {
 Environment:
   DATABASE_URL              postgres://USER:PASSWORD@HOST:PORT/DATABASE
                             or sqlite:FILE; ` + defaultDatabase + ` if not set
+  CREDENT_DRIVER            pgx, the default, or libpq, to reach Postgres
   ENCRYPTION_KEY            the key, made by "credent key generate"
   ENCRYPTION_KEY_PREVIOUS   earlier keys, which only decrypt, separated by commas
   ENCRYPTION_KEY_FILE, ENCRYPTION_KEY_PREVIOUS_FILE

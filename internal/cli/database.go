@@ -17,17 +17,46 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/useraccount"
 	"github.com/credent-go/credent/migrate"
+	dbopen "github.com/credent-go/credent/open"
+	"github.com/credent-go/credent/open/libpq"
+	"github.com/credent-go/credent/open/sqlite"
 	"github.com/credent-go/credent/rotate"
 )
 
 const (
 	envDatabase     = "DATABASE_URL"
+	envDriver       = "CREDENT_DRIVER"
 	defaultDatabase = "sqlite:credent.db"
 
 	// connectTimeout is how long to wait for the server; a firewall may not
 	// answer at all.
 	connectTimeout = 10 * time.Second
+	// silenceTimeout is how long a server may say nothing before it is asked
+	// whether it is still at work.
+	silenceTimeout = 30 * time.Second
+	// stopTime is how long a command that was interrupted may take to end what
+	// it does on the server. Then its connections are cut.
+	stopTime = 3 * time.Second
 )
+
+// pool returns how the command connects. When the context ends, so do the
+// connections after a while, whatever they wait for: what isn't committed then
+// is rolled back by the server, and the next run continues.
+func pool(ctx context.Context) (dbopen.Config, error) {
+	cfg := dbopen.Config{
+		Drivers: []dbopen.Driver{sqlite.Driver()},
+		Dialer:  &dbopen.Dialer{ConnectTimeout: connectTimeout, SilenceTimeout: silenceTimeout},
+	}
+	switch os.Getenv(envDriver) {
+	case "", "pgx":
+	case "libpq":
+		cfg.Drivers = append(cfg.Drivers, libpq.Driver())
+	default:
+		return cfg, messagef("%s must be pgx or libpq", envDriver)
+	}
+	context.AfterFunc(ctx, func() { time.AfterFunc(stopTime, cfg.Dialer.Close) })
+	return cfg, nil
+}
 
 func databaseURL() string {
 	if s := os.Getenv(envDatabase); s != "" {
@@ -45,7 +74,11 @@ type database struct {
 
 // open connects to a database. An SQLite file that does not exist is made only
 // if create is set.
-func open(ctx context.Context, databaseURL string, create bool, opts ...credent.Option) (_ *database, err error) {
+func open(ctx context.Context, databaseURL string, create bool) (_ *database, err error) {
+	cfg, err := pool(ctx)
+	if err != nil {
+		return nil, err
+	}
 	scheme, rest, _ := strings.Cut(databaseURL, ":")
 	var file string
 	if scheme == "sqlite" || scheme == "sqlite3" {
@@ -53,7 +86,7 @@ func open(ctx context.Context, databaseURL string, create bool, opts ...credent.
 			return nil, err
 		}
 	}
-	pool, d, err := credent.OpenDB(databaseURL, opts...)
+	pool, d, err := dbopen.DB(databaseURL, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +120,7 @@ func sqliteURL(scheme, rest string, create bool) (databaseURL, file string, err 
 	}
 	params, err := url.ParseQuery(query)
 	if err != nil {
-		return databaseURL, file, nil //nolint:nilerr // credent.OpenDB reports it
+		return databaseURL, file, nil //nolint:nilerr // open.DB reports it
 	}
 	if mode := params.Get("mode"); mode == "" || mode == "rwc" {
 		params.Set("mode", "rw")
@@ -109,6 +142,8 @@ func (db *database) connect(ctx context.Context) error {
 		return nil
 	case waiting.Err() != nil && ctx.Err() == nil:
 		return messagef("the database did not answer within %s; correct host and port in %s", connectTimeout, envDatabase)
+	case errors.Is(err, dbopen.ErrConnect) && errors.Is(err, context.DeadlineExceeded):
+		return messagef("the database did not answer in time; correct host and port in %s", envDatabase)
 	}
 	return &connectError{err}
 }
@@ -124,8 +159,8 @@ func (db *database) checkMigrations(ctx context.Context) error {
 }
 
 // withDatabase calls f with a database that is there already.
-func withDatabase(ctx context.Context, f func(db *database) error, opts ...credent.Option) (err error) {
-	db, err := open(ctx, databaseURL(), false, opts...)
+func withDatabase(ctx context.Context, f func(db *database) error) (err error) {
+	db, err := open(ctx, databaseURL(), false)
 	if err != nil {
 		return err
 	}

@@ -7,16 +7,15 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/lib/pq"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"modernc.org/sqlite"
-	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/internal/dberror"
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/migrate"
+	dbopen "github.com/credent-go/credent/open"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -42,7 +41,7 @@ func (u usageError) Error() string { return string(u) }
 type connectError struct{ err error }
 
 func (c *connectError) Error() string {
-	return "cannot reach the database: " + trimPackage(c.err.Error())
+	return "cannot reach the database: " + strings.TrimPrefix(trimPackage(c.err.Error()), dbopen.ErrConnect.Error()+": ")
 }
 func (c *connectError) Unwrap() error { return c.err }
 
@@ -102,70 +101,56 @@ var hints = []struct {
 	{migrate.ErrPooled, "run it with a DATABASE_URL that leads to the server itself"},
 	{migrate.ErrFileName, "names are VERSION_name.sql"},
 	{migrate.ErrChanged, "this build of credent is broken; install it again"},
-	{pq.ErrSSLNotSupported, "if the network between is trusted, add ?sslmode=disable to DATABASE_URL"},
+	{dbopen.ErrSilent, "look at the network and the server; the same command then goes on where it stopped"},
 }
 
 // sqliteReason explains the errors that come from the file, not from what is
 // done with it.
 func sqliteReason(err error) string {
-	var e *sqlite.Error
-	if !errors.As(err, &e) {
-		return ""
-	}
-	switch e.Code() & 0xff { // the rest tells kinds of one error apart
-	case sqlite3.SQLITE_READONLY:
+	switch dberror.SQLite(err) {
+	case dberror.SQLiteReadOnly:
 		return "the database file is read-only; look at its permissions, and for mode=ro in DATABASE_URL"
-	case sqlite3.SQLITE_CANTOPEN:
+	case dberror.SQLiteCantOpen:
 		return "the database file cannot be opened; look at its permissions, and whether its folder exists"
-	case sqlite3.SQLITE_NOTADB:
+	case dberror.SQLiteNotADB:
 		return "the file is not an SQLite database; correct DATABASE_URL"
-	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
+	case dberror.SQLiteBusy, dberror.SQLiteLocked:
 		return "another process keeps the database locked; try again when it is done"
-	case sqlite3.SQLITE_CORRUPT:
+	case dberror.SQLiteCorrupt:
 		return "the database file is damaged; restore it from a backup"
-	case sqlite3.SQLITE_FULL:
+	case dberror.SQLiteFull:
 		return "the disk is full; nothing was stored"
 	}
 	return ""
 }
 
+// refusedTLS is what pgx says of a server without TLS.
+const refusedTLS = "server refused TLS connection"
+
 // postgresReason explains the errors of a server and of connecting to it.
 func postgresReason(err error) string {
 	text := oneLine(trimPackage(err.Error()))
-	if e, ok := answerOf(err); ok {
+	if e, ok := dberror.Of(err); ok {
 		switch {
-		case strings.HasPrefix(e.code, "28"): // invalid authorization
-			return e.message + "; correct user and password in DATABASE_URL"
-		case e.code == "3D000": // no such database
-			return e.message + "; make it with createdb, or correct DATABASE_URL"
-		case e.code == "23514" && strings.HasSuffix(e.constraint, "_encrypted"): // check violation
+		case strings.HasPrefix(e.State, "28"): // invalid authorization
+			return e.Message + "; correct user and password in DATABASE_URL"
+		case e.State == "3D000": // no such database
+			return e.Message + "; make it with createdb, or correct DATABASE_URL"
+		case e.State == "23514" && strings.HasSuffix(e.Constraint, "_encrypted"): // check violation
 			return text + "; it is not encrypted: run `credent encrypt`, then this again"
-		case e.code == "42501": // insufficient privilege
-			return e.message + "; use a role in DATABASE_URL that may do this"
+		case e.State == "42501": // insufficient privilege
+			return e.Message + "; use a role in DATABASE_URL that may do this"
 		}
 		return text
 	}
 	var connecting *connectError
 	if errors.As(err, &connecting) {
+		if errors.Is(err, pq.ErrSSLNotSupported) || strings.Contains(text, refusedTLS) {
+			return text + "; if the network between is trusted, set sslmode=disable in DATABASE_URL"
+		}
 		return text + "; correct DATABASE_URL, or start the server"
 	}
 	return ""
-}
-
-// answer is an error that a server gave.
-type answer struct{ message, code, constraint string }
-
-// answerOf returns what a server answered, over either driver.
-func answerOf(err error) (answer, bool) {
-	var viaPQ *pq.Error
-	if errors.As(err, &viaPQ) {
-		return answer{viaPQ.Message, string(viaPQ.Code), viaPQ.Constraint}, true
-	}
-	var viaPGX *pgconn.PgError
-	if errors.As(err, &viaPGX) {
-		return answer{viaPGX.Message, viaPGX.Code, viaPGX.ConstraintName}, true
-	}
-	return answer{}, false
 }
 
 // trimPackage takes the names of packages off the start of an error's text.
@@ -173,7 +158,7 @@ func trimPackage(text string) string {
 	for {
 		name, rest, ok := strings.Cut(text, ": ")
 		switch {
-		case ok && slices.Contains([]string{"credent", "encrypted", "migrate", "rotate", "ent", "pq"}, name):
+		case ok && slices.Contains([]string{"credent", "encrypted", "migrate", "rotate", "ent", "pq", "open"}, name):
 			text = rest
 		default:
 			return text

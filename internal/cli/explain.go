@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/internal/dberror"
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/retry"
 	"github.com/credent-go/credent/migrate"
@@ -75,7 +76,7 @@ func reason(err error) string { return reasonFor(nil, err, false).line() }
 const kindInterrupted = "interrupted"
 
 func reasonFor(cmd *cobra.Command, err error, interrupted bool) explanation {
-	e := explanation{Kind: kindOfError(err), SQLState: retry.SQLState(err)}
+	e := explanation{Kind: kindOfError(err), SQLState: dberror.State(err)}
 	var msg message
 	switch fault := retry.KindOf(err); {
 	case errors.As(err, &msg):
@@ -100,7 +101,7 @@ func reasonFor(cmd *cobra.Command, err error, interrupted bool) explanation {
 // DATABASE_URL may be the reason for.
 func isFirstContact(err error) bool {
 	var connecting *connectError
-	return errors.As(err, &connecting) && retry.SQLState(err) == ""
+	return errors.As(err, &connecting) && dberror.State(err) == ""
 }
 
 // faultMessage says what happened to the database, and where, without a part of
@@ -183,7 +184,7 @@ func kindOfError(err error) string {
 	if fault := retry.KindOf(err); fault != retry.Other {
 		return fault.String()
 	}
-	switch state := retry.SQLState(err); {
+	switch state := dberror.State(err); {
 	case strings.HasPrefix(state, "28"):
 		return "unauthorized"
 	case state == "42501":

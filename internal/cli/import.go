@@ -120,7 +120,7 @@ func (m *importer) run(ctx context.Context, args []string) (err error) {
 			return err
 		}
 		return m.load(ctx, db)
-	}, credent.WithPGX()) // for COPY
+	})
 }
 
 func (m *importer) openFile(ctx context.Context) (io.Closer, error) {

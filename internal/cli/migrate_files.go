@@ -5,17 +5,17 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"entgo.io/ent/dialect"
-	"github.com/lib/pq"
 	"github.com/spf13/cobra"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/internal/dburl"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/migrate"
 )
 
@@ -153,18 +153,16 @@ func withDev(ctx context.Context, devURL string, f func(dev *database) error) (e
 		return f(server)
 	}
 	name := "credent_dev_" + strings.ToLower(rand.Text())
-	if _, err := server.ExecContext(ctx, "CREATE DATABASE "+pq.QuoteIdentifier(name)+" TEMPLATE template0"); err != nil {
+	if _, err := server.ExecContext(ctx, "CREATE DATABASE "+column.QuoteName(name)+" TEMPLATE template0"); err != nil {
 		return fmt.Errorf("make a throw-away database: %w", err)
 	}
 	defer func() { err = errors.Join(err, server.drop(name)) }()
-	u, err := url.Parse(devURL)
-	if err != nil {
-		return err // which openDev would have found
+	settings, cause := dburl.Parse(devURL)
+	if cause != "" {
+		return messagef("%s; correct --dev-url", cause) // which openDev would have found
 	}
-	query := u.Query()
-	query.Del("dbname") // it would win over the path
-	u.Path, u.RawPath, u.RawQuery = "/"+name, "", query.Encode()
-	dev, err := openDev(ctx, u.String())
+	settings["dbname"] = name
+	dev, err := openDev(ctx, settings.String())
 	if err != nil {
 		return err
 	}
@@ -185,7 +183,7 @@ func openDev(ctx context.Context, devURL string) (*database, error) {
 func (db *database) drop(name string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	if _, err := db.ExecContext(ctx, "DROP DATABASE IF EXISTS "+pq.QuoteIdentifier(name)); err != nil {
+	if _, err := db.ExecContext(ctx, "DROP DATABASE IF EXISTS "+column.QuoteName(name)); err != nil {
 		return fmt.Errorf("drop the throw-away database %s: %w", name, err)
 	}
 	return nil

@@ -29,12 +29,13 @@ func Cause(text string) string {
 	if cause := wrapping(text); cause != "" {
 		return cause
 	}
+	if keywordForm.MatchString(text) {
+		_, cause := keywords(text)
+		return cause
+	}
 	scheme, rest, ok := strings.Cut(text, ":")
 	switch {
 	case !ok || !schemeForm.MatchString(scheme):
-		if keywordForm.MatchString(text) {
-			return "it is in psql's form of keywords, host=… user=…, which isn't supported: write postgres://USER:PASSWORD@HOST:PORT/DATABASE"
-		}
 		return "it has no scheme: " + use
 	case scheme == "postgres" || scheme == "postgresql":
 		return postgres(rest)
@@ -50,7 +51,7 @@ func Cause(text string) string {
 var (
 	// assignment is what a line of a file of variables begins with.
 	assignment  = regexp.MustCompile(`^(?:export\s+|set\s+)?["']?[A-Z_][A-Z_0-9]*["']?\s*(?:=|:\s)\s*["']?[a-z+0-9]+:`)
-	keywordForm = regexp.MustCompile(`^\s*(host|hostaddr|port|dbname|user|password|passfile|service|sslmode|options|connect_timeout|application_name)\s*=`)
+	keywordForm = regexp.MustCompile(`^\s*(host|hostaddr|port|dbname|user|password|passfile|service|servicefile|sslmode|options|connect_timeout|application_name|target_session_attrs|channel_binding)\s*=`)
 	schemeForm  = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*$`)
 )
 
@@ -222,21 +223,28 @@ func userinfo(text string) string {
 	return ""
 }
 
-// hosts looks at host and port.
+// hosts looks at hosts and ports.
 func hosts(text string) string {
-	switch {
-	case strings.HasPrefix(strings.ToLower(text), "%2f"):
-		return "its host is the folder of a socket, which isn't supported there: write postgres://USER:PASSWORD@/DATABASE?host=/FOLDER"
-	case strings.Contains(text, ",") && strings.Contains(text, ":"):
-		return "it has several hosts with ports, which isn't supported: write the ports as a parameter, " +
-			"postgres://USER:PASSWORD@HOST1,HOST2/DATABASE?port=PORT1,PORT2"
-	case strings.HasPrefix(text, "["):
+	for host := range strings.SplitSeq(text, ",") {
+		if cause := host1(host); cause != "" {
+			return cause
+		}
+	}
+	return ""
+}
+
+func host1(text string) string {
+	if cause := userinfo(strings.NewReplacer("[", "", "]", "").Replace(text)); cause != "" {
+		return strings.Replace(cause, "its user or password", "its host, user or password", 1)
+	}
+	if strings.HasPrefix(text, "[") {
 		_, after, ok := strings.Cut(text, "]")
 		if !ok {
 			return "its host is an IPv6 address without the closing bracket"
 		}
 		text = after
-	case strings.Count(text, ":") > 1:
+	}
+	if strings.Count(text, ":") > 1 {
 		return "its host has several colons: write an IPv6 address in brackets, [::1]"
 	}
 	if _, port, ok := strings.Cut(text, ":"); ok && port != "" && !isPort(port) {
@@ -291,68 +299,15 @@ var otherPrograms = map[string]string{
 	"application":                   "application_name is its name",
 }
 
-var sslModes = []string{"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}
-
 // parameters looks at what follows the question mark.
 func parameters(query string) string {
 	values, err := url.ParseQuery(query)
 	if err != nil {
 		return "its parameters don't parse: percent-encode special characters, and separate them by &"
 	}
-	names := make([]string, 0, len(values))
+	s := make(Settings)
 	for name := range values {
-		names = append(names, name)
+		s.set(name, values.Get(name))
 	}
-	slices.Sort(names)
-	var causes []string
-	for _, name := range names {
-		value := values.Get(name)
-		if instead, ok := otherPrograms[name]; ok {
-			causes = append(causes, name+" ("+instead+")")
-			continue
-		}
-		switch _, err := strconv.Atoi(value); {
-		case name == "connect_timeout" && err != nil:
-			return "its connect_timeout must be a whole number of seconds, without a unit"
-		case name == "sslmode" && !slices.Contains(sslModes, value):
-			return "its sslmode must be one of " + strings.Join(sslModes, ", ")
-		case name == "port" && !isPort(value) && !strings.Contains(value, ","):
-			return "its port is not a number from 1 to 65535"
-		}
-	}
-	if len(causes) > 0 {
-		return "it has parameters of another program, which Postgres doesn't know: remove " + strings.Join(causes, ", ")
-	}
-	return ""
-}
-
-// unknownTo are parameters of psql that a driver doesn't know. It would send
-// them to the server, which refuses them.
-var unknownTo = map[string][]string{
-	"lib/pq": {"channel_binding", "require_auth", "sslpassword", "sslcertmode"},
-	"pgx":    {"hostaddr", "load_balance_hosts", "ssl_min_protocol_version", "ssl_max_protocol_version", "binary_parameters"},
-	"both": {
-		"gssencmode", "gsslib", "gssdelegation", "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count",
-		"tcp_user_timeout", "sslcompression", "sslcrl", "sslcrldir", "requirepeer", "requiressl",
-	},
-}
-
-// Unsupported returns which parameters of a URL of Postgres a driver, "lib/pq"
-// or "pgx", doesn't support, and "" for none.
-func Unsupported(values url.Values, driver string) string {
-	var names []string
-	for _, name := range slices.Concat(unknownTo[driver], unknownTo["both"]) {
-		if values.Has(name) {
-			names = append(names, name)
-		}
-	}
-	if len(names) == 0 {
-		return ""
-	}
-	other := ""
-	if !slices.ContainsFunc(names, func(name string) bool { return slices.Contains(unknownTo["both"], name) }) {
-		other = map[string]string{"lib/pq": ", or use pgx, by credent.WithPGX", "pgx": ", or use lib/pq, the default"}[driver]
-	}
-	slices.Sort(names)
-	return "the driver " + driver + " doesn't support these parameters: remove " + strings.Join(names, ", ") + other
+	return checkSettings(s)
 }

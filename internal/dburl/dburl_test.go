@@ -1,7 +1,9 @@
 package dburl_test
 
 import (
-	"net/url"
+	"maps"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -34,8 +36,11 @@ func TestCause(t *testing.T) {
 		"DATABASE_URL: postgres://u:IN-VAIN@h/d":                      "the variable name before it",
 		"psql postgres://u:IN-VAIN@h/d":                               "it is a command",
 		"${DATABASE_URL}":                                             "a placeholder",
-		"host=IN-VAIN user=u password=IN-VAIN":                        "psql's form of keywords",
-		"user=u password='a:b'":                                       "psql's form of keywords",
+		"host=IN-VAIN user":                                           "isn't well-formed",
+		"host='IN-VAIN user=u":                                        "isn't well-formed",
+		"host=h port=IN-VAIN":                                         "its port is not a number",
+		"host=h schema=IN-VAIN":                                       "schema (write options=-csearch_path%3DSCHEMA)",
+		"host=h sslmode=IN-VAIN":                                      "one of disable, allow",
 		"postgresql+psycopg2://u:IN-VAIN@h/d":                         "remove +psycopg2",
 		"postgresql+asyncpg://u:IN-VAIN@h/d":                          "remove +asyncpg",
 		"postgresql+IN-VAIN://u:IN-VAIN@h/d":                          "remove the +",
@@ -73,8 +78,10 @@ func TestCause(t *testing.T) {
 		"postgres://u:p@h/d?port=IN-VAIN":                             "its port is not a number",
 		"postgres://u:p@[::1/d":                                       "without the closing bracket",
 		"postgres://u:p@::1/d":                                        "write an IPv6 address in brackets",
-		"postgres://u:p@a:1,b:2/d":                                    "?port=PORT1,PORT2",
-		"postgres://%2Ftmp%2FIN-VAIN/d":                               "?host=/FOLDER",
+		"postgres://u:p@a:1,IN-VAIN:x/d":                              "its port is not a number",
+		"postgres://u:p@h/d?channel_binding=IN-VAIN":                  "its channel_binding must be one of disable, prefer, require",
+		"postgres://u:p@h/d?target_session_attrs=IN-VAIN":             "its target_session_attrs must be one of any",
+		"postgres://u:p@h/d?keepalives_idle=30s":                      "its keepalives_idle must be a whole number of seconds, without a unit",
 		"postgres://u:p@h/d?connect_timeout=5s":                       "a whole number of seconds",
 		"postgres://u:p@h/d?sslmode=IN-VAIN":                          "one of disable, allow",
 		"postgres://u:p@h/d?schema=IN-VAIN&pgbouncer=true":            "remove pgbouncer (leave it out), schema (write options=-csearch_path%3DSCHEMA)",
@@ -94,12 +101,18 @@ func TestCause(t *testing.T) {
 		"postgres://u:p@h/d?options=-csearch_path%3Dx&connect_timeout=5&sslmode=verify-full": "",
 		"postgres://u:p@/d?host=/tmp&port=5433":                                              "",
 		"postgres://u:p@a,b/d?port=1,2&target_session_attrs=read-write":                      "",
-		"sqlite:credent.db":                 "",
-		"sqlite:///var/lib/credent.db":      "",
-		"sqlite::memory:":                   "",
-		"sqlite3:credent.db?mode=ro":        "",
-		"sqlite:My Documents/a b's.db":      "",
-		"sqlite:/tmp/with@at/and#number.db": "",
+		"host=h user=u password=p":                                                           "",
+		"user=u password='a:b c\\'d'":                                                        "",
+		"postgres://u:p@a:1,b:2,[::1]:3/d":                                                   "",
+		"postgres://%2Fvar%2Frun/d":                                                          "",
+		"postgres:///d?host=/a,/b&port=1,2":                                                  "",
+		"postgres://?service=x&passfile=/a.pw":                                               "",
+		"sqlite:credent.db":                                                                  "",
+		"sqlite:///var/lib/credent.db":                                                       "",
+		"sqlite::memory:":                                                                    "",
+		"sqlite3:credent.db?mode=ro":                                                         "",
+		"sqlite:My Documents/a b's.db":                                                       "",
+		"sqlite:/tmp/with@at/and#number.db":                                                  "",
 	} {
 		got := dburl.Cause(text)
 		if want == "" && got != "" || !strings.Contains(got, want) {
@@ -111,22 +124,96 @@ func TestCause(t *testing.T) {
 	}
 }
 
-func TestUnsupported(t *testing.T) {
+// TestParse compares with what psql makes of the same.
+func TestParse(t *testing.T) {
 	t.Parallel()
-	for _, test := range []struct{ query, driver, want string }{
-		{"channel_binding=prefer", "lib/pq", "the driver lib/pq doesn't support these parameters: remove channel_binding, or use pgx, by credent.WithPGX"},
-		{"channel_binding=prefer", "pgx", ""},
-		{"hostaddr=127.0.0.1", "lib/pq", ""},
-		{"keepalives=1&gssencmode=IN-VAIN", "pgx", "the driver pgx doesn't support these parameters: remove gssencmode, keepalives"},
-		{"sslmode=disable&statement_timeout=5000", "lib/pq", ""},
+	for text, want := range map[string]dburl.Settings{
+		"postgres://":                      {},
+		"postgres:///d":                    {"dbname": "d"},
+		"postgres://h":                     {"host": "h"},
+		"postgresql://u:p%40%2F@h:1/a%20b": {"user": "u", "password": "p@/", "host": "h", "port": "1", "dbname": "a b"},
+		"postgres://u:p@ss@h/d":            {"user": "u", "password": "p@ss", "host": "h", "dbname": "d"},
+		"postgres://a:1,b,[::1]:3/":        {"host": "a,b,::1", "port": "1,5432,3"},
+		"postgres://a,b/":                  {"host": "a,b"},
+		"postgres://%2Ftmp%2Fx:5433/d":     {"host": "/tmp/x", "port": "5433", "dbname": "d"},
+		"postgres://h/d?dbname=e&user=a+b&options=-c%20x%3D1": {
+			"host": "h", "dbname": "e", "user": "a+b", "options": "-c x=1",
+		},
+		"host=h port = 5433 password='it\\'s \\\\' user='' dbname=a\\ b": {
+			"host": "h", "port": "5433", "password": `it's \`, "dbname": "a b",
+		},
 	} {
-		values, err := url.ParseQuery(test.query)
-		if err != nil {
-			t.Fatal(err)
+		got, cause := dburl.Parse(text)
+		if cause != "" || !maps.Equal(got, want) {
+			t.Errorf("%s: got %v, %s, want %v", text, got, cause, want)
 		}
-		if got := dburl.Unsupported(values, test.driver); got != test.want {
-			t.Errorf("%s: got %q, want %q", test.query, got, test.want)
+		if !dburl.IsKeywords(got.String()) {
+			continue
 		}
+		if again, cause := dburl.Parse(got.String()); !maps.Equal(again, want) {
+			t.Errorf("%s: as keywords: got %v, %s", text, again, cause)
+		}
+	}
+}
+
+func TestParsePorts(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"postgres://u:p@a,b,c/d?port=1,2", "host=a port=1,2"} {
+		if _, cause := dburl.Parse(text); !strings.Contains(cause, "another number of ports than of hosts") {
+			t.Errorf("%s: %s", text, cause)
+		}
+	}
+}
+
+// TestFor has what one driver does, and the other doesn't.
+func TestFor(t *testing.T) {
+	const service = "[other]\nhost=x\n# a comment\n[blue]\nhost=s\nkeepalives_idle=7\nuser = bob\n[last]\nhost=y\n"
+	file := filepath.Join(t.TempDir(), "services")
+	if err := os.WriteFile(file, []byte(service), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		text, driver string
+		want         string // settings, or what is wrong
+	}{
+		{"postgres://h/?channel_binding=prefer", dburl.PQ, "host='h' sslmode='prefer'"},
+		{"postgres://h/?channel_binding=disable", dburl.PQ, "host='h' sslmode='prefer'"},
+		{"postgres://h/?channel_binding=require", dburl.PQ, "the driver lib/pq doesn't support these parameters: remove channel_binding, or use pgx, the default"},
+		{"postgres://h/?channel_binding=require", dburl.PGX, "channel_binding='require' host='h'"},
+		{"postgres://h/?hostaddr=127.0.0.1", dburl.PQ, "host='h' hostaddr='127.0.0.1' sslmode='prefer'"},
+		{"postgres://h/?hostaddr=127.0.0.1", dburl.PGX, "host='h'"},
+		{"postgres://?hostaddr=127.0.0.1", dburl.PGX, "host='127.0.0.1'"},
+		{"postgres://h/?keepalives=1&keepalives_idle=5&tcp_user_timeout=9", dburl.PGX, "host='h'"},
+		{"postgres://h/?gssencmode=disable&sslcompression=0&sslcertmode=allow&client_encoding=UTF8", dburl.PQ, "host='h' sslmode='prefer'"},
+		{"postgres://h/?gssencmode=require", dburl.PGX, "no driver supports these parameters: remove gssencmode"},
+		{"postgres://h/?client_encoding=latin1", dburl.PGX, "its client_encoding isn't UTF8"},
+		{"postgres://h/?default_query_exec_mode=exec&statement_cache_capacity=5", dburl.PQ, "host='h' sslmode='prefer'"},
+		{"postgres://h/?binary_parameters=yes", dburl.PGX, "host='h'"},
+		{"postgres://h/?load_balance_hosts=random", dburl.PGX, "or use lib/pq, package open/libpq"},
+		{"postgres://h/?ssl_min_protocol_version=TLSv1.3", dburl.PGX, "host='h'"},
+		{"postgres://h/?fallback_application_name=x", dburl.PGX, "application_name='x' host='h'"},
+		{"postgres://h/?statement_timeout=5000&search_path=x", dburl.PGX, "host='h' search_path='x' statement_timeout='5000'"},
+		{"service=blue dbname=d servicefile=" + file, dburl.PGX, "dbname='d' host='s' user='bob'"},
+		{"service=blue user=eve servicefile=" + file, dburl.PQ, "host='s' sslmode='prefer' user='eve'"},
+		{"service=green servicefile=" + file, dburl.PQ, "its service isn't in a service file"},
+	} {
+		settings, cause := dburl.Parse(test.text)
+		if cause != "" {
+			t.Errorf("%s: %s", test.text, cause)
+			continue
+		}
+		target, cause := settings.For(test.driver)
+		got := cause
+		if cause == "" {
+			got = target.Settings.String()
+		}
+		if got != test.want && (cause == "" || !strings.Contains(cause, test.want)) {
+			t.Errorf("%s over %s: got %s, want %s", test.text, test.driver, got, test.want)
+		}
+	}
+	t.Setenv("PGCHANNELBINDING", "prefer")
+	if _, cause := (dburl.Settings{}).For(dburl.PQ); !strings.Contains(cause, "the variable PGCHANNELBINDING: unset it") {
+		t.Error(cause)
 	}
 }
 

@@ -23,9 +23,8 @@ package fieldcrypt
 
 import (
 	"crypto/subtle"
+	"database/sql/driver"
 	"errors"
-
-	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/credent-go/credent/internal/redact"
 )
@@ -200,11 +199,11 @@ func (s *Secret) Scan(src any) error {
 var ErrNoDriver = errors.New("the statement did not pass Credent's driver: " +
 	"make the client with encrypted.NewDriver, and say where the secret is stored with encrypted.At")
 
-// TextValue implements pgx's pgtype.TextValuer. It refuses with [ErrNoDriver]:
-// without it pgx would send what String returns. Other drivers refuse a secret
-// by themselves, and a driver.Valuer would make ent generate predicates.
-func (s Secret) TextValue() (pgtype.Text, error) {
-	return pgtype.Text{}, &Error{Op: "encrypt", Err: ErrNoDriver}
+// Value implements driver.Valuer. It refuses with [ErrNoDriver]: without it pgx
+// would send what String returns, and other drivers would say no more than that
+// they don't know the type.
+func (s Secret) Value() (driver.Value, error) {
+	return nil, &Error{Op: "encrypt", Err: ErrNoDriver}
 }
 
 // target finds the secret in the caller's types that embed one.

@@ -15,7 +15,6 @@ import (
 
 	"entgo.io/ent/dialect"
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
@@ -106,6 +105,24 @@ type Sealing struct {
 	// Checked says that the client has hooks that may refuse a row, or do
 	// something with it: each row then goes through them.
 	Checked bool
+	// Copier sends rows by COPY; nil for none.
+	Copier Copier
+}
+
+// Copier sends rows by COPY over a driver that can.
+type Copier interface {
+	// Copies reports whether it can over a connection as sql.Conn's Raw gives
+	// it.
+	Copies(conn any) bool
+	// Copy sends the rows, and returns the server's error as it is.
+	Copy(ctx context.Context, conn any, table string, columns []string, rows CopySource) error
+}
+
+// CopySource gives rows, one after the other.
+type CopySource interface {
+	Next() bool
+	Values() ([]any, error)
+	Err() error
 }
 
 // Error says which row could not be stored.
@@ -141,6 +158,7 @@ type loader struct {
 	conn    *sql.Conn // nil until it is needed
 	dialect string
 	guard   *tenancy.Guard
+	copier  Copier
 	copies  bool // by COPY
 	sealer  *sealer
 	tx      *sql.Tx // of a batch, or with Atomic of all
@@ -159,7 +177,7 @@ func Run(
 		cfg.Batch = DefaultBatch
 	}
 	cfg.Batch = min(cfg.Batch, MaxBatch)
-	l := &loader{cfg: cfg, db: db, sealing: sealing, left: make(map[int64]bool)}
+	l := &loader{cfg: cfg, db: db, sealing: sealing, copier: sealing.Copier, left: make(map[int64]bool)}
 	defer l.disconnect()
 	policy := l.policy()
 	policy.Final = []retry.Kind{retry.Standby} // nothing says that it was the primary
@@ -218,11 +236,11 @@ func (l *loader) disconnect() {
 	}
 }
 
-// inspect finds out what the connection is, and whether it can COPY: only pgx's
-// can, and Postgres does not let a role that row-level security applies to.
+// inspect finds out what the connection is, and whether it can COPY: the driver
+// must, and Postgres does not let a role that row-level security applies to.
 func (l *loader) inspect(ctx context.Context) error {
 	err := l.conn.Raw(func(conn any) error {
-		_, l.copies = conn.(*stdlib.Conn)
+		l.copies = l.copier != nil && l.copier.Copies(conn)
 		return nil
 	})
 	if err != nil {

@@ -11,7 +11,6 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/entcrypt/driver"
-	"github.com/credent-go/credent/internal/sqlarg"
 )
 
 // recorder is the driver of a client that talks to no database: it answers the
@@ -115,9 +114,9 @@ func (s *sealer) values(node *ent.UserCredential) ([]any, error) {
 		expiresAt = utc(*node.ExpiresAt)
 	}
 	return []any{
-		sqlarg.UUID{UUID: node.ID},
+		node.ID.String(),
 		node.IsActive, utc(node.CreatedAt), utc(node.UpdatedAt), index,
-		sqlarg.UUID{UUID: node.UserAccountID},
+		node.UserAccountID.String(),
 		node.UserID, node.CredentialType, apiKey, secretKey, expiresAt,
 	}, nil
 }

@@ -2,6 +2,7 @@ package load
 
 import (
 	"context"
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
@@ -18,7 +19,6 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/hooks"
-	"github.com/credent-go/credent/internal/sqlarg"
 )
 
 func newTestSealer(tb testing.TB) (*sealer, *keyring.Keyring) {
@@ -187,7 +187,7 @@ func TestQuickDefaults(t *testing.T) {
 		if len(values) != len(columns) {
 			t.Fatalf("%s: got %d values", name, len(values))
 		}
-		if id, ok := values[idPlace].(sqlarg.UUID); !ok || id.UUID == uuid.Nil {
+		if id, err := uuid.Parse(fmt.Sprint(values[idPlace])); err != nil || id == uuid.Nil {
 			t.Errorf("%s: id: got %v", name, values[idPlace])
 		}
 		for i, column := range columns {

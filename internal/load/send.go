@@ -11,11 +11,9 @@ import (
 
 	"entgo.io/ent/dialect"
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/internal/dberror"
 	"github.com/credent-go/credent/internal/hooks"
 	"github.com/credent-go/credent/internal/retry"
 )
@@ -28,8 +26,7 @@ const insertRows = 500
 func (l *loader) copy(ctx context.Context, s *source) error {
 	var err error
 	rawErr := l.conn.Raw(func(conn any) error {
-		c := conn.(*stdlib.Conn).Conn()
-		_, err = c.CopyFrom(ctx, pgx.Identifier{usercredential.Table}, columns, s)
+		err = l.copier.Copy(ctx, conn, usercredential.Table, columns, s)
 		return nil // an error of the statement is no reason to throw the connection away
 	})
 	switch {
@@ -59,7 +56,7 @@ var (
 // full, a limit that is reached or a connection that breaks comes up in a row
 // too, and isn't about it.
 func isOfRow(err error) bool {
-	state := retry.SQLState(err)
+	state := dberror.State(err)
 	if state == "" {
 		return err != nil && retry.KindOf(err) == retry.Other && !isOfFile(err)
 	}
@@ -97,8 +94,8 @@ const (
 // place returns the place from 0 of the row in what was sent that an error of
 // COPY is about, or -1.
 func (s *source) place(err error) int {
-	var e *pgconn.PgError
-	if !errors.As(err, &e) {
+	e, ok := dberror.Of(err)
+	if !ok {
 		return -1
 	}
 	if found := copyLine.FindStringSubmatch(e.Where); found != nil {
@@ -107,15 +104,15 @@ func (s *source) place(err error) int {
 		}
 	}
 	found := copyKey.FindStringSubmatch(e.Detail)
-	if found == nil || e.TableName != usercredential.Table {
+	if found == nil || e.Table != usercredential.Table {
 		return -1
 	}
 	id, err := uuid.Parse(found[2])
 	switch {
 	case err != nil:
-	case found[1] == usercredential.FieldID && e.ConstraintName == hooks.TenantConstraint:
+	case found[1] == usercredential.FieldID && e.Constraint == hooks.TenantConstraint:
 		return slices.Index(s.ids, id)
-	case found[1] == usercredential.FieldUserAccountID && e.Code == foreignKeyViolation:
+	case found[1] == usercredential.FieldUserAccountID && e.State == foreignKeyViolation:
 		return slices.IndexFunc(s.sent, func(row numbered) bool { return row.UserAccountID == id })
 	}
 	return -1

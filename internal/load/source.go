@@ -2,14 +2,13 @@ package load
 
 import (
 	"context"
+	"slices"
 
 	"github.com/google/uuid"
-
-	"github.com/credent-go/credent/internal/sqlarg"
 )
 
 // source gives the values of a batch, row by row, as they are asked for: while
-// the server stores some, the next are encrypted. It is a pgx.CopyFromSource.
+// the server stores some, the next are encrypted. It is a CopySource.
 type source struct {
 	*loader
 	ctx      context.Context
@@ -33,7 +32,7 @@ func (s *source) Next() bool {
 		if err == nil {
 			s.values = values
 			s.sent = append(s.sent, row)
-			s.ids = append(s.ids, values[idPlace].(sqlarg.UUID).UUID)
+			s.ids = append(s.ids, uuid.MustParse(values[idPlace].(string))) // as sqlarg made it of one
 			return true
 		}
 		s.err = s.refuse(row.number, err)
@@ -41,8 +40,11 @@ func (s *source) Next() bool {
 	return false
 }
 
-// idPlace is the primary key's place in columns.
-const idPlace = 0
+// Places of the primary key and of the account in columns.
+const (
+	idPlace      = 0
+	accountPlace = 5
+)
 
 func (s *source) seal(row *numbered) ([]any, error) {
 	if err := s.accounts.complete(&row.Row); err != nil {
@@ -51,8 +53,19 @@ func (s *source) seal(row *numbered) ([]any, error) {
 	return s.sealer.seal(s.ctx, row.Row)
 }
 
-// Values returns the row's values.
-func (s *source) Values() ([]any, error) { return s.values, nil }
+// Values returns the row's values for COPY. UUIDs are bytes: COPY is binary,
+// and of a text the driver would make them again.
+func (s *source) Values() ([]any, error) {
+	values := slices.Clone(s.values)
+	for _, place := range []int{idPlace, accountPlace} {
+		id, err := uuid.Parse(values[place].(string))
+		if err != nil {
+			return nil, err
+		}
+		values[place] = [16]byte(id)
+	}
+	return values, nil
+}
 
 // Err returns the error of the row that ended the batch.
 func (s *source) Err() error { return s.err }

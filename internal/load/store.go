@@ -9,8 +9,8 @@ import (
 
 	entsql "entgo.io/ent/dialect/sql"
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 
+	"github.com/credent-go/credent/internal/dberror"
 	"github.com/credent-go/credent/internal/retry"
 	"github.com/credent-go/credent/internal/tenancy"
 )
@@ -34,7 +34,7 @@ func (l *loader) store(ctx context.Context, batch []numbered) error {
 		if err == nil && !doubt.settled {
 			err = l.send(ctx, batch)
 		}
-		if len(doubt.ids) > 0 && retry.SQLState(err) == uniqueViolation {
+		if len(doubt.ids) > 0 && dberror.State(err) == uniqueViolation {
 			// The transaction in doubt was committed after the look.
 			err = errors.Join(doubt.look(ctx, l, true), err)
 		}
@@ -155,13 +155,10 @@ func (l *loader) count(ids []uuid.UUID) {
 // stored. A server that ends the connection may have stored it before, and so
 // may one that cannot tell.
 func refused(err error) bool {
-	if errors.Is(err, sql.ErrTxDone) || errors.Is(err, pgx.ErrTxCommitRollback) {
+	const rolledBack = "commit unexpectedly resulted in rollback" // pgx.ErrTxCommitRollback
+	if errors.Is(err, sql.ErrTxDone) || err.Error() == rolledBack {
 		return true
 	}
-	var answer interface{ SQLState() string } // over either driver
-	if !errors.As(err, &answer) {
-		return false
-	}
-	state := answer.SQLState()
-	return !strings.HasPrefix(state, "08") && !strings.HasPrefix(state, "57") && state != "40003"
+	state := dberror.State(err)
+	return state != "" && !strings.HasPrefix(state, "08") && !strings.HasPrefix(state, "57") && state != "40003"
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/internal/pgserver"
 	"github.com/credent-go/credent/migrate"
+	"github.com/credent-go/credent/open/sqlite"
 )
 
 func main() {
@@ -95,7 +96,7 @@ var baseline string
 // lint prints what is found in a directory beside the baseline, and returns an
 // error if there is one among it, or if a line of the baseline is not found.
 func lint(ctx context.Context, url, path, directory string) (err error) {
-	db, _, err := credent.OpenDB(url)
+	db, _, err := credent.OpenDB(url, credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		return err
 	}
@@ -138,7 +139,7 @@ func lint(ctx context.Context, url, path, directory string) (err error) {
 
 func diff(ctx context.Context, url, path, name string) (written bool, err error) {
 	var db *sql.DB
-	if db, _, err = credent.OpenDB(url); err != nil {
+	if db, _, err = credent.OpenDB(url, credent.WithDriver(sqlite.Driver())); err != nil {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()

@@ -9,6 +9,8 @@ import (
 	"os"
 	"strings"
 	"syscall"
+
+	"github.com/credent-go/credent/internal/dberror"
 )
 
 // Errors to be tested with errors.Is: what became of a statement or of a
@@ -78,32 +80,13 @@ func KindOf(err error) Kind {
 	case errors.As(err, &known):
 		return known.Kind
 	}
-	if answer, ok := answerOf(err); ok {
-		return kindOfState(answer.SQLState(), answer.Error())
+	if answer, ok := dberror.Of(err); ok {
+		return kindOfState(answer.State, answer.Message)
 	}
 	if k := kindOfSQLite(err); k != Other {
 		return k
 	}
 	return kindOfNetwork(err)
-}
-
-// answer is what a server answered, over any driver.
-type answer interface {
-	error
-	SQLState() string
-}
-
-func answerOf(err error) (a answer, ok bool) {
-	ok = errors.As(err, &a)
-	return a, ok
-}
-
-// SQLState returns the SQLSTATE of what a server answered, or "".
-func SQLState(err error) string {
-	if a, ok := answerOf(err); ok {
-		return a.SQLState()
-	}
-	return ""
 }
 
 // states are those that say enough by themselves. The others of a class are
@@ -262,8 +245,8 @@ func kindOfNetwork(err error) Kind {
 // cause returns the part of an error that says why and names no server, user or
 // database; "" if there is none.
 func cause(err error) string {
-	if a, ok := answerOf(err); ok {
-		return strings.TrimPrefix(a.Error(), "pq: ")
+	if a, ok := dberror.Of(err); ok {
+		return a.Message
 	}
 	if kindOfSQLite(err) != Other {
 		return err.Error()

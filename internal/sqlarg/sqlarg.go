@@ -8,30 +8,23 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5/pgtype"
 )
-
-// UUID is a UUID argument. pgx sends it as it is; it would turn a bare
-// [uuid.UUID] into text, fail to send that in binary, and parse it again,
-// which takes longer than encrypting a key. Other drivers see a text.
-type UUID struct{ uuid.UUID }
-
-// UUIDValue implements pgx's pgtype.UUIDValuer.
-func (a UUID) UUIDValue() (pgtype.UUID, error) {
-	return pgtype.UUID{Bytes: a.UUID, Valid: true}, nil
-}
 
 // Convert returns what drivers are to get in place of an argument, and whether
 // that is something else.
+//
+// A UUID becomes text. Every driver sends text as it is, whatever the column's
+// type; of a [uuid.UUID] pgx would make text, fail to send that in binary, and
+// parse it again, which takes longer than encrypting a key.
 func Convert(arg any) (value any, changed bool) {
 	switch arg := arg.(type) {
 	case uuid.UUID:
-		return UUID{arg}, true
+		return arg.String(), true
 	case *uuid.UUID: // ent makes one of an ID
 		if arg == nil {
 			return nil, true
 		}
-		return UUID{*arg}, true
+		return arg.String(), true
 	case time.Time:
 		if arg.Location() == time.UTC {
 			return nil, false

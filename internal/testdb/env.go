@@ -12,6 +12,8 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/migrate"
+	"github.com/credent-go/credent/open/libpq"
+	"github.com/credent-go/credent/open/sqlite"
 )
 
 // Must is for what fails only if the test is wrong.
@@ -25,8 +27,8 @@ func Must[T any](v T, err error) T {
 // Drivers are the two ways to connect; a test that runs SQL through the client
 // runs over each.
 var Drivers = map[string][]credent.Option{
-	"pq":  nil,
-	"pgx": {credent.WithPGX()},
+	"pq":  {credent.WithDriver(libpq.Driver())},
+	"pgx": nil,
 }
 
 // ForEachDriver runs a test over both drivers, each on a migrated database of
@@ -67,7 +69,7 @@ func New(t *testing.T, opts ...credent.Option) *Env {
 // Open opens a client for the whole test.
 func Open(t *testing.T, url string, opts ...credent.Option) *ent.Client {
 	t.Helper()
-	client, err := credent.Open(t.Context(), url, opts...)
+	client, err := credent.Open(t.Context(), url, append(opts, credent.WithDriver(sqlite.Driver()))...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +80,7 @@ func Open(t *testing.T, url string, opts ...credent.Option) *ent.Client {
 // OpenDB opens a pool without encryption for the whole test.
 func OpenDB(t *testing.T, url string, opts ...credent.Option) *sql.DB {
 	t.Helper()
-	db, _, err := credent.OpenDB(url, opts...)
+	db, _, err := credent.OpenDB(url, append(opts, credent.WithDriver(sqlite.Driver()))...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +141,7 @@ func ForEachSQLite(t *testing.T, test func(t *testing.T, env *Env)) {
 // NewSQLite is New on a new SQLite file.
 func NewSQLite(t *testing.T, driver string) *Env {
 	t.Helper()
-	env := &Env{Driver: driver, Key: credent.GenerateKey()}
+	env := &Env{Driver: driver, Key: credent.GenerateKey(), Opts: []credent.Option{credent.WithDriver(sqlite.Driver())}}
 	file := filepath.Join(t.TempDir(), "credent.db")
 	env.URL = "sqlite:" + file + "?_pragma=synchronous(0)&_pragma=busy_timeout(60000)"
 	env.Ring = Keyring(t, env.Key)

@@ -217,9 +217,11 @@ var Pooled = map[string]struct {
 	// It sends parameters in a second message: between the two, outside of a
 	// transaction, PgBouncer may change the connection. Statements of a user
 	// are in one.
-	"pq": {"", nil, false},
+	"pq": {"", Drivers["pq"], false},
 	// Everything in one message.
-	"pq, binary parameters": {"&binary_parameters=yes", nil, true},
-	"pgx, exec":             {"&default_query_exec_mode=exec", []credent.Option{credent.WithPGX()}, true},
-	"pgx, simple protocol":  {"&default_query_exec_mode=simple_protocol", []credent.Option{credent.WithPGX()}, true},
+	"pq, binary parameters": {"&binary_parameters=yes", Drivers["pq"], true},
+	// pgx finds the pooler out.
+	"pgx":                  {"", nil, true},
+	"pgx, exec":            {"&default_query_exec_mode=exec", nil, true},
+	"pgx, simple protocol": {"&default_query_exec_mode=simple_protocol", nil, true},
 }

@@ -18,13 +18,14 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/migrate"
+	"github.com/credent-go/credent/open/sqlite"
 )
 
 func main() {
 	dev := flag.String("dev", "", "an empty database to try the files on")
 	name := flag.String("name", "", "what the migration does")
 	flag.Parse()
-	db, _, err := credent.OpenDB(*dev)
+	db, _, err := credent.OpenDB(*dev, credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		log.Fatal(err)
 	}

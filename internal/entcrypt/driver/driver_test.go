@@ -24,7 +24,6 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
-	"github.com/credent-go/credent/internal/sqlarg"
 	"github.com/credent-go/credent/internal/states"
 )
 
@@ -79,8 +78,8 @@ func TestDriverSeals(t *testing.T) {
 					sql.NullTime{Time: local.UTC(), Valid: true},
 					sql.Null[time.Time]{V: local.UTC(), Valid: true},
 					sql.NullTime{},
-					sqlarg.UUID{UUID: id},
-					sqlarg.UUID{UUID: id},
+					id.String(),
+					id.String(),
 					nil, json.RawMessage(`{"a":"b"}`),
 					[]string{"a"},
 					true, 1.5,

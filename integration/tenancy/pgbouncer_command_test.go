@@ -1,0 +1,47 @@
+package tenancy
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/internal/testdb"
+)
+
+// TestCommandsBehindPgBouncer has one DATABASE_URL, without any parameter for
+// the pooler, serve every command that works through one.
+func TestCommandsBehindPgBouncer(t *testing.T) {
+	t.Parallel()
+	env := testdb.New(t)
+	env.Client.UserAccount.Create().SetUserID("u1").SetAccountName("a").ExecX(t.Context())
+	env.URL = testdb.StartPgBouncer(t, env.URL)
+	file := filepath.Join(t.TempDir(), "rows.csv")
+	content := "user_id,credential_type,api_key,secret_key\n" + strings.Repeat("u1,polygon,a,b\n", 700)
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fresh := credent.GenerateKey()
+	for _, driver := range []string{"pgx", "libpq"} {
+		for _, args := range []string{
+			"migrate status", "migrate apply", "migrate check", "doctor", "account list", "credential import " + file,
+			"credential list", "credential export --reveal", "verify", "rotate", "inventory --verified", "encrypt --dry-run",
+			"state list", "tenant list",
+		} {
+			cmd := env.Command(strings.Fields(args)...)
+			cmd.Env = append(cmd.Env, "CREDENT_DRIVER="+driver)
+			if args == "rotate" {
+				cmd.Env = append(cmd.Env, "ENCRYPTION_KEY="+fresh, "ENCRYPTION_KEY_PREVIOUS="+env.Key)
+			}
+			if args == "inventory --verified" {
+				cmd.Env = append(cmd.Env, "ENCRYPTION_KEY="+fresh)
+				env.Key, fresh = fresh, credent.GenerateKey()
+			}
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("%s over %s: %v\n%.600s", args, driver, err, fmt.Sprintf("%s", out))
+			}
+		}
+	}
+}

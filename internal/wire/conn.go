@@ -1,0 +1,240 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+// ErrSilent means that a server didn't answer for longer than it may, and
+// isn't at work on what it was asked either.
+var ErrSilent = errors.New("the database has gone silent")
+
+// silentError is [ErrSilent] with the time and the reason.
+type silentError struct {
+	after time.Duration
+	cause error
+}
+
+func (e *silentError) Error() string {
+	return fmt.Sprintf("%v: no answer for %v, and %v", ErrSilent, e.after, e.cause)
+}
+func (e *silentError) Unwrap() []error { return []error{ErrSilent, e.cause} }
+
+// Timeout and Temporary implement net.Error. As a time-out, drivers report it
+// as it is; of others pgx makes its own, which database/sql takes for a reason
+// to run the statement again.
+func (e *silentError) Timeout() bool   { return true }
+func (e *silentError) Temporary() bool { return false }
+
+// closedError is [ErrClosed], as a time-out like silentError.
+type closedError struct{}
+
+func (closedError) Error() string   { return ErrClosed.Error() }
+func (closedError) Unwrap() error   { return ErrClosed }
+func (closedError) Timeout() bool   { return true }
+func (closedError) Temporary() bool { return false }
+
+// bare takes the addresses out of an error.
+func bare(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return ended(op.Op, op.Err)
+	}
+	return err
+}
+
+// ended is how drivers know that a connection has ended.
+func ended(op string, err error) error { return &net.OpError{Op: op, Net: "tcp", Err: err} }
+
+func isTimeout(err error) bool {
+	var timeout interface{ Timeout() bool }
+	return errors.As(err, &timeout) && timeout.Timeout()
+}
+
+// Conn is a connection to a server. It is a net.Conn.
+type Conn struct {
+	inner   net.Conn
+	group   *Group
+	silence time.Duration // 0 for no limit
+	probe   func() error  // asks over another connection whether the server is still at work
+
+	mu    sync.Mutex
+	read  time.Time // deadlines that the driver set
+	write time.Time
+	cut   time.Time // the time at which an abandoned statement ends
+	final bool      // the cut holds for whatever comes later, too
+	cause error     // why the connection ended
+}
+
+// SetProbe sets what is asked after a silence: nil means that the server is at
+// work, and an error that nothing more will come. Without a probe a silence
+// ends the connection. It must be set before the connection is used by others.
+func (c *Conn) SetProbe(probe func() error) { c.probe = probe }
+
+// LimitSilence sets for how long the server may be silent, 0 for ever.
+func (c *Conn) LimitSilence(d time.Duration) { c.silence = d }
+
+// Read implements net.Conn.
+func (c *Conn) Read(p []byte) (int, error) {
+	for {
+		if err := c.arm(c.inner.SetReadDeadline, &c.read); err != nil {
+			return 0, err
+		}
+		n, err := c.inner.Read(p)
+		if n > 0 || err == nil {
+			return n, err
+		}
+		if err := c.wait(err, &c.read); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// Write implements net.Conn. It also ends the time limit of an abandoned
+// statement: the driver has gone on to the next one.
+func (c *Conn) Write(p []byte) (written int, err error) {
+	c.mu.Lock()
+	if !c.final {
+		c.cut = time.Time{}
+	}
+	c.mu.Unlock()
+	for {
+		if err := c.arm(c.inner.SetWriteDeadline, &c.write); err != nil {
+			return written, err
+		}
+		n, err := c.inner.Write(p[written:])
+		written += n
+		if err == nil {
+			return written, nil
+		}
+		if n > 0 && isTimeout(err) && !c.isOver(&c.write) {
+			continue // something moves
+		}
+		if err := c.wait(err, &c.write); err != nil {
+			return written, err
+		}
+	}
+}
+
+// arm sets the deadline of the next read or write: the driver's, or the end of
+// the silence.
+func (c *Conn) arm(set func(time.Time) error, driver *time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cause != nil {
+		return c.cause
+	}
+	return set(c.earliest(*driver, c.silence))
+}
+
+// earliest returns the deadline that comes first.
+func (c *Conn) earliest(driver time.Time, silence time.Duration) time.Time {
+	at := driver
+	if !c.cut.IsZero() && (at.IsZero() || c.cut.Before(at)) {
+		at = c.cut
+	}
+	if silence > 0 {
+		if end := time.Now().Add(silence); at.IsZero() || end.Before(at) {
+			at = end
+		}
+	}
+	return at
+}
+
+func (c *Conn) isOver(driver *time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	if !c.cut.IsZero() && !now.Before(c.cut) {
+		c.final = true // an answer may be half read
+	}
+	at := c.earliest(*driver, 0)
+	return !at.IsZero() && !now.Before(at)
+}
+
+// wait returns nil if there is more to wait for after an error of a read or a
+// write.
+func (c *Conn) wait(err error, driver *time.Time) error {
+	c.mu.Lock()
+	cause := c.cause
+	c.mu.Unlock()
+	switch {
+	case cause != nil:
+		return cause
+	case !errors.Is(err, os.ErrDeadlineExceeded):
+		return bare(err)
+	case c.isOver(driver):
+		return bare(err)
+	case c.silence <= 0:
+		return nil // a deadline that was moved meanwhile
+	case c.probe == nil:
+		err = errors.New("it can't be asked why")
+	default:
+		err = c.probe()
+	}
+	if err == nil {
+		return nil
+	}
+	silent := ended("wait", &silentError{c.silence, err})
+	c.abort(silent)
+	return silent
+}
+
+// CutAt ends what the connection waits for at a time. If that isn't final, it
+// holds until the driver begins something new.
+func (c *Conn) CutAt(at time.Time, final bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cut, c.final = at, c.final || final
+	_ = c.inner.SetDeadline(at) // a failure means that it is closed
+}
+
+// abort ends the connection, with an error for those who wait for it.
+func (c *Conn) abort(cause error) {
+	c.mu.Lock()
+	if c.cause == nil {
+		c.cause = cause
+	}
+	c.mu.Unlock()
+	_ = c.Close()
+}
+
+// Close implements net.Conn.
+func (c *Conn) Close() error {
+	c.group.remove(c)
+	return c.inner.Close()
+}
+
+// LocalAddr implements net.Conn.
+func (c *Conn) LocalAddr() net.Addr { return c.inner.LocalAddr() }
+
+// RemoteAddr implements net.Conn.
+func (c *Conn) RemoteAddr() net.Addr { return c.inner.RemoteAddr() }
+
+// SetDeadline implements net.Conn.
+func (c *Conn) SetDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.read, c.write = t, t
+	return c.inner.SetDeadline(c.earliest(t, c.silence))
+}
+
+// SetReadDeadline implements net.Conn.
+func (c *Conn) SetReadDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.read = t
+	return c.inner.SetReadDeadline(c.earliest(t, c.silence))
+}
+
+// SetWriteDeadline implements net.Conn.
+func (c *Conn) SetWriteDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.write = t
+	return c.inner.SetWriteDeadline(c.earliest(t, c.silence))
+}

@@ -1,0 +1,334 @@
+package open_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"io"
+	"net"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/credent-go/credent/open"
+)
+
+// proxy passes bytes on until it is told to drop them, as a network does that
+// loses all packets.
+type proxy struct {
+	url      string
+	mu       sync.Mutex
+	drop     bool // what comes on connections that are there
+	dropNew  bool // what comes on later ones
+	previous []*passage
+}
+
+// passage is one connection through the proxy.
+type passage struct {
+	mu   sync.Mutex
+	drop bool
+}
+
+func startProxy(t *testing.T) *proxy {
+	t.Helper()
+	u, err := url.Parse(server.URL("postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	target := u.Host
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{}
+	var all sync.WaitGroup
+	var conns []io.Closer
+	all.Go(func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			back, err := new(net.Dialer).Dial("tcp4", target)
+			if err != nil {
+				_ = client.Close()
+				continue
+			}
+			way := &passage{}
+			p.mu.Lock()
+			conns = append(conns, client, back)
+			way.drop = p.dropNew
+			p.previous = append(p.previous, way)
+			p.mu.Unlock()
+			all.Go(func() { way.pass(back, client) })
+			all.Go(func() { way.pass(client, back) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		p.mu.Lock()
+		for _, c := range conns {
+			_ = c.Close()
+		}
+		p.mu.Unlock()
+		all.Wait()
+	})
+	u.Host = l.Addr().String()
+	p.url = u.String()
+	return p
+}
+
+// pass passes on one direction. An end is not passed on in a silence.
+func (w *passage) pass(to, from net.Conn) {
+	buf := make([]byte, 1<<15)
+	for {
+		n, err := from.Read(buf)
+		w.mu.Lock()
+		drop := w.drop
+		w.mu.Unlock()
+		if err != nil {
+			if !drop {
+				_ = to.Close()
+			}
+			return
+		}
+		if !drop {
+			if _, err := to.Write(buf[:n]); err != nil {
+				return
+			}
+		}
+	}
+}
+
+// silence drops everything from now on, on later connections too if wanted.
+func (p *proxy) silence(later bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dropNew = later
+	for _, way := range p.previous {
+		way.mu.Lock()
+		way.drop = true
+		way.mu.Unlock()
+	}
+}
+
+// hang is after what time a call counts as one that never returns.
+const hang = 20 * time.Second
+
+// returns fails the test if f doesn't return.
+func returns(t *testing.T, what string, f func() error) error {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(hang):
+		t.Fatalf("%s: it doesn't return", what)
+		return nil
+	}
+}
+
+// TestDeadlineHolds has a context's deadline end whatever waits for a silent
+// network, over both drivers.
+func TestDeadlineHolds(t *testing.T) {
+	t.Parallel()
+	type work func(ctx context.Context, db *sql.DB, silence func()) error
+	exec := func(query string, args ...any) work {
+		return func(ctx context.Context, db *sql.DB, silence func()) error {
+			silence()
+			_, err := db.ExecContext(ctx, query, args...)
+			return err
+		}
+	}
+	for name, do := range map[string]work{
+		"exec":           exec("SELECT 1"),
+		"with arguments": exec("SELECT $1::int", 1),
+		"ping": func(ctx context.Context, db *sql.DB,
+			silence func()) error {
+			silence()
+			return db.PingContext(ctx)
+		},
+		"query": func(ctx context.Context, db *sql.DB, silence func()) error {
+			silence()
+			var n int
+			return db.QueryRowContext(ctx, "SELECT 1").Scan(&n)
+		},
+		"rows": func(ctx context.Context, db *sql.DB, silence func()) error {
+			rows, err := db.QueryContext(ctx, "SELECT repeat('x', 1000) FROM generate_series(1, 1000000)")
+			if err != nil {
+				return err
+			}
+			silence()
+			for rows.Next() {
+			}
+			return errors.Join(rows.Err(), rows.Close())
+		},
+		"prepared": func(ctx context.Context, db *sql.DB, silence func()) error {
+			stmt, err := db.PrepareContext(ctx, "SELECT $1::int")
+			if err != nil {
+				return err
+			}
+			silence()
+			_, err = stmt.ExecContext(ctx, 1)
+			_ = stmt.Close()
+			return err
+		},
+		"transaction": func(ctx context.Context, db *sql.DB, silence func()) error {
+			tx, err := db.BeginTx(ctx, nil)
+			if err != nil {
+				return err
+			}
+			silence()
+			_, err = tx.ExecContext(ctx, "SELECT 1")
+			_ = tx.Rollback()
+			return err
+		},
+		"commit": func(ctx context.Context, db *sql.DB, silence func()) error {
+			tx, err := db.BeginTx(ctx, nil)
+			if err != nil {
+				return err
+			}
+			silence()
+			return tx.Commit()
+		},
+	} {
+		for driver, drivers := range forms {
+			t.Run(name+"/"+driver, func(t *testing.T) {
+				t.Parallel()
+				p := startProxy(t)
+				db := connect(t, p.url, open.Config{Drivers: drivers})
+				db.SetMaxOpenConns(1)
+				if err := db.PingContext(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+				defer cancel()
+				err := returns(t, name, func() error { return do(ctx, db, func() { p.silence(true) }) })
+				if err == nil {
+					t.Error("no error")
+				}
+				if ctx.Err() == nil {
+					t.Error("it returned before the deadline")
+				}
+			})
+		}
+	}
+}
+
+// TestSilence has statements without a deadline end when the network has gone
+// silent, also if that is one connection alone.
+func TestSilence(t *testing.T) {
+	t.Parallel()
+	for driver, drivers := range forms {
+		for name, later := range map[string]bool{"network": true, "one connection": false} {
+			t.Run(name+"/"+driver, func(t *testing.T) {
+				t.Parallel()
+				p := startProxy(t)
+				db := connect(t, p.url, open.Config{
+					Drivers: drivers,
+					Dialer:  &open.Dialer{ConnectTimeout: 3 * time.Second, SilenceTimeout: time.Second},
+				})
+				conn, err := db.Conn(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer func() { _ = conn.Close() }()
+				p.silence(later)
+				err = returns(t, name, func() error {
+					_, err := conn.ExecContext(context.Background(), "SELECT 1")
+					return err
+				})
+				if !errors.Is(err, open.ErrSilent) {
+					t.Errorf("got %v, want ErrSilent", err)
+				}
+				if err != nil && strings.Contains(err.Error(), "127.0.0.1") {
+					t.Errorf("it has an address: %v", err)
+				}
+			})
+		}
+	}
+}
+
+// A server that takes its time isn't silent.
+func TestSlowStatement(t *testing.T) {
+	t.Parallel()
+	for driver, drivers := range forms {
+		t.Run(driver, func(t *testing.T) {
+			t.Parallel()
+			db := connect(t, server.URL("postgres"), open.Config{
+				Drivers: drivers, Dialer: &open.Dialer{SilenceTimeout: 100 * time.Millisecond},
+			})
+			if _, err := db.ExecContext(t.Context(), "SELECT pg_sleep(1.5)"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestConnectLimit has servers that take a connection and say nothing.
+func TestConnectLimit(t *testing.T) {
+	t.Parallel()
+	for name, first := range map[string]string{"nothing": "", "TLS": "S"} {
+		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp4", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = l.Close() })
+		go func() {
+			for {
+				conn, err := l.Accept()
+				if err != nil {
+					return
+				}
+				_, _ = io.WriteString(conn, first)
+				defer func() { _ = conn.Close() }()
+			}
+		}()
+		mode := "disable"
+		if first != "" {
+			mode = "require"
+		}
+		for driver, drivers := range forms {
+			t.Run(name+"/"+driver, func(t *testing.T) {
+				t.Parallel()
+				db := connect(t, "postgres://u:IN-VAIN@"+l.Addr().String()+"/d?sslmode="+mode,
+					open.Config{Drivers: drivers, Dialer: &open.Dialer{ConnectTimeout: time.Second}})
+				err := returns(t, name, func() error { return db.PingContext(context.Background()) })
+				if !errors.Is(err, open.ErrConnect) || !strings.Contains(err.Error(), "it did not answer within 1s") {
+					t.Error(err)
+				}
+			})
+		}
+	}
+}
+
+// TestClose ends statements that wait for the server.
+func TestClose(t *testing.T) {
+	t.Parallel()
+	for driver, drivers := range forms {
+		t.Run(driver, func(t *testing.T) {
+			t.Parallel()
+			dialer := new(open.Dialer)
+			db := connect(t, server.URL("postgres"), open.Config{Drivers: drivers, Dialer: dialer})
+			tx, err := db.BeginTx(t.Context(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			done := make(chan error, 1)
+			go func() {
+				_, err := tx.ExecContext(context.Background(), "SELECT pg_sleep(600)")
+				done <- err
+			}()
+			dialer.Close()
+			if err := returns(t, "close", func() error { return <-done }); err == nil {
+				t.Error("no error")
+			}
+			if err := db.PingContext(t.Context()); err == nil {
+				t.Error("another connection was made")
+			}
+		})
+	}
+}
