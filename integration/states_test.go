@@ -334,7 +334,8 @@ func TestServicesCannotDisagree(t *testing.T) {
 			if env.driver == "mattn" {
 				continue // which credent.Open doesn't know
 			}
-			opened, err := credent.Open(ctx, env.url, append(append(test.opts, ring, credent.WithDriver(sqlite.Driver())),
+			opened, err := credent.Open(ctx, env.url, append(
+				append(test.opts, ring, credent.WithDriver(sqlite.Driver())),
 				env.opts...)...)
 			if !errors.Is(err, test.want) {
 				t.Errorf("%s: Open: got %v, want %v", name, err, test.want)
