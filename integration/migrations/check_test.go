@@ -7,7 +7,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/internal/testdb"
 	"github.com/credent-go/credent/migrate"
 )

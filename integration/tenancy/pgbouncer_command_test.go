@@ -27,8 +27,8 @@ func TestCommandsBehindPgBouncer(t *testing.T) {
 	for _, driver := range []string{"pgx", "libpq"} {
 		for _, args := range []string{
 			"migrate status", "migrate apply", "migrate check", "doctor", "account list", "credential import " + file,
-			"credential list", "credential export --reveal", "verify", "rotate", "inventory --verified", "encrypt --dry-run",
-			"state list", "tenant list",
+			"credential list", "credential export --reveal", "verify", "rotate", "inventory --verified",
+			"encrypt --dry-run", "state list", "tenant list",
 		} {
 			cmd := env.Command(strings.Fields(args)...)
 			cmd.Env = append(cmd.Env, "CREDENT_DRIVER="+driver)

@@ -1,15 +1,14 @@
 package dburl
 
 import (
-	"bufio"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/credent-go/credent/internal/pgservice"
 	"github.com/credent-go/credent/internal/wire"
 )
 
@@ -209,8 +208,8 @@ func (s Settings) withService() (Settings, string) {
 		delete(all, "servicefile")
 		return all, ""
 	}
-	for _, file := range serviceFiles(s["servicefile"]) {
-		section, ok := readService(file, service)
+	for _, file := range pgservice.Files(s["servicefile"]) {
+		section, ok := pgservice.Read(file, service)
 		if !ok {
 			continue
 		}
@@ -224,47 +223,4 @@ func (s Settings) withService() (Settings, string) {
 		return all, checkSettings(all)
 	}
 	return nil, "its service isn't in a service file: look at PGSERVICEFILE and ~/.pg_service.conf"
-}
-
-func serviceFiles(given string) []string {
-	var files []string
-	switch {
-	case given != "":
-		files = append(files, given)
-	case os.Getenv("PGSERVICEFILE") != "":
-		files = append(files, os.Getenv("PGSERVICEFILE"))
-	default:
-		if home, err := os.UserHomeDir(); err == nil {
-			files = append(files, filepath.Join(home, ".pg_service.conf"))
-		}
-	}
-	if dir := os.Getenv("PGSYSCONFDIR"); dir != "" {
-		files = append(files, filepath.Join(dir, "pg_service.conf"))
-	}
-	return files
-}
-
-// readService returns the settings of a service in a file, and whether it is
-// there.
-func readService(file, service string) (s Settings, found bool) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, false
-	}
-	defer func() { _ = f.Close() }() // only read
-	s = make(Settings)
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		line := strings.TrimSpace(lines.Text())
-		switch name, value, ok := strings.Cut(line, "="); {
-		case line == "" || line[0] == '#':
-		case line[0] == '[':
-			if found {
-				return s, true
-			}
-			found = line == "["+service+"]"
-		case found && ok:
-			s[strings.TrimSpace(name)] = strings.TrimSpace(value)
-		}
-	}
-	return s, found
 }
