@@ -53,7 +53,7 @@ func (Extension) Templates() []*gen.Template {
 			return nil, nil, &ValidationError{Name: "{{ $f.Name }}", err: errors.New(` + "`" + missing + "`" + `)}
 		}
 	{{- end }}{{ end }}
-	defer encrypted.CompleteCreate("{{ $.Config.Package }}", _spec) // once its fields are set
+	defer encrypted.CompleteCreate({{ $.Scope.Receiver }}.driver, "{{ $.Config.Package }}", _spec) // once its fields are set
 {{ end }}{{ end }}
 {{ define "dialect/sql/create_bulk/spec/zz_credent" }}{{ if index $.Annotations "` + stampedName + `" }}
 	encrypted.CompleteBatch("{{ $.Config.Package }}", spec)

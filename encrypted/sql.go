@@ -87,7 +87,9 @@ func BoundKeyring(ring *Keyring, c Column, tenant string) (*Keyring, error) {
 func Register(b Binding) Column { return column.Register(b) }
 
 // CompleteCreate is for generated code.
-func CompleteCreate(client string, spec *sqlgraph.CreateSpec) { stamp.Create(client, spec) }
+func CompleteCreate(drv dialect.Driver, client string, spec *sqlgraph.CreateSpec) {
+	stamp.Create(drv, client, spec)
+}
 
 // CompleteBatch is for generated code.
 func CompleteBatch(client string, spec *sqlgraph.BatchCreateSpec) { stamp.Batch(client, spec) }

@@ -227,7 +227,7 @@ func (_c *UserAccountCreate) createSpec() (*UserAccount, *sqlgraph.CreateSpec) {
 		_spec = sqlgraph.NewCreateSpec(useraccount.Table, sqlgraph.NewFieldSpec(useraccount.FieldID, field.TypeUUID))
 	)
 	_spec.OnConflict = _c.conflict
-	defer encrypted.CompleteCreate("github.com/credent-go/credent/ent", _spec) // once its fields are set
+	defer encrypted.CompleteCreate(_c.driver, "github.com/credent-go/credent/ent", _spec) // once its fields are set
 
 	if id, ok := _c.mutation.ID(); ok {
 		_node.ID = id

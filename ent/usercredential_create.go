@@ -276,7 +276,7 @@ func (_c *UserCredentialCreate) createSpec() (*UserCredential, *sqlgraph.CreateS
 	if v, ok := _c.mutation.SecretKey(); ok && v.IsZero() {
 		return nil, nil, &ValidationError{Name: "secret_key", err: errors.New(`ent: missing required field "UserCredential.secret_key"`)}
 	}
-	defer encrypted.CompleteCreate("github.com/credent-go/credent/ent", _spec) // once its fields are set
+	defer encrypted.CompleteCreate(_c.driver, "github.com/credent-go/credent/ent", _spec) // once its fields are set
 
 	if id, ok := _c.mutation.ID(); ok {
 		_node.ID = id

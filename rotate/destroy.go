@@ -216,7 +216,7 @@ func (d *destruction) overwrite(ctx context.Context, t table, s store) error {
 			if d.Secrets++; d.needsKey(place, stored.String) {
 				continue
 			}
-			token, err := tenantkey.Unreadable()
+			token, err := unreadable()
 			if err != nil {
 				return err
 			}

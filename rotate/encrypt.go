@@ -143,7 +143,7 @@ func DecryptToPlaintext(ctx context.Context, db *sql.DB, ring *keyring.Keyring, 
 	locate := new(seal.Locator)
 	return start(ctx, db, ring, cfg, operation{
 		rewrite: func(_ *Config, ring *keyring.Keyring, stored original, p seal.Place) (rewritten, error) {
-			plaintext, changed, err := locate.DecryptStored(ring, stored.text, p)
+			plaintext, changed, err := decryptStored(locate, ring, stored.text, p)
 			return rewritten{plaintext, changed, false}, err
 		},
 		index: indexer(ring),

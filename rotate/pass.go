@@ -106,6 +106,9 @@ func (o *outcome) add(p *pass, r row, keys map[string]tenantkey.Key) {
 		if c.cells[i].shredded {
 			o.shredded++
 		}
+		if c.cells[i].own {
+			c.under = sql.NullString{String: keys[r.tenant.String].Wrapped, Valid: true}
+		}
 	}
 	if changed, onlyIndex := c.changes(); changed {
 		o.changes = append(o.changes, c)
@@ -150,7 +153,7 @@ func (p *pass) cell(r row, i int, column column.Column, keys map[string]tenantke
 			c = cell{changed: true, value: stored, bound: result.bound || of.own}
 		}
 	}
-	c.renamed = p.isRenamed(of.ring, r, i, place)
+	c.renamed, c.own = p.isRenamed(of.ring, r, i, place), of.own && c.changed
 	if column.Index == "" {
 		return c, nil
 	}
@@ -158,6 +161,7 @@ func (p *pass) cell(r row, i int, column column.Column, keys map[string]tenantke
 		return cell{}, err
 	}
 	c.changed = c.changed || c.index != r.indexes[i]
+	c.own = of.own && c.changed
 	return c, nil
 }
 

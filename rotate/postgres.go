@@ -187,6 +187,7 @@ func (p postgres) update(ctx context.Context, t table, changes []change) (int64,
 		u.column(t, i, changes)
 	}
 	u.tenant(t.tenant, changes)
+	u.key(t.tenant, changes)
 	written, err := p.exec(ctx, t, u.args[0], fmt.Sprintf(`UPDATE %s AS t SET %s FROM unnest(%s) AS u(%s) WHERE t.%s = u."key" AND %s`,
 		t.quoted(), strings.Join(u.set, ", "), strings.Join(u.arrays, ", "), strings.Join(u.columns, ", "),
 		quote(t.key), strings.Join(u.where, " AND ")), u.args...)

@@ -13,6 +13,7 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 )
 
 // sqlite writes a page row by row in a transaction, which begins with the write
@@ -159,6 +160,10 @@ func (s sqlite) write(ctx context.Context, t table, changes []change) (written i
 		if c.bound() {
 			where = append(where, "CAST("+quote(t.tenant)+" AS TEXT) = ? COLLATE BINARY")
 			compare = append(compare, c.tenant.String)
+		}
+		if c.under.Valid { // of the file, which may be another since the keys were read
+			where = append(where, "EXISTS (SELECT 1 FROM "+quote(tenantkey.Table)+" AS k WHERE k.tenant = ? AND k.wrapped = ?)")
+			compare = append(compare, c.tenant.String, c.under.String)
 		}
 		result, err := tx.ExecContext(ctx, "UPDATE "+t.quoted()+" SET "+strings.Join(set, ", ")+
 			" WHERE "+strings.Join(where, " AND "), append(args, compare...)...)

@@ -79,6 +79,9 @@ type row struct {
 type change struct {
 	row
 	cells []cell
+	// under is the tenant's key, as it is stored, that something new is under:
+	// the row is changed only if the database has it.
+	under sql.NullString
 }
 
 // cell is what becomes of one column of a row.
@@ -87,6 +90,7 @@ type cell struct {
 	value   sql.NullString // the new one; the old one stays if it is not Valid
 	index   sql.NullString // the digest in hexadecimal, if the column has a blind index
 	bound   bool           // the new value opens only in a row of the tenant
+	own     bool           // the new ones are under the tenant's key
 	renamed bool           // the old one, or its digest, is under an earlier name of the column
 
 	shredded bool // it is of a tenant whose key was destroyed

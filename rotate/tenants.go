@@ -132,7 +132,7 @@ func (p *pass) wrappedCell(stored sql.NullString, tenant string) (cell, error) {
 	if !stored.Valid {
 		return cell{shredded: true}, nil
 	}
-	wrapped, changed, err := tenantkey.Rewrap(p.ring, tenant, stored.String)
+	wrapped, changed, err := rewrap(p.ring, tenant, stored.String)
 	if err != nil || !changed {
 		return cell{}, err
 	}
@@ -217,7 +217,7 @@ func (p *pass) shreddedCell(stored sql.NullString, place seal.Place, index sql.N
 		return cell{shredded: stored.Valid}, nil
 	}
 	if stored.Valid && !isShredded(&p.locate, p.ring, place, stored.String) {
-		token, err := tenantkey.Unreadable()
+		token, err := unreadable()
 		if err != nil {
 			return cell{}, err
 		}

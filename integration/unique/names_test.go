@@ -62,7 +62,7 @@ func TestNames(t *testing.T) {
 					spec := sqlgraph.NewCreateSpec("people", sqlgraph.NewFieldSpec("id", field.TypeInt))
 					spec.ID.Value = len(name)*100 + i
 					spec.SetField("mail", field.TypeString, value)
-					encrypted.CompleteCreate("renamed", spec)
+					encrypted.CompleteCreate(nil, "renamed", spec)
 					err = sqlgraph.CreateNode(t.Context(), client, spec)
 					mu.Lock()
 					defer mu.Unlock()

@@ -131,7 +131,7 @@ func create(ctx context.Context, client dialect.Driver, id int, plaintext string
 	spec := sqlgraph.NewCreateSpec("members", sqlgraph.NewFieldSpec("id", field.TypeInt))
 	spec.ID.Value = id
 	spec.SetField("email", field.TypeString, value)
-	encrypted.CompleteCreate("", spec)
+	encrypted.CompleteCreate(nil, "", spec)
 	return sqlgraph.CreateNode(ctx, client, spec)
 }
 

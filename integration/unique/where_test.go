@@ -66,7 +66,7 @@ func take(ctx context.Context, client dialect.Driver, id, org int, plaintext str
 	spec.ID.Value = id
 	spec.SetField("org", field.TypeInt, org)
 	spec.SetField("code", field.TypeString, value)
-	encrypted.CompleteCreate("", spec)
+	encrypted.CompleteCreate(nil, "", spec)
 	return sqlgraph.CreateNode(ctx, client, spec)
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/credent-go/credent/ent/hook"
 	"github.com/credent-go/credent/ent/useraccount"
 	"github.com/credent-go/credent/ent/usercredential"
-	"github.com/credent-go/credent/internal/entcrypt/statement"
+	"github.com/credent-go/credent/internal/entcrypt/hint"
 	"github.com/credent-go/credent/internal/fieldcrypt"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/movetrigger"
@@ -30,13 +30,13 @@ func rebind(next ent.Mutator) ent.Mutator {
 		if !changes || !m.Op().Is(ent.OpUpdate|ent.OpUpdateOne) {
 			return next.Mutate(ctx, m)
 		}
-		question := &statement.Question{Columns: credent.EncryptedColumns()}
+		question := &hint.Question{Columns: credent.EncryptedColumns()}
 		ids, err := accountIDs(ctx, m)
 		if err != nil {
 			return nil, err
 		}
 		// Any statement of the client gets the answer.
-		if _, err := m.Client().UserAccount.Query().Where(useraccount.IDIn(ids...)).Exist(statement.Ask(ctx, question)); err != nil {
+		if _, err := m.Client().UserAccount.Query().Where(useraccount.IDIn(ids...)).Exist(hint.Ask(ctx, question)); err != nil {
 			return nil, fmt.Errorf("credent: the account: %w", err)
 		}
 		if question.Unscoped {
@@ -53,7 +53,7 @@ func rebind(next ent.Mutator) ent.Mutator {
 		if err := takeAway(ctx, m.Client(), name, credentials); err != nil {
 			return nil, err
 		}
-		value, err := next.Mutate(statement.MovingTenants(ctx), m)
+		value, err := next.Mutate(hint.MovingTenants(ctx), m)
 		if err != nil {
 			return nil, err
 		}

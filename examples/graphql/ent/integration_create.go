@@ -212,7 +212,7 @@ func (_c *IntegrationCreate) createSpec() (*Integration, *sqlgraph.CreateSpec, e
 	if v, ok := _c.mutation.SigningKey(); ok && v.IsZero() {
 		return nil, nil, &ValidationError{Name: "signing_key", err: errors.New(`ent: missing required field "Integration.signing_key"`)}
 	}
-	defer encrypted.CompleteCreate("example.com/graphql/ent", _spec) // once its fields are set
+	defer encrypted.CompleteCreate(_c.driver, "example.com/graphql/ent", _spec) // once its fields are set
 
 	if id, ok := _c.mutation.ID(); ok {
 		_node.ID = id

@@ -168,7 +168,7 @@ func (_c *GrantCreate) createSpec() (*Grant, *sqlgraph.CreateSpec, error) {
 	if v, ok := _c.mutation.ExpiresAt(); ok && v.IsZero() {
 		return nil, nil, &ValidationError{Name: "expires_at", err: errors.New(`ent: missing required field "Grant.expires_at"`)}
 	}
-	defer encrypted.CompleteCreate("example.com/oauth/ent", _spec) // once its fields are set
+	defer encrypted.CompleteCreate(_c.driver, "example.com/oauth/ent", _spec) // once its fields are set
 
 	if id, ok := _c.mutation.ID(); ok {
 		_node.ID = id

@@ -201,7 +201,7 @@ func (_c *IntegrationCreate) createSpec() (*Integration, *sqlgraph.CreateSpec, e
 	if v, ok := _c.mutation.RefreshToken(); ok && v.IsZero() {
 		return nil, nil, &ValidationError{Name: "refresh_token", err: errors.New(`ent: missing required field "Integration.refresh_token"`)}
 	}
-	defer encrypted.CompleteCreate("example.com/oauth/ent", _spec) // once its fields are set
+	defer encrypted.CompleteCreate(_c.driver, "example.com/oauth/ent", _spec) // once its fields are set
 
 	if id, ok := _c.mutation.ID(); ok {
 		_node.ID = id

@@ -130,7 +130,7 @@ func (_c *CardCreate) createSpec() (*Card, *sqlgraph.CreateSpec, error) {
 	if v, ok := _c.mutation.Pin(); ok && v.IsZero() {
 		return nil, nil, &ValidationError{Name: "pin", err: errors.New(`ent: missing required field "Card.pin"`)}
 	}
-	defer encrypted.CompleteCreate("github.com/credent-go/credent/integration/sequence/ent", _spec) // once its fields are set
+	defer encrypted.CompleteCreate(_c.driver, "github.com/credent-go/credent/integration/sequence/ent", _spec) // once its fields are set
 
 	if value, ok := _c.mutation.PinIndex(); ok {
 		vv, err := card.ValueScanner.PinIndex.Value(value)

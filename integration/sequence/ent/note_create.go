@@ -155,7 +155,7 @@ func (_c *NoteCreate) createSpec() (*Note, *sqlgraph.CreateSpec, error) {
 		_spec = sqlgraph.NewCreateSpec(note.Table, sqlgraph.NewFieldSpec(note.FieldID, field.TypeInt))
 	)
 	_spec.OnConflict = _c.conflict
-	defer encrypted.CompleteCreate("github.com/credent-go/credent/integration/sequence/ent", _spec) // once its fields are set
+	defer encrypted.CompleteCreate(_c.driver, "github.com/credent-go/credent/integration/sequence/ent", _spec) // once its fields are set
 
 	if value, ok := _c.mutation.EmailIndex(); ok {
 		vv, err := note.ValueScanner.EmailIndex.Value(value)

@@ -265,7 +265,7 @@ func (_c *SampleCreate) createSpec() (*Sample, *sqlgraph.CreateSpec, error) {
 	if v, ok := _c.mutation.Content(); ok && v.IsZero() {
 		return nil, nil, &ValidationError{Name: "content", err: errors.New(`ent: missing required field "Sample.content"`)}
 	}
-	defer encrypted.CompleteCreate("github.com/credent-go/credent/integration/types/ent", _spec) // once its fields are set
+	defer encrypted.CompleteCreate(_c.driver, "github.com/credent-go/credent/integration/types/ent", _spec) // once its fields are set
 
 	if value, ok := _c.mutation.CodeIndex(); ok {
 		vv, err := sample.ValueScanner.CodeIndex.Value(value)

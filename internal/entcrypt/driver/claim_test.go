@@ -162,7 +162,7 @@ func TestSealer(t *testing.T) {
 	if _, _, err := sealer.Seal(narrow, fieldcrypt.New(strings.Repeat("x", 16)), ""); !errors.Is(err, column.ErrTooLong) {
 		t.Errorf("too long: %v", err)
 	}
-	if err := sealer.Sealer.Prepare(t.Context(), nil, []string{"b"}); err != nil {
+	if err := sealer.Sealer.Prepare(t.Context(), nil, dialect.SQLite, []string{"b"}); err != nil {
 		t.Errorf("without tenants' keys there is nothing to prepare: %v", err)
 	}
 }

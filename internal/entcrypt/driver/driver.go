@@ -16,12 +16,14 @@ import (
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
 
+	"github.com/credent-go/credent/internal/entcrypt/condition"
 	"github.com/credent-go/credent/internal/entcrypt/result"
 	"github.com/credent-go/credent/internal/entcrypt/statement"
 	"github.com/credent-go/credent/internal/entcrypt/unique"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
+	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 	"github.com/credent-go/credent/internal/sqlrows"
 	"github.com/credent-go/credent/internal/states"
 )
@@ -112,9 +114,11 @@ func NewSealer(cfg Config) (*Sealer, func(dialect.Driver) dialect.Driver, error)
 	if err != nil {
 		return nil, nil, err
 	}
-	s := &Sealer{statement.Sealer{Policy: l.now.Load().policy}, l}
+	s := &Sealer{statement.Sealer{Policy: l.now.Load().policy, Tx: &tenantkey.Tx{Snapshot: true, Prepared: true}}, l}
 	return s, func(drv dialect.Driver) dialect.Driver {
-		return &cryptDriver{Driver: drv, conn: connOf(drv, sealing{s})}
+		d := &cryptDriver{Driver: drv, conn: connOf(drv, sealing{s})}
+		d.conn.Tx = s.Tx
+		return d
 	}, nil
 }
 
@@ -124,7 +128,7 @@ func (s *Sealer) Prepare(ctx context.Context, tx dialect.ExecQuerier, d string, 
 	if s.Policy, err = s.live.policy(ctx, statement.Conn{Next: tx, Dialect: d}); err != nil {
 		return err
 	}
-	return s.Sealer.Prepare(ctx, tx, tenants)
+	return s.Sealer.Prepare(ctx, tx, d, tenants)
 }
 
 // sealing is the policy of a sealer.
@@ -159,6 +163,20 @@ type conn struct {
 	live policies
 }
 
+// again returns the connection for a statement's second run, after an error
+// that says how.
+func (c conn) again(s statement.Sealed, args []any, err error) (conn, bool) {
+	switch {
+	case s.IsTrap(err):
+		c.Disarm(args)
+		return c, true
+	case s.Conditional && condition.IsRefused(err):
+		c.Careful = true // the server lacks a key: ask it first
+		return c, true
+	}
+	return c, false
+}
+
 // Exec seals the arguments.
 func (c conn) Exec(ctx context.Context, query string, args, v any) error {
 	argv, ok := args.([]any)
@@ -175,10 +193,10 @@ func (c conn) Exec(ctx context.Context, query string, args, v any) error {
 	}
 	if s.Nothing {
 		*result = noRows{}
-	} else if err = on.Next.Exec(ctx, query, s.Args, result); s.IsTrap(err) {
-		c.Disarm(argv)
-		return c.Exec(ctx, query, args, v)
-	} else if err != nil {
+	} else if err = on.Next.Exec(ctx, query, s.Args, result); err != nil {
+		if c, again := c.again(s, argv, err); again {
+			return c.Exec(ctx, query, args, v)
+		}
 		return on.rollback(err)
 	}
 	return on.finishExec(ctx, s, *result)
@@ -195,6 +213,7 @@ func (c conn) Query(ctx context.Context, query string, args, v any) error {
 	if asked, err := c.answer(ctx); asked {
 		return cmp.Or(err, errAsked)
 	}
+	c.Careful = c.Careful || c.Dialect == dialect.SQLite // some of its drivers run a query when its rows are read
 	on, s, err := c.prepare(ctx, query, argv)
 	if err != nil {
 		return err
@@ -202,11 +221,10 @@ func (c conn) Query(ctx context.Context, query string, args, v any) error {
 	if s.Nothing {
 		return on.rollback(errNoRow)
 	}
-	switch err := on.Next.Query(ctx, query, s.Args, v); {
-	case s.IsTrap(err):
-		c.Disarm(argv)
-		return c.Query(ctx, query, args, v)
-	case err != nil:
+	if err := on.Next.Query(ctx, query, s.Args, v); err != nil {
+		if c, again := c.again(s, argv, err); again {
+			return c.Query(ctx, query, args, v)
+		}
 		return on.rollback(err)
 	}
 	if on.own != nil || s.Ends() {
@@ -233,10 +251,10 @@ func (c conn) ExecContext(ctx context.Context, query string, args ...any) (sql.R
 	}
 	var result sql.Result = noRows{}
 	if !s.Nothing {
-		if result, err = next.ExecContext(ctx, query, s.Args...); s.IsTrap(err) {
-			c.Disarm(args)
-			return c.ExecContext(ctx, query, args...)
-		} else if err != nil {
+		if result, err = next.ExecContext(ctx, query, s.Args...); err != nil {
+			if c, again := c.again(s, args, err); again {
+				return c.ExecContext(ctx, query, args...)
+			}
 			return nil, on.rollback(err)
 		}
 	}
@@ -258,16 +276,22 @@ func (c conn) QueryContext(ctx context.Context, query string, args ...any) (*sql
 		return nil, on.rollback(errNoRow)
 	}
 	rows, err := next.QueryContext(ctx, query, s.Args...)
-	switch {
-	case s.IsTrap(err):
-		c.Disarm(args)
-		return c.QueryContext(ctx, query, args...)
-	case err != nil:
+	if err != nil {
+		if c, again := c.again(s, args, err); again {
+			return c.QueryContext(ctx, query, args...)
+		}
 		return nil, on.rollback(err)
-	case on.own == nil && !s.Ends():
+	}
+	if on.own == nil && !s.Ends() {
 		return rows, nil
 	}
 	return sqlrows.Then(rows, func(n int64, err error) error { return on.finish(ctx, s, n, err) })
+}
+
+// Keyed implements stamp.Keyer.
+func (d *cryptDriver) Keyed(c *column.Column) bool {
+	p, ok := d.live.(*live)
+	return ok && p.now.Load().policy.States.Of(c).TenantKeys >= states.Write
 }
 
 // cryptDriver is the driver of New.

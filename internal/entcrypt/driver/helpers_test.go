@@ -147,7 +147,7 @@ func stamped(tb testing.TB, table, name string, value, tenant any) (arg, digest 
 			break
 		}
 	}
-	stamp.Create("test", spec)
+	stamp.Create(nil, "test", spec)
 	for _, f := range spec.Fields {
 		switch f.Column {
 		case name:

@@ -8,6 +8,7 @@ import (
 
 	"entgo.io/ent/dialect"
 
+	"github.com/credent-go/credent/internal/entcrypt/hint"
 	"github.com/credent-go/credent/internal/entcrypt/statement"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 )
@@ -40,7 +41,7 @@ func (c conn) prepare(ctx context.Context, query string, args []any) (on stateme
 	if c.Policy, err = c.live.policy(ctx, c.Conn); err != nil {
 		return on, s, err
 	}
-	statement.Answer(ctx, c.Policy)
+	hint.Answer(ctx, c.Policy)
 	on.conn = c
 	s, err = c.Seal(ctx, query, args)
 	if err == nil && s.Most > 0 { // in a transaction of the caller's

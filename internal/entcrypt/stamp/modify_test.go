@@ -11,8 +11,8 @@ import (
 	"entgo.io/ent/schema/field"
 
 	cryptdriver "github.com/credent-go/credent/internal/entcrypt/driver"
+	"github.com/credent-go/credent/internal/entcrypt/hint"
 	"github.com/credent-go/credent/internal/entcrypt/stamp"
-	"github.com/credent-go/credent/internal/entcrypt/statement"
 	"github.com/credent-go/credent/internal/fieldcrypt"
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
@@ -215,7 +215,7 @@ func TestSource(t *testing.T) {
 	spec := updateSpec("owners", "id")
 	spec.SetField("user_id", field.TypeString, "b")
 	spec.Node.ID.Value = 1
-	ctx := statement.MovingTenants(t.Context())
+	ctx := hint.MovingTenants(t.Context())
 	if _, err := stamp.Update(ctx, "test", c.Driver, spec, true); err != nil {
 		t.Fatal(err)
 	}
@@ -233,13 +233,13 @@ func TestOfNoColumn(t *testing.T) {
 	spec := sqlgraph.NewCreateSpec("others", sqlgraph.NewFieldSpec("id", field.TypeInt))
 	spec.SetField("key", field.TypeString, "text")
 	spec.OnConflict = []entsql.ConflictOption{entsql.ConflictColumns("id"), entsql.ResolveWithNewValues()}
-	stamp.Create("test", spec)
+	stamp.Create(nil, "test", spec)
 	if len(spec.Fields) != 1 || spec.Fields[0].Value != "text" || len(spec.OnConflict) != 2 {
 		t.Errorf("got %+v", spec)
 	}
 	rented := sqlgraph.NewCreateSpec("rented", sqlgraph.NewFieldSpec("id", field.TypeInt))
 	rented.SetField("key", field.TypeString, value(t, "rented", "key", "text"))
-	stamp.Create("another", rented)
+	stamp.Create(nil, "another", rented)
 	if arg := rented.Fields[0].Value.(*column.Arg); arg.Known {
 		t.Error("another package's column is stamped")
 	}

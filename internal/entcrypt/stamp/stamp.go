@@ -18,9 +18,11 @@ import (
 	"slices"
 	"strconv"
 
+	"entgo.io/ent/dialect"
 	"entgo.io/ent/dialect/sql/sqlgraph"
 	"entgo.io/ent/schema/field"
 
+	"github.com/credent-go/credent/internal/entcrypt/condition"
 	"github.com/credent-go/credent/internal/fieldcrypt"
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
@@ -80,9 +82,9 @@ func DigestOf(value any, c column.Column, tenant any) any {
 	}
 }
 
-// Create completes the spec of one new row. Generated code defers it, as it
-// sets the fields later.
-func Create(client string, spec *sqlgraph.CreateSpec) {
+// Create completes the spec of one new row, for a client's driver. Generated
+// code defers it, as it sets the fields later.
+func Create(drv dialect.Driver, client string, spec *sqlgraph.CreateSpec) {
 	columns := column.InTable(client, spec.Table)
 	if len(columns) > 0 {
 		of := ownerOf(columns, spec)
@@ -91,6 +93,7 @@ func Create(client string, spec *sqlgraph.CreateSpec) {
 	if len(spec.OnConflict) > 0 {
 		spec.OnConflict = upsert(client, spec.OnConflict, []*sqlgraph.CreateSpec{spec})
 	}
+	condition.Demand(drv, spec.Fields)
 }
 
 // Batch completes the spec of a bulk, whose rows [Create] has completed.
@@ -98,6 +101,7 @@ func Batch(client string, spec *sqlgraph.BatchCreateSpec) {
 	if len(spec.OnConflict) > 0 && len(spec.Nodes) > 0 {
 		spec.OnConflict = upsert(client, spec.OnConflict, spec.Nodes)
 	}
+	condition.DemandOnce(spec.Nodes)
 }
 
 // complete stamps the secrets among fields, and adds their digests.

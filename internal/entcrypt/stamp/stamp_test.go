@@ -171,7 +171,7 @@ func (c client) create(t *testing.T, table string, id int, opts []entsql.Conflic
 	t.Helper()
 	spec := createSpec(t, table, id, sets...)
 	spec.OnConflict = opts
-	stamp.Create("test", spec)
+	stamp.Create(nil, "test", spec)
 	return sqlgraph.CreateNode(t.Context(), c.Driver, spec)
 }
 
@@ -318,7 +318,7 @@ func TestCreate(t *testing.T) {
 		Rel: sqlgraph.M2O, Table: "held", Columns: []string{"user_id"},
 		Target: &sqlgraph.EdgeTarget{IDSpec: sqlgraph.NewFieldSpec("id", field.TypeString), Nodes: []driver.Value{"b"}},
 	}}
-	stamp.Create("test", spec)
+	stamp.Create(nil, "test", spec)
 	if err := sqlgraph.CreateNode(t.Context(), c.Driver, spec); err != nil {
 		t.Fatal(err)
 	}
@@ -366,7 +366,7 @@ func TestDigests(t *testing.T) {
 	// A digest that somebody sets is replaced by the secret's.
 	spec := createSpec(t, "chest", 2, set{"pin", "five"})
 	spec.SetField("pin_index", field.TypeBytes, []byte("forged"))
-	stamp.Create("test", spec)
+	stamp.Create(nil, "test", spec)
 	if err := sqlgraph.CreateNode(t.Context(), c.Driver, spec); err != nil {
 		t.Fatal(err)
 	}
@@ -391,7 +391,7 @@ func TestBatch(t *testing.T) {
 	c := open(t, cryptdriver.Config{States: states.New(states.Binding, states.Require, rentedKey, rentedPIN)})
 	batch := func(opts []entsql.ConflictOption, specs ...*sqlgraph.CreateSpec) error {
 		for _, spec := range specs {
-			stamp.Create("test", spec)
+			stamp.Create(nil, "test", spec)
 		}
 		spec := &sqlgraph.BatchCreateSpec{Nodes: specs}
 		spec.OnConflict = opts

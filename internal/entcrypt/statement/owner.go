@@ -10,6 +10,8 @@ import (
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
 
+	"github.com/credent-go/credent/internal/entcrypt/condition"
+	"github.com/credent-go/credent/internal/entcrypt/hint"
 	"github.com/credent-go/credent/internal/entcrypt/stamp"
 	"github.com/credent-go/credent/internal/fieldcrypt"
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
@@ -128,7 +130,7 @@ func (s *sealing) lookLookup(i int, l *blindindex.Digests) error {
 func (s *sealing) lookGuard(g *column.Guard) error {
 	i := slices.IndexFunc(g.Columns, func(c column.Column) bool { return s.Policy.IsScoped(&c) })
 	switch {
-	case i < 0, g.Moving && isMoving(s.ctx):
+	case i < 0, g.Moving && hint.IsMoving(s.ctx):
 		return nil
 	case g.Refuse != nil:
 		return g.Refuse
@@ -158,37 +160,51 @@ func (s *sealing) giveKeys() error {
 	if s.Policy.Tenants == nil || s.owners == nil {
 		return nil
 	}
-	var stored, looked []string
-	makes := false
+	var written, stored, looked []string
 	for i, of := range s.owners {
 		if !of.Known {
 			continue
 		}
 		c, stores := columnOf(unnamed(s.Args[i]))
-		switch keys := s.Policy.States.Of(c).TenantKeys; {
-		case keys < states.Accept:
+		list := &stored
+		switch {
+		case s.Policy.States.Of(c).TenantKeys < states.Accept:
+			continue
 		case !stores:
-			looked = append(looked, of.Tenant)
-		default:
-			if makes = makes || keys >= states.Write; len(stored) == 0 || stored[len(stored)-1] != of.Tenant {
-				stored = append(stored, of.Tenant)
-			}
+			list = &looked
+		case s.Policy.States.Of(c).TenantKeys >= states.Write:
+			list = &written
+		}
+		if n := len(*list); n == 0 || (*list)[n-1] != of.Tenant {
+			*list = append(*list, of.Tenant)
 		}
 	}
-	if err := s.readKeys(stored, makes, "encrypt"); err != nil {
+	if len(written) > 0 && s.Tx == nil && (s.Careful || s.condition == nil) {
+		return ErrNeedsTx // which reads them: what the client knows may be gone
+	}
+	if err := s.readKeys(written, tenantkey.Made, "encrypt"); err != nil {
 		return err
 	}
-	return s.readKeys(looked, false, "look up")
+	if err := s.readKeys(stored, tenantkey.Known, "encrypt"); err != nil {
+		return err
+	}
+	return s.readKeys(looked, tenantkey.Current, "look up")
 }
 
 // readKeys gives the owners among tenants their keys.
-func (s *sealing) readKeys(tenants []string, makes bool, op string) error {
+func (s *sealing) readKeys(tenants []string, need tenantkey.Need, op string) error {
 	if len(tenants) == 0 {
 		return nil
 	}
-	keys, err := s.Policy.Tenants.Seal(s.ctx, Store{s.Conn}, tenants, makes)
+	keys, err := s.keys(s.ctx, tenants, need)
 	if err != nil {
 		return &fieldcrypt.Error{Op: op, Err: err}
+	}
+	if need == tenantkey.Made && s.Tx == nil {
+		s.needs, s.Conditional = condition.NeedsOf(keys), true
+		if !s.condition.Holds(s.needs) {
+			return ErrNeedsTx
+		}
 	}
 	for i := range s.owners {
 		if of := &s.owners[i]; of.Keys == nil {
@@ -196,6 +212,17 @@ func (s *sealing) readKeys(tenants []string, makes bool, op string) error {
 		}
 	}
 	return nil
+}
+
+// keys returns tenants' keys. On SQLite a transaction that reads them becomes
+// one that writes first, which a later statement couldn't make it.
+func (c Conn) keys(ctx context.Context, tenants []string, need tenantkey.Need) (map[string]*tenantkey.Sealing, error) {
+	if need == tenantkey.Made && c.Tx != nil && c.Dialect == dialect.SQLite && !c.Tx.Locked.Swap(true) {
+		if err := c.Next.Exec(ctx, `UPDATE "`+tenantkey.Table+`" SET "tenant" = "tenant" WHERE "tenant" = ''`, []any{}, nil); err != nil {
+			return nil, fmt.Errorf("read the tenant's key: %w", err)
+		}
+	}
+	return c.Policy.Tenants.Seal(ctx, Store{c}, tenants, need)
 }
 
 // columnOf returns the column of an argument that keys depend on, and whether
@@ -291,36 +318,3 @@ func (s Store) Make(ctx context.Context, ring *keyring.Keyring, tenant string) e
 
 // Tx implements tenantkey.Store.
 func (s Store) Tx() *tenantkey.Tx { return s.Conn.Tx }
-
-type movingKey struct{}
-
-// MovingTenants returns a context whose statements may change the column that
-// tenants are copied from: the caller encrypts the tokens anew.
-func MovingTenants(ctx context.Context) context.Context {
-	return context.WithValue(ctx, movingKey{}, true)
-}
-
-func isMoving(ctx context.Context) bool { return ctx.Value(movingKey{}) != nil }
-
-// Question asks a client's driver something that its hooks need to know. The
-// driver answers with the next statement in its context.
-type Question struct {
-	Columns []column.Column
-	// Unscoped is the answer: the keys of none of the columns depend on the
-	// tenant.
-	Unscoped bool
-}
-
-type questionKey struct{}
-
-// Ask returns a context whose statements answer a question.
-func Ask(ctx context.Context, q *Question) context.Context {
-	return context.WithValue(ctx, questionKey{}, q)
-}
-
-// Answer answers the context's question, if it has one.
-func Answer(ctx context.Context, p *seal.Policy) {
-	if q, ok := ctx.Value(questionKey{}).(*Question); ok {
-		q.Unscoped = !slices.ContainsFunc(q.Columns, func(c column.Column) bool { return p.IsScoped(&c) })
-	}
-}

@@ -20,22 +20,27 @@ import (
 var errAbsent = errors.New("the secret is absent")
 
 // Sealer encrypts secrets without a statement, as a client's driver does. It
-// is safe for concurrent use.
-type Sealer struct{ Policy *seal.Policy }
+// is safe for concurrent use, except Prepare.
+type Sealer struct {
+	Policy *seal.Policy
+	Tx     *tenantkey.Tx
+	keys   map[string]*tenantkey.Sealing // what Prepare found
+}
 
 // Prepare reads the keys of the tenants whose rows are sealed next, and makes
 // those that are missing, in the transaction that will store the rows: while
 // they are sent the connection isn't free. It replaces what was prepared
 // before.
-func (s Sealer) Prepare(ctx context.Context, tx dialect.ExecQuerier, tenants []string) error {
+func (s *Sealer) Prepare(ctx context.Context, tx dialect.ExecQuerier, d string, tenants []string) (err error) {
 	if s.Policy.Tenants == nil {
 		return nil
 	}
-	makes := slices.ContainsFunc(s.Policy.Columns, func(c column.Column) bool {
-		return s.Policy.States.Of(&c).TenantKeys >= states.Write
-	})
-	on := Store{Conn{Next: tx, Policy: s.Policy, Tx: &tenantkey.Tx{Snapshot: true}}}
-	if err := s.Policy.Tenants.Prepare(ctx, on, tenants, makes); err != nil {
+	need := tenantkey.Current
+	if slices.ContainsFunc(s.Policy.Columns, func(c column.Column) bool { return s.Policy.States.Of(&c).TenantKeys >= states.Write }) {
+		need = tenantkey.Made
+	}
+	s.Tx.Reset()
+	if s.keys, err = (Conn{Next: tx, Dialect: d, Policy: s.Policy, Tx: s.Tx}).keys(ctx, tenants, need); err != nil {
 		return fmt.Errorf("credent: %w", err)
 	}
 	return nil
@@ -45,7 +50,7 @@ func (s Sealer) Prepare(ctx context.Context, tx dialect.ExecQuerier, tenants []s
 // column's blind index holds for it, or nil. Errors are the column's Value's
 // and a driver's; and [blindindex.ErrIndex] for a unique index while
 // the keyring has several keys, for which one statement isn't enough.
-func (s Sealer) Seal(
+func (s *Sealer) Seal(
 	of field.TypeValueScanner[fieldcrypt.Secret], secret fieldcrypt.Secret, tenant string,
 ) (token string, digest []byte, err error) {
 	value, err := of.Value(secret)
@@ -56,10 +61,7 @@ func (s Sealer) Seal(
 	if !ok {
 		return "", nil, &fieldcrypt.Error{Op: "encrypt", Err: errAbsent}
 	}
-	owner := seal.Owner{Tenant: tenant, Known: true}
-	if s.Policy.Tenants != nil {
-		owner.Keys = s.Policy.Tenants.Prepared(tenant)
-	}
+	owner := seal.Owner{Tenant: tenant, Known: true, Keys: s.keys[tenant]}
 	if arg.Column.Index != "" {
 		_, first, steps, err := claimOf(s.Policy, arg, owner)
 		if err == nil && len(steps) > 1 {

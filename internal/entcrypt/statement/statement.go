@@ -19,6 +19,7 @@ import (
 	entsql "entgo.io/ent/dialect/sql"
 	"github.com/google/uuid"
 
+	"github.com/credent-go/credent/internal/entcrypt/condition"
 	"github.com/credent-go/credent/internal/entcrypt/stamp"
 	"github.com/credent-go/credent/internal/entcrypt/unique"
 	"github.com/credent-go/credent/internal/fieldcrypt"
@@ -48,6 +49,7 @@ type Conn struct {
 	Dialect string
 	InTx    bool
 	Tx      *tenantkey.Tx // nil outside of a transaction
+	Careful bool          // what depends on tenants' keys needs a transaction
 	// Read runs a query whose secrets know their keys.
 	Read func(ctx context.Context, on Conn, query string, args []any) (*entsql.Rows, error)
 	Gaps *unique.Memory // of the client
@@ -59,8 +61,12 @@ type Sealed struct {
 	Most    int64 // rows that it may affect; 0 for any number
 	Nothing bool  // it updates a row that isn't there, and must not run
 	Armed   bool  // it fails with blindindex.Trap if rows lack a digest
-	of      column.Column
-	claims  []unique.Claim
+	// Conditional says that it fails unless the database has the tenants' keys.
+	Conditional bool
+
+	needs  condition.Needs
+	of     column.Column
+	claims []unique.Claim
 }
 
 // Ends reports whether something follows the statement.
@@ -94,6 +100,8 @@ type sealing struct {
 	rows   map[string]found
 	raw    map[string]*rawUse // by column
 	unique *unique.Rows
+
+	condition *condition.Keys // one of the statement's; nil without
 }
 
 // found is what a look-up of a row's tenant found.
@@ -194,6 +202,11 @@ func (s *sealing) look(i int, arg any) error {
 		return arg.Err
 	case *unique.Move:
 		return nil
+	case *condition.Keys:
+		if s.condition == nil { // the one that names the tenants
+			s.condition = arg
+		}
+		return nil
 	}
 	if _, is := fieldcrypt.AsSecret(arg); is {
 		return &fieldcrypt.Error{Op: "encrypt", Err: fmt.Errorf("%w; if the statement stores it, say where: "+
@@ -284,6 +297,8 @@ func (s *sealing) replace(i int, arg any) (value any, changed bool, err error) {
 	case *unique.Move:
 		ids, err := s.move(arg)
 		return ids, true, err
+	case *condition.Keys:
+		return arg.Of(s.needs), true, nil
 	case *blindindex.Digests:
 		if s.Dialect != dialect.Postgres { // it has no argument for that
 			if _, err := s.lookAfter().ForLookup(arg, s.owner(i)); err != nil {
@@ -336,7 +351,7 @@ func (s *sealing) lookAfter() *unique.Rows {
 			Ctx: ctx, Next: conn.Next, Policy: conn.Policy, Dialect: conn.Dialect, InTx: conn.InTx, Memory: conn.Gaps,
 			Read: func(query string, args []any) (*entsql.Rows, error) { return conn.Read(ctx, conn, query, args) },
 			Keys: func(tenant string) (*tenantkey.Sealing, error) {
-				keys, err := conn.Policy.Tenants.Seal(ctx, Store{conn}, []string{tenant}, false)
+				keys, err := conn.keys(ctx, []string{tenant}, tenantkey.Current)
 				return keys[tenant], err
 			},
 		}

@@ -118,7 +118,7 @@ func (r *Rows) fill(of column.Column, table string, w Wanted, steps [][]byte) (m
 		if !bytes.Equal(g.neutral, w.neutral) || w.OfTenant && g.tenant != w.Tenant {
 			continue
 		}
-		if len(steps) > 1 && !r.InTx {
+		if (len(steps) > 1 || w.OfTenant) && !r.InTx { // which has the tenant's key that its server has
 			return true, ErrNeedsTx
 		}
 		matched = true

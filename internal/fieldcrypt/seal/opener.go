@@ -169,6 +169,17 @@ func (o *Opener) open(stored string) (string, error) {
 		}
 		return plaintext, err
 	}
+	plaintext, err := o.openWith(set, own, stored)
+	if errors.Is(err, fernet.ErrUnknownKey) && o.ref != nil && o.ref.Again(ring) {
+		if set, own, err = o.ref.Keys(ring); err == nil {
+			plaintext, err = o.openWith(set, own, stored)
+		}
+	}
+	return plaintext, err
+}
+
+// openWith opens a token with the keys of the tenant and the keyring.
+func (o *Opener) openWith(set, own *keyring.Set, stored string) (string, error) {
 	if o.states.TenantKeys < states.Require {
 		return o.decrypt(set, stored)
 	}

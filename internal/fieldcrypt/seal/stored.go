@@ -228,25 +228,3 @@ func (l *Locator) EncryptPlaintext(r *keyring.Keyring, plaintext string, p Place
 	}
 	return set.Encrypt(plaintext), nil
 }
-
-// DecryptStored is the way back: it returns the plaintext that replaces a
-// token. Other values come back unchanged. Errors: [keyring.ErrNoKey],
-// [fernet.ErrCorrupt], [fernet.ErrUnknownKey]; [column.ErrNotText] for a
-// plaintext that a text column can't hold; [ErrLooksLikeToken].
-func (l *Locator) DecryptStored(r *keyring.Keyring, stored string, p Place) (plaintext string, changed bool, err error) {
-	set, err := keyring.Load(r)
-	if err != nil {
-		return "", false, err
-	}
-	if !fernet.IsToken(stored) {
-		return stored, false, nil
-	}
-	o, err := l.openAt(set, p, stored)
-	if err == nil {
-		err = CheckPlaintext(o.plaintext)
-	}
-	if err != nil {
-		return "", false, err
-	}
-	return o.plaintext, true, nil
-}

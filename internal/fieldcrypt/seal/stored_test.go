@@ -81,40 +81,6 @@ func TestEncryptStored(t *testing.T) {
 	}
 }
 
-func TestDecryptStored(t *testing.T) {
-	t.Parallel()
-	r := ring(t, keyA, keyB)
-	var locator seal.Locator
-	for name, test := range map[string]struct {
-		stored, want string
-		changed      bool
-		err          error
-	}{
-		"token":                    {encrypt(t, r, "text"), "text", true, nil},
-		"of an earlier key":        {encrypt(t, ring(t, keyB), "text"), "text", true, nil},
-		"of nothing":               {encrypt(t, r, ""), "", true, nil},
-		"plaintext":                {"PKA1B2C3D4", "PKA1B2C3D4", false, nil},
-		"empty":                    {"", "", false, nil},
-		"damaged":                  {"gAAAA-plaintext", "", false, fernet.ErrCorrupt},
-		"of a token":               {encrypt(t, r, encrypt(t, r, "text")), "", false, seal.ErrLooksLikeToken},
-		"plaintext like a token":   {encrypt(t, r, "gAAAA"), "", false, seal.ErrLooksLikeToken},
-		"not UTF-8":                {encrypt(t, r, "text\xff"), "", false, column.ErrNotText},
-		"that Postgres can't hold": {encrypt(t, r, "te\x00xt"), "", false, column.ErrNotText},
-	} {
-		got, changed, err := locator.DecryptStored(r, test.stored, seal.Place{})
-		if got != test.want || changed != test.changed || !errors.Is(err, test.err) {
-			t.Errorf("%s: got %q, %v, %v", name, got, changed, err)
-		}
-	}
-	unknown := encrypt(t, ring(t, keyB), "text")
-	if _, _, err := locator.DecryptStored(ring(t, keyA), unknown, seal.Place{}); !errors.Is(err, fernet.ErrUnknownKey) {
-		t.Errorf("of another key: %v", err)
-	}
-	if _, _, err := locator.DecryptStored(nil, "text", seal.Place{}); !errors.Is(err, keyring.ErrNoKey) {
-		t.Errorf("without a keyring: %v", err)
-	}
-}
-
 // Plaintext of a column of bytes need not be text.
 func TestEncryptStoredBytes(t *testing.T) {
 	t.Parallel()
@@ -222,7 +188,7 @@ func TestReencrypt(t *testing.T) {
 	if _, _, err := locator.EncryptStored(r, "text", nobodys, seal.Bind); !errors.Is(err, seal.ErrContext) {
 		t.Errorf("plaintext of nobody: %v", err)
 	}
-	if text, changed, err := locator.DecryptStored(r, tokens["bound, earlier"], at); err != nil || !changed || text != "text" {
+	if text, err := locator.DecryptAt(r, at, tokens["bound, earlier"]); err != nil || text != "text" {
 		t.Errorf("back: got %q, %v", text, err)
 	}
 }

@@ -44,9 +44,8 @@ type Cache struct {
 	pool     Store // to read keys again
 	lifetime time.Duration
 
-	mu       sync.Mutex
-	known    map[string]*entry
-	prepared map[string]*Sealing
+	mu    sync.Mutex
+	known map[string]*entry
 }
 
 // NewCache returns an empty cache, which reads forgotten keys again from pool.
@@ -58,10 +57,23 @@ func NewCache(pool Store) *Cache {
 // encrypting key first, or the reason why there are none. All are nil for a
 // tenant without a key, if none was to be made.
 type Sealing struct {
-	Keys *keyring.Set
-	Own  *keyring.Set // has the tenant's key only
-	Err  error
+	Keys    *keyring.Set
+	Own     *keyring.Set // has the tenant's key only
+	Wrapped string       // the key as it is stored
+	Err     error
 }
+
+// Need says which keys [Cache.Seal] returns.
+type Need int
+
+const (
+	// Known takes those that are known; a tenant may have none.
+	Known Need = iota
+	// Current takes those that the server has now.
+	Current
+	// Made is Current in a transaction and else Known, and makes missing ones.
+	Made
+)
 
 // entry is what was read about a tenant at one time. It forgets that after the
 // lifetime, whoever holds it.
@@ -108,15 +120,37 @@ func (e *entry) sealing(ring *keyring.Set) *Sealing {
 	if !ok || err == nil && own == nil {
 		return nil
 	}
-	return &Sealing{all, own, err}
+	return &Sealing{all, own, e.wrapped(), err}
 }
 
-// Tx is what a cache has to know about a transaction. It doesn't share keys
-// that the transaction made, since it may be rolled back, nor keys read in a
-// snapshot, which may be older than their destruction. Nil is no transaction.
+// wrapped returns the key as it was stored, or "".
+func (e *entry) wrapped() string {
+	if e != nil {
+		if s := e.state.Load(); s != nil {
+			return s.Wrapped
+		}
+	}
+	return ""
+}
+
+// Tx is what a cache has to know about a transaction; nil is none. It doesn't
+// share keys that the transaction made, since it may be rolled back, nor keys
+// read in a snapshot, which may be older than their destruction. What it has
+// read counts until it ends: its server has the key, and gets the commit later.
 type Tx struct {
 	Snapshot bool
-	made     sync.Map // of tenants
+	// Prepared keeps what is read, also keys that the transaction made, for rows
+	// that are sealed while its connection isn't free.
+	Prepared bool
+	Locked   atomic.Bool // it is one that writes already
+
+	made, read sync.Map // tenants, and tenants' entries
+}
+
+// Reset makes it another transaction.
+func (t *Tx) Reset() {
+	t.made.Clear()
+	t.read.Clear()
 }
 
 func (t *Tx) make(tenant string) {
@@ -125,12 +159,29 @@ func (t *Tx) make(tenant string) {
 	}
 }
 
-func (t *Tx) shares(tenant string) bool {
-	if t == nil {
-		return true
-	}
+func (t *Tx) shares(tenant string) bool { return t == nil || !t.Snapshot && !t.isMade(tenant) }
+
+func (t *Tx) isMade(tenant string) bool {
 	_, made := t.made.Load(tenant)
-	return !made && !t.Snapshot
+	return made
+}
+
+// keep keeps what was read. A key that the transaction made may be undone by a
+// savepoint, and is read again.
+func (t *Tx) keep(tenant string, e *entry) {
+	if t != nil && (t.Prepared || e.wrapped() != "" && !t.isMade(tenant)) {
+		t.read.Store(tenant, e)
+	}
+}
+
+// kept returns what was read in the transaction, or nil.
+func (t *Tx) kept(tenant string) *entry {
+	if t != nil {
+		if e, ok := t.read.Load(tenant); ok && e.(*entry).state.Load() != nil {
+			return e.(*entry)
+		}
+	}
+	return nil
 }
 
 func (c *Cache) lookup(tenant string) *entry {
@@ -167,10 +218,13 @@ func (c *Cache) forget(tenant string, e *entry) {
 
 // open returns what is known about tenants, and reads what isn't. A tenant
 // without a key has no error.
-func (c *Cache) open(ctx context.Context, on Store, ring *keyring.Keyring, tenants []string) (map[string]*entry, error) {
+func (c *Cache) open(ctx context.Context, on Store, ring *keyring.Keyring, tenants []string, need Need) (map[string]*entry, error) {
 	found := make(map[string]*entry, len(tenants))
 	missing := slices.DeleteFunc(slices.Clone(tenants), func(tenant string) bool {
-		e := c.lookup(tenant)
+		e := on.Tx().kept(tenant)
+		if e == nil && (need == Known || need == Made && on.Tx() == nil) {
+			e = c.lookup(tenant)
+		}
 		if e != nil {
 			found[tenant] = e
 		}
@@ -192,30 +246,38 @@ func (c *Cache) read(ctx context.Context, on Store, ring *keyring.Keyring, tenan
 	}
 	found := make(map[string]*entry, len(tenants))
 	for tenant, key := range keys {
-		e := &entry{}
-		e.state.Store(&state{Key: key})
-		found[tenant] = e
-		time.AfterFunc(time.Until(since.Add(c.lifetime)), func() { c.forget(tenant, e) })
-		// Not that there is none: somebody may make one at any moment.
-		if (key.Data != nil || errors.Is(key.Err, ErrShredded)) && on.Tx().shares(tenant) {
-			c.share(tenant, e)
+		e := c.lookup(tenant)
+		if key.Wrapped == "" || e.wrapped() != key.Wrapped {
+			e = c.note(on.Tx(), tenant, key, since, e)
 		}
+		found[tenant] = e
+		on.Tx().keep(tenant, e)
 	}
 	return found, nil
 }
 
-// Seal returns the keys that encrypt tenants' secrets and, if asked to, makes
-// those that are missing. If two clients race, both use the first key stored.
-func (c *Cache) Seal(ctx context.Context, on Store, tenants []string, makes bool) (map[string]*Sealing, error) {
+// note keeps what was read about a tenant, in place of what was known.
+func (c *Cache) note(tx *Tx, tenant string, key Key, since time.Time, old *entry) *entry {
+	e := &entry{}
+	e.state.Store(&state{Key: key})
+	if tx == nil || !tx.Prepared {
+		time.AfterFunc(time.Until(since.Add(c.lifetime)), func() { c.forget(tenant, e) })
+	}
+	if old != nil && (tx == nil || !tx.Snapshot) {
+		c.forget(tenant, old) // the server has lost it, or it was wrapped anew
+	}
+	// Not that there is none: somebody may make one at any moment.
+	if (key.Data != nil || errors.Is(key.Err, ErrShredded)) && tx.shares(tenant) {
+		c.share(tenant, e)
+	}
+	return e
+}
+
+// Seal returns the keys that encrypt tenants' secrets. If two clients race to
+// make one, both use the first key stored.
+func (c *Cache) Seal(ctx context.Context, on Store, tenants []string, need Need) (map[string]*Sealing, error) {
 	result := make(map[string]*Sealing, len(tenants))
 	tenants = slices.Compact(slices.Sorted(slices.Values(tenants))) // in one order, or two transactions could deadlock
-	tenants = slices.DeleteFunc(tenants, func(tenant string) bool {
-		result[tenant] = c.Prepared(tenant)
-		return result[tenant] != nil
-	})
-	if len(tenants) == 0 {
-		return result, nil
-	}
 	ring, err := on.Ring()
 	if err != nil {
 		return nil, err
@@ -224,12 +286,12 @@ func (c *Cache) Seal(ctx context.Context, on Store, tenants []string, makes bool
 	if err != nil {
 		return nil, err
 	}
-	found, err := c.open(ctx, on, ring, tenants)
+	found, err := c.open(ctx, on, ring, tenants, need)
 	for _, tenant := range tenants {
 		if err != nil {
 			return nil, err
 		}
-		result[tenant], err = c.seal(ctx, on, ring, bare, tenant, found[tenant], makes)
+		result[tenant], err = c.seal(ctx, on, ring, bare, tenant, found[tenant], need == Made)
 	}
 	return result, err
 }
@@ -260,30 +322,6 @@ func (c *Cache) seal(
 	return &Sealing{}, nil
 }
 
-// Prepare makes the keys of tenants known for the rows that are sealed next,
-// whatever becomes of the transaction. It replaces what was prepared before.
-func (c *Cache) Prepare(ctx context.Context, on Store, tenants []string, makes bool) error {
-	c.setPrepared(nil)
-	found, err := c.Seal(ctx, on, tenants, makes)
-	if err == nil {
-		c.setPrepared(found)
-	}
-	return err
-}
-
-// Prepared returns a tenant's prepared keys, or nil.
-func (c *Cache) Prepared(tenant string) *Sealing {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.prepared[tenant]
-}
-
-func (c *Cache) setPrepared(keys map[string]*Sealing) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.prepared = keys
-}
-
 // Ref is what the secrets of one result and tenant share. It holds the key for
 // its lifetime, and then reads it again.
 type Ref struct {
@@ -291,13 +329,31 @@ type Ref struct {
 	of     *Cache
 	ctx    func() context.Context // the query's values, without its end
 	key    atomic.Pointer[entry]
+	early  atomic.Pointer[entry] // what was known before the query
 }
 
 // NewRef returns a tenant's ref, for a result of the context's query.
 func (c *Cache) NewRef(ctx context.Context, tenant string) *Ref {
 	ref := &Ref{tenant: tenant, of: c, ctx: func() context.Context { return context.WithoutCancel(ctx) }}
 	ref.key.Store(c.lookup(tenant))
+	ref.early.Store(ref.key.Load())
 	return ref
+}
+
+// Again reads a key that was known before the query, once, and reports whether
+// the server has another by now.
+func (r *Ref) Again(ring *keyring.Keyring) bool {
+	old := r.early.Swap(nil)
+	if old == nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(r.ctx(), timeout)
+	defer cancel()
+	found, err := r.of.read(ctx, r.of.pool, ring, []string{r.tenant})
+	if err == nil {
+		r.key.Store(found[r.tenant])
+	}
+	return err == nil && found[r.tenant] != old
 }
 
 // IsKnown reports whether the key can be used without reading it first.
@@ -313,7 +369,7 @@ func (c *Cache) Fill(ctx context.Context, on Store, refs map[string]*Ref) error 
 	if err != nil || len(tenants) == 0 {
 		return nil //nolint:nilerr // without a keyring the Reveal fails
 	}
-	found, err := c.open(ctx, on, ring, tenants)
+	found, err := c.open(ctx, on, ring, tenants, Known)
 	for tenant, key := range found {
 		refs[tenant].key.Store(key)
 	}
@@ -332,7 +388,7 @@ func (r *Ref) Keys(ring *keyring.Keyring) (all, own *keyring.Set, err error) {
 	}
 	ctx, cancel := context.WithTimeout(r.ctx(), timeout)
 	defer cancel()
-	found, err := r.of.open(ctx, r.of.pool, ring, []string{r.tenant})
+	found, err := r.of.open(ctx, r.of.pool, ring, []string{r.tenant}, Known)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -79,7 +79,7 @@ func TestOneTenantKey(t *testing.T) {
 	var wait sync.WaitGroup
 	for i := range writers {
 		wait.Go(func() {
-			found, err := NewCache(on).Seal(t.Context(), on, []string{"b", "a", "b"}, true)
+			found, err := NewCache(on).Seal(t.Context(), on, []string{"b", "a", "b"}, Made)
 			if err != nil {
 				t.Error(err)
 				return
@@ -112,7 +112,7 @@ func TestLifetime(t *testing.T) {
 	on := store{on: tenantTable(t), ring: newTestRing(t)}
 	cache := NewCache(on)
 	cache.lifetime = 300 * time.Millisecond
-	if _, err := cache.Seal(t.Context(), on, []string{"a"}, true); err != nil {
+	if _, err := cache.Seal(t.Context(), on, []string{"a"}, Made); err != nil {
 		t.Fatal(err)
 	}
 	ref := cache.NewRef(t.Context(), "a")
@@ -134,7 +134,7 @@ func TestLifetime(t *testing.T) {
 	if _, _, err := ref.Keys(on.ring); !errors.Is(err, ErrShredded) || errors.Is(err, fernet.ErrCorrupt) {
 		t.Errorf("got %v", err)
 	}
-	found, err := cache.Seal(t.Context(), on, []string{"a"}, true)
+	found, err := cache.Seal(t.Context(), on, []string{"a"}, Made)
 	if err != nil || !errors.Is(found["a"].Err, ErrShredded) {
 		t.Errorf("sealing: %v, %v", found["a"], err)
 	}
@@ -146,7 +146,7 @@ func TestLifetimeByTheClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		on := fakeStore{"a": {Err: ErrShredded}}
 		cache := NewCache(on)
-		if _, err := cache.open(t.Context(), on, nil, []string{"a"}); err != nil {
+		if _, err := cache.open(t.Context(), on, nil, []string{"a"}, Known); err != nil {
 			t.Fatal(err)
 		}
 		e := cache.lookup("a")
@@ -184,7 +184,7 @@ func TestForgottenMeanwhile(t *testing.T) {
 	t.Parallel()
 	on := store{on: tenantTable(t), ring: newTestRing(t)}
 	cache := NewCache(on)
-	if _, err := cache.Seal(t.Context(), on, []string{"a"}, true); err != nil {
+	if _, err := cache.Seal(t.Context(), on, []string{"a"}, Made); err != nil {
 		t.Fatal(err)
 	}
 	ref := cache.NewRef(t.Context(), "a")
@@ -194,7 +194,7 @@ func TestForgottenMeanwhile(t *testing.T) {
 	}
 	cache = NewCache(on)
 	cache.share("a", new(entry))
-	if found, err := cache.Seal(t.Context(), on, []string{"a"}, true); err != nil || found["a"].Err != nil || len(found["a"].Keys.Keys()) != 2 {
+	if found, err := cache.Seal(t.Context(), on, []string{"a"}, Made); err != nil || found["a"].Err != nil || len(found["a"].Keys.Keys()) != 2 {
 		t.Errorf("sealing: %v", err)
 	}
 }
@@ -222,11 +222,11 @@ func TestTransactions(t *testing.T) {
 		t.Fatal(err)
 	}
 	inTx := store{on: tx, ring: ring, tx: &Tx{}}
-	first, err := cache.Seal(t.Context(), inTx, []string{"a"}, true)
+	first, err := cache.Seal(t.Context(), inTx, []string{"a"}, Made)
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := cache.Seal(t.Context(), inTx, []string{"a"}, true)
+	again, err := cache.Seal(t.Context(), inTx, []string{"a"}, Made)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,7 +239,7 @@ func TestTransactions(t *testing.T) {
 	if err := tx.Rollback(); err != nil {
 		t.Fatal(err)
 	}
-	after, err := cache.Seal(t.Context(), on, []string{"a"}, true)
+	after, err := cache.Seal(t.Context(), on, []string{"a"}, Made)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,7 +258,7 @@ func TestTransactions(t *testing.T) {
 		"one that made it": {made, false},
 	} {
 		fresh := NewCache(on)
-		if _, err := fresh.open(t.Context(), store{on: drv, ring: ring, tx: test.tx}, ring, []string{"a"}); err != nil {
+		if _, err := fresh.open(t.Context(), store{on: drv, ring: ring, tx: test.tx}, ring, []string{"a"}, Known); err != nil {
 			t.Fatal(err)
 		}
 		if shared := fresh.lookup("a") != nil; shared != test.shared {
@@ -272,7 +272,7 @@ func TestCacheFollowsTheKeyring(t *testing.T) {
 	t.Parallel()
 	on := store{on: tenantTable(t), ring: newTestRing(t)}
 	cache := NewCache(on)
-	found, err := cache.Seal(t.Context(), on, []string{"a"}, true)
+	found, err := cache.Seal(t.Context(), on, []string{"a"}, Made)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -295,13 +295,13 @@ func TestCacheFollowsTheKeyring(t *testing.T) {
 func TestSealMakesNone(t *testing.T) {
 	t.Parallel()
 	on := store{on: tenantTable(t), ring: newTestRing(t)}
-	if _, err := NewCache(on).Seal(t.Context(), on, []string{"a", "gone"}, true); err != nil {
+	if _, err := NewCache(on).Seal(t.Context(), on, []string{"a", "gone"}, Made); err != nil {
 		t.Fatal(err)
 	}
 	run(t, on.on, "UPDATE credent_tenant_keys SET wrapped = NULL WHERE tenant = ?", "gone")
 	cache := NewCache(on)
 	for range 2 { // read, and known
-		found, err := cache.Seal(t.Context(), on, []string{"a", "gone", "none"}, false)
+		found, err := cache.Seal(t.Context(), on, []string{"a", "gone", "none"}, Known)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -325,24 +325,87 @@ func TestSealMakesNone(t *testing.T) {
 	}
 }
 
-// Keys that are prepared count until others are, without reading.
-func TestPrepare(t *testing.T) {
+// Keys that are prepared count until the next transaction, without reading.
+func TestPrepared(t *testing.T) {
 	t.Parallel()
-	on := store{on: tenantTable(t), ring: newTestRing(t), tx: &Tx{Snapshot: true}, reads: new(atomic.Int64)}
+	on := store{on: tenantTable(t), ring: newTestRing(t), tx: &Tx{Snapshot: true, Prepared: true}, reads: new(atomic.Int64)}
 	cache := NewCache(on)
-	if err := cache.Prepare(t.Context(), on, []string{"b", "a"}, true); err != nil {
+	first, err := cache.Seal(t.Context(), on, []string{"b", "a"}, Made)
+	if err != nil {
 		t.Fatal(err)
 	}
 	before := on.reads.Load()
-	found, err := cache.Seal(t.Context(), on, []string{"a", "b"}, true)
-	if err != nil || found["a"] != cache.Prepared("a") || found["a"] == nil || on.reads.Load() != before {
-		t.Errorf("got %v, %v after %d reads more", found, err, on.reads.Load()-before)
+	again, err := cache.Seal(t.Context(), on, []string{"a", "b"}, Made)
+	if err != nil || first["a"].Wrapped == "" || *again["a"] != *first["a"] || on.reads.Load() != before {
+		t.Errorf("got %v, %v after %d reads more", again, err, on.reads.Load()-before)
 	}
-	if err := cache.Prepare(t.Context(), on, []string{"c"}, true); err != nil {
+	on.tx.Reset()
+	if _, err := cache.Seal(t.Context(), on, []string{"a"}, Current); err != nil || on.reads.Load() == before {
+		t.Errorf("keys of an earlier transaction are kept, or %v", err)
+	}
+}
+
+// A transaction reads its server's key once, whatever the client knows, and a
+// key that differs is everybody's from then on.
+func TestCurrent(t *testing.T) {
+	t.Parallel()
+	on := store{on: tenantTable(t), ring: newTestRing(t), reads: new(atomic.Int64)}
+	cache := NewCache(on)
+	seal := func(on store, need Need) *Sealing {
+		t.Helper()
+		found, err := cache.Seal(t.Context(), on, []string{"a"}, need)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found["a"]
+	}
+	lost := seal(on, Made)
+	ref := cache.NewRef(t.Context(), "a")
+	run(t, on.on, "DELETE FROM credent_tenant_keys")
+	if got := seal(on, Made); got.Wrapped != lost.Wrapped {
+		t.Error("outside of a transaction it isn't what the client knows")
+	}
+	in := on
+	in.tx = new(Tx)
+	made := seal(in, Made)
+	if made.Wrapped == lost.Wrapped || fernet.Same(made.Own.Keys()[0], lost.Own.Keys()[0]) {
+		t.Error("it is the key that the server lost")
+	}
+	if ref.IsKnown() {
+		t.Error("others still know the key that the server lost")
+	}
+	in.tx = new(Tx)
+	before := on.reads.Load()
+	for range 3 {
+		if got := seal(in, Made); got.Wrapped != made.Wrapped {
+			t.Error("it isn't the server's")
+		}
+	}
+	if n := on.reads.Load() - before; n != 1 {
+		t.Errorf("a transaction reads it %d times", n)
+	}
+
+	// Wrapped anew it is the same key, and known in its new form.
+	key, _, err := Unwrap(on.ring, "a", made.Wrapped)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if cache.Prepared("a") != nil || cache.Prepared("c") == nil {
-		t.Error("earlier keys are kept, or the new ones aren't")
+	wrapped, err := Wrap(on.ring, "a", key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, on.on, "UPDATE credent_tenant_keys SET wrapped = ?", wrapped)
+	in.tx = new(Tx)
+	if got := seal(in, Current); got.Wrapped != wrapped || !fernet.Same(got.Own.Keys()[0], made.Own.Keys()[0]) {
+		t.Error("a key that was wrapped anew is another")
+	}
+	if got := seal(on, Known); got.Wrapped != wrapped {
+		t.Error("it is still known as it was wrapped before")
+	}
+	in.tx = &Tx{Snapshot: true}
+	run(t, on.on, "UPDATE credent_tenant_keys SET wrapped = NULL")
+	if got := seal(in, Current); !errors.Is(got.Err, ErrShredded) {
+		t.Errorf("destroyed: got %v", got.Err)
 	}
 }
 

@@ -65,7 +65,7 @@ func read(ctx context.Context, on dialect.ExecQuerier, ring *keyring.Keyring, te
 		if err := rows.Scan(&tenant, &wrapped); err != nil {
 			return err
 		}
-		if !wrapped.Valid {
+		if key.Wrapped = wrapped.String; !wrapped.Valid {
 			key.Err = ErrShredded
 		} else if key.Data, _, key.Err = Unwrap(ring, tenant, wrapped.String); key.Err != nil {
 			key.Err = fmt.Errorf("open the tenant's key: %w", key.Err)

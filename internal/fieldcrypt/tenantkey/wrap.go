@@ -22,8 +22,9 @@ var ErrShredded = errors.New("the tenant's key was destroyed, and its secrets wi
 // Key is what is known about a tenant's DEK. The zero value belongs to a
 // tenant that has none yet.
 type Key struct {
-	Data *fernet.Key
-	Err  error // [ErrShredded], or why the key can't be had
+	Data    *fernet.Key
+	Wrapped string // as it is stored
+	Err     error  // [ErrShredded], or why the key can't be had
 }
 
 // wrapper returns the key that wraps a tenant's DEK. The tenant is part of its
@@ -69,28 +70,4 @@ func Unwrap(r *keyring.Keyring, tenant, wrapped string) (key, under *fernet.Key,
 		return nil, nil, fernet.ErrCorrupt // without err, which tells about the plaintext
 	}
 	return key, set.Keys()[index], nil
-}
-
-// Rewrap returns a tenant's DEK wrapped under the primary key, and whether
-// another key wrapped it. Errors are [Unwrap]'s.
-func Rewrap(r *keyring.Keyring, tenant, wrapped string) (newWrapped string, changed bool, err error) {
-	key, under, err := Unwrap(r, tenant, wrapped)
-	if err != nil {
-		return "", false, err
-	}
-	if under == r.Primary() {
-		return wrapped, false, nil
-	}
-	newWrapped, err = Wrap(r, tenant, key)
-	return newWrapped, err == nil, err
-}
-
-// Unreadable returns a token that nobody can open: it is empty, under a key
-// that is thrown away.
-func Unreadable() (string, error) {
-	key, err := fernet.ParseKey(fernet.GenerateKey())
-	if err != nil {
-		return "", err
-	}
-	return fernet.Encrypt(key, ""), nil
 }

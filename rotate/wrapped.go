@@ -1,0 +1,69 @@
+package rotate
+
+import (
+	"database/sql"
+	"fmt"
+	"slices"
+
+	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
+	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	"github.com/credent-go/credent/internal/fieldcrypt/seal"
+	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
+)
+
+// rewrap returns a tenant's key wrapped under the primary key, and whether
+// another key wrapped it. Errors are [tenantkey.Unwrap]'s.
+func rewrap(r *keyring.Keyring, tenant, wrapped string) (newWrapped string, changed bool, err error) {
+	key, under, err := tenantkey.Unwrap(r, tenant, wrapped)
+	if err != nil {
+		return "", false, err
+	}
+	if under == r.Primary() {
+		return wrapped, false, nil
+	}
+	newWrapped, err = tenantkey.Wrap(r, tenant, key)
+	return newWrapped, err == nil, err
+}
+
+// unreadable returns a token that nobody can open: it is empty, under a key
+// that is thrown away.
+func unreadable() (string, error) {
+	key, err := fernet.ParseKey(fernet.GenerateKey())
+	if err != nil {
+		return "", err
+	}
+	return fernet.Encrypt(key, ""), nil
+}
+
+// decryptStored returns the plaintext that replaces a token. Other values come
+// back unchanged. Errors: [fernet.ErrCorrupt], [fernet.ErrUnknownKey];
+// [column.ErrNotText] for a plaintext that a text column can't hold;
+// [seal.ErrLooksLikeToken].
+func decryptStored(l *seal.Locator, r *keyring.Keyring, stored string, p seal.Place) (plaintext string, changed bool, err error) {
+	if !fernet.IsToken(stored) {
+		return stored, false, nil
+	}
+	plaintext, err = l.DecryptAt(r, p, stored)
+	if err == nil {
+		err = seal.CheckPlaintext(plaintext)
+	}
+	if err != nil {
+		return "", false, err
+	}
+	return plaintext, true, nil
+}
+
+// key asks for the tenants' keys that something new is under: a fail-over may
+// have led to a server that lacks one, since they were read.
+func (u *update) key(column string, changes []change) {
+	if !slices.ContainsFunc(changes, func(c change) bool { return c.under.Valid }) {
+		return
+	}
+	keys := make([]sql.NullString, len(changes))
+	for j, c := range changes {
+		keys[j] = c.under
+	}
+	key := u.add("under", keys)
+	u.where = append(u.where, fmt.Sprintf(`(%s IS NULL OR EXISTS (SELECT 1 FROM %s AS k WHERE k.%s = t.%s::text AND k.%s = %[1]s))`,
+		key, quote(tenantkey.Table), quote(tenantkey.Tenant), quote(column), quote(tenantkey.Column)))
+}
