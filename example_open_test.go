@@ -6,19 +6,20 @@ import (
 	"log"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/migrate"
 )
 
 func ExampleOpen() {
 	// A service has both in its environment: DATABASE_URL and ENCRYPTION_KEY.
 	databaseURL := newDatabase() // "postgres://…" or "sqlite:FILE"
-	ring, err := credent.NewKeyring(credent.GenerateKey())
+	ring, err := keyring.New(keyring.GenerateKey())
 	if err != nil {
 		log.Fatal(err)
 	}
 
 	ctx := context.Background()
-	client, err := credent.Open(ctx, databaseURL, credent.WithKeyring(ring), credent.WithMigrations())
+	client, err := credent.Open(ctx, databaseURL, credent.Config{Keyring: ring, Migrate: true})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -56,14 +57,14 @@ func ExampleOpenDB() {
 	db.SetMaxOpenConns(4) // the pool is the caller's to tune
 
 	ctx := context.Background()
-	if err := migrate.Apply(ctx, db); err != nil {
+	if err := migrate.Apply(ctx, db, migrate.Config{}); err != nil {
 		log.Fatal(err)
 	}
-	ring, err := credent.NewKeyring(credent.GenerateKey())
+	ring, err := keyring.New(keyring.GenerateKey())
 	if err != nil {
 		log.Fatal(err)
 	}
-	client, err := credent.NewClient(db, dialect, credent.WithKeyring(ring))
+	client, err := credent.NewClient(db, dialect, credent.Config{Keyring: ring})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -82,7 +83,7 @@ func ExampleWrapDriver() {
 	// A service that puts its own driver together, for instance with a cache or
 	// with tracing, wraps the innermost one.
 	drv := newDriver()
-	ring, err := credent.NewKeyring(credent.GenerateKey())
+	ring, err := keyring.New(keyring.GenerateKey())
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -5,20 +5,20 @@ import (
 	"fmt"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/keyring"
 )
 
 // The observer learns who queried a secret, also when it is revealed later and
 // elsewhere.
 func ExampleWithRevealObserver() {
 	ctx := context.Background()
-	ring, err := credent.NewKeyring(credent.GenerateKey())
+	ring, err := keyring.New(keyring.GenerateKey())
 	if err != nil {
 		panic(err)
 	}
-	client, err := credent.Open(ctx, "sqlite::memory:", credent.WithKeyring(ring), credent.WithMigrations(),
-		credent.WithRevealObserver(func(e credent.Reveal) {
-			fmt.Printf("%s read %s.%s, error %v\n", e.Actor, e.Table, e.Column, e.Err)
-		}))
+	client, err := credent.Open(ctx, "sqlite::memory:", credent.Config{Keyring: ring, Migrate: true, OnReveal: func(e credent.Reveal) {
+		fmt.Printf("%s read %s.%s, error %v\n", e.Actor, e.Table, e.Column, e.Err)
+	}})
 	if err != nil {
 		panic(err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
+	"github.com/credent-go/credent/keyring"
 )
 
 // databases is the folder of the examples' databases.
@@ -46,8 +47,8 @@ func open(opts ...credent.Option) (client *ent.Client, url string) {
 }
 
 // newKeyring returns a keyring with a new key.
-func newKeyring() *credent.Keyring {
-	ring, err := credent.NewKeyring(credent.GenerateKey())
+func newKeyring() *keyring.Keyring {
+	ring, err := keyring.New(keyring.GenerateKey())
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -90,7 +91,7 @@ func ExampleCheck() {
 	store(client)
 	fmt.Println("right key:", credent.Check(context.Background(), client))
 
-	other, err := credent.Open(context.Background(), url, credent.WithKeyring(newKeyring()))
+	other, err := credent.Open(context.Background(), url, credent.Config{Keyring: newKeyring()})
 	if err != nil {
 		log.Fatal(err)
 	}

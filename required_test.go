@@ -12,17 +12,18 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/keyring"
 )
 
 // TestMissingSecret leaves out a secret that each credential has, on every
 // path of the client. All of them are a validation error, before any SQL.
 func TestMissingSecret(t *testing.T) {
 	t.Parallel()
-	ring, err := credent.NewKeyring(credent.GenerateKey())
+	ring, err := keyring.New(keyring.GenerateKey())
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := credent.Open(t.Context(), "sqlite::memory:", credent.WithMigrations(), credent.WithKeyring(ring))
+	client, err := credent.Open(t.Context(), "sqlite::memory:", credent.Config{Migrate: true, Keyring: ring})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/migrate"
 	"github.com/credent-go/credent/rotate"
 )
@@ -17,13 +18,13 @@ import (
 type tenantDB struct {
 	url      string
 	db       *sql.DB // plain
-	ring     *credent.Keyring
+	ring     *keyring.Keyring
 	accounts map[string]*ent.UserAccount
 }
 
 func newTenantDB(t *testing.T) *tenantDB {
 	t.Helper()
-	ring, err := credent.NewKeyring(credent.GenerateKey())
+	ring, err := keyring.New(keyring.GenerateKey())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +33,7 @@ func newTenantDB(t *testing.T) *tenantDB {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = d.db.Close() })
-	if err := migrate.Apply(t.Context(), d.db, migrate.WithKeyring(d.ring, ent.EncryptedColumns()...)); err != nil {
+	if err := migrate.Apply(t.Context(), d.db, migrate.Config{Keyring: d.ring, Columns: ent.EncryptedColumns()}); err != nil {
 		t.Fatal(err)
 	}
 	client := d.open(t)
@@ -47,7 +48,7 @@ func newTenantDB(t *testing.T) *tenantDB {
 // open returns a client with tenant keys, whose cache is empty.
 func (d *tenantDB) open(t *testing.T) *ent.Client {
 	t.Helper()
-	client, err := credent.Open(t.Context(), d.url, credent.WithKeyring(d.ring), credent.WithTenantKeys(credent.Write))
+	client, err := credent.Open(t.Context(), d.url, credent.Config{Keyring: d.ring, TenantKeys: credent.Write})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +128,7 @@ func TestTenantKeysOnePool(t *testing.T) {
 	if n := d.count(t, "SELECT count(*) FROM credent_tenant_keys WHERE wrapped LIKE 'gAAAA%'"); n != 2 {
 		t.Errorf("%d keys, want 2", n)
 	}
-	unowned, err := credent.Open(ctx, d.url, credent.WithKeyring(d.ring)) // a client that takes no part
+	unowned, err := credent.Open(ctx, d.url, credent.Config{Keyring: d.ring}) // a client that takes no part
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +140,7 @@ func TestTenantKeysOnePool(t *testing.T) {
 	if n := d.count(t, "SELECT count(*) FROM user_credentials WHERE length(api_key_index) <> 33"); n != 0 {
 		t.Errorf("%d digests are left", n)
 	}
-	plain, err := credent.Open(ctx, d.url, credent.WithKeyring(d.ring))
+	plain, err := credent.Open(ctx, d.url, credent.Config{Keyring: d.ring})
 	if err != nil {
 		t.Fatal(err)
 	}

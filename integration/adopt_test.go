@@ -13,6 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/internal/testopt"
+	"github.com/credent-go/credent/keyring"
 	ours "github.com/credent-go/credent/migrate"
 )
 
@@ -23,7 +25,7 @@ func TestAdopt(t *testing.T) {
 	for name, opts := range drivers {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			url, key := newDatabase(t, ""), credent.GenerateKey()
+			url, key := newDatabase(t, ""), keyring.GenerateKey()
 			twin(t, url, key, nil, "create-all")
 			var accounts []twinAccount
 			for i := range 100 {
@@ -38,7 +40,7 @@ func TestAdopt(t *testing.T) {
 			twin(t, url, key, accounts, "write")
 			db := openDB(t, url, opts...)
 
-			report, err := ours.Adopt(t.Context(), db)
+			report, err := testopt.Adopt(t.Context(), db)
 			if err != nil || report.Version != createTables || len(report.Applied) != len(versions(t))-1 {
 				t.Fatalf("%+v, %v", report, err)
 			}
@@ -51,14 +53,14 @@ func TestAdopt(t *testing.T) {
 				"WHERE version = '"+createTables+"'").Scan(&kind, &applied, &total, &hash); err != nil || kind != 1 || applied != 0 || total != 0 || hash != "" {
 				t.Errorf("the baseline row has %d, %d, %d, %q, %v", kind, applied, total, hash, err)
 			}
-			if check, err := ours.Check(t.Context(), db); err != nil || check.Err() != nil {
+			if check, err := testopt.Check(t.Context(), db); err != nil || check.Err() != nil {
 				t.Errorf("%v, %v", check.Err(), err)
 			}
-			ring, err := credent.NewKeyring(key)
+			ring, err := keyring.New(key)
 			if err != nil {
 				t.Fatal(err)
 			}
-			client := open(t, url, append(opts, credent.WithKeyring(ring))...)
+			client := open(t, url, append(opts, testopt.WithKeyring(ring))...)
 			credentials := client.UserCredential.Query().AllX(t.Context())
 			if len(credentials) != 1000 {
 				t.Fatalf("%d credentials", len(credentials))
@@ -84,7 +86,7 @@ func TestAdopt(t *testing.T) {
 			if len(read) != 100 || found != 1 {
 				t.Errorf("Python reads %d accounts, and %d times what Go wrote", len(read), found)
 			}
-			if report, err = ours.Adopt(t.Context(), db); err != nil || !report.Already {
+			if report, err = testopt.Adopt(t.Context(), db); err != nil || !report.Already {
 				t.Errorf("again: %+v, %v", report, err)
 			}
 		})
@@ -134,7 +136,7 @@ func TestAdoptRefuses(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := pgDump(t, url)
-			report, err := ours.Adopt(t.Context(), db)
+			report, err := testopt.Adopt(t.Context(), db)
 			if !errors.Is(err, ours.ErrNotEqual) || report.Version != "" || len(report.Differences) == 0 {
 				t.Fatalf("%+v, %v", report, err)
 			}
@@ -156,7 +158,7 @@ func TestAdoptRefuses(t *testing.T) {
 					t.Fatalf("%s: %v", stmt, err)
 				}
 			}
-			if _, err := ours.Adopt(t.Context(), db); err != nil {
+			if _, err := testopt.Adopt(t.Context(), db); err != nil {
 				t.Errorf("after it was mended: %v", err)
 			}
 		})
@@ -180,7 +182,7 @@ func TestAdoptTouchesNoSecrets(t *testing.T) {
 		}
 	}
 	before := pgDump(t, url)
-	report, err := ours.Adopt(t.Context(), db)
+	report, err := testopt.Adopt(t.Context(), db)
 	if !errors.Is(err, ours.ErrBadRows) || len(report.BadRows) != 2 || strings.Contains(fmt.Sprintf("%+v %v", report, err), "PLAINCANARY") {
 		t.Errorf("%+v, %v", report, err)
 	}
@@ -190,7 +192,7 @@ func TestAdoptTouchesNoSecrets(t *testing.T) {
 	if _, err := db.ExecContext(t.Context(), "ALTER TABLE user_credentials ALTER COLUMN api_key TYPE varchar(600)"); err != nil {
 		t.Fatal(err)
 	}
-	report, err = ours.Adopt(t.Context(), db)
+	report, err = testopt.Adopt(t.Context(), db)
 	if !errors.Is(err, ours.ErrNotEqual) || len(report.Differences) != 1 || len(report.Differences[0].SQL) != 0 || report.Differences[0].Note == "" {
 		t.Errorf("%+v, %v", report, err)
 	}
@@ -198,7 +200,7 @@ func TestAdoptTouchesNoSecrets(t *testing.T) {
 
 func TestNothingToAdopt(t *testing.T) {
 	t.Parallel()
-	if _, err := ours.Adopt(t.Context(), openDB(t, newDatabase(t, ""))); !errors.Is(err, ours.ErrNothingToAdopt) {
+	if _, err := testopt.Adopt(t.Context(), openDB(t, newDatabase(t, ""))); !errors.Is(err, ours.ErrNothingToAdopt) {
 		t.Error(err)
 	}
 }
@@ -280,7 +282,7 @@ func TestCheckFindsFiles(t *testing.T) {
 			for _, file := range files {
 				fsys[file.Name()] = &fstest.MapFile{Data: file.Bytes()}
 			}
-			report, err := ours.Check(t.Context(), env.db, ours.WithDir(fsys))
+			report, err := testopt.Check(t.Context(), env.db, testopt.WithDir(fsys))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -24,22 +24,25 @@ import (
 	"github.com/credent-go/credent/ent/useraccount"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
+	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	"github.com/credent-go/credent/internal/testopt"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/rotate"
 )
 
 // checkIndex makes sure that each row has the digest of its api_key under the
 // primary key.
-func (env *environment) checkIndex(t *testing.T, ring *credent.Keyring) {
+func (env *environment) checkIndex(t *testing.T, ring *keyring.Keyring) {
 	t.Helper()
 	env.checkDigests(t, ring, opened(t, ring, env.tokens(t)))
 }
 
 // checkDigests is checkIndex for tokens that a keyring doesn't open by itself.
-func (env *environment) checkDigests(t *testing.T, ring *credent.Keyring, want map[uuid.UUID]pair) {
+func (env *environment) checkDigests(t *testing.T, ring *keyring.Keyring, want map[uuid.UUID]pair) {
 	t.Helper()
 	stored := env.indexes(t)
 	for id, p := range want {
-		digest, err := new(blindindex.Digester).Primary(ring, usercredential.APIKeyColumn, p.APIKey)
+		digest, err := new(blindindex.Digester).Primary((*engine.Ring)(ring), usercredential.APIKeyColumn, p.APIKey)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -178,7 +181,7 @@ func TestLookupIsRefused(t *testing.T) {
 			"absent":    {usercredential.APIKeyIs(credent.Secret{}), nil},
 			"damaged":   {usercredential.APIKeyIs(damaged.APIKey), credent.ErrCorrupt},
 			"no index":  {encrypted.Lookup(usercredential.SecretKeyColumn, rows[0].SecretKey), nil},
-			"no column": {encrypted.Lookup(credent.EncryptedColumn{}, rows[0].SecretKey), nil},
+			"no column": {encrypted.Lookup(encrypted.Column{}, rows[0].SecretKey), nil},
 			"a string":  {encrypted.Lookup(usercredential.APIKeyColumn, "key 1"), encrypted.ErrValue},
 		} {
 			_, err := env.client.UserCredential.Query().Where(test.where).All(t.Context())
@@ -196,7 +199,7 @@ func TestLookupIsRefused(t *testing.T) {
 func (env *environment) statementOf(t *testing.T, contains string, do func(client *ent.Client)) (query string, args []any) {
 	t.Helper()
 	recorder := &statementRecorder{Driver: env.entDriver(), contains: contains}
-	do(ent.NewClient(ent.Driver(must(credent.WrapDriver(recorder, credent.WithKeyring(env.ring))))))
+	do(ent.NewClient(ent.Driver(must(testopt.WrapDriver(recorder, testopt.WithKeyring(env.ring))))))
 	if recorder.query == "" {
 		t.Fatalf("no statement has %s", contains)
 	}
@@ -234,7 +237,7 @@ func TestLookupUsesTheIndex(t *testing.T) {
 				}
 			}
 		}
-		if _, err := credent.Copy(t.Context(), env.db, rows, credent.CopyConfig{}, credent.WithKeyring(env.ring)); err != nil {
+		if _, err := testopt.Copy(t.Context(), env.db, rows, credent.CopyConfig{}, testopt.WithKeyring(env.ring)); err != nil {
 			t.Fatal(err)
 		}
 		env.exec(t, "ANALYZE")
@@ -257,7 +260,7 @@ func TestLookupUsesTheIndex(t *testing.T) {
 				strings.Contains(plan, "SCAN user_credentials") {
 				t.Errorf("%s\n%s", query, plan)
 			}
-			previous, err := credent.NewKeyring(credent.GenerateKey(), env.key)
+			previous, err := keyring.New(keyring.GenerateKey(), env.key)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -355,13 +358,13 @@ func TestIndexRotation(t *testing.T) {
 	forEachDatabase(t, func(t *testing.T, env *environment) {
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
-		newKey := credent.GenerateKey()
+		newKey := keyring.GenerateKey()
 		client := func(primary string, previous ...string) *ent.Client {
-			ring, err := credent.NewKeyring(primary, previous...)
+			ring, err := keyring.New(primary, previous...)
 			if err != nil {
 				t.Fatal(err)
 			}
-			return env.onPool(credent.WithKeyring(ring))
+			return env.onPool(testopt.WithKeyring(ring))
 		}
 		env.db.SetMaxOpenConns(20)
 		account := env.account(t, "u1")
@@ -424,7 +427,7 @@ func TestIndexRotation(t *testing.T) {
 				}
 			})
 		}
-		ring, err := credent.NewKeyring(newKey, env.key)
+		ring, err := keyring.New(newKey, env.key)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -450,7 +453,7 @@ func TestIndexRotation(t *testing.T) {
 		for i := range stable / 50 {
 			check(onlyNew, fmt.Sprint("stable ", i*50), 1)
 		}
-		env.checkIndex(t, keyring(t, newKey))
+		env.checkIndex(t, newKeyring(t, newKey))
 		t.Logf("%d lookups, %d rows rewritten", lookups.Load(), rewritten)
 	})
 }

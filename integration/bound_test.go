@@ -21,8 +21,11 @@ import (
 	"github.com/credent-go/credent/ent/useraccount"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/states"
+	"github.com/credent-go/credent/internal/testopt"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -35,8 +38,8 @@ func inState(p states.Protection, s credent.State) states.Table {
 }
 
 // isBound are the options of a client whose tokens are bound.
-func (env *environment) isBound(more ...credent.Option) []credent.Option {
-	return append([]credent.Option{credent.WithKeyring(env.ring), credent.WithBinding(credent.Require)}, more...)
+func (env *environment) isBound(more ...testopt.Option) []testopt.Option {
+	return append([]testopt.Option{testopt.WithKeyring(env.ring), testopt.WithBinding(credent.Require)}, more...)
 }
 
 // atPlace opens what the encrypted columns of every row hold, in their places,
@@ -62,11 +65,11 @@ func (env *environment) atPlace(t *testing.T) (all map[uuid.UUID]pair, bound, un
 		}
 		for i, name := range bothColumns {
 			place := seal.Place{Column: must(column.Find(name)), Tenant: tenant}
-			_, isBound, err := locator.KeyAt(env.ring, place, tokens[i])
+			_, isBound, err := locator.KeyAt((*engine.Ring)(env.ring), place, tokens[i])
 			if err != nil {
 				t.Errorf("%s of %s: %v", name, tenant.String, err)
 			}
-			if opened[i], err = locator.DecryptAt(env.ring, place, tokens[i]); err == nil && isBound {
+			if opened[i], err = locator.DecryptAt((*engine.Ring)(env.ring), place, tokens[i]); err == nil && isBound {
 				bound++
 			} else if err == nil {
 				unbound++
@@ -116,9 +119,9 @@ func TestBoundTokensCannotBeMoved(t *testing.T) {
 						continue
 					}
 					var detail *credent.Error
-					if plaintext != "" || !errors.Is(err, credent.ErrContext) || !errors.Is(err, credent.ErrUnknownKey) ||
+					if plaintext != "" || !errors.Is(err, credent.ErrWrongLocation) || !errors.Is(err, credent.ErrUnknownKey) ||
 						!errors.As(err, &detail) || detail.Column != column || detail.Row != one.ID.String() {
-						t.Errorf("%s, %s: %s: got %q, %v, want ErrContext", name, what, column, plaintext, err)
+						t.Errorf("%s, %s: %s: got %q, %v, want ErrWrongLocation", name, what, column, plaintext, err)
 					}
 				}
 			}
@@ -171,7 +174,7 @@ func TestBoundWritePaths(t *testing.T) {
 func TestTenantKeysWritePaths(t *testing.T) {
 	t.Parallel()
 	forEachDatabase(t, func(t *testing.T, env *environment) {
-		env.client = env.onPool(credent.WithKeyring(env.ring), credent.WithTenantKeys(credent.Write))
+		env.client = env.onPool(testopt.WithKeyring(env.ring), testopt.WithTenantKeys(credent.Write))
 		env.tryScoped(t, func(t *testing.T) map[uuid.UUID]pair {
 			t.Helper()
 			for _, p := range env.tokens(t) {
@@ -200,7 +203,7 @@ func (env *environment) tryScoped(t *testing.T, read func(t *testing.T) map[uuid
 		for _, p := range writePaths() {
 			t.Run(fmt.Sprintf("%s, in a transaction %t", p.name, inTx), func(t *testing.T) {
 				err := p.tryScoped(t, env, inTx, read)
-				if !errors.Is(err, credent.ErrContext) {
+				if !errors.Is(err, credent.ErrWrongLocation) {
 					return
 				}
 				for reason := range refusedWhenBound {
@@ -235,7 +238,7 @@ func (p writePath) tryScoped(t *testing.T, env *environment, inTx bool, read fun
 		}
 		env.checkDigests(t, env.ring, w.want)
 		env.checkFound(t, w.want)
-	case errors.Is(err, credent.ErrContext) || p.refused != nil && isRefusal(err, p.refused):
+	case errors.Is(err, credent.ErrWrongLocation) || p.refused != nil && isRefusal(err, p.refused):
 		if diff := cmp.Diff(before, env.tokens(t)); diff != "" {
 			t.Errorf("something was changed: %s", diff)
 		}
@@ -278,7 +281,7 @@ func TestBoundReadsNeedTheTenant(t *testing.T) {
 		env.client = client
 		env.credential(t, env.account(t, "u1"), "key", "secret")
 		for columns, want := range map[*[]string]error{
-			{usercredential.FieldAPIKey}:                             credent.ErrContext,
+			{usercredential.FieldAPIKey}:                             credent.ErrNoTenant,
 			{usercredential.FieldAPIKey, usercredential.FieldUserID}: nil,
 		} {
 			var got []struct {
@@ -295,7 +298,7 @@ func TestBoundReadsNeedTheTenant(t *testing.T) {
 		if err := credent.Check(t.Context(), client); err != nil {
 			t.Error(err)
 		}
-		if err := credent.Check(t.Context(), env.onPool(credent.WithKeyring(env.ring))); !errors.Is(err, credent.ErrUnknownKey) {
+		if err := credent.Check(t.Context(), env.onPool(testopt.WithKeyring(env.ring))); !errors.Is(err, credent.ErrUnknownKey) {
 			t.Errorf("a client that does not bind: %v", err)
 		}
 	})
@@ -306,8 +309,8 @@ func TestBoundCopy(t *testing.T) {
 	t.Parallel()
 	forEachCopy(t, func(t *testing.T, env *environment) {
 		env.account(t, "u1")
-		for _, opts := range [][]credent.Option{env.isBound(), env.isBound(credent.WithFormatWarnings(slog.New(slog.DiscardHandler)))} {
-			if n, err := credent.Copy(t.Context(), env.db, sequence(copyRows(3, "u1")...), credent.CopyConfig{}, opts...); n != 3 || err != nil {
+		for _, opts := range [][]testopt.Option{env.isBound(), env.isBound(testopt.WithFormatWarnings(slog.New(slog.DiscardHandler)))} {
+			if n, err := testopt.Copy(t.Context(), env.db, sequence(copyRows(3, "u1")...), credent.CopyConfig{}, opts...); n != 3 || err != nil {
 				t.Fatal(n, err)
 			}
 		}
@@ -342,8 +345,8 @@ func TestBoundAccountMoves(t *testing.T) {
 			"of one row":  rows[0].Update().SetUserID("u2").Exec(ctx),
 			"half of one": rows[0].Update().SetUserID("u2").SetAPIKey(credent.NewSecret("x")).Exec(ctx),
 		} {
-			if !errors.Is(err, credent.ErrContext) {
-				t.Errorf("%s outside of a transaction: got %v, want ErrContext", name, err)
+			if !errors.Is(err, credent.ErrWrongLocation) {
+				t.Errorf("%s outside of a transaction: got %v, want ErrWrongLocation", name, err)
 			}
 		}
 		if diff := cmp.Diff(before, env.tokens(t)); diff != "" {
@@ -378,7 +381,7 @@ func TestBoundAccountMoves(t *testing.T) {
 				}
 				err := env.client.UserCredential.Create().SetUserAccountID(account.ID).SetCredentialType("alpaca").
 					SetAPIKey(credent.NewSecret("added")).SetSecretKey(credent.NewSecret("added")).Exec(ctx)
-				if err != nil && !errors.Is(err, credent.ErrTenant) && !env.isSQLite() {
+				if err != nil && !errors.Is(err, credent.ErrTenantMismatch) && !env.isSQLite() {
 					t.Errorf("add: %v", err)
 					return
 				}
@@ -413,7 +416,7 @@ func TestBoundTokensStayBehind(t *testing.T) {
 	forEachDatabase(t, func(t *testing.T, env *environment) {
 		env.client = env.onPool(env.isBound()...)
 		_, rows := env.seed(t)
-		for user, want := range map[string]error{"u1": nil, "u2": credent.ErrContext} {
+		for user, want := range map[string]error{"u1": nil, "u2": credent.ErrWrongLocation} {
 			env.exec(t, env.placeholders("UPDATE user_accounts SET user_id = $1"), user)
 			for _, row := range rows {
 				if _, err := env.client.UserCredential.GetX(t.Context(), row.ID).APIKey.Reveal(); !errors.Is(err, want) {
@@ -432,7 +435,7 @@ func TestBoundTokensStayBehind(t *testing.T) {
 func TestBoundService(t *testing.T) {
 	t.Parallel()
 	forEachService(t, func(t *testing.T, s *service) {
-		window := []credent.Option{credent.WithBinding(credent.Write)}
+		window := []testopt.Option{testopt.WithBinding(credent.Write)}
 		app := open(t, s.serviceURL, append(slices.Clone(s.opts), window...)...)
 		ctx, mine, others := as(t, "u1"), s.credentials["u1"][0], s.credentials["u2"][0]
 		before, err := s.rowsOf(t.Context(), "u2")
@@ -478,9 +481,9 @@ func TestRotateBinds(t *testing.T) {
 	t.Parallel()
 	forEachDatabase(t, func(t *testing.T, env *environment) {
 		r := newRotation(t, env, 2000)
-		plain := env.onPool(credent.WithKeyring(r.after), credent.WithBinding(credent.Accept))
-		binding := env.onPool(credent.WithKeyring(r.after), credent.WithBinding(credent.Write))
-		strict := env.onPool(credent.WithKeyring(r.after), credent.WithBinding(credent.Require))
+		plain := env.onPool(testopt.WithKeyring(r.after), testopt.WithBinding(credent.Accept))
+		binding := env.onPool(testopt.WithKeyring(r.after), testopt.WithBinding(credent.Write))
+		strict := env.onPool(testopt.WithKeyring(r.after), testopt.WithBinding(credent.Require))
 		env.ring = r.after
 		run := func(writer *ent.Client, cfg rotate.Config) {
 			t.Helper()
@@ -504,12 +507,12 @@ func TestRotateBinds(t *testing.T) {
 			reveal(t, c.SecretKey)
 		}
 		// A change of the key leaves them bound.
-		third := credent.GenerateKey()
-		ring := must(credent.NewKeyring(third, r.newKey))
+		third := keyring.GenerateKey()
+		ring := must(keyring.New(third, r.newKey))
 		if report, err := rotate.Run(t.Context(), env.db, ring, rotate.Config{}); err != nil || report.Rewritten() != 2000 {
 			t.Fatalf("%+v, %v", report, err)
 		}
-		must(r.after.ReplaceLosingPrimary(ring))
+		must(r.after.ReplaceRemovingPrimary(ring))
 		if _, bound, unbound := env.atPlace(t); bound != 4000 || unbound != 0 {
 			t.Errorf("after another key: %d are bound, %d are not", bound, unbound)
 		}
@@ -521,11 +524,11 @@ func TestRotateBinds(t *testing.T) {
 		if err := must(rotate.Verify(t.Context(), env.db, r.after)).Under(inState(states.Binding, credent.Require)...).Err(); !errors.Is(err, rotate.ErrUnbound) {
 			t.Errorf("got %v, want ErrUnbound", err)
 		}
-		if _, err := strict.UserCredential.GetX(t.Context(), r.ids[0]).APIKey.Reveal(); !errors.Is(err, credent.ErrContext) {
+		if _, err := strict.UserCredential.GetX(t.Context(), r.ids[0]).APIKey.Reveal(); !errors.Is(err, credent.ErrWrongLocation) {
 			t.Errorf("without a window: %v", err)
 		}
 		for name, cfg := range map[string]rotate.Config{
-			"no column": {States: states.New(states.Binding, credent.Write, credent.EncryptedColumn{Table: "user_credentials", Name: "id"})},
+			"no column": {States: states.New(states.Binding, credent.Write, encrypted.Column{Table: "user_credentials", Name: "id"})},
 			"both":      {States: append(inState(states.Binding, credent.Write), inState(states.Binding, credent.Off)...)},
 		} {
 			if _, err := rotate.Run(t.Context(), env.db, r.after, cfg); err == nil {

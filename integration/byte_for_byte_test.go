@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
@@ -16,6 +17,7 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/integration/record"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/testopt"
 )
 
 // Statements of Credent's own, exactly.
@@ -37,12 +39,12 @@ var own = map[string]int{
 
 // byteSettings are the clients whose statements are compared.
 var byteSettings = map[string]struct {
-	opts   []credent.Option
+	opts   []testopt.Option
 	scoped bool // its keys depend on the tenant
 }{
 	"plain":       {},
-	"bound":       {opts: []credent.Option{credent.WithBinding(credent.Require)}, scoped: true},
-	"tenant keys": {opts: []credent.Option{credent.WithTenantKeys(credent.Write)}, scoped: true},
+	"bound":       {opts: []testopt.Option{testopt.WithBinding(credent.Require)}, scoped: true},
+	"tenant keys": {opts: []testopt.Option{testopt.WithTenantKeys(credent.Write)}, scoped: true},
 }
 
 // TestByteForByte has what arrives at the database's driver, for every write
@@ -55,7 +57,7 @@ func TestByteForByte(t *testing.T) {
 			for _, inTx := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s, in a transaction %t", name, inTx), func(t *testing.T) {
 					var above, below record.Log
-					env.client = env.recorded(t, &above, &below, append(in.opts, credent.WithKeyring(env.ring))...)
+					env.client = env.recorded(t, &above, &below, append(in.opts, testopt.WithKeyring(env.ring))...)
 					total := tally{}
 					for _, path := range writePaths() {
 						t.Run(path.name, func(t *testing.T) {
@@ -82,7 +84,7 @@ func TestByteForByte(t *testing.T) {
 
 // recorded returns a client whose statements are recorded above and below
 // Credent's driver.
-func (env *environment) recorded(t *testing.T, above, below *record.Log, opts ...credent.Option) *ent.Client {
+func (env *environment) recorded(t *testing.T, above, below *record.Log, opts ...testopt.Option) *ent.Client {
 	t.Helper()
 	driverName, dsn := env.source(t)
 	db, err := record.Open(driverName, dsn, below)
@@ -90,12 +92,11 @@ func (env *environment) recorded(t *testing.T, above, below *record.Log, opts ..
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { closeAll(t, db) })
-	drv, err := credent.WrapDriver(entsql.OpenDB(env.dialect(), db), opts...)
+	recorder := testopt.Wrap(func(drv dialect.Driver) dialect.Driver { return record.Driver(drv, above) })
+	client, err := testopt.FromDriver(entsql.OpenDB(env.dialect(), db), append(opts[:len(opts):len(opts)], recorder), ent.Log(func(...any) {}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := ent.NewClient(ent.Driver(record.Driver(drv, above)), ent.Log(func(...any) {}))
-	credent.Use(client, opts...)
 	client.UserAccount.Query().ExistX(t.Context()) // the first statement reads the states
 	above.Take()
 	below.Take()
@@ -232,7 +233,7 @@ func TestByteForByteOfTenantKeys(t *testing.T) {
 			account := env.account(t, user)
 			for _, there := range []bool{false, true} {
 				var above, below record.Log
-				client := env.recorded(t, &above, &below, credent.WithKeyring(env.ring), credent.WithTenantKeys(credent.Write))
+				client := env.recorded(t, &above, &below, testopt.WithKeyring(env.ring), testopt.WithTenantKeys(credent.Write))
 				for _, known := range []bool{false, true} {
 					create := client.UserCredential.Create()
 					var tx *ent.Tx

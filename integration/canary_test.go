@@ -12,21 +12,22 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/ent"
-	"github.com/credent-go/credent/migrate"
+	"github.com/credent-go/credent/internal/testopt"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/rotate"
 )
 
 // wantCheck runs both checks, of a client and of a pool, and compares the kind
 // of their answers.
-func (s *service) wantCheck(t *testing.T, what string, ring *credent.Keyring, want error) {
+func (s *service) wantCheck(t *testing.T, what string, ring *keyring.Keyring, want error) {
 	t.Helper()
 	pool := openDB(t, s.serviceURL, s.environment.opts...)
-	client := open(t, s.serviceURL, append(s.environment.opts, credent.WithKeyring(ring))...)
+	client := open(t, s.serviceURL, append(s.environment.opts, testopt.WithKeyring(ring))...)
 	tx, err := client.Tx(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	strict := open(t, s.serviceURL, append(s.environment.opts, credent.WithKeyring(ring), credent.Strict())...)
+	strict := open(t, s.serviceURL, append(s.environment.opts, testopt.WithKeyring(ring), testopt.VerifyOnRead())...)
 	for name, err := range map[string]error{
 		"credent":     credent.Check(t.Context(), client),
 		"debug":       credent.Check(t.Context(), ent.NewClient(ent.Driver(quiet(t, s, ring)))),
@@ -44,9 +45,9 @@ func (s *service) wantCheck(t *testing.T, what string, ring *credent.Keyring, wa
 }
 
 // quiet returns a client's driver inside of one that logs.
-func quiet(t *testing.T, s *service, ring *credent.Keyring) dialect.Driver {
+func quiet(t *testing.T, s *service, ring *keyring.Keyring) dialect.Driver {
 	t.Helper()
-	drv, err := credent.WrapDriver(entsql.OpenDB(dialect.Postgres, openDB(t, s.serviceURL, s.environment.opts...)), credent.WithKeyring(ring))
+	drv, err := testopt.WrapDriver(entsql.OpenDB(dialect.Postgres, openDB(t, s.serviceURL, s.environment.opts...)), testopt.WithKeyring(ring))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +60,7 @@ func TestCheckAsMember(t *testing.T) {
 	t.Parallel()
 	forEachService(t, func(t *testing.T, s *service) {
 		ctx := t.Context()
-		wrong, err := credent.NewKeyring(credent.GenerateKey())
+		wrong, err := keyring.New(keyring.GenerateKey())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -72,7 +73,7 @@ func TestCheckAsMember(t *testing.T) {
 		if err := credent.Check(as(t, "u1"), s.app); err != nil {
 			t.Errorf("as u1: %v", err)
 		}
-		wrongApp := open(t, s.serviceURL, append(s.environment.opts, credent.WithKeyring(wrong))...)
+		wrongApp := open(t, s.serviceURL, append(s.environment.opts, testopt.WithKeyring(wrong))...)
 		if err := credent.Check(as(t, "u1"), wrongApp); !errors.Is(err, credent.ErrUnknownKey) {
 			t.Errorf("as u1, with a wrong key: %v", err)
 		}
@@ -83,13 +84,13 @@ func TestCheckAsMember(t *testing.T) {
 		if err := encrypted.KeepCanary(ctx, member, s.ring, columns...); !errors.Is(err, encrypted.ErrNotChecked) {
 			t.Errorf("a member keeps canaries: %v", err)
 		}
-		if err := migrate.Apply(ctx, s.db, migrate.WithKeyring(wrong, columns...)); !errors.Is(err, encrypted.ErrUnknownKey) {
+		if err := testopt.Apply(ctx, s.db, testopt.WithCanaries(wrong, columns...)); !errors.Is(err, encrypted.ErrUnknownKey) {
 			t.Errorf("migrate with a wrong key: %v", err)
 		}
 		if got := lines(t, s.db, "SELECT column_name FROM credent_canary"); len(got) > 0 {
 			t.Errorf("there are canaries: %v", got)
 		}
-		if err := migrate.Apply(ctx, s.db, migrate.WithKeyring(s.ring, columns...)); err != nil {
+		if err := testopt.Apply(ctx, s.db, testopt.WithCanaries(s.ring, columns...)); err != nil {
 			t.Fatal(err)
 		}
 		before := lines(t, s.db, "SELECT column_name || ' ' || token FROM credent_canary ORDER BY 1")
@@ -98,7 +99,7 @@ func TestCheckAsMember(t *testing.T) {
 		}
 		s.wantCheck(t, "right key", s.ring, nil)
 		s.wantCheck(t, "wrong key", wrong, credent.ErrUnknownKey)
-		if err := migrate.Apply(ctx, s.db, migrate.WithKeyring(wrong, columns...)); !errors.Is(err, encrypted.ErrUnknownKey) {
+		if err := testopt.Apply(ctx, s.db, testopt.WithCanaries(wrong, columns...)); !errors.Is(err, encrypted.ErrUnknownKey) {
 			t.Errorf("migrate with a wrong key again: %v", err)
 		}
 		for _, stmt := range []string{
@@ -111,18 +112,18 @@ func TestCheckAsMember(t *testing.T) {
 		}
 
 		// A new primary key, before and after rotation.
-		newKey := credent.GenerateKey()
-		both, err := credent.NewKeyring(newKey, s.key)
+		newKey := keyring.GenerateKey()
+		both, err := keyring.New(newKey, s.key)
 		if err != nil {
 			t.Fatal(err)
 		}
-		alone, err := credent.NewKeyring(newKey)
+		alone, err := keyring.New(newKey)
 		if err != nil {
 			t.Fatal(err)
 		}
 		s.wantCheck(t, "a new primary key", both, nil)
 		s.wantCheck(t, "the new key alone", alone, credent.ErrUnknownKey)
-		if err := migrate.Apply(ctx, s.db, migrate.WithKeyring(both, columns...)); err != nil {
+		if err := testopt.Apply(ctx, s.db, testopt.WithCanaries(both, columns...)); err != nil {
 			t.Error(err)
 		}
 		if after := lines(t, s.db, "SELECT column_name || ' ' || token FROM credent_canary ORDER BY 1"); strings.Join(after, ",") != strings.Join(before, ",") {
@@ -152,7 +153,7 @@ func TestCheckAsMember(t *testing.T) {
 
 		// A dump has the canaries, as it has the rows.
 		restored := s.backup(t)(t)
-		if err := credent.Check(ctx, restored.open(t, credent.WithKeyring(alone))); err != nil {
+		if err := credent.Check(ctx, restored.open(t, testopt.WithKeyring(alone))); err != nil {
 			t.Errorf("a restored dump: %v", err)
 		}
 
@@ -171,18 +172,18 @@ func TestCheckEmpty(t *testing.T) {
 		if err := credent.Check(t.Context(), env.client); !errors.Is(err, credent.ErrNotChecked) {
 			t.Errorf("no rows and no canary: %v", err)
 		}
-		started := open(t, env.url, append(env.opts, credent.WithKeyring(env.ring), credent.WithMigrations())...)
+		started := open(t, env.url, append(env.opts, testopt.WithKeyring(env.ring), testopt.WithMigrations())...)
 		if err := credent.Check(t.Context(), started); err != nil {
 			t.Errorf("the first start: %v", err)
 		}
-		wrong, err := credent.NewKeyring(credent.GenerateKey())
+		wrong, err := keyring.New(keyring.GenerateKey())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := credent.Check(t.Context(), open(t, env.url, append(env.opts, credent.WithKeyring(wrong))...)); !errors.Is(err, credent.ErrUnknownKey) {
+		if err := credent.Check(t.Context(), open(t, env.url, append(env.opts, testopt.WithKeyring(wrong))...)); !errors.Is(err, credent.ErrUnknownKey) {
 			t.Errorf("a wrong key: %v", err)
 		}
-		if _, err := credent.Open(t.Context(), env.url, append(env.opts, credent.WithKeyring(wrong), credent.WithMigrations())...); !errors.Is(err, credent.ErrUnknownKey) {
+		if _, err := testopt.Open(t.Context(), env.url, append(env.opts, testopt.WithKeyring(wrong), testopt.WithMigrations())...); !errors.Is(err, credent.ErrUnknownKey) {
 			t.Errorf("a wrong key opens with migrations: %v", err)
 		}
 		bare := ent.NewClient(ent.Driver(entsql.OpenDB(dialect.Postgres, env.db)))

@@ -15,6 +15,7 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/useraccount"
 	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/internal/testopt"
 )
 
 // TestNumberedParametersOfSQLite has SQL with $1, which the drivers of SQLite
@@ -156,7 +157,7 @@ func TestHiddenSecrets(t *testing.T) {
 					client, end = tx.Client(), tx.Commit
 				}
 				_, err := client.ExecContext(ctx, env.placeholders(insert), 1, doc)
-				if !errors.Is(err, credent.ErrPredicate) && !errors.Is(err, credent.ErrRedacted) {
+				if !errors.Is(err, credent.ErrNoLocation) && !errors.Is(err, credent.ErrRedacted) {
 					t.Errorf("%s, in a transaction %t: %v", name, inTx, err)
 				} else if strings.Contains(err.Error(), "PLAIN") {
 					t.Errorf("%s: the error has the secret", name)
@@ -199,7 +200,7 @@ func TestTooManyArguments(t *testing.T) {
 		}
 		env.exec(t, accounts, many)
 		env.db.SetMaxOpenConns(1)
-		client := env.onPool(credent.WithKeyring(env.ring))
+		client := env.onPool(testopt.WithKeyring(env.ring))
 		account := env.account(t, "u1")
 		there := env.credential(t, account, "PK1", "s1")
 		ids := make([]uuid.UUID, limit+1)

@@ -5,10 +5,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
-	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/internal/testopt"
 	"github.com/credent-go/credent/migrate"
+	"github.com/google/go-cmp/cmp"
 )
 
 // findings are a report's findings as people read them.
@@ -23,7 +22,7 @@ func findings(report *migrate.Report) []string {
 // checkClean fails the test if anything is found.
 func checkClean(t *testing.T, env *environment) {
 	t.Helper()
-	report, err := migrate.Check(t.Context(), env.db)
+	report, err := testopt.Check(t.Context(), env.db)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,7 +201,7 @@ func TestCheckFindsDrift(t *testing.T) {
 			checkClean(t, env)
 			env.exec(t, "SET allow_system_table_mods = on")
 			env.exec(t, test.sql)
-			report, err := migrate.Check(t.Context(), env.db)
+			report, err := testopt.Check(t.Context(), env.db)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -218,7 +217,7 @@ func TestCheckFindsDrift(t *testing.T) {
 				t.Error(err)
 			}
 			// The other driver sees the same.
-			other, err := migrate.Check(t.Context(), openDB(t, env.url, credent.WithPGX()))
+			other, err := testopt.Check(t.Context(), openDB(t, env.url, testopt.WithPGX()))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -18,6 +18,7 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/internal/testopt"
 )
 
 // forEachCopy runs a test for each way in which Copy sends rows: by COPY over
@@ -49,10 +50,10 @@ func copyRows(n int, userID string) []credent.CopyRow {
 }
 
 func (env *environment) copy(t *testing.T, rows iter.Seq2[credent.CopyRow, error], cfg credent.CopyConfig,
-	opts ...credent.Option,
+	opts ...testopt.Option,
 ) (int64, error) {
 	t.Helper()
-	return credent.Copy(t.Context(), env.db, rows, cfg, append(opts, credent.WithKeyring(env.ring))...)
+	return testopt.Copy(t.Context(), env.db, rows, cfg, append(opts, testopt.WithKeyring(env.ring))...)
 }
 
 func (env *environment) count(t *testing.T) (n int) {
@@ -140,7 +141,7 @@ func TestCopyRefuses(t *testing.T) {
 			"unknown account of a user": {func(r *credent.CopyRow) { r.UserAccountID = uuid.New() }, ent.IsConstraintError},
 			"another's account": {func(r *credent.CopyRow) {
 				r.UserID, r.UserAccountID = "u2", account.ID
-			}, isError(credent.ErrTenant)},
+			}, isError(credent.ErrTenantMismatch)},
 			"the same key": {func(r *credent.CopyRow) { r.ID = taken.ID }, ent.IsConstraintError},
 		} {
 			t.Run(name, func(t *testing.T) {
@@ -309,14 +310,14 @@ func TestCopyOptions(t *testing.T) {
 	forEachCopy(t, func(t *testing.T, env *environment) {
 		env.account(t, "u1")
 		rows := copyRows(20, "u1")
-		_, err := env.copy(t, sequence(rows...), credent.CopyConfig{}, credent.WithFormats())
+		_, err := env.copy(t, sequence(rows...), credent.CopyConfig{}, testopt.WithFormats())
 		var of *credent.CopyError
 		if !errors.Is(err, credent.ErrFormat) || !errors.As(err, &of) || of.Row != 1 {
 			t.Errorf("formats: got %v", err)
 		}
 		var log bytes.Buffer
 		logger := slog.New(slog.NewJSONHandler(&log, nil))
-		if _, err := env.copy(t, sequence(rows[:10]...), credent.CopyConfig{}, credent.WithFormatWarnings(logger)); err != nil {
+		if _, err := env.copy(t, sequence(rows[:10]...), credent.CopyConfig{}, testopt.WithFormatWarnings(logger)); err != nil {
 			t.Errorf("warnings: got %v", err)
 		}
 		if n := strings.Count(log.String(), "credent format"); n != 10 {
@@ -324,8 +325,8 @@ func TestCopyOptions(t *testing.T) {
 		}
 		log.Reset()
 		ctx := credent.WithActor(t.Context(), "loader")
-		if _, err := credent.Copy(ctx, env.db, sequence(rows[10:]...), credent.CopyConfig{Batch: 4},
-			credent.WithKeyring(env.ring), credent.WithAudit(logger)); err != nil {
+		if _, err := testopt.Copy(ctx, env.db, sequence(rows[10:]...), credent.CopyConfig{Batch: 4},
+			testopt.WithKeyring(env.ring), testopt.WithAudit(logger)); err != nil {
 			t.Fatal(err)
 		}
 		if text := log.String(); strings.Count(text, `"operation":"create"`) != 3 || strings.Count(text, `"actor":"loader"`) != 3 ||
@@ -342,11 +343,11 @@ func TestCopyOptions(t *testing.T) {
 			}
 		}
 		before := env.count(t)
-		n, err := credent.Copy(ctx, env.db, endless, credent.CopyConfig{Batch: 7, Progress: func(n int64) {
+		n, err := testopt.Copy(ctx, env.db, endless, credent.CopyConfig{Batch: 7, Progress: func(n int64) {
 			if n > 20 {
 				cancel()
 			}
-		}}, credent.WithKeyring(env.ring))
+		}}, testopt.WithKeyring(env.ring))
 		if got := env.count(t) - before; !errors.Is(err, context.Canceled) || n != 21 || got != 21 {
 			t.Errorf("cancelled: stored %d, says %d, %v", got, n, err)
 		}
@@ -360,23 +361,23 @@ func TestCopyAsService(t *testing.T) {
 	forEachService(t, func(t *testing.T, s *service) {
 		db := openDB(t, s.serviceURL, s.opts...)
 		ctx := credent.WithUser(t.Context(), "u1")
-		if n, err := credent.Copy(ctx, db, sequence(copyRows(700, "u1")...), credent.CopyConfig{}, s.opts...); n != 700 || err != nil {
+		if n, err := testopt.Copy(ctx, db, sequence(copyRows(700, "u1")...), credent.CopyConfig{}, s.opts...); n != 700 || err != nil {
 			t.Fatalf("got %d, %v", n, err)
 		}
 		if n := s.app.UserCredential.Query().Where(usercredential.UserID("u1")).CountX(ctx); n != 702 {
 			t.Errorf("got %d rows, want 702", n)
 		}
 		// Another's account is not there, and cannot be named either.
-		if _, err := credent.Copy(ctx, db, sequence(copyRows(1, "u2")...), credent.CopyConfig{}, s.opts...); !ent.IsNotFound(err) {
+		if _, err := testopt.Copy(ctx, db, sequence(copyRows(1, "u2")...), credent.CopyConfig{}, s.opts...); !ent.IsNotFound(err) {
 			t.Errorf("another's user_id: got %v", err)
 		}
 		row := copyRows(1, "u2")[0]
 		row.UserAccountID = s.accounts["u2"].ID
-		if _, err := credent.Copy(ctx, db, sequence(row), credent.CopyConfig{}, s.opts...); err == nil {
+		if _, err := testopt.Copy(ctx, db, sequence(row), credent.CopyConfig{}, s.opts...); err == nil {
 			t.Error("another's account took a credential")
 		}
 		// Without a user, nothing.
-		if _, err := credent.Copy(t.Context(), db, sequence(copyRows(1, "u1")...), credent.CopyConfig{}, s.opts...); !ent.IsNotFound(err) {
+		if _, err := testopt.Copy(t.Context(), db, sequence(copyRows(1, "u1")...), credent.CopyConfig{}, s.opts...); !ent.IsNotFound(err) {
 			t.Errorf("no user: got %v", err)
 		}
 		var user string

@@ -12,6 +12,7 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/internal/testopt"
 )
 
 // TestOneDamagedRow has one token in 1,000 rows that doesn't open.
@@ -73,7 +74,7 @@ func TestOneDamagedRow(t *testing.T) {
 			t.Errorf("%d other rows", opened)
 		}
 
-		strict := env.onPool(credent.WithKeyring(env.ring), credent.Strict())
+		strict := env.onPool(testopt.WithKeyring(env.ring), testopt.VerifyOnRead())
 		_, err = strict.UserCredential.Query().All(ctx)
 		var detail *credent.Error
 		if !errors.Is(err, credent.ErrCorrupt) || !errors.As(err, &detail) || detail.Row != damaged.String() || detail.Column != "secret_key" {

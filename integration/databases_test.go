@@ -8,12 +8,11 @@ import (
 
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
+	"github.com/credent-go/credent/ent"
+	"github.com/credent-go/credent/internal/testopt"
+	"github.com/credent-go/credent/keyring"
 	"github.com/google/uuid"
 	_ "github.com/mattn/go-sqlite3"
-
-	"github.com/credent-go/credent"
-	"github.com/credent-go/credent/ent"
-	"github.com/credent-go/credent/migrate"
 )
 
 // forEachDatabase runs a test over both drivers of Postgres and both of SQLite,
@@ -39,14 +38,14 @@ func forEachSQLite(t *testing.T, test func(t *testing.T, env *environment)) {
 // newSQLite is newEnvironment on a new SQLite file.
 func newSQLite(t *testing.T, driver string) *environment {
 	t.Helper()
-	env := &environment{driver: driver, key: credent.GenerateKey()}
+	env := &environment{driver: driver, key: keyring.GenerateKey()}
 	env.url = "sqlite:" + filepath.Join(t.TempDir(), "credent.db") + "?_pragma=synchronous(0)&_pragma=busy_timeout(60000)"
-	env.ring = keyring(t, env.key)
+	env.ring = newKeyring(t, env.key)
 	env.db = env.pool(t)
-	if err := migrate.Apply(t.Context(), env.db); err != nil {
+	if err := testopt.Apply(t.Context(), env.db); err != nil {
 		t.Fatal(err)
 	}
-	env.client = env.open(t, credent.WithKeyring(env.ring))
+	env.client = env.open(t, testopt.WithKeyring(env.ring))
 	return env
 }
 
@@ -67,7 +66,7 @@ func (env *environment) pool(t *testing.T) *sql.DB {
 }
 
 // source returns the database as sql.Open takes it, with the parameters that
-// credent.OpenDB sets, and for mattn's driver what is equal to them.
+// testopt.OpenDB sets, and for mattn's driver what is equal to them.
 func (env *environment) source(t *testing.T) (driverName, dsn string) {
 	t.Helper()
 	file, _, _ := strings.Cut(strings.TrimPrefix(env.url, "sqlite:"), "?")
@@ -87,9 +86,9 @@ func (env *environment) source(t *testing.T) (driverName, dsn string) {
 }
 
 // open returns a further client of the environment's database.
-func (env *environment) open(t *testing.T, opts ...credent.Option) *ent.Client {
+func (env *environment) open(t *testing.T, opts ...testopt.Option) *ent.Client {
 	t.Helper()
-	client, err := credent.NewClient(env.pool(t), env.dialect(), opts...)
+	client, err := testopt.NewClient(env.pool(t), env.dialect(), opts...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,10 +108,8 @@ func (env *environment) isSQLite() bool { return strings.HasPrefix(env.url, "sql
 
 // onPool returns a client on the environment's own pool, which is not to be
 // closed.
-func (env *environment) onPool(opts ...credent.Option) *ent.Client {
-	client := ent.NewClient(ent.Driver(must(credent.WrapDriver(env.entDriver(), opts...))), ent.Log(func(...any) {}))
-	credent.Use(client, opts...)
-	return client
+func (env *environment) onPool(opts ...testopt.Option) *ent.Client {
+	return must(testopt.FromDriver(env.entDriver(), opts, ent.Log(func(...any) {})))
 }
 
 // entDriver returns ent's driver on the environment's own pool.
@@ -122,7 +119,7 @@ func (env *environment) entDriver() dialect.Driver {
 
 // debugClient returns a client like the environment's, that logs to nowhere.
 func (env *environment) debugClient() *ent.Client {
-	return env.onPool(credent.WithKeyring(env.ring)).Debug()
+	return env.onPool(testopt.WithKeyring(env.ring)).Debug()
 }
 
 // placeholders returns a statement that is written for Postgres as the database
@@ -151,9 +148,9 @@ func (env *environment) newID() string {
 	return "gen_random_uuid()"
 }
 
-func keyring(t *testing.T, primary string) *credent.Keyring {
+func newKeyring(t *testing.T, primary string) *keyring.Keyring {
 	t.Helper()
-	ring, err := credent.NewKeyring(primary)
+	ring, err := keyring.New(primary)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +184,7 @@ func (env *environment) tokens(t *testing.T) map[uuid.UUID]pair {
 }
 
 // opened opens tokens, which must all be tokens and different.
-func opened(t *testing.T, ring *credent.Keyring, tokens map[uuid.UUID]pair) map[uuid.UUID]pair {
+func opened(t *testing.T, ring *keyring.Keyring, tokens map[uuid.UUID]pair) map[uuid.UUID]pair {
 	t.Helper()
 	seen := make(map[string]bool)
 	open := func(token string) string {

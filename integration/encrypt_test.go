@@ -18,20 +18,22 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/pgserver"
+	"github.com/credent-go/credent/internal/testopt"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/migrate"
 	"github.com/credent-go/credent/rotate"
 )
 
 // window allows plaintext in both columns.
-func window(opts ...credent.Option) []credent.Option {
-	return append(opts, credent.WithEncryption(credent.Write))
+func window(opts ...testopt.Option) []testopt.Option {
+	return append(opts, testopt.WithEncryption(credent.Write))
 }
 
 // plain is a database whose encrypted columns hold plaintext: the first
 // migration's tables, without CHECKs.
 type plain struct {
 	*environment // its client has the window
-	opts         []credent.Option
+	opts         []testopt.Option
 	ids          []uuid.UUID
 }
 
@@ -52,7 +54,7 @@ func forEachPlainPostgres(t *testing.T, rows int, test func(t *testing.T, p *pla
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			url := newDatabase(t, "")
-			if err := migrate.Apply(t.Context(), openDB(t, url), migrate.WithTarget(createTables)); err != nil {
+			if err := testopt.Apply(t.Context(), openDB(t, url), testopt.WithTarget(createTables)); err != nil {
 				t.Fatal(err)
 			}
 			test(t, newPlain(t, url, rows, opts...))
@@ -96,11 +98,11 @@ func neededColumns(t *testing.T) string {
 	return statement
 }
 
-func newPlain(t *testing.T, url string, rows int, opts ...credent.Option) *plain {
+func newPlain(t *testing.T, url string, rows int, opts ...testopt.Option) *plain {
 	t.Helper()
-	env := &environment{url: url, key: credent.GenerateKey(), db: openDB(t, url, opts...)}
-	env.ring = keyring(t, env.key)
-	p := &plain{environment: env, opts: append(opts[:len(opts):len(opts)], credent.WithKeyring(env.ring))}
+	env := &environment{url: url, key: keyring.GenerateKey(), db: openDB(t, url, opts...)}
+	env.ring = newKeyring(t, env.key)
+	p := &plain{environment: env, opts: append(opts[:len(opts):len(opts)], testopt.WithKeyring(env.ring))}
 	env.client = open(t, url, window(p.opts...)...)
 	if !env.isSQLite() {
 		run(t, env.db, neededColumns(t))
@@ -207,7 +209,7 @@ func TestEncrypt(t *testing.T) {
 			t.Errorf("the second run encrypted %d rows in %d passes", again.Rewritten, again.Passes)
 		}
 		// The window is closed.
-		client := open(t, p.url, append(p.opts, credent.Strict())...)
+		client := open(t, p.url, append(p.opts, testopt.VerifyOnRead())...)
 		want := func(i int) pair { return pair{fmt.Sprint("key ", i), fmt.Sprint("secret ", i)} }
 		for i, id := range p.ids {
 			c := client.UserCredential.GetX(t.Context(), id)
@@ -238,9 +240,9 @@ func TestEncryptWindow(t *testing.T) {
 		p.set(t, "secret_key", 1, "")
 		p.set(t, "api_key", 2, "gAAAA-plaintext")
 		closed := open(t, p.url, p.opts...)
-		half := credent.WithEncryption(credent.Write, usercredential.APIKeyColumn)
+		half := testopt.WithEncryption(credent.Write, usercredential.APIKeyColumn)
 		var events []credent.Reveal
-		observed := open(t, p.url, window(append(p.opts, credent.WithRevealObserver(func(e credent.Reveal) { events = append(events, e) }))...)...)
+		observed := open(t, p.url, window(append(p.opts, testopt.OnReveal(func(e credent.Reveal) { events = append(events, e) }))...)...)
 
 		for i := range 2 {
 			c := closed.UserCredential.GetX(ctx, p.ids[i])
@@ -274,11 +276,11 @@ func TestEncryptWindow(t *testing.T) {
 			t.Error(diff)
 		}
 
-		strict := open(t, p.url, append(p.opts, credent.Strict(), half)...)
+		strict := open(t, p.url, append(p.opts, testopt.VerifyOnRead(), half)...)
 		if _, err := strict.UserCredential.Get(ctx, p.ids[1]); !errors.Is(err, credent.ErrNotEncrypted) || !strings.Contains(err.Error(), "secret_key") {
 			t.Errorf("strict, with plaintext in a column that is not allowed: %v", err)
 		}
-		strict = open(t, p.url, window(append(p.opts, credent.Strict())...)...)
+		strict = open(t, p.url, window(append(p.opts, testopt.VerifyOnRead())...)...)
 		if n := len(strict.UserCredential.Query().Where(usercredential.IDIn(p.ids[:2]...)).AllX(ctx)); n != 2 {
 			t.Errorf("strict, in the window: %d rows", n)
 		}
@@ -293,7 +295,7 @@ func TestEncryptWindow(t *testing.T) {
 func TestEncryptQuarantines(t *testing.T) {
 	t.Parallel()
 	forEachPlain(t, 10, func(t *testing.T, p *plain) {
-		foreign, err := keyring(t, credent.GenerateKey()).Encrypt("x")
+		foreign, err := newKeyring(t, keyring.GenerateKey()).Encrypt("x")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -439,7 +441,7 @@ func TestEncryptValidates(t *testing.T) {
 			t.Error(diff)
 		}
 		env.exec(t, "ALTER TABLE user_credentials ADD CONSTRAINT user_credentials_secret_key_encrypted CHECK (secret_key LIKE 'gAAAA%')")
-		if check, err := migrate.Check(t.Context(), env.db); err != nil || check.Err() != nil {
+		if check, err := testopt.Check(t.Context(), env.db); err != nil || check.Err() != nil {
 			t.Errorf("the database is not as the migrations say: %v, %v", err, check.Err())
 		}
 	})
@@ -455,14 +457,14 @@ func TestEncryptThenAdopt(t *testing.T) {
 			url := newDatabase(t, "")
 			twin(t, url, "", nil, "create-all")
 			p := newPlain(t, url, 20, opts...)
-			if report, err := migrate.Adopt(t.Context(), p.db); !errors.Is(err, migrate.ErrBadRows) || len(report.BadRows) != 2 {
+			if report, err := testopt.Adopt(t.Context(), p.db); !errors.Is(err, migrate.ErrBadRows) || len(report.BadRows) != 2 {
 				t.Fatalf("%+v, %v", report, err)
 			}
 			p.encrypt(t, rotate.Config{})
-			if _, err := migrate.Adopt(t.Context(), p.db); err != nil {
+			if _, err := testopt.Adopt(t.Context(), p.db); err != nil {
 				t.Fatal(err)
 			}
-			if check, err := migrate.Check(t.Context(), p.db); err != nil || check.Err() != nil {
+			if check, err := testopt.Check(t.Context(), p.db); err != nil || check.Err() != nil {
 				t.Errorf("%v, %v", check.Err(), err)
 			}
 			if report := p.encrypt(t, rotate.Config{}); report.Rewritten != 0 || report.Unchecked != nil || report.Validated != nil {
@@ -481,11 +483,11 @@ func TestEncryptThenAdopt(t *testing.T) {
 func TestEncryptThenApply(t *testing.T) {
 	t.Parallel()
 	forEachPlainPostgres(t, 5, func(t *testing.T, p *plain) { // the first migration of SQLite has the CHECKs
-		if err := migrate.Apply(t.Context(), p.db); err == nil {
+		if err := testopt.Apply(t.Context(), p.db); err == nil {
 			t.Fatal("plaintext passed the CHECK")
 		}
 		p.encrypt(t, rotate.Config{})
-		if err := migrate.Apply(t.Context(), p.db); err != nil {
+		if err := testopt.Apply(t.Context(), p.db); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -517,7 +519,7 @@ func TestRotateSeesAllRows(t *testing.T) {
 	t.Parallel()
 	forEachDriver(t, func(t *testing.T, env *environment) {
 		env.seed(t)
-		db := openDB(t, env.url, credent.WithPGX())
+		db := openDB(t, env.url, testopt.WithPGX())
 		db.SetMaxOpenConns(1)
 		if _, err := db.ExecContext(t.Context(), "SET ROLE credent_app"); err != nil {
 			t.Fatal(err)
@@ -538,7 +540,7 @@ func TestRotateSeesAllRows(t *testing.T) {
 func TestEncryptNeedsTables(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{newDatabase(t, ""), "sqlite:" + filepath.Join(t.TempDir(), "empty.db")} {
-		db, ring := openDB(t, url), keyring(t, credent.GenerateKey())
+		db, ring := openDB(t, url), newKeyring(t, keyring.GenerateKey())
 		if _, err := rotate.Encrypt(t.Context(), db, ring, rotate.Config{}); !errors.Is(err, rotate.ErrNoTable) {
 			t.Errorf("without the table: %v", err)
 		}
@@ -592,7 +594,7 @@ func TestEncryptShowsNoPlaintextToTheServersLog(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := migrate.Apply(t.Context(), openDB(t, url), migrate.WithTarget(createTables)); err != nil {
+		if err := testopt.Apply(t.Context(), openDB(t, url), testopt.WithTarget(createTables)); err != nil {
 			t.Fatal(err)
 		}
 		p := newPlain(t, url, 5, opts...)

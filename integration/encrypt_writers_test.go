@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -188,7 +189,7 @@ func TestDecryptQuarantines(t *testing.T) {
 		p.encrypt(t, rotate.Config{})
 		bad := map[int]error{1: credent.ErrUnknownKey, 2: credent.ErrCorrupt, 3: credent.ErrLooksLikeToken, 4: credent.ErrNotText}
 		for i, stored := range map[int]string{
-			1: must(keyring(t, credent.GenerateKey()).Encrypt("x")),
+			1: must(newKeyring(t, keyring.GenerateKey()).Encrypt("x")),
 			2: p.get(t, "api_key", 2)[:60],
 			3: must(p.ring.Encrypt("gAAAA is how it begins")),
 			4: must(p.ring.Encrypt("a NUL byte: \x00")),

@@ -18,6 +18,7 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
+	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/states"
 	"github.com/credent-go/credent/rotate"
 )
@@ -130,7 +131,7 @@ var foreignTokens = map[string]struct {
 			t.Helper()
 			return must(env.ring.Encrypt("new"))
 		},
-		plaintext: "new", bound: credent.ErrContext,
+		plaintext: "new", bound: credent.ErrWrongLocation,
 	},
 	"a token of the user's": {
 		token: func(t *testing.T, env *environment, own, _ *ent.UserCredential) string {
@@ -144,7 +145,7 @@ var foreignTokens = map[string]struct {
 			t.Helper()
 			return env.tokens(t)[others.ID].APIKey
 		},
-		plaintext: "another's", bound: credent.ErrContext, rotated: rotate.ErrQuarantined,
+		plaintext: "another's", bound: credent.ErrWrongLocation, rotated: rotate.ErrQuarantined,
 	},
 }
 
@@ -205,7 +206,7 @@ func (env *environment) tryForeign(t *testing.T, w foreignWriter, kind string, b
 		t.Fatalf("the row has %.9q…, not what was written", stored)
 	}
 
-	digest := hex.EncodeToString(must(new(blindindex.Digester).Primary(env.ring, usercredential.APIKeyColumn, test.plaintext)))
+	digest := hex.EncodeToString(must(new(blindindex.Digester).Primary((*engine.Ring)(env.ring), usercredential.APIKeyColumn, test.plaintext)))
 	if got := env.indexes(t)[id]; got != "" && got != digest {
 		t.Errorf("the digest is of another plaintext")
 	}
@@ -262,7 +263,7 @@ func TestForeignPython(t *testing.T) {
 			cfg, want := rotate.Config{}, error(nil)
 			if bound {
 				env.client = env.onPool(env.isBound()...)
-				cfg.States, want = inState(states.Binding, credent.Write), credent.ErrContext
+				cfg.States, want = inState(states.Binding, credent.Write), credent.ErrWrongLocation
 			}
 			_, rows := env.seed(t)
 			written := []uuid.UUID{}

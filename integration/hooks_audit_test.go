@@ -17,6 +17,7 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/internal/testopt"
 )
 
 // auditRecord is a record without time and message.
@@ -55,7 +56,7 @@ func TestAudit(t *testing.T) {
 	forEachStore(t, func(t *testing.T, s *store) {
 		var log, everything bytes.Buffer
 		handler := slog.NewJSONHandler(&log, nil)
-		client := s.with(t, credent.WithAudit(slog.New(handler)))
+		client := s.with(t, testopt.WithAudit(slog.New(handler)))
 		ctx := credent.WithActor(t.Context(), "alice")
 		// records checks what was logged since the last call; IDs that it does
 		// not name are taken as they come.
@@ -144,7 +145,7 @@ func TestAudit(t *testing.T) {
 			auditRecord{Actor: "alice", Operation: "delete", Entity: "credential", IDs: []string{}})
 
 		// What is refused is recorded with the reason.
-		if err := create(account.ID).SetUserID("CANARYWRONG").Exec(ctx); !errors.Is(err, credent.ErrTenant) {
+		if err := create(account.ID).SetUserID("CANARYWRONG").Exec(ctx); !errors.Is(err, credent.ErrTenantMismatch) {
 			t.Error(err)
 		}
 		if err := client.UserAccount.Create().SetUserID(canaryUser).SetAccountName("CANARYTWICE").Exec(ctx); !ent.IsConstraintError(err) {
@@ -190,7 +191,7 @@ func TestAuditOfAUser(t *testing.T) {
 	t.Parallel()
 	forEachService(t, func(t *testing.T, s *service) {
 		var log bytes.Buffer
-		client := open(t, s.serviceURL, append(slices.Clone(s.opts), credent.WithAudit(slog.New(slog.NewJSONHandler(&log, nil))))...)
+		client := open(t, s.serviceURL, append(slices.Clone(s.opts), testopt.WithAudit(slog.New(slog.NewJSONHandler(&log, nil))))...)
 		ids := []string{s.credentials["u1"][0].ID.String(), s.credentials["u1"][1].ID.String()}
 		slices.Sort(ids)
 		client.UserCredential.Update().SetIsActive(false).ExecX(as(t, "u1"))
@@ -232,9 +233,9 @@ func TestFormats(t *testing.T) {
 		ctx := t.Context()
 		var log bytes.Buffer
 		clients := map[string]*ent.Client{
-			"refuse": s.with(t, credent.WithFormats()),
-			"warn":   s.with(t, credent.WithFormatWarnings(slog.New(slog.NewTextHandler(&log, nil)))),
-			"own": s.with(t, credent.WithFormats(credent.Format{
+			"refuse": s.with(t, testopt.WithFormats()),
+			"warn":   s.with(t, testopt.WithFormatWarnings(slog.New(slog.NewTextHandler(&log, nil)))),
+			"own": s.with(t, testopt.WithFormats(credent.Format{
 				Type: "other", APIKey: regexp.MustCompile(`\Aok`), Hint: "it begins with ok",
 			})),
 			"none": s.Client,

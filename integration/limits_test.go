@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/internal/testopt"
 )
 
 // The tests in this file pin what is not protected against, for
@@ -107,7 +108,7 @@ func TestPlaintextInMemory(t *testing.T) {
 
 func dumpHeap(t *testing.T, path string, withReveal bool) {
 	t.Helper()
-	client, err := credent.Open(t.Context(), os.Getenv("CREDENT_TEST_URL"))
+	client, err := testopt.Open(t.Context(), os.Getenv("CREDENT_TEST_URL"))
 	if err != nil {
 		t.Fatal(err)
 	}

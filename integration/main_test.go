@@ -14,7 +14,8 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/internal/cli"
 	"github.com/credent-go/credent/internal/pgserver"
-	"github.com/credent-go/credent/migrate"
+	"github.com/credent-go/credent/internal/testopt"
+	"github.com/credent-go/credent/keyring"
 )
 
 // Shared by all tests: one server, and on it one migrated database that each
@@ -57,11 +58,11 @@ func runTests(m *testing.M) (code int, err error) {
 		return 0, err
 	}
 	defer func() { _ = drop() }()
-	db, _, err := credent.OpenDB(url)
+	db, _, err := testopt.OpenDB(url)
 	if err != nil {
 		return 0, err
 	}
-	if err := migrate.Apply(ctx, db); err != nil {
+	if err := testopt.Apply(ctx, db); err != nil {
 		return 0, err
 	}
 	if err := db.QueryRowContext(ctx, "SELECT current_database()").Scan(&template); err != nil {
@@ -75,9 +76,9 @@ func runTests(m *testing.M) (code int, err error) {
 
 // drivers are the two ways to connect; a test that runs SQL through the client
 // runs over each.
-var drivers = map[string][]credent.Option{
+var drivers = map[string][]testopt.Option{
 	"pq":  nil,
-	"pgx": {credent.WithPGX()},
+	"pgx": {testopt.WithPGX()},
 }
 
 // forEachDriver runs a test over both drivers, each on a migrated database of
@@ -98,21 +99,21 @@ func forEachDriver(t *testing.T, test func(t *testing.T, env *environment)) {
 type environment struct {
 	url    string
 	driver string           // "pq", "pgx", "modernc" or "mattn"
-	opts   []credent.Option // how to connect to Postgres
+	opts   []testopt.Option // how to connect to Postgres
 	db     *sql.DB          // plain, without encryption
 	client *ent.Client
 	key    string
-	ring   *credent.Keyring
+	ring   *keyring.Keyring
 }
 
-func newEnvironment(t *testing.T, opts ...credent.Option) *environment {
+func newEnvironment(t *testing.T, opts ...testopt.Option) *environment {
 	t.Helper()
-	env := &environment{url: newDatabase(t, template), key: credent.GenerateKey(), opts: opts}
+	env := &environment{url: newDatabase(t, template), key: keyring.GenerateKey(), opts: opts}
 	var err error
-	if env.ring, err = credent.NewKeyring(env.key); err != nil {
+	if env.ring, err = keyring.New(env.key); err != nil {
 		t.Fatal(err)
 	}
-	env.client = open(t, env.url, append(opts, credent.WithKeyring(env.ring))...)
+	env.client = open(t, env.url, append(opts, testopt.WithKeyring(env.ring))...)
 	env.db = openDB(t, env.url, opts...)
 	return env
 }
@@ -136,9 +137,9 @@ func newDatabase(t *testing.T, template string) string {
 	return url
 }
 
-func open(t *testing.T, url string, opts ...credent.Option) *ent.Client {
+func open(t *testing.T, url string, opts ...testopt.Option) *ent.Client {
 	t.Helper()
-	client, err := credent.Open(t.Context(), url, opts...)
+	client, err := testopt.Open(t.Context(), url, opts...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,9 +147,9 @@ func open(t *testing.T, url string, opts ...credent.Option) *ent.Client {
 	return client
 }
 
-func openDB(t *testing.T, url string, opts ...credent.Option) *sql.DB {
+func openDB(t *testing.T, url string, opts ...testopt.Option) *sql.DB {
 	t.Helper()
-	db, _, err := credent.OpenDB(url, opts...)
+	db, _, err := testopt.OpenDB(url, opts...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/internal/testopt"
 )
 
 const (
@@ -212,7 +212,7 @@ func waitForPgBouncer(t *testing.T, url string, log fmt.Stringer) {
 // the server that the next transaction need not get.
 var pooled = map[string]struct {
 	parameters string
-	opts       []credent.Option
+	opts       []testopt.Option
 	userless   bool // statements without a user may have parameters
 }{
 	// It sends parameters in a second message: between the two, outside of a
@@ -221,8 +221,8 @@ var pooled = map[string]struct {
 	"pq": {"", nil, false},
 	// Everything in one message.
 	"pq, binary parameters": {"&binary_parameters=yes", nil, true},
-	"pgx, exec":             {"&default_query_exec_mode=exec", []credent.Option{credent.WithPGX()}, true},
-	"pgx, simple protocol":  {"&default_query_exec_mode=simple_protocol", []credent.Option{credent.WithPGX()}, true},
+	"pgx, exec":             {"&default_query_exec_mode=exec", []testopt.Option{testopt.WithPGX()}, true},
+	"pgx, simple protocol":  {"&default_query_exec_mode=simple_protocol", []testopt.Option{testopt.WithPGX()}, true},
 }
 
 func TestPgBouncer(t *testing.T) {
@@ -235,7 +235,7 @@ func TestPgBouncer(t *testing.T) {
 			db := openDB(t, through, way.opts...)
 			db.SetMaxOpenConns(manyClients)
 			db.SetMaxIdleConns(manyClients)
-			client := must(credent.NewClient(db, "postgres", append(way.opts, credent.WithKeyring(s.ring))...))
+			client := must(testopt.NewClient(db, "postgres", append(way.opts, testopt.WithKeyring(s.ring))...))
 			mixUsers(t, client, way.userless)
 
 			if n := s.mismatches(t); n != 0 {
@@ -284,8 +284,8 @@ func TestPgBouncerTakesTurns(t *testing.T) {
 			t.Parallel()
 			s := newService(t)
 			through := startPgBouncer(t, s.serviceURL) + way.parameters
-			opts := append(way.opts, credent.WithKeyring(s.ring))
-			first, second := open(t, through, opts...), open(t, through, append(opts, credent.RequireRowSecurity())...)
+			opts := append(way.opts, testopt.WithKeyring(s.ring))
+			first, second := open(t, through, opts...), open(t, through, append(opts, testopt.RequireRowSecurity())...)
 			for range 20 {
 				tx, err := first.Tx(as(t, "u1"))
 				if err != nil {

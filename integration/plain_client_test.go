@@ -15,6 +15,8 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/pgserver"
+	"github.com/credent-go/credent/internal/testopt"
+	"github.com/credent-go/credent/keyring"
 )
 
 // plainEnv makes the test binary the child of TestPlainClient, since the
@@ -26,7 +28,7 @@ const plainEnv = "CREDENT_TEST_PLAIN"
 // under the default key, and refused without one; an indexed column is refused.
 func TestPlainClient(t *testing.T) {
 	t.Parallel()
-	for mode, key := range map[string]string{"with a key": credent.GenerateKey(), "without a key": ""} {
+	for mode, key := range map[string]string{"with a key": keyring.GenerateKey(), "without a key": ""} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestPlainClientChild$", "-test.v")
@@ -51,8 +53,8 @@ func TestPlainClientChild(t *testing.T) {
 			// What is seeded and checked with the environment's keyring is to
 			// be what the plain client writes.
 			env.key = os.Getenv("ENCRYPTION_KEY")
-			env.ring = keyring(t, env.key)
-			env.client = env.onPool(credent.WithKeyring(env.ring))
+			env.ring = newKeyring(t, env.key)
+			env.client = env.onPool(testopt.WithKeyring(env.ring))
 			for _, path := range writePaths() {
 				t.Run(path.name, func(t *testing.T) { path.asPlain().try(t, env, plainSetting) })
 			}
@@ -145,7 +147,7 @@ func plainWithoutKey(t *testing.T, env *environment) {
 		"plain":             env.plainClient(),
 		"plain, debug":      env.plainClient().Debug(),
 		"Credent's driver":  env.onPool(),
-		"credent.NewClient": must(credent.NewClient(env.db, env.dialect())),
+		"credent.NewClient": must(testopt.NewClient(env.db, env.dialect())),
 	}
 	for name, client := range clients {
 		want := credent.ErrNoKey
@@ -199,7 +201,7 @@ func plainWithoutKey(t *testing.T, env *environment) {
 			}
 		}
 	}
-	if _, err := credent.Open(ctx, env.url); !errors.Is(err, credent.ErrNoKey) {
+	if _, err := testopt.Open(ctx, env.url); !errors.Is(err, credent.ErrNoKey) {
 		t.Errorf("Open: %v", err)
 	}
 	if after := env.tokens(t); len(after) != len(before) || after[rows[0].ID] != before[rows[0].ID] {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/credent-go/credent/internal/testopt"
 	"github.com/credent-go/credent/migrate"
 )
 
@@ -29,11 +30,11 @@ func TestApplyBehindPgBouncer(t *testing.T) {
 			for i := range 6 {
 				db := openDB(t, through, way.opts...)
 				wg.Go(func() {
-					var opts []migrate.Option
+					var opts []testopt.Migration
 					if i%2 == 0 { // it makes no difference where each file has a transaction
-						opts = append(opts, migrate.WithPooled())
+						opts = append(opts, testopt.WithPooled())
 					}
-					err := migrate.Apply(t.Context(), db, append(opts, migrate.WithProgress(func(name string) {
+					err := testopt.Apply(t.Context(), db, append(opts, testopt.WithProgress(func(name string) {
 						mu.Lock()
 						defer mu.Unlock()
 						files = append(files, name)
@@ -41,7 +42,7 @@ func TestApplyBehindPgBouncer(t *testing.T) {
 					if err != nil {
 						t.Error(err)
 					}
-					if status, err := migrate.ReadStatus(t.Context(), db); err != nil || status.Err() != nil {
+					if status, err := testopt.ReadStatus(t.Context(), db); err != nil || status.Err() != nil {
 						t.Errorf("%+v, %v", status, err)
 					}
 				})
@@ -70,11 +71,11 @@ func TestApplyBehindPgBouncerWaitsForTheStockLock(t *testing.T) {
 	stock := openDB(t, url)
 	stock.SetMaxOpenConns(1) // one session
 	run(t, stock, "SELECT pg_advisory_lock(2686470616)")
-	if err := migrate.Apply(t.Context(), through, migrate.WithMigratorTimeout(0)); !errors.Is(err, migrate.ErrLocked) {
+	if err := testopt.Apply(t.Context(), through, testopt.WithMigratorTimeout(0)); !errors.Is(err, migrate.ErrLocked) {
 		t.Errorf("while another holds the lock: %v", err)
 	}
 	run(t, stock, "SELECT pg_advisory_unlock(2686470616)")
-	if err := migrate.Apply(t.Context(), through); err != nil {
+	if err := testopt.Apply(t.Context(), through); err != nil {
 		t.Error(err)
 	}
 }
@@ -90,9 +91,9 @@ func TestApplyBehindPgBouncerRefuses(t *testing.T) {
 			t.Parallel()
 			url := newDatabase(t, "")
 			through := openDB(t, startPgBouncer(t, url)+way.parameters, way.opts...)
-			dir := migrate.WithDir(newDirectory(t, withoutTx))
-			for option, opts := range map[string][]migrate.Option{"told": {dir, migrate.WithPooled()}, "found out": {dir}} {
-				if err := migrate.Apply(t.Context(), through, opts...); !errors.Is(err, migrate.ErrPooled) {
+			dir := testopt.WithDir(newDirectory(t, withoutTx))
+			for option, opts := range map[string][]testopt.Migration{"told": {dir, testopt.WithPooled()}, "found out": {dir}} {
+				if err := testopt.Apply(t.Context(), through, opts...); !errors.Is(err, migrate.ErrPooled) {
 					t.Errorf("%s: %v", option, err)
 				}
 			}
@@ -105,7 +106,7 @@ func TestApplyBehindPgBouncerRefuses(t *testing.T) {
 			}
 			// On a direct connection it goes on.
 			run(t, db, "DELETE FROM t WHERE id = 2")
-			if err := migrate.Apply(t.Context(), db, dir); err != nil {
+			if err := testopt.Apply(t.Context(), db, dir); err != nil {
 				t.Error(err)
 			}
 		})
@@ -122,7 +123,7 @@ func TestApplyWithoutTransactionWithOneConnection(t *testing.T) {
 			db := openDB(t, newDatabase(t, ""), opts...)
 			db.SetMaxOpenConns(1)
 			files := with(withoutTx, "20260101000000_a.sql", "CREATE TABLE t (id int, n int);")
-			if err := migrate.Apply(t.Context(), db, migrate.WithDir(newDirectory(t, files))); err != nil {
+			if err := testopt.Apply(t.Context(), db, testopt.WithDir(newDirectory(t, files))); err != nil {
 				t.Error(err)
 			}
 		})
@@ -140,7 +141,7 @@ func TestApplyWithoutTransactionOnABusyPool(t *testing.T) {
 	}
 	defer closeAll(t, busy)
 	files := with(withoutTx, "20260101000000_a.sql", "CREATE TABLE t (id int, n int);")
-	if err := migrate.Apply(t.Context(), db, migrate.WithDir(newDirectory(t, files))); err != nil {
+	if err := testopt.Apply(t.Context(), db, testopt.WithDir(newDirectory(t, files))); err != nil {
 		t.Error(err)
 	}
 }

@@ -16,6 +16,8 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/useraccount"
 	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/internal/testopt"
+	"github.com/credent-go/credent/keyring"
 )
 
 // readPath is one way to read secrets.
@@ -416,7 +418,7 @@ func returnPaths() []readPath {
 type readSetting struct {
 	name    string
 	foreign bool
-	options []credent.Option
+	options []testopt.Option
 	debug   bool
 	writes  bool  // what is read, too
 	unkept  error // what a secret without the client doesn't open with
@@ -425,12 +427,12 @@ type readSetting struct {
 var readSettings = []readSetting{
 	{name: "client"},
 	{name: "debug client", debug: true},
-	{name: "strict client", options: []credent.Option{credent.Strict()}},
+	{name: "strict client", options: []testopt.Option{testopt.VerifyOnRead()}},
 	{name: "client of another keyring", foreign: true},
-	{name: "bound client", options: []credent.Option{credent.WithBinding(credent.Require)}, writes: true},
-	{name: "client of tenant keys", options: []credent.Option{credent.WithTenantKeys(credent.Write)}, writes: true, unkept: credent.ErrUnknownKey},
+	{name: "bound client", options: []testopt.Option{testopt.WithBinding(credent.Require)}, writes: true},
+	{name: "client of tenant keys", options: []testopt.Option{testopt.WithTenantKeys(credent.Write)}, writes: true, unkept: credent.ErrUnknownKey},
 	{
-		name: "bound client of tenant keys", options: []credent.Option{credent.WithBinding(credent.Require), credent.WithTenantKeys(credent.Write)},
+		name: "bound client of tenant keys", options: []testopt.Option{testopt.WithBinding(credent.Require), testopt.WithTenantKeys(credent.Write)},
 		writes: true, unkept: credent.ErrUnknownKey,
 	},
 }
@@ -451,9 +453,9 @@ func TestReadPaths(t *testing.T) {
 		for _, in := range readSettings {
 			ring := env.ring
 			if in.foreign {
-				ring = keyring(t, credent.GenerateKey())
+				ring = newKeyring(t, keyring.GenerateKey())
 			}
-			client := env.onPool(append(in.options, credent.WithKeyring(ring))...)
+			client := env.onPool(append(in.options, testopt.WithKeyring(ring))...)
 			if in.debug {
 				client = client.Debug()
 			}
@@ -476,7 +478,7 @@ func TestReadPaths(t *testing.T) {
 
 // try reads by the path, and reveals what it has seen after the transaction, if
 // there was one.
-func (p readPath) try(t *testing.T, env *environment, client *ent.Client, ring *credent.Keyring, in readSetting, inTx bool) {
+func (p readPath) try(t *testing.T, env *environment, client *ent.Client, ring *keyring.Keyring, in readSetting, inTx bool) {
 	t.Helper()
 	account, rows := env.seed(t)
 	r := &reader{env: env, client: client, account: account, rows: rows}
@@ -510,7 +512,7 @@ func (p readPath) try(t *testing.T, env *environment, client *ent.Client, ring *
 		}
 		got, err := s.secret.Reveal()
 		if in.writes && lacksTenant[p.name] {
-			if !errors.Is(err, credent.ErrContext) && !errors.Is(err, credent.ErrUnknownKey) || !strings.Contains(err.Error(), "select ") {
+			if !errors.Is(err, credent.ErrNoTenant) && !errors.Is(err, credent.ErrUnknownKey) || !strings.Contains(err.Error(), "select ") {
 				t.Errorf("%s, without the tenant: revealed %q, %v", s.column, got, err)
 			}
 			continue

@@ -19,6 +19,8 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
+	"github.com/credent-go/credent/internal/testopt"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -27,15 +29,15 @@ import (
 type rotation struct {
 	*environment
 	oldKey, newKey string
-	after          *credent.Keyring
+	after          *keyring.Keyring
 	ids            []uuid.UUID
 }
 
 func newRotation(t *testing.T, env *environment, rows int) *rotation {
 	t.Helper()
-	r := &rotation{environment: env, oldKey: env.key, newKey: credent.GenerateKey()}
+	r := &rotation{environment: env, oldKey: env.key, newKey: keyring.GenerateKey()}
 	var err error
-	if r.after, err = credent.NewKeyring(r.newKey, r.oldKey); err != nil {
+	if r.after, err = keyring.New(r.newKey, r.oldKey); err != nil {
 		t.Fatal(err)
 	}
 	account := env.account(t, "u1")
@@ -116,11 +118,11 @@ func TestRotate(t *testing.T) {
 			t.Error("updated_at was changed")
 		}
 		// With the new key alone every secret is as before.
-		ring, err := credent.NewKeyring(r.newKey)
+		ring, err := keyring.New(r.newKey)
 		if err != nil {
 			t.Fatal(err)
 		}
-		client := open(t, env.url, credent.WithKeyring(ring))
+		client := open(t, env.url, testopt.WithKeyring(ring))
 		for i, id := range r.ids {
 			if i%100 != 0 {
 				continue
@@ -139,7 +141,7 @@ func TestRotateQuarantines(t *testing.T) {
 	t.Parallel()
 	forEachDriver(t, func(t *testing.T, env *environment) {
 		r := newRotation(t, env, 10)
-		foreign, err := credent.NewKeyring(credent.GenerateKey())
+		foreign, err := keyring.New(keyring.GenerateKey())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -182,11 +184,11 @@ func (r *rotation) writers(t *testing.T, n int) (stop func() map[uuid.UUID]strin
 	acknowledged := make([]map[uuid.UUID]string, n)
 	var wg sync.WaitGroup
 	for w := range n {
-		ring, err := credent.NewKeyring(r.oldKey, r.newKey)
+		ring, err := keyring.New(r.oldKey, r.newKey)
 		if err != nil {
 			t.Fatal(err)
 		}
-		client := open(t, r.url, credent.WithKeyring(ring))
+		client := open(t, r.url, testopt.WithKeyring(ring))
 		acknowledged[w] = make(map[uuid.UUID]string)
 		wg.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
@@ -226,11 +228,11 @@ func (r *rotation) finish(t *testing.T, acknowledged map[uuid.UUID]string) {
 	if primary, previous, others := r.verify(t); primary != 2*int64(len(r.ids)) || previous+others != 0 {
 		t.Errorf("at the end: %d, %d, %d", primary, previous, others)
 	}
-	ring, err := credent.NewKeyring(r.newKey)
+	ring, err := keyring.New(r.newKey)
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := open(t, r.url, credent.WithKeyring(ring))
+	client := open(t, r.url, testopt.WithKeyring(ring))
 	lost := 0
 	for i, id := range r.ids {
 		want, ok := acknowledged[id]
@@ -388,7 +390,7 @@ func killTenTimes(t *testing.T, url, what string, keys ...string) {
 func rewriteUntilKilled(t *testing.T, url string) {
 	t.Helper()
 	keys := strings.Split(os.Getenv(rotateKeys), ",")
-	ring, err := credent.NewKeyring(keys[0], keys[1:]...)
+	ring, err := keyring.New(keys[0], keys[1:]...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -468,12 +470,12 @@ func TestRotateStops(t *testing.T) {
 func TestRotateSQLite(t *testing.T) {
 	t.Parallel()
 	url := "sqlite:" + filepath.Join(t.TempDir(), "rotate.db")
-	env := &environment{url: url, key: credent.GenerateKey()}
+	env := &environment{url: url, key: keyring.GenerateKey()}
 	var err error
-	if env.ring, err = credent.NewKeyring(env.key); err != nil {
+	if env.ring, err = keyring.New(env.key); err != nil {
 		t.Fatal(err)
 	}
-	env.client = open(t, url, credent.WithKeyring(env.ring), credent.WithMigrations())
+	env.client = open(t, url, testopt.WithKeyring(env.ring), testopt.WithMigrations())
 	env.db = openDB(t, url)
 	r := newRotation(t, env, 120)
 	r.finish(t, nil)

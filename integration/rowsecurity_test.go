@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/internal/testopt"
 )
 
 // guarded makes the service's client one that requires row-level security, and
@@ -18,7 +19,7 @@ func (s *service) guarded(t *testing.T) *sql.DB {
 	t.Helper()
 	db := openDB(t, s.serviceURL, s.opts...)
 	db.SetMaxOpenConns(1)
-	s.app = must(credent.NewClient(db, "postgres", append(s.opts, credent.RequireRowSecurity())...))
+	s.app = must(testopt.NewClient(db, "postgres", append(s.opts, testopt.RequireRowSecurity())...))
 	return db
 }
 
@@ -99,7 +100,7 @@ func (s *service) refusesAround(t *testing.T, name string) {
 	}
 	refused := func(what string, err error) {
 		t.Helper()
-		var detail *credent.RowSecurityError
+		var detail *client.RowSecurityError
 		if !errors.Is(err, credent.ErrRowSecurity) || !errors.As(err, &detail) {
 			t.Errorf("%s: %v", what, err)
 			return
@@ -111,7 +112,7 @@ func (s *service) refusesAround(t *testing.T, name string) {
 		}
 	}
 	if way.pooled == "" {
-		_, err := credent.Open(t.Context(), s.serviceURL, append(s.opts, credent.RequireRowSecurity())...)
+		_, err := testopt.Open(t.Context(), s.serviceURL, append(s.opts, testopt.RequireRowSecurity())...)
 		refused("Open", err)
 	} else if _, err := db.ExecContext(t.Context(), filled.Replace(way.pooled)); err != nil {
 		t.Fatal(err)
@@ -124,7 +125,7 @@ func (s *service) refusesAround(t *testing.T, name string) {
 		for write, err := range s.writeErrors(ctx) {
 			refused(who+", "+write, err)
 		}
-		_, err := credent.Copy(ctx, db, sequence(copyRows(3, "u1")...), credent.CopyConfig{}, append(s.opts, credent.RequireRowSecurity())...)
+		_, err := testopt.Copy(ctx, db, sequence(copyRows(3, "u1")...), credent.CopyConfig{}, append(s.opts, testopt.RequireRowSecurity())...)
 		refused(who+", Copy", err)
 	}
 }
@@ -161,7 +162,7 @@ func TestRequireRowSecurityHolds(t *testing.T) {
 				s := s.fresh(t)
 				other, _ := newServiceRole(t, s.environment)
 				s.exec(t, strings.NewReplacer("{role}", s.role, "{other}", other).Replace(admin))
-				s.app = open(t, s.serviceURL, append(s.opts, credent.RequireRowSecurity())...)
+				s.app = open(t, s.serviceURL, append(s.opts, testopt.RequireRowSecurity())...)
 				s.unchanged(t, "u2")
 				for user, want := range map[string][]string{"u1": {"u1", "u1"}, "u2": {"u2"}, "": nil, "nobody": nil, "u'1": nil} {
 					if diff := cmp.Diff(want, usersSeen(t, as(t, user), s.app.UserCredential.Query())); diff != "" {
@@ -223,7 +224,7 @@ func TestRequireRowSecurityInTransactions(t *testing.T) {
 		_, sqlErr := tx.ExecContext(as(t, "u1"), "SELECT 1")
 		_, rowsErr := tx.QueryContext(as(t, "u1"), "SELECT 1") //nolint:rowserrcheck,sqlclosecheck // there are none
 		for i, err := range []error{queryErr, sqlErr, rowsErr} {
-			var detail *credent.RowSecurityError
+			var detail *client.RowSecurityError
 			if !errors.As(err, &detail) || detail.Role != other || detail.Login != s.role || detail.Table != "user_accounts" {
 				t.Errorf("%d: %v", i, err)
 			}
@@ -243,15 +244,15 @@ func TestRequireRowSecurityOfOwnTables(t *testing.T) {
 	forEachService(t, func(t *testing.T, s *service) {
 		s.exec(t, "CREATE SCHEMA billing; CREATE TABLE billing.invoices (org uuid); GRANT USAGE ON SCHEMA billing TO credent_app")
 		openWith := func() error {
-			client, err := credent.Open(t.Context(), s.serviceURL, append(s.opts, credent.RequireRowSecurity("user_accounts", "billing.invoices", "public.user_accounts", "billing.invoices"))...)
+			client, err := testopt.Open(t.Context(), s.serviceURL, append(s.opts, testopt.RequireRowSecurity("user_accounts", "billing.invoices", "public.user_accounts", "billing.invoices"))...)
 			if err == nil {
 				_, err = client.UserAccount.Query().All(t.Context())
 				closeAll(t, client)
 			}
 			return err
 		}
-		pooled := must(credent.NewClient(openDB(t, s.serviceURL, s.opts...), "postgres",
-			append(s.opts, credent.RequireRowSecurity("billing.invoices", "user_accounts"))...))
+		pooled := must(testopt.NewClient(openDB(t, s.serviceURL, s.opts...), "postgres",
+			append(s.opts, testopt.RequireRowSecurity("billing.invoices", "user_accounts"))...))
 		for _, step := range []struct {
 			sql  string
 			want error
@@ -278,11 +279,11 @@ func TestRequireRowSecurityOfOwnTables(t *testing.T) {
 func TestRequireRowSecurityOnSQLite(t *testing.T) {
 	t.Parallel()
 	forEachSQLite(t, func(t *testing.T, env *environment) {
-		opts := []credent.Option{credent.WithKeyring(env.ring), credent.RequireRowSecurity()}
-		_, clientErr := credent.NewClient(env.db, env.dialect(), opts...)
-		_, driverErr := credent.WrapDriver(env.entDriver(), opts...)
-		_, openErr := credent.Open(t.Context(), "sqlite::memory:", opts...)
-		_, copyErr := credent.Copy(t.Context(), env.db, sequence(), credent.CopyConfig{}, opts...)
+		opts := []testopt.Option{testopt.WithKeyring(env.ring), testopt.RequireRowSecurity()}
+		_, clientErr := testopt.NewClient(env.db, env.dialect(), opts...)
+		_, driverErr := testopt.WrapDriver(env.entDriver(), opts...)
+		_, openErr := testopt.Open(t.Context(), "sqlite::memory:", opts...)
+		_, copyErr := testopt.Copy(t.Context(), env.db, sequence(), credent.CopyConfig{}, opts...)
 		for name, err := range map[string]error{"NewClient": clientErr, "WrapDriver": driverErr, "Open": openErr, "Copy": copyErr} {
 			if !errors.Is(err, credent.ErrRowSecurity) || !errors.Is(err, credent.ErrUnsupported) {
 				t.Errorf("%s: %v", name, err)
@@ -303,7 +304,7 @@ func TestRequireRowSecurityBehindPgBouncer(t *testing.T) {
 			s.exec(t, "ALTER TABLE user_accounts OWNER TO "+other+"; ALTER ROLE "+s.role+" NOINHERIT; "+
 				"GRANT "+other+" TO "+s.role+"; GRANT ALL ON ALL TABLES IN SCHEMA public TO "+s.role)
 			through := startPgBouncer(t, s.serviceURL) + way.parameters
-			s.app = open(t, through, append(way.opts, credent.WithKeyring(s.ring), credent.RequireRowSecurity())...)
+			s.app = open(t, through, append(way.opts, testopt.WithKeyring(s.ring), testopt.RequireRowSecurity())...)
 			elsewhere := openDB(t, through, way.opts...)
 			s.unchanged(t, "u1", "u2")
 			for _, role := range []string{"NONE", other, "NONE"} {

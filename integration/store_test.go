@@ -13,6 +13,8 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/useraccount"
 	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/internal/testopt"
+	"github.com/credent-go/credent/keyring"
 )
 
 // brokerKeys are keys in the formats that brokers and data providers give out,
@@ -339,11 +341,11 @@ func TestEachClientHasItsKeyring(t *testing.T) {
 		ctx := t.Context()
 		account := env.account(t, "u1")
 		first := env.credential(t, account, "PK1", "s1")
-		otherRing, err := credent.NewKeyring(credent.GenerateKey())
+		otherRing, err := keyring.New(keyring.GenerateKey())
 		if err != nil {
 			t.Fatal(err)
 		}
-		other := open(t, env.url, credent.WithKeyring(otherRing))
+		other := open(t, env.url, testopt.WithKeyring(otherRing))
 		second := other.UserCredential.Create().SetUserAccountID(account.ID).SetUserID("u1").SetCredentialType("polygon").
 			SetAPIKey(credent.NewSecret("PK2")).SetSecretKey(credent.NewSecret("s2")).SaveX(ctx)
 
@@ -360,15 +362,15 @@ func TestEachClientHasItsKeyring(t *testing.T) {
 			t.Errorf("the error is about %s.%s of row %s", fieldErr.Table, fieldErr.Column, fieldErr.Row)
 		}
 
-		strict := open(t, env.url, credent.WithKeyring(otherRing), credent.Strict())
+		strict := open(t, env.url, testopt.WithKeyring(otherRing), testopt.VerifyOnRead())
 		if _, err := strict.UserCredential.Query().All(ctx); !errors.Is(err, credent.ErrUnknownKey) {
 			t.Errorf("a strict query over a secret under another key: %v", err)
 		}
-		both, err := credent.NewKeyring(credent.GenerateKey(), env.key)
+		both, err := keyring.New(keyring.GenerateKey(), env.key)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := reveal(t, open(t, env.url, credent.WithKeyring(both)).UserCredential.GetX(ctx, first.ID).APIKey); got != "PK1" {
+		if got := reveal(t, open(t, env.url, testopt.WithKeyring(both)).UserCredential.GetX(ctx, first.ID).APIKey); got != "PK1" {
 			t.Errorf("with its key as a previous one: revealed %q", got)
 		}
 	})

@@ -6,10 +6,9 @@ import (
 	"testing"
 
 	entsql "entgo.io/ent/dialect/sql"
-
-	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/internal/testopt"
 )
 
 // raw is a predicate as careless code makes it, of text that came from outside.
@@ -132,7 +131,7 @@ func TestWhatAStatementCanSet(t *testing.T) {
 		ctx := as(t, "u1")
 		db := openDB(t, s.serviceURL, s.opts...)
 		db.SetMaxOpenConns(1)
-		client := must(credent.NewClient(db, "postgres", s.opts...))
+		client := must(testopt.NewClient(db, "postgres", s.opts...))
 
 		// Not covered: the statement itself.
 		crosses := "set_config('app.user_id', 'u2', true) IS NOT NULL UNION ALL SELECT " +

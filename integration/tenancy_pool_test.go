@@ -14,6 +14,7 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/useraccount"
+	"github.com/credent-go/credent/internal/testopt"
 )
 
 const (
@@ -134,7 +135,7 @@ func TestPooledConnectionsForgetTheUser(t *testing.T) {
 		db := openDB(t, s.serviceURL, s.opts...)
 		db.SetMaxOpenConns(connections)
 		db.SetMaxIdleConns(connections)
-		mixUsers(t, must(credent.NewClient(db, "postgres", s.opts...)), true)
+		mixUsers(t, must(testopt.NewClient(db, "postgres", s.opts...)), true)
 
 		var conns []*sql.Conn
 		pids := map[int]bool{}

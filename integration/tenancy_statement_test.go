@@ -9,7 +9,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/internal/testopt"
 )
 
 // What many rows in one statement have to be is what one has to be, of any of
@@ -79,7 +79,7 @@ func TestTenantOfStatements(t *testing.T) {
 // not there, from any field of the server's answer.
 func TestAnotherUsersAccountLooksMissingToSQL(t *testing.T) {
 	t.Parallel()
-	s := newService(t, credent.WithPGX())
+	s := newService(t, testopt.WithPGX())
 	s.unchanged(t, "u1", "u2")
 	conn := session(t, openDB(t, s.serviceURL, s.opts...))
 	if _, err := conn.ExecContext(t.Context(), "SET app.user_id = 'u1'"); err != nil {

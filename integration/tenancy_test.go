@@ -15,6 +15,7 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/useraccount"
 	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/internal/testopt"
 )
 
 // service is a database with the rows of two users, u1 and u2, and a client
@@ -24,7 +25,7 @@ type service struct {
 	*environment
 	role       string
 	serviceURL string
-	opts       []credent.Option
+	opts       []testopt.Option
 	app        *ent.Client
 	accounts   map[string]*ent.UserAccount
 	// credentials of a user, in the order of their making: two of u1's, one of
@@ -44,11 +45,11 @@ func forEachService(t *testing.T, test func(t *testing.T, s *service)) {
 	}
 }
 
-func newService(t *testing.T, opts ...credent.Option) *service {
+func newService(t *testing.T, opts ...testopt.Option) *service {
 	t.Helper()
 	s := &service{environment: newEnvironment(t, opts...)}
 	s.role, s.serviceURL = newServiceRole(t, s.environment)
-	s.opts = append(slices.Clone(opts), credent.WithKeyring(s.ring))
+	s.opts = append(slices.Clone(opts), testopt.WithKeyring(s.ring))
 	s.app = open(t, s.serviceURL, s.opts...)
 	s.accounts = map[string]*ent.UserAccount{"u1": s.account(t, "u1"), "u2": s.account(t, "u2")}
 	s.credentials = map[string][]*ent.UserCredential{

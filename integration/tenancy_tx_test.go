@@ -16,6 +16,7 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/internal/testopt"
 )
 
 // usersSeen are the users whose credentials a query gives, in order.
@@ -38,7 +39,7 @@ func (s *service) limited(t *testing.T) (*ent.Client, *sql.DB) {
 	t.Helper()
 	db := openDB(t, s.serviceURL, s.opts...)
 	db.SetMaxOpenConns(1)
-	return must(credent.NewClient(db, "postgres", s.opts...)), db
+	return must(testopt.NewClient(db, "postgres", s.opts...)), db
 }
 
 // settled fails the test unless the pool's connections are free again, and have

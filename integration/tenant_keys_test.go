@@ -15,6 +15,7 @@ import (
 	"github.com/credent-go/credent/ent/useraccount"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/states"
+	"github.com/credent-go/credent/internal/testopt"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -22,7 +23,7 @@ import (
 // gives each a key.
 type tenanted struct {
 	*environment
-	opts     []credent.Option // of the clients
+	opts     []testopt.Option // of the clients
 	accounts map[string]*ent.UserAccount
 }
 
@@ -40,14 +41,14 @@ func forEachTenantedPostgres(t *testing.T, test func(t *testing.T, e *tenanted))
 
 func withTenants(test func(t *testing.T, e *tenanted)) func(t *testing.T, env *environment) {
 	return func(t *testing.T, env *environment) {
-		e := &tenanted{environment: env, opts: []credent.Option{credent.WithKeyring(env.ring), credent.WithTenantKeys(credent.Write)}}
+		e := &tenanted{environment: env, opts: []testopt.Option{testopt.WithKeyring(env.ring), testopt.WithTenantKeys(credent.Write)}}
 		e.accounts = map[string]*ent.UserAccount{"u1": e.account(t, "u1"), "u2": e.account(t, "u2")}
 		test(t, e)
 	}
 }
 
 // fresh returns a client that knows no key yet.
-func (e *tenanted) fresh(t *testing.T, opts ...credent.Option) *ent.Client {
+func (e *tenanted) fresh(t *testing.T, opts ...testopt.Option) *ent.Client {
 	t.Helper()
 	return e.open(t, append(slices.Clone(e.opts), opts...)...)
 }
@@ -96,17 +97,17 @@ func (e *tenanted) writes(client *ent.Client, db *sql.DB) map[string]func(ctx co
 			return e.create(client.UserCredential, user).SetID(there.ID).OnConflictColumns(usercredential.FieldID).UpdateNewValues().Exec(ctx)
 		},
 		"copy": func(ctx context.Context, user string, _ *ent.UserCredential) error {
-			_, err := credent.Copy(ctx, db, oneRow(credent.CopyRow{
+			_, err := testopt.Copy(ctx, db, oneRow(credent.CopyRow{
 				UserID: user, CredentialType: "alpaca",
 				APIKey: credent.NewSecret("PK of " + user), SecretKey: credent.NewSecret("secret of " + user),
 			}), credent.CopyConfig{}, e.opts...)
 			return err
 		},
 		"copy with formats": func(ctx context.Context, user string, _ *ent.UserCredential) error {
-			_, err := credent.Copy(ctx, db, oneRow(credent.CopyRow{
+			_, err := testopt.Copy(ctx, db, oneRow(credent.CopyRow{
 				UserAccountID: e.accounts[user].ID, CredentialType: "other",
 				APIKey: credent.NewSecret("PK of " + user), SecretKey: credent.NewSecret("secret of " + user),
-			}), credent.CopyConfig{}, append(slices.Clone(e.opts), credent.WithFormats())...)
+			}), credent.CopyConfig{}, append(slices.Clone(e.opts), testopt.WithFormats())...)
 			return err
 		},
 	}
@@ -178,7 +179,7 @@ func (e *tenanted) wantAll(t *testing.T, client *ent.Client, want map[string]err
 func TestTenantKeysOfServices(t *testing.T) {
 	t.Parallel()
 	forEachService(t, func(t *testing.T, s *service) {
-		app := open(t, s.serviceURL, append(slices.Clone(s.opts), credent.WithTenantKeys(credent.Write))...)
+		app := open(t, s.serviceURL, append(slices.Clone(s.opts), testopt.WithTenantKeys(credent.Write))...)
 		for _, user := range []string{"u1", "u2"} {
 			for range 2 {
 				if err := app.UserCredential.Create().SetAccount(s.accounts[user]).SetCredentialType("alpaca").
@@ -186,7 +187,7 @@ func TestTenantKeysOfServices(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			rows, err := open(t, s.serviceURL, append(slices.Clone(s.opts), credent.WithTenantKeys(credent.Write))...).UserCredential.Query().All(as(t, user))
+			rows, err := open(t, s.serviceURL, append(slices.Clone(s.opts), testopt.WithTenantKeys(credent.Write))...).UserCredential.Query().All(as(t, user))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -269,7 +270,7 @@ func TestTenantKeysConcurrently(t *testing.T) {
 			wait.Go(func() {
 				pool := e.pool(t)
 				pool.SetMaxOpenConns(1)
-				client := must(credent.NewClient(pool, e.dialect(), e.opts...))
+				client := must(testopt.NewClient(pool, e.dialect(), e.opts...))
 				for i := range 4 {
 					if err := e.attempt(t.Context(), client, (n+i)%2 == 0); err != nil {
 						t.Error(err)
@@ -358,7 +359,7 @@ func TestRotateTenantKeys(t *testing.T) {
 
 func testRotateTenantKeys(t *testing.T, e *tenanted, binding credent.State) {
 	t.Helper()
-	opts := []credent.Option{credent.WithBinding(binding)}
+	opts := []testopt.Option{testopt.WithBinding(binding)}
 	to := func(tenantKeys credent.State) rotate.Config {
 		return rotate.Config{States: append(inState(states.TenantKeys, tenantKeys), inState(states.Binding, binding)...)}
 	}

@@ -15,6 +15,8 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/internal/testopt"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/migrate"
 )
 
@@ -47,7 +49,7 @@ func pythonOf(t *testing.T, page, mark string) string {
 func twin(t *testing.T, url, key string, input any, args ...string) []byte {
 	t.Helper()
 	if key == "" {
-		key = credent.GenerateKey()
+		key = keyring.GenerateKey()
 	}
 	return twinWith(t, url, key, "", input, args...)
 }
@@ -229,26 +231,26 @@ func TestTakeOverFromPython(t *testing.T) {
 	for name, opts := range drivers {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			url, key := newDatabase(t, ""), credent.GenerateKey()
+			url, key := newDatabase(t, ""), keyring.GenerateKey()
 			twin(t, url, key, nil, "create-all")
 			twin(t, url, key, []twinAccount{{UserID: "py", AccountName: "py", Credentials: []twinCredential{
 				{CredentialType: "alpaca", APIKey: "PK", SecretKey: "s", IsActive: true},
 			}}}, "write")
 			db := openDB(t, url, opts...)
-			if err := migrate.Apply(t.Context(), db); !errors.Is(err, migrate.ErrNotClean) {
+			if err := testopt.Apply(t.Context(), db); !errors.Is(err, migrate.ErrNotClean) {
 				t.Fatalf("without a baseline: %v", err)
 			}
-			if err := migrate.Apply(t.Context(), db, migrate.WithBaseline(createTables)); err != nil {
+			if err := testopt.Apply(t.Context(), db, testopt.WithBaseline(createTables)); err != nil {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(versions(t), appliedVersions(t, db)); diff != "" {
 				t.Error(diff)
 			}
-			ring, err := credent.NewKeyring(key)
+			ring, err := keyring.New(key)
 			if err != nil {
 				t.Fatal(err)
 			}
-			client := open(t, url, append(opts, credent.WithKeyring(ring))...)
+			client := open(t, url, append(opts, testopt.WithKeyring(ring))...)
 			if got := reveal(t, client.UserCredential.Query().OnlyX(t.Context()).APIKey); got != "PK" {
 				t.Errorf("revealed %q", got)
 			}

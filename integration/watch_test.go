@@ -13,6 +13,8 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/internal/testopt"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -50,7 +52,7 @@ func TestKeyringSwappedUnderLoad(t *testing.T) {
 		}
 		primary := env.key
 		for range rotations {
-			next := credent.GenerateKey()
+			next := keyring.GenerateKey()
 			service.reload(t, primary, next) // to read
 			service.reload(t, next, primary)
 			drain() // what was encrypted under the old key before the reload arrives in the database
@@ -66,7 +68,7 @@ func TestKeyringSwappedUnderLoad(t *testing.T) {
 			t.Errorf("only %d writes and %d reads took place", load.written.Load(), load.revealed.Load())
 		}
 		t.Logf("%d writes and %d reads beside %d reloads", load.written.Load(), load.revealed.Load(), 3*rotations)
-		counts, err := rotate.Verify(t.Context(), env.db, keyring(t, primary))
+		counts, err := rotate.Verify(t.Context(), env.db, newKeyring(t, primary))
 		if err != nil || counts.Err() != nil {
 			t.Errorf("not all under the last key: %v, %v", err, counts.Err())
 		}
@@ -77,23 +79,23 @@ func TestKeyringSwappedUnderLoad(t *testing.T) {
 // test sets.
 type reloading struct {
 	client *ent.Client
-	ring   *credent.Keyring
+	ring   *keyring.Keyring
 	keys   atomic.Pointer[[]string]
-	events chan credent.KeyringEvent
+	events chan keyring.Event
 }
 
 func startReloading(t *testing.T, env *environment) *reloading {
 	t.Helper()
-	s := &reloading{events: make(chan credent.KeyringEvent)}
+	s := &reloading{events: make(chan keyring.Event)}
 	s.keys.Store(&[]string{env.key})
-	source := func(context.Context) (*credent.Keyring, error) {
+	source := func(context.Context) (*keyring.Keyring, error) {
 		keys := *s.keys.Load()
-		return credent.NewKeyring(keys[0], keys[1:]...)
+		return keyring.New(keys[0], keys[1:]...)
 	}
 	var err error
-	s.ring, err = credent.WatchKeyring(t.Context(), source, credent.WatchConfig{
+	s.ring, err = keyring.Watch(t.Context(), source, keyring.WatchConfig{
 		Interval: time.Millisecond,
-		Observe: func(e credent.KeyringEvent) {
+		Observe: func(e keyring.Event) {
 			select {
 			case s.events <- e:
 			case <-t.Context().Done():
@@ -103,7 +105,7 @@ func startReloading(t *testing.T, env *environment) *reloading {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.client = env.onPool(credent.WithKeyring(s.ring))
+	s.client = env.onPool(testopt.WithKeyring(s.ring))
 	return s
 }
 
@@ -112,7 +114,7 @@ func (s *reloading) reload(t *testing.T, keys ...string) {
 	t.Helper()
 	s.keys.Store(&keys)
 	e := <-s.events
-	if e.Err != nil || len(e.After) != len(keys) || e.After[0] != keyring(t, keys[0]).Primary().ID() {
+	if e.Err != nil || len(e.After) != len(keys) || e.After[0] != newKeyring(t, keys[0]).Primary().ID() {
 		t.Fatalf("reload: %+v", e)
 	}
 }

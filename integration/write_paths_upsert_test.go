@@ -15,6 +15,8 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/internal/testopt"
+	"github.com/credent-go/credent/keyring"
 )
 
 func upsertPaths() []writePath {
@@ -74,17 +76,17 @@ func upsertPaths() []writePath {
 				u.UpdateAPIKey().UpdateSecretKey().SetExcluded("api_key").SetIgnore("secret_key")
 			}).Exec(ctx)
 		}},
-		{name: "upsert, Set without the digest", raw: true, refused: credent.ErrIndex, write: func(ctx context.Context, w *writer) error {
+		{name: "upsert, Set without the digest", raw: true, refused: credent.ErrBlindIndex, write: func(ctx context.Context, w *writer) error {
 			return w.conflicting("x", "x").OnConflict(onID).
 				Update(func(u *ent.UserCredentialUpsert) { u.Set("api_key", passing{}.apiKey(credent.NewSecret("new"))) }).Exec(ctx)
 		}},
-		{name: "upsert, Set with the digest of another", raw: true, refused: credent.ErrIndex, write: func(ctx context.Context, w *writer) error {
+		{name: "upsert, Set with the digest of another", raw: true, refused: credent.ErrBlindIndex, write: func(ctx context.Context, w *writer) error {
 			return w.conflicting("x", "x").OnConflict(onID).Update(func(u *ent.UserCredentialUpsert) {
 				u.Set("api_key", passing{}.apiKey(credent.NewSecret("new")))
 				u.Set("api_key_index", passing{}.digest(credent.NewSecret("old")))
 			}).Exec(ctx)
 		}},
-		{name: "upsert, UpdateAPIKey without the digest", refused: credent.ErrIndex, write: func(ctx context.Context, w *writer) error {
+		{name: "upsert, UpdateAPIKey without the digest", refused: credent.ErrBlindIndex, write: func(ctx context.Context, w *writer) error {
 			return w.conflicting("x", "x").OnConflict(onID).
 				Update(func(u *ent.UserCredentialUpsert) { u.SetExcluded("api_key") }).Exec(ctx)
 		}},
@@ -170,7 +172,7 @@ func bulkUpsertPaths() []writePath {
 func TestRefusedValues(t *testing.T) {
 	t.Parallel()
 	unreadable := func(w *writer) credent.Secret {
-		other := w.env.open(t, credent.WithKeyring(keyring(t, credent.GenerateKey())))
+		other := w.env.open(t, testopt.WithKeyring(newKeyring(t, keyring.GenerateKey())))
 		return other.UserCredential.GetX(t.Context(), w.rows[2].ID).APIKey
 	}
 	ways := map[string]func(ctx context.Context, w *writer, s credent.Secret) error{

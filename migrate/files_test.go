@@ -2,6 +2,8 @@ package migrate_test
 
 import (
 	"errors"
+	"github.com/credent-go/credent/internal/testopt"
+	"github.com/credent-go/credent/migrate"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -10,9 +12,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/credent-go/credent"
-	"github.com/credent-go/credent/migrate"
 )
 
 // Pairs of up and down files would be run one after the other by stock Atlas.
@@ -64,12 +63,12 @@ func write(t *testing.T, dir, name, text string) {
 // valid reports whether a directory fits its atlas.sum.
 func valid(t *testing.T, dir string) error {
 	t.Helper()
-	db, _, err := credent.OpenDB("sqlite::memory:")
+	db, _, err := testopt.OpenDB("sqlite::memory:")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = db.Close() }()
-	_, err = migrate.ReadStatus(t.Context(), db, migrate.WithDir(os.DirFS(dir)))
+	_, err = testopt.ReadStatus(t.Context(), db, testopt.WithDir(os.DirFS(dir)))
 	return err
 }
 
@@ -148,7 +147,7 @@ func TestHash(t *testing.T) {
 
 func TestDiffRefusesNames(t *testing.T) {
 	t.Parallel()
-	db, _, err := credent.OpenDB("sqlite::memory:")
+	db, _, err := testopt.OpenDB("sqlite::memory:")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,10 +5,9 @@ import (
 	"os"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
-	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/internal/testopt"
 	"github.com/credent-go/credent/migrate"
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestLintSQLite(t *testing.T) {
@@ -47,7 +46,7 @@ func TestLintSQLite(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			db, _, err := credent.OpenDB("sqlite::memory:")
+			db, _, err := testopt.OpenDB("sqlite::memory:")
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -24,6 +24,7 @@ import (
 	"github.com/credent-go/credent/integration/sequence/ent/note"
 	"github.com/credent-go/credent/internal/pgserver"
 	"github.com/credent-go/credent/internal/states"
+	"github.com/credent-go/credent/keyring"
 )
 
 // server is shared by all tests.
@@ -51,7 +52,7 @@ func TestMain(m *testing.M) {
 type database struct {
 	*sql.DB
 	dialect string
-	ring    *encrypted.Keyring
+	ring    *keyring.Keyring
 	client  *ent.Client
 }
 
@@ -95,7 +96,7 @@ func open(t *testing.T, driverName string, given []encrypted.ColumnStates) *data
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	if db.ring, err = encrypted.NewKeyring(encrypted.GenerateKey()); err != nil {
+	if db.ring, err = keyring.New(keyring.GenerateKey()); err != nil {
 		t.Fatal(err)
 	}
 	db.client = db.open(t, given)
@@ -111,7 +112,7 @@ func open(t *testing.T, driverName string, given []encrypted.ColumnStates) *data
 // open returns a client of the database.
 func (db *database) open(t *testing.T, given []encrypted.ColumnStates) *ent.Client {
 	t.Helper()
-	cfg := encrypted.DriverConfig{Keyring: db.ring, Columns: ent.EncryptedColumns(), States: given}
+	cfg := encrypted.Config{Keyring: db.ring, Columns: ent.EncryptedColumns(), States: given}
 	drv, err := encrypted.NewDriver(entsql.OpenDB(db.dialect, db.DB), cfg)
 	if err != nil {
 		t.Fatal(err)

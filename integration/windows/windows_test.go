@@ -17,9 +17,9 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib"
 	_ "github.com/lib/pq"
 
-	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/internal/pgserver"
 	"github.com/credent-go/credent/internal/states"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -56,7 +56,7 @@ const (
 // shares are what Verify has to count.
 type shares struct{ encrypted, bound, tenantKeys share }
 
-type rotation func(context.Context, *sql.DB, *encrypted.Keyring, rotate.Config) (*rotate.Report, error)
+type rotation func(context.Context, *sql.DB, *keyring.Keyring, rotate.Config) (*rotate.Report, error)
 
 // step is a row of the tables of docs/encrypting.md, docs/binding.md and
 // docs/tenant-keys.md.

@@ -21,6 +21,7 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/predicate"
 	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/keyring"
 )
 
 // exportPage is the number of rows that are read at once, and held in memory.
@@ -45,10 +46,10 @@ has them in plaintext: keep it off disks that others read, and delete it after u
 		if format != formatCSV && format != formatJSONL {
 			return usageError("--format: use csv or jsonl")
 		}
-		var ring *credent.Keyring
+		var ring *keyring.Keyring
 		if reveal {
 			var err error
-			if ring, err = credent.KeyringFromEnv(); err != nil {
+			if ring, err = keyring.FromEnv(); err != nil {
 				return err
 			}
 		}

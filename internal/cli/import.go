@@ -15,6 +15,7 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/load"
+	"github.com/credent-go/credent/keyring"
 )
 
 // importer is one call of credential import.
@@ -27,7 +28,7 @@ type importer struct {
 	skipExisting bool
 	resume       string // the ID of an import that is continued
 
-	ring    *credent.Keyring
+	ring    *keyring.Keyring
 	client  *ent.Client
 	in      *countingReader
 	size    int64     // of the file in bytes, or -1
@@ -91,7 +92,7 @@ func (m *importer) run(ctx context.Context, args []string) (err error) {
 			return usageError("--continue: it is not the ID of an import")
 		}
 	}
-	if m.ring, err = credent.KeyringFromEnv(); err != nil {
+	if m.ring, err = keyring.FromEnv(); err != nil {
 		return err
 	}
 	file, err := m.openFile(ctx)
@@ -103,7 +104,7 @@ func (m *importer) run(ctx context.Context, args []string) (err error) {
 		if err := db.checkMigrations(ctx); err != nil {
 			return err
 		}
-		if m.client, err = credent.NewClient(db.DB, db.dialect); err != nil {
+		if m.client, err = credent.NewClient(db.DB, db.dialect, credent.Config{}); err != nil {
 			return err
 		}
 		return m.load(ctx, db)

@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -48,7 +48,7 @@ credent_verifications if the migrations have made it, for "credent inventory --v
 // verified verifies, and records it if it can: a role that only reads, or a
 // standby, is no reason to fail.
 func (a *app) verified(ctx context.Context, record bool) (counts rotate.Counts, err error) {
-	ring, err := credent.KeyringFromEnv()
+	ring, err := keyring.FromEnv()
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +140,7 @@ func (a *app) keyList() *cobra.Command {
 that tells keys apart and reveals nothing of them.`,
 		Example: "  credent key list",
 	}, func(context.Context, []string) error {
-		ring, err := credent.KeyringFromEnv()
+		ring, err := keyring.FromEnv()
 		if err != nil {
 			return err
 		}
@@ -167,7 +167,7 @@ every secret and changes nothing. Exit code 1 if some need the key: run "credent
 	}
 	cmd.Args = arguments(1, "KEY-ID")
 	return a.action(cmd, func(ctx context.Context, args []string) error {
-		ring, err := credent.KeyringFromEnv()
+		ring, err := keyring.FromEnv()
 		if err != nil {
 			return err
 		}
@@ -186,7 +186,7 @@ every secret and changes nothing. Exit code 1 if some need the key: run "credent
 	})
 }
 
-func checkEarlier(ring *credent.Keyring, id string) error {
+func checkEarlier(ring *keyring.Keyring, id string) error {
 	for i, key := range ring.Keys() {
 		if key.ID() != id {
 			continue
