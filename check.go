@@ -82,7 +82,7 @@ func check(ctx context.Context, client *ent.Client) error {
 	if known || !hidden {
 		last, err = query.All(ctx)
 	}
-	var unopened *Error // of a Strict client
+	var unopened *Error // of a client with VerifyOnRead
 	switch {
 	case errors.As(err, &unopened):
 		return fmt.Errorf("check: %w", err)

@@ -37,7 +37,7 @@ var ErrUncertain = load.ErrUncertain
 // Each row has the defaults and passes the checks of a Create, and where it is
 // refused, a Create's error comes in a [CopyError] with the row's place
 // in the sequence: [ErrTooLong], [ErrNotText], [ErrRedacted], [ErrFormat],
-// [ErrTenant], ent.IsValidationError, ent.IsNotFound for an account that is not
+// [ErrTenantMismatch], ent.IsValidationError, ent.IsNotFound for an account that is not
 // there, and ent.IsConstraintError, for a primary key that is there already for
 // one. No error has a secret in it.
 //

@@ -26,7 +26,7 @@ func TestCopyOnSQLite(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	if err := migrate.Apply(t.Context(), db); err != nil {
+	if err := migrate.Apply(t.Context(), db, migrate.Config{}); err != nil {
 		t.Fatal(err)
 	}
 	ring := credent.WithKeyring(newKeyring())
@@ -94,7 +94,7 @@ func TestCopyUncertain(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	if err := migrate.Apply(t.Context(), db); err != nil {
+	if err := migrate.Apply(t.Context(), db, migrate.Config{}); err != nil {
 		t.Fatal(err)
 	}
 	ring := credent.WithKeyring(newKeyring())

@@ -70,9 +70,9 @@ var (
 	// ErrBadKey means that a key is malformed, of the wrong length, all zero,
 	// given twice, or signs like another one.
 	ErrBadKey = fernet.ErrBadKey
-	// ErrPrimaryLost means that a new keyring lacks the primary key of the one
+	// ErrPrimaryRemoved means that a new keyring lacks the primary key of the one
 	// it would replace.
-	ErrPrimaryLost = keyring.ErrPrimaryLost
+	ErrPrimaryRemoved = keyring.ErrPrimaryRemoved
 	// ErrNotEncrypted means that an encrypted column holds something that is
 	// not a token.
 	ErrNotEncrypted = fernet.ErrNotEncrypted
@@ -81,9 +81,9 @@ var (
 	// ErrUnknownKey is the ErrCorrupt of a well-formed token that no key opens:
 	// encrypted under another one, or altered.
 	ErrUnknownKey = fernet.ErrUnknownKey
-	// ErrContext means that a bound token is not where it belongs, or that a
+	// ErrWrongLocation means that a bound token is not where it belongs, or that a
 	// statement or a result does not say whose row it is.
-	ErrContext = seal.ErrContext
+	ErrWrongLocation = seal.ErrWrongLocation
 	// ErrShredded means that the key of the row's tenant was destroyed; see
 	// [WithTenantKeys]. It is no [ErrCorrupt].
 	ErrShredded = tenantkey.ErrShredded
@@ -95,9 +95,9 @@ var (
 	// ErrManyRows means that a statement would store one secret in many rows
 	// under one token.
 	ErrManyRows = stamp.ErrManyRows
-	// ErrPredicate means that a statement has a secret and nobody said where it
+	// ErrNoLocation means that a statement has a secret and nobody said where it
 	// is stored; see encrypted.At.
-	ErrPredicate = stamp.ErrPredicate
+	ErrNoLocation = stamp.ErrNoLocation
 	// ErrDialect means that the database is neither Postgres nor SQLite.
 	ErrDialect = driver.ErrDialect
 	// ErrTooManyArgs means that a statement has more arguments than the
@@ -109,20 +109,20 @@ var (
 	// ErrNoOpener means that a secret was scanned from rows of database/sql and
 	// has no keyring; see encrypted.OpenerOf.
 	ErrNoOpener = fieldcrypt.ErrNoOpener
-	// ErrIndex means that a statement would store a secret and leave its blind
+	// ErrBlindIndex means that a statement would store a secret and leave its blind
 	// index behind.
-	ErrIndex = blindindex.ErrIndex
+	ErrBlindIndex = blindindex.ErrBlindIndex
 	// ErrNotText means that a secret is not valid UTF-8.
 	ErrNotText = column.ErrNotText
-	// ErrNotBound means that a generated package does not say which column an
+	// ErrNotRegistered means that a generated package does not say which column an
 	// encrypted field is.
-	ErrNotBound = column.ErrNotBound
+	ErrNotRegistered = column.ErrNotRegistered
 	// ErrValue means that a [Value] does not encode, or does not decode, as its
 	// type.
 	ErrValue = fieldcrypt.ErrValue
-	// ErrTenant means that a credential was given another user_id than its
+	// ErrTenantMismatch means that a credential was given another user_id than its
 	// account has.
-	ErrTenant = hooks.ErrTenant
+	ErrTenantMismatch = hooks.ErrTenantMismatch
 	// ErrFormat means that a key does not look like one of its credential type;
 	// see [WithFormats].
 	ErrFormat = hooks.ErrFormat
@@ -190,7 +190,7 @@ func optionsOf(opts []Option) options {
 // [DefaultKeyring]. [WatchKeyring] returns one that is kept fresh.
 func WithKeyring(ring *Keyring) Option { return func(o *options) { o.keyring = ring } }
 
-// Strict makes a query fail when a secret in its result cannot be opened.
+// VerifyOnRead makes a query fail when a secret in its result cannot be opened.
 // Without it only Reveal fails, so that one damaged row does not hide the
 // others.
 func Strict() Option { return func(o *options) { o.strict = true } }
@@ -251,7 +251,7 @@ func WithFormatWarnings(logger *slog.Logger, formats ...Format) Option {
 // Call [Check] next: Open doesn't look whether the key is the database's,
 // unless it has [WithMigrations]. It fails without a usable key ([ErrNoKey],
 // [ErrBadKey]), with a URL it does not know ([ErrURL]), with states that don't
-// go together ([ErrContradiction]) or aren't the database's ([ErrDisagree]),
+// go together ([ErrInvalidStates]) or aren't the database's ([ErrStateMismatch]),
 // with an option that cannot be met ([ErrNoColumn], [ErrRowSecurity]), and when
 // the database cannot be reached. No error quotes the URL, which may hold a
 // password. The client is safe for concurrent use.
@@ -307,7 +307,7 @@ func (o options) applyMigrations(ctx context.Context, db *sql.DB) error {
 // NewClient returns a client on a pool of the caller's, for the dialect that
 // [OpenDB] gives. Closing the client closes the pool. Without [WithKeyring] the
 // default keyring is read when first needed. Errors: [ErrNoColumn],
-// [ErrContradiction], [ErrDialect], [ErrRowSecurity].
+// [ErrInvalidStates], [ErrDialect], [ErrRowSecurity].
 func NewClient(db *sql.DB, entDialect string, opts ...Option) (*ent.Client, error) {
 	drv, err := WrapDriver(entsql.OpenDB(entDialect, db), opts...)
 	if err != nil {
@@ -325,7 +325,7 @@ func newClient(drv dialect.Driver, opts []Option) *ent.Client {
 // WrapDriver returns an ent driver that encrypts and decrypts, for services
 // that assemble their client themselves. It goes directly around the driver
 // that talks to the database, inside of caches and debuggers. Call [Use] on the
-// client. Errors: [ErrNoColumn], [ErrContradiction], [ErrDialect],
+// client. Errors: [ErrNoColumn], [ErrInvalidStates], [ErrDialect],
 // [ErrRowSecurity].
 func WrapDriver(drv dialect.Driver, opts ...Option) (dialect.Driver, error) {
 	o := optionsOf(opts)
@@ -339,11 +339,11 @@ func WrapDriver(drv dialect.Driver, opts ...Option) (dialect.Driver, error) {
 // driver is how the client's driver encrypts and decrypts.
 func (o options) driver() driver.Config {
 	return driver.Config{
-		Keyring:  o.keyring,
-		Columns:  ent.EncryptedColumns(),
-		Strict:   o.strict,
-		States:   o.states,
-		OnReveal: o.reveal,
+		Keyring:      o.keyring,
+		Columns:      ent.EncryptedColumns(),
+		VerifyOnRead: o.strict,
+		States:       o.states,
+		OnReveal:     o.reveal,
 	}
 }
 

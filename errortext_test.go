@@ -21,6 +21,7 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/migrate"
 	"github.com/credent-go/credent/open/sqlite"
 	"github.com/credent-go/credent/rotate"
@@ -113,7 +114,7 @@ func TestErrorsBeginWithPublicPackage(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	internal := internalNames(t)
-	ring, err := credent.NewKeyring(credent.GenerateKey())
+	ring, err := keyring.New(keyring.GenerateKey())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,10 +127,10 @@ func TestErrorsBeginWithPublicPackage(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = db.Close() }()
-	if err := migrate.Apply(ctx, db); err != nil {
+	if err := migrate.Apply(ctx, db, migrate.Config{}); err != nil {
 		t.Fatal(err)
 	}
-	client, err := credent.NewClient(db, dialect.SQLite, credent.WithKeyring(ring))
+	client, err := credent.NewClient(db, dialect.SQLite, credent.Config{Keyring: ring})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,18 +142,18 @@ func TestErrorsBeginWithPublicPackage(t *testing.T) {
 	account := client.UserAccount.Create().SetUserID("user-1").SetAccountName("Main").SaveX(ctx)
 	row := client.UserCredential.Create().SetAccount(account).SetUserID("user-1").SetCredentialType("alpaca").
 		SetAPIKey(credent.NewSecret("PK-MADE-UP")).SetSecretKey(credent.NewSecret("s")).SaveX(ctx)
-	other, err := credent.NewKeyring(credent.GenerateKey())
+	other, err := keyring.New(keyring.GenerateKey())
 	if err != nil {
 		t.Fatal(err)
 	}
-	wrong, err := credent.NewClient(db, dialect.SQLite, credent.WithKeyring(other))
+	wrong, err := credent.NewClient(db, dialect.SQLite, credent.Config{Keyring: other})
 	if err != nil {
 		t.Fatal(err)
 	}
 	second := func(_ any, err error) error { return err }
 	for name, err := range map[string]error{
-		"a malformed key":       second(credent.NewKeyring("short")),
-		"no key":                second(credent.NewKeyring("")),
+		"a malformed key":       second(keyring.New("short")),
+		"no key":                second(keyring.New("")),
 		"a lost primary key":    second(ring.Replace(other)),
 		"a bad URL":             second(open2("mysql://h")),
 		"a long secret":         row.Update().SetAPIKey(credent.NewSecret(strings.Repeat("x", 304))).Exec(ctx),
@@ -168,19 +169,19 @@ func TestErrorsBeginWithPublicPackage(t *testing.T) {
 		"WithUser, transaction": second(client.Tx(credent.WithUser(ctx, "user-1"))),
 		"WithUser, raw query":   second(client.QueryContext(credent.WithUser(ctx, "user-1"), "SELECT 1")), //nolint:rowserrcheck // it fails
 		"WithUser, raw SQL":     second(client.ExecContext(credent.WithUser(ctx, "user-1"), "SELECT 1")),
-		"another database":      second(encrypted.NewDriver(entsql.OpenDB(dialect.MySQL, db), encrypted.DriverConfig{Keyring: ring})),
-		"an unknown column":     second(credent.NewClient(db, dialect.SQLite, credent.WithBinding(credent.Write, credent.EncryptedColumn{Table: "t", Name: "none"}))),
-		"contradictory states":  second(credent.NewClient(db, dialect.SQLite, credent.WithEncryption(credent.Accept), credent.WithBinding(credent.Accept))),
-		"a state given twice":   second(credent.NewClient(db, dialect.SQLite, credent.WithBinding(credent.Write), credent.WithBinding(credent.Off))),
+		"another database":      second(encrypted.NewDriver(entsql.OpenDB(dialect.MySQL, db), encrypted.Config{Keyring: ring})),
+		"an unknown column":     second(credent.NewClient(db, dialect.SQLite, credent.WithBinding(credent.Write, encrypted.Column{Table: "t", Name: "none"}))),
+		"contradictory states":  second(credent.NewClient(db, dialect.SQLite, credent.Config{Encryption: credent.Accept, Binding: credent.Accept})),
+		"a state given twice":   second(credent.NewClient(db, dialect.SQLite, credent.Config{Binding: credent.Write, Binding: credent.Off})),
 		"two steps at once": second(rotate.SetState(ctx, db, ring, rotate.StateChange{
 			Column: usercredential.APIKeyColumn, Protection: rotate.Binding, To: credent.Require,
 		})),
 		"pending migrations":    pending(ctx, empty),
 		"rotate without tables": second(rotate.Run(ctx, empty, ring, rotate.Config{})),
 		"no such tenant":        second(rotate.DestroyTenant(ctx, db, ring, "none")),
-		"a failed source": second(credent.WatchKeyring(ctx, func(context.Context) (*credent.Keyring, error) {
+		"a failed source": second(keyring.Watch(ctx, func(context.Context) (*keyring.Keyring, error) {
 			return nil, errors.New("down")
-		}, credent.WatchConfig{})),
+		}, keyring.WatchConfig{})),
 	} {
 		switch {
 		case err == nil:
@@ -199,7 +200,7 @@ func open2(url string) (*sql.DB, error) {
 }
 
 func pending(ctx context.Context, db *sql.DB) error {
-	status, err := migrate.ReadStatus(ctx, db)
+	status, err := migrate.ReadStatus(ctx, db, migrate.Config{})
 	if err != nil {
 		return err
 	}

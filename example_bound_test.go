@@ -35,7 +35,7 @@ func ExampleWithBinding() {
 	for _, user := range []string{"Ada", "Grace"} {
 		credential := client.UserCredential.Query().Where(usercredential.UserID(user)).OnlyX(ctx)
 		apiKey, err := credential.APIKey.Reveal()
-		fmt.Printf("%s: %q, moved: %t\n", user, apiKey, errors.Is(err, credent.ErrContext))
+		fmt.Printf("%s: %q, moved: %t\n", user, apiKey, errors.Is(err, credent.ErrWrongLocation))
 	}
 	// Output:
 	// Ada: "", moved: true

@@ -19,7 +19,7 @@ func ExampleCopy() {
 		log.Fatal(err)
 	}
 	defer func() { _ = db.Close() }()
-	if err := migrate.Apply(ctx, db); err != nil {
+	if err := migrate.Apply(ctx, db, migrate.Config{}); err != nil {
 		log.Fatal(err)
 	}
 	ring := credent.WithKeyring(newKeyring())

@@ -12,6 +12,7 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/migrate"
 	"github.com/credent-go/credent/open/sqlite"
 )
@@ -23,7 +24,7 @@ func newDriver() dialect.Driver {
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := migrate.Apply(context.Background(), db); err != nil {
+	if err := migrate.Apply(context.Background(), db, migrate.Config{}); err != nil {
 		log.Fatal(err)
 	}
 	return entsql.OpenDB(d, db)
@@ -32,15 +33,15 @@ func newDriver() dialect.Driver {
 func newClient(drv dialect.Driver) *ent.Client { return ent.NewClient(ent.Driver(drv)) }
 
 func ExampleGenerateKey() {
-	key := credent.GenerateKey()
+	key := keyring.GenerateKey()
 	fmt.Println(len(key), "characters")
 	// Output: 44 characters
 }
 
 func ExampleNewKeyring() {
 	// A new primary key encrypts; the old one still opens what it encrypted.
-	oldKey, newKey := credent.GenerateKey(), credent.GenerateKey()
-	before, err := credent.NewKeyring(oldKey)
+	oldKey, newKey := keyring.GenerateKey(), keyring.GenerateKey()
+	before, err := keyring.New(oldKey)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -48,7 +49,7 @@ func ExampleNewKeyring() {
 	defer closeClient(client)
 	store(client)
 
-	after, err := credent.NewKeyring(newKey, oldKey)
+	after, err := keyring.New(newKey, oldKey)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -60,7 +61,7 @@ func ExampleNewKeyring() {
 	defer closeClient(rotated)
 	fmt.Println(rotated.UserCredential.Query().OnlyX(context.Background()).APIKey.Reveal())
 
-	_, err = credent.NewKeyring("too short")
+	_, err = keyring.New("too short")
 	fmt.Println(errors.Is(err, credent.ErrBadKey), err)
 	// Output:
 	// PK-MADE-UP <nil>
@@ -68,10 +69,10 @@ func ExampleNewKeyring() {
 }
 
 func ExampleKeyringFromEnv() {
-	if err := os.Setenv("ENCRYPTION_KEY", credent.GenerateKey()); err != nil {
+	if err := os.Setenv("ENCRYPTION_KEY", keyring.GenerateKey()); err != nil {
 		log.Fatal(err)
 	}
-	ring, err := credent.KeyringFromEnv()
+	ring, err := keyring.FromEnv()
 	fmt.Println(ring, len(ring.Keys()), err)
 	// Output: [REDACTED] 1 <nil>
 }

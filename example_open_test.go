@@ -6,6 +6,7 @@ import (
 	"log"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/migrate"
 	"github.com/credent-go/credent/open/sqlite"
 )
@@ -13,7 +14,7 @@ import (
 func ExampleOpen() {
 	// A service has both in its environment: DATABASE_URL and ENCRYPTION_KEY.
 	databaseURL := newDatabase() // "postgres://…" or "sqlite:FILE"
-	ring, err := credent.NewKeyring(credent.GenerateKey())
+	ring, err := keyring.New(keyring.GenerateKey())
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -58,14 +59,14 @@ func ExampleOpenDB() {
 	db.SetMaxOpenConns(4) // the pool is the caller's to tune
 
 	ctx := context.Background()
-	if err := migrate.Apply(ctx, db); err != nil {
+	if err := migrate.Apply(ctx, db, migrate.Config{}); err != nil {
 		log.Fatal(err)
 	}
-	ring, err := credent.NewKeyring(credent.GenerateKey())
+	ring, err := keyring.New(keyring.GenerateKey())
 	if err != nil {
 		log.Fatal(err)
 	}
-	client, err := credent.NewClient(db, dialect, credent.WithKeyring(ring))
+	client, err := credent.NewClient(db, dialect, credent.Config{Keyring: ring})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -84,7 +85,7 @@ func ExampleWrapDriver() {
 	// A service that puts its own driver together, for instance with a cache or
 	// with tracing, wraps the innermost one.
 	drv := newDriver()
-	ring, err := credent.NewKeyring(credent.GenerateKey())
+	ring, err := keyring.New(keyring.GenerateKey())
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -28,7 +28,7 @@ func Example_rawSQL() {
 
 	// A bare secret is refused: nobody said where it is stored.
 	_, err = client.ExecContext(ctx, "UPDATE user_credentials SET secret_key = ? WHERE id = ?", secret, id)
-	fmt.Println(errors.Is(err, encrypted.ErrPredicate))
+	fmt.Println(errors.Is(err, encrypted.ErrNoLocation))
 
 	found := client.UserCredential.Query().Where(usercredential.APIKeyIs(secret)).OnlyX(ctx)
 	apiKey, err := found.APIKey.Reveal()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/open/sqlite"
 )
 
@@ -12,7 +13,7 @@ import (
 // elsewhere.
 func ExampleWithRevealObserver() {
 	ctx := context.Background()
-	ring, err := credent.NewKeyring(credent.GenerateKey())
+	ring, err := keyring.New(keyring.GenerateKey())
 	if err != nil {
 		panic(err)
 	}

@@ -41,7 +41,7 @@ func ExampleWithTenantKeys() {
 
 	// Other processes forget the key within a minute; one that starts now has
 	// never known it.
-	client, err = credent.NewClient(db, dialect, credent.WithKeyring(ring), credent.WithTenantKeys(credent.Require))
+	client, err = credent.NewClient(db, dialect, credent.Config{Keyring: ring, TenantKeys: credent.Require})
 	if err != nil {
 		log.Fatal(err)
 	}

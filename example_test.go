@@ -12,6 +12,7 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/open/sqlite"
 )
 
@@ -48,8 +49,8 @@ func open(opts ...credent.Option) (client *ent.Client, url string) {
 }
 
 // newKeyring returns a keyring with a new key.
-func newKeyring() *credent.Keyring {
-	ring, err := credent.NewKeyring(credent.GenerateKey())
+func newKeyring() *keyring.Keyring {
+	ring, err := keyring.New(keyring.GenerateKey())
 	if err != nil {
 		log.Fatal(err)
 	}

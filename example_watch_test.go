@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/keyring"
 )
 
 // A service reads its keys from a mounted file, and goes on when an operator
@@ -22,7 +23,7 @@ func ExampleWatchKeyring() {
 		log.Fatal(err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	oldKey, newKey := credent.GenerateKey(), credent.GenerateKey()
+	oldKey, newKey := keyring.GenerateKey(), keyring.GenerateKey()
 	file := filepath.Join(dir, "keys")
 	rewrite := func(text string) {
 		if err := errors.Join(os.WriteFile(file+".new", []byte(text), 0o600), os.Rename(file+".new", file)); err != nil {
@@ -31,8 +32,8 @@ func ExampleWatchKeyring() {
 	}
 	rewrite(oldKey)
 	// The source of this example: one file with the primary key first. The
-	// environment's source is credent.EnvSource.
-	source := func(context.Context) (*credent.Keyring, error) {
+	// environment's source is keyring.EnvSource.
+	source := func(context.Context) (*keyring.Keyring, error) {
 		data, err := os.ReadFile(file)
 		if err != nil {
 			return nil, err
@@ -41,13 +42,13 @@ func ExampleWatchKeyring() {
 		if len(data) > 44 {
 			keys = append(keys, string(data[45:]))
 		}
-		return credent.NewKeyring(keys[0], keys[1:]...)
+		return keyring.New(keys[0], keys[1:]...)
 	}
 
-	events := make(chan credent.KeyringEvent)
-	ring, err := credent.WatchKeyring(ctx, source, credent.WatchConfig{
+	events := make(chan keyring.Event)
+	ring, err := keyring.Watch(ctx, source, keyring.WatchConfig{
 		Interval: 10 * time.Millisecond, // in a service, 30 seconds
-		Observe:  func(e credent.KeyringEvent) { events <- e },
+		Observe:  func(e keyring.Event) { events <- e },
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -61,9 +62,9 @@ func ExampleWatchKeyring() {
 	fmt.Println(len(e.Before), "key before,", len(e.After), "now, error:", e.Err)
 	fmt.Println(client.UserCredential.Query().OnlyX(ctx).APIKey.Reveal())
 
-	rewrite(credent.GenerateKey()) // a mistake: what was written until now would be lost
+	rewrite(keyring.GenerateKey()) // a mistake: what was written until now would be lost
 	e = <-events
-	fmt.Println(errors.Is(e.Err, credent.ErrPrimaryLost), len(e.After), "keys stay")
+	fmt.Println(errors.Is(e.Err, keyring.ErrPrimaryRemoved), len(e.After), "keys stay")
 	// Output:
 	// 1 key before, 2 now, error: <nil>
 	// PK-MADE-UP <nil>
@@ -73,10 +74,10 @@ func ExampleWatchKeyring() {
 // The keyring of clients that have none of their own is kept fresh from the
 // files that the environment names.
 func ExampleDefaultKeyring() {
-	if err := os.Setenv("ENCRYPTION_KEY", credent.GenerateKey()); err != nil {
+	if err := os.Setenv("ENCRYPTION_KEY", keyring.GenerateKey()); err != nil {
 		log.Fatal(err)
 	}
-	ring, err := credent.DefaultKeyring()
+	ring, err := keyring.Default()
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -84,7 +85,7 @@ func ExampleDefaultKeyring() {
 	defer cancel()
 	// Keys in the environment itself cannot change; keys in ENCRYPTION_KEY_FILE
 	// can.
-	watched, err := credent.WatchKeyring(ctx, credent.EnvSource, credent.WatchConfig{Keyring: ring, LosePrimary: true})
+	watched, err := keyring.Watch(ctx, keyring.EnvSource, keyring.WatchConfig{Keyring: ring, AllowPrimaryRemoval: true})
 	fmt.Println(watched == ring, err)
 	// Output: true <nil>
 }

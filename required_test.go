@@ -12,6 +12,7 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/open/sqlite"
 )
 
@@ -19,7 +20,7 @@ import (
 // path of the client. All of them are a validation error, before any SQL.
 func TestMissingSecret(t *testing.T) {
 	t.Parallel()
-	ring, err := credent.NewKeyring(credent.GenerateKey())
+	ring, err := keyring.New(keyring.GenerateKey())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,11 +45,11 @@ var (
 	// ErrLooksLikeToken means that a plaintext begins like a token, so that it
 	// can't be stored as plaintext.
 	ErrLooksLikeToken = seal.ErrLooksLikeToken
-	// ErrContradiction means that states don't go together or with the schema.
-	ErrContradiction = states.ErrContradiction
-	// ErrDisagree means that an option gives a column another state than the
+	// ErrInvalidStates means that states don't go together or with the schema.
+	ErrInvalidStates = states.ErrInvalidStates
+	// ErrStateMismatch means that an option gives a column another state than the
 	// database has.
-	ErrDisagree = states.ErrDisagree
+	ErrStateMismatch = states.ErrStateMismatch
 	// ErrEncrypted means that a column holds a token, and its encryption is
 	// [Off].
 	ErrEncrypted = seal.ErrEncrypted
@@ -71,9 +71,9 @@ var (
 // [WithRevealObserver] sees which secrets were stored as plaintext.
 //
 // States can also be kept in the database, with `credent state set`; these come
-// first, and options that say otherwise are refused with [ErrDisagree]: by
+// first, and options that say otherwise are refused with [ErrStateMismatch]: by
 // [Open], or by the first statement of a client that [NewClient] or
-// [WrapDriver] made. States that don't go together are an [ErrContradiction],
+// [WrapDriver] made. States that don't go together are an [ErrInvalidStates],
 // and columns that aren't encrypted an [ErrNoColumn], of all three.
 // docs/encrypting.md has the order of a rollout.
 func WithEncryption(s State, columns ...EncryptedColumn) Option {
@@ -84,7 +84,7 @@ func WithEncryption(s State, columns ...EncryptedColumn) Option {
 // default is [Require] if the field is declared Bound, and otherwise [Off].
 //
 // A bound token decrypts only in its own table, column and user's rows. Moving
-// it elsewhere makes [Secret.Reveal] return [ErrContext], and Require refuses
+// it elsewhere makes [Secret.Reveal] return [ErrWrongLocation], and Require refuses
 // a token that isn't bound. A bound token is a Fernet token under a key derived
 // from the keyring's. Every program that reads or writes the column must derive
 // it alike: the Python application as docs/binding.md shows, which also has the

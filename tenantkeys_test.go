@@ -9,6 +9,7 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/migrate"
 	"github.com/credent-go/credent/open/sqlite"
 	"github.com/credent-go/credent/rotate"
@@ -18,13 +19,13 @@ import (
 type tenantDB struct {
 	url      string
 	db       *sql.DB // plain
-	ring     *credent.Keyring
+	ring     *keyring.Keyring
 	accounts map[string]*ent.UserAccount
 }
 
 func newTenantDB(t *testing.T) *tenantDB {
 	t.Helper()
-	ring, err := credent.NewKeyring(credent.GenerateKey())
+	ring, err := keyring.New(keyring.GenerateKey())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +34,7 @@ func newTenantDB(t *testing.T) *tenantDB {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = d.db.Close() })
-	if err := migrate.Apply(t.Context(), d.db, migrate.WithKeyring(d.ring, ent.EncryptedColumns()...)); err != nil {
+	if err := migrate.Apply(t.Context(), d.db, migrate.Config{Keyring: d.ring, Columns: ent.EncryptedColumns()}); err != nil {
 		t.Fatal(err)
 	}
 	client := d.open(t)

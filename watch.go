@@ -66,9 +66,9 @@ type WatchConfig struct {
 	// interval, and from one goroutine at a time. If it is nil, slog's default
 	// logger gets a line.
 	Observe func(KeyringEvent)
-	// LosePrimary accepts a keyring without the primary key in use. What is
+	// AllowPrimaryRemoval accepts a keyring without the primary key in use. What is
 	// stored under that one becomes unreadable.
-	LosePrimary bool
+	AllowPrimaryRemoval bool
 }
 
 // KeyringEvent says what came of loading a keyring again. It holds no key
@@ -89,11 +89,11 @@ type KeyringEvent struct {
 //
 // If a later load fails, the keys in use stay, and the next interval tries
 // again. [WatchConfig.Observe] hears of it once, and once when loads work
-// again. One of the reasons is [ErrPrimaryLost]: a new keyring without the
+// again. One of the reasons is [ErrPrimaryRemoved]: a new keyring without the
 // primary key in use is refused, since secrets were encrypted under it until
 // this moment. In the order of docs/rotation.md a primary key becomes an
 // earlier one first and is dropped later, which is accepted.
-// [WatchConfig.LosePrimary] is for who knows that nothing is stored under it.
+// [WatchConfig.AllowPrimaryRemoval] is for who knows that nothing is stored under it.
 func WatchKeyring(ctx context.Context, source KeyringSource, cfg WatchConfig) (*Keyring, error) {
 	w := watcher{source: source, cfg: cfg}
 	if w.cfg.Interval <= 0 {
@@ -188,8 +188,8 @@ func (w *watcher) load(ctx context.Context) (*Keyring, error) {
 }
 
 func (w *watcher) replace(next *Keyring) (changed bool, err error) {
-	if w.cfg.LosePrimary {
-		return w.cfg.Keyring.ReplaceLosingPrimary(next)
+	if w.cfg.AllowPrimaryRemoval {
+		return w.cfg.Keyring.ReplaceRemovingPrimary(next)
 	}
 	return w.cfg.Keyring.Replace(next)
 }

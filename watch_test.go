@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/open/sqlite"
 )
 
@@ -27,7 +28,7 @@ type scripted struct {
 	loads int
 }
 
-func (s *scripted) load(ctx context.Context) (*credent.Keyring, error) {
+func (s *scripted) load(ctx context.Context) (*keyring.Keyring, error) {
 	s.Lock()
 	s.loads++
 	texts, err, hang := s.texts, s.err, s.hang
@@ -39,7 +40,7 @@ func (s *scripted) load(ctx context.Context) (*credent.Keyring, error) {
 	if err != nil || len(texts) == 0 {
 		return nil, err
 	}
-	return credent.NewKeyring(texts[0], texts[1:]...)
+	return keyring.New(texts[0], texts[1:]...)
 }
 
 // next decides the loads from now on, and returns how many there were.
@@ -52,7 +53,7 @@ func (s *scripted) next(texts []string, err error, hang bool) (loads int) {
 
 func idsOf(t *testing.T, texts ...string) []string {
 	t.Helper()
-	ring, err := credent.NewKeyring(texts[0], texts[1:]...)
+	ring, err := keyring.New(texts[0], texts[1:]...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,14 +66,14 @@ func idsOf(t *testing.T, texts ...string) []string {
 
 func TestWatchKeyring(t *testing.T) {
 	t.Parallel()
-	oldKey, newKey, otherKey := credent.GenerateKey(), credent.GenerateKey(), credent.GenerateKey()
+	oldKey, newKey, otherKey := keyring.GenerateKey(), keyring.GenerateKey(), keyring.GenerateKey()
 	down := errors.New("the source is down")
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		source := &scripted{texts: []string{oldKey}}
-		all := make(chan credent.KeyringEvent, 100)
-		ring, err := credent.WatchKeyring(ctx, source.load, credent.WatchConfig{
-			Interval: 10 * time.Second, Observe: func(e credent.KeyringEvent) { all <- e },
+		all := make(chan keyring.Event, 100)
+		ring, err := keyring.Watch(ctx, source.load, keyring.WatchConfig{
+			Interval: 10 * time.Second, Observe: func(e keyring.Event) { all <- e },
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -97,7 +98,7 @@ func TestWatchKeyring(t *testing.T) {
 			{name: "source hangs", texts: []string{oldKey, newKey}, hang: true, event: true, want: context.DeadlineExceeded},
 			{name: "source gives none", event: true, want: credent.ErrNoKey},
 			{name: "bad key", texts: []string{"short"}, event: true, want: credent.ErrBadKey},
-			{name: "without the primary", texts: []string{otherKey}, event: true, want: credent.ErrPrimaryLost},
+			{name: "without the primary", texts: []string{otherKey}, event: true, want: keyring.ErrPrimaryRemoved},
 			{name: "the new primary", texts: []string{newKey, oldKey}, event: true},
 			{name: "nothing new again", texts: []string{newKey, oldKey}},
 			{name: "without the old one", texts: []string{newKey}, event: true, absent: true},
@@ -111,7 +112,7 @@ func TestWatchKeyring(t *testing.T) {
 				time.Sleep(30 * time.Second)                      // the bound of one load
 				synctest.Wait()
 			}
-			var events []credent.KeyringEvent
+			var events []keyring.Event
 			for len(all) > 0 {
 				events = append(events, <-all)
 			}
@@ -148,17 +149,17 @@ func TestWatchKeyring(t *testing.T) {
 
 func TestWatchKeyringLosePrimary(t *testing.T) {
 	t.Parallel()
-	oldKey, newKey := credent.GenerateKey(), credent.GenerateKey()
+	oldKey, newKey := keyring.GenerateKey(), keyring.GenerateKey()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		source := &scripted{texts: []string{oldKey}}
-		ring, err := credent.WatchKeyring(ctx, source.load, credent.WatchConfig{LosePrimary: true})
+		ring, err := keyring.Watch(ctx, source.load, keyring.WatchConfig{AllowPrimaryRemoval: true})
 		if err != nil {
 			t.Fatal(err)
 		}
 		source.next([]string{newKey}, nil, false)
-		time.Sleep(credent.DefaultWatchInterval)
+		time.Sleep(keyring.DefaultWatchInterval)
 		synctest.Wait()
 		if got, want := ring.Primary().ID(), idsOf(t, newKey)[0]; got != want {
 			t.Errorf("primary key %s, want %s", got, want)
@@ -170,24 +171,24 @@ func TestWatchKeyringLosePrimary(t *testing.T) {
 func TestWatchKeyringFirstLoad(t *testing.T) {
 	t.Parallel()
 	down := errors.New("the source is down")
-	other, err := credent.NewKeyring(credent.GenerateKey())
+	other, err := keyring.New(keyring.GenerateKey())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, test := range map[string]struct {
 		source *scripted
-		ring   *credent.Keyring
+		ring   *keyring.Keyring
 		want   error
 	}{
 		"fails":                             {&scripted{err: down}, nil, down},
 		"gives none":                        {&scripted{}, nil, credent.ErrNoKey},
 		"bad key":                           {&scripted{texts: []string{"short"}}, nil, credent.ErrBadKey},
-		"another key than the keyring's":    {&scripted{texts: []string{credent.GenerateKey()}}, other, credent.ErrPrimaryLost},
-		"for a keyring that holds no keys":  {&scripted{texts: []string{credent.GenerateKey()}}, new(credent.Keyring), credent.ErrNoKey},
-		"good, and a nil keyring to create": {&scripted{texts: []string{credent.GenerateKey()}}, nil, nil},
+		"another key than the keyring's":    {&scripted{texts: []string{keyring.GenerateKey()}}, other, keyring.ErrPrimaryRemoved},
+		"for a keyring that holds no keys":  {&scripted{texts: []string{keyring.GenerateKey()}}, new(keyring.Keyring), credent.ErrNoKey},
+		"good, and a nil keyring to create": {&scripted{texts: []string{keyring.GenerateKey()}}, nil, nil},
 	} {
 		ctx, cancel := context.WithCancel(t.Context())
-		ring, err := credent.WatchKeyring(ctx, test.source.load, credent.WatchConfig{Keyring: test.ring})
+		ring, err := keyring.Watch(ctx, test.source.load, keyring.WatchConfig{Keyring: test.ring})
 		cancel()
 		if !errors.Is(err, test.want) || (ring == nil) != (err != nil) {
 			t.Errorf("%s: got %v, %v, want error %v", name, ring, err, test.want)
@@ -198,7 +199,7 @@ func TestWatchKeyringFirstLoad(t *testing.T) {
 // TestDefaultKeyringReloads rewrites the file of the process's keyring: clients
 // without one of their own follow.
 func TestDefaultKeyringReloads(t *testing.T) {
-	oldKey, newKey := credent.GenerateKey(), credent.GenerateKey()
+	oldKey, newKey := keyring.GenerateKey(), keyring.GenerateKey()
 	path := filepath.Join(t.TempDir(), "keys")
 	write := func(path, text string) {
 		if err := os.WriteFile(path, []byte(text+"\n"), 0o600); err != nil {
@@ -210,13 +211,13 @@ func TestDefaultKeyringReloads(t *testing.T) {
 		t.Setenv(name, "")
 	}
 	t.Setenv("ENCRYPTION_KEY_FILE", path)
-	ring, err := credent.DefaultKeyring()
+	ring, err := keyring.Default()
 	if err != nil {
 		t.Fatal(err)
 	}
 	// Examples may have made it before, from the environment: the test is about
 	// how it changes.
-	if _, err := ring.ReplaceLosingPrimary(mustRing(t, oldKey)); err != nil {
+	if _, err := ring.ReplaceRemovingPrimary(mustRing(t, oldKey)); err != nil {
 		t.Fatal(err)
 	}
 	client, err := credent.Open(t.Context(), "sqlite::memory:", credent.WithMigrations(),
@@ -226,9 +227,9 @@ func TestDefaultKeyringReloads(t *testing.T) {
 	}
 	defer closeClient(client)
 	store(client)
-	events := make(chan credent.KeyringEvent, 100)
-	watched, err := credent.WatchKeyring(t.Context(), credent.EnvSource, credent.WatchConfig{
-		Interval: time.Millisecond, Keyring: ring, Observe: func(e credent.KeyringEvent) { events <- e },
+	events := make(chan keyring.Event, 100)
+	watched, err := keyring.Watch(t.Context(), keyring.EnvSource, keyring.WatchConfig{
+		Interval: time.Millisecond, Keyring: ring, Observe: func(e keyring.Event) { events <- e },
 	})
 	if err != nil || watched != ring {
 		t.Fatalf("got %v, %v", watched, err)
@@ -262,9 +263,9 @@ func TestDefaultKeyringReloads(t *testing.T) {
 	}
 }
 
-func mustRing(t *testing.T, primary string, previous ...string) *credent.Keyring {
+func mustRing(t *testing.T, primary string, previous ...string) *keyring.Keyring {
 	t.Helper()
-	ring, err := credent.NewKeyring(primary, previous...)
+	ring, err := keyring.New(primary, previous...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -282,7 +283,7 @@ func TestEnvSourceEnds(t *testing.T) {
 	t.Setenv("ENCRYPTION_KEY_FILE", path)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if ring, err := credent.EnvSource(ctx); !errors.Is(err, context.DeadlineExceeded) || ring != nil {
+	if ring, err := keyring.EnvSource(ctx); !errors.Is(err, context.DeadlineExceeded) || ring != nil {
 		t.Errorf("got %v, %v", ring, err)
 	}
 	// Lets the reading end.
@@ -300,18 +301,18 @@ func TestWatchKeyringEnds(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	old := credent.GenerateKey()
+	old := keyring.GenerateKey()
 	loading, loaded := make(chan bool), make(chan bool)
 	first := true
-	ring, err := credent.WatchKeyring(ctx, func(context.Context) (*credent.Keyring, error) {
+	ring, err := keyring.Watch(ctx, func(context.Context) (*keyring.Keyring, error) {
 		if first {
 			first = false
-			return credent.NewKeyring(old)
+			return keyring.New(old)
 		}
 		loading <- true
 		<-loaded
-		return credent.NewKeyring(credent.GenerateKey(), old)
-	}, credent.WatchConfig{Interval: time.Millisecond, Observe: func(credent.KeyringEvent) { t.Error("observed") }})
+		return keyring.New(keyring.GenerateKey(), old)
+	}, keyring.WatchConfig{Interval: time.Millisecond, Observe: func(keyring.Event) { t.Error("observed") }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/keyring"
 )
 
 // lockedLog is what was logged since it was taken last.
@@ -39,7 +39,7 @@ func (l *lockedLog) take() string {
 // TestWatchKeyringLogsOnce breaks a key file in several ways, each for many
 // intervals: each is logged once, and so is its end.
 func TestWatchKeyringLogsOnce(t *testing.T) {
-	oldKey, newKey, otherKey := credent.GenerateKey(), credent.GenerateKey(), credent.GenerateKey()
+	oldKey, newKey, otherKey := keyring.GenerateKey(), keyring.GenerateKey(), keyring.GenerateKey()
 	path := filepath.Join(t.TempDir(), "key")
 	write := func(text string) func() error {
 		return func() error {
@@ -71,7 +71,7 @@ func TestWatchKeyringLogsOnce(t *testing.T) {
 		if err := write(oldKey + "\n")(); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := credent.WatchKeyring(ctx, credent.EnvSource, credent.WatchConfig{}); err != nil {
+		if _, err := keyring.Watch(ctx, keyring.EnvSource, keyring.WatchConfig{}); err != nil {
 			t.Fatal(err)
 		}
 		for _, step := range []struct {
@@ -100,7 +100,7 @@ func TestWatchKeyringLogsOnce(t *testing.T) {
 			if err := step.do(); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(10 * credent.DefaultWatchInterval)
+			time.Sleep(10 * keyring.DefaultWatchInterval)
 			synctest.Wait()
 			text := log.take()
 			lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
@@ -126,7 +126,7 @@ func TestWatchKeyringLogsOnce(t *testing.T) {
 // each time, and one that gives two reasons in turn.
 func TestWatchKeyringChangingErrors(t *testing.T) {
 	t.Parallel()
-	key := credent.GenerateKey()
+	key := keyring.GenerateKey()
 	for name, test := range map[string]struct {
 		err  func(n int) error
 		want int
@@ -142,20 +142,20 @@ func TestWatchKeyringChangingErrors(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				loads := 0
-				source := func(context.Context) (*credent.Keyring, error) {
+				source := func(context.Context) (*keyring.Keyring, error) {
 					if loads++; loads > 1 && loads < 100 {
 						return nil, test.err(loads)
 					}
-					return credent.NewKeyring(key)
+					return keyring.New(key)
 				}
-				var events []credent.KeyringEvent
-				_, err := credent.WatchKeyring(ctx, source, credent.WatchConfig{
-					Observe: func(e credent.KeyringEvent) { events = append(events, e) },
+				var events []keyring.Event
+				_, err := keyring.Watch(ctx, source, keyring.WatchConfig{
+					Observe: func(e keyring.Event) { events = append(events, e) },
 				})
 				if err != nil {
 					t.Fatal(err)
 				}
-				time.Sleep(200 * credent.DefaultWatchInterval)
+				time.Sleep(200 * keyring.DefaultWatchInterval)
 				synctest.Wait()
 				if len(events) != test.want+1 {
 					t.Fatalf("got %d events, want %d", len(events), test.want+1)

@@ -15,7 +15,7 @@ import (
 	"github.com/tink-crypto/tink-go/v2/keyset"
 	"github.com/tink-crypto/tink-go/v2/tink"
 
-	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/keyring"
 )
 
 // Names of the engines.
@@ -50,7 +50,7 @@ const manyKeys = 4
 
 // cryptoBench has the keys, the same for all engines that take Fernet's.
 type cryptoBench struct {
-	rings      map[int]*credent.Keyring
+	rings      map[int]*keyring.Keyring
 	fernet     map[int][]*fernet.Key
 	primitives *primitives
 	gcm        cipher.AEAD
@@ -61,17 +61,17 @@ type cryptoBench struct {
 
 func newCryptoBench() (*cryptoBench, error) {
 	b := &cryptoBench{
-		rings:  make(map[int]*credent.Keyring),
+		rings:  make(map[int]*keyring.Keyring),
 		fernet: make(map[int][]*fernet.Key),
 		allocs: make(map[key]float64),
 	}
 	texts := make([]string, manyKeys)
 	for i := range texts {
-		texts[i] = credent.GenerateKey()
+		texts[i] = keyring.GenerateKey()
 	}
 	for _, n := range []int{1, manyKeys} {
 		var err error
-		if b.rings[n], err = credent.NewKeyring(texts[0], texts[1:n]...); err != nil {
+		if b.rings[n], err = keyring.New(texts[0], texts[1:n]...); err != nil {
 			return nil, err
 		}
 		if b.fernet[n], err = fernet.DecodeKeys(texts[:n]...); err != nil {

@@ -276,5 +276,5 @@ func newTemplate(ctx context.Context, server *pgserver.Server) (template string,
 	if err != nil {
 		return "", nil, err
 	}
-	return template, drop, errors.Join(migrate.Apply(ctx, db), db.Close())
+	return template, drop, errors.Join(migrate.Apply(ctx, db, migrate.Config{}), db.Close())
 }

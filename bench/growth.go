@@ -15,6 +15,7 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/pgserver"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/migrate"
 	"github.com/credent-go/credent/rotate"
 )
@@ -57,7 +58,7 @@ type grown struct {
 	db       *sql.DB
 	client   *ent.Client
 	keys     []string
-	ring     *credent.Keyring
+	ring     *keyring.Keyring
 	accounts []account
 	sample   []uuid.UUID
 	drop     func() error
@@ -100,8 +101,8 @@ func grow(ctx context.Context, server *pgserver.Server, rows int, s series) (*gr
 	if err != nil {
 		return nil, err
 	}
-	g := &grown{rows: rows, drop: drop, keys: []string{credent.GenerateKey(), credent.GenerateKey()}}
-	if g.ring, err = credent.NewKeyring(g.keys[0]); err != nil {
+	g := &grown{rows: rows, drop: drop, keys: []string{keyring.GenerateKey(), keyring.GenerateKey()}}
+	if g.ring, err = keyring.New(g.keys[0]); err != nil {
 		return nil, err
 	}
 	db, dialect, err := openPool(databaseURL, "", nil)
@@ -109,20 +110,20 @@ func grow(ctx context.Context, server *pgserver.Server, rows int, s series) (*gr
 		return nil, err
 	}
 	g.db = db
-	if g.client, err = credent.NewClient(db, dialect, credent.WithKeyring(g.ring)); err != nil {
+	if g.client, err = credent.NewClient(db, dialect, credent.Config{Keyring: g.ring}); err != nil {
 		return nil, err
 	}
 	if err := g.timeMigrations(ctx, server, s); err != nil {
 		return nil, err
 	}
-	if err := migrate.Apply(ctx, db); err != nil {
+	if err := migrate.Apply(ctx, db, migrate.Config{}); err != nil {
 		return nil, err
 	}
 	if err := g.addAccounts(ctx); err != nil {
 		return nil, err
 	}
 	if err := g.once(groupGrowCopy, s, func() error {
-		_, err := credent.Copy(ctx, db, g.credentials(), credent.CopyConfig{}, credent.WithKeyring(g.ring))
+		_, err := credent.Copy(ctx, db, g.credentials(), credent.CopyConfig{}, credent.Config{Keyring: g.ring})
 		return err
 	}); err != nil {
 		return nil, err
@@ -158,7 +159,7 @@ func (g *grown) timeMigrations(ctx context.Context, server *pgserver.Server, s s
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	if err := migrate.Apply(ctx, db, migrate.WithTarget(firstMigration)); err != nil {
+	if err := migrate.Apply(ctx, db, migrate.Config{Target: firstMigration}); err != nil {
 		return err
 	}
 	for _, statement := range []string{
@@ -173,7 +174,7 @@ func (g *grown) timeMigrations(ctx context.Context, server *pgserver.Server, s s
 			return err
 		}
 	}
-	return g.once(groupGrowApply, s, func() error { return migrate.Apply(ctx, db) })
+	return g.once(groupGrowApply, s, func() error { return migrate.Apply(ctx, db, migrate.Config{}) })
 }
 
 // once times something that is done to the whole table.
@@ -262,7 +263,7 @@ func (g *grown) measures(ctx context.Context, cfg config) []measure {
 
 // rotate re-encrypts the whole table.
 func (g *grown) rotate(ctx context.Context, s series) error {
-	ring, err := credent.NewKeyring(g.keys[1], g.keys[0])
+	ring, err := keyring.New(g.keys[1], g.keys[0])
 	if err != nil {
 		return err
 	}

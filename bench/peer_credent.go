@@ -10,13 +10,14 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/keyring"
 )
 
 // credentPeer is what is measured: the client of this module.
 type credentPeer struct {
 	client  *ent.Client
 	db      *sql.DB
-	ring    *credent.Keyring
+	ring    *keyring.Keyring
 	account account
 }
 
@@ -41,7 +42,7 @@ func openPool(databaseURL, binary string, opts []credent.Option) (*sql.DB, strin
 
 func openCredent(binary string, opts []credent.Option, more ...credent.Option) opener {
 	return func(_ context.Context, databaseURL string, a account) (peer, error) {
-		ring, err := credent.NewKeyring(credent.GenerateKey())
+		ring, err := keyring.New(keyring.GenerateKey())
 		if err != nil {
 			return nil, err
 		}
@@ -145,6 +146,6 @@ func (p *credentPeer) copy(ctx context.Context, n int, kind string) error {
 			}
 		}
 	}
-	_, err := credent.Copy(ctx, p.db, rows, credent.CopyConfig{}, credent.WithKeyring(p.ring))
+	_, err := credent.Copy(ctx, p.db, rows, credent.CopyConfig{}, credent.Config{Keyring: p.ring})
 	return err
 }

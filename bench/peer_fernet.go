@@ -11,6 +11,7 @@ import (
 	"github.com/credent-go/credent/bench/internal/fernetgo"
 	"github.com/credent-go/credent/bench/internal/fernetgo/usercredential"
 	"github.com/credent-go/credent/bench/internal/fernettype"
+	"github.com/credent-go/credent/keyring"
 )
 
 // fernetPeer is ent with fernet-go in the Go type of the secrets.
@@ -21,7 +22,7 @@ type fernetPeer struct {
 
 func openFernet(opts []credent.Option) opener {
 	return func(_ context.Context, databaseURL string, a account) (peer, error) {
-		keys, err := fernet.DecodeKeys(credent.GenerateKey())
+		keys, err := fernet.DecodeKeys(keyring.GenerateKey())
 		if err != nil {
 			return nil, err
 		}

@@ -13,7 +13,7 @@ import (
 	"gorm.io/gorm/logger"
 	"gorm.io/gorm/schema"
 
-	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/keyring"
 )
 
 // gormCredential is the model of user_credentials.
@@ -36,7 +36,7 @@ func (gormCredential) TableName() string { return "user_credentials" }
 
 // serializer encrypts and decrypts fields, with Credent's tokens. GORM knows
 // serializers by name, for the whole process.
-type serializer struct{ ring *credent.Keyring }
+type serializer struct{ ring *keyring.Keyring }
 
 // Scan decrypts.
 func (s serializer) Scan(ctx context.Context, field *schema.Field, dst reflect.Value, stored any) error {
@@ -69,12 +69,12 @@ func (s serializer) Value(_ context.Context, _ *schema.Field, _ reflect.Value, v
 // each statement. Its driver is pgx, which prepares statements by itself.
 type gormPeer struct {
 	db      *gorm.DB
-	ring    *credent.Keyring
+	ring    *keyring.Keyring
 	account account
 }
 
 func openGORM(_ context.Context, databaseURL string, a account) (peer, error) {
-	ring, err := credent.NewKeyring(credent.GenerateKey())
+	ring, err := keyring.New(keyring.GenerateKey())
 	if err != nil {
 		return nil, err
 	}

@@ -11,7 +11,9 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/bench/internal/plain"
 	"github.com/credent-go/credent/bench/internal/plain/hook"
+	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
+	"github.com/credent-go/credent/keyring"
 )
 
 // openHooks is the way that ent's documentation shows for encrypted fields: a
@@ -19,7 +21,7 @@ import (
 // returns. The fields are strings, and the tokens Credent's.
 func openHooks(opts []credent.Option) opener {
 	return func(_ context.Context, databaseURL string, a account) (peer, error) {
-		ring, err := credent.NewKeyring(credent.GenerateKey())
+		ring, err := keyring.New(keyring.GenerateKey())
 		if err != nil {
 			return nil, err
 		}
@@ -37,8 +39,8 @@ func openHooks(opts []credent.Option) opener {
 
 // apiKeyColumn is Credent's, whose digests the peers with the same cryptography
 // make.
-var apiKeyColumn = sync.OnceValue(func() credent.EncryptedColumn {
-	for _, c := range credent.EncryptedColumns() {
+var apiKeyColumn = sync.OnceValue(func() encrypted.Column {
+	for _, c := range encrypted.Columns() {
 		if c.Index != "" {
 			return c
 		}
@@ -49,7 +51,7 @@ var apiKeyColumn = sync.OnceValue(func() credent.EncryptedColumn {
 // digests makes the digests of peers that keep a blind index by themselves.
 var digests blindindex.Digester
 
-type fieldHooks struct{ ring *credent.Keyring }
+type fieldHooks struct{ ring *keyring.Keyring }
 
 func (h fieldHooks) encrypt(next ent.Mutator) ent.Mutator {
 	return hook.UserCredentialFunc(func(ctx context.Context, m *plain.UserCredentialMutation) (ent.Value, error) {

@@ -8,14 +8,14 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/keyring"
 )
 
 // pgxPeer is what one can write by hand on pgx, with Credent's tokens: how far
 // an ORM is from the driver.
 type pgxPeer struct {
 	pool    *pgxpool.Pool
-	ring    *credent.Keyring
+	ring    *keyring.Keyring
 	account account
 }
 
@@ -41,7 +41,7 @@ const (
 )
 
 func openPGX(ctx context.Context, databaseURL string, a account) (peer, error) {
-	ring, err := credent.NewKeyring(credent.GenerateKey())
+	ring, err := keyring.New(keyring.GenerateKey())
 	if err != nil {
 		return nil, err
 	}

@@ -14,7 +14,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/keyring"
 )
 
 // twinPeer is the Python application: a process of twin.py, which does one line
@@ -55,7 +55,7 @@ func openTwin(_ context.Context, databaseURL string, a account) (peer, error) {
 		return nil, err
 	}
 	cmd := exec.Command(python(), filepath.Join(dir, "twin.py"), a.id.String(), a.userID)
-	cmd.Env = append(os.Environ(), "DATABASE_URL="+databaseURL, "ENCRYPTION_KEY="+credent.GenerateKey())
+	cmd.Env = append(os.Environ(), "DATABASE_URL="+databaseURL, "ENCRYPTION_KEY="+keyring.GenerateKey())
 	cmd.Stderr = os.Stderr
 	p := &twinPeer{cmd: cmd}
 	if p.in, err = cmd.StdinPipe(); err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/internal/pgserver"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -78,7 +79,7 @@ func (r *rotation) fresh(ctx context.Context) error {
 
 func (r *rotation) rotate(ctx context.Context, cfg rotate.Config) error {
 	r.turn++
-	ring, err := credent.NewKeyring(r.keys[r.turn%2], r.keys[(r.turn+1)%2])
+	ring, err := keyring.New(r.keys[r.turn%2], r.keys[(r.turn+1)%2])
 	if err != nil {
 		return err
 	}
@@ -96,7 +97,7 @@ func (r *rotation) rotate(ctx context.Context, cfg rotate.Config) error {
 // updateOneByOne reads rows and stores their secrets again, as one would
 // through ent.
 func (r *rotation) updateOneByOne(ctx context.Context, n int) error {
-	client, err := credent.NewClient(r.db, "postgres", credent.WithKeyring(r.ring))
+	client, err := credent.NewClient(r.db, "postgres", credent.Config{Keyring: r.ring})
 	if err != nil {
 		return err
 	}

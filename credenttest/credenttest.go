@@ -4,7 +4,7 @@
 //	func TestMain(m *testing.M) { os.Exit(credenttest.Main(m)) }
 //
 //	func TestService(t *testing.T) {
-//		client := credenttest.New(t)
+//		client := credenttest.New(t, credent.Config{})
 //		…
 //	}
 //
@@ -30,6 +30,7 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/internal/pgserver"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/migrate"
 )
 
@@ -86,7 +87,7 @@ func migrated(ctx context.Context, s *pgserver.Server) (url string, err error) {
 	if err != nil {
 		return "", err
 	}
-	if err := migrate.Apply(ctx, db); err != nil {
+	if err := migrate.Apply(ctx, db, migrate.Config{}); err != nil {
 		_ = db.Close()
 		return "", err
 	}
@@ -156,9 +157,9 @@ func Open(tb testing.TB, url string, opts ...credent.Option) *ent.Client {
 }
 
 // Keyring returns a keyring with a new key.
-func Keyring(tb testing.TB) *credent.Keyring {
+func Keyring(tb testing.TB) *keyring.Keyring {
 	tb.Helper()
-	ring, err := credent.NewKeyring(credent.GenerateKey())
+	ring, err := keyring.New(keyring.GenerateKey())
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -14,7 +14,7 @@ func TestMain(m *testing.M) { os.Exit(credenttest.Main(m)) }
 
 func TestNew(t *testing.T) {
 	t.Parallel()
-	client := credenttest.New(t)
+	client := credenttest.New(t, credent.Config{})
 	if err := credent.Check(t.Context(), client); err != nil {
 		t.Error(err)
 	}
@@ -24,7 +24,7 @@ func TestNew(t *testing.T) {
 	if got, err := client.UserCredential.GetX(t.Context(), created.ID).APIKey.Reveal(); got != "PK" || err != nil {
 		t.Errorf("revealed %q, %v", got, err)
 	}
-	if n := credenttest.New(t).UserAccount.Query().CountX(t.Context()); n != 0 {
+	if n := credenttest.New(t, credent.Config{}).UserAccount.Query().CountX(t.Context()); n != 0 {
 		t.Errorf("another test's database has %d accounts", n)
 	}
 }
@@ -37,7 +37,7 @@ func TestURLs(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer func() { _ = db.Close() }()
-		status, err := migrate.ReadStatus(t.Context(), db)
+		status, err := migrate.ReadStatus(t.Context(), db, migrate.Config{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,7 +10,7 @@ import (
 // A service's test: the owner prepares rows, and the service sees its user's.
 func ExampleNewPair() {
 	_ = func(t *testing.T) {
-		owner, app := credenttest.NewPair(t)
+		owner, app := credenttest.NewPair(t, credent.Config{})
 		owner.UserAccount.Create().SetUserID("u1").SetAccountName("Ada").ExecX(t.Context())
 		owner.UserAccount.Create().SetUserID("u2").SetAccountName("Ben").ExecX(t.Context())
 

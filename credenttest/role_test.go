@@ -11,7 +11,7 @@ import (
 
 func TestNewPair(t *testing.T) {
 	t.Parallel()
-	owner, app := credenttest.NewPair(t)
+	owner, app := credenttest.NewPair(t, credent.Config{})
 	for name, client := range map[string]*ent.Client{"owner": owner, "app": app} {
 		if err := credent.Check(t.Context(), client); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -44,12 +44,12 @@ func TestAppURL(t *testing.T) { //nolint:tparallel // what follows the subtest n
 	var gone string
 	t.Run("a test", func(t *testing.T) {
 		gone = credenttest.AppURL(t, url)
-		credenttest.Open(t, gone, credent.WithKeyring(credenttest.Keyring(t)), credent.RequireRowSecurity())
+		credenttest.Open(t, gone, credent.Config{Keyring: credenttest.Keyring(t), RequireRowSecurity: true})
 	})
-	if _, err := credent.Open(t.Context(), gone, credent.WithKeyring(credenttest.Keyring(t))); err == nil {
+	if _, err := credent.Open(t.Context(), gone, credent.Config{Keyring: credenttest.Keyring(t)}); err == nil {
 		t.Error("the role is still there")
 	}
-	if _, err := credent.Open(t.Context(), url, credent.WithKeyring(credenttest.Keyring(t)), credent.RequireRowSecurity()); !errors.Is(err, credent.ErrRowSecurity) {
+	if _, err := credent.Open(t.Context(), url, credent.Config{Keyring: credenttest.Keyring(t), RequireRowSecurity: true}); !errors.Is(err, credent.ErrRowSecurity) {
 		t.Errorf("the owner: %v", err)
 	}
 }

@@ -24,7 +24,7 @@ var (
 //
 //   - nil: each column had something to open, and it opened.
 //   - An error of opening it, most likely [ErrUnknownKey], or [ErrCorrupt],
-//     [ErrContext], [ErrNotEncrypted].
+//     [ErrWrongLocation], [ErrNotEncrypted].
 //   - [ErrNotChecked]: it could look at nothing in some column, and no other
 //     column failed. The table is missing, the role may not read it, row-level
 //     security hides the rows, or there are none; and there is no canary.
@@ -39,8 +39,8 @@ var (
 // as its field's type, as when bytes were cast to text before they were
 // encrypted.
 //
-// It also fails with [ErrNotBound] if the generated code isn't the schema's,
-// and with [ErrIndex] if one of these rows has a digest of something else in
+// It also fails with [ErrNotRegistered] if the generated code isn't the schema's,
+// and with [ErrBlindIndex] if one of these rows has a digest of something else in
 // its blind index, or if the index is unique and none has a digest: a client
 // without [NewDriver] or another program wrote them, and nothing keeps them
 // unique until rotate has filled the index in.

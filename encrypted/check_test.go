@@ -12,8 +12,8 @@ import (
 
 	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
-	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
+	"github.com/credent-go/credent/keyring"
 )
 
 // vaultRows makes a table whose rows, from the first to the last, have tokens
@@ -47,9 +47,9 @@ func vaultRows(t *testing.T, keys ...string) *sql.DB {
 	return db
 }
 
-func ringOf(t *testing.T, keys ...string) *encrypted.Keyring {
+func ringOf(t *testing.T, keys ...string) *keyring.Keyring {
 	t.Helper()
-	ring, err := encrypted.NewKeyring(keys[0], keys[1:]...)
+	ring, err := keyring.New(keys[0], keys[1:]...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +96,7 @@ var secretColumn = encrypted.Column{Table: "vault", Name: `a "secret"`, Size: 50
 
 func TestCheck(t *testing.T) {
 	t.Parallel()
-	key, other := encrypted.GenerateKey(), encrypted.GenerateKey()
+	key, other := keyring.GenerateKey(), keyring.GenerateKey()
 	repeat := func(n int, key string) []string {
 		return strings.Split(strings.Repeat(key+",", n)[:n*(len(key)+1)-1], ",")
 	}
@@ -120,8 +120,8 @@ func TestCheck(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			previous := encrypted.GenerateKey()
-			for canary, want := range map[string]error{"": test.none, key: test.right, previous: test.earlier, encrypted.GenerateKey(): test.another} {
+			previous := keyring.GenerateKey()
+			for canary, want := range map[string]error{"": test.none, key: test.right, previous: test.earlier, keyring.GenerateKey(): test.another} {
 				db := vaultRows(t, test.keys...)
 				check := func() error {
 					return encrypted.Check(t.Context(), db, ringOf(t, key, previous), secretColumn)
@@ -146,7 +146,7 @@ func TestCheck(t *testing.T) {
 
 // Check takes no column and no key from anywhere but its caller.
 func TestCheckOfWhat(t *testing.T) {
-	key := encrypted.GenerateKey()
+	key := keyring.GenerateKey()
 	db := vaultRows(t, key)
 	t.Setenv("ENCRYPTION_KEY", key)
 	if err := encrypted.Check(t.Context(), db, nil, secretColumn); !errors.Is(err, encrypted.ErrNoKey) || !strings.Contains(err.Error(), "the client's keyring") {
@@ -168,7 +168,7 @@ func TestCheckOfWhat(t *testing.T) {
 		}
 	}
 	// One column that doesn't open is the answer, whatever else isn't known.
-	wrong := ringOf(t, encrypted.GenerateKey())
+	wrong := ringOf(t, keyring.GenerateKey())
 	err := encrypted.Check(t.Context(), db, wrong, encrypted.Column{Table: "none", Name: "a"}, secretColumn)
 	if !errors.Is(err, encrypted.ErrUnknownKey) || errors.Is(err, encrypted.ErrNotChecked) {
 		t.Errorf("a missing table and a wrong key: got %v", err)
@@ -183,7 +183,7 @@ func TestCheckOfWhat(t *testing.T) {
 
 func TestKeepCanary(t *testing.T) {
 	t.Parallel()
-	key, other := encrypted.GenerateKey(), encrypted.GenerateKey()
+	key, other := keyring.GenerateKey(), keyring.GenerateKey()
 	for name, test := range map[string]struct {
 		keys []string
 		want error
@@ -220,10 +220,10 @@ func TestKeepCanary(t *testing.T) {
 			}
 			// Another key changes nothing, whether it is the only one or not.
 			before := canaryOf(t, db)
-			if err := encrypted.KeepCanary(t.Context(), db, ringOf(t, encrypted.GenerateKey()), secretColumn); !errors.Is(err, encrypted.ErrUnknownKey) {
+			if err := encrypted.KeepCanary(t.Context(), db, ringOf(t, keyring.GenerateKey()), secretColumn); !errors.Is(err, encrypted.ErrUnknownKey) {
 				t.Errorf("another key: got %v", err)
 			}
-			if err := encrypted.KeepCanary(t.Context(), db, ringOf(t, encrypted.GenerateKey(), key), secretColumn); err != nil {
+			if err := encrypted.KeepCanary(t.Context(), db, ringOf(t, keyring.GenerateKey(), key), secretColumn); err != nil {
 				t.Errorf("a new primary key: got %v", err)
 			}
 			if after := canaryOf(t, db); after != before {
@@ -251,7 +251,7 @@ func TestCheckBound(t *testing.T) {
 		t.Fatal(err)
 	}
 	column := encrypted.Column{Table: "vault", Name: "secret", Size: 500, Tenant: "owner", Bound: true}
-	ring := ringOf(t, encrypted.GenerateKey())
+	ring := ringOf(t, keyring.GenerateKey())
 	of7, err := encrypted.BoundKeyring(ring, column, "7")
 	if err != nil {
 		t.Fatal(err)
@@ -260,7 +260,7 @@ func TestCheckBound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for owner, want := range map[int]error{7: nil, 8: encrypted.ErrContext} {
+	for owner, want := range map[int]error{7: nil, 8: encrypted.ErrWrongLocation} {
 		if _, err := db.ExecContext(t.Context(), `INSERT OR REPLACE INTO "vault" VALUES (1, $1, $2)`, owner, token); err != nil {
 			t.Fatal(err)
 		}
@@ -275,8 +275,8 @@ func TestCheckBound(t *testing.T) {
 func TestCheckTenantKeys(t *testing.T) {
 	t.Parallel()
 	column := encrypted.Column{Table: "vault", Name: "secret", Size: 500, Tenant: "owner"}
-	ring := ringOf(t, encrypted.GenerateKey())
-	data, err := fernet.ParseKey(encrypted.GenerateKey())
+	ring := ringOf(t, keyring.GenerateKey())
+	data, err := fernet.ParseKey(keyring.GenerateKey())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -73,9 +73,9 @@ type (
 
 // Errors to be tested with errors.Is; the others are in package credent.
 var (
-	// ErrNotBound means that the generated package doesn't say which column a
+	// ErrNotRegistered means that the generated package doesn't say which column a
 	// field is.
-	ErrNotBound = column.ErrNotBound
+	ErrNotRegistered = column.ErrNotRegistered
 	// ErrValue means that a value doesn't encode or decode as its type.
 	ErrValue = fieldcrypt.ErrValue
 	// ErrNoKey means that there is no keyring to encrypt or decrypt with.
@@ -91,9 +91,9 @@ var (
 	// ErrUnknownKey is the ErrCorrupt of a well-formed token that no key opens:
 	// it was encrypted under another key, or altered.
 	ErrUnknownKey = fernet.ErrUnknownKey
-	// ErrContext means that a token isn't where it belongs, or that a statement
+	// ErrWrongLocation means that a token isn't where it belongs, or that a statement
 	// or a result doesn't say whose row it is.
-	ErrContext = seal.ErrContext
+	ErrWrongLocation = seal.ErrWrongLocation
 	// ErrShredded means that the key of the row's tenant was destroyed.
 	ErrShredded = tenantkey.ErrShredded
 	// ErrTooLong means that a secret is longer than its column can hold
@@ -104,14 +104,14 @@ var (
 	// ErrManyRows means that a statement would store one secret in many rows
 	// under one token.
 	ErrManyRows = stamp.ErrManyRows
-	// ErrPredicate means that a statement has a secret and nobody said where it
+	// ErrNoLocation means that a statement has a secret and nobody said where it
 	// is stored; see [At].
-	ErrPredicate = stamp.ErrPredicate
+	ErrNoLocation = stamp.ErrNoLocation
 	// ErrNotText means that a secret of a [String] field isn't valid UTF-8.
 	ErrNotText = column.ErrNotText
-	// ErrIndex means that a statement would store a secret and leave its blind
+	// ErrBlindIndex means that a statement would store a secret and leave its blind
 	// index behind, or set the index itself.
-	ErrIndex = blindindex.ErrIndex
+	ErrBlindIndex = blindindex.ErrBlindIndex
 	// ErrIndexNotFilled means that rows have a secret and no digest in the
 	// blind index, so that a lookup could miss them, or a unique index let in a
 	// duplicate. rotate.Run fills it in and, in a plaintext window,
@@ -130,11 +130,11 @@ var (
 	ErrTooManyArgs = statement.ErrTooManyArgs
 	// ErrNoColumn means that a column isn't encrypted, or has no tenant.
 	ErrNoColumn = column.ErrNoColumn
-	// ErrContradiction means that states don't go together or with the schema.
-	ErrContradiction = states.ErrContradiction
-	// ErrDisagree means that the config gives a column another state than the
+	// ErrInvalidStates means that states don't go together or with the schema.
+	ErrInvalidStates = states.ErrInvalidStates
+	// ErrStateMismatch means that the config gives a column another state than the
 	// database's table credent_states has.
-	ErrDisagree = states.ErrDisagree
+	ErrStateMismatch = states.ErrStateMismatch
 	// ErrEncrypted means that a column holds a token, and its encryption is
 	// [Off].
 	ErrEncrypted = seal.ErrEncrypted
@@ -179,18 +179,18 @@ func GenerateKey() string { return fernet.GenerateKey() }
 // NewDriver wraps a client's ent driver, so that it encrypts and decrypts. It
 // goes directly around the driver that talks to the database, inside of caches
 // and debuggers. It is safe for concurrent use. Errors: [ErrDialect],
-// [ErrContradiction], [ErrNoColumn].
+// [ErrInvalidStates], [ErrNoColumn].
 //
 // If the database has a table credent_states, the driver follows the states in
 // it; it reads them with its first statement and every minute, or at once with
 // [ReadStates]. They come before the states in the config, and a client that is
-// configured otherwise is refused with [ErrDisagree].
+// configured otherwise is refused with [ErrStateMismatch].
 func NewDriver(drv dialect.Driver, cfg DriverConfig) (dialect.Driver, error) {
 	return driver.Follow(drv, cfg)
 }
 
 // ReadStates makes a driver of [NewDriver] read the database's states, so that
-// a service learns when it starts that it disagrees with them ([ErrDisagree])
+// a service learns when it starts that it disagrees with them ([ErrStateMismatch])
 // and not with its first statement.
 func ReadStates(ctx context.Context, drv dialect.Driver) error { return driver.Read(ctx, drv) }
 

@@ -160,7 +160,7 @@ func (f *Field) CopiedFrom(edge string) *Field {
 
 // Bound binds the field's tokens to their table, column and tenant, which
 // [Field.Tenant] must name: a token that is moved to another one's row, to
-// another column or table, does not open there, with [ErrContext]. Other
+// another column or table, does not open there, with [ErrWrongLocation]. Other
 // programs that read the column need to derive the key likewise, see
 // docs/binding.md, and so does every client: it must select the tenant's column
 // too.

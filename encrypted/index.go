@@ -218,7 +218,7 @@ var _ schema.Annotation = IndexAnnotation{}
 // row at every moment of a rotation.
 //
 // The query fails for an absent secret, and for one that can't be revealed;
-// and with [ErrContext] if the digests are under the keys of tenants: see
+// and with [ErrNoTenant] if the digests are under the keys of tenants: see
 // [LookupIn].
 func Lookup(c Column, secret any) func(*sql.Selector) { return blindindex.Lookup(c, secret) }
 
@@ -229,7 +229,7 @@ func Lookup(c Column, secret any) func(*sql.Selector) { return blindindex.Lookup
 func LookupIn(c Column, tenant, secret any) func(*sql.Selector) {
 	text, known := stamp.TenantText(tenant)
 	if !known || c.Tenant == "" {
-		refusal := &column.Refusal{Err: c.Wrap("look up", fmt.Errorf("%w: give encrypted.LookupIn the tenant", ErrContext))}
+		refusal := &column.Refusal{Err: c.Wrap("look up", fmt.Errorf("%w: give encrypted.LookupIn the tenant", ErrNoTenant))}
 		return func(s *sql.Selector) {
 			s.Where(sql.P(func(b *sql.Builder) { b.Arg(refusal).WriteString(" IS NULL") }))
 		}

@@ -16,6 +16,7 @@ import (
 	_ "modernc.org/sqlite" // a database driver
 
 	"github.com/credent-go/credent/encrypted"
+	"github.com/credent-go/credent/keyring"
 )
 
 // What GraphQL gives an input is the secret's text, and no printer shows it.
@@ -165,11 +166,11 @@ func TestInputInSQL(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = db.Close() }()
-	ring, err := encrypted.NewKeyring(encrypted.GenerateKey())
+	ring, err := keyring.New(keyring.GenerateKey())
 	if err != nil {
 		t.Fatal(err)
 	}
-	drv, err := encrypted.NewDriver(entsql.OpenDB(dialect.SQLite, db), encrypted.DriverConfig{Keyring: ring})
+	drv, err := encrypted.NewDriver(entsql.OpenDB(dialect.SQLite, db), encrypted.Config{Keyring: ring})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,7 +182,7 @@ func TestInputInSQL(t *testing.T) {
 		"an input": in, "a pointer": &in, "a list": []any{in}, "a map": map[string]any{"a": in},
 	} {
 		err := drv.Exec(t.Context(), "INSERT INTO notes (body) VALUES (?)", []any{arg}, nil)
-		if !errors.Is(err, encrypted.ErrPredicate) || strings.Contains(err.Error(), "CANARY") {
+		if !errors.Is(err, encrypted.ErrNoLocation) || strings.Contains(err.Error(), "CANARY") {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}

@@ -22,7 +22,7 @@ func TestNewDriverDialect(t *testing.T) {
 		dialect.MySQL: encrypted.ErrDialect, "mariadb": encrypted.ErrDialect, dialect.Gremlin: encrypted.ErrDialect,
 		dialect.Postgres: nil, dialect.SQLite: nil,
 	} {
-		drv, err := encrypted.NewDriver(entsql.OpenDB(name, new(sql.DB)), encrypted.DriverConfig{})
+		drv, err := encrypted.NewDriver(entsql.OpenDB(name, new(sql.DB)), encrypted.Config{})
 		if !errors.Is(err, want) || (drv == nil) != (want != nil) || err != nil && !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: got %v, %v, want %v", name, drv, err, want)
 		}

@@ -11,6 +11,7 @@ import (
 	"gocloud.dev/secrets"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/kms"
 )
 
@@ -57,14 +58,14 @@ func wrapped(t *testing.T, url, primary string, previous ...string) string {
 
 func idOf(t *testing.T, key string) string {
 	t.Helper()
-	ring, err := credent.NewKeyring(key)
+	ring, err := keyring.New(key)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return ring.Primary().ID()
 }
 
-func idsOf(ring *credent.Keyring) string {
+func idsOf(ring *keyring.Keyring) string {
 	var ids []string
 	for _, key := range ring.Keys() {
 		ids = append(ids, key.ID())
@@ -85,7 +86,7 @@ func TestRoundTrip(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want, err := credent.NewKeyring(keys[0], keys[1:]...)
+			want, err := keyring.New(keys[0], keys[1:]...)
 			if err != nil || idsOf(ring) != idsOf(want) {
 				t.Errorf("got keys %s, want %s, %v", idsOf(ring), idsOf(want), err)
 			}
@@ -97,7 +98,7 @@ func TestWrapRefuses(t *testing.T) {
 	t.Parallel()
 	var many []string
 	for range 87 {
-		many = append(many, credent.GenerateKey())
+		many = append(many, keyring.GenerateKey())
 	}
 	for name, test := range map[string]struct {
 		url  string

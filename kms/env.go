@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/keyring"
 )
 
 // Environment variables of a service with a wrapped keyring.
@@ -27,7 +28,7 @@ const (
 // [EnvKeyringFile] names, with the service of [EnvURL]. Errors:
 // [credent.ErrNoKey] if a variable is not set, [credent.ErrBadKey] if one is
 // set both ways or ENCRYPTION_KEY is set as well, and [Unwrap]'s errors.
-func KeyringFromEnv(ctx context.Context) (*credent.Keyring, error) {
+func KeyringFromEnv(ctx context.Context) (*keyring.Keyring, error) {
 	kmsURL, wrapped, err := ReadEnv()
 	if err != nil {
 		return nil, err
@@ -60,17 +61,17 @@ func ReadEnv() (kmsURL, wrapped string, err error) {
 	return kmsURL, wrapped, nil
 }
 
-// EnvSource returns the [credent.KeyringSource] of [KeyringFromEnv], for
-// [credent.WatchKeyring]. The service is asked only when the URL or the text
+// EnvSource returns the [keyring.Source] of [KeyringFromEnv], for
+// [keyring.Watch]. The service is asked only when the URL or the text
 // has changed since it last unwrapped one, so watching costs it nothing, and
 // its outages go unnoticed.
-func EnvSource() credent.KeyringSource {
+func EnvSource() keyring.Source {
 	return cached(func(context.Context) (string, string, error) { return ReadEnv() })
 }
 
 // Source is [EnvSource] of a URL and a text that the caller reads, for instance
 // from a configuration of its own.
-func Source(kmsURL string, read func(ctx context.Context) (wrapped string, err error)) credent.KeyringSource {
+func Source(kmsURL string, read func(ctx context.Context) (wrapped string, err error)) keyring.Source {
 	return cached(func(ctx context.Context) (string, string, error) {
 		wrapped, err := read(ctx)
 		return kmsURL, wrapped, err
@@ -78,15 +79,15 @@ func Source(kmsURL string, read func(ctx context.Context) (wrapped string, err e
 }
 
 // cached unwraps what is read, if it is not what was unwrapped last.
-func cached(read func(context.Context) (kmsURL, wrapped string, err error)) credent.KeyringSource {
+func cached(read func(context.Context) (kmsURL, wrapped string, err error)) keyring.Source {
 	type state struct {
 		kmsURL, wrapped string
-		ring            *credent.Keyring
+		ring            *keyring.Keyring
 	}
 	// A channel in place of a mutex, since a caller may give up waiting.
 	states := make(chan state, 1)
 	states <- state{}
-	return func(ctx context.Context) (*credent.Keyring, error) {
+	return func(ctx context.Context) (*keyring.Keyring, error) {
 		var s state
 		select {
 		case s = <-states:

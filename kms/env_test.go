@@ -47,7 +47,7 @@ func TestKeyringFromEnv(t *testing.T) {
 			for i, variable := range names {
 				t.Setenv(variable, test.env[i])
 			}
-			ring, err := kms.KeyringFromEnv(t.Context())
+			ring, err := kms.FromEnv(t.Context())
 			if !errors.Is(err, test.want) || (ring == nil) != (err != nil) {
 				t.Fatalf("got %v, want error %v", err, test.want)
 			}

@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/kms"
 	"github.com/credent-go/credent/open/sqlite"
 )
@@ -18,7 +19,7 @@ const exampleURL = "base64key://smGbjm71Nxd1Ig5FS0wj9SlbzAIrnolCz9bQQ6uAhl4="
 
 func ExampleWrap() {
 	ctx := context.Background()
-	wrapped, err := kms.Wrap(ctx, exampleURL, credent.GenerateKey())
+	wrapped, err := kms.Wrap(ctx, exampleURL, keyring.GenerateKey())
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -44,13 +45,13 @@ func ExampleUnwrap() {
 // The steps of a rotation. Each is a new text for the services.
 func ExampleRewrap() {
 	ctx := context.Background()
-	oldKey, newKey := credent.GenerateKey(), credent.GenerateKey()
+	oldKey, newKey := keyring.GenerateKey(), keyring.GenerateKey()
 	text, err := kms.Wrap(ctx, exampleURL, oldKey)
 	if err != nil {
 		log.Fatal(err)
 	}
 	id := func(key string) string {
-		ring, err := credent.NewKeyring(key)
+		ring, err := keyring.New(key)
 		if err != nil {
 			log.Fatal(err)
 		}
@@ -77,7 +78,7 @@ func ExampleRewrap() {
 func ExampleEnvSource() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	wrapped, err := kms.Wrap(ctx, exampleURL, credent.GenerateKey())
+	wrapped, err := kms.Wrap(ctx, exampleURL, keyring.GenerateKey())
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -87,7 +88,7 @@ func ExampleEnvSource() {
 		log.Fatal(err)
 	}
 
-	ring, err := credent.WatchKeyring(ctx, kms.EnvSource(), credent.WatchConfig{})
+	ring, err := keyring.Watch(ctx, kms.EnvSource(), keyring.WatchConfig{})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -106,7 +107,7 @@ func ExampleKeyringFromEnv() {
 		os.Setenv("ENCRYPTION_KEYRING", "")); err != nil {
 		log.Fatal(err)
 	}
-	_, err := kms.KeyringFromEnv(context.Background())
+	_, err := kms.FromEnv(context.Background())
 	fmt.Println(errors.Is(err, credent.ErrNoKey), err)
 	// Output: true kms: no encryption key: set ENCRYPTION_KEYRING or ENCRYPTION_KEYRING_FILE
 }
@@ -114,7 +115,7 @@ func ExampleKeyringFromEnv() {
 // The text may come from anywhere, such as a service's own configuration.
 func ExampleSource() {
 	ctx := context.Background()
-	wrapped, err := kms.Wrap(ctx, exampleURL, credent.GenerateKey())
+	wrapped, err := kms.Wrap(ctx, exampleURL, keyring.GenerateKey())
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -126,7 +127,7 @@ func ExampleSource() {
 
 func ExampleInsecureKeys() {
 	ctx := context.Background()
-	key := credent.GenerateKey()
+	key := keyring.GenerateKey()
 	wrapped, err := kms.Wrap(ctx, exampleURL, key)
 	if err != nil {
 		log.Fatal(err)

@@ -11,7 +11,7 @@
 //
 // The drivers of gocloud.dev/secrets define the rest of a URL and the
 // credentials to use it. [Wrap] makes the text, [Unwrap] opens it, [Rewrap]
-// changes it; services use [EnvSource] or [Source] with [credent.WatchKeyring].
+// changes it; services use [EnvSource] or [Source] with [keyring.Watch].
 //
 // It protects the configuration of a service, not its memory. Whoever may
 // encrypt with the KMS key could make a wrapped keyring of keys of their own:
@@ -24,6 +24,7 @@ import (
 	"fmt"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/keyring"
 )
 
 // Errors to be tested with errors.Is. The keys of a keyring that cannot be used
@@ -74,9 +75,9 @@ func (e *Error) Error() string {
 func (e *Error) Unwrap() error { return e.Err }
 
 // Wrap returns a keyring of a primary key and earlier ones, in the form that
-// [credent.NewKeyring] takes, encrypted by the service that the URL names. The
+// [keyring.New] takes, encrypted by the service that the URL names. The
 // text has no white space. Errors: [ErrURL], [ErrUnavailable], [ErrRefused],
-// and credent.NewKeyring's.
+// and keyring.New's.
 func Wrap(ctx context.Context, kmsURL, primary string, previous ...string) (string, error) {
 	return wrap(ctx, kmsURL, append([]string{primary}, previous...))
 }
@@ -84,7 +85,7 @@ func Wrap(ctx context.Context, kmsURL, primary string, previous ...string) (stri
 // Unwrap opens a wrapped keyring with the service that the URL names. Errors:
 // [ErrURL], [ErrNotWrapped], [ErrVersion], [ErrUnavailable], [ErrRefused],
 // [credent.ErrBadKey].
-func Unwrap(ctx context.Context, kmsURL, wrapped string) (*credent.Keyring, error) {
+func Unwrap(ctx context.Context, kmsURL, wrapped string) (*keyring.Keyring, error) {
 	keys, err := unwrap(ctx, kmsURL, wrapped)
 	if err != nil {
 		return nil, err
@@ -171,11 +172,11 @@ func indexOf(keys []string, id string) (int, error) {
 	return 0, fmt.Errorf("kms: %w", ErrKeyID) // without the ID, which may be a key in the wrong place
 }
 
-func newKeyring(keys []string) (*credent.Keyring, error) {
+func newKeyring(keys []string) (*keyring.Keyring, error) {
 	if len(keys) == 0 {
 		return nil, fmt.Errorf("kms: %w", credent.ErrNoKey)
 	}
-	ring, err := credent.NewKeyring(keys[0], keys[1:]...)
+	ring, err := keyring.New(keys[0], keys[1:]...)
 	if err != nil {
 		return nil, fmt.Errorf("kms: %w", err)
 	}

@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/kms"
 )
 
@@ -245,9 +245,9 @@ func TestVaultHangs(t *testing.T) {
 	if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) > 5*time.Second {
 		t.Errorf("after %v: %v", time.Since(start), err)
 	}
-	_, err = credent.WatchKeyring(ctx, kms.Source(vaultURL, func(context.Context) (string, error) {
+	_, err = keyring.Watch(ctx, kms.Source(vaultURL, func(context.Context) (string, error) {
 		return wrapped(t, localURL, keyA), nil
-	}), credent.WatchConfig{})
+	}), keyring.WatchConfig{})
 	if !errors.Is(err, kms.ErrUnavailable) {
 		t.Errorf("watched: %v", err)
 	}

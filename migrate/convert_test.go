@@ -11,6 +11,7 @@ import (
 	"entgo.io/ent/dialect/sql/schema"
 	"entgo.io/ent/schema/field"
 
+	"github.com/credent-go/credent/internal/testopt"
 	"github.com/credent-go/credent/migrate"
 )
 
@@ -75,7 +76,7 @@ func TestDiffConverts(t *testing.T) {
 			back := copyDir(t, dir)
 			d.diffOnce(t, back, drafts(false, plainBytes("body")))
 			db := d.open(t)
-			if err := migrate.Apply(t.Context(), db, migrate.WithDir(os.DirFS(back))); err != nil {
+			if err := testopt.Apply(t.Context(), db, testopt.WithDir(os.DirFS(back))); err != nil {
 				t.Fatal(err)
 			}
 			run(t, db, "INSERT INTO drafts (body) VALUES ('a')")

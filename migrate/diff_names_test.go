@@ -11,6 +11,7 @@ import (
 
 	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/testopt"
 	"github.com/credent-go/credent/migrate"
 )
 
@@ -57,7 +58,7 @@ func TestDiffNames(t *testing.T) {
 				db := d.open(t)
 				apply := func() {
 					t.Helper()
-					if err := migrate.Apply(t.Context(), db, migrate.WithDir(os.DirFS(dir))); err != nil {
+					if err := testopt.Apply(t.Context(), db, testopt.WithDir(os.DirFS(dir))); err != nil {
 						t.Fatal(err)
 					}
 				}

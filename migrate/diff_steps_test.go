@@ -11,6 +11,7 @@ import (
 	"entgo.io/ent/schema/field"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/credent-go/credent/internal/testopt"
 	"github.com/credent-go/credent/migrate"
 )
 
@@ -65,7 +66,7 @@ func TestDiffInSteps(t *testing.T) {
 		}
 		first := files(t, dir)
 		db := dev.open(t)
-		if err := migrate.Apply(t.Context(), db, migrate.WithDir(os.DirFS(dir))); err != nil {
+		if err := testopt.Apply(t.Context(), db, testopt.WithDir(os.DirFS(dir))); err != nil {
 			t.Fatal(err)
 		}
 		for _, stmt := range []string{"INSERT INTO owners VALUES (1)", "INSERT INTO items (id, name, token, owner) VALUES (1, 'n', 'gAAAA1', 1)"} {
@@ -141,7 +142,7 @@ CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS "items_owner" ON "items" ("owner"
 				t.Error(d)
 			}
 		}
-		if err := migrate.Apply(t.Context(), db, migrate.WithDir(os.DirFS(dir))); err != nil {
+		if err := testopt.Apply(t.Context(), db, testopt.WithDir(os.DirFS(dir))); err != nil {
 			t.Error(err)
 		}
 	}

@@ -17,7 +17,7 @@ func ExampleApply() {
 		log.Fatal(err)
 	}
 	ctx := context.Background()
-	err = migrate.Apply(ctx, db, migrate.WithProgress(func(file string) { fmt.Println("applied", file) }))
+	err = migrate.Apply(ctx, db, migrate.Config{Progress: func(file string) { fmt.Println("applied", file) }})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -39,12 +39,12 @@ func ExampleReadStatus() {
 	}
 	ctx := context.Background()
 	for range 2 {
-		status, err := migrate.ReadStatus(ctx, db)
+		status, err := migrate.ReadStatus(ctx, db, migrate.Config{})
 		if err != nil {
 			log.Fatal(err)
 		}
 		fmt.Println(len(status.Applied), "applied,", len(status.Pending), "pending", errors.Is(status.Err(), migrate.ErrPending))
-		if err := migrate.Apply(ctx, db); err != nil {
+		if err := migrate.Apply(ctx, db, migrate.Config{}); err != nil {
 			log.Fatal(err)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/internal/testopt"
 	"github.com/credent-go/credent/migrate"
 	"github.com/credent-go/credent/open/sqlite"
 )
@@ -65,12 +66,12 @@ func write(t *testing.T, dir, name, text string) {
 // valid reports whether a directory fits its atlas.sum.
 func valid(t *testing.T, dir string) error {
 	t.Helper()
-	db, _, err := credent.OpenDB("sqlite::memory:", credent.WithDriver(sqlite.Driver()))
+	db, _, err := testopt.OpenDB("sqlite::memory:", credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = db.Close() }()
-	_, err = migrate.ReadStatus(t.Context(), db, migrate.WithDir(os.DirFS(dir)))
+	_, err = testopt.ReadStatus(t.Context(), db, testopt.WithDir(os.DirFS(dir)))
 	return err
 }
 
@@ -149,7 +150,7 @@ func TestHash(t *testing.T) {
 
 func TestDiffRefusesNames(t *testing.T) {
 	t.Parallel()
-	db, _, err := credent.OpenDB("sqlite::memory:", credent.WithDriver(sqlite.Driver()))
+	db, _, err := testopt.OpenDB("sqlite::memory:", credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/internal/testopt"
 	"github.com/credent-go/credent/migrate"
 	"github.com/credent-go/credent/open/sqlite"
 )
@@ -48,7 +49,7 @@ func TestLintSQLite(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			db, _, err := credent.OpenDB("sqlite::memory:", credent.WithDriver(sqlite.Driver()))
+			db, _, err := testopt.OpenDB("sqlite::memory:", credent.WithDriver(sqlite.Driver()))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -20,6 +20,7 @@ import (
 	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/pgserver"
+	"github.com/credent-go/credent/internal/testopt"
 	"github.com/credent-go/credent/migrate"
 	"github.com/credent-go/credent/open/sqlite"
 )
@@ -65,7 +66,7 @@ func devDatabases(t *testing.T) []devDatabase {
 	t.Cleanup(func() { _ = server.Stop() })
 	open := func(t *testing.T, url string) *sql.DB {
 		t.Helper()
-		db, _, err := credent.OpenDB(url, credent.WithDriver(sqlite.Driver()))
+		db, _, err := testopt.OpenDB(url, credent.WithDriver(sqlite.Driver()))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -144,7 +145,7 @@ func (d devDatabase) lint(t *testing.T, dir string) (lines []string) {
 func (d devDatabase) applied(t *testing.T, dir string) *sql.DB {
 	t.Helper()
 	db := d.open(t)
-	if err := migrate.Apply(t.Context(), db, migrate.WithDir(os.DirFS(dir))); err != nil {
+	if err := testopt.Apply(t.Context(), db, testopt.WithDir(os.DirFS(dir))); err != nil {
 		t.Fatal(err)
 	}
 	run(t, db, "INSERT INTO vaults (serial, secret, secret_index) VALUES (1, 'a', 'A')")
@@ -171,7 +172,7 @@ func checkEmptied(t *testing.T, db *sql.DB) {
 // check returns what Check finds, the details left out.
 func check(t *testing.T, db *sql.DB, dir string) (lines []string) {
 	t.Helper()
-	report, err := migrate.Check(t.Context(), db, migrate.WithDir(os.DirFS(dir)))
+	report, err := testopt.Check(t.Context(), db, testopt.WithDir(os.DirFS(dir)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -236,7 +237,7 @@ func TestDiffTriggers(t *testing.T) {
 			if got := check(t, lost, dir); len(got) != 1 || !strings.HasSuffix(got[0], " file_pending") {
 				t.Errorf("check: %q", got)
 			}
-			if err := migrate.Apply(t.Context(), lost, migrate.WithDir(os.DirFS(dir))); err != nil {
+			if err := testopt.Apply(t.Context(), lost, testopt.WithDir(os.DirFS(dir))); err != nil {
 				t.Fatal(err)
 			}
 			checkEmptied(t, lost)
@@ -259,7 +260,7 @@ func TestDiffTriggers(t *testing.T) {
 				t.Errorf("wrote %s", text)
 			}
 			db = d.open(t)
-			if err := migrate.Apply(t.Context(), db, migrate.WithDir(os.DirFS(dir))); err != nil {
+			if err := testopt.Apply(t.Context(), db, testopt.WithDir(os.DirFS(dir))); err != nil {
 				t.Fatal(err)
 			}
 			run(t, db, "INSERT INTO vaults (serial, secret) VALUES (1, 'a')")
@@ -297,7 +298,7 @@ func TestDiffOlderDirectory(t *testing.T) {
 			if text := d.diff(t, dir, indexed); strings.Count(text, "CREATE TRIGGER") != 2 || strings.Contains(text, "billing") || strings.Contains(text, "TABLE") {
 				t.Errorf("wrote %s", text)
 			}
-			if err := migrate.Apply(t.Context(), db, migrate.WithDir(os.DirFS(dir))); err != nil {
+			if err := testopt.Apply(t.Context(), db, testopt.WithDir(os.DirFS(dir))); err != nil {
 				t.Fatal(err)
 			}
 			if got := check(t, db, dir); got != nil {
@@ -332,12 +333,12 @@ func TestCheckOtherTables(t *testing.T) {
 		t.Run(d.name, func(t *testing.T) {
 			t.Parallel()
 			db := d.open(t)
-			if err := migrate.Apply(t.Context(), db); err != nil {
+			if err := testopt.Apply(t.Context(), db); err != nil {
 				t.Fatal(err)
 			}
 			run(t, db, "CREATE TABLE vaults (serial integer PRIMARY KEY, secret varchar(500), secret_index "+
 				map[string]string{"sqlite": "blob", "postgres": "bytea"}[d.name]+")")
-			report, err := migrate.Check(t.Context(), db)
+			report, err := testopt.Check(t.Context(), db)
 			if err != nil || len(report.Findings) != 2 || !errors.Is(report.Err(), migrate.ErrDrift) {
 				t.Errorf("got %+v, %v", report, err)
 			}
@@ -347,12 +348,12 @@ func TestCheckOtherTables(t *testing.T) {
 					run(t, db, stmt)
 				}
 			}
-			if report, err = migrate.Check(t.Context(), db); err != nil || report.Err() != nil {
+			if report, err = testopt.Check(t.Context(), db); err != nil || report.Err() != nil {
 				t.Errorf("got %+v, %v", report, err)
 			}
 			// One trigger of the module's own is one finding.
 			run(t, db, "DROP TRIGGER credent_user_credentials__api_key_1"+map[string]string{"postgres": " ON user_credentials"}[d.name])
-			if report, err = migrate.Check(t.Context(), db); err != nil || len(report.Findings) != 1 || report.Findings[0].Kind != migrate.DriftMissing {
+			if report, err = testopt.Check(t.Context(), db); err != nil || len(report.Findings) != 1 || report.Findings[0].Kind != migrate.DriftMissing {
 				t.Errorf("got %+v, %v", report, err)
 			}
 		})
@@ -365,7 +366,7 @@ func TestDiffUnknownTables(t *testing.T) {
 	table := vaults("secret_index")
 	table.Name = "others"
 	table.Annotation = &entsql.Annotation{Checks: map[string]string{"others_secret_encrypted": "secret LIKE 'gAAAA%'"}}
-	db, _, err := credent.OpenDB("sqlite::memory:", credent.WithDriver(sqlite.Driver()))
+	db, _, err := testopt.OpenDB("sqlite::memory:", credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,9 +15,9 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 )
 
-// ErrNoTenant means that a tenant has neither a key nor a row, so that the name
+// ErrUnknownTenant means that a tenant has neither a key nor a row, so that the name
 // is most likely wrong.
-var ErrNoTenant = errors.New("no such tenant: it has no key and no row")
+var ErrUnknownTenant = errors.New("no such tenant: it has no key and no row")
 
 // Tenant is one that has a data key, or had one that was destroyed.
 type Tenant struct {
@@ -95,7 +95,7 @@ type Destroyed struct {
 //
 // It does not reach copies that have the key as it was: backups, replicas that
 // lag, the log of the database. Clients that have the key in memory lose it
-// within [tenantkey.Lifetime]. Errors: [ErrNoTenant], [ErrNoTable],
+// within [tenantkey.Lifetime]. Errors: [ErrUnknownTenant], [ErrNoTable],
 // [ErrHidden], and the database's own.
 func DestroyTenant(ctx context.Context, db *sql.DB, ring *keyring.Keyring, tenant string, columns ...column.Column) (done *Destroyed, err error) {
 	if ring.Primary() == nil {
@@ -157,7 +157,7 @@ func (d *destruction) do(ctx context.Context, tables []table, s store) error {
 		}
 	}
 	if !known && d.Rows == 0 {
-		return ErrNoTenant
+		return ErrUnknownTenant
 	}
 	if d.Again {
 		return nil

@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
-	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	"github.com/credent-go/credent/keyring"
 )
 
 // TestRings has the same keyring for the same key and place.

@@ -69,7 +69,7 @@ type Config struct {
 	Columns []string
 	// States are the states of columns beside those that the database's table
 	// credent_states has, which come first; a difference is an
-	// [states.ErrDisagree]. Tokens are brought to what the states say. What
+	// [states.ErrStateMismatch]. Tokens are brought to what the states say. What
 	// neither says stays as it is.
 	States states.Table
 	// Batch is the number of rows in a page.

@@ -84,7 +84,7 @@ type StateChange struct {
 // accepted while a CHECK allows nothing but tokens. Setting the state that a
 // column has does nothing.
 //
-// Errors: [ErrState], states.ErrContradiction, [ErrNoTable], a [SchemaError],
+// Errors: [ErrState], states.ErrInvalidStates, [ErrNoTable], a [SchemaError],
 // and [ColumnCount.CheckStates]'s.
 func SetState(ctx context.Context, db *sql.DB, ring *keyring.Keyring, change StateChange) (from State, err error) {
 	tables, s, err := open(ctx, db, []column.Column{change.Column}, nil)

@@ -17,7 +17,7 @@ import (
 
 	"example.com/graphql/graph"
 	"example.com/graphql/store"
-	"github.com/credent-go/credent/encrypted"
+	"github.com/credent-go/credent/keyring"
 )
 
 func main() {
@@ -30,7 +30,7 @@ func main() {
 }
 
 func run(ctx context.Context, file, address string) (err error) {
-	ring, err := encrypted.KeyringFromEnv()
+	ring, err := keyring.FromEnv()
 	if err != nil {
 		return err
 	}

@@ -154,25 +154,25 @@ import (
 func TestUnbound(t *testing.T) {
 	ctx := t.Context()
 	db, d := sqlite(t)
-	ring := vaulttest.Keyring(t, encrypted.GenerateKey())
+	ring := vaulttest.Keyring(t, keyring.GenerateKey())
 	_, err := vault.Open(ctx, db, d, ring) // migrates
-	if !errors.Is(err, encrypted.ErrNotBound) {
+	if !errors.Is(err, encrypted.ErrNotRegistered) {
 		t.Errorf("Open: got %v", err)
 	}
 	t.Log(err)
-	drv, err := encrypted.NewDriver(entsql.OpenDB(d, db), encrypted.DriverConfig{Keyring: ring})
+	drv, err := encrypted.NewDriver(entsql.OpenDB(d, db), encrypted.Config{Keyring: ring})
 	if err != nil {
 		t.Fatal(err)
 	}
 	client := ent.NewClient(ent.Driver(drv))
 	err = client.Integration.Create().SetUserID("u").SetProvider("p").SetRefreshToken(encrypted.New("CANARY")).Exec(ctx)
-	if !errors.Is(err, encrypted.ErrNotBound) {
+	if !errors.Is(err, encrypted.ErrNotRegistered) {
 		t.Errorf("Create: got %v", err)
 	}
 	if _, err := db.ExecContext(ctx, "INSERT INTO integrations (id, user_id, provider, refresh_token) VALUES ('00000000-0000-0000-0000-000000000001', 'u', 'p', 'gAAAA')"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := client.Integration.Query().All(ctx); !errors.Is(err, encrypted.ErrNotBound) {
+	if _, err := client.Integration.Query().All(ctx); !errors.Is(err, encrypted.ErrNotRegistered) {
 		t.Errorf("Query: got %v", err)
 	}
 }

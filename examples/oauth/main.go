@@ -20,7 +20,7 @@ import (
 	"example.com/oauth/webhook"
 	_ "modernc.org/sqlite" // the database driver
 
-	"github.com/credent-go/credent/encrypted"
+	"github.com/credent-go/credent/keyring"
 )
 
 func main() {
@@ -33,7 +33,7 @@ func main() {
 }
 
 func run(ctx context.Context, file string) (err error) {
-	ring, err := encrypted.KeyringFromEnv()
+	ring, err := keyring.FromEnv()
 	if err != nil {
 		return err
 	}

@@ -4,18 +4,18 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/credent-go/credent/encrypted"
+	"github.com/credent-go/credent/keyring"
 )
 
 func TestRun(t *testing.T) {
-	t.Setenv("ENCRYPTION_KEY", encrypted.GenerateKey())
+	t.Setenv("ENCRYPTION_KEY", keyring.GenerateKey())
 	file := filepath.Join(t.TempDir(), "oauth.db")
 	for range 2 { // the second time the user is connected already
 		if err := run(t.Context(), file); err != nil {
 			t.Fatal(err)
 		}
 	}
-	t.Setenv("ENCRYPTION_KEY", encrypted.GenerateKey())
+	t.Setenv("ENCRYPTION_KEY", keyring.GenerateKey())
 	if err := run(t.Context(), file); err == nil {
 		t.Error("it starts with another key")
 	}

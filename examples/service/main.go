@@ -37,16 +37,16 @@ func main() {
 // security holds if the owner is another one.
 func connect(ctx context.Context, databaseURL, ownerURL string) (*ent.Client, error) {
 	if ownerURL == "" || ownerURL == databaseURL {
-		return credent.Open(ctx, databaseURL, credent.WithMigrations())
+		return credent.Open(ctx, databaseURL, credent.Config{Migrate: true})
 	}
-	owner, err := credent.Open(ctx, ownerURL, credent.WithMigrations()) // which keeps the canaries that Check opens
+	owner, err := credent.Open(ctx, ownerURL, credent.Config{Migrate: true}) // which keeps the canaries that Check opens
 	if err != nil {
 		return nil, err
 	}
 	if err := owner.Close(); err != nil {
 		return nil, err
 	}
-	return credent.Open(ctx, databaseURL, credent.RequireRowSecurity())
+	return credent.Open(ctx, databaseURL, credent.Config{RequireRowSecurity: true})
 }
 
 // run serves until the context ends.

@@ -19,6 +19,7 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/useraccount"
 	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/open/libpq"
 	"github.com/credent-go/credent/open/sqlite"
 )
@@ -180,7 +181,7 @@ func start(t *testing.T, databaseURL, ownerURL string) (service string, stop fun
 // TestRun starts the service twice on one database, and stops it: as the owner
 // of the tables, and on Postgres as a member of credent_app as well.
 func TestRun(t *testing.T) {
-	t.Setenv("ENCRYPTION_KEY", credent.GenerateKey())
+	t.Setenv("ENCRYPTION_KEY", keyring.GenerateKey())
 	owner := credenttest.URL(t)
 	for name, urls := range map[string][2]string{
 		"SQLite":   {"sqlite:" + filepath.Join(t.TempDir(), "service.db"), ""},

@@ -56,7 +56,7 @@ func TestBoundTenantsAreFollowed(t *testing.T) {
 				_, err := c.ExecContext(ctx, apart("UPDATE user_credentials SET is_active = credential_type IS DISTINCT FROM $1, user_id = $2 WHERE id = $3"),
 					"x", "another", rows[0].ID)
 				if sqlgraph.IsConstraintError(err) {
-					return credent.ErrContext
+					return credent.ErrWrongLocation
 				}
 				return err
 			},
@@ -80,8 +80,12 @@ func TestBoundTenantsAreFollowed(t *testing.T) {
 					}
 					return tx.Commit()
 				}()
-				if !errors.Is(err, credent.ErrContext) {
-					t.Errorf("%s, in a transaction %v: got %v, want ErrContext", name, inTx, err)
+				want := credent.ErrWrongLocation
+				if name == "SQL without the tenant" {
+					want = credent.ErrNoTenant
+				}
+				if !errors.Is(err, want) {
+					t.Errorf("%s, in a transaction %v: got %v, want %v", name, inTx, err, want)
 				}
 			}
 		}
@@ -120,13 +124,13 @@ func TestBoundRawSQL(t *testing.T) {
 			want  map[string]error
 		}{
 			"to another account": {"UPDATE user_credentials SET user_account_id = $1, api_key = $2, secret_key = $3, api_key_index = $4 " +
-				"WHERE user_account_id = $5 AND id = $6", map[string]error{"another": nil, "u1": credent.ErrContext}},
+				"WHERE user_account_id = $5 AND id = $6", map[string]error{"another": nil, "u1": credent.ErrWrongLocation}},
 			"upsert": {
 				"INSERT INTO user_credentials (id, user_account_id, user_id, credential_type, api_key, secret_key, api_key_index) " +
 					"SELECT $6, id, user_id, 'alpaca', $2, $3, $4 FROM user_accounts WHERE id IN ($1, $5) AND id = $1 " +
 					"ON CONFLICT (id) DO UPDATE SET is_active = user_credentials.credential_type IS DISTINCT FROM excluded.credential_type, " +
 					"api_key = excluded.api_key, secret_key = excluded.secret_key, api_key_index = excluded.api_key_index",
-				map[string]error{"another": credent.ErrContext, "u1": nil},
+				map[string]error{"another": credent.ErrWrongLocation, "u1": nil},
 			},
 		} {
 			if !env.IsSQLite() {
@@ -140,7 +144,7 @@ func TestBoundRawSQL(t *testing.T) {
 					_, err := env.Client.ExecContext(ctx, env.Placeholders(test.query), append(append([]any{other.ID}, args...), account.ID, rows[0].ID)...)
 					return err
 				}
-				if err := exec(apiKey, secretKey, nil); !errors.Is(err, credent.ErrPredicate) {
+				if err := exec(apiKey, secretKey, nil); !errors.Is(err, credent.ErrNoLocation) {
 					t.Errorf("%s, bare: %v", name, err)
 				}
 				if err := exec(encrypted.At(apiKey, usercredential.APIKeyColumn, tenant), encrypted.At(secretKey, usercredential.SecretKeyColumn, tenant),
@@ -184,7 +188,7 @@ func TestBoundTokensStayBehindSQL(t *testing.T) {
 					t.Fatalf("%s: %v", name, err)
 				}
 				row := env.Client.UserCredential.GetX(ctx, rows[0].ID)
-				if _, err := row.APIKey.Reveal(); row.UserID != user || (err == nil) != (user == "u1") || err != nil && !errors.Is(err, credent.ErrContext) {
+				if _, err := row.APIKey.Reveal(); row.UserID != user || (err == nil) != (user == "u1") || err != nil && !errors.Is(err, credent.ErrWrongLocation) {
 					t.Errorf("%s, of %s: %v", name, row.UserID, err)
 				}
 			}

@@ -16,6 +16,7 @@ import (
 	"github.com/credent-go/credent/ent/useraccount"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/internal/testopt"
 )
 
 // TestBoundTokensCannotBeMoved has pairs of rows whose tokens are exchanged by
@@ -54,9 +55,9 @@ func TestBoundTokensCannotBeMoved(t *testing.T) {
 						continue
 					}
 					var detail *credent.Error
-					if plaintext != "" || !errors.Is(err, credent.ErrContext) || !errors.Is(err, credent.ErrUnknownKey) ||
+					if plaintext != "" || !errors.Is(err, credent.ErrWrongLocation) || !errors.Is(err, credent.ErrUnknownKey) ||
 						!errors.As(err, &detail) || detail.Column != column || detail.Row != one.ID.String() {
-						t.Errorf("%s, %s: %s: got %q, %v, want ErrContext", name, what, column, plaintext, err)
+						t.Errorf("%s, %s: %s: got %q, %v, want ErrWrongLocation", name, what, column, plaintext, err)
 					}
 				}
 			}
@@ -80,7 +81,7 @@ func TestBoundReadsNeedTheTenant(t *testing.T) {
 		env.Client = client
 		env.Credential(t, env.Account(t, "u1"), "key", "secret")
 		for columns, want := range map[*[]string]error{
-			{usercredential.FieldAPIKey}:                             credent.ErrContext,
+			{usercredential.FieldAPIKey}:                             credent.ErrNoTenant,
 			{usercredential.FieldAPIKey, usercredential.FieldUserID}: nil,
 		} {
 			var got []struct {
@@ -97,7 +98,7 @@ func TestBoundReadsNeedTheTenant(t *testing.T) {
 		if err := credent.Check(t.Context(), client); err != nil {
 			t.Error(err)
 		}
-		if err := credent.Check(t.Context(), env.OnPool(credent.WithKeyring(env.Ring))); !errors.Is(err, credent.ErrUnknownKey) {
+		if err := credent.Check(t.Context(), env.OnPool(testopt.WithKeyring(env.Ring))); !errors.Is(err, credent.ErrUnknownKey) {
 			t.Errorf("a client that does not bind: %v", err)
 		}
 	})
@@ -128,8 +129,8 @@ func TestBoundAccountMoves(t *testing.T) {
 			"of one row":  rows[0].Update().SetUserID("u2").Exec(ctx),
 			"half of one": rows[0].Update().SetUserID("u2").SetAPIKey(credent.NewSecret("x")).Exec(ctx),
 		} {
-			if !errors.Is(err, credent.ErrContext) {
-				t.Errorf("%s outside of a transaction: got %v, want ErrContext", name, err)
+			if !errors.Is(err, credent.ErrWrongLocation) {
+				t.Errorf("%s outside of a transaction: got %v, want ErrWrongLocation", name, err)
 			}
 		}
 		if diff := cmp.Diff(before, env.Tokens(t)); diff != "" {
@@ -164,7 +165,7 @@ func TestBoundAccountMoves(t *testing.T) {
 				}
 				err := env.Client.UserCredential.Create().SetUserAccountID(account.ID).SetCredentialType("alpaca").
 					SetAPIKey(credent.NewSecret("added")).SetSecretKey(credent.NewSecret("added")).Exec(ctx)
-				if err != nil && !errors.Is(err, credent.ErrTenant) && !env.IsSQLite() {
+				if err != nil && !errors.Is(err, credent.ErrTenantMismatch) && !env.IsSQLite() {
 					t.Errorf("add: %v", err)
 					return
 				}
@@ -199,7 +200,7 @@ func TestBoundTokensStayBehind(t *testing.T) {
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
 		env.Client = env.OnPool(env.IsBound()...)
 		_, rows := env.Seed(t)
-		for user, want := range map[string]error{"u1": nil, "u2": credent.ErrContext} {
+		for user, want := range map[string]error{"u1": nil, "u2": credent.ErrWrongLocation} {
 			env.Exec(t, env.Placeholders("UPDATE user_accounts SET user_id = $1"), user)
 			for _, row := range rows {
 				if _, err := env.Client.UserCredential.GetX(t.Context(), row.ID).APIKey.Reveal(); !errors.Is(err, want) {
@@ -218,7 +219,7 @@ func TestBoundTokensStayBehind(t *testing.T) {
 func TestBoundService(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachService(t, func(t *testing.T, s *testdb.Service) {
-		window := []credent.Option{credent.WithBinding(credent.Write)}
+		window := []testopt.Option{testopt.WithBinding(credent.Write)}
 		app := testdb.Open(t, s.ServiceURL, append(slices.Clone(s.Opts), window...)...)
 		ctx, mine, others := testdb.As(t, "u1"), s.Credentials["u1"][0], s.Credentials["u2"][0]
 		before, err := s.RowsOf(t.Context(), "u2")

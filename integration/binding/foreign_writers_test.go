@@ -132,7 +132,7 @@ var foreignTokens = map[string]struct {
 			t.Helper()
 			return testdb.Must(env.Ring.Encrypt("new"))
 		},
-		plaintext: "new", bound: credent.ErrContext,
+		plaintext: "new", bound: credent.ErrWrongLocation,
 	},
 	"a token of the user's": {
 		token: func(t *testing.T, env *testdb.Env, own, _ *ent.UserCredential) string {
@@ -146,7 +146,7 @@ var foreignTokens = map[string]struct {
 			t.Helper()
 			return env.Tokens(t)[others.ID].APIKey
 		},
-		plaintext: "another's", bound: credent.ErrContext, rotated: rotate.ErrQuarantined,
+		plaintext: "another's", bound: credent.ErrWrongLocation, rotated: rotate.ErrQuarantined,
 	},
 }
 
@@ -265,7 +265,7 @@ func TestForeignPython(t *testing.T) {
 			cfg, want := rotate.Config{}, error(nil)
 			if bound {
 				env.Client = env.OnPool(env.IsBound()...)
-				cfg.States, want = testdb.InState(states.Binding, credent.Write), credent.ErrContext
+				cfg.States, want = testdb.InState(states.Binding, credent.Write), credent.ErrWrongLocation
 			}
 			_, rows := env.Seed(t)
 			written := []uuid.UUID{}

@@ -24,6 +24,8 @@ import (
 	"github.com/credent-go/credent/ent/useraccount"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/internal/testopt"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -107,7 +109,7 @@ func TestLookupIsRefused(t *testing.T) {
 			"absent":    {usercredential.APIKeyIs(credent.Secret{}), nil},
 			"damaged":   {usercredential.APIKeyIs(damaged.APIKey), credent.ErrCorrupt},
 			"no index":  {encrypted.Lookup(usercredential.SecretKeyColumn, rows[0].SecretKey), nil},
-			"no column": {encrypted.Lookup(credent.EncryptedColumn{}, rows[0].SecretKey), nil},
+			"no column": {encrypted.Lookup(encrypted.Column{}, rows[0].SecretKey), nil},
 			"a string":  {encrypted.Lookup(usercredential.APIKeyColumn, "key 1"), encrypted.ErrValue},
 		} {
 			_, err := env.Client.UserCredential.Query().Where(test.where).All(t.Context())
@@ -125,7 +127,7 @@ func TestLookupIsRefused(t *testing.T) {
 func statementOf(t *testing.T, env *testdb.Env, contains string, do func(client *ent.Client)) (query string, args []any) {
 	t.Helper()
 	recorder := &statementRecorder{Driver: env.EntDriver(), contains: contains}
-	do(ent.NewClient(ent.Driver(testdb.Must(credent.WrapDriver(recorder, credent.WithKeyring(env.Ring))))))
+	do(ent.NewClient(ent.Driver(testdb.Must(testopt.WrapDriver(recorder, testopt.WithKeyring(env.Ring))))))
 	if recorder.query == "" {
 		t.Fatalf("no statement has %s", contains)
 	}
@@ -163,7 +165,7 @@ func TestLookupUsesTheIndex(t *testing.T) {
 				}
 			}
 		}
-		if _, err := credent.Copy(t.Context(), env.DB, rows, credent.CopyConfig{}, credent.WithKeyring(env.Ring)); err != nil {
+		if _, err := testopt.Copy(t.Context(), env.DB, rows, credent.CopyConfig{}, testopt.WithKeyring(env.Ring)); err != nil {
 			t.Fatal(err)
 		}
 		env.Exec(t, "ANALYZE")
@@ -186,7 +188,7 @@ func TestLookupUsesTheIndex(t *testing.T) {
 				strings.Contains(plan, "SCAN user_credentials") {
 				t.Errorf("%s\n%s", query, plan)
 			}
-			previous, err := credent.NewKeyring(credent.GenerateKey(), env.Key)
+			previous, err := keyring.New(keyring.GenerateKey(), env.Key)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -284,13 +286,13 @@ func TestIndexRotation(t *testing.T) {
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
-		newKey := credent.GenerateKey()
+		newKey := keyring.GenerateKey()
 		client := func(primary string, previous ...string) *ent.Client {
-			ring, err := credent.NewKeyring(primary, previous...)
+			ring, err := keyring.New(primary, previous...)
 			if err != nil {
 				t.Fatal(err)
 			}
-			return env.OnPool(credent.WithKeyring(ring))
+			return env.OnPool(testopt.WithKeyring(ring))
 		}
 		env.DB.SetMaxOpenConns(20)
 		account := env.Account(t, "u1")
@@ -353,7 +355,7 @@ func TestIndexRotation(t *testing.T) {
 				}
 			})
 		}
-		ring, err := credent.NewKeyring(newKey, env.Key)
+		ring, err := keyring.New(newKey, env.Key)
 		if err != nil {
 			t.Fatal(err)
 		}

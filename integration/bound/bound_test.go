@@ -23,8 +23,8 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
-	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/testdb/bare"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -107,7 +107,7 @@ func binding(s encrypted.State) []encrypted.ColumnStates {
 // client is a driver of the database.
 func (db *database) client(t *testing.T, binding ...encrypted.ColumnStates) dialect.Driver {
 	t.Helper()
-	drv, err := encrypted.NewDriver(entsql.OpenDB(db.dialect, db.DB), encrypted.DriverConfig{Keyring: db.ring, States: binding})
+	drv, err := encrypted.NewDriver(entsql.OpenDB(db.dialect, db.DB), encrypted.Config{Keyring: db.ring, States: binding})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -245,15 +245,15 @@ func TestBoundTokensOfTwoTables(t *testing.T) {
 		check := func(from, table, column string, id int, owner any, want string) {
 			t.Helper()
 			got, err := db.read(t, bound, table, column, id, owner)
-			if want == "" && (got != "" || !errors.Is(err, encrypted.ErrContext) || !errors.Is(err, encrypted.ErrUnknownKey)) {
-				t.Errorf("%s: got %q, %v, want ErrContext", from, got, err)
+			if want == "" && (got != "" || !errors.Is(err, encrypted.ErrWrongLocation) || !errors.Is(err, encrypted.ErrUnknownKey)) {
+				t.Errorf("%s: got %q, %v, want ErrWrongLocation", from, got, err)
 			}
 			if want != "" && (err != nil || got != want) {
 				t.Errorf("%s: got %q, %v", from, got, err)
 			}
 		}
 		// Two tables have a column of this name, and nobody says which it is.
-		if _, err := db.bare(t, bound); !errors.Is(err, encrypted.ErrContext) || !strings.Contains(err.Error(), "several tables have a column key") {
+		if _, err := db.bare(t, bound); !errors.Is(err, encrypted.ErrWrongLocation) || !strings.Contains(err.Error(), "several tables have a column key") {
 			t.Errorf("a column of either table: %v", err)
 		}
 		check("in place", "devices", "key", 0, one, "key of devices0")
@@ -284,12 +284,12 @@ func TestBoundTokensOfTwoTables(t *testing.T) {
 				t.Errorf("not bound, of %s: got %q, %v", from, got, err)
 			}
 		}
-		if got, err := db.read(t, bound, "devices", "key", 10, one); got != "" || !errors.Is(err, encrypted.ErrContext) {
-			t.Errorf("not bound, where all are: got %q, %v, want ErrContext", got, err)
+		if got, err := db.read(t, bound, "devices", "key", 10, one); got != "" || !errors.Is(err, encrypted.ErrWrongLocation) {
+			t.Errorf("not bound, where all are: got %q, %v, want ErrWrongLocation", got, err)
 		}
 		db.exec(t, `UPDATE orders SET "key" = (SELECT "key" FROM devices WHERE id = 10) WHERE id = 1`)
-		if got, err := db.read(t, bound, "orders", "key", 1, one); got != "" || !errors.Is(err, encrypted.ErrContext) {
-			t.Errorf("an unbound token of another table: got %q, %v, want ErrContext", got, err)
+		if got, err := db.read(t, bound, "orders", "key", 1, one); got != "" || !errors.Is(err, encrypted.ErrWrongLocation) {
+			t.Errorf("an unbound token of another table: got %q, %v, want ErrWrongLocation", got, err)
 		}
 	})
 }
@@ -318,10 +318,10 @@ func TestBoundUpdatesAndRotation(t *testing.T) {
 			}
 		}
 		const bare = `UPDATE "devices" SET "pin" = $1 WHERE "id" = $2`
-		if err := exec(ctx, db, bound, bare, fieldcrypt.New("new"), 1); !errors.Is(err, encrypted.ErrPredicate) || !strings.Contains(err.Error(), "encrypted.At(") {
+		if err := exec(ctx, db, bound, bare, fieldcrypt.New("new"), 1); !errors.Is(err, encrypted.ErrNoLocation) || !strings.Contains(err.Error(), "encrypted.At(") {
 			t.Errorf("a bare secret: %v", err)
 		}
-		if err := exec(ctx, db, bound, bare, encrypted.At(fieldcrypt.New("new"), columns[1], nil), 1); !errors.Is(err, encrypted.ErrContext) {
+		if err := exec(ctx, db, bound, bare, encrypted.At(fieldcrypt.New("new"), columns[1], nil), 1); !errors.Is(err, encrypted.ErrNoTenant) {
 			t.Errorf("without the tenant: %v", err)
 		}
 		if err := update(ctx, bound, map[string]any{"owner": one, "key": "moved", "pin": "moved"}); err != nil {
@@ -330,10 +330,10 @@ func TestBoundUpdatesAndRotation(t *testing.T) {
 		if got, err := db.read(t, bound, "devices", "key", 1, one); err != nil || got != "moved" {
 			t.Errorf("moved: got %q, %v", got, err)
 		}
-		if err := update(ctx, bound, map[string]any{"owner": other}); !errors.Is(err, encrypted.ErrContext) {
+		if err := update(ctx, bound, map[string]any{"owner": other}); !errors.Is(err, encrypted.ErrWrongLocation) {
 			t.Errorf("moved without its secrets: %v", err)
 		}
-		if err := update(ctx, bound, map[string]any{"owner": other, "key": "x"}); !errors.Is(err, encrypted.ErrContext) {
+		if err := update(ctx, bound, map[string]any{"owner": other, "key": "x"}); !errors.Is(err, encrypted.ErrWrongLocation) {
 			t.Errorf("moved with one of two secrets: %v", err)
 		}
 		if err := update(ctx, bound, map[string]any{"owner": one}); err != nil {
@@ -362,7 +362,7 @@ func TestBoundUpdatesAndRotation(t *testing.T) {
 		db.exec(t, `UPDATE orders SET "key" = (SELECT o."key" FROM orders AS o WHERE o.id = 1) WHERE id = 0`)
 		report, err = rotate.Run(ctx, db.DB, db.ring, rotate.Config{})
 		if !errors.Is(err, rotate.ErrQuarantined) || len(report.Tables[1].Quarantined) != 1 ||
-			!errors.Is(report.Tables[1].Quarantined[0].Err, encrypted.ErrContext) {
+			!errors.Is(report.Tables[1].Quarantined[0].Err, encrypted.ErrWrongLocation) {
 			t.Errorf("%+v, %v", report, err)
 		}
 	})

@@ -18,6 +18,7 @@ import (
 	"github.com/credent-go/credent/integration/sequence/ent/note"
 	"github.com/credent-go/credent/internal/states"
 	"github.com/credent-go/credent/internal/testdb/bare"
+	"github.com/credent-go/credent/keyring"
 )
 
 // creating is held while tables are created, since ent's Create writes to the
@@ -28,7 +29,7 @@ var creating sync.Mutex
 type database struct {
 	*sql.DB
 	dialect string
-	ring    *encrypted.Keyring
+	ring    *keyring.Keyring
 	client  *ent.Client
 }
 
@@ -52,7 +53,7 @@ func open(t *testing.T, driverName string, given []encrypted.ColumnStates) *data
 	db := new(database)
 	var err error
 	db.DB, db.dialect = bare.Empty(t, driverName)
-	if db.ring, err = encrypted.NewKeyring(encrypted.GenerateKey()); err != nil {
+	if db.ring, err = keyring.New(keyring.GenerateKey()); err != nil {
 		t.Fatal(err)
 	}
 	db.client = db.open(t, given)
@@ -68,7 +69,7 @@ func open(t *testing.T, driverName string, given []encrypted.ColumnStates) *data
 // open returns a client of the database.
 func (db *database) open(t *testing.T, given []encrypted.ColumnStates) *ent.Client {
 	t.Helper()
-	cfg := encrypted.DriverConfig{Keyring: db.ring, Columns: ent.EncryptedColumns(), States: given}
+	cfg := encrypted.Config{Keyring: db.ring, Columns: ent.EncryptedColumns(), States: given}
 	drv, err := encrypted.NewDriver(entsql.OpenDB(db.dialect, db.DB), cfg)
 	if err != nil {
 		t.Fatal(err)

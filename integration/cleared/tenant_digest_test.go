@@ -13,6 +13,7 @@ import (
 	"github.com/credent-go/credent/integration/sequence/ent"
 	"github.com/credent-go/credent/integration/sequence/ent/card"
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
+	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/states"
 	"github.com/credent-go/credent/internal/testdb/bare"
 	"github.com/credent-go/credent/rotate"
@@ -67,7 +68,7 @@ func (db *database) guess(t *testing.T, digest []byte) (found string) {
 	var digests blindindex.Digester
 	for i := range 10_000 {
 		pin := fmt.Sprintf("%04d", i)
-		all, err := digests.All(db.ring, card.PinColumn, pin)
+		all, err := digests.All((*engine.Ring)(db.ring), card.PinColumn, pin)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -118,7 +119,7 @@ func TestDigestsOfTenants(t *testing.T) {
 			_, err := c.ExecContext(ctx, query, encrypted.At(pin, card.PinColumn, "o1"), encrypted.DigestOf(pin, card.PinColumn, tenant), ids["SQL"])
 			return err
 		}
-		if err := raw(nil); !errors.Is(err, encrypted.ErrContext) {
+		if err := raw(nil); !errors.Is(err, encrypted.ErrNoTenant) {
 			t.Errorf("a digest of nobody's: %v", err)
 		}
 		if err := raw("o1"); err != nil {
@@ -150,7 +151,7 @@ func TestDigestsOfTenants(t *testing.T) {
 			t.Errorf("nobody's: %d rows", got)
 		}
 		_, err := c.Card.Query().Where(encrypted.Lookup(card.PinColumn, encrypted.New("0001"))).Count(ctx)
-		if !errors.Is(err, encrypted.ErrContext) {
+		if !errors.Is(err, encrypted.ErrNoTenant) {
 			t.Errorf("a lookup without a tenant: %v", err)
 		}
 		counts, err := rotate.Verify(ctx, db.DB, db.ring, card.PinColumn)
@@ -281,7 +282,7 @@ func TestOutlivingDigest(t *testing.T) {
 	forEachTenant(t, func(t *testing.T, db *database) {
 		ctx := t.Context()
 		row := db.create(db.client, "title", "o1", "4711").SaveX(ctx)
-		digest, err := new(blindindex.Digester).Primary(db.ring, card.PinColumn, "4711")
+		digest, err := new(blindindex.Digester).Primary((*engine.Ring)(db.ring), card.PinColumn, "4711")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -17,12 +17,14 @@ import (
 	notes "github.com/credent-go/credent/integration/sequence/ent"
 	"github.com/credent-go/credent/integration/sequence/ent/note"
 	_ "github.com/credent-go/credent/integration/sequence/ent/runtime"
+	"github.com/credent-go/credent/internal/testopt"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/open/sqlite"
 )
 
-func newRing(t *testing.T) *encrypted.Keyring {
+func newRing(t *testing.T) *keyring.Keyring {
 	t.Helper()
-	ring, err := encrypted.NewKeyring(encrypted.GenerateKey())
+	ring, err := keyring.New(keyring.GenerateKey())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,14 +32,14 @@ func newRing(t *testing.T) *encrypted.Keyring {
 }
 
 // openNotes returns a client of another generated package than credent's.
-func openNotes(t *testing.T, ring *encrypted.Keyring) (*sql.DB, *notes.Client) {
+func openNotes(t *testing.T, ring *keyring.Keyring) (*sql.DB, *notes.Client) {
 	t.Helper()
-	db, d, err := credent.OpenDB("sqlite:"+filepath.Join(t.TempDir(), "notes.db"), credent.WithDriver(sqlite.Driver()))
+	db, d, err := testopt.OpenDB("sqlite:"+filepath.Join(t.TempDir(), "notes.db"), credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	drv, err := encrypted.NewDriver(entsql.OpenDB(d, db), encrypted.DriverConfig{Keyring: ring, Columns: notes.EncryptedColumns()})
+	drv, err := encrypted.NewDriver(entsql.OpenDB(d, db), encrypted.Config{Keyring: ring, Columns: notes.EncryptedColumns()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,10 +53,10 @@ func openNotes(t *testing.T, ring *encrypted.Keyring) (*sql.DB, *notes.Client) {
 // Each check looks at the columns of its client, with its client's keyring, and
 // never at the environment's.
 func TestCheckOfTwoClients(t *testing.T) {
-	t.Setenv("ENCRYPTION_KEY", encrypted.GenerateKey())
+	t.Setenv("ENCRYPTION_KEY", keyring.GenerateKey())
 	ring, noteRing := newRing(t), newRing(t)
-	client, err := credent.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "credent.db"),
-		credent.WithKeyring(ring), credent.WithMigrations(), credent.WithDriver(sqlite.Driver()))
+	client, err := testopt.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "credent.db"),
+		testopt.WithKeyring(ring), testopt.WithMigrations(), credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +65,7 @@ func TestCheckOfTwoClients(t *testing.T) {
 		t.Errorf("credent: %v", err)
 	}
 	db, noteClient := openNotes(t, noteRing)
-	check := func(ring *encrypted.Keyring) error {
+	check := func(ring *keyring.Keyring) error {
 		return encrypted.Check(t.Context(), db, ring, notes.EncryptedColumns()...)
 	}
 	if err := check(noteRing); !errors.Is(err, encrypted.ErrNotChecked) {

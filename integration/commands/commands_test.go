@@ -13,10 +13,10 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/internal/cli"
 	"github.com/credent-go/credent/internal/testdb"
 	"github.com/credent-go/credent/internal/testdb/bare"
+	"github.com/credent-go/credent/keyring"
 )
 
 func TestMain(m *testing.M) {
@@ -45,9 +45,9 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			env.Defer(func() { _ = drop() })
-			key := credent.GenerateKey()
+			key := keyring.GenerateKey()
 			for name, value := range map[string]string{
-				"DATABASE_URL": url, "ENCRYPTION_KEY": key, "KEY": key, "OTHER_KEY": credent.GenerateKey(),
+				"DATABASE_URL": url, "ENCRYPTION_KEY": key, "KEY": key, "OTHER_KEY": keyring.GenerateKey(),
 				"PYTHON": testdb.Python(), "TWIN": twin, "PYTHONDONTWRITEBYTECODE": "1",
 			} {
 				env.Setenv(name, value)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/internal/testopt"
 )
 
 // Copy binds as a Create does, by COPY and by INSERT.
@@ -13,8 +14,8 @@ func TestBoundCopy(t *testing.T) {
 	t.Parallel()
 	forEachCopy(t, func(t *testing.T, env *testdb.Env) {
 		env.Account(t, "u1")
-		for _, opts := range [][]credent.Option{env.IsBound(), env.IsBound(credent.WithFormatWarnings(slog.New(slog.DiscardHandler)))} {
-			if n, err := credent.Copy(t.Context(), env.DB, testdb.Sequence(testdb.CopyRows(3, "u1")...), credent.CopyConfig{}, opts...); n != 3 || err != nil {
+		for _, opts := range [][]testopt.Option{env.IsBound(), env.IsBound(testopt.WithFormatWarnings(slog.New(slog.DiscardHandler)))} {
+			if n, err := testopt.Copy(t.Context(), env.DB, testdb.Sequence(testdb.CopyRows(3, "u1")...), credent.CopyConfig{}, opts...); n != 3 || err != nil {
 				t.Fatal(n, err)
 			}
 		}

@@ -19,6 +19,7 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/internal/testopt"
 )
 
 // forEachCopy runs a test for each way in which Copy sends rows: by COPY over
@@ -29,10 +30,10 @@ func forEachCopy(t *testing.T, test func(t *testing.T, env *testdb.Env)) {
 }
 
 func copyInto(t *testing.T, env *testdb.Env, rows iter.Seq2[credent.CopyRow, error], cfg credent.CopyConfig,
-	opts ...credent.Option,
+	opts ...testopt.Option,
 ) (int64, error) {
 	t.Helper()
-	return credent.Copy(t.Context(), env.DB, rows, cfg, append(opts, credent.WithKeyring(env.Ring))...)
+	return testopt.Copy(t.Context(), env.DB, rows, cfg, append(opts, testopt.WithKeyring(env.Ring))...)
 }
 
 func countOf(t *testing.T, env *testdb.Env) (n int) {
@@ -120,7 +121,7 @@ func TestCopyRefuses(t *testing.T) {
 			"unknown account of a user": {func(r *credent.CopyRow) { r.UserAccountID = uuid.New() }, ent.IsConstraintError},
 			"another's account": {func(r *credent.CopyRow) {
 				r.UserID, r.UserAccountID = "u2", account.ID
-			}, isError(credent.ErrTenant)},
+			}, isError(credent.ErrTenantMismatch)},
 			"the same key": {func(r *credent.CopyRow) { r.ID = taken.ID }, ent.IsConstraintError},
 		} {
 			t.Run(name, func(t *testing.T) {
@@ -289,14 +290,14 @@ func TestCopyOptions(t *testing.T) {
 	forEachCopy(t, func(t *testing.T, env *testdb.Env) {
 		env.Account(t, "u1")
 		rows := testdb.CopyRows(20, "u1")
-		_, err := copyInto(t, env, testdb.Sequence(rows...), credent.CopyConfig{}, credent.WithFormats())
+		_, err := copyInto(t, env, testdb.Sequence(rows...), credent.CopyConfig{}, testopt.WithFormats())
 		var of *credent.CopyError
 		if !errors.Is(err, credent.ErrFormat) || !errors.As(err, &of) || of.Row != 1 {
 			t.Errorf("formats: got %v", err)
 		}
 		var log bytes.Buffer
 		logger := slog.New(slog.NewJSONHandler(&log, nil))
-		if _, err := copyInto(t, env, testdb.Sequence(rows[:10]...), credent.CopyConfig{}, credent.WithFormatWarnings(logger)); err != nil {
+		if _, err := copyInto(t, env, testdb.Sequence(rows[:10]...), credent.CopyConfig{}, testopt.WithFormatWarnings(logger)); err != nil {
 			t.Errorf("warnings: got %v", err)
 		}
 		if n := strings.Count(log.String(), "credent format"); n != 10 {
@@ -304,8 +305,8 @@ func TestCopyOptions(t *testing.T) {
 		}
 		log.Reset()
 		ctx := credent.WithActor(t.Context(), "loader")
-		if _, err := credent.Copy(ctx, env.DB, testdb.Sequence(rows[10:]...), credent.CopyConfig{Batch: 4},
-			credent.WithKeyring(env.Ring), credent.WithAudit(logger)); err != nil {
+		if _, err := testopt.Copy(ctx, env.DB, testdb.Sequence(rows[10:]...), credent.CopyConfig{Batch: 4},
+			testopt.WithKeyring(env.Ring), testopt.WithAudit(logger)); err != nil {
 			t.Fatal(err)
 		}
 		if text := log.String(); strings.Count(text, `"operation":"create"`) != 3 || strings.Count(text, `"actor":"loader"`) != 3 ||
@@ -322,11 +323,11 @@ func TestCopyOptions(t *testing.T) {
 			}
 		}
 		before := countOf(t, env)
-		n, err := credent.Copy(ctx, env.DB, endless, credent.CopyConfig{Batch: 7, Progress: func(n int64) {
+		n, err := testopt.Copy(ctx, env.DB, endless, credent.CopyConfig{Batch: 7, Progress: func(n int64) {
 			if n > 20 {
 				cancel()
 			}
-		}}, credent.WithKeyring(env.Ring))
+		}}, testopt.WithKeyring(env.Ring))
 		if got := countOf(t, env) - before; !errors.Is(err, context.Canceled) || n != 21 || got != 21 {
 			t.Errorf("cancelled: stored %d, says %d, %v", got, n, err)
 		}
@@ -340,23 +341,23 @@ func TestCopyAsService(t *testing.T) {
 	testdb.ForEachService(t, func(t *testing.T, s *testdb.Service) {
 		db := testdb.OpenDB(t, s.ServiceURL, s.Opts...)
 		ctx := credent.WithUser(t.Context(), "u1")
-		if n, err := credent.Copy(ctx, db, testdb.Sequence(testdb.CopyRows(700, "u1")...), credent.CopyConfig{}, s.Opts...); n != 700 || err != nil {
+		if n, err := testopt.Copy(ctx, db, testdb.Sequence(testdb.CopyRows(700, "u1")...), credent.CopyConfig{}, s.Opts...); n != 700 || err != nil {
 			t.Fatalf("got %d, %v", n, err)
 		}
 		if n := s.App.UserCredential.Query().Where(usercredential.UserID("u1")).CountX(ctx); n != 702 {
 			t.Errorf("got %d rows, want 702", n)
 		}
 		// Another's account is not there, and cannot be named either.
-		if _, err := credent.Copy(ctx, db, testdb.Sequence(testdb.CopyRows(1, "u2")...), credent.CopyConfig{}, s.Opts...); !ent.IsNotFound(err) {
+		if _, err := testopt.Copy(ctx, db, testdb.Sequence(testdb.CopyRows(1, "u2")...), credent.CopyConfig{}, s.Opts...); !ent.IsNotFound(err) {
 			t.Errorf("another's user_id: got %v", err)
 		}
 		row := testdb.CopyRows(1, "u2")[0]
 		row.UserAccountID = s.Accounts["u2"].ID
-		if _, err := credent.Copy(ctx, db, testdb.Sequence(row), credent.CopyConfig{}, s.Opts...); err == nil {
+		if _, err := testopt.Copy(ctx, db, testdb.Sequence(row), credent.CopyConfig{}, s.Opts...); err == nil {
 			t.Error("another's account took a credential")
 		}
 		// Without a user, nothing.
-		if _, err := credent.Copy(t.Context(), db, testdb.Sequence(testdb.CopyRows(1, "u1")...), credent.CopyConfig{}, s.Opts...); !ent.IsNotFound(err) {
+		if _, err := testopt.Copy(t.Context(), db, testdb.Sequence(testdb.CopyRows(1, "u1")...), credent.CopyConfig{}, s.Opts...); !ent.IsNotFound(err) {
 			t.Errorf("no user: got %v", err)
 		}
 		var user string

@@ -12,7 +12,7 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/pgreplica"
-	"github.com/credent-go/credent/migrate"
+	"github.com/credent-go/credent/internal/testopt"
 )
 
 // within bounds a step that takes milliseconds, or seconds on a loaded machine.
@@ -50,7 +50,7 @@ func TestFailOver(t *testing.T) {
 				t.Fatal(err)
 			}
 			db := openURL(t, url, driver)
-			if err := migrate.Apply(within(t), db); err != nil {
+			if err := testopt.Apply(within(t), db); err != nil {
 				t.Fatal(err)
 			}
 			s := newService(t, db, dialect.Postgres)

@@ -19,7 +19,8 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/pgserver"
-	"github.com/credent-go/credent/migrate"
+	"github.com/credent-go/credent/internal/testopt"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/open/libpq"
 	"github.com/credent-go/credent/open/sqlite"
 )
@@ -50,9 +51,9 @@ func run(m *testing.M) (code int, err error) {
 		return 0, err
 	}
 	defer func() { _ = drop() }()
-	db, _, err := credent.OpenDB(template)
+	db, _, err := testopt.OpenDB(template)
 	if err == nil {
-		err = migrate.Apply(ctx, db)
+		err = testopt.Apply(ctx, db)
 	}
 	if err == nil {
 		err = db.Close()
@@ -67,8 +68,8 @@ func run(m *testing.M) (code int, err error) {
 type service struct {
 	db       *sql.DB
 	dialect  string
-	ring     *credent.Keyring
-	opts     []credent.Option
+	ring     *keyring.Keyring
+	opts     []testopt.Option
 	client   *ent.Client // which knows the keys that it has used
 	accounts map[string]*ent.UserAccount
 }
@@ -100,12 +101,12 @@ func open(t *testing.T, driver string) *sql.DB {
 		t.Cleanup(func() { _ = drop() })
 		return openURL(t, url, driver)
 	case "modernc":
-		db, _, err = credent.OpenDB("sqlite:"+file+"?_pragma=synchronous(0)", credent.WithDriver(sqlite.Driver()))
+		db, _, err = testopt.OpenDB("sqlite:"+file+"?_pragma=synchronous(0)", credent.WithDriver(sqlite.Driver()))
 	default:
 		db, err = sql.Open("sqlite3", "file:"+file+"?_foreign_keys=1&_busy_timeout=60000&_synchronous=0&_journal_mode=WAL")
 	}
 	if err == nil {
-		err = migrate.Apply(t.Context(), db)
+		err = testopt.Apply(t.Context(), db)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -116,11 +117,11 @@ func open(t *testing.T, driver string) *sql.DB {
 
 func openURL(t *testing.T, url, driver string) *sql.DB {
 	t.Helper()
-	var opts []credent.Option
+	var opts []testopt.Option
 	if driver == "pq" {
 		opts = append(opts, credent.WithDriver(libpq.Driver()))
 	}
-	db, _, err := credent.OpenDB(url, opts...)
+	db, _, err := testopt.OpenDB(url, opts...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,12 +131,12 @@ func openURL(t *testing.T, url, driver string) *sql.DB {
 
 func newService(t *testing.T, db *sql.DB, d string) *service {
 	t.Helper()
-	ring, err := credent.NewKeyring(credent.GenerateKey())
+	ring, err := keyring.New(keyring.GenerateKey())
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &service{db: db, dialect: d, ring: ring, accounts: make(map[string]*ent.UserAccount)}
-	s.opts = []credent.Option{credent.WithKeyring(ring), credent.WithTenantKeys(credent.Write)}
+	s.opts = []testopt.Option{testopt.WithKeyring(ring), testopt.WithTenantKeys(credent.Write)}
 	s.client = s.newClient(t)
 	for _, user := range []string{"u1", "u2"} {
 		s.accounts[user] = s.client.UserAccount.Create().SetUserID(user).SetAccountName("n").SaveX(t.Context())
@@ -146,7 +147,7 @@ func newService(t *testing.T, db *sql.DB, d string) *service {
 // newClient returns a client that knows no keys.
 func (s *service) newClient(t *testing.T) *ent.Client {
 	t.Helper()
-	client, err := credent.NewClient(s.db, s.dialect, s.opts...)
+	client, err := testopt.NewClient(s.db, s.dialect, s.opts...)
 	if err != nil {
 		t.Fatal(err)
 	}

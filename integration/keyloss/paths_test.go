@@ -16,6 +16,7 @@ import (
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
+	"github.com/credent-go/credent/internal/testopt"
 )
 
 // losses are what may have become of a tenant's key since the client has read
@@ -201,7 +202,7 @@ func (s *service) copy(ctx context.Context, cfg ...credent.CopyConfig) error {
 			}
 		}
 	}
-	_, err := credent.Copy(ctx, s.db, rows, append(cfg, credent.CopyConfig{})[0], s.opts...)
+	_, err := testopt.Copy(ctx, s.db, rows, append(cfg, credent.CopyConfig{})[0], s.opts...)
 	return err
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
+	"github.com/credent-go/credent/internal/testopt"
 )
 
 // counted notes what arrives at the database.
@@ -42,7 +43,7 @@ func TestOneStatement(t *testing.T) {
 	t.Parallel()
 	forEachDriver(t, func(t *testing.T, s *service) {
 		var arrived []string
-		drv, err := credent.WrapDriver(counted{entsql.OpenDB(s.dialect, s.db), &arrived}, s.opts...)
+		drv, err := testopt.WrapDriver(counted{entsql.OpenDB(s.dialect, s.db), &arrived}, s.opts...)
 		if err != nil {
 			t.Fatal(err)
 		}

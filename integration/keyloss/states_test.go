@@ -2,12 +2,12 @@ package keyloss
 
 import (
 	"fmt"
-	"testing"
-
-	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/states"
+	"github.com/credent-go/credent/internal/testopt"
+	"testing"
 )
 
 // A client that knows a state which the server lost, or not yet the one that it
@@ -16,10 +16,10 @@ import (
 func TestStatesOfAnotherServer(t *testing.T) {
 	t.Parallel()
 	forEachDriver(t, func(t *testing.T, s *service) {
-		s.opts = []credent.Option{credent.WithKeyring(s.ring)} // follow the database
+		s.opts = []testopt.Option{testopt.WithKeyring(s.ring)} // follow the database
 		set := func(p states.Protection, state states.State) {
 			s.exec(t, "DELETE FROM credent_states")
-			for _, c := range []credent.EncryptedColumn{usercredential.APIKeyColumn, usercredential.SecretKeyColumn} {
+			for _, c := range []encrypted.Column{usercredential.APIKeyColumn, usercredential.SecretKeyColumn} {
 				s.exec(t, fmt.Sprintf("INSERT INTO credent_states (column_name, protection, state, changed_at) VALUES ('%s', '%s', '%s', '2026-01-01')",
 					c, p, state))
 			}

@@ -14,6 +14,8 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/internal/testopt"
+	"github.com/credent-go/credent/keyring"
 	ours "github.com/credent-go/credent/migrate"
 )
 
@@ -24,7 +26,7 @@ func TestAdopt(t *testing.T) {
 	for name, opts := range testdb.Drivers {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			url, key := testdb.NewDatabase(t, ""), credent.GenerateKey()
+			url, key := testdb.NewDatabase(t, ""), keyring.GenerateKey()
 			testdb.Twin(t, url, key, nil, "create-all")
 			var accounts []testdb.TwinAccount
 			for i := range 100 {
@@ -39,7 +41,7 @@ func TestAdopt(t *testing.T) {
 			testdb.Twin(t, url, key, accounts, "write")
 			db := testdb.OpenDB(t, url, opts...)
 
-			report, err := ours.Adopt(t.Context(), db)
+			report, err := testopt.Adopt(t.Context(), db)
 			if err != nil || report.Version != testdb.CreateTables || len(report.Applied) != len(testdb.Versions(t))-1 {
 				t.Fatalf("%+v, %v", report, err)
 			}
@@ -52,14 +54,14 @@ func TestAdopt(t *testing.T) {
 				"WHERE version = '"+testdb.CreateTables+"'").Scan(&kind, &applied, &total, &hash); err != nil || kind != 1 || applied != 0 || total != 0 || hash != "" {
 				t.Errorf("the baseline row has %d, %d, %d, %q, %v", kind, applied, total, hash, err)
 			}
-			if check, err := ours.Check(t.Context(), db); err != nil || check.Err() != nil {
+			if check, err := testopt.Check(t.Context(), db); err != nil || check.Err() != nil {
 				t.Errorf("%v, %v", check.Err(), err)
 			}
-			ring, err := credent.NewKeyring(key)
+			ring, err := keyring.New(key)
 			if err != nil {
 				t.Fatal(err)
 			}
-			client := testdb.Open(t, url, append(opts, credent.WithKeyring(ring))...)
+			client := testdb.Open(t, url, append(opts, testopt.WithKeyring(ring))...)
 			credentials := client.UserCredential.Query().AllX(t.Context())
 			if len(credentials) != 1000 {
 				t.Fatalf("%d credentials", len(credentials))
@@ -85,7 +87,7 @@ func TestAdopt(t *testing.T) {
 			if len(read) != 100 || found != 1 {
 				t.Errorf("Python reads %d accounts, and %d times what Go wrote", len(read), found)
 			}
-			if report, err = ours.Adopt(t.Context(), db); err != nil || !report.Already {
+			if report, err = testopt.Adopt(t.Context(), db); err != nil || !report.Already {
 				t.Errorf("again: %+v, %v", report, err)
 			}
 		})
@@ -135,7 +137,7 @@ func TestAdoptRefuses(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := testdb.PgDump(t, url)
-			report, err := ours.Adopt(t.Context(), db)
+			report, err := testopt.Adopt(t.Context(), db)
 			if !errors.Is(err, ours.ErrNotEqual) || report.Version != "" || len(report.Differences) == 0 {
 				t.Fatalf("%+v, %v", report, err)
 			}
@@ -157,7 +159,7 @@ func TestAdoptRefuses(t *testing.T) {
 					t.Fatalf("%s: %v", stmt, err)
 				}
 			}
-			if _, err := ours.Adopt(t.Context(), db); err != nil {
+			if _, err := testopt.Adopt(t.Context(), db); err != nil {
 				t.Errorf("after it was mended: %v", err)
 			}
 		})
@@ -181,7 +183,7 @@ func TestAdoptTouchesNoSecrets(t *testing.T) {
 		}
 	}
 	before := testdb.PgDump(t, url)
-	report, err := ours.Adopt(t.Context(), db)
+	report, err := testopt.Adopt(t.Context(), db)
 	if !errors.Is(err, ours.ErrBadRows) || len(report.BadRows) != 2 || strings.Contains(fmt.Sprintf("%+v %v", report, err), "PLAINCANARY") {
 		t.Errorf("%+v, %v", report, err)
 	}
@@ -191,7 +193,7 @@ func TestAdoptTouchesNoSecrets(t *testing.T) {
 	if _, err := db.ExecContext(t.Context(), "ALTER TABLE user_credentials ALTER COLUMN api_key TYPE varchar(600)"); err != nil {
 		t.Fatal(err)
 	}
-	report, err = ours.Adopt(t.Context(), db)
+	report, err = testopt.Adopt(t.Context(), db)
 	if !errors.Is(err, ours.ErrNotEqual) || len(report.Differences) != 1 || len(report.Differences[0].SQL) != 0 || report.Differences[0].Note == "" {
 		t.Errorf("%+v, %v", report, err)
 	}
@@ -199,7 +201,7 @@ func TestAdoptTouchesNoSecrets(t *testing.T) {
 
 func TestNothingToAdopt(t *testing.T) {
 	t.Parallel()
-	if _, err := ours.Adopt(t.Context(), testdb.OpenDB(t, testdb.NewDatabase(t, ""))); !errors.Is(err,
+	if _, err := testopt.Adopt(t.Context(), testdb.OpenDB(t, testdb.NewDatabase(t, ""))); !errors.Is(err,
 		ours.ErrNothingToAdopt) {
 		t.Error(err)
 	}
@@ -282,7 +284,7 @@ func TestCheckFindsFiles(t *testing.T) {
 			for _, file := range files {
 				fsys[file.Name()] = &fstest.MapFile{Data: file.Bytes()}
 			}
-			report, err := ours.Check(t.Context(), env.DB, ours.WithDir(fsys))
+			report, err := testopt.Check(t.Context(), env.DB, testopt.WithDir(fsys))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/internal/testopt"
 	"github.com/credent-go/credent/migrate"
 )
 
@@ -58,11 +59,11 @@ func TestApplyDryRun(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			db := testdb.OpenDB(t, testdb.NewDatabase(t, ""), opts...)
-			dir := migrate.WithDir(newDirectory(t, withoutTx))
-			plan := func(opts ...migrate.Option) (planned []migrate.Planned) {
+			dir := testopt.WithDir(newDirectory(t, withoutTx))
+			plan := func(opts ...testopt.Migration) (planned []migrate.Planned) {
 				t.Helper()
-				report := migrate.WithDryRun(func(p migrate.Planned) { planned = append(planned, p) })
-				if err := migrate.Apply(t.Context(), db, append(opts, dir, report)...); err != nil {
+				report := testopt.WithDryRun(func(p migrate.Planned) { planned = append(planned, p) })
+				if err := testopt.Apply(t.Context(), db, append(opts, dir, report)...); err != nil {
 					t.Fatal(err)
 				}
 				return planned
@@ -82,10 +83,10 @@ func TestApplyDryRun(t *testing.T) {
 			if diff := cmp.Diff(want, plan()); diff != "" {
 				t.Error(diff)
 			}
-			if diff := cmp.Diff(want[:1], plan(migrate.WithTarget("20260101000000"))); diff != "" {
+			if diff := cmp.Diff(want[:1], plan(testopt.WithTarget("20260101000000"))); diff != "" {
 				t.Error(diff)
 			}
-			if diff := cmp.Diff(want[1:], plan(migrate.WithBaseline("20260101000000"))); diff != "" {
+			if diff := cmp.Diff(want[1:], plan(testopt.WithBaseline("20260101000000"))); diff != "" {
 				t.Error(diff)
 			}
 			if n := row(t, db, "SELECT count(*) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"); n != "0" {
@@ -95,7 +96,7 @@ func TestApplyDryRun(t *testing.T) {
 				t.Errorf("%s schemas were made", n)
 			}
 			// What is left after a failure.
-			if err := migrate.Apply(t.Context(), db, dir); !errors.Is(err, migrate.ErrPartial) {
+			if err := testopt.Apply(t.Context(), db, dir); !errors.Is(err, migrate.ErrPartial) {
 				t.Fatal(err)
 			}
 			want[1].Statements = want[1].Statements[1:]
@@ -110,28 +111,28 @@ func TestApplyTarget(t *testing.T) {
 	t.Parallel()
 	db := testdb.OpenDB(t, testdb.NewDatabase(t, ""))
 	for _, target := range []string{"20250101000000", "x", "20260101000000_a"} {
-		err := migrate.Apply(t.Context(), db, migrate.WithDir(newDirectory(t, withoutTx)), migrate.WithTarget(target))
+		err := testopt.Apply(t.Context(), db, testopt.WithDir(newDirectory(t, withoutTx)), testopt.WithTarget(target))
 		if !errors.Is(err, migrate.ErrUnknownVersion) {
 			t.Errorf("%s: %v", target, err)
 		}
 	}
 	all := testdb.Versions(t)
 	for i, want := range []int{1, 2, 2, len(all)} {
-		opts := []migrate.Option{migrate.WithTarget(all[min(i, 1)])} // the third time there is nothing to do
+		opts := []testopt.Migration{testopt.WithTarget(all[min(i, 1)])} // the third time there is nothing to do
 		if i == 3 {
 			opts = nil
 		}
-		if err := migrate.Apply(t.Context(), db, opts...); err != nil {
+		if err := testopt.Apply(t.Context(), db, opts...); err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(all[:want], testdb.AppliedVersions(t, db)); diff != "" {
 			t.Error(diff)
 		}
 	}
-	if err := migrate.Apply(t.Context(), db, migrate.WithTarget(all[0])); err != nil {
+	if err := testopt.Apply(t.Context(), db, testopt.WithTarget(all[0])); err != nil {
 		t.Errorf("beyond the target: %v", err)
 	}
-	if err := migrate.Apply(t.Context(), db, migrate.WithTarget(all[0]), migrate.WithBaseline(all[1])); err == nil {
+	if err := testopt.Apply(t.Context(), db, testopt.WithTarget(all[0]), testopt.WithBaseline(all[1])); err == nil {
 		t.Error("a baseline beyond the target")
 	}
 }
@@ -143,13 +144,13 @@ func TestApplyOutOfOrder(t *testing.T) {
 			t.Parallel()
 			db := testdb.OpenDB(t, testdb.NewDatabase(t, ""), opts...)
 			files := map[string]string{"1_a.sql": "CREATE TABLE a (id int);", "3_c.sql": "CREATE TABLE c (id int);"}
-			if err := migrate.Apply(t.Context(), db, migrate.WithDir(newDirectory(t, files))); err != nil {
+			if err := testopt.Apply(t.Context(), db, testopt.WithDir(newDirectory(t, files))); err != nil {
 				t.Fatal(err)
 			}
 			files = with(with(files, "4_d.sql", "CREATE TABLE d (id int);"), "2_b.sql",
 				"-- atlas:txmode none\n\nCREATE TABLE b (id int);\nINSERT INTO b VALUES (1 / (SELECT count(*) FROM a));\n")
-			dir := migrate.WithDir(newDirectory(t, files))
-			err := migrate.Apply(t.Context(), db, dir)
+			dir := testopt.WithDir(newDirectory(t, files))
+			err := testopt.Apply(t.Context(), db, dir)
 			if !errors.Is(err, migrate.ErrOutOfOrder) || !strings.Contains(err.Error(), ": 2_b.sql") {
 				t.Error(err)
 			}
@@ -159,12 +160,12 @@ func TestApplyOutOfOrder(t *testing.T) {
 			// Applied in part, in the middle of the history: it is gone on with
 			// there.
 			var failed *migrate.StatementError
-			err = migrate.Apply(t.Context(), db, dir, migrate.WithNonLinear())
+			err = testopt.Apply(t.Context(), db, dir, testopt.WithNonLinear())
 			if !errors.As(err, &failed) || failed.File != "2_b.sql" || failed.Line != 4 || !failed.Partial || failed.InDoubt {
 				t.Errorf("%v", err)
 			}
 			testdb.Run(t, db, "INSERT INTO a VALUES (1)")
-			if err := migrate.Apply(t.Context(), db, dir); err != nil {
+			if err := testopt.Apply(t.Context(), db, dir); err != nil {
 				t.Error(err)
 			}
 			if diff := cmp.Diff([]string{"1", "2", "3", "4"}, testdb.AppliedVersions(t, db)); diff != "" {
@@ -180,10 +181,10 @@ func TestApplyWithoutTransaction(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			db := testdb.OpenDB(t, testdb.NewDatabase(t, ""), opts...)
-			dir := migrate.WithDir(newDirectory(t, withoutTx))
+			dir := testopt.WithDir(newDirectory(t, withoutTx))
 			for range 2 { // it fails again
 				var failed *migrate.StatementError
-				err := migrate.Apply(t.Context(), db, dir)
+				err := testopt.Apply(t.Context(), db, dir)
 				if !errors.As(err, &failed) || failed.File != "20260101000001_b.sql" || failed.Line != 4 || !failed.Partial ||
 					failed.InDoubt || !errors.Is(err, migrate.ErrPartial) || strings.Contains(err.Error(), "CREATE") {
 					t.Fatal(err)
@@ -192,7 +193,7 @@ func TestApplyWithoutTransaction(t *testing.T) {
 			if got := row(t, db, invalidIndexes); got != "t_u" {
 				t.Errorf("the failed statement left %q", got)
 			}
-			status, err := migrate.ReadStatus(t.Context(), db, dir)
+			status, err := testopt.ReadStatus(t.Context(), db, dir)
 			if err != nil || status.Partial != "20260101000001" || len(status.Pending) != 2 || !errors.Is(status.Err(), migrate.ErrPartial) {
 				t.Errorf("%+v, %v", status, err)
 			}
@@ -203,12 +204,12 @@ func TestApplyWithoutTransaction(t *testing.T) {
 				strings.Replace(withoutTx["20260101000001_b.sql"], "t_n ON t (n)", "t_n ON t (id)", 1), "-- atlas:txmode none\n\n",
 			} {
 				changed := newDirectory(t, with(withoutTx, "20260101000001_b.sql", text))
-				err := migrate.Apply(t.Context(), db, migrate.WithDir(changed))
+				err := testopt.Apply(t.Context(), db, testopt.WithDir(changed))
 				if !errors.Is(err, migrate.ErrHistoryChanged) || !strings.Contains(err.Error(), "20260101000001_b.sql") {
 					t.Error(err)
 				}
 			}
-			if err := migrate.Apply(t.Context(), db, dir); err != nil {
+			if err := testopt.Apply(t.Context(), db, dir); err != nil {
 				t.Fatal(err)
 			}
 			if got := row(t, db, invalidIndexes); got != "" {
@@ -236,12 +237,12 @@ func TestApplyCorrectedFile(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			db := testdb.OpenDB(t, testdb.NewDatabase(t, ""))
-			if err := migrate.Apply(t.Context(), db, migrate.WithDir(newDirectory(t, withoutTx))); !errors.Is(err, migrate.ErrPartial) {
+			if err := testopt.Apply(t.Context(), db, testopt.WithDir(newDirectory(t, withoutTx))); !errors.Is(err, migrate.ErrPartial) {
 				t.Fatal(err)
 			}
 			text, _, _ := strings.Cut(withoutTx["20260101000001_b.sql"], "CREATE UNIQUE")
 			dir := newDirectory(t, with(withoutTx, "20260101000001_b.sql", text+rest))
-			if err := migrate.Apply(t.Context(), db, migrate.WithDir(dir)); err != nil {
+			if err := testopt.Apply(t.Context(), db, testopt.WithDir(dir)); err != nil {
 				t.Fatal(err)
 			}
 			sum, err := fs.ReadFile(dir, "atlas.sum")
@@ -263,7 +264,7 @@ func TestApplyDirectiveWithoutBlankLine(t *testing.T) {
 	t.Parallel()
 	db := testdb.OpenDB(t, testdb.NewDatabase(t, ""))
 	text := strings.Replace(withoutTx["20260101000001_b.sql"], "none\n\n", "none\n", 1)
-	err := migrate.Apply(t.Context(), db, migrate.WithDir(newDirectory(t, with(withoutTx, "20260101000001_b.sql", text))))
+	err := testopt.Apply(t.Context(), db, testopt.WithDir(newDirectory(t, with(withoutTx, "20260101000001_b.sql", text))))
 	var failed *migrate.StatementError
 	if !errors.As(err, &failed) || failed.Line != 2 || failed.Partial || !strings.Contains(err.Error(), "cannot run inside a transaction block") {
 		t.Error(err)
@@ -289,7 +290,7 @@ func TestApplyWithoutTransactionAtOnce(t *testing.T) {
 	for i := range 6 {
 		db := testdb.OpenDB(t, url, testdb.Drivers[[]string{"pq", "pgx"}[i%2]]...)
 		wg.Go(func() {
-			err := migrate.Apply(t.Context(), db, migrate.WithDir(dir), migrate.WithProgress(func(name string) {
+			err := testopt.Apply(t.Context(), db, testopt.WithDir(dir), testopt.WithProgress(func(name string) {
 				mu.Lock()
 				defer mu.Unlock()
 				names = append(names, name)
@@ -317,9 +318,9 @@ func TestApplyExcludesTheStockCommand(t *testing.T) {
 	t.Parallel()
 	db, stock := testdb.OpenDB(t, testdb.NewDatabase(t, "")), (*sql.Conn)(nil)
 	for name, text := range map[string]string{"transaction": "", "none": "-- atlas:txmode none\n\n"} {
-		dir := migrate.WithDir(newDirectory(t, map[string]string{"1_a.sql": "", "2_b.sql": text + "SELECT pg_sleep(0.5);"}))
+		dir := testopt.WithDir(newDirectory(t, map[string]string{"1_a.sql": "", "2_b.sql": text + "SELECT pg_sleep(0.5);"}))
 		testdb.Run(t, db, "DROP SCHEMA IF EXISTS atlas_schema_revisions CASCADE")
-		if err := migrate.Apply(t.Context(), db, dir, migrate.WithTarget("1")); err != nil {
+		if err := testopt.Apply(t.Context(), db, dir, testopt.WithTarget("1")); err != nil {
 			t.Fatal(err)
 		}
 		var err error
@@ -335,7 +336,7 @@ func TestApplyExcludesTheStockCommand(t *testing.T) {
 		}
 		try("pg_try_advisory_lock")
 		start := time.Now()
-		if err := migrate.Apply(t.Context(), db, dir, migrate.WithMigratorTimeout(50*time.Millisecond)); !errors.Is(err, migrate.ErrLocked) {
+		if err := testopt.Apply(t.Context(), db, dir, testopt.WithMigratorTimeout(50*time.Millisecond)); !errors.Is(err, migrate.ErrLocked) {
 			t.Errorf("%s: while the stock command has the lock: %v", name, err)
 		}
 		if waited := time.Since(start); waited < 50*time.Millisecond {
@@ -343,7 +344,7 @@ func TestApplyExcludesTheStockCommand(t *testing.T) {
 		}
 		try("pg_advisory_unlock")
 		done := make(chan error)
-		go func() { done <- migrate.Apply(t.Context(), db, dir) }()
+		go func() { done <- testopt.Apply(t.Context(), db, dir) }()
 		excluded := false
 		for running := true; running; {
 			select {
@@ -369,7 +370,7 @@ func TestApplyExcludesTheStockCommand(t *testing.T) {
 func TestApplyEmptyDirectory(t *testing.T) {
 	t.Parallel()
 	db := testdb.OpenDB(t, testdb.NewDatabase(t, ""))
-	if err := migrate.Apply(t.Context(), db, migrate.WithDir(fstest.MapFS{})); err != nil {
+	if err := testopt.Apply(t.Context(), db, testopt.WithDir(fstest.MapFS{})); err != nil {
 		t.Error(err)
 	}
 }

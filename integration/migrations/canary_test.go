@@ -13,21 +13,22 @@ import (
 	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/internal/testdb"
-	"github.com/credent-go/credent/migrate"
+	"github.com/credent-go/credent/internal/testopt"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/rotate"
 )
 
 // wantCheck runs both checks, of a client and of a pool, and compares the kind
 // of their answers.
-func wantCheck(t *testing.T, s *testdb.Service, what string, ring *credent.Keyring, want error) {
+func wantCheck(t *testing.T, s *testdb.Service, what string, ring *keyring.Keyring, want error) {
 	t.Helper()
 	pool := testdb.OpenDB(t, s.ServiceURL, s.Env.Opts...)
-	client := testdb.Open(t, s.ServiceURL, append(s.Env.Opts, credent.WithKeyring(ring))...)
+	client := testdb.Open(t, s.ServiceURL, append(s.Env.Opts, testopt.WithKeyring(ring))...)
 	tx, err := client.Tx(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	strict := testdb.Open(t, s.ServiceURL, append(s.Env.Opts, credent.WithKeyring(ring), credent.Strict())...)
+	strict := testdb.Open(t, s.ServiceURL, append(s.Env.Opts, testopt.WithKeyring(ring), testopt.VerifyOnRead())...)
 	for name, err := range map[string]error{
 		"credent":     credent.Check(t.Context(), client),
 		"debug":       credent.Check(t.Context(), ent.NewClient(ent.Driver(quiet(t, s, ring)))),
@@ -45,10 +46,10 @@ func wantCheck(t *testing.T, s *testdb.Service, what string, ring *credent.Keyri
 }
 
 // quiet returns a client's driver inside of one that logs.
-func quiet(t *testing.T, s *testdb.Service, ring *credent.Keyring) dialect.Driver {
+func quiet(t *testing.T, s *testdb.Service, ring *keyring.Keyring) dialect.Driver {
 	t.Helper()
-	drv, err := credent.WrapDriver(entsql.OpenDB(dialect.Postgres, testdb.OpenDB(t, s.ServiceURL, s.Env.Opts...)),
-		credent.WithKeyring(ring))
+	drv, err := testopt.WrapDriver(entsql.OpenDB(dialect.Postgres, testdb.OpenDB(t, s.ServiceURL, s.Env.Opts...)),
+		testopt.WithKeyring(ring))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +62,7 @@ func TestCheckAsMember(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachService(t, func(t *testing.T, s *testdb.Service) {
 		ctx := t.Context()
-		wrong, err := credent.NewKeyring(credent.GenerateKey())
+		wrong, err := keyring.New(keyring.GenerateKey())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -74,7 +75,7 @@ func TestCheckAsMember(t *testing.T) {
 		if err := credent.Check(testdb.As(t, "u1"), s.App); err != nil {
 			t.Errorf("as u1: %v", err)
 		}
-		wrongApp := testdb.Open(t, s.ServiceURL, append(s.Env.Opts, credent.WithKeyring(wrong))...)
+		wrongApp := testdb.Open(t, s.ServiceURL, append(s.Env.Opts, testopt.WithKeyring(wrong))...)
 		if err := credent.Check(testdb.As(t, "u1"), wrongApp); !errors.Is(err, credent.ErrUnknownKey) {
 			t.Errorf("as u1, with a wrong key: %v", err)
 		}
@@ -85,13 +86,13 @@ func TestCheckAsMember(t *testing.T) {
 		if err := encrypted.KeepCanary(ctx, member, s.Ring, columns...); !errors.Is(err, encrypted.ErrNotChecked) {
 			t.Errorf("a member keeps canaries: %v", err)
 		}
-		if err := migrate.Apply(ctx, s.DB, migrate.WithKeyring(wrong, columns...)); !errors.Is(err, encrypted.ErrUnknownKey) {
+		if err := testopt.Apply(ctx, s.DB, testopt.WithCanaries(wrong, columns...)); !errors.Is(err, encrypted.ErrUnknownKey) {
 			t.Errorf("migrate with a wrong key: %v", err)
 		}
 		if got := testdb.Lines(t, s.DB, "SELECT column_name FROM credent_canary"); len(got) > 0 {
 			t.Errorf("there are canaries: %v", got)
 		}
-		if err := migrate.Apply(ctx, s.DB, migrate.WithKeyring(s.Ring, columns...)); err != nil {
+		if err := testopt.Apply(ctx, s.DB, testopt.WithCanaries(s.Ring, columns...)); err != nil {
 			t.Fatal(err)
 		}
 		before := testdb.Lines(t, s.DB, "SELECT column_name || ' ' || token FROM credent_canary ORDER BY 1")
@@ -100,7 +101,7 @@ func TestCheckAsMember(t *testing.T) {
 		}
 		wantCheck(t, s, "right key", s.Ring, nil)
 		wantCheck(t, s, "wrong key", wrong, credent.ErrUnknownKey)
-		if err := migrate.Apply(ctx, s.DB, migrate.WithKeyring(wrong, columns...)); !errors.Is(err, encrypted.ErrUnknownKey) {
+		if err := testopt.Apply(ctx, s.DB, testopt.WithCanaries(wrong, columns...)); !errors.Is(err, encrypted.ErrUnknownKey) {
 			t.Errorf("migrate with a wrong key again: %v", err)
 		}
 		for _, stmt := range []string{
@@ -113,18 +114,18 @@ func TestCheckAsMember(t *testing.T) {
 		}
 
 		// A new primary key, before and after rotation.
-		newKey := credent.GenerateKey()
-		both, err := credent.NewKeyring(newKey, s.Key)
+		newKey := keyring.GenerateKey()
+		both, err := keyring.New(newKey, s.Key)
 		if err != nil {
 			t.Fatal(err)
 		}
-		alone, err := credent.NewKeyring(newKey)
+		alone, err := keyring.New(newKey)
 		if err != nil {
 			t.Fatal(err)
 		}
 		wantCheck(t, s, "a new primary key", both, nil)
 		wantCheck(t, s, "the new key alone", alone, credent.ErrUnknownKey)
-		if err := migrate.Apply(ctx, s.DB, migrate.WithKeyring(both, columns...)); err != nil {
+		if err := testopt.Apply(ctx, s.DB, testopt.WithCanaries(both, columns...)); err != nil {
 			t.Error(err)
 		}
 		if after := testdb.Lines(t, s.DB,
@@ -155,7 +156,7 @@ func TestCheckAsMember(t *testing.T) {
 
 		// A dump has the canaries, as it has the rows.
 		restored := s.Backup(t)(t)
-		if err := credent.Check(ctx, restored.Open(t, credent.WithKeyring(alone))); err != nil {
+		if err := credent.Check(ctx, restored.Open(t, testopt.WithKeyring(alone))); err != nil {
 			t.Errorf("a restored dump: %v", err)
 		}
 
@@ -174,19 +175,19 @@ func TestCheckEmpty(t *testing.T) {
 		if err := credent.Check(t.Context(), env.Client); !errors.Is(err, credent.ErrNotChecked) {
 			t.Errorf("no rows and no canary: %v", err)
 		}
-		started := testdb.Open(t, env.URL, append(env.Opts, credent.WithKeyring(env.Ring), credent.WithMigrations())...)
+		started := testdb.Open(t, env.URL, append(env.Opts, testopt.WithKeyring(env.Ring), testopt.WithMigrations())...)
 		if err := credent.Check(t.Context(), started); err != nil {
 			t.Errorf("the first start: %v", err)
 		}
-		wrong, err := credent.NewKeyring(credent.GenerateKey())
+		wrong, err := keyring.New(keyring.GenerateKey())
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := credent.Check(t.Context(), testdb.Open(t, env.URL, append(env.Opts,
-			credent.WithKeyring(wrong))...)); !errors.Is(err, credent.ErrUnknownKey) {
+			testopt.WithKeyring(wrong))...)); !errors.Is(err, credent.ErrUnknownKey) {
 			t.Errorf("a wrong key: %v", err)
 		}
-		if _, err := credent.Open(t.Context(), env.URL, append(env.Opts, credent.WithKeyring(wrong), credent.WithMigrations())...); !errors.Is(err, credent.ErrUnknownKey) {
+		if _, err := testopt.Open(t.Context(), env.URL, append(env.Opts, testopt.WithKeyring(wrong), testopt.WithMigrations())...); !errors.Is(err, credent.ErrUnknownKey) {
 			t.Errorf("a wrong key opens with migrations: %v", err)
 		}
 		bare := ent.NewClient(ent.Driver(entsql.OpenDB(dialect.Postgres, env.DB)))

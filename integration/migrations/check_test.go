@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/internal/testopt"
 	"github.com/credent-go/credent/migrate"
 )
 
@@ -23,7 +24,7 @@ func findings(report *migrate.Report) []string {
 // checkClean fails the test if anything is found.
 func checkClean(t *testing.T, env *testdb.Env) {
 	t.Helper()
-	report, err := migrate.Check(t.Context(), env.DB)
+	report, err := testopt.Check(t.Context(), env.DB)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,7 +203,7 @@ func TestCheckFindsDrift(t *testing.T) {
 			checkClean(t, env)
 			env.Exec(t, "SET allow_system_table_mods = on")
 			env.Exec(t, test.sql)
-			report, err := migrate.Check(t.Context(), env.DB)
+			report, err := testopt.Check(t.Context(), env.DB)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -218,7 +219,7 @@ func TestCheckFindsDrift(t *testing.T) {
 				t.Error(err)
 			}
 			// The other driver sees the same.
-			other, err := migrate.Check(t.Context(), testdb.OpenDB(t, env.URL, testdb.Drivers["pq"]...))
+			other, err := testopt.Check(t.Context(), testdb.OpenDB(t, env.URL, testdb.Drivers["pq"]...))
 			if err != nil {
 				t.Fatal(err)
 			}

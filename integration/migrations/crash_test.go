@@ -16,6 +16,7 @@ import (
 
 	"github.com/credent-go/credent/internal/pgserver"
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/internal/testopt"
 	"github.com/credent-go/credent/migrate"
 )
 
@@ -63,7 +64,7 @@ func state(t *testing.T, url string) string {
 func uninterrupted(t *testing.T, path string) string {
 	t.Helper()
 	url := testdb.NewDatabase(t, "")
-	if err := migrate.Apply(t.Context(), testdb.OpenDB(t, url), migrate.WithDir(os.DirFS(path))); err != nil {
+	if err := testopt.Apply(t.Context(), testdb.OpenDB(t, url), testopt.WithDir(os.DirFS(path))); err != nil {
 		t.Fatal(err)
 	}
 	return state(t, url)
@@ -115,7 +116,7 @@ func TestKilledProcessOnSQLite(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			whole, file := testdb.OpenDB(t, "sqlite:"+filepath.Join(t.TempDir(), "x.db")), filepath.Join(t.TempDir(), "x.db")
-			if err := migrate.Apply(t.Context(), whole, migrate.WithDir(dir)); err != nil {
+			if err := testopt.Apply(t.Context(), whole, testopt.WithDir(dir)); err != nil {
 				t.Fatal(err)
 			}
 			o := order{Driver: "sqlite", URL: file, Dir: pathOf(t, dir)}
@@ -173,7 +174,7 @@ func TestKilledServer(t *testing.T) {
 				t.Fatal(err)
 			}
 			recovered := awaitCrash(t, url)
-			if err := migrate.Apply(t.Context(), db, migrate.WithDir(os.DirFS(path))); (err == nil) == killed {
+			if err := testopt.Apply(t.Context(), db, testopt.WithDir(os.DirFS(path))); (err == nil) == killed {
 				t.Fatalf("%s: killed %t at %q: %v", name, killed, points, err)
 			}
 			if killed {
@@ -225,8 +226,8 @@ func TestInterruptedIndex(t *testing.T) {
 			t.Parallel()
 			url := testdb.NewDatabase(t, "")
 			db, other := testdb.OpenDB(t, url, opts...), testdb.OpenDB(t, url)
-			dir := migrate.WithDir(newDirectory(t, withoutTx))
-			if err := migrate.Apply(t.Context(), db, dir, migrate.WithTarget("20260101000000")); err != nil {
+			dir := testopt.WithDir(newDirectory(t, withoutTx))
+			if err := testopt.Apply(t.Context(), db, dir, testopt.WithTarget("20260101000000")); err != nil {
 				t.Fatal(err)
 			}
 			testdb.Run(t, db, "DELETE FROM t WHERE id = 2")
@@ -239,7 +240,7 @@ func TestInterruptedIndex(t *testing.T) {
 				t.Fatal(err)
 			}
 			done := make(chan error)
-			go func() { done <- migrate.Apply(t.Context(), db, dir) }()
+			go func() { done <- testopt.Apply(t.Context(), db, dir) }()
 			eventually(t, func() bool { return row(t, other, invalidIndexes) == "t_n" })
 			testdb.Run(t, other,
 				"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONCURRENTLY%' "+
@@ -250,7 +251,7 @@ func TestInterruptedIndex(t *testing.T) {
 			if err := tx.Rollback(); err != nil {
 				t.Fatal(err)
 			}
-			if err := migrate.Apply(t.Context(), db, dir); err != nil {
+			if err := testopt.Apply(t.Context(), db, dir); err != nil {
 				t.Error(err)
 			}
 			if got := row(t, db, invalidIndexes); got != "" {
@@ -286,17 +287,17 @@ func TestKilledInAStatement(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait() // says that it was killed
-	dir := migrate.WithDir(os.DirFS(path))
-	if err := migrate.Apply(t.Context(), db, dir, migrate.WithMigratorTimeout(0)); !errors.Is(err, migrate.ErrLocked) {
+	dir := testopt.WithDir(os.DirFS(path))
+	if err := testopt.Apply(t.Context(), db, dir, testopt.WithMigratorTimeout(0)); !errors.Is(err, migrate.ErrLocked) {
 		t.Errorf("while the server works on: %v", err)
 	}
 	var failed *migrate.StatementError
-	if err := migrate.Apply(t.Context(), db, dir); !errors.As(err, &failed) || !failed.InDoubt || failed.Line != 4 ||
+	if err := testopt.Apply(t.Context(), db, dir); !errors.As(err, &failed) || !failed.InDoubt || failed.Line != 4 ||
 		!errors.Is(err, migrate.ErrPartial) || !strings.Contains(err.Error(), "undo it and apply again") {
 		t.Error(err)
 	}
 	testdb.Run(t, db, "DROP TABLE s")
-	if err := migrate.Apply(t.Context(), db, dir); err != nil {
+	if err := testopt.Apply(t.Context(), db, dir); err != nil {
 		t.Error(err)
 	}
 	if got := row(t, db, "SELECT string_agg(id::text, ' ' ORDER BY id) FROM t"); got != "1 2 3 3 4" {

@@ -19,7 +19,7 @@ import (
 	"github.com/lib/pq"
 	"modernc.org/sqlite"
 
-	"github.com/credent-go/credent/migrate"
+	"github.com/credent-go/credent/internal/testopt"
 )
 
 // crasher numbers the points of a connection.
@@ -151,7 +151,7 @@ func victim() int {
 		}
 	})
 	if err == nil {
-		err = migrate.Apply(context.Background(), db, migrate.WithDir(os.DirFS(o.Dir)))
+		err = testopt.Apply(context.Background(), db, testopt.WithDir(os.DirFS(o.Dir)))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

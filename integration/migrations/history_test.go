@@ -12,6 +12,7 @@ import (
 	"github.com/lib/pq"
 
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/internal/testopt"
 	"github.com/credent-go/credent/migrate"
 )
 
@@ -40,7 +41,7 @@ func TestHistoryIsTheStockCommands(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			url := testdb.NewDatabase(t, "")
-			if err := migrate.Apply(t.Context(), testdb.OpenDB(t, url+place.parameter)); err != nil {
+			if err := testopt.Apply(t.Context(), testdb.OpenDB(t, url+place.parameter)); err != nil {
 				t.Fatal(err)
 			}
 			rows, err := testdb.OpenDB(t, url).QueryContext(t.Context(), "SELECT column_name, data_type, is_nullable "+
@@ -128,8 +129,8 @@ func TestRowsAreTheStockCommands(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			db := testdb.OpenDB(t, testdb.NewDatabase(t, ""), opts...)
-			dir := migrate.WithDir(newDirectory(t, withoutTx))
-			if err := migrate.Apply(t.Context(), db, dir); !errors.Is(err, migrate.ErrPartial) {
+			dir := testopt.WithDir(newDirectory(t, withoutTx))
+			if err := testopt.Apply(t.Context(), db, dir); !errors.Is(err, migrate.ErrPartial) {
 				t.Fatal(err)
 			}
 			got := history(t, db)
@@ -140,7 +141,7 @@ func TestRowsAreTheStockCommands(t *testing.T) {
 				t.Error(diff)
 			}
 			testdb.Run(t, db, "DELETE FROM t WHERE id = 2")
-			if err := migrate.Apply(t.Context(), db, dir); err != nil {
+			if err := testopt.Apply(t.Context(), db, dir); err != nil {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff([][]string{stockHistory.first, stockHistory.done, stockHistory.last}, history(t, db)); diff != "" {
@@ -148,7 +149,7 @@ func TestRowsAreTheStockCommands(t *testing.T) {
 			}
 			db = testdb.OpenDB(t, testdb.NewDatabase(t, ""), opts...)
 			testdb.Run(t, db, "CREATE TABLE t (id int, n int)")
-			if err := migrate.Apply(t.Context(), db, dir, migrate.WithBaseline("20260101000000")); err != nil {
+			if err := testopt.Apply(t.Context(), db, dir, testopt.WithBaseline("20260101000000")); err != nil {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff([][]string{stockHistory.baseline, stockHistory.done, stockHistory.last}, history(t, db)); diff != "" {
@@ -184,7 +185,7 @@ func TestApplyGoesOnFromTheStockCommand(t *testing.T) {
 			db := testdb.OpenDB(t, url)
 			// The history table as Apply makes it, which another test compares
 			// with the stock command's.
-			if err := migrate.Apply(t.Context(), db, migrate.WithDir(newDirectory(t, map[string]string{"1_a.sql": ""}))); err != nil {
+			if err := testopt.Apply(t.Context(), db, testopt.WithDir(newDirectory(t, map[string]string{"1_a.sql": ""}))); err != nil {
 				t.Fatal(err)
 			}
 			testdb.Run(t, db, "DELETE FROM atlas_schema_revisions.atlas_schema_revisions")
@@ -196,12 +197,12 @@ func TestApplyGoesOnFromTheStockCommand(t *testing.T) {
 						pq.QuoteLiteral(r[0])+", "+pq.QuoteLiteral(r[1])+", "+strings.Join(r[2:7], ", ")+", "+pq.QuoteLiteral(r[7])+", "+
 						r[8]+", now(), 1, 'Atlas CLI - development')")
 			}
-			dir := migrate.WithDir(newDirectory(t, withoutTx))
-			status, err := migrate.ReadStatus(t.Context(), db, dir)
+			dir := testopt.WithDir(newDirectory(t, withoutTx))
+			status, err := testopt.ReadStatus(t.Context(), db, dir)
 			if err != nil || status.Partial != tt.partial || len(status.Pending) != tt.pending {
 				t.Errorf("%+v, %v", status, err)
 			}
-			if err := migrate.Apply(t.Context(), db, dir); err != nil {
+			if err := testopt.Apply(t.Context(), db, dir); err != nil {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(tt.want, history(t, db)); diff != "" {
@@ -223,15 +224,15 @@ func replaced(row []string, column int, value string) []string {
 func TestApplyGoesOnFromTheStockCommandOnSQLite(t *testing.T) {
 	t.Parallel()
 	db := testdb.OpenDB(t, "sqlite:"+filepath.Join(t.TempDir(), "x.db"))
-	if err := migrate.Apply(t.Context(), db, migrate.WithTarget(testdb.CreateTables)); err != nil {
+	if err := testopt.Apply(t.Context(), db, testopt.WithTarget(testdb.CreateTables)); err != nil {
 		t.Fatal(err)
 	}
 	testdb.Run(t, db, "UPDATE atlas_schema_revisions SET partial_hashes = CAST('null' AS BLOB), "+
 		"executed_at = '2026-11-24 04:49:36.098086995+00:00', operator_version = 'Atlas CLI - development'")
-	if err := migrate.Apply(t.Context(), db); err != nil {
+	if err := testopt.Apply(t.Context(), db); err != nil {
 		t.Fatal(err)
 	}
-	status, err := migrate.ReadStatus(t.Context(), db)
+	status, err := testopt.ReadStatus(t.Context(), db)
 	if err != nil || status.Err() != nil || status.Applied[0].AppliedAt.Nanosecond() != 98086995 {
 		t.Errorf("%+v, %v", status, err)
 	}
@@ -247,13 +248,13 @@ func TestApplyWithoutTransactionOnSQLite(t *testing.T) {
 		"1_a.sql": "CREATE TABLE t (id int);",
 		"2_b.sql": "-- atlas:txmode none\n\nINSERT INTO t VALUES (1);\nINSERT INTO none VALUES (2);\nINSERT INTO t VALUES (3);\n",
 	}))
-	dir := migrate.WithDir(os.DirFS(path))
+	dir := testopt.WithDir(os.DirFS(path))
 	var failed *migrate.StatementError
-	if err := migrate.Apply(t.Context(), db, dir); !errors.As(err, &failed) || failed.Line != 4 || !failed.Partial {
+	if err := testopt.Apply(t.Context(), db, dir); !errors.As(err, &failed) || failed.Line != 4 || !failed.Partial {
 		t.Fatal(err)
 	}
 	testdb.Run(t, other, "CREATE TABLE none (id int)") // the lock was given back
-	if err := migrate.Apply(t.Context(), db, dir); err != nil {
+	if err := testopt.Apply(t.Context(), db, dir); err != nil {
 		t.Fatal(err)
 	}
 	if got := row(t, other, "SELECT count(*) FROM t"); got != "2" {

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/internal/testopt"
 	"github.com/credent-go/credent/migrate"
 )
 
@@ -56,8 +57,8 @@ func TestApplyLetsReadersBy(t *testing.T) {
 			end := dump(t, url)
 			done := make(chan error)
 			go func() {
-				done <- migrate.Apply(context.WithoutCancel(t.Context()), db, migrate.WithDir(directory(t, map[string]string{next: addNote})),
-					migrate.WithLockTimeout(300*time.Millisecond), migrate.WithLockRetry(time.Hour))
+				done <- testopt.Apply(context.WithoutCancel(t.Context()), db, testopt.WithDir(directory(t, map[string]string{next: addNote})),
+					testopt.WithLockTimeout(300*time.Millisecond), testopt.WithLockRetry(time.Hour))
 			}()
 			for range 3 {
 				eventually(t, func() bool { return row(t, service, ddlWaits) == "1" })
@@ -94,8 +95,8 @@ func TestApplyGivesUp(t *testing.T) {
 			db := testdb.OpenDB(t, through, opts...)
 			before := testdb.AppliedVersions(t, db)
 			end := dump(t, url)
-			dir := migrate.WithDir(directory(t, map[string]string{next: addNote}))
-			err := migrate.Apply(t.Context(), db, dir, migrate.WithLockTimeout(400*time.Millisecond), migrate.WithLockRetry(1500*time.Millisecond))
+			dir := testopt.WithDir(directory(t, map[string]string{next: addNote}))
+			err := testopt.Apply(t.Context(), db, dir, testopt.WithLockTimeout(400*time.Millisecond), testopt.WithLockRetry(1500*time.Millisecond))
 			var blocked *migrate.LockError
 			var failed *migrate.StatementError
 			if !errors.As(err, &blocked) || !errors.Is(err, migrate.ErrLockTimeout) || !errors.As(err, &failed) {
@@ -126,7 +127,7 @@ func TestApplyGivesUp(t *testing.T) {
 				}
 			}
 			end()
-			if err := migrate.Apply(t.Context(), db, dir); err != nil {
+			if err := testopt.Apply(t.Context(), db, dir); err != nil {
 				t.Error(err)
 			}
 		})
@@ -140,8 +141,8 @@ func TestApplyGivesUpWithOneConnection(t *testing.T) {
 	db := testdb.OpenDB(t, url)
 	db.SetMaxOpenConns(1)
 	dump(t, url)
-	err := migrate.Apply(t.Context(), db, migrate.WithDir(directory(t, map[string]string{next: addNote})),
-		migrate.WithLockTimeout(50*time.Millisecond), migrate.WithLockRetry(0))
+	err := testopt.Apply(t.Context(), db, testopt.WithDir(directory(t, map[string]string{next: addNote})),
+		testopt.WithLockTimeout(50*time.Millisecond), testopt.WithLockRetry(0))
 	var blocked *migrate.LockError
 	if !errors.As(err, &blocked) || blocked.Tries != 1 || blocked.Line != 2 || len(blocked.Holders) != 0 {
 		t.Error(err)
@@ -156,8 +157,8 @@ func TestApplyWithoutLockTimeout(t *testing.T) {
 	end := dump(t, url)
 	done := make(chan error)
 	go func() {
-		done <- migrate.Apply(context.WithoutCancel(t.Context()), db, migrate.WithLockTimeout(0),
-			migrate.WithDir(directory(t, map[string]string{next: "DO $$ BEGIN IF current_setting('lock_timeout') <> '0' THEN " +
+		done <- testopt.Apply(context.WithoutCancel(t.Context()), db, testopt.WithLockTimeout(0),
+			testopt.WithDir(directory(t, map[string]string{next: "DO $$ BEGIN IF current_setting('lock_timeout') <> '0' THEN " +
 				"RAISE 'there is one'; END IF; END $$;\n" + addNote})))
 	}()
 	eventually(t, func() bool { return row(t, other, ddlWaits) == "1" })
@@ -182,12 +183,12 @@ func TestApplyOutsideTransactionGivesUp(t *testing.T) {
 				"SELECT quote_ident(current_database())")+" SET lock_timeout = '7777ms'")
 			db.SetMaxIdleConns(0)
 			db.SetMaxIdleConns(2)
-			dir := migrate.WithDir(newDirectory(t, map[string]string{
+			dir := testopt.WithDir(newDirectory(t, map[string]string{
 				"1_a.sql": "CREATE TABLE t (id int, n int);\nCREATE TABLE seen (timeout text);",
 				"2_b.sql": "-- atlas:txmode none\n\nINSERT INTO seen VALUES (current_setting('lock_timeout'));\n" +
 					"CREATE INDEX CONCURRENTLY IF NOT EXISTS t_n ON t (n);\n",
 			}))
-			if err := migrate.Apply(t.Context(), db, dir, migrate.WithTarget("1")); err != nil {
+			if err := testopt.Apply(t.Context(), db, dir, testopt.WithTarget("1")); err != nil {
 				t.Fatal(err)
 			}
 			other := testdb.OpenDB(t, url)
@@ -199,7 +200,7 @@ func TestApplyOutsideTransactionGivesUp(t *testing.T) {
 			if _, err := tx.ExecContext(t.Context(), "INSERT INTO t VALUES (3, 3)"); err != nil {
 				t.Fatal(err)
 			}
-			err = migrate.Apply(t.Context(), db, dir, migrate.WithLockTimeout(200*time.Millisecond), migrate.WithLockRetry(time.Second))
+			err = testopt.Apply(t.Context(), db, dir, testopt.WithLockTimeout(200*time.Millisecond), testopt.WithLockRetry(time.Second))
 			var blocked *migrate.LockError
 			if !errors.As(err, &blocked) || !errors.Is(err, migrate.ErrPartial) || blocked.Line != 4 || blocked.Tries != 1 ||
 				len(blocked.Holders) != 1 || !strings.Contains(err.Error(), "public.t_n is invalid") {
@@ -223,7 +224,7 @@ func TestApplyOutsideTransactionGivesUp(t *testing.T) {
 			if err := tx.Rollback(); err != nil {
 				t.Fatal(err)
 			}
-			if err := migrate.Apply(t.Context(), db, dir); err != nil {
+			if err := testopt.Apply(t.Context(), db, dir); err != nil {
 				t.Error(err)
 			}
 			if got := row(t, db, invalidIndexes); got != "" {
@@ -245,8 +246,8 @@ func TestApplyOutsideTransactionRetries(t *testing.T) {
 	end := dump(t, url)
 	done := make(chan error)
 	go func() {
-		done <- migrate.Apply(context.WithoutCancel(t.Context()), db, migrate.WithLockTimeout(200*time.Millisecond),
-			migrate.WithLockRetry(time.Hour), migrate.WithDir(directory(t, map[string]string{
+		done <- testopt.Apply(context.WithoutCancel(t.Context()), db, testopt.WithLockTimeout(200*time.Millisecond),
+			testopt.WithLockRetry(time.Hour), testopt.WithDir(directory(t, map[string]string{
 				next: "-- atlas:txmode none\n\nCREATE TABLE once (id int);\nALTER TABLE user_credentials ADD COLUMN note text;\n",
 			})))
 	}()
@@ -272,8 +273,8 @@ func TestAdoptGivesUp(t *testing.T) {
 	if _, err := tx.ExecContext(t.Context(), "LOCK TABLE atlas_schema_revisions.atlas_schema_revisions"); err != nil {
 		t.Fatal(err)
 	}
-	_, err = migrate.Adopt(t.Context(), testdb.OpenDB(t, url), migrate.WithLockTimeout(300*time.Millisecond),
-		migrate.WithLockRetry(0))
+	_, err = testopt.Adopt(t.Context(), testdb.OpenDB(t, url), testopt.WithLockTimeout(300*time.Millisecond),
+		testopt.WithLockRetry(0))
 	var blocked *migrate.LockError
 	if !errors.As(err, &blocked) || len(blocked.Holders) != 1 || !strings.Contains(blocked.Table, "atlas_schema_revisions") {
 		t.Error(err)
@@ -285,8 +286,8 @@ func TestApplyGivesUpOnSQLite(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "x.db")
 	db, reader := testdb.OpenDB(t, "sqlite:"+path), testdb.OpenDB(t, "sqlite:"+path)
-	dir := migrate.WithDir(newDirectory(t, map[string]string{"1_a.sql": "CREATE TABLE t (id int);", "2_b.sql": "CREATE TABLE u (id int);"}))
-	if err := migrate.Apply(t.Context(), db, dir, migrate.WithTarget("1")); err != nil {
+	dir := testopt.WithDir(newDirectory(t, map[string]string{"1_a.sql": "CREATE TABLE t (id int);", "2_b.sql": "CREATE TABLE u (id int);"}))
+	if err := testopt.Apply(t.Context(), db, dir, testopt.WithTarget("1")); err != nil {
 		t.Fatal(err)
 	}
 	read, err := reader.BeginTx(t.Context(), &sql.TxOptions{ReadOnly: true})
@@ -298,8 +299,8 @@ func TestApplyGivesUpOnSQLite(t *testing.T) {
 	if err := read.QueryRowContext(t.Context(), "SELECT count(*) FROM t").Scan(&n); err != nil {
 		t.Fatal(err)
 	}
-	limits := []migrate.Option{dir, migrate.WithLockTimeout(50 * time.Millisecond), migrate.WithLockRetry(500 * time.Millisecond)}
-	err = migrate.Apply(t.Context(), db, limits...)
+	limits := []testopt.Migration{dir, testopt.WithLockTimeout(50 * time.Millisecond), testopt.WithLockRetry(500 * time.Millisecond)}
+	err = testopt.Apply(t.Context(), db, limits...)
 	var blocked *migrate.LockError
 	if !errors.As(err, &blocked) || blocked.File != "2_b.sql" || blocked.Tries < 2 || !strings.Contains(err.Error(), "fuser") {
 		t.Error(err)
@@ -315,7 +316,7 @@ func TestApplyGivesUpOnSQLite(t *testing.T) {
 	if _, err := write.ExecContext(t.Context(), "BEGIN IMMEDIATE"); err != nil {
 		t.Fatal(err)
 	}
-	err = migrate.Apply(t.Context(), db, append(limits, migrate.WithMigratorTimeout(0))...)
+	err = testopt.Apply(t.Context(), db, append(limits, testopt.WithMigratorTimeout(0))...)
 	if !errors.Is(err, migrate.ErrLockTimeout) || !errors.Is(err, migrate.ErrLocked) || !strings.Contains(err.Error(), "fuser") {
 		t.Error(err)
 	}
@@ -328,7 +329,7 @@ func TestApplyGivesUpOnSQLite(t *testing.T) {
 	if got := row(t, db, "PRAGMA busy_timeout"); got != "5000" {
 		t.Errorf("left a busy_timeout of %s", got)
 	}
-	if err := migrate.Apply(t.Context(), db, dir); err != nil {
+	if err := testopt.Apply(t.Context(), db, dir); err != nil {
 		t.Error(err)
 	}
 }

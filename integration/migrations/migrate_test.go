@@ -14,6 +14,7 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/internal/testopt"
 	"github.com/credent-go/credent/migrate"
 )
 
@@ -23,7 +24,7 @@ func TestApply(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			db := testdb.OpenDB(t, testdb.NewDatabase(t, ""), opts...)
-			status, err := migrate.ReadStatus(t.Context(), db)
+			status, err := testopt.ReadStatus(t.Context(), db)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -32,9 +33,9 @@ func TestApply(t *testing.T) {
 				t.Errorf("status of an empty database: %+v, %v", status, status.Err())
 			}
 			var files []string
-			progress := migrate.WithProgress(func(name string) { files = append(files, name) })
+			progress := testopt.WithProgress(func(name string) { files = append(files, name) })
 			for range 2 { // the second time there is nothing to do
-				if err := migrate.Apply(t.Context(), db, progress); err != nil {
+				if err := testopt.Apply(t.Context(), db, progress); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -44,7 +45,7 @@ func TestApply(t *testing.T) {
 			if diff := cmp.Diff(testdb.Versions(t), testdb.AppliedVersions(t, db)); diff != "" {
 				t.Error(diff)
 			}
-			if status, err = migrate.ReadStatus(t.Context(), db); err != nil || status.Err() != nil {
+			if status, err = testopt.ReadStatus(t.Context(), db); err != nil || status.Err() != nil {
 				t.Errorf("status afterwards: %+v, %v", status, err)
 			}
 		})
@@ -58,7 +59,7 @@ func TestApplyWithOneConnection(t *testing.T) {
 			t.Parallel()
 			db := testdb.OpenDB(t, testdb.NewDatabase(t, ""), opts...)
 			db.SetMaxOpenConns(1)
-			if err := migrate.Apply(t.Context(), db); err != nil {
+			if err := testopt.Apply(t.Context(), db); err != nil {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(testdb.Versions(t), testdb.AppliedVersions(t, db)); diff != "" {
@@ -81,7 +82,7 @@ func TestApplyAtOnce(t *testing.T) {
 	for range 8 {
 		db := testdb.OpenDB(t, url)
 		wg.Go(func() {
-			err := migrate.Apply(t.Context(), db, migrate.WithProgress(func(name string) {
+			err := testopt.Apply(t.Context(), db, testopt.WithProgress(func(name string) {
 				mu.Lock()
 				defer mu.Unlock()
 				files = append(files, name)
@@ -115,7 +116,7 @@ func TestApplyWaitsForTheStockLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	db := testdb.OpenDB(t, url)
-	if err := migrate.Apply(t.Context(), db, migrate.WithMigratorTimeout(0)); !errors.Is(err, migrate.ErrLocked) {
+	if err := testopt.Apply(t.Context(), db, testopt.WithMigratorTimeout(0)); !errors.Is(err, migrate.ErrLocked) {
 		t.Errorf("while another holds the lock: %v", err)
 	}
 	if n := len(testdb.AppliedVersions(t, db)); n != 0 {
@@ -133,10 +134,10 @@ func TestApplyRefusals(t *testing.T) {
 		env := testdb.New(t)
 		env.Exec(t, "INSERT INTO atlas_schema_revisions.atlas_schema_revisions SELECT '20991231000000', 'later', 2, 1, 1, "+
 			"now(), 1, '', '', 'hash', 'null', 'other'")
-		if err := migrate.Apply(t.Context(), env.DB); !errors.Is(err, migrate.ErrNewer) || !strings.Contains(err.Error(), "20991231000000") {
+		if err := testopt.Apply(t.Context(), env.DB); !errors.Is(err, migrate.ErrNewer) || !strings.Contains(err.Error(), "20991231000000") {
 			t.Error(err)
 		}
-		status, err := migrate.ReadStatus(t.Context(), env.DB)
+		status, err := testopt.ReadStatus(t.Context(), env.DB)
 		if err != nil || !errors.Is(status.Err(), migrate.ErrNewer) {
 			t.Errorf("%+v, %v", status, err)
 		}
@@ -147,7 +148,7 @@ func TestApplyRefusals(t *testing.T) {
 		if _, err := db.ExecContext(t.Context(), "CREATE TABLE others (id int)"); err != nil {
 			t.Fatal(err)
 		}
-		if err := migrate.Apply(t.Context(), db); !errors.Is(err, migrate.ErrNotClean) {
+		if err := testopt.Apply(t.Context(), db); !errors.Is(err, migrate.ErrNotClean) {
 			t.Error(err)
 		}
 		var schemas int
@@ -155,14 +156,14 @@ func TestApplyRefusals(t *testing.T) {
 			Scan(&schemas); err != nil || schemas != 0 {
 			t.Errorf("the refused Apply left a history behind: %d, %v", schemas, err)
 		}
-		if err := migrate.Apply(t.Context(), db, migrate.WithAllowDirty()); err != nil {
+		if err := testopt.Apply(t.Context(), db, testopt.WithAllowDirty()); err != nil {
 			t.Errorf("allowed: %v", err)
 		}
 	})
 	t.Run("unreachable", func(t *testing.T) {
 		t.Parallel()
 		db := testdb.OpenDB(t, "postgres://nobody:hunter2@127.0.0.1:1/none?sslmode=disable&connect_timeout=2")
-		err := migrate.Apply(t.Context(), db)
+		err := testopt.Apply(t.Context(), db)
 		if err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Error(err)
 		}
@@ -187,7 +188,7 @@ func TestFailedFileIsRolledBack(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			err := migrate.Apply(t.Context(), db, migrate.WithBaseline(testdb.CreateTables))
+			err := testopt.Apply(t.Context(), db, testopt.WithBaseline(testdb.CreateTables))
 			if err == nil || !strings.Contains(err.Error(),
 				testdb.Harden+"_harden.sql:") || strings.Contains(err.Error(), "PLAINCANARY") {
 				t.Fatal(err)
@@ -202,7 +203,7 @@ func TestFailedFileIsRolledBack(t *testing.T) {
 			if _, err := db.ExecContext(t.Context(), "DELETE FROM user_credentials"); err != nil {
 				t.Fatal(err)
 			}
-			if err := migrate.Apply(t.Context(), db, migrate.WithBaseline(testdb.CreateTables)); err != nil {
+			if err := testopt.Apply(t.Context(), db, testopt.WithBaseline(testdb.CreateTables)); err != nil {
 				t.Errorf("after the cause was removed: %v", err)
 			}
 		})

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/internal/testopt"
 	"github.com/credent-go/credent/migrate"
 )
 
@@ -30,11 +31,11 @@ func TestApplyBehindPgBouncer(t *testing.T) {
 			for i := range 6 {
 				db := testdb.OpenDB(t, through, way.Opts...)
 				wg.Go(func() {
-					var opts []migrate.Option
+					var opts []testopt.Migration
 					if i%2 == 0 { // it makes no difference where each file has a transaction
-						opts = append(opts, migrate.WithPooled())
+						opts = append(opts, testopt.WithPooled())
 					}
-					err := migrate.Apply(t.Context(), db, append(opts, migrate.WithProgress(func(name string) {
+					err := testopt.Apply(t.Context(), db, append(opts, testopt.WithProgress(func(name string) {
 						mu.Lock()
 						defer mu.Unlock()
 						files = append(files, name)
@@ -42,7 +43,7 @@ func TestApplyBehindPgBouncer(t *testing.T) {
 					if err != nil {
 						t.Error(err)
 					}
-					if status, err := migrate.ReadStatus(t.Context(), db); err != nil || status.Err() != nil {
+					if status, err := testopt.ReadStatus(t.Context(), db); err != nil || status.Err() != nil {
 						t.Errorf("%+v, %v", status, err)
 					}
 				})
@@ -71,11 +72,11 @@ func TestApplyBehindPgBouncerWaitsForTheStockLock(t *testing.T) {
 	stock := testdb.OpenDB(t, url)
 	stock.SetMaxOpenConns(1) // one session
 	testdb.Run(t, stock, "SELECT pg_advisory_lock(2686470616)")
-	if err := migrate.Apply(t.Context(), through, migrate.WithMigratorTimeout(0)); !errors.Is(err, migrate.ErrLocked) {
+	if err := testopt.Apply(t.Context(), through, testopt.WithMigratorTimeout(0)); !errors.Is(err, migrate.ErrLocked) {
 		t.Errorf("while another holds the lock: %v", err)
 	}
 	testdb.Run(t, stock, "SELECT pg_advisory_unlock(2686470616)")
-	if err := migrate.Apply(t.Context(), through); err != nil {
+	if err := testopt.Apply(t.Context(), through); err != nil {
 		t.Error(err)
 	}
 }
@@ -91,9 +92,9 @@ func TestApplyBehindPgBouncerRefuses(t *testing.T) {
 			t.Parallel()
 			url := testdb.NewDatabase(t, "")
 			through := testdb.OpenDB(t, testdb.StartPgBouncer(t, url)+way.Parameters, way.Opts...)
-			dir := migrate.WithDir(newDirectory(t, withoutTx))
-			for option, opts := range map[string][]migrate.Option{"told": {dir, migrate.WithPooled()}, "found out": {dir}} {
-				if err := migrate.Apply(t.Context(), through, opts...); !errors.Is(err, migrate.ErrPooled) {
+			dir := testopt.WithDir(newDirectory(t, withoutTx))
+			for option, opts := range map[string][]testopt.Migration{"told": {dir, testopt.WithPooled()}, "found out": {dir}} {
+				if err := testopt.Apply(t.Context(), through, opts...); !errors.Is(err, migrate.ErrPooled) {
 					t.Errorf("%s: %v", option, err)
 				}
 			}
@@ -106,7 +107,7 @@ func TestApplyBehindPgBouncerRefuses(t *testing.T) {
 			}
 			// On a direct connection it goes on.
 			testdb.Run(t, db, "DELETE FROM t WHERE id = 2")
-			if err := migrate.Apply(t.Context(), db, dir); err != nil {
+			if err := testopt.Apply(t.Context(), db, dir); err != nil {
 				t.Error(err)
 			}
 		})
@@ -123,7 +124,7 @@ func TestApplyWithoutTransactionWithOneConnection(t *testing.T) {
 			db := testdb.OpenDB(t, testdb.NewDatabase(t, ""), opts...)
 			db.SetMaxOpenConns(1)
 			files := with(withoutTx, "20260101000000_a.sql", "CREATE TABLE t (id int, n int);")
-			if err := migrate.Apply(t.Context(), db, migrate.WithDir(newDirectory(t, files))); err != nil {
+			if err := testopt.Apply(t.Context(), db, testopt.WithDir(newDirectory(t, files))); err != nil {
 				t.Error(err)
 			}
 		})
@@ -141,7 +142,7 @@ func TestApplyWithoutTransactionOnABusyPool(t *testing.T) {
 	}
 	defer testdb.CloseAll(t, busy)
 	files := with(withoutTx, "20260101000000_a.sql", "CREATE TABLE t (id int, n int);")
-	if err := migrate.Apply(t.Context(), db, migrate.WithDir(newDirectory(t, files))); err != nil {
+	if err := testopt.Apply(t.Context(), db, testopt.WithDir(newDirectory(t, files))); err != nil {
 		t.Error(err)
 	}
 }

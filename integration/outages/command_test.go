@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/internal/testopt"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -299,8 +300,8 @@ func TestServerCrash(t *testing.T) {
 		w := worldAt(t, driver, url, url)
 		const n = 200
 		w.exec(t, "DELETE FROM user_credentials")
-		stored, err := credent.Copy(t.Context(), w.db, crashAfter(t, w, rows(n), n/2), credent.CopyConfig{Batch: 10},
-			credent.WithKeyring(w.new))
+		stored, err := testopt.Copy(t.Context(), w.db, crashAfter(t, w, rows(n), n/2), credent.CopyConfig{Batch: 10},
+			testopt.WithKeyring(w.new))
 		if err != nil || stored != n {
 			t.Fatalf("%s: %d rows are stored: %v", driver, stored, err)
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/internal/testopt"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -24,7 +25,7 @@ func TestCopyGoesOn(t *testing.T) {
 		const n = 2000
 		cutter := w.cut(t)
 		cfg := credent.CopyConfig{Batch: 50, Progress: func(int64) { <-cutter.first }}
-		stored, err := credent.Copy(t.Context(), w.db, rows(n), cfg, credent.WithKeyring(w.new))
+		stored, err := testopt.Copy(t.Context(), w.db, rows(n), cfg, testopt.WithKeyring(w.new))
 		cutter.close()
 		if err != nil || stored != n {
 			t.Errorf("%d rows are stored: %v", stored, err)
@@ -201,7 +202,7 @@ func TestCopyAfterBrokenCommit(t *testing.T) {
 					Progress: func(rows int64) { last = rows },
 				}
 				cfg.Stored = func(stored []uuid.UUID) { ids += len(stored) }
-				stored, err := credent.Copy(t.Context(), db, rows(n), cfg, credent.WithKeyring(w.new))
+				stored, err := testopt.Copy(t.Context(), db, rows(n), cfg, testopt.WithKeyring(w.new))
 				if err != nil || stored != n || last != n || ids != n {
 					t.Errorf("%d rows are stored, %d told, %d IDs: %v", stored, last, ids, err)
 				}
@@ -220,8 +221,8 @@ func TestCopyUncertain(t *testing.T) {
 	forEachDriver(t, func(t *testing.T, w *world) {
 		_, through := newProxy(t, w.url, passes, unheard)
 		db := openPool(t, w.driver, through)
-		stored, err := credent.Copy(t.Context(), db, rows(30), credent.CopyConfig{Batch: 10, RetryFor: -1},
-			credent.WithKeyring(w.new))
+		stored, err := testopt.Copy(t.Context(), db, rows(30), credent.CopyConfig{Batch: 10, RetryFor: -1},
+			testopt.WithKeyring(w.new))
 		if !errors.Is(err, credent.ErrUncertain) || !errors.Is(err, rotate.ErrConnectionLost) || stored != 10 {
 			t.Errorf("%d rows are stored: %v", stored, err)
 		}
@@ -239,8 +240,8 @@ func TestCopyReachesLimit(t *testing.T) {
 			w.exec(t, "DROP TRIGGER IF EXISTS full_disk ON user_credentials")
 			w.exec(t, "CREATE TRIGGER full_disk BEFORE INSERT ON user_credentials FOR EACH ROW EXECUTE FUNCTION "+
 				"full_disk()")
-			stored, err := credent.Copy(t.Context(), w.db, rows(10), credent.CopyConfig{RetryFor: -1},
-				credent.WithKeyring(w.new))
+			stored, err := testopt.Copy(t.Context(), w.db, rows(10), credent.CopyConfig{RetryFor: -1},
+				testopt.WithKeyring(w.new))
 			var failed *credent.CopyError
 			if !errors.As(err, &failed) || failed.Row != 0 || stored != 0 {
 				t.Errorf("%s: %d rows are stored: %v", state, stored, err)

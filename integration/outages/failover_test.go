@@ -13,6 +13,7 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/internal/pgreplica"
 	"github.com/credent-go/credent/internal/pgserver"
+	"github.com/credent-go/credent/internal/testopt"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -124,8 +125,8 @@ func checkStandby(t *testing.T, w *world) {
 	if !errors.Is(err, rotate.ErrStandby) {
 		t.Errorf("Run: %v", err)
 	}
-	if _, err := credent.Copy(t.Context(), w.db, rows(1), credent.CopyConfig{},
-		credent.WithKeyring(w.new)); !errors.Is(err, rotate.ErrStandby) {
+	if _, err := testopt.Copy(t.Context(), w.db, rows(1), credent.CopyConfig{},
+		testopt.WithKeyring(w.new)); !errors.Is(err, rotate.ErrStandby) {
 		t.Errorf("Copy: %v", err)
 	}
 	for _, args := range []string{

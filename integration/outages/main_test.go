@@ -18,9 +18,9 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/internal/cli"
-	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/pgserver"
-	"github.com/credent-go/credent/migrate"
+	"github.com/credent-go/credent/internal/testopt"
+	"github.com/credent-go/credent/keyring"
 )
 
 // envCommand makes the test's binary the command credent.
@@ -71,7 +71,7 @@ func migrated(ctx context.Context, url string) error {
 		return err
 	}
 	defer func() { _ = db.Close() }()
-	if err := migrate.Apply(ctx, db); err != nil {
+	if err := testopt.Apply(ctx, db); err != nil {
 		return err
 	}
 	_, err = db.ExecContext(ctx, "INSERT INTO user_accounts (id, user_id, account_name, created_at, updated_at) "+
@@ -124,13 +124,13 @@ func worldAt(t *testing.T, driver, url, adminURL string) *world {
 	t.Helper()
 	w := &world{
 		url: url, driver: driver, db: openPool(t, driver, url), admin: openPool(t, "postgres", adminURL),
-		oldKey: credent.GenerateKey(), newKey: credent.GenerateKey(),
+		oldKey: keyring.GenerateKey(), newKey: keyring.GenerateKey(),
 	}
 	var err error
-	if w.old, err = credent.NewKeyring(w.oldKey); err != nil {
+	if w.old, err = keyring.New(w.oldKey); err != nil {
 		t.Fatal(err)
 	}
-	if w.new, err = credent.NewKeyring(w.newKey, w.oldKey); err != nil {
+	if w.new, err = keyring.New(w.newKey, w.oldKey); err != nil {
 		t.Fatal(err)
 	}
 	return w
@@ -166,8 +166,8 @@ func rows(n int) iter.Seq2[credent.CopyRow, error] {
 // fill stores n rows under the old key.
 func (w *world) fill(t *testing.T, n int) {
 	t.Helper()
-	if stored, err := credent.Copy(t.Context(), w.admin, rows(n), credent.CopyConfig{},
-		credent.WithKeyring(w.old)); err != nil || stored != int64(n) {
+	if stored, err := testopt.Copy(t.Context(), w.admin, rows(n), credent.CopyConfig{},
+		testopt.WithKeyring(w.old)); err != nil || stored != int64(n) {
 		t.Fatalf("%d rows are stored: %v", stored, err)
 	}
 }
@@ -176,7 +176,7 @@ func (w *world) fill(t *testing.T, n int) {
 // keyring.
 func (w *world) check(t *testing.T, n int, ring *keyring.Keyring) {
 	t.Helper()
-	client, err := credent.NewClient(w.admin, "postgres", credent.WithKeyring(ring))
+	client, err := testopt.NewClient(w.admin, "postgres", testopt.WithKeyring(ring))
 	if err != nil {
 		t.Fatal(err)
 	}

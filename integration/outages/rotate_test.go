@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/rotate"
 )
 

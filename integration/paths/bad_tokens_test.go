@@ -12,13 +12,14 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/keyring"
 )
 
 // badTokens are damaged in ways that the CHECK of the column lets in. They are
 // made of a good one under the ring's key.
 func badTokens(t *testing.T, good string) map[string]string {
 	t.Helper()
-	foreign, err := testdb.Keyring(t, credent.GenerateKey()).Encrypt("foreign")
+	foreign, err := testdb.Keyring(t, keyring.GenerateKey()).Encrypt("foreign")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +153,7 @@ func TestBadTokens(t *testing.T) {
 		if len(named) != len(want) || strings.Contains(output, "gAAAA") || strings.Contains(output, "good") {
 			t.Errorf("doctor names %d: %s", len(named), output)
 		}
-		if named, _ := doctor(t, env.URL, credent.GenerateKey()); len(named) != 2*len(all) {
+		if named, _ := doctor(t, env.URL, keyring.GenerateKey()); len(named) != 2*len(all) {
 			t.Errorf("with a wrong key, doctor names %d of %d", len(named), 2*len(all))
 		}
 	})
@@ -171,7 +172,7 @@ func TestPlaintextIsSentToEncrypt(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, args := range [][]string{{"migrate", "adopt"}, {"migrate", "apply", "--baseline", "20261124030000"}, {"verify"}} {
-		out, note := failing(t, url, credent.GenerateKey(), args...)
+		out, note := failing(t, url, keyring.GenerateKey(), args...)
 		if !strings.Contains(note, "run `credent encrypt`") || strings.Count(note, "\n") != 1 || strings.Contains(out+note, "PLAINCANARY") {
 			t.Errorf("%q: %s%s", args, out, note)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/internal/testopt"
 )
 
 // refusedWhenBound are the paths by which a token could end in another tenant's
@@ -51,7 +52,7 @@ func TestBoundWritePaths(t *testing.T) {
 func TestTenantKeysWritePaths(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
-		env.Client = env.OnPool(credent.WithKeyring(env.Ring), credent.WithTenantKeys(credent.Write))
+		env.Client = env.OnPool(testopt.WithKeyring(env.Ring), testopt.WithTenantKeys(credent.Write))
 		tryScoped(t, env, func(t *testing.T) map[uuid.UUID]testdb.Pair {
 			t.Helper()
 			for _, p := range env.Tokens(t) {
@@ -80,7 +81,7 @@ func tryScoped(t *testing.T, env *testdb.Env, read func(t *testing.T) map[uuid.U
 		for _, p := range writePaths() {
 			t.Run(fmt.Sprintf("%s, in a transaction %t", p.name, inTx), func(t *testing.T) {
 				err := p.tryScoped(t, env, inTx, read)
-				if !errors.Is(err, credent.ErrContext) {
+				if !errors.Is(err, credent.ErrWrongLocation) {
 					return
 				}
 				for reason := range refusedWhenBound {
@@ -117,7 +118,7 @@ func (p writePath) tryScoped(t *testing.T, env *testdb.Env, inTx bool,
 		}
 		env.CheckDigests(t, env.Ring, w.want)
 		env.CheckFound(t, w.want)
-	case errors.Is(err, credent.ErrContext) || p.refused != nil && isRefusal(err, p.refused):
+	case errors.Is(err, credent.ErrWrongLocation) || p.refused != nil && isRefusal(err, p.refused):
 		if diff := cmp.Diff(before, env.Tokens(t)); diff != "" {
 			t.Errorf("something was changed: %s", diff)
 		}

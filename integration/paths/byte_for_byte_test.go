@@ -17,6 +17,7 @@ import (
 	"github.com/credent-go/credent/integration/record"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/internal/testopt"
 )
 
 // Statements of Credent's own, exactly.
@@ -39,12 +40,12 @@ var own = map[string]int{
 
 // byteSettings are the clients whose statements are compared.
 var byteSettings = map[string]struct {
-	opts   []credent.Option
+	opts   []testopt.Option
 	scoped bool // its keys depend on the tenant
 }{
 	"plain":       {},
-	"bound":       {opts: []credent.Option{credent.WithBinding(credent.Require)}, scoped: true},
-	"tenant keys": {opts: []credent.Option{credent.WithTenantKeys(credent.Write)}, scoped: true},
+	"bound":       {opts: []testopt.Option{testopt.WithBinding(credent.Require)}, scoped: true},
+	"tenant keys": {opts: []testopt.Option{testopt.WithTenantKeys(credent.Write)}, scoped: true},
 }
 
 // TestByteForByte has what arrives at the database's driver, for every write
@@ -57,7 +58,7 @@ func TestByteForByte(t *testing.T) {
 			for _, inTx := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s, in a transaction %t", name, inTx), func(t *testing.T) {
 					var above, below record.Log
-					env.Client = recorded(t, env, &above, &below, append(in.opts, credent.WithKeyring(env.Ring))...)
+					env.Client = recorded(t, env, &above, &below, append(in.opts, testopt.WithKeyring(env.Ring))...)
 					total := tally{}
 					for _, path := range writePaths() {
 						t.Run(path.name, func(t *testing.T) {
@@ -87,7 +88,7 @@ func TestByteForByte(t *testing.T) {
 
 // recorded returns a client whose statements are recorded above and below
 // Credent's driver.
-func recorded(t *testing.T, env *testdb.Env, above, below *record.Log, opts ...credent.Option) *ent.Client {
+func recorded(t *testing.T, env *testdb.Env, above, below *record.Log, opts ...testopt.Option) *ent.Client {
 	t.Helper()
 	driverName, dsn := env.Source(t)
 	db, err := record.Open(driverName, dsn, below)
@@ -95,7 +96,7 @@ func recorded(t *testing.T, env *testdb.Env, above, below *record.Log, opts ...c
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { testdb.CloseAll(t, db) })
-	drv, err := credent.WrapDriver(entsql.OpenDB(env.Dialect(), db), opts...)
+	drv, err := testopt.WrapDriver(entsql.OpenDB(env.Dialect(), db), opts...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -242,7 +243,7 @@ func TestByteForByteOfTenantKeys(t *testing.T) {
 			account := env.Account(t, user)
 			for _, there := range []bool{false, true} {
 				var above, below record.Log
-				client := recorded(t, env, &above, &below, credent.WithKeyring(env.Ring), credent.WithTenantKeys(credent.Write))
+				client := recorded(t, env, &above, &below, testopt.WithKeyring(env.Ring), testopt.WithTenantKeys(credent.Write))
 				for _, known := range []bool{false, true} {
 					create := client.UserCredential.Create()
 					var tx *ent.Tx

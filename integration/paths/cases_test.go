@@ -16,6 +16,7 @@ import (
 	"github.com/credent-go/credent/ent/useraccount"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/internal/testopt"
 )
 
 // TestNumberedParametersOfSQLite has SQL with $1, which the drivers of SQLite
@@ -157,7 +158,7 @@ func TestHiddenSecrets(t *testing.T) {
 					client, end = tx.Client(), tx.Commit
 				}
 				_, err := client.ExecContext(ctx, env.Placeholders(insert), 1, doc)
-				if !errors.Is(err, credent.ErrPredicate) && !errors.Is(err, credent.ErrRedacted) {
+				if !errors.Is(err, credent.ErrNoLocation) && !errors.Is(err, credent.ErrRedacted) {
 					t.Errorf("%s, in a transaction %t: %v", name, inTx, err)
 				} else if strings.Contains(err.Error(), "PLAIN") {
 					t.Errorf("%s: the error has the secret", name)
@@ -200,7 +201,7 @@ func TestTooManyArguments(t *testing.T) {
 		}
 		env.Exec(t, accounts, many)
 		env.DB.SetMaxOpenConns(1)
-		client := env.OnPool(credent.WithKeyring(env.Ring))
+		client := env.OnPool(testopt.WithKeyring(env.Ring))
 		account := env.Account(t, "u1")
 		there := env.Credential(t, account, "PK1", "s1")
 		ids := make([]uuid.UUID, limit+1)

@@ -13,6 +13,7 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/internal/testopt"
 )
 
 // TestOneDamagedRow has one token in 1,000 rows that doesn't open.
@@ -74,7 +75,7 @@ func TestOneDamagedRow(t *testing.T) {
 			t.Errorf("%d other rows", opened)
 		}
 
-		strict := env.OnPool(credent.WithKeyring(env.Ring), credent.Strict())
+		strict := env.OnPool(testopt.WithKeyring(env.Ring), testopt.VerifyOnRead())
 		_, err = strict.UserCredential.Query().All(ctx)
 		var detail *credent.Error
 		if !errors.Is(err, credent.ErrCorrupt) || !errors.As(err, &detail) || detail.Row != damaged.String() || detail.Column != "secret_key" {

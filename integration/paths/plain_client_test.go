@@ -16,6 +16,8 @@ import (
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/pgserver"
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/internal/testopt"
+	"github.com/credent-go/credent/keyring"
 )
 
 // plainEnv makes the test binary the child of TestPlainClient, since the
@@ -27,7 +29,7 @@ const plainEnv = "CREDENT_TEST_PLAIN"
 // under the default key, and refused without one; an indexed column is refused.
 func TestPlainClient(t *testing.T) {
 	t.Parallel()
-	for mode, key := range map[string]string{"with a key": credent.GenerateKey(), "without a key": ""} {
+	for mode, key := range map[string]string{"with a key": keyring.GenerateKey(), "without a key": ""} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestPlainClientChild$", "-test.v")
@@ -53,7 +55,7 @@ func TestPlainClientChild(t *testing.T) {
 			// be what the plain client writes.
 			env.Key = os.Getenv("ENCRYPTION_KEY")
 			env.Ring = testdb.Keyring(t, env.Key)
-			env.Client = env.OnPool(credent.WithKeyring(env.Ring))
+			env.Client = env.OnPool(testopt.WithKeyring(env.Ring))
 			for _, path := range writePaths() {
 				t.Run(path.name, func(t *testing.T) { path.asPlain().try(t, env, plainSetting) })
 			}
@@ -147,7 +149,7 @@ func plainWithoutKey(t *testing.T, env *testdb.Env) {
 		"plain":             plainClient(env),
 		"plain, debug":      plainClient(env).Debug(),
 		"Credent's driver":  env.OnPool(),
-		"credent.NewClient": testdb.Must(credent.NewClient(env.DB, env.Dialect())),
+		"credent.NewClient": testdb.Must(testopt.NewClient(env.DB, env.Dialect())),
 	}
 	for name, client := range clients {
 		want := credent.ErrNoKey
@@ -201,7 +203,7 @@ func plainWithoutKey(t *testing.T, env *testdb.Env) {
 			}
 		}
 	}
-	if _, err := credent.Open(ctx, env.URL, env.Opts...); !errors.Is(err, credent.ErrNoKey) {
+	if _, err := testopt.Open(ctx, env.URL, env.Opts...); !errors.Is(err, credent.ErrNoKey) {
 		t.Errorf("Open: %v", err)
 	}
 	if after := env.Tokens(t); len(after) != len(before) || after[rows[0].ID] != before[rows[0].ID] {

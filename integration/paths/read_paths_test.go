@@ -17,6 +17,8 @@ import (
 	"github.com/credent-go/credent/ent/useraccount"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/internal/testopt"
+	"github.com/credent-go/credent/keyring"
 )
 
 // readPath is one way to read secrets.
@@ -417,7 +419,7 @@ func returnPaths() []readPath {
 type readSetting struct {
 	name    string
 	foreign bool
-	options []credent.Option
+	options []testopt.Option
 	debug   bool
 	writes  bool  // what is read, too
 	unkept  error // what a secret without the client doesn't open with
@@ -426,12 +428,12 @@ type readSetting struct {
 var readSettings = []readSetting{
 	{name: "client"},
 	{name: "debug client", debug: true},
-	{name: "strict client", options: []credent.Option{credent.Strict()}},
+	{name: "strict client", options: []testopt.Option{testopt.VerifyOnRead()}},
 	{name: "client of another keyring", foreign: true},
-	{name: "bound client", options: []credent.Option{credent.WithBinding(credent.Require)}, writes: true},
-	{name: "client of tenant keys", options: []credent.Option{credent.WithTenantKeys(credent.Write)}, writes: true, unkept: credent.ErrUnknownKey},
+	{name: "bound client", options: []testopt.Option{testopt.WithBinding(credent.Require)}, writes: true},
+	{name: "client of tenant keys", options: []testopt.Option{testopt.WithTenantKeys(credent.Write)}, writes: true, unkept: credent.ErrUnknownKey},
 	{
-		name: "bound client of tenant keys", options: []credent.Option{credent.WithBinding(credent.Require), credent.WithTenantKeys(credent.Write)},
+		name: "bound client of tenant keys", options: []testopt.Option{testopt.WithBinding(credent.Require), testopt.WithTenantKeys(credent.Write)},
 		writes: true, unkept: credent.ErrUnknownKey,
 	},
 }
@@ -452,9 +454,9 @@ func TestReadPaths(t *testing.T) {
 		for _, in := range readSettings {
 			ring := env.Ring
 			if in.foreign {
-				ring = testdb.Keyring(t, credent.GenerateKey())
+				ring = testdb.Keyring(t, keyring.GenerateKey())
 			}
-			client := env.OnPool(append(in.options, credent.WithKeyring(ring))...)
+			client := env.OnPool(append(in.options, testopt.WithKeyring(ring))...)
 			if in.debug {
 				client = client.Debug()
 			}
@@ -477,7 +479,7 @@ func TestReadPaths(t *testing.T) {
 
 // try reads by the path, and reveals what it has seen after the transaction, if
 // there was one.
-func (p readPath) try(t *testing.T, env *testdb.Env, client *ent.Client, ring *credent.Keyring, in readSetting,
+func (p readPath) try(t *testing.T, env *testdb.Env, client *ent.Client, ring *keyring.Keyring, in readSetting,
 	inTx bool,
 ) {
 	t.Helper()
@@ -513,7 +515,7 @@ func (p readPath) try(t *testing.T, env *testdb.Env, client *ent.Client, ring *c
 		}
 		got, err := s.secret.Reveal()
 		if in.writes && lacksTenant[p.name] {
-			if !errors.Is(err, credent.ErrContext) && !errors.Is(err, credent.ErrUnknownKey) || !strings.Contains(err.Error(), "select ") {
+			if !errors.Is(err, credent.ErrNoTenant) && !errors.Is(err, credent.ErrUnknownKey) || !strings.Contains(err.Error(), "select ") {
 				t.Errorf("%s, without the tenant: revealed %q, %v", s.column, got, err)
 			}
 			continue

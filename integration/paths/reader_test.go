@@ -9,6 +9,8 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/internal/testopt"
+	"github.com/credent-go/credent/keyring"
 )
 
 type requestKey struct{}
@@ -47,7 +49,7 @@ func TestRevealsHaveAReader(t *testing.T) {
 				continue
 			}
 			for name, inTx := range map[string]bool{"alone": false, "in a transaction": true} {
-				for _, ring := range []*credent.Keyring{env.Ring, testdb.Keyring(t, credent.GenerateKey())} {
+				for _, ring := range []*keyring.Keyring{env.Ring, testdb.Keyring(t, keyring.GenerateKey())} {
 					p.tellsReader(t, env, p.name+" "+name, ring, inTx)
 				}
 			}
@@ -55,11 +57,11 @@ func TestRevealsHaveAReader(t *testing.T) {
 	})
 }
 
-func (p readPath) tellsReader(t *testing.T, env *testdb.Env, name string, ring *credent.Keyring, inTx bool) {
+func (p readPath) tellsReader(t *testing.T, env *testdb.Env, name string, ring *keyring.Keyring, inTx bool) {
 	t.Helper()
 	account, rows := env.Seed(t)
 	var told observed
-	client := env.OnPool(credent.WithKeyring(ring), credent.WithRevealObserver(told.observe))
+	client := env.OnPool(testopt.WithKeyring(ring), testopt.OnReveal(told.observe))
 	r := &reader{env: env, client: client, account: account, rows: rows}
 	ctx := credent.WithActor(context.WithValue(t.Context(), requestKey{}, name), "ada")
 	user := ""

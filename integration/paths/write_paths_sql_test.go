@@ -90,15 +90,15 @@ func modifierPaths() []writePath {
 				Modify(setAPIKey(as, w.wantAPIKey(0, "new"))).Exec(ctx)
 		}),
 		[]writePath{
-			{name: "UpdateOne, Modify without the digest", raw: true, refused: credent.ErrIndex, write: func(ctx context.Context, w *writer) error {
+			{name: "UpdateOne, Modify without the digest", raw: true, refused: credent.ErrBlindIndex, write: func(ctx context.Context, w *writer) error {
 				return one(ctx, w, set("api_key", passing{}.apiKey(credent.NewSecret("new"))))
 			}},
-			{name: "UpdateOne, Modify with the digest of another", raw: true, refused: credent.ErrIndex, write: func(ctx context.Context, w *writer) error {
+			{name: "UpdateOne, Modify with the digest of another", raw: true, refused: credent.ErrBlindIndex, write: func(ctx context.Context, w *writer) error {
 				return one(ctx, w, func(u *entsql.UpdateBuilder) {
 					u.Set("api_key", passing{}.apiKey(credent.NewSecret("new"))).Set("api_key_index", passing{}.digest(credent.NewSecret("old")))
 				})
 			}},
-			{name: "UpdateOne, Modify with the digest alone", raw: true, refused: credent.ErrIndex, write: func(ctx context.Context, w *writer) error {
+			{name: "UpdateOne, Modify with the digest alone", raw: true, refused: credent.ErrBlindIndex, write: func(ctx context.Context, w *writer) error {
 				return one(ctx, w, set("api_key_index", passing{}.digest(credent.NewSecret("new"))))
 			}},
 			{name: "UpdateOne, Modify for another tenant", raw: true, write: func(ctx context.Context, w *writer) error {
@@ -131,7 +131,7 @@ func modifierPaths() []writePath {
 			{name: "UpdateOne, Modify with a printed secret", refused: credent.ErrRedacted, write: func(ctx context.Context, w *writer) error {
 				return one(ctx, w, set("api_key", credent.NewSecret("new").String()))
 			}},
-			{name: "UpdateOne, Modify with a list of secrets", raw: true, refused: credent.ErrPredicate, write: func(ctx context.Context, w *writer) error {
+			{name: "UpdateOne, Modify with a list of secrets", raw: true, refused: credent.ErrNoLocation, write: func(ctx context.Context, w *writer) error {
 				return one(ctx, w, set("api_key", []credent.Secret{credent.NewSecret("new")}))
 			}},
 			{name: "UpdateOne, Modify with NULL", refused: errNotNullOrIndex, write: func(ctx context.Context, w *writer) error {
@@ -349,16 +349,16 @@ func refusedStatements() []writePath {
 		{name: "ExecContext, a printed secret", refused: credent.ErrRedacted, write: func(ctx context.Context, w *writer) error {
 			return statement(ctx, w, updateStatement, s.String(), nil, w.rows[0].ID)
 		}},
-		placed("without the digest", credent.ErrIndex, func(ctx context.Context, w *writer, as passing) error {
+		placed("without the digest", credent.ErrBlindIndex, func(ctx context.Context, w *writer, as passing) error {
 			return statement(ctx, w, "UPDATE user_credentials SET api_key = $1 WHERE id = $2", as.apiKey(s), w.rows[0].ID)
 		}),
-		placed("with the digest of another secret", credent.ErrIndex, func(ctx context.Context, w *writer, as passing) error {
+		placed("with the digest of another secret", credent.ErrBlindIndex, func(ctx context.Context, w *writer, as passing) error {
 			return statement(ctx, w, updateStatement, as.apiKey(s), as.digest(credent.NewSecret("old")), w.rows[0].ID)
 		}),
-		placed("the digest alone", credent.ErrIndex, func(ctx context.Context, w *writer, as passing) error {
+		placed("the digest alone", credent.ErrBlindIndex, func(ctx context.Context, w *writer, as passing) error {
 			return statement(ctx, w, "UPDATE user_credentials SET api_key_index = $1 WHERE id = $2", as.digest(s), w.rows[0].ID)
 		}),
-		placed("a digest of a column without an index", credent.ErrIndex, func(ctx context.Context, w *writer, as passing) error {
+		placed("a digest of a column without an index", credent.ErrBlindIndex, func(ctx context.Context, w *writer, as passing) error {
 			return statement(ctx, w, updateStatement, as.apiKey(s), encrypted.DigestOf(s, usercredential.SecretKeyColumn, nil), w.rows[0].ID)
 		}),
 		placed("At of a string", credent.ErrValue, func(ctx context.Context, w *writer, as passing) error {
@@ -379,11 +379,11 @@ func refusedStatements() []writePath {
 			return statement(ctx, w, query+", (SELECT 1 AS x UNION SELECT 2) AS twice", as.apiKey(s), as.secretKey(s), as.digest(s))
 		}),
 		bare("DELETE", "DELETE FROM user_credentials WHERE api_key = $1", s),
-		placed("DELETE", credent.ErrIndex, func(ctx context.Context, w *writer, as passing) error {
+		placed("DELETE", credent.ErrBlindIndex, func(ctx context.Context, w *writer, as passing) error {
 			return statement(ctx, w, "DELETE FROM user_credentials WHERE api_key = $1", as.apiKey(s))
 		}),
 		bare("DELETE of all others", "DELETE FROM user_credentials WHERE api_key <> $1", s),
-		placed("DELETE of all others", credent.ErrIndex, func(ctx context.Context, w *writer, as passing) error {
+		placed("DELETE of all others", credent.ErrBlindIndex, func(ctx context.Context, w *writer, as passing) error {
 			return statement(ctx, w, "DELETE FROM user_credentials WHERE api_key <> $1", as.apiKey(s))
 		}),
 		placed("DELETE of all others, by the other column", credent.ErrManyRows, func(ctx context.Context, w *writer, as passing) error {
@@ -435,7 +435,7 @@ func predicatePaths() []writePath {
 			_, err := w.client.UserCredential.Delete().Where(entsql.FieldNEQ("api_key", s.String())).Exec(ctx)
 			return err
 		}},
-		deletion("a list of secrets", credent.ErrPredicate, func(q *entsql.Selector) {
+		deletion("a list of secrets", credent.ErrNoLocation, func(q *entsql.Selector) {
 			q.Where(entsql.ExprP("NOT api_key = ANY($1)", []credent.Secret{s}))
 		}),
 		deletion("sqljson.ValueEQ", errBare, func(q *entsql.Selector) { q.Where(sqljson.ValueEQ("api_key", s)) }),

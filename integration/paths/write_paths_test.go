@@ -44,12 +44,12 @@ var (
 	errConstraint = errors.New("a constraint of the database")
 	errNotNull    = errors.New("a NOT NULL of the database") // for ent, that is no constraint
 	errMissing    = errors.New("ent's validation error")
-	errCompared   = errors.New("ErrPredicate, or ErrRedacted where ent marshals the secret first")
+	errCompared   = errors.New("ErrNoLocation, or ErrRedacted where ent marshals the secret first")
 	errSomehow    = errors.New("any error") // where the method panics, or the driver refuses by itself
 
-	errBare           = errors.New("ErrPredicate, with what to do")
-	errStored         = errors.New("a constraint of the database, or ErrIndex before it")
-	errNotNullOrIndex = errors.New("a NOT NULL of the database, or ErrIndex before it")
+	errBare           = errors.New("ErrNoLocation, with what to do")
+	errStored         = errors.New("a constraint of the database, or ErrBlindIndex before it")
+	errNotNullOrIndex = errors.New("a NOT NULL of the database, or ErrBlindIndex before it")
 	errDollar         = errors.New("the refusal of $1 on SQLite")
 )
 
@@ -203,13 +203,13 @@ func isRefusal(err, want error) bool {
 	case errors.Is(want, errConstraint):
 		return ent.IsConstraintError(err) || sqlgraph.IsConstraintError(err)
 	case errors.Is(want, errCompared):
-		return isRefusal(err, credent.ErrPredicate) || isRefusal(err, credent.ErrRedacted)
+		return isRefusal(err, credent.ErrNoLocation) || isRefusal(err, credent.ErrRedacted)
 	case errors.Is(want, errBare):
-		return isRefusal(err, credent.ErrPredicate) && strings.Contains(err.Error(), "encrypted.At(")
+		return isRefusal(err, credent.ErrNoLocation) && strings.Contains(err.Error(), "encrypted.At(")
 	case errors.Is(want, errStored):
-		return isRefusal(err, errConstraint) || isRefusal(err, credent.ErrIndex)
+		return isRefusal(err, errConstraint) || isRefusal(err, credent.ErrBlindIndex)
 	case errors.Is(want, errNotNullOrIndex):
-		return isRefusal(err, errNotNull) || isRefusal(err, credent.ErrIndex)
+		return isRefusal(err, errNotNull) || isRefusal(err, credent.ErrBlindIndex)
 	case errors.Is(want, errDollar):
 		return errors.Is(err, errDollar) || errors.As(err, &detail) && strings.Contains(err.Error(), "use ? for arguments")
 	case errors.Is(want, errMissing):

@@ -16,6 +16,8 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/internal/testopt"
+	"github.com/credent-go/credent/keyring"
 )
 
 func upsertPaths() []writePath {
@@ -75,17 +77,17 @@ func upsertPaths() []writePath {
 				u.UpdateAPIKey().UpdateSecretKey().SetExcluded("api_key").SetIgnore("secret_key")
 			}).Exec(ctx)
 		}},
-		{name: "upsert, Set without the digest", raw: true, refused: credent.ErrIndex, write: func(ctx context.Context, w *writer) error {
+		{name: "upsert, Set without the digest", raw: true, refused: credent.ErrBlindIndex, write: func(ctx context.Context, w *writer) error {
 			return w.conflicting("x", "x").OnConflict(onID).
 				Update(func(u *ent.UserCredentialUpsert) { u.Set("api_key", passing{}.apiKey(credent.NewSecret("new"))) }).Exec(ctx)
 		}},
-		{name: "upsert, Set with the digest of another", raw: true, refused: credent.ErrIndex, write: func(ctx context.Context, w *writer) error {
+		{name: "upsert, Set with the digest of another", raw: true, refused: credent.ErrBlindIndex, write: func(ctx context.Context, w *writer) error {
 			return w.conflicting("x", "x").OnConflict(onID).Update(func(u *ent.UserCredentialUpsert) {
 				u.Set("api_key", passing{}.apiKey(credent.NewSecret("new")))
 				u.Set("api_key_index", passing{}.digest(credent.NewSecret("old")))
 			}).Exec(ctx)
 		}},
-		{name: "upsert, UpdateAPIKey without the digest", refused: credent.ErrIndex, write: func(ctx context.Context, w *writer) error {
+		{name: "upsert, UpdateAPIKey without the digest", refused: credent.ErrBlindIndex, write: func(ctx context.Context, w *writer) error {
 			return w.conflicting("x", "x").OnConflict(onID).
 				Update(func(u *ent.UserCredentialUpsert) { u.SetExcluded("api_key") }).Exec(ctx)
 		}},
@@ -171,7 +173,7 @@ func bulkUpsertPaths() []writePath {
 func TestRefusedValues(t *testing.T) {
 	t.Parallel()
 	unreadable := func(w *writer) credent.Secret {
-		other := w.env.Open(t, credent.WithKeyring(testdb.Keyring(t, credent.GenerateKey())))
+		other := w.env.Open(t, testopt.WithKeyring(testdb.Keyring(t, keyring.GenerateKey())))
 		return other.UserCredential.GetX(t.Context(), w.rows[2].ID).APIKey
 	}
 	ways := map[string]func(ctx context.Context, w *writer, s credent.Secret) error{

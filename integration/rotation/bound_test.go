@@ -9,9 +9,12 @@ import (
 	"time"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/internal/states"
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/internal/testopt"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -22,9 +25,9 @@ func TestRotateBinds(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
 		r := newRotation(t, env, 2000)
-		plain := env.OnPool(credent.WithKeyring(r.after), credent.WithBinding(credent.Accept))
-		binding := env.OnPool(credent.WithKeyring(r.after), credent.WithBinding(credent.Write))
-		strict := env.OnPool(credent.WithKeyring(r.after), credent.WithBinding(credent.Require))
+		plain := env.OnPool(testopt.WithKeyring(r.after), testopt.WithBinding(credent.Accept))
+		binding := env.OnPool(testopt.WithKeyring(r.after), testopt.WithBinding(credent.Write))
+		strict := env.OnPool(testopt.WithKeyring(r.after), testopt.WithBinding(credent.Require))
 		env.Ring = r.after
 		run := func(writer *ent.Client, cfg rotate.Config) {
 			t.Helper()
@@ -48,12 +51,12 @@ func TestRotateBinds(t *testing.T) {
 			testdb.Reveal(t, c.SecretKey)
 		}
 		// A change of the key leaves them bound.
-		third := credent.GenerateKey()
-		ring := testdb.Must(credent.NewKeyring(third, r.newKey))
+		third := keyring.GenerateKey()
+		ring := testdb.Must(keyring.New(third, r.newKey))
 		if report, err := rotate.Run(t.Context(), env.DB, ring, rotate.Config{}); err != nil || report.Rewritten() != 2000 {
 			t.Fatalf("%+v, %v", report, err)
 		}
-		testdb.Must(r.after.ReplaceLosingPrimary(ring))
+		testdb.Must(r.after.ReplaceRemovingPrimary(ring))
 		if _, bound, unbound := env.AtPlace(t); bound != 4000 || unbound != 0 {
 			t.Errorf("after another key: %d are bound, %d are not", bound, unbound)
 		}
@@ -65,11 +68,11 @@ func TestRotateBinds(t *testing.T) {
 		if err := testdb.Must(rotate.Verify(t.Context(), env.DB, r.after)).Under(testdb.InState(states.Binding, credent.Require)...).Err(); !errors.Is(err, rotate.ErrUnbound) {
 			t.Errorf("got %v, want ErrUnbound", err)
 		}
-		if _, err := strict.UserCredential.GetX(t.Context(), r.ids[0]).APIKey.Reveal(); !errors.Is(err, credent.ErrContext) {
+		if _, err := strict.UserCredential.GetX(t.Context(), r.ids[0]).APIKey.Reveal(); !errors.Is(err, credent.ErrWrongLocation) {
 			t.Errorf("without a window: %v", err)
 		}
 		for name, cfg := range map[string]rotate.Config{
-			"no column": {States: states.New(states.Binding, credent.Write, credent.EncryptedColumn{Table: "user_credentials", Name: "id"})},
+			"no column": {States: states.New(states.Binding, credent.Write, encrypted.Column{Table: "user_credentials", Name: "id"})},
 			"both":      {States: append(testdb.InState(states.Binding, credent.Write), testdb.InState(states.Binding, credent.Off)...)},
 		} {
 			if _, err := rotate.Run(t.Context(), env.DB, r.after, cfg); err == nil {

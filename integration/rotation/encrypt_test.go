@@ -19,20 +19,22 @@ import (
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/pgserver"
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/internal/testopt"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/migrate"
 	"github.com/credent-go/credent/rotate"
 )
 
 // window allows plaintext in both columns.
-func window(opts ...credent.Option) []credent.Option {
-	return append(opts, credent.WithEncryption(credent.Write))
+func window(opts ...testopt.Option) []testopt.Option {
+	return append(opts, testopt.WithEncryption(credent.Write))
 }
 
 // plain is a database whose encrypted columns hold plaintext: the first
 // migration's tables, without CHECKs.
 type plain struct {
 	*testdb.Env // its client has the window
-	opts        []credent.Option
+	opts        []testopt.Option
 	ids         []uuid.UUID
 }
 
@@ -53,7 +55,7 @@ func forEachPlainPostgres(t *testing.T, rows int, test func(t *testing.T, p *pla
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			url := testdb.NewDatabase(t, "")
-			if err := migrate.Apply(t.Context(), testdb.OpenDB(t, url), migrate.WithTarget(testdb.CreateTables)); err != nil {
+			if err := testopt.Apply(t.Context(), testdb.OpenDB(t, url), testopt.WithTarget(testdb.CreateTables)); err != nil {
 				t.Fatal(err)
 			}
 			test(t, newPlain(t, url, rows, opts...))
@@ -97,11 +99,11 @@ func neededColumns(t *testing.T) string {
 	return statement
 }
 
-func newPlain(t *testing.T, url string, rows int, opts ...credent.Option) *plain {
+func newPlain(t *testing.T, url string, rows int, opts ...testopt.Option) *plain {
 	t.Helper()
-	env := &testdb.Env{URL: url, Key: credent.GenerateKey(), DB: testdb.OpenDB(t, url, opts...)}
+	env := &testdb.Env{URL: url, Key: keyring.GenerateKey(), DB: testdb.OpenDB(t, url, opts...)}
 	env.Ring = testdb.Keyring(t, env.Key)
-	p := &plain{Env: env, opts: append(opts[:len(opts):len(opts)], credent.WithKeyring(env.Ring))}
+	p := &plain{Env: env, opts: append(opts[:len(opts):len(opts)], testopt.WithKeyring(env.Ring))}
 	env.Client = testdb.Open(t, url, window(p.opts...)...)
 	if !env.IsSQLite() {
 		testdb.Run(t, env.DB, neededColumns(t))
@@ -208,7 +210,7 @@ func TestEncrypt(t *testing.T) {
 			t.Errorf("the second run encrypted %d rows in %d passes", again.Rewritten, again.Passes)
 		}
 		// The window is closed.
-		client := testdb.Open(t, p.URL, append(p.opts, credent.Strict())...)
+		client := testdb.Open(t, p.URL, append(p.opts, testopt.VerifyOnRead())...)
 		want := func(i int) testdb.Pair {
 			return testdb.Pair{APIKey: fmt.Sprint("key ", i), SecretKey: fmt.Sprint("secret ", i)}
 		}
@@ -241,9 +243,9 @@ func TestEncryptWindow(t *testing.T) {
 		p.set(t, "secret_key", 1, "")
 		p.set(t, "api_key", 2, "gAAAA-plaintext")
 		closed := testdb.Open(t, p.URL, p.opts...)
-		half := credent.WithEncryption(credent.Write, usercredential.APIKeyColumn)
+		half := testopt.WithEncryption(credent.Write, usercredential.APIKeyColumn)
 		var events []credent.Reveal
-		observed := testdb.Open(t, p.URL, window(append(p.opts, credent.WithRevealObserver(func(e credent.Reveal) { events = append(events, e) }))...)...)
+		observed := testdb.Open(t, p.URL, window(append(p.opts, testopt.OnReveal(func(e credent.Reveal) { events = append(events, e) }))...)...)
 
 		for i := range 2 {
 			c := closed.UserCredential.GetX(ctx, p.ids[i])
@@ -277,11 +279,11 @@ func TestEncryptWindow(t *testing.T) {
 			t.Error(diff)
 		}
 
-		strict := testdb.Open(t, p.URL, append(p.opts, credent.Strict(), half)...)
+		strict := testdb.Open(t, p.URL, append(p.opts, testopt.VerifyOnRead(), half)...)
 		if _, err := strict.UserCredential.Get(ctx, p.ids[1]); !errors.Is(err, credent.ErrNotEncrypted) || !strings.Contains(err.Error(), "secret_key") {
 			t.Errorf("strict, with plaintext in a column that is not allowed: %v", err)
 		}
-		strict = testdb.Open(t, p.URL, window(append(p.opts, credent.Strict())...)...)
+		strict = testdb.Open(t, p.URL, window(append(p.opts, testopt.VerifyOnRead())...)...)
 		if n := len(strict.UserCredential.Query().Where(usercredential.IDIn(p.ids[:2]...)).AllX(ctx)); n != 2 {
 			t.Errorf("strict, in the window: %d rows", n)
 		}
@@ -296,7 +298,7 @@ func TestEncryptWindow(t *testing.T) {
 func TestEncryptQuarantines(t *testing.T) {
 	t.Parallel()
 	forEachPlain(t, 10, func(t *testing.T, p *plain) {
-		foreign, err := testdb.Keyring(t, credent.GenerateKey()).Encrypt("x")
+		foreign, err := testdb.Keyring(t, keyring.GenerateKey()).Encrypt("x")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -442,7 +444,7 @@ func TestEncryptValidates(t *testing.T) {
 			t.Error(diff)
 		}
 		env.Exec(t, "ALTER TABLE user_credentials ADD CONSTRAINT user_credentials_secret_key_encrypted CHECK (secret_key LIKE 'gAAAA%')")
-		if check, err := migrate.Check(t.Context(), env.DB); err != nil || check.Err() != nil {
+		if check, err := testopt.Check(t.Context(), env.DB); err != nil || check.Err() != nil {
 			t.Errorf("the database is not as the migrations say: %v, %v", err, check.Err())
 		}
 	})
@@ -458,14 +460,14 @@ func TestEncryptThenAdopt(t *testing.T) {
 			url := testdb.NewDatabase(t, "")
 			testdb.Twin(t, url, "", nil, "create-all")
 			p := newPlain(t, url, 20, opts...)
-			if report, err := migrate.Adopt(t.Context(), p.DB); !errors.Is(err, migrate.ErrBadRows) || len(report.BadRows) != 2 {
+			if report, err := testopt.Adopt(t.Context(), p.DB); !errors.Is(err, migrate.ErrBadRows) || len(report.BadRows) != 2 {
 				t.Fatalf("%+v, %v", report, err)
 			}
 			p.encrypt(t, rotate.Config{})
-			if _, err := migrate.Adopt(t.Context(), p.DB); err != nil {
+			if _, err := testopt.Adopt(t.Context(), p.DB); err != nil {
 				t.Fatal(err)
 			}
-			if check, err := migrate.Check(t.Context(), p.DB); err != nil || check.Err() != nil {
+			if check, err := testopt.Check(t.Context(), p.DB); err != nil || check.Err() != nil {
 				t.Errorf("%v, %v", check.Err(), err)
 			}
 			if report := p.encrypt(t, rotate.Config{}); report.Rewritten != 0 || report.Unchecked != nil || report.Validated != nil {
@@ -484,11 +486,11 @@ func TestEncryptThenAdopt(t *testing.T) {
 func TestEncryptThenApply(t *testing.T) {
 	t.Parallel()
 	forEachPlainPostgres(t, 5, func(t *testing.T, p *plain) { // the first migration of SQLite has the CHECKs
-		if err := migrate.Apply(t.Context(), p.DB); err == nil {
+		if err := testopt.Apply(t.Context(), p.DB); err == nil {
 			t.Fatal("plaintext passed the CHECK")
 		}
 		p.encrypt(t, rotate.Config{})
-		if err := migrate.Apply(t.Context(), p.DB); err != nil {
+		if err := testopt.Apply(t.Context(), p.DB); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -541,7 +543,7 @@ func TestRotateSeesAllRows(t *testing.T) {
 func TestEncryptNeedsTables(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{testdb.NewDatabase(t, ""), "sqlite:" + filepath.Join(t.TempDir(), "empty.db")} {
-		db, ring := testdb.OpenDB(t, url), testdb.Keyring(t, credent.GenerateKey())
+		db, ring := testdb.OpenDB(t, url), testdb.Keyring(t, keyring.GenerateKey())
 		if _, err := rotate.Encrypt(t.Context(), db, ring, rotate.Config{}); !errors.Is(err, rotate.ErrNoTable) {
 			t.Errorf("without the table: %v", err)
 		}
@@ -595,7 +597,7 @@ func TestEncryptShowsNoPlaintextToTheServersLog(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := migrate.Apply(t.Context(), testdb.OpenDB(t, url), migrate.WithTarget(testdb.CreateTables)); err != nil {
+		if err := testopt.Apply(t.Context(), testdb.OpenDB(t, url), testopt.WithTarget(testdb.CreateTables)); err != nil {
 			t.Fatal(err)
 		}
 		p := newPlain(t, url, 5, opts...)

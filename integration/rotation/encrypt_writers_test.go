@@ -14,6 +14,7 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -189,7 +190,7 @@ func TestDecryptQuarantines(t *testing.T) {
 		p.encrypt(t, rotate.Config{})
 		bad := map[int]error{1: credent.ErrUnknownKey, 2: credent.ErrCorrupt, 3: credent.ErrLooksLikeToken, 4: credent.ErrNotText}
 		for i, stored := range map[int]string{
-			1: testdb.Must(testdb.Keyring(t, credent.GenerateKey()).Encrypt("x")),
+			1: testdb.Must(testdb.Keyring(t, keyring.GenerateKey()).Encrypt("x")),
 			2: p.get(t, "api_key", 2)[:60],
 			3: testdb.Must(p.Ring.Encrypt("gAAAA is how it begins")),
 			4: testdb.Must(p.Ring.Encrypt("a NUL byte: \x00")),

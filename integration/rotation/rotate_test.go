@@ -20,6 +20,8 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/internal/testopt"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -28,15 +30,15 @@ import (
 type rotation struct {
 	*testdb.Env
 	oldKey, newKey string
-	after          *credent.Keyring
+	after          *keyring.Keyring
 	ids            []uuid.UUID
 }
 
 func newRotation(t *testing.T, env *testdb.Env, rows int) *rotation {
 	t.Helper()
-	r := &rotation{Env: env, oldKey: env.Key, newKey: credent.GenerateKey()}
+	r := &rotation{Env: env, oldKey: env.Key, newKey: keyring.GenerateKey()}
 	var err error
-	if r.after, err = credent.NewKeyring(r.newKey, r.oldKey); err != nil {
+	if r.after, err = keyring.New(r.newKey, r.oldKey); err != nil {
 		t.Fatal(err)
 	}
 	account := env.Account(t, "u1")
@@ -117,11 +119,11 @@ func TestRotate(t *testing.T) {
 			t.Error("updated_at was changed")
 		}
 		// With the new key alone every secret is as before.
-		ring, err := credent.NewKeyring(r.newKey)
+		ring, err := keyring.New(r.newKey)
 		if err != nil {
 			t.Fatal(err)
 		}
-		client := testdb.Open(t, env.URL, credent.WithKeyring(ring))
+		client := testdb.Open(t, env.URL, testopt.WithKeyring(ring))
 		for i, id := range r.ids {
 			if i%100 != 0 {
 				continue
@@ -140,7 +142,7 @@ func TestRotateQuarantines(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDriver(t, func(t *testing.T, env *testdb.Env) {
 		r := newRotation(t, env, 10)
-		foreign, err := credent.NewKeyring(credent.GenerateKey())
+		foreign, err := keyring.New(keyring.GenerateKey())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -183,11 +185,11 @@ func (r *rotation) writers(t *testing.T, n int) (stop func() map[uuid.UUID]strin
 	acknowledged := make([]map[uuid.UUID]string, n)
 	var wg sync.WaitGroup
 	for w := range n {
-		ring, err := credent.NewKeyring(r.oldKey, r.newKey)
+		ring, err := keyring.New(r.oldKey, r.newKey)
 		if err != nil {
 			t.Fatal(err)
 		}
-		client := testdb.Open(t, r.URL, credent.WithKeyring(ring))
+		client := testdb.Open(t, r.URL, testopt.WithKeyring(ring))
 		acknowledged[w] = make(map[uuid.UUID]string)
 		wg.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
@@ -227,11 +229,11 @@ func (r *rotation) finish(t *testing.T, acknowledged map[uuid.UUID]string) {
 	if primary, previous, others := r.verify(t); primary != 2*int64(len(r.ids)) || previous+others != 0 {
 		t.Errorf("at the end: %d, %d, %d", primary, previous, others)
 	}
-	ring, err := credent.NewKeyring(r.newKey)
+	ring, err := keyring.New(r.newKey)
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := testdb.Open(t, r.URL, credent.WithKeyring(ring))
+	client := testdb.Open(t, r.URL, testopt.WithKeyring(ring))
 	lost := 0
 	for i, id := range r.ids {
 		want, ok := acknowledged[id]
@@ -389,7 +391,7 @@ func killTenTimes(t *testing.T, url, what string, keys ...string) {
 func rewriteUntilKilled(t *testing.T, url string) {
 	t.Helper()
 	keys := strings.Split(os.Getenv(rotateKeys), ",")
-	ring, err := credent.NewKeyring(keys[0], keys[1:]...)
+	ring, err := keyring.New(keys[0], keys[1:]...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -469,12 +471,12 @@ func TestRotateStops(t *testing.T) {
 func TestRotateSQLite(t *testing.T) {
 	t.Parallel()
 	url := "sqlite:" + filepath.Join(t.TempDir(), "rotate.db")
-	env := &testdb.Env{URL: url, Key: credent.GenerateKey()}
+	env := &testdb.Env{URL: url, Key: keyring.GenerateKey()}
 	var err error
-	if env.Ring, err = credent.NewKeyring(env.Key); err != nil {
+	if env.Ring, err = keyring.New(env.Key); err != nil {
 		t.Fatal(err)
 	}
-	env.Client = testdb.Open(t, url, credent.WithKeyring(env.Ring), credent.WithMigrations())
+	env.Client = testdb.Open(t, url, testopt.WithKeyring(env.Ring), testopt.WithMigrations())
 	env.DB = testdb.OpenDB(t, url)
 	r := newRotation(t, env, 120)
 	r.finish(t, nil)

@@ -213,7 +213,7 @@ func (c conflict) apply(t table, title string, r row, explicit, scoped bool) err
 		}
 	}
 	if !c.ignore && !c.none && scoped && c.isRefused() {
-		return encrypted.ErrContext
+		return encrypted.ErrWrongLocation
 	}
 	old, there := t[title]
 	switch {
@@ -310,7 +310,7 @@ func (u update) mutate(m *ent.NoteMutation) {
 func (u update) applyTo(t table, title string, scoped bool) error {
 	r := t[title]
 	if u.owner != "" && u.owner != r.owner && scoped && slices.Contains(u.secrets[:], keep) {
-		return encrypted.ErrContext
+		return encrypted.ErrWrongLocation
 	}
 	if u.owner != "" {
 		r.owner = u.owner
@@ -383,7 +383,7 @@ func (w *world) updateMany(s *source) operation {
 			case u.stores() && len(there) == 0:
 				return nil
 			case !u.stores() && u.owner != "" && w.scoped() && slices.Contains(u.secrets[:], keep):
-				return encrypted.ErrContext // of many rows nobody says the tenant
+				return encrypted.ErrWrongLocation // of many rows nobody says the tenant
 			}
 			for _, title := range there {
 				if err := u.applyTo(t, title, w.scoped()); err != nil {
@@ -434,11 +434,11 @@ func (w *world) modify(s *source) operation {
 			case len(there) == 0:
 				return nil // and nothing is run
 			case how == 0:
-				return encrypted.ErrPredicate
+				return encrypted.ErrNoLocation
 			case len(there) > 1:
 				return encrypted.ErrManyRows
 			case how == 1:
-				return encrypted.ErrIndex
+				return encrypted.ErrBlindIndex
 			}
 			r := t[there[0]]
 			r.email = &email
@@ -487,7 +487,7 @@ func (w *world) raw(s *source, now table) operation {
 			there := t.of(wanted)
 			switch {
 			case how == 0:
-				return encrypted.ErrPredicate
+				return encrypted.ErrNoLocation
 			case len(there) == 0:
 				return nil
 			case len(there) > 1:

@@ -211,7 +211,7 @@ func outcome(err error) error {
 	case ent.IsNotFound(err):
 		return errNobody
 	}
-	for _, kind := range []error{encrypted.ErrManyRows, encrypted.ErrContext, encrypted.ErrIndex, encrypted.ErrPredicate} {
+	for _, kind := range []error{encrypted.ErrManyRows, encrypted.ErrWrongLocation, encrypted.ErrBlindIndex, encrypted.ErrNoLocation} {
 		if errors.Is(err, kind) {
 			return kind
 		}

@@ -17,9 +17,10 @@ import (
 	"github.com/credent-go/credent/integration/sequence/ent/note"
 	"github.com/credent-go/credent/integration/sequence/ent/predicate"
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
-	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -29,7 +30,7 @@ type world struct {
 	mode
 	db      *sql.DB
 	dialect string
-	ring    *encrypted.Keyring
+	ring    *keyring.Keyring
 	keys    []string // the primary one first
 	client  *ent.Client
 	want    table
@@ -43,10 +44,10 @@ func newWorld(t *testing.T, db *sql.DB, d string, m mode) *world {
 	t.Helper()
 	w := &world{T: t, mode: m, db: db, dialect: d, want: make(table)}
 	for range m.keys {
-		w.keys = append(w.keys, encrypted.GenerateKey())
+		w.keys = append(w.keys, keyring.GenerateKey())
 	}
-	w.ring = must(encrypted.NewKeyring(w.keys[0], w.keys[1:]...))
-	cfg := encrypted.DriverConfig{Keyring: w.ring, Columns: ent.EncryptedColumns()}
+	w.ring = must(keyring.New(w.keys[0], w.keys[1:]...))
+	cfg := encrypted.Config{Keyring: w.ring, Columns: ent.EncryptedColumns()}
 	for _, c := range ent.EncryptedColumns() {
 		of := encrypted.ColumnStates{Column: c}
 		if m.bound {
@@ -129,7 +130,7 @@ func (w *world) transaction(s *source) {
 // rotate makes a new primary key. Rows are re-encrypted now or later.
 func (w *world) rotate(s *source) {
 	w.Helper()
-	w.keys = append([]string{encrypted.GenerateKey()}, w.keys...)
+	w.keys = append([]string{keyring.GenerateKey()}, w.keys...)
 	w.replaceKeys()
 	if len(w.keys) <= 3 && s.n(2) == 0 {
 		w.log = append(w.log, "a new primary key")
@@ -150,7 +151,7 @@ func (w *world) rotate(s *source) {
 
 func (w *world) replaceKeys() {
 	w.Helper()
-	if _, err := w.ring.Replace(must(encrypted.NewKeyring(w.keys[0], w.keys[1:]...))); err != nil {
+	if _, err := w.ring.Replace(must(keyring.New(w.keys[0], w.keys[1:]...))); err != nil {
 		w.Fatal(err)
 	}
 }
@@ -216,8 +217,8 @@ func (w *world) checkToken(of stored, i int, text string, own tenantkey.Key) {
 		}
 	}
 	place := seal.Place{Column: columns[i], Tenant: sql.NullString{String: of.owner, Valid: true}}
-	plaintext, err := w.locate.DecryptAt(ring, place, of.tokens[i].String)
-	_, bound, errAt := w.locate.KeyAt(ring, place, of.tokens[i].String)
+	plaintext, err := w.locate.DecryptAt((*engine.Ring)(ring), place, of.tokens[i].String)
+	_, bound, errAt := w.locate.KeyAt((*engine.Ring)(ring), place, of.tokens[i].String)
 	if err != nil || errAt != nil || plaintext != text || bound != w.bound {
 		w.Errorf("%s: secret %d: %v %v, right %v, bound %v", of.title, i, err, errAt, plaintext == text, bound)
 	}
@@ -233,7 +234,7 @@ func (w *world) checkDigest(of stored, i int, text *string) {
 		}
 		return
 	}
-	all, err := w.digests.All(w.ring, columns[i], *text)
+	all, err := w.digests.All((*engine.Ring)(w.ring), columns[i], *text)
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -264,7 +265,7 @@ func (w *world) read() (all []stored) {
 
 func (w *world) ownKeys() map[string]tenantkey.Key {
 	w.Helper()
-	keys, err := tenantkey.Read(w.Context(), entsql.Conn{ExecQuerier: w.db}, w.ring, owners)
+	keys, err := tenantkey.Read(w.Context(), entsql.Conn{ExecQuerier: w.db}, (*engine.Ring)(w.ring), owners)
 	if err != nil {
 		w.Fatal(err)
 	}

@@ -24,7 +24,8 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/internal/cli"
 	"github.com/credent-go/credent/internal/pgserver"
-	"github.com/credent-go/credent/migrate"
+	"github.com/credent-go/credent/internal/testopt"
+	"github.com/credent-go/credent/keyring"
 )
 
 // asCommand makes the test binary the command credent.
@@ -65,19 +66,19 @@ func store(t *testing.T, key string) (databaseURL string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = drop() })
-	db, _, err := credent.OpenDB(databaseURL)
+	db, _, err := testopt.OpenDB(databaseURL)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = db.Close() }()
-	ring, err := credent.NewKeyring(key)
+	ring, err := keyring.New(key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := migrate.Apply(t.Context(), db); err != nil {
+	if err := testopt.Apply(t.Context(), db); err != nil {
 		t.Fatal(err)
 	}
-	client, err := credent.NewClient(db, "postgres", credent.WithKeyring(ring))
+	client, err := testopt.NewClient(db, "postgres", testopt.WithKeyring(ring))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +93,7 @@ func store(t *testing.T, key string) (databaseURL string) {
 			}
 		}
 	}
-	if _, err := credent.Copy(t.Context(), db, all, credent.CopyConfig{}, credent.WithKeyring(ring)); err != nil {
+	if _, err := testopt.Copy(t.Context(), db, all, credent.CopyConfig{}, testopt.WithKeyring(ring)); err != nil {
 		t.Fatal(err)
 	}
 	return databaseURL
@@ -197,7 +198,7 @@ func TestCommands(t *testing.T) {
 			for _, how := range []string{"signal", "alone"} {
 				t.Run(name+"/"+driver+"/"+how, func(t *testing.T) {
 					t.Parallel()
-					old, fresh := credent.GenerateKey(), credent.GenerateKey()
+					old, fresh := keyring.GenerateKey(), keyring.GenerateKey()
 					databaseURL := store(t, old)
 					keys := []string{old}
 					if name == "rotate" {
@@ -274,7 +275,7 @@ func TestNobodyAnswers(t *testing.T) {
 		t.Run(driver, func(t *testing.T) {
 			t.Parallel()
 			cmd, out := command(t.Context(), "postgres://u:IN-VAIN@"+l.Addr().String()+"/d?sslmode=disable", driver,
-				[]string{credent.GenerateKey()}, "account", "list")
+				[]string{keyring.GenerateKey()}, "account", "list")
 			if err := cmd.Run(); err == nil || !strings.Contains(out.String(), "did not answer within 10s") {
 				t.Errorf("%v: %s", err, out)
 			}

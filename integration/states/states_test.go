@@ -22,19 +22,21 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt"
 	"github.com/credent-go/credent/internal/states"
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/internal/testopt"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/open/sqlite"
 	"github.com/credent-go/credent/rotate"
 )
 
 // withState is the option that gives both columns a state.
-func withState(p states.Protection, s credent.State) credent.Option {
+func withState(p states.Protection, s credent.State) testopt.Option {
 	switch p {
 	case states.Binding:
-		return credent.WithBinding(s)
+		return testopt.WithBinding(s)
 	case states.TenantKeys:
-		return credent.WithTenantKeys(s)
+		return testopt.WithTenantKeys(s)
 	default:
-		return credent.WithEncryption(s)
+		return testopt.WithEncryption(s)
 	}
 }
 
@@ -56,17 +58,17 @@ func takesPlaintext(t *testing.T, env *testdb.Env) {
 // is stored by a client with its options, in a row of its user.
 var kinds = map[string]struct {
 	user string
-	opts []credent.Option
+	opts []testopt.Option
 }{
-	"plaintext":               {"u1", []credent.Option{credent.WithEncryption(credent.Accept)}},
+	"plaintext":               {"u1", []testopt.Option{testopt.WithEncryption(credent.Accept)}},
 	"token":                   {"u1", nil},
-	"bound":                   {"u1", []credent.Option{credent.WithBinding(credent.Write)}},
-	"tenant key":              {"u1", []credent.Option{credent.WithTenantKeys(credent.Write)}},
-	"bound, tenant key":       {"u1", []credent.Option{credent.WithBinding(credent.Write), credent.WithTenantKeys(credent.Write)}},
+	"bound":                   {"u1", []testopt.Option{testopt.WithBinding(credent.Write)}},
+	"tenant key":              {"u1", []testopt.Option{testopt.WithTenantKeys(credent.Write)}},
+	"bound, tenant key":       {"u1", []testopt.Option{testopt.WithBinding(credent.Write), testopt.WithTenantKeys(credent.Write)}},
 	"token of u2":             {"u2", nil},
-	"bound of u2":             {"u2", []credent.Option{credent.WithBinding(credent.Write)}},
-	"tenant key of u2":        {"u2", []credent.Option{credent.WithTenantKeys(credent.Write)}},
-	"bound, tenant key of u2": {"u2", []credent.Option{credent.WithBinding(credent.Write), credent.WithTenantKeys(credent.Write)}},
+	"bound of u2":             {"u2", []testopt.Option{testopt.WithBinding(credent.Write)}},
+	"tenant key of u2":        {"u2", []testopt.Option{testopt.WithTenantKeys(credent.Write)}},
+	"bound, tenant key of u2": {"u2", []testopt.Option{testopt.WithBinding(credent.Write), testopt.WithTenantKeys(credent.Write)}},
 }
 
 // readable says which kinds a client opens in u1's row, and with what error it
@@ -83,13 +85,13 @@ var readable = map[states.Protection]map[credent.State]map[string]error{
 	states.Binding: {
 		credent.Off: {"plaintext": credent.ErrNotEncrypted, "token": nil, "bound": credent.ErrUnknownKey, "bound of u2": credent.ErrUnknownKey},
 		credent.Accept: {
-			"plaintext": credent.ErrNotEncrypted, "token": nil, "token of u2": nil, "bound": nil, "bound of u2": credent.ErrContext,
-			"tenant key": credent.ErrContext,
+			"plaintext": credent.ErrNotEncrypted, "token": nil, "token of u2": nil, "bound": nil, "bound of u2": credent.ErrWrongLocation,
+			"tenant key": credent.ErrWrongLocation,
 		},
-		credent.Write: {"token": nil, "token of u2": nil, "bound": nil, "bound of u2": credent.ErrContext},
+		credent.Write: {"token": nil, "token of u2": nil, "bound": nil, "bound of u2": credent.ErrWrongLocation},
 		credent.Require: {
-			"token": credent.ErrContext, "token of u2": credent.ErrContext, "bound": nil, "bound of u2": credent.ErrContext,
-			"bound, tenant key": credent.ErrContext,
+			"token": credent.ErrWrongLocation, "token of u2": credent.ErrWrongLocation, "bound": nil, "bound of u2": credent.ErrWrongLocation,
+			"bound, tenant key": credent.ErrWrongLocation,
 		},
 	},
 	states.TenantKeys: {
@@ -113,7 +115,7 @@ func TestStatesRead(t *testing.T) {
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
 		ctx := t.Context()
 		takesPlaintext(t, env)
-		ring := credent.WithKeyring(env.Ring)
+		ring := testopt.WithKeyring(env.Ring)
 		accounts := map[string]*ent.UserAccount{"u1": env.Account(t, "u1"), "u2": env.Account(t, "u2")}
 		stored := make(map[string]string)
 		for name, kind := range kinds {
@@ -139,10 +141,10 @@ func TestStatesRead(t *testing.T) {
 			}
 		}
 		// All at once.
-		client := env.OnPool(ring, credent.WithBinding(credent.Require), credent.WithTenantKeys(credent.Require))
+		client := env.OnPool(ring, testopt.WithBinding(credent.Require), testopt.WithTenantKeys(credent.Require))
 		for kind, want := range map[string]error{
-			"bound, tenant key": nil, "bound": credent.ErrUnderKeyring, "tenant key": credent.ErrContext, "token": credent.ErrContext,
-			"bound, tenant key of u2": credent.ErrContext,
+			"bound, tenant key": nil, "bound": credent.ErrUnderKeyring, "tenant key": credent.ErrWrongLocation, "token": credent.ErrWrongLocation,
+			"bound, tenant key of u2": credent.ErrWrongLocation,
 		} {
 			env.Exec(t, env.Placeholders("UPDATE user_credentials SET api_key = $1 WHERE id = $2"), stored[kind], id)
 			if _, err := client.UserCredential.GetX(ctx, id).APIKey.Reveal(); !errors.Is(err, want) {
@@ -154,7 +156,7 @@ func TestStatesRead(t *testing.T) {
 
 // writes are the ways in which the client stores an API key for u1.
 func writesOf(ctx context.Context, env *testdb.Env, client *ent.Client, account *ent.UserAccount,
-	opts []credent.Option,
+	opts []testopt.Option,
 ) map[string]func() error {
 	secret := credent.NewSecret
 	create := func() *ent.UserCredentialCreate {
@@ -184,7 +186,7 @@ func writesOf(ctx context.Context, env *testdb.Env, client *ent.Client, account 
 			return err
 		},
 		"copy": func() error {
-			_, err := credent.Copy(ctx, env.DB, iter.Seq2[credent.CopyRow, error](func(yield func(credent.CopyRow, error) bool) {
+			_, err := testopt.Copy(ctx, env.DB, iter.Seq2[credent.CopyRow, error](func(yield func(credent.CopyRow, error) bool) {
 				yield(credent.CopyRow{UserID: "u1", CredentialType: "alpaca", APIKey: secret("key"), SecretKey: secret("secret")}, nil)
 			}), credent.CopyConfig{}, opts...)
 			return err
@@ -201,7 +203,7 @@ func TestStatesWrite(t *testing.T) {
 		account := env.Account(t, "u1")
 		for _, protection := range states.Protections {
 			for _, state := range []credent.State{credent.Off, credent.Accept, credent.Write, credent.Require} {
-				opts := []credent.Option{credent.WithKeyring(env.Ring), withState(protection, state)}
+				opts := []testopt.Option{testopt.WithKeyring(env.Ring), withState(protection, state)}
 				client := env.OnPool(opts...)
 				for name, write := range writesOf(ctx, env, client, account, opts) {
 					env.Client.UserCredential.Delete().ExecX(ctx)
@@ -232,8 +234,8 @@ func TestStatesWrite(t *testing.T) {
 			}
 		}
 		// A plaintext that looks like a token would be taken for one.
-		client := env.OnPool(credent.WithKeyring(env.Ring), credent.WithEncryption(credent.Off))
-		for text, want := range map[string]error{"gAAAA-plaintext": credent.ErrLooksLikeToken, "a\x00b": credent.ErrNotText, credent.GenerateKey(): nil} {
+		client := env.OnPool(testopt.WithKeyring(env.Ring), testopt.WithEncryption(credent.Off))
+		for text, want := range map[string]error{"gAAAA-plaintext": credent.ErrLooksLikeToken, "a\x00b": credent.ErrNotText, keyring.GenerateKey(): nil} {
 			err := client.UserCredential.Create().SetAccount(account).SetUserID("u1").SetCredentialType("alpaca").
 				SetAPIKey(credent.NewSecret(text)).SetSecretKey(credent.NewSecret("secret")).Exec(ctx)
 			if !errors.Is(err, want) || err != nil && strings.Contains(err.Error(), text) {
@@ -246,28 +248,28 @@ func TestStatesWrite(t *testing.T) {
 // TestStatesContradict has states that don't go together, or with the schema.
 func TestStatesContradict(t *testing.T) {
 	t.Parallel()
-	ring := credent.WithKeyring(testdb.Keyring(t, credent.GenerateKey()))
+	ring := testopt.WithKeyring(testdb.Keyring(t, keyring.GenerateKey()))
 	apiKey, secretKey := usercredential.APIKeyColumn, usercredential.SecretKeyColumn
-	unknown := credent.EncryptedColumn{Table: "user_credentials", Name: "user_id"}
+	unknown := encrypted.Column{Table: "user_credentials", Name: "user_id"}
 	for name, test := range map[string]struct {
-		opts []credent.Option
+		opts []testopt.Option
 		want error
 		text string
 	}{
 		"none":                       {nil, nil, ""},
-		"twice the same":             {[]credent.Option{credent.WithBinding(credent.Write), credent.WithBinding(credent.Write, apiKey)}, nil, ""},
-		"twice otherwise":            {[]credent.Option{credent.WithBinding(credent.Write), credent.WithBinding(credent.Require, apiKey)}, credent.ErrContradiction, "as write and as require"},
-		"two columns":                {[]credent.Option{credent.WithBinding(credent.Write, secretKey), credent.WithBinding(credent.Require, apiKey)}, nil, ""},
-		"bound plaintext":            {[]credent.Option{credent.WithEncryption(credent.Accept), credent.WithBinding(credent.Accept)}, credent.ErrContradiction, "encryption is accept"},
-		"plaintext of tenants":       {[]credent.Option{credent.WithTenantKeys(credent.Write, apiKey), credent.WithEncryption(credent.Off, apiKey)}, credent.ErrContradiction, "tenant-keys is write"},
-		"plaintext of another":       {[]credent.Option{credent.WithTenantKeys(credent.Write, apiKey), credent.WithEncryption(credent.Off, secretKey)}, nil, ""},
-		"bound while it is encypted": {[]credent.Option{credent.WithEncryption(credent.Write), credent.WithBinding(credent.Accept)}, nil, ""},
-		"no column":                  {[]credent.Option{credent.WithBinding(credent.Off, unknown)}, credent.ErrNoColumn, "user_credentials.user_id"},
-		"no state":                   {[]credent.Option{credent.WithBinding(credent.State(7))}, credent.ErrContradiction, "no state"},
-		"the default":                {[]credent.Option{credent.WithBinding(credent.State(0))}, nil, ""},
+		"twice the same":             {[]testopt.Option{testopt.WithBinding(credent.Write), testopt.WithBinding(credent.Write, apiKey)}, nil, ""},
+		"twice otherwise":            {[]testopt.Option{testopt.WithBinding(credent.Write), testopt.WithBinding(credent.Require, apiKey)}, credent.ErrInvalidStates, "as write and as require"},
+		"two columns":                {[]testopt.Option{testopt.WithBinding(credent.Write, secretKey), testopt.WithBinding(credent.Require, apiKey)}, nil, ""},
+		"bound plaintext":            {[]testopt.Option{testopt.WithEncryption(credent.Accept), testopt.WithBinding(credent.Accept)}, credent.ErrInvalidStates, "encryption is accept"},
+		"plaintext of tenants":       {[]testopt.Option{testopt.WithTenantKeys(credent.Write, apiKey), testopt.WithEncryption(credent.Off, apiKey)}, credent.ErrInvalidStates, "tenant-keys is write"},
+		"plaintext of another":       {[]testopt.Option{testopt.WithTenantKeys(credent.Write, apiKey), testopt.WithEncryption(credent.Off, secretKey)}, nil, ""},
+		"bound while it is encypted": {[]testopt.Option{testopt.WithEncryption(credent.Write), testopt.WithBinding(credent.Accept)}, nil, ""},
+		"no column":                  {[]testopt.Option{testopt.WithBinding(credent.Off, unknown)}, credent.ErrNoColumn, "user_credentials.user_id"},
+		"no state":                   {[]testopt.Option{testopt.WithBinding(credent.State(7))}, credent.ErrInvalidStates, "no state"},
+		"the default":                {[]testopt.Option{testopt.WithBinding(credent.State(0))}, nil, ""},
 	} {
 		url := "sqlite:" + filepath.Join(t.TempDir(), "x.db")
-		client, err := credent.Open(t.Context(), url, append(test.opts, ring, credent.WithMigrations(),
+		client, err := testopt.Open(t.Context(), url, append(test.opts, ring, testopt.WithMigrations(),
 			credent.WithDriver(sqlite.Driver()))...)
 		if !errors.Is(err, test.want) || err != nil && !strings.Contains(err.Error(), test.text) {
 			t.Errorf("%s: got %v, want %v", name, err, test.want)
@@ -275,7 +277,7 @@ func TestStatesContradict(t *testing.T) {
 		if client != nil {
 			testdb.CloseAll(t, client)
 		}
-		_, err = credent.NewClient(testdb.OpenDB(t, url), "sqlite3", append(test.opts, ring)...)
+		_, err = testopt.NewClient(testdb.OpenDB(t, url), "sqlite3", append(test.opts, ring)...)
 		if !errors.Is(err, test.want) {
 			t.Errorf("%s: NewClient: got %v, want %v", name, err, test.want)
 		}
@@ -286,7 +288,7 @@ func TestStatesContradict(t *testing.T) {
 // for the next.
 func setState(t *testing.T, env *testdb.Env, p states.Protection, s credent.State) {
 	t.Helper()
-	for _, c := range []credent.EncryptedColumn{usercredential.APIKeyColumn, usercredential.SecretKeyColumn} {
+	for _, c := range []encrypted.Column{usercredential.APIKeyColumn, usercredential.SecretKeyColumn} {
 		if _, err := rotate.SetState(t.Context(), env.DB, env.Ring, rotate.StateChange{Column: c, Protection: p, To: s, InUse: true}); err != nil {
 			t.Fatal(err)
 		}
@@ -310,34 +312,34 @@ func TestServicesCannotDisagree(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
 		ctx := t.Context()
-		ring := credent.WithKeyring(env.Ring)
+		ring := testopt.WithKeyring(env.Ring)
 		setState(t, env, states.Binding, credent.Write)
 		for name, test := range map[string]struct {
-			opts []credent.Option
+			opts []testopt.Option
 			want error
 		}{
-			"silent": {nil, nil}, "the same": {[]credent.Option{credent.WithBinding(credent.Write)}, nil},
-			"another protection": {[]credent.Option{credent.WithTenantKeys(credent.Write)}, nil},
-			"the step before":    {[]credent.Option{credent.WithBinding(credent.Accept)}, credent.ErrDisagree},
-			"of one column":      {[]credent.Option{credent.WithBinding(credent.Require, usercredential.SecretKeyColumn)}, credent.ErrDisagree},
-			"off":                {[]credent.Option{credent.WithBinding(credent.Off)}, credent.ErrDisagree},
-			"contradiction":      {[]credent.Option{credent.WithEncryption(credent.Accept)}, credent.ErrContradiction},
+			"silent": {nil, nil}, "the same": {[]testopt.Option{testopt.WithBinding(credent.Write)}, nil},
+			"another protection": {[]testopt.Option{testopt.WithTenantKeys(credent.Write)}, nil},
+			"the step before":    {[]testopt.Option{testopt.WithBinding(credent.Accept)}, credent.ErrStateMismatch},
+			"of one column":      {[]testopt.Option{testopt.WithBinding(credent.Require, usercredential.SecretKeyColumn)}, credent.ErrStateMismatch},
+			"off":                {[]testopt.Option{testopt.WithBinding(credent.Off)}, credent.ErrStateMismatch},
+			"contradiction":      {[]testopt.Option{testopt.WithEncryption(credent.Accept)}, credent.ErrInvalidStates},
 		} {
 			client := env.OnPool(append(test.opts, ring)...)
 			_, err := client.UserAccount.Query().Count(ctx)
 			if !errors.Is(err, test.want) {
 				t.Errorf("%s: got %v, want %v", name, err, test.want)
 			}
-			if errors.Is(test.want, credent.ErrDisagree) && !strings.Contains(err.Error(), "in the service, and write in the database") {
+			if errors.Is(test.want, credent.ErrStateMismatch) && !strings.Contains(err.Error(), "in the service, and write in the database") {
 				t.Errorf("%s: the error lacks the values: %v", name, err)
 			}
 			if _, err := client.UserAccount.Create().SetUserID(name).SetAccountName("x").Save(ctx); !errors.Is(err, test.want) {
 				t.Errorf("%s: a write: got %v, want %v", name, err, test.want)
 			}
 			if env.Driver == "mattn" {
-				continue // which credent.Open doesn't know
+				continue // which testopt.Open doesn't know
 			}
-			opened, err := credent.Open(ctx, env.URL, append(append(test.opts, ring), env.Opts...)...)
+			opened, err := testopt.Open(ctx, env.URL, append(append(test.opts, ring), env.Opts...)...)
 			if !errors.Is(err, test.want) {
 				t.Errorf("%s: Open: got %v, want %v", name, err, test.want)
 			}
@@ -346,13 +348,13 @@ func TestServicesCannotDisagree(t *testing.T) {
 			}
 		}
 		// So is a Copy, and Check that doesn't look through a client.
-		copied := func(opts ...credent.Option) error {
-			_, err := credent.Copy(ctx, env.DB, func(yield func(credent.CopyRow, error) bool) {
+		copied := func(opts ...testopt.Option) error {
+			_, err := testopt.Copy(ctx, env.DB, func(yield func(credent.CopyRow, error) bool) {
 				yield(credent.CopyRow{UserID: "silent", CredentialType: "x", APIKey: credent.NewSecret("k"), SecretKey: credent.NewSecret("s")}, nil)
 			}, credent.CopyConfig{}, append(opts, ring)...)
 			return err
 		}
-		if err := copied(credent.WithBinding(credent.Require)); !errors.Is(err, credent.ErrDisagree) {
+		if err := copied(testopt.WithBinding(credent.Require)); !errors.Is(err, credent.ErrStateMismatch) {
 			t.Errorf("copy: got %v", err)
 		}
 		if err := copied(); err != nil {
@@ -380,7 +382,7 @@ func TestCheckRequires(t *testing.T) {
 		ctx := t.Context()
 		env.Credential(t, env.Account(t, "u1"), "key", "secret")
 		columns := []encrypted.Column{usercredential.APIKeyColumn, usercredential.SecretKeyColumn}
-		for p, want := range map[states.Protection]error{states.Binding: credent.ErrContext, states.TenantKeys: credent.ErrUnderKeyring} {
+		for p, want := range map[states.Protection]error{states.Binding: credent.ErrWrongLocation, states.TenantKeys: credent.ErrUnderKeyring} {
 			env.Exec(t, "DELETE FROM credent_states")
 			for _, state := range []credent.State{credent.Accept, credent.Write, credent.Require} {
 				env.Exec(t, "DELETE FROM credent_states")
@@ -394,7 +396,7 @@ func TestCheckRequires(t *testing.T) {
 				if err := encrypted.Check(ctx, env.DB, env.Ring, columns...); !errors.Is(err, wants) {
 					t.Errorf("%s %s: got %v, want %v", p, state, err, wants)
 				}
-				if err := credent.Check(ctx, env.OnPool(credent.WithKeyring(env.Ring))); !errors.Is(err, wants) {
+				if err := credent.Check(ctx, env.OnPool(testopt.WithKeyring(env.Ring))); !errors.Is(err, wants) {
 					t.Errorf("%s %s: a client: got %v, want %v", p, state, err, wants)
 				}
 			}
@@ -453,7 +455,7 @@ func TestSetState(t *testing.T) {
 			check("again", set(p, credent.Accept), nil)
 			check("at once", set(p, credent.Write), rotate.ErrState)
 			agedStates(t, env)
-			check("plaintext", set(states.Encryption, credent.Accept), credent.ErrContradiction)
+			check("plaintext", set(states.Encryption, credent.Accept), credent.ErrInvalidStates)
 			check("write", set(p, credent.Write), nil)
 			agedStates(t, env)
 			check("require", set(p, credent.Require), rotate.ErrState)
@@ -558,7 +560,7 @@ func TestMovesBySQL(t *testing.T) {
 func testMovesBySQL(t *testing.T, env *testdb.Env, p states.Protection) {
 	t.Helper()
 	ctx := t.Context()
-	ring := credent.WithKeyring(env.Ring)
+	ring := testopt.WithKeyring(env.Ring)
 	env.Exec(t, "DELETE FROM credent_states")
 	env.Client = env.OnPool(ring)
 	account, _ := env.Seed(t)

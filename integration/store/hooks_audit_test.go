@@ -18,6 +18,7 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/internal/testopt"
 )
 
 // auditRecord is a record without time and message.
@@ -56,7 +57,7 @@ func TestAudit(t *testing.T) {
 	forEachStore(t, func(t *testing.T, s *store) {
 		var log, everything bytes.Buffer
 		handler := slog.NewJSONHandler(&log, nil)
-		client := s.with(t, credent.WithAudit(slog.New(handler)))
+		client := s.with(t, testopt.WithAudit(slog.New(handler)))
 		ctx := credent.WithActor(t.Context(), "alice")
 		// records checks what was logged since the last call; IDs that it does
 		// not name are taken as they come.
@@ -145,7 +146,7 @@ func TestAudit(t *testing.T) {
 			auditRecord{Actor: "alice", Operation: "delete", Entity: "credential", IDs: []string{}})
 
 		// What is refused is recorded with the reason.
-		if err := create(account.ID).SetUserID("CANARYWRONG").Exec(ctx); !errors.Is(err, credent.ErrTenant) {
+		if err := create(account.ID).SetUserID("CANARYWRONG").Exec(ctx); !errors.Is(err, credent.ErrTenantMismatch) {
 			t.Error(err)
 		}
 		if err := client.UserAccount.Create().SetUserID(canaryUser).SetAccountName("CANARYTWICE").Exec(ctx); !ent.IsConstraintError(err) {
@@ -191,7 +192,7 @@ func TestAuditOfAUser(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachService(t, func(t *testing.T, s *testdb.Service) {
 		var log bytes.Buffer
-		client := testdb.Open(t, s.ServiceURL, append(slices.Clone(s.Opts), credent.WithAudit(slog.New(slog.NewJSONHandler(&log, nil))))...)
+		client := testdb.Open(t, s.ServiceURL, append(slices.Clone(s.Opts), testopt.WithAudit(slog.New(slog.NewJSONHandler(&log, nil))))...)
 		ids := []string{s.Credentials["u1"][0].ID.String(), s.Credentials["u1"][1].ID.String()}
 		slices.Sort(ids)
 		client.UserCredential.Update().SetIsActive(false).ExecX(testdb.As(t, "u1"))
@@ -233,9 +234,9 @@ func TestFormats(t *testing.T) {
 		ctx := t.Context()
 		var log bytes.Buffer
 		clients := map[string]*ent.Client{
-			"refuse": s.with(t, credent.WithFormats()),
-			"warn":   s.with(t, credent.WithFormatWarnings(slog.New(slog.NewTextHandler(&log, nil)))),
-			"own": s.with(t, credent.WithFormats(credent.Format{
+			"refuse": s.with(t, testopt.WithFormats()),
+			"warn":   s.with(t, testopt.WithFormatWarnings(slog.New(slog.NewTextHandler(&log, nil)))),
+			"own": s.with(t, testopt.WithFormats(credent.Format{
 				Type: "other", APIKey: regexp.MustCompile(`\Aok`), Hint: "it begins with ok",
 			})),
 			"none": s.Client,

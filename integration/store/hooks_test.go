@@ -16,13 +16,15 @@ import (
 	"github.com/credent-go/credent/ent/useraccount"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/internal/testopt"
+	"github.com/credent-go/credent/keyring"
 )
 
 // store is a migrated database, on Postgres or SQLite, with two accounts.
 type store struct {
 	*ent.Client
 	url  string
-	opts []credent.Option
+	opts []testopt.Option
 	u1   *ent.UserAccount
 	u2   *ent.UserAccount
 }
@@ -30,7 +32,7 @@ type store struct {
 // forEachStore runs a test on Postgres over both drivers, and on SQLite.
 func forEachStore(t *testing.T, test func(t *testing.T, s *store)) {
 	t.Helper()
-	forEachDriverAndSQLite := map[string][]credent.Option{"sqlite": nil}
+	forEachDriverAndSQLite := map[string][]testopt.Option{"sqlite": nil}
 	for name, opts := range testdb.Drivers {
 		forEachDriverAndSQLite[name] = opts
 	}
@@ -40,15 +42,15 @@ func forEachStore(t *testing.T, test func(t *testing.T, s *store)) {
 			s := &store{}
 			if name == "sqlite" {
 				s.url = "sqlite:" + filepath.Join(t.TempDir(), "test.db")
-				opts = append(opts, credent.WithMigrations())
+				opts = append(opts, testopt.WithMigrations())
 			} else {
 				s.url = testdb.NewDatabase(t, testdb.Template(t))
 			}
-			ring, err := credent.NewKeyring(credent.GenerateKey())
+			ring, err := keyring.New(keyring.GenerateKey())
 			if err != nil {
 				t.Fatal(err)
 			}
-			s.opts = append(slices.Clone(opts), credent.WithKeyring(ring))
+			s.opts = append(slices.Clone(opts), testopt.WithKeyring(ring))
 			s.Client = testdb.Open(t, s.url, s.opts...)
 			s.u1, s.u2 = s.account(t, "u1"), s.account(t, "u2")
 			test(t, s)
@@ -57,7 +59,7 @@ func forEachStore(t *testing.T, test func(t *testing.T, s *store)) {
 }
 
 // with is another client of the same database, with more options.
-func (s *store) with(t *testing.T, opts ...credent.Option) *ent.Client {
+func (s *store) with(t *testing.T, opts ...testopt.Option) *ent.Client {
 	t.Helper()
 	return testdb.Open(t, s.url, append(slices.Clone(s.opts), opts...)...)
 }
@@ -142,7 +144,7 @@ func TestWrongUserIDIsRefused(t *testing.T) {
 			"move":             c.Update().SetAccount(s.u2).SetUserID("u3").Exec(ctx),
 			"create, nobody's": testdb.NewCredential(s.Client, s.u1.ID).SetUserID("nobody").Exec(ctx),
 		} {
-			if !errors.Is(err, credent.ErrTenant) || !ent.IsConstraintError(err) {
+			if !errors.Is(err, credent.ErrTenantMismatch) || !ent.IsConstraintError(err) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
@@ -152,7 +154,7 @@ func TestWrongUserIDIsRefused(t *testing.T) {
 			"create, with user_id":  testdb.NewCredential(s.Client, uuid.New()).SetUserID("u1").Exec(ctx),
 			"move all, and user_id": s.UserCredential.Update().SetUserAccountID(uuid.New()).SetUserID("u1").Exec(ctx),
 		} {
-			if !ent.IsNotFound(err) && !ent.IsConstraintError(err) || errors.Is(err, credent.ErrTenant) {
+			if !ent.IsNotFound(err) && !ent.IsConstraintError(err) || errors.Is(err, credent.ErrTenantMismatch) {
 				t.Errorf("%s, no such account: %v", name, err)
 			}
 		}

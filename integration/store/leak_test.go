@@ -19,7 +19,8 @@ import (
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/pgserver"
 	"github.com/credent-go/credent/internal/testdb"
-	"github.com/credent-go/credent/migrate"
+	"github.com/credent-go/credent/internal/testopt"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/open/sqlite"
 )
 
@@ -52,21 +53,21 @@ func TestServerSeesNoPlaintext(t *testing.T) {
 			t.Fatal(err)
 		}
 		db := testdb.OpenDB(t, url, opts...)
-		if err := migrate.Apply(t.Context(), db); err != nil {
+		if err := testopt.Apply(t.Context(), db); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := db.ExecContext(t.Context(), "CREATE EXTENSION pg_stat_statements"); err != nil {
 			t.Fatal(err)
 		}
-		ring, err := credent.NewKeyring(credent.GenerateKey())
+		ring, err := keyring.New(keyring.GenerateKey())
 		if err != nil {
 			t.Fatal(err)
 		}
 		var debug bytes.Buffer
-		client := testdb.Open(t, url, append(opts, credent.WithKeyring(ring))...)
+		client := testdb.Open(t, url, append(opts, testopt.WithKeyring(ring))...)
 		watched, stop := watchActivity(t, testdb.OpenDB(t, url), "pg_sleep")
 		errs := useSecrets(t, client)
-		errs = append(errs, useSecrets(t, debugTo(t, url, &debug, append(opts, credent.WithKeyring(ring))...))...)
+		errs = append(errs, useSecrets(t, debugTo(t, url, &debug, append(opts, testopt.WithKeyring(ring))...))...)
 		for seen := false; !seen; {
 			if _, err := db.ExecContext(t.Context(), "SELECT $1::text, pg_sleep(0.1)", testdb.Control); err != nil {
 				t.Fatal(err)
@@ -110,14 +111,14 @@ func TestServerSeesNoPlaintext(t *testing.T) {
 }
 
 // debugTo returns a client whose debug log goes to a buffer.
-func debugTo(t *testing.T, url string, to *bytes.Buffer, opts ...credent.Option) *ent.Client {
+func debugTo(t *testing.T, url string, to *bytes.Buffer, opts ...testopt.Option) *ent.Client {
 	t.Helper()
-	db, d, err := credent.OpenDB(url, append(opts, credent.WithDriver(sqlite.Driver()))...)
+	db, d, err := testopt.OpenDB(url, append(opts, credent.WithDriver(sqlite.Driver()))...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var mu sync.Mutex
-	client := ent.NewClient(ent.Driver(testdb.Must(credent.WrapDriver(entsql.OpenDB(d, db), opts...))), ent.Debug(),
+	client := ent.NewClient(ent.Driver(testdb.Must(testopt.WrapDriver(entsql.OpenDB(d, db), opts...))), ent.Debug(),
 		ent.Log(func(v ...any) {
 			mu.Lock()
 			defer mu.Unlock()

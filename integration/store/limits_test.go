@@ -14,6 +14,7 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/internal/testopt"
 )
 
 // The tests in this file pin what is not protected against, for
@@ -108,7 +109,7 @@ func TestPlaintextInMemory(t *testing.T) {
 
 func dumpHeap(t *testing.T, path string, withReveal bool) {
 	t.Helper()
-	client, err := credent.Open(t.Context(), os.Getenv("CREDENT_TEST_URL"))
+	client, err := testopt.Open(t.Context(), os.Getenv("CREDENT_TEST_URL"))
 	if err != nil {
 		t.Fatal(err)
 	}

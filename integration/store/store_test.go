@@ -14,6 +14,8 @@ import (
 	"github.com/credent-go/credent/ent/useraccount"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/internal/testopt"
+	"github.com/credent-go/credent/keyring"
 )
 
 // brokerKeys are keys in the formats that brokers and data providers give out,
@@ -340,11 +342,11 @@ func TestEachClientHasItsKeyring(t *testing.T) {
 		ctx := t.Context()
 		account := env.Account(t, "u1")
 		first := env.Credential(t, account, "PK1", "s1")
-		otherRing, err := credent.NewKeyring(credent.GenerateKey())
+		otherRing, err := keyring.New(keyring.GenerateKey())
 		if err != nil {
 			t.Fatal(err)
 		}
-		other := testdb.Open(t, env.URL, credent.WithKeyring(otherRing))
+		other := testdb.Open(t, env.URL, testopt.WithKeyring(otherRing))
 		second := other.UserCredential.Create().SetUserAccountID(account.ID).SetUserID("u1").SetCredentialType("polygon").
 			SetAPIKey(credent.NewSecret("PK2")).SetSecretKey(credent.NewSecret("s2")).SaveX(ctx)
 
@@ -361,15 +363,15 @@ func TestEachClientHasItsKeyring(t *testing.T) {
 			t.Errorf("the error is about %s.%s of row %s", fieldErr.Table, fieldErr.Column, fieldErr.Row)
 		}
 
-		strict := testdb.Open(t, env.URL, credent.WithKeyring(otherRing), credent.Strict())
+		strict := testdb.Open(t, env.URL, testopt.WithKeyring(otherRing), testopt.VerifyOnRead())
 		if _, err := strict.UserCredential.Query().All(ctx); !errors.Is(err, credent.ErrUnknownKey) {
 			t.Errorf("a strict query over a secret under another key: %v", err)
 		}
-		both, err := credent.NewKeyring(credent.GenerateKey(), env.Key)
+		both, err := keyring.New(keyring.GenerateKey(), env.Key)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := testdb.Reveal(t, testdb.Open(t, env.URL, credent.WithKeyring(both)).UserCredential.GetX(ctx, first.ID).APIKey); got != "PK1" {
+		if got := testdb.Reveal(t, testdb.Open(t, env.URL, testopt.WithKeyring(both)).UserCredential.GetX(ctx, first.ID).APIKey); got != "PK1" {
 			t.Errorf("with its key as a previous one: revealed %q", got)
 		}
 	})

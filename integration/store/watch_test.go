@@ -14,6 +14,8 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/internal/testopt"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -51,7 +53,7 @@ func TestKeyringSwappedUnderLoad(t *testing.T) {
 		}
 		primary := env.Key
 		for range rotations {
-			next := credent.GenerateKey()
+			next := keyring.GenerateKey()
 			service.reload(t, primary, next) // to read
 			service.reload(t, next, primary)
 			drain() // what was encrypted under the old key before the reload arrives in the database
@@ -78,23 +80,23 @@ func TestKeyringSwappedUnderLoad(t *testing.T) {
 // test sets.
 type reloading struct {
 	client *ent.Client
-	ring   *credent.Keyring
+	ring   *keyring.Keyring
 	keys   atomic.Pointer[[]string]
-	events chan credent.KeyringEvent
+	events chan keyring.Event
 }
 
 func startReloading(t *testing.T, env *testdb.Env) *reloading {
 	t.Helper()
-	s := &reloading{events: make(chan credent.KeyringEvent)}
+	s := &reloading{events: make(chan keyring.Event)}
 	s.keys.Store(&[]string{env.Key})
-	source := func(context.Context) (*credent.Keyring, error) {
+	source := func(context.Context) (*keyring.Keyring, error) {
 		keys := *s.keys.Load()
-		return credent.NewKeyring(keys[0], keys[1:]...)
+		return keyring.New(keys[0], keys[1:]...)
 	}
 	var err error
-	s.ring, err = credent.WatchKeyring(t.Context(), source, credent.WatchConfig{
+	s.ring, err = keyring.Watch(t.Context(), source, keyring.WatchConfig{
 		Interval: time.Millisecond,
-		Observe: func(e credent.KeyringEvent) {
+		Observe: func(e keyring.Event) {
 			select {
 			case s.events <- e:
 			case <-t.Context().Done():
@@ -104,7 +106,7 @@ func startReloading(t *testing.T, env *testdb.Env) *reloading {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.client = env.OnPool(credent.WithKeyring(s.ring))
+	s.client = env.OnPool(testopt.WithKeyring(s.ring))
 	return s
 }
 

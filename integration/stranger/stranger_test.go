@@ -11,9 +11,9 @@ import (
 
 	"entgo.io/ent/dialect"
 
-	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/credenttest"
 	"github.com/credent-go/credent/internal/modproxy"
+	"github.com/credent-go/credent/keyring"
 )
 
 func TestMain(m *testing.M) { os.Exit(credenttest.Main(m)) }
@@ -95,7 +95,7 @@ func TestStranger(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			first, second := credent.GenerateKey(), credent.GenerateKey()
+			first, second := keyring.GenerateKey(), keyring.GenerateKey()
 			app := filepath.Join(dir, "app")
 			const row = "[REDACTED] made-up <nil>\n"
 			got := run(t, []string{"ENCRYPTION_KEY=" + first}, app, database...)

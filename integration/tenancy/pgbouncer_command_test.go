@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/keyring"
 )
 
 // TestCommandsBehindPgBouncer has one DATABASE_URL, without any parameter for
@@ -23,7 +23,7 @@ func TestCommandsBehindPgBouncer(t *testing.T) {
 	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	fresh := credent.GenerateKey()
+	fresh := keyring.GenerateKey()
 	for _, driver := range []string{"pgx", "libpq"} {
 		for _, args := range []string{
 			"migrate status", "migrate apply", "migrate check", "doctor", "account list", "credential import " + file,
@@ -37,7 +37,7 @@ func TestCommandsBehindPgBouncer(t *testing.T) {
 			}
 			if args == "inventory --verified" {
 				cmd.Env = append(cmd.Env, "ENCRYPTION_KEY="+fresh)
-				env.Key, fresh = fresh, credent.GenerateKey()
+				env.Key, fresh = fresh, keyring.GenerateKey()
 			}
 			if out, err := cmd.CombinedOutput(); err != nil {
 				t.Errorf("%s over %s: %v\n%.600s", args, driver, err, fmt.Sprintf("%s", out))

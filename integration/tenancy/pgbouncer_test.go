@@ -3,10 +3,9 @@ package tenancy
 import (
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
-	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/internal/testopt"
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestPgBouncer(t *testing.T) {
@@ -19,7 +18,7 @@ func TestPgBouncer(t *testing.T) {
 			db := testdb.OpenDB(t, through, way.Opts...)
 			db.SetMaxOpenConns(manyClients)
 			db.SetMaxIdleConns(manyClients)
-			client := testdb.Must(credent.NewClient(db, "postgres", append(way.Opts, credent.WithKeyring(s.Ring))...))
+			client := testdb.Must(testopt.NewClient(db, "postgres", append(way.Opts, testopt.WithKeyring(s.Ring))...))
 			mixUsers(t, client, way.Userless)
 
 			if n := mismatches(t, s.Env); n != 0 {
@@ -68,9 +67,9 @@ func TestPgBouncerTakesTurns(t *testing.T) {
 			t.Parallel()
 			s := testdb.NewService(t)
 			through := testdb.StartPgBouncer(t, s.ServiceURL) + way.Parameters
-			opts := append(way.Opts, credent.WithKeyring(s.Ring))
+			opts := append(way.Opts, testopt.WithKeyring(s.Ring))
 			first, second := testdb.Open(t, through, opts...), testdb.Open(t, through, append(opts,
-				credent.RequireRowSecurity())...)
+				testopt.RequireRowSecurity())...)
 			for range 20 {
 				tx, err := first.Tx(testdb.As(t, "u1"))
 				if err != nil {

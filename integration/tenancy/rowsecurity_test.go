@@ -11,6 +11,7 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/internal/testopt"
 )
 
 // guarded makes the service's client one that requires row-level security, and
@@ -19,7 +20,7 @@ func guarded(t *testing.T, s *testdb.Service) *sql.DB {
 	t.Helper()
 	db := testdb.OpenDB(t, s.ServiceURL, s.Opts...)
 	db.SetMaxOpenConns(1)
-	s.App = testdb.Must(credent.NewClient(db, "postgres", append(s.Opts, credent.RequireRowSecurity())...))
+	s.App = testdb.Must(testopt.NewClient(db, "postgres", append(s.Opts, testopt.RequireRowSecurity())...))
 	return db
 }
 
@@ -100,7 +101,7 @@ func refusesAround(t *testing.T, s *testdb.Service, name string) {
 	}
 	refused := func(what string, err error) {
 		t.Helper()
-		var detail *credent.RowSecurityError
+		var detail *client.RowSecurityError
 		if !errors.Is(err, credent.ErrRowSecurity) || !errors.As(err, &detail) {
 			t.Errorf("%s: %v", what, err)
 			return
@@ -112,7 +113,7 @@ func refusesAround(t *testing.T, s *testdb.Service, name string) {
 		}
 	}
 	if way.pooled == "" {
-		_, err := credent.Open(t.Context(), s.ServiceURL, append(s.Opts, credent.RequireRowSecurity())...)
+		_, err := testopt.Open(t.Context(), s.ServiceURL, append(s.Opts, testopt.RequireRowSecurity())...)
 		refused("Open", err)
 	} else if _, err := db.ExecContext(t.Context(), filled.Replace(way.pooled)); err != nil {
 		t.Fatal(err)
@@ -128,8 +129,8 @@ func refusesAround(t *testing.T, s *testdb.Service, name string) {
 		for write, err := range writeErrors(ctx, s) {
 			refused(who+", "+write, err)
 		}
-		_, err := credent.Copy(ctx, db, testdb.Sequence(testdb.CopyRows(3, "u1")...), credent.CopyConfig{},
-			append(s.Opts, credent.RequireRowSecurity())...)
+		_, err := testopt.Copy(ctx, db, testdb.Sequence(testdb.CopyRows(3, "u1")...), credent.CopyConfig{},
+			append(s.Opts, testopt.RequireRowSecurity())...)
 		refused(who+", Copy", err)
 	}
 }
@@ -166,7 +167,7 @@ func TestRequireRowSecurityHolds(t *testing.T) {
 				s := fresh(t, s)
 				other, _ := testdb.NewServiceRole(t, s.Env)
 				s.Exec(t, strings.NewReplacer("{role}", s.Role, "{other}", other).Replace(admin))
-				s.App = testdb.Open(t, s.ServiceURL, append(s.Opts, credent.RequireRowSecurity())...)
+				s.App = testdb.Open(t, s.ServiceURL, append(s.Opts, testopt.RequireRowSecurity())...)
 				s.Unchanged(t, "u2")
 				for user, want := range map[string][]string{"u1": {"u1", "u1"}, "u2": {"u2"}, "": nil, "nobody": nil, "u'1": nil} {
 					if diff := cmp.Diff(want, usersSeen(t, testdb.As(t, user), s.App.UserCredential.Query())); diff != "" {
@@ -228,7 +229,7 @@ func TestRequireRowSecurityInTransactions(t *testing.T) {
 		_, sqlErr := tx.ExecContext(testdb.As(t, "u1"), "SELECT 1")
 		_, rowsErr := tx.QueryContext(testdb.As(t, "u1"), "SELECT 1") //nolint:rowserrcheck,sqlclosecheck // there are none
 		for i, err := range []error{queryErr, sqlErr, rowsErr} {
-			var detail *credent.RowSecurityError
+			var detail *client.RowSecurityError
 			if !errors.As(err, &detail) || detail.Role != other || detail.Login != s.Role || detail.Table != "user_accounts" {
 				t.Errorf("%d: %v", i, err)
 			}
@@ -248,15 +249,15 @@ func TestRequireRowSecurityOfOwnTables(t *testing.T) {
 	testdb.ForEachService(t, func(t *testing.T, s *testdb.Service) {
 		s.Exec(t, "CREATE SCHEMA billing; CREATE TABLE billing.invoices (org uuid); GRANT USAGE ON SCHEMA billing TO credent_app")
 		openWith := func() error {
-			client, err := credent.Open(t.Context(), s.ServiceURL, append(s.Opts, credent.RequireRowSecurity("user_accounts", "billing.invoices", "public.user_accounts", "billing.invoices"))...)
+			client, err := testopt.Open(t.Context(), s.ServiceURL, append(s.Opts, testopt.RequireRowSecurity("user_accounts", "billing.invoices", "public.user_accounts", "billing.invoices"))...)
 			if err == nil {
 				_, err = client.UserAccount.Query().All(t.Context())
 				testdb.CloseAll(t, client)
 			}
 			return err
 		}
-		pooled := testdb.Must(credent.NewClient(testdb.OpenDB(t, s.ServiceURL, s.Opts...), "postgres",
-			append(s.Opts, credent.RequireRowSecurity("billing.invoices", "user_accounts"))...))
+		pooled := testdb.Must(testopt.NewClient(testdb.OpenDB(t, s.ServiceURL, s.Opts...), "postgres",
+			append(s.Opts, testopt.RequireRowSecurity("billing.invoices", "user_accounts"))...))
 		for _, step := range []struct {
 			sql  string
 			want error
@@ -283,11 +284,11 @@ func TestRequireRowSecurityOfOwnTables(t *testing.T) {
 func TestRequireRowSecurityOnSQLite(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachSQLite(t, func(t *testing.T, env *testdb.Env) {
-		opts := []credent.Option{credent.WithKeyring(env.Ring), credent.RequireRowSecurity()}
-		_, clientErr := credent.NewClient(env.DB, env.Dialect(), opts...)
-		_, driverErr := credent.WrapDriver(env.EntDriver(), opts...)
-		_, openErr := credent.Open(t.Context(), "sqlite::memory:", append(opts, env.Opts...)...)
-		_, copyErr := credent.Copy(t.Context(), env.DB, testdb.Sequence(), credent.CopyConfig{}, opts...)
+		opts := []testopt.Option{testopt.WithKeyring(env.Ring), testopt.RequireRowSecurity()}
+		_, clientErr := testopt.NewClient(env.DB, env.Dialect(), opts...)
+		_, driverErr := testopt.WrapDriver(env.EntDriver(), opts...)
+		_, openErr := testopt.Open(t.Context(), "sqlite::memory:", append(opts, env.Opts...)...)
+		_, copyErr := testopt.Copy(t.Context(), env.DB, testdb.Sequence(), credent.CopyConfig{}, opts...)
 		for name, err := range map[string]error{"NewClient": clientErr, "WrapDriver": driverErr, "Open": openErr, "Copy": copyErr} {
 			if !errors.Is(err, credent.ErrRowSecurity) || !errors.Is(err, credent.ErrUnsupported) {
 				t.Errorf("%s: %v", name, err)
@@ -308,7 +309,7 @@ func TestRequireRowSecurityBehindPgBouncer(t *testing.T) {
 			s.Exec(t, "ALTER TABLE user_accounts OWNER TO "+other+"; ALTER ROLE "+s.Role+" NOINHERIT; "+
 				"GRANT "+other+" TO "+s.Role+"; GRANT ALL ON ALL TABLES IN SCHEMA public TO "+s.Role)
 			through := testdb.StartPgBouncer(t, s.ServiceURL) + way.Parameters
-			s.App = testdb.Open(t, through, append(way.Opts, credent.WithKeyring(s.Ring), credent.RequireRowSecurity())...)
+			s.App = testdb.Open(t, through, append(way.Opts, testopt.WithKeyring(s.Ring), testopt.RequireRowSecurity())...)
 			elsewhere := testdb.OpenDB(t, through, way.Opts...)
 			s.Unchanged(t, "u1", "u2")
 			for _, role := range []string{"NONE", other, "NONE"} {

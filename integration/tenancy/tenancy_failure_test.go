@@ -11,6 +11,8 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/internal/testopt"
+	"github.com/credent-go/credent/keyring"
 )
 
 // A context that ends in the middle gives the connection back.
@@ -116,11 +118,11 @@ func TestErrorsAtCommit(t *testing.T) {
 
 func TestUserOnSQLite(t *testing.T) {
 	t.Parallel()
-	ring, err := credent.NewKeyring(credent.GenerateKey())
+	ring, err := keyring.New(keyring.GenerateKey())
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := testdb.Open(t, "sqlite::memory:", credent.WithKeyring(ring), credent.WithMigrations())
+	client := testdb.Open(t, "sqlite::memory:", testopt.WithKeyring(ring), testopt.WithMigrations())
 	account := client.UserAccount.Create().SetUserID("u1").SetAccountName("n").SaveX(t.Context())
 	ctx := testdb.As(t, "u1")
 	_, queryErr := client.UserCredential.Query().All(ctx)

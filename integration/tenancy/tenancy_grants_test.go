@@ -15,6 +15,7 @@ import (
 
 	"github.com/credent-go/credent/internal/pgserver"
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/internal/testopt"
 	"github.com/credent-go/credent/migrate"
 )
 
@@ -201,7 +202,7 @@ func TestMigrateDatabasesAtOnce(t *testing.T) {
 			}
 			db := testdb.OpenDB(t, url, opts...)
 			wg.Go(func() {
-				if err := migrate.Apply(t.Context(), db); err != nil {
+				if err := testopt.Apply(t.Context(), db); err != nil {
 					t.Error(err)
 				}
 			})
@@ -254,7 +255,7 @@ func TestMigratorWithoutCreateRole(t *testing.T) {
 		}
 		u.User = url.UserPassword(migrator, password)
 		db := testdb.OpenDB(t, u.String(), opts...)
-		err = migrate.Apply(t.Context(), db)
+		err = testopt.Apply(t.Context(), db)
 		for _, text := range []string{tenancy + "_tenancy.sql", "CREATE ROLE credent_app NOLOGIN", migrator, "then migrate again"} {
 			if err == nil || !strings.Contains(err.Error(), text) {
 				t.Fatalf("%s: the error lacks %q: %v", name, text, err)
@@ -270,11 +271,11 @@ func TestMigratorWithoutCreateRole(t *testing.T) {
 			t.Errorf("%s: left behind: %v", name, got)
 		}
 		exec("CREATE ROLE credent_app NOLOGIN BYPASSRLS")
-		if err := migrate.Apply(t.Context(), db); err == nil || !strings.Contains(err.Error(), "ALTER ROLE credent_app NOSUPERUSER NOBYPASSRLS") {
+		if err := testopt.Apply(t.Context(), db); err == nil || !strings.Contains(err.Error(), "ALTER ROLE credent_app NOSUPERUSER NOBYPASSRLS") {
 			t.Errorf("%s: with a role that gets around row-level security: %v", name, err)
 		}
 		exec("ALTER ROLE credent_app NOBYPASSRLS")
-		if err := migrate.Apply(t.Context(), db); err != nil {
+		if err := testopt.Apply(t.Context(), db); err != nil {
 			t.Fatalf("%s: once there is the role: %v", name, err)
 		}
 		// Before Postgres 15 the schema public is not the migrator's to grant,

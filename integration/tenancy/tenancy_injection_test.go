@@ -6,11 +6,10 @@ import (
 	"testing"
 
 	entsql "entgo.io/ent/dialect/sql"
-
-	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/internal/testopt"
 )
 
 // raw is a predicate as careless code makes it, of text that came from outside.
@@ -133,7 +132,7 @@ func TestWhatAStatementCanSet(t *testing.T) {
 		ctx := testdb.As(t, "u1")
 		db := testdb.OpenDB(t, s.ServiceURL, s.Opts...)
 		db.SetMaxOpenConns(1)
-		client := testdb.Must(credent.NewClient(db, "postgres", s.Opts...))
+		client := testdb.Must(testopt.NewClient(db, "postgres", s.Opts...))
 
 		// Not covered: the statement itself.
 		crosses := "set_config('app.user_id', 'u2', true) IS NOT NULL UNION ALL SELECT " +

@@ -15,6 +15,7 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/useraccount"
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/internal/testopt"
 )
 
 const (
@@ -135,7 +136,7 @@ func TestPooledConnectionsForgetTheUser(t *testing.T) {
 		db := testdb.OpenDB(t, s.ServiceURL, s.Opts...)
 		db.SetMaxOpenConns(connections)
 		db.SetMaxIdleConns(connections)
-		mixUsers(t, testdb.Must(credent.NewClient(db, "postgres", s.Opts...)), true)
+		mixUsers(t, testdb.Must(testopt.NewClient(db, "postgres", s.Opts...)), true)
 
 		var conns []*sql.Conn
 		pids := map[int]bool{}

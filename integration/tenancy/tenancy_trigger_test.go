@@ -82,15 +82,15 @@ func TestTriggersThroughEnt(t *testing.T) {
 			"upsert": testdb.NewCredential(env.Client, first.ID).SetUserID("u2").SetID(credential.ID).
 				OnConflictColumns("id").UpdateNewValues().Exec(ctx),
 		} {
-			if !errors.Is(err, credent.ErrTenant) || !ent.IsConstraintError(err) {
+			if !errors.Is(err, credent.ErrTenantMismatch) || !ent.IsConstraintError(err) {
 				t.Errorf("%s: %v", name, err)
 			}
-			if n := strings.Count(fmt.Sprint(err), credent.ErrTenant.Error()); n != 1 {
+			if n := strings.Count(fmt.Sprint(err), credent.ErrTenantMismatch.Error()); n != 1 {
 				t.Errorf("%s: it is said %d times: %v", name, n, err)
 			}
 		}
 		err := testdb.NewCredential(env.Client, uuid.New()).SetUserID("u1").Exec(ctx)
-		if !ent.IsConstraintError(err) || errors.Is(err, credent.ErrTenant) {
+		if !ent.IsConstraintError(err) || errors.Is(err, credent.ErrTenantMismatch) {
 			t.Errorf("an account that is not there: %v", err)
 		}
 		if n := env.Client.UserCredential.Query().CountX(ctx); n != 1 {

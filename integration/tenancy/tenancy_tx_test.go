@@ -17,6 +17,7 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/internal/testopt"
 )
 
 // usersSeen are the users whose credentials a query gives, in order.
@@ -39,7 +40,7 @@ func limited(t *testing.T, s *testdb.Service) (*ent.Client, *sql.DB) {
 	t.Helper()
 	db := testdb.OpenDB(t, s.ServiceURL, s.Opts...)
 	db.SetMaxOpenConns(1)
-	return testdb.Must(credent.NewClient(db, "postgres", s.Opts...)), db
+	return testdb.Must(testopt.NewClient(db, "postgres", s.Opts...)), db
 }
 
 // settled fails the test unless the pool's connections are free again, and have

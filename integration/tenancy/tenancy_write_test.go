@@ -181,7 +181,7 @@ func TestAnotherUsersAccountLooksMissing(t *testing.T) {
 				t.Errorf("%s: %q for another's account, %q for none", name, got, want)
 			}
 			if ent.IsNotFound(theirs) != ent.IsNotFound(missing) || ent.IsConstraintError(theirs) != ent.IsConstraintError(missing) ||
-				errors.Is(theirs, credent.ErrTenant) {
+				errors.Is(theirs, credent.ErrTenantMismatch) {
 				t.Errorf("%s: the errors are of different kinds: %v; %v", name, theirs, missing)
 			}
 		}

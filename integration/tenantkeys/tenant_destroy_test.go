@@ -15,6 +15,7 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/internal/testopt"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -37,7 +38,7 @@ func TestTenantShredded(t *testing.T) {
 		}
 		last := e.Credential(t, e.accounts["u1"], "PK of u1", "secret of u1")
 		e.wantAll(t, client, nil)
-		e.wantAll(t, e.fresh(t, credent.Strict()), nil)
+		e.wantAll(t, e.fresh(t, testopt.VerifyOnRead()), nil)
 		before := e.Backup(t)
 
 		done, err := rotate.DestroyTenant(ctx, e.DB, e.Ring, "u1")
@@ -49,7 +50,7 @@ func TestTenantShredded(t *testing.T) {
 		}
 		shredded := map[string]error{"u1": credent.ErrShredded}
 		e.wantAll(t, e.fresh(t), shredded)
-		if _, err := e.fresh(t, credent.Strict()).UserCredential.Query().All(ctx); !errors.Is(err, credent.ErrShredded) {
+		if _, err := e.fresh(t, testopt.VerifyOnRead()).UserCredential.Query().All(ctx); !errors.Is(err, credent.ErrShredded) {
 			t.Errorf("strictly: %v", err)
 		}
 		e.wantNothingReadable(t, e.DB, "u1")
@@ -194,7 +195,7 @@ func TestAcceptTenantKeys(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		e.opts = []credent.Option{credent.WithKeyring(e.Ring), credent.WithTenantKeys(credent.Accept)}
+		e.opts = []testopt.Option{testopt.WithKeyring(e.Ring), testopt.WithTenantKeys(credent.Accept)}
 		db := e.Pool(t)
 		window := e.fresh(t)
 		there := make(map[string]*ent.UserCredential)
@@ -240,7 +241,7 @@ func TestTenantKeysOfMovedAccount(t *testing.T) {
 		move := func(client *ent.UserAccountClient) error {
 			return client.UpdateOneID(e.accounts["u1"].ID).SetUserID("u3").Exec(t.Context())
 		}
-		if err := move(client.UserAccount); !errors.Is(err, credent.ErrContext) {
+		if err := move(client.UserAccount); !errors.Is(err, credent.ErrWrongLocation) {
 			t.Errorf("outside of a transaction: %v", err)
 		}
 		tx, err := client.Tx(t.Context())

@@ -16,6 +16,7 @@ import (
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/states"
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/internal/testopt"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -23,7 +24,7 @@ import (
 // gives each a key.
 type tenanted struct {
 	*testdb.Env
-	opts     []credent.Option // of the clients
+	opts     []testopt.Option // of the clients
 	accounts map[string]*ent.UserAccount
 }
 
@@ -41,14 +42,14 @@ func forEachTenantedPostgres(t *testing.T, test func(t *testing.T, e *tenanted))
 
 func withTenants(test func(t *testing.T, e *tenanted)) func(t *testing.T, env *testdb.Env) {
 	return func(t *testing.T, env *testdb.Env) {
-		e := &tenanted{Env: env, opts: []credent.Option{credent.WithKeyring(env.Ring), credent.WithTenantKeys(credent.Write)}}
+		e := &tenanted{Env: env, opts: []testopt.Option{testopt.WithKeyring(env.Ring), testopt.WithTenantKeys(credent.Write)}}
 		e.accounts = map[string]*ent.UserAccount{"u1": e.Account(t, "u1"), "u2": e.Account(t, "u2")}
 		test(t, e)
 	}
 }
 
 // fresh returns a client that knows no key yet.
-func (e *tenanted) fresh(t *testing.T, opts ...credent.Option) *ent.Client {
+func (e *tenanted) fresh(t *testing.T, opts ...testopt.Option) *ent.Client {
 	t.Helper()
 	return e.Open(t, append(slices.Clone(e.opts), opts...)...)
 }
@@ -97,17 +98,17 @@ func (e *tenanted) writes(client *ent.Client, db *sql.DB) map[string]func(ctx co
 			return e.create(client.UserCredential, user).SetID(there.ID).OnConflictColumns(usercredential.FieldID).UpdateNewValues().Exec(ctx)
 		},
 		"copy": func(ctx context.Context, user string, _ *ent.UserCredential) error {
-			_, err := credent.Copy(ctx, db, oneRow(credent.CopyRow{
+			_, err := testopt.Copy(ctx, db, oneRow(credent.CopyRow{
 				UserID: user, CredentialType: "alpaca",
 				APIKey: credent.NewSecret("PK of " + user), SecretKey: credent.NewSecret("secret of " + user),
 			}), credent.CopyConfig{}, e.opts...)
 			return err
 		},
 		"copy with formats": func(ctx context.Context, user string, _ *ent.UserCredential) error {
-			_, err := credent.Copy(ctx, db, oneRow(credent.CopyRow{
+			_, err := testopt.Copy(ctx, db, oneRow(credent.CopyRow{
 				UserAccountID: e.accounts[user].ID, CredentialType: "other",
 				APIKey: credent.NewSecret("PK of " + user), SecretKey: credent.NewSecret("secret of " + user),
-			}), credent.CopyConfig{}, append(slices.Clone(e.opts), credent.WithFormats())...)
+			}), credent.CopyConfig{}, append(slices.Clone(e.opts), testopt.WithFormats())...)
 			return err
 		},
 	}
@@ -179,7 +180,7 @@ func (e *tenanted) wantAll(t *testing.T, client *ent.Client, want map[string]err
 func TestTenantKeysOfServices(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachService(t, func(t *testing.T, s *testdb.Service) {
-		app := testdb.Open(t, s.ServiceURL, append(slices.Clone(s.Opts), credent.WithTenantKeys(credent.Write))...)
+		app := testdb.Open(t, s.ServiceURL, append(slices.Clone(s.Opts), testopt.WithTenantKeys(credent.Write))...)
 		for _, user := range []string{"u1", "u2"} {
 			for range 2 {
 				if err := app.UserCredential.Create().SetAccount(s.Accounts[user]).SetCredentialType("alpaca").
@@ -188,7 +189,7 @@ func TestTenantKeysOfServices(t *testing.T) {
 				}
 			}
 			rows, err := testdb.Open(t, s.ServiceURL, append(slices.Clone(s.Opts),
-				credent.WithTenantKeys(credent.Write))...).UserCredential.Query().All(testdb.As(t, user))
+				testopt.WithTenantKeys(credent.Write))...).UserCredential.Query().All(testdb.As(t, user))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -271,7 +272,7 @@ func TestTenantKeysConcurrently(t *testing.T) {
 			wait.Go(func() {
 				pool := e.Pool(t)
 				pool.SetMaxOpenConns(1)
-				client := testdb.Must(credent.NewClient(pool, e.Dialect(), e.opts...))
+				client := testdb.Must(testopt.NewClient(pool, e.Dialect(), e.opts...))
 				for i := range 4 {
 					if err := e.attempt(t.Context(), client, (n+i)%2 == 0); err != nil {
 						t.Error(err)
@@ -361,7 +362,7 @@ func TestRotateTenantKeys(t *testing.T) {
 
 func testRotateTenantKeys(t *testing.T, e *tenanted, binding credent.State) {
 	t.Helper()
-	opts := []credent.Option{credent.WithBinding(binding)}
+	opts := []testopt.Option{testopt.WithBinding(binding)}
 	to := func(tenantKeys credent.State) rotate.Config {
 		return rotate.Config{States: append(testdb.InState(states.TenantKeys, tenantKeys),
 			testdb.InState(states.Binding, binding)...)}

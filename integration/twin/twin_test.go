@@ -12,6 +12,8 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/internal/testopt"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/migrate"
 )
 
@@ -147,26 +149,26 @@ func TestTakeOverFromPython(t *testing.T) {
 	for name, opts := range testdb.Drivers {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			url, key := testdb.NewDatabase(t, ""), credent.GenerateKey()
+			url, key := testdb.NewDatabase(t, ""), keyring.GenerateKey()
 			testdb.Twin(t, url, key, nil, "create-all")
 			testdb.Twin(t, url, key, []testdb.TwinAccount{{UserID: "py", AccountName: "py", Credentials: []testdb.TwinCredential{
 				{CredentialType: "alpaca", APIKey: "PK", SecretKey: "s", IsActive: true},
 			}}}, "write")
 			db := testdb.OpenDB(t, url, opts...)
-			if err := migrate.Apply(t.Context(), db); !errors.Is(err, migrate.ErrNotClean) {
+			if err := testopt.Apply(t.Context(), db); !errors.Is(err, migrate.ErrNotClean) {
 				t.Fatalf("without a baseline: %v", err)
 			}
-			if err := migrate.Apply(t.Context(), db, migrate.WithBaseline(testdb.CreateTables)); err != nil {
+			if err := testopt.Apply(t.Context(), db, testopt.WithBaseline(testdb.CreateTables)); err != nil {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(testdb.Versions(t), testdb.AppliedVersions(t, db)); diff != "" {
 				t.Error(diff)
 			}
-			ring, err := credent.NewKeyring(key)
+			ring, err := keyring.New(key)
 			if err != nil {
 				t.Fatal(err)
 			}
-			client := testdb.Open(t, url, append(opts, credent.WithKeyring(ring))...)
+			client := testdb.Open(t, url, append(opts, testopt.WithKeyring(ring))...)
 			if got := testdb.Reveal(t, client.UserCredential.Query().OnlyX(t.Context()).APIKey); got != "PK" {
 				t.Errorf("revealed %q", got)
 			}

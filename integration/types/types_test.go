@@ -25,6 +25,8 @@ import (
 	entmigrate "github.com/credent-go/credent/integration/types/ent/migrate"
 	"github.com/credent-go/credent/integration/types/ent/sample"
 	"github.com/credent-go/credent/internal/testdb/bare"
+	"github.com/credent-go/credent/internal/testopt"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/migrate"
 	"github.com/credent-go/credent/rotate"
 )
@@ -46,7 +48,7 @@ type env struct {
 	*testing.T
 	dialect, dir string
 	db           *sql.DB
-	ring         *encrypted.Keyring
+	ring         *keyring.Keyring
 }
 
 func forEachDatabase(t *testing.T, test func(e *env)) {
@@ -54,7 +56,7 @@ func forEachDatabase(t *testing.T, test func(e *env)) {
 	for _, driver := range []string{"postgres", "pgx", "sqlite"} {
 		t.Run(driver, func(t *testing.T) {
 			t.Parallel()
-			ring, err := encrypted.NewKeyring(encrypted.GenerateKey())
+			ring, err := keyring.New(keyring.GenerateKey())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -85,7 +87,7 @@ func (e *env) file(name, content string) {
 
 func (e *env) apply() {
 	e.Helper()
-	if err := migrate.Apply(e.Context(), e.db, migrate.WithDir(os.DirFS(e.dir))); err != nil {
+	if err := testopt.Apply(e.Context(), e.db, testopt.WithDir(os.DirFS(e.dir))); err != nil {
 		e.Fatal(err)
 	}
 }
@@ -140,7 +142,7 @@ func (e *env) verify() (rotate.Counts, error) {
 
 func (e *env) client() *ent.Client {
 	e.Helper()
-	drv, err := encrypted.NewDriver(entsql.OpenDB(e.dialect, e.db), encrypted.DriverConfig{Keyring: e.ring, Columns: ent.EncryptedColumns()})
+	drv, err := encrypted.NewDriver(entsql.OpenDB(e.dialect, e.db), encrypted.Config{Keyring: e.ring, Columns: ent.EncryptedColumns()})
 	if err != nil {
 		e.Fatal(err)
 	}
@@ -294,7 +296,7 @@ func TestConvert(t *testing.T) {
 		}
 		e.diff("swap")
 		var failed *migrate.StatementError
-		if err := migrate.Apply(e.Context(), e.db, migrate.WithDir(os.DirFS(e.dir))); !errors.As(err, &failed) || !strings.Contains(err.Error(), "rotate.Encrypt") {
+		if err := testopt.Apply(e.Context(), e.db, testopt.WithDir(os.DirFS(e.dir))); !errors.As(err, &failed) || !strings.Contains(err.Error(), "rotate.Encrypt") {
 			e.Fatalf("the second file before all is encrypted: %v", err)
 		}
 

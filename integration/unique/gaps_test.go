@@ -13,6 +13,7 @@ import (
 	"entgo.io/ent/schema/field"
 
 	"github.com/credent-go/credent/encrypted"
+	"github.com/credent-go/credent/keyring"
 )
 
 // insert stores a row as another program does: without a digest.
@@ -30,10 +31,10 @@ func emailIs(plaintext string) func(*entsql.Selector) {
 }
 
 // windowClient is a client with the column in a plaintext window.
-func (db *database) windowClient(t *testing.T, ring *encrypted.Keyring, strict bool) dialect.Driver {
+func (db *database) windowClient(t *testing.T, ring *keyring.Keyring, strict bool) dialect.Driver {
 	t.Helper()
-	drv, err := encrypted.NewDriver(entsql.OpenDB(db.dialect, db.DB), encrypted.DriverConfig{
-		Keyring: ring, Strict: strict,
+	drv, err := encrypted.NewDriver(entsql.OpenDB(db.dialect, db.DB), encrypted.Config{
+		Keyring: ring, VerifyOnRead: strict,
 		States: []encrypted.ColumnStates{{Column: email, Encryption: encrypted.Write}},
 	})
 	if err != nil {
@@ -50,9 +51,9 @@ func TestOthersRows(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, db *database) {
 		ctx := t.Context()
-		first, second := encrypted.GenerateKey(), encrypted.GenerateKey()
+		first, second := keyring.GenerateKey(), keyring.GenerateKey()
 		id := 0
-		for name, ring := range map[string]*encrypted.Keyring{"one key": keyring(t, first), "two": keyring(t, second, first)} {
+		for name, ring := range map[string]*keyring.Keyring{"one key": newKeyring(t, first), "two": newKeyring(t, second, first)} {
 			for _, window := range []bool{true, false} {
 				client := db.client(t, ring)
 				if window {
@@ -137,7 +138,7 @@ func (querier) Tx(context.Context) (dialect.Tx, error) { return nil, errors.ErrU
 func TestAddedIndex(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, db *database) {
-		ctx, ring := t.Context(), keyring(t, encrypted.GenerateKey())
+		ctx, ring := t.Context(), newKeyring(t, keyring.GenerateKey())
 		token, err := ring.Encrypt("old")
 		if err != nil {
 			t.Fatal(err)
@@ -182,7 +183,7 @@ func TestAddedIndex(t *testing.T) {
 func TestRestoreBesideGaps(t *testing.T) {
 	t.Parallel()
 	forEachSeats(t, func(t *testing.T, db *database) {
-		ctx, ring := t.Context(), keyring(t, encrypted.GenerateKey())
+		ctx, ring := t.Context(), newKeyring(t, keyring.GenerateKey())
 		client := db.client(t, ring)
 		if err := take(ctx, client, 1, 1, "one"); err != nil {
 			t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/keyring"
 )
 
 // The column after a rename of itself and its table.
@@ -32,8 +33,8 @@ var (
 func TestNames(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, db *database) {
-		old, primary := encrypted.GenerateKey(), encrypted.GenerateKey()
-		if err := create(t.Context(), db.client(t, keyring(t, old)), 1, "stored"); err != nil {
+		old, primary := keyring.GenerateKey(), keyring.GenerateKey()
+		if err := create(t.Context(), db.client(t, newKeyring(t, old)), 1, "stored"); err != nil {
 			t.Fatal(err)
 		}
 		for _, stmt := range []string{
@@ -44,7 +45,7 @@ func TestNames(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		for name, ring := range map[string]*encrypted.Keyring{"one key": keyring(t, old), "two keys": keyring(t, primary, old)} {
+		for name, ring := range map[string]*keyring.Keyring{"one key": newKeyring(t, old), "two keys": newKeyring(t, primary, old)} {
 			client := db.client(t, ring)
 			stored := make(map[string]int)
 			var (

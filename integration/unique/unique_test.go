@@ -20,6 +20,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	keys "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/testdb/bare"
+	"github.com/credent-go/credent/keyring"
 )
 
 // The column, as generated code registers it.
@@ -73,9 +74,9 @@ func forEach(t *testing.T, test func(t *testing.T, db *database)) {
 }
 
 // client returns a driver of the database.
-func (db *database) client(t *testing.T, ring *encrypted.Keyring) dialect.Driver {
+func (db *database) client(t *testing.T, ring *keyring.Keyring) dialect.Driver {
 	t.Helper()
-	drv, err := encrypted.NewDriver(entsql.OpenDB(db.dialect, db.DB), encrypted.DriverConfig{Keyring: ring})
+	drv, err := encrypted.NewDriver(entsql.OpenDB(db.dialect, db.DB), encrypted.Config{Keyring: ring})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,9 +86,9 @@ func (db *database) client(t *testing.T, ring *encrypted.Keyring) dialect.Driver
 	return record.Driver(drv, &db.above)
 }
 
-func keyring(t *testing.T, primary string, previous ...string) *encrypted.Keyring {
+func newKeyring(t *testing.T, primary string, previous ...string) *keyring.Keyring {
 	t.Helper()
-	ring, err := encrypted.NewKeyring(primary, previous...)
+	ring, err := keyring.New(primary, previous...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,9 +139,9 @@ func TestClaims(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, db *database) {
 		ctx, id := t.Context(), 0
-		first, second := encrypted.GenerateKey(), encrypted.GenerateKey()
-		rings := map[string]*encrypted.Keyring{
-			"one key": keyring(t, first), "another first": keyring(t, second, first), "another last": keyring(t, first, second),
+		first, second := keyring.GenerateKey(), keyring.GenerateKey()
+		rings := map[string]*keyring.Keyring{
+			"one key": newKeyring(t, first), "another first": newKeyring(t, second, first), "another last": newKeyring(t, first, second),
 		}
 		var digests blindindex.Digester
 		for name, ring := range rings {

@@ -18,6 +18,7 @@ import (
 	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/keyring"
 )
 
 // A column with a unique index of rows that aren't deleted, by organization.
@@ -126,9 +127,9 @@ func TestWhere(t *testing.T) {
 	t.Parallel()
 	forEachSeats(t, func(t *testing.T, db *database) {
 		ctx, id := t.Context(), 0
-		first, second := encrypted.GenerateKey(), encrypted.GenerateKey()
-		before := db.client(t, keyring(t, first, second))
-		after := db.client(t, keyring(t, second, first))
+		first, second := keyring.GenerateKey(), keyring.GenerateKey()
+		before := db.client(t, newKeyring(t, first, second))
+		after := db.client(t, newKeyring(t, second, first))
 		must := func(err error) {
 			t.Helper()
 			if err != nil {
@@ -203,8 +204,8 @@ func TestWhereRaces(t *testing.T) {
 	t.Parallel()
 	forEachSeats(t, func(t *testing.T, db *database) {
 		ctx := t.Context()
-		first, second := encrypted.GenerateKey(), encrypted.GenerateKey()
-		clients := []dialect.Driver{db.client(t, keyring(t, first, second)), db.client(t, keyring(t, second, first))}
+		first, second := keyring.GenerateKey(), keyring.GenerateKey()
+		clients := []dialect.Driver{db.client(t, newKeyring(t, first, second)), db.client(t, newKeyring(t, second, first))}
 		db.SetMaxOpenConns(8)
 		var writers sync.WaitGroup
 		for w := range 4 {

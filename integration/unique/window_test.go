@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/credent-go/credent/encrypted"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -34,9 +35,9 @@ func TestCheckUnique(t *testing.T) {
 	t.Parallel()
 	forEachSeats(t, func(t *testing.T, db *database) {
 		ctx := t.Context()
-		first, second := encrypted.GenerateKey(), encrypted.GenerateKey()
-		ring := keyring(t, second, first)
-		old, err := keyring(t, first).Encrypt("canary")
+		first, second := keyring.GenerateKey(), keyring.GenerateKey()
+		ring := newKeyring(t, second, first)
+		old, err := newKeyring(t, first).Encrypt("canary")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -108,7 +109,7 @@ func TestCheckUnique(t *testing.T) {
 func TestFillNeedsTriggers(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, db *database) {
-		ctx, ring := t.Context(), keyring(t, encrypted.GenerateKey())
+		ctx, ring := t.Context(), newKeyring(t, keyring.GenerateKey())
 		db.insert(t, 1, "before")
 		_, err := rotate.FillIndexes(ctx, db.DB, ring, only(email))
 		var schema *rotate.SchemaError
@@ -135,7 +136,7 @@ func TestFillNeedsTriggers(t *testing.T) {
 func TestWindow(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, db *database) {
-		ctx, ring := t.Context(), keyring(t, encrypted.GenerateKey())
+		ctx, ring := t.Context(), newKeyring(t, keyring.GenerateKey())
 		const rows = 1500
 		for from := 0; from < rows; from += 100 {
 			var values []string

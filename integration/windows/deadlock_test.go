@@ -39,7 +39,7 @@ func TestDuplicateBesideRotate(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	client := ent.NewClient(ent.Driver(must(encrypted.NewDriver(entsql.OpenDB(dialect.Postgres, db), encrypted.DriverConfig{
+	client := ent.NewClient(ent.Driver(must(encrypted.NewDriver(entsql.OpenDB(dialect.Postgres, db), encrypted.Config{
 		Keyring: w.ring, Columns: noteColumns, States: given(bound),
 	}))))
 	tx, err := client.Tx(ctx)

@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/internal/states"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -34,7 +34,7 @@ const (
 // shares are what Verify has to count.
 type shares struct{ encrypted, bound, tenantKeys share }
 
-type rotation func(context.Context, *sql.DB, *encrypted.Keyring, rotate.Config) (*rotate.Report, error)
+type rotation func(context.Context, *sql.DB, *keyring.Keyring, rotate.Config) (*rotate.Report, error)
 
 // step is a row of the tables of docs/encrypting.md, docs/binding.md and
 // docs/tenant-keys.md.

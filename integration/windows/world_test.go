@@ -15,6 +15,7 @@ import (
 	"github.com/credent-go/credent/integration/sequence/ent/note"
 	"github.com/credent-go/credent/internal/states"
 	"github.com/credent-go/credent/internal/testdb/bare"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -39,7 +40,7 @@ type world struct {
 	url     string
 	dbs     map[string]*sql.DB // by driver
 	key     string
-	ring    *encrypted.Keyring
+	ring    *keyring.Keyring
 	owners  []string
 	parts   []*part
 	movers  []mover // in the order in which they move
@@ -63,10 +64,10 @@ type race struct{ tried, accepted int }
 func newWorld(t *testing.T, size int) *world {
 	t.Helper()
 	w := &world{
-		T: t, size: size, batch: min(12+size/1000, 100), key: encrypted.GenerateKey(), dbs: make(map[string]*sql.DB),
+		T: t, size: size, batch: min(12+size/1000, 100), key: keyring.GenerateKey(), dbs: make(map[string]*sql.DB),
 		racing: make(map[string]race),
 	}
-	w.ring = must(encrypted.NewKeyring(w.key))
+	w.ring = must(keyring.New(w.key))
 	for i := range 60 {
 		w.owners = append(w.owners, fmt.Sprintf("owner %d", i))
 	}
@@ -172,7 +173,7 @@ func given(s states.Set) (list []encrypted.ColumnStates) {
 }
 
 func (w *world) client(driver string, s states.Set) *ent.Client {
-	return ent.NewClient(ent.Driver(must(encrypted.NewDriver(entsql.OpenDB(dialect.Postgres, w.dbs[driver]), encrypted.DriverConfig{
+	return ent.NewClient(ent.Driver(must(encrypted.NewDriver(entsql.OpenDB(dialect.Postgres, w.dbs[driver]), encrypted.Config{
 		Keyring: w.ring, Columns: noteColumns, States: given(s),
 	}))))
 }

@@ -194,9 +194,9 @@ func (s *sampler) plaintext(one *secret, key tenantkey.Key) (string, error) {
 	case s.given.Encryption == states.Off:
 		return "", seal.ErrEncrypted
 	case s.given.Binding == states.Require && !bound:
-		return "", fmt.Errorf("%w: the token isn't bound, and the column's binding is require", seal.ErrContext)
+		return "", fmt.Errorf("%w: the token isn't bound, and the column's binding is require", seal.ErrWrongLocation)
 	case s.given.Binding == states.Off && bound:
-		return "", fmt.Errorf("%w: the token is bound, and the column's binding is off", seal.ErrContext)
+		return "", fmt.Errorf("%w: the token is bound, and the column's binding is off", seal.ErrWrongLocation)
 	case s.given.TenantKeys == states.Require && underKeyring:
 		return "", seal.ErrUnderKeyring
 	}
@@ -276,12 +276,12 @@ func (s *sampler) checkDigests(found []secret) error {
 			return err
 		}
 		if !slices.ContainsFunc(digests, func(d []byte) bool { return slices.Equal(d, one.digest) }) {
-			return fmt.Errorf("%w: it has a digest of something else: run rotate", blindindex.ErrIndex)
+			return fmt.Errorf("%w: it has a digest of something else: run rotate", blindindex.ErrBlindIndex)
 		}
 	}
 	if cfg.Unique && opened > 0 && indexed == 0 {
 		return fmt.Errorf("%w: none of the last %d secrets has a digest, so that nothing keeps them unique: run rotate",
-			blindindex.ErrIndex, opened)
+			blindindex.ErrBlindIndex, opened)
 	}
 	return nil
 }

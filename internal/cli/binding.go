@@ -9,15 +9,16 @@ import (
 
 	entsql "entgo.io/ent/dialect/sql"
 
-	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/states"
+	"github.com/credent-go/credent/keyring"
 )
 
 // states returns the states that the database has.
 func (db *database) states(ctx context.Context) (states.Table, error) {
 	stored, _, err := states.Read(ctx, entsql.Conn{ExecQuerier: db.DB}, db.dialect)
-	return states.TableOf(stored, credent.EncryptedColumns()), err
+	return states.TableOf(stored, encrypted.Columns()), err
 }
 
 // checkMovable refuses to move an account whose tokens depend on its user, if
@@ -28,7 +29,7 @@ func (db *database) checkMovable(ctx context.Context, user string) error {
 	if err != nil {
 		return err
 	}
-	ring, err := credent.KeyringFromEnv()
+	ring, err := keyring.FromEnv()
 	if err != nil {
 		return nil //nolint:nilerr // tokens that are not bound are moved without a key
 	}

@@ -7,13 +7,14 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/internal/canary"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/migrate"
 )
 
 // withCanaries makes a migration keep the canaries, if the environment has a
 // key.
 func withCanaries() ([]migrate.Option, error) {
-	ring, err := credent.KeyringFromEnv()
+	ring, err := keyring.FromEnv()
 	switch {
 	case errors.Is(err, credent.ErrNoKey):
 		return nil, nil
@@ -41,7 +42,7 @@ func (a *app) noteCanaries(ctx context.Context, db *database, keyless bool) {
 }
 
 // addCanaries opens the canary of each column.
-func (r *report) addCanaries(ctx context.Context, db *database, ring *credent.Keyring) {
+func (r *report) addCanaries(ctx context.Context, db *database, ring *keyring.Keyring) {
 	const name = "canary"
 	columns := ent.EncryptedColumns()
 	on, err := canary.Of(ctx, db.DB)

@@ -17,8 +17,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/internal/cli"
+	"github.com/credent-go/credent/keyring"
 )
 
 func TestMain(m *testing.M) {
@@ -36,8 +36,8 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
-			env.Setenv("KEY", credent.GenerateKey())
-			env.Setenv("OTHER_KEY", credent.GenerateKey())
+			env.Setenv("KEY", keyring.GenerateKey())
+			env.Setenv("OTHER_KEY", keyring.GenerateKey())
 			return nil
 		},
 		Condition: func(name string) (bool, error) {

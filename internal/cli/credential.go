@@ -8,9 +8,9 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
-	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/keyring"
 )
 
 func (a *app) credential() *cobra.Command {
@@ -38,7 +38,7 @@ A secret has at most 303 bytes, and may be empty.`,
 		if err != nil {
 			return err
 		}
-		ring, err := credent.KeyringFromEnv()
+		ring, err := keyring.FromEnv()
 		if err != nil {
 			return err
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/useraccount"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/migrate"
 	dbopen "github.com/credent-go/credent/open"
 	"github.com/credent-go/credent/open/libpq"
@@ -151,7 +152,7 @@ func (db *database) connect(ctx context.Context) error {
 // checkMigrations returns an error unless the database is just what this code
 // needs.
 func (db *database) checkMigrations(ctx context.Context) error {
-	status, err := migrate.ReadStatus(ctx, db.DB)
+	status, err := migrate.ReadStatus(ctx, db.DB, migrate.Config{})
 	if err != nil {
 		return err
 	}
@@ -170,12 +171,12 @@ func withDatabase(ctx context.Context, f func(db *database) error) (err error) {
 
 // withClient calls f with a client of a database that has the schema it needs.
 // A nil keyring is for commands that neither encrypt nor decrypt.
-func (a *app) withClient(ctx context.Context, ring *credent.Keyring, f func(client *ent.Client) error) error {
+func (a *app) withClient(ctx context.Context, ring *keyring.Keyring, f func(client *ent.Client) error) error {
 	return a.withClientOf(ctx, ring, func(_ *database, client *ent.Client) error { return f(client) })
 }
 
 // withClientOf is withClient with the client's database.
-func (a *app) withClientOf(ctx context.Context, ring *credent.Keyring, f func(db *database, client *ent.Client) error) error {
+func (a *app) withClientOf(ctx context.Context, ring *keyring.Keyring, f func(db *database, client *ent.Client) error) error {
 	return withDatabase(ctx, func(db *database) error {
 		if err := db.checkMigrations(ctx); err != nil {
 			return err

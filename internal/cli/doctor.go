@@ -9,7 +9,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/migrate"
 	"github.com/credent-go/credent/rotate"
 )
@@ -87,7 +89,7 @@ changes nothing and prints no secret. Exit code 1 if a check failed.`,
 // examine makes the checks that can be made.
 func examine(ctx context.Context, limit int) *report {
 	r := &report{}
-	ring, keyErr := credent.KeyringFromEnv()
+	ring, keyErr := keyring.FromEnv()
 	r.add("key", keyErr, describeKeys(ring))
 
 	blocked := ""
@@ -131,7 +133,7 @@ func examine(ctx context.Context, limit int) *report {
 	return r
 }
 
-func describeKeys(ring *credent.Keyring) string {
+func describeKeys(ring *keyring.Keyring) string {
 	if ring == nil {
 		return ""
 	}
@@ -179,7 +181,7 @@ func (db *database) describeStates(ctx context.Context) (string, error) {
 }
 
 func (r *report) addMigrations(ctx context.Context, db *database) error {
-	status, err := migrate.ReadStatus(ctx, db.DB)
+	status, err := migrate.ReadStatus(ctx, db.DB, migrate.Config{})
 	if err != nil {
 		r.add("migrations", err, "")
 		return err
@@ -191,7 +193,7 @@ func (r *report) addMigrations(ctx context.Context, db *database) error {
 
 // addTokens checks the encrypted columns of one table.
 func (r *report) addTokens(
-	ctx context.Context, db *database, ring *credent.Keyring, table encryptedTable, limit int,
+	ctx context.Context, db *database, ring *keyring.Keyring, table encryptedTable, limit int,
 ) {
 	counts, err := openTokens(ctx, db, ring, table, limit)
 	for i, column := range table.columns {
@@ -211,7 +213,7 @@ func (r *report) addTokens(
 // encryptedTable is a table and its encrypted columns.
 type encryptedTable struct {
 	name    string
-	columns []credent.EncryptedColumn
+	columns []encrypted.Column
 }
 
 // selected are the columns to read: the encrypted ones and, if there is one,

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -55,7 +55,7 @@ Then require encryption: docs/encrypting.md has the order.`,
 
 // checkUnique lists duplicates.
 func (a *app) checkUnique(ctx context.Context, w *rewriting) error {
-	ring, err := credent.KeyringFromEnv()
+	ring, err := keyring.FromEnv()
 	if err != nil {
 		return err
 	}

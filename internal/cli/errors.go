@@ -13,7 +13,7 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/internal/dberror"
-	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/migrate"
 	dbopen "github.com/credent-go/credent/open"
 	"github.com/credent-go/credent/rotate"
@@ -51,9 +51,9 @@ var hints = []struct {
 	target error
 	hint   string
 }{
-	{credent.ErrContext, "docs/binding.md says what depends on user_id; `credent state list` shows what the " +
+	{credent.ErrWrongLocation, "docs/binding.md says what depends on user_id; `credent state list` shows what the " +
 		"command knows, and must be as the services have it"},
-	{rotate.ErrNoTenant, "`credent tenant list` shows those with a key, `credent account list` all"},
+	{rotate.ErrUnknownTenant, "`credent tenant list` shows those with a key, `credent account list` all"},
 	{credent.ErrShredded, "that is final; remove the row, or the account with all of its rows"},
 	{rotate.ErrState, "`credent state list` shows the states"},
 	{rotate.ErrUnbound, "set its binding to write, run `credent rotate`, and go back to require: docs/binding.md"},

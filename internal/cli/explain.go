@@ -11,8 +11,8 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/internal/dberror"
-	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/retry"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/migrate"
 	"github.com/credent-go/credent/rotate"
 )
@@ -209,7 +209,7 @@ var errorKinds = []struct {
 	{rotate.ErrState, "state"},
 	{rotate.ErrHidden, "hidden"},
 	{rotate.ErrNoTable, "no_table"},
-	{rotate.ErrNoTenant, "no_tenant"},
+	{rotate.ErrUnknownTenant, "no_tenant"},
 	{migrate.ErrLockTimeout, retry.Locked.String()},
 	{migrate.ErrLocked, retry.Locked.String()},
 	{migrate.ErrPending, "migrations_pending"},

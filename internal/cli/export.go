@@ -25,6 +25,7 @@ import (
 	"github.com/credent-go/credent/ent/predicate"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/retry"
+	"github.com/credent-go/credent/keyring"
 )
 
 // exportPage is the number of rows that are read at once, and held in memory.
@@ -80,10 +81,10 @@ func (x *exporter) run(ctx context.Context, _ []string) error {
 	if err := x.retryFor.check(); err != nil {
 		return err
 	}
-	var ring *credent.Keyring
+	var ring *keyring.Keyring
 	if x.reveal {
 		var err error
-		if ring, err = credent.KeyringFromEnv(); err != nil {
+		if ring, err = keyring.FromEnv(); err != nil {
 			return err
 		}
 	}

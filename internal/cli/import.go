@@ -17,6 +17,7 @@ import (
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/load"
 	"github.com/credent-go/credent/internal/retry"
+	"github.com/credent-go/credent/keyring"
 )
 
 // importer is one call of credential import.
@@ -30,7 +31,7 @@ type importer struct {
 	resume       string // the ID of an import that is continued
 	retryFor     retryFlag
 
-	ring    *credent.Keyring
+	ring    *keyring.Keyring
 	client  *ent.Client
 	again   retry.Policy // of reading the database
 	in      *countingReader
@@ -104,7 +105,7 @@ func (m *importer) run(ctx context.Context, args []string) (err error) {
 			return usageError("--continue: it is not the ID of an import")
 		}
 	}
-	if m.ring, err = credent.KeyringFromEnv(); err != nil {
+	if m.ring, err = keyring.FromEnv(); err != nil {
 		return err
 	}
 	file, err := m.openFile(ctx)
@@ -116,7 +117,7 @@ func (m *importer) run(ctx context.Context, args []string) (err error) {
 		if err := db.checkMigrations(ctx); err != nil {
 			return err
 		}
-		if m.client, err = credent.NewClient(db.DB, db.dialect); err != nil {
+		if m.client, err = credent.NewClient(db.DB, db.dialect, credent.Config{}); err != nil {
 			return err
 		}
 		return m.load(ctx, db)

@@ -44,8 +44,8 @@ func rowReason(err error) string {
 	switch {
 	case ent.IsNotFound(err):
 		return "there is no account of its user_id"
-	case errors.Is(err, credent.ErrTenant):
-		return credent.ErrTenant.Error()
+	case errors.Is(err, credent.ErrTenantMismatch):
+		return credent.ErrTenantMismatch.Error()
 	case ent.IsConstraintError(err):
 		return "the database refuses it: its id is there already, or its account is not there any more"
 	case errors.As(err, &invalid):

@@ -9,9 +9,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 	"github.com/credent-go/credent/internal/states"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -82,7 +83,7 @@ the key is then "keyring" where no tenant has a key of its own. With --sample it
 		if sample < 0 {
 			return usageError("--sample is negative")
 		}
-		columns := inventoryOf(credent.EncryptedColumns())
+		columns := inventoryOf(encrypted.Columns())
 		if verified {
 			if err := addVerified(ctx, columns); err != nil {
 				return err
@@ -104,7 +105,7 @@ the key is then "keyring" where no tenant has a key of its own. With --sample it
 	return cmd
 }
 
-func inventoryOf(known []credent.EncryptedColumn) []inventoryColumn {
+func inventoryOf(known []encrypted.Column) []inventoryColumn {
 	columns := make([]inventoryColumn, len(known))
 	for i, c := range known {
 		columns[i] = inventoryColumn{
@@ -153,7 +154,7 @@ func addVerified(ctx context.Context, columns []inventoryColumn) error {
 // addSamples opens the newest secrets. The columns are sorted as
 // [encryptedTables] has them.
 func addSamples(ctx context.Context, columns []inventoryColumn, n int) error {
-	ring, err := credent.KeyringFromEnv()
+	ring, err := keyring.FromEnv()
 	if err != nil {
 		return err
 	}
@@ -182,7 +183,7 @@ func (db *database) addBinding(ctx context.Context, columns []inventoryColumn) e
 	if err != nil {
 		return err
 	}
-	for i, c := range credent.EncryptedColumns() {
+	for i, c := range encrypted.Columns() {
 		switch set := known.Given(&c).Binding; {
 		case set >= states.Write:
 			columns[i].Binding = "table, column, " + c.Tenant

@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/keyring"
 )
 
 func (a *app) key() *cobra.Command {
@@ -23,7 +23,7 @@ Whoever has the key can read every secret, and without it nobody can. Keep it in
 database and its backups.`,
 		Example: `  export ENCRYPTION_KEY=$(credent key generate)`,
 	}, func(context.Context, []string) error {
-		a.printf("%s\n", credent.GenerateKey())
+		a.printf("%s\n", keyring.GenerateKey())
 		return nil
 	})
 }

@@ -128,7 +128,7 @@ func (a *app) applyMigrations(ctx context.Context, f applyFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	status, err := migrate.ReadStatus(ctx, db.DB)
+	status, err := migrate.ReadStatus(ctx, db.DB, migrate.Config{})
 	if err != nil {
 		return err
 	}
@@ -208,7 +208,7 @@ func (a *app) migrateStatus() *cobra.Command {
   credent migrate status --check && start-the-service`,
 	}, func(ctx context.Context, _ []string) error {
 		return withDatabase(ctx, func(db *database) error {
-			status, err := migrate.ReadStatus(ctx, db.DB)
+			status, err := migrate.ReadStatus(ctx, db.DB, migrate.Config{})
 			if err != nil {
 				return err
 			}

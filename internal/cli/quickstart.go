@@ -16,6 +16,7 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/migrate"
 )
 
@@ -113,23 +114,23 @@ func (t *tour) line(name, value string) { t.printf("   %-16s %s\n", name, value)
 
 func (t *tour) makeKey() {
 	t.step("Make a key", "key generate")
-	t.key = credent.GenerateKey()
+	t.key = keyring.GenerateKey()
 	t.printf("   32 random bytes as %d characters. Whoever has them can read the secrets.\n", len(t.key))
 }
 
 func (t *tour) makeTables(ctx context.Context) error {
 	t.step("Make the tables", "migrate apply")
-	err := migrate.Apply(ctx, t.db.DB, migrate.WithProgress(func(name string) {
+	err := migrate.Apply(ctx, t.db.DB, migrate.Config{Progress: func(name string) {
 		t.printf("   applied %s\n", strings.TrimSuffix(name, ".sql"))
-	}))
+	}})
 	if err != nil {
 		return err
 	}
-	ring, err := credent.NewKeyring(t.key)
+	ring, err := keyring.New(t.key)
 	if err != nil {
 		return err
 	}
-	t.client, err = credent.NewClient(t.db.DB, t.db.dialect, credent.WithKeyring(ring))
+	t.client, err = credent.NewClient(t.db.DB, t.db.dialect, credent.Config{Keyring: ring})
 	return err
 }
 
@@ -207,11 +208,11 @@ func (t *tour) readBack(ctx context.Context) error {
 
 func (t *tour) tryOtherKey(ctx context.Context) error {
 	t.step("Try to read it with another key", "")
-	ring, err := credent.NewKeyring(credent.GenerateKey())
+	ring, err := keyring.New(keyring.GenerateKey())
 	if err != nil {
 		return err
 	}
-	client, err := credent.NewClient(t.db.DB, t.db.dialect, credent.WithKeyring(ring))
+	client, err := credent.NewClient(t.db.DB, t.db.dialect, credent.Config{Keyring: ring})
 	if err != nil {
 		return err
 	}

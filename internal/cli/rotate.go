@@ -11,8 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/credent-go/credent"
-	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	"github.com/credent-go/credent/encrypted"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/migrate"
 	"github.com/credent-go/credent/rotate"
 )
@@ -97,7 +97,7 @@ func (a *app) rewriting(w *rewriting, cmd *cobra.Command, check func() error) *c
 }
 
 func (a *app) runRewriting(ctx context.Context, w *rewriting) error {
-	ring, err := credent.KeyringFromEnv()
+	ring, err := keyring.FromEnv()
 	if err != nil {
 		return err
 	}
@@ -135,7 +135,7 @@ func withOwner(ctx context.Context, f func(db *database) error) error {
 		if err := db.checkMigrations(ctx); err != nil {
 			return err
 		}
-		for _, column := range credent.EncryptedColumns() {
+		for _, column := range encrypted.Columns() {
 			if err := db.checkVisible(ctx, column.Table); err != nil {
 				return err
 			}

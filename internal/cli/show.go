@@ -7,9 +7,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/keyring"
 )
 
 func (a *app) credentialShow() *cobra.Command {
@@ -28,9 +28,9 @@ A text that has characters which do not show is printed in quotes and with escap
 		if err != nil {
 			return err
 		}
-		var ring *credent.Keyring
+		var ring *keyring.Keyring
 		if reveal {
-			if ring, err = credent.KeyringFromEnv(); err != nil {
+			if ring, err = keyring.FromEnv(); err != nil {
 				return err
 			}
 		}

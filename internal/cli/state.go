@@ -7,9 +7,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/states"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -72,7 +73,7 @@ configuration says otherwise. It needs no key.`,
 }
 
 func statesOf(stored []rotate.StoredState) (list []columnState) {
-	for _, c := range credent.EncryptedColumns() {
+	for _, c := range encrypted.Columns() {
 		for _, p := range states.Protections {
 			if p != states.Encryption && c.Tenant == "" {
 				continue
@@ -94,7 +95,7 @@ func (a *app) stateSet() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "set TABLE.COLUMN PROTECTION STATE [flags]",
 		Short: "Set a state of an encrypted column",
-		Long: `Set a state of an encrypted column in the database. Services follow it within ` + credent.StatesLifetime.String() + `, without a restart; one that is
+		Long: `Set a state of an encrypted column in the database. Services follow it within ` + client.StatesLifetime.String() + `, without a restart; one that is
 configured otherwise does not start.
 
 A state changes one step at a time, and not before all services know the last step. A step to require is refused as long as a
@@ -119,7 +120,7 @@ configuration already.`,
 		if err := errors.Join(err1, err2, err3); err != nil {
 			return err
 		}
-		ring, err := credent.KeyringFromEnv()
+		ring, err := keyring.FromEnv()
 		if err != nil {
 			return err
 		}
@@ -140,7 +141,7 @@ configuration already.`,
 				a.printf("%s of %s is %s already\n", protection, args[0], to)
 				return nil
 			}
-			a.printf("%s of %s is %s now, and was %s; every service follows within %s\n", protection, args[0], to, from, credent.StatesLifetime)
+			a.printf("%s of %s is %s now, and was %s; every service follows within %s\n", protection, args[0], to, from, client.StatesLifetime)
 			return nil
 		})
 	})

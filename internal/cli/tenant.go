@@ -10,8 +10,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 	"github.com/credent-go/credent/internal/states"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -79,7 +81,7 @@ func (a *app) tenantDestroy() *cobra.Command {
 		Long: `Destroy the key of a tenant, named by the user's ID, so that nobody can ever read the user's secrets: in the database,
 and in every copy that lacks the key. The rows stay. Secrets that are not under the key are overwritten. There is no way back.
 
-It asks for the user's ID once more, unless --yes is given. Services that use the key lose it within ` + credent.TenantKeyLifetime.String() + `, and
+It asks for the user's ID once more, unless --yes is given. Services that use the key lose it within ` + client.TenantKeyLifetime.String() + `, and
 refuse to store secrets of the user from then on. Backups and the like that were made before still have the key, encrypted
 under the ENCRYPTION_KEY of their time: delete them, or retire that key.`,
 		Example: `  credent tenant destroy u-1
@@ -87,7 +89,7 @@ under the ENCRYPTION_KEY of their time: delete them, or retire that key.`,
 	}
 	cmd.Args = arguments(1, "user ID")
 	a.action(cmd, func(ctx context.Context, args []string) error {
-		ring, err := credent.KeyringFromEnv()
+		ring, err := keyring.FromEnv()
 		if err != nil {
 			return err
 		}
@@ -143,7 +145,7 @@ func (a *app) printDestroyed(done *rotate.Destroyed) {
 	a.printf("\n")
 	if !done.Again {
 		a.printf("services that have the key in memory lose it until %s; backups made before still have it\n",
-			stamp(done.At.Add(credent.TenantKeyLifetime+time.Second)))
+			stamp(done.At.Add(client.TenantKeyLifetime+time.Second)))
 		if len(done.Outlives) > 0 {
 			a.printf("digests of %s are gone, but were under the keyring: whoever has it and a copy from before can try secrets out\n",
 				strings.Join(done.Outlives, ", "))
@@ -163,8 +165,8 @@ func (db *database) keyOptions(ctx context.Context) ([]credent.Option, error) {
 	if err != nil {
 		return nil, err
 	}
-	var unset []credent.EncryptedColumn
-	for _, c := range credent.EncryptedColumns() {
+	var unset []encrypted.Column
+	for _, c := range encrypted.Columns() {
 		if set := known.Given(&c); c.Tenant != "" && set.TenantKeys == states.Unset && set.Encryption == states.Unset {
 			unset = append(unset, c)
 		}

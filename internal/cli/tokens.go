@@ -12,10 +12,10 @@ import (
 	entsql "entgo.io/ent/dialect/sql"
 
 	"github.com/credent-go/credent"
-	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 	"github.com/credent-go/credent/internal/states"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -68,7 +68,7 @@ func (c *tokenCount) String() string {
 // check opens a token. One that the column's states refuse is a bad one, and so
 // is one that opens though its tenant's key was destroyed.
 func (c *tokenCount) check(
-	ring *credent.Keyring, row any, token sql.NullString, place seal.Place, given states.Set, key tenantkey.Key,
+	ring *keyring.Keyring, row any, token sql.NullString, place seal.Place, given states.Set, key tenantkey.Key,
 ) {
 	if !token.Valid {
 		return
@@ -106,7 +106,7 @@ func (c *tokenCount) check(
 }
 
 // refused returns why the column's states refuse a token that opens.
-func (c *tokenCount) refused(ring *credent.Keyring, token string, place seal.Place, given states.Set, bound bool) error {
+func (c *tokenCount) refused(ring *keyring.Keyring, token string, place seal.Place, given states.Set, bound bool) error {
 	_, _, err := c.locate.KeyAt(ring, place, token)
 	switch underKeyring := err == nil; {
 	case given.Encryption == states.Off:
@@ -136,7 +136,7 @@ func rowText(id any) string {
 // openTokens opens every token of a table, or of its newest rows, and returns
 // what it found for each column.
 func openTokens(
-	ctx context.Context, db *database, ring *credent.Keyring, table encryptedTable, limit int,
+	ctx context.Context, db *database, ring *keyring.Keyring, table encryptedTable, limit int,
 ) ([]*tokenCount, error) {
 	if err := db.checkVisible(ctx, table.name); err != nil {
 		return nil, err
@@ -165,7 +165,7 @@ func openTokens(
 // opener opens the tokens of one table.
 type opener struct {
 	db     *database
-	ring   *credent.Keyring
+	ring   *keyring.Keyring
 	table  encryptedTable
 	states states.Table
 	counts []*tokenCount
@@ -210,7 +210,7 @@ type tokenRow struct {
 }
 
 // tenantKeys returns the keys of the tenants of rows.
-func (db *database) tenantKeys(ctx context.Context, ring *credent.Keyring, rows []tokenRow) (map[string]tenantkey.Key, error) {
+func (db *database) tenantKeys(ctx context.Context, ring *keyring.Keyring, rows []tokenRow) (map[string]tenantkey.Key, error) {
 	var tenants []string
 	seen := make(map[string]bool)
 	for _, r := range rows {

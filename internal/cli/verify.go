@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -60,7 +60,7 @@ const beginsAnew = "it changed nothing, and begins anew"
 // verified verifies, and records it if it can: a role that only reads, or a
 // standby, is no reason to fail.
 func (a *app) verified(ctx context.Context, record bool, retryFor time.Duration) (counts rotate.Counts, err error) {
-	ring, err := credent.KeyringFromEnv()
+	ring, err := keyring.FromEnv()
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +170,7 @@ func (a *app) keyList() *cobra.Command {
 that tells keys apart and reveals nothing of them.`,
 		Example: "  credent key list",
 	}, func(context.Context, []string) error {
-		ring, err := credent.KeyringFromEnv()
+		ring, err := keyring.FromEnv()
 		if err != nil {
 			return err
 		}
@@ -203,7 +203,7 @@ every secret and changes nothing. Exit code 1 if some need the key: run "credent
 		if err := retryFor.check(); err != nil {
 			return err
 		}
-		ring, err := credent.KeyringFromEnv()
+		ring, err := keyring.FromEnv()
 		if err != nil {
 			return err
 		}
@@ -222,7 +222,7 @@ every secret and changes nothing. Exit code 1 if some need the key: run "credent
 	})
 }
 
-func checkEarlier(ring *credent.Keyring, id string) error {
+func checkEarlier(ring *keyring.Keyring, id string) error {
 	for i, key := range ring.Keys() {
 		if key.ID() != id {
 			continue

@@ -114,7 +114,7 @@ func (s Secret) IsZero() bool { return s.inner == nil }
 // Reveal returns the plaintext, or "" for an absent secret. A stored secret is
 // verified and decrypted at each call, with the keyring of the client that
 // read it. Errors are [Error]s that name the column; their causes are
-// ErrNoKey, ErrUnknownKey, ErrCorrupt, ErrNotEncrypted, ErrContext and
+// ErrNoKey, ErrUnknownKey, ErrCorrupt, ErrNotEncrypted, ErrWrongLocation and
 // ErrShredded, or [ErrNoOpener].
 func (s Secret) Reveal() (string, error) {
 	if s.inner == nil {

@@ -30,7 +30,7 @@ func rebind(next ent.Mutator) ent.Mutator {
 		if !changes || !m.Op().Is(ent.OpUpdate|ent.OpUpdateOne) {
 			return next.Mutate(ctx, m)
 		}
-		question := &hint.Question{Columns: credent.EncryptedColumns()}
+		question := &hint.Question{Columns: encrypted.Columns()}
 		ids, err := accountIDs(ctx, m)
 		if err != nil {
 			return nil, err
@@ -44,7 +44,7 @@ func rebind(next ent.Mutator) ent.Mutator {
 		}
 		if _, err := m.Tx(); err != nil {
 			return nil, fmt.Errorf("credent: %w: bound tokens depend on the account's user_id: change it in a transaction, in which they are "+
-				"encrypted anew", seal.ErrContext)
+				"encrypted anew", seal.ErrWrongLocation)
 		}
 		credentials, name, err := lockCredentials(ctx, m)
 		if err != nil {

@@ -17,9 +17,9 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt"
 )
 
-// ErrTenant means that a credential was given another user_id than its account
+// ErrTenantMismatch means that a credential was given another user_id than its account
 // has.
-var ErrTenant = errors.New("a credential's user_id must be its account's")
+var ErrTenantMismatch = errors.New("a credential's user_id must be its account's")
 
 // TenantConstraint is what the database's trigger names when it refuses.
 const TenantConstraint = "user_credentials_user_id_of_account"
@@ -46,8 +46,8 @@ func fillTenant(ctx context.Context, m *credent.UserCredentialMutation) error {
 // explainTenant says what the trigger's refusal is about, if it was not said
 // already by an inner one of nested hooks.
 func explainTenant(err error) error {
-	if credent.IsConstraintError(err) && !errors.Is(err, ErrTenant) && strings.Contains(err.Error(), TenantConstraint) {
-		return fmt.Errorf("credent: %w: %w", ErrTenant, err)
+	if credent.IsConstraintError(err) && !errors.Is(err, ErrTenantMismatch) && strings.Contains(err.Error(), TenantConstraint) {
+		return fmt.Errorf("credent: %w: %w", ErrTenantMismatch, err)
 	}
 	return err
 }

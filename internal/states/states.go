@@ -16,12 +16,12 @@ import (
 
 // Errors to be tested with errors.Is.
 var (
-	// ErrContradiction means that states don't go together, or don't go with
+	// ErrInvalidStates means that states don't go together, or don't go with
 	// the schema.
-	ErrContradiction = errors.New("contradictory states")
-	// ErrDisagree means that a service's own configuration gives a column
+	ErrInvalidStates = errors.New("contradictory states")
+	// ErrStateMismatch means that a service's own configuration gives a column
 	// another state than the database's table.
-	ErrDisagree = errors.New("the service's states aren't the database's")
+	ErrStateMismatch = errors.New("the service's states aren't the database's")
 	// ErrUnknown means that a text names no state or protection.
 	ErrUnknown = errors.New("unknown word")
 )
@@ -200,7 +200,7 @@ func (t Table) Given(c *column.Column) (set Set) {
 	return set
 }
 
-// Check returns an [ErrContradiction] if a table has states that don't go
+// Check returns an [ErrInvalidStates] if a table has states that don't go
 // together or with the schema, or [column.ErrNoColumn] for a column that isn't
 // encrypted.
 func (t Table) Check() error {
@@ -216,13 +216,13 @@ func (t Table) Check() error {
 			for _, p := range Protections {
 				a, b := earlier.Set().Of(p), c.Set().Of(p)
 				if a != b && a != Unset && b != Unset {
-					return fmt.Errorf("credent: %w: %s of %s is given twice, as %s and as %s", ErrContradiction, p, c.Column, a, b)
+					return fmt.Errorf("credent: %w: %s of %s is given twice, as %s and as %s", ErrInvalidStates, p, c.Column, a, b)
 				}
 			}
 		}
 		for _, p := range Protections {
 			if s := c.Set().Of(p); s < Unset || s > Require {
-				return fmt.Errorf("credent: %w: %s of %s is %s, which is no state", ErrContradiction, p, c.Column, s)
+				return fmt.Errorf("credent: %w: %s of %s is %s, which is no state", ErrInvalidStates, p, c.Column, s)
 			}
 		}
 		if err := t.Of(&known).Check(known); err != nil {
@@ -232,17 +232,17 @@ func (t Table) Check() error {
 	return nil
 }
 
-// Check returns an [ErrContradiction] if the states don't go together or with
+// Check returns an [ErrInvalidStates] if the states don't go together or with
 // the column.
 func (s Set) Check(c column.Column) error {
 	refuse := func(format string, args ...any) error {
-		return fmt.Errorf("credent: %w: %s: %s", ErrContradiction, c, fmt.Sprintf(format, args...))
+		return fmt.Errorf("credent: %w: %s: %s", ErrInvalidStates, c, fmt.Sprintf(format, args...))
 	}
 	for _, p := range []Protection{Binding, TenantKeys} {
 		switch state := s.Of(p); {
 		case state <= Off:
 		case c.Tenant == "":
-			return fmt.Errorf("credent: %w: %s is %s: %w", ErrContradiction, p, state, c.CheckTenant())
+			return fmt.Errorf("credent: %w: %s is %s: %w", ErrInvalidStates, p, state, c.CheckTenant())
 		case s.Encryption < Write:
 			return refuse("%s is %s, and encryption is %s, which writes plaintext: bring %[1]s to off first", p, state, s.Encryption)
 		}

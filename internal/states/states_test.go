@@ -66,7 +66,7 @@ func TestTable(t *testing.T) {
 		t.Errorf("got %+v, %+v", got, other)
 	}
 	for given, want := range map[states.State]error{
-		states.Unset: nil, states.Accept: nil, states.Off: states.ErrDisagree, states.Write: states.ErrDisagree,
+		states.Unset: nil, states.Accept: nil, states.Off: states.ErrStateMismatch, states.Write: states.ErrStateMismatch,
 	} {
 		if err := states.Agree(states.New(states.Binding, given, bare), table); !errors.Is(err, want) {
 			t.Errorf("%s: got %v, want %v", given, err, want)
@@ -80,13 +80,13 @@ func TestCheckOfBound(t *testing.T) {
 	c := column.Column{Client: "states", Table: "held", Name: "secret", Size: 500, Tenant: "u", Bound: true}
 	column.Register(column.Binding{Column: c})
 	for s, want := range map[states.State]error{
-		states.Unset: nil, states.Off: states.ErrContradiction, states.Accept: states.ErrContradiction, states.Write: nil, states.Require: nil,
+		states.Unset: nil, states.Off: states.ErrInvalidStates, states.Accept: states.ErrInvalidStates, states.Write: nil, states.Require: nil,
 	} {
 		if err := states.Table(states.New(states.Binding, s, c)).Check(); !errors.Is(err, want) {
 			t.Errorf("%s: got %v, want %v", s, err, want)
 		}
 	}
-	if err := states.Table(states.New(states.Encryption, states.Accept, c)).Check(); !errors.Is(err, states.ErrContradiction) {
+	if err := states.Table(states.New(states.Encryption, states.Accept, c)).Check(); !errors.Is(err, states.ErrInvalidStates) {
 		t.Errorf("plaintext: got %v", err)
 	}
 }

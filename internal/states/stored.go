@@ -121,7 +121,7 @@ func Find(stored []Stored, c column.Column, p Protection) (Stored, bool) {
 	return Stored{}, false
 }
 
-// Agree returns an [ErrDisagree] if the given states aren't the stored ones,
+// Agree returns an [ErrStateMismatch] if the given states aren't the stored ones,
 // where both say something.
 func Agree(given, stored Table) error {
 	for _, g := range given {
@@ -135,7 +135,7 @@ func Agree(given, stored Table) error {
 			a, b := g.Set().Of(p), in.Of(p)
 			if a != b && a != Unset && b != Unset {
 				return fmt.Errorf("credent: %w: %s of %s is %s in the service, and %s in the database: leave it out of the service, "+
-					"or change the database's with `credent state set`", ErrDisagree, p, g.Column, a, b)
+					"or change the database's with `credent state set`", ErrStateMismatch, p, g.Column, a, b)
 			}
 		}
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/credent-go/credent"
 )
 
-// Sequence returns rows as credent.Copy takes them.
+// Sequence returns rows as testopt.Copy takes them.
 func Sequence(rows ...credent.CopyRow) iter.Seq2[credent.CopyRow, error] {
 	return func(yield func(credent.CopyRow, error) bool) {
 		for _, row := range rows {

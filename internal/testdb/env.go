@@ -11,7 +11,8 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
-	"github.com/credent-go/credent/migrate"
+	"github.com/credent-go/credent/internal/testopt"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/open/libpq"
 	"github.com/credent-go/credent/open/sqlite"
 )
@@ -26,7 +27,7 @@ func Must[T any](v T, err error) T {
 
 // Drivers are the two ways to connect; a test that runs SQL through the client
 // runs over each.
-var Drivers = map[string][]credent.Option{
+var Drivers = map[string][]testopt.Option{
 	"pq":  {credent.WithDriver(libpq.Driver())},
 	"pgx": nil,
 }
@@ -49,27 +50,27 @@ func ForEachDriver(t *testing.T, test func(t *testing.T, env *Env)) {
 type Env struct {
 	URL    string
 	Driver string           // "pq", "pgx", "modernc" or "mattn"
-	Opts   []credent.Option // how to connect to Postgres
+	Opts   []testopt.Option // how to connect to Postgres
 	DB     *sql.DB          // plain, without encryption
 	Client *ent.Client
 	Key    string
-	Ring   *credent.Keyring
+	Ring   *keyring.Keyring
 }
 
 // New returns a migrated database on Postgres, with a new key.
-func New(t *testing.T, opts ...credent.Option) *Env {
+func New(t *testing.T, opts ...testopt.Option) *Env {
 	t.Helper()
-	env := &Env{URL: NewDatabase(t, Template(t)), Key: credent.GenerateKey(), Opts: opts}
+	env := &Env{URL: NewDatabase(t, Template(t)), Key: keyring.GenerateKey(), Opts: opts}
 	env.Ring = Keyring(t, env.Key)
-	env.Client = Open(t, env.URL, append(opts, credent.WithKeyring(env.Ring))...)
+	env.Client = Open(t, env.URL, append(opts, testopt.WithKeyring(env.Ring))...)
 	env.DB = OpenDB(t, env.URL, opts...)
 	return env
 }
 
 // Open opens a client for the whole test.
-func Open(t *testing.T, url string, opts ...credent.Option) *ent.Client {
+func Open(t *testing.T, url string, opts ...testopt.Option) *ent.Client {
 	t.Helper()
-	client, err := credent.Open(t.Context(), url, append(opts, credent.WithDriver(sqlite.Driver()))...)
+	client, err := testopt.Open(t.Context(), url, append(opts, credent.WithDriver(sqlite.Driver()))...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,9 +79,9 @@ func Open(t *testing.T, url string, opts ...credent.Option) *ent.Client {
 }
 
 // OpenDB opens a pool without encryption for the whole test.
-func OpenDB(t *testing.T, url string, opts ...credent.Option) *sql.DB {
+func OpenDB(t *testing.T, url string, opts ...testopt.Option) *sql.DB {
 	t.Helper()
-	db, _, err := credent.OpenDB(url, append(opts, credent.WithDriver(sqlite.Driver()))...)
+	db, _, err := testopt.OpenDB(url, append(opts, credent.WithDriver(sqlite.Driver()))...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,15 +142,15 @@ func ForEachSQLite(t *testing.T, test func(t *testing.T, env *Env)) {
 // NewSQLite is New on a new SQLite file.
 func NewSQLite(t *testing.T, driver string) *Env {
 	t.Helper()
-	env := &Env{Driver: driver, Key: credent.GenerateKey(), Opts: []credent.Option{credent.WithDriver(sqlite.Driver())}}
+	env := &Env{Driver: driver, Key: keyring.GenerateKey(), Opts: []testopt.Option{credent.WithDriver(sqlite.Driver())}}
 	file := filepath.Join(t.TempDir(), "credent.db")
 	env.URL = "sqlite:" + file + "?_pragma=synchronous(0)&_pragma=busy_timeout(60000)"
 	env.Ring = Keyring(t, env.Key)
 	env.DB = env.Pool(t)
-	if err := migrate.Apply(t.Context(), env.DB); err != nil {
+	if err := testopt.Apply(t.Context(), env.DB); err != nil {
 		t.Fatal(err)
 	}
-	env.Client = env.Open(t, credent.WithKeyring(env.Ring))
+	env.Client = env.Open(t, testopt.WithKeyring(env.Ring))
 	return env
 }
 
@@ -170,7 +171,7 @@ func (env *Env) Pool(t *testing.T) *sql.DB {
 }
 
 // Source returns the database as sql.Open takes it, with the parameters that
-// credent.OpenDB sets, and for mattn's driver what is equal to them.
+// testopt.OpenDB sets, and for mattn's driver what is equal to them.
 func (env *Env) Source(t *testing.T) (driverName, dsn string) {
 	t.Helper()
 	file, _, _ := strings.Cut(strings.TrimPrefix(env.URL, "sqlite:"), "?")
@@ -190,9 +191,9 @@ func (env *Env) Source(t *testing.T) (driverName, dsn string) {
 }
 
 // Open returns a further client of the environment's database.
-func (env *Env) Open(t *testing.T, opts ...credent.Option) *ent.Client {
+func (env *Env) Open(t *testing.T, opts ...testopt.Option) *ent.Client {
 	t.Helper()
-	client, err := credent.NewClient(env.Pool(t), env.Dialect(), opts...)
+	client, err := testopt.NewClient(env.Pool(t), env.Dialect(), opts...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,8 +213,8 @@ func (env *Env) IsSQLite() bool { return strings.HasPrefix(env.URL, "sqlite:") }
 
 // OnPool returns a client on the environment's own pool, which is not to be
 // closed.
-func (env *Env) OnPool(opts ...credent.Option) *ent.Client {
-	client := ent.NewClient(ent.Driver(Must(credent.WrapDriver(env.EntDriver(), opts...))), ent.Log(func(...any) {}))
+func (env *Env) OnPool(opts ...testopt.Option) *ent.Client {
+	client := ent.NewClient(ent.Driver(Must(testopt.WrapDriver(env.EntDriver(), opts...))), ent.Log(func(...any) {}))
 	credent.Use(client, opts...)
 	return client
 }
@@ -225,13 +226,13 @@ func (env *Env) EntDriver() dialect.Driver {
 
 // DebugClient returns a client like the environment's, that logs to nowhere.
 func (env *Env) DebugClient() *ent.Client {
-	return env.OnPool(credent.WithKeyring(env.Ring)).Debug()
+	return env.OnPool(testopt.WithKeyring(env.Ring)).Debug()
 }
 
 // Keyring returns a keyring of one key.
-func Keyring(t *testing.T, primary string) *credent.Keyring {
+func Keyring(t *testing.T, primary string) *keyring.Keyring {
 	t.Helper()
-	ring, err := credent.NewKeyring(primary)
+	ring, err := keyring.New(primary)
 	if err != nil {
 		t.Fatal(err)
 	}

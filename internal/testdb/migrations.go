@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/credent-go/credent/internal/testopt"
 	"github.com/credent-go/credent/migrate"
 )
 
@@ -47,7 +48,7 @@ func Versions(t *testing.T) []string {
 // AppliedVersions are those in a database's history.
 func AppliedVersions(t *testing.T, db *sql.DB) []string {
 	t.Helper()
-	status, err := migrate.ReadStatus(t.Context(), db)
+	status, err := testopt.ReadStatus(t.Context(), db)
 	if err != nil {
 		t.Fatal(err)
 	}

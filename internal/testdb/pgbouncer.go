@@ -18,7 +18,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/internal/testopt"
 )
 
 const (
@@ -211,7 +211,7 @@ func waitForPgBouncer(t *testing.T, url string, log fmt.Stringer) {
 // the server that the next transaction need not get.
 var Pooled = map[string]struct {
 	Parameters string
-	Opts       []credent.Option
+	Opts       []testopt.Option
 	Userless   bool // statements without a user may have parameters
 }{
 	// It sends parameters in a second message: between the two, outside of a

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/keyring"
 )
 
 // Python is Debian's, where its packages are, or else the one in PATH.
@@ -41,7 +41,7 @@ func PythonOf(t *testing.T, page, mark string) string {
 func Twin(t *testing.T, url, key string, input any, args ...string) []byte {
 	t.Helper()
 	if key == "" {
-		key = credent.GenerateKey()
+		key = keyring.GenerateKey()
 	}
 	return TwinWith(t, url, key, "", input, args...)
 }

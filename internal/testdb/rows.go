@@ -13,23 +13,26 @@ import (
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/states"
+	"github.com/credent-go/credent/internal/testopt"
+	"github.com/credent-go/credent/keyring"
 )
 
 // CheckIndex makes sure that each row has the digest of its api_key under the
 // primary key.
-func (env *Env) CheckIndex(t *testing.T, ring *credent.Keyring) {
+func (env *Env) CheckIndex(t *testing.T, ring *keyring.Keyring) {
 	t.Helper()
 	env.CheckDigests(t, ring, Opened(t, ring, env.Tokens(t)))
 }
 
 // CheckDigests is CheckIndex for tokens that a keyring doesn't open by itself.
-func (env *Env) CheckDigests(t *testing.T, ring *credent.Keyring, want map[uuid.UUID]Pair) {
+func (env *Env) CheckDigests(t *testing.T, ring *keyring.Keyring, want map[uuid.UUID]Pair) {
 	t.Helper()
 	stored := env.Indexes(t)
 	for id, p := range want {
-		digest, err := new(blindindex.Digester).Primary(ring, usercredential.APIKeyColumn, p.APIKey)
+		digest, err := new(blindindex.Digester).Primary((*engine.Ring)(ring), usercredential.APIKeyColumn, p.APIKey)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -94,8 +97,8 @@ func InState(p states.Protection, s credent.State) states.Table {
 }
 
 // IsBound are the options of a client whose tokens are bound.
-func (env *Env) IsBound(more ...credent.Option) []credent.Option {
-	return append([]credent.Option{credent.WithKeyring(env.Ring), credent.WithBinding(credent.Require)}, more...)
+func (env *Env) IsBound(more ...testopt.Option) []testopt.Option {
+	return append([]testopt.Option{testopt.WithKeyring(env.Ring), testopt.WithBinding(credent.Require)}, more...)
 }
 
 // bothColumns are the names of the encrypted columns.
@@ -238,7 +241,7 @@ func (env *Env) Tokens(t *testing.T) map[uuid.UUID]Pair {
 }
 
 // Opened opens tokens, which must all be tokens and different.
-func Opened(t *testing.T, ring *credent.Keyring, tokens map[uuid.UUID]Pair) map[uuid.UUID]Pair {
+func Opened(t *testing.T, ring *keyring.Keyring, tokens map[uuid.UUID]Pair) map[uuid.UUID]Pair {
 	t.Helper()
 	seen := make(map[string]bool)
 	open := func(token string) string {

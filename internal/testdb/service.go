@@ -12,6 +12,7 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
+	"github.com/credent-go/credent/internal/testopt"
 )
 
 // Service is a database with the rows of two users, u1 and u2, and a client
@@ -21,7 +22,7 @@ type Service struct {
 	*Env
 	Role       string
 	ServiceURL string
-	Opts       []credent.Option
+	Opts       []testopt.Option
 	App        *ent.Client
 	Accounts   map[string]*ent.UserAccount
 	// credentials of a user, in the order of their making: two of u1's, one of
@@ -42,11 +43,11 @@ func ForEachService(t *testing.T, test func(t *testing.T, s *Service)) {
 }
 
 // NewService returns a service with the two users' rows.
-func NewService(t *testing.T, opts ...credent.Option) *Service {
+func NewService(t *testing.T, opts ...testopt.Option) *Service {
 	t.Helper()
 	s := &Service{Env: New(t, opts...)}
 	s.Role, s.ServiceURL = NewServiceRole(t, s.Env)
-	s.Opts = append(slices.Clone(opts), credent.WithKeyring(s.Ring))
+	s.Opts = append(slices.Clone(opts), testopt.WithKeyring(s.Ring))
 	s.App = Open(t, s.ServiceURL, s.Opts...)
 	s.Accounts = map[string]*ent.UserAccount{"u1": s.Account(t, "u1"), "u2": s.Account(t, "u2")}
 	s.Credentials = map[string][]*ent.UserCredential{

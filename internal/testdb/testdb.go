@@ -12,15 +12,13 @@ package testdb
 import (
 	"context"
 	"fmt"
-	"os"
-	"sync"
-	"testing"
-
-	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/internal/cli"
 	"github.com/credent-go/credent/internal/pgserver"
 	"github.com/credent-go/credent/internal/testdb/bare"
-	"github.com/credent-go/credent/migrate"
+	"github.com/credent-go/credent/internal/testopt"
+	"os"
+	"sync"
+	"testing"
 )
 
 // EnvCommand makes the test binary the command credent.
@@ -80,12 +78,12 @@ func makeTemplate() (name string, err error) {
 		return "", err
 	}
 	dropTemplate = drop
-	db, _, err := credent.OpenDB(url)
+	db, _, err := testopt.OpenDB(url)
 	if err != nil {
 		return "", err
 	}
 	defer func() { _ = db.Close() }()
-	if err := migrate.Apply(ctx, db); err != nil {
+	if err := testopt.Apply(ctx, db); err != nil {
 		return "", err
 	}
 	if err := db.QueryRowContext(ctx, "SELECT current_database()").Scan(&name); err != nil {

@@ -14,7 +14,7 @@ import (
 
 	"gocloud.dev/secrets"
 
-	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/kms"
 	_ "github.com/credent-go/credent/kms/clouds"
 )
@@ -59,7 +59,7 @@ func TestAWS(t *testing.T) {
 		t.Setenv(name, value)
 	}
 	const url = "awskms://alias/credent?region=eu-central-1"
-	key := credent.GenerateKey()
+	key := keyring.GenerateKey()
 	text, err := kms.Wrap(t.Context(), url, key)
 	if err != nil {
 		t.Fatal(err)

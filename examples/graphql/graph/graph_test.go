@@ -21,7 +21,7 @@ import (
 	"example.com/graphql/store"
 	"example.com/graphql/webhook"
 	"github.com/credent-go/credent/credenttest"
-	"github.com/credent-go/credent/encrypted"
+	"github.com/credent-go/credent/keyring"
 )
 
 func TestMain(m *testing.M) { os.Exit(credenttest.Main(m)) }
@@ -37,7 +37,7 @@ type service struct {
 
 func serve(t *testing.T, databaseDialect string) *service {
 	t.Helper()
-	ring, err := encrypted.NewKeyring(encrypted.GenerateKey())
+	ring, err := keyring.New(keyring.GenerateKey())
 	if err != nil {
 		t.Fatal(err)
 	}

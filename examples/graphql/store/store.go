@@ -12,13 +12,14 @@ import (
 
 	"example.com/graphql/ent"
 	"github.com/credent-go/credent/encrypted"
+	"github.com/credent-go/credent/keyring"
 )
 
 // Open returns a client of a database of the given dialect. It makes the
 // tables if they aren't there, and checks the keyring. The database has this
 // service's tables alone.
-func Open(ctx context.Context, db *sql.DB, databaseDialect string, ring *encrypted.Keyring) (*ent.Client, error) {
-	drv, err := encrypted.NewDriver(entsql.OpenDB(databaseDialect, db), encrypted.DriverConfig{
+func Open(ctx context.Context, db *sql.DB, databaseDialect string, ring *keyring.Keyring) (*ent.Client, error) {
+	drv, err := encrypted.NewDriver(entsql.OpenDB(databaseDialect, db), encrypted.Config{
 		Keyring: ring,
 		Columns: ent.EncryptedColumns(),
 	})
@@ -42,7 +43,7 @@ func Open(ctx context.Context, db *sql.DB, databaseDialect string, ring *encrypt
 }
 
 // OpenSQLite opens a file.
-func OpenSQLite(ctx context.Context, file string, ring *encrypted.Keyring) (*ent.Client, *sql.DB, error) {
+func OpenSQLite(ctx context.Context, file string, ring *keyring.Keyring) (*ent.Client, *sql.DB, error) {
 	db, err := sql.Open("sqlite", "file:"+file+"?_pragma=foreign_keys(1)&_pragma=busy_timeout(5000)&_txlock=immediate")
 	if err != nil {
 		return nil, nil, err

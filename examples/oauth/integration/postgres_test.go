@@ -23,6 +23,7 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/credenttest"
 	"github.com/credent-go/credent/encrypted"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/migrate"
 	"github.com/credent-go/credent/rotate"
 )
@@ -58,7 +59,7 @@ func TestPostgres(t *testing.T) {
 // both.
 func TestWrapDriver(t *testing.T) {
 	ctx := t.Context()
-	db, ring := open(t, "postgres"), vaulttest.Keyring(t, encrypted.GenerateKey())
+	db, ring := open(t, "postgres"), vaulttest.Keyring(t, keyring.GenerateKey())
 	if _, err := vault.Open(ctx, db, dialect.Postgres, ring); err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +102,7 @@ func TestWrapDriver(t *testing.T) {
 func TestRotate(t *testing.T) {
 	ctx := t.Context()
 	db := open(t, "postgres")
-	oldKey, newKey := encrypted.GenerateKey(), encrypted.GenerateKey()
+	oldKey, newKey := keyring.GenerateKey(), keyring.GenerateKey()
 	v, err := vault.Open(ctx, db, dialect.Postgres, vaulttest.Keyring(t, oldKey))
 	if err != nil {
 		t.Fatal(err)
@@ -151,10 +152,10 @@ func TestMigrations(t *testing.T) {
 		t.Errorf("got %v, %v", names, err)
 	}
 	db := open(t, "postgres")
-	if err := migrate.Apply(t.Context(), db, migrate.WithDir(files)); err != nil {
+	if err := migrate.Apply(t.Context(), db, migrate.Config{Dir: files}); err != nil {
 		t.Fatal(err)
 	}
-	if report, err := migrate.Check(t.Context(), db, migrate.WithDir(files)); err != nil || report.Err() != nil {
+	if report, err := migrate.Check(t.Context(), db, migrate.Config{Dir: files}); err != nil || report.Err() != nil {
 		t.Errorf("got %+v, %v", report, err)
 	}
 }

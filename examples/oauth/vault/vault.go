@@ -18,6 +18,7 @@ import (
 	"example.com/oauth/webhook"
 
 	"github.com/credent-go/credent/encrypted"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/migrate"
 )
 
@@ -27,21 +28,21 @@ type Vault struct{ Client *ent.Client }
 // Open brings a database to the schema, makes sure that the keyring opens what
 // is in it, and returns the vault. The dialect is dialect.Postgres or
 // dialect.SQLite.
-func Open(ctx context.Context, db *sql.DB, d string, ring *encrypted.Keyring) (*Vault, error) {
+func Open(ctx context.Context, db *sql.DB, d string, ring *keyring.Keyring) (*Vault, error) {
 	directory := map[string]string{dialect.Postgres: "postgres", dialect.SQLite: "sqlite"}[d]
 	files, err := migrations.Files(directory)
 	if err != nil {
 		return nil, err
 	}
 	columns := ent.EncryptedColumns()
-	if err := migrate.Apply(ctx, db, migrate.WithDir(files), migrate.WithKeyring(ring, columns...)); err != nil {
+	if err := migrate.Apply(ctx, db, migrate.Config{Dir: files, Keyring: ring, Columns: columns}); err != nil {
 		return nil, err
 	}
 	// A wrong key is found here, not at the first request.
 	if err := encrypted.Check(ctx, db, ring, columns...); err != nil {
 		return nil, err
 	}
-	drv, err := encrypted.NewDriver(entsql.OpenDB(d, db), encrypted.DriverConfig{Keyring: ring, Columns: columns})
+	drv, err := encrypted.NewDriver(entsql.OpenDB(d, db), encrypted.Config{Keyring: ring, Columns: columns})
 	if err != nil {
 		return nil, err
 	}

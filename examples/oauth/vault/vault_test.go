@@ -12,6 +12,7 @@ import (
 	_ "modernc.org/sqlite" // the database driver
 
 	"github.com/credent-go/credent/encrypted"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -36,8 +37,8 @@ func TestSQLite(t *testing.T) { vaulttest.Run(t, sqlite) }
 func TestRotate(t *testing.T) {
 	ctx := t.Context()
 	db, d := sqlite(t)
-	oldKey, newKey := encrypted.GenerateKey(), encrypted.GenerateKey()
-	open := func(ring *encrypted.Keyring) *vault.Vault {
+	oldKey, newKey := keyring.GenerateKey(), keyring.GenerateKey()
+	open := func(ring *keyring.Keyring) *vault.Vault {
 		v, err := vault.Open(ctx, db, d, ring)
 		if err != nil {
 			t.Fatal(err)

@@ -45,12 +45,12 @@ func TestReadBound(t *testing.T) {
 		tenant []any // columns beside the key, and what they hold
 		all    error // of secrets that don't open
 	}{
-		"bound":           {driver.Config{States: binding(states.Require, key...)}, opens, []any{"user_id", "b"}, seal.ErrContext},
-		"window":          {driver.Config{States: binding(states.Write, key...)}, append(opens, bare...), []any{"user_id", "b"}, seal.ErrContext},
-		"window, unbound": {driver.Config{States: binding(states.Accept, key...)}, append(opens, bare...), []any{"user_id", "b"}, seal.ErrContext},
+		"bound":           {driver.Config{States: binding(states.Require, key...)}, opens, []any{"user_id", "b"}, seal.ErrWrongLocation},
+		"window":          {driver.Config{States: binding(states.Write, key...)}, append(opens, bare...), []any{"user_id", "b"}, seal.ErrWrongLocation},
+		"window, unbound": {driver.Config{States: binding(states.Accept, key...)}, append(opens, bare...), []any{"user_id", "b"}, seal.ErrWrongLocation},
 		"not bound":       {driver.Config{States: binding(states.Require, rentedPIN)}, bare, []any{"user_id", "b"}, fernet.ErrUnknownKey},
-		"no tenant":       {driver.Config{States: binding(states.Require, key...)}, nil, []any{"other", "b"}, seal.ErrContext},
-		"NULL":            {driver.Config{States: binding(states.Require, key...)}, nil, []any{"user_id", nil}, seal.ErrContext},
+		"no tenant":       {driver.Config{States: binding(states.Require, key...)}, nil, []any{"other", "b"}, seal.ErrNoTenant},
+		"NULL":            {driver.Config{States: binding(states.Require, key...)}, nil, []any{"user_id", nil}, seal.ErrNoTenant},
 	} {
 		test.cfg.Keyring = r
 		for kind, token := range tokens {
@@ -136,8 +136,8 @@ func TestTenants(t *testing.T) {
 		for _, arg := range []any{arg, stamp.At(fieldcrypt.New("text"), heldSecret, tenant)} {
 			rec := new(recorder)
 			err := newDriver(t, rec, driver.Config{Keyring: r}).Exec(t.Context(), insert, []any{arg}, nil)
-			if !errors.Is(err, seal.ErrContext) || !strings.Contains(err.Error(), "org") || len(rec.calls) > 0 {
-				t.Errorf("%s: got %v after %v, want ErrContext", name, err, rec.calls)
+			if !errors.Is(err, seal.ErrNoTenant) || !strings.Contains(err.Error(), "org") || len(rec.calls) > 0 {
+				t.Errorf("%s: got %v after %v, want ErrNoTenant", name, err, rec.calls)
 			}
 		}
 	}
@@ -157,8 +157,8 @@ func TestReadByAnotherName(t *testing.T) {
 	}{
 		"its own name":        {"Held", []string{"id", "secret", "org"}, nil},
 		"alias":               {"Held", []string{"id", "alias", "org"}, fernet.ErrUnknownKey},
-		"tenant not selected": {"Held", []string{"id", "secret", "other"}, seal.ErrContext},
-		"ambiguous":           {"Other", []string{"id", "secret", "org"}, seal.ErrContext},
+		"tenant not selected": {"Held", []string{"id", "secret", "other"}, seal.ErrNoTenant},
+		"ambiguous":           {"Other", []string{"id", "secret", "org"}, seal.ErrWrongLocation},
 	} {
 		result := &fakeRows{columns: test.columns, rows: [][]any{{int64(1), token, "b"}}}
 		rows := query(t, result, driver.Config{Keyring: r, Columns: []column.Column{heldSecret, other}}, test.entity)

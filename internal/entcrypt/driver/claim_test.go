@@ -153,7 +153,7 @@ func TestSealer(t *testing.T) {
 	if _, digest, err := sealer.Seal(chest, fieldcrypt.New("text"), ""); err != nil || string(digest) != string(want) {
 		t.Errorf("got %x, %v, want %x", digest, err, want)
 	}
-	if _, _, err := sealer.Seal(letter, fieldcrypt.New("text"), ""); !errors.Is(err, blindindex.ErrIndex) {
+	if _, _, err := sealer.Seal(letter, fieldcrypt.New("text"), ""); !errors.Is(err, blindindex.ErrBlindIndex) {
 		t.Errorf("a unique index and two keys: %v", err)
 	}
 	if _, _, err := sealer.Seal(wide, fieldcrypt.Secret{}, ""); err == nil {

@@ -42,16 +42,16 @@ type Config struct {
 	// the process. They tell the secrets of a result apart that ent scans into
 	// the caller's own types.
 	Columns []column.Column
-	// Strict makes a query fail if a secret in its result doesn't open.
+	// VerifyOnRead makes a query fail if a secret in its result doesn't open.
 	// Otherwise only revealing it fails.
-	Strict bool
+	VerifyOnRead bool
 	// States gives columns other states than the default, such as
 	//
 	//	{Column: integration.RefreshTokenColumn, Binding: encrypted.Write}
 	//
 	// What the database's table credent_states says of a column comes first; a
 	// client that is configured otherwise is refused with
-	// [states.ErrDisagree].
+	// [states.ErrStateMismatch].
 	States states.Table
 	// OnReveal is called at each Reveal of a secret that the driver read, by
 	// the goroutine that reveals; nil for nobody. With it a secret that was
@@ -60,7 +60,7 @@ type Config struct {
 }
 
 // New wraps an ent driver. The result is safe for concurrent use as far as the
-// wrapped one is. Errors: [ErrDialect]; [states.ErrContradiction];
+// wrapped one is. Errors: [ErrDialect]; [states.ErrInvalidStates];
 // [column.ErrNoColumn] for a column that isn't encrypted, or has no tenant.
 func New(drv dialect.Driver, cfg Config) (dialect.Driver, error) { return newDriver(drv, cfg, false) }
 
@@ -82,7 +82,7 @@ func newDriver(drv dialect.Driver, cfg Config, follows bool) (dialect.Driver, er
 }
 
 // Read makes a driver of [Follow] read the database's states. Errors:
-// [states.ErrDisagree], [states.ErrContradiction], and the database's.
+// [states.ErrStateMismatch], [states.ErrInvalidStates], and the database's.
 func Read(ctx context.Context, drv dialect.Driver) error {
 	d, ok := drv.(*cryptDriver)
 	if !ok {

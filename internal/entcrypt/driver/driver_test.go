@@ -175,28 +175,28 @@ func TestDriverFailsClosed(t *testing.T) {
 		"pending without a key": {nil, arg, keyring.ErrNoKey},
 		"named without a key":   {nil, sql.Named("n", arg), keyring.ErrNoKey},
 		"zero keyring":          {new(keyring.Keyring), arg, keyring.ErrNoKey},
-		"bare secret":           {ring(t, keyA), secret, stamp.ErrPredicate},
-		"pointer":               {ring(t, keyA), pointer, stamp.ErrPredicate},
-		"pointer to a pointer":  {ring(t, keyA), &pointer, stamp.ErrPredicate},
-		"named":                 {ring(t, keyA), sql.Named("n", secret), stamp.ErrPredicate},
-		"absent":                {ring(t, keyA), fieldcrypt.Secret{}, stamp.ErrPredicate},
-		"nil":                   {ring(t, keyA), absent, stamp.ErrPredicate},
-		"Null":                  {ring(t, keyA), sql.Null[fieldcrypt.Secret]{V: secret, Valid: true}, stamp.ErrPredicate},
-		"value":                 {ring(t, keyA), value, stamp.ErrPredicate},
-		"pointer to a value":    {ring(t, keyA), &value, stamp.ErrPredicate},
-		"Null of a value":       {ring(t, keyA), sql.Null[fieldcrypt.Value[hook]]{V: value, Valid: true}, stamp.ErrPredicate},
-		"stored":                {ring(t, keyA), scanned(t, "gAAAA"), stamp.ErrPredicate},
-		"of a builder's field":  {ring(t, keyA), unstamped, stamp.ErrPredicate},
+		"bare secret":           {ring(t, keyA), secret, stamp.ErrNoLocation},
+		"pointer":               {ring(t, keyA), pointer, stamp.ErrNoLocation},
+		"pointer to a pointer":  {ring(t, keyA), &pointer, stamp.ErrNoLocation},
+		"named":                 {ring(t, keyA), sql.Named("n", secret), stamp.ErrNoLocation},
+		"absent":                {ring(t, keyA), fieldcrypt.Secret{}, stamp.ErrNoLocation},
+		"nil":                   {ring(t, keyA), absent, stamp.ErrNoLocation},
+		"Null":                  {ring(t, keyA), sql.Null[fieldcrypt.Secret]{V: secret, Valid: true}, stamp.ErrNoLocation},
+		"value":                 {ring(t, keyA), value, stamp.ErrNoLocation},
+		"pointer to a value":    {ring(t, keyA), &value, stamp.ErrNoLocation},
+		"Null of a value":       {ring(t, keyA), sql.Null[fieldcrypt.Value[hook]]{V: value, Valid: true}, stamp.ErrNoLocation},
+		"stored":                {ring(t, keyA), scanned(t, "gAAAA"), stamp.ErrNoLocation},
+		"of a builder's field":  {ring(t, keyA), unstamped, stamp.ErrNoLocation},
 		"too long":              {ring(t, keyA), stamp.At(long, wideColumn, nil), column.ErrTooLong},
 		"too long, narrow":      {ring(t, keyA), stamp.At(fieldcrypt.New(strings.Repeat("x", 16)), narrowColumn, nil), column.ErrTooLong},
 		"not text":              {ring(t, keyA), stamp.At(fieldcrypt.New("\xff"), wideColumn, nil), column.ErrNotText},
 		"redaction marker":      {ring(t, keyA), stamp.At(fieldcrypt.New(fieldcrypt.Redacted), wideColumn, nil), fieldcrypt.ErrRedacted},
 		"no secret":             {ring(t, keyA), stamp.At("text", wideColumn, nil), fieldcrypt.ErrValue},
 		"unreadable":            {ring(t, keyA), stamp.At(scanned(t, "PKA1B2C3D4"), wideColumn, nil), fieldcrypt.ErrNoOpener},
-		"without its digest":    {ring(t, keyA), stamp.At(secret, chestPIN, nil), blindindex.ErrIndex},
-		"digest alone":          {ring(t, keyA), stamp.DigestOf(secret, chestPIN, nil), blindindex.ErrIndex},
-		"digest of no index":    {ring(t, keyA), stamp.DigestOf(secret, wideColumn, nil), blindindex.ErrIndex},
-		"nobody's":              {ring(t, keyA), stamp.At(secret, heldSecret, nil), seal.ErrContext},
+		"without its digest":    {ring(t, keyA), stamp.At(secret, chestPIN, nil), blindindex.ErrBlindIndex},
+		"digest alone":          {ring(t, keyA), stamp.DigestOf(secret, chestPIN, nil), blindindex.ErrBlindIndex},
+		"digest of no index":    {ring(t, keyA), stamp.DigestOf(secret, wideColumn, nil), blindindex.ErrBlindIndex},
+		"nobody's":              {ring(t, keyA), stamp.At(secret, heldSecret, nil), seal.ErrNoTenant},
 	} {
 		rec := new(recorder)
 		for place, on := range within(t, newDriver(t, rec, driver.Config{Keyring: test.ring})) {
@@ -207,7 +207,7 @@ func TestDriverFailsClosed(t *testing.T) {
 				if !errors.Is(err, test.want) || !errors.As(err, &detail) {
 					t.Errorf("%s, %s, %s: got %v, want %v", name, place, door.name, err, test.want)
 				}
-				if errors.Is(test.want, stamp.ErrPredicate) && name != "of a builder's field" && name != "pointer to a pointer" &&
+				if errors.Is(test.want, stamp.ErrNoLocation) && name != "of a builder's field" && name != "pointer to a pointer" &&
 					!strings.Contains(err.Error(), "encrypted.At(") {
 					t.Errorf("%s, %s, %s: the error doesn't say what to do: %v", name, place, door.name, err)
 				}
@@ -354,8 +354,8 @@ func TestHiddenSecrets(t *testing.T) {
 		drv := newDriver(t, rec, driver.Config{Keyring: ring(t, keyA)})
 		for _, door := range doors(t.Context()) {
 			var detail *fieldcrypt.Error
-			if err := door.call(drv, insert, []any{arg}); !errors.Is(err, stamp.ErrPredicate) || !errors.As(err, &detail) {
-				t.Errorf("%T by %s: got %v, want ErrPredicate", arg, door.name, err)
+			if err := door.call(drv, insert, []any{arg}); !errors.Is(err, stamp.ErrNoLocation) || !errors.As(err, &detail) {
+				t.Errorf("%T by %s: got %v, want ErrNoLocation", arg, door.name, err)
 			}
 		}
 		if len(rec.calls) > 0 {

@@ -45,7 +45,7 @@ func newLive(pool dialect.ExecQuerier, cfg Config, follows bool) (*live, error) 
 	l := &live{
 		given: cfg.States, follows: follows,
 		base: seal.Policy{
-			Ring: cfg.Keyring, OnReveal: cfg.OnReveal, Columns: cfg.Columns, Strict: cfg.Strict,
+			Ring: cfg.Keyring, OnReveal: cfg.OnReveal, Columns: cfg.Columns, VerifyOnRead: cfg.VerifyOnRead,
 			Locator: new(seal.Locator), Digests: new(blindindex.Digester),
 		},
 	}

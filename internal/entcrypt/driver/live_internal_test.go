@@ -102,7 +102,7 @@ func TestLive(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	run(`UPDATE credent_states SET protection = 'encryption', state = 'off'`)
-	if _, err := l.policy(t.Context(), on); !errors.Is(err, states.ErrContradiction) {
+	if _, err := l.policy(t.Context(), on); !errors.Is(err, states.ErrInvalidStates) {
 		t.Errorf("contradiction: got %v", err)
 	}
 }

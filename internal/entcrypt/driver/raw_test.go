@@ -325,12 +325,12 @@ func TestRawDigests(t *testing.T) {
 		"two rows":        {"INSERT INTO chest (pin, pin_index) VALUES (?, ?), (?, ?)", []any{at("a"), digest("a"), at("b"), digest("b")}, nil},
 		"twice the same":  {"INSERT INTO chest (pin, pin_index) VALUES (?, ?), (?, ?)", []any{at("a"), digest("a"), at("a"), digest("a")}, nil},
 		"absent":          {"INSERT INTO chest (pin, pin_index) VALUES (?, ?)", []any{stamp.At(fieldcrypt.Secret{}, chestPIN, nil), stamp.DigestOf(fieldcrypt.Secret{}, chestPIN, nil)}, nil},
-		"no digest":       {"INSERT INTO chest (pin) VALUES (?)", []any{at("a")}, blindindex.ErrIndex},
-		"one of two":      {"INSERT INTO chest (pin, pin_index) VALUES (?, ?), (?, ?)", []any{at("a"), digest("a"), at("b"), nil}, blindindex.ErrIndex},
-		"no secret":       {"INSERT INTO chest (pin, pin_index) VALUES (?, ?)", []any{nil, digest("a")}, blindindex.ErrIndex},
-		"of another":      {"INSERT INTO chest (pin, pin_index) VALUES (?, ?)", []any{at("a"), digest("b")}, blindindex.ErrIndex},
-		"one too many":    {"INSERT INTO chest (pin, pin_index) VALUES (?, ?), (NULL, ?)", []any{at("a"), digest("a"), digest("a")}, blindindex.ErrIndex},
-		"lookup by hand":  {"UPDATE chest SET id = 7 WHERE pin_index = ?", []any{digest("a")}, blindindex.ErrIndex},
+		"no digest":       {"INSERT INTO chest (pin) VALUES (?)", []any{at("a")}, blindindex.ErrBlindIndex},
+		"one of two":      {"INSERT INTO chest (pin, pin_index) VALUES (?, ?), (?, ?)", []any{at("a"), digest("a"), at("b"), nil}, blindindex.ErrBlindIndex},
+		"no secret":       {"INSERT INTO chest (pin, pin_index) VALUES (?, ?)", []any{nil, digest("a")}, blindindex.ErrBlindIndex},
+		"of another":      {"INSERT INTO chest (pin, pin_index) VALUES (?, ?)", []any{at("a"), digest("b")}, blindindex.ErrBlindIndex},
+		"one too many":    {"INSERT INTO chest (pin, pin_index) VALUES (?, ?), (NULL, ?)", []any{at("a"), digest("a"), digest("a")}, blindindex.ErrBlindIndex},
+		"lookup by hand":  {"UPDATE chest SET id = 7 WHERE pin_index = ?", []any{digest("a")}, blindindex.ErrBlindIndex},
 		"several columns": {"INSERT INTO chest (pin, pin_index) VALUES (?, ?) RETURNING (SELECT ?)", []any{at("a"), digest("a"), stamp.At(fieldcrypt.New("x"), wideColumn, nil)}, nil},
 	} {
 		db, next := openDB(t, vaultTables...)
@@ -373,11 +373,11 @@ func TestRawTenants(t *testing.T) {
 		of     *keyring.Keyring
 	}{
 		"bound by the schema":     {heldSecret, "b", driver.Config{}, nil, bound(t, r, heldSecret, "b")},
-		"of nobody":               {heldSecret, nil, driver.Config{}, seal.ErrContext, nil},
+		"of nobody":               {heldSecret, nil, driver.Config{}, seal.ErrNoTenant, nil},
 		"not bound":               {rentedKey, "b", driver.Config{}, nil, r},
 		"not bound, of nobody":    {rentedKey, nil, driver.Config{}, nil, r},
 		"bound by the client":     {rentedKey, "b", driver.Config{States: binding(states.Require, rentedKey)}, nil, bound(t, r, rentedKey, "b")},
-		"bound by it, of nobody":  {rentedKey, nil, driver.Config{States: binding(states.Require, rentedKey)}, seal.ErrContext, nil},
+		"bound by it, of nobody":  {rentedKey, nil, driver.Config{States: binding(states.Require, rentedKey)}, seal.ErrNoTenant, nil},
 		"in a schema of run time": {rentedKey.InSchema("main"), "b", driver.Config{States: binding(states.Require, rentedKey)}, nil, bound(t, r, rentedKey, "b")},
 	} {
 		db, next := openDB(t, vaultTables...)

@@ -46,7 +46,7 @@ func TestContextIsHeldForObserversOnly(t *testing.T) {
 	t.Parallel()
 	for name, cfg := range map[string]driver.Config{
 		"nobody": {Keyring: ring(t, keyA)},
-		"strict": {Keyring: ring(t, keyA), Strict: true},
+		"strict": {Keyring: ring(t, keyA), VerifyOnRead: true},
 	} {
 		released := make(chan struct{})
 		reading := func() context.Context {

@@ -153,7 +153,7 @@ func TestDriverStrict(t *testing.T) {
 		columns: []string{"id", "wide"},
 		rows:    [][]any{{int64(1), encrypt(t, r, "text")}, {int64(2), nil}, {int64(3), encrypt(t, ring(t, keyB), "lost")}},
 	}
-	rows := query(t, result, driver.Config{Keyring: r, Strict: true}, "Vault")
+	rows := query(t, result, driver.Config{Keyring: r, VerifyOnRead: true}, "Vault")
 	for i := 0; rows.Next(); i++ {
 		var id int64
 		err := rows.Scan(&id, wide.ScanValue())
@@ -219,7 +219,7 @@ func TestDriverReadsIntoTypesOfTheCaller(t *testing.T) {
 			}
 		}
 		strict := query(t, &fakeRows{columns: []string{"wide"}, rows: [][]any{{"PKA1B2C3D4"}}},
-			driver.Config{Keyring: ring(t, keyA), Strict: true}, "Vault")
+			driver.Config{Keyring: ring(t, keyA), VerifyOnRead: true}, "Vault")
 		strict.Next()
 		if err := strict.Scan(target); !errors.Is(err, fernet.ErrNotEncrypted) {
 			t.Errorf("%T, strict: got %v, want ErrNotEncrypted", target, err)
@@ -264,7 +264,7 @@ func TestRowsOfSeveralTenants(t *testing.T) {
 				got, err := secrets[i].Reveal()
 				var at *fieldcrypt.Error
 				if want == "" {
-					if !errors.Is(err, seal.ErrContext) || !errors.As(err, &at) || at.Row != "4" {
+					if !errors.Is(err, seal.ErrNoTenant) || !errors.As(err, &at) || at.Row != "4" {
 						t.Errorf("%s: a row of nobody: %q, %v", name, got, err)
 					}
 				} else if err != nil || got != want {

@@ -97,7 +97,7 @@ func TestTenantKeys(t *testing.T) {
 			t.Errorf("%s: opened by the keyring: %v", want[i], err)
 		}
 	}
-	for _, cfg := range []driver.Config{{States: tenantKeys(states.Write)}, {States: tenantKeys(states.Accept)}, {States: tenantKeys(states.Write), Strict: true}} {
+	for _, cfg := range []driver.Config{{States: tenantKeys(states.Write)}, {States: tenantKeys(states.Accept)}, {States: tenantKeys(states.Write), VerifyOnRead: true}} {
 		if got, errs, err := readKeys(t, on(cfg)); err != nil || !slices.Equal(got, want) {
 			t.Errorf("%+v: got %q, %v, %v", cfg, got, errs, err)
 		}
@@ -117,14 +117,14 @@ func TestTenantKeys(t *testing.T) {
 			t.Errorf("%s: got %q, %v", text, got[i], errs[i])
 		}
 	}
-	if _, _, err := readKeys(t, on(driver.Config{States: tenantKeys(states.Write), Strict: true})); !errors.Is(err, tenantkey.ErrShredded) {
+	if _, _, err := readKeys(t, on(driver.Config{States: tenantKeys(states.Write), VerifyOnRead: true})); !errors.Is(err, tenantkey.ErrShredded) {
 		t.Errorf("strict: %v", err)
 	}
 	for _, cfg := range []driver.Config{{States: tenantKeys(states.Write)}, {States: tenantKeys(states.Accept)}} {
 		if err := insert(on(cfg), "a", "three"); !errors.Is(err, tenantkey.ErrShredded) {
 			t.Errorf("%+v: a destroyed key encrypts: %v", cfg, err)
 		}
-		if err := on(cfg).Exec(t.Context(), "INSERT INTO rented (key) VALUES (?)", []any{stamp.At(fieldcrypt.New("x"), rentedKey, nil)}, nil); !errors.Is(err, seal.ErrContext) {
+		if err := on(cfg).Exec(t.Context(), "INSERT INTO rented (key) VALUES (?)", []any{stamp.At(fieldcrypt.New("x"), rentedKey, nil)}, nil); !errors.Is(err, seal.ErrNoTenant) {
 			t.Errorf("%+v: of nobody: %v", cfg, err)
 		}
 	}

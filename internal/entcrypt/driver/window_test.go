@@ -93,7 +93,7 @@ func TestWindowReads(t *testing.T) {
 			t.Errorf("%s: set on another row: %v", name, err)
 		}
 		// With Strict the query fails if revealing does, and only then.
-		cfg.Strict = true
+		cfg.VerifyOnRead = true
 		row.next = 0
 		rows = query(t, row, cfg, "Vault")
 		rows.Next()
@@ -106,7 +106,7 @@ func TestWindowReads(t *testing.T) {
 // NULL is absent in the window as well.
 func TestWindowNull(t *testing.T) {
 	t.Parallel()
-	cfg := driver.Config{Keyring: ring(t, keyA), Strict: true, States: states.New(states.Encryption, states.Write, wideColumn)}
+	cfg := driver.Config{Keyring: ring(t, keyA), VerifyOnRead: true, States: states.New(states.Encryption, states.Write, wideColumn)}
 	rows := query(t, &fakeRows{columns: []string{"wide"}, rows: [][]any{{nil}}}, cfg, "Vault")
 	rows.Next()
 	target := wide.ScanValue()
@@ -132,12 +132,12 @@ func TestWindowIsOfItsColumns(t *testing.T) {
 		{narrowColumn, "Vault", "wide", fernet.ErrNotEncrypted},
 		{narrowColumn, "Safe", "narrow", fernet.ErrNotEncrypted},
 		{safeColumn, "Safe", "narrow", nil},
-		{narrowColumn, "Other", "narrow", seal.ErrContext}, // in which table?
+		{narrowColumn, "Other", "narrow", seal.ErrWrongLocation}, // in which table?
 		{narrowColumn, "Vault", "alias", fernet.ErrNotEncrypted},
 	} {
 		for _, strict := range []bool{false, true} {
 			rows := query(t, &fakeRows{columns: []string{test.column}, rows: [][]any{{"PKA1B2C3D4"}}}, driver.Config{
-				Keyring: ring(t, keyA), Strict: strict, States: states.New(states.Encryption, states.Write, test.window),
+				Keyring: ring(t, keyA), VerifyOnRead: strict, States: states.New(states.Encryption, states.Write, test.window),
 				Columns: []column.Column{wideColumn, narrowColumn, safeColumn},
 			}, test.entity)
 			rows.Next()

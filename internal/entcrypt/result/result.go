@@ -31,7 +31,7 @@ import (
 // secrets are wrapped: a query builder's, and results that have an encrypted
 // column and its table's primary key.
 func Wrap(ctx context.Context, policy *seal.Policy, keys tenantkey.Store, rows *entsql.Rows) error {
-	return wrap(ctx, policy, keys, rows, policy.Strict)
+	return wrap(ctx, policy, keys, rows, policy.VerifyOnRead)
 }
 
 // WrapLenient is Wrap, also for a strict client: secrets that don't open fail
@@ -87,7 +87,7 @@ type scanner struct {
 	// the same connection, which is free again then. Asking for another one
 	// while the rows are open would wait for ever in a pool of one.
 	refs   map[string]*tenantkey.Ref // nil if tenants have no keys of their own
-	verify []*fieldcrypt.Inner       // for Strict
+	verify []*fieldcrypt.Inner       // for VerifyOnRead
 	ended  bool
 	err    error
 }
@@ -194,7 +194,7 @@ func (s *scanner) observed(o *seal.Opener) *seal.Opener {
 
 // named returns the client's encrypted column of a name, in the given entity
 // if several have one, or nil. If nobody can tell which column it is, and some
-// need more than the keyring, it is an [seal.ErrContext].
+// need more than the keyring, it is an [seal.ErrWrongLocation].
 func named(p *seal.Policy, name, entity string) (*column.Column, error) {
 	var found []*column.Column
 	for i := range p.Columns {
@@ -211,7 +211,7 @@ func named(p *seal.Policy, name, entity string) (*column.Column, error) {
 	for _, one := range found {
 		if p.IsScoped(one) || p.NewOpener(one).InWindow() {
 			return nil, fmt.Errorf("%w: several tables have a column %s: scan it into the entity, or query with the client of one of them",
-				seal.ErrContext, name)
+				seal.ErrWrongLocation, name)
 		}
 	}
 	return nil, nil

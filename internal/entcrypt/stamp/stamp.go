@@ -37,11 +37,11 @@ var (
 	// equal.
 	ErrManyRows = errors.New("one token for many rows: set the secret row by row")
 
-	// ErrPredicate means that a statement has a secret and nobody said where it
+	// ErrNoLocation means that a statement has a secret and nobody said where it
 	// is stored: it may be compared with. No two tokens are equal, not even of
 	// the same plaintext, so a comparison would never match, and its opposite
 	// always.
-	ErrPredicate = errors.New("a secret cannot be compared in SQL: equal secrets have different tokens")
+	ErrNoLocation = errors.New("a secret cannot be compared in SQL: equal secrets have different tokens")
 )
 
 // At returns the argument that stands for a secret in the caller's own SQL,
@@ -72,7 +72,7 @@ func DigestOf(value any, c column.Column, tenant any) any {
 	switch arg := At(value, c, tenant).(type) {
 	case *column.Arg:
 		if c.Index == "" {
-			return &column.Refusal{Err: c.Wrap("index", fmt.Errorf("%w: it has none", blindindex.ErrIndex))}
+			return &column.Refusal{Err: c.Wrap("index", fmt.Errorf("%w: it has none", blindindex.ErrBlindIndex))}
 		}
 		return (*column.Digest)(arg)
 	case nil:

@@ -261,7 +261,7 @@ func TestAt(t *testing.T) {
 		"digest of absent":  {stamp.DigestOf(fieldcrypt.Secret{}, chestPIN, nil), nil, true},
 		"text":              {stamp.At("canary", chestPIN, nil), fieldcrypt.ErrValue, false},
 		"digest of a text":  {stamp.DigestOf("canary", chestPIN, nil), fieldcrypt.ErrValue, false},
-		"no blind index":    {stamp.DigestOf(s, rentedKey, nil), blindindex.ErrIndex, false},
+		"no blind index":    {stamp.DigestOf(s, rentedKey, nil), blindindex.ErrBlindIndex, false},
 		"too long":          {stamp.At(fieldcrypt.New(strings.Repeat("x", 304)), chestPIN, nil), column.ErrTooLong, false},
 		"digest, too long":  {stamp.DigestOf(fieldcrypt.New(strings.Repeat("x", 304)), chestPIN, nil), column.ErrTooLong, false},
 		"not text":          {stamp.At(fieldcrypt.New("\xff"), chestPIN, nil), column.ErrNotText, false},
@@ -297,8 +297,8 @@ func TestCreate(t *testing.T) {
 		"bound":              {bound, []set{{"user_id", "a"}, {"key", "text"}}, "a", nil},
 		"secret first":       {bound, []set{{"key", "text"}, {"kind", "x"}, {"user_id", "a"}}, "a", nil},
 		"not bound":          {cryptdriver.Config{}, []set{{"key", "text"}}, "", nil},
-		"no tenant":          {bound, []set{{"key", "text"}}, "", seal.ErrContext},
-		"tenant NULL":        {bound, []set{{"key", "text"}, {"user_id", nil}}, "", seal.ErrContext},
+		"no tenant":          {bound, []set{{"key", "text"}}, "", seal.ErrNoTenant},
+		"tenant NULL":        {bound, []set{{"key", "text"}, {"user_id", nil}}, "", seal.ErrNoTenant},
 		"tenant of a number": {bound, []set{{"key", "text"}, {"user_id", 42}}, "42", nil},
 	} {
 		c := open(t, test.cfg)
@@ -480,8 +480,8 @@ func TestUpsert(t *testing.T) {
 			err := c.create(t, "rented", 1, test.opts, append([]set{{"user_id", "a"}}, test.sets...)...)
 			if bound && test.want == nil {
 				var detail *fieldcrypt.Error
-				if !errors.Is(err, seal.ErrContext) || !errors.As(err, &detail) || !strings.Contains(err.Error(), "user_id") {
-					t.Errorf("%s: got %v, want ErrContext", name, err)
+				if !errors.Is(err, seal.ErrWrongLocation) || !errors.As(err, &detail) || !strings.Contains(err.Error(), "user_id") {
+					t.Errorf("%s: got %v, want ErrWrongLocation", name, err)
 				}
 				opensAs(t, name, c.row(t, "rented", 1, "key")[0], rentedKey, owner, "old")
 				continue
@@ -543,8 +543,8 @@ func TestUpsertOfAnIndex(t *testing.T) {
 		want := test.want
 		if want == "-" {
 			var detail *fieldcrypt.Error
-			if !errors.Is(err, blindindex.ErrIndex) || !errors.As(err, &detail) || detail.Column != "pin" {
-				t.Errorf("%s: got %v, want ErrIndex", name, err)
+			if !errors.Is(err, blindindex.ErrBlindIndex) || !errors.As(err, &detail) || detail.Column != "pin" {
+				t.Errorf("%s: got %v, want ErrBlindIndex", name, err)
 			}
 			want = "old"
 		} else if err != nil {
@@ -589,15 +589,15 @@ func TestUpdate(t *testing.T) {
 		"the same tenant":  {one, nil, []set{{"user_id", "a"}, {"key", "new"}}, 1, nil, "a:new"},
 		"move with all":    {one, nil, []set{{"user_id", "b"}, {"key", "new"}, {"pin", "p"}}, 1, nil, "b:new"},
 		"move, one NULL":   {one, nil, []set{{"user_id", "b"}, {"key", "new"}, {"pin", nil}}, 1, nil, "b:new"},
-		"move with half":   {one, nil, []set{{"user_id", "b"}, {"key", "new"}}, 0, seal.ErrContext, "a:old"},
-		"move":             {one, nil, []set{{"user_id", "b"}}, 0, seal.ErrContext, "a:old"},
+		"move with half":   {one, nil, []set{{"user_id", "b"}, {"key", "new"}}, 0, seal.ErrWrongLocation, "a:old"},
+		"move":             {one, nil, []set{{"user_id", "b"}}, 0, seal.ErrWrongLocation, "a:old"},
 		"no move":          {one, nil, []set{{"user_id", "a"}}, 1, nil, "a:old"},
-		"move of many":     {nil, nil, []set{{"user_id", "b"}}, 0, seal.ErrContext, "a:old"},
-		"move of none":     {nil, none, []set{{"user_id", "b"}}, 0, seal.ErrContext, "a:old"},
-		"move to nobody":   {one, nil, []set{{"user_id", nil}}, 0, seal.ErrContext, "a:old"},
+		"move of many":     {nil, nil, []set{{"user_id", "b"}}, 0, seal.ErrWrongLocation, "a:old"},
+		"move of none":     {nil, none, []set{{"user_id", "b"}}, 0, seal.ErrWrongLocation, "a:old"},
+		"move to nobody":   {one, nil, []set{{"user_id", nil}}, 0, seal.ErrWrongLocation, "a:old"},
 		"leave with all":   {one, nil, []set{{"user_id", nil}, {"key", nil}, {"pin", nil}}, 1, nil, ""},
-		"leave with one":   {one, nil, []set{{"user_id", nil}, {"key", nil}, {"pin", "p"}}, 0, seal.ErrContext, "a:old"},
-		"all leave":        {nil, nil, []set{{"user_id", nil}}, 0, seal.ErrContext, "a:old"},
+		"leave with one":   {one, nil, []set{{"user_id", nil}, {"key", nil}, {"pin", "p"}}, 0, seal.ErrWrongLocation, "a:old"},
+		"all leave":        {nil, nil, []set{{"user_id", nil}}, 0, seal.ErrWrongLocation, "a:old"},
 		"many with a move": {nil, nil, []set{{"user_id", "b"}, {"key", "new"}, {"pin", "p"}}, 0, stamp.ErrManyRows, "a:old"},
 	} {
 		for _, bound := range []bool{true, false} {
@@ -615,7 +615,7 @@ func TestUpdate(t *testing.T) {
 			spec := updateSpec("rented", "id", "key")
 			spec.Predicate = test.predicate
 			n, err := c.update(t, spec, test.id, test.sets...)
-			if !bound && errors.Is(test.want, seal.ErrContext) {
+			if !bound && errors.Is(test.want, seal.ErrWrongLocation) {
 				if err != nil {
 					t.Errorf("%s: %v", name, err)
 				}

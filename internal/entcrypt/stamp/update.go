@@ -113,7 +113,7 @@ func (u *updating) guardTenant(id any) (to seal.Owner, moved bool) {
 	target := tenant
 	switch {
 	case via != nil && (tenant == nil || len(kept) > 0):
-		guard.Refuse = c.Wrap("encrypt", fmt.Errorf("%w: an update that sets %s must set %s and all secrets too", seal.ErrContext, c.Via, c.Tenant))
+		guard.Refuse = c.Wrap("encrypt", fmt.Errorf("%w: an update that sets %s must set %s and all secrets too", seal.ErrWrongLocation, c.Via, c.Tenant))
 		if target = via; tenant == nil {
 			guard.Columns = scoped
 		}
@@ -123,7 +123,7 @@ func (u *updating) guardTenant(id any) (to seal.Owner, moved bool) {
 		return to, moved
 	}
 	if id == nil && guard.Refuse == nil {
-		guard.Refuse = c.Wrap("encrypt", fmt.Errorf("%w: choose one row by its id to change its %s", seal.ErrContext, c.Tenant))
+		guard.Refuse = c.Wrap("encrypt", fmt.Errorf("%w: choose one row by its id to change its %s", seal.ErrWrongLocation, c.Tenant))
 	}
 	guard.Stored = *target
 	*target = guard
@@ -145,7 +145,7 @@ func (u *updating) guardEmptied(scoped []column.Column) {
 	if len(left) == 0 {
 		return
 	}
-	refuse := left[0].Wrap("encrypt", fmt.Errorf("%w: an update that clears %s must clear all secrets too", seal.ErrContext, left[0].Tenant))
+	refuse := left[0].Wrap("encrypt", fmt.Errorf("%w: an update that clears %s must clear all secrets too", seal.ErrWrongLocation, left[0].Tenant))
 	u.spec.AddModifier(func(b *entsql.UpdateBuilder) { carry(b, &column.Guard{Columns: left, Refuse: refuse}) })
 }
 
@@ -216,7 +216,7 @@ func (u *updating) guardSource(sourced []column.Column) {
 
 func errMovesSource(c column.Column) error {
 	return c.Wrap("encrypt", fmt.Errorf("%w: tokens depend on %s.%s: change that by an update of the client that sets it, in a "+
-		"transaction, in which they are encrypted anew", seal.ErrContext, c.Source, c.SourceTenant))
+		"transaction, in which they are encrypted anew", seal.ErrWrongLocation, c.Source, c.SourceTenant))
 }
 
 // columnsOf returns the columns that an update sets.
@@ -258,7 +258,7 @@ func (u *updating) checkModifiers(b *entsql.UpdateBuilder) {
 				continue
 			}
 			carry(b, &column.Guard{Columns: scoped, Refuse: scoped[0].Wrap("encrypt",
-				fmt.Errorf("%w: set %s by the update, not by a modifier", seal.ErrContext, name))})
+				fmt.Errorf("%w: set %s by the update, not by a modifier", seal.ErrWrongLocation, name))})
 		}
 	}
 	pinned := false

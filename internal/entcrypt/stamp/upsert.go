@@ -17,7 +17,7 @@ import (
 )
 
 func errNoDigest(c column.Column) error {
-	return c.Wrap("index", fmt.Errorf("%w: set %s too, to encrypted.DigestOf(secret, column, tenant)", blindindex.ErrIndex, c.Index))
+	return c.Wrap("index", fmt.Errorf("%w: set %s too, to encrypted.DigestOf(secret, column, tenant)", blindindex.ErrBlindIndex, c.Index))
 }
 
 // OnConflict returns the argument that an upsert's setter stores in the row
@@ -150,7 +150,7 @@ func (u *upserting) checkMove(set *entsql.UpdateSet, c column.Column) {
 			if f := find(spec.Fields, c.Index); f != nil {
 				if d, ok := f.Value.(*column.Digest); ok {
 					d.Alone = fmt.Errorf("%w: an upsert that sets %s must set the secret too, as UpdateNewValues does, while there are "+
-						"several keys", blindindex.ErrIndex, name)
+						"several keys", blindindex.ErrBlindIndex, name)
 				}
 			}
 		}
@@ -185,7 +185,7 @@ func (u *upserting) checkTenant(set *entsql.UpdateSet, args []any) error {
 	tenant, via := scoped[0].Tenant, scoped[0].Via
 	refuse := func(c column.Column, what string) error {
 		return c.Wrap("encrypt", fmt.Errorf("%w: %s: let the upsert set %s and all secrets too, as UpdateNewValues does, or have "+
-			"%[3]s in its conflict columns", seal.ErrContext, what, tenant))
+			"%[3]s in its conflict columns", seal.ErrWrongLocation, what, tenant))
 	}
 	to := u.kindOf(set, tenant)
 	if via != "" && u.kindOf(set, via) != unset && (u.kindOf(set, via) != excluded || to != excluded) {

@@ -48,7 +48,7 @@ func (s *Sealer) Prepare(ctx context.Context, tx dialect.ExecQuerier, d string, 
 
 // Seal encrypts a secret for a column, in a tenant's row, and returns what the
 // column's blind index holds for it, or nil. Errors are the column's Value's
-// and a driver's; and [blindindex.ErrIndex] for a unique index while
+// and a driver's; and [blindindex.ErrBlindIndex] for a unique index while
 // the keyring has several keys, for which one statement isn't enough.
 func (s *Sealer) Seal(
 	of field.TypeValueScanner[fieldcrypt.Secret], secret fieldcrypt.Secret, tenant string,
@@ -65,7 +65,7 @@ func (s *Sealer) Seal(
 	if arg.Column.Index != "" {
 		_, first, steps, err := claimOf(s.Policy, arg, owner)
 		if err == nil && len(steps) > 1 {
-			err = blindindex.ErrIndex
+			err = blindindex.ErrBlindIndex
 		}
 		if err != nil {
 			return "", nil, arg.Column.Wrap("index", err)

@@ -120,8 +120,8 @@ type rawUse struct {
 
 // Seal returns a statement's arguments as they are to be sent. It doesn't
 // change the given slice. The text is only looked at to refuse $1 on SQLite.
-// Errors: [ErrNeedsTx], [ErrTooManyArgs], [stamp.ErrPredicate],
-// [blindindex.ErrIndex], [seal.ErrContext], and those that travel as
+// Errors: [ErrNeedsTx], [ErrTooManyArgs], [stamp.ErrNoLocation],
+// [blindindex.ErrBlindIndex], [seal.ErrWrongLocation], and those that travel as
 // arguments.
 func (c Conn) Seal(ctx context.Context, query string, args []any) (Sealed, error) {
 	if limit := maxArgs[c.Dialect]; limit > 0 && len(args) > limit {
@@ -210,10 +210,10 @@ func (s *sealing) look(i int, arg any) error {
 	}
 	if _, is := fieldcrypt.AsSecret(arg); is {
 		return &fieldcrypt.Error{Op: "encrypt", Err: fmt.Errorf("%w; if the statement stores it, say where: "+
-			"encrypted.At(secret, usercredential.APIKeyColumn, tenant), for instance", stamp.ErrPredicate)}
+			"encrypted.At(secret, usercredential.APIKeyColumn, tenant), for instance", stamp.ErrNoLocation)}
 	}
 	if sqlarg.Hides(arg, fieldcrypt.IsSecretType) {
-		return &fieldcrypt.Error{Op: "encrypt", Err: fmt.Errorf("%w; and each must be an argument of its own", stamp.ErrPredicate)}
+		return &fieldcrypt.Error{Op: "encrypt", Err: fmt.Errorf("%w; and each must be an argument of its own", stamp.ErrNoLocation)}
 	}
 	return nil
 }
@@ -242,12 +242,12 @@ func (s *sealing) checkRaw(query string) error {
 			for _, secret := range use.secrets {
 				i := slices.IndexFunc(rest, secret.Equal)
 				if i < 0 {
-					return use.of.Wrap("index", fmt.Errorf("%w: set %s too, to encrypted.DigestOf(secret, column, tenant)", blindindex.ErrIndex, use.of.Index))
+					return use.of.Wrap("index", fmt.Errorf("%w: set %s too, to encrypted.DigestOf(secret, column, tenant)", blindindex.ErrBlindIndex, use.of.Index))
 				}
 				rest = slices.Delete(rest, i, i+1)
 			}
 			if len(rest) > 0 {
-				return use.of.Wrap("index", fmt.Errorf("%w: a digest without its secret; to find rows use the generated predicate", blindindex.ErrIndex))
+				return use.of.Wrap("index", fmt.Errorf("%w: a digest without its secret; to find rows use the generated predicate", blindindex.ErrBlindIndex))
 			}
 		}
 		if n := use.rows; n > 0 && (s.Most == 0 || n < s.Most) {

@@ -182,7 +182,7 @@ func (r *Rows) Move(m *Move, of column.Column, query string, args []any) (ids an
 	}
 	if len(moved) > maxMoved {
 		return nil, after, of.Wrap("index", fmt.Errorf("%w: an update may change at most %d rows that can be restored or moved by it, while there "+
-			"are several keys, or rows without a digest: update them in parts", blindindex.ErrIndex, maxMoved))
+			"are several keys, or rows without a digest: update them in parts", blindindex.ErrBlindIndex, maxMoved))
 	}
 	if len(moved) > 0 {
 		after.after = func() error { return r.claimMoved(m, of, moved) }
@@ -203,7 +203,7 @@ func (r *Rows) claimMoved(m *Move, of column.Column, ids []any) error {
 			continue
 		}
 		if row.err != nil {
-			return of.Wrap("index", fmt.Errorf("%w: nobody can tell whether the secret of row %v is taken: %w", blindindex.ErrIndex, m.ID(row.id), row.err))
+			return of.Wrap("index", fmt.Errorf("%w: nobody can tell whether the secret of row %v is taken: %w", blindindex.ErrBlindIndex, m.ID(row.id), row.err))
 		}
 		owner, err := r.ownerOf(of, row.tenant)
 		if err != nil {

@@ -25,9 +25,9 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 )
 
-// ErrIndex means that a statement would store a secret and leave its blind
+// ErrBlindIndex means that a statement would store a secret and leave its blind
 // index behind, or set the index itself.
-var ErrIndex = errors.New("the blind index of the column cannot be kept in step")
+var ErrBlindIndex = errors.New("the blind index of the column cannot be kept in step")
 
 // ErrNotFilled means that rows have a secret and no digest, so that a lookup
 // could miss them, or a unique index let in a duplicate.
@@ -83,13 +83,13 @@ func (Discard) Scan(any) error { return nil }
 func (Discard) Value() (driver.Value, error) { return nil, nil }
 
 // Of returns the config of a column's blind index. It is a
-// [column.ErrNotBound] if the generated package doesn't say.
+// [column.ErrNotRegistered] if the generated package doesn't say.
 func Of(c column.Column) (Config, error) {
 	if f, ok := column.DigestScanner(c).(Field); ok {
 		f.With = column.UniqueWith(c)
 		return f.Config, nil
 	}
-	return Config{}, fmt.Errorf("credent: the blind index of %s: %w", c, column.ErrNotBound)
+	return Config{}, fmt.Errorf("credent: the blind index of %s: %w", c, column.ErrNotRegistered)
 }
 
 // Digester makes digests and remembers what it derived from keys. The zero
@@ -110,7 +110,7 @@ const maxDerived = 1024
 
 // Primary returns a plaintext's digest under the primary key, which is what
 // the column's blind index holds, or nil if the column has none. Errors:
-// [keyring.ErrNoKey], [column.ErrNotBound].
+// [keyring.ErrNoKey], [column.ErrNotRegistered].
 func (d *Digester) Primary(ring *keyring.Keyring, c column.Column, plaintext string) ([]byte, error) {
 	if c.Index == "" {
 		return nil, nil
@@ -154,7 +154,7 @@ func (k Keys) Several(c *column.Column) bool {
 }
 
 // Under returns a plaintext's digests under all keys and names of the column,
-// which has a blind index. It's a [column.ErrNotBound] if the generated package
+// which has a blind index. It's a [column.ErrNotRegistered] if the generated package
 // doesn't say how to make them.
 func (d *Digester) Under(k Keys, c *column.Column, plaintext string) ([][]byte, error) {
 	cfg, err := Of(*c)

@@ -171,7 +171,7 @@ func TestLookupErrors(t *testing.T) {
 		"nil":            {pin, (*fieldcrypt.Secret)(nil), errAny},
 		"text":           {pin, "canary", fieldcrypt.ErrValue},
 		"unreadable":     {pin, unread, fieldcrypt.ErrNoOpener},
-		"not registered": {column.Column{Table: "t", Name: "c", Index: "i"}, fieldcrypt.New("text"), column.ErrNotBound},
+		"not registered": {column.Column{Table: "t", Name: "c", Index: "i"}, fieldcrypt.New("text"), column.ErrNotRegistered},
 	} {
 		selector := entsql.Dialect(dialect.Postgres).Select("*").From(entsql.Table("chest"))
 		blindindex.Lookup(test.column, test.value)(selector)

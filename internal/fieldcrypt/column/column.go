@@ -24,9 +24,9 @@ import (
 
 // Errors about columns.
 var (
-	// ErrNotBound means that the process doesn't know a field's column: the
+	// ErrNotRegistered means that the process doesn't know a field's column: the
 	// generated package lacks the file that says so, or has another schema's.
-	ErrNotBound = errors.New("the field is bound to no column: generate the package again, with the extension of package codegen")
+	ErrNotRegistered = errors.New("the field is bound to no column: generate the package again, with the extension of package codegen")
 
 	// ErrNoColumn means that a name isn't an encrypted column's.
 	ErrNoColumn = errors.New("no such encrypted column")

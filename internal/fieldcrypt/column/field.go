@@ -14,7 +14,7 @@ import (
 
 // Field is the ent ValueScanner of an encrypted field of type
 // [fieldcrypt.Secret]. It works once the generated package has bound it to a
-// column, and fails with [ErrNotBound] until then.
+// column, and fails with [ErrNotRegistered] until then.
 type Field struct{ *binding }
 
 // ValueField is the ent ValueScanner of an encrypted field of type
@@ -49,10 +49,10 @@ type bound struct {
 func (b *binding) bind(c Column) error {
 	if c.Size != b.size || cmp.Or(c.Type, fieldcrypt.StringType) != b.plaintext {
 		return fmt.Errorf("credent: %s: %w; the generated one has %d characters of %s, and the schema %d of %s",
-			c, ErrNotBound, c.Size, cmp.Or(c.Type, fieldcrypt.StringType), b.size, b.plaintext)
+			c, ErrNotRegistered, c.Size, cmp.Or(c.Type, fieldcrypt.StringType), b.size, b.plaintext)
 	}
 	if known := b.bound.Load(); known != nil && known.Column != c {
-		return fmt.Errorf("credent: field %s is both %s and %s: %w", b.name, known, c, ErrNotBound)
+		return fmt.Errorf("credent: field %s is both %s and %s: %w", b.name, known, c, ErrNotRegistered)
 	}
 	of := &bound{Column: c}
 	of.opener.column = &of.Column
@@ -74,7 +74,7 @@ func (b *binding) column(op string) (*bound, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, fmt.Errorf("credent: %s field %s: %w", op, b.name, ErrNotBound)
+	return nil, fmt.Errorf("credent: %s field %s: %w", op, b.name, ErrNotRegistered)
 }
 
 // resolve binds the fields whose ValueScanners ent has set by now, and returns
@@ -94,7 +94,7 @@ func resolve() (failed error) {
 	return failed
 }
 
-// CheckBindings returns an [ErrNotBound] if one of the columns has no field, or
+// CheckBindings returns an [ErrNotRegistered] if one of the columns has no field, or
 // a field that was declared otherwise than when the package was generated.
 func CheckBindings(columns []Column) error {
 	registry.Lock()
@@ -106,7 +106,7 @@ func CheckBindings(columns []Column) error {
 		case err != nil:
 			return err
 		default:
-			return fmt.Errorf("credent: %s: %w; or, if the schema has hooks, import the generated package runtime", b.Column, ErrNotBound)
+			return fmt.Errorf("credent: %s: %w; or, if the schema has hooks, import the generated package runtime", b.Column, ErrNotRegistered)
 		}
 	}
 	return nil

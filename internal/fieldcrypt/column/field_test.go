@@ -23,10 +23,10 @@ func TestBind(t *testing.T) {
 	if !slices.Contains(column.All(), c) {
 		t.Error("the column is not known")
 	}
-	if _, err := f.Value(fieldcrypt.New("x")); !errors.Is(err, column.ErrNotBound) {
+	if _, err := f.Value(fieldcrypt.New("x")); !errors.Is(err, column.ErrNotRegistered) {
 		t.Errorf("before it is set: got %v", err)
 	}
-	if err := column.CheckBindings(column.All()); !errors.Is(err, column.ErrNotBound) || !strings.Contains(err.Error(), "bound.token") {
+	if err := column.CheckBindings(column.All()); !errors.Is(err, column.ErrNotRegistered) || !strings.Contains(err.Error(), "bound.token") {
 		t.Errorf("before it is set: got %v", err)
 	}
 
@@ -67,7 +67,7 @@ func TestNotBound(t *testing.T) {
 	for name, err := range map[string]error{
 		"Value": errs, "Value of a value": err, "Scan": f.ScanValue().Scan("gAAAA"),
 	} {
-		if !errors.Is(err, column.ErrNotBound) || !strings.Contains(err.Error(), "codegen") || strings.Contains(err.Error(), "PKCANARY7Qz4Wv9Tm2Xr5Lb8Nd3Hs6Jf1Gp0Ky") {
+		if !errors.Is(err, column.ErrNotRegistered) || !strings.Contains(err.Error(), "codegen") || strings.Contains(err.Error(), "PKCANARY7Qz4Wv9Tm2Xr5Lb8Nd3Hs6Jf1Gp0Ky") {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
@@ -91,11 +91,11 @@ func TestBindMismatch(t *testing.T) {
 		c := column.Column{Table: "mismatch", Name: "a", Size: 500, Type: "string"}
 		column.Register(column.Binding{Column: c, Scanner: func() any { return test.field }})
 		err := column.CheckBindings(column.All())
-		if !errors.Is(err, column.ErrNotBound) || !strings.Contains(err.Error(), "mismatch.a") || !strings.Contains(err.Error(), test.says) {
+		if !errors.Is(err, column.ErrNotRegistered) || !strings.Contains(err.Error(), "mismatch.a") || !strings.Contains(err.Error(), test.says) {
 			t.Errorf("%s: got %v, want %q", name, err, test.says)
 		}
 		if f, ok := test.field.(column.Field); ok {
-			if _, err := f.Value(fieldcrypt.New("x")); !errors.Is(err, column.ErrNotBound) || !strings.Contains(err.Error(), test.says) {
+			if _, err := f.Value(fieldcrypt.New("x")); !errors.Is(err, column.ErrNotRegistered) || !strings.Contains(err.Error(), test.says) {
 				t.Errorf("%s: got %v, want %q", name, err, test.says)
 			}
 		}
@@ -107,7 +107,7 @@ func TestBindMismatch(t *testing.T) {
 			Column: column.Column{Table: table, Name: "a", Size: 500, Type: "string"}, Scanner: func() any { return f },
 		})
 	}
-	if err := column.CheckBindings(column.All()); !errors.Is(err, column.ErrNotBound) || !strings.Contains(err.Error(), "twice.a") {
+	if err := column.CheckBindings(column.All()); !errors.Is(err, column.ErrNotRegistered) || !strings.Contains(err.Error(), "twice.a") {
 		t.Errorf("one field for two columns: got %v", err)
 	}
 }

@@ -8,21 +8,21 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 )
 
-// ErrPrimaryLost means that a new keyring lacks the primary key of the keyring
+// ErrPrimaryRemoved means that a new keyring lacks the primary key of the keyring
 // it would replace.
-var ErrPrimaryLost = errors.New("the new keyring lacks the primary key in use")
+var ErrPrimaryRemoved = errors.New("the new keyring lacks the primary key in use")
 
 // Replace makes r hold next's keys from now on, all at once: an operation that
 // has begun ends with the old ones. It reports whether the keys differ. It
 // doesn't keep next. If next lacks the primary key in use, Replace refuses
-// with [ErrPrimaryLost], since nobody could read what was just written: in a
+// with [ErrPrimaryRemoved], since nobody could read what was just written: in a
 // rotation the primary key first becomes an earlier one. Nil keyrings are an
 // [ErrNoKey].
 func (r *Keyring) Replace(next *Keyring) (changed bool, err error) { return r.replace(next, false) }
 
-// ReplaceLosingPrimary is Replace by a keyring that may lack the primary key
+// ReplaceRemovingPrimary is Replace by a keyring that may lack the primary key
 // in use. What is still stored under that key becomes unreadable.
-func (r *Keyring) ReplaceLosingPrimary(next *Keyring) (changed bool, err error) {
+func (r *Keyring) ReplaceRemovingPrimary(next *Keyring) (changed bool, err error) {
 	return r.replace(next, true)
 }
 
@@ -40,7 +40,7 @@ func (r *Keyring) replace(next *Keyring, losePrimary bool) (changed bool, err er
 			return false, nil
 		}
 		if primary := from.list[0]; !losePrimary && find(to.list, primary) < 0 {
-			return false, fmt.Errorf("credent: replace: %w: its ID is %s", ErrPrimaryLost, primary.ID())
+			return false, fmt.Errorf("credent: replace: %w: its ID is %s", ErrPrimaryRemoved, primary.ID())
 		}
 		// Keys that stay keep what they have set up, and stay the same for
 		// callers that hold one.

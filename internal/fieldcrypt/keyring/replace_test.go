@@ -38,9 +38,9 @@ func TestReplace(t *testing.T) {
 		"the same, other letters": {[]string{keyA}, []string{standardA}, false, nil},
 		"another order":           {[]string{keyA, keyB, keyC}, []string{keyA, keyC, keyB}, true, nil},
 		"all at once":             {[]string{keyA}, []string{keyB, keyA}, true, nil},
-		"another key":             {[]string{keyA}, []string{keyB}, false, keyring.ErrPrimaryLost},
-		"drop the primary":        {[]string{keyA, keyB}, []string{keyB}, false, keyring.ErrPrimaryLost},
-		"only its signing half":   {[]string{keyA}, []string{halves(t, keyA, keyB)}, false, keyring.ErrPrimaryLost},
+		"another key":             {[]string{keyA}, []string{keyB}, false, keyring.ErrPrimaryRemoved},
+		"drop the primary":        {[]string{keyA, keyB}, []string{keyB}, false, keyring.ErrPrimaryRemoved},
+		"only its signing half":   {[]string{keyA}, []string{halves(t, keyA, keyB)}, false, keyring.ErrPrimaryRemoved},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -58,7 +58,7 @@ func TestReplace(t *testing.T) {
 				if !strings.Contains(err.Error(), before[0]) || hasPart(err.Error(), keyA) || hasPart(err.Error(), keyB) {
 					t.Errorf("the error must have the key's ID and no key: %v", err)
 				}
-				changed, err := r.ReplaceLosingPrimary(next)
+				changed, err := r.ReplaceRemovingPrimary(next)
 				if !changed || err != nil {
 					t.Errorf("told to: %v, %v", changed, err)
 				}
@@ -88,7 +88,7 @@ func TestReplaceWithoutKeys(t *testing.T) {
 		"with nil":  {r, none},
 		"with zero": {r, new(keyring.Keyring)},
 	} {
-		for _, replace := range []func(*keyring.Keyring) (bool, error){pair[0].Replace, pair[0].ReplaceLosingPrimary} {
+		for _, replace := range []func(*keyring.Keyring) (bool, error){pair[0].Replace, pair[0].ReplaceRemovingPrimary} {
 			if changed, err := replace(pair[1]); changed || !errors.Is(err, keyring.ErrNoKey) {
 				t.Errorf("%s: got %v, %v, want ErrNoKey", name, changed, err)
 			}

@@ -27,13 +27,13 @@ var ErrUnderKeyring = fmt.Errorf("the token is under the keyring, and the column
 // ErrEncrypted means that a column holds a token, and its encryption is off.
 var ErrEncrypted = errors.New("the column holds a token, and its encryption is off: bring that to accept")
 
-// ErrContext means that a token isn't where it belongs, and
+// ErrWrongLocation means that a token isn't where it belongs, and
 // errors.Is(err, [fernet.ErrCorrupt]) is true as well: it was moved, isn't
 // bound, or is altered or under another key. Or a statement or a result
 // doesn't say whose row it is; the error's text says what to do.
-var ErrContext = errors.New("wrong context")
+var ErrWrongLocation = errors.New("wrong context")
 
-// contextError is an ErrContext of a token that doesn't open.
+// contextError is an ErrWrongLocation of a token that doesn't open.
 type contextError struct {
 	text string
 	as   error // ErrUnknownKey, or ErrCorrupt if a key opens the token elsewhere
@@ -41,8 +41,8 @@ type contextError struct {
 
 func (e *contextError) Error() string { return e.text }
 
-// Is makes it an [ErrContext].
-func (e *contextError) Is(target error) bool { return target == ErrContext }
+// Is makes it an [ErrWrongLocation].
+func (e *contextError) Is(target error) bool { return target == ErrWrongLocation }
 
 // Unwrap returns the kind of damaged token that it is.
 func (e *contextError) Unwrap() error { return e.as }
@@ -60,7 +60,7 @@ var (
 // NoTenant is the error of a token whose tenant isn't known.
 func NoTenant(c *column.Column) error {
 	return fmt.Errorf("%w: it depends on the row's %s, which is not known here: query with a client, and select %[2]s too",
-		ErrContext, c.Tenant)
+		ErrWrongLocation, c.Tenant)
 }
 
 // Policy says which keys a client uses. It is immutable and safe for
@@ -75,9 +75,9 @@ type Policy struct {
 	// OnReveal observes reveals; nil for nobody.
 	OnReveal func(Reveal)
 	// Columns are the client's. Scopes says that the keys of one of them depend
-	// on the tenant, and Strict that queries open what they read.
-	Columns        []column.Column
-	Scopes, Strict bool
+	// on the tenant, and VerifyOnRead that queries open what they read.
+	Columns              []column.Column
+	Scopes, VerifyOnRead bool
 
 	Locator *Locator
 	Digests *blindindex.Digester
@@ -140,7 +140,7 @@ func (p *Policy) scoped(set *keyring.Set, c *column.Column, binding states.State
 
 // Encrypt returns what a column stores of a plaintext, in the owner's row: a
 // token, or the plaintext itself as long as encryption is accept or off.
-// Errors: [keyring.ErrNoKey], [ErrContext], [tenantkey.ErrShredded], and
+// Errors: [keyring.ErrNoKey], [ErrWrongLocation], [tenantkey.ErrShredded], and
 // [CheckPlaintext]'s.
 func (p *Policy) Encrypt(c *column.Column, plaintext string, of Owner) (string, error) {
 	s := p.States.Of(c)
@@ -184,7 +184,7 @@ func (p *Policy) DigestsOfTenant(c *column.Column) bool {
 }
 
 // DigestKeys returns the keys that a column's digests may be under, in the
-// owner's rows. Errors: [keyring.ErrNoKey], [ErrContext],
+// owner's rows. Errors: [keyring.ErrNoKey], [ErrWrongLocation],
 // [tenantkey.ErrShredded].
 func (p *Policy) DigestKeys(c *column.Column, of Owner) (k blindindex.Keys, err error) {
 	ring, err := p.Keyring()

@@ -140,7 +140,7 @@ func TestOpenerAt(t *testing.T) {
 	if got, err := secret.OpenedBy(seal.NewOpenerAt(r, heldSecret, "b", true)).Reveal(); err != nil || got != "text" {
 		t.Errorf("got %v", err)
 	}
-	if _, err := secret.OpenedBy(seal.NewOpenerAt(r, heldSecret, "c", true)).Reveal(); !errors.Is(err, seal.ErrContext) {
+	if _, err := secret.OpenedBy(seal.NewOpenerAt(r, heldSecret, "c", true)).Reveal(); !errors.Is(err, seal.ErrWrongLocation) {
 		t.Errorf("another's: %v", err)
 	}
 	if got, err := fieldcrypt.New("new").OpenedBy(seal.NewOpenerAt(r, heldSecret, "c", true)).Reveal(); err != nil || got != "new" {
@@ -159,7 +159,7 @@ func TestOpenerAt(t *testing.T) {
 	if got, err := secret.OpenedBy(seal.NewOpenerAt(r, rentedKey, "c", true)).Reveal(); err != nil || got != "text" {
 		t.Errorf("of a column that isn't bound, bound: %v", err)
 	}
-	if _, err := secret.OpenedBy(seal.NewOpenerAt(r, rentedKey, "b", true)).Reveal(); !errors.Is(err, seal.ErrContext) {
+	if _, err := secret.OpenedBy(seal.NewOpenerAt(r, rentedKey, "b", true)).Reveal(); !errors.Is(err, seal.ErrWrongLocation) {
 		t.Errorf("of a column that isn't bound, another's: %v", err)
 	}
 	if _, err := secret.OpenedBy(seal.NewOpenerAt(r, rentedKey, "", false)).Reveal(); !errors.Is(err, fernet.ErrUnknownKey) {
@@ -168,14 +168,14 @@ func TestOpenerAt(t *testing.T) {
 	if err := secret.Scan(encrypt(t, r, "text")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := secret.OpenedBy(seal.NewOpenerAt(r, heldSecret, "b", true)).Reveal(); !errors.Is(err, seal.ErrContext) {
+	if _, err := secret.OpenedBy(seal.NewOpenerAt(r, heldSecret, "b", true)).Reveal(); !errors.Is(err, seal.ErrWrongLocation) {
 		t.Errorf("unbound, of a bound column: %v", err)
 	}
 	policy := &seal.Policy{Ring: r}
 	unknown := policy.NewOpener(&heldSecret)
 	_, err := unknown.Check("gAAAA", 7)
 	var detail *fieldcrypt.Error
-	if !errors.Is(err, seal.ErrContext) || !errors.As(err, &detail) || detail.Row != "7" || detail.Column != "secret" {
+	if !errors.Is(err, seal.ErrNoTenant) || !errors.As(err, &detail) || detail.Row != "7" || detail.Column != "secret" {
 		t.Errorf("of nobody: %v", err)
 	}
 	if _, err := policy.Failing(fieldcrypt.ErrValue).Check(encrypt(t, r, "text"), nil); !errors.Is(err, fieldcrypt.ErrValue) {

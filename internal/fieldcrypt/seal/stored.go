@@ -124,7 +124,7 @@ func (l *Locator) openAt(set *keyring.Set, p Place, token string) (o opened, err
 
 // KeyAt returns the key of the keyring that opens a token at a place, or from
 // which the token's key is derived, and whether the token is bound. Errors are
-// [fernet.Decrypt]'s, and [ErrContext].
+// [fernet.Decrypt]'s, and [ErrWrongLocation].
 func (l *Locator) KeyAt(r *keyring.Keyring, p Place, token string) (key *fernet.Key, bound bool, err error) {
 	set, err := keyring.Load(r)
 	if err != nil {
@@ -174,7 +174,7 @@ const (
 // for a token bound to a place or not. A bound one is bound under the column's
 // present name. A token that is as it should be comes back unchanged. It also
 // reports whether the new one is bound; a place without a tenant is an
-// [ErrContext]. Other errors are [fernet.Decrypt]'s.
+// [ErrWrongLocation]. Other errors are [fernet.Decrypt]'s.
 func (l *Locator) Reencrypt(r *keyring.Keyring, p Place, token string, to Rebinding) (newToken string, changed, bound bool, err error) {
 	set, err := keyring.Load(r)
 	if err != nil {
@@ -212,7 +212,7 @@ func (l *Locator) EncryptStored(r *keyring.Keyring, stored string, p Place, to R
 // EncryptPlaintext returns the token of a plaintext, even of one that begins
 // like a token, bound if to is [Bind]. Errors: [keyring.ErrNoKey];
 // [column.CheckPlaintext]'s for plaintext that the column doesn't take;
-// [ErrContext] if it can't be bound.
+// [ErrWrongLocation] if it can't be bound.
 func (l *Locator) EncryptPlaintext(r *keyring.Keyring, plaintext string, p Place, to Rebinding) (token string, err error) {
 	set, err := keyring.Load(r)
 	if err != nil {

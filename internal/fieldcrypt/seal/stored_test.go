@@ -133,7 +133,7 @@ func TestReencrypt(t *testing.T) {
 		{"primary", at, seal.Bind, true, true, nil},
 		{"primary", at, seal.Unbind, false, false, nil},
 		{"primary", nobodys, seal.Keep, false, false, nil},
-		{"primary", nobodys, seal.Bind, false, false, seal.ErrContext},
+		{"primary", nobodys, seal.Bind, false, false, seal.ErrNoTenant},
 		{"earlier", at, seal.Keep, true, false, nil},
 		{"earlier", at, seal.Bind, true, true, nil},
 		{"earlier", nobodys, seal.Unbind, true, false, nil},
@@ -173,7 +173,7 @@ func TestReencrypt(t *testing.T) {
 		}
 	}
 	// A column that the schema binds says more.
-	if _, err := locator.DecryptAt(r, in(heldSecret, "b"), encrypt(t, bound(t, r, heldSecret, "a"), "text")); !errors.Is(err, seal.ErrContext) ||
+	if _, err := locator.DecryptAt(r, in(heldSecret, "b"), encrypt(t, bound(t, r, heldSecret, "a"), "text")); !errors.Is(err, seal.ErrWrongLocation) ||
 		!errors.Is(err, fernet.ErrUnknownKey) {
 		t.Errorf("a moved token: %v", err)
 	}
@@ -185,7 +185,7 @@ func TestReencrypt(t *testing.T) {
 	} else if text, err := bound(t, r, rentedKey, "b").Decrypt(token); err != nil || text != "text" {
 		t.Errorf("plaintext: got %q, %v", text, err)
 	}
-	if _, _, err := locator.EncryptStored(r, "text", nobodys, seal.Bind); !errors.Is(err, seal.ErrContext) {
+	if _, _, err := locator.EncryptStored(r, "text", nobodys, seal.Bind); !errors.Is(err, seal.ErrNoTenant) {
 		t.Errorf("plaintext of nobody: %v", err)
 	}
 	if text, err := locator.DecryptAt(r, at, tokens["bound, earlier"]); err != nil || text != "text" {

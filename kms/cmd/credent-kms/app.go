@@ -12,8 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/internal/version"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/kms"
 )
 
@@ -100,7 +100,7 @@ func targetURL() (string, error) {
 
 func (a *app) keys(fromEnv, generate bool) ([]string, error) {
 	if generate {
-		return []string{credent.GenerateKey()}, nil
+		return []string{keyring.GenerateKey()}, nil
 	}
 	text := os.Getenv("ENCRYPTION_KEY")
 	if fromEnv {
@@ -131,7 +131,7 @@ func (a *app) unwrap() *cobra.Command {
 			if !check {
 				return errors.New("keys are not shown; use --check for their IDs, or exec to run a program with them")
 			}
-			ring, err := kms.KeyringFromEnv(cmd.Context())
+			ring, err := kms.FromEnv(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -172,7 +172,7 @@ func (a *app) addKey() *cobra.Command {
 		Short: "Add a new key, which decrypts only until `promote` makes it the primary one",
 		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.rewrapped(cmd.Context(), "", kms.AddKey(credent.GenerateKey()))
+			return a.rewrapped(cmd.Context(), "", kms.AddKey(keyring.GenerateKey()))
 		},
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/kms"
 )
 
@@ -35,7 +35,7 @@ func command(t *testing.T, input string, args ...string) (out string, ran []stri
 // TestRotation goes through a rotation and a change of the service by the
 // commands alone.
 func TestRotation(t *testing.T) {
-	oldKey, earlier := credent.GenerateKey(), credent.GenerateKey()
+	oldKey, earlier := keyring.GenerateKey(), keyring.GenerateKey()
 	for _, name := range []string{"ENCRYPTION_KEY", "ENCRYPTION_KEY_FILE", "ENCRYPTION_KEY_PREVIOUS", kms.EnvKeyringFile, envTo} {
 		t.Setenv(name, "")
 	}
@@ -81,7 +81,7 @@ func TestRotation(t *testing.T) {
 }
 
 func TestExec(t *testing.T) {
-	key, earlier := credent.GenerateKey(), credent.GenerateKey()
+	key, earlier := keyring.GenerateKey(), keyring.GenerateKey()
 	t.Setenv("ENCRYPTION_KEY", key)
 	t.Setenv("ENCRYPTION_KEY_PREVIOUS", earlier)
 	t.Setenv("ENCRYPTION_KEY_FILE", "")
@@ -114,7 +114,7 @@ func TestExec(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
-	key := credent.GenerateKey()
+	key := keyring.GenerateKey()
 	for _, name := range []string{"ENCRYPTION_KEY", "ENCRYPTION_KEY_FILE", "ENCRYPTION_KEY_PREVIOUS", kms.EnvKeyringFile, envTo} {
 		t.Setenv(name, "")
 	}

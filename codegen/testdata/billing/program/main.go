@@ -20,6 +20,7 @@ import (
 	ent "github.com/credent-go/credent/codegen/testdata/PACKAGE"
 	"github.com/credent-go/credent/codegen/testdata/PACKAGE/invoice"
 	"github.com/credent-go/credent/encrypted"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -57,10 +58,10 @@ func main() {
 
 // test stores three invoices in a schema.
 func test(name string, db *sql.DB, schema string, column encrypted.Column, opts ...ent.Option) {
-	oldKey, newKey := encrypted.GenerateKey(), encrypted.GenerateKey()
-	ring := keyring(oldKey)
-	client := func(ring *encrypted.Keyring) *ent.Client {
-		cfg := encrypted.DriverConfig{Keyring: ring, Columns: ent.EncryptedColumns()}
+	oldKey, newKey := keyring.GenerateKey(), keyring.GenerateKey()
+	ring := newKeyring(oldKey)
+	client := func(ring *keyring.Keyring) *ent.Client {
+		cfg := encrypted.Config{Keyring: ring, Columns: ent.EncryptedColumns()}
 		drv, err := encrypted.NewDriver(entsql.OpenDB(dialect.Postgres, db), cfg)
 		check(err)
 		return ent.NewClient(append(opts, ent.Driver(drv))...)
@@ -96,7 +97,7 @@ func test(name string, db *sql.DB, schema string, column encrypted.Column, opts 
 	reveal("reveal what was updated", c, "1st")
 	is("update of two",
 		c.Invoice.Update().Where(invoice.Customer("b")).SetMemo(encrypted.New("x")).Exec(ctx), encrypted.ErrManyRows)
-	is("move", find(c, "1st").Update().SetCustomer("b").Exec(ctx), encrypted.ErrContext)
+	is("move", find(c, "1st").Update().SetCustomer("b").Exec(ctx), encrypted.ErrWrongLocation)
 	is("move with the memo", find(c, "1st").Update().SetCustomer("c").SetMemo(encrypted.New("moved")).Exec(ctx), nil)
 	reveal("reveal what was moved", c, "moved")
 	upsert := c.Invoice.Create().SetNumber(find(c, "moved").Number).SetCustomer("a").SetMemo(encrypted.New("upserted"))
@@ -113,10 +114,10 @@ func test(name string, db *sql.DB, schema string, column encrypted.Column, opts 
 	reveal("reveal what a transaction stored", c, "tx")
 
 	is("Check", encrypted.Check(ctx, db, ring, column), nil)
-	wrong := keyring(newKey)
+	wrong := newKeyring(newKey)
 	is("Check under a wrong key", encrypted.Check(ctx, db, wrong, column), encrypted.ErrUnknownKey)
 	is("Check of no columns", encrypted.Check(ctx, db, ring), encrypted.ErrNoColumn)
-	verify := func(what string, ring *encrypted.Keyring, primary int64) {
+	verify := func(what string, ring *keyring.Keyring, primary int64) {
 		counts, err := rotate.Verify(ctx, db, ring, column)
 		is(what, err, nil)
 		if len(counts) != 1 || counts[0].Rows != 3 || counts[0].Primary != primary || counts[0].Bound != primary {
@@ -131,7 +132,7 @@ func test(name string, db *sql.DB, schema string, column encrypted.Column, opts 
 	verify("verify under a wrong key", wrong, 0)
 
 	// A new key, while rows are stored under both: unique rows stay unique.
-	both := keyring(newKey, oldKey)
+	both := newKeyring(newKey, oldKey)
 	equal(name+": create twice, under another key", ent.IsConstraintError(create(client(both), "c", "tx")), true)
 	is("update under two keys", find(client(both), "tx").Update().SetMemo(encrypted.New("new")).Exec(ctx), nil)
 	report, err := rotate.Run(ctx, db, both, rotate.Config{In: []encrypted.Column{column}})
@@ -155,8 +156,8 @@ func test(name string, db *sql.DB, schema string, column encrypted.Column, opts 
 	}
 }
 
-func keyring(keys ...string) *encrypted.Keyring {
-	ring, err := encrypted.NewKeyring(keys[0], keys[1:]...)
+func newKeyring(keys ...string) *keyring.Keyring {
+	ring, err := keyring.New(keys[0], keys[1:]...)
 	check(err)
 	return ring
 }

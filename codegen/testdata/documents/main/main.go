@@ -24,6 +24,7 @@ import (
 	plain "github.com/credent-go/credent/codegen/testdata/PLAIN"
 	plainprogram "github.com/credent-go/credent/codegen/testdata/PLAIN/program"
 	"github.com/credent-go/credent/encrypted"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -67,10 +68,10 @@ func open(ctx context.Context, d, name string) *sql.DB {
 
 // together has two packages with tables of the same names in one process.
 func together(ctx context.Context, d string, db *sql.DB) error {
-	oldKey, newKey := encrypted.GenerateKey(), encrypted.GenerateKey()
-	ring, err := encrypted.NewKeyring(oldKey)
+	oldKey, newKey := keyring.GenerateKey(), keyring.GenerateKey()
+	ring, err := keyring.New(oldKey)
 	check(err)
-	both, err := encrypted.NewKeyring(newKey, oldKey)
+	both, err := keyring.New(newKey, oldKey)
 	check(err)
 	for name, columns := range map[string][]encrypted.Column{
 		"bound": bound.EncryptedColumns(), "plain": plain.EncryptedColumns(),
@@ -95,7 +96,7 @@ func together(ctx context.Context, d string, db *sql.DB) error {
 	}
 	for _, use := range []struct {
 		columns     []encrypted.Column
-		store, read func(context.Context, string, *sql.DB, *encrypted.Keyring) error
+		store, read func(context.Context, string, *sql.DB, *keyring.Keyring) error
 	}{
 		{bound.EncryptedColumns(), boundprogram.Store, boundprogram.Read},
 		{plain.EncryptedColumns(), plainprogram.Store, plainprogram.Read},
@@ -105,7 +106,7 @@ func together(ctx context.Context, d string, db *sql.DB) error {
 		if err != nil {
 			return err
 		}
-		wrong, err := encrypted.NewKeyring(encrypted.GenerateKey())
+		wrong, err := keyring.New(keyring.GenerateKey())
 		check(err)
 		if err := encrypted.Check(ctx, db, wrong, use.columns...); !errors.Is(err, encrypted.ErrUnknownKey) {
 			return fmt.Errorf("Check under a wrong key: %v", err)
@@ -114,7 +115,7 @@ func together(ctx context.Context, d string, db *sql.DB) error {
 		if err != nil || report.Rewritten() != 1 {
 			return fmt.Errorf("rotate: %+v, %v", report, err)
 		}
-		newRing, err := encrypted.NewKeyring(newKey)
+		newRing, err := keyring.New(newKey)
 		check(err)
 		counts, err := rotate.Verify(ctx, db, newRing, use.columns...)
 		err = errors.Join(err, counts.Err(), use.read(ctx, d, db, newRing), encrypted.Check(ctx, db, newRing, use.columns...))

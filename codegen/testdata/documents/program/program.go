@@ -21,6 +21,7 @@ import (
 	"github.com/credent-go/credent/codegen/testdata/PACKAGE/membership"
 	_ "github.com/credent-go/credent/codegen/testdata/PACKAGE/runtime"
 	"github.com/credent-go/credent/encrypted"
+	"github.com/credent-go/credent/keyring"
 )
 
 // run is a client of one mode, and what it must do.
@@ -29,11 +30,11 @@ type run struct {
 	name    string
 	dialect string
 	db      *sql.DB
-	ring    *encrypted.Keyring
-	cfg     encrypted.DriverConfig
+	ring    *keyring.Keyring
+	cfg     encrypted.Config
 	c       *ent.Client
 	o1, o2  *ent.Owner
-	scoped  error // ErrContext if tokens depend on the tenant, else nil
+	scoped  error // ErrWrongLocation if tokens depend on the tenant, else nil
 	titles  int
 	failed  bool
 }
@@ -48,12 +49,12 @@ func states(columns []encrypted.Column, of encrypted.ColumnStates) (list []encry
 }
 
 // modes are the configs that the package's columns allow.
-func modes() map[string]encrypted.DriverConfig {
+func modes() map[string]encrypted.Config {
 	scoped := []encrypted.Column{doc.BodyColumn, fix.BodyColumn, dbd.BodyColumn, membership.InvitationColumn}
 	if doc.BodyColumn.Bound {
-		return map[string]encrypted.DriverConfig{"schema-bound": {}, "schema-bound with tenant keys": {States: states(scoped, encrypted.ColumnStates{TenantKeys: encrypted.Write})}}
+		return map[string]encrypted.Config{"schema-bound": {}, "schema-bound with tenant keys": {States: states(scoped, encrypted.ColumnStates{TenantKeys: encrypted.Write})}}
 	}
-	return map[string]encrypted.DriverConfig{
+	return map[string]encrypted.Config{
 		"plain": {}, "client-bound": {States: states(scoped, encrypted.ColumnStates{Binding: encrypted.Require})},
 		"tenant keys":                   {States: states(scoped, encrypted.ColumnStates{TenantKeys: encrypted.Write})},
 		"client-bound with tenant keys": {States: states(scoped, encrypted.ColumnStates{Binding: encrypted.Require, TenantKeys: encrypted.Write})},
@@ -73,13 +74,13 @@ func (r *run) tenantKeys() bool {
 // Run runs every check in every mode, and reports whether one failed.
 func Run(ctx context.Context, d string, open func(name string) *sql.DB) (failed bool) {
 	for name, cfg := range modes() {
-		ring, err := encrypted.NewKeyring(encrypted.GenerateKey())
+		ring, err := keyring.New(keyring.GenerateKey())
 		check(err)
 		cfg.Keyring, cfg.Columns = ring, ent.EncryptedColumns()
 		r := &run{ctx: ctx, name: d + ", " + name, dialect: d, ring: ring, cfg: cfg}
 		r.db = open(strings.ReplaceAll(name, " ", "-"))
 		if name != "plain" {
-			r.scoped = encrypted.ErrContext
+			r.scoped = encrypted.ErrWrongLocation
 		}
 		r.c = r.client()
 		check(r.c.Schema.Create(ctx))
@@ -215,8 +216,8 @@ func check(err error) {
 }
 
 // Store makes the tables, and stores one document.
-func Store(ctx context.Context, d string, db *sql.DB, ring *encrypted.Keyring) error {
-	cfg := encrypted.DriverConfig{Keyring: ring, Columns: ent.EncryptedColumns()}
+func Store(ctx context.Context, d string, db *sql.DB, ring *keyring.Keyring) error {
+	cfg := encrypted.Config{Keyring: ring, Columns: ent.EncryptedColumns()}
 	drv, err := encrypted.NewDriver(entsql.OpenDB(d, db), cfg)
 	if err != nil {
 		return err
@@ -230,8 +231,8 @@ func Store(ctx context.Context, d string, db *sql.DB, ring *encrypted.Keyring) e
 }
 
 // Read finds and reveals it.
-func Read(ctx context.Context, d string, db *sql.DB, ring *encrypted.Keyring) error {
-	cfg := encrypted.DriverConfig{Keyring: ring, Columns: ent.EncryptedColumns()}
+func Read(ctx context.Context, d string, db *sql.DB, ring *keyring.Keyring) error {
+	cfg := encrypted.Config{Keyring: ring, Columns: ent.EncryptedColumns()}
 	drv, err := encrypted.NewDriver(entsql.OpenDB(d, db), cfg)
 	if err != nil {
 		return err

@@ -24,6 +24,7 @@ import (
 	"github.com/credent-go/credent/codegen/testdata/PACKAGE/owner"
 	"github.com/credent-go/credent/codegen/testdata/PACKAGE/predicate"
 	"github.com/credent-go/credent/encrypted"
+	"github.com/credent-go/credent/keyring"
 )
 
 func isNoRows(err error) bool { return errors.Is(err, sql.ErrNoRows) }
@@ -68,14 +69,14 @@ func (r *run) modifiers() {
 		u.Set(doc.FieldBody, encrypted.New("bare")).Set(doc.FieldBodyIndex, encrypted.DigestOf(encrypted.New("bare"), doc.BodyColumn, nil))
 	}
 	err = c.Doc.UpdateOneID(d.ID).Modify(bare).Exec(ctx)
-	r.expect("Modify with a bare secret", err, encrypted.ErrPredicate)
+	r.expect("Modify with a bare secret", err, encrypted.ErrNoLocation)
 	equal(r, "the error shows the call", err != nil && strings.Contains(err.Error(), "encrypted.At("), true)
 	r.expect("Modify without the digest", c.Doc.UpdateOneID(d.ID).Modify(func(u *entsql.UpdateBuilder) {
 		u.Set(doc.FieldBody, encrypted.At(encrypted.New("x"), doc.BodyColumn, r.o1.ID))
-	}).Exec(ctx), encrypted.ErrIndex)
+	}).Exec(ctx), encrypted.ErrBlindIndex)
 	r.expect("Modify that clears without the digest", c.Doc.UpdateOneID(d.ID).Modify(func(u *entsql.UpdateBuilder) {
 		u.SetNull(doc.FieldBody)
-	}).Exec(ctx), encrypted.ErrIndex)
+	}).Exec(ctx), encrypted.ErrBlindIndex)
 	r.has("after refusals of Modify", d.ID, "many", r.o1)
 	moved := func(u *entsql.UpdateBuilder) { u.Set(doc.FieldOwnerID, r.o2.ID) }
 	r.refused("Modify that moves", c.Doc.UpdateOneID(d.ID).Modify(moved).Exec(ctx), d.ID, "many", "many", r.o2)
@@ -104,15 +105,15 @@ func (r *run) rawSQL() {
 	r.expect("raw", err, nil)
 	r.has("raw", d.ID, "raw", r.o1)
 	_, err = c.ExecContext(ctx, set, encrypted.New("bare"), nil, d.ID)
-	r.expect("raw, a bare secret", err, encrypted.ErrPredicate)
+	r.expect("raw, a bare secret", err, encrypted.ErrNoLocation)
 	_, err = c.ExecContext(ctx, r.sql("UPDATE docs SET body = ? WHERE id = ?"), args("raw", r.o1.ID)[0], d.ID)
-	r.expect("raw, without the digest", err, encrypted.ErrIndex)
+	r.expect("raw, without the digest", err, encrypted.ErrBlindIndex)
 	_, err = c.ExecContext(ctx, set, append(args("no tenant", nil), d.ID)...)
 	if r.scoped == nil {
 		r.expect("raw, without the tenant", err, nil)
 		r.has("raw, without the tenant", d.ID, "no tenant", r.o1)
 	} else {
-		r.expect("raw, without the tenant", err, encrypted.ErrContext)
+		r.expect("raw, without the tenant", err, encrypted.ErrNoTenant)
 		r.has("raw, without the tenant", d.ID, "raw", r.o1)
 	}
 	_, err = c.ExecContext(ctx, r.sql("UPDATE docs SET body = ?, body_index = ? WHERE id IN (?, ?)"),
@@ -135,7 +136,7 @@ func (r *run) rawSQL() {
 	r.expect("the text of a printed secret", err, encrypted.ErrRedacted)
 	_, err = c.ExecContext(ctx, r.sql("UPDATE docs SET title = ? WHERE id = ?"),
 		map[string]any{"a": encrypted.New("x")}, d.ID)
-	r.expect("a secret in a map", err, encrypted.ErrPredicate)
+	r.expect("a secret in a map", err, encrypted.ErrNoLocation)
 
 	rows, err := c.QueryContext(ctx, r.sql("UPDATE docs SET body = ?, body_index = ? WHERE id = ? RETURNING body"),
 		append(args("returned", r.o1.ID), d.ID)...)
@@ -153,7 +154,7 @@ func (r *run) rawSQL() {
 		equal(r, "OpenerOf", text, "returned")
 		if r.scoped != nil {
 			_, err = body.OpenedBy(encrypted.OpenerOf(r.ring, doc.BodyColumn, r.o2.ID)).Reveal()
-			r.expect("OpenerOf another tenant", err, encrypted.ErrContext)
+			r.expect("OpenerOf another tenant", err, encrypted.ErrWrongLocation)
 		}
 	}
 	r.expect("raw RETURNING", errors.Join(rows.Err(), rows.Close()), nil)
@@ -254,7 +255,7 @@ func (t testingT) Error(args ...any) { t.r.expect("enttest", errors.New(fmt.Spri
 // noDriver uses clients past Credent's driver, with the process's key.
 func (r *run) noDriver() {
 	ctx := r.ctx
-	key := encrypted.GenerateKey()
+	key := keyring.GenerateKey()
 	check(os.Setenv("ENCRYPTION_KEY", key))
 	var bare *ent.Client
 	if r.dialect == dialect.SQLite {
@@ -327,6 +328,6 @@ func (r *run) noDriver() {
 	r.exec("DELETE FROM accounts")
 	r.exec("INSERT INTO accounts (name, email) VALUES ('raw', ?)", token)
 	r.expect("Check of a unique index without digests",
-		encrypted.Check(ctx, r.db, r.ring, account.EmailColumn), encrypted.ErrIndex)
+		encrypted.Check(ctx, r.db, r.ring, account.EmailColumn), encrypted.ErrBlindIndex)
 	r.exec("DELETE FROM accounts")
 }

@@ -76,7 +76,7 @@ func (r *run) upserts() {
 		}
 		return nil
 	})
-	never("SetExcluded without the digest", encrypted.ErrIndex, func(d *ent.Doc) error {
+	never("SetExcluded without the digest", encrypted.ErrBlindIndex, func(d *ent.Doc) error {
 		return taken(d, r.o1).OnConflict(both).Update(func(u *ent.DocUpsert) { u.SetExcluded(doc.FieldBody) }).Exec(ctx)
 	})
 	stores("Set with At and DigestOf", r.o1, "at", func(d *ent.Doc) error {
@@ -85,12 +85,12 @@ func (r *run) upserts() {
 			u.Set(doc.FieldBodyIndex, encrypted.DigestOf(encrypted.New("at"), doc.BodyColumn, nil))
 		}).Exec(ctx)
 	})
-	never("Set with At alone", encrypted.ErrIndex, func(d *ent.Doc) error {
+	never("Set with At alone", encrypted.ErrBlindIndex, func(d *ent.Doc) error {
 		return taken(d, r.o1).OnConflict(both).Update(func(u *ent.DocUpsert) {
 			u.Set(doc.FieldBody, encrypted.At(encrypted.New("at"), doc.BodyColumn, r.o1.ID))
 		}).Exec(ctx)
 	})
-	never("Set with a bare secret", encrypted.ErrPredicate, func(d *ent.Doc) error {
+	never("Set with a bare secret", encrypted.ErrNoLocation, func(d *ent.Doc) error {
 		return taken(d, r.o1).OnConflict(both).Update(func(u *ent.DocUpsert) {
 			u.Set(doc.FieldBody, encrypted.New("bare"))
 			u.Set(doc.FieldBodyIndex, encrypted.DigestOf(encrypted.New("bare"), doc.BodyColumn, nil))

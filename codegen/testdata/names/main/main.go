@@ -26,6 +26,7 @@ import (
 	column "github.com/credent-go/credent/codegen/testdata/RELEASE_COLUMN/program"
 	table "github.com/credent-go/credent/codegen/testdata/RELEASE_TABLE/program"
 	"github.com/credent-go/credent/encrypted"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -38,7 +39,7 @@ func main() {
 	flag.Parse()
 	failed := false
 	for _, driver := range []string{"sqlite", "sqlite3", "postgres", "pgx"} {
-		for _, cfg := range []encrypted.DriverConfig{{}, {States: []encrypted.ColumnStates{{TenantKeys: encrypted.Write}}}} {
+		for _, cfg := range []encrypted.Config{{}, {States: []encrypted.ColumnStates{{TenantKeys: encrypted.Write}}}} {
 			if err := run(context.Background(), driver, cfg); err != nil {
 				failed = true
 				log.Printf("%s, tenant keys %v: %v", driver, cfg.States != nil, err)
@@ -92,16 +93,16 @@ type test struct {
 	ctx     context.Context
 	db      *sql.DB
 	dialect string
-	ring    *encrypted.Keyring
+	ring    *keyring.Keyring
 }
 
-func run(ctx context.Context, driver string, cfg encrypted.DriverConfig) error {
+func run(ctx context.Context, driver string, cfg encrypted.Config) error {
 	db, d := open(ctx, driver, cfg.States != nil)
 	defer func() { check(db.Close()) }()
-	oldKey, newKey := encrypted.GenerateKey(), encrypted.GenerateKey()
-	oldRing, err := encrypted.NewKeyring(oldKey)
+	oldKey, newKey := keyring.GenerateKey(), keyring.GenerateKey()
+	oldRing, err := keyring.New(oldKey)
 	check(err)
-	ring, err := encrypted.NewKeyring(newKey, oldKey)
+	ring, err := keyring.New(newKey, oldKey)
 	check(err)
 	t := test{ctx, db, d, ring}
 
@@ -200,7 +201,7 @@ func (t test) renamed(c person, when string, stored []string, columns []encrypte
 
 // back undoes the renames, for the release before that knows the coming names,
 // and does them again.
-func (t test) back(cfg encrypted.DriverConfig) error {
+func (t test) back(cfg encrypted.Config) error {
 	exec(t.ctx, t.db, "ALTER TABLE people RENAME COLUMN mail TO email", "ALTER TABLE clinics RENAME COLUMN mail TO email",
 		"ALTER TABLE people RENAME TO patients")
 	exec(t.ctx, t.db, encrypted.IndexTriggers(t.dialect, ahead.Columns()...)...)
@@ -299,8 +300,8 @@ func renamedRows(report *rotate.Report) (n int64) {
 }
 
 // after uses the client of the release without declarations.
-func (t test) after(cfg encrypted.DriverConfig, newKey string) error {
-	ring, err := encrypted.NewKeyring(newKey)
+func (t test) after(cfg encrypted.Config, newKey string) error {
+	ring, err := keyring.New(newKey)
 	check(err)
 	c, err := after.New(t.dialect, t.db, ring, cfg)
 	check(err)

@@ -16,21 +16,22 @@ import (
 	"github.com/credent-go/credent/codegen/testdata/PACKAGE/person"
 	_ "github.com/credent-go/credent/codegen/testdata/PACKAGE/runtime"
 	"github.com/credent-go/credent/encrypted"
+	"github.com/credent-go/credent/keyring"
 )
 
 // Client is a client of the release.
 type Client struct {
 	*ent.Client
 	db   *sql.DB
-	cfg  encrypted.DriverConfig
-	ring *encrypted.Keyring
+	cfg  encrypted.Config
+	ring *keyring.Keyring
 }
 
 // Columns returns the encrypted columns of the release.
 func Columns() []encrypted.Column { return ent.EncryptedColumns() }
 
 // New returns a client.
-func New(d string, db *sql.DB, ring *encrypted.Keyring, cfg encrypted.DriverConfig) (*Client, error) {
+func New(d string, db *sql.DB, ring *keyring.Keyring, cfg encrypted.Config) (*Client, error) {
 	cfg.Keyring, cfg.Columns = ring, ent.EncryptedColumns()
 	if given := cfg.States; given != nil { // of every column with a tenant
 		cfg.States = nil

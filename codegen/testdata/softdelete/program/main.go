@@ -24,6 +24,7 @@ import (
 	ent "github.com/credent-go/credent/codegen/testdata/PACKAGE"
 	"github.com/credent-go/credent/codegen/testdata/PACKAGE/member"
 	"github.com/credent-go/credent/encrypted"
+	"github.com/credent-go/credent/keyring"
 )
 
 var (
@@ -58,11 +59,11 @@ func main() {
 }
 
 func test(driver string, db *sql.DB, name string) {
-	oldKey, newKey := encrypted.GenerateKey(), encrypted.GenerateKey()
+	oldKey, newKey := keyring.GenerateKey(), keyring.GenerateKey()
 	open := func(keys ...string) *ent.Client {
-		ring, err := encrypted.NewKeyring(keys[0], keys[1:]...)
+		ring, err := keyring.New(keys[0], keys[1:]...)
 		check(err)
-		drv, err := encrypted.NewDriver(entsql.OpenDB(name, db), encrypted.DriverConfig{Keyring: ring})
+		drv, err := encrypted.NewDriver(entsql.OpenDB(name, db), encrypted.Config{Keyring: ring})
 		check(err)
 		return ent.NewClient(ent.Driver(drv))
 	}
@@ -99,7 +100,7 @@ func test(driver string, db *sql.DB, name string) {
 				SetEmail(encrypted.New(email)).SetPhone(encrypted.New("phone "+email)).Exec(ctx))
 			err := c.Member.Create().SetID(first.ID).SetOrg(1).SetEmail(encrypted.New("free")).
 				OnConflictColumns(member.FieldID).Update(func(u *ent.MemberUpsert) { u.ClearDeletedAt() }).Exec(ctx)
-			if !errors.Is(err, encrypted.ErrIndex) {
+			if !errors.Is(err, encrypted.ErrBlindIndex) {
 				failed = true
 				log.Printf("%s: an upsert that restores: got %v", driver, err)
 			}

@@ -22,6 +22,7 @@ import (
 	"example.com/oauth/webhook"
 
 	"github.com/credent-go/credent/encrypted"
+	"github.com/credent-go/credent/keyring"
 )
 
 // canary is a part of every plaintext.
@@ -39,7 +40,7 @@ func Run(t *testing.T, database Database) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			e := &env{ring: Keyring(t, encrypted.GenerateKey())}
+			e := &env{ring: Keyring(t, keyring.GenerateKey())}
 			e.db, e.dialect = database(t)
 			e.Vault = e.open(t)
 			test(t, e)
@@ -64,15 +65,15 @@ func testBinding(t *testing.T, e *env) {
 		must(t, err)
 	}
 	a := e.Client.Integration.Query().Where(integration.UserID("a")).OnlyX(ctx)
-	if config, err := a.Webhook.Reveal(); !errors.Is(err, encrypted.ErrContext) || config.Secret != "" {
-		t.Errorf("another user's webhook: got %+v, %v, want ErrContext", config, err)
+	if config, err := a.Webhook.Reveal(); !errors.Is(err, encrypted.ErrWrongLocation) || config.Secret != "" {
+		t.Errorf("another user's webhook: got %+v, %v, want ErrWrongLocation", config, err)
 	}
-	if certificate, err := a.ClientCertificate.Reveal(); !errors.Is(err, encrypted.ErrContext) || certificate != nil {
-		t.Errorf("another column's token: got %q, %v, want ErrContext", certificate, err)
+	if certificate, err := a.ClientCertificate.Reveal(); !errors.Is(err, encrypted.ErrWrongLocation) || certificate != nil {
+		t.Errorf("another column's token: got %q, %v, want ErrWrongLocation", certificate, err)
 	}
 	// A user that the row gets must be given its secrets as well.
-	if err := a.Update().SetUserID("c").Exec(ctx); !errors.Is(err, encrypted.ErrContext) {
-		t.Errorf("moved without its secrets: got %v, want ErrContext", err)
+	if err := a.Update().SetUserID("c").Exec(ctx); !errors.Is(err, encrypted.ErrWrongLocation) {
+		t.Errorf("moved without its secrets: got %v, want ErrWrongLocation", err)
 	}
 }
 
@@ -81,7 +82,7 @@ type env struct {
 	*vault.Vault
 	db      *sql.DB
 	dialect string
-	ring    *encrypted.Keyring
+	ring    *keyring.Keyring
 }
 
 func (e *env) open(t *testing.T) *vault.Vault {
@@ -94,9 +95,9 @@ func (e *env) open(t *testing.T) *vault.Vault {
 }
 
 // Keyring returns a keyring of keys.
-func Keyring(t *testing.T, primary string, previous ...string) *encrypted.Keyring {
+func Keyring(t *testing.T, primary string, previous ...string) *keyring.Keyring {
 	t.Helper()
-	ring, err := encrypted.NewKeyring(primary, previous...)
+	ring, err := keyring.New(primary, previous...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,9 +259,9 @@ func testRefusals(t *testing.T, e *env) {
 	}
 	hook := encrypted.NewValue(webhook.Config{Secret: strings.Repeat(canary, 300)})
 	for name, test := range map[string]struct{ got, want error }{
-		"text compared":  {where(integration.FieldRefreshToken, encrypted.New(canary)), encrypted.ErrPredicate},
-		"value compared": {where(integration.FieldWebhook, encrypted.NewValue(webhook.Config{Secret: canary})), encrypted.ErrPredicate},
-		"value set bare": {set(encrypted.NewValue(webhook.Config{Secret: canary})), encrypted.ErrPredicate},
+		"text compared":  {where(integration.FieldRefreshToken, encrypted.New(canary)), encrypted.ErrNoLocation},
+		"value compared": {where(integration.FieldWebhook, encrypted.NewValue(webhook.Config{Secret: canary})), encrypted.ErrNoLocation},
+		"value set bare": {set(encrypted.NewValue(webhook.Config{Secret: canary})), encrypted.ErrNoLocation},
 		"many rows":      {e.Client.Integration.Update().SetRefreshToken(encrypted.New(canary)).Exec(ctx), encrypted.ErrManyRows},
 		"too long":       {i.Update().SetWebhook(hook).Exec(ctx), encrypted.ErrTooLong},
 		"marker":         {i.Update().SetRefreshToken(encrypted.New("[REDACTED]")).Exec(ctx), encrypted.ErrRedacted},
@@ -282,7 +283,7 @@ func testOutput(t *testing.T, e *env) {
 	t.Helper()
 	ctx := t.Context()
 	var out strings.Builder
-	drv, err := encrypted.NewDriver(entsql.OpenDB(e.dialect, e.db), encrypted.DriverConfig{Keyring: e.ring})
+	drv, err := encrypted.NewDriver(entsql.OpenDB(e.dialect, e.db), encrypted.Config{Keyring: e.ring})
 	must(t, err)
 	debug := ent.NewClient(ent.Driver(drv), ent.Debug(), ent.Log(func(args ...any) { _, _ = fmt.Fprintln(&out, args...) }))
 	hook := encrypted.NewValue(webhook.Config{Secret: canary})
@@ -304,12 +305,12 @@ func testKeys(t *testing.T, e *env) {
 	t.Helper()
 	ctx := t.Context()
 	must(t, e.Connect(ctx, "u", "github", canary))
-	other := Keyring(t, encrypted.GenerateKey())
+	other := Keyring(t, keyring.GenerateKey())
 	_, err := vault.Open(ctx, e.db, e.dialect, other)
 	if !errors.Is(err, encrypted.ErrUnknownKey) || !strings.Contains(err.Error(), "the canary of grants.access_token") {
 		t.Errorf("another key: got %v", err)
 	}
-	drv, err := encrypted.NewDriver(entsql.OpenDB(e.dialect, e.db), encrypted.DriverConfig{Keyring: other})
+	drv, err := encrypted.NewDriver(entsql.OpenDB(e.dialect, e.db), encrypted.Config{Keyring: other})
 	must(t, err)
 	i := ent.NewClient(ent.Driver(drv)).Integration.Query().OnlyX(ctx)
 	var detail *encrypted.Error
@@ -347,13 +348,13 @@ func testIndex(t *testing.T, e *env) {
 func testTwoKeys(t *testing.T, e *env) {
 	t.Helper()
 	ctx := t.Context()
-	keys := []string{encrypted.GenerateKey(), encrypted.GenerateKey()}
+	keys := []string{keyring.GenerateKey(), keyring.GenerateKey()}
 	client := func(order ...int) *ent.Client {
 		ring := Keyring(t, keys[order[0]])
 		if len(order) > 1 {
 			ring = Keyring(t, keys[order[0]], keys[order[1]])
 		}
-		drv, err := encrypted.NewDriver(entsql.OpenDB(e.dialect, e.db), encrypted.DriverConfig{Keyring: ring})
+		drv, err := encrypted.NewDriver(entsql.OpenDB(e.dialect, e.db), encrypted.Config{Keyring: ring})
 		must(t, err)
 		return ent.NewClient(ent.Driver(drv))
 	}
