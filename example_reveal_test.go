@@ -10,7 +10,7 @@ import (
 
 // The observer learns who queried a secret, also when it is revealed later and
 // elsewhere.
-func ExampleWithRevealObserver() {
+func ExampleConfig_onReveal() {
 	ctx := context.Background()
 	ring, err := keyring.New(keyring.GenerateKey())
 	if err != nil {

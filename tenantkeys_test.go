@@ -92,10 +92,10 @@ func TestTenantKeysOnePool(t *testing.T) {
 	}
 	pool.SetMaxOpenConns(1)
 	ctx := t.Context()
-	for _, strict := range [][]credent.Option{nil, {credent.Strict()}} {
+	for _, verify := range []bool{false, true} {
 		fresh := func() *ent.Client {
 			t.Helper()
-			client, err := credent.NewClient(pool, dialect, append(strict, credent.WithKeyring(d.ring), credent.WithTenantKeys(credent.Write))...)
+			client, err := credent.NewClient(pool, dialect, credent.Config{Keyring: d.ring, TenantKeys: credent.Write, VerifyOnRead: verify})
 			if err != nil {
 				t.Fatal(err)
 			}

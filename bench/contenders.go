@@ -46,10 +46,10 @@ func contenders() []contender {
 		{name: namePlainPGX, note: noteNotEncrypted, open: openPlain(keySizes, pgx), plaintext: true},
 		{name: nameTokenSize, note: noteTokenSize, open: openPlain(tokenSizes, nil), plaintext: true},
 		{name: nameTokenSizePGX, note: noteTokenSize, open: openPlain(tokenSizes, pgx), plaintext: true},
-		{name: nameCredent, note: noteBinaryDefault, open: openCredent("", nil)},
-		{name: nameCredentNoBin, note: noteNoBinary, open: openCredent("no", nil)},
-		{name: nameCredentPGX, note: sameCrypto, open: openCredent("", pgx)},
-		{name: nameTenantKeys, note: noteTenantKeys, open: openCredent("", pgx, credent.WithTenantKeys(credent.Write), boundColumns())},
+		{name: nameCredent, note: noteBinaryDefault, open: openCredent("", nil, credent.Config{})},
+		{name: nameCredentNoBin, note: noteNoBinary, open: openCredent("no", nil, credent.Config{})},
+		{name: nameCredentPGX, note: sameCrypto, open: openCredent("", pgx, credent.Config{})},
+		{name: nameTenantKeys, note: noteTenantKeys, open: openCredent("", pgx, credent.Config{TenantKeys: credent.Write, Binding: credent.Require})},
 		{name: nameFernet, note: noteFernet, open: openFernet(nil), eager: true},
 		{name: nameFernetPGX, note: noteFernet, open: openFernet(pgx), eager: true},
 		{name: nameHooks, note: sameCrypto, open: openHooks(nil), eager: true},
@@ -58,11 +58,6 @@ func contenders() []contender {
 		{name: namePGX, note: noteRaw, open: openPGX, eager: true},
 		{name: nameTwin, note: noteTwin, open: openTwin, eager: true},
 	}
-}
-
-// boundColumns binds both secrets to their column and tenant.
-func boundColumns() credent.Option {
-	return credent.WithBinding(credent.Require)
 }
 
 // opener makes a peer on a database.

@@ -14,6 +14,7 @@ import (
 	"gorm.io/gorm/schema"
 
 	"github.com/credent-go/credent"
+	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/keyring"
 )
 
@@ -97,7 +98,7 @@ func openGORM(_ context.Context, databaseURL string, a account) (peer, error) {
 
 func (p *gormPeer) row(i int, kind string) (*gormCredential, error) {
 	apiKey, secretKey := keySizes.of(i)
-	index, err := digests.Primary(p.ring, apiKeyColumn(), apiKey)
+	index, err := digests.Primary((*engine.Ring)(p.ring), apiKeyColumn(), apiKey)
 	return &gormCredential{
 		ID: uuid.New(), UserAccountID: p.account.id, UserID: p.account.userID, CredentialType: kind,
 		APIKey: apiKey, SecretKey: secretKey, APIKeyIndex: index, IsActive: true,

@@ -100,7 +100,7 @@ func ExampleEnvSource() {
 	// Output: 0 <nil>
 }
 
-func ExampleKeyringFromEnv() {
+func ExampleFromEnv() {
 	if err := errors.Join(os.Setenv("ENCRYPTION_KEY", ""), os.Setenv("ENCRYPTION_KEYRING_URL", exampleURL),
 		os.Setenv("ENCRYPTION_KEYRING", "")); err != nil {
 		log.Fatal(err)

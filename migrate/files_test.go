@@ -2,8 +2,6 @@ package migrate_test
 
 import (
 	"errors"
-	"github.com/credent-go/credent/internal/testopt"
-	"github.com/credent-go/credent/migrate"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -12,6 +10,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/credent-go/credent/internal/testopt"
+	"github.com/credent-go/credent/migrate"
 )
 
 // Pairs of up and down files would be run one after the other by stock Atlas.

@@ -5,9 +5,10 @@ import (
 	"os"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/credent-go/credent/internal/testopt"
 	"github.com/credent-go/credent/migrate"
-	"github.com/google/go-cmp/cmp"
 )
 
 func TestLintSQLite(t *testing.T) {

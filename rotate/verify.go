@@ -12,11 +12,12 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
-	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 	"github.com/credent-go/credent/internal/plaintype"
 	"github.com/credent-go/credent/internal/states"
+	"github.com/credent-go/credent/keyring"
 )
 
 // Errors of [Counts.Err].
@@ -32,7 +33,7 @@ var (
 	ErrIndexBehind = errors.New("a blind index is behind")
 
 	// ErrCanaryBehind means that the canary of a column is under an earlier
-	// key, or under none of the keyring.
+	// key, or under none of the rings.
 	ErrCanaryBehind = errors.New("its canary is behind")
 
 	// ErrPlaintext means that a stored secret is no token: it is plaintext, or
@@ -127,10 +128,11 @@ func (c *IndexCount) outlives() int64 {
 // of rows was read. They are judged by the states in the database. Where
 // tenants have data keys of their own, the last count is these keys': each
 // needs a key of the keyring, like a secret.
-func Verify(ctx context.Context, db *sql.DB, ring *keyring.Keyring, columns ...column.Column) (Counts, error) {
+func Verify(ctx context.Context, db *sql.DB, keyRing *keyring.Keyring, columns ...column.Column) (Counts, error) {
+	ring := (*engine.Ring)(keyRing)
 	primary := ring.Primary()
 	if primary == nil {
-		return nil, fmt.Errorf("rotate: %w", keyring.ErrNoKey)
+		return nil, fmt.Errorf("rotate: %w", engine.ErrNoKey)
 	}
 	tables, store, err := open(ctx, db, columns, nil)
 	if err != nil {
@@ -174,7 +176,7 @@ func Verify(ctx context.Context, db *sql.DB, ring *keyring.Keyring, columns ...c
 
 // verifier counts the secrets of one table.
 type verifier struct {
-	ring    *keyring.Keyring
+	ring    *engine.Ring
 	primary *fernet.Key
 	keys    *tenants
 	table   table
@@ -245,7 +247,7 @@ func (v *verifier) add(ctx context.Context, page []row) error {
 }
 
 // addWrapped counts the wrapped key of a tenant.
-func (c *ColumnCount) addWrapped(ring *keyring.Keyring, primary *fernet.Key, r row) {
+func (c *ColumnCount) addWrapped(ring *engine.Ring, primary *fernet.Key, r row) {
 	if c.Rows++; !r.values[0].Valid {
 		c.Shredded++
 		return

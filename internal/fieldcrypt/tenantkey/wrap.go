@@ -36,7 +36,7 @@ func wrapper(tenant string) func(*fernet.Key) (*fernet.Key, error) {
 
 // Wrap encrypts a tenant's DEK: it returns a token of the key's 44 characters
 // of base64url, under a subkey of the primary key. Errors: [keyring.ErrNoKey].
-func Wrap(r *keyring.Keyring, tenant string, key *fernet.Key) (string, error) {
+func Wrap(r *keyring.Ring, tenant string, key *fernet.Key) (string, error) {
 	set, err := keyring.Load(r)
 	if err != nil {
 		return "", err
@@ -49,10 +49,10 @@ func Wrap(r *keyring.Keyring, tenant string, key *fernet.Key) (string, error) {
 }
 
 // Unwrap is the reverse of [Wrap]. It also returns the key of the keyring that
-// wraps the DEK. Errors are [keyring.Keyring.Decrypt]'s; a token made for
+// wraps the DEK. Errors are [keyring.Ring.Decrypt]'s; a token made for
 // another tenant is a [fernet.ErrUnknownKey], and a token that holds no key a
 // [fernet.ErrCorrupt].
-func Unwrap(r *keyring.Keyring, tenant, wrapped string) (key, under *fernet.Key, err error) {
+func Unwrap(r *keyring.Ring, tenant, wrapped string) (key, under *fernet.Key, err error) {
 	set, err := keyring.Load(r)
 	if err != nil {
 		return nil, nil, err
@@ -73,7 +73,7 @@ func Unwrap(r *keyring.Keyring, tenant, wrapped string) (key, under *fernet.Key,
 
 // Rewrap returns a tenant's DEK wrapped under the primary key, and whether
 // another key wrapped it. Errors are [Unwrap]'s.
-func Rewrap(r *keyring.Keyring, tenant, wrapped string) (newWrapped string, changed bool, err error) {
+func Rewrap(r *keyring.Ring, tenant, wrapped string) (newWrapped string, changed bool, err error) {
 	key, under, err := Unwrap(r, tenant, wrapped)
 	if err != nil {
 		return "", false, err
