@@ -29,7 +29,7 @@ func TestCopyOnSQLite(t *testing.T) {
 	if err := migrate.Apply(t.Context(), db, migrate.Config{}); err != nil {
 		t.Fatal(err)
 	}
-	ring := credent.WithKeyring(newKeyring())
+	ring := credent.Config{Keyring: newKeyring()}
 	client, err := credent.NewClient(db, dialect, ring)
 	if err != nil {
 		t.Fatal(err)
@@ -97,7 +97,7 @@ func TestCopyUncertain(t *testing.T) {
 	if err := migrate.Apply(t.Context(), db, migrate.Config{}); err != nil {
 		t.Fatal(err)
 	}
-	ring := credent.WithKeyring(newKeyring())
+	ring := credent.Config{Keyring: newKeyring()}
 	client, err := credent.NewClient(db, dialect, ring)
 	if err != nil {
 		t.Fatal(err)

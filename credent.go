@@ -17,13 +17,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"log/slog"
 
-	"entgo.io/ent/dialect"
-	entsql "entgo.io/ent/dialect/sql"
-
+	"github.com/credent-go/credent/client"
 	"github.com/credent-go/credent/ent"
-	_ "github.com/credent-go/credent/ent/runtime" // the schema's defaults and validators
+	"github.com/credent-go/credent/ent/predicate"
 	"github.com/credent-go/credent/internal/entcrypt/driver"
 	"github.com/credent-go/credent/internal/entcrypt/stamp"
 	"github.com/credent-go/credent/internal/entcrypt/statement"
@@ -31,36 +28,48 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
-	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
-	"github.com/credent-go/credent/internal/hooks"
 	"github.com/credent-go/credent/internal/states"
-	"github.com/credent-go/credent/internal/tenancy"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/migrate"
 	"github.com/credent-go/credent/open"
 )
 
-// Types that setters take and queries return, and the errors they give. They
-// are documented where they point.
+// Types that setters take and queries return. They are documented where they
+// point.
 type (
-	// Secret is the type of an encrypted field.
+	// Config says how a client encrypts, decrypts, and checks what it stores.
+	// It is client.Config, which has its fields.
+	Config = client.Config
+	// Secret is the type of an encrypted field; see encrypted.Secret.
 	Secret = fieldcrypt.Secret
-	// Value is the type of an encrypted field that is no text: see package
-	// encrypted.
+	// Value is the type of an encrypted field that is no text; see
+	// encrypted.Value.
 	Value[T any] = fieldcrypt.Value[T]
-	// Keyring holds the keys.
-	Keyring = keyring.Keyring
-	// Key is one key of a keyring.
-	Key = fernet.Key
-	// Reveal tells an observer that a secret was revealed; see
-	// [WithRevealObserver].
+	// State says what a column accepts and writes under one protection; see
+	// encrypted.State.
+	State = states.State
+	// Reveal tells Config.OnReveal that a secret was revealed; see
+	// encrypted.Reveal.
 	Reveal = seal.Reveal
-	// Reader is who queried, in a [Reveal].
-	Reader = seal.Reader
-	// Error says which operation failed on which secret; its cause is one of
-	// the Err… values.
+	// Format says what the keys of one credential type look like; see
+	// client.Format.
+	Format = client.Format
+	// Error says which operation failed on which secret; see encrypted.Error.
 	Error = fieldcrypt.Error
+)
+
+// The states, in the order of a rollout. The zero State means the default.
+const (
+	// Off reads and writes the old way only.
+	Off = states.Off
+	// Accept reads both ways, and writes the old one.
+	Accept = states.Accept
+	// Write reads both ways, and writes the new one.
+	Write = states.Write
+	// Require reads and writes the new way only.
+	Require = states.Require
 )
 
 // Errors to be tested with errors.Is.
@@ -70,9 +79,6 @@ var (
 	// ErrBadKey means that a key is malformed, of the wrong length, all zero,
 	// given twice, or signs like another one.
 	ErrBadKey = fernet.ErrBadKey
-	// ErrPrimaryRemoved means that a new keyring lacks the primary key of the one
-	// it would replace.
-	ErrPrimaryRemoved = keyring.ErrPrimaryRemoved
 	// ErrNotEncrypted means that an encrypted column holds something that is
 	// not a token.
 	ErrNotEncrypted = fernet.ErrNotEncrypted
@@ -81,11 +87,14 @@ var (
 	// ErrUnknownKey is the ErrCorrupt of a well-formed token that no key opens:
 	// encrypted under another one, or altered.
 	ErrUnknownKey = fernet.ErrUnknownKey
-	// ErrWrongLocation means that a bound token is not where it belongs, or that a
-	// statement or a result does not say whose row it is.
+	// ErrWrongLocation means that a bound token isn't where it belongs, or that
+	// a statement would leave a token where it doesn't belong.
 	ErrWrongLocation = seal.ErrWrongLocation
+	// ErrNoTenant means that a statement or a result doesn't say whose row it
+	// is.
+	ErrNoTenant = seal.ErrNoTenant
 	// ErrShredded means that the key of the row's tenant was destroyed; see
-	// [WithTenantKeys]. It is no [ErrCorrupt].
+	// [client.Config.TenantKeys]. It is no [ErrCorrupt].
 	ErrShredded = tenantkey.ErrShredded
 	// ErrTooLong means that a secret is longer than its column can hold
 	// encrypted: 303 bytes for varchar(500).
@@ -95,8 +104,8 @@ var (
 	// ErrManyRows means that a statement would store one secret in many rows
 	// under one token.
 	ErrManyRows = stamp.ErrManyRows
-	// ErrNoLocation means that a statement has a secret and nobody said where it
-	// is stored; see encrypted.At.
+	// ErrNoLocation means that a statement has a secret and nobody said where
+	// it is stored; see encrypted.At.
 	ErrNoLocation = stamp.ErrNoLocation
 	// ErrDialect means that the database is neither Postgres nor SQLite.
 	ErrDialect = driver.ErrDialect
@@ -109,31 +118,56 @@ var (
 	// ErrNoOpener means that a secret was scanned from rows of database/sql and
 	// has no keyring; see encrypted.OpenerOf.
 	ErrNoOpener = fieldcrypt.ErrNoOpener
-	// ErrBlindIndex means that a statement would store a secret and leave its blind
-	// index behind.
+	// ErrBlindIndex means that a statement would store a secret and leave its
+	// blind index behind.
 	ErrBlindIndex = blindindex.ErrBlindIndex
 	// ErrNotText means that a secret is not valid UTF-8.
 	ErrNotText = column.ErrNotText
-	// ErrNotRegistered means that a generated package does not say which column an
-	// encrypted field is.
+	// ErrNotRegistered means that a generated package does not say which column
+	// an encrypted field is.
 	ErrNotRegistered = column.ErrNotRegistered
 	// ErrValue means that a [Value] does not encode, or does not decode, as its
 	// type.
 	ErrValue = fieldcrypt.ErrValue
-	// ErrTenantMismatch means that a credential was given another user_id than its
-	// account has.
-	ErrTenantMismatch = hooks.ErrTenantMismatch
+	// ErrTenantMismatch means that a credential was given another user_id than
+	// its account has.
+	ErrTenantMismatch = client.ErrTenantMismatch
 	// ErrFormat means that a key does not look like one of its credential type;
-	// see [WithFormats].
-	ErrFormat = hooks.ErrFormat
+	// see [client.Config.Formats].
+	ErrFormat = client.ErrFormat
 	// ErrUnsupported means that [WithUser] was used with a database without
 	// row-level security.
-	ErrUnsupported = tenancy.ErrUnsupported
+	ErrUnsupported = client.ErrUnsupported
 	// ErrNeedsTx means that the client's QueryContext was called with
-	// [WithUser] or [RequireRowSecurity] outside of a transaction.
-	ErrNeedsTx = tenancy.ErrNeedsTx
+	// [WithUser] or [client.Config.RequireRowSecurity] outside of a
+	// transaction.
+	ErrNeedsTx = client.ErrNeedsTx
 	// ErrURL means that a database URL cannot be used.
 	ErrURL = open.ErrURL
+	// ErrLooksLikeToken means that a plaintext begins like a token, so that it
+	// can't be stored as plaintext.
+	ErrLooksLikeToken = seal.ErrLooksLikeToken
+	// ErrNoColumn means that a column isn't encrypted, or has no tenant.
+	ErrNoColumn = column.ErrNoColumn
+	// ErrInvalidStates means that states don't go together or with the schema.
+	ErrInvalidStates = states.ErrInvalidStates
+	// ErrStateMismatch means that the configuration gives a column another
+	// state than the database has.
+	ErrStateMismatch = states.ErrStateMismatch
+	// ErrEncrypted means that a column holds a token, and its encryption is
+	// [Off].
+	ErrEncrypted = seal.ErrEncrypted
+	// ErrUnderKeyring means that a token is under the keyring, in a column that
+	// requires tenants' keys.
+	ErrUnderKeyring = seal.ErrUnderKeyring
+	// ErrNotChecked means that [Check] could not look, so that the key may be
+	// right or wrong.
+	ErrNotChecked = client.ErrNotChecked
+	// ErrRowSecurity means that row-level security doesn't hold the role that
+	// statements run as. The error is a client.RowSecurityError.
+	ErrRowSecurity = client.ErrRowSecurity
+	// ErrConfig means that a [Config] contradicts itself.
+	ErrConfig = client.ErrConfig
 )
 
 // NewSecret returns a secret with the given plaintext, which may be empty.
@@ -142,41 +176,39 @@ func NewSecret(plaintext string) Secret { return fieldcrypt.New(plaintext) }
 // NewValue returns a value with the given plaintext.
 func NewValue[T any](v T) Value[T] { return fieldcrypt.NewValue(v) }
 
-// EncryptedColumn names an encrypted column and its size in characters.
-type EncryptedColumn = column.Column
-
-// EncryptedColumns returns every encrypted column that the process knows,
-// sorted by table and name.
-func EncryptedColumns() []EncryptedColumn { return column.All() }
-
-// GenerateKey returns a new random key: 32 bytes as 44 characters of base64url.
-func GenerateKey() string { return fernet.GenerateKey() }
-
-// NewKeyring makes a keyring of a primary key, which encrypts, and earlier
-// keys, which only decrypt. Errors: [ErrNoKey], [ErrBadKey].
-func NewKeyring(primary string, previous ...string) (*Keyring, error) {
-	return keyring.New(primary, previous...)
+// WithUser returns a context for the statements of one user; see
+// [client.WithUser].
+func WithUser(ctx context.Context, userID string) context.Context {
+	return client.WithUser(ctx, userID)
 }
 
-// KeyringFromEnv makes a keyring of ENCRYPTION_KEY and, separated by commas,
-// ENCRYPTION_KEY_PREVIOUS, or of the files that ENCRYPTION_KEY_FILE and
-// ENCRYPTION_KEY_PREVIOUS_FILE name. Errors: [ErrNoKey], [ErrBadKey].
-func KeyringFromEnv() (*Keyring, error) { return keyring.FromEnv() }
+// WithActor returns a context whose mutations are recorded, and whose reveals
+// are told, as the actor's; see [client.WithActor].
+func WithActor(ctx context.Context, actor string) context.Context {
+	return client.WithActor(ctx, actor)
+}
 
-// Option changes what [Open], [OpenDB] and [NewClient] do.
+// Usable is the predicate of the credentials that can be used now: active, and
+// not expired.
+func Usable() predicate.UserCredential { return client.Usable() }
+
+// BrokerFormats are the formats that Alpaca and Polygon are known to give out.
+func BrokerFormats() []Format { return client.BrokerFormats() }
+
+// Check makes sure, when a service starts, that the client's keyring is the one
+// that the database needs; see [client.Check].
+func Check(ctx context.Context, c *ent.Client) error { return client.Check(ctx, c) }
+
+// NewClient returns a client on a pool of the caller's; see [client.New], which
+// links no database driver.
+func NewClient(db *sql.DB, entDialect string, cfg Config) (*ent.Client, error) {
+	return client.New(db, entDialect, cfg)
+}
+
+// Option changes how [Open] and [OpenDB] connect.
 type Option func(*options)
 
-type options struct {
-	keyring *Keyring
-	open    open.Config
-	strict  bool
-	migrate bool
-	reveal  func(Reveal)
-	hooks   hooks.Config
-
-	rowSecurity []string // nil if it isn't required
-	states      states.Table
-}
+type options struct{ open open.Config }
 
 func optionsOf(opts []Option) options {
 	var o options
@@ -184,57 +216,6 @@ func optionsOf(opts []Option) options {
 		opt(&o)
 	}
 	return o
-}
-
-// WithKeyring gives the client a keyring of its own, in place of
-// [DefaultKeyring]. [WatchKeyring] returns one that is kept fresh.
-func WithKeyring(ring *Keyring) Option { return func(o *options) { o.keyring = ring } }
-
-// VerifyOnRead makes a query fail when a secret in its result cannot be opened.
-// Without it only Reveal fails, so that one damaged row does not hide the
-// others.
-func Strict() Option { return func(o *options) { o.strict = true } }
-
-// WithMigrations makes Open apply the pending migrations first; see
-// [migrate.Apply]. It also keeps the canaries of [Check], and so fails with a
-// keyring that opens no stored secret.
-func WithMigrations() Option { return func(o *options) { o.migrate = true } }
-
-// WithAudit records each mutation of an account or a credential: who did what
-// to which rows and fields, never a value. The actor is [WithActor]'s or
-// else the user of [WithUser]. Statements that pass by ent's mutations
-// (ExecContext, SQL of one's own) are not recorded.
-func WithAudit(logger *slog.Logger) Option { return func(o *options) { o.hooks.Audit = logger } }
-
-// WithRevealObserver calls observe at each Reveal of a secret that the client
-// read, in the goroutine that reveals, so that reads of secrets can be counted
-// or recorded. The observer learns who queried: the values of the query's
-// context, its actor ([WithActor]) and its user ([WithUser]). It doesn't learn
-// who called Reveal: a secret that is passed on tells of its query. A secret
-// holds those values for as long as it lives.
-//
-// Secrets that aren't read from the database, such as the ones a Create was
-// given, tell nobody, and so do the ones scanned from rows of QueryContext
-// unless their opener has encrypted.ObservedBy.
-func WithRevealObserver(observe func(Reveal)) Option { return func(o *options) { o.reveal = observe } }
-
-// WithFormats refuses keys that do not look like keys of their credential
-// type, with [ErrFormat]. Types without a format are not checked. Without
-// formats given it knows [BrokerFormats].
-func WithFormats(formats ...Format) Option {
-	return func(o *options) {
-		if o.hooks.Formats = formats; len(formats) == 0 {
-			o.hooks.Formats = hooks.BrokerFormats()
-		}
-	}
-}
-
-// WithFormatWarnings logs what [WithFormats] would refuse, and stores it.
-func WithFormatWarnings(logger *slog.Logger, formats ...Format) Option {
-	return func(o *options) {
-		WithFormats(formats...)(o)
-		o.hooks.FormatWarnings = logger
-	}
 }
 
 // Open connects to a database and returns a client that is ready for use. Close
@@ -249,17 +230,16 @@ func WithFormatWarnings(logger *slog.Logger, formats ...Format) Option {
 // [open.DB].
 //
 // Call [Check] next: Open doesn't look whether the key is the database's,
-// unless it has [WithMigrations]. It fails without a usable key ([ErrNoKey],
-// [ErrBadKey]), with a URL it does not know ([ErrURL]), with states that don't
-// go together ([ErrInvalidStates]) or aren't the database's ([ErrStateMismatch]),
-// with an option that cannot be met ([ErrNoColumn], [ErrRowSecurity]), and when
-// the database cannot be reached. No error quotes the URL, which may hold a
-// password. The client is safe for concurrent use.
-func Open(ctx context.Context, databaseURL string, opts ...Option) (*ent.Client, error) {
-	o := optionsOf(opts)
-	if o.keyring == nil {
-		// Not later, at the first secret.
-		if _, err := keyring.Default(); err != nil {
+// unless [Config.Migrate] is set. It fails without a usable key ([ErrNoKey],
+// [ErrBadKey]), with a URL it does not know ([ErrURL]), with a configuration
+// that contradicts itself ([ErrConfig], [ErrInvalidStates]) or the database
+// ([ErrStateMismatch]) or that cannot be met ([ErrNoColumn], [ErrRowSecurity]),
+// and when the database cannot be reached. No error quotes the URL, which may
+// hold a password. The client is safe for concurrent use.
+func Open(ctx context.Context, databaseURL string, cfg Config, opts ...Option) (*ent.Client, error) {
+	if cfg.Keyring == nil {
+		var err error
+		if cfg.Keyring, err = keyring.Default(); err != nil { // not later, at the first secret
 			return nil, err
 		}
 	}
@@ -267,88 +247,31 @@ func Open(ctx context.Context, databaseURL string, opts ...Option) (*ent.Client,
 	if err != nil {
 		return nil, err
 	}
-	if err := prepare(ctx, db, d, o); err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
-	drv, err := WrapDriver(entsql.OpenDB(d, db), opts...)
-	if err == nil {
-		err = driver.Read(ctx, drv)
-	}
+	c, err := openClient(ctx, db, d, cfg)
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	return newClient(drv, opts), nil
+	return c, nil
 }
 
-func prepare(ctx context.Context, db *sql.DB, entDialect string, o options) error {
+func openClient(ctx context.Context, db *sql.DB, entDialect string, cfg Config) (*ent.Client, error) {
+	applies := cfg.Migrate
+	cfg.Migrate = false
+	c, err := client.New(db, entDialect, cfg) // validates before anything is done
+	if err != nil {
+		return nil, err
+	}
 	if err := db.PingContext(ctx); err != nil {
-		return fmt.Errorf("credent: reach the database: %w", err)
+		return nil, fmt.Errorf("credent: reach the database: %w", err)
 	}
-	if o.migrate {
-		if err := o.applyMigrations(ctx, db); err != nil {
-			return err
+	if applies {
+		err := migrate.Apply(ctx, db, migrate.Config{Keyring: cfg.Keyring, Columns: ent.EncryptedColumns()})
+		if err != nil {
+			return nil, err
 		}
 	}
-	return o.checkRowSecurity(ctx, db, entDialect)
-}
-
-// applyMigrations applies them and keeps the canaries.
-func (o options) applyMigrations(ctx context.Context, db *sql.DB) error {
-	ring := o.keyring
-	if ring == nil {
-		var err error
-		if ring, err = keyring.Default(); err != nil {
-			return err
-		}
-	}
-	return migrate.Apply(ctx, db, migrate.WithKeyring(ring, ent.EncryptedColumns()...))
-}
-
-// NewClient returns a client on a pool of the caller's, for the dialect that
-// [OpenDB] gives. Closing the client closes the pool. Without [WithKeyring] the
-// default keyring is read when first needed. Errors: [ErrNoColumn],
-// [ErrInvalidStates], [ErrDialect], [ErrRowSecurity].
-func NewClient(db *sql.DB, entDialect string, opts ...Option) (*ent.Client, error) {
-	drv, err := WrapDriver(entsql.OpenDB(entDialect, db), opts...)
-	if err != nil {
+	if err := client.CheckRowSecurity(ctx, db, entDialect, cfg); err != nil {
 		return nil, err
 	}
-	return newClient(drv, opts), nil
+	return c, client.ReadStates(ctx, c)
 }
-
-func newClient(drv dialect.Driver, opts []Option) *ent.Client {
-	client := ent.NewClient(ent.Driver(drv))
-	Use(client, opts...)
-	return client
-}
-
-// WrapDriver returns an ent driver that encrypts and decrypts, for services
-// that assemble their client themselves. It goes directly around the driver
-// that talks to the database, inside of caches and debuggers. Call [Use] on the
-// client. Errors: [ErrNoColumn], [ErrInvalidStates], [ErrDialect],
-// [ErrRowSecurity].
-func WrapDriver(drv dialect.Driver, opts ...Option) (dialect.Driver, error) {
-	o := optionsOf(opts)
-	guard, err := o.guard(drv.Dialect())
-	if err != nil {
-		return nil, err
-	}
-	return driver.Follow(tenancy.NewDriver(drv, guard), o.driver())
-}
-
-// driver is how the client's driver encrypts and decrypts.
-func (o options) driver() driver.Config {
-	return driver.Config{
-		Keyring:      o.keyring,
-		Columns:      ent.EncryptedColumns(),
-		VerifyOnRead: o.strict,
-		States:       o.states,
-		OnReveal:     o.reveal,
-	}
-}
-
-// Use adds Credent's hooks to a client that was made with [WrapDriver]: a
-// credential's user_id is filled from its account, credentials removed from
-// their account are deleted, and what the options ask for. [Open] and
-// [NewClient] have done so.
-func Use(client *ent.Client, opts ...Option) { hooks.Install(client, optionsOf(opts).hooks) }

@@ -11,8 +11,8 @@ import (
 	"github.com/credent-go/credent/open/sqlite"
 )
 
-func ExampleWithBinding() {
-	client, url := open(credent.WithKeyring(newKeyring()), credent.WithBinding(credent.Require))
+func ExampleConfig_binding() {
+	client, url := open(credent.Config{Keyring: newKeyring(), Binding: credent.Require})
 	defer closeClient(client)
 	ctx := context.Background()
 	for _, user := range []string{"Ada", "Grace"} {

@@ -22,8 +22,8 @@ func ExampleCopy() {
 	if err := migrate.Apply(ctx, db, migrate.Config{}); err != nil {
 		log.Fatal(err)
 	}
-	ring := credent.WithKeyring(newKeyring())
-	client, err := credent.NewClient(db, dialect, ring)
+	cfg := credent.Config{Keyring: newKeyring()}
+	client, err := credent.NewClient(db, dialect, cfg)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -46,7 +46,7 @@ func ExampleCopy() {
 			}
 		}
 	}
-	n, err := credent.Copy(ctx, db, rows, credent.CopyConfig{Batch: 500}, ring)
+	n, err := credent.Copy(ctx, db, rows, credent.CopyConfig{Batch: 500}, cfg)
 	fmt.Println(n, "rows are stored")
 	var failed *credent.CopyError
 	if errors.As(err, &failed) {

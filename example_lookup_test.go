@@ -13,7 +13,7 @@ import (
 // an index, which has no key in it.
 func Example_lookup() {
 	ctx := context.Background()
-	client, _ := open(credent.WithKeyring(newKeyring()))
+	client, _ := open(credent.Config{Keyring: newKeyring()})
 	defer closeClient(client)
 	store(client) // the API key PK-MADE-UP
 

@@ -20,8 +20,7 @@ func ExampleOpen() {
 	}
 
 	ctx := context.Background()
-	client, err := credent.Open(ctx, databaseURL, credent.WithKeyring(ring), credent.WithMigrations(),
-		credent.WithDriver(sqlite.Driver()))
+	client, err := credent.Open(ctx, databaseURL, credent.Config{Keyring: ring, Migrate: true}, credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -79,26 +78,4 @@ func ExampleOpenDB() {
 	}
 	fmt.Println(stored[:5], len(stored), "characters")
 	// Output: gAAAA 100 characters
-}
-
-func ExampleWrapDriver() {
-	// A service that puts its own driver together, for instance with a cache or
-	// with tracing, wraps the innermost one.
-	drv := newDriver()
-	ring, err := keyring.New(keyring.GenerateKey())
-	if err != nil {
-		log.Fatal(err)
-	}
-	wrapped, err := credent.WrapDriver(drv, credent.WithKeyring(ring))
-	if err != nil {
-		log.Fatal(err)
-	}
-	client := newClient(wrapped)
-	credent.Use(client)
-	defer closeClient(client)
-
-	created := store(client)
-	apiKey, err := client.UserCredential.GetX(context.Background(), created.ID).APIKey.Reveal()
-	fmt.Println(apiKey, err)
-	// Output: PK-MADE-UP <nil>
 }

@@ -17,7 +17,7 @@ import (
 // encrypted.DigestOf keeps the column's blind index in step.
 func Example_rawSQL() {
 	ctx := context.Background()
-	client, _ := open(credent.WithKeyring(newKeyring()))
+	client, _ := open(credent.Config{Keyring: newKeyring()})
 	defer closeClient(client)
 	id := store(client).ID
 
@@ -42,7 +42,7 @@ func Example_rawSQL() {
 // The modifier of an update takes the same arguments.
 func Example_modify() {
 	ctx := context.Background()
-	client, _ := open(credent.WithKeyring(newKeyring()))
+	client, _ := open(credent.Config{Keyring: newKeyring()})
 	defer closeClient(client)
 	id := store(client).ID
 
@@ -61,7 +61,7 @@ func Example_modify() {
 func Example_openerOf() {
 	ctx := context.Background()
 	ring := newKeyring()
-	client, _ := open(credent.WithKeyring(ring))
+	client, _ := open(credent.Config{Keyring: ring})
 	defer closeClient(client)
 	store(client)
 

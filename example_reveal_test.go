@@ -11,16 +11,15 @@ import (
 
 // The observer learns who queried a secret, also when it is revealed later and
 // elsewhere.
-func ExampleWithRevealObserver() {
+func ExampleConfig_onReveal() {
 	ctx := context.Background()
 	ring, err := keyring.New(keyring.GenerateKey())
 	if err != nil {
 		panic(err)
 	}
-	client, err := credent.Open(ctx, "sqlite::memory:", credent.WithKeyring(ring), credent.WithMigrations(),
-		credent.WithRevealObserver(func(e credent.Reveal) {
-			fmt.Printf("%s read %s.%s, error %v\n", e.Actor, e.Table, e.Column, e.Err)
-		}), credent.WithDriver(sqlite.Driver()))
+	client, err := credent.Open(ctx, "sqlite::memory:", credent.Config{Keyring: ring, Migrate: true, OnReveal: func(e credent.Reveal) {
+		fmt.Printf("%s read %s.%s, error %v\n", e.Actor, e.Table, e.Column, e.Err)
+	}}, credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		panic(err)
 	}

@@ -13,9 +13,9 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-func ExampleWithTenantKeys() {
+func ExampleConfig_tenantKeys() {
 	ring := newKeyring()
-	client, url := open(credent.WithKeyring(ring), credent.WithTenantKeys(credent.Require))
+	client, url := open(credent.Config{Keyring: ring, TenantKeys: credent.Require})
 	defer closeClient(client)
 	ctx := context.Background()
 	store := func(account *ent.UserAccount) error {

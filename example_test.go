@@ -38,10 +38,10 @@ func newDatabase() string {
 }
 
 // open returns a client on a new database, as the examples need it.
-func open(opts ...credent.Option) (client *ent.Client, url string) {
+func open(cfg credent.Config) (client *ent.Client, url string) {
 	url = newDatabase()
-	client, err := credent.Open(context.Background(), url, append(opts, credent.WithMigrations(),
-		credent.WithDriver(sqlite.Driver()))...)
+	cfg.Migrate = true
+	client, err := credent.Open(context.Background(), url, cfg, credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -88,13 +88,12 @@ func ExampleNewSecret() {
 }
 
 func ExampleCheck() {
-	client, url := open(credent.WithKeyring(newKeyring()))
+	client, url := open(credent.Config{Keyring: newKeyring()})
 	defer closeClient(client)
 	store(client)
 	fmt.Println("right key:", credent.Check(context.Background(), client))
 
-	other, err := credent.Open(context.Background(), url, credent.WithKeyring(newKeyring()),
-		credent.WithDriver(sqlite.Driver()))
+	other, err := credent.Open(context.Background(), url, credent.Config{Keyring: newKeyring()}, credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -24,8 +24,7 @@ func TestMissingSecret(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := credent.Open(t.Context(), "sqlite::memory:", credent.WithMigrations(), credent.WithKeyring(ring),
-		credent.WithDriver(sqlite.Driver()))
+	client, err := credent.Open(t.Context(), "sqlite::memory:", credent.Config{Migrate: true, Keyring: ring}, credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,8 +49,7 @@ func newTenantDB(t *testing.T) *tenantDB {
 // open returns a client with tenant keys, whose cache is empty.
 func (d *tenantDB) open(t *testing.T) *ent.Client {
 	t.Helper()
-	client, err := credent.Open(t.Context(), d.url, credent.WithKeyring(d.ring), credent.WithTenantKeys(credent.Write),
-		credent.WithDriver(sqlite.Driver()))
+	client, err := credent.Open(t.Context(), d.url, credent.Config{Keyring: d.ring, TenantKeys: credent.Write}, credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,10 +93,10 @@ func TestTenantKeysOnePool(t *testing.T) {
 	}
 	pool.SetMaxOpenConns(1)
 	ctx := t.Context()
-	for _, strict := range [][]credent.Option{nil, {credent.Strict()}} {
+	for _, verify := range []bool{false, true} {
 		fresh := func() *ent.Client {
 			t.Helper()
-			client, err := credent.NewClient(pool, dialect, append(strict, credent.WithKeyring(d.ring), credent.WithTenantKeys(credent.Write))...)
+			client, err := credent.NewClient(pool, dialect, credent.Config{Keyring: d.ring, TenantKeys: credent.Write, VerifyOnRead: verify})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -130,8 +129,7 @@ func TestTenantKeysOnePool(t *testing.T) {
 	if n := d.count(t, "SELECT count(*) FROM credent_tenant_keys WHERE wrapped LIKE 'gAAAA%'"); n != 2 {
 		t.Errorf("%d keys, want 2", n)
 	}
-	unowned, err := credent.Open(ctx, d.url, credent.WithKeyring(d.ring),
-		credent.WithDriver(sqlite.Driver())) // a client that takes no part
+	unowned, err := credent.Open(ctx, d.url, credent.Config{Keyring: d.ring}, credent.WithDriver(sqlite.Driver())) // a client that takes no part
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +141,7 @@ func TestTenantKeysOnePool(t *testing.T) {
 	if n := d.count(t, "SELECT count(*) FROM user_credentials WHERE length(api_key_index) <> 33"); n != 0 {
 		t.Errorf("%d digests are left", n)
 	}
-	plain, err := credent.Open(ctx, d.url, credent.WithKeyring(d.ring), credent.WithDriver(sqlite.Driver()))
+	plain, err := credent.Open(ctx, d.url, credent.Config{Keyring: d.ring}, credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		t.Fatal(err)
 	}

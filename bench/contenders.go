@@ -46,10 +46,10 @@ func contenders() []contender {
 		{name: namePlainPGX, note: noteNotEncrypted, open: openPlain(keySizes, nil), plaintext: true},
 		{name: nameTokenSize, note: noteTokenSize, open: openPlain(tokenSizes, pq), plaintext: true},
 		{name: nameTokenSizePGX, note: noteTokenSize, open: openPlain(tokenSizes, nil), plaintext: true},
-		{name: nameCredent, note: sameCrypto, open: openCredent("", pq)},
-		{name: nameCredentBin, note: noteBinary, open: openCredent("yes", pq)},
-		{name: nameCredentPGX, note: sameCrypto, open: openCredent("", nil)},
-		{name: nameTenantKeys, note: noteTenantKeys, open: openCredent("", nil, credent.WithTenantKeys(credent.Write), boundColumns())},
+		{name: nameCredent, note: sameCrypto, open: openCredent("", pq, credent.Config{})},
+		{name: nameCredentBin, note: noteBinary, open: openCredent("yes", pq, credent.Config{})},
+		{name: nameCredentPGX, note: sameCrypto, open: openCredent("", nil, credent.Config{})},
+		{name: nameTenantKeys, note: noteTenantKeys, open: openCredent("", nil, credent.Config{TenantKeys: credent.Write, Binding: credent.Require})},
 		{name: nameFernet, note: noteFernet, open: openFernet(pq), eager: true},
 		{name: nameFernetPGX, note: noteFernet, open: openFernet(nil), eager: true},
 		{name: nameHooks, note: sameCrypto, open: openHooks(pq), eager: true},
@@ -58,11 +58,6 @@ func contenders() []contender {
 		{name: namePGX, note: noteRaw, open: openPGX, eager: true},
 		{name: nameTwin, note: noteTwin, open: openTwin, eager: true},
 	}
-}
-
-// boundColumns binds both secrets to their column and tenant.
-func boundColumns() credent.Option {
-	return credent.WithBinding(credent.Require)
 }
 
 // opener makes a peer on a database.

@@ -40,17 +40,19 @@ func openPool(databaseURL, binary string, opts []credent.Option) (*sql.DB, strin
 	return db, dialect, nil
 }
 
-func openCredent(binary string, opts []credent.Option, more ...credent.Option) opener {
+func openCredent(binary string, opts []credent.Option, cfg credent.Config) opener {
 	return func(_ context.Context, databaseURL string, a account) (peer, error) {
 		ring, err := keyring.New(keyring.GenerateKey())
 		if err != nil {
 			return nil, err
 		}
+		cfg := cfg
+		cfg.Keyring = ring
 		db, dialect, err := openPool(databaseURL, binary, opts)
 		if err != nil {
 			return nil, err
 		}
-		client, err := credent.NewClient(db, dialect, append(more, credent.WithKeyring(ring))...)
+		client, err := credent.NewClient(db, dialect, cfg)
 		if err != nil {
 			return nil, err
 		}

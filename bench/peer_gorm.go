@@ -13,6 +13,7 @@ import (
 	"gorm.io/gorm/logger"
 	"gorm.io/gorm/schema"
 
+	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/keyring"
 )
 
@@ -96,7 +97,7 @@ func openGORM(_ context.Context, databaseURL string, a account) (peer, error) {
 
 func (p *gormPeer) row(i int, kind string) (*gormCredential, error) {
 	apiKey, secretKey := keySizes.of(i)
-	index, err := digests.Primary(p.ring, apiKeyColumn(), apiKey)
+	index, err := digests.Primary((*engine.Ring)(p.ring), apiKeyColumn(), apiKey)
 	return &gormCredential{
 		ID: uuid.New(), UserAccountID: p.account.id, UserID: p.account.userID, CredentialType: kind,
 		APIKey: apiKey, SecretKey: secretKey, APIKeyIndex: index, IsActive: true,

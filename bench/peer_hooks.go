@@ -13,6 +13,7 @@ import (
 	"github.com/credent-go/credent/bench/internal/plain/hook"
 	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
+	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/keyring"
 )
 
@@ -56,7 +57,7 @@ type fieldHooks struct{ ring *keyring.Keyring }
 func (h fieldHooks) encrypt(next ent.Mutator) ent.Mutator {
 	return hook.UserCredentialFunc(func(ctx context.Context, m *plain.UserCredentialMutation) (ent.Value, error) {
 		if apiKey, ok := m.APIKey(); ok {
-			index, err := digests.Primary(h.ring, apiKeyColumn(), apiKey)
+			index, err := digests.Primary((*engine.Ring)(h.ring), apiKeyColumn(), apiKey)
 			if err != nil {
 				return nil, err
 			}

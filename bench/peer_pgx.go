@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/keyring"
 )
 
@@ -67,7 +68,7 @@ func (p *pgxPeer) row(i int, kind string) ([]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	index, err := digests.Primary(p.ring, apiKeyColumn(), apiKey)
+	index, err := digests.Primary((*engine.Ring)(p.ring), apiKeyColumn(), apiKey)
 	if err != nil {
 		return nil, err
 	}

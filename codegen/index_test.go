@@ -23,9 +23,9 @@ import (
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
 	_ "modernc.org/sqlite"
-
-	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/codegen/testdata/PACKAGE"
+	"github.com/credent-go/credent/encrypted"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/codegen/testdata/PACKAGE/predicate"
 	"github.com/credent-go/credent/codegen/testdata/PACKAGE/session"
 )

@@ -134,17 +134,28 @@ func create(tb testing.TB, s *pgserver.Server, template string) string {
 }
 
 // New returns a client on a new database with all migrations, and with a new
-// key if the options give no keyring. It is closed when the test ends. The
-// database is as after its first start: credent.Check returns nil.
-func New(tb testing.TB, opts ...credent.Option) *ent.Client {
+// key if the configuration has no keyring. It is closed when the test ends. The
+// database is as after its first start: credent.Check returns nil. The options
+// say how to connect.
+func New(tb testing.TB, cfg credent.Config, opts ...credent.Option) *ent.Client {
 	tb.Helper()
-	return Open(tb, URL(tb), append([]credent.Option{credent.WithKeyring(Keyring(tb)), credent.WithMigrations()}, opts...)...)
+	cfg.Migrate = true
+	return Open(tb, URL(tb), withKeyring(tb, cfg), opts...)
+}
+
+// withKeyring adds a keyring with a new key to a configuration without one.
+func withKeyring(tb testing.TB, cfg credent.Config) credent.Config {
+	tb.Helper()
+	if cfg.Keyring == nil {
+		cfg.Keyring = Keyring(tb)
+	}
+	return cfg
 }
 
 // Open is credent.Open for tests: the client is closed when the test ends.
-func Open(tb testing.TB, url string, opts ...credent.Option) *ent.Client {
+func Open(tb testing.TB, url string, cfg credent.Config, opts ...credent.Option) *ent.Client {
 	tb.Helper()
-	client, err := credent.Open(tb.Context(), url, opts...)
+	client, err := credent.Open(tb.Context(), url, cfg, opts...)
 	if err != nil {
 		tb.Fatal(err)
 	}

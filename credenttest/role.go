@@ -13,17 +13,20 @@ import (
 
 // NewPair returns two clients on one new database with all migrations: owner
 // sees every user's rows, to prepare and to look; app is the service's, which
-// is a member of credent_app and opened with credent.RequireRowSecurity, and
-// sees the rows of credent.WithUser's user only. They have the same keyring, a
-// new one unless the options give one, and credent.Check of both returns nil.
-// Both are closed when the test ends.
-func NewPair(tb testing.TB, opts ...credent.Option) (owner, app *ent.Client) {
+// is a member of credent_app and opened with Config.RequireRowSecurity,
+// and sees the rows of credent.WithUser's user only. Both have the given
+// configuration and the same keyring, a new one if that has none, and
+// credent.Check of both returns nil. Both are closed when the test ends.
+func NewPair(tb testing.TB, cfg credent.Config, opts ...credent.Option) (owner, app *ent.Client) {
 	tb.Helper()
-	opts = append([]credent.Option{credent.WithKeyring(Keyring(tb))}, opts...)
+	cfg = withKeyring(tb, cfg)
+	cfg.RequireRowSecurity = false
 	ownerURL := URL(tb)
 	appURL := AppURL(tb, ownerURL)
-	owner = Open(tb, ownerURL, append(opts, credent.WithMigrations())...) // and canaries, so that the other can Check
-	app = Open(tb, appURL, append(opts, credent.RequireRowSecurity())...)
+	cfg.Migrate = true // and canaries, so that the other can Check
+	owner = Open(tb, ownerURL, cfg, opts...)
+	cfg.Migrate, cfg.RequireRowSecurity = false, true
+	app = Open(tb, appURL, cfg, opts...)
 	return owner, app
 }
 

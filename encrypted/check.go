@@ -7,6 +7,8 @@ import (
 
 	"github.com/credent-go/credent/internal/canary"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	"github.com/credent-go/credent/keyring"
 )
 
 // Errors of [Check] and [KeepCanary], to be tested with errors.Is.
@@ -39,16 +41,16 @@ var (
 // as its field's type, as when bytes were cast to text before they were
 // encrypted.
 //
-// It also fails with [ErrNotRegistered] if the generated code isn't the schema's,
-// and with [ErrBlindIndex] if one of these rows has a digest of something else in
-// its blind index, or if the index is unique and none has a digest: a client
-// without [NewDriver] or another program wrote them, and nothing keeps them
-// unique until rotate has filled the index in.
+// It also fails with [ErrNotRegistered] if the generated code isn't the
+// schema's, and with [ErrBlindIndex] if one of these rows has a digest of
+// something else in its blind index, or if the index is unique and none has a
+// digest: a client without [NewDriver] or another program wrote them, and
+// nothing keeps them unique until rotate has filled the index in.
 //
 // Give it the client's keyring, and the columns of the client, which the
 // generated package's EncryptedColumns returns: without a keyring it is
 // [ErrNoKey], and without columns [ErrNoColumn].
-func Check(ctx context.Context, db *sql.DB, ring *Keyring, columns ...Column) error {
+func Check(ctx context.Context, db *sql.DB, ring *keyring.Keyring, columns ...Column) error {
 	columns, err := named(columns)
 	if err != nil {
 		return fmt.Errorf("encrypted: check: %w", err)
@@ -57,7 +59,7 @@ func Check(ctx context.Context, db *sql.DB, ring *Keyring, columns ...Column) er
 	if err != nil {
 		return fmt.Errorf("encrypted: check: %w: %w", ErrNotChecked, err)
 	}
-	c, err := canary.NewChecker(on, ring)
+	c, err := canary.NewChecker(on, (*engine.Ring)(ring))
 	if err != nil {
 		return fmt.Errorf("encrypted: check: %w; give it the client's keyring", err)
 	}
@@ -71,7 +73,7 @@ func Check(ctx context.Context, db *sql.DB, ring *Keyring, columns ...Column) er
 // text under the primary key, in a table that each role of a service may read.
 // With it [Check] tells whether the key is right where no row is stored yet, or
 // where row-level security hides the rows. Call it after the migrations, as the
-// role that owns the tables; migrate.WithKeyring makes migrate.Apply call it.
+// role that owns the tables; migrate.Config has a Keyring for it.
 // rotate.Run brings canaries under a new primary key.
 //
 // It refuses a keyring that doesn't open the canary that is there, or opens
@@ -79,14 +81,14 @@ func Check(ctx context.Context, db *sql.DB, ring *Keyring, columns ...Column) er
 // nothing then. To find a secret it may read the whole table, if the column has
 // no canary yet. Errors besides: [ErrNoKey], [ErrNoColumn], [ErrNoCanaryTable];
 // [ErrNotChecked] if the role doesn't see the rows.
-func KeepCanary(ctx context.Context, db *sql.DB, ring *Keyring, columns ...Column) error {
+func KeepCanary(ctx context.Context, db *sql.DB, ring *keyring.Keyring, columns ...Column) error {
 	columns, err := named(columns)
 	if err != nil {
 		return fmt.Errorf("encrypted: keep the canaries: %w", err)
 	}
 	on, err := canary.Of(ctx, db)
 	if err == nil {
-		err = canary.Keep(ctx, on, ring, columns...)
+		err = canary.Keep(ctx, on, (*engine.Ring)(ring), columns...)
 	}
 	if err != nil {
 		return fmt.Errorf("encrypted: %w", err)

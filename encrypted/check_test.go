@@ -12,6 +12,7 @@ import (
 
 	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
+	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 	"github.com/credent-go/credent/keyring"
 )
@@ -280,11 +281,11 @@ func TestCheckTenantKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wrapped, err := tenantkey.Wrap(ring, "7", data)
+	wrapped, err := tenantkey.Wrap((*engine.Ring)(ring), "7", data)
 	if err != nil {
 		t.Fatal(err)
 	}
-	token, err := keyring.Of(data).Encrypt("CANARY")
+	token, err := engine.Of(data).Encrypt("CANARY")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,7 @@
 // needs. The rest is for the service that uses the generated client: [New] and
 // [NewValue] for setters, Reveal for what queries return, [NewDriver] around
 // the ent driver, and [Check] when the service starts. It needs the key in
-// ENCRYPTION_KEY, or a [Keyring].
+// ENCRYPTION_KEY, or a keyring of package keyring.
 //
 // What is stored are Fernet tokens, as of the package credent, whose
 // documentation has what they protect against and what not. This package
@@ -32,49 +32,16 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
-	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 	"github.com/credent-go/credent/internal/states"
-)
-
-// Types that setters take and queries return, and what opens them. They are
-// documented where they point.
-type (
-	// Secret is the type of a field of [String].
-	Secret = fieldcrypt.Secret
-	// Value is the type of the fields of [Bytes], [Time] and [JSON].
-	Value[T any] = fieldcrypt.Value[T]
-	// Opener opens secrets that database/sql scanned; see [OpenerOf].
-	Opener = fieldcrypt.Opener
-	// Keyring holds the keys.
-	Keyring = keyring.Keyring
-	// DriverConfig says how a driver of [NewDriver] encrypts and decrypts. Its
-	// zero value uses the default keyring.
-	DriverConfig = driver.Config
-	// State says what a column accepts and writes under one protection; see
-	// package credent.
-	State = states.State
-	// ColumnStates gives a column states; the zero ones are the defaults.
-	ColumnStates = states.Column
-	// Reveal tells an observer that a secret was revealed.
-	Reveal = seal.Reveal
-	// Reader is who queried, in a [Reveal].
-	Reader = seal.Reader
-	// Error says which operation failed on which secret; its cause is one of
-	// the Err… values.
-	Error = fieldcrypt.Error
-	// Column is an encrypted column. Generated packages have one for each
-	// field, such as usercredential.APIKeyColumn.
-	Column = column.Column
-	// Binding says which column a field is. Generated code has them.
-	Binding = column.Binding
+	"github.com/credent-go/credent/keyring"
 )
 
 // Errors to be tested with errors.Is; the others are in package credent.
 var (
-	// ErrNotRegistered means that the generated package doesn't say which column a
-	// field is.
+	// ErrNotRegistered means that the generated package doesn't say which
+	// column a field is.
 	ErrNotRegistered = column.ErrNotRegistered
 	// ErrValue means that a value doesn't encode or decode as its type.
 	ErrValue = fieldcrypt.ErrValue
@@ -91,9 +58,12 @@ var (
 	// ErrUnknownKey is the ErrCorrupt of a well-formed token that no key opens:
 	// it was encrypted under another key, or altered.
 	ErrUnknownKey = fernet.ErrUnknownKey
-	// ErrWrongLocation means that a token isn't where it belongs, or that a statement
-	// or a result doesn't say whose row it is.
+	// ErrWrongLocation means that a token isn't where it belongs, or that a
+	// statement would leave a token where it doesn't belong.
 	ErrWrongLocation = seal.ErrWrongLocation
+	// ErrNoTenant means that a statement or a result doesn't say whose row it
+	// is.
+	ErrNoTenant = seal.ErrNoTenant
 	// ErrShredded means that the key of the row's tenant was destroyed.
 	ErrShredded = tenantkey.ErrShredded
 	// ErrTooLong means that a secret is longer than its column can hold
@@ -104,13 +74,13 @@ var (
 	// ErrManyRows means that a statement would store one secret in many rows
 	// under one token.
 	ErrManyRows = stamp.ErrManyRows
-	// ErrNoLocation means that a statement has a secret and nobody said where it
-	// is stored; see [At].
+	// ErrNoLocation means that a statement has a secret and nobody said where
+	// it is stored; see [At].
 	ErrNoLocation = stamp.ErrNoLocation
 	// ErrNotText means that a secret of a [String] field isn't valid UTF-8.
 	ErrNotText = column.ErrNotText
-	// ErrBlindIndex means that a statement would store a secret and leave its blind
-	// index behind, or set the index itself.
+	// ErrBlindIndex means that a statement would store a secret and leave its
+	// blind index behind, or set the index itself.
 	ErrBlindIndex = blindindex.ErrBlindIndex
 	// ErrIndexNotFilled means that rows have a secret and no digest in the
 	// blind index, so that a lookup could miss them, or a unique index let in a
@@ -132,8 +102,8 @@ var (
 	ErrNoColumn = column.ErrNoColumn
 	// ErrInvalidStates means that states don't go together or with the schema.
 	ErrInvalidStates = states.ErrInvalidStates
-	// ErrStateMismatch means that the config gives a column another state than the
-	// database's table credent_states has.
+	// ErrStateMismatch means that the config gives a column another state than
+	// the database's table credent_states has.
 	ErrStateMismatch = states.ErrStateMismatch
 	// ErrEncrypted means that a column holds a token, and its encryption is
 	// [Off].
@@ -161,21 +131,6 @@ func New(plaintext string) Secret { return fieldcrypt.New(plaintext) }
 // NewValue returns a value with the given plaintext.
 func NewValue[T any](v T) Value[T] { return fieldcrypt.NewValue(v) }
 
-// NewKeyring makes a keyring of a primary key, which encrypts, and earlier
-// keys, which only decrypt. Errors: [ErrNoKey], [ErrBadKey].
-func NewKeyring(primary string, previous ...string) (*Keyring, error) {
-	return keyring.New(primary, previous...)
-}
-
-// KeyringFromEnv makes a keyring of ENCRYPTION_KEY and, separated by commas,
-// ENCRYPTION_KEY_PREVIOUS, or of the files that ENCRYPTION_KEY_FILE and
-// ENCRYPTION_KEY_PREVIOUS_FILE name. Errors: [ErrNoKey], [ErrBadKey].
-func KeyringFromEnv() (*Keyring, error) { return keyring.FromEnv() }
-
-// GenerateKey returns a new random key: 32 bytes as 44 characters of
-// base64url.
-func GenerateKey() string { return fernet.GenerateKey() }
-
 // NewDriver wraps a client's ent driver, so that it encrypts and decrypts. It
 // goes directly around the driver that talks to the database, inside of caches
 // and debuggers. It is safe for concurrent use. Errors: [ErrDialect],
@@ -185,13 +140,13 @@ func GenerateKey() string { return fernet.GenerateKey() }
 // it; it reads them with its first statement and every minute, or at once with
 // [ReadStates]. They come before the states in the config, and a client that is
 // configured otherwise is refused with [ErrStateMismatch].
-func NewDriver(drv dialect.Driver, cfg DriverConfig) (dialect.Driver, error) {
-	return driver.Follow(drv, cfg)
+func NewDriver(drv dialect.Driver, cfg Config) (dialect.Driver, error) {
+	return driver.Follow(drv, cfg.driver())
 }
 
 // ReadStates makes a driver of [NewDriver] read the database's states, so that
-// a service learns when it starts that it disagrees with them ([ErrStateMismatch])
-// and not with its first statement.
+// a service learns when it starts that it disagrees with them
+// ([ErrStateMismatch]) and not with its first statement.
 func ReadStates(ctx context.Context, drv dialect.Driver) error { return driver.Read(ctx, drv) }
 
 // Columns returns every encrypted column of the generated packages in the

@@ -10,8 +10,10 @@ import (
 	"github.com/credent-go/credent/internal/entcrypt/stamp"
 	"github.com/credent-go/credent/internal/fieldcrypt"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/principal"
+	"github.com/credent-go/credent/keyring"
 )
 
 // At returns the argument that stands for a secret, a [Secret] or a [Value],
@@ -47,12 +49,12 @@ func DigestOf(secret any, c Column, tenant any) any { return stamp.DigestOf(secr
 // nil keyring opens nothing, with [ErrNoKey].
 //
 // It doesn't know the driver's OnReveal either: give it [ObservedBy].
-func OpenerOf(ring *Keyring, c Column, tenant any, opts ...OpenerOption) Opener {
+func OpenerOf(ring *keyring.Keyring, c Column, tenant any, opts ...OpenerOption) Opener {
 	text, known := stamp.TenantText(tenant)
 	if ring == nil {
-		ring = new(Keyring) // without keys, and not the environment's
+		ring = new(keyring.Keyring) // without keys, and not the environment's
 	}
-	o := seal.NewOpenerAt(ring, c, text, known)
+	o := seal.NewOpenerAt((*engine.Ring)(ring), c, text, known)
 	for _, opt := range opts {
 		o = opt(o)
 	}
@@ -78,8 +80,9 @@ func WithActor(ctx context.Context, actor string) context.Context {
 // tenant, for programs that open or make tokens by themselves: each key is
 // derived from one of ring's, as docs/binding.md says, and has its ID. Errors:
 // [ErrNoKey].
-func BoundKeyring(ring *Keyring, c Column, tenant string) (*Keyring, error) {
-	return new(seal.Locator).Bind(ring, c, tenant)
+func BoundKeyring(ring *keyring.Keyring, c Column, tenant string) (*keyring.Keyring, error) {
+	bound, err := new(seal.Locator).Bind((*engine.Ring)(ring), c, tenant)
+	return (*keyring.Keyring)(bound), err
 }
 
 // Register makes columns known to drivers, checks and re-encryption. Generated

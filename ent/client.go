@@ -336,7 +336,8 @@ func (c *UserAccountClient) QueryCredentials(_m *UserAccount) *UserCredentialQue
 
 // Hooks returns the client hooks.
 func (c *UserAccountClient) Hooks() []Hook {
-	return c.hooks.UserAccount
+	hooks := c.hooks.UserAccount
+	return append(hooks[:len(hooks):len(hooks)], useraccount.Hooks[:]...)
 }
 
 // Interceptors returns the client interceptors.
@@ -485,7 +486,8 @@ func (c *UserCredentialClient) QueryAccount(_m *UserCredential) *UserAccountQuer
 
 // Hooks returns the client hooks.
 func (c *UserCredentialClient) Hooks() []Hook {
-	return c.hooks.UserCredential
+	hooks := c.hooks.UserCredential
+	return append(hooks[:len(hooks):len(hooks)], usercredential.Hooks[:]...)
 }
 
 // Interceptors returns the client interceptors.

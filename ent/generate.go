@@ -3,4 +3,6 @@
 // which seals the secret fields with a keyring.
 package ent
 
+import _ "github.com/credent-go/credent/ent/runtime" // the schemas' defaults, validators and hooks
+
 //go:generate go run entc.go

@@ -116,7 +116,9 @@ func (_c *UserAccountCreate) Mutation() *UserAccountMutation {
 
 // Save creates the UserAccount in the database.
 func (_c *UserAccountCreate) Save(ctx context.Context) (*UserAccount, error) {
-	_c.defaults()
+	if err := _c.defaults(); err != nil {
+		return nil, err
+	}
 	return withHooks(ctx, _c.sqlSave, _c.mutation, _c.hooks)
 }
 
@@ -143,23 +145,33 @@ func (_c *UserAccountCreate) ExecX(ctx context.Context) {
 }
 
 // defaults sets the default values of the builder before save.
-func (_c *UserAccountCreate) defaults() {
+func (_c *UserAccountCreate) defaults() error {
 	if _, ok := _c.mutation.IsActive(); !ok {
 		v := useraccount.DefaultIsActive
 		_c.mutation.SetIsActive(v)
 	}
 	if _, ok := _c.mutation.CreatedAt(); !ok {
+		if useraccount.DefaultCreatedAt == nil {
+			return fmt.Errorf("ent: uninitialized useraccount.DefaultCreatedAt (forgotten import ent/runtime?)")
+		}
 		v := useraccount.DefaultCreatedAt()
 		_c.mutation.SetCreatedAt(v)
 	}
 	if _, ok := _c.mutation.UpdatedAt(); !ok {
+		if useraccount.DefaultUpdatedAt == nil {
+			return fmt.Errorf("ent: uninitialized useraccount.DefaultUpdatedAt (forgotten import ent/runtime?)")
+		}
 		v := useraccount.DefaultUpdatedAt()
 		_c.mutation.SetUpdatedAt(v)
 	}
 	if _, ok := _c.mutation.ID(); !ok {
+		if useraccount.DefaultID == nil {
+			return fmt.Errorf("ent: uninitialized useraccount.DefaultID (forgotten import ent/runtime?)")
+		}
 		v := useraccount.DefaultID()
 		_c.mutation.SetID(v)
 	}
+	return nil
 }
 
 // check runs all checks and user-defined validators on the builder.

@@ -123,7 +123,9 @@ func (_u *UserAccountUpdate) RemoveCredentials(v ...*UserCredential) *UserAccoun
 
 // Save executes the query and returns the number of nodes affected by the update operation.
 func (_u *UserAccountUpdate) Save(ctx context.Context) (int, error) {
-	_u.defaults()
+	if err := _u.defaults(); err != nil {
+		return 0, err
+	}
 	return withHooks(ctx, _u.sqlSave, _u.mutation, _u.hooks)
 }
 
@@ -150,11 +152,15 @@ func (_u *UserAccountUpdate) ExecX(ctx context.Context) {
 }
 
 // defaults sets the default values of the builder before save.
-func (_u *UserAccountUpdate) defaults() {
+func (_u *UserAccountUpdate) defaults() error {
 	if _, ok := _u.mutation.UpdatedAt(); !ok {
+		if useraccount.UpdateDefaultUpdatedAt == nil {
+			return fmt.Errorf("ent: uninitialized useraccount.UpdateDefaultUpdatedAt (forgotten import ent/runtime?)")
+		}
 		v := useraccount.UpdateDefaultUpdatedAt()
 		_u.mutation.SetUpdatedAt(v)
 	}
+	return nil
 }
 
 // check runs all checks and user-defined validators on the builder.
@@ -377,7 +383,9 @@ func (_u *UserAccountUpdateOne) Select(field string, fields ...string) *UserAcco
 
 // Save executes the query and returns the updated UserAccount entity.
 func (_u *UserAccountUpdateOne) Save(ctx context.Context) (*UserAccount, error) {
-	_u.defaults()
+	if err := _u.defaults(); err != nil {
+		return nil, err
+	}
 	return withHooks(ctx, _u.sqlSave, _u.mutation, _u.hooks)
 }
 
@@ -404,11 +412,15 @@ func (_u *UserAccountUpdateOne) ExecX(ctx context.Context) {
 }
 
 // defaults sets the default values of the builder before save.
-func (_u *UserAccountUpdateOne) defaults() {
+func (_u *UserAccountUpdateOne) defaults() error {
 	if _, ok := _u.mutation.UpdatedAt(); !ok {
+		if useraccount.UpdateDefaultUpdatedAt == nil {
+			return fmt.Errorf("ent: uninitialized useraccount.UpdateDefaultUpdatedAt (forgotten import ent/runtime?)")
+		}
 		v := useraccount.UpdateDefaultUpdatedAt()
 		_u.mutation.SetUpdatedAt(v)
 	}
+	return nil
 }
 
 // check runs all checks and user-defined validators on the builder.

@@ -166,7 +166,9 @@ func (_u *UserCredentialUpdate) ClearAccount() *UserCredentialUpdate {
 
 // Save executes the query and returns the number of nodes affected by the update operation.
 func (_u *UserCredentialUpdate) Save(ctx context.Context) (int, error) {
-	_u.defaults()
+	if err := _u.defaults(); err != nil {
+		return 0, err
+	}
 	return withHooks(ctx, _u.sqlSave, _u.mutation, _u.hooks)
 }
 
@@ -193,11 +195,15 @@ func (_u *UserCredentialUpdate) ExecX(ctx context.Context) {
 }
 
 // defaults sets the default values of the builder before save.
-func (_u *UserCredentialUpdate) defaults() {
+func (_u *UserCredentialUpdate) defaults() error {
 	if _, ok := _u.mutation.UpdatedAt(); !ok {
+		if usercredential.UpdateDefaultUpdatedAt == nil {
+			return fmt.Errorf("ent: uninitialized usercredential.UpdateDefaultUpdatedAt (forgotten import ent/runtime?)")
+		}
 		v := usercredential.UpdateDefaultUpdatedAt()
 		_u.mutation.SetUpdatedAt(v)
 	}
+	return nil
 }
 
 // check runs all checks and user-defined validators on the builder.
@@ -479,7 +485,9 @@ func (_u *UserCredentialUpdateOne) Select(field string, fields ...string) *UserC
 
 // Save executes the query and returns the updated UserCredential entity.
 func (_u *UserCredentialUpdateOne) Save(ctx context.Context) (*UserCredential, error) {
-	_u.defaults()
+	if err := _u.defaults(); err != nil {
+		return nil, err
+	}
 	return withHooks(ctx, _u.sqlSave, _u.mutation, _u.hooks)
 }
 
@@ -506,11 +514,15 @@ func (_u *UserCredentialUpdateOne) ExecX(ctx context.Context) {
 }
 
 // defaults sets the default values of the builder before save.
-func (_u *UserCredentialUpdateOne) defaults() {
+func (_u *UserCredentialUpdateOne) defaults() error {
 	if _, ok := _u.mutation.UpdatedAt(); !ok {
+		if usercredential.UpdateDefaultUpdatedAt == nil {
+			return fmt.Errorf("ent: uninitialized usercredential.UpdateDefaultUpdatedAt (forgotten import ent/runtime?)")
+		}
 		v := usercredential.UpdateDefaultUpdatedAt()
 		_u.mutation.SetUpdatedAt(v)
 	}
+	return nil
 }
 
 // check runs all checks and user-defined validators on the builder.

@@ -24,11 +24,11 @@ const (
 	EnvKeyringFile = "ENCRYPTION_KEYRING_FILE"
 )
 
-// KeyringFromEnv unwraps the keyring of [EnvKeyring], or of the file that
+// FromEnv unwraps the keyring of [EnvKeyring], or of the file that
 // [EnvKeyringFile] names, with the service of [EnvURL]. Errors:
 // [credent.ErrNoKey] if a variable is not set, [credent.ErrBadKey] if one is
 // set both ways or ENCRYPTION_KEY is set as well, and [Unwrap]'s errors.
-func KeyringFromEnv(ctx context.Context) (*keyring.Keyring, error) {
+func FromEnv(ctx context.Context) (*keyring.Keyring, error) {
 	kmsURL, wrapped, err := ReadEnv()
 	if err != nil {
 		return nil, err
@@ -36,7 +36,7 @@ func KeyringFromEnv(ctx context.Context) (*keyring.Keyring, error) {
 	return Unwrap(ctx, kmsURL, wrapped)
 }
 
-// ReadEnv returns what [KeyringFromEnv] unwraps, as it is.
+// ReadEnv returns what [FromEnv] unwraps, as it is.
 func ReadEnv() (kmsURL, wrapped string, err error) {
 	for _, name := range []string{"ENCRYPTION_KEY", "ENCRYPTION_KEY_FILE"} {
 		if os.Getenv(name) != "" {
@@ -61,7 +61,7 @@ func ReadEnv() (kmsURL, wrapped string, err error) {
 	return kmsURL, wrapped, nil
 }
 
-// EnvSource returns the [keyring.Source] of [KeyringFromEnv], for
+// EnvSource returns the [keyring.Source] of [FromEnv], for
 // [keyring.Watch]. The service is asked only when the URL or the text
 // has changed since it last unwrapped one, so watching costs it nothing, and
 // its outages go unnoticed.

@@ -92,8 +92,7 @@ func ExampleEnvSource() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	client, err := credent.Open(ctx, "sqlite::memory:", credent.WithMigrations(), credent.WithKeyring(ring),
-		credent.WithDriver(sqlite.Driver()))
+	client, err := credent.Open(ctx, "sqlite::memory:", credent.Config{Migrate: true, Keyring: ring}, credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -102,7 +101,7 @@ func ExampleEnvSource() {
 	// Output: 0 <nil>
 }
 
-func ExampleKeyringFromEnv() {
+func ExampleFromEnv() {
 	if err := errors.Join(os.Setenv("ENCRYPTION_KEY", ""), os.Setenv("ENCRYPTION_KEYRING_URL", exampleURL),
 		os.Setenv("ENCRYPTION_KEYRING", "")); err != nil {
 		log.Fatal(err)

@@ -27,10 +27,6 @@ var (
 	ErrNothingToAdopt = errors.New("there are no tables to adopt")
 )
 
-// AdoptOnly makes [Adopt] mark the baseline and stop, without applying the
-// other migrations.
-func AdoptOnly() Option { return func(c *config) { c.adoptOnly = true } }
-
 // AdoptReport is what [Adopt] found and did.
 type AdoptReport struct {
 	// Already means that the database has a migration history, so that nothing
@@ -45,10 +41,10 @@ type AdoptReport struct {
 	// Equal is a later version whose tables the database has exactly, and
 	// "" if there is none. It is looked for where there are differences: a
 	// database that was migrated and has lost its history, as in a dump of one
-	// schema, is taken over with [WithBaseline].
+	// schema, is taken over with [Config.Baseline].
 	Equal string
 	// BadRows are what a later migration refuses. Any is an [ErrBadRows],
-	// except with [AdoptOnly].
+	// except with [Config.AdoptOnly].
 	BadRows []BadRows
 	// Applied lists the files that were applied after the baseline was marked.
 	Applied []string
@@ -85,33 +81,33 @@ func (b BadRows) String() string {
 // migration makes, the way [Check] does. If they are equal, and their rows are
 // such that the other migrations will succeed, it marks the first migration as
 // the baseline, as stock Atlas does, and applies the others as [Apply] does
-// with the same options, unless told [AdoptOnly]. Tables of others are left
-// alone. On a database with a history it does nothing.
+// with the same options, unless told [Config.AdoptOnly]. Tables of others are
+// left alone. On a database with a history it does nothing.
 //
 // After [ErrNotEqual], [ErrBadRows] and [ErrNothingToAdopt] the database is as
 // it was, and the report says why. Other errors: [ErrCannotCompare],
 // [ErrLocked], [*LockError]; and Apply's errors, after which the baseline
 // stays, so that Apply goes on.
-func Adopt(ctx context.Context, db *sql.DB, opts ...Option) (*AdoptReport, error) {
-	cfg, err := configOf(opts)
+func Adopt(ctx context.Context, db *sql.DB, config Config) (*AdoptReport, error) {
+	cfg, err := config.settings()
 	if err != nil {
 		return nil, err
 	}
 	if cfg.baseline != "" || cfg.dryRun != nil {
-		return nil, errors.New("migrate: Adopt takes neither WithBaseline nor WithDryRun")
+		return nil, errors.New("migrate: Adopt takes neither Baseline nor DryRun")
 	}
 	report, err := adoptBaseline(ctx, db, cfg)
 	if err != nil || report.Already || cfg.adoptOnly {
 		return report, err
 	}
-	err = Apply(ctx, db, append(slices.Clone(opts), WithProgress(func(name string) {
+	config.Progress = func(name string) {
 		report.Applied = append(report.Applied, name)
 		cfg.onFile(name)
-	}))...)
-	return report, err
+	}
+	return report, Apply(ctx, db, config)
 }
 
-func adoptBaseline(ctx context.Context, db *sql.DB, cfg *config) (report *AdoptReport, err error) {
+func adoptBaseline(ctx context.Context, db *sql.DB, cfg *settings) (report *AdoptReport, err error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("migrate: reach the database: %w", err)
@@ -125,7 +121,7 @@ func adoptBaseline(ctx context.Context, db *sql.DB, cfg *config) (report *AdoptR
 	if err != nil {
 		return nil, err
 	}
-	a := &adopter{applier: applier{config: *cfg, db: db, conn: conn, dialect: d, dir: dir}}
+	a := &adopter{applier: applier{settings: *cfg, db: db, conn: conn, dialect: d, dir: dir}}
 	restore, err := a.limitBusy(ctx)
 	if err != nil {
 		return nil, err

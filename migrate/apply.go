@@ -11,7 +11,10 @@ import (
 
 	"ariga.io/atlas/sql/migrate"
 
+	"github.com/credent-go/credent/encrypted"
+	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/lockwait"
+	"github.com/credent-go/credent/keyring"
 )
 
 // operatorVersion is what the history says of who applied a file.
@@ -28,80 +31,84 @@ const DefaultLockTimeout = lockwait.DefaultTimeout
 // lock in vain.
 const DefaultLockRetry = lockwait.DefaultLimit
 
-// Option changes how [Apply] and [ReadStatus] work.
-type Option func(*config)
+// Config says how [Apply], [Adopt], [Check] and [ReadStatus] work. The zero
+// value is ready for use: it runs the module's own files. Each function
+// validates it before it does anything. Check and ReadStatus take Dir alone.
+type Config struct {
+	// Dir has the files and atlas.sum of another directory, of the database's
+	// dialect. Nil means the module's own.
+	Dir fs.FS
 
-type config struct {
-	dir             fs.FS
-	migratorTimeout time.Duration
-	locks           lockwait.Policy
-	baseline        string
-	target          string
-	allowDirty      bool
-	nonLinear       bool
-	pooled          bool
-	onFile          func(name string)
-	dryRun          func(Planned)
-	adoptOnly       bool
-	canaries        *canaries
+	// Keyring makes Apply keep a canary for each of Columns, after the files: a
+	// token of a known text under the keyring's primary key. By it a service
+	// finds out when it starts whether its key is right, also before the first
+	// row is stored and if row-level security hides the rows; see
+	// encrypted.Check. Nil means that no canary is stored.
+	//
+	// Apply then fails with a keyring that doesn't open a stored canary, or
+	// opens none of the column's secrets, mostly with encrypted.ErrUnknownKey.
+	// The files stay applied, and no canary is changed. Without the table
+	// credent_canary it is encrypted.ErrNoCanaryTable, unless Target stops
+	// before it.
+	Keyring *keyring.Keyring
+	// Columns are the columns of Keyring's canaries, as the generated package's
+	// EncryptedColumns returns them. With a Keyring there must be one at least,
+	// or it is encrypted.ErrNoColumn; without one there must be none.
+	Columns []encrypted.Column
+
+	// MigratorTimeout is how long to wait for another process that is
+	// migrating. Zero means [DefaultMigratorTimeout], and a negative one not to
+	// wait.
+	MigratorTimeout time.Duration
+	// LockTimeout is how long each statement may wait for a lock: the
+	// lock_timeout of Postgres, and the busy_timeout of SQLite. While a
+	// statement waits for a table, a service's statements on it wait behind it,
+	// plain SELECTs too. After the timeout the file is rolled back, and tried
+	// again as LockRetry says. Zero means [DefaultLockTimeout].
+	//
+	// A negative one turns it off: statements then wait as long as the
+	// connection's own setting lets them, which on Postgres is forever by
+	// default.
+	LockTimeout time.Duration
+	// LockRetry is for how long a file is tried again that waited for a lock in
+	// vain. Between two tries it holds no lock, and pauses for a random time
+	// that grows. After the limit Apply returns a [*LockError]. Zero means
+	// [DefaultLockRetry], and a negative one a single try.
+	LockRetry time.Duration
+
+	// Baseline takes over a database without history that already has what the
+	// migrations up to and including this version make: they are marked as
+	// applied and not run. Nothing checks that it is so. "" means none. It
+	// excludes AllowDirty.
+	Baseline string
+	// Target stops after the file of this version, which isn't older than
+	// Baseline. A database that is beyond it stays as it is. "" means the
+	// newest file.
+	Target string
+	// AllowDirty accepts a database without history that already has tables, of
+	// others. False refuses it with [ErrNotClean].
+	AllowDirty bool
+	// NonLinear runs files that are older than the newest applied one and were
+	// never applied, as after a merge of two branches, before the others. False
+	// refuses them with [ErrOutOfOrder].
+	NonLinear bool
+	// Pooled says that the connection may go through a pooler in transaction
+	// mode, such as PgBouncer's. Apply then refuses a file with atlas:txmode
+	// none, with [ErrPooled]. False makes Apply try to find out. All other
+	// files are safe either way: their transaction holds the lock.
+	Pooled bool
+	// AdoptOnly makes [Adopt] mark the baseline and stop, without applying the
+	// other migrations. Apply doesn't look at it.
+	AdoptOnly bool
+
+	// Progress is called with the name of each migration file after it was
+	// applied. Nil means that nobody is told.
+	Progress func(name string)
+	// DryRun is called with each file that would run, in order, and Apply
+	// changes nothing: no file is run, no history table made, no baseline
+	// marked, no lock taken. Nil means that the files are run.
+	DryRun func(Planned)
 }
-
-// WithDir takes the files and atlas.sum of another directory, of the database's
-// dialect, in place of the module's own.
-func WithDir(dir fs.FS) Option { return func(c *config) { c.dir = dir } }
-
-// WithMigratorTimeout sets how long to wait for another process that is
-// migrating, in place of [DefaultMigratorTimeout]. Zero means not to wait.
-func WithMigratorTimeout(d time.Duration) Option { return func(c *config) { c.migratorTimeout = d } }
-
-// WithLockTimeout sets how long each statement may wait for a lock, in place of
-// [DefaultLockTimeout]: the lock_timeout of Postgres, and the busy_timeout of
-// SQLite. While a statement waits for a table, a service's statements on it
-// wait behind it, plain SELECTs too. After the timeout the file is rolled back,
-// and tried again as [WithLockRetry] says.
-//
-// Zero turns it off: statements then wait as long as the connection's own
-// setting lets them, which on Postgres is forever by default.
-func WithLockTimeout(d time.Duration) Option { return func(c *config) { c.locks.Timeout = d } }
-
-// WithLockRetry sets for how long a file is tried again that waited for a lock
-// in vain, in place of [DefaultLockRetry]. Between two tries it holds no lock,
-// and pauses for a random time that grows. Zero means one try. After the limit
-// Apply returns a [*LockError].
-func WithLockRetry(d time.Duration) Option { return func(c *config) { c.locks.Limit = d } }
-
-// WithBaseline takes over a database without history that already has what the
-// migrations up to and including this version make: they are marked as applied
-// and not run. Nothing checks that it is so.
-func WithBaseline(version string) Option { return func(c *config) { c.baseline = version } }
-
-// WithTarget stops after the file of this version. A database that is beyond it
-// stays as it is.
-func WithTarget(version string) Option { return func(c *config) { c.target = version } }
-
-// WithAllowDirty accepts a database without history that already has tables, of
-// others.
-func WithAllowDirty() Option { return func(c *config) { c.allowDirty = true } }
-
-// WithNonLinear runs files that are older than the newest applied one and were
-// never applied, as after a merge of two branches, before the others. Without
-// it they are refused with [ErrOutOfOrder].
-func WithNonLinear() Option { return func(c *config) { c.nonLinear = true } }
-
-// WithPooled says that the connection may go through a pooler in transaction
-// mode, as PgBouncer's. Apply then refuses a file with atlas:txmode none, with
-// [ErrPooled], instead of trying to find out. All other files need no such
-// option: their transaction holds the lock.
-func WithPooled() Option { return func(c *config) { c.pooled = true } }
-
-// WithProgress calls f with the name of each migration file after it was
-// applied.
-func WithProgress(f func(name string)) Option { return func(c *config) { c.onFile = f } }
-
-// WithDryRun calls f with each file that would run, in order, and changes
-// nothing: no file is run, no history table made, no baseline marked, no lock
-// taken.
-func WithDryRun(f func(Planned)) Option { return func(c *config) { c.dryRun = f } }
 
 // Planned is a file that [Apply] would run.
 type Planned struct {
@@ -116,32 +123,60 @@ type Statement struct {
 	SQL  string
 }
 
-func configOf(opts []Option) (*config, error) {
-	cfg := &config{
-		migratorTimeout: DefaultMigratorTimeout,
-		locks:           lockwait.Policy{Timeout: DefaultLockTimeout, Limit: DefaultLockRetry},
-		onFile:          func(string) {},
+// settings are a validated [Config], with its defaults.
+type settings struct {
+	dir             fs.FS
+	migratorTimeout time.Duration
+	locks           lockwait.Policy
+	baseline        string
+	target          string
+	allowDirty      bool
+	nonLinear       bool
+	pooled          bool
+	onFile          func(name string)
+	dryRun          func(Planned)
+	adoptOnly       bool
+	canaries        *canaries
+}
+
+// timeout returns a duration of a [Config]. A negative one means none.
+func timeout(d, otherwise time.Duration) time.Duration {
+	if d == 0 {
+		return otherwise
 	}
-	for _, opt := range opts {
-		opt(cfg)
-	}
-	if err := cfg.canaries.check(); err != nil {
-		return nil, err
-	}
+	return max(d, 0)
+}
+
+func (cfg Config) settings() (*settings, error) {
 	switch {
-	case cfg.baseline != "" && cfg.allowDirty:
-		return nil, errors.New("migrate: WithBaseline and WithAllowDirty exclude each other")
-	case cfg.locks.Timeout < 0 || cfg.locks.Limit < 0 || cfg.migratorTimeout < 0:
-		return nil, errors.New("migrate: WithLockTimeout, WithLockRetry or WithMigratorTimeout is negative")
-	case cfg.baseline != "" && cfg.target != "" && cfg.target < cfg.baseline:
+	case cfg.Keyring == nil && len(cfg.Columns) > 0:
+		return nil, fmt.Errorf("migrate: %w: Columns are set, and Keyring is not", keyring.ErrNoKey)
+	case cfg.Baseline != "" && cfg.AllowDirty:
+		return nil, errors.New("migrate: Baseline and AllowDirty exclude each other")
+	case cfg.Baseline != "" && cfg.Target != "" && cfg.Target < cfg.Baseline:
 		return nil, errors.New("migrate: the target is older than the baseline")
 	}
-	return cfg, nil
+	s := &settings{
+		dir:             cfg.Dir,
+		migratorTimeout: timeout(cfg.MigratorTimeout, DefaultMigratorTimeout),
+		locks: lockwait.Policy{
+			Timeout: timeout(cfg.LockTimeout, DefaultLockTimeout), Limit: timeout(cfg.LockRetry, DefaultLockRetry),
+		},
+		baseline: cfg.Baseline, target: cfg.Target, allowDirty: cfg.AllowDirty, nonLinear: cfg.NonLinear,
+		pooled: cfg.Pooled, onFile: cfg.Progress, dryRun: cfg.DryRun, adoptOnly: cfg.AdoptOnly,
+	}
+	if s.onFile == nil {
+		s.onFile = func(string) {}
+	}
+	if cfg.Keyring != nil {
+		s.canaries = &canaries{(*engine.Ring)(cfg.Keyring), cfg.Columns}
+	}
+	return s, s.canaries.check()
 }
 
 // directory returns the migration directory for a dialect, in which the
 // versions that options name must be.
-func (c *config) directory(d string) (migrate.Dir, error) {
+func (c *settings) directory(d string) (migrate.Dir, error) {
 	dir, err := directoryOf(d)
 	if c.dir != nil {
 		dir, err = loadDir(c.dir)
@@ -170,21 +205,21 @@ func (c *config) directory(d string) (migrate.Dir, error) {
 // A file with the directive atlas:txmode none, for statements such as CREATE
 // INDEX CONCURRENTLY, runs without a transaction. The lock is then the
 // session's, so it needs a direct connection or session pooling; see
-// [WithPooled]. After a failure or a crash within such a file the next Apply
+// [Config.Pooled]. After a failure or a crash within such a file the next Apply
 // goes on with the statement that was not recorded as done.
 //
 // A statement waits for locks of other transactions no longer than the lock
-// timeout, and the file is tried again for a while: see [WithLockTimeout] and
-// [WithLockRetry]. A statement that is built CONCURRENTLY lets readers and
-// writers by while it waits, and has the time of all tries.
+// timeout, and the file is tried again for a while: see [Config.LockTimeout]
+// and [Config.LockRetry]. A statement that is built CONCURRENTLY lets readers
+// and writers by while it waits, and has the time of all tries.
 //
 // Errors: [*StatementError]; [*LockError]; [ErrNewer], [ErrNotClean],
 // [ErrPartial], [ErrLocked], [ErrChanged], [ErrHistoryChanged],
 // [ErrOutOfOrder], [ErrUnknownVersion], [ErrPooled]. What a failed file had
 // done is rolled back, unless it runs without a transaction, and the files
 // before it stay applied.
-func Apply(ctx context.Context, db *sql.DB, opts ...Option) (err error) {
-	cfg, err := configOf(opts)
+func Apply(ctx context.Context, db *sql.DB, config Config) (err error) {
+	cfg, err := config.settings()
 	if err != nil {
 		return err
 	}
@@ -205,7 +240,7 @@ func Apply(ctx context.Context, db *sql.DB, opts ...Option) (err error) {
 	if err != nil {
 		return err
 	}
-	a := &applier{config: *cfg, db: db, conn: conn, dialect: d, dir: dir}
+	a := &applier{settings: *cfg, db: db, conn: conn, dialect: d, dir: dir}
 	if cfg.dryRun != nil {
 		return a.plan(ctx)
 	}

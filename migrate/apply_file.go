@@ -18,7 +18,7 @@ import (
 
 // applier is one call of [Apply].
 type applier struct {
-	config
+	settings
 	db      *sql.DB
 	conn    *sql.Conn
 	dialect string
@@ -133,7 +133,7 @@ func (a *applier) pending(ctx context.Context) (*work, error) {
 
 // partialFirst puts the file that was applied in part before the others. The
 // library does that only if it is the newest of the history, which it need not
-// be with [WithNonLinear].
+// be with [Config.NonLinear].
 func (w *work) partialFirst(version string) error {
 	if version == "" || len(w.pending) > 0 && w.pending[0].Version() == version {
 		return nil

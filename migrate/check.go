@@ -150,7 +150,7 @@ func (e *findingsError) Unwrap() []error {
 // not looked at, with one exception: each indexed column that the process knows
 // must have the triggers that empty a digest when another writer changes its
 // token, in its table, the table's partitions and its INHERITS children. Of the
-// options only [WithDir] counts.
+// options only [Config.Dir] counts.
 //
 // Nothing is changed: on Postgres the applied files are replayed in a schema of
 // their own, in a transaction that is rolled back, which locks no table of the
@@ -161,8 +161,8 @@ func (e *findingsError) Unwrap() []error {
 // [ErrCannotCompare], where the role may not make a schema, the report is there
 // too, and has the findings about the history, for which the right to read the
 // history table is enough.
-func Check(ctx context.Context, db *sql.DB, opts ...Option) (report *Report, err error) {
-	cfg, err := configOf(opts)
+func Check(ctx context.Context, db *sql.DB, config Config) (report *Report, err error) {
+	cfg, err := config.settings()
 	if err != nil {
 		return nil, err
 	}

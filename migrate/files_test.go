@@ -11,10 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/internal/testopt"
 	"github.com/credent-go/credent/migrate"
-	"github.com/credent-go/credent/open/sqlite"
 )
 
 // Pairs of up and down files would be run one after the other by stock Atlas.
@@ -66,7 +64,7 @@ func write(t *testing.T, dir, name, text string) {
 // valid reports whether a directory fits its atlas.sum.
 func valid(t *testing.T, dir string) error {
 	t.Helper()
-	db, _, err := testopt.OpenDB("sqlite::memory:", credent.WithDriver(sqlite.Driver()))
+	db, _, err := testopt.OpenDB("sqlite::memory:")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +148,7 @@ func TestHash(t *testing.T) {
 
 func TestDiffRefusesNames(t *testing.T) {
 	t.Parallel()
-	db, _, err := testopt.OpenDB("sqlite::memory:", credent.WithDriver(sqlite.Driver()))
+	db, _, err := testopt.OpenDB("sqlite::memory:")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,10 +7,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/internal/testopt"
 	"github.com/credent-go/credent/migrate"
-	"github.com/credent-go/credent/open/sqlite"
 )
 
 func TestLintSQLite(t *testing.T) {
@@ -49,7 +47,7 @@ func TestLintSQLite(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			db, _, err := testopt.OpenDB("sqlite::memory:", credent.WithDriver(sqlite.Driver()))
+			db, _, err := testopt.OpenDB("sqlite::memory:")
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -12,7 +12,7 @@ import (
 )
 
 // ErrLockTimeout means that other transactions held a lock that a migration
-// needs for longer than [WithLockTimeout] and [WithLockRetry] allow.
+// needs for longer than [Config.LockTimeout] and [Config.LockRetry] allow.
 var ErrLockTimeout = lockwait.ErrTimeout
 
 // LockError is an [ErrLockTimeout]: it says which statement waited, for which
@@ -21,9 +21,21 @@ var ErrLockTimeout = lockwait.ErrTimeout
 // also an [ErrPartial].
 //
 // It unwraps to the [*StatementError], and to the driver's error.
+//
+//   - Package string: "migrate"
+//   - File string, Line int: of the statement
+//   - Table string: that it waited for
+//   - Waited time.Duration, Tries int: in all
+//   - Holders []LockHolder: who held the lock
+//   - Note string: what became of the work, or ""
+//   - Err error: the cause
 type LockError = lockwait.Error
 
 // LockHolder is a session that holds a lock.
+//
+//   - PID int: of its server process
+//   - Application, State string: as pg_stat_activity has them
+//   - Age time.Duration: of its transaction
 type LockHolder = lockwait.Holder
 
 // retry calls try again while others hold locks that it needs.

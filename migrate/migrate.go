@@ -32,8 +32,8 @@ var (
 	ErrNewer = errors.New("the database is newer than the code")
 
 	// ErrNotClean means that a database without migration history already has
-	// tables. [WithBaseline] takes over one whose schema is known,
-	// [WithAllowDirty] accepts one with tables of others.
+	// tables. [Config.Baseline] takes over one whose schema is known,
+	// [Config.AllowDirty] accepts one with tables of others.
 	ErrNotClean = errors.New("the database has tables but no migration history")
 
 	// ErrPartial means that a migration stopped between two statements, which
@@ -41,8 +41,8 @@ var (
 	ErrPartial = errors.New("a migration was applied in part")
 
 	// ErrLocked means that another process was migrating for longer than
-	// [WithMigratorTimeout] allows. On SQLite, which does not tell a migrator
-	// from another writer, it is an [ErrLockTimeout] too.
+	// [Config.MigratorTimeout] allows. On SQLite, which does not tell a
+	// migrator from another writer, it is an [ErrLockTimeout] too.
 	ErrLocked = errors.New("another process is migrating the database")
 
 	// ErrChanged means that the migration files do not match their atlas.sum.

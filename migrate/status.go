@@ -65,10 +65,10 @@ func (s *Status) newer() error {
 
 // ReadStatus compares the database's history with the migration files. It
 // changes nothing and needs no more than the right to read the history table. A
-// database without one has every file pending. Of the options only [WithDir]
+// database without one has every file pending. Of the options only [Config.Dir]
 // counts.
-func ReadStatus(ctx context.Context, db *sql.DB, opts ...Option) (status *Status, err error) {
-	cfg, err := configOf(opts)
+func ReadStatus(ctx context.Context, db *sql.DB, config Config) (status *Status, err error) {
+	cfg, err := config.settings()
 	if err != nil {
 		return nil, err
 	}

@@ -16,13 +16,11 @@ import (
 	"entgo.io/ent/schema/field"
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/pgserver"
 	"github.com/credent-go/credent/internal/testopt"
 	"github.com/credent-go/credent/migrate"
-	"github.com/credent-go/credent/open/sqlite"
 )
 
 // As the generated package of somebody's schema does.
@@ -66,7 +64,7 @@ func devDatabases(t *testing.T) []devDatabase {
 	t.Cleanup(func() { _ = server.Stop() })
 	open := func(t *testing.T, url string) *sql.DB {
 		t.Helper()
-		db, _, err := testopt.OpenDB(url, credent.WithDriver(sqlite.Driver()))
+		db, _, err := testopt.OpenDB(url)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -366,7 +364,7 @@ func TestDiffUnknownTables(t *testing.T) {
 	table := vaults("secret_index")
 	table.Name = "others"
 	table.Annotation = &entsql.Annotation{Checks: map[string]string{"others_secret_encrypted": "secret LIKE 'gAAAA%'"}}
-	db, _, err := testopt.OpenDB("sqlite::memory:", credent.WithDriver(sqlite.Driver()))
+	db, _, err := testopt.OpenDB("sqlite::memory:")
 	if err != nil {
 		t.Fatal(err)
 	}

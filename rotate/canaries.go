@@ -7,7 +7,7 @@ import (
 	"slices"
 
 	"github.com/credent-go/credent/internal/canary"
-	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 )
 
 // canaries says what an operation does with the canaries of its columns; see
@@ -44,7 +44,7 @@ func openCanaries(ctx context.Context, db *sql.DB) (*canary.DB, error) {
 
 // checkCanaries refuses a keyring that doesn't open a column's canary, before
 // anything is encrypted with it.
-func checkCanaries(ctx context.Context, db *canary.DB, ring *keyring.Keyring, tables []table) error {
+func checkCanaries(ctx context.Context, db *canary.DB, ring *engine.Ring, tables []table) error {
 	if db == nil {
 		return nil
 	}

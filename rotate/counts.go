@@ -7,7 +7,7 @@ import (
 	"slices"
 
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
-	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 	"github.com/credent-go/credent/internal/plaintype"
@@ -205,7 +205,7 @@ func (c *ColumnCount) count(primary, key *fernet.Key, err error) {
 }
 
 // noneOf has a zero for each of the earlier keys.
-func noneOf(ring *keyring.Keyring) map[string]int64 {
+func noneOf(ring *engine.Ring) map[string]int64 {
 	counts := make(map[string]int64)
 	for _, key := range ring.Keys()[1:] {
 		counts[key.ID()] = 0

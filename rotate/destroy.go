@@ -10,13 +10,14 @@ import (
 	"time"
 
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
-	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
+	"github.com/credent-go/credent/keyring"
 )
 
-// ErrUnknownTenant means that a tenant has neither a key nor a row, so that the name
-// is most likely wrong.
+// ErrUnknownTenant means that a tenant has neither a key nor a row, so that the
+// name is most likely wrong.
 var ErrUnknownTenant = errors.New("no such tenant: it has no key and no row")
 
 // Tenant is one that has a data key, or had one that was destroyed.
@@ -27,7 +28,7 @@ type Tenant struct {
 }
 
 // ListTenants returns the tenants that have a data key, and those whose key was
-// destroyed, sorted. It needs no keyring. Errors: [ErrNoTable], [ErrHidden].
+// destroyed, sorted. It needs no rings. Errors: [ErrNoTable], [ErrHidden].
 func ListTenants(ctx context.Context, db *sql.DB) (list []Tenant, err error) {
 	s, err := storeOf(ctx, db)
 	if err != nil {
@@ -60,7 +61,7 @@ func ListTenants(ctx context.Context, db *sql.DB) (list []Tenant, err error) {
 }
 
 // openKeys is openTenants of a database that must have the table.
-func openKeys(ctx context.Context, db *sql.DB, s store, ring *keyring.Keyring) (*tenants, error) {
+func openKeys(ctx context.Context, db *sql.DB, s store, ring *engine.Ring) (*tenants, error) {
 	keys, err := openTenants(ctx, db, s, ring)
 	if err == nil && keys == nil {
 		err = fmt.Errorf("rotate: %s: %w", tenantkey.Table, ErrNoTable)
@@ -97,9 +98,10 @@ type Destroyed struct {
 // lag, the log of the database. Clients that have the key in memory lose it
 // within [tenantkey.Lifetime]. Errors: [ErrUnknownTenant], [ErrNoTable],
 // [ErrHidden], and the database's own.
-func DestroyTenant(ctx context.Context, db *sql.DB, ring *keyring.Keyring, tenant string, columns ...column.Column) (done *Destroyed, err error) {
+func DestroyTenant(ctx context.Context, db *sql.DB, keyRing *keyring.Keyring, tenant string, columns ...column.Column) (done *Destroyed, err error) {
+	ring := (*engine.Ring)(keyRing)
 	if ring.Primary() == nil {
-		return nil, fmt.Errorf("rotate: %w", keyring.ErrNoKey)
+		return nil, fmt.Errorf("rotate: %w", engine.ErrNoKey)
 	}
 	tables, s, err := open(ctx, db, columns, nil)
 	if err != nil {
@@ -130,8 +132,8 @@ func DestroyTenant(ctx context.Context, db *sql.DB, ring *keyring.Keyring, tenan
 type destruction struct {
 	Destroyed
 	tx   *sql.Tx
-	ring *keyring.Keyring
-	only *keyring.Keyring // of the tenant's key; nil if there is none
+	ring *engine.Ring
+	only *engine.Ring // of the tenant's key; nil if there is none
 
 	locate seal.Locator
 }
@@ -191,7 +193,7 @@ func (d *destruction) readKey(ctx context.Context) (known bool, err error) {
 	d.Again, d.At = destroyed.Valid, destroyed.Time.UTC()
 	if wrapped.Valid {
 		if key, _, err := tenantkey.Unwrap(d.ring, d.Tenant, wrapped.String); err == nil {
-			d.only = keyring.Of(key)
+			d.only = engine.Of(key)
 		}
 	}
 	return true, nil

@@ -8,11 +8,12 @@ import (
 	"slices"
 
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
-	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/plaintype"
 	"github.com/credent-go/credent/internal/retry"
 	"github.com/credent-go/credent/internal/states"
+	"github.com/credent-go/credent/keyring"
 )
 
 // Encrypt turns columns that hold plaintext into encrypted ones, in place: it
@@ -40,13 +41,14 @@ import (
 //
 // Until it is done, clients must have write as the columns' state of
 // encryption, to read what is still plaintext.
-func Encrypt(ctx context.Context, db *sql.DB, ring *keyring.Keyring, cfg Config) (*Report, error) {
+func Encrypt(ctx context.Context, db *sql.DB, keyRing *keyring.Keyring, cfg Config) (*Report, error) {
+	ring := (*engine.Ring)(keyRing)
 	if err := checkUnique(ctx, db, ring, cfg, true); err != nil {
 		return nil, err
 	}
 	locate := new(seal.Locator)
 	return start(ctx, db, ring, cfg, operation{
-		rewrite: func(cfg *Config, ring *keyring.Keyring, stored original, p seal.Place) (rewritten, error) {
+		rewrite: func(cfg *Config, ring *engine.Ring, stored original, p seal.Place) (rewritten, error) {
 			to := cfg.rebinding(&p.Column)
 			if p.Column.Bound && to == seal.Keep {
 				to = seal.Bind
@@ -145,10 +147,11 @@ func validateChecks(ctx context.Context, s store, t table, result *TableReport) 
 //
 // Clients must have accept as the columns' state of encryption, so that they
 // read both and write plaintext.
-func DecryptToPlaintext(ctx context.Context, db *sql.DB, ring *keyring.Keyring, cfg Config) (*Report, error) {
+func DecryptToPlaintext(ctx context.Context, db *sql.DB, keyRing *keyring.Keyring, cfg Config) (*Report, error) {
+	ring := (*engine.Ring)(keyRing)
 	locate := new(seal.Locator)
 	return start(ctx, db, ring, cfg, operation{
-		rewrite: func(_ *Config, ring *keyring.Keyring, stored original, p seal.Place) (rewritten, error) {
+		rewrite: func(_ *Config, ring *engine.Ring, stored original, p seal.Place) (rewritten, error) {
 			plaintext, changed, err := decryptStored(locate, ring, stored.text, p)
 			return rewritten{plaintext, changed, false}, err
 		},

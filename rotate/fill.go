@@ -10,10 +10,11 @@ import (
 	"strings"
 
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
-	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/indextrigger"
 	"github.com/credent-go/credent/internal/plaintype"
+	"github.com/credent-go/credent/keyring"
 )
 
 // FillIndexes makes the digests of blind indexes that are missing, or of
@@ -25,18 +26,19 @@ import (
 // It begins with [CheckUnique]. A table without the triggers that empty a
 // digest, when another program changes the plaintext and not the digest, is a
 // [SchemaError]. Nothing is written then.
-func FillIndexes(ctx context.Context, db *sql.DB, ring *keyring.Keyring, cfg Config) (*Report, error) {
+func FillIndexes(ctx context.Context, db *sql.DB, keyRing *keyring.Keyring, cfg Config) (*Report, error) {
+	ring := (*engine.Ring)(keyRing)
 	if err := checkUnique(ctx, db, ring, cfg, true); err != nil {
 		return nil, err
 	}
 	locate := new(seal.Locator)
 	var digests blindindex.Digester
 	return start(ctx, db, ring, cfg, operation{
-		rewrite: func(_ *Config, ring *keyring.Keyring, stored original, p seal.Place) (rewritten, error) {
+		rewrite: func(_ *Config, ring *engine.Ring, stored original, p seal.Place) (rewritten, error) {
 			_, err := openStored(locate, ring, stored, p)
 			return rewritten{value: stored.text}, err
 		},
-		index: func(opens *keyring.Keyring, stored sql.NullString, p seal.Place) (sql.NullString, error) {
+		index: func(opens *engine.Ring, stored sql.NullString, p seal.Place) (sql.NullString, error) {
 			if !stored.Valid {
 				return sql.NullString{}, nil
 			}

@@ -4,13 +4,13 @@ import (
 	"encoding/hex"
 	"slices"
 
-	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 )
 
 // isRenamed reports whether a token of a row, or its digest, was made under an
 // earlier name of its column.
-func (p *pass) isRenamed(opens *keyring.Keyring, r row, i int, place seal.Place) bool {
+func (p *pass) isRenamed(opens *engine.Ring, r row, i int, place seal.Place) bool {
 	if place.Column.Was == "" || !r.values[i].Valid {
 		return false
 	}

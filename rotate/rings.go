@@ -5,7 +5,7 @@ import (
 	"sync"
 
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
-	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 )
 
 // rings keeps the keyrings that have a tenant's key. A [seal.Locator] remembers
@@ -13,11 +13,11 @@ import (
 // them for each. The zero value is ready, and safe for concurrent use.
 type rings struct {
 	mu    sync.Mutex
-	known map[ringOf]*keyring.Keyring
+	known map[ringOf]*engine.Ring
 }
 
 // ringOf is a tenant's key, as it was read for a page, and its place among the
-// keys of the keyring.
+// keys of the rings.
 type ringOf struct {
 	data  *fernet.Key
 	place ringPlace
@@ -35,7 +35,7 @@ const (
 const maxRings = 4096
 
 // of returns the keyring of a tenant's key and, unless it is alone, ring's.
-func (r *rings) of(ring *keyring.Keyring, data *fernet.Key, place ringPlace) *keyring.Keyring {
+func (r *rings) of(ring *engine.Ring, data *fernet.Key, place ringPlace) *engine.Ring {
 	if data == nil {
 		return ring
 	}
@@ -45,16 +45,16 @@ func (r *rings) of(ring *keyring.Keyring, data *fernet.Key, place ringPlace) *ke
 		return known
 	}
 	if r.known == nil || len(r.known) >= maxRings {
-		r.known = make(map[ringOf]*keyring.Keyring)
+		r.known = make(map[ringOf]*engine.Ring)
 	}
-	var made *keyring.Keyring
+	var made *engine.Ring
 	switch place {
 	case alone:
-		made = keyring.Of(data)
+		made = engine.Of(data)
 	case first:
-		made = keyring.Of(slices.Concat([]*fernet.Key{data}, ring.Keys())...)
+		made = engine.Of(slices.Concat([]*fernet.Key{data}, ring.Keys())...)
 	default:
-		made = keyring.With(ring, data)
+		made = engine.With(ring, data)
 	}
 	r.known[ringOf{data, place}] = made
 	return made

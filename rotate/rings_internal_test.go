@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
-	"github.com/credent-go/credent/keyring"
+	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 )
 
 // TestRings has the same keyring for the same key and place.
@@ -18,7 +18,7 @@ func TestRings(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	ring, data := keyring.Of(keys[0]), keys[1]
+	ring, data := engine.Of(keys[0]), keys[1]
 	for place, want := range map[ringPlace][]*fernet.Key{alone: {data}, first: {data, keys[0]}, last: {keys[0], data}} {
 		got := r.of(ring, data, place)
 		if got != r.of(ring, data, place) {

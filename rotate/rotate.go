@@ -27,9 +27,10 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
-	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/states"
+	"github.com/credent-go/credent/keyring"
 )
 
 // Errors to be tested with errors.Is.
@@ -69,8 +70,8 @@ type Config struct {
 	Columns []string
 	// States are the states of columns beside those that the database's table
 	// credent_states has, which come first; a difference is an
-	// [states.ErrStateMismatch]. Tokens are brought to what the states say. What
-	// neither says stays as it is.
+	// [states.ErrStateMismatch]. Tokens are brought to what the states say.
+	// What neither says stays as it is.
 	States states.Table
 	// Batch is the number of rows in a page.
 	Batch int
@@ -159,7 +160,7 @@ func (cfg *Config) rebinding(c *column.Column) seal.Rebinding {
 // security.
 //
 // Off and accept bring a column's tokens to the old way: unbound, under the
-// keyring. Write brings them to the new way: bound, under the tenant's key,
+// rings. Write brings them to the new way: bound, under the tenant's key,
 // which is made if there is none. Require leaves a token of the old way as it
 // is, and quarantines it: nothing wrote it since the column came to require, so
 // somebody may have planted it. A column whose state is set nowhere keeps its
@@ -182,10 +183,11 @@ func (cfg *Config) rebinding(c *column.Column) seal.Rebinding {
 // primary key. Secrets of tenants whose key was destroyed are counted and left;
 // one of them that the keyring opens all the same, as when a client without
 // tenant keys stored it, is overwritten, for it is to be unreadable.
-func Run(ctx context.Context, db *sql.DB, ring *keyring.Keyring, cfg Config) (*Report, error) {
+func Run(ctx context.Context, db *sql.DB, keyRing *keyring.Keyring, cfg Config) (*Report, error) {
+	ring := (*engine.Ring)(keyRing)
 	locate := new(seal.Locator)
 	return start(ctx, db, ring, cfg, operation{
-		rewrite: func(cfg *Config, ring *keyring.Keyring, stored original, p seal.Place) (rewritten, error) {
+		rewrite: func(cfg *Config, ring *engine.Ring, stored original, p seal.Place) (rewritten, error) {
 			given := cfg.States.Given(&p.Column)
 			if stored.apart {
 				return rewritten{}, fernet.ErrNotEncrypted
@@ -211,11 +213,11 @@ func Run(ctx context.Context, db *sql.DB, ring *keyring.Keyring, cfg Config) (*R
 type operation struct {
 	// rewrite returns what is to replace a stored value, and whether that is
 	// another. The keyring is the one of the place.
-	rewrite func(cfg *Config, ring *keyring.Keyring, stored original, p seal.Place) (rewritten, error)
+	rewrite func(cfg *Config, ring *engine.Ring, stored original, p seal.Place) (rewritten, error)
 	// index returns the digest, in hexadecimal, that the blind index of a
 	// column is to have for what is stored in it, which the keyring of the
 	// place opens.
-	index func(opens *keyring.Keyring, stored sql.NullString, p seal.Place) (sql.NullString, error)
+	index func(opens *engine.Ring, stored sql.NullString, p seal.Place) (sql.NullString, error)
 	// before looks at all tables before anything is written; nil for nothing.
 	before func(ctx context.Context, cfg *Config, s store, tables []table) error
 	// after is called for a table that has nothing more to rewrite; nil for
@@ -232,12 +234,12 @@ type operation struct {
 }
 
 // indexer returns the index of an operation.
-func indexer(ring *keyring.Keyring) func(*keyring.Keyring, sql.NullString, seal.Place) (sql.NullString, error) {
+func indexer(ring *engine.Ring) func(*engine.Ring, sql.NullString, seal.Place) (sql.NullString, error) {
 	var (
 		locate  seal.Locator
 		digests blindindex.Digester
 	)
-	return func(opens *keyring.Keyring, token sql.NullString, p seal.Place) (sql.NullString, error) {
+	return func(opens *engine.Ring, token sql.NullString, p seal.Place) (sql.NullString, error) {
 		if !token.Valid {
 			return sql.NullString{}, nil
 		}
@@ -255,7 +257,7 @@ func indexer(ring *keyring.Keyring) func(*keyring.Keyring, sql.NullString, seal.
 
 // digestRing returns the keyring whose primary key a digest is under. A digest
 // that is found by its tenant is under the same key as its token.
-func digestRing(ring, opens *keyring.Keyring, c column.Column) *keyring.Keyring {
+func digestRing(ring, opens *engine.Ring, c column.Column) *engine.Ring {
 	if c.IsIndexedByTenant() {
 		return opens
 	}
@@ -269,9 +271,9 @@ type rewritten struct {
 	bound   bool // it opens only as long as the row is the tenant's
 }
 
-func start(ctx context.Context, db *sql.DB, ring *keyring.Keyring, cfg Config, op operation) (*Report, error) {
+func start(ctx context.Context, db *sql.DB, ring *engine.Ring, cfg Config, op operation) (*Report, error) {
 	if ring.Primary() == nil {
-		return nil, fmt.Errorf("rotate: %w", keyring.ErrNoKey)
+		return nil, fmt.Errorf("rotate: %w", engine.ErrNoKey)
 	}
 	if cfg.Batch <= 0 {
 		cfg.Batch = DefaultBatch
@@ -326,7 +328,7 @@ type run struct {
 	cfg      Config
 	db       *sql.DB
 	store    store
-	ring     *keyring.Keyring
+	ring     *engine.Ring
 	keys     *tenants // nil where the database has no table of them
 	start    time.Time
 	limit    *rate.Limiter

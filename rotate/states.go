@@ -11,17 +11,24 @@ import (
 	entsql "entgo.io/ent/dialect/sql"
 
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
-	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/states"
+	"github.com/credent-go/credent/keyring"
 )
 
 // Types and values of states. They are documented where they point.
 type (
-	// State says what a column accepts and writes under one protection.
+	// State says what a column accepts and writes under one protection; see
+	// encrypted.State.
 	State = states.State
-	// Protection is what a state is about.
+	// Protection is what a state is about. String returns "encryption",
+	// "binding" or "tenant-keys".
 	Protection = states.Protection
 	// StoredState is a state in the database.
+	//
+	//   - Column string: as TABLE.COLUMN or SCHEMA.TABLE.COLUMN
+	//   - Protection Protection, State State
+	//   - ChangedAt time.Time: in UTC
 	StoredState = states.Stored
 )
 
@@ -86,7 +93,8 @@ type StateChange struct {
 //
 // Errors: [ErrState], states.ErrInvalidStates, [ErrNoTable], a [SchemaError],
 // and [ColumnCount.CheckStates]'s.
-func SetState(ctx context.Context, db *sql.DB, ring *keyring.Keyring, change StateChange) (from State, err error) {
+func SetState(ctx context.Context, db *sql.DB, keyRing *keyring.Keyring, change StateChange) (from State, err error) {
+	ring := (*engine.Ring)(keyRing)
 	tables, s, err := open(ctx, db, []column.Column{change.Column}, nil)
 	if err != nil {
 		return states.Unset, err
@@ -103,7 +111,7 @@ func SetState(ctx context.Context, db *sql.DB, ring *keyring.Keyring, change Sta
 type stateChanger struct {
 	StateChange
 	db     *sql.DB
-	ring   *keyring.Keyring
+	ring   *engine.Ring
 	store  store
 	tables []table
 	from   State
@@ -212,7 +220,7 @@ func (c *stateChanger) checkStored(ctx context.Context) error {
 	if err := c.drain(ctx); err != nil {
 		return err
 	}
-	counts, err := Verify(ctx, c.db, c.ring, c.Column)
+	counts, err := Verify(ctx, c.db, (*keyring.Keyring)(c.ring), c.Column)
 	if err != nil {
 		return err
 	}

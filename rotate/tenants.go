@@ -13,7 +13,7 @@ import (
 
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
-	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 	"github.com/credent-go/credent/internal/states"
@@ -39,13 +39,13 @@ func (cfg *Config) makesKeys(tables []table) bool {
 type tenants struct {
 	db    *sql.DB
 	on    dialect.ExecQuerier // the same
-	ring  *keyring.Keyring
+	ring  *engine.Ring
 	table table // as one to go through
 	used  atomic.Bool
 }
 
 // openTenants returns nil if the database has no table of keys.
-func openTenants(ctx context.Context, db *sql.DB, s store, ring *keyring.Keyring) (*tenants, error) {
+func openTenants(ctx context.Context, db *sql.DB, s store, ring *engine.Ring) (*tenants, error) {
 	t := table{name: tenantkey.Table, tenant: tenantkey.Tenant, columns: []column.Column{{
 		Table: tenantkey.Table, Name: tenantkey.Column, Size: tenantkey.Size,
 		ID: tenantkey.Tenant, Tenant: tenantkey.Tenant,
@@ -141,9 +141,9 @@ func (p *pass) wrappedCell(stored sql.NullString, tenant string) (cell, error) {
 
 // placeKeys are the keys for what is stored in a place.
 type placeKeys struct {
-	ring     *keyring.Keyring // opens it, and has the key that it is to be under first
-	own      bool             // that is the tenant's own
-	shredded bool             // the tenant's was destroyed
+	ring     *engine.Ring // opens it, and has the key that it is to be under first
+	own      bool         // that is the tenant's own
+	shredded bool         // the tenant's was destroyed
 }
 
 // keysAt returns the keys for what is stored in a place.
@@ -198,7 +198,7 @@ func (p *pass) keysWith(data *fernet.Key, stored sql.NullString, place seal.Plac
 }
 
 // isUnder reports whether a key of a keyring opens a token in its place.
-func isUnder(l *seal.Locator, ring *keyring.Keyring, place seal.Place, token string) bool {
+func isUnder(l *seal.Locator, ring *engine.Ring, place seal.Place, token string) bool {
 	_, _, err := l.KeyAt(ring, place, token)
 	return err == nil
 }
@@ -228,7 +228,7 @@ func (p *pass) shreddedCell(stored sql.NullString, place seal.Place, index sql.N
 
 // isShredded reports whether what is stored for a tenant whose key was
 // destroyed is a token that the keyring does not open.
-func isShredded(l *seal.Locator, ring *keyring.Keyring, place seal.Place, stored string) bool {
+func isShredded(l *seal.Locator, ring *engine.Ring, place seal.Place, stored string) bool {
 	_, _, err := l.KeyAt(ring, place, stored)
 	return errors.Is(err, fernet.ErrUnknownKey)
 }

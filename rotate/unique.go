@@ -18,10 +18,11 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
-	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 	"github.com/credent-go/credent/internal/plaintype"
+	"github.com/credent-go/credent/keyring"
 )
 
 // ErrDuplicates means that rows have the same secret, and a unique blind index
@@ -70,13 +71,14 @@ func (*DuplicatesError) Unwrap() error { return ErrDuplicates }
 // [DuplicatesError]. Secrets that don't open are left out: [Verify] counts
 // them. It reads the tables once, and again if there are duplicates, and keeps
 // 8 bytes for each secret.
-func CheckUnique(ctx context.Context, db *sql.DB, ring *keyring.Keyring, cfg Config) error {
+func CheckUnique(ctx context.Context, db *sql.DB, keyRing *keyring.Keyring, cfg Config) error {
+	ring := (*engine.Ring)(keyRing)
 	return checkUnique(ctx, db, ring, cfg, len(cfg.Columns) == 0)
 }
 
-func checkUnique(ctx context.Context, db *sql.DB, ring *keyring.Keyring, cfg Config, only bool) error {
+func checkUnique(ctx context.Context, db *sql.DB, ring *engine.Ring, cfg Config, only bool) error {
 	if ring.Primary() == nil {
-		return fmt.Errorf("rotate: %w", keyring.ErrNoKey)
+		return fmt.Errorf("rotate: %w", engine.ErrNoKey)
 	}
 	cfg.Batch = cmp.Or(max(cfg.Batch, 0), DefaultBatch)
 	columns, err := columnsOf(cfg.In, cfg.Columns)
@@ -258,7 +260,7 @@ func (u *uniqueness) sum(cfg blindindex.Config, plaintext string, extra []sql.Nu
 
 // openStored returns a stored value's plaintext. The value may be plaintext
 // itself.
-func openStored(l *seal.Locator, ring *keyring.Keyring, stored original, p seal.Place) (string, error) {
+func openStored(l *seal.Locator, ring *engine.Ring, stored original, p seal.Place) (string, error) {
 	if fernet.IsToken(stored.text) {
 		plaintext, err := l.DecryptAt(ring, p, stored.text)
 		if err == nil || !stored.apart { // else it is bytes that begin like a token

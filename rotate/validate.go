@@ -13,6 +13,14 @@ import (
 var ErrLockTimeout = lockwait.ErrTimeout
 
 // LockError is an [ErrLockTimeout], and says which sessions held the lock.
+//
+//   - Package string: "rotate"
+//   - File string, Line int: not used here
+//   - Table string: that it waited for
+//   - Waited time.Duration, Tries int: in all
+//   - Holders []migrate.LockHolder: who held the lock
+//   - Note string: what became of the work, or ""
+//   - Err error: the cause
 type LockError = lockwait.Error
 
 // validate waits for the table as a migration does, which lets readers and

@@ -13,11 +13,12 @@ import (
 
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
-	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 	"github.com/credent-go/credent/internal/plaintype"
 	"github.com/credent-go/credent/internal/states"
+	"github.com/credent-go/credent/keyring"
 )
 
 // Errors of [Counts.Err].
@@ -33,7 +34,7 @@ var (
 	ErrIndexBehind = errors.New("a blind index is behind")
 
 	// ErrCanaryBehind means that the canary of a column is under an earlier
-	// key, or under none of the keyring.
+	// key, or under none of the rings.
 	ErrCanaryBehind = errors.New("its canary is behind")
 
 	// ErrPlaintext means that a stored secret is no token: it is plaintext, or
@@ -137,10 +138,11 @@ func Verify(ctx context.Context, db *sql.DB, ring *keyring.Keyring, columns ...c
 
 // VerifyWith is [Verify] with the given columns, states, batch, RetryFor and
 // Progress. It takes no notice of the other fields.
-func VerifyWith(ctx context.Context, db *sql.DB, ring *keyring.Keyring, cfg Config) (Counts, error) {
+func VerifyWith(ctx context.Context, db *sql.DB, keyRing *keyring.Keyring, cfg Config) (Counts, error) {
+	ring := (*engine.Ring)(keyRing)
 	primary := ring.Primary()
 	if primary == nil {
-		return nil, fmt.Errorf("rotate: %w", keyring.ErrNoKey)
+		return nil, fmt.Errorf("rotate: %w", engine.ErrNoKey)
 	}
 	cfg.Batch = cmp.Or(max(cfg.Batch, 0), DefaultBatch)
 	r := &run{cfg: cfg, db: db, ring: ring, start: time.Now(), pace: &pace{most: cfg.Batch}}
@@ -252,7 +254,7 @@ func (v *verifier) add(ctx context.Context, page []row) error {
 }
 
 // addWrapped counts the wrapped key of a tenant.
-func (c *ColumnCount) addWrapped(ring *keyring.Keyring, primary *fernet.Key, r row) {
+func (c *ColumnCount) addWrapped(ring *engine.Ring, primary *fernet.Key, r row) {
 	if c.Rows++; !r.values[0].Valid {
 		c.Shredded++
 		return

@@ -13,7 +13,7 @@ import (
 
 // rewrap returns a tenant's key wrapped under the primary key, and whether
 // another key wrapped it. Errors are [tenantkey.Unwrap]'s.
-func rewrap(r *keyring.Keyring, tenant, wrapped string) (newWrapped string, changed bool, err error) {
+func rewrap(r *keyring.Ring, tenant, wrapped string) (newWrapped string, changed bool, err error) {
 	key, under, err := tenantkey.Unwrap(r, tenant, wrapped)
 	if err != nil {
 		return "", false, err
@@ -39,7 +39,7 @@ func unreadable() (string, error) {
 // back unchanged. Errors: [fernet.ErrCorrupt], [fernet.ErrUnknownKey];
 // [column.ErrNotText] for a plaintext that a text column can't hold;
 // [seal.ErrLooksLikeToken].
-func decryptStored(l *seal.Locator, r *keyring.Keyring, stored string, p seal.Place) (plaintext string, changed bool, err error) {
+func decryptStored(l *seal.Locator, r *keyring.Ring, stored string, p seal.Place) (plaintext string, changed bool, err error) {
 	if !fernet.IsToken(stored) {
 		return stored, false, nil
 	}

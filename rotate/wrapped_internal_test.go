@@ -6,12 +6,12 @@ import (
 
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
+	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
-	"github.com/credent-go/credent/keyring"
 )
 
-func newRing(t *testing.T, primary string, previous ...string) *keyring.Keyring {
+func newRing(t *testing.T, primary string, previous ...string) *keyring.Ring {
 	t.Helper()
 	ring, err := keyring.New(primary, previous...)
 	if err != nil {
@@ -20,7 +20,7 @@ func newRing(t *testing.T, primary string, previous ...string) *keyring.Keyring 
 	return ring
 }
 
-func encrypt(t *testing.T, ring *keyring.Keyring, plaintext string) string {
+func encrypt(t *testing.T, ring *keyring.Ring, plaintext string) string {
 	t.Helper()
 	token, err := ring.Encrypt(plaintext)
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
+	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/pgserver"
-	"github.com/credent-go/credent/keyring"
 )
 
 // A page is written only where the database still has the keys that it was made

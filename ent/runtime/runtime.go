@@ -2,7 +2,155 @@
 
 package runtime
 
-// The schema-stitching logic is generated in github.com/credent-go/credent/ent/runtime.go
+import (
+	"time"
+
+	"github.com/credent-go/credent/encrypted"
+	"github.com/credent-go/credent/ent/schema"
+	"github.com/credent-go/credent/ent/useraccount"
+	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/google/uuid"
+
+	"entgo.io/ent/schema/field"
+)
+
+// The init function reads all schema descriptors with runtime code
+// (default values, validators, hooks and policies) and stitches it
+// to their package variables.
+func init() {
+	useraccountMixin := schema.UserAccount{}.Mixin()
+	useraccountHooks := schema.UserAccount{}.Hooks()
+	useraccount.Hooks[0] = useraccountHooks[0]
+	useraccountMixinFields0 := useraccountMixin[0].Fields()
+	_ = useraccountMixinFields0
+	useraccountFields := schema.UserAccount{}.Fields()
+	_ = useraccountFields
+	// useraccountDescIsActive is the schema descriptor for is_active field.
+	useraccountDescIsActive := useraccountMixinFields0[1].Descriptor()
+	// useraccount.DefaultIsActive holds the default value on creation for the is_active field.
+	useraccount.DefaultIsActive = useraccountDescIsActive.Default.(bool)
+	// useraccountDescCreatedAt is the schema descriptor for created_at field.
+	useraccountDescCreatedAt := useraccountMixinFields0[2].Descriptor()
+	// useraccount.DefaultCreatedAt holds the default value on creation for the created_at field.
+	useraccount.DefaultCreatedAt = useraccountDescCreatedAt.Default.(func() time.Time)
+	// useraccountDescUpdatedAt is the schema descriptor for updated_at field.
+	useraccountDescUpdatedAt := useraccountMixinFields0[3].Descriptor()
+	// useraccount.DefaultUpdatedAt holds the default value on creation for the updated_at field.
+	useraccount.DefaultUpdatedAt = useraccountDescUpdatedAt.Default.(func() time.Time)
+	// useraccount.UpdateDefaultUpdatedAt holds the default value on update for the updated_at field.
+	useraccount.UpdateDefaultUpdatedAt = useraccountDescUpdatedAt.UpdateDefault.(func() time.Time)
+	// useraccountDescUserID is the schema descriptor for user_id field.
+	useraccountDescUserID := useraccountFields[0].Descriptor()
+	// useraccount.UserIDValidator is a validator for the "user_id" field. It is called by the builders before save.
+	useraccount.UserIDValidator = func() func(string) error {
+		validators := useraccountDescUserID.Validators
+		fns := [...]func(string) error{
+			validators[0].(func(string) error),
+			validators[1].(func(string) error),
+		}
+		return func(user_id string) error {
+			for _, fn := range fns {
+				if err := fn(user_id); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}()
+	// useraccountDescAccountName is the schema descriptor for account_name field.
+	useraccountDescAccountName := useraccountFields[1].Descriptor()
+	// useraccount.AccountNameValidator is a validator for the "account_name" field. It is called by the builders before save.
+	useraccount.AccountNameValidator = func() func(string) error {
+		validators := useraccountDescAccountName.Validators
+		fns := [...]func(string) error{
+			validators[0].(func(string) error),
+			validators[1].(func(string) error),
+		}
+		return func(account_name string) error {
+			for _, fn := range fns {
+				if err := fn(account_name); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}()
+	// useraccountDescID is the schema descriptor for id field.
+	useraccountDescID := useraccountMixinFields0[0].Descriptor()
+	// useraccount.DefaultID holds the default value on creation for the id field.
+	useraccount.DefaultID = useraccountDescID.Default.(func() uuid.UUID)
+	usercredentialMixin := schema.UserCredential{}.Mixin()
+	usercredentialHooks := schema.UserCredential{}.Hooks()
+	usercredential.Hooks[0] = usercredentialHooks[0]
+	usercredentialMixinFields0 := usercredentialMixin[0].Fields()
+	_ = usercredentialMixinFields0
+	usercredentialFields := schema.UserCredential{}.Fields()
+	_ = usercredentialFields
+	usercredentialMixinFields1 := schema.UserCredential{}.Mixin()[1].Fields()
+	// usercredentialDescIsActive is the schema descriptor for is_active field.
+	usercredentialDescIsActive := usercredentialMixinFields0[1].Descriptor()
+	// usercredential.DefaultIsActive holds the default value on creation for the is_active field.
+	usercredential.DefaultIsActive = usercredentialDescIsActive.Default.(bool)
+	// usercredentialDescCreatedAt is the schema descriptor for created_at field.
+	usercredentialDescCreatedAt := usercredentialMixinFields0[2].Descriptor()
+	// usercredential.DefaultCreatedAt holds the default value on creation for the created_at field.
+	usercredential.DefaultCreatedAt = usercredentialDescCreatedAt.Default.(func() time.Time)
+	// usercredentialDescUpdatedAt is the schema descriptor for updated_at field.
+	usercredentialDescUpdatedAt := usercredentialMixinFields0[3].Descriptor()
+	// usercredential.DefaultUpdatedAt holds the default value on creation for the updated_at field.
+	usercredential.DefaultUpdatedAt = usercredentialDescUpdatedAt.Default.(func() time.Time)
+	// usercredential.UpdateDefaultUpdatedAt holds the default value on update for the updated_at field.
+	usercredential.UpdateDefaultUpdatedAt = usercredentialDescUpdatedAt.UpdateDefault.(func() time.Time)
+	// usercredentialDescAPIKeyIndex is the schema descriptor for api_key_index field.
+	usercredentialDescAPIKeyIndex := usercredentialMixinFields1[0].Descriptor()
+	usercredential.ValueScanner.APIKeyIndex = usercredentialDescAPIKeyIndex.ValueScanner.(field.TypeValueScanner[encrypted.Digest])
+	// usercredentialDescUserID is the schema descriptor for user_id field.
+	usercredentialDescUserID := usercredentialFields[1].Descriptor()
+	// usercredential.UserIDValidator is a validator for the "user_id" field. It is called by the builders before save.
+	usercredential.UserIDValidator = func() func(string) error {
+		validators := usercredentialDescUserID.Validators
+		fns := [...]func(string) error{
+			validators[0].(func(string) error),
+			validators[1].(func(string) error),
+		}
+		return func(user_id string) error {
+			for _, fn := range fns {
+				if err := fn(user_id); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}()
+	// usercredentialDescCredentialType is the schema descriptor for credential_type field.
+	usercredentialDescCredentialType := usercredentialFields[2].Descriptor()
+	// usercredential.CredentialTypeValidator is a validator for the "credential_type" field. It is called by the builders before save.
+	usercredential.CredentialTypeValidator = func() func(string) error {
+		validators := usercredentialDescCredentialType.Validators
+		fns := [...]func(string) error{
+			validators[0].(func(string) error),
+			validators[1].(func(string) error),
+		}
+		return func(credential_type string) error {
+			for _, fn := range fns {
+				if err := fn(credential_type); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}()
+	// usercredentialDescAPIKey is the schema descriptor for api_key field.
+	usercredentialDescAPIKey := usercredentialFields[3].Descriptor()
+	usercredential.ValueScanner.APIKey = usercredentialDescAPIKey.ValueScanner.(field.TypeValueScanner[encrypted.Secret])
+	// usercredentialDescSecretKey is the schema descriptor for secret_key field.
+	usercredentialDescSecretKey := usercredentialFields[4].Descriptor()
+	usercredential.ValueScanner.SecretKey = usercredentialDescSecretKey.ValueScanner.(field.TypeValueScanner[encrypted.Secret])
+	// usercredentialDescID is the schema descriptor for id field.
+	usercredentialDescID := usercredentialMixinFields0[0].Descriptor()
+	// usercredential.DefaultID holds the default value on creation for the id field.
+	usercredential.DefaultID = usercredentialDescID.Default.(func() uuid.UUID)
+}
 
 const (
 	Version = "v0.14.5"                                         // Version of ent codegen.

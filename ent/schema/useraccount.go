@@ -7,6 +7,8 @@ import (
 	"entgo.io/ent/schema/edge"
 	"entgo.io/ent/schema/field"
 	"entgo.io/ent/schema/index"
+
+	"github.com/credent-go/credent/internal/hookpoint"
 )
 
 // UserAccount is a user who has credentials.
@@ -52,6 +54,10 @@ func (UserAccount) Indexes() []ent.Index {
 		index.Fields("user_id").StorageKey("idx_user_accounts_user_id"),
 	}
 }
+
+// Hooks of the UserAccount: the rules that every client keeps, however it was
+// built.
+func (UserAccount) Hooks() []ent.Hook { return []ent.Hook{hookpoint.Hook} }
 
 // Annotations of the UserAccount.
 func (UserAccount) Annotations() []schema.Annotation {

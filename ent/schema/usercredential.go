@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/credent-go/credent/encrypted"
+	"github.com/credent-go/credent/internal/hookpoint"
 )
 
 // UserCredential is one set of API keys that a user has with a broker or data
@@ -81,6 +82,10 @@ func (UserCredential) Indexes() []ent.Index {
 		index.Fields("user_account_id").StorageKey("idx_user_credentials_account_id"),
 	}
 }
+
+// Hooks of the UserCredential: the rules that every client keeps, however it
+// was built.
+func (UserCredential) Hooks() []ent.Hook { return []ent.Hook{hookpoint.Hook} }
 
 // Annotations of the UserCredential.
 func (UserCredential) Annotations() []schema.Annotation {

@@ -144,7 +144,6 @@ import (
 	"testing"
 
 	entsql "entgo.io/ent/dialect/sql"
-	"github.com/credent-go/credent/encrypted"
 
 	"example.com/oauth/ent"
 	"example.com/oauth/vault"

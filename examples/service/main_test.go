@@ -50,8 +50,8 @@ func request(t *testing.T, service, method, path, user, body string) (status int
 // open returns a client of a database that has the tables.
 func open(t *testing.T, url string, opts ...credent.Option) *ent.Client {
 	t.Helper()
-	client, err := credent.Open(t.Context(), url, append(opts, credent.WithDriver(sqlite.Driver()),
-		credent.WithKeyring(credenttest.Keyring(t)), credent.WithMigrations())...)
+	client, err := credent.Open(t.Context(), url, credent.Config{Keyring: credenttest.Keyring(t), Migrate: true},
+		append(opts, credent.WithDriver(sqlite.Driver()))...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
+	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/states"
 	"github.com/credent-go/credent/internal/testdb"
 	"github.com/credent-go/credent/rotate"
@@ -207,7 +208,7 @@ func tryForeign(t *testing.T, env *testdb.Env, w foreignWriter, kind string, bou
 		t.Fatalf("the row has %.9q…, not what was written", stored)
 	}
 
-	digest := hex.EncodeToString(testdb.Must(new(blindindex.Digester).Primary(env.Ring,
+	digest := hex.EncodeToString(testdb.Must(new(blindindex.Digester).Primary((*engine.Ring)(env.Ring),
 		usercredential.APIKeyColumn, test.plaintext)))
 	if got := env.Indexes(t)[id]; got != "" && got != digest {
 		t.Errorf("the digest is of another plaintext")

@@ -19,7 +19,6 @@ import (
 	_ "github.com/credent-go/credent/integration/sequence/ent/runtime"
 	"github.com/credent-go/credent/internal/testopt"
 	"github.com/credent-go/credent/keyring"
-	"github.com/credent-go/credent/open/sqlite"
 )
 
 func newRing(t *testing.T) *keyring.Keyring {
@@ -34,7 +33,7 @@ func newRing(t *testing.T) *keyring.Keyring {
 // openNotes returns a client of another generated package than credent's.
 func openNotes(t *testing.T, ring *keyring.Keyring) (*sql.DB, *notes.Client) {
 	t.Helper()
-	db, d, err := testopt.OpenDB("sqlite:"+filepath.Join(t.TempDir(), "notes.db"), credent.WithDriver(sqlite.Driver()))
+	db, d, err := testopt.OpenDB("sqlite:" + filepath.Join(t.TempDir(), "notes.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +55,7 @@ func TestCheckOfTwoClients(t *testing.T) {
 	t.Setenv("ENCRYPTION_KEY", keyring.GenerateKey())
 	ring, noteRing := newRing(t), newRing(t)
 	client, err := testopt.Open(t.Context(), "sqlite:"+filepath.Join(t.TempDir(), "credent.db"),
-		testopt.WithKeyring(ring), testopt.WithMigrations(), credent.WithDriver(sqlite.Driver()))
+		testopt.WithKeyring(ring), testopt.WithMigrations())
 	if err != nil {
 		t.Fatal(err)
 	}

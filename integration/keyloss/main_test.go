@@ -21,8 +21,6 @@ import (
 	"github.com/credent-go/credent/internal/pgserver"
 	"github.com/credent-go/credent/internal/testopt"
 	"github.com/credent-go/credent/keyring"
-	"github.com/credent-go/credent/open/libpq"
-	"github.com/credent-go/credent/open/sqlite"
 )
 
 var (
@@ -101,7 +99,7 @@ func open(t *testing.T, driver string) *sql.DB {
 		t.Cleanup(func() { _ = drop() })
 		return openURL(t, url, driver)
 	case "modernc":
-		db, _, err = testopt.OpenDB("sqlite:"+file+"?_pragma=synchronous(0)", credent.WithDriver(sqlite.Driver()))
+		db, _, err = testopt.OpenDB("sqlite:" + file + "?_pragma=synchronous(0)")
 	default:
 		db, err = sql.Open("sqlite3", "file:"+file+"?_foreign_keys=1&_busy_timeout=60000&_synchronous=0&_journal_mode=WAL")
 	}
@@ -119,7 +117,7 @@ func openURL(t *testing.T, url, driver string) *sql.DB {
 	t.Helper()
 	var opts []testopt.Option
 	if driver == "pq" {
-		opts = append(opts, credent.WithDriver(libpq.Driver()))
+		opts = append(opts, testopt.OverPQ())
 	}
 	db, _, err := testopt.OpenDB(url, opts...)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
+	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 	"github.com/credent-go/credent/internal/testopt"
 )
@@ -36,7 +37,7 @@ var losses = map[string]func(t *testing.T, s *service, user string){
 		if err := s.db.QueryRowContext(t.Context(), "SELECT wrapped FROM credent_tenant_keys WHERE tenant = $1", user).Scan(&wrapped); err != nil {
 			t.Fatal(err)
 		}
-		key, _, err := tenantkey.Unwrap(s.ring, user, wrapped)
+		key, _, err := tenantkey.Unwrap((*engine.Ring)(s.ring), user, wrapped)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -56,7 +57,7 @@ func newKey(t *testing.T) *fernet.Key {
 // wrap stores a user's key.
 func (s *service) wrap(t *testing.T, user string, key *fernet.Key) {
 	t.Helper()
-	wrapped, err := tenantkey.Wrap(s.ring, user, key)
+	wrapped, err := tenantkey.Wrap((*engine.Ring)(s.ring), user, key)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,8 +8,6 @@ import (
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
 
-	"github.com/credent-go/credent"
-	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/internal/testopt"
 )
 
@@ -43,12 +41,11 @@ func TestOneStatement(t *testing.T) {
 	t.Parallel()
 	forEachDriver(t, func(t *testing.T, s *service) {
 		var arrived []string
-		drv, err := testopt.WrapDriver(counted{entsql.OpenDB(s.dialect, s.db), &arrived}, s.opts...)
+		var err error
+		s.client, err = testopt.FromDriver(counted{entsql.OpenDB(s.dialect, s.db), &arrived}, s.opts)
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.client = ent.NewClient(ent.Driver(drv))
-		credent.Use(s.client, s.opts...)
 		writes := map[string]func() error{
 			"create": func() error { return s.create(s.client.UserCredential, "u1", "x").Exec(t.Context()) },
 			"bulk": func() error {

@@ -2,12 +2,13 @@ package keyloss
 
 import (
 	"fmt"
+	"testing"
+
 	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/states"
 	"github.com/credent-go/credent/internal/testopt"
-	"testing"
 )
 
 // A client that knows a state which the server lost, or not yet the one that it

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
@@ -96,12 +97,12 @@ func recorded(t *testing.T, env *testdb.Env, above, below *record.Log, opts ...t
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { testdb.CloseAll(t, db) })
-	drv, err := testopt.WrapDriver(entsql.OpenDB(env.Dialect(), db), opts...)
+	recorder := testopt.Wrap(func(drv dialect.Driver) dialect.Driver { return record.Driver(drv, above) })
+	client, err := testopt.FromDriver(entsql.OpenDB(env.Dialect(), db), append(opts[:len(opts):len(opts)], recorder),
+		ent.Log(func(...any) {}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := ent.NewClient(ent.Driver(record.Driver(drv, above)), ent.Log(func(...any) {}))
-	credent.Use(client, opts...)
 	client.UserAccount.Query().ExistX(t.Context()) // the first statement reads the states
 	above.Take()
 	below.Take()

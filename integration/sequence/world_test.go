@@ -209,9 +209,9 @@ var columns = [3]encrypted.Column{note.BodyColumn, note.EmailColumn, note.CodeCo
 // checkToken opens a token with the key that it should be under.
 func (w *world) checkToken(of stored, i int, text string, own tenantkey.Key) {
 	w.Helper()
-	ring := w.ring
+	ring := (*engine.Ring)(w.ring)
 	if w.tenantKeys {
-		if ring = keyring.Of(own.Data); ring == nil {
+		if ring = engine.Of(own.Data); ring == nil {
 			w.Errorf("%s: %s has no key: %v", of.title, of.owner, own.Err)
 			return
 		}

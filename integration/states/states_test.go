@@ -24,7 +24,6 @@ import (
 	"github.com/credent-go/credent/internal/testdb"
 	"github.com/credent-go/credent/internal/testopt"
 	"github.com/credent-go/credent/keyring"
-	"github.com/credent-go/credent/open/sqlite"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -269,8 +268,7 @@ func TestStatesContradict(t *testing.T) {
 		"the default":                {[]testopt.Option{testopt.WithBinding(credent.State(0))}, nil, ""},
 	} {
 		url := "sqlite:" + filepath.Join(t.TempDir(), "x.db")
-		client, err := testopt.Open(t.Context(), url, append(test.opts, ring, testopt.WithMigrations(),
-			credent.WithDriver(sqlite.Driver()))...)
+		client, err := testopt.Open(t.Context(), url, append(test.opts, ring, testopt.WithMigrations())...)
 		if !errors.Is(err, test.want) || err != nil && !strings.Contains(err.Error(), test.text) {
 			t.Errorf("%s: got %v, want %v", name, err, test.want)
 		}

@@ -21,7 +21,6 @@ import (
 	"github.com/credent-go/credent/internal/testdb"
 	"github.com/credent-go/credent/internal/testopt"
 	"github.com/credent-go/credent/keyring"
-	"github.com/credent-go/credent/open/sqlite"
 )
 
 // TestServerSeesNoPlaintext writes and reads secrets in every way while the
@@ -113,21 +112,19 @@ func TestServerSeesNoPlaintext(t *testing.T) {
 // debugTo returns a client whose debug log goes to a buffer.
 func debugTo(t *testing.T, url string, to *bytes.Buffer, opts ...testopt.Option) *ent.Client {
 	t.Helper()
-	db, d, err := testopt.OpenDB(url, append(opts, credent.WithDriver(sqlite.Driver()))...)
+	db, d, err := testopt.OpenDB(url, opts...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var mu sync.Mutex
-	client := ent.NewClient(ent.Driver(testdb.Must(testopt.WrapDriver(entsql.OpenDB(d, db), opts...))), ent.Debug(),
-		ent.Log(func(v ...any) {
-			mu.Lock()
-			defer mu.Unlock()
-			fmt.Fprintln(to, v...)
-			for _, arg := range v {
-				fmt.Fprintf(to, "%v %+v %#v\n", arg, arg, arg)
-			}
-		}))
-	credent.Use(client, opts...)
+	client := testdb.Must(testopt.FromDriver(entsql.OpenDB(d, db), opts, ent.Debug(), ent.Log(func(v ...any) {
+		mu.Lock()
+		defer mu.Unlock()
+		fmt.Fprintln(to, v...)
+		for _, arg := range v {
+			fmt.Fprintf(to, "%v %+v %#v\n", arg, arg, arg)
+		}
+	})))
 	t.Cleanup(func() { testdb.CloseAll(t, client) })
 	return client
 }

@@ -146,6 +146,7 @@ import (
 	"example.com/readme/ent"
 	"example.com/readme/ent/integration"
 	"github.com/credent-go/credent/encrypted"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/rotate"
 	_ "github.com/jackc/pgx/v5/stdlib"
 	_ "modernc.org/sqlite"

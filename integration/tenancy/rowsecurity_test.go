@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/client"
 	"github.com/credent-go/credent/internal/testdb"
 	"github.com/credent-go/credent/internal/testopt"
 )

@@ -18,7 +18,7 @@ import (
 	"github.com/credent-go/credent/integration/record"
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
-	keys "github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/testdb/bare"
 	"github.com/credent-go/credent/keyring"
 )
@@ -133,7 +133,7 @@ func texts(t *testing.T, statements []*record.Statement) []string {
 
 // TestClaims has a query for rows without a digest, one statement that stores,
 // as it was given, and after it a
-// claim for each step between the digests under the keyring's keys. A value
+// claim for each step between the digests under the keyring's engine. A value
 // that exists under another key is refused, in whatever order the keys are.
 func TestClaims(t *testing.T) {
 	t.Parallel()
@@ -153,7 +153,7 @@ func TestClaims(t *testing.T) {
 				} {
 					id++
 					plaintext := fmt.Sprint(name, i, id)
-					set, err := keys.Load(ring)
+					set, err := engine.Load((*engine.Ring)(ring))
 					if err != nil {
 						t.Fatal(err)
 					}

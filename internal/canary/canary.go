@@ -50,7 +50,7 @@ func derive(set *keyring.Set, of column.Column) (*keyring.Set, error) {
 }
 
 // sealed returns a new canary under the primary key.
-func sealed(ring *keyring.Keyring, of column.Column) (string, error) {
+func sealed(ring *keyring.Ring, of column.Column) (string, error) {
 	set, err := keyring.Load(ring)
 	if err != nil {
 		return "", err
@@ -64,7 +64,7 @@ func sealed(ring *keyring.Keyring, of column.Column) (string, error) {
 
 // open returns the key of the keyring that a canary is under, and whether that
 // is the primary key. Errors are [fernet.Decrypt]'s.
-func open(ring *keyring.Keyring, of column.Column, token string) (key *fernet.Key, primary bool, err error) {
+func open(ring *keyring.Ring, of column.Column, token string) (key *fernet.Key, primary bool, err error) {
 	set, err := keyring.Load(ring)
 	if err != nil {
 		return nil, false, err

@@ -83,7 +83,7 @@ func databaseOf(t *testing.T, db *sql.DB) DB {
 	return on
 }
 
-func newRing(t *testing.T, previous ...string) (*keyring.Keyring, string) {
+func newRing(t *testing.T, previous ...string) (*keyring.Ring, string) {
 	t.Helper()
 	key := fernet.GenerateKey()
 	ring, err := keyring.New(key, previous...)
@@ -237,7 +237,7 @@ func TestUnseen(t *testing.T) {
 	wrong, _ := newRing(t)
 	for _, test := range []struct {
 		of   column.Column
-		ring *keyring.Keyring
+		ring *keyring.Ring
 		want string
 	}{
 		{notes, ring, "not checked: the role may not read notes.body"},
@@ -256,7 +256,7 @@ func TestUnseen(t *testing.T) {
 	}
 	exec(t, conn, "ROLLBACK", "RESET ROLE", "GRANT SELECT ON credent_canary TO "+role, "SET ROLE "+role, "BEGIN")
 	for _, test := range []struct {
-		ring *keyring.Keyring
+		ring *keyring.Ring
 		want error
 	}{{ring, nil}, {wrong, fernet.ErrUnknownKey}} {
 		c, err := NewChecker(on, test.ring)

@@ -13,14 +13,14 @@ import (
 // Checker tells for one keyring and database whether columns open.
 type Checker struct {
 	DB
-	ring *keyring.Keyring
+	ring *keyring.Ring
 
 	asked      bool
 	unreadable string // why canaries can't be read; "" if they can
 }
 
 // NewChecker returns a Checker. Errors: [keyring.ErrNoKey].
-func NewChecker(db DB, ring *keyring.Keyring) (*Checker, error) {
+func NewChecker(db DB, ring *keyring.Ring) (*Checker, error) {
 	if _, err := keyring.Load(ring); err != nil {
 		return nil, err
 	}
@@ -104,7 +104,7 @@ type State struct {
 }
 
 // States returns the state of the canary of each column.
-func States(ctx context.Context, db DB, ring *keyring.Keyring, columns ...column.Column) ([]State, error) {
+func States(ctx context.Context, db DB, ring *keyring.Ring, columns ...column.Column) ([]State, error) {
 	unreadable, err := db.unreadable(ctx)
 	if err != nil {
 		return nil, err
@@ -118,7 +118,7 @@ func States(ctx context.Context, db DB, ring *keyring.Keyring, columns ...column
 	return states, nil
 }
 
-func (db DB) state(ctx context.Context, ring *keyring.Keyring, of column.Column, unreadable string) (State, error) {
+func (db DB) state(ctx context.Context, ring *keyring.Ring, of column.Column, unreadable string) (State, error) {
 	if unreadable != "" {
 		return State{Missing: unreadable}, nil
 	}

@@ -17,7 +17,7 @@ import (
 //
 // Errors: [keyring.ErrNoKey], [ErrNoTable]; [ErrNotChecked] if the role doesn't
 // see the column's rows, so that nobody knows whether the key is right.
-func Keep(ctx context.Context, db DB, ring *keyring.Keyring, columns ...column.Column) error {
+func Keep(ctx context.Context, db DB, ring *keyring.Ring, columns ...column.Column) error {
 	if _, err := keyring.Load(ring); err != nil {
 		return err
 	}
@@ -34,7 +34,7 @@ func Keep(ctx context.Context, db DB, ring *keyring.Keyring, columns ...column.C
 	return nil
 }
 
-func (db DB) keep(ctx context.Context, ring *keyring.Keyring, of column.Column) error {
+func (db DB) keep(ctx context.Context, ring *keyring.Ring, of column.Column) error {
 	token, err := db.Read(ctx, of)
 	if err != nil {
 		return err
@@ -52,7 +52,7 @@ func (db DB) keep(ctx context.Context, ring *keyring.Keyring, of column.Column) 
 }
 
 // put stores a canary, and returns the one that the database has then.
-func (db DB) put(ctx context.Context, ring *keyring.Keyring, of column.Column) (string, error) {
+func (db DB) put(ctx context.Context, ring *keyring.Ring, of column.Column) (string, error) {
 	token, err := sealed(ring, of)
 	if err != nil {
 		return "", err
@@ -94,7 +94,7 @@ type Outcome struct {
 // rows. One that doesn't open is replaced only if the keyring opens the tokens
 // of the column, so that it's the canary that is out of date. One that is
 // missing is made. Both need rows, which says that all of the column's opened.
-func Move(ctx context.Context, db DB, ring *keyring.Keyring, of column.Column, rows, dryRun bool) (result Outcome, err error) {
+func Move(ctx context.Context, db DB, ring *keyring.Ring, of column.Column, rows, dryRun bool) (result Outcome, err error) {
 	before, err := db.Read(ctx, of)
 	if err != nil {
 		return result, err

@@ -42,14 +42,14 @@ type secret struct {
 	token     string
 	place     seal.Place
 	digest    []byte
-	plaintext func() string    // nil if it doesn't open
-	ring      *keyring.Keyring // that opened it
+	plaintext func() string // nil if it doesn't open
+	ring      *keyring.Ring // that opened it
 }
 
 // sampler opens secrets of one column.
 type sampler struct {
 	DB
-	ring    *keyring.Keyring
+	ring    *keyring.Ring
 	of      column.Column
 	stored  column.Column // in the table of states, which has its schema
 	given   states.Set    // in the database
@@ -287,6 +287,6 @@ func (s *sampler) checkDigests(found []secret) error {
 }
 
 // newSampler returns what opens secrets of a column.
-func (db DB) newSampler(ring *keyring.Keyring, of column.Column) *sampler {
+func (db DB) newSampler(ring *keyring.Ring, of column.Column) *sampler {
 	return &sampler{DB: db, ring: ring, of: db.named(of), stored: of}
 }

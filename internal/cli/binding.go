@@ -10,6 +10,7 @@ import (
 	entsql "entgo.io/ent/dialect/sql"
 
 	"github.com/credent-go/credent/encrypted"
+	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/states"
 	"github.com/credent-go/credent/keyring"
@@ -52,7 +53,7 @@ func (db *database) checkMovable(ctx context.Context, user string) error {
 			place := seal.Place{Tenant: values[len(rest.columns)]}
 			for i, c := range rest.columns {
 				place.Column = c
-				if _, isBound, openErr := locate.KeyAt(ring, place, values[i].String); openErr == nil && isBound && refused == nil {
+				if _, isBound, openErr := locate.KeyAt((*engine.Ring)(ring), place, values[i].String); openErr == nil && isBound && refused == nil {
 					refused = messagef("the secrets in %s are bound to the user; run `credent state set %[1]s binding STATE --in-use` with the state that "+
 						"the services have, so that they are encrypted anew", c)
 				}

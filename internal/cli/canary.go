@@ -7,21 +7,23 @@ import (
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/internal/canary"
+	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/migrate"
 )
 
 // withCanaries makes a migration keep the canaries, if the environment has a
 // key.
-func withCanaries() ([]migrate.Option, error) {
+func withCanaries(cfg *migrate.Config) error {
 	ring, err := keyring.FromEnv()
 	switch {
 	case errors.Is(err, credent.ErrNoKey):
-		return nil, nil
+		return nil
 	case err != nil:
-		return nil, err
+		return err
 	}
-	return []migrate.Option{migrate.WithKeyring(ring, ent.EncryptedColumns()...)}, nil
+	cfg.Keyring, cfg.Columns = ring, ent.EncryptedColumns()
+	return nil
 }
 
 // noteCanaries says, after migrations without a key, if there are no canaries.
@@ -50,7 +52,7 @@ func (r *report) addCanaries(ctx context.Context, db *database, ring *keyring.Ke
 		r.add(name, err, "")
 		return
 	}
-	states, err := canary.States(ctx, on, ring, columns...)
+	states, err := canary.States(ctx, on, (*engine.Ring)(ring), columns...)
 	if err != nil {
 		r.add(name, err, "")
 		return

@@ -13,7 +13,7 @@ import (
 
 	"entgo.io/ent/dialect"
 
-	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/client"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/useraccount"
 	"github.com/credent-go/credent/keyring"
@@ -181,11 +181,11 @@ func (a *app) withClientOf(ctx context.Context, ring *keyring.Keyring, f func(db
 		if err := db.checkMigrations(ctx); err != nil {
 			return err
 		}
-		opts, err := db.keyOptions(ctx)
+		cfg, err := db.clientConfig(ctx, ring)
 		if err != nil {
 			return err
 		}
-		client, err := credent.NewClient(db.DB, db.dialect, append(opts, credent.WithKeyring(ring))...)
+		client, err := client.New(db.DB, db.dialect, cfg)
 		if err != nil {
 			return err
 		}

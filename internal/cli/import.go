@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/client"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/load"
@@ -117,7 +118,7 @@ func (m *importer) run(ctx context.Context, args []string) (err error) {
 		if err := db.checkMigrations(ctx); err != nil {
 			return err
 		}
-		if m.client, err = credent.NewClient(db.DB, db.dialect, credent.Config{}); err != nil {
+		if m.client, err = client.New(db.DB, db.dialect, client.Config{}); err != nil {
 			return err
 		}
 		return m.load(ctx, db)
@@ -187,20 +188,19 @@ func (m *importer) load(ctx context.Context, db *database) error {
 	if m.dryRun {
 		cfg.Refused = m.note
 	}
-	opts, err := db.keyOptions(ctx)
+	of, err := db.clientConfig(ctx, m.ring)
 	if err != nil {
 		return err
 	}
-	opts = append(opts, credent.WithKeyring(m.ring))
 	if m.formats {
-		opts = append(opts, credent.WithFormats())
+		of.Formats = credent.BrokerFormats()
 	}
 	if cfg.Batch == 0 {
 		cfg.Batch = load.DefaultBatch
 	}
 	m.batch = cfg.Batch
 	m.lines = make([]int, 2*cfg.Batch+maxShown) // a batch that waits, and what a dry run refuses meanwhile and shows
-	stored, err := credent.Copy(ctx, db.DB, m.wanted(ctx), cfg, opts...)
+	stored, err := credent.Copy(ctx, db.DB, m.wanted(ctx), cfg, of)
 	done()
 	return m.report(ctx, stored, err)
 }

@@ -59,37 +59,24 @@ type applyFlags struct {
 	locks                                         lockFlags
 }
 
-// options returns what the flags ask for.
-func (f applyFlags) options() ([]migrate.Option, error) {
-	opts, err := f.locks.options()
-	if err != nil {
-		return nil, err
+// config returns what the flags ask for.
+func (f applyFlags) config() (cfg migrate.Config, err error) {
+	if cfg, err = f.locks.config(); err != nil {
+		return cfg, err
 	}
 	if f.dryRun && f.asJSON {
-		return nil, usageError("--dry-run prints SQL, not JSON")
+		return cfg, usageError("--dry-run prints SQL, not JSON")
 	}
 	if f.baseline != "" && f.allowDirty {
-		return nil, usageError("--baseline and --allow-dirty exclude each other")
+		return cfg, usageError("--baseline and --allow-dirty exclude each other")
 	}
-	for _, o := range []struct {
-		set    bool
-		option migrate.Option
-	}{
-		{f.baseline != "", migrate.WithBaseline(f.baseline)},
-		{f.target != "", migrate.WithTarget(f.target)},
-		{f.allowDirty, migrate.WithAllowDirty()},
-		{f.nonLinear, migrate.WithNonLinear()},
-		{f.pooled, migrate.WithPooled()},
-	} {
-		if o.set {
-			opts = append(opts, o.option)
-		}
-	}
-	return opts, nil
+	cfg.Baseline, cfg.Target = f.baseline, f.target
+	cfg.AllowDirty, cfg.NonLinear, cfg.Pooled = f.allowDirty, f.nonLinear, f.pooled
+	return cfg, nil
 }
 
 func (a *app) applyMigrations(ctx context.Context, f applyFlags) (err error) {
-	opts, err := f.options()
+	cfg, err := f.config()
 	if err != nil {
 		return err
 	}
@@ -106,21 +93,20 @@ func (a *app) applyMigrations(ctx context.Context, f applyFlags) (err error) {
 		}
 	}
 	if f.dryRun {
-		return a.printPlan(ctx, db, opts)
+		return a.printPlan(ctx, db, cfg)
 	}
-	canary, err := withCanaries()
-	if err != nil {
+	if err := withCanaries(&cfg); err != nil {
 		return err
 	}
 	applied := []string{}
-	opts = append(append(opts, canary...), migrate.WithProgress(func(name string) {
+	cfg.Progress = func(name string) {
 		name = strings.TrimSuffix(name, ".sql")
 		applied = append(applied, name)
 		if !f.asJSON {
 			a.printf("applied %s\n", name)
 		}
-	}))
-	err = migrate.Apply(ctx, db.DB, opts...)
+	}
+	err = migrate.Apply(ctx, db.DB, cfg)
 	err = partly(len(applied) > 0, err)
 	if f.asJSON {
 		return errors.Join(a.printJSON(jsonApplied{applied, blockedJSON(err)}), err)
@@ -137,7 +123,7 @@ func (a *app) applyMigrations(ctx context.Context, f applyFlags) (err error) {
 	} else {
 		a.printf("%s applied, the database is at version %s\n", count(len(applied), "migration"), status.Current())
 	}
-	a.noteCanaries(ctx, db, canary == nil)
+	a.noteCanaries(ctx, db, cfg.Keyring == nil)
 	return nil
 }
 
@@ -148,9 +134,9 @@ type jsonApplied struct {
 }
 
 // printPlan prints what would run, as SQL.
-func (a *app) printPlan(ctx context.Context, db *database, opts []migrate.Option) error {
+func (a *app) printPlan(ctx context.Context, db *database, cfg migrate.Config) error {
 	planned := 0
-	err := migrate.Apply(ctx, db.DB, append(opts, migrate.WithDryRun(func(p migrate.Planned) {
+	cfg.DryRun = func(p migrate.Planned) {
 		planned++
 		how := "in a transaction"
 		if !p.Transaction {
@@ -160,7 +146,8 @@ func (a *app) printPlan(ctx context.Context, db *database, opts []migrate.Option
 		for _, stmt := range p.Statements {
 			a.printf("%s\n", stmt.SQL)
 		}
-	}))...)
+	}
+	err := migrate.Apply(ctx, db.DB, cfg)
 	if err == nil && planned == 0 {
 		a.printf("-- nothing to apply\n")
 	}

@@ -25,19 +25,16 @@ It is for Postgres: on SQLite the first migration has types and constraints that
 ` + lockHelp,
 		Example: `  credent migrate adopt`,
 	}, func(ctx context.Context, _ []string) error {
-		opts, err := locks.options()
+		cfg, err := locks.config()
 		if err != nil {
 			return err
 		}
-		if only {
-			opts = append(opts, migrate.AdoptOnly())
-		}
-		canary, err := withCanaries()
-		if err != nil {
+		cfg.AdoptOnly = only
+		if err := withCanaries(&cfg); err != nil {
 			return err
 		}
 		return withDatabase(ctx, func(db *database) error {
-			report, err := migrate.Adopt(ctx, db.DB, append(opts, canary...)...)
+			report, err := migrate.Adopt(ctx, db.DB, cfg)
 			if report == nil {
 				return err
 			}

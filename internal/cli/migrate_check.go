@@ -25,12 +25,12 @@ finds anything.`,
 		Example: `  credent migrate check
   credent migrate check --dir migrate/postgres --json`,
 	}, func(ctx context.Context, _ []string) error {
-		var opts []migrate.Option
+		var cfg migrate.Config
 		if dir != "" {
-			opts = append(opts, migrate.WithDir(os.DirFS(dir)))
+			cfg.Dir = os.DirFS(dir)
 		}
 		return withDatabase(ctx, func(db *database) error {
-			report, err := migrate.Check(ctx, db.DB, opts...)
+			report, err := migrate.Check(ctx, db.DB, cfg)
 			if report == nil {
 				return err
 			}

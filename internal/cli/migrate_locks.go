@@ -26,17 +26,24 @@ func (f *lockFlags) add(cmd *cobra.Command) {
 		"how long to wait for another process that is migrating; 0 means not to wait")
 }
 
-func (f *lockFlags) options() ([]migrate.Option, error) {
+// config returns what the flags ask for. A flag of zero means none, which a
+// Config has as a negative duration.
+func (f *lockFlags) config() (cfg migrate.Config, err error) {
 	for name, d := range map[string]time.Duration{
 		"lock-timeout": f.timeout, "lock-retry": f.retry, "migrator-timeout": f.migrator,
 	} {
 		if d < 0 {
-			return nil, usageError("--" + name + " is negative")
+			return cfg, usageError("--" + name + " is negative")
 		}
 	}
-	return []migrate.Option{
-		migrate.WithLockTimeout(f.timeout), migrate.WithLockRetry(f.retry), migrate.WithMigratorTimeout(f.migrator),
-	}, nil
+	orNone := func(d time.Duration) time.Duration {
+		if d == 0 {
+			return -1
+		}
+		return d
+	}
+	cfg.LockTimeout, cfg.LockRetry, cfg.MigratorTimeout = orNone(f.timeout), orNone(f.retry), orNone(f.migrator)
+	return cfg, nil
 }
 
 // jsonBlocked is a migrate.LockError.

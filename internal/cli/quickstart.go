@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/client"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/keyring"
@@ -130,7 +131,7 @@ func (t *tour) makeTables(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t.client, err = credent.NewClient(t.db.DB, t.db.dialect, credent.Config{Keyring: ring})
+	t.client, err = client.New(t.db.DB, t.db.dialect, client.Config{Keyring: ring})
 	return err
 }
 
@@ -212,7 +213,7 @@ func (t *tour) tryOtherKey(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	client, err := credent.NewClient(t.db.DB, t.db.dialect, credent.Config{Keyring: ring})
+	client, err := client.New(t.db.DB, t.db.dialect, client.Config{Keyring: ring})
 	if err != nil {
 		return err
 	}

@@ -7,14 +7,13 @@ import (
 	"strings"
 	"time"
 
-	"github.com/spf13/cobra"
-
-	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/client"
 	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 	"github.com/credent-go/credent/internal/states"
 	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/rotate"
+	"github.com/spf13/cobra"
 )
 
 func (a *app) tenant() *cobra.Command {
@@ -153,28 +152,25 @@ func (a *app) printDestroyed(done *rotate.Destroyed) {
 	}
 }
 
-// keyOptions returns the options of a client that say which keys tokens are
-// under, where the database's states don't: it takes part in the keys of
-// tenants if there are any.
-func (db *database) keyOptions(ctx context.Context) ([]credent.Option, error) {
+// clientConfig returns the configuration of a client with a keyring. It says
+// which keys tokens are under, if the database's states don't: the client takes
+// part in the keys of tenants if there are any.
+func (db *database) clientConfig(ctx context.Context, ring *keyring.Keyring) (client.Config, error) {
+	cfg := client.Config{Keyring: ring}
 	any, err := db.hasTenantKeys(ctx)
 	if err != nil || !any {
-		return nil, err
+		return cfg, err
 	}
 	known, err := db.states(ctx)
 	if err != nil {
-		return nil, err
+		return cfg, err
 	}
-	var unset []encrypted.Column
 	for _, c := range encrypted.Columns() {
 		if set := known.Given(&c); c.Tenant != "" && set.TenantKeys == states.Unset && set.Encryption == states.Unset {
-			unset = append(unset, c)
+			cfg.States = append(cfg.States, encrypted.ColumnStates{Column: c, TenantKeys: encrypted.Write})
 		}
 	}
-	if len(unset) == 0 {
-		return nil, nil
-	}
-	return []credent.Option{credent.WithTenantKeys(credent.Write, unset...)}, nil
+	return cfg, nil
 }
 
 // hasTenantKeys reports whether a tenant has a key of its own, or had one that

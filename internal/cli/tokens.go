@@ -12,6 +12,7 @@ import (
 	entsql "entgo.io/ent/dialect/sql"
 
 	"github.com/credent-go/credent"
+	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 	"github.com/credent-go/credent/internal/states"
@@ -77,7 +78,7 @@ func (c *tokenCount) check(
 	if c.locate == nil {
 		c.locate = new(seal.Locator)
 	}
-	_, bound, err := c.locate.KeyAt(keyring.With(ring, key.Data), place, token.String)
+	_, bound, err := c.locate.KeyAt(engine.With((*engine.Ring)(ring), key.Data), place, token.String)
 	if errors.Is(key.Err, credent.ErrShredded) {
 		if errors.Is(err, credent.ErrUnknownKey) {
 			c.Shredded++
@@ -107,7 +108,7 @@ func (c *tokenCount) check(
 
 // refused returns why the column's states refuse a token that opens.
 func (c *tokenCount) refused(ring *keyring.Keyring, token string, place seal.Place, given states.Set, bound bool) error {
-	_, _, err := c.locate.KeyAt(ring, place, token)
+	_, _, err := c.locate.KeyAt((*engine.Ring)(ring), place, token)
 	switch underKeyring := err == nil; {
 	case given.Encryption == states.Off:
 		return credent.ErrEncrypted
@@ -219,7 +220,7 @@ func (db *database) tenantKeys(ctx context.Context, ring *keyring.Keyring, rows 
 			tenants = append(tenants, r.tenant.String)
 		}
 	}
-	return tenantkey.Read(ctx, entsql.Conn{ExecQuerier: db.DB}, ring, tenants)
+	return tenantkey.Read(ctx, entsql.Conn{ExecQuerier: db.DB}, (*engine.Ring)(ring), tenants)
 }
 
 // page runs one query and returns the number of its rows and the last one's ID.

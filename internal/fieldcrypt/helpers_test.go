@@ -15,7 +15,7 @@ const (
 )
 
 // ring makes a keyring, or fails the test.
-func ring(tb testing.TB, primary string, previous ...string) *keyring.Keyring {
+func ring(tb testing.TB, primary string, previous ...string) *keyring.Ring {
 	tb.Helper()
 	r, err := keyring.New(primary, previous...)
 	if err != nil {
@@ -25,7 +25,7 @@ func ring(tb testing.TB, primary string, previous ...string) *keyring.Keyring {
 }
 
 // encrypt encrypts, or fails the test.
-func encrypt(tb testing.TB, r *keyring.Keyring, plaintext string) string {
+func encrypt(tb testing.TB, r *keyring.Ring, plaintext string) string {
 	tb.Helper()
 	token, err := r.Encrypt(plaintext)
 	if err != nil {
@@ -45,9 +45,9 @@ func scanned(tb testing.TB, value string) fieldcrypt.Secret {
 }
 
 // opener opens what is encrypted under a keyring.
-func opener(r *keyring.Keyring) fieldcrypt.Opener { return testOpener{r} }
+func opener(r *keyring.Ring) fieldcrypt.Opener { return testOpener{r} }
 
-type testOpener struct{ ring *keyring.Keyring }
+type testOpener struct{ ring *keyring.Ring }
 
 func (o testOpener) Open(stored string, row any, decode func(string) error) (string, error) {
 	plaintext, err := o.ring.Decrypt(stored)

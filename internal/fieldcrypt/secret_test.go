@@ -88,7 +88,7 @@ func TestSecretRevealStored(t *testing.T) {
 	if s.IsZero() {
 		t.Error("a stored secret is absent")
 	}
-	if got, err := s.OpenedBy(opener(new(keyring.Keyring))).Reveal(); got != "" || !errors.Is(err, keyring.ErrNoKey) {
+	if got, err := s.OpenedBy(opener(new(keyring.Ring))).Reveal(); got != "" || !errors.Is(err, keyring.ErrNoKey) {
 		t.Errorf("without a key: got %q, %v, want ErrNoKey", got, err)
 	}
 	if got, err := s.OpenedBy(opener(r)).Reveal(); err != nil || got != "text" {

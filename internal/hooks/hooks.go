@@ -26,8 +26,10 @@ type Config struct {
 	FormatWarnings *slog.Logger
 }
 
-// Install adds the hooks to a client, the audit log outermost.
+// Install adds the hooks to a client, the audit log outermost. They run before
+// the caller's own, which see what the rules fill in.
 func Install(client *credent.Client, cfg Config) {
+	client.Use(mark)
 	if cfg.Audit != nil {
 		a := auditor{cfg.Audit}
 		client.UserCredential.Use(a.hook)
@@ -35,7 +37,7 @@ func Install(client *credent.Client, cfg Config) {
 	}
 	client.UserCredential.Use(credentialRules)
 	client.UserAccount.Use(accountTimes, deleteOrphans, rebind)
-	if cfg.Formats != nil {
+	if len(cfg.Formats) > 0 {
 		client.UserCredential.Use(formatChecker{cfg.Formats, cfg.FormatWarnings}.hook)
 	}
 }

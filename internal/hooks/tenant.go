@@ -17,8 +17,8 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt"
 )
 
-// ErrTenantMismatch means that a credential was given another user_id than its account
-// has.
+// ErrTenantMismatch means that a credential was given another user_id than its
+// account has.
 var ErrTenantMismatch = errors.New("a credential's user_id must be its account's")
 
 // TenantConstraint is what the database's trigger names when it refuses.

@@ -21,7 +21,7 @@ import (
 	"github.com/credent-go/credent/internal/hooks"
 )
 
-func newTestSealer(tb testing.TB) (*sealer, *keyring.Keyring) {
+func newTestSealer(tb testing.TB) (*sealer, *keyring.Ring) {
 	tb.Helper()
 	ring, err := keyring.New(fernet.GenerateKey())
 	if err != nil {
@@ -157,7 +157,7 @@ func TestQuickIsACreate(t *testing.T) {
 }
 
 // opened returns the plaintext of a token.
-func opened(t *testing.T, ring *keyring.Keyring, value any) string {
+func opened(t *testing.T, ring *keyring.Ring, value any) string {
 	t.Helper()
 	token, ok := value.(string)
 	if !ok {

@@ -121,8 +121,8 @@ func Find(stored []Stored, c column.Column, p Protection) (Stored, bool) {
 	return Stored{}, false
 }
 
-// Agree returns an [ErrStateMismatch] if the given states aren't the stored ones,
-// where both say something.
+// Agree returns an [ErrStateMismatch] if the given states aren't the stored
+// ones, where both say something.
 func Agree(given, stored Table) error {
 	for _, g := range given {
 		in := stored.Given(&g.Column)

@@ -13,8 +13,6 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/internal/testopt"
 	"github.com/credent-go/credent/keyring"
-	"github.com/credent-go/credent/open/libpq"
-	"github.com/credent-go/credent/open/sqlite"
 )
 
 // Must is for what fails only if the test is wrong.
@@ -28,7 +26,7 @@ func Must[T any](v T, err error) T {
 // Drivers are the two ways to connect; a test that runs SQL through the client
 // runs over each.
 var Drivers = map[string][]testopt.Option{
-	"pq":  {credent.WithDriver(libpq.Driver())},
+	"pq":  {testopt.OverPQ()},
 	"pgx": nil,
 }
 
@@ -70,7 +68,7 @@ func New(t *testing.T, opts ...testopt.Option) *Env {
 // Open opens a client for the whole test.
 func Open(t *testing.T, url string, opts ...testopt.Option) *ent.Client {
 	t.Helper()
-	client, err := testopt.Open(t.Context(), url, append(opts, credent.WithDriver(sqlite.Driver()))...)
+	client, err := testopt.Open(t.Context(), url, opts...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +79,7 @@ func Open(t *testing.T, url string, opts ...testopt.Option) *ent.Client {
 // OpenDB opens a pool without encryption for the whole test.
 func OpenDB(t *testing.T, url string, opts ...testopt.Option) *sql.DB {
 	t.Helper()
-	db, _, err := testopt.OpenDB(url, append(opts, credent.WithDriver(sqlite.Driver()))...)
+	db, _, err := testopt.OpenDB(url, opts...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +140,7 @@ func ForEachSQLite(t *testing.T, test func(t *testing.T, env *Env)) {
 // NewSQLite is New on a new SQLite file.
 func NewSQLite(t *testing.T, driver string) *Env {
 	t.Helper()
-	env := &Env{Driver: driver, Key: keyring.GenerateKey(), Opts: []testopt.Option{credent.WithDriver(sqlite.Driver())}}
+	env := &Env{Driver: driver, Key: keyring.GenerateKey(), Opts: nil}
 	file := filepath.Join(t.TempDir(), "credent.db")
 	env.URL = "sqlite:" + file + "?_pragma=synchronous(0)&_pragma=busy_timeout(60000)"
 	env.Ring = Keyring(t, env.Key)
@@ -214,9 +212,7 @@ func (env *Env) IsSQLite() bool { return strings.HasPrefix(env.URL, "sqlite:") }
 // OnPool returns a client on the environment's own pool, which is not to be
 // closed.
 func (env *Env) OnPool(opts ...testopt.Option) *ent.Client {
-	client := ent.NewClient(ent.Driver(Must(testopt.WrapDriver(env.EntDriver(), opts...))), ent.Log(func(...any) {}))
-	credent.Use(client, opts...)
-	return client
+	return Must(testopt.FromDriver(env.EntDriver(), opts, ent.Log(func(...any) {})))
 }
 
 // EntDriver returns ent's driver on the environment's own pool.

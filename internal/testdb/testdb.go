@@ -12,13 +12,14 @@ package testdb
 import (
 	"context"
 	"fmt"
+	"os"
+	"sync"
+	"testing"
+
 	"github.com/credent-go/credent/internal/cli"
 	"github.com/credent-go/credent/internal/pgserver"
 	"github.com/credent-go/credent/internal/testdb/bare"
 	"github.com/credent-go/credent/internal/testopt"
-	"os"
-	"sync"
-	"testing"
 )
 
 // EnvCommand makes the test binary the command credent.

@@ -21,6 +21,7 @@ import (
 	_ "github.com/lib/pq" // a database driver
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/client"
 	"github.com/credent-go/credent/credenttest"
 	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/keyring"
@@ -63,7 +64,7 @@ func TestWrapDriver(t *testing.T) {
 	if _, err := vault.Open(ctx, db, dialect.Postgres, ring); err != nil {
 		t.Fatal(err)
 	}
-	drv, err := credent.WrapDriver(entsql.OpenDB(dialect.Postgres, db), credent.WithKeyring(ring))
+	drv, err := client.WrapDriver(entsql.OpenDB(dialect.Postgres, db), client.Config{Keyring: ring})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -132,7 +132,7 @@ func TestSealer(t *testing.T) {
 	}
 	for _, test := range []struct {
 		of  field.TypeValueScanner[fieldcrypt.Secret]
-		key *keyring.Keyring
+		key *keyring.Ring
 	}{{wide, r}, {rented, bound(t, r, rentedKey, "b")}, {held, bound(t, r, heldSecret, "b")}, {chest, r}} {
 		token, digest, err := sealer.Seal(test.of, fieldcrypt.New("text"), "b")
 		if err != nil {

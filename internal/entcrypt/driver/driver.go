@@ -37,7 +37,7 @@ var ErrDialect = errors.New("encrypted fields need Postgres or SQLite: the CHECK
 type Config struct {
 	// Keyring encrypts and decrypts. Nil means the process's keyring, looked
 	// up when it is first needed.
-	Keyring *keyring.Keyring
+	Keyring *keyring.Ring
 	// Columns are the client's encrypted columns; nil means every column of
 	// the process. They tell the secrets of a result apart that ent scans into
 	// the caller's own types.
@@ -57,6 +57,8 @@ type Config struct {
 	// the goroutine that reveals; nil for nobody. With it a secret that was
 	// read holds the values of its query's context.
 	OnReveal func(seal.Reveal)
+	// Refuse refuses a statement by its context; nil for none.
+	Refuse func(context.Context) error
 }
 
 // New wraps an ent driver. The result is safe for concurrent use as far as the

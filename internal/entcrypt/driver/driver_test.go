@@ -168,13 +168,13 @@ func TestDriverFailsClosed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, test := range map[string]struct {
-		ring *keyring.Keyring
+		ring *keyring.Ring
 		arg  any
 		want error
 	}{
 		"pending without a key": {nil, arg, keyring.ErrNoKey},
 		"named without a key":   {nil, sql.Named("n", arg), keyring.ErrNoKey},
-		"zero keyring":          {new(keyring.Keyring), arg, keyring.ErrNoKey},
+		"zero keyring":          {new(keyring.Ring), arg, keyring.ErrNoKey},
 		"bare secret":           {ring(t, keyA), secret, stamp.ErrNoLocation},
 		"pointer":               {ring(t, keyA), pointer, stamp.ErrNoLocation},
 		"pointer to a pointer":  {ring(t, keyA), &pointer, stamp.ErrNoLocation},

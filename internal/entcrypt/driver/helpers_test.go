@@ -33,7 +33,7 @@ const (
 )
 
 // ring makes a keyring, or fails the test.
-func ring(tb testing.TB, primary string, previous ...string) *keyring.Keyring {
+func ring(tb testing.TB, primary string, previous ...string) *keyring.Ring {
 	tb.Helper()
 	r, err := keyring.New(primary, previous...)
 	if err != nil {
@@ -43,7 +43,7 @@ func ring(tb testing.TB, primary string, previous ...string) *keyring.Keyring {
 }
 
 // encrypt encrypts, or fails the test.
-func encrypt(tb testing.TB, r *keyring.Keyring, plaintext string) string {
+func encrypt(tb testing.TB, r *keyring.Ring, plaintext string) string {
 	tb.Helper()
 	token, err := r.Encrypt(plaintext)
 	if err != nil {
@@ -62,8 +62,8 @@ func useDefault(tb testing.TB) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	*r = keyring.Keyring{}
-	tb.Cleanup(func() { *r = keyring.Keyring{} })
+	*r = keyring.Ring{}
+	tb.Cleanup(func() { *r = keyring.Ring{} })
 }
 
 // columns registers the columns of the tests, as generated code does.
@@ -180,7 +180,7 @@ func newDriver(tb testing.TB, next dialect.Driver, cfg driver.Config) dialect.Dr
 	return drv
 }
 
-func bound(tb testing.TB, r *keyring.Keyring, c column.Column, tenant string) *keyring.Keyring {
+func bound(tb testing.TB, r *keyring.Ring, c column.Column, tenant string) *keyring.Ring {
 	tb.Helper()
 	b, err := new(seal.Locator).Bind(r, c, tenant)
 	if err != nil {

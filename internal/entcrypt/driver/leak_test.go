@@ -222,7 +222,7 @@ func TestNothingLeaks(t *testing.T) {
 	}
 }
 
-func subjectsOf(t *testing.T, r *keyring.Keyring, keyText, token, foreign string) []subject {
+func subjectsOf(t *testing.T, r *keyring.Ring, keyText, token, foreign string) []subject {
 	t.Helper()
 	cfg := driver.Config{Keyring: r}
 	fresh, read := fieldcrypt.New(canary), scanned(t, token)

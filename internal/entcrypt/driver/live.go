@@ -28,6 +28,7 @@ type live struct {
 	tenants *tenantkey.Cache
 	given   states.Table // by the client's own configuration
 	follows bool
+	refuse  func(context.Context) error // or nil
 	busy    sync.Mutex
 	now     atomic.Pointer[dated]
 }
@@ -43,7 +44,7 @@ type dated struct {
 // pool.
 func newLive(pool dialect.ExecQuerier, cfg Config, follows bool) (*live, error) {
 	l := &live{
-		given: cfg.States, follows: follows,
+		given: cfg.States, follows: follows, refuse: cfg.Refuse,
 		base: seal.Policy{
 			Ring: cfg.Keyring, OnReveal: cfg.OnReveal, Columns: cfg.Columns, VerifyOnRead: cfg.VerifyOnRead,
 			Locator: new(seal.Locator), Digests: new(blindindex.Digester),
@@ -89,6 +90,11 @@ func (l *live) with(stored states.Table) (*seal.Policy, error) {
 // old it reads them again, over the statement's own connection: no other is
 // waited for.
 func (l *live) policy(ctx context.Context, on statement.Conn) (*seal.Policy, error) {
+	if l.refuse != nil {
+		if err := l.refuse(ctx); err != nil {
+			return nil, err
+		}
+	}
 	now := l.now.Load()
 	if !l.follows {
 		return now.policy, nil

@@ -370,7 +370,7 @@ func TestRawTenants(t *testing.T) {
 		tenant any
 		cfg    driver.Config
 		want   error
-		of     *keyring.Keyring
+		of     *keyring.Ring
 	}{
 		"bound by the schema":     {heldSecret, "b", driver.Config{}, nil, bound(t, r, heldSecret, "b")},
 		"of nobody":               {heldSecret, nil, driver.Config{}, seal.ErrNoTenant, nil},

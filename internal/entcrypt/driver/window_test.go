@@ -19,7 +19,7 @@ import (
 
 // inWindow are stored values and what a column that may hold plaintext gives
 // for them.
-func inWindow(t *testing.T, r *keyring.Keyring) map[string]struct {
+func inWindow(t *testing.T, r *keyring.Ring) map[string]struct {
 	stored, want string
 	plaintext    bool
 	err          error

@@ -37,10 +37,10 @@ var (
 	// equal.
 	ErrManyRows = errors.New("one token for many rows: set the secret row by row")
 
-	// ErrNoLocation means that a statement has a secret and nobody said where it
-	// is stored: it may be compared with. No two tokens are equal, not even of
-	// the same plaintext, so a comparison would never match, and its opposite
-	// always.
+	// ErrNoLocation means that a statement has a secret and nobody said where
+	// it is stored: it may be compared with. No two tokens are equal, not even
+	// of the same plaintext, so a comparison would never match, and its
+	// opposite always.
 	ErrNoLocation = errors.New("a secret cannot be compared in SQL: equal secrets have different tokens")
 )
 

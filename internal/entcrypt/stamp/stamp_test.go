@@ -28,7 +28,7 @@ import (
 
 const keyA = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=" // of the specification's vectors
 
-func ring(tb testing.TB) *keyring.Keyring {
+func ring(tb testing.TB) *keyring.Ring {
 	tb.Helper()
 	r, err := keyring.New(keyA)
 	if err != nil {

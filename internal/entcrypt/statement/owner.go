@@ -304,15 +304,15 @@ func (s *sealing) queryTenant(c column.Column, id any) (row found, err error) {
 type Store struct{ Conn }
 
 // Ring implements tenantkey.Store.
-func (s Store) Ring() (*keyring.Keyring, error) { return s.Policy.Keyring() }
+func (s Store) Ring() (*keyring.Ring, error) { return s.Policy.Keyring() }
 
 // Read implements tenantkey.Store.
-func (s Store) Read(ctx context.Context, ring *keyring.Keyring, tenants []string) (map[string]tenantkey.Key, error) {
+func (s Store) Read(ctx context.Context, ring *keyring.Ring, tenants []string) (map[string]tenantkey.Key, error) {
 	return tenantkey.Read(ctx, s.Next, ring, tenants)
 }
 
 // Make implements tenantkey.Store.
-func (s Store) Make(ctx context.Context, ring *keyring.Keyring, tenant string) error {
+func (s Store) Make(ctx context.Context, ring *keyring.Ring, tenant string) error {
 	return tenantkey.Make(ctx, s.Next, ring, tenant)
 }
 

@@ -121,8 +121,8 @@ type rawUse struct {
 // Seal returns a statement's arguments as they are to be sent. It doesn't
 // change the given slice. The text is only looked at to refuse $1 on SQLite.
 // Errors: [ErrNeedsTx], [ErrTooManyArgs], [stamp.ErrNoLocation],
-// [blindindex.ErrBlindIndex], [seal.ErrWrongLocation], and those that travel as
-// arguments.
+// [blindindex.ErrBlindIndex], [seal.ErrNoTenant], [seal.ErrWrongLocation], and
+// those that travel as arguments.
 func (c Conn) Seal(ctx context.Context, query string, args []any) (Sealed, error) {
 	if limit := maxArgs[c.Dialect]; limit > 0 && len(args) > limit {
 		return Sealed{}, fmt.Errorf("credent: %w: it has %d, and %s takes %d", ErrTooManyArgs, len(args), c.Dialect, limit)

@@ -111,7 +111,7 @@ const maxDerived = 1024
 // Primary returns a plaintext's digest under the primary key, which is what
 // the column's blind index holds, or nil if the column has none. Errors:
 // [keyring.ErrNoKey], [column.ErrNotRegistered].
-func (d *Digester) Primary(ring *keyring.Keyring, c column.Column, plaintext string) ([]byte, error) {
+func (d *Digester) Primary(ring *keyring.Ring, c column.Column, plaintext string) ([]byte, error) {
 	if c.Index == "" {
 		return nil, nil
 	}
@@ -130,7 +130,7 @@ func (d *Digester) Primary(ring *keyring.Keyring, c column.Column, plaintext str
 // after them those made under each earlier name of the column; or nil if the
 // column has no blind index. Every row with the plaintext has one of them.
 // Errors are [Digester.Primary]'s.
-func (d *Digester) All(ring *keyring.Keyring, c column.Column, plaintext string) ([][]byte, error) {
+func (d *Digester) All(ring *keyring.Ring, c column.Column, plaintext string) ([][]byte, error) {
 	if c.Index == "" {
 		return nil, nil
 	}
@@ -154,8 +154,8 @@ func (k Keys) Several(c *column.Column) bool {
 }
 
 // Under returns a plaintext's digests under all keys and names of the column,
-// which has a blind index. It's a [column.ErrNotRegistered] if the generated package
-// doesn't say how to make them.
+// which has a blind index. It's a [column.ErrNotRegistered] if the generated
+// package doesn't say how to make them.
 func (d *Digester) Under(k Keys, c *column.Column, plaintext string) ([][]byte, error) {
 	cfg, err := Of(*c)
 	if err != nil {

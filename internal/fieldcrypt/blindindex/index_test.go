@@ -29,7 +29,7 @@ const (
 )
 
 // ring makes a keyring, or fails the test.
-func ring(tb testing.TB, primary string, previous ...string) *keyring.Keyring {
+func ring(tb testing.TB, primary string, previous ...string) *keyring.Ring {
 	tb.Helper()
 	r, err := keyring.New(primary, previous...)
 	if err != nil {
@@ -201,7 +201,7 @@ func TestDigestForms(t *testing.T) {
 	t.Parallel()
 	var d blindindex.Digester
 	one, two := ring(t, keyA), ring(t, keyB, keyA)
-	digest := func(r *keyring.Keyring, c column.Column, text string) []byte {
+	digest := func(r *keyring.Ring, c column.Column, text string) []byte {
 		t.Helper()
 		got, err := d.Primary(r, c, text)
 		if err != nil {

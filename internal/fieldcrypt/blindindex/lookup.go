@@ -110,7 +110,7 @@ func (l *Digests) Claim(d *Digester, k Keys) (c column.Column, table string, ste
 
 // Neutral returns the digest under the keyring's primary key, by which secrets
 // of all tenants are compared.
-func (l *Digests) Neutral(d *Digester, ring *keyring.Keyring) ([]byte, error) {
+func (l *Digests) Neutral(d *Digester, ring *keyring.Ring) ([]byte, error) {
 	return d.Primary(ring, l.column, l.plaintext())
 }
 

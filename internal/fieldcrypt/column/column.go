@@ -24,8 +24,9 @@ import (
 
 // Errors about columns.
 var (
-	// ErrNotRegistered means that the process doesn't know a field's column: the
-	// generated package lacks the file that says so, or has another schema's.
+	// ErrNotRegistered means that the process doesn't know a field's column:
+	// the generated package lacks the file that says so, or has another
+	// schema's.
 	ErrNotRegistered = errors.New("the field is bound to no column: generate the package again, with the extension of package codegen")
 
 	// ErrNoColumn means that a name isn't an encrypted column's.

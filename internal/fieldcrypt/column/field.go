@@ -94,8 +94,9 @@ func resolve() (failed error) {
 	return failed
 }
 
-// CheckBindings returns an [ErrNotRegistered] if one of the columns has no field, or
-// a field that was declared otherwise than when the package was generated.
+// CheckBindings returns an [ErrNotRegistered] if one of the columns has no
+// field, or a field that was declared otherwise than when the package was
+// generated.
 func CheckBindings(columns []Column) error {
 	registry.Lock()
 	defer registry.Unlock()

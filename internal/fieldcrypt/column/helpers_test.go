@@ -15,7 +15,7 @@ const (
 )
 
 // ring makes a keyring, or fails the test.
-func ring(tb testing.TB, primary string, previous ...string) *keyring.Keyring {
+func ring(tb testing.TB, primary string, previous ...string) *keyring.Ring {
 	tb.Helper()
 	r, err := keyring.New(primary, previous...)
 	if err != nil {
@@ -25,7 +25,7 @@ func ring(tb testing.TB, primary string, previous ...string) *keyring.Keyring {
 }
 
 // encrypt encrypts, or fails the test.
-func encrypt(tb testing.TB, r *keyring.Keyring, plaintext string) string {
+func encrypt(tb testing.TB, r *keyring.Ring, plaintext string) string {
 	tb.Helper()
 	token, err := r.Encrypt(plaintext)
 	if err != nil {
@@ -44,11 +44,11 @@ func useDefault(tb testing.TB, keys ...string) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	*r = keyring.Keyring{}
+	*r = keyring.Ring{}
 	if len(keys) > 0 {
 		*r = *ring(tb, keys[0], keys[1:]...)
 	}
-	tb.Cleanup(func() { *r = keyring.Keyring{} })
+	tb.Cleanup(func() { *r = keyring.Ring{} })
 }
 
 // hasPart reports whether a message quotes any 6 characters of a text.

@@ -12,7 +12,7 @@ import (
 )
 
 // benchmarkKeys returns a keyring and the same keys for fernet-go.
-func benchmarkKeys(b *testing.B, n int) (*keyring.Keyring, []*fernetgo.Key) {
+func benchmarkKeys(b *testing.B, n int) (*keyring.Ring, []*fernetgo.Key) {
 	b.Helper()
 	texts := make([]string, n)
 	for i := range texts {

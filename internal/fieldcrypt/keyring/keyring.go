@@ -2,7 +2,7 @@
 // and earlier keys that only decrypt.
 //
 // It knows where keys come from ([FromEnv]) and how they are replaced while
-// the process runs ([Keyring.Replace]). It doesn't know columns or tenants:
+// the process runs ([Ring.Replace]). It doesn't know columns or tenants:
 // which keys open which value is decided in package seal.
 package keyring
 
@@ -20,11 +20,11 @@ import (
 // ErrNoKey means that there is no keyring to encrypt or decrypt with.
 var ErrNoKey = errors.New("no encryption key")
 
-// Keyring holds keys. The first, called primary, encrypts; all decrypt. The
-// zero value has no keys. [Keyring.Replace] exchanges all keys at once, also
+// Ring holds keys. The first, called primary, encrypts; all decrypt. The
+// zero value has no keys. [Ring.Replace] exchanges all keys at once, also
 // for secrets that were read before; every other method leaves them alone. A
-// Keyring is safe for concurrent use and prints as [REDACTED].
-type Keyring struct {
+// Ring is safe for concurrent use and prints as [REDACTED].
+type Ring struct {
 	redact.Methods
 	state *atomic.Pointer[Set]
 }
@@ -41,13 +41,13 @@ type Set struct {
 // the form of [fernet.ParseKey]. Errors: [ErrNoKey] for an empty primary key;
 // [fernet.ErrBadKey], also for a key given twice and for one with the signing
 // half of another. They name the key by its place, from 1.
-func New(primary string, previous ...string) (*Keyring, error) {
+func New(primary string, previous ...string) (*Ring, error) {
 	total := len(previous) + 1
 	return parse(append([]string{primary}, previous...), func(i int) string { return fmt.Sprintf("key %d of %d", i+1, total) })
 }
 
 // parse makes a keyring of keys that name names in errors.
-func parse(texts []string, name func(i int) string) (*Keyring, error) {
+func parse(texts []string, name func(i int) string) (*Ring, error) {
 	if strings.TrimSpace(texts[0]) == "" {
 		return nil, fmt.Errorf("credent: %s: %w", name(0), ErrNoKey)
 	}
@@ -76,18 +76,18 @@ func parse(texts []string, name func(i int) string) (*Keyring, error) {
 
 // Of makes a keyring of keys, which must differ. Without any it returns nil,
 // which has no keys.
-func Of(list ...*fernet.Key) *Keyring {
+func Of(list ...*fernet.Key) *Ring {
 	if len(list) == 0 {
 		return nil
 	}
-	r := &Keyring{state: new(atomic.Pointer[Set])}
+	r := &Ring{state: new(atomic.Pointer[Set])}
 	r.state.Store(&Set{list: slices.Clone(list)})
 	return r
 }
 
 // With returns a keyring with one more key, which only decrypts. It returns r
 // itself if the key is nil.
-func With(r *Keyring, key *fernet.Key) *Keyring {
+func With(r *Ring, key *fernet.Key) *Ring {
 	if key == nil {
 		return r
 	}
@@ -96,7 +96,7 @@ func With(r *Keyring, key *fernet.Key) *Keyring {
 
 // Load returns the keys that r holds now. Errors: [ErrNoKey] for a nil
 // keyring and the zero value.
-func Load(r *Keyring) (*Set, error) {
+func Load(r *Ring) (*Set, error) {
 	if r == nil || r.state == nil {
 		return nil, ErrNoKey
 	}
@@ -163,7 +163,7 @@ func (s *Set) FitLike(derived *Set) {
 }
 
 // Primary returns the key that encrypts, or nil for a nil keyring.
-func (r *Keyring) Primary() *fernet.Key {
+func (r *Ring) Primary() *fernet.Key {
 	s, err := Load(r)
 	if err != nil {
 		return nil
@@ -172,7 +172,7 @@ func (r *Keyring) Primary() *fernet.Key {
 }
 
 // Keys returns all keys, the primary key first, or none for a nil keyring.
-func (r *Keyring) Keys() []*fernet.Key {
+func (r *Ring) Keys() []*fernet.Key {
 	s, err := Load(r)
 	if err != nil {
 		return nil
@@ -182,7 +182,7 @@ func (r *Keyring) Keys() []*fernet.Key {
 
 // Encrypt returns a new token of the plaintext under the primary key. Errors:
 // [ErrNoKey] for a nil keyring.
-func (r *Keyring) Encrypt(plaintext string) (string, error) {
+func (r *Ring) Encrypt(plaintext string) (string, error) {
 	s, err := Load(r)
 	if err != nil {
 		return "", err
@@ -192,7 +192,7 @@ func (r *Keyring) Encrypt(plaintext string) (string, error) {
 
 // Decrypt opens a token. Errors: [ErrNoKey] for a nil keyring, and
 // [fernet.Decrypt]'s.
-func (r *Keyring) Decrypt(token string) (string, error) {
+func (r *Ring) Decrypt(token string) (string, error) {
 	s, err := Load(r)
 	if err != nil {
 		return "", err
@@ -202,7 +202,7 @@ func (r *Keyring) Decrypt(token string) (string, error) {
 
 // AppendEncrypt appends a new token of the plaintext to dst, and allocates
 // nothing if dst has the room. Errors: [ErrNoKey], with dst as it was.
-func (r *Keyring) AppendEncrypt(dst []byte, plaintext string) ([]byte, error) {
+func (r *Ring) AppendEncrypt(dst []byte, plaintext string) ([]byte, error) {
 	s, err := Load(r)
 	if err != nil {
 		return dst, err
@@ -212,8 +212,8 @@ func (r *Keyring) AppendEncrypt(dst []byte, plaintext string) ([]byte, error) {
 
 // AppendDecrypt appends the plaintext of a token to dst, which the caller
 // clears, and allocates nothing if dst has the room. Errors are
-// [Keyring.Decrypt]'s, with dst as it was.
-func (r *Keyring) AppendDecrypt(dst []byte, token string) ([]byte, error) {
+// [Ring.Decrypt]'s, with dst as it was.
+func (r *Ring) AppendDecrypt(dst []byte, token string) ([]byte, error) {
 	s, err := Load(r)
 	if err != nil {
 		return dst, err

@@ -7,7 +7,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 )
 
-func newTestRing(t *testing.T, keys int) *Keyring {
+func newTestRing(t *testing.T, keys int) *Ring {
 	t.Helper()
 	texts := make([]string, keys)
 	for i := range texts {

@@ -20,7 +20,7 @@ const (
 )
 
 // ring makes a keyring, or fails the test.
-func ring(tb testing.TB, primary string, previous ...string) *keyring.Keyring {
+func ring(tb testing.TB, primary string, previous ...string) *keyring.Ring {
 	tb.Helper()
 	r, err := keyring.New(primary, previous...)
 	if err != nil {
@@ -30,7 +30,7 @@ func ring(tb testing.TB, primary string, previous ...string) *keyring.Keyring {
 }
 
 // encrypt encrypts, or fails the test.
-func encrypt(tb testing.TB, r *keyring.Keyring, plaintext string) string {
+func encrypt(tb testing.TB, r *keyring.Ring, plaintext string) string {
 	tb.Helper()
 	token, err := r.Encrypt(plaintext)
 	if err != nil {
@@ -132,7 +132,7 @@ func TestKeyringOrder(t *testing.T) {
 func TestAppendRefuses(t *testing.T) {
 	t.Parallel()
 	token := encrypt(t, ring(t, fernet.GenerateKey()), "text")
-	var none *keyring.Keyring
+	var none *keyring.Ring
 	if got, err := none.AppendEncrypt([]byte("before"), "text"); string(got) != "before" || !errors.Is(err, keyring.ErrNoKey) {
 		t.Errorf("encrypt without a key: got %q, %v", got, err)
 	}
@@ -147,7 +147,7 @@ func TestAppendRefuses(t *testing.T) {
 
 func TestNoKeyring(t *testing.T) {
 	t.Parallel()
-	for name, r := range map[string]*keyring.Keyring{"nil": nil, "zero": {}} {
+	for name, r := range map[string]*keyring.Ring{"nil": nil, "zero": {}} {
 		if got, err := r.Encrypt("text"); got != "" || !errors.Is(err, keyring.ErrNoKey) {
 			t.Errorf("%s: encrypt: got %q, %v, want ErrNoKey", name, got, err)
 		}
@@ -191,7 +191,7 @@ func TestConcurrentUse(t *testing.T) {
 
 func TestOf(t *testing.T) {
 	t.Parallel()
-	if keyring.Of() != nil || (*keyring.Keyring)(nil).Primary() != nil || (*keyring.Keyring)(nil).Keys() != nil {
+	if keyring.Of() != nil || (*keyring.Ring)(nil).Primary() != nil || (*keyring.Ring)(nil).Keys() != nil {
 		t.Error("no keys make a keyring")
 	}
 	r := ring(t, keyA)

@@ -8,8 +8,8 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 )
 
-// ErrPrimaryRemoved means that a new keyring lacks the primary key of the keyring
-// it would replace.
+// ErrPrimaryRemoved means that a new keyring lacks the primary key of the
+// keyring it would replace.
 var ErrPrimaryRemoved = errors.New("the new keyring lacks the primary key in use")
 
 // Replace makes r hold next's keys from now on, all at once: an operation that
@@ -18,15 +18,15 @@ var ErrPrimaryRemoved = errors.New("the new keyring lacks the primary key in use
 // with [ErrPrimaryRemoved], since nobody could read what was just written: in a
 // rotation the primary key first becomes an earlier one. Nil keyrings are an
 // [ErrNoKey].
-func (r *Keyring) Replace(next *Keyring) (changed bool, err error) { return r.replace(next, false) }
+func (r *Ring) Replace(next *Ring) (changed bool, err error) { return r.replace(next, false) }
 
 // ReplaceRemovingPrimary is Replace by a keyring that may lack the primary key
 // in use. What is still stored under that key becomes unreadable.
-func (r *Keyring) ReplaceRemovingPrimary(next *Keyring) (changed bool, err error) {
+func (r *Ring) ReplaceRemovingPrimary(next *Ring) (changed bool, err error) {
 	return r.replace(next, true)
 }
 
-func (r *Keyring) replace(next *Keyring, losePrimary bool) (changed bool, err error) {
+func (r *Ring) replace(next *Ring, allowRemoval bool) (changed bool, err error) {
 	to, err := Load(next)
 	if err != nil {
 		return false, fmt.Errorf("credent: replace: %w", err)
@@ -39,7 +39,7 @@ func (r *Keyring) replace(next *Keyring, losePrimary bool) (changed bool, err er
 		if slices.EqualFunc(from.list, to.list, fernet.Same) {
 			return false, nil
 		}
-		if primary := from.list[0]; !losePrimary && find(to.list, primary) < 0 {
+		if primary := from.list[0]; !allowRemoval && find(to.list, primary) < 0 {
 			return false, fmt.Errorf("credent: replace: %w: its ID is %s", ErrPrimaryRemoved, primary.ID())
 		}
 		// Keys that stay keep what they have set up, and stay the same for

@@ -15,7 +15,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 )
 
-func ids(r *keyring.Keyring) []string {
+func ids(r *keyring.Ring) []string {
 	var all []string
 	for _, key := range r.Keys() {
 		all = append(all, key.ID())
@@ -80,15 +80,15 @@ func TestReplace(t *testing.T) {
 
 func TestReplaceWithoutKeys(t *testing.T) {
 	t.Parallel()
-	var none *keyring.Keyring
+	var none *keyring.Ring
 	r := ring(t, keyA)
-	for name, pair := range map[string][2]*keyring.Keyring{
+	for name, pair := range map[string][2]*keyring.Ring{
 		"nil":       {none, r},
-		"zero":      {new(keyring.Keyring), r},
+		"zero":      {new(keyring.Ring), r},
 		"with nil":  {r, none},
-		"with zero": {r, new(keyring.Keyring)},
+		"with zero": {r, new(keyring.Ring)},
 	} {
-		for _, replace := range []func(*keyring.Keyring) (bool, error){pair[0].Replace, pair[0].ReplaceRemovingPrimary} {
+		for _, replace := range []func(*keyring.Ring) (bool, error){pair[0].Replace, pair[0].ReplaceRemovingPrimary} {
 			if changed, err := replace(pair[1]); changed || !errors.Is(err, keyring.ErrNoKey) {
 				t.Errorf("%s: got %v, %v, want ErrNoKey", name, changed, err)
 			}
@@ -105,7 +105,7 @@ func TestReplaceCopies(t *testing.T) {
 	t.Parallel()
 	r, next := ring(t, keyA), ring(t, keyB, keyA)
 	first := r.Primary()
-	for _, step := range []struct{ ring, by *keyring.Keyring }{{r, next}, {next, ring(t, keyC, keyB)}, {r, r}} {
+	for _, step := range []struct{ ring, by *keyring.Ring }{{r, next}, {next, ring(t, keyC, keyB)}, {r, r}} {
 		if _, err := step.ring.Replace(step.by); err != nil {
 			t.Fatal(err)
 		}
@@ -172,7 +172,7 @@ func TestReplaceConcurrently(t *testing.T) {
 	for range 200 {
 		r := ring(t, keyA)
 		var wg sync.WaitGroup
-		for _, next := range []*keyring.Keyring{ring(t, keyB, keyA), ring(t, keyC, keyA)} {
+		for _, next := range []*keyring.Ring{ring(t, keyB, keyA), ring(t, keyC, keyA)} {
 			wg.Go(func() { _, _ = r.Replace(next) })
 		}
 		wg.Wait()

@@ -40,7 +40,7 @@ const maxReadings = 4
 //
 // Somebody may exchange the files meanwhile: FromEnv reads them until two
 // readings agree, so that it never mixes the keys of two moments.
-func FromEnv() (*Keyring, error) {
+func FromEnv() (*Ring, error) {
 	last, err := readEnv()
 	for n := 1; n < maxReadings && (last.primary.isFile || last.previous.isFile); n++ {
 		again, errAgain := readEnv()
@@ -168,13 +168,13 @@ func readFile(path string) (data []byte, regular bool, err error) {
 // defaultRing is the process's keyring, for clients without their own.
 var defaultRing struct {
 	sync.Mutex
-	ring *Keyring
+	ring *Ring
 }
 
 // Default returns the process's keyring. The first call that succeeds reads it
-// by [FromEnv]; from then on it stays the same, and only [Keyring.Replace]
+// by [FromEnv]; from then on it stays the same, and only [Ring.Replace]
 // changes its keys.
-func Default() (*Keyring, error) {
+func Default() (*Ring, error) {
 	defaultRing.Lock()
 	defer defaultRing.Unlock()
 	if defaultRing.ring == nil {

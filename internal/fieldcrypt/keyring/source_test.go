@@ -275,7 +275,7 @@ func TestDefault(t *testing.T) {
 		t.Errorf("without a key: got %v, %v, want ErrNoKey", r, err)
 	}
 	t.Setenv(keyring.EnvKey, keyA)
-	rings := make([]*keyring.Keyring, 16)
+	rings := make([]*keyring.Ring, 16)
 	var wg sync.WaitGroup
 	for i := range rings {
 		wg.Go(func() {

@@ -62,7 +62,7 @@ func (p *Policy) Failing(err error) *Opener { return &Opener{policy: p, bad: err
 // NewOpenerAt returns an opener for a column in rows of a tenant, with a
 // keyring, for secrets that database/sql scanned. Whether a client binds the
 // column isn't known here, so it reads both kinds unless the schema binds.
-func NewOpenerAt(ring *keyring.Keyring, c column.Column, tenant string, known bool) *Opener {
+func NewOpenerAt(ring *keyring.Ring, c column.Column, tenant string, known bool) *Opener {
 	p := &Policy{Ring: ring, Locator: new(Locator)}
 	if known && !c.Bound {
 		p.States = states.New(states.Binding, states.Accept, c)

@@ -29,45 +29,49 @@ var ErrEncrypted = errors.New("the column holds a token, and its encryption is o
 
 // ErrWrongLocation means that a token isn't where it belongs, and
 // errors.Is(err, [fernet.ErrCorrupt]) is true as well: it was moved, isn't
-// bound, or is altered or under another key. Or a statement or a result
-// doesn't say whose row it is; the error's text says what to do.
-var ErrWrongLocation = errors.New("wrong context")
+// bound, or is altered or under another key. Or a statement would leave a token
+// where it doesn't belong.
+var ErrWrongLocation = errors.New("wrong location")
 
-// contextError is an ErrWrongLocation of a token that doesn't open.
-type contextError struct {
+// ErrNoTenant means that a statement or a result doesn't say whose row it is.
+// The error's text says what to do.
+var ErrNoTenant = errors.New("no tenant")
+
+// locationError is an ErrWrongLocation of a token that doesn't open.
+type locationError struct {
 	text string
 	as   error // ErrUnknownKey, or ErrCorrupt if a key opens the token elsewhere
 }
 
-func (e *contextError) Error() string { return e.text }
+func (e *locationError) Error() string { return e.text }
 
 // Is makes it an [ErrWrongLocation].
-func (e *contextError) Is(target error) bool { return target == ErrWrongLocation }
+func (e *locationError) Is(target error) bool { return target == ErrWrongLocation }
 
 // Unwrap returns the kind of damaged token that it is.
-func (e *contextError) Unwrap() error { return e.as }
+func (e *locationError) Unwrap() error { return e.as }
 
 var (
-	errMoved error = &contextError{"no key opens this token here: it belongs to another tenant, column or table " +
+	errMoved error = &locationError{"no key opens this token here: it belongs to another tenant, column or table " +
 		"(a renamed one needs WasNamed), isn't bound, " +
 		"is altered, or is under another key", fernet.ErrUnknownKey}
-	errUnbound error = &contextError{"the token isn't bound to its tenant, and the column's binding is require: bring that to write, " +
+	errUnbound error = &locationError{"the token isn't bound to its tenant, and the column's binding is require: bring that to write, " +
 		"let rotate bind the tokens, and go back to require", fernet.ErrCorrupt}
-	errUnnamed error = &contextError{"no key opens this token, and nobody knows its column, on which the key may depend: select the " +
+	errUnnamed error = &locationError{"no key opens this token, and nobody knows its column, on which the key may depend: select the " +
 		"column by its own name", fernet.ErrUnknownKey}
 )
 
 // NoTenant is the error of a token whose tenant isn't known.
 func NoTenant(c *column.Column) error {
 	return fmt.Errorf("%w: it depends on the row's %s, which is not known here: query with a client, and select %[2]s too",
-		ErrWrongLocation, c.Tenant)
+		ErrNoTenant, c.Tenant)
 }
 
 // Policy says which keys a client uses. It is immutable and safe for
 // concurrent use.
 type Policy struct {
 	// Ring encrypts and decrypts; nil means the process's keyring.
-	Ring *keyring.Keyring
+	Ring *keyring.Ring
 	// States says what columns accept and write.
 	States states.Table
 	// Tenants are the tenants' own keys; nil if no column accepts them.
@@ -84,7 +88,7 @@ type Policy struct {
 }
 
 // Keyring returns the client's keyring.
-func (p *Policy) Keyring() (*keyring.Keyring, error) {
+func (p *Policy) Keyring() (*keyring.Ring, error) {
 	if p.Ring != nil {
 		return p.Ring, nil
 	}
@@ -140,7 +144,7 @@ func (p *Policy) scoped(set *keyring.Set, c *column.Column, binding states.State
 
 // Encrypt returns what a column stores of a plaintext, in the owner's row: a
 // token, or the plaintext itself as long as encryption is accept or off.
-// Errors: [keyring.ErrNoKey], [ErrWrongLocation], [tenantkey.ErrShredded], and
+// Errors: [keyring.ErrNoKey], [ErrNoTenant], [tenantkey.ErrShredded], and
 // [CheckPlaintext]'s.
 func (p *Policy) Encrypt(c *column.Column, plaintext string, of Owner) (string, error) {
 	s := p.States.Of(c)
@@ -184,7 +188,7 @@ func (p *Policy) DigestsOfTenant(c *column.Column) bool {
 }
 
 // DigestKeys returns the keys that a column's digests may be under, in the
-// owner's rows. Errors: [keyring.ErrNoKey], [ErrWrongLocation],
+// owner's rows. Errors: [keyring.ErrNoKey], [ErrNoTenant],
 // [tenantkey.ErrShredded].
 func (p *Policy) DigestKeys(c *column.Column, of Owner) (k blindindex.Keys, err error) {
 	ring, err := p.Keyring()

@@ -21,7 +21,7 @@ const (
 )
 
 // ring makes a keyring, or fails the test.
-func ring(tb testing.TB, primary string, previous ...string) *keyring.Keyring {
+func ring(tb testing.TB, primary string, previous ...string) *keyring.Ring {
 	tb.Helper()
 	r, err := keyring.New(primary, previous...)
 	if err != nil {
@@ -31,7 +31,7 @@ func ring(tb testing.TB, primary string, previous ...string) *keyring.Keyring {
 }
 
 // encrypt encrypts, or fails the test.
-func encrypt(tb testing.TB, r *keyring.Keyring, plaintext string) string {
+func encrypt(tb testing.TB, r *keyring.Ring, plaintext string) string {
 	tb.Helper()
 	token, err := r.Encrypt(plaintext)
 	if err != nil {
@@ -48,7 +48,7 @@ var (
 	heldSecret = column.Column{Client: "test", Table: "held", Name: "secret", Size: 500, Type: "string", Tenant: "org", Bound: true}
 )
 
-func bound(t *testing.T, r *keyring.Keyring, c column.Column, tenant string) *keyring.Keyring {
+func bound(t *testing.T, r *keyring.Ring, c column.Column, tenant string) *keyring.Ring {
 	t.Helper()
 	b, err := new(seal.Locator).Bind(r, c, tenant)
 	if err != nil {

@@ -72,7 +72,7 @@ func (l *Locator) openEarlier(set *keyring.Set, c *column.Column, tenant, token 
 // from one of r's, in the same order, and has its ID. The keys of the column's
 // earlier names follow, and only decrypt. A later Replace of r doesn't reach
 // it. Errors: [keyring.ErrNoKey].
-func (l *Locator) Bind(r *keyring.Keyring, c column.Column, tenant string) (*keyring.Keyring, error) {
+func (l *Locator) Bind(r *keyring.Ring, c column.Column, tenant string) (*keyring.Ring, error) {
 	set, err := keyring.Load(r)
 	if err != nil {
 		return nil, err
@@ -125,7 +125,7 @@ func (l *Locator) openAt(set *keyring.Set, p Place, token string) (o opened, err
 // KeyAt returns the key of the keyring that opens a token at a place, or from
 // which the token's key is derived, and whether the token is bound. Errors are
 // [fernet.Decrypt]'s, and [ErrWrongLocation].
-func (l *Locator) KeyAt(r *keyring.Keyring, p Place, token string) (key *fernet.Key, bound bool, err error) {
+func (l *Locator) KeyAt(r *keyring.Ring, p Place, token string) (key *fernet.Key, bound bool, err error) {
 	set, err := keyring.Load(r)
 	if err != nil {
 		return nil, false, err
@@ -139,7 +139,7 @@ func (l *Locator) KeyAt(r *keyring.Keyring, p Place, token string) (key *fernet.
 
 // IsEarlier reports whether a key of the keyring opens a token at a place, and
 // the token is bound under an earlier name of the column.
-func (l *Locator) IsEarlier(r *keyring.Keyring, p Place, token string) bool {
+func (l *Locator) IsEarlier(r *keyring.Ring, p Place, token string) bool {
 	set, err := keyring.Load(r)
 	if err != nil || p.Column.Was == "" {
 		return false
@@ -149,7 +149,7 @@ func (l *Locator) IsEarlier(r *keyring.Keyring, p Place, token string) bool {
 }
 
 // DecryptAt opens a token, bound to a place or not.
-func (l *Locator) DecryptAt(r *keyring.Keyring, p Place, token string) (string, error) {
+func (l *Locator) DecryptAt(r *keyring.Ring, p Place, token string) (string, error) {
 	set, err := keyring.Load(r)
 	if err != nil {
 		return "", err
@@ -175,7 +175,7 @@ const (
 // present name. A token that is as it should be comes back unchanged. It also
 // reports whether the new one is bound; a place without a tenant is an
 // [ErrWrongLocation]. Other errors are [fernet.Decrypt]'s.
-func (l *Locator) Reencrypt(r *keyring.Keyring, p Place, token string, to Rebinding) (newToken string, changed, bound bool, err error) {
+func (l *Locator) Reencrypt(r *keyring.Ring, p Place, token string, to Rebinding) (newToken string, changed, bound bool, err error) {
 	set, err := keyring.Load(r)
 	if err != nil {
 		return "", false, false, err
@@ -200,7 +200,7 @@ func (l *Locator) Reencrypt(r *keyring.Keyring, p Place, token string, to Rebind
 // to is [Bind]. A token that opens there comes back unchanged. Errors:
 // [fernet.ErrCorrupt] and [fernet.ErrUnknownKey] for what begins like a token;
 // [Locator.EncryptPlaintext]'s.
-func (l *Locator) EncryptStored(r *keyring.Keyring, stored string, p Place, to Rebinding) (token string, changed bool, err error) {
+func (l *Locator) EncryptStored(r *keyring.Ring, stored string, p Place, to Rebinding) (token string, changed bool, err error) {
 	if !fernet.IsToken(stored) {
 		token, err = l.EncryptPlaintext(r, stored, p, to)
 		return token, err == nil, err
@@ -213,7 +213,7 @@ func (l *Locator) EncryptStored(r *keyring.Keyring, stored string, p Place, to R
 // like a token, bound if to is [Bind]. Errors: [keyring.ErrNoKey];
 // [column.CheckPlaintext]'s for plaintext that the column doesn't take;
 // [ErrWrongLocation] if it can't be bound.
-func (l *Locator) EncryptPlaintext(r *keyring.Keyring, plaintext string, p Place, to Rebinding) (token string, err error) {
+func (l *Locator) EncryptPlaintext(r *keyring.Ring, plaintext string, p Place, to Rebinding) (token string, err error) {
 	set, err := keyring.Load(r)
 	if err != nil {
 		return "", err

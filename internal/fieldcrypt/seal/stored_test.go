@@ -14,7 +14,7 @@ import (
 
 // inWindow are stored values and what a column that may hold plaintext gives
 // for them.
-func inWindow(t *testing.T, r *keyring.Keyring) map[string]struct {
+func inWindow(t *testing.T, r *keyring.Ring) map[string]struct {
 	stored, want string
 	plaintext    bool
 	err          error
@@ -96,7 +96,7 @@ func TestEncryptStoredBytes(t *testing.T) {
 }
 
 // keyOf returns the key that opens a token.
-func keyOf(t *testing.T, r *keyring.Keyring, token string) *fernet.Key {
+func keyOf(t *testing.T, r *keyring.Ring, token string) *fernet.Key {
 	t.Helper()
 	key, _, err := new(seal.Locator).KeyAt(r, seal.Place{}, token)
 	if err != nil {

@@ -30,11 +30,11 @@ const (
 // them: no other connection is waited for.
 type Store interface {
 	// Ring returns the client's keyring.
-	Ring() (*keyring.Keyring, error)
+	Ring() (*keyring.Ring, error)
 	// Read is [Read] over the connection.
-	Read(ctx context.Context, ring *keyring.Keyring, tenants []string) (map[string]Key, error)
+	Read(ctx context.Context, ring *keyring.Ring, tenants []string) (map[string]Key, error)
 	// Make is [Make] over the connection.
-	Make(ctx context.Context, ring *keyring.Keyring, tenant string) error
+	Make(ctx context.Context, ring *keyring.Ring, tenant string) error
 	// Tx returns the connection's transaction, or nil if it is in none.
 	Tx() *Tx
 }
@@ -218,7 +218,7 @@ func (c *Cache) forget(tenant string, e *entry) {
 
 // open returns what is known about tenants, and reads what isn't. A tenant
 // without a key has no error.
-func (c *Cache) open(ctx context.Context, on Store, ring *keyring.Keyring, tenants []string, need Need) (map[string]*entry, error) {
+func (c *Cache) open(ctx context.Context, on Store, ring *keyring.Ring, tenants []string, need Need) (map[string]*entry, error) {
 	found := make(map[string]*entry, len(tenants))
 	missing := slices.DeleteFunc(slices.Clone(tenants), func(tenant string) bool {
 		e := on.Tx().kept(tenant)
@@ -238,7 +238,7 @@ func (c *Cache) open(ctx context.Context, on Store, ring *keyring.Keyring, tenan
 	return found, err
 }
 
-func (c *Cache) read(ctx context.Context, on Store, ring *keyring.Keyring, tenants []string) (map[string]*entry, error) {
+func (c *Cache) read(ctx context.Context, on Store, ring *keyring.Ring, tenants []string) (map[string]*entry, error) {
 	since := time.Now()
 	keys, err := on.Read(ctx, ring, tenants)
 	if err != nil {
@@ -298,7 +298,7 @@ func (c *Cache) Seal(ctx context.Context, on Store, tenants []string, need Need)
 
 // seal returns a tenant's keys. What is known of it may be forgotten by now.
 func (c *Cache) seal(
-	ctx context.Context, on Store, ring *keyring.Keyring, bare *keyring.Set, tenant string, known *entry, makes bool,
+	ctx context.Context, on Store, ring *keyring.Ring, bare *keyring.Set, tenant string, known *entry, makes bool,
 ) (*Sealing, error) {
 	if keys := known.sealing(bare); keys != nil {
 		return keys, nil
@@ -342,7 +342,7 @@ func (c *Cache) NewRef(ctx context.Context, tenant string) *Ref {
 
 // Again reads a key that was known before the query, once, and reports whether
 // the server has another by now.
-func (r *Ref) Again(ring *keyring.Keyring) bool {
+func (r *Ref) Again(ring *keyring.Ring) bool {
 	old := r.early.Swap(nil)
 	if old == nil {
 		return false
@@ -378,7 +378,7 @@ func (c *Cache) Fill(ctx context.Context, on Store, refs map[string]*Ref) error 
 
 // Keys returns the keys that open the tenant's tokens, and the tenant's own, or
 // nil. Errors: [keyring.ErrNoKey], [ErrShredded], and the database's.
-func (r *Ref) Keys(ring *keyring.Keyring) (all, own *keyring.Set, err error) {
+func (r *Ref) Keys(ring *keyring.Ring) (all, own *keyring.Set, err error) {
 	bare, err := keyring.Load(ring)
 	if err != nil {
 		return nil, nil, err

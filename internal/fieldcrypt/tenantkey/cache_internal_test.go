@@ -19,7 +19,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 )
 
-func newTestRing(t *testing.T) *keyring.Keyring {
+func newTestRing(t *testing.T) *keyring.Ring {
 	t.Helper()
 	ring, err := keyring.New(fernet.GenerateKey())
 	if err != nil {
@@ -31,22 +31,22 @@ func newTestRing(t *testing.T) *keyring.Keyring {
 // store is a [Store] of a connection.
 type store struct {
 	on    dialect.ExecQuerier
-	ring  *keyring.Keyring
+	ring  *keyring.Ring
 	tx    *Tx
 	reads *atomic.Int64 // counts them, if it isn't nil
 }
 
-func (s store) Ring() (*keyring.Keyring, error) { return s.ring, nil }
-func (s store) Tx() *Tx                         { return s.tx }
+func (s store) Ring() (*keyring.Ring, error) { return s.ring, nil }
+func (s store) Tx() *Tx                      { return s.tx }
 
-func (s store) Read(ctx context.Context, ring *keyring.Keyring, tenants []string) (map[string]Key, error) {
+func (s store) Read(ctx context.Context, ring *keyring.Ring, tenants []string) (map[string]Key, error) {
 	if s.reads != nil {
 		s.reads.Add(1)
 	}
 	return Read(ctx, s.on, ring, tenants)
 }
 
-func (s store) Make(ctx context.Context, ring *keyring.Keyring, tenant string) error {
+func (s store) Make(ctx context.Context, ring *keyring.Ring, tenant string) error {
 	return Make(ctx, s.on, ring, tenant)
 }
 
@@ -166,10 +166,10 @@ func TestLifetimeByTheClock(t *testing.T) {
 // fakeStore has keys of its own.
 type fakeStore map[string]Key
 
-func (s fakeStore) Ring() (*keyring.Keyring, error) { return nil, keyring.ErrNoKey }
-func (s fakeStore) Tx() *Tx                         { return nil }
+func (s fakeStore) Ring() (*keyring.Ring, error) { return nil, keyring.ErrNoKey }
+func (s fakeStore) Tx() *Tx                      { return nil }
 
-func (s fakeStore) Read(_ context.Context, _ *keyring.Keyring, tenants []string) (map[string]Key, error) {
+func (s fakeStore) Read(_ context.Context, _ *keyring.Ring, tenants []string) (map[string]Key, error) {
 	found := make(map[string]Key)
 	for _, tenant := range tenants {
 		found[tenant] = s[tenant]
@@ -177,7 +177,7 @@ func (s fakeStore) Read(_ context.Context, _ *keyring.Keyring, tenants []string)
 	return found, nil
 }
 
-func (s fakeStore) Make(context.Context, *keyring.Keyring, string) error { return nil }
+func (s fakeStore) Make(context.Context, *keyring.Ring, string) error { return nil }
 
 // A key that is just being forgotten, and is still in the cache, is read again.
 func TestForgottenMeanwhile(t *testing.T) {

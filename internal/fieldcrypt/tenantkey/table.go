@@ -32,7 +32,7 @@ const maxAtOnce = 500
 
 // Read reads the keys of tenants, and returns one for each. What is wrong with
 // one key is its own error, and doesn't fail the others.
-func Read(ctx context.Context, on dialect.ExecQuerier, ring *keyring.Keyring, tenants []string) (map[string]Key, error) {
+func Read(ctx context.Context, on dialect.ExecQuerier, ring *keyring.Ring, tenants []string) (map[string]Key, error) {
 	found := make(map[string]Key, len(tenants))
 	for _, tenant := range tenants {
 		found[tenant] = Key{}
@@ -45,7 +45,7 @@ func Read(ctx context.Context, on dialect.ExecQuerier, ring *keyring.Keyring, te
 	return found, nil
 }
 
-func read(ctx context.Context, on dialect.ExecQuerier, ring *keyring.Keyring, tenants []string, found map[string]Key) (err error) {
+func read(ctx context.Context, on dialect.ExecQuerier, ring *keyring.Ring, tenants []string, found map[string]Key) (err error) {
 	places, args := make([]string, len(tenants)), make([]any, len(tenants))
 	for i, tenant := range tenants {
 		places[i], args[i] = "$"+strconv.Itoa(i+1), tenant
@@ -76,7 +76,7 @@ func read(ctx context.Context, on dialect.ExecQuerier, ring *keyring.Keyring, te
 }
 
 // Make stores a new key, unless the tenant has a row already.
-func Make(ctx context.Context, on dialect.ExecQuerier, ring *keyring.Keyring, tenant string) error {
+func Make(ctx context.Context, on dialect.ExecQuerier, ring *keyring.Ring, tenant string) error {
 	key, err := fernet.ParseKey(fernet.GenerateKey())
 	if err != nil {
 		return err

@@ -37,7 +37,7 @@ func wrapper(tenant string) func(*fernet.Key) (*fernet.Key, error) {
 
 // Wrap encrypts a tenant's DEK: it returns a token of the key's 44 characters
 // of base64url, under a subkey of the primary key. Errors: [keyring.ErrNoKey].
-func Wrap(r *keyring.Keyring, tenant string, key *fernet.Key) (string, error) {
+func Wrap(r *keyring.Ring, tenant string, key *fernet.Key) (string, error) {
 	set, err := keyring.Load(r)
 	if err != nil {
 		return "", err
@@ -50,10 +50,10 @@ func Wrap(r *keyring.Keyring, tenant string, key *fernet.Key) (string, error) {
 }
 
 // Unwrap is the reverse of [Wrap]. It also returns the key of the keyring that
-// wraps the DEK. Errors are [keyring.Keyring.Decrypt]'s; a token made for
+// wraps the DEK. Errors are [keyring.Ring.Decrypt]'s; a token made for
 // another tenant is a [fernet.ErrUnknownKey], and a token that holds no key a
 // [fernet.ErrCorrupt].
-func Unwrap(r *keyring.Keyring, tenant, wrapped string) (key, under *fernet.Key, err error) {
+func Unwrap(r *keyring.Ring, tenant, wrapped string) (key, under *fernet.Key, err error) {
 	set, err := keyring.Load(r)
 	if err != nil {
 		return nil, nil, err

@@ -18,7 +18,7 @@ import (
 )
 
 // ring makes a keyring, or fails the test.
-func ring(tb testing.TB, primary string, previous ...string) *keyring.Keyring {
+func ring(tb testing.TB, primary string, previous ...string) *keyring.Ring {
 	tb.Helper()
 	r, err := keyring.New(primary, previous...)
 	if err != nil {
@@ -56,7 +56,7 @@ func TestWrap(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, test := range map[string]struct {
-		ring            *keyring.Keyring
+		ring            *keyring.Ring
 		tenant, wrapped string
 		want            error
 	}{

@@ -35,6 +35,7 @@ type run struct {
 	c       *ent.Client
 	o1, o2  *ent.Owner
 	scoped  error // ErrWrongLocation if tokens depend on the tenant, else nil
+	unowned error // ErrNoTenant likewise
 	titles  int
 	failed  bool
 }
@@ -80,7 +81,7 @@ func Run(ctx context.Context, d string, open func(name string) *sql.DB) (failed 
 		r := &run{ctx: ctx, name: d + ", " + name, dialect: d, ring: ring, cfg: cfg}
 		r.db = open(strings.ReplaceAll(name, " ", "-"))
 		if name != "plain" {
-			r.scoped = encrypted.ErrWrongLocation
+			r.scoped, r.unowned = encrypted.ErrWrongLocation, encrypted.ErrNoTenant
 		}
 		r.c = r.client()
 		check(r.c.Schema.Create(ctx))

@@ -198,9 +198,9 @@ func (r *run) reads() {
 		Body encrypted.Secret `sql:"body"`
 	}
 	check(c.Doc.Query().Where(doc.ID(d.ID)).Select(doc.FieldBody).Scan(ctx, &alone))
-	reveal("Select without the tenant", alone[0].Body, "read", r.scoped)
+	reveal("Select without the tenant", alone[0].Body, "read", r.unowned)
 	partial := c.Doc.Query().Where(doc.ID(d.ID)).Select(doc.FieldBody).OnlyX(ctx)
-	reveal("an entity without the tenant", partial.Body, "read", r.scoped)
+	reveal("an entity without the tenant", partial.Body, "read", r.unowned)
 	reveal("an entity with the tenant",
 		c.Doc.Query().Where(doc.ID(d.ID)).Select(doc.FieldBody, doc.FieldOwnerID).OnlyX(ctx).Body, "read", nil)
 

@@ -32,7 +32,7 @@ func (r *run) creates() {
 
 	// Only the database knows a tenant that it fills in.
 	err = c.Dbd.Create().SetBody(encrypted.New("database")).Exec(ctx)
-	r.expect("create, the database's default tenant", err, r.scoped)
+	r.expect("create, the database's default tenant", err, r.unowned)
 	equal(r, "rows of the database's default tenant", c.Dbd.Query().CountX(ctx) == 0, r.scoped != nil)
 
 	hooked := r.client()

@@ -1,11 +1,10 @@
-package credent_test
+package keyring_test
 
 import (
 	"context"
 	"errors"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -14,9 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/keyring"
-	"github.com/credent-go/credent/open/sqlite"
 )
 
 // scripted is a source whose loads the test decides.
@@ -96,8 +93,8 @@ func TestWatchKeyring(t *testing.T) {
 			{name: "a key to read", texts: []string{oldKey, newKey}, event: true},
 			{name: "source fails", err: down, event: true, want: down},
 			{name: "source hangs", texts: []string{oldKey, newKey}, hang: true, event: true, want: context.DeadlineExceeded},
-			{name: "source gives none", event: true, want: credent.ErrNoKey},
-			{name: "bad key", texts: []string{"short"}, event: true, want: credent.ErrBadKey},
+			{name: "source gives none", event: true, want: keyring.ErrNoKey},
+			{name: "bad key", texts: []string{"short"}, event: true, want: keyring.ErrBadKey},
 			{name: "without the primary", texts: []string{otherKey}, event: true, want: keyring.ErrPrimaryRemoved},
 			{name: "the new primary", texts: []string{newKey, oldKey}, event: true},
 			{name: "nothing new again", texts: []string{newKey, oldKey}},
@@ -147,7 +144,7 @@ func TestWatchKeyring(t *testing.T) {
 	})
 }
 
-func TestWatchKeyringLosePrimary(t *testing.T) {
+func TestWatchKeyringAllowPrimaryRemoval(t *testing.T) {
 	t.Parallel()
 	oldKey, newKey := keyring.GenerateKey(), keyring.GenerateKey()
 	synctest.Test(t, func(t *testing.T) {
@@ -181,10 +178,10 @@ func TestWatchKeyringFirstLoad(t *testing.T) {
 		want   error
 	}{
 		"fails":                             {&scripted{err: down}, nil, down},
-		"gives none":                        {&scripted{}, nil, credent.ErrNoKey},
-		"bad key":                           {&scripted{texts: []string{"short"}}, nil, credent.ErrBadKey},
+		"gives none":                        {&scripted{}, nil, keyring.ErrNoKey},
+		"bad key":                           {&scripted{texts: []string{"short"}}, nil, keyring.ErrBadKey},
 		"another key than the keyring's":    {&scripted{texts: []string{keyring.GenerateKey()}}, other, keyring.ErrPrimaryRemoved},
-		"for a keyring that holds no keys":  {&scripted{texts: []string{keyring.GenerateKey()}}, new(keyring.Keyring), credent.ErrNoKey},
+		"for a keyring that holds no keys":  {&scripted{texts: []string{keyring.GenerateKey()}}, new(keyring.Keyring), keyring.ErrNoKey},
 		"good, and a nil keyring to create": {&scripted{texts: []string{keyring.GenerateKey()}}, nil, nil},
 	} {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -194,82 +191,6 @@ func TestWatchKeyringFirstLoad(t *testing.T) {
 			t.Errorf("%s: got %v, %v, want error %v", name, ring, err, test.want)
 		}
 	}
-}
-
-// TestDefaultKeyringReloads rewrites the file of the process's keyring: clients
-// without one of their own follow.
-func TestDefaultKeyringReloads(t *testing.T) {
-	oldKey, newKey := keyring.GenerateKey(), keyring.GenerateKey()
-	path := filepath.Join(t.TempDir(), "keys")
-	write := func(path, text string) {
-		if err := os.WriteFile(path, []byte(text+"\n"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	write(path, oldKey)
-	for _, name := range []string{"ENCRYPTION_KEY", "ENCRYPTION_KEY_PREVIOUS", "ENCRYPTION_KEY_PREVIOUS_FILE"} {
-		t.Setenv(name, "")
-	}
-	t.Setenv("ENCRYPTION_KEY_FILE", path)
-	ring, err := keyring.Default()
-	if err != nil {
-		t.Fatal(err)
-	}
-	// Examples may have made it before, from the environment: the test is about
-	// how it changes.
-	if _, err := ring.ReplaceRemovingPrimary(mustRing(t, oldKey)); err != nil {
-		t.Fatal(err)
-	}
-	client, err := credent.Open(t.Context(), "sqlite::memory:", credent.WithMigrations(),
-		credent.WithDriver(sqlite.Driver()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer closeClient(client)
-	store(client)
-	events := make(chan keyring.Event, 100)
-	watched, err := keyring.Watch(t.Context(), keyring.EnvSource, keyring.WatchConfig{
-		Interval: time.Millisecond, Keyring: ring, Observe: func(e keyring.Event) { events <- e },
-	})
-	if err != nil || watched != ring {
-		t.Fatalf("got %v, %v", watched, err)
-	}
-	before := client.UserCredential.Query().OnlyX(t.Context())
-
-	previous := filepath.Join(t.TempDir(), "previous")
-	write(previous, oldKey)
-	write(path+".new", newKey)
-	t.Setenv("ENCRYPTION_KEY_PREVIOUS_FILE", previous) // in the tests' process only; then it holds the key twice for a moment
-	if err := os.Rename(path+".new", path); err != nil {
-		t.Fatal(err)
-	}
-	for e := range events {
-		if e.Err == nil {
-			break
-		}
-		if !errors.Is(e.Err, credent.ErrBadKey) || strings.Contains(e.Err.Error(), oldKey[:8]) {
-			t.Fatal(e.Err)
-		}
-	}
-	for name, secret := range map[string]credent.Secret{
-		"read before": before.APIKey, "read after": client.UserCredential.Query().OnlyX(t.Context()).APIKey,
-	} {
-		if got, err := secret.Reveal(); err != nil || got != "PK-MADE-UP" {
-			t.Errorf("%s: revealed %q, %v", name, got, err)
-		}
-	}
-	if got, want := ring.Primary().ID(), idsOf(t, newKey)[0]; got != want {
-		t.Errorf("primary key %s, want %s", got, want)
-	}
-}
-
-func mustRing(t *testing.T, primary string, previous ...string) *keyring.Keyring {
-	t.Helper()
-	ring, err := keyring.New(primary, previous...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ring
 }
 
 // A pipe that nobody writes to does not keep EnvSource from ending with its

@@ -1,4 +1,4 @@
-package credent
+package keyring
 
 import (
 	"context"
@@ -7,23 +7,21 @@ import (
 	"regexp"
 	"slices"
 	"time"
-
-	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 )
 
-// DefaultWatchInterval is how often [WatchKeyring] loads the keyring, unless
+// DefaultWatchInterval is how often [Watch] loads the keyring, unless
 // told otherwise: every 30 seconds.
 const DefaultWatchInterval = 30 * time.Second
 
 // watchTimeout bounds one load, so that a source that hangs is reported.
 const watchTimeout = 30 * time.Second
 
-// KeyringSource loads a keyring, for instance from files or a key management
+// Source loads a keyring, for instance from files or a key management
 // service. It must respect the end of its context, and its errors must not hold
 // key material.
-type KeyringSource func(ctx context.Context) (*Keyring, error)
+type Source func(ctx context.Context) (*Keyring, error)
 
-// EnvSource is the [KeyringSource] of [KeyringFromEnv]. A process's environment
+// EnvSource is the [Source] of [FromEnv]. A process's environment
 // does not change from outside, so only keys in files can be replaced: those
 // that ENCRYPTION_KEY_FILE and ENCRYPTION_KEY_PREVIOUS_FILE name. They may be
 // rewritten in place, renamed or exchanged by a link, and both at once or one
@@ -36,7 +34,7 @@ func EnvSource(ctx context.Context) (*Keyring, error) {
 	}
 	read := make(chan result, 1)
 	go func() {
-		ring, err := KeyringFromEnv()
+		ring, err := FromEnv()
 		read <- result{ring, err}
 	}()
 	select {
@@ -47,33 +45,28 @@ func EnvSource(ctx context.Context) (*Keyring, error) {
 	}
 }
 
-// DefaultKeyring returns the keyring of clients without [WithKeyring]. It is
-// made by [KeyringFromEnv] at the first use that succeeds; what replaces its
-// keys later ([WatchConfig], [Keyring.Replace]) holds for all those clients.
-func DefaultKeyring() (*Keyring, error) { return keyring.Default() }
-
-// WatchConfig says how [WatchKeyring] goes about it. Its zero value is ready
-// for use.
+// WatchConfig says how [Watch] works. The zero value is ready for use.
 type WatchConfig struct {
 	// Interval is the time between two loads; zero or less means
 	// [DefaultWatchInterval].
 	Interval time.Duration
-	// Keyring is the one to keep fresh, such as [DefaultKeyring]'s; nil
-	// means a new one.
+	// Keyring is the keyring to keep fresh, such as [Default]'s. Nil means a
+	// new one.
 	Keyring *Keyring
 	// Observe is called when the keys change, when loads begin to fail or fail
 	// for another reason, and when they work again: once each, not at every
 	// interval, and from one goroutine at a time. If it is nil, slog's default
 	// logger gets a line.
-	Observe func(KeyringEvent)
-	// AllowPrimaryRemoval accepts a keyring without the primary key in use. What is
-	// stored under that one becomes unreadable.
+	Observe func(Event)
+	// AllowPrimaryRemoval accepts a keyring without the primary key in use.
+	// What is stored under that key becomes unreadable. False refuses such a
+	// keyring with [ErrPrimaryRemoved].
 	AllowPrimaryRemoval bool
 }
 
-// KeyringEvent says what came of loading a keyring again. It holds no key
+// Event says what came of loading a keyring again. It holds no key
 // material.
-type KeyringEvent struct {
+type Event struct {
 	Before []string // IDs of the keys, the primary one first
 	After  []string // the same as Before if Err is not nil
 	Err    error    // why the keys in use stay
@@ -82,10 +75,11 @@ type KeyringEvent struct {
 	Recovered bool
 }
 
-// WatchKeyring loads a keyring from a source and returns it, for [WithKeyring];
-// then it loads again at each interval, until the context ends, and replaces
-// the keys of the keyring it returned: clients, and the secrets they have read,
-// use the new ones from then on. The error is the first load's.
+// Watch loads a keyring from a source and returns it, for the Keyring of a
+// client's configuration; then it loads again at each interval, until the
+// context ends, and replaces the keys of the keyring it returned: clients, and
+// the secrets they have read, use the new ones from then on. The error is the
+// first load's.
 //
 // If a later load fails, the keys in use stay, and the next interval tries
 // again. [WatchConfig.Observe] hears of it once, and once when loads work
@@ -93,8 +87,9 @@ type KeyringEvent struct {
 // primary key in use is refused, since secrets were encrypted under it until
 // this moment. In the order of docs/rotation.md a primary key becomes an
 // earlier one first and is dropped later, which is accepted.
-// [WatchConfig.AllowPrimaryRemoval] is for who knows that nothing is stored under it.
-func WatchKeyring(ctx context.Context, source KeyringSource, cfg WatchConfig) (*Keyring, error) {
+// [WatchConfig.AllowPrimaryRemoval] is for who knows that nothing is stored
+// under it.
+func Watch(ctx context.Context, source Source, cfg WatchConfig) (*Keyring, error) {
 	w := watcher{source: source, cfg: cfg}
 	if w.cfg.Interval <= 0 {
 		w.cfg.Interval = DefaultWatchInterval
@@ -109,15 +104,15 @@ func WatchKeyring(ctx context.Context, source KeyringSource, cfg WatchConfig) (*
 	if w.cfg.Keyring == nil {
 		w.cfg.Keyring = first
 	} else if _, err := w.replace(first); err != nil {
-		return nil, fmt.Errorf("credent: watch the keyring: %w", err)
+		return nil, fmt.Errorf("keyring: watch the keyring: %w", err)
 	}
 	go w.run(ctx)
 	return w.cfg.Keyring, nil
 }
 
-// watcher is one call of WatchKeyring.
+// watcher is one call of Watch.
 type watcher struct {
-	source KeyringSource
+	source Source
 	cfg    WatchConfig
 	failed map[string]bool // reasons observed since loads began to fail
 }
@@ -140,7 +135,7 @@ func (w *watcher) run(ctx context.Context) {
 		if err == nil {
 			changed, err = w.replace(next)
 		}
-		e := KeyringEvent{Before: before, After: keyIDs(w.cfg.Keyring), Err: err}
+		e := Event{Before: before, After: keyIDs(w.cfg.Keyring), Err: err}
 		if w.isNews(&e) || changed {
 			w.cfg.Observe(e)
 		}
@@ -157,7 +152,7 @@ var changing = regexp.MustCompile(`[0-9A-Fa-f]{8}[0-9A-Fa-f-]*|[0-9]+`)
 
 // isNews reports whether the loads began to fail, fail for another reason, or
 // work again.
-func (w *watcher) isNews(e *KeyringEvent) bool {
+func (w *watcher) isNews(e *Event) bool {
 	if e.Err == nil {
 		e.Recovered = len(w.failed) > 0
 		w.failed = nil
@@ -179,10 +174,10 @@ func (w *watcher) load(ctx context.Context) (*Keyring, error) {
 	defer cancel()
 	ring, err := w.source(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("credent: load the keyring: %w", err)
+		return nil, fmt.Errorf("keyring: load the keyring: %w", err)
 	}
 	if ring.Primary() == nil {
-		return nil, fmt.Errorf("credent: load the keyring: %w: the source gave none", ErrNoKey)
+		return nil, fmt.Errorf("keyring: load the keyring: %w: the source gave none", ErrNoKey)
 	}
 	return ring, nil
 }
@@ -202,7 +197,7 @@ func keyIDs(ring *Keyring) []string {
 	return ids
 }
 
-func logEvent(e KeyringEvent) {
+func logEvent(e Event) {
 	switch same := slices.Equal(e.Before, e.After); {
 	case e.Err != nil:
 		slog.Error("the keyring was not replaced, and the keys in use stay; logged once, until it loads again",

@@ -1,4 +1,4 @@
-package credent_test
+package keyring_test
 
 import (
 	"bytes"

@@ -1,4 +1,4 @@
-package credent_test
+package keyring_test
 
 import (
 	"context"
@@ -9,13 +9,12 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/keyring"
 )
 
 // A service reads its keys from a mounted file, and goes on when an operator
 // rewrites it.
-func ExampleWatchKeyring() {
+func ExampleWatch() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	dir, err := os.MkdirTemp("", "")
@@ -31,8 +30,8 @@ func ExampleWatchKeyring() {
 		}
 	}
 	rewrite(oldKey)
-	// The source of this example: one file with the primary key first. The
-	// environment's source is keyring.EnvSource.
+	// The source of this example: one file with the primary key first.
+	// keyring.EnvSource reads the environment's.
 	source := func(context.Context) (*keyring.Keyring, error) {
 		data, err := os.ReadFile(file)
 		if err != nil {
@@ -53,14 +52,15 @@ func ExampleWatchKeyring() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	client, _ := open(credent.WithKeyring(ring))
-	defer closeClient(client)
-	store(client)
+	token, err := ring.Encrypt("PK-MADE-UP") // in a service, a client with the keyring
+	if err != nil {
+		log.Fatal(err)
+	}
 
 	rewrite(newKey + "," + oldKey)
 	e := <-events
 	fmt.Println(len(e.Before), "key before,", len(e.After), "now, error:", e.Err)
-	fmt.Println(client.UserCredential.Query().OnlyX(ctx).APIKey.Reveal())
+	fmt.Println(ring.Decrypt(token))
 
 	rewrite(keyring.GenerateKey()) // a mistake: what was written until now would be lost
 	e = <-events
@@ -69,23 +69,4 @@ func ExampleWatchKeyring() {
 	// 1 key before, 2 now, error: <nil>
 	// PK-MADE-UP <nil>
 	// true 2 keys stay
-}
-
-// The keyring of clients that have none of their own is kept fresh from the
-// files that the environment names.
-func ExampleDefaultKeyring() {
-	if err := os.Setenv("ENCRYPTION_KEY", keyring.GenerateKey()); err != nil {
-		log.Fatal(err)
-	}
-	ring, err := keyring.Default()
-	if err != nil {
-		log.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	// Keys in the environment itself cannot change; keys in ENCRYPTION_KEY_FILE
-	// can.
-	watched, err := keyring.Watch(ctx, keyring.EnvSource, keyring.WatchConfig{Keyring: ring, AllowPrimaryRemoval: true})
-	fmt.Println(watched == ring, err)
-	// Output: true <nil>
 }

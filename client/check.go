@@ -1,4 +1,4 @@
-package credent
+package client
 
 import (
 	"context"
@@ -7,10 +7,10 @@ import (
 
 	"entgo.io/ent/dialect/sql"
 
+	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/canary"
-	"github.com/credent-go/credent/internal/entcrypt/driver"
 	"github.com/credent-go/credent/internal/principal"
 )
 
@@ -26,20 +26,20 @@ const checkSample = 10
 // request. It has three answers:
 //
 //   - nil: there was something to open, and it opened.
-//   - An error of opening it, most likely [ErrUnknownKey].
+//   - An error of opening it, most likely encrypted.ErrUnknownKey.
 //   - [ErrNotChecked]: nothing could be looked at. There are no rows, or the
 //     role sees none, and no canary either.
 //
 // The canary is a token of a known text, under the primary key, that members of
 // credent_app may read too. `credent migrate apply` stores it, with the key in
-// ENCRYPTION_KEY; [Open] does with [WithMigrations], and `credent rotate`.
-// Without it a member of credent_app gives the context of a user who has
-// credentials, or gets an ErrNotChecked.
+// ENCRYPTION_KEY; so do credent.Open with [Config.Migrate], and `credent
+// rotate`. Without it a member of credent_app gives the context of a user who
+// has credentials, or gets an ErrNotChecked.
 //
 // Besides the canary, Check opens the secrets of the last credentials by ID, at
 // most ten, the way the client reads them. It fails if none of one column
 // opens: a single damaged row is no reason, and credent doctor finds every one.
-// Secrets that are [ErrShredded] say nothing about the keyring.
+// Secrets that are encrypted.ErrShredded say nothing about the keyring.
 func Check(ctx context.Context, client *ent.Client) error {
 	if err := check(ctx, client); err != nil {
 		return fmt.Errorf("credent: %w", err)
@@ -48,15 +48,12 @@ func Check(ctx context.Context, client *ent.Client) error {
 }
 
 func check(ctx context.Context, client *ent.Client) error {
-	of, ok, err := driver.ClientOf(ctx, func(ctx context.Context) error {
-		_, err := client.UserCredential.Query().Limit(1).IDs(ctx)
-		return err
-	})
+	of, ok, err := asked(ctx, client)
 	switch {
 	case err != nil:
 		return fmt.Errorf("check: %w: %w", ErrNotChecked, err)
 	case !ok:
-		return fmt.Errorf("check: %w", ErrNoDriver)
+		return fmt.Errorf("check: %w", encrypted.ErrNoDriver)
 	}
 	ring, err := of.Policy.Keyring()
 	if err != nil {
@@ -82,30 +79,30 @@ func check(ctx context.Context, client *ent.Client) error {
 	if known || !hidden {
 		last, err = query.All(ctx)
 	}
-	var unopened *Error // of a client with VerifyOnRead
+	var unopened *encrypted.Error // of a client with VerifyOnRead
 	switch {
 	case errors.As(err, &unopened):
 		return fmt.Errorf("check: %w", err)
 	case err != nil:
 		return fmt.Errorf("check: %w: %w", ErrNotChecked, err)
 	}
-	secretOf := map[string]func(*ent.UserCredential) Secret{
-		usercredential.FieldAPIKey:    func(c *ent.UserCredential) Secret { return c.APIKey },
-		usercredential.FieldSecretKey: func(c *ent.UserCredential) Secret { return c.SecretKey },
+	secretOf := map[string]func(*ent.UserCredential) encrypted.Secret{
+		usercredential.FieldAPIKey:    func(c *ent.UserCredential) encrypted.Secret { return c.APIKey },
+		usercredential.FieldSecretKey: func(c *ent.UserCredential) encrypted.Secret { return c.SecretKey },
 	}
-	return c.CheckRows(ctx, func(column EncryptedColumn) (canary.Rows, error) {
+	return c.CheckRows(ctx, func(column encrypted.Column) (canary.Rows, error) {
 		return revealAll(last, secretOf[column.Name]), nil
 	}, ent.EncryptedColumns()...)
 }
 
 // revealAll reveals a secret of each row.
-func revealAll(rows []*ent.UserCredential, secretOf func(*ent.UserCredential) Secret) canary.Rows {
+func revealAll(rows []*ent.UserCredential, secretOf func(*ent.UserCredential) encrypted.Secret) canary.Rows {
 	found := canary.Rows{Unseen: "the role sees no credentials, or there are none"}
 	var first error
 	for _, row := range rows {
 		_, err := secretOf(row).Reveal()
 		switch {
-		case errors.Is(err, ErrShredded):
+		case errors.Is(err, encrypted.ErrShredded):
 			found.Unseen = fmt.Sprintf("the last %d secrets are of tenants whose key was destroyed", len(rows))
 		case err == nil:
 			found.Opened++

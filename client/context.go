@@ -1,4 +1,4 @@
-package credent
+package client
 
 import (
 	"context"
@@ -11,6 +11,12 @@ import (
 )
 
 // Format says what the keys of one credential type look like.
+//
+//   - Type string: the credential_type, in lower case
+//   - APIKey, SecretKey *regexp.Regexp: match a well-formed key as a whole; nil
+//     takes everything
+//   - Hint string: what a well-formed key looks like, for the error; not a real
+//     one
 type Format = hooks.Format
 
 // BrokerFormats are the formats that Alpaca and Polygon are known to give out.
@@ -21,8 +27,8 @@ func BrokerFormats() []Format { return hooks.BrokerFormats() }
 // and changes that user's rows only; without WithUser, or with an empty ID, it
 // shows none. The setting lasts for the transaction of the statement, or for
 // the caller's transaction if there is one, so it is safe with pooled
-// connections, also with PgBouncer in transaction mode. The role that
-// owns the tables sees everything, unless the client has [RequireRowSecurity].
+// connections, also with PgBouncer in transaction mode. The role that owns the
+// tables sees everything, unless the client has [Config.RequireRowSecurity].
 // Errors of statements: [ErrUnsupported] on SQLite, [ErrNeedsTx],
 // [ErrRowSecurity].
 func WithUser(ctx context.Context, userID string) context.Context {
@@ -30,8 +36,8 @@ func WithUser(ctx context.Context, userID string) context.Context {
 }
 
 // WithActor returns a context whose mutations are recorded as the actor's, see
-// [WithAudit], and whose reads are told as the actor's, see
-// [WithRevealObserver].
+// [Config.Audit], and whose reads are told as the actor's, see
+// [Config.OnReveal].
 func WithActor(ctx context.Context, actor string) context.Context {
 	return principal.WithActor(ctx, actor)
 }

@@ -1,0 +1,166 @@
+package client
+
+import (
+	"log/slog"
+
+	"entgo.io/ent/dialect"
+
+	"github.com/credent-go/credent/encrypted"
+	"github.com/credent-go/credent/keyring"
+)
+
+// Config says how a client encrypts, decrypts, and checks what it stores. The
+// zero value is ready for use: the keyring of keyring.Default, every secret
+// encrypted, and no further checks. [New] and [FromDriver] validate it, once;
+// changing it afterwards has no effect.
+type Config struct {
+	// Keyring encrypts and decrypts. Nil means keyring.Default's, which is
+	// looked up when it is first needed, or at once by credent.Open. A keyring
+	// of keyring.Watch is kept fresh. One without keys makes each statement
+	// with a secret an encrypted.ErrNoKey.
+	Keyring *keyring.Keyring
+
+	// VerifyOnRead opens each secret that a query returns, and makes the query
+	// fail if one doesn't open. False leaves secrets unopened until Reveal,
+	// which then fails for that secret alone, so that one damaged row doesn't
+	// hide the others.
+	VerifyOnRead bool
+
+	// Encryption is the state of encryption, in all columns. Zero means
+	// encrypted.Require. The old way is plaintext.
+	//
+	// As long as plaintext is read, "" is a plaintext like any other, and NULL
+	// stays absent. Text that begins like a token ("gAAAA") is never taken for
+	// plaintext: if it doesn't open it is encrypted.ErrCorrupt or
+	// encrypted.ErrUnknownKey, and encrypted.Off refuses it with
+	// encrypted.ErrEncrypted. The text that secrets print as isn't plaintext
+	// either: encrypted.ErrRedacted. As long as plaintext is written, a secret
+	// that begins like a token is refused with encrypted.ErrLooksLikeToken.
+	// OnReveal sees which secrets were stored as plaintext.
+	//
+	// A negative or unknown state, and states that don't go together, are an
+	// encrypted.ErrInvalidStates. States can also be kept in the database, with
+	// `credent state set`; these come first, and a client that is configured
+	// otherwise is refused with encrypted.ErrStateMismatch: by credent.Open, or
+	// by the client's first statement. docs/encrypting.md has the order of a
+	// rollout.
+	Encryption encrypted.State
+
+	// Binding is the state of context binding, in all columns. Zero means
+	// encrypted.Require if the field is declared Bound, and otherwise
+	// encrypted.Off.
+	//
+	// A bound token decrypts only in its own table, column and user's rows.
+	// Moving it elsewhere makes Reveal return encrypted.ErrWrongLocation, and
+	// encrypted.Require refuses a token that isn't bound. A bound token is a
+	// Fernet token under a key derived from the keyring's. Every program that
+	// reads or writes the column must derive it alike: the Python application
+	// as docs/binding.md shows, which also has the order of a rollout.
+	//
+	// From encrypted.Accept on statements must say whose the row is or choose
+	// one row by its ID, and queries must select user_id too; otherwise they
+	// are an encrypted.ErrNoTenant. If an account's user_id changes, in a
+	// transaction, the secrets of its credentials are encrypted anew.
+	Binding encrypted.State
+
+	// TenantKeys is the state of tenants' keys, in all columns. Zero means
+	// encrypted.Off. The old way is a token under the keyring.
+	//
+	// From encrypted.Write on each tenant has a data key of its own:
+	// user_credentials by its user_id. The key is random, made when the first
+	// secret of the tenant is stored, and kept in the table
+	// credent_tenant_keys, encrypted under the keyring. Destroying it makes the
+	// secrets of the tenant unreadable, in the database, its replicas and every
+	// copy without the key: `credent tenant destroy`, or rotate.DestroyTenant.
+	// Afterwards a Reveal of the tenant's secrets is encrypted.ErrShredded, and
+	// so is storing another one.
+	//
+	// Only encrypted.Require refuses a token under the keyring itself, with
+	// encrypted.ErrUnderKeyring: until then such a token opens in every
+	// tenant's row. From encrypted.Accept on statements must say whose the row
+	// is, as for Binding.
+	//
+	// Keys are read over the connection of the statement, when its rows have
+	// ended, and are kept in memory for [TenantKeyLifetime]. A secret that is
+	// revealed later than that after it was read takes a connection of the pool
+	// to read the key again, for 5 seconds at the most. docs/tenant-keys.md has
+	// the order of a rollout.
+	TenantKeys encrypted.State
+
+	// States gives single columns their states, such as
+	//
+	//	{Column: usercredential.APIKeyColumn, Binding: encrypted.Write}
+	//
+	// Nil or empty means that all columns have the same, and so does each state
+	// that is zero. A column's state that contradicts the field above is an
+	// encrypted.ErrInvalidStates, and a column that isn't encrypted an
+	// encrypted.ErrNoColumn.
+	States []encrypted.ColumnStates
+
+	// RequireRowSecurity refuses, with [ErrRowSecurity], to work as a role that
+	// gets around row-level security: the tables' owner, or a role that
+	// inherits from it, a superuser, or one with BYPASSRLS. It also refuses if
+	// the policies of a table are off, missing or altered, or the setting
+	// row_security is off. False lets such a role see and change every user's
+	// rows, whatever [WithUser] says.
+	//
+	// credent.Open looks, and so does each statement outside of a transaction,
+	// each transaction, credent.Copy's included, and each statement after raw
+	// SQL in one, in the round trip that sets the user: the role may have
+	// changed on a pooled connection, and the policies may have changed since.
+	// A statement without WithUser is one of the user "", who sees no rows.
+	// QueryContext needs a transaction; it is [ErrNeedsTx] without one.
+	//
+	// SQLite has no row-level security, so every constructor refuses there. Raw
+	// SQL that changes its own role is not seen until the next statement.
+	RequireRowSecurity bool
+
+	// RowSecurityTables are the tables that RequireRowSecurity looks at, named
+	// as SQL does. Nil or empty means Credent's. If the client has others of
+	// your own schema, name them all, Credent's included; row-level security
+	// must be on for them, and each permissive policy must ask for app.user_id.
+	// Tables without RequireRowSecurity are an [ErrConfig].
+	RowSecurityTables []string
+
+	// OnReveal is called at each Reveal of a secret that the client read, in
+	// the goroutine that reveals, so that reads of secrets can be counted or
+	// recorded. Nil means that nobody is told. It learns who queried: the
+	// values of the query's context, its actor ([WithActor]) and its user
+	// ([WithUser]). It doesn't learn who called Reveal: a secret that is passed
+	// on tells of its query. A secret holds those values for as long as it
+	// lives.
+	//
+	// Secrets that aren't read from the database, such as the ones a Create was
+	// given, tell nobody, and so do secrets scanned from rows of QueryContext
+	// unless their opener has encrypted.ObservedBy.
+	OnReveal func(encrypted.Reveal)
+
+	// Audit gets a record of each mutation of an account or a credential: who
+	// did what to which rows and fields, never a value. The actor is
+	// [WithActor]'s or else the user of [WithUser]. Statements that pass by
+	// ent's mutations (ExecContext, raw SQL) aren't recorded. Nil means no
+	// records.
+	Audit *slog.Logger
+
+	// Formats refuses keys that don't look like keys of their credential type,
+	// with [ErrFormat]; [BrokerFormats] are known ones. Types without a format
+	// aren't checked. Nil or empty means no checks.
+	Formats []Format
+
+	// FormatWarnings gets what Formats would refuse, and the client stores it.
+	// Nil means that it is refused. A logger without Formats is an
+	// [ErrConfig].
+	FormatWarnings *slog.Logger
+
+	// Wrap puts a driver around the client's own, such as a cache or a
+	// debugger, and returns it. What it sees are statements before arguments
+	// are encrypted, and results after their secrets have an opener. Nil means
+	// no driver.
+	Wrap func(dialect.Driver) dialect.Driver
+
+	// Migrate makes credent.Open apply the pending migrations first, and keep
+	// the canaries of [Check], so that Open fails with a keyring that opens no
+	// stored secret. False leaves the database as it is. Constructors on a pool
+	// or a driver refuse true with an [ErrConfig]: call migrate.Apply.
+	Migrate bool
+}

@@ -1,0 +1,15 @@
+package client
+
+import (
+	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
+	"github.com/credent-go/credent/internal/states"
+)
+
+// StatesLifetime is how long a client uses the database's states before it
+// reads them again: one minute.
+const StatesLifetime = states.Lifetime
+
+// TenantKeyLifetime is how long a client uses the key of a tenant before it
+// reads it again: one minute. A key that is destroyed is gone from every
+// process after that time.
+const TenantKeyLifetime = tenantkey.Lifetime

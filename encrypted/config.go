@@ -1,0 +1,51 @@
+package encrypted
+
+import (
+	"github.com/credent-go/credent/internal/entcrypt/driver"
+	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	"github.com/credent-go/credent/internal/states"
+	"github.com/credent-go/credent/keyring"
+)
+
+// Config says how a driver of [NewDriver] encrypts and decrypts. The zero value
+// is ready for use: it has the keyring of keyring.Default, every column of the
+// process, and the states that the schema and the database give. NewDriver
+// validates it, once, and keeps a copy.
+type Config struct {
+	// Keyring encrypts and decrypts. Nil means keyring.Default's, which is
+	// looked up when it is first needed. A keyring without keys makes each
+	// statement with a secret an [ErrNoKey].
+	Keyring *keyring.Keyring
+	// Columns are the client's encrypted columns, as the generated package's
+	// EncryptedColumns returns them. Nil or empty means every column of the
+	// process. They tell the secrets of a result apart that ent scans into the
+	// caller's own types.
+	Columns []Column
+	// VerifyOnRead opens each secret that a query returns, and makes the query
+	// fail if one doesn't open. False leaves secrets unopened until Reveal,
+	// which then fails for that secret alone.
+	VerifyOnRead bool
+	// States gives columns other states than the default, such as
+	//
+	//	{Column: integration.RefreshTokenColumn, Binding: encrypted.Write}
+	//
+	// Nil or empty means the defaults, and so does each state that is zero. A
+	// negative or unknown state is an [ErrInvalidStates]. The states in the
+	// database's table credent_states come first: a client that is configured
+	// otherwise is refused with [ErrStateMismatch].
+	States []ColumnStates
+	// OnReveal is called at each Reveal of a secret that the driver read, by
+	// the goroutine that reveals. Nil means that nobody is told. With it a
+	// secret that was read holds the values of its query's context.
+	OnReveal func(Reveal)
+}
+
+func (cfg Config) driver() driver.Config {
+	return driver.Config{
+		Keyring:      (*engine.Ring)(cfg.Keyring),
+		Columns:      cfg.Columns,
+		VerifyOnRead: cfg.VerifyOnRead,
+		States:       states.Table(cfg.States),
+		OnReveal:     cfg.OnReveal,
+	}
+}

@@ -1,0 +1,115 @@
+package encrypted
+
+import (
+	"github.com/credent-go/credent/internal/fieldcrypt"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/fieldcrypt/seal"
+	"github.com/credent-go/credent/internal/states"
+)
+
+// Secret is the type of a field of [String]: an encrypted text, or none. It
+// prints as [Redacted] in every format, and its unmarshalers take a plaintext.
+// The zero Secret is absent, which is NULL. [New] makes one.
+//
+//   - Reveal() (string, error) returns the plaintext, or "" for an absent
+//     secret. A stored secret is verified and decrypted at each call. Errors
+//     are an [Error] that names the column, with one of this package's errors
+//     as the cause.
+//   - IsZero() bool reports whether the secret is absent. It doesn't decrypt.
+//   - Equal(Secret) bool compares plaintexts, in a time that depends on their
+//     lengths only. A secret that can't be revealed equals none.
+//   - OpenedBy([Opener]) Secret returns a secret that database/sql scanned with
+//     what opens it.
+//   - TextValue is for pgx, and refuses with [ErrNoDriver].
+type Secret = fieldcrypt.Secret
+
+// Value is the type of a field of [Bytes], [Time] or [JSON]: an encrypted value
+// of type T, or none. It prints as [Redacted] in every format. The zero Value
+// is absent, which is NULL. [NewValue] makes one.
+//
+//   - Reveal() (T, error) returns the plaintext, or the zero T for an absent
+//     value. Errors are [Secret]'s, and [ErrValue].
+//   - IsZero() bool reports whether the value is absent. It doesn't decrypt.
+//   - Equal(Value[T]) bool compares encodings, as Secret does plaintexts.
+//   - OpenedBy([Opener]) Value[T] is Secret's.
+//   - TextValue is for pgx, and refuses with [ErrNoDriver].
+type Value[T any] = fieldcrypt.Value[T]
+
+// Opener opens secrets that database/sql scanned. [OpenerOf] makes one, for
+// OpenedBy of [Secret] and [Value]. Its methods Open and Locate are theirs.
+type Opener = fieldcrypt.Opener
+
+// State says what a column accepts and writes under one protection: encryption,
+// context binding or tenants' keys. Each has an old way, without the
+// protection, and a new way, with it. String returns its name, such as
+// "accept". The zero State means the default.
+//
+// Adjacent states are compatible: what a service in one of them writes, a
+// service in the other reads. So a rollout, and the way back, goes one step at
+// a time, and each step is deployed everywhere before the next.
+type State = states.State
+
+// ColumnStates gives one column its states.
+//
+//   - Column Column: the column, such as usercredential.APIKeyColumn
+//   - Encryption, Binding, TenantKeys State: a zero one means the default
+//
+// Set is for package rotate.
+type ColumnStates = states.Column
+
+// Reveal tells an observer that a stored secret was revealed, or could not be.
+// Fields that aren't known are empty.
+//
+//   - Reader: who queried, with its fields Context, Actor and User
+//   - Table, Column, Row string: of the secret; Row is the primary key
+//   - Err error: what Reveal returned
+//   - Plaintext bool: the column is in a plaintext window, and held plaintext
+type Reveal = seal.Reveal
+
+// Reader is who queried, in a [Reveal], not who called Reveal: a secret that is
+// passed on tells of its query.
+//
+//   - Context context.Context: the query's values; it never ends
+//   - Actor string: the context's actor, or ""
+//   - User string: the context's user, or ""
+type Reader = seal.Reader
+
+// Error says which operation failed on which secret. Find it with errors.As,
+// and its cause with errors.Is.
+//
+//   - Op string: "encrypt", "decrypt", "decode", "scan", "index", "look up"
+//   - Table, Column string: "user_credentials", "api_key"
+//   - Row string: the primary key, or ""
+//   - Err error: the cause, which wraps one of this package's errors
+type Error = fieldcrypt.Error
+
+// Column is an encrypted column. Generated packages have one for each field,
+// such as usercredential.APIKeyColumn. It can be compared, and String returns
+// "table.name" or "schema.table.name".
+//
+//   - Client, Entity string: import path of the generated package; ent's type
+//   - Schema, Table, Name string: where it is; a Schema of "" means the
+//     connection's search_path
+//   - Size int: in characters, of the stored token
+//   - Type string: Go's type of the plaintext
+//   - ID, Index, Tenant string: columns of the primary key ("" means "id"), of
+//     the blind index and of the tenant, or ""
+//   - Bound, AcrossTenants bool: what the schema declares
+//   - Was, Source, SourceTenant, Via string: earlier names, and where the
+//     database copies the tenant from
+//   - TableName() string returns "table", or "schema.table".
+//   - InSchema(name string) Column returns the column of the same table in
+//     another Postgres schema, for ent's sql/schemaconfig.
+//   - MaxPlaintext() int returns how many bytes a plaintext may have.
+//
+// Its other methods (CheckTenant, Earlier, IsIndexedByTenant, IsSame, Key,
+// Quoted, Wrap) are for the packages that encrypt.
+type Column = column.Column
+
+// Binding says which column a field is. Generated code gives it to [Register].
+// It has the fields and methods of [Column].
+//
+//   - Scanner, Digest func() any: ValueScanners of the field and of its blind
+//     index
+//   - UniqueWith []string: the other columns of a unique blind index
+type Binding = column.Binding

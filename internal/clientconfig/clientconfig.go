@@ -1,0 +1,92 @@
+// Package clientconfig validates a client's configuration, and says what its
+// driver and hooks make of it.
+package clientconfig
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"entgo.io/ent/dialect"
+
+	"github.com/credent-go/credent/ent"
+	"github.com/credent-go/credent/internal/entcrypt/driver"
+	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	"github.com/credent-go/credent/internal/fieldcrypt/seal"
+	"github.com/credent-go/credent/internal/hooks"
+	"github.com/credent-go/credent/internal/states"
+	"github.com/credent-go/credent/internal/tenancy"
+	"github.com/credent-go/credent/keyring"
+)
+
+// ErrConfig means that a configuration contradicts itself.
+var ErrConfig = errors.New("contradictory configuration")
+
+// Config has the fields of client.Config, which documents them and converts to
+// it.
+type Config struct {
+	Keyring            *keyring.Keyring
+	VerifyOnRead       bool
+	Encryption         states.State
+	Binding            states.State
+	TenantKeys         states.State
+	States             []states.Column
+	RequireRowSecurity bool
+	RowSecurityTables  []string
+	OnReveal           func(seal.Reveal)
+	Audit              *slog.Logger
+	Formats            []hooks.Format
+	FormatWarnings     *slog.Logger
+	Wrap               func(dialect.Driver) dialect.Driver
+	Migrate            bool
+}
+
+// Check returns an [ErrConfig] if the configuration contradicts itself.
+func (cfg Config) Check() error {
+	switch {
+	case len(cfg.RowSecurityTables) > 0 && !cfg.RequireRowSecurity:
+		return fmt.Errorf("client: %w: RowSecurityTables are set, and RequireRowSecurity is not", ErrConfig)
+	case cfg.FormatWarnings != nil && len(cfg.Formats) == 0:
+		return fmt.Errorf("client: %w: FormatWarnings is set, and Formats are not: BrokerFormats has known ones", ErrConfig)
+	}
+	return nil
+}
+
+// Guard returns what refuses roles, or nil if row-level security isn't
+// required.
+func (cfg Config) Guard(entDialect string) (*tenancy.Guard, error) {
+	if !cfg.RequireRowSecurity {
+		return nil, nil
+	}
+	return tenancy.NewGuard(entDialect, cfg.RowSecurityTables...)
+}
+
+// Driver is how the client's driver encrypts and decrypts.
+func (cfg Config) Driver() driver.Config {
+	columns := ent.EncryptedColumns()
+	var table states.Table
+	for _, all := range []struct {
+		of states.Protection
+		to states.State
+	}{{states.Encryption, cfg.Encryption}, {states.Binding, cfg.Binding}, {states.TenantKeys, cfg.TenantKeys}} {
+		if all.to != states.Unset {
+			table = append(table, states.New(all.of, all.to, columns...)...)
+		}
+	}
+	made := driver.Config{
+		Keyring:      (*engine.Ring)(cfg.Keyring),
+		Columns:      columns,
+		VerifyOnRead: cfg.VerifyOnRead,
+		States:       append(table, cfg.States...),
+		OnReveal:     cfg.OnReveal,
+	}
+	if cfg.Audit != nil || len(cfg.Formats) > 0 {
+		made.Refuse = hooks.Refuse
+	}
+	return made
+}
+
+// Hooks are the client's hooks beside the rules.
+func (cfg Config) Hooks() hooks.Config {
+	return hooks.Config{Audit: cfg.Audit, Formats: cfg.Formats, FormatWarnings: cfg.FormatWarnings}
+}
