@@ -50,18 +50,23 @@ type cluster struct {
 
 // newCluster makes a data directory, starts a server on it and waits until it
 // accepts connections.
-func newCluster(ctx context.Context, binDir string, settings []setting) (_ *cluster, err error) {
+func newCluster(ctx context.Context, binDir string, cfg config) (_ *cluster, err error) {
 	dir, err := newTempDir()
 	if err != nil {
 		return nil, err
 	}
-	c := &cluster{binDir: binDir, settings: settings, dir: dir, password: rand.Text()}
+	c := &cluster{binDir: binDir, settings: cfg.settings, dir: dir, password: rand.Text()}
 	defer func() {
 		if err != nil {
 			_ = c.stop()
 		}
 	}()
-	if err := c.initialize(ctx); err != nil {
+	if cfg.copyOf != nil {
+		err = c.copyFrom(ctx, cfg.copyOf)
+	} else {
+		err = c.initialize(ctx)
+	}
+	if err != nil {
 		return nil, err
 	}
 	for attempt := 1; ; attempt++ {
@@ -102,14 +107,34 @@ func (c *cluster) initialize(ctx context.Context) error {
 	defer func() { _ = os.Remove(passwordFile) }()
 	cmd := exec.CommandContext(ctx, filepath.Join(c.binDir, "initdb"), "--pgdata="+c.dataDir(), "--username="+superuser,
 		"--pwfile="+passwordFile, "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync")
+	return c.run(ctx, cmd)
+}
+
+// copyFrom runs pg_basebackup, which also writes the settings of a standby.
+func (c *cluster) copyFrom(ctx context.Context, primary *cluster) error {
+	c.password = primary.password
+	u := primary.url()
+	u.User, u.Path = url.User(superuser), "" // a command line is no secret
+	q := u.Query()
+	q.Set("application_name", "standby")
+	u.RawQuery = q.Encode()
+	cmd := exec.CommandContext(ctx, filepath.Join(c.binDir, "pg_basebackup"), "--pgdata="+c.dataDir(),
+		"--dbname="+u.String(), "--checkpoint=fast", "--wal-method=stream", "--write-recovery-conf", "--no-sync")
+	cmd.Env = []string{"PGPASSWORD=" + c.password}
+	return c.run(ctx, cmd)
+}
+
+// run runs a program that makes the data directory.
+func (c *cluster) run(ctx context.Context, cmd *exec.Cmd) error {
 	c.prepare(cmd)
 	cmd.WaitDelay = time.Second // for the server that initdb runs, if the context ends
 	out, err := cmd.CombinedOutput()
+	name := filepath.Base(cmd.Path)
 	if ctx.Err() != nil {
-		return fmt.Errorf("initdb: %w", ctx.Err())
+		return fmt.Errorf("%s: %w", name, ctx.Err())
 	}
 	if err != nil {
-		return fmt.Errorf("initdb: %w\n%s", err, tail(out))
+		return fmt.Errorf("%s: %w\n%s", name, err, tail(out))
 	}
 	return nil
 }

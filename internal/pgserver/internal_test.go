@@ -96,7 +96,7 @@ func TestPortTaken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := newCluster(t.Context(), binDir, nil)
+	c, err := newCluster(t.Context(), binDir, config{})
 	if err != nil {
 		t.Fatal(err)
 	}

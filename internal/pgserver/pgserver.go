@@ -61,6 +61,7 @@ type Option func(*config) error
 type config struct {
 	settings []setting
 	private  bool
+	copyOf   *cluster
 }
 
 type setting struct{ name, value string }
@@ -98,6 +99,19 @@ func Private() Option {
 	}
 }
 
+// CopyOf makes Start run a server of its own with another server's files, as
+// pg_basebackup copies them, which goes on as its standby: it has the same
+// databases, roles and passwords. Package pgreplica starts these.
+func CopyOf(s *Server) Option {
+	return func(c *config) error {
+		if s.cluster == nil {
+			return fmt.Errorf("a copy of the server that %s names: only a server started here has copies", EnvURL)
+		}
+		c.private, c.copyOf = true, s.cluster
+		return nil
+	}
+}
+
 // Start returns a server that accepts connections, which takes one to three
 // seconds if it has to be started. The context limits the start, not the life
 // of the server. Errors say what to do, and hold the end of the server's log if
@@ -121,7 +135,7 @@ func start(ctx context.Context, externalURL string, search binarySearch, opts ..
 	if err != nil {
 		return nil, fmt.Errorf("%w", err)
 	}
-	c, err := newCluster(ctx, binDir, cfg.settings)
+	c, err := newCluster(ctx, binDir, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("start the server of %s: %w", binDir, err)
 	}
@@ -166,6 +180,18 @@ func (s *Server) LogFile() string {
 		return ""
 	}
 	return s.cluster.logFile()
+}
+
+// Kill ends the server and all of its connections in the middle of whatever
+// they do, as if its machine was gone, and leaves the files. On macOS, which
+// has no way to find the server's processes, the server ends them itself. It
+// fails for a server named by [EnvURL].
+func (s *Server) Kill() error {
+	if s.cluster == nil {
+		return fmt.Errorf("kill: the server that %s names isn't ours", EnvURL)
+	}
+	s.cluster.proc.kill()
+	return nil
 }
 
 // Stop ends the server at once, connections included, and deletes its files. A

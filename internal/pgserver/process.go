@@ -47,3 +47,12 @@ func (p *process) stop(timeout time.Duration) {
 		<-p.exited
 	}
 }
+
+// kill ends the server and its children without a word to anybody, and returns
+// when they have ended.
+func (p *process) kill() {
+	if !killTree(p.cmd.Process.Pid) {
+		_ = p.cmd.Process.Signal(syscall.SIGQUIT) // fails only if it has ended
+	}
+	<-p.exited
+}

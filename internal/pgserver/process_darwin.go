@@ -5,3 +5,6 @@ import "syscall"
 // dieWithParent does nothing: macOS has no such thing. A server left behind
 // ends when a later start deletes its files.
 func dieWithParent(*syscall.SysProcAttr) (release func()) { return func() {} }
+
+// killTree does nothing and says so: macOS has no /proc.
+func killTree(int) bool { return false }
