@@ -11,6 +11,7 @@ import (
 	"github.com/lib/pq"
 
 	"github.com/credent-go/credent/internal/dburl"
+	"github.com/credent-go/credent/internal/pqdeadline"
 )
 
 // OpenDB returns the connection pool of a URL as for [Open], and its ent
@@ -79,7 +80,7 @@ func openPostgres(databaseURL string, viaPGX bool) (*sql.DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("credent: %w: lib/pq does not accept one of its parameters, or a variable PG…", ErrURL)
 	}
-	return sql.OpenDB(connector), nil
+	return sql.OpenDB(pqdeadline.Connector(connector)), nil
 }
 
 // binaryParameters makes lib/pq send a statement and its parameters in one
