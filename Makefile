@@ -116,6 +116,12 @@ windows: ## take 200,000 rows from plaintext to tenants' keys and back, beside w
 	scripts/need python
 	CREDENT_TEST_WINDOW_ROWS=200000 $(GO) test -count=1 -v -timeout 4h -run 'TestWindows$$' ./integration/windows
 
+.PHONY: faults
+faults: ## break servers, networks, disks and commands beside writers, and print what came of it; about 10 minutes
+	scripts/need postgres
+	scripts/need pgbouncer
+	CREDENT_TEST_FAULTS=full $(GO) test -count=1 -v -timeout 60m -run 'TestFaults$$' ./integration/faults
+
 .PHONY: kms-test
 kms-test: ## test wrapped keyrings on a real Vault, built from the module proxy: takes long the first time
 	scripts/vault

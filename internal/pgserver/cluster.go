@@ -176,6 +176,23 @@ func (c *cluster) launch(ctx context.Context, port int) error {
 	return c.wait(ctx)
 }
 
+// revive waits until the server answers. One that ends, or has ended, is
+// launched again: it may be about to, for want of something that is there now.
+func (c *cluster) revive(ctx context.Context) error {
+	admin := c.admin
+	err := c.wait(ctx)
+	select {
+	case <-c.proc.exited:
+		err = c.launch(ctx, c.port)
+	default:
+	}
+	if c.admin != admin {
+		err = errors.Join(err, c.admin.Close())
+		c.admin = admin // its connections are made anew
+	}
+	return err
+}
+
 // conf returns the configuration: initdb's, then ours. The last setting of a
 // name wins.
 func (c *cluster) conf() string {

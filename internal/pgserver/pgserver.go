@@ -209,6 +209,18 @@ func (s *Server) Kill() error {
 	return nil
 }
 
+// Revive starts the server again on its files and its port, if it has ended,
+// and returns when it answers. It fails for a server named by [EnvURL].
+func (s *Server) Revive(ctx context.Context) error {
+	if s.cluster == nil {
+		return fmt.Errorf("revive: the server that %s names isn't ours", EnvURL)
+	}
+	if err := s.cluster.revive(ctx); err != nil {
+		return fmt.Errorf("revive: %w", err)
+	}
+	return nil
+}
+
 // Stop ends the server at once, connections included, and deletes its files. A
 // server named by [EnvURL], and a shared one while others use it, runs on, with
 // the databases that have not been dropped. Calls after the first do nothing

@@ -23,6 +23,7 @@ import (
 
 	"github.com/credent-go/credent/internal/dberror"
 	"github.com/credent-go/credent/internal/dburl"
+	"github.com/credent-go/credent/internal/pqdeadline"
 	"github.com/credent-go/credent/internal/wire"
 	"github.com/credent-go/credent/open"
 )
@@ -106,7 +107,7 @@ func (c *connector) connect(ctx context.Context, silence time.Duration) (driver.
 		main.SetProbe(wire.Probe(quiet, dberror.PID(conn), silence, c.limits.Connect))
 		main.LimitSilence(silence)
 	}
-	return conn, nil
+	return pqdeadline.Conn(conn, func() { main.CutAt(time.Now(), true) })
 }
 
 // quiet makes the connections of a probe.

@@ -1,0 +1,158 @@
+//go:build linux
+
+package faults
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// bouncer is a PgBouncer in transaction mode.
+type bouncer struct {
+	*trial
+	config string
+	addr   string
+	cmd    *exec.Cmd
+}
+
+// pgBouncerClients are all writers together, which share a few connections.
+const pgBouncerClients = 64
+
+// newBouncer starts PgBouncer before the server of a URL.
+func newBouncer(tr *trial, databaseURL string) *bouncer {
+	tr.Helper()
+	behind, err := url.Parse(databaseURL)
+	if err != nil {
+		tr.Fatal("the server's URL does not parse")
+	}
+	dir, err := os.MkdirTemp("/tmp", "credent-pgbouncer-") // t.TempDir lies where the other user cannot enter
+	tr.must(err)
+	tr.Cleanup(func() { _ = os.RemoveAll(dir) })
+	listener, err := new(net.ListenConfig).Listen(tr.ctx, "tcp4", "127.0.0.1:0")
+	tr.must(err)
+	b := &bouncer{trial: tr, config: filepath.Join(dir, "pgbouncer.ini"), addr: listener.Addr().String()}
+	tr.must(listener.Close())
+	_, port, _ := net.SplitHostPort(b.addr)
+	password, _ := behind.User.Password()
+	for name, lines := range map[string][]string{
+		"users.txt": {fmt.Sprintf("%q %q", behind.User.Username(), password)},
+		"pgbouncer.ini": {
+			"[databases]", fmt.Sprintf("* = host=%s port=%s", behind.Hostname(), behind.Port()),
+			"[pgbouncer]", "listen_addr = 127.0.0.1", "listen_port = " + port, "unix_socket_dir =",
+			"auth_type = scram-sha-256", "auth_file = " + filepath.Join(dir, "users.txt"),
+			"pool_mode = transaction", "default_pool_size = 8", "max_client_conn = 400",
+			"ignore_startup_parameters = extra_float_digits",
+		},
+	} {
+		tr.must(os.WriteFile(filepath.Join(dir, name), []byte(strings.Join(lines, "\n")+"\n"), 0o600))
+	}
+	if owner := unprivileged(tr); owner != nil {
+		for _, path := range []string{dir, filepath.Join(dir, "users.txt"), b.config} {
+			tr.must(os.Chown(path, int(owner.Uid), int(owner.Gid)))
+		}
+	}
+	b.start()
+	tr.Cleanup(b.kill)
+	return b
+}
+
+// unprivileged returns a user for programs that refuse to run as root, or nil
+// if this one doesn't.
+func unprivileged(tr *trial) *syscall.Credential {
+	tr.Helper()
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	for _, name := range []string{"postgres", "nobody"} {
+		if u, err := user.Lookup(name); err == nil {
+			uid, err := strconv.ParseUint(u.Uid, 10, 32)
+			tr.must(err)
+			gid, err := strconv.ParseUint(u.Gid, 10, 32)
+			tr.must(err)
+			return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+		}
+	}
+	tr.Fatal("no user postgres or nobody on this system, and PgBouncer does not run as root")
+	return nil
+}
+
+// start runs the program until it answers.
+func (b *bouncer) start() {
+	b.Helper()
+	program := "/usr/sbin/pgbouncer" // Debian's, which isn't in everybody's PATH
+	if _, err := os.Stat(program); err != nil {
+		if program, err = exec.LookPath("pgbouncer"); err != nil {
+			b.Fatal("PgBouncer is not installed: run make setup, or install the package pgbouncer")
+		}
+	}
+	b.cmd = exec.Command(program, b.config)
+	b.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: unprivileged(b.trial), Pdeathsig: syscall.SIGKILL}
+	b.must(b.cmd.Start())
+	if !eventually(settleLimit, func() bool {
+		conn, err := net.DialTimeout("tcp4", b.addr, time.Second)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err == nil
+	}) {
+		b.Fatal("PgBouncer does not answer")
+	}
+}
+
+func (b *bouncer) kill() {
+	_ = b.cmd.Process.Kill()
+	_ = b.cmd.Wait() // says that it was killed
+}
+
+func (b *bouncer) signal(s syscall.Signal) {
+	b.Helper()
+	b.must(b.cmd.Process.Signal(s))
+}
+
+// url returns a database's URL that goes by PgBouncer.
+func (b *bouncer) url(databaseURL string) string {
+	u, _ := url.Parse(databaseURL) // newBouncer has parsed it
+	u.Host = b.addr
+	return u.String()
+}
+
+// pgBouncer lets many clients share few connections, and kills and freezes what
+// is between them and their server, and the connections behind.
+func pgBouncer(tr *trial) {
+	_, databaseURL := startServer(tr)
+	w := newWorld(tr, databaseURL)
+	b := newBouncer(tr, databaseURL)
+	through := b.url(databaseURL)
+	w.service(pgBouncerClients/2, "pgx", withParameter(through, "default_query_exec_mode=exec"))
+	w.service(pgBouncerClients/2, "pq", withParameter(through, "binary_parameters=yes"))
+	rounds := tr.pick(1, 6)
+	w.start()
+	for range rounds {
+		w.await(4)
+		w.exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND " +
+			"backend_type = 'client backend' AND application_name = '" + applicationName + "'")
+		w.await(4)
+		b.kill()
+		b.start()
+		w.await(4)
+		b.signal(syscall.SIGSTOP)
+		w.awaitDeadline()
+		b.signal(syscall.SIGCONT)
+		w.await(4)
+	}
+	w.pause()
+	w.check()
+	b.kill() // or it keeps its connections
+	tr.notef("%d clients; %d times each: connections ended, PgBouncer killed, frozen past the deadline; %s",
+		pgBouncerClients, rounds, w.pauses())
+	w.close()
+}
