@@ -10,6 +10,7 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/keyring"
+	"github.com/credent-go/credent/open/sqlite"
 )
 
 // TestDefaultKeyringReloads rewrites the file of the process's keyring: clients
@@ -36,7 +37,7 @@ func TestDefaultKeyringReloads(t *testing.T) {
 	if _, err := ring.ReplaceRemovingPrimary(ringOf(t, oldKey)); err != nil {
 		t.Fatal(err)
 	}
-	client, err := credent.Open(t.Context(), "sqlite::memory:", credent.Config{Migrate: true})
+	client, err := credent.Open(t.Context(), "sqlite::memory:", credent.Config{Migrate: true}, credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,11 +15,12 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/migrate"
+	"github.com/credent-go/credent/open/sqlite"
 )
 
 // empty returns an empty SQLite database, and what closes it.
 func empty() (*sql.DB, func()) {
-	db, _, err := credent.OpenDB("sqlite::memory:")
+	db, _, err := credent.OpenDB("sqlite::memory:", credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		log.Fatal(err)
 	}

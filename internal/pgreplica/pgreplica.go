@@ -129,7 +129,15 @@ func (s *Server) Synchronous(ctx context.Context, standbys int) error {
 	if standbys > 0 {
 		names = fmt.Sprintf("ANY %d (*)", standbys)
 	}
-	return s.set(ctx, "synchronous_standby_names", names)
+	const name = "synchronous_standby_names"
+	if err := s.set(ctx, name, names); err != nil {
+		return err
+	}
+	if err := s.until(ctx, "set "+name, "SELECT current_setting('"+name+"') = "+pq.QuoteLiteral(names)); err != nil {
+		return err
+	}
+	// The checkpointer makes commits wait, after it has read its settings.
+	return s.exec(ctx, "set "+name, "CHECKPOINT")
 }
 
 // StopReceiving cuts a standby off, and returns when it has heard the last of

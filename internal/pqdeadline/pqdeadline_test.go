@@ -66,6 +66,10 @@ func TestCancelledCommitIsNotAcknowledged(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// The checkpointer is who makes commits wait; it reads its settings first.
+	if _, err := local.ExecContext(t.Context(), "CHECKPOINT"); err != nil {
+		t.Fatal(err)
+	}
 	writes := map[string]func(ctx context.Context) error{
 		"exec": func(ctx context.Context) error {
 			_, err := db.ExecContext(ctx, "INSERT INTO t VALUES (1)")

@@ -246,7 +246,7 @@ func kindOfNetwork(err error) Kind {
 // database; "" if there is none.
 func cause(err error) string {
 	if a, ok := dberror.Of(err); ok {
-		return a.Message
+		return a.Message + " (" + a.State + ")"
 	}
 	if kindOfSQLite(err) != Other {
 		return err.Error()
