@@ -38,6 +38,7 @@ var aliases = map[string]reflect.Type{
 	"encrypted.Value":         reflect.TypeFor[encrypted.Value[int]](),
 	"migrate.LockError":       reflect.TypeFor[migrate.LockError](),
 	"migrate.LockHolder":      reflect.TypeFor[migrate.LockHolder](),
+	"rotate.DatabaseError":    reflect.TypeFor[rotate.DatabaseError](),
 	"rotate.LockError":        reflect.TypeFor[rotate.LockError](),
 	"rotate.Protection":       reflect.TypeFor[rotate.Protection](),
 	"rotate.StoredState":      reflect.TypeFor[rotate.StoredState](),

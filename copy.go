@@ -39,6 +39,11 @@ type (
 	//   - Progress func(rows int64): called after each batch; nil for nobody
 	//   - Refused func(*CopyError) bool: called for each row that the checks
 	//     refuse; true leaves the row out; nil stops at the first
+	//   - RetryFor time.Duration: how long a batch is tried again while the
+	//     database fails; zero means five minutes, less means not at all, and
+	//     so does Atomic
+	//   - Waiting func(err error, pause time.Duration): called before each
+	//     pause of RetryFor; nil for nobody
 	//   - Stored func(ids []uuid.UUID): called after each transaction with the
 	//     primary keys that it stored, valid until it returns; nil for nobody
 	CopyConfig = load.Config

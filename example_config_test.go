@@ -7,6 +7,7 @@ import (
 	"log"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/open/sqlite"
 )
 
 // One row was encrypted under a key that is lost. The others can be read all
@@ -18,7 +19,7 @@ func ExampleConfig_verifyOnRead() {
 
 	ctx := context.Background()
 	cfg := credent.Config{Keyring: newKeyring()}
-	lazy, err := credent.Open(ctx, url, cfg)
+	lazy, err := credent.Open(ctx, url, cfg, credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -29,7 +30,7 @@ func ExampleConfig_verifyOnRead() {
 	fmt.Println("reveal:", errors.Is(err, credent.ErrUnknownKey))
 
 	cfg.VerifyOnRead = true
-	strict, err := credent.Open(ctx, url, cfg)
+	strict, err := credent.Open(ctx, url, cfg, credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		log.Fatal(err)
 	}

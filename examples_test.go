@@ -17,7 +17,7 @@ import (
 var withoutExample = map[string][]string{
 	"encrypted": {
 		// For generated code.
-		"CompleteBatch", "CompleteCreate", "CompleteUpdate", "Refuse", "Register",
+		"CompleteBatch", "CompleteCreate", "CompleteUpdate", "Refuse", "Register", "SetInput",
 	},
 }
 

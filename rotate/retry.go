@@ -17,6 +17,11 @@ const DefaultRetryFor = retry.DefaultLimit
 
 // DatabaseError says what happened to the database, and how often the same was
 // tried. It is one of the errors below, and unwraps to the driver's error.
+//
+//   - Kind: which of the errors below; its String is a name for programs
+//   - Tries int: 1 if nothing was tried again
+//   - Waited time.Duration: in all tries
+//   - Err error: the driver's
 type DatabaseError = retry.Error
 
 // What a [DatabaseError] is, to be tested with errors.Is. The same may succeed

@@ -93,6 +93,24 @@ func Example_verify() {
 	// Output: 2 secrets need the old key, true
 }
 
+// VerifyWith tells how far it is, and how long it may try again.
+func Example_verifyWith() {
+	ring := newKeyring(keyring.GenerateKey())
+	db := stored(client.Config{Keyring: ring})
+	counts, err := rotate.VerifyWith(context.Background(), db, ring, rotate.Config{
+		In: ent.EncryptedColumns(), RetryFor: time.Minute,
+		Progress: func(p rotate.Progress) {
+			if p.Read > 0 {
+				fmt.Println(p.Read, "row of", p.Table)
+			}
+		},
+	})
+	fmt.Println(counts.Err(), err)
+	// Output:
+	// 1 row of user_credentials
+	// <nil> <nil>
+}
+
 // Encrypt turns plaintext into tokens; DecryptToPlaintext is the way back.
 func Example_encrypt() {
 	ctx := context.Background()
