@@ -33,8 +33,10 @@ func TestBadURL(t *testing.T) {
 		"sqlite:a?b=%zzIN-VAIN": "its parameters don't parse",
 		"mysql://u:IN-VAIN@h/d": "it is for MySQL",
 	} {
-		for name, opts := range map[string][]credent.Option{"lib/pq": {lite, credent.WithDriver(libpq.Driver())},
-			"pgx": {lite}} {
+		for name, opts := range map[string][]credent.Option{
+			"lib/pq": {lite, credent.WithDriver(libpq.Driver())},
+			"pgx":    {lite},
+		} {
 			db, _, err := credent.OpenDB(url, opts...)
 			if err == nil {
 				_ = db.Close()
@@ -56,8 +58,10 @@ func TestGoodURL(t *testing.T) {
 		"postgres://", "postgres:///d", "postgres://u:p@ss@h/d", "postgres://a,b/d?port=1,2", "postgres://u@/d?host=/tmp",
 		"postgresql://u:p%2F@[::1]:5432/d?sslmode=disable&statement_timeout=5000", "sqlite:a.db?mode=ro", "sqlite::memory:",
 	} {
-		for name, opts := range map[string][]credent.Option{"lib/pq": {lite, credent.WithDriver(libpq.Driver())},
-			"pgx": {lite}} {
+		for name, opts := range map[string][]credent.Option{
+			"lib/pq": {lite, credent.WithDriver(libpq.Driver())},
+			"pgx":    {lite},
+		} {
 			db, _, err := credent.OpenDB(url, opts...)
 			if err != nil {
 				t.Errorf("%s over %s: %v", url, name, err)

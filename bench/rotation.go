@@ -5,11 +5,12 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/google/uuid"
+
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/internal/pgserver"
 	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/rotate"
-	"github.com/google/uuid"
 )
 
 // Re-encryption of one table in several ways, a row.

@@ -26,7 +26,9 @@ func TestInputUnmarshalGQL(t *testing.T) {
 		given any
 		want  string
 	}{
-		{"CANARY", "CANARY"}, {"", ""}, {true, "true"},
+		{"CANARY", "CANARY"},
+		{"", ""},
+		{true, "true"},
 		{map[string]any{"a": []any{"CANARY", 1.5}}, `{"a":["CANARY",1.5]}`},
 	} {
 		var in encrypted.Input

@@ -15,6 +15,7 @@ import (
 
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 	ring "github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	"github.com/credent-go/credent/internal/keysource"
 )
 
 // Environment variables that [FromEnv] reads. If a variable with the suffix
@@ -22,14 +23,14 @@ import (
 // secrets.
 const (
 	// EnvKey holds the primary key: 44 characters of base64.
-	EnvKey = ring.EnvKey
+	EnvKey = keysource.EnvKey
 	// EnvKeyFile names a file that holds the primary key.
-	EnvKeyFile = ring.EnvKey + "_FILE"
+	EnvKeyFile = keysource.EnvKey + "_FILE"
 	// EnvPreviousKeys holds the earlier keys, separated by commas. It may be
 	// unset.
-	EnvPreviousKeys = ring.EnvPreviousKeys
+	EnvPreviousKeys = keysource.EnvPreviousKeys
 	// EnvPreviousKeysFile names a file that holds the earlier keys.
-	EnvPreviousKeysFile = ring.EnvPreviousKeys + "_FILE"
+	EnvPreviousKeysFile = keysource.EnvPreviousKeys + "_FILE"
 )
 
 // Errors to be tested with errors.Is.
@@ -45,9 +46,9 @@ var (
 	ErrPrimaryRemoved = ring.ErrPrimaryRemoved
 	// ErrTwoSources is the ErrBadKey of a key that both a variable and a file
 	// give.
-	ErrTwoSources = ring.ErrTwoSources
+	ErrTwoSources = keysource.ErrTwoSources
 	// ErrKeyFile is the ErrNoKey of a key file that can't be read.
-	ErrKeyFile = ring.ErrKeyFile
+	ErrKeyFile = keysource.ErrKeyFile
 )
 
 // Keyring holds keys. The first, called primary, encrypts; all decrypt.
@@ -75,7 +76,7 @@ func New(primary string, previous ...string) (*Keyring, error) {
 // Someone may exchange the files meanwhile: FromEnv reads them until two
 // readings agree, so that it never mixes the keys of two moments.
 func FromEnv() (*Keyring, error) {
-	k, err := ring.FromEnv()
+	k, err := keysource.FromEnv()
 	return (*Keyring)(k), err
 }
 
@@ -84,7 +85,7 @@ func FromEnv() (*Keyring, error) {
 // same, and only [Keyring.Replace] and [Watch] change its keys, for all these
 // clients. Errors are FromEnv's.
 func Default() (*Keyring, error) {
-	k, err := ring.Default()
+	k, err := keysource.Default()
 	return (*Keyring)(k), err
 }
 

@@ -122,18 +122,26 @@ func TestForms(t *testing.T) {
 		"bare, a database":        {"postgres:///postgres", all},
 		"keywords, PGHOST":        {"dbname=postgres", all},
 		"PGOPTIONS":               {"postgres://", with(all, "PGOPTIONS", "-c lock_timeout=7s")},
-		"service": {"postgres:///postgres?service=blue&sslmode=disable",
-			map[string]string{"PGSERVICEFILE": services}},
+		"service": {
+			"postgres:///postgres?service=blue&sslmode=disable",
+			map[string]string{"PGSERVICEFILE": services},
+		},
 		"servicefile": {"service=blue dbname=postgres sslmode=disable servicefile=" + services, nil},
-		"PGSERVICE": {"postgres:///postgres", map[string]string{"PGSERVICEFILE": services,
-			"PGSERVICE": "blue"}},
+		"PGSERVICE": {"postgres:///postgres", map[string]string{
+			"PGSERVICEFILE": services,
+			"PGSERVICE":     "blue",
+		}},
 		"~/.pg_service.conf": {"service=green", map[string]string{"HOME": home}},
-		"PGSYSCONFDIR": {"postgres:///postgres?service=blue", map[string]string{"PGSYSCONFDIR": dir,
-			"HOME": dir}},
+		"PGSYSCONFDIR": {"postgres:///postgres?service=blue", map[string]string{
+			"PGSYSCONFDIR": dir,
+			"HOME":         dir,
+		}},
 		"passfile": {"postgres://" + p.user + "@" + at + "/postgres?sslmode=disable&passfile=" +
 			passwords, nil},
-		"PGPASSFILE": {"postgres://" + p.user + "@" + at + "/postgres?sslmode=disable",
-			map[string]string{"PGPASSFILE": passwords}},
+		"PGPASSFILE": {
+			"postgres://" + p.user + "@" + at + "/postgres?sslmode=disable",
+			map[string]string{"PGPASSFILE": passwords},
+		},
 		"channel_binding=prefer":  {plain + "&channel_binding=prefer", nil},
 		"channel_binding=disable": {plain + "&channel_binding=disable", nil},
 		"hostaddr": {"postgres://" + login + "@no.such.host.invalid:" + p.port +
@@ -202,21 +210,29 @@ func TestConnectErrors(t *testing.T) {
 	p := serverParts(t)
 	at := p.host + ":" + p.port
 	for name, test := range map[string]struct{ url, want string }{
-		"refused": {"postgres://IN-VAIN:IN-VAIN@127.0.0.1:" + freePort(t) + "/IN-VAIN?sslmode=disable",
-			"connection refused"},
-		"no such host": {"postgres://IN-VAIN:IN-VAIN@in-vain.invalid/IN-VAIN?sslmode=disable",
-			"its host name isn't known"},
+		"refused": {
+			"postgres://IN-VAIN:IN-VAIN@127.0.0.1:" + freePort(t) + "/IN-VAIN?sslmode=disable",
+			"connection refused",
+		},
+		"no such host": {
+			"postgres://IN-VAIN:IN-VAIN@in-vain.invalid/IN-VAIN?sslmode=disable",
+			"its host name isn't known",
+		},
 		"no such socket":   {"postgres://IN-VAIN:IN-VAIN@/IN-VAIN?host=/IN-VAIN", "no such file or directory"},
 		"wrong password":   {"postgres://" + p.user + ":IN-VAIN@" + at + "/postgres?sslmode=disable", "28P01"},
 		"no such database": {"postgres://" + p.user + ":" + p.password + "@" + at + "/x?sslmode=disable", "3D000"},
 		"no such setting": {"postgres://" + p.user + ":" + p.password + "@" + at +
 			"/postgres?sslmode=disable&my_setting=IN-VAIN", "my_setting"},
 		"no TLS": {"postgres://IN-VAIN:IN-VAIN@" + at + "/IN-VAIN?sslmode=require", "TLS|SSL"},
-		"no certificate": {"postgres://u:IN-VAIN@" + at + "/d?sslmode=verify-full&sslrootcert=/IN-VAIN",
-			"can't be read|does not accept"},
-		"several": {"postgres://IN-VAIN:IN-VAIN@127.0.0.1:" + freePort(t) +
-			",in-vain.invalid/IN-VAIN?sslmode=disable",
-			"connection refused; its host name isn't known|its host name isn't known; connection refused"},
+		"no certificate": {
+			"postgres://u:IN-VAIN@" + at + "/d?sslmode=verify-full&sslrootcert=/IN-VAIN",
+			"can't be read|does not accept",
+		},
+		"several": {
+			"postgres://IN-VAIN:IN-VAIN@127.0.0.1:" + freePort(t) +
+				",in-vain.invalid/IN-VAIN?sslmode=disable",
+			"connection refused; its host name isn't known|its host name isn't known; connection refused",
+		},
 	} {
 		for driver, drivers := range forms {
 			db, _, err := open.DB(test.url, open.Config{Drivers: drivers})

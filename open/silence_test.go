@@ -20,8 +20,7 @@ import (
 type proxy struct {
 	url      string
 	mu       sync.Mutex
-	drop     bool // what comes on connections that are there
-	dropNew  bool // what comes on later ones
+	dropNew  bool // what comes on later connections
 	previous []*passage
 }
 
@@ -147,7 +146,8 @@ func TestDeadlineHolds(t *testing.T) {
 		"exec":           exec("SELECT 1"),
 		"with arguments": exec("SELECT $1::int", 1),
 		"ping": func(ctx context.Context, db *sql.DB,
-			silence func()) error {
+			silence func(),
+		) error {
 			silence()
 			return db.PingContext(ctx)
 		},
@@ -161,19 +161,20 @@ func TestDeadlineHolds(t *testing.T) {
 			if err != nil {
 				return err
 			}
+			defer func() { _ = rows.Close() }()
 			silence()
 			for rows.Next() {
 			}
-			return errors.Join(rows.Err(), rows.Close())
+			return rows.Err()
 		},
 		"prepared": func(ctx context.Context, db *sql.DB, silence func()) error {
 			stmt, err := db.PrepareContext(ctx, "SELECT $1::int")
 			if err != nil {
 				return err
 			}
+			defer func() { _ = stmt.Close() }()
 			silence()
 			_, err = stmt.ExecContext(ctx, 1)
-			_ = stmt.Close()
 			return err
 		},
 		"transaction": func(ctx context.Context, db *sql.DB, silence func()) error {

@@ -165,8 +165,8 @@ func (s *service) exec(t *testing.T, query string, args ...any) {
 	}
 }
 
-// opens wants a client that knows nothing to open a user's secrets, except
-// those of a row that was stored before.
+// opens wants a client that knows nothing to open a user's secrets, except the
+// secrets of a row that was stored before.
 func (s *service) opens(t *testing.T, user string, before *ent.UserCredential) (n int) {
 	t.Helper()
 	for _, row := range s.newClient(t).UserCredential.Query().Where(usercredential.UserID(user)).AllX(t.Context()) {

@@ -13,7 +13,8 @@ import (
 
 // A client that knows a state which the server lost, or not yet the one that it
 // has, stores for up to a minute what every client reads that has the server's:
-// a change goes one step at a time, and not before the last one is a minute old.
+// a change goes one step at a time, and not before the last one is a minute
+// old.
 func TestStatesOfAnotherServer(t *testing.T) {
 	t.Parallel()
 	forEachDriver(t, func(t *testing.T, s *service) {

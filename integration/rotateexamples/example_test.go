@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"entgo.io/ent/dialect"
+	_ "modernc.org/sqlite" // the database driver
 
 	"github.com/credent-go/credent/client"
 	"github.com/credent-go/credent/encrypted"
@@ -19,8 +20,6 @@ import (
 	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/migrate"
 	"github.com/credent-go/credent/rotate"
-
-	_ "modernc.org/sqlite" // the database driver
 )
 
 // both are the secrets of a credential.

@@ -217,8 +217,8 @@ func (w *world) checkToken(of stored, i int, text string, own tenantkey.Key) {
 		}
 	}
 	place := seal.Place{Column: columns[i], Tenant: sql.NullString{String: of.owner, Valid: true}}
-	plaintext, err := w.locate.DecryptAt((*engine.Ring)(ring), place, of.tokens[i].String)
-	_, bound, errAt := w.locate.KeyAt((*engine.Ring)(ring), place, of.tokens[i].String)
+	plaintext, err := w.locate.DecryptAt(ring, place, of.tokens[i].String)
+	_, bound, errAt := w.locate.KeyAt(ring, place, of.tokens[i].String)
 	if err != nil || errAt != nil || plaintext != text || bound != w.bound {
 		w.Errorf("%s: secret %d: %v %v, right %v, bound %v", of.title, i, err, errAt, plaintext == text, bound)
 	}

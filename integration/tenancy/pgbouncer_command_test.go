@@ -1,7 +1,6 @@
 package tenancy
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,7 +39,7 @@ func TestCommandsBehindPgBouncer(t *testing.T) {
 				env.Key, fresh = fresh, keyring.GenerateKey()
 			}
 			if out, err := cmd.CombinedOutput(); err != nil {
-				t.Errorf("%s over %s: %v\n%.600s", args, driver, err, fmt.Sprintf("%s", out))
+				t.Errorf("%s over %s: %v\n%.600s", args, driver, err, string(out))
 			}
 		}
 	}

@@ -3,9 +3,10 @@ package tenancy
 import (
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/credent-go/credent/internal/testdb"
 	"github.com/credent-go/credent/internal/testopt"
-	"github.com/google/go-cmp/cmp"
 )
 
 func TestPgBouncer(t *testing.T) {

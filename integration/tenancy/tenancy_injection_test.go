@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	entsql "entgo.io/ent/dialect/sql"
+
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/testdb"

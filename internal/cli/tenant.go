@@ -7,13 +7,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/credent-go/credent/client"
 	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 	"github.com/credent-go/credent/internal/states"
 	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/rotate"
-	"github.com/spf13/cobra"
 )
 
 func (a *app) tenant() *cobra.Command {

@@ -102,7 +102,7 @@ func PID(conn any) (pid int) {
 	v := reflect.ValueOf(conn)
 	if get := v.MethodByName("Conn"); get.IsValid() { // *stdlib.Conn of pgx
 		inner := get.Call(nil)[0].MethodByName("PgConn").Call(nil)[0]
-		return int(inner.MethodByName("PID").Call(nil)[0].Uint()) //nolint:gosec // 32 bits
+		return int(inner.MethodByName("PID").Call(nil)[0].Uint())
 	}
 	if v = reflect.Indirect(v); v.Kind() == reflect.Struct && v.Type().PkgPath() == "github.com/lib/pq" {
 		return int(v.FieldByName("pid").Int())

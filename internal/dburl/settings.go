@@ -71,7 +71,7 @@ func (s Settings) hosts(authority string) {
 	}
 	var hosts, ports []string
 	for host := range strings.SplitSeq(authority, ",") {
-		name, port := host, ""
+		var name, port string
 		if inner, ok := strings.CutPrefix(host, "["); ok {
 			name, port, _ = strings.Cut(inner, "]")
 			port = strings.TrimPrefix(port, ":")

@@ -17,6 +17,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	"github.com/credent-go/credent/internal/keysource"
 )
 
 var (
@@ -78,7 +79,7 @@ func TestSecretEqual(t *testing.T) {
 
 // A secret that database/sql scanned has no keyring, until somebody says which.
 func TestSecretRevealStored(t *testing.T) {
-	t.Setenv(keyring.EnvKey, keyA) // isn't asked
+	t.Setenv(keysource.EnvKey, keyA) // isn't asked
 	r := ring(t, keyB, keyA)
 	s := scanned(t, encrypt(t, ring(t, keyA), "text"))
 	var detail *fieldcrypt.Error

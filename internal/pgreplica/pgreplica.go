@@ -43,8 +43,8 @@ type Server struct {
 	admin  *sql.DB
 }
 
-// Start returns a primary without standbys. What it acknowledges is on its disk,
-// though not after a crash of the machine. [Server.Stop] ends it.
+// Start returns a primary without standbys. What it acknowledges is on its
+// disk, though not after a crash of the machine. [Server.Stop] ends it.
 func Start(ctx context.Context, opts ...pgserver.Option) (*Server, error) {
 	opts = append([]pgserver.Option{pgserver.Private()}, opts...)
 	for name, value := range map[string]string{
@@ -59,8 +59,8 @@ func Start(ctx context.Context, opts ...pgserver.Option) (*Server, error) {
 	return start(ctx, opts)
 }
 
-// AddStandby starts a standby of s with a copy of its files, and returns when it
-// answers.
+// AddStandby starts a standby of s with a copy of its files, and returns when
+// it answers.
 func (s *Server) AddStandby(ctx context.Context, opts ...pgserver.Option) (*Server, error) {
 	return start(ctx, append([]pgserver.Option{
 		pgserver.CopyOf(s.server),

@@ -44,10 +44,10 @@ func ConnectError(err error, limit time.Duration, values ...string) error {
 
 // leaves returns the innermost errors, and what the server answered.
 func leaves(err error) []error {
-	if _, ok := err.(interface{ SQLState() string }); ok { //nolint:errorlint // of this one
+	if _, ok := err.(interface{ SQLState() string }); ok {
 		return []error{err}
 	}
-	switch e := err.(type) { //nolint:errorlint // of this one
+	switch e := err.(type) {
 	case *net.DNSError, *fs.PathError, x509.HostnameError:
 		return []error{err}
 	case interface{ Unwrap() []error }:

@@ -1,11 +1,11 @@
 // Package condition lets an INSERT depend on tenants' keys: the database
 // refuses it unless it has each of them, as the client knows it.
 //
-// A client keeps tenants' keys for a while, and what it keeps may be gone: after
-// a fail-over the new server may never have got it. A transaction reads the keys
-// over its own connection. An INSERT without one asks in its own text, which
-// costs no round trip. Generated code puts the condition into the spec, in place
-// of the one argument that it wraps.
+// A client keeps tenants' keys for a while, and what it keeps may be gone:
+// after a fail-over the new server may never have got it. A transaction reads
+// the keys over its own connection. An INSERT without one asks in its own text,
+// which costs no round trip. Generated code puts the condition into the spec,
+// in place of the one argument that it wraps.
 package condition
 
 import (

@@ -23,6 +23,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
+	"github.com/credent-go/credent/internal/keysource"
 	"github.com/credent-go/credent/internal/states"
 )
 
@@ -56,9 +57,9 @@ func encrypt(tb testing.TB, r *keyring.Ring, plaintext string) string {
 // can't be parallel.
 func useDefault(tb testing.TB) {
 	tb.Helper()
-	tb.Setenv(keyring.EnvKey, keyA) // for the first test that asks
-	tb.Setenv(keyring.EnvPreviousKeys, "")
-	r, err := keyring.Default()
+	tb.Setenv(keysource.EnvKey, keyA) // for the first test that asks
+	tb.Setenv(keysource.EnvPreviousKeys, "")
+	r, err := keysource.Default()
 	if err != nil {
 		tb.Fatal(err)
 	}

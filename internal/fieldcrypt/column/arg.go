@@ -9,7 +9,7 @@ import (
 
 	"github.com/credent-go/credent/internal/fieldcrypt"
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
-	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	"github.com/credent-go/credent/internal/keysource"
 	"github.com/credent-go/credent/internal/redact"
 )
 
@@ -67,7 +67,7 @@ func (a *Arg) encrypt() (string, error) {
 	case a.Column.Bound, a.Column.Index != "", a.Raw:
 		return "", fieldcrypt.ErrNoDriver
 	}
-	ring, err := keyring.Default()
+	ring, err := keysource.Default()
 	if err != nil {
 		return "", err
 	}

@@ -2,7 +2,7 @@ package column
 
 import (
 	"github.com/credent-go/credent/internal/fieldcrypt"
-	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	"github.com/credent-go/credent/internal/keysource"
 )
 
 // opener opens what was read without Credent's driver: with the process's
@@ -26,7 +26,7 @@ func (o *opener) Open(stored string, row any, decode func(string) error) (string
 	if o.column.Bound {
 		return "", o.Locate("decrypt", row, fieldcrypt.ErrNoDriver)
 	}
-	ring, err := keyring.Default()
+	ring, err := keysource.Default()
 	if err != nil {
 		return "", o.Locate("decrypt", row, err)
 	}

@@ -1,9 +1,9 @@
-// Package keyring holds the keys of a process: a primary key that encrypts,
-// and earlier keys that only decrypt.
+// Package keyring holds the keys of a process: a primary key that encrypts, and
+// earlier keys that only decrypt.
 //
-// It knows where keys come from ([FromEnv]) and how they are replaced while
-// the process runs ([Ring.Replace]). It doesn't know columns or tenants:
-// which keys open which value is decided in package seal.
+// It knows how keys are replaced while the process runs ([Ring.Replace]). It
+// doesn't know where they come from, columns or tenants: package keysource
+// reads them, and package seal decides which keys open which value.
 package keyring
 
 import (
@@ -43,11 +43,11 @@ type Set struct {
 // half of another. They name the key by its place, from 1.
 func New(primary string, previous ...string) (*Ring, error) {
 	total := len(previous) + 1
-	return parse(append([]string{primary}, previous...), func(i int) string { return fmt.Sprintf("key %d of %d", i+1, total) })
+	return Parse(append([]string{primary}, previous...), func(i int) string { return fmt.Sprintf("key %d of %d", i+1, total) })
 }
 
-// parse makes a keyring of keys that name names in errors.
-func parse(texts []string, name func(i int) string) (*Ring, error) {
+// Parse makes a keyring of keys that name names in errors.
+func Parse(texts []string, name func(i int) string) (*Ring, error) {
 	if strings.TrimSpace(texts[0]) == "" {
 		return nil, fmt.Errorf("credent: %s: %w", name(0), ErrNoKey)
 	}

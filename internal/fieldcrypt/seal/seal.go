@@ -16,6 +16,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
+	"github.com/credent-go/credent/internal/keysource"
 	"github.com/credent-go/credent/internal/states"
 )
 
@@ -92,7 +93,7 @@ func (p *Policy) Keyring() (*keyring.Ring, error) {
 	if p.Ring != nil {
 		return p.Ring, nil
 	}
-	return keyring.Default()
+	return keysource.Default()
 }
 
 // IsScoped reports whether the keys of a column's tokens depend on the tenant.

@@ -139,8 +139,8 @@ func (e *entry) wrapped() string {
 // read counts until it ends: its server has the key, and gets the commit later.
 type Tx struct {
 	Snapshot bool
-	// Prepared keeps what is read, also keys that the transaction made, for rows
-	// that are sealed while its connection isn't free.
+	// Prepared keeps what is read, also keys that the transaction made, for
+	// rows that are sealed while its connection isn't free.
 	Prepared bool
 	Locked   atomic.Bool // it is one that writes already
 

@@ -1,4 +1,6 @@
-package keyring
+// Package keysource makes keyrings of the environment: of variables, or of the
+// files that they name.
+package keysource
 
 import (
 	"errors"
@@ -10,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
+	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/keytext"
 )
 
@@ -35,12 +38,12 @@ const maxReadings = 4
 
 // FromEnv makes a keyring of [EnvKey] and [EnvPreviousKeys], or of the files
 // that these names with the suffix _FILE name, as containers mount secrets. An
-// unset or empty EnvKey is an [ErrNoKey]; a variable set both ways is a
+// unset or empty EnvKey is an [keyring.ErrNoKey]; a variable set both ways is a
 // [fernet.ErrBadKey]. No error quotes what a variable or a file holds.
 //
 // Somebody may exchange the files meanwhile: FromEnv reads them until two
 // readings agree, so that it never mixes the keys of two moments.
-func FromEnv() (*Ring, error) {
+func FromEnv() (*keyring.Ring, error) {
 	last, err := readEnv()
 	for n := 1; n < maxReadings && (last.primary.isFile || last.previous.isFile); n++ {
 		again, errAgain := readEnv()
@@ -55,15 +58,15 @@ func FromEnv() (*Ring, error) {
 	switch {
 	case last.primary.text != "":
 	case last.primary.source != EnvKey:
-		return nil, fmt.Errorf("credent: %w: %s is empty", ErrNoKey, last.primary)
+		return nil, fmt.Errorf("credent: %w: %s is empty", keyring.ErrNoKey, last.primary)
 	default:
-		return nil, fmt.Errorf("credent: %w: set %s", ErrNoKey, EnvKey)
+		return nil, fmt.Errorf("credent: %w: set %s", keyring.ErrNoKey, EnvKey)
 	}
 	var previous []string
 	if last.previous.text != "" {
 		previous = strings.Split(last.previous.text, ",")
 	}
-	return parse(append([]string{last.primary.text}, previous...), func(i int) string {
+	return keyring.Parse(append([]string{last.primary.text}, previous...), func(i int) string {
 		switch {
 		case i == 0:
 			return last.primary.String()
@@ -107,7 +110,7 @@ var (
 	// ErrTwoSources is the ErrBadKey of a key given both by a variable and by
 	// a file.
 	ErrTwoSources = errors.New("two sources of one key")
-	// ErrKeyFile is the ErrNoKey of a file that can't be read.
+	// ErrKeyFile is the keyring.ErrNoKey of a file that can't be read.
 	ErrKeyFile = errors.New("a key file cannot be read")
 )
 
@@ -141,7 +144,7 @@ func fromEnv(name string) (variable, error) {
 		if cause := keytext.PathCause(path); cause != "" {
 			err = fmt.Errorf("%w; %s holds no path: %s", err, v.source, cause)
 		}
-		return v, fmt.Errorf("credent: %w: %w: %w", ErrNoKey, sourceError{v.String(), ErrKeyFile}, err)
+		return v, fmt.Errorf("credent: %w: %w: %w", keyring.ErrNoKey, sourceError{v.String(), ErrKeyFile}, err)
 	case len(data) > maxKeyFile:
 		return v, fmt.Errorf("credent: %s: %w: it has more than %d bytes", v, fernet.ErrBadKey, maxKeyFile)
 	}
@@ -168,13 +171,13 @@ func readFile(path string) (data []byte, regular bool, err error) {
 // defaultRing is the process's keyring, for clients without their own.
 var defaultRing struct {
 	sync.Mutex
-	ring *Ring
+	ring *keyring.Ring
 }
 
 // Default returns the process's keyring. The first call that succeeds reads it
-// by [FromEnv]; from then on it stays the same, and only [Ring.Replace]
+// by [FromEnv]; from then on it stays the same, and only [keyring.Ring.Replace]
 // changes its keys.
-func Default() (*Ring, error) {
+func Default() (*keyring.Ring, error) {
 	defaultRing.Lock()
 	defer defaultRing.Unlock()
 	if defaultRing.ring == nil {

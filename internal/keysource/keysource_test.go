@@ -1,4 +1,4 @@
-package keyring_test
+package keysource_test
 
 import (
 	"errors"
@@ -11,7 +11,24 @@ import (
 
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	"github.com/credent-go/credent/internal/keysource"
 )
+
+const (
+	keyA = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=" // of the specification's vectors
+	keyB = "3vYpT7mQx0bL2nKcR9sWfZ1gHjUe5aDq8iOy4MtXk6E="
+	keyC = "Q0kq9xF2uZ7bW1nTy5cV8mRj3pLs6hGd4aKe0iXoUwA="
+)
+
+// hasPart reports whether a message has six characters of a text.
+func hasPart(message, text string) bool {
+	for i := 0; i+6 <= len(text); i++ {
+		if strings.Contains(message, text[i:i+6]) {
+			return true
+		}
+	}
+	return false
+}
 
 // Tests of the environment and of the default keyring aren't parallel.
 
@@ -35,9 +52,9 @@ func TestKeyringFromEnv(t *testing.T) {
 		"previous is same":   {keyA, keyB + "," + keyA, 0, fernet.ErrBadKey},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Setenv(keyring.EnvKey, test.key)
-			t.Setenv(keyring.EnvPreviousKeys, test.previous)
-			r, err := keyring.FromEnv()
+			t.Setenv(keysource.EnvKey, test.key)
+			t.Setenv(keysource.EnvPreviousKeys, test.previous)
+			r, err := keysource.FromEnv()
 			if !errors.Is(err, test.want) || (r == nil) != (err != nil) {
 				t.Fatalf("got %v, %v, want error %v", r, err, test.want)
 			}
@@ -50,7 +67,7 @@ func TestKeyringFromEnv(t *testing.T) {
 			if hasPart(err.Error(), test.key) || hasPart(err.Error(), test.previous) {
 				t.Errorf("the error quotes a key: %v", err)
 			}
-			if !strings.Contains(err.Error(), keyring.EnvKey) {
+			if !strings.Contains(err.Error(), keysource.EnvKey) {
 				t.Errorf("the error does not name the variable: %v", err)
 			}
 		})
@@ -97,7 +114,7 @@ func TestKeyringFromFiles(t *testing.T) {
 				t.Setenv(variable, test.env[variable])
 				t.Setenv(variable+"_FILE", test.env[variable+"_FILE"])
 			}
-			r, err := keyring.FromEnv()
+			r, err := keysource.FromEnv()
 			if !errors.Is(err, test.want) || len(r.Keys()) != test.keys {
 				t.Fatalf("got %v, %v, want %d keys, error %v", r, err, test.keys, test.want)
 			}
@@ -174,12 +191,12 @@ func TestKeyringErrors(t *testing.T) {
 		},
 		"a key for a path": {
 			map[string]string{"ENCRYPTION_KEY_FILE": keyA},
-			keyring.ErrKeyFile,
+			keysource.ErrKeyFile,
 			"; ENCRYPTION_KEY_FILE holds no path: it looks like the key itself",
 		},
 		"a path in quotes": {
 			map[string]string{"ENCRYPTION_KEY_FILE": `"` + file(keyA) + `"`},
-			keyring.ErrKeyFile,
+			keysource.ErrKeyFile,
 			"; ENCRYPTION_KEY_FILE holds no path: it is in quotes",
 		},
 		"an empty file": {
@@ -193,7 +210,7 @@ func TestKeyringErrors(t *testing.T) {
 				t.Setenv(variable, test.env[variable])
 				t.Setenv(variable+"_FILE", test.env[variable+"_FILE"])
 			}
-			_, err := keyring.FromEnv()
+			_, err := keysource.FromEnv()
 			if !errors.Is(err, test.kind) || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v, want %s", err, test.want)
 			}
@@ -219,7 +236,7 @@ func TestKeyringFromPipe(t *testing.T) {
 	t.Setenv("ENCRYPTION_KEY", "")
 	t.Setenv("ENCRYPTION_KEY_PREVIOUS", "")
 	t.Setenv("ENCRYPTION_KEY_FILE", fmt.Sprintf("/dev/fd/%d", r.Fd()))
-	if ring, err := keyring.FromEnv(); err != nil || len(ring.Keys()) != 1 {
+	if ring, err := keysource.FromEnv(); err != nil || len(ring.Keys()) != 1 {
 		t.Errorf("got %v, %v", ring, err)
 	}
 }
@@ -257,7 +274,7 @@ func TestKeyringFromSwappedFiles(t *testing.T) {
 	}()
 	for n := range 300 {
 		swaps <- []string{"b", "a"}[n%2]
-		if r, err := keyring.FromEnv(); err != nil || len(r.Keys()) != 2 {
+		if r, err := keysource.FromEnv(); err != nil || len(r.Keys()) != 2 {
 			t.Fatalf("swap %d: got %v, %v", n, r, err)
 		}
 	}
@@ -268,26 +285,26 @@ func TestKeyringFromSwappedFiles(t *testing.T) {
 }
 
 func TestDefault(t *testing.T) {
-	keyring.ResetDefault(t)
-	t.Setenv(keyring.EnvPreviousKeys, "")
-	t.Setenv(keyring.EnvKey, "")
-	if r, err := keyring.Default(); r != nil || !errors.Is(err, keyring.ErrNoKey) {
+	keysource.ResetDefault(t)
+	t.Setenv(keysource.EnvPreviousKeys, "")
+	t.Setenv(keysource.EnvKey, "")
+	if r, err := keysource.Default(); r != nil || !errors.Is(err, keyring.ErrNoKey) {
 		t.Errorf("without a key: got %v, %v, want ErrNoKey", r, err)
 	}
-	t.Setenv(keyring.EnvKey, keyA)
+	t.Setenv(keysource.EnvKey, keyA)
 	rings := make([]*keyring.Ring, 16)
 	var wg sync.WaitGroup
 	for i := range rings {
 		wg.Go(func() {
 			var err error
-			if rings[i], err = keyring.Default(); err != nil {
+			if rings[i], err = keysource.Default(); err != nil {
 				t.Errorf("once there is a key: %v", err)
 			}
 		})
 	}
 	wg.Wait()
-	t.Setenv(keyring.EnvKey, keyB)
-	last, err := keyring.Default()
+	t.Setenv(keysource.EnvKey, keyB)
+	last, err := keysource.Default()
 	if err != nil {
 		t.Fatal(err)
 	}
