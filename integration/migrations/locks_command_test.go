@@ -47,7 +47,7 @@ func TestApplyCommandGivesUp(t *testing.T) {
 		len(b.Holders) != 1 || b.Holders[0].Application != "a dump" || b.Holders[0].AgeSeconds <= 0 {
 		t.Errorf("%s", out)
 	}
-	for _, want := range []string{`held by pid `, `("a dump", idle in transaction, its transaction is `, "--lock-retry"} {
+	for _, want := range []string{`held by pid `, `(\"a dump\", idle in transaction, its transaction is `, "--lock-retry"} {
 		if !strings.Contains(stderr.String(), want) {
 			t.Errorf("%q is not in %s", want, stderr.String())
 		}

@@ -30,7 +30,7 @@ const noteColumns = "SELECT count(*) FROM information_schema.columns WHERE table
 // returned function is called.
 func dump(t *testing.T, url string) (end func()) {
 	t.Helper()
-	tx, err := testdb.OpenDB(t, url+"&application_name=a+dump").BeginTx(t.Context(), nil)
+	tx, err := testdb.OpenDB(t, url+"&application_name=a%20dump").BeginTx(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,6 +26,9 @@ func (w *world) command(t *testing.T, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
 	cmd.Env = append(cmd.Environ(), envCommand+"=1", "DATABASE_URL="+w.url, "ENCRYPTION_KEY="+w.newKey,
 		"ENCRYPTION_KEY_PREVIOUS="+w.oldKey)
+	if w.driver == "postgres" {
+		cmd.Env = append(cmd.Env, "CREDENT_DRIVER=libpq")
+	}
 	cmd.Dir = t.TempDir()
 	return cmd
 }
@@ -305,6 +308,7 @@ func TestServerCrash(t *testing.T) {
 		if err != nil || stored != n {
 			t.Fatalf("%s: %d rows are stored: %v", driver, stored, err)
 		}
+		w.admin = openPool(t, "postgres", url) // whose connections the crash hasn't cut
 		w.check(t, n, w.new)
 	}
 }
