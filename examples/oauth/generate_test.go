@@ -145,6 +145,9 @@ import (
 
 	entsql "entgo.io/ent/dialect/sql"
 
+	"github.com/credent-go/credent/encrypted"
+	"github.com/credent-go/credent/keyring"
+
 	"example.com/oauth/ent"
 	"example.com/oauth/vault"
 	"example.com/oauth/vault/vaulttest"

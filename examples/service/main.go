@@ -23,6 +23,7 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
+	"github.com/credent-go/credent/open/sqlite"
 )
 
 func main() {
@@ -37,7 +38,7 @@ func main() {
 // security holds if the owner is another one.
 func connect(ctx context.Context, databaseURL, ownerURL string) (*ent.Client, error) {
 	if ownerURL == "" || ownerURL == databaseURL {
-		return credent.Open(ctx, databaseURL, credent.Config{Migrate: true})
+		return credent.Open(ctx, databaseURL, credent.Config{Migrate: true}, credent.WithDriver(sqlite.Driver()))
 	}
 	owner, err := credent.Open(ctx, ownerURL, credent.Config{Migrate: true}) // which keeps the canaries that Check opens
 	if err != nil {

@@ -31,6 +31,9 @@ func TestCommandsBehindPgBouncer(t *testing.T) {
 		} {
 			cmd := env.Command(strings.Fields(args)...)
 			cmd.Env = append(cmd.Env, "CREDENT_DRIVER="+driver)
+			if driver == "libpq" { // which sends a statement in two messages otherwise
+				cmd.Env = append(cmd.Env, "DATABASE_URL="+env.URL+"&binary_parameters=yes")
+			}
 			if args == "rotate" {
 				cmd.Env = append(cmd.Env, "ENCRYPTION_KEY="+fresh, "ENCRYPTION_KEY_PREVIOUS="+env.Key)
 			}

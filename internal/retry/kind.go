@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/credent-go/credent/internal/dberror"
+	"github.com/credent-go/credent/internal/wire"
 )
 
 // Errors to be tested with errors.Is: what became of a statement or of a
@@ -199,6 +200,7 @@ var signs = []struct {
 	err  error
 	kind Kind
 }{
+	{wire.ErrSilent, Lost},
 	{driver.ErrBadConn, Lost},
 	{io.EOF, Lost},
 	{io.ErrUnexpectedEOF, Lost},
