@@ -47,7 +47,7 @@ func leaves(err error) []error {
 	if _, ok := err.(interface{ SQLState() string }); ok {
 		return []error{err}
 	}
-	switch e := err.(type) {
+	switch e := err.(type) { //nolint:errorlint // of this layer alone
 	case *net.DNSError, *fs.PathError, x509.HostnameError:
 		return []error{err}
 	case interface{ Unwrap() []error }:
