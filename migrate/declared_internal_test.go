@@ -38,6 +38,6 @@ func TestOwnClientIsNotImported(t *testing.T) {
 	if packages := strings.Fields(string(out)); slices.Contains(packages, "github.com/credent-go/credent/ent") {
 		t.Error("package migrate imports package ent")
 	} else if !slices.Contains(packages, "github.com/credent-go/credent/ent/migrate") {
-		t.Errorf("the list is not that of the imports: %q", packages)
+		t.Errorf("the list is not what the imports give: %q", packages)
 	}
 }

@@ -100,7 +100,7 @@ func (sqlite) selectRows(t table) string {
 func (sqlite) scanKey(key any) (string, any, error) {
 	switch key := key.(type) {
 	case nil: // which SQLite allows in a primary key that is not of integers
-		return "", nil, fmt.Errorf("%w: that of a row is NULL", ErrPrimaryKey)
+		return "", nil, fmt.Errorf("%w: it is NULL in a row", ErrPrimaryKey)
 	case []byte:
 		return fmt.Sprintf("x'%x'", key), slices.Clone(key), nil
 	}

@@ -68,7 +68,7 @@ func (a *app) printAdoption(report *migrate.AdoptReport) {
 		}
 	}
 	if report.Equal != "" {
-		a.printf("The tables are those of version %s: credent migrate apply --baseline %s\n", report.Equal, report.Equal)
+		a.printf("The tables are at version %s: credent migrate apply --baseline %s\n", report.Equal, report.Equal)
 	}
 	for _, b := range report.BadRows {
 		a.printf("%s\n", b)
