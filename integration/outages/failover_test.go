@@ -34,17 +34,39 @@ func crashAfter(t *testing.T, w *world, of iter.Seq2[credent.CopyRow, error], n 
 		i := 0
 		for row, err := range of {
 			if i++; i == n {
-				var pid int
-				if err := w.admin.QueryRowContext(t.Context(), "SELECT pg_backend_pid()").Scan(&pid); err != nil {
-					t.Error(err)
-				}
-				if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-					t.Error(err)
-				}
+				w.crash(t)
 			}
 			if !yield(row, err) {
 				return
 			}
+		}
+	}
+}
+
+// crash kills a process of the server, and returns when the server has ended
+// another session for it: it then ends all of them.
+func (w *world) crash(t *testing.T) {
+	t.Helper()
+	victim, err := w.admin.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = victim.Close() }()
+	witness, err := w.admin.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = witness.Close() }()
+	var pid int
+	if err := victim.QueryRowContext(t.Context(), "SELECT pg_backend_pid()").Scan(&pid); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, err := witness.ExecContext(t.Context(), "SELECT"); err != nil {
+			return
 		}
 	}
 }
