@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/credent-go/credent/internal/dberror"
 )
 
 // appRole is the role of services, which migration 3 makes.
@@ -37,7 +39,7 @@ func newPostgresComparer(ctx context.Context, conn *sql.Conn, drv *driver) (*pos
 	}
 	c.schema, c.quoted = current.String, quoted.String
 	if _, err := conn.ExecContext(ctx, "CREATE SCHEMA "+c.temporary); err != nil {
-		switch sqlState(err) {
+		switch dberror.State(err) {
 		case "42501": // insufficient privilege
 			return nil, fmt.Errorf("migrate: %w: it takes a schema that is rolled back, and the role may not make one; let the "+
 				"database's owner run: GRANT CREATE ON DATABASE … TO the role, or check as the owner: %w", ErrCannotCompare, err)
@@ -57,15 +59,6 @@ func newPostgresComparer(ctx context.Context, conn *sql.Conn, drv *driver) (*pos
 		}
 	}
 	return c, nil
-}
-
-// sqlState returns the code of a server's error, of either driver.
-func sqlState(err error) string {
-	var coded interface{ SQLState() string }
-	if errors.As(err, &coded) {
-		return coded.SQLState()
-	}
-	return ""
 }
 
 // searchPath keeps the files from reaching anything else than the schema, and

@@ -12,6 +12,8 @@ import (
 	"math/rand/v2"
 	"strings"
 	"time"
+
+	"github.com/credent-go/credent/internal/dberror"
 )
 
 // Defaults of a [Policy].
@@ -89,11 +91,7 @@ func (e *Error) Is(target error) bool { return target == ErrTimeout }
 // Happened reports whether Postgres ended a statement for the locks of others:
 // after the timeout, or in a deadlock.
 func Happened(err error) bool {
-	var coded interface{ SQLState() string }
-	if !errors.As(err, &coded) {
-		return false
-	}
-	state := coded.SQLState()
+	state := dberror.State(err)
 	return state == "55P03" || state == "40P01"
 }
 

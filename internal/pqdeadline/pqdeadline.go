@@ -8,8 +8,8 @@
 // the context's error, as over pgx, which closes the connection. Nobody knows
 // then whether the statement was carried out.
 //
-// lib/pq looks at no context while it sends BEGIN. If the caller can cut the
-// connection, the end of the context does.
+// lib/pq looks at no context while it sends BEGIN, so the end of the context
+// cuts the connection.
 package pqdeadline
 
 import (
@@ -20,11 +20,8 @@ import (
 	"reflect"
 )
 
-// Connector returns a connector of lib/pq's whose connections do so.
-func Connector(c driver.Connector) driver.Connector { return connector{c} }
-
-// Conn returns a connection of lib/pq's that does so. Function cut ends what
-// lib/pq waits for on it; nil if that can't be done.
+// Conn wraps a connection of lib/pq's. The function cut ends whatever lib/pq
+// waits for on it.
 func Conn(c driver.Conn, cut func()) (driver.Conn, error) {
 	inner, ok := c.(pqConn)
 	if !ok {
@@ -35,21 +32,6 @@ func Conn(c driver.Conn, cut func()) (driver.Conn, error) {
 
 // errUnknown means that lib/pq has changed, and that this package must.
 var errUnknown = errors.New("credent: it isn't a connection that lib/pq 1.12 makes")
-
-type connector struct{ driver.Connector }
-
-// Connect implements driver.Connector.
-func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
-	inner, err := c.Connector.Connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	outer, err := Conn(inner, nil)
-	if err != nil {
-		return nil, errors.Join(err, inner.Close())
-	}
-	return outer, nil
-}
 
 // pqConn is what database/sql uses of lib/pq's connection.
 type pqConn interface {
@@ -91,10 +73,7 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 
 // BeginTx implements driver.ConnBeginTx.
 func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
-	stop := func() bool { return true }
-	if c.cut != nil {
-		stop = context.AfterFunc(ctx, c.cut)
-	}
+	stop := context.AfterFunc(ctx, c.cut)
 	inner, err := c.pqConn.BeginTx(ctx, opts)
 	if !stop() && err == nil { // it may be cut at any moment
 		_ = inner.Rollback()

@@ -15,15 +15,16 @@ import (
 
 	"github.com/credent-go/credent/internal/pgserver"
 	"github.com/credent-go/credent/internal/pqdeadline"
+	dbopen "github.com/credent-go/credent/open"
+	"github.com/credent-go/credent/open/libpq"
 )
 
 func open(t *testing.T, databaseURL string) *sql.DB {
 	t.Helper()
-	inner, err := pq.NewConnector(databaseURL)
+	db, _, err := dbopen.DB(databaseURL, dbopen.Config{Drivers: []dbopen.Driver{libpq.Driver()}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	db := sql.OpenDB(pqdeadline.Connector(inner))
 	t.Cleanup(func() { _ = db.Close() })
 	return db
 }
