@@ -88,7 +88,7 @@ var ErrUncertain = load.ErrUncertain
 // same. The user of [WithUser] counts as for a Create.
 func Copy(ctx context.Context, db *sql.DB, rows iter.Seq2[CopyRow, error], cfg CopyConfig, client Config) (int64, error) {
 	checked := clientconfig.Config(client)
-	checked.Audit = nil // of what is stored, and not of what is tried
+	checked.Audit = nil // Stored records the rows, once they are committed
 	if err := checked.Check(); err != nil {
 		return 0, err
 	}

@@ -103,8 +103,7 @@ type annotation struct {
 
 func (annotation) Name() string { return "EntGQL" }
 
-// Whatever a schema's author adds, a field stays out of what it is hidden
-// from.
+// A hidden field stays hidden, whatever annotations a schema's author adds.
 func TestHiddenFromAPIs(t *testing.T) {
 	t.Setenv(encrypted.ExtensionEnv, "1")
 	const inputs = 16 | 32

@@ -50,7 +50,8 @@ type Config struct {
 
 // Driver makes connectors. Packages open/libpq and open/sqlite have one each.
 type Driver interface {
-	// Dialect is ent's name of what the driver is for: "postgres" or "sqlite3".
+	// Dialect returns ent's name for the driver's database: "postgres" or
+	// "sqlite3".
 	Dialect() string
 	// Connector returns a connector for a URL that [DB] finds no fault with.
 	// Its errors have no part of the URL in them.

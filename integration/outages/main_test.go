@@ -98,8 +98,8 @@ func forEachDriver(t *testing.T, test func(t *testing.T, w *world)) {
 type world struct {
 	url      string
 	driver   string
-	db       *sql.DB // of what is tested
-	admin    *sql.DB // of another session
+	db       *sql.DB // the tested code's pool
+	admin    *sql.DB // another pool
 	oldKey   string
 	newKey   string
 	old, new *keyring.Keyring // the new one opens what the old one has made

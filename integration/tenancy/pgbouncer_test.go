@@ -59,8 +59,8 @@ func TestPgBouncer(t *testing.T) {
 	}
 }
 
-// Two clients take turns on one connection to the server, in the middle of what
-// each of them does.
+// Two clients take turns on one connection to the server, each in the middle of
+// its transaction.
 func TestPgBouncerTakesTurns(t *testing.T) {
 	t.Parallel()
 	for name, way := range testdb.Pooled {

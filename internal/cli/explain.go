@@ -24,7 +24,7 @@ type explanation struct {
 	Kind     string `json:"kind"`
 	Message  string `json:"message"`
 	Hint     string `json:"hint"`     // what to do; "" if the message says it
-	SQLState string `json:"sqlstate"` // of what a Postgres server answered; "" for none
+	SQLState string `json:"sqlstate"` // from a Postgres server; "" for none
 	ExitCode int    `json:"exit_code"`
 }
 

@@ -256,7 +256,7 @@ func (c *Cache) read(ctx context.Context, on Store, ring *keyring.Ring, tenants 
 	return found, nil
 }
 
-// note keeps what was read about a tenant, in place of what was known.
+// note replaces what the cache knew about a tenant by what was read.
 func (c *Cache) note(tx *Tx, tenant string, key Key, since time.Time, old *entry) *entry {
 	e := &entry{}
 	e.state.Store(&state{Key: key})
