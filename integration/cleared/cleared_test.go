@@ -7,7 +7,6 @@ import (
 	"database/sql"
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
 
 	"entgo.io/ent/dialect"
@@ -20,10 +19,6 @@ import (
 	"github.com/credent-go/credent/internal/testdb/bare"
 	"github.com/credent-go/credent/keyring"
 )
-
-// creating is held while tables are created, since ent's Create writes to the
-// tables of the generated package.
-var creating sync.Mutex
 
 // database is one with the tables, and a client.
 type database struct {
@@ -57,12 +52,7 @@ func open(t *testing.T, driverName string, given []encrypted.ColumnStates) *data
 		t.Fatal(err)
 	}
 	db.client = db.open(t, given)
-	creating.Lock()
-	err = db.client.Schema.Create(t.Context())
-	creating.Unlock()
-	if err != nil {
-		t.Fatal(err)
-	}
+	bare.CreateTables(t, db.client.Schema.Create)
 	return db
 }
 

@@ -17,6 +17,7 @@ import (
 	notes "github.com/credent-go/credent/integration/sequence/ent"
 	"github.com/credent-go/credent/integration/sequence/ent/note"
 	_ "github.com/credent-go/credent/integration/sequence/ent/runtime"
+	"github.com/credent-go/credent/internal/testdb/bare"
 	"github.com/credent-go/credent/internal/testopt"
 	"github.com/credent-go/credent/keyring"
 )
@@ -43,9 +44,7 @@ func openNotes(t *testing.T, ring *keyring.Keyring) (*sql.DB, *notes.Client) {
 		t.Fatal(err)
 	}
 	client := notes.NewClient(notes.Driver(drv))
-	if err := client.Schema.Create(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	bare.CreateTables(t, client.Schema.Create)
 	return db, client
 }
 

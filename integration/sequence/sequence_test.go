@@ -4,7 +4,6 @@
 package sequence
 
 import (
-	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	entsql "entgo.io/ent/dialect/sql"
@@ -44,22 +42,12 @@ func (m mode) scoped() bool { return m.bound || m.tenantKeys }
 const keyTable = `CREATE TABLE credent_tenant_keys (tenant varchar(255) NOT NULL PRIMARY KEY, wrapped varchar(500),
 	created_at timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP, destroyed_at timestamp)`
 
-// creating is held while tables are made: ent writes to variables of the
-// generated package meanwhile.
-var creating sync.Mutex
-
 // open returns an empty database with the tables.
 func open(tb testing.TB, name string) (*sql.DB, string) {
 	tb.Helper()
 	db, d := bare.Empty(tb, name)
 	drv := entsql.OpenDB(d, db)
-	ctx := context.Background()
-	creating.Lock()
-	err := ent.NewClient(ent.Driver(drv)).Schema.Create(ctx)
-	creating.Unlock()
-	if err != nil {
-		tb.Fatal(err)
-	}
+	bare.CreateTables(tb, ent.NewClient(ent.Driver(drv)).Schema.Create)
 	for _, stmt := range append(encrypted.IndexTriggers(d, ent.EncryptedColumns()...), keyTable) {
 		if _, err := db.Exec(stmt); err != nil {
 			tb.Fatal(err)

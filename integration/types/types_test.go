@@ -99,16 +99,12 @@ func (e *env) exec(statement string, args ...any) {
 	}
 }
 
-// creating is held while ent makes or compares tables: it writes to variables
-// of the generated package meanwhile.
-var creating sync.Mutex
-
 // diff lets Diff write a file, and lints it.
 func (e *env) diff(name string) string {
 	e.Helper()
-	creating.Lock()
+	bare.Creating.Lock()
 	written, err := migrate.Diff(e.Context(), e.dev(), e.dir, name, entmigrate.Tables...)
-	creating.Unlock()
+	bare.Creating.Unlock()
 	if err != nil || !written {
 		e.Fatalf("%s: written %v, %v", name, written, err)
 	}
@@ -353,9 +349,9 @@ func TestConvert(t *testing.T) {
 			e.Errorf("DecryptToPlaintext: %v", err)
 		}
 		e.apply()
-		creating.Lock()
+		bare.Creating.Lock()
 		written, err := migrate.Diff(e.Context(), e.dev(), e.dir, "nothing", entmigrate.Tables...)
-		creating.Unlock()
+		bare.Creating.Unlock()
 		if written || err != nil {
 			e.Errorf("a third file: %v, %v", written, err)
 		}
@@ -403,9 +399,9 @@ func TestSchemaCreateIsRefused(t *testing.T) {
 	t.Parallel()
 	forEachDatabase(t, func(e *env) {
 		e.exec("INSERT INTO samples (id, content, big) VALUES (1, 'a', 5)")
-		creating.Lock()
+		bare.Creating.Lock()
 		err := e.client().Schema.Create(e.Context())
-		creating.Unlock()
+		bare.Creating.Unlock()
 		if err == nil {
 			e.Error("it cast the columns")
 		}

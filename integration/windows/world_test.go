@@ -81,9 +81,7 @@ func newWorld(t *testing.T, size int) *world {
 		t.Cleanup(func() { _ = db.Close() })
 		w.dbs[driver] = db
 	}
-	if err := ent.NewClient(ent.Driver(entsql.OpenDB(dialect.Postgres, w.dbs["pgx"]))).Schema.Create(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	bare.CreateTables(t, ent.NewClient(ent.Driver(entsql.OpenDB(dialect.Postgres, w.dbs["pgx"]))).Schema.Create)
 	w.exec(dropChecks)
 	w.exec(keyTable)
 	for _, statements := range [][]string{

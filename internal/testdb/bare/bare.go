@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"entgo.io/ent/dialect"
+	"entgo.io/ent/dialect/sql/schema"
 	_ "github.com/jackc/pgx/v5/stdlib" // the four drivers that the tests run over
 	_ "github.com/lib/pq"
 	_ "github.com/mattn/go-sqlite3"
@@ -52,6 +53,20 @@ func NewDatabase(tb testing.TB, template string) string {
 		}
 	})
 	return url
+}
+
+// Creating is held while ent creates tables or compares them, since it writes
+// to variables of the generated package meanwhile.
+var Creating sync.Mutex
+
+// CreateTables runs ent's Schema.Create with [Creating] held.
+func CreateTables(tb testing.TB, create func(context.Context, ...schema.MigrateOption) error) {
+	tb.Helper()
+	Creating.Lock()
+	defer Creating.Unlock()
+	if err := create(tb.Context()); err != nil {
+		tb.Fatal(err)
+	}
 }
 
 // SQLDrivers are the drivers of database/sql: two of Postgres and two of
