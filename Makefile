@@ -148,6 +148,11 @@ bench-quick: ## the same with fewer rows and rounds, within 2 minutes; writes no
 	scripts/need python
 	$(GO) -C bench run . -quick
 
+.PHONY: scale
+scale: ## measure the commands on 10 million rows, and write bench/scale/report.md; about half an hour, 25 GB of disk
+	scripts/need postgres
+	$(GO) -C bench run ./scale
+
 .PHONY: cover
 cover: ## print the coverage of the hand-written code by all tests
 	$(GO) test -coverprofile=cover.out -coverpkg=.,./internal/...,./migrate/... ./...

@@ -7,7 +7,6 @@
 //	go run .          # as make bench: also writes report.md and report.svg
 //	go run . -quick   # as make bench-quick: fewer rows and rounds, within two
 //	                  # minutes; writes nothing
-//	go run . -huge    # also a table of 10 million rows
 package main
 
 import (
@@ -22,6 +21,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/credent-go/credent/bench/internal/machine"
 	"github.com/credent-go/credent/internal/pgserver"
 )
 
@@ -79,7 +79,6 @@ func main() {
 func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	isQuick := flags.Bool("quick", false, "fewer rows and rounds, and no report")
-	huge := flags.Bool("huge", false, "also a table of 10 million rows")
 	only := flags.String("only", "", "parts to run, comma-separated: crypto, clients, growth, rotation; writes no report")
 	dir := flags.String("out", "", "where to write report.md and report.svg (default: the directory of the sources)")
 	if err := flags.Parse(args); err != nil {
@@ -88,10 +87,6 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	cfg := full()
 	if *isQuick {
 		cfg = quick()
-	}
-	if *huge {
-		cfg.growth = append(cfg.growth, 10_000_000)
-		cfg.command = "go -C bench run . -huge"
 	}
 	report, err := measureAll(ctx, cfg, parts(*only), os.Stderr)
 	if err != nil {
@@ -134,7 +129,8 @@ func parts(only string) func(string) bool {
 // to progress.
 func measureAll(ctx context.Context, cfg config, wanted func(string) bool, progress io.Writer) (_ *report, err error) {
 	r := &report{cfg: cfg, series: make(series), start: time.Now()}
-	if r.machine, err = readMachine(ctx); err != nil {
+	r.machine = machine.Read(shown...)
+	if r.python, err = pythonVersions(ctx, python()); err != nil {
 		return nil, err
 	}
 	note := func(part string) {
@@ -154,7 +150,7 @@ func measureAll(ctx context.Context, cfg config, wanted func(string) bool, progr
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, server.Stop()) }()
-	if r.machine.postgres, err = postgresVersion(ctx, server); err != nil {
+	if r.machine.Postgres, err = machine.PostgresVersion(ctx, server); err != nil {
 		return nil, err
 	}
 	for _, part := range []struct {

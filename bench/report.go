@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"strings"
 	"time"
+
+	"github.com/credent-go/credent/bench/internal/machine"
 )
 
 // report is the result of a run.
@@ -13,7 +15,8 @@ type report struct {
 	cfg     config
 	series  series
 	allocs  map[key]float64
-	machine machine
+	machine machine.Machine
+	python  string // the versions of Python and its packages
 	start   time.Time
 	took    time.Duration
 }
@@ -47,8 +50,8 @@ which half of the rounds are: %d rounds of cryptography, %d of reading and bulks
 All clients use the same tables, with Credent's indexes, foreign key and triggers; those that store
 plaintext have no CHECK for tokens. All check what they read.
 
-`, r.cfg.command, m.date, r.took.Round(time.Second), m.cpu, m.cores, m.memory, m.system, runtime.Version(), m.postgres,
-		strings.Join(m.modules, ", "), m.python, max(1, r.cfg.turns), max(1, r.cfg.bulkTurns), r.cfg.cryptoRounds,
+`, r.cfg.command, m.Date, r.took.Round(time.Second), m.CPU, m.Cores, m.Memory, m.System, runtime.Version(), m.Postgres,
+		strings.Join(m.Modules, ", "), r.python, max(1, r.cfg.turns), max(1, r.cfg.bulkTurns), r.cfg.cryptoRounds,
 		r.cfg.rounds*max(1, r.cfg.longRepeats), r.cfg.rounds*max(1, r.cfg.repeats), r.cfg.rotateRounds)
 }
 
