@@ -368,7 +368,7 @@ func killTenTimes(t *testing.T, url, what string, keys ...string) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		for deadline := time.Now().Add(30 * time.Second); ; {
+		for deadline := time.Now().Add(time.Minute); ; {
 			if _, err := os.Stat(ready); err == nil {
 				break
 			}

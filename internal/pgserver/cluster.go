@@ -23,10 +23,10 @@ import (
 const (
 	superuser     = "postgres"
 	startAttempts = 5                     // ports to try
-	startTimeout  = 30 * time.Second      // for one attempt, once the data directory is made
+	startTimeout  = 2 * time.Minute       // for one attempt, once the data directory is made
 	pollInterval  = 20 * time.Millisecond // between two tries to connect
-	probeTimeout  = time.Second           // for one of these tries
-	adminTimeout  = 10 * time.Second      // for later connections to be made
+	probeTimeout  = 10 * time.Second      // for one of these tries
+	adminTimeout  = time.Minute           // for later connections to be made
 	stopTimeout   = 10 * time.Second      // until the server is killed
 	maxLogTail    = 2000                  // bytes of the log in an error
 	maxSocketPath = 103                   // bytes; 107 on Linux, 103 on macOS

@@ -374,7 +374,7 @@ func open(t *testing.T, dbURL string) *sql.DB {
 
 func ping(t *testing.T, dbURL string) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	return open(t, dbURL).PingContext(ctx)
 }

@@ -24,7 +24,7 @@ import (
 const (
 	// BouncerPoolSize is how many connections all clients share.
 	BouncerPoolSize = 3
-	bouncerTimeout  = 10 * time.Second
+	bouncerTimeout  = time.Minute
 )
 
 // findPgBouncer returns the program, which Debian has in a directory that is
