@@ -21,6 +21,7 @@ type proxy struct {
 	url      string
 	mu       sync.Mutex
 	dropNew  bool // what comes on later connections
+	closed   bool
 	previous []*passage
 }
 
@@ -57,6 +58,11 @@ func startProxy(t *testing.T) *proxy {
 			}
 			way := &passage{}
 			p.mu.Lock()
+			if p.closed { // nobody would close these, and Postgres waits a minute for a log-in
+				p.mu.Unlock()
+				_, _ = client.Close(), back.Close()
+				return
+			}
 			conns = append(conns, client, back)
 			way.drop = p.dropNew
 			p.previous = append(p.previous, way)
@@ -68,6 +74,7 @@ func startProxy(t *testing.T) *proxy {
 	t.Cleanup(func() {
 		_ = l.Close()
 		p.mu.Lock()
+		p.closed = true
 		for _, c := range conns {
 			_ = c.Close()
 		}

@@ -53,7 +53,7 @@ func (s store) Make(ctx context.Context, ring *keyring.Ring, tenant string) erro
 // tenantTable returns a database with the table of keys.
 func tenantTable(t *testing.T) dialect.Driver {
 	t.Helper()
-	drv, err := entsql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "x.db")+"?_pragma=busy_timeout(5000)")
+	drv, err := entsql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "x.db")+"?_pragma=busy_timeout(60000)")
 	if err != nil {
 		t.Fatal(err)
 	}
