@@ -204,7 +204,7 @@ func (c *cluster) conf() string {
 		{"listen_addresses", "127.0.0.1"},
 		{"port", strconv.Itoa(c.port)},
 		{"unix_socket_directories", sockets},
-		{"max_connections", "200"},
+		{"max_connections", "500"},
 		{"fsync", "off"},
 		{"synchronous_commit", "off"},
 		{"full_page_writes", "off"},
