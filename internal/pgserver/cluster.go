@@ -9,6 +9,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	mathrand "math/rand/v2"
 	"net"
 	"net/url"
 	"os"
@@ -30,6 +31,9 @@ const (
 	stopTimeout   = 10 * time.Second      // until the server is killed
 	maxLogTail    = 2000                  // bytes of the log in an error
 	maxSocketPath = 103                   // bytes; 107 on Linux, 103 on macOS
+
+	portAttempts     = 100          // to find a free port
+	minPort, maxPort = 10000, 32768 // Linux gives out higher ones
 )
 
 // errPortTaken means that another program took the port before the server
@@ -71,7 +75,7 @@ func newCluster(ctx context.Context, binDir string, cfg config, detached bool) (
 		return nil, err
 	}
 	for attempt := 1; ; attempt++ {
-		port, err := freePort(ctx)
+		port, err := FreePort(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -223,17 +227,23 @@ func quoteSetting(value string) string {
 	return "'" + strings.NewReplacer("'", "''", `\`, `\\`).Replace(value) + "'"
 }
 
-// freePort returns a port that nobody listens on at the moment.
-func freePort(ctx context.Context) (int, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp4", "127.0.0.1:0")
-	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
+// FreePort returns a port of 127.0.0.1 that nobody listens on at the moment. It
+// is none of the ports that systems give to clients, and to servers without a
+// port of their own: one of these would take it while nobody listens, as before
+// a server's start and between its end and the next start.
+func FreePort(ctx context.Context) (port int, err error) {
+	for range portAttempts {
+		port = minPort + mathrand.IntN(maxPort-minPort) //nolint:gosec // no secret
+		var l net.Listener
+		l, err = new(net.ListenConfig).Listen(ctx, "tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err == nil {
+			err = l.Close()
+		}
+		if err == nil {
+			return port, nil
+		}
 	}
-	port := l.Addr().(*net.TCPAddr).Port
-	if err := l.Close(); err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
-	}
-	return port, nil
+	return 0, fmt.Errorf("find a free port: %w", err)
 }
 
 // wait connects until the server answers. It is ours that answers, and not one

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/credent-go/credent/internal/pgserver"
 	"github.com/credent-go/credent/internal/testopt"
 )
 
@@ -88,7 +89,10 @@ func StartPgBouncer(t *testing.T, databaseURL string) string {
 			t.Error(err)
 		}
 	})
-	port := freePort(t)
+	port, err := pgserver.FreePort(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	owner := unprivileged(t)
 	for name, content := range map[string]string{
 		"users.txt": fmt.Sprintf("%q %q\n", behind.User.Username(), password),
@@ -176,16 +180,6 @@ func (b *lockedBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.buf.String()
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 func waitForPgBouncer(t *testing.T, url string, log fmt.Stringer) {
