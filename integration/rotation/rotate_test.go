@@ -250,7 +250,7 @@ func (r *rotation) finish(t *testing.T, acknowledged map[uuid.UUID]string) {
 }
 
 // besideRuns is how often a test rewrites all rows at least beside writers.
-const besideRuns = 4
+const besideRuns = 3
 
 // Rows that others change at the same time are rotated without losing a write.
 func TestRotateBesideWriters(t *testing.T) {
