@@ -242,7 +242,7 @@ func TestVaultHangs(t *testing.T) {
 	start := time.Now()
 	_, err = kms.Unwrap(ctx, vaultURL, wrapped(t, localURL, keyA))
 	refused(t, "a server that hangs", err, kms.ErrUnavailable, 0)
-	if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) > 5*time.Second {
+	if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) > time.Minute {
 		t.Errorf("after %v: %v", time.Since(start), err)
 	}
 	_, err = keyring.Watch(ctx, kms.Source(vaultURL, func(context.Context) (string, error) {

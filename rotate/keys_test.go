@@ -59,7 +59,7 @@ func forEachDatabase(t *testing.T, postgres, sqlite []string, test func(t *testi
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = server.Stop() })
-	file := "file:" + filepath.Join(t.TempDir(), "keys.db") + "?_pragma=busy_timeout(5000)&_txlock=immediate"
+	file := "file:" + filepath.Join(t.TempDir(), "keys.db") + "?_pragma=busy_timeout(60000)&_txlock=immediate"
 	for _, driver := range []string{"postgres", "pgx", "sqlite"} {
 		t.Run(driver, func(t *testing.T) {
 			t.Parallel()

@@ -20,7 +20,7 @@ import (
 // statements run on it.
 func openSQLite(t *testing.T, statements ...string) *sql.DB {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "x.db")+"?_pragma=busy_timeout(5000)&_txlock=immediate")
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "x.db")+"?_pragma=busy_timeout(60000)&_txlock=immediate")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func TestRate(t *testing.T) {
 func TestRateOfFewRows(t *testing.T) {
 	t.Parallel()
 	db := openSQLite(t, "INSERT INTO t_text VALUES (1, 'a'), (2, 'b')")
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	report, err := rotate.Encrypt(ctx, db, newRing(t, fernet.GenerateKey()),
 		rotate.Config{Columns: []string{"t_text.secret"}, RowsPerSecond: 5})

@@ -296,7 +296,7 @@ func TestIndexRotation(t *testing.T) {
 		}
 		env.DB.SetMaxOpenConns(20)
 		account := env.Account(t, "u1")
-		const stable, writers, mine = 3000, 4, 5
+		const stable, writers, mine = 1000, 4, 5
 		builders := make([]*ent.UserCredentialCreate, 0, stable)
 		for i := range stable {
 			builders = append(builders, env.Client.UserCredential.Create().SetUserAccountID(account.ID).SetUserID("u1").
@@ -361,7 +361,7 @@ func TestIndexRotation(t *testing.T) {
 		}
 		var rewritten int64
 		for ctx.Err() == nil {
-			report, err := rotate.Run(t.Context(), env.DB, ring, rotate.Config{Batch: 100})
+			report, err := rotate.Run(t.Context(), env.DB, ring, rotate.Config{Batch: 50})
 			if err != nil && !errors.Is(err, rotate.ErrNotDone) {
 				t.Errorf("rotate: %v", err)
 			}

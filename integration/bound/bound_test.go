@@ -376,7 +376,7 @@ func TestRotateBindsToTheNewTenant(t *testing.T) {
 		if db.dialect != dialect.Postgres {
 			return // rows are read and written while nobody else writes
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		db.insert(t, db.client(t), "devices", 0, one)
 		tx, err := db.BeginTx(ctx, nil)

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/credent-go/credent/internal/pgserver"
 )
 
 // bouncer is a PgBouncer in transaction mode.
@@ -37,11 +39,10 @@ func newBouncer(tr *trial, databaseURL string) *bouncer {
 	dir, err := os.MkdirTemp("/tmp", "credent-pgbouncer-") // t.TempDir lies where the other user cannot enter
 	tr.must(err)
 	tr.Cleanup(func() { _ = os.RemoveAll(dir) })
-	listener, err := new(net.ListenConfig).Listen(tr.ctx, "tcp4", "127.0.0.1:0")
+	number, err := pgserver.FreePort(tr.ctx)
 	tr.must(err)
-	b := &bouncer{trial: tr, config: filepath.Join(dir, "pgbouncer.ini"), addr: listener.Addr().String()}
-	tr.must(listener.Close())
-	_, port, _ := net.SplitHostPort(b.addr)
+	port := strconv.Itoa(number)
+	b := &bouncer{trial: tr, config: filepath.Join(dir, "pgbouncer.ini"), addr: net.JoinHostPort("127.0.0.1", port)}
 	password, _ := behind.User.Password()
 	for name, lines := range map[string][]string{
 		"users.txt": {fmt.Sprintf("%q %q", behind.User.Username(), password)},

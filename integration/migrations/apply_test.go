@@ -313,12 +313,13 @@ func TestApplyWithoutTransactionAtOnce(t *testing.T) {
 const advisoryLocks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' " +
 	"AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 
-// The lock of the stock command stops files of either kind, and they it.
+// The lock of the stock command stops files of either kind, and they it: a
+// migration waits for a lock of the test's meanwhile.
 func TestApplyExcludesTheStockCommand(t *testing.T) {
 	t.Parallel()
 	db, stock := testdb.OpenDB(t, testdb.NewDatabase(t, "")), (*sql.Conn)(nil)
 	for name, text := range map[string]string{"transaction": "", "none": "-- atlas:txmode none\n\n"} {
-		dir := testopt.WithDir(newDirectory(t, map[string]string{"1_a.sql": "", "2_b.sql": text + "SELECT pg_sleep(0.5);"}))
+		dir := testopt.WithDir(newDirectory(t, map[string]string{"1_a.sql": "", "2_b.sql": text + "SELECT pg_advisory_lock(7), pg_advisory_unlock(7);"}))
 		testdb.Run(t, db, "DROP SCHEMA IF EXISTS atlas_schema_revisions CASCADE")
 		if err := testopt.Apply(t.Context(), db, dir, testopt.WithTarget("1")); err != nil {
 			t.Fatal(err)
@@ -327,14 +328,15 @@ func TestApplyExcludesTheStockCommand(t *testing.T) {
 		if stock, err = db.Conn(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		try := func(function string) (locked bool) {
+		try := func(function string, key int) (locked bool) {
 			t.Helper()
-			if err := stock.QueryRowContext(t.Context(), "SELECT "+function+"(2686470616)").Scan(&locked); err != nil {
+			if err := stock.QueryRowContext(t.Context(), "SELECT "+function+"($1)", key).Scan(&locked); err != nil {
 				t.Fatal(err)
 			}
 			return locked
 		}
-		try("pg_try_advisory_lock")
+		const lock, held = 2686470616, 7
+		try("pg_try_advisory_lock", lock)
 		start := time.Now()
 		if err := testopt.Apply(t.Context(), db, dir, testopt.WithMigratorTimeout(50*time.Millisecond)); !errors.Is(err, migrate.ErrLocked) {
 			t.Errorf("%s: while the stock command has the lock: %v", name, err)
@@ -342,26 +344,20 @@ func TestApplyExcludesTheStockCommand(t *testing.T) {
 		if waited := time.Since(start); waited < 50*time.Millisecond {
 			t.Errorf("%s: waited %s", name, waited)
 		}
-		try("pg_advisory_unlock")
-		done := make(chan error)
+		try("pg_advisory_unlock", lock)
+		try("pg_try_advisory_lock", held)
+		done := make(chan error, 1)
 		go func() { done <- testopt.Apply(t.Context(), db, dir) }()
-		excluded := false
-		for running := true; running; {
-			select {
-			case err := <-done:
-				if running = false; err != nil {
-					t.Errorf("%s: %v", name, err)
-				}
-			case <-time.After(10 * time.Millisecond):
-				if try("pg_try_advisory_lock") {
-					try("pg_advisory_unlock")
-				} else {
-					excluded = true
-				}
-			}
-		}
-		if !excluded {
+		eventually(t, func() bool {
+			return row(t, db, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND "+
+				"database = (SELECT oid FROM pg_database WHERE datname = current_database())") == "1"
+		})
+		if try("pg_try_advisory_lock", lock) {
 			t.Errorf("%s: the stock command would not have been stopped", name)
+		}
+		try("pg_advisory_unlock", held)
+		if err := <-done; err != nil {
+			t.Errorf("%s: %v", name, err)
 		}
 		testdb.CloseAll(t, stock)
 	}

@@ -62,7 +62,7 @@ func TestApplyLetsReadersBy(t *testing.T) {
 			}()
 			for range 3 {
 				eventually(t, func() bool { return row(t, service, ddlWaits) == "1" })
-				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				if _, err := service.ExecContext(ctx, "SELECT count(*) FROM user_credentials"); err != nil {
 					t.Errorf("a plain SELECT: %v", err)
 				}
@@ -96,14 +96,14 @@ func TestApplyGivesUp(t *testing.T) {
 			before := testdb.AppliedVersions(t, db)
 			end := dump(t, url)
 			dir := testopt.WithDir(directory(t, map[string]string{next: addNote}))
-			err := testopt.Apply(t.Context(), db, dir, testopt.WithLockTimeout(400*time.Millisecond), testopt.WithLockRetry(1500*time.Millisecond))
+			err := testopt.Apply(t.Context(), db, dir, testopt.WithLockTimeout(300*time.Millisecond), testopt.WithLockRetry(4*time.Second))
 			var blocked *migrate.LockError
 			var failed *migrate.StatementError
 			if !errors.As(err, &blocked) || !errors.Is(err, migrate.ErrLockTimeout) || !errors.As(err, &failed) {
 				t.Fatal(err)
 			}
 			if blocked.File != next || blocked.Line != 2 || blocked.Table != "user_credentials" || blocked.Tries < 2 ||
-				blocked.Waited < 800*time.Millisecond {
+				blocked.Waited < 600*time.Millisecond {
 				t.Errorf("%+v", blocked)
 			}
 			if len(blocked.Holders) != 1 || blocked.Holders[0].PID == 0 || blocked.Holders[0].Application != "a dump" ||
@@ -299,7 +299,7 @@ func TestApplyGivesUpOnSQLite(t *testing.T) {
 	if err := read.QueryRowContext(t.Context(), "SELECT count(*) FROM t").Scan(&n); err != nil {
 		t.Fatal(err)
 	}
-	limits := []testopt.Migration{dir, testopt.WithLockTimeout(50 * time.Millisecond), testopt.WithLockRetry(500 * time.Millisecond)}
+	limits := []testopt.Migration{dir, testopt.WithLockTimeout(50 * time.Millisecond), testopt.WithLockRetry(3 * time.Second)}
 	err = testopt.Apply(t.Context(), db, limits...)
 	var blocked *migrate.LockError
 	if !errors.As(err, &blocked) || blocked.File != "2_b.sql" || blocked.Tries < 2 || !strings.Contains(err.Error(), "fuser") {

@@ -24,7 +24,7 @@ import (
 func TestRotateBinds(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
-		r := newRotation(t, env, 2000)
+		r := newRotation(t, env, 800)
 		plain := env.OnPool(testopt.WithKeyring(r.after), testopt.WithBinding(credent.Accept))
 		binding := env.OnPool(testopt.WithKeyring(r.after), testopt.WithBinding(credent.Write))
 		strict := env.OnPool(testopt.WithKeyring(r.after), testopt.WithBinding(credent.Require))
@@ -38,12 +38,12 @@ func TestRotateBinds(t *testing.T) {
 				t.Fatalf("%v: %+v", err, report)
 			}
 		}
-		run(binding, rotate.Config{States: testdb.InState(states.Binding, credent.Write), Batch: 100})
-		if _, bound, unbound := env.AtPlace(t); bound != 4000 || unbound != 0 {
+		run(binding, rotate.Config{States: testdb.InState(states.Binding, credent.Write), Batch: 50})
+		if _, bound, unbound := env.AtPlace(t); bound != 1600 || unbound != 0 {
 			t.Errorf("%d are bound, %d are not", bound, unbound)
 		}
 		counts := testdb.Must(rotate.Verify(t.Context(), env.DB, r.after))
-		if counts[0].Bound != 2000 || counts[1].Bound != 2000 || counts.Err() != nil || counts.Under(testdb.InState(states.Binding, credent.Require)...).Err() != nil {
+		if counts[0].Bound != 800 || counts[1].Bound != 800 || counts.Err() != nil || counts.Under(testdb.InState(states.Binding, credent.Require)...).Err() != nil {
 			t.Errorf("%+v", counts)
 		}
 		for _, c := range strict.UserCredential.Query().AllX(t.Context()) {
@@ -53,16 +53,16 @@ func TestRotateBinds(t *testing.T) {
 		// A change of the key leaves them bound.
 		third := keyring.GenerateKey()
 		ring := testdb.Must(keyring.New(third, r.newKey))
-		if report, err := rotate.Run(t.Context(), env.DB, ring, rotate.Config{}); err != nil || report.Rewritten() != 2000 {
+		if report, err := rotate.Run(t.Context(), env.DB, ring, rotate.Config{}); err != nil || report.Rewritten() != 800 {
 			t.Fatalf("%+v, %v", report, err)
 		}
 		testdb.Must(r.after.ReplaceRemovingPrimary(ring))
-		if _, bound, unbound := env.AtPlace(t); bound != 4000 || unbound != 0 {
+		if _, bound, unbound := env.AtPlace(t); bound != 1600 || unbound != 0 {
 			t.Errorf("after another key: %d are bound, %d are not", bound, unbound)
 		}
 
-		run(plain, rotate.Config{States: testdb.InState(states.Binding, credent.Accept), Batch: 100})
-		if _, bound, unbound := env.AtPlace(t); bound != 0 || unbound != 4000 {
+		run(plain, rotate.Config{States: testdb.InState(states.Binding, credent.Accept), Batch: 50})
+		if _, bound, unbound := env.AtPlace(t); bound != 0 || unbound != 1600 {
 			t.Errorf("back: %d are bound, %d are not", bound, unbound)
 		}
 		if err := testdb.Must(rotate.Verify(t.Context(), env.DB, r.after)).Under(testdb.InState(states.Binding, credent.Require)...).Err(); !errors.Is(err, rotate.ErrUnbound) {

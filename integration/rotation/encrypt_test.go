@@ -66,7 +66,7 @@ func forEachPlainPostgres(t *testing.T, rows int, test func(t *testing.T, p *pla
 // newPlainSQLite returns the URL of a file whose tables have no CHECKs.
 func newPlainSQLite(t *testing.T) string {
 	t.Helper()
-	url := "sqlite:" + filepath.Join(t.TempDir(), "plain.db") + "?_pragma=synchronous(0)"
+	url := "sqlite:" + filepath.Join(t.TempDir(), "plain.db") + "?_pragma=synchronous(0)&_pragma=busy_timeout(60000)"
 	files, err := migrate.Files("sqlite3")
 	if err != nil {
 		t.Fatal(err)

@@ -58,31 +58,34 @@ func run(m *testing.M) int {
 
 const rows = 3000
 
-// store makes a database with rows.
-func store(t *testing.T, key string) (databaseURL string) {
-	t.Helper()
-	databaseURL, drop, err := server.CreateDatabase(t.Context(), "")
-	if err != nil {
-		t.Fatal(err)
+// old is the key of the rows that are there.
+var old = keyring.GenerateKey()
+
+// template makes a database with rows, once. Nobody may be connected to it.
+var template = sync.OnceValues(func() (databaseURL string, err error) {
+	ctx := context.Background()
+	if databaseURL, _, err = server.CreateDatabase(ctx, ""); err != nil {
+		return "", err
 	}
-	t.Cleanup(func() { _ = drop() })
 	db, _, err := testopt.OpenDB(databaseURL)
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	defer func() { _ = db.Close() }()
-	ring, err := keyring.New(key)
+	ring, err := keyring.New(old)
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
-	if err := testopt.Apply(t.Context(), db); err != nil {
-		t.Fatal(err)
+	if err := testopt.Apply(ctx, db); err != nil {
+		return "", err
 	}
 	client, err := testopt.NewClient(db, "postgres", testopt.WithKeyring(ring))
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
-	client.UserAccount.Create().SetUserID("u-1").SetAccountName("a").ExecX(t.Context())
+	if err := client.UserAccount.Create().SetUserID("u-1").SetAccountName("a").Exec(ctx); err != nil {
+		return "", err
+	}
 	var all iter.Seq2[credent.CopyRow, error] = func(yield func(credent.CopyRow, error) bool) {
 		for i := range rows {
 			if !yield(credent.CopyRow{
@@ -93,9 +96,24 @@ func store(t *testing.T, key string) (databaseURL string) {
 			}
 		}
 	}
-	if _, err := testopt.Copy(t.Context(), db, all, credent.CopyConfig{}, testopt.WithKeyring(ring)); err != nil {
+	if _, err := testopt.Copy(ctx, db, all, credent.CopyConfig{}, testopt.WithKeyring(ring)); err != nil {
+		return "", err
+	}
+	return databaseURL, db.Close()
+})
+
+// store makes a database with rows.
+func store(t *testing.T) (databaseURL string) {
+	t.Helper()
+	from, err := template()
+	if err != nil {
 		t.Fatal(err)
 	}
+	databaseURL, drop, err := server.CreateDatabase(t.Context(), from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = drop() })
 	return databaseURL
 }
 
@@ -198,11 +216,10 @@ func TestCommands(t *testing.T) {
 			for _, how := range []string{"signal", "alone"} {
 				t.Run(name+"/"+driver+"/"+how, func(t *testing.T) {
 					t.Parallel()
-					old, fresh := keyring.GenerateKey(), keyring.GenerateKey()
-					databaseURL := store(t, old)
+					databaseURL := store(t)
 					keys := []string{old}
 					if name == "rotate" {
-						keys = []string{fresh, old}
+						keys = []string{keyring.GenerateKey(), old}
 					}
 					file := filepath.Join(t.TempDir(), "rows.csv")
 					content := "user_id,credential_type,api_key,secret_key\n" +

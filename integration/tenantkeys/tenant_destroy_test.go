@@ -177,7 +177,7 @@ func TestTenantDestroyKilled(t *testing.T) {
 
 func waitFor(t *testing.T, db *sql.DB, query, want string) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); testdb.Lines(t, db,
+	for deadline := time.Now().Add(time.Minute); testdb.Lines(t, db,
 		query)[0] != want; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: still not %s", query, want)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -40,18 +41,20 @@ func TestRetry(t *testing.T) {
 	})
 	t.Run("until the limit, and keeps the last holders", func(t *testing.T) {
 		t.Parallel()
-		tries := 0
-		err := lockwait.Policy{Limit: 600 * time.Millisecond}.Retry(t.Context(), func() error {
-			if tries++; tries == 1 {
-				return &lockwait.Error{Table: "t", Holders: []lockwait.Holder{holder}, Err: errLocked}
+		synctest.Test(t, func(t *testing.T) {
+			tries := 0
+			err := lockwait.Policy{Limit: 600 * time.Millisecond}.Retry(t.Context(), func() error {
+				if tries++; tries == 1 {
+					return &lockwait.Error{Table: "t", Holders: []lockwait.Holder{holder}, Err: errLocked}
+				}
+				return &lockwait.Error{Err: errLocked}
+			})
+			var blocked *lockwait.Error
+			if !errors.As(err, &blocked) || !errors.Is(err, lockwait.ErrTimeout) || blocked.Tries != tries || blocked.Table != "t" ||
+				tries < 2 || cmp.Diff([]lockwait.Holder{holder}, blocked.Holders) != "" || !lockwait.Happened(err) {
+				t.Errorf("%d tries, %+v", tries, err)
 			}
-			return &lockwait.Error{Err: errLocked}
 		})
-		var blocked *lockwait.Error
-		if !errors.As(err, &blocked) || !errors.Is(err, lockwait.ErrTimeout) || blocked.Tries != tries || blocked.Table != "t" ||
-			tries < 2 || cmp.Diff([]lockwait.Holder{holder}, blocked.Holders) != "" || !lockwait.Happened(err) {
-			t.Errorf("%d tries, %+v", tries, err)
-		}
 	})
 	t.Run("one try", func(t *testing.T) {
 		t.Parallel()

@@ -9,6 +9,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	mathrand "math/rand/v2"
 	"net"
 	"net/url"
 	"os"
@@ -23,13 +24,16 @@ import (
 const (
 	superuser     = "postgres"
 	startAttempts = 5                     // ports to try
-	startTimeout  = 30 * time.Second      // for one attempt, once the data directory is made
+	startTimeout  = 2 * time.Minute       // for one attempt, once the data directory is made
 	pollInterval  = 20 * time.Millisecond // between two tries to connect
-	probeTimeout  = time.Second           // for one of these tries
-	adminTimeout  = 10 * time.Second      // for later connections to be made
+	probeTimeout  = 10 * time.Second      // for one of these tries
+	adminTimeout  = time.Minute           // for later connections to be made
 	stopTimeout   = 10 * time.Second      // until the server is killed
 	maxLogTail    = 2000                  // bytes of the log in an error
 	maxSocketPath = 103                   // bytes; 107 on Linux, 103 on macOS
+
+	portAttempts     = 100          // to find a free port
+	minPort, maxPort = 10000, 32768 // Linux gives out higher ones
 )
 
 // errPortTaken means that another program took the port before the server
@@ -71,7 +75,7 @@ func newCluster(ctx context.Context, binDir string, cfg config, detached bool) (
 		return nil, err
 	}
 	for attempt := 1; ; attempt++ {
-		port, err := freePort(ctx)
+		port, err := FreePort(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -204,7 +208,7 @@ func (c *cluster) conf() string {
 		{"listen_addresses", "127.0.0.1"},
 		{"port", strconv.Itoa(c.port)},
 		{"unix_socket_directories", sockets},
-		{"max_connections", "200"},
+		{"max_connections", "500"},
 		{"fsync", "off"},
 		{"synchronous_commit", "off"},
 		{"full_page_writes", "off"},
@@ -223,17 +227,23 @@ func quoteSetting(value string) string {
 	return "'" + strings.NewReplacer("'", "''", `\`, `\\`).Replace(value) + "'"
 }
 
-// freePort returns a port that nobody listens on at the moment.
-func freePort(ctx context.Context) (int, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp4", "127.0.0.1:0")
-	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
+// FreePort returns a port of 127.0.0.1 that nobody listens on at the moment. It
+// is none of the ports that systems give to clients, and to servers without a
+// port of their own: one of these would take it while nobody listens, as before
+// a server's start and between its end and the next start.
+func FreePort(ctx context.Context) (port int, err error) {
+	for range portAttempts {
+		port = minPort + mathrand.IntN(maxPort-minPort) //nolint:gosec // no secret
+		var l net.Listener
+		l, err = new(net.ListenConfig).Listen(ctx, "tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err == nil {
+			err = l.Close()
+		}
+		if err == nil {
+			return port, nil
+		}
 	}
-	port := l.Addr().(*net.TCPAddr).Port
-	if err := l.Close(); err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
-	}
-	return port, nil
+	return 0, fmt.Errorf("find a free port: %w", err)
 }
 
 // wait connects until the server answers. It is ours that answers, and not one

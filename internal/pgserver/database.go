@@ -14,7 +14,7 @@ import (
 )
 
 // dropTimeout limits the drop of one database.
-const dropTimeout = 30 * time.Second
+const dropTimeout = 2 * time.Minute
 
 // CreateDatabase creates a database with a unique name and returns its URL, and
 // a function that drops it.

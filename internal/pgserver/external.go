@@ -11,7 +11,7 @@ import (
 )
 
 // externalTimeout limits the checks of a server that is not ours.
-const externalTimeout = 10 * time.Second
+const externalTimeout = time.Minute
 
 // external returns the server that EnvURL names, once it is known to answer and
 // to do what tests need. No error quotes the URL, which has a password.

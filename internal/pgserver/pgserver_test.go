@@ -56,7 +56,7 @@ func TestStart(t *testing.T) {
 	db := open(t, server.URL("postgres"))
 	for name, want := range map[string]string{
 		"listen_addresses":    "127.0.0.1",
-		"max_connections":     "200",
+		"max_connections":     "500",
 		"fsync":               "off",
 		"synchronous_commit":  "off",
 		"full_page_writes":    "off",
@@ -259,7 +259,7 @@ func TestStop(t *testing.T) {
 
 func TestExternal(t *testing.T) {
 	t.Setenv(pgserver.EnvURL, strings.TrimSuffix(server.URL("postgres"), "?sslmode=disable"))
-	s, err := pgserver.Start(t.Context(), pgserver.WithSetting("max_connections", "200"))
+	s, err := pgserver.Start(t.Context(), pgserver.WithSetting("max_connections", "500"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -374,7 +374,7 @@ func open(t *testing.T, dbURL string) *sql.DB {
 
 func ping(t *testing.T, dbURL string) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	return open(t, dbURL).PingContext(ctx)
 }

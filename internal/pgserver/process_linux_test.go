@@ -51,7 +51,7 @@ func TestKilledParent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	retry := time.NewTicker(20 * time.Millisecond)
 	defer retry.Stop()
 	for {

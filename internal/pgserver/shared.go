@@ -44,7 +44,7 @@ func Shared() Option {
 // startShared returns the running server of the user's, or starts it. One
 // process at a time looks for it, under a lock in the temporary directory.
 func startShared(ctx context.Context, binDir string, idle time.Duration) (_ *Server, err error) {
-	settings := []setting{{"max_connections", "500"}} // for many processes
+	settings := []setting{{"max_connections", "2000"}} // for many processes on many cores
 	owner, err := serverOwner()
 	if err != nil {
 		return nil, err

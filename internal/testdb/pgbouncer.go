@@ -18,13 +18,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/credent-go/credent/internal/pgserver"
 	"github.com/credent-go/credent/internal/testopt"
 )
 
 const (
 	// BouncerPoolSize is how many connections all clients share.
 	BouncerPoolSize = 3
-	bouncerTimeout  = 10 * time.Second
+	bouncerTimeout  = time.Minute
 )
 
 // findPgBouncer returns the program, which Debian has in a directory that is
@@ -88,7 +89,10 @@ func StartPgBouncer(t *testing.T, databaseURL string) string {
 			t.Error(err)
 		}
 	})
-	port := freePort(t)
+	port, err := pgserver.FreePort(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	owner := unprivileged(t)
 	for name, content := range map[string]string{
 		"users.txt": fmt.Sprintf("%q %q\n", behind.User.Username(), password),
@@ -176,16 +180,6 @@ func (b *lockedBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.buf.String()
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 func waitForPgBouncer(t *testing.T, url string, log fmt.Stringer) {

@@ -19,7 +19,7 @@ import (
 func sqlite(t *testing.T) (db *sql.DB, d string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "oauth.db")
-	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=foreign_keys(1)&_pragma=busy_timeout(5000)&_txlock=immediate")
+	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=foreign_keys(1)&_pragma=busy_timeout(60000)&_txlock=immediate")
 	if err != nil {
 		t.Fatal(err)
 	}

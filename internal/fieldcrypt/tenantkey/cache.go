@@ -41,8 +41,7 @@ type Store interface {
 
 // Cache keeps tenants' keys for a limited time. It is safe for concurrent use.
 type Cache struct {
-	pool     Store // to read keys again
-	lifetime time.Duration
+	pool Store // to read keys again
 
 	mu    sync.Mutex
 	known map[string]*entry
@@ -50,7 +49,7 @@ type Cache struct {
 
 // NewCache returns an empty cache, which reads forgotten keys again from pool.
 func NewCache(pool Store) *Cache {
-	return &Cache{pool: pool, lifetime: Lifetime, known: make(map[string]*entry)}
+	return &Cache{pool: pool, known: make(map[string]*entry)}
 }
 
 // Sealing is the keys that encrypt a tenant's secrets in one statement, the
@@ -261,7 +260,7 @@ func (c *Cache) note(tx *Tx, tenant string, key Key, since time.Time, old *entry
 	e := &entry{}
 	e.state.Store(&state{Key: key})
 	if tx == nil || !tx.Prepared {
-		time.AfterFunc(time.Until(since.Add(c.lifetime)), func() { c.forget(tenant, e) })
+		time.AfterFunc(time.Until(since.Add(Lifetime)), func() { c.forget(tenant, e) })
 	}
 	if old != nil && (tx == nil || !tx.Snapshot) {
 		c.forget(tenant, old) // the server has lost it, or it was wrapped anew

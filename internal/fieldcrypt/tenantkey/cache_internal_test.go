@@ -53,7 +53,7 @@ func (s store) Make(ctx context.Context, ring *keyring.Ring, tenant string) erro
 // tenantTable returns a database with the table of keys.
 func tenantTable(t *testing.T) dialect.Driver {
 	t.Helper()
-	drv, err := entsql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "x.db")+"?_pragma=busy_timeout(5000)")
+	drv, err := entsql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "x.db")+"?_pragma=busy_timeout(60000)")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,9 +109,13 @@ func TestOneTenantKey(t *testing.T) {
 // from whoever holds it.
 func TestLifetime(t *testing.T) {
 	t.Parallel()
+	synctest.Test(t, testLifetime)
+}
+
+func testLifetime(t *testing.T) {
+	t.Helper()
 	on := store{on: tenantTable(t), ring: newTestRing(t)}
 	cache := NewCache(on)
-	cache.lifetime = 300 * time.Millisecond
 	if _, err := cache.Seal(t.Context(), on, []string{"a"}, Made); err != nil {
 		t.Fatal(err)
 	}
@@ -125,8 +129,10 @@ func TestLifetime(t *testing.T) {
 		t.Error("the keys are made anew each time")
 	}
 	run(t, on.on, "UPDATE credent_tenant_keys SET wrapped = NULL")
-	for held.state.Load() != nil || cache.lookup("a") != nil {
-		time.Sleep(10 * time.Millisecond)
+	time.Sleep(Lifetime)
+	synctest.Wait()
+	if held.state.Load() != nil || cache.lookup("a") != nil {
+		t.Error("the key is held after its lifetime")
 	}
 	if ref.IsKnown() {
 		t.Error("the key is known after its lifetime")

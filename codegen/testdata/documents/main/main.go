@@ -55,7 +55,7 @@ func main() {
 func open(ctx context.Context, d, name string) *sql.DB {
 	if d == dialect.SQLite {
 		file := filepath.Join(*dir, name+".db")
-		db, err := sql.Open("sqlite", "file:"+file+"?_pragma=foreign_keys(1)&_pragma=busy_timeout(3000)&_txlock=immediate")
+		db, err := sql.Open("sqlite", "file:"+file+"?_pragma=foreign_keys(1)&_pragma=busy_timeout(60000)&_txlock=immediate")
 		check(err)
 		return db
 	}

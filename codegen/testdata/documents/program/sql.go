@@ -263,7 +263,7 @@ func (r *run) noDriver() {
 		var seq int
 		check(r.db.QueryRowContext(ctx, "PRAGMA database_list").Scan(&seq, &name, &file))
 		registerSQLite(r.db.Driver())
-		dsn := "file:" + file + "?_pragma=foreign_keys(1)&_pragma=busy_timeout(3000)&_txlock=immediate"
+		dsn := "file:" + file + "?_pragma=foreign_keys(1)&_pragma=busy_timeout(60000)&_txlock=immediate"
 		bare = enttest.Open(testingT{r}, dialect.SQLite, dsn)
 		defer func() { _ = bare.Close() }()
 	} else {

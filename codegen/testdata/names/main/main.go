@@ -56,9 +56,9 @@ func open(ctx context.Context, driver string, tenantKeys bool) (*sql.DB, string)
 	d, dsn := dialect.SQLite, fmt.Sprintf("file:%s?_txlock=immediate&", filepath.Join(*dir, fmt.Sprint(driver, tenantKeys, ".db")))
 	switch driver {
 	case "sqlite":
-		dsn += "_pragma=foreign_keys(1)&_pragma=busy_timeout(10000)&_pragma=journal_mode(wal)"
+		dsn += "_pragma=foreign_keys(1)&_pragma=busy_timeout(60000)&_pragma=journal_mode(wal)"
 	case "sqlite3":
-		dsn += "_foreign_keys=1&_busy_timeout=10000&_journal_mode=wal"
+		dsn += "_foreign_keys=1&_busy_timeout=60000&_journal_mode=wal"
 	default:
 		d, dsn = dialect.Postgres, *postgres
 	}
