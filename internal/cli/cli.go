@@ -111,7 +111,7 @@ func (a *app) action(cmd *cobra.Command, run func(ctx context.Context, args []st
 		if err := checkEmpty(cmd.Flags()); err != nil {
 			return err
 		}
-		if err := run(cmd.Context(), args); err != nil {
+		if err := run(a.calling(cmd), args); err != nil {
 			return &failure{err}
 		}
 		return nil
