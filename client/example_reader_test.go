@@ -2,7 +2,6 @@ package client_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log"
 
@@ -81,6 +80,7 @@ func ExampleWithReadOnlySQL() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println("rows:", rows.Next(), errors.Join(rows.Err(), rows.Close()))
+	defer func() { _ = rows.Close() }()
+	fmt.Println("rows:", rows.Next(), rows.Err())
 	// Output: rows: false <nil>
 }

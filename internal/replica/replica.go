@@ -194,13 +194,13 @@ func (d *Driver) QueryContext(ctx context.Context, query string, args ...any) (f
 	if !scopeOf(ctx).sql {
 		d.wrote(ctx)
 		defer d.wrote(ctx)
-		return queryContext(ctx, d.Driver, query, args)
+		return queryContext(ctx, d.Driver, query, args) //nolint:sqlclosecheck // the caller closes them
 	}
 	if !d.mayLag(ctx) {
-		return queryContext(ctx, d.Driver, query, args)
+		return queryContext(ctx, d.Driver, query, args) //nolint:sqlclosecheck // the caller closes them
 	}
 	err = d.read(ctx, func(on dialect.Driver) (err error) {
-		found, err = queryContext(ctx, on, query, args)
+		found, err = queryContext(ctx, on, query, args) //nolint:rowserrcheck,sqlclosecheck // the caller looks, and closes them
 		return err
 	})
 	return found, err
