@@ -255,9 +255,9 @@ func optionsOf(opts []Option) options {
 // [ErrBadKey]), with a URL it does not know ([ErrURL]), with a configuration
 // that contradicts itself ([ErrConfig], [ErrInvalidStates]) or the database
 // ([ErrStateMismatch]) or that cannot be met ([ErrNoColumn], [ErrRowSecurity]),
-// and when the database cannot be reached. If the standby of [WithReader] can't,
-// it is an [ErrReader], or Config.OnReaderError is told. No error quotes a URL,
-// which may hold a password. The client is safe for concurrent use.
+// and when the database cannot be reached. If the standby of [WithReader]
+// can't, it is an [ErrReader], or Config.OnReaderError is told. No error quotes
+// a URL, which may hold a password. The client is safe for concurrent use.
 func Open(ctx context.Context, databaseURL string, cfg Config, opts ...Option) (*ent.Client, error) {
 	if cfg.Keyring == nil {
 		var err error

@@ -26,11 +26,11 @@ func WithDriver(drivers ...open.Driver) Option {
 	}
 }
 
-// WithReader gives [Open] the URL of a standby, for reads that may be older than
-// the primary's: Config.Reader with a pool like the primary's. Several hosts
-// with target_session_attrs=prefer-standby go on with the primary if there is no
-// standby. Open refuses it beside a Config.Reader, with [ErrConfig], and so does
-// [OpenDB], whose pool has one URL.
+// WithReader gives [Open] the URL of a standby, for reads that may be older
+// than the primary's: Config.Reader with a pool like the primary's. Several
+// hosts with target_session_attrs=prefer-standby go on with the primary if
+// there is no standby. Open refuses it beside a Config.Reader, with
+// [ErrConfig], and so does [OpenDB], whose pool has one URL.
 func WithReader(databaseURL string) Option { return func(o *options) { o.reader = &databaseURL } }
 
 // openReader makes the pool of [WithReader], or returns nil.

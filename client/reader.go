@@ -13,7 +13,8 @@ import (
 // request begins. What was written before, by another request, may be missing.
 //
 // A mutation, raw SQL and a transaction count as a write when they begin,
-// whatever becomes of them. A write by the client whose context has no request,
+// whatever becomes of them, but for a read-only transaction with nothing but
+// queries of ent. A write by the client whose context has no request,
 // such as context.Background(), counts for every request that has begun: give
 // work in the background requests of its own. A write that another client or
 // process does on a request's behalf doesn't count: use [WithPrimary] after it.

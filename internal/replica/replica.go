@@ -16,6 +16,7 @@ import (
 
 	"github.com/credent-go/credent/internal/dberror"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
+	"github.com/credent-go/credent/internal/states"
 )
 
 // Rest is how long a standby that didn't answer is left alone, if the primary
@@ -120,6 +121,10 @@ func (d *Driver) read(ctx context.Context, on func(dialect.Driver) error) error 
 		return on(d.Driver)
 	}
 	err := on(d.standby)
+	lags := errors.Is(err, states.ErrStateMismatch) || errors.Is(err, states.ErrInvalidStates) || errors.Is(err, states.ErrHidden)
+	if lags { // its states are older, or it has none yet
+		err = &Error{err}
+	}
 	var fault *Error
 	switch {
 	case err == nil:
@@ -132,7 +137,7 @@ func (d *Driver) read(ctx context.Context, on func(dialect.Driver) error) error 
 	case d.tell == nil:
 		return fmt.Errorf("%w; Config.OnReaderError lets the primary answer", err)
 	}
-	if dberror.State(err) == "" { // nobody answered
+	if !lags && dberror.State(err) == "" { // nobody answered
 		d.resting.Store(&rest{err, time.Now().Add(Rest)})
 	}
 	d.tell(ctx, err)
@@ -213,68 +218,84 @@ func (d *Driver) Tx(ctx context.Context) (dialect.Tx, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &tx{next, d, ctx}, nil
+	return d.in(ctx, next, true), nil
 }
 
-// BeginTx is Tx with options. One that only reads is no write.
+// BeginTx is Tx with options. A read-only one is no write, unless it runs more
+// than queries of ent.
 func (d *Driver) BeginTx(ctx context.Context, opts *sql.TxOptions) (dialect.Tx, error) {
 	on, ok := d.Driver.(beginner)
 	if !ok {
 		return nil, fmt.Errorf("credent: %T has no BeginTx", d.Driver)
 	}
-	if opts != nil && opts.ReadOnly {
-		return on.BeginTx(ctx, opts)
+	writes := opts == nil || !opts.ReadOnly
+	if writes {
+		d.wrote(ctx)
 	}
-	d.wrote(ctx)
 	next, err := on.BeginTx(ctx, opts)
 	if err != nil {
 		return nil, err
 	}
-	return &tx{next, d, ctx}, nil
+	return d.in(ctx, next, writes), nil
+}
+
+func (d *Driver) in(ctx context.Context, next dialect.Tx, writes bool) dialect.Tx {
+	t := &tx{Tx: next, of: d, ctx: ctx}
+	t.writes.Store(writes)
+	return t
 }
 
 // tx is a transaction on the primary.
 type tx struct {
 	dialect.Tx
-	of  *Driver
-	ctx context.Context //nolint:containedctx // whose request the transaction is
+	of     *Driver
+	ctx    context.Context //nolint:containedctx // whose request the transaction is
+	writes atomic.Bool
 }
 
-// claim notes the request of a statement, which may be another than the
-// transaction's.
-func (t *tx) claim(ctx context.Context) {
-	if r := scopeOf(ctx).request; r != nil {
-		r.wrote.Store(true)
+// write notes a statement, whose request may be another than the transaction's.
+func (t *tx) write(ctx context.Context) {
+	t.writes.Store(true)
+	for _, ctx := range []context.Context{ctx, t.ctx} {
+		if r := scopeOf(ctx).request; r != nil {
+			r.wrote.Store(true)
+		}
 	}
 }
 
 // Commit ends the transaction; what it wrote is seen now.
 func (t *tx) Commit() error {
-	defer t.of.wrote(t.ctx)
+	if t.writes.Load() {
+		defer t.of.wrote(t.ctx)
+	}
 	return t.Tx.Commit()
 }
 
 // Exec runs a statement.
 func (t *tx) Exec(ctx context.Context, query string, args, v any) error {
-	t.claim(ctx)
+	t.write(ctx)
 	return t.Tx.Exec(ctx, query, args, v)
 }
 
 // Query runs a query.
 func (t *tx) Query(ctx context.Context, query string, args, v any) error {
-	t.claim(ctx)
+	if !isRead(ctx, query) {
+		t.write(ctx)
+	}
 	return t.Tx.Query(ctx, query, args, v)
 }
 
 // ExecContext runs raw SQL.
 func (t *tx) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	t.claim(ctx)
+	t.write(ctx)
 	return execContext(ctx, t.Tx, query, args)
 }
 
 // QueryContext runs raw SQL.
 func (t *tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	t.claim(ctx)
+	if !scopeOf(ctx).sql {
+		t.write(ctx)
+	}
 	return queryContext(ctx, t.Tx, query, args)
 }
 

@@ -14,6 +14,7 @@ import (
 	entsql "entgo.io/ent/dialect/sql"
 
 	"github.com/credent-go/credent/internal/replica"
+	"github.com/credent-go/credent/internal/states"
 	"github.com/credent-go/credent/internal/tenancy"
 )
 
@@ -37,6 +38,11 @@ func (s *server) Exec(context.Context, string, any, any) error {
 	s.asked++
 	return s.err
 }
+
+func (s *server) BeginTx(context.Context, *sql.TxOptions) (dialect.Tx, error) { return s, nil }
+
+func (*server) Commit() error   { return nil }
+func (*server) Rollback() error { return nil }
 
 func (s *server) Close() error {
 	s.closed++
@@ -123,6 +129,65 @@ func TestFailures(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// States of the standby that aren't the service's are the standby's fault: it
+// hasn't got the present ones yet.
+func TestOldStates(t *testing.T) {
+	t.Parallel()
+	told := 0
+	primary, standby := &server{rows: result{}}, &server{err: fmt.Errorf("credent: %w", states.ErrStateMismatch)}
+	if err := query(reading(t.Context()), replica.New(primary, standby, nil), "SELECT 1"); !errors.Is(err, replica.ErrReader) ||
+		!errors.Is(err, states.ErrStateMismatch) {
+		t.Errorf("got %v", err)
+	}
+	d := replica.New(primary, standby, func(context.Context, error) { told++ })
+	if err := query(reading(t.Context()), d, "SELECT 1"); err != nil || told != 1 || primary.asked != 1 {
+		t.Errorf("got %v, told %d times, asked %d times", err, told, primary.asked)
+	}
+}
+
+// A read-only transaction is a write as soon as it runs more than queries.
+func TestReadOnlyTx(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		do     func(ctx context.Context, tx dialect.Tx) error
+		writes bool
+	}{
+		"nothing": {func(context.Context, dialect.Tx) error { return nil }, false},
+		"a query": {func(ctx context.Context, tx dialect.Tx) error {
+			return tx.Query(ctx, "SELECT 1", []any{}, new(entsql.Rows))
+		}, false},
+		"returns": {func(ctx context.Context, tx dialect.Tx) error {
+			return tx.Query(ctx, "DELETE FROM t RETURNING id", []any{}, new(entsql.Rows))
+		}, true},
+		"executes": {func(ctx context.Context, tx dialect.Tx) error {
+			return tx.Exec(ctx, "SET TRANSACTION READ WRITE", []any{}, nil)
+		}, true},
+	} {
+		for _, claimed := range []bool{true, false} {
+			synctest.Test(t, func(t *testing.T) {
+				primary, standby := &server{rows: result{}}, &server{rows: result{}}
+				d := replica.New(primary, replica.Standby{Driver: standby}, nil)
+				ctx := reading(t.Context())
+				in := ctx
+				if !claimed {
+					in = ent.NewQueryContext(t.Context(), &ent.QueryContext{})
+				}
+				tx, err := d.BeginTx(in, &sql.TxOptions{ReadOnly: true})
+				if err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Second)
+				if err := errors.Join(test.do(in, tx), tx.Commit()); err != nil {
+					t.Fatal(err)
+				}
+				if err := query(ctx, d, "SELECT 1"); err != nil || (standby.asked == 0) != test.writes {
+					t.Errorf("%s: got %v, and the standby was asked %d times", name, err, standby.asked)
+				}
+			})
+		}
 	}
 }
 
