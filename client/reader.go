@@ -10,7 +10,8 @@ import (
 // is a request's already. Queries with it, and with contexts made of it, may be
 // answered by [Config.Reader] until one of them writes: from then on the
 // primary answers, so that the request sees what it wrote. Call it where a
-// request begins. What was written before, by another request, may be missing.
+// request begins, and not in a helper that reads: what was written before it,
+// without a request or by another one, may be missing.
 //
 // A mutation, raw SQL and a transaction count as a write when they begin,
 // whatever becomes of them, but for a read-only transaction with nothing but

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/credent-go/credent"
@@ -43,6 +44,38 @@ func TestReaderKilled(t *testing.T) {
 		for _, err := range heard.errs {
 			if !errors.Is(err, credent.ErrReader) {
 				t.Errorf("told %v", err)
+			}
+		}
+	})
+}
+
+// TestPreferStandby has a URL of both servers for the reader: the primary is
+// the one that is left.
+func TestPreferStandby(t *testing.T) {
+	t.Parallel()
+	forEachDriver(t, func(t *testing.T, w *world) {
+		both, err := pgreplica.URL(w.database, w.primary, w.standby)
+		must(t, err)
+		reader := strings.Replace(both, "target_session_attrs=read-write", "target_session_attrs=prefer-standby", 1)
+		c := w.openAt(t, w.url(t, w.primary, nil), reader, credent.Config{})
+		_, err = add(within(t), c, "u", "s")
+		must(t, err)
+		must(t, w.standby.WaitFor(within(t), w.primary))
+		must(t, w.standby.PauseReplay(within(t)))
+		_, err = add(within(t), c, "u", "t")
+		must(t, err)
+		request := credent.WithRequest(within(t))
+		if got := secrets(request, t, c); !slices.Equal(got, []string{"s"}) {
+			t.Errorf("got %v", got)
+		}
+		must(t, w.standby.Kill())
+		for ctx := within(t); ; { // each connection of the pool says once that it is cut
+			n, err := c.UserCredential.Query().Count(request)
+			if n == 2 && err == nil {
+				break
+			}
+			if !errors.Is(err, credent.ErrReader) || ctx.Err() != nil {
+				t.Fatalf("got %d, %v", n, err)
 			}
 		}
 	})
