@@ -168,6 +168,8 @@ var (
 	ErrRowSecurity = client.ErrRowSecurity
 	// ErrConfig means that a [Config] contradicts itself.
 	ErrConfig = client.ErrConfig
+	// ErrReader means that Config.Reader failed to answer a query.
+	ErrReader = client.ErrReader
 )
 
 // NewSecret returns a secret with the given plaintext, which may be empty.
@@ -187,6 +189,22 @@ func WithUser(ctx context.Context, userID string) context.Context {
 func WithActor(ctx context.Context, actor string) context.Context {
 	return client.WithActor(ctx, actor)
 }
+
+// WithRequest returns a context of a new request, whose queries Config.Reader
+// may answer until the request writes; see [client.WithRequest].
+func WithRequest(ctx context.Context) context.Context { return client.WithRequest(ctx) }
+
+// WithStaleReads returns a context whose queries Config.Reader may answer after
+// a write too; see [client.WithStaleReads].
+func WithStaleReads(ctx context.Context) context.Context { return client.WithStaleReads(ctx) }
+
+// WithPrimary returns a context whose queries the primary answers; see
+// [client.WithPrimary].
+func WithPrimary(ctx context.Context) context.Context { return client.WithPrimary(ctx) }
+
+// WithReadOnlySQL returns a context that says of QueryContext that the SQL only
+// reads; see [client.WithReadOnlySQL].
+func WithReadOnlySQL(ctx context.Context) context.Context { return client.WithReadOnlySQL(ctx) }
 
 // Usable is the predicate of the credentials that can be used now: active, and
 // not expired.
@@ -208,7 +226,10 @@ func NewClient(db *sql.DB, entDialect string, cfg Config) (*ent.Client, error) {
 // Option changes how [Open] and [OpenDB] connect.
 type Option func(*options)
 
-type options struct{ open open.Config }
+type options struct {
+	open   open.Config
+	reader *string // URL of a standby; nil for none
+}
 
 func optionsOf(opts []Option) options {
 	var o options
@@ -234,8 +255,9 @@ func optionsOf(opts []Option) options {
 // [ErrBadKey]), with a URL it does not know ([ErrURL]), with a configuration
 // that contradicts itself ([ErrConfig], [ErrInvalidStates]) or the database
 // ([ErrStateMismatch]) or that cannot be met ([ErrNoColumn], [ErrRowSecurity]),
-// and when the database cannot be reached. No error quotes the URL, which may
-// hold a password. The client is safe for concurrent use.
+// and when the database cannot be reached. If the standby of [WithReader]
+// can't, it is an [ErrReader], or Config.OnReaderError is told. No error quotes
+// a URL, which may hold a password. The client is safe for concurrent use.
 func Open(ctx context.Context, databaseURL string, cfg Config, opts ...Option) (*ent.Client, error) {
 	if cfg.Keyring == nil {
 		var err error
@@ -243,18 +265,23 @@ func Open(ctx context.Context, databaseURL string, cfg Config, opts ...Option) (
 			return nil, err
 		}
 	}
-	db, d, err := OpenDB(databaseURL, opts...)
+	o := optionsOf(opts)
+	db, d, err := open.DB(databaseURL, o.open)
 	if err != nil {
 		return nil, err
 	}
-	c, err := openClient(ctx, db, d, cfg)
+	reader, err := o.openReader(&cfg)
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
+	}
+	c, err := openClient(ctx, db, d, reader, cfg)
+	if err != nil {
+		return nil, errors.Join(err, db.Close(), closeReader(reader))
 	}
 	return c, nil
 }
 
-func openClient(ctx context.Context, db *sql.DB, entDialect string, cfg Config) (*ent.Client, error) {
+func openClient(ctx context.Context, db *sql.DB, entDialect string, reader *sql.DB, cfg Config) (*ent.Client, error) {
 	applies := cfg.Migrate
 	cfg.Migrate = false
 	c, err := client.New(db, entDialect, cfg) // validates before anything is done
@@ -271,6 +298,9 @@ func openClient(ctx context.Context, db *sql.DB, entDialect string, cfg Config) 
 		}
 	}
 	if err := client.CheckRowSecurity(ctx, db, entDialect, cfg); err != nil {
+		return nil, err
+	}
+	if err := checkReader(ctx, reader, entDialect, cfg); err != nil {
 		return nil, err
 	}
 	return c, client.ReadStates(ctx, c)

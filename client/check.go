@@ -12,6 +12,7 @@ import (
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/canary"
 	"github.com/credent-go/credent/internal/principal"
+	"github.com/credent-go/credent/internal/replica"
 )
 
 // ErrNotChecked means that [Check] could not look, so that the key may be right
@@ -48,6 +49,7 @@ func Check(ctx context.Context, client *ent.Client) error {
 }
 
 func check(ctx context.Context, client *ent.Client) error {
+	ctx = replica.WithPrimary(ctx)
 	of, ok, err := asked(ctx, client)
 	switch {
 	case err != nil:

@@ -18,6 +18,7 @@ import (
 	"github.com/credent-go/credent/internal/clientconfig"
 	"github.com/credent-go/credent/internal/entcrypt/driver"
 	"github.com/credent-go/credent/internal/hooks"
+	"github.com/credent-go/credent/internal/replica"
 	"github.com/credent-go/credent/internal/tenancy"
 )
 
@@ -42,6 +43,9 @@ var (
 	// [WithUser], or with row-level security required, outside of a
 	// transaction.
 	ErrNeedsTx = tenancy.ErrNeedsTx
+	// ErrReader means that [Config.Reader] failed to answer a query. It unwraps
+	// to the driver's error.
+	ErrReader = replica.ErrReader
 )
 
 // New returns a client on a pool of the caller's. The dialect is ent's:
@@ -81,11 +85,7 @@ func WrapDriver(drv dialect.Driver, cfg Config) (dialect.Driver, error) {
 	if err := checked.Check(); err != nil {
 		return nil, err
 	}
-	guard, err := checked.Guard(drv.Dialect())
-	if err != nil {
-		return nil, err
-	}
-	wrapped, err := driver.Follow(tenancy.NewDriver(drv, guard), checked.Driver())
+	wrapped, err := checked.Around(drv)
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +106,7 @@ func ReadStates(ctx context.Context, client *ent.Client) error {
 // asked returns what the client's driver knows, and false for a client without
 // one.
 func asked(ctx context.Context, client *ent.Client) (driver.Client, bool, error) {
-	return driver.ClientOf(ctx, func(ctx context.Context) error {
+	return driver.ClientOf(replica.WithPrimary(ctx), func(ctx context.Context) error {
 		_, err := client.UserCredential.Query().Limit(1).IDs(ctx)
 		return err
 	})

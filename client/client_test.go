@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"bytes"
+	"context"
 	"database/sql"
 	"errors"
 	"log/slog"
@@ -158,6 +159,10 @@ func TestConfig(t *testing.T) {
 		"Migrate":                {client.Config{Migrate: true}, client.ErrConfig},
 		"tables alone":           {client.Config{RowSecurityTables: []string{"t"}}, client.ErrConfig},
 		"warnings alone":         {client.Config{FormatWarnings: slog.New(slog.DiscardHandler)}, client.ErrConfig},
+		"Reader":                 {client.Config{Reader: entsql.OpenDB(dialect.SQLite, db)}, nil},
+		"OnReaderError":          {client.Config{Reader: entsql.OpenDB(dialect.SQLite, db), OnReaderError: func(context.Context, error) {}}, nil},
+		"OnReaderError alone":    {client.Config{OnReaderError: func(context.Context, error) {}}, client.ErrConfig},
+		"Reader elsewhere":       {client.Config{Reader: entsql.OpenDB(dialect.Postgres, db)}, client.ErrConfig},
 		"row security on SQLite": {client.Config{RequireRowSecurity: true}, client.ErrUnsupported},
 		"negative state":         {client.Config{Encryption: -1}, encrypted.ErrInvalidStates},
 		"unknown state":          {client.Config{TenantKeys: 7}, encrypted.ErrInvalidStates},

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"log/slog"
 
 	"entgo.io/ent/dialect"
@@ -151,6 +152,35 @@ type Config struct {
 	// Nil means that it is refused. A logger without Formats is an
 	// [ErrConfig].
 	FormatWarnings *slog.Logger
+
+	// Reader is the driver of a standby, for reads that may be older than the
+	// primary's: entsql.OpenDB(dialect.Postgres, db) for a pool. Closing the
+	// client closes it. Nil means that the primary answers everything;
+	// credent.Open makes one of a URL with credent.WithReader. A driver of
+	// another dialect is an [ErrConfig].
+	//
+	// It answers queries of ent outside of transactions, whose context is one
+	// of [WithRequest] and whose request hasn't written, or one of
+	// [WithStaleReads]. Everything else goes to the primary: other contexts,
+	// transactions, mutations with all that their hooks read, and raw SQL,
+	// unless [WithReadOnlySQL] says that it only reads. So does a query that
+	// turns out to write.
+	//
+	// Row-level security holds there too: the user is set for a read-only
+	// transaction, and RequireRowSecurity looks at the standby's role. States
+	// and tenants' keys are read there; a tenant's key that is missing is the
+	// primary's. [StatesLifetime] and [TenantKeyLifetime] begin when the
+	// standby has replayed the change.
+	Reader dialect.Driver
+
+	// OnReaderError is told of each query that the Reader failed to answer, by
+	// an [ErrReader] and in the query's goroutine, and then the primary answers
+	// it. A Reader that can't be reached is left alone for 5 seconds, and
+	// OnReaderError is told of these queries too. Nil means that the query
+	// fails with the ErrReader. A result that breaks off fails with an
+	// ErrReader in any case, and so does what row-level security refuses, with
+	// [ErrRowSecurity]. OnReaderError without a Reader is an [ErrConfig].
+	OnReaderError func(context.Context, error)
 
 	// Wrap puts a driver around the client's own, such as a cache or a
 	// debugger, and returns it. What it sees are statements before arguments

@@ -6,10 +6,12 @@ import (
 )
 
 // StatesLifetime is how long a client uses the database's states before it
-// reads them again: one minute.
+// reads them again: one minute. Over [Config.Reader] it begins when the standby
+// has replayed a change.
 const StatesLifetime = states.Lifetime
 
 // TenantKeyLifetime is how long a client uses the key of a tenant before it
 // reads it again: one minute. A key that is destroyed is gone from every
-// process after that time.
+// process after that time; over [Config.Reader] it begins when the standby has
+// replayed the destruction.
 const TenantKeyLifetime = tenantkey.Lifetime

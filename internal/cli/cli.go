@@ -67,6 +67,8 @@ Environment:
                             names of files with the same, in place of the variables
   NO_COLOR                  if set, quickstart prints without bold
 
+A standby of Postgres answers the commands that only read, and they say up to where it has replayed. The others fail there.
+
 Exit codes:
 ` + exitCodeTable(),
 		Example: `  credent quickstart                      # see it at work, on a throw-away database
@@ -111,7 +113,7 @@ func (a *app) action(cmd *cobra.Command, run func(ctx context.Context, args []st
 		if err := checkEmpty(cmd.Flags()); err != nil {
 			return err
 		}
-		if err := run(cmd.Context(), args); err != nil {
+		if err := run(a.calling(cmd), args); err != nil {
 			return &failure{err}
 		}
 		return nil

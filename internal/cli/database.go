@@ -70,7 +70,8 @@ func databaseURL() string {
 type database struct {
 	*sql.DB
 	dialect string
-	file    string // of SQLite
+	file    string   // of SQLite
+	standby *standby // nil if it is none
 }
 
 // open connects to a database. An SQLite file that does not exist is made only
@@ -92,7 +93,11 @@ func open(ctx context.Context, databaseURL string, create bool) (_ *database, er
 		return nil, err
 	}
 	db := &database{DB: pool, dialect: d, file: file}
-	if err := db.connect(ctx); err != nil {
+	err = db.connect(ctx)
+	if err == nil {
+		err = db.meetStandby(ctx)
+	}
+	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil

@@ -152,6 +152,9 @@ func (db *database) describe() string {
 	if db.dialect == dialect.SQLite {
 		return "SQLite, " + db.file
 	}
+	if db.standby != nil {
+		return "Postgres, a standby, replayed up to " + db.standby.String()
+	}
 	return "Postgres"
 }
 

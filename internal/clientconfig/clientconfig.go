@@ -3,6 +3,7 @@
 package clientconfig
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,6 +15,7 @@ import (
 	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/hooks"
+	"github.com/credent-go/credent/internal/replica"
 	"github.com/credent-go/credent/internal/states"
 	"github.com/credent-go/credent/internal/tenancy"
 	"github.com/credent-go/credent/keyring"
@@ -37,6 +39,8 @@ type Config struct {
 	Audit              *slog.Logger
 	Formats            []hooks.Format
 	FormatWarnings     *slog.Logger
+	Reader             dialect.Driver
+	OnReaderError      func(context.Context, error)
 	Wrap               func(dialect.Driver) dialect.Driver
 	Migrate            bool
 }
@@ -48,6 +52,8 @@ func (cfg Config) Check() error {
 		return fmt.Errorf("client: %w: RowSecurityTables are set, and RequireRowSecurity is not", ErrConfig)
 	case cfg.FormatWarnings != nil && len(cfg.Formats) == 0:
 		return fmt.Errorf("client: %w: FormatWarnings is set, and Formats are not: BrokerFormats has known ones", ErrConfig)
+	case cfg.OnReaderError != nil && cfg.Reader == nil:
+		return fmt.Errorf("client: %w: OnReaderError is set, and Reader is not", ErrConfig)
 	}
 	return nil
 }
@@ -59,6 +65,29 @@ func (cfg Config) Guard(entDialect string) (*tenancy.Guard, error) {
 		return nil, nil
 	}
 	return tenancy.NewGuard(entDialect, cfg.RowSecurityTables...)
+}
+
+// Around returns the client's driver, around the primary's and the Reader's.
+// Errors: [ErrConfig], [tenancy.ErrRowSecurity], and the driver's.
+func (cfg Config) Around(drv dialect.Driver) (dialect.Driver, error) {
+	guard, err := cfg.Guard(drv.Dialect())
+	if err != nil {
+		return nil, err
+	}
+	server := tenancy.NewDriver(drv, guard)
+	primary, err := driver.Follow(server, cfg.Driver())
+	if err != nil || cfg.Reader == nil {
+		return primary, err
+	}
+	if d := cfg.Reader.Dialect(); d != drv.Dialect() {
+		return nil, fmt.Errorf("client: %w: the Reader's dialect is %s, and the client's is %s", ErrConfig, d, drv.Dialect())
+	}
+	standby := replica.Standby{Driver: tenancy.NewReader(cfg.Reader, guard)}
+	reader, err := driver.FollowStandby(standby, server, cfg.Driver())
+	if err != nil {
+		return nil, err
+	}
+	return replica.New(primary, reader, cfg.OnReaderError), nil
 }
 
 // Driver is how the client's driver encrypts and decrypts.

@@ -9,6 +9,7 @@ import (
 
 	credent "github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/internal/hookpoint"
+	"github.com/credent-go/credent/internal/replica"
 )
 
 // ErrNoHooks means that a client was built past package client, and its driver
@@ -28,10 +29,11 @@ type mutation struct {
 
 type mutationKey struct{}
 
-// mark notes that the hooks of [Install] run for a mutation.
+// mark notes that the hooks of [Install] run for a mutation. What they and the
+// caller's own read is the primary's.
 func mark(next ent.Mutator) ent.Mutator {
 	return ent.MutateFunc(func(ctx context.Context, m ent.Mutation) (ent.Value, error) {
-		return next.Mutate(context.WithValue(ctx, mutationKey{}, mutation{m, true}), m)
+		return next.Mutate(context.WithValue(replica.Writing(ctx), mutationKey{}, mutation{m, true}), m)
 	})
 }
 
@@ -42,7 +44,7 @@ func always(next ent.Mutator) ent.Mutator {
 		if known, ok := ctx.Value(mutationKey{}).(mutation); ok && known.of == m {
 			return next.Mutate(ctx, m)
 		}
-		ctx = context.WithValue(ctx, mutationKey{}, mutation{of: m})
+		ctx = context.WithValue(replica.Writing(ctx), mutationKey{}, mutation{of: m})
 		switch m.(type) {
 		case *credent.UserCredentialMutation:
 			next = credentialRules(next)

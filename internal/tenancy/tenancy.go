@@ -39,7 +39,11 @@ var (
 // With one they run as the user "", who sees nothing, and every transaction
 // whose role row-level security doesn't hold is refused, with [ErrRowSecurity].
 // The driver is safe for concurrent use, as far as the wrapped one is.
-func NewDriver(drv dialect.Driver, guard *Guard) dialect.Driver { return &driver{drv, guard} }
+func NewDriver(drv dialect.Driver, guard *Guard) dialect.Driver { return &driver{drv, guard, false} }
+
+// NewReader is NewDriver for a server that only reads, a standby: its
+// transactions are read-only.
+func NewReader(drv dialect.Driver, guard *Guard) dialect.Driver { return &driver{drv, guard, true} }
 
 // user returns the user that a context's statements run as.
 func (g *Guard) user(ctx context.Context) (userID string, ok bool) {
@@ -66,6 +70,7 @@ func SetUser(ctx context.Context, tx *sql.Tx, entDialect string, guard *Guard) e
 type driver struct {
 	dialect.Driver
 	guard *Guard // nil for none
+	reads bool   // nothing is written
 }
 
 // Exec runs a statement, for a user in a transaction of its own.
@@ -164,7 +169,10 @@ func rollback(tx dialect.Tx, err error) error {
 }
 
 func (d *driver) begin(ctx context.Context, opts *sql.TxOptions) (dialect.Tx, error) {
-	if opts == nil {
+	switch {
+	case d.reads:
+		opts = &sql.TxOptions{ReadOnly: true}
+	case opts == nil:
 		return d.Driver.Tx(ctx)
 	}
 	beginner, ok := d.Driver.(interface {

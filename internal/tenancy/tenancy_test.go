@@ -364,3 +364,32 @@ func TestPoorDriver(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A reader's transactions are read-only, whatever begins them.
+func TestReader(t *testing.T) {
+	t.Parallel()
+	r := &recorder{name: dialect.Postgres}
+	drv := tenancy.NewReader(full{r}, nil)
+	ctx := principal.WithUser(t.Context(), "u")
+	var rows entsql.Rows
+	if err := drv.Query(ctx, "SELECT", []any{}, &rows); err != nil {
+		t.Fatal(err)
+	}
+	if err := rows.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := drv.Tx(ctx); err != nil {
+		t.Fatal(err)
+	}
+	const set = `SELECT set_config('app.user_id', $1, true) ["u"]`
+	want := []string{"begin read-only true", set, "SELECT", "close rows", "commit", "begin read-only true", set}
+	if diff := cmp.Diff(want, r.take()); diff != "" {
+		t.Error(diff)
+	}
+	if err := drv.Query(t.Context(), "SELECT", []any{}, &rows); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"SELECT"}, r.take()); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -64,19 +64,28 @@ type Config struct {
 // New wraps an ent driver. The result is safe for concurrent use as far as the
 // wrapped one is. Errors: [ErrDialect]; [states.ErrInvalidStates];
 // [column.ErrNoColumn] for a column that isn't encrypted, or has no tenant.
-func New(drv dialect.Driver, cfg Config) (dialect.Driver, error) { return newDriver(drv, cfg, false) }
+func New(drv dialect.Driver, cfg Config) (dialect.Driver, error) {
+	return newDriver(drv, drv, cfg, false)
+}
 
 // Follow is New for a client that follows the states in the database. It reads
 // them with its first statement, or with [Read].
 func Follow(drv dialect.Driver, cfg Config) (dialect.Driver, error) {
-	return newDriver(drv, cfg, true)
+	return newDriver(drv, drv, cfg, true)
 }
 
-func newDriver(drv dialect.Driver, cfg Config, follows bool) (dialect.Driver, error) {
+// FollowStandby is Follow for a standby. It follows the states there, as what
+// it reads does. A tenant's key that the standby lacks, and one that a secret
+// outlives, is read from the primary.
+func FollowStandby(standby, primary dialect.Driver, cfg Config) (dialect.Driver, error) {
+	return newDriver(standby, primary, cfg, true)
+}
+
+func newDriver(drv, keys dialect.Driver, cfg Config, follows bool) (dialect.Driver, error) {
 	if d := drv.Dialect(); d != dialect.Postgres && d != dialect.SQLite {
 		return nil, fmt.Errorf("credent: the dialect is %s: %w", d, ErrDialect)
 	}
-	l, err := newLive(drv, cfg, follows)
+	l, err := newLive(keys, cfg, follows)
 	if err != nil {
 		return nil, err
 	}
@@ -86,6 +95,9 @@ func newDriver(drv dialect.Driver, cfg Config, follows bool) (dialect.Driver, er
 // Read makes a driver of [Follow] read the database's states. Errors:
 // [states.ErrStateMismatch], [states.ErrInvalidStates], and the database's.
 func Read(ctx context.Context, drv dialect.Driver) error {
+	if of, ok := drv.(interface{ Primary() dialect.Driver }); ok { // beside a standby's
+		drv = of.Primary()
+	}
 	d, ok := drv.(*cryptDriver)
 	if !ok {
 		return nil

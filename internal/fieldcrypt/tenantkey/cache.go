@@ -328,7 +328,7 @@ type Ref struct {
 	of     *Cache
 	ctx    func() context.Context // the query's values, without its end
 	key    atomic.Pointer[entry]
-	early  atomic.Pointer[entry] // what was known before the query
+	early  atomic.Pointer[entry] // what was known before the query, or missing
 }
 
 // NewRef returns a tenant's ref, for a result of the context's query.
@@ -339,8 +339,8 @@ func (c *Cache) NewRef(ctx context.Context, tenant string) *Ref {
 	return ref
 }
 
-// Again reads a key that was known before the query, once, and reports whether
-// the server has another by now.
+// Again reads a key that was known before the query, or was missing, once, and
+// reports whether the pool's server has another.
 func (r *Ref) Again(ring *keyring.Ring) bool {
 	old := r.early.Swap(nil)
 	if old == nil {
@@ -371,6 +371,9 @@ func (c *Cache) Fill(ctx context.Context, on Store, refs map[string]*Ref) error 
 	found, err := c.open(ctx, on, ring, tenants, Known)
 	for tenant, key := range found {
 		refs[tenant].key.Store(key)
+		if key.wrapped() == "" { // a standby may lack it
+			refs[tenant].early.Store(key)
+		}
 	}
 	return err
 }

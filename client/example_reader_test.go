@@ -1,0 +1,86 @@
+package client_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+
+	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
+
+	"github.com/credent-go/credent/client"
+	"github.com/credent-go/credent/ent"
+)
+
+// newReplicated returns a client of two databases. The second stands for a
+// standby that lags: it has nothing of the first.
+func newReplicated() *ent.Client {
+	primary, ring := newPool()
+	standby, _ := newPool()
+	c, err := client.New(primary, dialect.SQLite, client.Config{
+		Keyring:       ring,
+		Reader:        entsql.OpenDB(dialect.SQLite, standby),
+		OnReaderError: func(_ context.Context, err error) { log.Print(err) },
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	return c
+}
+
+// A request begins in a middleware:
+//
+//	func(w http.ResponseWriter, r *http.Request) {
+//		next.ServeHTTP(w, r.WithContext(client.WithRequest(r.Context())))
+//	}
+func ExampleWithRequest() {
+	c := newReplicated()
+	defer func() { _ = c.Close() }()
+
+	writes := client.WithRequest(context.Background())
+	store(writes, c)
+	fmt.Println("the request that wrote:", c.UserCredential.Query().CountX(writes))
+
+	other := client.WithRequest(context.Background())
+	fmt.Println("another one:", c.UserCredential.Query().CountX(other))
+	fmt.Println("no request:", c.UserCredential.Query().CountX(context.Background()))
+	// Output:
+	// the request that wrote: 1
+	// another one: 0
+	// no request: 1
+}
+
+// A report of yesterday may be read from the standby, whatever was written.
+func ExampleWithStaleReads() {
+	c := newReplicated()
+	defer func() { _ = c.Close() }()
+	ctx := client.WithRequest(context.Background())
+	store(ctx, c)
+	fmt.Println(c.UserCredential.Query().CountX(client.WithStaleReads(ctx)))
+	// Output: 0
+}
+
+// What another process wrote for the request is on the primary.
+func ExampleWithPrimary() {
+	c := newReplicated()
+	defer func() { _ = c.Close() }()
+	store(context.Background(), c)
+	ctx := client.WithRequest(context.Background())
+	fmt.Println(c.UserCredential.Query().CountX(ctx), c.UserCredential.Query().CountX(client.WithPrimary(ctx)))
+	// Output: 0 1
+}
+
+// Nobody reads raw SQL, so it is said to read.
+func ExampleWithReadOnlySQL() {
+	c := newReplicated()
+	defer func() { _ = c.Close() }()
+	store(context.Background(), c)
+	ctx := client.WithRequest(context.Background())
+	rows, err := c.QueryContext(client.WithReadOnlySQL(ctx), "SELECT user_id FROM user_accounts")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = rows.Close() }()
+	fmt.Println("rows:", rows.Next(), rows.Err())
+	// Output: rows: false <nil>
+}
