@@ -80,8 +80,8 @@ func doctor(t *testing.T, url, key string) (bad map[string]string, output string
 	out, stderr := failing(t, url, key, "doctor", "--json")
 	var report struct {
 		Checks []struct {
-			Name string
-			Bad  []struct{ Row, Reason string }
+			Name     string
+			Examples []struct{ Row, Reason string }
 		}
 	}
 	if err := json.Unmarshal([]byte(out), &report); err != nil {
@@ -89,7 +89,7 @@ func doctor(t *testing.T, url, key string) (bad map[string]string, output string
 	}
 	bad = make(map[string]string)
 	for _, check := range report.Checks {
-		for _, b := range check.Bad {
+		for _, b := range check.Examples {
 			bad[check.Name+" "+b.Row] = b.Reason
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
@@ -127,6 +128,22 @@ func (db DB) table(ctx context.Context, of column.Column) (table, error) {
 		return table{}, errors.New(lacks)
 	}
 	return t, nil
+}
+
+// Key returns the columns of the primary key of a column's table, in their
+// order: none if it has no key, or the role can't read the whole of it.
+func (db DB) Key(ctx context.Context, of column.Column) ([]string, error) {
+	of = db.named(of)
+	t, err := db.describe(ctx, of.Schema, of.Table)
+	return t.readableKey(), err
+}
+
+// readableKey returns the primary key, if the role may read it.
+func (t table) readableKey() []string {
+	if slices.ContainsFunc(t.key, func(name string) bool { return !t.columns[name] }) {
+		return nil
+	}
+	return t.key
 }
 
 // Hides reports whether row-level security of a column's table applies to the
