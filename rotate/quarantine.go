@@ -13,9 +13,9 @@ import (
 // count of a column, names. Config.Quarantine gets all of them.
 const MaxExamples = 20
 
-// maxTold is how many secrets a run remembers as told, in 16 MB at most. A later
+// maxTold is how many secrets a run remembers as told, in 8 MB at most. A later
 // pass tells the others once more.
-const maxTold = 1 << 20
+const maxTold = 1 << 19
 
 // Quarantined is a secret that could not be opened or rewritten.
 type Quarantined struct {

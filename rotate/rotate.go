@@ -95,8 +95,8 @@ type Config struct {
 	// Quarantine is called with the secrets that can't be opened or rewritten,
 	// those of a page at once, as soon as they are found, from one goroutine
 	// at a time; nil for none. Each secret is told once for each reason, unless
-	// there are more than a million and others are rewritten: each pass then
-	// tells the rest again. An error ends the run, and rows that are rewritten
+	// there are more than half a million and others are rewritten: each pass
+	// then tells the rest again. An error ends the run, and rows that are rewritten
 	// stay so.
 	Quarantine func([]Quarantined) error
 }
