@@ -17,9 +17,8 @@ import (
 	"syscall"
 	"testing"
 
-	_ "modernc.org/sqlite" // the driver of SQLite
-
 	"github.com/credent-go/credent/internal/cli"
+	"github.com/credent-go/credent/internal/testdb"
 	"github.com/credent-go/credent/keyring"
 )
 
@@ -40,7 +39,7 @@ const envPeak = "CREDENT_TEST_PEAK"
 func TestMain(m *testing.M) {
 	path := os.Getenv(envPeak)
 	if path == "" {
-		os.Exit(m.Run())
+		testdb.Main(m)
 	}
 	code := cli.Main()
 	if err := os.WriteFile(path, []byte(strconv.FormatInt(peak(), 10)), 0o600); err != nil {

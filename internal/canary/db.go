@@ -146,9 +146,10 @@ func (t table) readableKey() []string {
 	return t.key
 }
 
-// Hides reports whether row-level security of a column's table applies to the
-// role. It is an error if the role can't read the column.
-func (db DB) Hides(ctx context.Context, of column.Column) (bool, error) {
+// Rows returns how the rows of a column's table can be looked at: [DB.Key], and
+// whether row-level security applies to the role. It is an error if the role
+// can't read the column.
+func (db DB) Rows(ctx context.Context, of column.Column) (key []string, hidden bool, err error) {
 	t, err := db.table(ctx, of)
-	return t.hidden, err
+	return t.readableKey(), t.hidden, err
 }

@@ -57,10 +57,10 @@ type sampler struct {
 	digests blindindex.Digester
 }
 
-// hiddenRows says why rows aren't looked at where row-level security applies.
+// HiddenRows says why rows aren't looked at where row-level security applies.
 // Nothing would bound that: the database reads rows until it finds some that
 // the role may see.
-const hiddenRows = "row-level security hides rows from this role"
+const HiddenRows = "row-level security hides rows from this role"
 
 // look opens the last secrets of the column by primary key. It accepts them
 // bound or not, under the keyring or under their tenants' keys, unless the
@@ -71,7 +71,7 @@ func (s *sampler) look(ctx context.Context) (Rows, error) {
 		return Rows{}, err
 	}
 	if t.hidden {
-		return Rows{Unseen: hiddenRows}, nil
+		return Rows{Unseen: HiddenRows}, nil
 	}
 	d := dialect.Postgres
 	if s.SQLite {
