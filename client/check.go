@@ -36,9 +36,9 @@ const checkSample = 10
 // rotate`. Without it a member of credent_app gives the context of a user who
 // has credentials, or gets an ErrNotChecked.
 //
-// Besides the canary, Check opens the secrets of the last credentials by primary
-// key, at most ten, the way the client reads them. It fails if none of one
-// column opens: a single damaged row is no reason, and credent doctor finds
+// Besides the canary, Check opens the secrets of the last credentials by
+// primary key, at most ten, the way the client reads them. It fails if none of
+// one column opens: a single damaged row is no reason, and credent doctor finds
 // every one. Secrets that are encrypted.ErrShredded say nothing about the
 // keyring.
 //
@@ -79,8 +79,8 @@ func check(ctx context.Context, client *ent.Client) error {
 		}
 	})
 	if hidden {
-		// A policy alone would have all rows read that belong to others, and for
-		// a user of many rows the database may still go by the primary key.
+		// A policy alone would have all rows read that belong to others, and
+		// for a user of many rows the database may still go by the primary key.
 		err := c.CheckRows(ctx, func(encrypted.Column) (canary.Rows, error) {
 			return canary.Rows{Unseen: canary.HiddenRows}, nil
 		}, ent.EncryptedColumns()...)

@@ -112,7 +112,7 @@ func (o *outcome) add(p *pass, r row, keys map[string]tenantkey.Key) {
 	for i, column := range p.table.columns {
 		var err error
 		if c.cells[i], err = p.cell(r, i, column, keys); err != nil {
-			o.quarantined = append(o.quarantined, Quarantined{Table: p.table.label(), Column: column.Name, Row: r.id, Err: err})
+			o.quarantined = append(o.quarantined, Quarantined{p.table.label(), column.Name, r.id, err})
 		}
 		if c.cells[i].shredded {
 			o.shredded++

@@ -25,7 +25,8 @@ func (l *listed) add(list []rotate.Quarantined) error {
 // each is the statement that stores a value in rows of t_text, from one ID to
 // another.
 func each(from, to int, value string) string {
-	return fmt.Sprintf("WITH n(i) AS (SELECT %d UNION ALL SELECT i + 1 FROM n WHERE i < %d) INSERT INTO t_text SELECT i, '%s' FROM n", from, to, value)
+	return fmt.Sprintf("WITH n(i) AS (SELECT %d UNION ALL SELECT i + 1 FROM n WHERE i < %d) "+
+		"INSERT INTO t_text SELECT i, '%s' FROM n", from, to, value)
 }
 
 // Each secret is told once, though several passes come across it, and the
@@ -73,8 +74,10 @@ func TestQuarantine(t *testing.T) {
 	}
 	compare("run", &run)
 	table := report.Tables[0]
-	if table.Passes < 2 || table.Rewritten != 300 || table.Quarantined != 600 || len(table.Examples) != rotate.MaxExamples {
-		t.Errorf("%d passes, %d rewritten, %d quarantined, %d examples", table.Passes, table.Rewritten, table.Quarantined, len(table.Examples))
+	examples := len(table.Examples)
+	if table.Passes < 2 || table.Rewritten != 300 || table.Quarantined != 600 || examples != rotate.MaxExamples {
+		t.Errorf("%d passes, %d rewritten, %d quarantined, %d examples", table.Passes, table.Rewritten,
+			table.Quarantined, examples)
 	}
 	first := func(a, b rotate.Quarantined) int { return strings.Compare(a.Row, b.Row) }
 	if !slices.IsSortedFunc(table.Examples, first) || table.Examples[0].Row != "1" || table.Examples[19].Row != "116" {
@@ -97,12 +100,16 @@ func TestQuarantine(t *testing.T) {
 
 	// What Encrypt and its way back leave is told as well.
 	var encrypted, decrypted listed
-	want = slices.DeleteFunc(want, func(row string) bool { return strings.HasSuffix(row, fernet.ErrNotEncrypted.Error()) })
-	if report, err = rotate.Encrypt(t.Context(), db, ring, cfg(&encrypted)); !errors.Is(err, rotate.ErrQuarantined) || report.Rewritten() != 100 {
+	want = slices.DeleteFunc(want, func(row string) bool {
+		return strings.HasSuffix(row, fernet.ErrNotEncrypted.Error())
+	})
+	report, err = rotate.Encrypt(t.Context(), db, ring, cfg(&encrypted))
+	if !errors.Is(err, rotate.ErrQuarantined) || report.Rewritten() != 100 {
 		t.Errorf("encrypt: got %v", err)
 	}
 	compare("encrypt", &encrypted)
-	if report, err = rotate.DecryptToPlaintext(t.Context(), db, ring, cfg(&decrypted)); !errors.Is(err, rotate.ErrQuarantined) || report.Rewritten() != 400 {
+	report, err = rotate.DecryptToPlaintext(t.Context(), db, ring, cfg(&decrypted))
+	if !errors.Is(err, rotate.ErrQuarantined) || report.Rewritten() != 400 {
 		t.Errorf("decrypt: got %v", err)
 	}
 	compare("decrypt", &decrypted)
@@ -128,7 +135,9 @@ func TestQuarantineFails(t *testing.T) {
 		t.Errorf("got %v after %d calls", err, calls)
 	}
 	var stored int64
-	if err := db.QueryRowContext(t.Context(), "SELECT count(*) FROM t_text WHERE secret NOT IN ($1, 'gAAAA-broken')", token).Scan(&stored); err != nil {
+	err = db.QueryRowContext(t.Context(), "SELECT count(*) FROM t_text WHERE secret NOT IN ($1, 'gAAAA-broken')", token).
+		Scan(&stored)
+	if err != nil {
 		t.Fatal(err)
 	}
 	if stored != report.Rewritten() || stored < 100 || stored == 200 {

@@ -93,11 +93,11 @@ type Config struct {
 	// from one goroutine at a time; nil for none.
 	Progress func(Progress)
 	// Quarantine is called with the secrets that can't be opened or rewritten,
-	// those of a page at once, as soon as they are found, from one goroutine
-	// at a time; nil for none. Each secret is told once for each reason, unless
+	// a page's at once, as soon as they are found, from one goroutine at a
+	// time; nil for none. Each secret is told once for each reason, unless
 	// there are more than half a million and others are rewritten: each pass
-	// then tells the rest again. An error ends the run, and rows that are rewritten
-	// stay so.
+	// then tells the rest again. An error ends the run, and rows that are
+	// rewritten stay so.
 	Quarantine func([]Quarantined) error
 }
 

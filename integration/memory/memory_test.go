@@ -151,7 +151,8 @@ func (m *machine) fill(t *testing.T) {
 	if _, err := db.ExecContext(t.Context(), fmt.Sprintf(`INSERT INTO user_credentials
 		(id, user_account_id, user_id, credential_type, api_key, secret_key, api_key_index)
 		WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)
-		SELECT printf('00000000-0000-4000-8000-%%012d', i), user_account_id, user_id, credential_type, api_key, secret_key, api_key_index
+		SELECT printf('00000000-0000-4000-8000-%%012d', i), user_account_id, user_id, credential_type,
+			api_key, secret_key, api_key_index
 		FROM n, user_credentials`, rows-1)); err != nil {
 		t.Fatal(err)
 	}
@@ -170,12 +171,14 @@ func TestMemoryIsBounded(t *testing.T) {
 		if i%2 == 1 {
 			user = "nobody"
 		}
-		fmt.Fprintf(&file, `{"user_id": %q, "credential_type": "alpaca", "api_key": "PK%d", "secret_key": "secret"}`+"\n", user, i)
+		fmt.Fprintf(&file, `{"user_id": %q, "credential_type": "alpaca", "api_key": "PK%d", "secret_key": "s"}`+"\n",
+			user, i)
 	}
 	if err := os.WriteFile(filepath.Join(m.dir, "many.jsonl"), []byte(file.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	earlier := strings.Replace(right, "ENCRYPTION_KEY=", "ENCRYPTION_KEY_PREVIOUS=", 1)
+	const unknown = "no key in the keyring"
 	for _, test := range []struct {
 		name       string
 		env        []string
@@ -187,10 +190,16 @@ func TestMemoryIsBounded(t *testing.T) {
 		{"list", nil, "credential list", 0, "out", " u-1 ", rows},
 		{"list as JSON", nil, "credential list --json", 0, "out", `"id": `, rows},
 		{"export", nil, "credential export", 0, "out", ",u-1,", rows},
-		{"import", nil, "credential import many.jsonl --dry-run --quarantine refused", 1, "refused", "no account of its user_id", rows / 2},
+		{
+			"import", nil, "credential import many.jsonl --dry-run --quarantine refused", 1,
+			"refused", "no account of its user_id", rows / 2,
+		},
 		{"doctor with another key", []string{other}, "doctor", 1, "out", "and 149980 more", 2},
-		{"verify with another key", []string{other}, "verify --no-record --quarantine verified", 1, "verified", "no key in the keyring", 2 * rows},
-		{"rotate with another key", []string{other}, "rotate --quarantine rotated", 3, "rotated", "no key in the keyring", 2*rows + 2},
+		{
+			"verify with another key", []string{other}, "verify --no-record --quarantine verified", 1,
+			"verified", unknown, 2 * rows,
+		},
+		{"rotate with another key", []string{other}, "rotate --quarantine rotated", 3, "rotated", unknown, 2*rows + 2},
 		{"rotate", []string{other, earlier}, "rotate", 0, "out", "150000 rewritten", 1},
 		{"verify", []string{other}, "verify", 0, "out", "150000   under the primary key", 2},
 	} {

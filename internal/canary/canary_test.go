@@ -198,9 +198,12 @@ func TestSampleOfPartitions(t *testing.T) {
 	t.Parallel()
 	const rows = 30_000
 	db := openPostgres(t)
-	exec(t, db, "CREATE TABLE p (tenant text COLLATE \"C\", id uuid, secret varchar(500), PRIMARY KEY (tenant, id)) PARTITION BY HASH (tenant)",
-		"CREATE TABLE p_0 PARTITION OF p FOR VALUES WITH (MODULUS 2, REMAINDER 0)", "CREATE TABLE p_1 PARTITION OF p FOR VALUES WITH (MODULUS 2, REMAINDER 1)",
-		fmt.Sprintf("INSERT INTO p (tenant, id) SELECT 'u' || n %% 7, gen_random_uuid() FROM generate_series(1, %d) AS s (n)", rows))
+	exec(t, db, `CREATE TABLE p (tenant text, id uuid, secret varchar(500), PRIMARY KEY (tenant, id))
+			PARTITION BY HASH (tenant)`,
+		"CREATE TABLE p_0 PARTITION OF p FOR VALUES WITH (MODULUS 2, REMAINDER 0)",
+		"CREATE TABLE p_1 PARTITION OF p FOR VALUES WITH (MODULUS 2, REMAINDER 1)",
+		fmt.Sprintf(`INSERT INTO p (tenant, id) SELECT 'u' || n %% 7, gen_random_uuid()
+			FROM generate_series(1, %d) AS s (n)`, rows))
 	ring, _ := newRing(t)
 	for _, statement := range []string{"SELECT 1", "ANALYZE p", "UPDATE p SET secret = NULL", "VACUUM ANALYZE p"} {
 		exec(t, db, statement)

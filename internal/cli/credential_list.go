@@ -94,7 +94,8 @@ func (db *database) credentialKey(ctx context.Context) (credentialKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(key) != 2 || !slices.Contains(key, usercredential.FieldUserID) || !slices.Contains(key, usercredential.FieldID) {
+	both := []string{usercredential.FieldID, usercredential.FieldUserID}
+	if !slices.Equal(slices.Sorted(slices.Values(key)), both) {
 		return credentialKey{usercredential.FieldID}, nil
 	}
 	return key, nil

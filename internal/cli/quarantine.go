@@ -25,8 +25,8 @@ type quarantineFlag struct {
 }
 
 func (q *quarantineFlag) add(cmd *cobra.Command, what string) {
-	cmd.Flags().StringVar(&q.path, "quarantine", "", "write "+what+" to this `FILE`, or - for standard output, as JSON lines; "+
-		"they are added to a file that is there")
+	cmd.Flags().StringVar(&q.path, "quarantine", "", "write "+what+" to this `FILE`, or - for standard output, as "+
+		"JSON lines; they are added to a file that is there")
 }
 
 // check refuses what can't be read apart.
@@ -144,8 +144,10 @@ func (q *quarantineFlag) close() error {
 	if q.err == nil {
 		return nil
 	}
-	if q.path == "-" {
-		return messagef("stopped: the quarantine could not be written to standard output: %v", cause(q.err))
+	to := q.path
+	if to == "-" {
+		to = "standard output"
 	}
-	return messagef("stopped: the quarantine could not be written to %s, which has %s: %v", q.path, count(int(q.lines), "line"), cause(q.err))
+	return messagef("stopped: the quarantine could not be written to %s, after %s: %v", to,
+		count(int(q.lines), "line"), cause(q.err))
 }

@@ -58,10 +58,15 @@ It brings tokens to what the states of their columns say ("credent state list"):
 ENCRYPTION_KEY; write to the new way, bound and under the key of the user. Where no state is set, a token stays as it is in this
 respect. Under require a token of the old way is left as it is and listed: nobody should have stored it.
 
+It counts the secrets that are left as they are, and names the first 20. With --quarantine it lists all as soon as they are found,
+with table, column, row and reason as a JSON object in each line. If it is killed, the list ends with a whole line. If the list
+cannot be written, it stops with an error.
+
 Where tenants have keys of their own, the keys are encrypted anew. Secrets whose tenant's key was destroyed are counted and
 left.`,
 		Example: `  credent rotate --dry-run
-  credent rotate --workers 8 --rate 20000`,
+  credent rotate --workers 8 --rate 20000
+  credent rotate --quarantine quarantine.jsonl`,
 	}, nil)
 }
 

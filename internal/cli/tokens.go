@@ -52,7 +52,7 @@ type badToken struct {
 }
 
 func (c *tokenCount) String() string {
-	of := ""
+	of, tokens := "", count(c.Tokens, "token")
 	if c.Limited {
 		of = fmt.Sprintf(" in the last %s by primary key", count(c.Rows, "row"))
 	}
@@ -62,7 +62,7 @@ func (c *tokenCount) String() string {
 	case bad == 0 && c.Tokens == 0:
 		return "no tokens" + of
 	case bad == 0:
-		text := count(c.Tokens, "token") + " checked"
+		text := tokens + " checked"
 		if c.Bound > 0 {
 			text += fmt.Sprintf(", %d of them bound", c.Bound)
 		}
@@ -71,11 +71,12 @@ func (c *tokenCount) String() string {
 		}
 		return text + of
 	case bad == c.Tokens && c.otherKey == bad:
-		return fmt.Sprintf("none of %s%s opens; set ENCRYPTION_KEY to the key of this database", count(c.Tokens, "token"), of)
+		return fmt.Sprintf("none of %s%s opens; set ENCRYPTION_KEY to the key of this database", tokens, of)
 	case c.plain == bad:
-		return fmt.Sprintf("%d of %s%s not encrypted; `credent encrypt` encrypts plaintext", bad, count(c.Tokens, "value"), of)
+		values := count(c.Tokens, "value")
+		return fmt.Sprintf("%d of %s%s not encrypted; `credent encrypt` encrypts plaintext", bad, values, of)
 	default:
-		return fmt.Sprintf("%d of %s%s cannot be opened; store or restore those rows", bad, count(c.Tokens, "token"), of)
+		return fmt.Sprintf("%d of %s%s cannot be opened; store or restore those rows", bad, tokens, of)
 	}
 }
 
@@ -198,8 +199,9 @@ func (o *opener) query(last []any, compare, direction string, size int) string {
 	if last != nil {
 		where = " WHERE (" + strings.Join(names, ", ") + ") " + compare + " (" + strings.Join(places, ", ") + ")"
 	}
+	order := strings.Join(names, direction+", ") + direction
 	return fmt.Sprintf(`SELECT id, %s, %s FROM "%s"%s ORDER BY %s LIMIT %d`, strings.Join(names, ", "),
-		strings.Join(o.table.selected(), ", "), o.table.name, where, strings.Join(names, direction+", ")+direction, size)
+		strings.Join(o.table.selected(), ", "), o.table.name, where, order, size)
 }
 
 // idKey returns the columns of a table's primary key, or its id if the role
