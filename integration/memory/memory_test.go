@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"database/sql"
+	"encoding/json"
 	"fmt"
 	"log"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/credent-go/credent/internal/cli"
 	"github.com/credent-go/credent/internal/testdb"
@@ -76,25 +78,34 @@ type machine struct {
 	env []string
 }
 
-// run runs a command with its output in a file, and returns the most memory
-// that it had, in MB, and its exit code.
-func (m *machine) run(t *testing.T, env []string, args ...string) (peak int64, code int) {
+// command returns a command that isn't started.
+func (m *machine) command(t *testing.T, env []string, args ...string) *exec.Cmd {
 	t.Helper()
 	binary, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
+	cmd := exec.CommandContext(t.Context(), binary, args...)
+	cmd.Dir = m.dir
+	cmd.Env = append(os.Environ(), envPeak+"="+filepath.Join(m.dir, "peak"), "DATABASE_URL=sqlite:credent.db")
+	cmd.Env = append(append(cmd.Env, m.env...), env...)
+	return cmd
+}
+
+// run runs a command with its output in a file, and returns the most memory
+// that it had, in MB, and its exit code.
+func (m *machine) run(t *testing.T, env []string, args ...string) (peak int64, code int) {
+	t.Helper()
 	out, err := os.Create(filepath.Join(m.dir, "out"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = out.Close() }()
 	var stderr bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), binary, args...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = m.dir, out, &stderr
-	at := filepath.Join(m.dir, "peak")
-	cmd.Env = append(append(os.Environ(), envPeak+"="+at, "DATABASE_URL=sqlite:credent.db"), append(m.env, env...)...)
+	cmd := m.command(t, env, args...)
+	cmd.Stdout, cmd.Stderr = out, &stderr
 	err = cmd.Run()
+	at := filepath.Join(m.dir, "peak")
 	text, readErr := os.ReadFile(at)
 	if readErr == nil {
 		peak, readErr = strconv.ParseInt(string(text), 10, 64)
@@ -128,8 +139,8 @@ func (m *machine) lines(t *testing.T, file, with string) int {
 	return n
 }
 
-// fill makes the tables, and rows with the token of one credential.
-func (m *machine) fill(t *testing.T) {
+// fill makes the tables, and n rows with the token of one credential.
+func (m *machine) fill(t *testing.T, n int) {
 	t.Helper()
 	for _, args := range [][]string{{"migrate", "apply"}, {"account", "add", "--user", "u-1", "--name", "Ada"}} {
 		if _, code := m.run(t, nil, args...); code != 0 {
@@ -153,7 +164,7 @@ func (m *machine) fill(t *testing.T) {
 		WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)
 		SELECT printf('00000000-0000-4000-8000-%%012d', i), user_account_id, user_id, credential_type,
 			api_key, secret_key, api_key_index
-		FROM n, user_credentials`, rows-1)); err != nil {
+		FROM n, user_credentials`, n-1)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -164,7 +175,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	m := &machine{dir: t.TempDir()}
 	right, other := "ENCRYPTION_KEY="+keyring.GenerateKey(), "ENCRYPTION_KEY="+keyring.GenerateKey()
 	m.env = []string{right}
-	m.fill(t)
+	m.fill(t, rows)
 	var file strings.Builder
 	for i := range rows {
 		user := "u-1"
@@ -212,4 +223,63 @@ func TestMemoryIsBounded(t *testing.T) {
 			t.Errorf("%s: exit code %d with %d lines, want %d with %d", test.name, code, n, test.code, test.lines)
 		}
 	}
+}
+
+// TestQuarantineOfKilled kills a command that lists secrets. What it listed is
+// whole, and the next run adds to it.
+func TestQuarantineOfKilled(t *testing.T) {
+	const few = 20_000
+	m := &machine{dir: t.TempDir(), env: []string{"ENCRYPTION_KEY=" + keyring.GenerateKey()}}
+	m.fill(t, few)
+	other := []string{"ENCRYPTION_KEY=" + keyring.GenerateKey()}
+	cmd := m.command(t, other, "rotate", "--quarantine", "bad.jsonl")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for range time.Tick(time.Millisecond) {
+		info, err := os.Stat(filepath.Join(m.dir, "bad.jsonl"))
+		if err == nil && info.Size() > 0 {
+			break
+		}
+		if t.Context().Err() != nil {
+			t.Fatal("it lists nothing")
+		}
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // it was killed
+	before := m.valid(t)
+	if n := len(before); n == 0 || n > 2*few {
+		t.Errorf("%d secrets are listed", n)
+	}
+	if _, code := m.run(t, other, "rotate", "--quarantine", "bad.jsonl"); code != 3 {
+		t.Errorf("exit code %d", code)
+	}
+	if all := m.valid(t); len(all) != 2*few+2 { // and the canaries
+		t.Errorf("%d secrets are listed, want %d", len(all), 2*few+2)
+	}
+}
+
+// valid returns the secrets in bad.jsonl, whose lines must all be valid but for
+// one without an end.
+func (m *machine) valid(t *testing.T) map[string]bool {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(m.dir, "bad.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken, secrets := 0, make(map[string]bool)
+	for line := range bytes.Lines(text) {
+		var q struct{ Table, Column, Row, Reason string }
+		if err := json.Unmarshal(line, &q); err != nil || q.Reason == "" {
+			broken++
+			continue
+		}
+		secrets[q.Column+" "+q.Row] = true
+	}
+	if broken > 1 {
+		t.Errorf("%d lines are no objects", broken)
+	}
+	return secrets
 }

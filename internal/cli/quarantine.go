@@ -13,8 +13,8 @@ import (
 )
 
 // quarantineFlag is the flag --quarantine: where what is left as it is goes, as
-// a JSON object in each line. Each write has whole lines, so that what is there
-// when the command is killed ends with one.
+// a JSON object in each line. Each line is a write of its own: Linux cuts a
+// larger one off when the command is killed.
 type quarantineFlag struct {
 	path string
 
@@ -90,11 +90,12 @@ func (q *quarantineFlag) callback() func([]rotate.Quarantined) error {
 		return nil
 	}
 	return func(list []rotate.Quarantined) error {
-		lines := make([]any, len(list))
-		for i, one := range list {
-			lines[i] = quarantinedLine(one)
+		for _, one := range list {
+			if err := q.write(quarantinedLine(one)); err != nil {
+				return err
+			}
 		}
-		return q.write(lines...)
+		return nil
 	}
 }
 
@@ -111,21 +112,18 @@ type quarantinedSecret struct {
 	Reason string `json:"reason"`
 }
 
-// write writes lines, all at once.
-func (q *quarantineFlag) write(lines ...any) error {
+func (q *quarantineFlag) write(line any) error {
 	if q.err != nil {
 		return q.err
 	}
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	for _, line := range lines {
-		if q.err = enc.Encode(line); q.err != nil {
-			return q.err
-		}
+	if q.err = enc.Encode(line); q.err != nil {
+		return q.err
 	}
 	if _, q.err = q.out.Write(b.Bytes()); q.err == nil {
-		q.lines += int64(len(lines))
+		q.lines++
 	}
 	return q.err
 }

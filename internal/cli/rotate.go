@@ -59,8 +59,8 @@ ENCRYPTION_KEY; write to the new way, bound and under the key of the user. Where
 respect. Under require a token of the old way is left as it is and listed: nobody should have stored it.
 
 It counts the secrets that are left as they are, and names the first 20. With --quarantine it lists all as soon as they are found,
-with table, column, row and reason as a JSON object in each line. If it is killed, the list ends with a whole line. If the list
-cannot be written, it stops with an error.
+with table, column, row and reason as a JSON object in each line. If it is killed, every line that ends is whole. If the
+list cannot be written, it stops with an error.
 
 Where tenants have keys of their own, the keys are encrypted anew. Secrets whose tenant's key was destroyed are counted and
 left.`,
