@@ -37,10 +37,15 @@ const checkSample = 10
 // rotate`. Without it a member of credent_app gives the context of a user who
 // has credentials, or gets an ErrNotChecked.
 //
-// Besides the canary, Check opens the secrets of the last credentials by ID, at
-// most ten, the way the client reads them. It fails if none of one column
-// opens: a single damaged row is no reason, and credent doctor finds every one.
-// Secrets that are encrypted.ErrShredded say nothing about the keyring.
+// Besides the canary, Check opens the secrets of the last credentials by
+// primary key, at most ten, the way the client reads them. It fails if none of
+// one column opens: a single damaged row is no reason, and credent doctor finds
+// every one. Secrets that are encrypted.ErrShredded say nothing about the
+// keyring.
+//
+// However large the table is, it reads these rows only, by the index of the
+// primary key. A role that row-level security holds gets the canary's answer,
+// and only without a canary the rows of the context's user.
 func Check(ctx context.Context, client *ent.Client) error {
 	if err := check(ctx, client); err != nil {
 		return fmt.Errorf("credent: %w", err)
@@ -62,7 +67,7 @@ func check(ctx context.Context, client *ent.Client) error {
 		return fmt.Errorf("check: %w", err)
 	}
 	on := canary.DB{On: of.Next, SQLite: of.SQLite}
-	hidden, err := on.Hides(ctx, usercredential.APIKeyColumn)
+	key, hidden, err := on.Rows(ctx, usercredential.APIKeyColumn)
 	if err != nil {
 		return fmt.Errorf("check: %w: %w", ErrNotChecked, err)
 	}
@@ -70,17 +75,24 @@ func check(ctx context.Context, client *ent.Client) error {
 	if err != nil {
 		return fmt.Errorf("check: %w", err)
 	}
-	// The primary key's index has the last rows, and the index of user_id a
-	// user's: a policy alone would have all rows read that belong to others.
-	query := client.UserCredential.Query().Order(usercredential.ByID(sql.OrderDesc())).Limit(checkSample)
-	user, known := principal.User(ctx)
+	query := client.UserCredential.Query().Limit(checkSample).Order(func(s *sql.Selector) {
+		for _, name := range key {
+			s.OrderBy(sql.Desc(s.C(name)))
+		}
+	})
 	if hidden {
+		// A policy alone would have all rows read that belong to others, and
+		// for a user of many rows the database may still go by the primary key.
+		err := c.CheckRows(ctx, func(encrypted.Column) (canary.Rows, error) {
+			return canary.Rows{Unseen: canary.HiddenRows}, nil
+		}, ent.EncryptedColumns()...)
+		user, known := principal.User(ctx)
+		if !errors.Is(err, ErrNotChecked) || !known {
+			return err
+		}
 		query.Where(usercredential.UserID(user))
 	}
-	var last []*ent.UserCredential
-	if known || !hidden {
-		last, err = query.All(ctx)
-	}
+	last, err := query.All(ctx)
 	var unopened *encrypted.Error // of a client with VerifyOnRead
 	switch {
 	case errors.As(err, &unopened):

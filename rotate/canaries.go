@@ -3,8 +3,8 @@ package rotate
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/credent-go/credent/internal/canary"
 	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
@@ -69,7 +69,7 @@ func (r *run) keepCanaries(ctx context.Context, t table, result *TableReport) er
 		return nil
 	}
 	for _, of := range t.columns {
-		opened := !slices.ContainsFunc(result.Quarantined, func(q Quarantined) bool { return q.Column == of.Name })
+		opened := !result.isLeft(of.Name)
 		var outcome canary.Outcome
 		err := r.retryTable(ctx, t, func() (err error) {
 			switch {
@@ -87,7 +87,9 @@ func (r *run) keepCanaries(ctx context.Context, t table, result *TableReport) er
 			result.Canaries++
 		}
 		if outcome.Err != nil {
-			result.Quarantined = append(result.Quarantined, Quarantined{Column: of.Name, Err: outcome.Err})
+			q := Quarantined{Table: t.label(), Column: of.Name, Err: outcome.Err}
+			result.leaveCanary(q)
+			err = errors.Join(err, r.quarantined([]Quarantined{q}))
 		}
 		if err != nil {
 			return fmt.Errorf("the canary of %s: %w", of, err)

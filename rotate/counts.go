@@ -174,18 +174,48 @@ func (c Counts) Needs(keyID string) int64 {
 // maxSamples is how many rows a count names.
 const maxSamples = 10
 
-// decode counts a secret that opens and doesn't decode as its field's type.
+// decode counts a secret that opens and doesn't decode as its field's type, and
+// quarantines it like one that doesn't open.
 func (v *verifier) decode(c *ColumnCount, row string, token sql.NullString, p seal.Place, tenant tenantkey.Key) {
-	if !token.Valid || errors.Is(tenant.Err, tenantkey.ErrShredded) {
+	if !token.Valid {
+		return
+	}
+	if errors.Is(tenant.Err, tenantkey.ErrShredded) {
+		if !isShredded(&v.locate, v.ring, p, token.String) {
+			v.leave(c, row, ErrReadable)
+		}
 		return
 	}
 	plaintext, err := v.locate.DecryptAt(v.rings.of(v.ring, tenant.Data, last), p, token.String)
-	if err != nil || plaintype.Decode(p.Column, plaintext) == nil {
+	if err != nil {
+		if !c.readsPlaintext() || !errors.Is(err, fernet.ErrNotEncrypted) {
+			v.leave(c, row, err)
+		}
 		return
 	}
+	if err = plaintype.Decode(p.Column, plaintext); err == nil {
+		return
+	}
+	v.leave(c, row, err)
 	if c.Undecodable++; len(c.UndecodableRows) < maxSamples {
 		c.UndecodableRows = append(c.UndecodableRows, row)
 	}
+}
+
+// leave quarantines a secret.
+func (v *verifier) leave(c *ColumnCount, row string, err error) {
+	one := Quarantined{c.Table, c.Column, row, err}
+	c.Examples = addExample(c.Examples, one)
+	if v.cfg.Quarantine != nil {
+		v.found = append(v.found, one)
+	}
+}
+
+// tellFound tells what a page had to quarantine.
+func (v *verifier) tellFound() error {
+	found := v.found
+	v.found = v.found[:0]
+	return v.callQuarantine(found)
 }
 
 // count counts a token by the key that opens it, or by why none does.

@@ -27,39 +27,6 @@ type Tenant struct {
 	DestroyedAt *time.Time `json:"destroyed_at"` // UTC; nil if the key is there
 }
 
-// ListTenants returns the tenants that have a data key, and those whose key was
-// destroyed, sorted. It needs no rings. Errors: [ErrNoTable], [ErrHidden].
-func ListTenants(ctx context.Context, db *sql.DB) (list []Tenant, err error) {
-	s, err := storeOf(ctx, db)
-	if err != nil {
-		return nil, err
-	}
-	keys, err := openKeys(ctx, db, s, nil)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := db.QueryContext(ctx, "SELECT tenant, created_at, destroyed_at FROM "+quote(keys.table.name)+" ORDER BY tenant")
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var (
-			tenant    Tenant
-			destroyed sql.NullTime
-		)
-		if err := rows.Scan(&tenant.ID, &tenant.CreatedAt, &destroyed); err != nil {
-			return nil, err
-		}
-		if tenant.CreatedAt = tenant.CreatedAt.UTC(); destroyed.Valid {
-			at := destroyed.Time.UTC()
-			tenant.DestroyedAt = &at
-		}
-		list = append(list, tenant)
-	}
-	return list, rows.Err()
-}
-
 // openKeys is openTenants of a database that must have the table.
 func openKeys(ctx context.Context, db *sql.DB, s store, ring *engine.Ring) (*tenants, error) {
 	keys, err := openTenants(ctx, db, s, ring)

@@ -101,13 +101,9 @@ func beforeEncrypt(ctx context.Context, cfg *Config, s store, tables []table) er
 // validateChecks validates what is not valid yet. New plaintext cannot come in
 // between: a CHECK that is not valid holds for what is written.
 func validateChecks(ctx context.Context, s store, t table, result *TableReport) error {
-	left := make(map[string]bool)
-	for _, q := range result.Quarantined {
-		left[q.Column] = true
-	}
 	result.Unchecked = nil // of an earlier try
 	for _, c := range t.columns {
-		if left[c.Name] {
+		if result.isLeft(c.Name) {
 			continue
 		}
 		checks, err := s.checks(ctx, c)

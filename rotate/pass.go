@@ -23,15 +23,15 @@ type pass struct {
 	before int64 // rows rewritten in earlier passes
 	total  int64
 
-	mu          sync.Mutex
-	read        int64
-	found       int64 // rows with something to rewrite
-	rewritten   int64
-	indexed     int64 // of these, for a blind index only
-	renamed     int64 // of these, that had something under an earlier name
-	skipped     int64
-	shredded    int64
-	quarantined []Quarantined
+	mu        sync.Mutex
+	read      int64
+	found     int64 // rows with something to rewrite
+	rewritten int64
+	indexed   int64 // of these, for a blind index only
+	renamed   int64 // of these, that had something under an earlier name
+	skipped   int64
+	shredded  int64
+	left      quarantine
 }
 
 func (p *pass) do(ctx context.Context) error {
@@ -112,7 +112,7 @@ func (o *outcome) add(p *pass, r row, keys map[string]tenantkey.Key) {
 	for i, column := range p.table.columns {
 		var err error
 		if c.cells[i], err = p.cell(r, i, column, keys); err != nil {
-			o.quarantined = append(o.quarantined, Quarantined{Column: column.Name, Row: r.id, Err: err})
+			o.quarantined = append(o.quarantined, Quarantined{p.table.label(), column.Name, r.id, err})
 		}
 		if c.cells[i].shredded {
 			o.shredded++
@@ -201,6 +201,9 @@ func (p *pass) rewrite(ctx context.Context, page []row) error {
 	for _, r := range page {
 		o.add(p, r, keys)
 	}
+	if err := p.quarantined(o.quarantined); err != nil { // before its page, which may fail
+		return err
+	}
 	changes, quarantined := o.changes, o.quarantined
 	written, found := int64(len(changes)), int64(len(changes))
 	if len(changes) > 0 && !p.cfg.DryRun {
@@ -217,7 +220,7 @@ func (p *pass) rewrite(ctx context.Context, page []row) error {
 		for _, r := range refused {
 			for i, cell := range r.cells {
 				if cell.changed {
-					quarantined = append(quarantined, Quarantined{Column: p.table.columns[i].Name, Row: r.id, Err: r.err})
+					quarantined = append(quarantined, Quarantined{p.table.label(), p.table.columns[i].Name, r.id, r.err})
 				}
 			}
 		}
@@ -230,10 +233,10 @@ func (p *pass) rewrite(ctx context.Context, page []row) error {
 	p.renamed += min(o.renamed, written)
 	p.skipped += found - written
 	p.shredded += o.shredded
-	p.quarantined = append(p.quarantined, quarantined...)
+	p.left.add(quarantined...)
 	p.mu.Unlock()
 	p.tell(nil, 0)
-	return nil
+	return p.quarantined(quarantined[len(o.quarantined):])
 }
 
 // tell tells how far the pass is, and what it waits for.

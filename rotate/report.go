@@ -49,9 +49,11 @@ type TableReport struct {
 	// destroyed.
 	Shredded int64
 	Passes   int
-	// Quarantined lists the secrets that could not be opened or rewritten,
-	// sorted by the text of their rows' keys.
-	Quarantined []Quarantined
+	// Quarantined is the number of secrets in the last pass that could not be
+	// opened or rewritten, and Examples are the first of them by the text of
+	// their rows' keys, at most [MaxExamples]. Config.Quarantine gets all.
+	Quarantined int64
+	Examples    []Quarantined
 	// Validated names the CHECKs that [Encrypt] has validated.
 	Validated []string
 	// Unchecked names the columns without a CHECK that keeps plaintext out.
@@ -59,15 +61,8 @@ type TableReport struct {
 	// Canaries is the number of canaries written or, with DryRun, that would
 	// be; see encrypted.KeepCanary.
 	Canaries int64
-}
 
-// Quarantined is a secret that could not be opened or rewritten.
-type Quarantined struct {
-	Column string
-	Row    string // primary key; "" for the column's canary
-	// Err is ErrNotEncrypted, ErrCorrupt or ErrUnknownKey, one of the errors of
-	// storing a plaintext, or [ErrRefused]. It does not quote the secret.
-	Err error
+	left map[string]int64 // of Quarantined, by column
 }
 
 // Rewritten is the number of rows rewritten in all tables.

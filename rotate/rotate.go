@@ -10,7 +10,6 @@
 package rotate
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"encoding/hex"
@@ -36,7 +35,8 @@ import (
 // Errors to be tested with errors.Is.
 var (
 	// ErrQuarantined means that some secrets could not be opened or rewritten.
-	// They are in the report and were left as they are.
+	// They were left as they are; the report counts them, and Config.Quarantine
+	// got them.
 	ErrQuarantined = errors.New("some secrets could not be opened and were left as they are")
 
 	// ErrNotDone means that after all passes there is still something to
@@ -92,6 +92,13 @@ type Config struct {
 	// Progress is called after each page and before each pause of RetryFor,
 	// from one goroutine at a time; nil for none.
 	Progress func(Progress)
+	// Quarantine is called with the secrets that can't be opened or rewritten,
+	// a page's at once, as soon as they are found, from one goroutine at a
+	// time; nil for none. Each secret is told once for each reason, unless
+	// there are more than half a million and others are rewritten: each pass
+	// then tells the rest again. An error ends the run, and rows that are
+	// rewritten stay so.
+	Quarantine func([]Quarantined) error
 }
 
 // find returns a column to choose from by name.
@@ -171,7 +178,7 @@ func (cfg *Config) rebinding(c *column.Column) seal.Rebinding {
 // again: it keeps no state, and a token that is under the primary key already
 // costs a read. When the context ends, the report has what was done until then.
 // If the database fails for a while, it goes on where it was; see
-// Config.RetryFor. Errors: [ErrQuarantined], with the tokens in the report,
+// Config.RetryFor. Errors: [ErrQuarantined], with examples in the report,
 // [ErrNotDone], a [*DatabaseError], such as [ErrStandby], and the database's
 // own.
 //
@@ -306,8 +313,8 @@ func start(ctx context.Context, db *sql.DB, ring *engine.Ring, cfg Config, op op
 		if err == nil && !t.isOfKeys() {
 			err = r.keepCanaries(ctx, t, result)
 		}
-		if err == nil && len(result.Quarantined) > 0 {
-			err = fmt.Errorf("%w: %d", ErrQuarantined, len(result.Quarantined))
+		if err == nil && result.Quarantined > 0 {
+			err = fmt.Errorf("%w: %d", ErrQuarantined, result.Quarantined)
 		}
 		if !t.isOfKeys() || result.Rows > 0 || err != nil {
 			report.Tables = append(report.Tables, *result)
@@ -315,7 +322,8 @@ func start(ctx context.Context, db *sql.DB, ring *engine.Ring, cfg Config, op op
 		if err != nil {
 			errs = append(errs, fmt.Errorf("rotate: %s: %w", t.label(), err))
 		}
-		if ctx.Err() != nil {
+		var untold *tellError
+		if ctx.Err() != nil || errors.As(err, &untold) {
 			break
 		}
 	}
@@ -336,6 +344,7 @@ type run struct {
 	canaryDB *canary.DB // nil where the database has no table of canaries
 
 	telling sync.Mutex // one call of Progress at a time
+	quarantineTeller
 
 	locate  seal.Locator
 	rings   rings
@@ -355,10 +364,7 @@ func (r *run) table(ctx context.Context, t table) (*TableReport, error) {
 		result.Renamed += p.renamed
 		result.Skipped += p.skipped
 		result.Shredded = p.shredded
-		result.Quarantined = p.quarantined
-		slices.SortFunc(result.Quarantined, func(a, b Quarantined) int {
-			return cmp.Or(strings.Compare(a.Row, b.Row), strings.Compare(a.Column, b.Column))
-		})
+		result.leave(p.left)
 		if err != nil {
 			return result, err
 		}

@@ -35,7 +35,7 @@ func TestEncryptTextOfTypes(t *testing.T) {
 		ring := newRing(t, fernet.GenerateKey())
 		report, err := rotate.Encrypt(t.Context(), db, ring, rotate.Config{In: typed})
 		var left []string
-		for _, q := range report.Tables[0].Quarantined {
+		for _, q := range report.Tables[0].Examples {
 			left = append(left, q.Column+" "+q.Row)
 			if !errors.Is(q.Err, encrypted.ErrValue) {
 				t.Errorf("%s: %v", q.Column, q.Err)

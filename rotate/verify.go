@@ -60,6 +60,10 @@ var (
 	// ErrUndecodable means that a secret opens, and what was encrypted isn't of
 	// its field's type: revealing it fails.
 	ErrUndecodable = errors.New("some open and don't decode as their field's type")
+
+	// ErrReadable means that a secret can be read though its tenant's key was
+	// destroyed.
+	ErrReadable = errors.New("it can be read, though its tenant's key was destroyed: run rotate")
 )
 
 // ColumnCount is the number of rows of an encrypted column, by what is stored
@@ -88,6 +92,11 @@ type ColumnCount struct {
 	// UndecodableRows are the primary keys of the first of these rows, at most
 	// ten.
 	UndecodableRows []string `json:"undecodable_rows,omitempty"`
+
+	// Examples are the first secrets that don't open, that open though their
+	// tenant's key was destroyed, or that don't decode, by the text of their
+	// rows' keys; at most [MaxExamples]. Config.Quarantine gets all.
+	Examples []Quarantined `json:"examples,omitempty"`
 
 	Index  *IndexCount `json:"index,omitempty"`
 	Canary CanaryCount `json:"canary"`
@@ -136,8 +145,8 @@ func Verify(ctx context.Context, db *sql.DB, ring *keyring.Keyring, columns ...c
 	return VerifyWith(ctx, db, ring, Config{In: columns})
 }
 
-// VerifyWith is [Verify] with the given columns, states, batch, RetryFor and
-// Progress. It takes no notice of the other fields.
+// VerifyWith is [Verify] with the given columns, states, batch, RetryFor,
+// Progress and Quarantine. It takes no notice of the other fields.
 func VerifyWith(ctx context.Context, db *sql.DB, keyRing *keyring.Keyring, cfg Config) (Counts, error) {
 	ring := (*engine.Ring)(keyRing)
 	primary := ring.Primary()
@@ -178,6 +187,7 @@ type verifier struct {
 	table   table
 	columns []ColumnCount
 	read    int64
+	found   []Quarantined // in the page
 }
 
 func (v *verifier) do(ctx context.Context) error {
@@ -223,9 +233,11 @@ func (v *verifier) tell(waiting error, pause time.Duration) {
 func (v *verifier) add(ctx context.Context, page []row) error {
 	if v.table.isOfKeys() {
 		for _, r := range page {
-			v.columns[0].addWrapped(v.ring, v.primary, r)
+			if err := v.columns[0].addWrapped(v.ring, v.primary, r); err != nil {
+				v.leave(&v.columns[0], r.id, err)
+			}
 		}
-		return nil
+		return v.tellFound()
 	}
 	var keys map[string]tenantkey.Key
 	err := v.retry(ctx, v.tell, func() (err error) {
@@ -250,17 +262,18 @@ func (v *verifier) add(ctx context.Context, page []row) error {
 			}
 		}
 	}
-	return nil
+	return v.tellFound()
 }
 
-// addWrapped counts the wrapped key of a tenant.
-func (c *ColumnCount) addWrapped(ring *engine.Ring, primary *fernet.Key, r row) {
+// addWrapped counts the wrapped key of a tenant, and says why none opens it.
+func (c *ColumnCount) addWrapped(ring *engine.Ring, primary *fernet.Key, r row) error {
 	if c.Rows++; !r.values[0].Valid {
 		c.Shredded++
-		return
+		return nil
 	}
 	_, under, err := tenantkey.Unwrap(ring, r.tenant.String, r.values[0].String)
 	c.count(primary, under, err)
+	return err
 }
 
 // count counts what is stored for a tenant with the given key.

@@ -76,6 +76,10 @@ func TestVerifyCounts(t *testing.T) {
 			want.NotEncrypted, want.Damaged, want.OverLength = 4, 2, 2
 			want.Previous = map[string]int64{ids[1].ID(): 1, ids[2].ID(): 2}
 		}
+		if n := int64(len(c.Examples)); n != want.UnknownKey+want.NotEncrypted+want.Damaged {
+			t.Errorf("%s: %d examples: %v", c.Table, n, c.Examples)
+		}
+		c.Examples = nil
 		if diff := cmp.Diff(want, c); diff != "" {
 			t.Error(diff)
 		}

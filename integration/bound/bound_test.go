@@ -361,8 +361,8 @@ func TestBoundUpdatesAndRotation(t *testing.T) {
 		// A token that was moved is listed, and left as it is.
 		db.exec(t, `UPDATE orders SET "key" = (SELECT o."key" FROM orders AS o WHERE o.id = 1) WHERE id = 0`)
 		report, err = rotate.Run(ctx, db.DB, db.ring, rotate.Config{})
-		if !errors.Is(err, rotate.ErrQuarantined) || len(report.Tables[1].Quarantined) != 1 ||
-			!errors.Is(report.Tables[1].Quarantined[0].Err, encrypted.ErrWrongLocation) {
+		if !errors.Is(err, rotate.ErrQuarantined) || report.Tables[1].Quarantined != 1 ||
+			!errors.Is(report.Tables[1].Examples[0].Err, encrypted.ErrWrongLocation) {
 			t.Errorf("%+v, %v", report, err)
 		}
 	})

@@ -73,32 +73,37 @@ func failing(t *testing.T, url, key string, args ...string) (stdout, stderr stri
 	return out.String(), note.String()
 }
 
-// doctor runs the command's check of every token, and returns the reasons by
-// column and row.
-func doctor(t *testing.T, url, key string) (bad map[string]string, output string) {
+// listed runs the commands that check every token. doctor counts the bad ones,
+// and verify returns the reasons by column and row.
+func listed(t *testing.T, url, key string) (bad map[string]string, output string) {
 	t.Helper()
-	out, stderr := failing(t, url, key, "doctor", "--json")
-	var report struct {
-		Checks []struct {
-			Name string
-			Bad  []struct{ Row, Reason string }
-		}
-	}
+	out, note := failing(t, url, key, "doctor", "--json")
+	var report struct{ Checks []struct{ Bad int } }
 	if err := json.Unmarshal([]byte(out), &report); err != nil {
 		t.Fatalf("%v in %s", err, out)
 	}
+	lines, result := failing(t, url, key, "verify", "--quarantine", "-")
 	bad = make(map[string]string)
-	for _, check := range report.Checks {
-		for _, b := range check.Bad {
-			bad[check.Name+" "+b.Row] = b.Reason
+	for line := range strings.Lines(lines) {
+		var q struct{ Table, Column, Row, Reason string }
+		if err := json.Unmarshal([]byte(line), &q); err != nil {
+			t.Fatalf("%v in %s", err, line)
 		}
+		bad[q.Table+"."+q.Column+" "+q.Row] = q.Reason
 	}
-	return bad, out + stderr
+	n := 0
+	for _, check := range report.Checks {
+		n += check.Bad
+	}
+	if n != len(bad) {
+		t.Errorf("doctor counts %d bad tokens, and verify lists %d", n, len(bad))
+	}
+	return bad, out + note + lines + result
 }
 
 // TestBadTokens has good rows beside bad tokens of every kind, in either
 // column. Nothing panics, every good secret opens, the bad ones say which they
-// are, and so does credent doctor; with a wrong key it names every row.
+// are, and so does credent verify; with a wrong key it lists every row.
 func TestBadTokens(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -144,17 +149,17 @@ func TestBadTokens(t *testing.T) {
 			t.Errorf("%d rows with %d bad tokens, want %d", len(all), len(found), len(want))
 		}
 
-		named, output := doctor(t, env.URL, env.Key)
+		named, output := listed(t, env.URL, env.Key)
 		for at, kind := range want {
 			if named[at] == "" {
-				t.Errorf("doctor does not name %s: %s", kind, at)
+				t.Errorf("verify does not list %s: %s", kind, at)
 			}
 		}
 		if len(named) != len(want) || strings.Contains(output, "gAAAA") || strings.Contains(output, "good") {
-			t.Errorf("doctor names %d: %s", len(named), output)
+			t.Errorf("verify lists %d: %s", len(named), output)
 		}
-		if named, _ := doctor(t, env.URL, keyring.GenerateKey()); len(named) != 2*len(all) {
-			t.Errorf("with a wrong key, doctor names %d of %d", len(named), 2*len(all))
+		if named, _ := listed(t, env.URL, keyring.GenerateKey()); len(named) != 2*len(all) {
+			t.Errorf("with a wrong key, verify lists %d of %d", len(named), 2*len(all))
 		}
 	})
 }

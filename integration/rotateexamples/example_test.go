@@ -185,11 +185,13 @@ func Example_destroyTenant() {
 	// true
 }
 
-func Example_listTenants() {
+func Example_allTenants() {
 	ring := newKeyring(keyring.GenerateKey())
-	tenants, err := rotate.ListTenants(context.Background(), stored(client.Config{Keyring: ring, TenantKeys: encrypted.Require}))
-	fmt.Println(len(tenants), tenants[0].ID, tenants[0].DestroyedAt == nil, err)
-	// Output: 1 user-1 true <nil>
+	db := stored(client.Config{Keyring: ring, TenantKeys: encrypted.Require})
+	for tenant, err := range rotate.AllTenants(context.Background(), db, "") {
+		fmt.Println(tenant.ID, tenant.DestroyedAt == nil, err)
+	}
+	// Output: user-1 true <nil>
 }
 
 // A state changes one step at a time, and each is stored for all services.

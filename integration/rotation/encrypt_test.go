@@ -322,11 +322,11 @@ func TestEncryptQuarantines(t *testing.T) {
 			p.set(t, "api_key", i, b.stored)
 		}
 		report, err := rotate.Encrypt(t.Context(), p.DB, p.Ring, rotate.Config{Batch: 3})
-		if !errors.Is(err, rotate.ErrQuarantined) || report.Tables[0].Rewritten != 10 || len(report.Tables[0].Quarantined) != len(bad) {
+		if !errors.Is(err, rotate.ErrQuarantined) || report.Tables[0].Rewritten != 10 || report.Tables[0].Quarantined != int64(len(bad)) {
 			t.Fatalf("%+v, %v", report, err)
 		}
 		named := make(map[string]error)
-		for _, q := range report.Tables[0].Quarantined {
+		for _, q := range report.Tables[0].Examples {
 			named[q.Row] = q.Err
 			if q.Column != "api_key" {
 				t.Errorf("%+v", q)
@@ -418,13 +418,13 @@ func TestEncryptValidates(t *testing.T) {
 			t.Fatalf("%+v, %v, valid %v", report, err, valid())
 		}
 		table := report.Tables[0]
-		if table.Rewritten != 2 || len(table.Quarantined) != 2 || table.Validated != nil {
+		if table.Rewritten != 2 || table.Quarantined != 2 || table.Validated != nil {
 			t.Errorf("%+v", table)
 		}
-		if q := table.Quarantined[0]; q.Column != "api_key" || !errors.Is(q.Err, credent.ErrTooLong) {
+		if q := table.Examples[0]; q.Column != "api_key" || !errors.Is(q.Err, credent.ErrTooLong) {
 			t.Errorf("%+v", q)
 		}
-		if q := table.Quarantined[1]; q.Column != "secret_key" || !errors.Is(q.Err, rotate.ErrRefused) || !strings.Contains(q.Err.Error(), name) {
+		if q := table.Examples[1]; q.Column != "secret_key" || !errors.Is(q.Err, rotate.ErrRefused) || !strings.Contains(q.Err.Error(), name) {
 			t.Errorf("%+v", q)
 		}
 

@@ -196,10 +196,10 @@ func TestDecryptQuarantines(t *testing.T) {
 			p.set(t, "api_key", i, stored)
 		}
 		report, err := rotate.DecryptToPlaintext(t.Context(), p.DB, p.Ring, rotate.Config{})
-		if !errors.Is(err, rotate.ErrQuarantined) || len(report.Tables[0].Quarantined) != len(bad) || report.Rewritten() != 6 {
+		if !errors.Is(err, rotate.ErrQuarantined) || report.Tables[0].Quarantined != int64(len(bad)) || report.Rewritten() != 6 {
 			t.Fatalf("%+v, %v", report, err)
 		}
-		for _, q := range report.Tables[0].Quarantined {
+		for _, q := range report.Tables[0].Examples {
 			for i, want := range bad {
 				if q.Row == p.ids[i].String() && (!errors.Is(q.Err, want) || q.Column != "api_key") {
 					t.Errorf("row %d: %+v, want %v", i, q, want)

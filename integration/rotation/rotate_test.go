@@ -156,10 +156,10 @@ func TestRotateQuarantines(t *testing.T) {
 		env.Exec(t, "UPDATE user_credentials SET api_key = left(api_key, 50) WHERE id = $1", r.ids[2])
 		env.Exec(t, `UPDATE user_credentials SET api_key = 'plain "text", {\}' WHERE id = $1`, r.ids[3])
 		report, err := rotate.Run(t.Context(), env.DB, r.after, rotate.Config{Batch: 3})
-		if !errors.Is(err, rotate.ErrQuarantined) || len(report.Tables[0].Quarantined) != len(bad) {
+		if !errors.Is(err, rotate.ErrQuarantined) || report.Tables[0].Quarantined != int64(len(bad)) {
 			t.Fatalf("%+v, %v", report, err)
 		}
-		for _, q := range report.Tables[0].Quarantined {
+		for _, q := range report.Tables[0].Examples {
 			if q.Column != "api_key" || !errors.Is(q.Err, bad[uuid.MustParse(q.Row)]) {
 				t.Errorf("%+v", q)
 			}

@@ -474,7 +474,7 @@ func TestSetState(t *testing.T) {
 		check("verify", err, rotate.ErrUnbound)
 		report, err := rotate.Run(ctx, env.DB, env.Ring, rotate.Config{})
 		check("rotate", err, rotate.ErrQuarantined)
-		if len(report.Tables[0].Quarantined) != 1 {
+		if report.Tables[0].Quarantined != 1 {
 			t.Errorf("got %+v", report)
 		}
 		env.Client.UserCredential.Delete().Where(usercredential.UserID("u1")).ExecX(ctx)

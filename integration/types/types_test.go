@@ -301,7 +301,7 @@ func TestConvert(t *testing.T) {
 			e.Fatalf("Encrypt: %v", err)
 		}
 		var got []string
-		for _, q := range report.Tables[0].Quarantined {
+		for _, q := range report.Tables[0].Examples {
 			got = append(got, q.Column+" "+q.Row)
 			if !errors.Is(q.Err, encrypted.ErrValue) && !errors.Is(q.Err, encrypted.ErrTooLong) && !errors.Is(q.Err, encrypted.ErrNotText) && !errors.Is(q.Err, encrypted.ErrRedacted) {
 				e.Errorf("%s: %v", q.Column, q.Err)

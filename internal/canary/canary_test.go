@@ -192,6 +192,48 @@ func TestSampleIsBounded(t *testing.T) {
 	}
 }
 
+// TestSampleOfPartitions looks at partitions, whose primary key has the tenant
+// first, before and after Postgres knows how many rows there are.
+func TestSampleOfPartitions(t *testing.T) {
+	t.Parallel()
+	const rows = 30_000
+	db := openPostgres(t)
+	exec(t, db, `CREATE TABLE p (tenant text, id uuid, secret varchar(500), PRIMARY KEY (tenant, id))
+			PARTITION BY HASH (tenant)`,
+		"CREATE TABLE p_0 PARTITION OF p FOR VALUES WITH (MODULUS 2, REMAINDER 0)",
+		"CREATE TABLE p_1 PARTITION OF p FOR VALUES WITH (MODULUS 2, REMAINDER 1)",
+		fmt.Sprintf(`INSERT INTO p (tenant, id) SELECT 'u' || n %% 7, gen_random_uuid()
+			FROM generate_series(1, %d) AS s (n)`, rows))
+	ring, _ := newRing(t)
+	for _, statement := range []string{"SELECT 1", "ANALYZE p", "UPDATE p SET secret = NULL", "VACUUM ANALYZE p"} {
+		exec(t, db, statement)
+		tx, err := db.BeginTx(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		on, err := Of(t.Context(), tx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := on.newSampler(ring, column.Column{Table: "p", Name: "secret", Tenant: "tenant"})
+		found, err := s.look(t.Context())
+		if err != nil || found.Err != nil || !strings.Contains(found.Unseen, "200") {
+			t.Errorf("after %s: got %+v, %v", statement, found, err)
+		}
+		var read int
+		if err := tx.QueryRowContext(t.Context(), `SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::int
+			FROM pg_stat_xact_user_tables WHERE relname LIKE 'p\_%'`).Scan(&read); err != nil {
+			t.Fatal(err)
+		}
+		if read < lookedAt || read > 2*(lookedAt+1) { // of each partition as many, at most
+			t.Errorf("after %s it reads %d of %d rows", statement, read, rows)
+		}
+		if err := tx.Rollback(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // names returns the names of the columns that are declared before a PRIMARY
 // KEY.
 func names(columns string) string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
@@ -129,9 +130,26 @@ func (db DB) table(ctx context.Context, of column.Column) (table, error) {
 	return t, nil
 }
 
-// Hides reports whether row-level security of a column's table applies to the
-// role. It is an error if the role can't read the column.
-func (db DB) Hides(ctx context.Context, of column.Column) (bool, error) {
+// Key returns the columns of the primary key of a column's table, in their
+// order: none if it has no key, or the role can't read the whole of it.
+func (db DB) Key(ctx context.Context, of column.Column) ([]string, error) {
+	of = db.named(of)
+	t, err := db.describe(ctx, of.Schema, of.Table)
+	return t.readableKey(), err
+}
+
+// readableKey returns the primary key, if the role may read it.
+func (t table) readableKey() []string {
+	if slices.ContainsFunc(t.key, func(name string) bool { return !t.columns[name] }) {
+		return nil
+	}
+	return t.key
+}
+
+// Rows returns how the rows of a column's table can be looked at: [DB.Key], and
+// whether row-level security applies to the role. It is an error if the role
+// can't read the column.
+func (db DB) Rows(ctx context.Context, of column.Column) (key []string, hidden bool, err error) {
 	t, err := db.table(ctx, of)
-	return t.hidden, err
+	return t.readableKey(), t.hidden, err
 }

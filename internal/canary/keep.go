@@ -68,7 +68,7 @@ func (db DB) put(ctx context.Context, ring *keyring.Ring, of column.Column) (str
 func (s *sampler) prove(ctx context.Context) (opened int, err error) {
 	t, err := s.table(ctx, s.of)
 	if err == nil && t.hidden {
-		err = errors.New(hiddenRows)
+		err = errors.New(HiddenRows)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrNotChecked, err)

@@ -57,10 +57,10 @@ type sampler struct {
 	digests blindindex.Digester
 }
 
-// hiddenRows says why rows aren't looked at where row-level security applies.
+// HiddenRows says why rows aren't looked at where row-level security applies.
 // Nothing would bound that: the database reads rows until it finds some that
 // the role may see.
-const hiddenRows = "row-level security hides rows from this role"
+const HiddenRows = "row-level security hides rows from this role"
 
 // look opens the last secrets of the column by primary key. It accepts them
 // bound or not, under the keyring or under their tenants' keys, unless the
@@ -71,7 +71,7 @@ func (s *sampler) look(ctx context.Context) (Rows, error) {
 		return Rows{}, err
 	}
 	if t.hidden {
-		return Rows{Unseen: hiddenRows}, nil
+		return Rows{Unseen: HiddenRows}, nil
 	}
 	d := dialect.Postgres
 	if s.SQLite {
@@ -96,20 +96,14 @@ func (s *sampler) look(ctx context.Context) (Rows, error) {
 // by the index of the primary key, and stops.
 func (s *sampler) lastRows(t table) string {
 	order := ""
-	if s.isReadable(t) {
-		names := make([]string, len(t.key))
-		for i, name := range t.key {
+	if key := t.readableKey(); len(key) > 0 {
+		names := make([]string, len(key))
+		for i, name := range key {
 			names[i] = column.QuoteName(name) + " DESC"
 		}
 		order = " ORDER BY " + strings.Join(names, ", ")
 	}
 	return fmt.Sprintf(`SELECT s, t, i FROM (%s%s LIMIT %d) AS x WHERE s IS NOT NULL LIMIT %d`, s.selected(), order, lookedAt, sampleSize)
-}
-
-// isReadable reports whether the table has a primary key that the role may
-// read.
-func (s *sampler) isReadable(t table) bool {
-	return len(t.key) > 0 && !slices.ContainsFunc(t.key, func(name string) bool { return !t.columns[name] })
 }
 
 // anyTokens returns the query of any tokens, which may read the whole table.

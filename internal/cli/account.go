@@ -62,51 +62,47 @@ type jsonAccount struct {
 }
 
 func (a *app) accountList() *cobra.Command {
-	var asJSON bool
+	l := &listing{app: a, head: []string{"USER", "NAME", "ACTIVE", "CREATED"}}
 	cmd := a.action(&cobra.Command{
 		Use:   "list [flags]",
 		Short: "List the user accounts",
+		Long: `List the user accounts by the user's ID. It reads page by page and prints each at once, so that it needs little memory however
+many there are. What is stored meanwhile may be in the list or not.`,
 		Example: `  credent account list
+  credent account list --limit 100 --after u-1
   credent account list --json | jq -r .[].user_id`,
 	}, func(ctx context.Context, _ []string) error {
-		return a.withClient(ctx, nil, func(client *ent.Client) error {
-			rows, err := client.UserAccount.Query().Order(useraccount.ByUserID()).All(ctx)
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return a.printAccountsJSON(rows)
-			}
-			return a.printAccounts(rows)
-		})
+		if err := l.check(); err != nil {
+			return err
+		}
+		return a.withClient(ctx, nil, func(client *ent.Client) error { return l.accounts(ctx, client) })
 	})
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	l.listFlags.add(cmd, "this user `ID`")
 	return cmd
 }
 
-func (a *app) printAccounts(rows []*ent.UserAccount) error {
-	if len(rows) == 0 {
-		a.notef("credent: there are no accounts; add one with `credent account add`\n")
-		return nil
-	}
-	table := [][]string{{"USER", "NAME", "ACTIVE", "CREATED"}}
-	for _, row := range rows {
-		table = append(table, []string{
-			printable(row.UserID), printable(row.AccountName), yesNo(row.IsActive), stamp(row.CreatedAt),
-		})
-	}
-	return a.printTable(table)
-}
-
-func (a *app) printAccountsJSON(rows []*ent.UserAccount) error {
-	docs := make([]jsonAccount, len(rows))
-	for i, row := range rows {
-		docs[i] = jsonAccount{
-			ID: row.ID, UserID: row.UserID, AccountName: row.AccountName, IsActive: row.IsActive,
-			CreatedAt: row.CreatedAt.UTC(), UpdatedAt: row.UpdatedAt.UTC(),
-		}
-	}
-	return a.printJSON(docs)
+func (l *listing) accounts(ctx context.Context, client *ent.Client) error {
+	return list(ctx, l,
+		func(last **ent.UserAccount, n int) ([]*ent.UserAccount, error) {
+			query := client.UserAccount.Query().Order(useraccount.ByUserID()).Limit(n)
+			switch {
+			case last != nil:
+				query.Where(useraccount.UserIDGT((*last).UserID))
+			case l.listFlags.after != "":
+				query.Where(useraccount.UserIDGT(l.listFlags.after))
+			}
+			return query.All(ctx)
+		},
+		func(row *ent.UserAccount) ([]string, any) {
+			return []string{
+					printable(row.UserID), printable(row.AccountName), yesNo(row.IsActive), stamp(row.CreatedAt),
+				}, jsonAccount{
+					ID: row.ID, UserID: row.UserID, AccountName: row.AccountName, IsActive: row.IsActive,
+					CreatedAt: row.CreatedAt.UTC(), UpdatedAt: row.UpdatedAt.UTC(),
+				}
+		},
+		func(row *ent.UserAccount) string { return row.UserID },
+		"there are no accounts; add one with `credent account add`")
 }
 
 func (a *app) accountMove() *cobra.Command {

@@ -49,7 +49,7 @@ func (db *database) checkMovable(ctx context.Context, user string) error {
 			refused error
 			locate  seal.Locator
 		)
-		_, _, err := page(ctx, db, len(rest.columns)+1, func(_ any, values []sql.NullString) {
+		_, _, err := page(ctx, db, 0, len(rest.columns)+1, func(_ any, values []sql.NullString) {
 			place := seal.Place{Tenant: values[len(rest.columns)]}
 			for i, c := range rest.columns {
 				place.Column = c

@@ -119,70 +119,6 @@ func parseTime(text string) (t time.Time, ok bool) {
 	return t, err == nil && t.Year() >= 1 && t.Year() <= 9999
 }
 
-func (a *app) credentialList() *cobra.Command {
-	var (
-		user   string
-		asJSON bool
-	)
-	cmd := a.action(&cobra.Command{
-		Use:   "list [flags]",
-		Short: "List the credentials, without their secrets",
-		Example: `  credent credential list
-  credent credential list --user u-1 --json`,
-	}, func(ctx context.Context, _ []string) error {
-		return a.withClient(ctx, nil, func(client *ent.Client) error {
-			query := client.UserCredential.Query()
-			if user != "" {
-				account, err := accountOf(ctx, client.UserAccount, user)
-				if err != nil {
-					return err
-				}
-				query = account.QueryCredentials()
-			}
-			rows, err := listed(ctx, query)
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return a.printCredentialsJSON(rows)
-			}
-			return a.printCredentials(rows)
-		})
-	})
-	cmd.Flags().StringVar(&user, "user", "", "only credentials of the user with this `ID`")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return cmd
-}
-
-// listed runs a query for everything but the secrets.
-func listed(ctx context.Context, query *ent.UserCredentialQuery) ([]*ent.UserCredential, error) {
-	return query.Order(
-		usercredential.ByUserID(), usercredential.ByCredentialType(),
-		usercredential.ByCreatedAt(), usercredential.ByID(),
-	).Select(withoutSecrets...).All(ctx)
-}
-
-var withoutSecrets = []string{
-	usercredential.FieldID, usercredential.FieldUserAccountID, usercredential.FieldUserID,
-	usercredential.FieldCredentialType, usercredential.FieldIsActive, usercredential.FieldExpiresAt,
-	usercredential.FieldCreatedAt, usercredential.FieldUpdatedAt,
-}
-
-func (a *app) printCredentials(rows []*ent.UserCredential) error {
-	if len(rows) == 0 {
-		a.notef("credent: there are no credentials; add one with `credent credential add`\n")
-		return nil
-	}
-	table := [][]string{{"ID", "USER", "TYPE", "ACTIVE", "EXPIRES", "CREATED"}}
-	for _, row := range rows {
-		table = append(table, []string{
-			row.ID.String(), printable(row.UserID), printable(row.CredentialType), yesNo(row.IsActive),
-			stampOr(row.ExpiresAt, "never"), stamp(row.CreatedAt),
-		})
-	}
-	return a.printTable(table)
-}
-
 // jsonCredential is one entry of credential list --json, and without the
 // secrets of show --json.
 type jsonCredential struct {
@@ -200,14 +136,6 @@ func jsonOf(row *ent.UserCredential) jsonCredential {
 		ID: row.ID, UserID: row.UserID, CredentialType: row.CredentialType, IsActive: row.IsActive,
 		ExpiresAt: utc(row.ExpiresAt), CreatedAt: row.CreatedAt.UTC(), UpdatedAt: row.UpdatedAt.UTC(),
 	}
-}
-
-func (a *app) printCredentialsJSON(rows []*ent.UserCredential) error {
-	docs := make([]jsonCredential, len(rows))
-	for i, row := range rows {
-		docs[i] = jsonOf(row)
-	}
-	return a.printJSON(docs)
 }
 
 func (a *app) credentialDisable() *cobra.Command {

@@ -39,6 +39,8 @@ Then require encryption: docs/encrypting.md has the order.`,
   credent verify`,
 	}, func() error {
 		switch {
+		case checkUnique && w.quarantine.path != "":
+			return usageError("--check-unique leaves nothing as it is; use it without --quarantine")
 		case checkUnique && indexOnly:
 			return usageError("give --check-unique or --index-only, not both")
 		case checkUnique:

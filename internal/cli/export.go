@@ -22,8 +22,6 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
-	"github.com/credent-go/credent/ent/predicate"
-	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/retry"
 	"github.com/credent-go/credent/keyring"
 )
@@ -40,6 +38,7 @@ type exporter struct {
 
 	db       *database
 	client   *ent.Client
+	key      credentialKey
 	show     func(step)
 	rows     int64 // written
 	shredded int
@@ -50,7 +49,7 @@ func (a *app) credentialExport() *cobra.Command {
 	cmd := a.action(&cobra.Command{
 		Use:   "export [flags]",
 		Short: "Write the credentials as CSV or JSON lines; their secrets only with --reveal",
-		Long: `Write all credentials to standard output, as CSV or with a JSON object in each line, in the order of their ids. It is as
+		Long: `Write all credentials to standard output, as CSV or with a JSON object in each line, in the order of their primary key. It is as
 long as the table and needs little memory. On Postgres it is what the table had at one moment.
 
 With --output it writes to a file, which only its owner can read, and which is there when all of it is written, and not before.
@@ -94,14 +93,18 @@ func (x *exporter) run(ctx context.Context, _ []string) error {
 				return err
 			}
 		}
-		x.db, x.client = db, client
+		key, err := db.credentialKey(ctx)
+		if err != nil {
+			return err
+		}
+		x.db, x.client, x.key = db, client, key
 		var done func()
 		x.show, done = x.progress()
 		write := x.toOutput
 		if x.path != "" {
 			write = x.toFile
 		}
-		err := write(ctx)
+		err = write(ctx)
 		done()
 		switch {
 		case err != nil && ctx.Err() != nil && x.path == "":
@@ -134,9 +137,9 @@ func (x *exporter) toOutput(ctx context.Context) error {
 	s := &snapshot{exporter: x}
 	defer s.close()
 	err := x.export(ctx, newRowWriter(out, x.format),
-		func(after []predicate.UserCredential) (page []*ent.UserCredential, err error) {
+		func(last *ent.UserCredential) (page []*ent.UserCredential, err error) {
 			err = x.policy().Do(ctx, func() error {
-				page, err = s.page(ctx, after)
+				page, err = s.page(ctx, last)
 				return err
 			})
 			return page, err
@@ -181,8 +184,8 @@ func (x *exporter) toFile(ctx context.Context) (err error) {
 		out := &fileWriter{file: file}
 		buffered := bufio.NewWriter(out)
 		err := x.export(ctx, newRowWriter(buffered, x.format),
-			func(after []predicate.UserCredential) ([]*ent.UserCredential, error) {
-				return s.page(ctx, after)
+			func(last *ent.UserCredential) ([]*ent.UserCredential, error) {
+				return s.page(ctx, last)
 			})
 		if flushed := buffered.Flush(); err == nil {
 			err = flushed
@@ -250,7 +253,7 @@ func (s *snapshot) close() {
 }
 
 // page reads a page. After an error the next one is of another moment.
-func (s *snapshot) page(ctx context.Context, after []predicate.UserCredential) (page []*ent.UserCredential, err error) {
+func (s *snapshot) page(ctx context.Context, last *ent.UserCredential) (page []*ent.UserCredential, err error) {
 	client := s.client
 	if s.db.isPostgres() {
 		if s.tx == nil {
@@ -263,10 +266,7 @@ func (s *snapshot) page(ctx context.Context, after []predicate.UserCredential) (
 		}
 		client = s.tx.Client()
 	}
-	query := client.UserCredential.Query().Where(after...).Order(usercredential.ByID()).Limit(exportPage)
-	if s.user != "" {
-		query.Where(usercredential.UserID(s.user))
-	}
+	query := s.key.page(client, s.user, last, exportPage)
 	if s.reveal {
 		page, err = query.All(ctx)
 	} else {
@@ -281,14 +281,14 @@ func (s *snapshot) page(ctx context.Context, after []predicate.UserCredential) (
 // export writes the rows page by page. It leaves out those that are to be
 // revealed and whose user's key was destroyed.
 func (x *exporter) export(
-	ctx context.Context, out rowWriter, read func(after []predicate.UserCredential) ([]*ent.UserCredential, error),
+	ctx context.Context, out rowWriter, read func(last *ent.UserCredential) ([]*ent.UserCredential, error),
 ) error {
 	if err := out.head(); err != nil {
 		return err
 	}
-	var after []predicate.UserCredential // nothing for the first page
+	var last *ent.UserCredential // nil for the first page
 	for {
-		page, err := read(after)
+		page, err := read(last)
 		if err == nil {
 			err = ctx.Err()
 		}
@@ -315,7 +315,7 @@ func (x *exporter) export(
 		if len(page) < exportPage {
 			return nil
 		}
-		after = []predicate.UserCredential{usercredential.IDGT(page[len(page)-1].ID)}
+		last = page[len(page)-1]
 	}
 }
 

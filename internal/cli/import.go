@@ -31,6 +31,7 @@ type importer struct {
 	skipExisting bool
 	resume       string // the ID of an import that is continued
 	retryFor     retryFlag
+	quarantine   quarantineFlag
 
 	ring    *keyring.Keyring
 	client  *ent.Client
@@ -44,7 +45,7 @@ type importer struct {
 	there   int64     // that were in the database already
 	lines   []int     // of the last rows that were given to Copy, by their number modulo the length
 	given   int64     // number of those
-	bad     []badRow  // the first that were refused in a dry run
+	bad     []badRow  // the first that were refused in a dry run, or with --quarantine
 	nBad    int
 }
 
@@ -64,11 +65,16 @@ how many rows are in; --dry-run finds all such rows and stores nothing. An impor
 goes on with --continue and the ID that it printed when it began: the rows which that import stored are left out, whatever
 was printed last. Where the file has the column id, --skip-existing leaves out the rows whose id is in the database.
 
+With --quarantine the rows that are refused are left out and listed, each as a JSON object in a line, with the line in FILE and the
+reason and nothing of the row, and the others are stored; the exit code is 3 then. Mend them in the file and go on as after an
+error. A row that only the database refuses, such as an id that is there, stops it all the same.
+
 If the database fails for a while (a fail-over, a lost connection, a deadlock, a lock, no free connection), it says so and goes
 on where it was as soon as it can, for --retry-for at most. Where a transaction's end was not answered, it looks whether the rows
 are in: none is stored twice.`,
 		Example: `  credent credential import credentials.csv --dry-run
   credent credential import credentials.csv
+  credent credential import credentials.csv --quarantine refused.jsonl
   credent credential import --format jsonl - < credentials.jsonl`,
 	}
 	cmd.Args = arguments(1, "file, or - for standard input")
@@ -79,6 +85,7 @@ are in: none is stored twice.`,
 	cmd.Flags().StringVar(&m.resume, "continue", "", "the `ID` of an import of the same file that was stopped")
 	cmd.Flags().BoolVar(&m.skipExisting, "skip-existing", false, "leave out rows whose id is in the database")
 	cmd.Flags().IntVar(&m.batch, "batch", 0, "rows in a transaction; 5000 if not given")
+	m.quarantine.add(cmd, "each row that is refused")
 	m.retryFor.add(cmd)
 	cmd.Flags().BoolVar(&m.formats, "check-formats", false, "refuse keys that do not look like their provider's")
 	return cmd
@@ -114,6 +121,10 @@ func (m *importer) run(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	defer func() { _ = file.Close() }() // only read
+	if m.app, err = m.quarantine.open(m.app); err != nil {
+		return err
+	}
+	defer func() { _ = m.quarantine.close() }() // its error is in the report
 	return withDatabase(ctx, func(db *database) error {
 		if err := db.checkMigrations(ctx); err != nil {
 			return err
@@ -185,7 +196,7 @@ func (m *importer) load(ctx context.Context, db *database) error {
 			show(step{task: "import", done: m.in.n, total: m.size, bytes: true, line: line})
 		},
 	}
-	if m.dryRun {
+	if m.dryRun || m.quarantine.out != nil {
 		cfg.Refused = m.note
 	}
 	of, err := db.clientConfig(ctx, m.ring)
@@ -199,7 +210,7 @@ func (m *importer) load(ctx context.Context, db *database) error {
 		cfg.Batch = load.DefaultBatch
 	}
 	m.batch = cfg.Batch
-	m.lines = make([]int, 2*cfg.Batch+maxShown) // a batch that waits, and what a dry run refuses meanwhile and shows
+	m.lines = make([]int, 2*cfg.Batch+2*probeRows) // a batch that waits, with what is refused meanwhile
 	stored, err := credent.Copy(ctx, db.DB, m.wanted(ctx), cfg, of)
 	done()
 	return m.report(ctx, stored, err)

@@ -18,7 +18,14 @@ type badRow struct {
 	reason string
 }
 
-// note keeps what is wrong with a row, for a dry run, and lets it go on.
+// refusedLine is a line of --quarantine.
+type refusedLine struct {
+	Line   int    `json:"line"`
+	Reason string `json:"reason"`
+}
+
+// note keeps what is wrong with a row, for a dry run or --quarantine, and lets
+// it go on.
 func (m *importer) note(e *credent.CopyError) bool {
 	var end fatalError
 	if errors.As(e.Err, &end) {
@@ -27,11 +34,11 @@ func (m *importer) note(e *credent.CopyError) bool {
 			return false
 		}
 	}
-	m.nBad++
-	if len(m.bad) < maxShown {
-		m.bad = append(m.bad, badRow{m.lineOf(e.Row), rowReason(e.Err)})
+	bad := badRow{m.lineOf(e.Row), rowReason(e.Err)}
+	if m.nBad++; len(m.bad) < maxShown {
+		m.bad = append(m.bad, bad)
 	}
-	return true
+	return m.quarantine.out == nil || m.quarantine.write(refusedLine{bad.line, bad.reason}) == nil
 }
 
 // lineOf returns the line of a row that was given to Copy, by its number from
@@ -62,6 +69,13 @@ func (m *importer) report(ctx context.Context, stored int64, err error) error {
 	if m.there > 0 {
 		already = fmt.Sprintf("; %s in already", count(int(m.there), "row"))
 	}
+	lost := m.quarantine.close()
+	if lost != nil && m.dryRun {
+		return lost
+	}
+	if lost != nil {
+		return partly(stored > 0, messagef("%s; %s%s; %s", lost, inNow(stored), already, m.next("go on")))
+	}
 	var failed *credent.CopyError
 	switch {
 	case err == nil && m.dryRun:
@@ -71,7 +85,7 @@ func (m *importer) report(ctx context.Context, stored int64, err error) error {
 			m.printf("line %d: %s\n", bad.line, bad.reason)
 		}
 		if m.nBad > len(m.bad) {
-			m.printf("and %d more\n", m.nBad-len(m.bad))
+			m.printf("and %d more; --quarantine lists all\n", m.nBad-len(m.bad))
 		}
 		m.printf("%s can be imported%s\n", count(int(stored), "row"), already)
 		if m.nBad > 0 {
@@ -80,6 +94,10 @@ func (m *importer) report(ctx context.Context, stored int64, err error) error {
 		return nil
 	case err == nil:
 		m.printf("imported %s%s\n", count(int(stored), "row"), already)
+		if m.nBad > 0 {
+			return partly(stored > 0, messagef("%s refused and left out, which the quarantine lists; %s",
+				count(m.nBad, "row"), m.next("mend it and go on")))
+		}
 		return nil
 	case m.dryRun || m.rows == 0:
 		return m.unwrapped(err)

@@ -52,7 +52,7 @@ func (v *lastVerified) String() string {
 	return text
 }
 
-// inventorySample says how many of the newest rows' secrets open.
+// inventorySample says how many of the last rows' secrets open.
 type inventorySample struct {
 	Tokens int `json:"tokens"`
 	Open   int `json:"open"`
@@ -75,7 +75,8 @@ It needs neither a key nor a database; what the database says is shown by "crede
 
 With --verified it says as well when the secrets of each field were verified last, as "credent verify" has recorded it, and whether it
 found them as they have to be ("ready"); that needs the database, and
-the key is then "keyring" where no tenant has a key of its own. With --sample it opens the secrets of the newest rows, and says how many of them open.`,
+the key is then "keyring" where no tenant has a key of its own. With --sample it opens the secrets of the last rows by primary key, and
+says how many of them open.`,
 		Example: `  credent inventory --json
   credent inventory --verified
   credent inventory --sample 100`,
@@ -101,7 +102,7 @@ the key is then "keyring" where no tenant has a key of its own. With --sample it
 	})
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Flags().BoolVar(&verified, "verified", false, "say when each was verified last")
-	cmd.Flags().IntVar(&sample, "sample", 0, "open the secrets of the newest `N` rows; 0 means none")
+	cmd.Flags().IntVar(&sample, "sample", 0, "open the secrets of the last `N` rows by primary key; 0 means none")
 	return cmd
 }
 
@@ -151,7 +152,7 @@ func addVerified(ctx context.Context, columns []inventoryColumn) error {
 	})
 }
 
-// addSamples opens the newest secrets. The columns are sorted as
+// addSamples opens the last secrets. The columns are sorted as
 // [encryptedTables] has them.
 func addSamples(ctx context.Context, columns []inventoryColumn, n int) error {
 	ring, err := keyring.FromEnv()
@@ -169,7 +170,7 @@ func addSamples(ctx context.Context, columns []inventoryColumn, n int) error {
 				return err
 			}
 			for _, c := range counts {
-				columns[i].Sample = &inventorySample{Tokens: c.Tokens, Open: c.Tokens - len(c.Bad) - c.Shredded}
+				columns[i].Sample = &inventorySample{Tokens: c.Tokens, Open: c.Tokens - c.Bad - c.Shredded}
 				i++
 			}
 		}

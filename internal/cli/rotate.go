@@ -24,9 +24,10 @@ type rewriting struct {
 	done string // "rewritten"
 	todo string // "to rewrite"
 
-	cfg      rotate.Config
-	retryFor retryFlag
-	asJSON   bool
+	cfg        rotate.Config
+	retryFor   retryFlag
+	quarantine quarantineFlag
+	asJSON     bool
 
 	instead func(ctx context.Context) error // of rewriting; nil for nothing else
 }
@@ -57,10 +58,15 @@ It brings tokens to what the states of their columns say ("credent state list"):
 ENCRYPTION_KEY; write to the new way, bound and under the key of the user. Where no state is set, a token stays as it is in this
 respect. Under require a token of the old way is left as it is and listed: nobody should have stored it.
 
+It counts the secrets that are left as they are, and names the first 20. With --quarantine it lists all as soon as they are found,
+with table, column, row and reason as a JSON object in each line. If it is killed, every line that ends is whole. If the
+list cannot be written, it stops with an error.
+
 Where tenants have keys of their own, the keys are encrypted anew. Secrets whose tenant's key was destroyed are counted and
 left.`,
 		Example: `  credent rotate --dry-run
-  credent rotate --workers 8 --rate 20000`,
+  credent rotate --workers 8 --rate 20000
+  credent rotate --quarantine quarantine.jsonl`,
 	}, nil)
 }
 
@@ -68,7 +74,7 @@ left.`,
 // at the command line; nil for nothing more.
 func (a *app) rewriting(w *rewriting, cmd *cobra.Command, check func() error) *cobra.Command {
 	cmd = a.action(cmd, func(ctx context.Context, _ []string) error {
-		if err := w.retryFor.check(); err != nil {
+		if err := errors.Join(w.retryFor.check(), w.quarantine.check(w.asJSON)); err != nil {
 			return err
 		}
 		w.cfg.RetryFor = w.retryFor.limit()
@@ -83,7 +89,11 @@ func (a *app) rewriting(w *rewriting, cmd *cobra.Command, check func() error) *c
 		if w.instead != nil {
 			return w.instead(ctx)
 		}
-		return a.runRewriting(ctx, w)
+		to, err := w.quarantine.open(a)
+		if err != nil {
+			return err
+		}
+		return to.runRewriting(ctx, w)
 	})
 	cmd.Flags().StringArrayVar(&w.cfg.Columns, "column", nil, "look at this `TABLE.COLUMN` only; may be repeated")
 	cmd.Flags().BoolVar(&w.cfg.DryRun, "dry-run", false, "count what would be rewritten, and write nothing")
@@ -91,21 +101,30 @@ func (a *app) rewriting(w *rewriting, cmd *cobra.Command, check func() error) *c
 	cmd.Flags().IntVar(&w.cfg.Batch, "batch", rotate.DefaultBatch, "rows in a page")
 	cmd.Flags().IntVar(&w.cfg.RowsPerSecond, "rate", 0, "rows to read in a second at most; 0 means no limit")
 	cmd.Flags().BoolVar(&w.asJSON, "json", false, "print JSON")
+	w.quarantine.add(cmd, "each secret that is left as it is")
 	w.retryFor.add(cmd)
 	cmd.Annotations = map[string]string{again: "it goes on where it stopped"}
 	return cmd
 }
 
-func (a *app) runRewriting(ctx context.Context, w *rewriting) error {
+func (a *app) runRewriting(ctx context.Context, w *rewriting) (err error) {
+	var done bool // some rows are rewritten, or looked at
+	defer func() {
+		if lost := w.quarantine.close(); lost != nil {
+			err = partly(done, lost)
+		}
+	}()
+	w.cfg.Quarantine = w.quarantine.callback()
 	ring, err := keyring.FromEnv()
 	if err != nil {
 		return err
 	}
 	return withTables(ctx, func(db *database) error {
-		show, done := a.progress()
+		show, end := a.progress()
 		w.cfg.Progress = func(p rotate.Progress) { show(rotationStep(p, w.verb(), w.cfg.RetryFor)) }
 		report, err := w.run(ctx, db.DB, ring, w.cfg)
-		done()
+		end()
+		done = report != nil && !w.cfg.DryRun && report.Rewritten() > 0
 		if report == nil {
 			var schema *rotate.SchemaError
 			if errors.As(err, &schema) && strings.Contains(schema.SQL, "\n") {
@@ -124,7 +143,7 @@ func (a *app) runRewriting(ctx context.Context, w *rewriting) error {
 			return messagef("stopped after %s; run `credent %s` again to go on", count(int(report.Rewritten()),
 				"row"), w.name)
 		}
-		return partly(!w.cfg.DryRun && (report.Rewritten() > 0 || errors.Is(err, rotate.ErrQuarantined)), err)
+		return partly(done || !w.cfg.DryRun && errors.Is(err, rotate.ErrQuarantined), err)
 	})
 }
 
@@ -185,16 +204,15 @@ func (a *app) printRotation(report *rotate.Report, verb string) {
 			a.printf(", %s of tenants whose key was destroyed", count(int(t.Shredded), "secret"))
 		}
 		a.printf("\n")
-		for i, q := range t.Quarantined {
-			if i == maxShown {
-				a.printf("  and %d more, which --json lists\n", len(t.Quarantined)-i)
-				break
-			}
+		for _, q := range t.Examples {
 			if q.Row == "" {
 				a.printf("  the canary of %s.%s: %s\n", t.Table, q.Column, trimPackage(q.Err.Error()))
 				continue
 			}
 			a.printf("  %s.%s of row %s: %s\n", t.Table, q.Column, printable(q.Row), trimPackage(q.Err.Error()))
+		}
+		if more := t.Quarantined - int64(len(t.Examples)); more > 0 {
+			a.printf("  and %d more, which --quarantine lists\n", more)
 		}
 		if t.Canaries > 0 {
 			a.printf("  %s %s in credent_canary\n", count(int(t.Canaries), "token"), verb)
@@ -210,25 +228,20 @@ func (a *app) printRotation(report *rotate.Report, verb string) {
 }
 
 type rotationTable struct {
-	Table       string           `json:"table"`
-	Columns     []string         `json:"columns"`
-	Rows        int64            `json:"rows"`
-	Rewritten   int64            `json:"rewritten"`
-	Indexed     int64            `json:"indexed"`
-	Renamed     int64            `json:"renamed"`
-	Skipped     int64            `json:"skipped"`
-	Shredded    int64            `json:"shredded"`
-	Canaries    int64            `json:"canaries"`
-	Passes      int              `json:"passes"`
-	Quarantined []rotationBadRow `json:"quarantined"`
-	Validated   []string         `json:"validated"`
-	Unchecked   []string         `json:"unchecked"`
-}
-
-type rotationBadRow struct {
-	Column string `json:"column"`
-	Row    string `json:"row"`
-	Reason string `json:"reason"`
+	Table       string              `json:"table"`
+	Columns     []string            `json:"columns"`
+	Rows        int64               `json:"rows"`
+	Rewritten   int64               `json:"rewritten"`
+	Indexed     int64               `json:"indexed"`
+	Renamed     int64               `json:"renamed"`
+	Skipped     int64               `json:"skipped"`
+	Shredded    int64               `json:"shredded"`
+	Canaries    int64               `json:"canaries"`
+	Passes      int                 `json:"passes"`
+	Quarantined int64               `json:"quarantined"`
+	Examples    []quarantinedSecret `json:"examples"` // of these, at most rotate.MaxExamples
+	Validated   []string            `json:"validated"`
+	Unchecked   []string            `json:"unchecked"`
 }
 
 func rotationJSON(report *rotate.Report) any {
@@ -237,12 +250,11 @@ func rotationJSON(report *rotate.Report) any {
 		tables[i] = rotationTable{
 			Table: t.Table, Columns: t.Columns, Rows: t.Rows, Rewritten: t.Rewritten, Indexed: t.Indexed,
 			Renamed: t.Renamed, Skipped: t.Skipped, Shredded: t.Shredded, Canaries: t.Canaries,
-			Passes: t.Passes, Quarantined: []rotationBadRow{},
+			Passes: t.Passes, Quarantined: t.Quarantined, Examples: []quarantinedSecret{},
 			Validated: append([]string{}, t.Validated...), Unchecked: append([]string{}, t.Unchecked...),
 		}
-		for _, q := range t.Quarantined {
-			tables[i].Quarantined = append(tables[i].Quarantined,
-				rotationBadRow{Column: q.Column, Row: q.Row, Reason: trimPackage(q.Err.Error())})
+		for _, q := range t.Examples {
+			tables[i].Examples = append(tables[i].Examples, quarantinedLine(q))
 		}
 	}
 	return struct {

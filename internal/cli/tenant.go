@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"iter"
 	"strings"
 	"time"
 
@@ -27,50 +28,51 @@ stored in the database, encrypted under ENCRYPTION_KEY. When it is destroyed, no
 }
 
 func (a *app) tenantList() *cobra.Command {
-	var asJSON, destroyed bool
+	var destroyed bool
+	l := &listing{app: a, head: []string{"TENANT", "CREATED", "KEY"}}
 	cmd := a.action(&cobra.Command{
 		Use:   "list [flags]",
 		Short: "List the tenants that have a key of their own, or had",
-		Long:  "List the tenants that have a key of their own, and those whose key was destroyed. It needs no key.",
+		Long: `List the tenants that have a key of their own, and those whose key was destroyed. It needs no key, and little memory however
+many there are.`,
 		Example: `  credent tenant list
+  credent tenant list --limit 100 --after u-1
   credent tenant list --destroyed --json   # to destroy them again after a restore`,
 	}, func(ctx context.Context, _ []string) error {
-		return withTables(ctx, func(db *database) error {
-			tenants, err := rotate.ListTenants(ctx, db.DB)
-			if err != nil {
-				return err
-			}
-			shown := []rotate.Tenant{}
-			for _, t := range tenants {
-				if !destroyed || t.DestroyedAt != nil {
-					shown = append(shown, t)
-				}
-			}
-			if asJSON {
-				return a.printJSON(shown)
-			}
-			return a.printTenants(shown)
-		})
+		if err := l.check(); err != nil {
+			return err
+		}
+		return withTables(ctx, func(db *database) error { return l.tenants(ctx, db, destroyed) })
 	})
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Flags().BoolVar(&destroyed, "destroyed", false, "only those whose key was destroyed")
+	l.listFlags.add(cmd, "this `ID`")
 	return cmd
 }
 
-func (a *app) printTenants(tenants []rotate.Tenant) error {
-	if len(tenants) == 0 {
-		a.notef("credent: there are none\n")
-		return nil
-	}
-	table := [][]string{{"TENANT", "CREATED", "KEY"}}
-	for _, t := range tenants {
-		state := "in use"
-		if t.DestroyedAt != nil {
-			state = "destroyed " + stamp(*t.DestroyedAt)
-		}
-		table = append(table, []string{printable(t.ID), stamp(t.CreatedAt), state})
-	}
-	return a.printTable(table)
+func (l *listing) tenants(ctx context.Context, db *database, destroyed bool) error {
+	next, stop := iter.Pull2(rotate.AllTenants(ctx, db.DB, l.listFlags.after))
+	defer stop()
+	return list(ctx, l,
+		func(_ *rotate.Tenant, n int) (page []rotate.Tenant, err error) {
+			for len(page) < n {
+				t, err, ok := next()
+				if !ok || err != nil {
+					return page, err
+				}
+				if !destroyed || t.DestroyedAt != nil {
+					page = append(page, t)
+				}
+			}
+			return page, nil
+		},
+		func(t rotate.Tenant) ([]string, any) {
+			state := "in use"
+			if t.DestroyedAt != nil {
+				state = "destroyed " + stamp(*t.DestroyedAt)
+			}
+			return []string{printable(t.ID), stamp(t.CreatedAt), state}, t
+		},
+		func(t rotate.Tenant) string { return t.ID }, "there are none")
 }
 
 func (a *app) tenantDestroy() *cobra.Command {

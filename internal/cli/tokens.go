@@ -12,6 +12,8 @@ import (
 	entsql "entgo.io/ent/dialect/sql"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/internal/canary"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
@@ -29,8 +31,13 @@ type tokenCount struct {
 	Tokens int `json:"tokens"`
 	Bound  int `json:"bound"` // of them, how many are bound to table, column and tenant
 	// Of them, how many are of tenants whose key was destroyed.
-	Shredded int        `json:"shredded"`
-	Bad      []badToken `json:"bad"`
+	Shredded int `json:"shredded"`
+	// Of them, how many do not open, and the first of these, at most maxShown.
+	Bad      int        `json:"bad"`
+	Examples []badToken `json:"examples"`
+	// How many rows were looked at: of all, or with --limit of the last.
+	Rows    int  `json:"rows_read"`
+	Limited bool `json:"limited"`
 
 	otherKey int // of the bad ones, how many seem to be under another key
 	plain    int // of the bad ones, how many are no tokens
@@ -45,24 +52,31 @@ type badToken struct {
 }
 
 func (c *tokenCount) String() string {
-	switch bad := len(c.Bad); {
-	case bad == 0 && c.Tokens == 0:
+	of, tokens := "", count(c.Tokens, "token")
+	if c.Limited {
+		of = fmt.Sprintf(" in the last %s by primary key", count(c.Rows, "row"))
+	}
+	switch bad := c.Bad; {
+	case bad == 0 && c.Tokens == 0 && !c.Limited:
 		return "no tokens yet"
+	case bad == 0 && c.Tokens == 0:
+		return "no tokens" + of
 	case bad == 0:
-		text := count(c.Tokens, "token") + " checked"
+		text := tokens + " checked"
 		if c.Bound > 0 {
 			text += fmt.Sprintf(", %d of them bound", c.Bound)
 		}
 		if c.Shredded > 0 {
 			text += fmt.Sprintf(", %d of them shredded with their tenant's key", c.Shredded)
 		}
-		return text
+		return text + of
 	case bad == c.Tokens && c.otherKey == bad:
-		return fmt.Sprintf("none of %s opens; set ENCRYPTION_KEY to the key of this database", count(c.Tokens, "token"))
+		return fmt.Sprintf("none of %s%s opens; set ENCRYPTION_KEY to the key of this database", tokens, of)
 	case c.plain == bad:
-		return fmt.Sprintf("%d of %s not encrypted; `credent encrypt` encrypts plaintext", bad, count(c.Tokens, "value"))
+		values := count(c.Tokens, "value")
+		return fmt.Sprintf("%d of %s%s not encrypted; `credent encrypt` encrypts plaintext", bad, values, of)
 	default:
-		return fmt.Sprintf("%d of %s cannot be opened; store or restore those rows", bad, count(c.Tokens, "token"))
+		return fmt.Sprintf("%d of %s%s cannot be opened; store or restore those rows", bad, tokens, of)
 	}
 }
 
@@ -96,7 +110,9 @@ func (c *tokenCount) check(
 		return
 	}
 	if err != nil {
-		c.Bad = append(c.Bad, badToken{Row: rowText(row), Reason: trimPackage(err.Error())})
+		if c.Bad++; len(c.Examples) < maxShown {
+			c.Examples = append(c.Examples, badToken{Row: rowText(row), Reason: trimPackage(err.Error())})
+		}
 		if errors.Is(err, credent.ErrUnknownKey) {
 			c.otherKey++
 		}
@@ -134,8 +150,9 @@ func rowText(id any) string {
 	return printable(fmt.Sprint(id))
 }
 
-// openTokens opens every token of a table, or of its newest rows, and returns
-// what it found for each column.
+// openTokens opens every token of a table, or of its last rows by primary key,
+// and returns what it found for each column. It reads rows by the index of the
+// primary key.
 func openTokens(
 	ctx context.Context, db *database, ring *keyring.Keyring, table encryptedTable, limit int,
 ) ([]*tokenCount, error) {
@@ -148,19 +165,57 @@ func openTokens(
 	}
 	o := &opener{db: db, ring: ring, table: table, states: known, counts: make([]*tokenCount, len(table.columns))}
 	for i := range o.counts {
-		o.counts[i] = &tokenCount{Bad: []badToken{}}
+		o.counts[i] = &tokenCount{Examples: []badToken{}, Limited: limit > 0}
 	}
-	selected := fmt.Sprintf(`SELECT id, %s FROM "%s"`, strings.Join(table.selected(), ", "), table.name)
+	if o.key, err = db.idKey(ctx, table); err != nil {
+		return nil, err
+	}
+	compare, direction := ">", ""
 	if limit > 0 {
-		_, _, err := o.page(ctx, fmt.Sprintf("%s ORDER BY created_at DESC, id DESC LIMIT %d", selected, limit))
-		return o.counts, err
+		compare, direction = "<", " DESC"
 	}
-	order := fmt.Sprintf("ORDER BY id LIMIT %d", pageSize)
-	n, last, err := o.page(ctx, selected+" "+order)
-	for err == nil && n == pageSize {
-		n, last, err = o.page(ctx, selected+" WHERE id > $1 "+order, last)
+	var last []any
+	for left := limit; ; left -= pageSize {
+		size := pageSize
+		if limit > 0 {
+			size = min(size, left)
+		}
+		n, at, err := o.page(ctx, o.query(last, compare, direction, size), last...)
+		if err != nil || n < size || limit > 0 && left <= size {
+			return o.counts, err
+		}
+		last = at
 	}
-	return o.counts, err
+}
+
+// query is the query of the next page after a place in the order of the primary
+// key; nil for the first.
+func (o *opener) query(last []any, compare, direction string, size int) string {
+	names, places := make([]string, len(o.key)), make([]string, len(o.key))
+	for i, name := range o.key {
+		names[i], places[i] = column.QuoteName(name), "$"+strconv.Itoa(i+1)
+	}
+	where := ""
+	if last != nil {
+		where = " WHERE (" + strings.Join(names, ", ") + ") " + compare + " (" + strings.Join(places, ", ") + ")"
+	}
+	order := strings.Join(names, direction+", ") + direction
+	return fmt.Sprintf(`SELECT id, %s, %s FROM "%s"%s ORDER BY %s LIMIT %d`, strings.Join(names, ", "),
+		strings.Join(o.table.selected(), ", "), o.table.name, where, order, size)
+}
+
+// idKey returns the columns of a table's primary key, or its id if the role
+// can't see the key.
+func (db *database) idKey(ctx context.Context, table encryptedTable) ([]string, error) {
+	on, err := canary.Of(ctx, db.DB)
+	if err != nil {
+		return nil, err
+	}
+	key, err := on.Key(ctx, table.columns[0])
+	if err == nil && len(key) == 0 {
+		key = []string{"id"}
+	}
+	return key, err
 }
 
 // opener opens the tokens of one table.
@@ -168,15 +223,16 @@ type opener struct {
 	db     *database
 	ring   *keyring.Keyring
 	table  encryptedTable
+	key    []string
 	states states.Table
 	counts []*tokenCount
 }
 
 // page opens the tokens in the rows of one query. The keys of tenants are read
 // when the rows have been, since the pool may have one connection only.
-func (o *opener) page(ctx context.Context, query string, args ...any) (n int, last any, err error) {
+func (o *opener) page(ctx context.Context, query string, args ...any) (n int, last []any, err error) {
 	var rows []tokenRow
-	n, last, err = page(ctx, o.db, len(o.table.selected()), func(id any, values []sql.NullString) {
+	n, last, err = page(ctx, o.db, len(o.key), len(o.table.selected()), func(id any, values []sql.NullString) {
 		r := tokenRow{id: id, values: slices.Clone(values[:len(o.counts)])}
 		if len(values) > len(o.counts) {
 			r.tenant = values[len(o.counts)]
@@ -192,6 +248,7 @@ func (o *opener) page(ctx context.Context, query string, args ...any) (n int, la
 	}
 	for _, r := range rows {
 		for i, c := range o.counts {
+			c.Rows++
 			place := seal.Place{Column: o.table.columns[i], Tenant: r.tenant}
 			given := o.states.Given(&place.Column)
 			if place.Column.Bound && given.Binding == states.Unset {
@@ -223,18 +280,24 @@ func (db *database) tenantKeys(ctx context.Context, ring *keyring.Keyring, rows 
 	return tenantkey.Read(ctx, entsql.Conn{ExecQuerier: db.DB}, (*engine.Ring)(ring), tenants)
 }
 
-// page runs one query and returns the number of its rows and the last one's ID.
+// page runs one query and returns the number of its rows and the last one's
+// primary key.
 func page(
-	ctx context.Context, db *database, columns int, visit func(id any, tokens []sql.NullString),
+	ctx context.Context, db *database, keys, columns int, visit func(id any, tokens []sql.NullString),
 	query string, args ...any,
-) (n int, last any, err error) {
+) (n int, last []any, err error) {
 	rows, err := db.QueryContext(ctx, query, args...)
 	if err != nil {
 		return 0, nil, err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	tokens := make([]sql.NullString, columns)
-	dest := []any{&last}
+	last = make([]any, keys)
+	var id any
+	dest := []any{&id}
+	for i := range last {
+		dest = append(dest, &last[i])
+	}
 	for i := range tokens {
 		dest = append(dest, &tokens[i])
 	}
@@ -242,11 +305,21 @@ func page(
 		if err := rows.Scan(dest...); err != nil {
 			return n, nil, err
 		}
-		if id, ok := last.([]byte); ok && db.isPostgres() {
-			last = string(id) // text of a uuid, not a bytea
+		id = db.keyValue(id)
+		for i := range last {
+			last[i] = db.keyValue(last[i])
 		}
 		n++
-		visit(last, tokens)
+		visit(id, tokens)
 	}
 	return n, last, rows.Err()
+}
+
+// keyValue is a value of a primary key as it can be an argument: the text of a
+// uuid is no bytea.
+func (db *database) keyValue(v any) any {
+	if b, ok := v.([]byte); ok && db.isPostgres() {
+		return string(b)
+	}
+	return v
 }

@@ -18,6 +18,7 @@ func (a *app) verify() *cobra.Command {
 	var (
 		asJSON, noRecord bool
 		retryFor         retryFlag
+		quarantine       quarantineFlag
 	)
 	cmd := a.action(&cobra.Command{
 		Use:   "verify [flags]",
@@ -30,25 +31,38 @@ ENCRYPTION_KEY or the key of their user, under the present name of their column,
 
 It changes no secret. When it is done it records when it began, how many secrets there were, how many did not open, and whether
 the column was such that the exit code is 0, in the table
-credent_verifications if the migrations have made it, for "credent inventory --verified"; with --no-record it writes nothing.`,
-		Example: `  credent verify`,
+credent_verifications if the migrations have made it, for "credent inventory --verified"; with --no-record it writes nothing.
+
+With --quarantine it lists every secret that does not open, is plaintext where tokens are required, can be read though the key of
+its user was destroyed, or does not decode: a JSON object in each line, with table, column, row and reason. What could not be
+written there ends it with an error.`,
+		Example: `  credent verify
+  credent verify --quarantine bad.jsonl`,
 	}, func(ctx context.Context, _ []string) error {
-		if err := retryFor.check(); err != nil {
+		if err := errors.Join(retryFor.check(), quarantine.check(asJSON)); err != nil {
 			return err
 		}
-		counts, err := a.verified(ctx, !noRecord, retryFor.limit())
+		to, err := quarantine.open(a)
+		if err != nil {
+			return err
+		}
+		counts, err := to.verified(ctx, !noRecord, retryFor.limit(), quarantine.callback())
+		if lost := quarantine.close(); lost != nil {
+			return lost
+		}
 		if err != nil {
 			return err
 		}
 		if asJSON {
-			err = a.printJSON(counts)
+			err = to.printJSON(counts)
 		} else {
-			err = a.printTable(verifyRows(counts))
+			err = to.printTable(verifyRows(counts))
 		}
 		return errors.Join(err, counts.Err())
 	})
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Flags().BoolVar(&noRecord, "no-record", false, "do not record when the secrets were verified")
+	quarantine.add(cmd, "each secret that doesn't open, or doesn't decode,")
 	retryFor.add(cmd)
 	cmd.Annotations = map[string]string{again: beginsAnew}
 	return cmd
@@ -59,7 +73,9 @@ const beginsAnew = "it changed nothing, and begins anew"
 
 // verified verifies, and records it if it can: a role that only reads, or a
 // standby, is no reason to fail.
-func (a *app) verified(ctx context.Context, record bool, retryFor time.Duration) (counts rotate.Counts, err error) {
+func (a *app) verified(
+	ctx context.Context, record bool, retryFor time.Duration, quarantine func([]rotate.Quarantined) error,
+) (counts rotate.Counts, err error) {
 	ring, err := keyring.FromEnv()
 	if err != nil {
 		return nil, err
@@ -68,7 +84,7 @@ func (a *app) verified(ctx context.Context, record bool, retryFor time.Duration)
 		began := time.Now()
 		show, done := a.progress()
 		counts, err = rotate.VerifyWith(ctx, db.DB, ring, rotate.Config{
-			RetryFor: retryFor,
+			RetryFor: retryFor, Quarantine: quarantine,
 			Progress: func(p rotate.Progress) {
 				show(verifyStep(p, retryFor))
 			},
@@ -210,7 +226,7 @@ every secret and changes nothing. Exit code 1 if some need the key: run "credent
 		if err := checkEarlier(ring, args[0]); err != nil {
 			return err
 		}
-		counts, err := a.verified(ctx, false, retryFor.limit())
+		counts, err := a.verified(ctx, false, retryFor.limit(), nil)
 		if err != nil {
 			return err
 		}

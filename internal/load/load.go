@@ -277,6 +277,16 @@ func (l *loader) run(ctx context.Context, rows iter.Seq2[Row, error]) error {
 			if failure := l.refuse(number, err); failure != nil {
 				return failure
 			}
+			// However many are refused in between, a batch doesn't wait longer.
+			if len(batch) == 0 || number-batch[0].number < maxWait*int64(l.cfg.Batch) {
+				delete(l.left, number) // it isn't in the batch
+				continue
+			}
+			if err := l.store(ctx, batch); err != nil {
+				return err
+			}
+			clear(batch)
+			batch = batch[:0]
 			continue
 		}
 		if row.ID == uuid.Nil { // so that it has the same when it is sent again
@@ -298,6 +308,10 @@ func (l *loader) run(ctx context.Context, rows iter.Seq2[Row, error]) error {
 	}
 	return l.commit(ctx)
 }
+
+// maxWait is how many times a batch's rows may come in the sequence, with those
+// that came with an error, before it is stored.
+const maxWait = 2
 
 // refuse returns nil if a row is to be left out, and otherwise the error to
 // stop with.
