@@ -88,8 +88,8 @@ func (l *listing) accounts(ctx context.Context, client *ent.Client) error {
 			switch {
 			case last != nil:
 				query.Where(useraccount.UserIDGT((*last).UserID))
-			case l.listFlags.after != "":
-				query.Where(useraccount.UserIDGT(l.listFlags.after))
+			case l.after != "":
+				query.Where(useraccount.UserIDGT(l.after))
 			}
 			return query.All(ctx)
 		},

@@ -52,8 +52,8 @@ func (l *listing) credentials(ctx context.Context, db *database, client *ent.Cli
 		return err
 	}
 	var begin *ent.UserCredential
-	if l.listFlags.after != "" {
-		if begin, err = key.find(ctx, client, l.listFlags.after); err != nil {
+	if l.after != "" {
+		if begin, err = key.find(ctx, client, l.after); err != nil {
 			return err
 		}
 	}

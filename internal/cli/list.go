@@ -9,9 +9,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/spf13/cobra"
-
 	entsql "entgo.io/ent/dialect/sql"
+	"github.com/spf13/cobra"
 )
 
 // listFlags say which part of a list to print, and how.

@@ -50,7 +50,7 @@ many there are.`,
 }
 
 func (l *listing) tenants(ctx context.Context, db *database, destroyed bool) error {
-	next, stop := iter.Pull2(rotate.AllTenants(ctx, db.DB, l.listFlags.after))
+	next, stop := iter.Pull2(rotate.AllTenants(ctx, db.DB, l.after))
 	defer stop()
 	return list(ctx, l,
 		func(_ *rotate.Tenant, n int) (page []rotate.Tenant, err error) {
