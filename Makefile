@@ -32,8 +32,8 @@ AT_ONCE    := -p $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 FOLDERS    := $(WAITING:%=integration/%/) $(filter-out $(WAITING:%=integration/%/),$(wildcard integration/*/))
 
 # What tests need and nothing else does: no symbols for debuggers, and SQLite in C compiled in a third of the time.
-test verify lint race sequential modules fuzz: export GOFLAGS := $(GOFLAGS) -ldflags=-w
-test verify lint race sequential modules fuzz: export CGO_CFLAGS := -O1 -g0
+test verify lint race sequential modules fuzz: export GOFLAGS := $(shell $(GO) env GOFLAGS) -ldflags=-w
+test verify lint race sequential modules fuzz: export CGO_CFLAGS := $(CGO_CFLAGS) -O1 -g0
 
 # Each way to write and to read on SQLite, and what is stored by each driver of Postgres.
 SMOKE := TestWritePaths$$/modernc|TestReadPaths$$/mattn|TestSecretsAreStoredAsTokens$$
