@@ -25,8 +25,8 @@ var ErrTenantMismatch = errors.New("a credential's account must exist and have t
 // TenantConstraint is the foreign key that the database names when it refuses.
 const TenantConstraint = "user_credentials_user_id_user_account_id_fkey"
 
-// sqliteForeignKey is what SQLite says. It names no key, and a credential has
-// one.
+// sqliteForeignKey is what SQLite says of a key itself. It doesn't name it, and
+// a credential has one.
 const sqliteForeignKey = "FOREIGN KEY constraint failed"
 
 // fillTenant fills a credential's user_id from its account, when it is made and
