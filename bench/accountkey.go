@@ -26,7 +26,7 @@ const (
 	lastWithTriggers = "20261127150000" // migration
 	byKey            = "foreign key"
 	byTriggers       = "triggers"
-	benchService    = "bench_service"
+	benchService     = "bench_service"
 )
 
 // accountKeyCase is a database that is held one way.
