@@ -82,6 +82,9 @@ func runAccountKey(ctx context.Context, cfg config, out io.Writer) (err error) {
 		_, writeErr := fmt.Fprintf(out, "  %-34s %s  %6.1f µs and %6.1f µs a row\n", group, s.faster(k, t), median(s[k])/1000, median(s[t])/1000)
 		err = errors.Join(err, writeErr)
 	}
+	for _, rows := range cfg.growth {
+		err = errors.Join(err, rollOut(ctx, server, rows, out))
+	}
 	return err
 }
 
