@@ -26,6 +26,7 @@ const (
 	lastWithTriggers = "20261127150000" // migration
 	byKey            = "foreign key"
 	byTriggers       = "triggers"
+	minPairs         = 11
 	benchService     = "bench_service"
 )
 
@@ -73,10 +74,11 @@ func runAccountKey(ctx context.Context, cfg config, out io.Writer) (err error) {
 	if err := warmUp(measures, func(m measure) int { return min(m.n, 500) }); err != nil {
 		return err
 	}
-	if err := rounds(cfg.rounds, measures, s); err != nil {
+	pairs := max(cfg.rounds, minPairs)
+	if err := rounds(pairs, measures, s); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(out, "The foreign key's speed in units of the triggers', median and quartiles of %d pairs:\n", cfg.rounds)
+	_, err = fmt.Fprintf(out, "The foreign key's speed in units of the triggers', median and quartiles of %d pairs:\n", pairs)
 	for _, group := range groups {
 		k, t := key{group, byKey}, key{group, byTriggers}
 		_, writeErr := fmt.Fprintf(out, "  %-34s %s  %6.1f µs and %6.1f µs a row\n", group, s.faster(k, t), median(s[k])/1000, median(s[t])/1000)
@@ -152,11 +154,11 @@ func (c *accountKeyCase) measures(ctx context.Context) (measures []measure, err 
 	as := credent.WithUser(ctx, one.userID)
 	add("single inserts", 200, func(n int) error { return c.insert(ctx, owner, c.accounts, n, 1) })
 	add("bulks of 500", 5000, func(n int) error { return c.insert(ctx, owner, c.accounts, n, 500) })
-	add("Copy", 20_000, func(n int) error {
+	add("Copy", 10_000, func(n int) error {
 		_, err := credent.Copy(ctx, c.db, c.rows(n), credent.CopyConfig{}, credent.Config{Keyring: c.ring})
 		return err
 	})
-	add("INSERT … SELECT", 50_000, func(n int) error {
+	add("INSERT … SELECT", 20_000, func(n int) error {
 		_, err := c.db.ExecContext(ctx, fmt.Sprintf(`INSERT INTO user_credentials (user_account_id, user_id, credential_type, api_key, secret_key)
 SELECT id, user_id, 'alpaca', rpad('gAAAAAB', 120, md5(n::text)), rpad('gAAAAAB', 140, md5(n::text))
 FROM user_accounts, generate_series(1, %d) AS n`, max(1, n/len(c.accounts))))
