@@ -27,8 +27,8 @@ import (
 var (
 	// ErrConfig means that a [Config] contradicts itself.
 	ErrConfig = clientconfig.ErrConfig
-	// ErrTenantMismatch means that a credential was given another user_id than
-	// its account has.
+	// ErrTenantMismatch means that no account has both the ID and the user_id
+	// that a credential was given: it's another user's account, or missing.
 	ErrTenantMismatch = hooks.ErrTenantMismatch
 	// ErrFormat means that a key doesn't look like a key of its credential
 	// type; see [Config].
