@@ -29,6 +29,9 @@ var (
 	// ErrTenantMismatch means that a credential was given another user_id than
 	// its account has.
 	ErrTenantMismatch = hooks.ErrTenantMismatch
+	// ErrConflictTarget means that an upsert names columns that are no unique
+	// key, such as id alone in a database with hash partitions.
+	ErrConflictTarget = hooks.ErrConflictTarget
 	// ErrFormat means that a key doesn't look like a key of its credential
 	// type; see [Config].
 	ErrFormat = hooks.ErrFormat
