@@ -42,8 +42,8 @@ func explainConflict(err error) error {
 	return fmt.Errorf("credent: %w: %w", ErrConflictTarget, err)
 }
 
-// sqliteForeignKey is what SQLite says. It names no key, and a credential has
-// one.
+// sqliteForeignKey is what SQLite says of a key itself. It doesn't name it, and
+// a credential has one.
 const sqliteForeignKey = "FOREIGN KEY constraint failed"
 
 // fillTenant fills a credential's user_id from its account, when it is made and
