@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/credent-go/credent/internal/testdb"
 	"github.com/credent-go/credent/internal/testopt"
@@ -217,5 +220,34 @@ func TestLintOfLayout(t *testing.T) {
 		if errors.As(err, &failed) != refused || !refused && err != nil {
 			t.Errorf("%s: %v", text, err)
 		}
+	}
+}
+
+// The rows of a database in one piece come to one in partitions as docs/schema.md
+// says, and back, without a key.
+func TestRowsComeToAnotherLayout(t *testing.T) {
+	t.Parallel()
+	from := &world{Env: testdb.New(t), layout: layout{name: migrate.Single}}
+	from.fill(t, 3)
+	before := testdb.Opened(t, from.Ring, from.Tokens(t))
+	for _, l := range []migrate.Layout{migrate.Partitioned, migrate.Single} {
+		to := empty(t)
+		to.Key, to.Ring = from.Key, from.Ring
+		if err := migrate.Apply(t.Context(), to.DB, migrate.Config{Layout: l}); err != nil {
+			t.Fatal(err)
+		}
+		dump := testdb.PgDump(t, from.URL, "--data-only", "--load-via-partition-root", "-t", "user_accounts*", "-t", "user_credentials*",
+			"-t", "credent_*", "-T", "credent_layout")
+		cmd := exec.CommandContext(t.Context(), filepath.Join(testdb.Server(t).BinDir(), "psql"), "--quiet", "-1", "--set=ON_ERROR_STOP=1", "--dbname", to.URL)
+		cmd.Stdin = strings.NewReader(dump)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("psql: %v\n%s", err, out)
+		}
+		if diff := cmp.Diff(before, testdb.Opened(t, from.Ring, to.Tokens(t))); diff != "" {
+			t.Errorf("in %s:\n%s", l, diff)
+		}
+		to.CheckIndex(t, from.Ring)
+		checkLayout(t, to, l)
+		from = &world{Env: to}
 	}
 }
