@@ -26,8 +26,8 @@ import (
 var (
 	// ErrConfig means that a [Config] contradicts itself.
 	ErrConfig = clientconfig.ErrConfig
-	// ErrTenantMismatch means that a credential was given another user_id than
-	// its account has.
+	// ErrTenantMismatch means that no account has both the ID and the user_id
+	// that a credential was given: it's another user's account, or missing.
 	ErrTenantMismatch = hooks.ErrTenantMismatch
 	// ErrConflictTarget means that an upsert names columns that are no unique
 	// key, such as id alone in a database with hash partitions.
