@@ -30,6 +30,9 @@ var (
 	// ErrTenantMismatch means that no account has both the ID and the user_id
 	// that a credential was given: it's another user's account, or missing.
 	ErrTenantMismatch = hooks.ErrTenantMismatch
+	// ErrConflictTarget means that an upsert names columns that are no unique
+	// key, such as id alone in a database with hash partitions.
+	ErrConflictTarget = hooks.ErrConflictTarget
 	// ErrFormat means that a key doesn't look like a key of its credential
 	// type; see [Config].
 	ErrFormat = hooks.ErrFormat

@@ -105,7 +105,8 @@ func (s *source) place(err error) int {
 		}
 	}
 	found := copyKey.FindStringSubmatch(e.Detail)
-	if found == nil || e.Table != usercredential.Table || e.State != foreignKeyViolation {
+	isTable := e.Table == usercredential.Table || strings.HasPrefix(e.Table, usercredential.Table+"_") // a partition
+	if found == nil || !isTable || e.State != foreignKeyViolation {
 		return -1
 	}
 	id, err := uuid.Parse(found[2])
