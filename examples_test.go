@@ -17,7 +17,8 @@ import (
 var withoutExample = map[string][]string{
 	"encrypted": {
 		// For generated code.
-		"CompleteBatch", "CompleteCreate", "CompleteUpdate", "Refuse", "Register", "SetInput",
+		"CompleteBatch", "CompleteCreate", "CompleteUpdate", "IndexScanner", "Refuse", "Register", "SetInput",
+		"TextScanner", "ValueScanner",
 	},
 }
 

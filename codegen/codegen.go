@@ -57,8 +57,8 @@ func (e Extension) Hooks() []gen.Hook {
 			if err := generateOneByOne(next, g); err != nil {
 				return err
 			}
-			if err := errors.Join(dropFilters(g, fields), dropSetters(g, fields), completeMixins(g), checkStamped(g, fields),
-				retypeInputs(g, fields), writeFiles(g, fields)); err != nil {
+			if err := errors.Join(dropFilters(g, fields), dropSetters(g, fields), completeMixins(g), dropScanners(g, fields),
+				checkStamped(g, fields), retypeInputs(g, fields), writeFiles(g, fields)); err != nil {
 				return err
 			}
 			if e.Picture == "" {
@@ -86,6 +86,8 @@ type encryptedField struct {
 	Node  *gen.Type
 	Index *gen.Field // its blind index, or nil
 	Was   []string   // earlier names of its column, as TABLE.COLUMN
+
+	Declared encrypted.IndexAnnotation // what the blind index is
 
 	UniqueWith []string // other columns of a unique one
 

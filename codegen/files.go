@@ -198,9 +198,15 @@ var (
 			Via:          {{ .Via.Constant }},
 			{{- end }}
 		},
-		Scanner: func() any { return ValueScanner.{{ .StructField }} },
-		{{- with .Index }}
-		Digest: func() any { return ValueScanner.{{ .StructField }} },
+		Scanner: encrypted.{{ if eq .Annotation.Type "string" }}Text{{ else }}Value{{ end }}Scanner(&ValueScanner.{{ .StructField }}, {{ printf "%q" .Field.Name }}, {{ .Annotation.Size }}),
+		{{- if .Declared.Normalized }}
+		Digest: func() any { return ValueScanner.{{ .Index.StructField }} }, // set from the schema
+		{{- else if .Index }}
+		Digest: encrypted.IndexScanner(&ValueScanner.{{ .Index.StructField }}, encrypted.IndexConfig{
+			{{- with .Declared.Bits }}Bits: {{ . }}, {{ end }}
+			{{- if .Declared.Unique }}Unique: true, {{ end }}
+			{{- with .Declared.Where }}Where: {{ printf "%q" . }}{{ end -}}
+		}),
 		{{- end }}
 		{{- with .UniqueWith }}
 		UniqueWith: {{ printf "%#v" . }},

@@ -40,6 +40,7 @@ func joinIndexes(node *gen.Type, fields []encryptedField) (faults []error) {
 				fields[i].Index = f
 				with, err := storageKeys(node, annotation)
 				fields[i].UniqueWith, fields[i].AcrossTenants = with, annotation.AcrossTenants
+				fields[i].Declared = annotation
 				faults = append(faults, err, checkConditions(node, fields[i]), checkIndexTenant(fields[i], annotation))
 				nameLookupIndex(node, fields[i])
 				addGapIndex(node, fields[i])

@@ -41,11 +41,12 @@ var (
 // as its field's type, as when bytes were cast to text before they were
 // encrypted.
 //
-// It also fails with [ErrNotRegistered] if the generated code isn't the
-// schema's, and with [ErrBlindIndex] if one of these rows has a digest of
-// something else in its blind index, or if the index is unique and none has a
-// digest: a client without [NewDriver] or another program wrote them, and
-// nothing keeps them unique until rotate has filled the index in.
+// It also fails with [ErrNotRegistered] if a blind index has no function to
+// normalize with, as the generated package runtime isn't imported, and with
+// [ErrBlindIndex] if one of these rows has a digest of something else in its
+// blind index, or if the index is unique and none has a digest: a client
+// without [NewDriver] or another program wrote them, and nothing keeps them
+// unique until rotate has filled the index in.
 //
 // Give it the client's keyring, and the columns of the client, which the
 // generated package's EncryptedColumns returns: without a keyring it is

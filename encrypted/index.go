@@ -172,6 +172,7 @@ func (f indexField) Descriptor() *field.Descriptor {
 		Comment(fmt.Sprintf("Blind index of %s: a keyed digest, written by the driver.", f.of)).
 		Annotations(IndexAnnotation{
 			Of: f.of, With: f.with, Where: f.cfg.Where, Unique: f.cfg.Unique, AcrossTenants: f.acrossTenants,
+			Bits: f.cfg.Bits, Normalized: f.cfg.Normalize != nil,
 		}).
 		Annotations(hidden(false)...).
 		Descriptor()
@@ -200,6 +201,8 @@ type IndexAnnotation struct {
 	With          []string // names of the other fields of a unique index
 	Where         string   // its condition
 	AcrossTenants bool     // lookups find the rows of all tenants
+	Bits          int      // of a digest; 0 means 256
+	Normalized    bool     // the schema has a function that the digests need
 }
 
 // IndexAnnotationName is the name of [IndexAnnotation] among the annotations of

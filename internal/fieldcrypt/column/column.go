@@ -24,9 +24,9 @@ import (
 
 // Errors about columns.
 var (
-	// ErrNotRegistered means that the process doesn't know a field's column:
-	// the generated package lacks the file that says so, or has another
-	// schema's.
+	// ErrNotRegistered means that the process doesn't know a field's column, or
+	// how to make the digests of its blind index: the generated package lacks
+	// the file that says so.
 	ErrNotRegistered = errors.New("the field is bound to no column: generate the package again, with the extension of package codegen")
 
 	// ErrNoColumn means that a name isn't an encrypted column's.
@@ -150,12 +150,26 @@ func QuoteTable(schema, table string) string {
 // Binding says which column the encrypted field of a generated package is.
 type Binding struct {
 	Column
-	// Scanner returns the field's ValueScanner, or nil until ent has set it.
+	// Scanner returns the field's ValueScanner, which [Register] binds to the
+	// column.
 	Scanner func() any
-	// Digest returns the ValueScanner of its blind index, if it has one.
+	// Digest returns the ValueScanner of its blind index, if it has one. It
+	// returns nil until ent has set it, if the schema says how to normalize.
 	Digest func() any
 	// UniqueWith are the other columns of a unique blind index.
 	UniqueWith []string
+}
+
+// bindField binds the field, if there is one, to the column.
+func (b *Binding) bindField() error {
+	if b.Scanner == nil {
+		return nil
+	}
+	f, ok := b.Scanner().(interface{ bind(Column) error })
+	if !ok {
+		return errors.New("its field is none of package encrypted")
+	}
+	return f.bind(b.Column)
 }
 
 // place identifies a column in the process.
@@ -169,7 +183,6 @@ var registry struct {
 	sync.RWMutex
 	columns map[place]Column
 	fields  map[place]Binding // with ValueScanners
-	unbound []Binding         // of fields that aren't bound yet
 	// all are the columns; tables groups them by client and table, and sources
 	// by the table that the database copies their tenant from. They are
 	// replaced, never changed.
@@ -179,8 +192,9 @@ var registry struct {
 
 // Register makes columns known to drivers, checks and re-encryption, and binds
 // fields to them; generated code calls it. It returns the column of the first
-// binding. It panics if a column's size holds no token, or if a generated
-// package registers one column twice with different properties.
+// binding. It panics if a column's size holds no token, if it isn't as its
+// field was declared, or if a generated package registers one column twice with
+// different properties.
 func Register(bindings ...Binding) Column {
 	registry.Lock()
 	defer registry.Unlock()
@@ -197,12 +211,12 @@ func Register(bindings ...Binding) Column {
 		if known, ok := registry.columns[b.place()]; ok && known != b.Column {
 			panic(fmt.Sprintf("credent: column %s: registered for two fields that differ", b.Column))
 		}
+		if err := b.bindField(); err != nil {
+			panic(fmt.Sprintf("credent: column %s: %v", b.Column, err))
+		}
 		registry.columns[b.place()] = b.Column
 		if b.Digest != nil || b.Scanner != nil {
 			registry.fields[b.place()] = b
-		}
-		if b.Scanner != nil {
-			registry.unbound = append(registry.unbound, b)
 		}
 	}
 	all, tables, sources := sorted(), make(map[[2]string][]Column), make(map[[2]string][]Column)
