@@ -48,7 +48,8 @@ func TestExamples(t *testing.T) {
 			}
 		}
 		if dir == "rotate" {
-			file, err := parser.ParseFile(files, "integration/rotateexamples/example_test.go", nil, parser.ParseComments)
+			file, err := parser.ParseFile(files, "integration/rotateexamples/example_test.go", nil,
+				parser.ParseComments)
 			if err != nil {
 				t.Fatal(err)
 			}

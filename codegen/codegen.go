@@ -57,7 +57,8 @@ func (e Extension) Hooks() []gen.Hook {
 			if err := generateOneByOne(next, g); err != nil {
 				return err
 			}
-			if err := errors.Join(dropFilters(g, fields), dropSetters(g, fields), completeMixins(g), dropScanners(g, fields),
+			if err := errors.Join(dropFilters(g, fields), dropSetters(g, fields), completeMixins(g),
+				dropScanners(g, fields),
 				checkStamped(g, fields), retypeInputs(g, fields), writeFiles(g, fields)); err != nil {
 				return err
 			}
@@ -101,7 +102,8 @@ func prepare(g *gen.Graph) (fields []encryptedField, err error) {
 	for _, node := range g.Nodes {
 		first := len(fields)
 		if node.PackageDir() == typePackage {
-			faults = append(faults, fmt.Errorf("%s cannot be an entity: its package has the name of one that is generated", node.Name))
+			faults = append(faults, fmt.Errorf("%s cannot be an entity: its package has the name of one that is "+
+				"generated", node.Name))
 		}
 		checks := make(map[string]string)
 		for _, f := range node.Fields {
@@ -120,8 +122,8 @@ func prepare(g *gen.Graph) (fields []encryptedField, err error) {
 				fields = append(fields, e)
 			case isIndex(f):
 			case isSecret(f):
-				faults = append(faults, fmt.Errorf("%s.%s is encrypted; declare it with encrypted.String, Bytes, Time or JSON",
-					node.Name, f.Name))
+				faults = append(faults, fmt.Errorf("%s.%s is encrypted; declare it with encrypted.String, Bytes, "+
+					"Time or JSON", node.Name, f.Name))
 			case looksSecret(f):
 				faults = append(faults, checkPlain(node, f))
 			}
@@ -157,22 +159,24 @@ var plainIdentifier = regexp.MustCompile(`^[a-z][a-z0-9]*(_[a-z0-9]+)+$`)
 // identifier returns a column's name as a CHECK can have it, in quotes where it
 // could be a keyword.
 func identifier(name string) string {
-	if plainIdentifier.MatchString(name) && !strings.HasPrefix(name, "current_") && !strings.HasPrefix(name, "session_") {
+	if plainIdentifier.MatchString(name) && !strings.HasPrefix(name, "current_") &&
+		!strings.HasPrefix(name, "session_") {
 		return name
 	}
 	return column.QuoteName(name)
 }
 
 // blindIndex is what to do in place of comparing tokens.
-const blindIndex = "no two tokens are equal, not even of the same plaintext. What can be unique, indexed and searched is a " +
-	"blind index, a column of its own that has a keyed digest (HMAC-SHA-256) of the plaintext: add encrypted.BlindIndex(%q) to " +
-	"the schema's Mixin"
+const blindIndex = "no two tokens are equal, not even of the same plaintext. What can be unique, indexed and " +
+	"searched is a blind index, a column of its own that has a keyed digest (HMAC-SHA-256) of the plaintext: add " +
+	"encrypted.BlindIndex(%q) to the schema's Mixin"
 
 // checkEncrypted finds what cannot work on tokens.
 func checkEncrypted(node *gen.Type, f *gen.Field) (faults []error) {
 	refuse := func(bad bool, format string, args ...any) {
 		if bad {
-			faults = append(faults, fmt.Errorf("%s.%s is encrypted and "+format, append([]any{node.Name, f.Name}, args...)...))
+			faults = append(faults, fmt.Errorf("%s.%s is encrypted and "+format,
+				append([]any{node.Name, f.Name}, args...)...))
 		}
 	}
 	refuse(f.Unique, "cannot be Unique: "+blindIndex+", with its method Unique", f.Name)
@@ -183,8 +187,8 @@ func checkEncrypted(node *gen.Type, f *gen.Field) (faults []error) {
 	if err := decode(f.Annotations["EntGQL"], &graphQL); err != nil {
 		faults = append(faults, fmt.Errorf("%s.%s: annotation EntGQL: %w", node.Name, f.Name, err))
 	}
-	refuse(graphQL.OrderField != "", "cannot be an OrderField: the order of tokens is that of their writing, and tells nothing of "+
-		"the plaintext")
+	refuse(graphQL.OrderField != "", "cannot be an OrderField: the order of tokens is that of their writing, and "+
+		"tells nothing of the plaintext")
 	var sql entsql.Annotation
 	if err := decode(f.Annotations[sql.Name()], &sql); err != nil {
 		faults = append(faults, fmt.Errorf("%s.%s: annotation %s: %w", node.Name, f.Name, sql.Name(), err))
@@ -211,8 +215,8 @@ func checkPlain(node *gen.Type, f *gen.Field) error {
 		return fmt.Errorf("%s.%s: annotation %s: %w", node.Name, f.Name, encrypted.PlainName, err)
 	}
 	if strings.TrimSpace(plain.Reason) == "" {
-		return fmt.Errorf("%s.%s is named like a secret and is not encrypted: declare it with encrypted.String, or say why not with "+
-			"Annotations(encrypted.Plain(\"reason\"))", node.Name, f.Name)
+		return fmt.Errorf("%s.%s is named like a secret and is not encrypted: declare it with encrypted.String, or "+
+			"say why not with Annotations(encrypted.Plain(\"reason\"))", node.Name, f.Name)
 	}
 	return nil
 }

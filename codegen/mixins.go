@@ -42,7 +42,8 @@ func completeMixins(g *gen.Graph) error {
 				continue
 			}
 			before := "\t_ = " + prefix + "Fields\n"
-			text = strings.Replace(text, before, before+"\t"+declared+schemas[prefix]+".Mixin()["+number+"].Fields()\n", 1)
+			text = strings.Replace(text, before, before+"\t"+declared+schemas[prefix]+".Mixin()["+number+
+				"].Fields()\n", 1)
 		}
 		if text == string(source) {
 			continue

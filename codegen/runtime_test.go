@@ -206,6 +206,7 @@ func runClient(t *testing.T, target, name, program, imported string) {
 		t.Fatal(err)
 	}
 	file := filepath.ToSlash(filepath.Join(t.TempDir(), "runtime.db"))
-	write(t, filepath.Join(dir, "main.go"), strings.NewReplacer("PACKAGE", name, "IMPORT", imported, "FILE", file).Replace(program))
+	write(t, filepath.Join(dir, "main.go"), strings.NewReplacer("PACKAGE", name, "IMPORT", imported, "FILE", file).
+		Replace(program))
 	runProgram(t, dir)
 }

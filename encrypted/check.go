@@ -106,7 +106,8 @@ func CanaryTable(dialect string) []string { return canary.CreateTable(dialect) }
 // named returns the columns that the caller named, each of a database once.
 func named(columns []Column) ([]Column, error) {
 	if len(columns) == 0 {
-		return nil, fmt.Errorf("%w: none is named; give it the EncryptedColumns of the client's generated package", ErrNoColumn)
+		return nil, fmt.Errorf("%w: none is named; give it the EncryptedColumns of the client's generated package",
+			ErrNoColumn)
 	}
 	if err := column.CheckBindings(columns); err != nil {
 		return nil, err

@@ -236,7 +236,8 @@ func isLoadedAlone() bool {
 		var frame runtime.Frame
 		frame, more = frames.Next()
 		// Of package load, or of the program that ent makes of its source.
-		if strings.HasSuffix(frame.Function, ".(*Schema).loadFields") || strings.HasSuffix(frame.Function, ".(*Schema).loadMixin") {
+		if strings.HasSuffix(frame.Function, ".(*Schema).loadFields") ||
+			strings.HasSuffix(frame.Function, ".(*Schema).loadMixin") {
 			return true
 		}
 	}
@@ -263,13 +264,15 @@ func (f *Field) Descriptor() *field.Descriptor {
 		Annotations(hidden(f.apiInput)...).
 		Annotations(f.desc.Annotations...).
 		Descriptor()
-	d.Optional, d.Immutable, d.Comment, d.StorageKey = f.desc.Optional, f.desc.Immutable, f.desc.Comment, f.desc.StorageKey
+	d.Optional, d.Immutable, d.Comment, d.StorageKey = f.desc.Optional, f.desc.Immutable, f.desc.Comment,
+		f.desc.StorageKey
 	d.Deprecated, d.DeprecatedReason = f.desc.Deprecated, f.desc.DeprecatedReason
 	d.Unique, d.Nillable, d.Default = f.desc.Unique, f.desc.Nillable, f.desc.Default
 	if f.desc.Err == nil && isLoadedAlone() {
 		f.fail(errors.New("the code is generated without the extension of package codegen, and would not encrypt: " +
 			"run a program that calls entc.Generate with entc.Extensions(codegen.Extension{}), as " +
-			"docs/your-own-schema.md shows. A program that makes no client, such as entproto's, needs " + ExtensionEnv + "=1 in its environment"))
+			"docs/your-own-schema.md shows. A program that makes no client, such as entproto's, needs " + ExtensionEnv +
+			"=1 in its environment"))
 	}
 	if f.desc.Err != nil {
 		d.Err = fmt.Errorf("encrypted field: %w", f.desc.Err)

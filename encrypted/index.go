@@ -85,8 +85,10 @@ func (x *Index) Where(condition string) *Index {
 	switch {
 	case x.cfg.Where == "":
 		x.err = errors.New("Where has no condition")
-	case strings.ContainsAny(x.cfg.Where, ";?$@`\x00") || strings.Contains(x.cfg.Where, "--") || strings.Contains(x.cfg.Where, "/*"):
-		x.err = fmt.Errorf("the condition %q must be one expression, without parameters, comments, backquotes and semicolons", x.cfg.Where)
+	case strings.ContainsAny(x.cfg.Where, ";?$@`\x00") || strings.Contains(x.cfg.Where, "--") ||
+		strings.Contains(x.cfg.Where, "/*"):
+		x.err = fmt.Errorf("the condition %q must be one expression, without parameters, comments, backquotes and "+
+			"semicolons", x.cfg.Where)
 	}
 	return x
 }
@@ -178,8 +180,8 @@ func (f indexField) Descriptor() *field.Descriptor {
 		Descriptor()
 	d.StorageKey = f.storageKey
 	if f.err == nil && f.cfg.Unique && f.cfg.Bits > 0 && f.cfg.Bits < minUniqueBits {
-		f.err = fmt.Errorf("a unique one needs at least %d bits, not %d, or different plaintexts would be refused as equal",
-			minUniqueBits, f.cfg.Bits)
+		f.err = fmt.Errorf("a unique one needs at least %d bits, not %d, or different plaintexts would be refused as "+
+			"equal", minUniqueBits, f.cfg.Bits)
 	}
 	if f.err == nil && f.cfg.Where != "" && !f.cfg.Unique {
 		f.err = errors.New("Where is the condition of a unique index: add Unique")
@@ -232,7 +234,8 @@ func Lookup(c Column, secret any) func(*sql.Selector) { return blindindex.Lookup
 func LookupIn(c Column, tenant, secret any) func(*sql.Selector) {
 	text, known := stamp.TenantText(tenant)
 	if !known || c.Tenant == "" {
-		refusal := &column.Refusal{Err: c.Wrap("look up", fmt.Errorf("%w: give encrypted.LookupIn the tenant", ErrNoTenant))}
+		refusal := &column.Refusal{Err: c.Wrap("look up",
+			fmt.Errorf("%w: give encrypted.LookupIn the tenant", ErrNoTenant))}
 		return func(s *sql.Selector) {
 			s.Where(sql.P(func(b *sql.Builder) { b.Arg(refusal).WriteString(" IS NULL") }))
 		}

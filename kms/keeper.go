@@ -156,7 +156,8 @@ func vaultToken() (string, error) {
 // refuses reports whether a status of HTTP is a refusal, and not something that
 // passes.
 func refuses(status int) bool {
-	return status >= http.StatusBadRequest && status < http.StatusInternalServerError && status != http.StatusTooManyRequests
+	return status >= http.StatusBadRequest && status < http.StatusInternalServerError &&
+		status != http.StatusTooManyRequests
 }
 
 // explain makes an [Error] of what a driver returned.

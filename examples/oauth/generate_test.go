@@ -100,8 +100,8 @@ func TestGenerateRefuses(t *testing.T) {
 	for _, test := range []struct{ old, new, says string }{
 		{
 			`encrypted.String("refresh_token")`, `encrypted.String("refresh_token").Unique()`,
-			"Integration.refresh_token is encrypted and cannot be Unique: no two tokens are equal, not even of the same plaintext. " +
-				"What can be unique, indexed and searched is a blind index",
+			"Integration.refresh_token is encrypted and cannot be Unique: no two tokens are equal, not even of the " +
+				"same plaintext. What can be unique, indexed and searched is a blind index",
 		},
 		{
 			`encrypted.String("refresh_token")`, `field.String("refresh_token")`,
@@ -142,7 +142,10 @@ func TestNotBound(t *testing.T) {
 	if out, err := command(dir, "generate", "./ent"); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	for _, path := range []string{"encrypted_fields.go", "integration/encrypted_columns.go", "grant/encrypted_columns.go"} {
+	for _, path := range []string{
+		"encrypted_fields.go", "integration/encrypted_columns.go",
+		"grant/encrypted_columns.go",
+	} {
 		if err := os.Remove(filepath.Join(dir, "ent", path)); err != nil {
 			t.Fatal(err)
 		}

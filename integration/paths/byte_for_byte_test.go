@@ -36,7 +36,8 @@ const (
 
 // own are all of them, and how many arguments each has.
 var own = map[string]int{
-	ownLookup: 1, ownLookupLite: 1, ownClaim: 2, ownSavepoint: 0, ownRelease: 0, ownRollback: 0, ownReadKey: 1, ownMakeKey: 2, ownLockKeys: 0,
+	ownLookup: 1, ownLookupLite: 1, ownClaim: 2, ownSavepoint: 0, ownRelease: 0, ownRollback: 0, ownReadKey: 1,
+	ownMakeKey: 2, ownLockKeys: 0,
 }
 
 // byteSettings are the clients whose statements are compared.
@@ -66,7 +67,10 @@ func TestByteForByte(t *testing.T) {
 							account, rows := env.Seed(t)
 							above.Take()
 							below.Take()
-							w := &writer{env: env, client: env.Client, account: account, rows: rows, want: make(map[uuid.UUID]testdb.Pair)}
+							w := &writer{
+								env: env, client: env.Client, account: account, rows: rows,
+								want: make(map[uuid.UUID]testdb.Pair),
+							}
 							err := path.run(t, w, inTx)
 							c := comparison{above: above.Take(), below: below.Take(), scoped: in.scoped}
 							c.absent = in.scoped && path.name == "UpdateOne, no such row"
@@ -244,7 +248,8 @@ func TestByteForByteOfTenantKeys(t *testing.T) {
 			account := env.Account(t, user)
 			for _, there := range []bool{false, true} {
 				var above, below record.Log
-				client := recorded(t, env, &above, &below, testopt.WithKeyring(env.Ring), testopt.WithTenantKeys(credent.Write))
+				client := recorded(t, env, &above, &below, testopt.WithKeyring(env.Ring),
+					testopt.WithTenantKeys(credent.Write))
 				for _, known := range []bool{false, true} {
 					create := client.UserCredential.Create()
 					var tx *ent.Tx

@@ -184,7 +184,8 @@ func (r *Rows) fillGap(of column.Column, table, stored string, digest []byte, in
 	}
 	index := column.QuoteName(of.Index)
 	also, args := in.where(of, []any{digest, stored})
-	return r.Next.Exec(r.Ctx, fmt.Sprintf("UPDATE %s SET %s = $1 WHERE %[2]s IS NULL AND %s%s", table, index, is, also), args, nil)
+	return r.Next.Exec(r.Ctx, fmt.Sprintf("UPDATE %s SET %s = $1 WHERE %[2]s IS NULL AND %s%s", table, index, is,
+		also), args, nil)
 }
 
 // storedSecret is a row's secret.

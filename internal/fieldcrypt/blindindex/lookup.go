@@ -62,10 +62,12 @@ func (l *Digests) in(s *entsql.Selector) *entsql.Predicate {
 		case arg.dialect == dialect.Postgres:
 			// The statement itself looks for rows without a digest.
 			b.Ident(s.C(arg.column.Index)).WriteString(" = ANY ((SELECT CASE WHEN ").Arg(&Armed{Of: arg}).
-				WriteString("::boolean AND EXISTS (" + Gaps(arg.column, arg.table, "1") + " LIMIT 1) THEN '" + Trap + "'::text::bytea[] ELSE ").
+				WriteString("::boolean AND EXISTS (" + Gaps(arg.column, arg.table, "1") + " LIMIT 1) THEN '" + Trap +
+					"'::text::bytea[] ELSE ").
 				Arg(arg).WriteString("::bytea[] END)::bytea[])")
 		default:
-			b.Ident(s.C(arg.column.Index)).WriteString(" IN (SELECT unhex(value) FROM json_each(").Arg(arg).WriteString("))")
+			b.Ident(s.C(arg.column.Index)).WriteString(" IN (SELECT unhex(value) FROM json_each(").Arg(arg).
+				WriteString("))")
 		}
 	})
 }
@@ -121,8 +123,8 @@ func (l *Digests) Column() *column.Column { return &l.column }
 // digest. Its order makes sure that the database takes the index.
 func Gaps(c column.Column, table, what string) string {
 	index := "credent_gap." + column.QuoteName(c.Index)
-	return fmt.Sprintf("SELECT %s FROM %s AS credent_gap WHERE %s IS NULL AND credent_gap.%s IS NOT NULL ORDER BY %[3]s",
-		what, table, index, column.QuoteName(c.Name))
+	return fmt.Sprintf("SELECT %s FROM %s AS credent_gap WHERE %s IS NULL AND credent_gap.%s IS NOT NULL ORDER BY "+
+		"%[3]s", what, table, index, column.QuoteName(c.Name))
 }
 
 // tableOf returns a selector's table as SQL, in its schema.

@@ -115,7 +115,8 @@ func CheckPlaintext(c Column, plaintext string) error {
 	case c.Type != fieldcrypt.BytesType && !utf8.ValidString(plaintext):
 		return ErrNotText
 	case len(plaintext) > limit:
-		return fmt.Errorf("%w: %d bytes, and %d characters hold at most %d bytes encrypted", ErrTooLong, len(plaintext), c.Size, limit)
+		return fmt.Errorf("%w: %d bytes, and %d characters hold at most %d bytes encrypted", ErrTooLong,
+			len(plaintext), c.Size, limit)
 	}
 	return nil
 }

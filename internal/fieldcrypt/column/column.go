@@ -27,7 +27,8 @@ var (
 	// ErrNotRegistered means that the process doesn't know a field's column, or
 	// how to make the digests of its blind index: the generated package lacks
 	// the file that says so.
-	ErrNotRegistered = errors.New("the field is bound to no column: generate the package again, with the extension of package codegen")
+	ErrNotRegistered = errors.New("the field is bound to no column: generate the package again, with the extension " +
+		"of package codegen")
 
 	// ErrNoColumn means that a name isn't an encrypted column's.
 	ErrNoColumn = errors.New("no such encrypted column")
@@ -200,7 +201,8 @@ func Register(bindings ...Binding) Column {
 	defer registry.Unlock()
 	for _, b := range bindings {
 		if fernet.MaxPlaintext(b.Size) < 0 {
-			panic(fmt.Sprintf("credent: column %s: %d characters hold no token, which has at least %d", b.Column, b.Size, fernet.TokenLen(0)))
+			panic(fmt.Sprintf("credent: column %s: %d characters hold no token, which has at least %d", b.Column,
+				b.Size, fernet.TokenLen(0)))
 		}
 		if b.Bound && b.Tenant == "" {
 			panic(fmt.Sprintf("credent: column %s: bound, and without a tenant to bind it to", b.Column))
@@ -349,8 +351,8 @@ func Distinct(columns []Column) (distinct []Column, err error) {
 		same := c
 		same.Client, same.Entity = distinct[i].Client, distinct[i].Entity
 		if same != distinct[i] {
-			return nil, fmt.Errorf("credent: column %s: %w: packages %s and %s declare it differently; name the columns of one of them",
-				c, ErrNoColumn, distinct[i].Client, c.Client)
+			return nil, fmt.Errorf("credent: column %s: %w: packages %s and %s declare it differently; name the "+
+				"columns of one of them", c, ErrNoColumn, distinct[i].Client, c.Client)
 		}
 	}
 	return distinct, nil
@@ -374,5 +376,6 @@ func Find(name string) (Column, error) {
 	case len(known) == 0:
 		return Column{}, fmt.Errorf("credent: %w: %q; the process knows none", ErrNoColumn, name)
 	}
-	return Column{}, fmt.Errorf("credent: %w: %q; there are %s", ErrNoColumn, name, strings.Join(slices.Compact(known), ", "))
+	return Column{}, fmt.Errorf("credent: %w: %q; there are %s", ErrNoColumn, name,
+		strings.Join(slices.Compact(known), ", "))
 }

@@ -73,8 +73,8 @@ func (b *binding) column(op string) (*bound, error) {
 func CheckBindings(columns []Column) error {
 	for _, c := range columns {
 		if b := bindingOf(c); c.Index != "" && b.Digest != nil && b.Digest() == nil {
-			return fmt.Errorf("credent: the blind index of %s: %w; or, if the schema has hooks, import the generated package "+
-				"runtime", c, ErrNotRegistered)
+			return fmt.Errorf("credent: the blind index of %s: %w; or, if the schema has hooks, import the generated "+
+				"package runtime", c, ErrNotRegistered)
 		}
 	}
 	return nil

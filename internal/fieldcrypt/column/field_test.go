@@ -51,7 +51,8 @@ func TestNotBound(t *testing.T) {
 	for name, err := range map[string]error{
 		"Value": errs, "Value of a value": err, "Scan": f.ScanValue().Scan("gAAAA"),
 	} {
-		if !errors.Is(err, column.ErrNotRegistered) || !strings.Contains(err.Error(), "codegen") || strings.Contains(err.Error(), "PKCANARY7Qz4Wv9Tm2Xr5Lb8Nd3Hs6Jf1Gp0Ky") {
+		if !errors.Is(err, column.ErrNotRegistered) || !strings.Contains(err.Error(), "codegen") ||
+			strings.Contains(err.Error(), "PKCANARY7Qz4Wv9Tm2Xr5Lb8Nd3Hs6Jf1Gp0Ky") {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
@@ -66,7 +67,8 @@ func TestBindMismatch(t *testing.T) {
 	t.Parallel()
 	used := column.NewField("a", 500)
 	column.Register(column.Binding{
-		Column: column.Column{Table: "twice", Name: "a", Size: 500, Type: "string"}, Scanner: func() any { return used },
+		Column:  column.Column{Table: "twice", Name: "a", Size: 500, Type: "string"},
+		Scanner: func() any { return used },
 	})
 	for name, test := range map[string]struct {
 		field any
@@ -80,7 +82,8 @@ func TestBindMismatch(t *testing.T) {
 	} {
 		func() {
 			defer func() {
-				if text, _ := recover().(string); !strings.HasPrefix(text, "credent: column mismatch.a: ") || !strings.Contains(text, test.says) {
+				if text, _ := recover().(string); !strings.HasPrefix(text, "credent: column mismatch.a: ") ||
+					!strings.Contains(text, test.says) {
 					t.Errorf("%s: got panic %q, want %q", name, text, test.says)
 				}
 			}()
@@ -101,7 +104,8 @@ func TestCheckBindings(t *testing.T) {
 	var set any
 	column.Register(column.Binding{Column: c, Digest: func() any { return set }})
 	err := column.CheckBindings([]column.Column{c})
-	if !errors.Is(err, column.ErrNotRegistered) || !strings.Contains(err.Error(), "import the generated package runtime") {
+	if !errors.Is(err, column.ErrNotRegistered) ||
+		!strings.Contains(err.Error(), "import the generated package runtime") {
 		t.Errorf("before it is set: got %v", err)
 	}
 	set = struct{}{}

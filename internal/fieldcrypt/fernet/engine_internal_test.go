@@ -72,7 +72,8 @@ func TestFittedKey(t *testing.T) {
 			if got, index, err := Decrypt(keys, first, token); err != nil || got != "text" || index != writer {
 				t.Errorf("key %d, beginning with %d: got %q of key %d, %v", writer, first, got, index, err)
 			}
-			if got, index, err := AppendDecrypt(nil, keys, first, token); err != nil || string(got) != "text" || index != writer {
+			if got, index, err := AppendDecrypt(nil, keys, first, token); err != nil || string(got) != "text" ||
+				index != writer {
 				t.Errorf("key %d, beginning with %d: appended %q of key %d, %v", writer, first, got, index, err)
 			}
 			if got, _, err := Decrypt(keys, first, foreign); got != "" || !errors.Is(err, ErrUnknownKey) {
@@ -99,7 +100,11 @@ func TestModesWithoutSetIV(t *testing.T) {
 		t.Fatal(err)
 	}
 	plain := func(fresh func(cipher.Block, []byte) cipher.BlockMode) ivMode {
-		return newMode(block, func(block cipher.Block, iv []byte) cipher.BlockMode { return plainMode{fresh(block, iv)} })
+		return newMode(block, func(block cipher.Block,
+			iv []byte,
+		) cipher.BlockMode {
+			return plainMode{fresh(block, iv)}
+		})
 	}
 	newWorker := e.workers.New
 	e.workers.New = func() any {

@@ -20,7 +20,8 @@ import (
 // addTokens seeds with the vectors, and with what is almost a token.
 func addTokens(f *testing.F) {
 	f.Helper()
-	for _, v := range slices.Concat(vectors(f, "verify.json"), vectors(f, "invalid.json"), vectors(f, "generate.json")) {
+	for _, v := range slices.Concat(vectors(f, "verify.json"), vectors(f, "invalid.json"),
+		vectors(f, "generate.json")) {
 		f.Add(v.Token)
 		f.Add(v.Token + "\n")
 		f.Add(v.Token + v.Token)

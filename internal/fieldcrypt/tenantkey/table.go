@@ -45,7 +45,9 @@ func Read(ctx context.Context, on dialect.ExecQuerier, ring *keyring.Ring, tenan
 	return found, nil
 }
 
-func read(ctx context.Context, on dialect.ExecQuerier, ring *keyring.Ring, tenants []string, found map[string]Key) (err error) {
+func read(
+	ctx context.Context, on dialect.ExecQuerier, ring *keyring.Ring, tenants []string, found map[string]Key,
+) (err error) {
 	places, args := make([]string, len(tenants)), make([]any, len(tenants))
 	for i, tenant := range tenants {
 		places[i], args[i] = "$"+strconv.Itoa(i+1), tenant
