@@ -116,7 +116,7 @@ func TestCopyUncertain(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		cfg          credent.CopyConfig
-		lose         int // the COMMIT whose answer is lost
+		lose         int // which COMMIT loses its answer
 		says, stored int
 		want         error
 	}{

@@ -53,7 +53,7 @@ func newTenantDB(t *testing.T) *tenantDB {
 	return d
 }
 
-// open returns a client with tenant keys, whose cache is empty.
+// open returns a client with tenant keys and an empty cache.
 func (d *tenantDB) open(t *testing.T) *ent.Client {
 	t.Helper()
 	client, err := credent.Open(t.Context(), d.url, credent.Config{Keyring: d.ring, TenantKeys: credent.Write},

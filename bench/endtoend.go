@@ -99,7 +99,7 @@ type contender struct {
 	name string
 	note string
 	open func(ctx context.Context, databaseURL string, a account) (peer, error)
-	// plaintext is for those that store no tokens, whose database has no CHECK
+	// plaintext is for those that store no tokens: their database has no CHECK
 	// on them.
 	plaintext bool
 	// eager is one that can only list with the secrets opened, so that its list

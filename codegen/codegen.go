@@ -34,7 +34,7 @@ import (
 // the field and say what to do.
 type Extension struct {
 	entc.DefaultExtension
-	// Picture is the path of a text file whose part between [PictureBegin] and
+	// Picture is the path of a text file. Its part between [PictureBegin] and
 	// [PictureEnd] is replaced by the picture of the schema; "" for none.
 	Picture string
 }
@@ -187,15 +187,15 @@ func checkEncrypted(node *gen.Type, f *gen.Field) (faults []error) {
 	if err := decode(f.Annotations["EntGQL"], &graphQL); err != nil {
 		faults = append(faults, fmt.Errorf("%s.%s: annotation EntGQL: %w", node.Name, f.Name, err))
 	}
-	refuse(graphQL.OrderField != "", "cannot be an OrderField: the order of tokens is that of their writing, and "+
-		"tells nothing of the plaintext")
+	refuse(graphQL.OrderField != "", "cannot be an OrderField: tokens are ordered by when they were written, "+
+		"which tells nothing of the plaintext")
 	var sql entsql.Annotation
 	if err := decode(f.Annotations[sql.Name()], &sql); err != nil {
 		faults = append(faults, fmt.Errorf("%s.%s: annotation %s: %w", node.Name, f.Name, sql.Name(), err))
 	}
 	refuse(f.Default || f.UpdateDefault || sql.Default != "" || sql.DefaultExpr != "" || len(sql.DefaultExprs) > 0,
 		"cannot have a Default, which would be a secret in the source, or plaintext in the database")
-	refuse(f.Nillable, "cannot be Nillable: Optional is enough, of which NULL is the zero value, whose IsZero is true")
+	refuse(f.Nillable, "cannot be Nillable: Optional is enough: NULL is then the zero value, with an IsZero of true")
 	refuse(!node.HasOneFieldID(), "needs a primary key of one column: a secret is stored in one row, found by its ID")
 	return faults
 }

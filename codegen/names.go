@@ -17,7 +17,7 @@ func (f encryptedField) place() string { return f.Node.Table() + "." + f.Storage
 
 // findNames gives the fields the earlier names of their columns, and finds the
 // names that can't be: malformed ones, and those that more than one column has
-// or had, which would say of no token whose it is.
+// or had, which would not tell their tokens apart.
 func findNames(fields []encryptedField) (faults []error) {
 	for i := range fields {
 		var err error

@@ -11,9 +11,9 @@ import (
 	"entgo.io/ent/entc/gen"
 )
 
-// checkRetyped refuses fields whose stored tokens have the plaintext of another
-// type. No migration shows it, since the column stays a varchar: what the
-// package's last generation wrote does.
+// checkRetyped refuses fields with stored tokens that have the plaintext of
+// another type. No migration shows it, since the column stays a varchar: what
+// the package's last generation wrote does.
 func checkRetyped(g *gen.Graph, fields []encryptedField) (faults []error) {
 	for _, f := range fields {
 		source, err := os.ReadFile(filepath.Join(g.Target, f.Node.PackageDir(), columnsFile))

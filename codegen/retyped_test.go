@@ -12,7 +12,7 @@ import (
 	"github.com/credent-go/credent/codegen"
 )
 
-// A field keeps the type whose plaintexts its tokens have, unless they decode
+// A field keeps the type of its tokens' plaintexts, unless they decode
 // as the new one.
 func TestRetyped(t *testing.T) {
 	target, name := generateClient(t, "./testdata/encrypted")

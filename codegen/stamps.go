@@ -14,8 +14,8 @@ import (
 	"github.com/credent-go/credent/encrypted"
 )
 
-// stampedName marks, among a graph's node annotations, an entity whose specs
-// the generated code completes: one with encrypted fields, or one that the
+// stampedName marks, among a graph's node annotations, an entity with specs
+// that the generated code completes: one with encrypted fields, or one that the
 // tenant of others is copied from.
 const stampedName = "CredentStamped"
 

@@ -6,7 +6,7 @@ import (
 	"entgo.io/ent/entc/gen"
 )
 
-// TenantField returns the field that says whose a row is, or nil if the
+// TenantField returns the field of the row's tenant, or nil if the
 // encrypted field names none, or one that is not there.
 func (f encryptedField) TenantField() *gen.Field {
 	for _, other := range f.Node.Fields {
@@ -17,8 +17,8 @@ func (f encryptedField) TenantField() *gen.Field {
 	return nil
 }
 
-// Copied returns the edge whose entity the database copies the tenant from, or
-// nil.
+// Copied returns the edge to the entity that the database copies the tenant
+// from, or nil.
 func (f encryptedField) Copied() *gen.Edge {
 	for _, e := range f.Node.Edges {
 		if f.CopiedFrom != "" && e.Name == f.CopiedFrom {
@@ -89,8 +89,8 @@ func checkTenant(f encryptedField) (faults []error) {
 	return faults
 }
 
-// checkTenants refuses entities whose fields name different tenants: a row is
-// one's.
+// checkTenants refuses entities with fields that name different tenants: a row
+// is one's.
 func checkTenants(fields []encryptedField) (faults []error) {
 	first := make(map[*gen.Type]encryptedField)
 	for _, f := range fields {

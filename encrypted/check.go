@@ -98,7 +98,7 @@ func KeepCanary(ctx context.Context, db *sql.DB, ring *keyring.Keyring, columns 
 }
 
 // CanaryTable returns the statements that make the table of canaries, for a
-// schema whose migrations aren't files. It returns none for a dialect other
+// schema without files of migrations. It returns none for a dialect other
 // than Postgres and SQLite. On Postgres grant SELECT on it to each role of a
 // service.
 func CanaryTable(dialect string) []string { return canary.CreateTable(dialect) }

@@ -17,8 +17,8 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// vaultRows makes a table whose rows, from the first to the last, have tokens
-// under the given keys; "" stands for NULL.
+// vaultRows makes a table with rows that have, from the first to the last,
+// tokens under the given keys; "" stands for NULL.
 func vaultRows(t *testing.T, keys ...string) *sql.DB {
 	t.Helper()
 	db, err := sql.Open("sqlite", "file:"+t.TempDir()+"/check.db")
@@ -286,7 +286,7 @@ func TestCheckBound(t *testing.T) {
 }
 
 // Secrets under the keys of their tenants are opened with these; secrets of a
-// tenant whose key was destroyed say nothing about the keyring.
+// tenant with a destroyed key say nothing about the keyring.
 func TestCheckTenantKeys(t *testing.T) {
 	t.Parallel()
 	column := encrypted.Column{Table: "vault", Name: "secret", Size: 500, Tenant: "owner"}

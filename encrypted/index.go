@@ -227,8 +227,8 @@ var _ schema.Annotation = IndexAnnotation{}
 // [LookupIn].
 func Lookup(c Column, secret any) func(*sql.Selector) { return blindindex.Lookup(c, secret) }
 
-// LookupIn is [Lookup] among the rows of one tenant, for a column whose field
-// names a [Field.Tenant]. Generated functions call it unless the index is
+// LookupIn is [Lookup] among the rows of one tenant, for a column of a field
+// with a [Field.Tenant]. Generated functions call it unless the index is
 // declared with [Index.AcrossTenants]. It also finds digests under the
 // tenant's key. The query fails with [ErrShredded] if that was destroyed.
 func LookupIn(c Column, tenant, secret any) func(*sql.Selector) {

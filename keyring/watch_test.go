@@ -16,7 +16,7 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// scripted is a source whose loads the test decides.
+// scripted is a source that loads what the test says.
 type scripted struct {
 	sync.Mutex
 	texts []string

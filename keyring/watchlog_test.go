@@ -132,7 +132,7 @@ func TestWatchKeyringLogsOnce(t *testing.T) {
 	})
 }
 
-// TestWatchKeyringChangingErrors has a source whose errors have another ID
+// TestWatchKeyringChangingErrors has a source with errors that have another ID
 // each time, and one that gives two reasons in turn.
 func TestWatchKeyringChangingErrors(t *testing.T) {
 	t.Parallel()

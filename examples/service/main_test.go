@@ -60,7 +60,7 @@ func open(t *testing.T, url string, opts ...credent.Option) *ent.Client {
 }
 
 // TestReplaceAtOnce replaces a user's credential by 8 requests at once, while
-// others read it. One is left, whose halves belong together, and no reader
+// others read it. One is left, its halves belong together, and no reader
 // saw none or two.
 func TestReplaceAtOnce(t *testing.T) {
 	for name, client := range map[string]*ent.Client{

@@ -19,7 +19,7 @@ import (
 	"github.com/credent-go/credent/internal/testopt"
 )
 
-// TestBoundTokensCannotBeMoved has pairs of rows whose tokens are exchanged by
+// TestBoundTokensCannotBeMoved has pairs of rows, and exchanges their tokens by
 // SQL: of two users, and of two columns of one row. Package integration/bound
 // does the same with two tables. A token that is not bound opens wherever it
 // is.
@@ -225,7 +225,7 @@ func TestBoundTokensStayBehind(t *testing.T) {
 	})
 }
 
-// A service under row-level security looks up whose a row is as itself.
+// A service under row-level security looks up a row's tenant as itself.
 func TestBoundService(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachService(t, func(t *testing.T, s *testdb.Service) {

@@ -29,8 +29,8 @@ type foreignWriter struct {
 	setup string // SQL to run before
 	query string // of the row's ID and the token; or
 	write func(t *testing.T, env *testdb.Env, id uuid.UUID, token string)
-	// adds means that it adds a row, whose ID is the second argument of the
-	// query, with the other columns of the given one.
+	// adds means that it adds a row, with the second argument of the query as
+	// its ID and the other columns of the given one.
 	adds bool
 }
 

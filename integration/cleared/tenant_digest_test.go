@@ -23,8 +23,8 @@ import (
 const keyTable = `CREATE TABLE credent_tenant_keys (tenant varchar(255) NOT NULL PRIMARY KEY, wrapped varchar(500),
 	created_at timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP, destroyed_at timestamp)`
 
-// forEachTenant runs a test over the drivers, with a client whose tenants o1
-// and o2 have keys of their own.
+// forEachTenant runs a test over the drivers, with a client that has
+// keys for the tenants o1 and o2.
 func forEachTenant(t *testing.T, test func(t *testing.T, db *database)) {
 	t.Helper()
 	for _, driverName := range bare.SQLDrivers {

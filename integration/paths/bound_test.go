@@ -75,9 +75,9 @@ func TestTenantKeysWritePaths(t *testing.T) {
 	})
 }
 
-// tryScoped tries every write path of a client whose keys depend on the tenant,
-// in and out of transactions. read returns what is stored, after it has looked
-// at the tokens.
+// tryScoped tries every write path of a client with keys that depend on the
+// tenant, in and out of transactions. read returns what is stored, after it has
+// looked at the tokens.
 func tryScoped(t *testing.T, env *testdb.Env, read func(t *testing.T) map[uuid.UUID]testdb.Pair) {
 	t.Helper()
 	for _, inTx := range []bool{false, true} {

@@ -40,7 +40,7 @@ var own = map[string]int{
 	ownMakeKey: 2, ownLockKeys: 0,
 }
 
-// byteSettings are the clients whose statements are compared.
+// byteSettings are the clients of the compared statements.
 var byteSettings = map[string]struct {
 	opts   []testopt.Option
 	scoped bool // its keys depend on the tenant
@@ -91,7 +91,7 @@ func TestByteForByte(t *testing.T) {
 	})
 }
 
-// recorded returns a client whose statements are recorded above and below
+// recorded returns a client with its statements recorded above and below
 // Credent's driver.
 func recorded(t *testing.T, env *testdb.Env, above, below *record.Log, opts ...testopt.Option) *ent.Client {
 	t.Helper()
@@ -239,7 +239,7 @@ func (c *comparison) due(given *record.Statement) (lookups int, raw bool) {
 
 // TestByteForByteOfTenantKeys has the statements about a tenant's key: a
 // transaction reads it before its first secret, and makes it if there is none.
-// A client whose driver is wrapped has such a transaction for each statement.
+// A client with a wrapped driver has such a transaction for each statement.
 func TestByteForByteOfTenantKeys(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {

@@ -110,7 +110,7 @@ func TestServerSeesNoPlaintext(t *testing.T) {
 	testdb.FindCanary(t, "server log", string(log))
 }
 
-// debugTo returns a client whose debug log goes to a buffer.
+// debugTo returns a client with a debug log in a buffer.
 func debugTo(t *testing.T, url string, to *bytes.Buffer, opts ...testopt.Option) *ent.Client {
 	t.Helper()
 	db, d, err := testopt.OpenDB(url, opts...)

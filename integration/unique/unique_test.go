@@ -43,7 +43,7 @@ const (
 	ownClaim = `UPDATE "members" SET "email_index" = $1 WHERE "email_index" = $2`
 )
 
-// database is one with the table, whose statements are recorded.
+// database is one with the table, and records statements.
 type database struct {
 	*sql.DB
 	dialect      string

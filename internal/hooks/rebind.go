@@ -110,8 +110,8 @@ func lockCredentials(
 }
 
 // takeAway takes the tokens out of the rows on SQLite. Its trigger refuses, at
-// once and not at the end of the transaction, that a token stays in a row whose
-// user_id changes.
+// once and not at the end of the transaction, that a token stays in a row when
+// its user_id changes.
 func takeAway(ctx context.Context, client *credent.Client, name string, credentials []*credent.UserCredential) error {
 	if name != dialect.SQLite {
 		return nil

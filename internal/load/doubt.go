@@ -12,10 +12,10 @@ import (
 	"github.com/credent-go/credent/internal/tenancy"
 )
 
-// doubt is about a transaction whose COMMIT was not answered. Its rows were all
-// inserted, so none of their primary keys was there before: if one is there
-// now, the transaction was committed. The rows are sent again with the same
-// keys, so that none is stored twice even if it is committed later.
+// doubt is about a transaction with a COMMIT that was not answered. Its rows
+// were all inserted, so none of their primary keys was there before: if one is
+// there now, the transaction was committed. The rows are sent again with the
+// same keys, so that none is stored twice even if it is committed later.
 type doubt struct {
 	ids     []uuid.UUID // of its rows; nil if there is none
 	settled bool        // it was committed, and its rows are counted

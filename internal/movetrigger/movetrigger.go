@@ -5,7 +5,7 @@
 // The database can't tell such a token from another. So the triggers act on the
 // states of the column in the table credent_states: as long as binding or
 // tenants' keys are accept or above, tokens may depend on the tenant, and must
-// change with it. For a column whose field is declared Bound they always do.
+// change with it. For the column of a Bound field they always do.
 package movetrigger
 
 import (
@@ -85,7 +85,7 @@ func name(c column.Column) string {
 //
 // Its function runs as its owner, whom row-level security doesn't hide the row
 // from, and finds nothing by the session's search_path. If there are several
-// tables of states, those count whose owner owns the table.
+// tables of states, only the ones with the table's owner count.
 func postgres(columns []column.Column) []string {
 	c := columns[0]
 	q := column.QuoteName

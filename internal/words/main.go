@@ -1,6 +1,6 @@
 // Command words holds the repository's comments and documents to their form:
 // comments wrap at 80 columns, code and documents at 120, and some phrases that
-// read badly are not used. "make lint" runs it.
+// read badly are not used, in what programs say neither. "make lint" runs it.
 //
 //	go run ./internal/words                 check the repository
 //	go run ./internal/words -update         count anew in longlines.txt

@@ -15,7 +15,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 )
 
-// keyed is a client's driver whose tokens are under tenants' keys, or aren't.
+// keyed is a client's driver with tokens under tenants' keys, or not.
 type keyed struct {
 	dialect.Driver
 	yes bool

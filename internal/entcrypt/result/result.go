@@ -165,7 +165,7 @@ func (s *scanner) opener(place int, raw fieldcrypt.Opener, dest []any) *seal.Ope
 	return known.of
 }
 
-// newOpener returns the opener of a place, in rows whose tenant isn't known.
+// newOpener returns the opener of a place, in rows of an unknown tenant.
 // Generated targets know their column, other targets have a name only.
 func (s *scanner) newOpener(place int, raw fieldcrypt.Opener) cachedOpener {
 	c := column.ColumnOf(raw)

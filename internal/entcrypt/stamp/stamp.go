@@ -99,7 +99,7 @@ func Create(drv dialect.Driver, client string, spec *sqlgraph.CreateSpec) {
 	condition.Demand(drv, spec.Fields)
 }
 
-// Batch completes the spec of a bulk, whose rows [Create] has completed.
+// Batch completes the spec of a bulk after [Create] completed its rows.
 func Batch(client string, spec *sqlgraph.BatchCreateSpec) {
 	if len(spec.OnConflict) > 0 && len(spec.Nodes) > 0 {
 		spec.OnConflict = upsert(client, spec.OnConflict, spec.Nodes)

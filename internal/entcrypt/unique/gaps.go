@@ -129,8 +129,8 @@ func (r *Rows) fill(of column.Column, table string, w Wanted, steps [][]byte) (m
 	return matched, nil
 }
 
-// findGaps returns the rows without a digest whose secret opens. It asks once
-// for each statement.
+// findGaps returns the rows that have no digest and a secret that opens. It
+// asks once for each statement.
 func (r *Rows) findGaps(of column.Column, table string) (gaps []gap, err error) {
 	key := table + "\x00" + of.Name
 	if gaps, ok := r.gaps[key]; ok {

@@ -38,7 +38,7 @@ func Lookup(c column.Column, value any) func(*entsql.Selector) {
 	return func(s *entsql.Selector) { s.Where(l.in(s)) }
 }
 
-// LookupIn is [Lookup] among the rows of one tenant, whose ID is given as
+// LookupIn is [Lookup] among the rows of one tenant, with its ID given as
 // stored and as text. It searches for the digests under the tenant's key too,
 // if the client has tenants' keys.
 func LookupIn(c column.Column, tenant any, text string, value any) func(*entsql.Selector) {
@@ -77,8 +77,8 @@ func (l *Digests) in(s *entsql.Selector) *entsql.Predicate {
 type Digests struct {
 	redact.Methods
 	column    column.Column
-	Tenant    string        // whose rows are looked up
-	OfTenant  bool          // and the caller said whose
+	Tenant    string        // of the rows that are looked up
+	OfTenant  bool          // and the caller named the tenant
 	plaintext func() string // a closure, as in Secret
 	dialect   string
 	table     string // as SQL

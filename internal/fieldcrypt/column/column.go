@@ -54,7 +54,7 @@ type Column struct {
 	ID     string // column of the table's primary key; "" means "id"
 	Index  string // column of its blind index, or ""
 
-	Tenant string // column that says whose a row is, or ""
+	Tenant string // column of the row's tenant, or ""
 	Bound  bool   // the schema binds tokens to table, column and tenant
 	// AcrossTenants says that the blind index finds rows of all tenants: its
 	// digests are under the keyring, not under tenants' keys.
@@ -293,8 +293,8 @@ func InTable(client, table string) []Column {
 	return nil
 }
 
-// SourcedFrom returns the encrypted columns whose tenant the database copies
-// from a table. Don't change the slice.
+// SourcedFrom returns the encrypted columns with a tenant that the
+// database copies from a table. Don't change the slice.
 func SourcedFrom(client, table string) []Column {
 	if sources := registry.sources.Load(); sources != nil {
 		return (*sources)[[2]string{client, table}]

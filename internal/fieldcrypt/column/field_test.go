@@ -41,8 +41,8 @@ func TestBind(t *testing.T) {
 	}
 }
 
-// A client whose generated package lacks the extension's file fails with an
-// error, and stores and reads nothing.
+// A client with a generated package that lacks the extension's file fails with
+// an error, and stores and reads nothing.
 func TestNotBound(t *testing.T) {
 	t.Parallel()
 	f, v := column.NewField("token", 500), column.NewValueField[int]("number", 500)
@@ -61,8 +61,8 @@ func TestNotBound(t *testing.T) {
 	}
 }
 
-// A column whose field was declared differently, or is another column's, is a
-// mistake of whoever registers it.
+// A column with a field that was declared differently, or is another column's,
+// is a mistake of whoever registers it.
 func TestBindMismatch(t *testing.T) {
 	t.Parallel()
 	used := column.NewField("a", 500)

@@ -86,7 +86,7 @@ func TestFittedKey(t *testing.T) {
 // plainMode hides all but the methods of the interface.
 type plainMode struct{ cipher.BlockMode }
 
-// TestModesWithoutSetIV covers libraries whose CBC modes have no SetIV method.
+// TestModesWithoutSetIV covers libraries with CBC modes that lack SetIV.
 func TestModesWithoutSetIV(t *testing.T) {
 	t.Parallel()
 	fast := newTestKey(t)

@@ -33,7 +33,7 @@ func addTokens(f *testing.F) {
 	}
 }
 
-// reference decrypts with fernet-go, whose panics on signed tokens count as a
+// reference decrypts with fernet-go. A panic on a signed token counts as a
 // refusal.
 func reference(tb testing.TB, keyText, token string) (plaintext []byte) {
 	tb.Helper()
