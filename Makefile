@@ -65,7 +65,7 @@ check: ## the checks of a minute, before a commit: style, the packages' own test
 	$(GO) test -run '$(SMOKE)' ./integration/paths ./integration/store
 
 .PHONY: test
-test: setup verify lint race sequential modules fuzz ## run every check and test once, on a real Postgres
+test: setup verify lint race sequential modules size fuzz ## run every check and test once, on a real Postgres
 
 .PHONY: setup
 setup: ## install what the tests need and is not there: Postgres, PgBouncer, Python with SQLAlchemy, a C compiler
@@ -118,6 +118,10 @@ sequential: ## run the tests that make race leaves out
 .PHONY: modules
 modules: ## run the tests of the modules of their own
 	$(foreach m,$(MODULES),$(GO) -C $(m) test $(TESTFLAGS) ./... &&) true
+
+.PHONY: size
+size: ## compare the binaries of a service with one encrypted field and of plain ent's; fails above 1.15
+	scripts/size
 
 .PHONY: integration
 integration: ## run the tests on Postgres only

@@ -115,7 +115,7 @@ func checkAlias(t *testing.T, name, comment string) {
 	}
 	of, ok := aliases[name]
 	if !ok {
-		// Of another public package, whose documentation has it.
+		// Another public package documents it.
 		target := regexp.MustCompile(`\b(encrypted|client|rotate|migrate)\.[A-Z]\w*`).FindString(comment)
 		if _, ok := aliases[target]; !ok && target != "client.Config" {
 			t.Errorf("%s: the comment doesn't say where the type is documented: %q", name, comment)

@@ -37,7 +37,8 @@ func TestComparisonHasSources(t *testing.T) {
 	t.Parallel()
 	page := readComparison(t)
 	if len(page.systems) < 7 || len(page.rows) < 20 || len(page.commits) < 8 {
-		t.Fatalf("the page has %d systems, %d rows and %d commits", len(page.systems), len(page.rows), len(page.commits))
+		t.Fatalf("the page has %d systems, %d rows and %d commits", len(page.systems), len(page.rows),
+			len(page.commits))
 	}
 	for capability, cells := range page.rows {
 		for i, cell := range cells {

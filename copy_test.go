@@ -105,7 +105,10 @@ func TestCopyUncertain(t *testing.T) {
 	client.UserAccount.Create().SetUserID("u1").SetAccountName("Ada").SaveX(t.Context())
 	rows := func(yield func(credent.CopyRow, error) bool) {
 		for range 12 {
-			row := credent.CopyRow{UserID: "u1", CredentialType: "alpaca", APIKey: credent.NewSecret("k"), SecretKey: credent.NewSecret("s")}
+			row := credent.CopyRow{
+				UserID: "u1", CredentialType: "alpaca", APIKey: credent.NewSecret("k"),
+				SecretKey: credent.NewSecret("s"),
+			}
 			if !yield(row, nil) {
 				return
 			}
@@ -113,7 +116,7 @@ func TestCopyUncertain(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		cfg          credent.CopyConfig
-		lose         int // the COMMIT whose answer is lost
+		lose         int // which COMMIT loses its answer
 		says, stored int
 		want         error
 	}{
@@ -126,7 +129,8 @@ func TestCopyUncertain(t *testing.T) {
 		before := client.UserCredential.Query().CountX(t.Context())
 		n, err := credent.Copy(t.Context(), lossy, rows, test.cfg, ring)
 		got := client.UserCredential.Query().CountX(t.Context()) - before
-		if n != int64(test.says) || got != test.stored || !errors.Is(err, test.want) || err != nil && !errors.Is(err, errLost) {
+		if n != int64(test.says) || got != test.stored || !errors.Is(err, test.want) ||
+			err != nil && !errors.Is(err, errLost) {
 			t.Errorf("%s: stored %d, says %d, %v", name, got, n, err)
 		}
 		if err := lossy.Close(); err != nil {

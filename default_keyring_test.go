@@ -37,7 +37,8 @@ func TestDefaultKeyringReloads(t *testing.T) {
 	if _, err := ring.ReplaceRemovingPrimary(ringOf(t, oldKey)); err != nil {
 		t.Fatal(err)
 	}
-	client, err := credent.Open(t.Context(), "sqlite::memory:", credent.Config{Migrate: true}, credent.WithDriver(sqlite.Driver()))
+	client, err := credent.Open(t.Context(), "sqlite::memory:", credent.Config{Migrate: true},
+		credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +56,8 @@ func TestDefaultKeyringReloads(t *testing.T) {
 	previous := filepath.Join(t.TempDir(), "previous")
 	write(previous, oldKey)
 	write(path+".new", newKey)
-	t.Setenv("ENCRYPTION_KEY_PREVIOUS_FILE", previous) // in the tests' process only; then it holds the key twice for a moment
+	// in the tests' process only; then it holds the key twice for a moment
+	t.Setenv("ENCRYPTION_KEY_PREVIOUS_FILE", previous)
 	if err := os.Rename(path+".new", path); err != nil {
 		t.Fatal(err)
 	}

@@ -35,7 +35,8 @@ func sources(t *testing.T, f func(path string, file *ast.File)) {
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && (slices.Contains([]string{"testdata", "bench", "examples", ".git"}, d.Name()) || path == "ent"):
+		case d.IsDir() && (slices.Contains([]string{"testdata", "bench", "examples", ".git"}, d.Name()) ||
+			path == "ent"):
 			return filepath.SkipDir
 		case d.IsDir(), !strings.HasSuffix(path, ".go"), strings.HasSuffix(path, "_test.go"):
 			return nil
@@ -57,7 +58,8 @@ func internalNames(t *testing.T) *regexp.Regexp {
 	t.Helper()
 	var names []string
 	sources(t, func(path string, file *ast.File) {
-		if name := file.Name.Name; strings.HasPrefix(path, "internal/") && name != "main" && name != "keyring" && !slices.Contains(names, name) {
+		if name := file.Name.Name; strings.HasPrefix(path, "internal/") && name != "main" && name != "keyring" &&
+			!slices.Contains(names, name) {
 			names = append(names, name)
 		}
 	})
@@ -82,7 +84,8 @@ func TestErrorTextsNameNoInternals(t *testing.T) {
 				return false
 			}
 			if call, is := n.(*ast.CallExpr); is {
-				if name, is := call.Fun.(*ast.SelectorExpr); is && (name.Sel.Name == "Errorf" || name.Sel.Name == "New") {
+				if name, is := call.Fun.(*ast.SelectorExpr); is && (name.Sel.Name == "Errorf" ||
+					name.Sel.Name == "New") {
 					errorCalls++
 				}
 			}
@@ -152,27 +155,40 @@ func TestErrorsBeginWithPublicPackage(t *testing.T) {
 	}
 	second := func(_ any, err error) error { return err }
 	for name, err := range map[string]error{
-		"a malformed key":       second(keyring.New("short")),
-		"no key":                second(keyring.New("")),
-		"a lost primary key":    second(ring.Replace(other)),
-		"a bad URL":             second(open2("mysql://h")),
-		"a long secret":         row.Update().SetAPIKey(credent.NewSecret(strings.Repeat("x", 304))).Exec(ctx),
-		"a secret, not UTF-8":   row.Update().SetAPIKey(credent.NewSecret("\xff")).Exec(ctx),
-		"a missing secret":      row.Update().SetAPIKey(credent.Secret{}).Exec(ctx),
-		"another user's":        client.UserCredential.Create().SetAccount(account).SetUserID("user-2").SetCredentialType("a").SetAPIKey(credent.NewSecret("a")).SetSecretKey(credent.NewSecret("b")).Exec(ctx),
-		"a wrong key":           second(wrong.UserCredential.GetX(ctx, row.ID).APIKey.Reveal()),
-		"Check, a wrong key":    credent.Check(ctx, wrong),
-		"encrypted.Check":       encrypted.Check(ctx, db, other, usercredential.APIKeyColumn),
-		"no tables":             encrypted.Check(ctx, empty, ring, usercredential.APIKeyColumn),
-		"a bare secret":         second(client.ExecContext(ctx, "UPDATE user_credentials SET api_key = ?", credent.NewSecret("a"))),
+		"a malformed key":     second(keyring.New("short")),
+		"no key":              second(keyring.New("")),
+		"a lost primary key":  second(ring.Replace(other)),
+		"a bad URL":           second(open2("mysql://h")),
+		"a long secret":       row.Update().SetAPIKey(credent.NewSecret(strings.Repeat("x", 304))).Exec(ctx),
+		"a secret, not UTF-8": row.Update().SetAPIKey(credent.NewSecret("\xff")).Exec(ctx),
+		"a missing secret":    row.Update().SetAPIKey(credent.Secret{}).Exec(ctx),
+		"another user's": client.UserCredential.Create().SetAccount(account).SetUserID("user-2").
+			SetCredentialType("a").SetAPIKey(credent.NewSecret("a")).SetSecretKey(credent.NewSecret("b")).Exec(ctx),
+		"a wrong key":        second(wrong.UserCredential.GetX(ctx, row.ID).APIKey.Reveal()),
+		"Check, a wrong key": credent.Check(ctx, wrong),
+		"encrypted.Check":    encrypted.Check(ctx, db, other, usercredential.APIKeyColumn),
+		"no tables":          encrypted.Check(ctx, empty, ring, usercredential.APIKeyColumn),
+		"a bare secret": second(client.ExecContext(ctx, "UPDATE user_credentials SET api_key = ?",
+			credent.NewSecret("a"))),
 		"WithUser on SQLite":    second(client.UserAccount.Query().All(credent.WithUser(ctx, "user-1"))),
 		"WithUser, transaction": second(client.Tx(credent.WithUser(ctx, "user-1"))),
 		"WithUser, raw query":   second(client.QueryContext(credent.WithUser(ctx, "user-1"), "SELECT 1")), //nolint:rowserrcheck // it fails
 		"WithUser, raw SQL":     second(client.ExecContext(credent.WithUser(ctx, "user-1"), "SELECT 1")),
-		"another database":      second(encrypted.NewDriver(entsql.OpenDB(dialect.MySQL, db), encrypted.Config{Keyring: ring})),
-		"an unknown column":     second(credent.NewClient(db, dialect.SQLite, credent.Config{States: []encrypted.ColumnStates{{Column: encrypted.Column{Table: "t", Name: "none"}, Binding: credent.Write}}})),
-		"contradictory states":  second(credent.NewClient(db, dialect.SQLite, credent.Config{Encryption: credent.Accept, Binding: credent.Accept})),
-		"a state given twice":   second(credent.NewClient(db, dialect.SQLite, credent.Config{Binding: credent.Write, States: []encrypted.ColumnStates{{Column: usercredential.APIKeyColumn, Binding: credent.Off}}})),
+		"another database": second(encrypted.NewDriver(entsql.OpenDB(dialect.MySQL, db),
+			encrypted.Config{Keyring: ring})),
+		"an unknown column": second(credent.NewClient(db, dialect.SQLite,
+			credent.Config{States: []encrypted.ColumnStates{{
+				Column:  encrypted.Column{Table: "t", Name: "none"},
+				Binding: credent.Write,
+			}}})),
+		"contradictory states": second(credent.NewClient(db, dialect.SQLite, credent.Config{
+			Encryption: credent.Accept,
+			Binding:    credent.Accept,
+		})),
+		"a state given twice": second(credent.NewClient(db, dialect.SQLite, credent.Config{
+			Binding: credent.Write,
+			States:  []encrypted.ColumnStates{{Column: usercredential.APIKeyColumn, Binding: credent.Off}},
+		})),
 		"two steps at once": second(rotate.SetState(ctx, db, ring, rotate.StateChange{
 			Column: usercredential.APIKeyColumn, Protection: rotate.Binding, To: credent.Require,
 		})),

@@ -24,7 +24,8 @@ func TestMissingSecret(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := credent.Open(t.Context(), "sqlite::memory:", credent.Config{Migrate: true, Keyring: ring}, credent.WithDriver(sqlite.Driver()))
+	client, err := credent.Open(t.Context(), "sqlite::memory:", credent.Config{Migrate: true, Keyring: ring},
+		credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,20 +49,27 @@ func TestMissingSecret(t *testing.T) {
 		field string
 		save  func(ctx context.Context) error
 	}{
-		"never set":         {"api_key", create().Exec},
-		"absent in a body":  {"api_key", create().SetAPIKey(body.APIKey).Exec},
-		"null in a body":    {"secret_key", full().SetSecretKey(body.SecretKey).Exec},
-		"bulk":              {"api_key", client.UserCredential.CreateBulk(full(), create().SetAPIKey(body.APIKey)).Exec},
-		"bulk, never set":   {"api_key", client.UserCredential.CreateBulk(full(), create()).Exec},
-		"mapped bulk":       {"secret_key", client.UserCredential.MapCreateBulk([]int{1}, func(b *ent.UserCredentialCreate, _ int) { *b = *full().SetSecretKey(body.SecretKey) }).Exec},
-		"upsert":            {"api_key", create().SetAPIKey(body.APIKey).OnConflict(conflict).UpdateNewValues().Exec},
-		"bulk upsert":       {"api_key", client.UserCredential.CreateBulk(create().SetAPIKey(body.APIKey)).OnConflict(conflict).UpdateNewValues().Exec},
-		"setter of upsert":  {"api_key", full().SetID(stored.ID).OnConflict(conflict).SetAPIKey(body.APIKey).Exec},
-		"setter in a block": {"secret_key", full().SetID(stored.ID).OnConflict(conflict).Update(func(u *ent.UserCredentialUpsert) { u.SetSecretKey(body.SecretKey) }).Exec},
-		"update one":        {"api_key", stored.Update().SetAPIKey(body.APIKey).Exec},
-		"update one by id":  {"secret_key", client.UserCredential.UpdateOneID(stored.ID).SetSecretKey(body.SecretKey).Exec},
-		"update":            {"api_key", client.UserCredential.Update().Where(usercredential.ID(stored.ID)).SetAPIKey(body.APIKey).Exec},
-		"update of no row":  {"api_key", client.UserCredential.Update().Where(usercredential.UserID("none")).SetAPIKey(body.APIKey).Exec},
+		"never set":        {"api_key", create().Exec},
+		"absent in a body": {"api_key", create().SetAPIKey(body.APIKey).Exec},
+		"null in a body":   {"secret_key", full().SetSecretKey(body.SecretKey).Exec},
+		"bulk": {"api_key", client.UserCredential.CreateBulk(full(), create().SetAPIKey(body.APIKey)).
+			Exec},
+		"bulk, never set": {"api_key", client.UserCredential.CreateBulk(full(), create()).Exec},
+		"mapped bulk": {"secret_key", client.UserCredential.MapCreateBulk([]int{1},
+			func(b *ent.UserCredentialCreate, _ int) { *b = *full().SetSecretKey(body.SecretKey) }).Exec},
+		"upsert": {"api_key", create().SetAPIKey(body.APIKey).OnConflict(conflict).UpdateNewValues().Exec},
+		"bulk upsert": {"api_key", client.UserCredential.CreateBulk(create().SetAPIKey(body.APIKey)).
+			OnConflict(conflict).UpdateNewValues().Exec},
+		"setter of upsert": {"api_key", full().SetID(stored.ID).OnConflict(conflict).SetAPIKey(body.APIKey).Exec},
+		"setter in a block": {"secret_key", full().SetID(stored.ID).OnConflict(conflict).
+			Update(func(u *ent.UserCredentialUpsert) { u.SetSecretKey(body.SecretKey) }).Exec},
+		"update one": {"api_key", stored.Update().SetAPIKey(body.APIKey).Exec},
+		"update one by id": {"secret_key", client.UserCredential.UpdateOneID(stored.ID).
+			SetSecretKey(body.SecretKey).Exec},
+		"update": {"api_key", client.UserCredential.Update().Where(usercredential.ID(stored.ID)).
+			SetAPIKey(body.APIKey).Exec},
+		"update of no row": {"api_key", client.UserCredential.Update().Where(usercredential.UserID("none")).
+			SetAPIKey(body.APIKey).Exec},
 	} {
 		err := test.save(t.Context())
 		var invalid *ent.ValidationError

@@ -29,27 +29,35 @@ func newTenantDB(t *testing.T) *tenantDB {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &tenantDB{url: "sqlite:" + filepath.Join(t.TempDir(), "x.db"), ring: ring, accounts: make(map[string]*ent.UserAccount)}
+	d := &tenantDB{
+		url: "sqlite:" + filepath.Join(t.TempDir(), "x.db"), ring: ring,
+		accounts: make(map[string]*ent.UserAccount),
+	}
 	if d.db, _, err = credent.OpenDB(d.url, credent.WithDriver(sqlite.Driver())); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = d.db.Close() })
-	if err := migrate.Apply(t.Context(), d.db, migrate.Config{Keyring: d.ring, Columns: ent.EncryptedColumns()}); err != nil {
+	if err := migrate.Apply(t.Context(), d.db, migrate.Config{
+		Keyring: d.ring,
+		Columns: ent.EncryptedColumns(),
+	}); err != nil {
 		t.Fatal(err)
 	}
 	client := d.open(t)
 	for _, user := range []string{"u-1", "u-2"} {
-		if d.accounts[user], err = client.UserAccount.Create().SetUserID(user).SetAccountName(user).Save(t.Context()); err != nil {
+		if d.accounts[user], err = client.UserAccount.Create().SetUserID(user).SetAccountName(user).
+			Save(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return d
 }
 
-// open returns a client with tenant keys, whose cache is empty.
+// open returns a client with tenant keys and an empty cache.
 func (d *tenantDB) open(t *testing.T) *ent.Client {
 	t.Helper()
-	client, err := credent.Open(t.Context(), d.url, credent.Config{Keyring: d.ring, TenantKeys: credent.Write}, credent.WithDriver(sqlite.Driver()))
+	client, err := credent.Open(t.Context(), d.url, credent.Config{Keyring: d.ring, TenantKeys: credent.Write},
+		credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +85,8 @@ func wantSecrets(t *testing.T, rows []*ent.UserCredential, want map[string]error
 	for _, row := range rows {
 		for _, secret := range []credent.Secret{row.APIKey, row.SecretKey} {
 			plaintext, err := secret.Reveal()
-			if !errors.Is(err, want[row.UserID]) || err == nil && plaintext != "PK-"+row.UserID && plaintext != "secret of "+row.UserID {
+			if !errors.Is(err, want[row.UserID]) || err == nil && plaintext != "PK-"+
+				row.UserID && plaintext != "secret of "+row.UserID {
 				t.Errorf("of %s: got %v, want %v", row.UserID, err, want[row.UserID])
 			}
 		}
@@ -96,14 +105,18 @@ func TestTenantKeysOnePool(t *testing.T) {
 	for _, verify := range []bool{false, true} {
 		fresh := func() *ent.Client {
 			t.Helper()
-			client, err := credent.NewClient(pool, dialect, credent.Config{Keyring: d.ring, TenantKeys: credent.Write, VerifyOnRead: verify})
+			client, err := credent.NewClient(pool, dialect, credent.Config{
+				Keyring: d.ring, TenantKeys: credent.Write,
+				VerifyOnRead: verify,
+			})
 			if err != nil {
 				t.Fatal(err)
 			}
 			return client
 		}
 		client := fresh()
-		if _, err := client.UserCredential.CreateBulk(d.create(client, "u-1"), d.create(client, "u-2")).Save(ctx); err != nil {
+		if _, err := client.UserCredential.CreateBulk(d.create(client, "u-1"), d.create(client, "u-2")).
+			Save(ctx); err != nil {
 			t.Fatal(err)
 		}
 		rows, err := fresh().UserCredential.Query().All(ctx)
@@ -119,7 +132,8 @@ func TestTenantKeysOnePool(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantSecrets(t, rows, nil)
-		if err := tx.UserCredential.UpdateOne(rows[0]).SetAPIKey(credent.NewSecret("PK-" + rows[0].UserID)).Exec(ctx); err != nil {
+		if err := tx.UserCredential.UpdateOne(rows[0]).SetAPIKey(credent.NewSecret("PK-" + rows[0].UserID)).
+			Exec(ctx); err != nil {
 			t.Fatal(err)
 		}
 		if err := tx.Commit(); err != nil {
@@ -129,7 +143,8 @@ func TestTenantKeysOnePool(t *testing.T) {
 	if n := d.count(t, "SELECT count(*) FROM credent_tenant_keys WHERE wrapped LIKE 'gAAAA%'"); n != 2 {
 		t.Errorf("%d keys, want 2", n)
 	}
-	unowned, err := credent.Open(ctx, d.url, credent.Config{Keyring: d.ring}, credent.WithDriver(sqlite.Driver())) // a client that takes no part
+	// a client that takes no part
+	unowned, err := credent.Open(ctx, d.url, credent.Config{Keyring: d.ring}, credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		t.Fatal(err)
 	}

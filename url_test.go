@@ -19,12 +19,13 @@ var lite = credent.WithDriver(sqlite.Driver())
 func TestBadURL(t *testing.T) {
 	t.Parallel()
 	for url, want := range map[string]string{
-		"":                                                                "it is empty",
-		"postgresql+psycopg2://u:IN-VAIN@h/d":                             "remove +psycopg2",
-		`"postgres://u:IN-VAIN@h/d"`:                                      "in quotes",
-		"postgres://u:12/IN-VAIN@127.0.0.1:1/d":                           "a slash that isn't percent-encoded",
-		"postgres://u:IN%VAIN@127.0.0.1:1/d":                              "a percent sign",
-		"postgres://u:p@IN-VAIN/d?schema=public":                          "schema (write options=-csearch_path%3DSCHEMA)",
+		"":                                      "it is empty",
+		"postgresql+psycopg2://u:IN-VAIN@h/d":   "remove +psycopg2",
+		`"postgres://u:IN-VAIN@h/d"`:            "in quotes",
+		"postgres://u:12/IN-VAIN@127.0.0.1:1/d": "a slash that isn't percent-encoded",
+		"postgres://u:IN%VAIN@127.0.0.1:1/d":    "a percent sign",
+		"postgres://u:p@IN-VAIN/d?schema=public": "schema (write " +
+			"options=-csearch_path%3DSCHEMA)",
 		"postgres://u:p@h/d?sslmode=IN-VAIN":                              "its sslmode must be one of",
 		"postgres://u:p@h/d?keepalives=IN-VAIN":                           "its keepalives must be one of",
 		"postgres://u:p@h/d?connect_timeout=5s":                           "a whole number of seconds",
@@ -41,7 +42,8 @@ func TestBadURL(t *testing.T) {
 			if err == nil {
 				_ = db.Close()
 			}
-			if !errors.Is(err, credent.ErrURL) || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "open: bad database URL: ") {
+			if !errors.Is(err, credent.ErrURL) || !strings.Contains(err.Error(), want) ||
+				!strings.HasPrefix(err.Error(), "open: bad database URL: ") {
 				t.Errorf("%s over %s: got %v, want %s", url, name, err, want)
 			}
 			if err != nil && strings.Contains(err.Error(), "VAIN") {
@@ -55,8 +57,10 @@ func TestBadURL(t *testing.T) {
 func TestGoodURL(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{
-		"postgres://", "postgres:///d", "postgres://u:p@ss@h/d", "postgres://a,b/d?port=1,2", "postgres://u@/d?host=/tmp",
-		"postgresql://u:p%2F@[::1]:5432/d?sslmode=disable&statement_timeout=5000", "sqlite:a.db?mode=ro", "sqlite::memory:",
+		"postgres://", "postgres:///d", "postgres://u:p@ss@h/d", "postgres://a,b/d?port=1,2",
+		"postgres://u@/d?host=/tmp",
+		"postgresql://u:p%2F@[::1]:5432/d?sslmode=disable&statement_timeout=5000", "sqlite:a.db?mode=ro",
+		"sqlite::memory:",
 	} {
 		for name, opts := range map[string][]credent.Option{
 			"lib/pq": {lite, credent.WithDriver(libpq.Driver())},
@@ -90,7 +94,8 @@ func TestBusyTimeoutOfURL(t *testing.T) {
 		if err := db.QueryRowContext(t.Context(), "PRAGMA busy_timeout").Scan(&got); err != nil || got != want {
 			t.Errorf("%s: busy_timeout %d, want %d: %v", parameters, got, want, err)
 		}
-		if err := db.QueryRowContext(t.Context(), "PRAGMA foreign_keys").Scan(&foreignKeys); err != nil || foreignKeys != 1 {
+		if err := db.QueryRowContext(t.Context(), "PRAGMA foreign_keys").Scan(&foreignKeys); err != nil ||
+			foreignKeys != 1 {
 			t.Errorf("%s: foreign_keys %d, %v", parameters, foreignKeys, err)
 		}
 		if err := db.Close(); err != nil {

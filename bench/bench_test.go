@@ -15,7 +15,8 @@ import (
 // tiny runs everything, each measure once or twice, with few rows.
 func tiny() config {
 	return config{
-		cryptoRounds: 2, cryptoTime: 100 * time.Microsecond, rounds: 2, turns: 2, bulkTurns: 2, rotateRounds: 2, stored: 20, inserts: 2, bulkRows: 20, points: 3,
+		cryptoRounds: 2, cryptoTime: 100 * time.Microsecond, rounds: 2, turns: 2, bulkTurns: 2, rotateRounds: 2,
+		stored: 20, inserts: 2, bulkRows: 20, points: 3,
 		growth: []int{20, 40}, rotated: 20, updates: 5, command: "go test",
 	}
 }
@@ -36,8 +37,8 @@ func TestEverything(t *testing.T) {
 	}
 	text := r.markdown()
 	for _, want := range []string{
-		"## Targets", "## Cryptography", "## Clients on Postgres", "## Re-encryption", "## Growth", nameTwin, nameGORM, nameCopy,
-		"Postgres 1", "Python 3", "gorm.io/gorm v",
+		"## Targets", "## Cryptography", "## Clients on Postgres", "## Re-encryption", "## Growth", nameTwin,
+		nameGORM, nameCopy, "Postgres 1", "Python 3", "gorm.io/gorm v",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the report lacks %q", want)
@@ -171,7 +172,8 @@ func TestTurns(t *testing.T) {
 	}
 	errAny := errors.New("any")
 	failing := measure{group: "g", name: "a", n: 1, run: func(int) error { return errAny }}
-	if err := round([]measure{failing}, make(series)); !errors.Is(err, errAny) || !strings.HasPrefix(err.Error(), "g, a: ") {
+	if err := round([]measure{failing}, make(series)); !errors.Is(err, errAny) ||
+		!strings.HasPrefix(err.Error(), "g, a: ") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -186,8 +188,8 @@ func TestNoPython(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := pythonVersions(t.Context(), python)
-	want := "the Python application cannot run: " + python + ": exit status 1: ModuleNotFoundError: No module named 'sqlalchemy'; " +
-		"scripts/need python installs what it needs"
+	want := "the Python application cannot run: " + python + ": exit status 1: ModuleNotFoundError: No module named " +
+		"'sqlalchemy'; scripts/need python installs what it needs"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}

@@ -53,7 +53,7 @@ func (r *report) chart(path string) error {
 	p.X.Max += 0.8 // room for the last one's name
 	canvas := vgsvg.New(24*vg.Centimeter, 12*vg.Centimeter)
 	p.Draw(draw.New(canvas))
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644) //nolint:gosec // G302: a picture for everyone
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644) //nolint:gosec // G302: for everyone
 	if err != nil {
 		return err
 	}

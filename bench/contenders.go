@@ -49,7 +49,10 @@ func contenders() []contender {
 		{name: nameCredent, note: sameCrypto, open: openCredent("", pq, credent.Config{})},
 		{name: nameCredentBin, note: noteBinary, open: openCredent("yes", pq, credent.Config{})},
 		{name: nameCredentPGX, note: sameCrypto, open: openCredent("", nil, credent.Config{})},
-		{name: nameTenantKeys, note: noteTenantKeys, open: openCredent("", nil, credent.Config{TenantKeys: credent.Write, Binding: credent.Require})},
+		{
+			name: nameTenantKeys, note: noteTenantKeys,
+			open: openCredent("", nil, credent.Config{TenantKeys: credent.Write, Binding: credent.Require}),
+		},
 		{name: nameFernet, note: noteFernet, open: openFernet(pq), eager: true},
 		{name: nameFernetPGX, note: noteFernet, open: openFernet(nil), eager: true},
 		{name: nameHooks, note: sameCrypto, open: openHooks(pq), eager: true},

@@ -99,7 +99,7 @@ type contender struct {
 	name string
 	note string
 	open func(ctx context.Context, databaseURL string, a account) (peer, error)
-	// plaintext is for those that store no tokens, whose database has no CHECK
+	// plaintext is for those that store no tokens: their database has no CHECK
 	// on them.
 	plaintext bool
 	// eager is one that can only list with the secrets opened, so that its list
@@ -120,7 +120,9 @@ func (r *running) stop() error { return errors.Join(r.close(), r.db.Close(), r.d
 
 // start makes a database with the rows that are read, stored by the contender
 // itself.
-func (c contender) start(ctx context.Context, server *pgserver.Server, template string, rows int) (_ *running, err error) {
+func (c contender) start(
+	ctx context.Context, server *pgserver.Server, template string, rows int,
+) (_ *running, err error) {
 	databaseURL, drop, err := server.CreateDatabase(ctx, template)
 	if err != nil {
 		return nil, err
@@ -194,12 +196,18 @@ func (r *running) measures(ctx context.Context, cfg config) []measure {
 	reset := func() error { return r.reset(ctx) }
 	next := 0
 	ms := []measure{
-		{group: groupInsert, n: cfg.inserts, times: cfg.repeats, turns: cfg.turns, after: reset, run: func(n int) error {
-			return r.insert(ctx, n, typeNew)
-		}},
-		{group: groupBulk, n: cfg.bulkRows, times: cfg.longRepeats, turns: cfg.bulkTurns, after: reset, run: func(n int) error {
-			return r.bulk(ctx, n, typeNew)
-		}},
+		{
+			group: groupInsert, n: cfg.inserts, times: cfg.repeats, turns: cfg.turns, after: reset,
+			run: func(n int) error {
+				return r.insert(ctx, n, typeNew)
+			},
+		},
+		{
+			group: groupBulk, n: cfg.bulkRows, times: cfg.longRepeats, turns: cfg.bulkTurns, after: reset,
+			run: func(n int) error {
+				return r.bulk(ctx, n, typeNew)
+			},
+		},
 		{group: groupRead, n: stored, times: cfg.longRepeats, run: all(r.read)},
 		{group: groupList, n: stored, times: cfg.longRepeats, run: all(r.list)},
 		{group: groupPoint, n: cfg.points, times: cfg.repeats, turns: cfg.turns, run: func(n int) error {

@@ -131,7 +131,8 @@ func grow(ctx context.Context, server *pgserver.Server, rows int, s series) (*gr
 	if _, err := db.ExecContext(ctx, "VACUUM ANALYZE"); err != nil {
 		return nil, err
 	}
-	found, err := db.QueryContext(ctx, "SELECT id::text FROM user_credentials WHERE random() < $1 LIMIT 5000", 6000/float64(rows))
+	found, err := db.QueryContext(ctx, "SELECT id::text FROM user_credentials WHERE random() < $1 LIMIT 5000",
+		6000/float64(rows))
 	if err != nil {
 		return nil, err
 	}
@@ -229,13 +230,16 @@ func (g *grown) measures(ctx context.Context, cfg config) []measure {
 	name := sizeName(g.rows)
 	p := &credentPeer{client: g.client, account: g.accounts[0]}
 	return []measure{
-		{group: groupGrowPoint, name: name, n: cfg.points, times: cfg.repeats, turns: cfg.turns, run: func(n int) error {
-			ids := make([]uuid.UUID, n)
-			for i := range ids {
-				ids[i] = g.sample[rand.IntN(len(g.sample))] //nolint:gosec // G404: which row is read is no secret
-			}
-			return p.point(ctx, ids)
-		}},
+		{
+			group: groupGrowPoint, name: name, n: cfg.points, times: cfg.repeats, turns: cfg.turns,
+			run: func(n int) error {
+				ids := make([]uuid.UUID, n)
+				for i := range ids {
+					ids[i] = g.sample[rand.IntN(len(g.sample))] //nolint:gosec // G404: which row is read is no secret
+				}
+				return p.point(ctx, ids)
+			},
+		},
 		{group: groupGrowList, name: name, n: cfg.points, times: cfg.repeats, turns: cfg.turns, run: func(n int) error {
 			for range n {
 				a := g.accounts[rand.IntN(len(g.accounts))] //nolint:gosec // G404: nor is which account
@@ -253,8 +257,8 @@ func (g *grown) measures(ctx context.Context, cfg config) []measure {
 			group: groupGrowInsert, name: name, n: cfg.inserts, times: cfg.repeats, turns: cfg.turns,
 			run: func(n int) error { return p.insert(ctx, n, typeNew) },
 			after: func() error {
-				_, err := g.db.ExecContext(ctx, "DELETE FROM user_credentials WHERE credential_type = $1 AND user_account_id = $2",
-					typeNew, g.accounts[0].id)
+				_, err := g.db.ExecContext(ctx, "DELETE FROM user_credentials WHERE credential_type = $1 AND "+
+					"user_account_id = $2", typeNew, g.accounts[0].id)
 				return err
 			},
 		},

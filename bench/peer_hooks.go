@@ -38,8 +38,8 @@ func openHooks(opts []credent.Option) opener {
 	}
 }
 
-// apiKeyColumn is Credent's, whose digests the peers with the same cryptography
-// make.
+// apiKeyColumn is Credent's. The peers with the same cryptography make its
+// digests.
 var apiKeyColumn = sync.OnceValue(func() encrypted.Column {
 	for _, c := range encrypted.Columns() {
 		if c.Index != "" {

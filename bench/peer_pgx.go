@@ -30,8 +30,8 @@ type pgxCredential struct {
 }
 
 var pgxColumns = []string{
-	"id", "user_account_id", "user_id", "credential_type", "api_key", "secret_key", "is_active", "created_at", "updated_at",
-	"api_key_index",
+	"id", "user_account_id", "user_id", "credential_type", "api_key", "secret_key", "is_active",
+	"created_at", "updated_at", "api_key_index",
 }
 
 const (
@@ -74,7 +74,8 @@ func (p *pgxPeer) row(i int, kind string) ([]any, error) {
 	}
 	now := time.Now().UTC()
 	return []any{
-		[16]byte(uuid.New()), [16]byte(p.account.id), p.account.userID, kind, apiToken, secretToken, true, now, now, index,
+		[16]byte(uuid.New()), [16]byte(p.account.id), p.account.userID, kind, apiToken, secretToken, true,
+		now, now, index,
 	}, nil
 }
 

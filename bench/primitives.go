@@ -40,7 +40,7 @@ func newPrimitives(k *fernet.Key) (*primitives, error) {
 	p := &primitives{mac: hmac.New(sha256.New, k[:16]), raw: make([]byte, 4096), text: make([]byte, 8192)}
 	p.mac.Reset()
 	var ok [2]bool
-	p.enc, ok[0] = cipher.NewCBCEncrypter(block, iv).(interface { //nolint:gosec // G407: SetIV sets the IV of each token
+	p.enc, ok[0] = cipher.NewCBCEncrypter(block, iv).(interface { //nolint:gosec // G407: SetIV sets each token's
 		cipher.BlockMode
 		SetIV(iv []byte)
 	})

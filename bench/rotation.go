@@ -107,7 +107,8 @@ func (r *rotation) updateOneByOne(ctx context.Context, n int) error {
 		if err != nil {
 			return err
 		}
-		if err := client.UserCredential.UpdateOneID(id).SetAPIKey(row.APIKey).SetSecretKey(row.SecretKey).Exec(ctx); err != nil {
+		if err := client.UserCredential.UpdateOneID(id).SetAPIKey(row.APIKey).SetSecretKey(row.SecretKey).
+			Exec(ctx); err != nil {
 			return err
 		}
 	}

@@ -70,7 +70,9 @@ func round(group []measure, s series) error {
 				continue
 			}
 			if turns == 1 || turn == 0 && place == 0 {
-				runtime.GC() // or it works off the garbage of what was before; but for a moment after it everything is slower
+				// or it works off the garbage of what was before; but for a
+				// moment after it everything is slower
+				runtime.GC()
 			}
 			t, err := m.time(m.n*(turn+1)/parts - m.n*turn/parts)
 			if err == nil && turn == parts-1 {

@@ -88,7 +88,8 @@ func (r *report) cryptoTargets() (all []target) {
 			credent := key{c.group, engineCredent}
 			all = append(all, r.compare(c.group+" / fernet-go", c.vsFernet, credent, key{c.group, engineFernet}))
 			if c.vsBare > 0 {
-				t := r.compare("time to "+c.group+" / bare primitives", c.vsBare, key{c.group, enginePrimitives}, credent)
+				t := r.compare("time to "+c.group+" / bare primitives", c.vsBare,
+					key{c.group, enginePrimitives}, credent)
 				t.atMost = true
 				all = append(all, t)
 			}
@@ -129,7 +130,8 @@ func (r *report) clientTargets() (all []target) {
 			group string
 			want  float64
 		}{{groupRead, 0.62}, {groupList, 0.85}, {groupBulk, 0.8}, {groupInsert, 0.9}, {groupPoint, 0.9}} {
-			all = append(all, r.compare(fmt.Sprintf("%s, ent + Credent / plain ent with columns of token size, %s", c.group, d.driver), c.want,
+			all = append(all, r.compare(fmt.Sprintf("%s, ent + Credent / plain ent with columns of token size, %s",
+				c.group, d.driver), c.want,
 				key{c.group, d.credent}, key{c.group, d.plain}))
 		}
 	}

@@ -34,7 +34,7 @@ import (
 // the field and say what to do.
 type Extension struct {
 	entc.DefaultExtension
-	// Picture is the path of a text file whose part between [PictureBegin] and
+	// Picture is the path of a text file. Its part between [PictureBegin] and
 	// [PictureEnd] is replaced by the picture of the schema; "" for none.
 	Picture string
 }
@@ -57,8 +57,9 @@ func (e Extension) Hooks() []gen.Hook {
 			if err := generateOneByOne(next, g); err != nil {
 				return err
 			}
-			if err := errors.Join(dropFilters(g, fields), dropSetters(g, fields), completeMixins(g), checkStamped(g, fields),
-				retypeInputs(g, fields), writeFiles(g, fields)); err != nil {
+			if err := errors.Join(dropFilters(g, fields), dropSetters(g, fields), completeMixins(g),
+				dropScanners(g, fields),
+				checkStamped(g, fields), retypeInputs(g, fields), writeFiles(g, fields)); err != nil {
 				return err
 			}
 			if e.Picture == "" {
@@ -87,6 +88,8 @@ type encryptedField struct {
 	Index *gen.Field // its blind index, or nil
 	Was   []string   // earlier names of its column, as TABLE.COLUMN
 
+	Declared encrypted.IndexAnnotation // what the blind index is
+
 	UniqueWith []string // other columns of a unique one
 
 	AcrossTenants bool // lookups by the index find the rows of all tenants
@@ -99,7 +102,8 @@ func prepare(g *gen.Graph) (fields []encryptedField, err error) {
 	for _, node := range g.Nodes {
 		first := len(fields)
 		if node.PackageDir() == typePackage {
-			faults = append(faults, fmt.Errorf("%s cannot be an entity: its package has the name of one that is generated", node.Name))
+			faults = append(faults, fmt.Errorf("%s cannot be an entity: its package has the name of one that is "+
+				"generated", node.Name))
 		}
 		checks := make(map[string]string)
 		for _, f := range node.Fields {
@@ -118,8 +122,8 @@ func prepare(g *gen.Graph) (fields []encryptedField, err error) {
 				fields = append(fields, e)
 			case isIndex(f):
 			case isSecret(f):
-				faults = append(faults, fmt.Errorf("%s.%s is encrypted; declare it with encrypted.String, Bytes, Time or JSON",
-					node.Name, f.Name))
+				faults = append(faults, fmt.Errorf("%s.%s is encrypted; declare it with encrypted.String, Bytes, "+
+					"Time or JSON", node.Name, f.Name))
 			case looksSecret(f):
 				faults = append(faults, checkPlain(node, f))
 			}
@@ -155,22 +159,24 @@ var plainIdentifier = regexp.MustCompile(`^[a-z][a-z0-9]*(_[a-z0-9]+)+$`)
 // identifier returns a column's name as a CHECK can have it, in quotes where it
 // could be a keyword.
 func identifier(name string) string {
-	if plainIdentifier.MatchString(name) && !strings.HasPrefix(name, "current_") && !strings.HasPrefix(name, "session_") {
+	if plainIdentifier.MatchString(name) && !strings.HasPrefix(name, "current_") &&
+		!strings.HasPrefix(name, "session_") {
 		return name
 	}
 	return column.QuoteName(name)
 }
 
 // blindIndex is what to do in place of comparing tokens.
-const blindIndex = "no two tokens are equal, not even of the same plaintext. What can be unique, indexed and searched is a " +
-	"blind index, a column of its own that has a keyed digest (HMAC-SHA-256) of the plaintext: add encrypted.BlindIndex(%q) to " +
-	"the schema's Mixin"
+const blindIndex = "no two tokens are equal, not even of the same plaintext. What can be unique, indexed and " +
+	"searched is a blind index, a column of its own that has a keyed digest (HMAC-SHA-256) of the plaintext: add " +
+	"encrypted.BlindIndex(%q) to the schema's Mixin"
 
 // checkEncrypted finds what cannot work on tokens.
 func checkEncrypted(node *gen.Type, f *gen.Field) (faults []error) {
 	refuse := func(bad bool, format string, args ...any) {
 		if bad {
-			faults = append(faults, fmt.Errorf("%s.%s is encrypted and "+format, append([]any{node.Name, f.Name}, args...)...))
+			faults = append(faults, fmt.Errorf("%s.%s is encrypted and "+format,
+				append([]any{node.Name, f.Name}, args...)...))
 		}
 	}
 	refuse(f.Unique, "cannot be Unique: "+blindIndex+", with its method Unique", f.Name)
@@ -181,15 +187,15 @@ func checkEncrypted(node *gen.Type, f *gen.Field) (faults []error) {
 	if err := decode(f.Annotations["EntGQL"], &graphQL); err != nil {
 		faults = append(faults, fmt.Errorf("%s.%s: annotation EntGQL: %w", node.Name, f.Name, err))
 	}
-	refuse(graphQL.OrderField != "", "cannot be an OrderField: the order of tokens is that of their writing, and tells nothing of "+
-		"the plaintext")
+	refuse(graphQL.OrderField != "", "cannot be an OrderField: tokens are ordered by when they were written, "+
+		"which tells nothing of the plaintext")
 	var sql entsql.Annotation
 	if err := decode(f.Annotations[sql.Name()], &sql); err != nil {
 		faults = append(faults, fmt.Errorf("%s.%s: annotation %s: %w", node.Name, f.Name, sql.Name(), err))
 	}
 	refuse(f.Default || f.UpdateDefault || sql.Default != "" || sql.DefaultExpr != "" || len(sql.DefaultExprs) > 0,
 		"cannot have a Default, which would be a secret in the source, or plaintext in the database")
-	refuse(f.Nillable, "cannot be Nillable: Optional is enough, of which NULL is the zero value, whose IsZero is true")
+	refuse(f.Nillable, "cannot be Nillable: Optional is enough: NULL is then the zero value, with an IsZero of true")
 	refuse(!node.HasOneFieldID(), "needs a primary key of one column: a secret is stored in one row, found by its ID")
 	return faults
 }
@@ -209,8 +215,8 @@ func checkPlain(node *gen.Type, f *gen.Field) error {
 		return fmt.Errorf("%s.%s: annotation %s: %w", node.Name, f.Name, encrypted.PlainName, err)
 	}
 	if strings.TrimSpace(plain.Reason) == "" {
-		return fmt.Errorf("%s.%s is named like a secret and is not encrypted: declare it with encrypted.String, or say why not with "+
-			"Annotations(encrypted.Plain(\"reason\"))", node.Name, f.Name)
+		return fmt.Errorf("%s.%s is named like a secret and is not encrypted: declare it with encrypted.String, or "+
+			"say why not with Annotations(encrypted.Plain(\"reason\"))", node.Name, f.Name)
 	}
 	return nil
 }

@@ -60,7 +60,7 @@ func (f encryptedField) Schema() string {
 type fileData struct {
 	Package, Base, Encrypted string
 	Node                     *gen.Type   // of an entity's package
-	Nodes                    []*gen.Type // whose fields have upsert setters
+	Nodes                    []*gen.Type // with upsert setters of fields
 	Fields, Named            []encryptedField
 	Imports                  map[string]string
 	Upsert                   bool // the feature is on
@@ -72,7 +72,8 @@ type fileData struct {
 // writeFiles writes the generated files, or removes what has no use any more.
 func writeFiles(g *gen.Graph, fields []encryptedField) error {
 	data := fileData{
-		Package: g.Package, Base: filepath.Base(g.Package), Encrypted: encryptedPackage, Fields: fields, Imports: make(map[string]string),
+		Package: g.Package, Base: filepath.Base(g.Package), Encrypted: encryptedPackage, Fields: fields,
+		Imports: make(map[string]string),
 	}
 	data.Upsert, _ = g.FeatureEnabled("sql/upsert")
 	for _, f := range fields {
@@ -100,7 +101,8 @@ func writeFiles(g *gen.Graph, fields []encryptedField) error {
 	for _, node := range g.Nodes {
 		err = errors.Join(err, writeColumns(g, node, data))
 	}
-	return errors.Join(err, write(filepath.Join(g.Target, typePackage, typePackage+".go"), types, len(data.Named) > 0, data))
+	return errors.Join(err, write(filepath.Join(g.Target, typePackage, typePackage+".go"), types,
+		len(data.Named) > 0, data))
 }
 
 // writeColumns writes the columns of an entity.
@@ -117,7 +119,8 @@ func writeColumns(g *gen.Graph, node *gen.Type, data fileData) error {
 			}
 		}
 	}
-	if err := write(filepath.Join(g.Target, node.PackageDir(), "blind_index.go"), nil, false, nil); err != nil { // of earlier versions
+	// of earlier versions
+	if err := write(filepath.Join(g.Target, node.PackageDir(), "blind_index.go"), nil, false, nil); err != nil {
 		return err
 	}
 	return write(filepath.Join(g.Target, node.PackageDir(), columnsFile), columns, len(of.Fields) > 0, of)
@@ -198,9 +201,15 @@ var (
 			Via:          {{ .Via.Constant }},
 			{{- end }}
 		},
-		Scanner: func() any { return ValueScanner.{{ .StructField }} },
-		{{- with .Index }}
-		Digest: func() any { return ValueScanner.{{ .StructField }} },
+		Scanner: encrypted.{{ if eq .Annotation.Type "string" }}Text{{ else }}Value{{ end }}Scanner(&ValueScanner.{{ .StructField }}, {{ printf "%q" .Field.Name }}, {{ .Annotation.Size }}),
+		{{- if .Declared.Normalized }}
+		Digest: func() any { return ValueScanner.{{ .Index.StructField }} }, // set from the schema
+		{{- else if .Index }}
+		Digest: encrypted.IndexScanner(&ValueScanner.{{ .Index.StructField }}, encrypted.IndexConfig{
+			{{- with .Declared.Bits }}Bits: {{ . }}, {{ end }}
+			{{- if .Declared.Unique }}Unique: true, {{ end }}
+			{{- with .Declared.Where }}Where: {{ printf "%q" . }}{{ end -}}
+		}),
 		{{- end }}
 		{{- with .UniqueWith }}
 		UniqueWith: {{ printf "%#v" . }},

@@ -40,17 +40,18 @@ func joinIndexes(node *gen.Type, fields []encryptedField) (faults []error) {
 				fields[i].Index = f
 				with, err := storageKeys(node, annotation)
 				fields[i].UniqueWith, fields[i].AcrossTenants = with, annotation.AcrossTenants
+				fields[i].Declared = annotation
 				faults = append(faults, err, checkConditions(node, fields[i]), checkIndexTenant(fields[i], annotation))
 				nameLookupIndex(node, fields[i])
 				addGapIndex(node, fields[i])
 			default:
-				faults = append(faults, fmt.Errorf("%s.%s is JSON and cannot have a blind index: equal values may be written differently",
-					node.Name, annotation.Of))
+				faults = append(faults, fmt.Errorf("%s.%s is JSON and cannot have a blind index: equal values may be "+
+					"written differently", node.Name, annotation.Of))
 			}
 		}
 		if !found {
-			faults = append(faults, fmt.Errorf("%s: encrypted.BlindIndex(%q): the schema has no encrypted field of that name",
-				node.Name, annotation.Of))
+			faults = append(faults, fmt.Errorf("%s: encrypted.BlindIndex(%q): the schema has no encrypted field of "+
+				"that name", node.Name, annotation.Of))
 		}
 	}
 	return faults
@@ -60,10 +61,12 @@ func joinIndexes(node *gen.Type, fields []encryptedField) (faults []error) {
 func checkIndexTenant(f encryptedField, a encrypted.IndexAnnotation) error {
 	switch {
 	case a.AcrossTenants && f.Tenant == "":
-		return fmt.Errorf("%s.%s has a blind index with AcrossTenants and no Tenant: remove AcrossTenants", f.Node.Name, f.Field.Name)
+		return fmt.Errorf("%s.%s has a blind index with AcrossTenants and no Tenant: remove AcrossTenants",
+			f.Node.Name, f.Field.Name)
 	case a.Unique && f.Tenant != "" && !a.AcrossTenants && !slices.Contains(a.With, f.Tenant):
-		return fmt.Errorf("%s.%s has a unique blind index, and equal secrets of two tenants have different digests: make it unique for each "+
-			"tenant with Unique(%q), or for all with AcrossTenants()", f.Node.Name, f.Field.Name, f.Tenant)
+		return fmt.Errorf("%s.%s has a unique blind index, and equal secrets of two tenants have different digests: "+
+			"make it unique for each tenant with Unique(%q), or for all with AcrossTenants()", f.Node.Name,
+			f.Field.Name, f.Tenant)
 	}
 	return nil
 }
@@ -73,7 +76,8 @@ func storageKeys(node *gen.Type, a encrypted.IndexAnnotation) (columns []string,
 	for _, name := range a.With {
 		i := slices.IndexFunc(node.Fields, func(f *gen.Field) bool { return f.Name == name })
 		if i < 0 {
-			return nil, fmt.Errorf("%s: encrypted.BlindIndex(%q).Unique(%q): the schema has no field of that name", node.Name, a.Of, name)
+			return nil, fmt.Errorf("%s: encrypted.BlindIndex(%q).Unique(%q): the schema has no field of that name",
+				node.Name, a.Of, name)
 		}
 		columns = append(columns, node.Fields[i].StorageKey())
 	}
@@ -100,8 +104,9 @@ func checkConditions(node *gen.Type, f encryptedField) error {
 		if where == "" {
 			where = "deleted_at IS NULL"
 		}
-		return errors.Join(err, fmt.Errorf("%s: the unique index of %s is not as its blind index declares it, so that the client does not "+
-			"know its columns and its condition: declare it with encrypted.BlindIndex(%q).Unique(\"other_field\").Where(%q)",
+		return errors.Join(err, fmt.Errorf("%s: the unique index of %s is not as its blind index declares it, so "+
+			"that the client does not know its columns and its condition: declare it with "+
+			"encrypted.BlindIndex(%q).Unique(\"other_field\").Where(%q)",
 			node.Name, strings.Join(index.Columns, ", "), f.Field.Name, where))
 	}
 	return nil
@@ -114,7 +119,8 @@ func nameLookupIndex(node *gen.Type, f encryptedField) {
 		if index.Unique || !slices.Equal(index.Columns, []string{f.Index.StorageKey()}) {
 			continue
 		}
-		if slices.ContainsFunc(node.Indexes, func(other *gen.Index) bool { return other != index && other.Name == index.Name }) {
+		if slices.ContainsFunc(node.Indexes,
+			func(other *gen.Index) bool { return other != index && other.Name == index.Name }) {
 			index.Name += "_lookup"
 		}
 	}
@@ -128,10 +134,12 @@ func addGapIndex(node *gen.Type, f encryptedField) {
 		return
 	}
 	node.Indexes = append(node.Indexes, &gen.Index{
-		Name: strings.ToLower(node.Name) + "_" + f.Index.StorageKey() + "_gaps", Columns: []string{f.Index.StorageKey()},
+		Name:    strings.ToLower(node.Name) + "_" + f.Index.StorageKey() + "_gaps",
+		Columns: []string{f.Index.StorageKey()},
 		Annotations: gen.Annotations{
 			encrypted.IndexAnnotationName: encrypted.IndexAnnotation{Of: f.Field.Name},
-			entsql.IndexAnnotation{}.Name(): entsql.IndexWhere("(" + printedName(f.Index.StorageKey()) + " IS NULL) AND (" +
+			entsql.IndexAnnotation{}.Name(): entsql.IndexWhere("(" + printedName(f.Index.StorageKey()) +
+				" IS NULL) AND (" +
 				printedName(f.StorageKey()) + " IS NOT NULL)"),
 		},
 	})
@@ -150,17 +158,17 @@ var lowerName = regexp.MustCompile(`^[a-z_][a-z0-9_]*$`)
 
 // quotedWords are the words that Postgres puts in quotes when it prints them
 // as names, and those that SQLite takes for keywords only.
-const quotedWords = "add all alter analyse analyze and any array as asc asymmetric authorization between bigint binary bit boolean " +
-	"both case cast char character check coalesce collate collation column commit concurrently constraint create " +
-	"cross current_catalog current_date current_role current_schema current_time current_timestamp current_user dec " +
-	"decimal default deferrable delete desc distinct do drop else end escape except exists extract false fetch " +
-	"float for foreign freeze from full grant greatest group grouping having ilike in index initially inner inout " +
-	"insert int integer intersect interval into is isnull join lateral leading least left like limit localtime " +
-	"localtimestamp national natural nchar none normalize not notnull null nullif numeric offset on only or order " +
-	"out outer overlaps overlay placing position precision primary real references returning right row select " +
-	"session_user set setof similar smallint some substring symmetric table tablesample then time timestamp to " +
-	"trailing transaction treat trim true union unique update user using values varchar variadic verbose when where " +
-	"window with xmlattributes xmlconcat xmlelement xmlexists xmlforest xmlnamespaces xmlparse xmlpi xmlroot " +
+const quotedWords = "add all alter analyse analyze and any array as asc asymmetric authorization between bigint " +
+	"binary bit boolean both case cast char character check coalesce collate collation column commit concurrently " +
+	"constraint create cross current_catalog current_date current_role current_schema current_time current_timestamp " +
+	"current_user dec decimal default deferrable delete desc distinct do drop else end escape except exists extract " +
+	"false fetch float for foreign freeze from full grant greatest group grouping having ilike in index initially " +
+	"inner inout insert int integer intersect interval into is isnull join lateral leading least left like limit " +
+	"localtime localtimestamp national natural nchar none normalize not notnull null nullif numeric offset on only " +
+	"or order out outer overlaps overlay placing position precision primary real references returning right row " +
+	"select session_user set setof similar smallint some substring symmetric table tablesample then time timestamp " +
+	"to trailing transaction treat trim true union unique update user using values varchar variadic verbose when " +
+	"where window with xmlattributes xmlconcat xmlelement xmlexists xmlforest xmlnamespaces xmlparse xmlpi xmlroot " +
 	"xmlserialize xmltable"
 
 // dropSetters removes the setters of blind indexes, which nobody could give a

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 
@@ -23,7 +22,7 @@ var (
 // fields of without having listed them: ent v0.14.5 lists mixins' fields with a
 // default or a validator, and forgets fields that have a ValueScanner only.
 func completeMixins(g *gen.Graph) error {
-	for _, path := range []string{filepath.Join(g.Target, "runtime.go"), filepath.Join(g.Target, "runtime", "runtime.go")} {
+	for _, path := range runtimeFiles(g) {
 		source, err := os.ReadFile(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -43,7 +42,8 @@ func completeMixins(g *gen.Graph) error {
 				continue
 			}
 			before := "\t_ = " + prefix + "Fields\n"
-			text = strings.Replace(text, before, before+"\t"+declared+schemas[prefix]+".Mixin()["+number+"].Fields()\n", 1)
+			text = strings.Replace(text, before, before+"\t"+declared+schemas[prefix]+".Mixin()["+number+
+				"].Fields()\n", 1)
 		}
 		if text == string(source) {
 			continue

@@ -17,7 +17,7 @@ func (f encryptedField) place() string { return f.Node.Table() + "." + f.Storage
 
 // findNames gives the fields the earlier names of their columns, and finds the
 // names that can't be: malformed ones, and those that more than one column has
-// or had, which would say of no token whose it is.
+// or had, which would not tell their tokens apart.
 func findNames(fields []encryptedField) (faults []error) {
 	for i := range fields {
 		var err error
@@ -30,14 +30,15 @@ func findNames(fields []encryptedField) (faults []error) {
 			for j, other := range fields {
 				switch {
 				case other.place() == name:
-					faults = append(faults, fmt.Errorf("%s.%s was named %q, which is the column of %s.%s now: nothing would tell their "+
-						"tokens and digests apart. Give one of them a third name, rotate, remove the declaration, and then rename",
+					faults = append(faults, fmt.Errorf("%s.%s was named %q, which is the column of %s.%s now: "+
+						"nothing would tell their tokens and digests apart. Give one of them a third name, rotate, "+
+						"remove the declaration, and then rename",
 						f.Node.Name, f.Field.Name, name, other.Node.Name, other.Field.Name))
 				case j < i && slices.Contains(other.Was, name):
-					faults = append(faults, fmt.Errorf("%s.%s and %s.%s were both named %q: nothing would tell their tokens and digests "+
-						"apart. In a mixin of several entities write WasNamed(\"COLUMN\") without the table, and declare a renamed "+
-						"table with encrypted.TableWasNamed in the Annotations of its entity",
-						other.Node.Name, other.Field.Name, f.Node.Name, f.Field.Name, name))
+					faults = append(faults, fmt.Errorf("%s.%s and %s.%s were both named %q: nothing would tell their "+
+						"tokens and digests apart. In a mixin of several entities write WasNamed(\"COLUMN\") without "+
+						"the table, and declare a renamed table with encrypted.TableWasNamed in the Annotations of "+
+						"its entity", other.Node.Name, other.Field.Name, f.Node.Name, f.Field.Name, name))
 				}
 			}
 		}
@@ -58,7 +59,8 @@ func earlierNames(f encryptedField) ([]string, error) {
 	for _, table := range of.WasNamed {
 		switch {
 		case !nameInDatabase.MatchString(table):
-			return nil, refuse("encrypted.TableWasNamed", table, "write the name of a table, without the Postgres schema")
+			return nil, refuse("encrypted.TableWasNamed", table, "write the name of a table, without the Postgres "+
+				"schema")
 		case table == f.Node.Table():
 			return nil, refuse("encrypted.TableWasNamed", table, "that is its present name")
 		case slices.Contains(tables, table):
@@ -75,7 +77,8 @@ func earlierNames(f encryptedField) ([]string, error) {
 		written := table + "." + column
 		switch {
 		case !nameInDatabase.MatchString(column) || full && !nameInDatabase.MatchString(table):
-			return nil, refuse("WasNamed", name, "write COLUMN or TABLE.COLUMN, as the database had it, without the Postgres schema")
+			return nil, refuse("WasNamed", name, "write COLUMN or TABLE.COLUMN, as the database had it, without the "+
+				"Postgres schema")
 		case written == f.place():
 			return nil, refuse("WasNamed", name, "that is its present name")
 		case slices.Contains(names, written):
@@ -94,7 +97,8 @@ func earlierNames(f encryptedField) ([]string, error) {
 		}
 	}
 	if len(names) > 0 && strings.Contains(f.Node.Table(), ",") {
-		return nil, fmt.Errorf("%s.%s has earlier names, and its table has a comma in its name", f.Node.Name, f.Field.Name)
+		return nil, fmt.Errorf("%s.%s has earlier names, and its table has a comma in its name",
+			f.Node.Name, f.Field.Name)
 	}
 	return names, nil
 }

@@ -11,9 +11,9 @@ import (
 	"entgo.io/ent/entc/gen"
 )
 
-// checkRetyped refuses fields whose stored tokens have the plaintext of another
-// type. No migration shows it, since the column stays a varchar: what the
-// package's last generation wrote does.
+// checkRetyped refuses fields with stored tokens that have the plaintext of
+// another type. No migration shows it, since the column stays a varchar: what
+// the package's last generation wrote does.
 func checkRetyped(g *gen.Graph, fields []encryptedField) (faults []error) {
 	for _, f := range fields {
 		source, err := os.ReadFile(filepath.Join(g.Target, f.Node.PackageDir(), columnsFile))
@@ -26,9 +26,11 @@ func checkRetyped(g *gen.Graph, fields []encryptedField) (faults []error) {
 		}
 		before := regexp.MustCompile(`\bName:\s+` + f.Constant() + `,\s+Size:\s+\d+,\s+Type:\s+"([^"]*)"`).FindSubmatch(source)
 		if before != nil && !decodesAs(string(before[1]), f.Annotation.Type) {
-			faults = append(faults, fmt.Errorf("%s.%s is encrypted and was a %s when the package was generated: a stored %[3]s doesn't decode "+
-				"as %s, and nothing converts tokens. Declare a new field and fill it from this one; or, if nothing is stored yet, remove %s",
-				f.Node.Name, f.Field.Name, before[1], f.Annotation.Type, filepath.Join(f.Node.PackageDir(), columnsFile)))
+			faults = append(faults, fmt.Errorf("%s.%s is encrypted and was a %s when the package was generated: a "+
+				"stored %[3]s doesn't decode as %s, and nothing converts tokens. Declare a new field and fill it "+
+				"from this one; or, if nothing is stored yet, remove %s",
+				f.Node.Name, f.Field.Name, before[1], f.Annotation.Type,
+				filepath.Join(f.Node.PackageDir(), columnsFile)))
 		}
 	}
 	return faults

@@ -12,7 +12,7 @@ import (
 	"github.com/credent-go/credent/codegen"
 )
 
-// A field keeps the type whose plaintexts its tokens have, unless they decode
+// A field keeps the type of its tokens' plaintexts, unless they decode
 // as the new one.
 func TestRetyped(t *testing.T) {
 	target, name := generateClient(t, "./testdata/encrypted")
@@ -35,7 +35,8 @@ func TestRetyped(t *testing.T) {
 		}
 		before := strings.Replace(string(source), test.is, test.was, 1)
 		write(t, path, before)
-		err := entc.Generate("./testdata/encrypted", &gen.Config{Target: target, Package: testdataPath + name}, entc.Extensions(codegen.Extension{}))
+		err := entc.Generate("./testdata/encrypted", &gen.Config{Target: target, Package: testdataPath + name},
+			entc.Extensions(codegen.Extension{}))
 		switch {
 		case test.refused == "" && err != nil:
 			t.Errorf("%s that was %s: %v", test.is, test.was, err)

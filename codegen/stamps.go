@@ -14,8 +14,8 @@ import (
 	"github.com/credent-go/credent/encrypted"
 )
 
-// stampedName marks, among a graph's node annotations, an entity whose specs
-// the generated code completes: one with encrypted fields, or one that the
+// stampedName marks, among a graph's node annotations, an entity with specs
+// that the generated code completes: one with encrypted fields, or one that the
 // tenant of others is copied from.
 const stampedName = "CredentStamped"
 
@@ -80,7 +80,8 @@ const encryptedPackage = "github.com/credent-go/credent/encrypted"
 func checkStamped(g *gen.Graph, fields []encryptedField) error {
 	for _, f := range fields {
 		for suffix, calls := range map[string][]string{
-			"_create.go": {"encrypted.CompleteCreate(", "encrypted.CompleteBatch("}, "_update.go": {"encrypted.CompleteUpdate("},
+			"_create.go": {"encrypted.CompleteCreate(", "encrypted.CompleteBatch("},
+			"_update.go": {"encrypted.CompleteUpdate("},
 		} {
 			path := filepath.Join(g.Target, strings.ToLower(f.Node.Name)+suffix)
 			source, err := os.ReadFile(path)
@@ -92,8 +93,8 @@ func checkStamped(g *gen.Graph, fields []encryptedField) error {
 			}
 			for _, call := range calls {
 				if !bytes.Contains(source, []byte(call)) {
-					return fmt.Errorf("%s lacks the call %s…): its secrets would not be stored; use ent v0.14.5 without a template "+
-						"that replaces ent's own", path, call)
+					return fmt.Errorf("%s lacks the call %s…): its secrets would not be stored; use ent v0.14.5 "+
+						"without a template that replaces ent's own", path, call)
 				}
 			}
 		}

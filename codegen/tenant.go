@@ -6,7 +6,7 @@ import (
 	"entgo.io/ent/entc/gen"
 )
 
-// TenantField returns the field that says whose a row is, or nil if the
+// TenantField returns the field of the row's tenant, or nil if the
 // encrypted field names none, or one that is not there.
 func (f encryptedField) TenantField() *gen.Field {
 	for _, other := range f.Node.Fields {
@@ -17,8 +17,8 @@ func (f encryptedField) TenantField() *gen.Field {
 	return nil
 }
 
-// Copied returns the edge whose entity the database copies the tenant from, or
-// nil.
+// Copied returns the edge to the entity that the database copies the tenant
+// from, or nil.
 func (f encryptedField) Copied() *gen.Edge {
 	for _, e := range f.Node.Edges {
 		if f.CopiedFrom != "" && e.Name == f.CopiedFrom {
@@ -50,10 +50,11 @@ func checkCopied(f encryptedField) error {
 	case f.Tenant == "":
 		return fmt.Errorf("%s.%s has CopiedFrom and no Tenant", f.Node.Name, f.Field.Name)
 	case e == nil || !e.OwnFK() || e.Field() == nil:
-		return fmt.Errorf("%s.%s has CopiedFrom(%q): name an edge of %s that has its foreign key in a field of it", f.Node.Name, f.Field.Name,
-			f.CopiedFrom, f.Node.Name)
+		return fmt.Errorf("%s.%s has CopiedFrom(%q): name an edge of %s that has its foreign key in a field of it",
+			f.Node.Name, f.Field.Name, f.CopiedFrom, f.Node.Name)
 	case f.SourceTenant() == nil:
-		return fmt.Errorf("%s.%s has CopiedFrom(%q): %s has no field %s", f.Node.Name, f.Field.Name, f.CopiedFrom, e.Type.Name, f.Tenant)
+		return fmt.Errorf("%s.%s has CopiedFrom(%q): %s has no field %s", f.Node.Name, f.Field.Name, f.CopiedFrom,
+			e.Type.Name, f.Tenant)
 	}
 	return nil
 }
@@ -68,25 +69,28 @@ func checkTenant(f encryptedField) (faults []error) {
 	}
 	if f.Tenant == "" {
 		if f.Bound {
-			refuse("is bound and has no tenant to be bound to: add Tenant(\"user_id\"), with the field that says whose a row is")
+			refuse("is bound and has no tenant to be bound to: add Tenant(\"user_id\"), with the field that says " +
+				"whose a row is")
 		}
 		return faults
 	}
 	switch tenant := f.TenantField(); {
 	case tenant == nil:
-		refuse("has the tenant %q, which is no field of %s: name one, and declare it if it is an edge's", f.Tenant, f.Node.Name)
+		refuse("has the tenant %q, which is no field of %s: name one, and declare it if it is an edge's",
+			f.Tenant, f.Node.Name)
 	case IsEncrypted(tenant):
 		refuse("has the tenant %s, which is encrypted itself", tenant.Name)
 	case !tenant.IsString() && !tenant.IsUUID() && !tenant.Type.Type.Integer():
-		refuse("has the tenant %s, which is of type %s: use a field of text, UUIDs or integers", tenant.Name, tenant.Type)
+		refuse("has the tenant %s, which is of type %s: use a field of text, UUIDs or integers",
+			tenant.Name, tenant.Type)
 	case tenant.Optional || tenant.Nillable:
 		refuse("has the tenant %s, which is optional: a row without one would have no key", tenant.Name)
 	}
 	return faults
 }
 
-// checkTenants refuses entities whose fields name different tenants: a row is
-// one's.
+// checkTenants refuses entities with fields that name different tenants: a row
+// is one's.
 func checkTenants(fields []encryptedField) (faults []error) {
 	first := make(map[*gen.Type]encryptedField)
 	for _, f := range fields {
@@ -94,8 +98,8 @@ func checkTenants(fields []encryptedField) (faults []error) {
 			continue
 		}
 		if other, ok := first[f.Node]; ok && other.Tenant != f.Tenant {
-			faults = append(faults, fmt.Errorf("%s.%s has the tenant %s, and %s the tenant %s: the fields of an entity have one tenant",
-				f.Node.Name, f.Field.Name, f.Tenant, other.Field.Name, other.Tenant))
+			faults = append(faults, fmt.Errorf("%s.%s has the tenant %s, and %s the tenant %s: the fields of an "+
+				"entity have one tenant", f.Node.Name, f.Field.Name, f.Tenant, other.Field.Name, other.Tenant))
 			continue
 		}
 		if first[f.Node].Field == nil {

@@ -46,7 +46,8 @@ func AppURL(tb testing.TB, databaseURL string) string {
 	}
 	tb.Cleanup(func() { _ = db.Close() })
 	role, password := "credent_test_"+strings.ToLower(rand.Text()), rand.Text()
-	if _, err := db.ExecContext(tb.Context(), "CREATE ROLE "+role+" LOGIN PASSWORD '"+password+"' IN ROLE credent_app"); err != nil {
+	if _, err := db.ExecContext(tb.Context(), "CREATE ROLE "+role+" LOGIN PASSWORD '"+password+
+		"' IN ROLE credent_app"); err != nil {
 		tb.Fatalf("credenttest: create a member of credent_app: %v", err)
 	}
 	tb.Cleanup(func() {

@@ -49,7 +49,10 @@ func TestAppURL(t *testing.T) { //nolint:tparallel // what follows the subtest n
 	if _, err := credent.Open(t.Context(), gone, credent.Config{Keyring: credenttest.Keyring(t)}); err == nil {
 		t.Error("the role is still there")
 	}
-	if _, err := credent.Open(t.Context(), url, credent.Config{Keyring: credenttest.Keyring(t), RequireRowSecurity: true}); !errors.Is(err, credent.ErrRowSecurity) {
+	if _, err := credent.Open(t.Context(), url, credent.Config{
+		Keyring:            credenttest.Keyring(t),
+		RequireRowSecurity: true,
+	}); !errors.Is(err, credent.ErrRowSecurity) {
 		t.Errorf("the owner: %v", err)
 	}
 }

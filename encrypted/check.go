@@ -41,11 +41,12 @@ var (
 // as its field's type, as when bytes were cast to text before they were
 // encrypted.
 //
-// It also fails with [ErrNotRegistered] if the generated code isn't the
-// schema's, and with [ErrBlindIndex] if one of these rows has a digest of
-// something else in its blind index, or if the index is unique and none has a
-// digest: a client without [NewDriver] or another program wrote them, and
-// nothing keeps them unique until rotate has filled the index in.
+// It also fails with [ErrNotRegistered] if a blind index has no function to
+// normalize with, as the generated package runtime isn't imported, and with
+// [ErrBlindIndex] if one of these rows has a digest of something else in its
+// blind index, or if the index is unique and none has a digest: a client
+// without [NewDriver] or another program wrote them, and nothing keeps them
+// unique until rotate has filled the index in.
 //
 // Give it the client's keyring, and the columns of the client, which the
 // generated package's EncryptedColumns returns: without a keyring it is
@@ -97,7 +98,7 @@ func KeepCanary(ctx context.Context, db *sql.DB, ring *keyring.Keyring, columns 
 }
 
 // CanaryTable returns the statements that make the table of canaries, for a
-// schema whose migrations aren't files. It returns none for a dialect other
+// schema without files of migrations. It returns none for a dialect other
 // than Postgres and SQLite. On Postgres grant SELECT on it to each role of a
 // service.
 func CanaryTable(dialect string) []string { return canary.CreateTable(dialect) }
@@ -105,7 +106,8 @@ func CanaryTable(dialect string) []string { return canary.CreateTable(dialect) }
 // named returns the columns that the caller named, each of a database once.
 func named(columns []Column) ([]Column, error) {
 	if len(columns) == 0 {
-		return nil, fmt.Errorf("%w: none is named; give it the EncryptedColumns of the client's generated package", ErrNoColumn)
+		return nil, fmt.Errorf("%w: none is named; give it the EncryptedColumns of the client's generated package",
+			ErrNoColumn)
 	}
 	if err := column.CheckBindings(columns); err != nil {
 		return nil, err

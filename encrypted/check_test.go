@@ -17,8 +17,8 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// vaultRows makes a table whose rows, from the first to the last, have tokens
-// under the given keys; "" stands for NULL.
+// vaultRows makes a table with rows that have, from the first to the last,
+// tokens under the given keys; "" stands for NULL.
 func vaultRows(t *testing.T, keys ...string) *sql.DB {
 	t.Helper()
 	db, err := sql.Open("sqlite", "file:"+t.TempDir()+"/check.db")
@@ -79,7 +79,8 @@ func withCanary(t *testing.T, db *sql.DB, key string, of encrypted.Column) {
 	if err := encrypted.KeepCanary(t.Context(), empty, ringOf(t, key), of); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.ExecContext(t.Context(), "INSERT INTO credent_canary VALUES ($1, $2, $3)", of.TableName(), of.Name, canaryOf(t, empty)); err != nil {
+	if _, err := db.ExecContext(t.Context(), "INSERT INTO credent_canary VALUES ($1, $2, $3)", of.TableName(), of.Name,
+		canaryOf(t, empty)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -87,7 +88,8 @@ func withCanary(t *testing.T, db *sql.DB, key string, of encrypted.Column) {
 // canaryOf returns the one canary of a database, or "".
 func canaryOf(t *testing.T, db *sql.DB) (token string) {
 	t.Helper()
-	if err := db.QueryRowContext(t.Context(), "SELECT coalesce(max(token), '') FROM credent_canary").Scan(&token); err != nil {
+	if err := db.QueryRowContext(t.Context(), "SELECT coalesce(max(token), '') FROM credent_canary").
+		Scan(&token); err != nil {
 		t.Fatal(err)
 	}
 	return token
@@ -115,14 +117,20 @@ func TestCheck(t *testing.T) {
 		"one of many damaged":        {append(repeat(3, key), "damaged"), nil, nil, nil, unknown},
 		"all damaged":                {repeat(2, "damaged"), corrupt, corrupt, corrupt, corrupt},
 		"earlier ones under another": {append(repeat(9, other), key), nil, nil, nil, unknown},
-		"the last ten under another": {append(repeat(9, key), repeat(10, other)...), unknown, unknown, unknown, unknown},
-		"NULLs do not count":         {append(repeat(1, other), repeat(20, "")...), unknown, unknown, unknown, unknown},
-		"far behind NULLs":           {append(repeat(1, key), repeat(200, "")...), unseen, nil, nil, unknown},
+		"the last ten under another": {
+			append(repeat(9, key), repeat(10, other)...), unknown, unknown,
+			unknown, unknown,
+		},
+		"NULLs do not count": {append(repeat(1, other), repeat(20, "")...), unknown, unknown, unknown, unknown},
+		"far behind NULLs":   {append(repeat(1, key), repeat(200, "")...), unseen, nil, nil, unknown},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			previous := keyring.GenerateKey()
-			for canary, want := range map[string]error{"": test.none, key: test.right, previous: test.earlier, keyring.GenerateKey(): test.another} {
+			for canary, want := range map[string]error{
+				"": test.none, key: test.right, previous: test.earlier,
+				keyring.GenerateKey(): test.another,
+			} {
 				db := vaultRows(t, test.keys...)
 				check := func() error {
 					return encrypted.Check(t.Context(), db, ringOf(t, key, previous), secretColumn)
@@ -150,7 +158,8 @@ func TestCheckOfWhat(t *testing.T) {
 	key := keyring.GenerateKey()
 	db := vaultRows(t, key)
 	t.Setenv("ENCRYPTION_KEY", key)
-	if err := encrypted.Check(t.Context(), db, nil, secretColumn); !errors.Is(err, encrypted.ErrNoKey) || !strings.Contains(err.Error(), "the client's keyring") {
+	if err := encrypted.Check(t.Context(), db, nil, secretColumn); !errors.Is(err, encrypted.ErrNoKey) ||
+		!strings.Contains(err.Error(), "the client's keyring") {
 		t.Errorf("no keyring: got %v", err)
 	}
 	if err := encrypted.Check(t.Context(), db, ringOf(t, key)); !errors.Is(err, encrypted.ErrNoColumn) {
@@ -161,7 +170,8 @@ func TestCheckOfWhat(t *testing.T) {
 		"index": {Table: "vault", Name: secretColumn.Name, Index: "none"},
 	} {
 		withCanary(t, db, "", of)
-		if err := encrypted.Check(t.Context(), db, ringOf(t, key), of); !errors.Is(err, encrypted.ErrNotChecked) || !strings.Contains(err.Error(), "there is no ") {
+		if err := encrypted.Check(t.Context(), db, ringOf(t, key), of); !errors.Is(err, encrypted.ErrNotChecked) ||
+			!strings.Contains(err.Error(), "there is no ") {
 			t.Errorf("a %s that isn't there: got %v", name, err)
 		}
 		if err := encrypted.KeepCanary(t.Context(), db, ringOf(t, key), of); !errors.Is(err, encrypted.ErrNotChecked) {
@@ -203,13 +213,15 @@ func TestKeepCanary(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			db := vaultRows(t, test.keys...)
-			if err := encrypted.KeepCanary(t.Context(), db, ringOf(t, key), secretColumn); !errors.Is(err, encrypted.ErrNoCanaryTable) {
+			if err := encrypted.KeepCanary(t.Context(), db, ringOf(t, key), secretColumn); !errors.Is(err,
+				encrypted.ErrNoCanaryTable) {
 				t.Errorf("without the table: got %v", err)
 			}
 			withCanary(t, db, "", secretColumn)
 			for range 2 {
 				before := canaryOf(t, db)
-				if err := encrypted.KeepCanary(t.Context(), db, ringOf(t, key), secretColumn); !errors.Is(err, test.want) {
+				if err := encrypted.KeepCanary(t.Context(), db, ringOf(t, key),
+					secretColumn); !errors.Is(err, test.want) {
 					t.Errorf("got %v, want %v", err, test.want)
 				}
 				if after := canaryOf(t, db); (after == "") != (test.want != nil) || before != "" && after != before {
@@ -221,10 +233,12 @@ func TestKeepCanary(t *testing.T) {
 			}
 			// Another key changes nothing, whether it is the only one or not.
 			before := canaryOf(t, db)
-			if err := encrypted.KeepCanary(t.Context(), db, ringOf(t, keyring.GenerateKey()), secretColumn); !errors.Is(err, encrypted.ErrUnknownKey) {
+			if err := encrypted.KeepCanary(t.Context(), db, ringOf(t, keyring.GenerateKey()),
+				secretColumn); !errors.Is(err, encrypted.ErrUnknownKey) {
 				t.Errorf("another key: got %v", err)
 			}
-			if err := encrypted.KeepCanary(t.Context(), db, ringOf(t, keyring.GenerateKey(), key), secretColumn); err != nil {
+			if err := encrypted.KeepCanary(t.Context(), db, ringOf(t, keyring.GenerateKey(), key),
+				secretColumn); err != nil {
 				t.Errorf("a new primary key: got %v", err)
 			}
 			if after := canaryOf(t, db); after != before {
@@ -272,7 +286,7 @@ func TestCheckBound(t *testing.T) {
 }
 
 // Secrets under the keys of their tenants are opened with these; secrets of a
-// tenant whose key was destroyed say nothing about the keyring.
+// tenant with a destroyed key say nothing about the keyring.
 func TestCheckTenantKeys(t *testing.T) {
 	t.Parallel()
 	column := encrypted.Column{Table: "vault", Name: "secret", Size: 500, Tenant: "owner"}

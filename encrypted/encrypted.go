@@ -15,8 +15,8 @@
 // the ent driver, and [Check] when the service starts. It needs the key in
 // ENCRYPTION_KEY, or a keyring of package keyring.
 //
-// What is stored are Fernet tokens, as of the package credent, whose
-// documentation has what they protect against and what not. This package
+// What is stored are Fernet tokens, as of the package credent. Its
+// documentation says what they protect against and what not. This package
 // imports neither the entities of credent nor any database driver.
 package encrypted
 
@@ -62,8 +62,8 @@ var (
 	// ErrWrongLocation means that a token isn't where it belongs, or that a
 	// statement would leave a token where it doesn't belong.
 	ErrWrongLocation = seal.ErrWrongLocation
-	// ErrNoTenant means that a statement or a result doesn't say whose row it
-	// is.
+	// ErrNoTenant means that a statement or a result doesn't name the
+	// row's tenant.
 	ErrNoTenant = seal.ErrNoTenant
 	// ErrShredded means that the key of the row's tenant was destroyed.
 	ErrShredded = tenantkey.ErrShredded

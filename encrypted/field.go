@@ -126,7 +126,7 @@ func (f *Field) Size(characters int) *Field {
 func (f *Field) MaxBytes(n int) *Field { return f.Size(fernet.TokenLen(max(n, 0))) }
 
 // Optional allows the value to be absent: the column is nullable, NULL is read
-// as the zero [Secret] or [Value], whose IsZero is true, and the zero one is
+// as the zero [Secret] or [Value], with an IsZero of true, and the zero one is
 // written as NULL.
 func (f *Field) Optional() *Field {
 	f.desc.Optional = true
@@ -140,7 +140,7 @@ func (f *Field) Immutable() *Field {
 	return f
 }
 
-// Tenant names the field of the entity whose value says whose a row is:
+// Tenant names the field of the entity that has the row's tenant:
 // "user_id", say. It is a required field of text, UUIDs or integers. What a
 // tenant's tokens can be bound to, and keys of their own, depend on it; alone
 // it changes nothing.
@@ -149,10 +149,10 @@ func (f *Field) Tenant(field string) *Field {
 	return f
 }
 
-// CopiedFrom names the edge whose entity the database copies the row's tenant
-// from, by a trigger or a foreign key with ON UPDATE CASCADE: a field of the
-// same name. The client then refuses an update of that field, and of the edge,
-// that would leave tokens of another tenant behind.
+// CopiedFrom names the edge to the entity that the database copies the row's
+// tenant from, by a trigger or a foreign key with ON UPDATE CASCADE: a field of
+// the same name. The client then refuses an update of that field, and of the
+// edge, that would leave tokens of another tenant behind.
 func (f *Field) CopiedFrom(edge string) *Field {
 	f.text.CopiedFrom = edge
 	return f
@@ -236,7 +236,8 @@ func isLoadedAlone() bool {
 		var frame runtime.Frame
 		frame, more = frames.Next()
 		// Of package load, or of the program that ent makes of its source.
-		if strings.HasSuffix(frame.Function, ".(*Schema).loadFields") || strings.HasSuffix(frame.Function, ".(*Schema).loadMixin") {
+		if strings.HasSuffix(frame.Function, ".(*Schema).loadFields") ||
+			strings.HasSuffix(frame.Function, ".(*Schema).loadMixin") {
 			return true
 		}
 	}
@@ -263,13 +264,15 @@ func (f *Field) Descriptor() *field.Descriptor {
 		Annotations(hidden(f.apiInput)...).
 		Annotations(f.desc.Annotations...).
 		Descriptor()
-	d.Optional, d.Immutable, d.Comment, d.StorageKey = f.desc.Optional, f.desc.Immutable, f.desc.Comment, f.desc.StorageKey
+	d.Optional, d.Immutable, d.Comment, d.StorageKey = f.desc.Optional, f.desc.Immutable, f.desc.Comment,
+		f.desc.StorageKey
 	d.Deprecated, d.DeprecatedReason = f.desc.Deprecated, f.desc.DeprecatedReason
 	d.Unique, d.Nillable, d.Default = f.desc.Unique, f.desc.Nillable, f.desc.Default
 	if f.desc.Err == nil && isLoadedAlone() {
 		f.fail(errors.New("the code is generated without the extension of package codegen, and would not encrypt: " +
 			"run a program that calls entc.Generate with entc.Extensions(codegen.Extension{}), as " +
-			"docs/your-own-schema.md shows. A program that makes no client, such as entproto's, needs " + ExtensionEnv + "=1 in its environment"))
+			"docs/your-own-schema.md shows. A program that makes no client, such as entproto's, needs " + ExtensionEnv +
+			"=1 in its environment"))
 	}
 	if f.desc.Err != nil {
 		d.Err = fmt.Errorf("encrypted field: %w", f.desc.Err)
@@ -294,12 +297,12 @@ type Annotation struct {
 	Type string // Go type of the plaintext, as code in a package that imports all it needs writes it
 	Expr string // the same with import paths in place of the packages' names: map[string]"example.com/webhook".Config
 
-	Tenant string // field that says whose a row is; "" if there is none
+	Tenant string // field of the row's tenant; "" if there is none
 	Bound  bool   // tokens are bound to table, column and tenant
 
 	WasNamed []string // earlier names of the column, as TABLE.COLUMN or COLUMN
 
-	CopiedFrom string // edge whose entity the database copies the tenant from, or ""
+	CopiedFrom string // edge to the entity that the database copies the tenant from, or ""
 }
 
 // AnnotationName is the name of [Annotation] among the annotations of a field.

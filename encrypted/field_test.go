@@ -36,7 +36,10 @@ func TestDescriptor(t *testing.T) {
 	if !d.Optional || !d.Immutable || !d.Sensitive || !d.Deprecated || d.Nillable || d.Unique || d.Default != nil {
 		t.Errorf("the flags are not those of the field: %+v", d)
 	}
-	texts := []string{d.Name, d.Comment, d.StorageKey, d.Tag, d.DeprecatedReason, d.Info.Ident, d.Info.PkgPath, d.Info.PkgName}
+	texts := []string{
+		d.Name, d.Comment, d.StorageKey, d.Tag, d.DeprecatedReason, d.Info.Ident,
+		d.Info.PkgPath, d.Info.PkgName,
+	}
 	want := []string{
 		"hook", "a comment", "key", "", "because", "encrypted.Value[map[string]*url.URL]",
 		"github.com/credent-go/credent/encrypted", "encrypted",
@@ -45,7 +48,8 @@ func TestDescriptor(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	types := map[string]string{
-		dialect.Postgres: "varchar(900)", dialect.SQLite: "varchar(900)", dialect.MySQL: "encrypted_fields_need_postgres_or_sqlite",
+		dialect.Postgres: "varchar(900)", dialect.SQLite: "varchar(900)",
+		dialect.MySQL: "encrypted_fields_need_postgres_or_sqlite",
 	}
 	if diff := cmp.Diff(types, d.SchemaType); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -124,7 +128,8 @@ func TestFieldErrors(t *testing.T) {
 		}
 	}
 	for _, f := range []ent.Field{
-		encrypted.JSON("a", [2]*[]map[string]any{}), encrypted.JSON("a", field.TypeInfo{}), encrypted.JSON[any]("a", nil),
+		encrypted.JSON("a", [2]*[]map[string]any{}), encrypted.JSON("a", field.TypeInfo{}),
+		encrypted.JSON[any]("a", nil),
 	} {
 		if err := f.Descriptor().Err; err != nil {
 			t.Error(err)

@@ -85,8 +85,10 @@ func (x *Index) Where(condition string) *Index {
 	switch {
 	case x.cfg.Where == "":
 		x.err = errors.New("Where has no condition")
-	case strings.ContainsAny(x.cfg.Where, ";?$@`\x00") || strings.Contains(x.cfg.Where, "--") || strings.Contains(x.cfg.Where, "/*"):
-		x.err = fmt.Errorf("the condition %q must be one expression, without parameters, comments, backquotes and semicolons", x.cfg.Where)
+	case strings.ContainsAny(x.cfg.Where, ";?$@`\x00") || strings.Contains(x.cfg.Where, "--") ||
+		strings.Contains(x.cfg.Where, "/*"):
+		x.err = fmt.Errorf("the condition %q must be one expression, without parameters, comments, backquotes and "+
+			"semicolons", x.cfg.Where)
 	}
 	return x
 }
@@ -172,13 +174,14 @@ func (f indexField) Descriptor() *field.Descriptor {
 		Comment(fmt.Sprintf("Blind index of %s: a keyed digest, written by the driver.", f.of)).
 		Annotations(IndexAnnotation{
 			Of: f.of, With: f.with, Where: f.cfg.Where, Unique: f.cfg.Unique, AcrossTenants: f.acrossTenants,
+			Bits: f.cfg.Bits, Normalized: f.cfg.Normalize != nil,
 		}).
 		Annotations(hidden(false)...).
 		Descriptor()
 	d.StorageKey = f.storageKey
 	if f.err == nil && f.cfg.Unique && f.cfg.Bits > 0 && f.cfg.Bits < minUniqueBits {
-		f.err = fmt.Errorf("a unique one needs at least %d bits, not %d, or different plaintexts would be refused as equal",
-			minUniqueBits, f.cfg.Bits)
+		f.err = fmt.Errorf("a unique one needs at least %d bits, not %d, or different plaintexts would be refused as "+
+			"equal", minUniqueBits, f.cfg.Bits)
 	}
 	if f.err == nil && f.cfg.Where != "" && !f.cfg.Unique {
 		f.err = errors.New("Where is the condition of a unique index: add Unique")
@@ -200,6 +203,8 @@ type IndexAnnotation struct {
 	With          []string // names of the other fields of a unique index
 	Where         string   // its condition
 	AcrossTenants bool     // lookups find the rows of all tenants
+	Bits          int      // of a digest; 0 means 256
+	Normalized    bool     // the schema has a function that the digests need
 }
 
 // IndexAnnotationName is the name of [IndexAnnotation] among the annotations of
@@ -222,14 +227,15 @@ var _ schema.Annotation = IndexAnnotation{}
 // [LookupIn].
 func Lookup(c Column, secret any) func(*sql.Selector) { return blindindex.Lookup(c, secret) }
 
-// LookupIn is [Lookup] among the rows of one tenant, for a column whose field
-// names a [Field.Tenant]. Generated functions call it unless the index is
+// LookupIn is [Lookup] among the rows of one tenant, for a column of a field
+// with a [Field.Tenant]. Generated functions call it unless the index is
 // declared with [Index.AcrossTenants]. It also finds digests under the
 // tenant's key. The query fails with [ErrShredded] if that was destroyed.
 func LookupIn(c Column, tenant, secret any) func(*sql.Selector) {
 	text, known := stamp.TenantText(tenant)
 	if !known || c.Tenant == "" {
-		refusal := &column.Refusal{Err: c.Wrap("look up", fmt.Errorf("%w: give encrypted.LookupIn the tenant", ErrNoTenant))}
+		refusal := &column.Refusal{Err: c.Wrap("look up",
+			fmt.Errorf("%w: give encrypted.LookupIn the tenant", ErrNoTenant))}
 		return func(s *sql.Selector) {
 			s.Where(sql.P(func(b *sql.Builder) { b.Arg(refusal).WriteString(" IS NULL") }))
 		}

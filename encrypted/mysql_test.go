@@ -23,7 +23,8 @@ func TestNewDriverDialect(t *testing.T) {
 		dialect.Postgres: nil, dialect.SQLite: nil,
 	} {
 		drv, err := encrypted.NewDriver(entsql.OpenDB(name, new(sql.DB)), encrypted.Config{})
-		if !errors.Is(err, want) || (drv == nil) != (want != nil) || err != nil && !strings.Contains(err.Error(), name) {
+		if !errors.Is(err, want) || (drv == nil) != (want != nil) ||
+			err != nil && !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: got %v, %v, want %v", name, drv, err, want)
 		}
 	}

@@ -24,7 +24,7 @@ import (
 //		encrypted.At(secret, note.BodyColumn, nil), id)
 //
 // The driver refuses a bare secret there, since SQL doesn't say where it is
-// stored. tenant says whose row it is, for a column whose keys depend on that;
+// stored. tenant is the row's tenant, for a column with keys that depend on it;
 // it may be nil in the Modify of an update of one row, which tells. If the
 // column has a blind index, the statement must set it too, to [DigestOf]. An
 // absent secret is NULL.
@@ -43,7 +43,7 @@ func DigestOf(secret any, c Column, tenant any) any { return stamp.DigestOf(secr
 //
 //	secret.OpenedBy(encrypted.OpenerOf(ring, note.BodyColumn, tenant))
 //
-// tenant says whose row it was; nil if the column's keys don't depend on that.
+// tenant was the row's tenant; nil if the column's keys don't depend on it.
 // With a tenant it opens tokens whether they are bound or not, unless the
 // schema binds the column. It doesn't open what is under a tenant's own key. A
 // nil keyring opens nothing, with [ErrNoKey].
@@ -70,7 +70,7 @@ func ObservedBy(ctx context.Context, onReveal func(Reveal)) OpenerOption {
 	return func(o *seal.Opener) *seal.Opener { return o.ObservedBy(result.ReaderOf(ctx), onReveal) }
 }
 
-// WithActor returns a context whose reads are told as the actor's, in
+// WithActor returns a context in which reads are told as the actor's, in
 // [Reveal]; the same as credent.WithActor.
 func WithActor(ctx context.Context, actor string) context.Context {
 	return principal.WithActor(ctx, actor)

@@ -80,10 +80,10 @@ func FromEnv() (*Keyring, error) {
 	return (*Keyring)(k), err
 }
 
-// Default returns the keyring of clients whose configuration has none. The
-// first call that succeeds makes it with [FromEnv]; from then on it stays the
-// same, and only [Keyring.Replace] and [Watch] change its keys, for all these
-// clients. Errors are FromEnv's.
+// Default returns the keyring of clients without one in their configuration.
+// The first call that succeeds makes it with [FromEnv]; from then on it stays
+// the same, and only [Keyring.Replace] and [Watch] change its keys, for all
+// these clients. Errors are FromEnv's.
 func Default() (*Keyring, error) {
 	k, err := keysource.Default()
 	return (*Keyring)(k), err

@@ -16,7 +16,7 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// scripted is a source whose loads the test decides.
+// scripted is a source that loads what the test says.
 type scripted struct {
 	sync.Mutex
 	texts []string
@@ -92,7 +92,10 @@ func TestWatchKeyring(t *testing.T) {
 			{name: "nothing new", texts: []string{oldKey}},
 			{name: "a key to read", texts: []string{oldKey, newKey}, event: true},
 			{name: "source fails", err: down, event: true, want: down},
-			{name: "source hangs", texts: []string{oldKey, newKey}, hang: true, event: true, want: context.DeadlineExceeded},
+			{
+				name: "source hangs", texts: []string{oldKey, newKey}, hang: true, event: true,
+				want: context.DeadlineExceeded,
+			},
 			{name: "source gives none", event: true, want: keyring.ErrNoKey},
 			{name: "bad key", texts: []string{"short"}, event: true, want: keyring.ErrBadKey},
 			{name: "without the primary", texts: []string{otherKey}, event: true, want: keyring.ErrPrimaryRemoved},
@@ -177,11 +180,17 @@ func TestWatchKeyringFirstLoad(t *testing.T) {
 		ring   *keyring.Keyring
 		want   error
 	}{
-		"fails":                             {&scripted{err: down}, nil, down},
-		"gives none":                        {&scripted{}, nil, keyring.ErrNoKey},
-		"bad key":                           {&scripted{texts: []string{"short"}}, nil, keyring.ErrBadKey},
-		"another key than the keyring's":    {&scripted{texts: []string{keyring.GenerateKey()}}, other, keyring.ErrPrimaryRemoved},
-		"for a keyring that holds no keys":  {&scripted{texts: []string{keyring.GenerateKey()}}, new(keyring.Keyring), keyring.ErrNoKey},
+		"fails":      {&scripted{err: down}, nil, down},
+		"gives none": {&scripted{}, nil, keyring.ErrNoKey},
+		"bad key":    {&scripted{texts: []string{"short"}}, nil, keyring.ErrBadKey},
+		"another key than the keyring's": {
+			&scripted{texts: []string{keyring.GenerateKey()}}, other,
+			keyring.ErrPrimaryRemoved,
+		},
+		"for a keyring that holds no keys": {
+			&scripted{texts: []string{keyring.GenerateKey()}}, new(keyring.Keyring),
+			keyring.ErrNoKey,
+		},
 		"good, and a nil keyring to create": {&scripted{texts: []string{keyring.GenerateKey()}}, nil, nil},
 	} {
 		ctx, cancel := context.WithCancel(t.Context())

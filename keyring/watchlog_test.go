@@ -47,7 +47,8 @@ func TestWatchKeyringLogsOnce(t *testing.T) {
 		}
 	}
 	for name, value := range map[string]string{
-		"ENCRYPTION_KEY": "", "ENCRYPTION_KEY_PREVIOUS": "", "ENCRYPTION_KEY_PREVIOUS_FILE": "", "ENCRYPTION_KEY_FILE": path,
+		"ENCRYPTION_KEY": "", "ENCRYPTION_KEY_PREVIOUS": "", "ENCRYPTION_KEY_PREVIOUS_FILE": "",
+		"ENCRYPTION_KEY_FILE": path,
 	} {
 		t.Setenv(name, value)
 	}
@@ -82,11 +83,20 @@ func TestWatchKeyringLogsOnce(t *testing.T) {
 			{"the same key", write(oldKey), nil},
 			{"the file is missing", func() error { return os.Remove(path) }, []string{stay, "no such file"}},
 			{"it is back", write(oldKey), []string{again}},
-			{"it may not be read", func() error { return errors.Join(os.Remove(path), os.Symlink(path, path)) }, []string{stay, "ENCRYPTION_KEY_FILE names"}},
+			{
+				"it may not be read", func() error { return errors.Join(os.Remove(path), os.Symlink(path, path)) },
+				[]string{stay, "ENCRYPTION_KEY_FILE names"},
+			},
 			{"it is malformed then", write(`"` + newKey + `"`), []string{stay, "bad encryption key: it is in double quotes"}},
-			{"malformed in another way", write(newKey[:29]), []string{stay, "bad encryption key: it has 29 characters"}},
+			{
+				"malformed in another way", write(newKey[:29]),
+				[]string{stay, "bad encryption key: it has 29 characters"},
+			},
 			{"it is missing again", func() error { return os.Remove(path) }, []string{stay, "no such file"}},
-			{"the other key alone", write(otherKey), []string{stay, "lacks the primary key in use: its ID is " + idsOf(t, oldKey)[0]}},
+			{
+				"the other key alone", write(otherKey),
+				[]string{stay, "lacks the primary key in use: its ID is " + idsOf(t, oldKey)[0]},
+			},
 			{"it is mended", write(oldKey), []string{again}},
 			{"it is malformed once more", write("b'" + newKey + "'"), []string{stay, "Python"}},
 			{"two keys, which takes a second file", func() error {
@@ -122,7 +132,7 @@ func TestWatchKeyringLogsOnce(t *testing.T) {
 	})
 }
 
-// TestWatchKeyringChangingErrors has a source whose errors have another ID
+// TestWatchKeyringChangingErrors has a source with errors that have another ID
 // each time, and one that gives two reasons in turn.
 func TestWatchKeyringChangingErrors(t *testing.T) {
 	t.Parallel()
@@ -131,10 +141,13 @@ func TestWatchKeyringChangingErrors(t *testing.T) {
 		err  func(n int) error
 		want int
 	}{
-		"IDs of requests": {func(n int) error { return fmt.Errorf("unavailable: request 3f0c1f8e-52a8-4c2a-9d3b-%012x", n) }, 1},
-		"times":           {func(n int) error { return fmt.Errorf("gave up after %d ms", n) }, 1},
-		"in turn":         {func(n int) error { return errors.New([]string{"refused", "timeout"}[n%2]) }, 2},
-		"always another":  {func(n int) error { return errors.New(strings.Repeat("x", n)) }, 10},
+		"IDs of requests": {func(n int) error {
+			return fmt.Errorf("unavailable: request 3f0c1f8e-52a8-4c2a-9d3b-%012x",
+				n)
+		}, 1},
+		"times":          {func(n int) error { return fmt.Errorf("gave up after %d ms", n) }, 1},
+		"in turn":        {func(n int) error { return errors.New([]string{"refused", "timeout"}[n%2]) }, 2},
+		"always another": {func(n int) error { return errors.New(strings.Repeat("x", n)) }, 10},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -25,7 +25,8 @@ const (
 )
 
 // secretsOf are texts that no output may have a part of.
-var secretsOf = []string{keyA, keyB, keyC, strings.TrimPrefix(localURL, "base64key://"), strings.TrimPrefix(otherURL, "base64key://")}
+var secretsOf = []string{keyA, keyB, keyC, strings.TrimPrefix(localURL, "base64key://"), strings.TrimPrefix(otherURL,
+	"base64key://")}
 
 // noSecrets fails the test if a text has 8 characters of a key, as it is or in
 // base64.
@@ -157,19 +158,22 @@ func TestUnwrapRefuses(t *testing.T) {
 		text string
 		want error
 	}{
-		"empty":               {"", kms.ErrNotWrapped},
-		"a key":               {keyA, kms.ErrNotWrapped},
-		"only the prefix":     {"credent-keyring-1.", kms.ErrNotWrapped},
-		"without prefix":      {body, kms.ErrNotWrapped},
-		"version 2":           {"credent-keyring-2." + body, kms.ErrVersion},
-		"version 01":          {"credent-keyring-01." + body, kms.ErrNotWrapped},
-		"no version":          {"credent-keyring-." + body, kms.ErrNotWrapped},
-		"cut":                 {good[:len(good)-5], kms.ErrNotWrapped},
-		"cut at a group":      {good[:len(good)-4], kms.ErrRefused},
-		"line break inside":   {good[:40] + "\n" + good[40:], kms.ErrNotWrapped},
-		"huge":                {good + strings.Repeat("A", 70<<10), kms.ErrNotWrapped},
-		"another character":   {good[:30] + "!" + good[31:], kms.ErrNotWrapped},
-		"altered":             {good[:60] + map[bool]string{true: "A", false: "B"}[good[60] != 'A'] + good[61:], kms.ErrRefused},
+		"empty":             {"", kms.ErrNotWrapped},
+		"a key":             {keyA, kms.ErrNotWrapped},
+		"only the prefix":   {"credent-keyring-1.", kms.ErrNotWrapped},
+		"without prefix":    {body, kms.ErrNotWrapped},
+		"version 2":         {"credent-keyring-2." + body, kms.ErrVersion},
+		"version 01":        {"credent-keyring-01." + body, kms.ErrNotWrapped},
+		"no version":        {"credent-keyring-." + body, kms.ErrNotWrapped},
+		"cut":               {good[:len(good)-5], kms.ErrNotWrapped},
+		"cut at a group":    {good[:len(good)-4], kms.ErrRefused},
+		"line break inside": {good[:40] + "\n" + good[40:], kms.ErrNotWrapped},
+		"huge":              {good + strings.Repeat("A", 70<<10), kms.ErrNotWrapped},
+		"another character": {good[:30] + "!" + good[31:], kms.ErrNotWrapped},
+		"altered": {
+			good[:60] + map[bool]string{true: "A", false: "B"}[good[60] != 'A'] + good[61:],
+			kms.ErrRefused,
+		},
 		"not JSON":            {seal(t, keyA), kms.ErrNotWrapped},
 		"nothing inside":      {seal(t, ""), kms.ErrNotWrapped},
 		"no version inside":   {seal(t, `{"keys":[`+one+`]}`), kms.ErrNotWrapped},
@@ -212,11 +216,20 @@ func TestRewrap(t *testing.T) {
 		{"add a bad one", otherURL, otherURL, []kms.Change{kms.AddKey(keyC[:9])}, "", credent.ErrBadKey},
 		{"remove the primary one", otherURL, otherURL, []kms.Change{kms.RemoveKey(idOf(t, keyA))}, "", kms.ErrKeyID},
 		{"remove another", otherURL, otherURL, []kms.Change{kms.RemoveKey(keyC)}, "", kms.ErrKeyID},
-		{"promote", otherURL, otherURL, []kms.Change{kms.Promote(idOf(t, keyB))}, idOf(t, keyB) + " " + idOf(t, keyA), nil},
+		{
+			"promote", otherURL, otherURL,
+			[]kms.Change{kms.Promote(idOf(t, keyB))},
+			idOf(t, keyB) + " " + idOf(t, keyA), nil,
+		},
 		{"promote another", otherURL, otherURL, []kms.Change{kms.Promote(keyC)}, "", kms.ErrKeyID},
-		{"add a third", otherURL, otherURL, []kms.Change{kms.AddKey(keyC)}, idOf(t, keyB) + " " + idOf(t, keyA) + " " + idOf(t, keyC), nil},
-		{"promote the last", otherURL, otherURL, []kms.Change{kms.Promote(idOf(t, keyC))}, idOf(t, keyC) + " " + idOf(t, keyB) + " " + idOf(t, keyA), nil},
-		{"remove, and back", otherURL, localURL, []kms.Change{kms.RemoveKey(idOf(t, keyA)), kms.RemoveKey(idOf(t, keyB))}, idOf(t, keyC), nil},
+		{"add a third", otherURL, otherURL, []kms.Change{kms.AddKey(keyC)}, idOf(t, keyB) + " " + idOf(t, keyA) + " " +
+			idOf(t, keyC), nil},
+		{"promote the last", otherURL, otherURL, []kms.Change{kms.Promote(idOf(t, keyC))}, idOf(t, keyC) + " " + idOf(t,
+			keyB) + " " + idOf(t, keyA), nil},
+		{"remove, and back", otherURL, localURL, []kms.Change{
+			kms.RemoveKey(idOf(t, keyA)),
+			kms.RemoveKey(idOf(t, keyB)),
+		}, idOf(t, keyC), nil},
 		{"by the wrong service", otherURL, localURL, nil, "", kms.ErrRefused},
 	} {
 		next, err := kms.Rewrap(t.Context(), step.from, text, step.to, step.changes...)

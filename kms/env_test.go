@@ -21,7 +21,10 @@ func TestKeyringFromEnv(t *testing.T) {
 		}
 		return path
 	}
-	names := []string{"ENCRYPTION_KEYRING_URL", "ENCRYPTION_KEYRING", "ENCRYPTION_KEYRING_FILE", "ENCRYPTION_KEY", "ENCRYPTION_KEY_FILE"}
+	names := []string{
+		"ENCRYPTION_KEYRING_URL", "ENCRYPTION_KEYRING", "ENCRYPTION_KEYRING_FILE", "ENCRYPTION_KEY",
+		"ENCRYPTION_KEY_FILE",
+	}
 	for name, test := range map[string]struct {
 		env  [5]string // in the order of names
 		want error

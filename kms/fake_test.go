@@ -104,7 +104,8 @@ func (f *fakeVault) transit(w http.ResponseWriter, path string, body map[string]
 	}
 	if operation == "encrypt" {
 		plaintext, _ := body["plaintext"].(string)
-		ciphertext := fmt.Sprintf("vault:v%d:%s", f.version, base64.StdEncoding.EncodeToString([]byte(rand.Text()+rand.Text())))
+		ciphertext := fmt.Sprintf("vault:v%d:%s", f.version,
+			base64.StdEncoding.EncodeToString([]byte(rand.Text()+rand.Text())))
 		f.sealed[ciphertext] = plaintext
 		answer(w, map[string]any{"data": map[string]any{"ciphertext": ciphertext, "key_version": f.version}})
 		return

@@ -24,7 +24,7 @@ const (
 	opWrap   = "wrap"
 	opUnwrap = "unwrap"
 
-	// callTimeout bounds a call whose context does not end sooner.
+	// callTimeout bounds a call if its context does not end sooner.
 	callTimeout = 20 * time.Second
 	// maxReason is the size in bytes of the longest reason that is passed on.
 	maxReason = 300
@@ -156,7 +156,8 @@ func vaultToken() (string, error) {
 // refuses reports whether a status of HTTP is a refusal, and not something that
 // passes.
 func refuses(status int) bool {
-	return status >= http.StatusBadRequest && status < http.StatusInternalServerError && status != http.StatusTooManyRequests
+	return status >= http.StatusBadRequest && status < http.StatusInternalServerError &&
+		status != http.StatusTooManyRequests
 }
 
 // explain makes an [Error] of what a driver returned.
@@ -164,7 +165,7 @@ func explain(ctx context.Context, op, scheme string, err error) error {
 	e := &Error{Op: op, Scheme: scheme, Err: ErrUnavailable}
 	var response *api.ResponseError
 	var netErr *net.OpError
-	var statusErr interface{ HTTPStatusCode() int } // of AWS, whose code for a missing permission gocloud does not know
+	var statusErr interface{ HTTPStatusCode() int } // of AWS; gocloud lacks its code for a missing permission
 	switch {
 	case ctx.Err() != nil:
 		e.Err = fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())

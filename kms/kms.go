@@ -49,8 +49,9 @@ var (
 	ErrKeyID = errors.New("no earlier key of that ID")
 )
 
-// Error says what a key management service answered. It has no key material: of
-// an answer to wrapping, whose request has the keys, only the status is kept.
+// Error says what a key management service answered. It has no key material: an
+// answer to wrapping may quote the request, which has the keys, so only its
+// status is kept.
 type Error struct {
 	Op     string // "wrap" or "unwrap"
 	Scheme string // of the URL: "hashivault"

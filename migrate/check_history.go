@@ -133,7 +133,7 @@ func (h *hashes) edited() ([]Finding, error) {
 func (h *hashes) editedDetail(unverified []string, after []migrate.File) string {
 	var details []string
 	if len(unverified) > 0 {
-		details = append(details, "it or "+strings.Join(unverified, " or ")+", of which the history has no hash")
+		details = append(details, "it or "+strings.Join(unverified, " or ")+", and the history has no hash of these")
 	}
 	var more []string
 	for _, f := range after {

@@ -25,7 +25,7 @@ type Dialer struct {
 	// it, TCP, TLS and the log-in. 0 means 10 seconds, negative no limit. A
 	// URL's connect_timeout wins.
 	ConnectTimeout time.Duration
-	// PeerTimeout ends a connection whose peer acknowledges neither data
+	// PeerTimeout ends a connection if its peer acknowledges neither data
 	// (TCP_USER_TIMEOUT, on Linux) nor keep-alives for that long: the machine
 	// is gone, or the packets are dropped. It doesn't limit statements. 0 means
 	// 30 seconds, negative leaves it to the system, which takes up to hours. A

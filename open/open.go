@@ -1,7 +1,7 @@
 // Package open makes a connection pool of a database URL, as psql takes it.
 //
 // Postgres is reached over pgx, which this package links. Other drivers are
-// packages of their own, whose Driver goes into [Config.Drivers]: open/libpq
+// packages of their own, with a Driver for [Config.Drivers]: open/libpq
 // (lib/pq, in place of pgx) and open/sqlite. No driver is linked, or registered
 // with database/sql, that isn't imported by name.
 //

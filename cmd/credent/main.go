@@ -1,7 +1,7 @@
-// Command credent manages a database of broker credentials whose secrets are
-// stored encrypted: keys, migrations, accounts, credentials, and a check of all
-// of them. "credent quickstart" shows it at work; "credent --help" lists the
-// rest.
+// Command credent manages a database of broker credentials with secrets that
+// are stored encrypted: keys, migrations, accounts, credentials, and a check of
+// all of them. "credent quickstart" shows it at work; "credent --help" lists
+// the rest.
 package main
 
 import (

@@ -5,13 +5,10 @@ package runtime
 import (
 	"time"
 
-	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/ent/schema"
 	"github.com/credent-go/credent/ent/useraccount"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/google/uuid"
-
-	"entgo.io/ent/schema/field"
 )
 
 // The init function reads all schema descriptors with runtime code
@@ -86,7 +83,6 @@ func init() {
 	_ = usercredentialMixinFields0
 	usercredentialFields := schema.UserCredential{}.Fields()
 	_ = usercredentialFields
-	usercredentialMixinFields1 := schema.UserCredential{}.Mixin()[1].Fields()
 	// usercredentialDescIsActive is the schema descriptor for is_active field.
 	usercredentialDescIsActive := usercredentialMixinFields0[1].Descriptor()
 	// usercredential.DefaultIsActive holds the default value on creation for the is_active field.
@@ -101,9 +97,6 @@ func init() {
 	usercredential.DefaultUpdatedAt = usercredentialDescUpdatedAt.Default.(func() time.Time)
 	// usercredential.UpdateDefaultUpdatedAt holds the default value on update for the updated_at field.
 	usercredential.UpdateDefaultUpdatedAt = usercredentialDescUpdatedAt.UpdateDefault.(func() time.Time)
-	// usercredentialDescAPIKeyIndex is the schema descriptor for api_key_index field.
-	usercredentialDescAPIKeyIndex := usercredentialMixinFields1[0].Descriptor()
-	usercredential.ValueScanner.APIKeyIndex = usercredentialDescAPIKeyIndex.ValueScanner.(field.TypeValueScanner[encrypted.Digest])
 	// usercredentialDescUserID is the schema descriptor for user_id field.
 	usercredentialDescUserID := usercredentialFields[1].Descriptor()
 	// usercredential.UserIDValidator is a validator for the "user_id" field. It is called by the builders before save.
@@ -140,12 +133,6 @@ func init() {
 			return nil
 		}
 	}()
-	// usercredentialDescAPIKey is the schema descriptor for api_key field.
-	usercredentialDescAPIKey := usercredentialFields[3].Descriptor()
-	usercredential.ValueScanner.APIKey = usercredentialDescAPIKey.ValueScanner.(field.TypeValueScanner[encrypted.Secret])
-	// usercredentialDescSecretKey is the schema descriptor for secret_key field.
-	usercredentialDescSecretKey := usercredentialFields[4].Descriptor()
-	usercredential.ValueScanner.SecretKey = usercredentialDescSecretKey.ValueScanner.(field.TypeValueScanner[encrypted.Secret])
 	// usercredentialDescID is the schema descriptor for id field.
 	usercredentialDescID := usercredentialMixinFields0[0].Descriptor()
 	// usercredential.DefaultID holds the default value on creation for the id field.

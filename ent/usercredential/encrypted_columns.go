@@ -26,8 +26,8 @@ var (
 			SourceTenant:  "user_id",
 			Via:           FieldUserAccountID,
 		},
-		Scanner: func() any { return ValueScanner.APIKey },
-		Digest:  func() any { return ValueScanner.APIKeyIndex },
+		Scanner: encrypted.TextScanner(&ValueScanner.APIKey, "api_key", 500),
+		Digest:  encrypted.IndexScanner(&ValueScanner.APIKeyIndex, encrypted.IndexConfig{}),
 	})
 	// SecretKeyColumn is the column of "secret_key".
 	SecretKeyColumn = encrypted.Register(encrypted.Binding{
@@ -44,7 +44,7 @@ var (
 			SourceTenant: "user_id",
 			Via:          FieldUserAccountID,
 		},
-		Scanner: func() any { return ValueScanner.SecretKey },
+		Scanner: encrypted.TextScanner(&ValueScanner.SecretKey, "secret_key", 500),
 	})
 )
 

@@ -32,7 +32,8 @@ func handler(keys *brokerKeys) http.Handler {
 		decoder.DisallowUnknownFields()
 		// The error isn't sent or logged, since it may quote the body.
 		if err := decoder.Decode(&body); err != nil {
-			answer(w, http.StatusBadRequest, problem{Error: "the body must be a JSON object with api_key and secret_key"})
+			answer(w, http.StatusBadRequest, problem{Error: "the body must be a JSON object with api_key and " +
+				"secret_key"})
 			return
 		}
 		if err := keys.store(r.Context(), userOf(r), r.PathValue("broker"), body.APIKey, body.SecretKey); err != nil {
@@ -80,7 +81,8 @@ func refuse(w http.ResponseWriter, err error) {
 			text = "missing required field"
 		}
 		answer(w, http.StatusBadRequest, problem{text, invalid.Name})
-	case errors.As(err, &secret) && (errors.Is(err, credent.ErrTooLong) || errors.Is(err, credent.ErrNotText) || errors.Is(err, credent.ErrRedacted)):
+	case errors.As(err, &secret) && (errors.Is(err, credent.ErrTooLong) || errors.Is(err, credent.ErrNotText) ||
+		errors.Is(err, credent.ErrRedacted)):
 		answer(w, http.StatusBadRequest, problem{secret.Err.Error(), secret.Column})
 	case ent.IsNotFound(err):
 		answer(w, http.StatusNotFound, problem{Error: "no such credential"})

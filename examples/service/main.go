@@ -40,7 +40,8 @@ func connect(ctx context.Context, databaseURL, ownerURL string) (*ent.Client, er
 	if ownerURL == "" || ownerURL == databaseURL {
 		return credent.Open(ctx, databaseURL, credent.Config{Migrate: true}, credent.WithDriver(sqlite.Driver()))
 	}
-	owner, err := credent.Open(ctx, ownerURL, credent.Config{Migrate: true}) // which keeps the canaries that Check opens
+	// which keeps the canaries that Check opens
+	owner, err := credent.Open(ctx, ownerURL, credent.Config{Migrate: true})
 	if err != nil {
 		return nil, err
 	}

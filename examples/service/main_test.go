@@ -60,7 +60,7 @@ func open(t *testing.T, url string, opts ...credent.Option) *ent.Client {
 }
 
 // TestReplaceAtOnce replaces a user's credential by 8 requests at once, while
-// others read it. One is left, whose halves belong together, and no reader
+// others read it. One is left, its halves belong together, and no reader
 // saw none or two.
 func TestReplaceAtOnce(t *testing.T) {
 	for name, client := range map[string]*ent.Client{
@@ -78,7 +78,8 @@ func TestReplaceAtOnce(t *testing.T) {
 				for n := range requests {
 					wg.Go(func() {
 						body := fmt.Sprintf(`{"api_key": "PK-MADE-UP-%d-%d", "secret_key": "made-up-%[1]d-%[2]d"}`, round, n)
-						if status, answer := request(t, server.URL, http.MethodPut, "/credentials/alpaca", user, body); status != http.StatusNoContent {
+						if status, answer := request(t, server.URL, http.MethodPut, "/credentials/alpaca", user,
+							body); status != http.StatusNoContent {
 							t.Errorf("round %d: %d %s", round, status, answer)
 						}
 					})
@@ -86,14 +87,16 @@ func TestReplaceAtOnce(t *testing.T) {
 						continue
 					}
 					wg.Go(func() {
-						if status, answer := request(t, server.URL, http.MethodGet, "/credentials/alpaca", user, ""); status != http.StatusOK {
+						if status, answer := request(t, server.URL, http.MethodGet, "/credentials/alpaca", user,
+							""); status != http.StatusOK {
 							t.Errorf("round %d: read: %d %s", round, status, answer)
 						}
 					})
 				}
 				wg.Wait()
 				apiKey, secretKey, err := (&brokerKeys{client}).load(t.Context(), user, "alpaca")
-				if err != nil || strings.TrimPrefix(apiKey, "PK-MADE-UP-") != strings.TrimPrefix(secretKey, "made-up-") {
+				if err != nil || strings.TrimPrefix(apiKey,
+					"PK-MADE-UP-") != strings.TrimPrefix(secretKey, "made-up-") {
 					t.Errorf("round %d: got %q, %q, %v", round, apiKey, secretKey, err)
 				}
 				accounts := client.UserAccount.Query().Where(useraccount.UserID(user)).CountX(t.Context())
@@ -127,7 +130,8 @@ func TestBadBodies(t *testing.T) {
 		"a long api_key":  {`{"api_key": "` + strings.Repeat("x", 304) + `", "secret_key": "IN-VAIN"}`, `"field":"api_key"}`},
 	} {
 		status, answer := request(t, server.URL, http.MethodPut, "/credentials/alpaca", "user-1", test.body)
-		if status != http.StatusBadRequest || !strings.Contains(answer, test.want) || strings.Contains(answer, "IN-VAIN") {
+		if status != http.StatusBadRequest || !strings.Contains(answer, test.want) ||
+			strings.Contains(answer, "IN-VAIN") {
 			t.Errorf("%s: got %d %s, want %s", name, status, answer, test.want)
 		}
 	}
@@ -135,7 +139,8 @@ func TestBadBodies(t *testing.T) {
 	if status != http.StatusBadRequest || answer != `{"error":"invalid","field":"user_id"}` {
 		t.Errorf("without a user: got %d %s", status, answer)
 	}
-	if status, answer := request(t, server.URL, http.MethodGet, "/credentials/alpaca", "user-1", ""); status != http.StatusNotFound {
+	if status, answer := request(t, server.URL, http.MethodGet, "/credentials/alpaca", "user-1",
+		""); status != http.StatusNotFound {
 		t.Errorf("before any: got %d %s", status, answer)
 	}
 	if n := client.UserAccount.Query().CountX(t.Context()); n != 0 {
@@ -199,14 +204,16 @@ func TestRun(t *testing.T) {
 				if status != http.StatusNoContent {
 					t.Errorf("run %d: got %d %s", want, status, answer)
 				}
-				if status, answer = request(t, service, http.MethodGet, "/credentials/alpaca", "user-2", ""); status != http.StatusNotFound {
+				if status, answer = request(t, service, http.MethodGet, "/credentials/alpaca", "user-2",
+					""); status != http.StatusNotFound {
 					t.Errorf("run %d: another user got %d %s", want, status, answer)
 				}
 				stop()
 			}
 		})
 	}
-	if err := run(t.Context(), owner+"&application_name=service", owner, "127.0.0.1:0"); !errors.Is(err, credent.ErrRowSecurity) {
+	if err := run(t.Context(), owner+"&application_name=service", owner, "127.0.0.1:0"); !errors.Is(err,
+		credent.ErrRowSecurity) {
 		t.Errorf("as the owner: %v", err)
 	}
 }

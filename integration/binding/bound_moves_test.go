@@ -31,13 +31,16 @@ func TestBoundTenantsAreFollowed(t *testing.T) {
 		before := env.Tokens(t)
 		for name, move := range map[string]func(c *ent.Client) error{
 			"an upsert of the account": func(c *ent.Client) error {
-				return c.UserAccount.Create().SetID(account.ID).SetUserID("u-c").SetAccountName("x").OnConflictColumns("id").UpdateNewValues().Exec(ctx)
+				return c.UserAccount.Create().SetID(account.ID).SetUserID("u-c").SetAccountName("x").
+					OnConflictColumns("id").UpdateNewValues().Exec(ctx)
 			},
 			"a modifier of the account": func(c *ent.Client) error {
-				return c.UserAccount.UpdateOneID(account.ID).Modify(func(u *entsql.UpdateBuilder) { u.Set("user_id", "u-c") }).Exec(ctx)
+				return c.UserAccount.UpdateOneID(account.ID).
+					Modify(func(u *entsql.UpdateBuilder) { u.Set("user_id", "u-c") }).Exec(ctx)
 			},
 			"another account, and its own user": func(c *ent.Client) error {
-				return c.UserCredential.UpdateOneID(rows[0].ID).SetUserAccountID(other.ID).SetUserID(account.UserID).Exec(ctx)
+				return c.UserCredential.UpdateOneID(rows[0].ID).SetUserAccountID(other.ID).
+					SetUserID(account.UserID).Exec(ctx)
 			},
 			"another account, its own user and new secrets": func(c *ent.Client) error {
 				return c.UserCredential.UpdateOneID(rows[0].ID).SetUserAccountID(other.ID).SetUserID(account.UserID).
@@ -48,12 +51,15 @@ func TestBoundTenantsAreFollowed(t *testing.T) {
 					Modify(func(u *entsql.UpdateBuilder) { u.Set("user_account_id", other.ID) }).Exec(ctx)
 			},
 			"an upsert to another account": func(c *ent.Client) error {
-				return c.UserCredential.Create().SetID(rows[0].ID).SetUserAccountID(other.ID).SetCredentialType("alpaca").
+				return c.UserCredential.Create().SetID(rows[0].ID).SetUserAccountID(other.ID).
+					SetCredentialType("alpaca").
 					SetAPIKey(secret("k")).SetSecretKey(secret("s")).
-					OnConflictColumns("id").Update(func(u *ent.UserCredentialUpsert) { u.UpdateUserAccountID() }).Exec(ctx)
+					OnConflictColumns("id").Update(func(u *ent.UserCredentialUpsert) { u.UpdateUserAccountID() }).
+					Exec(ctx)
 			},
 			"SQL of another user": func(c *ent.Client) error { // the database refuses it
-				_, err := c.ExecContext(ctx, apart("UPDATE user_credentials SET is_active = credential_type IS DISTINCT FROM $1, user_id = $2 WHERE id = $3"),
+				_, err := c.ExecContext(ctx, apart("UPDATE user_credentials SET is_active = credential_type IS "+
+					"DISTINCT FROM $1, user_id = $2 WHERE id = $3"),
 					"x", "another", rows[0].ID)
 				if sqlgraph.IsConstraintError(err) {
 					return credent.ErrWrongLocation
@@ -94,7 +100,8 @@ func TestBoundTenantsAreFollowed(t *testing.T) {
 		}
 		// What gives all anew, and other statements about accounts, go on.
 		for name, err := range map[string]error{
-			"moved with its secrets": env.Client.UserCredential.UpdateOneID(rows[0].ID).SetUserAccountID(other.ID).SetUserID("another").
+			"moved with its secrets": env.Client.UserCredential.UpdateOneID(rows[0].ID).SetUserAccountID(other.ID).
+				SetUserID("another").
 				SetAPIKey(secret("k")).SetSecretKey(secret("s")).Exec(ctx),
 			"account": account.Update().SetAccountName("New").Exec(ctx),
 			"upsert of another account": env.Client.UserAccount.Create().SetUserID("third").SetAccountName("x").
@@ -126,28 +133,32 @@ func TestBoundRawSQL(t *testing.T) {
 			"to another account": {"UPDATE user_credentials SET user_account_id = $1, user_id = 'another', api_key = $2, secret_key = $3, api_key_index = $4 " +
 				"WHERE user_account_id = $5 AND id = $6", map[string]error{"another": nil, "u1": credent.ErrWrongLocation}},
 			"upsert": {
-				"INSERT INTO user_credentials (id, user_account_id, user_id, credential_type, api_key, secret_key, api_key_index) " +
-					"SELECT $6, id, user_id, 'alpaca', $2, $3, $4 FROM user_accounts WHERE id IN ($1, $5) AND id = $1 " +
-					"ON CONFLICT (id) DO UPDATE SET is_active = user_credentials.credential_type IS DISTINCT FROM excluded.credential_type, " +
-					"api_key = excluded.api_key, secret_key = excluded.secret_key, api_key_index = excluded.api_key_index",
+				"INSERT INTO user_credentials (id, user_account_id, user_id, credential_type, api_key, secret_key, " +
+					"api_key_index) SELECT $6, id, user_id, 'alpaca', $2, $3, $4 FROM user_accounts WHERE id IN ($1, " +
+					"$5) AND id = $1 ON CONFLICT (id) DO UPDATE SET is_active = user_credentials.credential_type IS " +
+					"DISTINCT FROM excluded.credential_type, api_key = excluded.api_key, secret_key = " +
+					"excluded.secret_key, api_key_index = excluded.api_key_index",
 				map[string]error{"another": credent.ErrWrongLocation, "u1": nil},
 			},
 		} {
 			if !env.IsSQLite() {
-				test.query = strings.NewReplacer("SELECT $6", "SELECT CAST($6 AS uuid)", "$4 FROM", "CAST($4 AS bytea) FROM").Replace(test.query)
+				test.query = strings.NewReplacer("SELECT $6", "SELECT CAST($6 AS uuid)", "$4 FROM",
+					"CAST($4 AS bytea) FROM").Replace(test.query)
 			}
 			for tenant, want := range test.want {
 				account, rows := env.Seed(t)
 				other := env.Account(t, "another")
 				apiKey, secretKey := credent.NewSecret("k"), credent.NewSecret("s")
 				exec := func(args ...any) error {
-					_, err := env.Client.ExecContext(ctx, env.Placeholders(test.query), append(append([]any{other.ID}, args...), account.ID, rows[0].ID)...)
+					_, err := env.Client.ExecContext(ctx, env.Placeholders(test.query),
+						append(append([]any{other.ID}, args...), account.ID, rows[0].ID)...)
 					return err
 				}
 				if err := exec(apiKey, secretKey, nil); !errors.Is(err, credent.ErrNoLocation) {
 					t.Errorf("%s, bare: %v", name, err)
 				}
-				if err := exec(encrypted.At(apiKey, usercredential.APIKeyColumn, tenant), encrypted.At(secretKey, usercredential.SecretKeyColumn, tenant),
+				if err := exec(encrypted.At(apiKey, usercredential.APIKeyColumn, tenant),
+					encrypted.At(secretKey, usercredential.SecretKeyColumn, tenant),
 					encrypted.DigestOf(apiKey, usercredential.APIKeyColumn, nil)); err != nil {
 					t.Fatalf("%s, for %s: %v", name, tenant, err)
 				}
@@ -176,7 +187,8 @@ func TestBoundTokensStayBehindSQL(t *testing.T) {
 			"SQL about the account": "UPDATE user_accounts SET user_id = $2 WHERE id = $1",
 			"in a list":             "UPDATE user_accounts SET (user_id, account_name) = ($2, 'x') WHERE id = $1",
 			"a list of conflicts": "INSERT INTO user_accounts (id, user_id, account_name) VALUES ($1, $2, 'x') " +
-				"ON CONFLICT (user_id) DO UPDATE SET is_active = true ON CONFLICT (id) DO UPDATE SET user_id = excluded.user_id",
+				"ON CONFLICT (user_id) DO UPDATE SET is_active = true ON CONFLICT (id) DO UPDATE SET user_id = " +
+				"excluded.user_id",
 		} {
 			if name == "a list of conflicts" && !env.IsSQLite() {
 				continue // which alone takes it
@@ -188,7 +200,8 @@ func TestBoundTokensStayBehindSQL(t *testing.T) {
 					t.Fatalf("%s: %v", name, err)
 				}
 				row := env.Client.UserCredential.GetX(ctx, rows[0].ID)
-				if _, err := row.APIKey.Reveal(); row.UserID != user || (err == nil) != (user == "u1") || err != nil && !errors.Is(err, credent.ErrWrongLocation) {
+				if _, err := row.APIKey.Reveal(); row.UserID != user || (err == nil) != (user == "u1") ||
+					err != nil && !errors.Is(err, credent.ErrWrongLocation) {
 					t.Errorf("%s, of %s: %v", name, row.UserID, err)
 				}
 			}

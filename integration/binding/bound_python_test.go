@@ -83,7 +83,8 @@ print(json.dumps([rows, made]))
 			t.Errorf("Python read (-want +got):\n%s", diff)
 		}
 		for i, r := range want {
-			env.Exec(t, "UPDATE user_credentials SET api_key = $1, secret_key = $2 WHERE user_id = $3", made[2*i], made[2*i+1], r.Tenant)
+			env.Exec(t, "UPDATE user_credentials SET api_key = $1, secret_key = $2 WHERE user_id = $3", made[2*i],
+				made[2*i+1], r.Tenant)
 		}
 		for _, c := range env.Client.UserCredential.Query().AllX(ctx) {
 			for _, s := range []credent.Secret{c.APIKey, c.SecretKey} {

@@ -19,7 +19,7 @@ import (
 	"github.com/credent-go/credent/internal/testopt"
 )
 
-// TestBoundTokensCannotBeMoved has pairs of rows whose tokens are exchanged by
+// TestBoundTokensCannotBeMoved has pairs of rows, and exchanges their tokens by
 // SQL: of two users, and of two columns of one row. Package integration/bound
 // does the same with two tables. A token that is not bound opens wherever it
 // is.
@@ -27,13 +27,17 @@ func TestBoundTokensCannotBeMoved(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
 		ctx := t.Context()
-		for name, client := range map[string]*ent.Client{"bound": env.OnPool(env.IsBound()...), "not bound": env.Client} {
+		for name, client := range map[string]*ent.Client{
+			"bound":     env.OnPool(env.IsBound()...),
+			"not bound": env.Client,
+		} {
 			account := func(user string) *ent.UserAccount {
 				return client.UserAccount.Create().SetUserID(user).SetAccountName("x").SaveX(ctx)
 			}
 			create := func(a *ent.UserAccount) *ent.UserCredential {
 				return client.UserCredential.Create().SetAccount(a).SetUserID(a.UserID).SetCredentialType("alpaca").
-					SetAPIKey(credent.NewSecret("key of " + a.UserID)).SetSecretKey(credent.NewSecret("secret of " + a.UserID)).SaveX(ctx)
+					SetAPIKey(credent.NewSecret("key of " + a.UserID)).
+					SetSecretKey(credent.NewSecret("secret of " + a.UserID)).SaveX(ctx)
 			}
 			one, other := create(account(name+" 1")), create(account(name+" 2"))
 			move := func(query string) {
@@ -55,7 +59,8 @@ func TestBoundTokensCannotBeMoved(t *testing.T) {
 						continue
 					}
 					var detail *credent.Error
-					if plaintext != "" || !errors.Is(err, credent.ErrWrongLocation) || !errors.Is(err, credent.ErrUnknownKey) ||
+					if plaintext != "" || !errors.Is(err, credent.ErrWrongLocation) ||
+						!errors.Is(err, credent.ErrUnknownKey) ||
 						!errors.As(err, &detail) || detail.Column != column || detail.Row != one.ID.String() {
 						t.Errorf("%s, %s: %s: got %q, %v, want ErrWrongLocation", name, what, column, plaintext, err)
 					}
@@ -63,7 +68,8 @@ func TestBoundTokensCannotBeMoved(t *testing.T) {
 			}
 			mine := fmt.Sprintf(" of %s 1", name)
 			check("in place", "key"+mine, "secret"+mine)
-			move("UPDATE user_credentials SET api_key = (SELECT api_key FROM user_credentials WHERE id = $2) WHERE id = $1")
+			move("UPDATE user_credentials SET api_key = (SELECT api_key FROM user_credentials WHERE id = $2) WHERE " +
+				"id = $1")
 			check("another user's", "key of "+name+" 2", "secret"+mine)
 			client.UserCredential.UpdateOneID(one.ID).SetAPIKey(credent.NewSecret("key" + mine)).ExecX(ctx)
 			check("stored again", "key"+mine, "secret"+mine)
@@ -98,7 +104,8 @@ func TestBoundReadsNeedTheTenant(t *testing.T) {
 		if err := credent.Check(t.Context(), client); err != nil {
 			t.Error(err)
 		}
-		if err := credent.Check(t.Context(), env.OnPool(testopt.WithKeyring(env.Ring))); !errors.Is(err, credent.ErrUnknownKey) {
+		if err := credent.Check(t.Context(), env.OnPool(testopt.WithKeyring(env.Ring))); !errors.Is(err,
+			credent.ErrUnknownKey) {
 			t.Errorf("a client that does not bind: %v", err)
 		}
 	})
@@ -148,7 +155,8 @@ func TestBoundAccountMoves(t *testing.T) {
 						return
 					default:
 					}
-					err := env.Client.UserCredential.UpdateOneID(row.ID).SetAPIKey(credent.NewSecret(fmt.Sprint("new ", i))).Exec(ctx)
+					err := env.Client.UserCredential.UpdateOneID(row.ID).
+						SetAPIKey(credent.NewSecret(fmt.Sprint("new ", i))).Exec(ctx)
 					if err != nil && !env.IsSQLite() { // where the one writer may be the other for long
 						t.Errorf("write %d: %v", i, err)
 						return
@@ -183,7 +191,8 @@ func TestBoundAccountMoves(t *testing.T) {
 			t.Fatal(err)
 		}
 		all, bound, unbound := env.AtPlace(t)
-		if bound != 2*len(all) || unbound != 0 || all[rows[0].ID] != (testdb.Pair{APIKey: "api0", SecretKey: "secret0"}) {
+		if bound != 2*len(all) || unbound != 0 ||
+			all[rows[0].ID] != (testdb.Pair{APIKey: "api0", SecretKey: "secret0"}) {
 			t.Errorf("%d are bound, %d are not: %v", bound, unbound, all)
 		}
 		row := env.Client.UserCredential.GetX(ctx, rows[0].ID)
@@ -203,7 +212,8 @@ func TestBoundTokensStayBehind(t *testing.T) {
 		for user, want := range map[string]error{"u1": nil, "u2": credent.ErrWrongLocation} {
 			env.Exec(t, env.Placeholders("UPDATE user_accounts SET user_id = $1"), user)
 			for _, row := range rows {
-				if _, err := env.Client.UserCredential.GetX(t.Context(), row.ID).APIKey.Reveal(); !errors.Is(err, want) {
+				if _, err := env.Client.UserCredential.GetX(t.Context(), row.ID).
+					APIKey.Reveal(); !errors.Is(err, want) {
 					t.Errorf("of %s: got %v, want %v", user, err, want)
 				}
 			}
@@ -215,7 +225,7 @@ func TestBoundTokensStayBehind(t *testing.T) {
 	})
 }
 
-// A service under row-level security looks up whose a row is as itself.
+// A service under row-level security looks up a row's tenant as itself.
 func TestBoundService(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachService(t, func(t *testing.T, s *testdb.Service) {
@@ -243,7 +253,8 @@ func TestBoundService(t *testing.T) {
 		if _, bound, unbound := s.AtPlace(t); bound != 2 || unbound != 4 {
 			t.Errorf("%d are bound, %d are not", bound, unbound)
 		}
-		if err := app.UserCredential.UpdateOneID(others.ID).SetAPIKey(credent.NewSecret("x")).Exec(ctx); !ent.IsNotFound(err) {
+		if err := app.UserCredential.UpdateOneID(others.ID).SetAPIKey(credent.NewSecret("x")).
+			Exec(ctx); !ent.IsNotFound(err) {
 			t.Errorf("another user's: %v", err)
 		}
 		result, err := app.ExecContext(ctx, query, at("x", "u2"), others.ID)

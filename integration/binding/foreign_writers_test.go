@@ -29,8 +29,8 @@ type foreignWriter struct {
 	setup string // SQL to run before
 	query string // of the row's ID and the token; or
 	write func(t *testing.T, env *testdb.Env, id uuid.UUID, token string)
-	// adds means that it adds a row, whose ID is the second argument of the
-	// query, with the other columns of the given one.
+	// adds means that it adds a row, with the second argument of the query as
+	// its ID and the other columns of the given one.
 	adds bool
 }
 
@@ -48,7 +48,8 @@ var writersOfBoth = map[string]foreignWriter{
 	"UPDATE FROM": {query: "UPDATE user_credentials SET api_key = $2 FROM user_accounts AS a " +
 		"WHERE a.id = user_credentials.user_account_id AND user_credentials.id = $1"},
 	"UPDATE of a list": {query: "UPDATE user_credentials SET (api_key, is_active) = ($2, false) WHERE id = $1"},
-	"upsert": {query: "INSERT INTO user_credentials (id, " + copied + ", api_key) SELECT id, " + copied + ", $2 FROM user_credentials " +
+	"upsert": {query: "INSERT INTO user_credentials (id, " + copied + ", api_key) SELECT id, " + copied +
+		", $2 FROM user_credentials " +
 		"WHERE id = $1 ON CONFLICT (id) DO UPDATE SET api_key = excluded.api_key"},
 	"INSERT SELECT": {adds: true, query: "INSERT INTO user_credentials (id, " + copied + ", api_key) " +
 		"SELECT $3, " + copied + ", $2 FROM user_credentials WHERE id = $1"},
@@ -67,25 +68,32 @@ var writersOfPostgres = map[string]foreignWriter{
 		query: "UPDATE foreign_keys SET k = $2 WHERE i = $1",
 	},
 	"a view of a view": {
-		setup: "CREATE VIEW inner_keys AS SELECT * FROM user_credentials; CREATE VIEW outer_keys AS SELECT id, api_key FROM inner_keys",
+		setup: "CREATE VIEW inner_keys AS SELECT * FROM user_credentials; CREATE VIEW outer_keys AS SELECT id, " +
+			"api_key FROM inner_keys",
 		query: "UPDATE outer_keys SET api_key = $2 WHERE id = $1",
 	},
 	"a view, upserted": {
 		setup: "CREATE VIEW all_keys AS SELECT * FROM user_credentials",
-		query: "INSERT INTO all_keys (id, " + copied + ", api_key) SELECT id, " + copied + ", $2 FROM user_credentials " +
+		query: "INSERT INTO all_keys (id, " + copied + ", api_key) SELECT id, " + copied +
+			", $2 FROM user_credentials " +
 			"WHERE id = $1 ON CONFLICT (id) DO UPDATE SET api_key = excluded.api_key",
 	},
 	"MERGE": {query: "MERGE INTO user_credentials AS c USING (SELECT CAST($1 AS uuid) AS id) AS n ON c.id = n.id " +
 		"WHEN MATCHED THEN UPDATE SET api_key = $2"},
-	"MERGE that inserts": {adds: true, query: "MERGE INTO user_credentials AS c USING (SELECT CAST($3 AS uuid) AS new, " + copied +
-		" FROM user_credentials WHERE id = $1) AS n ON c.id = n.new WHEN NOT MATCHED THEN INSERT (id, " + copied + ", api_key) " +
+	"MERGE that inserts": {adds: true, query: "MERGE INTO user_credentials AS c USING (SELECT CAST($3 AS uuid) AS " +
+		"new, " + copied +
+		" FROM user_credentials WHERE id = $1) AS n ON c.id = n.new WHEN NOT MATCHED THEN INSERT (id, " +
+		copied + ", api_key) " +
 		"VALUES (n.new, n.user_account_id, n.user_id, n.credential_type, n.secret_key, $2)"},
-	"a data-modifying WITH": {query: "WITH x AS (UPDATE user_credentials SET api_key = $2 WHERE id = $1 RETURNING id) SELECT id FROM x"},
-	"a WITH that inserts": {adds: true, query: "WITH x AS (INSERT INTO user_credentials (id, " + copied + ", api_key) " +
-		"SELECT CAST($3 AS uuid), " + copied + ", $2 FROM user_credentials WHERE id = $1 RETURNING id) SELECT id FROM x"},
+	"a data-modifying WITH": {query: "WITH x AS (UPDATE user_credentials SET api_key = $2 WHERE id = $1 RETURNING " +
+		"id) SELECT id FROM x"},
+	"a WITH that inserts": {adds: true, query: "WITH x AS (INSERT INTO user_credentials (id, " +
+		copied + ", api_key) " +
+		"SELECT CAST($3 AS uuid), " + copied + ", $2 FROM user_credentials WHERE id = $1 RETURNING id) SELECT id " +
+		"FROM x"},
 	"a function": {
-		setup: "CREATE FUNCTION store(i uuid, k text) RETURNS void LANGUAGE plpgsql AS 'BEGIN EXECUTE ''UPDATE user_credentials SET api_key = $1 " +
-			"WHERE id = $2'' USING k, i; END'",
+		setup: "CREATE FUNCTION store(i uuid, k text) RETURNS void LANGUAGE plpgsql AS 'BEGIN EXECUTE ''UPDATE " +
+			"user_credentials SET api_key = $1 WHERE id = $2'' USING k, i; END'",
 		query: "SELECT store($1, $2)",
 	},
 	"COPY by psql": {adds: true, write: func(t *testing.T, env *testdb.Env, id uuid.UUID, token string) {
@@ -96,7 +104,10 @@ var writersOfPostgres = map[string]foreignWriter{
 		cmd := exec.CommandContext(t.Context(), filepath.Join(testdb.Server(t).BinDir(), "psql"), "--quiet",
 			"--set=ON_ERROR_STOP=1", "--dbname", env.URL,
 			"--command", "COPY user_credentials (id, "+copied+", api_key) FROM STDIN")
-		cmd.Stdin = strings.NewReader(strings.Join([]string{id.String(), account, "u1", "alpaca", secretKey, token}, "\t") + "\n")
+		cmd.Stdin = strings.NewReader(strings.Join([]string{
+			id.String(), account, "u1", "alpaca", secretKey,
+			token,
+		}, "\t") + "\n")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("psql: %v\n%s", err, out)
 		}

@@ -17,7 +17,8 @@ func TestTenantTriggers(t *testing.T) {
 	forEach(t, func(t *testing.T, db *database, one, other any) {
 		ctx := t.Context()
 		for range 2 { // they can be run again
-			for _, stmt := range append(encrypted.StatesTable(db.dialect), encrypted.TenantTriggers(db.dialect, columns...)...) {
+			for _, stmt := range append(encrypted.StatesTable(db.dialect), encrypted.TenantTriggers(db.dialect,
+				columns...)...) {
 				db.exec(t, stmt)
 			}
 		}
@@ -31,7 +32,8 @@ func TestTenantTriggers(t *testing.T) {
 		}
 		back := func(table string) {
 			t.Helper()
-			if _, err := db.ExecContext(ctx, db.placeholders("UPDATE "+table+" SET owner = $1 WHERE id = 1"), one); err != nil {
+			if _, err := db.ExecContext(ctx, db.placeholders("UPDATE "+table+" SET owner = $1 WHERE id = 1"),
+				one); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -59,7 +61,10 @@ func TestTenantTriggers(t *testing.T) {
 			}
 			client := db.client(t)
 			for _, owner := range []any{other, one} {
-				if err := update(ctx, client, map[string]any{"owner": owner, "key": "moved", "pin": "moved"}); err != nil {
+				if err := update(ctx, client, map[string]any{
+					"owner": owner, "key": "moved",
+					"pin": "moved",
+				}); err != nil {
 					t.Errorf("%s: with new secrets: %v", s, err)
 				}
 			}

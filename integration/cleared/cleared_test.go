@@ -33,7 +33,10 @@ type database struct {
 func forEach(t *testing.T, test func(t *testing.T, db *database)) {
 	t.Helper()
 	for _, driverName := range bare.SQLDrivers {
-		for name, bound := range map[string][]encrypted.Column{"": nil, ", bound": {note.EmailColumn, note.CodeColumn}} {
+		for name, bound := range map[string][]encrypted.Column{"": nil, ", bound": {
+			note.EmailColumn,
+			note.CodeColumn,
+		}} {
 			t.Run(driverName+name, func(t *testing.T) {
 				t.Parallel()
 				test(t, open(t, driverName, states.New(states.Binding, encrypted.Require, bound...)))
@@ -103,7 +106,8 @@ var ways = map[string]func(ctx context.Context, db *database, id int, text strin
 		return db.client.Note.UpdateOneID(id).ClearEmail().ClearCode().Modify(where(text)).Exec(ctx)
 	},
 	"UpdateOne, absent": func(ctx context.Context, db *database, id int, text string) error {
-		return db.client.Note.UpdateOneID(id).SetEmail(encrypted.Secret{}).SetCode(encrypted.Value[[]byte]{}).Modify(titled(text)).Exec(ctx)
+		return db.client.Note.UpdateOneID(id).SetEmail(encrypted.Secret{}).SetCode(encrypted.Value[[]byte]{}).
+			Modify(titled(text)).Exec(ctx)
 	},
 	"Update, absent, in a transaction": func(ctx context.Context, db *database, id int, text string) error {
 		tx, err := db.client.Tx(ctx)
@@ -111,24 +115,28 @@ var ways = map[string]func(ctx context.Context, db *database, id int, text strin
 			return err
 		}
 		defer func() { _ = tx.Rollback() }()
-		if err := tx.Note.Update().Where(note.ID(id)).SetEmail(encrypted.Secret{}).SetCode(encrypted.Value[[]byte]{}).Modify(where(text)).Exec(ctx); err != nil {
+		if err := tx.Note.Update().Where(note.ID(id)).SetEmail(encrypted.Secret{}).SetCode(encrypted.Value[[]byte]{}).
+			Modify(where(text)).Exec(ctx); err != nil {
 			return err
 		}
 		return tx.Commit()
 	},
 	"UpdateOne, clear, after WITH": func(ctx context.Context, db *database, id int, text string) error {
-		return db.client.Note.UpdateOneID(id).ClearEmail().ClearCode().Modify(titled(text), func(u *entsql.UpdateBuilder) {
-			u.Prefix(entsql.Raw("WITH x AS (SELECT 1)"))
-		}).Exec(ctx)
+		return db.client.Note.UpdateOneID(id).ClearEmail().ClearCode().
+			Modify(titled(text), func(u *entsql.UpdateBuilder) {
+				u.Prefix(entsql.Raw("WITH x AS (SELECT 1)"))
+			}).Exec(ctx)
 	},
 	"Update, clear, after WITH": func(ctx context.Context, db *database, id int, text string) error {
-		return db.client.Note.Update().Where(note.ID(id)).ClearEmail().ClearCode().Modify(where(text), func(u *entsql.UpdateBuilder) {
-			u.Prefix(entsql.Raw("WITH x AS (SELECT 1)"))
-		}).Exec(ctx)
+		return db.client.Note.Update().Where(note.ID(id)).ClearEmail().ClearCode().
+			Modify(where(text), func(u *entsql.UpdateBuilder) {
+				u.Prefix(entsql.Raw("WITH x AS (SELECT 1)"))
+			}).Exec(ctx)
 	},
 	"Modify": func(ctx context.Context, db *database, id int, text string) error {
 		return db.client.Note.UpdateOneID(id).Modify(titled(text), func(u *entsql.UpdateBuilder) {
-			u.SetNull("email").SetNull("email_index").Set("code", encrypted.At(encrypted.Value[[]byte]{}, note.CodeColumn, nil)).
+			u.SetNull("email").SetNull("email_index").
+				Set("code", encrypted.At(encrypted.Value[[]byte]{}, note.CodeColumn, nil)).
 				Set("code_index", encrypted.DigestOf(encrypted.Value[[]byte]{}, note.CodeColumn, nil))
 		}).Exec(ctx)
 	},
@@ -139,7 +147,8 @@ var ways = map[string]func(ctx context.Context, db *database, id int, text strin
 		}
 		var email encrypted.Secret
 		var code encrypted.Value[[]byte]
-		result, err := db.client.ExecContext(ctx, query, encrypted.At(email, note.EmailColumn, "o1"), encrypted.DigestOf(email, note.EmailColumn, nil),
+		result, err := db.client.ExecContext(ctx, query, encrypted.At(email, note.EmailColumn, "o1"),
+			encrypted.DigestOf(email, note.EmailColumn, nil),
 			encrypted.At(code, note.CodeColumn, "o1"), encrypted.DigestOf(code, note.CodeColumn, nil), id)
 		if err != nil {
 			return err
@@ -191,14 +200,16 @@ func TestClearedDigest(t *testing.T) {
 					continue
 				}
 				var left int
-				if err := db.QueryRowContext(ctx, fmt.Sprintf("SELECT count(*) FROM notes WHERE id = %d AND (email IS NOT NULL OR code IS NOT NULL "+
-					"OR email_index IS NOT NULL OR code_index IS NOT NULL OR title = '')", row.ID)).Scan(&left); err != nil || left != 0 {
+				if err := db.QueryRowContext(ctx, fmt.Sprintf("SELECT count(*) FROM notes WHERE id = %d AND (email "+
+					"IS NOT NULL OR code IS NOT NULL OR email_index IS NOT NULL OR code_index IS NOT NULL OR title = "+
+					"'')", row.ID)).Scan(&left); err != nil || left != 0 {
 					t.Errorf("%s: something is left, %v", name, err)
 				}
 				if ids := db.client.Note.Query().Where(note.CodeIs(code)).IDsX(ctx); len(ids) != 0 {
 					t.Errorf("%s: found %v by the cleared code", name, ids)
 				}
-				if ids := db.client.Note.Query().Where(note.EmailIs(email)).IDsX(ctx); len(ids) != 1 || ids[0] != kept.ID {
+				if ids := db.client.Note.Query().Where(note.EmailIs(email)).IDsX(ctx); len(ids) != 1 ||
+					ids[0] != kept.ID {
 					t.Errorf("%s: found %v by the cleared email", name, ids)
 				}
 				again, err := create(name).Save(ctx)
@@ -207,12 +218,14 @@ func TestClearedDigest(t *testing.T) {
 					continue
 				}
 				db.client.Note.DeleteOne(again).ExecX(ctx)
-				if got := db.client.Note.GetX(ctx, row.ID); !got.Email.IsZero() || !strings.HasPrefix(got.Title, "title") {
+				if got := db.client.Note.GetX(ctx, row.ID); !got.Email.IsZero() ||
+					!strings.HasPrefix(got.Title, "title") {
 					t.Errorf("%s: read %v", name, got)
 				}
 			}
 		}
-		if plaintext, err := db.client.Note.GetX(ctx, kept.ID).Email.Reveal(); err != nil || plaintext != "A@example.com" {
+		if plaintext, err := db.client.Note.GetX(ctx, kept.ID).Email.Reveal(); err != nil ||
+			plaintext != "A@example.com" {
 			t.Errorf("another row reveals %q, %v", plaintext, err)
 		}
 	})

@@ -23,8 +23,8 @@ import (
 const keyTable = `CREATE TABLE credent_tenant_keys (tenant varchar(255) NOT NULL PRIMARY KEY, wrapped varchar(500),
 	created_at timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP, destroyed_at timestamp)`
 
-// forEachTenant runs a test over the drivers, with a client whose tenants o1
-// and o2 have keys of their own.
+// forEachTenant runs a test over the drivers, with a client that has
+// keys for the tenants o1 and o2.
 func forEachTenant(t *testing.T, test func(t *testing.T, db *database)) {
 	t.Helper()
 	for _, driverName := range bare.SQLDrivers {
@@ -116,7 +116,8 @@ func TestDigestsOfTenants(t *testing.T) {
 		}
 		raw := func(tenant any) error {
 			pin := encrypted.New("0008")
-			_, err := c.ExecContext(ctx, query, encrypted.At(pin, card.PinColumn, "o1"), encrypted.DigestOf(pin, card.PinColumn, tenant), ids["SQL"])
+			_, err := c.ExecContext(ctx, query, encrypted.At(pin, card.PinColumn, "o1"),
+				encrypted.DigestOf(pin, card.PinColumn, tenant), ids["SQL"])
 			return err
 		}
 		if err := raw(nil); !errors.Is(err, encrypted.ErrNoTenant) {
@@ -184,7 +185,8 @@ func TestDestroyedDigests(t *testing.T) {
 			t.Error("the digest stays in the row")
 		}
 		fresh := db.open(t, tenantKeys(encrypted.Write))
-		if n, err := fresh.Card.Query().Where(card.PinIs("o1", encrypted.New("4711"))).Count(ctx); !errors.Is(err, encrypted.ErrShredded) {
+		if n, err := fresh.Card.Query().Where(card.PinIs("o1", encrypted.New("4711"))).
+			Count(ctx); !errors.Is(err, encrypted.ErrShredded) {
 			t.Errorf("a lookup: %d, %v", n, err)
 		}
 		if n := fresh.Card.Query().Where(card.PinIs("o2", encrypted.New("4711"))).CountX(ctx); n != 1 {
@@ -244,11 +246,13 @@ func TestUniqueForTenants(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if index := counts[0].Index; (index.Tenant == counts[0].Rows) != (to == encrypted.Write) || (index.Primary == counts[0].Rows) !=
-				(to == encrypted.Accept) {
+			if index := counts[0].Index; (index.Tenant == counts[0].Rows) != (to == encrypted.Write) ||
+				(index.Primary == counts[0].Rows) !=
+					(to == encrypted.Accept) {
 				t.Errorf("after rotate: %+v of %d", index, counts[0].Rows)
 			}
-			if got := clients["write"].Card.Query().Where(card.PinIs("o1", encrypted.New("writewrite"))).CountX(ctx); got != 1 {
+			if got := clients["write"].Card.Query().Where(card.PinIs("o1", encrypted.New("writewrite"))).
+				CountX(ctx); got != 1 {
 				t.Errorf("after rotate: found %d", got)
 			}
 			if to == encrypted.Accept {
@@ -256,7 +260,8 @@ func TestUniqueForTenants(t *testing.T) {
 			}
 			// A client that requires tenants' keys looks under these alone.
 			required := db.open(t, append(tenantKeys(encrypted.Require), binding...))
-			if got := required.Card.Query().Where(card.PinIs("o1", encrypted.New("acceptaccept"))).CountX(ctx); got != 1 {
+			if got := required.Card.Query().Where(card.PinIs("o1", encrypted.New("acceptaccept"))).
+				CountX(ctx); got != 1 {
 				t.Errorf("require: found %d", got)
 			}
 			for name, again := range map[string]*ent.Client{"require": required, "write": clients["write"]} {

@@ -39,7 +39,10 @@ func openNotes(t *testing.T, ring *keyring.Keyring) (*sql.DB, *notes.Client) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	drv, err := encrypted.NewDriver(entsql.OpenDB(d, db), encrypted.Config{Keyring: ring, Columns: notes.EncryptedColumns()})
+	drv, err := encrypted.NewDriver(entsql.OpenDB(d, db), encrypted.Config{
+		Keyring: ring,
+		Columns: notes.EncryptedColumns(),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +89,8 @@ func TestCheckOfTwoClients(t *testing.T) {
 	if err := encrypted.Check(t.Context(), db, noteRing); !errors.Is(err, encrypted.ErrNoColumn) {
 		t.Errorf("columns of notes: %v", err)
 	}
-	if err := encrypted.Check(t.Context(), db, noteRing, ent.EncryptedColumns()...); !errors.Is(err, encrypted.ErrNotChecked) {
+	if err := encrypted.Check(t.Context(), db, noteRing, ent.EncryptedColumns()...); !errors.Is(err,
+		encrypted.ErrNotChecked) {
 		t.Errorf("credent's columns in the database of notes: %v", err)
 	}
 
@@ -109,10 +113,12 @@ func TestCheckOfTwoClients(t *testing.T) {
 	if _, err := body.Reveal(); !errors.Is(err, encrypted.ErrNoOpener) {
 		t.Errorf("without an opener: %v", err)
 	}
-	if text, err := body.OpenedBy(encrypted.OpenerOf(noteRing, note.BodyColumn, "o1")).Reveal(); text != "text" || err != nil {
+	if text, err := body.OpenedBy(encrypted.OpenerOf(noteRing, note.BodyColumn, "o1")).
+		Reveal(); text != "text" || err != nil {
 		t.Errorf("with the client's keyring: %q, %v", text, err)
 	}
-	if _, err := body.OpenedBy(encrypted.OpenerOf(nil, note.BodyColumn, "o1")).Reveal(); !errors.Is(err, encrypted.ErrNoKey) {
+	if _, err := body.OpenedBy(encrypted.OpenerOf(nil, note.BodyColumn, "o1")).
+		Reveal(); !errors.Is(err, encrypted.ErrNoKey) {
 		t.Errorf("without a keyring: %v", err)
 	}
 }

@@ -14,8 +14,12 @@ func TestBoundCopy(t *testing.T) {
 	t.Parallel()
 	forEachCopy(t, func(t *testing.T, env *testdb.Env) {
 		env.Account(t, "u1")
-		for _, opts := range [][]testopt.Option{env.IsBound(), env.IsBound(testopt.WithFormatWarnings(slog.New(slog.DiscardHandler)))} {
-			if n, err := testopt.Copy(t.Context(), env.DB, testdb.Sequence(testdb.CopyRows(3, "u1")...), credent.CopyConfig{}, opts...); n != 3 || err != nil {
+		for _, opts := range [][]testopt.Option{
+			env.IsBound(),
+			env.IsBound(testopt.WithFormatWarnings(slog.New(slog.DiscardHandler))),
+		} {
+			if n, err := testopt.Copy(t.Context(), env.DB, testdb.Sequence(testdb.CopyRows(3, "u1")...),
+				credent.CopyConfig{}, opts...); n != 3 || err != nil {
 				t.Fatal(n, err)
 			}
 		}

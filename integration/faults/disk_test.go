@@ -91,14 +91,14 @@ func (d *disk) free() {
 	d.must(os.Remove(d.ballast))
 }
 
-// start starts a server on the disk, whose log stays small.
+// start starts a server on the disk, with a log that stays small.
 func (d *disk) start() (*pgserver.Server, string) {
 	d.Helper()
 	return startServer(d.trial, pgserver.WithSetting("min_wal_size", "32MB"),
 		pgserver.WithSetting("max_wal_size", "48MB"))
 }
 
-// fullCommand is a command for a server whose disk is full.
+// fullCommand is a command for a server on a full disk.
 type fullCommand struct {
 	name    string
 	vault   *vault

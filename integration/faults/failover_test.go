@@ -119,9 +119,9 @@ func (c *cluster) rotate() (end func()) {
 	}
 }
 
-// failOverSynchronous kills primaries whose commits wait for the standby: what
-// was acknowledged is there. Every other standby hears nothing before, so that
-// the operations' deadlines end commits that wait.
+// failOverSynchronous kills primaries with commits that wait for the standby:
+// what was acknowledged is there. Every other standby hears nothing before, so
+// that the operations' deadlines end commits that wait.
 func failOverSynchronous(tr *trial) {
 	c := newCluster(tr)
 	rounds := tr.pick(2, 10)
@@ -148,9 +148,9 @@ func failOverSynchronous(tr *trial) {
 	c.close()
 }
 
-// failOverAsynchronous kills primaries whose standby has not received the last
+// failOverAsynchronous kills primaries before the standby has received the last
 // writes: Postgres loses these, and what it still acknowledges and holds has to
-// open. Each round stores first secrets of tenants whose keys are lost.
+// open. Each round stores first secrets of tenants with keys that are lost.
 func failOverAsynchronous(tr *trial) {
 	c := newCluster(tr)
 	rounds := tr.pick(2, 10)

@@ -272,7 +272,8 @@ func (v *vault) wholeOrGone(user string) {
 	}
 }
 
-// plainVault is a vault in a database of its own, whose columns take plaintext.
+// plainVault is a vault in a database of its own, with columns that take
+// plaintext.
 func plainVault(tr *trial, server *pgserver.Server) *vault {
 	tr.Helper()
 	databaseURL, _, err := server.CreateDatabase(tr.ctx, "")

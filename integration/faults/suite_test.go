@@ -118,7 +118,7 @@ type trial struct {
 	operations  atomic.Int64 // acknowledged writes, and commands that were done
 	reads       atomic.Int64 // rows that were read and opened, or lookups
 	failed      atomic.Int64 // operations that the fault made fail
-	undone      atomic.Int64 // acknowledged by a server whose standby never got them
+	undone      atomic.Int64 // acknowledged by a server, and lost on its standby
 	lost        atomic.Int64
 	wrong       atomic.Int64
 	foreign     atomic.Int64

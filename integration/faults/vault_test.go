@@ -34,7 +34,7 @@ type vault struct {
 	rotated  bool     // nothing is under these any more
 	rows     map[uuid.UUID]stored
 	users    []string
-	gone     map[string]bool // users whose key is destroyed
+	gone     map[string]bool // users with a destroyed key
 }
 
 // newVault stores credentials under the keys of their users.

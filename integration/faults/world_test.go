@@ -248,8 +248,8 @@ func (w *world) close() {
 // secrets, keys or rows.
 func isTransient(err error) bool {
 	for _, target := range []error{
-		credent.ErrCorrupt, credent.ErrUnknownKey, credent.ErrNotEncrypted, credent.ErrWrongLocation, credent.ErrShredded,
-		credent.ErrUnderKeyring, credent.ErrValue, credent.ErrNoKey,
+		credent.ErrCorrupt, credent.ErrUnknownKey, credent.ErrNotEncrypted, credent.ErrWrongLocation,
+		credent.ErrShredded, credent.ErrUnderKeyring, credent.ErrValue, credent.ErrNoKey,
 	} {
 		if errors.Is(err, target) {
 			return false

@@ -135,8 +135,8 @@ func (r *writer) step() error {
 	return nil
 }
 
-// owner returns a tenant: one that is known, or a new one, whose key is made
-// with its first secret.
+// owner returns a tenant: one that is known, or a new one, with a key made
+// for its first secret.
 func (r *writer) owner() string {
 	if len(r.owners) == 0 || r.random.IntN(3) == 0 {
 		r.owners = append(r.owners, fmt.Sprintf("owner-%d-%d", r.number, len(r.owners)+1))

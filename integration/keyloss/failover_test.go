@@ -117,7 +117,8 @@ func TestReadsUnderNewKey(t *testing.T) {
 		}
 		// What nobody opens costs one more look, and stays what it is.
 		s.wrap(t, "u1", newKey(t))
-		if _, err := s.newClient(t).UserCredential.Query().OnlyX(t.Context()).SecretKey.Reveal(); !errors.Is(err, credent.ErrUnknownKey) {
+		if _, err := s.newClient(t).UserCredential.Query().OnlyX(t.Context()).SecretKey.Reveal(); !errors.Is(err,
+			credent.ErrUnknownKey) {
 			t.Errorf("got %v", err)
 		}
 	})

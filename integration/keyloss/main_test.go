@@ -78,7 +78,10 @@ func forEachDriver(t *testing.T, test func(t *testing.T, s *service)) {
 	for _, driver := range []string{"pq", "pgx", "modernc", "mattn"} {
 		t.Run(driver, func(t *testing.T) {
 			t.Parallel()
-			test(t, newService(t, open(t, driver), map[bool]string{true: dialect.Postgres, false: dialect.SQLite}[driver[0] == 'p']))
+			test(t, newService(t, open(t, driver), map[bool]string{
+				true:  dialect.Postgres,
+				false: dialect.SQLite,
+			}[driver[0] == 'p']))
 		})
 	}
 }
@@ -101,7 +104,8 @@ func open(t *testing.T, driver string) *sql.DB {
 	case "modernc":
 		db, _, err = testopt.OpenDB("sqlite:" + file + "?_pragma=synchronous(0)")
 	default:
-		db, err = sql.Open("sqlite3", "file:"+file+"?_foreign_keys=1&_busy_timeout=60000&_synchronous=0&_journal_mode=WAL")
+		db, err = sql.Open("sqlite3",
+			"file:"+file+"?_foreign_keys=1&_busy_timeout=60000&_synchronous=0&_journal_mode=WAL")
 	}
 	if err == nil {
 		err = testopt.Apply(t.Context(), db)

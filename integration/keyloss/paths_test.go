@@ -34,7 +34,8 @@ var losses = map[string]func(t *testing.T, s *service, user string){
 	"wrapped anew": func(t *testing.T, s *service, user string) {
 		t.Helper()
 		var wrapped string
-		if err := s.db.QueryRowContext(t.Context(), "SELECT wrapped FROM credent_tenant_keys WHERE tenant = $1", user).Scan(&wrapped); err != nil {
+		if err := s.db.QueryRowContext(t.Context(), "SELECT wrapped FROM credent_tenant_keys WHERE tenant = $1", user).
+			Scan(&wrapped); err != nil {
 			t.Fatal(err)
 		}
 		key, _, err := tenantkey.Unwrap((*engine.Ring)(s.ring), user, wrapped)
@@ -83,8 +84,9 @@ func (s *service) onTx(ctx context.Context, do func(tx *ent.Tx) error) error {
 	return tx.Commit()
 }
 
-const insertRaw = "INSERT INTO user_credentials (id, user_account_id, user_id, credential_type, api_key, api_key_index, secret_key, " +
-	"is_active, created_at, updated_at) VALUES (%s, %s, 'u1', 'alpaca', %s, %s, %s, true, '2026-01-01', '2026-01-01')"
+const insertRaw = "INSERT INTO user_credentials (id, user_account_id, user_id, credential_type, api_key, " +
+	"api_key_index, secret_key, is_active, created_at, updated_at) VALUES (%s, %s, 'u1', 'alpaca', %s, %s, %s, true, " +
+	"'2026-01-01', '2026-01-01')"
 
 // raw is the caller's own INSERT.
 func (s *service) raw() (query string, args []any) {
@@ -95,7 +97,8 @@ func (s *service) raw() (query string, args []any) {
 	}
 	return fmt.Sprintf(insertRaw, marks...), []any{
 		uuid.New(), s.accounts["u1"].ID,
-		encrypted.At(key, usercredential.APIKeyColumn, "u1"), encrypted.DigestOf(key, usercredential.APIKeyColumn, "u1"),
+		encrypted.At(key, usercredential.APIKeyColumn, "u1"),
+		encrypted.DigestOf(key, usercredential.APIKeyColumn, "u1"),
 		encrypted.At(secret, usercredential.SecretKeyColumn, "u1"),
 	}
 }
@@ -109,7 +112,8 @@ var paths = []path{
 	}},
 	{"create in a transaction", 2, func(ctx context.Context, s *service, _ *ent.UserCredential) error {
 		return s.onTx(ctx, func(tx *ent.Tx) error {
-			return errors.Join(s.create(tx.UserCredential, "u1", "x").Exec(ctx), s.create(tx.UserCredential, "u1", "y").Exec(ctx))
+			return errors.Join(s.create(tx.UserCredential, "u1", "x").Exec(ctx),
+				s.create(tx.UserCredential, "u1", "y").Exec(ctx))
 		})
 	}},
 	{"create after a savepoint", 1, func(ctx context.Context, s *service, _ *ent.UserCredential) error {
@@ -128,7 +132,8 @@ var paths = []path{
 		})
 	}},
 	{"bulk", 2, func(ctx context.Context, s *service, _ *ent.UserCredential) error {
-		return s.client.UserCredential.CreateBulk(s.create(s.client.UserCredential, "u1", "x"), s.create(s.client.UserCredential, "u1", "y")).Exec(ctx)
+		return s.client.UserCredential.CreateBulk(s.create(s.client.UserCredential, "u1", "x"),
+			s.create(s.client.UserCredential, "u1", "y")).Exec(ctx)
 	}},
 	{"bulk of two tenants", 2, func(ctx context.Context, s *service, _ *ent.UserCredential) error {
 		return s.client.UserCredential.CreateBulk(s.create(s.client.UserCredential, "u2", "z"),
@@ -142,17 +147,21 @@ var paths = []path{
 		}).Exec(ctx)
 	}},
 	{"upsert that inserts", 1, func(ctx context.Context, s *service, _ *ent.UserCredential) error {
-		return s.create(s.client.UserCredential, "u1", "x").OnConflict(entsql.ConflictColumns("id")).UpdateNewValues().Exec(ctx)
+		return s.create(s.client.UserCredential, "u1", "x").OnConflict(entsql.ConflictColumns("id")).
+			UpdateNewValues().Exec(ctx)
 	}},
 	{"upsert that updates", 0, func(ctx context.Context, s *service, there *ent.UserCredential) error {
-		return s.create(s.client.UserCredential, "u1", "x").SetID(there.ID).OnConflict(entsql.ConflictColumns("id")).UpdateNewValues().Exec(ctx)
+		return s.create(s.client.UserCredential, "u1", "x").SetID(there.ID).OnConflict(entsql.ConflictColumns("id")).
+			UpdateNewValues().Exec(ctx)
 	}},
 	{"bulk upsert", 1, func(ctx context.Context, s *service, there *ent.UserCredential) error {
 		return s.client.UserCredential.CreateBulk(s.create(s.client.UserCredential, "u1", "x").SetID(there.ID),
-			s.create(s.client.UserCredential, "u1", "y")).OnConflict(entsql.ConflictColumns("id")).UpdateNewValues().Exec(ctx)
+			s.create(s.client.UserCredential, "u1", "y")).OnConflict(entsql.ConflictColumns("id")).
+			UpdateNewValues().Exec(ctx)
 	}},
 	{"update of one", 0, func(ctx context.Context, s *service, there *ent.UserCredential) error {
-		return s.client.UserCredential.UpdateOneID(there.ID).SetAPIKey(credent.NewSecret("key x")).SetSecretKey(credent.NewSecret("x")).Exec(ctx)
+		return s.client.UserCredential.UpdateOneID(there.ID).SetAPIKey(credent.NewSecret("key x")).
+			SetSecretKey(credent.NewSecret("x")).Exec(ctx)
 	}},
 	{"update", 0, func(ctx context.Context, s *service, there *ent.UserCredential) error {
 		return s.client.UserCredential.Update().Where(usercredential.ID(there.ID)).
@@ -160,7 +169,8 @@ var paths = []path{
 	}},
 	{"update in a transaction", 0, func(ctx context.Context, s *service, there *ent.UserCredential) error {
 		return s.onTx(ctx, func(tx *ent.Tx) error {
-			return tx.UserCredential.UpdateOneID(there.ID).SetAPIKey(credent.NewSecret("key x")).SetSecretKey(credent.NewSecret("x")).Exec(ctx)
+			return tx.UserCredential.UpdateOneID(there.ID).SetAPIKey(credent.NewSecret("key x")).
+				SetSecretKey(credent.NewSecret("x")).Exec(ctx)
 		})
 	}},
 	{"raw SQL", 1, func(ctx context.Context, s *service, _ *ent.UserCredential) error {
@@ -197,7 +207,8 @@ func (s *service) copy(ctx context.Context, cfg ...credent.CopyConfig) error {
 	var rows iter.Seq2[credent.CopyRow, error] = func(yield func(credent.CopyRow, error) bool) {
 		for _, secret := range []string{"x", "y"} {
 			if !yield(credent.CopyRow{
-				UserID: "u1", CredentialType: "alpaca", APIKey: credent.NewSecret("key " + secret), SecretKey: credent.NewSecret(secret),
+				UserID: "u1", CredentialType: "alpaca", APIKey: credent.NewSecret("key " + secret),
+				SecretKey: credent.NewSecret(secret),
 			}, nil) {
 				return
 			}
@@ -227,7 +238,8 @@ func TestEveryWritePath(t *testing.T) {
 						t.Fatal(err)
 					}
 					before := there
-					if p.rows == 0 || p.name == "bulk upsert" || loss == "wrapped anew" { // it is new, or was never lost
+					// it is new, or was never lost
+					if p.rows == 0 || p.name == "bulk upsert" || loss == "wrapped anew" {
 						before = nil
 					}
 					want := p.rows

@@ -50,7 +50,8 @@ func TestOneStatement(t *testing.T) {
 			"create": func() error { return s.create(s.client.UserCredential, "u1", "x").Exec(t.Context()) },
 			"bulk": func() error {
 				return s.client.UserCredential.CreateBulk(s.create(s.client.UserCredential, "u1", "x"),
-					s.create(s.client.UserCredential, "u2", "x"), s.create(s.client.UserCredential, "u1", "x")).Exec(t.Context())
+					s.create(s.client.UserCredential, "u2", "x"), s.create(s.client.UserCredential, "u1", "x")).
+					Exec(t.Context())
 			},
 		}
 		for name, write := range writes {

@@ -22,8 +22,8 @@ func TestStatesOfAnotherServer(t *testing.T) {
 		set := func(p states.Protection, state states.State) {
 			s.exec(t, "DELETE FROM credent_states")
 			for _, c := range []encrypted.Column{usercredential.APIKeyColumn, usercredential.SecretKeyColumn} {
-				s.exec(t, fmt.Sprintf("INSERT INTO credent_states (column_name, protection, state, changed_at) VALUES ('%s', '%s', '%s', '2026-01-01')",
-					c, p, state))
+				s.exec(t, fmt.Sprintf("INSERT INTO credent_states (column_name, protection, state, changed_at) "+
+					"VALUES ('%s', '%s', '%s', '2026-01-01')", c, p, state))
 			}
 		}
 		for _, p := range []states.Protection{states.Binding, states.TenantKeys} {

@@ -50,8 +50,10 @@ func TestAdopt(t *testing.T) {
 			}
 			var kind, applied, total int
 			var hash string
-			if err := db.QueryRowContext(t.Context(), "SELECT type, applied, total, hash FROM atlas_schema_revisions.atlas_schema_revisions "+
-				"WHERE version = '"+testdb.CreateTables+"'").Scan(&kind, &applied, &total, &hash); err != nil || kind != 1 || applied != 0 || total != 0 || hash != "" {
+			if err := db.QueryRowContext(t.Context(), "SELECT type, applied, total, hash FROM "+
+				"atlas_schema_revisions.atlas_schema_revisions WHERE version = '"+testdb.CreateTables+"'").
+				Scan(&kind, &applied, &total, &hash); err != nil || kind != 1 || applied != 0 ||
+				total != 0 || hash != "" {
 				t.Errorf("the baseline row has %d, %d, %d, %q, %v", kind, applied, total, hash, err)
 			}
 			if check, err := testopt.Check(t.Context(), db); err != nil || check.Err() != nil {
@@ -184,17 +186,20 @@ func TestAdoptTouchesNoSecrets(t *testing.T) {
 	}
 	before := testdb.PgDump(t, url)
 	report, err := testopt.Adopt(t.Context(), db)
-	if !errors.Is(err, ours.ErrBadRows) || len(report.BadRows) != 2 || strings.Contains(fmt.Sprintf("%+v %v", report, err), "PLAINCANARY") {
+	if !errors.Is(err, ours.ErrBadRows) || len(report.BadRows) != 2 ||
+		strings.Contains(fmt.Sprintf("%+v %v", report, err), "PLAINCANARY") {
 		t.Errorf("%+v, %v", report, err)
 	}
 	if diff := cmp.Diff(before, testdb.PgDump(t, url)); diff != "" {
 		t.Error(diff)
 	}
-	if _, err := db.ExecContext(t.Context(), "ALTER TABLE user_credentials ALTER COLUMN api_key TYPE varchar(600)"); err != nil {
+	if _, err := db.ExecContext(t.Context(),
+		"ALTER TABLE user_credentials ALTER COLUMN api_key TYPE varchar(600)"); err != nil {
 		t.Fatal(err)
 	}
 	report, err = testopt.Adopt(t.Context(), db)
-	if !errors.Is(err, ours.ErrNotEqual) || len(report.Differences) != 1 || len(report.Differences[0].SQL) != 0 || report.Differences[0].Note == "" {
+	if !errors.Is(err, ours.ErrNotEqual) || len(report.Differences) != 1 || len(report.Differences[0].SQL) != 0 ||
+		report.Differences[0].Note == "" {
 		t.Errorf("%+v, %v", report, err)
 	}
 }
@@ -245,10 +250,12 @@ func TestCheckFindsFiles(t *testing.T) {
 			return dir.WriteFile(name, data)
 		}, true, ours.ErrDeleted, ours.FileDeleted},
 		"pending": {func(dir *migrate.MemDir, name string, data []byte) error {
-			return errors.Join(dir.WriteFile(name, data), dir.WriteFile("20991231000000_later.sql", []byte("SELECT 1;\n")))
+			return errors.Join(dir.WriteFile(name, data), dir.WriteFile("20991231000000_later.sql",
+				[]byte("SELECT 1;\n")))
 		}, true, ours.ErrPending, ours.FilePending},
 		"out of order": {func(dir *migrate.MemDir, name string, data []byte) error {
-			return errors.Join(dir.WriteFile(name, data), dir.WriteFile("20261124030050_between.sql", []byte("SELECT 1;\n")))
+			return errors.Join(dir.WriteFile(name, data), dir.WriteFile("20261124030050_between.sql",
+				[]byte("SELECT 1;\n")))
 		}, true, ours.ErrOutOfOrder, ours.FileOutOfOrder},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -86,7 +86,8 @@ func TestCheckAsMember(t *testing.T) {
 		if err := encrypted.KeepCanary(ctx, member, s.Ring, columns...); !errors.Is(err, encrypted.ErrNotChecked) {
 			t.Errorf("a member keeps canaries: %v", err)
 		}
-		if err := testopt.Apply(ctx, s.DB, testopt.WithCanaries(wrong, columns...)); !errors.Is(err, encrypted.ErrUnknownKey) {
+		if err := testopt.Apply(ctx, s.DB, testopt.WithCanaries(wrong, columns...)); !errors.Is(err,
+			encrypted.ErrUnknownKey) {
 			t.Errorf("migrate with a wrong key: %v", err)
 		}
 		if got := testdb.Lines(t, s.DB, "SELECT column_name FROM credent_canary"); len(got) > 0 {
@@ -101,14 +102,16 @@ func TestCheckAsMember(t *testing.T) {
 		}
 		wantCheck(t, s, "right key", s.Ring, nil)
 		wantCheck(t, s, "wrong key", wrong, credent.ErrUnknownKey)
-		if err := testopt.Apply(ctx, s.DB, testopt.WithCanaries(wrong, columns...)); !errors.Is(err, encrypted.ErrUnknownKey) {
+		if err := testopt.Apply(ctx, s.DB, testopt.WithCanaries(wrong, columns...)); !errors.Is(err,
+			encrypted.ErrUnknownKey) {
 			t.Errorf("migrate with a wrong key again: %v", err)
 		}
 		for _, stmt := range []string{
 			"INSERT INTO credent_canary VALUES ('t', 'c', 'gAAAAx')", "UPDATE credent_canary SET token = 'gAAAAx'",
 			"DELETE FROM credent_canary", "TRUNCATE credent_canary",
 		} {
-			if _, err := member.ExecContext(ctx, stmt); err == nil || !strings.Contains(err.Error(), "permission denied") {
+			if _, err := member.ExecContext(ctx, stmt); err == nil ||
+				!strings.Contains(err.Error(), "permission denied") {
 				t.Errorf("%s: %v", stmt, err)
 			}
 		}
@@ -129,14 +132,16 @@ func TestCheckAsMember(t *testing.T) {
 			t.Error(err)
 		}
 		if after := testdb.Lines(t, s.DB,
-			"SELECT column_name || ' ' || token FROM credent_canary ORDER BY 1"); strings.Join(after, ",") != strings.Join(before, ",") {
+			"SELECT column_name || ' ' || token FROM credent_canary ORDER BY 1"); strings.Join(after,
+			",") != strings.Join(before, ",") {
 			t.Error("migrations replaced canaries")
 		}
 		if _, err := rotate.Run(ctx, s.DB, alone, rotate.Config{}); !errors.Is(err, rotate.ErrQuarantined) {
 			t.Errorf("rotate without the old key: %v", err)
 		}
 		wantCheck(t, s, "after a rotation that opened nothing", s.Ring, nil)
-		if _, err := rotate.Run(ctx, s.DB, both, rotate.Config{Columns: []string{"user_credentials.api_key"}}); err != nil {
+		if _, err := rotate.Run(ctx, s.DB, both,
+			rotate.Config{Columns: []string{"user_credentials.api_key"}}); err != nil {
 			t.Error(err)
 		}
 		counts, err := rotate.Verify(ctx, s.DB, both)
@@ -187,7 +192,8 @@ func TestCheckEmpty(t *testing.T) {
 			testopt.WithKeyring(wrong))...)); !errors.Is(err, credent.ErrUnknownKey) {
 			t.Errorf("a wrong key: %v", err)
 		}
-		if _, err := testopt.Open(t.Context(), env.URL, append(env.Opts, testopt.WithKeyring(wrong), testopt.WithMigrations())...); !errors.Is(err, credent.ErrUnknownKey) {
+		if _, err := testopt.Open(t.Context(), env.URL, append(env.Opts, testopt.WithKeyring(wrong),
+			testopt.WithMigrations())...); !errors.Is(err, credent.ErrUnknownKey) {
 			t.Errorf("a wrong key opens with migrations: %v", err)
 		}
 		bare := ent.NewClient(ent.Driver(entsql.OpenDB(dialect.Postgres, env.DB)))
@@ -204,10 +210,12 @@ func TestCheckEmpty(t *testing.T) {
 		if _, err := rotate.DecryptToPlaintext(t.Context(), env.DB, env.Ring, cfg); err != nil {
 			t.Error(err)
 		}
-		if got := testdb.Lines(t, env.DB, "SELECT column_name FROM credent_canary"); len(got) != 1 || got[0] != "secret_key" {
+		if got := testdb.Lines(t, env.DB, "SELECT column_name FROM credent_canary"); len(got) != 1 ||
+			got[0] != "secret_key" {
 			t.Errorf("canaries after it: %v", got)
 		}
-		if _, err := rotate.Encrypt(t.Context(), env.DB, wrong, rotate.Config{}); !errors.Is(err, encrypted.ErrUnknownKey) {
+		if _, err := rotate.Encrypt(t.Context(), env.DB, wrong, rotate.Config{}); !errors.Is(err,
+			encrypted.ErrUnknownKey) {
 			t.Errorf("encrypt with a wrong key: %v", err)
 		}
 		if _, err := rotate.Encrypt(t.Context(), env.DB, env.Ring, cfg); err != nil {

@@ -67,7 +67,8 @@ func TestHistoryIsTheStockCommands(t *testing.T) {
 			}
 			// Found again from a connection of the other kind.
 			for _, parameter := range []string{"", "&search_path=public"} {
-				if diff := cmp.Diff(testdb.Versions(t), testdb.AppliedVersions(t, testdb.OpenDB(t, url+parameter))); diff != "" {
+				if diff := cmp.Diff(testdb.Versions(t),
+					testdb.AppliedVersions(t, testdb.OpenDB(t, url+parameter))); diff != "" {
 					t.Error(diff)
 				}
 			}
@@ -79,15 +80,24 @@ func TestHistoryIsTheStockCommands(t *testing.T) {
 // read off databases that it migrated. A baseline's hash is empty. The
 // columns are the same as in historyRows.
 var stockHistory = struct{ first, partial, done, last, baseline, set, setPartial []string }{
-	first:   []string{"20260101000000", "a", "2", "2", "2", "''", "''", "KDbHUB3YUQJd2Kseyhgw/T7SBbZoaey2f1HlFuqJXLQ=", "'null'"},
+	first: []string{
+		"20260101000000", "a", "2", "2", "2", "''", "''",
+		"KDbHUB3YUQJd2Kseyhgw/T7SBbZoaey2f1HlFuqJXLQ=", "'null'",
+	},
 	partial: []string{"20260101000001", "b", "2", "1", "3", stockError, stockStatement, stockHash, stockPartialHashes},
 	done:    []string{"20260101000001", "b", "2", "3", "3", "''", "''", stockHash, "'null'"},
-	last:    []string{"20260101000002", "c", "2", "1", "1", "''", "''", "++ao6ejaQ+K8oSkdTR9B26PYN78+7qYN8Szi4CzickM=", "'null'"},
+	last: []string{
+		"20260101000002", "c", "2", "1", "1", "''", "''",
+		"++ao6ejaQ+K8oSkdTR9B26PYN78+7qYN8Szi4CzickM=", "'null'",
+	},
 	// migrate apply --baseline
 	baseline: []string{"20260101000000", "a", "1", "0", "0", "''", "''", "", "'null'"},
 	// migrate set
-	set:        []string{"20260101000001", "b", "4", "0", "0", "''", "''", stockHash, "'null'"},
-	setPartial: []string{"20260101000001", "b", "6", "1", "3", stockError, stockStatement, stockHash, stockPartialHashes},
+	set: []string{"20260101000001", "b", "4", "0", "0", "''", "''", stockHash, "'null'"},
+	setPartial: []string{
+		"20260101000001", "b", "6", "1", "3", stockError, stockStatement, stockHash,
+		stockPartialHashes,
+	},
 }
 
 const (
@@ -144,7 +154,8 @@ func TestRowsAreTheStockCommands(t *testing.T) {
 			if err := testopt.Apply(t.Context(), db, dir); err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff([][]string{stockHistory.first, stockHistory.done, stockHistory.last}, history(t, db)); diff != "" {
+			if diff := cmp.Diff([][]string{stockHistory.first, stockHistory.done, stockHistory.last},
+				history(t, db)); diff != "" {
 				t.Error(diff)
 			}
 			db = testdb.OpenDB(t, testdb.NewDatabase(t, ""), opts...)
@@ -152,7 +163,8 @@ func TestRowsAreTheStockCommands(t *testing.T) {
 			if err := testopt.Apply(t.Context(), db, dir, testopt.WithBaseline("20260101000000")); err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff([][]string{stockHistory.baseline, stockHistory.done, stockHistory.last}, history(t, db)); diff != "" {
+			if diff := cmp.Diff([][]string{stockHistory.baseline, stockHistory.done, stockHistory.last},
+				history(t, db)); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -171,13 +183,47 @@ func TestApplyGoesOnFromTheStockCommand(t *testing.T) {
 		pending int
 		want    [][]string
 	}{
-		"one file":            {[]string{table}, [][]string{stockHistory.first}, "", 2, [][]string{stockHistory.first, stockHistory.done, stockHistory.last}},
-		"partial":             {index, [][]string{stockHistory.first, stockHistory.partial}, "20260101000001", 2, [][]string{stockHistory.first, stockHistory.done, stockHistory.last}},
-		"baseline":            {[]string{table}, [][]string{stockHistory.baseline}, "", 2, [][]string{stockHistory.baseline, stockHistory.done, stockHistory.last}},
-		"set":                 {[]string{table}, [][]string{stockHistory.first, stockHistory.set}, "", 1, [][]string{stockHistory.first, stockHistory.set, stockHistory.last}},
-		"partial, then set":   {index, [][]string{stockHistory.first, stockHistory.setPartial}, "20260101000001", 2, [][]string{stockHistory.first, replaced(stockHistory.done, 2, "6"), stockHistory.last}},
-		"set, another after":  {index, [][]string{stockHistory.first, stockHistory.setPartial, stockHistory.last}, "", 0, [][]string{stockHistory.first, stockHistory.setPartial, stockHistory.last}},
-		"shortened when done": {index, [][]string{stockHistory.first, replaced(stockHistory.done, 3, "1")}, "", 1, [][]string{stockHistory.first, replaced(stockHistory.done, 3, "1"), stockHistory.last}},
+		"one file": {[]string{table}, [][]string{stockHistory.first}, "", 2, [][]string{
+			stockHistory.first,
+			stockHistory.done, stockHistory.last,
+		}},
+		"partial": {
+			index,
+			[][]string{stockHistory.first, stockHistory.partial},
+			"20260101000001", 2,
+			[][]string{stockHistory.first, stockHistory.done, stockHistory.last},
+		},
+		"baseline": {
+			[]string{table},
+			[][]string{stockHistory.baseline},
+			"", 2,
+			[][]string{stockHistory.baseline, stockHistory.done, stockHistory.last},
+		},
+		"set": {
+			[]string{table},
+			[][]string{stockHistory.first, stockHistory.set},
+			"", 1,
+			[][]string{stockHistory.first, stockHistory.set, stockHistory.last},
+		},
+		"partial, then set": {
+			index,
+			[][]string{stockHistory.first, stockHistory.setPartial},
+			"20260101000001", 2,
+			[][]string{stockHistory.first, replaced(stockHistory.done, 2, "6"), stockHistory.last},
+		},
+		"set, another after": {
+			index,
+			[][]string{stockHistory.first, stockHistory.setPartial, stockHistory.last},
+			"",
+			0,
+			[][]string{stockHistory.first, stockHistory.setPartial, stockHistory.last},
+		},
+		"shortened when done": {
+			index,
+			[][]string{stockHistory.first, replaced(stockHistory.done, 3, "1")},
+			"", 1,
+			[][]string{stockHistory.first, replaced(stockHistory.done, 3, "1"), stockHistory.last},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -185,16 +231,19 @@ func TestApplyGoesOnFromTheStockCommand(t *testing.T) {
 			db := testdb.OpenDB(t, url)
 			// The history table as Apply makes it, which another test compares
 			// with the stock command's.
-			if err := testopt.Apply(t.Context(), db, testopt.WithDir(newDirectory(t, map[string]string{"1_a.sql": ""}))); err != nil {
+			if err := testopt.Apply(t.Context(), db,
+				testopt.WithDir(newDirectory(t, map[string]string{"1_a.sql": ""}))); err != nil {
 				t.Fatal(err)
 			}
 			testdb.Run(t, db, "DELETE FROM atlas_schema_revisions.atlas_schema_revisions")
 			testdb.Run(t, db, tt.made...)
 			for _, r := range tt.rows {
 				testdb.Run(t, db,
-					"INSERT INTO atlas_schema_revisions.atlas_schema_revisions (version, description, type, applied, total, "+
-						"error, error_stmt, hash, partial_hashes, executed_at, execution_time, operator_version) VALUES ("+
-						pq.QuoteLiteral(r[0])+", "+pq.QuoteLiteral(r[1])+", "+strings.Join(r[2:7], ", ")+", "+pq.QuoteLiteral(r[7])+", "+
+					"INSERT INTO atlas_schema_revisions.atlas_schema_revisions (version, description, type, applied, "+
+						"total, error, error_stmt, hash, partial_hashes, executed_at, execution_time, "+
+						"operator_version) VALUES ("+
+						pq.QuoteLiteral(r[0])+", "+pq.QuoteLiteral(r[1])+", "+strings.Join(r[2:7], ", ")+", "+
+						pq.QuoteLiteral(r[7])+", "+
 						r[8]+", now(), 1, 'Atlas CLI - development')")
 			}
 			dir := testopt.WithDir(newDirectory(t, withoutTx))
@@ -246,7 +295,8 @@ func TestApplyWithoutTransactionOnSQLite(t *testing.T) {
 	db, other := testdb.OpenDB(t, url), testdb.OpenDB(t, url)
 	path := pathOf(t, newDirectory(t, map[string]string{
 		"1_a.sql": "CREATE TABLE t (id int);",
-		"2_b.sql": "-- atlas:txmode none\n\nINSERT INTO t VALUES (1);\nINSERT INTO none VALUES (2);\nINSERT INTO t VALUES (3);\n",
+		"2_b.sql": "-- atlas:txmode none\n\nINSERT INTO t VALUES (1);\nINSERT INTO none VALUES (2);\nINSERT INTO t " +
+			"VALUES (3);\n",
 	}))
 	dir := testopt.WithDir(os.DirFS(path))
 	var failed *migrate.StatementError

@@ -43,7 +43,8 @@ func TestApplyCommandGivesUp(t *testing.T) {
 	if err := json.Unmarshal(out, &doc); err != nil {
 		t.Fatal(err)
 	}
-	if b := doc.Blocked; b.File != testdb.Versions(t)[1]+"_harden.sql" || b.Table != "user_credentials" || b.Tries != 1 ||
+	if b := doc.Blocked; b.File != testdb.Versions(t)[1]+"_harden.sql" ||
+		b.Table != "user_credentials" || b.Tries != 1 ||
 		len(b.Holders) != 1 || b.Holders[0].Application != "a dump" || b.Holders[0].AgeSeconds <= 0 {
 		t.Errorf("%s", out)
 	}
@@ -63,7 +64,8 @@ func TestEncryptValidationGivesWay(t *testing.T) {
 	env := testdb.New(t)
 	env.Seed(t)
 	env.Exec(t, "ALTER TABLE user_credentials DROP CONSTRAINT user_credentials_api_key_encrypted")
-	env.Exec(t, "ALTER TABLE user_credentials ADD CONSTRAINT user_credentials_api_key_encrypted CHECK (api_key LIKE 'gAAAA%') NOT VALID")
+	env.Exec(t, "ALTER TABLE user_credentials ADD CONSTRAINT user_credentials_api_key_encrypted CHECK (api_key LIKE "+
+		"'gAAAA%') NOT VALID")
 	other, service := testdb.OpenDB(t, env.URL), testdb.OpenDB(t, env.URL)
 	tx, err := other.BeginTx(t.Context(), nil)
 	if err != nil {
@@ -87,7 +89,8 @@ func TestEncryptValidationGivesWay(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	if got := row(t, service, "SELECT convalidated FROM pg_constraint WHERE conname = 'user_credentials_api_key_encrypted'"); got != "true" {
+	if got := row(t, service, "SELECT convalidated FROM pg_constraint WHERE conname = "+
+		"'user_credentials_api_key_encrypted'"); got != "true" {
 		t.Error("it is not valid")
 	}
 }

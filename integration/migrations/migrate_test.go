@@ -99,7 +99,8 @@ func TestApplyAtOnce(t *testing.T) {
 	var locks int
 	db := testdb.OpenDB(t, url)
 	if err := db.QueryRowContext(t.Context(), "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' "+
-		"AND database = (SELECT oid FROM pg_database WHERE datname = current_database())").Scan(&locks); err != nil || locks != 0 {
+		"AND database = (SELECT oid FROM pg_database WHERE datname = current_database())").
+		Scan(&locks); err != nil || locks != 0 {
 		t.Errorf("%d advisory locks left, %v", locks, err)
 	}
 }
@@ -132,9 +133,10 @@ func TestApplyRefusals(t *testing.T) {
 	t.Run("newer database", func(t *testing.T) {
 		t.Parallel()
 		env := testdb.New(t)
-		env.Exec(t, "INSERT INTO atlas_schema_revisions.atlas_schema_revisions SELECT '20991231000000', 'later', 2, 1, 1, "+
-			"now(), 1, '', '', 'hash', 'null', 'other'")
-		if err := testopt.Apply(t.Context(), env.DB); !errors.Is(err, migrate.ErrNewer) || !strings.Contains(err.Error(), "20991231000000") {
+		env.Exec(t, "INSERT INTO atlas_schema_revisions.atlas_schema_revisions SELECT '20991231000000', 'later', 2, "+
+			"1, 1, now(), 1, '', '', 'hash', 'null', 'other'")
+		if err := testopt.Apply(t.Context(), env.DB); !errors.Is(err, migrate.ErrNewer) ||
+			!strings.Contains(err.Error(), "20991231000000") {
 			t.Error(err)
 		}
 		status, err := testopt.ReadStatus(t.Context(), env.DB)
@@ -152,7 +154,8 @@ func TestApplyRefusals(t *testing.T) {
 			t.Error(err)
 		}
 		var schemas int
-		if err := db.QueryRowContext(t.Context(), "SELECT count(*) FROM pg_namespace WHERE nspname = 'atlas_schema_revisions'").
+		if err := db.QueryRowContext(t.Context(), "SELECT count(*) FROM pg_namespace WHERE nspname = "+
+			"'atlas_schema_revisions'").
 			Scan(&schemas); err != nil || schemas != 0 {
 			t.Errorf("the refused Apply left a history behind: %d, %v", schemas, err)
 		}
@@ -194,7 +197,8 @@ func TestFailedFileIsRolledBack(t *testing.T) {
 				t.Fatal(err)
 			}
 			var active sql.NullBool
-			if err := db.QueryRowContext(t.Context(), "SELECT is_active FROM user_accounts").Scan(&active); err != nil || active.Valid {
+			if err := db.QueryRowContext(t.Context(), "SELECT is_active FROM user_accounts").
+				Scan(&active); err != nil || active.Valid {
 				t.Errorf("the failed file's UPDATE stayed: %v, %v", active, err)
 			}
 			if n := len(testdb.AppliedVersions(t, db)); n != 0 {

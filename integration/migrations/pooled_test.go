@@ -93,7 +93,10 @@ func TestApplyBehindPgBouncerRefuses(t *testing.T) {
 			url := testdb.NewDatabase(t, "")
 			through := testdb.OpenDB(t, testdb.StartPgBouncer(t, url)+way.Parameters, way.Opts...)
 			dir := testopt.WithDir(newDirectory(t, withoutTx))
-			for option, opts := range map[string][]testopt.Migration{"told": {dir, testopt.WithPooled()}, "found out": {dir}} {
+			for option, opts := range map[string][]testopt.Migration{
+				"told":      {dir, testopt.WithPooled()},
+				"found out": {dir},
+			} {
 				if err := testopt.Apply(t.Context(), through, opts...); !errors.Is(err, migrate.ErrPooled) {
 					t.Errorf("%s: %v", option, err)
 				}

@@ -308,7 +308,7 @@ func TestServerCrash(t *testing.T) {
 		if err != nil || stored != n {
 			t.Fatalf("%s: %d rows are stored: %v", driver, stored, err)
 		}
-		w.admin = openPool(t, "postgres", url) // whose connections the crash hasn't cut
+		w.admin = openPool(t, "postgres", url) // the crash cut the other one's connections
 		w.check(t, n, w.new)
 	}
 }

@@ -74,7 +74,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	}
 }
 
-// withOptions returns a URL whose sessions have more settings.
+// withOptions returns a URL for sessions with more settings.
 func withOptions(t *testing.T, of, options string) string {
 	t.Helper()
 	u, err := url.Parse(of)

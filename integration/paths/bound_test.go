@@ -22,10 +22,11 @@ var refusedWhenBound = map[string][]string{
 	"an update that sets user_account_id must set user_id and all secrets too": {"UpdateOne, moved to another account"},
 	"encrypted.At says another user_id than the row has":                       {"UpdateOne, Modify for another tenant"},
 	"the row that conflicts may be another's: let the upsert set user_id and all secrets too": {
-		"bulk upsert of one, Update", "bulk upsert of one, setters", "bulk upsert, Update", "bulk upsert, Update with UpdateAPIKey",
-		"bulk upsert, UpdateAPIKey", "bulk upsert, setters", "upsert, Set",
+		"bulk upsert of one, Update", "bulk upsert of one, setters", "bulk upsert, Update",
+		"bulk upsert, Update with UpdateAPIKey", "bulk upsert, UpdateAPIKey", "bulk upsert, setters", "upsert, Set",
 		"upsert, Set of the other column to a string", "upsert, Set with the digest of another", "upsert, Update",
-		"upsert, Update with UpdateAPIKey", "upsert, Update with conditions", "upsert, UpdateAPIKey", "upsert, setters", "upsert, the setter without a conflict",
+		"upsert, Update with UpdateAPIKey", "upsert, Update with conditions", "upsert, UpdateAPIKey", "upsert, setters",
+		"upsert, the setter without a conflict",
 	},
 }
 
@@ -64,16 +65,19 @@ func TestTenantKeysWritePaths(t *testing.T) {
 			}
 			all := make(map[uuid.UUID]testdb.Pair)
 			for _, row := range env.Client.UserCredential.Query().AllX(t.Context()) {
-				all[row.ID] = testdb.Pair{APIKey: testdb.Reveal(t, row.APIKey), SecretKey: testdb.Reveal(t, row.SecretKey)}
+				all[row.ID] = testdb.Pair{
+					APIKey:    testdb.Reveal(t, row.APIKey),
+					SecretKey: testdb.Reveal(t, row.SecretKey),
+				}
 			}
 			return all
 		})
 	})
 }
 
-// tryScoped tries every write path of a client whose keys depend on the tenant,
-// in and out of transactions. read returns what is stored, after it has looked
-// at the tokens.
+// tryScoped tries every write path of a client with keys that depend on the
+// tenant, in and out of transactions. read returns what is stored, after it has
+// looked at the tokens.
 func tryScoped(t *testing.T, env *testdb.Env, read func(t *testing.T) map[uuid.UUID]testdb.Pair) {
 	t.Helper()
 	for _, inTx := range []bool{false, true} {

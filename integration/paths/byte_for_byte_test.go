@@ -36,10 +36,11 @@ const (
 
 // own are all of them, and how many arguments each has.
 var own = map[string]int{
-	ownLookup: 1, ownLookupLite: 1, ownClaim: 2, ownSavepoint: 0, ownRelease: 0, ownRollback: 0, ownReadKey: 1, ownMakeKey: 2, ownLockKeys: 0,
+	ownLookup: 1, ownLookupLite: 1, ownClaim: 2, ownSavepoint: 0, ownRelease: 0, ownRollback: 0, ownReadKey: 1,
+	ownMakeKey: 2, ownLockKeys: 0,
 }
 
-// byteSettings are the clients whose statements are compared.
+// byteSettings are the clients of the compared statements.
 var byteSettings = map[string]struct {
 	opts   []testopt.Option
 	scoped bool // its keys depend on the tenant
@@ -66,7 +67,10 @@ func TestByteForByte(t *testing.T) {
 							account, rows := env.Seed(t)
 							above.Take()
 							below.Take()
-							w := &writer{env: env, client: env.Client, account: account, rows: rows, want: make(map[uuid.UUID]testdb.Pair)}
+							w := &writer{
+								env: env, client: env.Client, account: account, rows: rows,
+								want: make(map[uuid.UUID]testdb.Pair),
+							}
 							err := path.run(t, w, inTx)
 							c := comparison{above: above.Take(), below: below.Take(), scoped: in.scoped}
 							c.absent = in.scoped && path.name == "UpdateOne, no such row"
@@ -87,7 +91,7 @@ func TestByteForByte(t *testing.T) {
 	})
 }
 
-// recorded returns a client whose statements are recorded above and below
+// recorded returns a client with its statements recorded above and below
 // Credent's driver.
 func recorded(t *testing.T, env *testdb.Env, above, below *record.Log, opts ...testopt.Option) *ent.Client {
 	t.Helper()
@@ -235,7 +239,7 @@ func (c *comparison) due(given *record.Statement) (lookups int, raw bool) {
 
 // TestByteForByteOfTenantKeys has the statements about a tenant's key: a
 // transaction reads it before its first secret, and makes it if there is none.
-// A client whose driver is wrapped has such a transaction for each statement.
+// A client with a wrapped driver has such a transaction for each statement.
 func TestByteForByteOfTenantKeys(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -244,7 +248,8 @@ func TestByteForByteOfTenantKeys(t *testing.T) {
 			account := env.Account(t, user)
 			for _, there := range []bool{false, true} {
 				var above, below record.Log
-				client := recorded(t, env, &above, &below, testopt.WithKeyring(env.Ring), testopt.WithTenantKeys(credent.Write))
+				client := recorded(t, env, &above, &below, testopt.WithKeyring(env.Ring),
+					testopt.WithTenantKeys(credent.Write))
 				for _, known := range []bool{false, true} {
 					create := client.UserCredential.Create()
 					var tx *ent.Tx

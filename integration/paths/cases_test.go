@@ -47,8 +47,8 @@ func TestNumberedParametersOfSQLite(t *testing.T) {
 				map[uuid.UUID]testdb.Pair{rows[1].ID: {APIKey: "new", SecretKey: "secret1"}},
 			},
 			"insert of two rows": {
-				"INSERT INTO user_credentials (id, user_account_id, user_id, credential_type, api_key, secret_key, api_key_index) " +
-					"VALUES ($1, $2, 'u1', 'alpaca', $3, $4, $5), ($6, $7, 'u1', 'alpaca', $8, $9, $10)",
+				"INSERT INTO user_credentials (id, user_account_id, user_id, credential_type, api_key, secret_key, " +
+					"api_key_index) VALUES ($1, $2, 'u1', 'alpaca', $3, $4, $5), ($6, $7, 'u1', 'alpaca', $8, $9, $10)",
 				[]any{
 					ids[0], account.ID, at("a", key), at("b", secret), digest("a"),
 					ids[1], account.ID, at("c", key), at("d", secret), digest("c"),
@@ -58,7 +58,8 @@ func TestNumberedParametersOfSQLite(t *testing.T) {
 		} {
 			before := env.Tokens(t)
 			_, err := env.Client.ExecContext(ctx, test.query, test.args...)
-			if detail := new(credent.Error); !errors.As(err, &detail) || !strings.Contains(err.Error(), "use ? for arguments") {
+			if detail := new(credent.Error); !errors.As(err, &detail) ||
+				!strings.Contains(err.Error(), "use ? for arguments") {
 				t.Errorf("%s, numbered: %v", name, err)
 			}
 			rows, err := env.Client.QueryContext(ctx, test.query+" RETURNING id", test.args...) //nolint:sqlclosecheck // by closeAll
@@ -89,7 +90,8 @@ func TestNumberedParametersOfSQLite(t *testing.T) {
 			env.CheckFound(t, test.want)
 		}
 		// Other arguments are nobody's business.
-		result, err := env.Client.ExecContext(ctx, "UPDATE user_credentials SET is_active = $1 WHERE id = $2", false, rows[2].ID)
+		result, err := env.Client.ExecContext(ctx, "UPDATE user_credentials SET is_active = $1 WHERE id = $2",
+			false, rows[2].ID)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -176,7 +178,8 @@ func TestHiddenSecrets(t *testing.T) {
 			t.Error(err)
 		}
 		if env.Driver == "pgx" { // which marshals
-			if _, err := env.Client.ExecContext(ctx, insert, 2, map[string]any{"list": []any{1, "x", nil}}); err != nil {
+			if _, err := env.Client.ExecContext(ctx, insert, 2,
+				map[string]any{"list": []any{1, "x", nil}}); err != nil {
 				t.Error(err)
 			}
 		}
@@ -193,11 +196,13 @@ func TestTooManyArguments(t *testing.T) {
 		if env.IsSQLite() {
 			limit, many = 32_766, 33_000
 		}
-		accounts := "INSERT INTO user_accounts (id, user_id, account_name) SELECT gen_random_uuid(), 'x' || i, 'n' FROM generate_series(1, $1) AS i"
+		accounts := "INSERT INTO user_accounts (id, user_id, account_name) SELECT gen_random_uuid(), 'x' || i, 'n' " +
+			"FROM generate_series(1, $1) AS i"
 		if env.IsSQLite() {
-			accounts = "INSERT INTO user_accounts (id, user_id, account_name) WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < $1) " +
-				"SELECT substr(h, 1, 8) || '-' || substr(h, 9, 4) || '-4000-8000-' || substr(h, 13, 12), 'x' || i, 'n' " +
-				"FROM (SELECT i, lower(hex(randomblob(12))) AS h FROM s)"
+			accounts = "INSERT INTO user_accounts (id, user_id, account_name) WITH RECURSIVE s(i) AS (SELECT 1 UNION " +
+				"ALL SELECT i + 1 FROM s WHERE i < $1) SELECT substr(h, 1, 8) || '-' || substr(h, 9, 4) || " +
+				"'-4000-8000-' || substr(h, 13, 12), 'x' || i, 'n' FROM (SELECT i, lower(hex(randomblob(12))) AS h " +
+				"FROM s)"
 		}
 		env.Exec(t, accounts, many)
 		env.DB.SetMaxOpenConns(1)
@@ -227,7 +232,8 @@ func TestTooManyArguments(t *testing.T) {
 				return client.UserCredential.Update().Where(usercredential.IDIn(ids...)).SetIsActive(false).Exec(ctx)
 			},
 			"IDIn, to update a secret": func(ctx context.Context, client *ent.Client) error {
-				return client.UserCredential.Update().Where(usercredential.IDIn(ids...)).SetSecretKey(credent.NewSecret("s")).Exec(ctx)
+				return client.UserCredential.Update().Where(usercredential.IDIn(ids...)).
+					SetSecretKey(credent.NewSecret("s")).Exec(ctx)
 			},
 			"IDIn, to delete": func(ctx context.Context, client *ent.Client) error {
 				_, err := client.UserCredential.Delete().Where(usercredential.IDIn(ids...)).Exec(ctx)
@@ -296,7 +302,8 @@ func TestTooManyArguments(t *testing.T) {
 		}
 
 		// What fits is taken: each row of a bulk has ten.
-		if got, err := client.UserCredential.Query().Where(usercredential.IDIn(append(ids[:limit-1], there.ID)...)).Only(ctx); err != nil || got.ID != there.ID {
+		if got, err := client.UserCredential.Query().Where(usercredential.IDIn(append(ids[:limit-1], there.ID)...)).
+			Only(ctx); err != nil || got.ID != there.ID {
 			t.Errorf("as many as fit: %v", err)
 		}
 		if err := bulk(client, limit/10).Exec(ctx); err != nil {
@@ -305,7 +312,8 @@ func TestTooManyArguments(t *testing.T) {
 		if err := bulk(client, limit/10+1).Exec(ctx); !errors.Is(err, credent.ErrTooManyArgs) {
 			t.Errorf("a bulk of a row too many: %v", err)
 		}
-		if n := client.UserCredential.Query().Where(usercredential.HasAccountWith(useraccount.UserID("u1"))).CountX(ctx); n != 1+limit/10 {
+		if n := client.UserCredential.Query().Where(usercredential.HasAccountWith(useraccount.UserID("u1"))).
+			CountX(ctx); n != 1+limit/10 {
 			t.Errorf("%d credentials, want %d", n, 1+limit/10)
 		}
 	})

@@ -58,12 +58,14 @@ func TestGeneratedTypes(t *testing.T) {
 		}
 		ast.Inspect(parsed, func(n ast.Node) bool {
 			spec, ok := n.(*ast.TypeSpec)
-			if !ok || spec.Name.Name != "Client" && spec.Name.Name != "Tx" && !strings.HasPrefix(spec.Name.Name, "UserCredential") {
+			if !ok || spec.Name.Name != "Client" && spec.Name.Name != "Tx" && !strings.HasPrefix(spec.Name.Name,
+				"UserCredential") {
 				return true
 			}
 			found++
 			if generated[spec.Name.Name] == nil {
-				t.Errorf("%s: the type %s is not in the list; put it there, and its methods into the paths", file, spec.Name.Name)
+				t.Errorf("%s: the type %s is not in the list; put it there, and its methods into the paths",
+					file, spec.Name.Name)
 			}
 			return true
 		})
@@ -136,14 +138,16 @@ func checkComplete(t *testing.T, covered []string, harmless map[string]string) {
 
 // harmlessBothWays are neither a way to write secrets nor one to read them.
 var harmlessBothWays = map[string]string{
-	"sets what is no secret": "*.ClearAccount *.ClearExpiresAt *.SetAccount *.SetAccountID *.SetCreatedAt *.SetCredentialType " +
-		"*.SetExpiresAt *.SetID *.SetIsActive *.SetNillableCreatedAt *.SetNillableCredentialType *.SetNillableExpiresAt " +
-		"*.SetNillableID *.SetNillableIsActive *.SetNillableUpdatedAt *.SetNillableUserAccountID *.SetNillableUserID *.SetUpdatedAt " +
-		"*.SetUserAccountID *.SetUserID *.UpdateCredentialType *.UpdateExpiresAt *.UpdateIsActive *.UpdateUpdatedAt " +
-		"*.UpdateUserAccountID *.UpdateUserID",
+	"sets what is no secret": "*.ClearAccount *.ClearExpiresAt *.SetAccount *.SetAccountID *.SetCreatedAt " +
+		"*.SetCredentialType *.SetExpiresAt *.SetID *.SetIsActive *.SetNillableCreatedAt *.SetNillableCredentialType " +
+		"*.SetNillableExpiresAt *.SetNillableID *.SetNillableIsActive *.SetNillableUpdatedAt " +
+		"*.SetNillableUserAccountID *.SetNillableUserID *.SetUpdatedAt *.SetUserAccountID *.SetUserID " +
+		"*.UpdateCredentialType *.UpdateExpiresAt *.UpdateIsActive *.UpdateUpdatedAt *.UpdateUserAccountID " +
+		"*.UpdateUserID",
 	"leads to another type": "UserCredentialMutation.Client UserCredentialMutation.Tx",
-	"belongs to ent's SQL builder, and no part of it comes into an upsert": "*.AddError *.Arg *.Argf *.Args *.Columns *.Comma " +
-		"*.Dialect *.Empty *.Err *.FromSelect *.Ident *.IdentComma *.Join *.JoinComma *.Len UserCredentialUpsert.Limit *.Nested " +
-		"*.OrderBy *.Pad *.Prefix UserCredentialUpsert.Query *.Quote *.Reset *.Returning *.S *.Schema *.SetDialect *.SetTotal " +
-		"UserCredentialUpsert.String *.Table *.Total *.UpdateColumns UserCredentialUpsert.Where *.Wrap *.WriteByte *.WriteOp *.WriteString",
+	"belongs to ent's SQL builder, and no part of it comes into an upsert": "*.AddError *.Arg *.Argf *.Args " +
+		"*.Columns *.Comma *.Dialect *.Empty *.Err *.FromSelect *.Ident *.IdentComma *.Join *.JoinComma *.Len " +
+		"UserCredentialUpsert.Limit *.Nested *.OrderBy *.Pad *.Prefix UserCredentialUpsert.Query *.Quote *.Reset " +
+		"*.Returning *.S *.Schema *.SetDialect *.SetTotal UserCredentialUpsert.String *.Table *.Total " +
+		"*.UpdateColumns UserCredentialUpsert.Where *.Wrap *.WriteByte *.WriteOp *.WriteString",
 }

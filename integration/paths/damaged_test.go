@@ -27,8 +27,10 @@ func TestOneDamagedRow(t *testing.T) {
 		const n = 1000
 		builders := make([]*ent.UserCredentialCreate, n)
 		for i := range builders {
-			builders[i] = env.Client.UserCredential.Create().SetAccount(account).SetUserID("u1").SetCredentialType("alpaca").
-				SetAPIKey(credent.NewSecret(fmt.Sprint("api", i))).SetSecretKey(credent.NewSecret(fmt.Sprint("secret", i)))
+			builders[i] = env.Client.UserCredential.Create().SetAccount(account).SetUserID("u1").
+				SetCredentialType("alpaca").
+				SetAPIKey(credent.NewSecret(fmt.Sprint("api", i))).
+				SetSecretKey(credent.NewSecret(fmt.Sprint("secret", i)))
 		}
 		var nodes []*ent.UserCredential
 		for chunk := range slices.Chunk(builders, 100) {
@@ -41,7 +43,8 @@ func TestOneDamagedRow(t *testing.T) {
 		damaged := nodes[617].ID
 		token := []byte(env.Tokens(t)[damaged].SecretKey)
 		token[40] ^= 'A' ^ 'B'
-		env.Exec(t, env.Placeholders("UPDATE user_credentials SET secret_key = $1 WHERE id = $2"), string(token), damaged)
+		env.Exec(t, env.Placeholders("UPDATE user_credentials SET secret_key = $1 WHERE id = $2"),
+			string(token), damaged)
 
 		all, err := env.Client.UserCredential.Query().All(ctx)
 		if err != nil || len(all) != n {
@@ -78,13 +81,15 @@ func TestOneDamagedRow(t *testing.T) {
 		strict := env.OnPool(testopt.WithKeyring(env.Ring), testopt.VerifyOnRead())
 		_, err = strict.UserCredential.Query().All(ctx)
 		var detail *credent.Error
-		if !errors.Is(err, credent.ErrCorrupt) || !errors.As(err, &detail) || detail.Row != damaged.String() || detail.Column != "secret_key" {
+		if !errors.Is(err, credent.ErrCorrupt) || !errors.As(err, &detail) || detail.Row != damaged.String() ||
+			detail.Column != "secret_key" {
 			t.Errorf("a strict query: %v", err)
 		}
 		if got := strict.UserCredential.Query().Where(usercredential.IDNEQ(damaged)).CountX(ctx); got != n-1 {
 			t.Errorf("a strict client counts %d others", got)
 		}
-		if others, err := strict.UserCredential.Query().Where(usercredential.IDNEQ(damaged)).All(ctx); err != nil || len(others) != n-1 {
+		if others, err := strict.UserCredential.Query().Where(usercredential.IDNEQ(damaged)).All(ctx); err != nil ||
+			len(others) != n-1 {
 			t.Errorf("a strict query of the others: %d, %v", len(others), err)
 		}
 	})

@@ -36,7 +36,8 @@ func TestPlainClient(t *testing.T) {
 			// The child connects to a database of its own: nobody may be
 			// connected to the template while it is copied.
 			cmd.Env = append(os.Environ(), plainEnv+"="+mode, pgserver.EnvURL+"="+testdb.NewDatabase(t, ""),
-				"ENCRYPTION_KEY="+key, "ENCRYPTION_KEY_FILE=", "ENCRYPTION_KEY_PREVIOUS=", "ENCRYPTION_KEY_PREVIOUS_FILE=")
+				"ENCRYPTION_KEY="+key, "ENCRYPTION_KEY_FILE=", "ENCRYPTION_KEY_PREVIOUS=",
+				"ENCRYPTION_KEY_PREVIOUS_FILE=")
 			out, err := cmd.CombinedOutput()
 			if err != nil || strings.Count(string(out), "--- PASS: TestPlainClientChild/") < 3 {
 				t.Errorf("%v\n%s", err, out)
@@ -114,7 +115,8 @@ func plainManyRows(t *testing.T, env *testdb.Env) {
 	if diff := cmp.Diff(before, env.Tokens(t)); diff != "" {
 		t.Error("something was changed:", diff)
 	}
-	client.UserCredential.Update().Where(usercredential.ID(rows[1].ID)).SetSecretKey(credent.NewSecret("new")).ExecX(ctx)
+	client.UserCredential.Update().Where(usercredential.ID(rows[1].ID)).
+		SetSecretKey(credent.NewSecret("new")).ExecX(ctx)
 	got := client.UserCredential.GetX(ctx, rows[1].ID)
 	if apiKey, secretKey := testdb.Reveal(t, got.APIKey), testdb.Reveal(t,
 		got.SecretKey); apiKey != "api1" || secretKey != "new" {
@@ -158,10 +160,14 @@ func plainWithoutKey(t *testing.T, env *testdb.Env) {
 			plainLookup(t, client)
 		}
 		for path, write := range map[string]func() error{
-			"Create":     func() error { return create(client).Exec(ctx) },
-			"CreateBulk": func() error { return client.UserCredential.CreateBulk(create(client), create(client)).Exec(ctx) },
+			"Create": func() error { return create(client).Exec(ctx) },
+			"CreateBulk": func() error {
+				return client.UserCredential.CreateBulk(create(client),
+					create(client)).Exec(ctx)
+			},
 			"Update": func() error {
-				return client.UserCredential.Update().Where(usercredential.ID(rows[0].ID)).SetAPIKey(credent.NewSecret("a")).Exec(ctx)
+				return client.UserCredential.Update().Where(usercredential.ID(rows[0].ID)).
+					SetAPIKey(credent.NewSecret("a")).Exec(ctx)
 			},
 			"UpdateOne": func() error {
 				return client.UserCredential.UpdateOneID(rows[0].ID).SetAPIKey(credent.NewSecret("a")).Exec(ctx)

@@ -438,8 +438,8 @@ var readSettings = []readSetting{
 	},
 }
 
-// lacksTenant are the paths whose result has no user_id, or not the column's
-// own name. A secret that depends on them says what to select.
+// lacksTenant are the paths with a result that has no user_id, or not the
+// column's own name. A secret that depends on them says what to select.
 var lacksTenant = map[string]bool{
 	"Aggregate": true, "GroupBy": true, "GroupBy, ScanX": true, "Select, Modify": true, "Select, ScanX into structs": true,
 	"Select, Scan into secrets": true, "Select, Scan into sql.Null": true, "Select, some fields": true,

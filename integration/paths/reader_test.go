@@ -95,7 +95,8 @@ func (p readPath) tellsReader(t *testing.T, env *testdb.Env, name string, ring *
 			t.Errorf("%s: revealed: %v", name, revealed)
 		}
 		got := told.take(t)
-		if got.Actor != "ada" || got.User != user || got.Context.Value(requestKey{}) != name || got.Context.Err() != nil {
+		if got.Actor != "ada" || got.User != user || got.Context.Value(requestKey{}) != name ||
+			got.Context.Err() != nil {
 			t.Errorf("%s: told of actor %q, user %q, request %v, context %v; want %q, %q, %q", name,
 				got.Actor, got.User, got.Context.Value(requestKey{}), got.Context.Err(), "ada", user, name)
 		}

@@ -31,7 +31,7 @@ type writePath struct {
 	// raw means that ent hands the secret to the driver as it is. Without
 	// Credent's driver the path must fail.
 	raw bool
-	// plainly means that the path stores no api_key, whose blind index needs
+	// plainly means that the path stores no api_key: its blind index needs
 	// Credent's driver.
 	plainly bool
 	// marker means that the path compares with the text that a secret prints

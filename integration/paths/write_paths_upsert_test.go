@@ -22,76 +22,111 @@ import (
 
 func upsertPaths() []writePath {
 	onID := entsql.ConflictColumns(usercredential.FieldID)
-	return slices.Concat(passed(writePath{name: "upsert, Set", covers: "UserCredentialUpsert.Set"}, func(ctx context.Context, w *writer, as passing) error {
-		secret, other := w.wantAPIKey(0, "new"), w.wantSecretKey(0, "new secret")
-		return w.conflicting("x", "x").OnConflict(onID).Update(func(u *ent.UserCredentialUpsert) {
-			u.Set("api_key", as.apiKey(secret))
-			u.Set("api_key_index", as.digest(secret))
-			u.Set("secret_key", as.secretKey(&other))
-		}).Exec(ctx)
-	}), []writePath{
-		{name: "upsert, without a conflict", covers: "UserCredentialCreate.OnConflictColumns UserCredentialUpsertOne.UpdateNewValues UserCredentialUpsertOne.Exec", write: func(ctx context.Context, w *writer) error {
+	return slices.Concat(passed(writePath{name: "upsert, Set", covers: "UserCredentialUpsert.Set"},
+		func(ctx context.Context, w *writer, as passing) error {
+			secret, other := w.wantAPIKey(0, "new"), w.wantSecretKey(0, "new secret")
+			return w.conflicting("x", "x").OnConflict(onID).Update(func(u *ent.UserCredentialUpsert) {
+				u.Set("api_key", as.apiKey(secret))
+				u.Set("api_key_index", as.digest(secret))
+				u.Set("secret_key", as.secretKey(&other))
+			}).Exec(ctx)
+		}), []writePath{
+		{name: "upsert, without a conflict", covers: "UserCredentialCreate.OnConflictColumns " +
+			"UserCredentialUpsertOne.UpdateNewValues UserCredentialUpsertOne.Exec", write: func(ctx context.Context,
+			w *writer,
+		) error {
 			return w.create("new", "new secret").OnConflictColumns(usercredential.FieldID).UpdateNewValues().Exec(ctx)
 		}},
-		{name: "upsert, UpdateNewValues", covers: "UserCredentialCreate.OnConflict UserCredentialUpsertOne.ID", write: func(ctx context.Context, w *writer) error {
-			b := w.conflicting("new", "new secret")
-			w.wantAPIKey(0, "new")
-			w.wantSecretKey(0, "new secret")
-			id, err := b.OnConflict(onID).UpdateNewValues().ID(ctx)
-			return errors.Join(err, sameID(id, w.rows[0].ID))
-		}},
-		{name: "upsert, Ignore", covers: "UserCredentialUpsertOne.Ignore UserCredentialUpsertOne.IDX", write: func(ctx context.Context, w *writer) error {
-			return sameID(w.conflicting("new", "new secret").OnConflict(onID).Ignore().IDX(ctx), w.rows[0].ID)
-		}},
-		{name: "upsert, DoNothing", covers: "UserCredentialUpsertOne.DoNothing UserCredentialUpsertOne.ExecX", write: func(ctx context.Context, w *writer) error {
-			err := caught(func() { w.conflicting("new", "new secret").OnConflict(onID).DoNothing().ExecX(ctx) })
-			if errors.Is(err, sql.ErrNoRows) {
-				return nil // that it did nothing, as ent says it
-			}
-			return err
-		}},
-		{name: "upsert, Update", raw: true, covers: "UserCredentialUpsertOne.Update UserCredentialUpsert.SetAPIKey UserCredentialUpsert.SetSecretKey", write: func(ctx context.Context, w *writer) error {
+		{
+			name: "upsert, UpdateNewValues", covers: "UserCredentialCreate.OnConflict UserCredentialUpsertOne.ID",
+			write: func(ctx context.Context, w *writer) error {
+				b := w.conflicting("new", "new secret")
+				w.wantAPIKey(0, "new")
+				w.wantSecretKey(0, "new secret")
+				id, err := b.OnConflict(onID).UpdateNewValues().ID(ctx)
+				return errors.Join(err, sameID(id, w.rows[0].ID))
+			},
+		},
+		{
+			name: "upsert, Ignore", covers: "UserCredentialUpsertOne.Ignore UserCredentialUpsertOne.IDX",
+			write: func(ctx context.Context, w *writer) error {
+				return sameID(w.conflicting("new", "new secret").OnConflict(onID).Ignore().IDX(ctx), w.rows[0].ID)
+			},
+		},
+		{
+			name: "upsert, DoNothing", covers: "UserCredentialUpsertOne.DoNothing UserCredentialUpsertOne.ExecX",
+			write: func(ctx context.Context, w *writer) error {
+				err := caught(func() { w.conflicting("new", "new secret").OnConflict(onID).DoNothing().ExecX(ctx) })
+				if errors.Is(err, sql.ErrNoRows) {
+					return nil // that it did nothing, as ent says it
+				}
+				return err
+			},
+		},
+		{name: "upsert, Update", raw: true, covers: "UserCredentialUpsertOne.Update UserCredentialUpsert.SetAPIKey " +
+			"UserCredentialUpsert.SetSecretKey", write: func(ctx context.Context, w *writer) error {
 			return w.conflicting("x", "x").OnConflict(onID).Update(func(u *ent.UserCredentialUpsert) {
 				u.SetAPIKey(w.wantAPIKey(0, "new")).SetSecretKey(w.wantSecretKey(0, "new secret"))
 			}).Exec(ctx)
 		}},
 		{name: "upsert, Update with conditions", raw: true, write: func(ctx context.Context, w *writer) error {
 			return w.conflicting("x", "x").OnConflict(onID, entsql.UpdateWhere(entsql.EQ("user_id", "u1"))).
-				Update(func(u *ent.UserCredentialUpsert) { u.SetIsActive(false).SetAPIKey(w.wantAPIKey(0, "new")) }).Exec(ctx)
+				Update(func(u *ent.UserCredentialUpsert) { u.SetIsActive(false).SetAPIKey(w.wantAPIKey(0, "new")) }).
+				Exec(ctx)
 		}},
-		{name: "upsert, setters", raw: true, covers: "UserCredentialUpsertOne.SetAPIKey UserCredentialUpsertOne.SetSecretKey", write: func(ctx context.Context, w *writer) error {
+		{name: "upsert, setters", raw: true, covers: "UserCredentialUpsertOne.SetAPIKey " +
+			"UserCredentialUpsertOne.SetSecretKey", write: func(ctx context.Context, w *writer) error {
 			return w.conflicting("x", "x").OnConflict(onID).
 				SetAPIKey(w.wantAPIKey(0, "new")).SetSecretKey(w.wantSecretKey(0, "new secret")).Exec(ctx)
 		}},
 		{name: "upsert, the setter without a conflict", raw: true, write: func(ctx context.Context, w *writer) error {
 			return w.create("new", "new secret").OnConflict(onID).SetAPIKey(credent.NewSecret("x")).Exec(ctx)
 		}},
-		{name: "upsert, UpdateAPIKey", covers: "UserCredentialUpsertOne.UpdateAPIKey UserCredentialUpsertOne.UpdateSecretKey", write: func(ctx context.Context, w *writer) error {
+		{name: "upsert, UpdateAPIKey", covers: "UserCredentialUpsertOne.UpdateAPIKey " +
+			"UserCredentialUpsertOne.UpdateSecretKey", write: func(ctx context.Context, w *writer) error {
 			w.wantAPIKey(0, "new")
 			w.wantSecretKey(0, "new secret")
 			return w.conflicting("new", "new secret").OnConflict(onID).UpdateAPIKey().UpdateSecretKey().Exec(ctx)
 		}},
-		{name: "upsert, Update with UpdateAPIKey", covers: "UserCredentialUpsert.UpdateAPIKey UserCredentialUpsert.UpdateSecretKey UserCredentialUpsert.SetExcluded UserCredentialUpsert.SetIgnore", write: func(ctx context.Context, w *writer) error {
-			w.wantAPIKey(0, "new")
-			return w.conflicting("new", "new secret").OnConflict(onID).Update(func(u *ent.UserCredentialUpsert) {
-				u.UpdateAPIKey().UpdateSecretKey().SetExcluded("api_key").SetIgnore("secret_key")
-			}).Exec(ctx)
-		}},
-		{name: "upsert, Set without the digest", raw: true, refused: credent.ErrBlindIndex, write: func(ctx context.Context, w *writer) error {
-			return w.conflicting("x", "x").OnConflict(onID).
-				Update(func(u *ent.UserCredentialUpsert) { u.Set("api_key", passing{}.apiKey(credent.NewSecret("new"))) }).Exec(ctx)
-		}},
-		{name: "upsert, Set with the digest of another", raw: true, refused: credent.ErrBlindIndex, write: func(ctx context.Context, w *writer) error {
-			return w.conflicting("x", "x").OnConflict(onID).Update(func(u *ent.UserCredentialUpsert) {
-				u.Set("api_key", passing{}.apiKey(credent.NewSecret("new")))
-				u.Set("api_key_index", passing{}.digest(credent.NewSecret("old")))
-			}).Exec(ctx)
-		}},
-		{name: "upsert, UpdateAPIKey without the digest", refused: credent.ErrBlindIndex, write: func(ctx context.Context, w *writer) error {
-			return w.conflicting("x", "x").OnConflict(onID).
-				Update(func(u *ent.UserCredentialUpsert) { u.SetExcluded("api_key") }).Exec(ctx)
-		}},
-		{name: "upsert, Set of the other column to a string", refused: errConstraint, write: func(ctx context.Context, w *writer) error {
+		{
+			name: "upsert, Update with UpdateAPIKey", covers: "UserCredentialUpsert.UpdateAPIKey " +
+				"UserCredentialUpsert.UpdateSecretKey UserCredentialUpsert.SetExcluded UserCredentialUpsert.SetIgnore",
+			write: func(ctx context.Context, w *writer) error {
+				w.wantAPIKey(0, "new")
+				return w.conflicting("new", "new secret").OnConflict(onID).Update(func(u *ent.UserCredentialUpsert) {
+					u.UpdateAPIKey().UpdateSecretKey().SetExcluded("api_key").SetIgnore("secret_key")
+				}).Exec(ctx)
+			},
+		},
+		{
+			name: "upsert, Set without the digest", raw: true, refused: credent.ErrBlindIndex,
+			write: func(ctx context.Context, w *writer) error {
+				return w.conflicting("x", "x").OnConflict(onID).
+					Update(func(u *ent.UserCredentialUpsert) {
+						u.Set("api_key",
+							passing{}.apiKey(credent.NewSecret("new")))
+					}).Exec(ctx)
+			},
+		},
+		{
+			name: "upsert, Set with the digest of another", raw: true, refused: credent.ErrBlindIndex,
+			write: func(ctx context.Context, w *writer) error {
+				return w.conflicting("x", "x").OnConflict(onID).Update(func(u *ent.UserCredentialUpsert) {
+					u.Set("api_key", passing{}.apiKey(credent.NewSecret("new")))
+					u.Set("api_key_index", passing{}.digest(credent.NewSecret("old")))
+				}).Exec(ctx)
+			},
+		},
+		{
+			name: "upsert, UpdateAPIKey without the digest", refused: credent.ErrBlindIndex,
+			write: func(ctx context.Context, w *writer) error {
+				return w.conflicting("x", "x").OnConflict(onID).
+					Update(func(u *ent.UserCredentialUpsert) { u.SetExcluded("api_key") }).Exec(ctx)
+			},
+		},
+		{name: "upsert, Set of the other column to a string", refused: errConstraint, write: func(ctx context.Context,
+			w *writer,
+		) error {
 			return w.conflicting("x", "x").OnConflict(onID).
 				Update(func(u *ent.UserCredentialUpsert) { u.Set("secret_key", "PKPLAIN") }).Exec(ctx)
 		}},
@@ -99,17 +134,26 @@ func upsertPaths() []writePath {
 			return w.conflicting("x", "x").OnConflict(onID).
 				Update(func(u *ent.UserCredentialUpsert) { u.Set("api_key", "PKPLAIN") }).Exec(ctx)
 		}},
-		{name: "upsert, SetNull", covers: "UserCredentialUpsert.SetNull", refused: errNotNullOrIndex, write: func(ctx context.Context, w *writer) error {
-			return w.conflicting("x", "x").OnConflict(onID).
-				Update(func(u *ent.UserCredentialUpsert) { u.SetNull("api_key") }).Exec(ctx)
-		}},
-		{name: "upsert, Add", raw: true, covers: "UserCredentialUpsert.Add", refused: errBare, write: func(ctx context.Context, w *writer) error {
-			return w.conflicting("x", "x").OnConflict(onID).
-				Update(func(u *ent.UserCredentialUpsert) { u.Add("api_key", credent.NewSecret("new")) }).Exec(ctx)
-		}},
-		{name: "upsert, a secret as its condition", raw: true, refused: errBare, write: func(ctx context.Context, w *writer) error {
+		{
+			name: "upsert, SetNull", covers: "UserCredentialUpsert.SetNull", refused: errNotNullOrIndex,
+			write: func(ctx context.Context, w *writer) error {
+				return w.conflicting("x", "x").OnConflict(onID).
+					Update(func(u *ent.UserCredentialUpsert) { u.SetNull("api_key") }).Exec(ctx)
+			},
+		},
+		{
+			name: "upsert, Add", raw: true, covers: "UserCredentialUpsert.Add", refused: errBare,
+			write: func(ctx context.Context, w *writer) error {
+				return w.conflicting("x", "x").OnConflict(onID).
+					Update(func(u *ent.UserCredentialUpsert) { u.Add("api_key", credent.NewSecret("new")) }).Exec(ctx)
+			},
+		},
+		{name: "upsert, a secret as its condition", raw: true, refused: errBare, write: func(ctx context.Context,
+			w *writer,
+		) error {
 			return w.conflicting("new", "new").
-				OnConflict(onID, entsql.UpdateWhere(entsql.EQ("api_key", credent.NewSecret("api0")))).UpdateNewValues().Exec(ctx)
+				OnConflict(onID, entsql.UpdateWhere(entsql.EQ("api_key", credent.NewSecret("api0")))).
+				UpdateNewValues().Exec(ctx)
 		}},
 	})
 }
@@ -125,38 +169,56 @@ func bulkUpsertPaths() []writePath {
 	onID := entsql.ConflictColumns(usercredential.FieldID)
 	// bulk upserts one new row and one that is in conflict.
 	bulk := func(w *writer) *ent.UserCredentialUpsertBulk {
-		return w.client.UserCredential.CreateBulk(w.create("a", "b"), w.conflicting("new", "new secret")).OnConflict(onID)
+		return w.client.UserCredential.CreateBulk(w.create("a", "b"), w.conflicting("new", "new secret")).
+			OnConflict(onID)
 	}
 	one := func(w *writer) *ent.UserCredentialUpsertBulk {
 		return w.client.UserCredential.CreateBulk(w.conflicting("x", "x")).OnConflict(onID)
 	}
 	return []writePath{
-		{name: "bulk upsert, UpdateNewValues", covers: "UserCredentialCreateBulk.OnConflict UserCredentialUpsertBulk.UpdateNewValues UserCredentialUpsertBulk.Exec", write: func(ctx context.Context, w *writer) error {
+		{name: "bulk upsert, UpdateNewValues", covers: "UserCredentialCreateBulk.OnConflict " +
+			"UserCredentialUpsertBulk.UpdateNewValues UserCredentialUpsertBulk.Exec", write: func(ctx context.Context,
+			w *writer,
+		) error {
 			w.wantAPIKey(0, "new")
 			w.wantSecretKey(0, "new secret")
 			return bulk(w).UpdateNewValues().Exec(ctx)
 		}},
-		{name: "bulk upsert, Ignore", covers: "UserCredentialCreateBulk.OnConflictColumns UserCredentialUpsertBulk.Ignore UserCredentialUpsertBulk.ExecX", write: func(ctx context.Context, w *writer) error {
+		{name: "bulk upsert, Ignore", covers: "UserCredentialCreateBulk.OnConflictColumns " +
+			"UserCredentialUpsertBulk.Ignore UserCredentialUpsertBulk.ExecX", write: func(ctx context.Context,
+			w *writer,
+		) error {
 			w.client.UserCredential.CreateBulk(w.create("a", "b"), w.conflicting("new", "new secret")).
 				OnConflictColumns(usercredential.FieldID).Ignore().ExecX(ctx)
 			return nil
 		}},
-		{name: "bulk upsert, DoNothing", covers: "UserCredentialUpsertBulk.DoNothing", write: func(ctx context.Context, w *writer) error {
+		{name: "bulk upsert, DoNothing", covers: "UserCredentialUpsertBulk.DoNothing", write: func(ctx context.Context,
+			w *writer,
+		) error {
 			return bulk(w).DoNothing().Exec(ctx)
 		}},
-		{name: "bulk upsert, UpdateAPIKey", covers: "UserCredentialUpsertBulk.UpdateAPIKey UserCredentialUpsertBulk.UpdateSecretKey", write: func(ctx context.Context, w *writer) error {
+		{name: "bulk upsert, UpdateAPIKey", covers: "UserCredentialUpsertBulk.UpdateAPIKey " +
+			"UserCredentialUpsertBulk.UpdateSecretKey", write: func(ctx context.Context, w *writer) error {
 			w.wantAPIKey(0, "new")
 			w.wantSecretKey(0, "new secret")
 			return bulk(w).UpdateAPIKey().UpdateSecretKey().Exec(ctx)
 		}},
-		{name: "bulk upsert, Update with UpdateAPIKey", covers: "UserCredentialUpsertBulk.Update", write: func(ctx context.Context, w *writer) error {
-			w.wantAPIKey(0, "new")
-			return bulk(w).Update(func(u *ent.UserCredentialUpsert) { u.UpdateAPIKey() }).Exec(ctx)
-		}},
-		{name: "bulk upsert, Update", raw: true, refused: credent.ErrManyRows, write: func(ctx context.Context, w *writer) error {
+		{
+			name: "bulk upsert, Update with UpdateAPIKey", covers: "UserCredentialUpsertBulk.Update",
+			write: func(ctx context.Context, w *writer) error {
+				w.wantAPIKey(0, "new")
+				return bulk(w).Update(func(u *ent.UserCredentialUpsert) { u.UpdateAPIKey() }).Exec(ctx)
+			},
+		},
+		{name: "bulk upsert, Update", raw: true, refused: credent.ErrManyRows, write: func(ctx context.Context,
+			w *writer,
+		) error {
 			return bulk(w).Update(func(u *ent.UserCredentialUpsert) { u.SetAPIKey(credent.NewSecret("z")) }).Exec(ctx)
 		}},
-		{name: "bulk upsert, setters", raw: true, covers: "UserCredentialUpsertBulk.SetAPIKey UserCredentialUpsertBulk.SetSecretKey", refused: credent.ErrManyRows, write: func(ctx context.Context, w *writer) error {
+		{name: "bulk upsert, setters", raw: true, covers: "UserCredentialUpsertBulk.SetAPIKey " +
+			"UserCredentialUpsertBulk.SetSecretKey", refused: credent.ErrManyRows, write: func(ctx context.Context,
+			w *writer,
+		) error {
 			return bulk(w).SetAPIKey(credent.NewSecret("z")).SetSecretKey(credent.NewSecret("z")).Exec(ctx)
 		}},
 		{name: "bulk upsert of one, Update", raw: true, write: func(ctx context.Context, w *writer) error {
@@ -200,10 +262,12 @@ func TestRefusedValues(t *testing.T) {
 			return w.conflicting("x", "x").OnConflictColumns("id").SetSecretKey(s).Exec(ctx)
 		},
 		"Modify": func(ctx context.Context, w *writer, s credent.Secret) error {
-			return w.row(ctx, 0).Update().Modify(func(u *entsql.UpdateBuilder) { u.Set("secret_key", passing{}.secretKey(s)) }).Exec(ctx)
+			return w.row(ctx, 0).Update().
+				Modify(func(u *entsql.UpdateBuilder) { u.Set("secret_key", passing{}.secretKey(s)) }).Exec(ctx)
 		},
 		"ExecContext": func(ctx context.Context, w *writer, s credent.Secret) error {
-			return statement(ctx, w, "UPDATE user_credentials SET secret_key = $1 WHERE id = $2", passing{}.secretKey(s), w.rows[0].ID)
+			return statement(ctx, w, "UPDATE user_credentials SET secret_key = $1 WHERE id = $2",
+				passing{}.secretKey(s), w.rows[0].ID)
 		},
 	}
 	untyped := []string{"upsert's Set", "Modify", "ExecContext"} // which no generated check sees
@@ -211,11 +275,20 @@ func TestRefusedValues(t *testing.T) {
 		secret  func(w *writer) credent.Secret
 		refused error
 	}{
-		"too long":             {func(*writer) credent.Secret { return credent.NewSecret(tooLong) }, credent.ErrTooLong},
-		"not text":             {func(*writer) credent.Secret { return credent.NewSecret("PK\xff") }, credent.ErrNotText},
-		"the redaction marker": {func(*writer) credent.Secret { return credent.NewSecret("[REDACTED]") }, credent.ErrRedacted},
-		"unreadable":           {unreadable, credent.ErrUnknownKey},
-		"absent":               {func(*writer) credent.Secret { return credent.Secret{} }, errNotNull},
+		"too long": {
+			func(*writer) credent.Secret { return credent.NewSecret(tooLong) },
+			credent.ErrTooLong,
+		},
+		"not text": {
+			func(*writer) credent.Secret { return credent.NewSecret("PK\xff") },
+			credent.ErrNotText,
+		},
+		"the redaction marker": {
+			func(*writer) credent.Secret { return credent.NewSecret("[REDACTED]") },
+			credent.ErrRedacted,
+		},
+		"unreadable": {unreadable, credent.ErrUnknownKey},
+		"absent":     {func(*writer) credent.Secret { return credent.Secret{} }, errNotNull},
 	}
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
 		for wayName, way := range ways {

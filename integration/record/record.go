@@ -186,7 +186,9 @@ type conn struct {
 }
 
 // ExecContext implements driver.ExecerContext.
-func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (result driver.Result, err error) {
+func (c *conn) ExecContext(
+	ctx context.Context, query string, args []driver.NamedValue,
+) (result driver.Result, err error) {
 	s := c.to.add(query, values(args), false)
 	result, s.Err = c.sqlConn.ExecContext(ctx, query, args)
 	return result, s.Err

@@ -65,15 +65,19 @@ func TestRotateBinds(t *testing.T) {
 		if _, bound, unbound := env.AtPlace(t); bound != 0 || unbound != 1600 {
 			t.Errorf("back: %d are bound, %d are not", bound, unbound)
 		}
-		if err := testdb.Must(rotate.Verify(t.Context(), env.DB, r.after)).Under(testdb.InState(states.Binding, credent.Require)...).Err(); !errors.Is(err, rotate.ErrUnbound) {
+		if err := testdb.Must(rotate.Verify(t.Context(), env.DB, r.after)).
+			Under(testdb.InState(states.Binding, credent.Require)...).Err(); !errors.Is(err, rotate.ErrUnbound) {
 			t.Errorf("got %v, want ErrUnbound", err)
 		}
-		if _, err := strict.UserCredential.GetX(t.Context(), r.ids[0]).APIKey.Reveal(); !errors.Is(err, credent.ErrWrongLocation) {
+		if _, err := strict.UserCredential.GetX(t.Context(), r.ids[0]).
+			APIKey.Reveal(); !errors.Is(err, credent.ErrWrongLocation) {
 			t.Errorf("without a window: %v", err)
 		}
 		for name, cfg := range map[string]rotate.Config{
-			"no column": {States: states.New(states.Binding, credent.Write, encrypted.Column{Table: "user_credentials", Name: "id"})},
-			"both":      {States: append(testdb.InState(states.Binding, credent.Write), testdb.InState(states.Binding, credent.Off)...)},
+			"no column": {States: states.New(states.Binding, credent.Write,
+				encrypted.Column{Table: "user_credentials", Name: "id"})},
+			"both": {States: append(testdb.InState(states.Binding, credent.Write), testdb.InState(states.Binding,
+				credent.Off)...)},
 		} {
 			if _, err := rotate.Run(t.Context(), env.DB, r.after, cfg); err == nil {
 				t.Errorf("%s was accepted", name)
@@ -110,7 +114,8 @@ func (r *rotation) useBeside(t *testing.T, writer *ent.Client, readers ...*ent.C
 		})
 	}
 	use(func(i int) error {
-		err := writer.UserCredential.UpdateOneID(r.ids[i*7%len(r.ids)]).SetAPIKey(credent.NewSecret(fmt.Sprint("written ", i))).Exec(ctx)
+		err := writer.UserCredential.UpdateOneID(r.ids[i*7%len(r.ids)]).
+			SetAPIKey(credent.NewSecret(fmt.Sprint("written ", i))).Exec(ctx)
 		time.Sleep(time.Millisecond)
 		return err
 	})

@@ -26,7 +26,8 @@ func TestPythonInTheWindow(t *testing.T) {
 	read := func(patched bool) (map[string]testdb.Pair, error) {
 		script := "import sys; sys.path.insert(0, '../twin'); sys.argv = ['twin.py', 'read']; import models, twin\n"
 		if patched {
-			script += "exec(sys.stdin.read(), models.__dict__)\nmodels.EncryptedString.process_result_value = models.process_result_value\n"
+			script += "exec(sys.stdin.read(), models.__dict__)\nmodels.EncryptedString.process_result_value = " +
+				"models.process_result_value\n"
 		}
 		cmd := exec.CommandContext(t.Context(), testdb.Python(), "-c", script+"sys.exit(twin.main())")
 		cmd.Env = append(os.Environ(), "DATABASE_URL="+url, "ENCRYPTION_KEY="+p.Key, "PYTHONDONTWRITEBYTECODE=1")
@@ -54,7 +55,9 @@ func TestPythonInTheWindow(t *testing.T) {
 		if err != nil || len(got) != len(p.ids) {
 			t.Fatalf("%s: %d rows, %v", when, len(got), err)
 		}
-		if got[p.ids[1].String()].APIKey != "key 1" || got[p.ids[2].String()] != (testdb.Pair{APIKey: "key 2", SecretKey: ""}) || got[p.ids[3].String()] != (testdb.Pair{APIKey: "key 3", SecretKey: "secret 3"}) {
+		if got[p.ids[1].String()].APIKey != "key 1" ||
+			got[p.ids[2].String()] != (testdb.Pair{APIKey: "key 2", SecretKey: ""}) ||
+			got[p.ids[3].String()] != (testdb.Pair{APIKey: "key 3", SecretKey: "secret 3"}) {
 			t.Errorf("%s: Python read %+v", when, got)
 		}
 		p.encrypt(t, rotate.Config{})

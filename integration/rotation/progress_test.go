@@ -36,8 +36,10 @@ func TestProgressBar(t *testing.T) {
 	t.Parallel()
 	env := testdb.New(t)
 	r := newRotation(t, env, 300)
-	cmd := exec.CommandContext(t.Context(), testdb.Python(), "-c", onTerminal, os.Args[0], "rotate", "--batch", "10", "--rate", "300")
-	cmd.Env = append(os.Environ(), testdb.EnvCommand+"=1", "DATABASE_URL="+env.URL, "ENCRYPTION_KEY="+r.newKey, "ENCRYPTION_KEY_PREVIOUS="+r.oldKey, "TERM=xterm")
+	cmd := exec.CommandContext(t.Context(), testdb.Python(), "-c", onTerminal, os.Args[0], "rotate", "--batch", "10",
+		"--rate", "300")
+	cmd.Env = append(os.Environ(), testdb.EnvCommand+"=1", "DATABASE_URL="+env.URL, "ENCRYPTION_KEY="+r.newKey,
+		"ENCRYPTION_KEY_PREVIOUS="+r.oldKey, "TERM=xterm")
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)

@@ -199,7 +199,10 @@ func outcome(err error) error {
 	case ent.IsNotFound(err):
 		return errNobody
 	}
-	for _, kind := range []error{encrypted.ErrManyRows, encrypted.ErrWrongLocation, encrypted.ErrBlindIndex, encrypted.ErrNoLocation} {
+	for _, kind := range []error{
+		encrypted.ErrManyRows, encrypted.ErrWrongLocation, encrypted.ErrBlindIndex,
+		encrypted.ErrNoLocation,
+	} {
 		if errors.Is(err, kind) {
 			return kind
 		}

@@ -245,14 +245,16 @@ func (w *world) checkDigest(of stored, i int, text *string) {
 
 func (w *world) read() (all []stored) {
 	w.Helper()
-	rows, err := w.db.QueryContext(w.Context(), "SELECT title, owner_id, body, email, code, email_index, code_index FROM notes")
+	rows, err := w.db.QueryContext(w.Context(), "SELECT title, owner_id, body, email, code, email_index, code_index "+
+		"FROM notes")
 	if err != nil {
 		w.Fatal(err)
 	}
 	defer func() { _ = rows.Close() }()
 	for rows.Next() {
 		var s stored
-		if err := rows.Scan(&s.title, &s.owner, &s.tokens[0], &s.tokens[1], &s.tokens[2], &s.digests[1], &s.digests[2]); err != nil {
+		if err := rows.Scan(&s.title, &s.owner, &s.tokens[0], &s.tokens[1], &s.tokens[2], &s.digests[1],
+			&s.digests[2]); err != nil {
 			w.Fatal(err)
 		}
 		all = append(all, s)
@@ -282,8 +284,8 @@ func (w *world) checkReads() {
 	for _, n := range notes {
 		want := w.want[n.Title]
 		code, err := n.Code.Reveal()
-		if !n.Body.Equal(secret(want.body)) || !n.Email.Equal(secret(want.email)) || err != nil || n.Code.IsZero() != (want.code == nil) ||
-			want.code != nil && string(code) != *want.code {
+		if !n.Body.Equal(secret(want.body)) || !n.Email.Equal(secret(want.email)) || err != nil ||
+			n.Code.IsZero() != (want.code == nil) || want.code != nil && string(code) != *want.code {
 			w.Errorf("%s reads otherwise: %v", n.Title, err)
 		}
 	}

@@ -88,7 +88,8 @@ func TestServerSeesNoPlaintext(t *testing.T) {
 		testdb.FindCanary(t, name+": ent's debug log", debug.String())
 		testdb.FindCanary(t, name+": pg_stat_activity", activity)
 		var statements string
-		if err := db.QueryRowContext(t.Context(), "SELECT string_agg(query, E'\\n') FROM pg_stat_statements").Scan(&statements); err != nil {
+		if err := db.QueryRowContext(t.Context(), "SELECT string_agg(query, E'\\n') FROM pg_stat_statements").
+			Scan(&statements); err != nil {
 			t.Fatal(err)
 		}
 		if !strings.Contains(statements, "user_credentials") {
@@ -109,7 +110,7 @@ func TestServerSeesNoPlaintext(t *testing.T) {
 	testdb.FindCanary(t, "server log", string(log))
 }
 
-// debugTo returns a client whose debug log goes to a buffer.
+// debugTo returns a client with a debug log in a buffer.
 func debugTo(t *testing.T, url string, to *bytes.Buffer, opts ...testopt.Option) *ent.Client {
 	t.Helper()
 	db, d, err := testopt.OpenDB(url, opts...)
@@ -141,7 +142,8 @@ func watchActivity(t *testing.T, db *sql.DB, text string) (watched <-chan struct
 		once := sync.OnceFunc(func() { close(saw) })
 		for ctx.Err() == nil {
 			var queries sql.NullString
-			if err := db.QueryRowContext(ctx, "SELECT string_agg(query, E'\\n') FROM pg_stat_activity WHERE pid <> pg_backend_pid()").
+			if err := db.QueryRowContext(ctx, "SELECT string_agg(query, E'\\n') FROM pg_stat_activity WHERE pid <> "+
+				"pg_backend_pid()").
 				Scan(&queries); err != nil {
 				break
 			}
@@ -168,7 +170,8 @@ func useSecrets(t *testing.T, client *ent.Client) (errs []error) {
 	t.Helper()
 	ctx := t.Context()
 	secret := func(s string) credent.Secret { return credent.NewSecret(testdb.Canary + s) }
-	account := client.UserAccount.Create().SetUserID(fmt.Sprintf("u%d", time.Now().UnixNano())).SetAccountName("n").SaveX(ctx)
+	account := client.UserAccount.Create().SetUserID(fmt.Sprintf("u%d", time.Now().UnixNano())).
+		SetAccountName("n").SaveX(ctx)
 	create := func(i int) *ent.UserCredentialCreate {
 		return client.UserCredential.Create().SetAccount(account).SetUserID(account.UserID).SetCredentialType("alpaca").
 			SetAPIKey(secret(fmt.Sprint(i))).SetSecretKey(secret(" secret"))
@@ -193,10 +196,12 @@ func useSecrets(t *testing.T, client *ent.Client) (errs []error) {
 	modifying := encrypted.At(secret("modified"), usercredential.SecretKeyColumn, account.UserID)
 	one.Update().Modify(modified(modifying)).ExecX(ctx)
 	executed := func(secret, digest any) error {
-		_, err := client.ExecContext(ctx, "UPDATE user_credentials SET api_key = $1, api_key_index = $2 WHERE id = $3", secret, digest, one.ID)
+		_, err := client.ExecContext(ctx, "UPDATE user_credentials SET api_key = $1, api_key_index = $2 WHERE id = $3",
+			secret, digest, one.ID)
 		return err
 	}
-	exec, digest := encrypted.At(secret("exec"), usercredential.APIKeyColumn, account.UserID), encrypted.DigestOf(secret("exec"), usercredential.APIKeyColumn, nil)
+	exec, digest := encrypted.At(secret("exec"), usercredential.APIKeyColumn,
+		account.UserID), encrypted.DigestOf(secret("exec"), usercredential.APIKeyColumn, nil)
 	if err := executed(exec, digest); err != nil {
 		t.Error(err)
 	}

@@ -29,8 +29,8 @@ func TestTokensCanBeSwapped(t *testing.T) {
 	second := env.Credential(t, env.Account(t, "u2"), "PK2", "s2")
 	var old string
 	env.Value(t, &old, "SELECT api_key FROM user_credentials WHERE id = $1", first.ID)
-	env.Exec(t, "UPDATE user_credentials AS a SET api_key = b.secret_key FROM user_credentials AS b WHERE a.id = $1 AND b.id = $2",
-		first.ID, second.ID)
+	env.Exec(t, "UPDATE user_credentials AS a SET api_key = b.secret_key FROM user_credentials AS b WHERE a.id = $1 "+
+		"AND b.id = $2", first.ID, second.ID)
 	if got := testdb.Reveal(t, env.Client.UserCredential.GetX(t.Context(), first.ID).APIKey); got != "s2" {
 		t.Errorf("after the swap: %q", got)
 	}
@@ -62,7 +62,8 @@ func TestTokensShowTimeAndLength(t *testing.T) {
 		}
 		lengths[n] = len(token)
 	}
-	if lengths[0] != lengths[15] || lengths[16] != lengths[31] || lengths[15] == lengths[16] || lengths[31] == lengths[32] {
+	if lengths[0] != lengths[15] || lengths[16] != lengths[31] || lengths[15] == lengths[16] ||
+		lengths[31] == lengths[32] {
 		t.Errorf("lengths of tokens by length of plaintext: %v", lengths)
 	}
 }

@@ -231,18 +231,21 @@ func TestConstraints(t *testing.T) {
 		if !ent.IsConstraintError(err) {
 			t.Errorf("a user_id twice: %v", err)
 		}
-		err = env.Client.UserCredential.Create().SetUserAccountID(uuid.New()).SetUserID("u1").SetCredentialType("alpaca").
+		err = env.Client.UserCredential.Create().SetUserAccountID(uuid.New()).SetUserID("u1").
+			SetCredentialType("alpaca").
 			SetAPIKey(credent.NewSecret("k")).SetSecretKey(credent.NewSecret("s")).Exec(ctx)
 		if !ent.IsConstraintError(err) {
 			t.Errorf("an account that is not there: %v", err)
 		}
 		for _, column := range []string{"api_key", "secret_key"} {
 			id := env.Credential(t, account, "k", "s").ID
-			_, err := env.DB.ExecContext(ctx, "UPDATE user_credentials SET "+column+" = 'PKPLAINTEXT' WHERE id = $1", id)
+			_, err := env.DB.ExecContext(ctx, "UPDATE user_credentials SET "+column+" = 'PKPLAINTEXT' WHERE id = $1",
+				id)
 			if err == nil || !strings.Contains(err.Error(), "user_credentials_"+column+"_encrypted") {
 				t.Errorf("plaintext in %s: %v", column, err)
 			}
-			if _, err := env.DB.ExecContext(ctx, "UPDATE user_credentials SET "+column+" = '' WHERE id = $1", id); err == nil {
+			if _, err := env.DB.ExecContext(ctx, "UPDATE user_credentials SET "+column+" = '' WHERE id = $1",
+				id); err == nil {
 				t.Errorf("an empty text in %s was accepted", column)
 			}
 		}
@@ -279,8 +282,8 @@ func TestTimesAreUTC(t *testing.T) {
 			t.Errorf("created at %v, read back as %v", created.CreatedAt, read.CreatedAt)
 		}
 		var utc bool
-		env.Value(t, &utc, "SELECT created_at BETWEEN $1 AND timezone('utc', now()) + interval '1 second' FROM user_credentials",
-			before.Format("2006-01-02 15:04:05.999999"))
+		env.Value(t, &utc, "SELECT created_at BETWEEN $1 AND timezone('utc', now()) + interval '1 second' FROM "+
+			"user_credentials", before.Format("2006-01-02 15:04:05.999999"))
 		if !utc {
 			t.Error("created_at is not now in UTC")
 		}
@@ -328,7 +331,10 @@ func TestDefaultsInTheDatabase(t *testing.T) {
 				t.Errorf("%v is of version %d", id, id.Version())
 			}
 		}
-		for _, at := range []time.Time{account.CreatedAt, account.UpdatedAt, credential.CreatedAt, credential.UpdatedAt} {
+		for _, at := range []time.Time{
+			account.CreatedAt, account.UpdatedAt, credential.CreatedAt,
+			credential.UpdatedAt,
+		} {
 			if age := time.Since(at); age < -time.Minute || age > time.Minute {
 				t.Errorf("a default time is %v off", age)
 			}
@@ -347,7 +353,8 @@ func TestEachClientHasItsKeyring(t *testing.T) {
 			t.Fatal(err)
 		}
 		other := testdb.Open(t, env.URL, testopt.WithKeyring(otherRing))
-		second := other.UserCredential.Create().SetUserAccountID(account.ID).SetUserID("u1").SetCredentialType("polygon").
+		second := other.UserCredential.Create().SetUserAccountID(account.ID).SetUserID("u1").
+			SetCredentialType("polygon").
 			SetAPIKey(credent.NewSecret("PK2")).SetSecretKey(credent.NewSecret("s2")).SaveX(ctx)
 
 		if got := testdb.Reveal(t, other.UserCredential.GetX(ctx, second.ID).APIKey); got != "PK2" {
@@ -371,7 +378,8 @@ func TestEachClientHasItsKeyring(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := testdb.Reveal(t, testdb.Open(t, env.URL, testopt.WithKeyring(both)).UserCredential.GetX(ctx, first.ID).APIKey); got != "PK1" {
+		if got := testdb.Reveal(t, testdb.Open(t, env.URL, testopt.WithKeyring(both)).
+			UserCredential.GetX(ctx, first.ID).APIKey); got != "PK1" {
 			t.Errorf("with its key as a previous one: revealed %q", got)
 		}
 	})

@@ -86,7 +86,8 @@ func TestVerificationsOfOthers(t *testing.T) {
 		if _, err := standby.ExecContext(t.Context(), "SET default_transaction_read_only = on"); err != nil {
 			t.Fatal(err)
 		}
-		if err := rotate.RecordVerification(t.Context(), standby, counts, time.Now()); err == nil || !strings.Contains(err.Error(), "read-only") {
+		if err := rotate.RecordVerification(t.Context(), standby, counts, time.Now()); err == nil ||
+			!strings.Contains(err.Error(), "read-only") {
 			t.Errorf("read-only: %v", err)
 		}
 		if last, err := rotate.LastVerified(t.Context(), standby); err != nil || len(last) != 0 {

@@ -76,8 +76,8 @@ func TestKeyringSwappedUnderLoad(t *testing.T) {
 	})
 }
 
-// reloading is a service whose keyring is kept fresh from a source that the
-// test sets.
+// reloading is a service with a keyring that is kept fresh from a source that
+// the test sets.
 type reloading struct {
 	client *ent.Client
 	ring   *keyring.Keyring

@@ -21,8 +21,8 @@ func TestPythonReadsTenantKeys(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		rows := testdb.Lines(t, e.DB, "SELECT json_build_array(c.user_id, k.wrapped, c.api_key) FROM user_credentials c "+
-			"JOIN credent_tenant_keys k ON k.tenant = c.user_id ORDER BY c.user_id")
+		rows := testdb.Lines(t, e.DB, "SELECT json_build_array(c.user_id, k.wrapped, c.api_key) FROM "+
+			"user_credentials c JOIN credent_tenant_keys k ON k.tenant = c.user_id ORDER BY c.user_id")
 		cmd := exec.CommandContext(t.Context(), testdb.Python(), "-c", code+`
 import json, os, sys
 

@@ -24,7 +24,8 @@ func TestPythonReadsWhatGoWrites(t *testing.T) {
 		for name, secrets := range testdb.TwinSecrets {
 			credential := env.Credential(t, env.Account(t, name), secrets[0], secrets[1])
 			if name == "plain" {
-				credential.Update().SetExpiresAt(time.Date(2027, 1, 31, 7, 0, 0, 5000, time.FixedZone("", -5*60*60))).SaveX(ctx)
+				credential.Update().SetExpiresAt(time.Date(2027, 1, 31, 7, 0, 0, 5000, time.FixedZone("", -5*60*60))).
+					SaveX(ctx)
 			}
 		}
 		var accounts []testdb.TwinAccount
@@ -67,7 +68,10 @@ func TestGoReadsWhatPythonWrites(t *testing.T) {
 		expires := "2027-01-31T12:00:00.000005"
 		var accounts []testdb.TwinAccount
 		for name, secrets := range testdb.TwinSecrets {
-			c := testdb.TwinCredential{CredentialType: "polygon", APIKey: secrets[0], SecretKey: secrets[1], IsActive: true}
+			c := testdb.TwinCredential{
+				CredentialType: "polygon", APIKey: secrets[0],
+				SecretKey: secrets[1], IsActive: true,
+			}
 			if name == "plain" {
 				c.ExpiresAt = &expires
 			}
@@ -109,7 +113,8 @@ func TestTwinsShareRows(t *testing.T) {
 	testdb.ForEachDriver(t, func(t *testing.T, env *testdb.Env) {
 		ctx := t.Context()
 		ours := env.Credential(t, env.Account(t, "go"), "PK1", "s1")
-		testdb.Twin(t, env.URL, env.Key, map[string]any{"api_key": "PK2", "is_active": false}, "update", ours.ID.String())
+		testdb.Twin(t, env.URL, env.Key, map[string]any{"api_key": "PK2", "is_active": false}, "update",
+			ours.ID.String())
 		updated := env.Client.UserCredential.GetX(ctx, ours.ID)
 		if got := testdb.Reveal(t, updated.APIKey); got != "PK2" || updated.IsActive || testdb.Reveal(t,
 			updated.SecretKey) != "s1" {
@@ -151,9 +156,12 @@ func TestTakeOverFromPython(t *testing.T) {
 			t.Parallel()
 			url, key := testdb.NewDatabase(t, ""), keyring.GenerateKey()
 			testdb.Twin(t, url, key, nil, "create-all")
-			testdb.Twin(t, url, key, []testdb.TwinAccount{{UserID: "py", AccountName: "py", Credentials: []testdb.TwinCredential{
-				{CredentialType: "alpaca", APIKey: "PK", SecretKey: "s", IsActive: true},
-			}}}, "write")
+			testdb.Twin(t, url, key, []testdb.TwinAccount{{
+				UserID: "py", AccountName: "py",
+				Credentials: []testdb.TwinCredential{
+					{CredentialType: "alpaca", APIKey: "PK", SecretKey: "s", IsActive: true},
+				},
+			}}, "write")
 			db := testdb.OpenDB(t, url, opts...)
 			if err := testopt.Apply(t.Context(), db); !errors.Is(err, migrate.ErrNotClean) {
 				t.Fatalf("without a baseline: %v", err)

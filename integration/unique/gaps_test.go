@@ -53,7 +53,10 @@ func TestOthersRows(t *testing.T) {
 		ctx := t.Context()
 		first, second := keyring.GenerateKey(), keyring.GenerateKey()
 		id := 0
-		for name, ring := range map[string]*keyring.Keyring{"one key": newKeyring(t, first), "two": newKeyring(t, second, first)} {
+		for name, ring := range map[string]*keyring.Keyring{
+			"one key": newKeyring(t, first),
+			"two":     newKeyring(t, second, first),
+		} {
 			for _, window := range []bool{true, false} {
 				client := db.client(t, ring)
 				if window {
@@ -79,7 +82,8 @@ func TestOthersRows(t *testing.T) {
 					}
 				}
 				for i := range 3 {
-					looked, written, other := fmt.Sprint(name, window, i, "looked"), fmt.Sprint(name, window, i, "written"), fmt.Sprint(name, window, i, "tx")
+					looked, written, other := fmt.Sprint(name, window, i, "looked"), fmt.Sprint(name, window, i,
+						"written"), fmt.Sprint(name, window, i, "tx")
 					found(client, looked, 0)
 					store(looked)
 					store(other)
@@ -115,7 +119,8 @@ func TestOthersRows(t *testing.T) {
 			return
 		}
 		for _, s := range db.below.Take() {
-			if text := fmt.Sprint(s.Args...); !strings.HasPrefix(s.Text, "INSERT INTO members (id, email) V") && strings.Contains(text, "looked") {
+			if text := fmt.Sprint(s.Args...); !strings.HasPrefix(s.Text, "INSERT INTO members (id, email) V") &&
+				strings.Contains(text, "looked") {
 				t.Errorf("%s has the arguments %s", s.Text, text)
 			}
 		}
@@ -153,7 +158,8 @@ func TestAddedIndex(t *testing.T) {
 		client := db.client(t, ring)
 		refused := func(what string, err error) {
 			t.Helper()
-			if !errors.Is(err, encrypted.ErrIndexNotFilled) || !strings.Contains(err.Error(), "credent rotate") || strings.Contains(err.Error(), "old") {
+			if !errors.Is(err, encrypted.ErrIndexNotFilled) || !strings.Contains(err.Error(), "credent rotate") ||
+				strings.Contains(err.Error(), "old") {
 				t.Errorf("%s: %v", what, err)
 			}
 		}
@@ -167,7 +173,8 @@ func TestAddedIndex(t *testing.T) {
 			refused("a write", create(ctx, client, 5000, "new"))
 			refused("a write by SQL", raw(ctx, db, client, 5000, "new"))
 			_, err = sqlgraph.DeleteNodes(ctx, client, &sqlgraph.DeleteSpec{
-				Node: sqlgraph.NewDeleteSpec("members", sqlgraph.NewFieldSpec("id", field.TypeInt)).Node, Predicate: emailIs("old"),
+				Node:      sqlgraph.NewDeleteSpec("members", sqlgraph.NewFieldSpec("id", field.TypeInt)).Node,
+				Predicate: emailIs("old"),
 			})
 			refused("a delete", err)
 		}

@@ -45,7 +45,10 @@ func TestNames(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		for name, ring := range map[string]*keyring.Keyring{"one key": newKeyring(t, old), "two keys": newKeyring(t, primary, old)} {
+		for name, ring := range map[string]*keyring.Keyring{
+			"one key":  newKeyring(t, old),
+			"two keys": newKeyring(t, primary, old),
+		} {
 			client := db.client(t, ring)
 			stored := make(map[string]int)
 			var (

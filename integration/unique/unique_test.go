@@ -27,7 +27,10 @@ import (
 var (
 	scanner = column.NewField("email", 500)
 	email   = encrypted.Register(encrypted.Binding{
-		Column:  encrypted.Column{Table: "members", Name: "email", Size: 500, Type: "string", ID: "id", Index: "email_index"},
+		Column: encrypted.Column{
+			Table: "members", Name: "email", Size: 500, Type: "string", ID: "id",
+			Index: "email_index",
+		},
 		Scanner: func() any { return scanner },
 		Digest:  func() any { return blindindex.Field{Config: blindindex.Config{Unique: true}} },
 	})
@@ -40,7 +43,7 @@ const (
 	ownClaim = `UPDATE "members" SET "email_index" = $1 WHERE "email_index" = $2`
 )
 
-// database is one with the table, whose statements are recorded.
+// database is one with the table, and records statements.
 type database struct {
 	*sql.DB
 	dialect      string
@@ -65,7 +68,8 @@ func forEach(t *testing.T, test func(t *testing.T, db *database)) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { _ = db.Close() })
-			if _, err := db.ExecContext(t.Context(), "CREATE TABLE members (id int PRIMARY KEY, email varchar(500), email_index "+digest+" UNIQUE)"); err != nil {
+			if _, err := db.ExecContext(t.Context(), "CREATE TABLE members (id int PRIMARY KEY, email varchar(500), "+
+				"email_index "+digest+" UNIQUE)"); err != nil {
 				t.Fatal(err)
 			}
 			test(t, db)
@@ -115,7 +119,8 @@ func raw(ctx context.Context, db *database, client dialect.Driver, id int, plain
 		query = `INSERT INTO members (id, email, email_index) VALUES (?, ?, ?)`
 	}
 	secret := encrypted.New(plaintext)
-	return client.Exec(ctx, query, []any{id, encrypted.At(secret, email, nil), encrypted.DigestOf(secret, email, nil)}, nil)
+	return client.Exec(ctx, query, []any{id, encrypted.At(secret, email, nil), encrypted.DigestOf(secret, email, nil)},
+		nil)
 }
 
 // texts returns statements' texts. Each claim must have two arguments.
@@ -141,7 +146,8 @@ func TestClaims(t *testing.T) {
 		ctx, id := t.Context(), 0
 		first, second := keyring.GenerateKey(), keyring.GenerateKey()
 		rings := map[string]*keyring.Keyring{
-			"one key": newKeyring(t, first), "another first": newKeyring(t, second, first), "another last": newKeyring(t, first, second),
+			"one key": newKeyring(t, first), "another first": newKeyring(t, second, first),
+			"another last": newKeyring(t, first, second),
 		}
 		var digests blindindex.Digester
 		for name, ring := range rings {
@@ -177,10 +183,12 @@ func TestClaims(t *testing.T) {
 						if other == "one key" && name == "another first" {
 							continue // it doesn't know the key
 						}
-						if err := create(ctx, db.client(t, ring), 1_000_000+id, plaintext); !sqlgraph.IsConstraintError(err) {
+						if err := create(ctx, db.client(t, ring), 1_000_000+id,
+							plaintext); !sqlgraph.IsConstraintError(err) {
 							t.Errorf("stored with %s, and again with %s: %v", name, other, err)
 						}
-						if err := raw(ctx, db, db.client(t, ring), 1_000_000+id, plaintext); !sqlgraph.IsConstraintError(err) {
+						if err := raw(ctx, db, db.client(t, ring), 1_000_000+id,
+							plaintext); !sqlgraph.IsConstraintError(err) {
 							t.Errorf("stored with %s, and again by SQL with %s: %v", name, other, err)
 						}
 					}

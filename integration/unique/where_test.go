@@ -25,7 +25,10 @@ import (
 var (
 	codeScanner = column.NewField("code", 500)
 	code        = encrypted.Register(encrypted.Binding{
-		Column:  encrypted.Column{Table: "seats", Name: "code", Size: 500, Type: "string", ID: "id", Index: "code_index"},
+		Column: encrypted.Column{
+			Table: "seats", Name: "code", Size: 500, Type: "string", ID: "id",
+			Index: "code_index",
+		},
 		Scanner: func() any { return codeScanner },
 		Digest: func() any {
 			return blindindex.Field{Config: blindindex.Config{Unique: true, Where: "deleted_at IS NULL"}}
@@ -40,7 +43,8 @@ func forEachSeats(t *testing.T, test func(t *testing.T, db *database)) {
 	forEach(t, func(t *testing.T, db *database) {
 		digest := map[string]string{dialect.Postgres: "bytea", dialect.SQLite: "blob"}[db.dialect]
 		for _, statement := range []string{
-			"CREATE TABLE seats (id int PRIMARY KEY, org int NOT NULL, code varchar(500), code_index " + digest + ", deleted_at timestamp)",
+			"CREATE TABLE seats (id int PRIMARY KEY, org int NOT NULL, code varchar(500), code_index " + digest +
+				", deleted_at timestamp)",
 			"CREATE UNIQUE INDEX seats_live ON seats (code_index, org) WHERE deleted_at IS NULL",
 			"CREATE INDEX seats_all ON seats (code_index)",
 		} {
@@ -73,7 +77,9 @@ func take(ctx context.Context, client dialect.Driver, id, org int, plaintext str
 
 // change updates seats as generated code does: the one with an id, or all that
 // match.
-func change(ctx context.Context, client dialect.Driver, id int, where func(*entsql.Selector), set func(*sqlgraph.UpdateSpec)) (int, error) {
+func change(
+	ctx context.Context, client dialect.Driver, id int, where func(*entsql.Selector), set func(*sqlgraph.UpdateSpec),
+) (int, error) {
 	spec := sqlgraph.NewUpdateSpec("seats", []string{"id"}, sqlgraph.NewFieldSpec("id", field.TypeInt))
 	spec.Predicate = where
 	set(spec)
@@ -152,7 +158,10 @@ func TestWhere(t *testing.T) {
 			must(err)
 			must(take(ctx, after, live, 1, plaintext))
 			refused("a duplicate of the second", take(ctx, before, row(), 1, plaintext))
-			for name, set := range map[string]func(*sqlgraph.UpdateSpec){"restore": restore, "by modifier": restoreByModifier} {
+			for name, set := range map[string]func(*sqlgraph.UpdateSpec){
+				"restore":     restore,
+				"by modifier": restoreByModifier,
+			} {
 				for _, client := range []dialect.Driver{before, after} {
 					_, err = change(ctx, client, deleted, nil, set)
 					refused(name, err)
@@ -205,7 +214,10 @@ func TestWhereRaces(t *testing.T) {
 	forEachSeats(t, func(t *testing.T, db *database) {
 		ctx := t.Context()
 		first, second := keyring.GenerateKey(), keyring.GenerateKey()
-		clients := []dialect.Driver{db.client(t, newKeyring(t, first, second)), db.client(t, newKeyring(t, second, first))}
+		clients := []dialect.Driver{
+			db.client(t, newKeyring(t, first, second)),
+			db.client(t, newKeyring(t, second, first)),
+		}
 		db.SetMaxOpenConns(8)
 		var writers sync.WaitGroup
 		for w := range 4 {
@@ -217,11 +229,13 @@ func TestWhereRaces(t *testing.T) {
 						t.Errorf("take: %v", err)
 					}
 					if i%2 == w%2 {
-						if _, err := change(ctx, client, 0, entsql.FieldEQ("id", id), remove); err != nil && !isRace(err) {
+						if _, err := change(ctx, client, 0, entsql.FieldEQ("id", id), remove); err != nil &&
+							!isRace(err) {
 							t.Errorf("remove: %v", err)
 						}
 					}
-					if _, err := change(ctx, client, 0, entsql.FieldEQ("id", id-1), restore); err != nil && !isRace(err) {
+					if _, err := change(ctx, client, 0, entsql.FieldEQ("id", id-1), restore); err != nil &&
+						!isRace(err) {
 						t.Errorf("restore: %v", err)
 					}
 				}
@@ -236,7 +250,8 @@ func TestWhereRaces(t *testing.T) {
 			default:
 			}
 			var n int
-			if err := db.QueryRowContext(ctx, "SELECT count(*) FROM seats WHERE deleted_at IS NULL").Scan(&n); err != nil && !isRace(err) {
+			if err := db.QueryRowContext(ctx, "SELECT count(*) FROM seats WHERE deleted_at IS NULL").
+				Scan(&n); err != nil && !isRace(err) {
 				t.Error(err)
 			}
 			if n > 1 {
@@ -252,5 +267,6 @@ func isRace(err error) bool {
 	if errors.As(err, &state) && (state.SQLState() == "40P01" || state.SQLState() == "40001") {
 		return true
 	}
-	return sqlgraph.IsConstraintError(err) || strings.Contains(err.Error(), "locked") || strings.Contains(err.Error(), "BUSY")
+	return sqlgraph.IsConstraintError(err) || strings.Contains(err.Error(), "locked") ||
+		strings.Contains(err.Error(), "BUSY")
 }

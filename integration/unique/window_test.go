@@ -47,9 +47,10 @@ func TestCheckUnique(t *testing.T) {
 		}
 		db.guard(t, code, email)
 		for i, row := range []string{
-			"1, 'canary', NULL", "1, '" + old + "', NULL", "1, '" + current + "', NULL", "1, 'canary', '2026-01-02 03:04:05'",
-			"2, 'canary', NULL", "2, 'other', NULL", "1, 'other', NULL", "1, NULL, NULL", "1, NULL, NULL", "1, 'gAAAA-damaged', NULL",
-			"3, 'other', NULL", "3, 'other', NULL", "4, '', NULL", "4, '', NULL",
+			"1, 'canary', NULL", "1, '" + old + "', NULL", "1, '" + current + "', NULL",
+			"1, 'canary', '2026-01-02 03:04:05'",
+			"2, 'canary', NULL", "2, 'other', NULL", "1, 'other', NULL", "1, NULL, NULL", "1, NULL, NULL",
+			"1, 'gAAAA-damaged', NULL", "3, 'other', NULL", "3, 'other', NULL", "4, '', NULL", "4, '', NULL",
 		} {
 			db.exec(t, fmt.Sprintf("INSERT INTO seats (id, org, code, deleted_at) VALUES (%d, %s)", i+1, row))
 		}
@@ -83,7 +84,8 @@ func TestCheckUnique(t *testing.T) {
 			}
 		}
 		var n int
-		if err := db.QueryRowContext(ctx, "SELECT count(*) FROM seats WHERE code_index IS NOT NULL OR code = 'canary' AND id = 2").Scan(&n); err != nil || n > 0 {
+		if err := db.QueryRowContext(ctx, "SELECT count(*) FROM seats WHERE code_index IS NOT NULL OR code = "+
+			"'canary' AND id = 2").Scan(&n); err != nil || n > 0 {
 			t.Errorf("%d rows were written, %v", n, err)
 		}
 		db.exec(t, "DELETE FROM seats WHERE id IN (2, 3, 10, 11, 13)")
@@ -113,7 +115,8 @@ func TestFillNeedsTriggers(t *testing.T) {
 		db.insert(t, 1, "before")
 		_, err := rotate.FillIndexes(ctx, db.DB, ring, only(email))
 		var schema *rotate.SchemaError
-		if !errors.As(err, &schema) || schema.Column.Name != "email" || !strings.Contains(schema.SQL, "CREATE TRIGGER") {
+		if !errors.As(err, &schema) || schema.Column.Name != "email" ||
+			!strings.Contains(schema.SQL, "CREATE TRIGGER") {
 			t.Fatalf("without triggers: %v", err)
 		}
 		db.guard(t, email)
@@ -169,7 +172,8 @@ func TestWindow(t *testing.T) {
 		}
 		all.Go(func() { // the other program
 			for i := range 40 {
-				if err := retry("insert", func() error { return storePlain(ctx, db, 10_000+i, fmt.Sprint("theirs ", i)) }); err != nil {
+				if err := retry("insert",
+					func() error { return storePlain(ctx, db, 10_000+i, fmt.Sprint("theirs ", i)) }); err != nil {
 					t.Errorf("their insert: %v", err)
 				}
 				if err := retry("look up theirs", func() error {
@@ -185,10 +189,15 @@ func TestWindow(t *testing.T) {
 		})
 		all.Go(func() { // a client
 			for i := range 40 {
-				if err := retry("create", func() error { return create(ctx, client, 20_000+i, fmt.Sprint("ours ", i)) }); err != nil {
+				if err := retry("create",
+					func() error { return create(ctx, client, 20_000+i, fmt.Sprint("ours ", i)) }); err != nil {
 					t.Errorf("our create: %v", err)
 				}
-				if err := retry("duplicate", func() error { return create(ctx, client, 30_000+i, fmt.Sprint("old ", i*37)) }); !sqlgraph.IsConstraintError(err) {
+				if err := retry("duplicate",
+					func() error {
+						return create(ctx, client, 30_000+i,
+							fmt.Sprint("old ", i*37))
+					}); !sqlgraph.IsConstraintError(err) {
 					t.Errorf("a duplicate of old %d: %v", i*37, err)
 				}
 				if err := retry("look up", func() error {

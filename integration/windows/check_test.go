@@ -54,8 +54,8 @@ func (w *world) checkKey(s step) {
 	w.Helper()
 	for _, c := range noteColumns {
 		for _, p := range states.Protections {
-			w.exec("INSERT INTO credent_states (column_name, protection, state) VALUES ($1, $2, $3)", c.String(), p.String(),
-				s.states.Of(p).String())
+			w.exec("INSERT INTO credent_states (column_name, protection, state) VALUES ($1, $2, $3)",
+				c.String(), p.String(), s.states.Of(p).String())
 		}
 	}
 	if err := encrypted.Check(w.Context(), w.dbs["pgx"], w.ring, noteColumns...); err != nil {
@@ -148,10 +148,12 @@ func (w *world) checkCounts(s step, counts rotate.Counts) {
 			if c.Rows != rows || c.Null != absent[i] {
 				w.Errorf("%s: %s: %d rows, %d absent, want %d and %d", s.name, name, c.Rows, c.Null, rows, absent[i])
 			}
-			if bad := c.Shredded + c.Readable + c.UnknownKey + c.Damaged + c.OverLength + c.Undecodable + c.Earlier + int64(len(c.Previous)); bad != 0 {
+			if bad := c.Shredded + c.Readable + c.UnknownKey + c.Damaged + c.OverLength + c.Undecodable + c.Earlier +
+				int64(len(c.Previous)); bad != 0 {
 				w.Errorf("%s: %s: Verify finds faults: %+v", s.name, name, c)
 			}
-			if x := c.Index; x != nil && (x.Wrong != 0 || x.Earlier != 0 || len(x.Previous) != 0 || x.Missing > int64(len(w.python.gaps))) {
+			if x := c.Index; x != nil && (x.Wrong != 0 || x.Earlier != 0 || len(x.Previous) != 0 ||
+				x.Missing > int64(len(w.python.gaps))) {
 				w.Errorf("%s: %s: the index: %+v; Python left %d rows", s.name, name, *x, len(w.python.gaps))
 			}
 			if err := c.CheckStates(); err != nil {
@@ -206,7 +208,8 @@ func (w *world) lookUp(s step, n int) {
 		}
 		wg.Go(func() {
 			for _, e := range rows {
-				errs[i] = errors.Join(errs[i], p.lookUpEmail(w.Context(), client, e), p.lookUpCode(w.Context(), client, e))
+				errs[i] = errors.Join(errs[i], p.lookUpEmail(w.Context(), client, e),
+					p.lookUpCode(w.Context(), client, e))
 			}
 		})
 	}

@@ -24,7 +24,8 @@ func TestDuplicateBesideRotate(t *testing.T) {
 	var last *ent.Note
 	for _, text := range []string{"first", "second"} {
 		var err error
-		last, err = w.client("pgx", unbound).Note.Create().SetTitle(text).SetOwnerID("o").SetCode(bytesOf(&text)).Save(ctx)
+		last, err = w.client("pgx", unbound).Note.Create().SetTitle(text).SetOwnerID("o").
+			SetCode(bytesOf(&text)).Save(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -58,8 +59,8 @@ func TestDuplicateBesideRotate(t *testing.T) {
 		done <- err
 	}()
 	for waiting := false; !waiting; {
-		if err := db.QueryRowContext(ctx, "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() "+
-			"AND wait_event_type = 'Lock'").Scan(&waiting); err != nil {
+		if err := db.QueryRowContext(ctx, "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = "+
+			"current_database() AND wait_event_type = 'Lock'").Scan(&waiting); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -80,7 +80,10 @@ var steps = []step{
 	{"back: tenant-keys accept", set(require, require, accept), "", nil, shares{all, all, some}},
 	{"rotate: to the keyring", set(require, require, accept), "", rotate.Run, shares{all, all, none}},
 	{"back: tenant-keys off", set(require, require, off), "", nil, shares{all, all, none}},
-	{"back: binding write", set(require, write, off), "DELETE FROM credent_tenant_keys WHERE wrapped IS NOT NULL", nil, shares{all, all, none}},
+	{
+		"back: binding write", set(require, write, off), "DELETE FROM credent_tenant_keys WHERE wrapped IS NOT NULL", nil,
+		shares{all, all, none},
+	},
 	{"back: binding accept", set(require, accept, off), "", nil, shares{all, some, none}},
 	{"rotate: unbind", set(require, accept, off), "", rotate.Run, shares{all, none, none}},
 	{"back: binding off", set(require, off, off), "", nil, shares{all, none, none}},
@@ -110,8 +113,8 @@ func TestWindows(t *testing.T) {
 	w.seed()
 	w.begin(steps[0].states)
 	var table strings.Builder
-	fmt.Fprintf(&table, "\n| %-26s | %7s | %10s | %7s | %7s | %5s | %10s | %4s | %7s |\n", "step", "rows", "operations", "lookups",
-		"refused", "races", "unreadable", "lost", "seconds")
+	fmt.Fprintf(&table, "\n| %-26s | %7s | %10s | %7s | %7s | %5s | %10s | %4s | %7s |\n", "step", "rows",
+		"operations", "lookups", "refused", "races", "unreadable", "lost", "seconds")
 	defer func() { t.Log(table.String()) }()
 	for i, s := range steps {
 		start, before := time.Now(), w.totals()
@@ -129,13 +132,14 @@ func TestWindows(t *testing.T) {
 		found := w.check(s, i == len(steps)-1)
 		now := w.totals()
 		line := fmt.Sprintf("| %-26s | %7d | %10d | %7d | %7d | %5d | %10d | %4d | %7.1f |\n", s.name, found.rows,
-			now.operations-before.operations, now.lookups-before.lookups, now.refused-before.refused, now.races-before.races,
-			found.unreadable, found.lost, time.Since(start).Seconds())
+			now.operations-before.operations, now.lookups-before.lookups, now.refused-before.refused,
+			now.races-before.races, found.unreadable, found.lost, time.Since(start).Seconds())
 		table.WriteString(line)
 		if size > 3000 {
 			t.Log(line) // it takes long
 		}
-		if i > 0 && (now.refused == before.refused || now.races == before.races || now.operations-before.operations < len(w.movers)*15) {
+		if i > 0 && (now.refused == before.refused || now.races == before.races ||
+			now.operations-before.operations < len(w.movers)*15) {
 			t.Errorf("%s: the writers did too little to prove anything", s.name)
 		}
 		if t.Failed() {

@@ -131,8 +131,10 @@ func (w *world) seed() {
 				columns[c] = append(columns[c], nullable(text))
 			}
 		}
-		w.exec("INSERT INTO notes (title, owner_id, body, email, code) SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])",
-			pq.Array(columns[0]), pq.Array(columns[1]), pq.Array(columns[2]), pq.Array(columns[3]), pq.Array(columns[4]))
+		w.exec("INSERT INTO notes (title, owner_id, body, email, code) SELECT * FROM unnest($1::text[], $2::text[], "+
+			"$3::text[], $4::text[], $5::text[])",
+			pq.Array(columns[0]), pq.Array(columns[1]), pq.Array(columns[2]), pq.Array(columns[3]),
+			pq.Array(columns[4]))
 	}
 	w.digested = len(w.taken)
 	rows, err := w.dbs["postgres"].QueryContext(w.Context(), "SELECT id, title FROM notes")
@@ -171,9 +173,10 @@ func given(s states.Set) (list []encrypted.ColumnStates) {
 }
 
 func (w *world) client(driver string, s states.Set) *ent.Client {
-	return ent.NewClient(ent.Driver(must(encrypted.NewDriver(entsql.OpenDB(dialect.Postgres, w.dbs[driver]), encrypted.Config{
-		Keyring: w.ring, Columns: noteColumns, States: given(s),
-	}))))
+	return ent.NewClient(ent.Driver(must(encrypted.NewDriver(entsql.OpenDB(dialect.Postgres, w.dbs[driver]),
+		encrypted.Config{
+			Keyring: w.ring, Columns: noteColumns, States: given(s),
+		}))))
 }
 
 func (w *world) config(s states.Set) rotate.Config {

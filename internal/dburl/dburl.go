@@ -75,7 +75,8 @@ func wrapping(text string) string {
 		return "it has the variable name before it, as in a .env file: leave only what follows the = or the colon"
 	}
 	if i := strings.IndexAny(text, "\r\n"); i >= 0 {
-		return fmt.Sprintf("it has a line break at position %d of %d: remove it", utf8.RuneCountInString(text[:i])+1, utf8.RuneCountInString(text))
+		return fmt.Sprintf("it has a line break at position %d of %d: remove it", utf8.RuneCountInString(text[:i])+1,
+			utf8.RuneCountInString(text))
 	}
 	if trimmed != text {
 		return "it has white space around it: remove it"
@@ -92,16 +93,17 @@ func wrapping(text string) string {
 
 // foreign are databases that Credent doesn't work with.
 var foreign = map[string]string{
-	"mysql": "MySQL", "mysql2": "MySQL", "mariadb": "MariaDB", "sqlserver": "SQL Server", "mssql": "SQL Server", "oracle": "Oracle",
-	"mongodb": "MongoDB", "mongodb+srv": "MongoDB", "redis": "Redis", "rediss": "Redis", "libsql": "libSQL", "duckdb": "DuckDB",
-	"clickhouse": "ClickHouse", "snowflake": "Snowflake", "bigquery": "BigQuery", "cassandra": "Cassandra", "prisma": "Prisma's proxy",
+	"mysql": "MySQL", "mysql2": "MySQL", "mariadb": "MariaDB", "sqlserver": "SQL Server", "mssql": "SQL Server",
+	"oracle": "Oracle", "mongodb": "MongoDB", "mongodb+srv": "MongoDB", "redis": "Redis", "rediss": "Redis",
+	"libsql": "libSQL", "duckdb": "DuckDB", "clickhouse": "ClickHouse", "snowflake": "Snowflake",
+	"bigquery": "BigQuery", "cassandra": "Cassandra", "prisma": "Prisma's proxy",
 	"prisma+postgres": "Prisma's proxy",
 }
 
 // pythonDrivers are what SQLAlchemy has after the + of a scheme.
 var pythonDrivers = []string{
-	"psycopg2", "psycopg2cffi", "psycopg", "psycopg_async", "asyncpg", "pg8000", "aiopg", "pygresql", "py-postgresql", "pypostgresql",
-	"pysqlite", "aiosqlite", "pysqlcipher",
+	"psycopg2", "psycopg2cffi", "psycopg", "psycopg_async", "asyncpg", "pg8000", "aiopg", "pygresql",
+	"py-postgresql", "pypostgresql", "pysqlite", "aiosqlite", "pysqlcipher",
 }
 
 // aliases are other programs' names of Postgres.
@@ -189,9 +191,10 @@ func isPort(text string) bool {
 
 // kinds are the characters that mean something in a URL.
 var kinds = map[string][2]string{
-	"/": {"a slash", "%2F"}, "?": {"a question mark", "%3F"}, "#": {"a number sign (#)", "%23"}, "%": {"a percent sign", "%25"},
-	" ": {"a space", "%20"}, "[": {"a bracket", "%5B"}, "]": {"a bracket", "%5D"}, "\\": {"a backslash", "%5C"}, "^": {"a caret (^)", "%5E"},
-	"`": {"a backtick", "%60"}, "{": {"a brace", "%7B"}, "}": {"a brace", "%7D"}, "|": {"a vertical bar", "%7C"},
+	"/": {"a slash", "%2F"}, "?": {"a question mark", "%3F"}, "#": {"a number sign (#)", "%23"},
+	"%": {"a percent sign", "%25"}, " ": {"a space", "%20"}, "[": {"a bracket", "%5B"}, "]": {"a bracket", "%5D"},
+	"\\": {"a backslash", "%5C"}, "^": {"a caret (^)", "%5E"}, "`": {"a backtick", "%60"}, "{": {"a brace", "%7B"},
+	"}": {"a brace", "%7D"}, "|": {"a vertical bar", "%7C"},
 	"<": {"an angle bracket", "%3C"}, ">": {"an angle bracket", "%3E"}, "\"": {"a double quote", "%22"},
 }
 

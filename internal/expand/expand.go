@@ -52,7 +52,8 @@ func Columns(d string, c column.Column) []string {
 			quote(trigger(c)), c.Quoted(), column.QuoteTable(c.Schema, trigger(c))))
 	}
 	return append(statements, fmt.Sprintf(
-		"CREATE TRIGGER %s AFTER UPDATE OF %s ON %s\nWHEN %s\nBEGIN\n  UPDATE %s SET %s = NULL WHERE %s IS NEW.%[7]s;\nEND",
+		"CREATE TRIGGER %s AFTER UPDATE OF %s ON %s\nWHEN %s\nBEGIN\n  UPDATE %s SET %s = NULL WHERE %s IS "+
+			"NEW.%[7]s;\nEND",
 		quote(trigger(c)), quote(c.Name), c.Quoted(), sqliteChanged(c), c.Quoted(), tokens(c), quote(c.Key())))
 }
 
@@ -120,7 +121,8 @@ func Undo(d string, c column.Column) []string {
 }
 
 func advice(c column.Column) string {
-	return fmt.Sprintf("rows of %s are not encrypted yet: run rotate.Encrypt (credent encrypt), then apply this file again", c)
+	return fmt.Sprintf("rows of %s are not encrypted yet: run rotate.Encrypt (credent encrypt), then apply this file "+
+		"again", c)
 }
 
 // trigger returns the name of the column's trigger and its function.

@@ -26,7 +26,8 @@ func TestPGXRefuses(t *testing.T) {
 		}
 	}
 	for _, oid := range []uint32{pgtype.TextArrayOID, pgtype.VarcharArrayOID} {
-		if encoded, err := m.Encode(oid, pgtype.TextFormatCode, []fieldcrypt.Secret{secret}, nil); !errors.Is(err, fieldcrypt.ErrNoDriver) {
+		if encoded, err := m.Encode(oid, pgtype.TextFormatCode, []fieldcrypt.Secret{secret}, nil); !errors.Is(err,
+			fieldcrypt.ErrNoDriver) {
 			t.Errorf("a list as %d: encoded %q, %v, want ErrNoDriver", oid, encoded, err)
 		}
 	}

@@ -83,7 +83,8 @@ func TestSecretRevealStored(t *testing.T) {
 	r := ring(t, keyB, keyA)
 	s := scanned(t, encrypt(t, ring(t, keyA), "text"))
 	var detail *fieldcrypt.Error
-	if got, err := s.Reveal(); got != "" || !errors.Is(err, fieldcrypt.ErrNoOpener) || !errors.As(err, &detail) || detail.Op != "decrypt" {
+	if got, err := s.Reveal(); got != "" || !errors.Is(err, fieldcrypt.ErrNoOpener) || !errors.As(err, &detail) ||
+		detail.Op != "decrypt" {
 		t.Errorf("without a keyring: got %q, %v, want ErrNoOpener", got, err)
 	}
 	if s.IsZero() {
@@ -265,9 +266,15 @@ func TestSecretIsNoArgument(t *testing.T) {
 func TestErrorText(t *testing.T) {
 	t.Parallel()
 	for want, err := range map[string]*fieldcrypt.Error{
-		"credent: scan: damaged token":                  {Op: "scan", Err: fernet.ErrCorrupt},
-		"credent: decrypt t.c of row 7: damaged token":  {Op: "decrypt", Table: "t", Column: "c", Row: "7", Err: fernet.ErrCorrupt},
-		"credent: encrypt t.c: secret too long: 9 of 5": {Op: "encrypt", Table: "t", Column: "c", Err: fmt.Errorf("%w: 9 of 5", column.ErrTooLong)},
+		"credent: scan: damaged token": {Op: "scan", Err: fernet.ErrCorrupt},
+		"credent: decrypt t.c of row 7: damaged token": {
+			Op: "decrypt", Table: "t", Column: "c", Row: "7",
+			Err: fernet.ErrCorrupt,
+		},
+		"credent: encrypt t.c: secret too long: 9 of 5": {
+			Op: "encrypt", Table: "t", Column: "c",
+			Err: fmt.Errorf("%w: 9 of 5", column.ErrTooLong),
+		},
 	} {
 		if got := err.Error(); got != want {
 			t.Errorf("got %q, want %q", got, want)

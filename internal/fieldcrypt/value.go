@@ -25,16 +25,16 @@ const (
 // [Secret.Reveal] in place of [Value.Reveal].
 type secret = Secret
 
-// Value is a [Secret] whose plaintext is a T: it stores, prints and fails like
-// one. The zero value is absent and stores as NULL. The encrypted text is
+// Value is a [Secret] with a T as its plaintext: it stores, prints and fails
+// like one. The zero value is absent and stores as NULL. The encrypted text is
 //
 //   - for a []byte the bytes themselves,
 //   - for a time.Time the instant in UTC as in RFC 3339, to the nanosecond:
 //     2026-11-24T12:30:00.5Z,
 //   - for any other T its JSON.
 //
-// A Value is immutable, may be copied, and is safe for concurrent use. It
-// keeps the encoding that [NewValue] made.
+// A Value is immutable, may be copied, and is safe for concurrent use. It keeps
+// the encoding that [NewValue] made.
 type Value[T any] struct{ secret }
 
 // NewValue returns a present value. Revealing or storing one without an

@@ -49,12 +49,15 @@ func TestValueErrors(t *testing.T) {
 	_, bare := unread.Reveal()
 	_, year := fieldcrypt.NewValue(time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)).Reveal()
 	for name, test := range map[string]struct{ got, want error }{
-		"no encoding":           {encode, fieldcrypt.ErrValue},
-		"no decoding":           {decode, fieldcrypt.ErrValue},
-		"no keyring":            {bare, fieldcrypt.ErrNoOpener},
-		"JSON that is none":     {json.Unmarshal([]byte(`["`+canary+`"]`), new(fieldcrypt.Value[hook])), fieldcrypt.ErrValue},
-		"marker in JSON":        {json.Unmarshal([]byte(`"[REDACTED]"`), new(fieldcrypt.Value[string])), fieldcrypt.ErrRedacted},
-		"marker as text":        {new(fieldcrypt.Value[[]byte]).UnmarshalText([]byte(fieldcrypt.Redacted)), fieldcrypt.ErrRedacted},
+		"no encoding":       {encode, fieldcrypt.ErrValue},
+		"no decoding":       {decode, fieldcrypt.ErrValue},
+		"no keyring":        {bare, fieldcrypt.ErrNoOpener},
+		"JSON that is none": {json.Unmarshal([]byte(`["`+canary+`"]`), new(fieldcrypt.Value[hook])), fieldcrypt.ErrValue},
+		"marker in JSON":    {json.Unmarshal([]byte(`"[REDACTED]"`), new(fieldcrypt.Value[string])), fieldcrypt.ErrRedacted},
+		"marker as text": {
+			new(fieldcrypt.Value[[]byte]).UnmarshalText([]byte(fieldcrypt.Redacted)),
+			fieldcrypt.ErrRedacted,
+		},
 		"text that is no time":  {new(fieldcrypt.Value[time.Time]).UnmarshalText([]byte(canary)), fieldcrypt.ErrValue},
 		"year that has no text": {year, fieldcrypt.ErrValue},
 	} {
@@ -135,10 +138,14 @@ func TestAsSecret(t *testing.T) {
 		want string // "" for an absent one, "-" for none
 	}{
 		"secret": {s, "text"}, "pointer": {p, "text"}, "value": {v, "text"}, "pointer to a value": {&v, "text"},
-		"Null": {sql.Null[fieldcrypt.Secret]{V: s, Valid: true}, "text"}, "Null of a value": {sql.Null[fieldcrypt.Value[[]byte]]{V: v, Valid: true}, "text"},
-		"absent": {fieldcrypt.Secret{}, ""}, "nil": {(*fieldcrypt.Secret)(nil), ""}, "nil value": {(*fieldcrypt.Value[int])(nil), ""},
-		"NULL": {sql.Null[fieldcrypt.Secret]{V: s}, ""}, "nothing": {nil, "-"}, "text": {"text", "-"}, "list": {[]fieldcrypt.Secret{s}, "-"},
-		"pointer to a pointer": {&p, "-"}, "Null of a text": {sql.Null[string]{V: "text", Valid: true}, "-"}, "NullTime": {sql.NullTime{}, "-"},
+		"Null":            {sql.Null[fieldcrypt.Secret]{V: s, Valid: true}, "text"},
+		"Null of a value": {sql.Null[fieldcrypt.Value[[]byte]]{V: v, Valid: true}, "text"},
+		"absent":          {fieldcrypt.Secret{}, ""}, "nil": {(*fieldcrypt.Secret)(nil), ""},
+		"nil value": {(*fieldcrypt.Value[int])(nil), ""},
+		"NULL":      {sql.Null[fieldcrypt.Secret]{V: s}, ""}, "nothing": {nil, "-"}, "text": {"text", "-"},
+		"list":                 {[]fieldcrypt.Secret{s}, "-"},
+		"pointer to a pointer": {&p, "-"}, "Null of a text": {sql.Null[string]{V: "text", Valid: true}, "-"},
+		"NullTime": {sql.NullTime{}, "-"},
 	} {
 		got, ok := fieldcrypt.AsSecret(test.arg)
 		text, err := got.Reveal()
@@ -170,7 +177,8 @@ func TestIsSecretType(t *testing.T) {
 		}
 	}
 	for want, got := range map[string]string{
-		"string": fieldcrypt.TypeName[string](), "[]byte": fieldcrypt.TypeName[[]byte](), "time.Time": fieldcrypt.TypeName[time.Time](),
+		"string": fieldcrypt.TypeName[string](), "[]byte": fieldcrypt.TypeName[[]byte](),
+		"time.Time":         fieldcrypt.TypeName[time.Time](),
 		"map[string][]byte": fieldcrypt.TypeName[map[string][]byte](),
 	} {
 		if got != want {

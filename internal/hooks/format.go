@@ -35,7 +35,8 @@ func BrokerFormats() []Format {
 			Type:      "alpaca",
 			APIKey:    regexp.MustCompile(`\A(PK|AK|CK)[A-Z0-9]{16,30}\z`),
 			SecretKey: regexp.MustCompile(`\A[A-Za-z0-9/+]{40,64}\z`),
-			Hint:      "an Alpaca key ID begins with PK (paper), AK (live) or CK (broker), its secret has 40 or more letters and digits",
+			Hint: "an Alpaca key ID begins with PK (paper), AK (live) or CK (broker), its secret has 40 or more " +
+				"letters and digits",
 		},
 		{
 			Type:   "polygon",

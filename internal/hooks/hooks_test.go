@@ -54,7 +54,8 @@ func TestTimesAreUTC(t *testing.T) {
 		},
 		) {
 			create := client.UserAccount.Create().SetUserID("u").SetAccountName("a")
-			c.columns, c.m, c.run = migrate.UserAccountsColumns, create.Mutation(), func() error { return create.Exec(t.Context()) }
+			c.columns, c.m, c.run = migrate.UserAccountsColumns, create.Mutation(),
+				func() error { return create.Exec(t.Context()) }
 			return c
 		}(),
 		func() (c struct {
@@ -64,7 +65,8 @@ func TestTimesAreUTC(t *testing.T) {
 		},
 		) {
 			create := client.UserCredential.Create().SetUserID("u").SetUserAccountID([16]byte{1})
-			c.columns, c.m, c.run = migrate.UserCredentialsColumns, create.Mutation(), func() error { return create.Exec(t.Context()) }
+			c.columns, c.m, c.run = migrate.UserCredentialsColumns, create.Mutation(),
+				func() error { return create.Exec(t.Context()) }
 			return c
 		}(),
 	} {

@@ -36,15 +36,16 @@ func rebind(next ent.Mutator) ent.Mutator {
 			return nil, err
 		}
 		// Any statement of the client gets the answer.
-		if _, err := m.Client().UserAccount.Query().Where(useraccount.IDIn(ids...)).Exist(hint.Ask(ctx, question)); err != nil {
+		if _, err := m.Client().UserAccount.Query().Where(useraccount.IDIn(ids...)).
+			Exist(hint.Ask(ctx, question)); err != nil {
 			return nil, fmt.Errorf("credent: the account: %w", err)
 		}
 		if question.Unscoped {
 			return next.Mutate(ctx, m)
 		}
 		if _, err := m.Tx(); err != nil {
-			return nil, fmt.Errorf("credent: %w: bound tokens depend on the account's user_id: change it in a transaction, in which they are "+
-				"encrypted anew", seal.ErrWrongLocation)
+			return nil, fmt.Errorf("credent: %w: bound tokens depend on the account's user_id: change it in a "+
+				"transaction, in which they are encrypted anew", seal.ErrWrongLocation)
 		}
 		credentials, name, err := lockCredentials(ctx, m)
 		if err != nil {
@@ -69,7 +70,9 @@ func rebind(next ent.Mutator) ent.Mutator {
 // lockCredentials returns the credentials of the accounts that are updated,
 // with secrets that open, and the database's dialect. Until the transaction
 // ends nobody changes them or adds others to the accounts.
-func lockCredentials(ctx context.Context, m *credent.UserAccountMutation) (list []*credent.UserCredential, name string, err error) {
+func lockCredentials(
+	ctx context.Context, m *credent.UserAccountMutation,
+) (list []*credent.UserCredential, name string, err error) {
 	accounts, err := accountIDs(ctx, m)
 	if err != nil {
 		return nil, "", err
@@ -107,8 +110,8 @@ func lockCredentials(ctx context.Context, m *credent.UserAccountMutation) (list 
 }
 
 // takeAway takes the tokens out of the rows on SQLite. Its trigger refuses, at
-// once and not at the end of the transaction, that a token stays in a row whose
-// user_id changes.
+// once and not at the end of the transaction, that a token stays in a row when
+// its user_id changes.
 func takeAway(ctx context.Context, client *credent.Client, name string, credentials []*credent.UserCredential) error {
 	if name != dialect.SQLite {
 		return nil
@@ -126,7 +129,9 @@ func takeAway(ctx context.Context, client *credent.Client, name string, credenti
 
 // storeAgain stores the secrets of a credential, in a row that is another
 // user's by now. A mutation would change updated_at.
-func storeAgain(ctx context.Context, client *credent.Client, name string, c *credent.UserCredential, user string) error {
+func storeAgain(
+	ctx context.Context, client *credent.Client, name string, c *credent.UserCredential, user string,
+) error {
 	apiKey, secretKey := usercredential.APIKeyColumn, usercredential.SecretKeyColumn
 	query, args := sql.Dialect(name).Update(usercredential.Table).
 		Set(apiKey.Name, encrypted.At(c.APIKey, apiKey, user)).

@@ -272,9 +272,10 @@ func postgresText(c Column, s step) string {
 }
 
 // postgresTriggers reads the triggers of a table and of all that inherits from
-// it. The text of a trigger with a condition, or whose function has settings
-// or the rights of its owner, never equals postgresText. Before version 13 a
-// partitioned table can't have such triggers, and its partitions need them.
+// it. The text of a trigger with a condition, or with a function that has
+// settings or the rights of its owner, never equals postgresText. Before
+// version 13 a partitioned table can't have such triggers, and its partitions
+// need them.
 const postgresTriggers = `WITH RECURSIVE tree(oid, root) AS (
   SELECT c.oid, true FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   WHERE c.relname = $2::text AND CASE WHEN $1::text = '' THEN c.oid = pg_catalog.to_regclass(pg_catalog.quote_ident($2::text))

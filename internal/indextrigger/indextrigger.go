@@ -110,8 +110,8 @@ const (
 	steps
 )
 
-// marker is in every trigger or its function, so that triggers are
-// found whose column is no longer indexed.
+// marker is in every trigger or its function, so that triggers of
+// columns without an index are found.
 const marker = "credent: blind index"
 
 // triggers returns the names of the column's triggers. Postgres calls triggers

@@ -315,7 +315,7 @@ func TestComparePartitions(t *testing.T) {
 	mend(t, db, dialect.Postgres, column)
 }
 
-// A trigger whose column is gone fails every update, and is dropped.
+// A trigger of a dropped column fails every update, and is dropped.
 func TestObsolete(t *testing.T) {
 	t.Parallel()
 	db := postgres(t)

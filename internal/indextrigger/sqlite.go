@@ -34,8 +34,8 @@ func sqliteTrigger(c Column, name string, s step) string {
 		when = fmt.Sprintf("NEW.%s IS NULL AND NEW.%s IS NOT NULL", token, index)
 		row = "NEW"
 	}
-	return fmt.Sprintf("CREATE TRIGGER %s %s ON %s\nWHEN %s\nBEGIN\n  -- %s\n  UPDATE %[3]s SET %[6]s = NULL WHERE %[7]s IS %[8]s.%[7]s;\nEND",
-		quote(name), event, table, when, marker, index, quote(c.key()), row)
+	return fmt.Sprintf("CREATE TRIGGER %s %s ON %s\nWHEN %s\nBEGIN\n  -- %s\n  UPDATE %[3]s SET %[6]s = NULL WHERE "+
+		"%[7]s IS %[8]s.%[7]s;\nEND", quote(name), event, table, when, marker, index, quote(c.key()), row)
 }
 
 func sqliteDrop(name string) string { return "DROP TRIGGER IF EXISTS " + quote(name) }

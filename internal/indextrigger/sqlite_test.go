@@ -37,14 +37,23 @@ func TestCompareSQLite(t *testing.T) {
 		column indextrigger.Column
 		want   []string
 	}{
-		"nothing":         {nil, vaults, nil},
-		"no such table":   {[]string{"DROP TABLE vaults"}, vaults, nil},
-		"no such column":  {nil, indextrigger.Column{Table: "vaults", Token: "secret", Index: "digest"}, nil},
-		"dropped":         {[]string{"DROP TRIGGER credent_vaults__secret_1"}, vaults, missing[:1]},
-		"made anew":       {[]string{"DROP TABLE vaults", create}, vaults, missing},
-		"changed":         {[]string{"DROP TRIGGER credent_vaults__secret_1", "CREATE TRIGGER credent_vaults__secret_1 AFTER DELETE ON vaults BEGIN SELECT 1; END"}, vaults, []string{"credent_vaults__secret_1 of vaults: changed: another definition"}},
-		"renamed table":   {[]string{"ALTER TABLE vaults RENAME TO safes"}, indextrigger.Column{Table: "safes", Token: "secret", Index: "secret_index"}, nil},
-		"renamed columns": {[]string{"ALTER TABLE vaults RENAME secret TO a", "ALTER TABLE vaults RENAME secret_index TO b"}, indextrigger.Column{Table: "vaults", Token: "a", Index: "b"}, nil},
+		"nothing":        {nil, vaults, nil},
+		"no such table":  {[]string{"DROP TABLE vaults"}, vaults, nil},
+		"no such column": {nil, indextrigger.Column{Table: "vaults", Token: "secret", Index: "digest"}, nil},
+		"dropped":        {[]string{"DROP TRIGGER credent_vaults__secret_1"}, vaults, missing[:1]},
+		"made anew":      {[]string{"DROP TABLE vaults", create}, vaults, missing},
+		"changed": {
+			[]string{"DROP TRIGGER credent_vaults__secret_1", "CREATE TRIGGER " +
+				"credent_vaults__secret_1 AFTER DELETE ON vaults BEGIN SELECT 1; END"},
+			vaults,
+			[]string{"credent_vaults__secret_1 of vaults: changed: another definition"},
+		},
+		"renamed table": {[]string{"ALTER TABLE vaults RENAME TO safes"}, indextrigger.Column{
+			Table: "safes",
+			Token: "secret", Index: "secret_index",
+		}, nil},
+		"renamed columns": {[]string{"ALTER TABLE vaults RENAME secret TO a", "ALTER TABLE vaults RENAME " +
+			"secret_index TO b"}, indextrigger.Column{Table: "vaults", Token: "a", Index: "b"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -92,22 +92,51 @@ func TestKeyringFromFiles(t *testing.T) {
 		keys int
 		want error
 	}{
-		"one":           {map[string]string{"ENCRYPTION_KEY_FILE": file(keyA + "\n")}, 1, nil},
-		"previous":      {map[string]string{"ENCRYPTION_KEY": keyA, "ENCRYPTION_KEY_PREVIOUS_FILE": file(keyB + ",\n" + keyC + "\n")}, 3, nil},
-		"both":          {map[string]string{"ENCRYPTION_KEY": keyA, "ENCRYPTION_KEY_FILE": file(keyB)}, 0, fernet.ErrBadKey},
-		"empty":         {map[string]string{"ENCRYPTION_KEY_FILE": file("\n")}, 0, keyring.ErrNoKey},
-		"bad":           {map[string]string{"ENCRYPTION_KEY_FILE": file(keyA[:40])}, 0, fernet.ErrBadKey},
-		"no file":       {map[string]string{"ENCRYPTION_KEY_FILE": filepath.Join(t.TempDir(), "none")}, 0, keyring.ErrNoKey},
-		"Windows":       {map[string]string{"ENCRYPTION_KEY_FILE": file("\r\n" + keyA + "\r\n")}, 1, nil},
-		"duplicate":     {map[string]string{"ENCRYPTION_KEY": keyA, "ENCRYPTION_KEY_PREVIOUS_FILE": file(keyA + "\n")}, 0, fernet.ErrBadKey},
-		"all zero":      {map[string]string{"ENCRYPTION_KEY_FILE": file(strings.Repeat("A", 43) + "=")}, 0, fernet.ErrBadKey},
-		"folder":        {map[string]string{"ENCRYPTION_KEY_FILE": t.TempDir()}, 0, keyring.ErrNoKey},
-		"unreadable":    {map[string]string{"ENCRYPTION_KEY_FILE": loop}, 0, keyring.ErrNoKey},
-		"huge":          {map[string]string{"ENCRYPTION_KEY_FILE": file(strings.Repeat(keyA, 2000))}, 0, fernet.ErrBadKey},
-		"endless":       {map[string]string{"ENCRYPTION_KEY_FILE": "/dev/zero"}, 0, fernet.ErrBadKey},
-		"both previous": {map[string]string{"ENCRYPTION_KEY": keyA, "ENCRYPTION_KEY_PREVIOUS": keyC, "ENCRYPTION_KEY_PREVIOUS_FILE": file(keyB)}, 0, fernet.ErrBadKey},
-		"a key for it":  {map[string]string{"ENCRYPTION_KEY_FILE": keyA}, 0, keyring.ErrNoKey},
-		"previous gone": {map[string]string{"ENCRYPTION_KEY": keyA, "ENCRYPTION_KEY_PREVIOUS_FILE": keyB}, 0, keyring.ErrNoKey},
+		"one": {map[string]string{"ENCRYPTION_KEY_FILE": file(keyA + "\n")}, 1, nil},
+		"previous": {map[string]string{
+			"ENCRYPTION_KEY":               keyA,
+			"ENCRYPTION_KEY_PREVIOUS_FILE": file(keyB + ",\n" + keyC + "\n"),
+		}, 3, nil},
+		"both": {
+			map[string]string{"ENCRYPTION_KEY": keyA, "ENCRYPTION_KEY_FILE": file(keyB)},
+			0,
+			fernet.ErrBadKey,
+		},
+		"empty": {map[string]string{"ENCRYPTION_KEY_FILE": file("\n")}, 0, keyring.ErrNoKey},
+		"bad":   {map[string]string{"ENCRYPTION_KEY_FILE": file(keyA[:40])}, 0, fernet.ErrBadKey},
+		"no file": {
+			map[string]string{"ENCRYPTION_KEY_FILE": filepath.Join(t.TempDir(), "none")},
+			0,
+			keyring.ErrNoKey,
+		},
+		"Windows": {map[string]string{"ENCRYPTION_KEY_FILE": file("\r\n" + keyA + "\r\n")}, 1, nil},
+		"duplicate": {
+			map[string]string{"ENCRYPTION_KEY": keyA, "ENCRYPTION_KEY_PREVIOUS_FILE": file(keyA + "\n")},
+			0, fernet.ErrBadKey,
+		},
+		"all zero": {
+			map[string]string{"ENCRYPTION_KEY_FILE": file(strings.Repeat("A", 43) + "=")},
+			0,
+			fernet.ErrBadKey,
+		},
+		"folder":     {map[string]string{"ENCRYPTION_KEY_FILE": t.TempDir()}, 0, keyring.ErrNoKey},
+		"unreadable": {map[string]string{"ENCRYPTION_KEY_FILE": loop}, 0, keyring.ErrNoKey},
+		"huge": {
+			map[string]string{"ENCRYPTION_KEY_FILE": file(strings.Repeat(keyA, 2000))},
+			0,
+			fernet.ErrBadKey,
+		},
+		"endless": {map[string]string{"ENCRYPTION_KEY_FILE": "/dev/zero"}, 0, fernet.ErrBadKey},
+		"both previous": {map[string]string{
+			"ENCRYPTION_KEY": keyA, "ENCRYPTION_KEY_PREVIOUS": keyC,
+			"ENCRYPTION_KEY_PREVIOUS_FILE": file(keyB),
+		}, 0, fernet.ErrBadKey},
+		"a key for it": {map[string]string{"ENCRYPTION_KEY_FILE": keyA}, 0, keyring.ErrNoKey},
+		"previous gone": {
+			map[string]string{"ENCRYPTION_KEY": keyA, "ENCRYPTION_KEY_PREVIOUS_FILE": keyB},
+			0,
+			keyring.ErrNoKey,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, variable := range []string{"ENCRYPTION_KEY", "ENCRYPTION_KEY_PREVIOUS"} {
@@ -118,7 +147,8 @@ func TestKeyringFromFiles(t *testing.T) {
 			if !errors.Is(err, test.want) || len(r.Keys()) != test.keys {
 				t.Fatalf("got %v, %v, want %d keys, error %v", r, err, test.keys, test.want)
 			}
-			if err != nil && (hasPart(err.Error(), keyA) || hasPart(err.Error(), keyB) || !strings.Contains(err.Error(), "ENCRYPTION_KEY")) {
+			if err != nil && (hasPart(err.Error(), keyA) || hasPart(err.Error(), keyB) ||
+				!strings.Contains(err.Error(), "ENCRYPTION_KEY")) {
 				t.Errorf("the error quotes a key, or does not name the variable: %v", err)
 			}
 		})
@@ -156,7 +186,8 @@ func TestKeyringErrors(t *testing.T) {
 			"credent: the file that ENCRYPTION_KEY_FILE names: bad encryption key: it has the variable name before it",
 		},
 		"UTF-16": {
-			map[string]string{"ENCRYPTION_KEY_FILE": file("\xff\xfe" + strings.Join(strings.Split(keyA, ""), "\x00") + "\x00\r\x00\n\x00")},
+			map[string]string{"ENCRYPTION_KEY_FILE": file("\xff\xfe" + strings.Join(strings.Split(keyA, ""),
+				"\x00") + "\x00\r\x00\n\x00")},
 			fernet.ErrBadKey, "credent: the file that ENCRYPTION_KEY_FILE names: bad encryption key: it is in UTF-16",
 		},
 		"the only earlier key": {
@@ -177,7 +208,8 @@ func TestKeyringErrors(t *testing.T) {
 		"lines in place of commas": {
 			map[string]string{"ENCRYPTION_KEY": keyA, "ENCRYPTION_KEY_PREVIOUS_FILE": file(keyB + "\n" + keyC + "\n")},
 			fernet.ErrBadKey,
-			"credent: the file that ENCRYPTION_KEY_PREVIOUS_FILE names: bad encryption key: it seems to be 2 keys with white space",
+			"credent: the file that ENCRYPTION_KEY_PREVIOUS_FILE names: bad encryption key: it seems to be 2 keys " +
+				"with white space",
 		},
 		"twice": {
 			map[string]string{"ENCRYPTION_KEY": keyA, "ENCRYPTION_KEY_PREVIOUS": keyB + "," + keyA},
@@ -187,7 +219,8 @@ func TestKeyringErrors(t *testing.T) {
 		"a path": {
 			map[string]string{"ENCRYPTION_KEY": "/run/secrets/key"},
 			fernet.ErrBadKey,
-			"credent: ENCRYPTION_KEY: bad encryption key: it looks like the path of a file, which ENCRYPTION_KEY_FILE takes",
+			"credent: ENCRYPTION_KEY: bad encryption key: it looks like the path of a file, which " +
+				"ENCRYPTION_KEY_FILE takes",
 		},
 		"a key for a path": {
 			map[string]string{"ENCRYPTION_KEY_FILE": keyA},
@@ -214,7 +247,8 @@ func TestKeyringErrors(t *testing.T) {
 			if !errors.Is(err, test.kind) || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v, want %s", err, test.want)
 			}
-			if err != nil && (hasPart(err.Error(), keyA) || hasPart(err.Error(), keyB) || hasPart(err.Error(), keyC[:40])) {
+			if err != nil && (hasPart(err.Error(), keyA) || hasPart(err.Error(), keyB) ||
+				hasPart(err.Error(), keyC[:40])) {
 				t.Errorf("the error quotes a key: %v", err)
 			}
 		})

@@ -20,7 +20,8 @@ const (
 	keyChars = 44 // of its base64, with padding
 
 	// one says what to do with several keys in one place.
-	one = "a key stands alone: ENCRYPTION_KEY has the primary key, and ENCRYPTION_KEY_PREVIOUS earlier ones, with a comma between two"
+	one = "a key stands alone: ENCRYPTION_KEY has the primary key, and ENCRYPTION_KEY_PREVIOUS earlier ones, with a " +
+		"comma between two"
 )
 
 // Cause returns what is wrong with a text that isn't a key, and what to do
@@ -44,16 +45,20 @@ func Cause(text string) string {
 func encoding(text string) string {
 	switch {
 	case strings.HasPrefix(text, "\xef\xbb\xbf"), strings.HasPrefix(text, "\ufeff"):
-		return "it begins with a byte order mark, which editors on Windows write and don't show: save it as UTF-8 without one"
-	case strings.HasPrefix(text, "\xff\xfe"), strings.HasPrefix(text, "\xfe\xff"), strings.Count(text, "\x00") >= len(text)/3 && len(text) > keyChars:
+		return "it begins with a byte order mark, which editors on Windows write and don't show: save it as UTF-8 " +
+			"without one"
+	case strings.HasPrefix(text, "\xff\xfe"), strings.HasPrefix(text, "\xfe\xff"),
+		strings.Count(text, "\x00") >= len(text)/3 && len(text) > keyChars:
 		return "it is in UTF-16, as PowerShell writes files: save it as ASCII or UTF-8 without a byte order mark"
 	}
 	for i, r := range text {
 		if r == utf8.RuneError || r < ' ' && !unicode.IsSpace(r) {
 			if len(text) == keyBytes {
-				return fmt.Sprintf("it is %d raw bytes, and a key is their base64url: encode it, as `base64` does", keyBytes)
+				return fmt.Sprintf("it is %d raw bytes, and a key is their base64url: encode it, as `base64` does",
+					keyBytes)
 			}
-			return fmt.Sprintf("it isn't text: byte %d of %d is no character; a key is %d characters of base64url", i+1, len(text), keyChars)
+			return fmt.Sprintf("it isn't text: byte %d of %d is no character; a key is %d characters of base64url", i+1,
+				len(text), keyChars)
 		}
 	}
 	return ""
@@ -80,9 +85,10 @@ func line(text string) string {
 
 // quoteNames are the quotation marks that a key may be in.
 var quoteNames = map[rune]string{
-	'"': "double", '\'': "single", '`': "backtick", '“': "typographic", '”': "typographic", '„': "typographic", '‟': "typographic",
-	'‘': "typographic", '’': "typographic", '‚': "typographic", '‛': "typographic", '«': "typographic", '»': "typographic",
-	'‹': "typographic", '›': "typographic", '＂': "typographic", '＇': "typographic", '´': "typographic",
+	'"': "double", '\'': "single", '`': "backtick", '“': "typographic", '”': "typographic", '„': "typographic",
+	'‟': "typographic", '‘': "typographic", '’': "typographic", '‚': "typographic", '‛': "typographic",
+	'«': "typographic", '»': "typographic", '‹': "typographic", '›': "typographic", '＂': "typographic",
+	'＇': "typographic", '´': "typographic",
 }
 
 // quotes finds quotation marks.
@@ -147,13 +153,14 @@ func misplaced(text string) string {
 	case strings.HasPrefix(text, "[REDACTED"):
 		return "it is what secrets print as, and not the key itself"
 	case strings.HasPrefix(text, "credent-keyring"):
-		return "it is a wrapped keyring, which ENCRYPTION_KEYRING takes, together with ENCRYPTION_KEYRING_URL (docs/kms.md)"
+		return "it is a wrapped keyring, which ENCRYPTION_KEYRING takes, together with ENCRYPTION_KEYRING_URL " +
+			"(docs/kms.md)"
 	case strings.HasPrefix(text, "gAAAA"):
 		return "it is a token, which is something encrypted: give the key that it was encrypted with"
 	case strings.HasPrefix(text, "arn:"), strings.HasPrefix(text, "vault:"), strings.HasPrefix(text, "op://"),
 		strings.HasPrefix(text, "projects/") && strings.Count(text, "/") > 2:
-		return "it names a secret or a key in a store, and nobody has fetched it: give the key itself, or use a key management " +
-			"service by ENCRYPTION_KEYRING_URL (docs/kms.md)"
+		return "it names a secret or a key in a store, and nobody has fetched it: give the key itself, or use a key " +
+			"management service by ENCRYPTION_KEYRING_URL (docs/kms.md)"
 	case url && strings.EqualFold(scheme, "file"):
 		return "it is the URL of a file: set ENCRYPTION_KEY_FILE to the file's path"
 	case url && (strings.HasSuffix(scheme, "kms") || strings.Contains(scheme, "vault") || scheme == "base64key"):
@@ -167,7 +174,8 @@ func misplaced(text string) string {
 // placeholder finds a variable or a template that nobody filled in.
 func placeholder(text string) string {
 	switch {
-	case strings.HasPrefix(text, "$"), strings.HasPrefix(text, "{{"), strings.HasPrefix(text, "<") && strings.HasSuffix(text, ">"),
+	case strings.HasPrefix(text, "$"), strings.HasPrefix(text, "{{"),
+		strings.HasPrefix(text, "<") && strings.HasSuffix(text, ">"),
 		strings.HasPrefix(text, "%") && strings.HasSuffix(text, "%"):
 		return "it is a placeholder, and nobody has put the key in its place"
 	}
@@ -181,7 +189,8 @@ var driveOrDots = regexp.MustCompile(`^([A-Za-z]:[\\/]|\.{1,2}[\\/]|~[\\/]|\\\\)
 func path(text string) string {
 	base64s := len(text) >= keyChars-4 && decoded(text) != nil && !strings.ContainsAny(text, "-_")
 	if driveOrDots.MatchString(text) || strings.HasPrefix(text, "/") && !base64s {
-		return "it looks like the path of a file, which ENCRYPTION_KEY_FILE takes (ENCRYPTION_KEY_PREVIOUS_FILE for earlier keys)"
+		return "it looks like the path of a file, which ENCRYPTION_KEY_FILE takes (ENCRYPTION_KEY_PREVIOUS_FILE for " +
+			"earlier keys)"
 	}
 	return ""
 }
@@ -192,9 +201,11 @@ var hexadecimal = regexp.MustCompile(`^(?:0[xX])?([0-9a-fA-F]{32,})$`)
 func otherForm(text string) string {
 	if found := hexadecimal.FindStringSubmatch(text); found != nil {
 		if n := len(found[1]); n != 2*keyBytes {
-			return fmt.Sprintf("it is %d hexadecimal digits, %d bytes, and a key has %d bytes, in base64url", n, n/2, keyBytes)
+			return fmt.Sprintf("it is %d hexadecimal digits, %d bytes, and a key has %d bytes, in base64url",
+				n, n/2, keyBytes)
 		}
-		return "it is 64 hexadecimal digits, and a key is the base64url of these 32 bytes: `… | xxd -r -p | base64` converts it"
+		return "it is 64 hexadecimal digits, and a key is the base64url of these 32 bytes: `… | xxd -r -p | base64` " +
+			"converts it"
 	}
 	if strings.Contains(text, "%3D") || strings.Contains(text, "%3d") {
 		return "it is percent-encoded: write = where it has %3D, and so on"
@@ -203,13 +214,15 @@ func otherForm(text string) string {
 	if len(raw) < 16 { // a word rather than a key
 		return ""
 	}
-	if inner := strings.TrimSpace(string(raw)); len(inner) >= keyChars-1 && len(inner) <= keyChars && len(decoded(inner)) == keyBytes {
+	if inner := strings.TrimSpace(string(raw)); len(inner) >= keyChars-1 && len(inner) <= keyChars &&
+		len(decoded(inner)) == keyBytes {
 		return "it is base64 twice, as data of a Kubernetes Secret that were encoded before: decode it once"
 	}
 	switch bare := strings.TrimRight(text, "="); {
 	case len(raw) == keyBytes && len(bare) == keyChars-1 && len(text) != keyChars:
 		if len(text) < keyChars {
-			return fmt.Sprintf("its padding is missing: it has %d characters, and a key ends in one = as the %dth", len(text), keyChars)
+			return fmt.Sprintf("its padding is missing: it has %d characters, and a key ends in one = as the %dth",
+				len(text), keyChars)
 		}
 		return fmt.Sprintf("it ends in %d =, and a key in one", len(text)-len(bare))
 	case len(raw) != keyBytes:
@@ -232,7 +245,8 @@ func character(text string) string {
 	for _, r := range text {
 		n++
 		switch {
-		case r == '=', r == '-', r == '_', r == '+', r == '/', '0' <= r && r <= '9', 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z':
+		case r == '=', r == '-', r == '_', r == '+', r == '/', '0' <= r && r <= '9', 'a' <= r && r <= 'z',
+			'A' <= r && r <= 'Z':
 			continue
 		}
 		kind := "a character"
@@ -244,7 +258,8 @@ func character(text string) string {
 		case r > unicode.MaxASCII:
 			kind = "a character outside of ASCII"
 		}
-		return fmt.Sprintf("it has %s at position %d of %d, which base64url lacks", kind, n, utf8.RuneCountInString(text))
+		return fmt.Sprintf("it has %s at position %d of %d, which base64url lacks", kind, n,
+			utf8.RuneCountInString(text))
 	}
 	if i := strings.Index(text, "="); i >= 0 && strings.Trim(text[i:], "=") != "" {
 		return fmt.Sprintf("it has a = at position %d, before its end", i+1)
@@ -258,7 +273,8 @@ func length(text string) string {
 	if len(text) != keyChars {
 		return fmt.Sprintf("it has %d characters, and a key has %d", len(text), keyChars)
 	}
-	return fmt.Sprintf("it is not the base64 of %d bytes: its last characters do not fit, so one of them was altered", keyBytes)
+	return fmt.Sprintf("it is not the base64 of %d bytes: its last characters do not fit, so one of them was altered",
+		keyBytes)
 }
 
 // decoded returns the content of base64 in either alphabet, with or without

@@ -76,7 +76,8 @@ func (s *sealer) seal(ctx context.Context, row Row) ([]any, error) {
 // as much as the encryption, most of it for a statement that isn't sent.
 func (s *sealer) quick(row Row) []any {
 	if row.UserAccountID == uuid.Nil || row.APIKey.IsZero() || row.SecretKey.IsZero() ||
-		usercredential.UserIDValidator(row.UserID) != nil || usercredential.CredentialTypeValidator(row.CredentialType) != nil {
+		usercredential.UserIDValidator(row.UserID) != nil ||
+		usercredential.CredentialTypeValidator(row.CredentialType) != nil {
 		return nil
 	}
 	if row.ID == uuid.Nil {
@@ -89,8 +90,10 @@ func (s *sealer) quick(row Row) []any {
 		row.UpdatedAt = usercredential.DefaultUpdatedAt()
 	}
 	values, err := s.values(&ent.UserCredential{
-		ID: row.ID, IsActive: !row.Inactive, CreatedAt: row.CreatedAt, UpdatedAt: row.UpdatedAt, UserAccountID: row.UserAccountID,
-		UserID: row.UserID, CredentialType: row.CredentialType, APIKey: row.APIKey, SecretKey: row.SecretKey, ExpiresAt: row.ExpiresAt,
+		ID: row.ID, IsActive: !row.Inactive, CreatedAt: row.CreatedAt, UpdatedAt: row.UpdatedAt,
+		UserAccountID: row.UserAccountID,
+		UserID:        row.UserID, CredentialType: row.CredentialType, APIKey: row.APIKey, SecretKey: row.SecretKey,
+		ExpiresAt: row.ExpiresAt,
 	})
 	if err != nil {
 		return nil // a Create says why

@@ -14,7 +14,8 @@ func BenchmarkSeal(b *testing.B) {
 	s, _ := newTestSealer(b)
 	row := Row{
 		UserAccountID: uuid.New(), UserID: "user-1", CredentialType: "alpaca",
-		APIKey: fieldcrypt.New("PK-24-CHARACTERS-OF-A-KE"), SecretKey: fieldcrypt.New("secret-of-40-characters-0123456789012345"),
+		APIKey:    fieldcrypt.New("PK-24-CHARACTERS-OF-A-KE"),
+		SecretKey: fieldcrypt.New("secret-of-40-characters-0123456789012345"),
 	}
 	for name, seal := range map[string]func() ([]any, error){
 		"quick":  func() ([]any, error) { return s.seal(b.Context(), row) },

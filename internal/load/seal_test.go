@@ -27,11 +27,14 @@ func newTestSealer(tb testing.TB) (*sealer, *keyring.Ring) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	s, err := newSealer(dialect.Postgres, Sealing{Driver: driver.Config{Keyring: ring}, NewClient: func(drv dialect.Driver) *ent.Client {
-		client := ent.NewClient(ent.Driver(drv))
-		hooks.Install(client, hooks.Config{})
-		return client
-	}})
+	s, err := newSealer(dialect.Postgres, Sealing{
+		Driver: driver.Config{Keyring: ring},
+		NewClient: func(drv dialect.Driver) *ent.Client {
+			client := ent.NewClient(ent.Driver(drv))
+			hooks.Install(client, hooks.Config{})
+			return client
+		},
+	})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -105,12 +108,16 @@ func TestQuickIsACreate(t *testing.T) {
 		row   Row
 		quick bool
 	}{
-		"least":                 {good(func(*Row) {}), true},
-		"expires":               {good(func(r *Row) { r.ExpiresAt = &at }), true},
-		"inactive":              {good(func(r *Row) { r.Inactive = true }), true},
-		"empty secrets":         {good(func(r *Row) { r.APIKey, r.SecretKey = fieldcrypt.New(""), fieldcrypt.New("") }), true},
-		"longest secret":        {good(func(r *Row) { r.APIKey = fieldcrypt.New(strings.Repeat("x", 303)) }), true},
-		"longest names":         {good(func(r *Row) { r.UserID = strings.Repeat("é", 255); r.CredentialType = strings.Repeat("é", 50) }), true},
+		"least":    {good(func(*Row) {}), true},
+		"expires":  {good(func(r *Row) { r.ExpiresAt = &at }), true},
+		"inactive": {good(func(r *Row) { r.Inactive = true }), true},
+		"empty secrets": {
+			good(func(r *Row) { r.APIKey, r.SecretKey = fieldcrypt.New(""), fieldcrypt.New("") }),
+			true,
+		},
+		"longest secret": {good(func(r *Row) { r.APIKey = fieldcrypt.New(strings.Repeat("x", 303)) }), true},
+		"longest names": {good(
+			func(r *Row) { r.UserID = strings.Repeat("é", 255); r.CredentialType = strings.Repeat("é", 50) }), true},
 		"no account":            {good(func(r *Row) { r.UserAccountID = uuid.Nil }), false},
 		"no user":               {good(func(r *Row) { r.UserID = "" }), false},
 		"long user":             {good(func(r *Row) { r.UserID = strings.Repeat("é", 256) }), false},
@@ -193,7 +200,8 @@ func TestQuickDefaults(t *testing.T) {
 		for i, column := range columns {
 			switch column {
 			case usercredential.FieldCreatedAt, usercredential.FieldUpdatedAt:
-				if at, ok := values[i].(time.Time); !ok || at.Before(before) || at.After(time.Now()) || at.Location() != time.UTC {
+				if at, ok := values[i].(time.Time); !ok || at.Before(before) || at.After(time.Now()) ||
+					at.Location() != time.UTC {
 					t.Errorf("%s: %s: got %v", name, column, values[i])
 				}
 			case usercredential.FieldIsActive:

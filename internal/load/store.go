@@ -85,7 +85,8 @@ func (l *loader) send(ctx context.Context, batch []numbered) error {
 	if err != nil {
 		return err
 	}
-	if err := l.sealer.sealer.Prepare(ctx, entsql.Conn{ExecQuerier: l.tx}, l.dialect, accounts.users(batch)); err != nil {
+	if err := l.sealer.sealer.Prepare(ctx, entsql.Conn{ExecQuerier: l.tx}, l.dialect,
+		accounts.users(batch)); err != nil {
 		return err
 	}
 	source := &source{loader: l, ctx: ctx, batch: batch, accounts: accounts}

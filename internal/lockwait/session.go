@@ -75,7 +75,8 @@ func (s *Session) setTimeout(ctx context.Context, timeout time.Duration) error {
 		return nil
 	}
 	var set string
-	err := s.conn.QueryRowContext(ctx, "SELECT pg_catalog.set_config('lock_timeout', '"+milliseconds(timeout)+"', false)").Scan(&set)
+	err := s.conn.QueryRowContext(ctx, "SELECT pg_catalog.set_config('lock_timeout', '"+milliseconds(timeout)+
+		"', false)").Scan(&set)
 	if err == nil {
 		s.set = timeout
 	}

@@ -5,7 +5,7 @@
 // The database can't tell such a token from another. So the triggers act on the
 // states of the column in the table credent_states: as long as binding or
 // tenants' keys are accept or above, tokens may depend on the tenant, and must
-// change with it. For a column whose field is declared Bound they always do.
+// change with it. For the column of a Bound field they always do.
 package movetrigger
 
 import (
@@ -27,8 +27,8 @@ import (
 const Taken = "gAAAA"
 
 // message is what the database says.
-const message = "credent: the secrets of this row depend on %s and would be left behind: change it with a client or credent account move, " +
-	"or store them again in the same transaction"
+const message = "credent: the secrets of this row depend on %s and would be left behind: change it with a client or " +
+	"credent account move, or store them again in the same transaction"
 
 // Statements returns the statements that make the triggers of a table's
 // encrypted columns, which have one tenant, for a dialect of ent. SQLite needs
@@ -72,7 +72,8 @@ func namesOf(c column.Column) []string {
 // name returns the name of the table's trigger, and its function's.
 func name(c column.Column) string {
 	const maxName = 63 // bytes, of a Postgres identifier
-	if plain := "credent_" + c.Table + "__" + c.Tenant + "_move"; len(plain) <= maxName && !strings.ContainsAny(plain, "\"'$ ") {
+	if plain := "credent_" + c.Table + "__" + c.Tenant + "_move"; len(plain) <= maxName &&
+		!strings.ContainsAny(plain, "\"'$ ") {
 		return plain
 	}
 	sum := sha256.Sum256([]byte(c.Table + "\x00" + c.Tenant))
@@ -84,7 +85,7 @@ func name(c column.Column) string {
 //
 // Its function runs as its owner, whom row-level security doesn't hide the row
 // from, and finds nothing by the session's search_path. If there are several
-// tables of states, those count whose owner owns the table.
+// tables of states, only the ones with the table's owner count.
 func postgres(columns []column.Column) []string {
 	c := columns[0]
 	q := column.QuoteName
@@ -127,13 +128,16 @@ BEGIN
   RETURN NULL;
 END
 `, sqldialect.Literal(fmt.Sprintf("SELECT t.%s::text, ARRAY[%s] FROM %%s AS t WHERE t.%s = $1", q(c.Tenant), strings.Join(read, ", "), q(c.Key()))),
-		q(c.Key()), q(c.Tenant), states.TableName, strings.Join(tests, "\n    OR "), sqldialect.Literal(fmt.Sprintf(message, c.Tenant)))
+		q(c.Key()), q(c.Tenant), states.TableName, strings.Join(tests, "\n    OR "),
+		sqldialect.Literal(fmt.Sprintf(message, c.Tenant)))
 	return []string{
-		"CREATE OR REPLACE FUNCTION " + function + "() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $credent$" +
+		"CREATE OR REPLACE FUNCTION " + function + "() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET " +
+			"search_path = pg_catalog, pg_temp AS $credent$" +
 			body + "$credent$",
 		"DROP TRIGGER IF EXISTS " + q(trigger) + " ON " + c.Quoted(),
 		fmt.Sprintf("CREATE CONSTRAINT TRIGGER %s AFTER UPDATE ON %s DEFERRABLE INITIALLY DEFERRED FOR EACH ROW "+
-			"WHEN (OLD.%s IS DISTINCT FROM NEW.%[3]s) EXECUTE FUNCTION %s()", q(trigger), c.Quoted(), q(c.Tenant), function),
+			"WHEN (OLD.%s IS DISTINCT FROM NEW.%[3]s) EXECUTE FUNCTION %s()", q(trigger), c.Quoted(),
+			q(c.Tenant), function),
 	}
 }
 
@@ -150,16 +154,17 @@ func sqlite(columns []column.Column) []string {
 			for _, name := range namesOf(c) {
 				names = append(names, sqldialect.Literal(name))
 			}
-			test += fmt.Sprintf("\n    AND EXISTS (SELECT 1 FROM %s WHERE column_name IN (%s) AND protection IN ('binding', 'tenant-keys') AND state <> 'off')",
-				q(states.TableName), strings.Join(names, ", "))
+			test += fmt.Sprintf("\n    AND EXISTS (SELECT 1 FROM %s WHERE column_name IN (%s) AND protection IN "+
+				"('binding', 'tenant-keys') AND state <> 'off')", q(states.TableName), strings.Join(names, ", "))
 		}
 		tests = append(tests, test)
 	}
 	return []string{
 		"DROP TRIGGER IF EXISTS " + q(name(c)),
-		fmt.Sprintf("CREATE TRIGGER %s AFTER UPDATE OF %s ON %s\nWHEN NEW.%s IS NOT OLD.%[2]s COLLATE BINARY AND (%[5]s)\n"+
-			"BEGIN\n  -- credent: tokens follow their tenant\n  SELECT RAISE(ABORT, %[6]s);\nEND",
-			q(name(c)), q(c.Tenant), q(c.Table), q(c.Tenant), strings.Join(tests, "\n  OR "), sqldialect.Literal(fmt.Sprintf(message, c.Tenant))),
+		fmt.Sprintf("CREATE TRIGGER %s AFTER UPDATE OF %s ON %s\nWHEN NEW.%s IS NOT OLD.%[2]s COLLATE BINARY AND "+
+			"(%[5]s)\nBEGIN\n  -- credent: tokens follow their tenant\n  SELECT RAISE(ABORT, %[6]s);\nEND",
+			q(name(c)), q(c.Tenant), q(c.Table), q(c.Tenant), strings.Join(tests, "\n  OR "),
+			sqldialect.Literal(fmt.Sprintf(message, c.Tenant))),
 	}
 }
 

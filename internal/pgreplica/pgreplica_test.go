@@ -104,7 +104,8 @@ func TestFailOver(t *testing.T) {
 	must(t, second.Promote(within(t)))
 	var got int
 	for { // the pool's connection is gone, and says so once or twice
-		if err = db.QueryRowContext(within(t), "SELECT sum(n) FROM t").Scan(&got); err == nil || within(t).Err() != nil {
+		if err = db.QueryRowContext(within(t), "SELECT sum(n) FROM t").Scan(&got); err == nil ||
+			within(t).Err() != nil {
 			break
 		}
 	}

@@ -12,7 +12,8 @@ var postgresKinds = map[string]Kind{
 	"timestamptz": Time, "timestamp with time zone": Time, "timestamp": Time, "timestamp without time zone": Time,
 	"bool": Boolean, "boolean": Boolean,
 	"int2": Number, "smallint": Number, "int4": Number, "integer": Number, "int8": Number, "bigint": Number,
-	"numeric": Number, "decimal": Number, "float4": Number, "real": Number, "float8": Number, "double precision": Number,
+	"numeric": Number, "decimal": Number, "float4": Number, "real": Number, "float8": Number,
+	"double precision": Number,
 }
 
 var postgresText = []string{"text", "varchar", "character varying", "bpchar", "char", "character", "citext"}
@@ -55,7 +56,8 @@ var sqliteKinds = []struct {
 // and integers mean. Other values are of their own type.
 func OfSQLite(declared string) (k Kind, isText bool) {
 	upper := strings.ToUpper(declared)
-	if upper == "" || strings.Contains(upper, "CHAR") || strings.Contains(upper, "CLOB") || strings.Contains(upper, "TEXT") {
+	if upper == "" || strings.Contains(upper, "CHAR") || strings.Contains(upper, "CLOB") ||
+		strings.Contains(upper, "TEXT") {
 		return Text, true
 	}
 	for _, k := range sqliteKinds {

@@ -58,17 +58,29 @@ func TestEncode(t *testing.T) {
 		"bytes in text":     {raw, plaintype.Text, `\xff00`, `\xff00`, nil},
 		"bytes of a number": {raw, plaintype.Number, "1", "", fieldcrypt.ErrValue},
 
-		"RFC 3339":             {instant, plaintype.Hexed, "2026-01-02T03:04:05+02:00", "2026-01-02T01:04:05Z", nil},
-		"Postgres, cast":       {instant, plaintype.Hexed, "2026-01-02 03:04:05.123456-05", "2026-01-02T08:04:05.123456Z", nil},
-		"Postgres, odd zone":   {instant, plaintype.Hexed, "1891-01-01 00:00:00-00:00:30", "1891-01-01T00:00:30Z", nil},
-		"without a zone":       {instant, plaintype.Text, "2026-01-02 03:04:05", "2026-01-02T03:04:05Z", nil},
-		"without seconds":      {instant, plaintype.Text, "2026-01-02T03:04", "2026-01-02T03:04:00Z", nil},
-		"modernc":              {instant, plaintype.Text, "2026-01-02 03:04:05.000000001 +0100 CET m=+0.1", "2026-01-02T02:04:05.000000001Z", nil},
-		"mattn":                {instant, plaintype.Text, "2026-01-02 03:04:05.5+00:00", "2026-01-02T03:04:05.5Z", nil},
-		"UTC":                  {instant, plaintype.Text, "2026-01-02 03:04:05 UTC", "2026-01-02T03:04:05Z", nil},
-		"a date":               {instant, plaintype.Date, "2026-01-02", "2026-01-02T00:00:00Z", nil},
-		"zeros":                {instant, plaintype.Text, "2026-01-02T03:04:05.1234567890000Z", "2026-01-02T03:04:05.123456789Z", nil},
-		"picoseconds":          {instant, plaintype.Text, "2026-01-02T03:04:05.1234567890001Z", "", fieldcrypt.ErrValue},
+		"RFC 3339": {instant, plaintype.Hexed, "2026-01-02T03:04:05+02:00", "2026-01-02T01:04:05Z", nil},
+		"Postgres, cast": {
+			instant, plaintype.Hexed, "2026-01-02 03:04:05.123456-05",
+			"2026-01-02T08:04:05.123456Z", nil,
+		},
+		"Postgres, odd zone": {instant, plaintype.Hexed, "1891-01-01 00:00:00-00:00:30", "1891-01-01T00:00:30Z", nil},
+		"without a zone":     {instant, plaintype.Text, "2026-01-02 03:04:05", "2026-01-02T03:04:05Z", nil},
+		"without seconds":    {instant, plaintype.Text, "2026-01-02T03:04", "2026-01-02T03:04:00Z", nil},
+		"modernc": {
+			instant, plaintype.Text, "2026-01-02 03:04:05.000000001 +0100 CET m=+0.1",
+			"2026-01-02T02:04:05.000000001Z", nil,
+		},
+		"mattn":  {instant, plaintype.Text, "2026-01-02 03:04:05.5+00:00", "2026-01-02T03:04:05.5Z", nil},
+		"UTC":    {instant, plaintype.Text, "2026-01-02 03:04:05 UTC", "2026-01-02T03:04:05Z", nil},
+		"a date": {instant, plaintype.Date, "2026-01-02", "2026-01-02T00:00:00Z", nil},
+		"zeros": {
+			instant, plaintype.Text, "2026-01-02T03:04:05.1234567890000Z",
+			"2026-01-02T03:04:05.123456789Z", nil,
+		},
+		"picoseconds": {
+			instant, plaintype.Text, "2026-01-02T03:04:05.1234567890001Z", "",
+			fieldcrypt.ErrValue,
+		},
 		"infinity":             {instant, plaintype.Time, "infinity", "", fieldcrypt.ErrValue},
 		"BC":                   {instant, plaintype.Time, "0044-03-15T12:00:00 BC", "", fieldcrypt.ErrValue},
 		"year 10000":           {instant, plaintype.Time, "10000-01-01T00:00:00", "", fieldcrypt.ErrValue},
@@ -84,17 +96,20 @@ func TestEncode(t *testing.T) {
 		"too large":        {number, plaintype.Number, "2147483648", "", fieldcrypt.ErrValue},
 		"a fraction":       {number, plaintype.Number, "1.5", "", fieldcrypt.ErrValue},
 		"2^53 + 1":         {anyJSON, plaintype.JSON, "[9007199254740993]", "[9007199254740993]", nil},
-		"a long number":    {message, plaintype.JSON, "1" + strings.Repeat("0", 500), "1" + strings.Repeat("0", 500), nil},
-		"JSON null":        {structs, plaintype.JSON, "null", "null", nil},
-		"NaN":              {anyJSON, plaintype.Number, "NaN", "", fieldcrypt.ErrValue},
-		"a boolean":        {anyJSON, plaintype.Boolean, "true", "true", nil},
-		"a UUID":           {anyJSON, plaintype.UUID, "6b4a2f10-0000-4000-8000-000000000000", `"6b4a2f10-0000-4000-8000-000000000000"`, nil},
-		"a time in JSON":   {anyJSON, plaintype.Time, "2026-01-02T03:04:05", `"2026-01-02T03:04:05Z"`, nil},
-		"JSON in bytes":    {anyJSON, plaintype.Bytes, "[ 1 ]", "[1]", nil},
-		"the marker":       {anyJSON, plaintype.JSON, `"[REDACTED]"`, "", fieldcrypt.ErrRedacted},
-		"no JSON":          {anyJSON, plaintype.Text, "secret", "", fieldcrypt.ErrValue},
-		"an unknown type":  {unknown, plaintype.JSON, "{ }", "{}", nil},
-		"no JSON for it":   {unknown, plaintype.JSON, "{", "", fieldcrypt.ErrValue},
+		"a long number": {
+			message, plaintype.JSON, "1" + strings.Repeat("0", 500),
+			"1" + strings.Repeat("0", 500), nil,
+		},
+		"JSON null":       {structs, plaintype.JSON, "null", "null", nil},
+		"NaN":             {anyJSON, plaintype.Number, "NaN", "", fieldcrypt.ErrValue},
+		"a boolean":       {anyJSON, plaintype.Boolean, "true", "true", nil},
+		"a UUID":          {anyJSON, plaintype.UUID, "6b4a2f10-0000-4000-8000-000000000000", `"6b4a2f10-0000-4000-8000-000000000000"`, nil},
+		"a time in JSON":  {anyJSON, plaintype.Time, "2026-01-02T03:04:05", `"2026-01-02T03:04:05Z"`, nil},
+		"JSON in bytes":   {anyJSON, plaintype.Bytes, "[ 1 ]", "[1]", nil},
+		"the marker":      {anyJSON, plaintype.JSON, `"[REDACTED]"`, "", fieldcrypt.ErrRedacted},
+		"no JSON":         {anyJSON, plaintype.Text, "secret", "", fieldcrypt.ErrValue},
+		"an unknown type": {unknown, plaintype.JSON, "{ }", "{}", nil},
+		"no JSON for it":  {unknown, plaintype.JSON, "{", "", fieldcrypt.ErrValue},
 	} {
 		got, err := plaintype.Encode(test.column, test.kind, test.value)
 		if got != test.want || !errors.Is(err, test.err) {
@@ -142,7 +157,8 @@ func TestKinds(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]plaintype.Kind{
 		"timestamp(3) with time zone": plaintype.Time, "timestamptz": plaintype.Time, "numeric(10,2)": plaintype.Number,
-		"character varying(255)": plaintype.Hexed, "CITEXT": plaintype.Hexed, "inet": plaintype.Other, "jsonb": plaintype.JSON,
+		"character varying(255)": plaintype.Hexed, "CITEXT": plaintype.Hexed, "inet": plaintype.Other,
+		"jsonb": plaintype.JSON,
 	} {
 		if got, isText := plaintype.OfPostgres(name); got != want || isText != (want == plaintype.Hexed) {
 			t.Errorf("Postgres %s: got %q, %v", name, got, isText)

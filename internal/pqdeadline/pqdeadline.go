@@ -138,7 +138,7 @@ type pqRows interface {
 	ColumnTypePrecisionScale(index int) (precision, scale int64, ok bool)
 }
 
-// rows is a result whose end is a statement's: that is when it's committed.
+// rows is a result that ends with its statement: that is when it's committed.
 type rows struct {
 	pqRows
 	ctx   context.Context //nolint:containedctx // of the query

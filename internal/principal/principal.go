@@ -19,7 +19,7 @@ func User(ctx context.Context) (userID string, ok bool) {
 	return userID, ok
 }
 
-// WithActor returns a context whose mutations and reads are the actor's.
+// WithActor returns a context for the actor's mutations and reads.
 func WithActor(ctx context.Context, actor string) context.Context {
 	return context.WithValue(ctx, actorKey{}, actor)
 }

@@ -146,7 +146,7 @@ var phrases = []struct {
 	{"hot standby", Standby},
 }
 
-// vague are the SQLSTATEs whose text is looked at.
+// vague reports SQLSTATEs that say too little without their text.
 func vague(state string) bool {
 	switch state {
 	case "08P01", "0A000", "55000", "58000", "XX000":

@@ -29,12 +29,16 @@ func TestConvert(t *testing.T) {
 		"pointer to a time": {&local, utc, true},
 		"no time":           {(*time.Time)(nil), nil, true},
 		"NullTime":          {sql.NullTime{Time: local, Valid: true}, sql.NullTime{Time: utc, Valid: true}, true},
-		"Null":              {sql.Null[time.Time]{V: local, Valid: true}, sql.Null[time.Time]{V: utc, Valid: true}, true},
-		"text":              {"text", "text", false},
-		"bytes":             {[]byte("text"), []byte("text"), false},
-		"number":            {7, 7, false},
-		"nil":               {nil, nil, false},
-		"Null of a text":    {sql.Null[string]{V: "text", Valid: true}, sql.Null[string]{V: "text", Valid: true}, false},
+		"Null": {
+			sql.Null[time.Time]{V: local, Valid: true},
+			sql.Null[time.Time]{V: utc, Valid: true},
+			true,
+		},
+		"text":           {"text", "text", false},
+		"bytes":          {[]byte("text"), []byte("text"), false},
+		"number":         {7, 7, false},
+		"nil":            {nil, nil, false},
+		"Null of a text": {sql.Null[string]{V: "text", Valid: true}, sql.Null[string]{V: "text", Valid: true}, false},
 	} {
 		got, changed := sqlarg.Convert(test.arg)
 		if changed && !reflect.DeepEqual(got, test.want) || changed != test.changed {
@@ -92,12 +96,19 @@ func TestHides(t *testing.T) {
 		arg  any
 		want bool
 	}{
-		"itself": {w, true}, "pointer": {&w, true}, "slice": {[]wanted{w}, true}, "slice of pointers": {[]*wanted{&w}, true}, "array": {[1]wanted{w}, true},
-		"map": {map[string]wanted{"k": w}, true}, "key": {map[wanted]int{w: 1}, true}, "struct": {record{hidden: w}, true},
-		"pointer to a struct": {&record{}, true}, "interface": {[]any{7, w}, true}, "map of any": {map[string]any{"k": []any{&w}}, true}, "deep": {deep, true},
-		"nothing": {nil, false}, "text": {"text", false}, "loop": {loop, false}, "empty slice": {[]wanted{}, false}, "nil pointer": {(*wanted)(nil), false},
-		"empty map": {map[string]wanted{}, false}, "map of texts": {map[string]any{"k": "text"}, false}, "function": {func() wanted { return w }, false},
-		"time": {time.Now(), false}, "Null": {sql.Null[wanted]{V: w}, true},
+		"itself": {w, true}, "pointer": {&w, true}, "slice": {[]wanted{w}, true}, "slice of pointers": {
+			[]*wanted{&w},
+			true,
+		}, "array": {[1]wanted{w}, true},
+		"map": {map[string]wanted{"k": w}, true}, "key": {map[wanted]int{w: 1}, true},
+		"struct":              {record{hidden: w}, true},
+		"pointer to a struct": {&record{}, true}, "interface": {[]any{7, w}, true},
+		"map of any": {map[string]any{"k": []any{&w}}, true}, "deep": {deep, true},
+		"nothing": {nil, false}, "text": {"text", false}, "loop": {loop, false}, "empty slice": {[]wanted{}, false},
+		"nil pointer": {(*wanted)(nil), false},
+		"empty map":   {map[string]wanted{}, false}, "map of texts": {map[string]any{"k": "text"}, false},
+		"function": {func() wanted { return w }, false},
+		"time":     {time.Now(), false}, "Null": {sql.Null[wanted]{V: w}, true},
 	} {
 		for range 2 { // types are remembered
 			if got := sqlarg.Hides(test.arg, isWanted); got != test.want {
@@ -114,7 +125,8 @@ func TestIsNumbered(t *testing.T) {
 	t.Parallel()
 	for query, want := range map[string]bool{
 		"UPDATE t SET a = $1": true, "$0": true, "SELECT $$x$$, $1": true, "SELECT '$1'": true, "$a$9": true,
-		"": false, "$": false, "UPDATE t SET a = ?": false, "UPDATE t SET a = ?1": false, "SELECT $$x$$": false, "SELECT $a, 1$": false, "a$": false,
+		"": false, "$": false, "UPDATE t SET a = ?": false, "UPDATE t SET a = ?1": false, "SELECT $$x$$": false,
+		"SELECT $a, 1$": false, "a$": false,
 	} {
 		if got := sqlarg.IsNumbered(query); got != want {
 			t.Errorf("%q: got %v", query, got)

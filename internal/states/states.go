@@ -103,7 +103,8 @@ func ParseProtection(name string) (Protection, error) {
 	if i := slices.Index(protectionNames[:], name); i >= 0 {
 		return Protection(i), nil
 	}
-	return 0, fmt.Errorf("%w: %q is no protection; there are %s", ErrUnknown, name, strings.Join(protectionNames[:], ", "))
+	return 0, fmt.Errorf("%w: %q is no protection; there are %s", ErrUnknown, name,
+		strings.Join(protectionNames[:], ", "))
 }
 
 // Set is a column's states.
@@ -168,7 +169,8 @@ func New(p Protection, s State, columns ...column.Column) []Column {
 // covers reports whether it speaks of a column. One without a schema stands
 // for its table in every schema.
 func (c Column) covers(other *column.Column) bool {
-	return other.Table == c.Column.Table && other.Name == c.Column.Name && (c.Column.Schema == "" || other.Schema == c.Column.Schema) &&
+	return other.Table == c.Column.Table && other.Name == c.Column.Name && (c.Column.Schema == "" ||
+		other.Schema == c.Column.Schema) &&
 		(c.Column.Client == "" || other.Client == c.Column.Client)
 }
 
@@ -216,7 +218,8 @@ func (t Table) Check() error {
 			for _, p := range Protections {
 				a, b := earlier.Set().Of(p), c.Set().Of(p)
 				if a != b && a != Unset && b != Unset {
-					return fmt.Errorf("credent: %w: %s of %s is given twice, as %s and as %s", ErrInvalidStates, p, c.Column, a, b)
+					return fmt.Errorf("credent: %w: %s of %s is given twice, as %s and as %s", ErrInvalidStates,
+						p, c.Column, a, b)
 				}
 			}
 		}
@@ -244,7 +247,8 @@ func (s Set) Check(c column.Column) error {
 		case c.Tenant == "":
 			return fmt.Errorf("credent: %w: %s is %s: %w", ErrInvalidStates, p, state, c.CheckTenant())
 		case s.Encryption < Write:
-			return refuse("%s is %s, and encryption is %s, which writes plaintext: bring %[1]s to off first", p, state, s.Encryption)
+			return refuse("%s is %s, and encryption is %s, which writes plaintext: bring %[1]s to off first", p,
+				state, s.Encryption)
 		}
 	}
 	if c.Bound && s.Binding < Write {

@@ -52,7 +52,10 @@ func TestTable(t *testing.T) {
 			t.Errorf("%s: got %+v", name, got)
 		}
 	}
-	stored := []states.Stored{{Column: "billing.t.n", Protection: states.Binding, State: states.Accept}, {Column: "t.n", State: states.Write}}
+	stored := []states.Stored{
+		{Column: "billing.t.n", Protection: states.Binding, State: states.Accept},
+		{Column: "t.n", State: states.Write},
+	}
 	renamed := column.Column{Table: "t", Name: "now", Was: "t.n"}
 	if got := states.TableOf(stored, []column.Column{renamed}).Of(&renamed); got.Encryption != states.Write {
 		t.Errorf("renamed: got %+v", got)
@@ -62,11 +65,13 @@ func TestTable(t *testing.T) {
 		t.Errorf("renamed, and set again: got %+v", got)
 	}
 	table := states.TableOf(stored, []column.Column{c, otherSchema})
-	if got, other := table.Of(&c), table.Of(&otherSchema); got.Binding != states.Accept || other.Binding != states.Off || other.Encryption != states.Write {
+	if got, other := table.Of(&c), table.Of(&otherSchema); got.Binding != states.Accept ||
+		other.Binding != states.Off || other.Encryption != states.Write {
 		t.Errorf("got %+v, %+v", got, other)
 	}
 	for given, want := range map[states.State]error{
-		states.Unset: nil, states.Accept: nil, states.Off: states.ErrStateMismatch, states.Write: states.ErrStateMismatch,
+		states.Unset: nil, states.Accept: nil, states.Off: states.ErrStateMismatch,
+		states.Write: states.ErrStateMismatch,
 	} {
 		if err := states.Agree(states.New(states.Binding, given, bare), table); !errors.Is(err, want) {
 			t.Errorf("%s: got %v, want %v", given, err, want)
@@ -80,13 +85,15 @@ func TestCheckOfBound(t *testing.T) {
 	c := column.Column{Client: "states", Table: "held", Name: "secret", Size: 500, Tenant: "u", Bound: true}
 	column.Register(column.Binding{Column: c})
 	for s, want := range map[states.State]error{
-		states.Unset: nil, states.Off: states.ErrInvalidStates, states.Accept: states.ErrInvalidStates, states.Write: nil, states.Require: nil,
+		states.Unset: nil, states.Off: states.ErrInvalidStates, states.Accept: states.ErrInvalidStates,
+		states.Write: nil, states.Require: nil,
 	} {
 		if err := states.Table(states.New(states.Binding, s, c)).Check(); !errors.Is(err, want) {
 			t.Errorf("%s: got %v, want %v", s, err, want)
 		}
 	}
-	if err := states.Table(states.New(states.Encryption, states.Accept, c)).Check(); !errors.Is(err, states.ErrInvalidStates) {
+	if err := states.Table(states.New(states.Encryption, states.Accept, c)).
+		Check(); !errors.Is(err, states.ErrInvalidStates) {
 		t.Errorf("plaintext: got %v", err)
 	}
 }

@@ -79,7 +79,10 @@ func run(path string, check bool) error {
 
 // list returns the packages, sorted by path.
 func list() (packages []*pkg, err error) {
-	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Dir,Doc,GoFiles,Imports", core + "/..."}, drawn...)...)
+	cmd := exec.Command("go", append([]string{
+		"list", "-json=ImportPath,Dir,Doc,GoFiles,Imports",
+		core + "/...",
+	}, drawn...)...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {

@@ -96,7 +96,7 @@ func InState(p states.Protection, s credent.State) states.Table {
 	return states.New(p, s, usercredential.APIKeyColumn, usercredential.SecretKeyColumn)
 }
 
-// IsBound are the options of a client whose tokens are bound.
+// IsBound are the options of a client with bound tokens.
 func (env *Env) IsBound(more ...testopt.Option) []testopt.Option {
 	return append([]testopt.Option{testopt.WithKeyring(env.Ring), testopt.WithBinding(credent.Require)}, more...)
 }

@@ -24,7 +24,7 @@ type Limits struct {
 	// Connect bounds the making of a connection to one host: its name, TCP,
 	// TLS and the log-in. 0 means DefaultConnect, negative no limit.
 	Connect time.Duration
-	// Dead ends a connection whose peer's system doesn't acknowledge data
+	// Dead ends a connection if the peer's system doesn't acknowledge data
 	// (TCP_USER_TIMEOUT, on Linux) or keep-alives for that long. 0 means
 	// DefaultDead, negative leaves both to the system.
 	Dead time.Duration
@@ -65,7 +65,7 @@ type Group struct {
 	conns  map[*Conn]struct{}
 }
 
-// ErrClosed is the error of a connection whose group was closed.
+// ErrClosed is the error of a connection in a closed group.
 var ErrClosed = errors.New("the connection was ended from this side")
 
 // Close ends all connections of the group, and lets nobody make another.

@@ -8,8 +8,8 @@ import (
 // tcpUserTimeout is TCP_USER_TIMEOUT of Linux, which package syscall lacks.
 const tcpUserTimeout = 0x12
 
-// controlUserTimeout makes the system give a connection up whose data nobody
-// acknowledges. Without it that takes a quarter of an hour.
+// controlUserTimeout makes the system give a connection up if nobody
+// acknowledges its data. Without it that takes a quarter of an hour.
 func controlUserTimeout(timeout time.Duration) func(string, string, syscall.RawConn) error {
 	return func(_, _ string, raw syscall.RawConn) error {
 		var optErr error

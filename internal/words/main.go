@@ -1,6 +1,6 @@
 // Command words holds the repository's comments and documents to their form:
 // comments wrap at 80 columns, code and documents at 120, and some phrases that
-// read badly are not used. "make lint" runs it.
+// read badly are not used, in what programs say neither. "make lint" runs it.
 //
 //	go run ./internal/words                 check the repository
 //	go run ./internal/words -update         count anew in longlines.txt
@@ -91,7 +91,8 @@ func read(root string) (*result, error) {
 		}
 		name := entry.Name()
 		if entry.IsDir() {
-			if path != "." && (name == "testdata" || name == "bin" || name == "vendor" || strings.HasPrefix(name, ".")) {
+			if path != "." && (name == "testdata" || name == "bin" || name == "vendor" ||
+				strings.HasPrefix(name, ".")) {
 				return fs.SkipDir
 			}
 			return nil
@@ -146,7 +147,8 @@ func tooMany(allowed map[string]int, long map[string][]string) (faults []string)
 // counts returns the text of allowedFile for the present long lines.
 func counts(long map[string][]string) []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "# Lines of code over %d columns, by folder; \"go run ./internal/words -update\" writes\n", codeWidth)
+	fmt.Fprintf(&b, "# Lines of code over %d columns, by folder; \"go run ./internal/words -update\" writes\n",
+		codeWidth)
 	b.WriteString("# this file. Wrap a folder's lines and lower its count; don't raise one.\n")
 	for _, dir := range slices.Sorted(maps.Keys(long)) {
 		fmt.Fprintf(&b, "%d %s\n", len(long[dir]), dir)

@@ -7,6 +7,7 @@ import (
 	"go/token"
 	"path"
 	"regexp"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -44,6 +45,9 @@ func (r *result) source(name string, data []byte) error {
 	exempt := make([]bool, len(lines)+1)
 	for _, group := range file.Comments {
 		r.comments(set, group, lines, comment, exempt)
+	}
+	if !strings.HasSuffix(name, "_test.go") && path.Dir(name) != "internal/words" { // which has the phrases
+		r.texts(set, file)
 	}
 	raw := rawStrings(set, file, len(lines)+1)
 	for i, line := range lines {
@@ -87,6 +91,49 @@ func (r *result) comments(set *token.FileSet, group *ast.CommentGroup, lines []s
 		}
 	}
 	r.words(set.Position(group.Pos()).String(), text.String())
+}
+
+// texts looks at what the program says: its strings, with concatenated ones as
+// one.
+func (r *result) texts(set *token.FileSet, file *ast.File) {
+	ast.Inspect(file, func(node ast.Node) bool {
+		expr, ok := node.(ast.Expr)
+		if !ok {
+			return true
+		}
+		switch e := expr.(type) {
+		case *ast.BasicLit:
+		case *ast.BinaryExpr:
+			if e.Op != token.ADD {
+				return true
+			}
+		default:
+			return true
+		}
+		if text, ok := textOf(expr); ok {
+			r.phrases(set.Position(expr.Pos()).String(), text)
+			return false
+		}
+		return true
+	})
+}
+
+// textOf returns the text of a string, or of a concatenation that has one, with
+// a word in place of each other operand.
+func textOf(expr ast.Expr) (text string, ok bool) {
+	switch e := expr.(type) {
+	case *ast.BasicLit:
+		if text, err := strconv.Unquote(e.Value); err == nil && e.Kind == token.STRING {
+			return text, true
+		}
+	case *ast.BinaryExpr:
+		left, isLeft := textOf(e.X)
+		right, isRight := textOf(e.Y)
+		return left + right, e.Op == token.ADD && (isLeft || isRight)
+	case *ast.ParenExpr:
+		return textOf(e.X)
+	}
+	return " x ", false
 }
 
 // rawStrings returns the lines that end inside of a raw string, where a line

@@ -28,7 +28,7 @@ import (
 	"github.com/credent-go/credent/open"
 )
 
-// cancelTime is how long a statement whose context has ended may take to be
+// cancelTime is how long a statement may take after its context has ended to be
 // cancelled. Then its connection is cut.
 const cancelTime = 2 * time.Second
 

@@ -1,4 +1,4 @@
-// Package fernetgo is an ent client of Credent's tables whose secrets are
+// Package fernetgo is an ent client of Credent's tables. Its secrets are
 // encrypted by fernet-go in their Go type.
 package fernetgo
 

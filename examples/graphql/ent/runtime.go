@@ -3,16 +3,10 @@
 package ent
 
 import (
-	"time"
-
 	"example.com/graphql/ent/account"
-	"example.com/graphql/ent/encryptedtype"
 	"example.com/graphql/ent/integration"
 	"example.com/graphql/ent/schema"
-	"github.com/credent-go/credent/encrypted"
 	"github.com/google/uuid"
-
-	"entgo.io/ent/schema/field"
 )
 
 // The init function reads all schema descriptors with runtime code
@@ -31,29 +25,10 @@ func init() {
 	account.DefaultID = accountDescID.Default.(func() uuid.UUID)
 	integrationFields := schema.Integration{}.Fields()
 	_ = integrationFields
-	integrationMixinFields0 := schema.Integration{}.Mixin()[0].Fields()
-	// integrationDescAPIKeyIndex is the schema descriptor for api_key_index field.
-	integrationDescAPIKeyIndex := integrationMixinFields0[0].Descriptor()
-	integration.ValueScanner.APIKeyIndex = integrationDescAPIKeyIndex.ValueScanner.(field.TypeValueScanner[encrypted.Digest])
 	// integrationDescProvider is the schema descriptor for provider field.
 	integrationDescProvider := integrationFields[2].Descriptor()
 	// integration.ProviderValidator is a validator for the "provider" field. It is called by the builders before save.
 	integration.ProviderValidator = integrationDescProvider.Validators[0].(func(string) error)
-	// integrationDescAPIKey is the schema descriptor for api_key field.
-	integrationDescAPIKey := integrationFields[3].Descriptor()
-	integration.ValueScanner.APIKey = integrationDescAPIKey.ValueScanner.(field.TypeValueScanner[encrypted.Secret])
-	// integrationDescCertificate is the schema descriptor for certificate field.
-	integrationDescCertificate := integrationFields[4].Descriptor()
-	integration.ValueScanner.Certificate = integrationDescCertificate.ValueScanner.(field.TypeValueScanner[encrypted.Value[[]byte]])
-	// integrationDescPaidUntil is the schema descriptor for paid_until field.
-	integrationDescPaidUntil := integrationFields[5].Descriptor()
-	integration.ValueScanner.PaidUntil = integrationDescPaidUntil.ValueScanner.(field.TypeValueScanner[encrypted.Value[time.Time]])
-	// integrationDescWebhook is the schema descriptor for webhook field.
-	integrationDescWebhook := integrationFields[6].Descriptor()
-	integration.ValueScanner.Webhook = integrationDescWebhook.ValueScanner.(field.TypeValueScanner[encryptedtype.IntegrationWebhook])
-	// integrationDescSigningKey is the schema descriptor for signing_key field.
-	integrationDescSigningKey := integrationFields[7].Descriptor()
-	integration.ValueScanner.SigningKey = integrationDescSigningKey.ValueScanner.(field.TypeValueScanner[encrypted.Secret])
 	// integrationDescID is the schema descriptor for id field.
 	integrationDescID := integrationFields[0].Descriptor()
 	// integration.DefaultID holds the default value on creation for the id field.

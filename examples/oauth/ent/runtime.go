@@ -3,16 +3,10 @@
 package ent
 
 import (
-	"time"
-
-	"example.com/oauth/ent/encryptedtype"
 	"example.com/oauth/ent/grant"
 	"example.com/oauth/ent/integration"
 	"example.com/oauth/ent/schema"
-	"github.com/credent-go/credent/encrypted"
 	"github.com/google/uuid"
-
-	"entgo.io/ent/schema/field"
 )
 
 // The init function reads all schema descriptors with runtime code
@@ -21,25 +15,12 @@ import (
 func init() {
 	grantFields := schema.Grant{}.Fields()
 	_ = grantFields
-	// grantDescAccessToken is the schema descriptor for access_token field.
-	grantDescAccessToken := grantFields[1].Descriptor()
-	grant.ValueScanner.AccessToken = grantDescAccessToken.ValueScanner.(field.TypeValueScanner[encrypted.Secret])
-	// grantDescScopes is the schema descriptor for scopes field.
-	grantDescScopes := grantFields[2].Descriptor()
-	grant.ValueScanner.Scopes = grantDescScopes.ValueScanner.(field.TypeValueScanner[encrypted.Value[[]string]])
-	// grantDescExpiresAt is the schema descriptor for expires_at field.
-	grantDescExpiresAt := grantFields[3].Descriptor()
-	grant.ValueScanner.ExpiresAt = grantDescExpiresAt.ValueScanner.(field.TypeValueScanner[encrypted.Value[time.Time]])
 	// grantDescID is the schema descriptor for id field.
 	grantDescID := grantFields[0].Descriptor()
 	// grant.DefaultID holds the default value on creation for the id field.
 	grant.DefaultID = grantDescID.Default.(func() uuid.UUID)
 	integrationFields := schema.Integration{}.Fields()
 	_ = integrationFields
-	integrationMixinFields0 := schema.Integration{}.Mixin()[0].Fields()
-	// integrationDescRefreshTokenIndex is the schema descriptor for refresh_token_index field.
-	integrationDescRefreshTokenIndex := integrationMixinFields0[0].Descriptor()
-	integration.ValueScanner.RefreshTokenIndex = integrationDescRefreshTokenIndex.ValueScanner.(field.TypeValueScanner[encrypted.Digest])
 	// integrationDescUserID is the schema descriptor for user_id field.
 	integrationDescUserID := integrationFields[1].Descriptor()
 	// integration.UserIDValidator is a validator for the "user_id" field. It is called by the builders before save.
@@ -48,15 +29,6 @@ func init() {
 	integrationDescProvider := integrationFields[2].Descriptor()
 	// integration.ProviderValidator is a validator for the "provider" field. It is called by the builders before save.
 	integration.ProviderValidator = integrationDescProvider.Validators[0].(func(string) error)
-	// integrationDescRefreshToken is the schema descriptor for refresh_token field.
-	integrationDescRefreshToken := integrationFields[3].Descriptor()
-	integration.ValueScanner.RefreshToken = integrationDescRefreshToken.ValueScanner.(field.TypeValueScanner[encrypted.Secret])
-	// integrationDescWebhook is the schema descriptor for webhook field.
-	integrationDescWebhook := integrationFields[4].Descriptor()
-	integration.ValueScanner.Webhook = integrationDescWebhook.ValueScanner.(field.TypeValueScanner[encryptedtype.IntegrationWebhook])
-	// integrationDescClientCertificate is the schema descriptor for client_certificate field.
-	integrationDescClientCertificate := integrationFields[5].Descriptor()
-	integration.ValueScanner.ClientCertificate = integrationDescClientCertificate.ValueScanner.(field.TypeValueScanner[encrypted.Value[[]byte]])
 	// integrationDescID is the schema descriptor for id field.
 	integrationDescID := integrationFields[0].Descriptor()
 	// integration.DefaultID holds the default value on creation for the id field.

@@ -108,7 +108,9 @@ func (v *Vault) Webhook(ctx context.Context, userID, provider string) (webhook.C
 }
 
 // Grant stores an access token.
-func (v *Vault) Grant(ctx context.Context, userID, provider, accessToken string, expires time.Time, scopes ...string) error {
+func (v *Vault) Grant(
+	ctx context.Context, userID, provider, accessToken string, expires time.Time, scopes ...string,
+) error {
 	i, err := v.find(ctx, userID, provider)
 	if err != nil {
 		return err

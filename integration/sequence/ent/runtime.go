@@ -4,7 +4,6 @@ package ent
 
 import (
 	"github.com/credent-go/credent/encrypted"
-	"github.com/credent-go/credent/integration/sequence/ent/card"
 	"github.com/credent-go/credent/integration/sequence/ent/note"
 	"github.com/credent-go/credent/integration/sequence/ent/schema"
 
@@ -15,39 +14,8 @@ import (
 // (default values, validators, hooks and policies) and stitches it
 // to their package variables.
 func init() {
-	cardFields := schema.Card{}.Fields()
-	_ = cardFields
-	cardMixinFields1 := schema.Card{}.Mixin()[1].Fields()
-	cardMixinFields0 := schema.Card{}.Mixin()[0].Fields()
-	// cardDescPinIndex is the schema descriptor for pin_index field.
-	cardDescPinIndex := cardMixinFields0[0].Descriptor()
-	card.ValueScanner.PinIndex = cardDescPinIndex.ValueScanner.(field.TypeValueScanner[encrypted.Digest])
-	// cardDescEmailIndex is the schema descriptor for email_index field.
-	cardDescEmailIndex := cardMixinFields1[0].Descriptor()
-	card.ValueScanner.EmailIndex = cardDescEmailIndex.ValueScanner.(field.TypeValueScanner[encrypted.Digest])
-	// cardDescPin is the schema descriptor for pin field.
-	cardDescPin := cardFields[2].Descriptor()
-	card.ValueScanner.Pin = cardDescPin.ValueScanner.(field.TypeValueScanner[encrypted.Secret])
-	// cardDescEmail is the schema descriptor for email field.
-	cardDescEmail := cardFields[3].Descriptor()
-	card.ValueScanner.Email = cardDescEmail.ValueScanner.(field.TypeValueScanner[encrypted.Secret])
-	noteFields := schema.Note{}.Fields()
-	_ = noteFields
-	noteMixinFields1 := schema.Note{}.Mixin()[1].Fields()
 	noteMixinFields0 := schema.Note{}.Mixin()[0].Fields()
 	// noteDescEmailIndex is the schema descriptor for email_index field.
 	noteDescEmailIndex := noteMixinFields0[0].Descriptor()
 	note.ValueScanner.EmailIndex = noteDescEmailIndex.ValueScanner.(field.TypeValueScanner[encrypted.Digest])
-	// noteDescCodeIndex is the schema descriptor for code_index field.
-	noteDescCodeIndex := noteMixinFields1[0].Descriptor()
-	note.ValueScanner.CodeIndex = noteDescCodeIndex.ValueScanner.(field.TypeValueScanner[encrypted.Digest])
-	// noteDescBody is the schema descriptor for body field.
-	noteDescBody := noteFields[2].Descriptor()
-	note.ValueScanner.Body = noteDescBody.ValueScanner.(field.TypeValueScanner[encrypted.Secret])
-	// noteDescEmail is the schema descriptor for email field.
-	noteDescEmail := noteFields[3].Descriptor()
-	note.ValueScanner.Email = noteDescEmail.ValueScanner.(field.TypeValueScanner[encrypted.Secret])
-	// noteDescCode is the schema descriptor for code field.
-	noteDescCode := noteFields[4].Descriptor()
-	note.ValueScanner.Code = noteDescCode.ValueScanner.(field.TypeValueScanner[encrypted.Value[[]byte]])
 }

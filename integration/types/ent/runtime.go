@@ -2,64 +2,8 @@
 
 package ent
 
-import (
-	"time"
-
-	"github.com/credent-go/credent/encrypted"
-	"github.com/credent-go/credent/integration/types/ent/encryptedtype"
-	"github.com/credent-go/credent/integration/types/ent/sample"
-	"github.com/credent-go/credent/integration/types/ent/schema"
-
-	"entgo.io/ent/schema/field"
-)
-
 // The init function reads all schema descriptors with runtime code
 // (default values, validators, hooks and policies) and stitches it
 // to their package variables.
 func init() {
-	sampleFields := schema.Sample{}.Fields()
-	_ = sampleFields
-	sampleMixinFields0 := schema.Sample{}.Mixin()[0].Fields()
-	// sampleDescCodeIndex is the schema descriptor for code_index field.
-	sampleDescCodeIndex := sampleMixinFields0[0].Descriptor()
-	sample.ValueScanner.CodeIndex = sampleDescCodeIndex.ValueScanner.(field.TypeValueScanner[encrypted.Digest])
-	// sampleDescContent is the schema descriptor for content field.
-	sampleDescContent := sampleFields[0].Descriptor()
-	sample.ValueScanner.Content = sampleDescContent.ValueScanner.(field.TypeValueScanner[encrypted.Value[[]byte]])
-	// sampleDescMoment is the schema descriptor for moment field.
-	sampleDescMoment := sampleFields[1].Descriptor()
-	sample.ValueScanner.Moment = sampleDescMoment.ValueScanner.(field.TypeValueScanner[encrypted.Value[time.Time]])
-	// sampleDescWall is the schema descriptor for wall field.
-	sampleDescWall := sampleFields[2].Descriptor()
-	sample.ValueScanner.Wall = sampleDescWall.ValueScanner.(field.TypeValueScanner[encrypted.Value[time.Time]])
-	// sampleDescDay is the schema descriptor for day field.
-	sampleDescDay := sampleFields[3].Descriptor()
-	sample.ValueScanner.Day = sampleDescDay.ValueScanner.(field.TypeValueScanner[encrypted.Value[time.Time]])
-	// sampleDescDocument is the schema descriptor for document field.
-	sampleDescDocument := sampleFields[4].Descriptor()
-	sample.ValueScanner.Document = sampleDescDocument.ValueScanner.(field.TypeValueScanner[encrypted.Value[map[string]interface{}]])
-	// sampleDescSource is the schema descriptor for source field.
-	sampleDescSource := sampleFields[5].Descriptor()
-	sample.ValueScanner.Source = sampleDescSource.ValueScanner.(field.TypeValueScanner[encryptedtype.SampleSource])
-	// sampleDescBig is the schema descriptor for big field.
-	sampleDescBig := sampleFields[6].Descriptor()
-	sample.ValueScanner.Big = sampleDescBig.ValueScanner.(field.TypeValueScanner[encrypted.Value[int64]])
-	// sampleDescSmall is the schema descriptor for small field.
-	sampleDescSmall := sampleFields[7].Descriptor()
-	sample.ValueScanner.Small = sampleDescSmall.ValueScanner.(field.TypeValueScanner[encrypted.Value[int16]])
-	// sampleDescRatio is the schema descriptor for ratio field.
-	sampleDescRatio := sampleFields[8].Descriptor()
-	sample.ValueScanner.Ratio = sampleDescRatio.ValueScanner.(field.TypeValueScanner[encrypted.Value[float64]])
-	// sampleDescAmount is the schema descriptor for amount field.
-	sampleDescAmount := sampleFields[9].Descriptor()
-	sample.ValueScanner.Amount = sampleDescAmount.ValueScanner.(field.TypeValueScanner[encryptedtype.SampleAmount])
-	// sampleDescFlag is the schema descriptor for flag field.
-	sampleDescFlag := sampleFields[10].Descriptor()
-	sample.ValueScanner.Flag = sampleDescFlag.ValueScanner.(field.TypeValueScanner[encrypted.Value[bool]])
-	// sampleDescCode is the schema descriptor for code field.
-	sampleDescCode := sampleFields[11].Descriptor()
-	sample.ValueScanner.Code = sampleDescCode.ValueScanner.(field.TypeValueScanner[encrypted.Secret])
-	// sampleDescLabel is the schema descriptor for label field.
-	sampleDescLabel := sampleFields[12].Descriptor()
-	sample.ValueScanner.Label = sampleDescLabel.ValueScanner.(field.TypeValueScanner[encrypted.Secret])
 }

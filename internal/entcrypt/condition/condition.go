@@ -48,15 +48,18 @@ func (v *Value) Query() (string, []any) {
 	case v.Dialect() == dialect.SQLite:
 		b.WriteString("CASE WHEN NOT EXISTS (SELECT 1 FROM json_each(").Arg(of(pairs)).
 			WriteString(") AS credent_need LEFT JOIN " + keys + " ON credent_key.tenant = credent_need.value ->> 0 " +
-				"AND credent_key.wrapped = credent_need.value ->> 1 WHERE credent_key.tenant IS NULL) THEN ").Arg(v.Arg).
+				"AND credent_key.wrapped = credent_need.value ->> 1 WHERE credent_key.tenant IS NULL) THEN ").
+			Arg(v.Arg).
 			WriteString(" ELSE json_extract('{}', '" + refused + "') END")
 		return b.Query()
 	case v.Many:
-		b.WriteString("CASE WHEN (SELECT string_agg(credent_key.wrapped, '' ORDER BY credent_need.place) FROM unnest(").Arg(of(tenants)).
+		b.WriteString("CASE WHEN (SELECT string_agg(credent_key.wrapped, '' ORDER BY credent_need.place) FROM unnest(").
+			Arg(of(tenants)).
 			WriteString("::text::text[]) WITH ORDINALITY AS credent_need (tenant, place) JOIN " + keys +
 				" ON credent_key.tenant = credent_need.tenant")
 	default:
-		b.WriteString("CASE WHEN (SELECT credent_key.wrapped FROM " + keys + " WHERE credent_key.tenant = ").Arg(of(tenant)).WriteString("::text")
+		b.WriteString("CASE WHEN (SELECT credent_key.wrapped FROM " + keys + " WHERE credent_key.tenant = ").
+			Arg(of(tenant)).WriteString("::text")
 	}
 	// NULL is NULL for a statement that depends on nothing. Postgres reads the
 	// text as an array when it gets there, and not when it plans.

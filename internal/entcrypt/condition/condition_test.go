@@ -15,7 +15,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 )
 
-// keyed is a client's driver whose tokens are under tenants' keys, or aren't.
+// keyed is a client's driver with tokens under tenants' keys, or not.
 type keyed struct {
 	dialect.Driver
 	yes bool
@@ -65,7 +65,14 @@ func TestOneCondition(t *testing.T) {
 		keys    []any  // what is sent
 		last    string // the last placeholder
 	}{
-		"one tenant":      {keyed{yes: true}, dialect.Postgres, []string{"x", "x"}, "credent_key.tenant = $1::text", []any{"x", "wxwy"}, "$6"},
+		"one tenant": {
+			keyed{yes: true},
+			dialect.Postgres,
+			[]string{"x", "x"},
+			"credent_key.tenant = $1::text",
+			[]any{"x", "wxwy"},
+			"$6",
+		},
 		"several tenants": {keyed{yes: true}, dialect.Postgres, []string{"x", `y"\`, "x"}, "unnest($1::text::text[])", []any{`{"x","y\"\\"}`, "wxwy"}, "$8"},
 		"SQLite":          {keyed{yes: true}, dialect.SQLite, []string{"x", `y"\`}, "json_each(?)", []any{`[["x","wx"],["y\"\\","wy"]]`}, "?"},
 		"the keyring's":   {keyed{}, dialect.Postgres, []string{"x"}, "VALUES ($1, $2)", nil, "$2"},

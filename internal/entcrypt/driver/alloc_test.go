@@ -27,14 +27,20 @@ func TestReadAllocations(t *testing.T) {
 		cfg   driver.Config
 	}{
 		"not bound": {encrypt(t, r, "text"), driver.Config{Keyring: r}},
-		"bound":     {encrypt(t, bound(t, r, rentedKey, "b"), "text"), driver.Config{Keyring: r, States: binding(states.Require, rentedKey)}},
+		"bound": {
+			encrypt(t, bound(t, r, rentedKey, "b"), "text"),
+			driver.Config{Keyring: r, States: binding(states.Require, rentedKey)},
+		},
 		"window": {
 			encrypt(t, bound(t, r, rentedKey, "b"), "text"),
 			driver.Config{Keyring: r, States: binding(states.Write, rentedKey)},
 		},
 		"observed": {encrypt(t, r, "text"), driver.Config{Keyring: r, OnReveal: func(seal.Reveal) { told++ }}},
 	} {
-		result := &fakeRows{columns: []string{"id", "key", "user_id"}, rows: [][]any{{int64(1), []byte(test.token), "b"}}}
+		result := &fakeRows{
+			columns: []string{"id", "key", "user_id"},
+			rows:    [][]any{{int64(1), []byte(test.token), "b"}},
+		}
 		rows := query(t, result, test.cfg, "Rented")
 		id, tenant := new(sql.NullInt64), new(sql.NullString)
 		dest := []any{id, nil, tenant}

@@ -45,16 +45,44 @@ func TestReadBound(t *testing.T) {
 		tenant []any // columns beside the key, and what they hold
 		all    error // of secrets that don't open
 	}{
-		"bound":           {driver.Config{States: binding(states.Require, key...)}, opens, []any{"user_id", "b"}, seal.ErrWrongLocation},
-		"window":          {driver.Config{States: binding(states.Write, key...)}, append(opens, bare...), []any{"user_id", "b"}, seal.ErrWrongLocation},
-		"window, unbound": {driver.Config{States: binding(states.Accept, key...)}, append(opens, bare...), []any{"user_id", "b"}, seal.ErrWrongLocation},
-		"not bound":       {driver.Config{States: binding(states.Require, rentedPIN)}, bare, []any{"user_id", "b"}, fernet.ErrUnknownKey},
-		"no tenant":       {driver.Config{States: binding(states.Require, key...)}, nil, []any{"other", "b"}, seal.ErrNoTenant},
-		"NULL":            {driver.Config{States: binding(states.Require, key...)}, nil, []any{"user_id", nil}, seal.ErrNoTenant},
+		"bound": {
+			driver.Config{States: binding(states.Require, key...)},
+			opens,
+			[]any{"user_id", "b"},
+			seal.ErrWrongLocation,
+		},
+		"window": {
+			driver.Config{States: binding(states.Write, key...)},
+			append(opens, bare...),
+			[]any{"user_id", "b"},
+			seal.ErrWrongLocation,
+		},
+		"window, unbound": {
+			driver.Config{States: binding(states.Accept, key...)},
+			append(opens, bare...),
+			[]any{"user_id", "b"},
+			seal.ErrWrongLocation,
+		},
+		"not bound": {
+			driver.Config{States: binding(states.Require, rentedPIN)},
+			bare,
+			[]any{"user_id", "b"},
+			fernet.ErrUnknownKey,
+		},
+		"no tenant": {
+			driver.Config{States: binding(states.Require, key...)},
+			nil,
+			[]any{"other", "b"},
+			seal.ErrNoTenant,
+		},
+		"NULL": {driver.Config{States: binding(states.Require, key...)}, nil, []any{"user_id", nil}, seal.ErrNoTenant},
 	} {
 		test.cfg.Keyring = r
 		for kind, token := range tokens {
-			result := &fakeRows{columns: []string{"id", "key", test.tenant[0].(string)}, rows: [][]any{{int64(1), token, test.tenant[1]}}}
+			result := &fakeRows{
+				columns: []string{"id", "key", test.tenant[0].(string)},
+				rows:    [][]any{{int64(1), token, test.tenant[1]}},
+			}
 			rows := query(t, result, test.cfg, "Rented")
 			target := rented.ScanValue()
 			var id sql.NullInt64
@@ -84,7 +112,8 @@ func TestReadBound(t *testing.T) {
 			if kind == "unbound" && name == "bound" && !strings.Contains(err.Error(), "isn't bound") {
 				t.Errorf("the error does not say that the token is not bound: %v", err)
 			}
-			if kind == "another tenant's" && test.opens != nil && (!errors.Is(err, fernet.ErrUnknownKey) || !errors.Is(err, fernet.ErrCorrupt)) {
+			if kind == "another tenant's" && test.opens != nil && (!errors.Is(err, fernet.ErrUnknownKey) ||
+				!errors.Is(err, fernet.ErrCorrupt)) {
 				t.Errorf("%s: a moved token is no ErrUnknownKey and ErrCorrupt: %v", name, err)
 			}
 		}
@@ -113,14 +142,16 @@ func TestTenants(t *testing.T) {
 		"string": {text, text}, "pointer": {&text, text}, "bytes": {[]byte(text), text}, "custom": {custom(text), text},
 		"UUID": {id, id.String()}, "UUID pointer": {&id, id.String()}, "int": {n, "42"}, "int pointer": {&n, "42"},
 		"uint8": {uint8(7), "7"}, "NullString": {sql.NullString{String: text, Valid: true}, text},
-		"NullInt64": {&sql.NullInt64{Int64: -3, Valid: true}, "-3"}, "Null": {sql.Null[string]{V: text, Valid: true}, text},
-		"empty": {"", ""},
+		"NullInt64": {&sql.NullInt64{Int64: -3, Valid: true}, "-3"},
+		"Null":      {sql.Null[string]{V: text, Valid: true}, text},
+		"empty":     {"", ""},
 	} {
 		rec := new(recorder)
 		arg, _ := stamped(t, "held", "secret", value(), test.tenant)
 		for _, arg := range []any{arg, stamp.At(fieldcrypt.New("text"), heldSecret, test.tenant)} {
 			rec.changed = 1
-			if err := newDriver(t, rec, driver.Config{Keyring: r}).Exec(t.Context(), insert, []any{arg}, nil); err != nil {
+			if err := newDriver(t, rec, driver.Config{Keyring: r}).Exec(t.Context(), insert, []any{arg},
+				nil); err != nil {
 				t.Errorf("%s: %v", name, err)
 				continue
 			}
@@ -130,7 +161,8 @@ func TestTenants(t *testing.T) {
 		}
 	}
 	for name, tenant := range map[string]any{
-		"nil": nil, "nil pointer": (*string)(nil), "NULL": sql.NullString{}, "bool": true, "struct": struct{}{}, "secret": fieldcrypt.New("x"),
+		"nil": nil, "nil pointer": (*string)(nil), "NULL": sql.NullString{}, "bool": true, "struct": struct{}{},
+		"secret": fieldcrypt.New("x"),
 	} {
 		arg, _ := stamped(t, "held", "secret", value(), tenant)
 		for _, arg := range []any{arg, stamp.At(fieldcrypt.New("text"), heldSecret, tenant)} {

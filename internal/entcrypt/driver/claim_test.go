@@ -28,7 +28,8 @@ func TestClaimWithRows(t *testing.T) {
 		return newDriver(t, next, driver.Config{Keyring: ring(t, keys[0], keys[1:]...)}).(contextDriver)
 	}
 	statement := func(raw bool, stamps []string) (query string, args []any) {
-		query = "INSERT INTO `letter` (`stamp`, `stamp_index`) VALUES (?, ?)" + strings.Repeat(", (?, ?)", len(stamps)-1) + " RETURNING `id`"
+		query = "INSERT INTO `letter` (`stamp`, `stamp_index`) VALUES (?, ?)" + strings.Repeat(", (?, ?)",
+			len(stamps)-1) + " RETURNING `id`"
 		for _, text := range stamps {
 			secret := fieldcrypt.New(text)
 			if raw {
@@ -99,11 +100,16 @@ func TestClaimWithRows(t *testing.T) {
 	for _, text := range []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k"} {
 		for _, keys := range [][]string{{keyA, keyB}, {keyB, keyA}} {
 			for name, again := range map[string]func(contextDriver, bool, ...string) error{
-				"Query":        func(drv contextDriver, read bool, stamps ...string) error { return insert(drv, read, stamps...) },
+				"Query": func(drv contextDriver, read bool,
+					stamps ...string,
+				) error {
+					return insert(drv, read, stamps...)
+				},
 				"QueryContext": raw, "Exec": exec,
 			} {
 				for _, read := range []bool{true, false} {
-					if err := again(on(keys...), read, "new", text); err == nil || !strings.Contains(err.Error(), "UNIQUE constraint") {
+					if err := again(on(keys...), read, "new", text); err == nil ||
+						!strings.Contains(err.Error(), "UNIQUE constraint") {
 						t.Errorf("%s once more by %s: %v", text, name, err)
 					}
 				}
@@ -114,7 +120,10 @@ func TestClaimWithRows(t *testing.T) {
 		t.Errorf("%d rows, want 11", n)
 	}
 	// Each index ends with the digest under the primary key.
-	for text, key := range map[string]string{"a": keyA, "b": keyB, "c": keyA, "e": keyB, "f": keyB, "g": keyA, "i": keyA, "j": keyB, "k": keyB} {
+	for text, key := range map[string]string{
+		"a": keyA, "b": keyB, "c": keyA, "e": keyB, "f": keyB, "g": keyA,
+		"i": keyA, "j": keyB, "k": keyB,
+	} {
 		want, err := new(blindindex.Digester).Primary(ring(t, key), letterStamp, text)
 		if n := len(stored(t, db, "SELECT id FROM letter WHERE stamp_index = ?", want)); err != nil || n != 1 {
 			t.Errorf("%s: %d rows have its digest, %v", text, n, err)
@@ -159,7 +168,8 @@ func TestSealer(t *testing.T) {
 	if _, _, err := sealer.Seal(wide, fieldcrypt.Secret{}, ""); err == nil {
 		t.Error("an absent secret is sealed")
 	}
-	if _, _, err := sealer.Seal(narrow, fieldcrypt.New(strings.Repeat("x", 16)), ""); !errors.Is(err, column.ErrTooLong) {
+	if _, _, err := sealer.Seal(narrow, fieldcrypt.New(strings.Repeat("x", 16)), ""); !errors.Is(err,
+		column.ErrTooLong) {
 		t.Errorf("too long: %v", err)
 	}
 	if err := sealer.Sealer.Prepare(t.Context(), nil, dialect.SQLite, []string{"b"}); err != nil {

@@ -72,11 +72,20 @@ var (
 	wideColumn   = column.Column{Entity: "Vault", Table: "vault", Name: "wide", Size: 500}
 	narrowColumn = column.Column{Entity: "Vault", Table: "vault", Name: "narrow", Size: 100} // 15 bytes
 	safeColumn   = column.Column{Entity: "Safe", Table: "safe", Name: "narrow", Size: 120}   // 31 bytes
-	rentedKey    = column.Column{Entity: "Rented", Table: "rented", Name: "key", Size: 500, Type: "string", Tenant: "user_id"}
-	rentedPIN    = column.Column{Entity: "Rented", Table: "rented", Name: "pin", Size: 500, Type: "string", Tenant: "user_id"}
-	heldSecret   = column.Column{Entity: "Held", Table: "held", Name: "secret", Size: 500, Type: "string", Tenant: "org", Bound: true}
-	chestPIN     = column.Column{Entity: "Chest", Table: "chest", Name: "pin", Size: 500, Index: "pin_index"}
-	letterStamp  = column.Column{Entity: "Letter", Table: "letter", Name: "stamp", Size: 500, Index: "stamp_index"}
+	rentedKey    = column.Column{
+		Entity: "Rented", Table: "rented", Name: "key", Size: 500, Type: "string",
+		Tenant: "user_id",
+	}
+	rentedPIN = column.Column{
+		Entity: "Rented", Table: "rented", Name: "pin", Size: 500, Type: "string",
+		Tenant: "user_id",
+	}
+	heldSecret = column.Column{
+		Entity: "Held", Table: "held", Name: "secret", Size: 500, Type: "string",
+		Tenant: "org", Bound: true,
+	}
+	chestPIN    = column.Column{Entity: "Chest", Table: "chest", Name: "pin", Size: 500, Index: "pin_index"}
+	letterStamp = column.Column{Entity: "Letter", Table: "letter", Name: "stamp", Size: 500, Index: "stamp_index"}
 
 	wide     = register(&wideColumn, nil)
 	narrow   = register(&narrowColumn, nil)
@@ -110,7 +119,10 @@ func register(c *column.Column, digest any) column.Field {
 func registerValue[T any](name string, size int) column.ValueField[T] {
 	f := column.NewValueField[T](name, size)
 	column.Register(column.Binding{
-		Column:  column.Column{Client: "test", Entity: "Ledger", Table: "ledger", Name: name, Size: size, Type: fieldcrypt.TypeName[T](), ID: "serial"},
+		Column: column.Column{
+			Client: "test", Entity: "Ledger", Table: "ledger", Name: name, Size: size,
+			Type: fieldcrypt.TypeName[T](), ID: "serial",
+		},
 		Scanner: func() any { return f },
 	})
 	return f

@@ -49,7 +49,8 @@ func TestLive(t *testing.T) {
 		}
 	}
 	next := &counter{Driver: entsql.OpenDB(dialect.SQLite, db)}
-	l, err := newLive(next, Config{Columns: []column.Column{liveColumn}, States: states.New(states.Binding, states.Accept, liveColumn)}, true)
+	l, err := newLive(next, Config{Columns: []column.Column{liveColumn}, States: states.New(states.Binding,
+		states.Accept, liveColumn)}, true)
 	if err != nil {
 		t.Fatal(err)
 	}

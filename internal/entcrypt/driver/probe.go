@@ -23,8 +23,8 @@ type clientKey struct{}
 var errAsked = errors.New("credent: the driver was asked, and ran no query")
 
 // ClientOf asks a client's driver, whatever is between the two: query runs any
-// query of the client. It reports false for a client without the driver, whose
-// query has then run, with the query's error.
+// query of the client. It reports false for a client without the driver,
+// after the query has run, with its error.
 func ClientOf(ctx context.Context, query func(ctx context.Context) error) (client Client, ok bool, err error) {
 	err = query(context.WithValue(ctx, clientKey{}, &client))
 	if client.Policy != nil {

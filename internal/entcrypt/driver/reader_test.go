@@ -25,7 +25,10 @@ func TestObserverIsToldOfUndecodable(t *testing.T) {
 	}{"JSON": {`{"url":["u"]}`, nil}, "no JSON": {"plain", fieldcrypt.ErrValue}} {
 		var events []seal.Reveal
 		cfg := driver.Config{Keyring: r, OnReveal: func(e seal.Reveal) { events = append(events, e) }}
-		rows := query(t, &fakeRows{columns: []string{"id", "hook"}, rows: [][]any{{int64(7), encrypt(t, r, test.plaintext)}}}, cfg, "Ledger")
+		rows := query(t, &fakeRows{
+			columns: []string{"id", "hook"},
+			rows:    [][]any{{int64(7), encrypt(t, r, test.plaintext)}},
+		}, cfg, "Ledger")
 		rows.Next()
 		var (
 			id    int64
@@ -35,7 +38,8 @@ func TestObserverIsToldOfUndecodable(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err := value.Reveal()
-		if !errors.Is(err, test.want) || len(events) != 1 || !errors.Is(events[0].Err, test.want) || (err == nil) != (events[0].Err == nil) {
+		if !errors.Is(err, test.want) || len(events) != 1 || !errors.Is(events[0].Err, test.want) ||
+			(err == nil) != (events[0].Err == nil) {
 			t.Errorf("%s: Reveal is %v, told of %+v", name, err, events)
 		}
 	}

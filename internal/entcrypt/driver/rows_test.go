@@ -53,7 +53,10 @@ func TestDriverReads(t *testing.T) {
 	for i := range 3 {
 		id := uuid.New()
 		ids = append(ids, id)
-		result.rows = append(result.rows, []any{id.String(), encrypt(t, r, fmt.Sprint("a", i)), encrypt(t, r, fmt.Sprint("b", i)), nil})
+		result.rows = append(result.rows, []any{
+			id.String(), encrypt(t, r, fmt.Sprint("a", i)),
+			encrypt(t, r, fmt.Sprint("b", i)), nil,
+		})
 	}
 	result.rows[1][1] = encrypt(t, ring(t, keyB), "lost")
 	rows := query(t, result, driver.Config{Keyring: r}, "Vault")
@@ -92,7 +95,10 @@ func TestDriverReads(t *testing.T) {
 		if !errors.Is(err, fernet.ErrUnknownKey) || !errors.As(err, &detail) {
 			t.Fatalf("row %d: got %v, want ErrUnknownKey", i, err)
 		}
-		want := fieldcrypt.Error{Op: "decrypt", Table: "vault", Column: "wide", Row: ids[1].String(), Err: fernet.ErrUnknownKey}
+		want := fieldcrypt.Error{
+			Op: "decrypt", Table: "vault", Column: "wide", Row: ids[1].String(),
+			Err: fernet.ErrUnknownKey,
+		}
 		if *detail != want {
 			t.Errorf("got %+v, want %+v", *detail, want)
 		}
@@ -151,7 +157,11 @@ func TestDriverStrict(t *testing.T) {
 	r := ring(t, keyA)
 	result := &fakeRows{
 		columns: []string{"id", "wide"},
-		rows:    [][]any{{int64(1), encrypt(t, r, "text")}, {int64(2), nil}, {int64(3), encrypt(t, ring(t, keyB), "lost")}},
+		rows: [][]any{
+			{int64(1), encrypt(t, r, "text")},
+			{int64(2), nil},
+			{int64(3), encrypt(t, ring(t, keyB), "lost")},
+		},
 	}
 	rows := query(t, result, driver.Config{Keyring: r, VerifyOnRead: true}, "Vault")
 	for i := 0; rows.Next(); i++ {
@@ -196,7 +206,10 @@ func TestDriverReadsIntoTypesOfTheCaller(t *testing.T) {
 			{"Other", "wide", "vault.wide"},
 		} {
 			r := ring(t, keyA)
-			result := &fakeRows{columns: []string{test.column}, rows: [][]any{{encrypt(t, r, "text")}, {encrypt(t, ring(t, keyB), "lost")}}}
+			result := &fakeRows{columns: []string{test.column}, rows: [][]any{
+				{encrypt(t, r, "text")},
+				{encrypt(t, ring(t, keyB), "lost")},
+			}}
 			rows := query(t, result, driver.Config{Keyring: r, Columns: columns}, test.entity)
 			rows.Next()
 			if err := rows.Scan(target); err != nil {
@@ -215,7 +228,8 @@ func TestDriverReadsIntoTypesOfTheCaller(t *testing.T) {
 				t.Fatalf("%T: got %v, want ErrUnknownKey", target, err)
 			}
 			if got := strings.Trim(detail.Table+"."+detail.Column, "."); got != test.want {
-				t.Errorf("%T, %s of %s: the error is about %q, want %q", target, test.column, test.entity, got, test.want)
+				t.Errorf("%T, %s of %s: the error is about %q, want %q", target, test.column,
+					test.entity, got, test.want)
 			}
 		}
 		strict := query(t, &fakeRows{columns: []string{"wide"}, rows: [][]any{{"PKA1B2C3D4"}}},
@@ -239,7 +253,8 @@ func TestRowsOfSeveralTenants(t *testing.T) {
 		if tenant != "" {
 			stored = tenant
 		}
-		result.rows = append(result.rows, []any{int64(i), encrypt(t, bound(t, r, rentedKey, cmp.Or(tenant, "b")), "of "+tenant), stored})
+		result.rows = append(result.rows, []any{int64(i), encrypt(t, bound(t, r, rentedKey, cmp.Or(tenant, "b")),
+			"of "+tenant), stored})
 	}
 	shared := rented.ScanValue()
 	for name, target := range map[string]func() field.ValueScanner{
@@ -282,7 +297,9 @@ func TestRowsOfSeveralTenants(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := secret.OpenedBy(seal.NewOpenerAt(r, rentedKey, "", false)).Reveal(); !errors.Is(err, fernet.ErrUnknownKey) { // it is bound by the client's option
+		// it is bound by the client's option
+		if got, err := secret.OpenedBy(seal.NewOpenerAt(r, rentedKey, "", false)).
+			Reveal(); !errors.Is(err, fernet.ErrUnknownKey) {
 			t.Errorf("%s: without a client: got %q, %v", name, got, err)
 		}
 	}

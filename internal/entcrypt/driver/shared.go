@@ -9,9 +9,9 @@ import (
 	"entgo.io/ent/dialect"
 )
 
-// shared is a transaction whose statements may come from several goroutines.
-// Reading the states excludes the others: a connection takes no statement while
-// it has rows to read.
+// shared is a transaction with statements that may come from several
+// goroutines. Reading the states excludes the others: a connection takes no
+// statement while it has rows to read.
 type shared struct {
 	dialect.ExecQuerier
 	reading sync.RWMutex

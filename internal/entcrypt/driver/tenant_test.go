@@ -85,9 +85,11 @@ func TestTenantKeys(t *testing.T) {
 	must(err)
 	must(insert(tx, "b", "two"))
 	must(tx.Commit())
-	must(writer.Exec(t.Context(), "INSERT INTO rented (key, user_id) VALUES (?, 'a')", []any{stamp.At(fieldcrypt.New("raw"), rentedKey, "a")}, nil))
+	must(writer.Exec(t.Context(), "INSERT INTO rented (key, user_id) VALUES (?, 'a')",
+		[]any{stamp.At(fieldcrypt.New("raw"), rentedKey, "a")}, nil))
 	must(insert(on(driver.Config{States: tenantKeys(states.Accept)}), "b", "under the keyring"))
-	if got := stored(t, db, "SELECT tenant FROM credent_tenant_keys ORDER BY tenant"); !slices.Equal(got, []string{"a", "b"}) {
+	if got := stored(t, db, "SELECT tenant FROM credent_tenant_keys ORDER BY tenant"); !slices.Equal(got,
+		[]string{"a", "b"}) {
 		t.Errorf("keys of %v were made", got)
 	}
 	want := []string{"bare", "one", "two", "raw", "under the keyring"}
@@ -97,7 +99,11 @@ func TestTenantKeys(t *testing.T) {
 			t.Errorf("%s: opened by the keyring: %v", want[i], err)
 		}
 	}
-	for _, cfg := range []driver.Config{{States: tenantKeys(states.Write)}, {States: tenantKeys(states.Accept)}, {States: tenantKeys(states.Write), VerifyOnRead: true}} {
+	for _, cfg := range []driver.Config{
+		{States: tenantKeys(states.Write)},
+		{States: tenantKeys(states.Accept)},
+		{States: tenantKeys(states.Write), VerifyOnRead: true},
+	} {
 		if got, errs, err := readKeys(t, on(cfg)); err != nil || !slices.Equal(got, want) {
 			t.Errorf("%+v: got %q, %v, %v", cfg, got, errs, err)
 		}
@@ -106,7 +112,8 @@ func TestTenantKeys(t *testing.T) {
 		t.Errorf("without tenants' keys: %v, %v", errs, err)
 	}
 
-	if _, err := db.ExecContext(t.Context(), "UPDATE credent_tenant_keys SET wrapped = NULL WHERE tenant = 'a'"); err != nil {
+	if _, err := db.ExecContext(t.Context(),
+		"UPDATE credent_tenant_keys SET wrapped = NULL WHERE tenant = 'a'"); err != nil {
 		t.Fatal(err)
 	}
 	got, errs, err := readKeys(t, on(driver.Config{States: tenantKeys(states.Write)}))
@@ -117,14 +124,17 @@ func TestTenantKeys(t *testing.T) {
 			t.Errorf("%s: got %q, %v", text, got[i], errs[i])
 		}
 	}
-	if _, _, err := readKeys(t, on(driver.Config{States: tenantKeys(states.Write), VerifyOnRead: true})); !errors.Is(err, tenantkey.ErrShredded) {
+	if _, _, err := readKeys(t,
+		on(driver.Config{States: tenantKeys(states.Write), VerifyOnRead: true})); !errors.Is(err,
+		tenantkey.ErrShredded) {
 		t.Errorf("strict: %v", err)
 	}
 	for _, cfg := range []driver.Config{{States: tenantKeys(states.Write)}, {States: tenantKeys(states.Accept)}} {
 		if err := insert(on(cfg), "a", "three"); !errors.Is(err, tenantkey.ErrShredded) {
 			t.Errorf("%+v: a destroyed key encrypts: %v", cfg, err)
 		}
-		if err := on(cfg).Exec(t.Context(), "INSERT INTO rented (key) VALUES (?)", []any{stamp.At(fieldcrypt.New("x"), rentedKey, nil)}, nil); !errors.Is(err, seal.ErrNoTenant) {
+		if err := on(cfg).Exec(t.Context(), "INSERT INTO rented (key) VALUES (?)",
+			[]any{stamp.At(fieldcrypt.New("x"), rentedKey, nil)}, nil); !errors.Is(err, seal.ErrNoTenant) {
 			t.Errorf("%+v: of nobody: %v", cfg, err)
 		}
 	}
@@ -138,7 +148,8 @@ func TestTenantKeyRolledBack(t *testing.T) {
 	drv := newDriver(t, next, driver.Config{Keyring: r, States: tenantKeys(states.Write)})
 	store := func(on dialect.ExecQuerier) {
 		t.Helper()
-		if err := on.Exec(t.Context(), "INSERT INTO rented (key, user_id) VALUES (?, 'a')", []any{stamp.At(fieldcrypt.New("text"), rentedKey, "a")}, nil); err != nil {
+		if err := on.Exec(t.Context(), "INSERT INTO rented (key, user_id) VALUES (?, 'a')",
+			[]any{stamp.At(fieldcrypt.New("text"), rentedKey, "a")}, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -154,7 +165,9 @@ func TestTenantKeyRolledBack(t *testing.T) {
 	if n := len(stored(t, db, "SELECT tenant FROM credent_tenant_keys")); n != 1 {
 		t.Errorf("%d keys", n)
 	}
-	if got, errs, err := readKeys(t, newDriver(t, next, driver.Config{Keyring: r, States: tenantKeys(states.Write)})); err != nil || !slices.Equal(got, []string{"text"}) {
+	if got, errs, err := readKeys(t,
+		newDriver(t, next, driver.Config{Keyring: r, States: tenantKeys(states.Write)})); err != nil ||
+		!slices.Equal(got, []string{"text"}) {
 		t.Errorf("got %q, %v, %v", got, errs, err)
 	}
 }

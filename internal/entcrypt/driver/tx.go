@@ -108,7 +108,7 @@ func (c statementConn) finishExec(ctx context.Context, s statement.Sealed, resul
 	return c.finish(ctx, s, n, nil)
 }
 
-// noRows is the result of an update whose row isn't there. It doesn't run: its
+// noRows is the result of an update of a missing row. It doesn't run: its
 // secrets have no tenant.
 type noRows struct{}
 

@@ -81,7 +81,8 @@ func TestValues(t *testing.T) {
 	seven := 7
 	roundTrip(t, "list", listField, []*int{&seven, nil}, "[7,null]")
 	roundTrip(t, "list", listField, nil, "null")
-	roundTrip(t, "time", timeField, time.Date(2026, 11, 24, 12, 30, 0, 500_000_001, time.UTC), "2026-11-24T12:30:00.500000001Z")
+	roundTrip(t, "time", timeField, time.Date(2026, 11, 24, 12, 30, 0, 500_000_001, time.UTC),
+		"2026-11-24T12:30:00.500000001Z")
 	// A time is an instant: it comes back in UTC, whatever its zone was.
 	at := time.Date(2026, 11, 24, 23, 30, 0, 0, time.FixedZone("", -3600))
 	_, back := store(t, "time", timeField, fieldcrypt.NewValue(at))
@@ -96,7 +97,8 @@ func TestValueErrors(t *testing.T) {
 	rec := new(recorder)
 	drv := newDriver(t, rec, driver.Config{Keyring: r})
 	at := func(value any) error {
-		return drv.Exec(t.Context(), insert, []any{stamp.At(value, column.Column{Client: "test", Table: "ledger", Name: "hook", Size: 500}, nil)}, nil)
+		return drv.Exec(t.Context(), insert,
+			[]any{stamp.At(value, column.Column{Client: "test", Table: "ledger", Name: "hook", Size: 500}, nil)}, nil)
 	}
 	unencodable := fieldcrypt.NewValue(map[string]any{canary: func() {}})
 	_, encode := hookOnly.Value(fieldcrypt.ValueOf[hook](scanned(t, encrypt(t, r, `{"url":["`+canary+`"]}`))))
@@ -104,13 +106,16 @@ func TestValueErrors(t *testing.T) {
 	_, marker := bytesField.Value(fieldcrypt.NewValue([]byte(fieldcrypt.Redacted)))
 	_, notText := wide.Value(fieldcrypt.New("\xff"))
 	for name, test := range map[string]struct{ got, want error }{
-		"no encoding, stored":   {at(unencodable), fieldcrypt.ErrValue},
-		"scanned":               {encode, fieldcrypt.ErrNoOpener},
-		"too long":              {long, column.ErrTooLong},
-		"too long, past it":     {at(fieldcrypt.NewValue(strings.Repeat(canary, 30))), column.ErrTooLong},
-		"marker":                {marker, fieldcrypt.ErrRedacted},
-		"text that is none":     {notText, column.ErrNotText},
-		"year that has no text": {at(fieldcrypt.NewValue(time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC))), fieldcrypt.ErrValue},
+		"no encoding, stored": {at(unencodable), fieldcrypt.ErrValue},
+		"scanned":             {encode, fieldcrypt.ErrNoOpener},
+		"too long":            {long, column.ErrTooLong},
+		"too long, past it":   {at(fieldcrypt.NewValue(strings.Repeat(canary, 30))), column.ErrTooLong},
+		"marker":              {marker, fieldcrypt.ErrRedacted},
+		"text that is none":   {notText, column.ErrNotText},
+		"year that has no text": {
+			at(fieldcrypt.NewValue(time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC))),
+			fieldcrypt.ErrValue,
+		},
 	} {
 		if !errors.Is(test.got, test.want) {
 			t.Errorf("%s: got %v, want %v", name, test.got, test.want)

@@ -75,7 +75,8 @@ func TestWindowReads(t *testing.T) {
 			t.Errorf("%s: the error quotes what is stored: %v", name, err)
 		}
 		want := []seal.Reveal{{Table: "vault", Column: "wide", Row: "7", Err: err, Plaintext: test.plaintext}}
-		if diff := cmp.Diff(want, events, cmpopts.IgnoreFields(seal.Reader{}, "Context"), cmp.Comparer(func(a, b error) bool { return errors.Is(a, b) })); diff != "" {
+		if diff := cmp.Diff(want, events, cmpopts.IgnoreFields(seal.Reader{}, "Context"),
+			cmp.Comparer(func(a, b error) bool { return errors.Is(a, b) })); diff != "" {
 			t.Errorf("%s: (-want +got):\n%s", name, diff)
 		}
 		// Set on another row it is encrypted, whatever it was stored as.
@@ -106,7 +107,8 @@ func TestWindowReads(t *testing.T) {
 // NULL is absent in the window as well.
 func TestWindowNull(t *testing.T) {
 	t.Parallel()
-	cfg := driver.Config{Keyring: ring(t, keyA), VerifyOnRead: true, States: states.New(states.Encryption, states.Write, wideColumn)}
+	cfg := driver.Config{Keyring: ring(t, keyA), VerifyOnRead: true, States: states.New(states.Encryption,
+		states.Write, wideColumn)}
 	rows := query(t, &fakeRows{columns: []string{"wide"}, rows: [][]any{{nil}}}, cfg, "Vault")
 	rows.Next()
 	target := wide.ScanValue()
@@ -137,7 +139,8 @@ func TestWindowIsOfItsColumns(t *testing.T) {
 	} {
 		for _, strict := range []bool{false, true} {
 			rows := query(t, &fakeRows{columns: []string{test.column}, rows: [][]any{{"PKA1B2C3D4"}}}, driver.Config{
-				Keyring: ring(t, keyA), VerifyOnRead: strict, States: states.New(states.Encryption, states.Write, test.window),
+				Keyring: ring(t, keyA), VerifyOnRead: strict, States: states.New(states.Encryption,
+					states.Write, test.window),
 				Columns: []column.Column{wideColumn, narrowColumn, safeColumn},
 			}, test.entity)
 			rows.Next()

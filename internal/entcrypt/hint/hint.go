@@ -12,8 +12,8 @@ import (
 
 type movingKey struct{}
 
-// MovingTenants returns a context whose statements may change the column that
-// tenants are copied from: the caller encrypts the tokens anew.
+// MovingTenants returns a context in which statements may change the column
+// that tenants are copied from: the caller encrypts the tokens anew.
 func MovingTenants(ctx context.Context) context.Context {
 	return context.WithValue(ctx, movingKey{}, true)
 }
@@ -32,7 +32,7 @@ type Question struct {
 
 type questionKey struct{}
 
-// Ask returns a context whose statements answer a question.
+// Ask returns a context in which statements answer a question.
 func Ask(ctx context.Context, q *Question) context.Context {
 	return context.WithValue(ctx, questionKey{}, q)
 }

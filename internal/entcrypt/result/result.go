@@ -51,7 +51,10 @@ func wrap(ctx context.Context, policy *seal.Policy, keys tenantkey.Store, rows *
 	} else if !column.Holds(names) {
 		return nil
 	}
-	s := &scanner{ColumnScanner: rows.ColumnScanner, policy: policy, keys: keys, ctx: ctx, names: names, entity: entity, strict: strict}
+	s := &scanner{
+		ColumnScanner: rows.ColumnScanner, policy: policy, keys: keys, ctx: ctx, names: names,
+		entity: entity, strict: strict,
+	}
 	if policy.OnReveal != nil {
 		s.reader = ReaderOf(ctx)
 	}
@@ -109,7 +112,8 @@ func (s *scanner) Scan(dest ...any) error {
 	key := -1
 	for i, d := range dest {
 		switch d.(type) {
-		case *sql.NullString, *sql.NullBool, *sql.NullTime, *sql.NullInt64, *uuid.UUID, blindindex.Discard: // ent's; quicker than asking
+		// ent's; quicker than asking
+		case *sql.NullString, *sql.NullBool, *sql.NullTime, *sql.NullInt64, *uuid.UUID, blindindex.Discard:
 			continue
 		}
 		in := fieldcrypt.ScannedInto(d)
@@ -161,7 +165,7 @@ func (s *scanner) opener(place int, raw fieldcrypt.Opener, dest []any) *seal.Ope
 	return known.of
 }
 
-// newOpener returns the opener of a place, in rows whose tenant isn't known.
+// newOpener returns the opener of a place, in rows of an unknown tenant.
 // Generated targets know their column, other targets have a name only.
 func (s *scanner) newOpener(place int, raw fieldcrypt.Opener) cachedOpener {
 	c := column.ColumnOf(raw)
@@ -202,7 +206,8 @@ func named(p *seal.Policy, name, entity string) (*column.Column, error) {
 			found = append(found, &p.Columns[i])
 		}
 	}
-	if of := slices.DeleteFunc(slices.Clone(found), func(c *column.Column) bool { return c.Entity != entity }); len(of) == 1 {
+	if of := slices.DeleteFunc(slices.Clone(found),
+		func(c *column.Column) bool { return c.Entity != entity }); len(of) == 1 {
 		return of[0], nil
 	}
 	if len(found) == 1 {
@@ -210,8 +215,8 @@ func named(p *seal.Policy, name, entity string) (*column.Column, error) {
 	}
 	for _, one := range found {
 		if p.IsScoped(one) || p.NewOpener(one).InWindow() {
-			return nil, fmt.Errorf("%w: several tables have a column %s: scan it into the entity, or query with the client of one of them",
-				seal.ErrWrongLocation, name)
+			return nil, fmt.Errorf("%w: several tables have a column %s: scan it into the entity, or query with the "+
+				"client of one of them", seal.ErrWrongLocation, name)
 		}
 	}
 	return nil, nil

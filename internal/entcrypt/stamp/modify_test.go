@@ -33,18 +33,43 @@ func TestModifiers(t *testing.T) {
 		want      error
 		key       string
 	}{
-		"one":                  {1, nil, func(b *entsql.UpdateBuilder) { b.Set("key", at(nil)) }, nil, "new"},
-		"one, its tenant":      {1, nil, func(b *entsql.UpdateBuilder) { b.Set("key", at("a")) }, nil, "new"},
-		"one that matches":     {nil, first, func(b *entsql.UpdateBuilder) { b.Set("key", at(nil)) }, nil, "new"},
-		"none that matches":    {nil, none, func(b *entsql.UpdateBuilder) { b.Set("key", at(nil)) }, nil, "old"},
-		"many":                 {nil, nil, func(b *entsql.UpdateBuilder) { b.Set("key", at(nil)) }, stamp.ErrManyRows, "old"},
-		"many, their tenant":   {nil, nil, func(b *entsql.UpdateBuilder) { b.Set("key", at("a")) }, stamp.ErrManyRows, "old"},
-		"bare":                 {1, nil, func(b *entsql.UpdateBuilder) { b.Set("key", fieldcrypt.New("new")) }, stamp.ErrNoLocation, "old"},
-		"compared":             {1, nil, func(b *entsql.UpdateBuilder) { b.Set("kind", "x").Where(entsql.EQ("key", fieldcrypt.New("old"))) }, stamp.ErrNoLocation, "old"},
-		"another field":        {nil, nil, func(b *entsql.UpdateBuilder) { b.Set("kind", entsql.Expr("upper('x') || id")) }, nil, "old"},
-		"tenant":               {1, nil, func(b *entsql.UpdateBuilder) { b.Set("user_id", "b") }, seal.ErrWrongLocation, "old"},
-		"tenant to NULL":       {1, nil, func(b *entsql.UpdateBuilder) { b.SetNull("user_id") }, seal.ErrWrongLocation, "old"},
-		"tenant by expression": {1, nil, func(b *entsql.UpdateBuilder) { b.Set("user_id", entsql.Expr("lower('B')")) }, seal.ErrWrongLocation, "old"},
+		"one":               {1, nil, func(b *entsql.UpdateBuilder) { b.Set("key", at(nil)) }, nil, "new"},
+		"one, its tenant":   {1, nil, func(b *entsql.UpdateBuilder) { b.Set("key", at("a")) }, nil, "new"},
+		"one that matches":  {nil, first, func(b *entsql.UpdateBuilder) { b.Set("key", at(nil)) }, nil, "new"},
+		"none that matches": {nil, none, func(b *entsql.UpdateBuilder) { b.Set("key", at(nil)) }, nil, "old"},
+		"many": {
+			nil, nil, func(b *entsql.UpdateBuilder) { b.Set("key", at(nil)) },
+			stamp.ErrManyRows, "old",
+		},
+		"many, their tenant": {
+			nil, nil, func(b *entsql.UpdateBuilder) { b.Set("key", at("a")) },
+			stamp.ErrManyRows, "old",
+		},
+		"bare": {
+			1, nil, func(b *entsql.UpdateBuilder) { b.Set("key", fieldcrypt.New("new")) },
+			stamp.ErrNoLocation, "old",
+		},
+		"compared": {
+			1, nil,
+			func(b *entsql.UpdateBuilder) { b.Set("kind", "x").Where(entsql.EQ("key", fieldcrypt.New("old"))) },
+			stamp.ErrNoLocation, "old",
+		},
+		"another field": {
+			nil, nil,
+			func(b *entsql.UpdateBuilder) { b.Set("kind", entsql.Expr("upper('x') || id")) }, nil, "old",
+		},
+		"tenant": {
+			1, nil, func(b *entsql.UpdateBuilder) { b.Set("user_id", "b") },
+			seal.ErrWrongLocation, "old",
+		},
+		"tenant to NULL": {
+			1, nil, func(b *entsql.UpdateBuilder) { b.SetNull("user_id") },
+			seal.ErrWrongLocation, "old",
+		},
+		"tenant by expression": {
+			1, nil, func(b *entsql.UpdateBuilder) { b.Set("user_id", entsql.Expr("lower('B')")) },
+			seal.ErrWrongLocation, "old",
+		},
 	} {
 		c := open(t, cryptdriver.Config{States: states.New(states.Binding, states.Require, rentedKey, rentedPIN)})
 		for id := 1; id <= 2; id++ {
@@ -132,19 +157,45 @@ func TestEdges(t *testing.T) {
 		want       error
 		tenant     string
 	}{
-		"tenant":              {[]*sqlgraph.EdgeSpec{edge("user_id", "b")}, nil, nil, seal.ErrWrongLocation, "a"},
-		"tenant and secret":   {[]*sqlgraph.EdgeSpec{edge("user_id", "b")}, nil, []set{{"key", "text"}}, nil, "b"},
-		"the same tenant":     {[]*sqlgraph.EdgeSpec{edge("user_id", "a")}, nil, nil, nil, "a"},
-		"cleared":             {nil, []*sqlgraph.EdgeSpec{edge("user_id")}, nil, seal.ErrWrongLocation, "a"},
-		"cleared, and secret": {nil, []*sqlgraph.EdgeSpec{edge("user_id")}, []set{{"key", "text"}}, seal.ErrWrongLocation, "a"},
-		"account":             {[]*sqlgraph.EdgeSpec{edge("account_id", 2)}, nil, nil, seal.ErrWrongLocation, "a"},
-		"account and secret":  {[]*sqlgraph.EdgeSpec{edge("account_id", 2)}, nil, []set{{"key", "text"}}, seal.ErrWrongLocation, "a"},
-		"account and tenant":  {[]*sqlgraph.EdgeSpec{edge("account_id", 2)}, nil, []set{{"user_id", "b"}}, seal.ErrWrongLocation, "a"},
-		"all of them":         {[]*sqlgraph.EdgeSpec{edge("account_id", 2)}, nil, []set{{"user_id", "b"}, {"key", "text"}}, nil, "b"},
-		"account, its tenant": {[]*sqlgraph.EdgeSpec{edge("account_id", 2)}, nil, []set{{"user_id", "a"}, {"key", "text"}}, seal.ErrWrongLocation, "a"},
+		"tenant":            {[]*sqlgraph.EdgeSpec{edge("user_id", "b")}, nil, nil, seal.ErrWrongLocation, "a"},
+		"tenant and secret": {[]*sqlgraph.EdgeSpec{edge("user_id", "b")}, nil, []set{{"key", "text"}}, nil, "b"},
+		"the same tenant":   {[]*sqlgraph.EdgeSpec{edge("user_id", "a")}, nil, nil, nil, "a"},
+		"cleared":           {nil, []*sqlgraph.EdgeSpec{edge("user_id")}, nil, seal.ErrWrongLocation, "a"},
+		"cleared, and secret": {
+			nil,
+			[]*sqlgraph.EdgeSpec{edge("user_id")},
+			[]set{{"key", "text"}},
+			seal.ErrWrongLocation, "a",
+		},
+		"account": {[]*sqlgraph.EdgeSpec{edge("account_id", 2)}, nil, nil, seal.ErrWrongLocation, "a"},
+		"account and secret": {
+			[]*sqlgraph.EdgeSpec{edge("account_id", 2)},
+			nil,
+			[]set{{"key", "text"}},
+			seal.ErrWrongLocation, "a",
+		},
+		"account and tenant": {
+			[]*sqlgraph.EdgeSpec{edge("account_id", 2)},
+			nil,
+			[]set{{"user_id", "b"}},
+			seal.ErrWrongLocation, "a",
+		},
+		"all of them": {
+			[]*sqlgraph.EdgeSpec{edge("account_id", 2)},
+			nil,
+			[]set{{"user_id", "b"}, {"key", "text"}},
+			nil, "b",
+		},
+		"account, its tenant": {
+			[]*sqlgraph.EdgeSpec{edge("account_id", 2)},
+			nil,
+			[]set{{"user_id", "a"}, {"key", "text"}},
+			seal.ErrWrongLocation, "a",
+		},
 	} {
 		c := open(t, cryptdriver.Config{})
-		if err := c.create(t, "held", 1, nil, set{"key", "text"}, set{"user_id", "a"}, set{"account_id", 1}); err != nil {
+		if err := c.create(t, "held", 1, nil, set{"key", "text"}, set{"user_id", "a"},
+			set{"account_id", 1}); err != nil {
 			t.Fatal(err)
 		}
 		spec := updateSpec("held", "id")
@@ -196,12 +247,18 @@ func TestSource(t *testing.T) {
 			return err
 		}, nil},
 		"by an upsert": {func(c client) error {
-			return c.create(t, "owners", 1, []entsql.ConflictOption{entsql.ConflictColumns("id"), entsql.ResolveWithNewValues()}, set{"user_id", "b"})
+			return c.create(t, "owners", 1, []entsql.ConflictOption{
+				entsql.ConflictColumns("id"),
+				entsql.ResolveWithNewValues(),
+			}, set{"user_id", "b"})
 		}, seal.ErrWrongLocation},
 		"another by an upsert": {func(c client) error {
-			return c.create(t, "owners", 1, []entsql.ConflictOption{entsql.ConflictColumns("id"), entsql.ResolveWith(func(u *entsql.UpdateSet) {
-				u.SetExcluded("name")
-			})}, set{"user_id", "b"}, set{"name", "w"})
+			return c.create(t, "owners", 1, []entsql.ConflictOption{
+				entsql.ConflictColumns("id"),
+				entsql.ResolveWith(func(u *entsql.UpdateSet) {
+					u.SetExcluded("name")
+				}),
+			}, set{"user_id", "b"}, set{"name", "w"})
 		}, nil},
 	} {
 		err := test.run(c)

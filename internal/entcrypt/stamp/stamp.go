@@ -88,7 +88,10 @@ func Create(drv dialect.Driver, client string, spec *sqlgraph.CreateSpec) {
 	columns := column.InTable(client, spec.Table)
 	if len(columns) > 0 {
 		of := ownerOf(columns, spec)
-		spec.Fields = complete(columns, spec.Fields, column.Place{Schema: spec.Schema, Tenant: of.Tenant, Owned: of.Known})
+		spec.Fields = complete(columns, spec.Fields, column.Place{
+			Schema: spec.Schema, Tenant: of.Tenant,
+			Owned: of.Known,
+		})
 	}
 	if len(spec.OnConflict) > 0 {
 		spec.OnConflict = upsert(client, spec.OnConflict, []*sqlgraph.CreateSpec{spec})
@@ -96,7 +99,7 @@ func Create(drv dialect.Driver, client string, spec *sqlgraph.CreateSpec) {
 	condition.Demand(drv, spec.Fields)
 }
 
-// Batch completes the spec of a bulk, whose rows [Create] has completed.
+// Batch completes the spec of a bulk after [Create] completed its rows.
 func Batch(client string, spec *sqlgraph.BatchCreateSpec) {
 	if len(spec.OnConflict) > 0 && len(spec.Nodes) > 0 {
 		spec.OnConflict = upsert(client, spec.OnConflict, spec.Nodes)

@@ -643,7 +643,7 @@ func TestUpdate(t *testing.T) {
 	}
 }
 
-// A row that isn't there, in a table whose secrets need its tenant.
+// A row that isn't there, in a table with secrets that need its tenant.
 func TestUpdateOfNoRow(t *testing.T) {
 	t.Parallel()
 	c := open(t, cryptdriver.Config{})

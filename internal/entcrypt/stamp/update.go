@@ -18,7 +18,9 @@ import (
 // Update completes the spec of an update. An update of many rows that sets a
 // secret may match one row: Update finds it over drv, and pins it. It reports
 // whether there is none to update.
-func Update(ctx context.Context, client string, drv dialect.Driver, spec *sqlgraph.UpdateSpec, one bool) (none bool, err error) {
+func Update(
+	ctx context.Context, client string, drv dialect.Driver, spec *sqlgraph.UpdateSpec, one bool,
+) (none bool, err error) {
 	u := &updating{spec: spec, columns: column.InTable(client, spec.Node.Table)}
 	u.guardSource(column.SourcedFrom(client, spec.Node.Table))
 	if len(u.columns) == 0 {
@@ -100,7 +102,8 @@ func (u *updating) guardTenant(id any) (to seal.Owner, moved bool) {
 		return to, false
 	}
 	c := scoped[0]
-	kept := slices.DeleteFunc(slices.Clone(scoped), func(c column.Column) bool { return u.sets(c.Name) || u.clears(c.Name) })
+	kept := slices.DeleteFunc(slices.Clone(scoped),
+		func(c column.Column) bool { return u.sets(c.Name) || u.clears(c.Name) })
 	tenant := assigned(c.Tenant, u.spec.Fields.Set, u.spec.Edges.Add)
 	via := assigned(c.Via, u.spec.Fields.Set, u.spec.Edges.Add)
 	if tenant != nil {
@@ -113,7 +116,8 @@ func (u *updating) guardTenant(id any) (to seal.Owner, moved bool) {
 	target := tenant
 	switch {
 	case via != nil && (tenant == nil || len(kept) > 0):
-		guard.Refuse = c.Wrap("encrypt", fmt.Errorf("%w: an update that sets %s must set %s and all secrets too", seal.ErrWrongLocation, c.Via, c.Tenant))
+		guard.Refuse = c.Wrap("encrypt", fmt.Errorf("%w: an update that sets %s must set %s and all secrets too",
+			seal.ErrWrongLocation, c.Via, c.Tenant))
 		if target = via; tenant == nil {
 			guard.Columns = scoped
 		}
@@ -123,7 +127,8 @@ func (u *updating) guardTenant(id any) (to seal.Owner, moved bool) {
 		return to, moved
 	}
 	if id == nil && guard.Refuse == nil {
-		guard.Refuse = c.Wrap("encrypt", fmt.Errorf("%w: choose one row by its id to change its %s", seal.ErrWrongLocation, c.Tenant))
+		guard.Refuse = c.Wrap("encrypt", fmt.Errorf("%w: choose one row by its id to change its %s",
+			seal.ErrWrongLocation, c.Tenant))
 	}
 	guard.Stored = *target
 	*target = guard
@@ -145,7 +150,8 @@ func (u *updating) guardEmptied(scoped []column.Column) {
 	if len(left) == 0 {
 		return
 	}
-	refuse := left[0].Wrap("encrypt", fmt.Errorf("%w: an update that clears %s must clear all secrets too", seal.ErrWrongLocation, left[0].Tenant))
+	refuse := left[0].Wrap("encrypt", fmt.Errorf("%w: an update that clears %s must clear all secrets too",
+		seal.ErrWrongLocation, left[0].Tenant))
 	u.spec.AddModifier(func(b *entsql.UpdateBuilder) { carry(b, &column.Guard{Columns: left, Refuse: refuse}) })
 }
 
@@ -215,8 +221,8 @@ func (u *updating) guardSource(sourced []column.Column) {
 }
 
 func errMovesSource(c column.Column) error {
-	return c.Wrap("encrypt", fmt.Errorf("%w: tokens depend on %s.%s: change that by an update of the client that sets it, in a "+
-		"transaction, in which they are encrypted anew", seal.ErrWrongLocation, c.Source, c.SourceTenant))
+	return c.Wrap("encrypt", fmt.Errorf("%w: tokens depend on %s.%s: change that by an update of the client that "+
+		"sets it, in a transaction, in which they are encrypted anew", seal.ErrWrongLocation, c.Source, c.SourceTenant))
 }
 
 // columnsOf returns the columns that an update sets.
@@ -254,7 +260,8 @@ func (u *updating) checkModifiers(b *entsql.UpdateBuilder) {
 	}
 	if scoped := tenanted(u.columns); len(scoped) > 0 {
 		for _, name := range []string{scoped[0].Tenant, scoped[0].Via} {
-			if name == "" || !slices.Contains(names, name) || assigned(name, u.spec.Fields.Set, u.spec.Edges.Add) != nil {
+			if name == "" || !slices.Contains(names, name) ||
+				assigned(name, u.spec.Fields.Set, u.spec.Edges.Add) != nil {
 				continue
 			}
 			carry(b, &column.Guard{Columns: scoped, Refuse: scoped[0].Wrap("encrypt",

@@ -17,7 +17,8 @@ import (
 )
 
 func errNoDigest(c column.Column) error {
-	return c.Wrap("index", fmt.Errorf("%w: set %s too, to encrypted.DigestOf(secret, column, tenant)", blindindex.ErrBlindIndex, c.Index))
+	return c.Wrap("index", fmt.Errorf("%w: set %s too, to encrypted.DigestOf(secret, column, tenant)",
+		blindindex.ErrBlindIndex, c.Index))
 }
 
 // OnConflict returns the argument that an upsert's setter stores in the row
@@ -149,8 +150,8 @@ func (u *upserting) checkMove(set *entsql.UpdateSet, c column.Column) {
 		for _, spec := range u.specs {
 			if f := find(spec.Fields, c.Index); f != nil {
 				if d, ok := f.Value.(*column.Digest); ok {
-					d.Alone = fmt.Errorf("%w: an upsert that sets %s must set the secret too, as UpdateNewValues does, while there are "+
-						"several keys", blindindex.ErrBlindIndex, name)
+					d.Alone = fmt.Errorf("%w: an upsert that sets %s must set the secret too, as UpdateNewValues "+
+						"does, while there are several keys", blindindex.ErrBlindIndex, name)
 				}
 			}
 		}
@@ -175,7 +176,8 @@ func (u *upserting) stamp(a *column.Arg) {
 // conflict is about the tenant as well, or if the upsert sets it to the new
 // row's; then it must set every secret too.
 func (u *upserting) checkTenant(set *entsql.UpdateSet, args []any) error {
-	if len(u.sourced) > 0 && u.kindOf(set, u.sourced[0].SourceTenant) != unset && !u.inTarget(u.sourced[0].SourceTenant) {
+	if len(u.sourced) > 0 && u.kindOf(set, u.sourced[0].SourceTenant) != unset &&
+		!u.inTarget(u.sourced[0].SourceTenant) {
 		return errMovesSource(u.sourced[0])
 	}
 	scoped := tenanted(u.columns)
@@ -184,8 +186,8 @@ func (u *upserting) checkTenant(set *entsql.UpdateSet, args []any) error {
 	}
 	tenant, via := scoped[0].Tenant, scoped[0].Via
 	refuse := func(c column.Column, what string) error {
-		return c.Wrap("encrypt", fmt.Errorf("%w: %s: let the upsert set %s and all secrets too, as UpdateNewValues does, or have "+
-			"%[3]s in its conflict columns", seal.ErrWrongLocation, what, tenant))
+		return c.Wrap("encrypt", fmt.Errorf("%w: %s: let the upsert set %s and all secrets too, as UpdateNewValues "+
+			"does, or have %[3]s in its conflict columns", seal.ErrWrongLocation, what, tenant))
 	}
 	to := u.kindOf(set, tenant)
 	if via != "" && u.kindOf(set, via) != unset && (u.kindOf(set, via) != excluded || to != excluded) {

@@ -20,7 +20,7 @@ import (
 	"github.com/credent-go/credent/internal/states"
 )
 
-// lookArg finds out whose row a secret is stored in.
+// lookArg finds the tenant of the row that a secret is stored in.
 func (s *sealing) lookArg(i int, arg *column.Arg) error {
 	c := arg.Column
 	switch {
@@ -42,8 +42,8 @@ func (s *sealing) lookArg(i int, arg *column.Arg) error {
 	return nil
 }
 
-// lookOwner finds out whose row an argument is stored in. Call names what the
-// caller's own SQL has it from.
+// lookOwner finds the tenant of the row that an argument is stored in. Call
+// names what the caller's own SQL has it from.
 func (s *sealing) lookOwner(i int, arg *column.Arg, call string) error {
 	c := arg.Column
 	switch {
@@ -76,7 +76,7 @@ func (s *sealing) lookOwner(i int, arg *column.Arg, call string) error {
 	return nil
 }
 
-// own notes whose row an argument is stored in, or looked up in.
+// own notes the tenant of an argument's row.
 func (s *sealing) own(i int, tenant string) {
 	if s.owners == nil {
 		s.owners = make([]seal.Owner, len(s.Args))
@@ -84,7 +84,7 @@ func (s *sealing) own(i int, tenant string) {
 	s.owners[i] = seal.Owner{Tenant: tenant, Known: true}
 }
 
-// owner returns whose row an argument is stored in, as far as that matters.
+// owner returns the tenant of an argument's row, as far as that matters.
 func (s *sealing) owner(i int) seal.Owner {
 	if s.owners == nil {
 		return seal.Owner{}
@@ -92,7 +92,7 @@ func (s *sealing) owner(i int) seal.Owner {
 	return s.owners[i]
 }
 
-// lookDigest finds out whose row a digest is stored in, if its key depends on
+// lookDigest finds the tenant of a digest's row, if its key depends on
 // that.
 func (s *sealing) lookDigest(i int, arg *column.Arg) error {
 	if arg.Refuse != nil {
@@ -108,8 +108,8 @@ func (s *sealing) lookDigest(i int, arg *column.Arg) error {
 	return nil
 }
 
-// lookLookup finds out whose rows are looked up, if the keys of their digests
-// depend on that.
+// lookLookup finds the tenant of the rows that are looked up, if the keys of
+// their digests depend on that.
 func (s *sealing) lookLookup(i int, l *blindindex.Digests) error {
 	c := l.Column()
 	switch {
@@ -247,8 +247,8 @@ func (c Conn) named(of column.Column) column.Column {
 	return of
 }
 
-// tenantOf returns whose the row with a primary key is, and keeps that from
-// changing until the transaction ends.
+// tenantOf returns the tenant of the row with a primary key, and keeps that
+// from changing until the transaction ends.
 func (s *sealing) tenantOf(c column.Column, id any) (found, error) {
 	if !s.InTx {
 		return found{}, c.Wrap("encrypt", fmt.Errorf("%w: it needs the row's %s; %w", seal.ErrNoTenant, c.Tenant, ErrNeedsTx))

@@ -27,9 +27,9 @@ type Sealer struct {
 	keys   map[string]*tenantkey.Sealing // what Prepare found
 }
 
-// Prepare reads the keys of the tenants whose rows are sealed next, and makes
-// those that are missing, in the transaction that will store the rows: while
-// they are sent the connection isn't free. It replaces what was prepared
+// Prepare reads the keys of the tenants of the rows that are sealed next, and
+// makes those that are missing, in the transaction that will store the rows:
+// while they are sent the connection isn't free. It replaces what was prepared
 // before.
 func (s *Sealer) Prepare(ctx context.Context, tx dialect.ExecQuerier, d string, tenants []string) (err error) {
 	if s.Policy.Tenants == nil {

@@ -1,7 +1,7 @@
 // Package statement seals the arguments of a statement: it replaces stamped
 // arguments by tokens and digests, by their type, and refuses secrets that
-// nobody said the place of. It looks up whose row an update changes, and says
-// what has to follow the statement in the same transaction.
+// nobody said the place of. It looks up the tenant of the row that an update
+// changes, and says what has to follow the statement in the same transaction.
 package statement
 
 import (
@@ -175,8 +175,8 @@ func unnamed(arg any) any {
 	return arg
 }
 
-// look refuses what must not be stored, and finds out whose rows secrets are
-// stored in.
+// look refuses what must not be stored, and finds the tenants of the rows that
+// secrets are stored in.
 func (s *sealing) look(i int, arg any) error {
 	switch arg := arg.(type) {
 	case nil, bool, int, int64, float64, time.Time, *time.Time, sql.NullTime, uuid.UUID, *uuid.UUID:

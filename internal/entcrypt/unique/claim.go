@@ -55,7 +55,9 @@ type Wanted struct {
 
 // Want returns a column's secret as the rows of its owner are compared with it,
 // and the digests of [blindindex.Digester.Claim].
-func Want(p *seal.Policy, c *column.Column, plaintext string, of seal.Owner) (w Wanted, first []byte, steps [][]byte, err error) {
+func Want(
+	p *seal.Policy, c *column.Column, plaintext string, of seal.Owner,
+) (w Wanted, first []byte, steps [][]byte, err error) {
 	keys, err := p.DigestKeys(c, of)
 	if err != nil {
 		return w, nil, nil, err
@@ -174,8 +176,9 @@ func (r *Rows) Move(m *Move, of column.Column, seal func(args []any) error) (ids
 		return nil, after, of.Wrap("index", err)
 	}
 	if len(moved) > maxMoved {
-		return nil, after, of.Wrap("index", fmt.Errorf("%w: an update may change at most %d rows that can be restored or moved by it, while there "+
-			"are several keys, or rows without a digest: update them in parts", blindindex.ErrBlindIndex, maxMoved))
+		return nil, after, of.Wrap("index", fmt.Errorf("%w: an update may change at most %d rows that can be "+
+			"restored or moved by it, while there are several keys, or rows without a digest: update them in parts",
+			blindindex.ErrBlindIndex, maxMoved))
 	}
 	if len(moved) > 0 {
 		after.after = func() error { return r.claimMoved(m, of, moved) }
@@ -257,7 +260,8 @@ func (r *Rows) claimMoved(m *Move, of column.Column, ids []any) error {
 			continue
 		}
 		if row.err != nil {
-			return of.Wrap("index", fmt.Errorf("%w: nobody can tell whether the secret of row %v is taken: %w", blindindex.ErrBlindIndex, m.ID(row.id), row.err))
+			return of.Wrap("index", fmt.Errorf("%w: nobody can tell whether the secret of row %v is taken: %w",
+				blindindex.ErrBlindIndex, m.ID(row.id), row.err))
 		}
 		owner, err := r.ownerOf(of, row.tenant)
 		if err != nil {
@@ -271,7 +275,10 @@ func (r *Rows) claimMoved(m *Move, of column.Column, ids []any) error {
 			_, err = r.fill(of, of.Quoted(), w, steps)
 		}
 		if err == nil {
-			err = Claim{Of: of, Table: of.Quoted(), Steps: append([][]byte{nil}, steps...), ID: m.ID(row.id)}.Run(r.Ctx, r.Next)
+			err = Claim{
+				Of: of, Table: of.Quoted(), Steps: append([][]byte{nil}, steps...),
+				ID: m.ID(row.id),
+			}.Run(r.Ctx, r.Next)
 		}
 		if err != nil {
 			return of.Wrap("index", err)

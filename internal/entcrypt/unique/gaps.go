@@ -131,8 +131,8 @@ func (r *Rows) fill(of column.Column, table string, w Wanted, steps [][]byte) (m
 	return matched, nil
 }
 
-// findGaps returns the rows without a digest whose secret opens. It asks once
-// for each statement.
+// findGaps returns the rows that have no digest and a secret that opens. It
+// asks once for each statement.
 func (r *Rows) findGaps(of column.Column, table string) (gaps []gap, err error) {
 	key := table + "\x00" + of.Name
 	if gaps, ok := r.gaps[key]; ok {
@@ -186,7 +186,8 @@ func (r *Rows) fillGap(of column.Column, table, stored string, digest []byte, in
 	}
 	index := column.QuoteName(of.Index)
 	also, args := in.where(of, []any{digest, stored})
-	return r.Next.Exec(r.Ctx, fmt.Sprintf("UPDATE %s SET %s = $1 WHERE %[2]s IS NULL AND %s%s", table, index, is, also), args, nil)
+	return r.Next.Exec(r.Ctx, fmt.Sprintf("UPDATE %s SET %s = $1 WHERE %[2]s IS NULL AND %s%s", table, index, is,
+		also), args, nil)
 }
 
 // storedSecret is a row's secret.

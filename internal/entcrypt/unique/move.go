@@ -22,7 +22,8 @@ import (
 // unique index compares with others. A column that the index's condition
 // depends on is named in its text.
 func Depends(cfg blindindex.Config, name string) bool {
-	return cfg.Unique && (slices.Contains(cfg.With, name) || strings.Contains(strings.ToLower(cfg.Where), strings.ToLower(name)))
+	return cfg.Unique && (slices.Contains(cfg.With, name) || strings.Contains(strings.ToLower(cfg.Where),
+		strings.ToLower(name)))
 }
 
 // Move is an argument of an update that can make rows ones that a unique blind

@@ -31,8 +31,8 @@ var ErrBlindIndex = errors.New("the blind index of the column cannot be kept in 
 
 // ErrNotFilled means that rows have a secret and no digest, so that a lookup
 // could miss them, or a unique index let in a duplicate.
-var ErrNotFilled = errors.New("rows have a secret and no digest in the blind index: run `credent rotate` or, while the column " +
-	"has plaintext, `credent encrypt --index-only`")
+var ErrNotFilled = errors.New("rows have a secret and no digest in the blind index: run `credent rotate` or, while " +
+	"the column has plaintext, `credent encrypt --index-only`")
 
 // Sizes of a digest, in bits.
 const (

@@ -49,16 +49,21 @@ func set(tb testing.TB, primary string, previous ...string) blindindex.Keys {
 
 // The table chest has columns with blind indexes.
 var (
-	pin  = register(column.Column{Client: "test", Table: "chest", Name: "pin", Size: 500, Index: "pin_index"}, blindindex.Config{})
+	pin = register(column.Column{Client: "test", Table: "chest", Name: "pin", Size: 500, Index: "pin_index"},
+		blindindex.Config{})
 	code = register(column.Column{Client: "test", Table: "chest", Name: "code", Size: 500, Index: "code_index"},
 		blindindex.Config{Bits: 12, Normalize: strings.ToLower})
-	seat = register(column.Column{Client: "test", Table: "chest", Name: "seat", Size: 500, Index: "seat_index"}, blindindex.Config{Unique: true})
+	seat = register(column.Column{Client: "test", Table: "chest", Name: "seat", Size: 500, Index: "seat_index"},
+		blindindex.Config{Unique: true})
 )
 
 func register(c column.Column, cfg blindindex.Config) column.Column {
 	f := column.NewField(c.Name, c.Size)
 	var digest any = blindindex.Field{Config: cfg} // as ent's descriptor holds it
-	return column.Register(column.Binding{Column: c, Scanner: func() any { return f }, Digest: func() any { return digest }})
+	return column.Register(column.Binding{
+		Column: c, Scanner: func() any { return f },
+		Digest: func() any { return digest },
+	})
 }
 
 // digestOf is what the documentation says a digest is, made with nothing of the
@@ -117,7 +122,10 @@ func TestLookup(t *testing.T) {
 		selector := entsql.Dialect(dialectName).Select("*").From(entsql.Table("chest"))
 		blindindex.Lookup(pin, fieldcrypt.New("PKA1B2C3"))(selector)
 		query, args := selector.Query()
-		for _, text := range []string{fmt.Sprint(args...), fmt.Sprintf("%#v %+v %q", args, args, args), asJSON(t, args)} {
+		for _, text := range []string{
+			fmt.Sprint(args...), fmt.Sprintf("%#v %+v %q", args, args, args),
+			asJSON(t, args),
+		} {
 			if strings.Contains(text, "PKA1B2C3") || !strings.Contains(text, fieldcrypt.Redacted) {
 				t.Errorf("%s: the arguments print as %s", dialectName, text)
 			}
@@ -166,19 +174,24 @@ func TestLookupErrors(t *testing.T) {
 		value  any
 		want   error
 	}{
-		"no index":       {column.Column{Table: "vault", Name: "wide", Size: 500}, fieldcrypt.New("text"), errAny},
-		"absent":         {pin, fieldcrypt.Secret{}, errAny},
-		"nil":            {pin, (*fieldcrypt.Secret)(nil), errAny},
-		"text":           {pin, "canary", fieldcrypt.ErrValue},
-		"unreadable":     {pin, unread, fieldcrypt.ErrNoOpener},
-		"not registered": {column.Column{Table: "t", Name: "c", Index: "i"}, fieldcrypt.New("text"), column.ErrNotRegistered},
+		"no index":   {column.Column{Table: "vault", Name: "wide", Size: 500}, fieldcrypt.New("text"), errAny},
+		"absent":     {pin, fieldcrypt.Secret{}, errAny},
+		"nil":        {pin, (*fieldcrypt.Secret)(nil), errAny},
+		"text":       {pin, "canary", fieldcrypt.ErrValue},
+		"unreadable": {pin, unread, fieldcrypt.ErrNoOpener},
+		"not registered": {
+			column.Column{Table: "t", Name: "c", Index: "i"},
+			fieldcrypt.New("text"),
+			column.ErrNotRegistered,
+		},
 	} {
 		selector := entsql.Dialect(dialect.Postgres).Select("*").From(entsql.Table("chest"))
 		blindindex.Lookup(test.column, test.value)(selector)
 		_, args := selector.Query()
 		arg := args[len(args)-1].(*blindindex.Digests)
 		_, err := arg.Encode(&d, set(t, keyA))
-		if err == nil || !errors.Is(test.want, errAny) && !errors.Is(err, test.want) || strings.Contains(err.Error(), "canary") {
+		if err == nil || !errors.Is(test.want, errAny) && !errors.Is(err, test.want) ||
+			strings.Contains(err.Error(), "canary") {
 			t.Errorf("%s: got %v, want %v", name, err, test.want)
 		}
 		if _, again := arg.Value(); again == nil || name != "not registered" && again.Error() != err.Error() {
@@ -209,22 +222,26 @@ func TestDigestForms(t *testing.T) {
 		}
 		return got
 	}
-	if got := digest(one, pin, "text"); len(got) != 32 || bytes.Equal(got, digest(one, pin, "Text")) || bytes.Equal(got, digest(two, pin, "text")) {
+	if got := digest(one, pin, "text"); len(got) != 32 || bytes.Equal(got, digest(one, pin, "Text")) ||
+		bytes.Equal(got, digest(two, pin, "text")) {
 		t.Errorf("pin: %d bytes, or texts or keys that share a digest", len(got))
 	}
 	if bytes.Equal(digest(one, pin, "text"), digest(one, seat, "text")) {
 		t.Error("two columns share a digest")
 	}
-	if got := digest(one, code, "TeXt"); len(got) != 2 || got[1]&0x0f != 0 || !bytes.Equal(got, digest(one, code, "text")) {
+	if got := digest(one, code, "TeXt"); len(got) != 2 || got[1]&0x0f != 0 ||
+		!bytes.Equal(got, digest(one, code, "text")) {
 		t.Errorf("code: %d bytes, or more than 12 bits, or not normalized", len(got))
 	}
 	all, err := d.All(two, pin, "text")
-	if err != nil || len(all) != 2 || !bytes.Equal(all[0], digest(two, pin, "text")) || !bytes.Equal(all[1], digest(one, pin, "text")) {
+	if err != nil || len(all) != 2 || !bytes.Equal(all[0], digest(two, pin, "text")) ||
+		!bytes.Equal(all[1], digest(one, pin, "text")) {
 		t.Errorf("all: %d digests, or others than the keys', %v", len(all), err)
 	}
 	for c, least := range map[*column.Column]int{&pin: 0, &seat: 2} {
 		first, steps, err := d.Claim(set(t, keyB, keyA), c, "text")
-		if err != nil || len(steps) < least || least == 0 && len(steps) > 1 || least > 0 && !bytes.Equal(first, steps[0]) {
+		if err != nil || len(steps) < least || least == 0 && len(steps) > 1 ||
+			least > 0 && !bytes.Equal(first, steps[0]) {
 			t.Errorf("%s: %d steps, %v", c, len(steps), err)
 		}
 		if last := append([][]byte{first}, steps...)[len(steps)]; !bytes.Equal(last, digest(two, *c, "text")) {
@@ -250,7 +267,8 @@ func TestDigestForms(t *testing.T) {
 func TestEarlierNames(t *testing.T) {
 	t.Parallel()
 	named := func(name, was string, unique bool) column.Column {
-		return register(column.Column{Client: "names", Table: "chest", Name: name, Size: 500, Index: "index", Was: was}, blindindex.Config{Unique: unique})
+		return register(column.Column{Client: "names", Table: "chest", Name: name, Size: 500, Index: "index", Was: was},
+			blindindex.Config{Unique: unique})
 	}
 	var d blindindex.Digester
 	for _, unique := range []bool{false, true} {

@@ -38,7 +38,7 @@ func Lookup(c column.Column, value any) func(*entsql.Selector) {
 	return func(s *entsql.Selector) { s.Where(l.in(s)) }
 }
 
-// LookupIn is [Lookup] among the rows of one tenant, whose ID is given as
+// LookupIn is [Lookup] among the rows of one tenant, with its ID given as
 // stored and as text. It searches for the digests under the tenant's key too,
 // if the client has tenants' keys.
 func LookupIn(c column.Column, tenant any, text string, value any) func(*entsql.Selector) {
@@ -62,10 +62,12 @@ func (l *Digests) in(s *entsql.Selector) *entsql.Predicate {
 		case arg.dialect == dialect.Postgres:
 			// The statement itself looks for rows without a digest.
 			b.Ident(s.C(arg.column.Index)).WriteString(" = ANY ((SELECT CASE WHEN ").Arg(&Armed{Of: arg}).
-				WriteString("::boolean AND EXISTS (" + Gaps(arg.column, arg.table, "1") + " LIMIT 1) THEN '" + Trap + "'::text::bytea[] ELSE ").
+				WriteString("::boolean AND EXISTS (" + Gaps(arg.column, arg.table, "1") + " LIMIT 1) THEN '" + Trap +
+					"'::text::bytea[] ELSE ").
 				Arg(arg).WriteString("::bytea[] END)::bytea[])")
 		default:
-			b.Ident(s.C(arg.column.Index)).WriteString(" IN (SELECT unhex(value) FROM json_each(").Arg(arg).WriteString("))")
+			b.Ident(s.C(arg.column.Index)).WriteString(" IN (SELECT unhex(value) FROM json_each(").Arg(arg).
+				WriteString("))")
 		}
 	})
 }
@@ -75,8 +77,8 @@ func (l *Digests) in(s *entsql.Selector) *entsql.Predicate {
 type Digests struct {
 	redact.Methods
 	column    column.Column
-	Tenant    string        // whose rows are looked up
-	OfTenant  bool          // and the caller said whose
+	Tenant    string        // of the rows that are looked up
+	OfTenant  bool          // and the caller named the tenant
 	plaintext func() string // a closure, as in Secret
 	dialect   string
 	table     string // as SQL
@@ -121,8 +123,8 @@ func (l *Digests) Column() *column.Column { return &l.column }
 // digest. Its order makes sure that the database takes the index.
 func Gaps(c column.Column, table, what string) string {
 	index := "credent_gap." + column.QuoteName(c.Index)
-	return fmt.Sprintf("SELECT %s FROM %s AS credent_gap WHERE %s IS NULL AND credent_gap.%s IS NOT NULL ORDER BY %[3]s",
-		what, table, index, column.QuoteName(c.Name))
+	return fmt.Sprintf("SELECT %s FROM %s AS credent_gap WHERE %s IS NULL AND credent_gap.%s IS NOT NULL ORDER BY "+
+		"%[3]s", what, table, index, column.QuoteName(c.Name))
 }
 
 // tableOf returns a selector's table as SQL, in its schema.

@@ -28,7 +28,7 @@ type Place struct {
 	Known  bool   // somebody said where the argument is stored
 	Raw    bool   // the caller did
 	Pinned bool   // and the statement stores it in one row at most
-	Tenant string // whose the row is
+	Tenant string // of the row
 	Owned  bool   // the tenant is known
 	Schema string // of the table, if it was chosen at run time
 	ID     any    // primary key of an updated row, which tells the tenant
@@ -115,7 +115,8 @@ func CheckPlaintext(c Column, plaintext string) error {
 	case c.Type != fieldcrypt.BytesType && !utf8.ValidString(plaintext):
 		return ErrNotText
 	case len(plaintext) > limit:
-		return fmt.Errorf("%w: %d bytes, and %d characters hold at most %d bytes encrypted", ErrTooLong, len(plaintext), c.Size, limit)
+		return fmt.Errorf("%w: %d bytes, and %d characters hold at most %d bytes encrypted", ErrTooLong,
+			len(plaintext), c.Size, limit)
 	}
 	return nil
 }
@@ -141,7 +142,7 @@ type Guard struct {
 	Refuse  error    // the reason to refuse; nil for none
 	Moving  bool     // but not in a context that moves tenants
 	Schema  string   // of the table, if it was chosen at run time
-	ID      any      // of the row, whose tenant must be the value; nil for no check
+	ID      any      // of the row; its tenant must be the value; nil for no check
 	Differs bool     // or must not be
 }
 

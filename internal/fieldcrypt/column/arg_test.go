@@ -70,17 +70,30 @@ func TestColumnValueErrors(t *testing.T) {
 		says   string
 		op     string // of the error that says where the secret came from
 	}{
-		"too long":           {wide, fieldcrypt.New(strings.Repeat("x", 304)), column.ErrTooLong, "vault.wide: secret too long: 304 bytes, and 500 characters hold at most 303", ""},
-		"too long, narrow":   {narrow, fieldcrypt.New(strings.Repeat("x", 16)), column.ErrTooLong, "at most 15", ""},
-		"too long in bytes":  {narrow, fieldcrypt.New(strings.Repeat("é", 8)), column.ErrTooLong, "16 bytes", ""},
-		"redacted":           {wide, fieldcrypt.New(fieldcrypt.Redacted), fieldcrypt.ErrRedacted, "vault.wide", ""},
-		"unreadable":         {wide, stored(t, encrypt(t, ring(t, keyB), "text")), fernet.ErrUnknownKey, "encrypt vault.wide: credent: decrypt vault.wide", "decrypt"},
-		"stored plaintext":   {wide, stored(t, "PKA1B2C3D4E5F6G7H8I9"), fernet.ErrNotEncrypted, "encrypt vault.wide: credent: decrypt vault.wide", "decrypt"},
-		"stored, then short": {narrow, stored(t, encrypt(t, ring(t, keyA), strings.Repeat("x", 16))), column.ErrTooLong, "vault.narrow", ""},
+		"too long": {
+			wide, fieldcrypt.New(strings.Repeat("x", 304)), column.ErrTooLong,
+			"vault.wide: secret too long: 304 bytes, and 500 characters hold at most 303", "",
+		},
+		"too long, narrow":  {narrow, fieldcrypt.New(strings.Repeat("x", 16)), column.ErrTooLong, "at most 15", ""},
+		"too long in bytes": {narrow, fieldcrypt.New(strings.Repeat("é", 8)), column.ErrTooLong, "16 bytes", ""},
+		"redacted":          {wide, fieldcrypt.New(fieldcrypt.Redacted), fieldcrypt.ErrRedacted, "vault.wide", ""},
+		"unreadable": {
+			wide, stored(t, encrypt(t, ring(t, keyB), "text")), fernet.ErrUnknownKey,
+			"encrypt vault.wide: credent: decrypt vault.wide", "decrypt",
+		},
+		"stored plaintext": {
+			wide, stored(t, "PKA1B2C3D4E5F6G7H8I9"), fernet.ErrNotEncrypted,
+			"encrypt vault.wide: credent: decrypt vault.wide", "decrypt",
+		},
+		"stored, then short": {
+			narrow, stored(t, encrypt(t, ring(t, keyA), strings.Repeat("x", 16))), column.ErrTooLong,
+			"vault.narrow", "",
+		},
 	} {
 		arg, err := test.column.Value(test.secret)
 		var detail *fieldcrypt.Error
-		if arg != nil || !errors.Is(err, test.want) || !errors.As(err, &detail) || detail.Op != cmp.Or(test.op, "encrypt") {
+		if arg != nil || !errors.Is(err, test.want) || !errors.As(err, &detail) ||
+			detail.Op != cmp.Or(test.op, "encrypt") {
 			t.Errorf("%s: got %v, %v, want %v", name, arg, err, test.want)
 		} else if !strings.Contains(err.Error(), test.says) {
 			t.Errorf("%s: the error does not say %q: %v", name, test.says, err)
@@ -136,7 +149,8 @@ func TestColumnScan(t *testing.T) {
 	}
 	_, err = s.Reveal()
 	var detail *fieldcrypt.Error
-	if !errors.Is(err, fernet.ErrNotEncrypted) || !errors.As(err, &detail) || detail.Table != "vault" || detail.Column != "wide" {
+	if !errors.Is(err, fernet.ErrNotEncrypted) || !errors.As(err, &detail) || detail.Table != "vault" ||
+		detail.Column != "wide" {
 		t.Errorf("plaintext: got %v", err)
 	}
 
@@ -168,15 +182,21 @@ func TestWithoutDriver(t *testing.T) {
 		arg  driver.Valuer
 		want error
 	}{
-		"plain":               {value(wide), nil},
-		"bound":               {value(held), fieldcrypt.ErrNoDriver},
-		"indexed":             {value(pin), fieldcrypt.ErrNoDriver},
-		"raw":                 {raw, fieldcrypt.ErrNoDriver},
-		"refused":             {refused, fieldcrypt.ErrValue},
-		"digest":              {stamp.DigestOf(fieldcrypt.New("text"), foundPIN, nil).(driver.Valuer), fieldcrypt.ErrNoDriver},
-		"guard":               {&column.Guard{Columns: plain, Stored: "a", Refuse: reason}, nil},
-		"guard, bound":        {&column.Guard{Columns: []column.Column{heldSecret}, Stored: "a"}, nil},
-		"guard that refuses":  {&column.Guard{Columns: []column.Column{plain[0], heldSecret}, Stored: "a", Refuse: reason}, reason},
+		"plain":   {value(wide), nil},
+		"bound":   {value(held), fieldcrypt.ErrNoDriver},
+		"indexed": {value(pin), fieldcrypt.ErrNoDriver},
+		"raw":     {raw, fieldcrypt.ErrNoDriver},
+		"refused": {refused, fieldcrypt.ErrValue},
+		"digest": {
+			stamp.DigestOf(fieldcrypt.New("text"), foundPIN, nil).(driver.Valuer),
+			fieldcrypt.ErrNoDriver,
+		},
+		"guard":        {&column.Guard{Columns: plain, Stored: "a", Refuse: reason}, nil},
+		"guard, bound": {&column.Guard{Columns: []column.Column{heldSecret}, Stored: "a"}, nil},
+		"guard that refuses": {&column.Guard{
+			Columns: []column.Column{plain[0], heldSecret}, Stored: "a",
+			Refuse: reason,
+		}, reason},
 		"refusal":             {&column.Refusal{Err: reason}, reason},
 		"guard of a stranger": {&column.Guard{Columns: plain, Stored: struct{}{}}, errAny},
 	} {

@@ -24,10 +24,11 @@ import (
 
 // Errors about columns.
 var (
-	// ErrNotRegistered means that the process doesn't know a field's column:
-	// the generated package lacks the file that says so, or has another
-	// schema's.
-	ErrNotRegistered = errors.New("the field is bound to no column: generate the package again, with the extension of package codegen")
+	// ErrNotRegistered means that the process doesn't know a field's column, or
+	// how to make the digests of its blind index: the generated package lacks
+	// the file that says so.
+	ErrNotRegistered = errors.New("the field is bound to no column: generate the package again, with the extension " +
+		"of package codegen")
 
 	// ErrNoColumn means that a name isn't an encrypted column's.
 	ErrNoColumn = errors.New("no such encrypted column")
@@ -53,7 +54,7 @@ type Column struct {
 	ID     string // column of the table's primary key; "" means "id"
 	Index  string // column of its blind index, or ""
 
-	Tenant string // column that says whose a row is, or ""
+	Tenant string // column of the row's tenant, or ""
 	Bound  bool   // the schema binds tokens to table, column and tenant
 	// AcrossTenants says that the blind index finds rows of all tenants: its
 	// digests are under the keyring, not under tenants' keys.
@@ -150,12 +151,27 @@ func QuoteTable(schema, table string) string {
 // Binding says which column the encrypted field of a generated package is.
 type Binding struct {
 	Column
-	// Scanner returns the field's ValueScanner, or nil until ent has set it.
+	// Scanner returns the field's ValueScanner, which [Register] binds to the
+	// column.
 	Scanner func() any
-	// Digest returns the ValueScanner of its blind index, if it has one.
+	// Digest returns the ValueScanner of its blind index, if it has one. It
+	// returns nil until ent has set it, if the schema says how to normalize.
 	Digest func() any
 	// UniqueWith are the other columns of a unique blind index.
 	UniqueWith []string
+}
+
+// bindField binds the field, if there is one, to the column.
+func (b *Binding) bindField() error {
+	if b.Scanner == nil {
+		return nil
+	}
+	f, ok := b.Scanner().(interface{ bind(Column) error })
+	if !ok {
+		return errors.New("its field is none of package encrypted: generate the package again, with the extension of " +
+			"package codegen")
+	}
+	return f.bind(b.Column)
 }
 
 // place identifies a column in the process.
@@ -169,7 +185,6 @@ var registry struct {
 	sync.RWMutex
 	columns map[place]Column
 	fields  map[place]Binding // with ValueScanners
-	unbound []Binding         // of fields that aren't bound yet
 	// all are the columns; tables groups them by client and table, and sources
 	// by the table that the database copies their tenant from. They are
 	// replaced, never changed.
@@ -179,14 +194,16 @@ var registry struct {
 
 // Register makes columns known to drivers, checks and re-encryption, and binds
 // fields to them; generated code calls it. It returns the column of the first
-// binding. It panics if a column's size holds no token, or if a generated
-// package registers one column twice with different properties.
+// binding. It panics if a column's size holds no token, if it isn't as its
+// field was declared, or if a generated package registers one column twice with
+// different properties.
 func Register(bindings ...Binding) Column {
 	registry.Lock()
 	defer registry.Unlock()
 	for _, b := range bindings {
 		if fernet.MaxPlaintext(b.Size) < 0 {
-			panic(fmt.Sprintf("credent: column %s: %d characters hold no token, which has at least %d", b.Column, b.Size, fernet.TokenLen(0)))
+			panic(fmt.Sprintf("credent: column %s: %d characters hold no token, which has at least %d", b.Column,
+				b.Size, fernet.TokenLen(0)))
 		}
 		if b.Bound && b.Tenant == "" {
 			panic(fmt.Sprintf("credent: column %s: bound, and without a tenant to bind it to", b.Column))
@@ -197,12 +214,12 @@ func Register(bindings ...Binding) Column {
 		if known, ok := registry.columns[b.place()]; ok && known != b.Column {
 			panic(fmt.Sprintf("credent: column %s: registered for two fields that differ", b.Column))
 		}
+		if err := b.bindField(); err != nil {
+			panic(fmt.Sprintf("credent: column %s: %v", b.Column, err))
+		}
 		registry.columns[b.place()] = b.Column
 		if b.Digest != nil || b.Scanner != nil {
 			registry.fields[b.place()] = b
-		}
-		if b.Scanner != nil {
-			registry.unbound = append(registry.unbound, b)
 		}
 	}
 	all, tables, sources := sorted(), make(map[[2]string][]Column), make(map[[2]string][]Column)
@@ -277,8 +294,8 @@ func InTable(client, table string) []Column {
 	return nil
 }
 
-// SourcedFrom returns the encrypted columns whose tenant the database copies
-// from a table. Don't change the slice.
+// SourcedFrom returns the encrypted columns with a tenant that the
+// database copies from a table. Don't change the slice.
 func SourcedFrom(client, table string) []Column {
 	if sources := registry.sources.Load(); sources != nil {
 		return (*sources)[[2]string{client, table}]
@@ -335,8 +352,8 @@ func Distinct(columns []Column) (distinct []Column, err error) {
 		same := c
 		same.Client, same.Entity = distinct[i].Client, distinct[i].Entity
 		if same != distinct[i] {
-			return nil, fmt.Errorf("credent: column %s: %w: packages %s and %s declare it differently; name the columns of one of them",
-				c, ErrNoColumn, distinct[i].Client, c.Client)
+			return nil, fmt.Errorf("credent: column %s: %w: packages %s and %s declare it differently; name the "+
+				"columns of one of them", c, ErrNoColumn, distinct[i].Client, c.Client)
 		}
 	}
 	return distinct, nil
@@ -360,5 +377,6 @@ func Find(name string) (Column, error) {
 	case len(known) == 0:
 		return Column{}, fmt.Errorf("credent: %w: %q; the process knows none", ErrNoColumn, name)
 	}
-	return Column{}, fmt.Errorf("credent: %w: %q; there are %s", ErrNoColumn, name, strings.Join(slices.Compact(known), ", "))
+	return Column{}, fmt.Errorf("credent: %w: %q; there are %s", ErrNoColumn, name,
+		strings.Join(slices.Compact(known), ", "))
 }

@@ -15,7 +15,8 @@ import (
 
 func TestAll(t *testing.T) {
 	t.Parallel()
-	ours := slices.DeleteFunc(column.Of("test"), func(c column.Column) bool { return c.Table != "vault" && c.Table != "safe" })
+	ours := slices.DeleteFunc(column.Of("test"),
+		func(c column.Column) bool { return c.Table != "vault" && c.Table != "safe" })
 	want := []column.Column{
 		{Client: "test", Table: "safe", Name: "narrow", Size: 120},
 		{Client: "test", Table: "vault", Name: "narrow", Size: 100},
@@ -44,7 +45,10 @@ func TestClientsAndSchemas(t *testing.T) {
 		{Client: "one", Table: "shared", Name: "token", Size: 500},
 		{Client: "two", Table: "shared", Name: "token", Size: 500},
 		{Client: "two", Schema: "billing", Table: "shared", Name: "token", Size: 200},
-		{Client: "five", Table: "sourced", Name: "token", Size: 500, Tenant: "user_id", Source: "accounts", SourceTenant: "owner", Via: "account_id"},
+		{
+			Client: "five", Table: "sourced", Name: "token", Size: 500, Tenant: "user_id", Source: "accounts",
+			SourceTenant: "owner", Via: "account_id",
+		},
 	} {
 		registerAs(c)
 	}
@@ -62,9 +66,13 @@ func TestClientsAndSchemas(t *testing.T) {
 		t.Errorf("got %v, %v", same, err)
 	}
 	_, err = column.Distinct([]column.Column{
-		{Client: "three", Table: "differs", Name: "token", Size: 500}, {Client: "four", Table: "differs", Name: "token", Size: 200},
+		{Client: "three", Table: "differs", Name: "token", Size: 500}, {
+			Client: "four", Table: "differs",
+			Name: "token", Size: 200,
+		},
 	})
-	if !errors.Is(err, column.ErrNoColumn) || !strings.Contains(err.Error(), "differs.token") || !strings.Contains(err.Error(), "three") {
+	if !errors.Is(err, column.ErrNoColumn) || !strings.Contains(err.Error(), "differs.token") ||
+		!strings.Contains(err.Error(), "three") {
 		t.Errorf("two packages that disagree: got %v", err)
 	}
 	c := column.Column{Schema: "billing", Table: `in"voices`, Name: "memo", Size: 500}
@@ -97,7 +105,10 @@ func TestClientsAndSchemas(t *testing.T) {
 func TestRegisterAgain(t *testing.T) {
 	t.Parallel()
 	before := len(column.Of("test"))
-	if got := column.Register(column.Binding{Column: column.Column{Client: "test", Table: "vault", Name: "wide", Size: 500}}); got.Name != "wide" {
+	if got := column.Register(column.Binding{Column: column.Column{
+		Client: "test", Table: "vault", Name: "wide",
+		Size: 500,
+	}}); got.Name != "wide" {
 		t.Errorf("got %v", got)
 	}
 	if got := len(column.Of("test")); got != before {
@@ -111,19 +122,32 @@ func TestRegisterPanics(t *testing.T) {
 		column column.Column
 		says   string
 	}{
-		"no token fits":  {column.Column{Table: "vault", Name: "short", Size: 99}, "99 characters hold no token"},
-		"size 0":         {column.Column{Table: "vault", Name: "short", Size: 0}, "0 characters hold no token"},
-		"negative size":  {column.Column{Table: "vault", Name: "short", Size: -500}, "-500 characters hold no token"},
-		"another size":   {column.Column{Table: "vault", Name: "wide", Size: 501}, "registered for two fields that differ"},
-		"another type":   {column.Column{Table: "vault", Name: "wide", Size: 500, Type: "[]byte"}, "registered for two fields that differ"},
-		"another key":    {column.Column{Table: "vault", Name: "wide", Size: 500, ID: "serial"}, "registered for two fields that differ"},
-		"another index":  {column.Column{Table: "vault", Name: "wide", Size: 500, Index: "x"}, "registered for two fields that differ"},
+		"no token fits": {column.Column{Table: "vault", Name: "short", Size: 99}, "99 characters hold no token"},
+		"size 0":        {column.Column{Table: "vault", Name: "short", Size: 0}, "0 characters hold no token"},
+		"negative size": {column.Column{Table: "vault", Name: "short", Size: -500}, "-500 characters hold no token"},
+		"another size": {
+			column.Column{Table: "vault", Name: "wide", Size: 501},
+			"registered for two fields that differ",
+		},
+		"another type": {
+			column.Column{Table: "vault", Name: "wide", Size: 500, Type: "[]byte"},
+			"registered for two fields that differ",
+		},
+		"another key": {
+			column.Column{Table: "vault", Name: "wide", Size: 500, ID: "serial"},
+			"registered for two fields that differ",
+		},
+		"another index": {
+			column.Column{Table: "vault", Name: "wide", Size: 500, Index: "x"},
+			"registered for two fields that differ",
+		},
 		"nobody's bound": {column.Column{Table: "vault", Name: "lone", Size: 500, Bound: true}, "without a tenant"},
 	} {
 		func() {
 			defer func() {
 				text, _ := recover().(string)
-				if !strings.HasPrefix(text, "credent: column vault."+test.column.Name) || !strings.Contains(text, test.says) {
+				if !strings.HasPrefix(text, "credent: column vault."+test.column.Name) ||
+					!strings.Contains(text, test.says) {
 					t.Errorf("%s: got panic %q, want %q", name, text, test.says)
 				}
 			}()
@@ -139,7 +163,10 @@ func TestFind(t *testing.T) {
 	if want := (column.Column{Client: "test", Table: "vault", Name: "wide", Size: 500}); err != nil || got != want {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	for _, name := range []string{"", "vault", "wide", "vault.", "vault.width", "VAULT.wide", "vault.wide ", "public.vault.wide"} {
+	for _, name := range []string{
+		"", "vault", "wide", "vault.", "vault.width", "VAULT.wide", "vault.wide ",
+		"public.vault.wide",
+	} {
 		_, err := column.Find(name)
 		if !errors.Is(err, column.ErrNoColumn) || !strings.Contains(err.Error(), "vault.wide") {
 			t.Errorf("%q: got %v, want ErrNoColumn with the names there are", name, err)
@@ -158,7 +185,8 @@ func TestFindBesideDisagreement(t *testing.T) {
 	if c, err := column.Find("undisputed.token"); err != nil || c.Client != "six" {
 		t.Errorf("got %v, %v", c, err)
 	}
-	if _, err := column.Find("disputed.token"); !errors.Is(err, column.ErrNoColumn) || !strings.Contains(err.Error(), "five") {
+	if _, err := column.Find("disputed.token"); !errors.Is(err, column.ErrNoColumn) ||
+		!strings.Contains(err.Error(), "five") {
 		t.Errorf("a column that two packages disagree about: got %v", err)
 	}
 }

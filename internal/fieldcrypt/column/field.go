@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"database/sql/driver"
 	"fmt"
-	"slices"
-	"sync/atomic"
 
 	"entgo.io/ent/schema/field"
 
@@ -13,8 +11,8 @@ import (
 )
 
 // Field is the ent ValueScanner of an encrypted field of type
-// [fieldcrypt.Secret]. It works once the generated package has bound it to a
-// column, and fails with [ErrNotRegistered] until then.
+// [fieldcrypt.Secret]. It works once [Register] has bound it to a column, and
+// fails with [ErrNotRegistered] until then, as the fields of schemas do.
 type Field struct{ *binding }
 
 // ValueField is the ent ValueScanner of an encrypted field of type
@@ -35,7 +33,7 @@ func NewValueField[T any](name string, size int) ValueField[T] {
 type binding struct {
 	name, plaintext string
 	size            int
-	bound           atomic.Pointer[bound]
+	bound           *bound
 }
 
 // bound is a column and its opener. It is immutable.
@@ -48,66 +46,35 @@ type bound struct {
 // declared, and a second one.
 func (b *binding) bind(c Column) error {
 	if c.Size != b.size || cmp.Or(c.Type, fieldcrypt.StringType) != b.plaintext {
-		return fmt.Errorf("credent: %s: %w; the generated one has %d characters of %s, and the schema %d of %s",
-			c, ErrNotRegistered, c.Size, cmp.Or(c.Type, fieldcrypt.StringType), b.size, b.plaintext)
+		return fmt.Errorf("%d characters of %s, and its field has %d of %s",
+			c.Size, cmp.Or(c.Type, fieldcrypt.StringType), b.size, b.plaintext)
 	}
-	if known := b.bound.Load(); known != nil && known.Column != c {
-		return fmt.Errorf("credent: field %s is both %s and %s: %w", b.name, known, c, ErrNotRegistered)
+	if b.bound != nil {
+		if b.bound.Column != c {
+			return fmt.Errorf("its field %s is %s already", b.name, b.bound.Column)
+		}
+		return nil
 	}
-	of := &bound{Column: c}
-	of.opener.column = &of.Column
-	b.bound.Store(of)
+	b.bound = &bound{Column: c}
+	b.bound.opener.column = &b.bound.Column
 	return nil
 }
 
 // column returns the field's column.
 func (b *binding) column(op string) (*bound, error) {
-	if of := b.bound.Load(); of != nil {
-		return of, nil
+	if b.bound == nil {
+		return nil, fmt.Errorf("credent: %s field %s: %w", op, b.name, ErrNotRegistered)
 	}
-	registry.Lock()
-	err := resolve()
-	registry.Unlock()
-	if of := b.bound.Load(); of != nil {
-		return of, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return nil, fmt.Errorf("credent: %s field %s: %w", op, b.name, ErrNotRegistered)
+	return b.bound, nil
 }
 
-// resolve binds the fields whose ValueScanners ent has set by now, and returns
-// the first fault. Call it with the lock held.
-func resolve() (failed error) {
-	registry.unbound = slices.DeleteFunc(registry.unbound, func(b Binding) bool {
-		scanner, ok := b.Scanner().(interface{ bind(Column) error })
-		if !ok {
-			return false
-		}
-		err := scanner.bind(b.Column)
-		if err != nil && failed == nil {
-			failed = err
-		}
-		return err == nil
-	})
-	return failed
-}
-
-// CheckBindings returns an [ErrNotRegistered] if one of the columns has no
-// field, or a field that was declared otherwise than when the package was
-// generated.
+// CheckBindings returns an [ErrNotRegistered] if nothing says how the blind
+// index of one of the columns makes its digests.
 func CheckBindings(columns []Column) error {
-	registry.Lock()
-	defer registry.Unlock()
-	err := resolve()
-	for _, b := range registry.unbound {
-		switch known := slices.ContainsFunc(columns, func(c Column) bool { return c.Client == b.Client && c.IsSame(b.Column) }); {
-		case !known:
-		case err != nil:
-			return err
-		default:
-			return fmt.Errorf("credent: %s: %w; or, if the schema has hooks, import the generated package runtime", b.Column, ErrNotRegistered)
+	for _, c := range columns {
+		if b := bindingOf(c); c.Index != "" && b.Digest != nil && b.Digest() == nil {
+			return fmt.Errorf("credent: the blind index of %s: %w; or, if the schema has hooks, import the generated "+
+				"package runtime", c, ErrNotRegistered)
 		}
 	}
 	return nil

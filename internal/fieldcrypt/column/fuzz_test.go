@@ -33,7 +33,10 @@ func FuzzScan(f *testing.F) {
 		f.Add(v.Token + v.Token)
 		f.Add(strings.TrimRight(v.Token, "="))
 	}
-	for _, token := range []string{"", "gAAAA", "PKA1B2C3D4E5F6G7H8I9", fieldcrypt.Redacted, "gAAAA\x00\xff", encrypt(f, ring(f, keyA), "text")} {
+	for _, token := range []string{
+		"", "gAAAA", "PKA1B2C3D4E5F6G7H8I9", fieldcrypt.Redacted, "gAAAA\x00\xff",
+		encrypt(f, ring(f, keyA), "text"),
+	} {
 		f.Add(token)
 	}
 	useDefault(f, keyA)

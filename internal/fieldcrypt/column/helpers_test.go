@@ -68,10 +68,13 @@ var (
 	narrow = register("vault", "narrow", 100) // 15 bytes
 	_      = register("safe", "narrow", 120)  // 31 bytes
 
-	heldSecret = column.Column{Client: "test", Table: "held", Name: "secret", Size: 500, Type: "string", Tenant: "org", Bound: true}
-	held       = registerAs(heldSecret)
-	foundPIN   = column.Column{Client: "test", Table: "held", Name: "pin", Size: 500, Type: "string", Index: "pin_index"}
-	pin        = registerAs(foundPIN)
+	heldSecret = column.Column{
+		Client: "test", Table: "held", Name: "secret", Size: 500, Type: "string",
+		Tenant: "org", Bound: true,
+	}
+	held     = registerAs(heldSecret)
+	foundPIN = column.Column{Client: "test", Table: "held", Name: "pin", Size: 500, Type: "string", Index: "pin_index"}
+	pin      = registerAs(foundPIN)
 )
 
 func register(table, name string, size int) column.Field {

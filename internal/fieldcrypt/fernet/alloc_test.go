@@ -28,9 +28,16 @@ func TestAllocations(t *testing.T) {
 		}{
 			{"Encrypt", 1, func() error { _ = fernet.Encrypt(r[0], text); return nil }},
 			{"Decrypt", 1, func() error { _, _, err := fernet.Decrypt(r, 0, token); return err }},
-			{"Decrypt with the key that fits", 1, func() error { _, _, err := fernet.Decrypt(r, 2, token); return err }},
+			{
+				"Decrypt with the key that fits", 1,
+				func() error { _, _, err := fernet.Decrypt(r, 2, token); return err },
+			},
 			{"append of Encrypt", 0, func() error { _ = fernet.AppendEncrypt(buffer, r[0], text); return nil }},
-			{"append of Decrypt", 0, func() error { _, _, err := fernet.AppendDecrypt(buffer, r, 0, token); return err }},
+			{"append of Decrypt", 0, func() error {
+				_, _, err := fernet.AppendDecrypt(buffer, r, 0,
+					token)
+				return err
+			}},
 			{"refusal", 0, func() error {
 				if _, _, err := fernet.Decrypt(r, 0, token[:len(token)-4]); err == nil {
 					return errors.New("it opens")

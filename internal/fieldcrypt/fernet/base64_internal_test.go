@@ -30,7 +30,10 @@ func TestDecodeBase64(t *testing.T) {
 	t.Parallel()
 	// Every pair of bytes in every pair of places of a group, as the only one,
 	// the last, and one of each pair before the last.
-	for _, frame := range []string{"gAAA", "AAAAgAAA", "AAAAAAAAgAAA", "gAAAAAAAAAAA", "AAAAgAAAAAAA", "AAAAAAAAAAAAgAAA"} {
+	for _, frame := range []string{
+		"gAAA", "AAAAgAAA", "AAAAAAAAgAAA", "gAAAAAAAAAAA", "AAAAgAAAAAAA",
+		"AAAAAAAAAAAAgAAA",
+	} {
 		place := strings.IndexByte(frame, 'g')
 		for _, pair := range [][2]int{{0, 1}, {1, 2}, {2, 3}, {0, 3}} {
 			text := []byte(frame)
@@ -50,8 +53,8 @@ func TestDecodeBase64(t *testing.T) {
 		}
 		text := base64.URLEncoding.EncodeToString(raw)
 		for _, changed := range []string{
-			text, strings.TrimRight(text, "="), text + "=", text + "====", "=" + text, text + "\n", text + "\r\n\r\n", "\n\n\n\n" + text,
-			text + text, strings.ReplaceAll(text, "A", "+"),
+			text, strings.TrimRight(text, "="), text + "=", text + "====", "=" + text, text + "\n", text + "\r\n\r\n",
+			"\n\n\n\n" + text, text + text, strings.ReplaceAll(text, "A", "+"),
 		} {
 			checkBase64(t, changed)
 		}
@@ -78,7 +81,10 @@ func BenchmarkBase64(b *testing.B) {
 }
 
 func FuzzBase64(f *testing.F) {
-	for _, text := range []string{"", "A", "AA==", "AB==", "AAA=", "AAB=", "AAAA", "AA=A", "A===", "====", "gAAAAABm_-==", "AAAA\nAAA"} {
+	for _, text := range []string{
+		"", "A", "AA==", "AB==", "AAA=", "AAB=", "AAAA", "AA=A", "A===", "====",
+		"gAAAAABm_-==", "AAAA\nAAA",
+	} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) { checkBase64(t, text) })

@@ -40,7 +40,10 @@ func newEngine(key fernet.Key) (*engine, error) {
 		mac := hmac.New(sha256.New, key[:signingSize])
 		// Only after a Reset does it keep the hash states of its padded key.
 		mac.Reset()
-		return &worker{mac: mac, enc: newMode(block, cipher.NewCBCEncrypter), dec: newMode(block, cipher.NewCBCDecrypter)}
+		return &worker{
+			mac: mac, enc: newMode(block, cipher.NewCBCEncrypter),
+			dec: newMode(block, cipher.NewCBCDecrypter),
+		}
 	}
 	return e, nil
 }

@@ -72,7 +72,8 @@ func TestFittedKey(t *testing.T) {
 			if got, index, err := Decrypt(keys, first, token); err != nil || got != "text" || index != writer {
 				t.Errorf("key %d, beginning with %d: got %q of key %d, %v", writer, first, got, index, err)
 			}
-			if got, index, err := AppendDecrypt(nil, keys, first, token); err != nil || string(got) != "text" || index != writer {
+			if got, index, err := AppendDecrypt(nil, keys, first, token); err != nil || string(got) != "text" ||
+				index != writer {
 				t.Errorf("key %d, beginning with %d: appended %q of key %d, %v", writer, first, got, index, err)
 			}
 			if got, _, err := Decrypt(keys, first, foreign); got != "" || !errors.Is(err, ErrUnknownKey) {
@@ -85,7 +86,7 @@ func TestFittedKey(t *testing.T) {
 // plainMode hides all but the methods of the interface.
 type plainMode struct{ cipher.BlockMode }
 
-// TestModesWithoutSetIV covers libraries whose CBC modes have no SetIV method.
+// TestModesWithoutSetIV covers libraries with CBC modes that lack SetIV.
 func TestModesWithoutSetIV(t *testing.T) {
 	t.Parallel()
 	fast := newTestKey(t)
@@ -99,7 +100,11 @@ func TestModesWithoutSetIV(t *testing.T) {
 		t.Fatal(err)
 	}
 	plain := func(fresh func(cipher.Block, []byte) cipher.BlockMode) ivMode {
-		return newMode(block, func(block cipher.Block, iv []byte) cipher.BlockMode { return plainMode{fresh(block, iv)} })
+		return newMode(block, func(block cipher.Block,
+			iv []byte,
+		) cipher.BlockMode {
+			return plainMode{fresh(block, iv)}
+		})
 	}
 	newWorker := e.workers.New
 	e.workers.New = func() any {

@@ -71,7 +71,8 @@ func comparePython(t *testing.T, token string) {
 	}
 	got, err := ring(t, keyA).Decrypt(token)
 	raw, decodeErr := base64.URLEncoding.Strict().DecodeString(token)
-	canonical := decodeErr == nil && base64.URLEncoding.EncodeToString(raw) == token && strings.HasPrefix(token, "gAAAA")
+	canonical := decodeErr == nil && base64.URLEncoding.EncodeToString(raw) == token &&
+		strings.HasPrefix(token, "gAAAA")
 	switch {
 	case err == nil && (!taken || got != want):
 		t.Errorf("%q: got %q, Python %q, taken %v", token, got, want, taken)

@@ -20,7 +20,8 @@ import (
 // addTokens seeds with the vectors, and with what is almost a token.
 func addTokens(f *testing.F) {
 	f.Helper()
-	for _, v := range slices.Concat(vectors(f, "verify.json"), vectors(f, "invalid.json"), vectors(f, "generate.json")) {
+	for _, v := range slices.Concat(vectors(f, "verify.json"), vectors(f, "invalid.json"),
+		vectors(f, "generate.json")) {
 		f.Add(v.Token)
 		f.Add(v.Token + "\n")
 		f.Add(v.Token + v.Token)
@@ -32,7 +33,7 @@ func addTokens(f *testing.F) {
 	}
 }
 
-// reference decrypts with fernet-go, whose panics on signed tokens count as a
+// reference decrypts with fernet-go. A panic on a signed token counts as a
 // refusal.
 func reference(tb testing.TB, keyText, token string) (plaintext []byte) {
 	tb.Helper()

@@ -127,7 +127,8 @@ func TestDerive(t *testing.T) {
 	if derived.ID() != key.ID() {
 		t.Error("a derived key has another ID than the key it comes from")
 	}
-	if other, err := fernet.Derive(key, "other"); err != nil || fernet.Same(other, derived) || fernet.SignsLike(other, derived) {
+	if other, err := fernet.Derive(key, "other"); err != nil || fernet.Same(other, derived) ||
+		fernet.SignsLike(other, derived) {
 		t.Errorf("two purposes have one key: %v", err)
 	}
 	short, err := fernet.Subkey(key, "label", 16)

@@ -51,7 +51,8 @@ func TestTampering(t *testing.T) {
 		}
 		for i := range len(token) + 1 {
 			for _, insert := range []string{
-				"A", "=", "==", "AAAA", "\n", "\r", "\r\n", "\n\n\n\n", " ", "\t", "\x00", "!", "-", "+", "/", "é", token,
+				"A", "=", "==", "AAAA", "\n", "\r", "\r\n", "\n\n\n\n", " ", "\t", "\x00", "!", "-", "+",
+				"/", "é", token,
 			} {
 				refused(t, r, fmt.Sprintf("%q inserted at %d", insert, i), token[:i]+insert+token[i:])
 			}
@@ -61,10 +62,12 @@ func TestTampering(t *testing.T) {
 			for bit := range 8 {
 				flipped := bytes.Clone(raw)
 				flipped[i] ^= 1 << bit
-				refused(t, r, fmt.Sprintf("bit %d of byte %d flipped", bit, i), base64.URLEncoding.EncodeToString(flipped))
+				refused(t, r, fmt.Sprintf("bit %d of byte %d flipped", bit, i),
+					base64.URLEncoding.EncodeToString(flipped))
 			}
 			refused(t, r, fmt.Sprintf("%d bytes", i), base64.URLEncoding.EncodeToString(raw[:i]))
-			refused(t, r, fmt.Sprintf("%d bytes more", i+1), base64.URLEncoding.EncodeToString(append(bytes.Clone(raw), raw[:i+1]...)))
+			refused(t, r, fmt.Sprintf("%d bytes more", i+1),
+				base64.URLEncoding.EncodeToString(append(bytes.Clone(raw), raw[:i+1]...)))
 		}
 	}
 }

@@ -72,8 +72,8 @@ func TokenLen(n int) int { return base64.URLEncoding.EncodedLen(rawLen(n)) }
 // rawLen is TokenLen before base64, in bytes.
 func rawLen(n int) int { return headerSize + blockSize*(n/blockSize+1) + macSize }
 
-// MaxPlaintext returns the length in bytes of the longest plaintext whose
-// token fits size characters; it is negative if none fits.
+// MaxPlaintext returns the length in bytes of the longest plaintext with a
+// token that fits size characters; it is negative if none fits.
 func MaxPlaintext(size int) int {
 	return (size/4*3-headerSize-macSize)/blockSize*blockSize - 1
 }

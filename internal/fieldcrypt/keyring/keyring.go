@@ -43,7 +43,8 @@ type Set struct {
 // half of another. They name the key by its place, from 1.
 func New(primary string, previous ...string) (*Ring, error) {
 	total := len(previous) + 1
-	return Parse(append([]string{primary}, previous...), func(i int) string { return fmt.Sprintf("key %d of %d", i+1, total) })
+	return Parse(append([]string{primary}, previous...),
+		func(i int) string { return fmt.Sprintf("key %d of %d", i+1, total) })
 }
 
 // Parse makes a keyring of keys that name names in errors.

@@ -133,14 +133,17 @@ func TestAppendRefuses(t *testing.T) {
 	t.Parallel()
 	token := encrypt(t, ring(t, fernet.GenerateKey()), "text")
 	var none *keyring.Ring
-	if got, err := none.AppendEncrypt([]byte("before"), "text"); string(got) != "before" || !errors.Is(err, keyring.ErrNoKey) {
+	if got, err := none.AppendEncrypt([]byte("before"), "text"); string(got) != "before" ||
+		!errors.Is(err, keyring.ErrNoKey) {
 		t.Errorf("encrypt without a key: got %q, %v", got, err)
 	}
-	if got, err := none.AppendDecrypt([]byte("before"), token); string(got) != "before" || !errors.Is(err, keyring.ErrNoKey) {
+	if got, err := none.AppendDecrypt([]byte("before"), token); string(got) != "before" ||
+		!errors.Is(err, keyring.ErrNoKey) {
 		t.Errorf("decrypt without a key: got %q, %v", got, err)
 	}
 	other := ring(t, fernet.GenerateKey())
-	if got, err := other.AppendDecrypt([]byte("before"), token); string(got) != "before" || !errors.Is(err, fernet.ErrUnknownKey) {
+	if got, err := other.AppendDecrypt([]byte("before"), token); string(got) != "before" ||
+		!errors.Is(err, fernet.ErrUnknownKey) {
 		t.Errorf("decrypt with another key: got %q, %v", got, err)
 	}
 }

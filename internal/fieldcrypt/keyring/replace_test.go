@@ -55,7 +55,8 @@ func TestReplace(t *testing.T) {
 				if diff := cmp.Diff(before, ids(r)); diff != "" {
 					t.Errorf("refused, it changed: %s", diff)
 				}
-				if !strings.Contains(err.Error(), before[0]) || hasPart(err.Error(), keyA) || hasPart(err.Error(), keyB) {
+				if !strings.Contains(err.Error(), before[0]) || hasPart(err.Error(), keyA) ||
+					hasPart(err.Error(), keyB) {
 					t.Errorf("the error must have the key's ID and no key: %v", err)
 				}
 				changed, err := r.ReplaceRemovingPrimary(next)
@@ -147,7 +148,8 @@ func TestReplaceUnderLoad(t *testing.T) {
 				}
 				_ = r.Keys()
 				_ = r.Primary()
-				if _, _, _, err := locator.Reencrypt(r, seal.Place{}, token, seal.Keep); err != nil && !errors.Is(err, fernet.ErrUnknownKey) {
+				if _, _, _, err := locator.Reencrypt(r, seal.Place{}, token, seal.Keep); err != nil &&
+					!errors.Is(err, fernet.ErrUnknownKey) {
 					t.Error(err)
 				}
 				_, _ = r.Decrypt(kept)

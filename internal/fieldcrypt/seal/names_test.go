@@ -14,7 +14,10 @@ import (
 func TestEarlierNames(t *testing.T) {
 	t.Parallel()
 	r := ring(t, keyA, keyB)
-	now := column.Column{Table: "people", Name: "mail", Size: 500, Tenant: "owner", Bound: true, Was: "patients.email,people.email"}
+	now := column.Column{
+		Table: "people", Name: "mail", Size: 500, Tenant: "owner", Bound: true,
+		Was: "patients.email,people.email",
+	}
 	undeclared := now
 	undeclared.Was = ""
 	unbound := now
@@ -36,17 +39,20 @@ func TestEarlierNames(t *testing.T) {
 		for _, key := range []string{keyA, keyB} {
 			token := encrypt(t, bound(t, ring(t, key), test.made, test.tenant), "text")
 			for _, c := range []column.Column{now, unbound} {
-				if got, err := l.DecryptAt(r, in(c, "a"), token); !errors.Is(err, test.err) || err == nil && got != "text" {
+				if got, err := l.DecryptAt(r, in(c, "a"), token); !errors.Is(err, test.err) ||
+					err == nil && got != "text" {
 					t.Errorf("%s: DecryptAt: %q, %v", name, got, err)
 				}
-				if got, err := seal.NewOpenerAt(r, c, "a", true).Open(token, nil, nil); !errors.Is(err, test.err) || err == nil && got != "text" {
+				if got, err := seal.NewOpenerAt(r, c, "a", true).Open(token, nil, nil); !errors.Is(err, test.err) ||
+					err == nil && got != "text" {
 					t.Errorf("%s: an opener: %q, %v", name, got, err)
 				}
 			}
 			if got := l.IsEarlier(r, in(now, "a"), token); got != test.earlier {
 				t.Errorf("%s: IsEarlier is %v", name, got)
 			}
-			if got, err := bound(t, r, now, "a").Decrypt(token); !errors.Is(err, test.err) || err == nil && got != "text" {
+			if got, err := bound(t, r, now, "a").Decrypt(token); !errors.Is(err, test.err) ||
+				err == nil && got != "text" {
 				t.Errorf("%s: a bound keyring: %q, %v", name, got, err)
 			}
 			if test.err != nil {

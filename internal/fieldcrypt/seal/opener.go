@@ -51,7 +51,7 @@ type Opener struct {
 }
 
 // NewOpener returns the opener of a column, which may be nil if nobody knows
-// it, in rows whose tenant isn't known.
+// it, in rows of an unknown tenant.
 func (p *Policy) NewOpener(c *column.Column) *Opener {
 	return &Opener{policy: p, column: c, states: p.States.Of(c)}
 }
@@ -92,7 +92,7 @@ func (o *Opener) InWindow() bool { return o.states.Encryption < states.Require }
 // IsOf reports whether the opener is for rows of a tenant.
 func (o *Opener) IsOf(tenant string, known bool) bool { return o.tenant == tenant && o.known == known }
 
-// Of returns the opener for rows of a tenant, whose keys ref has.
+// Of returns the opener for rows of the tenant that ref has the keys of.
 func (o *Opener) Of(tenant string, known bool, ref *tenantkey.Ref) *Opener {
 	other := *o
 	other.tenant, other.known, other.ref = tenant, known, ref

@@ -42,10 +42,16 @@ func encrypt(tb testing.TB, r *keyring.Ring, plaintext string) string {
 
 // Columns of schemas: one that binds its tokens, and one that doesn't.
 var (
-	wide       = column.Column{Client: "test", Table: "vault", Name: "wide", Size: 500}
-	narrow     = column.Column{Client: "test", Table: "vault", Name: "narrow", Size: 100} // 15 bytes
-	rentedKey  = column.Column{Client: "test", Table: "rented", Name: "key", Size: 500, Type: "string", Tenant: "user_id"}
-	heldSecret = column.Column{Client: "test", Table: "held", Name: "secret", Size: 500, Type: "string", Tenant: "org", Bound: true}
+	wide      = column.Column{Client: "test", Table: "vault", Name: "wide", Size: 500}
+	narrow    = column.Column{Client: "test", Table: "vault", Name: "narrow", Size: 100} // 15 bytes
+	rentedKey = column.Column{
+		Client: "test", Table: "rented", Name: "key", Size: 500, Type: "string",
+		Tenant: "user_id",
+	}
+	heldSecret = column.Column{
+		Client: "test", Table: "held", Name: "secret", Size: 500, Type: "string",
+		Tenant: "org", Bound: true,
+	}
 )
 
 func bound(t *testing.T, r *keyring.Ring, c column.Column, tenant string) *keyring.Ring {
@@ -83,7 +89,14 @@ func TestBoundTokensOpenNowhereElse(t *testing.T) {
 	t.Parallel()
 	r := ring(t, keyA, keyB)
 	places := []struct{ table, column, tenant string }{
-		{"t", "c", "a"}, {"t", "c", "b"}, {"t", "d", "a"}, {"u", "c", "a"}, {"t", "c", ""}, {"t", "", "c\x00a"}, {"tc", "", "a"}, {"", "tc", "a"},
+		{"t", "c", "a"},
+		{"t", "c", "b"},
+		{"t", "d", "a"},
+		{"u", "c", "a"},
+		{"t", "c", ""},
+		{"t", "", "c\x00a"},
+		{"tc", "", "a"},
+		{"", "tc", "a"},
 	}
 	for _, from := range places {
 		token := encrypt(t, bound(t, r, column.Column{Table: from.table, Name: from.column}, from.tenant), "text")
@@ -140,10 +153,12 @@ func TestOpenerAt(t *testing.T) {
 	if got, err := secret.OpenedBy(seal.NewOpenerAt(r, heldSecret, "b", true)).Reveal(); err != nil || got != "text" {
 		t.Errorf("got %v", err)
 	}
-	if _, err := secret.OpenedBy(seal.NewOpenerAt(r, heldSecret, "c", true)).Reveal(); !errors.Is(err, seal.ErrWrongLocation) {
+	if _, err := secret.OpenedBy(seal.NewOpenerAt(r, heldSecret, "c", true)).
+		Reveal(); !errors.Is(err, seal.ErrWrongLocation) {
 		t.Errorf("another's: %v", err)
 	}
-	if got, err := fieldcrypt.New("new").OpenedBy(seal.NewOpenerAt(r, heldSecret, "c", true)).Reveal(); err != nil || got != "new" {
+	if got, err := fieldcrypt.New("new").OpenedBy(seal.NewOpenerAt(r, heldSecret, "c", true)).
+		Reveal(); err != nil || got != "new" {
 		t.Errorf("one that isn't stored: %v", err)
 	}
 	if err := secret.Scan(encrypt(t, r, "text")); err != nil {
@@ -159,16 +174,19 @@ func TestOpenerAt(t *testing.T) {
 	if got, err := secret.OpenedBy(seal.NewOpenerAt(r, rentedKey, "c", true)).Reveal(); err != nil || got != "text" {
 		t.Errorf("of a column that isn't bound, bound: %v", err)
 	}
-	if _, err := secret.OpenedBy(seal.NewOpenerAt(r, rentedKey, "b", true)).Reveal(); !errors.Is(err, seal.ErrWrongLocation) {
+	if _, err := secret.OpenedBy(seal.NewOpenerAt(r, rentedKey, "b", true)).
+		Reveal(); !errors.Is(err, seal.ErrWrongLocation) {
 		t.Errorf("of a column that isn't bound, another's: %v", err)
 	}
-	if _, err := secret.OpenedBy(seal.NewOpenerAt(r, rentedKey, "", false)).Reveal(); !errors.Is(err, fernet.ErrUnknownKey) {
+	if _, err := secret.OpenedBy(seal.NewOpenerAt(r, rentedKey, "", false)).
+		Reveal(); !errors.Is(err, fernet.ErrUnknownKey) {
 		t.Errorf("of a column that isn't bound, nobody's: %v", err)
 	}
 	if err := secret.Scan(encrypt(t, r, "text")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := secret.OpenedBy(seal.NewOpenerAt(r, heldSecret, "b", true)).Reveal(); !errors.Is(err, seal.ErrWrongLocation) {
+	if _, err := secret.OpenedBy(seal.NewOpenerAt(r, heldSecret, "b", true)).
+		Reveal(); !errors.Is(err, seal.ErrWrongLocation) {
 		t.Errorf("unbound, of a bound column: %v", err)
 	}
 	policy := &seal.Policy{Ring: r}
@@ -178,7 +196,8 @@ func TestOpenerAt(t *testing.T) {
 	if !errors.Is(err, seal.ErrNoTenant) || !errors.As(err, &detail) || detail.Row != "7" || detail.Column != "secret" {
 		t.Errorf("of nobody: %v", err)
 	}
-	if _, err := policy.Failing(fieldcrypt.ErrValue).Check(encrypt(t, r, "text"), nil); !errors.Is(err, fieldcrypt.ErrValue) {
+	if _, err := policy.Failing(fieldcrypt.ErrValue).Check(encrypt(t, r, "text"), nil); !errors.Is(err,
+		fieldcrypt.ErrValue) {
 		t.Errorf("got %v", err)
 	}
 }

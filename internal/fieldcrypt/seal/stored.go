@@ -55,7 +55,9 @@ func (l *Locator) bindAt(set *keyring.Set, p Place) (*keyring.Set, error) {
 }
 
 // openEarlier opens a token bound under an earlier name of a column.
-func (l *Locator) openEarlier(set *keyring.Set, c *column.Column, tenant, token string) (plaintext string, index int, err error) {
+func (l *Locator) openEarlier(
+	set *keyring.Set, c *column.Column, tenant, token string,
+) (plaintext string, index int, err error) {
 	for old := range c.Earlier() {
 		of, err := l.bind(set, location{old.Table, old.Name, tenant})
 		if err != nil {
@@ -175,7 +177,9 @@ const (
 // present name. A token that is as it should be comes back unchanged. It also
 // reports whether the new one is bound; a place without a tenant is an
 // [ErrWrongLocation]. Other errors are [fernet.Decrypt]'s.
-func (l *Locator) Reencrypt(r *keyring.Ring, p Place, token string, to Rebinding) (newToken string, changed, bound bool, err error) {
+func (l *Locator) Reencrypt(
+	r *keyring.Ring, p Place, token string, to Rebinding,
+) (newToken string, changed, bound bool, err error) {
 	set, err := keyring.Load(r)
 	if err != nil {
 		return "", false, false, err
@@ -200,7 +204,9 @@ func (l *Locator) Reencrypt(r *keyring.Ring, p Place, token string, to Rebinding
 // to is [Bind]. A token that opens there comes back unchanged. Errors:
 // [fernet.ErrCorrupt] and [fernet.ErrUnknownKey] for what begins like a token;
 // [Locator.EncryptPlaintext]'s.
-func (l *Locator) EncryptStored(r *keyring.Ring, stored string, p Place, to Rebinding) (token string, changed bool, err error) {
+func (l *Locator) EncryptStored(
+	r *keyring.Ring, stored string, p Place, to Rebinding,
+) (token string, changed bool, err error) {
 	if !fernet.IsToken(stored) {
 		token, err = l.EncryptPlaintext(r, stored, p, to)
 		return token, err == nil, err

@@ -72,11 +72,13 @@ func TestEncryptStored(t *testing.T) {
 		"too long of another": {strings.Repeat("x", 16), narrow, column.ErrTooLong},
 		"not UTF-8":           {"text\xff", wide, column.ErrNotText},
 	} {
-		if _, changed, err := locator.EncryptStored(r, test.stored, seal.Place{Column: test.column}, seal.Keep); !errors.Is(err, test.want) || changed != (test.want == nil) {
+		if _, changed, err := locator.EncryptStored(r, test.stored, seal.Place{Column: test.column},
+			seal.Keep); !errors.Is(err, test.want) || changed != (test.want == nil) {
 			t.Errorf("%s: got changed %v, %v, want %v", name, changed, err, test.want)
 		}
 	}
-	if _, _, err := locator.EncryptStored(nil, "text", seal.Place{Column: wide}, seal.Keep); !errors.Is(err, keyring.ErrNoKey) {
+	if _, _, err := locator.EncryptStored(nil, "text", seal.Place{Column: wide}, seal.Keep); !errors.Is(err,
+		keyring.ErrNoKey) {
 		t.Errorf("without a keyring: %v", err)
 	}
 }
@@ -168,12 +170,14 @@ func TestReencrypt(t *testing.T) {
 		if text, err := locator.DecryptAt(r, test.place, got); err != nil || text != "text" {
 			t.Errorf("%s to %d: got %q, %v", test.token, test.to, text, err)
 		}
-		if key, isBound, err := locator.KeyAt(r, test.place, got); err != nil || isBound != test.bound || key != r.Primary() {
+		if key, isBound, err := locator.KeyAt(r, test.place, got); err != nil || isBound != test.bound ||
+			key != r.Primary() {
 			t.Errorf("%s to %d: it is under %v, bound %v, %v", test.token, test.to, key.ID(), isBound, err)
 		}
 	}
 	// A column that the schema binds says more.
-	if _, err := locator.DecryptAt(r, in(heldSecret, "b"), encrypt(t, bound(t, r, heldSecret, "a"), "text")); !errors.Is(err, seal.ErrWrongLocation) ||
+	if _, err := locator.DecryptAt(r, in(heldSecret, "b"), encrypt(t, bound(t, r, heldSecret, "a"),
+		"text")); !errors.Is(err, seal.ErrWrongLocation) ||
 		!errors.Is(err, fernet.ErrUnknownKey) {
 		t.Errorf("a moved token: %v", err)
 	}

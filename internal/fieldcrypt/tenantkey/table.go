@@ -16,7 +16,7 @@ import (
 )
 
 // The table that holds wrapped keys has the columns tenant, wrapped,
-// created_at and destroyed_at. In a row whose key was destroyed, wrapped is
+// created_at and destroyed_at. In the row of a destroyed key, wrapped is
 // NULL.
 const (
 	Table  = "credent_tenant_keys"
@@ -27,7 +27,7 @@ const (
 // Size is the size of the column that holds wrapped keys, in characters.
 const Size = 500
 
-// maxAtOnce is the number of tenants whose keys one statement reads.
+// maxAtOnce is how many tenants' keys one statement reads.
 const maxAtOnce = 500
 
 // Read reads the keys of tenants, and returns one for each. What is wrong with
@@ -45,7 +45,9 @@ func Read(ctx context.Context, on dialect.ExecQuerier, ring *keyring.Ring, tenan
 	return found, nil
 }
 
-func read(ctx context.Context, on dialect.ExecQuerier, ring *keyring.Ring, tenants []string, found map[string]Key) (err error) {
+func read(
+	ctx context.Context, on dialect.ExecQuerier, ring *keyring.Ring, tenants []string, found map[string]Key,
+) (err error) {
 	places, args := make([]string, len(tenants)), make([]any, len(tenants))
 	for i, tenant := range tenants {
 		places[i], args[i] = "$"+strconv.Itoa(i+1), tenant

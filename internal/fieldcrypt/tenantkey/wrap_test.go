@@ -60,14 +60,17 @@ func TestWrap(t *testing.T) {
 		tenant, wrapped string
 		want            error
 	}{
-		"of another tenant":      {old, "u-2", wrapped, fernet.ErrUnknownKey},
-		"under another keyring":  {other, "u-1", wrapped, fernet.ErrUnknownKey},
-		"under the key itself":   {old, "u-1", noKey, fernet.ErrUnknownKey},
-		"cut":                    {old, "u-1", wrapped[:len(wrapped)-4], fernet.ErrCorrupt},
-		"not a token":            {old, "u-1", data, fernet.ErrNotEncrypted},
-		"without a keyring":      {nil, "u-1", wrapped, keyring.ErrNoKey},
-		"a token of something":   {old, "u-1", wrapText(t, oldText, "u-1", "not a key"), fernet.ErrCorrupt},
-		"a token of a zero key":  {old, "u-1", wrapText(t, oldText, "u-1", strings.Repeat("A", 43)+"="), fernet.ErrCorrupt},
+		"of another tenant":     {old, "u-2", wrapped, fernet.ErrUnknownKey},
+		"under another keyring": {other, "u-1", wrapped, fernet.ErrUnknownKey},
+		"under the key itself":  {old, "u-1", noKey, fernet.ErrUnknownKey},
+		"cut":                   {old, "u-1", wrapped[:len(wrapped)-4], fernet.ErrCorrupt},
+		"not a token":           {old, "u-1", data, fernet.ErrNotEncrypted},
+		"without a keyring":     {nil, "u-1", wrapped, keyring.ErrNoKey},
+		"a token of something":  {old, "u-1", wrapText(t, oldText, "u-1", "not a key"), fernet.ErrCorrupt},
+		"a token of a zero key": {
+			old, "u-1", wrapText(t, oldText, "u-1", strings.Repeat("A", 43)+"="),
+			fernet.ErrCorrupt,
+		},
 		"tenants run together":   {old, "u-1\x00", wrapped, fernet.ErrUnknownKey},
 		"the tenant in capitals": {old, "U-1", wrapped, fernet.ErrUnknownKey},
 	} {
@@ -123,7 +126,10 @@ func TestPrints(t *testing.T) {
 	for _, v := range []any{tenantkey.Key{Data: key}, &tenantkey.Key{Data: key}, keyring.Of(key)} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%d"} {
 			printed := fmt.Sprintf(verb, v)
-			for _, secret := range []string{text, fmt.Sprintf("%x", raw), fmt.Sprintf("%d", raw), fmt.Sprintf("%d", raw[:4])} {
+			for _, secret := range []string{
+				text, fmt.Sprintf("%x", raw), fmt.Sprintf("%d", raw),
+				fmt.Sprintf("%d", raw[:4]),
+			} {
 				if strings.Contains(printed, strings.Trim(secret, "[]")) {
 					t.Errorf("%s of a %T has the key in it", verb, v)
 				}

@@ -90,31 +90,65 @@ var cases = []struct {
 	{"no digest only", "UPDATE {table} SET {index} = NULL WHERE {key} = 1", "a", absent},
 	{"neither", "UPDATE {table} SET other = 'o' WHERE {key} = 1", "a", "A"},
 	{"token to NULL", "UPDATE {table} SET {token} = NULL WHERE {key} = 1", absent, absent},
-	{"token to NULL, digest to itself", "UPDATE {table} SET {token} = NULL, {index} = {index} WHERE {key} = 1", absent, absent},
-	{"token to NULL, digest to another", "UPDATE {table} SET {token} = NULL, {index} = 'X' WHERE {key} = 1", absent, absent},
-	{"from NULL", "UPDATE {table} SET {token} = NULL, {index} = NULL WHERE {key} = 1; UPDATE {table} SET {token} = 'x' WHERE {key} = 1", "x", absent},
-	{"from NULL, both", "UPDATE {table} SET {token} = NULL WHERE {key} = 1; UPDATE {table} SET {token} = 'x', {index} = 'X' WHERE {key} = 1", "x", "X"},
-	{"token and key", "UPDATE {table} SET {key} = 3, {token} = 'x' WHERE {key} = 1; UPDATE {table} SET {key} = 1 WHERE {key} = 3", "x", absent},
-	{"both and key", "UPDATE {table} SET {key} = 3, {token} = 'x', {index} = 'A' WHERE {key} = 1; UPDATE {table} SET {key} = 1 WHERE {key} = 3", "x", "A"},
-	{"token to NULL, digest and key", "UPDATE {table} SET {key} = 3, {token} = NULL, {index} = 'X' WHERE {key} = 1; UPDATE {table} SET {key} = 1 WHERE {key} = 3", absent, absent},
-	{"token of many", "UPDATE {table} SET {token} = {token} || 'x' WHERE {key} IN (1, 2) AND {index} IS NOT NULL", "ax", absent},
+	{
+		"token to NULL, digest to itself", "UPDATE {table} SET {token} = NULL, {index} = {index} WHERE {key} = 1",
+		absent, absent,
+	},
+	{
+		"token to NULL, digest to another", "UPDATE {table} SET {token} = NULL, {index} = 'X' WHERE {key} = 1",
+		absent, absent,
+	},
+	{"from NULL", "UPDATE {table} SET {token} = NULL, {index} = NULL WHERE {key} = 1; UPDATE {table} SET {token} = " +
+		"'x' WHERE {key} = 1", "x", absent},
+	{"from NULL, both", "UPDATE {table} SET {token} = NULL WHERE {key} = 1; UPDATE {table} SET {token} = 'x', " +
+		"{index} = 'X' WHERE {key} = 1", "x", "X"},
+	{"token and key", "UPDATE {table} SET {key} = 3, {token} = 'x' WHERE {key} = 1; UPDATE {table} SET {key} = 1 " +
+		"WHERE {key} = 3", "x", absent},
+	{"both and key", "UPDATE {table} SET {key} = 3, {token} = 'x', {index} = 'A' WHERE {key} = 1; UPDATE {table} SET " +
+		"{key} = 1 WHERE {key} = 3", "x", "A"},
+	{"token to NULL, digest and key", "UPDATE {table} SET {key} = 3, {token} = NULL, {index} = 'X' WHERE {key} = 1; " +
+		"UPDATE {table} SET {key} = 1 WHERE {key} = 3", absent, absent},
+	{
+		"token of many", "UPDATE {table} SET {token} = {token} || 'x' WHERE {key} IN (1, 2) AND {index} IS NOT NULL", "ax",
+		absent,
+	},
 	{"both of many", "UPDATE {table} SET {token} = {token} || 'x', {index} = {index}", "ax", "A"},
 	{"token of some", "UPDATE {table} SET {token} = CASE {key} WHEN 1 THEN {token} ELSE 'x' END", "a", "A"},
-	{"from a table", "UPDATE {table} SET {token} = s.v FROM (SELECT 1 AS k, 'x' AS v) AS s WHERE {key} = s.k", "x", absent},
-	{"in a CTE", "WITH s(v) AS (SELECT 'x') UPDATE {table} SET {token} = (SELECT v FROM s) WHERE {key} = 1", "x", absent},
-	{"upsert of the token", "INSERT INTO {table} ({key}, {token}) VALUES (1, 'x') ON CONFLICT ({key}) DO UPDATE SET {token} = excluded.{token}", "x", absent},
-	{"upsert of both", "INSERT INTO {table} ({key}, {token}, {index}) VALUES (1, 'x', 'X') ON CONFLICT ({key}) DO UPDATE SET {token} = excluded.{token}, {index} = excluded.{index}", "x", "X"},
-	{"upsert of both, same digest", "INSERT INTO {table} ({key}, {token}) VALUES (1, 'x') ON CONFLICT ({key}) DO UPDATE SET {token} = excluded.{token}, {index} = 'A'", "x", "A"},
-	{"upsert of the digest", "INSERT INTO {table} ({key}, {token}, {index}) VALUES (1, 'x', 'X') ON CONFLICT ({key}) DO UPDATE SET {index} = excluded.{index}", "a", "X"},
-	{"upsert of other", "INSERT INTO {table} ({key}, {token}) VALUES (1, 'x') ON CONFLICT ({key}) DO UPDATE SET other = 'o'", "a", "A"},
-	{"upsert to NULL", "INSERT INTO {table} ({key}) VALUES (1) ON CONFLICT ({key}) DO UPDATE SET {token} = excluded.{token}", absent, absent},
-	{"upsert to NULL, digest to another", "INSERT INTO {table} ({key}) VALUES (1) ON CONFLICT ({key}) DO UPDATE SET {token} = NULL, {index} = 'X'", absent, absent},
-	{"upsert of many", "INSERT INTO {table} ({key}, {token}) VALUES (1, 'x'), (2, 'y'), (3, 'z') ON CONFLICT ({key}) DO UPDATE SET {token} = excluded.{token}", "x", absent},
-	{"upsert that does nothing", "INSERT INTO {table} ({key}, {token}) VALUES (1, 'x') ON CONFLICT ({key}) DO NOTHING", "a", "A"},
+	{
+		"from a table", "UPDATE {table} SET {token} = s.v FROM (SELECT 1 AS k, 'x' AS v) AS s WHERE {key} = s.k", "x",
+		absent,
+	},
+	{
+		"in a CTE", "WITH s(v) AS (SELECT 'x') UPDATE {table} SET {token} = (SELECT v FROM s) WHERE {key} = 1", "x",
+		absent,
+	},
+	{"upsert of the token", "INSERT INTO {table} ({key}, {token}) VALUES (1, 'x') ON CONFLICT ({key}) DO UPDATE SET " +
+		"{token} = excluded.{token}", "x", absent},
+	{"upsert of both", "INSERT INTO {table} ({key}, {token}, {index}) VALUES (1, 'x', 'X') ON CONFLICT ({key}) DO " +
+		"UPDATE SET {token} = excluded.{token}, {index} = excluded.{index}", "x", "X"},
+	{"upsert of both, same digest", "INSERT INTO {table} ({key}, {token}) VALUES (1, 'x') ON CONFLICT ({key}) DO " +
+		"UPDATE SET {token} = excluded.{token}, {index} = 'A'", "x", "A"},
+	{"upsert of the digest", "INSERT INTO {table} ({key}, {token}, {index}) VALUES (1, 'x', 'X') ON CONFLICT ({key}) " +
+		"DO UPDATE SET {index} = excluded.{index}", "a", "X"},
+	{"upsert of other", "INSERT INTO {table} ({key}, {token}) VALUES (1, 'x') ON CONFLICT ({key}) DO UPDATE SET " +
+		"other = 'o'", "a", "A"},
+	{"upsert to NULL", "INSERT INTO {table} ({key}) VALUES (1) ON CONFLICT ({key}) DO UPDATE SET {token} = " +
+		"excluded.{token}", absent, absent},
+	{"upsert to NULL, digest to another", "INSERT INTO {table} ({key}) VALUES (1) ON CONFLICT ({key}) DO UPDATE SET " +
+		"{token} = NULL, {index} = 'X'", absent, absent},
+	{"upsert of many", "INSERT INTO {table} ({key}, {token}) VALUES (1, 'x'), (2, 'y'), (3, 'z') ON CONFLICT ({key}) " +
+		"DO UPDATE SET {token} = excluded.{token}", "x", absent},
+	{
+		"upsert that does nothing", "INSERT INTO {table} ({key}, {token}) VALUES (1, 'x') ON CONFLICT ({key}) DO NOTHING",
+		"a", "A",
+	},
 	{"replace", "REPLACE INTO {table} ({key}, {token}) VALUES (1, 'x')", "x", absent},
 	{"replace both", "INSERT OR REPLACE INTO {table} ({key}, {token}, {index}) VALUES (1, 'x', 'A')", "x", "A"},
 	{"update or replace", "UPDATE OR REPLACE {table} SET {key} = 1, {token} = 'x' WHERE {key} = 2", "x", absent},
-	{"update or replace both", "UPDATE OR REPLACE {table} SET {key} = 1, {token} = 'x', {index} = 'B' WHERE {key} = 2", "x", "B"},
+	{
+		"update or replace both", "UPDATE OR REPLACE {table} SET {key} = 1, {token} = 'x', {index} = 'B' WHERE {key} = 2",
+		"x", "B",
+	},
 	{"update or ignore", "UPDATE OR IGNORE {table} SET {token} = 'x', {key} = {key} WHERE {key} = 1", "x", absent},
 	{"through a view", `CREATE TRIGGER on_v INSTEAD OF UPDATE ON v BEGIN UPDATE {table} SET {token} = NEW.{token} WHERE {key} = NEW.{key}; END; ` +
 		`UPDATE v SET {token} = 'x' WHERE {key} = 1`, "x", absent},
@@ -191,7 +225,8 @@ func (s shape) fill(query string) string {
 // read returns the token and the digest of a row.
 func (s shape) read(t *testing.T, db *sql.DB, key int) (row [2]string) {
 	t.Helper()
-	query := s.fill(fmt.Sprintf("SELECT coalesce({token}, '%s'), coalesce({index}, '%[1]s') FROM {table} WHERE {key} = %d", absent, key))
+	query := s.fill(fmt.Sprintf("SELECT coalesce({token}, '%s'), coalesce({index}, '%[1]s') FROM {table} WHERE {key} "+
+		"= %d", absent, key))
 	if err := db.QueryRowContext(t.Context(), query).Scan(&row[0], &row[1]); err != nil {
 		t.Fatalf("%s: %v", query, err)
 	}

@@ -45,10 +45,15 @@ the new text, and leave the old one as it is. Keys are never shown, and never wr
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetVersionTemplate("credent-kms {{.Version}}\n")
 	// Without the text, which may be a key that begins with a dash.
-	root.SetFlagErrorFunc(func(*cobra.Command, error) error { return errors.New("unknown or malformed flag; see --help") })
+	root.SetFlagErrorFunc(func(*cobra.Command,
+		error,
+	) error {
+		return errors.New("unknown or malformed flag; see --help")
+	})
 	root.AddCommand(a.wrap(), a.unwrap(), a.rewrap(), a.addKey(),
 		a.change("promote", "Make an earlier key the primary one", kms.Promote),
-		a.change("remove-key", "Remove an earlier key, once `credent key retire` says that no secret needs it", kms.RemoveKey),
+		a.change("remove-key", "Remove an earlier key, once `credent key retire` says that no secret needs it",
+			kms.RemoveKey),
 		a.exec())
 	return root
 }

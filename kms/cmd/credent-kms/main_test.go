@@ -36,7 +36,10 @@ func command(t *testing.T, input string, args ...string) (out string, ran []stri
 // commands alone.
 func TestRotation(t *testing.T) {
 	oldKey, earlier := keyring.GenerateKey(), keyring.GenerateKey()
-	for _, name := range []string{"ENCRYPTION_KEY", "ENCRYPTION_KEY_FILE", "ENCRYPTION_KEY_PREVIOUS", kms.EnvKeyringFile, envTo} {
+	for _, name := range []string{
+		"ENCRYPTION_KEY", "ENCRYPTION_KEY_FILE", "ENCRYPTION_KEY_PREVIOUS",
+		kms.EnvKeyringFile, envTo,
+	} {
 		t.Setenv(name, "")
 	}
 	t.Setenv(kms.EnvURL, localURL)
@@ -115,7 +118,10 @@ func TestExec(t *testing.T) {
 
 func TestRefusals(t *testing.T) {
 	key := keyring.GenerateKey()
-	for _, name := range []string{"ENCRYPTION_KEY", "ENCRYPTION_KEY_FILE", "ENCRYPTION_KEY_PREVIOUS", kms.EnvKeyringFile, envTo} {
+	for _, name := range []string{
+		"ENCRYPTION_KEY", "ENCRYPTION_KEY_FILE", "ENCRYPTION_KEY_PREVIOUS",
+		kms.EnvKeyringFile, envTo,
+	} {
 		t.Setenv(name, "")
 	}
 	t.Setenv(kms.EnvURL, localURL)
@@ -154,7 +160,13 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 	t.Setenv(kms.EnvURL, "")
-	for _, args := range [][]string{{"wrap", "--generate"}, {"unwrap", "--check"}, {"rewrap"}, {"add-key"}, {"exec", "--", "true"}} {
+	for _, args := range [][]string{
+		{"wrap", "--generate"},
+		{"unwrap", "--check"},
+		{"rewrap"},
+		{"add-key"},
+		{"exec", "--", "true"},
+	} {
 		if _, _, err := command(t, "", args...); err == nil || !strings.Contains(err.Error(), kms.EnvURL) {
 			t.Errorf("%v without a URL: %v", args, err)
 		}

@@ -24,8 +24,8 @@ var (
 			AcrossTenants: true,
 			Bound:         true,
 		},
-		Scanner: func() any { return ValueScanner.APIKey },
-		Digest:  func() any { return ValueScanner.APIKeyIndex },
+		Scanner: encrypted.TextScanner(&ValueScanner.APIKey, "api_key", 500),
+		Digest:  encrypted.IndexScanner(&ValueScanner.APIKeyIndex, encrypted.IndexConfig{Unique: true}),
 	})
 	// CertificateColumn is the column of "certificate".
 	CertificateColumn = encrypted.Register(encrypted.Binding{
@@ -40,7 +40,7 @@ var (
 			Tenant: FieldAccountID,
 			Bound:  true,
 		},
-		Scanner: func() any { return ValueScanner.Certificate },
+		Scanner: encrypted.ValueScanner(&ValueScanner.Certificate, "certificate", 5432),
 	})
 	// PaidUntilColumn is the column of "paid_until".
 	PaidUntilColumn = encrypted.Register(encrypted.Binding{
@@ -53,7 +53,7 @@ var (
 			Type:   "time.Time",
 			ID:     FieldID,
 		},
-		Scanner: func() any { return ValueScanner.PaidUntil },
+		Scanner: encrypted.ValueScanner(&ValueScanner.PaidUntil, "paid_until", 140),
 	})
 	// WebhookColumn is the column of "webhook".
 	WebhookColumn = encrypted.Register(encrypted.Binding{
@@ -68,7 +68,7 @@ var (
 			Tenant: FieldAccountID,
 			Bound:  true,
 		},
-		Scanner: func() any { return ValueScanner.Webhook },
+		Scanner: encrypted.ValueScanner(&ValueScanner.Webhook, "webhook", 2000),
 	})
 	// SigningKeyColumn is the column of "signing_key".
 	SigningKeyColumn = encrypted.Register(encrypted.Binding{
@@ -81,7 +81,7 @@ var (
 			Type:   "string",
 			ID:     FieldID,
 		},
-		Scanner: func() any { return ValueScanner.SigningKey },
+		Scanner: encrypted.TextScanner(&ValueScanner.SigningKey, "signing_key", 500),
 	})
 )
 

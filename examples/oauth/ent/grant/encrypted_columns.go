@@ -19,7 +19,7 @@ var (
 			Type:   "string",
 			ID:     FieldID,
 		},
-		Scanner: func() any { return ValueScanner.AccessToken },
+		Scanner: encrypted.TextScanner(&ValueScanner.AccessToken, "access_token", 2764),
 	})
 	// ScopesColumn is the column of "scopes".
 	ScopesColumn = encrypted.Register(encrypted.Binding{
@@ -32,7 +32,7 @@ var (
 			Type:   "[]string",
 			ID:     FieldID,
 		},
-		Scanner: func() any { return ValueScanner.Scopes },
+		Scanner: encrypted.ValueScanner(&ValueScanner.Scopes, "scopes", 500),
 	})
 	// ExpiresAtColumn is the column of "expires_at".
 	ExpiresAtColumn = encrypted.Register(encrypted.Binding{
@@ -45,6 +45,6 @@ var (
 			Type:   "time.Time",
 			ID:     FieldID,
 		},
-		Scanner: func() any { return ValueScanner.ExpiresAt },
+		Scanner: encrypted.ValueScanner(&ValueScanner.ExpiresAt, "expires_at", 140),
 	})
 )

@@ -24,8 +24,8 @@ var (
 			AcrossTenants: true,
 			Bound:         true,
 		},
-		Scanner: func() any { return ValueScanner.RefreshToken },
-		Digest:  func() any { return ValueScanner.RefreshTokenIndex },
+		Scanner: encrypted.TextScanner(&ValueScanner.RefreshToken, "refresh_token", 2764),
+		Digest:  encrypted.IndexScanner(&ValueScanner.RefreshTokenIndex, encrypted.IndexConfig{Unique: true}),
 	})
 	// WebhookColumn is the column of "webhook".
 	WebhookColumn = encrypted.Register(encrypted.Binding{
@@ -40,7 +40,7 @@ var (
 			Tenant: FieldUserID,
 			Bound:  true,
 		},
-		Scanner: func() any { return ValueScanner.Webhook },
+		Scanner: encrypted.ValueScanner(&ValueScanner.Webhook, "webhook", 2000),
 	})
 	// ClientCertificateColumn is the column of "client_certificate".
 	ClientCertificateColumn = encrypted.Register(encrypted.Binding{
@@ -55,7 +55,7 @@ var (
 			Tenant: FieldUserID,
 			Bound:  true,
 		},
-		Scanner: func() any { return ValueScanner.ClientCertificate },
+		Scanner: encrypted.ValueScanner(&ValueScanner.ClientCertificate, "client_certificate", 5432),
 	})
 )
 

@@ -35,7 +35,8 @@ type Database func(t *testing.T) (db *sql.DB, d string)
 func Run(t *testing.T, database Database) {
 	t.Helper()
 	for name, test := range map[string]func(*testing.T, *env){
-		"vault": testVault, "write paths": testWritePaths, "refusals": testRefusals, "output": testOutput, "keys": testKeys,
+		"vault": testVault, "write paths": testWritePaths, "refusals": testRefusals, "output": testOutput,
+		"keys":  testKeys,
 		"index": testIndex, "two keys": testTwoKeys, "binding": testBinding,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -61,14 +62,16 @@ func testBinding(t *testing.T, e *env) {
 	}
 	for _, column := range []string{integration.FieldWebhook, integration.FieldClientCertificate} {
 		_, err := e.db.ExecContext(ctx, fmt.Sprintf(
-			"UPDATE integrations SET %s = (SELECT webhook FROM integrations WHERE user_id = 'b') WHERE user_id = 'a'", column))
+			"UPDATE integrations SET %s = (SELECT webhook FROM integrations WHERE user_id = 'b') WHERE user_id = 'a'",
+			column))
 		must(t, err)
 	}
 	a := e.Client.Integration.Query().Where(integration.UserID("a")).OnlyX(ctx)
 	if config, err := a.Webhook.Reveal(); !errors.Is(err, encrypted.ErrWrongLocation) || config.Secret != "" {
 		t.Errorf("another user's webhook: got %+v, %v, want ErrWrongLocation", config, err)
 	}
-	if certificate, err := a.ClientCertificate.Reveal(); !errors.Is(err, encrypted.ErrWrongLocation) || certificate != nil {
+	if certificate, err := a.ClientCertificate.Reveal(); !errors.Is(err, encrypted.ErrWrongLocation) ||
+		certificate != nil {
 		t.Errorf("another column's token: got %q, %v, want ErrWrongLocation", certificate, err)
 	}
 	// A user that the row gets must be given its secrets as well.
@@ -163,7 +166,8 @@ func testVault(t *testing.T, e *env) {
 		t.Errorf("got %q, %v", token, err)
 	}
 	for _, g := range i.Edges.Grants { // loaded with the edge
-		if scopes, err := g.Scopes.Reveal(); err != nil || len(scopes) != 0 && !slices.Equal(scopes, []string{"repo", "user"}) {
+		if scopes, err := g.Scopes.Reveal(); err != nil ||
+			len(scopes) != 0 && !slices.Equal(scopes, []string{"repo", "user"}) {
 			t.Errorf("got %q, %v", scopes, err)
 		}
 	}
@@ -185,7 +189,8 @@ func testWritePaths(t *testing.T, e *env) {
 		token, err := i.RefreshToken.Reveal()
 		hook, err2 := i.Webhook.Reveal()
 		certificate, err3 := i.ClientCertificate.Reveal()
-		if errors.Join(err, err2, err3) != nil || token != canary+text || hook.Secret != canary+text || string(certificate) != "\xff"+canary+text {
+		if errors.Join(err, err2, err3) != nil || token != canary+text || hook.Secret != canary+text ||
+			string(certificate) != "\xff"+canary+text {
 			t.Errorf("%s: got %q, %q, %q, %v", path, token, hook.Secret, certificate, errors.Join(err, err2, err3))
 		}
 		e.allTokens(t)
@@ -196,22 +201,27 @@ func testWritePaths(t *testing.T, e *env) {
 	e.Client.Integration.CreateBulk(create("b", "2"), create("c", "3")).ExecX(ctx)
 	expect("create bulk", "b", "2")
 	expect("create bulk", "c", "3")
-	i = i.Update().SetRefreshToken(encrypted.New(canary + "4")).SetWebhook(encrypted.NewValue(webhook.Config{Secret: canary + "4"})).
+	i = i.Update().SetRefreshToken(encrypted.New(canary + "4")).
+		SetWebhook(encrypted.NewValue(webhook.Config{Secret: canary + "4"})).
 		SetClientCertificate(encrypted.NewValue([]byte("\xff" + canary + "4"))).SaveX(ctx)
 	expect("update one", "a", "4")
-	create("a", "5").OnConflictColumns(integration.FieldUserID, integration.FieldProvider).Update(func(u *ent.IntegrationUpsert) {
-		u.SetRefreshToken(encrypted.New(canary + "6")).SetWebhook(encrypted.NewValue(webhook.Config{Secret: canary + "6"})).
-			SetClientCertificate(encrypted.NewValue([]byte("\xff" + canary + "6")))
-	}).ExecX(ctx)
+	create("a", "5").OnConflictColumns(integration.FieldUserID, integration.FieldProvider).
+		Update(func(u *ent.IntegrationUpsert) {
+			u.SetRefreshToken(encrypted.New(canary + "6")).
+				SetWebhook(encrypted.NewValue(webhook.Config{Secret: canary + "6"})).
+				SetClientCertificate(encrypted.NewValue([]byte("\xff" + canary + "6")))
+		}).ExecX(ctx)
 	expect("upsert, setters", "a", "6")
 	e.Client.Integration.CreateBulk(create("a", "7"), create("d", "8")).
 		OnConflictColumns(integration.FieldUserID, integration.FieldProvider).
-		Update(func(u *ent.IntegrationUpsert) { u.UpdateRefreshToken().UpdateWebhook().UpdateClientCertificate() }).ExecX(ctx)
+		Update(func(u *ent.IntegrationUpsert) { u.UpdateRefreshToken().UpdateWebhook().UpdateClientCertificate() }).
+		ExecX(ctx)
 	expect("bulk upsert", "a", "7")
 	expect("bulk upsert", "d", "8")
 	e.Client.Integration.UpdateOneID(i.ID).Modify(func(u *entsql.UpdateBuilder) {
 		token := encrypted.New(canary + "9")
-		hook, certificate := encrypted.NewValue(webhook.Config{Secret: canary + "9"}), encrypted.NewValue([]byte("\xff"+canary+"9"))
+		hook, certificate := encrypted.NewValue(webhook.Config{Secret: canary + "9"}), encrypted.NewValue(
+			[]byte("\xff"+canary+"9"))
 		u.Set(integration.FieldRefreshToken, encrypted.At(token, integration.RefreshTokenColumn, "u")).
 			Set(integration.FieldRefreshTokenIndex, encrypted.DigestOf(token, integration.RefreshTokenColumn, nil)).
 			Set(integration.FieldWebhook, encrypted.At(hook, integration.WebhookColumn, "u")).
@@ -231,7 +241,8 @@ func testWritePaths(t *testing.T, e *env) {
 
 	// Absent is NULL, both ways.
 	i = i.Update().ClearWebhook().SetClientCertificate(encrypted.Value[[]byte]{}).SaveX(ctx)
-	if n := e.Client.Integration.Query().Where(integration.WebhookIsNil(), integration.ClientCertificateIsNil()).CountX(ctx); n != 1 {
+	if n := e.Client.Integration.Query().Where(integration.WebhookIsNil(), integration.ClientCertificateIsNil()).
+		CountX(ctx); n != 1 {
 		t.Errorf("%d rows have none, want 1", n)
 	}
 	if i = e.Client.Integration.GetX(ctx, i.ID); !i.Webhook.IsZero() || !i.ClientCertificate.IsZero() {
@@ -251,7 +262,8 @@ func testRefusals(t *testing.T, e *env) {
 	must(t, e.Connect(ctx, "v", "github", canary+" of v"))
 	i := e.Client.Integration.Query().FirstX(ctx)
 	where := func(column string, value any) error {
-		_, err := e.Client.Integration.Query().Where(func(s *entsql.Selector) { s.Where(entsql.EQ(s.C(column), value)) }).Count(ctx)
+		_, err := e.Client.Integration.Query().
+			Where(func(s *entsql.Selector) { s.Where(entsql.EQ(s.C(column), value)) }).Count(ctx)
 		return err
 	}
 	set := func(value any) error {
@@ -259,12 +271,18 @@ func testRefusals(t *testing.T, e *env) {
 	}
 	hook := encrypted.NewValue(webhook.Config{Secret: strings.Repeat(canary, 300)})
 	for name, test := range map[string]struct{ got, want error }{
-		"text compared":  {where(integration.FieldRefreshToken, encrypted.New(canary)), encrypted.ErrNoLocation},
-		"value compared": {where(integration.FieldWebhook, encrypted.NewValue(webhook.Config{Secret: canary})), encrypted.ErrNoLocation},
+		"text compared": {where(integration.FieldRefreshToken, encrypted.New(canary)), encrypted.ErrNoLocation},
+		"value compared": {
+			where(integration.FieldWebhook, encrypted.NewValue(webhook.Config{Secret: canary})),
+			encrypted.ErrNoLocation,
+		},
 		"value set bare": {set(encrypted.NewValue(webhook.Config{Secret: canary})), encrypted.ErrNoLocation},
-		"many rows":      {e.Client.Integration.Update().SetRefreshToken(encrypted.New(canary)).Exec(ctx), encrypted.ErrManyRows},
-		"too long":       {i.Update().SetWebhook(hook).Exec(ctx), encrypted.ErrTooLong},
-		"marker":         {i.Update().SetRefreshToken(encrypted.New("[REDACTED]")).Exec(ctx), encrypted.ErrRedacted},
+		"many rows": {
+			e.Client.Integration.Update().SetRefreshToken(encrypted.New(canary)).Exec(ctx),
+			encrypted.ErrManyRows,
+		},
+		"too long": {i.Update().SetWebhook(hook).Exec(ctx), encrypted.ErrTooLong},
+		"marker":   {i.Update().SetRefreshToken(encrypted.New("[REDACTED]")).Exec(ctx), encrypted.ErrRedacted},
 	} {
 		if !errors.Is(test.got, test.want) || strings.Contains(test.got.Error(), canary) {
 			t.Errorf("%s: got %v, want %v", name, test.got, test.want)
@@ -285,9 +303,11 @@ func testOutput(t *testing.T, e *env) {
 	var out strings.Builder
 	drv, err := encrypted.NewDriver(entsql.OpenDB(e.dialect, e.db), encrypted.Config{Keyring: e.ring})
 	must(t, err)
-	debug := ent.NewClient(ent.Driver(drv), ent.Debug(), ent.Log(func(args ...any) { _, _ = fmt.Fprintln(&out, args...) }))
+	debug := ent.NewClient(ent.Driver(drv), ent.Debug(),
+		ent.Log(func(args ...any) { _, _ = fmt.Fprintln(&out, args...) }))
 	hook := encrypted.NewValue(webhook.Config{Secret: canary})
-	i := debug.Integration.Create().SetUserID("u").SetProvider("p").SetRefreshToken(encrypted.New(canary)).SetWebhook(hook).SaveX(ctx)
+	i := debug.Integration.Create().SetUserID("u").SetProvider("p").SetRefreshToken(encrypted.New(canary)).
+		SetWebhook(hook).SaveX(ctx)
 	if out.Len() == 0 {
 		t.Error("nothing was logged")
 	}
@@ -296,7 +316,8 @@ func testOutput(t *testing.T, e *env) {
 	must(t, err)
 	out.Write(data)
 	slog.New(slog.NewTextHandler(&out, nil)).Info("x", "i", i, "h", hook)
-	if text := out.String(); strings.Contains(text, canary) || strings.Contains(text, fmt.Sprintf("%x", canary)) || !strings.Contains(text, "REDACTED") {
+	if text := out.String(); strings.Contains(text, canary) || strings.Contains(text, fmt.Sprintf("%x", canary)) ||
+		!strings.Contains(text, "REDACTED") {
 		t.Errorf("it prints %s", text)
 	}
 }
@@ -314,7 +335,8 @@ func testKeys(t *testing.T, e *env) {
 	must(t, err)
 	i := ent.NewClient(ent.Driver(drv)).Integration.Query().OnlyX(ctx)
 	var detail *encrypted.Error
-	if _, err := i.RefreshToken.Reveal(); !errors.As(err, &detail) || detail.Column != "refresh_token" || detail.Row != i.ID.String() {
+	if _, err := i.RefreshToken.Reveal(); !errors.As(err, &detail) || detail.Column != "refresh_token" ||
+		detail.Row != i.ID.String() {
 		t.Errorf("got %v, want column and row in it", err)
 	}
 }
@@ -372,24 +394,27 @@ func testTwoKeys(t *testing.T, e *env) {
 		create(tx.Client(), fmt.Sprint("in a transaction ", i)).ExecX(ctx)
 		must(t, tx.Commit())
 		c.Integration.CreateBulk(create(c, fmt.Sprint("bulk ", i)), create(c, fmt.Sprint("bulk, too ", i))).ExecX(ctx)
-		create(c, fmt.Sprint("upsert ", i)).OnConflictColumns(integration.FieldUserID, integration.FieldProvider).UpdateNewValues().ExecX(ctx)
+		create(c, fmt.Sprint("upsert ", i)).OnConflictColumns(integration.FieldUserID, integration.FieldProvider).
+			UpdateNewValues().ExecX(ctx)
 		row := create(c, fmt.Sprint("before ", i)).SaveX(ctx)
 		row.Update().SetRefreshToken(encrypted.New(canary + fmt.Sprint("after ", i))).ExecX(ctx)
 	}
 	all := e.Client.Integration.Query().CountX(ctx)
 	for _, token := range []string{
-		"old", "new", "first", "second", "in a transaction 0", "in a transaction 1", "bulk 0", "bulk 1", "bulk, too 0", "bulk, too 1",
-		"upsert 0", "upsert 1", "after 0", "after 1",
+		"old", "new", "first", "second", "in a transaction 0", "in a transaction 1", "bulk 0", "bulk 1",
+		"bulk, too 0", "bulk, too 1", "upsert 0", "upsert 1", "after 0", "after 1",
 	} {
 		for i, c := range orders {
-			if n := c.Integration.Query().Where(integration.RefreshTokenIs(encrypted.New(canary + token))).CountX(ctx); n != 1 {
+			if n := c.Integration.Query().Where(integration.RefreshTokenIs(encrypted.New(canary + token))).
+				CountX(ctx); n != 1 {
 				t.Errorf("%s: keyring %d finds %d", token, i, n)
 			}
 			other := create(c, "another").SetRefreshToken(encrypted.New(canary + token))
 			if err := other.Exec(ctx); !ent.IsConstraintError(err) || strings.Contains(err.Error(), canary) {
 				t.Errorf("%s: keyring %d stores it again: %v", token, i, err)
 			}
-			bulk := c.Integration.CreateBulk(create(c, "yet another"), create(c, "another").SetRefreshToken(encrypted.New(canary+token)))
+			bulk := c.Integration.CreateBulk(create(c, "yet another"), create(c, "another").
+				SetRefreshToken(encrypted.New(canary+token)))
 			if err := bulk.Exec(ctx); !ent.IsConstraintError(err) {
 				t.Errorf("%s: keyring %d stores it again in a bulk: %v", token, i, err)
 			}
@@ -400,7 +425,8 @@ func testTwoKeys(t *testing.T, e *env) {
 	}
 	// Each under the primary key in the end, and found by it alone.
 	for i := range orders {
-		if n := client(i).Integration.Query().Where(integration.RefreshTokenIs(encrypted.New(canary + fmt.Sprint("after ", i)))).CountX(ctx); n != 1 {
+		if n := client(i).Integration.Query().
+			Where(integration.RefreshTokenIs(encrypted.New(canary + fmt.Sprint("after ", i)))).CountX(ctx); n != 1 {
 			t.Errorf("the primary key %d finds %d", i, n)
 		}
 	}
@@ -418,7 +444,8 @@ func testRace(t *testing.T, e *env, sides []*ent.Client, create func(*ent.Client
 	for try := range tries {
 		running.Go(func() {
 			for i := range tokens {
-				one := create(sides[try%2], fmt.Sprintf("race %d, %d", i, try)).SetRefreshToken(encrypted.New(canary + fmt.Sprint("race ", i)))
+				one := create(sides[try%2], fmt.Sprintf("race %d, %d", i, try)).
+					SetRefreshToken(encrypted.New(canary + fmt.Sprint("race ", i)))
 				err := one.Exec(t.Context())
 				switch {
 				case err == nil:

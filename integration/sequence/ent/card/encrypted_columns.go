@@ -22,8 +22,8 @@ var (
 			Index:  FieldPinIndex,
 			Tenant: FieldOwnerID,
 		},
-		Scanner:    func() any { return ValueScanner.Pin },
-		Digest:     func() any { return ValueScanner.PinIndex },
+		Scanner:    encrypted.TextScanner(&ValueScanner.Pin, "pin", 500),
+		Digest:     encrypted.IndexScanner(&ValueScanner.PinIndex, encrypted.IndexConfig{Unique: true}),
 		UniqueWith: []string{"owner_id"},
 	})
 	// EmailColumn is the column of "email".
@@ -40,8 +40,8 @@ var (
 			Tenant:        FieldOwnerID,
 			AcrossTenants: true,
 		},
-		Scanner: func() any { return ValueScanner.Email },
-		Digest:  func() any { return ValueScanner.EmailIndex },
+		Scanner: encrypted.TextScanner(&ValueScanner.Email, "email", 500),
+		Digest:  encrypted.IndexScanner(&ValueScanner.EmailIndex, encrypted.IndexConfig{}),
 	})
 )
 

@@ -21,7 +21,7 @@ var (
 			ID:     FieldID,
 			Tenant: FieldOwnerID,
 		},
-		Scanner: func() any { return ValueScanner.Body },
+		Scanner: encrypted.TextScanner(&ValueScanner.Body, "body", 500),
 	})
 	// EmailColumn is the column of "email".
 	EmailColumn = encrypted.Register(encrypted.Binding{
@@ -37,8 +37,8 @@ var (
 			Tenant:        FieldOwnerID,
 			AcrossTenants: true,
 		},
-		Scanner: func() any { return ValueScanner.Email },
-		Digest:  func() any { return ValueScanner.EmailIndex },
+		Scanner: encrypted.TextScanner(&ValueScanner.Email, "email", 500),
+		Digest:  func() any { return ValueScanner.EmailIndex }, // set from the schema
 	})
 	// CodeColumn is the column of "code".
 	CodeColumn = encrypted.Register(encrypted.Binding{
@@ -54,8 +54,8 @@ var (
 			Tenant:        FieldOwnerID,
 			AcrossTenants: true,
 		},
-		Scanner: func() any { return ValueScanner.Code },
-		Digest:  func() any { return ValueScanner.CodeIndex },
+		Scanner: encrypted.ValueScanner(&ValueScanner.Code, "code", 500),
+		Digest:  encrypted.IndexScanner(&ValueScanner.CodeIndex, encrypted.IndexConfig{Unique: true}),
 	})
 )
 

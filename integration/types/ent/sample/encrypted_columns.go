@@ -20,7 +20,7 @@ var (
 			Type:   "[]byte",
 			ID:     FieldID,
 		},
-		Scanner: func() any { return ValueScanner.Content },
+		Scanner: encrypted.ValueScanner(&ValueScanner.Content, "content", 500),
 	})
 	// MomentColumn is the column of "moment".
 	MomentColumn = encrypted.Register(encrypted.Binding{
@@ -33,7 +33,7 @@ var (
 			Type:   "time.Time",
 			ID:     FieldID,
 		},
-		Scanner: func() any { return ValueScanner.Moment },
+		Scanner: encrypted.ValueScanner(&ValueScanner.Moment, "moment", 140),
 	})
 	// WallColumn is the column of "wall".
 	WallColumn = encrypted.Register(encrypted.Binding{
@@ -46,7 +46,7 @@ var (
 			Type:   "time.Time",
 			ID:     FieldID,
 		},
-		Scanner: func() any { return ValueScanner.Wall },
+		Scanner: encrypted.ValueScanner(&ValueScanner.Wall, "wall", 140),
 	})
 	// DayColumn is the column of "day".
 	DayColumn = encrypted.Register(encrypted.Binding{
@@ -59,7 +59,7 @@ var (
 			Type:   "time.Time",
 			ID:     FieldID,
 		},
-		Scanner: func() any { return ValueScanner.Day },
+		Scanner: encrypted.ValueScanner(&ValueScanner.Day, "day", 140),
 	})
 	// DocumentColumn is the column of "document".
 	DocumentColumn = encrypted.Register(encrypted.Binding{
@@ -72,7 +72,7 @@ var (
 			Type:   "map[string]interface {}",
 			ID:     FieldID,
 		},
-		Scanner: func() any { return ValueScanner.Document },
+		Scanner: encrypted.ValueScanner(&ValueScanner.Document, "document", 500),
 	})
 	// SourceColumn is the column of "source".
 	SourceColumn = encrypted.Register(encrypted.Binding{
@@ -85,7 +85,7 @@ var (
 			Type:   "json.RawMessage",
 			ID:     FieldID,
 		},
-		Scanner: func() any { return ValueScanner.Source },
+		Scanner: encrypted.ValueScanner(&ValueScanner.Source, "source", 500),
 	})
 	// BigColumn is the column of "big".
 	BigColumn = encrypted.Register(encrypted.Binding{
@@ -98,7 +98,7 @@ var (
 			Type:   "int64",
 			ID:     FieldID,
 		},
-		Scanner: func() any { return ValueScanner.Big },
+		Scanner: encrypted.ValueScanner(&ValueScanner.Big, "big", 500),
 	})
 	// SmallColumn is the column of "small".
 	SmallColumn = encrypted.Register(encrypted.Binding{
@@ -111,7 +111,7 @@ var (
 			Type:   "int16",
 			ID:     FieldID,
 		},
-		Scanner: func() any { return ValueScanner.Small },
+		Scanner: encrypted.ValueScanner(&ValueScanner.Small, "small", 500),
 	})
 	// RatioColumn is the column of "ratio".
 	RatioColumn = encrypted.Register(encrypted.Binding{
@@ -124,7 +124,7 @@ var (
 			Type:   "float64",
 			ID:     FieldID,
 		},
-		Scanner: func() any { return ValueScanner.Ratio },
+		Scanner: encrypted.ValueScanner(&ValueScanner.Ratio, "ratio", 500),
 	})
 	// AmountColumn is the column of "amount".
 	AmountColumn = encrypted.Register(encrypted.Binding{
@@ -137,7 +137,7 @@ var (
 			Type:   "json.Number",
 			ID:     FieldID,
 		},
-		Scanner: func() any { return ValueScanner.Amount },
+		Scanner: encrypted.ValueScanner(&ValueScanner.Amount, "amount", 2000),
 	})
 	// FlagColumn is the column of "flag".
 	FlagColumn = encrypted.Register(encrypted.Binding{
@@ -150,7 +150,7 @@ var (
 			Type:   "bool",
 			ID:     FieldID,
 		},
-		Scanner: func() any { return ValueScanner.Flag },
+		Scanner: encrypted.ValueScanner(&ValueScanner.Flag, "flag", 500),
 	})
 	// CodeColumn is the column of "code".
 	CodeColumn = encrypted.Register(encrypted.Binding{
@@ -164,8 +164,8 @@ var (
 			ID:     FieldID,
 			Index:  FieldCodeIndex,
 		},
-		Scanner: func() any { return ValueScanner.Code },
-		Digest:  func() any { return ValueScanner.CodeIndex },
+		Scanner: encrypted.TextScanner(&ValueScanner.Code, "code", 500),
+		Digest:  encrypted.IndexScanner(&ValueScanner.CodeIndex, encrypted.IndexConfig{Unique: true}),
 	})
 	// LabelColumn is the column of "label".
 	LabelColumn = encrypted.Register(encrypted.Binding{
@@ -178,7 +178,7 @@ var (
 			Type:   "string",
 			ID:     FieldID,
 		},
-		Scanner: func() any { return ValueScanner.Label },
+		Scanner: encrypted.TextScanner(&ValueScanner.Label, "label", 500),
 	})
 )
 

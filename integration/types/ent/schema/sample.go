@@ -1,5 +1,5 @@
-// Package schema declares the entity whose plaintext columns of every type the
-// tests of package types encrypt.
+// Package schema declares an entity with plaintext columns of every type.
+// The tests of package types encrypt them.
 package schema
 
 import (
