@@ -69,7 +69,7 @@ func (r *run) keepCanaries(ctx context.Context, t table, result *TableReport) er
 		return nil
 	}
 	for _, of := range t.columns {
-		opened := !slices.ContainsFunc(result.Quarantined, func(q Quarantined) bool { return q.Column == of.Name })
+		opened := result.QuarantinedByOthers == 0 && !slices.ContainsFunc(result.Quarantined, func(q Quarantined) bool { return q.Column == of.Name })
 		var outcome canary.Outcome
 		err := r.retryTable(ctx, t, func() (err error) {
 			switch {

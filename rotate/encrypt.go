@@ -48,6 +48,7 @@ func Encrypt(ctx context.Context, db *sql.DB, keyRing *keyring.Keyring, cfg Conf
 	}
 	locate := new(seal.Locator)
 	return start(ctx, db, ring, cfg, operation{
+		name: "encrypt",
 		rewrite: func(cfg *Config, ring *engine.Ring, stored original, p seal.Place) (rewritten, error) {
 			to := cfg.rebinding(&p.Column)
 			if p.Column.Bound && to == seal.Keep {
@@ -107,7 +108,7 @@ func validateChecks(ctx context.Context, s store, t table, result *TableReport) 
 	}
 	result.Unchecked = nil // of an earlier try
 	for _, c := range t.columns {
-		if left[c.Name] {
+		if left[c.Name] || result.QuarantinedByOthers > 0 {
 			continue
 		}
 		checks, err := s.checks(ctx, c)
@@ -151,6 +152,7 @@ func DecryptToPlaintext(ctx context.Context, db *sql.DB, keyRing *keyring.Keyrin
 	ring := (*engine.Ring)(keyRing)
 	locate := new(seal.Locator)
 	return start(ctx, db, ring, cfg, operation{
+		name: "decrypt",
 		rewrite: func(_ *Config, ring *engine.Ring, stored original, p seal.Place) (rewritten, error) {
 			plaintext, changed, err := decryptStored(locate, ring, stored.text, p)
 			return rewritten{plaintext, changed, false}, err

@@ -122,21 +122,6 @@ func (postgres) scanKey(key any) (string, any, error) {
 	return "", nil, fmt.Errorf("%w: it is a %T", ErrPrimaryKey, key)
 }
 
-// page compares with the key as text, cast to the column's own type, so that
-// its index and its order apply.
-func (p postgres) page(ctx context.Context, t table, after any, n int) ([]row, error) {
-	query := p.selectRows(t)
-	args := []any{n}
-	if after != nil {
-		fmt.Fprintf(query, " WHERE t.%s > $2::text::%s", quote(t.key), t.keyType)
-		args = append(args, after)
-	}
-	// Of the table's column, by its index, and not of the result's, which is
-	// its text.
-	fmt.Fprintf(query, " ORDER BY t.%s LIMIT $1", quote(t.key))
-	return selectPage(ctx, p.db, t, query.String(), args, p.scanKey)
-}
-
 func (p postgres) ofTenant(ctx context.Context, tx querier, t table, tenant string) ([]row, error) {
 	query := p.selectRows(t)
 	fmt.Fprintf(query, " WHERE t.%s::text = $1 FOR UPDATE", quote(t.tenant))

@@ -87,7 +87,7 @@ func (a *app) rewriting(w *rewriting, cmd *cobra.Command, check func() error) *c
 	})
 	cmd.Flags().StringArrayVar(&w.cfg.Columns, "column", nil, "look at this `TABLE.COLUMN` only; may be repeated")
 	cmd.Flags().BoolVar(&w.cfg.DryRun, "dry-run", false, "count what would be rewritten, and write nothing")
-	cmd.Flags().IntVar(&w.cfg.Workers, "workers", rotate.DefaultWorkers, "how many pages to rewrite at the same time")
+	cmd.Flags().IntVar(&w.cfg.Workers, "workers", rotate.DefaultWorkers(), "how many pages to rewrite at the same time")
 	cmd.Flags().IntVar(&w.cfg.Batch, "batch", rotate.DefaultBatch, "rows in a page")
 	cmd.Flags().IntVar(&w.cfg.RowsPerSecond, "rate", 0, "rows to read in a second at most; 0 means no limit")
 	cmd.Flags().BoolVar(&w.asJSON, "json", false, "print JSON")

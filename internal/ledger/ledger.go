@@ -33,7 +33,12 @@ const (
 var ErrLost = errors.New("ledger: the positions are gone")
 
 // Counts are what a pass found in a part.
-type Counts struct{ Read, Found, Quarantined int64 }
+type Counts struct {
+	Read        int64 // rows
+	Found       int64 // of these, with something to do
+	Skipped     int64 // of these, that were left as they are
+	Quarantined int64 // values that can't be dealt with
+}
 
 // Part is a range of keys. Keys are texts that the caller encodes; "" is none.
 type Part struct {
@@ -71,6 +76,7 @@ type State struct {
 	Since  string // as given to Next; "" for the first pass
 	Began  string // what the caller knew of the moment before the pass
 	Left   int    // parts that aren't done
+	Free   int    // of these, that nobody has
 	Counts Counts
 	Others int64 // rows that others have read
 }

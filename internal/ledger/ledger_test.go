@@ -128,7 +128,7 @@ func TestLedger(t *testing.T) {
 func passes(t *testing.T, b book) {
 	t.Helper()
 	ctx := t.Context()
-	want := ledger.State{Pass: 1, Began: "then", Left: 3}
+	want := ledger.State{Pass: 1, Began: "then", Left: 3, Free: 3}
 	state, existed := open(t, b, "f", "m")
 	if diff := cmp.Diff(want, state); diff != "" || existed {
 		t.Fatalf("existed %t: %s", existed, diff)
@@ -144,7 +144,7 @@ func passes(t *testing.T, b book) {
 	if second.After != "f" || second.UpTo != "m" {
 		t.Errorf("%+v", second)
 	}
-	first.At, first.Counts = "b", ledger.Counts{Read: 5, Found: 2, Quarantined: 1}
+	first.At, first.Counts = "b", ledger.Counts{Read: 5, Found: 2, Skipped: 1, Quarantined: 1}
 	held(t, true)(b.Save(ctx, 0, first, true))
 	if again := claim(t, b, 0, 1, 1); !cmp.Equal(again, first) {
 		t.Errorf("%+v, want %+v", again, first)
@@ -154,7 +154,7 @@ func passes(t *testing.T, b book) {
 	third := claim(t, b, 0, 1, 3)
 	claim(t, b, 1, 1, 0)
 	held(t, true)(b.Finish(ctx, 0, third))
-	want.Left, want.Counts = 0, first.Counts
+	want.Left, want.Free, want.Counts = 0, 0, first.Counts
 	if state, err := b.State(ctx); err != nil || !cmp.Equal(state, want) {
 		t.Errorf("%v: %s", err, cmp.Diff(want, state))
 	}
@@ -167,7 +167,7 @@ func passes(t *testing.T, b book) {
 	if p := claim(t, b, 0, 2, 1); p.At != "" || p.Counts != (ledger.Counts{}) {
 		t.Errorf("a new pass begins at %+v", p)
 	}
-	if state, err := b.State(ctx); err != nil || !cmp.Equal(state, ledger.State{Pass: 2, Since: "since", Began: "now", Left: 3}) {
+	if state, err := b.State(ctx); err != nil || !cmp.Equal(state, ledger.State{Pass: 2, Since: "since", Began: "now", Left: 3, Free: 2}) {
 		t.Errorf("%+v, %v", state, err)
 	}
 	if err := b.Drop(ctx); err != nil {

@@ -45,9 +45,13 @@ func (m *Memory) now() State {
 	for i, p := range m.parts {
 		if !m.done[i] {
 			s.Left++
+			if !m.held[i] {
+				s.Free++
+			}
 		}
 		s.Counts.Read += p.Counts.Read
 		s.Counts.Found += p.Counts.Found
+		s.Counts.Skipped += p.Counts.Skipped
 		s.Counts.Quarantined += p.Counts.Quarantined
 	}
 	return s

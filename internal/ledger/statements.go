@@ -33,6 +33,7 @@ func CreateTable(d string) []string {
   "at_key" text NOT NULL DEFAULT '',
   "rows_read" %[3]s NOT NULL DEFAULT 0,
   "rows_found" %[3]s NOT NULL DEFAULT 0,
+  "rows_skipped" %[3]s NOT NULL DEFAULT 0,
   "quarantined" %[3]s NOT NULL DEFAULT 0,
   "owner" %[2]s(64) NOT NULL DEFAULT '',
   "lease_until" %[4]s NULL,
@@ -82,8 +83,10 @@ func statementsOf(sqlite bool) statements {
 	s.part = `INSERT INTO ` + Table + ` (goal, table_name, part, pass, done_pass, after_key, up_to_key, updated_at) VALUES `
 	s.state = `SELECT j.pass, j.since, j.began, j.parts, count(p.part),
 			CAST(coalesce(sum(CASE WHEN p.done_pass >= j.pass THEN 0 ELSE 1 END), 0) AS bigint),
+			CAST(coalesce(sum(CASE WHEN p.done_pass < j.pass AND (p.lease_until IS NULL OR p.lease_until < ` + s.now + `) THEN 1 END), 0) AS bigint),
 			CAST(coalesce(sum(CASE WHEN p.pass = j.pass THEN p.rows_read END), 0) AS bigint),
 			CAST(coalesce(sum(CASE WHEN p.pass = j.pass THEN p.rows_found END), 0) AS bigint),
+			CAST(coalesce(sum(CASE WHEN p.pass = j.pass THEN p.rows_skipped END), 0) AS bigint),
 			CAST(coalesce(sum(CASE WHEN p.pass = j.pass THEN p.quarantined END), 0) AS bigint),
 			CAST(coalesce(sum(CASE WHEN p.pass = j.pass AND p.owner NOT LIKE $1 THEN p.rows_read END), 0) AS bigint)
 		FROM ` + Table + ` AS j LEFT JOIN ` + Table + ` AS p ON p.goal = j.goal AND p.table_name = j.table_name AND p.part > 0
@@ -99,19 +102,20 @@ func (s statements) claim(pass int, lease time.Duration) string {
 	keep := func(column, none string) string {
 		return fmt.Sprintf("%s = CASE WHEN pass = %d THEN %[1]s ELSE %[3]s END", column, pass, none)
 	}
-	return fmt.Sprintf(`UPDATE `+Table+` SET owner = $1, lease_until = %s, updated_at = %s, pass = %d, %s, %s, %s, %s
+	return fmt.Sprintf(`UPDATE `+Table+` SET owner = $1, lease_until = %s, updated_at = %s, pass = %d, %s, %s, %s, %s, %s
 		WHERE goal = $2 AND table_name = $3 AND part = (
 			SELECT c.part FROM `+Table+` AS c WHERE c.goal = $4 AND c.table_name = $5 AND c.part > 0 AND c.done_pass < %[3]d
 				AND (c.owner = $6 OR c.lease_until IS NULL OR c.lease_until < %[2]s)
-			ORDER BY CASE WHEN c.owner = $7 THEN 0 ELSE 1 END, c.part LIMIT 1%[8]s)
+			ORDER BY CASE WHEN c.owner = $7 THEN 0 ELSE 1 END, c.part LIMIT 1%[9]s)
 		AND EXISTS (SELECT 1 FROM `+Table+` AS j WHERE j.goal = $8 AND j.table_name = $9 AND j.part = 0 AND j.pass = %[3]d)
-		RETURNING part, after_key, up_to_key, pass, at_key, rows_read, rows_found, quarantined`,
-		s.until(lease), s.now, pass, keep("at_key", "''"), keep("rows_read", "0"), keep("rows_found", "0"), keep("quarantined", "0"), s.skip)
+		RETURNING part, after_key, up_to_key, pass, at_key, rows_read, rows_found, rows_skipped, quarantined`,
+		s.until(lease), s.now, pass, keep("at_key", "''"), keep("rows_read", "0"), keep("rows_found", "0"), keep("rows_skipped", "0"),
+		keep("quarantined", "0"), s.skip)
 }
 
 func (s statements) save(set string) string {
-	return `UPDATE ` + Table + ` SET ` + set + `, at_key = $1, rows_read = $2, rows_found = $3, quarantined = $4, updated_at = ` + s.now + `
-		WHERE goal = $5 AND table_name = $6 AND owner = $7 AND part = $8 AND pass = $9`
+	return `UPDATE ` + Table + ` SET ` + set + `, at_key = $1, rows_read = $2, rows_found = $3, rows_skipped = $4, quarantined = $5, updated_at = ` + s.now + `
+		WHERE goal = $6 AND table_name = $7 AND owner = $8 AND part = $9 AND pass = $10`
 }
 
 func (s statements) next(from int) string {

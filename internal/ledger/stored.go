@@ -146,7 +146,7 @@ func (s *Stored) begin(ctx context.Context, p Plan) (made bool, err error) {
 func (s *Stored) State(ctx context.Context) (state State, err error) {
 	var parts, there int
 	err = s.db.QueryRowContext(ctx, s.sql.state, s.owner+"/%", s.goal, s.table).Scan(&state.Pass, &state.Since, &state.Began,
-		&parts, &there, &state.Left, &state.Counts.Read, &state.Counts.Found, &state.Counts.Quarantined, &state.Others)
+		&parts, &there, &state.Left, &state.Free, &state.Counts.Read, &state.Counts.Found, &state.Counts.Skipped, &state.Counts.Quarantined, &state.Others)
 	if errors.Is(err, sql.ErrNoRows) || err == nil && parts != there {
 		return State{}, ErrLost
 	}
@@ -158,7 +158,7 @@ func (s *Stored) State(ctx context.Context) (state State, err error) {
 func (s *Stored) Claim(ctx context.Context, worker, pass int) (p Part, ok bool, err error) {
 	me := s.worker(worker)
 	err = s.db.QueryRowContext(ctx, s.sql.claim(pass, s.lease), me, s.goal, s.table, s.goal, s.table, me, me, s.goal, s.table).
-		Scan(&p.Number, &p.After, &p.UpTo, &p.Pass, &p.At, &p.Counts.Read, &p.Counts.Found, &p.Counts.Quarantined)
+		Scan(&p.Number, &p.After, &p.UpTo, &p.Pass, &p.At, &p.Counts.Read, &p.Counts.Found, &p.Counts.Skipped, &p.Counts.Quarantined)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Part{}, false, nil
 	}
@@ -182,7 +182,7 @@ func (s *Stored) Finish(ctx context.Context, worker int, p Part) (bool, error) {
 }
 
 func (s *Stored) update(ctx context.Context, set string, worker int, p Part) (bool, error) {
-	result, err := s.db.ExecContext(ctx, s.sql.save(set), p.At, p.Counts.Read, p.Counts.Found, p.Counts.Quarantined,
+	result, err := s.db.ExecContext(ctx, s.sql.save(set), p.At, p.Counts.Read, p.Counts.Found, p.Counts.Skipped, p.Counts.Quarantined,
 		s.goal, s.table, s.worker(worker), p.Number, p.Pass)
 	if err != nil {
 		return false, err
