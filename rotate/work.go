@@ -107,9 +107,11 @@ func (w *work) passes(ctx context.Context) error {
 		if err != nil {
 			return ledger.ErrLost
 		}
-		switch now, err := w.now(ctx); {
-		case err != nil:
+		now, err := w.now(ctx)
+		if err != nil {
 			return err
+		}
+		switch {
 		case state.Left > 0 && state.Since != "" && !since.isSeenFrom(now): // what it was about can't be told any more
 			err = w.next(ctx, state.Pass, "", now.String())
 		case state.Left > 0:
