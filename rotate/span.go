@@ -52,7 +52,12 @@ func (s span) postgres(t table, query *strings.Builder, args *[]any) {
 }
 
 // keyTypes returns the types of keyColumns.
-func (t table) keyTypes() []string { return []string{t.keyType} }
+func (t table) keyTypes() []string {
+	if t.scoped {
+		return []string{t.tenantType, t.keyType}
+	}
+	return []string{t.keyType}
+}
 
 // divide reads a sample of the table's blocks, which takes some milliseconds
 // for a table of any size.
