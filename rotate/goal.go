@@ -84,4 +84,3 @@ func (t table) isDescribed() bool {
 	}
 	return true
 }
-

@@ -18,6 +18,7 @@ func (a *app) verify() *cobra.Command {
 	var (
 		asJSON, noRecord bool
 		retryFor         retryFlag
+		cfg              rotate.Config
 	)
 	cmd := a.action(&cobra.Command{
 		Use:   "verify [flags]",
@@ -36,7 +37,11 @@ credent_verifications if the migrations have made it, for "credent inventory --v
 		if err := retryFor.check(); err != nil {
 			return err
 		}
-		counts, err := a.verified(ctx, !noRecord, retryFor.limit())
+		if cfg.Workers < 0 || cfg.Batch < 0 || cfg.RowsPerSecond < 0 {
+			return usageError("--workers, --batch and --rate cannot be negative")
+		}
+		cfg.RetryFor = retryFor.limit()
+		counts, err := a.verified(ctx, !noRecord, cfg)
 		if err != nil {
 			return err
 		}
@@ -48,6 +53,9 @@ credent_verifications if the migrations have made it, for "credent inventory --v
 		return errors.Join(err, counts.Err())
 	})
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().IntVar(&cfg.Workers, "workers", 0, "how many parts of a table to read at the same time; 0 means one for each processor, but at least 4 and at most 16")
+	cmd.Flags().IntVar(&cfg.Batch, "batch", rotate.DefaultBatch, "rows in a page")
+	cmd.Flags().IntVar(&cfg.RowsPerSecond, "rate", 0, "rows to read in a second at most; 0 means no limit")
 	cmd.Flags().BoolVar(&noRecord, "no-record", false, "do not record when the secrets were verified")
 	retryFor.add(cmd)
 	cmd.Annotations = map[string]string{again: beginsAnew}
@@ -59,7 +67,7 @@ const beginsAnew = "it changed nothing, and begins anew"
 
 // verified verifies, and records it if it can: a role that only reads, or a
 // standby, is no reason to fail.
-func (a *app) verified(ctx context.Context, record bool, retryFor time.Duration) (counts rotate.Counts, err error) {
+func (a *app) verified(ctx context.Context, record bool, cfg rotate.Config) (counts rotate.Counts, err error) {
 	ring, err := keyring.FromEnv()
 	if err != nil {
 		return nil, err
@@ -67,12 +75,8 @@ func (a *app) verified(ctx context.Context, record bool, retryFor time.Duration)
 	err = withTables(ctx, func(db *database) error {
 		began := time.Now()
 		show, done := a.progress()
-		counts, err = rotate.VerifyWith(ctx, db.DB, ring, rotate.Config{
-			RetryFor: retryFor,
-			Progress: func(p rotate.Progress) {
-				show(verifyStep(p, retryFor))
-			},
-		})
+		cfg.Progress = func(p rotate.Progress) { show(verifyStep(p, cfg.RetryFor)) }
+		counts, err = rotate.VerifyWith(ctx, db.DB, ring, cfg)
 		done()
 		if err != nil || !record {
 			return err
@@ -90,8 +94,8 @@ func verifyStep(p rotate.Progress, limit time.Duration) step {
 	if p.Waiting != nil {
 		return waitingStep(p.Waiting, p.Pause, limit)
 	}
-	return step{task: p.Table, done: p.Read, total: -1, line: fmt.Sprintf("%s: %s verified", p.Table,
-		count(int(p.Read), "row"))}
+	return step{task: p.Table, done: p.Read, total: p.Total, line: fmt.Sprintf("%s: %d of %s verified", p.Table,
+		p.Read, count(int(p.Total), "row"))}
 }
 
 // verifyRows has a line for each state that is there, and one for the primary
@@ -210,7 +214,7 @@ every secret and changes nothing. Exit code 1 if some need the key: run "credent
 		if err := checkEarlier(ring, args[0]); err != nil {
 			return err
 		}
-		counts, err := a.verified(ctx, false, retryFor.limit())
+		counts, err := a.verified(ctx, false, rotate.Config{RetryFor: retryFor.limit()})
 		if err != nil {
 			return err
 		}
