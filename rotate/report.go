@@ -35,8 +35,8 @@ type TableReport struct {
 	// Rows is the number of rows that this run read in the last pass over the
 	// whole table or, if there was none, in all passes.
 	Rows int64
-	// Others is the number of rows in the last pass that others read: a run at
-	// the same time, or an earlier one that was stopped.
+	// Others is the number of rows in the same passes that others read: a run
+	// at the same time, or an earlier one that was stopped.
 	Others int64
 	// ChangedSince isn't zero if earlier runs for the same goal had found all
 	// older rows as they should be, and this run read none but those that were

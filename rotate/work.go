@@ -279,18 +279,19 @@ func (w *work) pass(ctx context.Context, state ledger.State) error {
 	result.Passes++
 	p := &pass{work: w, state: state, number: result.Passes, before: result.Rewritten, total: w.rows, others: state.Others}
 	err := p.do(ctx)
-	if state.Since == "" {
-		result.Rows, result.Shredded, result.Quarantined = p.read, p.shredded, p.quarantined
-		w.own, w.whole = int64(len(p.quarantined)), true
-	} else {
-		if !w.whole {
-			result.Rows += p.read
-			result.Shredded += p.shredded
-		}
+	switch {
+	case state.Since == "":
+		result.Rows, result.Others, result.Shredded, result.Quarantined = p.read, p.others, p.shredded, p.quarantined
+		w.whole = state.Counts.Read == 0
+	case !w.whole:
+		result.Rows += p.read
+		result.Others += p.others
+		result.Shredded += p.shredded
+		fallthrough
+	default:
 		result.Quarantined = append(result.Quarantined, p.quarantined...)
-		w.own = int64(len(p.quarantined))
 	}
-	result.Others = p.others
+	w.own = int64(len(p.quarantined))
 	result.Rewritten += p.rewritten
 	result.Indexed += p.indexed
 	result.Renamed += p.renamed
