@@ -174,8 +174,16 @@ func (cfg *Config) rebinding(c *column.Column) seal.Rebinding {
 // the state of encryption is set and reads it; [Encrypt] turns it into tokens.
 //
 // A run can be stopped at any moment, by the context or by force, and started
-// again: it keeps no state, and a token that is under the primary key already
-// costs a read. When the context ends, the report has what was done until then.
+// again. Where the database has the table credent_progress, it goes on where
+// the last one with the same keys, states and columns stopped, and several at
+// the same time share the work on Postgres; what a run had that was killed is
+// done by others after fifteen seconds. Rows of the table may be deleted at any
+// time: a token that is under the primary key already costs a read. A run ends
+// when a pass has found nothing that began after the run did. On Postgres such
+// a pass may leave out rows that an earlier one has seen and nobody has written
+// since; see TableReport.ChangedSince and Config.FromStart.
+//
+// When the context ends, the report has what was done until then.
 // If the database fails for a while, it goes on where it was; see
 // Config.RetryFor. Errors: [ErrQuarantined], with the tokens in the report,
 // [ErrNotDone], a [*DatabaseError], such as [ErrStandby], and the database's

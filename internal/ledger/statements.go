@@ -46,7 +46,7 @@ func CreateTable(d string) []string {
 // once, since some drivers of SQLite count them by that. Numbers are in the
 // text.
 type statements struct {
-	usable, bounds, expire, begin, part, state, drop string
+	usable, bounds, clear, expire, begin, part, state, drop string
 
 	now   string                       // the time in UTC
 	until func(d time.Duration) string // the time after that
@@ -76,6 +76,8 @@ func statementsOf(sqlite bool) statements {
 		s.usable = `SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '` + Table + `')`
 	}
 	s.bounds = `SELECT part, after_key, up_to_key, bounds FROM ` + Table + fmt.Sprintf(work, 1, 2) + ` ORDER BY part`
+	s.drop = `DELETE FROM ` + Table + fmt.Sprintf(work, 1, 2)
+	s.clear = s.drop + ` AND part > 0`
 	s.expire = `DELETE FROM ` + Table + ` WHERE goal NOT IN (SELECT goal FROM ` + Table + ` WHERE updated_at > ` +
 		s.until(-keptDays*24*time.Hour) + `)`
 	s.begin = `INSERT INTO ` + Table + ` (goal, table_name, part, pass, parts, began, bounds, updated_at)
@@ -92,7 +94,6 @@ func statementsOf(sqlite bool) statements {
 		FROM ` + Table + ` AS j LEFT JOIN ` + Table + ` AS p ON p.goal = j.goal AND p.table_name = j.table_name AND p.part > 0
 		WHERE j.goal = $2 AND j.table_name = $3 AND j.part = 0
 		GROUP BY j.pass, j.since, j.began, j.parts`
-	s.drop = `DELETE FROM ` + Table + fmt.Sprintf(work, 1, 2)
 	return s
 }
 
@@ -118,7 +119,14 @@ func (s statements) save(set string) string {
 		WHERE goal = $6 AND table_name = $7 AND owner = $8 AND part = $9 AND pass = $10`
 }
 
-func (s statements) next(from int) string {
-	return fmt.Sprintf(`UPDATE `+Table+` SET pass = %d, since = $1, began = $2, updated_at = %s
+// next looks at the parts once more if the next pass relies on them: a fail-over
+// may have led to a server that doesn't know that they are done.
+func (s statements) next(from int, relies bool) string {
+	query := fmt.Sprintf(`UPDATE `+Table+` SET pass = %d, since = $1, began = $2, updated_at = %s
 		WHERE goal = $3 AND table_name = $4 AND part = 0 AND pass = %d`, from+1, s.now, from)
+	if relies {
+		query += fmt.Sprintf(` AND parts = (SELECT count(*) FROM `+Table+` AS p WHERE p.goal = $5 AND p.table_name = $6
+			AND p.part > 0 AND p.done_pass >= %d AND p.rows_skipped = 0 AND p.quarantined = 0)`, from)
+	}
+	return query
 }

@@ -44,7 +44,7 @@ func (s *Stored) worker(n int) string { return fmt.Sprintf("%s/%d", s.owner, n) 
 
 // Open returns the state of a work that has begun, and true, or begins it.
 func (s *Stored) Open(ctx context.Context, plan func() (Plan, error)) (State, bool, error) {
-	state, err := s.check(ctx)
+	state, err := s.check(ctx, s.db)
 	if err == nil || !errors.Is(err, ErrLost) {
 		return state, err == nil, err
 	}
@@ -60,12 +60,18 @@ func (s *Stored) Open(ctx context.Context, plan func() (Plan, error)) (State, bo
 	return state, !made, err
 }
 
+// querier is a pool or a transaction.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
 // check returns the state of a work whose parts cover all keys.
-func (s *Stored) check(ctx context.Context) (state State, err error) {
-	if state, err = s.State(ctx); err != nil {
+func (s *Stored) check(ctx context.Context, on querier) (state State, err error) {
+	if state, err = s.state(ctx, on); err != nil {
 		return State{}, err
 	}
-	rows, err := s.db.QueryContext(ctx, s.sql.bounds, s.goal, s.table)
+	rows, err := on.QueryContext(ctx, s.sql.bounds, s.goal, s.table)
 	if err != nil {
 		return State{}, err
 	}
@@ -112,17 +118,32 @@ func (s *Stored) begin(ctx context.Context, p Plan) (made bool, err error) {
 	defer func() { _ = tx.Rollback() }() // does nothing after the commit
 	parts := p.parts()
 	digest := digestOf(parts)
-	if _, err := tx.ExecContext(ctx, s.sql.drop, s.goal, s.table); err != nil {
-		return false, err
+	first := func() (bool, error) {
+		result, err := tx.ExecContext(ctx, s.sql.begin, s.goal, s.table, len(parts), p.Began, digest)
+		if err != nil {
+			return false, err
+		}
+		n, err := result.RowsAffected()
+		return n > 0, err
 	}
-	if _, err := tx.ExecContext(ctx, s.sql.expire); err != nil {
-		return false, err
-	}
-	result, err := tx.ExecContext(ctx, s.sql.begin, s.goal, s.table, len(parts), p.Began, digest)
+	made, err = first()
 	if err != nil {
 		return false, err
 	}
-	if n, err := result.RowsAffected(); err != nil || n == 0 {
+	if !made {
+		if _, err := s.check(ctx, tx); !errors.Is(err, ErrLost) {
+			return false, err // another was first
+		}
+		if _, err := tx.ExecContext(ctx, s.sql.drop, s.goal, s.table); err != nil {
+			return false, err
+		}
+		if made, err = first(); err != nil || !made {
+			return false, err
+		}
+	} else if _, err := tx.ExecContext(ctx, s.sql.clear, s.goal, s.table); err != nil {
+		return false, err
+	}
+	if _, err := tx.ExecContext(ctx, s.sql.expire); err != nil {
 		return false, err
 	}
 	for len(parts) > 0 {
@@ -143,9 +164,11 @@ func (s *Stored) begin(ctx context.Context, p Plan) (made bool, err error) {
 }
 
 // State returns how far the pass under way is. Errors: [ErrLost].
-func (s *Stored) State(ctx context.Context) (state State, err error) {
+func (s *Stored) State(ctx context.Context) (State, error) { return s.state(ctx, s.db) }
+
+func (s *Stored) state(ctx context.Context, on querier) (state State, err error) {
 	var parts, there int
-	err = s.db.QueryRowContext(ctx, s.sql.state, s.owner+"/%", s.goal, s.table).Scan(&state.Pass, &state.Since, &state.Began,
+	err = on.QueryRowContext(ctx, s.sql.state, s.owner+"/%", s.goal, s.table).Scan(&state.Pass, &state.Since, &state.Began,
 		&parts, &there, &state.Left, &state.Free, &state.Counts.Read, &state.Counts.Found, &state.Counts.Skipped, &state.Counts.Quarantined, &state.Others)
 	if errors.Is(err, sql.ErrNoRows) || err == nil && parts != there {
 		return State{}, ErrLost
@@ -192,9 +215,14 @@ func (s *Stored) update(ctx context.Context, set string, worker int, p Part) (bo
 }
 
 // Next begins the pass after the given one, if nobody has begun it. since says
-// which rows it is about, and began is what the caller knows of this moment.
+// which rows it is about, and began is what the caller knows of this moment. A
+// pass about some rows begins only if the parts are done and nothing was left.
 func (s *Stored) Next(ctx context.Context, from int, since, began string) error {
-	_, err := s.db.ExecContext(ctx, s.sql.next(from), since, began, s.goal, s.table)
+	args := []any{since, began, s.goal, s.table}
+	if since != "" {
+		args = append(args, s.goal, s.table)
+	}
+	_, err := s.db.ExecContext(ctx, s.sql.next(from, since != ""), args...)
 	return err
 }
 
