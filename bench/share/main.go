@@ -180,7 +180,11 @@ func (b *bench) rotate(ctx context.Context, cfg rotate.Config) error {
 		return err
 	}
 	cfg.Workers = b.workers
-	_, err = rotate.Run(ctx, b.db, ring, cfg)
+	report, err := rotate.Run(ctx, b.db, ring, cfg)
+	if report != nil {
+		t := report.Tables[0]
+		fmt.Printf("%26d rows read, %d rewritten, in %d passes\n", t.Rows, t.Rewritten, t.Passes)
+	}
 	return err
 }
 

@@ -133,6 +133,9 @@ func TestResume(t *testing.T) {
 		g.wantPrimary(t, g.after)
 
 		again := g.run(t, rotate.Config{})
+		for env.Dialect() == "postgres" && again.Rows > 0 && t.Context().Err() == nil {
+			again = g.run(t, rotate.Config{}) // until no transaction of another test is older than the rows
+		}
 		if env.Dialect() == "postgres" {
 			if again.Rows != 0 || again.ChangedSince.IsZero() || time.Since(again.ChangedSince) > time.Hour {
 				t.Errorf("nothing to do: %+v", again)
