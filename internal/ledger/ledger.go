@@ -30,7 +30,7 @@ const (
 )
 
 // ErrLost means that the work's rows are gone, or some of them: begin anew.
-var ErrLost = errors.New("ledger: the positions are gone")
+var ErrLost = errors.New("rotate: the positions are gone")
 
 // Counts are what a pass found in a part.
 type Counts struct {
