@@ -8,6 +8,7 @@ import (
 	"github.com/credent-go/credent/internal/canary"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	"github.com/credent-go/credent/internal/ledger"
 	"github.com/credent-go/credent/keyring"
 )
 
@@ -102,6 +103,14 @@ func KeepCanary(ctx context.Context, db *sql.DB, ring *keyring.Keyring, columns 
 // than Postgres and SQLite. On Postgres grant SELECT on it to each role of a
 // service.
 func CanaryTable(dialect string) []string { return canary.CreateTable(dialect) }
+
+// ProgressTable returns the statements that make the table of package rotate's
+// progress, for a schema whose migrations aren't files. It returns none for a
+// dialect other than Postgres and SQLite. Without the table a run begins with
+// every row, and shares its work with no other. Services need no rights on it:
+// grant SELECT, INSERT, UPDATE and DELETE to the role that runs rotate, if it
+// isn't the owner. It has no secrets, but keys of rows.
+func ProgressTable(dialect string) []string { return ledger.CreateTable(dialect) }
 
 // named returns the columns that the caller named, each of a database once.
 func named(columns []Column) ([]Column, error) {

@@ -69,7 +69,7 @@ func (r *run) keepCanaries(ctx context.Context, t table, result *TableReport) er
 		return nil
 	}
 	for _, of := range t.columns {
-		opened := !result.isLeft(of.Name)
+		opened := result.QuarantinedByOthers == 0 && !result.isLeft(of.Name)
 		var outcome canary.Outcome
 		err := r.retryTable(ctx, t, func() (err error) {
 			switch {

@@ -215,6 +215,8 @@ func (v *verifier) leave(c *ColumnCount, row string, err error) {
 func (v *verifier) tellFound() error {
 	found := v.found
 	v.found = v.found[:0]
+	v.calling.Lock()
+	defer v.calling.Unlock()
 	return v.callQuarantine(found)
 }
 

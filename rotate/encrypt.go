@@ -48,6 +48,7 @@ func Encrypt(ctx context.Context, db *sql.DB, keyRing *keyring.Keyring, cfg Conf
 	}
 	locate := new(seal.Locator)
 	return start(ctx, db, ring, cfg, operation{
+		name: "encrypt",
 		rewrite: func(cfg *Config, ring *engine.Ring, stored original, p seal.Place) (rewritten, error) {
 			to := cfg.rebinding(&p.Column)
 			if p.Column.Bound && to == seal.Keep {
@@ -103,7 +104,7 @@ func beforeEncrypt(ctx context.Context, cfg *Config, s store, tables []table) er
 func validateChecks(ctx context.Context, s store, t table, result *TableReport) error {
 	result.Unchecked = nil // of an earlier try
 	for _, c := range t.columns {
-		if result.isLeft(c.Name) {
+		if result.isLeft(c.Name) || result.QuarantinedByOthers > 0 {
 			continue
 		}
 		checks, err := s.checks(ctx, c)
@@ -147,6 +148,7 @@ func DecryptToPlaintext(ctx context.Context, db *sql.DB, keyRing *keyring.Keyrin
 	ring := (*engine.Ring)(keyRing)
 	locate := new(seal.Locator)
 	return start(ctx, db, ring, cfg, operation{
+		name: "decrypt",
 		rewrite: func(_ *Config, ring *engine.Ring, stored original, p seal.Place) (rewritten, error) {
 			plaintext, changed, err := decryptStored(locate, ring, stored.text, p)
 			return rewritten{plaintext, changed, false}, err

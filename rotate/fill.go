@@ -34,6 +34,7 @@ func FillIndexes(ctx context.Context, db *sql.DB, keyRing *keyring.Keyring, cfg 
 	locate := new(seal.Locator)
 	var digests blindindex.Digester
 	return start(ctx, db, ring, cfg, operation{
+		name: "index",
 		rewrite: func(_ *Config, ring *engine.Ring, stored original, p seal.Place) (rewritten, error) {
 			_, err := openStored(locate, ring, stored, p)
 			return rewritten{value: stored.text}, err

@@ -11,21 +11,25 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
-	"github.com/credent-go/credent/internal/retry"
+	"github.com/credent-go/credent/internal/ledger"
 )
 
-// pass goes through a table once: one goroutine reads pages, the workers
-// re-encrypt and write them.
+// pass goes through the parts of a table once, as far as nobody else does: each
+// worker claims one, and reads the next page of it while it re-encrypts and
+// writes the one before.
 type pass struct {
-	*run
-	table  table
+	*work
+	state  ledger.State // at its beginning
 	number int
 	before int64 // rows rewritten in earlier passes
 	total  int64
 
+	holding sync.Mutex
+	held    map[*part]bool
+
 	mu        sync.Mutex
+	others    int64 // rows that others have read
 	read      int64
-	found     int64 // rows with something to rewrite
 	rewritten int64
 	indexed   int64 // of these, for a blind index only
 	renamed   int64 // of these, that had something under an earlier name
@@ -34,67 +38,83 @@ type pass struct {
 	left      quarantine
 }
 
+// do returns when all parts are done, here or elsewhere.
 func (p *pass) do(ctx context.Context) error {
-	if err := p.countRows(ctx); err != nil {
-		return err
-	}
+	p.held = make(map[*part]bool)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	pages := make(chan []row)
-	var workers sync.WaitGroup
-	for range min(p.cfg.Workers, p.store.maxWorkers()) {
-		workers.Go(func() {
-			for page := range pages {
-				if err := p.rewrite(ctx, page); err != nil {
+	saving := p.saveAlong(ctx)
+	defer saving()
+	for {
+		var workers sync.WaitGroup
+		for i := range min(p.cfg.Workers, p.store.maxWorkers()) {
+			workers.Go(func() {
+				if err := p.worker(ctx, i); err != nil {
 					cancel(err)
 				}
-			}
-		})
+			})
+		}
+		workers.Wait()
+		if cause := context.Cause(ctx); cause != nil {
+			return cause
+		}
+		if over, err := p.waitForOthers(ctx); over || err != nil {
+			return err
+		}
 	}
-	err := p.readPages(ctx, pages)
-	close(pages)
-	workers.Wait()
-	if cause := context.Cause(ctx); cause != nil {
-		return cause
-	}
-	return err
 }
 
-// readPages reads the table in the order of its primary key, so that each page
-// begins where the one before ended, whatever is inserted or deleted meanwhile.
-func (p *pass) readPages(ctx context.Context, pages chan<- []row) error {
-	var last any
+// worker goes through one part after the other, until there is none that nobody
+// has.
+func (p *pass) worker(ctx context.Context, worker int) error {
 	for {
-		page, more, err := p.readPage(ctx, p.tell, p.table, last)
-		if err != nil {
+		var (
+			of ledger.Part
+			ok bool
+		)
+		err := p.retry(ctx, p.tell, func() (err error) {
+			of, ok, err = p.book.Claim(ctx, worker, p.state.Pass)
+			return err
+		})
+		if err != nil || !ok {
 			return err
 		}
-		if err := p.limit.WaitN(ctx, len(page)); err != nil {
+		if err := p.part(ctx, worker, of); err != nil {
 			return err
-		}
-		if len(page) > 0 {
-			select {
-			case pages <- page:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-			last = page[len(page)-1].key
-		}
-		if !more {
-			return nil
 		}
 	}
 }
 
-// countRows finds out how many rows the table has, for the progress alone. It
-// is a query that takes long, so one that is ended is no reason to stop.
-func (p *pass) countRows(ctx context.Context) error {
-	return p.retry(ctx, p.tell, func() (err error) {
-		if p.total, err = p.store.count(ctx, p.table); retry.KindOf(err) == retry.Timeout && ctx.Err() == nil {
-			return nil
+// otherInterval is how often it is asked whether others are done.
+const otherInterval = 200 * time.Millisecond
+
+// waitForOthers waits until the pass is over, or until somebody left a part of
+// it.
+func (p *pass) waitForOthers(ctx context.Context) (over bool, err error) {
+	for {
+		state, err := p.work.state(ctx)
+		if err != nil || state.Pass != p.state.Pass || state.Left == 0 {
+			p.setOthers(state.Others)
+			return true, err
 		}
-		return err
-	})
+		if state.Free > 0 {
+			return false, nil
+		}
+		if p.setOthers(state.Others); p.cfg.Progress != nil {
+			p.tell(nil, 0)
+		}
+		select {
+		case <-ctx.Done():
+			return true, context.Cause(ctx)
+		case <-time.After(otherInterval):
+		}
+	}
+}
+
+func (p *pass) setOthers(n int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.others = max(p.others, n)
 }
 
 // outcome is what becomes of a page.
@@ -188,21 +208,21 @@ func (c change) changes() (any, onlyIndex bool) {
 }
 
 // rewrite rewrites what is to be rewritten in a page, and writes it.
-func (p *pass) rewrite(ctx context.Context, page []row) error {
+func (p *pass) rewrite(ctx context.Context, page []row) (ledger.Counts, error) {
 	var keys map[string]tenantkey.Key
 	err := p.retry(ctx, p.tell, func() (err error) {
 		keys, err = p.keysOf(ctx, page)
 		return err
 	})
 	if err != nil {
-		return err
+		return ledger.Counts{}, err
 	}
 	var o outcome
 	for _, r := range page {
 		o.add(p, r, keys)
 	}
 	if err := p.quarantined(o.quarantined); err != nil { // before its page, which may fail
-		return err
+		return ledger.Counts{}, err
 	}
 	changes, quarantined := o.changes, o.quarantined
 	written, found := int64(len(changes)), int64(len(changes))
@@ -212,7 +232,7 @@ func (p *pass) rewrite(ctx context.Context, page []row) error {
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			p.rewritten += w.written // which stays, though its page is not done
-			return err
+			return ledger.Counts{}, err
 		}
 		written = w.written
 		refused := w.refused
@@ -227,7 +247,6 @@ func (p *pass) rewrite(ctx context.Context, page []row) error {
 	}
 	p.mu.Lock()
 	p.read += int64(len(page))
-	p.found += found
 	p.rewritten += written
 	p.indexed += min(o.indexed, written)
 	p.renamed += min(o.renamed, written)
@@ -236,7 +255,10 @@ func (p *pass) rewrite(ctx context.Context, page []row) error {
 	p.left.add(quarantined...)
 	p.mu.Unlock()
 	p.tell(nil, 0)
-	return p.quarantined(quarantined[len(o.quarantined):])
+	if err := p.quarantined(quarantined[len(o.quarantined):]); err != nil {
+		return ledger.Counts{}, err
+	}
+	return ledger.Counts{Read: int64(len(page)), Found: found, Skipped: found - written, Quarantined: int64(len(quarantined))}, nil
 }
 
 // tell tells how far the pass is, and what it waits for.
@@ -248,7 +270,7 @@ func (p *pass) tell(waiting error, pause time.Duration) {
 	defer p.telling.Unlock()
 	p.mu.Lock()
 	progress := Progress{
-		Table: p.table.label(), Pass: p.number, Read: p.read, Total: max(p.total, p.read),
+		Table: p.table.label(), Pass: p.number, Read: p.read + p.others, Total: max(p.total, p.read+p.others),
 		Rewritten: p.before + p.rewritten, Elapsed: time.Since(p.start),
 		Batch: p.pace.rows(), Waiting: waiting, Pause: pause,
 	}

@@ -120,26 +120,6 @@ func (postgres) scanKey(key any) (string, any, error) {
 	return "", nil, fmt.Errorf("%w: it is a %T", ErrPrimaryKey, key)
 }
 
-// page compares with the key as text, cast to the column's own type, so that
-// its index and its order apply.
-func (p postgres) page(ctx context.Context, t table, after any, n int) ([]row, error) {
-	query := p.selectRows(t)
-	args := []any{n}
-	key := strings.Join(t.keyColumns(), ", ")
-	if after != nil {
-		args = append(args, keyValues(after)...)
-		value := "$2::text::" + t.keyType
-		if t.scoped {
-			value = fmt.Sprintf("$2::text::%s, $3::text::%s", t.tenantType, t.keyType)
-		}
-		fmt.Fprintf(query, " WHERE (%s) > (%s)", key, value)
-	}
-	// Of the table's columns, by their index, and not of the result's, which
-	// are their text.
-	fmt.Fprintf(query, " ORDER BY %s LIMIT $1", key)
-	return selectPage(ctx, p.db, t, query.String(), args, p.scanKey)
-}
-
 func (p postgres) ofTenant(ctx context.Context, tx querier, t table, tenant string) ([]row, error) {
 	cast, none := t.castTenant(tenant)
 	if none {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"hash/maphash"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -59,6 +60,19 @@ func (q *quarantine) add(list ...Quarantined) {
 	}
 }
 
+// merge adds what another pass leaves.
+func (q *quarantine) merge(more quarantine) {
+	if q.n += more.n; q.columns == nil {
+		q.columns = make(map[string]int64)
+	}
+	for column, n := range more.columns {
+		q.columns[column] += n
+	}
+	for _, one := range more.examples {
+		q.examples = addExample(q.examples, one)
+	}
+}
+
 // addExample keeps the first examples by the text of their rows' keys, so that
 // they are the same in each run.
 func addExample(examples []Quarantined, one Quarantined) []Quarantined {
@@ -80,11 +94,18 @@ func (t *TableReport) leave(q quarantine) {
 	t.Quarantined, t.Examples, t.left = q.n, q.examples, q.columns
 }
 
+// leaveMore adds to what was left.
+func (t *TableReport) leaveMore(more quarantine) {
+	q := quarantine{t.Quarantined, maps.Clone(t.left), t.Examples}
+	q.merge(more)
+	t.leave(q)
+}
+
 // leaveCanary adds a canary to what was left.
 func (t *TableReport) leaveCanary(one Quarantined) {
-	q := quarantine{t.Quarantined, t.left, t.Examples}
+	var q quarantine
 	q.add(one)
-	t.leave(q)
+	t.leaveMore(q)
 }
 
 // quarantineTeller hands secrets to Config.Quarantine, from one goroutine at a

@@ -32,8 +32,16 @@ type Report struct {
 type TableReport struct {
 	Table   string
 	Columns []string
-	// Rows is the number of rows read in the last pass.
+	// Rows is the number of rows that this run read in the last pass over the
+	// whole table or, if there was none, in all passes.
 	Rows int64
+	// Others is the number of rows in the same passes that others read: a run
+	// at the same time, or an earlier one that was stopped.
+	Others int64
+	// ChangedSince isn't zero if earlier runs for the same goal had found all
+	// older rows as they should be, and this run read none but those that were
+	// written since.
+	ChangedSince time.Time
 	// Rewritten is the number of rows written, or with DryRun that would be.
 	Rewritten int64
 	// Indexed is how many of these kept their secrets and got a digest in a
@@ -54,6 +62,9 @@ type TableReport struct {
 	// their rows' keys, at most [MaxExamples]. Config.Quarantine gets all.
 	Quarantined int64
 	Examples    []Quarantined
+	// QuarantinedByOthers is the number of secrets that are in the report of
+	// another run at the same time.
+	QuarantinedByOthers int64
 	// Validated names the CHECKs that [Encrypt] has validated.
 	Validated []string
 	// Unchecked names the columns without a CHECK that keeps plaintext out.

@@ -98,15 +98,14 @@ func (r *run) tellTable(t table) teller {
 	}
 }
 
-// readPage returns the rows after the one with the given primary key, and
-// whether there may be more. It reads fewer at once if the database takes too
+// readPage returns the first rows of a span, and whether there may be more. It reads fewer at once if the database takes too
 // long.
-func (r *run) readPage(ctx context.Context, tell teller, t table, after any) (page []row, more bool, err error) {
+func (r *run) readPage(ctx context.Context, tell teller, t table, s span) (page []row, more bool, err error) {
 	n := 0
 	err = r.retry(ctx, tell, func() error {
 		for {
 			n = r.pace.rows()
-			page, err = r.store.page(ctx, t, after, n)
+			page, err = r.store.page(ctx, t, s, n)
 			if retry.KindOf(err) != retry.Timeout || ctx.Err() != nil || !r.pace.slower(n) {
 				return err
 			}

@@ -15,6 +15,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -49,14 +50,16 @@ const (
 	// DefaultBatch is the number of rows in a page, which is read and written
 	// at once.
 	DefaultBatch = 1000
-	// DefaultWorkers is the number of pages that are rewritten at the same
-	// time, each on a connection. Another reads.
-	DefaultWorkers = 4
 	// maxPasses bounds how often the whole table is gone through. Each pass
 	// takes what concurrent writers made the one before skip; the last finds
 	// nothing.
 	maxPasses = 20
 )
+
+// DefaultWorkers returns the number of workers unless Config.Workers says
+// otherwise: one for each processor of this machine, but at least 4, since they
+// wait for the database most of the time, and at most 16.
+func DefaultWorkers() int { return min(max(runtime.GOMAXPROCS(0), 4), 16) }
 
 // Config says how [Run], [Encrypt] and [DecryptToPlaintext] go about it. Zero
 // values mean the defaults.
@@ -75,9 +78,13 @@ type Config struct {
 	States states.Table
 	// Batch is the number of rows in a page.
 	Batch int
-	// Workers is the number of pages at the same time. SQLite has one in any
-	// case.
+	// Workers is the number of parts of a table that are worked on at the same
+	// time, each with a connection that reads and one that writes; 0 or less
+	// means [DefaultWorkers]. On SQLite one writes in any case.
 	Workers int
+	// FromStart begins with every row, and takes no notice of how far earlier
+	// runs came.
+	FromStart bool
 	// RowsPerSecond limits how many rows are read in a second; 0 means no
 	// limit.
 	RowsPerSecond int
@@ -175,8 +182,16 @@ func (cfg *Config) rebinding(c *column.Column) seal.Rebinding {
 // the state of encryption is set and reads it; [Encrypt] turns it into tokens.
 //
 // A run can be stopped at any moment, by the context or by force, and started
-// again: it keeps no state, and a token that is under the primary key already
-// costs a read. When the context ends, the report has what was done until then.
+// again. Where the database has the table credent_progress, it goes on where
+// the last one with the same keys, states and columns stopped, and several at
+// the same time share the work on Postgres; what a run had that was killed is
+// done by others after fifteen seconds. Rows of the table may be deleted at any
+// time: a token that is under the primary key already costs a read. A run ends
+// when a pass has found nothing that began after the run did. On Postgres such
+// a pass may leave out rows that an earlier one has seen and nobody has written
+// since; see TableReport.ChangedSince and Config.FromStart.
+//
+// When the context ends, the report has what was done until then.
 // If the database fails for a while, it goes on where it was; see
 // Config.RetryFor. Errors: [ErrQuarantined], with examples in the report,
 // [ErrNotDone], a [*DatabaseError], such as [ErrStandby], and the database's
@@ -194,6 +209,7 @@ func Run(ctx context.Context, db *sql.DB, keyRing *keyring.Keyring, cfg Config) 
 	ring := (*engine.Ring)(keyRing)
 	locate := new(seal.Locator)
 	return start(ctx, db, ring, cfg, operation{
+		name: "rotate",
 		rewrite: func(cfg *Config, ring *engine.Ring, stored original, p seal.Place) (rewritten, error) {
 			given := cfg.States.Given(&p.Column)
 			if stored.apart {
@@ -218,6 +234,7 @@ func Run(ctx context.Context, db *sql.DB, keyRing *keyring.Keyring, cfg Config) 
 
 // operation is what is done with each stored value.
 type operation struct {
+	name string
 	// rewrite returns what is to replace a stored value, and whether that is
 	// another. The keyring is the one of the place.
 	rewrite func(cfg *Config, ring *engine.Ring, stored original, p seal.Place) (rewritten, error)
@@ -278,22 +295,28 @@ type rewritten struct {
 	bound   bool // it opens only as long as the row is the tenant's
 }
 
-func start(ctx context.Context, db *sql.DB, ring *engine.Ring, cfg Config, op operation) (*Report, error) {
-	if ring.Primary() == nil {
-		return nil, fmt.Errorf("rotate: %w", engine.ErrNoKey)
-	}
+// complete fills in the defaults, and returns the limit of rows in a second.
+func (cfg *Config) complete() *rate.Limiter {
 	if cfg.Batch <= 0 {
 		cfg.Batch = DefaultBatch
 	}
 	if cfg.Workers <= 0 {
-		cfg.Workers = DefaultWorkers
+		cfg.Workers = DefaultWorkers()
 	}
-	limit := rate.NewLimiter(rate.Inf, cfg.Batch)
-	if cfg.RowsPerSecond > 0 {
-		cfg.Batch = min(cfg.Batch, cfg.RowsPerSecond)
-		limit = rate.NewLimiter(rate.Limit(cfg.RowsPerSecond), cfg.Batch)
-		limit.AllowN(time.Now(), cfg.Batch) // the first page is paid for like the others
+	if cfg.RowsPerSecond <= 0 {
+		return rate.NewLimiter(rate.Inf, cfg.Batch)
 	}
+	cfg.Batch = min(cfg.Batch, cfg.RowsPerSecond)
+	limit := rate.NewLimiter(rate.Limit(cfg.RowsPerSecond), cfg.Batch)
+	limit.AllowN(time.Now(), cfg.Batch) // the first page is paid for like the others
+	return limit
+}
+
+func start(ctx context.Context, db *sql.DB, ring *engine.Ring, cfg Config, op operation) (*Report, error) {
+	if ring.Primary() == nil {
+		return nil, fmt.Errorf("rotate: %w", engine.ErrNoKey)
+	}
+	limit := cfg.complete()
 	r := &run{operation: op, cfg: cfg, ring: ring, db: db, start: time.Now(), limit: limit, pace: &pace{most: cfg.Batch}}
 	var tables []table
 	err := r.retrySetup(ctx, func() (err error) {
@@ -313,10 +336,10 @@ func start(ctx context.Context, db *sql.DB, ring *engine.Ring, cfg Config, op op
 		if err == nil && !t.isOfKeys() {
 			err = r.keepCanaries(ctx, t, result)
 		}
-		if err == nil && result.Quarantined > 0 {
-			err = fmt.Errorf("%w: %d", ErrQuarantined, result.Quarantined)
+		if n := result.Quarantined + result.QuarantinedByOthers; err == nil && n > 0 {
+			err = fmt.Errorf("%w: %d", ErrQuarantined, n)
 		}
-		if !t.isOfKeys() || result.Rows > 0 || err != nil {
+		if !t.isOfKeys() || result.Rows+result.Others > 0 || err != nil {
 			report.Tables = append(report.Tables, *result)
 		}
 		if err != nil {
@@ -349,28 +372,4 @@ type run struct {
 	locate  seal.Locator
 	rings   rings
 	digests blindindex.Digester
-}
-
-// table goes through a table until a pass finds nothing to do.
-func (r *run) table(ctx context.Context, t table) (*TableReport, error) {
-	result := &TableReport{Table: t.label(), Columns: t.columnNames()}
-	for result.Passes < maxPasses {
-		result.Passes++
-		p := &pass{run: r, table: t, number: result.Passes, before: result.Rewritten}
-		err := p.do(ctx)
-		result.Rows = p.read
-		result.Rewritten += p.rewritten
-		result.Indexed += p.indexed
-		result.Renamed += p.renamed
-		result.Skipped += p.skipped
-		result.Shredded = p.shredded
-		result.leave(p.left)
-		if err != nil {
-			return result, err
-		}
-		if p.found == 0 || r.cfg.DryRun {
-			return result, nil
-		}
-	}
-	return result, fmt.Errorf("%w: %s", ErrNotDone, r.advice)
 }

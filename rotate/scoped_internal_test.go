@@ -264,7 +264,7 @@ func TestStoredByKeysOfTwoColumns(t *testing.T) {
 			if err := s.describe(t.Context(), &tab); err != nil {
 				t.Fatal(err)
 			}
-			page, err := s.page(t.Context(), tab, nil, 2*perTenant)
+			page, err := s.page(t.Context(), tab, span{}, 2*perTenant)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -353,12 +353,12 @@ func TestPlansOfKeysOfTwoColumns(t *testing.T) {
 			if err := s.describe(t.Context(), &tab); err != nil {
 				t.Fatal(err)
 			}
-			page, err := s.page(t.Context(), tab, nil, 1000)
+			page, err := s.page(t.Context(), tab, span{}, 1000)
 			if err != nil {
 				t.Fatal(err)
 			}
 			tr.sent = nil
-			if page, err = s.page(t.Context(), tab, page[len(page)-1].key, 1000); err != nil {
+			if page, err = s.page(t.Context(), tab, span{after: page[len(page)-1].key}, 1000); err != nil {
 				t.Fatal(err)
 			}
 			plan := tr.plan(t, db)

@@ -111,18 +111,6 @@ func (sqlite) scanKey(key any) (string, any, error) {
 	return fmt.Sprint(key), key, nil
 }
 
-func (s sqlite) page(ctx context.Context, t table, after any, n int) ([]row, error) {
-	query := s.selectRows(t)
-	args := []any{}
-	key := strings.Join(t.keyColumns(), ", ")
-	if after != nil {
-		args = append(args, keyValues(after)...)
-		query += " WHERE (" + key + ") > (?" + strings.Repeat(", ?", len(args)-1) + ")"
-	}
-	query += " ORDER BY " + key + " LIMIT ?"
-	return selectPage(ctx, s.db, t, query, append(args, n), s.scanKey)
-}
-
 // ofTenant needs no lock: the transaction holds the database's once it has
 // written.
 func (s sqlite) ofTenant(ctx context.Context, tx querier, t table, tenant string) ([]row, error) {

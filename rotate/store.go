@@ -131,9 +131,14 @@ type store interface {
 	describe(ctx context.Context, t *table) error
 	// count returns the number of rows.
 	count(ctx context.Context, t table) (int64, error)
-	// page returns at most n rows after the one with the given primary key, nil
-	// for the first, in the order of the key.
-	page(ctx context.Context, t table, after any, n int) ([]row, error)
+	// page returns the first rows of a span, at most n.
+	page(ctx context.Context, t table, s span, n int) ([]row, error)
+	// divide returns the last keys of parts of about the same size, without the
+	// last part's; fewer where the table can't be divided so.
+	divide(ctx context.Context, t table, rows int64, parts int) ([]any, error)
+	// horizon returns the present moment of a table, or none where rows don't
+	// say when they were written.
+	horizon(ctx context.Context, t table) (horizon, error)
 	// write replaces values where they are still the old ones, and bound ones
 	// where the row is the same tenant's still, and returns how many rows it
 	// changed. What the database does not take it leaves and returns. After an

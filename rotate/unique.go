@@ -106,7 +106,7 @@ func checkUnique(ctx context.Context, db *sql.DB, ring *engine.Ring, cfg Config,
 	_, _ = rand.Read(key) // never fails
 	found := &DuplicatesError{}
 	for _, t := range tables {
-		u := &uniqueness{pass: &pass{run: r, table: t}, mac: hmac.New(sha256.New, key)}
+		u := &uniqueness{pass: &pass{work: &work{run: r, table: t}}, mac: hmac.New(sha256.New, key)}
 		duplicates, err := u.check(ctx)
 		if err != nil {
 			return fmt.Errorf("rotate: %s: %w", t.label(), err)
@@ -200,10 +200,10 @@ func (u *uniqueness) prepare() {
 // each calls f with the sum of each secret that the index of a column compares
 // with others: two rows conflict if their sums are equal.
 func (u *uniqueness) each(ctx context.Context, f func(i int, row string, sum [sha256.Size]byte)) error {
-	var after any
+	var rest span
 	tell := u.tellTable(u.table)
 	for {
-		page, more, err := u.readPage(ctx, tell, u.table, after)
+		page, more, err := u.readPage(ctx, tell, u.table, rest)
 		if err != nil {
 			return err
 		}
@@ -241,7 +241,7 @@ func (u *uniqueness) each(ctx context.Context, f func(i int, row string, sum [sh
 		if !more {
 			return nil
 		}
-		after = page[len(page)-1].key
+		rest.after = page[len(page)-1].key
 	}
 }
 

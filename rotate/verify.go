@@ -1,7 +1,6 @@
 package rotate
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"encoding/hex"
@@ -145,16 +144,17 @@ func Verify(ctx context.Context, db *sql.DB, ring *keyring.Keyring, columns ...c
 	return VerifyWith(ctx, db, ring, Config{In: columns})
 }
 
-// VerifyWith is [Verify] with the given columns, states, batch, RetryFor,
-// Progress and Quarantine. It takes no notice of the other fields.
+// VerifyWith is [Verify] with the given columns, states, batch, workers, limit
+// of rows in a second, RetryFor, Progress and Quarantine. It takes no notice of
+// the other fields, and reads every row in any case.
 func VerifyWith(ctx context.Context, db *sql.DB, keyRing *keyring.Keyring, cfg Config) (Counts, error) {
 	ring := (*engine.Ring)(keyRing)
 	primary := ring.Primary()
 	if primary == nil {
 		return nil, fmt.Errorf("rotate: %w", engine.ErrNoKey)
 	}
-	cfg.Batch = cmp.Or(max(cfg.Batch, 0), DefaultBatch)
-	r := &run{cfg: cfg, db: db, ring: ring, start: time.Now(), pace: &pace{most: cfg.Batch}}
+	limit := cfg.complete()
+	r := &run{cfg: cfg, db: db, ring: ring, start: time.Now(), limit: limit, pace: &pace{most: cfg.Batch}}
 	var tables []table
 	err := r.retrySetup(ctx, func() (err error) {
 		tables, err = r.prepareVerify(ctx, cfg)
@@ -165,7 +165,7 @@ func VerifyWith(ctx context.Context, db *sql.DB, keyRing *keyring.Keyring, cfg C
 	}
 	var counts Counts
 	for _, t := range tables {
-		v := &verifier{run: r, primary: primary, table: t, columns: make([]ColumnCount, len(t.columns))}
+		v := &verifier{run: r, primary: primary, table: t, tally: new(tally)}
 		err := v.do(ctx)
 		if err == nil {
 			err = r.retryTable(ctx, t, func() error { return v.addCanaries(ctx, r.canaryDB) })
@@ -180,17 +180,19 @@ func VerifyWith(ctx context.Context, db *sql.DB, keyRing *keyring.Keyring, cfg C
 	return counts, nil
 }
 
-// verifier counts the secrets of one table.
+// verifier counts the secrets of one table, or of a part of it.
 type verifier struct {
 	*run
 	primary *fernet.Key
 	table   table
 	columns []ColumnCount
-	read    int64
-	found   []Quarantined // in the page
+	*tally
+	found []Quarantined // in the page
 }
 
-func (v *verifier) do(ctx context.Context) error {
+// begin makes counts of nothing.
+func (v *verifier) begin() {
+	v.columns = make([]ColumnCount, len(v.table.columns))
 	for i, c := range v.table.columns {
 		v.columns[i] = ColumnCount{Table: v.table.label(), Column: c.Name, Previous: noneOf(v.ring)}
 		if v.columns[i].States = v.cfg.States.Given(&c); c.Bound && v.columns[i].States.Binding == states.Unset {
@@ -202,31 +204,6 @@ func (v *verifier) do(ctx context.Context) error {
 		if c.Index != "" {
 			v.columns[i].Index = &IndexCount{Previous: noneOf(v.ring), AcrossTenants: c.AcrossTenants}
 		}
-	}
-	var after any
-	for {
-		page, more, err := v.readPage(ctx, v.tell, v.table, after)
-		if err != nil {
-			return err
-		}
-		if err := v.add(ctx, page); err != nil {
-			return err
-		}
-		v.read += int64(len(page))
-		if v.tell(nil, 0); !more {
-			return nil
-		}
-		after = page[len(page)-1].key
-	}
-}
-
-// tell tells how far it is, and what it waits for.
-func (v *verifier) tell(waiting error, pause time.Duration) {
-	if v.cfg.Progress != nil {
-		v.cfg.Progress(Progress{
-			Table: v.table.label(), Read: v.read, Elapsed: time.Since(v.start),
-			Batch: v.pace.rows(), Waiting: waiting, Pause: pause,
-		})
 	}
 }
 

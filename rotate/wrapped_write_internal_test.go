@@ -55,7 +55,7 @@ func TestWriteNeedsTheTenantsKey(t *testing.T) {
 			name: "held", key: "id", keyType: "integer", tenant: "org", sources: make([]source, 1),
 			columns: []column.Column{{Table: "held", Name: "secret", Size: 500, Tenant: "org", ID: "id"}},
 		}
-		page, err := s.page(context.Background(), held, nil, 10)
+		page, err := s.page(context.Background(), held, span{}, 10)
 		if err != nil || len(page) != 4 {
 			t.Fatalf("%s: %d rows, %v", name, len(page), err)
 		}
@@ -70,7 +70,7 @@ func TestWriteNeedsTheTenantsKey(t *testing.T) {
 		if written != 2 || len(refused) > 0 || err != nil {
 			t.Errorf("%s: %d are written, %d refused, %v", name, written, len(refused), err)
 		}
-		after, err := s.page(t.Context(), held, nil, 10)
+		after, err := s.page(t.Context(), held, span{}, 10)
 		if err != nil {
 			t.Fatal(err)
 		}

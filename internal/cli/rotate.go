@@ -47,7 +47,9 @@ func (a *app) rotate() *cobra.Command {
 		Long: `Rewrite every stored secret that is under a key in ENCRYPTION_KEY_PREVIOUS, so that it is under ENCRYPTION_KEY.
 
 Services may read and write meanwhile: a secret that somebody changes is left to them. It can be stopped at any moment
-and started again. updated_at stays as it is. Secrets that no key opens are left as they are and listed.
+and started again: it goes on where it stopped, and on Postgres, when all is done, looks only at rows that were written since.
+Several of it at the same time, on one machine or on several, share the work on Postgres; if one is killed, the others take over
+after 15 seconds. --from-start looks at every row. updated_at stays as it is. Secrets that no key opens are left as they are and listed.
 
 If the database fails for a while (a fail-over, a lost connection, a deadlock, a lock, no free connection), it says so and goes
 on where it was as soon as it can, for --retry-for at most. A page that takes too long is halved.
@@ -66,7 +68,8 @@ Where tenants have keys of their own, the keys are encrypted anew. Secrets whose
 left.`,
 		Example: `  credent rotate --dry-run
   credent rotate --workers 8 --rate 20000
-  credent rotate --quarantine quarantine.jsonl`,
+  credent rotate --quarantine quarantine.jsonl
+  credent rotate --from-start`,
 	}, nil)
 }
 
@@ -97,7 +100,8 @@ func (a *app) rewriting(w *rewriting, cmd *cobra.Command, check func() error) *c
 	})
 	cmd.Flags().StringArrayVar(&w.cfg.Columns, "column", nil, "look at this `TABLE.COLUMN` only; may be repeated")
 	cmd.Flags().BoolVar(&w.cfg.DryRun, "dry-run", false, "count what would be rewritten, and write nothing")
-	cmd.Flags().IntVar(&w.cfg.Workers, "workers", rotate.DefaultWorkers, "how many pages to rewrite at the same time")
+	cmd.Flags().IntVar(&w.cfg.Workers, "workers", 0, "how many parts of a table to work on at the same time; 0 means one for each processor, but at least 4 and at most 16")
+	cmd.Flags().BoolVar(&w.cfg.FromStart, "from-start", false, "look at every row, whatever earlier runs have done")
 	cmd.Flags().IntVar(&w.cfg.Batch, "batch", rotate.DefaultBatch, "rows in a page")
 	cmd.Flags().IntVar(&w.cfg.RowsPerSecond, "rate", 0, "rows to read in a second at most; 0 means no limit")
 	cmd.Flags().BoolVar(&w.asJSON, "json", false, "print JSON")
@@ -197,6 +201,9 @@ func (a *app) printRotation(report *rotate.Report, verb string) {
 		if t.Renamed > 0 {
 			a.printf(", %d of them from an earlier name of their column", t.Renamed)
 		}
+		if t.Others > 0 {
+			a.printf(", %s read by other runs", count(int(t.Others), "row"))
+		}
 		if t.Skipped > 0 {
 			a.printf(", %d left to others who changed them", t.Skipped)
 		}
@@ -204,6 +211,13 @@ func (a *app) printRotation(report *rotate.Report, verb string) {
 			a.printf(", %s of tenants whose key was destroyed", count(int(t.Shredded), "secret"))
 		}
 		a.printf("\n")
+		if !t.ChangedSince.IsZero() {
+			a.printf("  earlier runs have looked at the other rows, which nobody has written since %s; --from-start looks again\n",
+				t.ChangedSince.UTC().Format(time.RFC3339))
+		}
+		if t.QuarantinedByOthers > 0 {
+			a.printf("  %s that another run lists can't be opened\n", count(int(t.QuarantinedByOthers), "secret"))
+		}
 		for _, q := range t.Examples {
 			if q.Row == "" {
 				a.printf("  the canary of %s.%s: %s\n", t.Table, q.Column, trimPackage(q.Err.Error()))
@@ -231,6 +245,8 @@ type rotationTable struct {
 	Table       string              `json:"table"`
 	Columns     []string            `json:"columns"`
 	Rows        int64               `json:"rows"`
+	Others      int64               `json:"others"`
+	Since       *time.Time          `json:"changed_since,omitempty"`
 	Rewritten   int64               `json:"rewritten"`
 	Indexed     int64               `json:"indexed"`
 	Renamed     int64               `json:"renamed"`
@@ -239,6 +255,7 @@ type rotationTable struct {
 	Canaries    int64               `json:"canaries"`
 	Passes      int                 `json:"passes"`
 	Quarantined int64               `json:"quarantined"`
+	Elsewhere   int64               `json:"quarantined_by_others"`
 	Examples    []quarantinedSecret `json:"examples"` // of these, at most rotate.MaxExamples
 	Validated   []string            `json:"validated"`
 	Unchecked   []string            `json:"unchecked"`
@@ -249,9 +266,12 @@ func rotationJSON(report *rotate.Report) any {
 	for i, t := range report.Tables {
 		tables[i] = rotationTable{
 			Table: t.Table, Columns: t.Columns, Rows: t.Rows, Rewritten: t.Rewritten, Indexed: t.Indexed,
-			Renamed: t.Renamed, Skipped: t.Skipped, Shredded: t.Shredded, Canaries: t.Canaries,
-			Passes: t.Passes, Quarantined: t.Quarantined, Examples: []quarantinedSecret{},
+			Others: t.Others, Renamed: t.Renamed, Skipped: t.Skipped, Shredded: t.Shredded, Canaries: t.Canaries,
+			Passes: t.Passes, Quarantined: t.Quarantined, Elsewhere: t.QuarantinedByOthers, Examples: []quarantinedSecret{},
 			Validated: append([]string{}, t.Validated...), Unchecked: append([]string{}, t.Unchecked...),
+		}
+		if !t.ChangedSince.IsZero() {
+			tables[i].Since = &t.ChangedSince
 		}
 		for _, q := range t.Examples {
 			tables[i].Examples = append(tables[i].Examples, quarantinedLine(q))

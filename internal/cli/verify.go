@@ -18,6 +18,7 @@ func (a *app) verify() *cobra.Command {
 	var (
 		asJSON, noRecord bool
 		retryFor         retryFlag
+		cfg              rotate.Config
 		quarantine       quarantineFlag
 	)
 	cmd := a.action(&cobra.Command{
@@ -42,11 +43,15 @@ written there ends it with an error.`,
 		if err := errors.Join(retryFor.check(), quarantine.check(asJSON)); err != nil {
 			return err
 		}
+		if cfg.Workers < 0 || cfg.Batch < 0 || cfg.RowsPerSecond < 0 {
+			return usageError("--workers, --batch and --rate cannot be negative")
+		}
 		to, err := quarantine.open(a)
 		if err != nil {
 			return err
 		}
-		counts, err := to.verified(ctx, !noRecord, retryFor.limit(), quarantine.callback())
+		cfg.RetryFor, cfg.Quarantine = retryFor.limit(), quarantine.callback()
+		counts, err := to.verified(ctx, !noRecord, cfg)
 		if lost := quarantine.close(); lost != nil {
 			return lost
 		}
@@ -61,6 +66,9 @@ written there ends it with an error.`,
 		return errors.Join(err, counts.Err())
 	})
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().IntVar(&cfg.Workers, "workers", 0, "how many parts of a table to read at the same time; 0 means one for each processor, but at least 4 and at most 16")
+	cmd.Flags().IntVar(&cfg.Batch, "batch", rotate.DefaultBatch, "rows in a page")
+	cmd.Flags().IntVar(&cfg.RowsPerSecond, "rate", 0, "rows to read in a second at most; 0 means no limit")
 	cmd.Flags().BoolVar(&noRecord, "no-record", false, "do not record when the secrets were verified")
 	quarantine.add(cmd, "each secret that doesn't open, or doesn't decode,")
 	retryFor.add(cmd)
@@ -73,9 +81,7 @@ const beginsAnew = "it changed nothing, and begins anew"
 
 // verified verifies, and records it if it can: a role that only reads, or a
 // standby, is no reason to fail.
-func (a *app) verified(
-	ctx context.Context, record bool, retryFor time.Duration, quarantine func([]rotate.Quarantined) error,
-) (counts rotate.Counts, err error) {
+func (a *app) verified(ctx context.Context, record bool, cfg rotate.Config) (counts rotate.Counts, err error) {
 	ring, err := keyring.FromEnv()
 	if err != nil {
 		return nil, err
@@ -83,12 +89,8 @@ func (a *app) verified(
 	err = withTables(ctx, func(db *database) error {
 		began := time.Now()
 		show, done := a.progress()
-		counts, err = rotate.VerifyWith(ctx, db.DB, ring, rotate.Config{
-			RetryFor: retryFor, Quarantine: quarantine,
-			Progress: func(p rotate.Progress) {
-				show(verifyStep(p, retryFor))
-			},
-		})
+		cfg.Progress = func(p rotate.Progress) { show(verifyStep(p, cfg.RetryFor)) }
+		counts, err = rotate.VerifyWith(ctx, db.DB, ring, cfg)
 		done()
 		if err != nil || !record {
 			return err
@@ -106,8 +108,8 @@ func verifyStep(p rotate.Progress, limit time.Duration) step {
 	if p.Waiting != nil {
 		return waitingStep(p.Waiting, p.Pause, limit)
 	}
-	return step{task: p.Table, done: p.Read, total: -1, line: fmt.Sprintf("%s: %s verified", p.Table,
-		count(int(p.Read), "row"))}
+	return step{task: p.Table, done: p.Read, total: p.Total, line: fmt.Sprintf("%s: %d of %s verified", p.Table,
+		p.Read, count(int(p.Total), "row"))}
 }
 
 // verifyRows has a line for each state that is there, and one for the primary
@@ -226,7 +228,7 @@ every secret and changes nothing. Exit code 1 if some need the key: run "credent
 		if err := checkEarlier(ring, args[0]); err != nil {
 			return err
 		}
-		counts, err := a.verified(ctx, false, retryFor.limit(), nil)
+		counts, err := a.verified(ctx, false, rotate.Config{RetryFor: retryFor.limit()})
 		if err != nil {
 			return err
 		}

@@ -1,0 +1,112 @@
+package ledger
+
+import (
+	"context"
+	"sync"
+)
+
+// Memory is a ledger for the workers of one process. It is safe for concurrent
+// use. The zero value has to be opened.
+type Memory struct {
+	mu    sync.Mutex
+	state State
+	parts []Part
+	held  []bool
+	done  []bool
+}
+
+// Open begins the work, unless it has begun.
+func (m *Memory) Open(_ context.Context, plan func() (Plan, error)) (State, bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.state.Pass > 0 {
+		return m.now(), true, nil
+	}
+	p, err := plan()
+	if err != nil {
+		return State{}, false, err
+	}
+	m.parts = p.parts()
+	m.begin(1, "", p.Began)
+	return m.now(), false, nil
+}
+
+func (m *Memory) begin(pass int, since, began string) {
+	m.state = State{Pass: pass, Since: since, Began: began}
+	m.held, m.done = make([]bool, len(m.parts)), make([]bool, len(m.parts))
+	for i := range m.parts {
+		m.parts[i].Pass, m.parts[i].At, m.parts[i].Counts = pass, "", Counts{}
+	}
+}
+
+// now returns the state.
+func (m *Memory) now() State {
+	s := m.state
+	for i, p := range m.parts {
+		if !m.done[i] {
+			s.Left++
+			if !m.held[i] {
+				s.Free++
+			}
+		}
+		s.Counts.Read += p.Counts.Read
+		s.Counts.Found += p.Counts.Found
+		s.Counts.Skipped += p.Counts.Skipped
+		s.Counts.Quarantined += p.Counts.Quarantined
+	}
+	return s
+}
+
+// State implements what [Stored.State] does.
+func (m *Memory) State(context.Context) (State, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.now(), nil
+}
+
+// Claim implements what [Stored.Claim] does.
+func (m *Memory) Claim(_ context.Context, _, pass int) (Part, bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i, p := range m.parts {
+		if pass == m.state.Pass && !m.held[i] && !m.done[i] {
+			m.held[i] = true
+			return p, true, nil
+		}
+	}
+	return Part{}, false, nil
+}
+
+// Save implements what [Stored.Save] does.
+func (m *Memory) Save(_ context.Context, _ int, p Part, release bool) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.parts[p.Number-1], m.held[p.Number-1] = p, !release
+	return true, nil
+}
+
+// Finish implements what [Stored.Finish] does.
+func (m *Memory) Finish(_ context.Context, _ int, p Part) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.parts[p.Number-1], m.held[p.Number-1], m.done[p.Number-1] = p, false, true
+	return true, nil
+}
+
+// Next implements what [Stored.Next] does.
+func (m *Memory) Next(_ context.Context, from int, since, began string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.state.Pass == from {
+		m.begin(from+1, since, began)
+	}
+	return nil
+}
+
+// Drop implements what [Stored.Drop] does.
+func (m *Memory) Drop(context.Context) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.state, m.parts = State{}, nil
+	return nil
+}

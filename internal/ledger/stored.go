@@ -1,0 +1,233 @@
+package ledger
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Stored is a ledger in the database. It is safe for concurrent use. Each
+// method is one statement, or a transaction of its own, so that it works over a
+// pooler that gives each transaction another session.
+type Stored struct {
+	db    *sql.DB
+	sql   statements
+	goal  string
+	table string
+	owner string
+	lease time.Duration
+}
+
+// NewStored returns the ledger of a work: its goal, a hash of all that it is
+// about, and the name of the table.
+func NewStored(db *sql.DB, sqlite bool, goal, table string) *Stored {
+	return &Stored{db: db, sql: statementsOf(sqlite), goal: goal, table: table, owner: rand.Text(), lease: Lease}
+}
+
+// LeaseFor changes how long a part is its worker's, for tests.
+func (s *Stored) LeaseFor(d time.Duration) { s.lease = d }
+
+// Usable reports whether the database has the table, and whether the role may
+// use it.
+func Usable(ctx context.Context, db *sql.DB, sqlite bool) (ok bool, err error) {
+	err = db.QueryRowContext(ctx, statementsOf(sqlite).usable).Scan(&ok)
+	return ok, err
+}
+
+func (s *Stored) worker(n int) string { return fmt.Sprintf("%s/%d", s.owner, n) }
+
+// Open returns the state of a work that has begun, and true, or begins it.
+func (s *Stored) Open(ctx context.Context, plan func() (Plan, error)) (State, bool, error) {
+	state, err := s.check(ctx, s.db)
+	if err == nil || !errors.Is(err, ErrLost) {
+		return state, err == nil, err
+	}
+	p, err := plan()
+	if err != nil {
+		return State{}, false, err
+	}
+	made, err := s.begin(ctx, p)
+	if err != nil {
+		return State{}, false, err
+	}
+	state, err = s.State(ctx)
+	return state, !made, err
+}
+
+// querier is a pool or a transaction.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// check returns the state of a work whose parts cover all keys.
+func (s *Stored) check(ctx context.Context, on querier) (state State, err error) {
+	if state, err = s.state(ctx, on); err != nil {
+		return State{}, err
+	}
+	rows, err := on.QueryContext(ctx, s.sql.bounds, s.goal, s.table)
+	if err != nil {
+		return State{}, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	var digest string
+	var parts []Part
+	for rows.Next() {
+		p := Part{}
+		var of string
+		if err := rows.Scan(&p.Number, &p.After, &p.UpTo, &of); err != nil {
+			return State{}, err
+		}
+		if p.Number == 0 {
+			digest = of
+			continue
+		}
+		parts = append(parts, p)
+	}
+	if err := rows.Err(); err != nil {
+		return State{}, err
+	}
+	if digestOf(parts) != digest {
+		return State{}, ErrLost
+	}
+	return state, nil
+}
+
+// digestOf tells whether parts are those that were planned.
+func digestOf(parts []Part) string {
+	h := sha256.New()
+	for _, p := range parts {
+		_, _ = fmt.Fprintf(h, "%d %q %q\n", p.Number, p.After, p.UpTo)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// begin stores a plan, and reports whether it was the first to. What is left of
+// an incomplete one goes, and so does what nobody has worked on for long.
+func (s *Stored) begin(ctx context.Context, p Plan) (made bool, err error) {
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = tx.Rollback() }() // does nothing after the commit
+	parts := p.parts()
+	digest := digestOf(parts)
+	first := func() (bool, error) {
+		result, err := tx.ExecContext(ctx, s.sql.begin, s.goal, s.table, len(parts), p.Began, digest)
+		if err != nil {
+			return false, err
+		}
+		n, err := result.RowsAffected()
+		return n > 0, err
+	}
+	made, err = first()
+	if err != nil {
+		return false, err
+	}
+	if !made {
+		if _, err := s.check(ctx, tx); !errors.Is(err, ErrLost) {
+			return false, err // another was first
+		}
+		if _, err := tx.ExecContext(ctx, s.sql.drop, s.goal, s.table); err != nil {
+			return false, err
+		}
+		if made, err = first(); err != nil || !made {
+			return false, err
+		}
+	} else if _, err := tx.ExecContext(ctx, s.sql.clear, s.goal, s.table); err != nil {
+		return false, err
+	}
+	if _, err := tx.ExecContext(ctx, s.sql.expire); err != nil {
+		return false, err
+	}
+	for len(parts) > 0 {
+		some := parts[:min(len(parts), 100)]
+		parts = parts[len(some):]
+		var values []string
+		var args []any
+		for _, part := range some {
+			n := len(args)
+			values = append(values, fmt.Sprintf("($%d, $%d, %d, 1, 0, $%d, $%d, %s)", n+1, n+2, part.Number, n+3, n+4, s.sql.now))
+			args = append(args, s.goal, s.table, part.After, part.UpTo)
+		}
+		if _, err := tx.ExecContext(ctx, s.sql.part+strings.Join(values, ", ")+" ON CONFLICT DO NOTHING", args...); err != nil {
+			return false, err
+		}
+	}
+	return true, tx.Commit()
+}
+
+// State returns how far the pass under way is. Errors: [ErrLost].
+func (s *Stored) State(ctx context.Context) (State, error) { return s.state(ctx, s.db) }
+
+func (s *Stored) state(ctx context.Context, on querier) (state State, err error) {
+	var parts, there int
+	err = on.QueryRowContext(ctx, s.sql.state, s.owner+"/%", s.goal, s.table).Scan(&state.Pass, &state.Since, &state.Began,
+		&parts, &there, &state.Left, &state.Free, &state.Counts.Read, &state.Counts.Found, &state.Counts.Skipped, &state.Counts.Quarantined, &state.Others)
+	if errors.Is(err, sql.ErrNoRows) || err == nil && parts != there {
+		return State{}, ErrLost
+	}
+	return state, err
+}
+
+// Claim gives a worker a part of the pass that nobody has; false if there is
+// none. A worker has one at a time.
+func (s *Stored) Claim(ctx context.Context, worker, pass int) (p Part, ok bool, err error) {
+	me := s.worker(worker)
+	err = s.db.QueryRowContext(ctx, s.sql.claim(pass, s.lease), me, s.goal, s.table, s.goal, s.table, me, me, s.goal, s.table).
+		Scan(&p.Number, &p.After, &p.UpTo, &p.Pass, &p.At, &p.Counts.Read, &p.Counts.Found, &p.Counts.Skipped, &p.Counts.Quarantined)
+	if errors.Is(err, sql.ErrNoRows) {
+		return Part{}, false, nil
+	}
+	return p, err == nil, err
+}
+
+// Save says how far a worker is, and keeps the part for it, or releases it. It
+// reports whether the part is the worker's still.
+func (s *Stored) Save(ctx context.Context, worker int, p Part, release bool) (bool, error) {
+	lease := s.sql.until(s.lease)
+	if release {
+		lease = "NULL"
+	}
+	return s.update(ctx, "lease_until = "+lease, worker, p)
+}
+
+// Finish says that a worker has gone through its part. It reports whether the
+// part was the worker's still. To finish a part again does nothing.
+func (s *Stored) Finish(ctx context.Context, worker int, p Part) (bool, error) {
+	return s.update(ctx, fmt.Sprintf("lease_until = NULL, done_pass = %d", p.Pass), worker, p)
+}
+
+func (s *Stored) update(ctx context.Context, set string, worker int, p Part) (bool, error) {
+	result, err := s.db.ExecContext(ctx, s.sql.save(set), p.At, p.Counts.Read, p.Counts.Found, p.Counts.Skipped, p.Counts.Quarantined,
+		s.goal, s.table, s.worker(worker), p.Number, p.Pass)
+	if err != nil {
+		return false, err
+	}
+	n, err := result.RowsAffected()
+	return n > 0, err
+}
+
+// Next begins the pass after the given one, if nobody has begun it. since says
+// which rows it is about, and began is what the caller knows of this moment. A
+// pass about some rows begins only if the parts are done and nothing was left.
+func (s *Stored) Next(ctx context.Context, from int, since, began string) error {
+	args := []any{since, began, s.goal, s.table}
+	if since != "" {
+		args = append(args, s.goal, s.table)
+	}
+	_, err := s.db.ExecContext(ctx, s.sql.next(from, since != ""), args...)
+	return err
+}
+
+// Drop forgets the work.
+func (s *Stored) Drop(ctx context.Context) error {
+	_, err := s.db.ExecContext(ctx, s.sql.drop, s.goal, s.table)
+	return err
+}

@@ -1,0 +1,66 @@
+package rotate_test
+
+import (
+	"database/sql"
+	"testing"
+
+	"github.com/credent-go/credent/encrypted"
+	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
+	"github.com/credent-go/credent/internal/pgserver"
+	"github.com/credent-go/credent/rotate"
+)
+
+// Rows that come into a table by its partitions, and that no transaction has
+// written since the last run, are looked at.
+func TestAttachedRowsAreRead(t *testing.T) {
+	t.Parallel()
+	old, key := fernet.GenerateKey(), fernet.GenerateKey()
+	token, err := newRing(t, old).Encrypt("x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// One of its own: transactions of others would hold back what is known.
+	server, err := pgserver.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Stop() })
+	url, drop, err := server.CreateDatabase(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = drop() }()
+	db, err := sql.Open("pgx", url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	for _, statement := range append([]string{
+		"CREATE TABLE t_bigint (number bigint PRIMARY KEY, secret varchar(500)) PARTITION BY RANGE (number)",
+		"CREATE TABLE low PARTITION OF t_bigint FOR VALUES FROM (0) TO (10)",
+		"CREATE TABLE high (LIKE t_bigint INCLUDING ALL)",
+		"INSERT INTO high VALUES (11, '" + token + "')",
+		"INSERT INTO t_bigint VALUES (1, '" + token + "')",
+	}, encrypted.ProgressTable("postgres")...) {
+		exec(t, db, statement)
+	}
+	run := func(want int64) rotate.TableReport {
+		t.Helper()
+		report, err := rotate.Run(t.Context(), db, newRing(t, key, old), rotate.Config{Columns: []string{"t_bigint.secret"}})
+		if err != nil || report.Rewritten() != want {
+			t.Fatalf("%+v, %v", report, err)
+		}
+		return report.Tables[0]
+	}
+	run(1)
+	if again := run(0); again.Rows != 0 || again.ChangedSince.IsZero() {
+		t.Errorf("nothing to do: %+v", again)
+	}
+	exec(t, db, "ALTER TABLE t_bigint ATTACH PARTITION high FOR VALUES FROM (10) TO (20)")
+	if attached := run(1); !attached.ChangedSince.IsZero() {
+		t.Errorf("attached: %+v", attached)
+	}
+	if again := run(0); again.Rows != 0 || again.ChangedSince.IsZero() {
+		t.Errorf("nothing to do: %+v", again)
+	}
+}

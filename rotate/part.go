@@ -1,0 +1,184 @@
+package rotate
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/credent-go/credent/internal/ledger"
+)
+
+// part is a part of a table in a worker's hands.
+type part struct {
+	worker int
+
+	mu    sync.Mutex
+	of    ledger.Part // as it may be saved
+	lost  bool        // another has it now
+	dirty bool        // something was left as it is
+	rest  ledger.Counts
+}
+
+// part goes through a part, from the last position of whoever had it before.
+func (p *pass) part(ctx context.Context, worker int, of ledger.Part) error {
+	at := of.After
+	if of.At != "" {
+		at = of.At
+	}
+	after, err := decodeKey(at)
+	if err != nil {
+		return ledger.ErrLost
+	}
+	upTo, err := decodeKey(of.UpTo)
+	if err != nil {
+		return ledger.ErrLost
+	}
+	h := &part{worker: worker, of: of}
+	p.hold(h, true)
+	defer p.hold(h, false)
+	err = p.pages(ctx, h, span{after: after, upTo: upTo, since: p.state.Since})
+	switch {
+	case h.isLost():
+		return err
+	case err != nil:
+		p.leave(ctx, h)
+		return err
+	}
+	return p.retry(ctx, p.tell, func() error {
+		_, err := p.book.Finish(ctx, worker, h.whole())
+		return err
+	})
+}
+
+// errEnough ends a part that another has now.
+var errEnough = errors.New("another has the part")
+
+func (p *pass) pages(ctx context.Context, h *part, s span) error {
+	err := p.eachPage(ctx, p.tell, p.table, s, func(ctx context.Context, page []row) error {
+		counts, err := p.rewrite(ctx, page)
+		if err != nil {
+			return err
+		}
+		if err := h.add(page[len(page)-1].key, counts); err != nil {
+			return err
+		}
+		if h.isLost() {
+			return errEnough
+		}
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		return nil
+	}
+	return err
+}
+
+// add counts a page that is done. The position stays before the first page that
+// something was left in: whoever goes on from it lists that again.
+func (h *part) add(last any, counts ledger.Counts) error {
+	at, err := encodeKey(last)
+	if err != nil {
+		return err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.dirty = h.dirty || counts.Quarantined > 0; h.dirty {
+		h.rest = sum(h.rest, counts)
+		return nil
+	}
+	h.of.At, h.of.Counts = at, sum(h.of.Counts, counts)
+	return nil
+}
+
+func sum(a, b ledger.Counts) ledger.Counts {
+	return ledger.Counts{
+		Read: a.Read + b.Read, Found: a.Found + b.Found, Skipped: a.Skipped + b.Skipped, Quarantined: a.Quarantined + b.Quarantined,
+	}
+}
+
+// whole returns the part with all that was done in it.
+func (h *part) whole() ledger.Part {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	of := h.of
+	of.Counts = sum(of.Counts, h.rest)
+	return of
+}
+
+func (h *part) isLost() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.lost
+}
+
+// hold keeps a list of the parts in hand.
+func (p *pass) hold(h *part, is bool) {
+	p.holding.Lock()
+	defer p.holding.Unlock()
+	if p.held[h] = true; !is {
+		delete(p.held, h)
+	}
+}
+
+// leaveTimeout limits how long it takes to say where a run stopped.
+const leaveTimeout = 2 * time.Second
+
+// leave saves where a run stopped, and lets others have the part at once. If
+// that fails, they wait for the lease to end.
+func (p *pass) leave(ctx context.Context, h *part) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
+	defer cancel()
+	h.mu.Lock()
+	of := h.of
+	h.mu.Unlock()
+	_, _ = p.book.Save(ctx, h.worker, of, true)
+}
+
+// saveAlong saves the positions now and then, until the function that it
+// returns is called.
+func (p *pass) saveAlong(ctx context.Context) (stop func()) {
+	if !p.stored {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var saving sync.WaitGroup
+	saving.Go(func() {
+		every := time.NewTicker(ledger.SaveEvery)
+		defer every.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-every.C:
+				p.save(ctx)
+			}
+		}
+	})
+	return func() { cancel(); saving.Wait() }
+}
+
+// save saves the positions. An error is no reason to stop: what follows has it
+// too, or else a position is older than it could be.
+func (p *pass) save(ctx context.Context) {
+	p.holding.Lock()
+	var list []*part
+	for h := range p.held {
+		list = append(list, h)
+	}
+	p.holding.Unlock()
+	for _, h := range list {
+		h.mu.Lock()
+		of := h.of
+		h.mu.Unlock()
+		held, err := p.book.Save(ctx, h.worker, of, false)
+		if err == nil && !held {
+			h.mu.Lock()
+			h.lost = true
+			h.mu.Unlock()
+		}
+	}
+	if state, err := p.book.State(ctx); err == nil && state.Pass == p.state.Pass {
+		p.setOthers(state.Others)
+	}
+}

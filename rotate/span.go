@@ -1,0 +1,235 @@
+package rotate
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/credent-go/credent/internal/retry"
+)
+
+// span is a range of a table's rows, in the order of its primary key.
+type span struct {
+	after, upTo any    // the key that it begins after, and its last one; nil for none
+	since       string // only rows that were written since this [horizon]; "" for all
+}
+
+// Of the keys that a table is divided by, a sample has so many times as many
+// rows, and at least as many.
+const (
+	sampledPerPart = 50
+	sampledAtLeast = 2000
+)
+
+// where adds the conditions of a span to a query.
+func (s span) postgres(t table, query *strings.Builder, args *[]any) {
+	var where []string
+	bound := func(operator string, key any) {
+		if key == nil {
+			return
+		}
+		var values []string
+		for i, value := range keyValues(key) {
+			*args = append(*args, value)
+			values = append(values, fmt.Sprintf("$%d::text::%s", len(*args), t.keyTypes()[i]))
+		}
+		where = append(where, fmt.Sprintf("(%s) %s (%s)", strings.Join(t.keyColumns(), ", "), operator, strings.Join(values, ", ")))
+	}
+	bound(">", s.after)
+	bound("<=", s.upTo)
+	if h, err := parseHorizon(s.since); err == nil && s.since != "" {
+		*args = append(*args, h.xid())
+		where = append(where, fmt.Sprintf("age(t.xmin) <= age($%d::text::xid)", len(*args)))
+	}
+	if len(where) > 0 {
+		query.WriteString(" WHERE " + strings.Join(where, " AND "))
+	}
+}
+
+// keyTypes returns the types of keyColumns.
+func (t table) keyTypes() []string {
+	if t.scoped {
+		return []string{t.tenantType, t.keyType}
+	}
+	return []string{t.keyType}
+}
+
+// divide reads a sample of the table's blocks, which takes some milliseconds
+// for a table of any size.
+func (p postgres) divide(ctx context.Context, t table, rows int64, parts int) ([]any, error) {
+	if rows <= 0 || parts < 2 {
+		return nil, nil
+	}
+	keys := t.onlyKeys()
+	query := p.selectRows(keys)
+	percent := 100 * float64(max(sampledAtLeast, sampledPerPart*parts)) / float64(rows)
+	if percent < 100 {
+		fmt.Fprintf(query, " TABLESAMPLE SYSTEM (%s)", strconv.FormatFloat(percent, 'f', -1, 64))
+	}
+	query.WriteString(" ORDER BY " + strings.Join(t.keyColumns(), ", "))
+	sample, err := selectPage(ctx, p.db, keys, query.String(), nil, p.scanKey)
+	if err != nil && retry.KindOf(err) == retry.Other && ctx.Err() == nil {
+		return nil, nil //nolint:nilerr // a table that can't be sampled is one part
+	}
+	return quantiles(sample, parts), err
+}
+
+// quantiles returns the last keys of parts of the same size, without the last
+// part's, which has none.
+func quantiles(sample []row, parts int) (bounds []any) {
+	parts = min(parts, len(sample))
+	for i := 1; i < parts; i++ {
+		bounds = append(bounds, sample[i*len(sample)/parts-1].key)
+	}
+	return bounds
+}
+
+// onlyKeys returns the table with nothing to read but its keys.
+func (t table) onlyKeys() table {
+	t.columns, t.sources, t.extra = nil, nil, nil
+	return t
+}
+
+// page compares with the key as text, cast to the column's own type, so that
+// its index and its order apply.
+func (p postgres) page(ctx context.Context, t table, s span, n int) ([]row, error) {
+	query, args := p.selectRows(t), []any{n}
+	s.postgres(t, query, &args)
+	// Of the table's columns, by their index, and not of the result's, which
+	// are their text.
+	fmt.Fprintf(query, " ORDER BY %s LIMIT $1", strings.Join(t.keyColumns(), ", "))
+	return selectPage(ctx, p.db, t, query.String(), args, p.scanKey)
+}
+
+// page of a part that begins with the table's first row looks for a key that is
+// NULL, which no bound compares with.
+func (s sqlite) page(ctx context.Context, t table, of span, n int) ([]row, error) {
+	if of.after == nil && of.upTo != nil {
+		var null bool
+		err := s.db.QueryRowContext(ctx, fmt.Sprintf("SELECT EXISTS (SELECT 1 FROM %s AS t WHERE %s IS NULL)",
+			t.quoted(), strings.Join(t.keyColumns(), " IS NULL OR "))).Scan(&null)
+		if err != nil {
+			return nil, err
+		}
+		if null {
+			return nil, fmt.Errorf("%w: it is NULL in a row", ErrPrimaryKey)
+		}
+	}
+	return s.rows(ctx, t, of, fmt.Sprint(n))
+}
+
+// rows returns rows of a span by its LIMIT.
+func (s sqlite) rows(ctx context.Context, t table, of span, limit string) ([]row, error) {
+	key := strings.Join(t.keyColumns(), ", ")
+	var where []string
+	var args []any
+	for _, bound := range []struct {
+		operator string
+		key      any
+	}{{">", of.after}, {"<=", of.upTo}} {
+		if bound.key != nil {
+			values := keyValues(bound.key)
+			args = append(args, values...)
+			where = append(where, fmt.Sprintf("(%s) %s (?%s)", key, bound.operator, strings.Repeat(", ?", len(values)-1)))
+		}
+	}
+	query := s.selectRows(t)
+	if len(where) > 0 {
+		query += " WHERE " + strings.Join(where, " AND ")
+	}
+	return selectPage(ctx, s.db, t, query+" ORDER BY "+key+" LIMIT "+limit, args, s.scanKey)
+}
+
+// divide walks the index of the keys.
+func (s sqlite) divide(ctx context.Context, t table, rows int64, parts int) (bounds []any, err error) {
+	var last any
+	keys := t.onlyKeys()
+	for range parts - 1 {
+		row, err := s.rows(ctx, keys, span{after: last}, fmt.Sprintf("1 OFFSET %d", max(rows/int64(parts)-1, 0)))
+		if err != nil || len(row) == 0 {
+			return bounds, err
+		}
+		last = row[0].key
+		bounds = append(bounds, last)
+	}
+	return bounds, nil
+}
+
+// encodeKey returns a row's key as text that decodeKey reads.
+func encodeKey(key any) (string, error) {
+	if key == nil {
+		return "", nil
+	}
+	var texts []string
+	for _, value := range keyValues(key) {
+		switch value := value.(type) {
+		case string:
+			if utf8.ValidString(value) {
+				texts = append(texts, "t"+value)
+			} else { // which SQLite allows
+				texts = append(texts, "x"+hex.EncodeToString([]byte(value)))
+			}
+		case []byte:
+			texts = append(texts, "b"+hex.EncodeToString(value))
+		case int64:
+			texts = append(texts, "i"+strconv.FormatInt(value, 10))
+		case float64:
+			texts = append(texts, "f"+strconv.FormatUint(math.Float64bits(value), 16))
+		default:
+			return "", fmt.Errorf("%w: it is a %T", ErrPrimaryKey, value)
+		}
+	}
+	encoded, err := json.Marshal(texts)
+	return string(encoded), err
+}
+
+// decodeKey returns the key of a text from encodeKey; nil for "".
+func decodeKey(text string) (any, error) {
+	if text == "" {
+		return nil, nil
+	}
+	var texts []string
+	if err := json.Unmarshal([]byte(text), &texts); err != nil {
+		return nil, err
+	}
+	values := make([]any, len(texts))
+	for i, tagged := range texts {
+		if tagged == "" {
+			return nil, fmt.Errorf("%w: a position has no type", ErrPrimaryKey)
+		}
+		var err error
+		switch kind, text := tagged[0], tagged[1:]; kind {
+		case 't':
+			values[i] = text
+		case 'x':
+			var raw []byte
+			raw, err = hex.DecodeString(text)
+			values[i] = string(raw)
+		case 'b':
+			values[i], err = hex.DecodeString(text)
+		case 'i':
+			values[i], err = strconv.ParseInt(text, 10, 64)
+		case 'f':
+			var bits uint64
+			bits, err = strconv.ParseUint(text, 16, 64)
+			values[i] = math.Float64frombits(bits)
+		default:
+			err = fmt.Errorf("%w: a position is of no known type", ErrPrimaryKey)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	switch len(values) {
+	case 1:
+		return values[0], nil
+	case 2:
+		return scopedKey{values[0], values[1]}, nil
+	}
+	return nil, fmt.Errorf("%w: a position has %d values", ErrPrimaryKey, len(values))
+}

@@ -1,0 +1,181 @@
+package rotate
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// tally is what the workers of a verification tell together.
+type tally struct{ read, total atomic.Int64 }
+
+// do counts the parts of the table, several at the same time, and adds them up
+// in their order.
+func (v *verifier) do(ctx context.Context) error {
+	var bounds []any
+	err := v.retry(ctx, v.tell, func() error {
+		rows, err := v.countTable(ctx, v.table)
+		if v.total.Store(rows); err != nil {
+			return err
+		}
+		bounds, err = v.divideTable(ctx, v.table, rows, v.cfg.Workers)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	parts := make([]*verifier, len(bounds)+1)
+	for i := range parts {
+		parts[i] = &verifier{run: v.run, primary: v.primary, table: v.table, tally: v.tally}
+		parts[i].begin()
+	}
+	bounds = append(append([]any{nil}, bounds...), nil)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var (
+		workers sync.WaitGroup
+		next    atomic.Int64
+	)
+	for range min(v.cfg.Workers, len(parts)) {
+		workers.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(parts)); i = next.Add(1) - 1 {
+				if err := parts[i].part(ctx, span{after: bounds[i], upTo: bounds[i+1]}); err != nil {
+					cancel(err)
+					return
+				}
+			}
+		})
+	}
+	workers.Wait()
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	v.columns = parts[0].columns
+	for _, part := range parts[1:] {
+		for i := range v.columns {
+			v.columns[i].merge(&part.columns[i])
+		}
+	}
+	return nil
+}
+
+// part counts a part, of which the next page is read while one is counted.
+func (v *verifier) part(ctx context.Context, s span) error {
+	return v.eachPage(ctx, v.tell, v.table, s, func(ctx context.Context, page []row) error {
+		if err := v.add(ctx, page); err != nil {
+			return err
+		}
+		v.read.Add(int64(len(page)))
+		v.tell(nil, 0)
+		return nil
+	})
+}
+
+// eachPage calls f for each page of a span, while the next one is read. Pages
+// are in the order of the primary key, so that each begins where the one before
+// ended, whatever is inserted or deleted meanwhile.
+func (r *run) eachPage(ctx context.Context, tell teller, t table, s span, f func(context.Context, []row) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var reading sync.WaitGroup
+	defer reading.Wait()
+	defer cancel(nil)
+	pages := make(chan []row)
+	reading.Go(func() {
+		defer close(pages)
+		if err := r.readPages(ctx, tell, t, s, pages); err != nil {
+			cancel(err)
+		}
+	})
+	for page := range pages {
+		if err := f(ctx, page); err != nil {
+			if cause := context.Cause(ctx); cause != nil {
+				return cause
+			}
+			return err
+		}
+	}
+	return context.Cause(ctx)
+}
+
+func (r *run) readPages(ctx context.Context, tell teller, t table, s span, pages chan<- []row) error {
+	for {
+		page, more, err := r.readPage(ctx, tell, t, s)
+		if err != nil {
+			return err
+		}
+		if err := r.limit.WaitN(ctx, len(page)); err != nil {
+			return err
+		}
+		if len(page) > 0 {
+			select {
+			case pages <- page:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+			s.after = page[len(page)-1].key
+		}
+		if !more {
+			return nil
+		}
+	}
+}
+
+// tell tells how far it is, and what it waits for.
+func (v *verifier) tell(waiting error, pause time.Duration) {
+	if v.cfg.Progress == nil {
+		return
+	}
+	v.telling.Lock()
+	defer v.telling.Unlock()
+	read := v.read.Load()
+	v.cfg.Progress(Progress{
+		Table: v.table.label(), Read: read, Total: max(v.total.Load(), read), Elapsed: time.Since(v.start),
+		Batch: v.pace.rows(), Waiting: waiting, Pause: pause,
+	})
+}
+
+// merge adds the counts of a later part of the table.
+func (c *ColumnCount) merge(part *ColumnCount) {
+	for _, n := range []struct{ to, from *int64 }{
+		{&c.Rows, &part.Rows},
+		{&c.Null, &part.Null},
+		{&c.Bound, &part.Bound},
+		{&c.Earlier, &part.Earlier},
+		{&c.Primary, &part.Primary},
+		{&c.Tenant, &part.Tenant},
+		{&c.Shredded, &part.Shredded},
+		{&c.Readable, &part.Readable},
+		{&c.UnknownKey, &part.UnknownKey},
+		{&c.NotEncrypted, &part.NotEncrypted},
+		{&c.Damaged, &part.Damaged},
+		{&c.OverLength, &part.OverLength},
+		{&c.Undecodable, &part.Undecodable},
+	} {
+		*n.to += *n.from
+	}
+	mergeKeys(c.Previous, part.Previous)
+	c.UndecodableRows = append(c.UndecodableRows, part.UndecodableRows[:min(len(part.UndecodableRows), maxSamples-len(c.UndecodableRows))]...)
+	for _, one := range part.Examples {
+		c.Examples = addExample(c.Examples, one)
+	}
+	if c.Index != nil {
+		c.Index.merge(part.Index)
+	}
+}
+
+func (c *IndexCount) merge(part *IndexCount) {
+	c.Primary += part.Primary
+	c.Tenant += part.Tenant
+	c.Earlier += part.Earlier
+	c.Missing += part.Missing
+	c.Wrong += part.Wrong
+	c.Outlives += part.Outlives
+	mergeKeys(c.Previous, part.Previous)
+}
+
+func mergeKeys(to, from map[string]int64) {
+	for id, n := range from {
+		to[id] += n
+	}
+}
