@@ -84,7 +84,7 @@ func (p postgres) horizon(ctx context.Context, t table) (horizon, error) {
 	}
 	err = p.db.QueryRowContext(ctx, "SELECT system_identifier::text FROM pg_catalog.pg_control_system()").Scan(&files)
 	if err != nil && retry.KindOf(err) == retry.Other && ctx.Err() == nil {
-		return horizon{}, nil //nolint:nilerr // some services of Postgres don't say
+		return horizon{}, nil // some services of Postgres don't say
 	}
 	if h.place = files.String + "." + tables.String; err != nil || files.String == "" {
 		return horizon{}, err

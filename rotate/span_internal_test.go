@@ -13,8 +13,14 @@ import (
 func TestKeysAsText(t *testing.T) {
 	t.Parallel()
 	for _, key := range []any{
-		nil, "", "a", "\"], [\"", "Ä\x00\u2028<&>", "\xff\xfe", []byte{}, []byte{0, 255}, int64(math.MinInt64), 0.1, math.Inf(1), -0.0,
-		scopedKey{"user", "id"}, scopedKey{"", ""}, scopedKey{int64(1), []byte("x")}, scopedKey{"\xff", 2.5},
+		nil, "", "a", "\"], [\"", "\u00c4\x00\u2028<&>", "\xff\xfe",
+		[]byte{},
+		[]byte{0, 255},
+		int64(math.MinInt64), 0.1, math.Inf(1), -0.0,
+		scopedKey{"user", "id"},
+		scopedKey{"", ""},
+		scopedKey{int64(1), []byte("x")},
+		scopedKey{"\xff", 2.5},
 	} {
 		text, err := encodeKey(key)
 		if err != nil {

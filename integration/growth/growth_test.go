@@ -127,7 +127,7 @@ func TestResume(t *testing.T) {
 		}
 		third := g.run(t, rotate.Config{})
 		if third.Rewritten != 0 || third.Passes != 2 || env.Dialect() == "postgres" &&
-			(third.Rows+third.Others != rows || third.Rows > rows*3/4 || third.ChangedSince.IsZero()) {
+			(third.Rows+third.Others < rows || third.Others < rows/2-inHand || third.ChangedSince.IsZero()) {
 			t.Errorf("the third: %+v", third)
 		}
 		g.wantPrimary(t, g.after)

@@ -282,6 +282,7 @@ func TestLost(t *testing.T) {
 		"a bound": "UPDATE credent_progress SET up_to_key = 'g' WHERE part = 1",
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			forEach(t, func(t *testing.T, db *sql.DB, sqlite bool) {
 				b := ledger.NewStored(db, sqlite, "goal", "docs")
 				open(t, b, "f", "m")
