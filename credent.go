@@ -142,6 +142,10 @@ var (
 	// [WithUser] or [client.Config.RequireRowSecurity] outside of a
 	// transaction.
 	ErrNeedsTx = client.ErrNeedsTx
+	// ErrNoSetUser means that the database has no function credent_set_user,
+	// which [WithUser] needs, or that the role may not call it: apply the
+	// migrations before services are deployed.
+	ErrNoSetUser = client.ErrNoSetUser
 	// ErrURL means that a database URL cannot be used.
 	ErrURL = open.ErrURL
 	// ErrLooksLikeToken means that a plaintext begins like a token, so that it

@@ -42,6 +42,10 @@ var (
 	// [WithUser], or with row-level security required, outside of a
 	// transaction.
 	ErrNeedsTx = tenancy.ErrNeedsTx
+	// ErrNoSetUser means that the database has no function credent_set_user,
+	// which [WithUser] needs, or that the role may not call it: apply the
+	// migrations before services are deployed.
+	ErrNoSetUser = tenancy.ErrNoSetUser
 )
 
 // New returns a client on a pool of the caller's. The dialect is ent's:
