@@ -244,9 +244,9 @@ func (d *destruction) needsKey(place seal.Place, stored string) bool {
 }
 
 // shred runs the statement of store.shred. Parameters are written by a format
-// for their number; the first is the row's key.
-func shred(ctx context.Context, tx querier, t table, tokens []sql.NullString, param, where string, key any) error {
-	set, args := []string{}, []any{key}
+// for their number; the first are the row's key.
+func shred(ctx context.Context, tx querier, t table, tokens []sql.NullString, param, where string, key []any) error {
+	set, args := []string{}, key
 	for i, c := range t.columns {
 		if tokens[i].Valid {
 			args = append(args, tokens[i].String)

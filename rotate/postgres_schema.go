@@ -22,6 +22,15 @@ func (p postgres) columnType(ctx context.Context, table, column string) (full, n
 	return full, name, max(0, modifier-header), err
 }
 
+// describeTenant completes what is known of the tenant's column, or returns
+// sql.ErrNoRows.
+func (p postgres) describeTenant(ctx context.Context, t *table) error {
+	return p.db.QueryRowContext(ctx, `SELECT format_type(b.oid, -1), b.typcategory = 'S'
+		FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid JOIN pg_type b ON b.oid = CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END
+		WHERE a.attrelid = to_regclass($1::text) AND a.attname = $2::text AND NOT a.attisdropped`, t.quoted(), t.tenant).
+		Scan(&t.tenantType, &t.tenantIsText)
+}
+
 func (p postgres) checkWidth(ctx context.Context, t table, i int) error {
 	if err := checkSource(dialect.Postgres, t, i); err != nil {
 		return err

@@ -182,7 +182,7 @@ func (w *writing) resolve(ctx context.Context, n int) error {
 		w.written += int64(len(found))
 		w.doubt = w.doubt[len(some):]
 		for _, c := range some {
-			if !found[c.id] {
+			if !found[w.table.place(c.row)] {
 				w.rest = append(w.rest, c)
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -33,7 +34,7 @@ func (s sqlite) describe(ctx context.Context, t *table) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
-	var keys []string
+	keys := make(map[int]string)   // by their place in the primary key
 	all := make(map[string]string) // types by name
 	for rows.Next() {
 		var (
@@ -45,7 +46,7 @@ func (s sqlite) describe(ctx context.Context, t *table) (err error) {
 		}
 		all[name] = declared
 		if key > 0 {
-			keys = append(keys, name)
+			keys[key] = name
 		}
 	}
 	if err := rows.Err(); err != nil {
@@ -68,17 +69,20 @@ func (s sqlite) describe(ctx context.Context, t *table) (err error) {
 		}
 		t.sources[i] = sqliteSource(c.Name, declared, all)
 	}
-	if len(keys) != 1 {
-		return fmt.Errorf("%w: it has %d", ErrPrimaryKey, len(keys))
+	var names []string
+	for _, place := range slices.Sorted(maps.Keys(keys)) {
+		names = append(names, keys[place])
 	}
-	t.key = keys[0]
-	return nil
+	return t.setKey(names)
 }
 
 // selectRows is the beginning of a query for rows. The key is read by an
 // expression, since the driver makes times of columns that are declared so.
 func (sqlite) selectRows(t table) string {
 	query := "SELECT +t." + quote(t.key)
+	if t.scoped {
+		query += ", +t." + quote(t.tenant)
+	}
 	for i, c := range t.columns {
 		query += ", CAST(t." + quote(t.stored(i)) + " AS TEXT)"
 		if c.Index != "" {
@@ -110,11 +114,12 @@ func (sqlite) scanKey(key any) (string, any, error) {
 func (s sqlite) page(ctx context.Context, t table, after any, n int) ([]row, error) {
 	query := s.selectRows(t)
 	args := []any{}
+	key := strings.Join(t.keyColumns(), ", ")
 	if after != nil {
-		query += " WHERE t." + quote(t.key) + " > ?"
-		args = append(args, after)
+		args = append(args, keyValues(after)...)
+		query += " WHERE (" + key + ") > (?" + strings.Repeat(", ?", len(args)-1) + ")"
 	}
-	query += " ORDER BY t." + quote(t.key) + " LIMIT ?"
+	query += " ORDER BY " + key + " LIMIT ?"
 	return selectPage(ctx, s.db, t, query, append(args, n), s.scanKey)
 }
 
@@ -126,7 +131,11 @@ func (s sqlite) ofTenant(ctx context.Context, tx querier, t table, tenant string
 }
 
 func (sqlite) shred(ctx context.Context, tx querier, t table, r row, tokens []sql.NullString) error {
-	return shred(ctx, tx, t, tokens, "?%d", quote(t.key)+" = ?1", r.key)
+	where := quote(t.key) + " = ?1"
+	if t.scoped {
+		where = quote(t.tenant) + " = ?1 AND " + quote(t.key) + " = ?2"
+	}
+	return shred(ctx, tx, t, tokens, "?%d", where, keyValues(r.key))
 }
 
 // checkWritable has nothing to ask: a file that is read-only says so itself.
@@ -142,7 +151,10 @@ func (s sqlite) write(ctx context.Context, t table, changes []change) (written i
 	}
 	defer func() { _ = tx.Rollback() }() // does nothing after the commit
 	for _, c := range changes {
-		set, where, args, compare := []string{}, []string{quote(t.key) + " = ?"}, []any{}, []any{c.key}
+		set, where, args, compare := []string{}, []string{quote(t.key) + " = ?"}, []any{}, keyValues(c.key)
+		if t.scoped {
+			where = []string{quote(t.tenant) + " = ?", quote(t.key) + " = ?"}
+		}
 		for i, column := range t.columns {
 			if !c.cells[i].changed {
 				continue

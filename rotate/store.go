@@ -22,9 +22,10 @@ var (
 	// or one of these columns.
 	ErrNoTable = errors.New("the database does not have it")
 
-	// ErrPrimaryKey means that a table has no primary key, or one of several
-	// columns. Its rows cannot be gone through page by page, nor be named.
-	ErrPrimaryKey = errors.New("the table needs a primary key of one column")
+	// ErrPrimaryKey means that a table has no primary key, or one that is
+	// neither one column nor the tenant's column and one more, in this order.
+	// Its rows cannot be gone through page by page, nor be named.
+	ErrPrimaryKey = errors.New("the table needs a primary key of one column, or of the tenant's column and one more")
 
 	// ErrHidden means that row-level security hides rows of a table from the
 	// role, so that nothing can be said of them.
@@ -40,11 +41,15 @@ type table struct {
 	schema  string // of Postgres; "" for the search_path
 	name    string
 	columns []column.Column // its own, to be changed
-	key     string          // column of the primary key
+	key     string          // column of the primary key, without the tenant's
 	keyType string          // as Postgres names it
+	scoped  bool            // the primary key is (tenant, key)
 	sources []source        // of their plaintext
 	tenant  string          // column that says whose a row is; "" if there is none, and no token can be bound
 	extra   []string        // more expressions of the table t to read
+
+	tenantType   string // as Postgres names it, below a domain
+	tenantIsText bool   // every text can be cast to it
 }
 
 // quoted returns the table's name as SQL.
@@ -66,8 +71,8 @@ func (t table) columnNames() []string {
 
 // row is one row as stored.
 type row struct {
-	id      string // primary key, for people
-	key     any    // primary key, for the database
+	id      string // primary key without the tenant, for people
+	key     any    // primary key, for the database; a scopedKey if the table is scoped
 	values  []sql.NullString
 	plains  []sql.NullString // plaintext beside the tokens, as the source reads it
 	indexes []sql.NullString // of the columns with a blind index, in hexadecimal
@@ -134,7 +139,7 @@ type store interface {
 	// changed. What the database does not take it leaves and returns. After an
 	// error some may be changed, which stored finds out.
 	write(ctx context.Context, t table, changes []change) (int64, []refusal, error)
-	// stored returns the keys of the rows that have what the changes make of
+	// stored returns the places of the rows that have what the changes make of
 	// them.
 	stored(ctx context.Context, t table, changes []change) (map[string]bool, error)
 	// checkWritable returns an [ErrStandby] if the server takes no writes.
@@ -238,8 +243,8 @@ func countRows(ctx context.Context, db *sql.DB, t table) (n int64, err error) {
 	return n, err
 }
 
-// selectPage runs the query of a page, and makes each row from scanKey's
-// reading of its first column.
+// selectPage runs the query of a page, and makes each row's key from scanKey's
+// reading of its first column, and of the second if the table is scoped.
 func selectPage(
 	ctx context.Context, db querier, t table, query string, args []any, scanKey func(any) (id string, key any, err error),
 ) (page []row, err error) {
@@ -249,9 +254,12 @@ func selectPage(
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
-		var key any
+		var key, scope any
 		r := row{values: make([]sql.NullString, len(t.columns)), indexes: make([]sql.NullString, len(t.columns)), plains: make([]sql.NullString, len(t.columns))}
 		dest := []any{&key}
+		if t.scoped {
+			dest = append(dest, &scope)
+		}
 		for i, c := range t.columns {
 			dest = append(dest, &r.values[i])
 			if c.Index != "" {
@@ -273,6 +281,12 @@ func selectPage(
 		}
 		if r.id, r.key, err = scanKey(key); err != nil {
 			return nil, err
+		}
+		if t.scoped {
+			if _, scope, err = scanKey(scope); err != nil {
+				return nil, err
+			}
+			r.key = scopedKey{scope, r.key}
 		}
 		page = append(page, r)
 	}

@@ -55,7 +55,7 @@ func decryptStored(l *seal.Locator, r *keyring.Ring, stored string, p seal.Place
 
 // key asks for the tenants' keys that something new is under: a fail-over may
 // have led to a server that lacks one, since they were read.
-func (u *update) key(column string, changes []change) {
+func (u *update) key(t table, changes []change) {
 	if !slices.ContainsFunc(changes, func(c change) bool { return c.under.Valid }) {
 		return
 	}
@@ -64,6 +64,10 @@ func (u *update) key(column string, changes []change) {
 		keys[j] = c.under
 	}
 	key := u.add("under", keys)
-	u.where = append(u.where, fmt.Sprintf(`(%s IS NULL OR EXISTS (SELECT 1 FROM %s AS k WHERE k.%s = t.%s::text AND k.%s = %[1]s))`,
-		key, quote(tenantkey.Table), quote(tenantkey.Tenant), quote(column), quote(tenantkey.Column)))
+	tenant := "t." + quote(t.tenant)
+	if t.tenantType != "text" && t.tenantType != "character varying" { // else the cast would hide which shard has both rows
+		tenant += "::text"
+	}
+	u.where = append(u.where, fmt.Sprintf(`(%s IS NULL OR EXISTS (SELECT 1 FROM %s AS k WHERE k.%s = %s AND k.%s = %[1]s))`,
+		key, quote(tenantkey.Table), quote(tenantkey.Tenant), tenant, quote(tenantkey.Column)))
 }
