@@ -22,6 +22,8 @@ type driver struct {
 	revs    *revisions
 	session *session          // while a file runs without a transaction
 	waits   *lockwait.Session // of Apply on Postgres
+
+	emptyOnly bool // the file builds indexes on empty tables, in a transaction
 }
 
 func newDriver(conn *sql.Conn, revs *revisions) (*driver, error) {
@@ -74,6 +76,9 @@ func (d *driver) ExecContext(ctx context.Context, query string, args ...any) (re
 		if err := d.dropInvalidIndex(ctx, query); err != nil {
 			return nil, err
 		}
+	}
+	if d.emptyOnly {
+		query = concurrently.ReplaceAllString(query, "$1")
 	}
 	err = d.wait(ctx, query, func() error {
 		result, err = d.Driver.ExecContext(ctx, query, args...)

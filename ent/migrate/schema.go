@@ -29,6 +29,11 @@ var (
 				Unique:  false,
 				Columns: []*schema.Column{UserAccountsColumns[4]},
 			},
+			{
+				Name:    "user_accounts_user_id_id_key",
+				Unique:  true,
+				Columns: []*schema.Column{UserAccountsColumns[4], UserAccountsColumns[0]},
+			},
 		},
 	}
 	// UserCredentialsColumns holds the columns for the "user_credentials" table.
@@ -52,7 +57,7 @@ var (
 		PrimaryKey: []*schema.Column{UserCredentialsColumns[0]},
 		ForeignKeys: []*schema.ForeignKey{
 			{
-				Symbol:     "user_credentials_user_account_id_fkey",
+				Symbol:     "user_credentials_user_id_user_account_id_fkey",
 				Columns:    []*schema.Column{UserCredentialsColumns[10]},
 				RefColumns: []*schema.Column{UserAccountsColumns[0]},
 				OnDelete:   schema.Cascade,

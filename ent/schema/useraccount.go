@@ -42,7 +42,8 @@ func (UserAccount) Fields() []ent.Field {
 func (UserAccount) Edges() []ent.Edge {
 	return []ent.Edge{
 		edge.To("credentials", UserCredential.Type).
-			StorageKey(edge.Symbol("user_credentials_user_account_id_fkey")).
+			// migrate.Diff makes it a key of two columns.
+			StorageKey(edge.Symbol("user_credentials_user_id_user_account_id_fkey")).
 			Annotations(entsql.OnDelete(entsql.Cascade)),
 	}
 }
@@ -52,6 +53,8 @@ func (UserAccount) Indexes() []ent.Index {
 	return []ent.Index{
 		// Redundant beside the unique constraint; the Python models declare it.
 		index.Fields("user_id").StorageKey("idx_user_accounts_user_id"),
+		// What the foreign key of a credential refers to.
+		index.Fields("user_id", "id").Unique().StorageKey("user_accounts_user_id_id_key"),
 	}
 }
 

@@ -104,11 +104,26 @@ var drifts = []struct {
 	{"dropped unique", "ALTER TABLE user_accounts DROP CONSTRAINT user_accounts_user_id_key", []string{
 		"constraint user_accounts_user_id_key on user_accounts: missing",
 	}},
-	{"other foreign key", "ALTER TABLE user_credentials DROP CONSTRAINT user_credentials_user_account_id_fkey, " +
-		"ADD CONSTRAINT user_credentials_user_account_id_fkey FOREIGN KEY (user_account_id) REFERENCES user_accounts (id)", []string{
-		"constraint user_credentials_user_account_id_fkey on user_credentials: changed: definition is " +
+	{"other foreign key", "ALTER TABLE user_credentials DROP CONSTRAINT user_credentials_user_id_user_account_id_fkey, " +
+		"ADD CONSTRAINT user_credentials_user_id_user_account_id_fkey FOREIGN KEY (user_account_id) REFERENCES user_accounts (id)", []string{
+		"constraint user_credentials_user_id_user_account_id_fkey on user_credentials: changed: definition is " +
 			"FOREIGN KEY (user_account_id) REFERENCES public.user_accounts(id), should be " +
-			"FOREIGN KEY (user_account_id) REFERENCES public.user_accounts(id) ON DELETE CASCADE",
+			"FOREIGN KEY (user_id, user_account_id) REFERENCES public.user_accounts(user_id, id) ON UPDATE CASCADE ON DELETE CASCADE",
+	}},
+	{"foreign key that was not validated", "ALTER TABLE user_credentials DROP CONSTRAINT user_credentials_user_id_user_account_id_fkey, " +
+		"ADD CONSTRAINT user_credentials_user_id_user_account_id_fkey FOREIGN KEY (user_id, user_account_id) " +
+		"REFERENCES user_accounts (user_id, id) ON UPDATE CASCADE ON DELETE CASCADE NOT VALID", []string{
+		"constraint user_credentials_user_id_user_account_id_fkey on user_credentials: changed: definition is " +
+			"FOREIGN KEY (user_id, user_account_id) REFERENCES public.user_accounts(user_id, id) ON UPDATE CASCADE ON DELETE CASCADE NOT VALID",
+	}},
+	{"dropped key", "DROP INDEX user_accounts_user_id_id_key CASCADE", []string{
+		"index user_accounts_user_id_id_key on user_accounts: missing",
+		"constraint user_credentials_user_id_user_account_id_fkey on user_credentials: missing",
+	}},
+	{"users that a collation takes for one", "CREATE COLLATION nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false); " +
+		"DROP POLICY user_accounts_tenant ON user_accounts; ALTER TABLE user_accounts ALTER COLUMN user_id TYPE varchar(255) COLLATE nocase", []string{
+		"column user_accounts.user_id: changed: collation is nocase, should be none",
+		"policy user_accounts_tenant on user_accounts: missing",
 	}},
 	{"dropped policy", "DROP POLICY user_credentials_tenant ON user_credentials", []string{
 		"policy user_credentials_tenant on user_credentials: missing",
@@ -139,14 +154,8 @@ var drifts = []struct {
 	{"forced row-level security", "ALTER TABLE user_accounts FORCE ROW LEVEL SECURITY", []string{
 		"row-level security of user_accounts: changed: for the owner is forced, should be not forced",
 	}},
-	{"dropped trigger", "DROP TRIGGER user_credentials_tenant ON user_credentials", []string{
-		"trigger user_credentials_tenant on user_credentials: missing",
-	}},
-	{"disabled trigger", "ALTER TABLE user_credentials DISABLE TRIGGER user_credentials_tenant", []string{
-		"trigger user_credentials_tenant on user_credentials: changed: state is disabled, should be enabled",
-	}},
 	{"disabled foreign key", "ALTER TABLE user_accounts DISABLE TRIGGER ALL; ALTER TABLE user_accounts ENABLE TRIGGER USER", []string{
-		"constraint user_credentials_user_account_id_fkey on user_credentials: changed: enforcement is disabled, should be enabled",
+		"constraint user_credentials_user_id_user_account_id_fkey on user_credentials: changed: enforcement is disabled, should be enabled",
 	}},
 	{"extra trigger", "CREATE TRIGGER other BEFORE DELETE ON user_accounts FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()", []string{
 		"trigger other on user_accounts: not of the migrations",
@@ -166,20 +175,22 @@ var drifts = []struct {
 	{"rule", "CREATE RULE keep AS ON DELETE TO user_credentials DO INSTEAD NOTHING", []string{
 		"rule keep on user_credentials: not of the migrations",
 	}},
-	{"replaced trigger function", "CREATE OR REPLACE FUNCTION credent_credential_tenant() RETURNS trigger LANGUAGE plpgsql " +
-		"SET search_path = public, pg_temp AS 'BEGIN RETURN NEW; END'", []string{
-		"function credent_credential_tenant(): changed: another body",
+	{"replaced trigger function", "CREATE OR REPLACE FUNCTION credent_user_credentials__user_id_move() RETURNS trigger LANGUAGE plpgsql " +
+		"SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'BEGIN RETURN NULL; END'", []string{
+		"function credent_user_credentials__user_id_move(): changed: another body",
 	}},
-	{"function without search_path", "ALTER FUNCTION credent_account_tenant() RESET search_path", []string{
-		"function credent_account_tenant(): changed: settings is none, should be search_path=public, pg_temp",
+	{"function without search_path", "ALTER FUNCTION credent_user_credentials__user_id_move() RESET search_path", []string{
+		"function credent_user_credentials__user_id_move(): changed: settings is none, should be search_path=pg_catalog, pg_temp",
 	}},
-	{"function as its owner", "ALTER FUNCTION credent_account_tenant() SECURITY DEFINER", []string{
-		"function credent_account_tenant(): changed: security is SECURITY DEFINER, should be SECURITY INVOKER",
+	{"function as the writer", "ALTER FUNCTION credent_user_credentials__user_id_move() SECURITY INVOKER", []string{
+		"function credent_user_credentials__user_id_move(): changed: security is SECURITY INVOKER, should be SECURITY DEFINER",
 	}},
-	{"dropped function", "DROP FUNCTION credent_account_tenant() CASCADE", []string{
-		"trigger user_accounts_tenant on user_accounts: missing",
-		"function credent_account_tenant(): missing",
+	{"dropped function", "DROP FUNCTION credent_user_credentials__user_id_move() CASCADE", []string{
+		"trigger credent_user_credentials__user_id_move on user_credentials: missing",
+		"function credent_user_credentials__user_id_move(): missing",
 	}},
+	{"trigger of before", "CREATE TRIGGER user_accounts_tenant BEFORE UPDATE ON user_accounts FOR EACH ROW " +
+		"EXECUTE FUNCTION suppress_redundant_updates_trigger()", []string{"trigger user_accounts_tenant on user_accounts: not of the migrations"}},
 	{"revoked grant", "REVOKE DELETE ON user_accounts FROM credent_app", []string{
 		"grant to credent_app on user_accounts: changed: privileges is ",
 	}},

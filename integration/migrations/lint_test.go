@@ -97,7 +97,7 @@ var lintCases = map[string]struct {
 	"drop and other type":   {"ALTER TABLE user_accounts ADD COLUMN label text NULL;\nALTER TABLE user_accounts DROP COLUMN account_name;", []string{"2 DS103 error"}},
 	"rename":                {"ALTER TABLE user_accounts RENAME COLUMN account_name TO label;", []string{"1 BC102 warning"}},
 	"rename table":          {`ALTER TABLE "public"."user_accounts" RENAME TO accounts;`, []string{"1 BC101 warning"}},
-	"foreign key":           {"ALTER TABLE user_credentials DROP CONSTRAINT user_credentials_user_account_id_fkey;", []string{"1 CD101 warning"}},
+	"foreign key":           {"ALTER TABLE user_credentials DROP CONSTRAINT user_credentials_user_id_user_account_id_fkey;", []string{"1 CD101 warning"}},
 	"not null":              {"ALTER TABLE user_accounts ADD COLUMN n int NOT NULL;", []string{"1 MF103 warning"}},
 	"nolint by name":        {"-- atlas:nolint destructive encrypted_column\nALTER TABLE user_credentials DROP COLUMN api_key;", nil},
 	"nolint by code":        {"-- atlas:nolint DS103\nALTER TABLE user_credentials DROP COLUMN api_key;", []string{"2 CT101 error"}},

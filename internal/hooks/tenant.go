@@ -17,12 +17,17 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt"
 )
 
-// ErrTenantMismatch means that a credential was given another user_id than its
-// account has.
-var ErrTenantMismatch = errors.New("a credential's user_id must be its account's")
+// ErrTenantMismatch means that no account has both the ID and the user_id that
+// a credential was given. The database doesn't tell another user's account from
+// a missing one.
+var ErrTenantMismatch = errors.New("a credential's account must exist and have the same user_id")
 
-// TenantConstraint is what the database's trigger names when it refuses.
-const TenantConstraint = "user_credentials_user_id_of_account"
+// TenantConstraint is the foreign key that the database names when it refuses.
+const TenantConstraint = "user_credentials_user_id_user_account_id_fkey"
+
+// sqliteForeignKey is what SQLite says. It names no key, and a credential has
+// one.
+const sqliteForeignKey = "FOREIGN KEY constraint failed"
 
 // fillTenant fills a credential's user_id from its account, when it is made and
 // when it is moved. A user_id that is set is left for the database to compare,
@@ -43,13 +48,16 @@ func fillTenant(ctx context.Context, m *credent.UserCredentialMutation) error {
 	return nil
 }
 
-// explainTenant says what the trigger's refusal is about, if it was not said
-// already by an inner one of nested hooks.
+// explainTenant says what the foreign key's refusal is about, if it was not
+// said already by an inner one of nested hooks.
 func explainTenant(err error) error {
-	if credent.IsConstraintError(err) && !errors.Is(err, ErrTenantMismatch) && strings.Contains(err.Error(), TenantConstraint) {
-		return fmt.Errorf("credent: %w: %w", ErrTenantMismatch, err)
+	if !credent.IsConstraintError(err) || errors.Is(err, ErrTenantMismatch) {
+		return err
 	}
-	return err
+	if text := err.Error(); !strings.Contains(text, TenantConstraint) && !strings.Contains(text, sqliteForeignKey) {
+		return err
+	}
+	return fmt.Errorf("credent: %w: %w", ErrTenantMismatch, err)
 }
 
 // secretField returns the name of a secret field that the mutation sets, or "".

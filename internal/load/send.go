@@ -14,7 +14,6 @@ import (
 
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/dberror"
-	"github.com/credent-go/credent/internal/hooks"
 	"github.com/credent-go/credent/internal/retry"
 )
 
@@ -47,9 +46,11 @@ var (
 	// copyLine is how Postgres says where in a COPY an error came up; it is not
 	// translated as it begins with the command.
 	copyLine = regexp.MustCompile(`COPY ` + usercredential.Table + `, [^ 0-9]+ (\d+)`)
-	// copyKey is how the foreign key and the trigger of tenants, which are
-	// asked at the end of a COPY, say what their error is about.
-	copyKey = regexp.MustCompile(`\((` + usercredential.FieldID + `|` + usercredential.FieldUserAccountID + `)\)=\(([0-9a-f-]{36})\)`)
+	// copyKey is how the foreign key, which is asked at the end of a COPY, says
+	// what its error is about: a user_id, which may have anything in it, and an
+	// account.
+	copyKey = regexp.MustCompile(`(?s)\(` + usercredential.FieldUserID + `, ` + usercredential.FieldUserAccountID +
+		`\)=\((.*), ([0-9a-f-]{36})\)`)
 )
 
 // isOfRow reports whether an error is about what a row has. A disk that is
@@ -104,18 +105,14 @@ func (s *source) place(err error) int {
 		}
 	}
 	found := copyKey.FindStringSubmatch(e.Detail)
-	if found == nil || e.Table != usercredential.Table {
+	if found == nil || e.Table != usercredential.Table || e.State != foreignKeyViolation {
 		return -1
 	}
 	id, err := uuid.Parse(found[2])
-	switch {
-	case err != nil:
-	case found[1] == usercredential.FieldID && e.Constraint == hooks.TenantConstraint:
-		return slices.Index(s.ids, id)
-	case found[1] == usercredential.FieldUserAccountID && e.State == foreignKeyViolation:
-		return slices.IndexFunc(s.sent, func(row numbered) bool { return row.UserAccountID == id })
+	if err != nil {
+		return -1
 	}
-	return -1
+	return slices.IndexFunc(s.sent, func(row numbered) bool { return row.UserAccountID == id && row.UserID == found[1] })
 }
 
 // insert sends a batch as INSERTs of many rows.

@@ -9,19 +9,21 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/credent-go/credent/ent/usercredential"
-	"github.com/credent-go/credent/internal/hooks"
 )
 
 // TestPlace finds the row that an error of COPY is about, and no row for one
 // that does not say.
 func TestPlace(t *testing.T) {
 	t.Parallel()
-	s := &source{}
+	s, account := &source{}, uuid.New() // of all rows
 	for i := range 4 {
-		s.sent = append(s.sent, numbered{Row: Row{UserAccountID: uuid.New()}, number: int64(i + 10)})
+		s.sent = append(s.sent, numbered{Row: Row{UserAccountID: account, UserID: fmt.Sprintf("u, %d", i)}, number: int64(i + 10)})
 		s.ids = append(s.ids, uuid.New())
 	}
-	account, id := s.sent[2].UserAccountID, s.ids[3]
+	id := s.ids[3]
+	detail := func(user string, account uuid.UUID) string {
+		return fmt.Sprintf("Key (user_id, user_account_id)=(%s, %s) is not …", user, account)
+	}
 	const table = usercredential.Table
 	for name, test := range map[string]struct {
 		err  error
@@ -31,10 +33,11 @@ func TestPlace(t *testing.T) {
 		"translated line":  {&pgconn.PgError{Where: "COPY " + table + ", Zeile 4"}, 3},
 		"line after":       {&pgconn.PgError{Where: "COPY " + table + ", line 5"}, -1},
 		"line of another":  {&pgconn.PgError{Where: "COPY other, line 2"}, -1},
-		"no account":       {&pgconn.PgError{Code: "23503", TableName: table, Detail: fmt.Sprintf("Key (user_account_id)=(%s) is not …", account)}, 2},
-		"another's":        {&pgconn.PgError{ConstraintName: hooks.TenantConstraint, TableName: table, Detail: fmt.Sprintf("Key (id)=(%s) has …", id)}, 3},
-		"unknown account":  {&pgconn.PgError{Code: "23503", TableName: table, Detail: fmt.Sprintf("Key (user_account_id)=(%s) is not …", uuid.New())}, -1},
-		"other table":      {&pgconn.PgError{Code: "23503", TableName: "other", Detail: fmt.Sprintf("Key (user_account_id)=(%s) is not …", account)}, -1},
+		"no account":       {&pgconn.PgError{Code: "23503", TableName: table, Detail: detail("u, 2", account)}, 2},
+		"unknown account":  {&pgconn.PgError{Code: "23503", TableName: table, Detail: detail("u, 2", uuid.New())}, -1},
+		"unknown user":     {&pgconn.PgError{Code: "23503", TableName: table, Detail: detail("u, 9", account)}, -1},
+		"other table":      {&pgconn.PgError{Code: "23503", TableName: "other", Detail: detail("u, 2", account)}, -1},
+		"other state":      {&pgconn.PgError{Code: "23505", TableName: table, Detail: detail("u, 2", account)}, -1},
 		"unique, other":    {&pgconn.PgError{Code: "23505", TableName: "other", Detail: fmt.Sprintf("Key (id)=(%s) already …", id)}, -1},
 		"other constraint": {&pgconn.PgError{Code: "23503", TableName: table, Detail: fmt.Sprintf("Key (id)=(%s) is not …", id)}, -1},
 		"no detail":        {&pgconn.PgError{Code: "23503", TableName: table}, -1},
