@@ -84,6 +84,7 @@ type Policy struct {
 	Columns              []column.Column
 	Scopes, VerifyOnRead bool
 
+	IsCitus bool // the database is a Citus cluster
 	Locator *Locator
 	Digests *blindindex.Digester
 }
