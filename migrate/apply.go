@@ -39,6 +39,12 @@ type Config struct {
 	// dialect. Nil means the module's own.
 	Dir fs.FS
 
+	// Layout is how the tables are to lie in the database, as the first Apply
+	// chooses. "" means the database's own layout and, for a new one, [Single].
+	// Another one than the database has is an [ErrLayoutMismatch], and one that
+	// it cannot come to an [ErrLayoutRefused]. It excludes Dir.
+	Layout Layout
+
 	// Keyring makes Apply keep a canary for each of Columns, after the files: a
 	// token of a known text under the keyring's primary key. By it a service
 	// finds out when it starts whether its key is right, also before the first
@@ -126,6 +132,7 @@ type Statement struct {
 // settings are a validated [Config], with its defaults.
 type settings struct {
 	dir             fs.FS
+	layout          Layout
 	migratorTimeout time.Duration
 	locks           lockwait.Policy
 	baseline        string
@@ -151,13 +158,18 @@ func (cfg Config) settings() (*settings, error) {
 	switch {
 	case cfg.Keyring == nil && len(cfg.Columns) > 0:
 		return nil, fmt.Errorf("migrate: %w: Columns are set, and Keyring is not", keyring.ErrNoKey)
+	case cfg.Dir != nil && cfg.Layout != "":
+		return nil, errors.New("migrate: Dir and Layout exclude each other: layouts are of the module's own tables")
 	case cfg.Baseline != "" && cfg.AllowDirty:
 		return nil, errors.New("migrate: Baseline and AllowDirty exclude each other")
 	case cfg.Baseline != "" && cfg.Target != "" && cfg.Target < cfg.Baseline:
 		return nil, errors.New("migrate: the target is older than the baseline")
 	}
+	if err := cfg.Layout.check(); err != nil {
+		return nil, err
+	}
 	s := &settings{
-		dir:             cfg.Dir,
+		dir: cfg.Dir, layout: cfg.Layout,
 		migratorTimeout: timeout(cfg.MigratorTimeout, DefaultMigratorTimeout),
 		locks: lockwait.Policy{
 			Timeout: timeout(cfg.LockTimeout, DefaultLockTimeout), Limit: timeout(cfg.LockRetry, DefaultLockRetry),
@@ -215,7 +227,8 @@ func (c *settings) directory(d string) (migrate.Dir, error) {
 //
 // Errors: [*StatementError]; [*LockError]; [ErrNewer], [ErrNotClean],
 // [ErrPartial], [ErrLocked], [ErrChanged], [ErrHistoryChanged],
-// [ErrOutOfOrder], [ErrUnknownVersion], [ErrPooled]. What a failed file had
+// [ErrOutOfOrder], [ErrUnknownVersion], [ErrPooled], [ErrLayoutMismatch],
+// [ErrLayoutRefused]. What a failed file had
 // done is rolled back, unless it runs without a transaction, and the files
 // before it stay applied.
 func Apply(ctx context.Context, db *sql.DB, config Config) (err error) {

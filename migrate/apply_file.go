@@ -33,6 +33,7 @@ type work struct {
 	dir      migrate.Dir
 	executor *migrate.Executor
 	pending  []migrate.File
+	layout   *layouted
 }
 
 // applyNext applies the first pending file and returns its name, which is "" if
@@ -166,18 +167,23 @@ func (a *applier) pending(ctx context.Context) (*work, error) {
 	if err := status.newer(); err != nil {
 		return nil, err
 	}
+	if w.layout, err = a.layoutOf(ctx, status); err != nil {
+		return nil, err
+	}
 	beyond := func(version string) bool { return a.target != "" && version > a.target }
-	if !slices.ContainsFunc(status.Pending, func(name string) bool { return !beyond(versionOf(name)) }) {
-		return w, nil
+	if slices.ContainsFunc(status.Pending, func(name string) bool { return !beyond(versionOf(name)) }) {
+		if err := a.newExecutor(ctx, w); err != nil {
+			return nil, err
+		}
+		w.pending, err = w.executor.Pending(ctx)
+		if err := pendingError(err); err != nil {
+			return nil, err
+		}
+		w.pending = slices.DeleteFunc(slices.Clone(w.pending), func(f migrate.File) bool { return beyond(f.Version()) })
 	}
-	if err := a.newExecutor(ctx, w); err != nil {
+	if err := a.addLayout(ctx, w, beyond); err != nil {
 		return nil, err
 	}
-	w.pending, err = w.executor.Pending(ctx)
-	if err := pendingError(err); err != nil {
-		return nil, err
-	}
-	w.pending = slices.DeleteFunc(slices.Clone(w.pending), func(f migrate.File) bool { return beyond(f.Version()) })
 	return w, w.partialFirst(status.Partial)
 }
 
@@ -263,6 +269,9 @@ func (readOnly) WriteRevision(context.Context, *migrate.Revision) error { return
 
 // run executes what is left of a file.
 func (w *work) run(ctx context.Context, file migrate.File) error {
+	if f, ok := file.(layoutFile); ok {
+		return w.runLayout(ctx, f)
+	}
 	stmts, err := w.statements(file)
 	if err != nil {
 		return err

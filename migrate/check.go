@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"ariga.io/atlas/sql/migrate"
 
@@ -91,6 +93,8 @@ func (f Finding) String() string {
 type Report struct {
 	// Current is the newest applied version, or "".
 	Current string
+	// Layout is the database's.
+	Layout Layout
 	// Findings lists what is wrong: first the history, in the order of
 	// versions, then the tables.
 	Findings []Finding
@@ -190,7 +194,14 @@ func Check(ctx context.Context, db *sql.DB, config Config) (report *Report, err 
 		return nil, err
 	}
 	defer tx.rollback()
-	c := &checker{db: db, conn: conn, dialect: d, dir: dir, report: report}
+	of := &layouted{layout: Single}
+	if cfg.dir == nil {
+		if of, err = readLayout(ctx, conn, d); err != nil {
+			return nil, err
+		}
+	}
+	report.Layout = of.layout
+	c := &checker{db: db, conn: conn, dialect: d, dir: dir, layout: of, report: report}
 	return report, c.run(ctx)
 }
 
@@ -211,6 +222,7 @@ type checker struct {
 	conn    *sql.Conn
 	dialect string
 	dir     migrate.Dir
+	layout  *layouted
 	report  *Report
 	made    []string // tables of the files
 }
@@ -244,12 +256,14 @@ func (c *checker) checkFiles(ctx context.Context) error {
 		return fmt.Errorf("migrate: read the migration files: %w", err)
 	}
 	if len(applied) > 0 {
-		c.report.Current = applied[len(applied)-1].Version
+		c.report.Current = max(applied[len(applied)-1].Version, c.layout.newest())
 	}
 	found, err := checkHistory(applied, files)
 	if err != nil {
 		return err
 	}
+	found = append(found, c.layout.findings()...)
+	slices.SortStableFunc(found, func(a, b Finding) int { return strings.Compare(versionOf(a.Object), versionOf(b.Object)) })
 	c.report.Findings = append(c.report.Findings, found...)
 	for _, f := range found {
 		if f.Kind == FileNewer || f.Kind == FileDeleted {
@@ -257,7 +271,7 @@ func (c *checker) checkFiles(ctx context.Context) error {
 			return nil
 		}
 	}
-	return c.compare(ctx, revs, filesToReplay(applied, files))
+	return c.compare(ctx, revs, c.layout.replayed(filesToReplay(applied, files)))
 }
 
 // compare replays files and adds what differs to the report.

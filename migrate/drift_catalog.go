@@ -11,7 +11,10 @@ WHERE n.nspname = $1 AND c.relname = ANY (string_to_array($2, ',')) AND c.relkin
 var catalogQueries = map[int]string{
 	classTable: withTables + `SELECT t.relname, '',
   CASE t.relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table' WHEN 'f' THEN 'foreign table' ELSE 'view' END AS kind,
-  CASE t.relpersistence WHEN 'u' THEN 'unlogged' ELSE 'permanent' END AS storage
+  CASE t.relpersistence WHEN 'u' THEN 'unlogged' ELSE 'permanent' END AS storage,
+  pg_get_partkeydef(t.oid) AS partitions,
+  (SELECT p.relname || ' ' || pg_get_expr(t.relpartbound, t.oid) FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent
+    WHERE i.inhrelid = t.oid AND t.relispartition) AS "part of"
 FROM t`,
 
 	classColumn: withTables + `SELECT t.relname, a.attname,

@@ -66,7 +66,7 @@ var (
 		"each statement may run in another session, which does not hold the lock that keeps other processes out")
 )
 
-//go:embed postgres/*.sql postgres/atlas.sum sqlite/*.sql sqlite/atlas.sum
+//go:embed postgres/*.sql postgres/atlas.sum sqlite/*.sql sqlite/atlas.sum layouts
 var files embed.FS
 
 // Files returns the migration directory of a dialect, "postgres" or "sqlite3",

@@ -13,7 +13,10 @@ import (
 
 // Status says how far a database is.
 type Status struct {
-	// Applied lists what the history holds, in the order of versions.
+	// Layout is the database's.
+	Layout Layout
+	// Applied lists what the history holds, and the files of the layout, in the
+	// order of versions.
 	Applied []Revision
 	// Pending lists the names of the files that [Apply] would run, in order.
 	Pending []string
@@ -30,6 +33,7 @@ type Revision struct {
 	Description string
 	AppliedAt   time.Time // UTC
 	Baseline    bool      // marked as applied and not run
+	Layout      Layout    // of a layout's file; "" otherwise
 }
 
 // Current is the newest applied version, or "" if there is none.
@@ -94,7 +98,15 @@ func ReadStatus(ctx context.Context, db *sql.DB, config Config) (status *Status,
 	if err != nil {
 		return nil, fmt.Errorf("migrate: find the history: %w", err)
 	}
-	return statusOf(ctx, revs, dir)
+	if status, err = statusOf(ctx, revs, dir); err != nil || cfg.dir != nil {
+		return status, err
+	}
+	of, err := readLayout(ctx, conn, d)
+	if err != nil {
+		return nil, err
+	}
+	of.addTo(status)
+	return status, nil
 }
 
 func statusOf(ctx context.Context, revs *revisions, dir migrate.Dir) (*Status, error) {
@@ -106,7 +118,7 @@ func statusOf(ctx context.Context, revs *revisions, dir migrate.Dir) (*Status, e
 	if err != nil {
 		return nil, fmt.Errorf("migrate: read the migration files: %w", err)
 	}
-	status := &Status{}
+	status := &Status{Layout: Single}
 	last := ""
 	if len(all) > 0 {
 		last = all[len(all)-1].Version()

@@ -42,6 +42,8 @@ start whether their key is right. It refuses a key that opens none of the secret
 	flags := cmd.Flags()
 	flags.StringVar(&f.baseline, "baseline", "",
 		"take over a database without history that is at this `version`; the migrations up to it are not run")
+	flags.StringVar(&f.layout, "layout", "",
+		"the `layout` of a new database: single or partitions; it remembers it")
 	flags.BoolVar(&f.allowDirty, "allow-dirty", false, "accept a database without history that has tables of others")
 	flags.StringVar(&f.target, "target", "", "stop after the migration of this `version`")
 	flags.BoolVar(&f.nonLinear, "non-linear", false, "run also migrations that are older than the newest applied one")
@@ -54,7 +56,7 @@ start whether their key is right. It refuses a key that opens none of the secret
 }
 
 type applyFlags struct {
-	baseline, target                              string
+	baseline, target, layout                      string
 	allowDirty, nonLinear, pooled, dryRun, asJSON bool
 	locks                                         lockFlags
 }
@@ -70,7 +72,7 @@ func (f applyFlags) config() (cfg migrate.Config, err error) {
 	if f.baseline != "" && f.allowDirty {
 		return cfg, usageError("--baseline and --allow-dirty exclude each other")
 	}
-	cfg.Baseline, cfg.Target = f.baseline, f.target
+	cfg.Baseline, cfg.Target, cfg.Layout = f.baseline, f.target, migrate.Layout(f.layout)
 	cfg.AllowDirty, cfg.NonLinear, cfg.Pooled = f.allowDirty, f.nonLinear, f.pooled
 	return cfg, nil
 }
@@ -171,6 +173,7 @@ func checkVersion(db *database, version string) error {
 
 // jsonStatus is the document of migrate status --json.
 type jsonStatus struct {
+	Layout  string         `json:"layout"`
 	Current string         `json:"current"`
 	Applied []jsonRevision `json:"applied"`
 	Pending []string       `json:"pending"`
@@ -184,6 +187,7 @@ type jsonRevision struct {
 	Description string    `json:"description"`
 	AppliedAt   time.Time `json:"applied_at"`
 	Baseline    bool      `json:"baseline"`
+	Layout      string    `json:"layout,omitempty"` // of a layout's file
 }
 
 func (a *app) migrateStatus() *cobra.Command {
@@ -228,6 +232,9 @@ func (a *app) printStatus(status *migrate.Status) error {
 	if err := a.printTable(rows); err != nil {
 		return err
 	}
+	if status.Layout != migrate.Single {
+		a.printf("\nlayout: %s\n", status.Layout)
+	}
 	if err := status.Err(); err != nil {
 		a.printf("\n%s\n", reason(err))
 		return nil
@@ -250,6 +257,7 @@ func stateOf(status *migrate.Status, rev migrate.Revision) string {
 
 func (a *app) printStatusJSON(status *migrate.Status) error {
 	doc := jsonStatus{
+		Layout:  string(status.Layout),
 		Current: status.Current(),
 		Applied: []jsonRevision{},
 		Pending: append([]string{}, status.Pending...),
@@ -258,7 +266,7 @@ func (a *app) printStatusJSON(status *migrate.Status) error {
 		OK:      status.Err() == nil,
 	}
 	for _, rev := range status.Applied {
-		doc.Applied = append(doc.Applied, jsonRevision(rev))
+		doc.Applied = append(doc.Applied, jsonRevision{rev.Version, rev.Description, rev.AppliedAt, rev.Baseline, string(rev.Layout)})
 	}
 	return a.printJSON(doc)
 }

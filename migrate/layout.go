@@ -1,0 +1,405 @@
+package migrate
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"ariga.io/atlas/sql/migrate"
+
+	"github.com/credent-go/credent/internal/dberror"
+)
+
+// Layout says how the tables lie in a Postgres database. The files of the
+// directory postgres are the same for all; a layout other than [Single] has
+// files of its own, which [Apply] runs among them, in the order of versions,
+// and notes in the table credent_layout. The stock command knows nothing of
+// them, and runs the others as ever.
+type Layout string
+
+// The layouts. docs/schema.md says what each costs and loses.
+const (
+	// Single has each table in one piece. It is the default, and SQLite's only
+	// one.
+	Single Layout = "single"
+	// Partitioned has user_accounts and user_credentials in hash partitions by
+	// user_id. It needs Postgres 15.
+	Partitioned Layout = "partitions"
+)
+
+// Errors of layouts, to be tested with errors.Is.
+var (
+	// ErrLayoutMismatch means that another layout is asked for than the
+	// database has.
+	ErrLayoutMismatch = errors.New("the database has another layout")
+
+	// ErrLayoutRefused means that the database cannot have a layout: its tables
+	// have rows, or its server is another database or too old.
+	ErrLayoutRefused = errors.New("the database cannot have this layout")
+)
+
+// layoutTable remembers the layout of a database, and its files. A row without
+// a version is the choice. Postgres keeps the table in the schema of the others.
+const layoutTable = "credent_layout"
+
+// layoutEmpty is the error by which a layout's file refuses tables with rows:
+// object_not_in_prerequisite_state.
+const layoutEmpty = "55000"
+
+var layoutDirs = map[Layout]func() (migrate.Dir, error){
+	Partitioned: sync.OnceValues(func() (migrate.Dir, error) { return loadLayout(Partitioned) }),
+}
+
+// Layouts returns the layouts that there are.
+func Layouts() []Layout { return []Layout{Single, Partitioned} }
+
+// LayoutFiles returns the migration files of a layout, which [Single] has none
+// of.
+func LayoutFiles(l Layout) (fs.FS, error) {
+	if _, ok := layoutDirs[l]; !ok {
+		return nil, fmt.Errorf("migrate: %w: %s has no files of its own", ErrLayoutRefused, l)
+	}
+	return fs.Sub(files, "layouts/"+string(l))
+}
+
+func loadLayout(l Layout) (migrate.Dir, error) {
+	fsys, err := fs.Sub(files, "layouts/"+string(l))
+	if err != nil {
+		return nil, err
+	}
+	return loadDir(fsys)
+}
+
+// check returns an error for a name that is no layout's. "" is the database's.
+func (l Layout) check() error {
+	if l == "" || slices.Contains(Layouts(), l) {
+		return nil
+	}
+	var names []string
+	for _, l := range Layouts() {
+		names = append(names, string(l))
+	}
+	return fmt.Errorf("migrate: %w: there is no layout %q; there are %s", ErrLayoutRefused, string(l), strings.Join(names, " and "))
+}
+
+// layoutFile is a file of a layout.
+type layoutFile struct {
+	migrate.File
+	layout Layout
+	hash   string
+}
+
+// files returns the files of a layout.
+func (l Layout) files() (all []layoutFile, err error) {
+	load, ok := layoutDirs[l]
+	if !ok {
+		return nil, nil
+	}
+	dir, err := load()
+	if err != nil {
+		return nil, err
+	}
+	list, err := dir.Files()
+	if err != nil {
+		return nil, fmt.Errorf("migrate: read the files of layout %s: %w", l, err)
+	}
+	sums, err := dir.Checksum()
+	if err != nil {
+		return nil, fmt.Errorf("migrate: read the files of layout %s: %w", l, err)
+	}
+	for _, f := range list {
+		hash, err := sums.SumByName(f.Name())
+		if err != nil {
+			return nil, fmt.Errorf("migrate: %s: %w", f.Name(), err)
+		}
+		all = append(all, layoutFile{f, l, hash})
+	}
+	return all, nil
+}
+
+// layouted is the layout of a database.
+type layouted struct {
+	layout Layout
+	chosen bool // it is in the table
+	done   []layoutRevision
+	files  []layoutFile // of the layout
+}
+
+// layoutRevision is a file of a layout that was applied.
+type layoutRevision struct {
+	version, description, hash string
+	at                         time.Time
+}
+
+// readLayout reads the layout of a database. Without the table it is Single.
+func readLayout(ctx context.Context, conn *sql.Conn, d string) (of *layouted, err error) {
+	of = &layouted{layout: Single}
+	if isSQLite(d) {
+		return of, nil
+	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("migrate: read the layout: %w", err)
+		}
+	}()
+	if err := conn.QueryRowContext(ctx, "SELECT to_regclass($1::text) IS NOT NULL", layoutTable).Scan(&of.chosen); err != nil || !of.chosen {
+		return of, err
+	}
+	rows, err := conn.QueryContext(ctx, "SELECT layout, version, description, hash, applied_at FROM "+layoutTable+` ORDER BY version COLLATE "C"`)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	of.chosen = false
+	for rows.Next() {
+		var rev layoutRevision
+		if err := rows.Scan(&of.layout, &rev.version, &rev.description, &rev.hash, &rev.at); err != nil {
+			return nil, err
+		}
+		if of.chosen = true; rev.version != "" {
+			of.done = append(of.done, rev)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	if err := of.layout.check(); err != nil {
+		return nil, fmt.Errorf("%w: %s", ErrNewer, of.layout)
+	}
+	of.files, err = of.layout.files()
+	return of, err
+}
+
+// isDone reports whether a file was applied.
+func (of *layouted) isDone(version string) bool { return of.revision(version) != nil }
+
+func (of *layouted) revision(version string) *layoutRevision {
+	i := slices.IndexFunc(of.done, func(rev layoutRevision) bool { return rev.version == version })
+	if i < 0 {
+		return nil
+	}
+	return &of.done[i]
+}
+
+// newest returns the newest applied version, or "".
+func (of *layouted) newest() string {
+	if len(of.done) == 0 {
+		return ""
+	}
+	return of.done[len(of.done)-1].version
+}
+
+// pending returns the files that were not applied.
+func (of *layouted) pending() []layoutFile {
+	return slices.DeleteFunc(slices.Clone(of.files), func(f layoutFile) bool { return of.isDone(f.Version()) })
+}
+
+// unknown returns the applied versions that this code does not know.
+func (of *layouted) unknown() (versions []string) {
+	for _, rev := range of.done {
+		if !slices.ContainsFunc(of.files, func(f layoutFile) bool { return f.Version() == rev.version }) {
+			versions = append(versions, rev.version)
+		}
+	}
+	return versions
+}
+
+// addTo adds the layout and its files to a status.
+func (of *layouted) addTo(s *Status) {
+	s.Layout = of.layout
+	for _, rev := range of.done {
+		s.Applied = append(s.Applied, Revision{
+			Version: rev.version, Description: rev.description, AppliedAt: rev.at.UTC(), Layout: of.layout,
+		})
+	}
+	slices.SortStableFunc(s.Applied, func(a, b Revision) int { return cmp.Compare(a.Version, b.Version) })
+	for _, f := range of.pending() {
+		s.Pending = append(s.Pending, f.Name())
+	}
+	slices.Sort(s.Pending)
+	s.Unknown = append(s.Unknown, of.unknown()...)
+}
+
+// findings returns what is wrong with the layout's files.
+func (of *layouted) findings() (found []Finding) {
+	for _, f := range of.files {
+		switch rev := of.revision(f.Version()); {
+		case rev == nil:
+			found = append(found, Finding{Kind: FilePending, Object: f.Name()})
+		case rev.hash != f.hash:
+			found = append(found, Finding{Kind: FileEdited, Object: f.Name()})
+		}
+	}
+	for _, version := range of.unknown() {
+		found = append(found, Finding{Kind: FileNewer, Object: version})
+	}
+	return found
+}
+
+// replayed adds the files that were applied to those of the history, in the
+// order of versions.
+func (of *layouted) replayed(files []replayFile) []replayFile {
+	for _, f := range of.files {
+		if of.isDone(f.Version()) {
+			files = append(files, replayFile{f, -1})
+		}
+	}
+	slices.SortStableFunc(files, func(a, b replayFile) int { return strings.Compare(a.Version(), b.Version()) })
+	return files
+}
+
+// choose makes the table, and notes the choice. Everybody may read it, as
+// a service asks for the status with a role of its own.
+func (of *layouted) choose(ctx context.Context, conn *sql.Conn) error {
+	for _, stmt := range []string{
+		`CREATE TABLE "` + layoutTable + `" ("layout" varchar(50) NOT NULL, "version" varchar(255) PRIMARY KEY, ` +
+			`"description" varchar(255) NOT NULL, "hash" varchar(255) NOT NULL, "applied_at" timestamptz NOT NULL DEFAULT now())`,
+		`COMMENT ON TABLE "` + layoutTable + `" IS 'How the tables lie in this database, and which files made it so. Of credent migrate apply.'`,
+		`GRANT SELECT ON "` + layoutTable + `" TO PUBLIC`,
+	} {
+		if _, err := conn.ExecContext(ctx, stmt); err != nil {
+			return fmt.Errorf("migrate: remember the layout: %w", err)
+		}
+	}
+	if err := of.record(ctx, conn, layoutRevision{}); err != nil {
+		return err
+	}
+	of.chosen = true
+	return nil
+}
+
+func (of *layouted) record(ctx context.Context, conn *sql.Conn, rev layoutRevision) error {
+	_, err := conn.ExecContext(ctx, "INSERT INTO "+layoutTable+" (layout, version, description, hash) VALUES ($1, $2, $3, $4)",
+		string(of.layout), rev.version, rev.description, rev.hash)
+	if err != nil {
+		return fmt.Errorf("migrate: remember the layout: %w", err)
+	}
+	return nil
+}
+
+// layoutOf finds out the layout that the database is to have. Status is of the
+// history.
+func (a *applier) layoutOf(ctx context.Context, status *Status) (*layouted, error) {
+	if a.settings.dir != nil { // of others, whose tables have no layout
+		return &layouted{layout: Single}, nil
+	}
+	of, err := readLayout(ctx, a.conn, a.dialect)
+	if err != nil {
+		return nil, err
+	}
+	if unknown := of.unknown(); len(unknown) > 0 {
+		return nil, fmt.Errorf("migrate: %w: it has version %s of layout %s", ErrNewer, unknown[0], of.layout)
+	}
+	switch {
+	case a.layout == "" || a.layout == of.layout:
+		return of, nil
+	case of.chosen:
+		return nil, fmt.Errorf("migrate: %w: it is %s, and %s is asked for; leave that out, or move the rows to a new database",
+			ErrLayoutMismatch, of.layout, a.layout)
+	case isSQLite(a.dialect):
+		return nil, fmt.Errorf("migrate: %w: %s is one of Postgres", ErrLayoutRefused, a.layout)
+	}
+	of.layout = a.layout
+	if of.files, err = of.layout.files(); err != nil {
+		return nil, err
+	}
+	return of, a.checkLayout(ctx, of, status)
+}
+
+// minPartitioned is the first version of Postgres in which a row that moves to
+// another partition is updated for foreign keys. Before, it was deleted, and
+// with an account all of its credentials.
+const minPartitioned = 15
+
+// checkLayout refuses a layout that the database cannot come to.
+func (a *applier) checkLayout(ctx context.Context, of *layouted, status *Status) error {
+	refuse := func(format string, args ...any) error {
+		return fmt.Errorf("migrate: %w: "+format, append([]any{ErrLayoutRefused}, args...)...)
+	}
+	var version int
+	if err := a.conn.QueryRowContext(ctx, "SELECT current_setting('server_version_num')::int / 10000").Scan(&version); err != nil {
+		return fmt.Errorf("migrate: ask for the server's version: %w", err)
+	}
+	if version < minPartitioned {
+		return refuse("%s needs Postgres %d, and the server is %d", of.layout, minPartitioned, version)
+	}
+	first := of.files[0].Version()
+	if newest := status.Current(); newest > first {
+		return refuse("%s is chosen by the first migrations, and the database is beyond them, at %s: move the rows to a new one", of.layout, newest)
+	}
+	for _, table := range layoutTables {
+		var there, some bool
+		if err := a.conn.QueryRowContext(ctx, "SELECT to_regclass($1::text) IS NOT NULL", table).Scan(&there); err != nil {
+			return fmt.Errorf("migrate: look for %s: %w", table, err)
+		}
+		if !there {
+			continue
+		}
+		if err := a.conn.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM "+quote(table)+")").Scan(&some); err != nil {
+			return fmt.Errorf("migrate: look for rows of %s: %w", table, err)
+		}
+		if some {
+			return refuse("%s has rows, and is made anew by %s: make a new database with it, and move the rows there (docs/schema.md, "+
+				"under Layouts)", table, of.layout)
+		}
+	}
+	return nil
+}
+
+// layoutTables are the tables that a layout is about.
+var layoutTables = []string{"user_accounts", "user_credentials"}
+
+// addLayout puts the pending files of the layout among the others, and notes
+// the choice of a layout.
+func (a *applier) addLayout(ctx context.Context, w *work, beyond func(string) bool) error {
+	of := w.layout
+	if !of.chosen && of.layout != Single && a.dryRun == nil {
+		if err := of.choose(ctx, a.conn); err != nil {
+			return err
+		}
+	}
+	some := false
+	for _, f := range of.pending() {
+		if !beyond(f.Version()) {
+			w.pending, some = append(w.pending, f), true
+		}
+	}
+	if !some {
+		return nil
+	}
+	if w.drv == nil {
+		drv, err := newDriver(a.conn, w.revs)
+		if err != nil {
+			return err
+		}
+		drv.waits = a.waits
+		w.drv = drv
+	}
+	slices.SortStableFunc(w.pending, func(a, b migrate.File) int { return strings.Compare(a.Version(), b.Version()) })
+	return nil
+}
+
+// runLayout runs a file of the layout, and notes it.
+func (w *work) runLayout(ctx context.Context, f layoutFile) error {
+	stmts, err := w.statements(f)
+	if err != nil {
+		return err
+	}
+	for _, stmt := range stmts {
+		if _, err := w.drv.ExecContext(ctx, stmt.Text); err != nil {
+			err = &StatementError{File: f.Name(), Line: lineOf(f, stmt.Pos), Err: err}
+			if dberror.State(err) == layoutEmpty {
+				return fmt.Errorf("migrate: %w: %w", ErrLayoutRefused, err)
+			}
+			return err
+		}
+	}
+	return w.layout.record(ctx, w.drv.conn, layoutRevision{version: f.Version(), description: f.Desc(), hash: f.hash})
+}
