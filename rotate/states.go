@@ -57,8 +57,8 @@ func States(ctx context.Context, db *sql.DB) ([]StoredState, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, of, err := states.Read(ctx, entsql.Conn{ExecQuerier: db}, s.dialect())
-	if err == nil && !of.HasTable {
+	list, there, err := states.Read(ctx, entsql.Conn{ExecQuerier: db}, s.dialect())
+	if err == nil && !there {
 		err = fmt.Errorf("rotate: %s: %w", states.TableName, ErrNoTable)
 	}
 	return list, err
@@ -137,11 +137,11 @@ func (c *stateChanger) change(ctx context.Context) error {
 // read reads the states of the column, checks those it would have, and returns
 // for how long it has had the one to change.
 func (c *stateChanger) read(ctx context.Context, on querier) (age time.Duration, err error) {
-	list, of, err := states.Read(ctx, entsql.Conn{ExecQuerier: on}, c.store.dialect())
+	list, there, err := states.Read(ctx, entsql.Conn{ExecQuerier: on}, c.store.dialect())
 	switch {
 	case err != nil:
 		return 0, err
-	case !of.HasTable:
+	case !there:
 		return 0, fmt.Errorf("%s: %w", states.TableName, ErrNoTable)
 	}
 	t := states.TableOf(list, []column.Column{c.Column})

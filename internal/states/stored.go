@@ -33,33 +33,24 @@ type Stored struct {
 	ChangedAt  time.Time  `json:"changed_at"` // UTC
 }
 
-// Database is what [Read] finds out besides.
-type Database struct {
-	HasTable bool // of states
-	IsCitus  bool // its tables may be spread over other servers
-}
-
-// Read returns the states in the database, sorted. It can run in a transaction:
-// a missing table isn't an error of the database. Errors: [ErrHidden], and the
-// database's.
-func Read(ctx context.Context, on dialect.ExecQuerier, d string) (list []Stored, of Database, err error) {
+// Read returns the states in the database, sorted, and false if it has no table
+// for them. It can run in a transaction: a missing table isn't an error of the
+// database. Errors: [ErrHidden], and the database's.
+func Read(ctx context.Context, on dialect.ExecQuerier, d string) (list []Stored, there bool, err error) {
 	probe := "SELECT CASE WHEN count(*) > 0 THEN 1 ELSE 0 END FROM sqlite_master WHERE type = 'table' AND name = '" + TableName + "'"
 	if d == dialect.Postgres {
 		probe = "SELECT CASE WHEN to_regclass('" + TableName + "') IS NULL THEN 0 " +
-			"WHEN has_table_privilege(to_regclass('" + TableName + "'), 'SELECT') THEN 1 ELSE 2 END " +
-			"+ CASE WHEN EXISTS (SELECT 1 FROM pg_catalog.pg_extension WHERE extname = 'citus') THEN 4 ELSE 0 END"
+			"WHEN has_table_privilege(to_regclass('" + TableName + "'), 'SELECT') THEN 1 ELSE 2 END"
 	}
 	var found int
 	if err := each(ctx, on, probe, func(rows *entsql.Rows) error { return rows.Scan(&found) }); err != nil {
-		return nil, of, fmt.Errorf("credent: look for the states: %w", err)
+		return nil, false, fmt.Errorf("credent: look for the states: %w", err)
 	}
-	of.IsCitus = found >= 4
-	found %= 4
-	if of.HasTable = found > 0; !of.HasTable {
-		return nil, of, nil
-	}
-	if found == 2 {
-		return nil, of, fmt.Errorf("credent: %w", ErrHidden)
+	switch found {
+	case 0:
+		return nil, false, nil
+	case 2:
+		return nil, true, fmt.Errorf("credent: %w", ErrHidden)
 	}
 	query := "SELECT column_name, protection, state, changed_at FROM " + TableName + " ORDER BY column_name, protection"
 	err = each(ctx, on, query, func(rows *entsql.Rows) error {
@@ -76,9 +67,9 @@ func Read(ctx context.Context, on dialect.ExecQuerier, d string) (list []Stored,
 		return errors.Join(err1, err2)
 	})
 	if err != nil {
-		return nil, of, fmt.Errorf("credent: read the states: %w", err)
+		return nil, true, fmt.Errorf("credent: read the states: %w", err)
 	}
-	return list, of, nil
+	return list, true, nil
 }
 
 func each(ctx context.Context, on dialect.ExecQuerier, query string, f func(*entsql.Rows) error) (err error) {

@@ -125,11 +125,8 @@ func (l *live) read(ctx context.Context, on statement.Conn) (*seal.Policy, error
 		return now.policy, nil
 	}
 	fresh := &dated{policy: now.policy, at: time.Now()}
-	var (
-		of  states.Database
-		err error
-	)
-	if fresh.stored, of, err = states.Read(ctx, next, on.Dialect); err != nil {
+	var err error
+	if fresh.stored, _, err = states.Read(ctx, next, on.Dialect); err != nil {
 		return nil, err
 	}
 	table := states.TableOf(fresh.stored, l.base.Columns)
@@ -142,7 +139,6 @@ func (l *live) read(ctx context.Context, on statement.Conn) (*seal.Policy, error
 		if fresh.policy, err = l.with(table); err != nil {
 			return nil, fmt.Errorf("%w; so says the database's %s", err, states.TableName)
 		}
-		fresh.policy.IsCitus = of.IsCitus
 	}
 	if on.Tx == nil || !on.Tx.Snapshot { // or it may be older than it seems
 		l.now.Store(fresh)

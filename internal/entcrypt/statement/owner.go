@@ -2,10 +2,13 @@ package statement
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 
 	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
 
 	"github.com/credent-go/credent/internal/entcrypt/condition"
 	"github.com/credent-go/credent/internal/entcrypt/hint"
@@ -16,7 +19,6 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
-	"github.com/credent-go/credent/internal/rowowner"
 	"github.com/credent-go/credent/internal/sqlarg"
 	"github.com/credent-go/credent/internal/states"
 )
@@ -272,16 +274,30 @@ func (s *sealing) tenantOf(c column.Column, id any) (found, error) {
 	return row, nil
 }
 
-func (s *sealing) queryTenant(c column.Column, id any) (found, error) {
+func (s *sealing) queryTenant(c column.Column, id any) (row found, err error) {
 	c = s.named(c)
-	on := rowowner.Database{On: s.Next, Dialect: s.Dialect, IsCitus: s.Policy.IsCitus}
-	text, is, err := on.Find(s.ctx, rowowner.Table{
-		Name: c.Quoted(), Tenant: column.QuoteName(c.Tenant), Key: column.QuoteName(c.Key()),
-	}, id)
-	if err == nil && is && !text.Valid {
-		err = fmt.Errorf("%w: it is NULL", seal.ErrNoTenant)
+	query := fmt.Sprintf("SELECT CAST(%s AS TEXT) FROM %s WHERE %s = ", column.QuoteName(c.Tenant), c.Quoted(), column.QuoteName(c.Key()))
+	if s.Dialect == dialect.Postgres {
+		query += "$1 FOR NO KEY UPDATE"
+	} else {
+		query += "?"
 	}
-	return found{text.String, is}, err
+	rows := new(entsql.Rows)
+	if err := s.Next.Query(s.ctx, query, []any{id}, rows); err != nil {
+		return row, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	if !rows.Next() {
+		return row, rows.Err()
+	}
+	var text sql.NullString
+	if err := rows.Scan(&text); err != nil {
+		return row, err
+	}
+	if !text.Valid {
+		return row, fmt.Errorf("%w: it is NULL", seal.ErrNoTenant)
+	}
+	return found{text.String, true}, nil
 }
 
 // Store is the tenantkey.Store of a connection.

@@ -84,7 +84,6 @@ type Policy struct {
 	Columns              []column.Column
 	Scopes, VerifyOnRead bool
 
-	IsCitus bool // the database is a Citus cluster
 	Locator *Locator
 	Digests *blindindex.Digester
 }
