@@ -17,6 +17,7 @@ import (
 	entsql "entgo.io/ent/dialect/sql"
 
 	"github.com/credent-go/credent/internal/entcrypt/condition"
+	"github.com/credent-go/credent/internal/entcrypt/owner"
 	"github.com/credent-go/credent/internal/entcrypt/result"
 	"github.com/credent-go/credent/internal/entcrypt/statement"
 	"github.com/credent-go/credent/internal/entcrypt/unique"
@@ -143,7 +144,7 @@ func wrap(drv dialect.Driver, l *live) dialect.Driver {
 }
 
 func connOf(drv dialect.Driver, policies policies) conn {
-	return conn{statement.Conn{Next: drv, Dialect: drv.Dialect(), Read: read, Gaps: new(unique.Memory)}, policies}
+	return conn{statement.Conn{Next: drv, Dialect: drv.Dialect(), Read: read, Gaps: new(unique.Memory), Tables: new(owner.Tables)}, policies}
 }
 
 // policies has the policy of each statement.

@@ -2,13 +2,10 @@ package statement
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"fmt"
 	"slices"
 
 	"entgo.io/ent/dialect"
-	entsql "entgo.io/ent/dialect/sql"
 
 	"github.com/credent-go/credent/internal/entcrypt/condition"
 	"github.com/credent-go/credent/internal/entcrypt/hint"
@@ -263,7 +260,8 @@ func (s *sealing) tenantOf(c column.Column, id any) (found, error) {
 	if row, ok := s.rows[key]; ok {
 		return row, nil
 	}
-	row, err := s.queryTenant(c, id)
+	tenant, is, err := s.Tables.Of(s.ctx, s.Next, s.Dialect, s.named(c), id)
+	row := found{tenant, is}
 	if err != nil {
 		return row, c.Wrap("encrypt", fmt.Errorf("look up %s: %w", c.Tenant, err))
 	}
@@ -272,32 +270,6 @@ func (s *sealing) tenantOf(c column.Column, id any) (found, error) {
 	}
 	s.rows[key] = row
 	return row, nil
-}
-
-func (s *sealing) queryTenant(c column.Column, id any) (row found, err error) {
-	c = s.named(c)
-	query := fmt.Sprintf("SELECT CAST(%s AS TEXT) FROM %s WHERE %s = ", column.QuoteName(c.Tenant), c.Quoted(), column.QuoteName(c.Key()))
-	if s.Dialect == dialect.Postgres {
-		query += "$1 FOR NO KEY UPDATE"
-	} else {
-		query += "?"
-	}
-	rows := new(entsql.Rows)
-	if err := s.Next.Query(s.ctx, query, []any{id}, rows); err != nil {
-		return row, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	if !rows.Next() {
-		return row, rows.Err()
-	}
-	var text sql.NullString
-	if err := rows.Scan(&text); err != nil {
-		return row, err
-	}
-	if !text.Valid {
-		return row, fmt.Errorf("%w: it is NULL", seal.ErrNoTenant)
-	}
-	return found{text.String, true}, nil
 }
 
 // Store is the tenantkey.Store of a connection.

@@ -20,6 +20,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/credent-go/credent/internal/entcrypt/condition"
+	"github.com/credent-go/credent/internal/entcrypt/owner"
 	"github.com/credent-go/credent/internal/entcrypt/stamp"
 	"github.com/credent-go/credent/internal/entcrypt/unique"
 	"github.com/credent-go/credent/internal/fieldcrypt"
@@ -51,8 +52,9 @@ type Conn struct {
 	Tx      *tenantkey.Tx // nil outside of a transaction
 	Careful bool          // what depends on tenants' keys needs a transaction
 	// Read runs a query whose secrets know their keys.
-	Read func(ctx context.Context, on Conn, query string, args []any) (*entsql.Rows, error)
-	Gaps *unique.Memory // of the client
+	Read   func(ctx context.Context, on Conn, query string, args []any) (*entsql.Rows, error)
+	Gaps   *unique.Memory // of the client
+	Tables *owner.Tables  // of the client
 }
 
 // Sealed is a statement's arguments as they are to be sent, and what follows.
@@ -328,17 +330,18 @@ func (s *sealing) move(m *unique.Move) (ids any, err error) {
 	if moves, err := s.lookAfter().Moves(of); !moves || err != nil {
 		return nil, err
 	}
-	query, args := m.Candidates()
-	for i, arg := range args { // of the update's predicates
-		value, changed, err := s.replace(i, unnamed(arg))
-		if err != nil {
-			return nil, err
+	ids, after, err := s.lookAfter().Move(m, of, func(args []any) error {
+		for i, arg := range args { // of the update's predicates
+			value, changed, err := s.replace(i, unnamed(arg))
+			if err != nil {
+				return err
+			}
+			if changed {
+				args[i] = value
+			}
 		}
-		if changed {
-			args[i] = value
-		}
-	}
-	ids, after, err := s.lookAfter().Move(m, of, query, args)
+		return nil
+	})
 	s.claims = append(s.claims, after)
 	return ids, err
 }
@@ -349,7 +352,8 @@ func (s *sealing) lookAfter() *unique.Rows {
 		ctx, conn := s.ctx, s.Conn // so that most statements need no room for s
 		s.unique = &unique.Rows{
 			Ctx: ctx, Next: conn.Next, Policy: conn.Policy, Dialect: conn.Dialect, InTx: conn.InTx, Memory: conn.Gaps,
-			Read: func(query string, args []any) (*entsql.Rows, error) { return conn.Read(ctx, conn, query, args) },
+			Tables: conn.Tables,
+			Read:   func(query string, args []any) (*entsql.Rows, error) { return conn.Read(ctx, conn, query, args) },
 			Keys: func(tenant string) (*tenantkey.Sealing, error) {
 				keys, err := conn.keys(ctx, []string{tenant}, tenantkey.Current)
 				return keys[tenant], err

@@ -2,8 +2,11 @@ package unique
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
@@ -161,23 +164,13 @@ func (r *Rows) ownerOf(of column.Column, tenant string) (owner seal.Owner, err e
 // claimed: they are arguments of one statement.
 const maxMoved = 30_000
 
-// Move returns the primary keys of the rows that an update may move, which the
-// query finds, and what claims their digests after the update, for those that
-// the index compares with others then.
-func (r *Rows) Move(m *Move, of column.Column, query string, args []any) (ids any, after Claim, err error) {
-	rows := new(entsql.Rows)
-	if err := r.Next.Query(r.Ctx, query, args, rows); err != nil {
-		return nil, after, of.Wrap("index", err)
-	}
-	var moved []any
-	for rows.Next() {
-		var id any
-		if err := rows.Scan(&id); err != nil {
-			return nil, after, errors.Join(of.Wrap("index", err), rows.Close())
-		}
-		moved = append(moved, m.ID(id))
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+// Move locks the rows that an update may move. It returns their primary keys,
+// and what claims their digests after the update, for those that the index
+// compares with others then. Seal seals the arguments of the update's
+// predicates.
+func (r *Rows) Move(m *Move, of column.Column, seal func(args []any) error) (ids any, after Claim, err error) {
+	moved, err := r.lockMoved(m, of, seal)
+	if err != nil {
 		return nil, after, of.Wrap("index", err)
 	}
 	if len(moved) > maxMoved {
@@ -188,6 +181,67 @@ func (r *Rows) Move(m *Move, of column.Column, query string, args []any) (ids an
 		after.after = func() error { return r.claimMoved(m, of, moved) }
 	}
 	return m.IDs(moved), after, nil
+}
+
+// lockMoved locks the rows that an update may move. Where the tenant leads the
+// table's key, it reads them first, and locks each tenant's by both: that reads
+// one partition, and shards lock no rows of which they aren't told the tenant.
+func (r *Rows) lockMoved(m *Move, of column.Column, seal func(args []any) error) (moved []any, err error) {
+	scoped, err := r.Tables.Scoped(r.Ctx, r.Next, r.Dialect, of)
+	if err != nil {
+		return nil, err
+	}
+	if !scoped {
+		moved, _, err = r.readMoved(m, m.locked(m.candidates()), false, seal)
+		return moved, err
+	}
+	s := m.candidates()
+	ids, tenants, err := r.readMoved(m, s.AppendSelect(s.C(of.Tenant)), true, seal)
+	if err != nil {
+		return nil, err
+	}
+	byTenant := make(map[string][]any)
+	for i, tenant := range tenants {
+		byTenant[tenant] = append(byTenant[tenant], ids[i])
+	}
+	for _, tenant := range slices.Sorted(maps.Keys(byTenant)) {
+		s := m.candidates()
+		s.Where(entsql.EQ(s.C(of.Tenant), tenant)).Where(entsql.In(s.C(m.Spec.Node.ID.Column), byTenant[tenant]...))
+		locked, _, err := r.readMoved(m, m.locked(s.OrderBy(s.C(m.Spec.Node.ID.Column))), false, seal)
+		if err != nil {
+			return nil, err
+		}
+		moved = append(moved, locked...)
+	}
+	return moved, nil
+}
+
+// readMoved runs a query for rows' primary keys and, if asked for, tenants.
+func (r *Rows) readMoved(m *Move, s *entsql.Selector, withTenant bool, seal func(args []any) error) (ids []any, tenants []string, err error) {
+	query, args := s.Query()
+	if err := errors.Join(s.Err(), seal(args)); err != nil {
+		return nil, nil, err
+	}
+	rows := new(entsql.Rows)
+	if err := r.Next.Query(r.Ctx, query, args, rows); err != nil {
+		return nil, nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var (
+			id     any
+			tenant sql.NullString
+			dest   = []any{&id}
+		)
+		if withTenant {
+			dest = append(dest, &tenant)
+		}
+		if err := rows.Scan(dest...); err != nil {
+			return nil, nil, err
+		}
+		ids, tenants = append(ids, m.ID(id)), append(tenants, tenant.String)
+	}
+	return ids, tenants, rows.Err()
 }
 
 // claimMoved claims the digests of those rows that the index compares with

@@ -17,6 +17,7 @@ import (
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
 
+	"github.com/credent-go/credent/internal/entcrypt/owner"
 	"github.com/credent-go/credent/internal/fieldcrypt"
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
@@ -40,6 +41,7 @@ type Rows struct {
 	Dialect string
 	InTx    bool
 	Memory  *Memory
+	Tables  *owner.Tables
 
 	gaps map[string][]gap // by table and column
 }

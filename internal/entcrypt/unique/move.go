@@ -53,10 +53,10 @@ func (m *Move) Of() column.Column {
 	return m.Column.InSchema(m.Spec.Node.Schema)
 }
 
-// Candidates returns the query for the primary keys of the rows that the update
-// changes, as far as it can move them. It locks them. With the name Query, ent
-// would take the argument for a subquery.
-func (m *Move) Candidates() (string, []any) {
+// candidates returns the query for the primary keys of the rows that the update
+// changes, as far as it can move them. With the name Query, ent would take the
+// argument for a subquery.
+func (m *Move) candidates() *entsql.Selector {
 	s := m.from()
 	s.Select(s.C(m.Spec.Node.ID.Column))
 	if m.Spec.Predicate != nil {
@@ -68,10 +68,15 @@ func (m *Move) Candidates() (string, []any) {
 	if s.Where(entsql.NotNull(s.C(m.Column.Name))); m.Unless != "" {
 		s.Where(entsql.ExprP(m.Unless + " IS NOT TRUE"))
 	}
-	if s.Limit(maxMoved + 1); m.Dialect == dialect.Postgres {
+	return s.Limit(maxMoved + 1)
+}
+
+// locked makes a query of candidates lock them.
+func (m *Move) locked(s *entsql.Selector) *entsql.Selector {
+	if m.Dialect == dialect.Postgres {
 		s.ForUpdate()
 	}
-	return s.Query()
+	return s
 }
 
 // moved returns the query for those rows of the given ones that the index
