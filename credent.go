@@ -132,6 +132,10 @@ var (
 	// ErrTenantMismatch means that a credential was given another user_id than
 	// its account has.
 	ErrTenantMismatch = client.ErrTenantMismatch
+	// ErrLayout means that the database has the layout citus, in which rows are
+	// spread over nodes by user_id, and that a statement needs what only one
+	// server can do; the error says what to do instead.
+	ErrLayout = client.ErrLayout
 	// ErrFormat means that a key does not look like one of its credential type;
 	// see [client.Config.Formats].
 	ErrFormat = client.ErrFormat

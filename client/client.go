@@ -29,6 +29,10 @@ var (
 	// ErrTenantMismatch means that a credential was given another user_id than
 	// its account has.
 	ErrTenantMismatch = hooks.ErrTenantMismatch
+	// ErrLayout means that the database has the layout citus, in which rows are
+	// spread over nodes by user_id, and that a statement needs what only one
+	// server can do; the error says what to do instead. See docs/citus.md.
+	ErrLayout = hooks.ErrLayout
 	// ErrFormat means that a key doesn't look like a key of its credential
 	// type; see [Config].
 	ErrFormat = hooks.ErrFormat

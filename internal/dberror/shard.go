@@ -72,3 +72,53 @@ func named(pattern *regexp.Regexp, message string) string {
 	}
 	return shardNumber.ReplaceAllString(found[1], "")
 }
+
+// spread are what the coordinator of a Citus cluster says of a statement that
+// needs rows of several shards together, and what to do instead. It translates
+// nothing.
+var spread = []struct{ state, text, instead string }{
+	{
+		"0A000", "modifying the partition value of rows is not allowed",
+		"a row keeps its user_id: make the account and its credentials anew, and delete these",
+	},
+	{
+		"0A000", "could not run distributed query with FOR UPDATE/SHARE",
+		"rows are locked by their user_id: add it to the conditions",
+	},
+	{
+		"0A000", "complex joins are only supported",
+		"rows are joined by their user_id: query the one first, and the other by the user_ids of the first",
+	},
+	{
+		"0A000", "correlated subqueries are not supported",
+		"rows are joined by their user_id: query the one first, and the other by the user_ids of the first",
+	},
+	{
+		"XX000", "the query contains a join that requires repartitioning",
+		"rows are joined by their user_id: query the one first, and the other by the user_ids of the first",
+	},
+	{
+		"42P10", "no unique or exclusion constraint matching the ON CONFLICT",
+		"keys have user_id: let the conflict be on (user_id, id), or an account's on user_id",
+	},
+}
+
+// Spread says what to do instead of a statement that a database refuses since
+// its rows are spread over the nodes of a Citus cluster, and "" for any other
+// error.
+func Spread(err error) string {
+	a, ok := Of(err)
+	if !ok {
+		return ""
+	}
+	for _, s := range spread {
+		if a.State != s.state || !strings.Contains(a.Message, s.text) {
+			continue
+		}
+		if s.state == "42P10" && !strings.Contains(a.Where, onNode) {
+			return "" // any server's
+		}
+		return s.instead
+	}
+	return ""
+}

@@ -3,6 +3,7 @@ package dberror_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -82,5 +83,35 @@ func TestAnswersOfNodes(t *testing.T) {
 	plain := &pgconn.PgError{Code: "23503", Message: foreign, TableName: "t_102050", ConstraintName: "t_102050"}
 	if got, _ := dberror.Of(plain); got.Table != "t_102050" || got.Constraint != "t_102050" {
 		t.Errorf("names of one server: %+v", got)
+	}
+}
+
+// What a coordinator refuses to plan, and what to do instead.
+func TestSpread(t *testing.T) {
+	t.Parallel()
+	const context = "while executing command on 127.0.0.1:55451"
+	for name, test := range map[string]struct {
+		state, message, where, want string
+	}{
+		"move":        {"0A000", "modifying the partition value of rows is not allowed", "", "keeps its user_id"},
+		"lock":        {"0A000", "could not run distributed query with FOR UPDATE/SHARE commands", "", "add it to the conditions"},
+		"join":        {"0A000", "complex joins are only supported when all distributed tables are co-located", "", "query the one first"},
+		"repartition": {"XX000", "the query contains a join that requires repartitioning", "", "query the one first"},
+		"conflict": {
+			"42P10", "there is no unique or exclusion constraint matching the ON CONFLICT specification", context, "on (user_id, id)",
+		},
+		"conflict on one server": {
+			"42P10", "there is no unique or exclusion constraint matching the ON CONFLICT specification", "", "",
+		},
+		"another":          {"0A000", "cannot use a hash table", "", ""},
+		"another internal": {"XX000", "could not find block", context, ""},
+	} {
+		got := dberror.Spread(&pgconn.PgError{Code: test.state, Message: test.message, Where: test.where})
+		if got == "" != (test.want == "") || !strings.Contains(got, test.want) {
+			t.Errorf("%s: %q, want %q", name, got, test.want)
+		}
+	}
+	if got := dberror.Spread(errors.New("modifying the partition value of rows is not allowed")); got != "" {
+		t.Errorf("a text is no server's answer: %q", got)
 	}
 }
