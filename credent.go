@@ -22,6 +22,7 @@ import (
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/predicate"
 	"github.com/credent-go/credent/internal/entcrypt/driver"
+	"github.com/credent-go/credent/internal/entcrypt/owner"
 	"github.com/credent-go/credent/internal/entcrypt/stamp"
 	"github.com/credent-go/credent/internal/entcrypt/statement"
 	"github.com/credent-go/credent/internal/fieldcrypt"
@@ -126,6 +127,8 @@ var (
 	// ErrNotRegistered means that a generated package does not say which column
 	// an encrypted field is.
 	ErrNotRegistered = column.ErrNotRegistered
+	// ErrSeveralRows means that several rows have the ID that an update names.
+	ErrSeveralRows = owner.ErrSeveralRows
 	// ErrValue means that a [Value] does not encode, or does not decode, as its
 	// type.
 	ErrValue = fieldcrypt.ErrValue
@@ -136,6 +139,9 @@ var (
 	// spread over nodes by user_id, and that a statement needs what only one
 	// server can do; the error says what to do instead.
 	ErrLayout = client.ErrLayout
+	// ErrConflictTarget means that an upsert names columns that are no unique
+	// key, such as id alone in a database with hash partitions.
+	ErrConflictTarget = client.ErrConflictTarget
 	// ErrFormat means that a key does not look like one of its credential type;
 	// see [client.Config.Formats].
 	ErrFormat = client.ErrFormat

@@ -33,6 +33,9 @@ var (
 	// spread over nodes by user_id, and that a statement needs what only one
 	// server can do; the error says what to do instead. See docs/citus.md.
 	ErrLayout = hooks.ErrLayout
+	// ErrConflictTarget means that an upsert names columns that are no unique
+	// key, such as id alone in a database with hash partitions.
+	ErrConflictTarget = hooks.ErrConflictTarget
 	// ErrFormat means that a key doesn't look like a key of its credential
 	// type; see [Config].
 	ErrFormat = hooks.ErrFormat

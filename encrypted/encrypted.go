@@ -26,6 +26,7 @@ import (
 	"entgo.io/ent/dialect"
 
 	"github.com/credent-go/credent/internal/entcrypt/driver"
+	"github.com/credent-go/credent/internal/entcrypt/owner"
 	"github.com/credent-go/credent/internal/entcrypt/stamp"
 	"github.com/credent-go/credent/internal/entcrypt/statement"
 	"github.com/credent-go/credent/internal/fieldcrypt"
@@ -74,6 +75,10 @@ var (
 	// ErrManyRows means that a statement would store one secret in many rows
 	// under one token.
 	ErrManyRows = stamp.ErrManyRows
+	// ErrSeveralRows means that several rows have the ID that an update names:
+	// the table's primary key is (tenant, ID), so that two tenants' rows may
+	// have the same one.
+	ErrSeveralRows = owner.ErrSeveralRows
 	// ErrNoLocation means that a statement has a secret and nobody said where
 	// it is stored; see [At].
 	ErrNoLocation = stamp.ErrNoLocation

@@ -30,6 +30,7 @@ func ExampleApply() {
 	// applied 20261127111847_index_triggers.sql
 	// applied 20261127140000_states.sql
 	// applied 20261127150000_canary.sql
+	// applied 20261127200300_tenant_key.sql
 }
 
 func ExampleReadStatus() {
@@ -49,6 +50,6 @@ func ExampleReadStatus() {
 		}
 	}
 	// Output:
-	// 0 applied, 8 pending true
-	// 8 applied, 0 pending false
+	// 0 applied, 9 pending true
+	// 9 applied, 0 pending false
 }

@@ -29,13 +29,11 @@ func TestLintSQLite(t *testing.T) {
 			[]string{"2 DS103 error", "2 CT204 error"},
 		},
 		"rebuilt without the CHECK": {
-			"DROP TRIGGER user_credentials_tenant_insert;\nDROP TRIGGER user_credentials_tenant_update;\n" +
-				"DROP TRIGGER user_credentials_tenant_move;\nDROP TRIGGER user_accounts_tenant;\n" +
-				"CREATE TABLE `new_user_credentials` (`id` uuid NOT NULL, `api_key` varchar NOT NULL, PRIMARY KEY (`id`));\n" +
+			"DROP TRIGGER user_accounts_key_update;\nCREATE TABLE `new_user_credentials` (`id` uuid NOT NULL, `api_key` varchar NOT NULL, PRIMARY KEY (`id`));\n" +
 				"INSERT INTO `new_user_credentials` SELECT `id`, `api_key` FROM `user_credentials`;\n" +
 				"DROP TABLE `user_credentials`;\n" +
 				"ALTER TABLE `new_user_credentials` RENAME TO `user_credentials`;",
-			[]string{"5 DS103 error", "5 CT101 error", "5 CT105 error"},
+			[]string{"2 DS103 error", "2 CT101 error", "2 CT105 error"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

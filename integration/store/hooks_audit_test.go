@@ -160,7 +160,7 @@ func TestAudit(t *testing.T) {
 			t.Error(err)
 		}
 		records("refused",
-			auditRecord{Level: "WARN", Actor: "alice", Operation: "create", Entity: "credential", Fields: createFields, Error: "user_id must be its account's"},
+			auditRecord{Level: "WARN", Actor: "alice", Operation: "create", Entity: "credential", Fields: createFields, Error: "have the same user_id"},
 			auditRecord{
 				Level: "WARN", Actor: "alice", Operation: "create", Entity: "account",
 				Fields: "is_active,created_at,updated_at,user_id,account_name", Error: "constraint",

@@ -59,7 +59,8 @@ func TestTables(t *testing.T) {
 				"user_credentials_api_key_encrypted CHECK (((api_key)::text ~~ 'gAAAA%'::text))",
 				"user_credentials_pkey PRIMARY KEY (id)",
 				"user_credentials_secret_key_encrypted CHECK (((secret_key)::text ~~ 'gAAAA%'::text))",
-				"user_credentials_user_account_id_fkey FOREIGN KEY (user_account_id) REFERENCES user_accounts(id) ON DELETE CASCADE",
+				"user_credentials_user_id_user_account_id_fkey FOREIGN KEY (user_id, user_account_id) " +
+					"REFERENCES user_accounts(user_id, id) ON UPDATE CASCADE ON DELETE CASCADE",
 			},
 		},
 		{
@@ -71,6 +72,7 @@ func TestTables(t *testing.T) {
 				"CREATE INDEX idx_user_credentials_api_key_index ON public.user_credentials USING btree (api_key_index)",
 				"CREATE INDEX idx_user_credentials_user_id ON public.user_credentials USING btree (user_id)",
 				"CREATE UNIQUE INDEX user_accounts_pkey ON public.user_accounts USING btree (id)",
+				"CREATE UNIQUE INDEX user_accounts_user_id_id_key ON public.user_accounts USING btree (user_id, id)",
 				"CREATE UNIQUE INDEX user_accounts_user_id_key ON public.user_accounts USING btree (user_id)",
 				"CREATE UNIQUE INDEX user_credentials_pkey ON public.user_credentials USING btree (id)",
 			},

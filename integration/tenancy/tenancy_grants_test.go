@@ -101,7 +101,7 @@ func privileges(names ...string) string {
 }
 
 // tenancyFile is the text of the migrations that make row-level security and
-// its triggers.
+// triggers, and drop the triggers that a foreign key replaced.
 func tenancyFile(t *testing.T) string {
 	t.Helper()
 	dir, err := migrate.Files("postgres")
@@ -109,7 +109,8 @@ func tenancyFile(t *testing.T) string {
 		t.Fatal(err)
 	}
 	var texts []byte
-	for _, name := range []string{tenancy + "_tenancy.sql", "20261125030000_tenant_trigger.sql", "20261125090000_tenant_statement.sql"} {
+	for _, name := range []string{tenancy + "_tenancy.sql", "20261125030000_tenant_trigger.sql", "20261125090000_tenant_statement.sql",
+		"20261127200300_drop_tenant_triggers.sql"} {
 		text, err := fs.ReadFile(dir, name)
 		if err != nil {
 			t.Fatal(err)
@@ -138,10 +139,10 @@ func TestTenancyMigrationIsIdempotent(t *testing.T) {
 		s.Exec(t, `ALTER TABLE user_credentials DISABLE TRIGGER "credent_user_credentials__user_id_move"`)
 		for _, undo := range []string{
 			"SELECT 1",
-			"DROP TRIGGER user_credentials_tenant ON user_credentials; DROP POLICY user_accounts_tenant ON user_accounts",
+			"DROP POLICY user_accounts_tenant ON user_accounts",
 			"ALTER TABLE user_accounts DISABLE ROW LEVEL SECURITY; REVOKE ALL ON user_accounts, user_credentials FROM credent_app",
-			"ALTER TABLE user_credentials DISABLE TRIGGER user_credentials_tenant; UPDATE user_credentials SET user_id = 'x'; " +
-				"DROP TRIGGER user_credentials_tenant ON user_credentials",
+			"ALTER TABLE user_credentials DISABLE TRIGGER ALL; UPDATE user_credentials SET user_id = 'x'; " +
+				`ALTER TABLE user_credentials ENABLE TRIGGER ALL, DISABLE TRIGGER "credent_user_credentials__user_id_move"`,
 		} {
 			s.Exec(t, undo)
 			s.Exec(t, file)

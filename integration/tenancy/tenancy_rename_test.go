@@ -6,11 +6,16 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/credent-go/credent/internal/testdb"
 )
+
+// insertLocked gives a credential its account's user_id of the moment.
+const insertLocked = "INSERT INTO user_credentials (user_account_id, user_id, credential_type, api_key, secret_key) " +
+	"SELECT id, user_id, 'alpaca', 'gAAAA-not-opened', 'gAAAA-not-opened' FROM user_accounts WHERE id = $1 FOR KEY SHARE"
 
 // Accounts are renamed while credentials are inserted, by sessions that do not
 // know of each other.
@@ -19,6 +24,7 @@ func TestConcurrentRename(t *testing.T) {
 	testdb.ForEachDriver(t, func(t *testing.T, env *testdb.Env) {
 		account := env.Account(t, "u0")
 		var wg sync.WaitGroup
+		var inserted atomic.Int64
 		wg.Go(func() {
 			for i := range 60 {
 				if _, err := env.DB.ExecContext(t.Context(), "UPDATE user_accounts SET user_id = $1", fmt.Sprintf("u%d", i)); err != nil {
@@ -29,10 +35,15 @@ func TestConcurrentRename(t *testing.T) {
 		for worker := range 4 {
 			wg.Go(func() {
 				for i := range 60 {
-					user := sql.NullString{String: fmt.Sprintf("u%d", i), Valid: worker%2 == 0}
-					_, err := env.DB.ExecContext(t.Context(), insertByID, account.ID, user)
+					query, args := insertByID, []any{account.ID, fmt.Sprintf("u%d", i)}
+					if worker%2 == 0 {
+						query, args = insertLocked, args[:1]
+					}
 					// The name may have changed again; then it is refused.
-					if err != nil && (!user.Valid || !strings.Contains(err.Error(), ofAccount)) {
+					_, err := env.DB.ExecContext(t.Context(), query, args...)
+					if err == nil {
+						inserted.Add(1)
+					} else if !strings.Contains(err.Error(), ofAccount) {
 						t.Error(err)
 					}
 				}
@@ -42,9 +53,9 @@ func TestConcurrentRename(t *testing.T) {
 		if n := mismatches(t, env); n != 0 {
 			t.Errorf("%d credentials differ from their account", n)
 		}
-		var n int
-		if env.Value(t, &n, "SELECT count(*) FROM user_credentials"); n < 120 {
-			t.Errorf("%d credentials were inserted", n)
+		var n int64
+		if env.Value(t, &n, "SELECT count(*) FROM user_credentials"); n != inserted.Load() || n < 120 {
+			t.Errorf("%d credentials, %d were inserted", n, inserted.Load())
 		}
 	})
 }
@@ -58,22 +69,26 @@ func TestInsertAndRenameMeet(t *testing.T) {
 	testdb.ForEachDriver(t, func(t *testing.T, env *testdb.Env) {
 		for _, level := range levels {
 			for i := range 8 {
-				// filled: the trigger is to say whose it is; deferred: the
-				// foreign key does not lock the account before it.
-				renameFirst, filled, deferred := i&1 == 0, i&2 == 0, i&4 == 0
-				name := fmt.Sprintf("%v, rename first %v, filled %v, deferred %v", level, renameFirst, filled, deferred)
+				// locked: the insertion locks the account before it reads its
+				// user_id; deferred: the foreign key looks at the commit.
+				renameFirst, locked, deferred := i&1 == 0, i&2 == 0, i&4 == 0
+				name := fmt.Sprintf("%v, rename first %v, locked %v, deferred %v", level, renameFirst, locked, deferred)
 				timing := "NOT DEFERRABLE"
 				if deferred {
 					timing = "DEFERRABLE INITIALLY DEFERRED"
 				}
-				env.Exec(t, "ALTER TABLE user_credentials ALTER CONSTRAINT user_credentials_user_account_id_fkey "+timing)
+				env.Exec(t, "ALTER TABLE user_credentials ALTER CONSTRAINT "+ofAccount+" "+timing)
 				account := env.Account(t, name)
 				rename := func(tx *sql.Tx) error {
 					_, err := tx.ExecContext(t.Context(), "UPDATE user_accounts SET user_id = $1 WHERE id = $2", "new "+name, account.ID)
 					return err
 				}
 				insert := func(tx *sql.Tx) error {
-					_, err := tx.ExecContext(t.Context(), insertByID, account.ID, sql.NullString{String: name, Valid: !filled})
+					query, args := insertByID, []any{account.ID, name}
+					if locked {
+						query, args = insertLocked, args[:1]
+					}
+					_, err := tx.ExecContext(t.Context(), query, args...)
 					return err
 				}
 				ahead, behind := rename, insert
@@ -99,7 +114,7 @@ func TestInsertAndRenameMeet(t *testing.T) {
 				waitForLock(t, env, done)
 				_ = first.Commit() // of a failed statement's transaction, it is a rollback
 				err := <-done
-				if level == sql.LevelReadCommitted && (renameFirst && !filled) != (err != nil) {
+				if level == sql.LevelReadCommitted && (renameFirst && !locked) != (err != nil) {
 					t.Errorf("%s: the second: %v", name, err)
 				}
 				if n := mismatches(t, env); n != 0 {

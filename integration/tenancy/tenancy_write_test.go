@@ -89,10 +89,10 @@ func TestWritesAcrossUsers(t *testing.T) {
 			"credential of another, own user_id": {testdb.NewCredential(s.App,
 				theirAccount.ID).SetUserID("u1").Exec(ctx), "foreign key"},
 			"credential of another, their user": {testdb.NewCredential(s.App,
-				theirAccount.ID).SetUserID("u2").Exec(ctx), "foreign key"},
+				theirAccount.ID).SetUserID("u2").Exec(ctx), rls},
 			"own account, their user_id": {testdb.NewCredential(s.App,
-				s.Accounts["u1"].ID).SetUserID("u2").Exec(ctx), "user_id_of_account"},
-			"own credential, their user_id":    {s.App.UserCredential.UpdateOneID(mine.ID).SetUserID("u2").Exec(ctx), "user_id_of_account"},
+				s.Accounts["u1"].ID).SetUserID("u2").Exec(ctx), rls},
+			"own credential, their user_id":    {s.App.UserCredential.UpdateOneID(mine.ID).SetUserID("u2").Exec(ctx), rls},
 			"own account to another's user_id": {s.App.UserAccount.UpdateOneID(s.Accounts["u1"].ID).SetUserID("u3").Exec(ctx), rls},
 			"own account to their user_id":     {s.App.UserAccount.UpdateOneID(s.Accounts["u1"].ID).SetUserID("u2").Exec(ctx), rls},
 			"update theirs":                    {s.App.UserCredential.UpdateOneID(theirs.ID).SetIsActive(false).Exec(ctx), "not found"},
@@ -105,7 +105,7 @@ func TestWritesAcrossUsers(t *testing.T) {
 			"remove theirs from their account": {s.App.UserAccount.UpdateOneID(theirAccount.ID).RemoveCredentials(theirs).Exec(ctx), "not found"},
 			"clear their account":              {s.App.UserAccount.UpdateOneID(theirAccount.ID).ClearCredentials().Exec(ctx), "not found"},
 			"one of a bulk": {s.App.UserCredential.CreateBulk(testdb.NewCredential(s.App, s.Accounts["u1"].ID).SetUserID("u1"),
-				testdb.NewCredential(s.App, theirAccount.ID).SetUserID("u2")).Exec(ctx), "foreign key"},
+				testdb.NewCredential(s.App, theirAccount.ID).SetUserID("u2")).Exec(ctx), rls},
 		} {
 			if test.err == nil || !strings.Contains(test.err.Error(), test.text) {
 				t.Errorf("%s: %v", write, test.err)
@@ -181,7 +181,7 @@ func TestAnotherUsersAccountLooksMissing(t *testing.T) {
 				t.Errorf("%s: %q for another's account, %q for none", name, got, want)
 			}
 			if ent.IsNotFound(theirs) != ent.IsNotFound(missing) || ent.IsConstraintError(theirs) != ent.IsConstraintError(missing) ||
-				errors.Is(theirs, credent.ErrTenantMismatch) {
+				errors.Is(theirs, credent.ErrTenantMismatch) != errors.Is(missing, credent.ErrTenantMismatch) {
 				t.Errorf("%s: the errors are of different kinds: %v; %v", name, theirs, missing)
 			}
 		}
@@ -200,7 +200,8 @@ func TestServiceRoleCannotGetAround(t *testing.T) {
 			"DROP POLICY user_credentials_tenant ON user_credentials",
 			"ALTER TABLE user_credentials DISABLE TRIGGER ALL",
 			"CREATE POLICY all_of_it ON user_credentials USING (true)",
-			"DROP TRIGGER user_credentials_tenant ON user_credentials",
+			"DROP TRIGGER credent_user_credentials__user_id_move ON user_credentials",
+			"ALTER TABLE user_credentials DROP CONSTRAINT user_credentials_user_id_user_account_id_fkey",
 			"SET session_replication_role = replica",
 			"TRUNCATE user_credentials",
 			"SET ROLE " + owner(t, s.Env),

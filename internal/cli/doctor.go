@@ -187,7 +187,11 @@ func (r *report) addMigrations(ctx context.Context, db *database) error {
 		return err
 	}
 	err = status.Err()
-	r.add("migrations", err, "at version "+status.Current())
+	detail := "at version " + status.Current()
+	if status.Layout != migrate.Single {
+		detail += ", in the layout " + string(status.Layout)
+	}
+	r.add("migrations", err, detail)
 	return err
 }
 

@@ -98,6 +98,8 @@ var hints = []struct {
 		"if they are others', add --allow-dirty"},
 	{migrate.ErrHistoryChanged, "put back what the file had there, and correct it below"},
 	{migrate.ErrOutOfOrder, "look at what they do, and add --non-linear if they may run now"},
+	{migrate.ErrLayoutMismatch, "docs/schema.md says how rows come to another layout"},
+	{migrate.ErrLayoutRefused, "docs/schema.md says what a layout needs, and how rows come to it"},
 	{migrate.ErrPooled, "run it with a DATABASE_URL that leads to the server itself"},
 	{migrate.ErrFileName, "names are VERSION_name.sql"},
 	{migrate.ErrChanged, "this build of credent is broken; install it again"},

@@ -215,6 +215,8 @@ var errorKinds = []struct {
 	{migrate.ErrPending, "migrations_pending"},
 	{migrate.ErrPartial, "migration_partial"},
 	{migrate.ErrDrift, "drift"},
+	{migrate.ErrLayoutMismatch, "layout"},
+	{migrate.ErrLayoutRefused, "layout"},
 	{keyring.ErrKeyFile, "bad_key"},
 	{credent.ErrBadKey, "bad_key"},
 	{credent.ErrNoKey, "no_key"},

@@ -97,10 +97,6 @@ var spread = []struct{ state, text, instead string }{
 		"XX000", "the query contains a join that requires repartitioning",
 		"rows are joined by their user_id: query the one first, and the other by the user_ids of the first",
 	},
-	{
-		"42P10", "no unique or exclusion constraint matching the ON CONFLICT",
-		"keys have user_id: let the conflict be on (user_id, id), or an account's on user_id",
-	},
 }
 
 // Spread says what to do instead of a statement that a database refuses since
@@ -112,13 +108,9 @@ func Spread(err error) string {
 		return ""
 	}
 	for _, s := range spread {
-		if a.State != s.state || !strings.Contains(a.Message, s.text) {
-			continue
+		if a.State == s.state && strings.Contains(a.Message, s.text) {
+			return s.instead
 		}
-		if s.state == "42P10" && !strings.Contains(a.Where, onNode) {
-			return "" // any server's
-		}
-		return s.instead
 	}
 	return ""
 }

@@ -55,14 +55,15 @@ func credentialRules(next ent.Mutator) ent.Mutator {
 			return nil, err
 		}
 		value, err := next.Mutate(ctx, m)
-		return value, explainTenant(err)
+		return value, explainConflict(explainTenant(err))
 	})
 }
 
 func accountTimes(next ent.Mutator) ent.Mutator {
 	return hook.UserAccountFunc(func(ctx context.Context, m *credent.UserAccountMutation) (ent.Value, error) {
 		utcTimes(m)
-		return next.Mutate(ctx, m)
+		value, err := next.Mutate(ctx, m)
+		return value, explainConflict(err)
 	})
 }
 

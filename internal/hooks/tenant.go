@@ -14,6 +14,7 @@ import (
 	"github.com/credent-go/credent/ent/hook"
 	"github.com/credent-go/credent/ent/useraccount"
 	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/internal/dberror"
 	"github.com/credent-go/credent/internal/fieldcrypt"
 )
 
@@ -25,8 +26,24 @@ var ErrTenantMismatch = errors.New("a credential's account must exist and have t
 // TenantConstraint is the foreign key that the database names when it refuses.
 const TenantConstraint = "user_credentials_user_id_user_account_id_fkey"
 
-// sqliteForeignKey is what SQLite says. It names no key, and a credential has
-// one.
+// ErrConflictTarget means that an upsert names columns that no unique key of
+// the table has. Where the layout is another than single, id alone is no key.
+var ErrConflictTarget = errors.New("an upsert's conflict columns must be a unique key's: where the database's layout isn't single, " +
+	"the primary key is (user_id, id)")
+
+// invalidColumnReference is Postgres' answer to such an upsert.
+const invalidColumnReference = "42P10"
+
+// explainConflict says what is wrong with the columns of an upsert.
+func explainConflict(err error) error {
+	if dberror.State(err) != invalidColumnReference || errors.Is(err, ErrConflictTarget) {
+		return err
+	}
+	return fmt.Errorf("credent: %w: %w", ErrConflictTarget, err)
+}
+
+// sqliteForeignKey is what SQLite says of a key itself. It doesn't name it, and
+// a credential has one.
 const sqliteForeignKey = "FOREIGN KEY constraint failed"
 
 // fillTenant fills a credential's user_id from its account, when it is made and

@@ -3,7 +3,6 @@ package load
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/google/uuid"
@@ -13,11 +12,12 @@ import (
 )
 
 // doubt is about a transaction whose COMMIT was not answered. Its rows were all
-// inserted, so none of their primary keys was there before: if one is there
-// now, the transaction was committed. The rows are sent again with the same
+// inserted, so none of them was there before: if one is there now, by user and
+// id, the transaction was committed. The rows are sent again with the same
 // keys, so that none is stored twice even if it is committed later.
 type doubt struct {
 	ids     []uuid.UUID // of its rows; nil if there is none
+	users   []string    // theirs
 	settled bool        // it was committed, and its rows are counted
 }
 
@@ -39,14 +39,18 @@ func (d *doubt) look(ctx context.Context, l *loader, within bool) error {
 	if err := tenancy.SetUser(ctx, tx, l.dialect, l.guard); err != nil {
 		return err
 	}
-	ids := d.ids[:min(len(d.ids), maxLooks)]
-	places, args := make([]string, len(ids)), make([]any, len(ids))
-	for i, id := range ids {
-		places[i], args[i] = "$"+strconv.Itoa(i+1), id.String()
+	var (
+		n      int64
+		places []string
+		args   []any
+	)
+	for i, id := range d.ids[:min(len(d.ids), maxLooks)] {
+		places = append(places, fmt.Sprintf(`"%s" = $%d AND "%s" = $%d`,
+			usercredential.FieldUserID, len(args)+1, usercredential.FieldID, len(args)+2))
+		args = append(args, d.users[i], id.String())
 	}
-	var n int64
-	if err := tx.QueryRowContext(ctx, fmt.Sprintf(`SELECT count(*) FROM "%s" WHERE "%s" IN (%s)`,
-		usercredential.Table, usercredential.FieldID, strings.Join(places, ", ")), args...).Scan(&n); err != nil {
+	if err := tx.QueryRowContext(ctx, fmt.Sprintf(`SELECT count(*) FROM "%s" WHERE %s`,
+		usercredential.Table, strings.Join(places, " OR ")), args...).Scan(&n); err != nil {
 		return err
 	}
 	if n > 0 {

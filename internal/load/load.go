@@ -165,6 +165,7 @@ type loader struct {
 	stored  int64
 	sent    int64          // rows in the transaction
 	ids     []uuid.UUID    // of those
+	users   []string       // of those
 	left    map[int64]bool // numbers of the batch's rows that were refused and left out
 }
 

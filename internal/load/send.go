@@ -14,6 +14,7 @@ import (
 
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/dberror"
+	"github.com/credent-go/credent/internal/hooks"
 	"github.com/credent-go/credent/internal/retry"
 )
 
@@ -105,7 +106,7 @@ func (s *source) place(err error) int {
 		}
 	}
 	found := copyKey.FindStringSubmatch(e.Detail)
-	if found == nil || e.Table != usercredential.Table || e.State != foreignKeyViolation {
+	if found == nil || e.State != foreignKeyViolation || !strings.HasPrefix(e.Constraint, hooks.TenantConstraint) {
 		return -1
 	}
 	id, err := uuid.Parse(found[2])

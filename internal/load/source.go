@@ -20,6 +20,7 @@ type source struct {
 	err    error
 	sent   []numbered  // by their place in what was sent
 	ids    []uuid.UUID // of those
+	users  []string    // of those
 }
 
 // Next goes to the next row that is not left out, and reports whether there is
@@ -33,6 +34,7 @@ func (s *source) Next() bool {
 			s.values = values
 			s.sent = append(s.sent, row)
 			s.ids = append(s.ids, uuid.MustParse(values[idPlace].(string))) // as sqlarg made it of one
+			s.users = append(s.users, row.UserID)                           // which is complete now
 			return true
 		}
 		s.err = s.refuse(row.number, err)

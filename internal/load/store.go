@@ -43,7 +43,7 @@ func (l *loader) store(ctx context.Context, batch []numbered) error {
 		}
 		var uncertain *uncertainError
 		if errors.As(err, &uncertain) {
-			doubt.ids, err = slices.Clone(l.ids), uncertain.error
+			doubt.ids, doubt.users, err = slices.Clone(l.ids), slices.Clone(l.users), uncertain.error
 			if retry.KindOf(err) == retry.Other { // whatever it is, it's worth a look
 				err = &retry.Error{Kind: retry.Lost, Err: err}
 			}
@@ -65,7 +65,7 @@ func (l *loader) reset() {
 		_ = l.tx.Rollback() // the server does it too when the connection ends
 		l.tx = nil
 	}
-	l.sent, l.ids = 0, l.ids[:0]
+	l.sent, l.ids, l.users = 0, l.ids[:0], l.users[:0]
 	l.disconnect()
 }
 
@@ -104,7 +104,7 @@ func (l *loader) send(ctx context.Context, batch []numbered) error {
 	}
 	l.sent += int64(len(source.sent))
 	if l.cfg.Stored != nil || !l.cfg.Atomic {
-		l.ids = append(l.ids, source.ids...)
+		l.ids, l.users = append(l.ids, source.ids...), append(l.users, source.users...)
 	}
 	if !l.cfg.Atomic {
 		if err := l.commit(ctx); err != nil {
@@ -129,7 +129,7 @@ func (l *loader) commit(ctx context.Context) error {
 		if err := tx.Rollback(); err != nil {
 			return err
 		}
-		l.stored, l.sent, l.ids = l.stored+l.sent, 0, l.ids[:0]
+		l.stored, l.sent, l.ids, l.users = l.stored+l.sent, 0, l.ids[:0], l.users[:0]
 		return nil
 	}
 	if err := tx.Commit(); err != nil {
@@ -148,7 +148,7 @@ func (l *loader) count(ids []uuid.UUID) {
 	if l.cfg.Stored != nil {
 		l.cfg.Stored(ids)
 	}
-	l.ids = l.ids[:0]
+	l.ids, l.users = l.ids[:0], l.users[:0]
 }
 
 // refused reports whether an error of a COMMIT is an answer that nothing was

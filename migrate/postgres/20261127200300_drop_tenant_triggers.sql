@@ -3,7 +3,7 @@
 
 -- Modify "user_credentials" table. This comes first, since it is what locks both tables.
 -- atlas:nolint condrop the new key says more
-ALTER TABLE "user_credentials" DROP CONSTRAINT "user_credentials_user_account_id_fkey";
+ALTER TABLE "user_credentials" DROP CONSTRAINT IF EXISTS "user_credentials_user_account_id_fkey";
 -- Drop triggers
 DROP TRIGGER IF EXISTS "user_credentials_tenant" ON "user_credentials";
 DROP TRIGGER IF EXISTS "user_credentials_tenant_row" ON "user_credentials";

@@ -3,6 +3,7 @@
 -- Makes it a foreign key that a credential's account exists and has its user_id, in place of triggers. SQLite changes a table's
 -- foreign keys only by making the table anew, and drops with the old one what belongs to it. So this fails, and changes nothing, if
 -- the table has a column, an index or a trigger that is not of these migrations: drop it, and make it again afterwards.
+-- A connection may have foreign keys off, as SQLite's default is. The triggers at the end hold it to the key nevertheless.
 CREATE TABLE `credent_checked` (
   `columns` integer CONSTRAINT `user_credentials has a column of others` CHECK (columns = 0),
   `others` integer CONSTRAINT `user_credentials has an index or a trigger of others` CHECK (others = 0)
@@ -22,7 +23,7 @@ DROP TABLE `credent_checked`;
 -- atlas:nolint data_depend user_id alone is unique
 CREATE UNIQUE INDEX `user_accounts_user_id_id_key` ON `user_accounts` (`user_id`, `id`);
 
--- The key takes an account's change of user_id along
+-- It would update a table that is not there meanwhile
 DROP TRIGGER `user_accounts_tenant`;
 
 -- Keep the rows meanwhile
@@ -89,4 +90,24 @@ WHEN NEW."user_id" IS NOT OLD."user_id" COLLATE BINARY AND (NEW."api_key" IS OLD
 BEGIN
   -- credent: tokens follow their tenant
   SELECT RAISE(ABORT, 'credent: the secrets of this row depend on user_id and would be left behind: change it with a client or credent account move, or store them again in the same transaction');
+END;
+
+-- Hold connections without foreign keys to the key
+CREATE TRIGGER `user_credentials_key_insert` AFTER INSERT ON `user_credentials`
+WHEN NOT EXISTS (SELECT 1 FROM `user_accounts` WHERE `user_id` = NEW.`user_id` AND `id` = NEW.`user_account_id`)
+BEGIN
+  SELECT RAISE(ABORT, 'FOREIGN KEY constraint failed: user_credentials_user_id_user_account_id_fkey');
+END;
+
+CREATE TRIGGER `user_credentials_key_update` AFTER UPDATE OF `user_id`, `user_account_id` ON `user_credentials`
+WHEN NOT EXISTS (SELECT 1 FROM `user_accounts` WHERE `user_id` = NEW.`user_id` AND `id` = NEW.`user_account_id`)
+BEGIN
+  SELECT RAISE(ABORT, 'FOREIGN KEY constraint failed: user_credentials_user_id_user_account_id_fkey');
+END;
+
+-- With foreign keys the credentials have followed already
+CREATE TRIGGER `user_accounts_key_update` AFTER UPDATE OF `user_id` ON `user_accounts`
+WHEN EXISTS (SELECT 1 FROM `user_credentials` WHERE `user_id` = OLD.`user_id` AND `user_account_id` = NEW.`id`)
+BEGIN
+  UPDATE `user_credentials` SET `user_id` = NEW.`user_id` WHERE `user_id` = OLD.`user_id` AND `user_account_id` = NEW.`id`;
 END;
