@@ -27,9 +27,9 @@ type layout struct {
 	joins bool
 }
 
-var layouts = []layout{
+var layouts = append([]layout{
 	{name: migrate.Partitioned, database: partitioned, moves: true, joins: true},
-}
+}, onCitus()...)
 
 // template is the name of a database in hash partitions.
 var template = sync.OnceValue(func() *string { return new(string) })
