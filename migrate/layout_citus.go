@@ -32,12 +32,14 @@ func checkCitus(ctx context.Context, conn *sql.Conn) error {
 		return fmt.Errorf("migrate: %w: "+format, append([]any{ErrLayoutRefused}, args...)...)
 	}
 	var version sql.NullString
-	err := conn.QueryRowContext(ctx, "SELECT (SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'citus')").Scan(&version)
+	err := conn.QueryRowContext(ctx,
+		"SELECT (SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'citus')").Scan(&version)
 	if err != nil {
 		return fmt.Errorf("migrate: ask for the version of Citus: %w", err)
 	}
 	if !version.Valid {
-		return refuse("the database has no extension citus: run CREATE EXTENSION citus in it on each node, and then citus_add_node")
+		return refuse("the database has no extension citus: run CREATE EXTENSION citus in it on each node, " +
+			"and then citus_add_node")
 	}
 	major, _, _ := strings.Cut(version.String, ".")
 	if n, err := strconv.Atoi(major); err != nil || n < minCitus {
@@ -45,7 +47,8 @@ func checkCitus(ctx context.Context, conn *sql.Conn) error {
 	}
 	var group, nodes int
 	err = conn.QueryRowContext(ctx, "SELECT (SELECT groupid FROM pg_catalog.pg_dist_local_group), "+
-		"(SELECT count(*) FROM pg_catalog.pg_dist_node WHERE isactive AND shouldhaveshards AND noderole = 'primary')").Scan(&group, &nodes)
+		"(SELECT count(*) FROM pg_catalog.pg_dist_node WHERE isactive AND shouldhaveshards AND noderole = 'primary')").
+		Scan(&group, &nodes)
 	switch {
 	case err != nil:
 		return fmt.Errorf("migrate: ask for the nodes of the cluster: %w", err)
@@ -70,10 +73,12 @@ func (of *layouted) spread(ctx context.Context, conn *sql.Conn) (found []Finding
 		}
 	}()
 	var is bool
-	err = conn.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_extension WHERE extname = 'citus')").Scan(&is)
+	err = conn.QueryRowContext(ctx,
+		"SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_extension WHERE extname = 'citus')").Scan(&is)
 	if err != nil || !is {
 		return []Finding{{
-			Kind: DriftMissing, Object: "extension citus", Detail: "the database remembers the layout citus, and is no cluster",
+			Kind: DriftMissing, Object: "extension citus",
+			Detail: "the database remembers the layout citus, and is no cluster",
 		}}, err
 	}
 	var with sql.NullInt64 // user_accounts' group of colocation
@@ -94,9 +99,12 @@ FROM (SELECT to_regclass($1::text) AS oid) t LEFT JOIN pg_catalog.pg_dist_partit
 		case t[1] == "" && (method.String != "n" || model.String != "t"):
 			f.Detail = "it is no reference table: run create_reference_table('" + t[0] + "')"
 		case t[1] != "" && column.String != t[1]:
-			f.Detail = fmt.Sprintf("it is not distributed by %s: run create_distributed_table('%s', '%[1]s', colocate_with => 'user_accounts')", t[1], t[0])
+			f.Detail = fmt.Sprintf("it is not distributed by %s: run create_distributed_table('%s', '%[1]s', "+
+				"colocate_with => 'user_accounts')", t[1], t[0])
 		case t[1] != "" && with.Valid && group != with:
-			f.Detail = "its rows do not lie with their user_accounts: run update_distributed_table_colocation('" + t[0] + "', 'user_accounts')"
+			f.Detail = "its rows do not lie with their user_accounts: " +
+				"run update_distributed_table_colocation('" + t[0] +
+				"', 'user_accounts')"
 		case t[1] != "":
 			with = group
 			if f.Detail, err = guarded(ctx, conn, t[0]); err != nil {
@@ -122,8 +130,10 @@ FROM pg_catalog.pg_class c WHERE c.oid = `
 
 // guarded says which shards of a table lack what the table has.
 func guarded(ctx context.Context, conn *sql.Conn, table string) (detail string, err error) {
-	rows, err := conn.QueryContext(ctx, "SELECT s.shardid, s.success, s.success AND s.result IS NOT DISTINCT FROM (SELECT ("+
-		guards+"to_regclass($1::text))) FROM run_command_on_shards(to_regclass($1::text), $2::text) s ORDER BY s.shardid",
+	rows, err := conn.QueryContext(ctx,
+		"SELECT s.shardid, s.success, s.success AND s.result IS NOT DISTINCT FROM (SELECT ("+
+			guards+"to_regclass($1::text))) FROM run_command_on_shards(to_regclass($1::text), $2::text) s "+
+			"ORDER BY s.shardid",
 		table, guards+"'%s'::regclass")
 	if err != nil {
 		return "", err

@@ -28,7 +28,8 @@ func TestAnswersOfNodes(t *testing.T) {
 		state, message, where string
 		want                  dberror.Answer
 	}{
-		"foreign key": {"23503", foreign, context, dberror.Answer{State: "23503", Table: "user_credentials", Constraint: key}},
+		"foreign key": {"23503", foreign, context, dberror.Answer{State: "23503", Table: "user_credentials",
+			Constraint: key}},
 		"foreign key of a COPY": {
 			"XX000", foreign, "", dberror.Answer{State: "23503", Table: "user_credentials", Constraint: key},
 		},
@@ -52,8 +53,9 @@ func TestAnswersOfNodes(t *testing.T) {
 			"42501", `new row violates row-level security policy for table "user_credentials_102050"`, context,
 			dberror.Answer{State: "42501", Table: "user_credentials"},
 		},
-		"deadlock of a COPY":  {"XX000", "deadlock detected", "", dberror.Answer{State: "40P01"}},
-		"timeout of a COPY":   {"XX000", "canceling statement due to statement timeout", "", dberror.Answer{State: "57014"}},
+		"deadlock of a COPY": {"XX000", "deadlock detected", "", dberror.Answer{State: "40P01"}},
+		"timeout of a COPY": {"XX000", "canceling statement due to statement timeout", "",
+			dberror.Answer{State: "57014"}},
 		"lock of a COPY":      {"XX000", "canceling statement due to lock timeout", "", dberror.Answer{State: "55P03"}},
 		"a node that is gone": {"08006", "connection to the remote node failed", "", dberror.Answer{State: "08006"}},
 		"repartition": {
@@ -93,10 +95,13 @@ func TestSpread(t *testing.T) {
 	for name, test := range map[string]struct {
 		state, message, where, want string
 	}{
-		"move":             {"0A000", "modifying the partition value of rows is not allowed", "", "keeps its user_id"},
-		"lock":             {"0A000", "could not run distributed query with FOR UPDATE/SHARE commands", "", "add it to the conditions"},
-		"join":             {"0A000", "complex joins are only supported when all distributed tables are co-located", "", "query the one first"},
-		"repartition":      {"XX000", "the query contains a join that requires repartitioning", "", "query the one first"},
+		"move": {"0A000", "modifying the partition value of rows is not allowed", "", "keeps its user_id"},
+		"lock": {"0A000", "could not run distributed query with FOR UPDATE/SHARE commands", "",
+			"add it to the conditions"},
+		"join": {"0A000",
+			"complex joins are only supported when all distributed tables are co-located", "", "query the one first"},
+		"repartition": {"XX000", "the query contains a join that requires repartitioning", "",
+			"query the one first"},
 		"another":          {"0A000", "cannot use a hash table", "", ""},
 		"another internal": {"XX000", "could not find block", context, ""},
 	} {

@@ -26,8 +26,9 @@ func HasCitus() bool {
 		return true
 	}
 	sayNoCitus.Do(func() {
-		fmt.Fprintf(os.Stderr, "\n*** NOT TRIED: nothing of the layout citus was, since %s is not set. scripts/citus makes a cluster.\n"+
-			"*** docs/development.md, under \"Citus\", says how.\n\n", EnvCitus)
+		fmt.Fprintf(os.Stderr,
+			"\n*** NOT TRIED: nothing of the layout citus was, since %s is not set. scripts/citus makes a cluster.\n"+
+				"*** docs/development.md, under \"Citus\", says how.\n\n", EnvCitus)
 	})
 	return false
 }
@@ -72,7 +73,8 @@ func NewCitus(t *testing.T) (databaseURL string, nodes []Node) {
 		n.exec(t, admin, name, "CREATE EXTENSION citus")
 	}
 	coordinator := nodes[0]
-	coordinator.exec(t, admin, name, fmt.Sprintf("SELECT citus_set_coordinator_host('%s', %s)", coordinator.Host, coordinator.Port))
+	coordinator.exec(t, admin, name, fmt.Sprintf("SELECT citus_set_coordinator_host('%s', %s)",
+		coordinator.Host, coordinator.Port))
 	for _, n := range nodes[1:] {
 		coordinator.exec(t, admin, name, fmt.Sprintf("SELECT citus_add_node('%s', %s)", n.Host, n.Port))
 	}
@@ -85,7 +87,8 @@ func citusNodes(t *testing.T, admin *url.URL) []Node {
 	db := citusPool(t, admin.String())
 	defer CloseAll(t, db)
 	nodes := []Node{{Host: admin.Hostname(), Port: admin.Port()}}
-	for _, line := range Lines(t, db, "SELECT nodename || ' ' || nodeport FROM pg_dist_node WHERE groupid > 0 AND isactive ORDER BY nodeid") {
+	for _, line := range Lines(t, db,
+		"SELECT nodename || ' ' || nodeport FROM pg_dist_node WHERE groupid > 0 AND isactive ORDER BY nodeid") {
 		host, port, _ := strings.Cut(line, " ")
 		nodes = append(nodes, Node{Host: host, Port: port, Worker: true})
 	}
