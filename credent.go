@@ -132,8 +132,8 @@ var (
 	// ErrValue means that a [Value] does not encode, or does not decode, as its
 	// type.
 	ErrValue = fieldcrypt.ErrValue
-	// ErrTenantMismatch means that a credential was given another user_id than
-	// its account has.
+	// ErrTenantMismatch means that no account has both the ID and the user_id
+	// that a credential was given: it's another user's account, or missing.
 	ErrTenantMismatch = client.ErrTenantMismatch
 	// ErrLayout means that the database has the layout citus, in which rows are
 	// spread over nodes by user_id, and that a statement needs what only one

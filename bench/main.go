@@ -80,7 +80,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	isQuick := flags.Bool("quick", false, "fewer rows and rounds, and no report")
 	huge := flags.Bool("huge", false, "also a table of 10 million rows")
-	only := flags.String("only", "", "parts to run, comma-separated: crypto, clients, growth, rotation; writes no report")
+	only := flags.String("only", "", "parts to run, comma-separated: crypto, clients, growth, rotation; or accountkey alone; writes no report")
+	rows := flags.Int("rows", 0, "credentials in the roll-out of accountkey (default: several sizes)")
 	dir := flags.String("out", "", "where to write report.md and report.svg (default: the directory of the sources)")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -92,6 +93,12 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if *huge {
 		cfg.growth = append(cfg.growth, 10_000_000)
 		cfg.command = "go -C bench run . -huge"
+	}
+	if *rows > 0 {
+		cfg.growth = []int{*rows}
+	}
+	if *only == accountKeyPart {
+		return runAccountKey(ctx, cfg, out)
 	}
 	report, err := measureAll(ctx, cfg, parts(*only), os.Stderr)
 	if err != nil {

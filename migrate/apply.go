@@ -100,8 +100,9 @@ type Config struct {
 	NonLinear bool
 	// Pooled says that the connection may go through a pooler in transaction
 	// mode, such as PgBouncer's. Apply then refuses a file with atlas:txmode
-	// none, with [ErrPooled]. False makes Apply try to find out. All other
-	// files are safe either way: their transaction holds the lock.
+	// none, with [ErrPooled], unless it only builds indexes on empty tables.
+	// False makes Apply try to find out. All other files are safe either way:
+	// their transaction holds the lock.
 	Pooled bool
 	// AdoptOnly makes [Adopt] mark the baseline and stop, without applying the
 	// other migrations. Apply doesn't look at it.
@@ -217,7 +218,8 @@ func (c *settings) directory(d string) (migrate.Dir, error) {
 // A file with the directive atlas:txmode none, for statements such as CREATE
 // INDEX CONCURRENTLY, runs without a transaction. The lock is then the
 // session's, so it needs a direct connection or session pooling; see
-// [Config.Pooled]. After a failure or a crash within such a file the next Apply
+// [Config.Pooled]. If it only builds indexes CONCURRENTLY on empty tables, as on
+// a new database, it runs in a transaction like the others. After a failure or a crash within such a file the next Apply
 // goes on with the statement that was not recorded as done.
 //
 // A statement waits for locks of other transactions no longer than the lock

@@ -165,7 +165,7 @@ var diffing sync.Mutex
 
 // diffOptions says how the ent schema is compared with a directory.
 func diffOptions(d string, dir migrate.Dir, found *planCatcher, later *steps) []schema.MigrateOption {
-	hooks := []schema.DiffHook{addTenantToKey, ignoreEqualDefaults, addIndexedColumns}
+	hooks := []schema.DiffHook{addUserToAccountKey, ignoreEqualDefaults, addIndexedColumns}
 	if !isSQLite(d) {
 		hooks = append(hooks, later.hook)
 	}

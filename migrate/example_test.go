@@ -30,7 +30,7 @@ func ExampleApply() {
 	// applied 20261127111847_index_triggers.sql
 	// applied 20261127140000_states.sql
 	// applied 20261127150000_canary.sql
-	// applied 20261127200300_tenant_key.sql
+	// applied 20261127200300_account_key.sql
 }
 
 func ExampleReadStatus() {

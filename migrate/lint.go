@@ -51,6 +51,11 @@ func (d Diagnostic) String() string {
 type LintOptions struct {
 	Since  string // the version of the last file that is released and not to be reported on
 	Latest int    // if positive, the number of the newest files to report on
+	// Layout replays the layout's files among the others, so that a file which
+	// its tables refuse is found: an index built CONCURRENTLY on the whole of a
+	// partitioned table, or a unique one without the tenant. The directory must
+	// be the module's own. "" means [Single].
+	Layout Layout
 }
 
 // Lint looks at what each statement of the files in a migration directory
@@ -102,6 +107,9 @@ type LintOptions struct {
 // [ErrChanged], [ErrUnknownVersion], and [*StatementError] where a file does
 // not run.
 func Lint(ctx context.Context, dev *sql.DB, dir fs.FS, opts LintOptions) (found []Diagnostic, err error) {
+	if err := opts.Layout.check(); err != nil {
+		return nil, err
+	}
 	l, err := newLinter(ctx, dev, dir)
 	if err != nil {
 		return nil, err
@@ -115,7 +123,20 @@ func Lint(ctx context.Context, dev *sql.DB, dir fs.FS, opts LintOptions) (found 
 	if err != nil {
 		return nil, err
 	}
+	layout, err := opts.Layout.files()
+	if err != nil {
+		return nil, err
+	}
+	if len(layout) > 0 && isSQLite(l.dialect) {
+		return nil, fmt.Errorf("migrate: %w: %s is one of Postgres", ErrLayoutRefused, opts.Layout)
+	}
 	for i, f := range l.files {
+		for len(layout) > 0 && layout[0].Version() < f.Version() {
+			if err := l.replay(ctx, layout[0]); err != nil {
+				return nil, err
+			}
+			layout = layout[1:]
+		}
 		if i < skip {
 			if err := l.replay(ctx, f); err != nil {
 				return nil, err
@@ -127,6 +148,11 @@ func Lint(ctx context.Context, dev *sql.DB, dir fs.FS, opts LintOptions) (found 
 			return nil, err
 		}
 		found = append(found, diagnostics...)
+	}
+	for _, f := range layout {
+		if err := l.replay(ctx, f); err != nil {
+			return nil, err
+		}
 	}
 	if skip == len(l.files) {
 		return found, nil

@@ -39,7 +39,7 @@ func mismatches(t *testing.T, env *testdb.Env) (n int) {
 
 // What the database keeps true for every writer, here the owner with SQL of
 // their own.
-func TestTenantKeyForTheOwner(t *testing.T) {
+func TestAccountKeyForTheOwner(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDriver(t, func(t *testing.T, env *testdb.Env) {
 		first, second := env.Account(t, "u1"), env.Account(t, "u2")
@@ -66,7 +66,7 @@ func TestTenantKeyForTheOwner(t *testing.T) {
 	})
 }
 
-func TestTenantKeyThroughEnt(t *testing.T) {
+func TestAccountKeyThroughEnt(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDriver(t, func(t *testing.T, env *testdb.Env) {
 		ctx := t.Context()
@@ -136,7 +136,7 @@ func TestRenamedAccount(t *testing.T) {
 
 // A temporary table is found before all others, and so is an operator that fits
 // exactly. A foreign key looks for neither.
-func TestTenantKeyRefersToOurTable(t *testing.T) {
+func TestAccountKeyRefersToOurTable(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDriver(t, func(t *testing.T, env *testdb.Env) {
 		ctx := t.Context()
@@ -180,7 +180,7 @@ func TestTenantKeyRefersToOurTable(t *testing.T) {
 // Whoever may make things in a schema can put it before pg_catalog, and there
 // give the functions and operators that foreign keys and the triggers of digests
 // use another meaning.
-func TestTenantKeyUsesNothingOfTheSession(t *testing.T) {
+func TestAccountKeyUsesNothingOfTheSession(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDriver(t, func(t *testing.T, env *testdb.Env) {
 		ctx := t.Context()

@@ -13,6 +13,7 @@ func (a *app) migrateLint() *cobra.Command {
 	var (
 		dir, devURL string
 		opts        migrate.LintOptions
+		layout      string
 		asJSON      bool
 	)
 	cmd := a.action(&cobra.Command{
@@ -27,6 +28,7 @@ directives that do not count. It exits with 1 if there are errors, and with 0 if
 		Example: `  credent migrate lint --dir migrate/sqlite --dev-url sqlite::memory:
   credent migrate lint --dir migrate/postgres --dev-url postgres://postgres@localhost/postgres --since 20261124030200`,
 	}, func(ctx context.Context, _ []string) error {
+		opts.Layout = migrate.Layout(layout)
 		if opts.Latest < 0 {
 			return usageError("--latest is negative")
 		}
@@ -45,6 +47,7 @@ directives that do not count. It exits with 1 if there are errors, and with 0 if
 	devURLFlag(cmd, &devURL)
 	cmd.Flags().StringVar(&opts.Since, "since", "", "report only on the files after this `version`, as those before are released")
 	cmd.Flags().IntVar(&opts.Latest, "latest", 0, "report only on this `number` of the newest files")
+	cmd.Flags().StringVar(&layout, "layout", "", "run the files of this `layout` among the others: single or partitions")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return required(cmd, "dir", "dev-url")
 }

@@ -14,7 +14,6 @@ import (
 
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/dberror"
-	"github.com/credent-go/credent/internal/hooks"
 	"github.com/credent-go/credent/internal/retry"
 )
 
@@ -106,7 +105,8 @@ func (s *source) place(err error) int {
 		}
 	}
 	found := copyKey.FindStringSubmatch(e.Detail)
-	if found == nil || e.State != foreignKeyViolation || !strings.HasPrefix(e.Constraint, hooks.TenantConstraint) {
+	isTable := e.Table == usercredential.Table || strings.HasPrefix(e.Table, usercredential.Table+"_") // a partition
+	if found == nil || !isTable || e.State != foreignKeyViolation {
 		return -1
 	}
 	id, err := uuid.Parse(found[2])

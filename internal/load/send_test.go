@@ -34,6 +34,7 @@ func TestPlace(t *testing.T) {
 		"line after":       {&pgconn.PgError{Where: "COPY " + table + ", line 5"}, -1},
 		"line of another":  {&pgconn.PgError{Where: "COPY other, line 2"}, -1},
 		"no account":       {&pgconn.PgError{Code: "23503", TableName: table, Detail: detail("u, 2", account)}, 2},
+		"of a partition":   {&pgconn.PgError{Code: "23503", TableName: table + "_p07", Detail: detail("u, 2", account)}, 2},
 		"unknown account":  {&pgconn.PgError{Code: "23503", TableName: table, Detail: detail("u, 2", uuid.New())}, -1},
 		"unknown user":     {&pgconn.PgError{Code: "23503", TableName: table, Detail: detail("u, 9", account)}, -1},
 		"other table":      {&pgconn.PgError{Code: "23503", TableName: "other", Detail: detail("u, 2", account)}, -1},

@@ -125,7 +125,7 @@ func (s *Session) watch(ctx context.Context, timeout time.Duration) (stop func()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		s.look(ctx, min(max(timeout/5, 10*time.Millisecond), time.Second))
+		s.look(ctx, min(max(timeout/5, 10*time.Millisecond), 200*time.Millisecond))
 	}()
 	return func() {
 		cancel()

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"iter"
 	"log/slog"
-	"os"
 	"time"
 
 	"entgo.io/ent/dialect"
@@ -18,7 +17,6 @@ import (
 	"github.com/credent-go/credent/client"
 	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/ent"
-	"github.com/credent-go/credent/internal/sqldialect"
 	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/migrate"
 	"github.com/credent-go/credent/open/libpq"
@@ -222,13 +220,7 @@ func WithCanaries(ring *keyring.Keyring, columns ...encrypted.Column) Migration 
 
 // Apply is migrate.Apply.
 func Apply(ctx context.Context, db *sql.DB, opts ...Migration) error {
-	cfg := migration(opts)
-	if l := os.Getenv("CREDENT_TEST_LAYOUT"); l != "" && cfg.Dir == nil {
-		if d, _ := sqldialect.Of(ctx, db); d == dialect.Postgres {
-			cfg.Layout = migrate.Layout(l)
-		}
-	}
-	return migrate.Apply(ctx, db, cfg)
+	return migrate.Apply(ctx, db, migration(opts))
 }
 
 // Adopt is migrate.Adopt.

@@ -9,5 +9,7 @@ BEGIN
   END IF;
 END
 $$;
+-- Give up before Postgres looks for deadlocks, or it might end a service's transaction that changes an account
+SELECT set_config('lock_timeout', '500ms', true) FROM pg_catalog.pg_settings WHERE "name" = 'lock_timeout' AND ("setting" = '0' OR "setting"::int > 500);
 -- Modify "user_credentials" table
 ALTER TABLE "user_credentials" ADD CONSTRAINT "user_credentials_user_id_user_account_id_fkey" FOREIGN KEY ("user_id", "user_account_id") REFERENCES "user_accounts" ("user_id", "id") ON UPDATE CASCADE ON DELETE CASCADE NOT VALID;

@@ -10,35 +10,35 @@ import (
 	"github.com/credent-go/credent/ent/usercredential"
 )
 
-// tenantKey is the foreign key of a credential, by the name that ent's edge
+// accountKey is the foreign key of a credential, by the name that ent's edge
 // gives it.
-const tenantKey = "user_credentials_user_id_user_account_id_fkey"
+const accountKey = "user_credentials_user_id_user_account_id_fkey"
 
-// addTenantToKey makes the foreign key of a credential what the database has:
+// addUserToAccountKey makes the foreign key of a credential what the database has:
 // one of two columns, so that a credential's user_id is its account's. ent's
 // edges have one column.
-func addTenantToKey(next schema.Differ) schema.Differ {
+func addUserToAccountKey(next schema.Differ) schema.Differ {
 	return schema.DiffFunc(func(current, desired *atlas.Schema) ([]atlas.Change, error) {
-		if err := completeTenantKey(desired); err != nil {
+		if err := completeAccountKey(desired); err != nil {
 			return nil, err
 		}
 		return next.Diff(current, desired)
 	})
 }
 
-func completeTenantKey(s *atlas.Schema) error {
+func completeAccountKey(s *atlas.Schema) error {
 	table, ok := s.Table(usercredential.Table)
 	if !ok {
 		return nil // of another generated package
 	}
-	key, ok := table.ForeignKey(tenantKey)
+	key, ok := table.ForeignKey(accountKey)
 	if !ok || len(key.Columns) != 1 {
 		return nil
 	}
 	from, ok := table.Column(usercredential.FieldUserID)
 	to, found := key.RefTable.Column(useraccount.FieldUserID)
 	if !ok || !found {
-		return fmt.Errorf("the tables of %s have no column for the user", tenantKey)
+		return fmt.Errorf("the tables of %s have no column for the user", accountKey)
 	}
 	key.Columns = []*atlas.Column{from, key.Columns[0]}
 	key.RefColumns = []*atlas.Column{to, key.RefColumns[0]}

@@ -1,0 +1,387 @@
+package accountkey
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/credent-go/credent/internal/testdb"
+	"github.com/credent-go/credent/internal/testopt"
+	"github.com/credent-go/credent/migrate"
+)
+
+// database is one with triggers, accounts and credentials.
+type database struct {
+	*sql.DB
+	url      string
+	accounts []string // their IDs; the user of the first is u0
+}
+
+const perAccount = 10
+
+func newDatabase(t *testing.T, opts []testopt.Option) *database {
+	t.Helper()
+	d := &database{url: testdb.NewDatabase(t, "")}
+	d.DB = testdb.OpenDB(t, d.url, opts...)
+	if err := testopt.Apply(t.Context(), d.DB, testopt.WithTarget(lastWithTriggers)); err != nil {
+		t.Fatal(err)
+	}
+	testdb.Run(t, d.DB,
+		"INSERT INTO user_accounts (user_id, account_name) SELECT 'u' || n, 'n' FROM generate_series(0, 199) AS n",
+		fmt.Sprintf(`INSERT INTO user_credentials (user_account_id, user_id, credential_type, api_key, secret_key)
+SELECT id, user_id, 'alpaca', 'gAAAA-not-opened', 'gAAAA-not-opened' FROM user_accounts, generate_series(1, %d)`, perAccount))
+	d.accounts = testdb.Lines(t, d.DB, "SELECT id::text FROM user_accounts ORDER BY substr(user_id, 2)::int")
+	return d
+}
+
+func (d *database) value(t *testing.T, query string) (value string) {
+	t.Helper()
+	if err := d.QueryRowContext(t.Context(), query).Scan(&value); err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	return value
+}
+
+// open begins a transaction that has written to both tables.
+func (d *database) open(t *testing.T) *sql.Tx {
+	t.Helper()
+	tx, err := d.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = tx.Rollback() })
+	if _, err := tx.ExecContext(t.Context(), insert, d.accounts[1], "u1"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.ExecContext(t.Context(), "UPDATE user_accounts SET account_name = 'open' WHERE user_id = 'u1'"); err != nil {
+		t.Fatal(err)
+	}
+	return tx
+}
+
+// serve does what a service does. It fails if it has to wait for a lock, and if
+// another's account is not refused.
+func (d *database) serve(t *testing.T, during string) {
+	t.Helper()
+	conn := testdb.Session(t, d.DB)
+	if _, err := conn.ExecContext(t.Context(), "SET lock_timeout = '20s'"); err != nil {
+		t.Fatal(err)
+	}
+	for _, stmt := range []string{
+		"SELECT count(*) FROM user_credentials JOIN user_accounts ON user_accounts.id = user_account_id",
+		fmt.Sprintf("UPDATE user_credentials SET is_active = false WHERE user_account_id = '%s'", d.accounts[2]),
+		"UPDATE user_accounts SET user_id = 'renamed' WHERE user_id = 'u3'",
+		"UPDATE user_accounts SET user_id = 'u3' WHERE user_id = 'renamed'",
+		strings.NewReplacer("$1", "'"+d.accounts[3]+"'", "$2", "'u3'").Replace(insert),
+		fmt.Sprintf("DELETE FROM user_credentials WHERE id = (SELECT max(id::text)::uuid FROM user_credentials WHERE user_account_id = '%s')", d.accounts[3]),
+	} {
+		if _, err := conn.ExecContext(t.Context(), stmt); err != nil {
+			t.Errorf("%s: %s: %v", during, stmt, err)
+		}
+	}
+	for _, account := range []string{d.accounts[4], "00000000-0000-4000-8000-000000000000"} {
+		if _, err := conn.ExecContext(t.Context(), insert, account, "u5"); err == nil {
+			t.Errorf("%s: a credential of u5 got the account %s", during, account)
+		}
+	}
+	if n := d.value(t, mismatches); n != "0" {
+		t.Errorf("%s: %s credentials differ from their account", during, n)
+	}
+}
+
+// awaitLock waits until a session waits for a lock, or done has something.
+func (d *database) awaitLock(t *testing.T, done chan error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for waiting := false; !waiting && len(done) == 0; {
+		if err := d.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() "+
+			"AND wait_event_type = 'Lock')").Scan(&waiting); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Each file of the roll-out meets a transaction that has written to both tables
+// and stays open. The two that go through the rows let everybody by. The two
+// that need a lock give up after the limit, and go on from there. Between any
+// two files the service goes on, and no credential gets another's account.
+func TestRollOutFileByFile(t *testing.T) {
+	t.Parallel()
+	for name, opts := range testdb.Drivers {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newDatabase(t, opts)
+			apply := func(target string, more ...testopt.Migration) error {
+				// Each as a process of its own, which goes on with what the last
+				// one left.
+				return testopt.Apply(t.Context(), testdb.OpenDB(t, d.url, opts...), append(more, testopt.WithTarget(target))...)
+			}
+			impatient := []testopt.Migration{testopt.WithLockTimeout(100 * time.Millisecond), testopt.WithLockRetry(0)}
+			d.serve(t, "before")
+
+			tx := d.open(t)
+			done := make(chan error, 1)
+			go func() { done <- apply(makesIndex) }()
+			d.awaitLock(t, done)
+			d.serve(t, "while the index is made")
+			if err := errors.Join(tx.Commit(), <-done); err != nil {
+				t.Fatal(err)
+			}
+			d.serve(t, "with the index")
+
+			for _, target := range []string{addsKey, validates, dropsTriggers} {
+				tx := d.open(t)
+				err := apply(target, impatient...)
+				if target == validates {
+					if err != nil {
+						t.Errorf("validating waits for a writer: %v", err)
+					}
+				} else if !errors.Is(err, migrate.ErrLockTimeout) {
+					t.Errorf("%s beside a writer: %v", target, err)
+				}
+				d.serve(t, target+" was tried")
+				if err := tx.Commit(); err != nil {
+					t.Fatal(err)
+				}
+				if err := apply(target); err != nil {
+					t.Fatal(err)
+				}
+				d.serve(t, "with "+target)
+			}
+			if report, err := testopt.Check(t.Context(), d.DB); err != nil || report.Err() != nil {
+				t.Errorf("%v, %+v", err, report)
+			}
+			if left := testdb.Lines(t, d.DB, "SELECT proname FROM pg_proc WHERE proname ~ '^credent_.*_tenant$' UNION ALL "+
+				"SELECT tgname FROM pg_trigger WHERE tgname ~ 'tenant' UNION ALL "+
+				"SELECT conname FROM pg_constraint WHERE conname = 'user_credentials_user_account_id_fkey'"); len(left) > 0 {
+				t.Errorf("left behind: %v", left)
+			}
+		})
+	}
+}
+
+// Writers go on while all files are applied at once, and lose nothing.
+func TestRollOutBesideWriters(t *testing.T) {
+	t.Parallel()
+	for name, opts := range testdb.Drivers {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newDatabase(t, opts)
+			var inserted, deleted, refused atomic.Int64
+			var wg sync.WaitGroup
+			stop := make(chan struct{})
+			ready := make(chan struct{}, 4)
+			for w := range 4 {
+				wg.Go(func() {
+					for i := 0; ; i++ {
+						select {
+						case <-stop:
+							return
+						default:
+						}
+						if err := d.write(t.Context(), w, i, &inserted, &deleted, &refused); err != nil {
+							t.Errorf("writer %d: %v", w, err)
+						}
+						if i == 3 {
+							ready <- struct{}{}
+						}
+					}
+				})
+			}
+			for range 4 {
+				<-ready
+			}
+			err := testopt.Apply(t.Context(), testdb.OpenDB(t, d.url, opts...), testopt.WithLockRetry(5*time.Minute))
+			close(stop)
+			wg.Wait()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := d.value(t, mismatches); n != "0" {
+				t.Errorf("%s credentials differ from their account", n)
+			}
+			want := fmt.Sprint(int64(len(d.accounts)*perAccount) + inserted.Load() - deleted.Load())
+			if n := d.value(t, "SELECT count(*) FROM user_credentials"); n != want || refused.Load() == 0 {
+				t.Errorf("%s credentials, want %s; %d refused", n, want, refused.Load())
+			}
+		})
+	}
+}
+
+// write is one round of a writer on accounts of its own. A deadlock is tried
+// again, as services do.
+func (d *database) write(ctx context.Context, w, i int, inserted, deleted, refused *atomic.Int64) error {
+	account, user := d.accounts[10*w+i%10], fmt.Sprintf("u%d", 10*w+i%10)
+	exec := func(stmt string, args ...any) (int64, error) {
+		for {
+			result, err := d.ExecContext(ctx, stmt, args...)
+			if err != nil && strings.Contains(err.Error(), "deadlock") {
+				continue
+			}
+			if err != nil {
+				return 0, err
+			}
+			return result.RowsAffected()
+		}
+	}
+	n, err := exec(insert, account, user)
+	if err != nil {
+		return err
+	}
+	inserted.Add(n)
+	if _, err := exec(insert, account, "another"); err == nil {
+		return errors.New("a credential got another user_id than its account has")
+	}
+	refused.Add(1)
+	for _, rename := range [][2]string{{user, "renamed " + user}, {"renamed " + user, user}} {
+		if _, err := exec("UPDATE user_accounts SET user_id = $2 WHERE user_id = $1", rename[0], rename[1]); err != nil {
+			return err
+		}
+	}
+	n, err = exec("DELETE FROM user_credentials WHERE id = (SELECT id FROM user_credentials WHERE user_account_id = $1 LIMIT 1)", account)
+	deleted.Add(n)
+	return err
+}
+
+// An interrupted index is made again by Apply. The stock command takes it for
+// done, since the statement says IF NOT EXISTS, and the next file says what to
+// do about it.
+func TestRollOutInterruptedIndex(t *testing.T) {
+	t.Parallel()
+	for name, opts := range testdb.Drivers {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newDatabase(t, opts)
+			const state = "SELECT indisvalid::text FROM pg_index WHERE indexrelid = to_regclass('user_accounts_user_id_id_key')"
+			interrupt := func() {
+				t.Helper()
+				tx := d.open(t)
+				done := make(chan error, 1)
+				go func() {
+					done <- testopt.Apply(t.Context(), testdb.OpenDB(t, d.url, opts...), testopt.WithTarget(makesIndex))
+				}()
+				d.awaitLock(t, done)
+				if n := d.value(t, "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query LIKE 'CREATE UNIQUE INDEX%' "+
+					"AND datname = current_database()"); n != "1" {
+					t.Fatalf("%s sessions were ended", n)
+				}
+				if err := <-done; err == nil {
+					t.Fatal("no error of a session that was ended")
+				}
+				if err := tx.Commit(); err != nil {
+					t.Fatal(err)
+				}
+				if got := d.value(t, state); got != "false" {
+					t.Fatalf("the index is valid: %s", got)
+				}
+			}
+			interrupt()
+			d.serve(t, "with an invalid index")
+			dir, err := migrate.Files("postgres")
+			if err != nil {
+				t.Fatal(err)
+			}
+			files := rolloutFiles(t, dir)
+			if _, err := d.ExecContext(t.Context(), files[addsKey]); err == nil ||
+				!strings.Contains(err.Error(), "run REINDEX INDEX CONCURRENTLY user_accounts_user_id_id_key") {
+				t.Errorf("on an invalid index: %v", err)
+			}
+			if err := testopt.Apply(t.Context(), d.DB); err != nil {
+				t.Fatal(err)
+			}
+			if got := d.value(t, state); got != "true" {
+				t.Errorf("the index is valid: %s", got)
+			}
+			d.serve(t, "afterwards")
+		})
+	}
+}
+
+// A credential that got past the triggers stops the roll-out while they still
+// stand, and the query in the file lists it.
+func TestRollOutFindsMismatch(t *testing.T) {
+	t.Parallel()
+	for name, opts := range testdb.Drivers {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newDatabase(t, opts)
+			testdb.Run(t, d.DB, "ALTER TABLE user_credentials DISABLE TRIGGER ALL",
+				strings.NewReplacer("$1", "'"+d.accounts[7]+"'", "$2", "'planted'").Replace(insert),
+				"ALTER TABLE user_credentials ENABLE TRIGGER ALL")
+			var failed *migrate.StatementError
+			if err := testopt.Apply(t.Context(), d.DB); !errors.As(err, &failed) || !strings.HasPrefix(failed.File, validates) ||
+				!strings.Contains(err.Error(), accountKey) {
+				t.Fatal(err)
+			}
+			applied := testdb.AppliedVersions(t, d.DB)
+			if last := applied[len(applied)-1]; last != addsKey {
+				t.Errorf("applied up to %s", last)
+			}
+			if n := d.value(t, "SELECT count(*) FROM pg_trigger WHERE tgname ~ 'tenant' AND NOT tgisinternal"); n != "4" {
+				t.Errorf("%s triggers", n)
+			}
+			dir, err := migrate.Files("postgres")
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, query, _ := strings.Cut(rolloutFiles(t, dir)[validates], "--   ")
+			query, _, _ = strings.Cut(query, "\n")
+			found := testdb.Lines(t, d.DB, strings.Replace(query, "c.id", "c.user_id", 1))
+			if diff := cmp.Diff([]string{"planted"}, found); diff != "" {
+				t.Error(diff)
+			}
+			testdb.Run(t, d.DB, "DELETE FROM user_credentials WHERE user_id = 'planted'")
+			if err := testopt.Apply(t.Context(), d.DB); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// Behind a pooler in transaction mode an empty database is migrated as ever. If
+// there are accounts, the index needs a direct connection, and nothing is
+// half done.
+func TestRollOutBehindPgBouncer(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"pq", "pgx, exec"} {
+		way := testdb.Pooled[name]
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newDatabase(t, way.Opts)
+			through := testdb.OpenDB(t, testdb.StartPgBouncer(t, d.url)+way.Parameters, way.Opts...)
+			for _, opts := range [][]testopt.Migration{{testopt.WithPooled()}, nil} {
+				if err := testopt.Apply(t.Context(), through, opts...); !errors.Is(err, migrate.ErrPooled) {
+					t.Errorf("with accounts: %v", err)
+				}
+			}
+			if err := testopt.Apply(t.Context(), d.DB, testopt.WithTarget(makesIndex)); err != nil {
+				t.Fatal(err)
+			}
+			if err := testopt.Apply(t.Context(), through, testopt.WithPooled()); err != nil {
+				t.Errorf("after the index: %v", err)
+			}
+			d.serve(t, "afterwards")
+
+			empty := testdb.NewDatabase(t, "")
+			pooled := testdb.OpenDB(t, testdb.StartPgBouncer(t, empty)+way.Parameters, way.Opts...)
+			if err := testopt.Apply(t.Context(), pooled, testopt.WithPooled()); err != nil {
+				t.Errorf("an empty database: %v", err)
+			}
+			if diff := cmp.Diff(testdb.Versions(t), testdb.AppliedVersions(t, testdb.OpenDB(t, empty))); diff != "" {
+				t.Error(diff)
+			}
+			if report, err := testopt.Check(t.Context(), testdb.OpenDB(t, empty)); err != nil || report.Err() != nil {
+				t.Errorf("%v, %+v", err, report)
+			}
+		})
+	}
+}
