@@ -66,6 +66,7 @@ check: ## the checks of a minute, before a commit: style, the packages' own test
 
 .PHONY: test
 test: setup verify lint race sequential modules size fuzz ## run every check and test once, on a real Postgres
+	@test -n "$$CREDENT_TEST_CITUS_URL" || echo '*** NOT TRIED: the layout citus: CREDENT_TEST_CITUS_URL is not set; see docs/development.md, "Citus"'
 
 .PHONY: setup
 setup: ## install what the tests need and is not there: Postgres, PgBouncer, Python with SQLAlchemy, a C compiler
@@ -132,6 +133,12 @@ windows: ## take 200,000 rows from plaintext to tenants' keys and back, beside w
 	scripts/need postgres
 	scripts/need python
 	CREDENT_TEST_WINDOW_ROWS=200000 $(GO) test -count=1 -v -timeout 4h -run 'TestWindows$$' ./integration/windows
+
+.PHONY: citus
+citus: ## test the layout citus on the cluster of CREDENT_TEST_CITUS_URL, which scripts/citus makes
+	@test -n "$$CREDENT_TEST_CITUS_URL" || { echo 'make citus: CREDENT_TEST_CITUS_URL is not set; see docs/development.md, "Citus"' >&2; exit 2; }
+	$(GO) test -count=1 -v -timeout 30m ./integration/citus
+	$(GO) test -count=1 -v -timeout 30m -run '/citus/' ./integration/partitions
 
 .PHONY: faults
 faults: ## break servers, networks, disks and commands beside writers, and print what came of it; about 10 minutes

@@ -135,6 +135,10 @@ var (
 	// ErrTenantMismatch means that no account has both the ID and the user_id
 	// that a credential was given: it's another user's account, or missing.
 	ErrTenantMismatch = client.ErrTenantMismatch
+	// ErrLayout means that the database has the layout citus, in which rows are
+	// spread over nodes by user_id, and that a statement needs what only one
+	// server can do; the error says what to do instead.
+	ErrLayout = client.ErrLayout
 	// ErrConflictTarget means that an upsert names columns that are no unique
 	// key, such as id alone in a database with hash partitions.
 	ErrConflictTarget = client.ErrConflictTarget
@@ -148,6 +152,10 @@ var (
 	// [WithUser] or [client.Config.RequireRowSecurity] outside of a
 	// transaction.
 	ErrNeedsTx = client.ErrNeedsTx
+	// ErrNoSetUser means that the database has no function credent_set_user,
+	// which [WithUser] needs, or that the role may not call it: apply the
+	// migrations before services are deployed.
+	ErrNoSetUser = client.ErrNoSetUser
 	// ErrURL means that a database URL cannot be used.
 	ErrURL = open.ErrURL
 	// ErrLooksLikeToken means that a plaintext begins like a token, so that it

@@ -30,6 +30,10 @@ var (
 	// ErrTenantMismatch means that no account has both the ID and the user_id
 	// that a credential was given: it's another user's account, or missing.
 	ErrTenantMismatch = hooks.ErrTenantMismatch
+	// ErrLayout means that the database has the layout citus, in which rows are
+	// spread over nodes by user_id, and that a statement needs what only one
+	// server can do; the error says what to do instead. See docs/citus.md.
+	ErrLayout = hooks.ErrLayout
 	// ErrConflictTarget means that an upsert names columns that are no unique
 	// key, such as id alone in a database with hash partitions.
 	ErrConflictTarget = hooks.ErrConflictTarget
@@ -49,6 +53,10 @@ var (
 	// ErrReader means that [Config.Reader] failed to answer a query. It unwraps
 	// to the driver's error.
 	ErrReader = replica.ErrReader
+	// ErrNoSetUser means that the database has no function credent_set_user,
+	// which [WithUser] needs, or that the role may not call it: apply the
+	// migrations before services are deployed.
+	ErrNoSetUser = tenancy.ErrNoSetUser
 )
 
 // New returns a client on a pool of the caller's. The dialect is ent's:

@@ -263,8 +263,12 @@ func (c *checker) checkFiles(ctx context.Context) error {
 		return err
 	}
 	found = append(found, c.layout.findings()...)
+	spread, err := c.layout.spread(ctx, c.conn)
+	if err != nil {
+		return err
+	}
 	slices.SortStableFunc(found, func(a, b Finding) int { return strings.Compare(versionOf(a.Object), versionOf(b.Object)) })
-	c.report.Findings = append(c.report.Findings, found...)
+	c.report.Findings = slices.Concat(c.report.Findings, found, spread)
 	for _, f := range found {
 		if f.Kind == FileNewer || f.Kind == FileDeleted {
 			c.report.NotCompared = "what version " + f.Object + " did is not known here"

@@ -30,6 +30,10 @@ const (
 	// Partitioned has user_accounts and user_credentials in hash partitions by
 	// user_id. It needs Postgres 15.
 	Partitioned Layout = "partitions"
+	// Citus spreads them, and tenants' keys, over the nodes of a cluster, by
+	// user_id. A database may come to it from Single at any time, with rows.
+	// docs/citus.md has it.
+	Citus Layout = "citus"
 )
 
 // Errors of layouts, to be tested with errors.Is.
@@ -54,10 +58,11 @@ const layoutEmpty = "55000"
 
 var layoutDirs = map[Layout]func() (migrate.Dir, error){
 	Partitioned: sync.OnceValues(func() (migrate.Dir, error) { return loadLayout(Partitioned) }),
+	Citus:       sync.OnceValues(func() (migrate.Dir, error) { return loadLayout(Citus) }),
 }
 
 // Layouts returns the layouts that there are.
-func Layouts() []Layout { return []Layout{Single, Partitioned} }
+func Layouts() []Layout { return []Layout{Single, Partitioned, Citus} }
 
 // LayoutFiles returns the migration files of a layout, which [Single] has none
 // of.

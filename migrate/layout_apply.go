@@ -47,6 +47,9 @@ const minPartitioned = 15
 
 // checkLayout refuses a layout that the database cannot come to.
 func (a *applier) checkLayout(ctx context.Context, of *layouted, status *Status) error {
+	if of.layout == Citus {
+		return checkCitus(ctx, a.conn)
+	}
 	refuse := func(format string, args ...any) error {
 		return fmt.Errorf("migrate: %w: "+format, append([]any{ErrLayoutRefused}, args...)...)
 	}

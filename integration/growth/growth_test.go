@@ -316,7 +316,7 @@ func TestQuarantinedAgain(t *testing.T) {
 				t.Fatal(err)
 			}
 			var list []string
-			for _, q := range report.Tables[0].Quarantined {
+			for _, q := range report.Tables[0].Examples {
 				list = append(list, q.Row)
 			}
 			if len(list) != 3 || before != nil && !cmp.Equal(list, before) {

@@ -33,9 +33,9 @@ type layout struct {
 	joins bool
 }
 
-var layouts = []layout{
+var layouts = append([]layout{
 	{name: migrate.Partitioned, database: partitioned, moves: true, joins: true},
-}
+}, onCitus()...)
 
 // template is the name of a database in hash partitions, which is left to the
 // server's end.

@@ -22,6 +22,7 @@ import (
 	"github.com/credent-go/credent/internal/testdb"
 	"github.com/credent-go/credent/internal/testopt"
 	"github.com/credent-go/credent/keyring"
+	"github.com/credent-go/credent/migrate"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -73,6 +74,12 @@ func TestRotateAndEncrypt(t *testing.T) {
 		w.Value(t, &plain, "SELECT count(*) FROM user_credentials WHERE api_key LIKE 'key %' AND secret_key LIKE 'secret %'")
 		if plain != rows {
 			t.Errorf("%d rows are plaintext, want %d", plain, rows)
+		}
+		if w.name == migrate.Citus { // it can't compare plaintext by its hash, which docs/citus.md says
+			if report, err := rotate.Encrypt(ctx, w.DB, ring, cfg); err == nil || report.Rewritten() != 0 {
+				t.Errorf("encrypted %+v, %v", report, err)
+			}
+			return
 		}
 		if report, err := rotate.Encrypt(ctx, w.DB, ring, cfg); err != nil || report.Rewritten() != rows {
 			t.Fatalf("encrypted %+v, %v", report, err)

@@ -45,7 +45,7 @@ func grants(t *testing.T, db *sql.DB) []string {
 var leastGrants = []string{
 	"credent_canary SELECT", "credent_states SELECT",
 	"credent_tenant_keys SELECT", "credent_tenant_keys.tenant INSERT", "credent_tenant_keys.wrapped INSERT",
-	"schema public USAGE",
+	"function credent_set_user EXECUTE", "schema public USAGE",
 	"user_accounts DELETE", "user_accounts INSERT", "user_accounts SELECT", "user_accounts UPDATE",
 	"user_credentials DELETE", "user_credentials INSERT", "user_credentials SELECT", "user_credentials UPDATE",
 }

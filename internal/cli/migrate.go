@@ -43,7 +43,7 @@ start whether their key is right. It refuses a key that opens none of the secret
 	flags.StringVar(&f.baseline, "baseline", "",
 		"take over a database without history that is at this `version`; the migrations up to it are not run")
 	flags.StringVar(&f.layout, "layout", "",
-		"the `layout` of a new database: single or partitions; it remembers it")
+		"the `layout` of a new database: single, partitions or citus; it remembers it, and one that is single can become citus later")
 	flags.BoolVar(&f.allowDirty, "allow-dirty", false, "accept a database without history that has tables of others")
 	flags.StringVar(&f.target, "target", "", "stop after the migration of this `version`")
 	flags.BoolVar(&f.nonLinear, "non-linear", false, "run also migrations that are older than the newest applied one")

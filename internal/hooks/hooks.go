@@ -29,7 +29,8 @@ type Config struct {
 // Install adds the hooks to a client, the audit log outermost. They run before
 // the caller's own, which see what the rules fill in.
 func Install(client *credent.Client, cfg Config) {
-	client.Use(mark)
+	client.Use(mark, layoutOfMutations)
+	client.Intercept(ent.InterceptFunc(layoutOfQueries))
 	if cfg.Audit != nil {
 		a := auditor{cfg.Audit}
 		client.UserCredential.Use(a.hook)

@@ -36,9 +36,14 @@ func rebind(next ent.Mutator) ent.Mutator {
 			return nil, err
 		}
 		// Any statement of the client gets the answer.
-		if _, err := m.Client().UserAccount.Query().Where(useraccount.IDIn(ids...)).
+		name := ""
+		look := func(s *sql.Selector) { name = s.Dialect() }
+		if _, err := m.Client().UserAccount.Query().Where(useraccount.IDIn(ids...), look).
 			Exist(hint.Ask(ctx, question)); err != nil {
 			return nil, fmt.Errorf("credent: the account: %w", err)
+		}
+		if err := keepsUsers(ctx, m.Client(), name); err != nil {
+			return nil, err
 		}
 		if question.Unscoped {
 			return next.Mutate(ctx, m)
@@ -47,7 +52,7 @@ func rebind(next ent.Mutator) ent.Mutator {
 			return nil, fmt.Errorf("credent: %w: bound tokens depend on the account's user_id: change it in a "+
 				"transaction, in which they are encrypted anew", seal.ErrWrongLocation)
 		}
-		credentials, name, err := lockCredentials(ctx, m)
+		credentials, err := lockCredentials(ctx, m)
 		if err != nil {
 			return nil, err
 		}
@@ -68,17 +73,14 @@ func rebind(next ent.Mutator) ent.Mutator {
 }
 
 // lockCredentials returns the credentials of the accounts that are updated,
-// with secrets that open, and the database's dialect. Until the transaction
-// ends nobody changes them or adds others to the accounts.
-func lockCredentials(
-	ctx context.Context, m *credent.UserAccountMutation,
-) (list []*credent.UserCredential, name string, err error) {
+// with secrets that open. Until the transaction ends nobody changes them or
+// adds others to the accounts.
+func lockCredentials(ctx context.Context, m *credent.UserAccountMutation) ([]*credent.UserCredential, error) {
 	accounts, err := accountIDs(ctx, m)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	lock := func(s *sql.Selector) {
-		name = s.Dialect()
 		if s.Dialect() == dialect.Postgres { // SQLite has one writer
 			s.ForUpdate()
 		}
@@ -89,24 +91,24 @@ func lockCredentials(
 	locked.Modify(lock)
 	m.Where(useraccount.IDIn(accounts...)) // and no other, which begins to match meanwhile
 	if _, err := locked.All(ctx); err != nil {
-		return nil, "", fmt.Errorf("credent: lock the account: %w", err)
+		return nil, fmt.Errorf("credent: lock the account: %w", err)
 	}
 	query := m.Client().UserCredential.Query().Where(usercredential.UserAccountIDIn(accounts...)).Unique(false)
 	query.Modify(lock)
 	credentials, err := query.All(ctx)
 	if err != nil {
-		return nil, "", fmt.Errorf("credent: the credentials of the account: %w", err)
+		return nil, fmt.Errorf("credent: the credentials of the account: %w", err)
 	}
 	for _, c := range credentials {
 		for _, secret := range []*fieldcrypt.Secret{&c.APIKey, &c.SecretKey} {
 			plaintext, err := secret.Reveal()
 			if err != nil {
-				return nil, "", fmt.Errorf("credent: encrypt anew for another user: %w", err)
+				return nil, fmt.Errorf("credent: encrypt anew for another user: %w", err)
 			}
 			*secret = fieldcrypt.New(plaintext)
 		}
 	}
-	return credentials, name, nil
+	return credentials, nil
 }
 
 // takeAway takes the tokens out of the rows on SQLite. Its trigger refuses, at

@@ -11,6 +11,7 @@ import (
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
 
+	"github.com/credent-go/credent/internal/dberror"
 	"github.com/credent-go/credent/internal/sqldialect"
 )
 
@@ -20,7 +21,7 @@ var ErrRowSecurity = errors.New("row-level security does not hold")
 
 // RowSecurityError says why row-level security doesn't hold a role.
 type RowSecurityError struct {
-	Role   string // that statements run as; "" on SQLite
+	Role   string // that statements run as; "" on SQLite, and if credent_set_user is missing
 	Login  string // that logged in; another one after SET ROLE
 	Table  string
 	Cause  string // "it owns the table"
@@ -35,7 +36,7 @@ func (e *RowSecurityError) IsMissing() bool { return e.missing }
 // Error returns "credent: row-level security does not hold role R on table T:
 // cause; what to do".
 func (e *RowSecurityError) Error() string {
-	if e.Role == "" {
+	if e.Role == "" { // SQLite, or the database didn't get to tell
 		return "credent: " + ErrRowSecurity.Error() + ": " + e.Cause + "; " + e.Remedy
 	}
 	role := e.Role
@@ -45,9 +46,16 @@ func (e *RowSecurityError) Error() string {
 	return fmt.Sprintf("credent: %v role %s on table %s: %s; %s", ErrRowSecurity, role, e.Table, e.Cause, e.Remedy)
 }
 
-// Is makes it an [ErrRowSecurity], and on SQLite an [ErrUnsupported].
+// Is makes it an [ErrRowSecurity], on SQLite an [ErrUnsupported], and without
+// the function that sets the user an [ErrNoSetUser].
 func (e *RowSecurityError) Is(target error) bool {
-	return target == ErrRowSecurity || e.Role == "" && target == ErrUnsupported
+	switch {
+	case target == ErrRowSecurity:
+		return true
+	case e.missing:
+		return e.Role == "" && target == ErrNoSetUser
+	}
+	return e.Role == "" && target == ErrUnsupported
 }
 
 // Access is what row-level security means for a table and a role.
@@ -130,7 +138,8 @@ const (
 
 	// setUserSQL sets the user, and tells whether all is well. It is planned at
 	// each transaction over lib/pq, so it doesn't ask what is wrong.
-	setUserSQL = `SELECT set_config('app.user_id', $1, true), coalesce(current_setting('row_security') = 'on' AND %s AND
+	setUserSQL = `SELECT credent_set_user($1)::text, coalesce(current_setting('app.user_id', true) = $1 AND
+current_setting('row_security') = 'on' AND %s AND
 (SELECT count(DISTINCT p.polrelid) = %s AND bool_and(%s) FROM pg_policy p WHERE p.polpermissive AND p.polrelid IN (%s)), false)`
 
 	// asksForUserSQL is about a permissive policy p of a table whose policies
@@ -203,6 +212,10 @@ func access(finding string) (Access, error) {
 
 func quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 
+// errDoubt means that nothing was found wrong a moment after something was.
+var errDoubt = errors.New("credent: row-level security did not hold the role, and a moment later does; " +
+	"or credent_set_user is altered, and does not set app.user_id: `credent migrate check` shows that")
+
 // Inspect says of each table whether row-level security holds the role of a
 // connection.
 func (g *Guard) Inspect(ctx context.Context, db dialect.ExecQuerier) (tables []Access, err error) {
@@ -251,7 +264,7 @@ func (g *Guard) Check(ctx context.Context, db dialect.ExecQuerier) error {
 func (g *Guard) become(ctx context.Context, tx dialect.ExecQuerier, user string) error {
 	if g == nil {
 		if err := tx.Exec(ctx, setUser, []any{user}, nil); err != nil {
-			return fmt.Errorf("credent: set the user: %w", err)
+			return g.cannotSet(err)
 		}
 		return nil
 	}
@@ -262,7 +275,7 @@ func (g *Guard) become(ctx context.Context, tx dialect.ExecQuerier, user string)
 	if err := g.Check(ctx, tx); err != nil {
 		return err
 	}
-	return errAnswer // it was another one just now
+	return errDoubt
 }
 
 // set sets the user, and reports whether row-level security holds the role.
@@ -272,14 +285,30 @@ func (g *Guard) set(ctx context.Context, tx dialect.ExecQuerier, user string) (h
 		was  string
 	)
 	if err := tx.Query(ctx, g.setUser, []any{user}, &rows); err != nil {
-		return false, fmt.Errorf("credent: set the user: %w", err)
+		return false, g.cannotSet(err)
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	if rows.Next() {
 		err = rows.Scan(&was, &holds)
 	}
 	if err := errors.Join(err, rows.Err()); err != nil {
-		return false, fmt.Errorf("credent: set the user: %w", err)
+		return false, g.cannotSet(err)
 	}
 	return holds, nil
+}
+
+// cannotSet says why the user was not set.
+func (g *Guard) cannotSet(err error) error {
+	switch dberror.State(err) {
+	case "42883", "42501": // no such function, insufficient privilege
+		if g != nil {
+			return fmt.Errorf("%w: %w", &RowSecurityError{
+				missing: true,
+				Cause:   "the function credent_set_user is missing, or the role may not call it",
+				Remedy:  "apply the migrations as the owner, and then run GRANT credent_app TO the role",
+			}, err)
+		}
+		return fmt.Errorf("credent: set the user: %w: %w", ErrNoSetUser, err)
+	}
+	return fmt.Errorf("credent: set the user: %w", err)
 }

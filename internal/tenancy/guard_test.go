@@ -40,8 +40,8 @@ func short(calls []string) []string {
 func TestGuardedCalls(t *testing.T) {
 	t.Parallel()
 	const (
-		u1   = `SELECT set_config('app.user_id', $1, true), role ["u1"]`
-		none = `SELECT set_config('app.user_id', $1, true), role [""]`
+		u1   = `SELECT credent_set_user($1)::text, role ["u1"]`
+		none = `SELECT credent_set_user($1)::text, role [""]`
 	)
 	r, drv := newGuarded(t)
 	ctx := principal.WithUser(t.Context(), "u1")

@@ -3,7 +3,8 @@
 //
 // The user travels in the context; see package principal. [NewDriver] wraps an
 // ent driver that sets the parameter app.user_id for the transaction of the
-// statement, and for nothing longer: a pooled connection that another request
+// statement, and for nothing longer, by the function credent_set_user that the
+// migrations make: a pooled connection that another request
 // gets next, from database/sql or from PgBouncer in transaction mode, has no
 // trace of it. A [Guard] refuses roles that row-level security doesn't hold.
 package tenancy
@@ -32,6 +33,11 @@ var (
 	// outside of a transaction: nothing would end the one it needs.
 	ErrNeedsTx = errors.New("QueryContext for a user, or with RequireRowSecurity, needs a transaction: " +
 		"begin one with the same context")
+
+	// ErrNoSetUser means that the database's function credent_set_user is
+	// missing, or that the role may not call it.
+	ErrNoSetUser = errors.New("the function credent_set_user, which WithUser needs, is missing or not granted: " +
+		"run credent migrate apply as the owner of the tables, and then GRANT credent_app TO the role")
 )
 
 // NewDriver wraps an ent driver so that statements whose context has a user run
@@ -51,8 +57,9 @@ func (g *Guard) user(ctx context.Context) (userID string, ok bool) {
 	return userID, ok || g != nil
 }
 
-// setUser ends with the transaction, hence the true.
-const setUser = "SELECT set_config('app.user_id', $1, true)"
+// setUser sets the user until the transaction ends. Citus passes on what the
+// function sets, and doesn't pass on what set_config sets.
+const setUser = "SELECT credent_set_user($1)"
 
 // SetUser makes a transaction that [NewDriver] does not know run as the
 // context's user, as a driver with the guard would.

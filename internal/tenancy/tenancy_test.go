@@ -107,9 +107,9 @@ func newDriver() (*recorder, dialect.Driver) {
 
 const (
 	stmt    = "UPDATE t"
-	setU1   = `SELECT set_config('app.user_id', $1, true) ["u1"]`
-	setU2   = `SELECT set_config('app.user_id', $1, true) ["u2"]`
-	setNone = `SELECT set_config('app.user_id', $1, true) [""]`
+	setU1   = `SELECT credent_set_user($1) ["u1"]`
+	setU2   = `SELECT credent_set_user($1) ["u2"]`
+	setNone = `SELECT credent_set_user($1) [""]`
 )
 
 func TestUser(t *testing.T) {

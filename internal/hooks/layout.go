@@ -1,0 +1,69 @@
+package hooks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"entgo.io/ent"
+	"entgo.io/ent/dialect"
+
+	credent "github.com/credent-go/credent/ent"
+	"github.com/credent-go/credent/internal/dberror"
+)
+
+// ErrLayout means that the tables are spread over the nodes of a Citus cluster
+// by user_id, and that a statement needs what only one server can do.
+var ErrLayout = errors.New("the layout citus of the database does not allow it")
+
+// explainLayout says what to do in place of a statement that a cluster refuses.
+func explainLayout(err error) error {
+	if err == nil || errors.Is(err, ErrLayout) {
+		return err
+	}
+	if instead := dberror.Spread(err); instead != "" {
+		return fmt.Errorf("credent: %w: %s: %w", ErrLayout, instead, err)
+	}
+	return err
+}
+
+func layoutOfMutations(next ent.Mutator) ent.Mutator {
+	return ent.MutateFunc(func(ctx context.Context, m ent.Mutation) (ent.Value, error) {
+		value, err := next.Mutate(ctx, m)
+		return value, explainLayout(err)
+	})
+}
+
+func layoutOfQueries(next ent.Querier) ent.Querier {
+	return ent.QuerierFunc(func(ctx context.Context, q ent.Query) (ent.Value, error) {
+		value, err := next.Query(ctx, q)
+		return value, explainLayout(err)
+	})
+}
+
+// errKept refuses a change of an account's user_id.
+var errKept = fmt.Errorf("credent: %w: an account keeps its user_id, which says where its rows lie: "+
+	"make the account and its credentials anew, and delete these", ErrLayout)
+
+// keepsUsers returns an [ErrLayout] if the accounts of a database are
+// distributed over a cluster, whose dialect is d.
+func keepsUsers(ctx context.Context, client *credent.Client, d string) error {
+	if d != dialect.Postgres {
+		return nil
+	}
+	// As statements and not as queries, which need a transaction if the context
+	// has a user. The second has a table that only Citus has.
+	for _, query := range []string{
+		"SELECT 1 FROM pg_catalog.pg_extension WHERE extname = 'citus'",
+		"SELECT 1 FROM pg_catalog.pg_dist_partition WHERE logicalrelid = to_regclass('user_accounts') AND partmethod = 'h'",
+	} {
+		result, err := client.ExecContext(ctx, query)
+		if err != nil {
+			return fmt.Errorf("credent: look for the layout: %w", err)
+		}
+		if n, err := result.RowsAffected(); err != nil || n == 0 {
+			return err
+		}
+	}
+	return errKept
+}
