@@ -18,8 +18,8 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// accountKeyPart compares the foreign key that holds a credential to its account
-// with the triggers that did so before. It runs only if it is named.
+// accountKeyPart compares the foreign key that holds a credential to its
+// account with the triggers that did so before. It runs only if it is named.
 const accountKeyPart = "accountkey"
 
 const (
@@ -43,7 +43,8 @@ type accountKeyCase struct {
 // runAccountKey writes one ratio for each way to insert, for the tables' owner
 // and for a service that row-level security holds.
 func runAccountKey(ctx context.Context, cfg config, out io.Writer) (err error) {
-	server, err := pgserver.Start(ctx, pgserver.WithSetting("shared_buffers", "256MB"), pgserver.WithSetting("max_wal_size", "4GB"))
+	server, err := pgserver.Start(ctx, pgserver.WithSetting("shared_buffers", "256MB"),
+		pgserver.WithSetting("max_wal_size", "4GB"))
 	if err != nil {
 		return err
 	}
@@ -78,10 +79,12 @@ func runAccountKey(ctx context.Context, cfg config, out io.Writer) (err error) {
 	if err := rounds(pairs, measures, s); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(out, "The foreign key's speed in units of the triggers', median and quartiles of %d pairs:\n", pairs)
+	_, err = fmt.Fprintf(out, "The foreign key's speed in units of the triggers', median and quartiles of %d pairs:\n",
+		pairs)
 	for _, group := range groups {
 		k, t := key{group, byKey}, key{group, byTriggers}
-		_, writeErr := fmt.Fprintf(out, "  %-34s %s  %6.1f µs and %6.1f µs a row\n", group, s.faster(k, t), median(s[k])/1000, median(s[t])/1000)
+		_, writeErr := fmt.Fprintf(out, "  %-34s %s  %6.1f µs and %6.1f µs a row\n",
+			group, s.faster(k, t), median(s[k])/1000, median(s[t])/1000)
 		err = errors.Join(err, writeErr)
 	}
 	for _, rows := range cfg.growth {
@@ -90,7 +93,9 @@ func runAccountKey(ctx context.Context, cfg config, out io.Writer) (err error) {
 	return err
 }
 
-func newAccountKeyCase(ctx context.Context, server *pgserver.Server, name, target string, ring *keyring.Keyring) (*accountKeyCase, error) {
+func newAccountKeyCase(
+	ctx context.Context, server *pgserver.Server, name, target string, ring *keyring.Keyring,
+) (*accountKeyCase, error) {
 	url, drop, err := server.CreateDatabase(ctx, "")
 	if err != nil {
 		return nil, err
@@ -103,8 +108,10 @@ func newAccountKeyCase(ctx context.Context, server *pgserver.Server, name, targe
 		return nil, err
 	}
 	for _, stmt := range []string{
-		"DO $$ BEGIN CREATE ROLE " + benchService + " LOGIN PASSWORD 'bench' IN ROLE credent_app; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
-		"INSERT INTO user_accounts (user_id, account_name) SELECT 'user-' || n, 'Ada' FROM generate_series(1, 1000) AS n",
+		"DO $$ BEGIN CREATE ROLE " + benchService + " LOGIN PASSWORD 'bench' IN ROLE credent_app; " +
+			"EXCEPTION WHEN duplicate_object THEN NULL; END $$",
+		"INSERT INTO user_accounts (user_id, account_name) SELECT 'user-' || n, 'Ada' " +
+			"FROM generate_series(1, 1000) AS n",
 		"VACUUM ANALYZE",
 	} {
 		if _, err := c.db.ExecContext(ctx, stmt); err != nil {
@@ -176,7 +183,8 @@ func (c *accountKeyCase) insert(ctx context.Context, client *ent.Client, account
 		for i := range builders {
 			a := accounts[(made+i)%len(accounts)]
 			apiKey, secretKey := keySizes.of(made + i)
-			builders[i] = client.UserCredential.Create().SetUserAccountID(a.id).SetUserID(a.userID).SetCredentialType(typeNew).
+			builders[i] = client.UserCredential.Create().
+				SetUserAccountID(a.id).SetUserID(a.userID).SetCredentialType(typeNew).
 				SetAPIKey(credent.NewSecret(apiKey)).SetSecretKey(credent.NewSecret(secretKey))
 		}
 		if size == 1 {

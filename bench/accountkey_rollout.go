@@ -39,8 +39,8 @@ func rollOut(ctx context.Context, server *pgserver.Server, rows int, out io.Writ
 		return err
 	}
 	for _, stmt := range []string{
-		fmt.Sprintf("INSERT INTO user_accounts (user_id, account_name) SELECT 'user-' || n, 'Ada' FROM generate_series(1, %d) AS n",
-			max(1, rows/perAccount)),
+		fmt.Sprintf("INSERT INTO user_accounts (user_id, account_name) SELECT 'user-' || n, 'Ada' "+
+			"FROM generate_series(1, %d) AS n", max(1, rows/perAccount)),
 		fmt.Sprintf(`INSERT INTO user_credentials (user_account_id, user_id, credential_type, api_key, secret_key)
 SELECT id, user_id, 'alpaca', rpad('gAAAAAB', 120, md5(n::text)), rpad('gAAAAAB', 140, md5(n::text))
 FROM user_accounts, generate_series(1, %d) AS n`, perAccount),

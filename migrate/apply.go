@@ -218,9 +218,10 @@ func (c *settings) directory(d string) (migrate.Dir, error) {
 // A file with the directive atlas:txmode none, for statements such as CREATE
 // INDEX CONCURRENTLY, runs without a transaction. The lock is then the
 // session's, so it needs a direct connection or session pooling; see
-// [Config.Pooled]. If it only builds indexes CONCURRENTLY on empty tables, as on
-// a new database, it runs in a transaction like the others. After a failure or a crash within such a file the next Apply
-// goes on with the statement that was not recorded as done.
+// [Config.Pooled]. If it only builds indexes CONCURRENTLY on empty tables, as
+// on a new database, it runs in a transaction like the others. After a failure
+// or a crash within such a file the next Apply goes on with the statement that
+// was not recorded as done.
 //
 // A statement waits for locks of other transactions no longer than the lock
 // timeout, and the file is tried again for a while: see [Config.LockTimeout]

@@ -118,40 +118,6 @@ func (a *applier) applyWithoutTransaction(ctx context.Context) (name string, err
 	return w.pending[0].Name(), w.run(ctx, w.pending[0])
 }
 
-// indexesEmptyTables reports whether a file without a transaction builds
-// indexes CONCURRENTLY on tables without rows, and nothing else. There nobody
-// waits for an index, so the file gets a transaction: then it runs behind a
-// pooler in transaction mode as well, as on a new database.
-func (w *work) indexesEmptyTables(ctx context.Context, file migrate.File) (bool, error) {
-	if !withoutTransaction(file) || isSQLite(w.revs.dialect) {
-		return false, nil
-	}
-	stmts, err := w.statements(file)
-	if err != nil {
-		return false, err
-	}
-	for _, stmt := range stmts {
-		m := concurrentIndex.FindStringSubmatch(stmt.Text)
-		if m == nil {
-			return false, nil
-		}
-		if left, err := w.drv.invalidIndexes(ctx, stmt.Text); err != nil || len(left) > 0 {
-			return false, err
-		}
-		for _, query := range []string{
-			"SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_class WHERE oid = to_regclass('" + strings.ReplaceAll(m[2], "'", "''") +
-				"') AND relkind = 'r')",
-			"SELECT NOT EXISTS (SELECT 1 FROM " + m[2] + ")",
-		} {
-			var yes bool
-			if err := w.drv.conn.QueryRowContext(ctx, query).Scan(&yes); err != nil || !yes {
-				return false, err
-			}
-		}
-	}
-	return len(stmts) > 0, nil
-}
-
 // pending finds out what is to be done. It makes the history table if there is
 // anything, and writes a baseline.
 func (a *applier) pending(ctx context.Context) (*work, error) {
@@ -387,7 +353,8 @@ func (w *work) statementError(ctx context.Context, file migrate.File, err error,
 		return fmt.Errorf("migrate: %s: %w", file.Name(), err)
 	}
 	failed := &StatementError{
-		File: file.Name(), Line: lineOf(file, stmtErr.Stmt.Pos), Err: stmtErr.Err, Partial: withoutTransaction(file) && !w.drv.emptyOnly,
+		File: file.Name(), Line: lineOf(file, stmtErr.Stmt.Pos), Err: stmtErr.Err,
+		Partial: withoutTransaction(file) && !w.drv.emptyOnly,
 	}
 	if stmts, err := w.statements(file); err == nil && failed.Partial && stopped >= 0 && stopped < len(stmts) {
 		failed.InDoubt = stmts[stopped].Pos == stmtErr.Stmt.Pos

@@ -14,9 +14,9 @@ import (
 // gives it.
 const accountKey = "user_credentials_user_id_user_account_id_fkey"
 
-// addUserToAccountKey makes the foreign key of a credential what the database has:
-// one of two columns, so that a credential's user_id is its account's. ent's
-// edges have one column.
+// addUserToAccountKey makes the foreign key of a credential what the database
+// has: one of two columns, so that a credential's user_id is its account's.
+// ent's edges have one column.
 func addUserToAccountKey(next schema.Differ) schema.Differ {
 	return schema.DiffFunc(func(current, desired *atlas.Schema) ([]atlas.Change, error) {
 		if err := completeAccountKey(desired); err != nil {

@@ -73,10 +73,11 @@ func (a *applier) checkForeignKeys(ctx context.Context, file migrate.File, befor
 	if err != nil {
 		return inFile(file, err)
 	}
-	for _, r := range slices.SortedFunc(maps.Keys(after), func(a, b reference) int { return strings.Compare(a.table, b.table) }) {
+	byTable := func(a, b reference) int { return strings.Compare(a.table, b.table) }
+	for _, r := range slices.SortedFunc(maps.Keys(after), byTable) {
 		if n := after[r]; n > before[r] {
-			return inFile(file, fmt.Errorf("migrate: %s: rows of %s that refer to no row of %s: %d; PRAGMA foreign_key_check lists them "+
-				"once the keys are there, and the file was rolled back", file.Name(), r.table, r.parent, n-before[r]))
+			return inFile(file, fmt.Errorf("migrate: %s: rows of %s that refer to no row of %s: %d; "+
+				"the file was rolled back: correct them and apply again", file.Name(), r.table, r.parent, n-before[r]))
 		}
 	}
 	return nil

@@ -29,7 +29,8 @@ func TestLintSQLite(t *testing.T) {
 			[]string{"2 DS103 error", "2 CT204 error"},
 		},
 		"rebuilt without the CHECK": {
-			"DROP TRIGGER user_accounts_key_update;\nCREATE TABLE `new_user_credentials` (`id` uuid NOT NULL, `api_key` varchar NOT NULL, PRIMARY KEY (`id`));\n" +
+			"DROP TRIGGER user_accounts_key_update;\n" +
+				"CREATE TABLE `new_user_credentials` (`id` uuid NOT NULL, `api_key` varchar NOT NULL, PRIMARY KEY (`id`));\n" +
 				"INSERT INTO `new_user_credentials` SELECT `id`, `api_key` FROM `user_credentials`;\n" +
 				"DROP TABLE `user_credentials`;\n" +
 				"ALTER TABLE `new_user_credentials` RENAME TO `user_credentials`;",

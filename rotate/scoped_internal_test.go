@@ -129,21 +129,17 @@ func publicRing(t *testing.T, keys ...string) *keyring.Keyring {
 func checkScoped(t *testing.T, db *sql.DB, ring *keyring.Keyring, but string) {
 	t.Helper()
 	var locate seal.Locator
-	for i, c := range scopedColumns() {
-		rows, err := db.QueryContext(t.Context(), "SELECT CAST(org AS varchar(64)), CAST(id AS varchar(64)), secret FROM "+c.Table)
-		if err != nil {
-			t.Fatal(err)
+	for _, c := range scopedColumns() {
+		rows := storedIn(t, db, c.Table)
+		if len(rows) != 2*perTenant {
+			t.Errorf("%s: %d rows", c.Table, len(rows))
 		}
-		n := 0
-		for rows.Next() {
-			var tenant, id, stored string
-			if err := rows.Scan(&tenant, &id, &stored); err != nil {
-				t.Fatal(err)
-			}
-			n++
+		for _, r := range rows {
+			tenant, id, stored := r[0], r[1], r[2]
 			if tenant == but {
 				continue
 			}
+			var err error
 			place := seal.Place{Column: c, Tenant: sql.NullString{String: tenant, Valid: true}}
 			if ring != nil {
 				if stored, err = locate.DecryptAt((*engine.Ring)(ring), place, stored); err != nil {
@@ -155,10 +151,28 @@ func checkScoped(t *testing.T, db *sql.DB, ring *keyring.Keyring, but string) {
 				t.Errorf("%s: %s/%s has another row's secret", c.Table, tenant, id)
 			}
 		}
-		if err := errors.Join(rows.Err(), rows.Close()); err != nil || n != 2*perTenant {
-			t.Errorf("%s (%d): %d rows, %v", c.Table, i, n, err)
-		}
 	}
+}
+
+// storedIn returns the tenant, the key and the secret of each row.
+func storedIn(t *testing.T, db *sql.DB, table string) (all [][3]string) {
+	t.Helper()
+	rows, err := db.QueryContext(t.Context(), "SELECT CAST(org AS varchar(64)), CAST(id AS varchar(64)), secret FROM "+table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var r [3]string
+		if err := rows.Scan(&r[0], &r[1], &r[2]); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, r)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return all
 }
 
 // A table whose key is (tenant, key) is worked on as one whose key is one

@@ -2,7 +2,6 @@ package accountkey
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"strings"
@@ -18,98 +17,6 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// database is one with triggers, accounts and credentials.
-type database struct {
-	*sql.DB
-	url      string
-	accounts []string // their IDs; the user of the first is u0
-}
-
-const perAccount = 10
-
-func newDatabase(t *testing.T, opts []testopt.Option) *database {
-	t.Helper()
-	d := &database{url: testdb.NewDatabase(t, "")}
-	d.DB = testdb.OpenDB(t, d.url, opts...)
-	if err := testopt.Apply(t.Context(), d.DB, testopt.WithTarget(lastWithTriggers)); err != nil {
-		t.Fatal(err)
-	}
-	testdb.Run(t, d.DB,
-		"INSERT INTO user_accounts (user_id, account_name) SELECT 'u' || n, 'n' FROM generate_series(0, 199) AS n",
-		fmt.Sprintf(`INSERT INTO user_credentials (user_account_id, user_id, credential_type, api_key, secret_key)
-SELECT id, user_id, 'alpaca', 'gAAAA-not-opened', 'gAAAA-not-opened' FROM user_accounts, generate_series(1, %d)`, perAccount))
-	d.accounts = testdb.Lines(t, d.DB, "SELECT id::text FROM user_accounts ORDER BY substr(user_id, 2)::int")
-	return d
-}
-
-func (d *database) value(t *testing.T, query string) (value string) {
-	t.Helper()
-	if err := d.QueryRowContext(t.Context(), query).Scan(&value); err != nil {
-		t.Fatalf("%s: %v", query, err)
-	}
-	return value
-}
-
-// open begins a transaction that has written to both tables.
-func (d *database) open(t *testing.T) *sql.Tx {
-	t.Helper()
-	tx, err := d.BeginTx(t.Context(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = tx.Rollback() })
-	if _, err := tx.ExecContext(t.Context(), insert, d.accounts[1], "u1"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := tx.ExecContext(t.Context(), "UPDATE user_accounts SET account_name = 'open' WHERE user_id = 'u1'"); err != nil {
-		t.Fatal(err)
-	}
-	return tx
-}
-
-// serve does what a service does. It fails if it has to wait for a lock, and if
-// another's account is not refused.
-func (d *database) serve(t *testing.T, during string) {
-	t.Helper()
-	conn := testdb.Session(t, d.DB)
-	if _, err := conn.ExecContext(t.Context(), "SET lock_timeout = '20s'"); err != nil {
-		t.Fatal(err)
-	}
-	for _, stmt := range []string{
-		"SELECT count(*) FROM user_credentials JOIN user_accounts ON user_accounts.id = user_account_id",
-		fmt.Sprintf("UPDATE user_credentials SET is_active = false WHERE user_account_id = '%s'", d.accounts[2]),
-		"UPDATE user_accounts SET user_id = 'renamed' WHERE user_id = 'u3'",
-		"UPDATE user_accounts SET user_id = 'u3' WHERE user_id = 'renamed'",
-		strings.NewReplacer("$1", "'"+d.accounts[3]+"'", "$2", "'u3'").Replace(insert),
-		fmt.Sprintf("DELETE FROM user_credentials WHERE id = (SELECT max(id::text)::uuid FROM user_credentials WHERE user_account_id = '%s')", d.accounts[3]),
-	} {
-		if _, err := conn.ExecContext(t.Context(), stmt); err != nil {
-			t.Errorf("%s: %s: %v", during, stmt, err)
-		}
-	}
-	for _, account := range []string{d.accounts[4], "00000000-0000-4000-8000-000000000000"} {
-		if _, err := conn.ExecContext(t.Context(), insert, account, "u5"); err == nil {
-			t.Errorf("%s: a credential of u5 got the account %s", during, account)
-		}
-	}
-	if n := d.value(t, mismatches); n != "0" {
-		t.Errorf("%s: %s credentials differ from their account", during, n)
-	}
-}
-
-// awaitLock waits until a session waits for a lock, or done has something.
-func (d *database) awaitLock(t *testing.T, done chan error) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	for waiting := false; !waiting && len(done) == 0; {
-		if err := d.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() "+
-			"AND wait_event_type = 'Lock')").Scan(&waiting); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 // Each file of the roll-out meets a transaction that has written to both tables
 // and stays open. The two that go through the rows let everybody by. The two
 // that need a lock give up after the limit, and go on from there. Between any
@@ -121,9 +28,10 @@ func TestRollOutFileByFile(t *testing.T) {
 			t.Parallel()
 			d := newDatabase(t, opts)
 			apply := func(target string, more ...testopt.Migration) error {
-				// Each as a process of its own, which goes on with what the last
-				// one left.
-				return testopt.Apply(t.Context(), testdb.OpenDB(t, d.url, opts...), append(more, testopt.WithTarget(target))...)
+				// Each as a process of its own, which goes on with what the
+				// last one left.
+				db := testdb.OpenDB(t, d.url, opts...)
+				return testopt.Apply(t.Context(), db, append(more, testopt.WithTarget(target))...)
 			}
 			impatient := []testopt.Migration{testopt.WithLockTimeout(100 * time.Millisecond), testopt.WithLockRetry(0)}
 			d.serve(t, "before")
@@ -160,9 +68,10 @@ func TestRollOutFileByFile(t *testing.T) {
 			if report, err := testopt.Check(t.Context(), d.DB); err != nil || report.Err() != nil {
 				t.Errorf("%v, %+v", err, report)
 			}
-			if left := testdb.Lines(t, d.DB, "SELECT proname FROM pg_proc WHERE proname ~ '^credent_.*_tenant$' UNION ALL "+
-				"SELECT tgname FROM pg_trigger WHERE tgname ~ 'tenant' UNION ALL "+
-				"SELECT conname FROM pg_constraint WHERE conname = 'user_credentials_user_account_id_fkey'"); len(left) > 0 {
+			const earlier = "SELECT proname FROM pg_proc WHERE proname ~ '^credent_.*_tenant$' UNION ALL " +
+				"SELECT tgname FROM pg_trigger WHERE tgname ~ 'tenant' UNION ALL " +
+				"SELECT conname FROM pg_constraint WHERE conname = 'user_credentials_user_account_id_fkey'"
+			if left := testdb.Lines(t, d.DB, earlier); len(left) > 0 {
 				t.Errorf("left behind: %v", left)
 			}
 		})
@@ -243,11 +152,13 @@ func (d *database) write(ctx context.Context, w, i int, inserted, deleted, refus
 	}
 	refused.Add(1)
 	for _, rename := range [][2]string{{user, "renamed " + user}, {"renamed " + user, user}} {
-		if _, err := exec("UPDATE user_accounts SET user_id = $2 WHERE user_id = $1", rename[0], rename[1]); err != nil {
+		_, err := exec("UPDATE user_accounts SET user_id = $2 WHERE user_id = $1", rename[0], rename[1])
+		if err != nil {
 			return err
 		}
 	}
-	n, err = exec("DELETE FROM user_credentials WHERE id = (SELECT id FROM user_credentials WHERE user_account_id = $1 LIMIT 1)", account)
+	n, err = exec("DELETE FROM user_credentials WHERE id = "+
+		"(SELECT id FROM user_credentials WHERE user_account_id = $1 LIMIT 1)", account)
 	deleted.Add(n)
 	return err
 }
@@ -261,7 +172,8 @@ func TestRollOutInterruptedIndex(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			d := newDatabase(t, opts)
-			const state = "SELECT indisvalid::text FROM pg_index WHERE indexrelid = to_regclass('user_accounts_user_id_id_key')"
+			const state = "SELECT indisvalid::text FROM pg_index WHERE indexrelid = " +
+				"to_regclass('user_accounts_user_id_id_key')"
 			interrupt := func() {
 				t.Helper()
 				tx := d.open(t)
@@ -270,8 +182,8 @@ func TestRollOutInterruptedIndex(t *testing.T) {
 					done <- testopt.Apply(t.Context(), testdb.OpenDB(t, d.url, opts...), testopt.WithTarget(makesIndex))
 				}()
 				d.awaitLock(t, done)
-				if n := d.value(t, "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE query LIKE 'CREATE UNIQUE INDEX%' "+
-					"AND datname = current_database()"); n != "1" {
+				if n := d.value(t, "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "+
+					"WHERE query LIKE 'CREATE UNIQUE INDEX%' AND datname = current_database()"); n != "1" {
 					t.Fatalf("%s sessions were ended", n)
 				}
 				if err := <-done; err == nil {
@@ -318,7 +230,8 @@ func TestRollOutFindsMismatch(t *testing.T) {
 				strings.NewReplacer("$1", "'"+d.accounts[7]+"'", "$2", "'planted'").Replace(insert),
 				"ALTER TABLE user_credentials ENABLE TRIGGER ALL")
 			var failed *migrate.StatementError
-			if err := testopt.Apply(t.Context(), d.DB); !errors.As(err, &failed) || !strings.HasPrefix(failed.File, validates) ||
+			err := testopt.Apply(t.Context(), d.DB)
+			if !errors.As(err, &failed) || !strings.HasPrefix(failed.File, validates) ||
 				!strings.Contains(err.Error(), accountKey) {
 				t.Fatal(err)
 			}
@@ -326,7 +239,8 @@ func TestRollOutFindsMismatch(t *testing.T) {
 			if last := applied[len(applied)-1]; last != addsKey {
 				t.Errorf("applied up to %s", last)
 			}
-			if n := d.value(t, "SELECT count(*) FROM pg_trigger WHERE tgname ~ 'tenant' AND NOT tgisinternal"); n != "4" {
+			const triggers = "SELECT count(*) FROM pg_trigger WHERE tgname ~ 'tenant' AND NOT tgisinternal"
+			if n := d.value(t, triggers); n != "4" {
 				t.Errorf("%s triggers", n)
 			}
 			dir, err := migrate.Files("postgres")

@@ -30,11 +30,14 @@ func forEachFile(t *testing.T, test func(t *testing.T, db *sql.DB)) {
 			}
 			testdb.Run(t, db,
 				"INSERT INTO user_accounts (id, user_id, account_name) VALUES ('a1', 'u1', 'n'), ('a2', 'u2', 'n')",
-				`INSERT INTO user_credentials (id, user_account_id, user_id, credential_type, api_key, secret_key, api_key_index, expires_at)
-VALUES ('c1', 'a1', 'u1', 'alpaca', 'gAAAA1', 'gAAAA2', x'00ff', '2026-01-02 03:04:05'), ('c2', 'a1', 'u1', 'polygon', 'gAAAA3', 'gAAAA4', NULL, NULL),
+				`INSERT INTO user_credentials
+  (id, user_account_id, user_id, credential_type, api_key, secret_key, api_key_index, expires_at)
+VALUES ('c1', 'a1', 'u1', 'alpaca', 'gAAAA1', 'gAAAA2', x'00ff', '2026-01-02 03:04:05'),
+  ('c2', 'a1', 'u1', 'polygon', 'gAAAA3', 'gAAAA4', NULL, NULL),
   ('c3', 'a2', 'u2', 'alpaca', 'gAAAA5', 'gAAAA6', x'01', NULL)`,
 				"DELETE FROM user_credentials WHERE id = 'c2'", // the numbers of rows have a gap
-				"CREATE TABLE notes (id integer PRIMARY KEY, credential uuid REFERENCES user_credentials (id) ON DELETE CASCADE)",
+				"CREATE TABLE notes (id integer PRIMARY KEY, "+
+					"credential uuid REFERENCES user_credentials (id) ON DELETE CASCADE)",
 				"INSERT INTO notes (credential) VALUES ('c1'), ('c3')")
 			test(t, db)
 			var on int
@@ -46,8 +49,9 @@ VALUES ('c1', 'a1', 'u1', 'alpaca', 'gAAAA1', 'gAAAA2', x'00ff', '2026-01-02 03:
 }
 
 const (
-	all = "SELECT quote(id) || quote(is_active) || quote(created_at) || quote(updated_at) || quote(user_id) || quote(credential_type) || " +
-		"quote(api_key) || quote(secret_key) || quote(expires_at) || quote(user_account_id) || quote(api_key_index) FROM user_credentials ORDER BY id"
+	all = "SELECT quote(id) || quote(is_active) || quote(created_at) || quote(updated_at) || quote(user_id) || " +
+		"quote(credential_type) || quote(api_key) || quote(secret_key) || quote(expires_at) || " +
+		"quote(user_account_id) || quote(api_key_index) FROM user_credentials ORDER BY id"
 	sqliteVersion = "SELECT max(version) FROM atlas_schema_revisions"
 )
 
@@ -77,12 +81,14 @@ func TestSQLiteKeepsRows(t *testing.T) {
 		} {
 			testdb.Run(t, db, stmt)
 			id := stmt[len(stmt)-4:]
-			if got := testdb.Lines(t, db, "SELECT quote(api_key_index) FROM user_credentials WHERE id = "+id); got[0] != want {
+			got := testdb.Lines(t, db, "SELECT quote(api_key_index) FROM user_credentials WHERE id = "+id)
+			if got[0] != want {
 				t.Errorf("%s: the digest is %s", stmt, got)
 			}
 		}
 		testdb.Run(t, db, "DELETE FROM user_accounts WHERE id = 'a1'")
-		if got := testdb.Lines(t, db, "SELECT id FROM user_credentials UNION ALL SELECT credential FROM notes"); len(got) != 2 {
+		got := testdb.Lines(t, db, "SELECT id FROM user_credentials UNION ALL SELECT credential FROM notes")
+		if len(got) != 2 {
 			t.Errorf("without the account there are %v", got)
 		}
 	})
@@ -93,12 +99,22 @@ func TestSQLiteKeepsRows(t *testing.T) {
 func TestSQLiteRefusesWhatItWouldLose(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ make, undo, text string }{
-		"column":  {"ALTER TABLE user_credentials ADD COLUMN mine text", "ALTER TABLE user_credentials DROP COLUMN mine", "a column of others"},
-		"index":   {"CREATE INDEX mine ON user_credentials (expires_at)", "DROP INDEX mine", "an index or a trigger of others"},
-		"trigger": {"CREATE TRIGGER mine AFTER DELETE ON user_credentials BEGIN SELECT 1; END", "DROP TRIGGER mine", "an index or a trigger of others"},
+		"column": {
+			"ALTER TABLE user_credentials ADD COLUMN mine text", "ALTER TABLE user_credentials DROP COLUMN mine",
+			"a column of others",
+		},
+		"index": {
+			"CREATE INDEX mine ON user_credentials (expires_at)", "DROP INDEX mine", "an index or a trigger of others",
+		},
+		"trigger": {
+			"CREATE TRIGGER mine AFTER DELETE ON user_credentials BEGIN SELECT 1; END", "DROP TRIGGER mine",
+			"an index or a trigger of others",
+		},
 		"mismatch": {
-			"PRAGMA foreign_keys = off; DROP TRIGGER user_credentials_tenant_update; UPDATE user_credentials SET user_id = 'u2' WHERE id = 'c1'; PRAGMA foreign_keys = on",
-			"UPDATE user_credentials SET user_id = 'u1' WHERE id = 'c1'", "rows of user_credentials that refer to no row of user_accounts: 1",
+			"PRAGMA foreign_keys = off; DROP TRIGGER user_credentials_tenant_update; " +
+				"UPDATE user_credentials SET user_id = 'u2' WHERE id = 'c1'; PRAGMA foreign_keys = on",
+			"UPDATE user_credentials SET user_id = 'u1' WHERE id = 'c1'",
+			"rows of user_credentials that refer to no row of user_accounts: 1",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -107,7 +123,8 @@ func TestSQLiteRefusesWhatItWouldLose(t *testing.T) {
 				testdb.Run(t, db, test.make)
 				before := testdb.Lines(t, db, all)
 				err := testopt.Apply(t.Context(), db)
-				if err == nil || !strings.Contains(err.Error(), test.text) || !strings.Contains(err.Error(), "account_key.sql") {
+				if err == nil || !strings.Contains(err.Error(), test.text) ||
+					!strings.Contains(err.Error(), "account_key.sql") {
 					t.Errorf("%v", err)
 				}
 				if diff := cmp.Diff(before, testdb.Lines(t, db, all)); diff != "" {
@@ -129,7 +146,8 @@ func TestSQLiteRefusesWhatItWouldLose(t *testing.T) {
 func TestSQLiteLeavesOthersRows(t *testing.T) {
 	t.Parallel()
 	forEachFile(t, func(t *testing.T, db *sql.DB) {
-		testdb.Run(t, db, "PRAGMA foreign_keys = off; INSERT INTO notes (credential) VALUES ('nothing'); PRAGMA foreign_keys = on")
+		testdb.Run(t, db, "PRAGMA foreign_keys = off", "INSERT INTO notes (credential) VALUES ('nothing')",
+			"PRAGMA foreign_keys = on")
 		if err := testopt.Apply(t.Context(), db); err != nil {
 			t.Error(err)
 		}
@@ -152,7 +170,8 @@ func TestSQLiteWithoutForeignKeys(t *testing.T) {
 				}
 				testdb.Run(t, db, "PRAGMA foreign_keys = "+keys)
 				tokens := "'alpaca', 'gAAAA1', 'gAAAA2'"
-				columns := "INSERT INTO user_credentials (id, user_account_id, user_id, credential_type, api_key, secret_key) VALUES "
+				columns := "INSERT INTO user_credentials " +
+					"(id, user_account_id, user_id, credential_type, api_key, secret_key) VALUES "
 				for _, stmt := range []string{
 					columns + "('c9', 'a1', 'u2', " + tokens + ")",
 					columns + "('c9', 'a1', 'U1', " + tokens + ")",
@@ -179,7 +198,8 @@ func TestSQLiteWithoutForeignKeys(t *testing.T) {
 				if got := testdb.Lines(t, db, mismatches); got[0] != "0" {
 					t.Errorf("%s credentials differ from their account", got)
 				}
-				if diff := cmp.Diff([]string{"u2-new", "u2-new"}, testdb.Lines(t, db, "SELECT user_id FROM user_credentials")); diff != "" {
+				got := testdb.Lines(t, db, "SELECT user_id FROM user_credentials")
+				if diff := cmp.Diff([]string{"u2-new", "u2-new"}, got); diff != "" {
 					t.Error(diff)
 				}
 				testdb.Run(t, db, "PRAGMA foreign_keys = on")
@@ -203,7 +223,8 @@ func TestErrorsOfTheAccountKey(t *testing.T) {
 			"update": c.Update().SetUserID("u2").Exec(ctx),
 			"move":   c.Update().SetAccount(second).SetUserID("u1").Exec(ctx),
 		} {
-			if !errors.Is(err, credent.ErrTenantMismatch) || !ent.IsConstraintError(err) || !strings.Contains(fmt.Sprint(err), accountKey) {
+			if !errors.Is(err, credent.ErrTenantMismatch) || !ent.IsConstraintError(err) ||
+				!strings.Contains(fmt.Sprint(err), accountKey) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
@@ -211,7 +232,8 @@ func TestErrorsOfTheAccountKey(t *testing.T) {
 			t.Errorf("moved to u2's account, the credential is %s's", moved.UserID)
 		}
 		second.Update().SetUserID("u9").ExecX(ctx)
-		if got := env.Client.UserCredential.GetX(ctx, c.ID); got.UserID != "u9" || testdb.Reveal(t, got.APIKey) != "PK1" {
+		got := env.Client.UserCredential.GetX(ctx, c.ID)
+		if got.UserID != "u9" || testdb.Reveal(t, got.APIKey) != "PK1" {
 			t.Errorf("the credential is %s's", got.UserID)
 		}
 	})

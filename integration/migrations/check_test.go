@@ -12,6 +12,13 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
+// The foreign key of a credential, and what Postgres says of it.
+const (
+	accountKey = "user_credentials_user_id_user_account_id_fkey"
+	twoColumns = "FOREIGN KEY (user_id, user_account_id) REFERENCES public.user_accounts(user_id, id) " +
+		"ON UPDATE CASCADE ON DELETE CASCADE"
+)
+
 // findings are a report's findings as people read them.
 func findings(report *migrate.Report) []string {
 	var all []string
@@ -104,24 +111,23 @@ var drifts = []struct {
 	{"dropped unique", "ALTER TABLE user_accounts DROP CONSTRAINT user_accounts_user_id_key", []string{
 		"constraint user_accounts_user_id_key on user_accounts: missing",
 	}},
-	{"other foreign key", "ALTER TABLE user_credentials DROP CONSTRAINT user_credentials_user_id_user_account_id_fkey, " +
-		"ADD CONSTRAINT user_credentials_user_id_user_account_id_fkey FOREIGN KEY (user_account_id) REFERENCES user_accounts (id)", []string{
-		"constraint user_credentials_user_id_user_account_id_fkey on user_credentials: changed: definition is " +
-			"FOREIGN KEY (user_account_id) REFERENCES public.user_accounts(id), should be " +
-			"FOREIGN KEY (user_id, user_account_id) REFERENCES public.user_accounts(user_id, id) ON UPDATE CASCADE ON DELETE CASCADE",
+	{"other foreign key", "ALTER TABLE user_credentials DROP CONSTRAINT " + accountKey + ", " +
+		"ADD CONSTRAINT " + accountKey + " FOREIGN KEY (user_account_id) REFERENCES user_accounts (id)", []string{
+		"constraint " + accountKey + " on user_credentials: changed: definition is " +
+			"FOREIGN KEY (user_account_id) REFERENCES public.user_accounts(id), should be " + twoColumns,
 	}},
-	{"foreign key that was not validated", "ALTER TABLE user_credentials DROP CONSTRAINT user_credentials_user_id_user_account_id_fkey, " +
-		"ADD CONSTRAINT user_credentials_user_id_user_account_id_fkey FOREIGN KEY (user_id, user_account_id) " +
-		"REFERENCES user_accounts (user_id, id) ON UPDATE CASCADE ON DELETE CASCADE NOT VALID", []string{
-		"constraint user_credentials_user_id_user_account_id_fkey on user_credentials: changed: definition is " +
-			"FOREIGN KEY (user_id, user_account_id) REFERENCES public.user_accounts(user_id, id) ON UPDATE CASCADE ON DELETE CASCADE NOT VALID",
+	{"foreign key that was not validated", "ALTER TABLE user_credentials DROP CONSTRAINT " + accountKey + ", " +
+		"ADD CONSTRAINT " + accountKey + " " + twoColumns + " NOT VALID", []string{
+		"constraint " + accountKey + " on user_credentials: changed: definition is " + twoColumns + " NOT VALID",
 	}},
 	{"dropped key", "DROP INDEX user_accounts_user_id_id_key CASCADE", []string{
 		"index user_accounts_user_id_id_key on user_accounts: missing",
-		"constraint user_credentials_user_id_user_account_id_fkey on user_credentials: missing",
+		"constraint " + accountKey + " on user_credentials: missing",
 	}},
-	{"users that a collation takes for one", "CREATE COLLATION nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false); " +
-		"DROP POLICY user_accounts_tenant ON user_accounts; ALTER TABLE user_accounts ALTER COLUMN user_id TYPE varchar(255) COLLATE nocase", []string{
+	{"users that a collation takes for one", "CREATE COLLATION nocase " +
+		"(provider = icu, locale = 'und-u-ks-level2', deterministic = false); " +
+		"DROP POLICY user_accounts_tenant ON user_accounts; " +
+		"ALTER TABLE user_accounts ALTER COLUMN user_id TYPE varchar(255) COLLATE nocase", []string{
 		"column user_accounts.user_id: changed: collation is nocase, should be none",
 		"policy user_accounts_tenant on user_accounts: missing",
 	}},
@@ -155,7 +161,7 @@ var drifts = []struct {
 		"row-level security of user_accounts: changed: for the owner is forced, should be not forced",
 	}},
 	{"disabled foreign key", "ALTER TABLE user_accounts DISABLE TRIGGER ALL; ALTER TABLE user_accounts ENABLE TRIGGER USER", []string{
-		"constraint user_credentials_user_id_user_account_id_fkey on user_credentials: changed: enforcement is disabled, should be enabled",
+		"constraint " + accountKey + " on user_credentials: changed: enforcement is disabled, should be enabled",
 	}},
 	{"extra trigger", "CREATE TRIGGER other BEFORE DELETE ON user_accounts FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()", []string{
 		"trigger other on user_accounts: not of the migrations",
@@ -175,22 +181,26 @@ var drifts = []struct {
 	{"rule", "CREATE RULE keep AS ON DELETE TO user_credentials DO INSTEAD NOTHING", []string{
 		"rule keep on user_credentials: not of the migrations",
 	}},
-	{"replaced trigger function", "CREATE OR REPLACE FUNCTION credent_user_credentials__user_id_move() RETURNS trigger LANGUAGE plpgsql " +
-		"SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'BEGIN RETURN NULL; END'", []string{
+	{"replaced trigger function", "CREATE OR REPLACE FUNCTION credent_user_credentials__user_id_move() " +
+		"RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'BEGIN RETURN NULL; END'", []string{
 		"function credent_user_credentials__user_id_move(): changed: another body",
 	}},
 	{"function without search_path", "ALTER FUNCTION credent_user_credentials__user_id_move() RESET search_path", []string{
-		"function credent_user_credentials__user_id_move(): changed: settings is none, should be search_path=pg_catalog, pg_temp",
+		"function credent_user_credentials__user_id_move(): changed: " +
+			"settings is none, should be search_path=pg_catalog, pg_temp",
 	}},
 	{"function as the writer", "ALTER FUNCTION credent_user_credentials__user_id_move() SECURITY INVOKER", []string{
-		"function credent_user_credentials__user_id_move(): changed: security is SECURITY INVOKER, should be SECURITY DEFINER",
+		"function credent_user_credentials__user_id_move(): changed: " +
+			"security is SECURITY INVOKER, should be SECURITY DEFINER",
 	}},
 	{"dropped function", "DROP FUNCTION credent_user_credentials__user_id_move() CASCADE", []string{
 		"trigger credent_user_credentials__user_id_move on user_credentials: missing",
 		"function credent_user_credentials__user_id_move(): missing",
 	}},
 	{"trigger of before", "CREATE TRIGGER user_accounts_tenant BEFORE UPDATE ON user_accounts FOR EACH ROW " +
-		"EXECUTE FUNCTION suppress_redundant_updates_trigger()", []string{"trigger user_accounts_tenant on user_accounts: not of the migrations"}},
+		"EXECUTE FUNCTION suppress_redundant_updates_trigger()", []string{
+		"trigger user_accounts_tenant on user_accounts: not of the migrations",
+	}},
 	{"revoked grant", "REVOKE DELETE ON user_accounts FROM credent_app", []string{
 		"grant to credent_app on user_accounts: changed: privileges is ",
 	}},

@@ -4,6 +4,7 @@
 package partitions
 
 import (
+	"os"
 	"sync"
 	"testing"
 
@@ -13,8 +14,13 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// TestMain can be the command credent.
-func TestMain(m *testing.M) { testdb.Main(m) }
+// TestMain can be the command credent, or a rotation that is to be killed.
+func TestMain(m *testing.M) {
+	if url := os.Getenv(victimURL); url != "" {
+		rotateUntilKilled(url)
+	}
+	testdb.Main(m)
+}
 
 // layout is one that the tests run on.
 type layout struct {
@@ -31,21 +37,22 @@ var layouts = append([]layout{
 	{name: migrate.Partitioned, database: partitioned, moves: true, joins: true},
 }, onCitus()...)
 
-// template is the name of a database in hash partitions.
-var template = sync.OnceValue(func() *string { return new(string) })
-
-var making sync.Mutex
+// template is the name of a database in hash partitions, which is left to the
+// server's end.
+var (
+	making   sync.Mutex
+	template string
+)
 
 func partitioned(t *testing.T) string {
 	t.Helper()
 	making.Lock()
 	defer making.Unlock()
-	if name := template(); *name == "" {
-		url, drop, err := testdb.Server(t).CreateDatabase(t.Context(), "")
+	if template == "" {
+		url, _, err := testdb.Server(t).CreateDatabase(t.Context(), "")
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { _ = drop })
 		db, _, err := testopt.OpenDB(url)
 		if err != nil {
 			t.Fatal(err)
@@ -53,12 +60,12 @@ func partitioned(t *testing.T) string {
 		if err := migrate.Apply(t.Context(), db, migrate.Config{Layout: migrate.Partitioned}); err != nil {
 			t.Fatal(err)
 		}
-		if err := db.QueryRowContext(t.Context(), "SELECT current_database()").Scan(name); err != nil {
+		if err := db.QueryRowContext(t.Context(), "SELECT current_database()").Scan(&template); err != nil {
 			t.Fatal(err)
 		}
 		testdb.CloseAll(t, db) // nobody may be connected to it when it's copied
 	}
-	return testdb.NewDatabase(t, *template())
+	return testdb.NewDatabase(t, template)
 }
 
 // world is a database in a layout, with a client.

@@ -109,8 +109,10 @@ func tenancyFile(t *testing.T) string {
 		t.Fatal(err)
 	}
 	var texts []byte
-	for _, name := range []string{tenancy + "_tenancy.sql", "20261125030000_tenant_trigger.sql", "20261125090000_tenant_statement.sql",
-		"20261127200300_drop_tenant_triggers.sql"} {
+	for _, name := range []string{
+		tenancy + "_tenancy.sql", "20261125030000_tenant_trigger.sql", "20261125090000_tenant_statement.sql",
+		"20261127200300_drop_tenant_triggers.sql",
+	} {
 		text, err := fs.ReadFile(dir, name)
 		if err != nil {
 			t.Fatal(err)

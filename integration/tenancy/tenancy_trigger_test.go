@@ -178,8 +178,8 @@ func TestAccountKeyRefersToOurTable(t *testing.T) {
 }
 
 // Whoever may make things in a schema can put it before pg_catalog, and there
-// give the functions and operators that foreign keys and the triggers of digests
-// use another meaning.
+// give the functions and operators that foreign keys and the triggers of
+// digests use another meaning.
 func TestAccountKeyUsesNothingOfTheSession(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDriver(t, func(t *testing.T, env *testdb.Env) {
