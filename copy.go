@@ -63,9 +63,9 @@ var ErrUncertain = load.ErrUncertain
 // fast as a bulk of Creates: for loading and moving, not for the single
 // request. The pool is one of [OpenDB]. It takes the client's configuration.
 // Config.Audit records each transaction's rows together; hooks of the caller's
-// aren't run, and Config.Wrap, Config.Migrate, Config.OnReveal and Config.Reader
-// don't matter. It counts as a write of its context's request, see
-// [WithRequest], and with a context without a request as none.
+// aren't run, and Config.Wrap, Config.Migrate, Config.OnReveal and
+// Config.Reader don't matter. It counts as a write of its context's request,
+// see [WithRequest], and with a context without a request as none.
 //
 // Each row has the defaults and passes the checks of a Create, and where it is
 // refused, a Create's error comes in a [CopyError] with the row's place in the
@@ -84,12 +84,14 @@ var ErrUncertain = load.ErrUncertain
 // counted; the error is then [ErrUncertain]. Who tries again then sets
 // CopyRow.ID, so that no row is stored twice.
 //
-// Postgres gets them by COPY over pgx, if
-// row-level security does not apply to the role, as to the tables' owner;
-// Postgres refuses COPY to others. Over lib/pq, for members of credent_app, and
-// on SQLite they are sent in INSERTs of 500 rows, which is slower, and else the
-// same. The user of [WithUser] counts as for a Create.
-func Copy(ctx context.Context, db *sql.DB, rows iter.Seq2[CopyRow, error], cfg CopyConfig, client Config) (int64, error) {
+// Postgres gets them by COPY over pgx, if row-level security does not apply to
+// the role, as to the tables' owner; Postgres refuses COPY to others. Over
+// lib/pq, for members of credent_app, and on SQLite they are sent in INSERTs of
+// 500 rows, which is slower, and else the same. The user of [WithUser] counts
+// as for a Create.
+func Copy(
+	ctx context.Context, db *sql.DB, rows iter.Seq2[CopyRow, error], cfg CopyConfig, client Config,
+) (int64, error) {
 	ctx = replica.Writing(ctx)
 	checked := clientconfig.Config(client)
 	checked.Audit = nil // Stored records the rows, once they are committed

@@ -20,7 +20,8 @@ func ExampleOpen() {
 	}
 
 	ctx := context.Background()
-	client, err := credent.Open(ctx, databaseURL, credent.Config{Keyring: ring, Migrate: true}, credent.WithDriver(sqlite.Driver()))
+	client, err := credent.Open(ctx, databaseURL, credent.Config{Keyring: ring, Migrate: true},
+		credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -23,7 +23,8 @@ func Example_rawSQL() {
 
 	secret := credent.NewSecret("PK-ANOTHER")
 	_, err := client.ExecContext(ctx, "UPDATE user_credentials SET api_key = ?, api_key_index = ? WHERE id = ?",
-		encrypted.At(secret, usercredential.APIKeyColumn, nil), encrypted.DigestOf(secret, usercredential.APIKeyColumn, nil), id)
+		encrypted.At(secret, usercredential.APIKeyColumn, nil),
+		encrypted.DigestOf(secret, usercredential.APIKeyColumn, nil), id)
 	fmt.Println(err)
 
 	// A bare secret is refused: nobody said where it is stored.

@@ -15,7 +15,8 @@ import (
 func ExampleWithReader() {
 	primary, primaryURL := open(credent.Config{Keyring: newKeyring()})
 	closeClient(primary)
-	standby, standbyURL := open(credent.Config{Keyring: newKeyring()}) // "postgres://…?target_session_attrs=prefer-standby"
+	// "postgres://…?target_session_attrs=prefer-standby"
+	standby, standbyURL := open(credent.Config{Keyring: newKeyring()})
 	closeClient(standby)
 
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -25,7 +26,8 @@ func ExampleWithReader() {
 		// Without it a standby that fails is the query's error.
 		OnReaderError: func(_ context.Context, err error) { log.Print("the primary answers: ", err) },
 	}
-	client, err := credent.Open(ctx, primaryURL, cfg, credent.WithReader(standbyURL), credent.WithDriver(sqlite.Driver()))
+	client, err := credent.Open(ctx, primaryURL, cfg, credent.WithReader(standbyURL),
+		credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -34,7 +36,8 @@ func ExampleWithReader() {
 	request := credent.WithRequest(ctx)
 	account := client.UserAccount.Create().SetUserID("user-1").SetAccountName("Ada").SaveX(request)
 	fmt.Println("its own request:", client.UserAccount.GetX(request, account.ID).AccountName)
-	fmt.Println("another request:", client.UserAccount.Query().CountX(credent.WithRequest(ctx)), "accounts, as long as the standby lags")
+	fmt.Println("another request:", client.UserAccount.Query().CountX(credent.WithRequest(ctx)),
+		"accounts, as long as the standby lags")
 	// Output:
 	// its own request: Ada
 	// another request: 0 accounts, as long as the standby lags

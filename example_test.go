@@ -93,7 +93,8 @@ func ExampleCheck() {
 	store(client)
 	fmt.Println("right key:", credent.Check(context.Background(), client))
 
-	other, err := credent.Open(context.Background(), url, credent.Config{Keyring: newKeyring()}, credent.WithDriver(sqlite.Driver()))
+	other, err := credent.Open(context.Background(), url, credent.Config{Keyring: newKeyring()},
+		credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -80,7 +80,8 @@ func checkReader(ctx context.Context, db *sql.DB, entDialect string, cfg Config)
 func OpenDB(databaseURL string, opts ...Option) (db *sql.DB, entDialect string, err error) {
 	o := optionsOf(opts)
 	if o.reader != nil {
-		return nil, "", fmt.Errorf("credent: %w: OpenDB makes one pool: make another of the URL of WithReader", ErrConfig)
+		return nil, "", fmt.Errorf("credent: %w: OpenDB makes one pool: make another of the URL of WithReader",
+			ErrConfig)
 	}
 	return open.DB(databaseURL, o.open)
 }

@@ -29,21 +29,25 @@ func TestWithReader(t *testing.T) {
 		reader string
 		want   error
 	}{
-		"standby":         {credent.Config{Keyring: newKeyring()}, url, nil},
-		"given twice":     {given, url, credent.ErrConfig},
-		"another dialect": {credent.Config{Keyring: newKeyring()}, "postgres://u:hidden@127.0.0.1:1/d", credent.ErrConfig},
-		"no URL":          {credent.Config{Keyring: newKeyring()}, "hidden", dbopen.ErrURL},
-		"empty":           {credent.Config{Keyring: newKeyring()}, "", dbopen.ErrURL},
+		"standby":     {credent.Config{Keyring: newKeyring()}, url, nil},
+		"given twice": {given, url, credent.ErrConfig},
+		"another dialect": {credent.Config{Keyring: newKeyring()}, "postgres://u:hidden@127.0.0.1:1/d",
+			credent.ErrConfig},
+		"no URL": {credent.Config{Keyring: newKeyring()}, "hidden", dbopen.ErrURL},
+		"empty":  {credent.Config{Keyring: newKeyring()}, "", dbopen.ErrURL},
 	} {
-		c, err := credent.Open(t.Context(), url, test.cfg, credent.WithDriver(sqlite.Driver()), credent.WithReader(test.reader))
-		if !errors.Is(err, test.want) || (err == nil) != (test.want == nil) || err != nil && strings.Contains(err.Error(), "hidden") {
+		c, err := credent.Open(t.Context(), url, test.cfg, credent.WithDriver(sqlite.Driver()),
+			credent.WithReader(test.reader))
+		if !errors.Is(err, test.want) || (err == nil) != (test.want == nil) ||
+			err != nil && strings.Contains(err.Error(), "hidden") {
 			t.Errorf("%s: got %v, want %v", name, err, test.want)
 		}
 		if err == nil {
 			closeClient(c)
 		}
 	}
-	if _, _, err := credent.OpenDB(url, credent.WithDriver(sqlite.Driver()), credent.WithReader(url)); !errors.Is(err, credent.ErrConfig) {
+	if _, _, err := credent.OpenDB(url, credent.WithDriver(sqlite.Driver()), credent.WithReader(url)); !errors.Is(err,
+		credent.ErrConfig) {
 		t.Errorf("OpenDB: got %v", err)
 	}
 }

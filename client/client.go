@@ -90,7 +90,8 @@ func FromDriver(drv dialect.Driver, cfg Config, opts ...ent.Option) (*ent.Client
 // client has these. The driver is safe for concurrent use. Errors are [New]'s.
 func WrapDriver(drv dialect.Driver, cfg Config) (dialect.Driver, error) {
 	if cfg.Migrate {
-		return nil, fmt.Errorf("client: %w: Migrate needs credent.Open: call migrate.Apply, and leave it out", ErrConfig)
+		return nil, fmt.Errorf("client: %w: Migrate needs credent.Open: call migrate.Apply, and leave it out",
+			ErrConfig)
 	}
 	checked := clientconfig.Config(cfg)
 	if err := checked.Check(); err != nil {

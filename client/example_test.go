@@ -60,7 +60,8 @@ func ExampleNew() {
 func ExampleNew_contradiction() {
 	db, ring := newPool()
 	defer func() { _ = db.Close() }()
-	_, err := client.New(db, dialect.SQLite, client.Config{Keyring: ring, Encryption: encrypted.Accept, Binding: encrypted.Write})
+	_, err := client.New(db, dialect.SQLite, client.Config{Keyring: ring, Encryption: encrypted.Accept,
+		Binding: encrypted.Write})
 	fmt.Println(errors.Is(err, encrypted.ErrInvalidStates))
 	// Output: true
 }
@@ -123,7 +124,8 @@ func ExampleCheck() {
 func ExampleReadStates() {
 	ctx := context.Background()
 	db, ring := newPool()
-	if _, err := db.ExecContext(ctx, "INSERT INTO credent_states VALUES ('user_credentials.api_key', 'binding', 'require', CURRENT_TIMESTAMP)"); err != nil {
+	if _, err := db.ExecContext(ctx, "INSERT INTO credent_states VALUES ('user_credentials.api_key', 'binding', "+
+		"'require', CURRENT_TIMESTAMP)"); err != nil {
 		log.Fatal(err)
 	}
 	c, err := client.New(db, dialect.SQLite, client.Config{Keyring: ring, Binding: encrypted.Accept})
@@ -136,7 +138,8 @@ func ExampleReadStates() {
 
 func ExampleCheckRowSecurity() {
 	db, ring := newPool()
-	err := client.CheckRowSecurity(context.Background(), db, dialect.SQLite, client.Config{Keyring: ring, RequireRowSecurity: true})
+	err := client.CheckRowSecurity(context.Background(), db, dialect.SQLite, client.Config{Keyring: ring,
+		RequireRowSecurity: true})
 	fmt.Println(errors.Is(err, client.ErrUnsupported)) // only Postgres has it
 	// Output: true
 }
@@ -170,12 +173,13 @@ func ExampleWithUser() {
 
 func ExampleWithActor() {
 	db, ring := newPool()
-	logger := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-		if a.Key != "actor" {
-			return slog.Attr{}
-		}
-		return a
-	}}))
+	logger := slog.New(slog.NewTextHandler(os.Stdout,
+		&slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key != "actor" {
+				return slog.Attr{}
+			}
+			return a
+		}}))
 	c, err := client.New(db, dialect.SQLite, client.Config{Keyring: ring, Audit: logger})
 	if err != nil {
 		log.Fatal(err)

@@ -219,7 +219,8 @@ func (a *adopter) compare(ctx context.Context) error {
 // will say what is wrong.
 func (a *adopter) withoutEarly(ctx context.Context, c comparer, differences []difference, have *snapshot) []difference {
 	isEarly := func(d difference) bool { return d.class == classColumn && d.kind == DriftExtra }
-	if !slices.ContainsFunc(differences, isEarly) || slices.ContainsFunc(differences, func(d difference) bool { return !isEarly(d) }) {
+	if !slices.ContainsFunc(differences, isEarly) ||
+		slices.ContainsFunc(differences, func(d difference) bool { return !isEarly(d) }) {
 		return differences
 	}
 	if err := a.replayOthers(ctx, c); err != nil {

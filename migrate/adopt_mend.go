@@ -56,7 +56,8 @@ func (m *mender) pair(d difference) (pairing, bool) {
 			return pairing{extra: extra.itemKey}, m.firstFor(d, extra)
 		}
 		columns, unique := strings.CutPrefix(definition, "UNIQUE ")
-		if d.class == classConstraint && unique && extra.class == classIndex && extra.value(extra.have, "uniqueness") == "unique" &&
+		if d.class == classConstraint && unique && extra.class == classIndex &&
+			extra.value(extra.have, "uniqueness") == "unique" &&
 			extra.value(extra.have, "definition") == "btree "+columns && extra.value(extra.have, "state") == "valid" {
 			return pairing{extra: extra.itemKey, index: true}, true
 		}
@@ -68,7 +69,8 @@ func (m *mender) pair(d difference) (pairing, bool) {
 // can become.
 func (m *mender) firstFor(d, extra difference) bool {
 	for _, other := range m.differences {
-		if other.kind == DriftMissing && other.class == d.class && other.table == d.table && slices.Equal(other.want, extra.have) {
+		if other.kind == DriftMissing && other.class == d.class && other.table == d.table &&
+			slices.Equal(other.want, extra.have) {
 			return other.itemKey == d.itemKey
 		}
 	}
@@ -98,7 +100,8 @@ func (m *mender) one(d difference) (statements []string, note string) {
 		return statements, "a later migration enables it"
 	case classPolicy, classTrigger, classRule:
 		if d.kind == DriftExtra {
-			return []string{fmt.Sprintf("DROP %s %s ON %s;", strings.ToUpper(classNames[d.class]), name, table)}, "find out first what needs it"
+			return []string{fmt.Sprintf("DROP %s %s ON %s;", strings.ToUpper(classNames[d.class]), name, table)},
+				"find out first what needs it"
 		}
 	case classGrant:
 		if d.kind == DriftExtra && d.table != "" && !strings.Contains(d.name, " ") {
@@ -109,7 +112,8 @@ func (m *mender) one(d difference) (statements []string, note string) {
 			return []string{fmt.Sprintf("REVOKE ALL ON TABLE %s FROM %s;", table, role)}, "find out first what needs it"
 		}
 		if d.kind == DriftExtra && d.table == "" {
-			return []string{fmt.Sprintf("REVOKE ALL ON SCHEMA %s FROM %s;", m.schema, name)}, "find out first what needs it"
+			return []string{fmt.Sprintf("REVOKE ALL ON SCHEMA %s FROM %s;", m.schema, name)},
+				"find out first what needs it"
 		}
 	}
 	return nil, "mend it by hand"
@@ -157,7 +161,8 @@ func (m *mender) column(d difference, alter string) ([]string, string) {
 	case d.kind == DriftExtra:
 		return nil, "no statement given here drops data: drop it by hand when nothing needs it"
 	case d.kind == DriftMissing && m.extraColumn(d.table):
-		return nil, "the table has a column that should not be there: if this is it with another name, rename it by hand"
+		return nil, "the table has a column that should not be there: if this is it with another name, rename it by " +
+			"hand"
 	case d.kind == DriftMissing && isDeclaredEncrypted(d.table, d.name):
 		return nil, "it should hold encrypted secrets, which cannot be made up: add it by hand"
 	case d.kind == DriftMissing && d.value(d.want, "nullability") == "NOT NULL" && d.value(d.want, "default") == "":
@@ -212,7 +217,8 @@ func (m *mender) retype(d difference) (action, note string) {
 		return "", handsOff + ": look at its values, then change its type by hand"
 	case text:
 		return "TYPE " + want, ""
-	case isTime(want) && isTime(have) && strings.HasSuffix(want, "without time zone") != strings.HasSuffix(have, "without time zone"):
+	case isTime(want) && isTime(have) && strings.HasSuffix(want, "without time zone") != strings.HasSuffix(have,
+		"without time zone"):
 		return "TYPE " + want + " USING " + quote(d.name) + " AT TIME ZONE 'UTC'", ""
 	}
 	return "", "what its values mean in the other type is not known: change it by hand"
@@ -228,7 +234,8 @@ func indexStatement(option string, k itemKey, parts []part, table string) string
 	if d.value(parts, "uniqueness") == "unique" {
 		unique = "UNIQUE "
 	}
-	return fmt.Sprintf("CREATE %sINDEX %s%s ON %s USING %s;", unique, option, quote(k.name), table, d.value(parts, "definition"))
+	return fmt.Sprintf("CREATE %sINDEX %s%s ON %s USING %s;", unique, option, quote(k.name), table,
+		d.value(parts, "definition"))
 }
 
 func (m *mender) index(d difference, table string) ([]string, string) {
@@ -267,7 +274,8 @@ func (m *mender) constraint(d difference, alter string) ([]string, string) {
 	case d.value(d.have, "definition") == d.value(d.want, "definition")+" NOT VALID":
 		return []string{alter + "VALIDATE CONSTRAINT " + name + ";"}, ""
 	case !d.changed("definition"):
-		return nil, "triggers are disabled on the table, or on the one it refers to: ENABLE TRIGGER ALL by hand, as a superuser"
+		return nil, "triggers are disabled on the table, or on the one it refers to: ENABLE TRIGGER ALL by hand, as " +
+			"a superuser"
 	}
 	return append([]string{drop}, add...), ""
 }
@@ -282,8 +290,8 @@ func (m *mender) addConstraint(d difference, alter string) []string {
 	add := alter + "ADD CONSTRAINT " + name + " "
 	if parts := uniqueDefinition.FindStringSubmatch(definition); parts != nil {
 		return []string{
-			"CREATE UNIQUE INDEX CONCURRENTLY " + name + " ON " + m.schema + "." + quote(d.table) + " " + parts[2] + ";",
-			add + parts[1] + " USING INDEX " + name + ";",
+			"CREATE UNIQUE INDEX CONCURRENTLY " + name + " ON " + m.schema + "." + quote(d.table) +
+				" " + parts[2] + ";", add + parts[1] + " USING INDEX " + name + ";",
 		}
 	}
 	if strings.HasPrefix(definition, "CHECK ") || strings.HasPrefix(definition, "FOREIGN KEY ") {

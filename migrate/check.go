@@ -59,7 +59,8 @@ const (
 var errKinds = map[Kind]error{
 	FilesChanged: ErrChanged, FileEdited: ErrEdited, FileDeleted: ErrDeleted, FileOutOfOrder: ErrOutOfOrder,
 	FilePending: ErrPending, FilePartial: ErrPartial, FileNewer: ErrNewer,
-	DriftMissing: ErrDrift, DriftExtra: ErrDrift, DriftChanged: ErrDrift, DriftNarrower: ErrDrift, DriftUnsafe: ErrDrift,
+	DriftMissing: ErrDrift, DriftExtra: ErrDrift, DriftChanged: ErrDrift, DriftNarrower: ErrDrift,
+	DriftUnsafe: ErrDrift,
 }
 
 // Finding is one thing that is not as it should be.
@@ -77,10 +78,13 @@ type Finding struct {
 func (f Finding) String() string {
 	words := map[Kind]string{
 		FilesChanged: "the files do not match atlas.sum", FileEdited: "changed after it was applied",
-		FileDeleted: "applied, and the file is missing", FileOutOfOrder: "never applied, and older than the newest applied one",
-		FilePending: "pending", FilePartial: "applied in part", FileNewer: "applied, and unknown to this version of the code",
-		DriftMissing: "missing", DriftExtra: "not of the migrations", DriftChanged: "changed", DriftNarrower: "narrower than it should be",
-		DriftUnsafe: "unsafe",
+		FileDeleted: "applied, and the file is missing", FileOutOfOrder: "never applied, and older than the newest " +
+			"applied one",
+		FilePending: "pending", FilePartial: "applied in part", FileNewer: "applied, and unknown to this version of " +
+			"the code",
+		DriftMissing: "missing", DriftExtra: "not of the migrations", DriftChanged: "changed",
+		DriftNarrower: "narrower than it should be",
+		DriftUnsafe:   "unsafe",
 	}
 	line := f.Object + ": " + words[f.Kind]
 	if f.Detail != "" {
@@ -185,7 +189,8 @@ func Check(ctx context.Context, db *sql.DB, config Config) (report *Report, err 
 		dir, err = loadDir(cfg.dir)
 	}
 	if dir != nil && errors.Is(err, ErrChanged) {
-		report.Findings = append(report.Findings, Finding{Kind: FilesChanged, Object: migrate.HashFileName, Detail: sumDetail(dir)})
+		report.Findings = append(report.Findings, Finding{Kind: FilesChanged, Object: migrate.HashFileName,
+			Detail: sumDetail(dir)})
 	} else if err != nil {
 		return nil, err
 	}
@@ -267,7 +272,8 @@ func (c *checker) checkFiles(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	slices.SortStableFunc(found, func(a, b Finding) int { return strings.Compare(versionOf(a.Object), versionOf(b.Object)) })
+	slices.SortStableFunc(found,
+		func(a, b Finding) int { return strings.Compare(versionOf(a.Object), versionOf(b.Object)) })
 	c.report.Findings = slices.Concat(c.report.Findings, found, spread)
 	for _, f := range found {
 		if f.Kind == FileNewer || f.Kind == FileDeleted {

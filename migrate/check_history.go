@@ -28,7 +28,8 @@ func checkHistory(applied []*migrate.Revision, files []migrate.File) ([]Finding,
 			findings = append(findings, Finding{Kind: FileDeleted, Object: rev.Version, Detail: rev.Description})
 		case isPartial(rev):
 			findings = append(findings, Finding{
-				Kind: FilePartial, Object: file.Name(), Detail: fmt.Sprintf("%d of %d statements", rev.Applied, rev.Total),
+				Kind: FilePartial, Object: file.Name(), Detail: fmt.Sprintf("%d of %d statements",
+					rev.Applied, rev.Total),
 			})
 		}
 	}
@@ -41,7 +42,8 @@ func checkHistory(applied []*migrate.Revision, files []migrate.File) ([]Finding,
 			findings = append(findings, Finding{Kind: FilePending, Object: f.Name()})
 		}
 	}
-	slices.SortStableFunc(findings, func(a, b Finding) int { return strings.Compare(versionOf(a.Object), versionOf(b.Object)) })
+	slices.SortStableFunc(findings,
+		func(a, b Finding) int { return strings.Compare(versionOf(a.Object), versionOf(b.Object)) })
 	return findings, nil
 }
 
@@ -123,7 +125,8 @@ func (h *hashes) edited() ([]Finding, error) {
 			return nil, fmt.Errorf("migrate: %s: %w", f.Name(), err)
 		}
 		if !equal {
-			return []Finding{{Kind: FileEdited, Object: f.Name(), Detail: h.editedDetail(unverified, h.files[i+1:])}}, nil
+			return []Finding{{Kind: FileEdited, Object: f.Name(), Detail: h.editedDetail(unverified, h.files[i+1:])}},
+				nil
 		}
 		unverified = nil
 	}
@@ -142,7 +145,8 @@ func (h *hashes) editedDetail(unverified []string, after []migrate.File) string 
 		}
 	}
 	if len(more) > 0 {
-		details = append(details, "whether "+strings.Join(more, " and ")+" changed as well cannot be told before it is restored")
+		details = append(details, "whether "+strings.Join(more, " and ")+" changed as well cannot be told before it "+
+			"is restored")
 	}
 	return strings.Join(details, "; ")
 }

@@ -129,7 +129,8 @@ func (v *converter) abandon(from, to *atlas.Table) {
 		}
 		if _, ok := to.Column(expand.Tokens(c.Name)); !ok {
 			undo := expand.Undo(v.dialect, column.Column{Table: from.Name, Name: c.Name})
-			v.before = append(v.before, triggerChanges(fmt.Sprintf("%q of %q stays plaintext", c.Name, from.Name), undo[:len(undo)-1])...)
+			v.before = append(v.before, triggerChanges(fmt.Sprintf("%q of %q stays plaintext", c.Name, from.Name),
+				undo[:len(undo)-1])...)
 		}
 	}
 }
@@ -151,11 +152,13 @@ func (v *converter) expand(from, to *atlas.Table, old, c *atlas.Column, of colum
 	comment := fmt.Sprintf("%q of %q becomes encrypted: this adds the column for its tokens", c.Name, to.Name)
 	if len(v.before) == 0 {
 		comment += ". Services go on to use the plaintext.\n" +
-			"-- Next run rotate.Encrypt (credent encrypt) until rotate.Verify finds no plaintext. Then let migrate.Diff write the\n" +
-			"-- next file, which drops the plaintext, and apply it with the service that uses the encrypted field"
+			"-- Next run rotate.Encrypt (credent encrypt) until rotate.Verify finds no plaintext. Then let " +
+			"migrate.Diff write the\n-- next file, which drops the plaintext, and apply it with the service that " +
+			"uses the encrypted field"
 	}
 	v.before = append(v.before, &migrate.Change{Cmd: statements[0], Comment: comment})
-	v.after = append(v.after, triggerChanges(fmt.Sprintf("empty the token of %q of %q when a writer changes the plaintext", c.Name, to.Name),
+	v.after = append(v.after, triggerChanges(fmt.Sprintf("empty the token of %q of %q when a writer changes the "+
+		"plaintext", c.Name, to.Name),
 		statements[1:])...)
 
 	tokens := *c
@@ -192,7 +195,8 @@ func (v *converter) swap(from *atlas.Table, old, tokens *atlas.Column, of column
 			}
 		}
 		if of.Index != "" {
-			drops = append(drops, indextrigger.Drops(v.dialect, indextrigger.Column{Table: of.Table, Token: of.Name, Index: of.Index, Key: of.ID})...)
+			drops = append(drops, indextrigger.Drops(v.dialect, indextrigger.Column{Table: of.Table, Token: of.Name,
+				Index: of.Index, Key: of.ID})...)
 		}
 		statements = slices.Insert(statements, len(statements)-2, drops...)
 	}
@@ -200,7 +204,8 @@ func (v *converter) swap(from *atlas.Table, old, tokens *atlas.Column, of column
 		change := &migrate.Change{Cmd: cmd}
 		switch i {
 		case 0:
-			change.Comment = fmt.Sprintf("the tokens of %q of %q take the plaintext's place, once every row has one", old.Name, from.Name)
+			change.Comment = fmt.Sprintf("the tokens of %q of %q take the plaintext's place, once every row has one",
+				old.Name, from.Name)
 		case len(statements) - 2:
 			change.Comment = "the plaintext goes\n-- atlas:nolint destructive"
 		case len(statements) - 1:
@@ -238,10 +243,12 @@ func toPlaintext(t *atlas.Table, old, c *atlas.Column) error {
 		Table: t.Name, Column: c.Name, From: typeOf(old) + " with tokens", To: typeOf(c),
 		Reason: "the column holds tokens, and the field is not encrypted any more",
 		Do: []string{
-			fmt.Sprintf("write a migration that drops the CHECK %q, with \"-- atlas:nolint encrypted_column\" above it", check.Name),
+			fmt.Sprintf("write a migration that drops the CHECK %q, with \"-- atlas:nolint encrypted_column\" above it",
+				check.Name),
 			"while the schema still has the encrypted field, run rotate.DecryptToPlaintext (credent decrypt)",
-			"change the field to plaintext. If it isn't text, write the conversion by hand: ALTER TABLE … ALTER COLUMN … TYPE … USING …, " +
-				"with \"-- atlas:nolint encrypted_column\"; a time is RFC 3339 in text, bytes are in UTF-8, the rest is JSON",
+			"change the field to plaintext. If it isn't text, write the conversion by hand: ALTER TABLE … ALTER " +
+				"COLUMN … TYPE … USING …, with \"-- atlas:nolint encrypted_column\"; a time is RFC 3339 in text, " +
+				"bytes are in UTF-8, the rest is JSON",
 			"run migrate.Diff again",
 		},
 	}

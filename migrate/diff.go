@@ -110,7 +110,8 @@ func Diff(ctx context.Context, dev *sql.DB, path, name string, tables ...*schema
 
 // diffTables returns what ent finds missing after the renames.
 func diffTables(
-	ctx context.Context, dev *sql.DB, d, path, name string, tables []*schema.Table, renames []*migrate.Change, later *steps,
+	ctx context.Context, dev *sql.DB, d, path, name string, tables []*schema.Table,
+	renames []*migrate.Change, later *steps,
 ) (*migrate.Plan, error) {
 	dir, err := loadDir(os.DirFS(path))
 	if err == nil {
@@ -139,7 +140,8 @@ func makesTrigger(c *migrate.Change) bool { return strings.HasPrefix(c.Cmd, "CRE
 
 // addTriggers adds the renames and the triggers of blind indexes to a plan.
 func addTriggers(
-	ctx context.Context, dev *sql.DB, d, path string, tables []*schema.Table, renames []*migrate.Change, plan *migrate.Plan,
+	ctx context.Context, dev *sql.DB, d, path string, tables []*schema.Table, renames []*migrate.Change,
+	plan *migrate.Plan,
 ) (err error) {
 	l, err := newLinter(ctx, dev, os.DirFS(path))
 	if err != nil {

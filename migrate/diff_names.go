@@ -19,7 +19,9 @@ import (
 // declaredRenames returns the renames that the directory lacks, of tables and
 // of encrypted columns with earlier names, and of their digests. ent would
 // drop and add them.
-func declaredRenames(ctx context.Context, dev *sql.DB, path string, tables []*schema.Table) (_ []*migrate.Change, err error) {
+func declaredRenames(
+	ctx context.Context, dev *sql.DB, path string, tables []*schema.Table,
+) (_ []*migrate.Change, err error) {
 	d := &namesDiffer{tables: tables}
 	var renamed []column.Column
 	for _, c := range column.All() {
@@ -101,7 +103,9 @@ func (d *namesDiffer) addColumn(t *atlas.Table, from, to string) {
 }
 
 func (d *namesDiffer) rename(what, from, to, stmt string) {
-	d.changes = append(d.changes, &migrate.Change{Cmd: stmt, Comment: fmt.Sprintf("rename the %s %q, which WasNamed declares, to %q", what, from, to)})
+	d.changes = append(d.changes,
+		&migrate.Change{Cmd: stmt, Comment: fmt.Sprintf("rename the %s %q, which WasNamed declares, to %q",
+			what, from, to)})
 }
 
 // withChanges returns a directory with one more file.

@@ -19,7 +19,8 @@ import (
 func init() { //nolint:gochecknoinits // as in lint_names_test.go
 	scanner := column.NewField("email", 500)
 	encrypted.Register(encrypted.Binding{
-		Column:  encrypted.Column{Client: "former names", Entity: "Person", Table: "patients", Name: "email", Size: 500, Index: "email_index"},
+		Column: encrypted.Column{Client: "former names", Entity: "Person", Table: "patients", Name: "email", Size: 500,
+			Index: "email_index"},
 		Scanner: func() any { return scanner },
 	})
 }
@@ -28,14 +29,16 @@ func init() { //nolint:gochecknoinits // as in lint_names_test.go
 func persons(table, name string) func() *schema.Table {
 	return func() *schema.Table {
 		id := &schema.Column{Name: "id", Type: field.TypeInt}
-		text, digest := schema.Column{Name: name, Type: field.TypeBytes}, schema.Column{Name: name + "_index", Type: field.TypeBytes, Nullable: true}
+		text, digest := schema.Column{Name: name, Type: field.TypeBytes}, schema.Column{Name: name + "_index",
+			Type: field.TypeBytes, Nullable: true}
 		text.SchemaType = map[string]string{"postgres": "varchar(500)", "sqlite3": "varchar(500)"}
 		digest.SchemaType = map[string]string{"postgres": "bytea", "sqlite3": "blob"}
 		t := &schema.Table{
 			Name: table, PrimaryKey: []*schema.Column{id}, Columns: []*schema.Column{id, &text, &digest},
 			Annotation: &entsql.Annotation{Checks: map[string]string{table + "_" + name + "_encrypted": name + ` LIKE 'gAAAA%'`}},
 		}
-		t.Indexes = []*schema.Index{{Name: "person_" + name + "_index", Unique: true, Columns: []*schema.Column{&digest}}}
+		t.Indexes = []*schema.Index{{Name: "person_" + name + "_index", Unique: true,
+			Columns: []*schema.Column{&digest}}}
 		return t
 	}
 }
@@ -81,7 +84,8 @@ func TestDiffNames(t *testing.T) {
 				}
 				apply()
 				var token, digest string
-				if err := db.QueryRowContext(t.Context(), "SELECT mail, mail_index FROM people").Scan(&token, &digest); err != nil || token+digest != "gAAAA1A" {
+				if err := db.QueryRowContext(t.Context(), "SELECT mail, mail_index FROM people").
+					Scan(&token, &digest); err != nil || token+digest != "gAAAA1A" {
 					t.Errorf("got %q and %q, %v", token, digest, err)
 				}
 				if got := check(t, db, dir); got != nil {
@@ -96,7 +100,8 @@ func TestDiffNames(t *testing.T) {
 					t.Errorf("%d triggers, %v\n%s", n, err, text)
 				}
 				run(t, db, "UPDATE people SET mail = 'gAAAA2'")
-				if err := db.QueryRowContext(t.Context(), "SELECT count(mail_index) FROM people").Scan(&n); err != nil || n != 0 {
+				if err := db.QueryRowContext(t.Context(), "SELECT count(mail_index) FROM people").
+					Scan(&n); err != nil || n != 0 {
 					t.Errorf("%d digests outlive their token, %v", n, err)
 				}
 			})

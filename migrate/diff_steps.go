@@ -80,14 +80,18 @@ func addOnce(all []*migrate.Change, change *migrate.Change) []*migrate.Change {
 // modifyColumn takes NOT NULL out of a change, and lets a CHECK come first.
 // With a type it makes the CHECKs of the column anew, which Postgres would
 // otherwise validate at once.
-func (s *steps) modifyColumn(before *atlas.Table, m *atlas.ModifyTable, c *atlas.ModifyColumn) (changes []atlas.Change) {
+func (s *steps) modifyColumn(
+	before *atlas.Table, m *atlas.ModifyTable, c *atlas.ModifyColumn,
+) (changes []atlas.Change) {
 	if c.Change.Is(atlas.ChangeNull) && !c.To.Type.Null {
-		check := atlas.NewCheck().SetName(m.T.Name + "_" + c.To.Name + "_not_null").SetExpr(quote(c.To.Name) + " IS NOT NULL")
+		check := atlas.NewCheck().SetName(m.T.Name + "_" + c.To.Name + "_not_null").
+			SetExpr(quote(c.To.Name) + " IS NOT NULL")
 		changes = append(changes, s.addCheck(m.T, check))
 		alter := "ALTER TABLE " + quote(m.T.Name) + " "
 		s.after = addOnce(s.after, &migrate.Change{
-			Comment: fmt.Sprintf("no row of %q may have NULL in %q: fill them in before this file", m.T.Name, c.To.Name),
-			Cmd:     alter + "ALTER COLUMN " + quote(c.To.Name) + " SET NOT NULL, DROP CONSTRAINT " + quote(check.Name),
+			Comment: fmt.Sprintf("no row of %q may have NULL in %q: fill them in before this file",
+				m.T.Name, c.To.Name),
+			Cmd: alter + "ALTER COLUMN " + quote(c.To.Name) + " SET NOT NULL, DROP CONSTRAINT " + quote(check.Name),
 		})
 		c.Change &^= atlas.ChangeNull
 	}
@@ -139,7 +143,8 @@ func (s *steps) split(plan *migrate.Plan) (files []*migrate.Plan) {
 			continue
 		}
 		concurrent := *change
-		concurrent.Cmd = planCreateIndex.ReplaceAllString(change.Cmd, "CREATE ${1}INDEX CONCURRENTLY IF NOT EXISTS $2 ON $3 ")
+		concurrent.Cmd = planCreateIndex.ReplaceAllString(change.Cmd, "CREATE ${1}INDEX CONCURRENTLY IF NOT EXISTS "+
+			"$2 ON $3 ")
 		name := plan.Name + "_index"
 		if len(indexes) > 0 {
 			name += fmt.Sprintf("_%d", len(indexes)+1)

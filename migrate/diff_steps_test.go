@@ -21,9 +21,11 @@ func items(after bool) []*schema.Table {
 	owners := &schema.Table{Name: "owners", PrimaryKey: []*schema.Column{id}, Columns: []*schema.Column{id}}
 	own := &schema.Column{Name: "id", Type: field.TypeInt}
 	name := &schema.Column{Name: "name", Type: field.TypeString, Nullable: true}
-	token := &schema.Column{Name: "token", Type: field.TypeString, Nullable: true, SchemaType: map[string]string{"postgres": "varchar(500)"}}
+	token := &schema.Column{Name: "token", Type: field.TypeString, Nullable: true,
+		SchemaType: map[string]string{"postgres": "varchar(500)"}}
 	owner := &schema.Column{Name: "owner", Type: field.TypeInt, Nullable: true}
-	t := &schema.Table{Name: "items", PrimaryKey: []*schema.Column{own}, Columns: []*schema.Column{own, name, token, owner}}
+	t := &schema.Table{Name: "items", PrimaryKey: []*schema.Column{own}, Columns: []*schema.Column{own,
+		name, token, owner}}
 	t.Annotation = &entsql.Annotation{Checks: map[string]string{"items_token_check": "token LIKE 'gAAAA%'"}}
 	if !after {
 		return []*schema.Table{owners, t}
@@ -35,7 +37,8 @@ func items(after bool) []*schema.Table {
 		{Name: "items_name", Columns: []*schema.Column{name}},
 		{Name: "items_owner", Unique: true, Columns: []*schema.Column{owner}},
 	}
-	t.ForeignKeys = []*schema.ForeignKey{{Symbol: "items_owner_fk", Columns: []*schema.Column{owner}, RefColumns: []*schema.Column{id}, RefTable: owners}}
+	t.ForeignKeys = []*schema.ForeignKey{{Symbol: "items_owner_fk", Columns: []*schema.Column{owner},
+		RefColumns: []*schema.Column{id}, RefTable: owners}}
 	made := &schema.Column{Name: "id", Type: field.TypeInt}
 	other := &schema.Table{Name: "others", PrimaryKey: []*schema.Column{made}, Columns: []*schema.Column{made}}
 	other.Indexes = []*schema.Index{{Name: "others_id", Columns: []*schema.Column{made}}}
@@ -69,7 +72,8 @@ func TestDiffInSteps(t *testing.T) {
 		if err := testopt.Apply(t.Context(), db, testopt.WithDir(os.DirFS(dir))); err != nil {
 			t.Fatal(err)
 		}
-		for _, stmt := range []string{"INSERT INTO owners VALUES (1)", "INSERT INTO items (id, name, token, owner) VALUES (1, 'n', 'gAAAA1', 1)"} {
+		for _, stmt := range []string{"INSERT INTO owners VALUES (1)", "INSERT INTO items (id, name, token, owner) " +
+			"VALUES (1, 'n', 'gAAAA1', 1)"} {
 			if _, err := db.ExecContext(t.Context(), stmt); err != nil {
 				t.Fatal(err)
 			}

@@ -220,7 +220,8 @@ func (d *difference) finding() Finding {
 		case strings.Contains(have+p.value, "\n"):
 			details = append(details, "another "+p.label)
 		default:
-			details = append(details, fmt.Sprintf("%s is %s, should be %s", p.label, cmp.Or(have, "none"), cmp.Or(p.value, "none")))
+			details = append(details, fmt.Sprintf("%s is %s, should be %s", p.label, cmp.Or(have, "none"),
+				cmp.Or(p.value, "none")))
 		}
 	}
 	f.Detail = strings.Join(details, "; ")

@@ -30,7 +30,8 @@ type postgresComparer struct {
 func newPostgresComparer(ctx context.Context, conn *sql.Conn, drv *driver) (*postgresComparer, error) {
 	c := &postgresComparer{conn: conn, drv: drv, temporary: "credent_check_" + strings.ToLower(rand.Text())}
 	var current, quoted sql.NullString
-	if err := conn.QueryRowContext(ctx, "SELECT current_schema(), quote_ident(current_schema()), to_regproc('pg_catalog.gen_random_uuid') IS NULL").
+	if err := conn.QueryRowContext(ctx, "SELECT current_schema(), quote_ident(current_schema()), "+
+		"to_regproc('pg_catalog.gen_random_uuid') IS NULL").
 		Scan(&current, &quoted, &c.standIn); err != nil {
 		return nil, fmt.Errorf("migrate: find the schema: %w", err)
 	}
@@ -41,10 +42,12 @@ func newPostgresComparer(ctx context.Context, conn *sql.Conn, drv *driver) (*pos
 	if _, err := conn.ExecContext(ctx, "CREATE SCHEMA "+c.temporary); err != nil {
 		switch dberror.State(err) {
 		case "42501": // insufficient privilege
-			return nil, fmt.Errorf("migrate: %w: it takes a schema that is rolled back, and the role may not make one; let the "+
-				"database's owner run: GRANT CREATE ON DATABASE … TO the role, or check as the owner: %w", ErrCannotCompare, err)
+			return nil, fmt.Errorf("migrate: %w: it takes a schema that is rolled back, and the role may not make "+
+				"one; let the database's owner run: GRANT CREATE ON DATABASE … TO the role, or check as the owner: %w",
+				ErrCannotCompare, err)
 		case "25006": // read-only transaction
-			return nil, fmt.Errorf("migrate: %w: the server or session is read-only; check on the primary: %w", ErrCannotCompare, err)
+			return nil, fmt.Errorf("migrate: %w: the server or session is read-only; check on the primary: %w",
+				ErrCannotCompare, err)
 		}
 		return nil, fmt.Errorf("migrate: make a schema to compare with: %w", err)
 	}
@@ -54,7 +57,8 @@ func newPostgresComparer(ctx context.Context, conn *sql.Conn, drv *driver) (*pos
 	if c.standIn {
 		// Postgres 12: keep the first migration from looking for the extension,
 		// which is in the real schema.
-		if _, err := conn.ExecContext(ctx, "CREATE FUNCTION gen_random_uuid() RETURNS uuid LANGUAGE sql AS 'SELECT NULL::uuid'"); err != nil {
+		if _, err := conn.ExecContext(ctx, "CREATE FUNCTION gen_random_uuid() RETURNS uuid LANGUAGE sql AS 'SELECT "+
+			"NULL::uuid'"); err != nil {
 			return nil, fmt.Errorf("migrate: stand in for gen_random_uuid: %w", err)
 		}
 	}
@@ -92,7 +96,8 @@ WHERE l.pid = pg_backend_pid() AND l.mode <> 'AccessShareLock' AND n.nspname <> 
 		return fmt.Errorf("migrate: look at locks: %w", err)
 	}
 	if reached.Valid {
-		return &StatementError{File: f.Name(), Line: 1, Err: fmt.Errorf("it names the schema of %s, so that it cannot be replayed in another one", reached.String)}
+		return &StatementError{File: f.Name(), Line: 1, Err: fmt.Errorf("it names the schema of %s, so that it "+
+			"cannot be replayed in another one", reached.String)}
 	}
 	return nil
 }
@@ -103,7 +108,8 @@ func (c *postgresComparer) scratch(ctx context.Context) (*snapshot, error) {
 		names *[]string
 		query string
 	}{
-		{&tables, "SELECT relname FROM pg_class WHERE relnamespace = $1::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'f')"},
+		{&tables, "SELECT relname FROM pg_class WHERE relnamespace = $1::regnamespace AND relkind IN ('r', 'p', 'v', " +
+			"'m', 'f')"},
 		{&functions, "SELECT DISTINCT proname FROM pg_proc WHERE pronamespace = $1::regnamespace"},
 	} {
 		rows, err := c.conn.QueryContext(ctx, list.query, c.temporary)
@@ -202,7 +208,8 @@ ORDER BY t.relname`, c.quoted, strings.Join(secured, ","), appRole)
 	}
 	var findings []Finding
 	for _, detail := range slices.Compact(details) {
-		findings = append(findings, Finding{Kind: DriftUnsafe, Object: "role " + appRole, Detail: detail + ", so that row-level security does not hold it"})
+		findings = append(findings, Finding{Kind: DriftUnsafe, Object: "role " + appRole,
+			Detail: detail + ", so that row-level security does not hold it"})
 	}
 	return findings, nil
 }

@@ -42,7 +42,8 @@ func (c *sqliteComparer) replay(ctx context.Context, f replayFile) error {
 }
 
 func (c *sqliteComparer) scratch(ctx context.Context) (*snapshot, error) {
-	rows, err := c.replayed.QueryContext(ctx, "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'")
+	rows, err := c.replayed.QueryContext(ctx, "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND "+
+		"name NOT LIKE 'sqlite\\_%' ESCAPE '\\'")
 	if err != nil {
 		return nil, fmt.Errorf("migrate: list what was replayed: %w", err)
 	}

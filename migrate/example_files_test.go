@@ -148,7 +148,8 @@ func ExampleLint() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(path, file), []byte("ALTER TABLE user_accounts DROP COLUMN account_name;\n"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(path, file), []byte("ALTER TABLE user_accounts DROP COLUMN account_name;\n"),
+		0o600); err != nil {
 		log.Fatal(err)
 	}
 	if err := migrate.Hash(path); err != nil {

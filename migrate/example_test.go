@@ -44,7 +44,8 @@ func ExampleReadStatus() {
 		if err != nil {
 			log.Fatal(err)
 		}
-		fmt.Println(len(status.Applied), "applied,", len(status.Pending), "pending", errors.Is(status.Err(), migrate.ErrPending))
+		fmt.Println(len(status.Applied), "applied,", len(status.Pending), "pending",
+			errors.Is(status.Err(), migrate.ErrPending))
 		if err := migrate.Apply(ctx, db, migrate.Config{}); err != nil {
 			log.Fatal(err)
 		}

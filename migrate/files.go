@@ -140,7 +140,8 @@ func nextVersion(dir migrate.Dir, now time.Time) (string, error) {
 	}
 	t, err := time.Parse(versionLayout, last)
 	if err != nil {
-		return "", fmt.Errorf("migrate: %w: %s is the newest and not a time in UTC", ErrFileName, files[len(files)-1].Name())
+		return "", fmt.Errorf("migrate: %w: %s is the newest and not a time in UTC", ErrFileName,
+			files[len(files)-1].Name())
 	}
 	return t.Add(time.Second).Format(versionLayout), nil
 }

@@ -90,7 +90,8 @@ func (l Layout) check() error {
 	for _, l := range Layouts() {
 		names = append(names, string(l))
 	}
-	return fmt.Errorf("migrate: %w: there is no layout %q; there are %s", ErrLayoutRefused, string(l), strings.Join(names, " and "))
+	return fmt.Errorf("migrate: %w: there is no layout %q; there are %s", ErrLayoutRefused, string(l),
+		strings.Join(names, " and "))
 }
 
 // layoutFile is a file of a layout.
@@ -153,7 +154,8 @@ func readLayout(ctx context.Context, conn *sql.Conn, d string) (of *layouted, er
 			err = fmt.Errorf("migrate: read the layout: %w", err)
 		}
 	}()
-	if err := conn.QueryRowContext(ctx, "SELECT to_regclass($1::text) IS NOT NULL", layoutTable).Scan(&of.chosen); err != nil || !of.chosen {
+	if err := conn.QueryRowContext(ctx, "SELECT to_regclass($1::text) IS NOT NULL", layoutTable).
+		Scan(&of.chosen); err != nil || !of.chosen {
 		return of, err
 	}
 	rows, err := conn.QueryContext(ctx, "SELECT layout, version, description, hash, applied_at FROM "+layoutTable+` ORDER BY version COLLATE "C"`)
@@ -247,7 +249,7 @@ func (of *layouted) findings() (found []Finding) {
 	return found
 }
 
-// replayed adds the files that were applied to those of the history, in the
+// replayed adds the files that were applied to the history's files, in the
 // order of versions.
 func (of *layouted) replayed(files []replayFile) []replayFile {
 	for _, f := range of.files {
@@ -280,8 +282,8 @@ func (of *layouted) choose(ctx context.Context, conn *sql.Conn) error {
 }
 
 func (of *layouted) record(ctx context.Context, conn *sql.Conn, rev layoutRevision) error {
-	_, err := conn.ExecContext(ctx, "INSERT INTO "+layoutTable+" (layout, version, description, hash) VALUES ($1, $2, $3, $4)",
-		string(of.layout), rev.version, rev.description, rev.hash)
+	_, err := conn.ExecContext(ctx, "INSERT INTO "+layoutTable+" (layout, version, description, hash) VALUES ($1, "+
+		"$2, $3, $4)", string(of.layout), rev.version, rev.description, rev.hash)
 	if err != nil {
 		return fmt.Errorf("migrate: remember the layout: %w", err)
 	}

@@ -28,8 +28,8 @@ func (a *applier) layoutOf(ctx context.Context, status *Status) (*layouted, erro
 	case a.layout == "" || a.layout == of.layout:
 		return of, nil
 	case of.chosen:
-		return nil, fmt.Errorf("migrate: %w: it is %s, and %s is asked for; leave that out, or move the rows to a new database",
-			ErrLayoutMismatch, of.layout, a.layout)
+		return nil, fmt.Errorf("migrate: %w: it is %s, and %s is asked for; leave that out, or move the rows to a "+
+			"new database", ErrLayoutMismatch, of.layout, a.layout)
 	case isSQLite(a.dialect):
 		return nil, fmt.Errorf("migrate: %w: %s is one of Postgres", ErrLayoutRefused, a.layout)
 	}
@@ -54,7 +54,8 @@ func (a *applier) checkLayout(ctx context.Context, of *layouted, status *Status)
 		return fmt.Errorf("migrate: %w: "+format, append([]any{ErrLayoutRefused}, args...)...)
 	}
 	var version int
-	if err := a.conn.QueryRowContext(ctx, "SELECT current_setting('server_version_num')::int / 10000").Scan(&version); err != nil {
+	if err := a.conn.QueryRowContext(ctx, "SELECT current_setting('server_version_num')::int / 10000").
+		Scan(&version); err != nil {
 		return fmt.Errorf("migrate: ask for the server's version: %w", err)
 	}
 	if version < minPartitioned {
@@ -62,22 +63,25 @@ func (a *applier) checkLayout(ctx context.Context, of *layouted, status *Status)
 	}
 	first := of.files[0].Version()
 	if newest := status.Current(); newest > first {
-		return refuse("%s is chosen by the first migrations, and the database is beyond them, at %s: move the rows to a new one", of.layout, newest)
+		return refuse("%s is chosen by the first migrations, and the database is beyond them, at %s: move the rows "+
+			"to a new one", of.layout, newest)
 	}
 	for _, table := range layoutTables {
 		var there, some bool
-		if err := a.conn.QueryRowContext(ctx, "SELECT to_regclass($1::text) IS NOT NULL", table).Scan(&there); err != nil {
+		if err := a.conn.QueryRowContext(ctx, "SELECT to_regclass($1::text) IS NOT NULL", table).
+			Scan(&there); err != nil {
 			return fmt.Errorf("migrate: look for %s: %w", table, err)
 		}
 		if !there {
 			continue
 		}
-		if err := a.conn.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM "+quote(table)+")").Scan(&some); err != nil {
+		if err := a.conn.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM "+quote(table)+")").
+			Scan(&some); err != nil {
 			return fmt.Errorf("migrate: look for rows of %s: %w", table, err)
 		}
 		if some {
-			return refuse("%s has rows, and is made anew by %s: make a new database with it, and move the rows there (docs/schema.md, "+
-				"under Layouts)", table, of.layout)
+			return refuse("%s has rows, and is made anew by %s: make a new database with it, and move the rows there "+
+				"(docs/schema.md, under Layouts)", table, of.layout)
 		}
 	}
 	return nil

@@ -136,7 +136,8 @@ func (s *seen) findValidated(stmt *migrate.Stmt, o *observation) (found []sqlche
 		if o.isMadeAgain(c) {
 			add = o.withType(c)
 		}
-		steps = append(steps, add+" NOT VALID;", inNextFile, fmt.Sprintf("ALTER TABLE %s VALIDATE CONSTRAINT %s;", on, c.name))
+		steps = append(steps, add+" NOT VALID;", inNextFile,
+			fmt.Sprintf("ALTER TABLE %s VALIDATE CONSTRAINT %s;", on, c.name))
 		found = append(found, withSteps(finding(codeValidates, stmt,
 			"%s %s reads all rows of %s at once, and meanwhile %s: add it NOT VALID, and validate it in the next file",
 			kind, c.name, on, mode.keepsOut()), steps...))
@@ -164,7 +165,8 @@ func (o *observation) withType(c catalogConstraint) string {
 	parts := []string{"DROP CONSTRAINT " + c.name}
 	for _, id := range o.columnsOf(c.table) {
 		if before, there := o.before.columns[id]; there && before.typ != o.after.columns[id].typ {
-			parts = append(parts, fmt.Sprintf("ALTER COLUMN %s TYPE %s", o.after.columns[id].name, o.after.columns[id].typ))
+			parts = append(parts, fmt.Sprintf("ALTER COLUMN %s TYPE %s", o.after.columns[id].name,
+				o.after.columns[id].typ))
 		}
 	}
 	return "ALTER TABLE " + on + " " + strings.Join(append(parts, "ADD CONSTRAINT "+c.name+" "+c.definition), ", ")
@@ -186,7 +188,8 @@ func (s *seen) findNotNull(stmt *migrate.Stmt, o *observation) (found []sqlcheck
 		found = append(found, withSteps(finding(codeSetNotNull, stmt,
 			"NOT NULL on %s reads all rows of %s at once, and meanwhile %s: let a valid CHECK say the same before",
 			c.name, on, accessExclusive.keepsOut()),
-			fmt.Sprintf("ALTER TABLE %s ADD CONSTRAINT %s CHECK (%s IS NOT NULL) NOT VALID;", on, check, c.name), inNextFile,
+			fmt.Sprintf("ALTER TABLE %s ADD CONSTRAINT %s CHECK (%s IS NOT NULL) NOT VALID;", on, check,
+				c.name), inNextFile,
 			fmt.Sprintf("ALTER TABLE %s VALIDATE CONSTRAINT %s;", on, check),
 			fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s SET NOT NULL;", on, c.name),
 			fmt.Sprintf("ALTER TABLE %s DROP CONSTRAINT %s;", on, check)))
@@ -216,7 +219,9 @@ func notNullCheck(definition, name string) bool {
 
 // findLateValidation finds VALIDATE CONSTRAINT behind a lock of its file, which
 // is kept meanwhile.
-func (s *seen) findLateValidation(file *sqlcheck.File, stmt *migrate.Stmt, o *observation, held map[int64]heldBy) (found []sqlcheck.Diagnostic) {
+func (s *seen) findLateValidation(
+	file *sqlcheck.File, stmt *migrate.Stmt, o *observation, held map[int64]heldBy,
+) (found []sqlcheck.Diagnostic) {
 	for _, id := range sortedKeys(o.after.constraints) {
 		c := o.after.constraints[id]
 		before, there := o.before.constraints[id]
@@ -229,8 +234,8 @@ func (s *seen) findLateValidation(file *sqlcheck.File, stmt *migrate.Stmt, o *ob
 		}
 		on := o.after.tables[c.table].name
 		found = append(found, withSteps(finding(codeLateValidation, stmt,
-			"validating %s reads all rows of %s, and the lock of line %d is kept until the end of the file, so that meanwhile %s: "+
-				"validate in a file of its own", c.name, on, lineOf(file, h.stmt.Pos), h.mode.keepsOut()),
+			"validating %s reads all rows of %s, and the lock of line %d is kept until the end of the file, so that "+
+				"meanwhile %s: validate in a file of its own", c.name, on, lineOf(file, h.stmt.Pos), h.mode.keepsOut()),
 			inNextFile, fmt.Sprintf("ALTER TABLE %s VALIDATE CONSTRAINT %s;", on, c.name)))
 	}
 	return found
@@ -248,8 +253,8 @@ func (s *seen) findBuilt(stmt *migrate.Stmt, o *observation) (found []sqlcheck.D
 		d := finding(codeBuildsIndex, stmt, "%s %s builds its index at once, and meanwhile %s in %s: build the index "+
 			"CONCURRENTLY, and add the constraint USING INDEX", kind, c.name, accessExclusive.keepsOut(), on)
 		if c.kind == "x" {
-			d.Text = fmt.Sprintf("EXCLUDE %s builds its index at once, and meanwhile %s in %s: Postgres cannot build it "+
-				"CONCURRENTLY, so do it while the service stands still", c.name, accessExclusive.keepsOut(), on)
+			d.Text = fmt.Sprintf("EXCLUDE %s builds its index at once, and meanwhile %s in %s: Postgres cannot build "+
+				"it CONCURRENTLY, so do it while the service stands still", c.name, accessExclusive.keepsOut(), on)
 			found = append(found, d)
 			continue
 		}
@@ -280,9 +285,10 @@ func (s *seen) findBlockingIndex(file *sqlcheck.File) (found []sqlcheck.Diagnost
 			if _, there := o.before.indexes[id]; there || !s.isOld(x.table) || ofConstraint(o.after, id) {
 				continue
 			}
-			found = append(found, withSteps(finding(codeIndexBlocks, change.Stmt, "making an index on %q blocks writes to it, and it "+
-				"may have rows: use CONCURRENTLY in a file of its own with atlas:txmode none, or give a reason in "+
-				"\"-- atlas:nolint %s REASON\"", o.after.tables[x.table].name, ruleConcurrentIndex),
+			found = append(found, withSteps(finding(codeIndexBlocks, change.Stmt,
+				"making an index on %q blocks writes to it, and it "+
+					"may have rows: use CONCURRENTLY in a file of its own with atlas:txmode none, or give a reason in "+
+					"\"-- atlas:nolint %s REASON\"", o.after.tables[x.table].name, ruleConcurrentIndex),
 				inFileWithNo, concurrentForm(x.definition)))
 		}
 	}
@@ -319,8 +325,10 @@ func (s *seen) findSeveral(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 		case len(added) > 0 && first == nil:
 			first = change.Stmt
 		case len(added) > 0:
-			found = append(found, withSteps(finding(codeSeveralLocks, change.Stmt, "while it waits for %s, the lock of line %d keeps "+
-				"readers and writers out of another table: put it into a file of its own", strings.Join(added, ", "),
+			found = append(found, withSteps(finding(codeSeveralLocks, change.Stmt,
+				"while it waits for %s, the lock of line %d keeps "+
+					"readers and writers out of another table: put it into a file of its own",
+				strings.Join(added, ", "),
 				lineOf(file, first.Pos)), inNextFile, strings.TrimSuffix(change.Stmt.Text, ";")+";"))
 		}
 	}

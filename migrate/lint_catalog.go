@@ -168,7 +168,9 @@ AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExc
 
 // execObserved runs a statement as Apply does, in a transaction if its file is
 // run in one, and returns the locks that it took there.
-func (l *linter) execObserved(ctx context.Context, f migrate.File, stmt *migrate.Stmt) (locks map[int64]lockMode, err error) {
+func (l *linter) execObserved(
+	ctx context.Context, f migrate.File, stmt *migrate.Stmt,
+) (locks map[int64]lockMode, err error) {
 	failed := func(err error) error { return &StatementError{File: f.Name(), Line: lineOf(f, stmt.Pos), Err: err} }
 	if isSQLite(l.dialect) || withoutTransaction(f) || noTransaction.MatchString(code(stmt)) {
 		if _, err := l.conn.ExecContext(ctx, stmt.Text); err != nil {

@@ -25,9 +25,10 @@ func findEncryptedColumn(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 	eachColumn(file, func(stmt *migrate.Stmt, table *schema.Table, change schema.Change) {
 		switch c := change.(type) {
 		case *schema.DropColumn:
-			if isEncrypted(file, table, c.C) && !isSwapped(file, table, c.C.Name) && file.ColumnSpan(table, c.C) != sqlcheck.SpanTemporary {
-				found = append(found, finding(codeDropEncrypted, stmt, "encrypted column %q is dropped, and no backup of the key "+
-					"brings it back", c.C.Name))
+			if isEncrypted(file, table, c.C) && !isSwapped(file, table, c.C.Name) &&
+				file.ColumnSpan(table, c.C) != sqlcheck.SpanTemporary {
+				found = append(found, finding(codeDropEncrypted, stmt, "encrypted column %q is dropped, and no "+
+					"backup of the key brings it back", c.C.Name))
 			}
 		case *schema.ModifyColumn:
 			if isEncrypted(file, table, c.From) {
@@ -65,8 +66,10 @@ func findCasts(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 					!isDeclaredEncrypted(before.Name, c.Name) && !hasTokenCheck(after, c.Name) {
 					continue
 				}
-				found = append(found, finding(codeCast, firstWith(file, c.Name, before.Name), "plaintext column %q is cast from %s to text, "+
-					"and nothing can tell afterwards what it was: let migrate.Diff write the two files that convert it", c.Name, typeOf(c)))
+				found = append(found, finding(codeCast, firstWith(file, c.Name, before.Name),
+					"plaintext column %q is cast from %s to text, "+
+						"and nothing can tell afterwards what it was: let migrate.Diff write the two files that "+
+						"convert it", c.Name, typeOf(c)))
 			}
 		}
 	}
@@ -155,16 +158,19 @@ func findRetyped(stmt *migrate.Stmt, c *schema.ModifyColumn) []sqlcheck.Diagnost
 			"encrypted column %q is shortened to %d characters, which its tokens may not fit", c.From.Name, to.Size)}
 	case !fromText && toText: // findCasts has it
 	case !fromText || !toText || from.T != to.T:
-		return []sqlcheck.Diagnostic{finding(codeTypeEncrypted, stmt, "encrypted column %q gets another type", c.From.Name)}
+		return []sqlcheck.Diagnostic{finding(codeTypeEncrypted, stmt,
+			"encrypted column %q gets another type", c.From.Name)}
 	}
 	return nil
 }
 
-func findIndexed(file *sqlcheck.File, stmt *migrate.Stmt, table *schema.Table, index *schema.Index) (found []sqlcheck.Diagnostic) {
+func findIndexed(
+	file *sqlcheck.File, stmt *migrate.Stmt, table *schema.Table, index *schema.Index,
+) (found []sqlcheck.Diagnostic) {
 	for _, column := range table.Columns {
 		if indexes(index, column) && isEncrypted(file, table, column) {
-			found = append(found, finding(codeIndexEncrypted, stmt, "index %q is on encrypted column %q, where equal values have "+
-				"different tokens: it finds nothing", index.Name, column.Name))
+			found = append(found, finding(codeIndexEncrypted, stmt, "index %q is on encrypted column %q, where equal "+
+				"values have different tokens: it finds nothing", index.Name, column.Name))
 		}
 	}
 	return found

@@ -96,7 +96,8 @@ func findRename(stmt string, changes schema.Changes) schema.Changes {
 	if renameTable.MatchString(stmt) {
 		from, to := indexOf[*schema.DropTable](changes), indexOf[*schema.AddTable](changes)
 		if from >= 0 && to >= 0 {
-			rename := &schema.RenameTable{From: changes[from].(*schema.DropTable).T, To: changes[to].(*schema.AddTable).T}
+			rename := &schema.RenameTable{From: changes[from].(*schema.DropTable).
+				T, To: changes[to].(*schema.AddTable).T}
 			changes.RemoveIndex(from, to)
 			return append(changes, rename)
 		}
@@ -112,7 +113,8 @@ func findRename(stmt string, changes schema.Changes) schema.Changes {
 		inner := schema.Changes(table.Changes)
 		from, to := indexOf[*schema.DropColumn](inner), indexOf[*schema.AddColumn](inner)
 		if from >= 0 && to >= 0 {
-			rename := &schema.RenameColumn{From: inner[from].(*schema.DropColumn).C, To: inner[to].(*schema.AddColumn).C}
+			rename := &schema.RenameColumn{From: inner[from].(*schema.DropColumn).
+				C, To: inner[to].(*schema.AddColumn).C}
 			inner.RemoveIndex(from, to)
 			table.Changes = append(inner, rename)
 		}

@@ -79,7 +79,8 @@ func newRenaming(file *sqlcheck.File) *renaming {
 			case *schema.ModifyTable:
 				for _, part := range c.Changes {
 					if rename, ok := part.(*schema.RenameColumn); ok {
-						r.moves = append(r.moves, move{change.Stmt, placeOf(c.T, rename.From.Name), placeOf(c.T, rename.To.Name)})
+						r.moves = append(r.moves, move{change.Stmt, placeOf(c.T, rename.From.Name),
+							placeOf(c.T, rename.To.Name)})
 					}
 				}
 			}
@@ -156,7 +157,9 @@ func (r *renaming) isCopied(from, to place) bool {
 
 // successors returns the new columns that a column which is gone may have
 // become: in its table, or in a table that replaces it.
-func (r *renaming) successors(gone place, was *schema.Column, fits func(*schema.Table, *schema.Column) bool) (found []place) {
+func (r *renaming) successors(
+	gone place, was *schema.Column, fits func(*schema.Table, *schema.Column) bool,
+) (found []place) {
 	renamed, _, _ := r.follow(gone)
 	for t, c := range columnsIn(r.file.To) {
 		p := placeOf(t, c.Name)
@@ -261,9 +264,9 @@ func undeclared(stmt *migrate.Stmt, from, to place) sqlcheck.Diagnostic {
 	for _, c := range to.names() {
 		where = "of " + c.Entity + " in the ent schema"
 	}
-	return finding(codeRenameEncrypted, stmt, "encrypted column \"%s.%s\" becomes \"%s.%s\": bound tokens would not open, and a blind "+
-		"index find nothing. Add %s, %s, generate, and lint in a program that imports the generated package",
-		from.table, from.column, to.table, to.column, declare, where)
+	return finding(codeRenameEncrypted, stmt, "encrypted column \"%s.%s\" becomes \"%s.%s\": bound tokens would not "+
+		"open, and a blind index find nothing. Add %s, %s, generate, and lint in a program that imports the "+
+		"generated package", from.table, from.column, to.table, to.column, declare, where)
 }
 
 // digestsOf returns the encrypted column whose digests a column has, by the ent
@@ -296,16 +299,17 @@ func (r *renaming) findDigests(p place, c *schema.Column, of place) []sqlcheck.D
 		if len(became) == 0 {
 			return nil
 		}
-		return []sqlcheck.Diagnostic{finding(codeRenameEncrypted, r.drops(to), "column %q has the digests of encrypted column %q, and is "+
-			"dropped where %q is added: rename it, or lookups find nothing, and a unique value can be stored again, until rotate has run",
-			p.column, of.column, became[0].column)}
+		return []sqlcheck.Diagnostic{finding(codeRenameEncrypted, r.drops(to), "column %q has the digests of "+
+			"encrypted column %q, and is dropped where %q is added: rename it, or lookups find nothing, and a unique "+
+			"value can be stored again, until rotate has run", p.column, of.column, became[0].column)}
 	}
 	now, _, _ := r.follow(of)
 	for _, known := range now.names() {
-		if to.column != p.column && known.Index != "" && known.Index != to.column && now.sameName(place{"", known.Table, known.Name}) {
-			return []sqlcheck.Diagnostic{finding(codeRenameEncrypted, stmt, "column %q has the digests of encrypted column %q, and becomes "+
-				"%q, where the ent schema has %q: rename it to that, or set StorageKey of the BlindIndex",
-				p.column, now.column, to.column, known.Index)}
+		if to.column != p.column && known.Index != "" && known.Index != to.column &&
+			now.sameName(place{"", known.Table, known.Name}) {
+			return []sqlcheck.Diagnostic{finding(codeRenameEncrypted, stmt, "column %q has the digests of encrypted "+
+				"column %q, and becomes %q, where the ent schema has %q: rename it to that, or set StorageKey of the "+
+				"BlindIndex", p.column, now.column, to.column, known.Index)}
 		}
 	}
 	return nil

@@ -33,8 +33,8 @@ func (s *seen) findRewritten(stmt *migrate.Stmt, o *observation) (found []sqlche
 			continue
 		}
 		why, steps := o.rewritten(id, code(stmt))
-		found = append(found, withSteps(finding(codeRewrites, stmt, "%s is written anew as a whole, and meanwhile %s in it: %s",
-			t.name, accessExclusive.keepsOut(), why), steps...))
+		found = append(found, withSteps(finding(codeRewrites, stmt, "%s is written anew as a whole, and meanwhile %s "+
+			"in it: %s", t.name, accessExclusive.keepsOut(), why), steps...))
 	}
 	return found
 }
@@ -44,8 +44,8 @@ func (o *observation) rewritten(id int64, text string) (why string, steps []stri
 	on := o.after.tables[id].name
 	switch {
 	case vacuums.MatchString(text):
-		return "VACUUM without FULL frees the space for new rows; the extension pg_repack gives it back beside a service",
-			[]string{"VACUUM " + on + ";"}
+		return "VACUUM without FULL frees the space for new rows; the extension pg_repack gives it back beside a " +
+			"service", []string{"VACUUM " + on + ";"}
 	case clusters.MatchString(text):
 		return "the extension pg_repack sorts rows beside a service", nil
 	case o.after.tables[id].view:
@@ -57,18 +57,18 @@ func (o *observation) rewritten(id int64, text string) (why string, steps []stri
 		before, there := o.before.columns[key]
 		switch {
 		case !there && c.generated:
-			return fmt.Sprintf("%s is computed for every row: make it an ordinary column, filled by the service or a trigger, and fill "+
-				"in the old rows", c.name), o.fillSteps(on, c, c.expr, false)
+			return fmt.Sprintf("%s is computed for every row: make it an ordinary column, filled by the service or a "+
+				"trigger, and fill in the old rows", c.name), o.fillSteps(on, c, c.expr, false)
 		case !there && (c.identity || isSerial.MatchString(c.expr)):
 			return fmt.Sprintf("%s gets another number in each row: add it without, and fill in the old rows", c.name),
 				o.fillSteps(on, c, c.expr, true)
 		case !there && c.expr != "":
-			return fmt.Sprintf("the default of %s is another one in each row: add the column without it, then set it, and fill in the "+
-				"old rows", c.name), o.fillSteps(on, c, c.expr, true)
+			return fmt.Sprintf("the default of %s is another one in each row: add the column without it, then set "+
+				"it, and fill in the old rows", c.name), o.fillSteps(on, c, c.expr, true)
 		case there && before.typ != c.typ:
 			steps := []string{fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s %s;", on, quote(unquote(c.name)+"_new"), c.typ)}
-			return fmt.Sprintf("%s becomes %s: add a column of that type, write both, fill in the old rows, read the new one, and drop the "+
-				"old one (expand and contract, docs/migrations.md)", c.name, c.typ), steps
+			return fmt.Sprintf("%s becomes %s: add a column of that type, write both, fill in the old rows, read the "+
+				"new one, and drop the old one (expand and contract, docs/migrations.md)", c.name, c.typ), steps
 		}
 	}
 	return "do it while the service stands still", nil
@@ -111,11 +111,13 @@ func (s *seen) findReindexed(stmt *migrate.Stmt, o *observation) (found []sqlche
 	for _, id := range sortedKeys(o.after.indexes) {
 		x := o.after.indexes[id]
 		before, there := o.before.indexes[id]
-		if !there || before.file == x.file || !s.isOld(x.table) || o.before.tables[x.table].file != o.after.tables[x.table].file {
+		if !there || before.file == x.file || !s.isOld(x.table) ||
+			o.before.tables[x.table].file != o.after.tables[x.table].file {
 			continue
 		}
-		found = append(found, withSteps(finding(codeRebuildsIndex, stmt, "index %s is built anew, and meanwhile nobody else writes to %s, nor "+
-			"reads it by the index: use CONCURRENTLY", x.name, o.after.tables[x.table].name),
+		found = append(found, withSteps(finding(codeRebuildsIndex, stmt, "index %s is built anew, and meanwhile "+
+			"nobody else writes to %s, nor reads it by the index: use CONCURRENTLY", x.name,
+			o.after.tables[x.table].name),
 			inFileWithNo, "REINDEX INDEX CONCURRENTLY "+x.name+";"))
 	}
 	return found
@@ -128,8 +130,9 @@ func (s *seen) findLockTable(stmt *migrate.Stmt, o *observation) (found []sqlche
 	}
 	for _, id := range sortedKeys(o.locks) {
 		if s.isOld(id) {
-			found = append(found, finding(codeLocksTable, stmt, "LOCK TABLE: until the end of the file %s in %s; leave it out, or "+
-				"change rows in batches, each in a transaction of its own", o.locks[id].keepsOut(), o.after.tables[id].name))
+			found = append(found, finding(codeLocksTable, stmt, "LOCK TABLE: until the end of the file %s in %s; "+
+				"leave it out, or change rows in batches, each in a transaction of its own", o.locks[id].keepsOut(),
+				o.after.tables[id].name))
 		}
 	}
 	return found

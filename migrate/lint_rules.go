@@ -136,7 +136,8 @@ func findTxMode(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 		text := ""
 		switch {
 		case len(modes) == 0:
-			text = "atlas:txmode counts only in the comment at the top of the file, and only if a blank line follows that comment"
+			text = "atlas:txmode counts only in the comment at the top of the file, and only if a blank line follows " +
+				"that comment"
 		case len(modes) > 1:
 			text = "atlas:txmode is there more than once"
 		case mode != "none" && mode != "file":
@@ -152,7 +153,8 @@ func findTxMode(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 	for _, change := range file.Changes {
 		if noTransaction.MatchString(code(change.Stmt)) {
 			found = append(found, finding(codeNeedsNoTx, change.Stmt,
-				"the statement cannot run in a transaction: begin the file with \"-- atlas:txmode none\" and a blank line"))
+				"the statement cannot run in a transaction: begin the file with \"-- atlas:txmode none\" and a blank "+
+					"line"))
 		}
 	}
 	return found
@@ -166,8 +168,8 @@ func findNotRepeatable(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 	}
 	for _, change := range file.Changes {
 		if m := createIndex.FindStringSubmatch(code(change.Stmt)); m != nil && m[2] == "" {
-			found = append(found, finding(codeNotRepeatable, change.Stmt, "without IF NOT EXISTS the statement fails after "+
-				"a crash in which it was done and not recorded"))
+			found = append(found, finding(codeNotRepeatable, change.Stmt, "without IF NOT EXISTS the statement fails "+
+				"after a crash in which it was done and not recorded"))
 		}
 	}
 	return found
@@ -194,7 +196,8 @@ func findRowSecurity(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 		}
 		for _, m := range dropPolicy.FindAllStringSubmatch(text, -1) {
 			if !makesPolicy(file.Changes[i:], plain(m[1]), plain(m[2])) {
-				found = append(found, finding(codeRowSecurity, change.Stmt, "policy %q of table %q is dropped", plain(m[1]), plain(m[2])))
+				found = append(found, finding(codeRowSecurity, change.Stmt, "policy %q of table %q is dropped",
+					plain(m[1]), plain(m[2])))
 			}
 		}
 	}
@@ -225,8 +228,9 @@ func findDropAndAdd(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 		}
 		for _, add := range added[table.Name] {
 			if add.Name != drop.C.Name && sameType(add, drop.C) {
-				found = append(found, finding(codeDropAndAdd, stmt, "column %q is dropped and %q of the same type is added: if this "+
-					"is a rename, write ALTER TABLE … RENAME COLUMN, or the data are lost", drop.C.Name, add.Name))
+				found = append(found, finding(codeDropAndAdd, stmt, "column %q is dropped and %q of the same type is "+
+					"added: if this is a rename, write ALTER TABLE … RENAME COLUMN, or the data are lost",
+					drop.C.Name, add.Name))
 			}
 		}
 	})

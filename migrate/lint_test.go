@@ -25,15 +25,14 @@ func TestLintSQLite(t *testing.T) {
 		"index":  {"CREATE INDEX `n` ON `user_accounts` (`account_name`);", nil},
 		"rename": {"ALTER TABLE `user_accounts` RENAME COLUMN `account_name` TO `label`;", []string{"1 BC102 warning"}},
 		"rename as drop": {
-			"ALTER TABLE `user_accounts` ADD COLUMN `label` varchar NULL;\nALTER TABLE `user_accounts` DROP COLUMN `account_name`;",
-			[]string{"2 DS103 error", "2 CT204 error"},
+			"ALTER TABLE `user_accounts` ADD COLUMN `label` varchar NULL;\nALTER TABLE `user_accounts` DROP COLUMN " +
+				"`account_name`;", []string{"2 DS103 error", "2 CT204 error"},
 		},
 		"rebuilt without the CHECK": {
 			"DROP TRIGGER user_accounts_key_update;\n" +
-				"CREATE TABLE `new_user_credentials` (`id` uuid NOT NULL, `api_key` varchar NOT NULL, PRIMARY KEY (`id`));\n" +
-				"INSERT INTO `new_user_credentials` SELECT `id`, `api_key` FROM `user_credentials`;\n" +
-				"DROP TABLE `user_credentials`;\n" +
-				"ALTER TABLE `new_user_credentials` RENAME TO `user_credentials`;",
+				"CREATE TABLE `new_user_credentials` (`id` uuid NOT NULL, `api_key` varchar NOT NULL, PRIMARY KEY " +
+				"(`id`));\nINSERT INTO `new_user_credentials` SELECT `id`, `api_key` FROM `user_credentials`;\nDROP " +
+				"TABLE `user_credentials`;\nALTER TABLE `new_user_credentials` RENAME TO `user_credentials`;",
 			[]string{"2 DS103 error", "2 CT101 error", "2 CT105 error"},
 		},
 	} {

@@ -141,10 +141,12 @@ func (busyError) Is(target error) bool { return target == ErrLocked || target ==
 // which SQLite itself does not tell.
 func (a *applier) holderHint(ctx context.Context) string {
 	var file string
-	if err := a.conn.QueryRowContext(ctx, "SELECT file FROM pragma_database_list WHERE name = 'main'").Scan(&file); err != nil || file == "" {
+	if err := a.conn.QueryRowContext(ctx, "SELECT file FROM pragma_database_list WHERE name = 'main'").
+		Scan(&file); err != nil || file == "" {
 		return "SQLite does not say which process it is"
 	}
-	return "SQLite does not say which process it is: fuser " + strconv.Quote(file) + " lists those that have the file open"
+	return "SQLite does not say which process it is: fuser " + strconv.Quote(file) +
+		" lists those that have the file open"
 }
 
 // limitBusy gives a connection to SQLite the lock timeout, and returns what
@@ -159,7 +161,8 @@ func (a *applier) limitBusy(ctx context.Context) (restore func(), err error) {
 			return 0, fmt.Errorf("migrate: read busy_timeout: %w", err)
 		}
 		var now int64
-		if err := a.conn.QueryRowContext(ctx, "PRAGMA busy_timeout = "+strconv.FormatInt(ms, 10)).Scan(&now); err != nil {
+		if err := a.conn.QueryRowContext(ctx, "PRAGMA busy_timeout = "+strconv.FormatInt(ms, 10)).
+			Scan(&now); err != nil {
 			return 0, fmt.Errorf("migrate: set busy_timeout: %w", err)
 		}
 		return before, nil

@@ -62,8 +62,8 @@ var (
 
 	// ErrPooled means that a file asks to be run without a transaction, and the
 	// connection goes through a pooler in transaction mode.
-	ErrPooled = errors.New("a file with atlas:txmode none needs a direct connection: behind a pooler in transaction mode " +
-		"each statement may run in another session, which does not hold the lock that keeps other processes out")
+	ErrPooled = errors.New("a file with atlas:txmode none needs a direct connection: behind a pooler in transaction " +
+		"mode each statement may run in another session, which does not hold the lock that keeps other processes out")
 )
 
 //go:embed postgres/*.sql postgres/atlas.sum sqlite/*.sql sqlite/atlas.sum layouts

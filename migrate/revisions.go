@@ -36,7 +36,8 @@ func findRevisions(ctx context.Context, conn *sql.Conn, d string) (*revisions, e
 	r := &revisions{conn: conn, dialect: d}
 	if d == dialect.SQLite {
 		err := conn.QueryRowContext(ctx,
-			"SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?)", revisionTable).Scan(&r.exists)
+			"SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?)",
+			revisionTable).Scan(&r.exists)
 		return r, err
 	}
 	var path, current sql.NullString
@@ -100,7 +101,8 @@ func (r *revisions) create(ctx context.Context) error {
 func (r *revisions) createSchema(ctx context.Context) error {
 	var exists bool
 	if err := r.conn.QueryRowContext(ctx,
-		"SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1)", r.schema).Scan(&exists); err != nil {
+		"SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1)", r.schema).
+		Scan(&exists); err != nil {
 		return err
 	}
 	if exists {
@@ -173,8 +175,8 @@ func scanRevision(row interface{ Scan(...any) error }) (*migrate.Revision, error
 		msg, stmt     sql.NullString
 		partialHashes []byte
 	)
-	if err := row.Scan(&rev.Version, &rev.Description, &rev.Type, &rev.Applied, &rev.Total, &rev.ExecutedAt, &nanoseconds,
-		&msg, &stmt, &rev.Hash, &partialHashes, &rev.OperatorVersion); err != nil {
+	if err := row.Scan(&rev.Version, &rev.Description, &rev.Type, &rev.Applied, &rev.Total,
+		&rev.ExecutedAt, &nanoseconds, &msg, &stmt, &rev.Hash, &partialHashes, &rev.OperatorVersion); err != nil {
 		return nil, err
 	}
 	rev.ExecutionTime = time.Duration(nanoseconds)

@@ -34,7 +34,8 @@ func indexedColumns(tables []*schema.Table) (indexed []indextrigger.Column) {
 		if i >= 0 {
 			of.Schema = cmp.Or(tables[i].Schema, of.Schema)
 		}
-		if c.Index != "" && (i >= 0 || len(tables) == 0) && !slices.Contains(indexed, of) { // two packages may share a table
+		// two packages may share a table
+		if c.Index != "" && (i >= 0 || len(tables) == 0) && !slices.Contains(indexed, of) {
 			indexed = append(indexed, of)
 		}
 	}
@@ -61,8 +62,8 @@ func checkKnown(tables []*schema.Table) error {
 				return k.Table == t.Name && k.Name == c.Name
 			})
 			if !isKnown && hasGeneratedCheck([]*schema.Table{t}, t.Name, c.Name) {
-				return fmt.Errorf("migrate: %w: nothing says which column of %s has a blind index: import package ent, "+
-					"not only ent/migrate, in the program that calls Diff", ErrUnknownColumn, t.Name)
+				return fmt.Errorf("migrate: %w: nothing says which column of %s has a blind index: import package "+
+					"ent, not only ent/migrate, in the program that calls Diff", ErrUnknownColumn, t.Name)
 			}
 		}
 	}
@@ -104,7 +105,8 @@ func (d *triggerDiffer) plan(ctx context.Context, renames, changes []*migrate.Ch
 		return nil, err
 	}
 	all = append(slices.Clone(renames), all...)
-	if columns, err = located(ctx, d.conn, d.dialect, indexedColumns(d.tables)); err != nil { // the changes may have made them
+	// the changes may have made them
+	if columns, err = located(ctx, d.conn, d.dialect, indexedColumns(d.tables)); err != nil {
 		return nil, err
 	}
 	problems, err := indextrigger.Compare(ctx, d.conn, d.dialect, columns)
@@ -135,7 +137,9 @@ func (d *triggerDiffer) try(ctx context.Context, changes []*migrate.Change) erro
 // located corrects the schemas of columns. ent's versioned migrations leave a
 // table's schema out, so a table that isn't in its schema is looked for in the
 // search_path. For SQLite ent knows no schemas.
-func located(ctx context.Context, conn *sql.Conn, d string, columns []indextrigger.Column) ([]indextrigger.Column, error) {
+func located(
+	ctx context.Context, conn *sql.Conn, d string, columns []indextrigger.Column,
+) ([]indextrigger.Column, error) {
 	for i, c := range columns {
 		if c.Schema == "" {
 			continue
@@ -184,8 +188,8 @@ func (l *linter) lintTriggers(ctx context.Context) (found []Diagnostic, err erro
 	for _, p := range problems {
 		found = append(found, Diagnostic{
 			File: last.Name(), Line: 1, Code: codeIndexTrigger, Name: ruleIndexTrigger, Severity: SeverityError,
-			Text: fmt.Sprintf("trigger %q on %q is %s, so a digest in %q can outlive its token: let migrate.Diff write "+
-				"the next file (credent migrate diff NAME), or take the statements from encrypted.IndexTriggers",
+			Text: fmt.Sprintf("trigger %q on %q is %s, so a digest in %q can outlive its token: let migrate.Diff "+
+				"write the next file (credent migrate diff NAME), or take the statements from encrypted.IndexTriggers",
 				p.Trigger, p.Table, whatIsWrong(p), p.Column.Index),
 		})
 	}
@@ -222,7 +226,8 @@ func (c *checker) checkTriggers(problems []indextrigger.Problem) {
 			f.Kind, f.Detail = DriftMissing, "an INHERITS child does not get the triggers of "+p.Column.Table+
 				": run the statements of encrypted.IndexTriggers for it"
 		case p.Kind == indextrigger.Missing:
-			f.Kind, f.Detail = DriftMissing, "run the statements of encrypted.IndexTriggers, or the next file of migrate.Diff"
+			f.Kind, f.Detail = DriftMissing, "run the statements of encrypted.IndexTriggers, or the next file of "+
+				"migrate.Diff"
 		}
 		if pending && p.Kind != indextrigger.Disabled && !p.Inherits && slices.Contains(c.made, p.Table) {
 			continue

@@ -55,7 +55,8 @@ func checkCanaries(ctx context.Context, db *canary.DB, ring *engine.Ring, tables
 		}
 		for i, state := range states {
 			if state.Err != nil {
-				return fmt.Errorf("rotate: the canary of %s is under another key, and nothing was encrypted: %w", t.columns[i], state.Err)
+				return fmt.Errorf("rotate: the canary of %s is under another key, and nothing was encrypted: %w",
+					t.columns[i], state.Err)
 			}
 		}
 	}

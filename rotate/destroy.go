@@ -65,7 +65,9 @@ type Destroyed struct {
 // lag, the log of the database. Clients that have the key in memory lose it
 // within [tenantkey.Lifetime]. Errors: [ErrUnknownTenant], [ErrNoTable],
 // [ErrHidden], and the database's own.
-func DestroyTenant(ctx context.Context, db *sql.DB, keyRing *keyring.Keyring, tenant string, columns ...column.Column) (done *Destroyed, err error) {
+func DestroyTenant(
+	ctx context.Context, db *sql.DB, keyRing *keyring.Keyring, tenant string, columns ...column.Column,
+) (done *Destroyed, err error) {
 	ring := (*engine.Ring)(keyRing)
 	if ring.Primary() == nil {
 		return nil, fmt.Errorf("rotate: %w", engine.ErrNoKey)
@@ -74,7 +76,8 @@ func DestroyTenant(ctx context.Context, db *sql.DB, keyRing *keyring.Keyring, te
 	if err != nil {
 		return nil, err
 	}
-	if err := refuseExpanded(s.dialect(), tables, "encrypt it and apply the migration that drops it first", false); err != nil {
+	if err := refuseExpanded(s.dialect(), tables, "encrypt it and apply the migration that drops it first",
+		false); err != nil {
 		return nil, fmt.Errorf("rotate: destroy the key: %w", err)
 	}
 	if _, err := openKeys(ctx, db, s, ring); err != nil {
@@ -146,10 +149,12 @@ func (d *destruction) readKey(ctx context.Context) (known bool, err error) {
 	)
 	// A write, so that nobody else changes it meanwhile, and SQLite's
 	// transaction begins as one that writes.
-	if _, err := d.tx.ExecContext(ctx, "UPDATE "+tenantkey.Table+" SET tenant = tenant WHERE tenant = $1", d.Tenant); err != nil {
+	if _, err := d.tx.ExecContext(ctx, "UPDATE "+tenantkey.Table+" SET tenant = tenant WHERE tenant = $1",
+		d.Tenant); err != nil {
 		return false, err
 	}
-	err = d.tx.QueryRowContext(ctx, "SELECT wrapped, destroyed_at FROM "+tenantkey.Table+" WHERE tenant = $1", d.Tenant).
+	err = d.tx.QueryRowContext(ctx, "SELECT wrapped, destroyed_at FROM "+tenantkey.Table+" WHERE tenant = $1",
+		d.Tenant).
 		Scan(&wrapped, &destroyed)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
@@ -177,7 +182,8 @@ func (d *destruction) overwrite(ctx context.Context, t table, s store) error {
 	for _, r := range rows {
 		tokens, changed := make([]sql.NullString, len(t.columns)), false
 		for i, stored := range r.values {
-			changed = changed || t.columns[i].Index != "" && stored.Valid && !isVoid(r.indexes[i]) && t.columns[i].Tenant != ""
+			changed = changed || t.columns[i].Index != "" && stored.Valid && !isVoid(r.indexes[i]) &&
+				t.columns[i].Tenant != ""
 			place := seal.Place{Column: t.columns[i], Tenant: r.tenant}
 			if !stored.Valid || place.Column.Tenant == "" {
 				continue
@@ -222,7 +228,8 @@ func shred(ctx context.Context, tx querier, t table, tokens []sql.NullString, pa
 		if c.Index != "" && c.Tenant != "" {
 			void, _ := hex.DecodeString(voidDigest().String)
 			args = append(args, void)
-			set = append(set, fmt.Sprintf("%s = CASE WHEN %s IS NULL THEN %[1]s ELSE %[3]s END", quote(c.Index), quote(c.Name), fmt.Sprintf(param, len(args))))
+			set = append(set, fmt.Sprintf("%s = CASE WHEN %s IS NULL THEN %[1]s ELSE %[3]s END", quote(c.Index),
+				quote(c.Name), fmt.Sprintf(param, len(args))))
 		}
 	}
 	_, err := tx.ExecContext(ctx, "UPDATE "+t.quoted()+" SET "+strings.Join(set, ", ")+" WHERE "+where, args...)

@@ -52,7 +52,8 @@ func FillIndexes(ctx context.Context, db *sql.DB, keyRing *keyring.Keyring, cfg 
 		},
 		plain: fromPlaintext,
 		before: func(ctx context.Context, _ *Config, s store, tables []table) error {
-			if err := refuseExpanded(s.dialect(), tables, "let Encrypt make the tokens and their digests", false); err != nil {
+			if err := refuseExpanded(s.dialect(), tables, "let Encrypt make the tokens and their digests",
+				false); err != nil {
 				return err
 			}
 			return checkTriggers(ctx, db, s, tables)
@@ -78,7 +79,8 @@ func checkTriggers(ctx context.Context, db *sql.DB, s store, tables []table) err
 			}
 			if len(problems) > 0 {
 				errs = append(errs, &SchemaError{
-					Column: c, Reason: fmt.Sprintf("no trigger empties %s when another program changes the secret", c.Index),
+					Column: c, Reason: fmt.Sprintf("no trigger empties %s when another program changes the secret",
+						c.Index),
 					SQL: strings.Join(problems[0].SQL, ";\n") + ";",
 				})
 			}

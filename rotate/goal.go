@@ -44,7 +44,8 @@ func (r *run) goalOf(ctx context.Context, t table) (string, error) {
 	for i, c := range t.columns {
 		of := goalOfColumn{
 			Name: c.Name, Type: c.Type, Index: c.Index, Tenant: t.tenant, Was: c.Was, Size: c.Size,
-			Bound: c.Bound, AcrossTenants: c.AcrossTenants, Expanded: t.sources[i].expanded, States: r.cfg.States.Given(&c),
+			Bound: c.Bound, AcrossTenants: c.AcrossTenants, Expanded: t.sources[i].expanded,
+			States: r.cfg.States.Given(&c),
 		}
 		if c.Index != "" {
 			index, err := blindindex.Of(c)

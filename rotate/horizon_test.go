@@ -46,7 +46,8 @@ func TestAttachedRowsAreRead(t *testing.T) {
 	}
 	run := func(want int64) rotate.TableReport {
 		t.Helper()
-		report, err := rotate.Run(t.Context(), db, newRing(t, key, old), rotate.Config{Columns: []string{"t_bigint.secret"}})
+		report, err := rotate.Run(t.Context(), db, newRing(t, key, old),
+			rotate.Config{Columns: []string{"t_bigint.secret"}})
 		if err != nil || report.Rewritten() != want {
 			t.Fatalf("%+v, %v", report, err)
 		}

@@ -27,7 +27,8 @@ func (t *table) setKey(names []string) error {
 	case len(names) == 0:
 		return fmt.Errorf("%w: it has none", ErrPrimaryKey)
 	case len(names) == 2 && t.tenant == "":
-		return fmt.Errorf("%w: it has (%s), and its columns declare no tenant", ErrPrimaryKey, strings.Join(names, ", "))
+		return fmt.Errorf("%w: it has (%s), and its columns declare no tenant", ErrPrimaryKey,
+			strings.Join(names, ", "))
 	}
 	return fmt.Errorf("%w: it has (%s)", ErrPrimaryKey, strings.Join(names, ", "))
 }

@@ -120,7 +120,8 @@ func tables(postgres bool) (statements []string) {
 			if postgres && k.table != "t_bigint" {
 				expression = fmt.Sprintf("(%s)::text::%s", expression, strings.TrimSuffix(k.postgres, ` COLLATE "C"`))
 			}
-			statements = append(statements, fmt.Sprintf("INSERT INTO %s VALUES (%s, 'secret %d')", k.table, expression, n))
+			statements = append(statements, fmt.Sprintf("INSERT INTO %s VALUES (%s, 'secret %d')",
+				k.table, expression, n))
 		}
 	}
 	return statements
@@ -237,7 +238,8 @@ func TestOtherPrimaryKeysAreRefused(t *testing.T) {
 	forEachDatabase(t, statements, statements, func(t *testing.T, db *sql.DB) {
 		ring := newRing(t, fernet.GenerateKey())
 		for _, table := range []string{"t_bigint", "t_text"} {
-			for name, f := range map[string]func(context.Context, *sql.DB, *keyring.Keyring, rotate.Config) (*rotate.Report, error){
+			for name, f := range map[string]func(context.Context, *sql.DB, *keyring.Keyring,
+				rotate.Config) (*rotate.Report, error){
 				"Run": rotate.Run, "Encrypt": rotate.Encrypt, "DecryptToPlaintext": rotate.DecryptToPlaintext,
 			} {
 				_, err := f(t.Context(), db, ring, rotate.Config{Columns: []string{table + ".secret"}})
@@ -263,7 +265,8 @@ func TestNullPrimaryKeyIsRefused(t *testing.T) {
 	defer func() { _ = db.Close() }()
 	exec(t, db, "CREATE TABLE t_text (name TEXT PRIMARY KEY, secret TEXT)")
 	exec(t, db, "INSERT INTO t_text VALUES (NULL, 'secret'), ('a', 'secret')")
-	_, err = rotate.Encrypt(t.Context(), db, newRing(t, fernet.GenerateKey()), rotate.Config{Columns: []string{"t_text.secret"}})
+	_, err = rotate.Encrypt(t.Context(), db, newRing(t, fernet.GenerateKey()),
+		rotate.Config{Columns: []string{"t_text.secret"}})
 	if !errors.Is(err, rotate.ErrPrimaryKey) {
 		t.Errorf("got %v", err)
 	}

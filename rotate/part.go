@@ -93,7 +93,8 @@ func (h *part) add(last any, counts ledger.Counts) error {
 
 func sum(a, b ledger.Counts) ledger.Counts {
 	return ledger.Counts{
-		Read: a.Read + b.Read, Found: a.Found + b.Found, Skipped: a.Skipped + b.Skipped, Quarantined: a.Quarantined + b.Quarantined,
+		Read: a.Read + b.Read, Found: a.Found + b.Found, Skipped: a.Skipped + b.Skipped,
+		Quarantined: a.Quarantined + b.Quarantined,
 	}
 }
 

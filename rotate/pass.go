@@ -240,7 +240,8 @@ func (p *pass) rewrite(ctx context.Context, page []row) (ledger.Counts, error) {
 		for _, r := range refused {
 			for i, cell := range r.cells {
 				if cell.changed {
-					quarantined = append(quarantined, Quarantined{p.table.label(), p.table.columns[i].Name, r.id, r.err})
+					quarantined = append(quarantined,
+						Quarantined{p.table.label(), p.table.columns[i].Name, r.id, r.err})
 				}
 			}
 		}
@@ -258,7 +259,8 @@ func (p *pass) rewrite(ctx context.Context, page []row) (ledger.Counts, error) {
 	if err := p.quarantined(quarantined[len(o.quarantined):]); err != nil {
 		return ledger.Counts{}, err
 	}
-	return ledger.Counts{Read: int64(len(page)), Found: found, Skipped: found - written, Quarantined: int64(len(quarantined))}, nil
+	return ledger.Counts{Read: int64(len(page)), Found: found, Skipped: found - written,
+		Quarantined: int64(len(quarantined))}, nil
 }
 
 // tell tells how far the pass is, and what it waits for.

@@ -137,7 +137,8 @@ func (p postgres) ofTenant(ctx context.Context, tx querier, t table, tenant stri
 func (postgres) shred(ctx context.Context, tx querier, t table, r row, tokens []sql.NullString) error {
 	where := fmt.Sprintf("%s = $1::text::%s", quote(t.key), t.keyType)
 	if t.scoped {
-		where = fmt.Sprintf("%s = $1::text::%s AND %s = $2::text::%s", quote(t.tenant), t.tenantType, quote(t.key), t.keyType)
+		where = fmt.Sprintf("%s = $1::text::%s AND %s = $2::text::%s", quote(t.tenant), t.tenantType,
+			quote(t.key), t.keyType)
 	}
 	return shred(ctx, tx, t, tokens, "$%d", where, keyValues(r.key))
 }

@@ -103,7 +103,8 @@ func (postgres) lock(ctx context.Context, tx querier, t table, changes []change)
 	where := fmt.Sprintf("t.%s = ANY ((SELECT $1::text::%s[])::%[2]s[])", quote(t.key), t.keyType)
 	if t.scoped {
 		args = append(args, changes[0].tenant.String)
-		where = fmt.Sprintf("t.%s = $2::text::%s AND t.%s = ANY ($1::text::%s[])", quote(t.tenant), t.tenantType, quote(t.key), t.keyType)
+		where = fmt.Sprintf("t.%s = $2::text::%s AND t.%s = ANY ($1::text::%s[])", quote(t.tenant), t.tenantType,
+			quote(t.key), t.keyType)
 	}
 	_, err := tx.ExecContext(ctx, fmt.Sprintf("SELECT FROM %s AS t WHERE %s ORDER BY %s FOR NO KEY UPDATE",
 		t.quoted(), where, strings.Join(t.keyColumns(), ", ")), args...)
@@ -118,7 +119,8 @@ type update struct {
 
 // source returns the statement's source of rows, the first part of its WITH.
 func (u *update) source() string {
-	return fmt.Sprintf("u AS MATERIALIZED (SELECT * FROM unnest(%s) AS u(%s))", strings.Join(u.arrays, ", "), strings.Join(u.columns, ", "))
+	return fmt.Sprintf("u AS MATERIALIZED (SELECT * FROM unnest(%s) AS u(%s))", strings.Join(u.arrays, ", "),
+		strings.Join(u.columns, ", "))
 }
 
 // keys adds the rows' primary keys.
@@ -155,7 +157,8 @@ const absent = "\x01absent"
 // not set for one that was left behind.
 func (u *update) column(t table, i int, changes []change) {
 	column, name, beside := t.columns[i], quote(t.stored(i)), make([]sql.NullString, len(changes))
-	olds, news, indexes := make([]sql.NullString, len(changes)), make([]sql.NullString, len(changes)), make([]sql.NullString, len(changes))
+	olds, news, indexes := make([]sql.NullString, len(changes)), make([]sql.NullString,
+		len(changes)), make([]sql.NullString, len(changes))
 	changed, plaintext := false, false
 	for j, c := range changes {
 		if !c.cells[i].changed {
@@ -191,7 +194,8 @@ func (u *update) column(t table, i int, changes []change) {
 	}
 	if column.Index != "" {
 		index := u.add(fmt.Sprint("index", i), indexes)
-		u.set = append(u.set, fmt.Sprintf("%s = CASE WHEN %s IS NULL THEN t.%[1]s ELSE decode(%[3]s, 'hex') END", quote(column.Index), old, index))
+		u.set = append(u.set, fmt.Sprintf("%s = CASE WHEN %s IS NULL THEN t.%[1]s ELSE decode(%[3]s, 'hex') END",
+			quote(column.Index), old, index))
 	}
 }
 

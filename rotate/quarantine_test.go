@@ -135,7 +135,8 @@ func TestQuarantineFails(t *testing.T) {
 		t.Errorf("got %v after %d calls", err, calls)
 	}
 	var stored int64
-	err = db.QueryRowContext(t.Context(), "SELECT count(*) FROM t_text WHERE secret NOT IN ($1, 'gAAAA-broken')", token).
+	err = db.QueryRowContext(t.Context(), "SELECT count(*) FROM t_text WHERE secret NOT IN ($1, 'gAAAA-broken')",
+		token).
 		Scan(&stored)
 	if err != nil {
 		t.Fatal(err)

@@ -98,8 +98,8 @@ func (r *run) tellTable(t table) teller {
 	}
 }
 
-// readPage returns the first rows of a span, and whether there may be more. It reads fewer at once if the database takes too
-// long.
+// readPage returns the first rows of a span, and whether there may be more. It
+// reads fewer at once if the database takes too long.
 func (r *run) readPage(ctx context.Context, tell teller, t table, s span) (page []row, more bool, err error) {
 	n := 0
 	err = r.retry(ctx, tell, func() error {

@@ -119,7 +119,8 @@ func (cfg Config) find(name string) (column.Column, error) {
 			return c, nil
 		}
 	}
-	return column.Column{}, fmt.Errorf("rotate: %w: %q; there are %s", column.ErrNoColumn, name, strings.Join(known, ", "))
+	return column.Column{}, fmt.Errorf("rotate: %w: %q; there are %s", column.ErrNoColumn, name,
+		strings.Join(known, ", "))
 }
 
 // resolve adds the database's states to the given ones.
@@ -317,7 +318,8 @@ func start(ctx context.Context, db *sql.DB, ring *engine.Ring, cfg Config, op op
 		return nil, fmt.Errorf("rotate: %w", engine.ErrNoKey)
 	}
 	limit := cfg.complete()
-	r := &run{operation: op, cfg: cfg, ring: ring, db: db, start: time.Now(), limit: limit, pace: &pace{most: cfg.Batch}}
+	r := &run{operation: op, cfg: cfg, ring: ring, db: db, start: time.Now(), limit: limit,
+		pace: &pace{most: cfg.Batch}}
 	var tables []table
 	err := r.retrySetup(ctx, func() (err error) {
 		tables, err = r.prepare(ctx, cfg)

@@ -94,8 +94,8 @@ func checkSource(d string, t table, i int) error {
 	case !s.expanded && !s.isText:
 		return &SchemaError{
 			Column: c, SQL: expand.Script(expand.Columns(d, c)),
-			Reason: fmt.Sprintf("it is %s, and tokens are text: they need a column beside it, which migrate.Diff adds, "+
-				"and which takes its place when all rows have a token", s.declared),
+			Reason: fmt.Sprintf("it is %s, and tokens are text: they need a column beside it, which migrate.Diff "+
+				"adds, and which takes its place when all rows have a token", s.declared),
 		}
 	}
 	return nil

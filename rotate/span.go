@@ -38,7 +38,8 @@ func (s span) postgres(t table, query *strings.Builder, args *[]any) {
 			*args = append(*args, value)
 			values = append(values, fmt.Sprintf("$%d::text::%s", len(*args), t.keyTypes()[i]))
 		}
-		where = append(where, fmt.Sprintf("(%s) %s (%s)", strings.Join(t.keyColumns(), ", "), operator, strings.Join(values, ", ")))
+		where = append(where, fmt.Sprintf("(%s) %s (%s)", strings.Join(t.keyColumns(), ", "), operator,
+			strings.Join(values, ", ")))
 	}
 	bound(">", s.after)
 	bound("<=", s.upTo)
@@ -135,7 +136,8 @@ func (s sqlite) rows(ctx context.Context, t table, of span, limit string) ([]row
 		if bound.key != nil {
 			values := keyValues(bound.key)
 			args = append(args, values...)
-			where = append(where, fmt.Sprintf("(%s) %s (?%s)", key, bound.operator, strings.Repeat(", ?", len(values)-1)))
+			where = append(where, fmt.Sprintf("(%s) %s (?%s)", key, bound.operator,
+				strings.Repeat(", ?", len(values)-1)))
 		}
 	}
 	query := s.selectRows(t)

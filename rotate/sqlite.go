@@ -156,7 +156,8 @@ func (s sqlite) write(ctx context.Context, t table, changes []change) (written i
 			}
 			where, compare = append(where, "CAST("+name+" AS TEXT) IS ? COLLATE BINARY"), append(compare, c.values[i])
 			if t.sources[i].expanded {
-				where, compare = append(where, "("+t.sources[i].expr+") IS ? COLLATE BINARY"), append(compare, c.plains[i])
+				where, compare = append(where, "("+t.sources[i].expr+") IS ? COLLATE BINARY"), append(compare,
+					c.plains[i])
 			}
 		}
 		if c.bound() {
@@ -164,7 +165,8 @@ func (s sqlite) write(ctx context.Context, t table, changes []change) (written i
 			compare = append(compare, c.tenant.String)
 		}
 		if c.under.Valid { // of the file, which may be another since the keys were read
-			where = append(where, "EXISTS (SELECT 1 FROM "+quote(tenantkey.Table)+" AS k WHERE k.tenant = ? AND k.wrapped = ?)")
+			where = append(where, "EXISTS (SELECT 1 FROM "+quote(tenantkey.Table)+
+				" AS k WHERE k.tenant = ? AND k.wrapped = ?)")
 			compare = append(compare, c.tenant.String, c.under.String)
 		}
 		result, err := tx.ExecContext(ctx, "UPDATE "+t.quoted()+" SET "+strings.Join(set, ", ")+
@@ -194,7 +196,8 @@ func (sqlite) checkWidth(_ context.Context, t table, i int) error {
 // It holds for all rows.
 func (s sqlite) checks(ctx context.Context, c column.Column) ([]tokenCheck, error) {
 	var statement string
-	err := s.db.QueryRowContext(ctx, "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?", c.Table).Scan(&statement)
+	err := s.db.QueryRowContext(ctx, "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?", c.Table).
+		Scan(&statement)
 	names := []string{constraintName(c)} // which stays when the column is renamed
 	for old := range c.Earlier() {
 		names = append(names, constraintName(old))

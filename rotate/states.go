@@ -157,8 +157,8 @@ func (c *stateChanger) read(ctx context.Context, on querier) (age time.Duration,
 	if c.store.dialect() == dialect.SQLite {
 		seconds = "strftime('%s', 'now') - strftime('%s', changed_at)"
 	}
-	rows, err := on.QueryContext(ctx, "SELECT CAST("+seconds+" AS bigint) FROM "+states.TableName+" WHERE column_name = $1 AND protection = $2",
-		in.Column, c.Protection.String())
+	rows, err := on.QueryContext(ctx, "SELECT CAST("+seconds+" AS bigint) FROM "+states.TableName+
+		" WHERE column_name = $1 AND protection = $2", in.Column, c.Protection.String())
 	if err != nil {
 		return 0, err
 	}
@@ -195,7 +195,8 @@ func (c *stateChanger) hint() string {
 	if c.from != states.Unset {
 		return ""
 	}
-	return "; if every service has the state in its own configuration, record it with --in-use (rotate.StateChange.InUse)"
+	return "; if every service has the state in its own configuration, record it with --in-use " +
+		"(rotate.StateChange.InUse)"
 }
 
 // checkStored refuses a state that doesn't go with what is stored.
@@ -257,7 +258,8 @@ func (c *stateChanger) write(ctx context.Context) error {
 	if c.store.dialect() == dialect.SQLite {
 		now = "CURRENT_TIMESTAMP"
 	}
-	_, err = tx.ExecContext(ctx, "INSERT INTO "+states.TableName+" (column_name, protection, state, changed_at) VALUES ($1, $2, $3, "+now+") "+
+	_, err = tx.ExecContext(ctx, "INSERT INTO "+states.TableName+" (column_name, protection, state, changed_at) "+
+		"VALUES ($1, $2, $3, "+now+") "+
 		"ON CONFLICT (column_name, protection) DO UPDATE SET state = excluded.state, changed_at = excluded.changed_at",
 		c.Column.String(), c.Protection.String(), c.To.String())
 	if err != nil {

@@ -251,7 +251,8 @@ func countRows(ctx context.Context, db *sql.DB, t table) (n int64, err error) {
 // selectPage runs the query of a page, and makes each row's key from scanKey's
 // reading of its first column, and of the second if the table is scoped.
 func selectPage(
-	ctx context.Context, db querier, t table, query string, args []any, scanKey func(any) (id string, key any, err error),
+	ctx context.Context, db querier, t table, query string, args []any, scanKey func(any) (id string,
+		key any, err error),
 ) (page []row, err error) {
 	rows, err := db.QueryContext(ctx, query, args...)
 	if err != nil {
@@ -260,7 +261,8 @@ func selectPage(
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		var key, scope any
-		r := row{values: make([]sql.NullString, len(t.columns)), indexes: make([]sql.NullString, len(t.columns)), plains: make([]sql.NullString, len(t.columns))}
+		r := row{values: make([]sql.NullString, len(t.columns)), indexes: make([]sql.NullString, len(t.columns)),
+			plains: make([]sql.NullString, len(t.columns))}
 		dest := []any{&key}
 		if t.scoped {
 			dest = append(dest, &scope)

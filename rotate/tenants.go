@@ -31,7 +31,8 @@ const (
 // makesKeys reports whether tokens are to be under tenants' keys.
 func (cfg *Config) makesKeys(tables []table) bool {
 	return slices.ContainsFunc(tables, func(t table) bool {
-		return slices.ContainsFunc(t.columns, func(c column.Column) bool { return cfg.States.Given(&c).TenantKeys >= states.Write })
+		return slices.ContainsFunc(t.columns,
+			func(c column.Column) bool { return cfg.States.Given(&c).TenantKeys >= states.Write })
 	})
 }
 
@@ -67,7 +68,8 @@ func (t *tenants) any(ctx context.Context) (bool, error) {
 		return true, nil
 	}
 	var any bool
-	if err := t.db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM "+quote(t.table.name)+")").Scan(&any); err != nil {
+	if err := t.db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM "+quote(t.table.name)+")").
+		Scan(&any); err != nil {
 		return false, err
 	}
 	if any {
@@ -168,7 +170,8 @@ func (p *pass) keysAt(
 	case key.Data != nil:
 		return p.keysWith(key.Data, stored, place)
 	}
-	if p.plain != toPlaintext && p.cfg.DryRun && p.cfg.States.Given(&place.Column).TenantKeys >= states.Write { // the key would be made
+	// the key would be made
+	if p.plain != toPlaintext && p.cfg.DryRun && p.cfg.States.Given(&place.Column).TenantKeys >= states.Write {
 		data, err := fernet.ParseKey(fernet.GenerateKey())
 		if err != nil {
 			return placeKeys{}, err
@@ -185,7 +188,8 @@ func (p *pass) keysWith(data *fernet.Key, stored sql.NullString, place seal.Plac
 	switch own := p.rings.of(p.ring, data, alone); {
 	case p.plain == toPlaintext:
 	case state >= states.Write:
-		if state == states.Require && stored.Valid && fernet.IsToken(stored.String) && isUnder(&p.locate, p.ring, place, stored.String) {
+		if state == states.Require && stored.Valid && fernet.IsToken(stored.String) &&
+			isUnder(&p.locate, p.ring, place, stored.String) {
 			return placeKeys{}, seal.ErrUnderKeyring
 		}
 		return placeKeys{ring: p.rings.of(p.ring, data, first), own: true}, nil

@@ -41,7 +41,8 @@ func TestEncryptTextOfTypes(t *testing.T) {
 				t.Errorf("%s: %v", q.Column, q.Err)
 			}
 		}
-		if diff := cmp.Diff([]string{"document 2", "moment 2"}, left); diff != "" || !errors.Is(err, rotate.ErrQuarantined) {
+		if diff := cmp.Diff([]string{"document 2", "moment 2"}, left); diff != "" ||
+			!errors.Is(err, rotate.ErrQuarantined) {
 			t.Errorf("quarantined: %v %s", err, diff)
 		}
 		var sqlite string
@@ -69,7 +70,8 @@ func checkStored(t *testing.T, db *sql.DB, ring *keyring.Keyring, name string, w
 	t.Helper()
 	for i, want := range want {
 		var stored sql.NullString
-		if err := db.QueryRowContext(t.Context(), "SELECT "+name+" FROM typed WHERE id = $1", i+1).Scan(&stored); err != nil {
+		if err := db.QueryRowContext(t.Context(), "SELECT "+name+" FROM typed WHERE id = $1", i+1).
+			Scan(&stored); err != nil {
 			t.Fatal(err)
 		}
 		got := stored.String
@@ -95,8 +97,10 @@ func TestEncryptRefusesTypes(t *testing.T) {
 	forEachDatabase(t, append(postgres, row), append(sqlite, row), func(t *testing.T, db *sql.DB) {
 		key := fernet.GenerateKey()
 		ring := newRing(t, key)
-		for name, says := range map[string]string{"raw": "migrate.Diff", "moment": "time.Time", "document": "migrate.Diff"} {
-			_, err := rotate.Encrypt(t.Context(), db, ring, rotate.Config{In: typed, Columns: []string{"typed." + name}})
+		for name, says := range map[string]string{"raw": "migrate.Diff", "moment": "time.Time",
+			"document": "migrate.Diff"} {
+			_, err := rotate.Encrypt(t.Context(), db, ring,
+				rotate.Config{In: typed, Columns: []string{"typed." + name}})
 			var schema *rotate.SchemaError
 			if !errors.As(err, &schema) || schema.Column.Name != name || !strings.Contains(err.Error(), says) {
 				t.Errorf("%s: %v", name, err)
@@ -109,7 +113,8 @@ func TestEncryptRefusesTypes(t *testing.T) {
 				continue
 			}
 			exec(t, db, schema.SQL)
-			if _, err := rotate.Encrypt(t.Context(), db, ring, rotate.Config{In: typed, Columns: []string{"typed." + name}}); err != nil {
+			if _, err := rotate.Encrypt(t.Context(), db, ring,
+				rotate.Config{In: typed, Columns: []string{"typed." + name}}); err != nil {
 				t.Errorf("%s, after the SQL of the error: %v", name, err)
 			}
 		}
@@ -164,7 +169,8 @@ func TestVerifyDecodes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := counts.Err(); !errors.Is(err, rotate.ErrUndecodable) || errors.Is(err, rotate.ErrNotAllPrimary) || !strings.Contains(err.Error(), "row 0") {
+		if err := counts.Err(); !errors.Is(err, rotate.ErrUndecodable) || errors.Is(err, rotate.ErrNotAllPrimary) ||
+			!strings.Contains(err.Error(), "row 0") {
 			t.Errorf("got %v", err)
 		}
 		for _, c := range counts {
@@ -172,7 +178,8 @@ func TestVerifyDecodes(t *testing.T) {
 			if c.Undecodable != want || len(c.UndecodableRows) != int(min(want, 10)) || c.Ready() != (want == 0) {
 				t.Errorf("%+v", c)
 			}
-			if as := map[string]string{"moment": "time.Time", "raw": "bytes", "document": "JSON, as this process doesn't know webhook.Config"}; c.DecodedAs != as[c.Column] {
+			if as := map[string]string{"moment": "time.Time", "raw": "bytes",
+				"document": "JSON, as this process doesn't know webhook.Config"}; c.DecodedAs != as[c.Column] {
 				t.Errorf("%s is decoded as %s", c.Column, c.DecodedAs)
 			}
 		}

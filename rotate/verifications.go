@@ -40,8 +40,8 @@ func RecordVerification(ctx context.Context, db *sql.DB, counts Counts, at time.
 		n := len(args)
 		rows = append(rows, fmt.Sprintf("($%d, $%d, $%d, $%d, $%d, $%d)", n+1, n+2, n+3, n+4, n+5, n+6))
 		// The time as text, which both databases read as one without a zone.
-		args = append(args, c.Table, c.Column, at.UTC().Format(time.DateTime), c.Rows-c.Null, c.UnknownKey+c.NotEncrypted+c.Damaged,
-			c.Ready())
+		args = append(args, c.Table, c.Column, at.UTC().Format(time.DateTime), c.Rows-c.Null,
+			c.UnknownKey+c.NotEncrypted+c.Damaged, c.Ready())
 	}
 	_, err := db.ExecContext(ctx, "INSERT INTO "+verificationTable+
 		" (table_name, column_name, verified_at, secrets, failed, ready) VALUES "+strings.Join(rows, ", ")+
@@ -57,7 +57,8 @@ func RecordVerification(ctx context.Context, db *sql.DB, counts Counts, at time.
 // LastVerified returns what was recorded last of each column, by its name as
 // TABLE.COLUMN. Errors are [RecordVerification]'s.
 func LastVerified(ctx context.Context, db *sql.DB) (last map[string]Verification, err error) {
-	rows, err := db.QueryContext(ctx, "SELECT table_name, column_name, verified_at, secrets, failed, ready FROM "+verificationTable)
+	rows, err := db.QueryContext(ctx, "SELECT table_name, column_name, verified_at, secrets, failed, ready FROM "+
+		verificationTable)
 	if err != nil {
 		return nil, verificationError("read the last verification", err)
 	}

@@ -305,7 +305,8 @@ func (v *verifier) addIndex(c *IndexCount, p seal.Place, token, index sql.NullSt
 		return nil
 	}
 	plaintext, err := token.String, error(nil)
-	if state := v.cfg.States.Given(&p.Column).Encryption; state == states.Unset || state == states.Require || fernet.IsToken(token.String) {
+	if state := v.cfg.States.Given(&p.Column).Encryption; state == states.Unset || state == states.Require ||
+		fernet.IsToken(token.String) {
 		plaintext, err = v.locate.DecryptAt(v.rings.of(v.ring, tenant.Data, last), p, token.String)
 	}
 	if err != nil {

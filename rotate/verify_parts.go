@@ -60,7 +60,7 @@ func (v *verifier) do(ctx context.Context) error {
 	return nil
 }
 
-// part counts a part, of which the next page is read while one is counted.
+// part counts a part, and reads its next page while it counts one.
 func (v *verifier) part(ctx context.Context, s span) error {
 	return v.eachPage(ctx, v.tell, v.table, s, func(ctx context.Context, page []row) error {
 		if err := v.add(ctx, page); err != nil {
@@ -155,7 +155,8 @@ func (c *ColumnCount) merge(part *ColumnCount) {
 		*n.to += *n.from
 	}
 	mergeKeys(c.Previous, part.Previous)
-	c.UndecodableRows = append(c.UndecodableRows, part.UndecodableRows[:min(len(part.UndecodableRows), maxSamples-len(c.UndecodableRows))]...)
+	c.UndecodableRows = append(c.UndecodableRows,
+		part.UndecodableRows[:min(len(part.UndecodableRows), maxSamples-len(c.UndecodableRows))]...)
 	for _, one := range part.Examples {
 		c.Examples = addExample(c.Examples, one)
 	}

@@ -20,7 +20,8 @@ import (
 // statements run on it.
 func openSQLite(t *testing.T, statements ...string) *sql.DB {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "x.db")+"?_pragma=busy_timeout(60000)&_txlock=immediate")
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "x.db")+
+		"?_pragma=busy_timeout(60000)&_txlock=immediate")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +71,8 @@ func TestVerifyCounts(t *testing.T) {
 	}
 	ids := ring.Keys()
 	for _, c := range counts {
-		want := rotate.ColumnCount{Table: c.Table, Column: "secret", DecodedAs: "text in UTF-8", Previous: map[string]int64{ids[1].ID(): 0, ids[2].ID(): 0}}
+		want := rotate.ColumnCount{Table: c.Table, Column: "secret", DecodedAs: "text in UTF-8",
+			Previous: map[string]int64{ids[1].ID(): 0, ids[2].ID(): 0}}
 		if c.Table == "t_text" {
 			want.Rows, want.Null, want.Primary, want.UnknownKey = 15, 1, 4, 1
 			want.NotEncrypted, want.Damaged, want.OverLength = 4, 2, 2
@@ -90,14 +92,16 @@ func TestVerifyCounts(t *testing.T) {
 	if counts.Needs(ids[1].ID()) != 1 || counts.Needs(ids[2].ID()) != 2 {
 		t.Errorf("the keys are needed by %d and %d", counts.Needs(ids[1].ID()), counts.Needs(ids[2].ID()))
 	}
-	if err := counts.Err(); !errors.Is(err, rotate.ErrNotAllPrimary) || !errors.Is(err, rotate.ErrPlaintext) || !strings.Contains(err.Error(), "t_text.secret") {
+	if err := counts.Err(); !errors.Is(err, rotate.ErrNotAllPrimary) || !errors.Is(err, rotate.ErrPlaintext) ||
+		!strings.Contains(err.Error(), "t_text.secret") {
 		t.Error(err)
 	}
 	for name, c := range map[string]rotate.ColumnCount{
 		"previous": {Rows: 2, Primary: 1, Previous: map[string]int64{"k": 1}}, "unknown": {Rows: 1, UnknownKey: 1},
 		"damaged": {Rows: 1, Damaged: 1}, "over length": {Rows: 1, Primary: 1, OverLength: 1},
 	} {
-		if err := (rotate.Counts{c}).Err(); !errors.Is(err, rotate.ErrNotAllPrimary) || errors.Is(err, rotate.ErrPlaintext) {
+		if err := (rotate.Counts{c}).Err(); !errors.Is(err, rotate.ErrNotAllPrimary) ||
+			errors.Is(err, rotate.ErrPlaintext) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -106,7 +110,8 @@ func TestVerifyCounts(t *testing.T) {
 // No more rows are read in a second than the rate allows.
 func TestRate(t *testing.T) {
 	t.Parallel()
-	db := openSQLite(t, "WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50) INSERT INTO t_text SELECT i, 'secret' FROM n")
+	db := openSQLite(t, "WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50) INSERT INTO t_text "+
+		"SELECT i, 'secret' FROM n")
 	begin := time.Now()
 	report, err := rotate.Encrypt(t.Context(), db, newRing(t, fernet.GenerateKey()),
 		rotate.Config{Columns: []string{"t_text.secret"}, Batch: 10, RowsPerSecond: 100})
@@ -158,7 +163,8 @@ func TestDoesNotBegin(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := rotate.Encrypt(ctx, db, newRing(t, fernet.GenerateKey()), rotate.Config{}); !errors.Is(err, context.Canceled) {
+	if _, err := rotate.Encrypt(ctx, db, newRing(t, fernet.GenerateKey()), rotate.Config{}); !errors.Is(err,
+		context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
 	var stored string

@@ -39,7 +39,9 @@ func unreadable() (string, error) {
 // back unchanged. Errors: [fernet.ErrCorrupt], [fernet.ErrUnknownKey];
 // [column.ErrNotText] for a plaintext that a text column can't hold;
 // [seal.ErrLooksLikeToken].
-func decryptStored(l *seal.Locator, r *keyring.Ring, stored string, p seal.Place) (plaintext string, changed bool, err error) {
+func decryptStored(
+	l *seal.Locator, r *keyring.Ring, stored string, p seal.Place,
+) (plaintext string, changed bool, err error) {
 	if !fernet.IsToken(stored) {
 		return stored, false, nil
 	}
@@ -65,7 +67,8 @@ func (u *update) key(t table, changes []change) {
 	}
 	key := u.add("under", keys)
 	tenant := "t." + quote(t.tenant)
-	if t.tenantType != "text" && t.tenantType != "character varying" { // else the cast would hide which shard has both rows
+	// else the cast would hide which shard has both rows
+	if t.tenantType != "text" && t.tenantType != "character varying" {
 		tenant += "::text"
 	}
 	u.where = append(u.where, fmt.Sprintf(`(%s IS NULL OR EXISTS (SELECT 1 FROM %s AS k WHERE k.%s = %s AND k.%s = %[1]s))`,

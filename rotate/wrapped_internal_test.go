@@ -46,7 +46,8 @@ func TestRewrap(t *testing.T) {
 	if err != nil || !changed || rewrapped == wrapped {
 		t.Errorf("changed %t, %v", changed, err)
 	}
-	if key, under, err := tenantkey.Unwrap(both, "u-1", rewrapped); err != nil || under != both.Primary() || !fernet.Same(key, data) {
+	if key, under, err := tenantkey.Unwrap(both, "u-1", rewrapped); err != nil || under != both.Primary() ||
+		!fernet.Same(key, data) {
 		t.Errorf("it is under %v, %v", under, err)
 	}
 	if again, changed, err := rewrap(both, "u-1", rewrapped); again != rewrapped || changed || err != nil {

@@ -84,7 +84,8 @@ func (r *running) end(code int) (ran, error) {
 		return result, err
 	}
 	if result.code != code {
-		return result, fmt.Errorf("%s: exit code %d, want %d: %s", r.what, result.code, code, lastLines(r.errOut.String()))
+		return result, fmt.Errorf("%s: exit code %d, want %d: %s", r.what, result.code, code,
+			lastLines(r.errOut.String()))
 	}
 	return result, nil
 }

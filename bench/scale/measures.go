@@ -180,7 +180,8 @@ func (r *report) lookups(ctx context.Context, few, many *table) error {
 			return err
 		}},
 		{"lookup by API key", func(i int) error {
-			_, err := clients[i].UserCredential.Query().Where(usercredential.APIKeyIs([]*table{few, many}[i].anyKey())).Only(ctx)
+			_, err := clients[i].UserCredential.Query().Where(usercredential.APIKeyIs([]*table{few, many}[i].anyKey())).
+				Only(ctx)
 			return err
 		}},
 	} {

@@ -22,7 +22,8 @@ func TestReport(t *testing.T) {
 	for _, want := range []string{
 		"# A table of 10,000,000 rows", "takes 3.0 GB", "322 bytes a row", "logs 1,234 bytes", "2 of 5 met",
 		"| a | ≥ 2 | 2 | met |\n", "| b | ≥ 2 | 1.99 | **missed** |\n", "| c | ≤ 2 | 2.01 | **missed** |\n",
-		"| resident memory of rotate, in MB | ≤ 100 | 101 | **missed** |\n", "| `credent verify` | 1,000,000 | 10s | 99 MB |\n",
+		"| resident memory of rotate, in MB | ≤ 100 | 101 | **missed** |\n", "| `credent verify` | 1,000,000 | 10s | " +
+			"99 MB |\n",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the report lacks %q:\n%s", want, text)

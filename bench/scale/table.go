@@ -105,7 +105,8 @@ func (t *table) walOf(ctx context.Context, run func() error) (n int64, err error
 	if err := run(); err != nil {
 		return 0, err
 	}
-	err = t.db.QueryRowContext(ctx, "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), $1::text::pg_lsn)::bigint", before).Scan(&n)
+	err = t.db.QueryRowContext(ctx, "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), $1::text::pg_lsn)::bigint",
+		before).Scan(&n)
 	return n, err
 }
 

@@ -40,7 +40,8 @@ func grow(t *testing.T, env *testdb.Env) *grown {
 	for range rows / 500 {
 		creates := make([]*ent.UserCredentialCreate, 500)
 		for i := range creates {
-			creates[i] = env.Client.UserCredential.Create().SetAccount(account).SetUserID("u1").SetCredentialType("alpaca").
+			creates[i] = env.Client.UserCredential.Create().SetAccount(account).SetUserID("u1").
+				SetCredentialType("alpaca").
 				SetAPIKey(credent.NewSecret(fmt.Sprint("key ", i))).SetSecretKey(credent.NewSecret("secret"))
 		}
 		for _, c := range env.Client.UserCredential.CreateBulk(creates...).SaveX(t.Context()) {
@@ -192,16 +193,17 @@ func TestTwoRunsShareTheWork(t *testing.T) {
 			if i == 1 {
 				<-began
 			}
-			report, err := rotate.Run(t.Context(), db, g.after, rotate.Config{Batch: batch, Progress: func(rotate.Progress) {
-				once.Do(func() {
-					if i == 1 {
-						close(joined)
-						return
-					}
-					close(began)
-					<-joined // the first stands still until the second has done a page
-				})
-			}})
+			report, err := rotate.Run(t.Context(), db, g.after,
+				rotate.Config{Batch: batch, Progress: func(rotate.Progress) {
+					once.Do(func() {
+						if i == 1 {
+							close(joined)
+							return
+						}
+						close(began)
+						<-joined // the first stands still until the second has done a page
+					})
+				}})
 			if err != nil {
 				t.Errorf("run %d: %v", i, err)
 				return
@@ -210,7 +212,8 @@ func TestTwoRunsShareTheWork(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if all[0].Rewritten+all[1].Rewritten != rows || all[0].Skipped+all[1].Skipped != 0 || all[0].Rewritten == 0 || all[1].Rewritten == 0 {
+	if all[0].Rewritten+all[1].Rewritten != rows || all[0].Skipped+all[1].Skipped != 0 || all[0].Rewritten == 0 ||
+		all[1].Rewritten == 0 {
 		t.Errorf("%+v\n%+v", all[0], all[1])
 	}
 	g.wantPrimary(t, g.after)
@@ -223,13 +226,15 @@ func TestKilled(t *testing.T) {
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
 		g := grow(t, env)
 		cmd := exec.CommandContext(t.Context(), os.Args[0], "rotate", "--batch", "10", "--rate", "500")
-		cmd.Env = append(os.Environ(), testdb.EnvCommand+"=1", "DATABASE_URL="+env.URL, "ENCRYPTION_KEY="+g.newKey, "ENCRYPTION_KEY_PREVIOUS="+env.Key)
+		cmd.Env = append(os.Environ(), testdb.EnvCommand+"=1", "DATABASE_URL="+env.URL, "ENCRYPTION_KEY="+g.newKey,
+			"ENCRYPTION_KEY_PREVIOUS="+env.Key)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
 		for { // until it is amid its work, and has saved where
 			var saved int64
-			env.Value(t, &saved, "SELECT coalesce(sum(rows_read), 0) FROM credent_progress WHERE table_name = 'user_credentials'")
+			env.Value(t, &saved, "SELECT coalesce(sum(rows_read), 0) FROM credent_progress WHERE table_name = "+
+				"'user_credentials'")
 			if saved > 0 {
 				break
 			}
@@ -276,15 +281,16 @@ func TestPositionsLost(t *testing.T) {
 	}
 }
 
-// Positions are for one goal: with another key all begins anew, also if that key
-// was the goal before.
+// Positions are for one goal: with another key all begins anew, also if that
+// key was the goal before.
 func TestAnotherGoal(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
 		g := grow(t, env)
 		g.stopAt(t, 1, rows/2)
 		third := keyring.GenerateKey()
-		for _, r := range []*keyring.Keyring{ring(t, third, g.newKey, env.Key), g.after, ring(t, third, g.newKey, env.Key)} {
+		for _, r := range []*keyring.Keyring{ring(t, third, g.newKey, env.Key), g.after,
+			ring(t, third, g.newKey, env.Key)} {
 			if r == g.after {
 				r = ring(t, g.newKey, env.Key, third)
 			}
@@ -335,7 +341,8 @@ func TestVerifyByParts(t *testing.T) {
 		g.stopAt(t, 1, rows/2)
 		var want rotate.Counts
 		for _, workers := range []int{1, 3, 16} {
-			counts, err := rotate.VerifyWith(t.Context(), env.DB, g.after, rotate.Config{Workers: workers, Batch: batch, RowsPerSecond: 100_000})
+			counts, err := rotate.VerifyWith(t.Context(), env.DB, g.after, rotate.Config{Workers: workers, Batch: batch,
+				RowsPerSecond: 100_000})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -33,8 +33,10 @@ func (w *world) fill(t *testing.T, each int) (accounts []*ent.UserAccount, crede
 	accounts = w.Client.UserAccount.CreateBulk(accountsOf...).SaveX(t.Context())
 	var creates []*ent.UserCredentialCreate
 	for i := range users * each {
-		creates = append(creates, w.Client.UserCredential.Create().SetAccount(accounts[i%users]).SetUserID(userOf(i%users)).
-			SetCredentialType("alpaca").SetAPIKey(credent.NewSecret(fmt.Sprint("key ", i))).SetSecretKey(credent.NewSecret(fmt.Sprint("secret ", i))))
+		creates = append(creates, w.Client.UserCredential.Create().SetAccount(accounts[i%users]).
+			SetUserID(userOf(i%users)).
+			SetCredentialType("alpaca").SetAPIKey(credent.NewSecret(fmt.Sprint("key ", i))).
+			SetSecretKey(credent.NewSecret(fmt.Sprint("secret ", i))))
 	}
 	return accounts, w.Client.UserCredential.CreateBulk(creates...).SaveX(t.Context())
 }
@@ -70,7 +72,8 @@ func TestClient(t *testing.T) {
 		if n != 3 {
 			t.Errorf("%d rows updated, want 3", n)
 		}
-		if n := w.Client.UserCredential.Update().Where(usercredential.UserID(userOf(4)), usercredential.APIKeyIs(credent.NewSecret("key 4"))).
+		if n := w.Client.UserCredential.Update().Where(usercredential.UserID(userOf(4)),
+			usercredential.APIKeyIs(credent.NewSecret("key 4"))).
 			SetSecretKey(credent.NewSecret("of one")).SaveX(ctx); n != 1 {
 			t.Errorf("%d rows updated, want 1", n)
 		}
@@ -85,7 +88,8 @@ func TestClient(t *testing.T) {
 			}
 		}
 		if w.joins {
-			if n := w.Client.UserAccount.Query().Where(useraccount.HasCredentialsWith(usercredential.IsActive(false))).CountX(ctx); n != 1 {
+			if n := w.Client.UserAccount.Query().Where(useraccount.HasCredentialsWith(usercredential.IsActive(false))).
+				CountX(ctx); n != 1 {
 				t.Errorf("%d accounts, want 1", n)
 			}
 		}
@@ -122,7 +126,8 @@ func TestUpsert(t *testing.T) {
 		}
 		id := uuid.New()
 		create := func(key string) *ent.UserCredentialCreate {
-			return w.Client.UserCredential.Create().SetID(id).SetAccount(account).SetUserID("u1").SetCredentialType("alpaca").
+			return w.Client.UserCredential.Create().SetID(id).SetAccount(account).SetUserID("u1").
+				SetCredentialType("alpaca").
 				SetAPIKey(credent.NewSecret(key)).SetSecretKey(credent.NewSecret("s"))
 		}
 		both := sql.ConflictColumns(usercredential.FieldUserID, usercredential.FieldID)
@@ -134,13 +139,15 @@ func TestUpsert(t *testing.T) {
 				t.Errorf("got %q, want %q", got, key)
 			}
 		}
-		if err := w.Client.UserCredential.CreateBulk(create("third")).OnConflict(both).UpdateNewValues().Exec(ctx); err != nil {
+		if err := w.Client.UserCredential.CreateBulk(create("third")).OnConflict(both).UpdateNewValues().
+			Exec(ctx); err != nil {
 			t.Error(err)
 		}
 		w.CheckIndex(t, w.Ring)
 		for name, err := range map[string]error{
-			"one":     create("x").OnConflictColumns(usercredential.FieldID).UpdateNewValues().Exec(ctx),
-			"bulk":    w.Client.UserCredential.CreateBulk(create("x")).OnConflictColumns(usercredential.FieldID).UpdateNewValues().Exec(ctx),
+			"one": create("x").OnConflictColumns(usercredential.FieldID).UpdateNewValues().Exec(ctx),
+			"bulk": w.Client.UserCredential.CreateBulk(create("x")).OnConflictColumns(usercredential.FieldID).
+				UpdateNewValues().Exec(ctx),
 			"ignored": create("x").OnConflictColumns(usercredential.FieldID).Ignore().Exec(ctx),
 			"account": w.Client.UserAccount.Create().SetID(account.ID).SetUserID("u1").SetAccountName("c").
 				OnConflictColumns(useraccount.FieldID).UpdateNewValues().Exec(ctx),
@@ -170,7 +177,8 @@ func TestSeveralRowsOfOneID(t *testing.T) {
 		if _, err := w.Client.UserCredential.Get(ctx, c.ID); !ent.IsNotSingular(err) {
 			t.Errorf("Get: %v", err)
 		}
-		if got := w.Client.UserCredential.Query().Where(usercredential.ID(c.ID), usercredential.UserID("b")).OnlyX(ctx); testdb.Reveal(t, got.APIKey) != "k2" {
+		if got := w.Client.UserCredential.Query().Where(usercredential.ID(c.ID), usercredential.UserID("b")).
+			OnlyX(ctx); testdb.Reveal(t, got.APIKey) != "k2" {
 			t.Error("another row is found by user and id")
 		}
 	})
@@ -183,7 +191,8 @@ func TestTenantMismatch(t *testing.T) {
 		ctx := t.Context()
 		a := w.Account(t, "a")
 		w.Account(t, "b")
-		create := w.Client.UserCredential.Create().SetCredentialType("alpaca").SetAPIKey(credent.NewSecret("k")).SetSecretKey(credent.NewSecret("s"))
+		create := w.Client.UserCredential.Create().SetCredentialType("alpaca").SetAPIKey(credent.NewSecret("k")).
+			SetSecretKey(credent.NewSecret("s"))
 		for name, c := range map[string]*ent.UserCredentialCreate{
 			"another user's account": create.SetAccount(a).SetUserID("b"),
 			"no account":             create.SetUserAccountID(uuid.New()).SetUserID("a"),
@@ -193,7 +202,8 @@ func TestTenantMismatch(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
-		row := credent.CopyRow{UserAccountID: a.ID, UserID: "b", CredentialType: "alpaca", APIKey: credent.NewSecret("k"), SecretKey: credent.NewSecret("s")}
+		row := credent.CopyRow{UserAccountID: a.ID, UserID: "b", CredentialType: "alpaca",
+			APIKey: credent.NewSecret("k"), SecretKey: credent.NewSecret("s")}
 		_, err := testopt.Copy(ctx, w.DB, testdb.Sequence(row), credent.CopyConfig{}, testopt.WithKeyring(w.Ring))
 		if !errors.Is(err, credent.ErrTenantMismatch) {
 			t.Errorf("Copy: %v", err)

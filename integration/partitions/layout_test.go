@@ -37,7 +37,8 @@ func checkLayout(t *testing.T, env *testdb.Env, want migrate.Layout) {
 	}
 	kind := map[migrate.Layout]string{migrate.Single: "r", migrate.Partitioned: "p"}[want]
 	for _, table := range []string{"user_accounts", "user_credentials"} {
-		if got := testdb.Lines(t, env.DB, "SELECT relkind::text FROM pg_class WHERE oid = to_regclass($1)", table)[0]; got != kind {
+		if got := testdb.Lines(t, env.DB, "SELECT relkind::text FROM pg_class WHERE oid = to_regclass($1)",
+			table)[0]; got != kind {
 			t.Errorf("%s is a %q, want a %q", table, got, kind)
 		}
 	}
@@ -50,7 +51,8 @@ func TestLayoutIsRemembered(t *testing.T) {
 	env := empty(t)
 	ctx := t.Context()
 	var planned []string
-	err := migrate.Apply(ctx, env.DB, migrate.Config{Layout: migrate.Partitioned, DryRun: func(p migrate.Planned) { planned = append(planned, p.Name) }})
+	err := migrate.Apply(ctx, env.DB, migrate.Config{Layout: migrate.Partitioned,
+		DryRun: func(p migrate.Planned) { planned = append(planned, p.Name) }})
 	if err != nil || !strings.HasSuffix(planned[len(planned)-1], "_partitions.sql") {
 		t.Errorf("planned %v, %v", planned, err)
 	}
@@ -63,10 +65,12 @@ func TestLayoutIsRemembered(t *testing.T) {
 		}
 		checkLayout(t, env, migrate.Partitioned)
 	}
-	if err := migrate.Apply(ctx, env.DB, migrate.Config{Layout: migrate.Single}); !errors.Is(err, migrate.ErrLayoutMismatch) {
+	if err := migrate.Apply(ctx, env.DB, migrate.Config{Layout: migrate.Single}); !errors.Is(err,
+		migrate.ErrLayoutMismatch) {
 		t.Errorf("another layout: %v", err)
 	}
-	history := testdb.Lines(t, env.DB, "SELECT version FROM atlas_schema_revisions.atlas_schema_revisions WHERE version NOT LIKE '.%' ORDER BY 1")
+	history := testdb.Lines(t, env.DB, "SELECT version FROM atlas_schema_revisions.atlas_schema_revisions WHERE "+
+		"version NOT LIKE '.%' ORDER BY 1")
 	if !slices.Equal(history, testdb.Versions(t)) {
 		t.Errorf("the history has %v", history)
 	}
@@ -87,11 +91,13 @@ func TestLayoutIsChosenAtOnce(t *testing.T) {
 	if err == nil {
 		t.Fatal("it went on")
 	}
-	if err := migrate.Apply(t.Context(), env.DB, migrate.Config{Layout: migrate.Single}); !errors.Is(err, migrate.ErrLayoutMismatch) {
+	if err := migrate.Apply(t.Context(), env.DB, migrate.Config{Layout: migrate.Single}); !errors.Is(err,
+		migrate.ErrLayoutMismatch) {
 		t.Errorf("another layout: %v", err)
 	}
 	status, err := migrate.ReadStatus(t.Context(), env.DB, migrate.Config{})
-	if err != nil || status.Layout != migrate.Partitioned || !strings.HasSuffix(status.Pending[len(status.Pending)-1], "_partitions.sql") {
+	if err != nil || status.Layout != migrate.Partitioned || !strings.HasSuffix(status.Pending[len(status.Pending)-1],
+		"_partitions.sql") {
 		t.Errorf("%+v, %v", status, err)
 	}
 	if err := migrate.Apply(t.Context(), env.DB, migrate.Config{}); err != nil {
@@ -107,7 +113,8 @@ func TestLayoutOfExistingTables(t *testing.T) {
 	env := testdb.New(t)
 	account := env.Account(t, "u1")
 	partitions := migrate.Config{Layout: migrate.Partitioned}
-	if err := migrate.Apply(t.Context(), env.DB, partitions); !errors.Is(err, migrate.ErrLayoutRefused) || !strings.Contains(err.Error(), "user_accounts has rows") {
+	if err := migrate.Apply(t.Context(), env.DB, partitions); !errors.Is(err, migrate.ErrLayoutRefused) ||
+		!strings.Contains(err.Error(), "user_accounts has rows") {
 		t.Errorf("got %v", err)
 	}
 	checkLayout(t, env, migrate.Single)
@@ -125,10 +132,12 @@ func TestLayoutOfExistingTables(t *testing.T) {
 func TestLayoutsThatAreRefused(t *testing.T) {
 	t.Parallel()
 	db := testdb.OpenDB(t, "sqlite:"+filepath.Join(t.TempDir(), "x.db"))
-	if err := migrate.Apply(t.Context(), db, migrate.Config{Layout: migrate.Partitioned}); !errors.Is(err, migrate.ErrLayoutRefused) {
+	if err := migrate.Apply(t.Context(), db, migrate.Config{Layout: migrate.Partitioned}); !errors.Is(err,
+		migrate.ErrLayoutRefused) {
 		t.Errorf("SQLite: %v", err)
 	}
-	if err := migrate.Apply(t.Context(), db, migrate.Config{Layout: "sharded"}); !errors.Is(err, migrate.ErrLayoutRefused) {
+	if err := migrate.Apply(t.Context(), db, migrate.Config{Layout: "sharded"}); !errors.Is(err,
+		migrate.ErrLayoutRefused) {
 		t.Errorf("an unknown name: %v", err)
 	}
 	if err := migrate.Apply(t.Context(), db, migrate.Config{Layout: migrate.Single}); err != nil {
@@ -163,7 +172,8 @@ func TestLayoutDrift(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !slices.ContainsFunc(report.Findings, func(f migrate.Finding) bool { return strings.Contains(f.Object, want) }) {
+			if !slices.ContainsFunc(report.Findings,
+				func(f migrate.Finding) bool { return strings.Contains(f.Object, want) }) {
 				t.Errorf("found %v", report.Findings)
 			}
 		})
@@ -223,8 +233,8 @@ func TestLintOfLayout(t *testing.T) {
 	}
 }
 
-// The rows of a database in one piece come to one in partitions as docs/schema.md
-// says, and back, without a key.
+// The rows of a database in one piece come to one in partitions as
+// docs/schema.md says, and back, without a key.
 func TestRowsComeToAnotherLayout(t *testing.T) {
 	t.Parallel()
 	from := &world{Env: testdb.New(t), layout: layout{name: migrate.Single}}
@@ -236,9 +246,10 @@ func TestRowsComeToAnotherLayout(t *testing.T) {
 		if err := migrate.Apply(t.Context(), to.DB, migrate.Config{Layout: l}); err != nil {
 			t.Fatal(err)
 		}
-		dump := testdb.PgDump(t, from.URL, "--data-only", "--load-via-partition-root", "-t", "user_accounts*", "-t", "user_credentials*",
-			"-t", "credent_*", "-T", "credent_layout")
-		cmd := exec.CommandContext(t.Context(), filepath.Join(testdb.Server(t).BinDir(), "psql"), "--quiet", "-1", "--set=ON_ERROR_STOP=1", "--dbname", to.URL)
+		dump := testdb.PgDump(t, from.URL, "--data-only", "--load-via-partition-root", "-t", "user_accounts*", "-t",
+			"user_credentials*", "-t", "credent_*", "-T", "credent_layout")
+		cmd := exec.CommandContext(t.Context(), filepath.Join(testdb.Server(t).BinDir(), "psql"), "--quiet", "-1",
+			"--set=ON_ERROR_STOP=1", "--dbname", to.URL)
 		cmd.Stdin = strings.NewReader(dump)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("psql: %v\n%s", err, out)

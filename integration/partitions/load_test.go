@@ -14,7 +14,7 @@ import (
 	"github.com/credent-go/credent/internal/testopt"
 )
 
-// Copy stores the rows of many users, of which it looks up what they lack.
+// Copy stores the rows of many users, and looks up what they lack.
 func TestCopy(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, w *world) {
@@ -23,14 +23,16 @@ func TestCopy(t *testing.T) {
 		for i := range 30 * users {
 			row := credent.CopyRow{
 				ID: uuid.New(), UserID: userOf(i % users), CredentialType: "alpaca",
-				APIKey: credent.NewSecret(fmt.Sprint("key ", i)), SecretKey: credent.NewSecret(fmt.Sprint("secret ", i)),
+				APIKey:    credent.NewSecret(fmt.Sprint("key ", i)),
+				SecretKey: credent.NewSecret(fmt.Sprint("secret ", i)),
 			}
 			if i%3 == 0 {
 				row.UserAccountID, row.UserID = accounts[i%users].ID, ""
 			}
 			rows = append(rows, row)
 		}
-		n, err := testopt.Copy(t.Context(), w.DB, testdb.Sequence(rows...), credent.CopyConfig{Batch: 500}, testopt.WithKeyring(w.Ring))
+		n, err := testopt.Copy(t.Context(), w.DB, testdb.Sequence(rows...), credent.CopyConfig{Batch: 500},
+			testopt.WithKeyring(w.Ring))
 		if err != nil || n != int64(len(rows)) {
 			t.Fatalf("%d rows, %v", n, err)
 		}

@@ -63,15 +63,18 @@ func TestRotateAndEncrypt(t *testing.T) {
 			t.Fatalf("filled %+v, %v", report, err)
 		}
 		w.verified(t, ring, rows)
-		if err := rotate.CheckUnique(ctx, w.DB, ring, rotate.Config{Columns: []string{"user_credentials.api_key"}, Batch: 7}); err != nil {
+		if err := rotate.CheckUnique(ctx, w.DB, ring, rotate.Config{Columns: []string{"user_credentials.api_key"},
+			Batch: 7}); err != nil {
 			t.Error(err)
 		}
-		w.Exec(t, "ALTER TABLE user_credentials DROP CONSTRAINT user_credentials_api_key_encrypted, DROP CONSTRAINT user_credentials_secret_key_encrypted")
+		w.Exec(t, "ALTER TABLE user_credentials DROP CONSTRAINT user_credentials_api_key_encrypted, DROP CONSTRAINT "+
+			"user_credentials_secret_key_encrypted")
 		if report, err := rotate.DecryptToPlaintext(ctx, w.DB, ring, cfg); err != nil || report.Rewritten() != rows {
 			t.Fatalf("decrypted %+v, %v", report, err)
 		}
 		var plain int64
-		w.Value(t, &plain, "SELECT count(*) FROM user_credentials WHERE api_key LIKE 'key %' AND secret_key LIKE 'secret %'")
+		w.Value(t, &plain, "SELECT count(*) FROM user_credentials WHERE api_key LIKE 'key %' AND secret_key LIKE "+
+			"'secret %'")
 		if plain != rows {
 			t.Errorf("%d rows are plaintext, want %d", plain, rows)
 		}
@@ -136,7 +139,9 @@ func TestRotateKilledBesideWriters(t *testing.T) {
 
 // writers change keys until stop, which returns the newest value of each row
 // that was acknowledged.
-func (w *world) writers(t *testing.T, rows []*ent.UserCredential, n int, keys ...string) (stop func() map[uuid.UUID]string) {
+func (w *world) writers(
+	t *testing.T, rows []*ent.UserCredential, n int, keys ...string,
+) (stop func() map[uuid.UUID]string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	acknowledged := make([]map[uuid.UUID]string, n)
@@ -148,7 +153,8 @@ func (w *world) writers(t *testing.T, rows []*ent.UserCredential, n int, keys ..
 			for i := 0; ctx.Err() == nil; i++ {
 				id := rows[(i*n+at)%len(rows)].ID // each row has one writer
 				value := fmt.Sprintf("written %d by %d", i, at)
-				if err := client.UserCredential.UpdateOneID(id).SetAPIKey(credent.NewSecret(value)).Exec(context.WithoutCancel(ctx)); err != nil {
+				if err := client.UserCredential.UpdateOneID(id).SetAPIKey(credent.NewSecret(value)).
+					Exec(context.WithoutCancel(ctx)); err != nil {
 					t.Error(err)
 					return
 				}
@@ -211,7 +217,8 @@ func rotateUntilKilled(url string) {
 		}
 	})
 	for {
-		_, err := rotate.Run(context.Background(), db, ring, rotate.Config{Batch: 20, Progress: func(rotate.Progress) { begun() }})
+		_, err := rotate.Run(context.Background(), db, ring,
+			rotate.Config{Batch: 20, Progress: func(rotate.Progress) { begun() }})
 		if err != nil && !errors.Is(err, rotate.ErrNotDone) {
 			panic(err)
 		}
@@ -234,7 +241,8 @@ func TestTenantKeys(t *testing.T) {
 		ring := testdb.Must(keyring.New(keyring.GenerateKey(), w.Key))
 		var states []encrypted.ColumnStates
 		for _, c := range ent.EncryptedColumns() {
-			states = append(states, encrypted.ColumnStates{Column: c, Binding: credent.Write, TenantKeys: credent.Write})
+			states = append(states, encrypted.ColumnStates{Column: c, Binding: credent.Write,
+				TenantKeys: credent.Write})
 		}
 		cfg := rotate.Config{States: states, Batch: 7}
 		if _, err := rotate.Run(ctx, w.DB, ring, cfg); err != nil {

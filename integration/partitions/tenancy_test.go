@@ -37,20 +37,24 @@ func TestRowLevelSecurity(t *testing.T) {
 			}
 		}
 		mine := credent.WithUser(t.Context(), userOf(0))
-		if n := app.UserCredential.Query().Where(usercredential.APIKeyIs(credent.NewSecret("key 1"))).CountX(mine); n != 0 {
+		if n := app.UserCredential.Query().Where(usercredential.APIKeyIs(credent.NewSecret("key 1"))).
+			CountX(mine); n != 0 {
 			t.Error("another user's row is found by its key")
 		}
-		if err := app.UserCredential.UpdateOneID(credentials[1].ID).SetSecretKey(credent.NewSecret("x")).Exec(mine); !ent.IsNotFound(err) {
+		if err := app.UserCredential.UpdateOneID(credentials[1].ID).SetSecretKey(credent.NewSecret("x")).
+			Exec(mine); !ent.IsNotFound(err) {
 			t.Errorf("another user's row: %v", err)
 		}
 		if n := app.UserCredential.Delete().ExecX(mine); n != 2 {
 			t.Errorf("%d rows deleted, want 2", n)
 		}
-		create := app.UserCredential.Create().SetCredentialType("alpaca").SetAPIKey(credent.NewSecret("k")).SetSecretKey(credent.NewSecret("s"))
+		create := app.UserCredential.Create().SetCredentialType("alpaca").SetAPIKey(credent.NewSecret("k")).
+			SetSecretKey(credent.NewSecret("s"))
 		if err := create.SetAccount(accounts[0]).SetUserID(userOf(0)).Exec(mine); err != nil {
 			t.Error(err)
 		}
-		err := app.UserCredential.Create().SetCredentialType("alpaca").SetAPIKey(credent.NewSecret("k")).SetSecretKey(credent.NewSecret("s")).
+		err := app.UserCredential.Create().SetCredentialType("alpaca").SetAPIKey(credent.NewSecret("k")).
+			SetSecretKey(credent.NewSecret("s")).
 			SetAccount(accounts[1]).SetUserID(userOf(1)).Exec(mine)
 		if err == nil {
 			t.Error("a row of another user was stored")
@@ -79,7 +83,8 @@ func TestPartitionsHaveNoWayAround(t *testing.T) {
 			}
 		}
 		var n int
-		w.Value(t, &n, "SELECT count(*) FROM user_credentials WHERE updated_at > now() - interval '1 day' AND api_key_index IS NOT NULL")
+		w.Value(t, &n, "SELECT count(*) FROM user_credentials WHERE updated_at > now() - interval '1 day' AND "+
+			"api_key_index IS NOT NULL")
 		if n != 2*users {
 			t.Errorf("%d rows of the owner", n)
 		}
@@ -140,7 +145,8 @@ func TestTokensAreNotLeftBehind(t *testing.T) {
 			return
 		}
 		move := func(i int, to string) error {
-			_, err := w.DB.ExecContext(ctx, "UPDATE user_accounts SET user_id = $1 WHERE user_id = $2", to, accounts[i].UserID)
+			_, err := w.DB.ExecContext(ctx, "UPDATE user_accounts SET user_id = $1 WHERE user_id = $2", to,
+				accounts[i].UserID)
 			return err
 		}
 		if err := move(0, "elsewhere"); err != nil {
@@ -152,7 +158,8 @@ func TestTokensAreNotLeftBehind(t *testing.T) {
 				t.Fatal(err)
 			}
 			for i := 1; i < users; i++ { // some stay in their partition
-				if err := move(i, fmt.Sprint("to ", i)); err == nil || !strings.Contains(err.Error(), "would be left behind") {
+				if err := move(i, fmt.Sprint("to ", i)); err == nil ||
+					!strings.Contains(err.Error(), "would be left behind") {
 					t.Errorf("account %d: %v", i, err)
 				}
 			}
@@ -160,7 +167,8 @@ func TestTokensAreNotLeftBehind(t *testing.T) {
 			for _, query := range []string{
 				"CREATE TEMPORARY TABLE kept AS SELECT * FROM user_credentials WHERE user_id = 'user 1'",
 				"DELETE FROM user_credentials WHERE user_id = 'user 1'",
-				"UPDATE kept SET user_id = 'user 2', user_account_id = (SELECT id FROM user_accounts WHERE user_id = 'user 2')",
+				"UPDATE kept SET user_id = 'user 2', user_account_id = (SELECT id FROM user_accounts WHERE user_id = " +
+					"'user 2')",
 				"INSERT INTO user_credentials SELECT * FROM kept",
 			} {
 				if _, err := tx.ExecContext(ctx, query); err != nil {
@@ -172,6 +180,7 @@ func TestTokensAreNotLeftBehind(t *testing.T) {
 			}
 			w.Exec(t, "DELETE FROM credent_states")
 		}
-		w.Client.UserAccount.Delete().Where(useraccount.UserID("user 3")).ExecX(context.WithoutCancel(ctx)) // that is no move
+		// that is no move
+		w.Client.UserAccount.Delete().Where(useraccount.UserID("user 3")).ExecX(context.WithoutCancel(ctx))
 	})
 }

@@ -59,9 +59,10 @@ func TestCommandsOnStandby(t *testing.T) {
 		inReport := regexp.MustCompile(`Postgres, a standby, ` + replayed)
 		for _, args := range []string{
 			"account list", "credential export --reveal", "credential list",
-			"credential show " + id + " --reveal", "doctor", "doctor --json", "encrypt --check-unique", "inventory --verified",
-			"inventory --sample 10", "migrate apply --dry-run", "migrate status --check", "rotate --dry-run", "state list",
-			"tenant list", "verify --no-record", "verify",
+			"credential show " + id + " --reveal", "doctor", "doctor --json", "encrypt --check-unique",
+			"inventory --verified",
+			"inventory --sample 10", "migrate apply --dry-run", "migrate status --check",
+			"rotate --dry-run", "state list", "tenant list", "verify --no-record", "verify",
 		} {
 			code, out, errs := w.run(t, standby, driver, strings.Fields(args)...)
 			said := note.MatchString(errs)
@@ -74,20 +75,22 @@ func TestCommandsOnStandby(t *testing.T) {
 			if recorded := !strings.Contains(errs, "this is not recorded"); recorded != (args != "verify") {
 				t.Errorf("%s: %q", args, errs)
 			}
-			if code, _, errs := w.run(t, w.url(t, w.primary, nil), driver, strings.Fields(args)...); code != 0 || note.MatchString(errs) {
+			if code, _, errs := w.run(t, w.url(t, w.primary, nil), driver, strings.Fields(args)...); code != 0 ||
+				note.MatchString(errs) {
 				t.Errorf("%s on the primary: exit code %d, %q", args, code, errs)
 			}
 		}
 		for _, args := range []string{
 			"account add --user v --name Grace", "account move u --user v", "account remove u",
 			"credential add --user u --type alpaca", "credential disable " + id, "credential remove " + id,
-			"credential import more.csv", "credential import --dry-run more.csv", "decrypt --store-plaintext", "encrypt", "encrypt --index-only",
+			"credential import more.csv", "credential import --dry-run more.csv", "decrypt --store-plaintext",
+			"encrypt", "encrypt --index-only",
 			"key retire " + w.ring.Keys()[1].ID(), "migrate adopt", "migrate apply", "migrate check",
 			"rotate", "state set user_credentials.api_key binding accept", "tenant destroy u --yes",
 		} {
 			code, out, errs := w.run(t, standby, driver, strings.Fields(args)...)
-			if code != 1 || out != "" || !strings.Contains(errs, "it is a standby") || !strings.Contains(errs, "use the primary in DATABASE_URL") ||
-				strings.Contains(errs, standby) {
+			if code != 1 || out != "" || !strings.Contains(errs, "it is a standby") ||
+				!strings.Contains(errs, "use the primary in DATABASE_URL") || strings.Contains(errs, standby) {
 				t.Errorf("%s: exit code %d, %q, %q", args, code, out, errs)
 			}
 		}

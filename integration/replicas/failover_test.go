@@ -106,7 +106,8 @@ func TestReaderPromoted(t *testing.T) {
 		must(t, w.standby.StopReceiving(within(t)))
 		lost := c.UserAccount.Create().SetUserID("v").SetAccountName("n").SaveX(within(t))
 		store := func(ctx context.Context, secret string) error {
-			return c.UserCredential.Create().SetUserAccountID(old.UserAccountID).SetUserID("u").SetCredentialType("alpaca").
+			return c.UserCredential.Create().SetUserAccountID(old.UserAccountID).SetUserID("u").
+				SetCredentialType("alpaca").
 				SetAPIKey(credent.NewSecret("key " + secret)).SetSecretKey(credent.NewSecret(secret)).Exec(ctx)
 		}
 		must(t, c.UserCredential.Create().SetAccount(lost).SetCredentialType("alpaca").
@@ -138,7 +139,8 @@ func TestReaderPromoted(t *testing.T) {
 		if got := secrets(credent.WithRequest(within(t)), t, fresh); !slices.Equal(got, want) {
 			t.Errorf("a client that knows nothing: got %v", got)
 		}
-		n, err := c.UserCredential.Query().Where(usercredential.APIKeyIs(credent.NewSecret("k"))).Count(credent.WithRequest(within(t)))
+		n, err := c.UserCredential.Query().Where(usercredential.APIKeyIs(credent.NewSecret("k"))).
+			Count(credent.WithRequest(within(t)))
 		if n != 1 || err != nil {
 			t.Errorf("the lookup finds %d rows, %v", n, err)
 		}

@@ -95,7 +95,8 @@ func (w *world) checkLag(t *testing.T, cfg credent.Config, prefix string) {
 	want(request(second), "a tenant's second request")
 	lookup := func(ctx context.Context) int {
 		t.Helper()
-		n, err := c.UserCredential.Query().Where(usercredential.APIKeyIs(credent.NewSecret("key key made a moment ago"))).Count(ctx)
+		n, err := c.UserCredential.Query().
+			Where(usercredential.APIKeyIs(credent.NewSecret("key key made a moment ago"))).Count(ctx)
 		must(t, err)
 		return n
 	}
@@ -129,14 +130,18 @@ func TestReaderOfOwner(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "pgx")
 	told := 0
-	cfg := credent.Config{Keyring: w.ring, RequireRowSecurity: true, OnReaderError: func(context.Context, error) { told++ }}
+	cfg := credent.Config{Keyring: w.ring, RequireRowSecurity: true, OnReaderError: func(context.Context,
+		error) {
+		told++
+	}}
 	_, err := credent.Open(within(t), w.url(t, w.primary, w.app), cfg, credent.WithReader(w.url(t, w.standby, nil)))
 	if !errors.Is(err, credent.ErrRowSecurity) || told > 0 {
 		t.Errorf("got %v, told %d times", err, told)
 	}
 	_, err = credent.Open(within(t), w.url(t, w.primary, nil), credent.Config{Keyring: w.ring},
 		credent.WithReader("postgres://nobody:secret@127.0.0.1:1/none"))
-	if !errors.Is(err, credent.ErrReader) || strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "nobody") {
+	if !errors.Is(err, credent.ErrReader) || strings.Contains(err.Error(), "secret") ||
+		strings.Contains(err.Error(), "nobody") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -161,7 +166,8 @@ func TestWritingQueries(t *testing.T) {
 		must(t, errors.Join(rows.Err(), rows.Close()))
 		return is
 	}
-	if ctx := credent.WithRequest(within(t)); !inRecovery(ctx) || inRecovery(credent.WithPrimary(ctx)) || inRecovery(within(t)) {
+	if ctx := credent.WithRequest(within(t)); !inRecovery(ctx) || inRecovery(credent.WithPrimary(ctx)) ||
+		inRecovery(within(t)) {
 		t.Error("raw SQL that reads went to another server")
 	}
 	for name, query := range map[string]string{
@@ -199,7 +205,8 @@ func TestWritingQueries(t *testing.T) {
 	must(t, err)
 	must(t, w.standby.WaitFor(within(t), w.primary))
 	for range 2 {
-		n, err := c.UserCredential.Query().Where(usercredential.APIKeyIs(credent.NewSecret("key s"))).Count(credent.WithRequest(within(t)))
+		n, err := c.UserCredential.Query().Where(usercredential.APIKeyIs(credent.NewSecret("key s"))).
+			Count(credent.WithRequest(within(t)))
 		if n != 1 || err != nil {
 			t.Errorf("found %d, %v", n, err)
 		}

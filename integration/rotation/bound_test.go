@@ -43,7 +43,8 @@ func TestRotateBinds(t *testing.T) {
 			t.Errorf("%d are bound, %d are not", bound, unbound)
 		}
 		counts := testdb.Must(rotate.Verify(t.Context(), env.DB, r.after))
-		if counts[0].Bound != 800 || counts[1].Bound != 800 || counts.Err() != nil || counts.Under(testdb.InState(states.Binding, credent.Require)...).Err() != nil {
+		if counts[0].Bound != 800 || counts[1].Bound != 800 || counts.Err() != nil ||
+			counts.Under(testdb.InState(states.Binding, credent.Require)...).Err() != nil {
 			t.Errorf("%+v", counts)
 		}
 		for _, c := range strict.UserCredential.Query().AllX(t.Context()) {
@@ -53,7 +54,8 @@ func TestRotateBinds(t *testing.T) {
 		// A change of the key leaves them bound.
 		third := keyring.GenerateKey()
 		ring := testdb.Must(keyring.New(third, r.newKey))
-		if report, err := rotate.Run(t.Context(), env.DB, ring, rotate.Config{}); err != nil || report.Rewritten() != 800 {
+		if report, err := rotate.Run(t.Context(), env.DB, ring, rotate.Config{}); err != nil ||
+			report.Rewritten() != 800 {
 			t.Fatalf("%+v, %v", report, err)
 		}
 		testdb.Must(r.after.ReplaceRemovingPrimary(ring))

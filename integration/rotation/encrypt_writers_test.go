@@ -21,7 +21,9 @@ import (
 // writers change both secrets of rows until stop. Every second one writes
 // plaintext, as what is being replaced does, unless told that all encrypt. They
 // return the newest value that each row was acknowledged to have.
-func (p *plain) writers(t *testing.T, n int, allEncrypt bool) (stop func() map[uuid.UUID]testdb.Pair, written *atomic.Int64) {
+func (p *plain) writers(
+	t *testing.T, n int, allEncrypt bool,
+) (stop func() map[uuid.UUID]testdb.Pair, written *atomic.Int64) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	written = new(atomic.Int64)
@@ -36,7 +38,8 @@ func (p *plain) writers(t *testing.T, n int, allEncrypt bool) (stop func() map[u
 		if w%2 == 0 && !allEncrypt {
 			write = func(id uuid.UUID, v testdb.Pair) error {
 				_, err := p.DB.ExecContext(context.WithoutCancel(ctx),
-					p.Placeholders("UPDATE user_credentials SET api_key = $1, secret_key = $2 WHERE id = $3"), v.APIKey, v.SecretKey, id)
+					p.Placeholders("UPDATE user_credentials SET api_key = $1, secret_key = $2 WHERE id = $3"), v.APIKey,
+					v.SecretKey, id)
 				return err
 			}
 		}
@@ -45,7 +48,8 @@ func (p *plain) writers(t *testing.T, n int, allEncrypt bool) (stop func() map[u
 				// Each row has one writer, so that the last acknowledged value
 				// is known.
 				id := p.ids[(i*n+w)%len(p.ids)]
-				v := testdb.Pair{APIKey: fmt.Sprintf("key %d of %d", i, w), SecretKey: fmt.Sprintf("secret %d of %d", i, w)}
+				v := testdb.Pair{APIKey: fmt.Sprintf("key %d of %d", i, w),
+					SecretKey: fmt.Sprintf("secret %d of %d", i, w)}
 				err := write(id, v)
 				if p.IsSQLite() {
 					if err != nil && strings.Contains(err.Error(), "SQLITE_BUSY") {
@@ -151,7 +155,8 @@ func TestDecryptToPlaintext(t *testing.T) {
 		// clients that write have it.
 		stop, written := p.writers(t, 4, true)
 		for runs := 0; runs < besideRuns || written.Load() < 500; runs++ {
-			if _, err := rotate.DecryptToPlaintext(t.Context(), p.DB, p.Ring, rotate.Config{Batch: 50}); err != nil && !errors.Is(err, rotate.ErrNotDone) {
+			if _, err := rotate.DecryptToPlaintext(t.Context(), p.DB, p.Ring, rotate.Config{Batch: 50}); err != nil &&
+				!errors.Is(err, rotate.ErrNotDone) {
 				t.Fatal(err)
 			}
 			for _, id := range p.ids[:5] {
@@ -186,7 +191,8 @@ func TestDecryptQuarantines(t *testing.T) {
 	t.Parallel()
 	forEachPlain(t, 6, func(t *testing.T, p *plain) {
 		p.encrypt(t, rotate.Config{})
-		bad := map[int]error{1: credent.ErrUnknownKey, 2: credent.ErrCorrupt, 3: credent.ErrLooksLikeToken, 4: credent.ErrNotText}
+		bad := map[int]error{1: credent.ErrUnknownKey, 2: credent.ErrCorrupt, 3: credent.ErrLooksLikeToken,
+			4: credent.ErrNotText}
 		for i, stored := range map[int]string{
 			1: testdb.Must(testdb.Keyring(t, keyring.GenerateKey()).Encrypt("x")),
 			2: p.get(t, "api_key", 2)[:60],
@@ -196,7 +202,8 @@ func TestDecryptQuarantines(t *testing.T) {
 			p.set(t, "api_key", i, stored)
 		}
 		report, err := rotate.DecryptToPlaintext(t.Context(), p.DB, p.Ring, rotate.Config{})
-		if !errors.Is(err, rotate.ErrQuarantined) || report.Tables[0].Quarantined != int64(len(bad)) || report.Rewritten() != 6 {
+		if !errors.Is(err, rotate.ErrQuarantined) || report.Tables[0].Quarantined != int64(len(bad)) ||
+			report.Rewritten() != 6 {
 			t.Fatalf("%+v, %v", report, err)
 		}
 		for _, q := range report.Tables[0].Examples {
@@ -227,7 +234,8 @@ func TestDecryptNeedsNoCheck(t *testing.T) {
 			!strings.Contains(err.Error(), "user_credentials_secret_key_encrypted") {
 			t.Fatal(err)
 		}
-		if after := env.Tokens(t); len(after) != 3 || testdb.Opened(t, env.Ring, after) == nil || after[firstOf(after)] != before[firstOf(after)] {
+		if after := env.Tokens(t); len(after) != 3 || testdb.Opened(t, env.Ring, after) == nil ||
+			after[firstOf(after)] != before[firstOf(after)] {
 			t.Error("something was changed")
 		}
 		if env.IsSQLite() {

@@ -139,7 +139,8 @@ are encrypted anew.`,
 			if err != nil {
 				return err
 			}
-			a.printf("moved the account of user %s and %s to user %s\n", printable(args[0]), count(moved, "credential"), printable(user))
+			a.printf("moved the account of user %s and %s to user %s\n", printable(args[0]), count(moved, "credential"),
+				printable(user))
 			return nil
 		})
 	})
@@ -149,9 +150,10 @@ are encrypted anew.`,
 
 func (a *app) accountRemove() *cobra.Command {
 	return a.action(&cobra.Command{
-		Use:     "remove USER",
-		Short:   "Remove a user account with all its credentials",
-		Long:    "Remove the account of a user, given by the user's ID, with all its credentials. There is no way back.",
+		Use:   "remove USER",
+		Short: "Remove a user account with all its credentials",
+		Long: "Remove the account of a user, given by the user's ID, with all its credentials. There is no way " +
+			"back.",
 		Example: `  credent account remove u-1`,
 		Args:    arguments(1, "user ID"),
 	}, func(ctx context.Context, args []string) error {

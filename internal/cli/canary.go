@@ -37,7 +37,8 @@ func (a *app) noteCanaries(ctx context.Context, db *database, keyless bool) {
 	}
 	for _, c := range ent.EncryptedColumns() {
 		if token, err := on.Read(ctx, c); err == nil && token == "" {
-			a.printf("no canary is stored without ENCRYPTION_KEY; services check their key by it: run this again with the key\n")
+			a.printf("no canary is stored without ENCRYPTION_KEY; services check their key by it: run this again " +
+				"with the key\n")
 			return
 		}
 	}

@@ -170,7 +170,8 @@ func interrupt(ts *testscript.TestScript, neg bool, args []string) {
 	if err := cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != 130 {
 		ts.Fatalf("it ended with %v", err)
 	}
-	if !regexp.MustCompile("^credent: stopped after [1-9][0-9]* rows; run `credent " + args[2] + "` again to go on\n$").MatchString(stderr.String()) {
+	if !regexp.MustCompile("^credent: stopped after [1-9][0-9]* rows; run `credent " + args[2] + "` again to go on\n$").
+		MatchString(stderr.String()) {
 		ts.Fatalf("standard error: %q", stderr.String())
 	}
 }

@@ -14,7 +14,8 @@ import (
 )
 
 func (a *app) credential() *cobra.Command {
-	return a.group(&cobra.Command{Use: "credential", Short: "Add, list, show, disable, remove, import and export credentials"},
+	return a.group(&cobra.Command{Use: "credential", Short: "Add, list, show, disable, remove, import and export " +
+		"credentials"},
 		a.credentialAdd(), a.credentialList(), a.credentialShow(), a.credentialDisable(), a.credentialRemove(),
 		a.credentialImport(), a.credentialExport())
 }

@@ -147,7 +147,8 @@ func (db *database) connect(ctx context.Context) error {
 	case err == nil:
 		return nil
 	case waiting.Err() != nil && ctx.Err() == nil:
-		return messagef("the database did not answer within %s; correct host and port in %s", connectTimeout, envDatabase)
+		return messagef("the database did not answer within %s; correct host and port in %s",
+			connectTimeout, envDatabase)
 	case errors.Is(err, dbopen.ErrConnect) && errors.Is(err, context.DeadlineExceeded):
 		return messagef("the database did not answer in time; correct host and port in %s", envDatabase)
 	}
@@ -181,7 +182,9 @@ func (a *app) withClient(ctx context.Context, ring *keyring.Keyring, f func(clie
 }
 
 // withClientOf is withClient with the client's database.
-func (a *app) withClientOf(ctx context.Context, ring *keyring.Keyring, f func(db *database, client *ent.Client) error) error {
+func (a *app) withClientOf(
+	ctx context.Context, ring *keyring.Keyring, f func(db *database, client *ent.Client) error,
+) error {
 	return withDatabase(ctx, func(db *database) error {
 		if err := db.checkMigrations(ctx); err != nil {
 			return err

@@ -176,13 +176,15 @@ func (db *database) describeStates(ctx context.Context) (string, error) {
 	for _, s := range stored {
 		list = append(list, s.Protection.String()+" of "+s.Column+" "+s.State.String())
 		c, err := column.Find(s.Column)
-		if err == nil && s.Protection == rotate.TenantKeys && s.State > credent.Off && c.Index != "" && c.AcrossTenants {
+		if err == nil && s.Protection == rotate.TenantKeys && s.State > credent.Off && c.Index != "" &&
+			c.AcrossTenants {
 			outlive = append(outlive, s.Column)
 		}
 	}
 	text := strings.Join(list, ", ")
 	if len(outlive) > 0 {
-		text += "; digests of " + strings.Join(outlive, ", ") + " are across tenants, and copies of them outlive a tenant's key"
+		text += "; digests of " + strings.Join(outlive, ", ") + " are across tenants, and copies of them outlive a " +
+			"tenant's key"
 	}
 	return text, nil
 }

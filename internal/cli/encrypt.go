@@ -50,7 +50,8 @@ Then require encryption: docs/encrypting.md has the order.`,
 		}
 		return nil
 	})
-	cmd.Flags().BoolVar(&checkUnique, "check-unique", false, "list the rows that have the same secret, and write nothing")
+	cmd.Flags().BoolVar(&checkUnique, "check-unique", false, "list the rows that have the same secret, and write "+
+		"nothing")
 	cmd.Flags().BoolVar(&indexOnly, "index-only", false, "fill in the digests of blind indexes, and encrypt nothing")
 	return cmd
 }
@@ -81,7 +82,8 @@ func (a *app) checkUnique(ctx context.Context, w *rewriting) error {
 			for i, row := range rows {
 				rows[i] = printable(row)
 			}
-			a.printf("%s.%s: %s have the same secret: %s\n", d.Table, d.Column, count(len(d.Rows), "row"), strings.Join(rows, ", "))
+			a.printf("%s.%s: %s have the same secret: %s\n", d.Table, d.Column, count(len(d.Rows), "row"),
+				strings.Join(rows, ", "))
 		}
 		if err == nil {
 			a.printf("no duplicates in %s\n", checkedColumns(w.cfg.Columns))
@@ -100,7 +102,8 @@ func checkedColumns(named []string) string {
 
 func (a *app) decrypt() *cobra.Command {
 	var confirmed bool
-	cmd := a.rewriting(&rewriting{name: "decrypt", run: rotate.DecryptToPlaintext, done: "decrypted", todo: "to decrypt"}, &cobra.Command{
+	cmd := a.rewriting(&rewriting{name: "decrypt", run: rotate.DecryptToPlaintext, done: "decrypted",
+		todo: "to decrypt"}, &cobra.Command{
 		Use:   "decrypt --store-plaintext [flags]",
 		Short: "Go back to storing plaintext, in place",
 		Long: `Replace every token of the encrypted columns by its plaintext: the way back from "credent encrypt". Whoever reads the
@@ -111,10 +114,12 @@ allows nothing but tokens is to be dropped first; the command says which, and th
 		Example: `  credent decrypt --store-plaintext --dry-run`,
 	}, func() error {
 		if !confirmed {
-			return usageError("it makes every secret readable for whoever reads the database; add --store-plaintext if that is meant")
+			return usageError("it makes every secret readable for whoever reads the database; add --store-plaintext " +
+				"if that is meant")
 		}
 		return nil
 	})
-	cmd.Flags().BoolVar(&confirmed, "store-plaintext", false, "yes, store the secrets readable for whoever reads the database")
+	cmd.Flags().BoolVar(&confirmed, "store-plaintext", false, "yes, store the secrets readable for whoever reads the "+
+		"database")
 	return cmd
 }

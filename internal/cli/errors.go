@@ -41,7 +41,8 @@ func (u usageError) Error() string { return string(u) }
 type connectError struct{ err error }
 
 func (c *connectError) Error() string {
-	return "cannot reach the database: " + strings.TrimPrefix(trimPackage(c.err.Error()), dbopen.ErrConnect.Error()+": ")
+	return "cannot reach the database: " + strings.TrimPrefix(trimPackage(c.err.Error()),
+		dbopen.ErrConnect.Error()+": ")
 }
 func (c *connectError) Unwrap() error { return c.err }
 

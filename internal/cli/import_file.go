@@ -42,7 +42,8 @@ const (
 
 var (
 	fileColumns = []string{
-		columnID, columnUser, columnType, columnAPIKey, columnSecretKey, columnExpires, columnActive, columnCreated, columnUpdated,
+		columnID, columnUser, columnType, columnAPIKey, columnSecretKey, columnExpires, columnActive,
+		columnCreated, columnUpdated,
 	}
 	requiredColumns = []string{columnUser, columnType, columnAPIKey, columnSecretKey}
 )
@@ -334,7 +335,8 @@ func setValue(values map[string]string, name string, token json.Token, raw []byt
 	case string:
 		// What encoding/json makes of half a surrogate pair, unless the line
 		// has it.
-		if replacement := string(utf8.RuneError); strings.Count(value, replacement) > bytes.Count(raw, []byte(replacement)) {
+		if replacement := string(utf8.RuneError); strings.Count(value, replacement) > bytes.Count(raw,
+			[]byte(replacement)) {
 			return rowError(name + " has a character that is not Unicode")
 		}
 		values[name] = value

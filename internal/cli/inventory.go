@@ -199,7 +199,8 @@ func inventoryRows(columns []inventoryColumn) [][]string {
 	rows := [][]string{{"COLUMN", "TYPE", "CHARACTERS", "MAX BYTES", "KEY", "INDEX", "BINDING"}}
 	for _, c := range columns {
 		row := []string{
-			c.Table + "." + c.Column, c.Type, strconv.Itoa(c.Size), strconv.Itoa(c.MaxPlaintext), c.Key, c.Index, c.Binding,
+			c.Table + "." + c.Column, c.Type, strconv.Itoa(c.Size), strconv.Itoa(c.MaxPlaintext), c.Key,
+			c.Index, c.Binding,
 		}
 		if c.LastVerified != nil {
 			row = append(row, c.LastVerified.String())

@@ -43,7 +43,8 @@ start whether their key is right. It refuses a key that opens none of the secret
 	flags.StringVar(&f.baseline, "baseline", "",
 		"take over a database without history that is at this `version`; the migrations up to it are not run")
 	flags.StringVar(&f.layout, "layout", "",
-		"the `layout` of a new database: single, partitions or citus; it remembers it, and one that is single can become citus later")
+		"the `layout` of a new database: single, partitions or citus; it remembers it, and one that is single can "+
+			"become citus later")
 	flags.BoolVar(&f.allowDirty, "allow-dirty", false, "accept a database without history that has tables of others")
 	flags.StringVar(&f.target, "target", "", "stop after the migration of this `version`")
 	flags.BoolVar(&f.nonLinear, "non-linear", false, "run also migrations that are older than the newest applied one")
@@ -266,7 +267,8 @@ func (a *app) printStatusJSON(status *migrate.Status) error {
 		OK:      status.Err() == nil,
 	}
 	for _, rev := range status.Applied {
-		doc.Applied = append(doc.Applied, jsonRevision{rev.Version, rev.Description, rev.AppliedAt, rev.Baseline, string(rev.Layout)})
+		doc.Applied = append(doc.Applied, jsonRevision{rev.Version, rev.Description, rev.AppliedAt, rev.Baseline,
+			string(rev.Layout)})
 	}
 	return a.printJSON(doc)
 }

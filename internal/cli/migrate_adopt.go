@@ -56,7 +56,8 @@ It is for Postgres: on SQLite the first migration has types and constraints that
 
 func (a *app) printAdoption(report *migrate.AdoptReport) {
 	if slices.ContainsFunc(report.Differences, func(d migrate.Difference) bool { return len(d.SQL) > 0 }) {
-		a.printf("Run the SQL statement by statement, after: SET lock_timeout = '%ds';\n", int(migrate.DefaultLockTimeout.Seconds()))
+		a.printf("Run the SQL statement by statement, after: SET lock_timeout = '%ds';\n",
+			int(migrate.DefaultLockTimeout.Seconds()))
 	}
 	for _, d := range report.Differences {
 		a.printf("%s\n", d.Finding)
@@ -114,5 +115,6 @@ func adoptionJSON(report *migrate.AdoptReport, err error) any {
 		BadRows     []badRowsJSON    `json:"bad_rows"`
 		Applied     []string         `json:"applied"`
 		Blocked     *jsonBlocked     `json:"blocked"`
-	}{report.Already, report.Version, differences, report.Equal, bad, append([]string{}, report.Applied...), blockedJSON(err)}
+	}{report.Already, report.Version, differences, report.Equal, bad, append([]string{}, report.Applied...),
+		blockedJSON(err)}
 }

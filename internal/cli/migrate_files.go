@@ -122,7 +122,8 @@ func dirFlag(cmd *cobra.Command, dir *string) {
 }
 
 func devURLFlag(cmd *cobra.Command, devURL *string) {
-	cmd.Flags().StringVar(devURL, "dev-url", "", "where to make a throw-away database: sqlite::memory: or the `URL` of a Postgres")
+	cmd.Flags().StringVar(devURL, "dev-url", "", "where to make a throw-away database: sqlite::memory: or the `URL` "+
+		"of a Postgres")
 }
 
 // dirError says what to do about a migration directory.

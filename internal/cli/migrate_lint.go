@@ -45,9 +45,11 @@ directives that do not count. It exits with 1 if there are errors, and with 0 if
 	})
 	dirFlag(cmd, &dir)
 	devURLFlag(cmd, &devURL)
-	cmd.Flags().StringVar(&opts.Since, "since", "", "report only on the files after this `version`, as those before are released")
+	cmd.Flags().StringVar(&opts.Since, "since", "", "report only on the files after this `version`, as those before "+
+		"are released")
 	cmd.Flags().IntVar(&opts.Latest, "latest", 0, "report only on this `number` of the newest files")
-	cmd.Flags().StringVar(&layout, "layout", "", "run the files of this `layout` among the others: single or partitions")
+	cmd.Flags().StringVar(&layout, "layout", "", "run the files of this `layout` among the others: single or "+
+		"partitions")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return required(cmd, "dir", "dev-url")
 }

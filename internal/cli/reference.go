@@ -22,8 +22,8 @@ func WriteReference(w io.Writer) error {
 	var b strings.Builder
 	b.WriteString("# The command credent\n\n" + generatedNote + "\n\n")
 	fmt.Fprintf(&b, "```\n%s\n```\n\n", root.Long)
-	b.WriteString("Results go to standard output, notes and errors to standard error. Each command's `--help` says the same as\n" +
-		"this page.\n\n")
+	b.WriteString("Results go to standard output, notes and errors to standard error. Each command's `--help` says " +
+		"the same as\nthis page.\n\n")
 	fmt.Fprintf(&b, "```sh\n%s\n```\n\n", unindent(root.Example))
 	b.WriteString("| command | what it does |\n|---|---|\n")
 	actions(root, func(cmd *cobra.Command) {

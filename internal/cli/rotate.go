@@ -100,7 +100,8 @@ func (a *app) rewriting(w *rewriting, cmd *cobra.Command, check func() error) *c
 	})
 	cmd.Flags().StringArrayVar(&w.cfg.Columns, "column", nil, "look at this `TABLE.COLUMN` only; may be repeated")
 	cmd.Flags().BoolVar(&w.cfg.DryRun, "dry-run", false, "count what would be rewritten, and write nothing")
-	cmd.Flags().IntVar(&w.cfg.Workers, "workers", 0, "how many parts of a table to work on at the same time; 0 means one for each processor, but at least 4 and at most 16")
+	cmd.Flags().IntVar(&w.cfg.Workers, "workers", 0, "how many parts of a table to work on at the same time; 0 means "+
+		"one for each processor, but at least 4 and at most 16")
 	cmd.Flags().BoolVar(&w.cfg.FromStart, "from-start", false, "look at every row, whatever earlier runs have done")
 	cmd.Flags().IntVar(&w.cfg.Batch, "batch", rotate.DefaultBatch, "rows in a page")
 	cmd.Flags().IntVar(&w.cfg.RowsPerSecond, "rate", 0, "rows to read in a second at most; 0 means no limit")
@@ -212,8 +213,8 @@ func (a *app) printRotation(report *rotate.Report, verb string) {
 		}
 		a.printf("\n")
 		if !t.ChangedSince.IsZero() {
-			a.printf("  earlier runs have looked at the other rows, which nobody has written since %s; --from-start looks again\n",
-				t.ChangedSince.UTC().Format(time.RFC3339))
+			a.printf("  earlier runs have looked at the other rows, which nobody has written since %s; --from-start "+
+				"looks again\n", t.ChangedSince.UTC().Format(time.RFC3339))
 		}
 		if t.QuarantinedByOthers > 0 {
 			a.printf("  %s that another run lists can't be opened\n", count(int(t.QuarantinedByOthers), "secret"))
@@ -267,7 +268,8 @@ func rotationJSON(report *rotate.Report) any {
 		tables[i] = rotationTable{
 			Table: t.Table, Columns: t.Columns, Rows: t.Rows, Rewritten: t.Rewritten, Indexed: t.Indexed,
 			Others: t.Others, Renamed: t.Renamed, Skipped: t.Skipped, Shredded: t.Shredded, Canaries: t.Canaries,
-			Passes: t.Passes, Quarantined: t.Quarantined, Elsewhere: t.QuarantinedByOthers, Examples: []quarantinedSecret{},
+			Passes: t.Passes, Quarantined: t.Quarantined, Elsewhere: t.QuarantinedByOthers,
+			Examples:  []quarantinedSecret{},
 			Validated: append([]string{}, t.Validated...), Unchecked: append([]string{}, t.Unchecked...),
 		}
 		if !t.ChangedSince.IsZero() {

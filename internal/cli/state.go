@@ -126,7 +126,8 @@ configuration already.`,
 			return err
 		}
 		return withTables(ctx, func(db *database) error {
-			from, err := rotate.SetState(ctx, db.DB, ring, rotate.StateChange{Column: c, Protection: protection, To: to, InUse: inUse})
+			from, err := rotate.SetState(ctx, db.DB, ring, rotate.StateChange{Column: c, Protection: protection,
+				To: to, InUse: inUse})
 			if err != nil {
 				return err
 			}
@@ -142,7 +143,8 @@ configuration already.`,
 				a.printf("%s of %s is %s already\n", protection, args[0], to)
 				return nil
 			}
-			a.printf("%s of %s is %s now, and was %s; every service follows within %s\n", protection, args[0], to, from, client.StatesLifetime)
+			a.printf("%s of %s is %s now, and was %s; every service follows within %s\n", protection, args[0], to, from,
+				client.StatesLifetime)
 			return nil
 		})
 	})

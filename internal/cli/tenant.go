@@ -149,8 +149,8 @@ func (a *app) printDestroyed(done *rotate.Destroyed) {
 		a.printf("services that have the key in memory lose it until %s; backups made before still have it\n",
 			stamp(done.At.Add(client.TenantKeyLifetime+time.Second)))
 		if len(done.Outlives) > 0 {
-			a.printf("digests of %s are gone, but were under the keyring: whoever has it and a copy from before can try secrets out\n",
-				strings.Join(done.Outlives, ", "))
+			a.printf("digests of %s are gone, but were under the keyring: whoever has it and a copy from before can "+
+				"try secrets out\n", strings.Join(done.Outlives, ", "))
 		}
 	}
 }

@@ -106,7 +106,8 @@ func (c *tokenCount) check(
 	if err == nil {
 		err = c.refused(ring, token.String, place, given, bound)
 	}
-	if errors.Is(err, credent.ErrNotEncrypted) && given.Encryption != states.Unset && given.Encryption < states.Require {
+	if errors.Is(err, credent.ErrNotEncrypted) && given.Encryption != states.Unset &&
+		given.Encryption < states.Require {
 		return
 	}
 	if err != nil {
@@ -123,7 +124,9 @@ func (c *tokenCount) check(
 }
 
 // refused returns why the column's states refuse a token that opens.
-func (c *tokenCount) refused(ring *keyring.Keyring, token string, place seal.Place, given states.Set, bound bool) error {
+func (c *tokenCount) refused(
+	ring *keyring.Keyring, token string, place seal.Place, given states.Set, bound bool,
+) error {
 	_, _, err := c.locate.KeyAt((*engine.Ring)(ring), place, token)
 	switch underKeyring := err == nil; {
 	case given.Encryption == states.Off:
@@ -141,7 +144,8 @@ func (c *tokenCount) refused(ring *keyring.Keyring, token string, place seal.Pla
 }
 
 // errNotShredded is for a secret that a client without tenant keys stored.
-var errNotShredded = errors.New("the tenant's key was destroyed, and this is not under it; `credent rotate` overwrites it")
+var errNotShredded = errors.New("the tenant's key was destroyed, and this is not under it; `credent rotate` " +
+	"overwrites it")
 
 func rowText(id any) string {
 	if b, ok := id.([]byte); ok {
@@ -268,7 +272,9 @@ type tokenRow struct {
 }
 
 // tenantKeys returns the keys of the tenants of rows.
-func (db *database) tenantKeys(ctx context.Context, ring *keyring.Keyring, rows []tokenRow) (map[string]tenantkey.Key, error) {
+func (db *database) tenantKeys(
+	ctx context.Context, ring *keyring.Keyring, rows []tokenRow,
+) (map[string]tenantkey.Key, error) {
 	var tenants []string
 	seen := make(map[string]bool)
 	for _, r := range rows {

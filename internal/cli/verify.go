@@ -66,7 +66,8 @@ written there ends it with an error.`,
 		return errors.Join(err, counts.Err())
 	})
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.Flags().IntVar(&cfg.Workers, "workers", 0, "how many parts of a table to read at the same time; 0 means one for each processor, but at least 4 and at most 16")
+	cmd.Flags().IntVar(&cfg.Workers, "workers", 0, "how many parts of a table to read at the same time; 0 means one "+
+		"for each processor, but at least 4 and at most 16")
 	cmd.Flags().IntVar(&cfg.Batch, "batch", rotate.DefaultBatch, "rows in a page")
 	cmd.Flags().IntVar(&cfg.RowsPerSecond, "rate", 0, "rows to read in a second at most; 0 means no limit")
 	cmd.Flags().BoolVar(&noRecord, "no-record", false, "do not record when the secrets were verified")

@@ -51,7 +51,8 @@ func (cfg Config) Check() error {
 	case len(cfg.RowSecurityTables) > 0 && !cfg.RequireRowSecurity:
 		return fmt.Errorf("client: %w: RowSecurityTables are set, and RequireRowSecurity is not", ErrConfig)
 	case cfg.FormatWarnings != nil && len(cfg.Formats) == 0:
-		return fmt.Errorf("client: %w: FormatWarnings is set, and Formats are not: BrokerFormats has known ones", ErrConfig)
+		return fmt.Errorf("client: %w: FormatWarnings is set, and Formats are not: BrokerFormats has known ones",
+			ErrConfig)
 	case cfg.OnReaderError != nil && cfg.Reader == nil:
 		return fmt.Errorf("client: %w: OnReaderError is set, and Reader is not", ErrConfig)
 	}
@@ -80,7 +81,8 @@ func (cfg Config) Around(drv dialect.Driver) (dialect.Driver, error) {
 		return primary, err
 	}
 	if d := cfg.Reader.Dialect(); d != drv.Dialect() {
-		return nil, fmt.Errorf("client: %w: the Reader's dialect is %s, and the client's is %s", ErrConfig, d, drv.Dialect())
+		return nil, fmt.Errorf("client: %w: the Reader's dialect is %s, and the client's is %s", ErrConfig,
+			d, drv.Dialect())
 	}
 	standby := replica.Standby{Driver: tenancy.NewReader(cfg.Reader, guard)}
 	reader, err := driver.FollowStandby(standby, server, cfg.Driver())

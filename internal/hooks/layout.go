@@ -55,7 +55,8 @@ func keepsUsers(ctx context.Context, client *credent.Client, d string) error {
 	// has a user. The second has a table that only Citus has.
 	for _, query := range []string{
 		"SELECT 1 FROM pg_catalog.pg_extension WHERE extname = 'citus'",
-		"SELECT 1 FROM pg_catalog.pg_dist_partition WHERE logicalrelid = to_regclass('user_accounts') AND partmethod = 'h'",
+		"SELECT 1 FROM pg_catalog.pg_dist_partition WHERE logicalrelid = to_regclass('user_accounts') AND partmethod " +
+			"= 'h'",
 	} {
 		result, err := client.ExecContext(ctx, query)
 		if err != nil {

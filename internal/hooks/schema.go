@@ -15,8 +15,8 @@ import (
 // ErrNoHooks means that a client was built past package client, and its driver
 // asks for an audit log or for checks of formats, which only a client of that
 // package has.
-var ErrNoHooks = errors.New("this client lacks the audit log or the checks of formats that its driver was configured with: " +
-	"build it with client.New or client.FromDriver, and put drivers around its own with Config.Wrap")
+var ErrNoHooks = errors.New("this client lacks the audit log or the checks of formats that its driver was configured " +
+	"with: build it with client.New or client.FromDriver, and put drivers around its own with Config.Wrap")
 
 // The schemas' hook, which every client has.
 var _ = hookpoint.Set(always)

@@ -28,8 +28,8 @@ const TenantConstraint = "user_credentials_user_id_user_account_id_fkey"
 
 // ErrConflictTarget means that an upsert names columns that no unique key of
 // the table has. Where the layout is another than single, id alone is no key.
-var ErrConflictTarget = errors.New("an upsert's conflict columns must be a unique key's: where the database's layout isn't single, " +
-	"the primary key is (user_id, id)")
+var ErrConflictTarget = errors.New("an upsert's conflict columns must be a unique key's: where the database's layout " +
+	"isn't single, the primary key is (user_id, id)")
 
 // invalidColumnReference is Postgres' answer to such an upsert.
 const invalidColumnReference = "42P10"

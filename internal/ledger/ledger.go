@@ -3,9 +3,9 @@
 // A table is divided by its keys into parts, and gone through in passes. A
 // worker claims a part for a while, goes through it, and says now and then how
 // far it is. If it is killed, the part is free again after [Lease], and whoever
-// claims it next goes on from there. [Stored] keeps that in the table [Table] of
-// the database, so that processes share one pass and a later one goes on with
-// it; [Memory] keeps it for the workers of one process.
+// claims it next goes on from there. [Stored] keeps that in the table [Table]
+// of the database, so that processes share one pass and a later one goes on
+// with it; [Memory] keeps it for the workers of one process.
 //
 // Nothing is done less carefully because of it: it says where to go on, and the
 // last pass looks at every row that it isn't known of to have been looked at.

@@ -41,7 +41,8 @@ func forEach(t *testing.T, test func(t *testing.T, db *sql.DB, sqlite bool)) {
 	for _, d := range []string{dialect.Postgres, dialect.SQLite} {
 		t.Run(d, func(t *testing.T) {
 			t.Parallel()
-			driver, name := "sqlite", "file:"+filepath.Join(t.TempDir(), "x.db")+"?_pragma=busy_timeout(10000)&_txlock=immediate"
+			driver, name := "sqlite", "file:"+filepath.Join(t.TempDir(), "x.db")+
+				"?_pragma=busy_timeout(10000)&_txlock=immediate"
 			if d == dialect.Postgres {
 				url, drop, err := server.CreateDatabase(t.Context(), "")
 				if err != nil {
@@ -90,7 +91,8 @@ type book interface {
 
 func open(t *testing.T, b book, bounds ...string) (ledger.State, bool) {
 	t.Helper()
-	state, existed, err := b.Open(t.Context(), func() (ledger.Plan, error) { return ledger.Plan{Bounds: bounds, Began: "then"}, nil })
+	state, existed, err := b.Open(t.Context(),
+		func() (ledger.Plan, error) { return ledger.Plan{Bounds: bounds, Began: "then"}, nil })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +169,8 @@ func passes(t *testing.T, b book) {
 	if p := claim(t, b, 0, 2, 1); p.At != "" || p.Counts != (ledger.Counts{}) {
 		t.Errorf("a new pass begins at %+v", p)
 	}
-	if state, err := b.State(ctx); err != nil || !cmp.Equal(state, ledger.State{Pass: 2, Began: "now", Left: 3, Free: 2}) {
+	if state, err := b.State(ctx); err != nil ||
+		!cmp.Equal(state, ledger.State{Pass: 2, Began: "now", Left: 3, Free: 2}) {
 		t.Errorf("%+v, %v", state, err)
 	}
 	if err := b.Drop(ctx); err != nil {
@@ -196,7 +199,8 @@ func TestShared(t *testing.T) {
 				for i := 1; i < parts; i++ {
 					bounds = append(bounds, fmt.Sprintf("%d/%03d", process, i))
 				}
-				_, _, err := b.Open(t.Context(), func() (ledger.Plan, error) { return ledger.Plan{Bounds: bounds}, nil })
+				_, _, err := b.Open(t.Context(),
+					func() (ledger.Plan, error) { return ledger.Plan{Bounds: bounds}, nil })
 				for own := int64(0); err == nil; own++ {
 					var (
 						p     ledger.Part
@@ -214,7 +218,8 @@ func TestShared(t *testing.T) {
 						break
 					}
 					if state, err = b.State(t.Context()); err == nil && state.Counts.Read-state.Others != own+1 {
-						err = fmt.Errorf("%d of %d rows are others', and %d its own", state.Others, state.Counts.Read, own+1)
+						err = fmt.Errorf("%d of %d rows are others', and %d its own", state.Others,
+							state.Counts.Read, own+1)
 					}
 				}
 				if err != nil {
@@ -231,7 +236,8 @@ func TestShared(t *testing.T) {
 		if len(taken) != parts {
 			t.Errorf("%d parts", len(taken))
 		}
-		if state, err := ledger.NewStored(db, sqlite, "goal", "docs").State(t.Context()); err != nil || state.Left != 0 {
+		if state, err := ledger.NewStored(db, sqlite, "goal", "docs").State(t.Context()); err != nil ||
+			state.Left != 0 {
 			t.Errorf("%+v, %v", state, err)
 		}
 	})
@@ -319,8 +325,8 @@ func TestForgotten(t *testing.T) {
 	})
 }
 
-// TestNextRelies begins no pass about some rows as long as a part isn't done, or
-// has something left in it: a fail-over can lose what one state had said.
+// TestNextRelies begins no pass about some rows as long as a part isn't done,
+// or has something left in it: a fail-over can lose what one state had said.
 func TestNextRelies(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, db *sql.DB, sqlite bool) {

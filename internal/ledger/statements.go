@@ -110,8 +110,8 @@ func (s statements) claim(pass int, lease time.Duration) string {
 			ORDER BY CASE WHEN c.owner = $7 THEN 0 ELSE 1 END, c.part LIMIT 1%[9]s)
 		AND EXISTS (SELECT 1 FROM `+Table+` AS j WHERE j.goal = $8 AND j.table_name = $9 AND j.part = 0 AND j.pass = %[3]d)
 		RETURNING part, after_key, up_to_key, pass, at_key, rows_read, rows_found, rows_skipped, quarantined`,
-		s.until(lease), s.now, pass, keep("at_key", "''"), keep("rows_read", "0"), keep("rows_found", "0"), keep("rows_skipped", "0"),
-		keep("quarantined", "0"), s.skip)
+		s.until(lease), s.now, pass, keep("at_key", "''"), keep("rows_read", "0"), keep("rows_found", "0"),
+		keep("rows_skipped", "0"), keep("quarantined", "0"), s.skip)
 }
 
 func (s statements) save(set string) string {
@@ -119,8 +119,8 @@ func (s statements) save(set string) string {
 		WHERE goal = $6 AND table_name = $7 AND owner = $8 AND part = $9 AND pass = $10`
 }
 
-// next looks at the parts once more if the next pass relies on them: a fail-over
-// may have led to a server that doesn't know that they are done.
+// next looks at the parts once more if the next pass relies on them: a
+// fail-over may have led to a server that doesn't know that they are done.
 func (s statements) next(from int, relies bool) string {
 	query := fmt.Sprintf(`UPDATE `+Table+` SET pass = %d, since = $1, began = $2, updated_at = %s
 		WHERE goal = $3 AND table_name = $4 AND part = 0 AND pass = %d`, from+1, s.now, from)

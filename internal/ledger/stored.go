@@ -153,10 +153,12 @@ func (s *Stored) begin(ctx context.Context, p Plan) (made bool, err error) {
 		var args []any
 		for _, part := range some {
 			n := len(args)
-			values = append(values, fmt.Sprintf("($%d, $%d, %d, 1, 0, $%d, $%d, %s)", n+1, n+2, part.Number, n+3, n+4, s.sql.now))
+			values = append(values, fmt.Sprintf("($%d, $%d, %d, 1, 0, $%d, $%d, %s)", n+1, n+2, part.Number, n+3,
+				n+4, s.sql.now))
 			args = append(args, s.goal, s.table, part.After, part.UpTo)
 		}
-		if _, err := tx.ExecContext(ctx, s.sql.part+strings.Join(values, ", ")+" ON CONFLICT DO NOTHING", args...); err != nil {
+		if _, err := tx.ExecContext(ctx, s.sql.part+strings.Join(values, ", ")+" ON CONFLICT DO NOTHING",
+			args...); err != nil {
 			return false, err
 		}
 	}
@@ -168,8 +170,10 @@ func (s *Stored) State(ctx context.Context) (State, error) { return s.state(ctx,
 
 func (s *Stored) state(ctx context.Context, on querier) (state State, err error) {
 	var parts, there int
-	err = on.QueryRowContext(ctx, s.sql.state, s.owner+"/%", s.goal, s.table).Scan(&state.Pass, &state.Since, &state.Began,
-		&parts, &there, &state.Left, &state.Free, &state.Counts.Read, &state.Counts.Found, &state.Counts.Skipped, &state.Counts.Quarantined, &state.Others)
+	err = on.QueryRowContext(ctx, s.sql.state, s.owner+"/%", s.goal, s.table).
+		Scan(&state.Pass, &state.Since, &state.Began,
+			&parts, &there, &state.Left, &state.Free, &state.Counts.Read, &state.Counts.Found, &state.Counts.Skipped,
+			&state.Counts.Quarantined, &state.Others)
 	if errors.Is(err, sql.ErrNoRows) || err == nil && parts != there {
 		return State{}, ErrLost
 	}
@@ -180,8 +184,10 @@ func (s *Stored) state(ctx context.Context, on querier) (state State, err error)
 // none. A worker has one at a time.
 func (s *Stored) Claim(ctx context.Context, worker, pass int) (p Part, ok bool, err error) {
 	me := s.worker(worker)
-	err = s.db.QueryRowContext(ctx, s.sql.claim(pass, s.lease), me, s.goal, s.table, s.goal, s.table, me, me, s.goal, s.table).
-		Scan(&p.Number, &p.After, &p.UpTo, &p.Pass, &p.At, &p.Counts.Read, &p.Counts.Found, &p.Counts.Skipped, &p.Counts.Quarantined)
+	err = s.db.QueryRowContext(ctx, s.sql.claim(pass, s.lease), me, s.goal, s.table, s.goal, s.table, me, me,
+		s.goal, s.table).
+		Scan(&p.Number, &p.After, &p.UpTo, &p.Pass, &p.At, &p.Counts.Read, &p.Counts.Found, &p.Counts.Skipped,
+			&p.Counts.Quarantined)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Part{}, false, nil
 	}
@@ -205,8 +211,8 @@ func (s *Stored) Finish(ctx context.Context, worker int, p Part) (bool, error) {
 }
 
 func (s *Stored) update(ctx context.Context, set string, worker int, p Part) (bool, error) {
-	result, err := s.db.ExecContext(ctx, s.sql.save(set), p.At, p.Counts.Read, p.Counts.Found, p.Counts.Skipped, p.Counts.Quarantined,
-		s.goal, s.table, s.worker(worker), p.Number, p.Pass)
+	result, err := s.db.ExecContext(ctx, s.sql.save(set), p.At, p.Counts.Read, p.Counts.Found, p.Counts.Skipped,
+		p.Counts.Quarantined, s.goal, s.table, s.worker(worker), p.Number, p.Pass)
 	if err != nil {
 		return false, err
 	}

@@ -121,7 +121,8 @@ func (d *Driver) read(ctx context.Context, on func(dialect.Driver) error) error 
 		return on(d.Driver)
 	}
 	err := on(d.standby)
-	lags := errors.Is(err, states.ErrStateMismatch) || errors.Is(err, states.ErrInvalidStates) || errors.Is(err, states.ErrHidden)
+	lags := errors.Is(err, states.ErrStateMismatch) || errors.Is(err, states.ErrInvalidStates) ||
+		errors.Is(err, states.ErrHidden)
 	if lags { // its states are older, or it has none yet
 		err = &Error{err}
 	}

@@ -85,12 +85,13 @@ func TestFailures(t *testing.T) {
 		restsAfterwards bool
 		wroteAfterwards bool
 	}{
-		"no answer":             {errLost, replica.ErrReader, true, true, true, false},
-		"no such table":         {answer("42P01"), replica.ErrReader, true, true, false, false},
-		"conflict":              {answer("40001"), replica.ErrReader, true, true, false, false},
-		"it writes":             {answer("25006"), nil, false, true, false, true},
-		"row-level security":    {row, tenancy.ErrRowSecurity, false, false, false, false},
-		"no row-level security": {fmt.Errorf("x: %w", tenancy.ErrUnsupported), tenancy.ErrUnsupported, false, false, false, false},
+		"no answer":          {errLost, replica.ErrReader, true, true, true, false},
+		"no such table":      {answer("42P01"), replica.ErrReader, true, true, false, false},
+		"conflict":           {answer("40001"), replica.ErrReader, true, true, false, false},
+		"it writes":          {answer("25006"), nil, false, true, false, true},
+		"row-level security": {row, tenancy.ErrRowSecurity, false, false, false, false},
+		"no row-level security": {fmt.Errorf("x: %w", tenancy.ErrUnsupported), tenancy.ErrUnsupported, false,
+			false, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -98,7 +99,8 @@ func TestFailures(t *testing.T) {
 				primary, standby := &server{rows: result{}}, &server{err: test.err}
 				d := replica.New(primary, replica.Standby{Driver: standby}, nil)
 				time.Sleep(time.Second)
-				if err := query(reading(t.Context()), d, "SELECT 1"); !errors.Is(err, test.want) || (err == nil) != (test.want == nil) {
+				if err := query(reading(t.Context()), d, "SELECT 1"); !errors.Is(err, test.want) ||
+					(err == nil) != (test.want == nil) {
 					t.Errorf("nobody to tell: got %v, want %v", err, test.want)
 				}
 				if got := primary.asked == 1; got != (test.want == nil) {
@@ -107,10 +109,12 @@ func TestFailures(t *testing.T) {
 
 				var told []error
 				primary, standby = &server{rows: result{}}, &server{err: test.err}
-				d = replica.New(primary, replica.Standby{Driver: standby}, func(_ context.Context, err error) { told = append(told, err) })
+				d = replica.New(primary, replica.Standby{Driver: standby},
+					func(_ context.Context, err error) { told = append(told, err) })
 				ctx := reading(t.Context())
 				err := query(ctx, d, "SELECT 1")
-				if (err == nil) != test.toPrimary || (len(told) == 1) != test.told || (primary.asked == 1) != test.toPrimary {
+				if (err == nil) != test.toPrimary || (len(told) == 1) != test.told ||
+					(primary.asked == 1) != test.toPrimary {
 					t.Errorf("got %v, told %v, the primary was asked %d times", err, told, primary.asked)
 				}
 				_ = query(ctx, d, "SELECT 1")
@@ -123,7 +127,8 @@ func TestFailures(t *testing.T) {
 					}
 					time.Sleep(replica.Rest)
 					standby.err, standby.rows = nil, result{}
-					if err := query(reading(t.Context()), d, "SELECT 1"); err != nil || standby.asked != 2 || len(told) != 2 {
+					if err := query(reading(t.Context()), d, "SELECT 1"); err != nil || standby.asked != 2 ||
+						len(told) != 2 {
 						t.Errorf("got %v, asked %d times, told %v", err, standby.asked, told)
 					}
 				}
@@ -138,7 +143,8 @@ func TestOldStates(t *testing.T) {
 	t.Parallel()
 	told := 0
 	primary, standby := &server{rows: result{}}, &server{err: fmt.Errorf("credent: %w", states.ErrStateMismatch)}
-	if err := query(reading(t.Context()), replica.New(primary, standby, nil), "SELECT 1"); !errors.Is(err, replica.ErrReader) ||
+	if err := query(reading(t.Context()), replica.New(primary, standby, nil), "SELECT 1"); !errors.Is(err,
+		replica.ErrReader) ||
 		!errors.Is(err, states.ErrStateMismatch) {
 		t.Errorf("got %v", err)
 	}
@@ -195,10 +201,12 @@ func TestReadOnlyTx(t *testing.T) {
 func TestEnded(t *testing.T) {
 	t.Parallel()
 	primary, standby := new(server), &server{err: context.Canceled}
-	d := replica.New(primary, replica.Standby{Driver: standby}, func(_ context.Context, err error) { t.Errorf("told %v", err) })
+	d := replica.New(primary, replica.Standby{Driver: standby},
+		func(_ context.Context, err error) { t.Errorf("told %v", err) })
 	ctx, cancel := context.WithCancel(reading(t.Context()))
 	cancel()
-	if err := query(ctx, d, "SELECT 1"); !errors.Is(err, context.Canceled) || errors.Is(err, replica.ErrReader) || primary.asked > 0 {
+	if err := query(ctx, d, "SELECT 1"); !errors.Is(err, context.Canceled) || errors.Is(err, replica.ErrReader) ||
+		primary.asked > 0 {
 		t.Errorf("got %v", err)
 	}
 }
@@ -207,7 +215,8 @@ func TestEnded(t *testing.T) {
 func TestBreaksOff(t *testing.T) {
 	t.Parallel()
 	primary, standby := new(server), &server{rows: result{err: errLost}}
-	d := replica.New(primary, replica.Standby{Driver: standby}, func(_ context.Context, err error) { t.Errorf("told %v", err) })
+	d := replica.New(primary, replica.Standby{Driver: standby},
+		func(_ context.Context, err error) { t.Errorf("told %v", err) })
 	var rows entsql.Rows
 	if err := d.Query(reading(t.Context()), "SELECT 1", []any{}, &rows); err != nil {
 		t.Fatal(err)
@@ -222,7 +231,8 @@ func TestBreaksOff(t *testing.T) {
 // A mutation in the context of a query, an interceptor's say, is a write.
 func TestMutationInQuery(t *testing.T) {
 	t.Parallel()
-	for _, text := range []string{"INSERT INTO t DEFAULT VALUES RETURNING id", "WITH x AS (DELETE FROM t) SELECT 1", "select 1"} {
+	for _, text := range []string{"INSERT INTO t DEFAULT VALUES RETURNING id",
+		"WITH x AS (DELETE FROM t) SELECT 1", "select 1"} {
 		primary, standby := &server{rows: result{}}, &server{rows: result{}}
 		d := replica.New(primary, replica.Standby{Driver: standby}, nil)
 		ctx := reading(t.Context())

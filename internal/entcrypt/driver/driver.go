@@ -30,8 +30,8 @@ import (
 )
 
 // ErrDialect means that a database is neither Postgres nor SQLite.
-var ErrDialect = errors.New("encrypted fields need Postgres or SQLite: the CHECK that keeps plaintext out, the blind index's " +
-	"bytes and RETURNING work differently elsewhere")
+var ErrDialect = errors.New("encrypted fields need Postgres or SQLite: the CHECK that keeps plaintext out, the blind " +
+	"index's bytes and RETURNING work differently elsewhere")
 
 // Config says how a driver encrypts and decrypts. The zero value uses the
 // process's keyring.
@@ -156,7 +156,8 @@ func wrap(drv dialect.Driver, l *live) dialect.Driver {
 }
 
 func connOf(drv dialect.Driver, policies policies) conn {
-	return conn{statement.Conn{Next: drv, Dialect: drv.Dialect(), Read: read, Gaps: new(unique.Memory), Tables: new(owner.Tables)}, policies}
+	return conn{statement.Conn{Next: drv, Dialect: drv.Dialect(), Read: read, Gaps: new(unique.Memory),
+		Tables: new(owner.Tables)}, policies}
 }
 
 // policies has the policy of each statement.

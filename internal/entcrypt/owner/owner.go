@@ -91,10 +91,13 @@ const tries = 10
 // Of returns whose the row with an ID is, and whether there is one. In a
 // transaction of Postgres it locks the row. Where the tenant leads the key, it
 // asks for the tenant first, and locks the row by both: that finds the row's
-// partition, and shards lock no row of which they aren't told the tenant.
+// partition, and shards lock no row unless they're told its tenant.
 // Errors: [ErrSeveralRows], [ErrMoving], [seal.ErrNoTenant].
-func (t *Tables) Of(ctx context.Context, on dialect.ExecQuerier, d string, of column.Column, id any) (tenant string, is bool, err error) {
-	query := fmt.Sprintf("SELECT CAST(%s AS TEXT) FROM %s WHERE %s = ", column.QuoteName(of.Tenant), of.Quoted(), column.QuoteName(of.Key()))
+func (t *Tables) Of(
+	ctx context.Context, on dialect.ExecQuerier, d string, of column.Column, id any,
+) (tenant string, is bool, err error) {
+	query := fmt.Sprintf("SELECT CAST(%s AS TEXT) FROM %s WHERE %s = ", column.QuoteName(of.Tenant), of.Quoted(),
+		column.QuoteName(of.Key()))
 	if d != dialect.Postgres {
 		return read(ctx, on, query+"?", id)
 	}

@@ -188,7 +188,7 @@ func (r *Rows) Move(m *Move, of column.Column, seal func(args []any) error) (ids
 
 // lockMoved locks the rows that an update may move. Where the tenant leads the
 // table's key, it reads them first, and locks each tenant's by both: that reads
-// one partition, and shards lock no rows of which they aren't told the tenant.
+// one partition, and shards lock no rows unless they're told their tenant.
 func (r *Rows) lockMoved(m *Move, of column.Column, seal func(args []any) error) (moved []any, err error) {
 	scoped, err := r.Tables.Scoped(r.Ctx, r.Next, r.Dialect, of)
 	if err != nil {
@@ -220,7 +220,9 @@ func (r *Rows) lockMoved(m *Move, of column.Column, seal func(args []any) error)
 }
 
 // readMoved runs a query for rows' primary keys and, if asked for, tenants.
-func (r *Rows) readMoved(m *Move, s *entsql.Selector, withTenant bool, seal func(args []any) error) (ids []any, tenants []string, err error) {
+func (r *Rows) readMoved(
+	m *Move, s *entsql.Selector, withTenant bool, seal func(args []any) error,
+) (ids []any, tenants []string, err error) {
 	query, args := s.Query()
 	if err := errors.Join(s.Err(), seal(args)); err != nil {
 		return nil, nil, err
