@@ -147,6 +147,15 @@ func ExampleCanaryTable() {
 	// Output: <nil>
 }
 
+func ExampleProgressTable() {
+	_, db, _ := newClient(encrypted.Config{})
+	run(db, encrypted.ProgressTable(dialect.SQLite))
+	var parts int
+	err := db.QueryRowContext(context.Background(), "SELECT count(*) FROM credent_progress").Scan(&parts)
+	fmt.Println(parts, "parts of a table are in work,", err)
+	// Output: 0 parts of a table are in work, <nil>
+}
+
 func ExampleKeepCanary() {
 	ctx := context.Background()
 	_, db, ring := newClient(encrypted.Config{})

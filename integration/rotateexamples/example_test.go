@@ -250,3 +250,9 @@ func Example_lastVerified() {
 	fmt.Println(last["user_credentials.api_key"].At, err)
 	// Output: 2030-01-02 03:04:05 +0000 UTC <nil>
 }
+
+func ExampleDefaultWorkers() {
+	n := rotate.DefaultWorkers()
+	fmt.Println(n >= 4 && n <= 16)
+	// Output: true
+}
