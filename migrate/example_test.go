@@ -31,6 +31,7 @@ func ExampleApply() {
 	// applied 20261127140000_states.sql
 	// applied 20261127150000_canary.sql
 	// applied 20261127200300_account_key.sql
+	// applied 20261127210000_progress.sql
 }
 
 func ExampleReadStatus() {
@@ -51,6 +52,6 @@ func ExampleReadStatus() {
 		}
 	}
 	// Output:
-	// 0 applied, 9 pending true
-	// 9 applied, 0 pending false
+	// 0 applied, 10 pending true
+	// 10 applied, 0 pending false
 }
