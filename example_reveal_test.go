@@ -17,10 +17,12 @@ func ExampleConfig_onReveal() {
 	if err != nil {
 		panic(err)
 	}
-	client, err := credent.Open(ctx, "sqlite::memory:", credent.Config{Keyring: ring, Migrate: true,
+	client, err := credent.Open(ctx, "sqlite::memory:", credent.Config{
+		Keyring: ring, Migrate: true,
 		OnReveal: func(e credent.Reveal) {
 			fmt.Printf("%s read %s.%s, error %v\n", e.Actor, e.Table, e.Column, e.Err)
-		}}, credent.WithDriver(sqlite.Driver()))
+		},
+	}, credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		panic(err)
 	}

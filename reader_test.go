@@ -31,8 +31,11 @@ func TestWithReader(t *testing.T) {
 	}{
 		"standby":     {credent.Config{Keyring: newKeyring()}, url, nil},
 		"given twice": {given, url, credent.ErrConfig},
-		"another dialect": {credent.Config{Keyring: newKeyring()}, "postgres://u:hidden@127.0.0.1:1/d",
-			credent.ErrConfig},
+		"another dialect": {
+			credent.Config{Keyring: newKeyring()},
+			"postgres://u:hidden@127.0.0.1:1/d",
+			credent.ErrConfig,
+		},
 		"no URL": {credent.Config{Keyring: newKeyring()}, "hidden", dbopen.ErrURL},
 		"empty":  {credent.Config{Keyring: newKeyring()}, "", dbopen.ErrURL},
 	} {

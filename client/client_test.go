@@ -92,8 +92,10 @@ func TestHooksCannotBeForgotten(t *testing.T) {
 	}{
 		"New":          {first, false, nil},
 		"New, audited": {must(client.New(db, dialect.SQLite, audited)), true, nil},
-		"FromDriver": {must(client.FromDriver(drv, audited, ent.Log(func(...any) {}), ent.Debug())),
-			true, nil},
+		"FromDriver": {
+			must(client.FromDriver(drv, audited, ent.Log(func(...any) {}), ent.Debug())),
+			true, nil,
+		},
 		"Wrap":          {must(client.FromDriver(drv, kept)), true, nil},
 		"ent.NewClient": {ent.NewClient(ent.Driver(wrap(client.Config{Keyring: ring}))), false, nil},
 		"ent.NewClient, Debug": {ent.NewClient(ent.Driver(wrap(client.Config{Keyring: ring})), ent.Debug(),
@@ -101,8 +103,10 @@ func TestHooksCannotBeForgotten(t *testing.T) {
 		"ent.NewClient, encrypted": {ent.NewClient(ent.Driver(own)), false, nil},
 		"ent.NewClient, audited":   {ent.NewClient(ent.Driver(wrap(audited))), false, client.ErrNoHooks},
 		"ent.NewClient, taken":     {ent.NewClient(ent.Driver(inside)), false, client.ErrNoHooks},
-		"ent.NewClient, taken, cached": {ent.NewClient(ent.Driver(dialect.Debug(inside, func(...any) {}))), false,
-			client.ErrNoHooks},
+		"ent.NewClient, taken, cached": {
+			ent.NewClient(ent.Driver(dialect.Debug(inside, func(...any) {}))), false,
+			client.ErrNoHooks,
+		},
 		"ent.NewClient, formats": {
 			ent.NewClient(ent.Driver(wrap(client.Config{Keyring: ring, Formats: []client.Format{{Type: "polygon"}}}))),
 			false, client.ErrNoHooks,
@@ -163,34 +167,46 @@ func TestConfig(t *testing.T) {
 		want error
 	}{
 		"zero": {client.Config{}, nil},
-		"empty": {client.Config{States: []encrypted.ColumnStates{}, RowSecurityTables: []string{},
-			Formats: []client.Format{}}, nil},
+		"empty": {client.Config{
+			States: []encrypted.ColumnStates{}, RowSecurityTables: []string{},
+			Formats: []client.Format{},
+		}, nil},
 		"keyring":        {client.Config{Keyring: ring}, nil},
 		"Migrate":        {client.Config{Migrate: true}, client.ErrConfig},
 		"tables alone":   {client.Config{RowSecurityTables: []string{"t"}}, client.ErrConfig},
 		"warnings alone": {client.Config{FormatWarnings: slog.New(slog.DiscardHandler)}, client.ErrConfig},
 		"Reader":         {client.Config{Reader: entsql.OpenDB(dialect.SQLite, db)}, nil},
-		"OnReaderError": {client.Config{Reader: entsql.OpenDB(dialect.SQLite, db),
-			OnReaderError: func(context.Context, error) {}}, nil},
+		"OnReaderError": {client.Config{
+			Reader:        entsql.OpenDB(dialect.SQLite, db),
+			OnReaderError: func(context.Context, error) {},
+		}, nil},
 		"OnReaderError alone":    {client.Config{OnReaderError: func(context.Context, error) {}}, client.ErrConfig},
 		"Reader elsewhere":       {client.Config{Reader: entsql.OpenDB(dialect.Postgres, db)}, client.ErrConfig},
 		"row security on SQLite": {client.Config{RequireRowSecurity: true}, client.ErrUnsupported},
 		"negative state":         {client.Config{Encryption: -1}, encrypted.ErrInvalidStates},
 		"unknown state":          {client.Config{TenantKeys: 7}, encrypted.ErrInvalidStates},
-		"bound plaintext": {client.Config{Encryption: encrypted.Accept, Binding: encrypted.Accept},
-			encrypted.ErrInvalidStates},
+		"bound plaintext": {
+			client.Config{Encryption: encrypted.Accept, Binding: encrypted.Accept},
+			encrypted.ErrInvalidStates,
+		},
 		"a state twice": {
-			client.Config{Binding: encrypted.Write,
-				States: []encrypted.ColumnStates{{Column: usercredential.APIKeyColumn, Binding: encrypted.Off}}},
+			client.Config{
+				Binding: encrypted.Write,
+				States:  []encrypted.ColumnStates{{Column: usercredential.APIKeyColumn, Binding: encrypted.Off}},
+			},
 			encrypted.ErrInvalidStates,
 		},
 		"the same state twice": {
-			client.Config{Binding: encrypted.Write,
-				States: []encrypted.ColumnStates{{Column: usercredential.APIKeyColumn, Binding: encrypted.Write}}}, nil,
+			client.Config{
+				Binding: encrypted.Write,
+				States:  []encrypted.ColumnStates{{Column: usercredential.APIKeyColumn, Binding: encrypted.Write}},
+			}, nil,
 		},
 		"no such column": {
-			client.Config{States: []encrypted.ColumnStates{{Column: encrypted.Column{Table: "t", Name: "none"},
-				Binding: encrypted.Write}}},
+			client.Config{States: []encrypted.ColumnStates{{
+				Column:  encrypted.Column{Table: "t", Name: "none"},
+				Binding: encrypted.Write,
+			}}},
 			encrypted.ErrNoColumn,
 		},
 	} {
@@ -228,8 +244,10 @@ func TestLinksNoDriver(t *testing.T) {
 		t.Fatalf("only %d packages", len(deps))
 	}
 	for _, path := range deps {
-		for _, unwanted := range []string{"pgx/v5/stdlib", "lib/pq", "modernc.org", "mattn", "spf13",
-			"credent/migrate"} {
+		for _, unwanted := range []string{
+			"pgx/v5/stdlib", "lib/pq", "modernc.org", "mattn", "spf13",
+			"credent/migrate",
+		} {
 			if strings.Contains(path, unwanted) {
 				t.Errorf("it links %s", path)
 			}

@@ -60,8 +60,10 @@ func ExampleNew() {
 func ExampleNew_contradiction() {
 	db, ring := newPool()
 	defer func() { _ = db.Close() }()
-	_, err := client.New(db, dialect.SQLite, client.Config{Keyring: ring, Encryption: encrypted.Accept,
-		Binding: encrypted.Write})
+	_, err := client.New(db, dialect.SQLite, client.Config{
+		Keyring: ring, Encryption: encrypted.Accept,
+		Binding: encrypted.Write,
+	})
 	fmt.Println(errors.Is(err, encrypted.ErrInvalidStates))
 	// Output: true
 }
@@ -138,8 +140,10 @@ func ExampleReadStates() {
 
 func ExampleCheckRowSecurity() {
 	db, ring := newPool()
-	err := client.CheckRowSecurity(context.Background(), db, dialect.SQLite, client.Config{Keyring: ring,
-		RequireRowSecurity: true})
+	err := client.CheckRowSecurity(context.Background(), db, dialect.SQLite, client.Config{
+		Keyring:            ring,
+		RequireRowSecurity: true,
+	})
 	fmt.Println(errors.Is(err, client.ErrUnsupported)) // only Postgres has it
 	// Output: true
 }

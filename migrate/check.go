@@ -189,8 +189,10 @@ func Check(ctx context.Context, db *sql.DB, config Config) (report *Report, err 
 		dir, err = loadDir(cfg.dir)
 	}
 	if dir != nil && errors.Is(err, ErrChanged) {
-		report.Findings = append(report.Findings, Finding{Kind: FilesChanged, Object: migrate.HashFileName,
-			Detail: sumDetail(dir)})
+		report.Findings = append(report.Findings, Finding{
+			Kind: FilesChanged, Object: migrate.HashFileName,
+			Detail: sumDetail(dir),
+		})
 	} else if err != nil {
 		return nil, err
 	}

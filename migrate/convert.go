@@ -195,8 +195,10 @@ func (v *converter) swap(from *atlas.Table, old, tokens *atlas.Column, of column
 			}
 		}
 		if of.Index != "" {
-			drops = append(drops, indextrigger.Drops(v.dialect, indextrigger.Column{Table: of.Table, Token: of.Name,
-				Index: of.Index, Key: of.ID})...)
+			drops = append(drops, indextrigger.Drops(v.dialect, indextrigger.Column{
+				Table: of.Table, Token: of.Name,
+				Index: of.Index, Key: of.ID,
+			})...)
 		}
 		statements = slices.Insert(statements, len(statements)-2, drops...)
 	}

@@ -19,8 +19,10 @@ import (
 // that a column is encrypted.
 func drafts(encrypted bool, columns ...*schema.Column) *schema.Table {
 	id := &schema.Column{Name: "id", Type: field.TypeInt, Increment: true}
-	t := &schema.Table{Name: "drafts", PrimaryKey: []*schema.Column{id},
-		Columns: append([]*schema.Column{id}, columns...)}
+	t := &schema.Table{
+		Name: "drafts", PrimaryKey: []*schema.Column{id},
+		Columns: append([]*schema.Column{id}, columns...),
+	}
 	if encrypted {
 		t.Annotation = &entsql.Annotation{Checks: map[string]string{"drafts_body_encrypted": "body LIKE 'gAAAA%'"}}
 	}
@@ -28,8 +30,10 @@ func drafts(encrypted bool, columns ...*schema.Column) *schema.Table {
 }
 
 func tokens() *schema.Column {
-	return &schema.Column{Name: "body", Type: field.TypeBytes, Nullable: true,
-		SchemaType: map[string]string{"postgres": "varchar(500)", "sqlite3": "varchar(500)"}}
+	return &schema.Column{
+		Name: "body", Type: field.TypeBytes, Nullable: true,
+		SchemaType: map[string]string{"postgres": "varchar(500)", "sqlite3": "varchar(500)"},
+	}
 }
 
 func plainBytes(name string) *schema.Column {

@@ -19,8 +19,10 @@ import (
 func init() { //nolint:gochecknoinits // as in lint_names_test.go
 	scanner := column.NewField("email", 500)
 	encrypted.Register(encrypted.Binding{
-		Column: encrypted.Column{Client: "former names", Entity: "Person", Table: "patients", Name: "email", Size: 500,
-			Index: "email_index"},
+		Column: encrypted.Column{
+			Client: "former names", Entity: "Person", Table: "patients", Name: "email", Size: 500,
+			Index: "email_index",
+		},
 		Scanner: func() any { return scanner },
 	})
 }
@@ -29,16 +31,20 @@ func init() { //nolint:gochecknoinits // as in lint_names_test.go
 func persons(table, name string) func() *schema.Table {
 	return func() *schema.Table {
 		id := &schema.Column{Name: "id", Type: field.TypeInt}
-		text, digest := schema.Column{Name: name, Type: field.TypeBytes}, schema.Column{Name: name + "_index",
-			Type: field.TypeBytes, Nullable: true}
+		text, digest := schema.Column{Name: name, Type: field.TypeBytes}, schema.Column{
+			Name: name + "_index",
+			Type: field.TypeBytes, Nullable: true,
+		}
 		text.SchemaType = map[string]string{"postgres": "varchar(500)", "sqlite3": "varchar(500)"}
 		digest.SchemaType = map[string]string{"postgres": "bytea", "sqlite3": "blob"}
 		t := &schema.Table{
 			Name: table, PrimaryKey: []*schema.Column{id}, Columns: []*schema.Column{id, &text, &digest},
 			Annotation: &entsql.Annotation{Checks: map[string]string{table + "_" + name + "_encrypted": name + ` LIKE 'gAAAA%'`}},
 		}
-		t.Indexes = []*schema.Index{{Name: "person_" + name + "_index", Unique: true,
-			Columns: []*schema.Column{&digest}}}
+		t.Indexes = []*schema.Index{{
+			Name: "person_" + name + "_index", Unique: true,
+			Columns: []*schema.Column{&digest},
+		}}
 		return t
 	}
 }

@@ -21,11 +21,15 @@ func items(after bool) []*schema.Table {
 	owners := &schema.Table{Name: "owners", PrimaryKey: []*schema.Column{id}, Columns: []*schema.Column{id}}
 	own := &schema.Column{Name: "id", Type: field.TypeInt}
 	name := &schema.Column{Name: "name", Type: field.TypeString, Nullable: true}
-	token := &schema.Column{Name: "token", Type: field.TypeString, Nullable: true,
-		SchemaType: map[string]string{"postgres": "varchar(500)"}}
+	token := &schema.Column{
+		Name: "token", Type: field.TypeString, Nullable: true,
+		SchemaType: map[string]string{"postgres": "varchar(500)"},
+	}
 	owner := &schema.Column{Name: "owner", Type: field.TypeInt, Nullable: true}
-	t := &schema.Table{Name: "items", PrimaryKey: []*schema.Column{own}, Columns: []*schema.Column{own,
-		name, token, owner}}
+	t := &schema.Table{Name: "items", PrimaryKey: []*schema.Column{own}, Columns: []*schema.Column{
+		own,
+		name, token, owner,
+	}}
 	t.Annotation = &entsql.Annotation{Checks: map[string]string{"items_token_check": "token LIKE 'gAAAA%'"}}
 	if !after {
 		return []*schema.Table{owners, t}
@@ -37,8 +41,10 @@ func items(after bool) []*schema.Table {
 		{Name: "items_name", Columns: []*schema.Column{name}},
 		{Name: "items_owner", Unique: true, Columns: []*schema.Column{owner}},
 	}
-	t.ForeignKeys = []*schema.ForeignKey{{Symbol: "items_owner_fk", Columns: []*schema.Column{owner},
-		RefColumns: []*schema.Column{id}, RefTable: owners}}
+	t.ForeignKeys = []*schema.ForeignKey{{
+		Symbol: "items_owner_fk", Columns: []*schema.Column{owner},
+		RefColumns: []*schema.Column{id}, RefTable: owners,
+	}}
 	made := &schema.Column{Name: "id", Type: field.TypeInt}
 	other := &schema.Table{Name: "others", PrimaryKey: []*schema.Column{made}, Columns: []*schema.Column{made}}
 	other.Indexes = []*schema.Index{{Name: "others_id", Columns: []*schema.Column{made}}}

@@ -208,8 +208,10 @@ ORDER BY t.relname`, c.quoted, strings.Join(secured, ","), appRole)
 	}
 	var findings []Finding
 	for _, detail := range slices.Compact(details) {
-		findings = append(findings, Finding{Kind: DriftUnsafe, Object: "role " + appRole,
-			Detail: detail + ", so that row-level security does not hold it"})
+		findings = append(findings, Finding{
+			Kind: DriftUnsafe, Object: "role " + appRole,
+			Detail: detail + ", so that row-level security does not hold it",
+		})
 	}
 	return findings, nil
 }

@@ -9,7 +9,7 @@ import (
 
 func ExampleLayouts() {
 	fmt.Println(migrate.Layouts())
-	// Output: [single partitions]
+	// Output: [single partitions citus]
 }
 
 func ExampleLayoutFiles() {

@@ -126,8 +126,10 @@ func TestHash(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, before := range map[string]string{"same": string(want),
-		"conflict": "<<<<<<< HEAD\n" + string(want), "empty": ""} {
+	for name, before := range map[string]string{
+		"same":     string(want),
+		"conflict": "<<<<<<< HEAD\n" + string(want), "empty": "",
+	} {
 		write(t, own, "atlas.sum", before)
 		if err := migrate.Hash(own); err != nil {
 			t.Fatal(err)
@@ -136,8 +138,10 @@ func TestHash(t *testing.T) {
 			t.Errorf("%s: %s, %v", name, got, err)
 		}
 	}
-	for _, name := range []string{"20991231000000_x.down.sql", "20991231000000_x.up.sql", "x.sql",
-		"20261124030000_again.sql"} {
+	for _, name := range []string{
+		"20991231000000_x.down.sql", "20991231000000_x.up.sql", "x.sql",
+		"20261124030000_again.sql",
+	} {
 		dir := copyOf(t)
 		write(t, dir, name, "")
 		if err := migrate.Hash(dir); !errors.Is(err, migrate.ErrFileName) || !strings.Contains(err.Error(), name) {

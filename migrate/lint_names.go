@@ -79,8 +79,10 @@ func newRenaming(file *sqlcheck.File) *renaming {
 			case *schema.ModifyTable:
 				for _, part := range c.Changes {
 					if rename, ok := part.(*schema.RenameColumn); ok {
-						r.moves = append(r.moves, move{change.Stmt, placeOf(c.T, rename.From.Name),
-							placeOf(c.T, rename.To.Name)})
+						r.moves = append(r.moves, move{
+							change.Stmt, placeOf(c.T, rename.From.Name),
+							placeOf(c.T, rename.To.Name),
+						})
 					}
 				}
 			}

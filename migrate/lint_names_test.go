@@ -53,13 +53,17 @@ func TestLintNames(t *testing.T) {
 			"ALTER TABLE patients RENAME TO people;\nALTER TABLE people RENAME email TO mail;\nALTER TABLE people " +
 				"RENAME email_index TO mail_index;", nil,
 		},
-		"there and back": {"ALTER TABLE drawers RENAME pin TO code;\nALTER TABLE drawers RENAME code TO pin;",
-			nil},
+		"there and back": {
+			"ALTER TABLE drawers RENAME pin TO code;\nALTER TABLE drawers RENAME code TO pin;",
+			nil,
+		},
 		"what isn't encrypted": {"ALTER TABLE drawers RENAME COLUMN note TO remark;", nil},
 		"another table": {"CREATE TABLE boxes (id int PRIMARY KEY, code varchar(500));\nALTER TABLE boxes " +
 			"RENAME TO chests;", nil},
-		"left out by directive": {"-- atlas:nolint encrypted_column\nALTER TABLE drawers RENAME COLUMN pin TO code;",
-			nil},
+		"left out by directive": {
+			"-- atlas:nolint encrypted_column\nALTER TABLE drawers RENAME COLUMN pin TO code;",
+			nil,
+		},
 		"column": {
 			"ALTER TABLE drawers RENAME COLUMN pin TO code;", []string{`1 "drawers.pin" becomes "drawers.code"`, `WasNamed("pin") to the field of column "code"`},
 		},

@@ -27,8 +27,10 @@ import (
 func init() { //nolint:gochecknoinits // see above
 	scanner := column.NewField("secret", 500)
 	encrypted.Register(encrypted.Binding{
-		Column: encrypted.Column{Table: "vaults", Name: "secret", Size: 500, Type: "string", ID: "serial",
-			Index: "secret_index"},
+		Column: encrypted.Column{
+			Table: "vaults", Name: "secret", Size: 500, Type: "string", ID: "serial",
+			Index: "secret_index",
+		},
 		Scanner: func() any { return scanner },
 	})
 }
@@ -38,8 +40,10 @@ func vaults(columns ...string) *schema.Table {
 	serial := &schema.Column{Name: "serial", Type: field.TypeInt}
 	t := &schema.Table{Name: "vaults", PrimaryKey: []*schema.Column{serial}, Columns: []*schema.Column{
 		serial,
-		{Name: "secret", Type: field.TypeBytes, Nullable: true,
-			SchemaType: map[string]string{"postgres": "varchar(500)", "sqlite3": "varchar(500)"}},
+		{
+			Name: "secret", Type: field.TypeBytes, Nullable: true,
+			SchemaType: map[string]string{"postgres": "varchar(500)", "sqlite3": "varchar(500)"},
+		},
 	}}
 	for _, name := range columns {
 		c := &schema.Column{Name: name, Type: field.TypeString, Nullable: true}
@@ -314,13 +318,17 @@ func TestDiffOlderDirectory(t *testing.T) {
 				return
 			}
 			run(t, db, "CREATE TABLE child () INHERITS (vaults)")
-			want := []string{"trigger credent_child__secret_1 on child missing",
-				"trigger credent_child__secret_2 on child missing"}
+			want := []string{
+				"trigger credent_child__secret_1 on child missing",
+				"trigger credent_child__secret_2 on child missing",
+			}
 			if diff := cmp.Diff(want, check(t, db, dir)); diff != "" {
 				t.Error(diff)
 			}
-			for _, stmt := range encrypted.IndexTriggers("postgres", encrypted.Column{Table: "child", Name: "secret",
-				Index: "secret_index"}) {
+			for _, stmt := range encrypted.IndexTriggers("postgres", encrypted.Column{
+				Table: "child", Name: "secret",
+				Index: "secret_index",
+			}) {
 				run(t, db, stmt)
 			}
 			if got := check(t, db, dir); got != nil {

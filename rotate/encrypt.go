@@ -173,8 +173,10 @@ func checkAllowed(ctx context.Context, s store, tables []table) error {
 				return fmt.Errorf("find the CHECK of %s: %w", c, err)
 			}
 			for _, check := range checks {
-				e := &SchemaError{Column: c, Reason: "the constraint " + check.name + " allows nothing but tokens",
-					SQL: check.drop}
+				e := &SchemaError{
+					Column: c, Reason: "the constraint " + check.name + " allows nothing but tokens",
+					SQL: check.drop,
+				}
 				if check.drop == "" {
 					e.Reason += "; SQLite cannot drop it: make the table anew without it"
 				}

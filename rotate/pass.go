@@ -47,16 +47,24 @@ func (p *pass) do(ctx context.Context) error {
 	defer saving()
 	for {
 		var workers sync.WaitGroup
-		for i := range min(p.cfg.Workers, p.store.maxWorkers()) {
+		errs := make([]error, min(p.cfg.Workers, p.store.maxWorkers()))
+		for i := range errs {
 			workers.Go(func() {
-				if err := p.worker(ctx, i); err != nil {
-					cancel(err)
+				errs[i] = p.worker(ctx, i)
+				// Without positions each worker ends the part that it has.
+				if errs[i] != nil && !isLost(errs[i]) {
+					cancel(errs[i])
 				}
 			})
 		}
 		workers.Wait()
 		if cause := context.Cause(ctx); cause != nil {
 			return cause
+		}
+		for _, err := range errs {
+			if err != nil {
+				return err
+			}
 		}
 		if over, err := p.waitForOthers(ctx); over || err != nil {
 			return err
@@ -259,8 +267,10 @@ func (p *pass) rewrite(ctx context.Context, page []row) (ledger.Counts, error) {
 	if err := p.quarantined(quarantined[len(o.quarantined):]); err != nil {
 		return ledger.Counts{}, err
 	}
-	return ledger.Counts{Read: int64(len(page)), Found: found, Skipped: found - written,
-		Quarantined: int64(len(quarantined))}, nil
+	return ledger.Counts{
+		Read: int64(len(page)), Found: found, Skipped: found - written,
+		Quarantined: int64(len(quarantined)),
+	}, nil
 }
 
 // tell tells how far the pass is, and what it waits for.

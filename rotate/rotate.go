@@ -318,8 +318,10 @@ func start(ctx context.Context, db *sql.DB, ring *engine.Ring, cfg Config, op op
 		return nil, fmt.Errorf("rotate: %w", engine.ErrNoKey)
 	}
 	limit := cfg.complete()
-	r := &run{operation: op, cfg: cfg, ring: ring, db: db, start: time.Now(), limit: limit,
-		pace: &pace{most: cfg.Batch}}
+	r := &run{
+		operation: op, cfg: cfg, ring: ring, db: db, start: time.Now(), limit: limit,
+		pace: &pace{most: cfg.Batch},
+	}
 	var tables []table
 	err := r.retrySetup(ctx, func() (err error) {
 		tables, err = r.prepare(ctx, cfg)

@@ -16,7 +16,7 @@ func TestKeysAsText(t *testing.T) {
 		nil, "", "a", "\"], [\"", "\u00c4\x00\u2028<&>", "\xff\xfe",
 		[]byte{},
 		[]byte{0, 255},
-		int64(math.MinInt64), 0.1, math.Inf(1), -0.0,
+		int64(math.MinInt64), 0.1, math.Inf(1), math.Copysign(0, -1),
 		scopedKey{"user", "id"},
 		scopedKey{"", ""},
 		scopedKey{int64(1), []byte("x")},

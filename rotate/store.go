@@ -261,8 +261,10 @@ func selectPage(
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
 		var key, scope any
-		r := row{values: make([]sql.NullString, len(t.columns)), indexes: make([]sql.NullString, len(t.columns)),
-			plains: make([]sql.NullString, len(t.columns))}
+		r := row{
+			values: make([]sql.NullString, len(t.columns)), indexes: make([]sql.NullString, len(t.columns)),
+			plains: make([]sql.NullString, len(t.columns)),
+		}
 		dest := []any{&key}
 		if t.scoped {
 			dest = append(dest, &scope)

@@ -97,8 +97,10 @@ func TestEncryptRefusesTypes(t *testing.T) {
 	forEachDatabase(t, append(postgres, row), append(sqlite, row), func(t *testing.T, db *sql.DB) {
 		key := fernet.GenerateKey()
 		ring := newRing(t, key)
-		for name, says := range map[string]string{"raw": "migrate.Diff", "moment": "time.Time",
-			"document": "migrate.Diff"} {
+		for name, says := range map[string]string{
+			"raw": "migrate.Diff", "moment": "time.Time",
+			"document": "migrate.Diff",
+		} {
 			_, err := rotate.Encrypt(t.Context(), db, ring,
 				rotate.Config{In: typed, Columns: []string{"typed." + name}})
 			var schema *rotate.SchemaError
@@ -178,8 +180,10 @@ func TestVerifyDecodes(t *testing.T) {
 			if c.Undecodable != want || len(c.UndecodableRows) != int(min(want, 10)) || c.Ready() != (want == 0) {
 				t.Errorf("%+v", c)
 			}
-			if as := map[string]string{"moment": "time.Time", "raw": "bytes",
-				"document": "JSON, as this process doesn't know webhook.Config"}; c.DecodedAs != as[c.Column] {
+			if as := map[string]string{
+				"moment": "time.Time", "raw": "bytes",
+				"document": "JSON, as this process doesn't know webhook.Config",
+			}; c.DecodedAs != as[c.Column] {
 				t.Errorf("%s is decoded as %s", c.Column, c.DecodedAs)
 			}
 		}

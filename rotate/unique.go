@@ -91,8 +91,10 @@ func checkUnique(ctx context.Context, db *sql.DB, ring *engine.Ring, cfg Config,
 	if len(columns) == 0 {
 		return nil
 	}
-	r := &run{operation: operation{plain: fromPlaintext}, cfg: cfg, db: db, ring: ring, start: time.Now(),
-		pace: &pace{most: cfg.Batch}}
+	r := &run{
+		operation: operation{plain: fromPlaintext}, cfg: cfg, db: db, ring: ring, start: time.Now(),
+		pace: &pace{most: cfg.Batch},
+	}
 	var tables []table
 	err = r.retrySetup(ctx, func() (err error) {
 		if tables, r.store, err = open(ctx, db, columns, nil); err == nil {

@@ -71,8 +71,10 @@ func TestVerifyCounts(t *testing.T) {
 	}
 	ids := ring.Keys()
 	for _, c := range counts {
-		want := rotate.ColumnCount{Table: c.Table, Column: "secret", DecodedAs: "text in UTF-8",
-			Previous: map[string]int64{ids[1].ID(): 0, ids[2].ID(): 0}}
+		want := rotate.ColumnCount{
+			Table: c.Table, Column: "secret", DecodedAs: "text in UTF-8",
+			Previous: map[string]int64{ids[1].ID(): 0, ids[2].ID(): 0},
+		}
 		if c.Table == "t_text" {
 			want.Rows, want.Null, want.Primary, want.UnknownKey = 15, 1, 4, 1
 			want.NotEncrypted, want.Damaged, want.OverLength = 4, 2, 2

@@ -60,8 +60,10 @@ type work struct {
 
 // table goes through a table until a pass finds nothing to do.
 func (r *run) table(ctx context.Context, t table) (*TableReport, error) {
-	w := &work{run: r, table: t, anew: r.cfg.FromStart, result: &TableReport{Table: t.label(),
-		Columns: t.columnNames()}}
+	w := &work{run: r, table: t, anew: r.cfg.FromStart, result: &TableReport{
+		Table:   t.label(),
+		Columns: t.columnNames(),
+	}}
 	return w.result, w.do(ctx)
 }
 
@@ -273,8 +275,10 @@ func (r *run) countTable(ctx context.Context, t table) (n int64, err error) {
 func (w *work) pass(ctx context.Context, state ledger.State) error {
 	result := w.result
 	result.Passes++
-	p := &pass{work: w, state: state, number: result.Passes, before: result.Rewritten, total: w.rows,
-		others: state.Others}
+	p := &pass{
+		work: w, state: state, number: result.Passes, before: result.Rewritten, total: w.rows,
+		others: state.Others,
+	}
 	err := p.do(ctx)
 	switch {
 	case state.Since == "":

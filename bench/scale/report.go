@@ -68,8 +68,10 @@ func (r *report) all() []target {
 		if l.name == "doctor" {
 			continue
 		}
-		all = append(all, target{"resident memory of " + l.name + ", in MB", memoryLimit >> 20, true,
-			float64(l.result.memory) / (1 << 20)})
+		all = append(all, target{
+			"resident memory of " + l.name + ", in MB", memoryLimit >> 20, true,
+			float64(l.result.memory) / (1 << 20),
+		})
 	}
 	return all
 }

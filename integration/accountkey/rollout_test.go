@@ -65,6 +65,9 @@ func TestRollOutFileByFile(t *testing.T) {
 				}
 				d.serve(t, "with "+target)
 			}
+			if err := apply(""); err != nil { // the files after them
+				t.Fatal(err)
+			}
 			if report, err := testopt.Check(t.Context(), d.DB); err != nil || report.Err() != nil {
 				t.Errorf("%v, %+v", err, report)
 			}

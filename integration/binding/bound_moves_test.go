@@ -130,9 +130,11 @@ func TestBoundRawSQL(t *testing.T) {
 			query string // of the other account, the secrets' arguments, and the rows' account and ID
 			want  map[string]error
 		}{
-			"to another account": {"UPDATE user_credentials SET user_account_id = $1, user_id = 'another', api_key = " +
-				"$2, secret_key = $3, api_key_index = $4 WHERE user_account_id = $5 AND id = $6",
-				map[string]error{"another": nil, "u1": credent.ErrWrongLocation}},
+			"to another account": {
+				"UPDATE user_credentials SET user_account_id = $1, user_id = 'another', api_key = " +
+					"$2, secret_key = $3, api_key_index = $4 WHERE user_account_id = $5 AND id = $6",
+				map[string]error{"another": nil, "u1": credent.ErrWrongLocation},
+			},
 			"upsert": {
 				"INSERT INTO user_credentials (id, user_account_id, user_id, credential_type, api_key, secret_key, " +
 					"api_key_index) SELECT $6, id, user_id, 'alpaca', $2, $3, $4 FROM user_accounts WHERE id IN ($1, " +

@@ -22,7 +22,7 @@ type cluster struct {
 }
 
 // newCluster returns a new database in a layout.
-func newCluster(t *testing.T, l migrate.Layout, opts ...testopt.Option) *cluster {
+func newCluster(t *testing.T, l migrate.Layout) *cluster {
 	t.Helper()
 	database, nodes := testdb.NewCitus(t)
 	env := &testdb.Env{URL: database, Driver: "pgx", Key: keyring.GenerateKey()}
@@ -31,7 +31,7 @@ func newCluster(t *testing.T, l migrate.Layout, opts ...testopt.Option) *cluster
 	if err := migrate.Apply(t.Context(), env.DB, migrate.Config{Layout: l}); err != nil {
 		t.Fatal(err)
 	}
-	env.Client = testdb.Open(t, env.URL, append(opts, testopt.WithKeyring(env.Ring))...)
+	env.Client = testdb.Open(t, env.URL, testopt.WithKeyring(env.Ring))
 	return &cluster{env, nodes}
 }
 

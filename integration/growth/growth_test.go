@@ -289,8 +289,10 @@ func TestAnotherGoal(t *testing.T) {
 		g := grow(t, env)
 		g.stopAt(t, 1, rows/2)
 		third := keyring.GenerateKey()
-		for _, r := range []*keyring.Keyring{ring(t, third, g.newKey, env.Key), g.after,
-			ring(t, third, g.newKey, env.Key)} {
+		for _, r := range []*keyring.Keyring{
+			ring(t, third, g.newKey, env.Key), g.after,
+			ring(t, third, g.newKey, env.Key),
+		} {
 			if r == g.after {
 				r = ring(t, g.newKey, env.Key, third)
 			}
@@ -341,8 +343,10 @@ func TestVerifyByParts(t *testing.T) {
 		g.stopAt(t, 1, rows/2)
 		var want rotate.Counts
 		for _, workers := range []int{1, 3, 16} {
-			counts, err := rotate.VerifyWith(t.Context(), env.DB, g.after, rotate.Config{Workers: workers, Batch: batch,
-				RowsPerSecond: 100_000})
+			counts, err := rotate.VerifyWith(t.Context(), env.DB, g.after, rotate.Config{
+				Workers: workers, Batch: batch,
+				RowsPerSecond: 100_000,
+			})
 			if err != nil {
 				t.Fatal(err)
 			}

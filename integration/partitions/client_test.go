@@ -202,8 +202,10 @@ func TestTenantMismatch(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
-		row := credent.CopyRow{UserAccountID: a.ID, UserID: "b", CredentialType: "alpaca",
-			APIKey: credent.NewSecret("k"), SecretKey: credent.NewSecret("s")}
+		row := credent.CopyRow{
+			UserAccountID: a.ID, UserID: "b", CredentialType: "alpaca",
+			APIKey: credent.NewSecret("k"), SecretKey: credent.NewSecret("s"),
+		}
 		_, err := testopt.Copy(ctx, w.DB, testdb.Sequence(row), credent.CopyConfig{}, testopt.WithKeyring(w.Ring))
 		if !errors.Is(err, credent.ErrTenantMismatch) {
 			t.Errorf("Copy: %v", err)

@@ -51,8 +51,10 @@ func TestLayoutIsRemembered(t *testing.T) {
 	env := empty(t)
 	ctx := t.Context()
 	var planned []string
-	err := migrate.Apply(ctx, env.DB, migrate.Config{Layout: migrate.Partitioned,
-		DryRun: func(p migrate.Planned) { planned = append(planned, p.Name) }})
+	err := migrate.Apply(ctx, env.DB, migrate.Config{
+		Layout: migrate.Partitioned,
+		DryRun: func(p migrate.Planned) { planned = append(planned, p.Name) },
+	})
 	if err != nil || !strings.HasSuffix(planned[len(planned)-1], "_partitions.sql") {
 		t.Errorf("planned %v, %v", planned, err)
 	}

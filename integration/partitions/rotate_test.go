@@ -63,8 +63,10 @@ func TestRotateAndEncrypt(t *testing.T) {
 			t.Fatalf("filled %+v, %v", report, err)
 		}
 		w.verified(t, ring, rows)
-		if err := rotate.CheckUnique(ctx, w.DB, ring, rotate.Config{Columns: []string{"user_credentials.api_key"},
-			Batch: 7}); err != nil {
+		if err := rotate.CheckUnique(ctx, w.DB, ring, rotate.Config{
+			Columns: []string{"user_credentials.api_key"},
+			Batch:   7,
+		}); err != nil {
 			t.Error(err)
 		}
 		w.Exec(t, "ALTER TABLE user_credentials DROP CONSTRAINT user_credentials_api_key_encrypted, DROP CONSTRAINT "+
@@ -241,8 +243,10 @@ func TestTenantKeys(t *testing.T) {
 		ring := testdb.Must(keyring.New(keyring.GenerateKey(), w.Key))
 		var states []encrypted.ColumnStates
 		for _, c := range ent.EncryptedColumns() {
-			states = append(states, encrypted.ColumnStates{Column: c, Binding: credent.Write,
-				TenantKeys: credent.Write})
+			states = append(states, encrypted.ColumnStates{
+				Column: c, Binding: credent.Write,
+				TenantKeys: credent.Write,
+			})
 		}
 		cfg := rotate.Config{States: states, Batch: 7}
 		if _, err := rotate.Run(ctx, w.DB, ring, cfg); err != nil {

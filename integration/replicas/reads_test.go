@@ -131,7 +131,8 @@ func TestReaderOfOwner(t *testing.T) {
 	w := newWorld(t, "pgx")
 	told := 0
 	cfg := credent.Config{Keyring: w.ring, RequireRowSecurity: true, OnReaderError: func(context.Context,
-		error) {
+		error,
+	) {
 		told++
 	}}
 	_, err := credent.Open(within(t), w.url(t, w.primary, w.app), cfg, credent.WithReader(w.url(t, w.standby, nil)))
@@ -160,11 +161,23 @@ func TestWritingQueries(t *testing.T) {
 		t.Helper()
 		rows, err := c.QueryContext(credent.WithReadOnlySQL(ctx), "SELECT pg_is_in_recovery()")
 		must(t, err)
+		defer func() { must(t, rows.Close()) }()
 		for rows.Next() {
 			must(t, rows.Scan(&is))
 		}
-		must(t, errors.Join(rows.Err(), rows.Close()))
+		must(t, rows.Err())
 		return is
+	}
+	count := func(ctx context.Context, query string) (n int) {
+		t.Helper()
+		rows, err := c.QueryContext(credent.WithReadOnlySQL(ctx), query)
+		must(t, err)
+		defer func() { must(t, rows.Close()) }()
+		for rows.Next() {
+			n++
+		}
+		must(t, rows.Err())
+		return n
 	}
 	if ctx := credent.WithRequest(within(t)); !inRecovery(ctx) || inRecovery(credent.WithPrimary(ctx)) ||
 		inRecovery(within(t)) {
@@ -175,13 +188,7 @@ func TestWritingQueries(t *testing.T) {
 		"function": "SELECT set_config('x.y', 'z', false) FROM user_accounts FOR UPDATE",
 	} {
 		ctx := credent.WithRequest(within(t))
-		rows, err := c.QueryContext(credent.WithReadOnlySQL(ctx), query)
-		must(t, err)
-		n := 0
-		for rows.Next() {
-			n++
-		}
-		must(t, errors.Join(rows.Err(), rows.Close()))
+		n := count(ctx, query)
 		if n != 1 || inRecovery(ctx) {
 			t.Errorf("%s: %d rows, and the next query in recovery: %v", name, n, inRecovery(ctx))
 		}

@@ -48,8 +48,10 @@ func (p *plain) writers(
 				// Each row has one writer, so that the last acknowledged value
 				// is known.
 				id := p.ids[(i*n+w)%len(p.ids)]
-				v := testdb.Pair{APIKey: fmt.Sprintf("key %d of %d", i, w),
-					SecretKey: fmt.Sprintf("secret %d of %d", i, w)}
+				v := testdb.Pair{
+					APIKey:    fmt.Sprintf("key %d of %d", i, w),
+					SecretKey: fmt.Sprintf("secret %d of %d", i, w),
+				}
 				err := write(id, v)
 				if p.IsSQLite() {
 					if err != nil && strings.Contains(err.Error(), "SQLITE_BUSY") {
@@ -191,8 +193,10 @@ func TestDecryptQuarantines(t *testing.T) {
 	t.Parallel()
 	forEachPlain(t, 6, func(t *testing.T, p *plain) {
 		p.encrypt(t, rotate.Config{})
-		bad := map[int]error{1: credent.ErrUnknownKey, 2: credent.ErrCorrupt, 3: credent.ErrLooksLikeToken,
-			4: credent.ErrNotText}
+		bad := map[int]error{
+			1: credent.ErrUnknownKey, 2: credent.ErrCorrupt, 3: credent.ErrLooksLikeToken,
+			4: credent.ErrNotText,
+		}
 		for i, stored := range map[int]string{
 			1: testdb.Must(testdb.Keyring(t, keyring.GenerateKey()).Encrypt("x")),
 			2: p.get(t, "api_key", 2)[:60],

@@ -102,8 +102,10 @@ func checkedColumns(named []string) string {
 
 func (a *app) decrypt() *cobra.Command {
 	var confirmed bool
-	cmd := a.rewriting(&rewriting{name: "decrypt", run: rotate.DecryptToPlaintext, done: "decrypted",
-		todo: "to decrypt"}, &cobra.Command{
+	cmd := a.rewriting(&rewriting{
+		name: "decrypt", run: rotate.DecryptToPlaintext, done: "decrypted",
+		todo: "to decrypt",
+	}, &cobra.Command{
 		Use:   "decrypt --store-plaintext [flags]",
 		Short: "Go back to storing plaintext, in place",
 		Long: `Replace every token of the encrypted columns by its plaintext: the way back from "credent encrypt". Whoever reads the

@@ -267,8 +267,10 @@ func (a *app) printStatusJSON(status *migrate.Status) error {
 		OK:      status.Err() == nil,
 	}
 	for _, rev := range status.Applied {
-		doc.Applied = append(doc.Applied, jsonRevision{rev.Version, rev.Description, rev.AppliedAt, rev.Baseline,
-			string(rev.Layout)})
+		doc.Applied = append(doc.Applied, jsonRevision{
+			rev.Version, rev.Description, rev.AppliedAt, rev.Baseline,
+			string(rev.Layout),
+		})
 	}
 	return a.printJSON(doc)
 }

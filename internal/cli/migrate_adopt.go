@@ -115,6 +115,8 @@ func adoptionJSON(report *migrate.AdoptReport, err error) any {
 		BadRows     []badRowsJSON    `json:"bad_rows"`
 		Applied     []string         `json:"applied"`
 		Blocked     *jsonBlocked     `json:"blocked"`
-	}{report.Already, report.Version, differences, report.Equal, bad, append([]string{}, report.Applied...),
-		blockedJSON(err)}
+	}{
+		report.Already, report.Version, differences, report.Equal, bad, append([]string{}, report.Applied...),
+		blockedJSON(err),
+	}
 }

@@ -126,8 +126,10 @@ configuration already.`,
 			return err
 		}
 		return withTables(ctx, func(db *database) error {
-			from, err := rotate.SetState(ctx, db.DB, ring, rotate.StateChange{Column: c, Protection: protection,
-				To: to, InUse: inUse})
+			from, err := rotate.SetState(ctx, db.DB, ring, rotate.StateChange{
+				Column: c, Protection: protection,
+				To: to, InUse: inUse,
+			})
 			if err != nil {
 				return err
 			}

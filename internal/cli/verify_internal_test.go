@@ -11,8 +11,10 @@ import (
 // What is under an earlier name is told, as text and as JSON.
 func TestVerifyEarlierNames(t *testing.T) {
 	t.Parallel()
-	counts := rotate.Counts{{Table: "people", Column: "mail", Rows: 3, Primary: 3, Bound: 3, Earlier: 2,
-		Index: &rotate.IndexCount{Primary: 3, Earlier: 1}}}
+	counts := rotate.Counts{{
+		Table: "people", Column: "mail", Rows: 3, Primary: 3, Bound: 3, Earlier: 2,
+		Index: &rotate.IndexCount{Primary: 3, Earlier: 1},
+	}}
 	var lines []string
 	for _, row := range verifyRows(counts) {
 		lines = append(lines, strings.Join(row, " "))

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/lib/pq"
+	"github.com/lib/pq/pqerror"
 
 	"github.com/credent-go/credent/internal/dberror"
 )
@@ -28,8 +29,10 @@ func TestAnswersOfNodes(t *testing.T) {
 		state, message, where string
 		want                  dberror.Answer
 	}{
-		"foreign key": {"23503", foreign, context, dberror.Answer{State: "23503", Table: "user_credentials",
-			Constraint: key}},
+		"foreign key": {"23503", foreign, context, dberror.Answer{
+			State: "23503", Table: "user_credentials",
+			Constraint: key,
+		}},
 		"foreign key of a COPY": {
 			"XX000", foreign, "", dberror.Answer{State: "23503", Table: "user_credentials", Constraint: key},
 		},
@@ -54,8 +57,10 @@ func TestAnswersOfNodes(t *testing.T) {
 			dberror.Answer{State: "42501", Table: "user_credentials"},
 		},
 		"deadlock of a COPY": {"XX000", "deadlock detected", "", dberror.Answer{State: "40P01"}},
-		"timeout of a COPY": {"XX000", "canceling statement due to statement timeout", "",
-			dberror.Answer{State: "57014"}},
+		"timeout of a COPY": {
+			"XX000", "canceling statement due to statement timeout", "",
+			dberror.Answer{State: "57014"},
+		},
 		"lock of a COPY":      {"XX000", "canceling statement due to lock timeout", "", dberror.Answer{State: "55P03"}},
 		"a node that is gone": {"08006", "connection to the remote node failed", "", dberror.Answer{State: "08006"}},
 		"repartition": {
@@ -68,7 +73,7 @@ func TestAnswersOfNodes(t *testing.T) {
 		test.want.Message, test.want.Detail, test.want.Where = test.message, detail, test.where
 		for driver, err := range map[string]error{
 			"pgx": &pgconn.PgError{Code: test.state, Message: test.message, Detail: detail, Where: test.where},
-			"pq":  &pq.Error{Code: pq.ErrorCode(test.state), Message: test.message, Detail: detail, Where: test.where},
+			"pq":  &pq.Error{Code: pqerror.Code(test.state), Message: test.message, Detail: detail, Where: test.where},
 		} {
 			got, ok := dberror.Of(fmt.Errorf("copy: %w", err))
 			if diff := cmp.Diff(test.want, got); !ok || diff != "" {
@@ -96,12 +101,18 @@ func TestSpread(t *testing.T) {
 		state, message, where, want string
 	}{
 		"move": {"0A000", "modifying the partition value of rows is not allowed", "", "keeps its user_id"},
-		"lock": {"0A000", "could not run distributed query with FOR UPDATE/SHARE commands", "",
-			"add it to the conditions"},
-		"join": {"0A000",
-			"complex joins are only supported when all distributed tables are co-located", "", "query the one first"},
-		"repartition": {"XX000", "the query contains a join that requires repartitioning", "",
-			"query the one first"},
+		"lock": {
+			"0A000", "could not run distributed query with FOR UPDATE/SHARE commands", "",
+			"add it to the conditions",
+		},
+		"join": {
+			"0A000",
+			"complex joins are only supported when all distributed tables are co-located", "", "query the one first",
+		},
+		"repartition": {
+			"XX000", "the query contains a join that requires repartitioning", "",
+			"query the one first",
+		},
 		"another":          {"0A000", "cannot use a hash table", "", ""},
 		"another internal": {"XX000", "could not find block", context, ""},
 	} {

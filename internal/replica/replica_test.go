@@ -90,8 +90,10 @@ func TestFailures(t *testing.T) {
 		"conflict":           {answer("40001"), replica.ErrReader, true, true, false, false},
 		"it writes":          {answer("25006"), nil, false, true, false, true},
 		"row-level security": {row, tenancy.ErrRowSecurity, false, false, false, false},
-		"no row-level security": {fmt.Errorf("x: %w", tenancy.ErrUnsupported), tenancy.ErrUnsupported, false,
-			false, false, false},
+		"no row-level security": {
+			fmt.Errorf("x: %w", tenancy.ErrUnsupported), tenancy.ErrUnsupported, false,
+			false, false, false,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -231,8 +233,10 @@ func TestBreaksOff(t *testing.T) {
 // A mutation in the context of a query, an interceptor's say, is a write.
 func TestMutationInQuery(t *testing.T) {
 	t.Parallel()
-	for _, text := range []string{"INSERT INTO t DEFAULT VALUES RETURNING id",
-		"WITH x AS (DELETE FROM t) SELECT 1", "select 1"} {
+	for _, text := range []string{
+		"INSERT INTO t DEFAULT VALUES RETURNING id",
+		"WITH x AS (DELETE FROM t) SELECT 1", "select 1",
+	} {
 		primary, standby := &server{rows: result{}}, &server{rows: result{}}
 		d := replica.New(primary, replica.Standby{Driver: standby}, nil)
 		ctx := reading(t.Context())

@@ -156,8 +156,10 @@ func wrap(drv dialect.Driver, l *live) dialect.Driver {
 }
 
 func connOf(drv dialect.Driver, policies policies) conn {
-	return conn{statement.Conn{Next: drv, Dialect: drv.Dialect(), Read: read, Gaps: new(unique.Memory),
-		Tables: new(owner.Tables)}, policies}
+	return conn{statement.Conn{
+		Next: drv, Dialect: drv.Dialect(), Read: read, Gaps: new(unique.Memory),
+		Tables: new(owner.Tables),
+	}, policies}
 }
 
 // policies has the policy of each statement.
