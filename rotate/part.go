@@ -136,6 +136,14 @@ func (p *pass) leave(ctx context.Context, h *part) {
 	_, _ = p.book.Save(ctx, h.worker, of, true)
 }
 
+// leaveAll lets others have at once what the workers have, when all have
+// stopped.
+func (p *pass) leaveAll(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
+	defer cancel()
+	_ = p.book.Leave(ctx) // or they wait for the lease to end
+}
+
 // saveAlong saves the positions now and then, until the function that it
 // returns is called.
 func (p *pass) saveAlong(ctx context.Context) (stop func()) {

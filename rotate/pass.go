@@ -39,12 +39,17 @@ type pass struct {
 }
 
 // do returns when all parts are done, here or elsewhere.
-func (p *pass) do(ctx context.Context) error {
+func (p *pass) do(ctx context.Context) (err error) {
 	p.held = make(map[*part]bool)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	saving := p.saveAlong(ctx)
-	defer saving()
+	defer func() {
+		saving()
+		if err != nil {
+			p.leaveAll(ctx)
+		}
+	}()
 	for {
 		var workers sync.WaitGroup
 		errs := make([]error, min(p.cfg.Workers, p.store.maxWorkers()))

@@ -33,6 +33,7 @@ type book interface {
 	Save(ctx context.Context, worker int, p ledger.Part, release bool) (held bool, err error)
 	Finish(ctx context.Context, worker int, p ledger.Part) (held bool, err error)
 	Next(ctx context.Context, from int, since, began string) error
+	Leave(ctx context.Context) error
 	Drop(ctx context.Context) error
 }
 

@@ -266,6 +266,30 @@ func TestLease(t *testing.T) {
 	})
 }
 
+// TestLeave gives others at once what a process had when it stopped, also a part
+// that one of its workers doesn't know it has.
+func TestLeave(t *testing.T) {
+	t.Parallel()
+	forEach(t, func(t *testing.T, db *sql.DB, sqlite bool) {
+		stopped, other := ledger.NewStored(db, sqlite, "goal", "docs"), ledger.NewStored(db, sqlite, "goal", "docs")
+		elsewhere := ledger.NewStored(db, sqlite, "another goal", "docs")
+		open(t, stopped, "f", "m")
+		open(t, elsewhere)
+		claim(t, elsewhere, 0, 1, 1)
+		claim(t, stopped, 0, 1, 1)
+		p := claim(t, stopped, 1, 1, 2)
+		claim(t, other, 0, 1, 3)
+		if err := stopped.Leave(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		claim(t, other, 1, 1, 1)
+		claim(t, other, 2, 1, 2)
+		claim(t, other, 3, 1, 0)
+		held(t, false)(stopped.Finish(t.Context(), 1, p))
+		claim(t, ledger.NewStored(db, sqlite, "another goal", "docs"), 0, 1, 0)
+	})
+}
+
 // TestAnswerLost gives a worker the part again that it doesn't know it has.
 func TestAnswerLost(t *testing.T) {
 	t.Parallel()

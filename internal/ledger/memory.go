@@ -103,6 +103,9 @@ func (m *Memory) Next(_ context.Context, from int, since, began string) error {
 	return nil
 }
 
+// Leave does nothing: no other process has the parts.
+func (m *Memory) Leave(context.Context) error { return nil }
+
 // Drop implements what [Stored.Drop] does.
 func (m *Memory) Drop(context.Context) error {
 	m.mu.Lock()

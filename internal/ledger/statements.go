@@ -46,7 +46,7 @@ func CreateTable(d string) []string {
 // once, since some drivers of SQLite count them by that. Numbers are in the
 // text.
 type statements struct {
-	usable, bounds, clear, expire, begin, part, state, drop string
+	usable, bounds, clear, expire, begin, part, state, leave, drop string
 
 	now   string                       // the time in UTC
 	until func(d time.Duration) string // the time after that
@@ -77,6 +77,7 @@ func statementsOf(sqlite bool) statements {
 	}
 	s.bounds = `SELECT part, after_key, up_to_key, bounds FROM ` + Table + fmt.Sprintf(work, 1, 2) + ` ORDER BY part`
 	s.drop = `DELETE FROM ` + Table + fmt.Sprintf(work, 1, 2)
+	s.leave = `UPDATE ` + Table + ` SET lease_until = NULL` + fmt.Sprintf(work, 1, 2) + ` AND part > 0 AND owner LIKE $3`
 	s.clear = s.drop + ` AND part > 0`
 	s.expire = `DELETE FROM ` + Table + ` WHERE goal NOT IN (SELECT goal FROM ` + Table + ` WHERE updated_at > ` +
 		s.until(-keptDays*24*time.Hour) + `)`

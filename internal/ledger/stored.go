@@ -220,6 +220,13 @@ func (s *Stored) update(ctx context.Context, set string, worker int, p Part) (bo
 	return n > 0, err
 }
 
+// Leave releases all parts that workers of this process have, also one that was
+// given to a worker that stopped before it heard of it.
+func (s *Stored) Leave(ctx context.Context) error {
+	_, err := s.db.ExecContext(ctx, s.sql.leave, s.goal, s.table, s.owner+"/%")
+	return err
+}
+
 // Next begins the pass after the given one, if nobody has begun it. since says
 // which rows it is about, and began is what the caller knows of this moment. A
 // pass about some rows begins only if the parts are done and nothing was left.

@@ -253,6 +253,9 @@ func cause(err error) string {
 	if kindOfSQLite(err) != Other {
 		return err.Error()
 	}
+	if text := wire.ConnectCause(err); text != "" {
+		return text
+	}
 	for _, s := range signs {
 		if errors.Is(err, s.err) {
 			if s.err == driver.ErrBadConn { //nolint:errorlint // the sign itself

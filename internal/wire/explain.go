@@ -29,6 +29,15 @@ type connectError struct {
 func (e *connectError) Error() string   { return ErrConnect.Error() + ": " + e.text }
 func (e *connectError) Unwrap() []error { return append([]error{ErrConnect}, e.causes...) }
 
+// ConnectCause returns why no connection could be made, as [ConnectError] says
+// it; "" for other errors.
+func ConnectCause(err error) string {
+	if e, ok := errors.AsType[*connectError](err); ok {
+		return e.text
+	}
+	return ""
+}
+
 // ConnectError returns an error of a driver's attempt to connect in words that
 // have none of the given values in them, unless the server itself says so.
 func ConnectError(err error, limit time.Duration, values ...string) error {
