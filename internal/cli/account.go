@@ -94,12 +94,13 @@ func (l *listing) accounts(ctx context.Context, client *ent.Client) error {
 			return query.All(ctx)
 		},
 		func(row *ent.UserAccount) ([]string, any) {
-			return []string{
-					printable(row.UserID), printable(row.AccountName), yesNo(row.IsActive), stamp(row.CreatedAt),
-				}, jsonAccount{
-					ID: row.ID, UserID: row.UserID, AccountName: row.AccountName, IsActive: row.IsActive,
-					CreatedAt: row.CreatedAt.UTC(), UpdatedAt: row.UpdatedAt.UTC(),
-				}
+			cells := []string{
+				printable(row.UserID), printable(row.AccountName), yesNo(row.IsActive), stamp(row.CreatedAt),
+			}
+			return cells, jsonAccount{
+				ID: row.ID, UserID: row.UserID, AccountName: row.AccountName, IsActive: row.IsActive,
+				CreatedAt: row.CreatedAt.UTC(), UpdatedAt: row.UpdatedAt.UTC(),
+			}
 		},
 		func(row *ent.UserAccount) string { return row.UserID },
 		"there are no accounts; add one with `credent account add`")
