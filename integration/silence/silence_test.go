@@ -265,7 +265,8 @@ func TestCommands(t *testing.T) {
 					}
 					t.Logf("after %s: %s", took.Round(100*time.Millisecond), strings.TrimSpace(out.String()))
 					text := out.String()
-					// While one connection is silent, another may be made in vain.
+					// While one connection is silent, another may be made in
+					// vain.
 					if how == "alone" && strings.Contains(text, "it did not answer within 10s") {
 						want = ""
 					}

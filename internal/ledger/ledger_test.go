@@ -266,8 +266,8 @@ func TestLease(t *testing.T) {
 	})
 }
 
-// TestLeave gives others at once what a process had when it stopped, also a part
-// that one of its workers doesn't know it has.
+// TestLeave gives others at once what a process had when it stopped, also a
+// part that one of its workers doesn't know it has.
 func TestLeave(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, db *sql.DB, sqlite bool) {
