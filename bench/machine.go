@@ -25,8 +25,8 @@ func pythonVersions(ctx context.Context, python string) (string, error) {
 	out, err := cmd.Output()
 	if err != nil {
 		lines := strings.Split(strings.TrimSpace(stderr.String()), "\n")
-		return "", fmt.Errorf("the Python application cannot run: %s: %w: %s; scripts/need python installs what it needs",
-			python, err, lines[len(lines)-1])
+		return "", fmt.Errorf("the Python application cannot run: %s: %w: %s; scripts/need python installs what it "+
+			"needs", python, err, lines[len(lines)-1])
 	}
 	return strings.TrimSpace(string(out)), nil
 }

@@ -79,7 +79,8 @@ func main() {
 func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	isQuick := flags.Bool("quick", false, "fewer rows and rounds, and no report")
-	only := flags.String("only", "", "parts to run, comma-separated: crypto, clients, growth, rotation; or accountkey alone; writes no report")
+	only := flags.String("only", "", "parts to run, comma-separated: crypto, clients, growth, rotation; or "+
+		"accountkey alone; writes no report")
 	rows := flags.Int("rows", 0, "credentials in the roll-out of accountkey (default: several sizes)")
 	dir := flags.String("out", "", "where to write report.md and report.svg (default: the directory of the sources)")
 	if err := flags.Parse(args); err != nil {

@@ -81,7 +81,11 @@ func (r *report) targetTable(b *strings.Builder) {
 	for _, c := range []struct{ words, a, b string }{
 		{"Beside plain ent with columns as short as the plaintexts, over lib/pq, Credent has", nameCredent, namePlain},
 		{"Over pgx, it has", nameCredentPGX, namePlainPGX},
-		{"What ent costs beside GORM is not Credent's to mend. Without any encryption, ent is to GORM with encryption", namePlainPGX, nameGORM},
+		{
+			"What ent costs beside GORM is not Credent's to mend. Without any encryption, " +
+				"ent is to GORM with encryption",
+			namePlainPGX, nameGORM,
+		},
 	} {
 		ratios := make([]string, len(endGroups))
 		for i, group := range endGroups {
@@ -95,8 +99,8 @@ func (r *report) cryptoTable(b *strings.Builder) {
 	if r.allocs == nil {
 		return
 	}
-	b.WriteString("## Cryptography\n\nNanoseconds of one operation on one core, and allocations. Fernet tokens but for the last " +
-		"two, which give binary ciphertext without base64 and a time.\n\n|")
+	b.WriteString("## Cryptography\n\nNanoseconds of one operation on one core, and allocations. Fernet tokens but " +
+		"for the last two, which give binary ciphertext without base64 and a time.\n\n|")
 	for _, engine := range engines {
 		b.WriteString(" | " + engine)
 	}
@@ -142,9 +146,10 @@ func (r *report) clientTable(b *strings.Builder) {
 	if len(r.series[key{groupRead, nameCredent}]) == 0 {
 		return
 	}
-	b.WriteString("## Clients on Postgres\n\n![speed of the clients](report.svg)\n\nRows in a second, each with two secrets of 24 " +
-		"and 40 bytes, and below in parentheses the ratio to plain ent on the same driver. A list without reveal reads whole " +
-		"rows and does not look at the secrets; who decrypts at once cannot, and has the figure of a read there.\n\n| client | crypto |")
+	b.WriteString("## Clients on Postgres\n\n![speed of the clients](report.svg)\n\nRows in a second, each with two " +
+		"secrets of 24 and 40 bytes, and below in parentheses the ratio to plain ent on the same driver. A list " +
+		"without reveal reads whole rows and does not look at the secrets; who decrypts at once cannot, and has the " +
+		"figure of a read there.\n\n| client | crypto |")
 	for _, group := range endGroups {
 		b.WriteString(" " + group + " |")
 	}
@@ -157,7 +162,8 @@ func (r *report) clientTable(b *strings.Builder) {
 		}
 		b.WriteString("\n")
 	}
-	fmt.Fprintf(b, "| %s | %s | | %s (%.2f) | | | |\n\n", nameCopy, sameCrypto, rate(median(r.series[key{groupBulk, nameCopy}])),
+	fmt.Fprintf(b, "| %s | %s | | %s (%.2f) | | | |\n\n", nameCopy, sameCrypto,
+		rate(median(r.series[key{groupBulk, nameCopy}])),
 		r.series.faster(key{groupBulk, nameCopy}, key{groupBulk, namePlainPGX}).median)
 }
 
@@ -173,8 +179,8 @@ func (r *report) rotationTable(b *strings.Builder) {
 	if len(r.series[key{groupRotate, nameRotate}]) == 0 {
 		return
 	}
-	fmt.Fprintf(b, "## Re-encryption\n\nOf %s, freshly vacuumed; row by row of %d of them.\n\n| | rows in a second | / %s | / %s |\n"+
-		"|---|---:|---:|---:|\n", sizeName(r.cfg.rotated), r.cfg.updates, nameUpdateOneID, nameUpdateAll)
+	fmt.Fprintf(b, "## Re-encryption\n\nOf %s, freshly vacuumed; row by row of %d of them.\n\n| | rows in a second | "+
+		"/ %s | / %s |\n|---|---:|---:|---:|\n", sizeName(r.cfg.rotated), r.cfg.updates, nameUpdateOneID, nameUpdateAll)
 	for _, name := range []string{nameRotate, nameRotateOne, nameUpdateOneID, nameUpdateAll} {
 		k := key{groupRotate, name}
 		fmt.Fprintf(b, "| %s | %s | %s | %s |\n", name, rate(median(r.series[k])),
@@ -187,9 +193,9 @@ func (r *report) growthTable(b *strings.Builder) {
 	if len(r.series[key{groupGrowPoint, sizeName(r.cfg.growth[0])}]) == 0 {
 		return
 	}
-	fmt.Fprintf(b, "## Growth\n\nMicroseconds of one operation, or of one row, with ent + Credent over pgx; a list is of the %d "+
-		"credentials of one account, without reveal. The last three are of the whole table, once: migrate is what the later "+
-		"migrations do to a table of the first.\n\n|", perAccount)
+	fmt.Fprintf(b, "## Growth\n\nMicroseconds of one operation, or of one row, with ent + Credent over pgx; a list "+
+		"is of the %d credentials of one account, without reveal. The last three are of the whole table, once: "+
+		"migrate is what the later migrations do to a table of the first.\n\n|", perAccount)
 	for _, rows := range r.cfg.growth {
 		b.WriteString(" | " + sizeName(rows))
 	}

@@ -148,7 +148,11 @@ func TestReader(t *testing.T) {
 			found, err := credentials.Query().Select(usercredential.FieldUserID).Strings(ctx)
 			return len(found), err
 		},
-		"Aggregate": func(ctx context.Context) (int, error) { return credentials.Query().Aggregate(ent.Count()).Int(ctx) },
+		"Aggregate": func(ctx context.Context) (int,
+			error,
+		) {
+			return credentials.Query().Aggregate(ent.Count()).Int(ctx)
+		},
 		"GroupBy": func(ctx context.Context) (int, error) {
 			found, err := credentials.Query().GroupBy(usercredential.FieldUserID).Strings(ctx)
 			return len(found), err
@@ -227,7 +231,8 @@ func TestReaderSeesOwnWrites(t *testing.T) {
 			return err
 		},
 		"refused": func(ctx context.Context, l *lagging) error {
-			if err := l.UserAccount.Create().SetUserID("u-1").SetAccountName("again").Exec(ctx); !ent.IsConstraintError(err) {
+			if err := l.UserAccount.Create().SetUserID("u-1").SetAccountName("again").
+				Exec(ctx); !ent.IsConstraintError(err) {
 				return errors.Join(failed, err)
 			}
 			return nil
@@ -317,7 +322,8 @@ func TestHooksReadThePrimary(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, ctx := range []context.Context{
-		client.WithRequest(t.Context()), client.WithStaleReads(t.Context()), client.WithStaleReads(client.WithRequest(t.Context())),
+		client.WithRequest(t.Context()), client.WithStaleReads(t.Context()),
+		client.WithStaleReads(client.WithRequest(t.Context())),
 	} {
 		// Without a user_id, which a hook reads from the account.
 		err := l.UserCredential.Create().SetUserAccountID(l.account.ID).SetCredentialType("a").
@@ -352,7 +358,8 @@ func TestReaderFillsNoDigests(t *testing.T) {
 	}
 	for db, want := range map[*sql.DB]int{l.primary: 0, l.standby: 1} {
 		var n int
-		err := db.QueryRowContext(t.Context(), "SELECT count(*) FROM user_credentials WHERE api_key_index IS NULL").Scan(&n)
+		err := db.QueryRowContext(t.Context(), "SELECT count(*) FROM user_credentials WHERE api_key_index IS NULL").
+			Scan(&n)
 		if n != want || err != nil {
 			t.Errorf("%d rows without a digest, %v, want %d", n, err, want)
 		}
@@ -371,7 +378,8 @@ func TestReaderLacksTenantKey(t *testing.T) {
 					t.Fatal(err)
 				}
 				c, err := client.New(l.primary, dialect.SQLite, client.Config{
-					Keyring: l.ring, TenantKeys: state, VerifyOnRead: verify, Reader: entsql.OpenDB(dialect.SQLite, l.standby),
+					Keyring: l.ring, TenantKeys: state, VerifyOnRead: verify,
+					Reader: entsql.OpenDB(dialect.SQLite, l.standby),
 				})
 				if err != nil {
 					t.Fatal(err)

@@ -46,7 +46,8 @@ func TestOneFileAtATime(t *testing.T) {
 	defer runtime.GOMAXPROCS(before)
 	during := 0
 	next := gen.GenerateFunc(func(*gen.Graph) error { during = runtime.GOMAXPROCS(0); return nil })
-	if err := (codegen.Extension{}).Hooks()[0](next).Generate(&gen.Graph{Config: &gen.Config{Target: t.TempDir()}}); err != nil {
+	if err := (codegen.Extension{}).Hooks()[0](next).
+		Generate(&gen.Graph{Config: &gen.Config{Target: t.TempDir()}}); err != nil {
 		t.Fatal(err)
 	}
 	if after := runtime.GOMAXPROCS(0); during != 1 || after != 4 {
@@ -63,12 +64,16 @@ func TestRefusals(t *testing.T) {
 			"Session.refresh_token is named like a secret and is not encrypted", "Session.private_key",
 			"Session.client_secret", "Session.password_hash", "encrypted.Plain",
 		},
-		"byhand": {"Session.api_key is encrypted; declare it with encrypted.String", "Session.certificate is encrypted; declare"},
+		"byhand": {
+			"Session.api_key is encrypted; declare it with encrypted.String",
+			"Session.certificate is encrypted; declare",
+		},
 		"refused": {
-			"Session.a is encrypted and cannot be Unique: no two tokens are equal, not even of the same plaintext. " + indexHint,
-			`add encrypted.BlindIndex("a") to the schema's Mixin, with its method Unique`,
+			"Session.a is encrypted and cannot be Unique: no two tokens are equal, not even of the same plaintext. " +
+				indexHint, `add encrypted.BlindIndex("a") to the schema's Mixin, with its method Unique`,
 			"Session.a is encrypted and cannot be in an index: ", "Session.b is encrypted and cannot be in an index: ",
-			"Session.c is encrypted and cannot be in an index: ", "Session.d is encrypted and cannot be an OrderField: ",
+			"Session.c is encrypted and cannot be in an index: ", "Session.d is encrypted and cannot be an " +
+				"OrderField: ",
 			"Session.e is encrypted and cannot have a Default", "Session.f is encrypted and cannot have a Default",
 			"Session.g is encrypted and cannot be Nillable: Optional is enough",
 			"Session.h is encrypted and cannot be in an index: ",
@@ -76,8 +81,10 @@ func TestRefusals(t *testing.T) {
 		},
 		"tenant": {
 			"Session.a is bound and has no tenant to be bound to: add Tenant(\"user_id\")", `Session.b has the tenant "none", which is no field of`,
-			"Session.c has the tenant flag, which is of type bool: use a field of text", "Session.d has the tenant maybe, which is optional",
-			"Session.e has the tenant a, which is encrypted", "Session.c has the tenant flag, and b the tenant none: the fields of an entity",
+			"Session.c has the tenant flag, which is of type bool: use a field of text",
+			"Session.d has the tenant maybe, which is optional",
+			"Session.e has the tenant a, which is encrypted", "Session.c has the tenant flag, and b the tenant none: " +
+				"the fields of an entity",
 		},
 		"index": {
 			`Session: encrypted.BlindIndex("missing"): the schema has no encrypted field of that name`,
@@ -151,7 +158,8 @@ func TestRefusedFields(t *testing.T) {
 func TestWithoutExtension(t *testing.T) {
 	t.Setenv(encrypted.ExtensionEnv, "") // of earlier tests
 	generate := func(target string, extensions ...entc.Extension) error {
-		return entc.Generate("./testdata/encrypted", &gen.Config{Target: target, Package: "example.com/app/ent"}, entc.Extensions(extensions...))
+		return entc.Generate("./testdata/encrypted", &gen.Config{Target: target, Package: "example.com/app/ent"},
+			entc.Extensions(extensions...))
 	}
 	with := filepath.Join(t.TempDir(), "ent")
 	if err := os.Mkdir(with, 0o750); err != nil {
@@ -211,8 +219,14 @@ func TestColumns(t *testing.T) {
 	}
 	wantTypes := map[string][2]string{
 		"api_key": {"encrypted.Secret", "varchar(500)"}, "key": {"encrypted.Secret", "varchar(2764)"},
-		"certificate": {"encrypted.Value[[]byte]", "varchar(500)"}, "seen": {"encrypted.Value[time.Time]", "varchar(140)"},
-		"scopes": {"encrypted.Value[[]string]", "varchar(500)"}, "limits": {"encryptedtype.SessionLimits", "varchar(500)"},
+		"certificate": {"encrypted.Value[[]byte]", "varchar(500)"}, "seen": {
+			"encrypted.Value[time.Time]",
+			"varchar(140)",
+		},
+		"scopes": {"encrypted.Value[[]string]", "varchar(500)"}, "limits": {
+			"encryptedtype.SessionLimits",
+			"varchar(500)",
+		},
 		"waits": {"encryptedtype.SessionWaits", "varchar(500)"},
 	}
 	for _, f := range session.Fields {
@@ -242,7 +256,8 @@ func testFiles(t *testing.T, graph *gen.Graph) {
 		},
 		device: {"package device\n", `Entity: "Device",`, "Name:   FieldAPIKey,", "ValueScanner.APIKey", "ID:     FieldID,"},
 		types: {
-			"type SessionLimits = encrypted.Value[map[string]*p0.Limits]\n", "type SessionWaits = encrypted.Value[[]p1.Duration]\n",
+			"type SessionLimits = encrypted.Value[map[string]*p0.Limits]\n", "type SessionWaits = " +
+				"encrypted.Value[[]p1.Duration]\n",
 			`p0 "github.com/credent-go/credent/codegen/testdata/encrypted"`, `p1 "time"`,
 		},
 	} {
@@ -288,7 +303,8 @@ func TestNothingCompares(t *testing.T) {
 	encrypted := regexp.MustCompile(`^(By|Where)?(Key|APIKey|Certificate|Seen|Scopes|Limits|Waits)(EQ|NEQ|In|NotIn|G|L|Contains|Has|$|Validator)`)
 	seen := 0
 	for _, path := range append(files, filepath.Join(target, "entql.go")) {
-		if name := filepath.Base(path); name == "session.go" || name == "device.go" || name == "where.go" || name == "entql.go" {
+		if name := filepath.Base(path); name == "session.go" || name == "device.go" || name == "where.go" ||
+			name == "entql.go" {
 			file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
 			if err != nil {
 				t.Fatal(err)
@@ -315,8 +331,11 @@ func TestTenants(t *testing.T) {
 		t.Fatal(err)
 	}
 	for entity, want := range map[string][]string{
-		"device":  {"Name FieldA", "Tenant FieldOrg", "Bound true"},
-		"session": {"Name FieldA", "Tenant FieldOwnerID", "Bound true", "Name FieldB", "Tenant FieldOwnerID", "Name FieldC"},
+		"device": {"Name FieldA", "Tenant FieldOrg", "Bound true"},
+		"session": {
+			"Name FieldA", "Tenant FieldOwnerID", "Bound true", "Name FieldB",
+			"Tenant FieldOwnerID", "Name FieldC",
+		},
 	} {
 		data, err := os.ReadFile(filepath.Join(graph.Target, entity, "encrypted_columns.go"))
 		if err != nil {
@@ -340,7 +359,8 @@ func TestEarlierNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	for entity, want := range map[string][]string{
-		"person": {"people.email,patients.mail,patients.email", "patients.ssn", "patients.scan"}, "clinic": {"clinics.email"},
+		"person": {"people.email,patients.mail,patients.email", "patients.ssn", "patients.scan"},
+		"clinic": {"clinics.email"},
 	} {
 		data, err := os.ReadFile(filepath.Join(graph.Target, entity, "encrypted_columns.go"))
 		if err != nil {
@@ -381,7 +401,8 @@ func TestPicture(t *testing.T) {
 	}
 
 	write(t, page, "no place for it")
-	if _, err := generate(t, "../ent/schema", page); err == nil || !strings.Contains(err.Error(), codegen.PictureBegin) {
+	if _, err := generate(t, "../ent/schema", page); err == nil ||
+		!strings.Contains(err.Error(), codegen.PictureBegin) {
 		t.Errorf("a page without the lines: %v", err)
 	}
 }

@@ -71,7 +71,8 @@ func ExampleNewDriver() {
 	defer func() { _ = c.Close() }()
 	row := store(c)
 	var token string
-	if err := db.QueryRowContext(context.Background(), "SELECT api_key FROM user_credentials").Scan(&token); err != nil {
+	if err := db.QueryRowContext(context.Background(), "SELECT api_key FROM user_credentials").
+		Scan(&token); err != nil {
 		log.Fatal(err)
 	}
 	fmt.Println(token[:5])
@@ -87,7 +88,8 @@ func ExampleReadStates() {
 	ctx := context.Background()
 	_, db, ring := newClient(encrypted.Config{})
 	run(db, encrypted.StatesTable(dialect.SQLite))
-	run(db, []string{"INSERT INTO credent_states (column_name, protection, state) VALUES ('user_credentials.api_key', 'binding', 'require')"})
+	run(db, []string{"INSERT INTO credent_states (column_name, protection, state) VALUES " +
+		"('user_credentials.api_key', 'binding', 'require')"})
 	drv, err := encrypted.NewDriver(entsql.OpenDB(dialect.SQLite, db), encrypted.Config{
 		Keyring: ring, Columns: ent.EncryptedColumns(),
 		States: []encrypted.ColumnStates{{Column: usercredential.APIKeyColumn, Binding: encrypted.Accept}},
@@ -109,13 +111,18 @@ func ExampleStatesTable() {
 
 func ExampleTenantTriggers() {
 	c, db, _ := newClient(encrypted.Config{States: []encrypted.ColumnStates{
-		{Column: usercredential.APIKeyColumn, Binding: encrypted.Require}, {Column: usercredential.SecretKeyColumn, Binding: encrypted.Require},
+		{Column: usercredential.APIKeyColumn, Binding: encrypted.Require}, {
+			Column:  usercredential.SecretKeyColumn,
+			Binding: encrypted.Require,
+		},
 	}})
 	run(db, encrypted.StatesTable(dialect.SQLite))
-	run(db, []string{"INSERT INTO credent_states (column_name, protection, state) VALUES ('user_credentials.api_key', 'binding', 'require')"})
+	run(db, []string{"INSERT INTO credent_states (column_name, protection, state) VALUES " +
+		"('user_credentials.api_key', 'binding', 'require')"})
 	run(db, encrypted.TenantTriggers(dialect.SQLite, usercredential.APIKeyColumn))
 	store(c)
-	_, err := db.ExecContext(context.Background(), "UPDATE user_credentials SET user_id = 'user-2'") // with the tokens of user-1
+	// with the tokens of user-1
+	_, err := db.ExecContext(context.Background(), "UPDATE user_credentials SET user_id = 'user-2'")
 	fmt.Println(err != nil)
 	// Output: true
 }
@@ -182,7 +189,8 @@ func ExampleAt() {
 	c, _, _ := newClient(encrypted.Config{})
 	row, secret := store(c), encrypted.New("PK-NEW")
 	_, err := c.ExecContext(ctx, "UPDATE user_credentials SET api_key = ?, api_key_index = ? WHERE id = ?",
-		encrypted.At(secret, usercredential.APIKeyColumn, nil), encrypted.DigestOf(secret, usercredential.APIKeyColumn, nil), row.ID)
+		encrypted.At(secret, usercredential.APIKeyColumn, nil),
+		encrypted.DigestOf(secret, usercredential.APIKeyColumn, nil), row.ID)
 	fmt.Println(err)
 	fmt.Println(c.UserCredential.GetX(ctx, row.ID).APIKey.Reveal())
 	// Output:
@@ -205,7 +213,8 @@ func ExampleLookup() {
 	ctx := context.Background()
 	c, _, _ := newClient(encrypted.Config{})
 	store(c)
-	found := c.UserCredential.Query().Where(encrypted.Lookup(usercredential.APIKeyColumn, encrypted.New("PK-MADE-UP"))).CountX(ctx)
+	found := c.UserCredential.Query().Where(encrypted.Lookup(usercredential.APIKeyColumn, encrypted.New("PK-MADE-UP"))).
+		CountX(ctx)
 	fmt.Println(found)
 	// Output: 1
 }
@@ -228,7 +237,8 @@ func ExampleOpenerOf() {
 	c, db, ring := newClient(encrypted.Config{})
 	store(c)
 	var secret encrypted.Secret
-	if err := db.QueryRowContext(context.Background(), "SELECT api_key FROM user_credentials").Scan(&secret); err != nil {
+	if err := db.QueryRowContext(context.Background(), "SELECT api_key FROM user_credentials").
+		Scan(&secret); err != nil {
 		log.Fatal(err)
 	}
 	_, err := secret.Reveal()
@@ -243,19 +253,24 @@ func ExampleObservedBy() {
 	c, db, ring := newClient(encrypted.Config{})
 	store(c)
 	var secret encrypted.Secret
-	if err := db.QueryRowContext(context.Background(), "SELECT api_key FROM user_credentials").Scan(&secret); err != nil {
+	if err := db.QueryRowContext(context.Background(), "SELECT api_key FROM user_credentials").
+		Scan(&secret); err != nil {
 		log.Fatal(err)
 	}
 	ctx := encrypted.WithActor(context.Background(), "support@example.com")
 	told := encrypted.ObservedBy(ctx, func(e encrypted.Reveal) { fmt.Println(e.Actor, "revealed", e.Column) })
-	if _, err := secret.OpenedBy(encrypted.OpenerOf(ring, usercredential.APIKeyColumn, nil, told)).Reveal(); err != nil {
+	if _, err := secret.OpenedBy(encrypted.OpenerOf(ring, usercredential.APIKeyColumn, nil, told)).
+		Reveal(); err != nil {
 		log.Fatal(err)
 	}
 	// Output: support@example.com revealed api_key
 }
 
 func ExampleWithActor() {
-	c, _, _ := newClient(encrypted.Config{OnReveal: func(e encrypted.Reveal) { fmt.Println(e.Actor, "revealed", e.Column) }})
+	c, _, _ := newClient(encrypted.Config{OnReveal: func(e encrypted.Reveal) {
+		fmt.Println(e.Actor,
+			"revealed", e.Column)
+	}})
 	row := store(c)
 	ctx := encrypted.WithActor(context.Background(), "support@example.com")
 	if _, err := c.UserCredential.GetX(ctx, row.ID).SecretKey.Reveal(); err != nil {
@@ -267,11 +282,15 @@ func ExampleWithActor() {
 // A program that opens tokens by itself derives the keys of bound ones.
 func ExampleBoundKeyring() {
 	c, db, ring := newClient(encrypted.Config{States: []encrypted.ColumnStates{
-		{Column: usercredential.APIKeyColumn, Binding: encrypted.Require}, {Column: usercredential.SecretKeyColumn, Binding: encrypted.Require},
+		{Column: usercredential.APIKeyColumn, Binding: encrypted.Require}, {
+			Column:  usercredential.SecretKeyColumn,
+			Binding: encrypted.Require,
+		},
 	}})
 	store(c)
 	var token string
-	if err := db.QueryRowContext(context.Background(), "SELECT api_key FROM user_credentials").Scan(&token); err != nil {
+	if err := db.QueryRowContext(context.Background(), "SELECT api_key FROM user_credentials").
+		Scan(&token); err != nil {
 		log.Fatal(err)
 	}
 	bound, err := encrypted.BoundKeyring(ring, usercredential.APIKeyColumn, "user-1")

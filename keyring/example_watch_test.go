@@ -25,7 +25,8 @@ func ExampleWatch() {
 	oldKey, newKey := keyring.GenerateKey(), keyring.GenerateKey()
 	file := filepath.Join(dir, "keys")
 	rewrite := func(text string) {
-		if err := errors.Join(os.WriteFile(file+".new", []byte(text), 0o600), os.Rename(file+".new", file)); err != nil {
+		if err := errors.Join(os.WriteFile(file+".new", []byte(text), 0o600),
+			os.Rename(file+".new", file)); err != nil {
 			log.Fatal(err)
 		}
 	}

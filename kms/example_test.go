@@ -92,7 +92,8 @@ func ExampleEnvSource() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	client, err := credent.Open(ctx, "sqlite::memory:", credent.Config{Migrate: true, Keyring: ring}, credent.WithDriver(sqlite.Driver()))
+	client, err := credent.Open(ctx, "sqlite::memory:", credent.Config{Migrate: true, Keyring: ring},
+		credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -256,7 +256,10 @@ func TestVaultHangs(t *testing.T) {
 // TestEchoingServer answers with what it was sent, as a debugging proxy may: no
 // error of wrapping shows it.
 func TestEchoingServer(t *testing.T) {
-	for _, status := range []int{http.StatusBadRequest, http.StatusOK, http.StatusInternalServerError, http.StatusNotFound} {
+	for _, status := range []int{
+		http.StatusBadRequest, http.StatusOK, http.StatusInternalServerError,
+		http.StatusNotFound,
+	} {
 		server := echoServer(t, status)
 		t.Setenv("VAULT_ADDR", server)
 		t.Setenv("VAULT_TOKEN", "made-up")

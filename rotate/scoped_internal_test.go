@@ -32,7 +32,11 @@ var scopedTables = []struct {
 }{
 	{"s_varchar", "varchar(64)", "bigint", true, "quote ' \" \\ {}, NULL", "bob", "nobody"},
 	{"s_text", "text", "uuid", true, "", "Ä", "nobody"},
-	{"s_uuid", "uuid", "integer", true, "6b4a2f10-0000-4000-8000-000000000001", "6b4a2f10-0000-4000-8000-00000000000a", "6B4A2F10-0000-4000-8000-00000000000A"},
+	{
+		"s_uuid", "uuid", "integer", true,
+		"6b4a2f10-0000-4000-8000-000000000001", "6b4a2f10-0000-4000-8000-00000000000a",
+		"6B4A2F10-0000-4000-8000-00000000000A",
+	},
 	{"s_bigint", "bigint", "text", true, "-7", "9007199254740993", "007"},
 	{"s_small", "smallint", "integer", false, "-7", "7", "70000"},
 	{"s_domain", "owner", "integer", false, "a", "b", "c"},
@@ -62,11 +66,13 @@ func makeScoped(t *testing.T, db *sql.DB, isPostgres bool) {
 		exec("CREATE DOMAIN owner AS varchar(20) CHECK (VALUE <> 'c')")
 	}
 	for _, s := range scopedTables {
-		create := fmt.Sprintf("CREATE TABLE %s (id %s, org %s NOT NULL, secret varchar(500), PRIMARY KEY (org, id))", s.name, s.key, s.tenant)
+		create := fmt.Sprintf("CREATE TABLE %s (id %s, org %s NOT NULL, secret varchar(500), PRIMARY KEY (org, id))",
+			s.name, s.key, s.tenant)
 		if isPostgres && s.partitions {
 			exec(create + " PARTITION BY HASH (org)")
 			for i := range 3 {
-				exec(fmt.Sprintf("CREATE TABLE %s_%d PARTITION OF %[1]s FOR VALUES WITH (MODULUS 3, REMAINDER %[2]d)", s.name, i))
+				exec(fmt.Sprintf("CREATE TABLE %s_%d PARTITION OF %[1]s FOR VALUES WITH (MODULUS 3, REMAINDER %[2]d)",
+					s.name, i))
 			}
 		} else {
 			exec(create)
@@ -77,7 +83,8 @@ func makeScoped(t *testing.T, db *sql.DB, isPostgres bool) {
 				if s.key == "uuid" {
 					id = fmt.Sprintf("6b4a2f10-0000-4000-8000-%012d", i)
 				}
-				exec(fmt.Sprintf("INSERT INTO %s (id, org, secret) VALUES ($1, $2, $3)", s.name), id, tenant, secretOf(tenant, id))
+				exec(fmt.Sprintf("INSERT INTO %s (id, org, secret) VALUES ($1, $2, $3)", s.name), id, tenant,
+					secretOf(tenant, id))
 			}
 		}
 	}
@@ -157,7 +164,8 @@ func checkScoped(t *testing.T, db *sql.DB, ring *keyring.Keyring, but string) {
 // storedIn returns the tenant, the key and the secret of each row.
 func storedIn(t *testing.T, db *sql.DB, table string) (all [][3]string) {
 	t.Helper()
-	rows, err := db.QueryContext(t.Context(), "SELECT CAST(org AS varchar(64)), CAST(id AS varchar(64)), secret FROM "+table)
+	rows, err := db.QueryContext(t.Context(),
+		"SELECT CAST(org AS varchar(64)), CAST(id AS varchar(64)), secret FROM "+table)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,14 +192,16 @@ func TestKeysOfTwoColumns(t *testing.T) {
 		oldKey, newKey := fernet.GenerateKey(), fernet.GenerateKey()
 		ring := publicRing(t, oldKey)
 		cfg := Config{In: scopedColumns(), Batch: 5, Workers: 2}
-		if _, err := db.ExecContext(ctx, "UPDATE s_varchar SET secret = 'gAAAA' WHERE org = 'bob' AND id = 3"); err != nil {
+		if _, err := db.ExecContext(ctx,
+			"UPDATE s_varchar SET secret = 'gAAAA' WHERE org = 'bob' AND id = 3"); err != nil {
 			t.Fatal(err)
 		}
 		report, err := Encrypt(ctx, db, ring, cfg)
 		if !errors.Is(err, ErrQuarantined) || report.Rewritten() != all-1 {
 			t.Fatalf("encrypted %+v, %v", report, err)
 		}
-		if _, err := db.ExecContext(ctx, "UPDATE s_varchar SET secret = $1 WHERE org = 'bob' AND id = 3", secretOf("bob", "3")); err != nil {
+		if _, err := db.ExecContext(ctx, "UPDATE s_varchar SET secret = $1 WHERE org = 'bob' AND id = 3",
+			secretOf("bob", "3")); err != nil {
 			t.Fatal(err)
 		}
 		if report, err = Encrypt(ctx, db, ring, cfg); err != nil || report.Rewritten() != 1 {
@@ -218,12 +228,18 @@ func TestKeysOfTwoColumns(t *testing.T) {
 			}
 		}
 		cfg.Columns = nil
-		if err := CheckUnique(ctx, db, ring, Config{In: cfg.In, Columns: []string{"s_varchar.secret"}, Batch: 3}); err != nil {
+		if err := CheckUnique(ctx, db, ring, Config{
+			In: cfg.In, Columns: []string{"s_varchar.secret"},
+			Batch: 3,
+		}); err != nil {
 			t.Errorf("unique: %v", err)
 		}
 
 		for _, s := range scopedTables {
-			if _, err := DestroyTenant(ctx, db, ring, s.none, column.Column{Table: s.name, Name: "secret", Size: 500, Tenant: "org", ID: "id"}); !errors.Is(err, ErrUnknownTenant) {
+			if _, err := DestroyTenant(ctx, db, ring, s.none, column.Column{
+				Table: s.name, Name: "secret", Size: 500,
+				Tenant: "org", ID: "id",
+			}); !errors.Is(err, ErrUnknownTenant) {
 				t.Errorf("%s: destroyed nobody's key: %v", s.name, err)
 			}
 		}
@@ -243,9 +259,13 @@ func TestKeysOfTwoColumns(t *testing.T) {
 func TestOtherKeysOfTwoColumnsAreRefused(t *testing.T) {
 	t.Parallel()
 	forEachScoped(t, func(t *testing.T, db *sql.DB) {
-		for name, key := range map[string]string{"r_second": "id, org", "r_three": "org, id, part", "r_other": "part, id"} {
+		for name, key := range map[string]string{
+			"r_second": "id, org", "r_three": "org, id, part",
+			"r_other": "part, id",
+		} {
 			if _, err := db.ExecContext(t.Context(), "CREATE TABLE "+name+
-				" (id integer, org varchar(20), part integer, secret varchar(500), PRIMARY KEY ("+key+"))"); err != nil {
+				" (id integer, org varchar(20), part integer, secret varchar(500), PRIMARY KEY ("+key+
+				"))"); err != nil {
 				t.Fatal(err)
 			}
 			c := column.Column{Table: name, Name: "secret", Size: 500, Tenant: "org", ID: "id"}
@@ -356,13 +376,19 @@ func TestPlansOfKeysOfTwoColumns(t *testing.T) {
 					t.Fatalf("%s: %v", query, err)
 				}
 			}
-			exec("CREATE TABLE plan_t (id bigint, org " + of.tenantType + ", secret varchar(500), digest bytea, PRIMARY KEY (org, id)) PARTITION BY HASH (org)")
+			exec("CREATE TABLE plan_t (id bigint, org " + of.tenantType + ", secret varchar(500), digest bytea, " +
+				"PRIMARY KEY (org, id)) PARTITION BY HASH (org)")
 			for i := range 4 {
-				exec(fmt.Sprintf("CREATE TABLE plan_t_%d PARTITION OF plan_t FOR VALUES WITH (MODULUS 4, REMAINDER %[1]d)", i))
+				exec(fmt.Sprintf("CREATE TABLE plan_t_%d PARTITION OF plan_t FOR VALUES WITH (MODULUS 4, REMAINDER "+
+					"%[1]d)", i))
 			}
-			exec("INSERT INTO plan_t SELECT n, " + of.tenant + ", 'gAAAA' || repeat('x', 150) FROM generate_series(1, 40000) n")
+			exec("INSERT INTO plan_t SELECT n, " + of.tenant + ", 'gAAAA' || repeat('x', 150) FROM " +
+				"generate_series(1, 40000) n")
 			exec("ANALYZE plan_t")
-			tab := table{name: "plan_t", tenant: "org", columns: []column.Column{{Table: "plan_t", Name: "secret", Size: 500, Tenant: "org", ID: "id"}}}
+			tab := table{name: "plan_t", tenant: "org", columns: []column.Column{{
+				Table: "plan_t", Name: "secret",
+				Size: 500, Tenant: "org", ID: "id",
+			}}}
 			s := postgres{db}
 			if err := s.describe(t.Context(), &tab); err != nil {
 				t.Fatal(err)
@@ -376,12 +402,16 @@ func TestPlansOfKeysOfTwoColumns(t *testing.T) {
 				t.Fatal(err)
 			}
 			plan := tr.plan(t, db)
-			if !pageByIndex.MatchString(plan) || strings.Contains(plan, "  Sort\n") || strings.Contains(plan, "Incremental Sort\n") || strings.Contains(plan, "Seq Scan") {
+			if !pageByIndex.MatchString(plan) || strings.Contains(plan, "  Sort\n") ||
+				strings.Contains(plan, "Incremental Sort\n") || strings.Contains(plan, "Seq Scan") {
 				t.Errorf("a page:\n%s", plan)
 			}
 			changes := make([]change, len(page))
 			for i, r := range page {
-				changes[i] = change{row: r, cells: []cell{{changed: true, value: sql.NullString{String: "gAAAAnew", Valid: true}}}}
+				changes[i] = change{
+					row:   r,
+					cells: []cell{{changed: true, value: sql.NullString{String: "gAAAAnew", Valid: true}}},
+				}
 			}
 			written, refused, err := s.write(t.Context(), tab, changes)
 			if err != nil || written != 1000 || refused != nil {
@@ -400,7 +430,8 @@ func TestPlansOfKeysOfTwoColumns(t *testing.T) {
 				t.Errorf("what is stored:\n%s", plan)
 			}
 			looks := 0
-			for _, scan := range scans.FindAllStringSubmatch(explain(t, db, "ANALYZE, TIMING OFF, SUMMARY OFF", again), -1) {
+			for _, scan := range scans.FindAllStringSubmatch(explain(t, db, "ANALYZE, TIMING OFF, SUMMARY OFF", again),
+				-1) {
 				n, _ := strconv.Atoi(scan[1])
 				looks += n
 			}
@@ -419,7 +450,8 @@ func TestPlansOfKeysOfTwoColumns(t *testing.T) {
 				t.Fatal(len(rows), err)
 			}
 			one := []string{"ofTenant"}
-			if err := s.shred(t.Context(), tx, tab, rows[0], []sql.NullString{{String: "gAAAAgone", Valid: true}}); err != nil {
+			if err := s.shred(t.Context(), tx, tab, rows[0],
+				[]sql.NullString{{String: "gAAAAgone", Valid: true}}); err != nil {
 				t.Fatal(err)
 			}
 			one = append(one, "shred")

@@ -60,8 +60,14 @@ func TestLookup(t *testing.T) {
 			where predicate.UserCredential
 			want  int
 		}{
-			"or":      {usercredential.Or(is(credent.NewSecret("key 1")), is(credent.NewSecret("key 2"))), len(want["key 1"]) + len(want["key 2"])},
-			"and":     {usercredential.And(is(credent.NewSecret("key 1")), usercredential.UserID("u1")), len(want["key 1"])},
+			"or": {
+				usercredential.Or(is(credent.NewSecret("key 1")), is(credent.NewSecret("key 2"))),
+				len(want["key 1"]) + len(want["key 2"]),
+			},
+			"and": {
+				usercredential.And(is(credent.NewSecret("key 1")), usercredential.UserID("u1")),
+				len(want["key 1"]),
+			},
 			"and not": {usercredential.And(is(credent.NewSecret("key 1")), usercredential.UserID("u2")), 0},
 			"not":     {usercredential.Not(is(credent.NewSecret("key 1"))), 40 - len(want["key 1"])},
 		} {
@@ -69,7 +75,8 @@ func TestLookup(t *testing.T) {
 				t.Errorf("%s: %d rows, want %d: %v", name, n, test.want, err)
 			}
 		}
-		n, err := env.Client.UserAccount.Query().Where(useraccount.HasCredentialsWith(is(credent.NewSecret("key 3")))).Count(ctx)
+		n, err := env.Client.UserAccount.Query().Where(useraccount.HasCredentialsWith(is(credent.NewSecret("key 3")))).
+			Count(ctx)
 		if err != nil || n != 1 {
 			t.Errorf("accounts: %d, %v", n, err)
 		}
@@ -80,7 +87,8 @@ func TestLookup(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if n, err := tx.UserCredential.Update().Where(is(row.APIKey)).SetIsActive(false).Save(ctx); err != nil || n != len(want["key 3"]) {
+		if n, err := tx.UserCredential.Update().Where(is(row.APIKey)).SetIsActive(false).Save(ctx); err != nil ||
+			n != len(want["key 3"]) {
 			t.Errorf("updated %d rows: %v", n, err)
 		}
 		if n, err := tx.UserCredential.Delete().Where(is(row.APIKey)).Exec(ctx); err != nil || n != len(want["key 3"]) {
@@ -124,7 +132,9 @@ func TestLookupIsRefused(t *testing.T) {
 
 // statementOf returns the first statement of a client that contains a text, and
 // its arguments as the database gets them.
-func statementOf(t *testing.T, env *testdb.Env, contains string, do func(client *ent.Client)) (query string, args []any) {
+func statementOf(
+	t *testing.T, env *testdb.Env, contains string, do func(client *ent.Client),
+) (query string, args []any) {
 	t.Helper()
 	recorder := &statementRecorder{Driver: env.EntDriver(), contains: contains}
 	do(ent.NewClient(ent.Driver(testdb.Must(testopt.WrapDriver(recorder, testopt.WithKeyring(env.Ring))))))
@@ -165,13 +175,15 @@ func TestLookupUsesTheIndex(t *testing.T) {
 				}
 			}
 		}
-		if _, err := testopt.Copy(t.Context(), env.DB, rows, credent.CopyConfig{}, testopt.WithKeyring(env.Ring)); err != nil {
+		if _, err := testopt.Copy(t.Context(), env.DB, rows, credent.CopyConfig{},
+			testopt.WithKeyring(env.Ring)); err != nil {
 			t.Fatal(err)
 		}
 		env.Exec(t, "ANALYZE")
 		for range 2 {
 			query, args := statementOf(t, env, "api_key_index", func(client *ent.Client) {
-				row := client.UserCredential.Query().Where(usercredential.APIKeyIs(credent.NewSecret("key 12345"))).OnlyX(t.Context())
+				row := client.UserCredential.Query().Where(usercredential.APIKeyIs(credent.NewSecret("key 12345"))).
+					OnlyX(t.Context())
 				if apiKey, err := row.APIKey.Reveal(); err != nil || apiKey != "key 12345" {
 					t.Errorf("found %q, %v", apiKey, err)
 				}
@@ -251,10 +263,12 @@ func TestIndexOfOtherWriters(t *testing.T) {
 		env.Exec(t, "UPDATE user_credentials SET is_active = false, api_key = $1 WHERE id = $2", token, plain.ID)
 		wantFound := func() {
 			t.Helper()
-			if diff := cmp.Diff(map[uuid.UUID]bool{byPython.ID: true, byHand.ID: true}, testdb.Found(t, env.Client, "new")); diff != "" {
+			if diff := cmp.Diff(map[uuid.UUID]bool{byPython.ID: true, byHand.ID: true},
+				testdb.Found(t, env.Client, "new")); diff != "" {
 				t.Errorf("the new key: %s", diff)
 			}
-			if diff := cmp.Diff(map[uuid.UUID]bool{again.ID: true, plain.ID: true}, testdb.Found(t, env.Client, "old")); diff != "" {
+			if diff := cmp.Diff(map[uuid.UUID]bool{again.ID: true, plain.ID: true},
+				testdb.Found(t, env.Client, "old")); diff != "" {
 				t.Errorf("the old key: %s", diff)
 			}
 		}
@@ -300,7 +314,8 @@ func TestIndexRotation(t *testing.T) {
 		builders := make([]*ent.UserCredentialCreate, 0, stable)
 		for i := range stable {
 			builders = append(builders, env.Client.UserCredential.Create().SetUserAccountID(account.ID).SetUserID("u1").
-				SetCredentialType("alpaca").SetAPIKey(credent.NewSecret(fmt.Sprint("stable ", i))).SetSecretKey(credent.NewSecret("secret")))
+				SetCredentialType("alpaca").SetAPIKey(credent.NewSecret(fmt.Sprint("stable ", i))).
+				SetSecretKey(credent.NewSecret("secret")))
 		}
 		for chunk := range slices.Chunk(builders, 500) {
 			env.Client.UserCredential.CreateBulk(chunk...).ExecX(t.Context())
@@ -313,7 +328,8 @@ func TestIndexRotation(t *testing.T) {
 			lookups atomic.Int64
 		)
 		check := func(c *ent.Client, apiKey string, want int) {
-			n, err := c.UserCredential.Query().Where(usercredential.APIKeyIs(credent.NewSecret(apiKey))).Count(t.Context())
+			n, err := c.UserCredential.Query().Where(usercredential.APIKeyIs(credent.NewSecret(apiKey))).
+				Count(t.Context())
 			if err != nil || n != want {
 				t.Errorf("%s: found %d times, want %d: %v", apiKey, n, want, err)
 			}
@@ -332,8 +348,10 @@ func TestIndexRotation(t *testing.T) {
 				for n := 0; ctx.Err() == nil; n++ {
 					apiKey := fmt.Sprintf("writer %d, %d", w, n)
 					if len(keys) < mine {
-						row, err := pick().UserCredential.Create().SetUserAccountID(account.ID).SetUserID("u1").SetCredentialType("alpaca").
-							SetAPIKey(credent.NewSecret(apiKey)).SetSecretKey(credent.NewSecret("secret")).Save(t.Context())
+						row, err := pick().UserCredential.Create().SetUserAccountID(account.ID).SetUserID("u1").
+							SetCredentialType("alpaca").
+							SetAPIKey(credent.NewSecret(apiKey)).SetSecretKey(credent.NewSecret("secret")).
+							Save(t.Context())
 						if err != nil {
 							t.Error(err)
 							return
@@ -342,7 +360,8 @@ func TestIndexRotation(t *testing.T) {
 						continue
 					}
 					for id, before := range keys {
-						if err := pick().UserCredential.UpdateOneID(id).SetAPIKey(credent.NewSecret(apiKey)).Exec(t.Context()); err != nil {
+						if err := pick().UserCredential.UpdateOneID(id).SetAPIKey(credent.NewSecret(apiKey)).
+							Exec(t.Context()); err != nil {
 							t.Error(err)
 							return
 						}
@@ -394,8 +413,8 @@ func TestPythonDigests(t *testing.T) {
 	env := testdb.New(t)
 	row := env.Credential(t, env.Account(t, "u1"), "old", "secret")
 	for _, apiKey := range []string{"PK-MADE-UP", "", "Schlüssel ☃"} {
-		cmd := exec.CommandContext(t.Context(), testdb.Python(), "-c", code+"\nimport sys; print(api_key_index(sys.argv[1], sys.argv[2]).hex())",
-			env.Key, apiKey)
+		cmd := exec.CommandContext(t.Context(), testdb.Python(), "-c", code+"\nimport sys; "+
+			"print(api_key_index(sys.argv[1], sys.argv[2]).hex())", env.Key, apiKey)
 		out, err := cmd.Output()
 		if err != nil {
 			t.Fatal(err)

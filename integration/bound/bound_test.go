@@ -55,8 +55,11 @@ var tenants = map[string]struct {
 	postgres, sqlite string
 	one, other       any
 }{
-	"text":    {"varchar(255)", "TEXT", "a", "A"},
-	"uuid":    {"uuid", "uuid", uuid.MustParse("6B4A2F10-0000-4000-8000-00000000000A"), uuid.MustParse("6B4A2F10-0000-4000-8000-00000000000B")},
+	"text": {"varchar(255)", "TEXT", "a", "A"},
+	"uuid": {
+		"uuid", "uuid", uuid.MustParse("6B4A2F10-0000-4000-8000-00000000000A"),
+		uuid.MustParse("6B4A2F10-0000-4000-8000-00000000000B"),
+	},
 	"integer": {"bigint", "INTEGER", int64(-7), int64(8)},
 }
 
@@ -107,7 +110,10 @@ func binding(s encrypted.State) []encrypted.ColumnStates {
 // client is a driver of the database.
 func (db *database) client(t *testing.T, binding ...encrypted.ColumnStates) dialect.Driver {
 	t.Helper()
-	drv, err := encrypted.NewDriver(entsql.OpenDB(db.dialect, db.DB), encrypted.Config{Keyring: db.ring, States: binding})
+	drv, err := encrypted.NewDriver(entsql.OpenDB(db.dialect, db.DB), encrypted.Config{
+		Keyring: db.ring,
+		States:  binding,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +136,8 @@ func exec(ctx context.Context, db *database, client dialect.Driver, query string
 // update changes a row's column as generated code does: by a spec, which says
 // the row.
 func update(ctx context.Context, client dialect.Driver, values map[string]any) error {
-	spec := sqlgraph.NewUpdateSpec("devices", []string{"id", "owner", "key", "pin"}, sqlgraph.NewFieldSpec("id", field.TypeInt))
+	spec := sqlgraph.NewUpdateSpec("devices", []string{"id", "owner", "key", "pin"},
+		sqlgraph.NewFieldSpec("id", field.TypeInt))
 	spec.Node.ID.Value = 1
 	for i, c := range columns[:2] {
 		if v, ok := values[c.Name]; ok {
@@ -245,7 +252,8 @@ func TestBoundTokensOfTwoTables(t *testing.T) {
 		check := func(from, table, column string, id int, owner any, want string) {
 			t.Helper()
 			got, err := db.read(t, bound, table, column, id, owner)
-			if want == "" && (got != "" || !errors.Is(err, encrypted.ErrWrongLocation) || !errors.Is(err, encrypted.ErrUnknownKey)) {
+			if want == "" && (got != "" || !errors.Is(err, encrypted.ErrWrongLocation) ||
+				!errors.Is(err, encrypted.ErrUnknownKey)) {
 				t.Errorf("%s: got %q, %v, want ErrWrongLocation", from, got, err)
 			}
 			if want != "" && (err != nil || got != want) {
@@ -253,7 +261,8 @@ func TestBoundTokensOfTwoTables(t *testing.T) {
 			}
 		}
 		// Two tables have a column of this name, and nobody says which it is.
-		if _, err := db.bare(t, bound); !errors.Is(err, encrypted.ErrWrongLocation) || !strings.Contains(err.Error(), "several tables have a column key") {
+		if _, err := db.bare(t, bound); !errors.Is(err, encrypted.ErrWrongLocation) ||
+			!strings.Contains(err.Error(), "several tables have a column key") {
 			t.Errorf("a column of either table: %v", err)
 		}
 		check("in place", "devices", "key", 0, one, "key of devices0")
@@ -284,11 +293,13 @@ func TestBoundTokensOfTwoTables(t *testing.T) {
 				t.Errorf("not bound, of %s: got %q, %v", from, got, err)
 			}
 		}
-		if got, err := db.read(t, bound, "devices", "key", 10, one); got != "" || !errors.Is(err, encrypted.ErrWrongLocation) {
+		if got, err := db.read(t, bound, "devices", "key", 10, one); got != "" ||
+			!errors.Is(err, encrypted.ErrWrongLocation) {
 			t.Errorf("not bound, where all are: got %q, %v, want ErrWrongLocation", got, err)
 		}
 		db.exec(t, `UPDATE orders SET "key" = (SELECT "key" FROM devices WHERE id = 10) WHERE id = 1`)
-		if got, err := db.read(t, bound, "orders", "key", 1, one); got != "" || !errors.Is(err, encrypted.ErrWrongLocation) {
+		if got, err := db.read(t, bound, "orders", "key", 1, one); got != "" ||
+			!errors.Is(err, encrypted.ErrWrongLocation) {
 			t.Errorf("an unbound token of another table: got %q, %v, want ErrWrongLocation", got, err)
 		}
 	})
@@ -318,10 +329,12 @@ func TestBoundUpdatesAndRotation(t *testing.T) {
 			}
 		}
 		const bare = `UPDATE "devices" SET "pin" = $1 WHERE "id" = $2`
-		if err := exec(ctx, db, bound, bare, fieldcrypt.New("new"), 1); !errors.Is(err, encrypted.ErrNoLocation) || !strings.Contains(err.Error(), "encrypted.At(") {
+		if err := exec(ctx, db, bound, bare, fieldcrypt.New("new"), 1); !errors.Is(err, encrypted.ErrNoLocation) ||
+			!strings.Contains(err.Error(), "encrypted.At(") {
 			t.Errorf("a bare secret: %v", err)
 		}
-		if err := exec(ctx, db, bound, bare, encrypted.At(fieldcrypt.New("new"), columns[1], nil), 1); !errors.Is(err, encrypted.ErrNoTenant) {
+		if err := exec(ctx, db, bound, bare, encrypted.At(fieldcrypt.New("new"), columns[1], nil), 1); !errors.Is(err,
+			encrypted.ErrNoTenant) {
 			t.Errorf("without the tenant: %v", err)
 		}
 		if err := update(ctx, bound, map[string]any{"owner": one, "key": "moved", "pin": "moved"}); err != nil {
@@ -333,7 +346,8 @@ func TestBoundUpdatesAndRotation(t *testing.T) {
 		if err := update(ctx, bound, map[string]any{"owner": other}); !errors.Is(err, encrypted.ErrWrongLocation) {
 			t.Errorf("moved without its secrets: %v", err)
 		}
-		if err := update(ctx, bound, map[string]any{"owner": other, "key": "x"}); !errors.Is(err, encrypted.ErrWrongLocation) {
+		if err := update(ctx, bound, map[string]any{"owner": other, "key": "x"}); !errors.Is(err,
+			encrypted.ErrWrongLocation) {
 			t.Errorf("moved with one of two secrets: %v", err)
 		}
 		if err := update(ctx, bound, map[string]any{"owner": one}); err != nil {
@@ -349,7 +363,8 @@ func TestBoundUpdatesAndRotation(t *testing.T) {
 				t.Errorf("%+v", c)
 			}
 		}
-		if report, err := rotate.Run(ctx, db.DB, db.ring, rotate.Config{States: binding(encrypted.Accept)}); err != nil || report.Rewritten() != 2 {
+		if report, err := rotate.Run(ctx, db.DB, db.ring,
+			rotate.Config{States: binding(encrypted.Accept)}); err != nil || report.Rewritten() != 2 {
 			t.Fatalf("%+v, %v", report, err)
 		}
 		if got, err := db.read(t, plain, "devices", "key", 0, one); err != nil || got != "key of devices0" {
@@ -407,7 +422,8 @@ func TestRotateBindsToTheNewTenant(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Fatal(err)
 		}
-		if got, err := db.read(t, db.client(t, binding(encrypted.Require)...), "devices", "key", 0, other); err != nil || got != "key of devices0" {
+		if got, err := db.read(t, db.client(t, binding(encrypted.Require)...), "devices", "key", 0,
+			other); err != nil || got != "key of devices0" {
 			t.Errorf("got %q, %v", got, err)
 		}
 	})

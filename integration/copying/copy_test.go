@@ -54,7 +54,10 @@ func TestCopy(t *testing.T) {
 		rows[2].UserAccountID = account.ID
 		rows[3].APIKey, rows[3].SecretKey = credent.NewSecret(""), credent.NewSecret(strings.Repeat("x", 303))
 		var progress []int64
-		n, err := copyInto(t, env, testdb.Sequence(rows...), credent.CopyConfig{Batch: 600, Progress: func(n int64) { progress = append(progress, n) }})
+		n, err := copyInto(t, env, testdb.Sequence(rows...), credent.CopyConfig{
+			Batch:    600,
+			Progress: func(n int64) { progress = append(progress, n) },
+		})
 		if n != 1203 || err != nil {
 			t.Fatalf("got %d rows, %v", n, err)
 		}
@@ -70,17 +73,20 @@ func TestCopy(t *testing.T) {
 			if c == nil {
 				t.Fatalf("row %d is not stored", i)
 			}
-			if c.UserID != "u1" || c.UserAccountID != account.ID || c.CredentialType != "alpaca" || c.IsActive == row.Inactive {
+			if c.UserID != "u1" || c.UserAccountID != account.ID || c.CredentialType != "alpaca" ||
+				c.IsActive == row.Inactive {
 				t.Errorf("row %d: got %v", i, c)
 			}
 			if !c.APIKey.Equal(row.APIKey) || !c.SecretKey.Equal(row.SecretKey) {
 				t.Errorf("row %d has other secrets", i)
 			}
-			if age := time.Since(c.CreatedAt); age < 0 || age > time.Minute || !c.CreatedAt.Equal(c.UpdatedAt) && c.UpdatedAt.Before(c.CreatedAt) {
+			if age := time.Since(c.CreatedAt); age < 0 || age > time.Minute ||
+				!c.CreatedAt.Equal(c.UpdatedAt) && c.UpdatedAt.Before(c.CreatedAt) {
 				t.Errorf("row %d: created %v, updated %v", i, c.CreatedAt, c.UpdatedAt)
 			}
 		}
-		if got, want := stored[rows[0].ID].ExpiresAt, expires.UTC().Truncate(time.Microsecond); got == nil || !got.Equal(want) {
+		if got, want := stored[rows[0].ID].ExpiresAt, expires.UTC().Truncate(time.Microsecond); got == nil ||
+			!got.Equal(want) {
 			t.Errorf("expires: got %v, want %v", got, want)
 		}
 		var tokens int
@@ -103,22 +109,43 @@ func TestCopyRefuses(t *testing.T) {
 			change func(*credent.CopyRow)
 			is     func(error) bool
 		}{
-			"too long":       {func(r *credent.CopyRow) { r.APIKey = credent.NewSecret("PLAIN" + strings.Repeat("x", 300)) }, isError(credent.ErrTooLong)},
-			"marker":         {func(r *credent.CopyRow) { r.SecretKey = credent.NewSecret("[REDACTED]") }, isError(credent.ErrRedacted)},
-			"not UTF-8":      {func(r *credent.CopyRow) { r.APIKey = credent.NewSecret("PLAIN\xff") }, isError(credent.ErrNotText)},
-			"absent":         {func(r *credent.CopyRow) { r.APIKey = credent.Secret{} }, ent.IsValidationError},
-			"no type":        {func(r *credent.CopyRow) { r.CredentialType = "" }, ent.IsValidationError},
-			"long type":      {func(r *credent.CopyRow) { r.CredentialType = strings.Repeat("x", 51) }, ent.IsValidationError},
-			"no account":     {func(r *credent.CopyRow) { r.UserID = "" }, ent.IsValidationError},
-			"type with NUL":  {func(r *credent.CopyRow) { r.CredentialType = "al\x00paca" }, func(err error) bool { return err != nil }},
-			"type not UTF-8": {func(r *credent.CopyRow) { r.CredentialType = "al\xffpaca" }, func(err error) bool { return err != nil }},
+			"too long": {func(r *credent.CopyRow) {
+				r.APIKey = credent.NewSecret("PLAIN" + strings.Repeat("x",
+					300))
+			}, isError(credent.ErrTooLong)},
+			"marker": {
+				func(r *credent.CopyRow) { r.SecretKey = credent.NewSecret("[REDACTED]") },
+				isError(credent.ErrRedacted),
+			},
+			"not UTF-8": {
+				func(r *credent.CopyRow) { r.APIKey = credent.NewSecret("PLAIN\xff") },
+				isError(credent.ErrNotText),
+			},
+			"absent":  {func(r *credent.CopyRow) { r.APIKey = credent.Secret{} }, ent.IsValidationError},
+			"no type": {func(r *credent.CopyRow) { r.CredentialType = "" }, ent.IsValidationError},
+			"long type": {
+				func(r *credent.CopyRow) { r.CredentialType = strings.Repeat("x", 51) },
+				ent.IsValidationError,
+			},
+			"no account": {func(r *credent.CopyRow) { r.UserID = "" }, ent.IsValidationError},
+			"type with NUL": {
+				func(r *credent.CopyRow) { r.CredentialType = "al\x00paca" },
+				func(err error) bool { return err != nil },
+			},
+			"type not UTF-8": {
+				func(r *credent.CopyRow) { r.CredentialType = "al\xffpaca" },
+				func(err error) bool { return err != nil },
+			},
 			"user with NUL":  {func(r *credent.CopyRow) { r.UserID = "u\x001" }, ent.IsNotFound},
 			"user not UTF-8": {func(r *credent.CopyRow) { r.UserID = "u\xff1" }, ent.IsNotFound},
 			"unknown user":   {func(r *credent.CopyRow) { r.UserID = "u9" }, ent.IsNotFound},
 			"unknown account": {func(r *credent.CopyRow) {
 				r.UserID, r.UserAccountID = "", uuid.New()
 			}, ent.IsNotFound},
-			"unknown account of a user": {func(r *credent.CopyRow) { r.UserAccountID = uuid.New() }, ent.IsConstraintError},
+			"unknown account of a user": {
+				func(r *credent.CopyRow) { r.UserAccountID = uuid.New() },
+				ent.IsConstraintError,
+			},
 			"another's account": {func(r *credent.CopyRow) {
 				r.UserID, r.UserAccountID = "u2", account.ID
 			}, isError(credent.ErrTenantMismatch)},
@@ -133,7 +160,8 @@ func TestCopyRefuses(t *testing.T) {
 				if !errors.As(err, &of) || of.Row != 1234 || !test.is(err) {
 					t.Fatalf("got %v", err)
 				}
-				if text := fmt.Sprintf("%v %+v", err, err); strings.Contains(text, "PLAIN") || strings.Contains(text, "gAAAA") {
+				if text := fmt.Sprintf("%v %+v", err, err); strings.Contains(text, "PLAIN") ||
+					strings.Contains(text, "gAAAA") {
 					t.Errorf("the error shows a secret: %s", text)
 				}
 				if got := countOf(t, env) - before; n != 1000 || got != 1000 {
@@ -141,7 +169,8 @@ func TestCopyRefuses(t *testing.T) {
 				}
 				// It can be continued after as many rows.
 				rows[1233] = testdb.CopyRows(1, "u1")[0]
-				if n, err := copyInto(t, env, testdb.Sequence(rows[n:]...), credent.CopyConfig{}); n != 500 || err != nil {
+				if n, err := copyInto(t, env, testdb.Sequence(rows[n:]...), credent.CopyConfig{}); n != 500 ||
+					err != nil {
 					t.Errorf("continue: got %d, %v", n, err)
 				}
 			})
@@ -168,7 +197,8 @@ func TestCopyErrorsAreACreates(t *testing.T) {
 			row := testdb.CopyRows(1, "u1")[0]
 			row.UserAccountID = account.ID
 			change(&row)
-			create := env.Client.UserCredential.Create().SetID(row.ID).SetUserAccountID(row.UserAccountID).SetUserID(row.UserID).
+			create := env.Client.UserCredential.Create().SetID(row.ID).SetUserAccountID(row.UserAccountID).
+				SetUserID(row.UserID).
 				SetCredentialType(row.CredentialType).SetAPIKey(row.APIKey).SetSecretKey(row.SecretKey)
 			want := create.Exec(t.Context())
 			_, got := copyInto(t, env, testdb.Sequence(row), credent.CopyConfig{})
@@ -255,7 +285,9 @@ func TestCopyLeavesOut(t *testing.T) {
 			t.Errorf("got %v, want a constraint error of row 8", err)
 		}
 		// Without Refused, an error of the sequence stops it.
-		if _, err := copyInto(t, env, all, credent.CopyConfig{Refused: func(e *credent.CopyError) bool { return e.Row != 30 }}); !errors.Is(err, broken) {
+		if _, err := copyInto(t, env, all,
+			credent.CopyConfig{Refused: func(e *credent.CopyError) bool { return e.Row != 30 }}); !errors.Is(err,
+			broken) {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -277,7 +309,8 @@ func TestCopySequenceFails(t *testing.T) {
 		}
 		n, err := copyInto(t, env, rows, credent.CopyConfig{Batch: 10})
 		var of *credent.CopyError
-		if got := countOf(t, env); n != 23 || got != 23 || !errors.Is(err, broken) || !errors.As(err, &of) || of.Row != 24 {
+		if got := countOf(t, env); n != 23 || got != 23 || !errors.Is(err, broken) ||
+			!errors.As(err, &of) || of.Row != 24 {
 			t.Errorf("stored %d, says %d, %v", got, n, err)
 		}
 	})
@@ -297,7 +330,8 @@ func TestCopyOptions(t *testing.T) {
 		}
 		var log bytes.Buffer
 		logger := slog.New(slog.NewJSONHandler(&log, nil))
-		if _, err := copyInto(t, env, testdb.Sequence(rows[:10]...), credent.CopyConfig{}, testopt.WithFormatWarnings(logger)); err != nil {
+		if _, err := copyInto(t, env, testdb.Sequence(rows[:10]...), credent.CopyConfig{},
+			testopt.WithFormatWarnings(logger)); err != nil {
 			t.Errorf("warnings: got %v", err)
 		}
 		if n := strings.Count(log.String(), "credent format"); n != 10 {
@@ -310,7 +344,8 @@ func TestCopyOptions(t *testing.T) {
 			t.Fatal(err)
 		}
 		if text := log.String(); strings.Count(text, `"operation":"create"`) != 3 || strings.Count(text, `"actor":"loader"`) != 3 ||
-			!strings.Contains(text, rows[10].ID.String()) || !strings.Contains(text, rows[19].ID.String()) || strings.Contains(text, "PLAIN") {
+			!strings.Contains(text, rows[10].ID.String()) || !strings.Contains(text, rows[19].ID.String()) ||
+			strings.Contains(text, "PLAIN") {
 			t.Errorf("audit: got %s", text)
 		}
 
@@ -341,14 +376,16 @@ func TestCopyAsService(t *testing.T) {
 	testdb.ForEachService(t, func(t *testing.T, s *testdb.Service) {
 		db := testdb.OpenDB(t, s.ServiceURL, s.Opts...)
 		ctx := credent.WithUser(t.Context(), "u1")
-		if n, err := testopt.Copy(ctx, db, testdb.Sequence(testdb.CopyRows(700, "u1")...), credent.CopyConfig{}, s.Opts...); n != 700 || err != nil {
+		if n, err := testopt.Copy(ctx, db, testdb.Sequence(testdb.CopyRows(700, "u1")...), credent.CopyConfig{},
+			s.Opts...); n != 700 || err != nil {
 			t.Fatalf("got %d, %v", n, err)
 		}
 		if n := s.App.UserCredential.Query().Where(usercredential.UserID("u1")).CountX(ctx); n != 702 {
 			t.Errorf("got %d rows, want 702", n)
 		}
 		// Another's account is not there, and cannot be named either.
-		if _, err := testopt.Copy(ctx, db, testdb.Sequence(testdb.CopyRows(1, "u2")...), credent.CopyConfig{}, s.Opts...); !ent.IsNotFound(err) {
+		if _, err := testopt.Copy(ctx, db, testdb.Sequence(testdb.CopyRows(1, "u2")...), credent.CopyConfig{},
+			s.Opts...); !ent.IsNotFound(err) {
 			t.Errorf("another's user_id: got %v", err)
 		}
 		row := testdb.CopyRows(1, "u2")[0]
@@ -357,11 +394,13 @@ func TestCopyAsService(t *testing.T) {
 			t.Error("another's account took a credential")
 		}
 		// Without a user, nothing.
-		if _, err := testopt.Copy(t.Context(), db, testdb.Sequence(testdb.CopyRows(1, "u1")...), credent.CopyConfig{}, s.Opts...); !ent.IsNotFound(err) {
+		if _, err := testopt.Copy(t.Context(), db, testdb.Sequence(testdb.CopyRows(1, "u1")...), credent.CopyConfig{},
+			s.Opts...); !ent.IsNotFound(err) {
 			t.Errorf("no user: got %v", err)
 		}
 		var user string
-		if err := db.QueryRowContext(t.Context(), "SELECT coalesce(current_setting('app.user_id', true), '')").Scan(&user); err != nil || user != "" {
+		if err := db.QueryRowContext(t.Context(), "SELECT coalesce(current_setting('app.user_id', true), '')").
+			Scan(&user); err != nil || user != "" {
 			t.Errorf("the connection is left with user %q, %v", user, err)
 		}
 	})

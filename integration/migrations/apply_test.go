@@ -78,7 +78,10 @@ func TestApplyDryRun(t *testing.T) {
 					{Line: 4, SQL: "CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS t_u ON t (n);"},
 					{Line: 5, SQL: "CREATE INDEX CONCURRENTLY IF NOT EXISTS t_id ON t (id);"},
 				}},
-				{Name: "20260101000002_c.sql", Transaction: true, Statements: []migrate.Statement{{Line: 1, SQL: "CREATE TABLE c (id int);"}}},
+				{
+					Name: "20260101000002_c.sql", Transaction: true,
+					Statements: []migrate.Statement{{Line: 1, SQL: "CREATE TABLE c (id int);"}},
+				},
 			}
 			if diff := cmp.Diff(want, plan()); diff != "" {
 				t.Error(diff)
@@ -89,7 +92,8 @@ func TestApplyDryRun(t *testing.T) {
 			if diff := cmp.Diff(want[1:], plan(testopt.WithBaseline("20260101000000"))); diff != "" {
 				t.Error(diff)
 			}
-			if n := row(t, db, "SELECT count(*) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"); n != "0" {
+			if n := row(t, db, "SELECT count(*) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', "+
+				"'information_schema')"); n != "0" {
 				t.Errorf("%s tables were made", n)
 			}
 			if n := row(t, db, "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'atlas%'"); n != "0" {
@@ -148,7 +152,8 @@ func TestApplyOutOfOrder(t *testing.T) {
 				t.Fatal(err)
 			}
 			files = with(with(files, "4_d.sql", "CREATE TABLE d (id int);"), "2_b.sql",
-				"-- atlas:txmode none\n\nCREATE TABLE b (id int);\nINSERT INTO b VALUES (1 / (SELECT count(*) FROM a));\n")
+				"-- atlas:txmode none\n\nCREATE TABLE b (id int);\nINSERT INTO b VALUES (1 / (SELECT count(*) FROM "+
+					"a));\n")
 			dir := testopt.WithDir(newDirectory(t, files))
 			err := testopt.Apply(t.Context(), db, dir)
 			if !errors.Is(err, migrate.ErrOutOfOrder) || !strings.Contains(err.Error(), ": 2_b.sql") {
@@ -161,7 +166,8 @@ func TestApplyOutOfOrder(t *testing.T) {
 			// there.
 			var failed *migrate.StatementError
 			err = testopt.Apply(t.Context(), db, dir, testopt.WithNonLinear())
-			if !errors.As(err, &failed) || failed.File != "2_b.sql" || failed.Line != 4 || !failed.Partial || failed.InDoubt {
+			if !errors.As(err, &failed) || failed.File != "2_b.sql" || failed.Line != 4 || !failed.Partial ||
+				failed.InDoubt {
 				t.Errorf("%v", err)
 			}
 			testdb.Run(t, db, "INSERT INTO a VALUES (1)")
@@ -185,7 +191,8 @@ func TestApplyWithoutTransaction(t *testing.T) {
 			for range 2 { // it fails again
 				var failed *migrate.StatementError
 				err := testopt.Apply(t.Context(), db, dir)
-				if !errors.As(err, &failed) || failed.File != "20260101000001_b.sql" || failed.Line != 4 || !failed.Partial ||
+				if !errors.As(err, &failed) || failed.File != "20260101000001_b.sql" || failed.Line != 4 ||
+					!failed.Partial ||
 					failed.InDoubt || !errors.Is(err, migrate.ErrPartial) || strings.Contains(err.Error(), "CREATE") {
 					t.Fatal(err)
 				}
@@ -194,18 +201,21 @@ func TestApplyWithoutTransaction(t *testing.T) {
 				t.Errorf("the failed statement left %q", got)
 			}
 			status, err := testopt.ReadStatus(t.Context(), db, dir)
-			if err != nil || status.Partial != "20260101000001" || len(status.Pending) != 2 || !errors.Is(status.Err(), migrate.ErrPartial) {
+			if err != nil || status.Partial != "20260101000001" || len(status.Pending) != 2 ||
+				!errors.Is(status.Err(), migrate.ErrPartial) {
 				t.Errorf("%+v, %v", status, err)
 			}
 			testdb.Run(t, db, "DELETE FROM t WHERE id = 2")
 			// Another instance, with the applied part of the file changed or
 			// gone.
 			for _, text := range []string{
-				strings.Replace(withoutTx["20260101000001_b.sql"], "t_n ON t (n)", "t_n ON t (id)", 1), "-- atlas:txmode none\n\n",
+				strings.Replace(withoutTx["20260101000001_b.sql"], "t_n ON t (n)", "t_n ON t (id)", 1),
+				"-- atlas:txmode none\n\n",
 			} {
 				changed := newDirectory(t, with(withoutTx, "20260101000001_b.sql", text))
 				err := testopt.Apply(t.Context(), db, testopt.WithDir(changed))
-				if !errors.Is(err, migrate.ErrHistoryChanged) || !strings.Contains(err.Error(), "20260101000001_b.sql") {
+				if !errors.Is(err, migrate.ErrHistoryChanged) ||
+					!strings.Contains(err.Error(), "20260101000001_b.sql") {
 					t.Error(err)
 				}
 			}
@@ -218,8 +228,8 @@ func TestApplyWithoutTransaction(t *testing.T) {
 			if got := row(t, db, "SELECT count(*) FROM pg_index WHERE indrelid = 't'::regclass"); got != "3" {
 				t.Errorf("%s indexes", got)
 			}
-			if got := row(t, db, "SELECT string_agg(applied || '/' || total || error || partial_hashes, ' ' ORDER BY version) "+
-				"FROM atlas_schema_revisions.atlas_schema_revisions"); got != "2/2null 3/3null 1/1null" {
+			if got := row(t, db, "SELECT string_agg(applied || '/' || total || error || partial_hashes, ' ' ORDER BY "+
+				"version) FROM atlas_schema_revisions.atlas_schema_revisions"); got != "2/2null 3/3null 1/1null" {
 				t.Error(got)
 			}
 		})
@@ -237,7 +247,8 @@ func TestApplyCorrectedFile(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			db := testdb.OpenDB(t, testdb.NewDatabase(t, ""))
-			if err := testopt.Apply(t.Context(), db, testopt.WithDir(newDirectory(t, withoutTx))); !errors.Is(err, migrate.ErrPartial) {
+			if err := testopt.Apply(t.Context(), db, testopt.WithDir(newDirectory(t, withoutTx))); !errors.Is(err,
+				migrate.ErrPartial) {
 				t.Fatal(err)
 			}
 			text, _, _ := strings.Cut(withoutTx["20260101000001_b.sql"], "CREATE UNIQUE")
@@ -264,9 +275,11 @@ func TestApplyDirectiveWithoutBlankLine(t *testing.T) {
 	t.Parallel()
 	db := testdb.OpenDB(t, testdb.NewDatabase(t, ""))
 	text := strings.Replace(withoutTx["20260101000001_b.sql"], "none\n\n", "none\n", 1)
-	err := testopt.Apply(t.Context(), db, testopt.WithDir(newDirectory(t, with(withoutTx, "20260101000001_b.sql", text))))
+	err := testopt.Apply(t.Context(), db,
+		testopt.WithDir(newDirectory(t, with(withoutTx, "20260101000001_b.sql", text))))
 	var failed *migrate.StatementError
-	if !errors.As(err, &failed) || failed.Line != 2 || failed.Partial || !strings.Contains(err.Error(), "cannot run inside a transaction block") {
+	if !errors.As(err, &failed) || failed.Line != 2 || failed.Partial ||
+		!strings.Contains(err.Error(), "cannot run inside a transaction block") {
 		t.Error(err)
 	}
 	if got := row(t, db, "SELECT count(*) FROM atlas_schema_revisions.atlas_schema_revisions"); got != "1" {
@@ -319,7 +332,10 @@ func TestApplyExcludesTheStockCommand(t *testing.T) {
 	t.Parallel()
 	db, stock := testdb.OpenDB(t, testdb.NewDatabase(t, "")), (*sql.Conn)(nil)
 	for name, text := range map[string]string{"transaction": "", "none": "-- atlas:txmode none\n\n"} {
-		dir := testopt.WithDir(newDirectory(t, map[string]string{"1_a.sql": "", "2_b.sql": text + "SELECT pg_advisory_lock(7), pg_advisory_unlock(7);"}))
+		dir := testopt.WithDir(newDirectory(t, map[string]string{
+			"1_a.sql": "",
+			"2_b.sql": text + "SELECT pg_advisory_lock(7), pg_advisory_unlock(7);",
+		}))
 		testdb.Run(t, db, "DROP SCHEMA IF EXISTS atlas_schema_revisions CASCADE")
 		if err := testopt.Apply(t.Context(), db, dir, testopt.WithTarget("1")); err != nil {
 			t.Fatal(err)
@@ -338,7 +354,8 @@ func TestApplyExcludesTheStockCommand(t *testing.T) {
 		const lock, held = 2686470616, 7
 		try("pg_try_advisory_lock", lock)
 		start := time.Now()
-		if err := testopt.Apply(t.Context(), db, dir, testopt.WithMigratorTimeout(50*time.Millisecond)); !errors.Is(err, migrate.ErrLocked) {
+		if err := testopt.Apply(t.Context(), db, dir, testopt.WithMigratorTimeout(50*time.Millisecond)); !errors.Is(err,
+			migrate.ErrLocked) {
 			t.Errorf("%s: while the stock command has the lock: %v", name, err)
 		}
 		if waited := time.Since(start); waited < 50*time.Millisecond {

@@ -56,22 +56,28 @@ var drifts = []struct {
 		"column user_credentials.expires_at: missing",
 	}},
 	{"narrower column", "ALTER TABLE user_credentials ALTER COLUMN api_key TYPE varchar(200)", []string{
-		"column user_credentials.api_key: narrower than it should be: type is character varying(200), should be character varying(500)",
+		"column user_credentials.api_key: narrower than it should be: type is character varying(200), should be " +
+			"character varying(500)",
 	}},
 	{"wider column", "ALTER TABLE user_accounts ALTER COLUMN account_name TYPE text", []string{
 		"column user_accounts.account_name: changed: type is text, should be character varying(255)",
 	}},
 	{"other type", "ALTER TABLE user_credentials ALTER COLUMN expires_at TYPE timestamptz", []string{
-		"column user_credentials.expires_at: changed: type is timestamp with time zone, should be timestamp without time zone",
+		"column user_credentials.expires_at: changed: type is timestamp with time zone, should be timestamp without " +
+			"time zone",
 	}},
 	{"other default", "ALTER TABLE user_accounts ALTER COLUMN is_active SET DEFAULT false", []string{
 		"column user_accounts.is_active: changed: default is false, should be true",
 	}},
 	// The value of a default is never computed: this one could not be compared
 	// with a time.
-	{"strange default", "ALTER TABLE user_accounts ALTER COLUMN created_at SET DEFAULT ('now'::text)::timestamp", []string{
-		"column user_accounts.created_at: changed: default is ('now'::text)::timestamp without time zone, should be timezone('utc'::text, now())",
-	}},
+	{
+		"strange default", "ALTER TABLE user_accounts ALTER COLUMN created_at SET DEFAULT ('now'::text)::timestamp",
+		[]string{
+			"column user_accounts.created_at: changed: default is ('now'::text)::timestamp without time zone, should " +
+				"be timezone('utc'::text, now())",
+		},
+	},
 	{"no default", "ALTER TABLE user_accounts ALTER COLUMN id DROP DEFAULT", []string{
 		"column user_accounts.id: changed: default is none, should be gen_random_uuid()",
 	}},
@@ -90,21 +96,26 @@ var drifts = []struct {
 	{"extra index", "CREATE INDEX api_key_index ON user_credentials (api_key)", []string{
 		"index api_key_index on user_credentials: not of the migrations",
 	}},
-	{"other index", "DROP INDEX idx_user_accounts_user_id; CREATE UNIQUE INDEX idx_user_accounts_user_id ON user_accounts (user_id, id)", []string{
+	{"other index", "DROP INDEX idx_user_accounts_user_id; CREATE UNIQUE INDEX idx_user_accounts_user_id ON " +
+		"user_accounts (user_id, id)", []string{
 		"index idx_user_accounts_user_id on user_accounts: changed: uniqueness is unique, should be not unique; " +
 			"definition is btree (user_id, id), should be btree (user_id)",
 	}},
-	{"invalid index", "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'idx_user_credentials_user_id'::regclass", []string{
+	{"invalid index", "UPDATE pg_index SET indisvalid = false WHERE indexrelid = " +
+		"'idx_user_credentials_user_id'::regclass", []string{
 		"index idx_user_credentials_user_id on user_credentials: changed: state is invalid, should be valid",
 	}},
 	{"dropped check", "ALTER TABLE user_credentials DROP CONSTRAINT user_credentials_api_key_encrypted", []string{
 		"constraint user_credentials_api_key_encrypted on user_credentials: missing",
 	}},
-	{"weaker check", "ALTER TABLE user_credentials DROP CONSTRAINT user_credentials_api_key_encrypted; " +
-		"ALTER TABLE user_credentials ADD CONSTRAINT user_credentials_api_key_encrypted CHECK (true) NOT VALID", []string{
-		"constraint user_credentials_api_key_encrypted on user_credentials: changed: definition is CHECK (true) NOT VALID, " +
-			"should be CHECK (((api_key)::text ~~ 'gAAAA%'::text))",
-	}},
+	{
+		"weaker check", "ALTER TABLE user_credentials DROP CONSTRAINT user_credentials_api_key_encrypted; " +
+			"ALTER TABLE user_credentials ADD CONSTRAINT user_credentials_api_key_encrypted CHECK (true) NOT VALID",
+		[]string{
+			"constraint user_credentials_api_key_encrypted on user_credentials: changed: definition is CHECK (true) " +
+				"NOT VALID, should be CHECK (((api_key)::text ~~ 'gAAAA%'::text))",
+		},
+	},
 	{"extra constraint", "ALTER TABLE user_accounts ADD CONSTRAINT short CHECK (length(user_id) < 10)", []string{
 		"constraint short on user_accounts: not of the migrations",
 	}},
@@ -147,7 +158,8 @@ var drifts = []struct {
 		"row-level security of credent_tenant_keys: changed: state is disabled, should be enabled",
 	}},
 	{"keys of tenants that services change", "GRANT UPDATE (wrapped) ON credent_tenant_keys TO credent_app", []string{
-		"grant to credent_app (wrapped) on credent_tenant_keys: changed: privileges is INSERT, UPDATE, should be INSERT",
+		"grant to credent_app (wrapped) on credent_tenant_keys: changed: privileges is INSERT, UPDATE, should be " +
+			"INSERT",
 	}},
 	{"verifications that services see", "GRANT SELECT ON credent_verifications TO credent_app", []string{
 		"grant to credent_app on credent_verifications: not of the migrations",
@@ -160,35 +172,48 @@ var drifts = []struct {
 	{"forced row-level security", "ALTER TABLE user_accounts FORCE ROW LEVEL SECURITY", []string{
 		"row-level security of user_accounts: changed: for the owner is forced, should be not forced",
 	}},
-	{"disabled foreign key", "ALTER TABLE user_accounts DISABLE TRIGGER ALL; ALTER TABLE user_accounts ENABLE TRIGGER USER", []string{
+	{"disabled foreign key", "ALTER TABLE user_accounts DISABLE TRIGGER ALL; ALTER TABLE user_accounts ENABLE " +
+		"TRIGGER USER", []string{
 		"constraint " + accountKey + " on user_credentials: changed: enforcement is disabled, should be enabled",
 	}},
-	{"extra trigger", "CREATE TRIGGER other BEFORE DELETE ON user_accounts FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()", []string{
+	{"extra trigger", "CREATE TRIGGER other BEFORE DELETE ON user_accounts FOR EACH ROW EXECUTE FUNCTION " +
+		"suppress_redundant_updates_trigger()", []string{
 		"trigger other on user_accounts: not of the migrations",
 	}},
 	{"dropped index trigger", "DROP TRIGGER credent_user_credentials__api_key_1 ON user_credentials", []string{
 		"trigger credent_user_credentials__api_key_1 on user_credentials: missing",
 	}},
-	{"disabled index trigger", "ALTER TABLE user_credentials DISABLE TRIGGER credent_user_credentials__api_key_2", []string{
-		"trigger credent_user_credentials__api_key_2 on user_credentials: changed: state is disabled, should be enabled",
-	}},
-	{"replaced function of index triggers", "CREATE OR REPLACE FUNCTION credent_user_credentials__api_key() RETURNS trigger LANGUAGE plpgsql " +
-		"AS 'BEGIN RETURN NEW; END'", []string{"function credent_user_credentials__api_key(): changed: another body"}},
+	{
+		"disabled index trigger", "ALTER TABLE user_credentials DISABLE TRIGGER credent_user_credentials__api_key_2",
+		[]string{
+			"trigger credent_user_credentials__api_key_2 on user_credentials: changed: state is disabled, should be " +
+				"enabled",
+		},
+	},
+	{"replaced function of index triggers", "CREATE OR REPLACE FUNCTION credent_user_credentials__api_key() RETURNS " +
+		"trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'", []string{"function " +
+		"credent_user_credentials__api_key(): changed: another body"}},
 	{"INHERITS child without index triggers", "CREATE TABLE child () INHERITS (user_credentials)", []string{
-		"trigger credent_child__api_key_1 on child: missing: an INHERITS child does not get the triggers of user_credentials",
-		"trigger credent_child__api_key_2 on child: missing: an INHERITS child does not get the triggers of user_credentials",
+		"trigger credent_child__api_key_1 on child: missing: an INHERITS child does not get the triggers of " +
+			"user_credentials",
+		"trigger credent_child__api_key_2 on child: missing: an INHERITS child does not get the triggers of " +
+			"user_credentials",
 	}},
 	{"rule", "CREATE RULE keep AS ON DELETE TO user_credentials DO INSTEAD NOTHING", []string{
 		"rule keep on user_credentials: not of the migrations",
 	}},
 	{"replaced trigger function", "CREATE OR REPLACE FUNCTION credent_user_credentials__user_id_move() " +
-		"RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'BEGIN RETURN NULL; END'", []string{
+		"RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 'BEGIN RETURN " +
+		"NULL; END'", []string{
 		"function credent_user_credentials__user_id_move(): changed: another body",
 	}},
-	{"function without search_path", "ALTER FUNCTION credent_user_credentials__user_id_move() RESET search_path", []string{
-		"function credent_user_credentials__user_id_move(): changed: " +
-			"settings is none, should be search_path=pg_catalog, pg_temp",
-	}},
+	{
+		"function without search_path", "ALTER FUNCTION credent_user_credentials__user_id_move() RESET search_path",
+		[]string{
+			"function credent_user_credentials__user_id_move(): changed: " +
+				"settings is none, should be search_path=pg_catalog, pg_temp",
+		},
+	},
 	{"function as the writer", "ALTER FUNCTION credent_user_credentials__user_id_move() SECURITY INVOKER", []string{
 		"function credent_user_credentials__user_id_move(): changed: " +
 			"security is SECURITY INVOKER, should be SECURITY DEFINER",
@@ -204,11 +229,15 @@ var drifts = []struct {
 	{"revoked grant", "REVOKE DELETE ON user_accounts FROM credent_app", []string{
 		"grant to credent_app on user_accounts: changed: privileges is ",
 	}},
-	{"no grant", "REVOKE ALL ON SCHEMA public FROM credent_app; REVOKE ALL ON user_credentials FROM credent_app", []string{
-		"grant to credent_app on the schema: missing",
-		"grant to credent_app on user_credentials: missing",
-	}},
-	{"extra grants", "GRANT TRUNCATE ON user_accounts TO credent_app; GRANT SELECT (api_key) ON user_credentials TO PUBLIC", []string{
+	{
+		"no grant", "REVOKE ALL ON SCHEMA public FROM credent_app; REVOKE ALL ON user_credentials FROM credent_app",
+		[]string{
+			"grant to credent_app on the schema: missing",
+			"grant to credent_app on user_credentials: missing",
+		},
+	},
+	{"extra grants", "GRANT TRUNCATE ON user_accounts TO credent_app; GRANT SELECT (api_key) ON user_credentials TO " +
+		"PUBLIC", []string{
 		"grant to credent_app on user_accounts: changed: privileges is ",
 		"grant to PUBLIC (api_key) on user_credentials: not of the migrations",
 	}},
@@ -236,7 +265,8 @@ func TestCheckFindsDrift(t *testing.T) {
 					break
 				}
 			}
-			if err := report.Err(); !errors.Is(err, migrate.ErrDrift) || errors.Is(err, migrate.ErrPending) || !strings.Contains(err.Error(), got[0]) {
+			if err := report.Err(); !errors.Is(err, migrate.ErrDrift) || errors.Is(err, migrate.ErrPending) ||
+				!strings.Contains(err.Error(), got[0]) {
 				t.Error(err)
 			}
 			// The other driver sees the same.

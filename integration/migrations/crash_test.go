@@ -54,9 +54,9 @@ func state(t *testing.T, url string) string {
 	t.Helper()
 	db := testdb.OpenDB(t, url)
 	return testdb.PgDump(t, url, "--exclude-table-data=atlas_schema_revisions.atlas_schema_revisions") +
-		row(t, db, "SELECT string_agg(concat_ws('|', version, description, type, applied, total, quote_nullable(error), "+
-			"quote_nullable(error_stmt), hash, CASE WHEN applied < total THEN partial_hashes END, operator_version), E'\\n' ORDER BY version) "+
-			"FROM atlas_schema_revisions.atlas_schema_revisions") +
+		row(t, db, "SELECT string_agg(concat_ws('|', version, description, type, applied, total, "+
+			"quote_nullable(error), quote_nullable(error_stmt), hash, CASE WHEN applied < total THEN partial_hashes "+
+			"END, operator_version), E'\\n' ORDER BY version) FROM atlas_schema_revisions.atlas_schema_revisions") +
 		row(t, db, invalidIndexes) + row(t, db, advisoryLocks)
 }
 
@@ -104,18 +104,20 @@ func TestKilledProcessOnSQLite(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const query = "SELECT group_concat(sql || char(10)) || (SELECT group_concat(concat_ws('|', version, applied, total, error, hash)) " +
-		"FROM atlas_schema_revisions) FROM sqlite_master"
+	const query = "SELECT group_concat(sql || char(10)) || (SELECT group_concat(concat_ws('|', version, applied, " +
+		"total, error, hash)) FROM atlas_schema_revisions) FROM sqlite_master"
 	for name, dir := range map[string]fs.FS{
 		"own": own,
 		"without transaction": newDirectory(t, map[string]string{
 			"1_a.sql": "CREATE TABLE t (id int);",
-			"2_b.sql": "-- atlas:txmode none\n\nCREATE TABLE IF NOT EXISTS u (id int);\nCREATE INDEX IF NOT EXISTS i ON t (id);\n",
+			"2_b.sql": "-- atlas:txmode none\n\nCREATE TABLE IF NOT EXISTS u (id int);\nCREATE INDEX IF NOT EXISTS i " +
+				"ON t (id);\n",
 		}),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			whole, file := testdb.OpenDB(t, "sqlite:"+filepath.Join(t.TempDir(), "x.db")), filepath.Join(t.TempDir(), "x.db")
+			whole, file := testdb.OpenDB(t, "sqlite:"+filepath.Join(t.TempDir(), "x.db")), filepath.Join(t.TempDir(),
+				"x.db")
 			if err := testopt.Apply(t.Context(), whole, testopt.WithDir(dir)); err != nil {
 				t.Fatal(err)
 			}
@@ -245,7 +247,8 @@ func TestInterruptedIndex(t *testing.T) {
 			testdb.Run(t, other,
 				"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONCURRENTLY%' "+
 					"AND datname = current_database()")
-			if err := <-done; !errors.Is(err, migrate.ErrPartial) || !strings.Contains(err.Error(), "20260101000001_b.sql:3: ") {
+			if err := <-done; !errors.Is(err, migrate.ErrPartial) ||
+				!strings.Contains(err.Error(), "20260101000001_b.sql:3: ") {
 				t.Error(err)
 			}
 			if err := tx.Rollback(); err != nil {
@@ -272,7 +275,8 @@ func TestKilledInAStatement(t *testing.T) {
 	url := testdb.NewDatabase(t, "")
 	db := testdb.OpenDB(t, url)
 	path := pathOf(t, newDirectory(t, with(withoutTx, "20260101000001_b.sql",
-		"-- atlas:txmode none\n\nINSERT INTO t VALUES (3, 3);\nCREATE TABLE s AS SELECT 1 AS n FROM pg_sleep(1);\nINSERT INTO t VALUES (4, 4);\n")))
+		"-- atlas:txmode none\n\nINSERT INTO t VALUES (3, 3);\nCREATE TABLE s AS SELECT 1 AS n FROM "+
+			"pg_sleep(1);\nINSERT INTO t VALUES (4, 4);\n")))
 	all := order{Driver: "pq", URL: url, Dir: path}
 	for point := kill(t, all); !strings.HasPrefix(point, "CREATE TABLE s"); point = kill(t, all) {
 		all.Points = append(all.Points, point)
@@ -280,8 +284,8 @@ func TestKilledInAStatement(t *testing.T) {
 	all.Points = append(all.Points, "CREATE TABLE s AS SELECT 1 AS n FROM pg_sleep(1);")
 	cmd, _ := start(t, all)
 	eventually(t, func() bool {
-		return row(t, db, "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'CREATE TABLE s%' "+
-			"AND datname = current_database()") == "1"
+		return row(t, db, "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'CREATE TABLE "+
+			"s%' AND datname = current_database()") == "1"
 	})
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)

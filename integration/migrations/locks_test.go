@@ -24,7 +24,8 @@ const ddlWaits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'Ac
 	"AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 
 // noteColumns counts what addNote makes.
-const noteColumns = "SELECT count(*) FROM information_schema.columns WHERE table_name = 'user_credentials' AND column_name = 'note'"
+const noteColumns = "SELECT count(*) FROM information_schema.columns WHERE table_name = 'user_credentials' AND " +
+	"column_name = 'note'"
 
 // dump holds ACCESS SHARE on user_credentials, as pg_dump does, until the
 // returned function is called.
@@ -57,7 +58,8 @@ func TestApplyLetsReadersBy(t *testing.T) {
 			end := dump(t, url)
 			done := make(chan error)
 			go func() {
-				done <- testopt.Apply(context.WithoutCancel(t.Context()), db, testopt.WithDir(directory(t, map[string]string{next: addNote})),
+				done <- testopt.Apply(context.WithoutCancel(t.Context()), db,
+					testopt.WithDir(directory(t, map[string]string{next: addNote})),
 					testopt.WithLockTimeout(300*time.Millisecond), testopt.WithLockRetry(time.Hour))
 			}()
 			for range 3 {
@@ -68,7 +70,10 @@ func TestApplyLetsReadersBy(t *testing.T) {
 				}
 				cancel()
 				// Between two tries nothing is held.
-				eventually(t, func() bool { return row(t, service, ddlWaits) == "0" && row(t, service, advisoryLocks) == "0" })
+				eventually(t, func() bool {
+					return row(t, service, ddlWaits) == "0" &&
+						row(t, service, advisoryLocks) == "0"
+				})
 			}
 			end()
 			if err := <-done; err != nil {
@@ -96,7 +101,8 @@ func TestApplyGivesUp(t *testing.T) {
 			before := testdb.AppliedVersions(t, db)
 			end := dump(t, url)
 			dir := testopt.WithDir(directory(t, map[string]string{next: addNote}))
-			err := testopt.Apply(t.Context(), db, dir, testopt.WithLockTimeout(300*time.Millisecond), testopt.WithLockRetry(4*time.Second))
+			err := testopt.Apply(t.Context(), db, dir, testopt.WithLockTimeout(300*time.Millisecond),
+				testopt.WithLockRetry(4*time.Second))
 			var blocked *migrate.LockError
 			var failed *migrate.StatementError
 			if !errors.As(err, &blocked) || !errors.Is(err, migrate.ErrLockTimeout) || !errors.As(err, &failed) {
@@ -158,8 +164,8 @@ func TestApplyWithoutLockTimeout(t *testing.T) {
 	done := make(chan error)
 	go func() {
 		done <- testopt.Apply(context.WithoutCancel(t.Context()), db, testopt.WithLockTimeout(0),
-			testopt.WithDir(directory(t, map[string]string{next: "DO $$ BEGIN IF current_setting('lock_timeout') <> '0' THEN " +
-				"RAISE 'there is one'; END IF; END $$;\n" + addNote})))
+			testopt.WithDir(directory(t, map[string]string{next: "DO $$ BEGIN IF current_setting('lock_timeout') <> " +
+				"'0' THEN RAISE 'there is one'; END IF; END $$;\n" + addNote})))
 	}()
 	eventually(t, func() bool { return row(t, other, ddlWaits) == "1" })
 	end()
@@ -200,9 +206,11 @@ func TestApplyOutsideTransactionGivesUp(t *testing.T) {
 			if _, err := tx.ExecContext(t.Context(), "INSERT INTO t VALUES (3, 3)"); err != nil {
 				t.Fatal(err)
 			}
-			err = testopt.Apply(t.Context(), db, dir, testopt.WithLockTimeout(200*time.Millisecond), testopt.WithLockRetry(time.Second))
+			err = testopt.Apply(t.Context(), db, dir, testopt.WithLockTimeout(200*time.Millisecond),
+				testopt.WithLockRetry(time.Second))
 			var blocked *migrate.LockError
-			if !errors.As(err, &blocked) || !errors.Is(err, migrate.ErrPartial) || blocked.Line != 4 || blocked.Tries != 1 ||
+			if !errors.As(err, &blocked) || !errors.Is(err, migrate.ErrPartial) || blocked.Line != 4 ||
+				blocked.Tries != 1 ||
 				len(blocked.Holders) != 1 || !strings.Contains(err.Error(), "public.t_n is invalid") {
 				t.Fatal(err)
 			}
@@ -248,7 +256,8 @@ func TestApplyOutsideTransactionRetries(t *testing.T) {
 	go func() {
 		done <- testopt.Apply(context.WithoutCancel(t.Context()), db, testopt.WithLockTimeout(200*time.Millisecond),
 			testopt.WithLockRetry(time.Hour), testopt.WithDir(directory(t, map[string]string{
-				next: "-- atlas:txmode none\n\nCREATE TABLE once (id int);\nALTER TABLE user_credentials ADD COLUMN note text;\n",
+				next: "-- atlas:txmode none\n\nCREATE TABLE once (id int);\nALTER TABLE user_credentials ADD COLUMN " +
+					"note text;\n",
 			})))
 	}()
 	for range 2 {
@@ -276,7 +285,8 @@ func TestAdoptGivesUp(t *testing.T) {
 	_, err = testopt.Adopt(t.Context(), testdb.OpenDB(t, url), testopt.WithLockTimeout(300*time.Millisecond),
 		testopt.WithLockRetry(0))
 	var blocked *migrate.LockError
-	if !errors.As(err, &blocked) || len(blocked.Holders) != 1 || !strings.Contains(blocked.Table, "atlas_schema_revisions") {
+	if !errors.As(err, &blocked) || len(blocked.Holders) != 1 ||
+		!strings.Contains(blocked.Table, "atlas_schema_revisions") {
 		t.Error(err)
 	}
 }
@@ -286,7 +296,10 @@ func TestApplyGivesUpOnSQLite(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "x.db")
 	db, reader := testdb.OpenDB(t, "sqlite:"+path), testdb.OpenDB(t, "sqlite:"+path)
-	dir := testopt.WithDir(newDirectory(t, map[string]string{"1_a.sql": "CREATE TABLE t (id int);", "2_b.sql": "CREATE TABLE u (id int);"}))
+	dir := testopt.WithDir(newDirectory(t, map[string]string{
+		"1_a.sql": "CREATE TABLE t (id int);",
+		"2_b.sql": "CREATE TABLE u (id int);",
+	}))
 	if err := testopt.Apply(t.Context(), db, dir, testopt.WithTarget("1")); err != nil {
 		t.Fatal(err)
 	}
@@ -299,10 +312,14 @@ func TestApplyGivesUpOnSQLite(t *testing.T) {
 	if err := read.QueryRowContext(t.Context(), "SELECT count(*) FROM t").Scan(&n); err != nil {
 		t.Fatal(err)
 	}
-	limits := []testopt.Migration{dir, testopt.WithLockTimeout(50 * time.Millisecond), testopt.WithLockRetry(3 * time.Second)}
+	limits := []testopt.Migration{
+		dir, testopt.WithLockTimeout(50 * time.Millisecond),
+		testopt.WithLockRetry(3 * time.Second),
+	}
 	err = testopt.Apply(t.Context(), db, limits...)
 	var blocked *migrate.LockError
-	if !errors.As(err, &blocked) || blocked.File != "2_b.sql" || blocked.Tries < 2 || !strings.Contains(err.Error(), "fuser") {
+	if !errors.As(err, &blocked) || blocked.File != "2_b.sql" || blocked.Tries < 2 ||
+		!strings.Contains(err.Error(), "fuser") {
 		t.Error(err)
 	}
 	if err := read.Rollback(); err != nil {
@@ -317,7 +334,8 @@ func TestApplyGivesUpOnSQLite(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = testopt.Apply(t.Context(), db, append(limits, testopt.WithMigratorTimeout(0))...)
-	if !errors.Is(err, migrate.ErrLockTimeout) || !errors.Is(err, migrate.ErrLocked) || !strings.Contains(err.Error(), "fuser") {
+	if !errors.Is(err, migrate.ErrLockTimeout) || !errors.Is(err, migrate.ErrLocked) ||
+		!strings.Contains(err.Error(), "fuser") {
 		t.Error(err)
 	}
 	if _, err := write.ExecContext(t.Context(), "ROLLBACK"); err != nil {

@@ -102,7 +102,8 @@ func TestApplyBehindPgBouncerRefuses(t *testing.T) {
 				}
 			}
 			db := testdb.OpenDB(t, url, way.Opts...)
-			if got := row(t, db, "SELECT string_agg(version, ',') FROM atlas_schema_revisions.atlas_schema_revisions"); got != "20260101000000" {
+			const applied = "SELECT string_agg(version, ',') FROM atlas_schema_revisions.atlas_schema_revisions"
+			if got := row(t, db, applied); got != "20260101000000" {
 				t.Errorf("applied %s", got)
 			}
 			if n := row(t, db, advisoryLocks); n != "0" {

@@ -157,25 +157,43 @@ func TestLayoutsThatAreRefused(t *testing.T) {
 // Check looks at partitions too.
 func TestLayoutDrift(t *testing.T) {
 	t.Parallel()
-	for change, want := range map[string]string{
-		"ALTER TABLE user_credentials_p03 DISABLE ROW LEVEL SECURITY":                                    "row-level security of user_credentials_p03",
-		"ALTER TABLE user_credentials DETACH PARTITION user_credentials_p04":                             "table user_credentials_p04",
-		"DROP TRIGGER credent_user_credentials__user_id_part ON user_credentials":                        "trigger credent_user_credentials__user_id_part on user_credentials",
-		"ALTER TABLE user_accounts_p05 DISABLE TRIGGER ALL; GRANT SELECT ON user_accounts_p05 TO PUBLIC": "grant to PUBLIC on user_accounts_p05",
-		"UPDATE credent_layout SET hash = 'x' WHERE version <> ''":                                       "_partitions.sql",
-		"DELETE FROM credent_layout WHERE version <> ''":                                                 "_partitions.sql",
+	for _, test := range []struct{ change, want string }{
+		{
+			"ALTER TABLE user_credentials_p03 DISABLE ROW LEVEL SECURITY",
+			"row-level security of user_credentials_p03",
+		},
+		{
+			"ALTER TABLE user_credentials DETACH PARTITION user_credentials_p04",
+			"table user_credentials_p04",
+		},
+		{
+			"DROP TRIGGER credent_user_credentials__user_id_part ON user_credentials",
+			"trigger credent_user_credentials__user_id_part on user_credentials",
+		},
+		{
+			"ALTER TABLE user_accounts_p05 DISABLE TRIGGER ALL; GRANT SELECT ON user_accounts_p05 TO PUBLIC",
+			"grant to PUBLIC on user_accounts_p05",
+		},
+		{
+			"UPDATE credent_layout SET hash = 'x' WHERE version <> ''",
+			"_partitions.sql",
+		},
+		{
+			"DELETE FROM credent_layout WHERE version <> ''",
+			"_partitions.sql",
+		},
 	} {
-		t.Run(want, func(t *testing.T) {
+		t.Run(test.want, func(t *testing.T) {
 			t.Parallel()
 			env := &testdb.Env{URL: partitioned(t)}
 			env.DB = testdb.OpenDB(t, env.URL)
-			env.Exec(t, change)
+			env.Exec(t, test.change)
 			report, err := migrate.Check(t.Context(), env.DB, migrate.Config{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			if !slices.ContainsFunc(report.Findings,
-				func(f migrate.Finding) bool { return strings.Contains(f.Object, want) }) {
+				func(f migrate.Finding) bool { return strings.Contains(f.Object, test.want) }) {
 				t.Errorf("found %v", report.Findings)
 			}
 		})

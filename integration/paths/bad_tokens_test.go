@@ -139,7 +139,8 @@ func TestBadTokens(t *testing.T) {
 				}
 				var detail *credent.Error
 				if got != "" || !errors.Is(err, credent.ErrCorrupt) || !errors.As(err, &detail) ||
-					"user_credentials."+detail.Column+" "+detail.Row != at || strings.Contains(err.Error(), tokens[c.ID]) {
+					"user_credentials."+detail.Column+" "+detail.Row != at ||
+					strings.Contains(err.Error(), tokens[c.ID]) {
 					t.Errorf("%s: revealed %q, %v", want[at], got, err)
 				}
 				found[at] = true
@@ -171,14 +172,19 @@ func TestPlaintextIsSentToEncrypt(t *testing.T) {
 	url := testdb.NewDatabase(t, "")
 	testdb.Twin(t, url, "", nil, "create-all")
 	db := testdb.OpenDB(t, url)
-	if _, err := db.ExecContext(t.Context(), "INSERT INTO user_accounts (id, user_id, account_name) VALUES (gen_random_uuid(), 'u1', 'n');"+
-		"INSERT INTO user_credentials (id, user_account_id, user_id, credential_type, api_key, secret_key) "+
-		"SELECT gen_random_uuid(), id, user_id, 'alpaca', 'PLAINCANARY', 'PLAINCANARY' FROM user_accounts"); err != nil {
+	if _, err := db.ExecContext(t.Context(), "INSERT INTO user_accounts (id, user_id, account_name) VALUES "+
+		"(gen_random_uuid(), 'u1', 'n');INSERT INTO user_credentials (id, user_account_id, user_id, credential_type, "+
+		"api_key, secret_key) SELECT gen_random_uuid(), id, user_id, 'alpaca', 'PLAINCANARY', 'PLAINCANARY' FROM "+
+		"user_accounts"); err != nil {
 		t.Fatal(err)
 	}
-	for _, args := range [][]string{{"migrate", "adopt"}, {"migrate", "apply", "--baseline", "20261124030000"}, {"verify"}} {
+	for _, args := range [][]string{{"migrate", "adopt"}, {
+		"migrate", "apply", "--baseline",
+		"20261124030000",
+	}, {"verify"}} {
 		out, note := failing(t, url, keyring.GenerateKey(), args...)
-		if !strings.Contains(note, "run `credent encrypt`") || strings.Count(note, "\n") != 1 || strings.Contains(out+note, "PLAINCANARY") {
+		if !strings.Contains(note, "run `credent encrypt`") || strings.Count(note, "\n") != 1 ||
+			strings.Contains(out+note, "PLAINCANARY") {
 			t.Errorf("%q: %s%s", args, out, note)
 		}
 	}

@@ -20,7 +20,9 @@ import (
 // without its digest say, aren't among them.
 var refusedWhenBound = map[string][]string{
 	"an update that sets user_account_id must set user_id and all secrets too": {"UpdateOne, moved to another account"},
-	"encrypted.At says another user_id than the row has":                       {"UpdateOne, Modify for another tenant"},
+	"encrypted.At says another user_id than the row has": {
+		"UpdateOne, Modify for another tenant",
+	},
 	"the row that conflicts may be another's: let the upsert set user_id and all secrets too": {
 		"bulk upsert of one, Update", "bulk upsert of one, setters", "bulk upsert, Update",
 		"bulk upsert, Update with UpdateAPIKey", "bulk upsert, UpdateAPIKey", "bulk upsert, setters", "upsert, Set",

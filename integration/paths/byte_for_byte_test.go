@@ -63,7 +63,8 @@ func TestByteForByte(t *testing.T) {
 					env.Client = recorded(t, env, &above, &below, append(in.opts, testopt.WithKeyring(env.Ring))...)
 					// Credent's driver asks once what the table's key is.
 					_, seeded := env.Seed(t)
-					env.Client.UserCredential.UpdateOneID(seeded[0].ID).SetAPIKey(credent.NewSecret("first")).ExecX(t.Context())
+					env.Client.UserCredential.UpdateOneID(seeded[0].ID).SetAPIKey(credent.NewSecret("first")).
+						ExecX(t.Context())
 					total := tally{}
 					for _, path := range writePaths() {
 						t.Run(path.name, func(t *testing.T) {

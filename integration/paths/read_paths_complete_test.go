@@ -28,7 +28,8 @@ func TestReadPathsAreComplete(t *testing.T) {
 	}
 	checkComplete(t, covered, map[string]string{
 		"writes, and is a write path": strings.Join(written, " "),
-		"is in TestTokensAreNoPlaintext, or panics where that one has an error": "UserCredential.Value *.Bool *.BoolX *.Bools *.BoolsX " +
+		"is in TestTokensAreNoPlaintext, or panics where that one has an error": "" +
+			"UserCredential.Value *.Bool *.BoolX *.Bools *.BoolsX " +
 			"*.Float64 *.Float64X *.Float64s *.Float64sX *.Int *.IntX *.Ints *.IntsX UserCredentialGroupBy.String " +
 			"UserCredentialSelect.String *.StringX *.Strings *.StringsX",
 		"is of a blind index, which is not read": "UserCredentialMutation.APIKeyIndex *.ResetAPIKeyIndex " +

@@ -96,7 +96,8 @@ func (r *reader) query() *ent.UserCredentialQuery {
 
 // ordered is a query for all rows, in the order they were made.
 func (r *reader) ordered() *ent.UserCredentialQuery {
-	return r.client.UserCredential.Query().Where(usercredential.UserID("u1")).Order(usercredential.ByCreatedAt(), usercredential.ByID())
+	return r.client.UserCredential.Query().Where(usercredential.UserID("u1")).Order(usercredential.ByCreatedAt(),
+		usercredential.ByID())
 }
 
 func readPaths() []readPath {
@@ -115,7 +116,9 @@ func nodePaths() []readPath {
 			return r.nodes(node)
 		}}
 	}
-	many := func(name, covers string, n int, get func(context.Context, *reader) ([]*ent.UserCredential, error)) readPath {
+	many := func(name, covers string, n int, get func(context.Context, *reader) ([]*ent.UserCredential,
+		error),
+	) readPath {
 		return readPath{name: name, covers: covers, secrets: 2 * n, read: func(ctx context.Context, r *reader) error {
 			nodes, err := get(ctx, r)
 			if err != nil {
@@ -125,7 +128,11 @@ func nodePaths() []readPath {
 		}}
 	}
 	locked := func(name, covers string, lock func(*ent.UserCredentialQuery) *ent.UserCredentialQuery) readPath {
-		p := one(name, covers, func(ctx context.Context, r *reader) (*ent.UserCredential, error) { return lock(r.query()).Only(ctx) })
+		p := one(name, covers, func(ctx context.Context, r *reader) (*ent.UserCredential,
+			error,
+		) {
+			return lock(r.query()).Only(ctx)
+		})
 		p.postgres = true
 		return p
 	}
@@ -136,54 +143,65 @@ func nodePaths() []readPath {
 		one("GetX", "UserCredentialClient.GetX", func(ctx context.Context, r *reader) (*ent.UserCredential, error) {
 			return r.client.UserCredential.GetX(ctx, r.rows[0].ID), nil
 		}),
-		one("Only", "UserCredentialClient.Query UserCredentialQuery.Only UserCredentialQuery.Where", func(ctx context.Context, r *reader) (*ent.UserCredential, error) {
-			return r.query().Only(ctx)
-		}),
+		one("Only", "UserCredentialClient.Query UserCredentialQuery.Only UserCredentialQuery.Where",
+			func(ctx context.Context, r *reader) (*ent.UserCredential, error) {
+				return r.query().Only(ctx)
+			}),
 		one("OnlyX", "UserCredentialQuery.OnlyX", func(ctx context.Context, r *reader) (*ent.UserCredential, error) {
 			return r.query().OnlyX(ctx), nil
 		}),
-		one("First", "UserCredentialQuery.First", func(ctx context.Context, r *reader) (*ent.UserCredential, error) { return r.query().First(ctx) }),
+		one("First", "UserCredentialQuery.First", func(ctx context.Context, r *reader) (*ent.UserCredential,
+			error,
+		) {
+			return r.query().First(ctx)
+		}),
 		one("FirstX", "UserCredentialQuery.FirstX", func(ctx context.Context, r *reader) (*ent.UserCredential, error) {
 			return r.query().FirstX(ctx), nil
 		}),
 		many("All", "UserCredentialQuery.All", 3, func(ctx context.Context, r *reader) ([]*ent.UserCredential, error) {
 			return r.client.UserCredential.Query().All(ctx)
 		}),
-		many("AllX, distinct", "UserCredentialQuery.AllX UserCredentialQuery.Unique", 3, func(ctx context.Context, r *reader) ([]*ent.UserCredential, error) {
-			return r.client.UserCredential.Query().Unique(true).AllX(ctx), nil
-		}),
-		many("a page", "UserCredentialQuery.Limit UserCredentialQuery.Offset UserCredentialQuery.Order", 1, func(ctx context.Context, r *reader) ([]*ent.UserCredential, error) {
-			return r.ordered().Offset(1).Limit(1).All(ctx)
-		}),
-		many("a clone", "UserCredentialQuery.Clone", 4, func(ctx context.Context, r *reader) ([]*ent.UserCredential, error) {
-			query := r.client.UserCredential.Query()
-			clone, err := query.Clone().Where(usercredential.ID(r.rows[1].ID)).All(ctx)
-			if err != nil {
-				return nil, err
-			}
-			all, err := query.All(ctx)
-			return append(clone, all...), err
-		}),
-		locked("FOR UPDATE", "UserCredentialQuery.ForUpdate", func(q *ent.UserCredentialQuery) *ent.UserCredentialQuery { return q.ForUpdate() }),
-		locked("FOR SHARE", "UserCredentialQuery.ForShare", func(q *ent.UserCredentialQuery) *ent.UserCredentialQuery { return q.ForShare() }),
-		one("an interceptor", "UserCredentialClient.Intercept", func(ctx context.Context, r *reader) (node *ent.UserCredential, err error) {
-			// Of a copy of the client, which the other paths do not share.
-			client := r.client.Debug()
-			client.UserCredential.Intercept(ent.InterceptFunc(func(next ent.Querier) ent.Querier {
-				return ent.QuerierFunc(func(ctx context.Context, q ent.Query) (ent.Value, error) {
-					value, err := next.Query(ctx, q)
-					if nodes, ok := value.([]*ent.UserCredential); ok && len(nodes) == 1 {
-						node = nodes[0]
-					}
-					return value, err
-				})
-			}))
-			_, err = client.UserCredential.Query().Where(usercredential.ID(r.rows[0].ID)).All(ctx)
-			if err == nil && node == nil {
-				err = errors.New("the interceptor saw nothing")
-			}
-			return node, err
-		}),
+		many("AllX, distinct", "UserCredentialQuery.AllX UserCredentialQuery.Unique", 3,
+			func(ctx context.Context, r *reader) ([]*ent.UserCredential, error) {
+				return r.client.UserCredential.Query().Unique(true).AllX(ctx), nil
+			}),
+		many("a page", "UserCredentialQuery.Limit UserCredentialQuery.Offset UserCredentialQuery.Order", 1,
+			func(ctx context.Context, r *reader) ([]*ent.UserCredential, error) {
+				return r.ordered().Offset(1).Limit(1).All(ctx)
+			}),
+		many("a clone", "UserCredentialQuery.Clone", 4,
+			func(ctx context.Context, r *reader) ([]*ent.UserCredential, error) {
+				query := r.client.UserCredential.Query()
+				clone, err := query.Clone().Where(usercredential.ID(r.rows[1].ID)).All(ctx)
+				if err != nil {
+					return nil, err
+				}
+				all, err := query.All(ctx)
+				return append(clone, all...), err
+			}),
+		locked("FOR UPDATE", "UserCredentialQuery.ForUpdate",
+			func(q *ent.UserCredentialQuery) *ent.UserCredentialQuery { return q.ForUpdate() }),
+		locked("FOR SHARE", "UserCredentialQuery.ForShare",
+			func(q *ent.UserCredentialQuery) *ent.UserCredentialQuery { return q.ForShare() }),
+		one("an interceptor", "UserCredentialClient.Intercept",
+			func(ctx context.Context, r *reader) (node *ent.UserCredential, err error) {
+				// Of a copy of the client, which the other paths do not share.
+				client := r.client.Debug()
+				client.UserCredential.Intercept(ent.InterceptFunc(func(next ent.Querier) ent.Querier {
+					return ent.QuerierFunc(func(ctx context.Context, q ent.Query) (ent.Value, error) {
+						value, err := next.Query(ctx, q)
+						if nodes, ok := value.([]*ent.UserCredential); ok && len(nodes) == 1 {
+							node = nodes[0]
+						}
+						return value, err
+					})
+				}))
+				_, err = client.UserCredential.Query().Where(usercredential.ID(r.rows[0].ID)).All(ctx)
+				if err == nil && node == nil {
+					err = errors.New("the interceptor saw nothing")
+				}
+				return node, err
+			}),
 	}
 }
 
@@ -205,26 +223,33 @@ func edgePaths() []readPath {
 			}
 			return r.nodes(account.Edges.Credentials...)
 		}},
-		{name: "WithAccount and back", covers: "UserCredentialQuery.WithAccount UserCredentialEdges.AccountOrErr", secrets: 8, read: func(ctx context.Context, r *reader) error {
-			node, err := r.query().WithAccount(func(q *ent.UserAccountQuery) { q.WithCredentials() }).Only(ctx)
-			if err != nil {
-				return err
-			}
-			account, err := node.Edges.AccountOrErr()
-			if err != nil {
-				return err
-			}
-			return r.nodes(append(account.Edges.Credentials, node)...)
-		}},
+		{
+			name: "WithAccount and back", covers: "UserCredentialQuery.WithAccount UserCredentialEdges.AccountOrErr",
+			secrets: 8, read: func(ctx context.Context, r *reader) error {
+				node, err := r.query().WithAccount(func(q *ent.UserAccountQuery) { q.WithCredentials() }).Only(ctx)
+				if err != nil {
+					return err
+				}
+				account, err := node.Edges.AccountOrErr()
+				if err != nil {
+					return err
+				}
+				return r.nodes(append(account.Edges.Credentials, node)...)
+			},
+		},
 		{name: "QueryCredentials of a row", secrets: 6, read: func(ctx context.Context, r *reader) error {
 			nodes, err := r.client.UserAccount.GetX(ctx, r.account.ID).QueryCredentials().All(ctx)
 			return errors.Join(err, r.nodes(nodes...))
 		}},
-		{name: "QueryAccount and back", covers: "UserCredentialQuery.QueryAccount", secrets: 6, read: func(ctx context.Context, r *reader) error {
-			nodes, err := r.query().QueryAccount().QueryCredentials().All(ctx)
-			return errors.Join(err, r.nodes(nodes...))
-		}},
-		{name: "QueryAccount of a row and of the client", covers: "UserCredential.QueryAccount UserCredentialClient.QueryAccount", secrets: 12, read: func(ctx context.Context, r *reader) error {
+		{
+			name: "QueryAccount and back", covers: "UserCredentialQuery.QueryAccount", secrets: 6,
+			read: func(ctx context.Context, r *reader) error {
+				nodes, err := r.query().QueryAccount().QueryCredentials().All(ctx)
+				return errors.Join(err, r.nodes(nodes...))
+			},
+		},
+		{name: "QueryAccount of a row and of the client", covers: "UserCredential.QueryAccount " +
+			"UserCredentialClient.QueryAccount", secrets: 12, read: func(ctx context.Context, r *reader) error {
 			node, err := r.query().Only(ctx)
 			if err != nil {
 				return err
@@ -239,7 +264,9 @@ func edgePaths() []readPath {
 // scanPaths read columns into what the caller has.
 func scanPaths() []readPath {
 	return []readPath{
-		{name: "Select, some fields", covers: "UserCredentialQuery.Select", secrets: 1, read: func(ctx context.Context, r *reader) error {
+		{name: "Select, some fields", covers: "UserCredentialQuery.Select", secrets: 1, read: func(ctx context.Context,
+			r *reader,
+		) error {
 			node, err := r.query().Select(usercredential.FieldID, usercredential.FieldAPIKey).Only(ctx)
 			if err != nil {
 				return err
@@ -250,28 +277,36 @@ func scanPaths() []readPath {
 			r.sees(0, "api_key", node.APIKey)
 			return nil
 		}},
-		{name: "Select, Scan into secrets", covers: "UserCredentialSelect.Scan", secrets: 3, rowless: true, read: func(ctx context.Context, r *reader) error {
-			var secrets []*credent.Secret
-			err := r.ordered().Select(usercredential.FieldSecretKey).Scan(ctx, &secrets)
-			for i, s := range secrets {
-				r.sees(i, "secret_key", *s)
-			}
-			return err
-		}},
-		{name: "Select, ScanX into structs", covers: "UserCredentialSelect.ScanX", secrets: 6, read: func(ctx context.Context, r *reader) error {
-			var found []struct {
-				ID        uuid.UUID       `sql:"id"`
-				APIKey    credent.Secret  `sql:"api_key"`
-				SecretKey *credent.Secret `sql:"secret_key"`
-			}
-			r.ordered().Select("id", "api_key", "secret_key").ScanX(ctx, &found)
-			for i, f := range found {
-				r.sees(i, "api_key", f.APIKey)
-				r.sees(i, "secret_key", *f.SecretKey)
-			}
-			return nil
-		}},
-		{name: "Select, Scan into sql.Null", secrets: 3, rowless: true, read: func(ctx context.Context, r *reader) error {
+		{
+			name: "Select, Scan into secrets", covers: "UserCredentialSelect.Scan", secrets: 3, rowless: true,
+			read: func(ctx context.Context, r *reader) error {
+				var secrets []*credent.Secret
+				err := r.ordered().Select(usercredential.FieldSecretKey).Scan(ctx, &secrets)
+				for i, s := range secrets {
+					r.sees(i, "secret_key", *s)
+				}
+				return err
+			},
+		},
+		{
+			name: "Select, ScanX into structs", covers: "UserCredentialSelect.ScanX", secrets: 6,
+			read: func(ctx context.Context, r *reader) error {
+				var found []struct {
+					ID        uuid.UUID       `sql:"id"`
+					APIKey    credent.Secret  `sql:"api_key"`
+					SecretKey *credent.Secret `sql:"secret_key"`
+				}
+				r.ordered().Select("id", "api_key", "secret_key").ScanX(ctx, &found)
+				for i, f := range found {
+					r.sees(i, "api_key", f.APIKey)
+					r.sees(i, "secret_key", *f.SecretKey)
+				}
+				return nil
+			},
+		},
+		{name: "Select, Scan into sql.Null", secrets: 3, rowless: true, read: func(ctx context.Context,
+			r *reader,
+		) error {
 			var found []struct {
 				APIKey sql.Null[credent.Secret] `sql:"api_key"`
 			}
@@ -281,18 +316,21 @@ func scanPaths() []readPath {
 			}
 			return err
 		}},
-		{name: "Select, Modify", covers: "UserCredentialSelect.Modify UserCredentialQuery.Modify", secrets: 3, nameless: true, read: func(ctx context.Context, r *reader) error {
-			var found []struct {
-				ID  uuid.UUID      `sql:"id"`
-				Key credent.Secret `sql:"k"`
-			}
-			err := r.ordered().Modify(func(s *entsql.Selector) { s.Select(s.C("id")) }).
-				Modify(func(s *entsql.Selector) { s.AppendSelectAs(s.C("api_key"), "k") }).Scan(ctx, &found)
-			for i, f := range found {
-				r.sees(i, "api_key", f.Key)
-			}
-			return err
-		}},
+		{
+			name: "Select, Modify", covers: "UserCredentialSelect.Modify UserCredentialQuery.Modify", secrets: 3,
+			nameless: true, read: func(ctx context.Context, r *reader) error {
+				var found []struct {
+					ID  uuid.UUID      `sql:"id"`
+					Key credent.Secret `sql:"k"`
+				}
+				err := r.ordered().Modify(func(s *entsql.Selector) { s.Select(s.C("id")) }).
+					Modify(func(s *entsql.Selector) { s.AppendSelectAs(s.C("api_key"), "k") }).Scan(ctx, &found)
+				for i, f := range found {
+					r.sees(i, "api_key", f.Key)
+				}
+				return err
+			},
+		},
 		{name: "a join from the accounts", secrets: 3, rowless: true, read: func(ctx context.Context, r *reader) error {
 			var found []struct {
 				Type      string         `sql:"credential_type"`
@@ -308,7 +346,8 @@ func scanPaths() []readPath {
 			}
 			return err
 		}},
-		{name: "GroupBy", covers: "UserCredentialQuery.GroupBy UserCredentialGroupBy.Aggregate UserCredentialGroupBy.Scan", secrets: 1, rowless: true, read: func(ctx context.Context, r *reader) error {
+		{name: "GroupBy", covers: "UserCredentialQuery.GroupBy UserCredentialGroupBy.Aggregate " +
+			"UserCredentialGroupBy.Scan", secrets: 1, rowless: true, read: func(ctx context.Context, r *reader) error {
 			var found []struct {
 				APIKey credent.Secret `sql:"api_key"`
 				Count  int            `sql:"count"`
@@ -319,28 +358,35 @@ func scanPaths() []readPath {
 			}
 			return err
 		}},
-		{name: "GroupBy, ScanX", covers: "UserCredentialGroupBy.ScanX", secrets: 1, rowless: true, read: func(ctx context.Context, r *reader) error {
-			var found []*credent.Secret
-			r.query().GroupBy("secret_key").ScanX(ctx, &found)
-			for _, f := range found {
-				r.sees(0, "secret_key", *f)
-			}
-			return nil
-		}},
-		{name: "Aggregate", covers: "UserCredentialQuery.Aggregate UserCredentialSelect.Aggregate", secrets: 2, rowless: true, nameless: true, read: func(ctx context.Context, r *reader) error {
-			var found []struct {
-				Max credent.Secret `sql:"max"`
-				Min credent.Secret `sql:"min"`
-			}
-			err := r.query().Aggregate(ent.Max("api_key")).Aggregate(ent.Min("secret_key")).Scan(ctx, &found)
-			for _, f := range found {
-				r.sees(0, "api_key", f.Max)
-				r.sees(0, "secret_key", f.Min)
-			}
-			return err
-		}},
 		{
-			name: "QueryContext", covers: strings.ReplaceAll(doorsQuery, "Tx.QueryContext", "") + " UserCredentialSelect.QueryContext",
+			name: "GroupBy, ScanX", covers: "UserCredentialGroupBy.ScanX", secrets: 1, rowless: true,
+			read: func(ctx context.Context, r *reader) error {
+				var found []*credent.Secret
+				r.query().GroupBy("secret_key").ScanX(ctx, &found)
+				for _, f := range found {
+					r.sees(0, "secret_key", *f)
+				}
+				return nil
+			},
+		},
+		{
+			name: "Aggregate", covers: "UserCredentialQuery.Aggregate UserCredentialSelect.Aggregate", secrets: 2,
+			rowless: true, nameless: true, read: func(ctx context.Context, r *reader) error {
+				var found []struct {
+					Max credent.Secret `sql:"max"`
+					Min credent.Secret `sql:"min"`
+				}
+				err := r.query().Aggregate(ent.Max("api_key")).Aggregate(ent.Min("secret_key")).Scan(ctx, &found)
+				for _, f := range found {
+					r.sees(0, "api_key", f.Max)
+					r.sees(0, "secret_key", f.Min)
+				}
+				return err
+			},
+		},
+		{
+			name: "QueryContext", covers: strings.ReplaceAll(doorsQuery, "Tx.QueryContext", "") +
+				" UserCredentialSelect.QueryContext",
 			secrets: 22, rowless: true, plain: true, read: readByDoors,
 		},
 	}
@@ -353,7 +399,8 @@ func readByDoors(ctx context.Context, r *reader) error {
 	for _, d := range all {
 		var a, b credent.Secret
 		err := func() (err error) {
-			rows, err := d.QueryContext(ctx, r.env.Placeholders("SELECT api_key, secret_key FROM user_credentials WHERE id = $1"), r.rows[0].ID)
+			rows, err := d.QueryContext(ctx, r.env.Placeholders("SELECT api_key, secret_key FROM user_credentials "+
+				"WHERE id = $1"), r.rows[0].ID)
 			if err != nil {
 				return err
 			}
@@ -376,41 +423,55 @@ func readByDoors(ctx context.Context, r *reader) error {
 // caller gave.
 func returnPaths() []readPath {
 	return []readPath{
-		{name: "UpdateOne, Save", covers: "UserCredentialUpdateOne.Save UserCredential.Update", secrets: 2, read: func(ctx context.Context, r *reader) error {
-			node, err := r.query().Only(ctx)
-			if err != nil {
-				return err
-			}
-			if node, err = node.Update().SetIsActive(false).Save(ctx); err != nil {
-				return err
-			}
-			return r.nodes(node)
-		}},
-		{name: "UpdateOneID, SaveX", covers: "UserCredentialUpdateOne.SaveX", secrets: 2, read: func(ctx context.Context, r *reader) error {
-			return r.nodes(r.client.UserCredential.UpdateOneID(r.rows[0].ID).SetCredentialType("polygon").SaveX(ctx))
-		}},
-		{name: "UpdateOne, Select", covers: "UserCredentialUpdateOne.Select", secrets: 1, read: func(ctx context.Context, r *reader) error {
-			node, err := r.client.UserCredential.UpdateOneID(r.rows[0].ID).SetIsActive(false).Select("id", "api_key").Save(ctx)
-			if err != nil {
-				return err
-			}
-			r.sees(0, "api_key", node.APIKey)
-			return nil
-		}},
-		{name: "OldField of a mutation", covers: "UserCredentialMutation.OldAPIKey UserCredentialMutation.OldField", secrets: 2, read: func(ctx context.Context, r *reader) error {
-			m := r.client.UserCredential.UpdateOneID(r.rows[0].ID).Mutation()
-			apiKey, err := m.OldAPIKey(ctx)
-			if err != nil {
-				return err
-			}
-			secretKey, err := m.OldField(ctx, "secret_key")
-			if err != nil {
-				return err
-			}
-			r.sees(0, "api_key", apiKey)
-			r.sees(0, "secret_key", secretKey.(credent.Secret))
-			return nil
-		}},
+		{
+			name: "UpdateOne, Save", covers: "UserCredentialUpdateOne.Save UserCredential.Update", secrets: 2,
+			read: func(ctx context.Context, r *reader) error {
+				node, err := r.query().Only(ctx)
+				if err != nil {
+					return err
+				}
+				if node, err = node.Update().SetIsActive(false).Save(ctx); err != nil {
+					return err
+				}
+				return r.nodes(node)
+			},
+		},
+		{
+			name: "UpdateOneID, SaveX", covers: "UserCredentialUpdateOne.SaveX", secrets: 2,
+			read: func(ctx context.Context, r *reader) error {
+				return r.nodes(r.client.UserCredential.UpdateOneID(r.rows[0].ID).
+					SetCredentialType("polygon").SaveX(ctx))
+			},
+		},
+		{
+			name: "UpdateOne, Select", covers: "UserCredentialUpdateOne.Select", secrets: 1,
+			read: func(ctx context.Context, r *reader) error {
+				node, err := r.client.UserCredential.UpdateOneID(r.rows[0].ID).SetIsActive(false).
+					Select("id", "api_key").Save(ctx)
+				if err != nil {
+					return err
+				}
+				r.sees(0, "api_key", node.APIKey)
+				return nil
+			},
+		},
+		{
+			name: "OldField of a mutation", covers: "UserCredentialMutation.OldAPIKey UserCredentialMutation.OldField",
+			secrets: 2, read: func(ctx context.Context, r *reader) error {
+				m := r.client.UserCredential.UpdateOneID(r.rows[0].ID).Mutation()
+				apiKey, err := m.OldAPIKey(ctx)
+				if err != nil {
+					return err
+				}
+				secretKey, err := m.OldField(ctx, "secret_key")
+				if err != nil {
+					return err
+				}
+				r.sees(0, "api_key", apiKey)
+				r.sees(0, "secret_key", secretKey.(credent.Secret))
+				return nil
+			},
+		},
 	}
 }
 
@@ -431,9 +492,15 @@ var readSettings = []readSetting{
 	{name: "strict client", options: []testopt.Option{testopt.VerifyOnRead()}},
 	{name: "client of another keyring", foreign: true},
 	{name: "bound client", options: []testopt.Option{testopt.WithBinding(credent.Require)}, writes: true},
-	{name: "client of tenant keys", options: []testopt.Option{testopt.WithTenantKeys(credent.Write)}, writes: true, unkept: credent.ErrUnknownKey},
 	{
-		name: "bound client of tenant keys", options: []testopt.Option{testopt.WithBinding(credent.Require), testopt.WithTenantKeys(credent.Write)},
+		name: "client of tenant keys", options: []testopt.Option{testopt.WithTenantKeys(credent.Write)}, writes: true,
+		unkept: credent.ErrUnknownKey,
+	},
+	{
+		name: "bound client of tenant keys", options: []testopt.Option{
+			testopt.WithBinding(credent.Require),
+			testopt.WithTenantKeys(credent.Write),
+		},
 		writes: true, unkept: credent.ErrUnknownKey,
 	},
 }
@@ -441,8 +508,9 @@ var readSettings = []readSetting{
 // lacksTenant are the paths with a result that has no user_id, or not the
 // column's own name. A secret that depends on them says what to select.
 var lacksTenant = map[string]bool{
-	"Aggregate": true, "GroupBy": true, "GroupBy, ScanX": true, "Select, Modify": true, "Select, ScanX into structs": true,
-	"Select, Scan into secrets": true, "Select, Scan into sql.Null": true, "Select, some fields": true,
+	"Aggregate": true, "GroupBy": true, "GroupBy, ScanX": true, "Select, Modify": true,
+	"Select, ScanX into structs": true,
+	"Select, Scan into secrets":  true, "Select, Scan into sql.Null": true, "Select, some fields": true,
 	"UpdateOne, Select": true, "a join from the accounts": true,
 }
 
@@ -515,7 +583,8 @@ func (p readPath) try(t *testing.T, env *testdb.Env, client *ent.Client, ring *k
 		}
 		got, err := s.secret.Reveal()
 		if in.writes && lacksTenant[p.name] {
-			if !errors.Is(err, credent.ErrNoTenant) && !errors.Is(err, credent.ErrUnknownKey) || !strings.Contains(err.Error(), "select ") {
+			if !errors.Is(err, credent.ErrNoTenant) && !errors.Is(err, credent.ErrUnknownKey) ||
+				!strings.Contains(err.Error(), "select ") {
 				t.Errorf("%s, without the tenant: revealed %q, %v", s.column, got, err)
 			}
 			continue
@@ -580,7 +649,8 @@ func TestTokensAreNoPlaintext(t *testing.T) {
 			t.Errorf("GroupBy: not the token, %v", err)
 		}
 		node := query.Clone().Modify(func(s *entsql.Selector) { s.AppendSelectAs(s.C("api_key"), "copy") }).OnlyX(ctx)
-		if value, err := node.Value("copy"); err != nil || fmt.Sprint(value) != token && fmt.Sprintf("%s", value) != token {
+		if value, err := node.Value("copy"); err != nil || fmt.Sprint(value) != token && fmt.Sprintf("%s",
+			value) != token {
 			t.Errorf("Value: not the token, %v", err)
 		}
 		for _, read := range []func() error{

@@ -68,91 +68,149 @@ func modifierPaths() []writePath {
 		return w.row(ctx, 0).Update().Modify(modify).Exec(ctx)
 	}
 	return slices.Concat(
-		passed(writePath{name: "UpdateOne, Modify", covers: "UserCredentialUpdateOne.Modify"}, func(ctx context.Context, w *writer, as passing) error {
-			return one(ctx, w, setAPIKey(as, w.wantAPIKey(0, "new")))
-		}),
-		passed(writePath{name: "UpdateOne, Modify with a pointer"}, func(ctx context.Context, w *writer, as passing) error {
+		passed(writePath{name: "UpdateOne, Modify", covers: "UserCredentialUpdateOne.Modify"},
+			func(ctx context.Context, w *writer, as passing) error {
+				return one(ctx, w, setAPIKey(as, w.wantAPIKey(0, "new")))
+			}),
+		passed(writePath{name: "UpdateOne, Modify with a pointer"}, func(ctx context.Context, w *writer,
+			as passing,
+		) error {
 			secret := w.wantAPIKey(0, "new")
 			return one(ctx, w, setAPIKey(as, &secret))
 		}),
-		passed(writePath{name: "UpdateOne, Modify with sql.Null"}, func(ctx context.Context, w *writer, as passing) error {
+		passed(writePath{name: "UpdateOne, Modify with sql.Null"}, func(ctx context.Context, w *writer,
+			as passing,
+		) error {
 			return one(ctx, w, setAPIKey(as, sql.Null[credent.Secret]{V: w.wantAPIKey(0, "new"), Valid: true}))
 		}),
-		passed(writePath{name: "UpdateOne, Modify beside a setter"}, func(ctx context.Context, w *writer, as passing) error {
+		passed(writePath{name: "UpdateOne, Modify beside a setter"}, func(ctx context.Context, w *writer,
+			as passing,
+		) error {
 			return w.row(ctx, 0).Update().SetSecretKey(w.wantSecretKey(0, "new secret")).SetIsActive(false).
 				Modify(setAPIKey(as, w.wantAPIKey(0, "new"))).Exec(ctx)
 		}),
-		passed(writePath{name: "UpdateOne, Modify of the other column"}, func(ctx context.Context, w *writer, as passing) error {
+		passed(writePath{name: "UpdateOne, Modify of the other column"}, func(ctx context.Context, w *writer,
+			as passing,
+		) error {
 			return one(ctx, w, set("secret_key", as.secretKey(w.wantSecretKey(0, "new secret"))))
 		}),
-		passed(writePath{name: "Update, Modify", covers: "UserCredentialUpdate.Modify"}, func(ctx context.Context, w *writer, as passing) error {
-			return w.client.UserCredential.Update().Where(usercredential.ID(w.rows[0].ID)).
-				Modify(setAPIKey(as, w.wantAPIKey(0, "new"))).Exec(ctx)
-		}),
+		passed(writePath{name: "Update, Modify", covers: "UserCredentialUpdate.Modify"},
+			func(ctx context.Context, w *writer, as passing) error {
+				return w.client.UserCredential.Update().Where(usercredential.ID(w.rows[0].ID)).
+					Modify(setAPIKey(as, w.wantAPIKey(0, "new"))).Exec(ctx)
+			}),
 		[]writePath{
-			{name: "UpdateOne, Modify without the digest", raw: true, refused: credent.ErrBlindIndex, write: func(ctx context.Context, w *writer) error {
-				return one(ctx, w, set("api_key", passing{}.apiKey(credent.NewSecret("new"))))
-			}},
-			{name: "UpdateOne, Modify with the digest of another", raw: true, refused: credent.ErrBlindIndex, write: func(ctx context.Context, w *writer) error {
-				return one(ctx, w, func(u *entsql.UpdateBuilder) {
-					u.Set("api_key", passing{}.apiKey(credent.NewSecret("new"))).Set("api_key_index", passing{}.digest(credent.NewSecret("old")))
-				})
-			}},
-			{name: "UpdateOne, Modify with the digest alone", raw: true, refused: credent.ErrBlindIndex, write: func(ctx context.Context, w *writer) error {
-				return one(ctx, w, set("api_key_index", passing{}.digest(credent.NewSecret("new"))))
-			}},
-			{name: "UpdateOne, Modify for another tenant", raw: true, write: func(ctx context.Context, w *writer) error {
+			{
+				name: "UpdateOne, Modify without the digest", raw: true, refused: credent.ErrBlindIndex,
+				write: func(ctx context.Context, w *writer) error {
+					return one(ctx, w, set("api_key", passing{}.apiKey(credent.NewSecret("new"))))
+				},
+			},
+			{
+				name: "UpdateOne, Modify with the digest of another", raw: true, refused: credent.ErrBlindIndex,
+				write: func(ctx context.Context, w *writer) error {
+					return one(ctx, w, func(u *entsql.UpdateBuilder) {
+						u.Set("api_key", passing{}.apiKey(credent.NewSecret("new"))).
+							Set("api_key_index", passing{}.digest(credent.NewSecret("old")))
+					})
+				},
+			},
+			{
+				name: "UpdateOne, Modify with the digest alone", raw: true, refused: credent.ErrBlindIndex,
+				write: func(ctx context.Context, w *writer) error {
+					return one(ctx, w, set("api_key_index", passing{}.digest(credent.NewSecret("new"))))
+				},
+			},
+			{name: "UpdateOne, Modify for another tenant", raw: true, write: func(ctx context.Context,
+				w *writer,
+			) error {
 				secret := w.wantAPIKey(0, "new")
 				return one(ctx, w, func(u *entsql.UpdateBuilder) {
-					u.Set("api_key", encrypted.At(secret, usercredential.APIKeyColumn, "another")).Set("api_key_index", passing{}.digest(secret))
+					u.Set("api_key", encrypted.At(secret, usercredential.APIKeyColumn, "another")).
+						Set("api_key_index", passing{}.digest(secret))
 				})
 			}},
-			{name: "UpdateOne, Modify without the tenant", raw: true, write: func(ctx context.Context, w *writer) error {
+			{name: "UpdateOne, Modify without the tenant", raw: true, write: func(ctx context.Context,
+				w *writer,
+			) error {
 				secret := w.wantAPIKey(0, "new")
 				return one(ctx, w, func(u *entsql.UpdateBuilder) {
-					u.Set("api_key", encrypted.At(secret, usercredential.APIKeyColumn, nil)).Set("api_key_index", passing{}.digest(secret))
+					u.Set("api_key", encrypted.At(secret, usercredential.APIKeyColumn, nil)).
+						Set("api_key_index", passing{}.digest(secret))
 				})
 			}},
-			{name: "UpdateOne, Modify with a string", refused: errStored, write: func(ctx context.Context, w *writer) error {
+			{name: "UpdateOne, Modify with a string", refused: errStored, write: func(ctx context.Context,
+				w *writer,
+			) error {
 				return one(ctx, w, set("api_key", "PKPLAIN"))
 			}},
-			{name: "UpdateOne, Modify with bytes", refused: errStored, write: func(ctx context.Context, w *writer) error {
+			{name: "UpdateOne, Modify with bytes", refused: errStored, write: func(ctx context.Context,
+				w *writer,
+			) error {
 				return one(ctx, w, set("api_key", []byte("PKPLAIN")))
 			}},
 			{name: "UpdateOne, Modify with SQL", refused: errStored, write: func(ctx context.Context, w *writer) error {
 				return one(ctx, w, set("api_key", entsql.Expr("'PKPLAIN'")))
 			}},
-			{name: "UpdateOne, Modify of the other column with a string", refused: errConstraint, write: func(ctx context.Context, w *writer) error {
-				return one(ctx, w, set("secret_key", "PKPLAIN"))
-			}},
-			{name: "UpdateOne, Modify of the other column with SQL", refused: errConstraint, write: func(ctx context.Context, w *writer) error {
-				return one(ctx, w, set("secret_key", entsql.Expr("'PKPLAIN'")))
-			}},
-			{name: "UpdateOne, Modify with a printed secret", refused: credent.ErrRedacted, write: func(ctx context.Context, w *writer) error {
-				return one(ctx, w, set("api_key", credent.NewSecret("new").String()))
-			}},
-			{name: "UpdateOne, Modify with a list of secrets", raw: true, refused: credent.ErrNoLocation, write: func(ctx context.Context, w *writer) error {
-				return one(ctx, w, set("api_key", []credent.Secret{credent.NewSecret("new")}))
-			}},
-			{name: "UpdateOne, Modify with NULL", refused: errNotNullOrIndex, write: func(ctx context.Context, w *writer) error {
+			{
+				name: "UpdateOne, Modify of the other column with a string", refused: errConstraint,
+				write: func(ctx context.Context, w *writer) error {
+					return one(ctx, w, set("secret_key", "PKPLAIN"))
+				},
+			},
+			{
+				name: "UpdateOne, Modify of the other column with SQL", refused: errConstraint,
+				write: func(ctx context.Context, w *writer) error {
+					return one(ctx, w, set("secret_key", entsql.Expr("'PKPLAIN'")))
+				},
+			},
+			{
+				name: "UpdateOne, Modify with a printed secret", refused: credent.ErrRedacted,
+				write: func(ctx context.Context, w *writer) error {
+					return one(ctx, w, set("api_key", credent.NewSecret("new").String()))
+				},
+			},
+			{
+				name: "UpdateOne, Modify with a list of secrets", raw: true, refused: credent.ErrNoLocation,
+				write: func(ctx context.Context, w *writer) error {
+					return one(ctx, w, set("api_key", []credent.Secret{credent.NewSecret("new")}))
+				},
+			},
+			{name: "UpdateOne, Modify with NULL", refused: errNotNullOrIndex, write: func(ctx context.Context,
+				w *writer,
+			) error {
 				return one(ctx, w, func(u *entsql.UpdateBuilder) { u.SetNull("api_key") })
 			}},
-			{name: "UpdateOne, Modify with NULL and its digest", refused: errNotNull, write: func(ctx context.Context, w *writer) error {
+			{name: "UpdateOne, Modify with NULL and its digest", refused: errNotNull, write: func(ctx context.Context,
+				w *writer,
+			) error {
 				return one(ctx, w, func(u *entsql.UpdateBuilder) { u.SetNull("api_key").SetNull("api_key_index") })
 			}},
-			{name: "UpdateOne, Modify with Add", raw: true, refused: errBare, write: func(ctx context.Context, w *writer) error {
+			{name: "UpdateOne, Modify with Add", raw: true, refused: errBare, write: func(ctx context.Context,
+				w *writer,
+			) error {
 				return one(ctx, w, func(u *entsql.UpdateBuilder) { u.Add("api_key", credent.NewSecret("new")) })
 			}},
-			{name: "Update, Modify of all rows, bare", raw: true, refused: errBare, write: func(ctx context.Context, w *writer) error {
-				return w.client.UserCredential.Update().Modify(setAPIKey(passing{bare: true}, credent.NewSecret("new"))).Exec(ctx)
+			{name: "Update, Modify of all rows, bare", raw: true, refused: errBare, write: func(ctx context.Context,
+				w *writer,
+			) error {
+				return w.client.UserCredential.Update().
+					Modify(setAPIKey(passing{bare: true}, credent.NewSecret("new"))).Exec(ctx)
 			}},
-			{name: "Update, Modify of all rows", raw: true, refused: credent.ErrManyRows, write: func(ctx context.Context, w *writer) error {
-				return w.client.UserCredential.Update().Modify(setAPIKey(passing{}, credent.NewSecret("new"))).Exec(ctx)
-			}},
-			{name: "Update, Modify of an account's rows", raw: true, refused: credent.ErrManyRows, write: func(ctx context.Context, w *writer) error {
-				return w.client.UserCredential.Update().Where(usercredential.UserAccountID(w.account.ID)).
-					Modify(set("secret_key", passing{}.secretKey(credent.NewSecret("new")))).Exec(ctx)
-			}},
+			{
+				name: "Update, Modify of all rows", raw: true, refused: credent.ErrManyRows,
+				write: func(ctx context.Context, w *writer) error {
+					return w.client.UserCredential.Update().Modify(setAPIKey(passing{}, credent.NewSecret("new"))).
+						Exec(ctx)
+				},
+			},
+			{
+				name: "Update, Modify of an account's rows", raw: true, refused: credent.ErrManyRows,
+				write: func(ctx context.Context, w *writer) error {
+					return w.client.UserCredential.Update().Where(usercredential.UserAccountID(w.account.ID)).
+						Modify(set("secret_key", passing{}.secretKey(credent.NewSecret("new")))).Exec(ctx)
+				},
+			},
 		})
 }
 
@@ -189,13 +247,15 @@ func doors(w *writer) []door {
 	return all
 }
 
-const doorsExec = "Client.ExecContext UserCredentialClient.ExecContext UserCredential.ExecContext UserCredentialCreate.ExecContext " +
-	"UserCredentialCreateBulk.ExecContext UserCredentialUpdate.ExecContext UserCredentialUpdateOne.ExecContext " +
-	"UserCredentialDelete.ExecContext UserCredentialQuery.ExecContext UserCredentialMutation.ExecContext Tx.ExecContext"
+const doorsExec = "Client.ExecContext UserCredentialClient.ExecContext UserCredential.ExecContext " +
+	"UserCredentialCreate.ExecContext UserCredentialCreateBulk.ExecContext UserCredentialUpdate.ExecContext " +
+	"UserCredentialUpdateOne.ExecContext UserCredentialDelete.ExecContext UserCredentialQuery.ExecContext " +
+	"UserCredentialMutation.ExecContext Tx.ExecContext"
 
-const doorsQuery = "Client.QueryContext UserCredentialClient.QueryContext UserCredential.QueryContext UserCredentialCreate.QueryContext " +
-	"UserCredentialCreateBulk.QueryContext UserCredentialUpdate.QueryContext UserCredentialUpdateOne.QueryContext " +
-	"UserCredentialDelete.QueryContext UserCredentialQuery.QueryContext UserCredentialMutation.QueryContext Tx.QueryContext"
+const doorsQuery = "Client.QueryContext UserCredentialClient.QueryContext UserCredential.QueryContext " +
+	"UserCredentialCreate.QueryContext UserCredentialCreateBulk.QueryContext UserCredentialUpdate.QueryContext " +
+	"UserCredentialUpdateOne.QueryContext UserCredentialDelete.QueryContext UserCredentialQuery.QueryContext " +
+	"UserCredentialMutation.QueryContext Tx.QueryContext"
 
 // query runs a statement by QueryContext, to the end of its rows.
 func query(ctx context.Context, d door, text string, args ...any) (err error) {
@@ -218,10 +278,11 @@ func statement(ctx context.Context, w *writer, query string, args ...any) error 
 // Statements of the caller's own.
 const (
 	updateStatement = "UPDATE user_credentials SET api_key = $1, api_key_index = $2 WHERE id = $3"
-	insertStatement = "INSERT INTO user_credentials (id, user_account_id, user_id, credential_type, api_key, secret_key, " +
-		"api_key_index) VALUES ($1, $2, 'u1', 'alpaca', $3, $4, $5)"
-	selectStatement = "INSERT INTO user_credentials (id, user_account_id, user_id, credential_type, api_key, secret_key, " +
-		"api_key_index) SELECT CAST($1 AS uuid), id, user_id, 'alpaca', $2, $3, CAST($4 AS bytea) FROM user_accounts"
+	insertStatement = "INSERT INTO user_credentials (id, user_account_id, user_id, credential_type, api_key, " +
+		"secret_key, api_key_index) VALUES ($1, $2, 'u1', 'alpaca', $3, $4, $5)"
+	selectStatement = "INSERT INTO user_credentials (id, user_account_id, user_id, credential_type, api_key, " +
+		"secret_key, api_key_index) SELECT CAST($1 AS uuid), id, user_id, 'alpaca', $2, $3, CAST($4 AS bytea) FROM " +
+		"user_accounts"
 )
 
 func statementPaths() []writePath {
@@ -231,31 +292,40 @@ func statementPaths() []writePath {
 // storedStatements store secrets, if they say where.
 func storedStatements() []writePath {
 	return slices.Concat(
-		passed(writePath{name: "ExecContext, of everything", covers: doorsExec}, func(ctx context.Context, w *writer, as passing) error {
+		passed(writePath{name: "ExecContext, of everything", covers: doorsExec}, func(ctx context.Context, w *writer,
+			as passing,
+		) error {
 			for _, d := range doors(w) {
 				secret := w.wantAPIKey(0, "by "+d.name)
-				if _, err := d.ExecContext(ctx, w.env.Placeholders(updateStatement), as.apiKey(secret), as.digest(secret), w.rows[0].ID); err != nil {
+				if _, err := d.ExecContext(ctx, w.env.Placeholders(updateStatement), as.apiKey(secret),
+					as.digest(secret), w.rows[0].ID); err != nil {
 					return err
 				}
 			}
 			return nil
 		}),
-		passed(writePath{name: "QueryContext, of everything", covers: doorsQuery}, func(ctx context.Context, w *writer, as passing) error {
+		passed(writePath{name: "QueryContext, of everything", covers: doorsQuery}, func(ctx context.Context, w *writer,
+			as passing,
+		) error {
 			for _, d := range doors(w) {
 				secret := w.wantAPIKey(0, "by "+d.name)
-				if err := query(ctx, d, w.env.Placeholders(updateStatement+" RETURNING id"), as.apiKey(secret), as.digest(secret), w.rows[0].ID); err != nil {
+				if err := query(ctx, d, w.env.Placeholders(updateStatement+" RETURNING id"), as.apiKey(secret),
+					as.digest(secret), w.rows[0].ID); err != nil {
 					return err
 				}
 			}
 			return nil
 		}),
-		passed(writePath{name: "ExecContext, the other column"}, func(ctx context.Context, w *writer, as passing) error {
-			return statement(ctx, w, "UPDATE user_credentials SET secret_key = $1 WHERE id = $2", as.secretKey(w.wantSecretKey(0, "new")), w.rows[0].ID)
+		passed(writePath{name: "ExecContext, the other column"}, func(ctx context.Context, w *writer,
+			as passing,
+		) error {
+			return statement(ctx, w, "UPDATE user_credentials SET secret_key = $1 WHERE id = $2",
+				as.secretKey(w.wantSecretKey(0, "new")), w.rows[0].ID)
 		}),
 		passed(writePath{name: "ExecContext, both columns"}, func(ctx context.Context, w *writer, as passing) error {
 			secret, other := w.wantAPIKey(0, "new"), w.wantSecretKey(0, "new")
-			return statement(ctx, w, "UPDATE user_credentials SET api_key = $1, secret_key = $2, api_key_index = $3 WHERE id = $4",
-				as.apiKey(secret), as.secretKey(other), as.digest(secret), w.rows[0].ID)
+			return statement(ctx, w, "UPDATE user_credentials SET api_key = $1, secret_key = $2, api_key_index = $3 "+
+				"WHERE id = $4", as.apiKey(secret), as.secretKey(other), as.digest(secret), w.rows[0].ID)
 		}),
 		passed(writePath{name: "ExecContext, a pointer"}, func(ctx context.Context, w *writer, as passing) error {
 			secret := w.wantAPIKey(0, "new")
@@ -271,38 +341,54 @@ func storedStatements() []writePath {
 				query = "UPDATE user_credentials SET api_key_index = :digest, api_key = :secret WHERE id = :id"
 			}
 			secret := w.wantAPIKey(0, "new")
-			return statement(ctx, w, query, sql.Named("secret", as.apiKey(secret)), sql.Named("digest", as.digest(secret)), sql.Named("id", w.rows[0].ID))
+			return statement(ctx, w, query, sql.Named("secret", as.apiKey(secret)),
+				sql.Named("digest", as.digest(secret)), sql.Named("id", w.rows[0].ID))
 		}),
 		passed(writePath{name: "ExecContext, INSERT"}, func(ctx context.Context, w *writer, as passing) error {
 			id, secret := uuid.New(), credent.NewSecret("a")
 			w.want[id] = testdb.Pair{APIKey: "a", SecretKey: "b"}
-			return statement(ctx, w, insertStatement, id, w.account.ID, as.apiKey(secret), as.secretKey(credent.NewSecret("b")), as.digest(secret))
+			return statement(ctx, w, insertStatement, id, w.account.ID, as.apiKey(secret),
+				as.secretKey(credent.NewSecret("b")), as.digest(secret))
 		}),
-		passed(writePath{name: "ExecContext, INSERT of two rows"}, func(ctx context.Context, w *writer, as passing) error {
+		passed(writePath{name: "ExecContext, INSERT of two rows"}, func(ctx context.Context, w *writer,
+			as passing,
+		) error {
 			args := []any{w.account.ID}
 			for _, p := range []testdb.Pair{{APIKey: "a", SecretKey: "b"}, {APIKey: "a", SecretKey: "a"}} {
 				id, secret := uuid.New(), credent.NewSecret(p.APIKey)
 				w.want[id] = p
-				args = append(args, id, as.apiKey(secret), as.secretKey(credent.NewSecret(p.SecretKey)), as.digest(secret))
+				args = append(args, id, as.apiKey(secret), as.secretKey(credent.NewSecret(p.SecretKey)),
+					as.digest(secret))
 			}
-			return statement(ctx, w, "INSERT INTO user_credentials (id, user_account_id, user_id, credential_type, api_key, secret_key, api_key_index) "+
-				"VALUES ($2, $1, 'u1', 'alpaca', $3, $4, $5), ($6, $1, 'u1', 'alpaca', $7, $8, $9)", args...)
+			return statement(ctx, w, "INSERT INTO user_credentials (id, user_account_id, user_id, credential_type, "+
+				"api_key, secret_key, api_key_index) VALUES ($2, $1, 'u1', 'alpaca', $3, $4, $5), ($6, $1, 'u1', "+
+				"'alpaca', $7, $8, $9)", args...)
 		}),
-		passed(writePath{name: "ExecContext, INSERT with a conflict"}, func(ctx context.Context, w *writer, as passing) error {
+		passed(writePath{name: "ExecContext, INSERT with a conflict"}, func(ctx context.Context, w *writer,
+			as passing,
+		) error {
 			secret, other := credent.NewSecret("a"), w.wantAPIKey(0, "new")
-			return statement(ctx, w, insertStatement+" ON CONFLICT (id) DO UPDATE SET api_key = $6, api_key_index = $7", w.rows[0].ID, w.account.ID,
-				as.apiKey(secret), as.secretKey(credent.NewSecret("b")), as.digest(secret), as.apiKey(other), as.digest(other))
+			return statement(ctx, w, insertStatement+" ON CONFLICT (id) DO UPDATE SET api_key = $6, api_key_index = $7",
+				w.rows[0].ID, w.account.ID,
+				as.apiKey(secret), as.secretKey(credent.NewSecret("b")), as.digest(secret), as.apiKey(other),
+				as.digest(other))
 		}),
-		passed(writePath{name: "ExecContext, INSERT from a SELECT"}, func(ctx context.Context, w *writer, as passing) error {
+		passed(writePath{name: "ExecContext, INSERT from a SELECT"}, func(ctx context.Context, w *writer,
+			as passing,
+		) error {
 			id, secret := uuid.New(), credent.NewSecret("a")
 			w.want[id] = testdb.Pair{APIKey: "a", SecretKey: "b"}
-			return statement(ctx, w, w.env.Casts(selectStatement), id, as.apiKey(secret), as.secretKey(credent.NewSecret("b")), as.digest(secret))
+			return statement(ctx, w, w.env.Casts(selectStatement), id, as.apiKey(secret),
+				as.secretKey(credent.NewSecret("b")), as.digest(secret))
 		}),
 		passed(writePath{name: "ExecContext, WITH … UPDATE"}, func(ctx context.Context, w *writer, as passing) error {
 			secret := w.wantAPIKey(0, "new")
-			return statement(ctx, w, "WITH x AS (SELECT 1) "+updateStatement, as.apiKey(secret), as.digest(secret), w.rows[0].ID)
+			return statement(ctx, w, "WITH x AS (SELECT 1) "+updateStatement, as.apiKey(secret),
+				as.digest(secret), w.rows[0].ID)
 		}),
-		passed(writePath{name: "ExecContext, a secret read from a row"}, func(ctx context.Context, w *writer, as passing) error {
+		passed(writePath{name: "ExecContext, a secret read from a row"}, func(ctx context.Context, w *writer,
+			as passing,
+		) error {
 			old := w.row(ctx, 1).SecretKey
 			w.wantAPIKey(0, "secret1")
 			return statement(ctx, w, updateStatement, as.apiKey(old), as.digest(old), w.rows[0].ID)
@@ -314,12 +400,17 @@ func storedStatements() []writePath {
 func refusedStatements() []writePath {
 	s, other := credent.NewSecret("new"), uuid.New()
 	bare := func(name, query string, args ...any) writePath {
-		return writePath{name: "ExecContext, " + name + ", bare", raw: true, refused: errBare, write: func(ctx context.Context, w *writer) error {
-			return statement(ctx, w, query, args...)
-		}}
+		return writePath{
+			name: "ExecContext, " + name + ", bare", raw: true, refused: errBare,
+			write: func(ctx context.Context, w *writer) error {
+				return statement(ctx, w, query, args...)
+			},
+		}
 	}
 	placed := func(name string, err error, write func(ctx context.Context, w *writer, as passing) error) writePath {
-		return writePath{name: "ExecContext, " + name, raw: true, refused: err, write: func(ctx context.Context, w *writer) error {
+		return writePath{name: "ExecContext, " + name, raw: true, refused: err, write: func(ctx context.Context,
+			w *writer,
+		) error {
 			return write(ctx, w, passing{})
 		}}
 	}
@@ -333,33 +424,49 @@ func refusedStatements() []writePath {
 		{name: "ExecContext, a string", refused: errConstraint, write: func(ctx context.Context, w *writer) error {
 			return statement(ctx, w, updateStatement, "PKPLAIN", nil, w.rows[0].ID)
 		}},
-		{name: "ExecContext, a nil pointer, bare", raw: true, refused: errBare, write: func(ctx context.Context, w *writer) error {
+		{name: "ExecContext, a nil pointer, bare", raw: true, refused: errBare, write: func(ctx context.Context,
+			w *writer,
+		) error {
 			return statement(ctx, w, updateStatement, (*credent.Secret)(nil), nil, w.rows[0].ID)
 		}},
 		{name: "ExecContext, a nil pointer", refused: errNotNull, write: func(ctx context.Context, w *writer) error {
 			secret := (*credent.Secret)(nil)
 			return statement(ctx, w, updateStatement, passing{}.apiKey(secret), passing{}.digest(secret), w.rows[0].ID)
 		}},
-		{name: "ExecContext, an absent secret, bare", raw: true, refused: errBare, write: func(ctx context.Context, w *writer) error {
+		{name: "ExecContext, an absent secret, bare", raw: true, refused: errBare, write: func(ctx context.Context,
+			w *writer,
+		) error {
 			return statement(ctx, w, updateStatement, credent.Secret{}, nil, w.rows[0].ID)
 		}},
-		{name: "ExecContext, text that ent's own INSERT would store", refused: errConstraint, write: func(ctx context.Context, w *writer) error {
-			return statement(ctx, w, insertStatement, uuid.New(), w.account.ID, "PKPLAIN", "secret", nil)
-		}},
-		{name: "ExecContext, a printed secret", refused: credent.ErrRedacted, write: func(ctx context.Context, w *writer) error {
+		{
+			name: "ExecContext, text that ent's own INSERT would store", refused: errConstraint,
+			write: func(ctx context.Context, w *writer) error {
+				return statement(ctx, w, insertStatement, uuid.New(), w.account.ID, "PKPLAIN", "secret", nil)
+			},
+		},
+		{name: "ExecContext, a printed secret", refused: credent.ErrRedacted, write: func(ctx context.Context,
+			w *writer,
+		) error {
 			return statement(ctx, w, updateStatement, s.String(), nil, w.rows[0].ID)
 		}},
 		placed("without the digest", credent.ErrBlindIndex, func(ctx context.Context, w *writer, as passing) error {
-			return statement(ctx, w, "UPDATE user_credentials SET api_key = $1 WHERE id = $2", as.apiKey(s), w.rows[0].ID)
+			return statement(ctx, w, "UPDATE user_credentials SET api_key = $1 WHERE id = $2",
+				as.apiKey(s), w.rows[0].ID)
 		}),
-		placed("with the digest of another secret", credent.ErrBlindIndex, func(ctx context.Context, w *writer, as passing) error {
+		placed("with the digest of another secret", credent.ErrBlindIndex, func(ctx context.Context, w *writer,
+			as passing,
+		) error {
 			return statement(ctx, w, updateStatement, as.apiKey(s), as.digest(credent.NewSecret("old")), w.rows[0].ID)
 		}),
 		placed("the digest alone", credent.ErrBlindIndex, func(ctx context.Context, w *writer, as passing) error {
-			return statement(ctx, w, "UPDATE user_credentials SET api_key_index = $1 WHERE id = $2", as.digest(s), w.rows[0].ID)
+			return statement(ctx, w, "UPDATE user_credentials SET api_key_index = $1 WHERE id = $2",
+				as.digest(s), w.rows[0].ID)
 		}),
-		placed("a digest of a column without an index", credent.ErrBlindIndex, func(ctx context.Context, w *writer, as passing) error {
-			return statement(ctx, w, updateStatement, as.apiKey(s), encrypted.DigestOf(s, usercredential.SecretKeyColumn, nil), w.rows[0].ID)
+		placed("a digest of a column without an index", credent.ErrBlindIndex, func(ctx context.Context, w *writer,
+			as passing,
+		) error {
+			return statement(ctx, w, updateStatement, as.apiKey(s),
+				encrypted.DigestOf(s, usercredential.SecretKeyColumn, nil), w.rows[0].ID)
 		}),
 		placed("At of a string", credent.ErrValue, func(ctx context.Context, w *writer, as passing) error {
 			return statement(ctx, w, updateStatement, as.apiKey("PKPLAIN"), nil, w.rows[0].ID)
@@ -370,13 +477,18 @@ func refusedStatements() []writePath {
 		updating("UPDATE of a user's rows", " WHERE user_id = $3", "u1"),
 		bare("UPDATE of other rows", wholeUpdate+" WHERE id <> $3", s, nil, other),
 		updating("UPDATE of other rows", " WHERE id <> $3", other),
-		bare("UPDATE by a row of another table", wholeUpdate+" FROM user_accounts AS a WHERE a.id <> $3", s, nil, other),
+		bare("UPDATE by a row of another table", wholeUpdate+" FROM user_accounts AS a WHERE a.id <> $3", s, nil,
+			other),
 		updating("UPDATE by a row of another table", " FROM user_accounts AS a WHERE a.id <> $3", other),
-		bare("one value for two columns", "UPDATE user_credentials SET api_key = $1, secret_key = $1 WHERE id = $2", s, other),
-		placed("INSERT from a SELECT, twice", credent.ErrManyRows, func(ctx context.Context, w *writer, as passing) error {
+		bare("one value for two columns", "UPDATE user_credentials SET api_key = $1, secret_key = $1 WHERE id = $2", s,
+			other),
+		placed("INSERT from a SELECT, twice", credent.ErrManyRows, func(ctx context.Context, w *writer,
+			as passing,
+		) error {
 			query := w.env.Casts(strings.Replace(selectStatement, "CAST($1 AS uuid)", w.env.NewID(), 1))
 			query = strings.NewReplacer("$2", "$1", "$3", "$2", "$4", "$3").Replace(query)
-			return statement(ctx, w, query+", (SELECT 1 AS x UNION SELECT 2) AS twice", as.apiKey(s), as.secretKey(s), as.digest(s))
+			return statement(ctx, w, query+", (SELECT 1 AS x UNION SELECT 2) AS twice", as.apiKey(s),
+				as.secretKey(s), as.digest(s))
 		}),
 		bare("DELETE", "DELETE FROM user_credentials WHERE api_key = $1", s),
 		placed("DELETE", credent.ErrBlindIndex, func(ctx context.Context, w *writer, as passing) error {
@@ -386,36 +498,51 @@ func refusedStatements() []writePath {
 		placed("DELETE of all others", credent.ErrBlindIndex, func(ctx context.Context, w *writer, as passing) error {
 			return statement(ctx, w, "DELETE FROM user_credentials WHERE api_key <> $1", as.apiKey(s))
 		}),
-		placed("DELETE of all others, by the other column", credent.ErrManyRows, func(ctx context.Context, w *writer, as passing) error {
+		placed("DELETE of all others, by the other column", credent.ErrManyRows, func(ctx context.Context, w *writer,
+			as passing,
+		) error {
 			return statement(ctx, w, "DELETE FROM user_credentials WHERE secret_key <> $1", as.secretKey(s))
 		}),
 		bare("WITH … DELETE", "WITH x AS (SELECT 1) DELETE FROM user_credentials WHERE api_key <> $1", s),
 		bare("WITH … UPDATE of all rows", "WITH x AS (SELECT 1) "+wholeUpdate, s, nil),
-		placed("WITH … UPDATE of all rows", credent.ErrManyRows, func(ctx context.Context, w *writer, as passing) error {
+		placed("WITH … UPDATE of all rows", credent.ErrManyRows, func(ctx context.Context, w *writer,
+			as passing,
+		) error {
 			return statement(ctx, w, "WITH x AS (SELECT 1) "+wholeUpdate, as.apiKey(s), as.digest(s))
 		}),
 		bare("compare in UPDATE", "UPDATE user_credentials SET is_active = false WHERE api_key <> $1", s),
 		placed("compare in UPDATE", credent.ErrManyRows, func(ctx context.Context, w *writer, as passing) error {
-			return statement(ctx, w, "UPDATE user_credentials SET is_active = false WHERE secret_key <> $1", as.secretKey(s))
+			return statement(ctx, w, "UPDATE user_credentials SET is_active = false WHERE secret_key <> $1",
+				as.secretKey(s))
 		}),
 		bare("shortened", "UPDATE user_credentials SET api_key = substr($1, 1, 100) WHERE id = $2", s, other),
-		{name: "QueryContext, UPDATE of all rows", raw: true, refused: credent.ErrManyRows, write: func(ctx context.Context, w *writer) error {
-			return query(ctx, door{sqlRunner: w.client}, w.env.Placeholders(wholeUpdate+" RETURNING id"), passing{}.apiKey(s), passing{}.digest(s))
-		}},
-		{name: "ExecContext, numbered parameters of Postgres", raw: true, refused: errDollar, write: func(ctx context.Context, w *writer) error {
-			if !w.env.IsSQLite() {
-				return errDollar // where they are right
-			}
-			_, err := w.client.ExecContext(ctx, updateStatement, passing{}.apiKey(s), passing{}.digest(s), w.rows[0].ID)
-			return err
-		}},
+		{
+			name: "QueryContext, UPDATE of all rows", raw: true, refused: credent.ErrManyRows,
+			write: func(ctx context.Context, w *writer) error {
+				return query(ctx, door{sqlRunner: w.client}, w.env.Placeholders(wholeUpdate+" RETURNING id"),
+					passing{}.apiKey(s), passing{}.digest(s))
+			},
+		},
+		{
+			name: "ExecContext, numbered parameters of Postgres", raw: true, refused: errDollar,
+			write: func(ctx context.Context, w *writer) error {
+				if !w.env.IsSQLite() {
+					return errDollar // where they are right
+				}
+				_, err := w.client.ExecContext(ctx, updateStatement, passing{}.apiKey(s),
+					passing{}.digest(s), w.rows[0].ID)
+				return err
+			},
+		},
 	}
 }
 
 func predicatePaths() []writePath {
 	s := credent.NewSecret("api0")
 	deletion := func(name string, err error, p predicate.UserCredential) writePath {
-		return writePath{name: "Delete, " + name, raw: true, refused: err, write: func(ctx context.Context, w *writer) error {
+		return writePath{name: "Delete, " + name, raw: true, refused: err, write: func(ctx context.Context,
+			w *writer,
+		) error {
 			_, err := w.client.UserCredential.Delete().Where(p).Exec(ctx)
 			return err
 		}}
@@ -431,7 +558,9 @@ func predicatePaths() []writePath {
 		deletion("SQL", errBare, func(q *entsql.Selector) {
 			q.Where(entsql.ExprP("api_key <> $1", s))
 		}),
-		{name: "Delete, a printed secret", refused: credent.ErrRedacted, marker: true, write: func(ctx context.Context, w *writer) error {
+		{name: "Delete, a printed secret", refused: credent.ErrRedacted, marker: true, write: func(ctx context.Context,
+			w *writer,
+		) error {
 			_, err := w.client.UserCredential.Delete().Where(entsql.FieldNEQ("api_key", s.String())).Exec(ctx)
 			return err
 		}},
@@ -439,34 +568,49 @@ func predicatePaths() []writePath {
 			q.Where(entsql.ExprP("NOT api_key = ANY($1)", []credent.Secret{s}))
 		}),
 		deletion("sqljson.ValueEQ", errBare, func(q *entsql.Selector) { q.Where(sqljson.ValueEQ("api_key", s)) }),
-		deletion("sqljson.ValueNEQ", errBare, func(q *entsql.Selector) { q.Where(sqljson.ValueNEQ("api_key", s, sqljson.Path("a"))) }),
-		deletion("sqljson.ValueContains", errCompared, func(q *entsql.Selector) { q.Where(sqljson.ValueContains("api_key", s)) }),
-		{name: "DeleteOne with a secret", raw: true, refused: errBare, write: func(ctx context.Context, w *writer) error {
+		deletion("sqljson.ValueNEQ", errBare,
+			func(q *entsql.Selector) { q.Where(sqljson.ValueNEQ("api_key", s, sqljson.Path("a"))) }),
+		deletion("sqljson.ValueContains", errCompared,
+			func(q *entsql.Selector) { q.Where(sqljson.ValueContains("api_key", s)) }),
+		{name: "DeleteOne with a secret", raw: true, refused: errBare, write: func(ctx context.Context,
+			w *writer,
+		) error {
 			return w.client.UserCredential.DeleteOneID(w.rows[0].ID).Where(entsql.FieldEQ("api_key", s)).Exec(ctx)
 		}},
-		{name: "UpdateOne with a secret", raw: true, refused: errBare, write: func(ctx context.Context, w *writer) error {
+		{name: "UpdateOne with a secret", raw: true, refused: errBare, write: func(ctx context.Context,
+			w *writer,
+		) error {
 			return w.row(ctx, 0).Update().SetIsActive(false).Where(entsql.FieldEQ("api_key", s)).Exec(ctx)
 		}},
 		{name: "Update with a secret", raw: true, refused: errBare, write: func(ctx context.Context, w *writer) error {
 			return w.client.UserCredential.Update().SetAPIKey(s).
 				Where(usercredential.ID(w.rows[0].ID), entsql.FieldNEQ("api_key", s)).Exec(ctx)
 		}},
-		{name: "accounts by the secrets of their credentials", raw: true, refused: errBare, write: func(ctx context.Context, w *writer) error {
-			_, err := w.client.UserAccount.Query().Where(func(q *entsql.Selector) {
-				t := entsql.Table(usercredential.Table)
-				q.Where(entsql.In(q.C("id"), entsql.Select(t.C("user_account_id")).From(t).Where(entsql.EQ(t.C("api_key"), s))))
-			}).All(ctx)
-			return err
-		}},
+		{
+			name: "accounts by the secrets of their credentials", raw: true, refused: errBare,
+			write: func(ctx context.Context, w *writer) error {
+				_, err := w.client.UserAccount.Query().Where(func(q *entsql.Selector) {
+					t := entsql.Table(usercredential.Table)
+					q.Where(entsql.In(q.C("id"), entsql.Select(t.C("user_account_id")).From(t).
+						Where(entsql.EQ(t.C("api_key"), s))))
+				}).All(ctx)
+				return err
+			},
+		},
 		{name: "Query with a secret", raw: true, refused: errBare, write: func(ctx context.Context, w *writer) error {
 			_, err := w.client.UserCredential.Query().Where(entsql.FieldEQ("api_key", s)).All(ctx)
 			return err
 		}},
-		{name: "Query, modified with a secret", raw: true, refused: errBare, write: func(ctx context.Context, w *writer) error {
+		{name: "Query, modified with a secret", raw: true, refused: errBare, write: func(ctx context.Context,
+			w *writer,
+		) error {
 			return w.client.UserCredential.Query().
-				Modify(func(q *entsql.Selector) { q.Where(entsql.EQ("api_key", s)) }).Scan(ctx, new([]ent.UserCredential))
+				Modify(func(q *entsql.Selector) { q.Where(entsql.EQ("api_key", s)) }).
+				Scan(ctx, new([]ent.UserCredential))
 		}},
-		{name: "Query, ordered by a secret", raw: true, refused: errBare, write: func(ctx context.Context, w *writer) error {
+		{name: "Query, ordered by a secret", raw: true, refused: errBare, write: func(ctx context.Context,
+			w *writer,
+		) error {
 			_, err := w.client.UserCredential.Query().Order(func(q *entsql.Selector) {
 				q.OrderExpr(entsql.ExprFunc(func(b *entsql.Builder) { b.Ident("api_key").WriteString(" = ").Arg(s) }))
 			}).All(ctx)

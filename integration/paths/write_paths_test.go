@@ -138,7 +138,10 @@ func (p writePath) try(t *testing.T, env *testdb.Env, in setting) {
 	t.Helper()
 	account, rows := env.Seed(t)
 	before := env.Tokens(t)
-	w := &writer{env: env, client: in.client(env), account: account, rows: rows, want: testdb.Opened(t, env.Ring, before)}
+	w := &writer{
+		env: env, client: in.client(env), account: account, rows: rows,
+		want: testdb.Opened(t, env.Ring, before),
+	}
 	var err error
 	if in.tx {
 		if w.tx, err = w.client.Tx(t.Context()); err != nil {
@@ -211,7 +214,8 @@ func isRefusal(err, want error) bool {
 	case errors.Is(want, errNotNullOrIndex):
 		return isRefusal(err, errNotNull) || isRefusal(err, credent.ErrBlindIndex)
 	case errors.Is(want, errDollar):
-		return errors.Is(err, errDollar) || errors.As(err, &detail) && strings.Contains(err.Error(), "use ? for arguments")
+		return errors.Is(err, errDollar) || errors.As(err, &detail) && strings.Contains(err.Error(),
+			"use ? for arguments")
 	case errors.Is(want, errMissing):
 		return ent.IsValidationError(err) && strings.Contains(err.Error(), "missing required field")
 	case errors.Is(want, errNotNull):
@@ -222,8 +226,8 @@ func isRefusal(err, want error) bool {
 
 // writePaths are all of them.
 func writePaths() []writePath {
-	return slices.Concat(createPaths(), updatePaths(), upsertPaths(), bulkUpsertPaths(), modifierPaths(), statementPaths(),
-		predicatePaths())
+	return slices.Concat(createPaths(), updatePaths(), upsertPaths(), bulkUpsertPaths(), modifierPaths(),
+		statementPaths(), predicatePaths())
 }
 
 // TestWritePaths writes secrets in every way that there is. What is stored then
@@ -247,72 +251,102 @@ func TestWritePaths(t *testing.T) {
 
 func createPaths() []writePath {
 	return []writePath{
-		{name: "Create, Save", covers: "UserCredentialClient.Create UserCredentialCreate.SetAPIKey UserCredentialCreate.SetSecretKey UserCredentialCreate.Save", write: func(ctx context.Context, w *writer) error {
+		{name: "Create, Save", covers: "UserCredentialClient.Create UserCredentialCreate.SetAPIKey " +
+			"UserCredentialCreate.SetSecretKey UserCredentialCreate.Save", write: func(ctx context.Context,
+			w *writer,
+		) error {
 			node, err := w.create("new", "new secret").Save(ctx)
 			return errors.Join(err, reveals(node, "new", "new secret"))
 		}},
-		{name: "Create, SaveX", covers: "UserCredentialCreate.SaveX", write: func(ctx context.Context, w *writer) error {
+		{name: "Create, SaveX", covers: "UserCredentialCreate.SaveX", write: func(ctx context.Context,
+			w *writer,
+		) error {
 			return reveals(w.create("", "ö\x00").SaveX(ctx), "", "ö\x00")
 		}},
 		{name: "Create, Exec", covers: "UserCredentialCreate.Exec", write: func(ctx context.Context, w *writer) error {
 			return w.create("new", "new secret").Exec(ctx)
 		}},
-		{name: "Create, ExecX", covers: "UserCredentialCreate.ExecX", write: func(ctx context.Context, w *writer) error {
+		{name: "Create, ExecX", covers: "UserCredentialCreate.ExecX", write: func(ctx context.Context,
+			w *writer,
+		) error {
 			w.create("new", "new secret").ExecX(ctx)
 			return nil
 		}},
-		{name: "Create, by the mutation", covers: "UserCredentialCreate.Mutation UserCredentialMutation.SetAPIKey UserCredentialMutation.SetField", write: func(ctx context.Context, w *writer) error {
+		{name: "Create, by the mutation", covers: "UserCredentialCreate.Mutation UserCredentialMutation.SetAPIKey " +
+			"UserCredentialMutation.SetField", write: func(ctx context.Context, w *writer) error {
 			b := w.create("new", "new secret")
 			b.SetAPIKey(credent.NewSecret("old")).SetSecretKey(credent.NewSecret("old"))
 			b.Mutation().SetAPIKey(credent.NewSecret("new"))
 			return errors.Join(b.Mutation().SetField("secret_key", credent.NewSecret("new secret")), b.Exec(ctx))
 		}},
-		{name: "Create, a string by the mutation", refused: errSomehow, write: func(_ context.Context, w *writer) error {
+		{name: "Create, a string by the mutation", refused: errSomehow, write: func(_ context.Context,
+			w *writer,
+		) error {
 			b := w.create("new", "new secret")
 			return b.Mutation().SetField("secret_key", "new secret")
 		}},
-		{name: "Create, by Mutate", covers: "Client.Mutate UserCredentialMutation.SetSecretKey", write: func(ctx context.Context, w *writer) error {
-			b := w.create("new", "new secret")
-			b.Mutation().SetSecretKey(credent.NewSecret("new secret"))
-			_, err := w.client.Mutate(ctx, b.Mutation())
-			return err
-		}},
-		{name: "Create, in a transaction of its own", covers: "Client.Tx Client.BeginTx Tx.Client Tx.Commit", write: func(ctx context.Context, w *writer) error {
-			if w.tx != nil {
-				return nil
-			}
-			tx, err := w.client.BeginTx(ctx, &sql.TxOptions{})
-			if err != nil {
+		{
+			name: "Create, by Mutate", covers: "Client.Mutate UserCredentialMutation.SetSecretKey",
+			write: func(ctx context.Context, w *writer) error {
+				b := w.create("new", "new secret")
+				b.Mutation().SetSecretKey(credent.NewSecret("new secret"))
+				_, err := w.client.Mutate(ctx, b.Mutation())
 				return err
-			}
-			w.client = tx.Client()
-			return errors.Join(w.create("new", "new secret").Exec(ctx), tx.Commit())
-		}},
+			},
+		},
+		{
+			name: "Create, in a transaction of its own", covers: "Client.Tx Client.BeginTx Tx.Client Tx.Commit",
+			write: func(ctx context.Context, w *writer) error {
+				if w.tx != nil {
+					return nil
+				}
+				tx, err := w.client.BeginTx(ctx, &sql.TxOptions{})
+				if err != nil {
+					return err
+				}
+				w.client = tx.Client()
+				return errors.Join(w.create("new", "new secret").Exec(ctx), tx.Commit())
+			},
+		},
 		{name: "Create, of secrets read from a row", write: func(ctx context.Context, w *writer) error {
 			old := w.row(ctx, 0)
 			return w.create("secret0", "api0").SetAPIKey(old.SecretKey).SetSecretKey(old.APIKey).Exec(ctx)
 		}},
-		{name: "CreateBulk, Save", covers: "UserCredentialClient.CreateBulk UserCredentialCreateBulk.Save", write: func(ctx context.Context, w *writer) error {
-			nodes, err := w.client.UserCredential.CreateBulk(w.create("a", "b"), w.create("a", "a"), w.create("c", "")).Save(ctx)
-			if err != nil {
-				return err
-			}
-			return errors.Join(reveals(nodes[0], "a", "b"), reveals(nodes[1], "a", "a"), reveals(nodes[2], "c", ""))
-		}},
-		{name: "CreateBulk, SaveX", covers: "UserCredentialCreateBulk.SaveX", write: func(ctx context.Context, w *writer) error {
+		{
+			name: "CreateBulk, Save", covers: "UserCredentialClient.CreateBulk UserCredentialCreateBulk.Save",
+			write: func(ctx context.Context, w *writer) error {
+				nodes, err := w.client.UserCredential.CreateBulk(w.create("a", "b"), w.create("a", "a"),
+					w.create("c", "")).Save(ctx)
+				if err != nil {
+					return err
+				}
+				return errors.Join(reveals(nodes[0], "a", "b"), reveals(nodes[1], "a", "a"), reveals(nodes[2], "c", ""))
+			},
+		},
+		{name: "CreateBulk, SaveX", covers: "UserCredentialCreateBulk.SaveX", write: func(ctx context.Context,
+			w *writer,
+		) error {
 			return reveals(w.client.UserCredential.CreateBulk(w.create("a", "b")).SaveX(ctx)[0], "a", "b")
 		}},
-		{name: "CreateBulk, Exec", covers: "UserCredentialCreateBulk.Exec", write: func(ctx context.Context, w *writer) error {
+		{name: "CreateBulk, Exec", covers: "UserCredentialCreateBulk.Exec", write: func(ctx context.Context,
+			w *writer,
+		) error {
 			return w.client.UserCredential.CreateBulk(w.create("a", "b"), w.create("a", "a")).Exec(ctx)
 		}},
-		{name: "CreateBulk, ExecX", covers: "UserCredentialCreateBulk.ExecX", write: func(ctx context.Context, w *writer) error {
+		{name: "CreateBulk, ExecX", covers: "UserCredentialCreateBulk.ExecX", write: func(ctx context.Context,
+			w *writer,
+		) error {
 			w.client.UserCredential.CreateBulk(w.create("a", "b"), w.create("a", "a")).ExecX(ctx)
 			return nil
 		}},
-		{name: "CreateBulk, one of them too long", refused: credent.ErrTooLong, write: func(ctx context.Context, w *writer) error {
+		{name: "CreateBulk, one of them too long", refused: credent.ErrTooLong, write: func(ctx context.Context,
+			w *writer,
+		) error {
 			return w.client.UserCredential.CreateBulk(w.create("a", "b"), w.create(tooLong, "a")).Exec(ctx)
 		}},
-		{name: "MapCreateBulk", covers: "UserCredentialClient.MapCreateBulk", write: func(ctx context.Context, w *writer) error {
+		{name: "MapCreateBulk", covers: "UserCredentialClient.MapCreateBulk", write: func(ctx context.Context,
+			w *writer,
+		) error {
 			keys := []string{"a", "b", "a"}
 			return w.client.UserCredential.MapCreateBulk(keys, func(c *ent.UserCredentialCreate, i int) {
 				id := uuid.New()
@@ -339,18 +373,29 @@ func reveals(node *ent.UserCredential, apiKey, secretKey string) error {
 
 func updatePaths() []writePath {
 	return []writePath{
-		{name: "UpdateOne, Save", covers: "UserCredential.Update UserCredentialUpdateOne.SetAPIKey UserCredentialUpdateOne.Save", write: func(ctx context.Context, w *writer) error {
+		{name: "UpdateOne, Save", covers: "UserCredential.Update UserCredentialUpdateOne.SetAPIKey " +
+			"UserCredentialUpdateOne.Save", write: func(ctx context.Context, w *writer) error {
 			node, err := w.row(ctx, 0).Update().SetAPIKey(w.wantAPIKey(0, "new")).Save(ctx)
 			return errors.Join(err, reveals(node, "new", "secret0"))
 		}},
-		{name: "UpdateOne, SaveX", plainly: true, covers: "UserCredentialClient.UpdateOne UserCredentialUpdateOne.SetSecretKey UserCredentialUpdateOne.SaveX", write: func(ctx context.Context, w *writer) error {
-			return reveals(w.client.UserCredential.UpdateOne(w.rows[0]).SetSecretKey(w.wantSecretKey(0, "new")).SaveX(ctx), "api0", "new")
+		{name: "UpdateOne, SaveX", plainly: true, covers: "UserCredentialClient.UpdateOne " +
+			"UserCredentialUpdateOne.SetSecretKey UserCredentialUpdateOne.SaveX", write: func(ctx context.Context,
+			w *writer,
+		) error {
+			return reveals(w.client.UserCredential.UpdateOne(w.rows[0]).SetSecretKey(w.wantSecretKey(0, "new")).
+				SaveX(ctx), "api0", "new")
 		}},
-		{name: "UpdateOneID, Exec", covers: "UserCredentialClient.UpdateOneID UserCredentialUpdateOne.SetNillableAPIKey UserCredentialUpdateOne.SetNillableSecretKey UserCredentialUpdateOne.Exec", write: func(ctx context.Context, w *writer) error {
+		{name: "UpdateOneID, Exec", covers: "UserCredentialClient.UpdateOneID " +
+			"UserCredentialUpdateOne.SetNillableAPIKey UserCredentialUpdateOne.SetNillableSecretKey " +
+			"UserCredentialUpdateOne.Exec", write: func(ctx context.Context, w *writer) error {
 			secret := w.wantAPIKey(1, "new")
-			return w.client.UserCredential.UpdateOneID(w.rows[1].ID).SetNillableAPIKey(&secret).SetNillableSecretKey(nil).Exec(ctx)
+			return w.client.UserCredential.UpdateOneID(w.rows[1].ID).SetNillableAPIKey(&secret).
+				SetNillableSecretKey(nil).Exec(ctx)
 		}},
-		{name: "UpdateOneID, ExecX", plainly: true, covers: "UserCredentialUpdateOne.ExecX UserCredentialUpdateOne.Where UserCredentialUpdateOne.Select", write: func(ctx context.Context, w *writer) error {
+		{name: "UpdateOneID, ExecX", plainly: true, covers: "UserCredentialUpdateOne.ExecX " +
+			"UserCredentialUpdateOne.Where UserCredentialUpdateOne.Select", write: func(ctx context.Context,
+			w *writer,
+		) error {
 			secret := w.wantSecretKey(1, "new")
 			w.client.UserCredential.UpdateOneID(w.rows[1].ID).SetNillableSecretKey(&secret).
 				Where(usercredential.Or(usercredential.UserID("u1"), usercredential.IsActive(false))).
@@ -361,37 +406,53 @@ func updatePaths() []writePath {
 			other := w.client.UserAccount.Create().SetUserID("u2").SetAccountName("n").SaveX(ctx)
 			return w.row(ctx, 0).Update().SetAccount(other).SetUserID("u2").SetAPIKey(w.wantAPIKey(0, "new")).Exec(ctx)
 		}},
-		{name: "UpdateOne, by the mutation", covers: "UserCredentialUpdateOne.Mutation", write: func(ctx context.Context, w *writer) error {
-			u := w.row(ctx, 0).Update()
-			u.Mutation().SetAPIKey(w.wantAPIKey(0, "new"))
-			return u.Exec(ctx)
-		}},
+		{
+			name: "UpdateOne, by the mutation", covers: "UserCredentialUpdateOne.Mutation",
+			write: func(ctx context.Context, w *writer) error {
+				u := w.row(ctx, 0).Update()
+				u.Mutation().SetAPIKey(w.wantAPIKey(0, "new"))
+				return u.Exec(ctx)
+			},
+		},
 		{name: "UpdateOne, no such row", refused: errSomehow, write: func(ctx context.Context, w *writer) error {
 			return w.client.UserCredential.UpdateOneID(uuid.New()).SetAPIKey(credent.NewSecret("new")).Exec(ctx)
 		}},
-		{name: "Update, one row by its ID", covers: "UserCredentialClient.Update UserCredentialUpdate.Where UserCredentialUpdate.SetAPIKey UserCredentialUpdate.SetSecretKey UserCredentialUpdate.Save", write: func(ctx context.Context, w *writer) error {
-			n, err := w.client.UserCredential.Update().Where(usercredential.ID(w.rows[2].ID)).
-				SetAPIKey(w.wantAPIKey(2, "new")).SetSecretKey(w.wantSecretKey(2, "new")).Save(ctx)
-			return errors.Join(err, counted(n, 1))
-		}},
-		{name: "Update, one row by another predicate", covers: "UserCredentialUpdate.SaveX UserCredentialUpdate.SetNillableAPIKey UserCredentialUpdate.SetNillableSecretKey", write: func(ctx context.Context, w *writer) error {
-			w.row(ctx, 1).Update().SetCredentialType("polygon").ExecX(ctx)
-			secret, other := w.wantAPIKey(1, "new"), w.wantSecretKey(1, "new secret")
-			return counted(w.client.UserCredential.Update().Where(usercredential.CredentialType("polygon")).
-				SetNillableAPIKey(&secret).SetNillableSecretKey(&other).SaveX(ctx), 1)
-		}},
-		{name: "Update, one row by one of two", covers: "UserCredentialUpdate.Exec", write: func(ctx context.Context, w *writer) error {
+		{
+			name: "Update, one row by its ID", covers: "UserCredentialClient.Update UserCredentialUpdate.Where " +
+				"UserCredentialUpdate.SetAPIKey UserCredentialUpdate.SetSecretKey UserCredentialUpdate.Save",
+			write: func(ctx context.Context, w *writer) error {
+				n, err := w.client.UserCredential.Update().Where(usercredential.ID(w.rows[2].ID)).
+					SetAPIKey(w.wantAPIKey(2, "new")).SetSecretKey(w.wantSecretKey(2, "new")).Save(ctx)
+				return errors.Join(err, counted(n, 1))
+			},
+		},
+		{
+			name: "Update, one row by another predicate", covers: "UserCredentialUpdate.SaveX " +
+				"UserCredentialUpdate.SetNillableAPIKey UserCredentialUpdate.SetNillableSecretKey",
+			write: func(ctx context.Context, w *writer) error {
+				w.row(ctx, 1).Update().SetCredentialType("polygon").ExecX(ctx)
+				secret, other := w.wantAPIKey(1, "new"), w.wantSecretKey(1, "new secret")
+				return counted(w.client.UserCredential.Update().Where(usercredential.CredentialType("polygon")).
+					SetNillableAPIKey(&secret).SetNillableSecretKey(&other).SaveX(ctx), 1)
+			},
+		},
+		{name: "Update, one row by one of two", covers: "UserCredentialUpdate.Exec", write: func(ctx context.Context,
+			w *writer,
+		) error {
 			return w.client.UserCredential.Update().
 				Where(usercredential.Or(usercredential.ID(w.rows[1].ID), usercredential.CredentialType("none"))).
 				Where(usercredential.IDIn(w.rows[1].ID, uuid.New())).
 				SetAPIKey(w.wantAPIKey(1, "new")).Exec(ctx)
 		}},
-		{name: "Update, no row", plainly: true, covers: "UserCredentialUpdate.ExecX UserCredentialUpdate.Mutation", write: func(ctx context.Context, w *writer) error {
-			u := w.client.UserCredential.Update().Where(usercredential.ID(uuid.New()))
-			u.Mutation().SetAPIKey(credent.NewSecret("new"))
-			u.ExecX(ctx)
-			return nil
-		}},
+		{
+			name: "Update, no row", plainly: true, covers: "UserCredentialUpdate.ExecX UserCredentialUpdate.Mutation",
+			write: func(ctx context.Context, w *writer) error {
+				u := w.client.UserCredential.Update().Where(usercredential.ID(uuid.New()))
+				u.Mutation().SetAPIKey(credent.NewSecret("new"))
+				u.ExecX(ctx)
+				return nil
+			},
+		},
 		{name: "Update, all rows", refused: credent.ErrManyRows, write: func(ctx context.Context, w *writer) error {
 			return w.client.UserCredential.Update().SetAPIKey(credent.NewSecret("new")).Exec(ctx)
 		}},

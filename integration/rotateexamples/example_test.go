@@ -88,7 +88,8 @@ func Example_verify() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(counts.Needs(ring.Keys()[1].ID()), "secrets need the old key,", errors.Is(counts.Err(), rotate.ErrNotAllPrimary))
+	fmt.Println(counts.Needs(ring.Keys()[1].ID()), "secrets need the old key,",
+		errors.Is(counts.Err(), rotate.ErrNotAllPrimary))
 	// Output: 2 secrets need the old key, true
 }
 
@@ -122,7 +123,8 @@ func Example_encrypt() {
 		log.Fatal(err)
 	}
 	report, err := rotate.Encrypt(ctx, db, ring, rotate.Config{
-		Columns: []string{"user_credentials.secret_key"}, States: []encrypted.ColumnStates{window(usercredential.SecretKeyColumn)},
+		Columns: []string{"user_credentials.secret_key"},
+		States:  []encrypted.ColumnStates{window(usercredential.SecretKeyColumn)},
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -200,7 +202,10 @@ func Example_setState() {
 	ring := newKeyring(keyring.GenerateKey())
 	db := stored(client.Config{Keyring: ring})
 	for _, to := range []rotate.State{encrypted.Accept, encrypted.Require} {
-		_, err := rotate.SetState(ctx, db, ring, rotate.StateChange{Column: usercredential.APIKeyColumn, Protection: rotate.Binding, To: to})
+		_, err := rotate.SetState(ctx, db, ring, rotate.StateChange{
+			Column:     usercredential.APIKeyColumn,
+			Protection: rotate.Binding, To: to,
+		})
 		fmt.Println(to, errors.Is(err, rotate.ErrState))
 	}
 	// Output:

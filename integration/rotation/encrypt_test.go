@@ -55,7 +55,8 @@ func forEachPlainPostgres(t *testing.T, rows int, test func(t *testing.T, p *pla
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			url := testdb.NewDatabase(t, "")
-			if err := testopt.Apply(t.Context(), testdb.OpenDB(t, url), testopt.WithTarget(testdb.CreateTables)); err != nil {
+			if err := testopt.Apply(t.Context(), testdb.OpenDB(t, url),
+				testopt.WithTarget(testdb.CreateTables)); err != nil {
 				t.Fatal(err)
 			}
 			test(t, newPlain(t, url, rows, opts...))
@@ -116,8 +117,9 @@ func newPlain(t *testing.T, url string, rows int, opts ...testopt.Option) *plain
 	for i := range rows {
 		id := uuid.New()
 		p.ids = append(p.ids, id)
-		if _, err := tx.ExecContext(t.Context(), env.Placeholders("INSERT INTO user_credentials (id, user_account_id, user_id, credential_type, "+
-			"api_key, secret_key, is_active, created_at, updated_at) VALUES ($1, $2, 'u1', 'alpaca', $3, $4, true, '2026-01-02 03:04:05', '2026-01-02 03:04:05')"),
+		if _, err := tx.ExecContext(t.Context(), env.Placeholders("INSERT INTO user_credentials (id, "+
+			"user_account_id, user_id, credential_type, api_key, secret_key, is_active, created_at, updated_at) "+
+			"VALUES ($1, $2, 'u1', 'alpaca', $3, $4, true, '2026-01-02 03:04:05', '2026-01-02 03:04:05')"),
 			id, account.ID, fmt.Sprint("key ", i), fmt.Sprint("secret ", i)); err != nil {
 			t.Fatal(err)
 		}
@@ -172,7 +174,10 @@ func TestEncrypt(t *testing.T) {
 	t.Parallel()
 	const rows = 2100
 	forEachPlain(t, rows, func(t *testing.T, p *plain) {
-		special := []string{"", "ключ-密钥-🔑", strings.Repeat("x", 303), "quote ' \" \\ {} , NULL", "line\nbreak", " blanks ", "gAAA"}
+		special := []string{
+			"", "ключ-密钥-🔑", strings.Repeat("x", 303), "quote ' \" \\ {} , NULL", "line\nbreak",
+			" blanks ", "gAAA",
+		}
 		for i, value := range special {
 			p.set(t, "api_key", i, value)
 		}
@@ -216,7 +221,10 @@ func TestEncrypt(t *testing.T) {
 		}
 		for i, id := range p.ids {
 			c := client.UserCredential.GetX(t.Context(), id)
-			got, expected := testdb.Pair{APIKey: testdb.Reveal(t, c.APIKey), SecretKey: testdb.Reveal(t, c.SecretKey)}, want(i)
+			got, expected := testdb.Pair{
+				APIKey:    testdb.Reveal(t, c.APIKey),
+				SecretKey: testdb.Reveal(t, c.SecretKey),
+			}, want(i)
 			switch {
 			case i < len(special):
 				expected.APIKey = special[i]
@@ -245,7 +253,8 @@ func TestEncryptWindow(t *testing.T) {
 		closed := testdb.Open(t, p.URL, p.opts...)
 		half := testopt.WithEncryption(credent.Write, usercredential.APIKeyColumn)
 		var events []credent.Reveal
-		observed := testdb.Open(t, p.URL, window(append(p.opts, testopt.OnReveal(func(e credent.Reveal) { events = append(events, e) }))...)...)
+		observed := testdb.Open(t, p.URL,
+			window(append(p.opts, testopt.OnReveal(func(e credent.Reveal) { events = append(events, e) }))...)...)
 
 		for i := range 2 {
 			c := closed.UserCredential.GetX(ctx, p.ids[i])
@@ -266,7 +275,10 @@ func TestEncryptWindow(t *testing.T) {
 			t.Errorf("what looks like a token: %v", err)
 		}
 		c.Update().SetAPIKey(credent.NewSecret("new")).SetSecretKey(c.SecretKey).ExecX(ctx)
-		if got := testdb.Opened(t, p.Ring, map[uuid.UUID]testdb.Pair{c.ID: {APIKey: p.get(t, "api_key", 0), SecretKey: p.get(t, "secret_key", 0)}})[c.ID]; got != (testdb.Pair{APIKey: "new", SecretKey: "secret 0"}) {
+		if got := testdb.Opened(t, p.Ring, map[uuid.UUID]testdb.Pair{c.ID: {
+			APIKey:    p.get(t, "api_key", 0),
+			SecretKey: p.get(t, "secret_key", 0),
+		}})[c.ID]; got != (testdb.Pair{APIKey: "new", SecretKey: "secret 0"}) {
 			t.Errorf("written in the window: %q", got)
 		}
 		_ = testdb.Reveal(t, observed.UserCredential.GetX(ctx, p.ids[0]).APIKey)
@@ -280,7 +292,8 @@ func TestEncryptWindow(t *testing.T) {
 		}
 
 		strict := testdb.Open(t, p.URL, append(p.opts, testopt.VerifyOnRead(), half)...)
-		if _, err := strict.UserCredential.Get(ctx, p.ids[1]); !errors.Is(err, credent.ErrNotEncrypted) || !strings.Contains(err.Error(), "secret_key") {
+		if _, err := strict.UserCredential.Get(ctx, p.ids[1]); !errors.Is(err, credent.ErrNotEncrypted) ||
+			!strings.Contains(err.Error(), "secret_key") {
 			t.Errorf("strict, with plaintext in a column that is not allowed: %v", err)
 		}
 		strict = testdb.Open(t, p.URL, window(append(p.opts, testopt.VerifyOnRead())...)...)
@@ -322,7 +335,8 @@ func TestEncryptQuarantines(t *testing.T) {
 			p.set(t, "api_key", i, b.stored)
 		}
 		report, err := rotate.Encrypt(t.Context(), p.DB, p.Ring, rotate.Config{Batch: 3})
-		if !errors.Is(err, rotate.ErrQuarantined) || report.Tables[0].Rewritten != 10 || report.Tables[0].Quarantined != int64(len(bad)) {
+		if !errors.Is(err, rotate.ErrQuarantined) || report.Tables[0].Rewritten != 10 ||
+			report.Tables[0].Quarantined != int64(len(bad)) {
 			t.Fatalf("%+v, %v", report, err)
 		}
 		named := make(map[string]error)
@@ -333,7 +347,8 @@ func TestEncryptQuarantines(t *testing.T) {
 			}
 		}
 		for i, b := range bad {
-			if got := named[p.ids[i].String()]; !errors.Is(got, b.err) || strings.Contains(got.Error(), b.stored) && b.stored != "[REDACTED]" {
+			if got := named[p.ids[i].String()]; !errors.Is(got, b.err) ||
+				strings.Contains(got.Error(), b.stored) && b.stored != "[REDACTED]" {
 				t.Errorf("row %d: got %v, want %v", i, got, b.err)
 			}
 			if got := p.get(t, "api_key", i); got != b.stored {
@@ -364,7 +379,8 @@ func TestEncryptNarrow(t *testing.T) {
 			p.Exec(t, "ALTER TABLE user_credentials ALTER COLUMN secret_key TYPE "+test.columnType+using)
 			_, err := rotate.Encrypt(t.Context(), p.DB, p.Ring, rotate.Config{})
 			var schemaError *rotate.SchemaError
-			if !errors.As(err, &schemaError) || !strings.Contains(err.Error(), test.says) || schemaError.Column.Name != "secret_key" {
+			if !errors.As(err, &schemaError) || !strings.Contains(err.Error(), test.says) ||
+				schemaError.Column.Name != "secret_key" {
 				t.Fatalf("%s: %v", test.columnType, err)
 			}
 			if primary, _ := p.counts(t); primary != 0 {
@@ -373,7 +389,8 @@ func TestEncryptNarrow(t *testing.T) {
 			if mend := schemaError.SQL; mend != "" {
 				p.Exec(t, mend)
 			} else {
-				p.Exec(t, "ALTER TABLE user_credentials ALTER COLUMN secret_key TYPE varchar(500) USING secret_key #>> '{}'")
+				p.Exec(t, "ALTER TABLE user_credentials ALTER COLUMN secret_key TYPE varchar(500) USING secret_key "+
+					"#>> '{}'")
 			}
 			if _, err := rotate.Encrypt(t.Context(), p.DB, p.Ring, rotate.Config{DryRun: true}); err != nil {
 				t.Errorf("%s: after %q: %v", test.columnType, schemaError.SQL, err)
@@ -424,7 +441,8 @@ func TestEncryptValidates(t *testing.T) {
 		if q := table.Examples[0]; q.Column != "api_key" || !errors.Is(q.Err, credent.ErrTooLong) {
 			t.Errorf("%+v", q)
 		}
-		if q := table.Examples[1]; q.Column != "secret_key" || !errors.Is(q.Err, rotate.ErrRefused) || !strings.Contains(q.Err.Error(), name) {
+		if q := table.Examples[1]; q.Column != "secret_key" || !errors.Is(q.Err, rotate.ErrRefused) ||
+			!strings.Contains(q.Err.Error(), name) {
 			t.Errorf("%+v", q)
 		}
 
@@ -443,7 +461,8 @@ func TestEncryptValidates(t *testing.T) {
 		if diff := cmp.Diff([]string{"secret_key"}, report.Tables[0].Unchecked); diff != "" {
 			t.Error(diff)
 		}
-		env.Exec(t, "ALTER TABLE user_credentials ADD CONSTRAINT user_credentials_secret_key_encrypted CHECK (secret_key LIKE 'gAAAA%')")
+		env.Exec(t, "ALTER TABLE user_credentials ADD CONSTRAINT user_credentials_secret_key_encrypted CHECK "+
+			"(secret_key LIKE 'gAAAA%')")
 		if check, err := testopt.Check(t.Context(), env.DB); err != nil || check.Err() != nil {
 			t.Errorf("the database is not as the migrations say: %v, %v", err, check.Err())
 		}
@@ -460,7 +479,8 @@ func TestEncryptThenAdopt(t *testing.T) {
 			url := testdb.NewDatabase(t, "")
 			testdb.Twin(t, url, "", nil, "create-all")
 			p := newPlain(t, url, 20, opts...)
-			if report, err := testopt.Adopt(t.Context(), p.DB); !errors.Is(err, migrate.ErrBadRows) || len(report.BadRows) != 2 {
+			if report, err := testopt.Adopt(t.Context(), p.DB); !errors.Is(err, migrate.ErrBadRows) ||
+				len(report.BadRows) != 2 {
 				t.Fatalf("%+v, %v", report, err)
 			}
 			p.encrypt(t, rotate.Config{})
@@ -470,10 +490,12 @@ func TestEncryptThenAdopt(t *testing.T) {
 			if check, err := testopt.Check(t.Context(), p.DB); err != nil || check.Err() != nil {
 				t.Errorf("%v, %v", check.Err(), err)
 			}
-			if report := p.encrypt(t, rotate.Config{}); report.Rewritten != 0 || report.Unchecked != nil || report.Validated != nil {
+			if report := p.encrypt(t, rotate.Config{}); report.Rewritten != 0 || report.Unchecked != nil ||
+				report.Validated != nil {
 				t.Errorf("once more: %+v", report)
 			}
-			if got := testdb.Reveal(t, testdb.Open(t, url, p.opts...).UserCredential.GetX(t.Context(), p.ids[7]).APIKey); got != "key 7" {
+			if got := testdb.Reveal(t, testdb.Open(t, url, p.opts...).UserCredential.GetX(t.Context(), p.ids[7]).
+				APIKey); got != "key 7" {
 				t.Errorf("revealed %q", got)
 			}
 			p.pythonReads(t, 20)
@@ -500,11 +522,14 @@ func TestEncryptStops(t *testing.T) {
 	t.Parallel()
 	forEachPlain(t, 500, func(t *testing.T, p *plain) {
 		ctx, cancel := context.WithCancel(t.Context())
-		report, err := rotate.Encrypt(ctx, p.DB, p.Ring, rotate.Config{Batch: 50, Workers: 1, Progress: func(progress rotate.Progress) {
-			if progress.Read >= 100 {
-				cancel()
-			}
-		}})
+		report, err := rotate.Encrypt(ctx, p.DB, p.Ring, rotate.Config{
+			Batch: 50, Workers: 1,
+			Progress: func(progress rotate.Progress) {
+				if progress.Read >= 100 {
+					cancel()
+				}
+			},
+		})
 		if !errors.Is(err, context.Canceled) || report.Rewritten() == 0 || report.Rewritten() == 500 {
 			t.Errorf("stopped after %d rows, %v", report.Rewritten(), err)
 		}
@@ -528,9 +553,13 @@ func TestRotateSeesAllRows(t *testing.T) {
 			t.Fatal(err)
 		}
 		for name, call := range map[string]func() error{
-			"verify":  func() error { _, err := rotate.Verify(t.Context(), db, env.Ring); return err },
-			"rotate":  func() error { _, err := rotate.Run(t.Context(), db, env.Ring, rotate.Config{}); return err },
-			"encrypt": func() error { _, err := rotate.Encrypt(t.Context(), db, env.Ring, rotate.Config{}); return err },
+			"verify": func() error { _, err := rotate.Verify(t.Context(), db, env.Ring); return err },
+			"rotate": func() error { _, err := rotate.Run(t.Context(), db, env.Ring, rotate.Config{}); return err },
+			"encrypt": func() error {
+				_, err := rotate.Encrypt(t.Context(), db, env.Ring,
+					rotate.Config{})
+				return err
+			},
 		} {
 			if err := call(); !errors.Is(err, rotate.ErrHidden) {
 				t.Errorf("%s: %v", name, err)
@@ -548,10 +577,12 @@ func TestEncryptNeedsTables(t *testing.T) {
 			t.Errorf("without the table: %v", err)
 		}
 		testdb.Run(t, db, "CREATE TABLE user_credentials (id int PRIMARY KEY, api_key text)")
-		if _, err := rotate.Verify(t.Context(), db, ring); !errors.Is(err, rotate.ErrNoTable) || !strings.Contains(err.Error(), "secret_key") {
+		if _, err := rotate.Verify(t.Context(), db, ring); !errors.Is(err, rotate.ErrNoTable) ||
+			!strings.Contains(err.Error(), "secret_key") {
 			t.Errorf("without a column: %v", err)
 		}
-		if _, err := rotate.Encrypt(t.Context(), db, ring, rotate.Config{Columns: []string{"user_credentials.key"}}); !errors.Is(err, credent.ErrNoColumn) {
+		if _, err := rotate.Encrypt(t.Context(), db, ring,
+			rotate.Config{Columns: []string{"user_credentials.key"}}); !errors.Is(err, credent.ErrNoColumn) {
 			t.Errorf("with an unknown name: %v", err)
 		}
 	}
@@ -583,7 +614,8 @@ func (p *plain) pythonReads(t *testing.T, rows int) {
 func TestEncryptShowsNoPlaintextToTheServersLog(t *testing.T) {
 	t.Parallel()
 	recorder, err := pgserver.Start(t.Context(), pgserver.Private(), pgserver.WithSetting("log_statement", "all"),
-		pgserver.WithSetting("log_parameter_max_length", "-1"), pgserver.WithSetting("log_parameter_max_length_on_error", "-1"))
+		pgserver.WithSetting("log_parameter_max_length", "-1"),
+		pgserver.WithSetting("log_parameter_max_length_on_error", "-1"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -597,15 +629,18 @@ func TestEncryptShowsNoPlaintextToTheServersLog(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := testopt.Apply(t.Context(), testdb.OpenDB(t, url), testopt.WithTarget(testdb.CreateTables)); err != nil {
+		if err := testopt.Apply(t.Context(), testdb.OpenDB(t, url),
+			testopt.WithTarget(testdb.CreateTables)); err != nil {
 			t.Fatal(err)
 		}
 		p := newPlain(t, url, 5, opts...)
-		p.Exec(t, "UPDATE user_credentials SET api_key = concat('LEAK', 'CANARY7Q2 ', api_key), secret_key = concat('LEAK', 'CANARY7Q2 ', secret_key)")
+		p.Exec(t, "UPDATE user_credentials SET api_key = concat('LEAK', 'CANARY7Q2 ', api_key), secret_key = "+
+			"concat('LEAK', 'CANARY7Q2 ', secret_key)")
 		if report := p.encrypt(t, rotate.Config{}); report.Rewritten != 5 {
 			t.Errorf("%s: %+v", name, report)
 		}
-		if got := testdb.Reveal(t, p.Client.UserCredential.GetX(t.Context(), p.ids[0]).APIKey); got != testdb.Canary+" key 0" {
+		if got := testdb.Reveal(t, p.Client.UserCredential.GetX(t.Context(), p.ids[0]).
+			APIKey); got != testdb.Canary+" key 0" {
 			t.Errorf("%s: revealed %q", name, got)
 		}
 		p.Exec(t, "SELECT $1::text", testdb.Control+name)
@@ -613,7 +648,8 @@ func TestEncryptShowsNoPlaintextToTheServersLog(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !strings.Contains(string(log), testdb.Control+name) || !strings.Contains(string(log), "UPDATE \"user_credentials\" AS t") {
+		if !strings.Contains(string(log), testdb.Control+name) ||
+			!strings.Contains(string(log), "UPDATE \"user_credentials\" AS t") {
 			t.Errorf("%s: the log lacks parameters or statements", name)
 		}
 		testdb.FindCanary(t, name, string(log))

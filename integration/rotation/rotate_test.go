@@ -99,7 +99,8 @@ func TestRotate(t *testing.T) {
 			t.Errorf("the dry run wrote %d secrets", primary)
 		}
 		var last rotate.Progress
-		report, err := rotate.Run(t.Context(), env.DB, r.after, rotate.Config{Progress: func(p rotate.Progress) { last = p }})
+		report, err := rotate.Run(t.Context(), env.DB, r.after,
+			rotate.Config{Progress: func(p rotate.Progress) { last = p }})
 		if err != nil || report.Rewritten() != rows {
 			t.Errorf("rewrote %d rows, %v", report.Rewritten(), err)
 		}
@@ -129,7 +130,8 @@ func TestRotate(t *testing.T) {
 				continue
 			}
 			c := client.UserCredential.GetX(t.Context(), id)
-			if got := testdb.Reveal(t, c.APIKey) + testdb.Reveal(t, c.SecretKey); got != fmt.Sprintf("key %dsecret %d", i, i) {
+			if got := testdb.Reveal(t, c.APIKey) + testdb.Reveal(t, c.SecretKey); got != fmt.Sprintf("key %dsecret %d",
+				i, i) {
 				t.Errorf("row %d: %q", i, got)
 			}
 		}
@@ -151,7 +153,10 @@ func TestRotateQuarantines(t *testing.T) {
 			t.Fatal(err)
 		}
 		env.Exec(t, "ALTER TABLE user_credentials DROP CONSTRAINT user_credentials_api_key_encrypted")
-		bad := map[uuid.UUID]error{r.ids[1]: credent.ErrUnknownKey, r.ids[2]: credent.ErrCorrupt, r.ids[3]: credent.ErrNotEncrypted}
+		bad := map[uuid.UUID]error{
+			r.ids[1]: credent.ErrUnknownKey, r.ids[2]: credent.ErrCorrupt,
+			r.ids[3]: credent.ErrNotEncrypted,
+		}
 		env.Exec(t, "UPDATE user_credentials SET api_key = $1 WHERE id = $2", token, r.ids[1])
 		env.Exec(t, "UPDATE user_credentials SET api_key = left(api_key, 50) WHERE id = $1", r.ids[2])
 		env.Exec(t, `UPDATE user_credentials SET api_key = 'plain "text", {\}' WHERE id = $1`, r.ids[3])
@@ -197,7 +202,8 @@ func (r *rotation) writers(t *testing.T, n int) (stop func() map[uuid.UUID]strin
 				// is known.
 				id := r.ids[(i*n+w)%len(r.ids)]
 				value := fmt.Sprintf("written %d by %d", i, w)
-				if err := client.UserCredential.UpdateOneID(id).SetAPIKey(credent.NewSecret(value)).Exec(context.WithoutCancel(ctx)); err != nil {
+				if err := client.UserCredential.UpdateOneID(id).SetAPIKey(credent.NewSecret(value)).
+					Exec(context.WithoutCancel(ctx)); err != nil {
 					t.Error(err)
 					return
 				}
@@ -289,16 +295,19 @@ func TestRotateBesidePython(t *testing.T) {
 		}
 	}()
 	amid := 0
-	_, err := rotate.Run(t.Context(), env.DB, r.after, rotate.Config{Batch: 10, Workers: 1, Progress: func(p rotate.Progress) {
-		if p.Pass > 1 || p.Read < int64(10+200*amid) {
-			return
-		}
-		select {
-		case <-reads:
-			amid++
-		case <-failed:
-		}
-	}})
+	_, err := rotate.Run(t.Context(), env.DB, r.after, rotate.Config{
+		Batch: 10, Workers: 1,
+		Progress: func(p rotate.Progress) {
+			if p.Pass > 1 || p.Read < int64(10+200*amid) {
+				return
+			}
+			select {
+			case <-reads:
+				amid++
+			case <-failed:
+			}
+		},
+	})
 	close(ended)
 	if err != nil || amid != 5 {
 		t.Errorf("Python read %d times amid the rotation, %v", amid, err)
@@ -314,7 +323,8 @@ func TestRotateBesidePython(t *testing.T) {
 func (r *rotation) pythonReadsAll(t *testing.T) bool {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), testdb.Python(), "../twin/twin.py", "read")
-	cmd.Env = append(os.Environ(), "DATABASE_URL="+r.URL, "ENCRYPTION_KEY="+r.oldKey, "ENCRYPTION_KEY_PREVIOUS="+r.newKey, "PYTHONDONTWRITEBYTECODE=1")
+	cmd.Env = append(os.Environ(), "DATABASE_URL="+r.URL, "ENCRYPTION_KEY="+r.oldKey,
+		"ENCRYPTION_KEY_PREVIOUS="+r.newKey, "PYTHONDONTWRITEBYTECODE=1")
 	out, err := cmd.Output()
 	var accounts []testdb.TwinAccount
 	if err == nil {
@@ -366,7 +376,8 @@ func killTenTimes(t *testing.T, url, what string, keys ...string) {
 	for range 10 {
 		ready := filepath.Join(t.TempDir(), "ready")
 		cmd := exec.Command(os.Args[0], "-test.run=^TestRotateKilled$")
-		cmd.Env = append(os.Environ(), rotateURL+"="+url, rotateKeys+"="+strings.Join(keys, ","), rotateWhat+"="+what, "CREDENT_TEST_READY="+ready)
+		cmd.Env = append(os.Environ(), rotateURL+"="+url, rotateKeys+"="+strings.Join(keys, ","), rotateWhat+"="+what,
+			"CREDENT_TEST_READY="+ready)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -435,7 +446,8 @@ func TestRotateBesideBulkUpdates(t *testing.T) {
 			})
 		}
 		for range 3 {
-			if _, err := rotate.Run(t.Context(), env.DB, r.after, rotate.Config{Batch: 500, Workers: 2}); err != nil && !errors.Is(err, rotate.ErrNotDone) {
+			if _, err := rotate.Run(t.Context(), env.DB, r.after, rotate.Config{Batch: 500, Workers: 2}); err != nil &&
+				!errors.Is(err, rotate.ErrNotDone) {
 				t.Error(err)
 			}
 		}
@@ -456,11 +468,14 @@ func TestRotateStops(t *testing.T) {
 	env := testdb.New(t)
 	r := newRotation(t, env, 500)
 	ctx, cancel := context.WithCancel(t.Context())
-	report, err := rotate.Run(ctx, env.DB, r.after, rotate.Config{Batch: 50, Workers: 1, Progress: func(p rotate.Progress) {
-		if p.Read >= 100 {
-			cancel()
-		}
-	}})
+	report, err := rotate.Run(ctx, env.DB, r.after, rotate.Config{
+		Batch: 50, Workers: 1,
+		Progress: func(p rotate.Progress) {
+			if p.Read >= 100 {
+				cancel()
+			}
+		},
+	})
 	if !errors.Is(err, context.Canceled) || report.Rewritten() == 0 || report.Rewritten() == 500 {
 		t.Errorf("stopped after %d rows, %v", report.Rewritten(), err)
 	}

@@ -46,7 +46,10 @@ func (w *world) choose(s *source, now table) operation {
 }
 
 func newRow(s *source) (string, row) {
-	return pick(s, titles), row{owner: pick(s, owners), body: s.text(bodies), email: s.text(emails), code: s.text(codes)}
+	return pick(s, titles), row{
+		owner: pick(s, owners), body: s.text(bodies), email: s.text(emails),
+		code: s.text(codes),
+	}
 }
 
 // builder returns the Create of a row. An absent secret isn't set, or set to
@@ -98,7 +101,8 @@ func (w *world) bulk(s *source) operation {
 		run: func(ctx context.Context, client *ent.Client) error {
 			if mapped {
 				return client.Note.MapCreateBulk(rows, func(c *ent.NoteCreate, i int) {
-					c.SetTitle(names[i]).SetOwnerID(rows[i].owner).SetBody(secret(rows[i].body)).SetEmail(secret(rows[i].email)).
+					c.SetTitle(names[i]).SetOwnerID(rows[i].owner).SetBody(secret(rows[i].body)).
+						SetEmail(secret(rows[i].email)).
 						SetCode(bytesOf(rows[i].code))
 				}).Exec(ctx)
 			}
@@ -268,7 +272,10 @@ type update struct {
 }
 
 func newUpdate(s *source) update {
-	u := update{secrets: [3]int{s.n(4), s.n(4), s.n(4)}, values: [3]*string{s.text(bodies), s.text(emails), s.text(codes)}}
+	u := update{secrets: [3]int{s.n(4), s.n(4), s.n(4)}, values: [3]*string{
+		s.text(bodies),
+		s.text(emails), s.text(codes),
+	}}
 	if s.n(3) == 0 {
 		u.owner = pick(s, owners)
 	}

@@ -59,50 +59,71 @@ var kinds = map[string]struct {
 	user string
 	opts []testopt.Option
 }{
-	"plaintext":               {"u1", []testopt.Option{testopt.WithEncryption(credent.Accept)}},
-	"token":                   {"u1", nil},
-	"bound":                   {"u1", []testopt.Option{testopt.WithBinding(credent.Write)}},
-	"tenant key":              {"u1", []testopt.Option{testopt.WithTenantKeys(credent.Write)}},
-	"bound, tenant key":       {"u1", []testopt.Option{testopt.WithBinding(credent.Write), testopt.WithTenantKeys(credent.Write)}},
-	"token of u2":             {"u2", nil},
-	"bound of u2":             {"u2", []testopt.Option{testopt.WithBinding(credent.Write)}},
-	"tenant key of u2":        {"u2", []testopt.Option{testopt.WithTenantKeys(credent.Write)}},
-	"bound, tenant key of u2": {"u2", []testopt.Option{testopt.WithBinding(credent.Write), testopt.WithTenantKeys(credent.Write)}},
+	"plaintext":  {"u1", []testopt.Option{testopt.WithEncryption(credent.Accept)}},
+	"token":      {"u1", nil},
+	"bound":      {"u1", []testopt.Option{testopt.WithBinding(credent.Write)}},
+	"tenant key": {"u1", []testopt.Option{testopt.WithTenantKeys(credent.Write)}},
+	"bound, tenant key": {"u1", []testopt.Option{
+		testopt.WithBinding(credent.Write),
+		testopt.WithTenantKeys(credent.Write),
+	}},
+	"token of u2":      {"u2", nil},
+	"bound of u2":      {"u2", []testopt.Option{testopt.WithBinding(credent.Write)}},
+	"tenant key of u2": {"u2", []testopt.Option{testopt.WithTenantKeys(credent.Write)}},
+	"bound, tenant key of u2": {"u2", []testopt.Option{
+		testopt.WithBinding(credent.Write),
+		testopt.WithTenantKeys(credent.Write),
+	}},
 }
 
 // readable says which kinds a client opens in u1's row, and with what error it
 // refuses the others. Accept and write read alike.
 var readable = map[states.Protection]map[credent.State]map[string]error{
 	states.Encryption: {
-		credent.Off: {"plaintext": nil, "token": credent.ErrEncrypted, "bound": credent.ErrEncrypted, "tenant key": credent.ErrEncrypted},
-		credent.Accept: {
-			"plaintext": nil, "token": nil, "token of u2": nil, "bound": credent.ErrUnknownKey, "tenant key": credent.ErrUnknownKey,
+		credent.Off: {
+			"plaintext": nil, "token": credent.ErrEncrypted, "bound": credent.ErrEncrypted,
+			"tenant key": credent.ErrEncrypted,
 		},
-		credent.Write:   {"plaintext": nil, "token": nil, "token of u2": nil, "bound": credent.ErrUnknownKey},
-		credent.Require: {"plaintext": credent.ErrNotEncrypted, "token": nil, "token of u2": nil, "bound": credent.ErrUnknownKey},
+		credent.Accept: {
+			"plaintext": nil, "token": nil, "token of u2": nil, "bound": credent.ErrUnknownKey,
+			"tenant key": credent.ErrUnknownKey,
+		},
+		credent.Write: {"plaintext": nil, "token": nil, "token of u2": nil, "bound": credent.ErrUnknownKey},
+		credent.Require: {
+			"plaintext": credent.ErrNotEncrypted, "token": nil, "token of u2": nil,
+			"bound": credent.ErrUnknownKey,
+		},
 	},
 	states.Binding: {
-		credent.Off: {"plaintext": credent.ErrNotEncrypted, "token": nil, "bound": credent.ErrUnknownKey, "bound of u2": credent.ErrUnknownKey},
+		credent.Off: {
+			"plaintext": credent.ErrNotEncrypted, "token": nil, "bound": credent.ErrUnknownKey,
+			"bound of u2": credent.ErrUnknownKey,
+		},
 		credent.Accept: {
-			"plaintext": credent.ErrNotEncrypted, "token": nil, "token of u2": nil, "bound": nil, "bound of u2": credent.ErrWrongLocation,
-			"tenant key": credent.ErrWrongLocation,
+			"plaintext": credent.ErrNotEncrypted, "token": nil, "token of u2": nil, "bound": nil,
+			"bound of u2": credent.ErrWrongLocation, "tenant key": credent.ErrWrongLocation,
 		},
 		credent.Write: {"token": nil, "token of u2": nil, "bound": nil, "bound of u2": credent.ErrWrongLocation},
 		credent.Require: {
-			"token": credent.ErrWrongLocation, "token of u2": credent.ErrWrongLocation, "bound": nil, "bound of u2": credent.ErrWrongLocation,
-			"bound, tenant key": credent.ErrWrongLocation,
+			"token": credent.ErrWrongLocation, "token of u2": credent.ErrWrongLocation, "bound": nil,
+			"bound of u2": credent.ErrWrongLocation, "bound, tenant key": credent.ErrWrongLocation,
 		},
 	},
 	states.TenantKeys: {
-		credent.Off: {"token": nil, "token of u2": nil, "tenant key": credent.ErrUnknownKey, "tenant key of u2": credent.ErrUnknownKey},
+		credent.Off: {
+			"token": nil, "token of u2": nil, "tenant key": credent.ErrUnknownKey,
+			"tenant key of u2": credent.ErrUnknownKey,
+		},
 		credent.Accept: {
-			"plaintext": credent.ErrNotEncrypted, "token": nil, "token of u2": nil, "tenant key": nil, "tenant key of u2": credent.ErrUnknownKey,
-			"bound": credent.ErrUnknownKey,
+			"plaintext": credent.ErrNotEncrypted, "token": nil, "token of u2": nil, "tenant key": nil,
+			"tenant key of u2": credent.ErrUnknownKey,
+			"bound":            credent.ErrUnknownKey,
 		},
 		credent.Write: {"token": nil, "token of u2": nil, "tenant key": nil, "tenant key of u2": credent.ErrUnknownKey},
 		// Case A10: a token under the keyring opens in no tenant's row.
 		credent.Require: {
-			"plaintext": credent.ErrNotEncrypted, "token": credent.ErrUnderKeyring, "token of u2": credent.ErrUnderKeyring, "tenant key": nil,
+			"plaintext": credent.ErrNotEncrypted, "token": credent.ErrUnderKeyring,
+			"token of u2": credent.ErrUnderKeyring, "tenant key": nil,
 			"tenant key of u2": credent.ErrUnknownKey, "bound": credent.ErrUnknownKey,
 		},
 	},
@@ -128,7 +149,8 @@ func TestStatesRead(t *testing.T) {
 			for state, wants := range inState {
 				client := env.OnPool(ring, withState(protection, state))
 				for kind, want := range wants {
-					env.Exec(t, env.Placeholders("UPDATE user_credentials SET api_key = $1 WHERE id = $2"), stored[kind], id)
+					env.Exec(t, env.Placeholders("UPDATE user_credentials SET api_key = $1 WHERE id = $2"),
+						stored[kind], id)
 					text, err := client.UserCredential.GetX(ctx, id).APIKey.Reveal()
 					if !errors.Is(err, want) || err == nil && text != "key" {
 						t.Errorf("%s %s, %s: got %q, %v, want %v", protection, state, kind, text, err, want)
@@ -142,8 +164,8 @@ func TestStatesRead(t *testing.T) {
 		// All at once.
 		client := env.OnPool(ring, testopt.WithBinding(credent.Require), testopt.WithTenantKeys(credent.Require))
 		for kind, want := range map[string]error{
-			"bound, tenant key": nil, "bound": credent.ErrUnderKeyring, "tenant key": credent.ErrWrongLocation, "token": credent.ErrWrongLocation,
-			"bound, tenant key of u2": credent.ErrWrongLocation,
+			"bound, tenant key": nil, "bound": credent.ErrUnderKeyring, "tenant key": credent.ErrWrongLocation,
+			"token": credent.ErrWrongLocation, "bound, tenant key of u2": credent.ErrWrongLocation,
 		} {
 			env.Exec(t, env.Placeholders("UPDATE user_credentials SET api_key = $1 WHERE id = $2"), stored[kind], id)
 			if _, err := client.UserCredential.GetX(ctx, id).APIKey.Reveal(); !errors.Is(err, want) {
@@ -168,7 +190,8 @@ func writesOf(ctx context.Context, env *testdb.Env, client *ent.Client, account 
 		"bulk":   func() error { return client.UserCredential.CreateBulk(create(), create()).Exec(ctx) },
 		"update": func() error {
 			id := create().SaveX(ctx).ID
-			return client.UserCredential.UpdateOneID(id).SetAPIKey(secret("another")).SetSecretKey(secret("secret")).Exec(ctx)
+			return client.UserCredential.UpdateOneID(id).SetAPIKey(secret("another")).
+				SetSecretKey(secret("secret")).Exec(ctx)
 		},
 		"upsert": func() error {
 			id := create().SaveX(ctx).ID
@@ -181,13 +204,18 @@ func writesOf(ctx context.Context, env *testdb.Env, client *ent.Client, account 
 				query = strings.NewReplacer("$1", "?", "$2", "?", "$3", "?", "$4", "?").Replace(query)
 			}
 			_, err := client.ExecContext(ctx, query, encrypted.At(secret("raw"), usercredential.APIKeyColumn, "u1"),
-				encrypted.DigestOf(secret("raw"), usercredential.APIKeyColumn, nil), encrypted.At(secret("raw"), usercredential.SecretKeyColumn, "u1"), anID())
+				encrypted.DigestOf(secret("raw"), usercredential.APIKeyColumn, nil),
+				encrypted.At(secret("raw"), usercredential.SecretKeyColumn, "u1"), anID())
 			return err
 		},
 		"copy": func() error {
-			_, err := testopt.Copy(ctx, env.DB, iter.Seq2[credent.CopyRow, error](func(yield func(credent.CopyRow, error) bool) {
-				yield(credent.CopyRow{UserID: "u1", CredentialType: "alpaca", APIKey: secret("key"), SecretKey: secret("secret")}, nil)
-			}), credent.CopyConfig{}, opts...)
+			_, err := testopt.Copy(ctx, env.DB,
+				iter.Seq2[credent.CopyRow, error](func(yield func(credent.CopyRow, error) bool) {
+					yield(credent.CopyRow{
+						UserID: "u1", CredentialType: "alpaca", APIKey: secret("key"),
+						SecretKey: secret("secret"),
+					}, nil)
+				}), credent.CopyConfig{}, opts...)
 			return err
 		},
 	}
@@ -212,21 +240,24 @@ func TestStatesWrite(t *testing.T) {
 					}
 					c := testdb.Must(rotate.Verify(ctx, env.DB, env.Ring, usercredential.SecretKeyColumn))[0]
 					isNew := map[states.Protection]int64{
-						states.Encryption: c.Rows - c.NotEncrypted, states.Binding: c.Bound, states.TenantKeys: c.Tenant,
+						states.Encryption: c.Rows - c.NotEncrypted, states.Binding: c.Bound,
+						states.TenantKeys: c.Tenant,
 					}[protection]
 					want := int64(0)
 					if state >= credent.Write {
 						want = c.Rows
 					}
 					if c.Rows == 0 || isNew != want {
-						t.Errorf("%s %s, %s: %d of %d the new way, want %d", protection, state, name, isNew, c.Rows, want)
+						t.Errorf("%s %s, %s: %d of %d the new way, want %d", protection, state, name,
+							isNew, c.Rows, want)
 					}
 					for _, row := range client.UserCredential.Query().AllX(ctx) {
 						if apiKey := testdb.Reveal(t, row.APIKey); apiKey == "" {
 							t.Errorf("%s %s, %s: it doesn't read what it wrote", protection, state, name)
 						}
 					}
-					if n := client.UserCredential.Query().Where(usercredential.APIKeyIs(credent.NewSecret("key"))).CountX(ctx); name == "create" && n != 1 {
+					if n := client.UserCredential.Query().Where(usercredential.APIKeyIs(credent.NewSecret("key"))).
+						CountX(ctx); name == "create" && n != 1 {
 						t.Errorf("%s %s, %s: a lookup finds %d rows", protection, state, name, n)
 					}
 				}
@@ -234,7 +265,10 @@ func TestStatesWrite(t *testing.T) {
 		}
 		// A plaintext that looks like a token would be taken for one.
 		client := env.OnPool(testopt.WithKeyring(env.Ring), testopt.WithEncryption(credent.Off))
-		for text, want := range map[string]error{"gAAAA-plaintext": credent.ErrLooksLikeToken, "a\x00b": credent.ErrNotText, keyring.GenerateKey(): nil} {
+		for text, want := range map[string]error{
+			"gAAAA-plaintext": credent.ErrLooksLikeToken,
+			"a\x00b":          credent.ErrNotText, keyring.GenerateKey(): nil,
+		} {
 			err := client.UserCredential.Create().SetAccount(account).SetUserID("u1").SetCredentialType("alpaca").
 				SetAPIKey(credent.NewSecret(text)).SetSecretKey(credent.NewSecret("secret")).Exec(ctx)
 			if !errors.Is(err, want) || err != nil && strings.Contains(err.Error(), text) {
@@ -255,17 +289,42 @@ func TestStatesContradict(t *testing.T) {
 		want error
 		text string
 	}{
-		"none":                       {nil, nil, ""},
-		"twice the same":             {[]testopt.Option{testopt.WithBinding(credent.Write), testopt.WithBinding(credent.Write, apiKey)}, nil, ""},
-		"twice otherwise":            {[]testopt.Option{testopt.WithBinding(credent.Write), testopt.WithBinding(credent.Require, apiKey)}, credent.ErrInvalidStates, "as write and as require"},
-		"two columns":                {[]testopt.Option{testopt.WithBinding(credent.Write, secretKey), testopt.WithBinding(credent.Require, apiKey)}, nil, ""},
-		"bound plaintext":            {[]testopt.Option{testopt.WithEncryption(credent.Accept), testopt.WithBinding(credent.Accept)}, credent.ErrInvalidStates, "encryption is accept"},
-		"plaintext of tenants":       {[]testopt.Option{testopt.WithTenantKeys(credent.Write, apiKey), testopt.WithEncryption(credent.Off, apiKey)}, credent.ErrInvalidStates, "tenant-keys is write"},
-		"plaintext of another":       {[]testopt.Option{testopt.WithTenantKeys(credent.Write, apiKey), testopt.WithEncryption(credent.Off, secretKey)}, nil, ""},
-		"bound while it is encypted": {[]testopt.Option{testopt.WithEncryption(credent.Write), testopt.WithBinding(credent.Accept)}, nil, ""},
-		"no column":                  {[]testopt.Option{testopt.WithBinding(credent.Off, unknown)}, credent.ErrNoColumn, "user_credentials.user_id"},
-		"no state":                   {[]testopt.Option{testopt.WithBinding(credent.State(7))}, credent.ErrInvalidStates, "no state"},
-		"the default":                {[]testopt.Option{testopt.WithBinding(credent.State(0))}, nil, ""},
+		"none": {nil, nil, ""},
+		"twice the same": {[]testopt.Option{
+			testopt.WithBinding(credent.Write),
+			testopt.WithBinding(credent.Write, apiKey),
+		}, nil, ""},
+		"twice otherwise": {[]testopt.Option{
+			testopt.WithBinding(credent.Write),
+			testopt.WithBinding(credent.Require, apiKey),
+		}, credent.ErrInvalidStates, "as write and as require"},
+		"two columns": {[]testopt.Option{
+			testopt.WithBinding(credent.Write, secretKey),
+			testopt.WithBinding(credent.Require, apiKey),
+		}, nil, ""},
+		"bound plaintext": {[]testopt.Option{
+			testopt.WithEncryption(credent.Accept),
+			testopt.WithBinding(credent.Accept),
+		}, credent.ErrInvalidStates, "encryption is accept"},
+		"plaintext of tenants": {[]testopt.Option{
+			testopt.WithTenantKeys(credent.Write, apiKey),
+			testopt.WithEncryption(credent.Off, apiKey),
+		}, credent.ErrInvalidStates, "tenant-keys is write"},
+		"plaintext of another": {[]testopt.Option{
+			testopt.WithTenantKeys(credent.Write, apiKey),
+			testopt.WithEncryption(credent.Off, secretKey),
+		}, nil, ""},
+		"bound while it is encypted": {[]testopt.Option{
+			testopt.WithEncryption(credent.Write),
+			testopt.WithBinding(credent.Accept),
+		}, nil, ""},
+		"no column": {
+			[]testopt.Option{testopt.WithBinding(credent.Off, unknown)},
+			credent.ErrNoColumn,
+			"user_credentials.user_id",
+		},
+		"no state":    {[]testopt.Option{testopt.WithBinding(credent.State(7))}, credent.ErrInvalidStates, "no state"},
+		"the default": {[]testopt.Option{testopt.WithBinding(credent.State(0))}, nil, ""},
 	} {
 		url := "sqlite:" + filepath.Join(t.TempDir(), "x.db")
 		client, err := testopt.Open(t.Context(), url, append(test.opts, ring, testopt.WithMigrations())...)
@@ -287,7 +346,10 @@ func TestStatesContradict(t *testing.T) {
 func setState(t *testing.T, env *testdb.Env, p states.Protection, s credent.State) {
 	t.Helper()
 	for _, c := range []encrypted.Column{usercredential.APIKeyColumn, usercredential.SecretKeyColumn} {
-		if _, err := rotate.SetState(t.Context(), env.DB, env.Ring, rotate.StateChange{Column: c, Protection: p, To: s, InUse: true}); err != nil {
+		if _, err := rotate.SetState(t.Context(), env.DB, env.Ring, rotate.StateChange{
+			Column: c, Protection: p, To: s,
+			InUse: true,
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -319,19 +381,22 @@ func TestServicesCannotDisagree(t *testing.T) {
 			"silent": {nil, nil}, "the same": {[]testopt.Option{testopt.WithBinding(credent.Write)}, nil},
 			"another protection": {[]testopt.Option{testopt.WithTenantKeys(credent.Write)}, nil},
 			"the step before":    {[]testopt.Option{testopt.WithBinding(credent.Accept)}, credent.ErrStateMismatch},
-			"of one column":      {[]testopt.Option{testopt.WithBinding(credent.Require, usercredential.SecretKeyColumn)}, credent.ErrStateMismatch},
-			"off":                {[]testopt.Option{testopt.WithBinding(credent.Off)}, credent.ErrStateMismatch},
-			"contradiction":      {[]testopt.Option{testopt.WithEncryption(credent.Accept)}, credent.ErrInvalidStates},
+			"of one column": {[]testopt.Option{testopt.WithBinding(credent.Require,
+				usercredential.SecretKeyColumn)}, credent.ErrStateMismatch},
+			"off":           {[]testopt.Option{testopt.WithBinding(credent.Off)}, credent.ErrStateMismatch},
+			"contradiction": {[]testopt.Option{testopt.WithEncryption(credent.Accept)}, credent.ErrInvalidStates},
 		} {
 			client := env.OnPool(append(test.opts, ring)...)
 			_, err := client.UserAccount.Query().Count(ctx)
 			if !errors.Is(err, test.want) {
 				t.Errorf("%s: got %v, want %v", name, err, test.want)
 			}
-			if errors.Is(test.want, credent.ErrStateMismatch) && !strings.Contains(err.Error(), "in the service, and write in the database") {
+			if errors.Is(test.want, credent.ErrStateMismatch) &&
+				!strings.Contains(err.Error(), "in the service, and write in the database") {
 				t.Errorf("%s: the error lacks the values: %v", name, err)
 			}
-			if _, err := client.UserAccount.Create().SetUserID(name).SetAccountName("x").Save(ctx); !errors.Is(err, test.want) {
+			if _, err := client.UserAccount.Create().SetUserID(name).SetAccountName("x").
+				Save(ctx); !errors.Is(err, test.want) {
 				t.Errorf("%s: a write: got %v, want %v", name, err, test.want)
 			}
 			if env.Driver == "mattn" {
@@ -348,7 +413,10 @@ func TestServicesCannotDisagree(t *testing.T) {
 		// So is a Copy, and Check that doesn't look through a client.
 		copied := func(opts ...testopt.Option) error {
 			_, err := testopt.Copy(ctx, env.DB, func(yield func(credent.CopyRow, error) bool) {
-				yield(credent.CopyRow{UserID: "silent", CredentialType: "x", APIKey: credent.NewSecret("k"), SecretKey: credent.NewSecret("s")}, nil)
+				yield(credent.CopyRow{
+					UserID: "silent", CredentialType: "x", APIKey: credent.NewSecret("k"),
+					SecretKey: credent.NewSecret("s"),
+				}, nil)
 			}, credent.CopyConfig{}, append(opts, ring)...)
 			return err
 		}
@@ -380,12 +448,16 @@ func TestCheckRequires(t *testing.T) {
 		ctx := t.Context()
 		env.Credential(t, env.Account(t, "u1"), "key", "secret")
 		columns := []encrypted.Column{usercredential.APIKeyColumn, usercredential.SecretKeyColumn}
-		for p, want := range map[states.Protection]error{states.Binding: credent.ErrWrongLocation, states.TenantKeys: credent.ErrUnderKeyring} {
+		for p, want := range map[states.Protection]error{
+			states.Binding:    credent.ErrWrongLocation,
+			states.TenantKeys: credent.ErrUnderKeyring,
+		} {
 			env.Exec(t, "DELETE FROM credent_states")
 			for _, state := range []credent.State{credent.Accept, credent.Write, credent.Require} {
 				env.Exec(t, "DELETE FROM credent_states")
 				for _, c := range columns {
-					env.Exec(t, fmt.Sprintf("INSERT INTO credent_states (column_name, protection, state) VALUES ('%s', '%s', '%s')", c, p, state))
+					env.Exec(t, fmt.Sprintf("INSERT INTO credent_states (column_name, protection, state) VALUES "+
+						"('%s', '%s', '%s')", c, p, state))
 				}
 				wants := want
 				if state != credent.Require {
@@ -411,7 +483,8 @@ func TestStatesOfServices(t *testing.T) {
 		setState(t, s.Env, states.Binding, credent.Write)
 		app := testdb.Open(t, s.ServiceURL, s.Opts...)
 		id := s.Credentials["u1"][0].ID
-		if err := app.UserCredential.UpdateOneID(id).SetAPIKey(credent.NewSecret("new")).SetSecretKey(credent.NewSecret("new")).Exec(ctx); err != nil {
+		if err := app.UserCredential.UpdateOneID(id).SetAPIKey(credent.NewSecret("new")).
+			SetSecretKey(credent.NewSecret("new")).Exec(ctx); err != nil {
 			t.Fatal(err)
 		}
 		if _, bound, _ := s.AtPlace(t); bound != 2 {
@@ -421,7 +494,8 @@ func TestStatesOfServices(t *testing.T) {
 			"UPDATE credent_states SET state = 'off'", "DELETE FROM credent_states",
 			"INSERT INTO credent_states (column_name, protection, state) VALUES ('x', 'binding', 'off')",
 		} {
-			if _, err := app.ExecContext(ctx, query); err == nil || !strings.Contains(err.Error(), "permission denied") {
+			if _, err := app.ExecContext(ctx, query); err == nil ||
+				!strings.Contains(err.Error(), "permission denied") {
 				t.Errorf("%s: %v", query, err)
 			}
 		}
@@ -604,18 +678,21 @@ func testMovesBySQL(t *testing.T, env *testdb.Env, p states.Protection) {
 				t.Fatalf("%s %s: %v", p, s, err)
 			}
 			for _, c := range client.UserCredential.Query().AllX(ctx) {
-				if c.UserID != user || !strings.HasPrefix(testdb.Reveal(t, c.APIKey), "api") || !strings.HasPrefix(testdb.Reveal(t, c.SecretKey), "secret") {
+				if c.UserID != user || !strings.HasPrefix(testdb.Reveal(t, c.APIKey), "api") ||
+					!strings.HasPrefix(testdb.Reveal(t, c.SecretKey), "secret") {
 					t.Errorf("%s %s: got %v", p, s, c)
 				}
 			}
-			if n := client.UserCredential.Query().Where(usercredential.APIKeyIs(fieldcrypt.New("api1"))).CountX(ctx); n != 1 {
+			if n := client.UserCredential.Query().Where(usercredential.APIKeyIs(fieldcrypt.New("api1"))).
+				CountX(ctx); n != 1 {
 				t.Errorf("%s %s: a lookup finds %d rows", p, s, n)
 			}
 		}
 		// Whoever stores the tokens again, in one transaction, may move them.
 		if !env.IsSQLite() {
 			tx := testdb.Must(env.DB.BeginTx(ctx, nil))
-			for _, query := range []string{move, "UPDATE user_credentials SET api_key = 'gAAAA1' || id, secret_key = 'gAAAA2' || id"} {
+			for _, query := range []string{move, "UPDATE user_credentials SET api_key = 'gAAAA1' || id, secret_key = " +
+				"'gAAAA2' || id"} {
 				if _, err := tx.ExecContext(ctx, query); err != nil {
 					t.Fatal(err)
 				}

@@ -93,14 +93,23 @@ func TestAudit(t *testing.T) {
 		})
 
 		one := create(account.ID).SaveX(ctx)
-		records("create", auditRecord{Actor: "alice", Operation: "create", Entity: "credential", IDs: []string{one.ID.String()}, Fields: createFields})
+		records("create", auditRecord{
+			Actor: "alice", Operation: "create", Entity: "credential",
+			IDs: []string{one.ID.String()}, Fields: createFields,
+		})
 
 		// Nobody is known.
 		one.Update().SetAPIKey(secret("new")).ClearExpiresAt().ExecX(t.Context())
 		client.UserCredential.UpdateOneID(one.ID).SetIsActive(false).SetSecretKey(secret("newer")).ExecX(t.Context())
 		records("update one",
-			auditRecord{Operation: "update", Entity: "credential", IDs: []string{one.ID.String()}, Fields: "updated_at,api_key,expires_at"},
-			auditRecord{Operation: "update", Entity: "credential", IDs: []string{one.ID.String()}, Fields: "is_active,updated_at,secret_key"})
+			auditRecord{
+				Operation: "update", Entity: "credential", IDs: []string{one.ID.String()},
+				Fields: "updated_at,api_key,expires_at",
+			},
+			auditRecord{
+				Operation: "update", Entity: "credential", IDs: []string{one.ID.String()},
+				Fields: "is_active,updated_at,secret_key",
+			})
 
 		bulk := client.UserCredential.CreateBulk(create(account.ID), create(account.ID)).SaveX(ctx)
 		everything.Write(log.Bytes())
@@ -121,23 +130,37 @@ func TestAudit(t *testing.T) {
 
 		// A row that is there keeps its ID.
 		create(account.ID).SetID(one.ID).OnConflictColumns("id").UpdateNewValues().ExecX(ctx)
-		records("upsert", auditRecord{Actor: "alice", Operation: "create", Entity: "credential", IDs: []string{one.ID.String()}, Fields: createFields})
-		client.UserAccount.Create().SetUserID(canaryUser).SetAccountName("CANARYAGAIN").OnConflictColumns("user_id").UpdateNewValues().ExecX(ctx)
+		records("upsert", auditRecord{
+			Actor: "alice", Operation: "create", Entity: "credential",
+			IDs: []string{one.ID.String()}, Fields: createFields,
+		})
+		client.UserAccount.Create().SetUserID(canaryUser).SetAccountName("CANARYAGAIN").OnConflictColumns("user_id").
+			UpdateNewValues().ExecX(ctx)
 		records("upsert by user_id", auditRecord{
 			Actor: "alice", Operation: "create", Entity: "account", IDs: []string{account.ID.String()},
 			Fields: "is_active,created_at,updated_at,user_id,account_name",
 		})
 
-		client.UserCredential.Update().Where(usercredential.IDIn(bulk[0].ID)).SetCredentialType("CANARYOTHER").ExecX(ctx)
+		client.UserCredential.Update().Where(usercredential.IDIn(bulk[0].ID)).
+			SetCredentialType("CANARYOTHER").ExecX(ctx)
 		client.UserCredential.Update().Where(usercredential.CredentialType("nothing")).SetIsActive(false).ExecX(ctx)
 		records("update",
-			auditRecord{Actor: "alice", Operation: "update", Entity: "credential", IDs: []string{bulk[0].ID.String()}, Fields: "updated_at,credential_type"},
-			auditRecord{Actor: "alice", Operation: "update", Entity: "credential", IDs: []string{}, Fields: "is_active,updated_at"})
+			auditRecord{
+				Actor: "alice", Operation: "update", Entity: "credential", IDs: []string{bulk[0].ID.String()},
+				Fields: "updated_at,credential_type",
+			},
+			auditRecord{
+				Actor: "alice", Operation: "update", Entity: "credential", IDs: []string{},
+				Fields: "is_active,updated_at",
+			})
 
 		account.Update().RemoveCredentials(bulk[0]).ExecX(ctx)
 		records("remove",
 			auditRecord{Actor: "alice", Operation: "delete", Entity: "credential", IDs: []string{bulk[0].ID.String()}},
-			auditRecord{Actor: "alice", Operation: "update", Entity: "account", IDs: []string{account.ID.String()}, Fields: "updated_at"})
+			auditRecord{
+				Actor: "alice", Operation: "update", Entity: "account", IDs: []string{account.ID.String()},
+				Fields: "updated_at",
+			})
 
 		client.UserCredential.DeleteOne(bulk[1]).ExecX(ctx)
 		client.UserCredential.Delete().Where(usercredential.CredentialType("nothing")).ExecX(ctx)
@@ -149,25 +172,37 @@ func TestAudit(t *testing.T) {
 		if err := create(account.ID).SetUserID("CANARYWRONG").Exec(ctx); !errors.Is(err, credent.ErrTenantMismatch) {
 			t.Error(err)
 		}
-		if err := client.UserAccount.Create().SetUserID(canaryUser).SetAccountName("CANARYTWICE").Exec(ctx); !ent.IsConstraintError(err) {
+		if err := client.UserAccount.Create().SetUserID(canaryUser).SetAccountName("CANARYTWICE").
+			Exec(ctx); !ent.IsConstraintError(err) {
 			t.Error(err)
 		}
-		if err := create(account.ID).SetAPIKey(secret(strings.Repeat("x", 400))).Exec(ctx); !errors.Is(err, credent.ErrTooLong) {
+		if err := create(account.ID).SetAPIKey(secret(strings.Repeat("x", 400))).
+			Exec(ctx); !errors.Is(err, credent.ErrTooLong) {
 			t.Error(err)
 		}
 		create(account.ID).ExecX(t.Context())
-		if err := client.UserCredential.Update().SetAPIKey(secret("many")).Exec(ctx); !errors.Is(err, credent.ErrManyRows) {
+		if err := client.UserCredential.Update().SetAPIKey(secret("many")).
+			Exec(ctx); !errors.Is(err, credent.ErrManyRows) {
 			t.Error(err)
 		}
 		records("refused",
-			auditRecord{Level: "WARN", Actor: "alice", Operation: "create", Entity: "credential", Fields: createFields, Error: "have the same user_id"},
+			auditRecord{
+				Level: "WARN", Actor: "alice", Operation: "create", Entity: "credential", Fields: createFields,
+				Error: "have the same user_id",
+			},
 			auditRecord{
 				Level: "WARN", Actor: "alice", Operation: "create", Entity: "account",
 				Fields: "is_active,created_at,updated_at,user_id,account_name", Error: "constraint",
 			},
-			auditRecord{Level: "WARN", Actor: "alice", Operation: "create", Entity: "credential", Fields: createFields, Error: "too long"},
+			auditRecord{
+				Level: "WARN", Actor: "alice", Operation: "create", Entity: "credential", Fields: createFields,
+				Error: "too long",
+			},
 			auditRecord{Operation: "create", Entity: "credential", Fields: createFields},
-			auditRecord{Level: "WARN", Actor: "alice", Operation: "update", Entity: "credential", Fields: "updated_at,api_key", Error: "row by row"})
+			auditRecord{
+				Level: "WARN", Actor: "alice", Operation: "update", Entity: "credential",
+				Fields: "updated_at,api_key", Error: "row by row",
+			})
 
 		tx, err := client.Tx(ctx)
 		if err != nil {
@@ -177,7 +212,10 @@ func TestAudit(t *testing.T) {
 		if err := tx.Commit(); err != nil {
 			t.Fatal(err)
 		}
-		records("delete account", auditRecord{Actor: "alice", Operation: "delete", Entity: "account", IDs: []string{account.ID.String()}})
+		records("delete account", auditRecord{
+			Actor: "alice", Operation: "delete", Entity: "account",
+			IDs: []string{account.ID.String()},
+		})
 
 		// Neither secrets nor any other value, whether it was stored or not.
 		testdb.FindCanary(t, "audit log", everything.String())
@@ -192,12 +230,14 @@ func TestAuditOfAUser(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachService(t, func(t *testing.T, s *testdb.Service) {
 		var log bytes.Buffer
-		client := testdb.Open(t, s.ServiceURL, append(slices.Clone(s.Opts), testopt.WithAudit(slog.New(slog.NewJSONHandler(&log, nil))))...)
+		client := testdb.Open(t, s.ServiceURL, append(slices.Clone(s.Opts),
+			testopt.WithAudit(slog.New(slog.NewJSONHandler(&log, nil))))...)
 		ids := []string{s.Credentials["u1"][0].ID.String(), s.Credentials["u1"][1].ID.String()}
 		slices.Sort(ids)
 		client.UserCredential.Update().SetIsActive(false).ExecX(testdb.As(t, "u1"))
 		client.UserCredential.Update().SetIsActive(false).ExecX(credent.WithActor(testdb.As(t, "u1"), "support"))
-		client.UserCredential.Update().SetIsActive(false).ExecX(credent.WithUser(credent.WithActor(t.Context(), "support"), "u2"))
+		client.UserCredential.Update().SetIsActive(false).
+			ExecX(credent.WithUser(credent.WithActor(t.Context(), "support"), "u2"))
 		client.UserCredential.Update().SetIsActive(false).ExecX(t.Context())
 		if err := client.UserAccount.Create().SetUserID("u3").SetAccountName("n").Exec(testdb.As(t, "u1")); err == nil {
 			t.Error("an account of another")
@@ -250,17 +290,23 @@ func TestFormats(t *testing.T) {
 			row := create(s.Client, "alpaca", alpacaKey, alpacaSecret).SaveX(ctx)
 			polygon := create(s.Client, "polygon", polygonKey, "").SaveX(ctx)
 			return map[string]error{
-				"key":             create(client, "alpaca", testdb.Canary, alpacaSecret).Exec(ctx),
-				"secret":          create(client, "alpaca", alpacaKey, testdb.Canary).Exec(ctx),
-				"line break":      create(client, "alpaca", alpacaKey+"\n", alpacaSecret).Exec(ctx),
-				"empty":           create(client, "alpaca", "", alpacaSecret).Exec(ctx),
-				"polygon":         create(client, "polygon", alpacaKey+testdb.Canary, "").Exec(ctx),
-				"bulk":            client.UserCredential.CreateBulk(create(client, "other", testdb.Canary, ""), create(client, "alpaca", testdb.Canary, "")).Exec(ctx),
-				"update one":      client.UserCredential.UpdateOneID(row.ID).SetAPIKey(credent.NewSecret(testdb.Canary)).Exec(ctx),
-				"update":          client.UserCredential.Update().Where(usercredential.ID(row.ID)).SetSecretKey(credent.NewSecret(testdb.Canary)).Exec(ctx),
-				"update polygon":  client.UserCredential.UpdateOneID(polygon.ID).SetAPIKey(credent.NewSecret(testdb.Canary)).Exec(ctx),
-				"type and secret": client.UserCredential.UpdateOneID(polygon.ID).SetCredentialType("alpaca").SetSecretKey(credent.NewSecret(testdb.Canary)).Exec(ctx),
-				"upsert":          create(client, "alpaca", testdb.Canary, alpacaSecret).SetID(row.ID).OnConflictColumns("id").UpdateNewValues().Exec(ctx),
+				"key":        create(client, "alpaca", testdb.Canary, alpacaSecret).Exec(ctx),
+				"secret":     create(client, "alpaca", alpacaKey, testdb.Canary).Exec(ctx),
+				"line break": create(client, "alpaca", alpacaKey+"\n", alpacaSecret).Exec(ctx),
+				"empty":      create(client, "alpaca", "", alpacaSecret).Exec(ctx),
+				"polygon":    create(client, "polygon", alpacaKey+testdb.Canary, "").Exec(ctx),
+				"bulk": client.UserCredential.CreateBulk(create(client, "other", testdb.Canary, ""),
+					create(client, "alpaca", testdb.Canary, "")).Exec(ctx),
+				"update one": client.UserCredential.UpdateOneID(row.ID).
+					SetAPIKey(credent.NewSecret(testdb.Canary)).Exec(ctx),
+				"update": client.UserCredential.Update().Where(usercredential.ID(row.ID)).
+					SetSecretKey(credent.NewSecret(testdb.Canary)).Exec(ctx),
+				"update polygon": client.UserCredential.UpdateOneID(polygon.ID).
+					SetAPIKey(credent.NewSecret(testdb.Canary)).Exec(ctx),
+				"type and secret": client.UserCredential.UpdateOneID(polygon.ID).SetCredentialType("alpaca").
+					SetSecretKey(credent.NewSecret(testdb.Canary)).Exec(ctx),
+				"upsert": create(client, "alpaca", testdb.Canary, alpacaSecret).SetID(row.ID).OnConflictColumns("id").
+					UpdateNewValues().Exec(ctx),
 			}
 		}
 		good := func(client *ent.Client) map[string]error {
@@ -270,10 +316,13 @@ func TestFormats(t *testing.T) {
 				"live":         create(client, "alpaca", "AKFZXJH121U18SHHDRFO", alpacaSecret).Exec(ctx),
 				"polygon":      create(client, "polygon", polygonKey, "any").Exec(ctx),
 				"unknown type": create(client, "unknown", testdb.Canary, testdb.Canary).Exec(ctx),
-				"update one":   client.UserCredential.UpdateOneID(row.ID).SetAPIKey(credent.NewSecret(alpacaKey)).Exec(ctx),
+				"update one": client.UserCredential.UpdateOneID(row.ID).
+					SetAPIKey(credent.NewSecret(alpacaKey)).Exec(ctx),
 				"not a secret": client.UserCredential.UpdateOneID(row.ID).SetIsActive(false).Exec(ctx),
-				"no row":       client.UserCredential.Update().Where(usercredential.CredentialType("nothing")).SetAPIKey(credent.NewSecret(testdb.Canary)).Exec(ctx),
-				"another type": client.UserCredential.UpdateOneID(row.ID).SetCredentialType("unknown").SetAPIKey(credent.NewSecret(testdb.Canary)).Exec(ctx),
+				"no row": client.UserCredential.Update().Where(usercredential.CredentialType("nothing")).
+					SetAPIKey(credent.NewSecret(testdb.Canary)).Exec(ctx),
+				"another type": client.UserCredential.UpdateOneID(row.ID).SetCredentialType("unknown").
+					SetAPIKey(credent.NewSecret(testdb.Canary)).Exec(ctx),
 			}
 		}
 		s.UserCredential.Delete().ExecX(ctx)
@@ -317,11 +366,13 @@ func TestFormats(t *testing.T) {
 		if err := create(clients["own"], "other", "ok "+testdb.Canary, "").Exec(ctx); err != nil {
 			t.Error(err)
 		}
-		if err := create(clients["own"], "other", testdb.Canary, "").Exec(ctx); !errors.Is(err, credent.ErrFormat) || !strings.Contains(err.Error(), "begins with ok") {
+		if err := create(clients["own"], "other", testdb.Canary, "").Exec(ctx); !errors.Is(err, credent.ErrFormat) ||
+			!strings.Contains(err.Error(), "begins with ok") {
 			t.Error(err)
 		}
 		// Not set at all: that is not for the formats to say.
-		err := clients["refuse"].UserCredential.Create().SetAccount(s.u1).SetAPIKey(credent.NewSecret("k")).SetSecretKey(credent.NewSecret("s")).Exec(ctx)
+		err := clients["refuse"].UserCredential.Create().SetAccount(s.u1).SetAPIKey(credent.NewSecret("k")).
+			SetSecretKey(credent.NewSecret("s")).Exec(ctx)
 		if !ent.IsValidationError(err) {
 			t.Errorf("without a type: %v", err)
 		}

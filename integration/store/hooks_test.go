@@ -94,11 +94,12 @@ func TestUserIDIsTheAccounts(t *testing.T) {
 		created := testdb.NewCredential(s.Client, s.u1.ID).SaveX(ctx)
 		viaEdge := s.UserCredential.Create().SetAccount(s.u2).SetCredentialType("alpaca").
 			SetAPIKey(credent.NewSecret("k")).SetSecretKey(credent.NewSecret("s")).SaveX(ctx)
-		bulk := s.UserCredential.CreateBulk(testdb.NewCredential(s.Client, s.u1.ID), testdb.NewCredential(s.Client, s.u2.ID),
-			testdb.NewCredential(s.Client, s.u1.ID).SetUserID("u1")).SaveX(ctx)
+		bulk := s.UserCredential.CreateBulk(testdb.NewCredential(s.Client, s.u1.ID),
+			testdb.NewCredential(s.Client, s.u2.ID), testdb.NewCredential(s.Client, s.u1.ID).SetUserID("u1")).SaveX(ctx)
 		accounts := []*ent.UserAccount{s.u2, s.u1}
 		mapped := s.UserCredential.MapCreateBulk(accounts, func(c *ent.UserCredentialCreate, i int) {
-			c.SetAccount(accounts[i]).SetCredentialType("alpaca").SetAPIKey(credent.NewSecret("k")).SetSecretKey(credent.NewSecret("s"))
+			c.SetAccount(accounts[i]).SetCredentialType("alpaca").SetAPIKey(credent.NewSecret("k")).
+				SetSecretKey(credent.NewSecret("s"))
 		}).SaveX(ctx)
 		want := []string{"u1", "u2", "u1", "u2", "u1", "u2", "u1"}
 		for i, c := range append(append([]*ent.UserCredential{created, viaEdge}, bulk...), mapped...) {
@@ -114,7 +115,8 @@ func TestUserIDIsTheAccounts(t *testing.T) {
 		if moved := created.Update().SetAccount(s.u2).SaveX(ctx); moved.UserID != "u2" {
 			t.Errorf("moved, it is %s's", moved.UserID)
 		}
-		if moved := s.UserCredential.UpdateOneID(created.ID).SetUserAccountID(s.u1.ID).SaveX(ctx); moved.UserID != "u1" {
+		if moved := s.UserCredential.UpdateOneID(created.ID).SetUserAccountID(s.u1.ID).
+			SaveX(ctx); moved.UserID != "u1" {
 			t.Errorf("moved back, it is %s's", moved.UserID)
 		}
 		if n := s.UserCredential.Update().Where(usercredential.UserID("u1")).SetAccount(s.u2).SaveX(ctx); n != 4 {
@@ -138,14 +140,15 @@ func TestWrongUserIDIsRefused(t *testing.T) {
 		for name, err := range map[string]error{
 			"create": testdb.NewCredential(s.Client, s.u1.ID).SetUserID("u2").Exec(ctx),
 			"bulk": s.UserCredential.CreateBulk(testdb.NewCredential(s.Client, s.u1.ID),
-				testdb.NewCredential(s.Client, s.u1.ID).SetUserID("u2"), testdb.NewCredential(s.Client, s.u2.ID)).Exec(ctx),
-			"update one":       c.Update().SetUserID("u2").Exec(ctx),
+				testdb.NewCredential(s.Client, s.u1.ID).SetUserID("u2"), testdb.NewCredential(s.Client, s.u2.ID)).
+				Exec(ctx), "update one": c.Update().SetUserID("u2").Exec(ctx),
 			"update":           s.UserCredential.Update().SetUserID("u2").Exec(ctx),
 			"move":             c.Update().SetAccount(s.u2).SetUserID("u3").Exec(ctx),
 			"create, nobody's": testdb.NewCredential(s.Client, s.u1.ID).SetUserID("nobody").Exec(ctx),
 			// The database doesn't tell a missing account from another user's.
-			"create, no such account":   testdb.NewCredential(s.Client, uuid.New()).SetUserID("u1").Exec(ctx),
-			"move all, no such account": s.UserCredential.Update().SetUserAccountID(uuid.New()).SetUserID("u1").Exec(ctx),
+			"create, no such account": testdb.NewCredential(s.Client, uuid.New()).SetUserID("u1").Exec(ctx),
+			"move all, no such account": s.UserCredential.Update().SetUserAccountID(uuid.New()).
+				SetUserID("u1").Exec(ctx),
 		} {
 			if !errors.Is(err, credent.ErrTenantMismatch) || !ent.IsConstraintError(err) {
 				t.Errorf("%s: %v", name, err)
@@ -196,7 +199,8 @@ func TestRemovedCredentialsAreDeleted(t *testing.T) {
 			// The predicate does not hold any more when the credentials are
 			// deleted.
 			"Update, clear": {func(client *ent.Client, _ map[string]*ent.UserCredential) error {
-				return client.UserAccount.Update().Where(useraccount.AccountNameNEQ("kept")).ClearCredentials().SetAccountName("kept").Exec(ctx)
+				return client.UserAccount.Update().Where(useraccount.AccountNameNEQ("kept")).ClearCredentials().
+					SetAccountName("kept").Exec(ctx)
 			}, []string{}, false},
 			"Update, nothing matches": {func(client *ent.Client, _ map[string]*ent.UserCredential) error {
 				return client.UserAccount.Update().Where(useraccount.UserID("nobody")).ClearCredentials().Exec(ctx)
@@ -205,10 +209,12 @@ func TestRemovedCredentialsAreDeleted(t *testing.T) {
 				return client.UserAccount.UpdateOne(s.u1).ClearCredentials().AddCredentials(u1["b"]).Exec(ctx)
 			}, []string{"b"}, false},
 			"Update, clear and add": {func(client *ent.Client, u1 map[string]*ent.UserCredential) error {
-				return client.UserAccount.Update().Where(useraccount.UserID("u1")).ClearCredentials().AddCredentials(u1["c"], u1["b"]).Exec(ctx)
+				return client.UserAccount.Update().Where(useraccount.UserID("u1")).ClearCredentials().
+					AddCredentials(u1["c"], u1["b"]).Exec(ctx)
 			}, []string{"b", "c"}, false},
 			"remove and add": {func(client *ent.Client, u1 map[string]*ent.UserCredential) error {
-				return client.UserAccount.UpdateOne(s.u1).RemoveCredentials(u1["a"], u1["b"]).AddCredentials(u1["b"]).Exec(ctx)
+				return client.UserAccount.UpdateOne(s.u1).RemoveCredentials(u1["a"], u1["b"]).
+					AddCredentials(u1["b"]).Exec(ctx)
 			}, []string{"b", "c"}, false},
 			// ent does not move them, and then nothing is deleted either.
 			"clear and add another's": {func(client *ent.Client, u1 map[string]*ent.UserCredential) error {
@@ -271,7 +277,8 @@ func (s *store) run(t *testing.T, how string, f func(client *ent.Client) error) 
 // tokens are the stored texts.
 func (s *store) tokens(t *testing.T) []string {
 	t.Helper()
-	return testdb.Lines(t, testdb.OpenDB(t, s.url, s.opts...), "SELECT api_key || secret_key FROM user_credentials ORDER BY api_key")
+	return testdb.Lines(t, testdb.OpenDB(t, s.url, s.opts...), "SELECT api_key || secret_key FROM user_credentials "+
+		"ORDER BY api_key")
 }
 
 func TestSecretOfManyRows(t *testing.T) {
@@ -285,11 +292,13 @@ func TestSecretOfManyRows(t *testing.T) {
 		for name, update := range map[string]*ent.UserCredentialUpdate{
 			"all":        s.UserCredential.Update().SetAPIKey(credent.NewSecret("x")),
 			"secret key": s.UserCredential.Update().SetSecretKey(credent.NewSecret("x")),
-			"of a user":  s.UserCredential.Update().Where(usercredential.UserID("u1")).SetAPIKey(credent.NewSecret("x")).SetIsActive(false),
+			"of a user": s.UserCredential.Update().Where(usercredential.UserID("u1")).
+				SetAPIKey(credent.NewSecret("x")).SetIsActive(false),
 		} {
 			err := update.Exec(ctx)
 			var fieldErr *credent.Error
-			if !errors.Is(err, credent.ErrManyRows) || !errors.As(err, &fieldErr) || fieldErr.Table != "user_credentials" || fieldErr.Column == "" {
+			if !errors.Is(err, credent.ErrManyRows) || !errors.As(err, &fieldErr) ||
+				fieldErr.Table != "user_credentials" || fieldErr.Column == "" {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
@@ -304,13 +313,15 @@ func TestSecretOfManyRows(t *testing.T) {
 		if n := s.UserCredential.Update().SetIsActive(false).SaveX(ctx); n != 3 {
 			t.Errorf("updated %d", n)
 		}
-		if n := s.UserCredential.Update().Where(usercredential.UserID("u2")).SetAPIKey(credent.NewSecret("one")).SaveX(ctx); n != 1 {
+		if n := s.UserCredential.Update().Where(usercredential.UserID("u2")).SetAPIKey(credent.NewSecret("one")).
+			SaveX(ctx); n != 1 {
 			t.Errorf("updated %d", n)
 		}
 		if got := testdb.Reveal(t, s.UserCredential.GetX(ctx, other.ID).APIKey); got != "one" {
 			t.Errorf("revealed %q", got)
 		}
-		if n := s.UserCredential.Update().Where(usercredential.UserID("u9")).SetAPIKey(credent.NewSecret("none")).SaveX(ctx); n != 0 {
+		if n := s.UserCredential.Update().Where(usercredential.UserID("u9")).SetAPIKey(credent.NewSecret("none")).
+			SaveX(ctx); n != 0 {
 			t.Errorf("updated %d", n)
 		}
 		err := s.run(t, "committed", func(client *ent.Client) error {
@@ -367,11 +378,15 @@ func TestUsable(t *testing.T) {
 		want := []string{}
 		for _, hours := range []int{-11, -5, 0, 9, 14} {
 			zone := time.FixedZone(fmt.Sprintf("UTC%+d", hours), hours*60*60)
-			for suffix, expires := range map[string]time.Time{"valid": now.Add(time.Minute), "expired": now.Add(-time.Minute)} {
+			for suffix, expires := range map[string]time.Time{
+				"valid":   now.Add(time.Minute),
+				"expired": now.Add(-time.Minute),
+			} {
 				name := zone.String() + " " + suffix
 				c := testdb.NewCredential(s.Client, s.u1.ID).SetCredentialType(name).SetExpiresAt(expires.In(zone))
 				c.SaveX(ctx)
-				testdb.NewCredential(s.Client, s.u1.ID).SetCredentialType(name + " disabled").SetExpiresAt(expires.In(zone)).SetIsActive(false).SaveX(ctx)
+				testdb.NewCredential(s.Client, s.u1.ID).SetCredentialType(name + " disabled").
+					SetExpiresAt(expires.In(zone)).SetIsActive(false).SaveX(ctx)
 				if suffix == "valid" {
 					want = append(want, name)
 				}

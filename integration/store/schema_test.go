@@ -69,7 +69,8 @@ func TestTables(t *testing.T) {
 			[]string{
 				"CREATE INDEX idx_user_accounts_user_id ON public.user_accounts USING btree (user_id)",
 				"CREATE INDEX idx_user_credentials_account_id ON public.user_credentials USING btree (user_account_id)",
-				"CREATE INDEX idx_user_credentials_api_key_index ON public.user_credentials USING btree (api_key_index)",
+				"CREATE INDEX idx_user_credentials_api_key_index ON public.user_credentials USING btree " +
+					"(api_key_index)",
 				"CREATE INDEX idx_user_credentials_user_id ON public.user_credentials USING btree (user_id)",
 				"CREATE UNIQUE INDEX user_accounts_pkey ON public.user_accounts USING btree (id)",
 				"CREATE UNIQUE INDEX user_accounts_user_id_id_key ON public.user_accounts USING btree (user_id, id)",

@@ -26,11 +26,13 @@ func TestPgBouncer(t *testing.T) {
 				t.Errorf("%d credentials differ from their account", n)
 			}
 			var n int
-			if s.Value(t, &n, "SELECT count(*) FROM user_credentials WHERE user_id LIKE 'w%'"); n != manyClients*manyRounds {
+			s.Value(t, &n, "SELECT count(*) FROM user_credentials WHERE user_id LIKE 'w%'")
+			if n != manyClients*manyRounds {
 				t.Errorf("%d credentials, want %d", n, manyClients*manyRounds)
 			}
-			if s.Value(t, &n, "SELECT count(*) FROM pg_stat_activity WHERE usename = $1 AND application_name <> 'direct' "+
-				"AND datname = current_database()", s.Role); n == 0 || n > testdb.BouncerPoolSize+1 { // and the service's own client
+			if s.Value(t, &n, "SELECT count(*) FROM pg_stat_activity WHERE usename = $1 AND application_name <> "+
+				// and the service's own client
+				"'direct' AND datname = current_database()", s.Role); n == 0 || n > testdb.BouncerPoolSize+1 {
 				t.Errorf("%d connections to the server, so they were not shared", n)
 			}
 			// The connections to the server, one by one: transactions that are
@@ -44,8 +46,9 @@ func TestPgBouncer(t *testing.T) {
 				defer func() { _ = tx.Rollback() }()
 				var pid, rows int
 				var user string
-				if err := tx.QueryRowContext(t.Context(), "SELECT pg_backend_pid(), coalesce(current_setting('app.user_id', true), ''), "+
-					"(SELECT count(*) FROM user_credentials)").Scan(&pid, &user, &rows); err != nil {
+				if err := tx.QueryRowContext(t.Context(), "SELECT pg_backend_pid(), "+
+					"coalesce(current_setting('app.user_id', true), ''), (SELECT count(*) FROM user_credentials)").
+					Scan(&pid, &user, &rows); err != nil {
 					t.Fatal(err)
 				}
 				if seen[pid] = true; user != "" || rows != 0 {
@@ -76,13 +79,16 @@ func TestPgBouncerTakesTurns(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if diff := cmp.Diff([]string{"u1", "u1"}, usersSeen(t, testdb.As(t, "u1"), tx.UserCredential.Query())); diff != "" {
+				if diff := cmp.Diff([]string{"u1", "u1"}, usersSeen(t, testdb.As(t, "u1"),
+					tx.UserCredential.Query())); diff != "" {
 					t.Error(diff)
 				}
-				if diff := cmp.Diff([]string{"u2"}, usersSeen(t, testdb.As(t, "u2"), second.UserCredential.Query())); diff != "" {
+				if diff := cmp.Diff([]string{"u2"}, usersSeen(t, testdb.As(t, "u2"),
+					second.UserCredential.Query())); diff != "" {
 					t.Error(diff)
 				}
-				if diff := cmp.Diff([]string{"u1", "u1"}, usersSeen(t, testdb.As(t, "u1"), tx.UserCredential.Query())); diff != "" {
+				if diff := cmp.Diff([]string{"u1", "u1"}, usersSeen(t, testdb.As(t, "u1"),
+					tx.UserCredential.Query())); diff != "" {
 					t.Error(diff)
 				}
 				if err := tx.Commit(); err != nil {

@@ -40,18 +40,40 @@ var around = map[string]struct {
 		admin: "ALTER TABLE user_accounts OWNER TO {other}; GRANT {other} TO {role}",
 		cause: "it inherits from {other}, which owns the table", remedy: `REVOKE "{other}" FROM "{role}"`,
 	},
-	"owner of the keys":  {admin: "ALTER TABLE credent_tenant_keys OWNER TO {role}", cause: "it owns the table"},
-	"superuser":          {admin: "ALTER ROLE {role} SUPERUSER", cause: "it is a superuser", remedy: "credent_app"},
-	"BYPASSRLS":          {admin: "ALTER ROLE {role} BYPASSRLS", cause: "it has BYPASSRLS", remedy: `ALTER ROLE "{role}" NOBYPASSRLS`},
-	"disabled":           {admin: "ALTER TABLE user_accounts DISABLE ROW LEVEL SECURITY", cause: "not enabled on the table", remedy: "ENABLE ROW LEVEL SECURITY"},
-	"disabled, the keys": {admin: "ALTER TABLE credent_tenant_keys DISABLE ROW LEVEL SECURITY", cause: "not enabled on the table"},
-	"a policy dropped":   {admin: "DROP POLICY user_credentials_tenant ON user_credentials", cause: "missing or altered", remedy: "credent migrate check"},
-	"a policy opened":    {admin: "ALTER POLICY user_credentials_tenant ON user_credentials USING (true)", cause: "missing or altered"},
-	"a check opened":     {admin: "ALTER POLICY user_credentials_tenant ON user_credentials WITH CHECK (true)", cause: "missing or altered"},
-	"another policy":     {admin: "CREATE POLICY support ON user_accounts FOR SELECT USING (true)", cause: "lets the role see more"},
-	"a policy for some":  {admin: "ALTER POLICY user_accounts_tenant ON user_accounts TO {other}", cause: "missing or altered"},
+	"owner of the keys": {admin: "ALTER TABLE credent_tenant_keys OWNER TO {role}", cause: "it owns the table"},
+	"superuser":         {admin: "ALTER ROLE {role} SUPERUSER", cause: "it is a superuser", remedy: "credent_app"},
+	"BYPASSRLS":         {admin: "ALTER ROLE {role} BYPASSRLS", cause: "it has BYPASSRLS", remedy: `ALTER ROLE "{role}" NOBYPASSRLS`},
+	"disabled": {
+		admin: "ALTER TABLE user_accounts DISABLE ROW LEVEL SECURITY",
+		cause: "not enabled on the table", remedy: "ENABLE ROW LEVEL SECURITY",
+	},
+	"disabled, the keys": {
+		admin: "ALTER TABLE credent_tenant_keys DISABLE ROW LEVEL SECURITY",
+		cause: "not enabled on the table",
+	},
+	"a policy dropped": {
+		admin: "DROP POLICY user_credentials_tenant ON user_credentials", cause: "missing or altered",
+		remedy: "credent migrate check",
+	},
+	"a policy opened": {
+		admin: "ALTER POLICY user_credentials_tenant ON user_credentials USING (true)",
+		cause: "missing or altered",
+	},
+	"a check opened": {
+		admin: "ALTER POLICY user_credentials_tenant ON user_credentials WITH CHECK (true)",
+		cause: "missing or altered",
+	},
+	"another policy": {
+		admin: "CREATE POLICY support ON user_accounts FOR SELECT USING (true)",
+		cause: "lets the role see more",
+	},
+	"a policy for some": {
+		admin: "ALTER POLICY user_accounts_tenant ON user_accounts TO {other}",
+		cause: "missing or altered",
+	},
 	"a policy of another setting": {
-		admin: "ALTER POLICY user_accounts_tenant ON user_accounts USING (user_id = NULLIF(current_setting('app.tenant', true), ''))",
+		admin: "ALTER POLICY user_accounts_tenant ON user_accounts USING (user_id = " +
+			"NULLIF(current_setting('app.tenant', true), ''))",
 		cause: "missing or altered",
 	},
 	"row_security off": {pooled: "SET row_security = off", cause: "row_security is off", remedy: "RESET row_security"},
@@ -63,7 +85,10 @@ var around = map[string]struct {
 		admin: "REVOKE ALL ON SCHEMA public FROM PUBLIC, credent_app",
 		cause: "no such table that the role may use", remedy: "GRANT credent_app TO ",
 	},
-	"temporary table": {pooled: "CREATE TEMP TABLE user_accounts (LIKE user_accounts)", cause: "not enabled on the table"},
+	"temporary table": {
+		pooled: "CREATE TEMP TABLE user_accounts (LIKE user_accounts)",
+		cause:  "not enabled on the table",
+	},
 }
 
 // TestRequireRowSecurity is case A13 and its kind: a role that gets around the
@@ -163,12 +188,14 @@ func TestRequireRowSecurityHolds(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachService(t, func(t *testing.T, s *testdb.Service) {
 		for name, admin := range map[string]string{
-			"a member":                  "SELECT 1",
-			"owner with FORCE":          "ALTER TABLE user_accounts OWNER TO {role}; ALTER TABLE user_accounts FORCE ROW LEVEL SECURITY",
-			"a member without INHERIT":  "ALTER TABLE user_accounts OWNER TO {other}; ALTER ROLE {role} NOINHERIT; GRANT {other} TO {role}; GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}",
+			"a member": "SELECT 1",
+			"owner with FORCE": "ALTER TABLE user_accounts OWNER TO {role}; ALTER TABLE user_accounts FORCE " +
+				"ROW LEVEL SECURITY",
+			"a member without INHERIT": "ALTER TABLE user_accounts OWNER TO {other}; ALTER ROLE {role} NOINHERIT; " +
+				"GRANT {other} TO {role}; GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}",
 			"a restrictive policy more": "CREATE POLICY only_active ON user_accounts AS RESTRICTIVE USING (is_active)",
-			"a policy without a check": "DROP POLICY user_accounts_tenant ON user_accounts; CREATE POLICY renamed ON user_accounts " +
-				"USING (user_id = NULLIF(current_setting('app.user_id', true), ''))",
+			"a policy without a check": "DROP POLICY user_accounts_tenant ON user_accounts; CREATE POLICY renamed ON " +
+				"user_accounts USING (user_id = NULLIF(current_setting('app.user_id', true), ''))",
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
@@ -177,18 +204,24 @@ func TestRequireRowSecurityHolds(t *testing.T) {
 				s.Exec(t, strings.NewReplacer("{role}", s.Role, "{other}", other).Replace(admin))
 				s.App = testdb.Open(t, s.ServiceURL, append(s.Opts, testopt.RequireRowSecurity())...)
 				s.Unchanged(t, "u2")
-				for user, want := range map[string][]string{"u1": {"u1", "u1"}, "u2": {"u2"}, "": nil, "nobody": nil, "u'1": nil} {
-					if diff := cmp.Diff(want, usersSeen(t, testdb.As(t, user), s.App.UserCredential.Query())); diff != "" {
+				for user, want := range map[string][]string{
+					"u1": {"u1", "u1"}, "u2": {"u2"}, "": nil,
+					"nobody": nil, "u'1": nil,
+				} {
+					if diff := cmp.Diff(want, usersSeen(t, testdb.As(t, user),
+						s.App.UserCredential.Query())); diff != "" {
 						t.Errorf("%q: %s", user, diff)
 					}
 				}
 				if got := usersSeen(t, t.Context(), s.App.UserCredential.Query()); len(got) != 0 {
 					t.Errorf("without a user: %v", got)
 				}
-				if n, err := s.App.UserAccount.Update().SetAccountName("changed").Save(t.Context()); n != 0 || err != nil {
+				if n, err := s.App.UserAccount.Update().SetAccountName("changed").
+					Save(t.Context()); n != 0 || err != nil {
 					t.Errorf("without a user, changed %d, %v", n, err)
 				}
-				if n, err := s.App.UserAccount.Update().SetAccountName("changed").Save(testdb.As(t, "u1")); n != 1 || err != nil {
+				if n, err := s.App.UserAccount.Update().SetAccountName("changed").
+					Save(testdb.As(t, "u1")); n != 1 || err != nil {
 					t.Errorf("changed %d, %v", n, err)
 				}
 				if _, err := s.App.QueryContext(t.Context(), "SELECT 1"); !errors.Is(err, credent.ErrNeedsTx) { //nolint:rowserrcheck,sqlclosecheck // there are none
@@ -238,7 +271,8 @@ func TestRequireRowSecurityInTransactions(t *testing.T) {
 		_, rowsErr := tx.QueryContext(testdb.As(t, "u1"), "SELECT 1") //nolint:rowserrcheck,sqlclosecheck // there are none
 		for i, err := range []error{queryErr, sqlErr, rowsErr} {
 			var detail *client.RowSecurityError
-			if !errors.As(err, &detail) || detail.Role != other || detail.Login != s.Role || detail.Table != "user_accounts" {
+			if !errors.As(err, &detail) || detail.Role != other || detail.Login != s.Role ||
+				detail.Table != "user_accounts" {
 				t.Errorf("%d: %v", i, err)
 			}
 		}
@@ -255,9 +289,12 @@ func TestRequireRowSecurityInTransactions(t *testing.T) {
 func TestRequireRowSecurityOfOwnTables(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachService(t, func(t *testing.T, s *testdb.Service) {
-		s.Exec(t, "CREATE SCHEMA billing; CREATE TABLE billing.invoices (org uuid); GRANT USAGE ON SCHEMA billing TO credent_app")
+		s.Exec(t, "CREATE SCHEMA billing; CREATE TABLE billing.invoices (org uuid); GRANT USAGE ON SCHEMA billing TO "+
+			"credent_app")
 		openWith := func() error {
-			client, err := testopt.Open(t.Context(), s.ServiceURL, append(s.Opts, testopt.RequireRowSecurity("user_accounts", "billing.invoices", "public.user_accounts", "billing.invoices"))...)
+			client, err := testopt.Open(t.Context(), s.ServiceURL,
+				append(s.Opts, testopt.RequireRowSecurity("user_accounts", "billing.invoices", "public.user_accounts",
+					"billing.invoices"))...)
 			if err == nil {
 				_, err = client.UserAccount.Query().All(t.Context())
 				testdb.CloseAll(t, client)
@@ -297,7 +334,10 @@ func TestRequireRowSecurityOnSQLite(t *testing.T) {
 		_, driverErr := testopt.WrapDriver(env.EntDriver(), opts...)
 		_, openErr := testopt.Open(t.Context(), "sqlite::memory:", append(opts, env.Opts...)...)
 		_, copyErr := testopt.Copy(t.Context(), env.DB, testdb.Sequence(), credent.CopyConfig{}, opts...)
-		for name, err := range map[string]error{"NewClient": clientErr, "WrapDriver": driverErr, "Open": openErr, "Copy": copyErr} {
+		for name, err := range map[string]error{
+			"NewClient": clientErr, "WrapDriver": driverErr, "Open": openErr,
+			"Copy": copyErr,
+		} {
 			if !errors.Is(err, credent.ErrRowSecurity) || !errors.Is(err, credent.ErrUnsupported) {
 				t.Errorf("%s: %v", name, err)
 			}
@@ -317,7 +357,8 @@ func TestRequireRowSecurityBehindPgBouncer(t *testing.T) {
 			s.Exec(t, "ALTER TABLE user_accounts OWNER TO "+other+"; ALTER ROLE "+s.Role+" NOINHERIT; "+
 				"GRANT "+other+" TO "+s.Role+"; GRANT ALL ON ALL TABLES IN SCHEMA public TO "+s.Role)
 			through := testdb.StartPgBouncer(t, s.ServiceURL) + way.Parameters
-			s.App = testdb.Open(t, through, append(way.Opts, testopt.WithKeyring(s.Ring), testopt.RequireRowSecurity())...)
+			s.App = testdb.Open(t, through, append(way.Opts, testopt.WithKeyring(s.Ring),
+				testopt.RequireRowSecurity())...)
 			elsewhere := testdb.OpenDB(t, through, way.Opts...)
 			s.Unchanged(t, "u1", "u2")
 			for _, role := range []string{"NONE", other, "NONE"} {

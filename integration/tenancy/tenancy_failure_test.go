@@ -27,7 +27,8 @@ func TestCancelledContext(t *testing.T) {
 				return err
 			},
 			"exec": func(ctx context.Context) error {
-				_, err := client.ExecContext(ctx, "UPDATE user_credentials SET is_active = false WHERE pg_sleep(5) IS NOT NULL")
+				_, err := client.ExecContext(ctx, "UPDATE user_credentials SET is_active = false WHERE pg_sleep(5) "+
+					"IS NOT NULL")
 				return err
 			},
 			"update": func(ctx context.Context) error {
@@ -74,7 +75,8 @@ func TestCancelledContext(t *testing.T) {
 func TestErrorsAtCommit(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachService(t, func(t *testing.T, s *testdb.Service) {
-		s.Exec(t, "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'refused at commit'; END $$")
+		s.Exec(t, "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'refused at commit'; "+
+			"END $$")
 		s.Exec(t, "CREATE CONSTRAINT TRIGGER refuse AFTER INSERT OR UPDATE OR DELETE ON user_credentials "+
 			"DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()")
 		s.Unchanged(t, "u1", "u2")
@@ -82,7 +84,10 @@ func TestErrorsAtCommit(t *testing.T) {
 		ctx, account := testdb.As(t, "u1"), s.Accounts["u1"].ID
 		for name, run := range map[string]func() error{
 			"create": func() error { return testdb.NewCredential(client, account).Exec(ctx) },
-			"bulk":   func() error { return client.UserCredential.CreateBulk(testdb.NewCredential(client, account)).Exec(ctx) },
+			"bulk": func() error {
+				return client.UserCredential.CreateBulk(testdb.NewCredential(client, account)).
+					Exec(ctx)
+			},
 			"upsert": func() error {
 				return testdb.NewCredential(client, account).OnConflictColumns("id").UpdateNewValues().Exec(ctx)
 			},
@@ -141,10 +146,11 @@ func TestUserOnSQLite(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, err := range map[string]error{
-		"query": queryErr, "delete": deleteErr, "Tx": txErr, "BeginTx": beginErr, "ExecContext": execErr, "QueryContext": rawErr,
-		"query in a transaction": inTxErr, "ExecContext in a transaction": inTxExecErr,
-		"create":      testdb.NewCredential(client, account.ID).Exec(ctx),
-		"bulk":        client.UserCredential.CreateBulk(testdb.NewCredential(client, account.ID).SetUserID("u1")).Exec(ctx),
+		"query": queryErr, "delete": deleteErr, "Tx": txErr, "BeginTx": beginErr, "ExecContext": execErr,
+		"QueryContext": rawErr, "query in a transaction": inTxErr, "ExecContext in a transaction": inTxExecErr,
+		"create": testdb.NewCredential(client, account.ID).Exec(ctx),
+		"bulk": client.UserCredential.CreateBulk(testdb.NewCredential(client, account.ID).
+			SetUserID("u1")).Exec(ctx),
 		"update one":  client.UserAccount.UpdateOne(account).SetAccountName("x").Exec(ctx),
 		"empty user":  client.UserAccount.Update().SetAccountName("x").Exec(testdb.As(t, "")),
 		"delete user": client.UserAccount.DeleteOne(account).Exec(ctx),

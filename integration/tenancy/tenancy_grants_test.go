@@ -63,7 +63,10 @@ func TestGrants(t *testing.T) {
 		}
 		// Of a member, on every table, whoever granted it.
 		if diff := cmp.Diff(
-			[]string{"credent_canary t f f f f f f", "credent_states t f f f f f f", "credent_tenant_keys t f f f f f f", "user_accounts t t t t f f f", "user_credentials t t t t f f f"},
+			[]string{
+				"credent_canary t f f f f f f", "credent_states t f f f f f f",
+				"credent_tenant_keys t f f f f f f", "user_accounts t t t t f f f", "user_credentials t t t t f f f",
+			},
 			testdb.Lines(t, s.DB, `SELECT line FROM (SELECT c.relname, concat_ws(' ', c.relname, `+
 				privileges("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")+`) AS line
 				FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -79,14 +82,16 @@ func TestGrants(t *testing.T) {
 			"user_credentials true false",
 		}, testdb.Lines(t, s.DB,
 			"SELECT concat_ws(' ', relname, relrowsecurity::text, relforcerowsecurity::text) FROM pg_class "+
-				"WHERE relname IN ('credent_tenant_keys', 'user_accounts', 'user_credentials') ORDER BY relname")); diff != "" {
+				"WHERE relname IN ('credent_tenant_keys', 'user_accounts', 'user_credentials') "+
+				"ORDER BY relname")); diff != "" {
 			t.Error(diff)
 		}
 		if diff := cmp.Diff([]string{
 			"credent_tenant_keys * true {0}", "user_accounts * true {0}",
 			"user_credentials * true {0}",
 		}, testdb.Lines(t, s.DB,
-			"SELECT concat_ws(' ', polrelid::regclass, polcmd, polpermissive::text, polroles) FROM pg_policy ORDER BY 1")); diff != "" {
+			"SELECT concat_ws(' ', polrelid::regclass, polcmd, polpermissive::text, polroles) FROM pg_policy ORDER "+
+				"BY 1")); diff != "" {
 			t.Error(diff)
 		}
 	})
@@ -142,7 +147,8 @@ func TestTenancyMigrationIsIdempotent(t *testing.T) {
 		for _, undo := range []string{
 			"SELECT 1",
 			"DROP POLICY user_accounts_tenant ON user_accounts",
-			"ALTER TABLE user_accounts DISABLE ROW LEVEL SECURITY; REVOKE ALL ON user_accounts, user_credentials FROM credent_app",
+			"ALTER TABLE user_accounts DISABLE ROW LEVEL SECURITY; REVOKE ALL ON user_accounts, user_credentials " +
+				"FROM credent_app",
 			"ALTER TABLE user_credentials DISABLE TRIGGER ALL; UPDATE user_credentials SET user_id = 'x'; " +
 				`ALTER TABLE user_credentials ENABLE TRIGGER ALL, DISABLE TRIGGER "credent_user_credentials__user_id_move"`,
 		} {
@@ -259,7 +265,10 @@ func TestMigratorWithoutCreateRole(t *testing.T) {
 		u.User = url.UserPassword(migrator, password)
 		db := testdb.OpenDB(t, u.String(), opts...)
 		err = testopt.Apply(t.Context(), db)
-		for _, text := range []string{tenancy + "_tenancy.sql", "CREATE ROLE credent_app NOLOGIN", migrator, "then migrate again"} {
+		for _, text := range []string{
+			tenancy + "_tenancy.sql", "CREATE ROLE credent_app NOLOGIN", migrator,
+			"then migrate again",
+		} {
 			if err == nil || !strings.Contains(err.Error(), text) {
 				t.Fatalf("%s: the error lacks %q: %v", name, text, err)
 			}
@@ -268,13 +277,15 @@ func TestMigratorWithoutCreateRole(t *testing.T) {
 			t.Errorf("%s: %s", name, diff)
 		}
 		if got := testdb.Lines(t, admin,
-			"SELECT relname FROM pg_class WHERE relrowsecurity UNION ALL SELECT proname FROM pg_proc WHERE proname LIKE 'credent%' "+
-				"UNION ALL SELECT tgname FROM pg_trigger WHERE NOT tgisinternal UNION ALL SELECT polname FROM pg_policy "+
-				"UNION ALL SELECT rolname FROM pg_roles WHERE rolname = 'credent_app'"); len(got) != 0 {
+			"SELECT relname FROM pg_class WHERE relrowsecurity UNION ALL SELECT proname FROM pg_proc WHERE proname "+
+				"LIKE 'credent%' UNION ALL SELECT tgname FROM pg_trigger WHERE NOT tgisinternal UNION ALL SELECT "+
+				"polname FROM pg_policy UNION ALL SELECT rolname FROM pg_roles WHERE rolname = 'credent_app'"); len(
+			got) != 0 {
 			t.Errorf("%s: left behind: %v", name, got)
 		}
 		exec("CREATE ROLE credent_app NOLOGIN BYPASSRLS")
-		if err := testopt.Apply(t.Context(), db); err == nil || !strings.Contains(err.Error(), "ALTER ROLE credent_app NOSUPERUSER NOBYPASSRLS") {
+		if err := testopt.Apply(t.Context(), db); err == nil ||
+			!strings.Contains(err.Error(), "ALTER ROLE credent_app NOSUPERUSER NOBYPASSRLS") {
 			t.Errorf("%s: with a role that gets around row-level security: %v", name, err)
 		}
 		exec("ALTER ROLE credent_app NOBYPASSRLS")
@@ -284,7 +295,8 @@ func TestMigratorWithoutCreateRole(t *testing.T) {
 		// Before Postgres 15 the schema public is not the migrator's to grant,
 		// and everybody's to use.
 		isSchema := func(line string) bool { return strings.HasPrefix(line, "schema ") }
-		if diff := cmp.Diff(slices.DeleteFunc(slices.Clone(leastGrants), isSchema), slices.DeleteFunc(grants(t, db), isSchema)); diff != "" {
+		if diff := cmp.Diff(slices.DeleteFunc(slices.Clone(leastGrants), isSchema), slices.DeleteFunc(grants(t, db),
+			isSchema)); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
 		// For the next driver.

@@ -46,7 +46,8 @@ func TestInjectedWhere(t *testing.T) {
 			if n > 2 {
 				t.Errorf("%s: %d rows", where, n)
 			}
-			if n, err := s.App.UserCredential.Update().Where(raw(where)).SetCredentialType("x").Save(ctx); err != nil || n > 2 {
+			if n, err := s.App.UserCredential.Update().Where(raw(where)).SetCredentialType("x").
+				Save(ctx); err != nil || n > 2 {
 				t.Errorf("%s: updated %d, %v", where, n, err)
 			}
 		}
@@ -73,8 +74,10 @@ func TestInjectedWhere(t *testing.T) {
 			}
 		}
 		for _, c := range []struct{ update, delete string }{
-			{"UPDATE user_credentials SET is_active = false", "DELETE FROM user_credentials WHERE user_id = 'u2' OR 1=1"},
-			{"UPDATE user_credentials SET user_id = 'u1' WHERE user_id = 'u2'", "DELETE FROM user_accounts WHERE id <> '" + theirs + "'"},
+			{"UPDATE user_credentials SET is_active = false", "DELETE FROM user_credentials WHERE user_id = 'u2' OR " +
+				"1=1"},
+			{"UPDATE user_credentials SET user_id = 'u1' WHERE user_id = 'u2'", "DELETE FROM user_accounts WHERE id " +
+				"<> '" + theirs + "'"},
 		} {
 			for _, stmt := range []string{c.update, c.delete} {
 				if _, err := s.App.ExecContext(ctx, stmt); err != nil {

@@ -71,7 +71,8 @@ func useAs(t *testing.T, client *ent.Client, user string, userless bool) error {
 		if err := inTransaction(client, ctx, user, round+1); err != nil {
 			return err
 		}
-		if _, err := client.UserAccount.Create().SetUserID(user).SetAccountName("again").Save(ctx); !ent.IsConstraintError(err) {
+		if _, err := client.UserAccount.Create().SetUserID(user).SetAccountName("again").
+			Save(ctx); !ent.IsConstraintError(err) {
 			return fmt.Errorf("a second account: %w", err)
 		}
 		if n, err := client.UserCredential.Query().Count(testdb.As(t, "")); n != 0 || err != nil {
@@ -83,7 +84,8 @@ func useAs(t *testing.T, client *ent.Client, user string, userless bool) error {
 		if n, err := client.UserCredential.Query().Count(t.Context()); n != 0 || err != nil {
 			return fmt.Errorf("counted %d without a user, %w", n, err)
 		}
-		if _, err := client.UserAccount.Create().SetUserID(user + "x").SetAccountName("x").Save(t.Context()); err == nil {
+		if _, err := client.UserAccount.Create().SetUserID(user + "x").SetAccountName("x").
+			Save(t.Context()); err == nil {
 			return errors.New("an account was made without a user")
 		}
 	}
@@ -151,8 +153,8 @@ func TestPooledConnectionsForgetTheUser(t *testing.T) {
 				user sql.NullString
 				rows int
 			)
-			if err := conn.QueryRowContext(t.Context(), "SELECT pg_backend_pid(), current_setting('app.user_id', true), "+
-				"(SELECT count(*) FROM user_credentials)").Scan(&pid, &user, &rows); err != nil {
+			if err := conn.QueryRowContext(t.Context(), "SELECT pg_backend_pid(), current_setting('app.user_id', "+
+				"true), (SELECT count(*) FROM user_credentials)").Scan(&pid, &user, &rows); err != nil {
 				t.Fatal(err)
 			}
 			pids[pid] = true
@@ -170,7 +172,8 @@ func TestPooledConnectionsForgetTheUser(t *testing.T) {
 			t.Errorf("%d credentials differ from their account", n)
 		}
 		var n int
-		if s.Value(t, &n, "SELECT count(*) FROM user_credentials WHERE user_id LIKE 'w%'"); n != manyClients*manyRounds {
+		s.Value(t, &n, "SELECT count(*) FROM user_credentials WHERE user_id LIKE 'w%'")
+		if n != manyClients*manyRounds {
 			t.Errorf("%d credentials, want %d", n, manyClients*manyRounds)
 		}
 	})

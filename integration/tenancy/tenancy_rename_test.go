@@ -15,7 +15,8 @@ import (
 
 // insertLocked gives a credential its account's user_id of the moment.
 const insertLocked = "INSERT INTO user_credentials (user_account_id, user_id, credential_type, api_key, secret_key) " +
-	"SELECT id, user_id, 'alpaca', 'gAAAA-not-opened', 'gAAAA-not-opened' FROM user_accounts WHERE id = $1 FOR KEY SHARE"
+	"SELECT id, user_id, 'alpaca', 'gAAAA-not-opened', 'gAAAA-not-opened' FROM user_accounts WHERE id = $1 FOR KEY " +
+	"SHARE"
 
 // Accounts are renamed while credentials are inserted, by sessions that do not
 // know of each other.
@@ -27,7 +28,8 @@ func TestConcurrentRename(t *testing.T) {
 		var inserted atomic.Int64
 		wg.Go(func() {
 			for i := range 60 {
-				if _, err := env.DB.ExecContext(t.Context(), "UPDATE user_accounts SET user_id = $1", fmt.Sprintf("u%d", i)); err != nil {
+				if _, err := env.DB.ExecContext(t.Context(), "UPDATE user_accounts SET user_id = $1",
+					fmt.Sprintf("u%d", i)); err != nil {
 					t.Error(err)
 				}
 			}
@@ -80,7 +82,8 @@ func TestInsertAndRenameMeet(t *testing.T) {
 				env.Exec(t, "ALTER TABLE user_credentials ALTER CONSTRAINT "+ofAccount+" "+timing)
 				account := env.Account(t, name)
 				rename := func(tx *sql.Tx) error {
-					_, err := tx.ExecContext(t.Context(), "UPDATE user_accounts SET user_id = $1 WHERE id = $2", "new "+name, account.ID)
+					_, err := tx.ExecContext(t.Context(), "UPDATE user_accounts SET user_id = $1 WHERE id = $2",
+						"new "+name, account.ID)
 					return err
 				}
 				insert := func(tx *sql.Tx) error {
@@ -148,8 +151,8 @@ func waitForLock(t *testing.T, env *testdb.Env, done chan error) {
 	defer cancel()
 	for len(done) == 0 {
 		var waiting int
-		if err := env.DB.QueryRowContext(ctx, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "+
-			"AND wait_event_type = 'Lock'").Scan(&waiting); err != nil {
+		if err := env.DB.QueryRowContext(ctx, "SELECT count(*) FROM pg_stat_activity WHERE datname = "+
+			"current_database() AND wait_event_type = 'Lock'").Scan(&waiting); err != nil {
 			t.Fatal(err)
 		}
 		if waiting > 0 {

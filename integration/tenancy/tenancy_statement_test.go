@@ -20,8 +20,9 @@ func TestTenantOfStatements(t *testing.T) {
 		first, second := env.Account(t, "u1"), env.Account(t, "u2")
 		taken := env.Credential(t, first, "PK1", "s1").ID
 		const (
-			columns = "INSERT INTO user_credentials (id, user_account_id, user_id, credential_type, api_key, secret_key) "
-			tokens  = ", 'alpaca', 'gAAAA-not-opened', 'gAAAA-not-opened'"
+			columns = "INSERT INTO user_credentials (id, user_account_id, user_id, credential_type, api_key, " +
+				"secret_key) "
+			tokens = ", 'alpaca', 'gAAAA-not-opened', 'gAAAA-not-opened'"
 			// 300 rows of account $1 with the user_id $2, but $3 in row 250.
 			many = columns + "SELECT gen_random_uuid(), $1::uuid, CASE n WHEN 250 THEN $3 ELSE $2 END" + tokens +
 				" FROM generate_series(1, 300) AS n"
@@ -29,11 +30,13 @@ func TestTenantOfStatements(t *testing.T) {
 		env.Exec(t, "CREATE TEMP TABLE inserted (id uuid, user_account_id uuid, user_id varchar(255))")
 		refused(t, env, ofAccount, many, first.ID, "u1", "u2")
 		refused(t, env, ofAccount, many, first.ID, "u1", "")
-		refused(t, env, ofAccount, "WITH rows AS ("+many+" RETURNING id) SELECT count(*) FROM rows", first.ID, "u1", "U1")
+		refused(t, env, ofAccount, "WITH rows AS ("+many+" RETURNING id) SELECT count(*) FROM rows",
+			first.ID, "u1", "U1")
 		refused(t, env, ofAccount, many, uuid.New(), "u1", "u1")
 		refused(t, env, notNull, many, first.ID, "u1", nil)
 		refused(t, env, notNull, many, first.ID, nil, "u1")
-		refused(t, env, ofAccount, columns+"VALUES ($1, $2, 'u1'"+tokens+"), ($3, $4, 'u1'"+tokens+")", uuid.New(), first.ID, uuid.New(), second.ID)
+		refused(t, env, ofAccount, columns+"VALUES ($1, $2, 'u1'"+tokens+"), ($3, $4, 'u1'"+tokens+")", uuid.New(),
+			first.ID, uuid.New(), second.ID)
 		var n int
 		if env.Value(t, &n, "SELECT count(*) FROM user_credentials"); n != 1 {
 			t.Errorf("%d credentials after what was refused", n)
@@ -41,7 +44,8 @@ func TestTenantOfStatements(t *testing.T) {
 
 		env.Exec(t, many, first.ID, "u1", "u1")
 		env.Exec(t, many, second.ID, "u2", "u2")
-		env.Exec(t, columns+"VALUES ($1, $2, 'u1'"+tokens+"), ($3, $4, 'u2'"+tokens+")", uuid.New(), first.ID, uuid.New(), second.ID)
+		env.Exec(t, columns+"VALUES ($1, $2, 'u1'"+tokens+"), ($3, $4, 'u2'"+tokens+")", uuid.New(), first.ID,
+			uuid.New(), second.ID)
 		env.Exec(t, columns+"SELECT gen_random_uuid(), $1::uuid, 'u1'"+tokens+" WHERE false", first.ID)
 
 		// A row that is not inserted is not compared; one that it changes is.
@@ -123,8 +127,10 @@ func TestTenantOfStatementsAcrossRoles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, stmt := range []string{insertTwoByID, insertByID + " RETURNING set_config('role', '" + s.Role + "', false)"} {
-		if _, err := conn.ExecContext(t.Context(), stmt, s.Accounts["u1"].ID, "u2"); err == nil || !strings.Contains(err.Error(), ofAccount) {
+	for _, stmt := range []string{insertTwoByID, insertByID + " RETURNING set_config('role', '" +
+		s.Role + "', false)"} {
+		if _, err := conn.ExecContext(t.Context(), stmt, s.Accounts["u1"].ID, "u2"); err == nil ||
+			!strings.Contains(err.Error(), ofAccount) {
 			t.Errorf("%s: %v", stmt, err)
 		}
 	}

@@ -106,7 +106,11 @@ func reads(s *testdb.Service) map[string]func(ctx context.Context) ([]string, er
 			}
 			return seen, nil
 		},
-		"select": func(ctx context.Context) ([]string, error) { return accounts.Query().Select("user_id").Strings(ctx) },
+		"select": func(ctx context.Context) ([]string,
+			error,
+		) {
+			return accounts.Query().Select("user_id").Strings(ctx)
+		},
 		"group by": func(ctx context.Context) ([]string, error) {
 			return credentials.Query().GroupBy("user_id").Strings(ctx)
 		},
@@ -208,7 +212,8 @@ func TestWritesWithoutUser(t *testing.T) {
 						account.ID).SetUserID("u1")).Exec(ctx), rls},
 				"upserted credential": {testdb.NewCredential(s.App, account.ID).SetUserID("u1").SetID(credential.ID).
 					OnConflictColumns("id").UpdateNewValues().Exec(ctx), rls},
-				"update one": {s.App.UserCredential.UpdateOneID(credential.ID).SetIsActive(false).Exec(ctx), "not found"},
+				"update one": {s.App.UserCredential.UpdateOneID(credential.ID).SetIsActive(false).
+					Exec(ctx), "not found"},
 				"delete one": {s.App.UserCredential.DeleteOneID(credential.ID).Exec(ctx), "not found"},
 				"delete one account": {
 					s.App.UserAccount.DeleteOneID(account.ID).Exec(ctx), "not found",
@@ -219,8 +224,16 @@ func TestWritesWithoutUser(t *testing.T) {
 				}
 			}
 			for write, affect := range map[string]func() (int, error){
-				"update":          func() (int, error) { return s.App.UserCredential.Update().SetIsActive(false).Save(ctx) },
-				"update accounts": func() (int, error) { return s.App.UserAccount.Update().SetAccountName("x").Save(ctx) },
+				"update": func() (int,
+					error,
+				) {
+					return s.App.UserCredential.Update().SetIsActive(false).Save(ctx)
+				},
+				"update accounts": func() (int,
+					error,
+				) {
+					return s.App.UserAccount.Update().SetAccountName("x").Save(ctx)
+				},
 				"delete":          func() (int, error) { return s.App.UserCredential.Delete().Exec(ctx) },
 				"delete accounts": func() (int, error) { return s.App.UserAccount.Delete().Exec(ctx) },
 			} {

@@ -33,7 +33,8 @@ func refused(t *testing.T, env *testdb.Env, text, query string, args ...any) {
 // mismatches counts the credentials whose user_id is not their account's.
 func mismatches(t *testing.T, env *testdb.Env) (n int) {
 	t.Helper()
-	env.Value(t, &n, "SELECT count(*) FROM user_credentials c JOIN user_accounts a ON a.id = c.user_account_id WHERE a.user_id <> c.user_id")
+	env.Value(t, &n, "SELECT count(*) FROM user_credentials c JOIN user_accounts a ON a.id = c.user_account_id WHERE "+
+		"a.user_id <> c.user_id")
 	return n
 }
 
@@ -54,12 +55,16 @@ func TestAccountKeyForTheOwner(t *testing.T) {
 		refused(t, env, ofAccount, "UPDATE user_credentials SET user_id = 'u2'")
 		refused(t, env, notNull, "UPDATE user_credentials SET user_id = NULL")
 		refused(t, env, ofAccount, "UPDATE user_credentials SET user_id = 'u9' WHERE id = $1", credential.ID)
-		refused(t, env, ofAccount, "UPDATE user_credentials SET user_account_id = $1, user_id = 'u9' WHERE id = $2", second.ID, credential.ID)
+		refused(t, env, ofAccount, "UPDATE user_credentials SET user_account_id = $1, user_id = 'u9' WHERE id = $2",
+			second.ID, credential.ID)
 		refused(t, env, ofAccount, "UPDATE user_credentials SET user_account_id = $1", uuid.New())
 		// A credential is moved with both, since nothing takes user_id along.
-		refused(t, env, ofAccount, "UPDATE user_credentials SET user_account_id = $1 WHERE id = $2", second.ID, credential.ID)
-		env.Exec(t, "UPDATE user_credentials SET user_account_id = $1, user_id = 'u2' WHERE id = $2", second.ID, credential.ID)
-		env.Exec(t, "UPDATE user_credentials SET user_account_id = $1, user_id = 'u1' WHERE id = $2", first.ID, credential.ID)
+		refused(t, env, ofAccount, "UPDATE user_credentials SET user_account_id = $1 WHERE id = $2",
+			second.ID, credential.ID)
+		env.Exec(t, "UPDATE user_credentials SET user_account_id = $1, user_id = 'u2' WHERE id = $2",
+			second.ID, credential.ID)
+		env.Exec(t, "UPDATE user_credentials SET user_account_id = $1, user_id = 'u1' WHERE id = $2",
+			first.ID, credential.ID)
 		if n := mismatches(t, env); n != 0 {
 			t.Errorf("%d credentials differ from their account", n)
 		}
@@ -150,7 +155,8 @@ func TestAccountKeyRefersToOurTable(t *testing.T) {
 		missing := uuid.New()
 		for _, stmt := range []string{
 			"CREATE TEMP TABLE user_accounts (id uuid, user_id varchar(255))",
-			"INSERT INTO pg_temp.user_accounts VALUES ('" + account.ID.String() + "', 'u2'), ('" + missing.String() + "', 'u2')",
+			"INSERT INTO pg_temp.user_accounts VALUES ('" + account.ID.String() + "', 'u2'), ('" +
+				missing.String() + "', 'u2')",
 			"CREATE TEMP TABLE user_credentials (user_account_id uuid, user_id varchar(255))",
 			// Says of any two texts that they are equal.
 			"CREATE FUNCTION pg_temp.never(varchar, varchar) RETURNS bool LANGUAGE sql AS 'SELECT false'",
@@ -193,9 +199,11 @@ func TestAccountKeyUsesNothingOfTheSession(t *testing.T) {
 		env.Exec(t, "CREATE FUNCTION evil.current_setting(text, bool) RETURNS text LANGUAGE sql AS $$ SELECT 'u2' $$")
 		env.Exec(t, "CREATE FUNCTION evil.row_security_active(text) RETURNS bool LANGUAGE sql AS 'SELECT true'")
 		for _, of := range []string{"pg_catalog.uuid", "pg_catalog.text", "pg_catalog.varchar", "pg_catalog.bytea"} {
-			env.Exec(t, fmt.Sprintf("CREATE FUNCTION evil.never(%s, %[1]s) RETURNS bool LANGUAGE sql AS 'SELECT false'", of))
+			env.Exec(t, fmt.Sprintf("CREATE FUNCTION evil.never(%s, %[1]s) RETURNS bool LANGUAGE sql AS 'SELECT false'",
+				of))
 			for _, operator := range []string{"=", "<>"} {
-				env.Exec(t, fmt.Sprintf("CREATE OPERATOR evil.%s (LEFTARG = %s, RIGHTARG = %[2]s, FUNCTION = evil.never)", operator, of))
+				env.Exec(t, fmt.Sprintf("CREATE OPERATOR evil.%s (LEFTARG = %s, RIGHTARG = %[2]s, FUNCTION = "+
+					"evil.never)", operator, of))
 			}
 		}
 		conn := testdb.Session(t, env.DB)
@@ -203,7 +211,8 @@ func TestAccountKeyUsesNothingOfTheSession(t *testing.T) {
 		if _, err := conn.ExecContext(ctx, "SET search_path = evil, pg_catalog, public"); err != nil {
 			t.Fatal(err)
 		}
-		if err := conn.QueryRowContext(ctx, "SELECT 'a'::pg_catalog.text = 'a'::pg_catalog.text").Scan(&equal); err != nil || equal {
+		if err := conn.QueryRowContext(ctx, "SELECT 'a'::pg_catalog.text = 'a'::pg_catalog.text").
+			Scan(&equal); err != nil || equal {
 			t.Fatalf("the operator of the session is not in force: %v", err)
 		}
 		insert := strings.Replace(insertByID, "INTO ", "INTO public.", 1)
@@ -224,7 +233,8 @@ func TestAccountKeyUsesNothingOfTheSession(t *testing.T) {
 			{update, uuid.New(), "u1", ofAccount},
 		} {
 			_, err := conn.ExecContext(ctx, c.stmt, c.account, c.user)
-			if c.refusal == "" && err != nil || c.refusal != "" && (err == nil || !strings.Contains(err.Error(), c.refusal)) {
+			if c.refusal == "" && err != nil || c.refusal != "" && (err == nil ||
+				!strings.Contains(err.Error(), c.refusal)) {
 				t.Errorf("%s with %v: %v, want %q", c.stmt, c.user, err, c.refusal)
 			}
 		}

@@ -55,7 +55,8 @@ func settled(t *testing.T, db *sql.DB) {
 	}
 	defer func() { _ = conn.Close() }()
 	var user sql.NullString
-	if err := conn.QueryRowContext(ctx, "SELECT current_setting('app.user_id', true)").Scan(&user); err != nil || user.String != "" {
+	if err := conn.QueryRowContext(ctx, "SELECT current_setting('app.user_id', true)").Scan(&user); err != nil ||
+		user.String != "" {
 		t.Errorf("the connection is %q's, %v", user.String, err)
 	}
 }
@@ -126,7 +127,10 @@ func TestTransactionOptions(t *testing.T) {
 		client, db := limited(t, s)
 		ctx := testdb.As(t, "u1")
 		for _, opts := range []*sql.TxOptions{
-			nil, {ReadOnly: true}, {Isolation: sql.LevelSerializable}, {Isolation: sql.LevelRepeatableRead, ReadOnly: true},
+			nil, {ReadOnly: true}, {Isolation: sql.LevelSerializable}, {
+				Isolation: sql.LevelRepeatableRead,
+				ReadOnly:  true,
+			},
 		} {
 			tx, err := client.BeginTx(ctx, opts)
 			if err != nil {
@@ -135,7 +139,8 @@ func TestTransactionOptions(t *testing.T) {
 			if diff := cmp.Diff([]string{"u1", "u1"}, usersSeen(t, ctx, tx.UserCredential.Query())); diff != "" {
 				t.Errorf("%+v: %s", opts, diff)
 			}
-			if diff := cmp.Diff([]string{"u2"}, usersSeen(t, testdb.As(t, "u2"), tx.UserCredential.Query())); diff != "" {
+			if diff := cmp.Diff([]string{"u2"}, usersSeen(t, testdb.As(t, "u2"),
+				tx.UserCredential.Query())); diff != "" {
 				t.Errorf("%+v, as another: %s", opts, diff)
 			}
 			if opts != nil && opts.Isolation == sql.LevelSerializable {
@@ -144,7 +149,8 @@ func TestTransactionOptions(t *testing.T) {
 				}
 			}
 			if opts != nil && opts.ReadOnly {
-				if _, err := tx.UserCredential.Delete().Exec(ctx); err == nil || !strings.Contains(err.Error(), "read-only") {
+				if _, err := tx.UserCredential.Delete().Exec(ctx); err == nil ||
+					!strings.Contains(err.Error(), "read-only") {
 					t.Errorf("a read-only transaction deletes: %v", err)
 				}
 				// The transaction has failed, and says so to every user.
@@ -206,7 +212,10 @@ func TestSQLOfAUser(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for ctx, want := range map[context.Context]int{ctx: 2, testdb.As(t, "u2"): 1, t.Context(): 0, testdb.As(t, ""): 0} {
+		for ctx, want := range map[context.Context]int{
+			ctx: 2, testdb.As(t, "u2"): 1, t.Context(): 0,
+			testdb.As(t, ""): 0,
+		} {
 			if got := oneText(t, tx, ctx, "SELECT count(*)::text FROM user_credentials"); got != strconv.Itoa(want) {
 				t.Errorf("QueryContext: %s rows, want %d", got, want)
 			}
@@ -234,7 +243,8 @@ func TestOneConnectionIsEnough(t *testing.T) {
 		ctx, cancel := context.WithTimeout(testdb.As(t, "u1"), 20*time.Second)
 		defer cancel()
 		for range 20 {
-			accounts, err := client.UserAccount.Query().WithCredentials(func(q *ent.UserCredentialQuery) { q.WithAccount() }).All(ctx)
+			accounts, err := client.UserAccount.Query().
+				WithCredentials(func(q *ent.UserCredentialQuery) { q.WithAccount() }).All(ctx)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -253,7 +263,8 @@ func TestOneConnectionIsEnough(t *testing.T) {
 			testdb.NewCredential(client,
 				s.Accounts["u1"].ID).SetID(created.ID).OnConflictColumns("id").UpdateNewValues().IDX(ctx)
 			created.Update().SetAPIKey(credent.NewSecret("x")).SaveX(ctx)
-			client.UserCredential.Update().Where(usercredential.ID(created.ID)).SetAPIKey(credent.NewSecret("y")).SaveX(ctx)
+			client.UserCredential.Update().Where(usercredential.ID(created.ID)).
+				SetAPIKey(credent.NewSecret("y")).SaveX(ctx)
 			client.UserAccount.UpdateOneID(s.Accounts["u1"].ID).RemoveCredentials(created).SaveX(ctx)
 		}
 		settled(t, db)

@@ -51,7 +51,8 @@ func TestWritesOfAUser(t *testing.T) {
 		if err := s.App.UserCredential.DeleteOne(created).Exec(ctx); err != nil {
 			t.Errorf("delete one: %v", err)
 		}
-		if n, err := s.App.UserCredential.Delete().Where(usercredential.CredentialType("alpaca")).Exec(ctx); n != 4 || err != nil {
+		if n, err := s.App.UserCredential.Delete().Where(usercredential.CredentialType("alpaca")).
+			Exec(ctx); n != 4 || err != nil {
 			t.Errorf("delete: %d, %v", n, err)
 		}
 		testdb.NewCredential(s.App, account.ID).ExecX(ctx)
@@ -92,20 +93,28 @@ func TestWritesAcrossUsers(t *testing.T) {
 				theirAccount.ID).SetUserID("u2").Exec(ctx), rls},
 			"own account, their user_id": {testdb.NewCredential(s.App,
 				s.Accounts["u1"].ID).SetUserID("u2").Exec(ctx), rls},
-			"own credential, their user_id":    {s.App.UserCredential.UpdateOneID(mine.ID).SetUserID("u2").Exec(ctx), rls},
-			"own account to another's user_id": {s.App.UserAccount.UpdateOneID(s.Accounts["u1"].ID).SetUserID("u3").Exec(ctx), rls},
-			"own account to their user_id":     {s.App.UserAccount.UpdateOneID(s.Accounts["u1"].ID).SetUserID("u2").Exec(ctx), rls},
-			"update theirs":                    {s.App.UserCredential.UpdateOneID(theirs.ID).SetIsActive(false).Exec(ctx), "not found"},
-			"take theirs":                      {s.App.UserCredential.UpdateOneID(theirs.ID).SetAccount(s.Accounts["u1"]).Exec(ctx), "not found"},
-			"delete theirs":                    {s.App.UserCredential.DeleteOneID(theirs.ID).Exec(ctx), "not found"},
-			"delete their account":             {s.App.UserAccount.DeleteOneID(theirAccount.ID).Exec(ctx), "not found"},
+			"own credential, their user_id": {s.App.UserCredential.UpdateOneID(mine.ID).SetUserID("u2").
+				Exec(ctx), rls},
+			"own account to another's user_id": {s.App.UserAccount.UpdateOneID(s.Accounts["u1"].ID).SetUserID("u3").
+				Exec(ctx), rls},
+			"own account to their user_id": {s.App.UserAccount.UpdateOneID(s.Accounts["u1"].ID).SetUserID("u2").
+				Exec(ctx), rls},
+			"update theirs": {s.App.UserCredential.UpdateOneID(theirs.ID).SetIsActive(false).
+				Exec(ctx), "not found"},
+			"take theirs": {s.App.UserCredential.UpdateOneID(theirs.ID).SetAccount(s.Accounts["u1"]).
+				Exec(ctx), "not found"},
+			"delete theirs":        {s.App.UserCredential.DeleteOneID(theirs.ID).Exec(ctx), "not found"},
+			"delete their account": {s.App.UserAccount.DeleteOneID(theirAccount.ID).Exec(ctx), "not found"},
 			"upsert theirs": {testdb.NewCredential(s.App,
 				s.Accounts["u1"].ID).SetID(theirs.ID).OnConflictColumns("id").UpdateNewValues().Exec(ctx), rls},
-			"add theirs to the own account":    {s.App.UserAccount.UpdateOneID(s.Accounts["u1"].ID).AddCredentials(theirs).Exec(ctx), ""},
-			"remove theirs from their account": {s.App.UserAccount.UpdateOneID(theirAccount.ID).RemoveCredentials(theirs).Exec(ctx), "not found"},
-			"clear their account":              {s.App.UserAccount.UpdateOneID(theirAccount.ID).ClearCredentials().Exec(ctx), "not found"},
-			"one of a bulk": {s.App.UserCredential.CreateBulk(testdb.NewCredential(s.App, s.Accounts["u1"].ID).SetUserID("u1"),
-				testdb.NewCredential(s.App, theirAccount.ID).SetUserID("u2")).Exec(ctx), rls},
+			"add theirs to the own account": {s.App.UserAccount.UpdateOneID(s.Accounts["u1"].ID).
+				AddCredentials(theirs).Exec(ctx), ""},
+			"remove theirs from their account": {s.App.UserAccount.UpdateOneID(theirAccount.ID).
+				RemoveCredentials(theirs).Exec(ctx), "not found"},
+			"clear their account": {s.App.UserAccount.UpdateOneID(theirAccount.ID).ClearCredentials().
+				Exec(ctx), "not found"},
+			"one of a bulk": {s.App.UserCredential.CreateBulk(testdb.NewCredential(s.App, s.Accounts["u1"].ID).
+				SetUserID("u1"), testdb.NewCredential(s.App, theirAccount.ID).SetUserID("u2")).Exec(ctx), rls},
 		} {
 			if test.err == nil || !strings.Contains(test.err.Error(), test.text) {
 				t.Errorf("%s: %v", write, test.err)
@@ -116,7 +125,8 @@ func TestWritesAcrossUsers(t *testing.T) {
 				return s.App.UserCredential.Update().Where(usercredential.UserID("u2")).SetIsActive(false).Save(ctx)
 			},
 			"update by edge": func(ctx context.Context) (int, error) {
-				return s.App.UserCredential.Update().Where(usercredential.HasAccountWith(useraccount.UserID("u2"))).SetIsActive(false).Save(ctx)
+				return s.App.UserCredential.Update().Where(usercredential.HasAccountWith(useraccount.UserID("u2"))).
+					SetIsActive(false).Save(ctx)
 			},
 			"delete": func(ctx context.Context) (int, error) {
 				return s.App.UserCredential.Delete().Where(usercredential.ID(theirs.ID)).Exec(ctx)
@@ -168,7 +178,8 @@ func TestAnotherUsersAccountLooksMissing(t *testing.T) {
 			},
 			"delete account": func(id uuid.UUID) error { return s.App.UserAccount.DeleteOneID(id).Exec(ctx) },
 			"SQL": func(id uuid.UUID) error {
-				_, err := s.App.ExecContext(ctx, "UPDATE user_credentials SET user_account_id = $1 WHERE id = $2", id, mine.ID)
+				_, err := s.App.ExecContext(ctx, "UPDATE user_credentials SET user_account_id = $1 WHERE id = $2", id,
+					mine.ID)
 				return err
 			},
 		} {
@@ -177,10 +188,12 @@ func TestAnotherUsersAccountLooksMissing(t *testing.T) {
 				t.Errorf("%s: %v; %v", name, theirs, missing)
 				continue
 			}
-			if got, want := anyUUID.ReplaceAllString(theirs.Error(), "ID"), anyUUID.ReplaceAllString(missing.Error(), "ID"); got != want {
+			if got, want := anyUUID.ReplaceAllString(theirs.Error(), "ID"), anyUUID.ReplaceAllString(missing.Error(),
+				"ID"); got != want {
 				t.Errorf("%s: %q for another's account, %q for none", name, got, want)
 			}
-			if ent.IsNotFound(theirs) != ent.IsNotFound(missing) || ent.IsConstraintError(theirs) != ent.IsConstraintError(missing) ||
+			if ent.IsNotFound(theirs) != ent.IsNotFound(missing) ||
+				ent.IsConstraintError(theirs) != ent.IsConstraintError(missing) ||
 				errors.Is(theirs, credent.ErrTenantMismatch) != errors.Is(missing, credent.ErrTenantMismatch) {
 				t.Errorf("%s: the errors are of different kinds: %v; %v", name, theirs, missing)
 			}
@@ -224,11 +237,13 @@ func TestServiceRoleCannotGetAround(t *testing.T) {
 			t.Errorf("with row_security off: %d rows", n)
 		}
 		// The statistics hold values of columns.
-		if err := conn.QueryRowContext(t.Context(), "SELECT count(*) FROM pg_stats WHERE tablename IN ('user_accounts', 'user_credentials')").
+		if err := conn.QueryRowContext(t.Context(), "SELECT count(*) FROM pg_stats WHERE tablename IN "+
+			"('user_accounts', 'user_credentials')").
 			Scan(&n); err != nil || n != 0 {
 			t.Errorf("%d lines of the statistics, %v", n, err)
 		}
-		if err := s.DB.QueryRowContext(t.Context(), "SELECT count(*) FROM pg_stats WHERE tablename IN ('user_accounts', 'user_credentials')").
+		if err := s.DB.QueryRowContext(t.Context(), "SELECT count(*) FROM pg_stats WHERE tablename IN "+
+			"('user_accounts', 'user_credentials')").
 			Scan(&n); err != nil || n == 0 {
 			t.Errorf("the owner sees %d lines of the statistics, %v", n, err)
 		}

@@ -26,7 +26,8 @@ func TestTenantShredded(t *testing.T) {
 		db := e.Pool(t)
 		there := make(map[string]*ent.UserCredential)
 		for user := range e.accounts {
-			there[user] = e.Credential(t, e.accounts[user], "PK of "+user, "secret of "+user) // without a key of its own
+			// without a key of its own
+			there[user] = e.Credential(t, e.accounts[user], "PK of "+user, "secret of "+user)
 		}
 		e.wantAll(t, client, nil)
 		for name, write := range e.writes(client, db) {
@@ -50,7 +51,8 @@ func TestTenantShredded(t *testing.T) {
 		}
 		shredded := map[string]error{"u1": credent.ErrShredded}
 		e.wantAll(t, e.fresh(t), shredded)
-		if _, err := e.fresh(t, testopt.VerifyOnRead()).UserCredential.Query().All(ctx); !errors.Is(err, credent.ErrShredded) {
+		if _, err := e.fresh(t, testopt.VerifyOnRead()).UserCredential.Query().
+			All(ctx); !errors.Is(err, credent.ErrShredded) {
 			t.Errorf("strictly: %v", err)
 		}
 		e.wantNothingReadable(t, e.DB, "u1")
@@ -95,7 +97,8 @@ func (e *tenanted) dump(t *testing.T) []string {
 		digest = "hex(api_key_index)"
 	}
 	return testdb.Lines(t, e.DB,
-		"SELECT concat_ws(' ', id, api_key, secret_key, "+digest+") FROM user_credentials WHERE user_id = 'u1' ORDER BY id")
+		"SELECT concat_ws(' ', id, api_key, secret_key, "+digest+") FROM user_credentials WHERE user_id = 'u1' ORDER "+
+			"BY id")
 }
 
 // wantNothingReadable looks at what is stored as whoever has the database and
@@ -113,11 +116,13 @@ func (e *tenanted) wantNothingReadable(t *testing.T, db *sql.DB, user string) {
 		}
 	}
 	if got := testdb.Lines(t, db,
-		"SELECT tenant FROM credent_tenant_keys WHERE tenant = $1 AND wrapped IS NULL AND destroyed_at IS NOT NULL", user); !slices.Equal(got, []string{user}) {
+		"SELECT tenant FROM credent_tenant_keys WHERE tenant = $1 AND wrapped IS NULL AND destroyed_at IS NOT NULL",
+		user); !slices.Equal(got, []string{user}) {
 		t.Errorf("the key: %v", got)
 	}
 	if n := testdb.Lines(t, db,
-		"SELECT CAST(count(*) AS text) FROM user_credentials WHERE user_id = $1 AND length(api_key_index) <> 33", user); n[0] != "0" {
+		"SELECT CAST(count(*) AS text) FROM user_credentials WHERE user_id = $1 AND length(api_key_index) <> 33",
+		user); n[0] != "0" {
 		t.Errorf("%s digests are left", n[0])
 	}
 }
@@ -134,8 +139,10 @@ func TestTenantDestroyKilled(t *testing.T) {
 			}
 		}
 		before := testdb.PgDump(t, e.URL)
-		e.Exec(t, "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock(42); RETURN NEW; END $$")
-		e.Exec(t, "CREATE TRIGGER wait BEFORE UPDATE OF wrapped ON credent_tenant_keys FOR EACH ROW EXECUTE FUNCTION wait()")
+		e.Exec(t, "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM "+
+			"pg_advisory_xact_lock(42); RETURN NEW; END $$")
+		e.Exec(t, "CREATE TRIGGER wait BEFORE UPDATE OF wrapped ON credent_tenant_keys FOR EACH ROW EXECUTE FUNCTION "+
+			"wait()")
 		conn := testdb.Session(t, e.DB)
 		lock := func(f string) {
 			if _, err := conn.ExecContext(t.Context(), "SELECT "+f+"(42)"); err != nil {
@@ -160,8 +167,8 @@ func TestTenantDestroyKilled(t *testing.T) {
 		}
 		_ = cmd.Wait() // killed
 		lock("pg_advisory_unlock")
-		waitFor(t, e.DB, "SELECT count(*)::text FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%destroyed_at = excluded%' "+
-			"AND pid <> pg_backend_pid()", "0")
+		waitFor(t, e.DB, "SELECT count(*)::text FROM pg_stat_activity WHERE datname = current_database() AND query "+
+			"LIKE '%destroyed_at = excluded%' AND pid <> pg_backend_pid()", "0")
 		e.Exec(t, "DROP TRIGGER wait ON credent_tenant_keys")
 		e.Exec(t, "DROP FUNCTION wait")
 		if diff := cmp.Diff(before, testdb.PgDump(t, e.URL)); diff != "" {

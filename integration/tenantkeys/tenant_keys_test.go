@@ -42,7 +42,10 @@ func forEachTenantedPostgres(t *testing.T, test func(t *testing.T, e *tenanted))
 
 func withTenants(test func(t *testing.T, e *tenanted)) func(t *testing.T, env *testdb.Env) {
 	return func(t *testing.T, env *testdb.Env) {
-		e := &tenanted{Env: env, opts: []testopt.Option{testopt.WithKeyring(env.Ring), testopt.WithTenantKeys(credent.Write)}}
+		e := &tenanted{Env: env, opts: []testopt.Option{
+			testopt.WithKeyring(env.Ring),
+			testopt.WithTenantKeys(credent.Write),
+		}}
 		e.accounts = map[string]*ent.UserAccount{"u1": e.Account(t, "u1"), "u2": e.Account(t, "u2")}
 		test(t, e)
 	}
@@ -65,7 +68,9 @@ func oneRow(row credent.CopyRow) iter.Seq2[credent.CopyRow, error] {
 
 // writes are the ways to store secrets of a user, in the rows of a credential
 // that is there where they need one.
-func (e *tenanted) writes(client *ent.Client, db *sql.DB) map[string]func(ctx context.Context, user string, there *ent.UserCredential) error {
+func (e *tenanted) writes(
+	client *ent.Client, db *sql.DB,
+) map[string]func(ctx context.Context, user string, there *ent.UserCredential) error {
 	inTx := func(ctx context.Context, f func(tx *ent.Tx) error) error {
 		tx, err := client.Tx(ctx)
 		if err != nil {
@@ -81,7 +86,8 @@ func (e *tenanted) writes(client *ent.Client, db *sql.DB) map[string]func(ctx co
 			return e.create(client.UserCredential, user).Exec(ctx)
 		},
 		"bulk": func(ctx context.Context, user string, _ *ent.UserCredential) error {
-			return client.UserCredential.CreateBulk(e.create(client.UserCredential, user), e.create(client.UserCredential, user)).Exec(ctx)
+			return client.UserCredential.CreateBulk(e.create(client.UserCredential, user),
+				e.create(client.UserCredential, user)).Exec(ctx)
 		},
 		"transaction": func(ctx context.Context, user string, _ *ent.UserCredential) error {
 			return inTx(ctx, func(tx *ent.Tx) error { return e.create(tx.UserCredential, user).Exec(ctx) })
@@ -91,11 +97,13 @@ func (e *tenanted) writes(client *ent.Client, db *sql.DB) map[string]func(ctx co
 		},
 		"update in a transaction": func(ctx context.Context, user string, there *ent.UserCredential) error {
 			return inTx(ctx, func(tx *ent.Tx) error {
-				return tx.UserCredential.UpdateOneID(there.ID).SetSecretKey(credent.NewSecret("secret of " + user)).Exec(ctx)
+				return tx.UserCredential.UpdateOneID(there.ID).SetSecretKey(credent.NewSecret("secret of " + user)).
+					Exec(ctx)
 			})
 		},
 		"upsert": func(ctx context.Context, user string, there *ent.UserCredential) error {
-			return e.create(client.UserCredential, user).SetID(there.ID).OnConflictColumns(usercredential.FieldID).UpdateNewValues().Exec(ctx)
+			return e.create(client.UserCredential, user).SetID(there.ID).OnConflictColumns(usercredential.FieldID).
+				UpdateNewValues().Exec(ctx)
 		},
 		"copy": func(ctx context.Context, user string, _ *ent.UserCredential) error {
 			_, err := testopt.Copy(ctx, db, oneRow(credent.CopyRow{
@@ -161,7 +169,8 @@ func (e *tenanted) wantAll(t *testing.T, client *ent.Client, want map[string]err
 					t.Errorf("%s: %s of %s: got %v, want %v", path, column, row.UserID, err, want[row.UserID])
 				}
 				var named *credent.Error
-				if err != nil && (!errors.As(err, &named) || named.Table != usercredential.Table || named.Column != column || named.Row != row.ID.String()) {
+				if err != nil && (!errors.As(err, &named) || named.Table != usercredential.Table ||
+					named.Column != column || named.Row != row.ID.String()) {
 					t.Errorf("%s: %v does not name the place", path, err)
 				}
 				if errors.Is(err, credent.ErrShredded) && errors.Is(err, credent.ErrCorrupt) {
@@ -184,7 +193,8 @@ func TestTenantKeysOfServices(t *testing.T) {
 		for _, user := range []string{"u1", "u2"} {
 			for range 2 {
 				if err := app.UserCredential.Create().SetAccount(s.Accounts[user]).SetCredentialType("alpaca").
-					SetAPIKey(credent.NewSecret("PK")).SetSecretKey(credent.NewSecret("s")).Exec(testdb.As(t, user)); err != nil {
+					SetAPIKey(credent.NewSecret("PK")).SetSecretKey(credent.NewSecret("s")).
+					Exec(testdb.As(t, user)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -201,7 +211,8 @@ func TestTenantKeysOfServices(t *testing.T) {
 			}
 		}
 		if err := app.UserCredential.Create().SetAccount(s.Accounts["u2"]).SetUserID("u2").SetCredentialType("alpaca").
-			SetAPIKey(credent.NewSecret("PK")).SetSecretKey(credent.NewSecret("s")).Exec(testdb.As(t, "u1")); err == nil {
+			SetAPIKey(credent.NewSecret("PK")).SetSecretKey(credent.NewSecret("s")).
+			Exec(testdb.As(t, "u1")); err == nil {
 			t.Error("u1 stores for u2")
 		}
 		db := testdb.OpenDB(t, s.ServiceURL, s.Opts...)
@@ -219,7 +230,8 @@ func TestTenantKeysOfServices(t *testing.T) {
 		for user, want := range map[string]string{"u1": "u1", "u2": "u2", "u3": "", "": ""} {
 			if err := inTx(user, func(tx *sql.Tx) error {
 				var seen string
-				err := tx.QueryRowContext(t.Context(), "SELECT coalesce(string_agg(tenant, ','), '') FROM credent_tenant_keys").Scan(&seen)
+				err := tx.QueryRowContext(t.Context(), "SELECT coalesce(string_agg(tenant, ','), '') FROM "+
+					"credent_tenant_keys").Scan(&seen)
 				if seen != want {
 					t.Errorf("%q sees the keys of %q", user, seen)
 				}
@@ -235,7 +247,8 @@ func TestTenantKeysOfServices(t *testing.T) {
 			"TRUNCATE credent_tenant_keys",
 			"INSERT INTO credent_tenant_keys (tenant, wrapped) VALUES ('u3', 'gAAAAx')",
 			"INSERT INTO credent_tenant_keys (tenant, destroyed_at) VALUES ('u1', now())",
-			"INSERT INTO credent_tenant_keys (tenant, wrapped) VALUES ('u1', 'gAAAAx') ON CONFLICT (tenant) DO UPDATE SET wrapped = 'gAAAAx'",
+			"INSERT INTO credent_tenant_keys (tenant, wrapped) VALUES ('u1', 'gAAAAx') ON CONFLICT (tenant) DO " +
+				"UPDATE SET wrapped = 'gAAAAx'",
 		} {
 			err := inTx("u1", func(tx *sql.Tx) error {
 				_, err := tx.ExecContext(t.Context(), statement)
@@ -310,7 +323,8 @@ func (e *tenanted) attempt(ctx context.Context, client *ent.Client, rollBack boo
 		return err
 	}
 	store := func() error {
-		return tx.UserCredential.CreateBulk(e.create(tx.UserCredential, "u2"), e.create(tx.UserCredential, "u1")).Exec(ctx)
+		return tx.UserCredential.CreateBulk(e.create(tx.UserCredential, "u2"), e.create(tx.UserCredential, "u1")).
+			Exec(ctx)
 	}
 	if rollBack {
 		_, savepoint := tx.ExecContext(ctx, "SAVEPOINT s")
@@ -398,7 +412,8 @@ func testRotateTenantKeys(t *testing.T, e *tenanted, binding credent.State) {
 		t.Fatal(err)
 	}
 	e.wantAll(t, e.fresh(t, opts...), nil)
-	if counts, err = rotate.Verify(t.Context(), e.DB, e.Ring); err != nil || counts[0].Primary != counts[0].Rows || counts[1].Tenant != 0 {
+	if counts, err = rotate.Verify(t.Context(), e.DB, e.Ring); err != nil || counts[0].Primary != counts[0].Rows ||
+		counts[1].Tenant != 0 {
 		t.Errorf("back: %+v, %v", counts, err)
 	}
 }
@@ -413,7 +428,8 @@ func (e *tenanted) writeOn(t *testing.T, client *ent.Client) (stop func()) {
 			for ctx.Err() == nil {
 				row, err := e.create(client.UserCredential, user).Save(t.Context())
 				if err == nil {
-					err = client.UserCredential.UpdateOne(row).SetAPIKey(credent.NewSecret("PK of " + user)).Exec(t.Context())
+					err = client.UserCredential.UpdateOne(row).SetAPIKey(credent.NewSecret("PK of " + user)).
+						Exec(t.Context())
 				}
 				if err != nil {
 					t.Errorf("write: %v", err)
@@ -443,11 +459,14 @@ func TestTenantKeysKeepTenantsApart(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		e.Exec(t, "UPDATE user_credentials AS a SET api_key = b.api_key, secret_key = b.secret_key FROM user_credentials AS b WHERE a.id <> b.id")
+		e.Exec(t, "UPDATE user_credentials AS a SET api_key = b.api_key, secret_key = b.secret_key FROM "+
+			"user_credentials AS b WHERE a.id <> b.id")
 		e.wantAll(t, e.fresh(t), map[string]error{"u1": credent.ErrUnknownKey, "u2": credent.ErrUnknownKey})
-		e.Exec(t, "UPDATE user_credentials AS a SET api_key = b.api_key, secret_key = b.secret_key FROM user_credentials AS b WHERE a.id <> b.id")
+		e.Exec(t, "UPDATE user_credentials AS a SET api_key = b.api_key, secret_key = b.secret_key FROM "+
+			"user_credentials AS b WHERE a.id <> b.id")
 		// Nor are wrapped keys of use in another's place.
-		e.Exec(t, "UPDATE credent_tenant_keys AS a SET wrapped = b.wrapped FROM credent_tenant_keys AS b WHERE a.tenant <> b.tenant")
+		e.Exec(t, "UPDATE credent_tenant_keys AS a SET wrapped = b.wrapped FROM credent_tenant_keys AS b WHERE "+
+			"a.tenant <> b.tenant")
 		e.wantAll(t, e.fresh(t), map[string]error{"u1": credent.ErrUnknownKey, "u2": credent.ErrUnknownKey})
 		if err := e.create(e.fresh(t).UserCredential, "u1").Exec(t.Context()); !errors.Is(err, credent.ErrUnknownKey) {
 			t.Errorf("a write with a key that does not open: %v", err)

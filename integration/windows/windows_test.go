@@ -81,7 +81,8 @@ var steps = []step{
 	{"rotate: to the keyring", set(require, require, accept), "", rotate.Run, shares{all, all, none}},
 	{"back: tenant-keys off", set(require, require, off), "", nil, shares{all, all, none}},
 	{
-		"back: binding write", set(require, write, off), "DELETE FROM credent_tenant_keys WHERE wrapped IS NOT NULL", nil,
+		"back: binding write", set(require, write, off), "DELETE FROM credent_tenant_keys WHERE wrapped IS NOT NULL",
+		nil,
 		shares{all, all, none},
 	},
 	{"back: binding accept", set(require, accept, off), "", nil, shares{all, some, none}},

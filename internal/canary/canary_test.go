@@ -141,14 +141,20 @@ func TestSampleIsBounded(t *testing.T) {
 			another: "USING INDEX sqlite_autoindex_t_1", postgresPlan: "Index Scan Backward using t_pkey",
 		},
 		{
-			name: "composite", postgres: "org text, id bigint, PRIMARY KEY (org, id)", sqlite: "org text, id bigint, PRIMARY KEY (org, id)",
-			fromN: "'org', n", another: "USING INDEX sqlite_autoindex_t_1", postgresPlan: "Index Scan Backward using t_pkey",
+			name: "composite", postgres: "org text, id bigint, PRIMARY KEY (org, id)",
+			sqlite: "org text, id bigint, PRIMARY KEY (org, id)",
+			fromN:  "'org', n", another: "USING INDEX sqlite_autoindex_t_1",
+			postgresPlan: "Index Scan Backward using t_pkey",
 		},
 		{
-			name: "schema", schema: "billing", postgres: "number bigint PRIMARY KEY", sqlite: "number integer PRIMARY KEY", fromN: "n",
+			name: "schema", schema: "billing", postgres: "number bigint PRIMARY KEY",
+			sqlite: "number integer PRIMARY KEY", fromN: "n",
 			another: "SCAN t", postgresPlan: "Index Scan Backward using t_pkey on billing.t",
 		},
-		{name: "no key", postgres: "id bigint", sqlite: "id bigint", fromN: "n", another: "SCAN t", postgresPlan: "Seq Scan"},
+		{
+			name: "no key", postgres: "id bigint", sqlite: "id bigint", fromN: "n", another: "SCAN t",
+			postgresPlan: "Seq Scan",
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -160,13 +166,18 @@ func TestSampleIsBounded(t *testing.T) {
 				exec(t, pg, "CREATE SCHEMA "+test.schema)
 			}
 			exec(t, pg, "CREATE TABLE "+of.Quoted()+others+test.postgres+")",
-				"INSERT INTO "+of.Quoted()+" ("+names(test.postgres)+", owner) SELECT "+strings.ReplaceAll(test.fromN, "%s", "gen_random_uuid()")+
+				"INSERT INTO "+of.Quoted()+" ("+names(test.postgres)+", owner) SELECT "+strings.ReplaceAll(test.fromN,
+					"%s", "gen_random_uuid()")+
 					fmt.Sprintf(", 'u' FROM generate_series(1, %d) AS s (n)", rows),
 				"ANALYZE "+of.Quoted())
 			exec(t, lite, "CREATE TABLE t "+others+test.sqlite+")",
-				fmt.Sprintf("WITH RECURSIVE s (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < %d) INSERT INTO t (%s, owner) SELECT %s, 'u' FROM s",
+				fmt.Sprintf("WITH RECURSIVE s (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < %d) INSERT "+
+					"INTO t (%s, owner) SELECT %s, 'u' FROM s",
 					rows, names(test.sqlite), strings.ReplaceAll(test.fromN, "%s", "hex(randomblob(16))")))
-			for db, explain := range map[*sql.DB]string{pg: "EXPLAIN (ANALYZE, VERBOSE, TIMING off, SUMMARY off)", lite: "EXPLAIN QUERY PLAN"} {
+			for db, explain := range map[*sql.DB]string{
+				pg:   "EXPLAIN (ANALYZE, VERBOSE, TIMING off, SUMMARY off)",
+				lite: "EXPLAIN QUERY PLAN",
+			} {
 				s := databaseOf(t, db).newSampler(ring, of)
 				known, err := s.describe(t.Context(), s.of.Schema, s.of.Table)
 				if err != nil {
@@ -177,7 +188,8 @@ func TestSampleIsBounded(t *testing.T) {
 				if db == lite {
 					want = test.another
 				}
-				if !strings.Contains(text, want) || strings.Contains(text, "Sort") || strings.Contains(text, "TEMP B-TREE") {
+				if !strings.Contains(text, want) || strings.Contains(text, "Sort") ||
+					strings.Contains(text, "TEMP B-TREE") {
 					t.Errorf("the plan is\n%s\nwant %s", text, want)
 				}
 				if db == pg && !strings.Contains(text, "rows=200 ") {
@@ -288,16 +300,22 @@ func TestUnseen(t *testing.T) {
 		want string
 	}{
 		{notes, ring, "not checked: the role may not read notes.body"},
-		{hidden, ring, "not checked: row-level security hides rows from this role, and the role may not read credent_canary.table_name"},
+		{hidden, ring, "not checked: row-level security hides rows from this role, and the role may not read " +
+			"credent_canary.table_name"},
 		{column.Column{Table: "none", Name: "body"}, ring, "not checked: there is no table none"},
-		{column.Column{Schema: "none", Table: "notes", Name: "body"}, ring, "not checked: there is no table none.notes"},
+		{
+			column.Column{Schema: "none", Table: "notes", Name: "body"},
+			ring,
+			"not checked: there is no table none.notes",
+		},
 		{column.Column{Table: "notes", Name: "none"}, ring, "not checked: there is no column notes.none"},
 	} {
 		c, err := NewChecker(on, test.ring)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := c.Check(t.Context(), test.of); !errors.Is(err, ErrNotChecked) || err.Error() != "check "+test.of.String()+": "+test.want {
+		if err := c.Check(t.Context(), test.of); !errors.Is(err, ErrNotChecked) ||
+			err.Error() != "check "+test.of.String()+": "+test.want {
 			t.Errorf("%s: got %v", test.of, err)
 		}
 	}

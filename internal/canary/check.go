@@ -37,7 +37,9 @@ func (c *Checker) Check(ctx context.Context, columns ...column.Column) error {
 }
 
 // CheckRows is Check with the caller's look at the rows.
-func (c *Checker) CheckRows(ctx context.Context, look func(of column.Column) (Rows, error), columns ...column.Column) error {
+func (c *Checker) CheckRows(
+	ctx context.Context, look func(of column.Column) (Rows, error), columns ...column.Column,
+) error {
 	var unseen error
 	for _, of := range columns {
 		err := c.column(ctx, look, of)

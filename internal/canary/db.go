@@ -42,7 +42,9 @@ func (db DB) named(of column.Column) column.Column {
 }
 
 // query calls scan for each row of a result.
-func (db DB) query(ctx context.Context, scan func(scan func(dest ...any) error) error, query string, args ...any) (err error) {
+func (db DB) query(
+	ctx context.Context, scan func(scan func(dest ...any) error) error, query string, args ...any,
+) (err error) {
 	rows := &entsql.Rows{}
 	if err := db.On.Query(ctx, query, append([]any{}, args...), rows); err != nil {
 		return err

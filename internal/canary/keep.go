@@ -94,7 +94,9 @@ type Outcome struct {
 // rows. One that doesn't open is replaced only if the keyring opens the tokens
 // of the column, so that it's the canary that is out of date. One that is
 // missing is made. Both need rows, which says that all of the column's opened.
-func Move(ctx context.Context, db DB, ring *keyring.Ring, of column.Column, rows, dryRun bool) (result Outcome, err error) {
+func Move(
+	ctx context.Context, db DB, ring *keyring.Ring, of column.Column, rows, dryRun bool,
+) (result Outcome, err error) {
 	before, err := db.Read(ctx, of)
 	if err != nil {
 		return result, err

@@ -259,7 +259,8 @@ func (l *loader) inspect(ctx context.Context) error {
 		return nil
 	}
 	var secured bool
-	err = l.conn.QueryRowContext(ctx, "SELECT coalesce(row_security_active(to_regclass($1)::oid), true)", usercredential.Table).Scan(&secured)
+	err = l.conn.QueryRowContext(ctx, "SELECT coalesce(row_security_active(to_regclass($1)::oid), true)",
+		usercredential.Table).Scan(&secured)
 	l.copies = !secured
 	return err
 }

@@ -113,7 +113,8 @@ func (s *source) place(err error) int {
 	if err != nil {
 		return -1
 	}
-	return slices.IndexFunc(s.sent, func(row numbered) bool { return row.UserAccountID == id && row.UserID == found[1] })
+	return slices.IndexFunc(s.sent,
+		func(row numbered) bool { return row.UserAccountID == id && row.UserID == found[1] })
 }
 
 // insert sends a batch as INSERTs of many rows.

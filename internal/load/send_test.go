@@ -17,7 +17,10 @@ func TestPlace(t *testing.T) {
 	t.Parallel()
 	s, account := &source{}, uuid.New() // of all rows
 	for i := range 4 {
-		s.sent = append(s.sent, numbered{Row: Row{UserAccountID: account, UserID: fmt.Sprintf("u, %d", i)}, number: int64(i + 10)})
+		s.sent = append(s.sent, numbered{
+			Row:    Row{UserAccountID: account, UserID: fmt.Sprintf("u, %d", i)},
+			number: int64(i + 10),
+		})
 		s.ids = append(s.ids, uuid.New())
 	}
 	id := s.ids[3]
@@ -29,20 +32,29 @@ func TestPlace(t *testing.T) {
 		err  error
 		want int
 	}{
-		"line":             {&pgconn.PgError{Where: "COPY " + table + `, line 2, column api_key: "x"`}, 1},
-		"translated line":  {&pgconn.PgError{Where: "COPY " + table + ", Zeile 4"}, 3},
-		"line after":       {&pgconn.PgError{Where: "COPY " + table + ", line 5"}, -1},
-		"line of another":  {&pgconn.PgError{Where: "COPY other, line 2"}, -1},
-		"no account":       {&pgconn.PgError{Code: "23503", TableName: table, Detail: detail("u, 2", account)}, 2},
-		"of a partition":   {&pgconn.PgError{Code: "23503", TableName: table + "_p07", Detail: detail("u, 2", account)}, 2},
-		"unknown account":  {&pgconn.PgError{Code: "23503", TableName: table, Detail: detail("u, 2", uuid.New())}, -1},
-		"unknown user":     {&pgconn.PgError{Code: "23503", TableName: table, Detail: detail("u, 9", account)}, -1},
-		"other table":      {&pgconn.PgError{Code: "23503", TableName: "other", Detail: detail("u, 2", account)}, -1},
-		"other state":      {&pgconn.PgError{Code: "23505", TableName: table, Detail: detail("u, 2", account)}, -1},
-		"unique, other":    {&pgconn.PgError{Code: "23505", TableName: "other", Detail: fmt.Sprintf("Key (id)=(%s) already …", id)}, -1},
-		"other constraint": {&pgconn.PgError{Code: "23503", TableName: table, Detail: fmt.Sprintf("Key (id)=(%s) is not …", id)}, -1},
-		"no detail":        {&pgconn.PgError{Code: "23503", TableName: table}, -1},
-		"no server's":      {errors.New("COPY " + table + ", line 2"), -1},
+		"line":            {&pgconn.PgError{Where: "COPY " + table + `, line 2, column api_key: "x"`}, 1},
+		"translated line": {&pgconn.PgError{Where: "COPY " + table + ", Zeile 4"}, 3},
+		"line after":      {&pgconn.PgError{Where: "COPY " + table + ", line 5"}, -1},
+		"line of another": {&pgconn.PgError{Where: "COPY other, line 2"}, -1},
+		"no account":      {&pgconn.PgError{Code: "23503", TableName: table, Detail: detail("u, 2", account)}, 2},
+		"of a partition": {
+			&pgconn.PgError{Code: "23503", TableName: table + "_p07", Detail: detail("u, 2", account)},
+			2,
+		},
+		"unknown account": {&pgconn.PgError{Code: "23503", TableName: table, Detail: detail("u, 2", uuid.New())}, -1},
+		"unknown user":    {&pgconn.PgError{Code: "23503", TableName: table, Detail: detail("u, 9", account)}, -1},
+		"other table":     {&pgconn.PgError{Code: "23503", TableName: "other", Detail: detail("u, 2", account)}, -1},
+		"other state":     {&pgconn.PgError{Code: "23505", TableName: table, Detail: detail("u, 2", account)}, -1},
+		"unique, other": {&pgconn.PgError{
+			Code: "23505", TableName: "other",
+			Detail: fmt.Sprintf("Key (id)=(%s) already …", id),
+		}, -1},
+		"other constraint": {&pgconn.PgError{
+			Code: "23503", TableName: table,
+			Detail: fmt.Sprintf("Key (id)=(%s) is not …", id),
+		}, -1},
+		"no detail":   {&pgconn.PgError{Code: "23503", TableName: table}, -1},
+		"no server's": {errors.New("COPY " + table + ", line 2"), -1},
 	} {
 		if got := s.place(fmt.Errorf("wrapped: %w", test.err)); got != test.want {
 			t.Errorf("%s: got %d, want %d", name, got, test.want)

@@ -50,7 +50,8 @@ func TestRetry(t *testing.T) {
 				return &lockwait.Error{Err: errLocked}
 			})
 			var blocked *lockwait.Error
-			if !errors.As(err, &blocked) || !errors.Is(err, lockwait.ErrTimeout) || blocked.Tries != tries || blocked.Table != "t" ||
+			if !errors.As(err, &blocked) || !errors.Is(err, lockwait.ErrTimeout) || blocked.Tries != tries ||
+				blocked.Table != "t" ||
 				tries < 2 || cmp.Diff([]lockwait.Holder{holder}, blocked.Holders) != "" || !lockwait.Happened(err) {
 				t.Errorf("%d tries, %+v", tries, err)
 			}
@@ -67,7 +68,8 @@ func TestRetry(t *testing.T) {
 	t.Run("until it is canceled", func(t *testing.T) {
 		t.Parallel()
 		ctx, cancel := context.WithCancel(t.Context())
-		err := lockwait.Policy{Limit: time.Hour}.Retry(ctx, func() error { cancel(); return &lockwait.Error{Err: errLocked} })
+		err := lockwait.Policy{Limit: time.Hour}.Retry(ctx,
+			func() error { cancel(); return &lockwait.Error{Err: errLocked} })
 		if !errors.Is(err, context.Canceled) || !errors.Is(err, lockwait.ErrTimeout) {
 			t.Error(err)
 		}
@@ -77,11 +79,18 @@ func TestRetry(t *testing.T) {
 func TestErrorText(t *testing.T) {
 	t.Parallel()
 	for want, err := range map[string]*lockwait.Error{
-		"rotate: other transactions hold a lock that is needed; waited 50ms": {Package: "rotate", Waited: 50 * time.Millisecond, Tries: 1, Err: errLocked},
+		"rotate: other transactions hold a lock that is needed; waited 50ms": {
+			Package: "rotate",
+			Waited:  50 * time.Millisecond, Tries: 1, Err: errLocked,
+		},
 		`1_a.sql:3: other transactions hold a lock that is needed, on table t; waited 12.34s in 2 tries; held by pid 7 ` +
 			`("pg_dump", idle in transaction, its transaction is 1m5s old), a prepared transaction (pg_prepared_xacts); nothing was changed`: {
-			File: "1_a.sql", Line: 3, Table: "t", Waited: 12340 * time.Millisecond, Tries: 2, Note: "nothing was changed",
-			Holders: []lockwait.Holder{{PID: 7, Application: "pg_dump", State: "idle in transaction", Age: 65 * time.Second}, {}}, Err: errLocked,
+			File: "1_a.sql", Line: 3, Table: "t", Waited: 12340 * time.Millisecond, Tries: 2,
+			Note: "nothing was changed",
+			Holders: []lockwait.Holder{{
+				PID: 7, Application: "pg_dump", State: "idle in transaction",
+				Age: 65 * time.Second,
+			}, {}}, Err: errLocked,
 		},
 	} {
 		if diff := cmp.Diff(want, err.Error()); diff != "" {

@@ -306,10 +306,19 @@ func TestExternalErrors(t *testing.T) {
 		opts            []pgserver.Option
 	}{
 		{test: "role may not create databases", url: u.String(), want: `role "humble" may not create databases`},
-		{test: "nobody listens", url: "postgres://u:" + password + "@127.0.0.1:" + unusedPort(t) + "/", want: "cannot connect"},
-		{test: "wrong password", url: "postgres://postgres:" + password + "@" + host + "/postgres", want: "cannot connect"},
+		{
+			test: "nobody listens", url: "postgres://u:" + password + "@127.0.0.1:" + unusedPort(t) + "/",
+			want: "cannot connect",
+		},
+		{
+			test: "wrong password", url: "postgres://postgres:" + password + "@" + host + "/postgres",
+			want: "cannot connect",
+		},
 		{test: "no database", url: server.URL("nothing"), want: "cannot connect"},
-		{test: "not Postgres", url: "postgres://u:" + password + "@" + silent + "/?connect_timeout=1", want: "cannot connect"},
+		{
+			test: "not Postgres", url: "postgres://u:" + password + "@" + silent + "/?connect_timeout=1",
+			want: "cannot connect",
+		},
 		{test: "other scheme", url: "mysql://u:" + password + "@h/", want: "not of the form"},
 		{test: "key and value", url: "host=h password=" + password, want: "not of the form"},
 		{test: "unescaped password", url: "postgres://u:" + password + "/#@h/", want: "not of the form"},

@@ -36,7 +36,11 @@ func TestThen(t *testing.T) {
 		read int // rows
 		end  error
 	}{
-		{"all", 3, nil}, {"some", 1, nil}, {"none", 0, nil}, {"all, and the end fails", 3, errEnd}, {"none, and the end fails", 0, errEnd},
+		{"all", 3, nil},
+		{"some", 1, nil},
+		{"none", 0, nil},
+		{"all, and the end fails", 3, errEnd},
+		{"none, and the end fails", 0, errEnd},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

@@ -22,7 +22,8 @@ const TableName = "credent_states"
 const Lifetime = time.Minute
 
 // ErrHidden means that the role may not read the table of states.
-var ErrHidden = errors.New("the role may not read the states of encrypted columns: GRANT SELECT ON " + TableName + " TO it, or make it a " +
+var ErrHidden = errors.New("the role may not read the states of encrypted columns: GRANT SELECT ON " + TableName +
+	" TO it, or make it a " +
 	"member of credent_app")
 
 // Stored is a state in the database.
@@ -37,7 +38,8 @@ type Stored struct {
 // for them. It can run in a transaction: a missing table isn't an error of the
 // database. Errors: [ErrHidden], and the database's.
 func Read(ctx context.Context, on dialect.ExecQuerier, d string) (list []Stored, there bool, err error) {
-	probe := "SELECT CASE WHEN count(*) > 0 THEN 1 ELSE 0 END FROM sqlite_master WHERE type = 'table' AND name = '" + TableName + "'"
+	probe := "SELECT CASE WHEN count(*) > 0 THEN 1 ELSE 0 END FROM sqlite_master WHERE type = 'table' AND name = '" +
+		TableName + "'"
 	if d == dialect.Postgres {
 		probe = "SELECT CASE WHEN to_regclass('" + TableName + "') IS NULL THEN 0 " +
 			"WHEN has_table_privilege(to_regclass('" + TableName + "'), 'SELECT') THEN 1 ELSE 2 END"
@@ -134,8 +136,9 @@ func Agree(given, stored Table) error {
 		for _, p := range Protections {
 			a, b := g.Set().Of(p), in.Of(p)
 			if a != b && a != Unset && b != Unset {
-				return fmt.Errorf("credent: %w: %s of %s is %s in the service, and %s in the database: leave it out of the service, "+
-					"or change the database's with `credent state set`", ErrStateMismatch, p, g.Column, a, b)
+				return fmt.Errorf("credent: %w: %s of %s is %s in the service, and %s in the database: leave it out "+
+					"of the service, or change the database's with `credent state set`", ErrStateMismatch,
+					p, g.Column, a, b)
 			}
 		}
 	}

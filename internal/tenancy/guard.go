@@ -67,7 +67,11 @@ type Access struct {
 }
 
 // policies are the tables of Credent, and the column in each that has the user.
-var policies = [][2]string{{"user_accounts", "user_id"}, {"user_credentials", "user_id"}, {"credent_tenant_keys", "tenant"}}
+var policies = [][2]string{
+	{"user_accounts", "user_id"},
+	{"user_credentials", "user_id"},
+	{"credent_tenant_keys", "tenant"},
+}
 
 // Guard refuses roles that row-level security doesn't hold. It is immutable
 // and safe for concurrent use.
@@ -105,10 +109,12 @@ func NewGuard(entDialect string, tables ...string) (*Guard, error) {
 		active = append(active, "row_security_active("+oid+")")
 		values = append(values, fmt.Sprintf("(%d, %s, %s)", place, sqldialect.Literal(table), policy))
 	}
-	exact := "p.polcmd = '*' AND p.polroles = '{0}' AND pg_get_expr(p.polqual, p.polrelid) IN (" + exactPolicies() + ")" +
+	exact := "p.polcmd = '*' AND p.polroles = '{0}' AND pg_get_expr(p.polqual, p.polrelid) IN (" +
+		exactPolicies() + ")" +
 		" AND coalesce(pg_get_expr(p.polwithcheck, p.polrelid) IN (" + exactPolicies() + "), true)"
 	if len(own) > 0 {
-		exact = "CASE WHEN p.polrelid IN (" + strings.Join(own, ", ") + ") THEN " + asksForUserSQL + " ELSE " + exact + " END"
+		exact = "CASE WHEN p.polrelid IN (" + strings.Join(own, ", ") + ") THEN " + asksForUserSQL +
+			" ELSE " + exact + " END"
 	}
 	distinct := strconv.Itoa(len(tables))
 	if len(own) > 0 { // two names may be one table's
@@ -199,7 +205,8 @@ func access(finding string) (Access, error) {
 		err.Remedy = "run REVOKE " + quote(owner) + " FROM " + quote(a.Role) + "; GRANT credent_app TO " + quote(a.Role)
 	case "off":
 		err.Cause = "the setting row_security is off"
-		err.Remedy = "leave it on: ALTER ROLE " + quote(a.Login) + " RESET row_security, and none in the connection string"
+		err.Remedy = "leave it on: ALTER ROLE " + quote(a.Login) + " RESET row_security, and none in the connection " +
+			"string"
 	case "policies":
 		err.Cause = "its policies are missing or altered, or another one lets the role see more"
 		err.Remedy = "put them back; `credent migrate check` shows what is different"

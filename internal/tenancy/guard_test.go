@@ -70,7 +70,8 @@ func TestGuardedCalls(t *testing.T) {
 	_, execErr := drv.(raw2).ExecContext(t.Context(), stmt)
 	for i, err := range []error{exec(ctx), exec(t.Context()), drv.Query(ctx, stmt, []any{}, &rows), txErr, execErr} {
 		var detail *tenancy.RowSecurityError
-		if !errors.Is(err, tenancy.ErrRowSecurity) || errors.Is(err, tenancy.ErrUnsupported) || !errors.As(err, &detail) ||
+		if !errors.Is(err, tenancy.ErrRowSecurity) || errors.Is(err, tenancy.ErrUnsupported) ||
+			!errors.As(err, &detail) ||
 			detail.Role != "app" || detail.Login != "ada" || detail.Table != "user_accounts" {
 			t.Errorf("%d: %v", i, err)
 		}
@@ -103,8 +104,8 @@ func TestGuardedCalls(t *testing.T) {
 func TestGuardOfOtherDatabases(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{dialect.SQLite, dialect.MySQL} {
-		if _, err := tenancy.NewGuard(name); !errors.Is(err, tenancy.ErrRowSecurity) || !errors.Is(err, tenancy.ErrUnsupported) ||
-			!strings.Contains(err.Error(), name) {
+		if _, err := tenancy.NewGuard(name); !errors.Is(err, tenancy.ErrRowSecurity) ||
+			!errors.Is(err, tenancy.ErrUnsupported) || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -163,19 +163,46 @@ func TestCalls(t *testing.T) {
 		run  func(drv dialect.Driver) error
 		want []string
 	}{
-		"exec, no user":  {func(drv dialect.Driver) error { return drv.Exec(none, stmt, []any{}, nil) }, []string{stmt}},
-		"exec":           {func(drv dialect.Driver) error { return drv.Exec(u1, stmt, []any{}, nil) }, []string{"begin", setU1, stmt, "commit"}},
-		"exec, empty":    {func(drv dialect.Driver) error { return drv.Exec(empty, stmt, []any{}, nil) }, []string{"begin", setNone, stmt, "commit"}},
-		"query, no user": {func(drv dialect.Driver) error { return query(none, drv, 3) }, []string{stmt, "close rows", "close rows"}},
-		"query":          {func(drv dialect.Driver) error { return query(u1, drv, 3) }, []string{"begin", setU1, stmt, "close rows", "commit"}},
-		"closed early":   {func(drv dialect.Driver) error { return query(u1, drv, 1) }, []string{"begin", setU1, stmt, "close rows", "commit"}},
-		"transaction":    {func(drv dialect.Driver) error { return inTx(drv, u1, u1, u1) }, []string{"begin", setU1, stmt, stmt, "commit"}},
+		"exec, no user": {
+			func(drv dialect.Driver) error { return drv.Exec(none, stmt, []any{}, nil) },
+			[]string{stmt},
+		},
+		"exec": {
+			func(drv dialect.Driver) error { return drv.Exec(u1, stmt, []any{}, nil) },
+			[]string{"begin", setU1, stmt, "commit"},
+		},
+		"exec, empty": {
+			func(drv dialect.Driver) error { return drv.Exec(empty, stmt, []any{}, nil) },
+			[]string{"begin", setNone, stmt, "commit"},
+		},
+		"query, no user": {
+			func(drv dialect.Driver) error { return query(none, drv, 3) },
+			[]string{stmt, "close rows", "close rows"},
+		},
+		"query": {
+			func(drv dialect.Driver) error { return query(u1, drv, 3) },
+			[]string{"begin", setU1, stmt, "close rows", "commit"},
+		},
+		"closed early": {
+			func(drv dialect.Driver) error { return query(u1, drv, 1) },
+			[]string{"begin", setU1, stmt, "close rows", "commit"},
+		},
+		"transaction": {
+			func(drv dialect.Driver) error { return inTx(drv, u1, u1, u1) },
+			[]string{"begin", setU1, stmt, stmt, "commit"},
+		},
 		"others in it": {
 			func(drv dialect.Driver) error { return inTx(drv, u1, u2, u2, none, none, empty, u1) },
 			[]string{"begin", setU1, setU2, stmt, stmt, setNone, stmt, stmt, stmt, setU1, stmt, "commit"},
 		},
-		"begun by nobody": {func(drv dialect.Driver) error { return inTx(drv, none, none, u1, none) }, []string{"begin", stmt, setU1, stmt, setNone, stmt, "commit"}},
-		"begun by empty":  {func(drv dialect.Driver) error { return inTx(drv, empty, none) }, []string{"begin", setNone, stmt, "commit"}},
+		"begun by nobody": {
+			func(drv dialect.Driver) error { return inTx(drv, none, none, u1, none) },
+			[]string{"begin", stmt, setU1, stmt, setNone, stmt, "commit"},
+		},
+		"begun by empty": {
+			func(drv dialect.Driver) error { return inTx(drv, empty, none) },
+			[]string{"begin", setNone, stmt, "commit"},
+		},
 		"options": {func(drv dialect.Driver) error {
 			tx, err := drv.(raw).BeginTx(u1, &sql.TxOptions{ReadOnly: true})
 			return errors.Join(err, tx.Rollback())
@@ -317,7 +344,8 @@ func TestOtherDatabases(t *testing.T) {
 		_, txExecErr := tx.(raw2).ExecContext(ctx, stmt)
 		_, txQueryErr := tx.(raw2).QueryContext(ctx, "SAVEPOINT a") //nolint:rowserrcheck,sqlclosecheck // they are nil
 		for i, err := range []error{
-			txErr, execErr, queryErr, txExecErr, txQueryErr, drv.Exec(ctx, stmt, []any{}, nil), drv.Query(ctx, stmt, []any{}, &rows),
+			txErr, execErr, queryErr, txExecErr, txQueryErr, drv.Exec(ctx, stmt, []any{}, nil),
+			drv.Query(ctx, stmt, []any{}, &rows),
 			tx.Exec(ctx, stmt, []any{}, nil), tx.Query(ctx, stmt, []any{}, &rows),
 		} {
 			if !errors.Is(err, tenancy.ErrUnsupported) {
@@ -350,7 +378,8 @@ func TestPoorDriver(t *testing.T) {
 	_, needsTxErr := drv.(raw2).QueryContext(ctx, stmt) //nolint:rowserrcheck,sqlclosecheck // they are nil
 	targetErr := drv.Query(ctx, stmt, []any{}, &sql.Rows{})
 	for name, err := range map[string]error{
-		"BeginTx": beginErr, "ExecContext": execErr, "QueryContext": queryErr, "ExecContext in a transaction": txExecErr,
+		"BeginTx": beginErr, "ExecContext": execErr, "QueryContext": queryErr,
+		"ExecContext in a transaction":  txExecErr,
 		"QueryContext in a transaction": txQueryErr, "another target": targetErr,
 	} {
 		if err == nil {

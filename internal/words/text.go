@@ -25,6 +25,7 @@ var (
 
 	codeSpan  = regexp.MustCompile("`[^`]*`")
 	directive = regexp.MustCompile(`^//(?:[a-z]+:|nolint|line |export )`)
+	trailing  = regexp.MustCompile(`\s+//nolint\S*(\s.*)?$`) // a linter's directive, which can't be wrapped
 	generated = regexp.MustCompile(`(?m)^// Code generated .* DO NOT EDIT\.$`)
 	madeBy    = regexp.MustCompile("(?m)^(?:<!-- made by |Made by `make )") // a generated document
 	footnote  = regexp.MustCompile(`^\[[^\]]+\]: `)
@@ -52,7 +53,7 @@ func (r *result) source(name string, data []byte) error {
 	raw := rawStrings(set, file, len(lines)+1)
 	for i, line := range lines {
 		n := i + 1
-		w := width(line)
+		w := width(trailing.ReplaceAllString(line, ""))
 		switch {
 		case comment[n]:
 			r.figures.line(w)
@@ -61,8 +62,7 @@ func (r *result) source(name string, data []byte) error {
 					name, n, w, commentWidth))
 			}
 		case w > codeWidth && !raw[n]:
-			dir := path.Dir(name)
-			r.long[dir] = append(r.long[dir], fmt.Sprintf("%s:%d: code of %d columns; wrap it at %d",
+			r.faults = append(r.faults, fmt.Sprintf("%s:%d: code of %d columns; wrap it at %d",
 				name, n, w, codeWidth))
 		}
 	}

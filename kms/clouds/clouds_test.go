@@ -40,7 +40,8 @@ func TestAWS(t *testing.T) {
 		if fault != "" {
 			w.WriteHeader(status)
 			_ = json.NewEncoder(w).Encode(map[string]string{
-				"__type": fault, "message": fmt.Sprintf("%s %s", body.Plaintext, base64.StdEncoding.EncodeToString(body.Plaintext)),
+				"__type": fault, "message": fmt.Sprintf("%s %s", body.Plaintext,
+					base64.StdEncoding.EncodeToString(body.Plaintext)),
 			})
 			return
 		}

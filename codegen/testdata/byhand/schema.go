@@ -16,6 +16,7 @@ type Session struct{ ent.Schema }
 func (Session) Fields() []ent.Field {
 	return []ent.Field{
 		field.String("api_key").GoType(encrypted.Secret{}).ValueScanner(column.NewField("api_key", 500)).Sensitive(),
-		field.Bytes("certificate").GoType(encrypted.Value[[]byte]{}).ValueScanner(column.NewValueField[[]byte]("x", 500)),
+		field.Bytes("certificate").GoType(encrypted.Value[[]byte]{}).
+			ValueScanner(column.NewValueField[[]byte]("x", 500)),
 	}
 }

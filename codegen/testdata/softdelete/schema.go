@@ -18,8 +18,8 @@ type Member struct{ ent.Schema }
 func (Member) Mixin() []ent.Mixin {
 	return []ent.Mixin{
 		encrypted.BlindIndex("email").Normalize(strings.ToLower).Unique("org").Where("deleted_at IS NULL"),
-		encrypted.BlindIndex("phone").Unique().Where("(deleted_at IS NULL) AND (org_id > 0)").IndexName("member_phone_live"),
-		encrypted.BlindIndex("badge").Unique().Where("deleted_at IS NULL"),
+		encrypted.BlindIndex("phone").Unique().Where("(deleted_at IS NULL) AND (org_id > 0)").
+			IndexName("member_phone_live"), encrypted.BlindIndex("badge").Unique().Where("deleted_at IS NULL"),
 	}
 }
 

@@ -37,7 +37,8 @@ func TestDriverSeals(t *testing.T) {
 		none  *uuid.UUID
 	)
 	args := []any{
-		pending(t, wide, wideColumn, "pending"), sql.Named("n", pending(t, wide, wideColumn, "named")), pending(t, wide, wideColumn, ""),
+		pending(t, wide, wideColumn, "pending"), sql.Named("n", pending(t, wide, wideColumn, "named")),
+		pending(t, wide, wideColumn, ""),
 		local, &local, never, sql.Named("t", local), 7, "text", []byte("bytes"), nil,
 		sql.NullString{},
 		sql.NullTime{Time: local, Valid: true},
@@ -181,22 +182,39 @@ func TestDriverFailsClosed(t *testing.T) {
 		"named":                 {ring(t, keyA), sql.Named("n", secret), stamp.ErrNoLocation},
 		"absent":                {ring(t, keyA), fieldcrypt.Secret{}, stamp.ErrNoLocation},
 		"nil":                   {ring(t, keyA), absent, stamp.ErrNoLocation},
-		"Null":                  {ring(t, keyA), sql.Null[fieldcrypt.Secret]{V: secret, Valid: true}, stamp.ErrNoLocation},
-		"value":                 {ring(t, keyA), value, stamp.ErrNoLocation},
-		"pointer to a value":    {ring(t, keyA), &value, stamp.ErrNoLocation},
-		"Null of a value":       {ring(t, keyA), sql.Null[fieldcrypt.Value[hook]]{V: value, Valid: true}, stamp.ErrNoLocation},
-		"stored":                {ring(t, keyA), scanned(t, "gAAAA"), stamp.ErrNoLocation},
-		"of a builder's field":  {ring(t, keyA), unstamped, stamp.ErrNoLocation},
-		"too long":              {ring(t, keyA), stamp.At(long, wideColumn, nil), column.ErrTooLong},
-		"too long, narrow":      {ring(t, keyA), stamp.At(fieldcrypt.New(strings.Repeat("x", 16)), narrowColumn, nil), column.ErrTooLong},
-		"not text":              {ring(t, keyA), stamp.At(fieldcrypt.New("\xff"), wideColumn, nil), column.ErrNotText},
-		"redaction marker":      {ring(t, keyA), stamp.At(fieldcrypt.New(fieldcrypt.Redacted), wideColumn, nil), fieldcrypt.ErrRedacted},
-		"no secret":             {ring(t, keyA), stamp.At("text", wideColumn, nil), fieldcrypt.ErrValue},
-		"unreadable":            {ring(t, keyA), stamp.At(scanned(t, "PKA1B2C3D4"), wideColumn, nil), fieldcrypt.ErrNoOpener},
-		"without its digest":    {ring(t, keyA), stamp.At(secret, chestPIN, nil), blindindex.ErrBlindIndex},
-		"digest alone":          {ring(t, keyA), stamp.DigestOf(secret, chestPIN, nil), blindindex.ErrBlindIndex},
-		"digest of no index":    {ring(t, keyA), stamp.DigestOf(secret, wideColumn, nil), blindindex.ErrBlindIndex},
-		"nobody's":              {ring(t, keyA), stamp.At(secret, heldSecret, nil), seal.ErrNoTenant},
+		"Null": {
+			ring(t, keyA),
+			sql.Null[fieldcrypt.Secret]{V: secret, Valid: true},
+			stamp.ErrNoLocation,
+		},
+		"value":              {ring(t, keyA), value, stamp.ErrNoLocation},
+		"pointer to a value": {ring(t, keyA), &value, stamp.ErrNoLocation},
+		"Null of a value": {
+			ring(t, keyA),
+			sql.Null[fieldcrypt.Value[hook]]{V: value, Valid: true},
+			stamp.ErrNoLocation,
+		},
+		"stored":               {ring(t, keyA), scanned(t, "gAAAA"), stamp.ErrNoLocation},
+		"of a builder's field": {ring(t, keyA), unstamped, stamp.ErrNoLocation},
+		"too long":             {ring(t, keyA), stamp.At(long, wideColumn, nil), column.ErrTooLong},
+		"too long, narrow": {
+			ring(t, keyA), stamp.At(fieldcrypt.New(strings.Repeat("x", 16)), narrowColumn, nil),
+			column.ErrTooLong,
+		},
+		"not text": {ring(t, keyA), stamp.At(fieldcrypt.New("\xff"), wideColumn, nil), column.ErrNotText},
+		"redaction marker": {
+			ring(t, keyA), stamp.At(fieldcrypt.New(fieldcrypt.Redacted), wideColumn, nil),
+			fieldcrypt.ErrRedacted,
+		},
+		"no secret": {ring(t, keyA), stamp.At("text", wideColumn, nil), fieldcrypt.ErrValue},
+		"unreadable": {
+			ring(t, keyA), stamp.At(scanned(t, "PKA1B2C3D4"), wideColumn, nil),
+			fieldcrypt.ErrNoOpener,
+		},
+		"without its digest": {ring(t, keyA), stamp.At(secret, chestPIN, nil), blindindex.ErrBlindIndex},
+		"digest alone":       {ring(t, keyA), stamp.DigestOf(secret, chestPIN, nil), blindindex.ErrBlindIndex},
+		"digest of no index": {ring(t, keyA), stamp.DigestOf(secret, wideColumn, nil), blindindex.ErrBlindIndex},
+		"nobody's":           {ring(t, keyA), stamp.At(secret, heldSecret, nil), seal.ErrNoTenant},
 	} {
 		rec := new(recorder)
 		for place, on := range within(t, newDriver(t, rec, driver.Config{Keyring: test.ring})) {
@@ -207,8 +225,8 @@ func TestDriverFailsClosed(t *testing.T) {
 				if !errors.Is(err, test.want) || !errors.As(err, &detail) {
 					t.Errorf("%s, %s, %s: got %v, want %v", name, place, door.name, err, test.want)
 				}
-				if errors.Is(test.want, stamp.ErrNoLocation) && name != "of a builder's field" && name != "pointer to a pointer" &&
-					!strings.Contains(err.Error(), "encrypted.At(") {
+				if errors.Is(test.want, stamp.ErrNoLocation) && name != "of a builder's field" &&
+					name != "pointer to a pointer" && !strings.Contains(err.Error(), "encrypted.At(") {
 					t.Errorf("%s, %s, %s: the error doesn't say what to do: %v", name, place, door.name, err)
 				}
 			}
@@ -253,7 +271,8 @@ func TestDialects(t *testing.T) {
 		t.Errorf("got %v, %v", drv, err)
 	}
 	for _, next := range []dialect.Driver{new(recorder), new(sqlite)} {
-		if drv, err := driver.New(next, driver.Config{Keyring: ring(t, keyA)}); err != nil || drv.Dialect() != next.Dialect() {
+		if drv, err := driver.New(next, driver.Config{Keyring: ring(t, keyA)}); err != nil ||
+			drv.Dialect() != next.Dialect() {
 			t.Errorf("%s: %v", next.Dialect(), err)
 		}
 	}
@@ -271,12 +290,14 @@ func TestTooManyArgs(t *testing.T) {
 		for place, on := range within(t, newDriver(t, test.next, driver.Config{Keyring: ring(t, keyA)})) {
 			for _, door := range doors(t.Context()) {
 				test.rec.calls = nil
-				if err := door.call(on, insert, make([]any, test.limit)); err != nil || !slices.Equal(test.rec.calls, []string{door.name}) {
+				if err := door.call(on, insert, make([]any, test.limit)); err != nil ||
+					!slices.Equal(test.rec.calls, []string{door.name}) {
 					t.Errorf("%s, %s, %s: %v after %v", test.next.Dialect(), place, door.name, err, test.rec.calls)
 				}
 				test.rec.calls = nil
 				err := door.call(on, insert, make([]any, test.limit+1))
-				if !errors.Is(err, statement.ErrTooManyArgs) || !strings.Contains(err.Error(), fmt.Sprint(test.limit)) || len(test.rec.calls) > 0 {
+				if !errors.Is(err, statement.ErrTooManyArgs) ||
+					!strings.Contains(err.Error(), fmt.Sprint(test.limit)) || len(test.rec.calls) > 0 {
 					t.Errorf("%s, %s, %s: %v after %v", test.next.Dialect(), place, door.name, err, test.rec.calls)
 				}
 			}
@@ -294,11 +315,17 @@ func TestConfigOfNoColumn(t *testing.T) {
 		cfg driver.Config
 		of  column.Column
 	}{
-		"encryption":             {driver.Config{States: states.New(states.Encryption, states.Off, none...)}, none[0]},
-		"binding":                {driver.Config{States: binding(states.Require, none...)}, none[0]},
-		"tenant keys":            {driver.Config{States: states.New(states.TenantKeys, states.Accept, none...)}, none[0]},
-		"binding, no tenant":     {driver.Config{States: binding(states.Accept, noTenant...)}, noTenant[0]},
-		"tenant keys, no tenant": {driver.Config{States: states.New(states.TenantKeys, states.Write, noTenant...)}, noTenant[0]},
+		"encryption": {driver.Config{States: states.New(states.Encryption, states.Off, none...)}, none[0]},
+		"binding":    {driver.Config{States: binding(states.Require, none...)}, none[0]},
+		"tenant keys": {
+			driver.Config{States: states.New(states.TenantKeys, states.Accept, none...)},
+			none[0],
+		},
+		"binding, no tenant": {driver.Config{States: binding(states.Accept, noTenant...)}, noTenant[0]},
+		"tenant keys, no tenant": {
+			driver.Config{States: states.New(states.TenantKeys, states.Write, noTenant...)},
+			noTenant[0],
+		},
 	} {
 		drv, err := driver.New(new(recorder), test.cfg)
 		if drv != nil || !errors.Is(err, column.ErrNoColumn) || !strings.Contains(err.Error(), test.of.String()) {
@@ -309,7 +336,8 @@ func TestConfigOfNoColumn(t *testing.T) {
 		}
 	}
 	newDriver(t, new(recorder), driver.Config{States: slices.Concat(
-		states.New(states.Encryption, states.Write, noTenant...), binding(states.Require, rentedKey), binding(states.Require, rentedKey.InSchema("billing")),
+		states.New(states.Encryption, states.Write, noTenant...), binding(states.Require, rentedKey),
+		binding(states.Require, rentedKey.InSchema("billing")),
 	)})
 }
 
@@ -354,7 +382,8 @@ func TestHiddenSecrets(t *testing.T) {
 		drv := newDriver(t, rec, driver.Config{Keyring: ring(t, keyA)})
 		for _, door := range doors(t.Context()) {
 			var detail *fieldcrypt.Error
-			if err := door.call(drv, insert, []any{arg}); !errors.Is(err, stamp.ErrNoLocation) || !errors.As(err, &detail) {
+			if err := door.call(drv, insert, []any{arg}); !errors.Is(err, stamp.ErrNoLocation) ||
+				!errors.As(err, &detail) {
 				t.Errorf("%T by %s: got %v, want ErrNoLocation", arg, door.name, err)
 			}
 		}
@@ -396,7 +425,8 @@ func TestMarkers(t *testing.T) {
 	} {
 		for _, door := range doors(t.Context()) {
 			var detail *fieldcrypt.Error
-			if err := door.call(drv, insert, []any{arg}); !errors.Is(err, fieldcrypt.ErrRedacted) || !errors.As(err, &detail) {
+			if err := door.call(drv, insert, []any{arg}); !errors.Is(err, fieldcrypt.ErrRedacted) ||
+				!errors.As(err, &detail) {
 				t.Errorf("%T by %s: got %v, want ErrRedacted", arg, door.name, err)
 			}
 		}
@@ -450,7 +480,8 @@ func TestLookup(t *testing.T) {
 		selector := entsql.Dialect(test.next.Dialect()).Select("*").From(entsql.Table("chest"))
 		blindindex.Lookup(chestPIN, fieldcrypt.New("text"))(selector)
 		query, args := selector.Query()
-		if err := newDriver(t, test.next, driver.Config{Keyring: r}).Query(t.Context(), query, args, &entsql.Rows{}); err != nil {
+		if err := newDriver(t, test.next, driver.Config{Keyring: r}).
+			Query(t.Context(), query, args, &entsql.Rows{}); err != nil {
 			t.Fatal(err)
 		}
 		all, err := new(blindindex.Digester).All(r, chestPIN, "text")
@@ -458,7 +489,8 @@ func TestLookup(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := test.rec.args[len(test.rec.args)-1].(string)
-		if len(all) != 2 || !strings.Contains(got, fmt.Sprintf("%x", all[0])) || !strings.Contains(got, fmt.Sprintf("%x", all[1])) {
+		if len(all) != 2 || !strings.Contains(got, fmt.Sprintf("%x", all[0])) ||
+			!strings.Contains(got, fmt.Sprintf("%x", all[1])) {
 			t.Errorf("got %s", got)
 		}
 		test.rec.calls = nil

@@ -131,7 +131,8 @@ func printers() []printer {
 			panic(v)
 		}},
 	}
-	for _, verb := range strings.Split("%v %+v %#v %s %q %+q %#q %x %X % x %#x %d %o %b %t %c %U %e %g %64.40s %z", " %") {
+	for _, verb := range strings.Split("%v %+v %#v %s %q %+q %#q %x %X % x %#x %d %o %b %t %c %U %e %g %64.40s %z",
+		" %") {
 		verb = "%" + strings.TrimPrefix(verb, "%")
 		all = append(all, printer{"fmt " + verb, func(v any) string { return fmt.Sprintf(verb, v) }})
 	}
@@ -364,7 +365,8 @@ func TestLeaksAreFound(t *testing.T) {
 	}
 	for name, output := range map[string]string{
 		"hexadecimal": hex.EncodeToString([]byte(canary)), "base64": base64.StdEncoding.EncodeToString([]byte(canary)),
-		"upper case": strings.ToUpper(canary), "hex dump": hex.Dump([]byte(canary)), "numbers": fmt.Sprintf("%d", []byte(canary)),
+		"upper case": strings.ToUpper(canary), "hex dump": hex.Dump([]byte(canary)), "numbers": fmt.Sprintf("%d",
+			[]byte(canary)),
 		"Go syntax": fmt.Sprintf("%#v", []byte(canary)), "middle": canary[9:20],
 	} {
 		if _, found := leaks(output, secrets); !found {
@@ -399,7 +401,8 @@ func TestRedaction(t *testing.T) {
 		fieldcrypt.NewValue(canary),
 		fieldcrypt.Value[int]{},
 		r, r.Primary(), arg,
-		inserted, digest, lookup[0], stamp.At(fieldcrypt.New(canary), wideColumn, nil), stamp.DigestOf(fieldcrypt.New(canary), chestPIN, nil),
+		inserted, digest, lookup[0], stamp.At(fieldcrypt.New(canary), wideColumn, nil),
+		stamp.DigestOf(fieldcrypt.New(canary), chestPIN, nil),
 		&column.Guard{Stored: canary}, &column.Refusal{Err: errors.New(canary)},
 	} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%10s", "%z"} {
@@ -407,10 +410,12 @@ func TestRedaction(t *testing.T) {
 				t.Errorf("%s of a %T: got %q", verb, v, got)
 			}
 		}
-		if got := v.(fmt.Stringer).String() + v.(fmt.GoStringer).GoString(); got != fieldcrypt.Redacted+fieldcrypt.Redacted {
+		if got := v.(fmt.Stringer).String() + v.(fmt.GoStringer).GoString(); got != fieldcrypt.Redacted+
+			fieldcrypt.Redacted {
 			t.Errorf("%T: got %q", v, got)
 		}
-		if got := logged(v, func(w io.Writer) slog.Handler { return slog.NewTextHandler(w, nil) }); strings.Count(got, fieldcrypt.Redacted) != 4 {
+		if got := logged(v, func(w io.Writer) slog.Handler { return slog.NewTextHandler(w, nil) }); strings.Count(got,
+			fieldcrypt.Redacted) != 4 {
 			t.Errorf("%T: got %s", v, got)
 		}
 	}

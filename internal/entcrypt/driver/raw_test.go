@@ -89,22 +89,38 @@ func TestRawIsCounted(t *testing.T) {
 		want  error
 		rows  int // that have a token afterwards
 	}{
-		"one row":             {"UPDATE vault SET wide = ? WHERE id = ?", []any{s(), 1}, nil, 1},
-		"no row":              {"UPDATE vault SET wide = ? WHERE id = ?", []any{s(), 9}, nil, 0},
-		"all rows":            {"UPDATE vault SET wide = ?", []any{s()}, stamp.ErrManyRows, 0},
-		"two rows":            {"UPDATE vault SET wide = ? WHERE id < ?", []any{s(), 3}, stamp.ErrManyRows, 0},
-		"by another column":   {"UPDATE vault SET wide = ? WHERE wide = ?", []any{s(), "one"}, nil, 1},
-		"two secrets":         {"UPDATE vault SET wide = CASE id WHEN 1 THEN ? ELSE ? END WHERE id < 3", []any{s(), s()}, nil, 2},
-		"two of three":        {"UPDATE vault SET wide = CASE id WHEN 1 THEN ? ELSE ? END", []any{s(), s()}, stamp.ErrManyRows, 0},
-		"insert":              {"INSERT INTO vault (wide, note) VALUES (?, ?)", []any{s(), "x"}, nil, 1},
-		"insert two":          {"INSERT INTO vault (wide) VALUES (?), (?)", []any{s(), s()}, nil, 2},
-		"insert absent":       {"INSERT INTO vault (wide) VALUES (?), (?)", []any{s(), stamp.At(fieldcrypt.Secret{}, wideColumn, nil)}, stamp.ErrManyRows, 0},
+		"one row":           {"UPDATE vault SET wide = ? WHERE id = ?", []any{s(), 1}, nil, 1},
+		"no row":            {"UPDATE vault SET wide = ? WHERE id = ?", []any{s(), 9}, nil, 0},
+		"all rows":          {"UPDATE vault SET wide = ?", []any{s()}, stamp.ErrManyRows, 0},
+		"two rows":          {"UPDATE vault SET wide = ? WHERE id < ?", []any{s(), 3}, stamp.ErrManyRows, 0},
+		"by another column": {"UPDATE vault SET wide = ? WHERE wide = ?", []any{s(), "one"}, nil, 1},
+		"two secrets": {
+			"UPDATE vault SET wide = CASE id WHEN 1 THEN ? ELSE ? END WHERE id < 3",
+			[]any{s(), s()},
+			nil, 2,
+		},
+		"two of three": {
+			"UPDATE vault SET wide = CASE id WHEN 1 THEN ? ELSE ? END",
+			[]any{s(), s()},
+			stamp.ErrManyRows, 0,
+		},
+		"insert":     {"INSERT INTO vault (wide, note) VALUES (?, ?)", []any{s(), "x"}, nil, 1},
+		"insert two": {"INSERT INTO vault (wide) VALUES (?), (?)", []any{s(), s()}, nil, 2},
+		"insert absent": {
+			"INSERT INTO vault (wide) VALUES (?), (?)",
+			[]any{s(), stamp.At(fieldcrypt.Secret{}, wideColumn, nil)},
+			stamp.ErrManyRows, 0,
+		},
 		"insert from a query": {"INSERT INTO vault (wide) SELECT ? FROM vault", []any{s()}, stamp.ErrManyRows, 0},
 		"one of a query":      {"INSERT INTO vault (wide) SELECT ? FROM vault WHERE id = 1", []any{s()}, nil, 1},
-		"upsert":              {"INSERT INTO vault (id, wide) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET wide = ?", []any{s(), s()}, nil, 1},
-		"numbered":            {"UPDATE vault SET wide = ?1 WHERE id IN (1, 2)", []any{s()}, stamp.ErrManyRows, 0},
-		"dollar":              {"UPDATE vault SET wide = $1 WHERE id = $2", []any{s(), 1}, errAny, 0},
-		"wrong table":         {"UPDATE nothing SET wide = ?", []any{s()}, errAny, 0},
+		"upsert": {
+			"INSERT INTO vault (id, wide) VALUES (1, ?) ON CONFLICT (id) DO UPDATE SET wide = ?",
+			[]any{s(), s()},
+			nil, 1,
+		},
+		"numbered":    {"UPDATE vault SET wide = ?1 WHERE id IN (1, 2)", []any{s()}, stamp.ErrManyRows, 0},
+		"dollar":      {"UPDATE vault SET wide = $1 WHERE id = $2", []any{s(), 1}, errAny, 0},
+		"wrong table": {"UPDATE nothing SET wide = ?", []any{s()}, errAny, 0},
 		"fewer of another": {"UPDATE vault SET wide = CASE id WHEN 1 THEN ? ELSE ? END, narrow = ? WHERE id < 3", []any{
 			s(), s(), stamp.At(fieldcrypt.New("pin"), narrowColumn, nil),
 		}, stamp.ErrManyRows, 0},
@@ -158,7 +174,8 @@ func TestRawIsCounted(t *testing.T) {
 					if err := tx.Commit(); err != nil {
 						t.Errorf("%s: commit: %v", name, err)
 					}
-					if n := len(stored(t, db, "SELECT id FROM vault WHERE note = 'before' AND narrow = 'after' AND id <= 3")); n != 3 && name[:9] != "no secret" {
+					if n := len(stored(t, db, "SELECT id FROM vault WHERE note = 'before' AND narrow = 'after' AND "+
+						"id <= 3")); n != 3 && name[:9] != "no secret" {
 						t.Errorf("%s: %d of the caller's rows are left", name, n)
 					}
 				}
@@ -185,8 +202,8 @@ func TestRawRows(t *testing.T) {
 	r := ring(t, keyA)
 	db, next := openDB(t, vaultTables...)
 	drv := newDriver(t, next, driver.Config{Keyring: r}).(contextDriver)
-	rows, err := drv.QueryContext(t.Context(), "UPDATE vault SET wide = ? WHERE id = 2 RETURNING id, wide, note, 1.5, x'00ff'",
-		stamp.At(fieldcrypt.New("text"), wideColumn, nil))
+	rows, err := drv.QueryContext(t.Context(), "UPDATE vault SET wide = ? WHERE id = 2 RETURNING id, wide, note, "+
+		"1.5, x'00ff'", stamp.At(fieldcrypt.New("text"), wideColumn, nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,7 +220,8 @@ func TestRawRows(t *testing.T) {
 	if !rows.Next() {
 		t.Fatal(rows.Err())
 	}
-	if err := rows.Scan(&id, &secret, &note, &f, &raw); err != nil || id != 2 || note.Valid || f != 1.5 || string(raw) != "\x00\xff" {
+	if err := rows.Scan(&id, &secret, &note, &f, &raw); err != nil || id != 2 || note.Valid || f != 1.5 ||
+		string(raw) != "\x00\xff" {
 		t.Errorf("got %d, %v, %v, %x, %v", id, note, f, raw, err)
 	}
 	if rows.Next() {
@@ -265,7 +283,8 @@ func TestRawRowsClosedEarly(t *testing.T) { //nolint:paralleltest // it counts g
 			if err := run("INSERT INTO vault (wide) VALUES (?), (?) RETURNING id", read, s(), s()); err != nil {
 				t.Fatal(err)
 			}
-			if err := run("UPDATE vault SET wide = ? WHERE id <= 3 RETURNING id", read, s()); !errors.Is(err, stamp.ErrManyRows) {
+			if err := run("UPDATE vault SET wide = ? WHERE id <= 3 RETURNING id", read, s()); !errors.Is(err,
+				stamp.ErrManyRows) {
 				t.Fatalf("run %d: got %v", n, err)
 			}
 		}
@@ -273,7 +292,8 @@ func TestRawRowsClosedEarly(t *testing.T) { //nolint:paralleltest // it counts g
 	if got := stored(t, db, "SELECT id FROM vault WHERE wide LIKE 'gAAAA%'"); len(got) != 400 {
 		t.Errorf("%d rows have a token", len(got))
 	}
-	if got := stored(t, db, "SELECT wide FROM vault WHERE id <= 3"); !slices.Equal(got, []string{"one", "two", "three"}) {
+	if got := stored(t, db, "SELECT wide FROM vault WHERE id <= 3"); !slices.Equal(got,
+		[]string{"one", "two", "three"}) {
 		t.Errorf("got %v", got)
 	}
 	if open := db.Stats().InUse; open > 0 {
@@ -293,7 +313,8 @@ func TestRawRowsOfAnEndedContext(t *testing.T) {
 	db, next := openDB(t, vaultTables...)
 	drv := newDriver(t, next, driver.Config{Keyring: ring(t, keyA)}).(contextDriver)
 	ctx, cancel := context.WithCancel(t.Context())
-	rows, err := drv.QueryContext(ctx, "UPDATE vault SET wide = ? WHERE id = 1 RETURNING id", stamp.At(fieldcrypt.New("text"), wideColumn, nil))
+	rows, err := drv.QueryContext(ctx, "UPDATE vault SET wide = ? WHERE id = 1 RETURNING id",
+		stamp.At(fieldcrypt.New("text"), wideColumn, nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -320,17 +341,53 @@ func TestRawDigests(t *testing.T) {
 		args  []any
 		want  error
 	}{
-		"both":            {"INSERT INTO chest (pin, pin_index) VALUES (?, ?)", []any{at("a"), digest("a")}, nil},
-		"two rows":        {"INSERT INTO chest (pin, pin_index) VALUES (?, ?), (?, ?)", []any{at("a"), digest("a"), at("b"), digest("b")}, nil},
-		"twice the same":  {"INSERT INTO chest (pin, pin_index) VALUES (?, ?), (?, ?)", []any{at("a"), digest("a"), at("a"), digest("a")}, nil},
-		"absent":          {"INSERT INTO chest (pin, pin_index) VALUES (?, ?)", []any{stamp.At(fieldcrypt.Secret{}, chestPIN, nil), stamp.DigestOf(fieldcrypt.Secret{}, chestPIN, nil)}, nil},
-		"no digest":       {"INSERT INTO chest (pin) VALUES (?)", []any{at("a")}, blindindex.ErrBlindIndex},
-		"one of two":      {"INSERT INTO chest (pin, pin_index) VALUES (?, ?), (?, ?)", []any{at("a"), digest("a"), at("b"), nil}, blindindex.ErrBlindIndex},
-		"no secret":       {"INSERT INTO chest (pin, pin_index) VALUES (?, ?)", []any{nil, digest("a")}, blindindex.ErrBlindIndex},
-		"of another":      {"INSERT INTO chest (pin, pin_index) VALUES (?, ?)", []any{at("a"), digest("b")}, blindindex.ErrBlindIndex},
-		"one too many":    {"INSERT INTO chest (pin, pin_index) VALUES (?, ?), (NULL, ?)", []any{at("a"), digest("a"), digest("a")}, blindindex.ErrBlindIndex},
-		"lookup by hand":  {"UPDATE chest SET id = 7 WHERE pin_index = ?", []any{digest("a")}, blindindex.ErrBlindIndex},
-		"several columns": {"INSERT INTO chest (pin, pin_index) VALUES (?, ?) RETURNING (SELECT ?)", []any{at("a"), digest("a"), stamp.At(fieldcrypt.New("x"), wideColumn, nil)}, nil},
+		"both": {"INSERT INTO chest (pin, pin_index) VALUES (?, ?)", []any{at("a"), digest("a")}, nil},
+		"two rows": {
+			"INSERT INTO chest (pin, pin_index) VALUES (?, ?), (?, ?)",
+			[]any{at("a"), digest("a"), at("b"), digest("b")},
+			nil,
+		},
+		"twice the same": {
+			"INSERT INTO chest (pin, pin_index) VALUES (?, ?), (?, ?)",
+			[]any{at("a"), digest("a"), at("a"), digest("a")},
+			nil,
+		},
+		"absent": {
+			"INSERT INTO chest (pin, pin_index) VALUES (?, ?)",
+			[]any{stamp.At(fieldcrypt.Secret{}, chestPIN, nil), stamp.DigestOf(fieldcrypt.Secret{}, chestPIN, nil)},
+			nil,
+		},
+		"no digest": {"INSERT INTO chest (pin) VALUES (?)", []any{at("a")}, blindindex.ErrBlindIndex},
+		"one of two": {
+			"INSERT INTO chest (pin, pin_index) VALUES (?, ?), (?, ?)",
+			[]any{at("a"), digest("a"), at("b"), nil},
+			blindindex.ErrBlindIndex,
+		},
+		"no secret": {
+			"INSERT INTO chest (pin, pin_index) VALUES (?, ?)",
+			[]any{nil, digest("a")},
+			blindindex.ErrBlindIndex,
+		},
+		"of another": {
+			"INSERT INTO chest (pin, pin_index) VALUES (?, ?)",
+			[]any{at("a"), digest("b")},
+			blindindex.ErrBlindIndex,
+		},
+		"one too many": {
+			"INSERT INTO chest (pin, pin_index) VALUES (?, ?), (NULL, ?)",
+			[]any{at("a"), digest("a"), digest("a")},
+			blindindex.ErrBlindIndex,
+		},
+		"lookup by hand": {
+			"UPDATE chest SET id = 7 WHERE pin_index = ?",
+			[]any{digest("a")},
+			blindindex.ErrBlindIndex,
+		},
+		"several columns": {
+			"INSERT INTO chest (pin, pin_index) VALUES (?, ?) RETURNING (SELECT ?)",
+			[]any{at("a"), digest("a"), stamp.At(fieldcrypt.New("x"), wideColumn, nil)},
+			nil,
+		},
 	} {
 		db, next := openDB(t, vaultTables...)
 		err := newDriver(t, next, driver.Config{Keyring: r}).Exec(t.Context(), test.query, test.args, nil)
@@ -338,7 +395,8 @@ func TestRawDigests(t *testing.T) {
 		if !errors.Is(err, test.want) || err != nil && (!errors.As(err, &detail) || detail.Column != "pin") {
 			t.Errorf("%s: got %v, want %v", name, err, test.want)
 		}
-		pins, digests := stored(t, db, "SELECT pin FROM chest ORDER BY id"), stored(t, db, "SELECT pin_index FROM chest ORDER BY id")
+		pins, digests := stored(t, db, "SELECT pin FROM chest ORDER BY id"), stored(t, db,
+			"SELECT pin_index FROM chest ORDER BY id")
 		if err != nil && len(pins) > 0 {
 			t.Errorf("%s: %d rows are stored", name, len(pins))
 		}
@@ -371,13 +429,26 @@ func TestRawTenants(t *testing.T) {
 		want   error
 		of     *keyring.Ring
 	}{
-		"bound by the schema":     {heldSecret, "b", driver.Config{}, nil, bound(t, r, heldSecret, "b")},
-		"of nobody":               {heldSecret, nil, driver.Config{}, seal.ErrNoTenant, nil},
-		"not bound":               {rentedKey, "b", driver.Config{}, nil, r},
-		"not bound, of nobody":    {rentedKey, nil, driver.Config{}, nil, r},
-		"bound by the client":     {rentedKey, "b", driver.Config{States: binding(states.Require, rentedKey)}, nil, bound(t, r, rentedKey, "b")},
-		"bound by it, of nobody":  {rentedKey, nil, driver.Config{States: binding(states.Require, rentedKey)}, seal.ErrNoTenant, nil},
-		"in a schema of run time": {rentedKey.InSchema("main"), "b", driver.Config{States: binding(states.Require, rentedKey)}, nil, bound(t, r, rentedKey, "b")},
+		"bound by the schema":  {heldSecret, "b", driver.Config{}, nil, bound(t, r, heldSecret, "b")},
+		"of nobody":            {heldSecret, nil, driver.Config{}, seal.ErrNoTenant, nil},
+		"not bound":            {rentedKey, "b", driver.Config{}, nil, r},
+		"not bound, of nobody": {rentedKey, nil, driver.Config{}, nil, r},
+		"bound by the client": {
+			rentedKey, "b",
+			driver.Config{States: binding(states.Require, rentedKey)},
+			nil,
+			bound(t, r, rentedKey, "b"),
+		},
+		"bound by it, of nobody": {
+			rentedKey, nil,
+			driver.Config{States: binding(states.Require, rentedKey)},
+			seal.ErrNoTenant, nil,
+		},
+		"in a schema of run time": {
+			rentedKey.InSchema("main"), "b",
+			driver.Config{States: binding(states.Require, rentedKey)},
+			nil, bound(t, r, rentedKey, "b"),
+		},
 	} {
 		db, next := openDB(t, vaultTables...)
 		test.cfg.Keyring = r
@@ -410,7 +481,8 @@ func TestInSchema(t *testing.T) {
 	args := []any{stamp.At(fieldcrypt.New("text"), unique, nil), stamp.DigestOf(fieldcrypt.New("text"), unique, nil)}
 	rec := &schemaRecorder{}
 	rec.changed = 1
-	if err := newDriver(t, rec, driver.Config{Keyring: ring(t, keyA, keyB)}).Exec(t.Context(), insert, args, nil); err != nil {
+	if err := newDriver(t, rec, driver.Config{Keyring: ring(t, keyA, keyB)}).
+		Exec(t.Context(), insert, args, nil); err != nil {
 		t.Fatal(err)
 	}
 	if n := len(rec.queries); n < 2 || !strings.Contains(rec.queries[1], `UPDATE "billing"."letter" SET "stamp_index"`) {

@@ -50,7 +50,8 @@ var (
 	chestPIN = column.Column{Table: "chest", Name: "pin", Size: 500, Type: "string", Index: "pin_index"}
 
 	fields = map[string]column.Field{
-		"rented.key": register(&rentedKey), "rented.pin": register(&rentedPIN), "held.key": register(&heldKey), "chest.pin": register(&chestPIN),
+		"rented.key": register(&rentedKey), "rented.pin": register(&rentedPIN), "held.key": register(&heldKey),
+		"chest.pin": register(&chestPIN),
 	}
 )
 
@@ -80,7 +81,8 @@ func open(t *testing.T, cfg cryptdriver.Config) client {
 	t.Cleanup(func() { _ = db.Close() })
 	db.SetMaxOpenConns(1)
 	for _, statement := range []string{
-		"CREATE TABLE rented (id INTEGER PRIMARY KEY, key TEXT, pin TEXT, user_id TEXT, kind TEXT, UNIQUE (user_id, kind))",
+		"CREATE TABLE rented (id INTEGER PRIMARY KEY, key TEXT, pin TEXT, user_id TEXT, kind TEXT, UNIQUE (user_id, " +
+			"kind))",
 		"CREATE TABLE owners (id INTEGER PRIMARY KEY, user_id TEXT, name TEXT)",
 		"CREATE TABLE held (id INTEGER PRIMARY KEY, key TEXT, user_id TEXT, account_id INTEGER)",
 		"CREATE TABLE chest (id INTEGER PRIMARY KEY, pin TEXT, pin_index BLOB, note TEXT)",
@@ -225,16 +227,20 @@ func TestTenantText(t *testing.T) {
 		"UUID": {id, id.String()}, "UUID pointer": {&id, id.String()}, "int": {n, "42"}, "int pointer": {&n, "42"},
 		"uint8": {uint8(7), "7"}, "NullString": {sql.NullString{String: text, Valid: true}, text},
 		"NullString pointer": {&sql.NullString{String: text, Valid: true}, text},
-		"NullInt64":          {&sql.NullInt64{Int64: -3, Valid: true}, "-3"}, "Null": {sql.Null[string]{V: text, Valid: true}, text},
-		"named": {sql.Named("n", text), text}, "guard": {&column.Guard{Stored: &n}, "42"}, "empty": {"", ""},
+		"NullInt64":          {&sql.NullInt64{Int64: -3, Valid: true}, "-3"},
+		"Null":               {sql.Null[string]{V: text, Valid: true}, text},
+		"named":              {sql.Named("n", text), text}, "guard": {&column.Guard{Stored: &n}, "42"},
+		"empty": {"", ""},
 	} {
 		if got, ok := stamp.TenantText(test.value); !ok || got != test.want {
 			t.Errorf("%s: got %q, %v, want %q", name, got, ok, test.want)
 		}
 	}
 	for name, value := range map[string]any{
-		"nil": nil, "nil pointer": (*string)(nil), "nil UUID": (*uuid.UUID)(nil), "nil bytes": []byte(nil), "NULL": sql.NullString{},
-		"NULL pointer": &sql.NullString{}, "bool": true, "float": 1.5, "struct": struct{}{}, "secret": fieldcrypt.New("x"), "list": []string{"a"},
+		"nil": nil, "nil pointer": (*string)(nil), "nil UUID": (*uuid.UUID)(nil), "nil bytes": []byte(nil),
+		"NULL":         sql.NullString{},
+		"NULL pointer": &sql.NullString{}, "bool": true, "float": 1.5, "struct": struct{}{},
+		"secret": fieldcrypt.New("x"), "list": []string{"a"},
 	} {
 		if got, ok := stamp.TenantText(value); ok || got != "" {
 			t.Errorf("%s: got %q", name, got)
@@ -252,21 +258,33 @@ func TestAt(t *testing.T) {
 		want error // of a refusal; nil for none
 		null bool
 	}{
-		"secret":            {stamp.At(s, chestPIN, nil), nil, false},
-		"pointer":           {stamp.At(&s, chestPIN, nil), nil, false},
-		"value":             {stamp.At(fieldcrypt.NewValue([]byte("x")), chestPIN, nil), nil, false},
-		"digest":            {stamp.DigestOf(s, chestPIN, nil), nil, false},
-		"absent":            {stamp.At(fieldcrypt.Secret{}, chestPIN, nil), nil, true},
-		"nil":               {stamp.At(absent, chestPIN, nil), nil, true},
-		"digest of absent":  {stamp.DigestOf(fieldcrypt.Secret{}, chestPIN, nil), nil, true},
-		"text":              {stamp.At("canary", chestPIN, nil), fieldcrypt.ErrValue, false},
-		"digest of a text":  {stamp.DigestOf("canary", chestPIN, nil), fieldcrypt.ErrValue, false},
-		"no blind index":    {stamp.DigestOf(s, rentedKey, nil), blindindex.ErrBlindIndex, false},
-		"too long":          {stamp.At(fieldcrypt.New(strings.Repeat("x", 304)), chestPIN, nil), column.ErrTooLong, false},
-		"digest, too long":  {stamp.DigestOf(fieldcrypt.New(strings.Repeat("x", 304)), chestPIN, nil), column.ErrTooLong, false},
-		"not text":          {stamp.At(fieldcrypt.New("\xff"), chestPIN, nil), column.ErrNotText, false},
-		"redaction marker":  {stamp.At(fieldcrypt.New(fieldcrypt.Redacted), chestPIN, nil), fieldcrypt.ErrRedacted, false},
-		"value of no value": {stamp.At(fieldcrypt.NewValue(map[string]any{"f": func() {}}), chestPIN, nil), fieldcrypt.ErrValue, false},
+		"secret":           {stamp.At(s, chestPIN, nil), nil, false},
+		"pointer":          {stamp.At(&s, chestPIN, nil), nil, false},
+		"value":            {stamp.At(fieldcrypt.NewValue([]byte("x")), chestPIN, nil), nil, false},
+		"digest":           {stamp.DigestOf(s, chestPIN, nil), nil, false},
+		"absent":           {stamp.At(fieldcrypt.Secret{}, chestPIN, nil), nil, true},
+		"nil":              {stamp.At(absent, chestPIN, nil), nil, true},
+		"digest of absent": {stamp.DigestOf(fieldcrypt.Secret{}, chestPIN, nil), nil, true},
+		"text":             {stamp.At("canary", chestPIN, nil), fieldcrypt.ErrValue, false},
+		"digest of a text": {stamp.DigestOf("canary", chestPIN, nil), fieldcrypt.ErrValue, false},
+		"no blind index":   {stamp.DigestOf(s, rentedKey, nil), blindindex.ErrBlindIndex, false},
+		"too long": {
+			stamp.At(fieldcrypt.New(strings.Repeat("x", 304)), chestPIN, nil),
+			column.ErrTooLong, false,
+		},
+		"digest, too long": {
+			stamp.DigestOf(fieldcrypt.New(strings.Repeat("x", 304)), chestPIN, nil),
+			column.ErrTooLong, false,
+		},
+		"not text": {stamp.At(fieldcrypt.New("\xff"), chestPIN, nil), column.ErrNotText, false},
+		"redaction marker": {
+			stamp.At(fieldcrypt.New(fieldcrypt.Redacted), chestPIN, nil),
+			fieldcrypt.ErrRedacted, false,
+		},
+		"value of no value": {
+			stamp.At(fieldcrypt.NewValue(map[string]any{"f": func() {}}), chestPIN, nil),
+			fieldcrypt.ErrValue, false,
+		},
 	} {
 		refusal, refused := test.got.(*column.Refusal)
 		if refused != (test.want != nil) || (test.got == nil) != test.null {
@@ -276,8 +294,8 @@ func TestAt(t *testing.T) {
 			continue
 		}
 		var detail *fieldcrypt.Error
-		if !errors.Is(refusal.Err, test.want) || !errors.As(refusal.Err, &detail) || detail.Table != "chest" && detail.Table != "rented" ||
-			strings.Contains(refusal.Err.Error(), "canary") {
+		if !errors.Is(refusal.Err, test.want) || !errors.As(refusal.Err, &detail) ||
+			detail.Table != "chest" && detail.Table != "rented" || strings.Contains(refusal.Err.Error(), "canary") {
 			t.Errorf("%s: got %v, want %v", name, refusal.Err, test.want)
 		}
 	}
@@ -374,7 +392,10 @@ func TestDigests(t *testing.T) {
 		t.Errorf("got the digest %x", got)
 	}
 	// Clearing many at once is allowed, since NULL is no token.
-	if err := c.create(t, "chest", 1, []entsql.ConflictOption{entsql.ConflictColumns("id"), entsql.ResolveWithNewValues()}, set{"pin", "six"}); err != nil {
+	if err := c.create(t, "chest", 1, []entsql.ConflictOption{
+		entsql.ConflictColumns("id"),
+		entsql.ResolveWithNewValues(),
+	}, set{"pin", "six"}); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := c.update(t, updateSpec("chest", "id"), nil, set{"pin", nil}); n != 2 || err != nil {
@@ -398,7 +419,8 @@ func TestBatch(t *testing.T) {
 		stamp.Batch("test", spec)
 		return sqlgraph.BatchCreate(t.Context(), c.Driver, spec)
 	}
-	if err := batch(nil, createSpec(t, "rented", 1, set{"key", "one"}, set{"user_id", "a"}), createSpec(t, "rented", 2, set{"user_id", "b"}),
+	if err := batch(nil, createSpec(t, "rented", 1, set{"key", "one"}, set{"user_id", "a"}),
+		createSpec(t, "rented", 2, set{"user_id", "b"}),
 		createSpec(t, "rented", 3, set{"key", "three"}, set{"pin", "pin"}, set{"user_id", "b"})); err != nil {
 		t.Fatal(err)
 	}
@@ -414,7 +436,8 @@ func TestBatch(t *testing.T) {
 			createSpec(t, "rented", 2, set{"key", "new two"}, set{"user_id", "d"}, set{"pin", "p"}),
 		}
 	}
-	if err := batch([]entsql.ConflictOption{entsql.ConflictColumns("id"), entsql.ResolveWithNewValues()}, again()...); err != nil {
+	if err := batch([]entsql.ConflictOption{entsql.ConflictColumns("id"), entsql.ResolveWithNewValues()},
+		again()...); err != nil {
 		t.Fatal(err)
 	}
 	opensAs(t, "new values", c.row(t, "rented", 1, "key")[0], rentedKey, "c", "new one")
@@ -443,25 +466,117 @@ func TestUpsert(t *testing.T) {
 		own  bool // the row that conflicts is the new row's tenant's
 		want []string
 	}{
-		"nothing":                         {[]entsql.ConflictOption{onID, entsql.DoNothing()}, []set{{"key", "new"}}, false, []string{"b:old", "b:old pin", "b"}},
-		"new values":                      {[]entsql.ConflictOption{onID, entsql.ResolveWithNewValues()}, []set{{"key", "new"}, {"pin", "new pin"}}, false, []string{"a:new", "a:new pin", "a"}},
-		"half of them":                    {[]entsql.ConflictOption{onID, entsql.ResolveWithNewValues()}, []set{{"key", "new"}}, false, nil},
-		"ignore":                          {[]entsql.ConflictOption{onID, entsql.ResolveWithIgnore()}, []set{{"key", "new"}}, false, []string{"b:old", "b:old pin", "b"}},
-		"secret of another's, perhaps":    {[]entsql.ConflictOption{onID, resolve(func(s *entsql.UpdateSet) { s.SetExcluded("key") })}, []set{{"key", "new"}}, false, nil},
-		"setter's, of another's, perhaps": {[]entsql.ConflictOption{onID, resolve(func(s *entsql.UpdateSet) { s.Set("key", secret(rentedKey)) })}, []set{{"key", "new"}}, false, nil},
-		"tenant only":                     {[]entsql.ConflictOption{onID, resolve(func(s *entsql.UpdateSet) { s.SetExcluded("user_id") })}, []set{{"key", "new"}}, false, nil},
-		"another field":                   {[]entsql.ConflictOption{onID, resolve(func(s *entsql.UpdateSet) { s.Set("kind", "y") })}, []set{{"key", "new"}}, false, []string{"b:old", "b:old pin", "b"}},
-		"tenant in the target":            {[]entsql.ConflictOption{onTenant, resolve(func(s *entsql.UpdateSet) { s.SetExcluded("key") })}, []set{{"key", "new"}, {"kind", "k"}}, true, []string{"a:new", "a:old pin", "a"}},
-		"setter's, tenant in the target":  {[]entsql.ConflictOption{onTenant, resolve(func(s *entsql.UpdateSet) { s.Set("pin", secret(rentedPIN)) })}, []set{{"key", "new"}, {"kind", "k"}}, true, []string{"a:old", "a:setter's", "a"}},
-		"tenant and a setter's":           {[]entsql.ConflictOption{onID, resolve(func(s *entsql.UpdateSet) { s.SetExcluded("user_id").SetExcluded("key").Set("pin", secret(rentedPIN)) })}, []set{{"key", "new"}}, false, []string{"a:new", "a:setter's", "a"}},
-		"tenant and NULL":                 {[]entsql.ConflictOption{onID, resolve(func(s *entsql.UpdateSet) { s.SetExcluded("user_id").SetExcluded("key").SetNull("pin") })}, []set{{"key", "new"}}, false, []string{"a:new", "", "a"}},
-		"NULL alone":                      {[]entsql.ConflictOption{onID, resolve(func(s *entsql.UpdateSet) { s.SetNull("pin") })}, []set{{"key", "new"}}, false, []string{"b:old", "", "b"}},
-		"another tenant":                  {[]entsql.ConflictOption{onID, resolve(func(s *entsql.UpdateSet) { s.Set("user_id", "c").SetExcluded("key").SetNull("pin") })}, []set{{"key", "new"}}, false, nil},
+		"nothing": {
+			[]entsql.ConflictOption{onID, entsql.DoNothing()},
+			[]set{{"key", "new"}},
+			false,
+			[]string{"b:old", "b:old pin", "b"},
+		},
+		"new values": {
+			[]entsql.ConflictOption{onID, entsql.ResolveWithNewValues()},
+			[]set{{"key", "new"}, {"pin", "new pin"}},
+			false,
+			[]string{"a:new", "a:new pin", "a"},
+		},
+		"half of them": {
+			[]entsql.ConflictOption{onID, entsql.ResolveWithNewValues()},
+			[]set{{"key", "new"}},
+			false, nil,
+		},
+		"ignore": {
+			[]entsql.ConflictOption{onID, entsql.ResolveWithIgnore()},
+			[]set{{"key", "new"}},
+			false,
+			[]string{"b:old", "b:old pin", "b"},
+		},
+		"secret of another's, perhaps": {[]entsql.ConflictOption{
+			onID,
+			resolve(func(s *entsql.UpdateSet) { s.SetExcluded("key") }),
+		}, []set{{"key", "new"}}, false, nil},
+		"setter's, of another's, perhaps": {[]entsql.ConflictOption{
+			onID,
+			resolve(func(s *entsql.UpdateSet) { s.Set("key", secret(rentedKey)) }),
+		}, []set{{"key", "new"}}, false, nil},
+		"tenant only": {[]entsql.ConflictOption{
+			onID,
+			resolve(func(s *entsql.UpdateSet) { s.SetExcluded("user_id") }),
+		}, []set{{"key", "new"}}, false, nil},
+		"another field": {
+			[]entsql.ConflictOption{
+				onID,
+				resolve(func(s *entsql.UpdateSet) { s.Set("kind", "y") }),
+			},
+			[]set{{"key", "new"}},
+			false,
+			[]string{"b:old", "b:old pin", "b"},
+		},
+		"tenant in the target": {
+			[]entsql.ConflictOption{
+				onTenant,
+				resolve(func(s *entsql.UpdateSet) { s.SetExcluded("key") }),
+			},
+			[]set{{"key", "new"}, {"kind", "k"}},
+			true,
+			[]string{"a:new", "a:old pin", "a"},
+		},
+		"setter's, tenant in the target": {
+			[]entsql.ConflictOption{
+				onTenant,
+				resolve(func(s *entsql.UpdateSet) { s.Set("pin", secret(rentedPIN)) }),
+			},
+			[]set{{"key", "new"}, {"kind", "k"}},
+			true,
+			[]string{"a:old", "a:setter's", "a"},
+		},
+		"tenant and a setter's": {[]entsql.ConflictOption{
+			onID,
+			resolve(func(s *entsql.UpdateSet) {
+				s.SetExcluded("user_id").SetExcluded("key").
+					Set("pin", secret(rentedPIN))
+			}),
+		}, []set{{"key", "new"}}, false, []string{"a:new", "a:setter's", "a"}},
+		"tenant and NULL": {
+			[]entsql.ConflictOption{
+				onID,
+				resolve(func(s *entsql.UpdateSet) { s.SetExcluded("user_id").SetExcluded("key").SetNull("pin") }),
+			},
+			[]set{{"key", "new"}},
+			false,
+			[]string{"a:new", "", "a"},
+		},
+		"NULL alone": {
+			[]entsql.ConflictOption{onID, resolve(func(s *entsql.UpdateSet) { s.SetNull("pin") })},
+			[]set{{"key", "new"}},
+			false,
+			[]string{"b:old", "", "b"},
+		},
+		"another tenant": {
+			[]entsql.ConflictOption{
+				onID,
+				resolve(func(s *entsql.UpdateSet) { s.Set("user_id", "c").SetExcluded("key").SetNull("pin") }),
+			},
+			[]set{{"key", "new"}},
+			false, nil,
+		},
 		"an expression for the tenant": {[]entsql.ConflictOption{onID, resolve(func(s *entsql.UpdateSet) {
 			s.Set("user_id", entsql.Expr("lower('A')")).SetExcluded("key").SetNull("pin")
 		})}, []set{{"key", "new"}}, false, nil},
-		"an expression for a secret": {[]entsql.ConflictOption{onTenant, resolve(func(s *entsql.UpdateSet) { s.Set("key", entsql.Expr("excluded.pin")) })}, []set{{"key", "new"}, {"kind", "k"}}, true, nil},
-		"a text for a secret":        {[]entsql.ConflictOption{onTenant, resolve(func(s *entsql.UpdateSet) { s.Set("key", "gAAAAA") })}, []set{{"key", "new"}, {"kind", "k"}}, true, nil},
+		"an expression for a secret": {
+			[]entsql.ConflictOption{
+				onTenant,
+				resolve(func(s *entsql.UpdateSet) { s.Set("key", entsql.Expr("excluded.pin")) }),
+			},
+			[]set{{"key", "new"}, {"kind", "k"}},
+			true, nil,
+		},
+		"a text for a secret": {
+			[]entsql.ConflictOption{
+				onTenant,
+				resolve(func(s *entsql.UpdateSet) { s.Set("key", "gAAAAA") }),
+			},
+			[]set{{"key", "new"}, {"kind", "k"}},
+			true, nil,
+		},
 	} {
 		for _, bound := range []bool{true, false} {
 			name := fmt.Sprintf("%s, bound %v", name, bound)
@@ -474,19 +589,22 @@ func TestUpsert(t *testing.T) {
 			if test.own {
 				owner = "a"
 			}
-			if err := c.create(t, "rented", 1, nil, set{"key", "old"}, set{"pin", "old pin"}, set{"user_id", owner}, set{"kind", "k"}); err != nil {
+			if err := c.create(t, "rented", 1, nil, set{"key", "old"}, set{"pin", "old pin"}, set{"user_id", owner},
+				set{"kind", "k"}); err != nil {
 				t.Fatal(err)
 			}
 			err := c.create(t, "rented", 1, test.opts, append([]set{{"user_id", "a"}}, test.sets...)...)
 			if bound && test.want == nil {
 				var detail *fieldcrypt.Error
-				if !errors.Is(err, seal.ErrWrongLocation) || !errors.As(err, &detail) || !strings.Contains(err.Error(), "user_id") {
+				if !errors.Is(err, seal.ErrWrongLocation) || !errors.As(err, &detail) ||
+					!strings.Contains(err.Error(), "user_id") {
 					t.Errorf("%s: got %v, want ErrWrongLocation", name, err)
 				}
 				opensAs(t, name, c.row(t, "rented", 1, "key")[0], rentedKey, owner, "old")
 				continue
 			}
-			if err != nil && (!strings.HasPrefix(name, "nothing") || !errors.Is(err, sql.ErrNoRows)) { // which ent returns
+			// which ent returns
+			if err != nil && (!strings.HasPrefix(name, "nothing") || !errors.Is(err, sql.ErrNoRows)) {
 				t.Errorf("%s: %v", name, err)
 				continue
 			}
@@ -523,8 +641,11 @@ func TestUpsertOfAnIndex(t *testing.T) {
 		set  func(*entsql.UpdateSet)
 		want string // "" for NULL, "-" if it is refused
 	}{
-		"new values":         {func(u *entsql.UpdateSet) { u.SetExcluded("pin").SetExcluded("pin_index") }, "new"},
-		"setter":             {func(u *entsql.UpdateSet) { u.Set("pin", s("setter's")).Set("pin_index", d("setter's")) }, "setter's"},
+		"new values": {func(u *entsql.UpdateSet) { u.SetExcluded("pin").SetExcluded("pin_index") }, "new"},
+		"setter": {func(u *entsql.UpdateSet) {
+			u.Set("pin", s("setter's")).
+				Set("pin_index", d("setter's"))
+		}, "setter's"},
 		"ignore":             {func(u *entsql.UpdateSet) { u.SetIgnore("pin").SetIgnore("pin_index") }, "old"},
 		"null":               {func(u *entsql.UpdateSet) { u.SetNull("pin").SetNull("pin_index") }, ""},
 		"another field":      {func(u *entsql.UpdateSet) { u.Set("note", "x") }, "old"},
@@ -539,7 +660,10 @@ func TestUpsertOfAnIndex(t *testing.T) {
 		if err := c.create(t, "chest", 1, nil, set{"pin", "old"}); err != nil {
 			t.Fatal(err)
 		}
-		err := c.create(t, "chest", 1, []entsql.ConflictOption{entsql.ConflictColumns("id"), entsql.ResolveWith(test.set)}, set{"pin", "new"})
+		err := c.create(t, "chest", 1, []entsql.ConflictOption{
+			entsql.ConflictColumns("id"),
+			entsql.ResolveWith(test.set),
+		}, set{"pin", "new"})
 		want := test.want
 		if want == "-" {
 			var detail *fieldcrypt.Error
@@ -579,26 +703,36 @@ func TestUpdate(t *testing.T) {
 		want      error
 		key       string // what row 1 has afterwards, and for whom
 	}{
-		"one":              {one, nil, []set{{"key", "new"}}, 1, nil, "a:new"},
-		"both":             {one, nil, []set{{"key", "new"}, {"pin", "p"}}, 1, nil, "a:new"},
-		"one of many":      {nil, first, []set{{"key", "new"}}, 1, nil, "a:new"},
-		"many":             {nil, nil, []set{{"key", "new"}}, 0, stamp.ErrManyRows, "a:old"},
-		"none":             {nil, none, []set{{"key", "new"}}, 0, nil, "a:old"},
-		"no secret":        {nil, nil, []set{{"kind", nil}}, 2, nil, "a:old"},
-		"to NULL":          {nil, nil, []set{{"key", nil}}, 2, nil, ""},
-		"the same tenant":  {one, nil, []set{{"user_id", "a"}, {"key", "new"}}, 1, nil, "a:new"},
-		"move with all":    {one, nil, []set{{"user_id", "b"}, {"key", "new"}, {"pin", "p"}}, 1, nil, "b:new"},
-		"move, one NULL":   {one, nil, []set{{"user_id", "b"}, {"key", "new"}, {"pin", nil}}, 1, nil, "b:new"},
-		"move with half":   {one, nil, []set{{"user_id", "b"}, {"key", "new"}}, 0, seal.ErrWrongLocation, "a:old"},
-		"move":             {one, nil, []set{{"user_id", "b"}}, 0, seal.ErrWrongLocation, "a:old"},
-		"no move":          {one, nil, []set{{"user_id", "a"}}, 1, nil, "a:old"},
-		"move of many":     {nil, nil, []set{{"user_id", "b"}}, 0, seal.ErrWrongLocation, "a:old"},
-		"move of none":     {nil, none, []set{{"user_id", "b"}}, 0, seal.ErrWrongLocation, "a:old"},
-		"move to nobody":   {one, nil, []set{{"user_id", nil}}, 0, seal.ErrWrongLocation, "a:old"},
-		"leave with all":   {one, nil, []set{{"user_id", nil}, {"key", nil}, {"pin", nil}}, 1, nil, ""},
-		"leave with one":   {one, nil, []set{{"user_id", nil}, {"key", nil}, {"pin", "p"}}, 0, seal.ErrWrongLocation, "a:old"},
-		"all leave":        {nil, nil, []set{{"user_id", nil}}, 0, seal.ErrWrongLocation, "a:old"},
-		"many with a move": {nil, nil, []set{{"user_id", "b"}, {"key", "new"}, {"pin", "p"}}, 0, stamp.ErrManyRows, "a:old"},
+		"one":             {one, nil, []set{{"key", "new"}}, 1, nil, "a:new"},
+		"both":            {one, nil, []set{{"key", "new"}, {"pin", "p"}}, 1, nil, "a:new"},
+		"one of many":     {nil, first, []set{{"key", "new"}}, 1, nil, "a:new"},
+		"many":            {nil, nil, []set{{"key", "new"}}, 0, stamp.ErrManyRows, "a:old"},
+		"none":            {nil, none, []set{{"key", "new"}}, 0, nil, "a:old"},
+		"no secret":       {nil, nil, []set{{"kind", nil}}, 2, nil, "a:old"},
+		"to NULL":         {nil, nil, []set{{"key", nil}}, 2, nil, ""},
+		"the same tenant": {one, nil, []set{{"user_id", "a"}, {"key", "new"}}, 1, nil, "a:new"},
+		"move with all":   {one, nil, []set{{"user_id", "b"}, {"key", "new"}, {"pin", "p"}}, 1, nil, "b:new"},
+		"move, one NULL":  {one, nil, []set{{"user_id", "b"}, {"key", "new"}, {"pin", nil}}, 1, nil, "b:new"},
+		"move with half":  {one, nil, []set{{"user_id", "b"}, {"key", "new"}}, 0, seal.ErrWrongLocation, "a:old"},
+		"move":            {one, nil, []set{{"user_id", "b"}}, 0, seal.ErrWrongLocation, "a:old"},
+		"no move":         {one, nil, []set{{"user_id", "a"}}, 1, nil, "a:old"},
+		"move of many":    {nil, nil, []set{{"user_id", "b"}}, 0, seal.ErrWrongLocation, "a:old"},
+		"move of none":    {nil, none, []set{{"user_id", "b"}}, 0, seal.ErrWrongLocation, "a:old"},
+		"move to nobody":  {one, nil, []set{{"user_id", nil}}, 0, seal.ErrWrongLocation, "a:old"},
+		"leave with all":  {one, nil, []set{{"user_id", nil}, {"key", nil}, {"pin", nil}}, 1, nil, ""},
+		"leave with one": {
+			one, nil,
+			[]set{{"user_id", nil}, {"key", nil}, {"pin", "p"}},
+			0,
+			seal.ErrWrongLocation, "a:old",
+		},
+		"all leave": {nil, nil, []set{{"user_id", nil}}, 0, seal.ErrWrongLocation, "a:old"},
+		"many with a move": {
+			nil, nil,
+			[]set{{"user_id", "b"}, {"key", "new"}, {"pin", "p"}},
+			0,
+			stamp.ErrManyRows, "a:old",
+		},
 	} {
 		for _, bound := range []bool{true, false} {
 			name := fmt.Sprintf("%s, bound %v", name, bound)
@@ -608,7 +742,8 @@ func TestUpdate(t *testing.T) {
 			}
 			c := open(t, cfg)
 			for id := 1; id <= 2; id++ {
-				if err := c.create(t, "rented", id, nil, set{"key", "old"}, set{"pin", "old"}, set{"user_id", "a"}, set{"kind", fmt.Sprint(id)}); err != nil {
+				if err := c.create(t, "rented", id, nil, set{"key", "old"}, set{"pin", "old"}, set{"user_id", "a"},
+					set{"kind", fmt.Sprint(id)}); err != nil {
 					t.Fatal(err)
 				}
 			}

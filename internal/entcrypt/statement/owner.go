@@ -27,7 +27,8 @@ func (s *sealing) lookArg(i int, arg *column.Arg) error {
 	case arg.Refuse != nil:
 		return arg.Refuse
 	case !arg.Known:
-		return c.Wrap("encrypt", fmt.Errorf("%w; or the generated code is older than this module: generate it again", stamp.ErrNoLocation))
+		return c.Wrap("encrypt", fmt.Errorf("%w; or the generated code is older than this module: generate it again",
+			stamp.ErrNoLocation))
 	}
 	if arg.Raw {
 		use := s.rawUse(c)
@@ -52,7 +53,8 @@ func (s *sealing) lookOwner(i int, arg *column.Arg, call string) error {
 	case arg.Owned && arg.Raw && arg.ID != nil:
 		row, err := s.tenantOf(arg.Where(), arg.ID)
 		if err == nil && row.is && row.tenant != arg.Tenant {
-			err = c.Wrap("encrypt", fmt.Errorf("%w: %s says another %s than the row has", seal.ErrWrongLocation, call, c.Tenant))
+			err = c.Wrap("encrypt", fmt.Errorf("%w: %s says another %s than the row has", seal.ErrWrongLocation,
+				call, c.Tenant))
 		}
 		if err != nil {
 			return err
@@ -115,8 +117,8 @@ func (s *sealing) lookLookup(i int, l *blindindex.Digests) error {
 	switch {
 	case !s.Policy.DigestsOfTenant(c):
 	case !l.OfTenant:
-		return c.Wrap("look up", fmt.Errorf("%w: digests are under the keys of tenants: use encrypted.LookupIn with the %s, or declare "+
-			"the index with AcrossTenants", seal.ErrNoTenant, c.Tenant))
+		return c.Wrap("look up", fmt.Errorf("%w: digests are under the keys of tenants: use encrypted.LookupIn with "+
+			"the %s, or declare the index with AcrossTenants", seal.ErrNoTenant, c.Tenant))
 	default:
 		s.own(i, l.Tenant)
 	}
@@ -145,9 +147,11 @@ func (s *sealing) lookGuard(g *column.Guard) error {
 	text, ok := stamp.TenantText(g.Stored)
 	switch {
 	case g.Differs && ok && text == row.tenant:
-		return c.Wrap("encrypt", fmt.Errorf("%w: an update that sets %s must set another %s than the row has", seal.ErrWrongLocation, c.Via, c.Tenant))
+		return c.Wrap("encrypt", fmt.Errorf("%w: an update that sets %s must set another %s than the row has",
+			seal.ErrWrongLocation, c.Via, c.Tenant))
 	case !g.Differs && (!ok || text != row.tenant):
-		return c.Wrap("encrypt", fmt.Errorf("%w: an update that changes %s must set all of its secrets too", seal.ErrWrongLocation, c.Tenant))
+		return c.Wrap("encrypt", fmt.Errorf("%w: an update that changes %s must set all of its secrets too",
+			seal.ErrWrongLocation, c.Tenant))
 	}
 	return nil
 }
@@ -251,7 +255,8 @@ func (c Conn) named(of column.Column) column.Column {
 // from changing until the transaction ends.
 func (s *sealing) tenantOf(c column.Column, id any) (found, error) {
 	if !s.InTx {
-		return found{}, c.Wrap("encrypt", fmt.Errorf("%w: it needs the row's %s; %w", seal.ErrNoTenant, c.Tenant, ErrNeedsTx))
+		return found{}, c.Wrap("encrypt", fmt.Errorf("%w: it needs the row's %s; %w", seal.ErrNoTenant,
+			c.Tenant, ErrNeedsTx))
 	}
 	if value, changed := sqlarg.Convert(id); changed {
 		id = value

@@ -9,6 +9,7 @@ import (
 	"entgo.io/ent/dialect"
 	"entgo.io/ent/schema/field"
 
+	"github.com/credent-go/credent/internal/entcrypt/unique"
 	"github.com/credent-go/credent/internal/fieldcrypt"
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
@@ -36,7 +37,8 @@ func (s *Sealer) Prepare(ctx context.Context, tx dialect.ExecQuerier, d string, 
 		return nil
 	}
 	need := tenantkey.Current
-	if slices.ContainsFunc(s.Policy.Columns, func(c column.Column) bool { return s.Policy.States.Of(&c).TenantKeys >= states.Write }) {
+	if slices.ContainsFunc(s.Policy.Columns,
+		func(c column.Column) bool { return s.Policy.States.Of(&c).TenantKeys >= states.Write }) {
 		need = tenantkey.Made
 	}
 	s.Tx.Reset()
@@ -80,4 +82,21 @@ func (s *Sealer) Seal(
 		return "", nil, arg.Column.Wrap("encrypt", err)
 	}
 	return token, digest, nil
+}
+
+// claimOf returns what a statement stores in a blind index, and what to store
+// after it; see [blindindex.Digester.Claim].
+func claimOf(
+	c *seal.Policy, arg *column.Arg, of seal.Owner,
+) (w unique.Wanted, first []byte, steps [][]byte, err error) {
+	plaintext, err := arg.Secret.Reveal()
+	if err != nil {
+		return w, nil, nil, err
+	}
+	return unique.Want(c, arg.Column, plaintext, of)
+}
+
+// refusal refuses an argument.
+func refusal(format string, args ...any) error {
+	return &fieldcrypt.Error{Op: "encrypt", Err: fmt.Errorf(format, args...)}
 }

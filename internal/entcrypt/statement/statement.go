@@ -127,7 +127,8 @@ type rawUse struct {
 // those that travel as arguments.
 func (c Conn) Seal(ctx context.Context, query string, args []any) (Sealed, error) {
 	if limit := maxArgs[c.Dialect]; limit > 0 && len(args) > limit {
-		return Sealed{}, fmt.Errorf("credent: %w: it has %d, and %s takes %d", ErrTooManyArgs, len(args), c.Dialect, limit)
+		return Sealed{}, fmt.Errorf("credent: %w: it has %d, and %s takes %d", ErrTooManyArgs, len(args), c.Dialect,
+			limit)
 	}
 	s := &sealing{Conn: c, ctx: ctx}
 	s.Args = args
@@ -191,7 +192,7 @@ func (s *sealing) look(i int, arg any) error {
 		return checkMarker(string(arg[:min(len(arg), len(fieldcrypt.Redacted)+3)]))
 	case json.RawMessage: // ent makes one of a field.JSON
 		if bytes.Contains(arg, []byte(`"`+fieldcrypt.Redacted+`"`)) {
-			return &fieldcrypt.Error{Op: "encrypt", Err: fmt.Errorf("%w: JSON with a secret in it; store it in an encrypted field", fieldcrypt.ErrRedacted)}
+			return refusal("%w: JSON with a secret in it; store it in an encrypted field", fieldcrypt.ErrRedacted)
 		}
 		return nil
 	case *column.Arg:
@@ -211,11 +212,11 @@ func (s *sealing) look(i int, arg any) error {
 		return nil
 	}
 	if _, is := fieldcrypt.AsSecret(arg); is {
-		return &fieldcrypt.Error{Op: "encrypt", Err: fmt.Errorf("%w; if the statement stores it, say where: "+
-			"encrypted.At(secret, usercredential.APIKeyColumn, tenant), for instance", stamp.ErrNoLocation)}
+		return refusal("%w; if the statement stores it, say where: "+
+			"encrypted.At(secret, usercredential.APIKeyColumn, tenant), for instance", stamp.ErrNoLocation)
 	}
 	if sqlarg.Hides(arg, fieldcrypt.IsSecretType) {
-		return &fieldcrypt.Error{Op: "encrypt", Err: fmt.Errorf("%w; and each must be an argument of its own", stamp.ErrNoLocation)}
+		return refusal("%w; and each must be an argument of its own", stamp.ErrNoLocation)
 	}
 	return nil
 }
@@ -244,12 +245,14 @@ func (s *sealing) checkRaw(query string) error {
 			for _, secret := range use.secrets {
 				i := slices.IndexFunc(rest, secret.Equal)
 				if i < 0 {
-					return use.of.Wrap("index", fmt.Errorf("%w: set %s too, to encrypted.DigestOf(secret, column, tenant)", blindindex.ErrBlindIndex, use.of.Index))
+					return use.of.Wrap("index", fmt.Errorf("%w: set %s too, to "+
+						"encrypted.DigestOf(secret, column, tenant)", blindindex.ErrBlindIndex, use.of.Index))
 				}
 				rest = slices.Delete(rest, i, i+1)
 			}
 			if len(rest) > 0 {
-				return use.of.Wrap("index", fmt.Errorf("%w: a digest without its secret; to find rows use the generated predicate", blindindex.ErrBlindIndex))
+				return use.of.Wrap("index", fmt.Errorf("%w: a digest without its secret; "+
+					"to find rows use the generated predicate", blindindex.ErrBlindIndex))
 			}
 		}
 		if n := use.rows; n > 0 && (s.Most == 0 || n < s.Most) {
@@ -377,16 +380,6 @@ func (c Conn) Disarm(args []any) {
 // digest.
 func (s Sealed) IsTrap(err error) bool {
 	return s.Armed && err != nil && strings.Contains(err.Error(), blindindex.Trap)
-}
-
-// claimOf returns what a statement stores in a blind index, and what to store
-// after it; see [blindindex.Digester.Claim].
-func claimOf(c *seal.Policy, arg *column.Arg, of seal.Owner) (w unique.Wanted, first []byte, steps [][]byte, err error) {
-	plaintext, err := arg.Secret.Reveal()
-	if err != nil {
-		return w, nil, nil, err
-	}
-	return unique.Want(c, arg.Column, plaintext, of)
 }
 
 // checkMarker refuses the text that a secret prints as, or its JSON: it was a

@@ -22,8 +22,8 @@ import (
 
 // ErrUnderKeyring means that a token is under the keyring, in a column that
 // requires tenants' keys. errors.Is(err, [fernet.ErrCorrupt]) is true as well.
-var ErrUnderKeyring = fmt.Errorf("the token is under the keyring, and the column's tenant keys are require: bring them to write, let "+
-	"rotate move the tokens, and go back to require: %w", fernet.ErrCorrupt)
+var ErrUnderKeyring = fmt.Errorf("the token is under the keyring, and the column's tenant keys are require: bring "+
+	"them to write, let rotate move the tokens, and go back to require: %w", fernet.ErrCorrupt)
 
 // ErrEncrypted means that a column holds a token, and its encryption is off.
 var ErrEncrypted = errors.New("the column holds a token, and its encryption is off: bring that to accept")
@@ -56,16 +56,16 @@ var (
 	errMoved error = &locationError{"no key opens this token here: it belongs to another tenant, column or table " +
 		"(a renamed one needs WasNamed), isn't bound, " +
 		"is altered, or is under another key", fernet.ErrUnknownKey}
-	errUnbound error = &locationError{"the token isn't bound to its tenant, and the column's binding is require: bring that to write, " +
-		"let rotate bind the tokens, and go back to require", fernet.ErrCorrupt}
-	errUnnamed error = &locationError{"no key opens this token, and nobody knows its column, on which the key may depend: select the " +
-		"column by its own name", fernet.ErrUnknownKey}
+	errUnbound error = &locationError{"the token isn't bound to its tenant, and the column's binding is require: " +
+		"bring that to write, let rotate bind the tokens, and go back to require", fernet.ErrCorrupt}
+	errUnnamed error = &locationError{"no key opens this token, and nobody knows its column, on which the key may " +
+		"depend: select the column by its own name", fernet.ErrUnknownKey}
 )
 
 // NoTenant is the error of a token whose tenant isn't known.
 func NoTenant(c *column.Column) error {
-	return fmt.Errorf("%w: it depends on the row's %s, which is not known here: query with a client, and select %[2]s too",
-		ErrNoTenant, c.Tenant)
+	return fmt.Errorf("%w: it depends on the row's %s, which is not known here: query with a client, and select "+
+		"%[2]s too", ErrNoTenant, c.Tenant)
 }
 
 // Policy says which keys a client uses. It is immutable and safe for
@@ -122,7 +122,9 @@ type keys struct {
 
 // scoped returns the keys of a column and tenant, made of the keyring's or the
 // tenant's set.
-func (p *Policy) scoped(set *keyring.Set, c *column.Column, binding states.State, tenant string, known bool) (keys, error) {
+func (p *Policy) scoped(
+	set *keyring.Set, c *column.Column, binding states.State, tenant string, known bool,
+) (keys, error) {
 	if binding < states.Accept {
 		return keys{bare: set, plain: set}, nil
 	}

@@ -216,7 +216,9 @@ func (c *Cache) forget(tenant string, e *entry) {
 
 // open returns what is known about tenants, and reads what isn't. A tenant
 // without a key has no error.
-func (c *Cache) open(ctx context.Context, on Store, ring *keyring.Ring, tenants []string, need Need) (map[string]*entry, error) {
+func (c *Cache) open(
+	ctx context.Context, on Store, ring *keyring.Ring, tenants []string, need Need,
+) (map[string]*entry, error) {
 	found := make(map[string]*entry, len(tenants))
 	missing := slices.DeleteFunc(slices.Clone(tenants), func(tenant string) bool {
 		e := on.Tx().kept(tenant)

@@ -59,7 +59,8 @@ func tenantTable(t *testing.T) dialect.Driver {
 	}
 	drv.DB().SetMaxOpenConns(4)
 	t.Cleanup(func() { _ = drv.Close() })
-	run(t, drv, "CREATE TABLE credent_tenant_keys (tenant varchar PRIMARY KEY, wrapped varchar, created_at datetime, destroyed_at datetime)")
+	run(t, drv, "CREATE TABLE credent_tenant_keys (tenant varchar PRIMARY KEY, wrapped varchar, created_at datetime, "+
+		"destroyed_at datetime)")
 	return entsql.NewDriver(dialect.SQLite, drv.Conn)
 }
 
@@ -122,7 +123,8 @@ func testLifetime(t *testing.T) {
 	ref := cache.NewRef(t.Context(), "a")
 	held := ref.key.Load()
 	all, own, err := ref.Keys(on.ring)
-	if err != nil || len(own.Keys()) != 1 || own.Keys()[0] != all.Keys()[0] || len(all.Keys()) != 2 || held == nil || !ref.IsKnown() {
+	if err != nil || len(own.Keys()) != 1 || own.Keys()[0] != all.Keys()[0] || len(all.Keys()) != 2 || held == nil ||
+		!ref.IsKnown() {
 		t.Fatalf("%v, %v", all, err)
 	}
 	if again, _, err := ref.Keys(on.ring); again != all || err != nil {
@@ -200,7 +202,8 @@ func TestForgottenMeanwhile(t *testing.T) {
 	}
 	cache = NewCache(on)
 	cache.share("a", new(entry))
-	if found, err := cache.Seal(t.Context(), on, []string{"a"}, Made); err != nil || found["a"].Err != nil || len(found["a"].Keys.Keys()) != 2 {
+	if found, err := cache.Seal(t.Context(), on, []string{"a"}, Made); err != nil || found["a"].Err != nil ||
+		len(found["a"].Keys.Keys()) != 2 {
 		t.Errorf("sealing: %v", err)
 	}
 }
@@ -264,7 +267,8 @@ func TestTransactions(t *testing.T) {
 		"one that made it": {made, false},
 	} {
 		fresh := NewCache(on)
-		if _, err := fresh.open(t.Context(), store{on: drv, ring: ring, tx: test.tx}, ring, []string{"a"}, Known); err != nil {
+		if _, err := fresh.open(t.Context(), store{on: drv, ring: ring, tx: test.tx}, ring, []string{"a"},
+			Known); err != nil {
 			t.Fatal(err)
 		}
 		if shared := fresh.lookup("a") != nil; shared != test.shared {
@@ -291,7 +295,8 @@ func TestCacheFollowsTheKeyring(t *testing.T) {
 	if err != nil || len(all.Keys()) != 3 || !fernet.Same(all.Keys()[0], data) {
 		t.Errorf("%d keys, %v", len(all.Keys()), err)
 	}
-	if _, _, err := NewCache(on).NewRef(context.Background(), "a").Keys(newTestRing(t)); !errors.Is(err, fernet.ErrUnknownKey) {
+	if _, _, err := NewCache(on).NewRef(context.Background(), "a").Keys(newTestRing(t)); !errors.Is(err,
+		fernet.ErrUnknownKey) {
 		t.Errorf("with another keyring: %v", err)
 	}
 }
@@ -334,7 +339,10 @@ func TestSealMakesNone(t *testing.T) {
 // Keys that are prepared count until the next transaction, without reading.
 func TestPrepared(t *testing.T) {
 	t.Parallel()
-	on := store{on: tenantTable(t), ring: newTestRing(t), tx: &Tx{Snapshot: true, Prepared: true}, reads: new(atomic.Int64)}
+	on := store{
+		on: tenantTable(t), ring: newTestRing(t), tx: &Tx{Snapshot: true, Prepared: true},
+		reads: new(atomic.Int64),
+	}
 	cache := NewCache(on)
 	first, err := cache.Seal(t.Context(), on, []string{"b", "a"}, Made)
 	if err != nil {

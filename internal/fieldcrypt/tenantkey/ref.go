@@ -52,7 +52,8 @@ func (r *Ref) IsKnown() bool {
 
 // Fill reads the keys of refs that aren't known, over a free connection.
 func (c *Cache) Fill(ctx context.Context, on Store, refs map[string]*Ref) error {
-	tenants := slices.DeleteFunc(slices.Collect(maps.Keys(refs)), func(tenant string) bool { return refs[tenant].IsKnown() })
+	tenants := slices.DeleteFunc(slices.Collect(maps.Keys(refs)),
+		func(tenant string) bool { return refs[tenant].IsKnown() })
 	ring, err := on.Ring()
 	if err != nil || len(tenants) == 0 {
 		return nil //nolint:nilerr // without a keyring the Reveal fails
@@ -87,5 +88,6 @@ func (r *Ref) Keys(ring *keyring.Ring) (all, own *keyring.Set, err error) {
 	if all, own, ok, err := found[r.tenant].keys(bare); ok {
 		return all, own, err
 	}
-	return nil, nil, fmt.Errorf("read the tenant's key: %w", context.DeadlineExceeded) // it took longer than its lifetime
+	// it took longer than its lifetime
+	return nil, nil, fmt.Errorf("read the tenant's key: %w", context.DeadlineExceeded)
 }

@@ -109,8 +109,8 @@ var cases = []struct {
 	{"token to NULL, digest and key", "UPDATE {table} SET {key} = 3, {token} = NULL, {index} = 'X' WHERE {key} = 1; " +
 		"UPDATE {table} SET {key} = 1 WHERE {key} = 3", absent, absent},
 	{
-		"token of many", "UPDATE {table} SET {token} = {token} || 'x' WHERE {key} IN (1, 2) AND {index} IS NOT NULL", "ax",
-		absent,
+		"token of many", "UPDATE {table} SET {token} = {token} || 'x' WHERE {key} IN (1, 2) AND {index} IS NOT NULL",
+		"ax", absent,
 	},
 	{"both of many", "UPDATE {table} SET {token} = {token} || 'x', {index} = {index}", "ax", "A"},
 	{"token of some", "UPDATE {table} SET {token} = CASE {key} WHEN 1 THEN {token} ELSE 'x' END", "a", "A"},
@@ -139,14 +139,16 @@ var cases = []struct {
 	{"upsert of many", "INSERT INTO {table} ({key}, {token}) VALUES (1, 'x'), (2, 'y'), (3, 'z') ON CONFLICT ({key}) " +
 		"DO UPDATE SET {token} = excluded.{token}", "x", absent},
 	{
-		"upsert that does nothing", "INSERT INTO {table} ({key}, {token}) VALUES (1, 'x') ON CONFLICT ({key}) DO NOTHING",
+		"upsert that does nothing", "INSERT INTO {table} ({key}, {token}) VALUES (1, 'x') ON CONFLICT ({key}) DO " +
+			"NOTHING",
 		"a", "A",
 	},
 	{"replace", "REPLACE INTO {table} ({key}, {token}) VALUES (1, 'x')", "x", absent},
 	{"replace both", "INSERT OR REPLACE INTO {table} ({key}, {token}, {index}) VALUES (1, 'x', 'A')", "x", "A"},
 	{"update or replace", "UPDATE OR REPLACE {table} SET {key} = 1, {token} = 'x' WHERE {key} = 2", "x", absent},
 	{
-		"update or replace both", "UPDATE OR REPLACE {table} SET {key} = 1, {token} = 'x', {index} = 'B' WHERE {key} = 2",
+		"update or replace both", "UPDATE OR REPLACE {table} SET {key} = 1, {token} = 'x', {index} = 'B' WHERE {key} " +
+			"= 2",
 		"x", "B",
 	},
 	{"update or ignore", "UPDATE OR IGNORE {table} SET {token} = 'x', {key} = {key} WHERE {key} = 1", "x", absent},

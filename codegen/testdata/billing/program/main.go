@@ -110,7 +110,8 @@ func test(name string, db *sql.DB, schema string, column encrypted.Column, opts 
 	tx, err := c.Tx(ctx)
 	check(err)
 	is("in a transaction",
-		errors.Join(tx.Invoice.UpdateOne(find(tx.Client(), "raw")).SetMemo(encrypted.New("tx")).Exec(ctx), tx.Commit()), nil)
+		errors.Join(tx.Invoice.UpdateOne(find(tx.Client(), "raw")).SetMemo(encrypted.New("tx")).Exec(ctx),
+			tx.Commit()), nil)
 	reveal("reveal what a transaction stored", c, "tx")
 
 	is("Check", encrypted.Check(ctx, db, ring, column), nil)
@@ -141,7 +142,10 @@ func test(name string, db *sql.DB, schema string, column encrypted.Column, opts 
 		log.Printf("%s: rotate: got %+v", name, report)
 		failed = true
 	}
-	_, err = rotate.Run(ctx, db, both, rotate.Config{In: []encrypted.Column{column}, Columns: []string{schema + ".invoices.memo"}})
+	_, err = rotate.Run(ctx, db, both, rotate.Config{
+		In:      []encrypted.Column{column},
+		Columns: []string{schema + ".invoices.memo"},
+	})
 	is("rotate, by name", err, nil)
 	verify("verify after rotate", wrong, 3)
 	is("Check after rotate", encrypted.Check(ctx, db, wrong, column), nil)

@@ -55,7 +55,8 @@ func main() {
 func open(ctx context.Context, d, name string) *sql.DB {
 	if d == dialect.SQLite {
 		file := filepath.Join(*dir, name+".db")
-		db, err := sql.Open("sqlite", "file:"+file+"?_pragma=foreign_keys(1)&_pragma=busy_timeout(60000)&_txlock=immediate")
+		db, err := sql.Open("sqlite",
+			"file:"+file+"?_pragma=foreign_keys(1)&_pragma=busy_timeout(60000)&_txlock=immediate")
 		check(err)
 		return db
 	}
@@ -118,7 +119,8 @@ func together(ctx context.Context, d string, db *sql.DB) error {
 		newRing, err := keyring.New(newKey)
 		check(err)
 		counts, err := rotate.Verify(ctx, db, newRing, use.columns...)
-		err = errors.Join(err, counts.Err(), use.read(ctx, d, db, newRing), encrypted.Check(ctx, db, newRing, use.columns...))
+		err = errors.Join(err, counts.Err(), use.read(ctx, d, db, newRing), encrypted.Check(ctx, db, newRing,
+			use.columns...))
 		if err != nil {
 			return err
 		}

@@ -44,10 +44,13 @@ func (r *run) missing() {
 	refused("update many", "number", r.c.Permit.Update().SetNumber(number).Exec(ctx))
 	refused("upsert", "terms", full().SetTerms(terms).OnConflict(id).UpdateNewValues().Exec(ctx))
 	refused("SetTerms of an upsert", "terms", full().OnConflict(id).SetTerms(terms).Exec(ctx))
-	refused("SetTerms of a bulk of upserts", "terms", r.c.Permit.CreateBulk(full(), full()).OnConflict(id).SetTerms(terms).Exec(ctx))
-	refused("SetBody of an upsert, of a tenant", "body", r.c.Fix.Create().SetTitle(r.title()).SetBody(encrypted.New("new")).
+	refused("SetTerms of a bulk of upserts", "terms", r.c.Permit.CreateBulk(full(), full()).OnConflict(id).
+		SetTerms(terms).Exec(ctx))
+	refused("SetBody of an upsert, of a tenant", "body", r.c.Fix.Create().SetTitle(r.title()).
+		SetBody(encrypted.New("new")).
 		OnConflictColumns(fix.FieldTitle).SetBody(number).Exec(ctx))
-	refused("SetEmail of an upsert, of an index", "email", r.c.Account.Create().SetName("n").SetEmail(encrypted.New("e")).
+	refused("SetEmail of an upsert, of an index", "email", r.c.Account.Create().SetName("n").
+		SetEmail(encrypted.New("e")).
 		OnConflictColumns("id").SetEmail(number).Exec(ctx))
 
 	hooked := r.client()
@@ -57,6 +60,7 @@ func (r *run) missing() {
 			return next.Mutate(ctx, m)
 		})
 	})
-	r.expect("a hook sets what is missing", hooked.Permit.Create().SetNumber(number).SetIssued(encrypted.NewValue(time.Now())).
+	r.expect("a hook sets what is missing", hooked.Permit.Create().SetNumber(number).
+		SetIssued(encrypted.NewValue(time.Now())).
 		SetTerms(encrypted.NewValue(map[string]int{})).Exec(ctx), nil)
 }

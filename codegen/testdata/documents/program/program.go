@@ -53,12 +53,16 @@ func states(columns []encrypted.Column, of encrypted.ColumnStates) (list []encry
 func modes() map[string]encrypted.Config {
 	scoped := []encrypted.Column{doc.BodyColumn, fix.BodyColumn, dbd.BodyColumn, membership.InvitationColumn}
 	if doc.BodyColumn.Bound {
-		return map[string]encrypted.Config{"schema-bound": {}, "schema-bound with tenant keys": {States: states(scoped, encrypted.ColumnStates{TenantKeys: encrypted.Write})}}
+		return map[string]encrypted.Config{"schema-bound": {}, "schema-bound with tenant keys": {States: states(scoped,
+			encrypted.ColumnStates{TenantKeys: encrypted.Write})}}
 	}
 	return map[string]encrypted.Config{
 		"plain": {}, "client-bound": {States: states(scoped, encrypted.ColumnStates{Binding: encrypted.Require})},
-		"tenant keys":                   {States: states(scoped, encrypted.ColumnStates{TenantKeys: encrypted.Write})},
-		"client-bound with tenant keys": {States: states(scoped, encrypted.ColumnStates{Binding: encrypted.Require, TenantKeys: encrypted.Write})},
+		"tenant keys": {States: states(scoped, encrypted.ColumnStates{TenantKeys: encrypted.Write})},
+		"client-bound with tenant keys": {States: states(scoped, encrypted.ColumnStates{
+			Binding:    encrypted.Require,
+			TenantKeys: encrypted.Write,
+		})},
 	}
 }
 
@@ -89,7 +93,8 @@ func Run(ctx context.Context, d string, open func(name string) *sql.DB) (failed 
 		r.o1 = r.c.Owner.Create().SetName("o1").SetPin(encrypted.New("pin")).SaveX(ctx)
 		r.o2 = r.c.Owner.Create().SetName("o2").SaveX(ctx)
 		for _, f := range []func(){
-			r.creates, r.updates, r.moves, r.upserts, r.bulkUpserts, r.modifiers, r.rawSQL, r.reads, r.mixins, r.edges, r.noDriver, r.missing,
+			r.creates, r.updates, r.moves, r.upserts, r.bulkUpserts, r.modifiers, r.rawSQL, r.reads, r.mixins, r.edges,
+			r.noDriver, r.missing,
 		} {
 			f()
 		}

@@ -66,7 +66,8 @@ func (r *run) modifiers() {
 	equal(r, "Modify of many, no row", n, 0)
 	r.expect("Modify of many rows", c.Doc.Update().Modify(at("all", r.o1.ID)).Exec(ctx), encrypted.ErrManyRows)
 	bare := func(u *entsql.UpdateBuilder) {
-		u.Set(doc.FieldBody, encrypted.New("bare")).Set(doc.FieldBodyIndex, encrypted.DigestOf(encrypted.New("bare"), doc.BodyColumn, nil))
+		u.Set(doc.FieldBody, encrypted.New("bare")).Set(doc.FieldBodyIndex, encrypted.DigestOf(encrypted.New("bare"),
+			doc.BodyColumn, nil))
 	}
 	err = c.Doc.UpdateOneID(d.ID).Modify(bare).Exec(ctx)
 	r.expect("Modify with a bare secret", err, encrypted.ErrNoLocation)
@@ -81,7 +82,8 @@ func (r *run) modifiers() {
 	moved := func(u *entsql.UpdateBuilder) { u.Set(doc.FieldOwnerID, r.o2.ID) }
 	r.refused("Modify that moves", c.Doc.UpdateOneID(d.ID).Modify(moved).Exec(ctx), d.ID, "many", "many", r.o2)
 	d = r.doc("own")
-	r.refused("Modify with another tenant", c.Doc.UpdateOneID(d.ID).Modify(at("wrong", r.o2.ID)).Exec(ctx), d.ID, "own", "wrong", r.o1)
+	r.refused("Modify with another tenant", c.Doc.UpdateOneID(d.ID).Modify(at("wrong", r.o2.ID)).Exec(ctx), d.ID,
+		"own", "wrong", r.o1)
 
 	// A modifier that has nothing to do with secrets.
 	d = r.doc("old")
@@ -98,7 +100,8 @@ func (r *run) rawSQL() {
 	ctx, c := r.ctx, r.c
 	set := r.sql("UPDATE docs SET body = ?, body_index = ? WHERE id = ?")
 	args := func(body string, tenant any) []any {
-		return []any{encrypted.At(encrypted.New(body), doc.BodyColumn, tenant), encrypted.DigestOf(encrypted.New(body), doc.BodyColumn, nil)}
+		return []any{encrypted.At(encrypted.New(body), doc.BodyColumn, tenant), encrypted.DigestOf(encrypted.New(body),
+			doc.BodyColumn, nil)}
 	}
 	d, other := r.doc("old"), r.doc("other")
 	_, err := c.ExecContext(ctx, set, append(args("raw", r.o1.ID), d.ID)...)
@@ -121,8 +124,10 @@ func (r *run) rawSQL() {
 	r.expect("raw, two rows", err, encrypted.ErrManyRows)
 	r.has("raw, two rows", other.ID, "other", r.o1)
 	titles := []string{r.title(), r.title()}
-	_, err = c.ExecContext(ctx, r.sql("INSERT INTO docs (owner_id, title, body, body_index) VALUES (?, ?, ?, ?), (?, ?, ?, ?)"),
-		slices.Concat([]any{r.o1.ID, titles[0]}, args("row 1", r.o1.ID), []any{r.o2.ID, titles[1]}, args("row 2", r.o2.ID))...)
+	_, err = c.ExecContext(ctx, r.sql("INSERT INTO docs (owner_id, title, body, body_index) VALUES (?, ?, ?, ?), (?, "+
+		"?, ?, ?)"),
+		slices.Concat([]any{r.o1.ID, titles[0]}, args("row 1", r.o1.ID), []any{r.o2.ID, titles[1]},
+			args("row 2", r.o2.ID))...)
 	r.expect("raw insert of two", err, nil)
 	for i, o := range []*ent.Owner{r.o1, r.o2} {
 		r.has("raw insert of two", c.Doc.Query().Where(doc.Title(titles[i])).OnlyIDX(ctx), fmt.Sprint("row ", i+1), o)
@@ -224,7 +229,8 @@ func (r *run) reads() {
 	check(c.Doc.Query().Where(doc.ID(d.ID)).GroupBy(doc.FieldTitle).Aggregate(ent.Count()).Scan(ctx, &counts))
 	equal(r, "GroupBy", counts[0].Count, 1)
 	equal(r, "IDs", c.Doc.Query().Where(doc.ID(d.ID)).IDsX(ctx)[0], d.ID)
-	extra := c.Doc.Query().Modify(func(s *entsql.Selector) { s.AppendSelectAs(doc.FieldBody, "copy") }).Where(doc.ID(d.ID)).OnlyX(ctx)
+	extra := c.Doc.Query().Modify(func(s *entsql.Selector) { s.AppendSelectAs(doc.FieldBody, "copy") }).
+		Where(doc.ID(d.ID)).OnlyX(ctx)
 	reveal("beside another alias", extra.Body, "read", nil)
 
 	nested := r.client()
@@ -287,9 +293,11 @@ func (r *run) noDriver() {
 	refused("look up", err)
 	refused("update many, one row",
 		bare.Account.Update().Where(account.Name("one@example.com")).SetEmail(encrypted.New("x")).Exec(ctx))
-	r.expect("no driver: update many", bare.Account.Update().SetEmail(encrypted.New("x")).Exec(ctx), encrypted.ErrManyRows)
+	r.expect("no driver: update many", bare.Account.Update().SetEmail(encrypted.New("x")).Exec(ctx),
+		encrypted.ErrManyRows)
 	refused("upsert",
-		bare.Account.Create().SetName("x").SetEmail(encrypted.New("x")).OnConflictColumns(account.FieldID).UpdateNewValues().Exec(ctx))
+		bare.Account.Create().SetName("x").SetEmail(encrypted.New("x")).OnConflictColumns(account.FieldID).
+			UpdateNewValues().Exec(ctx))
 	for _, email := range []string{"one@example.com", "two@example.com"} {
 		n := r.c.Account.Query().Where(account.EmailIs(encrypted.New(email))).CountX(ctx)
 		equal(r, "no driver: found by "+email, n, 1)
@@ -302,7 +310,8 @@ func (r *run) noDriver() {
 	refused("update", bare.Doc.UpdateOneID(d.ID).SetBody(encrypted.New("x")).Exec(ctx))
 	refused("Modify", bare.Doc.UpdateOneID(d.ID).Modify(at("x", r.o1.ID)).Exec(ctx))
 	_, err = bare.ExecContext(ctx, r.sql("UPDATE docs SET body = ?, body_index = ? WHERE id = ?"),
-		encrypted.At(encrypted.New("x"), doc.BodyColumn, r.o1.ID), encrypted.DigestOf(encrypted.New("x"), doc.BodyColumn, nil), d.ID)
+		encrypted.At(encrypted.New("x"), doc.BodyColumn, r.o1.ID), encrypted.DigestOf(encrypted.New("x"),
+			doc.BodyColumn, nil), d.ID)
 	refused("raw", err)
 	err = bare.Membership.Create().SetAccountID(1).SetGroupID(1).SetInvitation(encrypted.New("x")).Exec(ctx)
 	if doc.BodyColumn.Bound {

@@ -59,15 +59,17 @@ func (r *run) upserts() {
 		return taken(d, r.o1).OnConflict(both).SetBody(encrypted.New("set")).Exec(ctx)
 	})
 	stores("SetBody, an insert without", r.o1, "set", func(d *ent.Doc) error {
-		return r.c.Doc.Create().SetTitle(d.Title).SetOwner(r.o1).OnConflict(both).SetBody(encrypted.New("set")).Exec(ctx)
+		return r.c.Doc.Create().SetTitle(d.Title).SetOwner(r.o1).OnConflict(both).
+			SetBody(encrypted.New("set")).Exec(ctx)
 	})
 	d := r.doc("old")
 	r.expect("ClearBody", taken(d, r.o1).OnConflict(both).ClearBody().Exec(ctx), nil)
 	r.lacks("ClearBody", d.ID)
 	refuses("UpdateNewValues without the owner", r.o1, "new", func(d *ent.Doc) error {
-		return taken(d, r.o2).OnConflict(title, entsql.ResolveWithNewValues(), entsql.ResolveWith(func(s *entsql.UpdateSet) {
-			s.SetIgnore(doc.FieldOwnerID).SetIgnore(doc.FieldID)
-		})).Exec(ctx)
+		return taken(d, r.o2).OnConflict(title, entsql.ResolveWithNewValues(),
+			entsql.ResolveWith(func(s *entsql.UpdateSet) {
+				s.SetIgnore(doc.FieldOwnerID).SetIgnore(doc.FieldID)
+			})).Exec(ctx)
 	})
 	stores("Ignore", r.o1, "old", func(d *ent.Doc) error { return taken(d, r.o2).OnConflict(title).Ignore().Exec(ctx) })
 	stores("DoNothing", r.o1, "old", func(d *ent.Doc) error {

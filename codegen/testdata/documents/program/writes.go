@@ -84,7 +84,8 @@ func (r *run) updates() {
 	r.expect("reveal what an update returns", err, nil)
 	equal(r, "reveal what an update returns", body, "returned")
 
-	n, err := c.Doc.Update().Where(doc.HasOwnerWith(owner.Name("o1")), doc.Title(d.Title)).SetBody(encrypted.New("many")).Save(ctx)
+	n, err := c.Doc.Update().Where(doc.HasOwnerWith(owner.Name("o1")), doc.Title(d.Title)).
+		SetBody(encrypted.New("many")).Save(ctx)
 	r.expect("update many, one row by an edge", err, nil)
 	equal(r, "update many, one row by an edge", n, 1)
 	r.has("update many, one row by an edge", d.ID, "many", r.o1)
@@ -133,7 +134,8 @@ func (r *run) updates() {
 	savepoint("SAVEPOINT mine")
 	r.expect("update after a savepoint", tx.Doc.UpdateOneID(d.ID).SetBody(encrypted.New("lost")).Exec(ctx), nil)
 	_, err = tx.ExecContext(ctx, r.sql("UPDATE docs SET body = ?, body_index = ? WHERE id IN (?, ?)"),
-		encrypted.At(encrypted.New("lost"), doc.BodyColumn, r.o1.ID), encrypted.DigestOf(encrypted.New("lost"), doc.BodyColumn, nil), d.ID, kept.ID)
+		encrypted.At(encrypted.New("lost"), doc.BodyColumn, r.o1.ID), encrypted.DigestOf(encrypted.New("lost"),
+			doc.BodyColumn, nil), d.ID, kept.ID)
 	r.expect("raw update of many rows in a transaction", err, encrypted.ErrManyRows)
 	savepoint("ROLLBACK TO SAVEPOINT mine")
 	r.expect("commit", tx.Commit(), nil)
@@ -188,14 +190,16 @@ func (r *run) mixins() {
 	ctx, c := r.ctx, r.c
 	title := r.title()
 	deed := c.Deed.Create().SetTitle(title).SetNumber(encrypted.New("first")).SaveX(ctx)
-	err := c.Deed.Create().SetTitle(title).SetNumber(encrypted.New("second")).OnConflictColumns("title").UpdateNewValues().Exec(ctx)
+	err := c.Deed.Create().SetTitle(title).SetNumber(encrypted.New("second")).OnConflictColumns("title").
+		UpdateNewValues().Exec(ctx)
 	r.expect("upsert of an immutable secret", err, nil)
 	number, err := c.Deed.GetX(ctx, deed.ID).Number.Reveal()
 	r.expect("reveal an immutable secret", err, nil)
 	equal(r, "an immutable secret after an upsert", number, "first")
 	equal(r, "found by the immutable secret", r.deeds("first"), 1)
 	equal(r, "found by the secret that was not stored", r.deeds("second"), 0)
-	err = c.Deed.Create().SetTitle(r.title()).SetNumber(encrypted.New("third")).OnConflictColumns("title").UpdateNewValues().Exec(ctx)
+	err = c.Deed.Create().SetTitle(r.title()).SetNumber(encrypted.New("third")).OnConflictColumns("title").
+		UpdateNewValues().Exec(ctx)
 	r.expect("upsert that inserts an immutable secret", err, nil)
 	equal(r, "found by the inserted secret", r.deeds("third"), 1)
 }

@@ -53,7 +53,8 @@ func main() {
 
 // open returns an empty database.
 func open(ctx context.Context, driver string, tenantKeys bool) (*sql.DB, string) {
-	d, dsn := dialect.SQLite, fmt.Sprintf("file:%s?_txlock=immediate&", filepath.Join(*dir, fmt.Sprint(driver, tenantKeys, ".db")))
+	d, dsn := dialect.SQLite, fmt.Sprintf("file:%s?_txlock=immediate&",
+		filepath.Join(*dir, fmt.Sprint(driver, tenantKeys, ".db")))
 	switch driver {
 	case "sqlite":
 		dsn += "_pragma=foreign_keys(1)&_pragma=busy_timeout(60000)&_pragma=journal_mode(wal)"
@@ -120,7 +121,8 @@ func run(ctx context.Context, driver string, cfg encrypted.Config) error {
 	exec(ctx, db, encrypted.IndexTriggers(d, column.Columns()...)...)
 	renamed, err := column.New(d, db, ring, cfg)
 	check(err)
-	if err := t.renamed(renamed, "after the column's rename", []string{"ann", "bob", "cid", "dot", "eve", "fay"}, column.Columns()); err != nil {
+	if err := t.renamed(renamed, "after the column's rename", []string{"ann", "bob", "cid", "dot", "eve", "fay"},
+		column.Columns()); err != nil {
 		return err
 	}
 
@@ -142,7 +144,8 @@ func run(ctx context.Context, driver string, cfg encrypted.Config) error {
 	}
 	twice, err := table.New(d, db, ring, cfg)
 	check(err)
-	if err := t.renamed(twice, "after the table's rename", []string{"ann", "cid", "dot", "fay", "gus"}, table.Columns()); err != nil {
+	if err := t.renamed(twice, "after the table's rename", []string{"ann", "cid", "dot", "fay", "gus"},
+		table.Columns()); err != nil {
 		return err
 	}
 	if err := t.back(cfg); err != nil {
@@ -162,7 +165,8 @@ func (t test) renamed(c person, when string, stored []string, columns []encrypte
 	check(err)
 	for _, count := range counts {
 		isEarlier := count.Column == "mail" || count.Column == "ssn" && count.Table == "people"
-		if isEarlier && (count.EarlierNames() == 0 || count.Ready()) || count.UnknownKey > 0 || count.Index != nil && count.Index.Wrong > 0 {
+		if isEarlier && (count.EarlierNames() == 0 || count.Ready()) || count.UnknownKey > 0 ||
+			count.Index != nil && count.Index.Wrong > 0 {
 			return fmt.Errorf("%s: %s.%s: %+v", when, count.Table, count.Column, count)
 		}
 	}
@@ -202,7 +206,8 @@ func (t test) renamed(c person, when string, stored []string, columns []encrypte
 // back undoes the renames, for the release before that knows the coming names,
 // and does them again.
 func (t test) back(cfg encrypted.Config) error {
-	exec(t.ctx, t.db, "ALTER TABLE people RENAME COLUMN mail TO email", "ALTER TABLE clinics RENAME COLUMN mail TO email",
+	exec(t.ctx, t.db, "ALTER TABLE people RENAME COLUMN mail TO email", "ALTER TABLE clinics RENAME COLUMN mail TO "+
+		"email",
 		"ALTER TABLE people RENAME TO patients")
 	exec(t.ctx, t.db, encrypted.IndexTriggers(t.dialect, ahead.Columns()...)...)
 	c, err := ahead.New(t.dialect, t.db, t.ring, cfg)
@@ -260,7 +265,8 @@ func (t test) rotate(c person) error {
 			default:
 			}
 			name := fmt.Sprint("writer", i)
-			failed = errors.Join(c.Store(t.ctx, name), c.StoreAgain(t.ctx, "ann"), c.StoreAgain(t.ctx, name), c.Has(t.ctx, "cid"))
+			failed = errors.Join(c.Store(t.ctx, name), c.StoreAgain(t.ctx, "ann"), c.StoreAgain(t.ctx, name),
+				c.Has(t.ctx, "cid"))
 		}
 		done <- failed
 	}()
@@ -325,7 +331,10 @@ func (t test) after(cfg encrypted.Config, newKey string) error {
 	} {
 		exec(t.ctx, t.db, strings.Split(statements, ";")...)
 		for i := range columns {
-			columns[i] = columns[i].InSchema(map[bool]string{true: "ward", false: "clinic"}[strings.HasPrefix(statements, "CREATE")])
+			columns[i] = columns[i].InSchema(map[bool]string{
+				true:  "ward",
+				false: "clinic",
+			}[strings.HasPrefix(statements, "CREATE")])
 		}
 		if err := verify(); err != nil {
 			return fmt.Errorf("%s: %w", statements, err)

@@ -54,18 +54,21 @@ func (c *Client) Create(ctx context.Context) error { return c.Schema.Create(ctx)
 
 // Store stores a person of a name, and a clinic, with secrets made of the name.
 func (c *Client) Store(ctx context.Context, name string) error {
-	_, err := c.Person.Create().SetName(name).SetOwner("owner of " + name).SetMail(encrypted.New(name + "@example.com")).
+	_, err := c.Person.Create().SetName(name).SetOwner("owner of " + name).
+		SetMail(encrypted.New(name + "@example.com")).
 		SetSsn(encrypted.New("ssn of " + name)).SetScan(encrypted.NewValue([]byte("scan of " + name))).Save(ctx)
 	return errors.Join(err, c.Clinic.Create().SetMail(encrypted.New(name+"@example.com")).Exec(ctx))
 }
 
 // StoreAgain stores a person whose mail another has, which is to be refused.
 func (c *Client) StoreAgain(ctx context.Context, name string) error {
-	err := c.Person.Create().SetName("again").SetOwner("o").SetMail(encrypted.New(name + "@example.com")).SetSsn(encrypted.New("1")).Exec(ctx)
+	err := c.Person.Create().SetName("again").SetOwner("o").SetMail(encrypted.New(name + "@example.com")).
+		SetSsn(encrypted.New("1")).Exec(ctx)
 	if !ent.IsConstraintError(err) {
 		return fmt.Errorf("%s was stored again: %v", name, err)
 	}
-	err = c.Person.CreateBulk(c.Person.Create().SetName("again").SetOwner("o").SetMail(encrypted.New(name + "@example.com")).
+	err = c.Person.CreateBulk(c.Person.Create().SetName("again").SetOwner("o").
+		SetMail(encrypted.New(name + "@example.com")).
 		SetSsn(encrypted.New("1"))).Exec(ctx)
 	if !ent.IsConstraintError(err) {
 		return fmt.Errorf("%s was stored again by a bulk: %v", name, err)
@@ -76,7 +79,8 @@ func (c *Client) StoreAgain(ctx context.Context, name string) error {
 // Rename gives a person another mail and ssn, made of the new name.
 func (c *Client) Rename(ctx context.Context, name, to string) error {
 	return c.Person.Update().Where(person.MailIs(encrypted.New(name + "@example.com"))).SetName(to).
-		SetMail(encrypted.New(to + "@example.com")).SetSsn(encrypted.New("ssn of " + to)).SetScan(encrypted.NewValue([]byte("scan of " + to))).Exec(ctx)
+		SetMail(encrypted.New(to + "@example.com")).SetSsn(encrypted.New("ssn of " + to)).
+		SetScan(encrypted.NewValue([]byte("scan of " + to))).Exec(ctx)
 }
 
 // Clear takes a person's mail away.
@@ -113,7 +117,8 @@ func (c *Client) Has(ctx context.Context, name string) error {
 		Owner string
 		Ssn   encrypted.Secret
 	}
-	if err := c.Person.Query().Where(person.ID(p.ID)).Select(person.FieldOwner, person.FieldSsn).Scan(ctx, &scanned); err != nil {
+	if err := c.Person.Query().Where(person.ID(p.ID)).Select(person.FieldOwner, person.FieldSsn).
+		Scan(ctx, &scanned); err != nil {
 		return err
 	}
 	if got, err := scanned[0].Ssn.Reveal(); err != nil || got != gotSsn {

@@ -74,7 +74,8 @@ func test(driver string, db *sql.DB, name string) {
 	equal(driver+": indexes after a second migration", list(db, name), indexes)
 
 	create := func(c *ent.Client, org int, email string) (*ent.Member, error) {
-		return c.Member.Create().SetOrg(org).SetEmail(encrypted.New(email)).SetPhone(encrypted.New("phone " + email)).Save(ctx)
+		return c.Member.Create().SetOrg(org).SetEmail(encrypted.New(email)).
+			SetPhone(encrypted.New("phone " + email)).Save(ctx)
 	}
 	refused := func(what string, err error) {
 		if !ent.IsConstraintError(err) {
@@ -93,7 +94,8 @@ func test(driver string, db *sql.DB, name string) {
 		check(err)
 		for _, c := range []*ent.Client{before, after} {
 			refused("a restored row", c.Member.UpdateOneID(first.ID).ClearDeletedAt().Exec(ctx))
-			refused("restored rows", c.Member.Update().Where(member.EmailIs(encrypted.New(email))).ClearDeletedAt().Exec(ctx))
+			refused("restored rows", c.Member.Update().Where(member.EmailIs(encrypted.New(email))).
+				ClearDeletedAt().Exec(ctx))
 			refused("a restored row, by a modifier", c.Member.UpdateOneID(first.ID).
 				Modify(func(u *entsql.UpdateBuilder) { u.SetNull("deleted_at") }).Exec(ctx))
 			refused("a stored and restored row", c.Member.UpdateOneID(first.ID).ClearDeletedAt().
@@ -140,10 +142,11 @@ func test(driver string, db *sql.DB, name string) {
 
 // list returns the indexes, and what tells whether they were made anew.
 func list(db *sql.DB, name string) string {
-	query := "SELECT count(*) || ' ' || group_concat(sql, '; ') FROM (SELECT sql FROM sqlite_master WHERE type = 'index' ORDER BY name)"
+	query := "SELECT count(*) || ' ' || group_concat(sql, '; ') FROM (SELECT sql FROM sqlite_master WHERE type = " +
+		"'index' ORDER BY name)"
 	if name == dialect.Postgres {
-		query = "SELECT string_agg(indexrelid || ' ' || pg_get_indexdef(indexrelid), '; ' ORDER BY indexrelid) FROM pg_index " +
-			"WHERE indrelid = 'members'::regclass"
+		query = "SELECT string_agg(indexrelid || ' ' || pg_get_indexdef(indexrelid), '; ' ORDER BY indexrelid) FROM " +
+			"pg_index WHERE indrelid = 'members'::regclass"
 	}
 	var text string
 	check(db.QueryRow(query).Scan(&text))
