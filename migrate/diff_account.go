@@ -7,7 +7,6 @@ import (
 	"entgo.io/ent/dialect/sql/schema"
 
 	"github.com/credent-go/credent/ent/useraccount"
-	"github.com/credent-go/credent/ent/usercredential"
 )
 
 // accountKey is the foreign key of a credential, by the name that ent's edge
@@ -27,7 +26,7 @@ func addUserToAccountKey(next schema.Differ) schema.Differ {
 }
 
 func completeAccountKey(s *atlas.Schema) error {
-	table, ok := s.Table(usercredential.Table)
+	table, ok := s.Table(useraccount.CredentialsTable)
 	if !ok {
 		return nil // of another generated package
 	}
@@ -35,7 +34,7 @@ func completeAccountKey(s *atlas.Schema) error {
 	if !ok || len(key.Columns) != 1 {
 		return nil
 	}
-	from, ok := table.Column(usercredential.FieldUserID)
+	from, ok := table.Column(useraccount.FieldUserID)
 	to, found := key.RefTable.Column(useraccount.FieldUserID)
 	if !ok || !found {
 		return fmt.Errorf("the tables of %s have no column for the user", accountKey)
