@@ -36,8 +36,9 @@ func TestOwnClientIsNotImported(t *testing.T) {
 		t.Fatal(err)
 	}
 	packages := strings.Fields(string(out))
-	for _, registers := range []string{"github.com/credent-go/credent/ent",
-		"github.com/credent-go/credent/ent/usercredential"} {
+	for _, registers := range []string{
+		"github.com/credent-go/credent/ent", "github.com/credent-go/credent/ent/usercredential",
+	} {
 		if slices.Contains(packages, registers) {
 			t.Errorf("package migrate imports package %s", registers)
 		}
