@@ -115,8 +115,8 @@ type quarantineTeller struct {
 	told    told
 }
 
-// told is a set of what was told, by its hash: open addressing in a slice that
-// is at most half full, where 0 is a free place.
+// told is the set of secrets that were told, by their hash: open addressing in
+// a slice that is at most half full, where 0 is a free place.
 type told struct {
 	seed   maphash.Seed
 	places []uint64

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -169,9 +170,7 @@ func (w *world) writers(
 		wg.Wait()
 		all := make(map[uuid.UUID]string)
 		for _, m := range acknowledged {
-			for id, value := range m {
-				all[id] = value
-			}
+			maps.Copy(all, m)
 		}
 		return all
 	}

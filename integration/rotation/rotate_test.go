@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -217,9 +218,7 @@ func (r *rotation) writers(t *testing.T, n int) (stop func() map[uuid.UUID]strin
 		wg.Wait()
 		all := make(map[uuid.UUID]string)
 		for _, m := range acknowledged {
-			for id, value := range m {
-				all[id] = value
-			}
+			maps.Copy(all, m)
 		}
 		return all
 	}, written
