@@ -157,8 +157,7 @@ func (c *pgxConnector) connect(ctx context.Context, silence time.Duration) (driv
 	}
 	if silence > 0 {
 		quiet := connectFunc{func(ctx context.Context) (driver.Conn, error) { return c.connect(ctx, 0) }, c.Driver()}
-		made.SetProbe(wire.Probe(quiet, int(inner.PID()), silence, c.limits.Connect))
-		made.LimitSilence(silence)
+		made.LimitSilence(silence, wire.Probe(quiet, int(inner.PID()), silence, c.limits.Connect))
 	}
 	return conn, nil
 }

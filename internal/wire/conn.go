@@ -57,26 +57,29 @@ func isTimeout(err error) bool {
 
 // Conn is a connection to a server. It is a net.Conn.
 type Conn struct {
-	inner   net.Conn
-	group   *Group
+	inner net.Conn
+	group *Group
+
+	mu      sync.Mutex
 	silence time.Duration // 0 for no limit
 	probe   func() error  // asks over another connection whether the server is still at work
-
-	mu    sync.Mutex
-	read  time.Time // deadlines that the driver set
-	write time.Time
-	cut   time.Time // the time at which an abandoned statement ends
-	final bool      // the cut holds for whatever comes later, too
-	cause error     // why the connection ended
+	read    time.Time     // deadlines that the driver set
+	write   time.Time
+	cut     time.Time // the time at which an abandoned statement ends
+	final   bool      // the cut holds for whatever comes later, too
+	cause   error     // why the connection ended
 }
 
-// SetProbe sets what is asked after a silence: nil means that the server is at
-// work, and an error that nothing more will come. Without a probe a silence
-// ends the connection. It must be set before the connection is used by others.
-func (c *Conn) SetProbe(probe func() error) { c.probe = probe }
-
-// LimitSilence sets for how long the server may be silent, 0 for ever.
-func (c *Conn) LimitSilence(d time.Duration) { c.silence = d }
+// LimitSilence sets for how long the server may be silent, 0 for ever, and what
+// is asked then: nil means that the server is at work, and an error that
+// nothing more will come. Without a probe a silence ends the connection. A read
+// that waits already is limited, too: pgx reads in the background.
+func (c *Conn) LimitSilence(d time.Duration, probe func() error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.silence, c.probe = d, probe
+	_ = c.inner.SetReadDeadline(c.earliest(c.read, d)) // a failure means that it is closed
+}
 
 // Read implements net.Conn.
 func (c *Conn) Read(p []byte) (int, error) {
@@ -160,7 +163,7 @@ func (c *Conn) isOver(driver *time.Time) bool {
 // write.
 func (c *Conn) wait(err error, driver *time.Time) error {
 	c.mu.Lock()
-	cause := c.cause
+	cause, silence, probe := c.cause, c.silence, c.probe
 	c.mu.Unlock()
 	switch {
 	case cause != nil:
@@ -169,17 +172,17 @@ func (c *Conn) wait(err error, driver *time.Time) error {
 		return bare(err)
 	case c.isOver(driver):
 		return bare(err)
-	case c.silence <= 0:
+	case silence <= 0:
 		return nil // a deadline that was moved meanwhile
-	case c.probe == nil:
+	case probe == nil:
 		err = errors.New("it can't be asked why")
 	default:
-		err = c.probe()
+		err = probe()
 	}
 	if err == nil {
 		return nil
 	}
-	silent := ended("wait", &silentError{c.silence, err})
+	silent := ended("wait", &silentError{silence, err})
 	c.abort(silent)
 	return silent
 }

@@ -104,8 +104,7 @@ func (c *connector) connect(ctx context.Context, silence time.Duration) (driver.
 	main := line.connected()
 	if silence > 0 {
 		quiet := quiet{c}
-		main.SetProbe(wire.Probe(quiet, dberror.PID(conn), silence, c.limits.Connect))
-		main.LimitSilence(silence)
+		main.LimitSilence(silence, wire.Probe(quiet, dberror.PID(conn), silence, c.limits.Connect))
 	}
 	return pqdeadline.Conn(conn, func() { main.CutAt(time.Now(), true) })
 }
