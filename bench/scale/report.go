@@ -82,14 +82,15 @@ func (r *report) markdown() string {
 	m := r.machine
 	fmt.Fprintf(&b, `# A table of %s rows, measured
 
-Made by `+"`go -C bench run ./scale`"+` on %s in %s. What the figures mean is in [docs/scale.md](../../docs/scale.md).
+Made by `+"`go -C bench run ./scale`"+` on %s in %s.
+What the figures mean is in [docs/scale.md](../../docs/scale.md).
 
 - Machine: %s, %d cores, %s of memory, %s. The commands and the server share the cores.
 - %s; Postgres %s on the same machine, shared_buffers 1 GB, with fsync off.
 - %s.
 
-The database takes %s after the import, %s bytes a row. A rotation logs %s bytes of WAL a row. Each is measured once.
-What takes several rotations (two processes, a rotation that is stopped) is measured on a tenth of the rows.
+The database takes %s after the import, %s bytes a row. A rotation logs %s bytes of WAL a row.
+Each is measured once. What takes several rotations (two processes, a rotation that is stopped) is measured on a tenth of the rows.
 
 `, number(r.rows), m.Date, r.took.Round(time.Second), m.CPU, m.Cores, m.Memory, m.System, runtime.Version(), m.Postgres,
 		strings.Join(m.Modules, ", "), size(r.disk), number(int(r.disk/int64(r.rows))), number(int(r.wal)))
