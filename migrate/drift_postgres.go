@@ -175,14 +175,31 @@ func (c *postgresComparer) snapshot(ctx context.Context, schema string, tables, 
 			return nil, fmt.Errorf("migrate: read each %s: %w", classNames[class], err)
 		}
 	}
-	if schema == c.temporary {
-		for _, parts := range s.items {
-			for i := range parts {
+	for _, parts := range s.items {
+		for i := range parts {
+			if schema == c.temporary {
 				parts[i].value = strings.ReplaceAll(parts[i].value, c.temporary, c.quoted)
 			}
+			parts[i].value = plainLists(parts[i].value)
 		}
 	}
 	return s, nil
+}
+
+var (
+	castList    = regexp.MustCompile(`\(ARRAY\[((?:'(?:[^']|'')*'::character varying(?:, )?)+)\]\)::text\[\]`)
+	castElement = regexp.MustCompile(`('(?:[^']|'')*')::character varying`)
+	castInList  = regexp.MustCompile(`\(('(?:[^']|'')*')::character varying\)::text`)
+)
+
+// plainLists writes the list of an IN over varchar in one way. Postgres casts
+// the list as it parses the statement, and each of its elements as it parses
+// what pg_dump wrote of it.
+func plainLists(expression string) string {
+	expression = castList.ReplaceAllStringFunc(expression, func(list string) string {
+		return "ARRAY[" + castElement.ReplaceAllString(castList.FindStringSubmatch(list)[1], "$1::text") + "]"
+	})
+	return castInList.ReplaceAllString(expression, "$1::text")
 }
 
 // unsafe looks for what makes row-level security void for the role of services.
