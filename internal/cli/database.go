@@ -29,6 +29,9 @@ const (
 	envDriver       = "CREDENT_DRIVER"
 	defaultDatabase = "sqlite:credent.db"
 
+	// maxIdle is how many connections are kept for the next statement: two of
+	// each worker, and some.
+	maxIdle = 40
 	// connectTimeout is how long to wait for the server; a firewall may not
 	// answer at all.
 	connectTimeout = 10 * time.Second
@@ -92,6 +95,9 @@ func open(ctx context.Context, databaseURL string, create bool) (_ *database, er
 	if err != nil {
 		return nil, err
 	}
+	// Workers take connections by turns, and each that is made anew costs a
+	// password exchange.
+	pool.SetMaxIdleConns(maxIdle)
 	db := &database{DB: pool, dialect: d, file: file}
 	err = db.connect(ctx)
 	if err == nil {
