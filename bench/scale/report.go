@@ -90,7 +90,8 @@ What the figures mean is in [docs/scale.md](../../docs/scale.md).
 - %s.
 
 The database takes %s after the import, %s bytes a row. A rotation logs %s bytes of WAL a row.
-Each is measured once. What takes several rotations (two processes, a rotation that is stopped) is measured on a tenth of the rows.
+Each is measured once.
+What takes several rotations (two processes, a rotation that is stopped) is measured on a tenth of the rows.
 
 `, number(r.rows), m.Date, r.took.Round(time.Second), m.CPU, m.Cores, m.Memory, m.System, runtime.Version(), m.Postgres,
 		strings.Join(m.Modules, ", "), size(r.disk), number(int(r.disk/int64(r.rows))), number(int(r.wal)))
