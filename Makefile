@@ -11,10 +11,11 @@ BUILDVCS ?= $(shell git status --porcelain >/dev/null 2>&1 && echo true || echo 
 # Modules of their own: what needs more dependencies than a service should get, and examples.
 MODULES := kms bench examples/service examples/oauth examples/graphql
 
-# The packages beside whose code the tests stand, and those that build and run generated programs or use many databases.
-# The race detector sees only goroutines: of the latter it gets the tests that start some, and those in ALSO, whose parallel
-# subtests share what is global in the product. Every other test runs once, without it.
-BESIDE      = $(shell $(GO) list ./... | grep -vE '/(codegen|internal/release|integration/.*)$$')
+# The packages beside whose code the tests stand, and those that run programs or use many databases. The race detector
+# sees only goroutines: of the latter it gets the tests that start some, and those in ALSO, whose parallel subtests share
+# what is global in the product. Every other test runs once, without it.
+PROGRAMS   := codegen internal/cli internal/release
+BESIDE      = $(shell $(GO) list ./... | grep -vE '/(codegen|internal/cli|internal/release|integration/.*)$$')
 CONCURRENT  = $(GO) run ./internal/concurrent -also $(ALSO) $(FOLDERS)
 ALSO       := TestEachClientHasItsKeyring,TestCopy,TestBoundService,TestServicesCannotDisagree,TestSetStateWaits,TestReadPaths
 ALSO       := $(ALSO),TestWritePaths,TestRequireRowSecurityHolds
@@ -61,7 +62,7 @@ check: ## the checks of a minute, before a commit: style, the packages' own test
 	$(GO) vet ./...
 	$(GO) run ./internal/words
 	$(GO) tool -modfile=tools.mod golangci-lint run ./...
-	$(GO) test $(shell printf '%s\n' $(BESIDE) | grep -vE '$(SERVERS)')
+	$(GO) test $(shell printf '%s\n' $(BESIDE) | grep -vE '$(SERVERS)') ./internal/cli
 	$(GO) test -run '$(SMOKE)' ./integration/paths ./integration/store
 
 .PHONY: test
@@ -114,7 +115,7 @@ unit: modules ## run all tests without the race detector
 .PHONY: sequential
 sequential: ## run the tests that make race leaves out
 	$(GO) test $(TESTFLAGS) $(AT_ONCE) -skip "$$($(CONCURRENT))" $(FOLDERS:%/=./%) ./integration/...
-	$(GO) test $(TESTFLAGS) ./codegen ./internal/release
+	$(GO) test $(TESTFLAGS) $(AT_ONCE) $(PROGRAMS:%=./%)
 
 .PHONY: modules
 modules: ## run the tests of the modules of their own
