@@ -1,0 +1,90 @@
+package audit
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"github.com/credent-go/credent/keyring"
+)
+
+// MaxText is the size in bytes that each text of an [Entry] may have.
+const MaxText = 1024
+
+// Errors to be tested with errors.Is.
+var (
+	// ErrFull means that the queue is full and [Refuse] is set: the entry was
+	// not taken, so what it stands for must not happen.
+	ErrFull = errors.New("the audit queue is full")
+	// ErrClosed means that the trail was closed.
+	ErrClosed = errors.New("the audit trail is closed")
+	// ErrNotWritten means that entries are not known to be in the database. The
+	// error says how many, and has the cause.
+	ErrNotWritten = errors.New("audit entries are not written")
+	// ErrNoTable means that the database has no table credent_audit: run
+	// credent migrate apply.
+	ErrNoTable = errors.New("the database has no table credent_audit")
+	// ErrPartialView means that row-level security hides entries from the role,
+	// so that it can't verify: unset app.user_id.
+	ErrPartialView = errors.New("row-level security hides entries")
+	// ErrTampered means that entries do not verify, so that they are not
+	// archived.
+	ErrTampered = errors.New("the audit trail does not verify")
+	// ErrCheckpoint means that a text is no checkpoint.
+	ErrCheckpoint = errors.New("malformed audit checkpoint")
+)
+
+// Execer runs a statement: a *sql.Tx, *sql.DB or *sql.Conn, or an ent driver
+// that has the method.
+type Execer interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+// Mode says when [Trail.Add] returns.
+type Mode int
+
+const (
+	// Batched puts entries into a queue, and the trail writes them after
+	// [Config.Flush] at the latest. A process that is killed loses the entries
+	// of its last interval. It is the default.
+	Batched Mode = iota
+	// Sync returns from Add only after the entries are committed. Goroutines
+	// that wait at the same time share a commit.
+	Sync
+)
+
+// WhenFull says what [Trail.Add] does while the queue is full. Nothing is ever
+// dropped.
+type WhenFull int
+
+const (
+	// Block waits for room, or for the context's end. It is the default.
+	Block WhenFull = iota
+	// Refuse returns [ErrFull].
+	Refuse
+)
+
+// Config says how a [Trail] writes.
+type Config struct {
+	// Keyring signs the entries, by a subkey of its primary key. It is required.
+	Keyring *keyring.Keyring
+	// Writer names the writer for people; "" is the host and the process.
+	Writer string
+	Mode   Mode
+	// WhenFull is for Batched and Sync alike.
+	WhenFull WhenFull
+	// Queue is how many entries wait at most, written ones excluded; 0 means
+	// 65,536, which are about 8 MB if all differ.
+	Queue int
+	// Flush is how long an entry waits at most before it is written, unless the
+	// database is away; 0 means a second.
+	Flush time.Duration
+	// OnCheckpoint, if set, is told the signed head of the writer's chain once a
+	// minute while it grows, and at Close. Keep the last one of each writer
+	// outside the database. It must not call the trail.
+	OnCheckpoint func(Checkpoint)
+	// OnError, if set, is told why a flush failed. The trail tries it again. It
+	// must not call the trail.
+	OnError func(error)
+}
