@@ -129,6 +129,10 @@ size: ## compare the binaries of a service with one encrypted field and of plain
 integration: ## run the tests on Postgres only
 	$(GO) test -timeout 20m ./integration/...
 
+.PHONY: killed
+killed: ## kill processes twice while they record a million reveals, on Postgres and SQLite; long
+	CREDENT_AUDIT_REVEALS=1000000 $(GO) test -timeout 60m -count 1 -run TestKilled -v ./audit
+
 .PHONY: windows
 windows: ## take 200,000 rows from plaintext to tenants' keys and back, beside writers in Go and Python; long
 	scripts/need postgres

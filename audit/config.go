@@ -74,8 +74,8 @@ type Config struct {
 	Mode   Mode
 	// WhenFull is for Batched and Sync alike.
 	WhenFull WhenFull
-	// Queue is how many entries wait at most, written ones excluded; 0 means
-	// 65,536, which are about 8 MB if all differ.
+	// Queue is how many entries wait at most, those that are being written
+	// included; 0 means 65,536, which take about 30 MB if all differ.
 	Queue int
 	// Flush is how long an entry waits at most before it is written, unless the
 	// database is away; 0 means a second.

@@ -60,7 +60,7 @@ type Entry struct {
 	Table   string    `json:"table,omitempty"`
 	Column  string    `json:"column,omitempty"`  // "" for a row as a whole
 	Row     string    `json:"row,omitempty"`     // primary key as text, "" for many rows
-	Rows    int64     `json:"rows"`              // how many rows; 1 for one, and 0 counts as 1
+	Rows    int64     `json:"rows"`              // how many rows; 0 is stored as 1, and a negative number as 0
 	KeyID   string    `json:"key,omitempty"`     // public ID of the key, "" if not known
 	Outcome Outcome   `json:"outcome"`           // [OutcomeOK] if ""
 	Request string    `json:"request,omitempty"` // set by [WithRequestID]

@@ -12,6 +12,7 @@ import (
 	"ariga.io/atlas/sql/migrate"
 
 	"github.com/credent-go/credent/encrypted"
+	"github.com/credent-go/credent/internal/auditstore"
 	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/lockwait"
 	"github.com/credent-go/credent/keyring"
@@ -276,6 +277,9 @@ func Apply(ctx context.Context, db *sql.DB, config Config) (err error) {
 			return err
 		}
 		if done {
+			if cfg.dir == nil {
+				auditstore.EnsurePartitions(ctx, a.conn, a.dialect)
+			}
 			return a.keepCanaries(ctx)
 		}
 		if name != "" {

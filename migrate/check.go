@@ -243,7 +243,12 @@ func (c *checker) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
+	audited, err := c.auditFindings(ctx)
+	if err != nil {
+		return err
+	}
 	err = c.checkFiles(ctx)
+	c.report.Findings = append(c.report.Findings, audited...)
 	c.checkTriggers(problems)
 	return err
 }

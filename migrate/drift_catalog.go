@@ -72,8 +72,8 @@ FROM t JOIN pg_rewrite r ON r.ev_class = t.oid AND r.rulename <> '_RETURN'`,
 FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang JOIN pg_namespace n ON n.oid = p.pronamespace
 WHERE n.nspname = $1 AND p.proname = ANY (string_to_array($2, ','))`,
 
-	// To everybody, and to the role of services; of the schema only to the
-	// latter.
+	// To everybody, and to the roles of services and auditors; of the schema
+	// only to the roles.
 	classGrant: withTables + `, granted AS (
 SELECT t.relname, t.relacl AS acl, '' AS part FROM t UNION ALL
 SELECT t.relname, a.attacl, ' (' || a.attname || ')' FROM t JOIN pg_attribute a ON a.attrelid = t.oid AND NOT a.attisdropped
@@ -81,6 +81,6 @@ UNION ALL SELECT '', nspacl, '' FROM pg_namespace WHERE nspname = $1)
 SELECT g.relname, coalesce(r.rolname::text, 'PUBLIC') || g.part,
   string_agg(x.privilege_type || CASE WHEN x.is_grantable THEN ' with grant option' ELSE '' END, ', ' ORDER BY x.privilege_type) AS privileges
 FROM granted g, aclexplode(g.acl) x LEFT JOIN pg_roles r ON r.oid = x.grantee
-WHERE r.rolname = '` + appRole + `' OR x.grantee = 0 AND g.relname <> ''
+WHERE r.rolname IN ('` + appRole + `', '` + auditorRole + `') OR x.grantee = 0 AND g.relname <> ''
 GROUP BY 1, 2`,
 }

@@ -32,6 +32,7 @@ func ExampleApply() {
 	// applied 20261127150000_canary.sql
 	// applied 20261127200300_account_key.sql
 	// applied 20261127210000_progress.sql
+	// applied 20261127220000_audit.sql
 }
 
 func ExampleReadStatus() {

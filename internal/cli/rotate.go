@@ -28,6 +28,7 @@ type rewriting struct {
 	retryFor   retryFlag
 	quarantine quarantineFlag
 	asJSON     bool
+	signs      bool // the audit trail's heads, when all is done
 
 	instead func(ctx context.Context) error // of rewriting; nil for nothing else
 }
@@ -40,7 +41,7 @@ func (w *rewriting) verb() string {
 }
 
 func (a *app) rotate() *cobra.Command {
-	w := &rewriting{name: "rotate", run: rotate.Run, done: "rewritten", todo: "to rewrite"}
+	w := &rewriting{name: "rotate", run: rotate.Run, done: "rewritten", todo: "to rewrite", signs: true}
 	return a.rewriting(w, &cobra.Command{
 		Use:   "rotate [flags]",
 		Short: "Re-encrypt every secret that is not under the primary key",
@@ -65,7 +66,10 @@ with table, column, row and reason as a JSON object in each line. If it is kille
 list cannot be written, it stops with an error.
 
 Where tenants have keys of their own, the keys are encrypted anew. Secrets whose tenant's key was destroyed are counted and
-left.`,
+left.
+
+At the end it verifies the audit trail, and signs the heads of its chains with the primary key, so that entries under an earlier
+key still verify when that key is gone.`,
 		Example: `  credent rotate --dry-run
   credent rotate --workers 8 --rate 20000
   credent rotate --quarantine quarantine.jsonl
@@ -147,6 +151,9 @@ func (a *app) runRewriting(ctx context.Context, w *rewriting) (err error) {
 		if ctx.Err() != nil {
 			return messagef("stopped after %s; run `credent %s` again to go on", count(int(report.Rewritten()),
 				"row"), w.name)
+		}
+		if err == nil && w.signs && !w.cfg.DryRun && len(w.cfg.Columns) == 0 {
+			err = a.signHeads(ctx, db, ring)
 		}
 		return partly(done || !w.cfg.DryRun && errors.Is(err, rotate.ErrQuarantined), err)
 	})

@@ -1,0 +1,297 @@
+package audit_test
+
+import (
+	"bufio"
+	"context"
+	"database/sql"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/credent-go/credent/audit"
+	"github.com/credent-go/credent/keyring"
+)
+
+// revealsEnv is how many reveals TestKilled makes; a million takes minutes.
+const revealsEnv = "CREDENT_AUDIT_REVEALS"
+
+// childEnv makes the test binary a process that reveals and is killed. It has,
+// between spaces: driver, dialect, mode, workers, reveals of each, directory,
+// and the database.
+const childEnv = "CREDENT_AUDIT_CHILD"
+
+const childKey = "CREDENT_AUDIT_CHILD_KEY"
+
+// killed is what a test and its processes agree on. Each worker keeps a file
+// that has, for each reveal whose Add returned, the moment when it did, 8
+// bytes. The file flushed has the moment before which all are written.
+type killed struct {
+	driver, dialect string
+	mode            audit.Mode
+	workers, each   int
+	dir, name       string
+}
+
+func (k *killed) String() string {
+	return fmt.Sprint(k.driver, " ", k.dialect, " ", int(k.mode), " ", k.workers, " ", k.each, " ", k.dir, " ", k.name)
+}
+
+func (k *killed) file(worker int) string { return filepath.Join(k.dir, strconv.Itoa(worker)) }
+
+// child is the process. Each worker goes on after what an earlier process was
+// told.
+func child() int {
+	k, err := parseKilled(os.Getenv(childEnv))
+	if err == nil {
+		err = k.reveal()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+func parseKilled(text string) (*killed, error) {
+	words := strings.SplitN(text, " ", 7)
+	var numbers [3]int
+	for i := range numbers {
+		var err error
+		if numbers[i], err = strconv.Atoi(words[2+i]); err != nil {
+			return nil, err
+		}
+	}
+	return &killed{
+		driver: words[0], dialect: words[1], mode: audit.Mode(numbers[0]), workers: numbers[1], each: numbers[2],
+		dir: words[5], name: words[6],
+	}, nil
+}
+
+func (k *killed) reveal() error {
+	ctx := context.Background()
+	ring, err := keyring.New(os.Getenv(childKey))
+	if err != nil {
+		return err
+	}
+	db, err := sql.Open(k.driver, k.name)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close() }()
+	trail, err := audit.Open(ctx, db, k.dialect, audit.Config{
+		Keyring: ring, Mode: k.mode, Flush: 50 * time.Millisecond, Queue: 2000,
+	})
+	if err != nil {
+		return err
+	}
+	var (
+		wg    sync.WaitGroup
+		acked atomic.Int64
+		errs  = make(chan error, k.workers)
+	)
+	for worker := range k.workers {
+		wg.Go(func() { errs <- k.work(ctx, trail, worker, &acked) })
+	}
+	stop := make(chan struct{})
+	flushed := make(chan error, 1)
+	go func() { flushed <- k.flush(ctx, trail, stop) }()
+	wg.Wait()
+	close(stop)
+	close(errs)
+	err = <-flushed
+	for e := range errs {
+		err = errors.Join(err, e)
+	}
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	fmt.Println("memory", stats.Sys)
+	return errors.Join(err, trail.Close(ctx))
+}
+
+// work reveals, and writes down when it was told so. Each thousandth time it
+// tells the test.
+func (k *killed) work(ctx context.Context, trail *audit.Trail, worker int, acked *atomic.Int64) error {
+	f, err := os.OpenFile(k.file(worker), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	for i := int(info.Size() / 8); i < k.each; i++ {
+		if err := trail.Add(ctx, reveal(rowName(worker, i))); err != nil {
+			return err
+		}
+		if _, err := f.Write(binary.BigEndian.AppendUint64(nil, uint64(time.Now().UnixNano()))); err != nil {
+			return err
+		}
+		if n := acked.Add(1); n%1000 == 0 {
+			fmt.Println("acked", n)
+		}
+	}
+	return nil
+}
+
+// flush writes down the moment before which everything is written, again and
+// again.
+func (k *killed) flush(ctx context.Context, trail *audit.Trail, stop chan struct{}) error {
+	for {
+		now := time.Now().UnixNano()
+		if err := trail.Flush(ctx); err != nil {
+			return err
+		}
+		if err := os.WriteFile(k.file(-2), binary.BigEndian.AppendUint64(nil, uint64(now)), 0o600); err != nil {
+			return err
+		}
+		if err := os.Rename(k.file(-2), k.file(-1)); err != nil {
+			return err
+		}
+		select {
+		case <-stop:
+			return nil
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// run runs a process, and kills it after so many thousand reveals, or never.
+func (k *killed) run(t *testing.T, key string, killAt int) (memory uint64) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0]) //nolint:gosec // the test binary itself
+	cmd.Env = append(os.Environ(), childEnv+"="+k.String(), childKey+"="+key)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	do(t, err)
+	do(t, cmd.Start())
+	lines, scanner := 0, bufio.NewScanner(out)
+	for scanner.Scan() {
+		word, number, _ := strings.Cut(scanner.Text(), " ")
+		if word == "memory" {
+			memory, _ = strconv.ParseUint(number, 10, 64)
+		}
+		if lines++; lines == killAt {
+			do(t, cmd.Process.Kill())
+		}
+	}
+	if err := cmd.Wait(); (err != nil) != (killAt > 0) {
+		t.Errorf("a process that is killed after %d,000 reveals: %v", killAt, err)
+	}
+	return memory
+}
+
+// told returns the reveals whose Add has returned by now and are promised:
+// in Sync mode all, in Batched mode those before the last flush.
+func (k *killed) told(t *testing.T) (rows []string) {
+	t.Helper()
+	flushed := int64(0)
+	if data, err := os.ReadFile(k.file(-1)); err == nil {
+		flushed = int64(binary.BigEndian.Uint64(data))
+	}
+	for worker := range k.workers {
+		data, err := os.ReadFile(k.file(worker))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+		for i := range len(data) / 8 {
+			if k.mode == audit.Sync || int64(binary.BigEndian.Uint64(data[8*i:])) < flushed {
+				rows = append(rows, rowName(worker, i))
+			}
+		}
+	}
+	return rows
+}
+
+// TestKilled kills a process twice while 16 goroutines reveal, and looks for
+// each reveal that is promised.
+func TestKilled(t *testing.T) {
+	if testing.Short() {
+		t.Skip("NOT TRIED with -short: processes that are killed")
+	}
+	total := 40_000
+	if n, err := strconv.Atoi(os.Getenv(revealsEnv)); err == nil {
+		total = n
+	}
+	for name, mode := range map[string]audit.Mode{"batched": audit.Batched, "sync": audit.Sync} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			onBoth(t, func(t *testing.T, db database) { testKilled(t, db, mode, total) })
+		})
+	}
+}
+
+func testKilled(t *testing.T, db database, mode audit.Mode, total int) {
+	t.Helper()
+	const (
+		workers = 16
+		mebi    = 1 << 20
+	)
+	k := &killed{
+		driver: db.driver, dialect: db.dialect, mode: mode, workers: workers, each: total / workers, dir: t.TempDir(),
+		name: db.name,
+	}
+	key := keyring.GenerateKey()
+	promised := make(map[string]bool)
+	for killAt := range 2 {
+		k.run(t, key, max(total/3000*(1-killAt)+total/4000*killAt, 1))
+		for _, row := range k.told(t) {
+			promised[row] = true
+		}
+	}
+	killedAt := len(promised)
+	memory := k.run(t, key, 0)
+	k.mode = audit.Sync // now that it was closed, its reveals are promised
+	all := k.told(t)
+	for i := range workers {
+		last := rowName(i, k.each-1)
+		promised[last] = true
+	}
+	if len(all) != total/workers*workers || killedAt < total/20 || memory > 200*mebi {
+		t.Errorf("%d reveals, %d promised before the second kill, %d bytes", len(all), killedAt, memory)
+	}
+	t.Logf("%d of %d were promised when the second process was killed; the third took %d MiB", killedAt, total,
+		memory/mebi)
+	for _, s := range list(t, db, audit.Filter{Action: audit.ActionReveal}) {
+		delete(promised, s.Row)
+	}
+	if len(promised) > 0 {
+		t.Errorf("%d promised reveals are not in the trail", len(promised))
+	}
+	if report := sound(t, db, newRing(t, key)); report.Open != 2 || report.Writers != 3 {
+		t.Errorf("got %+v", report)
+	}
+}
+
+// TestTwoProcesses lets two write at the same time.
+func TestTwoProcesses(t *testing.T) {
+	if testing.Short() {
+		t.Skip("NOT TRIED with -short: two processes")
+	}
+	t.Parallel()
+	onEach(t, func(t *testing.T, db database) {
+		key := keyring.GenerateKey()
+		var wg sync.WaitGroup
+		for range 2 {
+			k := &killed{driver: db.driver, dialect: db.dialect, workers: 4, each: 500, dir: t.TempDir(), name: db.name}
+			wg.Go(func() { k.run(t, key, 0) })
+		}
+		wg.Wait()
+		if got := len(list(t, db, audit.Filter{})); got != 4000 {
+			t.Errorf("got %d of 4,000 entries", got)
+		}
+		if report := sound(t, db, newRing(t, key)); report.Open != 0 || report.Writers != 2 {
+			t.Errorf("got %+v", report)
+		}
+	})
+}

@@ -1,0 +1,311 @@
+package audit
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"entgo.io/ent/dialect"
+
+	"github.com/credent-go/credent/internal/auditrow"
+	"github.com/credent-go/credent/internal/auditstore"
+	ring "github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	"github.com/credent-go/credent/keyring"
+)
+
+// Trail writes entries. It is one writer, with a chain of its own. It is safe
+// for concurrent use, and ends with [Trail.Close].
+type Trail struct {
+	db      *sql.DB
+	dialect string
+	cfg     Config
+	chain   *auditrow.Chain // the flusher's
+
+	mu      sync.Mutex
+	waiting // by mu
+	closed  bool
+	err     error         // of the last flush, nil if it succeeded
+	changed chan struct{} // closed, and made anew, after each flush
+
+	kick chan struct{}
+	stop context.CancelFunc
+	done chan struct{} // closed when the flusher has ended
+
+	keysMu sync.Mutex
+	keys   *auditrow.Keys
+	keysOf *keyring.Key
+}
+
+// Open begins the chain of a new writer: it stores an entry with [ActionOpen]
+// and the writer's name, so that a database that takes no entries is noticed at
+// the start. The dialect is ent's name, dialect.Postgres or dialect.SQLite. On
+// Postgres the role needs what credent_app has.
+//
+// The trail uses connections of db by itself. On SQLite a flush waits for the
+// caller's transaction to end, and in [Sync] mode a caller that holds the only
+// connection waits for itself until its context ends.
+//
+// Errors: [keyring.ErrNoKey], [ErrNoTable], and the database's.
+func Open(ctx context.Context, db *sql.DB, entDialect string, cfg Config) (*Trail, error) {
+	if entDialect != dialect.Postgres && entDialect != dialect.SQLite {
+		return nil, fmt.Errorf("audit: open: there is no trail on %q; it is on Postgres and SQLite", entDialect)
+	}
+	if cfg.Writer == "" {
+		host, _ := os.Hostname()
+		cfg.Writer = fmt.Sprintf("%s:%d", host, os.Getpid())
+	}
+	const queue = 1 << 16
+	if cfg.Queue <= 0 {
+		cfg.Queue = queue
+	}
+	if cfg.Flush <= 0 {
+		cfg.Flush = time.Second
+	}
+	t := &Trail{
+		db: db, dialect: entDialect, cfg: cfg, chain: auditrow.NewChain(),
+		changed: make(chan struct{}), kick: make(chan struct{}, 1), done: make(chan struct{}),
+	}
+	keys, err := t.currentKeys()
+	if err != nil {
+		return nil, err
+	}
+	first := auditrow.Row{Texts: auditrow.Texts{Action: string(ActionOpen), Actor: auditrow.Clean(cfg.Writer, MaxText)}}
+	t.chain.Append(keys, &first)
+	auditstore.EnsurePartitions(ctx, db, entDialect)
+	if err := auditstore.Insert(ctx, db, entDialect, []auditrow.Row{first}); err != nil {
+		return nil, named(err)
+	}
+	// Flushes go on when the context of Open has ended.
+	base, stop := context.WithCancel(context.WithoutCancel(ctx))
+	t.stop = stop
+	go t.flusher(base)
+	return t, nil
+}
+
+// named gives an error of the store its public name.
+func named(err error) error {
+	if errors.Is(err, auditstore.ErrNoTable) {
+		return fmt.Errorf("%w: %w", ErrNoTable, err)
+	}
+	return err
+}
+
+// currentKeys returns the keys of the keyring as it is now.
+func (t *Trail) currentKeys() (*auditrow.Keys, error) {
+	primary := t.cfg.Keyring.Primary()
+	t.keysMu.Lock()
+	defer t.keysMu.Unlock()
+	if t.keys != nil && t.keysOf == primary {
+		return t.keys, nil
+	}
+	keys, err := keysOf(t.cfg.Keyring)
+	if err != nil {
+		return nil, err
+	}
+	t.keys, t.keysOf = keys, primary
+	return keys, nil
+}
+
+func keysOf(k *keyring.Keyring) (*auditrow.Keys, error) {
+	keys, err := auditrow.NewKeys((*ring.Ring)(k))
+	if err != nil {
+		return nil, fmt.Errorf("audit: the keyring: %w", err)
+	}
+	return keys, nil
+}
+
+// Add takes entries, all or none. In [Batched] mode it returns when they are in
+// the queue, in [Sync] mode when they are committed.
+//
+// Errors: [ErrFull] if the queue has no room and [Refuse] is set, [ErrClosed],
+// and the context's, joined with [ErrNotWritten], if it ended first: then
+// entries that are in the queue are still written, though the caller must act
+// as if they were not.
+func (t *Trail) Add(ctx context.Context, entries ...Entry) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	t.mu.Lock()
+	if err := t.reserve(ctx, len(entries)); err != nil {
+		return err
+	}
+	for i := range entries {
+		t.put(&entries[i])
+	}
+	ticket, kick := t.taken, t.size >= t.cfg.Queue/4 || t.cfg.Mode == Sync
+	t.mu.Unlock()
+	if kick {
+		t.wake()
+	}
+	if t.cfg.Mode == Sync {
+		return t.await(ctx, ticket)
+	}
+	return nil
+}
+
+// reserve makes room for n entries, and returns with the lock held unless there
+// is an error. More entries than the queue holds get in when it is empty.
+func (t *Trail) reserve(ctx context.Context, n int) error {
+	for {
+		switch {
+		case t.closed:
+			t.mu.Unlock()
+			return fmt.Errorf("audit: add: %w", ErrClosed)
+		case t.size+n <= t.cfg.Queue || t.size == 0:
+			t.size += n
+			return nil
+		case t.cfg.WhenFull == Refuse:
+			err := t.err
+			t.mu.Unlock()
+			t.wake()
+			return withCause(fmt.Errorf("audit: add: %w: %d entries wait", ErrFull, t.cfg.Queue), err)
+		}
+		changed := t.changed
+		t.mu.Unlock()
+		t.wake()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return t.notWritten(ctx)
+		}
+		t.mu.Lock()
+	}
+}
+
+// notWritten is the error of a context that ended first.
+func (t *Trail) notWritten(ctx context.Context) error {
+	t.mu.Lock()
+	waiting, err := t.size, t.err
+	t.mu.Unlock()
+	return withCause(fmt.Errorf("audit: %w: %d wait: %w", ErrNotWritten, waiting, context.Cause(ctx)), err)
+}
+
+func withCause(err, cause error) error {
+	if cause != nil {
+		return fmt.Errorf("%w; the last flush: %w", err, cause)
+	}
+	return err
+}
+
+// AddTx writes entries in the caller's transaction, so that they are committed
+// with the change or not at all. The caller then calls done with whether the
+// transaction was committed; when nobody knows, it says true. The trail ties
+// committed entries to its chain in the next flush. Until done is called, the
+// entries take room in the queue.
+//
+// Errors: Add's but for [ErrNotWritten], [ErrNoTable], and the database's: then
+// done is nil, and the transaction can't go on.
+func (t *Trail) AddTx(ctx context.Context, tx Execer, entries ...Entry) (done func(committed bool), err error) {
+	if len(entries) == 0 {
+		return func(bool) {}, nil
+	}
+	keys, err := t.currentKeys()
+	if err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	if err := t.reserve(ctx, len(entries)); err != nil {
+		return nil, err
+	}
+	t.mu.Unlock()
+	rows, links := make([]auditrow.Row, len(entries)), make([]auditrow.Link, len(entries))
+	for i := range entries {
+		rows[i] = rowOf(&entries[i])
+		rows[i].Writer = t.chain.Writer
+		auditrow.Complete(&rows[i])
+		links[i] = auditrow.Link{ID: rows[i].ID, At: rows[i].At, Hash: keys.Sign(&rows[i])}
+	}
+	if err := auditstore.Insert(ctx, tx, t.dialect, rows); err != nil {
+		t.settle(links, false)
+		return nil, named(err)
+	}
+	var once sync.Once
+	return func(committed bool) { once.Do(func() { t.settle(links, committed) }) }, nil
+}
+
+// settle puts links into the queue, or gives up their room.
+func (t *Trail) settle(links []auditrow.Link, committed bool) {
+	t.mu.Lock()
+	if committed && !t.closed {
+		t.links = append(t.links, links...)
+		t.taken += int64(len(links))
+	} else {
+		t.release(len(links))
+	}
+	t.mu.Unlock()
+}
+
+// release gives up room. The caller has the lock.
+func (t *Trail) release(n int) {
+	t.size -= n
+	close(t.changed)
+	t.changed = make(chan struct{})
+}
+
+// Flush writes what is in the queue now. Errors: the context's, joined with
+// [ErrNotWritten], if it ends first.
+func (t *Trail) Flush(ctx context.Context) error {
+	t.mu.Lock()
+	ticket := t.taken
+	t.mu.Unlock()
+	t.wake()
+	return t.await(ctx, ticket)
+}
+
+// await waits until the entries up to a number are committed.
+func (t *Trail) await(ctx context.Context, ticket int64) error {
+	for {
+		t.mu.Lock()
+		written, changed := t.written, t.changed
+		t.mu.Unlock()
+		if written >= ticket {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-t.done:
+			t.mu.Lock()
+			written = t.written
+			t.mu.Unlock()
+			if written >= ticket {
+				return nil
+			}
+			return fmt.Errorf("audit: flush: %w: %w", ErrNotWritten, ErrClosed)
+		case <-ctx.Done():
+			return t.notWritten(ctx)
+		}
+	}
+}
+
+func (t *Trail) wake() {
+	select {
+	case t.kick <- struct{}{}:
+	default:
+	}
+}
+
+// Close writes what is in the queue and ends the chain. It waits for the
+// database until the context ends. Then the error is the context's, joined with
+// [ErrNotWritten], and says how many entries are lost. From the call on,
+// [Trail.Add] is [ErrClosed], and a later Close does nothing.
+func (t *Trail) Close(ctx context.Context) error {
+	t.mu.Lock()
+	if t.closed {
+		t.mu.Unlock()
+		return nil
+	}
+	t.closed = true
+	t.size++
+	t.put(&Entry{Action: ActionClose})
+	ticket := t.taken
+	t.mu.Unlock()
+	t.wake()
+	err := t.await(ctx, ticket)
+	t.stop()
+	<-t.done
+	return err
+}

@@ -1,0 +1,239 @@
+// Package auditstore reads and writes rows of the table credent_audit on
+// Postgres and SQLite, over any driver.
+package auditstore
+
+import (
+	"context"
+	"database/sql"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"entgo.io/ent/dialect"
+
+	"github.com/credent-go/credent/internal/auditrow"
+	"github.com/credent-go/credent/internal/dberror"
+)
+
+// Table is the trail's table.
+const Table = "credent_audit"
+
+// ErrNoTable means that the database has no table for the trail.
+var ErrNoTable = errors.New("the database has no table " + Table + ": run credent migrate apply")
+
+// Execer runs a statement.
+type Execer interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+// Queryer runs a query.
+type Queryer interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// Rows go to the database as one JSON text: a statement of a single argument
+// suits every driver, pooler and number of rows. A row that is there already
+// stays as it is, so that a batch may be written twice. No conflict target is
+// named, which would take the right to read.
+const (
+	insertPostgres = `INSERT INTO credent_audit (at, id, writer, seq, prev, row_count, action, actor, tenant, table_name, column_name,
+  row_id, key_id, outcome, request, note, signer, mac)
+SELECT e.at, e.id, e.writer, nullif(e.seq, 0), CASE WHEN e.seq > 0 THEN decode(e.prev, 'hex') END, e.rows, e.action, e.actor, e.tenant,
+  e.table, e.column, e.row, e.key, e.outcome, e.request, e.note, e.signer, decode(e.mac, 'hex')
+FROM json_to_recordset(CAST($1 AS text)::json) AS e (at timestamp, id uuid, writer uuid, seq bigint, prev text, rows bigint, action text,
+  actor text, tenant text, "table" text, "column" text, "row" text, key text, outcome text, request text, note text, signer text, mac text)
+ON CONFLICT DO NOTHING`
+
+	insertSQLite = `INSERT INTO credent_audit (at, id, writer, seq, prev, row_count, action, actor, tenant, table_name, column_name,
+  row_id, key_id, outcome, request, note, signer, mac)
+SELECT value ->> 'at', value ->> 'id', value ->> 'writer', nullif(value ->> 'seq', 0),
+  CASE WHEN value ->> 'seq' > 0 THEN unhex(value ->> 'prev') END, value ->> 'rows', value ->> 'action', value ->> 'actor',
+  value ->> 'tenant', value ->> 'table', value ->> 'column', value ->> 'row', value ->> 'key', value ->> 'outcome',
+  value ->> 'request', value ->> 'note', value ->> 'signer', unhex(value ->> 'mac')
+FROM json_each(?) WHERE true ON CONFLICT DO NOTHING`
+
+	columns = "at, id, writer, coalesce(seq, 0), prev, row_count, action, actor, tenant, table_name, column_name, " +
+		"row_id, key_id, outcome, request, note, signer, mac, place"
+)
+
+// JSON is a row as the database takes it, and as archives keep it.
+type JSON struct {
+	At      string `json:"at"` // 2006-01-02 15:04:05.000000
+	ID      string `json:"id"`
+	Writer  string `json:"writer"`
+	Seq     int64  `json:"seq"`
+	Prev    string `json:"prev"` // hexadecimal
+	Rows    int64  `json:"rows"`
+	Action  string `json:"action"`
+	Actor   string `json:"actor"`
+	Tenant  string `json:"tenant"`
+	Table   string `json:"table"`
+	Column  string `json:"column"`
+	Row     string `json:"row"`
+	Key     string `json:"key"`
+	Outcome string `json:"outcome"`
+	Request string `json:"request"`
+	Note    string `json:"note"`
+	Signer  string `json:"signer"`
+	MAC     string `json:"mac"` // hexadecimal
+}
+
+// layout is how SQLite keeps times, so that their order is the texts' order.
+const layout = "2006-01-02 15:04:05.000000"
+
+// ToJSON returns a row as JSON has it.
+func ToJSON(r *auditrow.Row) JSON {
+	return JSON{
+		At: r.Time().Format(layout), ID: r.ID.String(), Writer: r.Writer.String(), Seq: r.Seq,
+		Prev: hex.EncodeToString(r.Prev[:]), Rows: r.Rows, Action: r.Action, Actor: r.Actor, Tenant: r.Tenant,
+		Table: r.Table, Column: r.Column, Row: r.Row, Key: r.KeyID, Outcome: r.Outcome, Request: r.Request,
+		Note: r.Note, Signer: r.Signer, MAC: hex.EncodeToString(r.MAC[:]),
+	}
+}
+
+// Insert writes rows in one statement.
+func Insert(ctx context.Context, db Execer, d string, rows []auditrow.Row) error {
+	list := make([]JSON, len(rows))
+	for i := range rows {
+		list[i] = ToJSON(&rows[i])
+	}
+	text, err := json.Marshal(list)
+	if err != nil {
+		return fmt.Errorf("audit: write entries: %w", err)
+	}
+	query := insertPostgres
+	if d == dialect.SQLite {
+		query = insertSQLite
+	}
+	if _, err := db.ExecContext(ctx, query, string(text)); err != nil {
+		return explain("write entries", err)
+	}
+	return nil
+}
+
+// explain words an error of the database.
+func explain(what string, err error) error {
+	if dberror.State(err) == "42P01" || strings.Contains(err.Error(), "no such table: "+Table) {
+		return fmt.Errorf("audit: %s: %w: %w", what, ErrNoTable, err)
+	}
+	return fmt.Errorf("audit: %s: %w", what, err)
+}
+
+// Time returns a moment as an argument for the column at.
+func Time(d string, at time.Time) any {
+	if d == dialect.SQLite {
+		return at.UTC().Format(layout)
+	}
+	return at.UTC()
+}
+
+// moment reads the column at.
+type moment int64
+
+// Scan implements sql.Scanner.
+func (m *moment) Scan(value any) error {
+	switch v := value.(type) {
+	case time.Time:
+		*m = moment(v.UnixMicro())
+		return nil
+	case []byte:
+		return m.Scan(string(v))
+	case string:
+		at, err := time.Parse(layout, v)
+		if err != nil {
+			return errors.New("a time is malformed")
+		}
+		*m = moment(at.UnixMicro())
+		return nil
+	}
+	return fmt.Errorf("a time is a %T", value)
+}
+
+// digest reads a hash or a MAC. One of another length, which nobody here wrote,
+// becomes zero, so that it fits nothing.
+type digest struct{ to *auditrow.Digest }
+
+// Scan implements sql.Scanner.
+func (d digest) Scan(value any) error {
+	*d.to = auditrow.Digest{}
+	if v, ok := value.([]byte); ok && len(v) == len(d.to) {
+		copy(d.to[:], v)
+	}
+	return nil
+}
+
+// Select runs a query for rows: its condition and order, with $1, $2, … as
+// arguments in their order.
+func Select(
+	ctx context.Context, db Queryer, d, rest string, args []any, each func(*auditrow.Row) error,
+) (err error) {
+	if d == dialect.SQLite {
+		rest = numbered(rest)
+	}
+	rows, err := db.QueryContext(ctx, "SELECT "+columns+" FROM "+Table+" "+rest, args...)
+	if err != nil {
+		return explain("read entries", err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var (
+			r  auditrow.Row
+			at moment
+		)
+		if err := rows.Scan(&at, &r.ID, &r.Writer, &r.Seq, digest{&r.Prev}, &r.Rows, &r.Action, &r.Actor, &r.Tenant,
+			&r.Table, &r.Column, &r.Row, &r.KeyID, &r.Outcome, &r.Request, &r.Note, &r.Signer, digest{&r.MAC},
+			&r.Place); err != nil {
+			return fmt.Errorf("audit: read an entry: %w", err)
+		}
+		r.At = int64(at)
+		if err := each(&r); err != nil {
+			return err
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return explain("read entries", err)
+	}
+	return nil
+}
+
+// numbered makes $1 the form that all drivers of SQLite number.
+func numbered(query string) string { return strings.ReplaceAll(query, "$", "?") }
+
+// One runs a query for one value.
+func One(ctx context.Context, db Queryer, d, query string, to any, args ...any) error {
+	if d == dialect.SQLite {
+		query = numbered(query)
+	}
+	rows, err := db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return explain("read entries", err)
+	}
+	defer func() { _ = rows.Close() }()
+	if !rows.Next() {
+		return explain("read entries", errors.Join(rows.Err(), sql.ErrNoRows))
+	}
+	if err := rows.Scan(to); err != nil {
+		return fmt.Errorf("audit: read entries: %w", err)
+	}
+	if err := rows.Close(); err != nil {
+		return explain("read entries", err)
+	}
+	return nil
+}
+
+// Snapshot runs a function in a transaction that sees one state of the table.
+func Snapshot(ctx context.Context, db *sql.DB, d string, read func(tx *sql.Tx) error) error {
+	opts := &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}
+	if d == dialect.SQLite {
+		opts = nil
+	}
+	tx, err := db.BeginTx(ctx, opts)
+	if err != nil {
+		return explain("read entries", err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	return read(tx)
+}
