@@ -53,6 +53,6 @@ func ExampleReadStatus() {
 		}
 	}
 	// Output:
-	// 0 applied, 10 pending true
-	// 10 applied, 0 pending false
+	// 0 applied, 11 pending true
+	// 11 applied, 0 pending false
 }
