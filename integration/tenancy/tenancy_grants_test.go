@@ -43,9 +43,15 @@ func grants(t *testing.T, db *sql.DB) []string {
 
 // leastGrants are those that a service needs.
 var leastGrants = []string{
+	"credent_audit.action INSERT", "credent_audit.actor INSERT", "credent_audit.at INSERT",
+	"credent_audit.column_name INSERT", "credent_audit.id INSERT", "credent_audit.key_id INSERT",
+	"credent_audit.mac INSERT", "credent_audit.note INSERT", "credent_audit.outcome INSERT",
+	"credent_audit.prev INSERT", "credent_audit.request INSERT", "credent_audit.row_count INSERT",
+	"credent_audit.row_id INSERT", "credent_audit.seq INSERT", "credent_audit.signer INSERT",
+	"credent_audit.table_name INSERT", "credent_audit.tenant INSERT", "credent_audit.writer INSERT",
 	"credent_canary SELECT", "credent_states SELECT",
 	"credent_tenant_keys SELECT", "credent_tenant_keys.tenant INSERT", "credent_tenant_keys.wrapped INSERT",
-	"function credent_set_user EXECUTE", "schema public USAGE",
+	"function credent_audit_partitions EXECUTE", "function credent_set_user EXECUTE", "schema public USAGE",
 	"user_accounts DELETE", "user_accounts INSERT", "user_accounts SELECT", "user_accounts UPDATE",
 	"user_credentials DELETE", "user_credentials INSERT", "user_credentials SELECT", "user_credentials UPDATE",
 }
@@ -78,19 +84,20 @@ func TestGrants(t *testing.T) {
 		// The owner is exempt: with FORCE the Python application would see
 		// nothing.
 		if diff := cmp.Diff([]string{
-			"credent_tenant_keys true false", "user_accounts true false",
+			"credent_audit true false", "credent_tenant_keys true false", "user_accounts true false",
 			"user_credentials true false",
 		}, testdb.Lines(t, s.DB,
 			"SELECT concat_ws(' ', relname, relrowsecurity::text, relforcerowsecurity::text) FROM pg_class "+
-				"WHERE relname IN ('credent_tenant_keys', 'user_accounts', 'user_credentials') "+
+				"WHERE relname IN ('credent_audit', 'credent_tenant_keys', 'user_accounts', 'user_credentials') "+
 				"ORDER BY relname")); diff != "" {
 			t.Error(diff)
 		}
 		if diff := cmp.Diff([]string{
-			"credent_tenant_keys * true {0}", "user_accounts * true {0}",
-			"user_credentials * true {0}",
+			"credent_audit a true credent_app", "credent_audit r true credent_auditor",
+			"credent_tenant_keys * true -", "user_accounts * true -", "user_credentials * true -",
 		}, testdb.Lines(t, s.DB,
-			"SELECT concat_ws(' ', polrelid::regclass, polcmd, polpermissive::text, polroles) FROM pg_policy ORDER "+
+			"SELECT concat_ws(' ', polrelid::regclass, polcmd, polpermissive::text, (SELECT string_agg(r::regrole::text, ',') FROM "+
+				"unnest(polroles) r)) FROM pg_policy ORDER "+
 				"BY 1")); diff != "" {
 			t.Error(diff)
 		}

@@ -28,7 +28,9 @@ CREATE TABLE "credent_audit" (
 -- Create index "idx_credent_audit_chain" to table: "credent_audit"
 CREATE INDEX "idx_credent_audit_chain" ON "credent_audit" ("writer", "seq");
 -- Create index "idx_credent_audit_place" to table: "credent_audit"
-CREATE INDEX "idx_credent_audit_place" ON "credent_audit" USING brin ("place") WITH (autosummarize = on);
+CREATE INDEX "idx_credent_audit_place" ON "credent_audit" USING brin ("place") WITH (autosummarize = true);
+-- Primary keys compress badly
+ALTER TABLE "credent_audit" ALTER COLUMN "row_id" SET STORAGE EXTERNAL;
 -- Takes what has no partition, so that no entry is ever refused
 CREATE TABLE "credent_audit_rest" PARTITION OF "credent_audit" DEFAULT;
 -- Refuse changes to everybody, the owner included
@@ -58,7 +60,7 @@ BEGIN
     month := date_trunc('month', timezone('utc', now())) + make_interval(months => i);
     part := 'credent_audit_' || to_char(month, 'YYYY_MM');
     CONTINUE WHEN to_regclass(part) IS NOT NULL OR EXISTS (SELECT 1 FROM "credent_audit_rest" WHERE "at" >= month AND "at" < month + interval '1 month');
-    EXECUTE format('CREATE TABLE %I (LIKE "credent_audit" INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', part);
+    EXECUTE format('CREATE TABLE %I (LIKE "credent_audit" INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE)', part);
     EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', part);
     EXECUTE format('CREATE TRIGGER "credent_audit_append_only" BEFORE UPDATE OR DELETE OR TRUNCATE ON %I FOR EACH STATEMENT EXECUTE FUNCTION "credent_audit_append_only"()', part);
     EXECUTE format('ALTER TABLE %I ENABLE ALWAYS TRIGGER "credent_audit_append_only"', part);
