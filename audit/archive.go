@@ -192,11 +192,11 @@ func (t *taking) note(m auditstore.Month, r *auditrow.Row) {
 		t.ranges = append(t.ranges,
 			auditrow.Range{Writer: r.Writer, From: r.Seq, To: r.Seq, Prev: r.Prev, Hash: r.Hash()})
 	}
-	switch Action(r.Action) {
-	case ActionArchive: // what an earlier archive took out
+	switch r.Action {
+	case string(ActionArchive): // what an earlier archive took out
 		ranges, _ := auditrow.Ranges(r.Row)
 		t.ranges = append(t.ranges, ranges...)
-	case ActionLink:
+	case string(ActionLink):
 		links, _ := auditrow.Links(r.Row)
 		for _, l := range links {
 			if !m.Has(l.At) && l.At >= m.To.UnixMicro() {

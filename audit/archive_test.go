@@ -35,7 +35,8 @@ func archived(t *testing.T, db database) (s *story, file []byte) {
 	if len(months) != 2 || months[0].Entries != 1 || months[1].Entries != 3 || !months[1].From.Equal(s.lastMonth.From) {
 		t.Fatalf("archived %+v", months)
 	}
-	if n := db.number(t, "SELECT count(*) FROM credent_audit WHERE at < '"+s.lastMonth.To.Format(time.DateOnly)+"'"); n != 0 {
+	end := s.lastMonth.To.Format(time.DateOnly)
+	if n := db.number(t, "SELECT count(*) FROM credent_audit WHERE at < '"+end+"'"); n != 0 {
 		t.Fatalf("%d entries are still there", n)
 	}
 	return s, to.Bytes()
@@ -153,7 +154,8 @@ func TestArchiveRefuses(t *testing.T) {
 		s := newStory(t, db)
 		opt := audit.ArchiveOptions{Before: time.Now(), To: failing{}}
 		before := db.number(t, "SELECT count(*) FROM credent_audit")
-		if months, err := audit.Archive(t.Context(), db.DB, db.dialect, s.ring, opt); !errors.Is(err, errFound) || len(months) != 0 {
+		months, err := audit.Archive(t.Context(), db.DB, db.dialect, s.ring, opt)
+		if !errors.Is(err, errFound) || len(months) != 0 {
 			t.Errorf("a full disk: %v, %v", months, err)
 		}
 		if n := db.number(t, "SELECT count(*) FROM credent_audit"); n != before {

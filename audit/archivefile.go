@@ -58,7 +58,7 @@ func (v *verifier) archiveFile(number int, from io.Reader) error {
 func (v *verifier) knows(got ArchivedMonth) (some bool) {
 	for _, m := range v.months {
 		if m.by.counts() && m.Entries == got.Entries && m.SHA256 == got.SHA256 && m.From.Equal(got.From) &&
-			m.ArchivedMonth.To.Equal(got.To) {
+			m.To.Equal(got.To) {
 			m.seen, some = true, true
 		}
 	}

@@ -67,7 +67,8 @@ const (
 
 // Config says how a [Trail] writes.
 type Config struct {
-	// Keyring signs the entries, by a subkey of its primary key. It is required.
+	// Keyring signs the entries, by a subkey of its primary key. It is
+	// required.
 	Keyring *keyring.Keyring
 	// Writer names the writer for people; "" is the host and the process.
 	Writer string
@@ -80,8 +81,8 @@ type Config struct {
 	// Flush is how long an entry waits at most before it is written, unless the
 	// database is away; 0 means a second.
 	Flush time.Duration
-	// OnCheckpoint, if set, is told the signed head of the writer's chain once a
-	// minute while it grows, and at Close. Keep the last one of each writer
+	// OnCheckpoint, if set, is told the signed head of the writer's chain once
+	// a minute while it grows, and at Close. Keep the last one of each writer
 	// outside the database. It must not call the trail.
 	OnCheckpoint func(Checkpoint)
 	// OnError, if set, is told why a flush failed. The trail tries it again. It

@@ -12,8 +12,8 @@ const (
 	// batchRows and batchBytes limit a statement.
 	batchRows  = 512
 	batchBytes = 1 << 20
-	// attempt limits a try, so that a connection that hangs is given up. Whether
-	// it was committed doesn't matter: the same rows are written again.
+	// attempt limits a try, so that a connection that hangs is given up.
+	// Whether it was committed doesn't matter: the same rows are written again.
 	attempt    = 30 * time.Second
 	firstPause = 50 * time.Millisecond
 	lastPause  = 5 * time.Second

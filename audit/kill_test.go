@@ -173,7 +173,7 @@ func (k *killed) flush(ctx context.Context, trail *audit.Trail, stop chan struct
 // run runs a process, and kills it after so many thousand reveals, or never.
 func (k *killed) run(t *testing.T, key string, killAt int) (memory uint64) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0]) //nolint:gosec // the test binary itself
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), childEnv+"="+k.String(), childKey+"="+key)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
@@ -226,9 +226,7 @@ func (k *killed) told(t *testing.T, closed bool) (rows []string) {
 // TestKilled kills a process twice while 16 goroutines reveal, and looks for
 // each reveal that is promised.
 func TestKilled(t *testing.T) {
-	if testing.Short() {
-		t.Skip("NOT TRIED with -short: processes that are killed")
-	}
+	t.Parallel()
 	total := 40_000
 	if n, err := strconv.Atoi(os.Getenv(revealsEnv)); err == nil {
 		total = n
@@ -274,8 +272,8 @@ func testKilled(t *testing.T, db database, mode audit.Mode, total int) {
 	if all != total/workers*workers || killedAt < total/20 || memory > 200*mebi {
 		t.Errorf("%d reveals, %d promised before the second kill, %d bytes", all, killedAt, memory)
 	}
-	t.Logf("%d of %d were promised, %d of them of the processes that were killed; the last took %d MiB", len(promised), total,
-		killedAt, memory/mebi)
+	t.Logf("%d of %d were promised, %d of them of the processes that were killed; the last took %d MiB",
+		len(promised), total, killedAt, memory/mebi)
 	for _, s := range list(t, db, audit.Filter{Action: audit.ActionReveal}) {
 		delete(promised, s.Row)
 	}
@@ -289,9 +287,6 @@ func testKilled(t *testing.T, db database, mode audit.Mode, total int) {
 
 // TestTwoProcesses lets two write at the same time.
 func TestTwoProcesses(t *testing.T) {
-	if testing.Short() {
-		t.Skip("NOT TRIED with -short: two processes")
-	}
 	t.Parallel()
 	onEach(t, func(t *testing.T, db database) {
 		key := keyring.GenerateKey()

@@ -126,8 +126,13 @@ func (f *Filter) query(d string) (rest string, args []any, err error) {
 		where("at < %s", auditstore.Time(d, f.To))
 	}
 	for _, equal := range []struct{ column, value string }{
-		{"actor", f.Actor}, {"tenant", f.Tenant}, {"table_name", f.Table}, {"column_name", f.Column},
-		{"request", f.Request}, {"action", string(f.Action)}, {"outcome", string(f.Outcome)},
+		{"actor", f.Actor},
+		{"tenant", f.Tenant},
+		{"table_name", f.Table},
+		{"column_name", f.Column},
+		{"request", f.Request},
+		{"action", string(f.Action)},
+		{"outcome", string(f.Outcome)},
 	} {
 		if equal.value != "" {
 			where(equal.column+" = %s", equal.value)

@@ -81,18 +81,18 @@ var engines = map[string]func(t *testing.T) database{
 	"mattn":   func(t *testing.T) database { t.Helper(); return newSQLite(t, "sqlite3", "?_busy_timeout=10000") },
 }
 
-func newPostgres(t testing.TB, driver string) database {
-	t.Helper()
+func newPostgres(tb testing.TB, driver string) database {
+	tb.Helper()
 	of, err := template()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	url, drop, err := server.CreateDatabase(t.Context(), of)
+	url, drop, err := server.CreateDatabase(tb.Context(), of)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = drop() })
-	return open(t, driver, url, dialect.Postgres)
+	tb.Cleanup(func() { _ = drop() })
+	return open(tb, driver, url, dialect.Postgres)
 }
 
 func newSQLite(t *testing.T, driver, options string) database {
@@ -104,13 +104,13 @@ func newSQLite(t *testing.T, driver, options string) database {
 	return open(t, driver, name, dialect.SQLite)
 }
 
-func open(t testing.TB, driver, name, d string) database {
-	t.Helper()
+func open(tb testing.TB, driver, name, d string) database {
+	tb.Helper()
 	db, err := sql.Open(driver, name)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = db.Close() })
+	tb.Cleanup(func() { _ = db.Close() })
 	return database{db, driver, name, d}
 }
 
@@ -136,9 +136,9 @@ func onBoth(t *testing.T, test func(t *testing.T, db database)) {
 	}
 }
 
-func (db database) exec(t *testing.T, query string, args ...any) {
+func (db database) exec(t *testing.T, query string) {
 	t.Helper()
-	if _, err := db.ExecContext(t.Context(), query, args...); err != nil {
+	if _, err := db.ExecContext(t.Context(), query); err != nil {
 		t.Fatalf("%s: %v", query, err)
 	}
 }
@@ -166,14 +166,14 @@ func (db database) unprotect(t *testing.T) {
 			EXECUTE format('ALTER TABLE %s DISABLE TRIGGER ALL', part); END LOOP; END $$`)
 }
 
-func newRing(t testing.TB, keys ...string) *keyring.Keyring {
-	t.Helper()
+func newRing(tb testing.TB, keys ...string) *keyring.Keyring {
+	tb.Helper()
 	if len(keys) == 0 {
 		keys = []string{keyring.GenerateKey()}
 	}
 	ring, err := keyring.New(keys[0], keys[1:]...)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return ring
 }

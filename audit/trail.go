@@ -193,9 +193,11 @@ func withCause(err, cause error) error {
 
 // AddTx writes entries in the caller's transaction, so that they are committed
 // with the change or not at all. The caller then calls done with whether the
-// transaction was committed; when nobody knows, it says true. The trail ties
-// committed entries to its chain in the next flush. Until done is called, the
-// entries take room in the queue.
+// transaction was committed. The trail ties committed entries to its chain in
+// the next flush. If nobody knows whether it was, as after a lost connection,
+// done is called with false: an entry without a link is no finding, and a link
+// without an entry is. Until done is called, the entries take room in the
+// queue.
 //
 // Errors: Add's but for [ErrNotWritten], [ErrNoTable], and the database's: then
 // done is nil, and the transaction can't go on.

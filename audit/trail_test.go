@@ -237,7 +237,7 @@ func TestAway(t *testing.T) {
 			})
 			for _, fault := range []int32{away, uncertain} {
 				for len(failed) > 0 {
-					<-failed
+					t.Log(<-failed)
 				}
 				mode.Store(fault)
 				for i := range 100 {

@@ -166,7 +166,8 @@ func checkView(ctx context.Context, tx *sql.Tx, d string) error {
 	}
 	var all bool
 	err := auditstore.One(ctx, tx, d, `SELECT NOT row_security_active('credent_audit') OR
-  COALESCE(current_setting('app.user_id', true), '') = '' AND pg_has_role(current_user, 'credent_auditor', 'USAGE')`, &all)
+  coalesce(current_setting('app.user_id', true), '') = '' AND
+  pg_has_role(current_user, 'credent_auditor', 'USAGE')`, &all)
 	if err == nil && !all {
 		err = fmt.Errorf("audit: verify: %w from this role: connect as the table's owner, or as a member of "+
 			"credent_auditor without app.user_id", ErrPartialView)
