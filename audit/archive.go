@@ -64,7 +64,8 @@ func Archive(
 		case err != nil:
 			return months, named(err)
 		case some && len(months) > 0 && !month.From.After(months[len(months)-1].From):
-			return months, fmt.Errorf("audit: archive: entries of %s are in a partition that is not of a month: move them "+
+			return months, fmt.Errorf("audit: archive: entries of %s are in a partition that is not of a month: "+
+				"move them "+
 				"to the month's", month.From.Format("2006-01"))
 		case !some || month.To.After(opt.Before) || month.To.After(time.Now()):
 			return months, a.close(ctx, w, len(months) > 0)
@@ -165,7 +166,8 @@ func (a *archiver) month(ctx context.Context, w *closedChain, m auditstore.Month
 		return ArchivedMonth{}, err
 	}
 	if err := tx.Commit(); err != nil {
-		return ArchivedMonth{}, fmt.Errorf("audit: archive %s: whether it was committed is not known; verify, and archive "+
+		return ArchivedMonth{}, fmt.Errorf("audit: archive %s: whether it was committed is not known; verify, and "+
+			"archive "+
 			"to another file: %w", m.From.Format("2006-01"), err)
 	}
 	return t.ArchivedMonth, nil

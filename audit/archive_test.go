@@ -124,7 +124,8 @@ func TestArchiveTampering(t *testing.T) {
 		},
 		{
 			name: "the archive's chain is removed",
-			do:   "DELETE FROM credent_audit WHERE writer IN (SELECT writer FROM credent_audit WHERE action = 'archive')",
+			do: "DELETE FROM credent_audit WHERE writer IN (SELECT writer FROM credent_audit WHERE action = " +
+				"'archive')",
 			want: audit.Removed, text: "of {writer} are missing",
 		},
 	} {
@@ -163,7 +164,8 @@ func TestArchiveRefuses(t *testing.T) {
 		}
 		sound(t, db, s.ring)
 		db.unprotect(t)
-		db.exec(t, "UPDATE credent_audit SET actor = 'x' WHERE at < '"+s.lastMonth.To.Format(time.DateOnly)+"' AND seq = 5")
+		db.exec(t, "UPDATE credent_audit SET actor = 'x' WHERE at < '"+s.lastMonth.To.Format(time.DateOnly)+"' AND "+
+			"seq = 5")
 		opt.To = io.Discard
 		if _, err := audit.Archive(t.Context(), db.DB, db.dialect, s.ring, opt); !errors.Is(err, audit.ErrTampered) {
 			t.Errorf("a trail that doesn't verify: %v", err)
@@ -171,7 +173,8 @@ func TestArchiveRefuses(t *testing.T) {
 		opt.DespiteFindings = true
 		if db.dialect == dialect.SQLite {
 			db.exec(t,
-				"CREATE TRIGGER credent_audit_delete BEFORE DELETE ON credent_audit BEGIN SELECT RAISE(ABORT, 'no'); END")
+				"CREATE TRIGGER credent_audit_delete BEFORE DELETE ON credent_audit BEGIN SELECT RAISE(ABORT, "+
+					"'no'); END")
 		}
 		if months, err := audit.Archive(t.Context(), db.DB, db.dialect, s.ring, opt); err != nil || len(months) != 1 {
 			t.Errorf("despite findings: %v, %v", months, err)

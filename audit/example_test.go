@@ -67,7 +67,8 @@ func ExampleTrail_Add() {
 
 	ctx = audit.WithRequestID(ctx, "req-7")
 	if err := trail.Add(ctx, audit.Entry{
-		Action: audit.ActionReveal, Actor: "ada", Tenant: "user-1", Table: "user_credentials", Column: "api_key", Row: "17",
+		Action: audit.ActionReveal, Actor: "ada", Tenant: "user-1", Table: "user_credentials", Column: "api_key",
+		Row:     "17",
 		Request: audit.RequestID(ctx),
 	}); err != nil {
 		log.Panic(err)

@@ -31,7 +31,8 @@ func (v *verifier) links(
 		return err
 	}
 	if err := auditstore.One(ctx, tx, d,
-		"SELECT CAST(coalesce(sum(row_count), 0) AS bigint) FROM credent_audit WHERE action = 'link'", &linked); err != nil {
+		"SELECT CAST(coalesce(sum(row_count), 0) AS bigint) FROM credent_audit WHERE action = 'link'",
+		&linked); err != nil {
 		return err
 	}
 	v.report.Entries += n
@@ -101,7 +102,8 @@ func (v *verifier) single(r *auditrow.Row, t *tie) {
 			v.unlinked = append(v.unlinked, auditrow.Link{ID: r.ID, At: r.At, Hash: hash})
 		}
 	case answer == auditrow.Unknown:
-		v.cannotLook("entry %s of a transaction is under key %s, which is not in the keyring, and no chain has it", r.ID,
+		v.cannotLook("entry %s of a transaction is under key %s, which is not in the keyring, and no chain has it",
+			r.ID,
 			r.Signer)
 	default:
 		v.bad[r.ID] = true

@@ -75,10 +75,14 @@ type database struct {
 
 // engines are the databases and drivers, and how a migrated one is made.
 var engines = map[string]func(t *testing.T) database{
-	"pgx":     func(t *testing.T) database { t.Helper(); return newPostgres(t, "pgx") },
-	"pq":      func(t *testing.T) database { t.Helper(); return newPostgres(t, "postgres") },
-	"modernc": func(t *testing.T) database { t.Helper(); return newSQLite(t, "sqlite", "?_pragma=busy_timeout(10000)") },
-	"mattn":   func(t *testing.T) database { t.Helper(); return newSQLite(t, "sqlite3", "?_busy_timeout=10000") },
+	"pgx": func(t *testing.T) database { t.Helper(); return newPostgres(t, "pgx") },
+	"pq":  func(t *testing.T) database { t.Helper(); return newPostgres(t, "postgres") },
+	"modernc": func(t *testing.T) database {
+		t.Helper()
+		return newSQLite(t, "sqlite",
+			"?_pragma=busy_timeout(10000)")
+	},
+	"mattn": func(t *testing.T) database { t.Helper(); return newSQLite(t, "sqlite3", "?_busy_timeout=10000") },
 }
 
 func newPostgres(tb testing.TB, driver string) database {
@@ -232,7 +236,8 @@ func list(t *testing.T, db database, f audit.Filter) (all []audit.Stored) {
 
 func reveal(row string) audit.Entry {
 	return audit.Entry{
-		Action: audit.ActionReveal, Actor: "ada", Tenant: "user-1", Table: "user_credentials", Column: "api_key", Row: row,
+		Action: audit.ActionReveal, Actor: "ada", Tenant: "user-1", Table: "user_credentials", Column: "api_key",
+		Row:   row,
 		KeyID: "01234567", Request: "r-1",
 	}
 }

@@ -45,7 +45,8 @@ func TestRoles(t *testing.T) {
 	}
 	for _, stmt := range []string{
 		"SELECT count(*) FROM credent_audit", "SELECT id FROM " + part, "UPDATE credent_audit SET note = 'x'",
-		"DELETE FROM credent_audit", "TRUNCATE credent_audit", "TRUNCATE " + part, "INSERT INTO " + part + " DEFAULT VALUES",
+		"DELETE FROM credent_audit", "TRUNCATE credent_audit", "TRUNCATE " + part, "INSERT INTO " + part +
+			" DEFAULT VALUES",
 		"INSERT INTO credent_audit (place) VALUES (1)", "DROP TABLE credent_audit",
 		"ALTER TABLE credent_audit DISABLE TRIGGER credent_audit_append_only", "SET session_replication_role = replica",
 	} {
@@ -157,7 +158,8 @@ func TestSQLiteReplace(t *testing.T) {
 		trail := newTrail(t, db, audit.Config{Keyring: ring})
 		do(t, trail.Add(t.Context(), reveal("1")))
 		do(t, trail.Close(t.Context()))
-		const columns = "at, id, writer, seq, prev, row_count, action, actor, tenant, table_name, column_name, row_id, " +
+		const columns = "at, id, writer, seq, prev, row_count, action, actor, tenant, table_name, column_name, " +
+			"row_id, " +
 			"key_id, outcome, request, note, signer, mac"
 		for _, place := range []string{"place", "NULL"} {
 			db.exec(t, "INSERT OR REPLACE INTO credent_audit (place, "+columns+") SELECT "+place+", "+

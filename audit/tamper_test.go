@@ -30,7 +30,9 @@ func newStory(t *testing.T, db database) *story {
 	s.partition(t, s.lastMonth)
 	trail := newTrail(t, db, audit.Config{Keyring: s.ring})
 	for i := range 10 {
-		e := audit.Entry{Action: audit.ActionUpdate, Actor: "ada", Tenant: fmt.Sprintf("user-%d", i%2), Row: fmt.Sprint(i)}
+		e := audit.Entry{
+			Action: audit.ActionUpdate, Actor: "ada", Tenant: fmt.Sprintf("user-%d", i%2), Row: fmt.Sprint(i),
+		}
 		if i >= 2 && i < 5 {
 			e.At = s.lastMonth.From.Add(time.Duration(i) * time.Hour)
 		}
@@ -55,7 +57,8 @@ func newStory(t *testing.T, db database) *story {
 func (s *story) partition(t *testing.T, m auditstore.Month) {
 	t.Helper()
 	if s.dialect == dialect.Postgres {
-		s.exec(t, fmt.Sprintf("CREATE TABLE %s PARTITION OF credent_audit FOR VALUES FROM ('%s') TO ('%s')", m.Partition(),
+		s.exec(t, fmt.Sprintf("CREATE TABLE %s PARTITION OF credent_audit FOR VALUES FROM ('%s') TO ('%s')",
+			m.Partition(),
 			m.From.Format(time.DateOnly), m.To.Format(time.DateOnly)))
 	}
 }
@@ -65,7 +68,8 @@ func (s *story) partition(t *testing.T, m auditstore.Month) {
 func TestTampering(t *testing.T) {
 	t.Parallel()
 	const (
-		columns = "writer, seq, prev, row_count, action, actor, tenant, table_name, column_name, row_id, key_id, outcome, " +
+		columns = "writer, seq, prev, row_count, action, actor, tenant, table_name, column_name, row_id, key_id, " +
+			"outcome, " +
 			"request, note, signer"
 		insert = "INSERT INTO credent_audit (at, id, mac, " + columns + ") "
 		chain  = " WHERE writer = '{writer}' AND seq "
@@ -126,7 +130,8 @@ func TestTampering(t *testing.T) {
 		},
 		{
 			name: "insert", do: []string{insert + "SELECT '{now}', '{id}', " +
-				"prev, writer, NULL, NULL, 1, action, 'mallory', tenant, table_name, column_name, row_id, key_id, outcome, " +
+				"prev, writer, NULL, NULL, 1, action, 'mallory', tenant, table_name, column_name, row_id, key_id, " +
+				"outcome, " +
 				"request, note, signer FROM credent_audit" + chain + "= 6"},
 			want: audit.Inserted, text: "entry {id}",
 		},
@@ -139,13 +144,15 @@ func TestTampering(t *testing.T) {
 		{
 			name: "insert under an unknown key",
 			do: []string{insert + "SELECT '{now}', '{id}', " +
-				"prev, '{id}', 1, prev, 1, action, 'mallory', tenant, table_name, column_name, row_id, key_id, outcome, " +
+				"prev, '{id}', 1, prev, 1, action, 'mallory', tenant, table_name, column_name, row_id, key_id, " +
+				"outcome, " +
 				"request, note, 'ffffffff' FROM credent_audit" + chain + "= 6"},
 			want: "look", text: "ffffffff",
 		},
 		{
 			name: "copy from another tenant", do: []string{insert + "SELECT '{now}', '{id}', " +
-				"mac, writer, NULL, NULL, row_count, action, actor, 'mallory', table_name, column_name, row_id, key_id, outcome, " +
+				"mac, writer, NULL, NULL, row_count, action, actor, 'mallory', table_name, column_name, row_id, " +
+				"key_id, outcome, " +
 				"request, note, signer FROM credent_audit" + chain + "= 6"},
 			want: audit.Copied, text: "entry {id} is a copy of",
 		},
@@ -173,7 +180,8 @@ func TestTampering(t *testing.T) {
 			want: audit.Removed, text: "of a transaction is missing",
 		},
 		{
-			name: "edit an entry of a transaction", do: []string{"UPDATE credent_audit SET actor = 'x' WHERE seq IS NULL"},
+			name: "edit an entry of a transaction", do: []string{"UPDATE credent_audit SET actor = 'x' WHERE seq IS " +
+				"NULL"},
 			want: audit.Changed, text: "of a transaction is not what was signed",
 		},
 		{
@@ -182,7 +190,8 @@ func TestTampering(t *testing.T) {
 			want: audit.Changed, text: "of {writer}",
 		},
 		{
-			name: "take a chain's tail for another", do: []string{"UPDATE credent_audit SET writer = '{id}'" + chain + "> 6"},
+			name: "take a chain's tail for another", do: []string{"UPDATE credent_audit SET writer = '{id}'" +
+				chain + "> 6"},
 			want: audit.Changed, text: "of {id}",
 		},
 	} {
@@ -192,7 +201,8 @@ func TestTampering(t *testing.T) {
 				s := newStory(t, db)
 				db.unprotect(t)
 				id := "019a0000-0000-7000-8000-00000000000a"
-				fill := strings.NewReplacer("{writer}", s.writer, "{now}", time.Now().UTC().Format("2006-01-02 15:04:05.000000"),
+				fill := strings.NewReplacer("{writer}", s.writer, "{now}", time.Now().UTC().Format("2006-01-02 "+
+					"15:04:05.000000"),
 					"{id}", id, "{month}", s.lastMonth.To.Format(time.DateOnly)).Replace
 				for _, stmt := range test.do {
 					if test.name == "truncate a partition" && db.dialect == dialect.Postgres {
@@ -252,7 +262,8 @@ func TestSignHeads(t *testing.T) {
 		sound(t, db, s.ring)
 		db.unprotect(t)
 		db.exec(t, "DELETE FROM credent_audit WHERE writer = '"+s.writer+"' AND seq = 12")
-		expect(t, verify(t, db, s.ring, audit.VerifyOptions{}), audit.Removed, "the chain of "+s.writer+" ends at entry 11")
+		expect(t, verify(t, db, s.ring, audit.VerifyOptions{}), audit.Removed, "the chain of "+s.writer+" ends at "+
+			"entry 11")
 	})
 }
 
@@ -282,12 +293,14 @@ func TestRetiredKey(t *testing.T) {
 		}
 		sound(t, db, newRing(t, second))
 		// A chain of signed heads vouches for the one before.
-		if n, _, err := audit.SignHeads(t.Context(), db.DB, db.dialect, newRing(t, third, second)); err != nil || n != 3 {
+		if n, _, err := audit.SignHeads(t.Context(), db.DB, db.dialect, newRing(t, third, second)); err != nil ||
+			n != 3 {
 			t.Errorf("got %d, %v", n, err)
 		}
 		sound(t, db, newRing(t, third))
 		db.unprotect(t)
-		db.exec(t, "UPDATE credent_audit SET actor = 'x' WHERE seq = 2 AND signer = '"+newRing(t, first).Primary().ID()+"'")
+		db.exec(t, "UPDATE credent_audit SET actor = 'x' WHERE seq = 2 AND signer = '"+newRing(t,
+			first).Primary().ID()+"'")
 		if report := verify(t, db, newRing(t, third), audit.VerifyOptions{}); len(report.Findings) < 2 {
 			t.Errorf("edited: got %+v", report)
 		}

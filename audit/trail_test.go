@@ -30,7 +30,8 @@ func TestAdd(t *testing.T) {
 		trail := newTrail(t, db, audit.Config{Keyring: ring, Writer: "test"})
 		at := time.Date(2026, 11, 27, 10, 20, 30, 123456000, time.UTC)
 		want := audit.Entry{
-			ID: uuid.New(), At: at, Action: audit.ActionUpdate, Actor: "ada", Tenant: "user-1", Table: "user_credentials",
+			ID: uuid.New(), At: at, Action: audit.ActionUpdate, Actor: "ada", Tenant: "user-1",
+			Table:  "user_credentials",
 			Column: "api_key", Row: "a\nb", Rows: 2, KeyID: "01234567", Outcome: audit.OutcomeRefused, Request: "r-1",
 			Note: `"é' \ {} ` + "\t",
 		}
@@ -127,9 +128,10 @@ func TestSync(t *testing.T) {
 						t.Error(err)
 						return
 					}
-					if err := audit.List(t.Context(), db.DB, db.dialect, audit.Filter{Row: row}, func(audit.Stored) error {
-						return errFound
-					}); !errors.Is(err, errFound) {
+					if err := audit.List(t.Context(), db.DB, db.dialect, audit.Filter{Row: row},
+						func(audit.Stored) error {
+							return errFound
+						}); !errors.Is(err, errFound) {
 						t.Errorf("%s is not there: %v", row, err)
 					}
 				}
@@ -257,7 +259,8 @@ func TestAway(t *testing.T) {
 					}
 				}
 				short, stop := context.WithTimeout(t.Context(), time.Millisecond)
-				if err := trail.Flush(short); !errors.Is(err, audit.ErrNotWritten) || !errors.Is(err, context.DeadlineExceeded) {
+				if err := trail.Flush(short); !errors.Is(err, audit.ErrNotWritten) || !errors.Is(err,
+					context.DeadlineExceeded) {
 					t.Errorf("flush: %v", err)
 				}
 				stop()
@@ -391,11 +394,13 @@ func TestList(t *testing.T) {
 		trail := newTrail(t, db, audit.Config{Keyring: newRing(t)})
 		at := time.Date(2026, 11, 27, 10, 0, 0, 0, time.UTC)
 		one := audit.Entry{
-			ID: uuid.New(), At: at, Action: audit.ActionDelete, Actor: "ada", Tenant: "t1", Table: "a", Column: "x", Row: "1",
+			ID: uuid.New(), At: at, Action: audit.ActionDelete, Actor: "ada", Tenant: "t1", Table: "a", Column: "x",
+			Row:     "1",
 			Outcome: audit.OutcomeFailed, Request: "r1",
 		}
 		other := audit.Entry{
-			At: at.Add(time.Hour), Action: audit.ActionCreate, Actor: "bob", Tenant: "t2", Table: "b", Column: "y", Row: "2",
+			At: at.Add(time.Hour), Action: audit.ActionCreate, Actor: "bob", Tenant: "t2", Table: "b", Column: "y",
+			Row:     "2",
 			Request: "r2",
 		}
 		do(t, trail.Add(t.Context(), one, other))
@@ -406,7 +411,8 @@ func TestList(t *testing.T) {
 		}
 		do(t, trail.Flush(t.Context()))
 		for name, f := range map[string]audit.Filter{
-			"to": {To: at.Add(time.Hour)}, "actor": {Actor: "ada", Table: "a"}, "tenant": {Tenant: "t1"}, "table": {Table: "a"},
+			"to": {To: at.Add(time.Hour)}, "actor": {Actor: "ada", Table: "a"}, "tenant": {Tenant: "t1"},
+			"table":  {Table: "a"},
 			"column": {Column: "x"}, "row": {Row: "1"}, "request": {Request: "r1"}, "id": {ID: one.ID.String()},
 			"action": {Action: audit.ActionDelete}, "outcome": {Outcome: audit.OutcomeFailed}, "limit": {Limit: 1},
 		} {

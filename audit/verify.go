@@ -190,7 +190,8 @@ func (v *verifier) checkpoints(given []Checkpoint) error {
 			v.report.found(BadCheckpoint, c.Writer, c.Seq, uuid.Nil, "the checkpoint of entry %d of %s is not genuine",
 				c.Seq, c.Writer)
 		case auditrow.Unknown:
-			v.cannotLook("the checkpoint of entry %d of %s is under key %s, which is not in the keyring", c.Seq, c.Writer,
+			v.cannotLook("the checkpoint of entry %d of %s is under key %s, which is not in the keyring", c.Seq,
+				c.Writer,
 				c.KeyID)
 		}
 	}

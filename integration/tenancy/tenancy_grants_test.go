@@ -96,7 +96,8 @@ func TestGrants(t *testing.T) {
 			"credent_audit a true credent_app", "credent_audit r true credent_auditor",
 			"credent_tenant_keys * true -", "user_accounts * true -", "user_credentials * true -",
 		}, testdb.Lines(t, s.DB,
-			"SELECT concat_ws(' ', polrelid::regclass, polcmd, polpermissive::text, (SELECT string_agg(r::regrole::text, ',') FROM "+
+			"SELECT concat_ws(' ', polrelid::regclass, polcmd, polpermissive::text, (SELECT "+
+				"string_agg(r::regrole::text, ',') FROM "+
 				"unnest(polroles) r)) FROM pg_policy ORDER "+
 				"BY 1")); diff != "" {
 			t.Error(diff)

@@ -19,7 +19,9 @@ func BeginRemoval(ctx context.Context, db *sql.DB, d string, m Month) (*sql.Tx, 
 	// takes the write lock, and calls no trigger without a row
 	statements := []string{"DELETE FROM credent_audit WHERE false"}
 	if d == dialect.Postgres {
-		statements = []string{"SET LOCAL lock_timeout = '10s'", "LOCK TABLE credent_audit_rest IN SHARE ROW EXCLUSIVE MODE"}
+		statements = []string{
+			"SET LOCAL lock_timeout = '10s'", "LOCK TABLE credent_audit_rest IN SHARE ROW EXCLUSIVE MODE",
+		}
 		is, err := isPartition(ctx, tx, m)
 		if err != nil {
 			return nil, errors.Join(err, tx.Rollback())
@@ -75,8 +77,10 @@ func Remove(ctx context.Context, tx *sql.Tx, d string, m Month) error {
 func removeSQLite(ctx context.Context, tx *sql.Tx, m Month) error {
 	var trigger string
 	if err := One(ctx, tx, dialect.SQLite,
-		"SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name = 'credent_audit_delete'", &trigger); err != nil {
-		return fmt.Errorf("audit: archive: the trigger credent_audit_delete is missing; credent migrate check says what "+
+		"SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name = 'credent_audit_delete'",
+		&trigger); err != nil {
+		return fmt.Errorf("audit: archive: the trigger credent_audit_delete is missing; credent migrate check says "+
+			"what "+
 			"else is: %w", err)
 	}
 	return deleteMonth(ctx, tx, dialect.SQLite, Table, m, "DROP TRIGGER credent_audit_delete", trigger)

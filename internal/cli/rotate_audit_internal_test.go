@@ -64,7 +64,8 @@ func TestSignHeads(t *testing.T) {
 	if err != nil || report.Err() != nil {
 		t.Errorf("without the old key: %v, %v", err, report.Err())
 	}
-	for _, stmt := range []string{"DROP TRIGGER credent_audit_update", "UPDATE credent_audit SET actor = 'x' WHERE seq = 1"} {
+	for _, stmt := range []string{"DROP TRIGGER credent_audit_update", "UPDATE credent_audit SET actor = 'x' WHERE " +
+		"seq = 1"} {
 		if _, err := db.ExecContext(t.Context(), stmt); err != nil {
 			t.Fatal(err)
 		}
