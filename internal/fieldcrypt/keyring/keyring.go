@@ -26,8 +26,14 @@ var ErrNoKey = errors.New("no encryption key")
 // Ring is safe for concurrent use and prints as [REDACTED].
 type Ring struct {
 	redact.Methods
-	state *atomic.Pointer[Set]
+	state    *atomic.Pointer[Set]
+	recorded atomic.Bool
 }
+
+// Record says that what the keyring opens is to be recorded, and IsRecorded
+// whether somebody said so.
+func (r *Ring) Record()          { r.recorded.Store(true) }
+func (r *Ring) IsRecorded() bool { return r != nil && r.recorded.Load() }
 
 // Set holds the keys of a keyring at one moment. An operation loads it once,
 // so that it sees all old or all new keys. Everything but its memory of the
