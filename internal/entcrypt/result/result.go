@@ -131,7 +131,7 @@ func (s *scanner) Scan(dest ...any) error {
 		}
 		if !opener.IsReady() {
 			s.verify = append(s.verify, in)
-		} else if err := opener.Check(in.Text(), row); err != nil {
+		} else if _, err := opener.Check(in.Text(), row); err != nil {
 			return err
 		}
 	}
@@ -254,7 +254,7 @@ func (s *scanner) end() error {
 		return s.err
 	}
 	for _, in := range s.verify {
-		if err := in.Opener().(*seal.Opener).Check(in.Text(), in.Row()); err != nil {
+		if _, err := in.Opener().(*seal.Opener).Check(in.Text(), in.Row()); err != nil {
 			s.err = err
 			break
 		}

@@ -152,17 +152,18 @@ func (o *Opener) event(stored string, row any, key *fernet.Key, err error) Revea
 	return event
 }
 
-// Check opens a stored value, and reveals it to nobody. A failure is recorded.
-func (o *Opener) Check(stored string, row any) error {
-	_, _, err := o.open(stored)
+// Check is Open for the client itself, and reveals to nobody. A failure is
+// recorded.
+func (o *Opener) Check(stored string, row any) (string, error) {
+	plaintext, _, err := o.open(stored)
 	if err == nil {
-		return nil
+		return plaintext, nil
 	}
 	err = o.Locate("decrypt", row, err)
 	if o.record != nil {
 		err = errors.Join(err, o.record(o.event(stored, row, nil, err), false))
 	}
-	return err
+	return "", err
 }
 
 // isPlaintext reports whether a stored value counts as plaintext, which it
