@@ -9,6 +9,7 @@ type (
 	actorKey struct{}
 
 	replacesKey struct{}
+	requestKey  struct{}
 )
 
 // WithUser returns a context for the statements of one user, by user_id.
@@ -42,4 +43,15 @@ func WithReplaces(ctx context.Context, row string) context.Context {
 func Replaces(ctx context.Context) (row string) {
 	row, _ = ctx.Value(replacesKey{}).(string)
 	return row
+}
+
+// WithRequest returns a context of a request, by its ID.
+func WithRequest(ctx context.Context, id string) context.Context {
+	return context.WithValue(ctx, requestKey{}, id)
+}
+
+// Request returns the ID of a context's request, or "".
+func Request(ctx context.Context) string {
+	id, _ := ctx.Value(requestKey{}).(string)
+	return id
 }

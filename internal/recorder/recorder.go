@@ -38,7 +38,7 @@ func (r recorder) Opened(of reveal.Reveal, revealed bool) error {
 	e := audit.Entry{
 		Action: audit.ActionReveal, Actor: cmp.Or(of.Actor, of.User), Tenant: cmp.Or(of.Tenant, of.User),
 		Table: of.Table, Column: of.Column, Row: of.Row, KeyID: of.KeyID, Outcome: OutcomeOf(of.Err),
-		Request: audit.RequestID(of.Context),
+		Request: of.Request,
 	}
 	switch {
 	case !revealed:

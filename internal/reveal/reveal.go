@@ -30,4 +30,5 @@ type Reader struct {
 	Context context.Context // the query's values; it never ends
 	Actor   string          // the context's actor, or ""
 	User    string          // the context's user, or ""
+	Request string          // the ID of the context's request, or ""
 }

@@ -67,7 +67,7 @@ func wrap(ctx context.Context, policy *seal.Policy, keys tenantkey.Store, rows *
 
 // ReaderOf returns the reader of a context's query.
 func ReaderOf(ctx context.Context) *seal.Reader {
-	r := &seal.Reader{Context: context.WithoutCancel(ctx)}
+	r := &seal.Reader{Context: context.WithoutCancel(ctx), Request: principal.Request(ctx)}
 	r.Actor, _ = principal.Actor(ctx)
 	r.User, _ = principal.User(ctx)
 	return r
