@@ -9,9 +9,11 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/credent-go/credent/ent"
+	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/clientconfig"
 	"github.com/credent-go/credent/internal/hooks"
 	"github.com/credent-go/credent/internal/load"
+	"github.com/credent-go/credent/internal/recorder"
 	"github.com/credent-go/credent/internal/replica"
 )
 
@@ -62,7 +64,8 @@ var ErrUncertain = load.ErrUncertain
 // Copy stores many credentials, with their secrets encrypted, about twice as
 // fast as a bulk of Creates: for loading and moving, not for the single
 // request. The pool is one of [OpenDB]. It takes the client's configuration.
-// Config.Audit records each transaction's rows together; hooks of the caller's
+// Config.Audit records each transaction's rows together, and Config.Trail gets
+// one entry, an import, for each transaction, in it; hooks of the caller's
 // aren't run, and Config.Wrap, Config.Migrate, Config.OnReveal and
 // Config.Reader don't matter. It counts as a write of its context's request,
 // see [WithRequest], and with a context without a request as none.
@@ -108,6 +111,7 @@ func Copy(
 		}
 	}
 	return load.Run(ctx, db, rows, cfg, load.Sealing{
+		Record:  recorder.Imports(client.Trail, usercredential.Table),
 		Driver:  checked.Driver(),
 		Guard:   checked.Guard,
 		Checked: len(checked.Formats) > 0,

@@ -23,6 +23,7 @@ import (
 	"github.com/credent-go/credent/ent/predicate"
 	"github.com/credent-go/credent/internal/entcrypt/driver"
 	"github.com/credent-go/credent/internal/entcrypt/owner"
+	"github.com/credent-go/credent/internal/entcrypt/record"
 	"github.com/credent-go/credent/internal/entcrypt/stamp"
 	"github.com/credent-go/credent/internal/entcrypt/statement"
 	"github.com/credent-go/credent/internal/fieldcrypt"
@@ -119,6 +120,15 @@ var (
 	// ErrNoOpener means that a secret was scanned from rows of database/sql and
 	// has no keyring; see encrypted.OpenerOf.
 	ErrNoOpener = fieldcrypt.ErrNoOpener
+	// ErrNotRecorded means that a keyring of a client with a trail was to open a
+	// secret where the trail would not tell of it; see encrypted.RecordedBy.
+	ErrNotRecorded = fieldcrypt.ErrNotRecorded
+	// ErrTrailRequired means that the database requires an audit trail, and that
+	// the client has none; see [client.Config.Trail].
+	ErrTrailRequired = states.ErrTrailRequired
+	// ErrRowsChanged means that other rows matched a change when it ran than
+	// when the trail looked them up: roll the transaction back and try again.
+	ErrRowsChanged = record.ErrChanged
 	// ErrBlindIndex means that a statement would store a secret and leave its
 	// blind index behind.
 	ErrBlindIndex = blindindex.ErrBlindIndex

@@ -17,8 +17,8 @@ import (
 var withoutExample = map[string][]string{
 	"encrypted": {
 		// For generated code.
-		"CompleteBatch", "CompleteCreate", "CompleteUpdate", "IndexScanner", "Refuse", "Register", "SetInput",
-		"TextScanner", "ValueScanner",
+		"CompleteBatch", "CompleteCreate", "CompleteDelete", "CompleteUpdate", "IndexScanner", "Refuse", "Register",
+		"SetInput", "TextScanner", "ValueScanner",
 	},
 }
 

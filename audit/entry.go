@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/credent-go/credent/internal/principal"
 )
 
 // Action says what was done.
@@ -67,16 +69,13 @@ type Entry struct {
 	Note    string    `json:"note,omitempty"`    // such as the fields of an update; never a value
 }
 
-type requestKey struct{}
-
 // WithRequestID returns a context whose entries name a request, so that the
 // trail can be joined with a service's own log.
 func WithRequestID(ctx context.Context, id string) context.Context {
-	return context.WithValue(ctx, requestKey{}, id)
+	return principal.WithRequest(ctx, id)
 }
 
 // RequestID returns the request of a context, or "".
 func RequestID(ctx context.Context) string {
-	id, _ := ctx.Value(requestKey{}).(string)
-	return id
+	return principal.Request(ctx)
 }

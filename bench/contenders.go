@@ -17,6 +17,7 @@ const (
 	nameCredentBin   = "ent + Credent (lib/pq, binary_parameters=yes)"
 	nameCredentPGX   = "ent + Credent (pgx)"
 	nameTenantKeys   = "ent + Credent, bound, tenant keys (pgx)"
+	nameTrail        = "ent + Credent, audit trail (pgx)"
 	nameCopy         = "credent.Copy (pgx)"
 	nameFernet       = "ent + fernet-go in a Go type (lib/pq)"
 	nameFernetPGX    = "ent + fernet-go in a Go type (pgx)"
@@ -28,6 +29,7 @@ const (
 	binaryParameters = "binary_parameters"
 	sameCrypto       = "Credent's tokens"
 	noteTenantKeys   = "each under the key of its tenant and column"
+	noteTrail        = "an entry of each reveal, in batches, and of each write"
 	noteBinary       = "one round trip a statement; breaks jsonb"
 	noteTokenSize    = "columns as long as the tokens"
 	noteNotEncrypted = "no encryption"
@@ -53,6 +55,7 @@ func contenders() []contender {
 			name: nameTenantKeys, note: noteTenantKeys,
 			open: openCredent("", nil, credent.Config{TenantKeys: credent.Write, Binding: credent.Require}),
 		},
+		{name: nameTrail, note: noteTrail, open: openTrail},
 		{name: nameFernet, note: noteFernet, open: openFernet(pq), eager: true},
 		{name: nameFernetPGX, note: noteFernet, open: openFernet(nil), eager: true},
 		{name: nameHooks, note: sameCrypto, open: openHooks(pq), eager: true},

@@ -55,6 +55,7 @@ func (t target) row() string {
 func (r *report) targets() []target {
 	all := r.cryptoTargets()
 	all = append(all, r.clientTargets()...)
+	all = append(all, r.trailTargets()...)
 	all = append(all, r.peerTargets()...)
 	faster := func(claim string, want float64, group, a, b string) {
 		all = append(all, r.compare(claim, want, key{group, a}, key{group, b}))
@@ -136,6 +137,14 @@ func (r *report) clientTargets() (all []target) {
 		}
 	}
 	return all
+}
+
+// trailTargets are what an audit trail may cost.
+func (r *report) trailTargets() []target {
+	t := r.compare("time of "+groupRead+" with all revealed, with the audit trail / without, pgx", 1.05,
+		key{groupRead, nameCredentPGX}, key{groupRead, nameTrail})
+	t.atMost = true
+	return []target{t}
 }
 
 // peerTargets compare with others.

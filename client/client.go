@@ -14,6 +14,7 @@ import (
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
 
+	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/internal/clientconfig"
 	"github.com/credent-go/credent/internal/entcrypt/driver"
@@ -109,9 +110,13 @@ func WrapDriver(drv dialect.Driver, cfg Config) (dialect.Driver, error) {
 
 // ReadStates makes a client read the database's states, so that a service
 // learns when it starts that it disagrees with them, with
-// encrypted.ErrStateMismatch, and not with its first statement.
+// encrypted.ErrStateMismatch, and not with its first statement; or that it
+// lacks the trail that the database requires, with encrypted.ErrTrailRequired.
 func ReadStates(ctx context.Context, client *ent.Client) error {
-	_, _, err := asked(ctx, client)
+	c, _, err := asked(ctx, client)
+	if err == nil && c.LacksTrail {
+		err = fmt.Errorf("client: %w", encrypted.ErrTrailRequired)
+	}
 	return err
 }
 

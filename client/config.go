@@ -6,6 +6,7 @@ import (
 
 	"entgo.io/ent/dialect"
 
+	"github.com/credent-go/credent/audit"
 	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/keyring"
 )
@@ -135,6 +136,24 @@ type Config struct {
 	// given, tell nobody, and so do secrets scanned from rows of QueryContext
 	// unless their opener has encrypted.ObservedBy.
 	OnReveal func(encrypted.Reveal)
+
+	// Trail is the audit trail in the database, of audit.Open. It gets an entry
+	// of each Reveal of a secret that the client read and of each secret that
+	// doesn't open, and one of each account and credential that is made,
+	// changed, moved or removed, in the transaction of the change: by ent's
+	// mutations, by what the database removes with an account, and by raw SQL
+	// as far as docs/audit.md says. If the trail doesn't take an entry, Reveal
+	// returns its error and no plaintext, and the change isn't made. Give
+	// audit.Open a pool of its own: an entry waits for a connection while the
+	// caller may hold one.
+	//
+	// Nil means no trail. If the database requires one, by `credent audit on`,
+	// every Reveal and every change of such a client is an
+	// encrypted.ErrTrailRequired, and credent.Open fails with it.
+	//
+	// It isn't Audit: that is a log for people, in the service's own output,
+	// and nobody can prove that a line of it is missing.
+	Trail *audit.Trail
 
 	// Audit gets a record of each mutation of an account or a credential: who
 	// did what to which rows and fields, never a value. The actor is

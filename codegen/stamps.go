@@ -65,9 +65,13 @@ func (Extension) Templates() []*gen.Template {
 		}
 	{{- end }}{{ end }}
 	{{- $one := hasSuffix (pascal $.Scope.Builder) "One" }}
-	if none, err := encrypted.CompleteUpdate(ctx, "{{ $.Config.Package }}", {{ $.Scope.Receiver }}.driver, _spec, {{ $one }}); none || err != nil {
+	var none bool
+	if ctx, none, err = encrypted.CompleteUpdate(ctx, "{{ $.Config.Package }}", {{ $.Scope.Receiver }}.driver, _spec, {{ $one }}); none || err != nil {
 		return _node, err
 	}
+{{ end }}{{ end }}
+{{ define "dialect/sql/delete/spec/zz_credent" }}{{ if index $.Annotations "` + stampedName + `" }}
+	ctx = encrypted.CompleteDelete(ctx, "{{ $.Config.Package }}", _spec)
 {{ end }}{{ end }}
 `))}
 }
@@ -82,6 +86,7 @@ func checkStamped(g *gen.Graph, fields []encryptedField) error {
 		for suffix, calls := range map[string][]string{
 			"_create.go": {"encrypted.CompleteCreate(", "encrypted.CompleteBatch("},
 			"_update.go": {"encrypted.CompleteUpdate("},
+			"_delete.go": {"encrypted.CompleteDelete("},
 		} {
 			path := filepath.Join(g.Target, strings.ToLower(f.Node.Name)+suffix)
 			source, err := os.ReadFile(path)

@@ -26,6 +26,7 @@ func (d dropping) Hooks() []gen.Hook { return []gen.Hook{d.hook} }
 func TestDroppedCall(t *testing.T) {
 	for file, call := range map[string]string{
 		"device_create.go": "encrypted.CompleteCreate(", "device_update.go": "encrypted.CompleteUpdate(",
+		"device_delete.go": "encrypted.CompleteDelete(",
 	} {
 		target, name := newPackage(t)
 		drop := func(next gen.Generator) gen.Generator {

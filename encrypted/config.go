@@ -1,8 +1,10 @@
 package encrypted
 
 import (
+	"github.com/credent-go/credent/audit"
 	"github.com/credent-go/credent/internal/entcrypt/driver"
 	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	"github.com/credent-go/credent/internal/recorder"
 	"github.com/credent-go/credent/internal/states"
 	"github.com/credent-go/credent/keyring"
 )
@@ -38,6 +40,15 @@ type Config struct {
 	// the goroutine that reveals. Nil means that nobody is told. With it a
 	// secret that was read holds the values of its query's context.
 	OnReveal func(Reveal)
+
+	// Trail gets an entry of each Reveal of a secret that the driver read, of
+	// each secret that doesn't open, and of each row with encrypted fields that
+	// a client makes, changes or removes, in the transaction of the change. If
+	// the trail doesn't take the entry, the plaintext isn't returned and the
+	// change isn't made. Nil means no trail: if the database requires one,
+	// every Reveal and every change is then an [ErrTrailRequired].
+	// docs/audit.md says what the trail proves.
+	Trail *audit.Trail
 }
 
 func (cfg Config) driver() driver.Config {
@@ -47,5 +58,6 @@ func (cfg Config) driver() driver.Config {
 		VerifyOnRead: cfg.VerifyOnRead,
 		States:       states.Table(cfg.States),
 		OnReveal:     cfg.OnReveal,
+		Trail:        recorder.New(cfg.Trail),
 	}
 }

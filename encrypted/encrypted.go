@@ -27,6 +27,7 @@ import (
 
 	"github.com/credent-go/credent/internal/entcrypt/driver"
 	"github.com/credent-go/credent/internal/entcrypt/owner"
+	"github.com/credent-go/credent/internal/entcrypt/record"
 	"github.com/credent-go/credent/internal/entcrypt/stamp"
 	"github.com/credent-go/credent/internal/entcrypt/statement"
 	"github.com/credent-go/credent/internal/fieldcrypt"
@@ -98,6 +99,16 @@ var (
 	// ErrNoOpener means that a secret was scanned from rows of database/sql and
 	// has no keyring; see [OpenerOf].
 	ErrNoOpener = fieldcrypt.ErrNoOpener
+	// ErrNotRecorded means that a keyring of a client with a trail was to open
+	// a secret where the trail would not tell of it; see [RecordedBy].
+	ErrNotRecorded = fieldcrypt.ErrNotRecorded
+	// ErrTrailRequired means that the database requires an audit trail, and
+	// that the client has none: open one with audit.Open, and set
+	// [Config.Trail].
+	ErrTrailRequired = states.ErrTrailRequired
+	// ErrRowsChanged means that other rows matched a change when it ran than
+	// when the trail looked them up: roll the transaction back and try again.
+	ErrRowsChanged = record.ErrChanged
 	// ErrDialect means that the database is neither Postgres nor SQLite.
 	ErrDialect = driver.ErrDialect
 	// ErrTooManyArgs means that a statement has more arguments than the

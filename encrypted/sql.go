@@ -6,6 +6,8 @@ import (
 	"entgo.io/ent/dialect"
 	"entgo.io/ent/dialect/sql/sqlgraph"
 
+	"github.com/credent-go/credent/audit"
+	"github.com/credent-go/credent/internal/entcrypt/record"
 	"github.com/credent-go/credent/internal/entcrypt/result"
 	"github.com/credent-go/credent/internal/entcrypt/stamp"
 	"github.com/credent-go/credent/internal/fieldcrypt"
@@ -13,6 +15,7 @@ import (
 	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/principal"
+	"github.com/credent-go/credent/internal/recorder"
 	"github.com/credent-go/credent/keyring"
 )
 
@@ -48,7 +51,9 @@ func DigestOf(secret any, c Column, tenant any) any { return stamp.DigestOf(secr
 // schema binds the column. It doesn't open what is under a tenant's own key. A
 // nil keyring opens nothing, with [ErrNoKey].
 //
-// It doesn't know the driver's OnReveal either: give it [ObservedBy].
+// It doesn't know the driver's OnReveal and Trail either: give it [ObservedBy]
+// and [RecordedBy]. A keyring that is a driver's with a Trail opens nothing
+// without RecordedBy: Reveal is then an [ErrNotRecorded].
 func OpenerOf(ring *keyring.Keyring, c Column, tenant any, opts ...OpenerOption) Opener {
 	text, known := stamp.TenantText(tenant)
 	if ring == nil {
@@ -68,6 +73,17 @@ type OpenerOption func(*seal.Opener) *seal.Opener
 // OnReveal does, for a query of the context.
 func ObservedBy(ctx context.Context, onReveal func(Reveal)) OpenerOption {
 	return func(o *seal.Opener) *seal.Opener { return o.ObservedBy(result.ReaderOf(ctx), onReveal) }
+}
+
+// RecordedBy makes each Reveal an entry of the trail, as a driver with Trail
+// does, for a query of the context. A nil trail changes nothing.
+func RecordedBy(ctx context.Context, trail *audit.Trail) OpenerOption {
+	return func(o *seal.Opener) *seal.Opener {
+		if trail == nil {
+			return o
+		}
+		return o.RecordedBy(result.ReaderOf(ctx), recorder.New(trail).Opened)
+	}
 }
 
 // WithActor returns a context in which reads are told as the actor's, in
@@ -97,12 +113,19 @@ func CompleteCreate(drv dialect.Driver, client string, spec *sqlgraph.CreateSpec
 // CompleteBatch is for generated code.
 func CompleteBatch(client string, spec *sqlgraph.BatchCreateSpec) { stamp.Batch(client, spec) }
 
-// CompleteUpdate is for generated code. It reports whether no row is to be
-// updated.
+// CompleteUpdate is for generated code. It returns the context of the update's
+// statements, and reports whether no row is to be updated.
 func CompleteUpdate(
 	ctx context.Context, client string, drv dialect.Driver, spec *sqlgraph.UpdateSpec, one bool,
-) (none bool, err error) {
-	return stamp.Update(ctx, client, drv, spec, one)
+) (of context.Context, none bool, err error) {
+	none, err = stamp.Update(ctx, client, drv, spec, one)
+	return record.Updating(ctx, client, spec, one), none, err
+}
+
+// CompleteDelete is for generated code. It returns the context of the
+// statement that removes the rows.
+func CompleteDelete(ctx context.Context, client string, spec *sqlgraph.DeleteSpec) context.Context {
+	return record.Deleting(ctx, client, spec)
 }
 
 // Refuse is for generated code. It returns an argument that makes the driver

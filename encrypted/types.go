@@ -60,8 +60,12 @@ type ColumnStates = states.Column
 // Reveal tells an observer that a stored secret was revealed, or could not be.
 // Fields that aren't known are empty.
 //
-//   - Reader: who queried, with its fields Context, Actor and User
+//   - Reader: who queried, with its fields Context, Actor, User and
+//     Request
 //   - Table, Column, Row string: of the secret; Row is the primary key
+//   - Tenant string: of the row, if the column's keys depend on it or the client
+//     has a trail
+//   - KeyID string: of the key that opened it
 //   - Err error: what Reveal returned
 //   - Plaintext bool: the column is in a plaintext window, and held plaintext
 type Reveal = seal.Reveal
@@ -72,6 +76,7 @@ type Reveal = seal.Reveal
 //   - Context context.Context: the query's values; it never ends
 //   - Actor string: the context's actor, or ""
 //   - User string: the context's user, or ""
+//   - Request string: the ID of audit.WithRequestID, or ""
 type Reader = seal.Reader
 
 // Error says which operation failed on which secret. Find it with errors.As,

@@ -8,6 +8,7 @@ import (
 	"entgo.io/ent/dialect/sql"
 	"entgo.io/ent/dialect/sql/sqlgraph"
 	"entgo.io/ent/schema/field"
+	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/ent/predicate"
 	"github.com/credent-go/credent/ent/useraccount"
 )
@@ -41,6 +42,8 @@ func (_d *UserAccountDelete) ExecX(ctx context.Context) int {
 
 func (_d *UserAccountDelete) sqlExec(ctx context.Context) (int, error) {
 	_spec := sqlgraph.NewDeleteSpec(useraccount.Table, sqlgraph.NewFieldSpec(useraccount.FieldID, field.TypeUUID))
+	ctx = encrypted.CompleteDelete(ctx, "github.com/credent-go/credent/ent", _spec)
+
 	if ps := _d.mutation.predicates; len(ps) > 0 {
 		_spec.Predicate = func(selector *sql.Selector) {
 			for i := range ps {

@@ -254,7 +254,8 @@ func (_u *UserAccountUpdate) sqlSave(ctx context.Context) (_node int, err error)
 		_spec.Edges.Add = append(_spec.Edges.Add, edge)
 	}
 	_spec.AddModifiers(_u.modifiers...)
-	if none, err := encrypted.CompleteUpdate(ctx, "github.com/credent-go/credent/ent", _u.driver, _spec, false); none || err != nil {
+	var none bool
+	if ctx, none, err = encrypted.CompleteUpdate(ctx, "github.com/credent-go/credent/ent", _u.driver, _spec, false); none || err != nil {
 		return _node, err
 	}
 
@@ -531,7 +532,8 @@ func (_u *UserAccountUpdateOne) sqlSave(ctx context.Context) (_node *UserAccount
 		_spec.Edges.Add = append(_spec.Edges.Add, edge)
 	}
 	_spec.AddModifiers(_u.modifiers...)
-	if none, err := encrypted.CompleteUpdate(ctx, "github.com/credent-go/credent/ent", _u.driver, _spec, true); none || err != nil {
+	var none bool
+	if ctx, none, err = encrypted.CompleteUpdate(ctx, "github.com/credent-go/credent/ent", _u.driver, _spec, true); none || err != nil {
 		return _node, err
 	}
 

@@ -313,7 +313,8 @@ func (_u *UserCredentialUpdate) sqlSave(ctx context.Context) (_node int, err err
 	if v, ok := _u.mutation.SecretKey(); ok && v.IsZero() {
 		return _node, &ValidationError{Name: "secret_key", err: errors.New(`ent: missing required field "UserCredential.secret_key"`)}
 	}
-	if none, err := encrypted.CompleteUpdate(ctx, "github.com/credent-go/credent/ent", _u.driver, _spec, false); none || err != nil {
+	var none bool
+	if ctx, none, err = encrypted.CompleteUpdate(ctx, "github.com/credent-go/credent/ent", _u.driver, _spec, false); none || err != nil {
 		return _node, err
 	}
 
@@ -649,7 +650,8 @@ func (_u *UserCredentialUpdateOne) sqlSave(ctx context.Context) (_node *UserCred
 	if v, ok := _u.mutation.SecretKey(); ok && v.IsZero() {
 		return _node, &ValidationError{Name: "secret_key", err: errors.New(`ent: missing required field "UserCredential.secret_key"`)}
 	}
-	if none, err := encrypted.CompleteUpdate(ctx, "github.com/credent-go/credent/ent", _u.driver, _spec, true); none || err != nil {
+	var none bool
+	if ctx, none, err = encrypted.CompleteUpdate(ctx, "github.com/credent-go/credent/ent", _u.driver, _spec, true); none || err != nil {
 		return _node, err
 	}
 

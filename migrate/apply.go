@@ -11,6 +11,7 @@ import (
 
 	"ariga.io/atlas/sql/migrate"
 
+	"github.com/credent-go/credent/audit"
 	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/internal/auditstore"
 	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
@@ -62,6 +63,11 @@ type Config struct {
 	// EncryptedColumns returns them. With a Keyring there must be one at least,
 	// or it is encrypted.ErrNoColumn; without one there must be none.
 	Columns []encrypted.Column
+
+	// Trail gets an entry of the files that were applied. Nil means no trail; a
+	// database that requires one is then left as it is, with
+	// encrypted.ErrTrailRequired.
+	Trail *audit.Trail
 
 	// MigratorTimeout is how long to wait for another process that is
 	// migrating. Zero means [DefaultMigratorTimeout], and a negative one not to
@@ -261,6 +267,11 @@ func Apply(ctx context.Context, db *sql.DB, config Config) (err error) {
 	if cfg.dryRun != nil {
 		return a.plan(ctx)
 	}
+	if err := checkTrail(ctx, conn, d, config.Trail); err != nil {
+		return err
+	}
+	var applied []string
+	defer func() { err = errors.Join(err, tellTrail(ctx, config.Trail, applied, err)) }()
 	restore, err := a.limitBusy(ctx)
 	if err != nil {
 		return err
@@ -283,6 +294,7 @@ func Apply(ctx context.Context, db *sql.DB, config Config) (err error) {
 			return a.keepCanaries(ctx)
 		}
 		if name != "" {
+			applied = append(applied, name)
 			cfg.onFile(name)
 		}
 	}

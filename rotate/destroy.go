@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/credent-go/credent/audit"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
@@ -64,7 +65,7 @@ type Destroyed struct {
 // It does not reach copies that have the key as it was: backups, replicas that
 // lag, the log of the database. Clients that have the key in memory lose it
 // within [tenantkey.Lifetime]. Errors: [ErrUnknownTenant], [ErrNoTable],
-// [ErrHidden], and the database's own.
+// [ErrHidden], [ErrTrailRequired], and the database's own.
 func DestroyTenant(
 	ctx context.Context, db *sql.DB, keyRing *keyring.Keyring, tenant string, columns ...column.Column,
 ) (done *Destroyed, err error) {
@@ -83,6 +84,10 @@ func DestroyTenant(
 	if _, err := openKeys(ctx, db, s, ring); err != nil {
 		return nil, err
 	}
+	trail, err := trailOf(ctx, db, s)
+	if err != nil {
+		return nil, err
+	}
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return nil, fmt.Errorf("rotate: %w", err)
@@ -92,7 +97,13 @@ func DestroyTenant(
 	if err := d.do(ctx, tables, s); err != nil {
 		return nil, fmt.Errorf("rotate: destroy the key: %w", err)
 	}
-	if err := tx.Commit(); err != nil {
+	note := fmt.Sprintf("%d secrets, %d of them overwritten", d.Secrets, d.Overwritten)
+	if d.Again {
+		note += "; destroyed before"
+	}
+	if err := commit(ctx, tx, trail, audit.Entry{
+		Action: audit.ActionDestroy, Tenant: tenant, Table: tenantkey.Table, Row: tenant, Rows: d.Rows, Note: note,
+	}); err != nil {
 		return nil, fmt.Errorf("rotate: destroy the key: %w", err)
 	}
 	return &d.Destroyed, nil

@@ -330,6 +330,15 @@ func start(ctx context.Context, db *sql.DB, ring *engine.Ring, cfg Config, op op
 	if err != nil {
 		return nil, err
 	}
+	told := telling{name: op.name, ring: ring}
+	if !cfg.DryRun {
+		if told.trail, err = trailOf(ctx, db, r.store); err != nil {
+			return nil, err
+		}
+	}
+	if err := told.begin(ctx, tables); err != nil {
+		return nil, err
+	}
 	report := &Report{DryRun: cfg.DryRun}
 	var errs []error
 	for _, t := range tables {
@@ -354,7 +363,11 @@ func start(ctx context.Context, db *sql.DB, ring *engine.Ring, cfg Config, op op
 			break
 		}
 	}
-	return report, errors.Join(errs...)
+	failed := errors.Join(errs...)
+	if err := told.end(ctx, report, failed); err != nil {
+		return report, errors.Join(failed, err)
+	}
+	return report, failed
 }
 
 // run is one call of Run, Encrypt or DecryptToPlaintext.

@@ -5,11 +5,13 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
 
+	"github.com/credent-go/credent/audit"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/states"
@@ -61,7 +63,7 @@ func States(ctx context.Context, db *sql.DB) ([]StoredState, error) {
 	if err == nil && !there {
 		err = fmt.Errorf("rotate: %s: %w", states.TableName, ErrNoTable)
 	}
-	return list, err
+	return slices.DeleteFunc(list, func(s StoredState) bool { return s.Column == states.Trail }), err
 }
 
 // readStates returns the database's states of columns; none if it has no table.
@@ -115,6 +117,7 @@ type stateChanger struct {
 	store  store
 	tables []table
 	from   State
+	trail  *audit.Trail // nil for none
 }
 
 func (c *stateChanger) change(ctx context.Context) error {
@@ -234,8 +237,11 @@ func (c *stateChanger) checkStored(ctx context.Context) error {
 }
 
 // write stores the state, if nobody has changed it since it was read.
-func (c *stateChanger) write(ctx context.Context) error {
+func (c *stateChanger) write(ctx context.Context) (err error) {
 	before := c.from
+	if c.trail, err = trailOf(ctx, c.db, c.store); err != nil {
+		return err
+	}
 	tx, err := c.db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -265,5 +271,8 @@ func (c *stateChanger) write(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return tx.Commit()
+	return commit(ctx, tx, c.trail, audit.Entry{
+		Action: audit.ActionState, Table: c.Column.TableName(), Column: c.Column.Name,
+		Note: fmt.Sprintf("%s: from %s to %s", c.Protection, c.from, c.To),
+	})
 }

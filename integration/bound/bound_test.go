@@ -159,7 +159,7 @@ func update(ctx context.Context, client dialect.Driver, values map[string]any) e
 		}
 		return targets, nil
 	}
-	if none, err := encrypted.CompleteUpdate(ctx, "", client, spec, true); none || err != nil {
+	if _, none, err := encrypted.CompleteUpdate(ctx, "", client, spec, true); none || err != nil {
 		return err
 	}
 	return sqlgraph.UpdateNode(ctx, client, spec)

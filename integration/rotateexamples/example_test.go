@@ -13,6 +13,7 @@ import (
 	"entgo.io/ent/dialect"
 	_ "modernc.org/sqlite" // the database driver
 
+	"github.com/credent-go/credent/audit"
 	"github.com/credent-go/credent/client"
 	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/ent"
@@ -254,6 +255,50 @@ func Example_lastVerified() {
 	last, err := rotate.LastVerified(ctx, db)
 	fmt.Println(last["user_credentials.api_key"].At, err)
 	// Output: 2030-01-02 03:04:05 +0000 UTC <nil>
+}
+
+// A trail on a database tells who destroyed a tenant's key.
+func Example_withTrail() {
+	ring := newKeyring(keyring.GenerateKey())
+	db := stored(client.Config{Keyring: ring})
+	ctx := encrypted.WithActor(context.Background(), "operator@example.com")
+	trail, err := audit.Open(ctx, db, dialect.SQLite, audit.Config{Keyring: ring})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = trail.Close(ctx) }()
+	if _, err := rotate.DestroyTenant(rotate.WithTrail(ctx, trail), db, ring, "user-1"); err != nil {
+		log.Fatal(err)
+	}
+	var actor, tenant string
+	err = db.QueryRowContext(ctx, "SELECT actor, tenant FROM credent_audit WHERE action = 'destroy'").
+		Scan(&actor, &tenant)
+	fmt.Println(actor, tenant, err)
+	// Output: operator@example.com user-1 <nil>
+}
+
+// A database that requires a trail keeps those without one from writing.
+func Example_setTrail() {
+	ctx := context.Background()
+	ring := newKeyring(keyring.GenerateKey())
+	db := stored(client.Config{Keyring: ring})
+	trail, err := audit.Open(ctx, db, dialect.SQLite, audit.Config{Keyring: ring})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = trail.Close(ctx) }()
+	if _, err := rotate.SetTrail(rotate.WithTrail(ctx, trail), db, true); err != nil {
+		log.Fatal(err)
+	}
+	_, err = rotate.Run(ctx, db, ring, both)
+	fmt.Println(errors.Is(err, rotate.ErrTrailRequired))
+	// Output: true
+}
+
+func Example_requiresTrail() {
+	db := stored(client.Config{Keyring: newKeyring(keyring.GenerateKey())})
+	fmt.Println(rotate.RequiresTrail(context.Background(), db, dialect.SQLite))
+	// Output: false <nil>
 }
 
 func ExampleDefaultWorkers() {

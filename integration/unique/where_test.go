@@ -84,13 +84,13 @@ func change(
 	spec.Predicate = where
 	set(spec)
 	if id == 0 {
-		if none, err := encrypted.CompleteUpdate(ctx, "", client, spec, false); none || err != nil {
+		if _, none, err := encrypted.CompleteUpdate(ctx, "", client, spec, false); none || err != nil {
 			return 0, err
 		}
 		return sqlgraph.UpdateNodes(ctx, client, spec)
 	}
 	spec.Node.ID.Value = id
-	if none, err := encrypted.CompleteUpdate(ctx, "", client, spec, true); none || err != nil {
+	if _, none, err := encrypted.CompleteUpdate(ctx, "", client, spec, true); none || err != nil {
 		return 0, err
 	}
 	spec.Assign = func([]string, []any) error { return nil }

@@ -26,7 +26,7 @@ func (a *app) accountAdd() *cobra.Command {
 		Short:   "Add a user account and print its row ID",
 		Example: `  credent account add --user u-1 --name "Ada Lovelace"`,
 	}, func(ctx context.Context, _ []string) error {
-		return a.withClient(ctx, nil, func(client *ent.Client) error {
+		return a.withWriter(ctx, func(_ *database, client *ent.Client) error {
 			if err := checkText("--user", user, "--name", name); err != nil {
 				return err
 			}
@@ -118,7 +118,7 @@ are encrypted anew.`,
 	}
 	cmd.Args = arguments(1, "user ID")
 	a.action(cmd, func(ctx context.Context, args []string) error {
-		return a.withClientOf(ctx, nil, func(db *database, client *ent.Client) error {
+		return a.withWriter(ctx, func(db *database, client *ent.Client) error {
 			if err := checkText("--user", user); err != nil {
 				return err
 			}
@@ -159,7 +159,7 @@ func (a *app) accountRemove() *cobra.Command {
 		Args:    arguments(1, "user ID"),
 	}, func(ctx context.Context, args []string) error {
 		user, removed := args[0], 0
-		return a.withClient(ctx, nil, func(client *ent.Client) error {
+		return a.withWriter(ctx, func(_ *database, client *ent.Client) error {
 			err := inTx(ctx, client, func(tx *ent.Tx) error {
 				account, err := accountOf(ctx, tx.UserAccount, user)
 				if err != nil {

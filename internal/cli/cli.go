@@ -79,7 +79,7 @@ Exit codes:
   credent credential add --user u-1 --type alpaca`,
 		Version: version.String(),
 	}, a.quickstart(), a.key(), a.migrate(), a.account(), a.credential(), a.doctor(),
-		a.rotate(), a.verify(), a.encrypt(), a.decrypt(), a.inventory(), a.tenant(), a.state())
+		a.rotate(), a.verify(), a.encrypt(), a.decrypt(), a.inventory(), a.tenant(), a.state(), a.audit())
 	root.SilenceErrors = true
 	root.SilenceUsage = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return flagError(err) })
@@ -113,7 +113,7 @@ func (a *app) action(cmd *cobra.Command, run func(ctx context.Context, args []st
 		if err := checkEmpty(cmd.Flags()); err != nil {
 			return err
 		}
-		if err := run(a.calling(cmd), args); err != nil {
+		if err := run(asOperator(a.calling(cmd)), args); err != nil {
 			return &failure{err}
 		}
 		return nil

@@ -150,7 +150,7 @@ func (a *app) credentialDisable() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.withClient(ctx, nil, func(client *ent.Client) error {
+		return a.withWriter(ctx, func(_ *database, client *ent.Client) error {
 			n, err := client.UserCredential.Update().Where(usercredential.ID(id)).SetIsActive(false).Save(ctx)
 			if err != nil {
 				return err
@@ -172,7 +172,7 @@ func (a *app) credentialRemove() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.withClient(ctx, nil, func(client *ent.Client) error {
+		return a.withWriter(ctx, func(_ *database, client *ent.Client) error {
 			n, err := client.UserCredential.Delete().Where(usercredential.ID(id)).Exec(ctx)
 			if err != nil {
 				return err

@@ -13,6 +13,7 @@ import (
 
 	"entgo.io/ent/dialect"
 
+	"github.com/credent-go/credent/audit"
 	"github.com/credent-go/credent/client"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/useraccount"
@@ -73,8 +74,9 @@ func databaseURL() string {
 type database struct {
 	*sql.DB
 	dialect string
-	file    string   // of SQLite
-	standby *standby // nil if it is none
+	file    string       // of SQLite
+	standby *standby     // nil if it is none
+	opened  *audit.Trail // nil until it is needed
 }
 
 // open connects to a database. An SQLite file that does not exist is made only
@@ -195,23 +197,35 @@ func (a *app) withClientOf(
 		if err := db.checkMigrations(ctx); err != nil {
 			return err
 		}
-		cfg, err := db.clientConfig(ctx, ring)
-		if err != nil {
-			return err
+		if ring != nil {
+			if _, err := db.trail(ctx); err != nil {
+				return err
+			}
 		}
-		client, err := client.New(db.DB, db.dialect, cfg)
-		if err != nil {
-			return err
-		}
-		if err := f(db, client); err != nil {
-			return err
-		}
-		// A list that lacks rows should not pass for the whole.
-		if err := db.checkVisible(ctx, useraccount.Table); errors.Is(err, errHidden) {
-			a.notef("credent: note: %v\n", err)
-		}
-		return nil
+		return a.withClientOn(ctx, db, ring, f)
 	})
+}
+
+// withClientOn calls f with a client, and with the trail if it was opened.
+func (a *app) withClientOn(
+	ctx context.Context, db *database, ring *keyring.Keyring, f func(db *database, client *ent.Client) error,
+) error {
+	cfg, err := db.clientConfig(ctx, ring)
+	if err != nil {
+		return err
+	}
+	client, err := client.New(db.DB, db.dialect, cfg)
+	if err != nil {
+		return err
+	}
+	if err := f(db, client); err != nil {
+		return err
+	}
+	// A list that lacks rows should not pass for the whole.
+	if err := db.checkVisible(ctx, useraccount.Table); errors.Is(err, errHidden) {
+		a.notef("credent: note: %v\n", err)
+	}
+	return nil
 }
 
 // inTx calls f in a transaction, which is committed if f returns nil and else

@@ -21,7 +21,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/audit"
 	"github.com/credent-go/credent/ent"
+	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/internal/entcrypt/record"
+	"github.com/credent-go/credent/internal/recorder"
 	"github.com/credent-go/credent/internal/retry"
 	"github.com/credent-go/credent/keyring"
 )
@@ -87,7 +91,7 @@ func (x *exporter) run(ctx context.Context, _ []string) error {
 			return err
 		}
 	}
-	return x.withClientOf(ctx, ring, func(db *database, client *ent.Client) error {
+	return x.withClientOf(ctx, ring, func(db *database, client *ent.Client) (err error) {
 		if x.user != "" {
 			if _, err := accountOf(ctx, client.UserAccount, x.user); err != nil {
 				return err
@@ -98,6 +102,11 @@ func (x *exporter) run(ctx context.Context, _ []string) error {
 			return err
 		}
 		x.db, x.client, x.key = db, client, key
+		if err := x.tell(ctx, "begins", nil); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, x.tell(ctx, "ends", err)) }()
+		ctx := record.Silent(ctx) // the trail is told of the export as a whole
 		var done func()
 		x.show, done = x.progress()
 		write := x.toOutput
@@ -120,6 +129,24 @@ func (x *exporter) run(ctx context.Context, _ []string) error {
 			x.notef("credent: note: left out %s of users whose key was destroyed\n", count(x.shredded, "credential"))
 		}
 		return nil
+	})
+}
+
+// tell tells the trail that the export begins, before a row is written, or ends.
+func (x *exporter) tell(ctx context.Context, what string, failed error) error {
+	note := "export " + what + ", secrets redacted"
+	if x.reveal {
+		note = "export " + what + ", --reveal"
+	}
+	if x.path != "" {
+		note += ", to a file"
+	}
+	if x.shredded > 0 {
+		note += fmt.Sprintf(", %d left out", x.shredded)
+	}
+	return x.db.tell(ctx, audit.Entry{
+		Action: audit.ActionExport, Tenant: x.user, Table: usercredential.Table, Rows: x.rows,
+		Outcome: recorder.OutcomeOf(failed), Note: note,
 	})
 }
 

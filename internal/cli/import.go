@@ -129,6 +129,11 @@ func (m *importer) run(ctx context.Context, args []string) (err error) {
 		if err := db.checkMigrations(ctx); err != nil {
 			return err
 		}
+		if !m.dryRun {
+			if _, err := db.trail(ctx); err != nil {
+				return err
+			}
+		}
 		if m.client, err = client.New(db.DB, db.dialect, client.Config{}); err != nil {
 			return err
 		}

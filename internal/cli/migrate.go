@@ -101,6 +101,9 @@ func (a *app) applyMigrations(ctx context.Context, f applyFlags) (err error) {
 	if err := withCanaries(&cfg); err != nil {
 		return err
 	}
+	if cfg.Trail, err = db.trail(ctx); err != nil {
+		return err
+	}
 	applied := []string{}
 	cfg.Progress = func(name string) {
 		name = strings.TrimSuffix(name, ".sql")

@@ -129,6 +129,10 @@ func (a *app) runRewriting(ctx context.Context, w *rewriting) (err error) {
 		return err
 	}
 	return withTables(ctx, func(db *database) error {
+		ctx, err := db.trailed(ctx)
+		if err != nil {
+			return err
+		}
 		show, end := a.progress()
 		w.cfg.Progress = func(p rotate.Progress) { show(rotationStep(p, w.verb(), w.cfg.RetryFor)) }
 		report, err := w.run(ctx, db.DB, ring, w.cfg)

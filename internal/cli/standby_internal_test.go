@@ -18,7 +18,7 @@ var onPrimary = map[string]bool{
 	"migrate adopt": true, "migrate check": true, "migrate diff": true, "migrate lint": true,
 	"migrate hash": false, "migrate new": false,
 	"quickstart": false,
-	"state set":  true, "tenant destroy": true,
+	"state set":  true, "tenant destroy": true, "audit on": true, "audit off": true,
 }
 
 // TestEveryCommandKnowsStandbys wants a new command to say whether a standby

@@ -126,6 +126,10 @@ configuration already.`,
 			return err
 		}
 		return withTables(ctx, func(db *database) error {
+			ctx, err := db.trailed(ctx)
+			if err != nil {
+				return err
+			}
 			from, err := rotate.SetState(ctx, db.DB, ring, rotate.StateChange{
 				Column: c, Protection: protection,
 				To: to, InUse: inUse,

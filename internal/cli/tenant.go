@@ -101,6 +101,10 @@ under the ENCRYPTION_KEY of their time: delete them, or retire that key.`,
 			}
 		}
 		return withTables(ctx, func(db *database) error {
+			ctx, err := db.trailed(ctx)
+			if err != nil {
+				return err
+			}
 			done, err := rotate.DestroyTenant(ctx, db.DB, ring, args[0])
 			if err != nil {
 				return err
@@ -159,7 +163,7 @@ func (a *app) printDestroyed(done *rotate.Destroyed) {
 // which keys tokens are under, if the database's states don't: the client takes
 // part in the keys of tenants if there are any.
 func (db *database) clientConfig(ctx context.Context, ring *keyring.Keyring) (client.Config, error) {
-	cfg := client.Config{Keyring: ring}
+	cfg := client.Config{Keyring: ring, Trail: db.opened}
 	any, err := db.hasTenantKeys(ctx)
 	if err != nil || !any {
 		return cfg, err

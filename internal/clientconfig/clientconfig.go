@@ -10,11 +10,13 @@ import (
 
 	"entgo.io/ent/dialect"
 
+	"github.com/credent-go/credent/audit"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/internal/entcrypt/driver"
 	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/hooks"
+	"github.com/credent-go/credent/internal/recorder"
 	"github.com/credent-go/credent/internal/replica"
 	"github.com/credent-go/credent/internal/states"
 	"github.com/credent-go/credent/internal/tenancy"
@@ -36,6 +38,7 @@ type Config struct {
 	RequireRowSecurity bool
 	RowSecurityTables  []string
 	OnReveal           func(seal.Reveal)
+	Trail              *audit.Trail
 	Audit              *slog.Logger
 	Formats            []hooks.Format
 	FormatWarnings     *slog.Logger
@@ -110,6 +113,7 @@ func (cfg Config) Driver() driver.Config {
 		VerifyOnRead: cfg.VerifyOnRead,
 		States:       append(table, cfg.States...),
 		OnReveal:     cfg.OnReveal,
+		Trail:        recorder.New(cfg.Trail),
 	}
 	if cfg.Audit != nil || len(cfg.Formats) > 0 {
 		made.Refuse = hooks.Refuse

@@ -55,3 +55,12 @@ func RowText(id any) string {
 	}
 	return ""
 }
+
+// CheckMarker refuses the text that a secret prints as, or its JSON: it was a
+// secret before it was printed. Errors: [ErrRedacted].
+func CheckMarker(text string) error {
+	if text == Redacted || text == `"`+Redacted+`"` {
+		return &Error{Op: "encrypt", Err: ErrRedacted}
+	}
+	return nil
+}

@@ -74,6 +74,11 @@ type Opener interface {
 var ErrNoOpener = errors.New("database/sql scanned the secret, which knows no keyring: " +
 	"query with the client, or reveal it with OpenedBy(encrypted.OpenerOf(…))")
 
+// ErrNotRecorded means that the keyring is a client's with a trail, and that
+// nobody would take down what is opened here.
+var ErrNotRecorded = errors.New("the keyring's client has a trail, which would not tell of this: query with the " +
+	"client, or give encrypted.OpenerOf the option encrypted.RecordedBy")
+
 func secretOf(in *Inner) Secret { return Secret{inner: func() *Inner { return in }} }
 
 // New returns a present secret with the given plaintext.

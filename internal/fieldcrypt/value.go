@@ -67,7 +67,11 @@ func (v Value[T]) Reveal() (T, error) {
 		return value, nil
 	}
 	_, err := v.inner().reveal(func(text string) (err error) { value, err = parse[T](text); return err })
-	return value, err
+	if err != nil { // of what takes reveals down, for one, after it is decoded
+		var zero T
+		return zero, err
+	}
+	return value, nil
 }
 
 // Equal reports whether both values are absent, or both are present and have

@@ -14,6 +14,7 @@ import (
 	"github.com/credent-go/credent/ent/useraccount"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/internal/entcrypt/hint"
+	"github.com/credent-go/credent/internal/entcrypt/record"
 	"github.com/credent-go/credent/internal/fieldcrypt"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/movetrigger"
@@ -56,7 +57,8 @@ func rebind(next ent.Mutator) ent.Mutator {
 		if err != nil {
 			return nil, err
 		}
-		if err := takeAway(ctx, m.Client(), name, credentials); err != nil {
+		silent := record.Silent(ctx) // the account's update tells of its credentials
+		if err := takeAway(silent, m.Client(), name, credentials); err != nil {
 			return nil, err
 		}
 		value, err := next.Mutate(hint.MovingTenants(ctx), m)
@@ -64,7 +66,7 @@ func rebind(next ent.Mutator) ent.Mutator {
 			return nil, err
 		}
 		for _, c := range credentials {
-			if err := storeAgain(ctx, m.Client(), name, c, user); err != nil {
+			if err := storeAgain(silent, m.Client(), name, c, user); err != nil {
 				return nil, err
 			}
 		}

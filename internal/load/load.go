@@ -107,6 +107,10 @@ type Sealing struct {
 	Checked bool
 	// Copier sends rows by COPY; nil for none.
 	Copier Copier
+	// Record tells a trail of the rows of a transaction, which is about to be
+	// committed. It returns what to call afterwards, with whether it was. Nil
+	// for no trail.
+	Record func(ctx context.Context, tx *sql.Tx, rows int64) (done func(committed bool), err error)
 }
 
 // Copier sends rows by COPY over a driver that can.

@@ -133,7 +133,16 @@ func (l *loader) commit(ctx context.Context) error {
 		l.stored, l.sent, l.ids, l.users = l.stored+l.sent, 0, l.ids[:0], l.users[:0]
 		return nil
 	}
-	if err := tx.Commit(); err != nil {
+	done := func(bool) {}
+	if l.sealing.Record != nil && l.sent > 0 {
+		var err error
+		if done, err = l.sealing.Record(ctx, tx, l.sent); err != nil {
+			return errors.Join(err, tx.Rollback())
+		}
+	}
+	err := tx.Commit()
+	done(err == nil)
+	if err != nil {
 		if refused(err) {
 			return err
 		}

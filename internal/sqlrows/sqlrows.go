@@ -21,13 +21,14 @@ type Source interface {
 
 // Then returns rows with the values of source, and calls end once, with the
 // number of rows, after the last one, or when they are closed before. An error
-// of end is an error of the rows.
-func Then(source Source, end func(n int64, err error) error) (*sql.Rows, error) {
+// of end is an error of the rows. Each, if it isn't nil, is called with the
+// values of each row, also of those that nobody reads; it doesn't keep them.
+func Then(source Source, each func(values []any), end func(n int64, err error) error) (*sql.Rows, error) {
 	names, err := source.Columns()
 	if err != nil {
 		return nil, end(0, errors.Join(err, source.Close()))
 	}
-	r := &rows{source: source, names: names, end: end}
+	r := &rows{source: source, names: names, each: each, end: end}
 	db := sql.OpenDB(server{r})
 	again, err := db.Query("")
 	if err != nil {
@@ -55,6 +56,7 @@ type rows struct {
 	source Source
 	names  []string
 	n      int64
+	each   func(values []any)
 	end    func(n int64, err error) error
 	ended  bool
 	err    error
@@ -71,12 +73,8 @@ func (r *rows) Next(dest []driver.Value) error {
 		}
 		return io.EOF
 	}
-	r.n++
-	values, targets := make([]any, len(dest)), make([]any, len(dest))
-	for i := range values {
-		targets[i] = &values[i]
-	}
-	if err := r.source.Scan(targets...); err != nil {
+	values, err := r.scan()
+	if err != nil {
 		return err
 	}
 	for i, value := range values {
@@ -85,15 +83,45 @@ func (r *rows) Next(dest []driver.Value) error {
 	return nil
 }
 
+// scan returns the values of the row.
+func (r *rows) scan() ([]any, error) {
+	r.n++
+	values, targets := make([]any, len(r.names)), make([]any, len(r.names))
+	for i := range values {
+		targets[i] = &values[i]
+	}
+	if err := r.source.Scan(targets...); err != nil {
+		return nil, err
+	}
+	if r.each != nil {
+		r.each(values)
+	}
+	return values, nil
+}
+
 // Close implements driver.Rows. It counts the rows that nobody read.
 func (r *rows) Close() error {
 	if r.ended {
 		return r.err
 	}
 	r.ended = true
-	for r.source.Next() {
-		r.n++
+	var unread error
+	for unread == nil && r.source.Next() {
+		if r.each == nil {
+			r.n++
+			continue
+		}
+		_, unread = r.scan()
 	}
-	r.err = r.end(r.n, errors.Join(r.source.Err(), r.source.Close()))
+	r.err = r.end(r.n, errors.Join(unread, r.source.Err(), r.source.Close()))
 	return r.err
 }
+
+// NoRows is the result of a statement that didn't run, since it has no row.
+type NoRows struct{}
+
+// LastInsertId implements sql.Result.
+func (NoRows) LastInsertId() (int64, error) { return 0, nil }
+
+// RowsAffected implements sql.Result.
+func (NoRows) RowsAffected() (int64, error) { return 0, nil }

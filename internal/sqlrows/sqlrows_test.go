@@ -45,7 +45,7 @@ func TestThen(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			var counts []int64
-			rows, err := sqlrows.Then(source(t, three), func(n int64, err error) error { //nolint:rowserrcheck // checked below
+			rows, err := sqlrows.Then(source(t, three), nil, func(n int64, err error) error { //nolint:rowserrcheck // checked below
 				counts = append(counts, n)
 				return errors.Join(err, test.end)
 			})
@@ -82,7 +82,7 @@ func TestThen(t *testing.T) {
 func TestThenLeaksNothing(t *testing.T) { //nolint:paralleltest // counts what the process has
 	before := runtime.NumGoroutine()
 	for range 50 {
-		rows, err := sqlrows.Then(source(t, "SELECT 1"), func(_ int64, err error) error { return err }) //nolint:rowserrcheck // checked below
+		rows, err := sqlrows.Then(source(t, "SELECT 1"), nil, func(_ int64, err error) error { return err }) //nolint:rowserrcheck // checked below
 		if err != nil {
 			t.Fatal(err)
 		}

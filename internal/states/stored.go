@@ -88,6 +88,21 @@ func each(ctx context.Context, on dialect.ExecQuerier, query string, f func(*ent
 	return rows.Err()
 }
 
+// Trail is the name under which the table says that every client must have an
+// audit trail. It is no column's.
+const Trail = "credent_audit"
+
+// ErrTrailRequired means that the database requires an audit trail, and that a
+// client has none.
+var ErrTrailRequired = errors.New("the database requires an audit trail (`credent audit on`), and this client has " +
+	"none: open one with audit.Open, and set Config.Trail")
+
+// RequiresTrail reports whether stored states say that every client must have a
+// trail.
+func RequiresTrail(stored []Stored) bool {
+	return slices.ContainsFunc(stored, func(s Stored) bool { return s.Column == Trail && s.State == Require })
+}
+
 // TableOf returns the stored states of columns. Others' are left out: several
 // services may share a database. What is stored under an earlier name of a
 // column counts as long as nothing is under the present one.

@@ -10,6 +10,7 @@ import (
 	"entgo.io/ent/schema/field"
 	"example.com/oauth/ent/grant"
 	"example.com/oauth/ent/predicate"
+	"github.com/credent-go/credent/encrypted"
 )
 
 // GrantDelete is the builder for deleting a Grant entity.
@@ -41,6 +42,8 @@ func (_d *GrantDelete) ExecX(ctx context.Context) int {
 
 func (_d *GrantDelete) sqlExec(ctx context.Context) (int, error) {
 	_spec := sqlgraph.NewDeleteSpec(grant.Table, sqlgraph.NewFieldSpec(grant.FieldID, field.TypeUUID))
+	ctx = encrypted.CompleteDelete(ctx, "example.com/oauth/ent", _spec)
+
 	if ps := _d.mutation.predicates; len(ps) > 0 {
 		_spec.Predicate = func(selector *sql.Selector) {
 			for i := range ps {

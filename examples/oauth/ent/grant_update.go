@@ -136,7 +136,8 @@ func (_u *GrantUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 		_spec.Edges.Add = append(_spec.Edges.Add, edge)
 	}
 	_spec.AddModifiers(_u.modifiers...)
-	if none, err := encrypted.CompleteUpdate(ctx, "example.com/oauth/ent", _u.driver, _spec, false); none || err != nil {
+	var none bool
+	if ctx, none, err = encrypted.CompleteUpdate(ctx, "example.com/oauth/ent", _u.driver, _spec, false); none || err != nil {
 		return _node, err
 	}
 
@@ -296,7 +297,8 @@ func (_u *GrantUpdateOne) sqlSave(ctx context.Context) (_node *Grant, err error)
 		_spec.Edges.Add = append(_spec.Edges.Add, edge)
 	}
 	_spec.AddModifiers(_u.modifiers...)
-	if none, err := encrypted.CompleteUpdate(ctx, "example.com/oauth/ent", _u.driver, _spec, true); none || err != nil {
+	var none bool
+	if ctx, none, err = encrypted.CompleteUpdate(ctx, "example.com/oauth/ent", _u.driver, _spec, true); none || err != nil {
 		return _node, err
 	}
 

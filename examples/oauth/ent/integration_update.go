@@ -300,7 +300,8 @@ func (_u *IntegrationUpdate) sqlSave(ctx context.Context) (_node int, err error)
 	if v, ok := _u.mutation.RefreshToken(); ok && v.IsZero() {
 		return _node, &ValidationError{Name: "refresh_token", err: errors.New(`ent: missing required field "Integration.refresh_token"`)}
 	}
-	if none, err := encrypted.CompleteUpdate(ctx, "example.com/oauth/ent", _u.driver, _spec, false); none || err != nil {
+	var none bool
+	if ctx, none, err = encrypted.CompleteUpdate(ctx, "example.com/oauth/ent", _u.driver, _spec, false); none || err != nil {
 		return _node, err
 	}
 
@@ -623,7 +624,8 @@ func (_u *IntegrationUpdateOne) sqlSave(ctx context.Context) (_node *Integration
 	if v, ok := _u.mutation.RefreshToken(); ok && v.IsZero() {
 		return _node, &ValidationError{Name: "refresh_token", err: errors.New(`ent: missing required field "Integration.refresh_token"`)}
 	}
-	if none, err := encrypted.CompleteUpdate(ctx, "example.com/oauth/ent", _u.driver, _spec, true); none || err != nil {
+	var none bool
+	if ctx, none, err = encrypted.CompleteUpdate(ctx, "example.com/oauth/ent", _u.driver, _spec, true); none || err != nil {
 		return _node, err
 	}
 

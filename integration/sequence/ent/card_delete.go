@@ -8,6 +8,7 @@ import (
 	"entgo.io/ent/dialect/sql"
 	"entgo.io/ent/dialect/sql/sqlgraph"
 	"entgo.io/ent/schema/field"
+	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/integration/sequence/ent/card"
 	"github.com/credent-go/credent/integration/sequence/ent/predicate"
 )
@@ -41,6 +42,8 @@ func (_d *CardDelete) ExecX(ctx context.Context) int {
 
 func (_d *CardDelete) sqlExec(ctx context.Context) (int, error) {
 	_spec := sqlgraph.NewDeleteSpec(card.Table, sqlgraph.NewFieldSpec(card.FieldID, field.TypeInt))
+	ctx = encrypted.CompleteDelete(ctx, "github.com/credent-go/credent/integration/sequence/ent", _spec)
+
 	if ps := _d.mutation.predicates; len(ps) > 0 {
 		_spec.Predicate = func(selector *sql.Selector) {
 			for i := range ps {

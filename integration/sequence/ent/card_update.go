@@ -171,7 +171,8 @@ func (_u *CardUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 	if v, ok := _u.mutation.Pin(); ok && v.IsZero() {
 		return _node, &ValidationError{Name: "pin", err: errors.New(`ent: missing required field "Card.pin"`)}
 	}
-	if none, err := encrypted.CompleteUpdate(ctx, "github.com/credent-go/credent/integration/sequence/ent", _u.driver, _spec, false); none || err != nil {
+	var none bool
+	if ctx, none, err = encrypted.CompleteUpdate(ctx, "github.com/credent-go/credent/integration/sequence/ent", _u.driver, _spec, false); none || err != nil {
 		return _node, err
 	}
 
@@ -368,7 +369,8 @@ func (_u *CardUpdateOne) sqlSave(ctx context.Context) (_node *Card, err error) {
 	if v, ok := _u.mutation.Pin(); ok && v.IsZero() {
 		return _node, &ValidationError{Name: "pin", err: errors.New(`ent: missing required field "Card.pin"`)}
 	}
-	if none, err := encrypted.CompleteUpdate(ctx, "github.com/credent-go/credent/integration/sequence/ent", _u.driver, _spec, true); none || err != nil {
+	var none bool
+	if ctx, none, err = encrypted.CompleteUpdate(ctx, "github.com/credent-go/credent/integration/sequence/ent", _u.driver, _spec, true); none || err != nil {
 		return _node, err
 	}
 

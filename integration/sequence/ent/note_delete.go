@@ -8,6 +8,7 @@ import (
 	"entgo.io/ent/dialect/sql"
 	"entgo.io/ent/dialect/sql/sqlgraph"
 	"entgo.io/ent/schema/field"
+	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/integration/sequence/ent/note"
 	"github.com/credent-go/credent/integration/sequence/ent/predicate"
 )
@@ -41,6 +42,8 @@ func (_d *NoteDelete) ExecX(ctx context.Context) int {
 
 func (_d *NoteDelete) sqlExec(ctx context.Context) (int, error) {
 	_spec := sqlgraph.NewDeleteSpec(note.Table, sqlgraph.NewFieldSpec(note.FieldID, field.TypeInt))
+	ctx = encrypted.CompleteDelete(ctx, "github.com/credent-go/credent/integration/sequence/ent", _spec)
+
 	if ps := _d.mutation.predicates; len(ps) > 0 {
 		_spec.Predicate = func(selector *sql.Selector) {
 			for i := range ps {

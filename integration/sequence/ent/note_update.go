@@ -256,7 +256,8 @@ func (_u *NoteUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 		_spec.Edges.Add = append(_spec.Edges.Add, edge)
 	}
 	_spec.AddModifiers(_u.modifiers...)
-	if none, err := encrypted.CompleteUpdate(ctx, "github.com/credent-go/credent/integration/sequence/ent", _u.driver, _spec, false); none || err != nil {
+	var none bool
+	if ctx, none, err = encrypted.CompleteUpdate(ctx, "github.com/credent-go/credent/integration/sequence/ent", _u.driver, _spec, false); none || err != nil {
 		return _node, err
 	}
 
@@ -537,7 +538,8 @@ func (_u *NoteUpdateOne) sqlSave(ctx context.Context) (_node *Note, err error) {
 		_spec.Edges.Add = append(_spec.Edges.Add, edge)
 	}
 	_spec.AddModifiers(_u.modifiers...)
-	if none, err := encrypted.CompleteUpdate(ctx, "github.com/credent-go/credent/integration/sequence/ent", _u.driver, _spec, true); none || err != nil {
+	var none bool
+	if ctx, none, err = encrypted.CompleteUpdate(ctx, "github.com/credent-go/credent/integration/sequence/ent", _u.driver, _spec, true); none || err != nil {
 		return _node, err
 	}
 

@@ -8,6 +8,7 @@ import (
 	"entgo.io/ent/dialect/sql"
 	"entgo.io/ent/dialect/sql/sqlgraph"
 	"entgo.io/ent/schema/field"
+	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/integration/types/ent/predicate"
 	"github.com/credent-go/credent/integration/types/ent/sample"
 )
@@ -41,6 +42,8 @@ func (_d *SampleDelete) ExecX(ctx context.Context) int {
 
 func (_d *SampleDelete) sqlExec(ctx context.Context) (int, error) {
 	_spec := sqlgraph.NewDeleteSpec(sample.Table, sqlgraph.NewFieldSpec(sample.FieldID, field.TypeInt))
+	ctx = encrypted.CompleteDelete(ctx, "github.com/credent-go/credent/integration/types/ent", _spec)
+
 	if ps := _d.mutation.predicates; len(ps) > 0 {
 		_spec.Predicate = func(selector *sql.Selector) {
 			for i := range ps {

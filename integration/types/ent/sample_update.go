@@ -458,7 +458,8 @@ func (_u *SampleUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 	if v, ok := _u.mutation.Content(); ok && v.IsZero() {
 		return _node, &ValidationError{Name: "content", err: errors.New(`ent: missing required field "Sample.content"`)}
 	}
-	if none, err := encrypted.CompleteUpdate(ctx, "github.com/credent-go/credent/integration/types/ent", _u.driver, _spec, false); none || err != nil {
+	var none bool
+	if ctx, none, err = encrypted.CompleteUpdate(ctx, "github.com/credent-go/credent/integration/types/ent", _u.driver, _spec, false); none || err != nil {
 		return _node, err
 	}
 
@@ -940,7 +941,8 @@ func (_u *SampleUpdateOne) sqlSave(ctx context.Context) (_node *Sample, err erro
 	if v, ok := _u.mutation.Content(); ok && v.IsZero() {
 		return _node, &ValidationError{Name: "content", err: errors.New(`ent: missing required field "Sample.content"`)}
 	}
-	if none, err := encrypted.CompleteUpdate(ctx, "github.com/credent-go/credent/integration/types/ent", _u.driver, _spec, true); none || err != nil {
+	var none bool
+	if ctx, none, err = encrypted.CompleteUpdate(ctx, "github.com/credent-go/credent/integration/types/ent", _u.driver, _spec, true); none || err != nil {
 		return _node, err
 	}
 

@@ -18,7 +18,10 @@ import (
 
 	"github.com/credent-go/credent/internal/entcrypt/condition"
 	"github.com/credent-go/credent/internal/entcrypt/owner"
+	"github.com/credent-go/credent/internal/entcrypt/pending"
+	"github.com/credent-go/credent/internal/entcrypt/record"
 	"github.com/credent-go/credent/internal/entcrypt/result"
+	"github.com/credent-go/credent/internal/entcrypt/shared"
 	"github.com/credent-go/credent/internal/entcrypt/statement"
 	"github.com/credent-go/credent/internal/entcrypt/unique"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
@@ -58,6 +61,10 @@ type Config struct {
 	// the goroutine that reveals; nil for nobody. With it a secret that was
 	// read holds the values of its query's context.
 	OnReveal func(seal.Reveal)
+	// Trail takes down what is read and written; nil for nobody. If the
+	// database requires one, a client of [Follow] without it writes and reveals
+	// nothing: [states.ErrTrailRequired].
+	Trail record.Trail
 	// Refuse refuses a statement by its context; nil for none.
 	Refuse func(context.Context) error
 }
@@ -94,7 +101,8 @@ func newDriver(drv, keys dialect.Driver, cfg Config, follows bool) (dialect.Driv
 }
 
 // Read makes a driver of [Follow] read the database's states. Errors:
-// [states.ErrStateMismatch], [states.ErrInvalidStates], and the database's.
+// [states.ErrStateMismatch], [states.ErrInvalidStates],
+// [states.ErrTrailRequired], and the database's.
 func Read(ctx context.Context, drv dialect.Driver) error {
 	if of, ok := drv.(interface{ Primary() dialect.Driver }); ok { // beside a standby's
 		drv = of.Primary()
@@ -103,7 +111,10 @@ func Read(ctx context.Context, drv dialect.Driver) error {
 	if !ok {
 		return nil
 	}
-	_, err := d.live.policy(ctx, d.Conn)
+	p, err := d.live.policy(ctx, d.Conn)
+	if err == nil && d.live.recorder(p) == (record.Refusing{}) {
+		err = record.ErrNoTrail
+	}
 	return err
 }
 
@@ -143,6 +154,9 @@ func (s *Sealer) Prepare(ctx context.Context, tx dialect.ExecQuerier, d string, 
 	if s.Policy, err = s.live.policy(ctx, statement.Conn{Next: tx, Dialect: d}); err != nil {
 		return err
 	}
+	if s.live.lacksTrail(s.Policy) {
+		return record.ErrNoTrail
+	}
 	return s.Sealer.Prepare(ctx, tx, d, tenants)
 }
 
@@ -151,34 +165,32 @@ type sealing struct{ *Sealer }
 
 func (s sealing) policy(context.Context, statement.Conn) (*seal.Policy, error) { return s.Policy, nil }
 
+// recorder implements policies: the caller takes down what it stores.
+func (sealing) recorder(*seal.Policy) record.Trail { return nil }
+
 func wrap(drv dialect.Driver, l *live) dialect.Driver {
 	return &cryptDriver{Driver: drv, conn: connOf(drv, l)}
 }
 
 func connOf(drv dialect.Driver, policies policies) conn {
-	return conn{statement.Conn{
+	return conn{Conn: statement.Conn{
 		Next: drv, Dialect: drv.Dialect(), Read: read, Gaps: new(unique.Memory),
 		Tables: new(owner.Tables),
-	}, policies}
+	}, live: policies}
 }
 
 // policies has the policy of each statement.
 type policies interface {
 	policy(ctx context.Context, on statement.Conn) (*seal.Policy, error)
-}
-
-// execQuerier is what ent's drivers and transactions have in common. The last
-// two methods back a client's ExecContext and QueryContext.
-type execQuerier interface {
-	dialect.ExecQuerier
-	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	recorder(p *seal.Policy) record.Trail
 }
 
 // conn decorates a driver or a transaction.
 type conn struct {
 	statement.Conn
-	live policies
+	live    policies
+	pending *pending.Entries // entries of the transaction; nil outside of one
+	tries   int              // of a change whose rows others change meanwhile
 }
 
 // again returns the connection for a statement's second run, after an error
@@ -201,7 +213,7 @@ func (c conn) Exec(ctx context.Context, query string, args, v any) error {
 	if !ok {
 		return c.Next.Exec(ctx, query, args, v) // which refuses it
 	}
-	on, s, err := c.prepare(ctx, query, argv)
+	on, s, err := c.prepare(ctx, query, argv, record.ChangeOf(ctx))
 	if err != nil {
 		return err
 	}
@@ -210,15 +222,25 @@ func (c conn) Exec(ctx context.Context, query string, args, v any) error {
 		result = new(sql.Result)
 	}
 	if s.Nothing {
-		*result = noRows{}
+		*result = sqlrows.NoRows{}
 	} else if err = on.Next.Exec(ctx, query, s.Args, result); err != nil {
 		if c, again := c.again(s, argv, err); again {
+			_ = on.rollback(nil) // what it did is undone already
 			return c.Exec(ctx, query, args, v)
 		}
 		return on.rollback(err)
 	}
-	return on.finishExec(ctx, s, *result)
+	err = on.finishExec(ctx, s, *result)
+	if errors.Is(err, record.ErrChanged) && on.own != nil && c.tries < maxTries {
+		c.tries++
+		return c.Exec(ctx, query, args, v)
+	}
+	return err
 }
+
+// maxTries is how often a change is tried again whose rows others change
+// meanwhile.
+const maxTries = 5
 
 // Query seals the arguments, and tells the secrets of the result their
 // keyring, row and tenant.
@@ -232,7 +254,7 @@ func (c conn) Query(ctx context.Context, query string, args, v any) error {
 		return cmp.Or(err, errAsked)
 	}
 	c.Careful = c.Careful || c.Dialect == dialect.SQLite // some of its drivers run a query when its rows are read
-	on, s, err := c.prepare(ctx, query, argv)
+	on, s, err := c.prepare(ctx, query, argv, nil)
 	if err != nil {
 		return err
 	}
@@ -241,13 +263,13 @@ func (c conn) Query(ctx context.Context, query string, args, v any) error {
 	}
 	if err := on.Next.Query(ctx, query, s.Args, v); err != nil {
 		if c, again := c.again(s, argv, err); again {
+			_ = on.rollback(nil) // what it did is undone already
 			return c.Query(ctx, query, args, v)
 		}
 		return on.rollback(err)
 	}
-	if on.own != nil || s.Ends() {
-		replayed, err := sqlrows.Then(rows.ColumnScanner, //nolint:rowserrcheck // the caller's to check
-			func(n int64, err error) error { return on.finish(ctx, s, n, err) })
+	if on.own != nil || s.Ends() || on.record != nil {
+		replayed, err := on.then(ctx, s, rows.ColumnScanner) //nolint:rowserrcheck // the caller's to check
 		if err != nil {
 			return err
 		}
@@ -259,34 +281,39 @@ func (c conn) Query(ctx context.Context, query string, args, v any) error {
 
 // ExecContext seals the arguments.
 func (c conn) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	on, s, err := c.prepare(ctx, query, args)
+	on, s, err := c.prepare(ctx, query, args, nil)
 	if err != nil {
 		return nil, err
 	}
-	next, ok := on.Next.(execQuerier)
+	next, ok := on.Next.(shared.ExecQuerier)
 	if !ok {
 		return nil, on.rollback(fmt.Errorf("credent: %T has no ExecContext", on.Next))
 	}
-	var result sql.Result = noRows{}
+	var result sql.Result = sqlrows.NoRows{}
 	if !s.Nothing {
 		if result, err = next.ExecContext(ctx, query, s.Args...); err != nil {
 			if c, again := c.again(s, args, err); again {
+				_ = on.rollback(nil) // likewise
 				return c.ExecContext(ctx, query, args...)
 			}
 			return nil, on.rollback(err)
 		}
 	}
-	return result, on.finishExec(ctx, s, result)
+	savepoint := c.pending.SQL(query)
+	if err := on.finishExec(ctx, s, result); err != nil || on.record != nil || savepoint {
+		return result, err
+	}
+	return result, record.Other(ctx, c.live.recorder(on.Policy), c.Next, result, c.pending)
 }
 
 // QueryContext seals the arguments. The rows are database/sql's own: nobody
 // can tell the secrets scanned from them their keyring.
 func (c conn) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	on, s, err := c.prepare(ctx, query, args)
+	on, s, err := c.prepare(ctx, query, args, nil)
 	if err != nil {
 		return nil, err
 	}
-	next, ok := on.Next.(execQuerier)
+	next, ok := on.Next.(shared.ExecQuerier)
 	switch {
 	case !ok:
 		return nil, on.rollback(fmt.Errorf("credent: %T has no QueryContext", on.Next))
@@ -296,74 +323,14 @@ func (c conn) QueryContext(ctx context.Context, query string, args ...any) (*sql
 	rows, err := next.QueryContext(ctx, query, s.Args...)
 	if err != nil {
 		if c, again := c.again(s, args, err); again {
+			_ = on.rollback(nil) // likewise
 			return c.QueryContext(ctx, query, args...)
 		}
 		return nil, on.rollback(err)
 	}
-	if on.own == nil && !s.Ends() {
+	c.pending.SQL(query)
+	if on.own == nil && !s.Ends() && on.record == nil {
 		return rows, nil
 	}
-	return sqlrows.Then(rows, func(n int64, err error) error { return on.finish(ctx, s, n, err) })
-}
-
-// Keyed implements stamp.Keyer.
-func (d *cryptDriver) Keyed(c *column.Column) bool {
-	p, ok := d.live.(*live)
-	return ok && p.now.Load().policy.States.Of(c).TenantKeys >= states.Write
-}
-
-// cryptDriver is the driver of New.
-type cryptDriver struct {
-	dialect.Driver // for Close and Dialect
-	conn
-}
-
-// Exec calls conn's; both embedded values have one.
-func (d *cryptDriver) Exec(ctx context.Context, query string, args, v any) error {
-	return d.conn.Exec(ctx, query, args, v)
-}
-
-// Query calls conn's.
-func (d *cryptDriver) Query(ctx context.Context, query string, args, v any) error {
-	return d.conn.Query(ctx, query, args, v)
-}
-
-// Tx starts a transaction whose statements encrypt and decrypt alike.
-func (d *cryptDriver) Tx(ctx context.Context) (dialect.Tx, error) {
-	tx, err := d.Driver.Tx(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return &cryptTx{Tx: tx, conn: d.in(tx, false)}, nil
-}
-
-// BeginTx is Tx with options.
-func (d *cryptDriver) BeginTx(ctx context.Context, opts *sql.TxOptions) (dialect.Tx, error) {
-	beginner, ok := d.Driver.(interface {
-		BeginTx(context.Context, *sql.TxOptions) (dialect.Tx, error)
-	})
-	if !ok {
-		return nil, errors.New("credent: the wrapped driver has no BeginTx")
-	}
-	tx, err := beginner.BeginTx(ctx, opts)
-	if err != nil {
-		return nil, err
-	}
-	return &cryptTx{Tx: tx, conn: d.in(tx, opts != nil && opts.Isolation > sql.LevelReadCommitted)}, nil
-}
-
-// cryptTx is a transaction of a cryptDriver.
-type cryptTx struct {
-	dialect.Tx // for Commit and Rollback
-	conn
-}
-
-// Exec calls conn's; both embedded values have one.
-func (t *cryptTx) Exec(ctx context.Context, query string, args, v any) error {
-	return t.conn.Exec(ctx, query, args, v)
-}
-
-// Query calls conn's.
-func (t *cryptTx) Query(ctx context.Context, query string, args, v any) error {
-	return t.conn.Query(ctx, query, args, v)
+	return on.then(ctx, s, rows)
 }

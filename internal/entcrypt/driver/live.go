@@ -10,6 +10,8 @@ import (
 
 	"entgo.io/ent/dialect"
 
+	"github.com/credent-go/credent/internal/entcrypt/record"
+	"github.com/credent-go/credent/internal/entcrypt/shared"
 	"github.com/credent-go/credent/internal/entcrypt/statement"
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
@@ -29,6 +31,7 @@ type live struct {
 	given   states.Table // by the client's own configuration
 	follows bool
 	refuse  func(context.Context) error // or nil
+	trail   record.Trail                // or nil
 	busy    sync.Mutex
 	now     atomic.Pointer[dated]
 }
@@ -44,11 +47,17 @@ type dated struct {
 // pool.
 func newLive(pool dialect.ExecQuerier, cfg Config, follows bool) (*live, error) {
 	l := &live{
-		given: cfg.States, follows: follows, refuse: cfg.Refuse,
+		given: cfg.States, follows: follows, refuse: cfg.Refuse, trail: cfg.Trail,
 		base: seal.Policy{
 			Ring: cfg.Keyring, OnReveal: cfg.OnReveal, Columns: cfg.Columns, VerifyOnRead: cfg.VerifyOnRead,
 			Locator: new(seal.Locator), Digests: new(blindindex.Digester),
 		},
+	}
+	if cfg.Trail != nil {
+		l.base.Record = cfg.Trail.Opened
+		if cfg.Keyring != nil {
+			cfg.Keyring.Record()
+		}
 	}
 	if l.base.Columns == nil {
 		l.base.Columns = column.All()
@@ -60,6 +69,23 @@ func newLive(pool dialect.ExecQuerier, cfg Config, follows bool) (*live, error) 
 	policy, err := l.with(nil)
 	l.now.Store(&dated{policy: policy})
 	return l, err
+}
+
+// recorder implements policies. If the database requires a trail and the client
+// has none, nothing is written or revealed.
+func (l *live) recorder(p *seal.Policy) record.Trail {
+	if l.lacksTrail(p) {
+		return record.Refusing{}
+	}
+	return l.trail
+}
+
+func (l *live) lacksTrail(p *seal.Policy) bool { return l.trail == nil && p.Record != nil }
+
+// mayRecord reports whether the client has a trail, or may have to.
+func (l *live) mayRecord() bool {
+	now := l.now.Load()
+	return l.trail != nil || l.follows && (now.at.IsZero() || now.policy.Record != nil)
 }
 
 // with returns the policy of the configuration and the database's states, which
@@ -113,20 +139,21 @@ func (l *live) policy(ctx context.Context, on statement.Conn) (*seal.Policy, err
 }
 
 // read reads the database's states.
-func (l *live) read(ctx context.Context, on statement.Conn) (*seal.Policy, error) {
-	next := on.Next
-	if tx, ok := next.(*shared); ok {
-		tx.reading.Lock()
-		defer tx.reading.Unlock()
-		next = tx.ExecQuerier
+func (l *live) read(ctx context.Context, on statement.Conn) (policy *seal.Policy, err error) {
+	if tx, ok := on.Next.(*shared.Tx); ok {
+		err = tx.Alone(func(next dialect.ExecQuerier) error {
+			on.Next = next
+			policy, err = l.read(ctx, on)
+			return err
+		})
+		return policy, err
 	}
 	now := l.now.Load()
 	if !now.at.IsZero() && time.Since(now.at) < early { // another goroutine was first
 		return now.policy, nil
 	}
 	fresh := &dated{policy: now.policy, at: time.Now()}
-	var err error
-	if fresh.stored, _, err = states.Read(ctx, next, on.Dialect); err != nil {
+	if fresh.stored, _, err = states.Read(ctx, on.Next, on.Dialect); err != nil {
 		return nil, err
 	}
 	table := states.TableOf(fresh.stored, l.base.Columns)
@@ -138,6 +165,12 @@ func (l *live) read(ctx context.Context, on statement.Conn) (*seal.Policy, error
 	if now.at.IsZero() || !slices.Equal(fresh.stored, now.stored) {
 		if fresh.policy, err = l.with(table); err != nil {
 			return nil, fmt.Errorf("%w; so says the database's %s", err, states.TableName)
+		}
+		if l.trail == nil && states.RequiresTrail(fresh.stored) {
+			fresh.policy.Record = record.Refusing{}.Opened
+			if l.base.Ring != nil {
+				l.base.Ring.Record()
+			}
 		}
 	}
 	if on.Tx == nil || !on.Tx.Snapshot { // or it may be older than it seems

@@ -6,6 +6,7 @@ import (
 
 	"entgo.io/ent/dialect"
 
+	"github.com/credent-go/credent/internal/entcrypt/record"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 )
 
@@ -14,6 +15,8 @@ type Client struct {
 	Policy *seal.Policy
 	Next   dialect.ExecQuerier // of its statements, below the driver
 	SQLite bool
+	// LacksTrail says that the database requires a trail.
+	LacksTrail bool
 }
 
 // clientKey is the key of a *Client in a context, which the driver fills in in
@@ -42,7 +45,8 @@ func (c conn) answer(ctx context.Context) (bool, error) {
 	}
 	policy, err := c.live.policy(ctx, c.Conn)
 	if err == nil {
-		*asked = Client{Policy: policy, Next: c.Next, SQLite: c.Dialect == dialect.SQLite}
+		_, lacks := c.live.recorder(policy).(record.Refusing)
+		*asked = Client{Policy: policy, Next: c.Next, SQLite: c.Dialect == dialect.SQLite, LacksTrail: lacks}
 	}
 	return true, err
 }

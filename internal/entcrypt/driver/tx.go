@@ -9,8 +9,14 @@ import (
 	"entgo.io/ent/dialect"
 
 	"github.com/credent-go/credent/internal/entcrypt/hint"
+	"github.com/credent-go/credent/internal/entcrypt/pending"
+	"github.com/credent-go/credent/internal/entcrypt/record"
+	"github.com/credent-go/credent/internal/entcrypt/shared"
 	"github.com/credent-go/credent/internal/entcrypt/statement"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
+	"github.com/credent-go/credent/internal/sqlrows"
+	"github.com/credent-go/credent/internal/states"
 )
 
 // errNoRow is the error of a statement with a result that would update a row
@@ -25,31 +31,45 @@ const savepoint = "credent_statement"
 // statement's own if it needs one and is in none.
 type statementConn struct {
 	conn
-	own dialect.Tx // or nil
+	own    dialect.Tx        // or nil
+	record *record.Statement // or nil
 }
 
 // in returns the connection of a transaction. snapshot says that it may see
 // only what was committed before it began.
 func (c conn) in(tx dialect.Tx, snapshot bool) conn {
-	c.Next, c.InTx, c.Tx = &shared{ExecQuerier: tx}, true, &tenantkey.Tx{Snapshot: snapshot}
+	c.Next, c.InTx, c.Tx = &shared.Tx{ExecQuerier: tx}, true, &tenantkey.Tx{Snapshot: snapshot}
+	c.pending = new(pending.Entries)
 	return c
 }
 
-// prepare seals a statement's arguments, over the connection that runs it. The
-// caller ends that with finish or rollback.
-func (c conn) prepare(ctx context.Context, query string, args []any) (on statementConn, s statement.Sealed, err error) {
+// prepare seals a statement's arguments, over the connection that runs it, and
+// looks up the rows of a change, which may be nil. The caller ends that with
+// finish or rollback.
+func (c conn) prepare(
+	ctx context.Context, query string, args []any, change *record.Change,
+) (on statementConn, s statement.Sealed, err error) {
 	if c.Policy, err = c.live.policy(ctx, c.Conn); err != nil {
 		return on, s, err
 	}
 	hint.Answer(ctx, c.Policy)
-	on.conn = c
-	s, err = c.Seal(ctx, query, args)
-	if err == nil && s.Most > 0 { // in a transaction of the caller's
-		return on, s, c.Next.Exec(ctx, "SAVEPOINT "+savepoint, []any{}, nil)
+	r := record.Of(ctx, c.live.recorder(c.Policy), args, change)
+	on.conn, on.record = c, r
+	if r == nil || c.InTx {
+		s, err = c.Seal(ctx, query, args)
+		if err == nil && r != nil {
+			err = r.Look(ctx, on.Dialect, on.Query)
+		}
+		if err == nil && s.Most > 0 { // in a transaction of the caller's
+			return on, s, c.Next.Exec(ctx, "SAVEPOINT "+savepoint, []any{}, nil)
+		}
+		if !errors.Is(err, statement.ErrNeedsTx) || c.InTx {
+			return on, s, err
+		}
 	}
 	drv, ok := c.Next.(dialect.Driver)
-	if !errors.Is(err, statement.ErrNeedsTx) || c.InTx || !ok {
-		return on, s, err
+	if !ok {
+		return on, s, statement.ErrNeedsTx
 	}
 	if on.own, err = drv.Tx(ctx); err != nil {
 		return on, s, err
@@ -61,7 +81,9 @@ func (c conn) prepare(ctx context.Context, query string, args []any) (on stateme
 		}
 	}()
 	on.conn = c.in(on.own, false)
-	s, err = on.Seal(ctx, query, args)
+	if s, err = on.Seal(ctx, query, args); err == nil && r != nil {
+		err = r.Look(ctx, on.Dialect, on.Query)
+	}
 	sealed = err == nil
 	return on, s, err
 }
@@ -71,7 +93,9 @@ func (c statementConn) rollback(err error) error {
 	if c.own == nil {
 		return err
 	}
-	return errors.Join(err, c.own.Rollback())
+	err = errors.Join(err, c.own.Rollback())
+	c.pending.End(false)
+	return err
 }
 
 // finish does what follows a statement that affected n rows, and ends its own
@@ -90,16 +114,22 @@ func (c statementConn) finish(ctx context.Context, s statement.Sealed, n int64, 
 	if err == nil {
 		err = s.Claim(ctx, c.Next)
 	}
+	if err == nil {
+		did := record.Result{Rows: n, Nothing: s.Nothing, KeyID: s.Key.ID}
+		err = c.pending.Fail(c.record.Write(ctx, c.Next, did, c.pending))
+	}
 	if err != nil || c.own == nil {
 		return c.rollback(err)
 	}
-	return c.own.Commit()
+	err = c.own.Commit()
+	c.pending.End(err == nil)
+	return err
 }
 
 // finishExec is finish for a statement without rows.
 func (c statementConn) finishExec(ctx context.Context, s statement.Sealed, result sql.Result) error {
 	n := int64(0)
-	if s.Most > 0 {
+	if s.Most > 0 || c.record != nil {
 		var err error
 		if n, err = result.RowsAffected(); err != nil {
 			return c.rollback(err)
@@ -108,12 +138,92 @@ func (c statementConn) finishExec(ctx context.Context, s statement.Sealed, resul
 	return c.finish(ctx, s, n, nil)
 }
 
-// noRows is the result of an update of a missing row. It doesn't run: its
-// secrets have no tenant.
-type noRows struct{}
+// then returns the rows of a statement, which finishes with them.
+func (c statementConn) then(ctx context.Context, s statement.Sealed, rows sqlrows.Source) (*sql.Rows, error) {
+	return sqlrows.Then(rows, c.record.See, func(n int64, err error) error { return c.finish(ctx, s, n, err) })
+}
 
-// LastInsertId implements sql.Result.
-func (noRows) LastInsertId() (int64, error) { return 0, nil }
+// Keyed implements stamp.Keyer.
+func (d *cryptDriver) Keyed(c *column.Column) bool {
+	p, ok := d.live.(*live)
+	return ok && p.now.Load().policy.States.Of(c).TenantKeys >= states.Write
+}
 
-// RowsAffected implements sql.Result.
-func (noRows) RowsAffected() (int64, error) { return 0, nil }
+// Records implements stamp.Recorder.
+func (d *cryptDriver) Records() bool {
+	l, ok := d.live.(*live)
+	return ok && l.mayRecord()
+}
+
+// cryptDriver is the driver of New.
+type cryptDriver struct {
+	dialect.Driver // for Close and Dialect
+	conn
+}
+
+// Exec calls conn's; both embedded values have one.
+func (d *cryptDriver) Exec(ctx context.Context, query string, args, v any) error {
+	return d.conn.Exec(ctx, query, args, v)
+}
+
+// Query calls conn's.
+func (d *cryptDriver) Query(ctx context.Context, query string, args, v any) error {
+	return d.conn.Query(ctx, query, args, v)
+}
+
+// Tx starts a transaction whose statements encrypt and decrypt alike.
+func (d *cryptDriver) Tx(ctx context.Context) (dialect.Tx, error) {
+	tx, err := d.Driver.Tx(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &cryptTx{Tx: tx, conn: d.in(tx, false)}, nil
+}
+
+// BeginTx is Tx with options.
+func (d *cryptDriver) BeginTx(ctx context.Context, opts *sql.TxOptions) (dialect.Tx, error) {
+	beginner, ok := d.Driver.(interface {
+		BeginTx(context.Context, *sql.TxOptions) (dialect.Tx, error)
+	})
+	if !ok {
+		return nil, errors.New("credent: the wrapped driver has no BeginTx")
+	}
+	tx, err := beginner.BeginTx(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	return &cryptTx{Tx: tx, conn: d.in(tx, opts != nil && opts.Isolation > sql.LevelReadCommitted)}, nil
+}
+
+// cryptTx is a transaction of a cryptDriver.
+type cryptTx struct {
+	dialect.Tx // for Rollback
+	conn
+}
+
+// Commit commits the transaction, unless it has a change without its entry.
+func (t *cryptTx) Commit() error {
+	if err := t.pending.Failed(); err != nil {
+		return errors.Join(fmt.Errorf("credent: the transaction is rolled back: %w", err), t.Rollback())
+	}
+	err := t.Tx.Commit()
+	t.pending.End(err == nil)
+	return err
+}
+
+// Rollback rolls the transaction back.
+func (t *cryptTx) Rollback() error {
+	err := t.Tx.Rollback()
+	t.pending.End(false)
+	return err
+}
+
+// Exec calls conn's; both embedded values have one.
+func (t *cryptTx) Exec(ctx context.Context, query string, args, v any) error {
+	return t.conn.Exec(ctx, query, args, v)
+}
+
+// Query calls conn's.
+func (t *cryptTx) Query(ctx context.Context, query string, args, v any) error {
+	return t.conn.Query(ctx, query, args, v)
+}

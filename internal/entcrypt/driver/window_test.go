@@ -75,6 +75,9 @@ func TestWindowReads(t *testing.T) {
 			t.Errorf("%s: the error quotes what is stored: %v", name, err)
 		}
 		want := []seal.Reveal{{Table: "vault", Column: "wide", Row: "7", Err: err, Plaintext: test.plaintext}}
+		if err == nil && !test.plaintext {
+			want[0].KeyID = r.Primary().ID()
+		}
 		if diff := cmp.Diff(want, events, cmpopts.IgnoreFields(seal.Reader{}, "Context"),
 			cmp.Comparer(func(a, b error) bool { return errors.Is(a, b) })); diff != "" {
 			t.Errorf("%s: (-want +got):\n%s", name, diff)

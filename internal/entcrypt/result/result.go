@@ -55,7 +55,7 @@ func wrap(ctx context.Context, policy *seal.Policy, keys tenantkey.Store, rows *
 		ColumnScanner: rows.ColumnScanner, policy: policy, keys: keys, ctx: ctx, names: names,
 		entity: entity, strict: strict,
 	}
-	if policy.OnReveal != nil {
+	if policy.OnReveal != nil || policy.Record != nil {
 		s.reader = ReaderOf(ctx)
 	}
 	if policy.Tenants != nil {
@@ -67,7 +67,7 @@ func wrap(ctx context.Context, policy *seal.Policy, keys tenantkey.Store, rows *
 
 // ReaderOf returns the reader of a context's query.
 func ReaderOf(ctx context.Context) *seal.Reader {
-	r := &seal.Reader{Context: context.WithoutCancel(ctx)}
+	r := &seal.Reader{Context: context.WithoutCancel(ctx), Request: principal.Request(ctx)}
 	r.Actor, _ = principal.Actor(ctx)
 	r.User, _ = principal.User(ctx)
 	return r
@@ -181,19 +181,23 @@ func (s *scanner) newOpener(place int, raw fieldcrypt.Opener) cachedOpener {
 	made.of = s.observed(s.policy.NewOpener(c))
 	if c != nil {
 		made.key = slices.Index(s.names, c.Key())
-		if made.of.IsScoped() {
+		if c.Tenant != "" && (made.of.IsScoped() || made.of.IsRecorded()) {
 			made.tenant = slices.Index(s.names, c.Tenant)
 		}
 	}
 	return made
 }
 
-// observed returns an opener that tells the client's observer of the reader.
+// observed returns an opener that tells the client's observer, and its trail,
+// of the reader.
 func (s *scanner) observed(o *seal.Opener) *seal.Opener {
-	if s.reader == nil {
-		return o
+	if s.policy.OnReveal != nil {
+		o = o.ObservedBy(s.reader, s.policy.OnReveal)
 	}
-	return o.ObservedBy(s.reader, s.policy.OnReveal)
+	if s.policy.Record != nil {
+		o = o.RecordedBy(s.reader, s.policy.Record)
+	}
+	return o
 }
 
 // named returns the client's encrypted column of a name, in the given entity
@@ -231,8 +235,11 @@ func rowID(dest []any, key int) any {
 	if id, ok := dest[key].(*uuid.UUID); ok && id != nil { // quicker than what follows
 		return *id
 	}
-	if id := reflect.ValueOf(dest[key]); id.Kind() == reflect.Pointer && !id.IsNil() {
-		return id.Elem().Interface()
+	id := reflect.ValueOf(dest[key])
+	for scanned := false; id.Kind() == reflect.Pointer && !id.IsNil(); scanned = true {
+		if id = id.Elem(); id.Kind() != reflect.Pointer || scanned {
+			return id.Interface()
+		}
 	}
 	return nil
 }

@@ -23,6 +23,7 @@ import (
 	"entgo.io/ent/schema/field"
 
 	"github.com/credent-go/credent/internal/entcrypt/condition"
+	"github.com/credent-go/credent/internal/entcrypt/record"
 	"github.com/credent-go/credent/internal/fieldcrypt"
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
@@ -82,6 +83,9 @@ func DigestOf(value any, c column.Column, tenant any) any {
 	}
 }
 
+// Recorder is a client's driver that says whether the client has a trail.
+type Recorder interface{ Records() bool }
+
 // Create completes the spec of one new row, for a client's driver. Generated
 // code defers it, as it sets the fields later.
 func Create(drv dialect.Driver, client string, spec *sqlgraph.CreateSpec) {
@@ -95,6 +99,10 @@ func Create(drv dialect.Driver, client string, spec *sqlgraph.CreateSpec) {
 	}
 	if len(spec.OnConflict) > 0 {
 		spec.OnConflict = upsert(client, spec.OnConflict, []*sqlgraph.CreateSpec{spec})
+	}
+	isKnown := len(columns) > 0 || len(column.SourcedFrom(client, spec.Table)) > 0
+	if r, ok := drv.(Recorder); isKnown && (!ok || r.Records()) { // a transaction's driver doesn't say
+		record.Carry(client, spec)
 	}
 	condition.Demand(drv, spec.Fields)
 }
@@ -205,6 +213,8 @@ func TenantText(value any) (string, bool) {
 	case sql.NamedArg:
 		return TenantText(value.Value)
 	case *column.Guard:
+		return TenantText(value.Stored)
+	case *record.New:
 		return TenantText(value.Stored)
 	}
 	v := reflect.ValueOf(value)

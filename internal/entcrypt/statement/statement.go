@@ -21,6 +21,7 @@ import (
 
 	"github.com/credent-go/credent/internal/entcrypt/condition"
 	"github.com/credent-go/credent/internal/entcrypt/owner"
+	"github.com/credent-go/credent/internal/entcrypt/record"
 	"github.com/credent-go/credent/internal/entcrypt/stamp"
 	"github.com/credent-go/credent/internal/entcrypt/unique"
 	"github.com/credent-go/credent/internal/fieldcrypt"
@@ -65,6 +66,7 @@ type Sealed struct {
 	Armed   bool  // it fails with blindindex.Trap if rows lack a digest
 	// Conditional says that it fails unless the database has the tenants' keys.
 	Conditional bool
+	Key         record.Key
 
 	needs  condition.Needs
 	of     column.Column
@@ -151,7 +153,9 @@ func (c Conn) Seal(ctx context.Context, query string, args []any) (Sealed, error
 		if err != nil {
 			return Sealed{}, err
 		}
-		if !changed {
+		if _, is := arg.(*record.New); is && !changed {
+			value = unnamed(arg)
+		} else if !changed {
 			continue
 		}
 		if named, ok := arg.(sql.NamedArg); ok {
@@ -170,8 +174,11 @@ func (c Conn) Seal(ctx context.Context, query string, args []any) (Sealed, error
 }
 
 func unnamed(arg any) any {
-	if named, ok := arg.(sql.NamedArg); ok {
-		return named.Value
+	switch arg := arg.(type) {
+	case sql.NamedArg:
+		return arg.Value
+	case *record.New:
+		return arg.Stored
 	}
 	return arg
 }
@@ -187,9 +194,9 @@ func (s *sealing) look(i int, arg any) error {
 	case *blindindex.Armed:
 		return s.lookLookup(i, arg.Of)
 	case string:
-		return checkMarker(arg)
+		return fieldcrypt.CheckMarker(arg)
 	case []byte:
-		return checkMarker(string(arg[:min(len(arg), len(fieldcrypt.Redacted)+3)]))
+		return fieldcrypt.CheckMarker(string(arg[:min(len(arg), len(fieldcrypt.Redacted)+3)]))
 	case json.RawMessage: // ent makes one of a field.JSON
 		if bytes.Contains(arg, []byte(`"`+fieldcrypt.Redacted+`"`)) {
 			return refusal("%w: JSON with a secret in it; store it in an encrypted field", fieldcrypt.ErrRedacted)
@@ -276,6 +283,7 @@ func (s *sealing) replace(i int, arg any) (value any, changed bool, err error) {
 		if err != nil {
 			return nil, false, arg.Column.Wrap("encrypt", err)
 		}
+		s.Key.Note(s.Policy, arg.Column, s.owner(i))
 		return value, true, nil
 	case *column.Digest:
 		w, first, steps, err := claimOf(s.Policy, arg.Of(), s.owner(i))
@@ -380,13 +388,4 @@ func (c Conn) Disarm(args []any) {
 // digest.
 func (s Sealed) IsTrap(err error) bool {
 	return s.Armed && err != nil && strings.Contains(err.Error(), blindindex.Trap)
-}
-
-// checkMarker refuses the text that a secret prints as, or its JSON: it was a
-// secret before it was printed.
-func checkMarker(text string) error {
-	if text == fieldcrypt.Redacted || text == `"`+fieldcrypt.Redacted+`"` {
-		return &fieldcrypt.Error{Op: "encrypt", Err: fieldcrypt.ErrRedacted}
-	}
-	return nil
 }

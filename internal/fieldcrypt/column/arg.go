@@ -39,6 +39,7 @@ type Place struct {
 	// Alone, for a digest, is the error to return if another digest may stand
 	// for the same secret.
 	Alone error
+	Row   any // what package record says of a new row; nil for an old one
 }
 
 // Where returns the argument's column, in the schema chosen at run time.

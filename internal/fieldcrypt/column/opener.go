@@ -30,6 +30,9 @@ func (o *opener) Open(stored string, row any, decode func(string) error) (string
 	if err != nil {
 		return "", o.Locate("decrypt", row, err)
 	}
+	if ring.IsRecorded() {
+		return "", o.Locate("decrypt", row, fieldcrypt.ErrNotRecorded)
+	}
 	plaintext, err := ring.Decrypt(stored)
 	if err != nil {
 		return "", o.Locate("decrypt", row, err)

@@ -26,8 +26,19 @@ var ErrNoKey = errors.New("no encryption key")
 // Ring is safe for concurrent use and prints as [REDACTED].
 type Ring struct {
 	redact.Methods
-	state *atomic.Pointer[Set]
+	state    *atomic.Pointer[Set]
+	recorded *atomic.Bool
 }
+
+// Record says that what the keyring opens is to be recorded.
+func (r *Ring) Record() {
+	if r.recorded != nil { // the zero value opens nothing
+		r.recorded.Store(true)
+	}
+}
+
+// IsRecorded reports whether somebody said so.
+func (r *Ring) IsRecorded() bool { return r != nil && r.recorded != nil && r.recorded.Load() }
 
 // Set holds the keys of a keyring at one moment. An operation loads it once,
 // so that it sees all old or all new keys. Everything but its memory of the
@@ -81,7 +92,7 @@ func Of(list ...*fernet.Key) *Ring {
 	if len(list) == 0 {
 		return nil
 	}
-	r := &Ring{state: new(atomic.Pointer[Set])}
+	r := &Ring{state: new(atomic.Pointer[Set]), recorded: new(atomic.Bool)}
 	r.state.Store(&Set{list: slices.Clone(list)})
 	return r
 }

@@ -1,7 +1,6 @@
 package seal
 
 import (
-	"context"
 	"errors"
 
 	"github.com/credent-go/credent/internal/fieldcrypt"
@@ -9,30 +8,19 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
+	"github.com/credent-go/credent/internal/reveal"
 	"github.com/credent-go/credent/internal/states"
 )
 
-// Reveal tells an observer that a stored secret was revealed, or could not be.
-// Fields that aren't known are empty.
-type Reveal struct {
-	Reader
-	Table  string // "user_credentials"
-	Column string // "api_key"
-	Row    string // primary key of the row
-	Err    error  // what Reveal returned
-
-	// Plaintext means that the column is in a plaintext window, and held
-	// plaintext.
-	Plaintext bool
-}
-
-// Reader says who queried, not who called Reveal: a secret that is passed on
-// and revealed elsewhere tells of its query. A result's secrets share one.
-type Reader struct {
-	Context context.Context // the query's values; it never ends
-	Actor   string          // the context's actor, or ""
-	User    string          // the context's user, or ""
-}
+// Types of what is told of reveals. They are documented where they point.
+type (
+	// Reveal tells an observer that a stored secret was revealed.
+	Reveal = reveal.Reveal
+	// Reader says who queried.
+	Reader = reveal.Reader
+	// Record takes down that a secret was opened.
+	Record = reveal.Record
+)
 
 // Opener opens the secrets of one column, in rows of one tenant. It implements
 // fieldcrypt.Opener. It is immutable and safe for concurrent use.
@@ -41,8 +29,10 @@ type Opener struct {
 	column *column.Column // nil if it isn't known
 	states states.Set
 	bad    error // why nothing opens
+	alone  bool  // no client has it
 
 	observe func(Reveal) // nil if nobody does
+	record  Record       // likewise
 	reader  *Reader
 
 	tenant string
@@ -67,7 +57,9 @@ func NewOpenerAt(ring *keyring.Ring, c column.Column, tenant string, known bool)
 	if known && !c.Bound {
 		p.States = states.New(states.Binding, states.Accept, c)
 	}
-	return p.NewOpener(&c).Of(tenant, known, nil)
+	o := p.NewOpener(&c).Of(tenant, known, nil)
+	o.alone = true
+	return o
 }
 
 // ObservedBy returns the opener with an observer, of a reader's query.
@@ -76,6 +68,17 @@ func (o *Opener) ObservedBy(r *Reader, observe func(Reveal)) *Opener {
 	other.observe, other.reader = observe, r
 	return &other
 }
+
+// RecordedBy returns the opener with what takes down each secret it opens, for
+// a reader's query.
+func (o *Opener) RecordedBy(r *Reader, record Record) *Opener {
+	other := *o
+	other.record, other.reader = record, r
+	return &other
+}
+
+// IsRecorded reports whether the opener is one of [Opener.RecordedBy].
+func (o *Opener) IsRecorded() bool { return o.record != nil }
 
 // Column returns the opener's column, or nil.
 func (o *Opener) Column() *column.Column { return o.column }
@@ -104,51 +107,86 @@ func (o *Opener) IsReady() bool { return o.ref == nil || o.ref.IsKnown() }
 
 // Open implements fieldcrypt.Opener.
 func (o *Opener) Open(stored string, row any, decode func(string) error) (string, error) {
-	plaintext, err := o.Check(stored, row)
-	if err == nil && decode != nil {
+	if o.alone && o.record == nil && o.policy.Ring.IsRecorded() {
+		return "", o.Locate("decrypt", row, fieldcrypt.ErrNotRecorded)
+	}
+	plaintext, key, err := o.open(stored)
+	if err != nil {
+		plaintext, err = "", o.Locate("decrypt", row, err)
+	} else if decode != nil {
 		if err = decode(plaintext); err != nil {
 			plaintext, err = "", o.Locate("decode", row, err)
 		}
 	}
-	if o.observe != nil {
-		event := Reveal{Reader: *o.reader, Row: fieldcrypt.RowText(row), Err: err, Plaintext: o.isPlaintext(stored)}
-		if o.column != nil {
-			event.Table, event.Column = o.column.TableName(), o.column.Name
+	if o.observe == nil && o.record == nil {
+		return plaintext, err
+	}
+	event := o.event(stored, row, key, err)
+	if o.record != nil {
+		if refused := o.record(event, true); refused != nil {
+			refused = o.Locate("record", row, refused)
+			if err != nil {
+				refused = errors.Join(err, refused)
+			}
+			plaintext, err, event.Err = "", refused, refused
 		}
+	}
+	if o.observe != nil {
 		o.observe(event)
 	}
 	return plaintext, err
 }
 
-// Check is Open, unobserved.
-func (o *Opener) Check(stored string, row any) (string, error) {
-	plaintext, err := o.open(stored)
-	if err != nil {
-		return "", o.Locate("decrypt", row, err)
+// event says that a stored value was opened.
+func (o *Opener) event(stored string, row any, key *fernet.Key, err error) Reveal {
+	event := Reveal{
+		Reader: *o.reader, Row: fieldcrypt.RowText(row), Tenant: o.tenant, Err: err,
+		Plaintext: o.isPlaintext(stored),
 	}
-	return plaintext, nil
+	if key != nil {
+		event.KeyID = key.ID()
+	}
+	if o.column != nil {
+		event.Table, event.Column = o.column.TableName(), o.column.Name
+	}
+	return event
+}
+
+// Check is Open for the client itself, and reveals to nobody. A failure is
+// recorded.
+func (o *Opener) Check(stored string, row any) (string, error) {
+	plaintext, _, err := o.open(stored)
+	if err == nil {
+		return plaintext, nil
+	}
+	err = o.Locate("decrypt", row, err)
+	if o.record != nil {
+		err = errors.Join(err, o.record(o.event(stored, row, nil, err), false))
+	}
+	return "", err
 }
 
 // isPlaintext reports whether a stored value counts as plaintext, which it
 // never does if it begins like a token.
 func (o *Opener) isPlaintext(stored string) bool { return o.InWindow() && !fernet.IsToken(stored) }
 
-func (o *Opener) open(stored string) (string, error) {
+// open returns the plaintext, and the key that opened it if one did.
+func (o *Opener) open(stored string) (string, *fernet.Key, error) {
 	if o.bad != nil {
-		return "", o.bad
+		return "", nil, o.bad
 	}
 	if o.isPlaintext(stored) {
 		if stored == fieldcrypt.Redacted {
-			return "", fieldcrypt.ErrRedacted // what should have been stored is lost
+			return "", nil, fieldcrypt.ErrRedacted // what should have been stored is lost
 		}
-		return stored, nil
+		return stored, nil, nil
 	}
 	if o.states.Encryption < states.Accept {
-		return "", ErrEncrypted
+		return "", nil, ErrEncrypted
 	}
 	ring, err := o.policy.Keyring()
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	var set, own *keyring.Set
 	switch {
@@ -160,47 +198,54 @@ func (o *Opener) open(stored string) (string, error) {
 		set, err = keyring.Load(ring)
 	}
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	if o.column == nil && o.policy.Scopes {
-		plaintext, err := set.Decrypt(stored)
+		plaintext, index, err := set.Open(stored)
 		if errors.Is(err, fernet.ErrUnknownKey) {
 			err = errUnnamed
 		}
-		return plaintext, err
+		return plaintext, keyAt(set, index, err), err
 	}
-	plaintext, err := o.openWith(set, own, stored)
+	plaintext, key, err := o.openWith(set, own, stored)
 	if errors.Is(err, fernet.ErrUnknownKey) && o.ref != nil && o.ref.Again(ring) {
 		if set, own, err = o.ref.Keys(ring); err == nil {
-			plaintext, err = o.openWith(set, own, stored)
+			plaintext, key, err = o.openWith(set, own, stored)
 		}
 	}
-	return plaintext, err
+	return plaintext, key, err
+}
+
+func keyAt(set *keyring.Set, index int, err error) *fernet.Key {
+	if err != nil {
+		return nil
+	}
+	return set.Keys()[index]
 }
 
 // openWith opens a token with the keys of the tenant and the keyring.
-func (o *Opener) openWith(set, own *keyring.Set, stored string) (string, error) {
+func (o *Opener) openWith(set, own *keyring.Set, stored string) (string, *fernet.Key, error) {
 	if o.states.TenantKeys < states.Require {
 		return o.decrypt(set, stored)
 	}
-	plaintext, err := "", fernet.ErrUnknownKey
+	plaintext, key, err := "", (*fernet.Key)(nil), fernet.ErrUnknownKey
 	if own != nil {
-		plaintext, err = o.decrypt(own, stored)
+		plaintext, key, err = o.decrypt(own, stored)
 	}
 	if errors.Is(err, fernet.ErrUnknownKey) {
-		if _, err = o.decrypt(set, stored); err == nil {
+		if _, _, err = o.decrypt(set, stored); err == nil {
 			err = ErrUnderKeyring
 		}
-		return "", err
+		return "", nil, err
 	}
-	return plaintext, err
+	return plaintext, key, err
 }
 
 // decrypt opens a token with the keys of a set.
-func (o *Opener) decrypt(set *keyring.Set, stored string) (string, error) {
+func (o *Opener) decrypt(set *keyring.Set, stored string) (string, *fernet.Key, error) {
 	k, err := o.policy.scoped(set, o.column, o.states.Binding, o.tenant, o.known)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	return k.decrypt(stored)
 }

@@ -77,8 +77,9 @@ type Policy struct {
 	States states.Table
 	// Tenants are the tenants' own keys; nil if no column accepts them.
 	Tenants *tenantkey.Cache
-	// OnReveal observes reveals; nil for nobody.
+	// OnReveal observes reveals, and Record takes them down; nil for nobody.
 	OnReveal func(Reveal)
+	Record   Record
 	// Columns are the client's. Scopes says that the keys of one of them depend
 	// on the tenant, and VerifyOnRead that queries open what they read.
 	Columns              []column.Column
@@ -93,7 +94,11 @@ func (p *Policy) Keyring() (*keyring.Ring, error) {
 	if p.Ring != nil {
 		return p.Ring, nil
 	}
-	return keysource.Default()
+	ring, err := keysource.Default()
+	if err == nil && p.Record != nil {
+		ring.Record()
+	}
+	return ring, err
 }
 
 // IsScoped reports whether the keys of a column's tokens depend on the tenant.
@@ -219,33 +224,34 @@ func (p *Policy) DigestKeys(c *column.Column, of Owner) (k blindindex.Keys, err 
 
 var errNoTenantKey = errors.New("the tenant's key is missing")
 
-// decrypt opens a token.
-func (k keys) decrypt(token string) (string, error) {
+// decrypt opens a token, and returns the key that did.
+func (k keys) decrypt(token string) (string, *fernet.Key, error) {
 	if k.bound == nil {
-		return k.bare.Decrypt(token)
+		plaintext, index, err := k.bare.Open(token)
+		return plaintext, keyAt(k.bare, index, err), err
 	}
-	plaintext, err := k.bound.Decrypt(token)
+	plaintext, index, err := k.bound.Open(token)
 	if !errors.Is(err, fernet.ErrUnknownKey) {
 		if err == nil {
 			k.plain.FitLike(k.bound) // other tenants' rows begin with it
 		}
-		return plaintext, err
+		return plaintext, keyAt(k.bound, index, err), err
 	}
 	if k.earlier != nil {
-		if plaintext, _, err = k.earlier(token); !errors.Is(err, fernet.ErrUnknownKey) {
-			return plaintext, err
+		if plaintext, index, err = k.earlier(token); !errors.Is(err, fernet.ErrUnknownKey) {
+			return plaintext, keyAt(k.plain, index, err), err
 		}
 	}
-	unbound, bareErr := k.plain.Decrypt(token)
+	unbound, index, bareErr := k.plain.Open(token)
 	switch {
 	case bareErr == nil && k.bare == nil:
-		return "", errUnbound
+		return "", nil, errUnbound
 	case bareErr == nil:
-		return unbound, nil
+		return unbound, keyAt(k.plain, index, nil), nil
 	case !errors.Is(bareErr, fernet.ErrUnknownKey):
-		return "", bareErr
+		return "", nil, bareErr
 	}
-	return "", errMoved
+	return "", nil, errMoved
 }
 
 // location is where bound tokens belong. It is comparable, so that looking one

@@ -1,0 +1,101 @@
+// Package pending keeps the entries of a transaction for the audit trail until
+// the transaction ends, and follows the caller's savepoints.
+package pending
+
+import (
+	"slices"
+	"strings"
+	"sync"
+)
+
+// Entries are the entries of a transaction, until it ends. A nil one is
+// outside of a transaction.
+type Entries struct {
+	mu     sync.Mutex
+	done   []func(committed bool)
+	marks  []mark // savepoints of the caller's
+	failed error  // of a change that the trail didn't take
+	before int    // how many savepoints there were then
+}
+
+// mark is a savepoint, and how many entries there were.
+type mark struct {
+	name string
+	at   int
+}
+
+// Add adds what to call at the end.
+func (p *Entries) Add(done func(committed bool)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.done = append(p.done, done)
+}
+
+// Fail notes that a change has no entry, so that the transaction must not be
+// committed, and returns the error. It does nothing for nil.
+func (p *Entries) Fail(err error) error {
+	if p == nil || err == nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.failed == nil {
+		p.failed, p.before = err, len(p.marks)
+	}
+	return err
+}
+
+// Failed returns what Fail noted, unless it was rolled back since.
+func (p *Entries) Failed() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.failed
+}
+
+// End tells the trail how the transaction ended.
+func (p *Entries) End(committed bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cut(0, committed)
+}
+
+// cut ends the entries from a place on.
+func (p *Entries) cut(at int, committed bool) {
+	for _, done := range p.done[at:] {
+		done(committed)
+	}
+	p.done = p.done[:at]
+}
+
+// SQL looks for savepoints among the caller's own statements: entries that are
+// rolled back are none. If it can't tell which are, none of them counts as
+// committed: those that are still vouch for themselves. It reports whether the
+// statement is about savepoints alone.
+func (p *Entries) SQL(query string) bool {
+	if p == nil {
+		return false
+	}
+	words := strings.Fields(strings.ToUpper(strings.TrimRight(query, "; \t\r\n")))
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case len(words) == 2 && words[0] == "SAVEPOINT":
+		p.marks = append(p.marks, mark{words[1], len(p.done)})
+	case len(words) > 2 && words[0] == "ROLLBACK":
+		for i, m := range slices.Backward(p.marks) {
+			if m.name == words[len(words)-1] && m.at <= len(p.done) {
+				p.cut(m.at, false)
+				if p.marks = p.marks[:i+1]; i < p.before {
+					p.failed = nil
+				}
+				return true
+			}
+		}
+		p.cut(0, false)
+	case strings.Contains(strings.Join(words, " "), "ROLLBACK"), slices.Contains(words, "ABORT"):
+		p.cut(0, false)
+	default:
+		return len(words) > 1 && words[0] == "RELEASE"
+	}
+	return words[0] == "SAVEPOINT" || words[0] == "ROLLBACK"
+}

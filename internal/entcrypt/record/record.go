@@ -1,0 +1,112 @@
+// Package record says which rows a statement makes, changes or removes, for a
+// client's trail.
+//
+// Generated code says it of ent's statements: an INSERT carries its rows as
+// arguments ([New]), and the context of an UPDATE or DELETE carries the spec
+// ([Change]), by which the driver looks the rows up. No SQL text is read.
+package record
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"reflect"
+
+	"entgo.io/ent/dialect"
+
+	"github.com/credent-go/credent/internal/fieldcrypt/seal"
+	"github.com/credent-go/credent/internal/states"
+)
+
+// Action is what a statement does to rows. Package audit has the same words.
+type Action string
+
+// The actions.
+const (
+	Create Action = "create"
+	Update Action = "update"
+	Delete Action = "delete"
+	Move   Action = "move" // to another tenant
+)
+
+// Row is what was done to one row, or to several that nobody can name. It
+// holds no value of a field.
+type Row struct {
+	Action Action
+	Table  string
+	Column string // "" for the row as a whole
+	ID     string // primary key as text, or ""
+	Tenant string
+	Rows   int64 // 0 means one
+	KeyID  string
+	Note   string
+}
+
+// Trail takes down what a client does. It is safe for concurrent use.
+type Trail interface {
+	// Write takes down what a statement did, over the statement's connection
+	// and in its transaction. The caller calls done once, with whether the
+	// transaction was committed.
+	Write(ctx context.Context, on dialect.ExecQuerier, rows []Row) (done func(committed bool), err error)
+	// Add takes down what is done and committed already.
+	Add(ctx context.Context, rows []Row) error
+	// Opened takes down that a stored secret was opened, or wasn't; revealed is
+	// false if VerifyOnRead opened it. Its error takes the plaintext back.
+	Opened(of seal.Reveal, revealed bool) error
+}
+
+// ErrNoTrail means that the database requires a trail, and the client has none.
+var ErrNoTrail = fmt.Errorf("credent: %w", states.ErrTrailRequired)
+
+// Refusing is the trail of a client that should have one.
+type Refusing struct{}
+
+// Write implements Trail.
+func (Refusing) Write(context.Context, dialect.ExecQuerier, []Row) (func(bool), error) {
+	return nil, ErrNoTrail
+}
+
+// Add implements Trail.
+func (Refusing) Add(context.Context, []Row) error { return ErrNoTrail }
+
+// Opened implements Trail.
+func (Refusing) Opened(seal.Reveal, bool) error { return ErrNoTrail }
+
+type silentKey struct{}
+
+// Silent returns a context for statements that nobody takes down: something
+// else tells of them.
+func Silent(ctx context.Context) context.Context { return context.WithValue(ctx, silentKey{}, true) }
+
+// IsSilent reports whether a context is one of [Silent].
+func IsSilent(ctx context.Context) bool { return ctx.Value(silentKey{}) != nil }
+
+// Text returns a primary key or a tenant as text, or "" for NULL.
+func Text(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return ""
+	case string:
+		return v
+	case []byte:
+		return string(v)
+	case *any:
+		return Text(*v)
+	case sql.NamedArg:
+		return Text(v.Value)
+	case *New:
+		return Text(v.Stored)
+	case fmt.Stringer:
+		if p := reflect.ValueOf(v); p.Kind() == reflect.Pointer && p.IsNil() {
+			return ""
+		}
+		return v.String()
+	}
+	if p := reflect.ValueOf(v); p.Kind() == reflect.Pointer {
+		if p.IsNil() {
+			return ""
+		}
+		return Text(p.Elem().Interface())
+	}
+	return fmt.Sprint(v)
+}

@@ -1,0 +1,185 @@
+package record
+
+import (
+	"context"
+	"database/sql"
+	"slices"
+
+	"entgo.io/ent/dialect"
+
+	"github.com/credent-go/credent/internal/entcrypt/pending"
+	"github.com/credent-go/credent/internal/fieldcrypt/column"
+)
+
+// Statement is what one statement tells the client's trail.
+type Statement struct {
+	trail   Trail
+	change  *Change
+	looked  *looked
+	made    []*New
+	columns []string // that an update's arguments are stored in
+	raw     []raw    // what the caller's own SQL stores
+	ids     []string // of the rows that the statement returned
+}
+
+// raw is a column that the caller's own SQL stores secrets in.
+type raw struct {
+	of     *column.Column
+	tenant string
+}
+
+// Of returns what a statement with the given arguments tells a trail, which may
+// be nil; nil for nothing. The change may be nil.
+func Of(ctx context.Context, trail Trail, args []any, change *Change) *Statement {
+	if trail == nil || IsSilent(ctx) {
+		return nil
+	}
+	r := &Statement{trail: trail, change: change}
+	for _, arg := range args {
+		if named, ok := arg.(sql.NamedArg); ok {
+			arg = named.Value
+		}
+		if row := newOf(arg); row != nil {
+			r.made = append(r.made, row)
+			continue
+		}
+		switch arg, ok := arg.(*column.Arg); {
+		case !ok:
+		case arg.Raw && !arg.Pinned:
+			r.add(raw{arg.Column, arg.Tenant})
+		default:
+			r.columns = append(r.columns, arg.Column.Name)
+		}
+	}
+	if change == nil && len(r.made) == 0 && len(r.raw) == 0 {
+		return nil
+	}
+	return r
+}
+
+func (r *Statement) add(one raw) {
+	for i := range r.raw {
+		if r.raw[i].of.IsSame(*one.of) {
+			if r.raw[i].tenant != one.tenant {
+				r.raw[i].tenant = ""
+			}
+			return
+		}
+	}
+	r.raw = append(r.raw, one)
+}
+
+// Look looks up the rows that the statement is about to change.
+func (r *Statement) Look(ctx context.Context, d string, query Query) (err error) {
+	if r.change == nil {
+		return nil
+	}
+	r.looked, err = r.change.look(ctx, d, query)
+	return err
+}
+
+// See notes the primary key of a row that an INSERT returned.
+func (r *Statement) See(values []any) {
+	if r != nil && len(values) > 0 && len(r.made) > 0 {
+		r.ids = append(r.ids, Text(values[0]))
+	}
+}
+
+// Result is what a statement did.
+type Result struct {
+	Rows    int64 // affected or returned
+	Nothing bool  // it didn't run, since there is no row
+	KeyID   string
+}
+
+// Write tells the trail of the statement, in its transaction.
+func (r *Statement) Write(ctx context.Context, on dialect.ExecQuerier, res Result, p *pending.Entries) error {
+	if r == nil || res.Nothing {
+		return nil
+	}
+	var rows []Row
+	if r.looked != nil {
+		changed, err := r.looked.after(ctx, res.Rows, r.columns, res.KeyID)
+		if err != nil {
+			return err
+		}
+		rows = changed
+	}
+	rows = append(rows, r.created(res.KeyID)...)
+	for _, one := range r.raw {
+		if res.Rows > 0 {
+			rows = append(rows, Row{
+				Action: Update, Table: one.of.TableName(), Column: one.of.Name, Tenant: one.tenant, Rows: res.Rows,
+				KeyID: res.KeyID, Note: "raw SQL",
+			})
+		}
+	}
+	if len(rows) > 0 {
+		done, err := r.trail.Write(ctx, on, rows)
+		if err != nil {
+			return err
+		}
+		p.Add(done)
+	}
+	if r.change != nil {
+		r.change.done = true
+	}
+	return nil
+}
+
+// created returns the rows that an INSERT made, or changed.
+func (r *Statement) created(keyID string) (rows []Row) {
+	row := func(n *New, action Action, id string) {
+		one := Row{Action: action, Table: n.Table, ID: id, Tenant: n.Tenant, KeyID: keyID, Note: n.Fields}
+		if n.Upsert {
+			one.Note = "upsert: " + one.Note
+		}
+		rows = append(append(rows, one), n.Moved...)
+	}
+	if r.ids == nil {
+		for _, n := range r.made {
+			if !n.Upsert || n.ID == "" {
+				row(n, Create, n.ID)
+			}
+		}
+		return rows
+	}
+	for i, id := range r.ids {
+		same := slices.IndexFunc(r.made, func(n *New) bool { return n.ID != "" && n.ID == id })
+		switch {
+		case same >= 0:
+			row(r.made[same], Create, id)
+		case len(r.ids) == len(r.made) && !r.made[i].Upsert:
+			row(r.made[i], Create, id)
+		case len(r.ids) == len(r.made):
+			row(r.made[i], Update, id)
+		default: // some rows were left out, so nobody knows which this is
+			of := *r.made[0]
+			of.Tenant, of.Moved = "", nil
+			row(&of, Update, id)
+		}
+	}
+	return rows
+}
+
+// Other tells a trail, which may be nil, of the caller's own SQL without
+// secrets. Nobody knows the table. Pending is nil outside of a transaction.
+func Other(ctx context.Context, trail Trail, on dialect.ExecQuerier, result sql.Result, p *pending.Entries) error {
+	if trail == nil || IsSilent(ctx) {
+		return nil
+	}
+	n, err := result.RowsAffected()
+	if err != nil || n == 0 {
+		return nil //nolint:nilerr // a statement that affects no rows
+	}
+	rows := []Row{{Action: Update, Rows: n, Note: "raw SQL without a secret"}}
+	if p == nil {
+		return trail.Add(ctx, rows)
+	}
+	done, err := trail.Write(ctx, on, rows)
+	if err != nil {
+		return p.Fail(err)
+	}
+	p.Add(done)
+	return nil
+}

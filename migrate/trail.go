@@ -1,0 +1,46 @@
+package migrate
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+
+	entsql "entgo.io/ent/dialect/sql"
+
+	"github.com/credent-go/credent/audit"
+	"github.com/credent-go/credent/internal/recorder"
+	"github.com/credent-go/credent/internal/states"
+)
+
+// checkTrail refuses to go on without a trail that the database requires.
+func checkTrail(ctx context.Context, conn *sql.Conn, d string, trail *audit.Trail) error {
+	if trail != nil {
+		return nil
+	}
+	stored, _, err := states.Read(ctx, entsql.Conn{ExecQuerier: conn}, d)
+	if err == nil && states.RequiresTrail(stored) {
+		err = states.ErrTrailRequired
+	}
+	if err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	return nil
+}
+
+// tellTrail tells a trail, which may be nil, which files were applied before an
+// error or the end.
+func tellTrail(ctx context.Context, trail *audit.Trail, applied []string, failed error) error {
+	if trail == nil || len(applied) == 0 {
+		return nil
+	}
+	ctx = context.WithoutCancel(ctx)
+	err := trail.Add(ctx, audit.Entry{
+		Action: audit.ActionState, Actor: recorder.ActorOf(ctx), Outcome: recorder.OutcomeOf(failed),
+		Request: audit.RequestID(ctx), Note: "migrate apply: " + strings.Join(applied, ", "),
+	})
+	if err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	return nil
+}
