@@ -1,4 +1,5 @@
-// Package principal keeps in a context for whom and by whom a statement runs.
+// Package principal keeps in a context for whom and by whom a statement runs,
+// and which row a new one replaces.
 package principal
 
 import "context"
@@ -6,6 +7,8 @@ import "context"
 type (
 	userKey  struct{}
 	actorKey struct{}
+
+	replacesKey struct{}
 )
 
 // WithUser returns a context for the statements of one user, by user_id.
@@ -28,4 +31,15 @@ func WithActor(ctx context.Context, actor string) context.Context {
 func Actor(ctx context.Context) (actor string, ok bool) {
 	actor, ok = ctx.Value(actorKey{}).(string)
 	return actor, ok
+}
+
+// WithReplaces returns a context for a row that replaces another, by its ID.
+func WithReplaces(ctx context.Context, row string) context.Context {
+	return context.WithValue(ctx, replacesKey{}, row)
+}
+
+// Replaces returns the row that the context's new one replaces, or "".
+func Replaces(ctx context.Context) (row string) {
+	row, _ = ctx.Value(replacesKey{}).(string)
+	return row
 }
