@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"entgo.io/ent/dialect"
 
@@ -135,6 +136,24 @@ type Config struct {
 	// given, tell nobody, and so do secrets scanned from rows of QueryContext
 	// unless their opener has encrypted.ObservedBy.
 	OnReveal func(encrypted.Reveal)
+
+	// OnExpiring is told of each active credential that a query returns within
+	// ExpiringWithin of its expiry, or later, in the query's goroutine and with
+	// its context, so that somebody replaces it in time: docs/expiry.md. It is
+	// told once in an [ExpiringPeriod] for a credential, and once more when
+	// that has expired, by the client's clock. Each client keeps count by
+	// itself.
+	//
+	// It sees entities with their expires_at and a secret, however they are
+	// queried; a Select that leaves one of them out, or scans into another
+	// type, is not looked at. Nil means that nobody is told. [WrapDriver]
+	// refuses it with an [ErrConfig].
+	OnExpiring func(context.Context, Expiring)
+
+	// ExpiringWithin is how long before its expiry OnExpiring is told of a
+	// credential. Zero means 30 days. A negative time, and one without
+	// OnExpiring, are an [ErrConfig].
+	ExpiringWithin time.Duration
 
 	// Audit gets a record of each mutation of an account or a credential: who
 	// did what to which rows and fields, never a value. The actor is

@@ -82,6 +82,7 @@ func TestCommandsOnStandby(t *testing.T) {
 		}
 		for _, args := range []string{
 			"account add --user v --name Grace", "account move u --user v", "account remove u",
+			"credential replace " + id,
 			"credential add --user u --type alpaca", "credential disable " + id, "credential remove " + id,
 			"credential import more.csv", "credential import --dry-run more.csv", "decrypt --store-plaintext",
 			"encrypt", "encrypt --index-only",

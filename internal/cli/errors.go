@@ -201,7 +201,7 @@ func flagError(err error) error {
 	var invalid *pflag.InvalidValueError
 	if errors.As(err, &invalid) {
 		flag := invalid.GetFlag()
-		return usageError(fmt.Sprintf("--%s: %q is not a %s", flag.Name, invalid.GetValue(), kindOf(flag)))
+		return usageError(fmt.Sprintf("--%s: %q is not %s", flag.Name, invalid.GetValue(), kindOf(flag)))
 	}
 	return usageError("a flag is malformed")
 }
@@ -209,13 +209,15 @@ func flagError(err error) error {
 func kindOf(flag *pflag.Flag) string {
 	switch flag.Value.Type() {
 	case "bool":
-		return "yes or no: use true or false"
+		return "a yes or no: use true or false"
 	case "duration":
-		return "duration such as 30s or 5m"
+		return "a duration such as 30s or 5m"
 	case "int", "uint":
-		return "whole number"
+		return "a whole number"
+	case "span", "moment", "word": // this package's
+		return flag.Value.(interface{ wants() string }).wants()
 	}
-	return flag.Value.Type()
+	return "a " + flag.Value.Type()
 }
 
 // arguments makes a check that a command got n arguments. It does not repeat
