@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/audit"
 	"github.com/credent-go/credent/internal/dberror"
 	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/migrate"
@@ -63,6 +64,10 @@ var hints = []struct {
 		"docs/tenant-keys.md"},
 	{rotate.ErrUndecodable, "store them again, or encrypt the plaintext of a backup as its type"},
 	{rotate.ErrPlaintext, "run `credent encrypt`"},
+	{audit.ErrNoTable, "`credent migrate apply` makes it"},
+	{audit.ErrTampered, "`credent audit verify` lists all that it finds, and docs/audit.md says what it means"},
+	{audit.ErrPartialView, ""},
+	{audit.ErrCheckpoint, "give a file of `credent audit checkpoint`"},
 	{rotate.ErrNoTable, "`credent migrate apply` makes Credent's own tables"},
 	{keyring.ErrTwoSources, "unset one of them"},
 	{keyring.ErrKeyFile, "correct the variable, or the file"},
@@ -161,7 +166,8 @@ func trimPackage(text string) string {
 	for {
 		name, rest, ok := strings.Cut(text, ": ")
 		switch {
-		case ok && slices.Contains([]string{"credent", "encrypted", "migrate", "rotate", "ent", "pq", "open"}, name):
+		case ok && slices.Contains([]string{"credent", "encrypted", "migrate", "rotate", "ent", "pq", "open",
+			"audit"}, name):
 			text = rest
 		default:
 			return text
