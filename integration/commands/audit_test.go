@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/credent-go/credent/audit"
 	"github.com/credent-go/credent/internal/testdb/bare"
@@ -17,15 +18,10 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// TestFollowGoesOn ends the sessions of audit list --follow: it misses
-// no entry, and stops at a signal.
-func TestFollowGoesOn(t *testing.T) {
-	t.Parallel()
-	databaseURL, drop, err := bare.Server(t).CreateDatabase(t.Context(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = drop() })
+// withTrail makes a database with an audit trail that is open.
+func withTrail(t *testing.T) (databaseURL, key string, db *sql.DB, trail *audit.Trail) {
+	t.Helper()
+	databaseURL = bare.NewDatabase(t, "")
 	db, err := sql.Open("pgx", databaseURL)
 	if err != nil {
 		t.Fatal(err)
@@ -34,14 +30,84 @@ func TestFollowGoesOn(t *testing.T) {
 	if err := testopt.Apply(t.Context(), db); err != nil {
 		t.Fatal(err)
 	}
-	ring, err := keyring.New(keyring.GenerateKey())
+	key = keyring.GenerateKey()
+	ring, err := keyring.New(key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	trail, err := audit.Open(t.Context(), db, "postgres", audit.Config{Keyring: ring, Mode: audit.Sync})
+	trail, err = audit.Open(t.Context(), db, "postgres", audit.Config{Keyring: ring, Mode: audit.Sync})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return databaseURL, key, db, trail
+}
+
+// credentCommand is the command with a name for its sessions.
+func credentCommand(t *testing.T, databaseURL, key string, args ...string) (cmd *exec.Cmd, stderr *strings.Builder) {
+	t.Helper()
+	path, err := exec.LookPath("credent")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd = exec.CommandContext(t.Context(), path, args...)
+	cmd.Env = append(os.Environ(), "DATABASE_URL="+databaseURL, "ENCRYPTION_KEY="+key, "PGAPPNAME=credent-test")
+	stderr = new(strings.Builder)
+	cmd.Stderr = stderr
+	return cmd, stderr
+}
+
+const sessions = "FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'credent-test'"
+
+// TestAuditGoesOn ends the session of audit list and verify in the middle: they
+// say so, begin anew, and have the whole answer.
+func TestAuditGoesOn(t *testing.T) {
+	t.Parallel()
+	databaseURL, key, db, trail := withTrail(t)
+	entry := audit.Entry{Action: audit.ActionUpdate, Row: "row-1"}
+	if err := errors.Join(trail.Add(t.Context(), entry), trail.Close(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	for command, want := range map[string]string{"list": "row-1", "list --limit 5": "row-1", "verify": "Verified     3"} {
+		tx, err := db.BeginTx(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tx.ExecContext(t.Context(), "LOCK TABLE credent_audit IN ACCESS EXCLUSIVE MODE"); err != nil {
+			t.Fatal(err)
+		}
+		cmd, stderr := credentCommand(t, databaseURL, key, append([]string{"audit"}, strings.Fields(command)...)...)
+		var stdout strings.Builder
+		cmd.Stdout = &stdout
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		ended := false
+		for deadline := time.Now().Add(time.Minute); !ended; time.Sleep(5 * time.Millisecond) {
+			if err := db.QueryRowContext(t.Context(), `SELECT coalesce(bool_or(pg_terminate_backend(pid)), false) `+
+				sessions+" AND wait_event_type = 'Lock'").Scan(&ended); err != nil {
+				t.Fatal(err)
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s doesn't wait for the table: %s", command, stderr)
+			}
+		}
+		if err := tx.Rollback(); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Wait(); err != nil || !strings.Contains(stdout.String(), want) {
+			t.Errorf("%s: %v, %q, %q", command, err, stdout.String(), stderr.String())
+		}
+		if !strings.Contains(stderr.String(), "the connection to the database was lost: ") {
+			t.Errorf("%s: it says %q", command, stderr.String())
+		}
+	}
+}
+
+// TestFollowGoesOn ends the sessions of audit list --follow: it misses no
+// entry, and stops at a signal.
+func TestFollowGoesOn(t *testing.T) {
+	t.Parallel()
+	databaseURL, key, db, trail := withTrail(t)
 	written := 0
 	write := func() {
 		t.Helper()
@@ -53,14 +119,7 @@ func TestFollowGoesOn(t *testing.T) {
 	}
 	write()
 
-	command, err := exec.LookPath("credent")
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), command, "audit", "list", "--follow", "--json")
-	cmd.Env = append(os.Environ(), "DATABASE_URL="+databaseURL, "PGAPPNAME=credent-follow")
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
+	cmd, stderr := credentCommand(t, databaseURL, key, "audit", "list", "--follow", "--json")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -77,8 +136,7 @@ func TestFollowGoesOn(t *testing.T) {
 	}
 	read()
 	for range 3 {
-		if _, err := db.ExecContext(t.Context(), `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-WHERE datname = current_database() AND application_name = 'credent-follow'`); err != nil {
+		if _, err := db.ExecContext(t.Context(), "SELECT pg_terminate_backend(pid) "+sessions); err != nil {
 			t.Fatal(err)
 		}
 		write()

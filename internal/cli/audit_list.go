@@ -250,7 +250,7 @@ func entryCells(e audit.Stored) []string {
 		row = count(int(e.Rows), "row")
 	}
 	cells := []string{
-		exact(e.At), string(e.Action), string(e.Outcome), e.Actor, e.Tenant, where, row, e.KeyID, e.Request, e.Note,
+		e.At.UTC().Format("2006-01-02T15:04:05.000000Z"), string(e.Action), string(e.Outcome), e.Actor, e.Tenant, where, row, e.KeyID, e.Request, e.Note,
 	}
 	for i, cell := range cells {
 		if cells[i] = "-"; cell != "" {

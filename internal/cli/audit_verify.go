@@ -165,7 +165,7 @@ func closeAll(files []*os.File) {
 
 func (v *auditVerifier) printVerifiedTrail(r verifiedTrail) error {
 	line := func(name, format string, args ...any) { v.printf("%-13s%s\n", name, fmt.Sprintf(format, args...)) }
-	line("Entries", "%d", r.Entries)
+	line("Rows", "%d", r.Entries)
 	line("Verified", "%d", r.Verified)
 	writers := strconv.Itoa(r.Writers)
 	if r.Open > 0 {
