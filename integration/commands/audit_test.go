@@ -156,3 +156,69 @@ func TestFollowGoesOn(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestAuditRoles has each role do what it may: an auditor reads and verifies
+// all, with app.user_id one tenant's, and says that it isn't all; a service
+// does neither.
+func TestAuditRoles(t *testing.T) {
+	t.Parallel()
+	databaseURL, key, _, trail := withTrail(t)
+	for _, tenant := range []string{"u-1", "u-2"} {
+		e := audit.Entry{Action: audit.ActionUpdate, Tenant: tenant, Row: "row-of-" + tenant}
+		if err := trail.Add(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	old := audit.Entry{Action: audit.ActionUpdate, Tenant: "u-2", Row: "old", At: time.Now().AddDate(0, -2, 0)}
+	if err := errors.Join(trail.Add(t.Context(), old), trail.Close(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	const (
+		auditor = "-c%20role%3Dcredent_auditor"
+		hides   = "row-level security hides entries from this role"
+		denied  = "permission denied for table credent_audit"
+	)
+	for _, test := range []struct {
+		role, command string
+		code          int
+		out           []string // in standard output; nil for nothing there
+		errors        string   // in standard error; "" for nothing there
+	}{
+		{auditor, "list", 0, []string{"row-of-u-1", "row-of-u-2"}, ""},
+		{auditor, "verify", 0, []string{"Verified     5"}, ""},
+		{auditor, "checkpoint", 0, []string{`"seq":5`}, "this role may not add entries"},
+		{auditor, "archive --before 2999-01-01 --to archive.jsonl --yes", 1, nil, denied},
+		{auditor + "%20-c%20app.user_id%3Du-1", "list", 0, []string{"row-of-u-1"}, hides},
+		{auditor + "%20-c%20app.user_id%3Du-1", "verify", 1, nil, hides},
+		{"-c%20role%3Dcredent_app", "list", 1, nil, denied},
+		{"-c%20role%3Dcredent_app", "verify", 1, nil, hides},
+	} {
+		name := test.role + " " + test.command
+		cmd, stderr := credentCommand(t, databaseURL+"&options="+test.role, key,
+			append([]string{"audit"}, strings.Fields(test.command)...)...)
+		cmd.Dir = t.TempDir()
+		var stdout strings.Builder
+		cmd.Stdout = &stdout
+		_ = cmd.Run() // the code is compared
+		if code := cmd.ProcessState.ExitCode(); code != test.code {
+			t.Errorf("%s: exit code %d: %s", name, code, stderr)
+		}
+		for _, want := range test.out {
+			if !strings.Contains(stdout.String(), want) {
+				t.Errorf("%s: got %q, want %q", name, stdout.String(), want)
+			}
+		}
+		if strings.Contains(name, "u-1") && strings.Contains(stdout.String(), "row-of-u-2") {
+			t.Errorf("%s: it lists another tenant's", name)
+		}
+		if test.out == nil && stdout.Len() > 0 {
+			t.Errorf("%s: got %q", name, stdout.String())
+		}
+		if !strings.Contains(stderr.String(), test.errors) || test.errors == "" && stderr.Len() > 0 {
+			t.Errorf("%s: it says %q, want %q", name, stderr, test.errors)
+		}
+		if files, err := os.ReadDir(cmd.Dir); err != nil || len(files) > 0 {
+			t.Errorf("%s: it left %v, %v", name, files, err)
+		}
+	}
+}

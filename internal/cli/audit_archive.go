@@ -62,7 +62,7 @@ func (x *auditArchiver) run(ctx context.Context, _ []string) error {
 			return err
 		}
 	}
-	return withTables(ctx, func(db *database) (err error) {
+	return withDatabase(ctx, func(db *database) (err error) {
 		file, err := x.create()
 		if err != nil {
 			return err

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/credent-go/credent/audit"
+	"github.com/credent-go/credent/internal/dberror"
 	"github.com/credent-go/credent/keyring"
 )
 
@@ -23,7 +24,8 @@ func (a *app) auditCheckpoint() *cobra.Command {
 		Short: "Sign the heads of the audit trail's chains, to be kept outside of the database",
 		Long: `Verify the audit trail and sign the head of each chain, which is how far a writer has got: a JSON object in each line, for "credent audit verify
 --checkpoint". Keep them where nobody who can change the database can change them. It also stores an entry with the same, signed
-with ENCRYPTION_KEY, which vouches for entries under earlier keys: run it before such a key is removed.
+with ENCRYPTION_KEY, which vouches for entries under earlier keys: run it before such a key is removed. A member of
+credent_auditor may not, and gets the checkpoints alone.
 
 With --out it first compares the trail with the checkpoints in the file, and adds nothing if that finds something; else it
 replaces the file by one with the last checkpoint of each writer, those that are gone included. Run it as often as you want to know.
@@ -39,6 +41,9 @@ func (a *app) pathFlag(cmd *cobra.Command, path *string) *cobra.Command {
 	return cmd
 }
 
+// notPermitted is Postgres' state for what a role may not do.
+const notPermitted = "42501"
+
 func (a *app) signTrail(ctx context.Context, path string) error {
 	ring, err := keyring.FromEnv()
 	if err != nil {
@@ -48,7 +53,7 @@ func (a *app) signTrail(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	return withTables(ctx, func(db *database) error {
+	return withDatabase(ctx, func(db *database) error {
 		if len(known) > 0 {
 			report, err := audit.Verify(ctx, db.DB, db.dialect, ring, audit.VerifyOptions{Checkpoints: known})
 			if err == nil {
@@ -58,7 +63,11 @@ func (a *app) signTrail(ctx context.Context, path string) error {
 				return err
 			}
 		}
-		if _, _, err := audit.SignHeads(ctx, db.DB, db.dialect, ring); err != nil {
+		_, _, err := audit.SignHeads(ctx, db.DB, db.dialect, ring)
+		switch {
+		case dberror.State(err) == notPermitted:
+			a.notef("credent: note: this role may not add entries, so the heads are not signed in the database too\n")
+		case err != nil:
 			return err
 		}
 		heads, report, err := audit.Checkpoints(ctx, db.DB, db.dialect, ring)

@@ -125,7 +125,7 @@ func (l *auditLister) run(ctx context.Context, _ []string) error {
 	if err := errors.Join(l.check(), l.retryFor.check(), l.begin()); err != nil {
 		return err
 	}
-	return withTables(ctx, func(db *database) error {
+	return withDatabase(ctx, func(db *database) error {
 		for {
 			more, err := l.print(ctx, db)
 			if err != nil {
@@ -212,7 +212,7 @@ func (l *auditLister) entry(e audit.Stored) error {
 // finish ends the list.
 func (l *auditLister) finish(ctx context.Context, db *database, more bool) error {
 	if more {
-		l.notef("credent: there are more; go on with --after %s\n", shellWord(l.place.String()))
+		l.notef("credent: there are more; go on with --after %s\n", shellWord(l.String()))
 	}
 	if err := l.listing.end("no entry fits"); err != nil {
 		return err

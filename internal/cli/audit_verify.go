@@ -74,7 +74,7 @@ func (v *auditVerifier) run(ctx context.Context, _ []string) error {
 	}
 	defer closeAll(files)
 	report := verifiedTrail{Checkpoints: len(known)}
-	err = withTables(ctx, func(db *database) error {
+	err = withDatabase(ctx, func(db *database) error {
 		return v.policy(db, v.retryFor).Do(ctx, func() (err error) {
 			opt := audit.VerifyOptions{Checkpoints: known}
 			for _, file := range files {

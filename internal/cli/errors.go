@@ -166,8 +166,9 @@ func trimPackage(text string) string {
 	for {
 		name, rest, ok := strings.Cut(text, ": ")
 		switch {
-		case ok && slices.Contains([]string{"credent", "encrypted", "migrate", "rotate", "ent", "pq", "open",
-			"audit"}, name):
+		case ok && slices.Contains([]string{
+			"credent", "encrypted", "migrate", "rotate", "ent", "pq", "open", "audit",
+		}, name):
 			text = rest
 		default:
 			return text
