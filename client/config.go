@@ -137,6 +137,23 @@ type Config struct {
 	// unless their opener has encrypted.ObservedBy.
 	OnReveal func(encrypted.Reveal)
 
+	// Audit gets a record of each mutation of an account or a credential: who
+	// did what to which rows and fields, never a value. The actor is
+	// [WithActor]'s or else the user of [WithUser]. Statements that pass by
+	// ent's mutations (ExecContext, raw SQL) aren't recorded. Nil means no
+	// records.
+	Audit *slog.Logger
+
+	// Formats refuses keys that don't look like keys of their credential type,
+	// with [ErrFormat]; [BrokerFormats] are known ones. Types without a format
+	// aren't checked. Nil or empty means no checks.
+	Formats []Format
+
+	// FormatWarnings gets what Formats would refuse, and the client stores it.
+	// Nil means that it is refused. A logger without Formats is an
+	// [ErrConfig].
+	FormatWarnings *slog.Logger
+
 	// OnExpiring is told of each active credential that a query returns within
 	// ExpiringWithin of its expiry, or later, in the query's goroutine and with
 	// its context, so that somebody replaces it in time: docs/expiry.md. It is
@@ -154,23 +171,6 @@ type Config struct {
 	// credential. Zero means 30 days. A negative time, and one without
 	// OnExpiring, are an [ErrConfig].
 	ExpiringWithin time.Duration
-
-	// Audit gets a record of each mutation of an account or a credential: who
-	// did what to which rows and fields, never a value. The actor is
-	// [WithActor]'s or else the user of [WithUser]. Statements that pass by
-	// ent's mutations (ExecContext, raw SQL) aren't recorded. Nil means no
-	// records.
-	Audit *slog.Logger
-
-	// Formats refuses keys that don't look like keys of their credential type,
-	// with [ErrFormat]; [BrokerFormats] are known ones. Types without a format
-	// aren't checked. Nil or empty means no checks.
-	Formats []Format
-
-	// FormatWarnings gets what Formats would refuse, and the client stores it.
-	// Nil means that it is refused. A logger without Formats is an
-	// [ErrConfig].
-	FormatWarnings *slog.Logger
 
 	// Reader is the driver of a standby, for reads that may be older than the
 	// primary's: entsql.OpenDB(dialect.Postgres, db) for a pool. Closing the

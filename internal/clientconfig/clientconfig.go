@@ -38,11 +38,11 @@ type Config struct {
 	RequireRowSecurity bool
 	RowSecurityTables  []string
 	OnReveal           func(seal.Reveal)
-	OnExpiring         func(context.Context, expiring.Event)
-	ExpiringWithin     time.Duration
 	Audit              *slog.Logger
 	Formats            []hooks.Format
 	FormatWarnings     *slog.Logger
+	OnExpiring         func(context.Context, expiring.Event)
+	ExpiringWithin     time.Duration
 	Reader             dialect.Driver
 	OnReaderError      func(context.Context, error)
 	Wrap               func(dialect.Driver) dialect.Driver
