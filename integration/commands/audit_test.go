@@ -67,7 +67,7 @@ func TestAuditGoesOn(t *testing.T) {
 	if err := errors.Join(trail.Add(t.Context(), entry), trail.Close(t.Context())); err != nil {
 		t.Fatal(err)
 	}
-	for command, want := range map[string]string{"list": "row-1", "list --limit 5": "row-1", "verify": "Verified     3"} {
+	for command, want := range map[string]string{"list": "row-1", "verify": "Verified     3"} {
 		tx, err := db.BeginTx(t.Context(), nil)
 		if err != nil {
 			t.Fatal(err)
@@ -100,6 +100,35 @@ func TestAuditGoesOn(t *testing.T) {
 		if !strings.Contains(stderr.String(), "the connection to the database was lost: ") {
 			t.Errorf("%s: it says %q", command, stderr.String())
 		}
+	}
+}
+
+// TestListSaysWhatIsLate has a transaction open that began before an entry's: a
+// list in the order of commits lacks the entry, and says so.
+func TestListSaysWhatIsLate(t *testing.T) {
+	t.Parallel()
+	databaseURL, key, db, trail := withTrail(t)
+	tx, err := db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.ExecContext(t.Context(), "SELECT txid_current()"); err != nil {
+		t.Fatal(err)
+	}
+	entry := audit.Entry{Action: audit.ActionUpdate, Row: "row-1"}
+	if err := errors.Join(trail.Add(t.Context(), entry), trail.Close(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	for command, late := range map[string]bool{"list": false, "list --limit 5": true, "list --after 0": true} {
+		cmd, stderr := credentCommand(t, databaseURL, key, append([]string{"audit"}, strings.Fields(command)...)...)
+		out, err := cmd.Output()
+		if listed := strings.Contains(string(out), "row-1"); err != nil || listed == late ||
+			strings.Contains(stderr.String(), "the newest entries are not listed") != late {
+			t.Errorf("%s: %v, %q, %q", command, err, out, stderr)
+		}
+	}
+	if err := tx.Rollback(); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -217,12 +217,33 @@ func (l *auditLister) finish(ctx context.Context, db *database, more bool) error
 	if err := l.listing.end("no entry fits"); err != nil {
 		return err
 	}
+	if l.before != "" && !more {
+		late, err := db.hasLateEntries(ctx)
+		if err != nil {
+			return err
+		}
+		if late {
+			l.notef("credent: note: the newest entries are not listed, as long as an older transaction is open on the " +
+				"server; without --limit and --after they are\n")
+		}
+	}
 	hides, err := db.hidesEntries(ctx)
 	if hides {
 		l.notef("credent: note: row-level security hides entries from this role: connect as the owner, or as a member of " +
 			"credent_auditor without app.user_id\n")
 	}
 	return err
+}
+
+// hasLateEntries reports whether a list in the order of commits lacks entries,
+// since one may be committed yet that comes before them.
+func (db *database) hasLateEntries(ctx context.Context) (late bool, err error) {
+	if !db.isPostgres() {
+		return false, nil
+	}
+	err = db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM credent_audit WHERE place >= "+
+		"txid_snapshot_xmin(txid_current_snapshot()))").Scan(&late)
+	return late, err
 }
 
 // hidesEntries reports whether row-level security keeps entries of the trail
