@@ -23,6 +23,7 @@ var aliases = map[string]reflect.Type{
 	"credent.CopyConfig":      reflect.TypeFor[credent.CopyConfig](),
 	"credent.CopyError":       reflect.TypeFor[credent.CopyError](),
 	"credent.CopyRow":         reflect.TypeFor[credent.CopyRow](),
+	"client.Expiring":         reflect.TypeFor[client.Expiring](),
 	"client.Format":           reflect.TypeFor[client.Format](),
 	"client.RowSecurityError": reflect.TypeFor[client.RowSecurityError](),
 	"encrypted.Binding":       reflect.TypeFor[encrypted.Binding](),

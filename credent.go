@@ -17,6 +17,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/credent-go/credent/client"
 	"github.com/credent-go/credent/ent"
@@ -55,6 +58,9 @@ type (
 	// Reveal tells Config.OnReveal that a secret was revealed; see
 	// encrypted.Reveal.
 	Reveal = seal.Reveal
+	// Expiring tells Config.OnExpiring of a credential that was read shortly
+	// before it expires; see client.Expiring.
+	Expiring = client.Expiring
 	// Format says what the keys of one credential type look like; see
 	// client.Format.
 	Format = client.Format
@@ -214,6 +220,12 @@ func WithActor(ctx context.Context, actor string) context.Context {
 	return client.WithActor(ctx, actor)
 }
 
+// WithReplaces returns a context in which a new credential is recorded as the
+// successor of another one; see [client.WithReplaces].
+func WithReplaces(ctx context.Context, id uuid.UUID) context.Context {
+	return client.WithReplaces(ctx, id)
+}
+
 // WithRequest returns a context of a new request, whose queries Config.Reader
 // may answer until the request writes; see [client.WithRequest].
 func WithRequest(ctx context.Context) context.Context { return client.WithRequest(ctx) }
@@ -233,6 +245,11 @@ func WithReadOnlySQL(ctx context.Context) context.Context { return client.WithRe
 // Usable is the predicate of the credentials that can be used now: active, and
 // not expired.
 func Usable() predicate.UserCredential { return client.Usable() }
+
+// ExpiringWithin is the predicate of the credentials that need a successor:
+// active, and expired or expiring within a time from now; see
+// [client.ExpiringWithin].
+func ExpiringWithin(d time.Duration) predicate.UserCredential { return client.ExpiringWithin(d) }
 
 // BrokerFormats are the formats that Alpaca and Polygon are known to give out.
 func BrokerFormats() []Format { return client.BrokerFormats() }

@@ -75,7 +75,7 @@ func New(db *sql.DB, entDialect string, cfg Config) (*ent.Client, error) {
 // The options are ent's, such as ent.Log and ent.Debug. Closing the client
 // closes the driver. Errors are [New]'s.
 func FromDriver(drv dialect.Driver, cfg Config, opts ...ent.Option) (*ent.Client, error) {
-	wrapped, err := WrapDriver(drv, cfg)
+	wrapped, err := wrapDriver(drv, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -88,8 +88,16 @@ func FromDriver(drv dialect.Driver, cfg Config, opts ...ent.Option) (*ent.Client
 // a generated package of your own in the same database. A client of package ent
 // on it keeps the rules between accounts and credentials. With an audit log or
 // formats its writes are refused with [ErrNoHooks], since only FromDriver's
-// client has these. The driver is safe for concurrent use. Errors are [New]'s.
+// client has these, and [Config.OnExpiring] is an [ErrConfig]. The driver is
+// safe for concurrent use. Errors are [New]'s.
 func WrapDriver(drv dialect.Driver, cfg Config) (dialect.Driver, error) {
+	if cfg.OnExpiring != nil {
+		return nil, fmt.Errorf("client: %w: OnExpiring needs a client of New or FromDriver", ErrConfig)
+	}
+	return wrapDriver(drv, cfg)
+}
+
+func wrapDriver(drv dialect.Driver, cfg Config) (dialect.Driver, error) {
 	if cfg.Migrate {
 		return nil, fmt.Errorf("client: %w: Migrate needs credent.Open: call migrate.Apply, and leave it out",
 			ErrConfig)

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"entgo.io/ent/dialect"
 
@@ -171,6 +172,24 @@ type Config struct {
 	// Nil means that it is refused. A logger without Formats is an
 	// [ErrConfig].
 	FormatWarnings *slog.Logger
+
+	// OnExpiring is told of each active credential that a query returns within
+	// ExpiringWithin of its expiry, or later, in the query's goroutine and with
+	// its context, so that somebody replaces it in time: docs/expiry.md. It is
+	// told once in an [ExpiringPeriod] for a credential, and once more when
+	// that has expired, by the client's clock. Each client keeps count by
+	// itself.
+	//
+	// It sees entities with their expires_at and a secret, however they are
+	// queried; a Select that leaves one of them out, or scans into another
+	// type, is not looked at. Nil means that nobody is told. [WrapDriver]
+	// refuses it with an [ErrConfig].
+	OnExpiring func(context.Context, Expiring)
+
+	// ExpiringWithin is how long before its expiry OnExpiring is told of a
+	// credential. Zero means 30 days. A negative time, and one without
+	// OnExpiring, are an [ErrConfig].
+	ExpiringWithin time.Duration
 
 	// Reader is the driver of a standby, for reads that may be older than the
 	// primary's: entsql.OpenDB(dialect.Postgres, db) for a pool. Closing the

@@ -4,8 +4,11 @@ import (
 	"context"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/credent-go/credent/ent/predicate"
 	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/internal/expiring"
 	"github.com/credent-go/credent/internal/hooks"
 	"github.com/credent-go/credent/internal/principal"
 )
@@ -21,6 +24,19 @@ type Format = hooks.Format
 
 // BrokerFormats are the formats that Alpaca and Polygon are known to give out.
 func BrokerFormats() []Format { return hooks.BrokerFormats() }
+
+// Expiring tells [Config.OnExpiring] of a credential that was read shortly
+// before it expires, or later.
+//
+//   - Row uuid.UUID: the primary key of user_credentials
+//   - UserID, CredentialType string: "" if the query doesn't select them
+//   - ExpiresAt time.Time: in UTC
+//   - Left time.Duration: until it expires; 0 or less if it has
+type Expiring = expiring.Event
+
+// ExpiringPeriod is how long [Config.OnExpiring] isn't told of the same
+// credential again.
+const ExpiringPeriod = expiring.Period
 
 // WithUser returns a context for the statements of one user, by user_id. Where
 // the service connects as a member of the role credent_app, Postgres then shows
@@ -42,11 +58,32 @@ func WithActor(ctx context.Context, actor string) context.Context {
 	return principal.WithActor(ctx, actor)
 }
 
+// WithReplaces returns a context in which a new credential is recorded as the
+// successor of another one, by its ID: in [Config.Audit], and in the note of
+// the audit trail, as "replaces" and the ID. It's a record and no more: both
+// credentials are valid until the earlier one expires, is disabled or removed.
+// docs/expiry.md has the whole replacement.
+func WithReplaces(ctx context.Context, id uuid.UUID) context.Context {
+	return principal.WithReplaces(ctx, id.String())
+}
+
 // Usable is the predicate of the credentials that can be used now: active, and
 // not expired.
 func Usable() predicate.UserCredential {
 	return usercredential.And(
 		usercredential.IsActive(true),
 		usercredential.Or(usercredential.ExpiresAtIsNil(), usercredential.ExpiresAtGT(time.Now())),
+	)
+}
+
+// ExpiringWithin is the predicate of the credentials that need a successor:
+// active, and expired or expiring within a time from now. With 0 it is the
+// expired ones; And(Usable(), ExpiringWithin(d)) leaves them out. Now is the
+// client's clock, as for [Usable], so that a credential which isn't usable and
+// not disabled is always among them.
+func ExpiringWithin(d time.Duration) predicate.UserCredential {
+	return usercredential.And(
+		usercredential.IsActive(true),
+		usercredential.ExpiresAtLTE(time.Now().Add(d)),
 	)
 }

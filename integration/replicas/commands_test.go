@@ -58,7 +58,7 @@ func TestCommandsOnStandby(t *testing.T) {
 		note := regexp.MustCompile(`(?m)^credent: note: this is a standby, ` + replayed + "$")
 		inReport := regexp.MustCompile(`Postgres, a standby, ` + replayed)
 		for _, args := range []string{
-			"account list", "credential export --reveal", "credential list",
+			"account list", "audit list", "audit verify", "credential export --reveal", "credential list",
 			"credential show " + id + " --reveal", "doctor", "doctor --json", "encrypt --check-unique",
 			"inventory --verified",
 			"inventory --sample 10", "migrate apply --dry-run", "migrate status --check",
@@ -82,6 +82,7 @@ func TestCommandsOnStandby(t *testing.T) {
 		}
 		for _, args := range []string{
 			"account add --user v --name Grace", "account move u --user v", "account remove u",
+			"audit archive --before 1d --to a --yes", "audit checkpoint", "credential replace " + id,
 			"credential add --user u --type alpaca", "credential disable " + id, "credential remove " + id,
 			"credential import more.csv", "credential import --dry-run more.csv", "decrypt --store-plaintext",
 			"encrypt", "encrypt --index-only",

@@ -4,6 +4,7 @@ package silence
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"flag"
 	"fmt"
 	"io"
@@ -22,6 +23,7 @@ import (
 	"time"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/audit"
 	"github.com/credent-go/credent/internal/cli"
 	"github.com/credent-go/credent/internal/pgserver"
 	"github.com/credent-go/credent/internal/testopt"
@@ -99,8 +101,26 @@ var template = sync.OnceValues(func() (databaseURL string, err error) {
 	if _, err := testopt.Copy(ctx, db, all, credent.CopyConfig{}, testopt.WithKeyring(ring)); err != nil {
 		return "", err
 	}
+	if err := recordMuch(ctx, db, ring); err != nil {
+		return "", err
+	}
 	return databaseURL, db.Close()
 })
+
+// recordMuch fills the audit trail.
+func recordMuch(ctx context.Context, db *sql.DB, ring *keyring.Keyring) error {
+	trail, err := audit.Open(ctx, db, "postgres", audit.Config{Keyring: ring})
+	if err != nil {
+		return err
+	}
+	for i := range rows {
+		e := audit.Entry{Action: audit.ActionUpdate, Row: fmt.Sprint(i), Note: strings.Repeat("n", 200)}
+		if err := trail.Add(ctx, e); err != nil {
+			return err
+		}
+	}
+	return trail.Close(ctx)
+}
 
 // store makes a database with rows.
 func store(t *testing.T) (databaseURL string) {
@@ -210,6 +230,8 @@ func TestCommands(t *testing.T) {
 		"import":        {8_000, []string{"credential", "import", "FILE", "--batch", "100"}},
 		"export":        {200_000, []string{"credential", "export", "--reveal"}},
 		"doctor":        {4_000, []string{"doctor"}},
+		"audit list":    {200_000, []string{"audit", "list"}},
+		"audit verify":  {200_000, []string{"audit", "verify"}},
 		"migrate check": {2_000, []string{"migrate", "check"}},
 	} {
 		for _, driver := range []string{"pgx", "libpq"} {

@@ -54,6 +54,9 @@ func TestScripts(t *testing.T) {
 			"plain":     plain,
 			"releases":  releases,
 			"sql":       runSQL,
+			"trail":     trail,
+			"follow":    follow,
+			"followed":  followed,
 		},
 	})
 }

@@ -14,10 +14,10 @@ import (
 )
 
 func (a *app) credential() *cobra.Command {
-	return a.group(&cobra.Command{Use: "credential", Short: "Add, list, show, disable, remove, import and export " +
-		"credentials"},
-		a.credentialAdd(), a.credentialList(), a.credentialShow(), a.credentialDisable(), a.credentialRemove(),
-		a.credentialImport(), a.credentialExport())
+	return a.group(&cobra.Command{Use: "credential", Short: "Add, list, show, replace, disable, remove, import " +
+		"and export credentials"},
+		a.credentialAdd(), a.credentialList(), a.credentialShow(), a.credentialReplace(), a.credentialDisable(),
+		a.credentialRemove(), a.credentialImport(), a.credentialExport())
 }
 
 func (a *app) credentialAdd() *cobra.Command {
@@ -128,6 +128,7 @@ type jsonCredential struct {
 	CredentialType string     `json:"credential_type"`
 	IsActive       bool       `json:"is_active"`
 	ExpiresAt      *time.Time `json:"expires_at"`
+	Expired        bool       `json:"expired"` // by the clock of this machine
 	CreatedAt      time.Time  `json:"created_at"`
 	UpdatedAt      time.Time  `json:"updated_at"`
 }
@@ -135,7 +136,8 @@ type jsonCredential struct {
 func jsonOf(row *ent.UserCredential) jsonCredential {
 	return jsonCredential{
 		ID: row.ID, UserID: row.UserID, CredentialType: row.CredentialType, IsActive: row.IsActive,
-		ExpiresAt: utc(row.ExpiresAt), CreatedAt: row.CreatedAt.UTC(), UpdatedAt: row.UpdatedAt.UTC(),
+		ExpiresAt: utc(row.ExpiresAt), Expired: row.ExpiresAt != nil && time.Until(*row.ExpiresAt) <= 0,
+		CreatedAt: row.CreatedAt.UTC(), UpdatedAt: row.UpdatedAt.UTC(),
 	}
 }
 

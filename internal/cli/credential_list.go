@@ -3,11 +3,13 @@ package cli
 import (
 	"context"
 	"slices"
+	"time"
 
 	entsql "entgo.io/ent/dialect/sql"
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
+	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/predicate"
 	"github.com/credent-go/credent/ent/usercredential"
@@ -16,16 +18,21 @@ import (
 
 func (a *app) credentialList() *cobra.Command {
 	var (
-		user string
-		l    = &listing{app: a, head: []string{"ID", "USER", "TYPE", "ACTIVE", "EXPIRES", "CREATED"}}
+		user     string
+		expiring span
+		l        = &listing{app: a, head: []string{"ID", "USER", "TYPE", "ACTIVE", "EXPIRES", "CREATED"}}
 	)
 	cmd := a.action(&cobra.Command{
 		Use:   "list [flags]",
 		Short: "List the credentials, without their secrets",
 		Long: `List the credentials, without their secrets, in the order of their primary key: by ID, or by user and ID where the table is
 partitioned by user. It reads page by page and prints each at once, so that it needs little memory however many there are. What is
-stored meanwhile may be in the list or not.`,
+stored meanwhile may be in the list or not.
+
+With --expiring it lists the active ones that expire within a time from now, by the clock of this machine, and those that have
+expired: LEFT says how long each is valid, or "expired". docs/expiry.md says how to replace them.`,
 		Example: `  credent credential list
+  credent credential list --expiring 30d
   credent credential list --user u-1 --json
   credent credential list --limit 100 --after 3f0c1f8e-52a8-4c2a-9d3b-0d8a4f1d2b6c`,
 	}, func(ctx context.Context, _ []string) error {
@@ -33,15 +40,19 @@ stored meanwhile may be in the list or not.`,
 			return err
 		}
 		return a.withClientOf(ctx, nil, func(db *database, client *ent.Client) error {
-			return l.credentials(ctx, db, client, user)
+			return l.credentials(ctx, db, client, user, expiring)
 		})
 	})
 	cmd.Flags().StringVar(&user, "user", "", "only credentials of the user with this `ID`")
+	cmd.Flags().Var(&expiring, "expiring", "only active ones that expire within this `duration`, such as 30d or 12h, or "+
+		"have expired")
 	l.listFlags.add(cmd, "this `ID`")
 	return cmd
 }
 
-func (l *listing) credentials(ctx context.Context, db *database, client *ent.Client, user string) error {
+func (l *listing) credentials(
+	ctx context.Context, db *database, client *ent.Client, user string, expiring span,
+) error {
 	if user != "" {
 		if _, err := accountOf(ctx, client.UserAccount, user); err != nil {
 			return err
@@ -57,21 +68,38 @@ func (l *listing) credentials(ctx context.Context, db *database, client *ent.Cli
 			return err
 		}
 	}
+	none, cells := "there are no credentials; add one with `credent credential add`", credentialCells
+	var only []predicate.UserCredential
+	if expiring.given {
+		only = append(only, credent.ExpiringWithin(expiring.of))
+		l.head = []string{"ID", "USER", "TYPE", "EXPIRES", "LEFT", "CREATED"}
+		none, cells = "no credential expires within "+expiring.text+", and none has expired", expiringCells
+	}
 	return list(ctx, l,
 		func(last **ent.UserCredential, n int) ([]*ent.UserCredential, error) {
 			if last != nil {
 				begin = *last
 			}
-			return key.page(client, user, begin, n).Select(withoutSecrets...).All(ctx)
+			return key.page(client, user, begin, n).Where(only...).Select(withoutSecrets...).All(ctx)
 		},
-		func(row *ent.UserCredential) ([]string, any) {
-			return []string{
-				row.ID.String(), printable(row.UserID), printable(row.CredentialType), yesNo(row.IsActive),
-				stampOr(row.ExpiresAt, "never"), stamp(row.CreatedAt),
-			}, jsonOf(row)
-		},
+		func(row *ent.UserCredential) ([]string, any) { return cells(row), jsonOf(row) },
 		func(row *ent.UserCredential) string { return row.ID.String() },
-		"there are no credentials; add one with `credent credential add`")
+		none)
+}
+
+func credentialCells(row *ent.UserCredential) []string {
+	return []string{
+		row.ID.String(), printable(row.UserID), printable(row.CredentialType), yesNo(row.IsActive),
+		stampOr(row.ExpiresAt, "never"), stamp(row.CreatedAt),
+	}
+}
+
+// expiringCells is for rows that have an expiry, and are active.
+func expiringCells(row *ent.UserCredential) []string {
+	return []string{
+		row.ID.String(), printable(row.UserID), printable(row.CredentialType), stamp(*row.ExpiresAt),
+		left(time.Until(*row.ExpiresAt)), stamp(row.CreatedAt),
+	}
 }
 
 var withoutSecrets = []string{

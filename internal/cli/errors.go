@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/audit"
 	"github.com/credent-go/credent/internal/dberror"
 	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/migrate"
@@ -63,6 +64,10 @@ var hints = []struct {
 		"docs/tenant-keys.md"},
 	{rotate.ErrUndecodable, "store them again, or encrypt the plaintext of a backup as its type"},
 	{rotate.ErrPlaintext, "run `credent encrypt`"},
+	{audit.ErrNoTable, "`credent migrate apply` makes it"},
+	{audit.ErrTampered, "`credent audit verify` lists all that it finds, and docs/audit.md says what it means"},
+	{audit.ErrPartialView, ""},
+	{audit.ErrCheckpoint, "give a file of `credent audit checkpoint`"},
 	{rotate.ErrNoTable, "`credent migrate apply` makes Credent's own tables"},
 	{keyring.ErrTwoSources, "unset one of them"},
 	{keyring.ErrKeyFile, "correct the variable, or the file"},
@@ -161,7 +166,9 @@ func trimPackage(text string) string {
 	for {
 		name, rest, ok := strings.Cut(text, ": ")
 		switch {
-		case ok && slices.Contains([]string{"credent", "encrypted", "migrate", "rotate", "ent", "pq", "open"}, name):
+		case ok && slices.Contains([]string{
+			"credent", "encrypted", "migrate", "rotate", "ent", "pq", "open", "audit",
+		}, name):
 			text = rest
 		default:
 			return text
@@ -201,7 +208,7 @@ func flagError(err error) error {
 	var invalid *pflag.InvalidValueError
 	if errors.As(err, &invalid) {
 		flag := invalid.GetFlag()
-		return usageError(fmt.Sprintf("--%s: %q is not a %s", flag.Name, invalid.GetValue(), kindOf(flag)))
+		return usageError(fmt.Sprintf("--%s: %q is not %s", flag.Name, invalid.GetValue(), kindOf(flag)))
 	}
 	return usageError("a flag is malformed")
 }
@@ -209,13 +216,15 @@ func flagError(err error) error {
 func kindOf(flag *pflag.Flag) string {
 	switch flag.Value.Type() {
 	case "bool":
-		return "yes or no: use true or false"
+		return "a yes or no: use true or false"
 	case "duration":
-		return "duration such as 30s or 5m"
+		return "a duration such as 30s or 5m"
 	case "int", "uint":
-		return "whole number"
+		return "a whole number"
+	case "span", "moment", "word": // this package's
+		return flag.Value.(interface{ wants() string }).wants()
 	}
-	return flag.Value.Type()
+	return "a " + flag.Value.Type()
 }
 
 // arguments makes a check that a command got n arguments. It does not repeat

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/audit"
 	"github.com/credent-go/credent/internal/dberror"
 	"github.com/credent-go/credent/internal/retry"
 	"github.com/credent-go/credent/keyring"
@@ -202,6 +203,9 @@ var errorKinds = []struct {
 	kind   string
 }{
 	{credent.ErrUncertain, "uncertain"},
+	{audit.ErrTampered, "tampered"},
+	{audit.ErrNoTable, "no_table"},
+	{audit.ErrPartialView, "hidden"},
 	{rotate.ErrQuarantined, "quarantined"},
 	{rotate.ErrNotDone, "not_done"},
 	{rotate.ErrDuplicates, "duplicates"},

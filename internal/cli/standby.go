@@ -20,6 +20,8 @@ import (
 // import does, in a transaction that may write.
 var readers = map[string]string{
 	"account list":      "",
+	"audit list":        "",
+	"audit verify":      "",
 	"credential export": "",
 	"credential list":   "",
 	"credential show":   "",

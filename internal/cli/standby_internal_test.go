@@ -13,6 +13,8 @@ import (
 var onPrimary = map[string]bool{
 	"account add": true, "account move": true, "account remove": true,
 	"credential add": true, "credential disable": true, "credential import": true, "credential remove": true,
+	"credential replace": true,
+	"audit archive":      true, "audit checkpoint": true,
 	"decrypt":    true,
 	"key retire": true, "key generate": false, "key list": false,
 	"migrate adopt": true, "migrate check": true, "migrate diff": true, "migrate lint": true,

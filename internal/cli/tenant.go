@@ -96,7 +96,8 @@ under the ENCRYPTION_KEY of their time: delete them, or retire that key.`,
 			return err
 		}
 		if !yes {
-			if err := a.confirm(ctx, args[0]); err != nil {
+			err := a.confirm(ctx, "To destroy the key, type the user's ID once more: ", "the same ID", args[0])
+			if err != nil {
 				return err
 			}
 		}
@@ -123,17 +124,17 @@ under the ENCRYPTION_KEY of their time: delete them, or retire that key.`,
 
 // confirm asks for a name, which has to be given once more. Only a person at a
 // terminal is asked.
-func (a *app) confirm(ctx context.Context, name string) error {
+func (a *app) confirm(ctx context.Context, question, what, name string) error {
 	if !isTerminal(a.in) {
 		return messagef("there is no way back, and nobody to ask: give --yes")
 	}
-	a.notef("There is no way back. To destroy the key, type the user's ID once more: ")
+	a.notef("There is no way back. %s", question)
 	line, err := interruptible(ctx, func() ([]byte, error) { return bufio.NewReader(a.in).ReadBytes('\n') })
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case err != nil || strings.TrimRight(string(line), "\r\n") != name:
-		return messagef("that is not the same ID; nothing was done")
+		return messagef("that is not %s; nothing was done", what)
 	}
 	return nil
 }

@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"entgo.io/ent/dialect"
 
 	"github.com/credent-go/credent/audit"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/internal/entcrypt/driver"
+	"github.com/credent-go/credent/internal/expiring"
 	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/hooks"
@@ -42,6 +44,8 @@ type Config struct {
 	Audit              *slog.Logger
 	Formats            []hooks.Format
 	FormatWarnings     *slog.Logger
+	OnExpiring         func(context.Context, expiring.Event)
+	ExpiringWithin     time.Duration
 	Reader             dialect.Driver
 	OnReaderError      func(context.Context, error)
 	Wrap               func(dialect.Driver) dialect.Driver
@@ -56,6 +60,10 @@ func (cfg Config) Check() error {
 	case cfg.FormatWarnings != nil && len(cfg.Formats) == 0:
 		return fmt.Errorf("client: %w: FormatWarnings is set, and Formats are not: BrokerFormats has known ones",
 			ErrConfig)
+	case cfg.ExpiringWithin < 0:
+		return fmt.Errorf("client: %w: ExpiringWithin is negative", ErrConfig)
+	case cfg.ExpiringWithin != 0 && cfg.OnExpiring == nil:
+		return fmt.Errorf("client: %w: ExpiringWithin is set, and OnExpiring is not", ErrConfig)
 	case cfg.OnReaderError != nil && cfg.Reader == nil:
 		return fmt.Errorf("client: %w: OnReaderError is set, and Reader is not", ErrConfig)
 	}
@@ -123,5 +131,9 @@ func (cfg Config) Driver() driver.Config {
 
 // Hooks are the client's hooks beside the rules.
 func (cfg Config) Hooks() hooks.Config {
-	return hooks.Config{Audit: cfg.Audit, Formats: cfg.Formats, FormatWarnings: cfg.FormatWarnings}
+	made := hooks.Config{Audit: cfg.Audit, Formats: cfg.Formats, FormatWarnings: cfg.FormatWarnings}
+	if cfg.OnExpiring != nil {
+		made.Expiring = expiring.New(cfg.ExpiringWithin, cfg.OnExpiring, time.Now)
+	}
+	return made
 }

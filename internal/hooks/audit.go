@@ -107,6 +107,9 @@ func (a auditor) record(ctx context.Context, m ent.Mutation, entity string, ids 
 	if fields := append(m.Fields(), m.ClearedFields()...); len(fields) > 0 && !m.Op().Is(ent.OpDelete|ent.OpDeleteOne) {
 		attrs = append(attrs, slog.String("fields", strings.Join(fields, ",")))
 	}
+	if row := principal.Replaces(ctx); row != "" && entity == "credential" && m.Op().Is(ent.OpCreate) {
+		attrs = append(attrs, slog.String("replaces", row))
+	}
 	level := slog.LevelInfo
 	if err != nil {
 		level = slog.LevelWarn

@@ -24,6 +24,8 @@ type Config struct {
 	// FormatWarnings gets a record of each key that is not of its format. If
 	// nil, such keys are refused.
 	FormatWarnings *slog.Logger
+	// Expiring looks at the credentials that queries return; nil for none.
+	Expiring ent.Interceptor
 }
 
 // Install adds the hooks to a client, the audit log outermost. They run before
@@ -31,6 +33,9 @@ type Config struct {
 func Install(client *credent.Client, cfg Config) {
 	client.Use(mark, layoutOfMutations)
 	client.Intercept(ent.InterceptFunc(layoutOfQueries))
+	if cfg.Expiring != nil {
+		client.UserCredential.Intercept(cfg.Expiring)
+	}
 	if cfg.Audit != nil {
 		a := auditor{cfg.Audit}
 		client.UserCredential.Use(a.hook)
