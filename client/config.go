@@ -136,6 +136,13 @@ type Config struct {
 	// unless their opener has encrypted.ObservedBy.
 	OnReveal func(encrypted.Reveal)
 
+	// Observer is told of each secret that the client seals or opens, and of
+	// each look at the tenants' keys, in the goroutine that does it, so that
+	// they can be counted. It learns columns and errors, no rows and no
+	// readers. The zero Observer is nobody. Module otelcredent has one for
+	// OpenTelemetry; docs/metrics.md.
+	Observer encrypted.Observer
+
 	// Audit gets a record of each mutation of an account or a credential: who
 	// did what to which rows and fields, never a value. The actor is
 	// [WithActor]'s or else the user of [WithUser]. Statements that pass by

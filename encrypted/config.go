@@ -38,6 +38,10 @@ type Config struct {
 	// the goroutine that reveals. Nil means that nobody is told. With it a
 	// secret that was read holds the values of its query's context.
 	OnReveal func(Reveal)
+	// Observer is told of each secret that the driver seals or opens, and of
+	// each look at the tenants' keys, by the goroutine that does it. The zero
+	// Observer is nobody.
+	Observer Observer
 }
 
 func (cfg Config) driver() driver.Config {
@@ -47,5 +51,6 @@ func (cfg Config) driver() driver.Config {
 		VerifyOnRead: cfg.VerifyOnRead,
 		States:       states.Table(cfg.States),
 		OnReveal:     cfg.OnReveal,
+		Observer:     cfg.Observer,
 	}
 }

@@ -15,6 +15,7 @@ import (
 	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/hooks"
+	"github.com/credent-go/credent/internal/observe"
 	"github.com/credent-go/credent/internal/replica"
 	"github.com/credent-go/credent/internal/states"
 	"github.com/credent-go/credent/internal/tenancy"
@@ -36,6 +37,7 @@ type Config struct {
 	RequireRowSecurity bool
 	RowSecurityTables  []string
 	OnReveal           func(seal.Reveal)
+	Observer           observe.Observer
 	Audit              *slog.Logger
 	Formats            []hooks.Format
 	FormatWarnings     *slog.Logger
@@ -110,6 +112,7 @@ func (cfg Config) Driver() driver.Config {
 		VerifyOnRead: cfg.VerifyOnRead,
 		States:       append(table, cfg.States...),
 		OnReveal:     cfg.OnReveal,
+		Observer:     cfg.Observer,
 	}
 	if cfg.Audit != nil || len(cfg.Formats) > 0 {
 		made.Refuse = hooks.Refuse

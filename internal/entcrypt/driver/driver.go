@@ -25,6 +25,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
+	"github.com/credent-go/credent/internal/observe"
 	"github.com/credent-go/credent/internal/sqlrows"
 	"github.com/credent-go/credent/internal/states"
 )
@@ -58,6 +59,8 @@ type Config struct {
 	// the goroutine that reveals; nil for nobody. With it a secret that was
 	// read holds the values of its query's context.
 	OnReveal func(seal.Reveal)
+	// Observer is told what the driver seals and opens.
+	Observer observe.Observer
 	// Refuse refuses a statement by its context; nil for none.
 	Refuse func(context.Context) error
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
+	"github.com/credent-go/credent/internal/observe"
 	"github.com/credent-go/credent/internal/states"
 )
 
@@ -104,12 +105,7 @@ func (o *Opener) IsReady() bool { return o.ref == nil || o.ref.IsKnown() }
 
 // Open implements fieldcrypt.Opener.
 func (o *Opener) Open(stored string, row any, decode func(string) error) (string, error) {
-	plaintext, err := o.Check(stored, row)
-	if err == nil && decode != nil {
-		if err = decode(plaintext); err != nil {
-			plaintext, err = "", o.Locate("decode", row, err)
-		}
-	}
+	plaintext, err := o.check(stored, row, decode)
 	if o.observe != nil {
 		event := Reveal{Reader: *o.reader, Row: fieldcrypt.RowText(row), Err: err, Plaintext: o.isPlaintext(stored)}
 		if o.column != nil {
@@ -120,13 +116,21 @@ func (o *Opener) Open(stored string, row any, decode func(string) error) (string
 	return plaintext, err
 }
 
-// Check is Open, unobserved.
-func (o *Opener) Check(stored string, row any) (string, error) {
-	plaintext, err := o.open(stored)
-	if err != nil {
-		return "", o.Locate("decrypt", row, err)
+// Check is Open, and no reveal.
+func (o *Opener) Check(stored string, row any) (string, error) { return o.check(stored, row, nil) }
+
+func (o *Opener) check(stored string, row any, decode func(string) error) (plaintext string, err error) {
+	op := "decrypt"
+	if plaintext, err = o.open(stored); err == nil && decode != nil {
+		op, err = "decode", decode(plaintext)
 	}
-	return plaintext, nil
+	if err != nil {
+		plaintext, err = "", o.Locate(op, row, err)
+	}
+	if opened := o.policy.Observer.Opened; opened != nil {
+		opened(observe.Of(o.column, o.tenant, o.isPlaintext(stored), err))
+	}
+	return plaintext, err
 }
 
 // isPlaintext reports whether a stored value counts as plaintext, which it
