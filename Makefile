@@ -9,7 +9,7 @@ NAME     ?= $(name)
 BUILDVCS ?= $(shell git status --porcelain >/dev/null 2>&1 && echo true || echo false)
 
 # Modules of their own: what needs more dependencies than a service should get, and examples.
-MODULES := kms bench examples/service examples/oauth examples/graphql
+MODULES := kms otelcredent bench examples/service examples/oauth examples/graphql
 
 # The packages beside whose code the tests stand, and those that run programs or use many databases. The race detector
 # sees only goroutines: of the latter it gets the tests that start some, and those in ALSO, whose parallel subtests share
@@ -99,8 +99,9 @@ lint: ## check style, words and their width, and that go.mod is tidy
 	$(GO) mod tidy -diff
 	$(foreach m,$(MODULES),$(GO) -C $(m) mod tidy -diff &&) true
 	$(GO) tool -modfile=tools.mod golangci-lint run ./...
-	$(foreach m,$(filter-out kms,$(MODULES)),$(GO) -C $(m) vet ./... &&) true
+	$(foreach m,$(filter-out kms otelcredent,$(MODULES)),$(GO) -C $(m) vet ./... &&) true
 	cd kms && $(GO) tool -modfile=$(CURDIR)/tools.mod golangci-lint run ./...
+	cd otelcredent && $(GO) tool -modfile=$(CURDIR)/tools.mod golangci-lint run ./...
 	$(GO) run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 -shellcheck= -pyflakes=
 
 .PHONY: vulnerabilities
@@ -144,6 +145,10 @@ citus: ## test the layout citus on the cluster of CREDENT_TEST_CITUS_URL, which 
 	@test -n "$$CREDENT_TEST_CITUS_URL" || { echo 'make citus: CREDENT_TEST_CITUS_URL is not set; see docs/development.md, "Citus"' >&2; exit 2; }
 	$(GO) test -count=1 -v -timeout 30m ./integration/citus
 	$(GO) test -count=1 -v -timeout 30m -run '/citus/' ./integration/partitions
+
+.PHONY: dashboard
+dashboard: ## draw the picture of the dashboard anew, from its JSON and a load of half a minute
+	$(GO) -C otelcredent test -count=1 -run 'TestPicture$$' ./dashboard -update
 
 .PHONY: faults
 faults: ## break servers, networks, disks and commands beside writers, and print what came of it; about 10 minutes

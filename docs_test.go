@@ -172,7 +172,7 @@ func TestDocsNameIdentifiers(t *testing.T) {
 	t.Parallel()
 	directories := map[string]string{
 		"credent": ".", "encrypted": "encrypted", "rotate": "rotate", "migrate": "migrate", "codegen": "codegen",
-		"credenttest": "credenttest", "kms": "kms", "pgserver": "internal/pgserver",
+		"credenttest": "credenttest", "kms": "kms", "otelcredent": "otelcredent", "pgserver": "internal/pgserver",
 		"usercredential": "ent/usercredential",
 	}
 	names := make(map[string]map[string]bool)

@@ -155,6 +155,12 @@ type Config struct {
 	// It isn't Audit: that is a log for people, in the service's own output,
 	// and nobody can prove that a line of it is missing.
 	Trail *audit.Trail
+	// Observer is told of each secret that the client seals or opens, and of
+	// each look at the tenants' keys, in the goroutine that does it, so that
+	// they can be counted. It learns columns and errors, no rows and no
+	// readers. The zero Observer is nobody. Module otelcredent has one for
+	// OpenTelemetry; docs/metrics.md.
+	Observer encrypted.Observer
 
 	// Audit gets a record of each mutation of an account or a credential: who
 	// did what to which rows and fields, never a value. The actor is

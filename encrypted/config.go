@@ -49,6 +49,10 @@ type Config struct {
 	// every Reveal and every change is then an [ErrTrailRequired].
 	// docs/audit.md says what the trail proves.
 	Trail *audit.Trail
+	// Observer is told of each secret that the driver seals or opens, and of
+	// each look at the tenants' keys, by the goroutine that does it. The zero
+	// Observer is nobody.
+	Observer Observer
 }
 
 func (cfg Config) driver() driver.Config {
@@ -59,5 +63,6 @@ func (cfg Config) driver() driver.Config {
 		States:       states.Table(cfg.States),
 		OnReveal:     cfg.OnReveal,
 		Trail:        recorder.New(cfg.Trail),
+		Observer:     cfg.Observer,
 	}
 }

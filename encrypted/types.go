@@ -4,6 +4,8 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
+	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
+	"github.com/credent-go/credent/internal/observe"
 	"github.com/credent-go/credent/internal/states"
 )
 
@@ -78,6 +80,36 @@ type Reveal = seal.Reveal
 //   - User string: the context's user, or ""
 //   - Request string: the ID of audit.WithRequestID, or ""
 type Reader = seal.Reader
+
+// Observer is told what a client does with secrets and tenants' keys, so that
+// it can be counted. Each function may be nil. They are called by the goroutine
+// that does it, from many at once, and hold up what calls them.
+//
+//   - Sealed func([Event]): of each secret that was encrypted for a statement,
+//     also if the statement fails later
+//   - Opened func([Event]): of each secret that was decrypted: at each Reveal,
+//     and by VerifyOnRead
+//   - TenantKeys func([TenantKeyLookup]): of each look at the tenants' keys
+type Observer = observe.Observer
+
+// Event tells an [Observer] that a secret was sealed or opened, or could not
+// be. Fields that aren't known are empty.
+//
+//   - Table, Column string: of the secret
+//   - Tenant string: the row's, if the column's keys depend on it
+//   - Err error: why it failed; its text may name the row
+//   - Plaintext bool: what is stored is plaintext, in a plaintext window
+type Event = observe.Event
+
+// TenantKeyLookup tells an [Observer] what a client did to have its tenants'
+// keys.
+//
+//   - Known int: tenants with a key in memory
+//   - Read int: tenants with a key that was read from the database; a statement
+//     in a transaction reads it in any case
+//   - Kept int: how many more tenants' keys are in memory now; negative if some
+//     were forgotten
+type TenantKeyLookup = tenantkey.Lookup
 
 // Error says which operation failed on which secret. Find it with errors.As,
 // and its cause with errors.Is.

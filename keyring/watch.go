@@ -58,6 +58,11 @@ type WatchConfig struct {
 	// interval, and from one goroutine at a time. If it is nil, slog's default
 	// logger gets a line.
 	Observe func(Event)
+	// OnLoad is called after each load, the first one too and whether or not it
+	// changed anything, from one goroutine at a time, so that loads can be
+	// counted and the age of the keys be measured. Nil means that nobody is
+	// told.
+	OnLoad func(Event)
 	// AllowPrimaryRemoval accepts a keyring without the primary key in use.
 	// What is stored under that key becomes unreadable. False refuses such a
 	// keyring with [ErrPrimaryRemoved].
@@ -97,14 +102,21 @@ func Watch(ctx context.Context, source Source, cfg WatchConfig) (*Keyring, error
 	if w.cfg.Observe == nil {
 		w.cfg.Observe = logEvent
 	}
+	if w.cfg.OnLoad == nil {
+		w.cfg.OnLoad = func(Event) {}
+	}
+	before := keyIDs(w.cfg.Keyring)
 	first, err := w.load(ctx)
+	if err == nil && w.cfg.Keyring == nil {
+		w.cfg.Keyring = first
+	} else if err == nil {
+		if _, err = w.replace(first); err != nil {
+			err = fmt.Errorf("keyring: watch the keyring: %w", err)
+		}
+	}
+	w.cfg.OnLoad(Event{Before: before, After: keyIDs(w.cfg.Keyring), Err: err})
 	if err != nil {
 		return nil, err
-	}
-	if w.cfg.Keyring == nil {
-		w.cfg.Keyring = first
-	} else if _, err := w.replace(first); err != nil {
-		return nil, fmt.Errorf("keyring: watch the keyring: %w", err)
 	}
 	go w.run(ctx)
 	return w.cfg.Keyring, nil
@@ -136,7 +148,9 @@ func (w *watcher) run(ctx context.Context) {
 			changed, err = w.replace(next)
 		}
 		e := Event{Before: before, After: keyIDs(w.cfg.Keyring), Err: err}
-		if w.isNews(&e) || changed {
+		news := w.isNews(&e)
+		w.cfg.OnLoad(e)
+		if news || changed {
 			w.cfg.Observe(e)
 		}
 	}

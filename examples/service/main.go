@@ -7,6 +7,9 @@
 //	curl -X PUT -H 'X-User: user-1' localhost:8080/credentials/alpaca \
 //		-d '{"api_key": "PK…", "secret_key": "…"}'
 //
+// Prometheus scrapes what it does with secrets at /metrics, for the dashboard
+// otelcredent/dashboard/credent.json: docs/metrics.md.
+//
 // On Postgres it can connect as a member of credent_app: each request then sees
 // its user's rows only. OWNER_DATABASE_URL is the URL of the tables' owner, for
 // the migrations: docs/row-level-security.md.
@@ -23,6 +26,7 @@ import (
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/ent"
+	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/open/sqlite"
 )
 
@@ -36,24 +40,37 @@ func main() {
 
 // connect connects as the owner of the tables, or as a role that row-level
 // security holds if the owner is another one.
-func connect(ctx context.Context, databaseURL, ownerURL string) (*ent.Client, error) {
+func connect(ctx context.Context, databaseURL, ownerURL string, cfg credent.Config) (*ent.Client, error) {
+	migrating := cfg
+	migrating.Migrate = true
 	if ownerURL == "" || ownerURL == databaseURL {
-		return credent.Open(ctx, databaseURL, credent.Config{Migrate: true}, credent.WithDriver(sqlite.Driver()))
+		return credent.Open(ctx, databaseURL, migrating, credent.WithDriver(sqlite.Driver()))
 	}
 	// which keeps the canaries that Check opens
-	owner, err := credent.Open(ctx, ownerURL, credent.Config{Migrate: true})
+	owner, err := credent.Open(ctx, ownerURL, migrating)
 	if err != nil {
 		return nil, err
 	}
 	if err := owner.Close(); err != nil {
 		return nil, err
 	}
-	return credent.Open(ctx, databaseURL, credent.Config{RequireRowSecurity: true})
+	cfg.RequireRowSecurity = true
+	return credent.Open(ctx, databaseURL, cfg)
 }
 
 // run serves until the context ends.
 func run(ctx context.Context, databaseURL, ownerURL, address string) (err error) {
-	client, err := connect(ctx, databaseURL, ownerURL)
+	metrics, scrape, err := newMetrics()
+	if err != nil {
+		return err
+	}
+	// Keys in files are read again every 30 seconds.
+	ring, err := keyring.Watch(ctx, keyring.EnvSource, keyring.WatchConfig{OnLoad: metrics.KeyringLoaded})
+	if err != nil {
+		return err
+	}
+	client, err := connect(ctx, databaseURL, ownerURL,
+		credent.Config{Keyring: ring, Observer: metrics.Observer()})
 	if err != nil {
 		return err
 	}
@@ -65,8 +82,13 @@ func run(ctx context.Context, databaseURL, ownerURL, address string) (err error)
 	serve := handler(&brokerKeys{client})
 	if ownerURL != "" && ownerURL != databaseURL {
 		serve = forUser(serve)
+	} else if err := observeExpiring(metrics, client); err != nil { // a role that sees all users
+		return err
 	}
-	server := &http.Server{Addr: address, Handler: serve, ReadHeaderTimeout: 5 * time.Second}
+	mux := http.NewServeMux()
+	mux.Handle("/", serve)
+	mux.Handle("GET /metrics", scrape) // a real service has it on an address of its own
+	server := &http.Server{Addr: address, Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	ended := make(chan error, 1)
 	go func() { ended <- server.ListenAndServe() }()
 	log.Printf("listening on http://%s", address)

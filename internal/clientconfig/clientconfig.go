@@ -19,6 +19,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/hooks"
 	"github.com/credent-go/credent/internal/recorder"
+	"github.com/credent-go/credent/internal/observe"
 	"github.com/credent-go/credent/internal/replica"
 	"github.com/credent-go/credent/internal/states"
 	"github.com/credent-go/credent/internal/tenancy"
@@ -41,6 +42,7 @@ type Config struct {
 	RowSecurityTables  []string
 	OnReveal           func(seal.Reveal)
 	Trail              *audit.Trail
+	Observer           observe.Observer
 	Audit              *slog.Logger
 	Formats            []hooks.Format
 	FormatWarnings     *slog.Logger
@@ -122,6 +124,7 @@ func (cfg Config) Driver() driver.Config {
 		States:       append(table, cfg.States...),
 		OnReveal:     cfg.OnReveal,
 		Trail:        recorder.New(cfg.Trail),
+		Observer:     cfg.Observer,
 	}
 	if cfg.Audit != nil || len(cfg.Formats) > 0 {
 		made.Refuse = hooks.Refuse

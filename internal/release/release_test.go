@@ -246,6 +246,11 @@ func TestInstall(t *testing.T) {
 	if strings.Contains(mod, "replace") || !strings.Contains(mod, modproxy.Credent+" "+proxy.Version) {
 		t.Errorf("the tagged go.mod is\n%s", mod)
 	}
+	must(t, dir, env, "scripts/release", "otelcredent", proxy.Version)
+	mod = git("show", "otelcredent/"+proxy.Version+":otelcredent/go.mod")
+	if strings.Contains(mod, "replace") || !strings.Contains(mod, modproxy.Credent+" "+proxy.Version) {
+		t.Errorf("the tagged go.mod of module otelcredent is\n%s", mod)
+	}
 	git("checkout", "--quiet", "kms/"+proxy.Version)
 	proxy.Add(t, modproxy.Credent+"/kms", filepath.Join(dir, "kms"))
 	if got := install(modproxy.Credent + "/kms/cmd/credent-kms"); got != "credent-kms "+proxy.Version {

@@ -28,6 +28,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
+	"github.com/credent-go/credent/internal/observe"
 	"github.com/credent-go/credent/internal/sqlrows"
 	"github.com/credent-go/credent/internal/states"
 )
@@ -65,6 +66,8 @@ type Config struct {
 	// database requires one, a client of [Follow] without it writes and reveals
 	// nothing: [states.ErrTrailRequired].
 	Trail record.Trail
+	// Observer is told what the driver seals and opens.
+	Observer observe.Observer
 	// Refuse refuses a statement by its context; nil for none.
 	Refuse func(context.Context) error
 }

@@ -49,8 +49,8 @@ func newLive(pool dialect.ExecQuerier, cfg Config, follows bool) (*live, error) 
 	l := &live{
 		given: cfg.States, follows: follows, refuse: cfg.Refuse, trail: cfg.Trail,
 		base: seal.Policy{
-			Ring: cfg.Keyring, OnReveal: cfg.OnReveal, Columns: cfg.Columns, VerifyOnRead: cfg.VerifyOnRead,
-			Locator: new(seal.Locator), Digests: new(blindindex.Digester),
+			Ring: cfg.Keyring, OnReveal: cfg.OnReveal, Observer: cfg.Observer, Columns: cfg.Columns,
+			VerifyOnRead: cfg.VerifyOnRead, Locator: new(seal.Locator), Digests: new(blindindex.Digester),
 		},
 	}
 	if cfg.Trail != nil {
@@ -66,6 +66,7 @@ func newLive(pool dialect.ExecQuerier, cfg Config, follows bool) (*live, error) 
 		return nil, err
 	}
 	l.tenants = tenantkey.NewCache(statement.Store{Conn: statement.Conn{Next: pool, Policy: &l.base}})
+	l.tenants.Observe = cfg.Observer.TenantKeys
 	policy, err := l.with(nil)
 	l.now.Store(&dated{policy: policy})
 	return l, err

@@ -9,6 +9,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 	"github.com/credent-go/credent/internal/reveal"
+	"github.com/credent-go/credent/internal/observe"
 	"github.com/credent-go/credent/internal/states"
 )
 
@@ -110,14 +111,7 @@ func (o *Opener) Open(stored string, row any, decode func(string) error) (string
 	if o.alone && o.record == nil && o.policy.Ring.IsRecorded() {
 		return "", o.Locate("decrypt", row, fieldcrypt.ErrNotRecorded)
 	}
-	plaintext, key, err := o.open(stored)
-	if err != nil {
-		plaintext, err = "", o.Locate("decrypt", row, err)
-	} else if decode != nil {
-		if err = decode(plaintext); err != nil {
-			plaintext, err = "", o.Locate("decode", row, err)
-		}
-	}
+	plaintext, key, err := o.check(stored, row, decode)
 	if o.observe == nil && o.record == nil {
 		return plaintext, err
 	}
@@ -155,15 +149,28 @@ func (o *Opener) event(stored string, row any, key *fernet.Key, err error) Revea
 // Check is Open for the client itself, and reveals to nobody. A failure is
 // recorded.
 func (o *Opener) Check(stored string, row any) (string, error) {
-	plaintext, _, err := o.open(stored)
-	if err == nil {
-		return plaintext, nil
+	plaintext, key, err := o.check(stored, row, nil)
+	if err != nil && o.record != nil {
+		err = errors.Join(err, o.record(o.event(stored, row, key, err), false))
 	}
-	err = o.Locate("decrypt", row, err)
-	if o.record != nil {
-		err = errors.Join(err, o.record(o.event(stored, row, nil, err), false))
+	return plaintext, err
+}
+
+// check opens a stored value, and tells the observer.
+func (o *Opener) check(
+	stored string, row any, decode func(string) error,
+) (plaintext string, key *fernet.Key, err error) {
+	op := "decrypt"
+	if plaintext, key, err = o.open(stored); err == nil && decode != nil {
+		op, err = "decode", decode(plaintext)
 	}
-	return "", err
+	if err != nil {
+		plaintext, err = "", o.Locate(op, row, err)
+	}
+	if opened := o.policy.Observer.Opened; opened != nil {
+		opened(observe.Of(o.column, o.tenant, o.isPlaintext(stored), err))
+	}
+	return plaintext, key, err
 }
 
 // isPlaintext reports whether a stored value counts as plaintext, which it

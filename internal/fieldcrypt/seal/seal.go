@@ -17,6 +17,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 	"github.com/credent-go/credent/internal/keysource"
+	"github.com/credent-go/credent/internal/observe"
 	"github.com/credent-go/credent/internal/states"
 )
 
@@ -80,6 +81,8 @@ type Policy struct {
 	// OnReveal observes reveals, and Record takes them down; nil for nobody.
 	OnReveal func(Reveal)
 	Record   Record
+	// Observer is told what is sealed and opened.
+	Observer observe.Observer
 	// Columns are the client's. Scopes says that the keys of one of them depend
 	// on the tenant, and VerifyOnRead that queries open what they read.
 	Columns              []column.Column
@@ -156,6 +159,14 @@ func (p *Policy) scoped(
 // [CheckPlaintext]'s.
 func (p *Policy) Encrypt(c *column.Column, plaintext string, of Owner) (string, error) {
 	s := p.States.Of(c)
+	stored, err := p.encrypt(c, s, plaintext, of)
+	if sealed := p.Observer.Sealed; sealed != nil {
+		sealed(observe.Of(c, of.Tenant, s.Encryption < states.Write, err))
+	}
+	return stored, err
+}
+
+func (p *Policy) encrypt(c *column.Column, s states.Set, plaintext string, of Owner) (string, error) {
 	if s.Encryption < states.Write {
 		return plaintext, CheckPlaintext(plaintext)
 	}

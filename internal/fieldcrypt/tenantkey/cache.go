@@ -38,8 +38,19 @@ type Store interface {
 	Tx() *Tx
 }
 
+// Lookup tells an observer what a cache was asked for.
+type Lookup struct {
+	Known int // tenants whose keys it had
+	Read  int // tenants whose keys were read from the database
+	Kept  int // how many more tenants it knows now; negative if it forgot some
+}
+
 // Cache keeps tenants' keys for a limited time. It is safe for concurrent use.
 type Cache struct {
+	// Observe is told what the cache is asked for; nil for nobody. It must be
+	// set before the cache is used.
+	Observe func(Lookup)
+
 	pool Store // to read keys again
 
 	mu    sync.Mutex
@@ -191,10 +202,29 @@ func (c *Cache) lookup(tenant string) *entry {
 	return nil
 }
 
+func (c *Cache) tell(l Lookup) {
+	if c.Observe != nil && l != (Lookup{}) {
+		c.Observe(l)
+	}
+}
+
+// change changes what the cache knows, by a function that has the lock.
+func (c *Cache) change(by func()) {
+	c.mu.Lock()
+	before := len(c.known)
+	by()
+	kept := len(c.known) - before
+	c.mu.Unlock()
+	c.tell(Lookup{Kept: kept})
+}
+
 // share keeps what was read about a tenant for other statements.
 func (c *Cache) share(tenant string, e *entry) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.change(func() { c.put(tenant, e) })
+}
+
+// put makes room, and keeps an entry.
+func (c *Cache) put(tenant string, e *entry) {
 	for other := range c.known {
 		if len(c.known) < maxKnown {
 			break
@@ -207,11 +237,11 @@ func (c *Cache) share(tenant string, e *entry) {
 // forget makes everybody forget an entry.
 func (c *Cache) forget(tenant string, e *entry) {
 	e.state.Store(nil)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.known[tenant] == e {
-		delete(c.known, tenant)
-	}
+	c.change(func() {
+		if c.known[tenant] == e {
+			delete(c.known, tenant)
+		}
+	})
 }
 
 // open returns what is known about tenants, and reads what isn't. A tenant
@@ -230,6 +260,7 @@ func (c *Cache) open(
 		}
 		return e != nil
 	})
+	c.tell(Lookup{Known: len(found)})
 	if len(missing) == 0 {
 		return found, nil
 	}
@@ -239,6 +270,7 @@ func (c *Cache) open(
 }
 
 func (c *Cache) read(ctx context.Context, on Store, ring *keyring.Ring, tenants []string) (map[string]*entry, error) {
+	c.tell(Lookup{Read: len(tenants)})
 	since := time.Now()
 	keys, err := on.Read(ctx, ring, tenants)
 	if err != nil {

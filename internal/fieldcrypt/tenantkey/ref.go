@@ -25,6 +25,9 @@ func (c *Cache) NewRef(ctx context.Context, tenant string) *Ref {
 	ref := &Ref{tenant: tenant, of: c, ctx: func() context.Context { return context.WithoutCancel(ctx) }}
 	ref.key.Store(c.lookup(tenant))
 	ref.early.Store(ref.key.Load())
+	if ref.early.Load() != nil {
+		c.tell(Lookup{Known: 1})
+	}
 	return ref
 }
 

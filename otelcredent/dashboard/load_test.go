@@ -1,0 +1,280 @@
+package dashboard_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+	exporter "go.opentelemetry.io/otel/exporters/prometheus"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+
+	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/ent"
+	"github.com/credent-go/credent/ent/usercredential"
+	"github.com/credent-go/credent/keyring"
+	"github.com/credent-go/credent/migrate"
+	"github.com/credent-go/credent/open/sqlite"
+	"github.com/credent-go/credent/otelcredent"
+	"github.com/credent-go/credent/rotate"
+)
+
+// load is a service at work, whose metrics are scraped.
+type load struct {
+	t        *testing.T
+	metrics  *otelcredent.Metrics
+	registry *prometheus.Registry
+	db       *sql.DB
+	client   *ent.Client // reads plaintext and tenants' keys, and writes tokens under the keyring
+	tenants  *ent.Client // writes tenants' keys
+	ring     *keyring.Keyring
+	account  *ent.UserAccount
+
+	down, renewed   atomic.Bool // the source of the keyring fails; it has a new key
+	failed, changed chan struct{}
+	pages           chan struct{} // lets a page of the rotation go
+}
+
+const (
+	rows    = 300
+	damaged = 3
+)
+
+func must[T any](t *testing.T) func(T, error) T {
+	t.Helper()
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+// newLoad returns a service that has credentials. A few are damaged, and a few
+// are still plaintext.
+func newLoad(t *testing.T, reload time.Duration) *load {
+	t.Helper()
+	ctx := t.Context()
+	l := &load{t: t, registry: prometheus.NewRegistry(), pages: make(chan struct{})}
+	l.failed, l.changed = make(chan struct{}, 1), make(chan struct{}, 1)
+	reader := must[*exporter.Exporter](t)(exporter.New(exporter.WithRegisterer(l.registry), exporter.WithoutScopeInfo(),
+		exporter.WithoutTargetInfo()))
+	provider := sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))
+	l.metrics = must[*otelcredent.Metrics](t)(otelcredent.New(otelcredent.Config{MeterProvider: provider}))
+
+	first, second := keyring.GenerateKey(), keyring.GenerateKey()
+	l.ring = must[*keyring.Keyring](t)(keyring.Watch(ctx, func(context.Context) (*keyring.Keyring, error) {
+		if l.down.Load() {
+			return nil, errors.New("the source is down")
+		}
+		if !l.renewed.Load() {
+			return keyring.New(first)
+		}
+		return keyring.New(second, first)
+	}, keyring.WatchConfig{Interval: reload, Observe: func(keyring.Event) {}, OnLoad: func(e keyring.Event) {
+		l.metrics.KeyringLoaded(e)
+		told := l.failed
+		switch {
+		case e.Err == nil && len(e.After) == 1:
+			return
+		case e.Err == nil:
+			told = l.changed
+		}
+		select {
+		case told <- struct{}{}:
+		default:
+		}
+	}}))
+
+	db, dialect, err := credent.OpenDB("sqlite:"+filepath.Join(t.TempDir(), "load.db"),
+		credent.WithDriver(sqlite.Driver()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	l.db = db
+	if err := migrate.Apply(ctx, db, migrate.Config{}); err != nil {
+		t.Fatal(err)
+	}
+	open := func(cfg credent.Config) *ent.Client {
+		cfg.Keyring, cfg.Observer = l.ring, l.metrics.Observer()
+		return must[*ent.Client](t)(credent.NewClient(db, dialect, cfg))
+	}
+	l.client = open(credent.Config{Encryption: credent.Write, TenantKeys: credent.Accept})
+	l.tenants = open(credent.Config{Encryption: credent.Write, TenantKeys: credent.Write})
+	l.account = l.client.UserAccount.Create().SetUserID("user-1").SetAccountName("a").SaveX(ctx)
+	for i := range rows {
+		row := l.create(l.client)
+		switch {
+		case i < damaged:
+			l.exec("UPDATE user_credentials SET secret_key = 'gAAAAbroken' WHERE id = ?", row.ID)
+		case i < 3*damaged:
+			l.exec("UPDATE user_credentials SET secret_key = 'bare' WHERE id = ?", row.ID)
+		case i < 30:
+			l.client.UserCredential.UpdateOne(row).SetExpiresAt(time.Now().UTC().AddDate(0, 0, i-10)).ExecX(ctx)
+		}
+	}
+	for _, within := range []time.Duration{0, 7 * 24 * time.Hour, 30 * 24 * time.Hour} {
+		err := l.metrics.ObserveExpiring(within, func(ctx context.Context, before time.Time) (int64, error) {
+			n, err := l.client.UserCredential.Query().Where(usercredential.ExpiresAtLT(before)).Count(ctx)
+			return int64(n), err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return l
+}
+
+func (l *load) create(client *ent.Client) *ent.UserCredential {
+	return client.UserCredential.Create().SetAccount(l.account).SetUserID("user-1").SetCredentialType("alpaca").
+		SetAPIKey(credent.NewSecret("PK-MADE-UP")).SetSecretKey(credent.NewSecret("made-up")).SaveX(l.t.Context())
+}
+
+// exec changes rows to what no CHECK takes.
+func (l *load) exec(query string, args ...any) {
+	l.t.Helper()
+	conn := must[*sql.Conn](l.t)(l.db.Conn(l.t.Context()))
+	defer func() { _ = conn.Close() }()
+	for i, one := range []string{"PRAGMA ignore_check_constraints = 1", query, "PRAGMA ignore_check_constraints = 0"} {
+		var of []any
+		if i == 1 {
+			of = args
+		}
+		if _, err := conn.ExecContext(l.t.Context(), one, of...); err != nil {
+			l.t.Fatal(err)
+		}
+	}
+}
+
+// step is the work between two scrapes. How much it is goes up and down with
+// the share of the time that is over.
+func (l *load) step(share float64, n int) {
+	l.t.Helper()
+	ctx := l.t.Context()
+	client := l.client
+	if n%2 == 1 {
+		client = l.tenants
+	}
+	wave := 1 + n%12
+	for range 1 + wave/4 {
+		l.create(client)
+	}
+	query := client.UserCredential.Query().Limit(4 * wave).Offset(3 * damaged)
+	switch {
+	case share < 0.25: // plaintext too
+		query.Offset(damaged)
+	case share > 0.3 && share < 0.6: // what is damaged too
+		query.Offset(0)
+	}
+	for i, row := range query.Order(usercredential.ByCreatedAt()).AllX(ctx) {
+		_, _ = row.SecretKey.Reveal()
+		if i%2 == 0 {
+			_, _ = row.APIKey.Reveal()
+		}
+	}
+}
+
+// rotate rewrites all rows, a page for each that is let go.
+func (l *load) rotate(done chan<- error) {
+	ctx, run := l.metrics.Rotation(l.t.Context(), "rotate")
+	_, err := rotate.Run(ctx, l.db, l.ring, rotate.Config{
+		In: ent.EncryptedColumns(), Batch: 40, Workers: 1, Quarantine: run.Quarantine,
+		Progress: func(p rotate.Progress) {
+			run.Progress(p)
+			if p.Waiting == nil {
+				select {
+				case <-l.pages:
+				case <-ctx.Done():
+				}
+			}
+		},
+	})
+	run.End(err)
+	done <- err
+}
+
+// scrape returns what the registry has now.
+func (l *load) scrape() scrape {
+	l.t.Helper()
+	families := must[[]*dto.MetricFamily](l.t)(l.registry.Gather())
+	now := scrape{at: time.Now()}
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			labels := map[string]string{"__name__": family.GetName()}
+			for _, pair := range m.GetLabel() {
+				labels[pair.GetName()] = pair.GetValue()
+			}
+			value := m.GetGauge().GetValue()
+			if m.GetCounter() != nil {
+				value = m.GetCounter().GetValue()
+			}
+			now.series = append(now.series, series{labels, value})
+		}
+	}
+	return now
+}
+
+// run works for a number of scrapes, and returns them.
+func (l *load) run(scrapes int, every time.Duration) (h history) {
+	l.t.Helper()
+	h.interval = 4
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	done := make(chan error, 1)
+	rotating := false
+	for n := range scrapes {
+		share := float64(n) / float64(scrapes)
+		l.step(share, n)
+		switch n {
+		case scrapes * 2 / 10:
+			l.down.Store(true)
+			<-l.failed // a load
+		case scrapes * 4 / 10:
+			l.down.Store(false)
+			l.renewed.Store(true)
+			<-l.changed // the keys
+		case scrapes / 2:
+			rotating = true
+			go l.rotate(done)
+		}
+		if rotating {
+			select {
+			case l.pages <- struct{}{}:
+			case err := <-done:
+				l.ended(err)
+				rotating = false
+			case <-time.After(every):
+			}
+		}
+		h.scrapes = append(h.scrapes, l.scrape())
+		<-ticker.C
+	}
+	for rotating {
+		select {
+		case l.pages <- struct{}{}:
+		case err := <-done:
+			l.ended(err)
+			rotating = false
+		}
+	}
+	for n := range 2 {
+		l.step(1, scrapes+n)
+		h.scrapes = append(h.scrapes, l.scrape())
+		<-ticker.C
+	}
+	return h
+}
+
+func (l *load) ended(err error) {
+	l.t.Helper()
+	if err != nil && !errors.Is(err, rotate.ErrQuarantined) {
+		l.t.Error(err)
+	}
+}
