@@ -76,7 +76,7 @@ func TestReport(t *testing.T) {
 			time.Since(m.Tenants.Last[0].At) > time.Hour {
 			t.Errorf("tenants: %+v", m.Tenants)
 		}
-		m.lacks(t, report.PartAudit, "the audit trail isn't set up")
+		m.lacks(t, report.PartAudit, "the audit trail isn't set up: no service has written an entry")
 		for _, text := range []string{m.page, m.text, m.notes} {
 			noSecret(t, env, text)
 			if strings.Contains(text, tenant) {

@@ -34,7 +34,7 @@ func TestRoles(t *testing.T) {
 				}
 			}
 		}
-		if len(m.RowSecurity.Policies) != 3 || !strings.Contains(m.RowSecurity.Policies[0].Using, "app.user_id") {
+		if len(m.RowSecurity.Policies) < 3 || !strings.Contains(m.RowSecurity.Policies[0].Using, "app.user_id") {
 			t.Errorf("the policies are %+v", m.RowSecurity.Policies)
 		}
 		if strings.Contains(m.page+m.text, `"u1"`) || strings.Contains(m.page, ">u1<") {

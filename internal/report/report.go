@@ -245,7 +245,8 @@ type Audit struct {
 	Verified bool       `json:"verified"` // its chains were verified, and nothing was found
 	Writers  int64      `json:"writers"`  // each has a chain
 	Entries  int64      `json:"entries"`
-	First    *time.Time `json:"first"` // UTC; nil if there is no entry
+	Unlinked int64      `json:"unlinked"` // genuine, and in no chain: nobody would see the removal of one
+	First    *time.Time `json:"first"`    // UTC; nil if there is no entry
 	Last     *time.Time `json:"last"`
 }
 

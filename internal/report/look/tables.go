@@ -61,18 +61,12 @@ func (l *looker) lookTables(ctx context.Context) error {
 			}
 		}
 		if !t.Whole {
-			l.gap(report.PartKeys, "each secret of "+t.Name, sampleReason(t.Sampled))
+			l.gap(report.PartKeys, "each secret of "+t.Name,
+				fmt.Sprintf("%d rows were looked at, as a sample; `credent verify` opens them all", t.Sampled))
 		}
 		l.Tables = append(l.Tables, *t.Table)
 	}
 	return nil
-}
-
-func sampleReason(n int64) string {
-	if n == 0 {
-		return "no row was looked at; `credent verify` opens them all"
-	}
-	return fmt.Sprintf("%d rows were looked at, as a sample; `credent verify` opens them all", n)
 }
 
 // checkVisible returns [rotate.ErrHidden] if row-level security hides rows, so

@@ -206,6 +206,11 @@ func (l *looker) findUser(ctx context.Context) error {
 		if t.User == "" || !l.has(t.Name) {
 			continue
 		}
+		if may, err := l.mayRead(ctx, l.db, t); err != nil {
+			return err
+		} else if !may {
+			continue
+		}
 		err := l.db.QueryRowContext(ctx, "SELECT CAST("+column.QuoteName(t.User)+" AS text) FROM "+t.From+
 			" WHERE "+column.QuoteName(t.User)+" IS NOT NULL LIMIT 1").Scan(&l.user)
 		if err == nil || !errors.Is(err, sql.ErrNoRows) {
@@ -213,6 +218,18 @@ func (l *looker) findUser(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// mayRead reports whether the role may read whose a row of a table is.
+func (l *looker) mayRead(
+	ctx context.Context, on interface {
+		QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+	}, t Table,
+) (may bool, err error) {
+	err = on.QueryRowContext(ctx, "SELECT has_schema_privilege(c.relnamespace, 'USAGE') AND "+
+		"has_column_privilege(c.oid, $2::text, 'SELECT') FROM pg_catalog.pg_class c "+
+		"WHERE c.oid = to_regclass($1::text)", t.From, t.User).Scan(&may)
+	return may, err
 }
 
 func (l *looker) has(table string) bool {
@@ -291,12 +308,8 @@ func (l *looker) place(table string) int {
 
 // sees looks for a row of the user, and for one of somebody else.
 func (l *looker) sees(ctx context.Context, tx *sql.Tx, t Table, user string) (string, error) {
-	var may bool
 	name := column.QuoteName(t.User)
-	err := tx.QueryRowContext(ctx, "SELECT has_schema_privilege(c.relnamespace, 'USAGE') AND "+
-		"has_column_privilege(c.oid, $2::text, 'SELECT') FROM pg_catalog.pg_class c "+
-		"WHERE c.oid = to_regclass($1::text)",
-		t.From, t.User).Scan(&may)
+	may, err := l.mayRead(ctx, tx, t)
 	if err != nil || !may {
 		return report.SeesNoAccess, err
 	}
