@@ -9,7 +9,7 @@ NAME     ?= $(name)
 BUILDVCS ?= $(shell git status --porcelain >/dev/null 2>&1 && echo true || echo false)
 
 # Modules of their own: what needs more dependencies than a service should get, and examples.
-MODULES := kms otelcredent bench examples/service examples/oauth examples/graphql
+MODULES := kms otelcredent bench examples/service examples/oauth examples/graphql internal/report/browser
 
 # The packages beside whose code the tests stand, and those that run programs or use many databases. The race detector
 # sees only goroutines: of the latter it gets the tests that start some, and those in ALSO, whose parallel subtests share
@@ -70,11 +70,12 @@ test: setup verify lint race sequential modules size fuzz ## run every check and
 	@test -n "$$CREDENT_TEST_CITUS_URL" || echo '*** NOT TRIED: the layout citus: CREDENT_TEST_CITUS_URL is not set; see docs/development.md, "Citus"'
 
 .PHONY: setup
-setup: ## install what the tests need and is not there: Postgres, PgBouncer, Python with SQLAlchemy, a C compiler
+setup: ## install what the tests need and is not there: Postgres, PgBouncer, Python with SQLAlchemy, a C compiler, Chromium
 	scripts/need postgres
 	scripts/need pgbouncer
 	scripts/need python
 	scripts/need gcc
+	scripts/need chromium
 
 .PHONY: generate
 generate: ## regenerate the ent clients, the picture in docs/architecture.md, and docs/cli.md
@@ -83,6 +84,12 @@ generate: ## regenerate the ent clients, the picture in docs/architecture.md, an
 	$(GO) -C examples/graphql generate ./...
 	$(GO) run ./internal/structure
 	$(GO) run ./internal/clidoc > docs/cli.md.new && mv docs/cli.md.new docs/cli.md
+
+.PHONY: report-picture
+report-picture: ## take the picture of the report in docs, of a demo database
+	scripts/need postgres
+	scripts/need chromium
+	$(GO) -C internal/report/browser run . -picture $(CURDIR)/docs/report.png
 
 .PHONY: verify
 verify: ## check that generated code and migrations are up to date

@@ -32,6 +32,7 @@ func ExampleApply() {
 	// applied 20261127150000_canary.sql
 	// applied 20261127200300_account_key.sql
 	// applied 20261127210000_progress.sql
+	// applied 20261127214000_verification_history.sql
 	// applied 20261127220000_audit.sql
 }
 
@@ -53,6 +54,6 @@ func ExampleReadStatus() {
 		}
 	}
 	// Output:
-	// 0 applied, 11 pending true
-	// 11 applied, 0 pending false
+	// 0 applied, 12 pending true
+	// 12 applied, 0 pending false
 }

@@ -74,6 +74,7 @@ type ColumnCount struct {
 	Null         int64            `json:"null"`
 	Bound        int64            `json:"bound"`         // bound to table, column and tenant; counted again by its key
 	Earlier      int64            `json:"earlier_name"`  // of these under an earlier name of the column
+	PrimaryKey   string           `json:"primary_key"`   // the primary key's ID
 	Primary      int64            `json:"primary"`       // under the primary key
 	Previous     map[string]int64 `json:"previous"`      // under an earlier key, by its ID
 	Tenant       int64            `json:"tenant_key"`    // under the data key of the row's tenant
@@ -194,7 +195,10 @@ type verifier struct {
 func (v *verifier) begin() {
 	v.columns = make([]ColumnCount, len(v.table.columns))
 	for i, c := range v.table.columns {
-		v.columns[i] = ColumnCount{Table: v.table.label(), Column: c.Name, Previous: noneOf(v.ring)}
+		v.columns[i] = ColumnCount{
+			Table: v.table.label(), Column: c.Name, PrimaryKey: v.primary.ID(),
+			Previous: noneOf(v.ring),
+		}
 		if v.columns[i].States = v.cfg.States.Given(&c); c.Bound && v.columns[i].States.Binding == states.Unset {
 			v.columns[i].States.Binding = states.Require
 		}

@@ -72,7 +72,7 @@ func TestVerifyCounts(t *testing.T) {
 	ids := ring.Keys()
 	for _, c := range counts {
 		want := rotate.ColumnCount{
-			Table: c.Table, Column: "secret", DecodedAs: "text in UTF-8",
+			Table: c.Table, Column: "secret", DecodedAs: "text in UTF-8", PrimaryKey: ids[0].ID(),
 			Previous: map[string]int64{ids[1].ID(): 0, ids[2].ID(): 0},
 		}
 		if c.Table == "t_text" {

@@ -36,10 +36,12 @@ func TestVerifications(t *testing.T) {
 		if err := rotate.RecordVerification(t.Context(), env.DB, counts, at); err != nil {
 			t.Fatal(err)
 		}
-		want := map[string]rotate.Verification{
-			"user_credentials.api_key":    {At: at.UTC(), Secrets: 1, Ready: true},
-			"user_credentials.secret_key": {At: at.UTC(), Secrets: 1, Ready: true},
+		id := env.Ring.Primary().ID()
+		found := rotate.Verification{
+			At: at.UTC(), Secrets: 1, Ready: true, Primary: id,
+			Under: map[string]int64{id: 1},
 		}
+		want := map[string]rotate.Verification{"user_credentials.api_key": found, "user_credentials.secret_key": found}
 		got, err := rotate.LastVerified(t.Context(), env.DB)
 		if err != nil {
 			t.Fatal(err)
@@ -54,6 +56,30 @@ func TestVerifications(t *testing.T) {
 		}
 		if got, err = rotate.LastVerified(t.Context(), env.DB); err != nil || cmp.Diff(want, got) != "" {
 			t.Errorf("after an older one: %v, %v", cmp.Diff(want, got), err)
+		}
+		// All are kept, and of two at the same second the one that was recorded
+		// last.
+		counts[0].Rows, counts[0].Damaged = 2, 1
+		if err := rotate.RecordVerification(t.Context(), env.DB, counts, at.Add(-time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		older := found
+		older.At, older.Secrets, older.Failed, older.Ready = at.UTC().Add(-time.Hour), 2, 1, false
+		older.Under = map[string]int64{id: 1, rotate.UnderDamaged: 1}
+		all, err := rotate.Verifications(t.Context(), env.DB, 2)
+		both := []rotate.Verification{older, found}
+		if diff := cmp.Diff(both, all[counts[0].Table+"."+counts[0].Column]); diff != "" {
+			t.Errorf("all: %v, %s", err, diff)
+		}
+		// What an earlier version recorded lacks the keys.
+		env.Exec(t, "UPDATE credent_verifications SET found = ''")
+		got, err = rotate.LastVerified(t.Context(), env.DB)
+		if v := got["user_credentials.api_key"]; err != nil || v.Primary != "" || v.Secrets != 1 {
+			t.Errorf("of an earlier version: %+v, %v", got, err)
+		}
+		env.Exec(t, "UPDATE credent_verifications SET found = 'gAAAAA-token'")
+		if _, err := rotate.LastVerified(t.Context(), env.DB); err == nil || strings.Contains(err.Error(), "gAAAAA") {
+			t.Errorf("malformed: %v", err)
 		}
 		env.Exec(t, "DROP TABLE credent_verifications")
 		if err := rotate.RecordVerification(t.Context(), env.DB, counts, at); !errors.Is(err, rotate.ErrNoTable) {

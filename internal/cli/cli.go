@@ -79,7 +79,7 @@ Exit codes:
   credent credential add --user u-1 --type alpaca`,
 		Version: version.String(),
 	}, a.quickstart(), a.key(), a.migrate(), a.account(), a.credential(), a.doctor(),
-		a.rotate(), a.verify(), a.encrypt(), a.decrypt(), a.inventory(), a.tenant(), a.state(), a.audit())
+		a.rotate(), a.verify(), a.encrypt(), a.decrypt(), a.inventory(), a.tenant(), a.state(), a.audit(), a.report())
 	root.SilenceErrors = true
 	root.SilenceUsage = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return flagError(err) })

@@ -30,6 +30,7 @@ var readers = map[string]string{
 	"inventory":         "",
 	"migrate apply":     "dry-run",
 	"migrate status":    "",
+	"report":            "",
 	"rotate":            "dry-run",
 	"state list":        "",
 	"tenant list":       "",

@@ -30,9 +30,10 @@ same of digests in blind indexes and of canaries. It needs the tables but not th
 ENCRYPTION_KEY or the key of their user, under the present name of their column, and as the states of their columns say
 ("credent state list"). That a digest is missing, as of rows that another program wrote, is no reason for it.
 
-It changes no secret. When it is done it records when it began, how many secrets there were, how many did not open, and whether
-the column was such that the exit code is 0, in the table
-credent_verifications if the migrations have made it, for "credent inventory --verified"; with --no-record it writes nothing.
+It changes no secret. When it is done it records when it began, how many secrets there were, how many did not open, which keys
+they were under, and whether the column was such that the exit code is 0, in the table
+credent_verifications if the migrations have made it, for "credent inventory --verified" and "credent report"; with --no-record
+it writes nothing.
 
 With --quarantine it lists every secret that does not open, is plaintext where tokens are required, can be read though the key of
 its user was destroyed, or does not decode: a JSON object in each line, with table, column, row and reason. What could not be

@@ -8,8 +8,8 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
-	"github.com/credent-go/credent/internal/reveal"
 	"github.com/credent-go/credent/internal/observe"
+	"github.com/credent-go/credent/internal/reveal"
 	"github.com/credent-go/credent/internal/states"
 )
 

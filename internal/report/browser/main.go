@@ -1,0 +1,105 @@
+// Command browser takes the picture of a report in docs, and shows the page of
+// a demo in Chromium. Its tests look at the page as a browser shows it. It is a
+// module of its own, so that Credent links nothing of it.
+//
+//	go run . -picture ../../../docs/report.png
+//	go run . -all FOLDER      each width, in light and dark, and on paper
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log"
+	"os"
+	"path/filepath"
+
+	"github.com/credent-go/credent/internal/pgserver"
+)
+
+// widths are a phone's, a tablet's and a desktop's, in CSS pixels.
+var widths = []int64{360, 768, 1280}
+
+func main() {
+	log.SetFlags(0)
+	log.SetPrefix("browser: ")
+	picture := flag.String("picture", "", "write the picture of the documents to this `file`")
+	all := flag.String("all", "", "write pictures of the page, and the page, to this `folder`")
+	flag.Parse()
+	if err := run(context.Background(), *picture, *all); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func run(ctx context.Context, picture, all string) (err error) {
+	server, err := pgserver.Start(ctx, pgserver.Private())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, server.Stop()) }()
+	r, err := newReport(ctx, server)
+	if err != nil {
+		return err
+	}
+	folder, err := os.MkdirTemp("", "credent-report-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
+	b, err := newBrowser(ctx, filepath.Join(folder, "profile"))
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	file, err := b.open(folder, r)
+	if err != nil {
+		return err
+	}
+	if picture != "" {
+		// Down to the first chart.
+		shot, err := b.picture(1040, 1230, false)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(picture, shot, 0o644); err != nil { //nolint:gosec // a picture for everybody
+			return err
+		}
+	}
+	if all == "" {
+		return nil
+	}
+	return b.writeAll(all, file)
+}
+
+// writeAll writes what a person should look at.
+func (b *browser) writeAll(folder, file string) error {
+	if err := os.MkdirAll(folder, 0o755); err != nil { //nolint:gosec // pictures for everybody
+		return err
+	}
+	page, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	files := map[string][]byte{"report.html": page}
+	for _, width := range widths {
+		for _, dark := range []bool{false, true} {
+			name := fmt.Sprintf("%d-light.png", width)
+			if dark {
+				name = fmt.Sprintf("%d-dark.png", width)
+			}
+			if files[name], err = b.picture(width, 0, dark); err != nil {
+				return err
+			}
+		}
+	}
+	if files["paper.pdf"], err = b.pdf(); err != nil {
+		return err
+	}
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(folder, name), content, 0o644); err != nil { //nolint:gosec // as above
+			return err
+		}
+	}
+	return nil
+}
