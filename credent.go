@@ -126,11 +126,11 @@ var (
 	// ErrNoOpener means that a secret was scanned from rows of database/sql and
 	// has no keyring; see encrypted.OpenerOf.
 	ErrNoOpener = fieldcrypt.ErrNoOpener
-	// ErrNotRecorded means that a keyring of a client with a trail was to open a
-	// secret where the trail would not tell of it; see encrypted.RecordedBy.
+	// ErrNotRecorded means that a keyring of a client with a trail was to open
+	// a secret where the trail would not tell of it; see encrypted.RecordedBy.
 	ErrNotRecorded = fieldcrypt.ErrNotRecorded
-	// ErrTrailRequired means that the database requires an audit trail, and that
-	// the client has none; see [client.Config.Trail].
+	// ErrTrailRequired means that the database requires an audit trail, and
+	// that the client has none; see [client.Config.Trail].
 	ErrTrailRequired = states.ErrTrailRequired
 	// ErrRowsChanged means that other rows matched a change when it ran than
 	// when the trail looked them up: roll the transaction back and try again.

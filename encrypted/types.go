@@ -65,8 +65,8 @@ type ColumnStates = states.Column
 //   - Reader: who queried, with its fields Context, Actor, User and
 //     Request
 //   - Table, Column, Row string: of the secret; Row is the primary key
-//   - Tenant string: of the row, if the column's keys depend on it or the client
-//     has a trail
+//   - Tenant string: of the row, if the column's keys depend on it or the
+//     client has a trail
 //   - KeyID string: of the key that opened it
 //   - Err error: what Reveal returned
 //   - Plaintext bool: the column is in a plaintext window, and held plaintext

@@ -90,7 +90,7 @@ func (w *world) entries(t *testing.T) []audit.Entry {
 	return all
 }
 
-// stored returns the entries in the database, without those of the chain.
+// stored returns the entries in the database, without the chain's own.
 func stored(t *testing.T, db *sql.DB) (all []audit.Entry) {
 	t.Helper()
 	rows, err := db.QueryContext(t.Context(), "SELECT id, action, actor, tenant, table_name, column_name, row_id, "+

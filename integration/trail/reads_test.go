@@ -17,7 +17,7 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// seed makes an account with a credential, of which nobody is told.
+// seed makes an account with a credential, and nobody is told.
 func (w *world) seed(t *testing.T) *ent.UserCredential {
 	t.Helper()
 	return w.Credential(t, w.Account(t, "u-1"), "key", "secret")
@@ -45,7 +45,8 @@ func TestTrailOfReveals(t *testing.T) {
 		_ = testdb.Reveal(t, list[0].APIKey)
 		_ = testdb.Reveal(t, list[0].SecretKey)
 		_ = testdb.Reveal(t, list[0].SecretKey)
-		w.want(t, "entities", revealOf(seeded, "api_key"), revealOf(seeded, "secret_key"), revealOf(seeded, "secret_key"))
+		w.want(t, "entities", revealOf(seeded, "api_key"), revealOf(seeded, "secret_key"),
+			revealOf(seeded, "secret_key"))
 
 		// Who read, and not who reveals.
 		kept := list[0]

@@ -168,7 +168,8 @@ func TestTrailOfUpserts(t *testing.T) {
 		}
 		id := upsert("Ada")
 		e := audit.Entry{
-			Action: audit.ActionCreate, Table: accounts, Row: id.String(), Tenant: "u-1", Note: "upsert: " + accountFields,
+			Action: audit.ActionCreate, Table: accounts, Row: id.String(), Tenant: "u-1",
+			Note: "upsert: " + accountFields,
 		}
 		w.want(t, "makes a row", e)
 		if again := upsert("Grace"); again != id {
@@ -333,7 +334,8 @@ func TestTrailHoldsNoValue(t *testing.T) {
 		}
 		for _, e := range all {
 			text := strings.Join([]string{
-				string(e.Action), e.Actor, e.Tenant, e.Table, e.Column, e.Row, e.KeyID, string(e.Outcome), e.Request, e.Note,
+				string(e.Action), e.Actor, e.Tenant, e.Table, e.Column, e.Row, e.KeyID, string(e.Outcome),
+				e.Request, e.Note,
 			}, " ")
 			testdb.FindCanary(t, "an entry", text)
 			if strings.Contains(text, "gAAAA") {

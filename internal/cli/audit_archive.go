@@ -41,8 +41,8 @@ found again.`,
   credent audit archive --before 400d --to "audit-$(date +%F).jsonl" --yes --json`,
 	}, x.run)
 	f := cmd.Flags()
-	f.Var(&x.before, "before", "take out months that ended before this `time`: 2027-01-31T16:00:00Z, a date, from 00:00 "+
-		"UTC, or how long ago, such as 400d")
+	f.Var(&x.before, "before", "take out months that ended before this `time`: 2027-01-31T16:00:00Z, a date, from "+
+		"00:00 UTC, or how long ago, such as 400d")
 	f.StringVar(&x.path, "to", "", "write to this `FILE`, which must not be there")
 	f.BoolVar(&x.yes, "yes", false, "do not ask")
 	f.BoolVar(&x.anyway, "despite-findings", false, "also if the trail doesn't verify")

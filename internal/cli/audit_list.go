@@ -104,8 +104,8 @@ one comes when no transaction that began before its own is still open.`,
   credent audit list --since 1m --follow`,
 	}, l.run)
 	f := cmd.Flags()
-	f.Var(&l.since, "since", "only entries from this `time` on: 2027-01-31T16:00:00Z, a date, from 00:00 UTC, or how long "+
-		"ago, such as 30d or 12h")
+	f.Var(&l.since, "since", "only entries from this `time` on: 2027-01-31T16:00:00Z, a date, from 00:00 UTC, or how "+
+		"long ago, such as 30d or 12h")
 	f.Var(&l.until, "until", "only entries before this `time`")
 	f.StringVar(&l.filter.Actor, "actor", "", "only what this `actor` did")
 	f.StringVar(&l.filter.Tenant, "tenant", "", "only what was done to secrets of this `tenant`")
@@ -223,14 +223,14 @@ func (l *auditLister) finish(ctx context.Context, db *database, more bool) error
 			return err
 		}
 		if late {
-			l.notef("credent: note: the newest entries are not listed, as long as an older transaction is open on the " +
-				"server; without --limit and --after they are\n")
+			l.notef("credent: note: the newest entries are not listed, as long as an older transaction is open on " +
+				"the server; without --limit and --after they are\n")
 		}
 	}
 	hides, err := db.hidesEntries(ctx)
 	if hides {
-		l.notef("credent: note: row-level security hides entries from this role: connect as the owner, or as a member of " +
-			"credent_auditor without app.user_id\n")
+		l.notef("credent: note: row-level security hides entries from this role: connect as the owner, or as a " +
+			"member of credent_auditor without app.user_id\n")
 	}
 	return err
 }
@@ -271,7 +271,8 @@ func entryCells(e audit.Stored) []string {
 		row = count(int(e.Rows), "row")
 	}
 	cells := []string{
-		e.At.UTC().Format("2006-01-02T15:04:05.000000Z"), string(e.Action), string(e.Outcome), e.Actor, e.Tenant, where, row, e.KeyID, e.Request, e.Note,
+		e.At.UTC().Format("2006-01-02T15:04:05.000000Z"), string(e.Action), string(e.Outcome), e.Actor, e.Tenant, where,
+		row, e.KeyID, e.Request, e.Note,
 	}
 	for i, cell := range cells {
 		if cells[i] = "-"; cell != "" {

@@ -41,8 +41,8 @@ that were archived are looked at if their files are given with --archive.`,
   credent audit verify --checkpoint checkpoints.jsonl --archive 2026-01.jsonl --json`,
 	}, v.run)
 	f := cmd.Flags()
-	f.StringArrayVar(&v.checkpoints, "checkpoint", nil, "a `FILE` of checkpoints that were kept outside of the database, "+
-		"or - for standard input; may be repeated")
+	f.StringArrayVar(&v.checkpoints, "checkpoint", nil, "a `FILE` of checkpoints that were kept outside of the "+
+		"database, or - for standard input; may be repeated")
 	f.StringArrayVar(&v.archives, "archive", nil, "a `FILE` of \"credent audit archive\"; may be repeated")
 	f.BoolVar(&v.asJSON, "json", false, "print JSON")
 	v.retryFor.add(cmd)
@@ -173,12 +173,14 @@ func (v *auditVerifier) printVerifiedTrail(r verifiedTrail) error {
 	}
 	line("Writers", "%s", writers)
 	if r.Unlinked > 0 {
-		line("Unlinked", "%d: nobody would see their removal; `credent audit checkpoint` ties them to a chain", r.Unlinked)
+		line("Unlinked", "%d: nobody would see their removal; `credent audit checkpoint` ties them to a chain",
+			r.Unlinked)
 	}
 	if r.Checkpoints > 0 {
 		line("Checkpoints", "%d", r.Checkpoints)
 	} else {
-		line("Checkpoints", "none given: nobody would see that the newest entries were removed, or a backup was restored")
+		line("Checkpoints", "none given: nobody would see that the newest entries were removed, or a backup was "+
+			"restored")
 	}
 	if len(r.Archived) > 0 {
 		var entries int64

@@ -44,8 +44,8 @@ expired: LEFT says how long each is valid, or "expired". docs/expiry.md says how
 		})
 	})
 	cmd.Flags().StringVar(&user, "user", "", "only credentials of the user with this `ID`")
-	cmd.Flags().Var(&expiring, "expiring", "only active ones that expire within this `duration`, such as 30d or 12h, or "+
-		"have expired")
+	cmd.Flags().Var(&expiring, "expiring", "only active ones that expire within this `duration`, such as 30d or 12h, "+
+		"or have expired")
 	l.listFlags.add(cmd, "this `ID`")
 	return cmd
 }

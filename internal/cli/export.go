@@ -132,7 +132,8 @@ func (x *exporter) run(ctx context.Context, _ []string) error {
 	})
 }
 
-// tell tells the trail that the export begins, before a row is written, or ends.
+// tell tells the trail that the export begins, before a row is written, or
+// ends.
 func (x *exporter) tell(ctx context.Context, what string, failed error) error {
 	note := "export " + what + ", secrets redacted"
 	if x.reveal {

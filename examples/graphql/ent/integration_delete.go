@@ -10,6 +10,7 @@ import (
 	"entgo.io/ent/schema/field"
 	"example.com/graphql/ent/integration"
 	"example.com/graphql/ent/predicate"
+	"github.com/credent-go/credent/encrypted"
 )
 
 // IntegrationDelete is the builder for deleting a Integration entity.
@@ -41,6 +42,8 @@ func (_d *IntegrationDelete) ExecX(ctx context.Context) int {
 
 func (_d *IntegrationDelete) sqlExec(ctx context.Context) (int, error) {
 	_spec := sqlgraph.NewDeleteSpec(integration.Table, sqlgraph.NewFieldSpec(integration.FieldID, field.TypeUUID))
+	ctx = encrypted.CompleteDelete(ctx, "example.com/graphql/ent", _spec)
+
 	if ps := _d.mutation.predicates; len(ps) > 0 {
 		_spec.Predicate = func(selector *sql.Selector) {
 			for i := range ps {

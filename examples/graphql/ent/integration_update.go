@@ -221,7 +221,8 @@ func (_u *IntegrationUpdate) sqlSave(ctx context.Context) (_node int, err error)
 	if v, ok := _u.mutation.APIKey(); ok && v.IsZero() {
 		return _node, &ValidationError{Name: "api_key", err: errors.New(`ent: missing required field "Integration.api_key"`)}
 	}
-	if none, err := encrypted.CompleteUpdate(ctx, "example.com/graphql/ent", _u.driver, _spec, false); none || err != nil {
+	var none bool
+	if ctx, none, err = encrypted.CompleteUpdate(ctx, "example.com/graphql/ent", _u.driver, _spec, false); none || err != nil {
 		return _node, err
 	}
 
@@ -466,7 +467,8 @@ func (_u *IntegrationUpdateOne) sqlSave(ctx context.Context) (_node *Integration
 	if v, ok := _u.mutation.APIKey(); ok && v.IsZero() {
 		return _node, &ValidationError{Name: "api_key", err: errors.New(`ent: missing required field "Integration.api_key"`)}
 	}
-	if none, err := encrypted.CompleteUpdate(ctx, "example.com/graphql/ent", _u.driver, _spec, true); none || err != nil {
+	var none bool
+	if ctx, none, err = encrypted.CompleteUpdate(ctx, "example.com/graphql/ent", _u.driver, _spec, true); none || err != nil {
 		return _node, err
 	}
 

@@ -1,5 +1,5 @@
-// Package otherschema tests the audit trail of a client of another schema, which
-// shares the database.
+// Package otherschema tests the audit trail of a client of another schema,
+// which shares the database.
 package otherschema
 
 import (
@@ -20,7 +20,7 @@ import (
 // TestMain can be the command credent.
 func TestMain(m *testing.M) { testdb.Main(m) }
 
-// told returns the entries in the database, without those of the chain.
+// told returns the entries in the database, without the chain's own.
 func told(t *testing.T, env *testdb.Env, trail *audit.Trail) (all []audit.Entry) {
 	t.Helper()
 	if err := trail.Flush(t.Context()); err != nil {
@@ -113,7 +113,8 @@ func TestTrailOfAnotherSchema(t *testing.T) {
 			actions = append(actions, e.Action)
 		}
 		slices.Sort(actions)
-		if !slices.Equal(actions, []audit.Action{"create", "create", "create", "delete", "delete", "delete", "reveal"}) {
+		if !slices.Equal(actions, []audit.Action{"create", "create", "create", "delete", "delete",
+			"delete", "reveal"}) {
 			t.Errorf("got %v", actions)
 		}
 	})

@@ -65,7 +65,7 @@ func ChangeOf(ctx context.Context) *Change {
 type Query func(ctx context.Context, query string, args, rows any) error
 
 // look returns the rows that the change is about to be made to, locked as far
-// as the database can, and those of other tables that go with them.
+// as the database can, and other tables' rows that go with them.
 func (c *Change) look(ctx context.Context, d string, query Query) (*looked, error) {
 	tenant := tenantOf(c.client, c.node.Table)
 	b := entsql.Dialect(d)

@@ -134,7 +134,7 @@ func isOwn(e *sqlgraph.EdgeSpec) bool {
 	return e.Rel == sqlgraph.M2O || e.Rel == sqlgraph.O2O && (e.Inverse || e.Bidi)
 }
 
-// names returns the columns that a spec sets, without those of digests.
+// names returns the columns that a spec sets, without digests'.
 func names(client, table string, fields []*sqlgraph.FieldSpec, edges []*sqlgraph.EdgeSpec) string {
 	indexes := column.InTable(client, table)
 	list := make([]string, 0, len(fields)+len(edges))
