@@ -157,7 +157,7 @@ func (s *Sealer) Prepare(ctx context.Context, tx dialect.ExecQuerier, d string, 
 	if s.Policy, err = s.live.policy(ctx, statement.Conn{Next: tx, Dialect: d}); err != nil {
 		return err
 	}
-	if s.live.lacksTrail(s.Policy) {
+	if s.live.trail == nil && s.Policy.Record != nil {
 		return record.ErrNoTrail
 	}
 	return s.Sealer.Prepare(ctx, tx, d, tenants)

@@ -75,13 +75,11 @@ func newLive(pool dialect.ExecQuerier, cfg Config, follows bool) (*live, error) 
 // recorder implements policies. If the database requires a trail and the client
 // has none, nothing is written or revealed.
 func (l *live) recorder(p *seal.Policy) record.Trail {
-	if l.lacksTrail(p) {
+	if l.trail == nil && p.Record != nil {
 		return record.Refusing{}
 	}
 	return l.trail
 }
-
-func (l *live) lacksTrail(p *seal.Policy) bool { return l.trail == nil && p.Record != nil }
 
 // mayRecord reports whether the client has a trail, or may have to.
 func (l *live) mayRecord() bool {

@@ -76,8 +76,6 @@ func DigestOf(value any, c column.Column, tenant any) any {
 			return &column.Refusal{Err: c.Wrap("index", fmt.Errorf("%w: it has none", blindindex.ErrBlindIndex))}
 		}
 		return (*column.Digest)(arg)
-	case nil:
-		return nil
 	default:
 		return arg
 	}
@@ -92,10 +90,8 @@ func Create(drv dialect.Driver, client string, spec *sqlgraph.CreateSpec) {
 	columns := column.InTable(client, spec.Table)
 	if len(columns) > 0 {
 		of := ownerOf(columns, spec)
-		spec.Fields = complete(columns, spec.Fields, column.Place{
-			Schema: spec.Schema, Tenant: of.Tenant,
-			Owned: of.Known,
-		})
+		at := column.Place{Schema: spec.Schema, Tenant: of.Tenant, Owned: of.Known}
+		spec.Fields = complete(columns, spec.Fields, at)
 	}
 	if len(spec.OnConflict) > 0 {
 		spec.OnConflict = upsert(client, spec.OnConflict, []*sqlgraph.CreateSpec{spec})
@@ -203,11 +199,6 @@ func TenantText(value any) (string, bool) {
 		return value, true
 	case []byte:
 		return string(value), value != nil
-	case *string:
-		if value != nil {
-			return *value, true
-		}
-		return "", false
 	case *sql.NullString: // ent scans a text into one
 		return value.String, value.Valid
 	case sql.NamedArg:

@@ -9,9 +9,9 @@ package seal
 import (
 	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
+	"github.com/credent-go/credent/internal/fieldcrypt/boundkey"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
@@ -139,7 +139,7 @@ func (p *Policy) scoped(
 	if !known {
 		return keys{}, NoTenant(c)
 	}
-	bound, err := p.Locator.bind(set, location{c.Table, c.Name, tenant})
+	bound, err := p.Locator.bind(set, boundkey.Location{Table: c.Table, Column: c.Name, Tenant: tenant})
 	if err != nil {
 		return keys{}, err
 	}
@@ -265,49 +265,10 @@ func (k keys) decrypt(token string) (string, *fernet.Key, error) {
 	return "", nil, errMoved
 }
 
-// location is where bound tokens belong. It is comparable, so that looking one
-// up allocates nothing.
-type location struct{ table, column, tenant string }
+// Locator opens and re-encrypts what is stored at a place. The zero value is
+// ready for use. It is safe for concurrent use.
+type Locator struct{ keys boundkey.Cache }
 
-// Locator remembers the keys derived for locations. The zero value is ready
-// for use. It is safe for concurrent use.
-type Locator struct {
-	mu    sync.RWMutex
-	known map[derived]*keyring.Set
-}
-
-type derived struct {
-	from *keyring.Set
-	location
-}
-
-// maxDerived is the number of locations that a Locator remembers; with more it
-// starts over. A derivation takes ten times as long as a token's encryption,
-// some microseconds, and 5 KiB.
-const maxDerived = 1024
-
-// bind returns the keys of a location's bound tokens: HKDF-SHA-256 (RFC 5869)
-// of each key, without salt. The label has a version, so that another
-// derivation can be told apart. Names of tables and columns have no NUL byte,
-// so no two locations share their info.
-func (l *Locator) bind(set *keyring.Set, at location) (*keyring.Set, error) {
-	of := derived{set, at}
-	l.mu.RLock()
-	known := l.known[of]
-	l.mu.RUnlock()
-	if known != nil {
-		return known, nil
-	}
-	info := "credent bound token v1\x00" + at.table + "\x00" + at.column + "\x00" + at.tenant
-	bound, err := set.Derive(func(k *fernet.Key) (*fernet.Key, error) { return fernet.Derive(k, info) })
-	if err != nil {
-		return nil, err
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.known == nil || len(l.known) >= maxDerived {
-		l.known = make(map[derived]*keyring.Set)
-	}
-	l.known[of] = bound
-	return bound, nil
+func (l *Locator) bind(set *keyring.Set, at boundkey.Location) (*keyring.Set, error) {
+	return l.keys.Of(set, at)
 }

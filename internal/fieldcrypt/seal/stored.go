@@ -7,6 +7,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/credent-go/credent/internal/fieldcrypt/boundkey"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
@@ -51,7 +52,7 @@ func (l *Locator) bindAt(set *keyring.Set, p Place) (*keyring.Set, error) {
 	if !p.isBindable() {
 		return nil, NoTenant(&p.Column)
 	}
-	return l.bind(set, location{p.Column.Table, p.Column.Name, p.Tenant.String})
+	return l.bind(set, boundkey.Location{Table: p.Column.Table, Column: p.Column.Name, Tenant: p.Tenant.String})
 }
 
 // openEarlier opens a token bound under an earlier name of a column.
@@ -59,7 +60,7 @@ func (l *Locator) openEarlier(
 	set *keyring.Set, c *column.Column, tenant, token string,
 ) (plaintext string, index int, err error) {
 	for old := range c.Earlier() {
-		of, err := l.bind(set, location{old.Table, old.Name, tenant})
+		of, err := l.bind(set, boundkey.Location{Table: old.Table, Column: old.Name, Tenant: tenant})
 		if err != nil {
 			return "", 0, err
 		}
@@ -79,13 +80,13 @@ func (l *Locator) Bind(r *keyring.Ring, c column.Column, tenant string) (*keyrin
 	if err != nil {
 		return nil, err
 	}
-	bound, err := l.bind(set, location{c.Table, c.Name, tenant})
+	bound, err := l.bind(set, boundkey.Location{Table: c.Table, Column: c.Name, Tenant: tenant})
 	if err != nil {
 		return nil, err
 	}
 	keys := slices.Clone(bound.Keys())
 	for old := range c.Earlier() {
-		if bound, err = l.bind(set, location{old.Table, old.Name, tenant}); err != nil {
+		if bound, err = l.bind(set, boundkey.Location{Table: old.Table, Column: old.Name, Tenant: tenant}); err != nil {
 			return nil, err
 		}
 		keys = append(keys, bound.Keys()...)
