@@ -10,6 +10,7 @@ BUILDVCS ?= $(shell git status --porcelain >/dev/null 2>&1 && echo true || echo 
 
 # Modules of their own: what needs more dependencies than a service should get, and examples.
 MODULES := kms bench examples/service examples/oauth examples/graphql
+EACH    := printf '%s\n' $(MODULES) | xargs -P 2 -I {}
 
 # The packages beside whose code the tests stand, and those that run programs or use many databases. The race detector
 # sees only goroutines: of the latter it gets the tests that start some, and those in ALSO, whose parallel subtests share
@@ -97,9 +98,9 @@ migration: ## write the next migration files: make migration name=add_column
 lint: ## check style, words and their width, and that go.mod is tidy
 	$(GO) run ./internal/words
 	$(GO) mod tidy -diff
-	$(foreach m,$(MODULES),$(GO) -C $(m) mod tidy -diff &&) true
+	$(EACH) $(GO) -C {} mod tidy -diff
 	$(GO) tool -modfile=tools.mod golangci-lint run ./...
-	$(foreach m,$(filter-out kms,$(MODULES)),$(GO) -C $(m) vet ./... &&) true
+	$(subst kms,,$(EACH)) $(GO) -C {} vet ./...
 	cd kms && $(GO) tool -modfile=$(CURDIR)/tools.mod golangci-lint run ./...
 	$(GO) run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 -shellcheck= -pyflakes=
 
@@ -119,7 +120,7 @@ sequential: ## run the tests that make race leaves out
 
 .PHONY: modules
 modules: ## run the tests of the modules of their own
-	$(foreach m,$(MODULES),$(GO) -C $(m) test $(TESTFLAGS) ./... &&) true
+	$(EACH) $(GO) -C {} test $(TESTFLAGS) ./...
 
 .PHONY: size
 size: ## compare the binaries of a service with one encrypted field and of plain ent's; fails above 1.15
