@@ -175,7 +175,7 @@ bench-quick: ## the same with fewer rows and rounds, within 2 minutes; writes no
 	$(GO) -C bench run . -quick
 
 .PHONY: scale
-scale: ## measure the commands on 10 million rows, and write bench/scale/report.md; about half an hour, 25 GB of disk
+scale: ## measure the commands on 10 million rows, and write bench/scale/report.md; up to an hour, 25 GB of disk
 	scripts/need postgres
 	$(GO) -C bench run ./scale
 
