@@ -10,13 +10,13 @@ BUILDVCS ?= $(shell git status --porcelain >/dev/null 2>&1 && echo true || echo 
 
 # Modules of their own: what needs more dependencies than a service should get, and examples.
 MODULES := kms bench examples/service examples/oauth examples/graphql
-EACH    := printf '%s\n' $(MODULES) | xargs -P 2 -I {}
+each     = printf '%s\n' $(1) | xargs -P 2 -I {}
 
 # The packages beside whose code the tests stand, and those that run programs or use many databases. The race detector
 # sees only goroutines: of the latter it gets the tests that start some, and those in ALSO, whose parallel subtests share
 # what is global in the product. Every other test runs once, without it.
 PROGRAMS   := codegen internal/cli internal/release
-BESIDE      = $(shell $(GO) list ./... | grep -vE '/(codegen|internal/cli|internal/release|integration/.*)$$')
+BESIDE      = $(shell $(GO) list ./... | grep -vE '/($(shell echo $(PROGRAMS) | tr ' ' '|')|integration/.*)$$')
 CONCURRENT  = $(GO) run ./internal/concurrent -also $(ALSO) $(FOLDERS)
 ALSO       := TestEachClientHasItsKeyring,TestCopy,TestBoundService,TestServicesCannotDisagree,TestSetStateWaits,TestReadPaths
 ALSO       := $(ALSO),TestWritePaths,TestRequireRowSecurityHolds
@@ -98,9 +98,9 @@ migration: ## write the next migration files: make migration name=add_column
 lint: ## check style, words and their width, and that go.mod is tidy
 	$(GO) run ./internal/words
 	$(GO) mod tidy -diff
-	$(EACH) $(GO) -C {} mod tidy -diff
+	$(call each,$(MODULES)) $(GO) -C {} mod tidy -diff
 	$(GO) tool -modfile=tools.mod golangci-lint run ./...
-	$(subst kms,,$(EACH)) $(GO) -C {} vet ./...
+	$(call each,$(filter-out kms,$(MODULES))) $(GO) -C {} vet ./...
 	cd kms && $(GO) tool -modfile=$(CURDIR)/tools.mod golangci-lint run ./...
 	$(GO) run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 -shellcheck= -pyflakes=
 
@@ -120,7 +120,7 @@ sequential: ## run the tests that make race leaves out
 
 .PHONY: modules
 modules: ## run the tests of the modules of their own
-	$(EACH) $(GO) -C {} test $(TESTFLAGS) ./...
+	$(call each,$(MODULES)) $(GO) -C {} test $(TESTFLAGS) ./...
 
 .PHONY: size
 size: ## compare the binaries of a service with one encrypted field and of plain ent's; fails above 1.15
