@@ -10,12 +10,13 @@ BUILDVCS ?= $(shell git status --porcelain >/dev/null 2>&1 && echo true || echo 
 
 # Modules of their own: what needs more dependencies than a service should get, and examples.
 MODULES := kms otelcredent bench examples/service examples/oauth examples/graphql internal/report/browser
+each     = printf '%s\n' $(1) | xargs -P 2 -I {}
 
 # The packages beside whose code the tests stand, and those that run programs or use many databases. The race detector
 # sees only goroutines: of the latter it gets the tests that start some, and those in ALSO, whose parallel subtests share
 # what is global in the product. Every other test runs once, without it.
 PROGRAMS   := codegen internal/cli internal/release
-BESIDE      = $(shell $(GO) list ./... | grep -vE '/(codegen|internal/cli|internal/release|integration/.*)$$')
+BESIDE      = $(shell $(GO) list ./... | grep -vE '/($(shell echo $(PROGRAMS) | tr ' ' '|')|integration/.*)$$')
 CONCURRENT  = $(GO) run ./internal/concurrent -also $(ALSO) $(FOLDERS)
 ALSO       := TestEachClientHasItsKeyring,TestCopy,TestBoundService,TestServicesCannotDisagree,TestSetStateWaits,TestReadPaths
 ALSO       := $(ALSO),TestWritePaths,TestRequireRowSecurityHolds
@@ -104,9 +105,9 @@ migration: ## write the next migration files: make migration name=add_column
 lint: ## check style, words and their width, and that go.mod is tidy
 	$(GO) run ./internal/words
 	$(GO) mod tidy -diff
-	$(foreach m,$(MODULES),$(GO) -C $(m) mod tidy -diff &&) true
+	$(call each,$(MODULES)) $(GO) -C {} mod tidy -diff
 	$(GO) tool -modfile=tools.mod golangci-lint run ./...
-	$(foreach m,$(filter-out kms otelcredent,$(MODULES)),$(GO) -C $(m) vet ./... &&) true
+	$(call each,$(filter-out kms otelcredent,$(MODULES))) $(GO) -C {} vet ./...
 	cd kms && $(GO) tool -modfile=$(CURDIR)/tools.mod golangci-lint run ./...
 	cd otelcredent && $(GO) tool -modfile=$(CURDIR)/tools.mod golangci-lint run ./...
 	$(GO) run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 -shellcheck= -pyflakes=
@@ -127,7 +128,7 @@ sequential: ## run the tests that make race leaves out
 
 .PHONY: modules
 modules: ## run the tests of the modules of their own
-	$(foreach m,$(MODULES),$(GO) -C $(m) test $(TESTFLAGS) ./... &&) true
+	$(call each,$(MODULES)) $(GO) -C {} test $(TESTFLAGS) ./...
 
 .PHONY: size
 size: ## compare the binaries of a service with one encrypted field and of plain ent's; fails above 1.15
@@ -190,7 +191,7 @@ bench-quick: ## the same with fewer rows and rounds, within 2 minutes; writes no
 	$(GO) -C bench run . -quick
 
 .PHONY: scale
-scale: ## measure the commands on 10 million rows, and write bench/scale/report.md; about half an hour, 25 GB of disk
+scale: ## measure the commands on 10 million rows, and write bench/scale/report.md; up to an hour, 25 GB of disk
 	scripts/need postgres
 	$(GO) -C bench run ./scale
 

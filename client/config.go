@@ -38,7 +38,7 @@ type Config struct {
 	// encrypted.ErrUnknownKey, and encrypted.Off refuses it with
 	// encrypted.ErrEncrypted. The text that secrets print as isn't plaintext
 	// either: encrypted.ErrRedacted. As long as plaintext is written, a secret
-	// that begins like a token is refused with encrypted.ErrLooksLikeToken.
+	// that begins like a token is refused with credent.ErrLooksLikeToken.
 	// OnReveal sees which secrets were stored as plaintext.
 	//
 	// A negative or unknown state, and states that don't go together, are an

@@ -4,7 +4,7 @@
 // 10,000 rows. It prints a report and writes it to report.md beside its
 // sources. See docs/scale.md.
 //
-//	go run ./scale                 # about half an hour, and 25 GB of disk
+//	go run ./scale                 # up to an hour, and 25 GB of disk
 //	go run ./scale -rows 200000    # about a minute; writes nothing
 //
 // The commands run as processes of their own, as an operator runs them, with

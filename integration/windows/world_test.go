@@ -180,7 +180,7 @@ func (w *world) client(driver string, s states.Set) *ent.Client {
 }
 
 func (w *world) config(s states.Set) rotate.Config {
-	return rotate.Config{In: noteColumns, States: given(s), Batch: min(w.size/20, rotate.DefaultBatch)}
+	return rotate.Config{In: noteColumns, States: given(s), Batch: min(w.size/8, rotate.DefaultBatch)}
 }
 
 // begin starts Python, which writes plaintext and knows nothing of digests.
