@@ -99,7 +99,7 @@ func stored(t *testing.T, db *sql.DB) (all []audit.Entry) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer testdb.CloseAll(t, rows)
+	defer func() { _ = rows.Close() }()
 	for rows.Next() {
 		var e audit.Entry
 		if err := rows.Scan(&e.ID, &e.Action, &e.Actor, &e.Tenant, &e.Table, &e.Column, &e.Row, &e.Rows, &e.KeyID,

@@ -87,6 +87,23 @@ func TestTrailOfReveals(t *testing.T) {
 	})
 }
 
+// scanned returns the one API key of the table as database/sql scans it.
+func scanned(t *testing.T, client *ent.Client) (secret credent.Secret) {
+	t.Helper()
+	rows, err := client.QueryContext(t.Context(), "SELECT api_key FROM user_credentials")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = rows.Close() }()
+	if !rows.Next() {
+		t.Fatal("there is no row: ", rows.Err())
+	}
+	if err := rows.Scan(&secret); err != nil {
+		t.Fatal(err)
+	}
+	return secret
+}
+
 // A keyring whose client has a trail opens nothing that the trail isn't told
 // of.
 func TestTrailOfRawRows(t *testing.T) {
@@ -95,21 +112,7 @@ func TestTrailOfRawRows(t *testing.T) {
 		w := newWorld(t, env, credent.Config{})
 		seeded := w.seed(t)
 		ctx := as(t)
-		rows, err := w.client.QueryContext(ctx, "SELECT api_key FROM user_credentials")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer testdb.CloseAll(t, rows)
-		var secret credent.Secret
-		if !rows.Next() {
-			t.Fatal(rows.Err())
-		}
-		if err := rows.Scan(&secret); err != nil {
-			t.Fatal(err)
-		}
-		if err := errors.Join(rows.Close(), rows.Err()); err != nil {
-			t.Fatal(err)
-		}
+		secret := scanned(t, w.client)
 		_ = w.entries(t)
 		bare := secret.OpenedBy(encrypted.OpenerOf(env.Ring, usercredential.APIKeyColumn, "u-1"))
 		if text, err := bare.Reveal(); !errors.Is(err, encrypted.ErrNotRecorded) || text != "" {

@@ -217,8 +217,12 @@ func TestOthersPass(t *testing.T) {
 	w := expiring.New(time.Hour, func(context.Context, expiring.Event) { t.Error("told") }, time.Now)
 	read(t.Context(), t, w, []*credent.UserCredential{})
 	failed := errors.New("failed")
-	for _, value := range []any{3, []string{"a"}, []*credent.UserAccount{{}},
-		[]*credent.UserCredential{row(time.Now())}} {
+	for _, value := range []any{
+		3,
+		[]string{"a"},
+		[]*credent.UserAccount{{}},
+		[]*credent.UserCredential{row(time.Now())},
+	} {
 		for _, err := range []error{nil, failed} {
 			if _, ok := value.([]*credent.UserCredential); ok && err == nil {
 				continue

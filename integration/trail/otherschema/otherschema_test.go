@@ -113,8 +113,9 @@ func TestTrailOfAnotherSchema(t *testing.T) {
 			actions = append(actions, e.Action)
 		}
 		slices.Sort(actions)
-		if !slices.Equal(actions, []audit.Action{"create", "create", "create", "delete", "delete",
-			"delete", "reveal"}) {
+		if !slices.Equal(actions, []audit.Action{
+			"create", "create", "create", "delete", "delete", "delete", "reveal",
+		}) {
 			t.Errorf("got %v", actions)
 		}
 	})

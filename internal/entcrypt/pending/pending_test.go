@@ -26,8 +26,10 @@ func TestEntries(t *testing.T) {
 		},
 		"nested, inner": {[]string{"SAVEPOINT a", add, "SAVEPOINT b", add, "ROLLBACK TO b"}, []bool{true, false}},
 		"same name":     {[]string{"SAVEPOINT a", add, "SAVEPOINT a", add, "ROLLBACK TO a"}, []bool{true, false}},
-		"twice": {[]string{"SAVEPOINT a", add, "ROLLBACK TO a", add, "ROLLBACK TO a"},
-			[]bool{false, false}},
+		"twice": {
+			[]string{"SAVEPOINT a", add, "ROLLBACK TO a", add, "ROLLBACK TO a"},
+			[]bool{false, false},
+		},
 		"unknown":            {[]string{add, "ROLLBACK TO elsewhere", add}, []bool{false, true}},
 		"several statements": {[]string{add, "SELECT 1; ROLLBACK TO x", add}, []bool{false, true}},
 		"abort":              {[]string{add, "ABORT"}, []bool{false}},
