@@ -257,6 +257,36 @@ func Example_lastVerified() {
 	// Output: 2030-01-02 03:04:05 +0000 UTC <nil>
 }
 
+// Two verifications of a column, between which a row was damaged.
+func Example_verifications() {
+	ctx := context.Background()
+	ring := newKeyring(keyring.GenerateKey())
+	db := stored(client.Config{Keyring: ring})
+	for day := 1; day <= 2; day++ {
+		counts, err := rotate.Verify(ctx, db, ring, ent.EncryptedColumns()...)
+		if err != nil {
+			log.Fatal(err)
+		}
+		at := time.Date(2030, 1, day, 0, 0, 0, 0, time.UTC)
+		if err := rotate.RecordVerification(ctx, db, counts, at); err != nil {
+			log.Fatal(err)
+		}
+		if _, err := db.ExecContext(ctx, "UPDATE user_credentials SET api_key = 'gAAAAABx'"); err != nil {
+			log.Fatal(err)
+		}
+	}
+	all, err := rotate.Verifications(ctx, db, 10)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, v := range all["user_credentials.api_key"] {
+		fmt.Println(v.At.Format(time.DateOnly), v.Failed, "of", v.Secrets)
+	}
+	// Output:
+	// 2030-01-01 0 of 1
+	// 2030-01-02 1 of 1
+}
+
 // A trail on a database tells who destroyed a tenant's key.
 func Example_withTrail() {
 	ring := newKeyring(keyring.GenerateKey())

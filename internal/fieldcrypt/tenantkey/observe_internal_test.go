@@ -1,6 +1,7 @@
 package tenantkey
 
 import (
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,12 +21,19 @@ func TestObserve(t *testing.T) {
 			}
 		}
 		cache := NewCache(on)
-		var sum Lookup
+		var (
+			sum Lookup
+			mu  sync.Mutex // keys are forgotten by a goroutine each
+		)
 		cache.Observe = func(l Lookup) {
+			mu.Lock()
+			defer mu.Unlock()
 			sum.Known, sum.Read, sum.Kept = sum.Known+l.Known, sum.Read+l.Read, sum.Kept+l.Kept
 		}
 		check := func(step string, want Lookup) {
 			t.Helper()
+			mu.Lock()
+			defer mu.Unlock()
 			if diff := cmp.Diff(want, sum); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", step, diff)
 			}
