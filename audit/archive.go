@@ -53,7 +53,7 @@ func Archive(
 	if err != nil {
 		return nil, err
 	}
-	if err := v.report.Err(); err != nil && !opt.DespiteFindings {
+	if err := v.report.tampered(); err != nil && !opt.DespiteFindings {
 		return nil, fmt.Errorf("audit: archive: %w", err)
 	}
 	a := &archiver{db: db, dialect: entDialect, to: opt.To, v: v}
@@ -65,8 +65,7 @@ func Archive(
 			return months, named(err)
 		case some && len(months) > 0 && !month.From.After(months[len(months)-1].From):
 			return months, fmt.Errorf("audit: archive: entries of %s are in a partition that is not of a month: "+
-				"move them "+
-				"to the month's", month.From.Format("2006-01"))
+				"move them to the month's", month.From.Format("2006-01"))
 		case !some || month.To.After(opt.Before) || month.To.After(time.Now()):
 			return months, a.close(ctx, w, len(months) > 0)
 		}
@@ -167,8 +166,7 @@ func (a *archiver) month(ctx context.Context, w *closedChain, m auditstore.Month
 	}
 	if err := tx.Commit(); err != nil {
 		return ArchivedMonth{}, fmt.Errorf("audit: archive %s: whether it was committed is not known; verify, and "+
-			"archive "+
-			"to another file: %w", m.From.Format("2006-01"), err)
+			"archive to another file: %w", m.From.Format("2006-01"), err)
 	}
 	return t.ArchivedMonth, nil
 }

@@ -40,9 +40,8 @@ func (v *verifier) entry(r *auditrow.Row) error {
 	if tied && c.sound && r.Prev != c.Hash && answer != auditrow.Forged {
 		tied = false
 		if answer == auditrow.Valid || c.wait == nil {
-			v.report.found(Changed, r.Writer, c.To, uuid.Nil, "entry %d of %s is another than entry %d was written "+
-				"after",
-				c.To, r.Writer, r.Seq)
+			v.report.found(Changed, r.Writer, c.To, uuid.Nil,
+				"entry %d of %s is another than entry %d was written after", c.To, r.Writer, r.Seq)
 		} else {
 			v.report.found(Changed, r.Writer, r.Seq, r.ID, "entry %d or %d of %s is not what was signed", c.To, r.Seq,
 				r.Writer)
@@ -79,9 +78,8 @@ func (v *verifier) bridge(r *auditrow.Row) bool {
 			return c.To+1 == r.Seq
 		}
 		if c.sound && a.From == c.To+1 && a.Prev != c.Hash {
-			v.report.found(Changed, r.Writer, c.To, uuid.Nil, "entry %d of %s is another than the archived entry %d "+
-				"was "+
-				"written after", c.To, r.Writer, a.From)
+			v.report.found(Changed, r.Writer, c.To, uuid.Nil,
+				"entry %d of %s is another than the archived entry %d was written after", c.To, r.Writer, a.From)
 			v.part()
 		}
 		c.To, c.Hash, c.sound = a.To, a.Hash, true
@@ -211,12 +209,10 @@ func (v *verifier) name(c *chain) {
 		}
 		if moved != 0 {
 			v.report.found(Reordered, r.Writer, r.Seq, r.ID, "entry %d of %s, %s, was written as entry %d", r.Seq,
-				r.Writer,
-				r.ID, moved)
+				r.Writer, r.ID, moved)
 		} else {
 			v.report.found(Changed, r.Writer, r.Seq, r.ID, "entry %d of %s, %s, is not what was signed", r.Seq,
-				r.Writer,
-				r.ID)
+				r.Writer, r.ID)
 		}
 	}
 	c.bad = nil
@@ -281,15 +277,14 @@ func (v *verifier) judge() {
 			switch {
 			case c.met || !c.by.counts():
 			case c.mismatch:
-				v.report.found(Changed, writer, c.To, uuid.Nil, "the chain of %s has another entry %d than %s "+
-					"signed", writer,
-					c.To, c.by.name())
+				v.report.found(Changed, writer, c.To, uuid.Nil,
+					"the chain of %s has another entry %d than %s signed", writer, c.To, c.by.name())
 			case c.To <= end || removed || v.isArchived(c):
 			default:
 				removed = true
 				v.report.found(Removed, writer, c.To, uuid.Nil, "the chain of %s ends at entry %d, and %s signed "+
-					"entry %d: "+
-					"the newest were removed, or an older backup was restored", writer, end, c.by.name(), c.To)
+					"entry %d: the newest were removed, or an older backup was restored",
+					writer, end, c.by.name(), c.To)
 			}
 		}
 	}
@@ -297,8 +292,7 @@ func (v *verifier) judge() {
 		for _, a := range ranges {
 			if !a.by.counts() {
 				v.report.found(Removed, a.Writer, a.From, uuid.Nil, "entries %d to %d of %s are said to be archived "+
-					"by %s, "+
-					"which does not verify", a.From, a.To, a.Writer, a.by.name())
+					"by %s, which does not verify", a.From, a.To, a.Writer, a.by.name())
 			}
 		}
 	}

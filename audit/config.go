@@ -17,6 +17,11 @@ var (
 	// ErrFull means that the queue is full and [Refuse] is set: the entry was
 	// not taken, so what it stands for must not happen.
 	ErrFull = errors.New("the audit queue is full")
+	// ErrInTransaction means that the trail would wait for a transaction, and
+	// the caller would wait for the trail: on SQLite an open transaction keeps
+	// the trail from writing. The entry was not taken.
+	ErrInTransaction = errors.New("the audit trail can't write before the transaction ends, which keeps SQLite's " +
+		"lock: reveal secrets outside of it, or use a trail in Batched mode with a larger queue")
 	// ErrClosed means that the trail was closed.
 	ErrClosed = errors.New("the audit trail is closed")
 	// ErrNotWritten means that entries are not known to be in the database. The
@@ -50,7 +55,8 @@ const (
 	// of its last interval. It is the default.
 	Batched Mode = iota
 	// Sync returns from Add only after the entries are committed. Goroutines
-	// that wait at the same time share a commit.
+	// that wait at the same time share a commit. On SQLite it refuses reveals
+	// in transactions, by [ErrInTransaction].
 	Sync
 )
 

@@ -54,7 +54,7 @@ type Entry struct {
 	ID uuid.UUID `json:"id"`
 	// At is when it happened, in UTC and in microseconds. The trail sets it if
 	// it is zero. Reveals that are stored together share the time of the first,
-	// which is at most 100 ms earlier.
+	// some 100 ms earlier at most.
 	At      time.Time `json:"at"`
 	Action  Action    `json:"action"`
 	Actor   string    `json:"actor,omitempty"`  // set by credent.WithActor, or the user

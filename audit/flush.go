@@ -58,7 +58,7 @@ func (t *Trail) flusher(ctx context.Context) {
 func (t *Trail) tell() {
 	keys, err := t.currentKeys()
 	if err != nil {
-		t.failed(err)
+		t.tellError(err)
 		return
 	}
 	t.cfg.OnCheckpoint(newCheckpoint(keys, auditrow.Range{Writer: t.chain.Writer, To: t.chain.Seq, Hash: t.chain.Hash}))
@@ -110,7 +110,7 @@ func (t *Trail) write(ctx context.Context, groups []*group, links []auditrow.Lin
 		}
 	}
 	for _, g := range groups {
-		add(g.row(), g.size())
+		g.each(add)
 	}
 	flush()
 	if ctx.Err() == nil {
@@ -129,12 +129,14 @@ func (t *Trail) untilDone(ctx context.Context, do func(ctx context.Context) erro
 		err := do(try)
 		cancel()
 		t.mu.Lock()
-		t.err = err
+		if t.err = err; err != nil {
+			t.failed++
+		}
 		t.mu.Unlock()
 		if err == nil {
 			return
 		}
-		t.failed(err)
+		t.tellError(err)
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
@@ -142,7 +144,7 @@ func (t *Trail) untilDone(ctx context.Context, do func(ctx context.Context) erro
 	}
 }
 
-func (t *Trail) failed(err error) {
+func (t *Trail) tellError(err error) {
 	if t.cfg.OnError != nil {
 		t.cfg.OnError(named(err))
 	}

@@ -81,11 +81,18 @@ type Report struct {
 // Err returns nil if each entry is verified, and otherwise an [ErrTampered]
 // with the first finding, or with what could not be looked at.
 func (r *Report) Err() error {
+	if err := r.tampered(); err != nil {
+		return fmt.Errorf("audit: %w", err)
+	}
+	return nil
+}
+
+func (r *Report) tampered() error {
 	switch {
 	case len(r.Findings) > 0:
-		return fmt.Errorf("audit: %w: %s (%d findings)", ErrTampered, r.Findings[0], int64(len(r.Findings))+r.More)
+		return fmt.Errorf("%w: %s (%d findings)", ErrTampered, r.Findings[0], int64(len(r.Findings))+r.More)
 	case len(r.CouldNotLook) > 0:
-		return fmt.Errorf("audit: %w: %s", ErrTampered, r.CouldNotLook[0])
+		return fmt.Errorf("%w: %s", ErrTampered, r.CouldNotLook[0])
 	}
 	return nil
 }

@@ -10,10 +10,10 @@ import (
 	"time"
 
 	"entgo.io/ent/dialect"
-
 	"github.com/credent-go/credent/internal/auditrow"
 	"github.com/credent-go/credent/internal/auditstore"
 	ring "github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	"github.com/credent-go/credent/internal/opentx"
 	"github.com/credent-go/credent/keyring"
 )
 
@@ -29,6 +29,7 @@ type Trail struct {
 	waiting // by mu
 	closed  bool
 	err     error         // of the last flush, nil if it succeeded
+	failed  int64         // flushes that failed
 	changed chan struct{} // closed, and made anew, after each flush
 
 	kick chan struct{}
@@ -45,9 +46,10 @@ type Trail struct {
 // the start. The dialect is ent's name, dialect.Postgres or dialect.SQLite. On
 // Postgres the role needs what credent_app has.
 //
-// The trail uses connections of db by itself. On SQLite a flush waits for the
-// caller's transaction to end, and in [Sync] mode a caller that holds the only
-// connection waits for itself until its context ends.
+// The trail uses connections of db by itself. A caller that waits for the trail
+// while it holds the pool's only connection waits until its context ends, and
+// so does one that holds SQLite's lock by a transaction of its own. What a
+// client reads in its transactions is an [ErrInTransaction] instead.
 //
 // Errors: [keyring.ErrNoKey], [ErrNoTable], and the database's.
 func Open(ctx context.Context, db *sql.DB, entDialect string, cfg Config) (*Trail, error) {
@@ -122,23 +124,29 @@ func keysOf(k *keyring.Keyring) (*auditrow.Keys, error) {
 // the queue, in [Sync] mode when they are committed.
 //
 // Errors: [ErrFull] if the queue has no room and [Refuse] is set, [ErrClosed],
-// and the context's, joined with [ErrNotWritten], if it ended first: then
-// entries that are in the queue are still written, though the caller must act
-// as if they were not.
+// [ErrInTransaction], and the context's, joined with [ErrNotWritten], if it
+// ended first: then entries that are in the queue are still written, though the
+// caller must act as if they were not.
 func (t *Trail) Add(ctx context.Context, entries ...Entry) error {
 	if len(entries) == 0 {
 		return nil
 	}
 	t.mu.Lock()
-	if err := t.reserve(ctx, len(entries)); err != nil {
+	if err := t.reserve(ctx, len(entries), opentx.Is(ctx)); err != nil {
 		return err
 	}
 	for i := range entries {
 		t.put(&entries[i])
 	}
-	ticket, kick := t.taken, t.size >= t.cfg.Queue/4 || t.cfg.Mode == Sync
+	return t.added(ctx)
+}
+
+// added wakes the flusher for what was put into the queue, gives up the lock,
+// and in Sync mode waits until it is committed.
+func (t *Trail) added(ctx context.Context) error {
+	ticket, wake := t.taken, t.wakes()
 	t.mu.Unlock()
-	if kick {
+	if wake {
 		t.wake()
 	}
 	if t.cfg.Mode == Sync {
@@ -148,21 +156,29 @@ func (t *Trail) Add(ctx context.Context, entries ...Entry) error {
 }
 
 // reserve makes room for n entries, and returns with the lock held unless there
-// is an error. More entries than the queue holds get in when it is empty.
-func (t *Trail) reserve(ctx context.Context, n int) error {
+// is an error. More entries than the queue holds get in when it is empty. inTx
+// says that the caller is in a transaction: on SQLite the flusher then can't
+// write before that ends, so that nothing waits for the flusher.
+func (t *Trail) reserve(ctx context.Context, n int, inTx bool) error {
+	inTx = inTx && t.dialect == dialect.SQLite
 	for {
+		full := t.size+n > t.cfg.Queue && t.size > 0
 		switch {
 		case t.closed:
 			t.mu.Unlock()
 			return fmt.Errorf("audit: add: %w", ErrClosed)
-		case t.size+n <= t.cfg.Queue || t.size == 0:
-			t.size += n
-			return nil
-		case t.cfg.WhenFull == Refuse:
+		case full && t.cfg.WhenFull == Refuse:
 			err := t.err
 			t.mu.Unlock()
 			t.wake()
 			return withCause(fmt.Errorf("audit: add: %w: %d entries wait", ErrFull, t.cfg.Queue), err)
+		case inTx && (full || t.cfg.Mode == Sync && n > 0):
+			t.mu.Unlock()
+			t.wake()
+			return fmt.Errorf("audit: add: %w", ErrInTransaction)
+		case !full:
+			t.size += n
+			return nil
 		}
 		changed := t.changed
 		t.mu.Unlock()
@@ -196,8 +212,9 @@ func withCause(err, cause error) error {
 // transaction was committed. The trail ties committed entries to its chain in
 // the next flush. If nobody knows whether it was, as after a lost connection,
 // done is called with false: an entry without a link is no finding, and a link
-// without an entry is. Until done is called, the entries take room in the
-// queue.
+// without an entry is. Until done is called, the trail keeps a link of 56 bytes
+// for each entry, beside what is in the queue. On SQLite a full queue is an
+// [ErrInTransaction].
 //
 // Errors: Add's but for [ErrNotWritten], [ErrNoTable], and the database's: then
 // done is nil, and the transaction can't go on.
@@ -210,7 +227,7 @@ func (t *Trail) AddTx(ctx context.Context, tx Execer, entries ...Entry) (done fu
 		return nil, err
 	}
 	t.mu.Lock()
-	if err := t.reserve(ctx, len(entries)); err != nil {
+	if err := t.reserve(ctx, 0, true); err != nil {
 		return nil, err
 	}
 	t.mu.Unlock()
@@ -222,23 +239,28 @@ func (t *Trail) AddTx(ctx context.Context, tx Execer, entries ...Entry) (done fu
 		links[i] = auditrow.Link{ID: rows[i].ID, At: rows[i].At, Hash: keys.Sign(&rows[i])}
 	}
 	if err := auditstore.Insert(ctx, tx, t.dialect, rows); err != nil {
-		t.settle(links, false)
 		return nil, named(err)
 	}
 	var once sync.Once
-	return func(committed bool) { once.Do(func() { t.settle(links, committed) }) }, nil
+	return func(committed bool) {
+		once.Do(func() {
+			if committed {
+				t.link(links)
+			}
+		})
+	}, nil
 }
 
-// settle puts links into the queue, or gives up their room.
-func (t *Trail) settle(links []auditrow.Link, committed bool) {
+// link puts links into the queue, also if they don't fit: who comes next then
+// waits.
+func (t *Trail) link(links []auditrow.Link) {
 	t.mu.Lock()
-	if committed && !t.closed {
+	defer t.mu.Unlock()
+	if !t.closed {
 		t.links = append(t.links, links...)
+		t.size += len(links)
 		t.taken += int64(len(links))
-	} else {
-		t.release(len(links))
 	}
-	t.mu.Unlock()
 }
 
 // release gives up room. The caller has the lock.
@@ -249,12 +271,15 @@ func (t *Trail) release(n int) {
 }
 
 // Flush writes what is in the queue now. Errors: the context's, joined with
-// [ErrNotWritten], if it ends first.
+// [ErrNotWritten], if it ends first, and [ErrInTransaction].
 func (t *Trail) Flush(ctx context.Context) error {
 	t.mu.Lock()
-	ticket := t.taken
+	ticket, written := t.taken, t.written
 	t.mu.Unlock()
 	t.wake()
+	if written < ticket && t.dialect == dialect.SQLite && opentx.Is(ctx) {
+		return fmt.Errorf("audit: flush: %w", ErrInTransaction)
+	}
 	return t.await(ctx, ticket)
 }
 
@@ -281,6 +306,21 @@ func (t *Trail) await(ctx context.Context, ticket int64) error {
 			return t.notWritten(ctx)
 		}
 	}
+}
+
+// Stats is what a trail is at.
+type Stats struct {
+	Queue    int   // how many entries wait at most
+	Waiting  int   // entries that wait, those that are being written included
+	Written  int64 // entries that are committed, since Open
+	Failures int64 // flushes that failed and are tried again, since Open
+}
+
+// Stats returns what the trail is at.
+func (t *Trail) Stats() Stats {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return Stats{Queue: t.cfg.Queue, Waiting: t.size, Written: t.written, Failures: t.failed}
 }
 
 func (t *Trail) wake() {

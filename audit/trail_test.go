@@ -395,13 +395,11 @@ func TestList(t *testing.T) {
 		at := time.Date(2026, 11, 27, 10, 0, 0, 0, time.UTC)
 		one := audit.Entry{
 			ID: uuid.New(), At: at, Action: audit.ActionDelete, Actor: "ada", Tenant: "t1", Table: "a", Column: "x",
-			Row:     "1",
-			Outcome: audit.OutcomeFailed, Request: "r1",
+			Row: "1", Outcome: audit.OutcomeFailed, Request: "r1",
 		}
 		other := audit.Entry{
 			At: at.Add(time.Hour), Action: audit.ActionCreate, Actor: "bob", Tenant: "t2", Table: "b", Column: "y",
-			Row:     "2",
-			Request: "r2",
+			Row: "2", Request: "r2",
 		}
 		do(t, trail.Add(t.Context(), one, other))
 		for row := range 20 {

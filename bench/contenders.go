@@ -29,7 +29,7 @@ const (
 	binaryParameters = "binary_parameters"
 	sameCrypto       = "Credent's tokens"
 	noteTenantKeys   = "each under the key of its tenant and column"
-	noteTrail        = "an entry of each reveal, in batches, and of each write"
+	noteTrail        = "an entry of each reveal, in batches, and of each write; flushes within a measure count"
 	noteBinary       = "one round trip a statement; breaks jsonb"
 	noteTokenSize    = "columns as long as the tokens"
 	noteNotEncrypted = "no encryption"

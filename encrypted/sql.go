@@ -82,7 +82,7 @@ func RecordedBy(ctx context.Context, trail *audit.Trail) OpenerOption {
 		if trail == nil {
 			return o
 		}
-		return o.RecordedBy(result.ReaderOf(ctx), recorder.New(trail).Opened)
+		return o.RecordedBy(result.ReaderOf(ctx), recorder.New(trail))
 	}
 }
 

@@ -1,7 +1,7 @@
 // Package otelcredent measures what Credent does with secrets and keys, for
 // OpenTelemetry: what is sealed and opened in each column and what fails and
 // why, loads and the age of the keyring, the tenants' keys in memory, how far a
-// rotation is, and which credentials expire.
+// rotation is, the queue of the audit trail, and how many credentials expire.
 //
 //	metrics, err := otelcredent.New(otelcredent.Config{})
 //	watch := keyring.WatchConfig{OnLoad: metrics.KeyringLoaded}
@@ -29,6 +29,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/credent-go/credent/audit"
 	"github.com/credent-go/credent/encrypted"
 )
 
@@ -66,8 +67,12 @@ type Metrics struct {
 	read, rewritten cells[tableKey]
 	pauses          cells[pauseKey]
 	quarantined     cells[secretKey]
+	expiring        cells[expiredKey]
 
 	keyring ring
+
+	trailsMu sync.Mutex
+	trails   []*audit.Trail
 
 	runsMu sync.Mutex
 	runs   map[*Rotation]struct{} // that haven't ended

@@ -71,6 +71,14 @@ var instruments = []instrument{
 		"credent.credentials.expiring", gauge, "{credential}", "credent.within",
 		"credentials that expire within a time, or have expired",
 	},
+	{
+		"credent.credentials.expiring.seen", counter, "{credential}", "credent.expired",
+		"credentials read shortly before they expire, or later",
+	},
+	{"credent.audit.queue", gauge, "{entry}", "", "entries of the audit trail that may wait at most"},
+	{"credent.audit.waiting", gauge, "{entry}", "", "entries of the audit trail that wait to be written"},
+	{"credent.audit.written", counter, "{entry}", "", "entries of the audit trail that were committed"},
+	{"credent.audit.failures", counter, "{flush}", "", "flushes of the audit trail that failed and were tried again"},
 }
 
 // register registers the instruments, and what is told at each collection.
@@ -152,7 +160,9 @@ func (m *Metrics) collect(_ context.Context, o metric.Observer) error {
 	m.rewritten.observe(o, to["credent.rotate.rows.rewritten"])
 	m.pauses.observe(o, to["credent.rotate.pauses"])
 	m.quarantined.observe(o, to["credent.rotate.quarantined"])
+	m.expiring.observe(o, to["credent.credentials.expiring.seen"])
 	m.observeKeyring(o)
+	m.observeTrails(o)
 	m.observeRuns(o)
 	return nil
 }

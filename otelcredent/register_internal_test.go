@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -15,8 +16,14 @@ import (
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
+	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/audit"
+	"github.com/credent-go/credent/client"
+	"github.com/credent-go/credent/credenttest"
 	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/keyring"
+	"github.com/credent-go/credent/migrate"
+	"github.com/credent-go/credent/open/sqlite"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -39,6 +46,8 @@ func everything(t *testing.T) (all metricdata.ResourceMetrics) {
 		_, run := m.Rotation(t.Context(), "rotate")
 		run.End(err)
 	}
+	m.CredentialExpires(t.Context(), client.Expiring{})
+	m.ObserveTrail(newTrail(t))
 	m.Observer().TenantKeys(encrypted.TenantKeyLookup{Known: 1, Read: 1, Kept: 1})
 	m.ReaderFailed(t.Context(), said)
 	_, run := m.Rotation(t.Context(), "rotate")
@@ -54,6 +63,30 @@ func everything(t *testing.T) (all metricdata.ResourceMetrics) {
 		t.Fatal(err)
 	}
 	return all
+}
+
+// newTrail opens a trail on SQLite.
+func newTrail(t *testing.T) *audit.Trail {
+	t.Helper()
+	db, name, err := credent.OpenDB("sqlite:"+filepath.Join(t.TempDir(), "trail.db"),
+		credent.WithDriver(sqlite.Driver()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	if err := migrate.Apply(t.Context(), db, migrate.Config{}); err != nil {
+		t.Fatal(err)
+	}
+	trail, err := audit.Open(t.Context(), db, name, audit.Config{Keyring: credenttest.Keyring(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := trail.Close(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+	return trail
 }
 
 // row is a metric as a row of docs/metrics.md.

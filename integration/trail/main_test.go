@@ -32,7 +32,13 @@ type world struct {
 
 func newWorld(t *testing.T, env *testdb.Env, cfg credent.Config) *world {
 	t.Helper()
-	w := &world{Env: env, trail: openTrail(t, env, audit.Config{}), seen: make(map[string]bool)}
+	return worldOf(t, env, cfg, audit.Config{})
+}
+
+// worldOf is newWorld with a trail of its own configuration.
+func worldOf(t *testing.T, env *testdb.Env, cfg credent.Config, of audit.Config) *world {
+	t.Helper()
+	w := &world{Env: env, trail: openTrail(t, env, of), seen: make(map[string]bool)}
 	cfg.Keyring, cfg.Trail = env.Ring, w.trail
 	client, err := credent.NewClient(env.Pool(t), env.Dialect(), cfg)
 	if err != nil {

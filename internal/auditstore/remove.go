@@ -80,8 +80,7 @@ func removeSQLite(ctx context.Context, tx *sql.Tx, m Month) error {
 		"SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name = 'credent_audit_delete'",
 		&trigger); err != nil {
 		return fmt.Errorf("audit: archive: the trigger credent_audit_delete is missing; credent migrate check says "+
-			"what "+
-			"else is: %w", err)
+			"what else is: %w", err)
 	}
 	return deleteMonth(ctx, tx, dialect.SQLite, Table, m, "DROP TRIGGER credent_audit_delete", trigger)
 }

@@ -96,19 +96,28 @@ func ToJSON(r *auditrow.Row) JSON {
 
 // Insert writes rows in one statement.
 func Insert(ctx context.Context, db Execer, d string, rows []auditrow.Row) error {
-	list := make([]JSON, len(rows))
+	var text strings.Builder
+	size := 0
 	for i := range rows {
-		list[i] = ToJSON(&rows[i])
+		size += len(rows[i].Row)*9/8 + 1024
 	}
-	text, err := json.Marshal(list)
-	if err != nil {
-		return fmt.Errorf("audit: write entries: %w", err)
+	text.Grow(size) // up to a megabyte, once
+	text.WriteByte('[')
+	encoder := json.NewEncoder(&text)
+	for i := range rows {
+		if i > 0 {
+			text.WriteByte(',')
+		}
+		if err := encoder.Encode(ToJSON(&rows[i])); err != nil {
+			return fmt.Errorf("audit: write entries: %w", err)
+		}
 	}
+	text.WriteByte(']')
 	query := insertPostgres
 	if d == dialect.SQLite {
 		query = insertSQLite
 	}
-	if _, err := db.ExecContext(ctx, query, string(text)); err != nil {
+	if _, err := db.ExecContext(ctx, query, text.String()); err != nil {
 		return explain("write entries", err)
 	}
 	return nil

@@ -20,12 +20,10 @@ func (a *app) signHeads(ctx context.Context, db *database, ring *keyring.Keyring
 		return nil
 	case err != nil:
 		return messagef("the secrets are rewritten, and the audit trail's heads are not signed: %v; keep the old "+
-			"key until "+
-			"`credent rotate` has signed them", err)
+			"key until `credent rotate` has signed them", err)
 	case report.Err() != nil:
 		return messagef("the secrets are rewritten, and not all of the audit trail's heads are signed: %v; look at "+
-			"it with "+
-			"`credent audit verify` before the old key leaves the keyring", report.Err())
+			"it with `credent audit verify` before the old key leaves the keyring", report.Err())
 	case heads > 0:
 		a.notef("signed the heads of %s of the audit trail\n", count(heads, "chain"))
 	}

@@ -35,18 +35,32 @@ func (r recorder) Opened(of reveal.Reveal, revealed bool) error {
 	if of.Err == nil && record.IsSilent(of.Context) {
 		return nil
 	}
+	e := opened(of)
+	if !revealed {
+		e.Note = "VerifyOnRead"
+	}
+	return r.trail.Add(of.Context, e)
+}
+
+// Alike implements record.Trail.
+func (r recorder) Alike(of reveal.Reveal) func(row any) error {
+	if record.IsSilent(of.Context) {
+		return func(any) error { return nil }
+	}
+	reveals := r.trail.Reveals(opened(of))
+	return func(row any) error { return reveals.Add(of.Context, row) }
+}
+
+func opened(of reveal.Reveal) audit.Entry {
 	e := audit.Entry{
 		Action: audit.ActionReveal, Actor: cmp.Or(of.Actor, of.User), Tenant: cmp.Or(of.Tenant, of.User),
 		Table: of.Table, Column: of.Column, Row: of.Row, KeyID: of.KeyID, Outcome: OutcomeOf(of.Err),
 		Request: of.Request,
 	}
-	switch {
-	case !revealed:
-		e.Note = "VerifyOnRead"
-	case of.Plaintext:
+	if of.Plaintext {
 		e.Note = "stored as plaintext"
 	}
-	return r.trail.Add(of.Context, e)
+	return e
 }
 
 // Write implements record.Trail.

@@ -2,7 +2,10 @@
 // under which key.
 package reveal
 
-import "context"
+import (
+	"context"
+	"sync/atomic"
+)
 
 // Reveal tells an observer that a stored secret was revealed, or could not be.
 // Fields that aren't known are empty.
@@ -20,9 +23,35 @@ type Reveal struct {
 	Plaintext bool
 }
 
-// Record takes down that a secret was opened; revealed is false if VerifyOnRead
-// opened it. Its error is Reveal's, which then returns no plaintext.
-type Record func(of Reveal, revealed bool) error
+// Recorder takes down that secrets were opened. Its errors are Reveal's, which
+// then returns no plaintext. It is safe for concurrent use.
+type Recorder interface {
+	// Opened takes down that a secret was opened, or wasn't; revealed is false
+	// if VerifyOnRead opened it.
+	Opened(of Reveal, revealed bool) error
+	// Alike returns what takes down reveals that worked and differ from the
+	// given one in nothing but their row, by its primary key.
+	Alike(of Reveal) func(row any) error
+}
+
+// Last is the last reveal of an opener's. It is safe for concurrent use.
+type Last struct{ alike atomic.Pointer[alike] }
+
+type alike struct {
+	key any
+	add func(row any) error
+}
+
+// Tell takes down a reveal that worked: the secrets of a list that one key
+// opened have all but their row in common. Of returns it without its row.
+func (l *Last) Tell(r Recorder, key, row any, of func() Reveal) error {
+	last := l.alike.Load()
+	if last == nil || last.key != key {
+		last = &alike{key, r.Alike(of())}
+		l.alike.Store(last)
+	}
+	return last.add(row)
+}
 
 // Reader says who queried, not who called Reveal: a secret that is passed on
 // and revealed elsewhere tells of its query. A result's secrets share one.

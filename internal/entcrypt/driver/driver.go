@@ -279,7 +279,7 @@ func (c conn) Query(ctx context.Context, query string, args, v any) error {
 		rows.ColumnScanner = replayed
 	}
 	c.Policy = on.Policy
-	return result.Wrap(ctx, c.Policy, statement.Store{Conn: c.Conn}, rows)
+	return result.Wrap(on.pending.In(ctx), c.Policy, statement.Store{Conn: c.Conn}, rows)
 }
 
 // ExecContext seals the arguments.
@@ -306,7 +306,7 @@ func (c conn) ExecContext(ctx context.Context, query string, args ...any) (sql.R
 	if err := on.finishExec(ctx, s, result); err != nil || on.record != nil || savepoint {
 		return result, err
 	}
-	return result, record.Other(ctx, c.live.recorder(on.Policy), c.Next, result, c.pending)
+	return result, record.Other(c.pending.In(ctx), c.live.recorder(on.Policy), c.Next, result, c.pending)
 }
 
 // QueryContext seals the arguments. The rows are database/sql's own: nobody

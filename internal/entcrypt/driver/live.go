@@ -54,7 +54,7 @@ func newLive(pool dialect.ExecQuerier, cfg Config, follows bool) (*live, error) 
 		},
 	}
 	if cfg.Trail != nil {
-		l.base.Record = cfg.Trail.Opened
+		l.base.Record = cfg.Trail
 		if cfg.Keyring != nil {
 			cfg.Keyring.Record()
 		}
@@ -166,7 +166,7 @@ func (l *live) read(ctx context.Context, on statement.Conn) (policy *seal.Policy
 			return nil, fmt.Errorf("%w; so says the database's %s", err, states.TableName)
 		}
 		if l.trail == nil && states.RequiresTrail(fresh.stored) {
-			fresh.policy.Record = record.Refusing{}.Opened
+			fresh.policy.Record = record.Refusing{}
 			if l.base.Ring != nil {
 				l.base.Ring.Record()
 			}

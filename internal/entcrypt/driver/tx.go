@@ -56,7 +56,7 @@ func (c conn) prepare(
 	r := record.Of(ctx, c.live.recorder(c.Policy), args, change)
 	on.conn, on.record = c, r
 	if r == nil || c.InTx {
-		s, err = c.Seal(ctx, query, args)
+		s, err = c.Seal(c.pending.In(ctx), query, args)
 		if err == nil && r != nil {
 			err = r.Look(ctx, on.Dialect, on.Query)
 		}
@@ -81,7 +81,7 @@ func (c conn) prepare(
 		}
 	}()
 	on.conn = c.in(on.own, false)
-	if s, err = on.Seal(ctx, query, args); err == nil && r != nil {
+	if s, err = on.Seal(on.pending.In(ctx), query, args); err == nil && r != nil {
 		err = r.Look(ctx, on.Dialect, on.Query)
 	}
 	sealed = err == nil
@@ -101,6 +101,7 @@ func (c statementConn) rollback(err error) error {
 // finish does what follows a statement that affected n rows, and ends its own
 // transaction.
 func (c statementConn) finish(ctx context.Context, s statement.Sealed, n int64, err error) error {
+	ctx = c.pending.In(ctx)
 	if err == nil {
 		err = s.CheckRows(n)
 		if c.own == nil && s.Most > 0 { // the caller's transaction goes on

@@ -3,14 +3,18 @@
 package pending
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/credent-go/credent/internal/opentx"
 )
 
 // Entries are the entries of a transaction, until it ends. A nil one is
 // outside of a transaction.
 type Entries struct {
+	tx     opentx.Tx
 	mu     sync.Mutex
 	done   []func(committed bool)
 	marks  []mark // savepoints of the caller's
@@ -22,6 +26,14 @@ type Entries struct {
 type mark struct {
 	name string
 	at   int
+}
+
+// In returns a context for what is done in the transaction.
+func (p *Entries) In(ctx context.Context) context.Context {
+	if p == nil {
+		return ctx
+	}
+	return opentx.With(ctx, &p.tx)
 }
 
 // Add adds what to call at the end.
@@ -54,6 +66,7 @@ func (p *Entries) Failed() error {
 
 // End tells the trail how the transaction ended.
 func (p *Entries) End(committed bool) {
+	p.tx.End()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.cut(0, committed)

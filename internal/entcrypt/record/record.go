@@ -44,15 +44,13 @@ type Row struct {
 
 // Trail takes down what a client does. It is safe for concurrent use.
 type Trail interface {
+	seal.Recorder
 	// Write takes down what a statement did, over the statement's connection
 	// and in its transaction. The caller calls done once, with whether the
 	// transaction was committed.
 	Write(ctx context.Context, on dialect.ExecQuerier, rows []Row) (done func(committed bool), err error)
 	// Add takes down what is done and committed already.
 	Add(ctx context.Context, rows []Row) error
-	// Opened takes down that a stored secret was opened, or wasn't; revealed is
-	// false if VerifyOnRead opened it. Its error takes the plaintext back.
-	Opened(of seal.Reveal, revealed bool) error
 }
 
 // ErrNoTrail means that the database requires a trail, and the client has none.
@@ -69,8 +67,11 @@ func (Refusing) Write(context.Context, dialect.ExecQuerier, []Row) (func(bool), 
 // Add implements Trail.
 func (Refusing) Add(context.Context, []Row) error { return ErrNoTrail }
 
-// Opened implements Trail.
+// Opened implements seal.Recorder.
 func (Refusing) Opened(seal.Reveal, bool) error { return ErrNoTrail }
+
+// Alike implements seal.Recorder.
+func (r Refusing) Alike(seal.Reveal) func(any) error { return func(any) error { return ErrNoTrail } }
 
 type silentKey struct{}
 

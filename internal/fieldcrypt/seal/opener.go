@@ -19,8 +19,8 @@ type (
 	Reveal = reveal.Reveal
 	// Reader says who queried.
 	Reader = reveal.Reader
-	// Record takes down that a secret was opened.
-	Record = reveal.Record
+	// Recorder takes down that secrets were opened.
+	Recorder = reveal.Recorder
 )
 
 // Opener opens the secrets of one column, in rows of one tenant. It implements
@@ -33,8 +33,9 @@ type Opener struct {
 	alone  bool  // no client has it
 
 	observe func(Reveal) // nil if nobody does
-	record  Record       // likewise
+	record  Recorder     // likewise
 	reader  *Reader
+	last    *reveal.Last // that was recorded
 
 	tenant string
 	known  bool           // the tenant is known
@@ -72,9 +73,9 @@ func (o *Opener) ObservedBy(r *Reader, observe func(Reveal)) *Opener {
 
 // RecordedBy returns the opener with what takes down each secret it opens, for
 // a reader's query.
-func (o *Opener) RecordedBy(r *Reader, record Record) *Opener {
+func (o *Opener) RecordedBy(r *Reader, record Recorder) *Opener {
 	other := *o
-	other.record, other.reader = record, r
+	other.record, other.reader, other.last = record, r, new(reveal.Last)
 	return &other
 }
 
@@ -100,6 +101,9 @@ func (o *Opener) IsOf(tenant string, known bool) bool { return o.tenant == tenan
 func (o *Opener) Of(tenant string, known bool, ref *tenantkey.Ref) *Opener {
 	other := *o
 	other.tenant, other.known, other.ref = tenant, known, ref
+	if o.record != nil {
+		other.last = new(reveal.Last)
+	}
 	return &other
 }
 
@@ -115,20 +119,23 @@ func (o *Opener) Open(stored string, row any, decode func(string) error) (string
 	if o.observe == nil && o.record == nil {
 		return plaintext, err
 	}
-	event := o.event(stored, row, key, err)
 	if o.record != nil {
-		if refused := o.record(event, true); refused != nil {
-			refused = o.Locate("record", row, refused)
-			if err != nil {
-				refused = errors.Join(err, refused)
-			}
-			plaintext, err, event.Err = "", refused, refused
+		if refused := o.tell(stored, row, key, err); refused != nil {
+			plaintext, err = "", errors.Join(err, o.Locate("record", row, refused))
 		}
 	}
 	if o.observe != nil {
-		o.observe(event)
+		o.observe(o.event(stored, row, key, err))
 	}
 	return plaintext, err
+}
+
+// tell takes down what came of a reveal.
+func (o *Opener) tell(stored string, row any, key *fernet.Key, err error) error {
+	if err != nil {
+		return o.record.Opened(o.event(stored, row, key, err), true)
+	}
+	return o.last.Tell(o.record, key, row, func() Reveal { return o.event(stored, nil, key, nil) })
 }
 
 // event says that a stored value was opened.
@@ -151,7 +158,7 @@ func (o *Opener) event(stored string, row any, key *fernet.Key, err error) Revea
 func (o *Opener) Check(stored string, row any) (string, error) {
 	plaintext, key, err := o.check(stored, row, nil)
 	if err != nil && o.record != nil {
-		err = errors.Join(err, o.record(o.event(stored, row, key, err), false))
+		err = errors.Join(err, o.record.Opened(o.event(stored, row, key, err), false))
 	}
 	return plaintext, err
 }

@@ -80,7 +80,7 @@ type Policy struct {
 	Tenants *tenantkey.Cache
 	// OnReveal observes reveals, and Record takes them down; nil for nobody.
 	OnReveal func(Reveal)
-	Record   Record
+	Record   Recorder
 	// Observer is told what is sealed and opened.
 	Observer observe.Observer
 	// Columns are the client's. Scopes says that the keys of one of them depend
