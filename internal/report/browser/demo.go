@@ -17,6 +17,7 @@ import (
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
 
+	"github.com/credent-go/credent/audit"
 	"github.com/credent-go/credent/ent"
 	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
@@ -63,7 +64,7 @@ func newReport(ctx context.Context, server *pgserver.Server) (_ *report.Report, 
 	if err != nil {
 		return nil, err
 	}
-	for _, step := range []func(context.Context) error{d.migrate, d.store, d.destroy, d.verify} {
+	for _, step := range []func(context.Context) error{d.migrate, d.store, d.destroy, d.verify, d.record} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
@@ -166,6 +167,32 @@ func (d *demo) verify(ctx context.Context) error {
 		}
 	}
 	return rotate.RecordVerification(ctx, d.db, last, d.now)
+}
+
+// record leaves entries in the audit trail, of two services.
+func (d *demo) record(ctx context.Context) error {
+	for service := range 2 {
+		trail, err := audit.Open(ctx, d.db, dialect.Postgres, audit.Config{Keyring: d.ring})
+		if err != nil {
+			return err
+		}
+		for i := range 300 {
+			e := audit.Entry{
+				Action: audit.ActionReveal, Actor: "service", Tenant: userOf(i % users), Table: "user_credentials",
+				Column: "api_key", Row: fmt.Sprint(i), KeyID: d.ring.Primary().ID(),
+			}
+			if i%10 == service {
+				e.Action, e.Column = audit.ActionUpdate, ""
+			}
+			if err := trail.Add(ctx, e); err != nil {
+				return err
+			}
+		}
+		if err := trail.Close(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // token returns a Fernet token of a made-up secret, as if made at a time.
