@@ -297,8 +297,13 @@ func TestMigratorWithoutCreateRole(t *testing.T) {
 			t.Errorf("%s: with a role that gets around row-level security: %v", name, err)
 		}
 		exec("ALTER ROLE credent_app NOBYPASSRLS")
+		if err := testopt.Apply(t.Context(), db); err == nil ||
+			!strings.Contains(err.Error(), "CREATE ROLE credent_auditor NOLOGIN; then migrate again") {
+			t.Errorf("%s: without the auditors' role: %v", name, err)
+		}
+		exec("CREATE ROLE credent_auditor NOLOGIN")
 		if err := testopt.Apply(t.Context(), db); err != nil {
-			t.Fatalf("%s: once there is the role: %v", name, err)
+			t.Fatalf("%s: once there are the roles: %v", name, err)
 		}
 		// Before Postgres 15 the schema public is not the migrator's to grant,
 		// and everybody's to use.
@@ -308,6 +313,6 @@ func TestMigratorWithoutCreateRole(t *testing.T) {
 			t.Errorf("%s: %s", name, diff)
 		}
 		// For the next driver.
-		exec("DROP OWNED BY credent_app", "DROP ROLE credent_app")
+		exec("DROP OWNED BY credent_app, credent_auditor", "DROP ROLE credent_app, credent_auditor")
 	}
 }
