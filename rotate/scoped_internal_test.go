@@ -298,7 +298,7 @@ func TestStoredByKeysOfTwoColumns(t *testing.T) {
 			if err := s.describe(t.Context(), &tab); err != nil {
 				t.Fatal(err)
 			}
-			page, err := s.page(t.Context(), tab, span{}, 2*perTenant)
+			page, _, _, err := s.page(t.Context(), tab, span{}, 2*perTenant)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -393,12 +393,12 @@ func TestPlansOfKeysOfTwoColumns(t *testing.T) {
 			if err := s.describe(t.Context(), &tab); err != nil {
 				t.Fatal(err)
 			}
-			page, err := s.page(t.Context(), tab, span{}, 1000)
+			page, rest, _, err := s.page(t.Context(), tab, span{}, 1000)
 			if err != nil {
 				t.Fatal(err)
 			}
 			tr.sent = nil
-			if page, err = s.page(t.Context(), tab, span{after: page[len(page)-1].key}, 1000); err != nil {
+			if page, _, _, err = s.page(t.Context(), tab, rest, 1000); err != nil {
 				t.Fatal(err)
 			}
 			plan := tr.plan(t, db)
@@ -413,9 +413,9 @@ func TestPlansOfKeysOfTwoColumns(t *testing.T) {
 					cells: []cell{{changed: true, value: sql.NullString{String: "gAAAAnew", Valid: true}}},
 				}
 			}
-			written, refused, err := s.write(t.Context(), tab, changes)
-			if err != nil || written != 1000 || refused != nil {
-				t.Fatal(written, refused, err)
+			done, err := s.write(t.Context(), tab, changes)
+			if err != nil || done.rows != 1000 || done.refused != nil {
+				t.Fatal(done, err)
 			}
 			plan = tr.plan(t, db)
 			if !rowByIndex.MatchString(plan) || strings.Contains(plan, "Seq Scan on plan_t") {

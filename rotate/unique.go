@@ -206,7 +206,7 @@ func (u *uniqueness) each(ctx context.Context, f func(i int, row string, sum [sh
 	var rest span
 	tell := u.tellTable(u.table)
 	for {
-		page, more, err := u.readPage(ctx, tell, u.table, rest)
+		page, behind, more, err := u.readPage(ctx, tell, u.table, rest)
 		if err != nil {
 			return err
 		}
@@ -244,7 +244,7 @@ func (u *uniqueness) each(ctx context.Context, f func(i int, row string, sum [sh
 		if !more {
 			return nil
 		}
-		rest.after = page[len(page)-1].key
+		rest = behind
 	}
 }
 

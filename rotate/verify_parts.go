@@ -72,9 +72,9 @@ func (v *verifier) part(ctx context.Context, s span) error {
 	})
 }
 
-// eachPage calls f for each page of a span, while the next one is read. Pages
-// are in the order of the primary key, so that each begins where the one before
-// ended, whatever is inserted or deleted meanwhile.
+// eachPage calls f for each page of a span, while the next one is read. Each
+// page begins where the one before ended, whatever is inserted or deleted
+// meanwhile.
 func (r *run) eachPage(ctx context.Context, tell teller, t table, s span, f func(context.Context, []row) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var reading sync.WaitGroup
@@ -100,7 +100,7 @@ func (r *run) eachPage(ctx context.Context, tell teller, t table, s span, f func
 
 func (r *run) readPages(ctx context.Context, tell teller, t table, s span, pages chan<- []row) error {
 	for {
-		page, more, err := r.readPage(ctx, tell, t, s)
+		page, rest, more, err := r.readPage(ctx, tell, t, s)
 		if err != nil {
 			return err
 		}
@@ -113,11 +113,11 @@ func (r *run) readPages(ctx context.Context, tell teller, t table, s span, pages
 			case <-ctx.Done():
 				return context.Cause(ctx)
 			}
-			s.after = page[len(page)-1].key
 		}
 		if !more {
 			return nil
 		}
+		s = rest
 	}
 }
 
