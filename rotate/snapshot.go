@@ -26,6 +26,9 @@ func (p *pass) snapshot(ctx context.Context, h *part, s span) error {
 		p.mu.Lock()
 		p.read, p.shredded, p.left = 0, 0, quarantine{}
 		p.mu.Unlock()
+		if p.total > 0 {
+			p.tell(nil, 0)
+		}
 		err = p.moment(ctx, h, s)
 		if retry.KindOf(err) == retry.Timeout && ctx.Err() == nil {
 			p.pace.slower(p.pace.rows())
