@@ -80,7 +80,9 @@ type Config struct {
 	Batch int
 	// Workers is the number of parts of a table that are worked on at the same
 	// time, each with a connection that reads and one that writes; 0 or less
-	// means [DefaultWorkers]. On SQLite one writes in any case.
+	// means [DefaultWorkers]. On SQLite one writes in any case. Let the pool
+	// keep twice as many idle connections, by its SetMaxIdleConns. By default
+	// it keeps two, and the workers make several new ones a second.
 	Workers int
 	// FromStart begins with every row, and takes no notice of how far earlier
 	// runs came.
@@ -190,7 +192,10 @@ func (cfg *Config) rebinding(c *column.Column) seal.Rebinding {
 // time: a token that is under the primary key already costs a read. A run ends
 // when a pass has found nothing that began after the run did. On Postgres such
 // a pass may leave out rows that an earlier one has seen and nobody has written
-// since; see TableReport.ChangedSince and Config.FromStart.
+// since; see TableReport.ChangedSince and Config.FromStart. A plain table there
+// is gone through in the order of its blocks, so that a change of another column
+// may move a row behind a pass. The last pass over it is a snapshot of what was
+// written since, which has each row once.
 //
 // When the context ends, the report has what was done until then.
 // If the database fails for a while, it goes on where it was; see
