@@ -205,6 +205,44 @@ func TestOneOfAPageWasChanged(t *testing.T) {
 	}
 }
 
+// A row that somebody changes while our statement waits for it is none of ours
+// either.
+func TestChangedWhileWeWaited(t *testing.T) {
+	t.Parallel()
+	s, tab, _ := heapTable(t, 1)
+	page, _, _, err := s.page(t.Context(), tab, span{after: tid{}, upTo: tid{block: 10}}, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx, err := s.db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	if _, err := tx.ExecContext(t.Context(), "UPDATE plan_t SET b = 'gAAAAold'"); err != nil {
+		t.Fatal(err)
+	}
+	var done written
+	answered := make(chan error)
+	go func() {
+		var err error
+		done, err = s.write(t.Context(), tab, changesOf(page))
+		answered <- err
+	}()
+	for waits := false; !waits; {
+		if err := s.db.QueryRowContext(t.Context(), "SELECT EXISTS (SELECT FROM pg_stat_activity "+
+			"WHERE datname = current_database() AND wait_event_type = 'Lock')").Scan(&waits); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-answered; err != nil || done.rows != 1 || done.own != 0 || done.stuck != 0 {
+		t.Errorf("%+v, %v", done, err)
+	}
+}
+
 func TestMarks(t *testing.T) {
 	t.Parallel()
 	for _, position := range []string{"", `["c12.3"]`, `["t] 1"]`} {

@@ -24,9 +24,12 @@ type heap struct {
 	old, next string
 }
 
-// newHeap makes the table. Its first rows are gone, so that their blocks have
-// room for others, and no other block does.
-func newHeap(t *testing.T) *heap {
+func newHeap(t *testing.T) *heap { t.Helper(); return newHeapWith(t, 0, heapRows) }
+
+// newHeapWith makes the table, in which the rows of some numbers are under the
+// old key, and the others under the new one. Its first rows are gone, so that
+// their blocks have room for others, and no other block does.
+func newHeapWith(t *testing.T, from, to int) *heap {
 	t.Helper()
 	server, err := pgserver.Start(t.Context(), pgserver.Shared())
 	if err != nil {
@@ -52,20 +55,19 @@ func newHeap(t *testing.T) *heap {
 		exec(t, db, statement)
 	}
 	for n := range heapRows {
-		h.insert(t, n)
+		key := h.next
+		if n >= from && n < to {
+			key = h.old
+		}
+		token, err := newRing(t, key).Encrypt(fmt.Sprint("secret ", n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		exec(t, db, fmt.Sprintf("INSERT INTO t_bigint VALUES (%d, '%s', repeat('x', 500))", n, token))
 	}
 	exec(t, db, "DELETE FROM t_bigint WHERE number < 0")
 	exec(t, db, "VACUUM (ANALYZE) t_bigint")
 	return h
-}
-
-func (h *heap) insert(t *testing.T, n int) {
-	t.Helper()
-	token, err := newRing(t, h.old).Encrypt(fmt.Sprint("secret ", n))
-	if err != nil {
-		t.Fatal(err)
-	}
-	exec(t, h.db, fmt.Sprintf("INSERT INTO t_bigint VALUES (%d, '%s', repeat('x', 500))", n, token))
 }
 
 func (h *heap) ring(t *testing.T) *keyring.Keyring {
@@ -97,6 +99,18 @@ func (h *heap) wantNext(t *testing.T, want int64) {
 	}
 }
 
+// isNext reports whether a row is under the new key.
+func (h *heap) isNext(t *testing.T, n int) bool {
+	t.Helper()
+	var token string
+	if err := h.db.QueryRowContext(t.Context(), "SELECT secret FROM t_bigint WHERE number = $1", n).
+		Scan(&token); err != nil {
+		t.Fatal(err)
+	}
+	_, err := newRing(t, h.next).Decrypt(token)
+	return err == nil
+}
+
 func (h *heap) value(t *testing.T, query string) (n int64) {
 	t.Helper()
 	if err := h.db.QueryRowContext(t.Context(), query).Scan(&n); err != nil {
@@ -121,7 +135,17 @@ const blockOf = "SELECT coalesce(min((ctid::text::point)[0]), -1)::bigint FROM t
 // another column, is rewritten before the run ends.
 func TestRowsMovedBehindTheRun(t *testing.T) {
 	t.Parallel()
-	h := newHeap(t)
+	for name, from := range map[string]int{"all to do": 0, "only these to do": 500} {
+		t.Run(name, func(t *testing.T) { t.Parallel(); movedBehind(t, newHeapWith(t, from, 516)) })
+	}
+}
+
+func movedBehind(t *testing.T, h *heap) {
+	t.Helper()
+	todo := int64(516)
+	if h.isNext(t, 0) {
+		todo = 16
+	}
 	first, where := h.value(t, blockOf+">= 0"), int64(0)
 	const moved = "BETWEEN 500 AND 515"
 	report, err := h.run(t, rotate.Config{Batch: 20, Workers: 1, Progress: betweenPages(func() {
@@ -133,7 +157,7 @@ func TestRowsMovedBehindTheRun(t *testing.T) {
 	}
 	// One pass over the heap, a snapshot with the moved rows, and one with
 	// nothing.
-	if report.Rewritten != heapRows || report.Passes != 3 || report.Rows != heapRows {
+	if report.Rewritten != todo || report.Passes != 3 || report.Rows != heapRows {
 		t.Errorf("%+v", report)
 	}
 	if where >= first {
@@ -183,6 +207,44 @@ func TestVacuumFullAmidARun(t *testing.T) {
 	}
 	if report.Rewritten != heapRows || report.Passes < 3 {
 		t.Errorf("%+v", report)
+	}
+	h.wantNext(t, heapRows)
+}
+
+// An ALTER TABLE that writes the rows anew, while the snapshot waits for it,
+// hides none of them: an older moment would see the table empty.
+func TestRewrittenTableAmidARun(t *testing.T) {
+	t.Parallel()
+	h := newHeap(t)
+	token, err := newRing(t, h.old).Encrypt("late")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var once sync.Once
+	committed := make(chan error, 1)
+	report, err := h.run(t, rotate.Config{Batch: 20, Progress: func(p rotate.Progress) {
+		if p.Pass == 2 {
+			once.Do(func() { // the snapshot begins
+				exec(t, h.db, "UPDATE t_bigint SET secret = '"+token+"' WHERE number = 7")
+				tx, err := h.db.BeginTx(t.Context(), nil)
+				if err == nil {
+					_, err = tx.ExecContext(t.Context(), "ALTER TABLE t_bigint ALTER note TYPE varchar(2000)")
+				}
+				if err != nil {
+					committed <- err
+					return
+				}
+				go func() {
+					for h.value(t, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "+
+						"AND wait_event_type = 'Lock'") == 0 && t.Context().Err() == nil {
+					}
+					committed <- tx.Commit()
+				}()
+			})
+		}
+	}})
+	if err := errors.Join(err, <-committed); err != nil || report.Rewritten != heapRows+1 {
+		t.Errorf("%+v, %v", report, err)
 	}
 	h.wantNext(t, heapRows)
 }
@@ -241,12 +303,16 @@ func TestKeyringReplacedAmidARun(t *testing.T) {
 	h.wantNext(t, heapRows)
 }
 
-// A pool of one connection suffices: there is none left for a snapshot.
+// A pool of one connection suffices. It isn't enough for a snapshot and what is
+// written meanwhile.
 func TestOneConnection(t *testing.T) {
 	t.Parallel()
 	h := newHeap(t)
 	h.db.SetMaxOpenConns(1)
-	if report, err := h.run(t, rotate.Config{Batch: 20}); err != nil || report.Rewritten != heapRows {
+	report, err := h.run(t, rotate.Config{Batch: 20, Workers: 1, Progress: betweenPages(func() {
+		exec(t, h.db, "UPDATE t_bigint SET note = repeat('y', 500) WHERE number > 500")
+	})})
+	if err != nil || report.Rewritten != heapRows {
 		t.Errorf("%+v, %v", report, err)
 	}
 	h.wantNext(t, heapRows)
