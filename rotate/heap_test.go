@@ -235,10 +235,12 @@ func TestRewrittenTableAmidARun(t *testing.T) {
 					return
 				}
 				go func() {
-					for h.value(t, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "+
-						"AND wait_event_type = 'Lock'") == 0 && t.Context().Err() == nil {
+					var err error
+					for waits := false; !waits && err == nil; {
+						err = h.db.QueryRowContext(t.Context(), "SELECT EXISTS (SELECT FROM pg_stat_activity "+
+							"WHERE datname = current_database() AND wait_event_type = 'Lock')").Scan(&waits)
 					}
-					committed <- tx.Commit()
+					committed <- errors.Join(err, tx.Commit())
 				}()
 			})
 		}
