@@ -393,12 +393,13 @@ func TestPlansOfKeysOfTwoColumns(t *testing.T) {
 			if err := s.describe(t.Context(), &tab); err != nil {
 				t.Fatal(err)
 			}
-			page, rest, _, err := s.page(t.Context(), tab, span{}, 1000)
+			_, rest, _, err := s.page(t.Context(), tab, span{}, 1000)
 			if err != nil {
 				t.Fatal(err)
 			}
 			tr.sent = nil
-			if page, _, _, err = s.page(t.Context(), tab, rest, 1000); err != nil {
+			page, _, _, err := s.page(t.Context(), tab, rest, 1000)
+			if err != nil {
 				t.Fatal(err)
 			}
 			plan := tr.plan(t, db)

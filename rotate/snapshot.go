@@ -3,6 +3,7 @@ package rotate
 import (
 	"context"
 	"database/sql"
+	"errors"
 
 	"github.com/credent-go/credent/internal/ledger"
 	"github.com/credent-go/credent/internal/retry"
@@ -10,31 +11,42 @@ import (
 
 // snapshot goes through the rows of one moment that were written since another,
 // but for what the run wrote itself. If it is cut, it begins anew, with another
-// moment.
+// moment, and with fewer blocks at once if the database took too long.
 func (p *pass) snapshot(ctx context.Context, h *part, s span) error {
 	return p.retry(ctx, p.tell, func() error {
-		positions, err := p.book.Positions(ctx)
-		if err != nil {
-			return err
+		for {
+			err := p.begin(ctx, h, &s)
+			if err == nil {
+				err = p.moment(ctx, h, s)
+			}
+			var tried *DatabaseError // of what was written meanwhile
+			if retry.KindOf(err) != retry.Timeout || errors.As(err, &tried) || ctx.Err() != nil ||
+				!p.pace.slower(p.pace.rows()) {
+				return err
+			}
 		}
-		if s.own, err = p.ownSince(s.since, positions, h); err != nil {
-			return err
-		}
-		h.mu.Lock()
-		h.rest = ledger.Counts{}
-		h.mu.Unlock()
-		p.mu.Lock()
-		p.read, p.shredded, p.left = 0, 0, quarantine{}
-		p.mu.Unlock()
-		if p.total > 0 {
-			p.tell(nil, 0)
-		}
-		err = p.moment(ctx, h, s)
-		if retry.KindOf(err) == retry.Timeout && ctx.Err() == nil {
-			p.pace.slower(p.pace.rows())
-		}
-		return err
 	})
+}
+
+// begin begins a snapshot with nothing.
+func (p *pass) begin(ctx context.Context, h *part, s *span) error {
+	positions, err := p.book.Positions(ctx)
+	if err != nil {
+		return err
+	}
+	if s.own, err = p.ownSince(s.since, positions, h); err != nil {
+		return err
+	}
+	h.mu.Lock()
+	h.rest = ledger.Counts{}
+	h.mu.Unlock()
+	p.mu.Lock()
+	p.read, p.shredded, p.left = 0, 0, quarantine{}
+	p.mu.Unlock()
+	if p.total > 0 {
+		p.tell(nil, 0)
+	}
+	return nil
 }
 
 // ownSince returns the transactions since a moment whose rows are right as they
