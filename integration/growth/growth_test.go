@@ -108,7 +108,8 @@ func TestResume(t *testing.T) {
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
 		g := grow(t, env)
 		const inHand = 16 * 2 * batch // by all workers, each with a page and the next
-		rewritten, reached := g.stopAt(t, 1, rows/4) // with the pages in hand not all, nor the next time
+		// With the pages in hand it isn't all, nor is it the next time.
+		rewritten, reached := g.stopAt(t, 1, rows/4)
 		first, postgres := int64(-1), env.Dialect() == "postgres"
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
