@@ -13,9 +13,9 @@ import (
 )
 
 // horizon is a moment in the life of a table on Postgres: every transaction
-// before it that could write to the table had ended. A row that a pass has read, and that a transaction
-// before the pass's horizon wrote, is the row that the pass has read. So the
-// next pass needs only what was written since.
+// before it that could write to the table had ended. A row that a pass has
+// read, and that a transaction before the pass's horizon wrote, is the row that
+// the pass has read. So the next pass needs only what was written since.
 type horizon struct {
 	// place is the server's files, since when it runs and after how many
 	// fail-overs, the database, and the table's files and its partitions.
@@ -42,8 +42,8 @@ func (h horizon) String() string {
 // blocks.
 func (h horizon) inHeap() bool { return h.place != "" && h.blocks >= 0 }
 
-// neverWrapped is before the counter wraps around for the first time, as long as
-// a horizon is good for. So long each number is one transaction.
+// neverWrapped is before the counter wraps around for the first time, as long
+// as a horizon is good for. So long each number is one transaction.
 const neverWrapped = 1<<32 - maxAge
 
 // xid returns the transaction as Postgres stores it in a row.

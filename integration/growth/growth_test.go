@@ -101,8 +101,8 @@ func (g *grown) run(t *testing.T, cfg rotate.Config) rotate.TableReport {
 }
 
 // A run goes on where another was stopped, in its first pass or, where there is
-// one over all rows, its second. When all is done, a run reads only what was written since, where the database
-// can say that, and says so.
+// one over all rows, its second. When all is done, a run reads only what was
+// written since, where the database can say that, and says so.
 func TestResume(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
