@@ -225,7 +225,7 @@ func Run(ctx context.Context, db *sql.DB, keyRing *keyring.Keyring, cfg Config) 
 				return rewritten{value: stored.text}, nil
 			}
 			if given.Binding == states.Require {
-				if _, bound, err := locate.KeyAt(ring, p, stored.text); err == nil && !bound {
+				if o, err := locate.OpenAt(ring, p, stored.text); err == nil && !o.Bound {
 					return rewritten{}, ErrUnbound
 				}
 			}
@@ -273,12 +273,13 @@ func indexer(ring *engine.Ring) func(*engine.Ring, sql.NullString, seal.Place) (
 		if !token.Valid {
 			return sql.NullString{}, nil
 		}
-		plaintext, err := token.String, error(nil)
-		if fernet.IsToken(token.String) {
-			plaintext, err = locate.DecryptAt(opens, p, token.String)
-		}
-		if err != nil {
-			return sql.NullString{}, err
+		plaintext := token.String
+		if fernet.IsToken(plaintext) {
+			o, err := locate.OpenAt(opens, p, token.String)
+			if err != nil {
+				return sql.NullString{}, err
+			}
+			plaintext = o.Plaintext
 		}
 		digest, err := digests.Primary(digestRing(ring, opens, p.Column), p.Column, plaintext)
 		return sql.NullString{String: hex.EncodeToString(digest), Valid: true}, err

@@ -203,7 +203,7 @@ func (p *pass) keysWith(data *fernet.Key, stored sql.NullString, place seal.Plac
 
 // isUnder reports whether a key of a keyring opens a token in its place.
 func isUnder(l *seal.Locator, ring *engine.Ring, place seal.Place, token string) bool {
-	_, _, err := l.KeyAt(ring, place, token)
+	_, err := l.OpenAt(ring, place, token)
 	return err == nil
 }
 
@@ -233,6 +233,6 @@ func (p *pass) shreddedCell(stored sql.NullString, place seal.Place, index sql.N
 // isShredded reports whether what is stored for a tenant whose key was
 // destroyed is a token that the keyring does not open.
 func isShredded(l *seal.Locator, ring *engine.Ring, place seal.Place, stored string) bool {
-	_, _, err := l.KeyAt(ring, place, stored)
+	_, err := l.OpenAt(ring, place, stored)
 	return errors.Is(err, fernet.ErrUnknownKey)
 }

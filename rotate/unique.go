@@ -265,9 +265,9 @@ func (u *uniqueness) sum(cfg blindindex.Config, plaintext string, extra []sql.Nu
 // itself.
 func openStored(l *seal.Locator, ring *engine.Ring, stored original, p seal.Place) (string, error) {
 	if fernet.IsToken(stored.text) {
-		plaintext, err := l.DecryptAt(ring, p, stored.text)
+		o, err := l.OpenAt(ring, p, stored.text)
 		if err == nil || !stored.apart { // else it is bytes that begin like a token
-			return plaintext, err
+			return o.Plaintext, err
 		}
 	}
 	plaintext, err := plaintype.Encode(p.Column, stored.kind, stored.text)

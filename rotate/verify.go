@@ -188,6 +188,21 @@ type verifier struct {
 	columns []ColumnCount
 	*tally
 	found []Quarantined // in the page
+
+	// What came of opening the value at hand, since several counts are about
+	// it, by this keyring; nil for none.
+	by        *engine.Ring
+	opened    seal.Opened
+	openedErr error
+}
+
+// open opens the value at hand.
+func (v *verifier) open(ring *engine.Ring, p seal.Place, token string) (seal.Opened, error) {
+	if v.by != ring {
+		v.by = ring
+		v.opened, v.openedErr = v.locate.OpenAt(ring, p, token)
+	}
+	return v.opened, v.openedErr
 }
 
 // begin makes counts of nothing.
@@ -229,6 +244,7 @@ func (v *verifier) add(ctx context.Context, page []row) error {
 			token := r.value(i)
 			place := seal.Place{Column: v.table.columns[i], Tenant: r.tenant}
 			tenant := place.TenantKey(keys)
+			v.by = nil
 			v.count(&v.columns[i], token, place, tenant)
 			v.decode(&v.columns[i], r.id, token, place, tenant)
 			if v.columns[i].Index == nil {
@@ -273,20 +289,15 @@ func (v *verifier) count(c *ColumnCount, token sql.NullString, p seal.Place, ten
 	}
 	if tenant.Data != nil {
 		own := v.rings.of(v.ring, tenant.Data, alone)
-		if _, bound, err := v.locate.KeyAt(own, p, token.String); err == nil {
-			if c.Tenant++; bound {
-				c.Bound++
-			}
-			c.addEarlier(v.locate.IsEarlier(own, p, token.String))
+		if o, err := v.open(own, p, token.String); err == nil {
+			c.Tenant++
+			c.addPlace(o)
 			return
 		}
 	}
-	key, bound, err := v.locate.KeyAt(v.ring, p, token.String)
-	if bound && err == nil {
-		c.Bound++
-	}
-	c.addEarlier(bound && v.locate.IsEarlier(v.ring, p, token.String))
-	c.count(v.primary, key, err)
+	o, err := v.open(v.ring, p, token.String)
+	c.addPlace(o)
+	c.count(v.primary, o.Key, err)
 }
 
 // addIndex counts what the index has for a token. For one of a tenant whose key
@@ -304,13 +315,14 @@ func (v *verifier) addIndex(c *IndexCount, p seal.Place, token, index sql.NullSt
 		c.Primary++
 		return nil
 	}
-	plaintext, err := token.String, error(nil)
+	plaintext := token.String
 	if state := v.cfg.States.Given(&p.Column).Encryption; state == states.Unset || state == states.Require ||
 		fernet.IsToken(token.String) {
-		plaintext, err = v.locate.DecryptAt(v.rings.of(v.ring, tenant.Data, last), p, token.String)
-	}
-	if err != nil {
-		return nil //nolint:nilerr // counted as a secret that does not open
+		o, err := v.open(v.rings.of(v.ring, tenant.Data, last), p, token.String)
+		if err != nil {
+			return nil //nolint:nilerr // counted as a secret that does not open
+		}
+		plaintext = o.Plaintext
 	}
 	if !index.Valid {
 		c.Missing++
