@@ -128,11 +128,17 @@ func (p postgres) heapPage(ctx context.Context, t table, s span, n int) ([]row, 
 	}
 	upTo := tid{block: min(end.block, after.block+s.window(n))}
 	query, args := p.heapQuery(t, s, n, after, upTo)
-	on := s.on
-	if on == nil {
-		on = p.db
+	read := func(on querier) ([]row, error) { return selectPage(ctx, on, t, query, args, p.scanKey) }
+	var page []row
+	var err error
+	switch {
+	case s.moment != nil:
+		page, err = s.moment.page(ctx, p.db, t, read)
+	case s.on != nil:
+		page, err = read(s.on)
+	default:
+		page, err = read(p.db)
 	}
-	page, err := selectPage(ctx, on, t, query, args, p.scanKey)
 	if err != nil {
 		return nil, s, false, err
 	}

@@ -158,6 +158,8 @@ type store interface {
 	// heap returns how many blocks the heap of a table has, and whether an
 	// update writes the rows that it says it does, and no others.
 	heap(ctx context.Context, on querier, t table) (blocks int64, alone bool, err error)
+	// moment begins one, or returns nil where pages have no order of a heap.
+	moment(ctx context.Context, t table) (*moment, error)
 	// write replaces values where they are still the old ones, and bound ones
 	// where the row is the same tenant's still. What the database does not take
 	// it leaves and returns. After an error some may be changed, which stored
