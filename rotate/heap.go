@@ -128,16 +128,16 @@ func (p postgres) heapPage(ctx context.Context, t table, s span, n int) ([]row, 
 	}
 	upTo := tid{block: min(end.block, after.block+s.window(n))}
 	query, args := p.heapQuery(t, s, n, after, upTo)
-	read := func(on querier) ([]row, error) { return selectPage(ctx, on, t, query, args, p.scanKey) }
 	var page []row
+	read := func(on querier) (err error) {
+		page, err = selectPage(ctx, on, t, query, args, p.scanKey)
+		return err
+	}
 	var err error
-	switch {
-	case s.moment != nil:
-		page, err = s.moment.page(ctx, p.db, t, read)
-	case s.on != nil:
-		page, err = read(s.on)
-	default:
-		page, err = read(p.db)
+	if s.moment != nil {
+		err = s.moment.read(ctx, p.db, read)
+	} else {
+		err = read(p.db)
 	}
 	if err != nil {
 		return nil, s, false, err
@@ -155,18 +155,14 @@ func (p postgres) heapPage(ctx context.Context, t table, s span, n int) ([]row, 
 	return page, s, s.after.(tid).block < end.block, nil
 }
 
-// heap looks for triggers and rules that aren't Credent's: they may write more
-// rows in the same transaction, such as a copy of the row as it was.
-func (postgres) heap(ctx context.Context, on querier, t table) (blocks int64, alone bool, err error) {
-	err = on.QueryRowContext(ctx, `SELECT pg_relation_size(c.oid) / current_setting('block_size')::bigint,
-			NOT c.relhasrules AND NOT EXISTS (SELECT FROM pg_trigger AS g JOIN pg_proc AS f ON f.oid = g.tgfoid
-				WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgtype & 16 > 0 AND f.proname NOT LIKE 'credent\_%')
-		FROM pg_class AS c WHERE c.oid = to_regclass($1::text)`, t.quoted()).Scan(&blocks, &alone)
-	return blocks, alone, err
-}
-
-// heap returns none: SQLite's rows are in the order of their key.
-func (sqlite) heap(context.Context, querier, table) (int64, bool, error) { return 0, false, nil }
+// writesAlone says of a table, by the number of its name's argument, whether an
+// UPDATE writes no rows but those that it says: others' triggers and rules may
+// write more in the same transaction, such as a copy of the row as it was. Who
+// makes one waits for the lock of the UPDATE that asks.
+const writesAlone = `(SELECT NOT c.relhasrules AND NOT EXISTS (
+		SELECT FROM pg_trigger AS g JOIN pg_proc AS f ON f.oid = g.tgfoid
+		WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgtype & 16 > 0 AND f.proname NOT LIKE 'credent\_%%')
+	FROM pg_class AS c WHERE c.oid = to_regclass($%d::text))`
 
 func (p postgres) heapQuery(t table, s span, n int, after, upTo tid) (query string, args []any) {
 	q, args := p.selectRows(t), []any{n, after.String(), upTo.String()}
@@ -199,9 +195,10 @@ func (p postgres) writeRead(ctx context.Context, t table, changes []change) (don
 	u.where = append(u.where, "t.ctid = "+u.addAs("tid", "tid", nullStrings(tids)),
 		"t.xmin = "+u.addAs("version", "xid", nullStrings(versions)))
 	// RETURNING has what the row's triggers have made of it.
+	u.args = append(u.args, t.quoted())
 	query := fmt.Sprintf("WITH %s, w AS (%s RETURNING coalesce(%s, false) AS kept) "+
-		"SELECT count(*), coalesce(bool_and(kept), false), txid_current() FROM w",
-		u.source(), u.statement(t), strings.Join(u.kept, " AND "))
+		"SELECT count(*), coalesce(bool_and(kept) AND "+writesAlone+", false), txid_current() FROM w",
+		u.source(), u.statement(t), strings.Join(u.kept, " AND "), len(u.args))
 	var kept bool
 	err = p.locked(ctx, t, changes, func(on querier) error {
 		return on.QueryRowContext(ctx, query, u.args...).Scan(&done.rows, &kept, &done.own)

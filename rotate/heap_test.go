@@ -1,11 +1,13 @@
 package rotate_test
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
@@ -45,6 +47,11 @@ func newHeapWith(t *testing.T, from, to int) *heap {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close(); _ = drop() })
+	return fillHeap(t, db, from, to)
+}
+
+func fillHeap(t *testing.T, db *sql.DB, from, to int) *heap {
+	t.Helper()
 	h := &heap{db: db, old: fernet.GenerateKey(), next: fernet.GenerateKey()}
 	for _, statement := range append([]string{
 		"CREATE TABLE t_bigint (number bigint PRIMARY KEY, secret varchar(500), note text NOT NULL) " +
@@ -249,6 +256,92 @@ func TestRewrittenTableAmidARun(t *testing.T) {
 		t.Errorf("%+v, %v", report, err)
 	}
 	h.wantNext(t, heapRows)
+}
+
+// Whoever changes the table while a snapshot is kept waits for no more than a
+// page, and the run doesn't wait for whoever waits.
+func TestAlterTableAmidASnapshot(t *testing.T) {
+	t.Parallel()
+	h := newHeap(t)
+	token, err := newRing(t, h.old).Encrypt("late")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	altered := make(chan error, 1)
+	amid := betweenPages(func() {
+		go func() {
+			_, err := h.db.ExecContext(ctx, "ALTER TABLE t_bigint ADD COLUMN more text")
+			altered <- err
+		}()
+	})
+	var once sync.Once
+	report, err := rotate.Run(ctx, h.db, h.ring(t), rotate.Config{
+		Columns: []string{"t_bigint.secret"}, Batch: 20, Workers: 1, Progress: func(p rotate.Progress) {
+			if p.Pass == 2 {
+				once.Do(func() { exec(t, h.db, "UPDATE t_bigint SET secret = '"+token+"' WHERE number < 200") })
+				amid(p)
+			}
+		},
+	})
+	if err := errors.Join(err, <-altered); err != nil || report.Rewritten() != heapRows+200 {
+		t.Errorf("%+v, %v", report, err)
+	}
+	h.wantNext(t, heapRows)
+}
+
+// A table that takes the name of the one that the last snapshot was to be of is
+// gone through as well.
+func TestAnotherTableAmidASnapshot(t *testing.T) {
+	t.Parallel()
+	h := newHeap(t)
+	exec(t, h.db, "CREATE TABLE t_other (LIKE t_bigint INCLUDING ALL)")
+	exec(t, h.db, "INSERT INTO t_other SELECT * FROM t_bigint")
+	var once sync.Once
+	_, err := h.run(t, rotate.Config{Batch: 20, Progress: func(p rotate.Progress) {
+		if p.Pass == 2 {
+			once.Do(func() {
+				exec(t, h.db, "ALTER TABLE t_bigint RENAME TO t_before; ALTER TABLE t_other RENAME TO t_bigint")
+			})
+		}
+	}})
+	if err != nil {
+		t.Error(err)
+	}
+	h.wantNext(t, heapRows)
+}
+
+// Rows that a trigger wrote along with ours are nobody's, also for a run after
+// it that finds no trigger any more.
+func TestTriggerIsGoneInTheNextRun(t *testing.T) {
+	t.Parallel()
+	h := newHeap(t)
+	exec(t, h.db, `CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+		INSERT INTO t_bigint VALUES (OLD.number + 10000, OLD.secret, OLD.note);
+		RETURN NULL; END $$`)
+	exec(t, h.db, "CREATE TRIGGER keep AFTER UPDATE ON t_bigint FOR EACH ROW WHEN (OLD.number < 10000) "+
+		"EXECUTE FUNCTION keep()")
+	ctx, cancel := context.WithCancel(t.Context())
+	_, err := rotate.Run(ctx, h.db, h.ring(t), rotate.Config{
+		Columns: []string{"t_bigint.secret"}, Batch: 20, Workers: 1, Progress: func(p rotate.Progress) {
+			if p.Read >= heapRows/2 {
+				cancel()
+			}
+		},
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	exec(t, h.db, "DROP TRIGGER keep ON t_bigint")
+	copies := h.value(t, "SELECT count(*) FROM t_bigint WHERE number >= 10000")
+	if copies == 0 {
+		t.Fatal("the trigger wrote nothing")
+	}
+	if report, err := h.run(t, rotate.Config{Batch: 20}); err != nil {
+		t.Errorf("%+v, %v", report, err)
+	}
+	h.wantNext(t, heapRows+copies)
 }
 
 // Rows that a trigger writes along with ours aren't ours.

@@ -17,8 +17,8 @@ import (
 // read, and that a transaction before the pass's horizon wrote, is the row that
 // the pass has read. So the next pass needs only what was written since.
 type horizon struct {
-	// place is the server's files, since when it runs and after how many
-	// fail-overs, the database, and the table's files and its partitions.
+	// place is the server's files, since when it runs, after how many fail-overs
+	// and which crash, the database, and the table's files and its partitions.
 	// Elsewhere, transactions of the same number may be others.
 	place       string
 	transaction int64 // with the number of times that the counter has wrapped around
@@ -68,14 +68,19 @@ func parseHorizon(text string) (h horizon, err error) {
 	return h, err
 }
 
-// isSeenFrom reports whether the database can say what was written since h.
+// isSeenFrom reports whether the database can say what was written since h. A
+// later horizon may be a little older: it has the transactions of other
+// databases that end while it is asked for.
 func (h horizon) isSeenFrom(now horizon) bool {
 	age := now.transaction - h.transaction
-	return h.place != "" && h.place == now.place && age >= 0 && age < maxAge
+	return h.place != "" && h.place == now.place && age > -maxAge && age < maxAge
 }
 
 // horizon returns none for a table whose rows don't say which transaction wrote
-// them: a foreign one, or one that is distributed over several servers. Blocks
+// them: a foreign one, one that is distributed over several servers, or one of
+// which the role may read some columns only. A server that recovers from the
+// crash of one of its processes goes on running, and discards its statistics;
+// with synchronous_commit off it may have lost transactions. Blocks
 // have an order in one heap, which a VACUUM FULL makes anew, as another file.
 // Transactions of other databases don't write to the table.
 func (p postgres) horizon(ctx context.Context, t table) (horizon, error) {
@@ -87,7 +92,8 @@ func (p postgres) horizon(ctx context.Context, t table) (horizon, error) {
 	err := p.db.QueryRowContext(ctx, `WITH RECURSIVE tree AS (SELECT to_regclass($1::text)::oid AS oid
 			UNION SELECT i.inhrelid FROM pg_inherits AS i JOIN tree ON i.inhparent = tree.oid)
 		SELECT to_regclass('pg_catalog.pg_dist_partition') IS NULL AND has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')
-				AND bool_and(c.relkind = 'p' OR c.relkind = 'r' AND a.amname = 'heap'),
+				AND bool_and((c.relkind = 'p' OR c.relkind = 'r' AND a.amname = 'heap')
+					AND has_table_privilege(c.oid, 'SELECT')),
 			(SELECT d.oid::text FROM pg_database AS d WHERE d.datname = current_database()) || '.' ||
 				encode(sha256(convert_to(string_agg(c.oid::text || ' ' || coalesce(pg_relation_filenode(c.oid), 0), ',' ORDER BY c.oid), 'UTF8')), 'hex'),
 			(SELECT coalesce(min(x), txid_snapshot_xmax(txid_current_snapshot())) FROM txid_snapshot_xip(txid_current_snapshot()) AS x
@@ -104,7 +110,9 @@ func (p postgres) horizon(ctx context.Context, t table) (horizon, error) {
 		return horizon{}, nil
 	}
 	err = p.db.QueryRowContext(ctx, `SELECT system_identifier::text || '.' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)
-			|| '.' || extract(epoch FROM pg_postmaster_start_time())::bigint FROM pg_catalog.pg_control_system()`).Scan(&files)
+			|| '.' || extract(epoch FROM pg_postmaster_start_time())::bigint
+			|| '.' || extract(epoch FROM pg_stat_get_bgwriter_stat_reset_time())
+		FROM pg_catalog.pg_control_system()`).Scan(&files)
 	if err != nil && retry.KindOf(err) == retry.Other && ctx.Err() == nil {
 		return horizon{}, nil // some services of Postgres don't say
 	}

@@ -4,8 +4,11 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 
+	"github.com/credent-go/credent/internal/dberror"
 	"github.com/credent-go/credent/internal/retry"
+	"github.com/credent-go/credent/internal/sqldialect"
 )
 
 // moment is a table as it was at one moment, for several connections. Whoever
@@ -15,39 +18,55 @@ import (
 type moment struct {
 	tx     *sql.Tx // that keeps the snapshot
 	name   string  // of the snapshot
+	table  string  // quoted
 	file   string  // of the heap
 	blocks int64
 }
 
-// errMomentGone means that the snapshot has ended with its connection, or that
-// the table was written to another file, where the snapshot doesn't see it.
+// errMomentGone means that the snapshot has ended with its connection, that
+// there is no connection for it, or that the table was written to another file,
+// where the snapshot doesn't see it.
 var errMomentGone = errors.New("the snapshot is gone")
+
+// momentGone says why. It hides the database's error, which would be a reason
+// to try the same again.
+func momentGone(why error) error { return fmt.Errorf("%w: %s", errMomentGone, why) }
 
 var oneMoment = sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}
 
 const fileOfTable = "SELECT coalesce(pg_relation_filenode(to_regclass($1::text))::text, '')"
 
-// moment begins one for a table with an order of its heap; nil for others, and
-// for a pool of one connection. A table that is written to another file before
-// the snapshot begins has another file than it says.
+// moment begins one for a table with an order of its heap; nil for others, on a
+// standby, whose server ends long snapshots, and for a pool of one connection.
+// A table that is written to another file before the snapshot begins has
+// another file than it says. Timeouts for transactions aren't for one that only
+// keeps a snapshot.
 func (p postgres) moment(ctx context.Context, t table) (_ *moment, err error) {
-	if p.db.Stats().MaxOpenConnections == 1 {
+	var standby bool
+	m := &moment{table: t.quoted()}
+	if err := p.db.QueryRowContext(ctx, "SELECT pg_is_in_recovery()").Scan(&standby); err != nil {
+		return nil, err
+	}
+	if standby || p.db.Stats().MaxOpenConnections == 1 {
 		return nil, nil //nolint:nilnil // it says so
 	}
 	now, err := p.horizon(ctx, t)
 	if err != nil || !now.inHeap() {
 		return nil, err
 	}
-	m := new(moment)
-	if err := p.db.QueryRowContext(ctx, fileOfTable, t.quoted()).Scan(&m.file); err != nil {
+	if err := p.db.QueryRowContext(ctx, fileOfTable, m.table).Scan(&m.file); err != nil {
 		return nil, err
 	}
 	if m.tx, err = p.db.BeginTx(ctx, &oneMoment); err != nil {
 		return nil, err
 	}
-	err = m.tx.QueryRowContext(ctx, `SELECT pg_export_snapshot(),
-		pg_relation_size(to_regclass($1::text)) / current_setting('block_size')::bigint`, t.quoted()).
-		Scan(&m.name, &m.blocks)
+	_, err = m.tx.ExecContext(ctx, "SELECT set_config(name, '0', true) FROM pg_settings "+
+		"WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')")
+	if err == nil {
+		err = m.tx.QueryRowContext(ctx, `SELECT pg_export_snapshot(),
+			pg_relation_size(to_regclass($1::text)) / current_setting('block_size')::bigint`, m.table).
+			Scan(&m.name, &m.blocks)
+	}
 	if err != nil {
 		_ = m.tx.Rollback()
 		return nil, err
@@ -71,39 +90,44 @@ func (m *moment) spans(parts int) (spans []span) {
 	return append(spans, span{after: after, upTo: tid{block: m.blocks}, moment: m})
 }
 
-// page reads a page as it was at the moment, over any connection.
-func (m *moment) page(
-	ctx context.Context, db *sql.DB, t table, read func(querier) ([]row, error),
-) (page []row, err error) {
+// read reads what was there at the moment, over any connection of the pool.
+func (m *moment) read(ctx context.Context, db *sql.DB, f func(querier) error) error {
+	const snapshotTooOld = "72000" // where old_snapshot_threshold is set
 	tx, err := db.BeginTx(ctx, &oneMoment)
+	if retry.KindOf(err) == retry.Crowded {
+		return momentGone(err) // and with it a connection is free
+	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { _ = tx.Rollback() }() // it has nothing to commit
-	if _, err := tx.ExecContext(ctx, "SET TRANSACTION SNAPSHOT '"+m.name+"'"); err != nil {
-		if retry.KindOf(err) == retry.Other && ctx.Err() == nil {
-			return nil, errMomentGone
+	if _, err := tx.ExecContext(ctx, "SET TRANSACTION SNAPSHOT "+sqldialect.Literal(m.name)); err != nil {
+		if k := retry.KindOf(err); (k == retry.Other || k == retry.Crowded) && ctx.Err() == nil {
+			return momentGone(err)
 		}
-		return nil, err
+		return err
 	}
-	if page, err = read(tx); err != nil {
-		return nil, err
+	if err := f(tx); dberror.State(err) == snapshotTooOld {
+		return momentGone(err)
+	} else if err != nil {
+		return err
 	}
-	// The page's lock keeps the table in its file until here.
+	// The lock of what was read keeps the table in its file until here.
 	var file string
-	if err := tx.QueryRowContext(ctx, fileOfTable, t.quoted()).Scan(&file); err != nil {
-		return nil, err
+	if err := tx.QueryRowContext(ctx, fileOfTable, m.table).Scan(&file); err != nil {
+		return err
 	}
 	if file != m.file {
-		return nil, errMomentGone
+		return momentGone(errors.New("the table is in another file"))
 	}
-	return page, nil
+	return nil
 }
 
-// end reports whether the snapshot was there to the end, if err is nil.
+// end ends it, and reports whether the snapshot was there to the end, if err is
+// nil.
 func (m *moment) end(err error) error {
 	if gone := m.tx.Commit(); gone != nil && err == nil {
-		return errMomentGone
+		return momentGone(gone)
 	}
 	return err
 }

@@ -1,9 +1,14 @@
 package rotate_test
 
 import (
+	"database/sql"
+	"net/url"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/credent-go/credent/internal/pgreplica"
+	"github.com/credent-go/credent/internal/pgserver"
 	"github.com/credent-go/credent/rotate"
 )
 
@@ -79,4 +84,99 @@ func TestVerifyPageByPage(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A standby ends snapshots that are kept for long, so it's counted page by page.
+func TestVerifyOnAStandby(t *testing.T) {
+	t.Parallel()
+	primary, err := pgreplica.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = primary.Stop() })
+	standby, err := primary.AddStandby(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = standby.Stop() })
+	var pools [2]*sql.DB
+	for i, server := range []*pgreplica.Server{primary, standby} {
+		if pools[i], err = sql.Open("pgx", server.URL("postgres")); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = pools[i].Close() }()
+	}
+	h := fillHeap(t, pools[0], 0, heapRows)
+	if err := standby.WaitFor(t.Context(), primary); err != nil {
+		t.Fatal(err)
+	}
+	counts, err := rotate.VerifyWith(t.Context(), pools[1], newRing(t, h.old),
+		rotate.Config{Columns: []string{"t_bigint.secret"}, Batch: 20, RetryFor: time.Second})
+	if err != nil || counts[0].Rows != heapRows {
+		t.Errorf("%+v, %v", counts, err)
+	}
+}
+
+// Roles that may read some columns only, or have one connection, verify as
+// well.
+func TestVerifyByAPoorRole(t *testing.T) {
+	t.Parallel()
+	for name, statements := range map[string][]string{
+		"some columns": {
+			"CREATE ROLE poor_columns LOGIN PASSWORD 'poor'", "GRANT SELECT (number, secret) ON t_bigint TO poor_columns",
+		},
+		"one connection": {
+			"CREATE ROLE poor_connection LOGIN PASSWORD 'poor' CONNECTION LIMIT 1", "GRANT SELECT ON t_bigint TO poor_connection",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := privateServer(t)
+			db := openURL(t, server, "")
+			h := fillHeap(t, db, 0, heapRows)
+			for _, statement := range statements {
+				exec(t, h.db, statement)
+			}
+			var role string
+			if err := db.QueryRowContext(t.Context(), "SELECT rolname FROM pg_roles WHERE rolname LIKE 'poor%'").
+				Scan(&role); err != nil {
+				t.Fatal(err)
+			}
+			counts, err := rotate.VerifyWith(t.Context(), openURL(t, server, role), newRing(t, h.old), rotate.Config{
+				Columns: []string{"t_bigint.secret"}, Batch: 20, Workers: 1, RetryFor: time.Second,
+			})
+			if err != nil || counts[0].Rows != heapRows {
+				t.Errorf("%+v, %v", counts, err)
+			}
+		})
+	}
+}
+
+func privateServer(t *testing.T) *pgserver.Server {
+	t.Helper()
+	server, err := pgserver.Start(t.Context(), pgserver.Private())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Stop() })
+	return server
+}
+
+// openURL opens a database of the server, as a role with the password "poor" if
+// one is given.
+func openURL(t *testing.T, server *pgserver.Server, role string) *sql.DB {
+	t.Helper()
+	u, err := url.Parse(server.URL("postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if role != "" {
+		u.User = url.UserPassword(role, "poor")
+	}
+	db, err := sql.Open("pgx", u.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	return db
 }

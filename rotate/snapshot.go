@@ -2,30 +2,37 @@ package rotate
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 
 	"github.com/credent-go/credent/internal/ledger"
-	"github.com/credent-go/credent/internal/retry"
 )
 
 // snapshot goes through the rows of one moment that were written since another,
-// but for what the run wrote itself. If it is cut, it begins anew, with another
-// moment, and with fewer blocks at once if the database took too long.
-func (p *pass) snapshot(ctx context.Context, h *part, s span) error {
-	return p.retry(ctx, p.tell, func() error {
-		for {
-			err := p.begin(ctx, h, &s)
-			if err == nil {
-				err = p.moment(ctx, h, s)
-			}
-			var tried *DatabaseError // of what was written meanwhile
-			if retry.KindOf(err) != retry.Timeout || errors.As(err, &tried) || ctx.Err() != nil ||
-				!p.pace.slower(p.pace.rows()) {
+// but for what the run wrote itself. If the snapshot is lost, it begins anew,
+// with another moment.
+func (p *pass) snapshot(ctx context.Context, h *part, s span) (err error) {
+	for range maxPasses {
+		var m *moment
+		err = p.retry(ctx, p.tell, func() (err error) {
+			if err = p.store.checkWritable(ctx); err != nil { // a fail-over may have led to a standby
 				return err
 			}
+			if err = p.begin(ctx, h, &s); err != nil {
+				return err
+			}
+			if m, err = p.store.moment(ctx, p.table); err == nil && m == nil {
+				return errOther
+			}
+			return err
+		})
+		if err != nil {
+			return err
 		}
-	})
+		if err = m.end(p.moment(ctx, h, s, m)); !errors.Is(err, errMomentGone) {
+			return err
+		}
+	}
+	return err
 }
 
 // begin begins a snapshot with nothing.
@@ -73,45 +80,25 @@ func (p *pass) ownSince(since string, positions []string, h *part) (own []int64,
 	return own, nil
 }
 
-// moment goes through the rows of one moment. The table is locked before the
-// moment is chosen. Otherwise an ALTER TABLE could end in between that writes
-// the rows anew, which an older moment doesn't have.
-func (p *pass) moment(ctx context.Context, h *part, s span) (err error) {
-	tx, err := p.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
-	if err != nil {
-		return err
-	}
-	defer func() { _ = tx.Rollback() }() // it has nothing to commit
-	if _, err := tx.ExecContext(ctx, "LOCK TABLE "+p.table.quoted()+" IN ACCESS SHARE MODE"); err != nil {
-		return err
-	}
-	blocks, alone, err := p.store.heap(ctx, tx, p.table)
-	if err != nil {
-		return err
-	}
-	if p.alone = p.alone && alone; !p.alone {
-		s.own = nil
-	}
-	s.on, s.after, s.upTo, s.density = tx, tid{}, tid{block: blocks}, 1.0/blocksPerRow
-	for more := true; more && !h.isLost(); {
-		var page []row
-		if page, s, more, err = p.store.page(ctx, p.table, s, p.pace.rows()); err != nil {
-			return err
-		}
-		if len(page) == 0 {
-			continue
-		}
-		if err := p.limit.WaitN(ctx, len(page)); err != nil {
-			return err
-		}
+// moment goes through the rows of one moment.
+func (p *pass) moment(ctx context.Context, h *part, s span, m *moment) error {
+	s.moment, s.after, s.upTo, s.density = m, tid{}, tid{block: m.blocks}, 1.0/blocksPerRow
+	err := p.eachPage(ctx, p.tell, p.table, s, func(ctx context.Context, page []row) error {
 		counts, own, err := p.rewrite(ctx, page)
 		if err != nil {
-			return retry.Permanent(err) // it has been tried again
+			return err
 		}
 		h.mu.Lock()
 		h.rest, h.own = sum(h.rest, counts), addOwn(h.own, own)
 		h.of.At = mark(h.at, h.own)
 		h.mu.Unlock()
+		if h.isLost() {
+			return errEnough
+		}
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		return nil
 	}
-	return nil
+	return err
 }

@@ -20,12 +20,10 @@ type span struct {
 	since       string // only rows that were written since this [horizon]; "" for all
 
 	// Of a heap: only rows that were written before this horizon, "" for all;
-	// but for rows that these transactions wrote, where it is read, or as of
-	// which moment, nil for the pool, and about how many rows a block has; 0 if
-	// not known.
+	// but for rows that these transactions wrote, as of which moment, nil for
+	// the present one, and about how many rows a block has; 0 if not known.
 	before  string
 	own     []int64
-	on      querier
 	moment  *moment
 	density float64
 }

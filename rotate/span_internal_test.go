@@ -76,7 +76,8 @@ func TestHorizonIsSeen(t *testing.T) {
 	}{
 		"later":        {then, horizon{place: then.place, transaction: then.transaction + maxAge - 1}, true},
 		"too late":     {then, horizon{place: then.place, transaction: then.transaction + maxAge}, false},
-		"earlier":      {then, horizon{place: then.place, transaction: then.transaction - 1}, false},
+		"earlier":      {then, horizon{place: then.place, transaction: then.transaction - 1}, true},
+		"too early":    {then, horizon{place: then.place, transaction: then.transaction - maxAge}, false},
 		"elsewhere":    {then, horizon{place: "server.2.tables", transaction: then.transaction}, false},
 		"unknown":      {horizon{}, horizon{}, false},
 		"unknown then": {horizon{}, then, false},

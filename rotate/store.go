@@ -155,9 +155,6 @@ type store interface {
 	// horizon returns the present moment of a table, or none where rows don't
 	// say when they were written.
 	horizon(ctx context.Context, t table) (horizon, error)
-	// heap returns how many blocks the heap of a table has, and whether an
-	// update writes the rows that it says it does, and no others.
-	heap(ctx context.Context, on querier, t table) (blocks int64, alone bool, err error)
 	// moment begins one, or returns nil where pages have no order of a heap.
 	moment(ctx context.Context, t table) (*moment, error)
 	// write replaces values where they are still the old ones, and bound ones

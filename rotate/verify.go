@@ -133,13 +133,18 @@ func (c *IndexCount) outlives() int64 {
 }
 
 // Verify reads every secret and counts which key it needs. It opens and decodes
-// them all, and writes nothing. The counts are of the moment at which each page
-// of rows was read. They are judged by the states in the database. Where
-// tenants have data keys of their own, the last count is these keys': each
-// needs a key of the keyring, like a secret.
+// them all, and writes nothing. The counts are judged by the states in the
+// database. Where tenants have data keys of their own, the last count is these
+// keys': each needs a key of the keyring, like a secret.
 //
-// If the database fails for a while, it goes on where it was, and counts no row
-// twice; [VerifyWith] says for how long.
+// A plain table of many rows on Postgres 14 or newer is counted as of one
+// moment, by a snapshot that is kept until it has been read. Elsewhere, for a
+// Quarantine, with a limit of rows in a second and in a pool of one connection,
+// each page of rows is counted as of the moment at which it was read.
+//
+// If the database fails for a while, it goes on where it was, or begins a table
+// anew whose snapshot is gone, and counts no row twice; [VerifyWith] says for
+// how long.
 func Verify(ctx context.Context, db *sql.DB, ring *keyring.Keyring, columns ...column.Column) (Counts, error) {
 	return VerifyWith(ctx, db, ring, Config{In: columns})
 }
@@ -187,6 +192,7 @@ type verifier struct {
 	table   table
 	columns []ColumnCount
 	*tally
+	at    *moment       // at which it is counted; nil for when each page is read
 	found []Quarantined // in the page
 
 	// What came of opening the value at hand, since several counts are about
@@ -233,7 +239,7 @@ func (v *verifier) add(ctx context.Context, page []row) error {
 	}
 	var keys map[string]tenantkey.Key
 	err := v.retry(ctx, v.tell, func() (err error) {
-		keys, err = v.keys.of(ctx, page)
+		keys, err = v.keys.of(ctx, page, v.at)
 		return err
 	})
 	if err != nil {

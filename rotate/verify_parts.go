@@ -55,7 +55,7 @@ func (v *verifier) do(ctx context.Context) error {
 func (v *verifier) parts(ctx context.Context, t table, spans []span) error {
 	parts := make([]*verifier, len(spans))
 	for i := range parts {
-		parts[i] = &verifier{run: v.run, primary: v.primary, table: t, tally: v.tally}
+		parts[i] = &verifier{run: v.run, primary: v.primary, table: t, tally: v.tally, at: spans[i].moment}
 		parts[i].begin()
 	}
 	ctx, cancel := context.WithCancelCause(ctx)

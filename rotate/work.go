@@ -61,7 +61,6 @@ type work struct {
 	whole  bool     // this run has gone through a whole pass
 	own    int64    // values that the last pass has quarantined in this run
 	ids    []string // of the keys that it began with
-	alone  bool     // so far, an update of the heap writes its rows and no others
 	anew   bool     // it leaves alone what is in the book
 }
 
@@ -120,7 +119,7 @@ func (w *work) passes(ctx context.Context) error {
 			err = w.next(ctx, state.Pass, "", now.String())
 		case state.Left > 0:
 			err = w.pass(ctx, state)
-		case w.isLast(state), w.cfg.DryRun:
+		case w.isLast(state, now), w.cfg.DryRun:
 			w.result.QuarantinedByOthers = max(0, state.Counts.Quarantined-w.own)
 			return w.forgetIfOther(ctx)
 		case w.result.Passes >= maxPasses:
@@ -152,9 +151,14 @@ func (w *work) stands(state ledger.State, now horizon) (bool, error) {
 }
 
 // isLast reports whether nothing is left to do after a pass. In the order of a
-// heap only a snapshot says that.
-func (w *work) isLast(state ledger.State) bool {
-	return state.Counts.Found == 0 && state.Pass >= w.need && (!w.table.heap || state.Since != "")
+// heap only a snapshot says that, and only if it was still about the table and
+// the server that it began with.
+func (w *work) isLast(state ledger.State, now horizon) bool {
+	if state.Counts.Found > 0 || state.Pass < w.need || !w.table.heap {
+		return state.Counts.Found == 0 && state.Pass >= w.need
+	}
+	from, err := parseHorizon(state.Since)
+	return err == nil && from.isSeenFrom(now)
 }
 
 // since returns from when on the next pass has to look at rows; "" means at all
@@ -246,9 +250,6 @@ func (w *work) choose(ctx context.Context) (err error) {
 		}
 		if now.inHeap() {
 			w.table = w.table.asHeap()
-			if _, w.alone, err = w.store.heap(ctx, w.db, w.table); err != nil {
-				return err
-			}
 		}
 	}
 	sqlite := w.store.dialect() == dialect.SQLite
