@@ -89,7 +89,8 @@ func TestPlansInTheOrderOfTheHeap(t *testing.T) {
 	if err != nil || done.rows != 1000 || done.own == 0 || done.stuck != 0 {
 		t.Fatalf("%+v, %v", done, err)
 	}
-	if plan := tr.plan(t, s.db); !strings.Contains(plan, "Tid Scan on plan_t") || strings.Contains(plan, "using plan_t") {
+	if plan := tr.plan(t, s.db); !strings.Contains(plan, "Tid Scan on plan_t") ||
+		strings.Contains(plan, "using plan_t") {
 		t.Errorf("a write:\n%s", plan)
 	}
 	// What our transaction wrote is left out.
@@ -114,7 +115,8 @@ func TestPlansInTheOrderOfTheHeap(t *testing.T) {
 func TestPagesOfAHeap(t *testing.T) {
 	t.Parallel()
 	s, tab, _ := heapTable(t, 5000)
-	if _, err := s.db.ExecContext(t.Context(), "DELETE FROM plan_t WHERE (ctid::text::point)[0] BETWEEN 20 AND 150"); err != nil {
+	if _, err := s.db.ExecContext(t.Context(),
+		"DELETE FROM plan_t WHERE (ctid::text::point)[0] BETWEEN 20 AND 150"); err != nil {
 		t.Fatal(err)
 	}
 	var want int
@@ -199,7 +201,8 @@ func TestOneOfAPageWasChanged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.db.ExecContext(t.Context(), "UPDATE plan_t SET b = 'gAAAAold' WHERE id::text = $1", page[3].id); err != nil {
+	if _, err := s.db.ExecContext(t.Context(), "UPDATE plan_t SET b = 'gAAAAold' WHERE id::text = $1",
+		page[3].id); err != nil {
 		t.Fatal(err)
 	}
 	done, err := s.write(t.Context(), tab, changesOf(page))
@@ -207,7 +210,8 @@ func TestOneOfAPageWasChanged(t *testing.T) {
 		t.Fatalf("%+v, %v", done, err)
 	}
 	var id string
-	err = s.db.QueryRowContext(t.Context(), "SELECT id::text FROM plan_t WHERE a LIKE 'gAAAAnew%' AND xmin <> $1::text::xid",
+	err = s.db.QueryRowContext(t.Context(), "SELECT id::text FROM plan_t WHERE a LIKE 'gAAAAnew%' AND xmin <> "+
+		"$1::text::xid",
 		horizon{transaction: done.own}.xid()).Scan(&id)
 	if err != nil || id != page[3].id {
 		t.Errorf("%s, %v: the row whose other column was changed is taken for ours", id, err)
@@ -299,7 +303,8 @@ func TestPartsOfAHeap(t *testing.T) {
 			}
 			s, err := p.span(&part{of: of})
 			if err != nil || s.after != last || s.before == "" {
-				t.Fatalf("part %d of %d blocks begins at %v, and the one before ends at %v: %v", i, blocks, s.after, last, err)
+				t.Fatalf("part %d of %d blocks begins at %v, and the one before ends at %v: %v", i, blocks,
+					s.after, last, err)
 			}
 			last = s.upTo.(tid)
 		}

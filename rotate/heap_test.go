@@ -368,7 +368,8 @@ func TestTriggersThatKeepARow(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := newHeap(t)
-			exec(t, h.db, "CREATE FUNCTION credent_keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "+body+"; END $$")
+			exec(t, h.db, "CREATE FUNCTION credent_keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "+
+				body+"; END $$")
 			exec(t, h.db, "CREATE TRIGGER keep BEFORE UPDATE ON t_bigint FOR EACH ROW WHEN (OLD.number = 77) "+
 				"EXECUTE FUNCTION credent_keep()")
 			if report, err := h.run(t, rotate.Config{}); !errors.Is(err, rotate.ErrNotDone) {

@@ -17,9 +17,9 @@ import (
 // read, and that a transaction before the pass's horizon wrote, is the row that
 // the pass has read. So the next pass needs only what was written since.
 type horizon struct {
-	// place is the server's files, since when it runs, after how many fail-overs
-	// and which crash, the database, and the table's files and its partitions.
-	// Elsewhere, transactions of the same number may be others.
+	// place is the server's files, since when it runs, after how many
+	// fail-overs and which crash, the database, and the table's files and its
+	// partitions. Elsewhere, transactions of the same number may be others.
 	place       string
 	transaction int64 // with the number of times that the counter has wrapped around
 	at          time.Time
@@ -77,12 +77,12 @@ func (h horizon) isSeenFrom(now horizon) bool {
 }
 
 // horizon returns none for a table whose rows don't say which transaction wrote
-// them: a foreign one, one that is distributed over several servers, or one of
-// which the role may read some columns only. A server that recovers from the
-// crash of one of its processes goes on running, and discards its statistics;
-// with synchronous_commit off it may have lost transactions. Blocks
-// have an order in one heap, which a VACUUM FULL makes anew, as another file.
-// Transactions of other databases don't write to the table.
+// them: a foreign one, one that is distributed over several servers, or one
+// that the role may read some columns of. A server that recovers from the crash
+// of one of its processes goes on running, and discards its statistics; with
+// synchronous_commit off it may have lost transactions. Blocks have an order in
+// one heap, which a VACUUM FULL makes anew, as another file. Transactions of
+// other databases don't write to the table.
 func (p postgres) horizon(ctx context.Context, t table) (horizon, error) {
 	var (
 		known         sql.NullBool

@@ -61,8 +61,8 @@ func TestVerifyOfOneMoment(t *testing.T) {
 }
 
 // Rows that come or go are counted as they are when their page is read, where
-// no snapshot is kept: for what is told on the way, a limit of rows in a second,
-// and a pool of one connection.
+// no snapshot is kept: for what is told on the way, a limit of rows in a
+// second, and a pool of one connection.
 func TestVerifyPageByPage(t *testing.T) {
 	t.Parallel()
 	for name, cfg := range map[string]rotate.Config{
@@ -86,7 +86,8 @@ func TestVerifyPageByPage(t *testing.T) {
 	}
 }
 
-// A standby ends snapshots that are kept for long, so it's counted page by page.
+// A standby ends snapshots that are kept for long, so it's counted page by
+// page.
 func TestVerifyOnAStandby(t *testing.T) {
 	t.Parallel()
 	primary, err := pgreplica.Start(t.Context())
@@ -123,10 +124,12 @@ func TestVerifyByAPoorRole(t *testing.T) {
 	t.Parallel()
 	for name, statements := range map[string][]string{
 		"some columns": {
-			"CREATE ROLE poor_columns LOGIN PASSWORD 'poor'", "GRANT SELECT (number, secret) ON t_bigint TO poor_columns",
+			"CREATE ROLE poor_columns LOGIN PASSWORD 'poor'", "GRANT SELECT (number, secret) ON t_bigint TO " +
+				"poor_columns",
 		},
 		"one connection": {
-			"CREATE ROLE poor_connection LOGIN PASSWORD 'poor' CONNECTION LIMIT 1", "GRANT SELECT ON t_bigint TO poor_connection",
+			"CREATE ROLE poor_connection LOGIN PASSWORD 'poor' CONNECTION LIMIT 1",
+			"GRANT SELECT ON t_bigint TO poor_connection",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -177,9 +177,9 @@ func (cfg *Config) rebinding(c *column.Column) seal.Rebinding {
 // security.
 //
 // Off and accept bring a column's tokens to the old way: unbound, under the
-// rings. Write brings them to the new way: bound, under the tenant's key,
-// which is made if there is none. Require leaves a token of the old way as it
-// is, and quarantines it: nothing wrote it since the column came to require, so
+// rings. Write brings them to the new way: bound, under the tenant's key, which
+// is made if there is none. Require leaves a token of the old way as it is, and
+// quarantines it: nothing wrote it since the column came to require, so
 // somebody may have planted it. A column whose state is set nowhere keeps its
 // tokens as they are in this respect. Plaintext is an error of the row, unless
 // the state of encryption is set and reads it; [Encrypt] turns it into tokens.
@@ -193,15 +193,14 @@ func (cfg *Config) rebinding(c *column.Column) seal.Rebinding {
 // when a pass has found nothing that began after the run did. On Postgres such
 // a pass may leave out rows that an earlier one has seen and nobody has written
 // since; see TableReport.ChangedSince and Config.FromStart. A plain table there
-// is gone through in the order of its blocks, so that a change of another column
-// may move a row behind a pass. The last pass over it is a snapshot of what was
-// written since, which has each row once.
+// is gone through in the order of its blocks, so that a change of another
+// column may move a row behind a pass. The last pass over it is a snapshot of
+// what was written since, which has each row once.
 //
-// When the context ends, the report has what was done until then.
-// If the database fails for a while, it goes on where it was; see
-// Config.RetryFor. Errors: [ErrQuarantined], with examples in the report,
-// [ErrNotDone], a [*DatabaseError], such as [ErrStandby], and the database's
-// own.
+// When the context ends, the report has what was done until then. If the
+// database fails for a while, it goes on where it was; see Config.RetryFor.
+// Errors: [ErrQuarantined], with examples in the report, [ErrNotDone], a
+// [*DatabaseError], such as [ErrStandby], and the database's own.
 //
 // The canary of each column follows its rows; see encrypted.KeepCanary. A
 // missing one is made, and one that doesn't open is quarantined, unless the

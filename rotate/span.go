@@ -19,9 +19,9 @@ type span struct {
 	after, upTo any    // the key or [tid] that it begins after, and its last one; nil for no key
 	since       string // only rows that were written since this [horizon]; "" for all
 
-	// Of a heap: only rows that were written before this horizon, "" for all;
-	// but for rows that these transactions wrote, as of which moment, nil for
-	// the present one, and about how many rows a block has; 0 if not known.
+	// For a heap: only rows that were written before this horizon, "" for all;
+	// but for rows that these transactions wrote; the moment, nil for the
+	// present one; and about how many rows a block has, 0 if not known.
 	before  string
 	own     []int64
 	moment  *moment

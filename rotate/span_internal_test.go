@@ -65,7 +65,8 @@ func TestQuantiles(t *testing.T) {
 // the same server, not too long ago.
 func TestHorizonIsSeen(t *testing.T) {
 	t.Parallel()
-	then := horizon{place: "server.1.tables", transaction: 5<<32 + 7, at: time.Date(2026, 11, 27, 1, 2, 3, 0, time.UTC), blocks: 9}
+	then := horizon{place: "server.1.tables", transaction: 5<<32 + 7, at: time.Date(2026, 11, 27, 1, 2, 3, 0,
+		time.UTC), blocks: 9}
 	read, err := parseHorizon(then.String())
 	if err != nil || read != then || read.xid() != "7" {
 		t.Fatalf("%+v, %v", read, err)

@@ -132,8 +132,7 @@ type written struct {
 
 	// Of a table that is gone through in the order of its heap: how many rows
 	// were left though they have what was to be replaced, and the transaction
-	// that wrote rows of which nothing had changed since they were read; 0 for
-	// none.
+	// that wrote rows that nobody had changed since they were read; 0 for none.
 	stuck int64
 	own   int64
 }

@@ -25,7 +25,7 @@ func (v *verifier) do(ctx context.Context) error {
 			return err
 		}
 		bounds, err = v.divideTable(ctx, v.table, rows, v.cfg.Workers)
-		if err == nil && len(bounds) > 0 && v.cfg.Quarantine == nil && v.cfg.RowsPerSecond <= 0 {
+		if err == nil && rows > int64(v.cfg.Batch) && v.cfg.Quarantine == nil && v.cfg.RowsPerSecond <= 0 {
 			m, err = v.store.moment(ctx, v.table)
 		}
 		return err
