@@ -186,14 +186,14 @@ func (v *verifier) decode(c *ColumnCount, row string, token sql.NullString, p se
 		}
 		return
 	}
-	plaintext, err := v.locate.DecryptAt(v.rings.of(v.ring, tenant.Data, last), p, token.String)
+	o, err := v.open(v.rings.of(v.ring, tenant.Data, last), p, token.String)
 	if err != nil {
 		if !c.readsPlaintext() || !errors.Is(err, fernet.ErrNotEncrypted) {
 			v.leave(c, row, err)
 		}
 		return
 	}
-	if err = plaintype.Decode(p.Column, plaintext); err == nil {
+	if err = plaintype.Decode(p.Column, o.Plaintext); err == nil {
 		return
 	}
 	v.leave(c, row, err)

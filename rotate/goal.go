@@ -14,7 +14,7 @@ import (
 
 // goalVersion is counted up when an operation comes to make something else of
 // the same rows, keys and states.
-const goalVersion = 1
+const goalVersion = 2
 
 // goal is all that decides on what an operation makes of a table's rows. What
 // was done for one goal says nothing about another.
@@ -23,6 +23,7 @@ type goal struct {
 	Operation string
 	Keys      []string // IDs, the primary key's first
 	Key       []string // the table's primary key
+	Heap      bool     // it is gone through in the order of its heap
 	Columns   []goalOfColumn
 	Destroyed int64 // tenants whose key was destroyed
 }
@@ -37,10 +38,7 @@ type goalOfColumn struct {
 // goalOf returns a hash of an operation's goal for a table. The columns have
 // nothing in it but what describe left them.
 func (r *run) goalOf(ctx context.Context, t table) (string, error) {
-	g := goal{Version: goalVersion, Operation: r.name, Key: t.keyColumns()}
-	for _, key := range r.ring.Keys() {
-		g.Keys = append(g.Keys, key.ID())
-	}
+	g := goal{Version: goalVersion, Operation: r.name, Keys: r.keyIDs(), Key: t.keyColumns(), Heap: t.heap}
 	for i, c := range t.columns {
 		of := goalOfColumn{
 			Name: c.Name, Type: c.Type, Index: c.Index, Tenant: t.tenant, Was: c.Was, Size: c.Size,

@@ -14,23 +14,26 @@ func (p *pass) isRenamed(opens *engine.Ring, r row, i int, place seal.Place) boo
 	if place.Column.Was == "" || !r.values[i].Valid {
 		return false
 	}
-	if p.locate.IsEarlier(opens, place, r.values[i].String) {
+	o, err := p.locate.OpenAt(opens, place, r.values[i].String)
+	switch {
+	case err != nil: // the rewriting says why
+		return false
+	case o.Earlier:
 		return true
-	}
-	if place.Column.Index == "" || !r.indexes[i].Valid {
+	case place.Column.Index == "" || !r.indexes[i].Valid:
 		return false
 	}
-	plaintext, err := p.locate.DecryptAt(opens, place, r.values[i].String)
-	if err != nil {
-		return false // the rewriting says why
-	}
-	digests, err := p.digests.All(p.ring, place.Column, plaintext)
+	digests, err := p.digests.All(p.ring, place.Column, o.Plaintext)
 	is := slices.IndexFunc(digests, func(d []byte) bool { return hex.EncodeToString(d) == r.indexes[i].String })
 	return err == nil && is >= len(p.ring.Keys())
 }
 
-func (c *ColumnCount) addEarlier(is bool) {
-	if is {
+// addPlace counts what a token that opened is bound to.
+func (c *ColumnCount) addPlace(o seal.Opened) {
+	if o.Bound {
+		c.Bound++
+	}
+	if o.Earlier {
 		c.Earlier++
 	}
 }

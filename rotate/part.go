@@ -1,6 +1,7 @@
 package rotate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -15,6 +16,8 @@ type part struct {
 
 	mu    sync.Mutex
 	of    ledger.Part // as it may be saved
+	at    string      // its position, without own
+	own   []int64     // transactions whose rows are right as they are
 	lost  bool        // another has it now
 	dirty bool        // something was left as it is
 	rest  ledger.Counts
@@ -22,22 +25,19 @@ type part struct {
 
 // part goes through a part, from the last position of whoever had it before.
 func (p *pass) part(ctx context.Context, worker int, of ledger.Part) error {
-	at := of.After
-	if of.At != "" {
-		at = of.At
-	}
-	after, err := decodeKey(at)
-	if err != nil {
-		return ledger.ErrLost
-	}
-	upTo, err := decodeKey(of.UpTo)
-	if err != nil {
-		return ledger.ErrLost
-	}
 	h := &part{worker: worker, of: of}
+	h.at, h.own = cutMark(of.At)
+	s, err := p.span(h)
+	if err != nil {
+		return ledger.ErrLost
+	}
 	p.hold(h, true)
 	defer p.hold(h, false)
-	err = p.pages(ctx, h, span{after: after, upTo: upTo, since: p.state.Since})
+	if p.table.heap && s.since != "" {
+		err = p.snapshot(ctx, h, s)
+	} else {
+		err = p.pages(ctx, h, s)
+	}
 	switch {
 	case h.isLost():
 		return err
@@ -51,16 +51,55 @@ func (p *pass) part(ctx context.Context, worker int, of ledger.Part) error {
 	})
 }
 
+// span returns what is left of a part.
+func (p *pass) span(h *part) (s span, err error) {
+	if s.after, err = decodeKey(cmp.Or(h.at, h.of.After)); err != nil {
+		return s, err
+	}
+	if s.upTo, err = decodeKey(h.of.UpTo); err != nil {
+		return s, err
+	}
+	if s.since = p.state.Since; !p.table.heap {
+		return s, nil
+	}
+	began, err := parseHorizon(p.state.Began)
+	if s.since == "" && began.transaction < neverWrapped {
+		s.before = p.state.Began
+	}
+	if s.after == nil {
+		s.after = share(0)
+	}
+	if s.upTo == nil {
+		s.upTo = share(shares)
+	}
+	if of, ok := s.after.(share); ok {
+		s.after = of.of(began.blocks)
+	}
+	if of, ok := s.upTo.(share); ok {
+		s.upTo = of.of(began.blocks)
+	}
+	for _, end := range []any{s.after, s.upTo} {
+		if _, ok := end.(tid); !ok {
+			return s, ledger.ErrLost
+		}
+	}
+	return s, err
+}
+
 // errEnough ends a part that another has now.
 var errEnough = errors.New("another has the part")
 
 func (p *pass) pages(ctx context.Context, h *part, s span) error {
 	err := p.eachPage(ctx, p.tell, p.table, s, func(ctx context.Context, page []row) error {
-		counts, err := p.rewrite(ctx, page)
+		counts, own, err := p.rewrite(ctx, page)
 		if err != nil {
 			return err
 		}
-		if err := h.add(page[len(page)-1].key, counts); err != nil {
+		last, err := p.table.position(page[len(page)-1])
+		if err != nil {
+			return err
+		}
+		if err := h.add(last, counts, own); err != nil {
 			return err
 		}
 		if h.isLost() {
@@ -76,18 +115,20 @@ func (p *pass) pages(ctx context.Context, h *part, s span) error {
 
 // add counts a page that is done. The position stays before the first page that
 // something was left in: whoever goes on from it lists that again.
-func (h *part) add(last any, counts ledger.Counts) error {
+func (h *part) add(last any, counts ledger.Counts, own []int64) error {
 	at, err := encodeKey(last)
 	if err != nil {
 		return err
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.own = addOwn(h.own, own)
 	if h.dirty = h.dirty || counts.Quarantined > 0; h.dirty {
 		h.rest = sum(h.rest, counts)
-		return nil
+	} else {
+		h.at, h.of.Counts = at, sum(h.of.Counts, counts)
 	}
-	h.of.At, h.of.Counts = at, sum(h.of.Counts, counts)
+	h.of.At = mark(h.at, h.own)
 	return nil
 }
 

@@ -220,34 +220,35 @@ func (c change) changes() (any, onlyIndex bool) {
 	return any, any && onlyIndex
 }
 
-// rewrite rewrites what is to be rewritten in a page, and writes it.
-func (p *pass) rewrite(ctx context.Context, page []row) (ledger.Counts, error) {
+// rewrite rewrites what is to be rewritten in a page, and writes it. It returns
+// the transactions whose rows are right as they are.
+func (p *pass) rewrite(ctx context.Context, page []row) (counts ledger.Counts, own []int64, err error) {
 	var keys map[string]tenantkey.Key
-	err := p.retry(ctx, p.tell, func() (err error) {
+	err = p.retry(ctx, p.tell, func() (err error) {
 		keys, err = p.keysOf(ctx, page)
 		return err
 	})
 	if err != nil {
-		return ledger.Counts{}, err
+		return ledger.Counts{}, nil, err
 	}
 	var o outcome
 	for _, r := range page {
 		o.add(p, r, keys)
 	}
 	if err := p.quarantined(o.quarantined); err != nil { // before its page, which may fail
-		return ledger.Counts{}, err
+		return ledger.Counts{}, nil, err
 	}
 	changes, quarantined := o.changes, o.quarantined
-	written, found := int64(len(changes)), int64(len(changes))
+	written, found, stuck := int64(len(changes)), int64(len(changes)), int64(0)
 	if len(changes) > 0 && !p.cfg.DryRun {
 		w := &writing{pass: p, rest: changes}
 		if err := w.do(ctx); err != nil {
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			p.rewritten += w.written // which stays, though its page is not done
-			return ledger.Counts{}, err
+			return ledger.Counts{}, nil, err
 		}
-		written = w.written
+		written, stuck, own = w.written, w.stuck, w.own
 		refused := w.refused
 		found -= int64(len(refused))
 		for _, r := range refused {
@@ -270,12 +271,15 @@ func (p *pass) rewrite(ctx context.Context, page []row) (ledger.Counts, error) {
 	p.mu.Unlock()
 	p.tell(nil, 0)
 	if err := p.quarantined(quarantined[len(o.quarantined):]); err != nil {
-		return ledger.Counts{}, err
+		return ledger.Counts{}, nil, err
+	}
+	if !p.table.heap {
+		stuck = found - written
 	}
 	return ledger.Counts{
-		Read: int64(len(page)), Found: found, Skipped: found - written,
+		Read: int64(len(page)), Found: found, Skipped: stuck,
 		Quarantined: int64(len(quarantined)),
-	}, nil
+	}, own, nil
 }
 
 // tell tells how far the pass is, and what it waits for.

@@ -14,23 +14,34 @@ import (
 )
 
 // write falls back to one statement a row where a row of the page is refused.
-func (p postgres) write(ctx context.Context, t table, changes []change) (written int64, refused []refusal, err error) {
-	written, err = p.update(ctx, t, changes)
-	if err == nil || refusedBy(err) == "" {
-		return written, nil, err
+func (p postgres) write(ctx context.Context, t table, changes []change) (done written, err error) {
+	if t.heap {
+		done, err = p.writeRead(ctx, t, changes)
+	} else {
+		done.rows, err = p.update(ctx, t, changes)
 	}
+	if refusedBy(err) != "" {
+		done, err = p.writeEach(ctx, t, changes)
+	}
+	if err == nil && t.heap && done.rows+int64(len(done.refused)) < int64(len(changes)) {
+		done.stuck, err = p.stuck(ctx, t, changes, done.refused)
+	}
+	return done, err
+}
+
+func (p postgres) writeEach(ctx context.Context, t table, changes []change) (done written, err error) {
 	for _, c := range changes {
 		n, err := p.update(ctx, t, []change{c})
 		if reason := refusedBy(err); reason != "" {
-			refused = append(refused, refusal{c, fmt.Errorf("%w: %s", ErrRefused, reason)})
+			done.refused = append(done.refused, refusal{c, fmt.Errorf("%w: %s", ErrRefused, reason)})
 			continue
 		}
 		if err != nil {
-			return written, refused, err
+			return done, err
 		}
-		written += n
+		done.rows += n
 	}
-	return written, refused, nil
+	return done, nil
 }
 
 // update compares with the old values in the statement itself. Without that it
@@ -44,52 +55,61 @@ func (p postgres) write(ctx context.Context, t table, changes []change) (written
 // they are: in a table of some hundred thousand rows it would take a page for a
 // reason to read the whole table. They are unnested in a WITH, since shards
 // take no subquery in the FROM of an UPDATE.
-func (p postgres) update(ctx context.Context, t table, changes []change) (int64, error) {
+func (p postgres) update(ctx context.Context, t table, changes []change) (n int64, err error) {
 	var u update
+	u.row(t, changes)
+	query := "WITH " + u.source() + " " + u.statement(t)
+	err = p.locked(ctx, t, changes, func(on querier) error {
+		result, err := on.ExecContext(ctx, query, u.args...)
+		if err == nil {
+			n, err = result.RowsAffected()
+		}
+		return err
+	})
+	return n, err
+}
+
+// row adds all that a row is found by, and what becomes of it.
+func (u *update) row(t table, changes []change) {
 	u.keys(t, changes)
 	for i := range t.columns {
 		u.column(t, i, changes)
 	}
 	u.tenant(t.tenant, changes)
 	u.key(t, changes)
-	return p.exec(ctx, t, changes, fmt.Sprintf("WITH %s UPDATE %s AS t SET %s FROM u WHERE %s",
-		u.source(), t.quoted(), strings.Join(u.set, ", "), strings.Join(u.where, " AND ")), u.args...)
 }
 
-// exec runs the update of the rows of changes. If several have a value
+// statement returns the statement without its WITH.
+func (u *update) statement(t table) string {
+	return fmt.Sprintf("UPDATE %s AS t SET %s FROM u WHERE %s", t.quoted(), strings.Join(u.set, ", "),
+		strings.Join(u.where, " AND "))
+}
+
+// locked runs the update of the rows of changes. If several have a value
 // that is unique, it locks all of them before it changes one: a writer that
 // holds one of them, and stores another's value there, would wait for the
 // update, which waits for the writer. Of rows that are only locked Postgres
 // tells the writer at once that the value is taken. Where the key begins with
 // the tenant, it locks the rows of one after the other, by that key: shards
 // lock no rows for a statement that does not say which shard has them.
-func (p postgres) exec(ctx context.Context, t table, changes []change, query string, args ...any) (int64, error) {
+func (p postgres) locked(ctx context.Context, t table, changes []change, run func(on querier) error) error {
 	if !slices.ContainsFunc(t.columns, isUnique) {
-		result, err := p.db.ExecContext(ctx, query, args...)
-		if err != nil {
-			return 0, err
-		}
-		return result.RowsAffected()
+		return run(p.db)
 	}
 	tx, err := p.db.BeginTx(ctx, nil)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	defer func() { _ = tx.Rollback() }()
+	defer func() { _ = tx.Rollback() }() // does nothing after the commit
 	for _, group := range t.groups(changes) {
 		if err := p.lock(ctx, tx, t, group); err != nil {
-			return 0, err
+			return err
 		}
 	}
-	result, err := tx.ExecContext(ctx, query, args...)
-	if err != nil {
-		return 0, err
+	if err := run(tx); err != nil {
+		return err
 	}
-	written, err := result.RowsAffected()
-	if err != nil {
-		return 0, err
-	}
-	return written, tx.Commit()
+	return tx.Commit()
 }
 
 // lock locks the rows of changes, which are one tenant's if the table's key
@@ -115,6 +135,9 @@ func (postgres) lock(ctx context.Context, tx querier, t table, changes []change)
 type update struct {
 	args                        []any
 	arrays, columns, set, where []string
+	// kept says of a row that is written whether it has what is to become of
+	// it.
+	kept []string
 }
 
 // source returns the statement's source of rows, the first part of its WITH.
@@ -188,6 +211,7 @@ func (u *update) column(t table, i int, changes []change) {
 	old, value := u.add(fmt.Sprint("old", i), olds), u.add(fmt.Sprint("new", i), news)
 	u.set = append(u.set, fmt.Sprintf("%s = coalesce(%s, %s)", name, value, stored))
 	u.where = append(u.where, fmt.Sprintf(`(%s IS NULL OR %s = %s)`, old, compared, old))
+	u.kept = append(u.kept, fmt.Sprintf(`(%s IS NULL OR %s COLLATE "C" = %[1]s)`, value, stored))
 	if t.sources[i].expanded {
 		plain := u.add(fmt.Sprint("plain", i), digests(beside))
 		u.where = append(u.where, fmt.Sprintf(`(%s IS NULL OR %s = %[1]s)`, plain, digestOf("("+t.sources[i].expr+`) COLLATE "C"`)))
@@ -196,6 +220,8 @@ func (u *update) column(t table, i int, changes []change) {
 		index := u.add(fmt.Sprint("index", i), indexes)
 		u.set = append(u.set, fmt.Sprintf("%s = CASE WHEN %s IS NULL THEN t.%[1]s ELSE decode(%[3]s, 'hex') END",
 			quote(column.Index), old, index))
+		u.kept = append(u.kept, fmt.Sprintf("(%s IS NULL OR t.%s IS NOT DISTINCT FROM decode(%s, 'hex'))", old,
+			quote(column.Index), index))
 	}
 }
 

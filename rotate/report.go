@@ -33,7 +33,9 @@ type TableReport struct {
 	Table   string
 	Columns []string
 	// Rows is the number of rows that this run read in the last pass over the
-	// whole table or, if there was none, in all passes.
+	// whole table or, if there was none, in all passes. Of a plain table on
+	// Postgres it is since that pass: it leaves rows to the ones after it that
+	// were written meanwhile.
 	Rows int64
 	// Others is the number of rows in the same passes that others read: a run
 	// at the same time, or an earlier one that was stopped.
@@ -57,7 +59,7 @@ type TableReport struct {
 	// destroyed.
 	Shredded int64
 	Passes   int
-	// Quarantined is the number of secrets in the last pass that could not be
+	// Quarantined is the number of secrets in the same passes that could not be
 	// opened or rewritten, and Examples are the first of them by the text of
 	// their rows' keys, at most [MaxExamples]. Config.Quarantine gets all.
 	Quarantined int64

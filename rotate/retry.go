@@ -98,14 +98,15 @@ func (r *run) tellTable(t table) teller {
 	}
 }
 
-// readPage returns the first rows of a span, and whether there may be more. It
-// reads fewer at once if the database takes too long.
-func (r *run) readPage(ctx context.Context, tell teller, t table, s span) (page []row, more bool, err error) {
-	n := 0
+// readPage returns the first rows of a span, the rest of the span, and whether
+// that may have more. It reads fewer at once if the database takes too long.
+func (r *run) readPage(
+	ctx context.Context, tell teller, t table, s span,
+) (page []row, rest span, more bool, err error) {
 	err = r.retry(ctx, tell, func() error {
 		for {
-			n = r.pace.rows()
-			page, err = r.store.page(ctx, t, s, n)
+			n := r.pace.rows()
+			page, rest, more, err = r.store.page(ctx, t, s, n)
 			if retry.KindOf(err) != retry.Timeout || ctx.Err() != nil || !r.pace.slower(n) {
 				return err
 			}
@@ -114,7 +115,7 @@ func (r *run) readPage(ctx context.Context, tell teller, t table, s span) (page 
 	if err == nil {
 		r.pace.passed(len(page))
 	}
-	return page, len(page) == n, err
+	return page, rest, more, err
 }
 
 // writing writes the changes of a page.
@@ -124,6 +125,8 @@ type writing struct {
 	doubt   []change // of these, that an error leaves open
 	written int64
 	refused []refusal
+	stuck   int64
+	own     []int64
 }
 
 func (w *writing) do(ctx context.Context) error {
@@ -158,13 +161,17 @@ func (w *writing) part(ctx context.Context) (n int, err error) {
 	n = min(n, len(w.rest))
 	some := w.rest[:n]
 	w.rest = w.rest[n:]
-	written, refused, err := w.store.write(ctx, w.table, some)
+	done, err := w.store.write(ctx, w.table, some)
 	if err != nil {
 		w.doubt = some
 		return n, err
 	}
-	w.written += written
-	w.refused = append(w.refused, refused...)
+	w.written += done.rows
+	w.refused = append(w.refused, done.refused...)
+	w.stuck += done.stuck
+	if done.own != 0 {
+		w.own = append(w.own, done.own)
+	}
 	w.pace.passed(n)
 	return n, nil
 }

@@ -80,7 +80,9 @@ type Config struct {
 	Batch int
 	// Workers is the number of parts of a table that are worked on at the same
 	// time, each with a connection that reads and one that writes; 0 or less
-	// means [DefaultWorkers]. On SQLite one writes in any case.
+	// means [DefaultWorkers]. On SQLite one writes in any case. Let the pool
+	// keep twice as many idle connections, by its SetMaxIdleConns. By default
+	// it keeps two, and the workers make several new ones a second.
 	Workers int
 	// FromStart begins with every row, and takes no notice of how far earlier
 	// runs came.
@@ -175,9 +177,9 @@ func (cfg *Config) rebinding(c *column.Column) seal.Rebinding {
 // security.
 //
 // Off and accept bring a column's tokens to the old way: unbound, under the
-// rings. Write brings them to the new way: bound, under the tenant's key,
-// which is made if there is none. Require leaves a token of the old way as it
-// is, and quarantines it: nothing wrote it since the column came to require, so
+// rings. Write brings them to the new way: bound, under the tenant's key, which
+// is made if there is none. Require leaves a token of the old way as it is, and
+// quarantines it: nothing wrote it since the column came to require, so
 // somebody may have planted it. A column whose state is set nowhere keeps its
 // tokens as they are in this respect. Plaintext is an error of the row, unless
 // the state of encryption is set and reads it; [Encrypt] turns it into tokens.
@@ -190,13 +192,15 @@ func (cfg *Config) rebinding(c *column.Column) seal.Rebinding {
 // time: a token that is under the primary key already costs a read. A run ends
 // when a pass has found nothing that began after the run did. On Postgres such
 // a pass may leave out rows that an earlier one has seen and nobody has written
-// since; see TableReport.ChangedSince and Config.FromStart.
+// since; see TableReport.ChangedSince and Config.FromStart. A plain table there
+// is gone through in the order of its blocks, so that a change of another
+// column may move a row behind a pass. The last pass over it is a snapshot of
+// what was written since, which has each row once.
 //
-// When the context ends, the report has what was done until then.
-// If the database fails for a while, it goes on where it was; see
-// Config.RetryFor. Errors: [ErrQuarantined], with examples in the report,
-// [ErrNotDone], a [*DatabaseError], such as [ErrStandby], and the database's
-// own.
+// When the context ends, the report has what was done until then. If the
+// database fails for a while, it goes on where it was; see Config.RetryFor.
+// Errors: [ErrQuarantined], with examples in the report, [ErrNotDone], a
+// [*DatabaseError], such as [ErrStandby], and the database's own.
 //
 // The canary of each column follows its rows; see encrypted.KeepCanary. A
 // missing one is made, and one that doesn't open is quarantined, unless the
@@ -220,7 +224,7 @@ func Run(ctx context.Context, db *sql.DB, keyRing *keyring.Keyring, cfg Config) 
 				return rewritten{value: stored.text}, nil
 			}
 			if given.Binding == states.Require {
-				if _, bound, err := locate.KeyAt(ring, p, stored.text); err == nil && !bound {
+				if o, err := locate.OpenAt(ring, p, stored.text); err == nil && !o.Bound {
 					return rewritten{}, ErrUnbound
 				}
 			}
@@ -268,12 +272,13 @@ func indexer(ring *engine.Ring) func(*engine.Ring, sql.NullString, seal.Place) (
 		if !token.Valid {
 			return sql.NullString{}, nil
 		}
-		plaintext, err := token.String, error(nil)
-		if fernet.IsToken(token.String) {
-			plaintext, err = locate.DecryptAt(opens, p, token.String)
-		}
-		if err != nil {
-			return sql.NullString{}, err
+		plaintext := token.String
+		if fernet.IsToken(plaintext) {
+			o, err := locate.OpenAt(opens, p, token.String)
+			if err != nil {
+				return sql.NullString{}, err
+			}
+			plaintext = o.Plaintext
 		}
 		digest, err := digests.Primary(digestRing(ring, opens, p.Column), p.Column, plaintext)
 		return sql.NullString{String: hex.EncodeToString(digest), Valid: true}, err

@@ -13,10 +13,19 @@ import (
 	"github.com/credent-go/credent/internal/retry"
 )
 
-// span is a range of a table's rows, in the order of its primary key.
+// span is a range of a table's rows, in the order of its primary key or, if the
+// table is gone through so, of its heap.
 type span struct {
-	after, upTo any    // the key that it begins after, and its last one; nil for none
+	after, upTo any    // the key or [tid] that it begins after, and its last one; nil for no key
 	since       string // only rows that were written since this [horizon]; "" for all
+
+	// For a heap: only rows that were written before this horizon, "" for all;
+	// but for rows that these transactions wrote; the moment, nil for the
+	// present one; and about how many rows a block has, 0 if not known.
+	before  string
+	own     []int64
+	moment  *moment
+	density float64
 }
 
 // Of the keys that a table is divided by, a sample has so many times as many
@@ -43,13 +52,27 @@ func (s span) postgres(t table, query *strings.Builder, args *[]any) {
 	}
 	bound(">", s.after)
 	bound("<=", s.upTo)
-	if h, err := parseHorizon(s.since); err == nil && s.since != "" {
-		*args = append(*args, h.xid())
-		where = append(where, fmt.Sprintf("age(t.xmin) <= age($%d::text::xid)", len(*args)))
-	}
+	where = append(where, s.written(args)...)
 	if len(where) > 0 {
 		query.WriteString(" WHERE " + strings.Join(where, " AND "))
 	}
+}
+
+// written returns the conditions for when a row was written, and by whom.
+func (s span) written(args *[]any) (where []string) {
+	compare := func(operator, with string) {
+		if h, err := parseHorizon(with); err == nil && with != "" {
+			*args = append(*args, h.xid())
+			where = append(where, fmt.Sprintf("age(t.xmin) %s age($%d::text::xid)", operator, len(*args)))
+		}
+	}
+	compare("<=", s.since)
+	compare(">", s.before)
+	if len(s.own) > 0 {
+		*args = append(*args, xidArray(s.own))
+		where = append(where, fmt.Sprintf("t.xmin NOT IN (SELECT unnest($%d::text::xid[]))", len(*args)))
+	}
+	return where
 }
 
 // keyTypes returns the types of keyColumns.
@@ -98,30 +121,43 @@ func (t table) onlyKeys() table {
 
 // page compares with the key as text, cast to the column's own type, so that
 // its index and its order apply.
-func (p postgres) page(ctx context.Context, t table, s span, n int) ([]row, error) {
+func (p postgres) page(ctx context.Context, t table, s span, n int) ([]row, span, bool, error) {
+	if t.heap {
+		return p.heapPage(ctx, t, s, n)
+	}
 	query, args := p.selectRows(t), []any{n}
 	s.postgres(t, query, &args)
 	// Of the table's columns, by their index, and not of the result's, which
 	// are their text.
 	fmt.Fprintf(query, " ORDER BY %s LIMIT $1", strings.Join(t.keyColumns(), ", "))
-	return selectPage(ctx, p.db, t, query.String(), args, p.scanKey)
+	page, err := selectPage(ctx, p.db, t, query.String(), args, p.scanKey)
+	return page, s.behind(page), len(page) == n, err
+}
+
+// behind returns the rest of a span in the order of the key, after a page.
+func (s span) behind(page []row) span {
+	if len(page) > 0 {
+		s.after = page[len(page)-1].key
+	}
+	return s
 }
 
 // page of a part that begins with the table's first row looks for a key that is
 // NULL, which no bound compares with.
-func (s sqlite) page(ctx context.Context, t table, of span, n int) ([]row, error) {
+func (s sqlite) page(ctx context.Context, t table, of span, n int) ([]row, span, bool, error) {
 	if of.after == nil && of.upTo != nil {
 		var null bool
 		err := s.db.QueryRowContext(ctx, fmt.Sprintf("SELECT EXISTS (SELECT 1 FROM %s AS t WHERE %s IS NULL)",
 			t.quoted(), strings.Join(t.keyColumns(), " IS NULL OR "))).Scan(&null)
 		if err != nil {
-			return nil, err
+			return nil, of, false, err
 		}
 		if null {
-			return nil, fmt.Errorf("%w: it is NULL in a row", ErrPrimaryKey)
+			return nil, of, false, fmt.Errorf("%w: it is NULL in a row", ErrPrimaryKey)
 		}
 	}
-	return s.rows(ctx, t, of, fmt.Sprint(n))
+	page, err := s.rows(ctx, t, of, fmt.Sprint(n))
+	return page, of.behind(page), len(page) == n, err
 }
 
 // rows returns rows of a span by its LIMIT.
@@ -182,6 +218,10 @@ func encodeKey(key any) (string, error) {
 			texts = append(texts, "i"+strconv.FormatInt(value, 10))
 		case float64:
 			texts = append(texts, "f"+strconv.FormatUint(math.Float64bits(value), 16))
+		case tid:
+			texts = append(texts, "c"+value.String())
+		case share:
+			texts = append(texts, "h"+strconv.FormatInt(int64(value), 10))
 		default:
 			return "", fmt.Errorf("%w: it is a %T", ErrPrimaryKey, value)
 		}
@@ -220,6 +260,12 @@ func decodeKey(text string) (any, error) {
 			var bits uint64
 			bits, err = strconv.ParseUint(text, 16, 64)
 			values[i] = math.Float64frombits(bits)
+		case 'c':
+			values[i], err = parseTID(text)
+		case 'h':
+			var n int64
+			n, err = strconv.ParseInt(text, 10, 64)
+			values[i] = share(n)
 		default:
 			err = fmt.Errorf("%w: a position is of no known type", ErrPrimaryKey)
 		}

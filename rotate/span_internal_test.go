@@ -65,7 +65,8 @@ func TestQuantiles(t *testing.T) {
 // the same server, not too long ago.
 func TestHorizonIsSeen(t *testing.T) {
 	t.Parallel()
-	then := horizon{place: "server.1.tables", transaction: 5<<32 + 7, at: time.Date(2026, 11, 27, 1, 2, 3, 0, time.UTC)}
+	then := horizon{place: "server.1.tables", transaction: 5<<32 + 7, at: time.Date(2026, 11, 27, 1, 2, 3, 0,
+		time.UTC), blocks: 9}
 	read, err := parseHorizon(then.String())
 	if err != nil || read != then || read.xid() != "7" {
 		t.Fatalf("%+v, %v", read, err)
@@ -76,7 +77,8 @@ func TestHorizonIsSeen(t *testing.T) {
 	}{
 		"later":        {then, horizon{place: then.place, transaction: then.transaction + maxAge - 1}, true},
 		"too late":     {then, horizon{place: then.place, transaction: then.transaction + maxAge}, false},
-		"earlier":      {then, horizon{place: then.place, transaction: then.transaction - 1}, false},
+		"earlier":      {then, horizon{place: then.place, transaction: then.transaction - 1}, true},
+		"too early":    {then, horizon{place: then.place, transaction: then.transaction - maxAge}, false},
 		"elsewhere":    {then, horizon{place: "server.2.tables", transaction: then.transaction}, false},
 		"unknown":      {horizon{}, horizon{}, false},
 		"unknown then": {horizon{}, then, false},
@@ -86,7 +88,7 @@ func TestHorizonIsSeen(t *testing.T) {
 			t.Errorf("%s: %t", name, got)
 		}
 	}
-	for _, text := range []string{"x", "a/b/c", "a/1/c"} {
+	for _, text := range []string{"x", "a/1/2026-11-27T01:02:03Z", "a/b/c/d", "a/1/c/1", "a/1/2026-11-27T01:02:03Z/d"} {
 		if h, err := parseHorizon(text); err == nil {
 			t.Errorf("%s is %+v", text, h)
 		}

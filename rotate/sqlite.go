@@ -132,10 +132,10 @@ func (sqlite) checkWritable(context.Context) error { return nil }
 // stored returns none: what SQLite doesn't commit is rolled back.
 func (sqlite) stored(context.Context, table, []change) (map[string]bool, error) { return nil, nil }
 
-func (s sqlite) write(ctx context.Context, t table, changes []change) (written int64, refused []refusal, err error) {
+func (s sqlite) write(ctx context.Context, t table, changes []change) (done written, err error) {
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
-		return 0, nil, err
+		return written{}, err
 	}
 	defer func() { _ = tx.Rollback() }() // does nothing after the commit
 	for _, c := range changes {
@@ -172,19 +172,19 @@ func (s sqlite) write(ctx context.Context, t table, changes []change) (written i
 		result, err := tx.ExecContext(ctx, "UPDATE "+t.quoted()+" SET "+strings.Join(set, ", ")+
 			" WHERE "+strings.Join(where, " AND "), append(args, compare...)...)
 		if dberror.SQLite(err) == dberror.SQLiteConstraint { // ends the statement, not the transaction
-			refused = append(refused, refusal{c, fmt.Errorf("%w: a constraint or a trigger", ErrRefused)})
+			done.refused = append(done.refused, refusal{c, fmt.Errorf("%w: a constraint or a trigger", ErrRefused)})
 			continue
 		}
 		if err != nil {
-			return 0, nil, err
+			return written{}, err
 		}
 		n, err := result.RowsAffected()
 		if err != nil {
-			return 0, nil, err
+			return written{}, err
 		}
-		written += n
+		done.rows += n
 	}
-	return written, refused, tx.Commit()
+	return done, tx.Commit()
 }
 
 // checkWidth looks at the type only: SQLite takes no notice of a length.

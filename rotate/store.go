@@ -44,6 +44,7 @@ type table struct {
 	key     string          // column of the primary key, without the tenant's
 	keyType string          // as Postgres names it
 	scoped  bool            // the primary key is (tenant, key)
+	heap    bool            // it is gone through in the order of its heap
 	sources []source        // of their plaintext
 	tenant  string          // column that says whose a row is; "" if there is none, and no token can be bound
 	extra   []string        // more expressions of the table t to read
@@ -123,6 +124,19 @@ type refusal struct {
 	err error // an ErrRefused
 }
 
+// written is what became of changes. The rows that it doesn't count others have
+// changed meanwhile.
+type written struct {
+	rows    int64
+	refused []refusal
+
+	// Of a table that is gone through in the order of its heap: how many rows
+	// were left though they have what was to be replaced, and the transaction
+	// that wrote rows that nobody had changed since they were read; 0 for none.
+	stuck int64
+	own   int64
+}
+
 // store is what differs between databases. It is safe for concurrent use.
 type store interface {
 	// describe completes what is known of a table, and takes away the blind
@@ -131,19 +145,22 @@ type store interface {
 	describe(ctx context.Context, t *table) error
 	// count returns the number of rows.
 	count(ctx context.Context, t table) (int64, error)
-	// page returns the first rows of a span, at most n.
-	page(ctx context.Context, t table, s span, n int) ([]row, error)
+	// page returns the first rows of a span, at most n, the rest of the span,
+	// and whether that may have more.
+	page(ctx context.Context, t table, s span, n int) (page []row, rest span, more bool, err error)
 	// divide returns the last keys of parts of about the same size, without the
 	// last part's; fewer where the table can't be divided so.
 	divide(ctx context.Context, t table, rows int64, parts int) ([]any, error)
 	// horizon returns the present moment of a table, or none where rows don't
 	// say when they were written.
 	horizon(ctx context.Context, t table) (horizon, error)
+	// moment begins one, or returns nil where pages have no order of a heap.
+	moment(ctx context.Context, t table) (*moment, error)
 	// write replaces values where they are still the old ones, and bound ones
-	// where the row is the same tenant's still, and returns how many rows it
-	// changed. What the database does not take it leaves and returns. After an
-	// error some may be changed, which stored finds out.
-	write(ctx context.Context, t table, changes []change) (int64, []refusal, error)
+	// where the row is the same tenant's still. What the database does not take
+	// it leaves and returns. After an error some may be changed, which stored
+	// finds out.
+	write(ctx context.Context, t table, changes []change) (written, error)
 	// stored returns the places of the rows that have what the changes make of
 	// them.
 	stored(ctx context.Context, t table, changes []change) (map[string]bool, error)
@@ -172,6 +189,7 @@ type store interface {
 // querier is a pool or a transaction.
 type querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 }
 

@@ -78,8 +78,9 @@ func (t *tenants) any(ctx context.Context) (bool, error) {
 	return any, nil
 }
 
-// of returns the keys of a page's tenants.
-func (t *tenants) of(ctx context.Context, page []row) (map[string]tenantkey.Key, error) {
+// of returns the keys of a page's tenants, as of a moment, or nil for the
+// present one.
+func (t *tenants) of(ctx context.Context, page []row, at *moment) (keys map[string]tenantkey.Key, err error) {
 	if t == nil {
 		return nil, nil
 	}
@@ -94,7 +95,14 @@ func (t *tenants) of(ctx context.Context, page []row) (map[string]tenantkey.Key,
 			names = append(names, r.tenant.String)
 		}
 	}
-	return tenantkey.Read(ctx, t.on, t.ring, names)
+	if at == nil {
+		return tenantkey.Read(ctx, t.on, t.ring, names)
+	}
+	err = at.read(ctx, t.db, func(on querier) (err error) {
+		keys, err = tenantkey.Read(ctx, entsql.Conn{ExecQuerier: on}, t.ring, names)
+		return err
+	})
+	return keys, err
 }
 
 // keysOf returns the keys of a page's tenants, and makes those that are missing
@@ -104,10 +112,10 @@ func (p *pass) keysOf(ctx context.Context, page []row) (map[string]tenantkey.Key
 		return nil, nil
 	}
 	if p.plain == toPlaintext || p.cfg.DryRun || !p.cfg.makesKeys([]table{p.table}) {
-		return p.keys.of(ctx, page)
+		return p.keys.of(ctx, page, nil)
 	}
 	p.keys.used.Store(true)
-	found, err := p.keys.of(ctx, page)
+	found, err := p.keys.of(ctx, page, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +131,7 @@ func (p *pass) keysOf(ctx context.Context, page []row) (map[string]tenantkey.Key
 	if !made {
 		return found, nil
 	}
-	return p.keys.of(ctx, page)
+	return p.keys.of(ctx, page, nil)
 }
 
 // isOfKeys reports whether the table holds the tenants' keys.
@@ -203,7 +211,7 @@ func (p *pass) keysWith(data *fernet.Key, stored sql.NullString, place seal.Plac
 
 // isUnder reports whether a key of a keyring opens a token in its place.
 func isUnder(l *seal.Locator, ring *engine.Ring, place seal.Place, token string) bool {
-	_, _, err := l.KeyAt(ring, place, token)
+	_, err := l.OpenAt(ring, place, token)
 	return err == nil
 }
 
@@ -233,6 +241,6 @@ func (p *pass) shreddedCell(stored sql.NullString, place seal.Place, index sql.N
 // isShredded reports whether what is stored for a tenant whose key was
 // destroyed is a token that the keyring does not open.
 func isShredded(l *seal.Locator, ring *engine.Ring, place seal.Place, stored string) bool {
-	_, _, err := l.KeyAt(ring, place, stored)
+	_, err := l.OpenAt(ring, place, stored)
 	return errors.Is(err, fernet.ErrUnknownKey)
 }

@@ -206,7 +206,7 @@ func (u *uniqueness) each(ctx context.Context, f func(i int, row string, sum [sh
 	var rest span
 	tell := u.tellTable(u.table)
 	for {
-		page, more, err := u.readPage(ctx, tell, u.table, rest)
+		page, behind, more, err := u.readPage(ctx, tell, u.table, rest)
 		if err != nil {
 			return err
 		}
@@ -244,7 +244,7 @@ func (u *uniqueness) each(ctx context.Context, f func(i int, row string, sum [sh
 		if !more {
 			return nil
 		}
-		rest.after = page[len(page)-1].key
+		rest = behind
 	}
 }
 
@@ -265,9 +265,9 @@ func (u *uniqueness) sum(cfg blindindex.Config, plaintext string, extra []sql.Nu
 // itself.
 func openStored(l *seal.Locator, ring *engine.Ring, stored original, p seal.Place) (string, error) {
 	if fernet.IsToken(stored.text) {
-		plaintext, err := l.DecryptAt(ring, p, stored.text)
+		o, err := l.OpenAt(ring, p, stored.text)
 		if err == nil || !stored.apart { // else it is bytes that begin like a token
-			return plaintext, err
+			return o.Plaintext, err
 		}
 	}
 	plaintext, err := plaintype.Encode(p.Column, stored.kind, stored.text)

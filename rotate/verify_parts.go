@@ -2,6 +2,7 @@ package rotate
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -10,27 +11,53 @@ import (
 // tally is what the workers of a verification tell together.
 type tally struct{ read, total atomic.Int64 }
 
-// do counts the parts of the table, several at the same time, and adds them up
-// in their order.
+// do counts the table in the order of its heap if that goes, and else in the
+// order of its key.
+//
+// What says on the way what it finds has to go on where it was, whatever
+// becomes of a snapshot; and a slow run would keep one for long.
 func (v *verifier) do(ctx context.Context) error {
 	var bounds []any
+	var m *moment
 	err := v.retry(ctx, v.tell, func() error {
 		rows, err := v.countTable(ctx, v.table)
 		if v.total.Store(rows); err != nil {
 			return err
 		}
 		bounds, err = v.divideTable(ctx, v.table, rows, v.cfg.Workers)
+		if err == nil && rows > int64(v.cfg.Batch) && v.cfg.Quarantine == nil && v.cfg.RowsPerSecond <= 0 {
+			m, err = v.store.moment(ctx, v.table)
+		}
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	parts := make([]*verifier, len(bounds)+1)
+	if m != nil {
+		t := v.table
+		t.heap, t.extra = true, []string{rowTID: "t.ctid"}
+		if err := m.end(v.parts(ctx, t, m.spans(len(bounds)+1))); !errors.Is(err, errMomentGone) {
+			return err
+		}
+		v.read.Store(0)
+	}
+	var spans []span
+	var after any
+	for _, bound := range append(bounds, nil) {
+		spans = append(spans, span{after: after, upTo: bound})
+		after = bound
+	}
+	return v.parts(ctx, v.table, spans)
+}
+
+// parts counts the parts of the table, several at the same time, and adds them
+// up in their order.
+func (v *verifier) parts(ctx context.Context, t table, spans []span) error {
+	parts := make([]*verifier, len(spans))
 	for i := range parts {
-		parts[i] = &verifier{run: v.run, primary: v.primary, table: v.table, tally: v.tally}
+		parts[i] = &verifier{run: v.run, primary: v.primary, table: t, tally: v.tally, at: spans[i].moment}
 		parts[i].begin()
 	}
-	bounds = append(append([]any{nil}, bounds...), nil)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var (
@@ -40,7 +67,7 @@ func (v *verifier) do(ctx context.Context) error {
 	for range min(v.cfg.Workers, len(parts)) {
 		workers.Go(func() {
 			for i := next.Add(1) - 1; i < int64(len(parts)); i = next.Add(1) - 1 {
-				if err := parts[i].part(ctx, span{after: bounds[i], upTo: bounds[i+1]}); err != nil {
+				if err := parts[i].part(ctx, spans[i]); err != nil {
 					cancel(err)
 					return
 				}
@@ -72,9 +99,9 @@ func (v *verifier) part(ctx context.Context, s span) error {
 	})
 }
 
-// eachPage calls f for each page of a span, while the next one is read. Pages
-// are in the order of the primary key, so that each begins where the one before
-// ended, whatever is inserted or deleted meanwhile.
+// eachPage calls f for each page of a span, while the next one is read. Each
+// page begins where the one before ended, whatever is inserted or deleted
+// meanwhile.
 func (r *run) eachPage(ctx context.Context, tell teller, t table, s span, f func(context.Context, []row) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var reading sync.WaitGroup
@@ -100,7 +127,7 @@ func (r *run) eachPage(ctx context.Context, tell teller, t table, s span, f func
 
 func (r *run) readPages(ctx context.Context, tell teller, t table, s span, pages chan<- []row) error {
 	for {
-		page, more, err := r.readPage(ctx, tell, t, s)
+		page, rest, more, err := r.readPage(ctx, tell, t, s)
 		if err != nil {
 			return err
 		}
@@ -113,11 +140,11 @@ func (r *run) readPages(ctx context.Context, tell teller, t table, s span, pages
 			case <-ctx.Done():
 				return context.Cause(ctx)
 			}
-			s.after = page[len(page)-1].key
 		}
 		if !more {
 			return nil
 		}
+		s = rest
 	}
 }
 

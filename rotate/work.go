@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,6 +34,8 @@ type book interface {
 	Save(ctx context.Context, worker int, p ledger.Part, release bool) (held bool, err error)
 	Finish(ctx context.Context, worker int, p ledger.Part) (held bool, err error)
 	Next(ctx context.Context, from int, since, began string) error
+	NextWhole(ctx context.Context, from int, since, began string) error
+	Positions(ctx context.Context) ([]string, error)
 	Leave(ctx context.Context) error
 	Drop(ctx context.Context) error
 }
@@ -44,7 +47,8 @@ type book interface {
 // written behind the first. Where the database can say which rows were written
 // since a pass began, and that pass left no row as it was, the passes after
 // that, and the first one of a run that finds the work of another, read only
-// these rows.
+// these rows. A plain table is gone through in the order of its heap, once, and
+// the passes after that are snapshots; see heap.go.
 type work struct {
 	*run
 	table  table
@@ -54,9 +58,10 @@ type work struct {
 	need   int    // the first pass that can be the last
 	rows   int64  // that the table had
 	result *TableReport
-	whole  bool  // this run has gone through a whole pass
-	own    int64 // values that the last pass has quarantined in this run
-	anew   bool  // it leaves alone what is in the book
+	whole  bool     // this run has gone through a whole pass
+	own    int64    // values that the last pass has quarantined in this run
+	ids    []string // of the keys that it began with
+	anew   bool     // it leaves alone what is in the book
 }
 
 // table goes through a table until a pass finds nothing to do.
@@ -101,20 +106,20 @@ func (w *work) passes(ctx context.Context) error {
 		return err
 	}
 	for {
-		since, err := parseHorizon(state.Since)
-		if err != nil {
-			return ledger.ErrLost
-		}
 		now, err := w.now(ctx)
 		if err != nil {
 			return err
 		}
+		stands, err := w.stands(state, now)
+		if err != nil {
+			return err
+		}
 		switch {
-		case state.Left > 0 && state.Since != "" && !since.isSeenFrom(now): // what it was about can't be told any more
+		case state.Left > 0 && !stands:
 			err = w.next(ctx, state.Pass, "", now.String())
 		case state.Left > 0:
 			err = w.pass(ctx, state)
-		case state.Counts.Found == 0 && state.Pass >= w.need, w.cfg.DryRun:
+		case w.isLast(state, now), w.cfg.DryRun:
 			w.result.QuarantinedByOthers = max(0, state.Counts.Quarantined-w.own)
 			return w.forgetIfOther(ctx)
 		case w.result.Passes >= maxPasses:
@@ -131,21 +136,60 @@ func (w *work) passes(ctx context.Context) error {
 	}
 }
 
+// stands reports whether the pass under way is still about what it was when it
+// began: the rows since a moment, or the blocks of a heap.
+func (w *work) stands(state ledger.State, now horizon) (bool, error) {
+	text := state.Since
+	if text == "" && w.table.heap {
+		text = state.Began
+	}
+	from, err := parseHorizon(text)
+	if err != nil {
+		return false, ledger.ErrLost
+	}
+	return text == "" || from.isSeenFrom(now), nil
+}
+
+// isLast reports whether nothing is left to do after a pass. In the order of a
+// heap only a snapshot says that, and only if it was still about the table and
+// the server that it began with.
+func (w *work) isLast(state ledger.State, now horizon) bool {
+	if state.Counts.Found > 0 || state.Pass < w.need || !w.table.heap {
+		return state.Counts.Found == 0 && state.Pass >= w.need
+	}
+	from, err := parseHorizon(state.Since)
+	return err == nil && from.isSeenFrom(now)
+}
+
 // since returns from when on the next pass has to look at rows; "" means at all
 // of them.
 func (w *work) since(state ledger.State, now horizon) string {
 	began, err := parseHorizon(state.Began)
-	c := state.Counts
-	if err != nil || !began.isSeenFrom(now) || c.Skipped > 0 || c.Quarantined > 0 || state.Pass < 2 && c.Found > 0 ||
-		!w.table.isDescribed() {
+	if err != nil || !began.isSeenFrom(now) || state.Counts.Skipped > 0 || w.isAll(state) {
 		w.result.ChangedSince = time.Time{}
 		return ""
 	}
-	if state.Pass < w.need && !w.whole {
+	took := w.table.heap && state.Since == "" && w.result.Passes > 0 // this run, part in the pass over the heap
+	if state.Pass < w.need && !w.whole && !took {
 		w.result.ChangedSince = began.at
 	}
 	return state.Began
 }
+
+// isAll reports whether the pass after this one is about all rows in any case.
+// The report of each run has what can't be opened, and what was refused once is
+// tried once more.
+func (w *work) isAll(state ledger.State) bool {
+	c := state.Counts
+	if w.table.heap {
+		return state.Pass < w.need && (c.Quarantined > 0 || !w.table.isDescribed()) ||
+			state.Pass == w.need && state.Since == "" && c.Found > 0 && c.Quarantined > 0
+	}
+	return c.Quarantined > 0 || state.Pass < 2 && c.Found > 0 || !w.table.isDescribed()
+}
+
+// errOther means that a table is no more what it was.
+var errOther = errors.New("it was changed to another kind of table meanwhile: run it again")
 
 func (w *work) now(ctx context.Context) (now horizon, err error) {
 	if w.cfg.DryRun {
@@ -155,11 +199,19 @@ func (w *work) now(ctx context.Context) (now horizon, err error) {
 		now, err = w.store.horizon(ctx, w.table)
 		return err
 	})
+	if err == nil && w.table.heap && !now.inHeap() {
+		err = errOther
+	}
 	return now, err
 }
 
 func (w *work) next(ctx context.Context, from int, since, began string) error {
-	return w.retryTable(ctx, w.table, func() error { return w.book.Next(ctx, from, since, began) })
+	return w.retryTable(ctx, w.table, func() error {
+		if w.table.heap && since != "" {
+			return w.book.NextWhole(ctx, from, since, began)
+		}
+		return w.book.Next(ctx, from, since, began)
+	})
 }
 
 func (w *work) state(ctx context.Context) (state ledger.State, err error) {
@@ -187,8 +239,19 @@ func (w *work) open(ctx context.Context) (state ledger.State, err error) {
 	return state, err
 }
 
-// choose chooses where the book is.
+// choose chooses the order in which the table is gone through, and where the
+// book is. A snapshot has a connection while another one writes.
 func (w *work) choose(ctx context.Context) (err error) {
+	w.ids = w.keyIDs()
+	if !w.cfg.DryRun && !w.table.heap && w.db.Stats().MaxOpenConnections != 1 {
+		now, err := w.store.horizon(ctx, w.table)
+		if err != nil {
+			return err
+		}
+		if now.inHeap() {
+			w.table = w.table.asHeap()
+		}
+	}
 	sqlite := w.store.dialect() == dialect.SQLite
 	if w.stored = false; !w.cfg.DryRun {
 		if w.stored, err = ledger.Usable(ctx, w.db, sqlite); err != nil {
@@ -209,19 +272,34 @@ func (w *work) choose(ctx context.Context) (err error) {
 	return nil
 }
 
-// forgetIfOther forgets the work if it was not for what it began with: a
-// keyring can be replaced meanwhile.
+// forgetIfOther forgets the work if it was not for what it began with. If the
+// keyring was replaced meanwhile, it begins anew: no snapshot has what the run
+// wrote before.
 func (w *work) forgetIfOther(ctx context.Context) error {
-	if !w.stored {
-		return nil
-	}
-	return w.retryTable(ctx, w.table, func() error {
-		now, err := w.goalOf(ctx, w.table)
-		if err == nil && now != w.goal {
-			err = w.book.Drop(ctx)
+	if w.stored {
+		err := w.retryTable(ctx, w.table, func() error {
+			now, err := w.goalOf(ctx, w.table)
+			if err == nil && now != w.goal {
+				err = w.book.Drop(ctx)
+			}
+			return err
+		})
+		if err != nil {
+			return err
 		}
-		return err
-	})
+	}
+	if w.table.heap && !slices.Equal(w.ids, w.keyIDs()) {
+		return ledger.ErrLost
+	}
+	return nil
+}
+
+// keyIDs returns the IDs of the keyring's keys, the primary key's first.
+func (r *run) keyIDs() (ids []string) {
+	for _, key := range r.ring.Keys() {
+		ids = append(ids, key.ID())
+	}
+	return ids
 }
 
 // plan divides the table.
@@ -251,6 +329,9 @@ func (r *run) divideTable(ctx context.Context, t table, rows int64, most int) ([
 	parts := min(max(pages/pagesPerPart, partsPerWorker*max(r.cfg.Workers, fewWorkers)), pages, maxParts)
 	if most <= 1 || parts <= 1 {
 		return nil, nil
+	}
+	if t.heap {
+		return divideHeap(parts), nil
 	}
 	return r.store.divide(ctx, t, rows, parts)
 }
@@ -286,7 +367,7 @@ func (w *work) pass(ctx context.Context, state ledger.State) error {
 		result.Rows, result.Others, result.Shredded = p.read, p.others, p.shredded
 		result.leave(p.left)
 		w.whole = state.Counts.Read == 0
-	case !w.whole:
+	case !w.whole || w.table.heap:
 		result.Rows += p.read
 		result.Others += p.others
 		result.Shredded += p.shredded
@@ -294,7 +375,9 @@ func (w *work) pass(ctx context.Context, state ledger.State) error {
 	default:
 		result.leaveMore(p.left)
 	}
-	w.own = p.left.n
+	if w.own = p.left.n + w.own; state.Since == "" || !w.table.heap {
+		w.own = p.left.n
+	}
 	result.Rewritten += p.rewritten
 	result.Indexed += p.indexed
 	result.Renamed += p.renamed

@@ -45,14 +45,14 @@ func decryptStored(
 	if !fernet.IsToken(stored) {
 		return stored, false, nil
 	}
-	plaintext, err = l.DecryptAt(r, p, stored)
+	o, err := l.OpenAt(r, p, stored)
 	if err == nil {
-		err = seal.CheckPlaintext(plaintext)
+		err = seal.CheckPlaintext(o.Plaintext)
 	}
 	if err != nil {
 		return "", false, err
 	}
-	return plaintext, true, nil
+	return o.Plaintext, true, nil
 }
 
 // key asks for the tenants' keys that something new is under: a fail-over may

@@ -55,7 +55,7 @@ func TestWriteNeedsTheTenantsKey(t *testing.T) {
 			name: "held", key: "id", keyType: "integer", tenant: "org", sources: make([]source, 1),
 			columns: []column.Column{{Table: "held", Name: "secret", Size: 500, Tenant: "org", ID: "id"}},
 		}
-		page, err := s.page(context.Background(), held, span{}, 10)
+		page, _, _, err := s.page(context.Background(), held, span{}, 10)
 		if err != nil || len(page) != 4 {
 			t.Fatalf("%s: %d rows, %v", name, len(page), err)
 		}
@@ -66,11 +66,11 @@ func TestWriteNeedsTheTenantsKey(t *testing.T) {
 				cells: []cell{{changed: true, value: sql.NullString{String: next, Valid: true}, bound: under != ""}},
 			})
 		}
-		written, refused, err := s.write(t.Context(), held, changes)
-		if written != 2 || len(refused) > 0 || err != nil {
-			t.Errorf("%s: %d are written, %d refused, %v", name, written, len(refused), err)
+		done, err := s.write(t.Context(), held, changes)
+		if done.rows != 2 || len(done.refused) > 0 || err != nil {
+			t.Errorf("%s: %d are written, %d refused, %v", name, done.rows, len(done.refused), err)
 		}
-		after, err := s.page(t.Context(), held, span{}, 10)
+		after, _, _, err := s.page(t.Context(), held, span{}, 10)
 		if err != nil {
 			t.Fatal(err)
 		}

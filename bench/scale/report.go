@@ -90,7 +90,7 @@ What the figures mean is in [docs/scale.md](../../docs/scale.md).
 - %s.
 
 The database takes %s after the import, %s bytes a row. A rotation logs %s bytes of WAL a row.
-Each is measured once.
+Each is measured once, without autovacuum; what writes rows begins after VACUUM FULL, ANALYZE and CHECKPOINT.
 What takes several rotations (two processes, a rotation that is stopped) is measured on a tenth of the rows.
 
 `, number(r.rows), m.Date, r.took.Round(time.Second), m.CPU, m.Cores, m.Memory, m.System, runtime.Version(), m.Postgres,

@@ -100,23 +100,24 @@ func (g *grown) run(t *testing.T, cfg rotate.Config) rotate.TableReport {
 	return report.Tables[0]
 }
 
-// A run goes on where another was stopped, in its first pass or its second.
-// When all is done, a run reads only what was written since, where the database
-// can say that, and says so.
+// A run goes on where another was stopped, in its first pass or, where there is
+// one over all rows, its second. When all is done, a run reads only what was
+// written since, where the database can say that, and says so.
 func TestResume(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
 		g := grow(t, env)
 		const inHand = 16 * 2 * batch // by all workers, each with a page and the next
-		rewritten, reached := g.stopAt(t, 1, rows/2)
-		first := int64(-1)
+		// With the pages in hand it isn't all, nor is it the next time.
+		rewritten, reached := g.stopAt(t, 1, rows/4)
+		first, postgres := int64(-1), env.Dialect() == "postgres"
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
 		report, err := rotate.Run(ctx, env.DB, g.after, rotate.Config{Batch: batch, Progress: func(p rotate.Progress) {
 			if first < 0 && p.Read > 0 {
 				first = p.Read
 			}
-			if p.Pass == 2 && p.Read >= rows/2 {
+			if p.Pass == 2 && p.Read >= rows/2 || postgres && p.Read >= rows/2 {
 				stop()
 			}
 		}})
@@ -127,17 +128,14 @@ func TestResume(t *testing.T) {
 			t.Errorf("the second run went on at %d, and the first reached %d", first, reached)
 		}
 		third := g.run(t, rotate.Config{})
-		if third.Rewritten != 0 || third.Passes != 2 || env.Dialect() == "postgres" &&
-			(third.Rows+third.Others < rows || third.Others < rows/2-inHand || third.ChangedSince.IsZero()) {
+		if third.Passes != 2 || third.Rewritten != 0 && !postgres || postgres &&
+			(third.Rows+third.Others < rows || third.Others < rows/2-inHand || !third.ChangedSince.IsZero()) {
 			t.Errorf("the third: %+v", third)
 		}
 		g.wantPrimary(t, g.after)
 
 		again := g.run(t, rotate.Config{})
-		for env.Dialect() == "postgres" && again.Rows > 0 && t.Context().Err() == nil {
-			again = g.run(t, rotate.Config{}) // until no transaction of another test is older than the rows
-		}
-		if env.Dialect() == "postgres" {
+		if postgres {
 			if again.Rows != 0 || again.ChangedSince.IsZero() || time.Since(again.ChangedSince) > time.Hour {
 				t.Errorf("nothing to do: %+v", again)
 			}
@@ -165,8 +163,12 @@ func TestLateWritesBehindAStoppedRun(t *testing.T) {
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
 		g := grow(t, env)
 		late := env.Open(t, testopt.WithKeyring(ring(t, env.Key, g.newKey)))
-		for pass := 1; pass <= 2; pass++ {
-			g.stopAt(t, pass, rows*3/4)
+		stops := [][2]int{{1, rows * 3 / 4}, {2, rows * 3 / 4}}
+		if env.Dialect() == "postgres" { // the second pass reads what was written since
+			stops = [][2]int{{1, rows / 4}, {1, rows / 2}, {2, 1}} // with the pages in hand not all
+		}
+		for _, stop := range stops {
+			g.stopAt(t, stop[0], int64(stop[1]))
 			for i := 0; i < rows; i += 100 {
 				late.UserCredential.UpdateOneID(g.ids[i]).SetSecretKey(credent.NewSecret("late")).ExecX(t.Context())
 			}

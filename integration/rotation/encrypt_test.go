@@ -211,7 +211,11 @@ func TestEncrypt(t *testing.T) {
 		if p.get(t, "api_key", 50) != token {
 			t.Error("a token was written anew")
 		}
-		if again := p.encrypt(t, rotate.Config{}); again.Rewritten != 0 || again.Passes != 1 {
+		passes := 1
+		if p.Dialect() == "postgres" { // one over the heap, and a snapshot
+			passes = 2
+		}
+		if again := p.encrypt(t, rotate.Config{}); again.Rewritten != 0 || again.Passes != passes {
 			t.Errorf("the second run encrypted %d rows in %d passes", again.Rewritten, again.Passes)
 		}
 		// The window is closed.

@@ -105,7 +105,11 @@ func TestRotate(t *testing.T) {
 		if err != nil || report.Rewritten() != rows {
 			t.Errorf("rewrote %d rows, %v", report.Rewritten(), err)
 		}
-		if last.Read != rows || last.Total != rows || last.Rewritten != rows || last.Pass != 2 {
+		read := int64(rows)
+		if env.Dialect() == "postgres" { // a snapshot of what was written meanwhile
+			read = 0
+		}
+		if last.Read != read || last.Total != rows || last.Rewritten != rows || last.Pass != 2 {
 			t.Errorf("the last progress is %+v", last)
 		}
 		if primary, previous, others := r.verify(t); primary != 2*rows || previous+others != 0 {

@@ -217,10 +217,9 @@ func (w *world) checkToken(of stored, i int, text string, own tenantkey.Key) {
 		}
 	}
 	place := seal.Place{Column: columns[i], Tenant: sql.NullString{String: of.owner, Valid: true}}
-	plaintext, err := w.locate.DecryptAt(ring, place, of.tokens[i].String)
-	_, bound, errAt := w.locate.KeyAt(ring, place, of.tokens[i].String)
-	if err != nil || errAt != nil || plaintext != text || bound != w.bound {
-		w.Errorf("%s: secret %d: %v %v, right %v, bound %v", of.title, i, err, errAt, plaintext == text, bound)
+	o, err := w.locate.OpenAt(ring, place, of.tokens[i].String)
+	if err != nil || o.Plaintext != text || o.Bound != w.bound {
+		w.Errorf("%s: secret %d: %v, right %v, bound %v", of.title, i, err, o.Plaintext == text, o.Bound)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -190,6 +191,40 @@ func waitFor(t *testing.T, db *sql.DB, query, want string) {
 			t.Fatalf("%s: still not %s", query, want)
 		}
 	}
+}
+
+// A verification counts the keys of tenants as of the moment of the rows.
+func TestTenantDestroyedAmidAVerification(t *testing.T) {
+	t.Parallel()
+	forEachTenantedPostgres(t, func(t *testing.T, e *tenanted) {
+		const rows = 30
+		client := e.fresh(t)
+		for range rows {
+			if err := e.create(client.UserCredential, "u1").Exec(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var once sync.Once
+		var destroyed error
+		counts, err := rotate.VerifyWith(t.Context(), e.DB, e.Ring, rotate.Config{
+			Batch: 2, Workers: 1, Progress: func(p rotate.Progress) {
+				if p.Read > 0 {
+					once.Do(func() { _, destroyed = rotate.DestroyTenant(t.Context(), e.DB, e.Ring, "u1") })
+				}
+			},
+		})
+		if err != nil || destroyed != nil {
+			t.Fatal(err, destroyed)
+		}
+		for _, c := range counts[:2] {
+			if c.Tenant != rows || c.Shredded != 0 || c.Readable != 0 || c.Index != nil && c.Index.Wrong != 0 {
+				t.Errorf("%+v", c)
+			}
+		}
+		if counts, err = rotate.Verify(t.Context(), e.DB, e.Ring); err != nil || counts[0].Shredded != rows {
+			t.Errorf("%+v, %v", counts, err)
+		}
+	})
 }
 
 // In the window secrets under the keys of tenants are read, and written under

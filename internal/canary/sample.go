@@ -177,24 +177,24 @@ func (s *sampler) plaintext(one *secret, key tenantkey.Key) (string, error) {
 	if e := s.given.Encryption; !fernet.IsToken(one.token) && e != states.Unset && e != states.Require {
 		return one.token, nil
 	}
-	_, bound, err := s.locate.KeyAt(s.ring, one.place, one.token)
+	o, err := s.locate.OpenAt(s.ring, one.place, one.token)
 	underKeyring := err == nil
 	if !underKeyring && key.Data != nil {
-		_, bound, err = s.locate.KeyAt(keyring.With(s.ring, key.Data), one.place, one.token)
+		o, err = s.locate.OpenAt(keyring.With(s.ring, key.Data), one.place, one.token)
 	}
 	switch {
 	case err != nil:
 		return "", err
 	case s.given.Encryption == states.Off:
 		return "", seal.ErrEncrypted
-	case s.given.Binding == states.Require && !bound:
+	case s.given.Binding == states.Require && !o.Bound:
 		return "", fmt.Errorf("%w: the token isn't bound, and the column's binding is require", seal.ErrWrongLocation)
-	case s.given.Binding == states.Off && bound:
+	case s.given.Binding == states.Off && o.Bound:
 		return "", fmt.Errorf("%w: the token is bound, and the column's binding is off", seal.ErrWrongLocation)
 	case s.given.TenantKeys == states.Require && underKeyring:
 		return "", seal.ErrUnderKeyring
 	}
-	return s.locate.DecryptAt(keyring.With(s.ring, key.Data), one.place, one.token)
+	return o.Plaintext, nil
 }
 
 // openOfTenants opens secrets with their tenants' keys. A database may have no

@@ -53,8 +53,8 @@ func (db *database) checkMovable(ctx context.Context, user string) error {
 			place := seal.Place{Tenant: values[len(rest.columns)]}
 			for i, c := range rest.columns {
 				place.Column = c
-				if _, isBound, openErr := locate.KeyAt((*engine.Ring)(ring), place, values[i].String); openErr == nil &&
-					isBound && refused == nil {
+				if o, openErr := locate.OpenAt((*engine.Ring)(ring), place, values[i].String); openErr == nil &&
+					o.Bound && refused == nil {
 					refused = messagef("the secrets in %s are bound to the user; run `credent state set %[1]s "+
 						"binding STATE --in-use` with the state that the services have, so that they are encrypted "+
 						"anew", c)

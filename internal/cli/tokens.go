@@ -92,7 +92,7 @@ func (c *tokenCount) check(
 	if c.locate == nil {
 		c.locate = new(seal.Locator)
 	}
-	_, bound, err := c.locate.KeyAt(engine.With((*engine.Ring)(ring), key.Data), place, token.String)
+	o, err := c.locate.OpenAt(engine.With((*engine.Ring)(ring), key.Data), place, token.String)
 	if errors.Is(key.Err, credent.ErrShredded) {
 		if errors.Is(err, credent.ErrUnknownKey) {
 			c.Shredded++
@@ -100,11 +100,11 @@ func (c *tokenCount) check(
 		}
 		err = errNotShredded
 	}
-	if err == nil && bound {
+	if err == nil && o.Bound {
 		c.Bound++
 	}
 	if err == nil {
-		err = c.refused(ring, token.String, place, given, bound)
+		err = c.refused(ring, token.String, place, given, o.Bound)
 	}
 	if errors.Is(err, credent.ErrNotEncrypted) && given.Encryption != states.Unset &&
 		given.Encryption < states.Require {
@@ -127,7 +127,7 @@ func (c *tokenCount) check(
 func (c *tokenCount) refused(
 	ring *keyring.Keyring, token string, place seal.Place, given states.Set, bound bool,
 ) error {
-	_, _, err := c.locate.KeyAt((*engine.Ring)(ring), place, token)
+	_, err := c.locate.OpenAt((*engine.Ring)(ring), place, token)
 	switch underKeyring := err == nil; {
 	case given.Encryption == states.Off:
 		return credent.ErrEncrypted

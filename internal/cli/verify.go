@@ -30,6 +30,9 @@ same of digests in blind indexes and of canaries. It needs the tables but not th
 ENCRYPTION_KEY or the key of their user, under the present name of their column, and as the states of their columns say
 ("credent state list"). That a digest is missing, as of rows that another program wrote, is no reason for it.
 
+A plain table of many rows on Postgres is counted as of one moment. Until that is done, vacuum keeps what was deleted since.
+With --rate or --quarantine each page of rows is counted as of its own moment.
+
 It changes no secret. When it is done it records when it began, how many secrets there were, how many did not open, which keys
 they were under, and whether the column was such that the exit code is 0, in the table
 credent_verifications if the migrations have made it, for "credent inventory --verified" and "credent report"; with --no-record

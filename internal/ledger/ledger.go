@@ -46,7 +46,7 @@ type Part struct {
 	After  string // the key that it begins after
 	UpTo   string // its last key
 	Pass   int
-	At     string // the last key that is done in this pass
+	At     string // the last key that is done in this pass, and what the caller adds
 	Counts Counts // up to At
 }
 

@@ -103,6 +103,34 @@ func (m *Memory) Next(_ context.Context, from int, since, began string) error {
 	return nil
 }
 
+// NextWhole implements what [Stored.NextWhole] does.
+func (m *Memory) NextWhole(_ context.Context, from int, since, began string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.state.Pass != from {
+		return nil
+	}
+	m.state = State{Pass: from + 1, Since: since, Began: began}
+	for i := range m.parts {
+		p := &m.parts[i]
+		p.Pass, p.Counts = from+1, Counts{Quarantined: p.Counts.Quarantined}
+		m.done[i] = i > 0
+	}
+	return nil
+}
+
+// Positions implements what [Stored.Positions] does.
+func (m *Memory) Positions(context.Context) (all []string, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, p := range m.parts {
+		if p.At != "" {
+			all = append(all, p.At)
+		}
+	}
+	return all, nil
+}
+
 // Leave does nothing: no other process has the parts.
 func (m *Memory) Leave(context.Context) error { return nil }
 

@@ -46,7 +46,7 @@ func CreateTable(d string) []string {
 // once, since some drivers of SQLite count them by that. Numbers are in the
 // text.
 type statements struct {
-	usable, bounds, clear, expire, begin, part, state, leave, drop string
+	usable, bounds, clear, expire, begin, part, state, leave, drop, positions string
 
 	now   string                       // the time in UTC
 	until func(d time.Duration) string // the time after that
@@ -79,6 +79,7 @@ func statementsOf(sqlite bool) statements {
 	s.drop = `DELETE FROM ` + Table + fmt.Sprintf(work, 1, 2)
 	s.leave = `UPDATE ` + Table + ` SET lease_until = NULL` + fmt.Sprintf(work, 1, 2) + ` AND part > 0 AND owner LIKE $3`
 	s.clear = s.drop + ` AND part > 0`
+	s.positions = `SELECT at_key FROM ` + Table + fmt.Sprintf(work, 1, 2) + ` AND part > 0 AND at_key <> ''`
 	s.expire = `DELETE FROM ` + Table + ` WHERE goal NOT IN (SELECT goal FROM ` + Table + ` WHERE updated_at > ` +
 		s.until(-keptDays*24*time.Hour) + `)`
 	s.begin = `INSERT INTO ` + Table + ` (goal, table_name, part, pass, parts, began, bounds, updated_at)
@@ -122,12 +123,25 @@ func (s statements) save(set string) string {
 
 // next looks at the parts once more if the next pass relies on them: a
 // fail-over may have led to a server that doesn't know that they are done.
-func (s statements) next(from int, relies bool) string {
+func (s statements) next(from int, relies string) string {
 	query := fmt.Sprintf(`UPDATE `+Table+` SET pass = %d, since = $1, began = $2, updated_at = %s
 		WHERE goal = $3 AND table_name = $4 AND part = 0 AND pass = %d`, from+1, s.now, from)
-	if relies {
+	if relies != "" {
 		query += fmt.Sprintf(` AND parts = (SELECT count(*) FROM `+Table+` AS p WHERE p.goal = $5 AND p.table_name = $6
-			AND p.part > 0 AND p.done_pass >= %d AND p.rows_skipped = 0 AND p.quarantined = 0)`, from)
+			AND p.part > 0 AND p.done_pass >= %d%s)`, from, relies)
 	}
 	return query
+}
+
+// What a pass relies on that the one before did with its rows.
+const (
+	allWritten = " AND p.rows_skipped = 0"
+	allRight   = allWritten + " AND p.quarantined = 0"
+)
+
+// whole follows next in a transaction.
+func (s statements) whole(from int) string {
+	return fmt.Sprintf(`UPDATE `+Table+` SET pass = %[1]d, done_pass = CASE WHEN part > 1 THEN %[1]d ELSE done_pass END,
+		rows_read = 0, rows_found = 0, rows_skipped = 0, updated_at = %[2]s WHERE goal = $1 AND table_name = $2 AND part > 0`,
+		from+1, s.now)
 }

@@ -231,12 +231,52 @@ func (s *Stored) Leave(ctx context.Context) error {
 // which rows it is about, and began is what the caller knows of this moment. A
 // pass about some rows begins only if the parts are done and nothing was left.
 func (s *Stored) Next(ctx context.Context, from int, since, began string) error {
-	args := []any{since, began, s.goal, s.table}
+	args, relies := []any{since, began, s.goal, s.table}, ""
 	if since != "" {
-		args = append(args, s.goal, s.table)
+		args, relies = append(args, s.goal, s.table), allRight
 	}
-	_, err := s.db.ExecContext(ctx, s.sql.next(from, since != ""), args...)
+	_, err := s.db.ExecContext(ctx, s.sql.next(from, relies), args...)
 	return err
+}
+
+// NextWhole is Next for a pass that can't be divided: who has the first part
+// goes through all of it, and the others are done. What the positions say
+// stays, and so does the number of values that the pass before quarantined,
+// which is what the pass after that one has to know of.
+func (s *Stored) NextWhole(ctx context.Context, from int, since, began string) error {
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // does nothing after the commit
+	result, err := tx.ExecContext(ctx, s.sql.next(from, allWritten), since, began, s.goal, s.table, s.goal, s.table)
+	if err != nil {
+		return err
+	}
+	if n, err := result.RowsAffected(); n == 0 || err != nil {
+		return err // another has begun it
+	}
+	if _, err := tx.ExecContext(ctx, s.sql.whole(from), s.goal, s.table); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// Positions returns the positions of all parts that have one.
+func (s *Stored) Positions(ctx context.Context) (all []string, err error) {
+	rows, err := s.db.QueryContext(ctx, s.sql.positions, s.goal, s.table)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var at string
+		if err := rows.Scan(&at); err != nil {
+			return nil, err
+		}
+		all = append(all, at)
+	}
+	return all, rows.Err()
 }
 
 // Drop forgets the work.

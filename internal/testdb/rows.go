@@ -127,11 +127,11 @@ func (env *Env) AtPlace(t *testing.T) (all map[uuid.UUID]Pair, bound, unbound in
 		}
 		for i, name := range bothColumns {
 			place := seal.Place{Column: Must(column.Find(name)), Tenant: tenant}
-			_, isBound, err := locator.KeyAt((*engine.Ring)(env.Ring), place, tokens[i])
+			o, err := locator.OpenAt((*engine.Ring)(env.Ring), place, tokens[i])
 			if err != nil {
 				t.Errorf("%s of %s: %v", name, tenant.String, err)
 			}
-			if opened[i], err = locator.DecryptAt((*engine.Ring)(env.Ring), place, tokens[i]); err == nil && isBound {
+			if opened[i] = o.Plaintext; err == nil && o.Bound {
 				bound++
 			} else if err == nil {
 				unbound++

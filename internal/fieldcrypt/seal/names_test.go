@@ -6,6 +6,7 @@ import (
 
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
+	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 )
 
@@ -39,17 +40,17 @@ func TestEarlierNames(t *testing.T) {
 		for _, key := range []string{keyA, keyB} {
 			token := encrypt(t, bound(t, ring(t, key), test.made, test.tenant), "text")
 			for _, c := range []column.Column{now, unbound} {
-				if got, err := l.DecryptAt(r, in(c, "a"), token); !errors.Is(err, test.err) ||
-					err == nil && got != "text" {
-					t.Errorf("%s: DecryptAt: %q, %v", name, got, err)
+				if o, err := l.OpenAt(r, in(c, "a"), token); !errors.Is(err, test.err) ||
+					err == nil && o.Plaintext != "text" {
+					t.Errorf("%s: OpenAt: %q, %v", name, o.Plaintext, err)
 				}
 				if got, err := seal.NewOpenerAt(r, c, "a", true).Open(token, nil, nil); !errors.Is(err, test.err) ||
 					err == nil && got != "text" {
 					t.Errorf("%s: an opener: %q, %v", name, got, err)
 				}
 			}
-			if got := l.IsEarlier(r, in(now, "a"), token); got != test.earlier {
-				t.Errorf("%s: IsEarlier is %v", name, got)
+			if o, _ := l.OpenAt(r, in(now, "a"), token); o.Earlier != test.earlier {
+				t.Errorf("%s: it is under an earlier name: %v", name, o.Earlier)
 			}
 			if got, err := bound(t, r, now, "a").Decrypt(token); !errors.Is(err, test.err) ||
 				err == nil && got != "text" {
@@ -62,14 +63,14 @@ func TestEarlierNames(t *testing.T) {
 			if err != nil || !isBound || changed != (test.earlier || key == keyB) {
 				t.Errorf("%s: Reencrypt: changed %v, bound %v, %v", name, changed, isBound, err)
 			}
-			if got, err := l.DecryptAt(ring(t, keyA), in(undeclared, "a"), again); got != "text" || err != nil {
-				t.Errorf("%s: then it opens as %q, %v", name, got, err)
+			if o, err := l.OpenAt(ring(t, keyA), in(undeclared, "a"), again); o.Plaintext != "text" || err != nil {
+				t.Errorf("%s: then it opens as %q, %v", name, o.Plaintext, err)
 			}
-			if l.IsEarlier(r, in(now, "a"), again) {
-				t.Errorf("%s: it is still under an earlier name", name)
+			if o, err := l.OpenAt(r, in(now, "a"), again); o.Earlier || err != nil {
+				t.Errorf("%s: it is still under an earlier name, or %v", name, err)
 			}
 			// Without the declaration it opens only under the present name.
-			if _, err := l.DecryptAt(r, in(undeclared, "a"), token); (err != nil) != test.earlier {
+			if _, err := l.OpenAt(r, in(undeclared, "a"), token); (err != nil) != test.earlier {
 				t.Errorf("%s: undeclared: %v", name, err)
 			}
 		}
@@ -79,7 +80,10 @@ func TestEarlierNames(t *testing.T) {
 	if _, err := seal.NewOpenerAt(r, now, "a", true).Open(bare, nil, nil); !errors.Is(err, seal.ErrWrongLocation) {
 		t.Errorf("an unbound token: %v", err)
 	}
-	if l.IsEarlier(r, in(now, "a"), bare) || l.IsEarlier(nil, in(now, "a"), bare) {
-		t.Error("an unbound token is under an earlier name")
+	if o, err := l.OpenAt(r, in(unbound, "a"), bare); o.Earlier || err != nil {
+		t.Errorf("an unbound token is under an earlier name, or %v", err)
+	}
+	if o, err := l.OpenAt(nil, in(now, "a"), bare); o.Earlier || !errors.Is(err, keyring.ErrNoKey) {
+		t.Errorf("without a keyring: %+v, %v", o, err)
 	}
 }

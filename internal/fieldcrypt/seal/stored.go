@@ -94,71 +94,50 @@ func (l *Locator) Bind(r *keyring.Ring, c column.Column, tenant string) (*keyrin
 	return keyring.Of(keys...), nil
 }
 
-// opened is a token's plaintext, the place of its key in the keyring, and
-// whether it is bound, and under an earlier name of its column.
-type opened struct {
-	plaintext      string
-	index          int
-	bound, earlier bool
+// Opened is what was found in a token that opened.
+type Opened struct {
+	Plaintext string
+	Key       *fernet.Key // of the keyring, or from which the token's key is derived
+	Bound     bool
+	Earlier   bool // bound under an earlier name of the column
 }
 
 // openAt opens a token, bound to its place or not. If a column may hold both,
 // most aren't bound; if all are, trying costs a fraction of the rest.
-func (l *Locator) openAt(set *keyring.Set, p Place, token string) (o opened, err error) {
-	o.plaintext, o.index, err = set.Open(token)
-	if !errors.Is(err, fernet.ErrUnknownKey) || !p.isBindable() {
-		return o, err
+func (l *Locator) openAt(set *keyring.Set, p Place, token string) (o Opened, err error) {
+	plaintext, index, err := set.Open(token)
+	if errors.Is(err, fernet.ErrUnknownKey) && p.isBindable() {
+		of, err := l.bindAt(set, p)
+		if err != nil {
+			return Opened{}, err
+		}
+		o.Bound = true
+		plaintext, index, err = of.Open(token)
+		if errors.Is(err, fernet.ErrUnknownKey) && p.Column.Was != "" {
+			o.Earlier = true
+			plaintext, index, err = l.openEarlier(set, &p.Column, p.Tenant.String, token)
+		}
+		if errors.Is(err, fernet.ErrUnknownKey) && p.Column.Bound {
+			err = errMoved
+		}
+		if err != nil {
+			return Opened{}, err
+		}
+	} else if err != nil {
+		return Opened{}, err
 	}
-	of, err := l.bindAt(set, p)
-	if err != nil {
-		return o, err
-	}
-	o.bound = true
-	o.plaintext, o.index, err = of.Open(token)
-	if errors.Is(err, fernet.ErrUnknownKey) && p.Column.Was != "" {
-		o.earlier = true
-		o.plaintext, o.index, err = l.openEarlier(set, &p.Column, p.Tenant.String, token)
-	}
-	if errors.Is(err, fernet.ErrUnknownKey) && p.Column.Bound {
-		err = errMoved
-	}
-	return o, err
+	o.Plaintext, o.Key = plaintext, set.Keys()[index]
+	return o, nil
 }
 
-// KeyAt returns the key of the keyring that opens a token at a place, or from
-// which the token's key is derived, and whether the token is bound. Errors are
-// [fernet.Decrypt]'s, and [ErrWrongLocation].
-func (l *Locator) KeyAt(r *keyring.Ring, p Place, token string) (key *fernet.Key, bound bool, err error) {
+// OpenAt opens a token, bound to a place or not. Errors are [fernet.Decrypt]'s,
+// [keyring.ErrNoKey] and [ErrWrongLocation].
+func (l *Locator) OpenAt(r *keyring.Ring, p Place, token string) (Opened, error) {
 	set, err := keyring.Load(r)
 	if err != nil {
-		return nil, false, err
+		return Opened{}, err
 	}
-	o, err := l.openAt(set, p, token)
-	if err != nil {
-		return nil, false, err
-	}
-	return set.Keys()[o.index], o.bound, nil
-}
-
-// IsEarlier reports whether a key of the keyring opens a token at a place, and
-// the token is bound under an earlier name of the column.
-func (l *Locator) IsEarlier(r *keyring.Ring, p Place, token string) bool {
-	set, err := keyring.Load(r)
-	if err != nil || p.Column.Was == "" {
-		return false
-	}
-	o, err := l.openAt(set, p, token)
-	return err == nil && o.earlier
-}
-
-// DecryptAt opens a token, bound to a place or not.
-func (l *Locator) DecryptAt(r *keyring.Ring, p Place, token string) (string, error) {
-	set, err := keyring.Load(r)
-	if err != nil {
-		return "", err
-	}
-	o, err := l.openAt(set, p, token)
-	return o.plaintext, err
+	return l.openAt(set, p, token)
 }
 
 // Rebinding says whether a re-encrypted token is to be bound.
@@ -189,8 +168,8 @@ func (l *Locator) Reencrypt(
 	if err != nil {
 		return "", false, false, err
 	}
-	bound = to == Bind || to == Keep && o.bound
-	if o.index == 0 && bound == o.bound && !o.earlier {
+	bound = to == Bind || to == Keep && o.Bound
+	if o.Key == set.Keys()[0] && bound == o.Bound && !o.Earlier {
 		return token, false, bound, nil
 	}
 	if bound {
@@ -198,7 +177,7 @@ func (l *Locator) Reencrypt(
 			return "", false, false, err
 		}
 	}
-	return set.Encrypt(o.plaintext), true, bound, nil
+	return set.Encrypt(o.Plaintext), true, bound, nil
 }
 
 // EncryptStored returns the token that replaces a stored plaintext, bound if
@@ -212,7 +191,7 @@ func (l *Locator) EncryptStored(
 		token, err = l.EncryptPlaintext(r, stored, p, to)
 		return token, err == nil, err
 	}
-	_, err = l.DecryptAt(r, p, stored)
+	_, err = l.OpenAt(r, p, stored)
 	return stored, false, err
 }
 

@@ -100,11 +100,11 @@ func TestEncryptStoredBytes(t *testing.T) {
 // keyOf returns the key that opens a token.
 func keyOf(t *testing.T, r *keyring.Ring, token string) *fernet.Key {
 	t.Helper()
-	key, _, err := new(seal.Locator).KeyAt(r, seal.Place{}, token)
+	o, err := new(seal.Locator).OpenAt(r, seal.Place{}, token)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return key
+	return o.Key
 }
 
 // Tokens that are bound to their place or not, under the primary key or an
@@ -167,16 +167,14 @@ func TestReencrypt(t *testing.T) {
 		if text, err := of.Decrypt(got); err != nil || text != "text" {
 			t.Errorf("%s to %d: got %q, %v", test.token, test.to, text, err)
 		}
-		if text, err := locator.DecryptAt(r, test.place, got); err != nil || text != "text" {
-			t.Errorf("%s to %d: got %q, %v", test.token, test.to, text, err)
-		}
-		if key, isBound, err := locator.KeyAt(r, test.place, got); err != nil || isBound != test.bound ||
-			key != r.Primary() {
-			t.Errorf("%s to %d: it is under %v, bound %v, %v", test.token, test.to, key.ID(), isBound, err)
+		if o, err := locator.OpenAt(r, test.place, got); err != nil || o.Plaintext != "text" ||
+			o.Bound != test.bound || o.Key != r.Primary() {
+			t.Errorf("%s to %d: got %q under %v, bound %v, %v", test.token, test.to, o.Plaintext, o.Key.ID(), o.Bound,
+				err)
 		}
 	}
 	// A column that the schema binds says more.
-	if _, err := locator.DecryptAt(r, in(heldSecret, "b"), encrypt(t, bound(t, r, heldSecret, "a"),
+	if _, err := locator.OpenAt(r, in(heldSecret, "b"), encrypt(t, bound(t, r, heldSecret, "a"),
 		"text")); !errors.Is(err, seal.ErrWrongLocation) ||
 		!errors.Is(err, fernet.ErrUnknownKey) {
 		t.Errorf("a moved token: %v", err)
@@ -192,7 +190,7 @@ func TestReencrypt(t *testing.T) {
 	if _, _, err := locator.EncryptStored(r, "text", nobodys, seal.Bind); !errors.Is(err, seal.ErrNoTenant) {
 		t.Errorf("plaintext of nobody: %v", err)
 	}
-	if text, err := locator.DecryptAt(r, at, tokens["bound, earlier"]); err != nil || text != "text" {
-		t.Errorf("back: got %q, %v", text, err)
+	if o, err := locator.OpenAt(r, at, tokens["bound, earlier"]); err != nil || o.Plaintext != "text" {
+		t.Errorf("back: got %q, %v", o.Plaintext, err)
 	}
 }

@@ -222,18 +222,18 @@ func (s *sampler) under(token string, p seal.Place, keys map[string]tenantkey.Ke
 	}
 	tenant := p.TenantKey(keys)
 	if tenant.Data != nil {
-		if _, bound, err := s.locate.KeyAt(keyring.Of(tenant.Data), p, token); err == nil {
-			return rotate.UnderTenantKey, true, bound
+		if o, err := s.locate.OpenAt(keyring.Of(tenant.Data), p, token); err == nil {
+			return rotate.UnderTenantKey, true, o.Bound
 		}
 	}
-	key, bound, err := s.locate.KeyAt(s.Ring, p, token)
+	o, err := s.locate.OpenAt(s.Ring, p, token)
 	if errors.Is(tenant.Err, tenantkey.ErrShredded) {
 		if errors.Is(err, fernet.ErrUnknownKey) {
 			return rotate.UnderDestroyed, false, false
 		}
 		return rotate.UnderReadable, false, false
 	}
-	return name(key, err), err == nil, bound && err == nil
+	return name(o.Key, err), err == nil, o.Bound
 }
 
 func name(key *fernet.Key, err error) string {

@@ -1,0 +1,104 @@
+package rotate
+
+import (
+	"context"
+	"errors"
+
+	"github.com/credent-go/credent/internal/ledger"
+)
+
+// snapshot goes through the rows of one moment that were written since another,
+// but for what the run wrote itself. If the snapshot is lost, it begins anew,
+// with another moment.
+func (p *pass) snapshot(ctx context.Context, h *part, s span) (err error) {
+	for range maxPasses {
+		var m *moment
+		err = p.retry(ctx, p.tell, func() (err error) {
+			if err = p.store.checkWritable(ctx); err != nil { // a fail-over may have led to a standby
+				return err
+			}
+			if err = p.begin(ctx, h, &s); err != nil {
+				return err
+			}
+			if m, err = p.store.moment(ctx, p.table); err == nil && m == nil {
+				return errOther
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if err = m.end(p.moment(ctx, h, s, m)); !errors.Is(err, errMomentGone) {
+			return err
+		}
+	}
+	return err
+}
+
+// begin begins a snapshot with nothing.
+func (p *pass) begin(ctx context.Context, h *part, s *span) error {
+	positions, err := p.book.Positions(ctx)
+	if err != nil {
+		return err
+	}
+	if s.own, err = p.ownSince(s.since, positions, h); err != nil {
+		return err
+	}
+	h.mu.Lock()
+	h.rest = ledger.Counts{}
+	h.mu.Unlock()
+	p.mu.Lock()
+	p.read, p.shredded, p.left = 0, 0, quarantine{}
+	p.mu.Unlock()
+	if p.total > 0 {
+		p.tell(nil, 0)
+	}
+	return nil
+}
+
+// ownSince returns the transactions since a moment whose rows are right as they
+// are, of all parts.
+func (p *pass) ownSince(since string, positions []string, h *part) (own []int64, err error) {
+	from, err := parseHorizon(since)
+	if err != nil {
+		return nil, ledger.ErrLost
+	}
+	h.mu.Lock()
+	lists := [][]int64{h.own}
+	h.mu.Unlock()
+	for _, position := range positions {
+		_, list := cutMark(position)
+		lists = append(lists, list)
+	}
+	for _, list := range lists {
+		for _, n := range list {
+			if n >= from.transaction {
+				own = append(own, n)
+			}
+		}
+	}
+	return own, nil
+}
+
+// moment goes through the rows of one moment.
+func (p *pass) moment(ctx context.Context, h *part, s span, m *moment) error {
+	s.moment, s.after, s.upTo, s.density = m, tid{}, tid{block: m.blocks}, 1.0/blocksPerRow
+	err := p.eachPage(ctx, p.tell, p.table, s, func(ctx context.Context, page []row) error {
+		counts, own, err := p.rewrite(ctx, page)
+		if err != nil {
+			return err
+		}
+		h.mu.Lock()
+		h.rest, h.own = sum(h.rest, counts), addOwn(h.own, own)
+		h.of.At = mark(h.at, h.own)
+		h.mu.Unlock()
+		if h.isLost() {
+			return errEnough
+		}
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		return nil
+	}
+	return err
+}
