@@ -30,7 +30,7 @@ var errMomentGone = errors.New("the snapshot is gone")
 
 // momentGone says why. It hides the database's error, which would be a reason
 // to try the same again.
-func momentGone(why error) error { return fmt.Errorf("%w: %s", errMomentGone, why) }
+func momentGone(why error) error { return fmt.Errorf("%w: %s", errMomentGone, why.Error()) }
 
 var oneMoment = sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}
 
