@@ -22,7 +22,7 @@ ALSO       := TestEachClientHasItsKeyring,TestCopy,TestBoundService,TestServices
 ALSO       := $(ALSO),TestWritePaths,TestRequireRowSecurityHolds
 
 # The packages that make check leaves out: their tests are of servers.
-SERVERS    := /(pgserver|credenttest|indextrigger|canary)$$
+SERVERS    := /(pgserver|pgreplica|pqdeadline|credenttest|indextrigger|canary)$$
 
 # Lint has vetted the code. The race detector needn't look into SQLite's translated C, which takes its time to compile.
 TESTFLAGS  := -vet=off -timeout 20m
