@@ -46,12 +46,12 @@ modules: programs
 endif
 
 # What tests need and nothing else does: no symbols for debuggers, SQLite in C compiled in a sixth of the time, and
-# compilers that collect no garbage before they have a gigabyte, which saves them a sixth of theirs. The tests do.
+# compilers that collect no garbage before they have half a gigabyte, which saves a sixth of their time. The tests do.
 verify $(STAGES): export GOFLAGS := $(shell $(GO) env GOFLAGS) -ldflags=-w
 verify $(STAGES): export CGO_CFLAGS := $(CGO_CFLAGS) -O0 -g0
 verify $(STAGES): export GOGC := off
-verify $(STAGES): export GOMEMLIMIT := 1GiB
-LINTER     := GOMEMLIMIT=4GiB $(GO) tool -modfile=$(CURDIR)/tools.mod golangci-lint run ./...
+verify $(STAGES): export GOMEMLIMIT := 512MiB
+LINTER     := GOMEMLIMIT=2GiB $(GO) tool -modfile=$(CURDIR)/tools.mod golangci-lint run ./...
 COLLECTING := -exec 'env -u GOGC -u GOMEMLIMIT'
 
 # Each way to write and to read on SQLite, and what is stored by each driver of Postgres.
