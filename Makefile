@@ -15,27 +15,44 @@ each     = printf '%s\n' $(1) | xargs -P 2 -I {}
 # The packages beside whose code the tests stand, and those that run programs or use many databases. The race detector
 # sees only goroutines: of the latter it gets the tests that start some, and those in ALSO, whose parallel subtests share
 # what is global in the product. Every other test runs once, without it.
-PROGRAMS   := codegen internal/cli internal/release
+PROGRAMS   := internal/cli internal/release integration/stranger codegen
 BESIDE      = $(shell $(GO) list ./... | grep -vE '/($(shell echo $(PROGRAMS) | tr ' ' '|')|integration/.*)$$')
 CONCURRENT  = $(GO) run ./internal/concurrent -also $(ALSO) $(FOLDERS)
 ALSO       := TestEachClientHasItsKeyring,TestCopy,TestBoundService,TestServicesCannotDisagree,TestSetStateWaits,TestReadPaths
 ALSO       := $(ALSO),TestWritePaths,TestRequireRowSecurityHolds
 
 # The packages that make check leaves out: their tests are of servers.
-SERVERS    := /(pgserver|credenttest|indextrigger|canary)$$
+SERVERS    := /(pgserver|pgreplica|pqdeadline|credenttest|indextrigger|canary)$$
 
 # Lint has vetted the code. The race detector needn't look into SQLite's translated C, which takes its time to compile.
 TESTFLAGS  := -vet=off -timeout 20m
-RACEFLAGS  := $(TESTFLAGS) -race -gcflags=modernc.org/sqlite/lib=-race=false
+RACEFLAGS   = $(TESTFLAGS) $(COLLECTING) -race -gcflags=modernc.org/sqlite/lib=-race=false
 
 # Packages that wait more than they compute. They go first, beside one package more than there are cores.
 WAITING    := faults silence rotation windows migrations
-AT_ONCE    := -p $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
-FOLDERS    := $(WAITING:%=integration/%/) $(filter-out $(WAITING:%=integration/%/),$(wildcard integration/*/))
+AT_ONCE     = -p $(shell echo $$(($(CORES) + 1)))
+FIRST      := $(WAITING:%=integration/%/)
+TESTED     := $(sort $(dir $(shell find integration -name '*_test.go')))
+FOLDERS    := $(FIRST) $(filter-out $(FIRST) $(PROGRAMS:%=%/),$(TESTED))
 
-# What tests need and nothing else does: no symbols for debuggers, and SQLite in C compiled in a third of the time.
-test verify lint race sequential modules fuzz: export GOFLAGS := $(shell $(GO) env GOFLAGS) -ldflags=-w
-test verify lint race sequential modules fuzz: export CGO_CFLAGS := $(CGO_CFLAGS) -O1 -g0
+# What make test runs once the generated code is known to be right, as many at a time as there are cores: one waits for
+# servers while another computes. Programs write into the checkout what race and lint mustn't read, and so do modules.
+STAGES     := race lint sequential programs modules size fuzz
+CORES      := $(shell getconf _NPROCESSORS_ONLN)
+BY_STAGE   := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
+ifneq (,$(filter stages,$(MAKECMDGOALS)))
+programs: race lint
+modules: programs
+endif
+
+# What tests need and nothing else does: no symbols for debuggers, SQLite in C compiled in a sixth of the time, and
+# compilers that collect no garbage before they have half a gigabyte, which saves a sixth of their time. The tests do.
+verify $(STAGES): export GOFLAGS := $(shell $(GO) env GOFLAGS) -ldflags=-w
+verify $(STAGES): export CGO_CFLAGS := $(CGO_CFLAGS) -O0 -g0
+verify $(STAGES): export GOGC := off
+verify $(STAGES): export GOMEMLIMIT := 512MiB
+LINTER     := GOMEMLIMIT=2GiB $(GO) tool -modfile=$(CURDIR)/tools.mod golangci-lint run ./...
+COLLECTING := -exec 'env -u GOGC -u GOMEMLIMIT'
 
 # Each way to write and to read on SQLite, and what is stored by each driver of Postgres.
 SMOKE := TestWritePaths$$/modernc|TestReadPaths$$/mattn|TestSecretsAreStoredAsTokens$$
@@ -67,8 +84,12 @@ check: ## the checks of a minute, before a commit: style, the packages' own test
 	$(GO) test -run '$(SMOKE)' ./integration/paths ./integration/store
 
 .PHONY: test
-test: setup verify lint race sequential modules size fuzz ## run every check and test once, on a real Postgres
+test: setup verify ## run every check and test once, on a real Postgres; each stage's output comes when it ends
+	@$(MAKE) --no-print-directory -j $(CORES) $(BY_STAGE) stages INSTRUMENT=own
 	@test -n "$$CREDENT_TEST_CITUS_URL" || echo '*** NOT TRIED: the layout citus: CREDENT_TEST_CITUS_URL is not set; see docs/development.md, "Citus"'
+
+.PHONY: stages
+stages: $(STAGES)
 
 .PHONY: setup
 setup: ## install what the tests need and is not there: Postgres, PgBouncer, Python with SQLAlchemy, a C compiler, Chromium
@@ -106,10 +127,10 @@ lint: ## check style, words and their width, and that go.mod is tidy
 	$(GO) run ./internal/words
 	$(GO) mod tidy -diff
 	$(call each,$(MODULES)) $(GO) -C {} mod tidy -diff
-	$(GO) tool -modfile=tools.mod golangci-lint run ./...
+	$(LINTER)
 	$(call each,$(filter-out kms otelcredent,$(MODULES))) $(GO) -C {} vet ./...
-	cd kms && $(GO) tool -modfile=$(CURDIR)/tools.mod golangci-lint run ./...
-	cd otelcredent && $(GO) tool -modfile=$(CURDIR)/tools.mod golangci-lint run ./...
+	cd kms && $(LINTER)
+	cd otelcredent && $(LINTER)
 	$(GO) run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 -shellcheck= -pyflakes=
 
 .PHONY: vulnerabilities
@@ -123,12 +144,16 @@ unit: modules ## run all tests without the race detector
 
 .PHONY: sequential
 sequential: ## run the tests that make race leaves out
-	$(GO) test $(TESTFLAGS) $(AT_ONCE) -skip "$$($(CONCURRENT))" $(FOLDERS:%/=./%) ./integration/...
-	$(GO) test $(TESTFLAGS) $(AT_ONCE) $(PROGRAMS:%=./%)
+	$(GO) test $(TESTFLAGS) $(COLLECTING) $(AT_ONCE) -skip "$$($(CONCURRENT))" $(FOLDERS:%/=./%)
+
+.PHONY: programs
+programs: ## run the tests that build and run programs
+	$(GO) test $(TESTFLAGS) $(AT_ONCE) $(patsubst %,./%,$(filter-out codegen,$(PROGRAMS)))
+	$(GO) test $(TESTFLAGS) ./codegen
 
 .PHONY: modules
 modules: ## run the tests of the modules of their own
-	$(call each,$(MODULES)) $(GO) -C {} test $(TESTFLAGS) ./...
+	$(call each,$(MODULES)) $(GO) -C {} test $(TESTFLAGS) $(COLLECTING) ./...
 
 .PHONY: size
 size: ## compare the binaries of a service with one encrypted field and of plain ent's; fails above 1.15
@@ -176,7 +201,7 @@ race: ## run the tests beside the code, and all that start goroutines, under the
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME (3s)
-	FUZZTIME=$(FUZZTIME) scripts/fuzz
+	FUZZTIME=$(FUZZTIME) INSTRUMENT=$(INSTRUMENT) scripts/fuzz
 
 .PHONY: bench
 bench: ## measure Credent beside its peers, and write bench/report.md; about half an hour

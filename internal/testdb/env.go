@@ -2,8 +2,10 @@ package testdb
 
 import (
 	"database/sql"
+	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"entgo.io/ent/dialect"
@@ -137,19 +139,51 @@ func ForEachSQLite(t *testing.T, test func(t *testing.T, env *Env)) {
 	}
 }
 
-// NewSQLite is New on a new SQLite file.
+// NewSQLite is New on a new SQLite file, a copy of one that the driver has
+// migrated.
 func NewSQLite(t *testing.T, driver string) *Env {
 	t.Helper()
-	env := &Env{Driver: driver, Key: keyring.GenerateKey(), Opts: nil}
 	file := filepath.Join(t.TempDir(), "credent.db")
-	env.URL = "sqlite:" + file + "?_pragma=synchronous(0)&_pragma=busy_timeout(60000)"
-	env.Ring = Keyring(t, env.Key)
-	env.DB = env.Pool(t)
-	if err := testopt.Apply(t.Context(), env.DB); err != nil {
+	if err := os.WriteFile(file, migratedFile(t, driver), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	env := sqliteEnv(driver, file)
+	env.Ring = Keyring(t, env.Key)
+	env.DB = env.Pool(t)
 	env.Client = env.Open(t, testopt.WithKeyring(env.Ring))
 	return env
+}
+
+func sqliteEnv(driver, file string) *Env {
+	url := "sqlite:" + file + "?_pragma=synchronous(0)&_pragma=busy_timeout(60000)"
+	return &Env{URL: url, Driver: driver, Key: keyring.GenerateKey()}
+}
+
+var (
+	migrating sync.Mutex
+	migrated  = make(map[string][]byte) // files, by drivers
+)
+
+// migratedFile returns a file that has the tables, as a driver of SQLite makes
+// it. It is made once per driver and process.
+func migratedFile(t *testing.T, driver string) []byte {
+	t.Helper()
+	migrating.Lock()
+	defer migrating.Unlock()
+	if migrated[driver] == nil {
+		file := filepath.Join(t.TempDir(), "template.db")
+		db := sqliteEnv(driver, file).Pool(t)
+		if err := testopt.Apply(t.Context(), db); err != nil {
+			t.Fatal(err)
+		}
+		CloseAll(t, db) // or the file may lack what was written
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		migrated[driver] = data
+	}
+	return migrated[driver]
 }
 
 // Pool opens a further pool on the environment's database, by its driver. The
