@@ -17,7 +17,7 @@ import (
 	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/internal/clientconfig"
-	"github.com/credent-go/credent/internal/entcrypt/driver"
+	"github.com/credent-go/credent/internal/entcrypt/hint"
 	"github.com/credent-go/credent/internal/hooks"
 	"github.com/credent-go/credent/internal/replica"
 	"github.com/credent-go/credent/internal/tenancy"
@@ -130,8 +130,8 @@ func ReadStates(ctx context.Context, client *ent.Client) error {
 
 // asked returns what the client's driver knows, and false for a client without
 // one.
-func asked(ctx context.Context, client *ent.Client) (driver.Client, bool, error) {
-	return driver.ClientOf(replica.WithPrimary(ctx), func(ctx context.Context) error {
+func asked(ctx context.Context, client *ent.Client) (hint.Client, bool, error) {
+	return hint.ClientOf(replica.WithPrimary(ctx), func(ctx context.Context) error {
 		_, err := client.UserCredential.Query().Limit(1).IDs(ctx)
 		return err
 	})

@@ -68,11 +68,6 @@ func (r recorder) Write(ctx context.Context, on dialect.ExecQuerier, rows []reco
 	return r.trail.AddTx(ctx, execer{on}, entries(ctx, rows)...)
 }
 
-// Add implements record.Trail.
-func (r recorder) Add(ctx context.Context, rows []record.Row) error {
-	return r.trail.Add(ctx, entries(ctx, rows)...)
-}
-
 func entries(ctx context.Context, rows []record.Row) []audit.Entry {
 	actor, request := ActorOf(ctx), audit.RequestID(ctx)
 	list := make([]audit.Entry, len(rows))

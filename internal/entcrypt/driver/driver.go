@@ -22,6 +22,7 @@ import (
 	"github.com/credent-go/credent/internal/entcrypt/record"
 	"github.com/credent-go/credent/internal/entcrypt/result"
 	"github.com/credent-go/credent/internal/entcrypt/shared"
+	"github.com/credent-go/credent/internal/entcrypt/sqltext"
 	"github.com/credent-go/credent/internal/entcrypt/statement"
 	"github.com/credent-go/credent/internal/entcrypt/unique"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
@@ -89,7 +90,11 @@ func Follow(drv dialect.Driver, cfg Config) (dialect.Driver, error) {
 // it reads does. A tenant's key that the standby lacks, and one that a secret
 // outlives, is read from the primary.
 func FollowStandby(standby, primary dialect.Driver, cfg Config) (dialect.Driver, error) {
-	return newDriver(standby, primary, cfg, true)
+	drv, err := newDriver(standby, primary, cfg, true)
+	if d, ok := drv.(*cryptDriver); ok {
+		d.standby = true
+	}
+	return drv, err
 }
 
 func newDriver(drv, keys dialect.Driver, cfg Config, follows bool) (dialect.Driver, error) {
@@ -193,6 +198,7 @@ type conn struct {
 	statement.Conn
 	live    policies
 	pending *pending.Entries // entries of the transaction; nil outside of one
+	standby bool             // the server takes no change
 	tries   int              // of a change whose rows others change meanwhile
 }
 
@@ -216,7 +222,7 @@ func (c conn) Exec(ctx context.Context, query string, args, v any) error {
 	if !ok {
 		return c.Next.Exec(ctx, query, args, v) // which refuses it
 	}
-	on, s, err := c.prepare(ctx, query, argv, record.ChangeOf(ctx))
+	on, s, err := c.prepare(ctx, query, argv, record.Use{Writes: true, Change: record.ChangeOf(ctx)})
 	if err != nil {
 		return err
 	}
@@ -257,7 +263,7 @@ func (c conn) Query(ctx context.Context, query string, args, v any) error {
 		return cmp.Or(err, errAsked)
 	}
 	c.Careful = c.Careful || c.Dialect == dialect.SQLite // some of its drivers run a query when its rows are read
-	on, s, err := c.prepare(ctx, query, argv, nil)
+	on, s, err := c.prepare(ctx, query, argv, record.Use{Reads: record.IsQuery(ctx, query)})
 	if err != nil {
 		return err
 	}
@@ -284,7 +290,8 @@ func (c conn) Query(ctx context.Context, query string, args, v any) error {
 
 // ExecContext seals the arguments.
 func (c conn) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	on, s, err := c.prepare(ctx, query, args, nil)
+	control := sqltext.IsControl(query)
+	on, s, err := c.prepare(ctx, query, args, record.Use{Raw: true, Writes: !control, Reads: control})
 	if err != nil {
 		return nil, err
 	}
@@ -302,17 +309,14 @@ func (c conn) ExecContext(ctx context.Context, query string, args ...any) (sql.R
 			return nil, on.rollback(err)
 		}
 	}
-	savepoint := c.pending.SQL(query)
-	if err := on.finishExec(ctx, s, result); err != nil || on.record != nil || savepoint {
-		return result, err
-	}
-	return result, record.Other(c.pending.In(ctx), c.live.recorder(on.Policy), c.Next, result, c.pending)
+	c.pending.SQL(query)
+	return result, on.finishExec(ctx, s, result)
 }
 
 // QueryContext seals the arguments. The rows are database/sql's own: nobody
 // can tell the secrets scanned from them their keyring.
 func (c conn) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	on, s, err := c.prepare(ctx, query, args, nil)
+	on, s, err := c.prepare(ctx, query, args, record.Use{Raw: true})
 	if err != nil {
 		return nil, err
 	}

@@ -81,12 +81,6 @@ func (l *live) recorder(p *seal.Policy) record.Trail {
 	return l.trail
 }
 
-// mayRecord reports whether the client has a trail, or may have to.
-func (l *live) mayRecord() bool {
-	now := l.now.Load()
-	return l.trail != nil || l.follows && (now.at.IsZero() || now.policy.Record != nil)
-}
-
 // with returns the policy of the configuration and the database's states, which
 // come first.
 func (l *live) with(stored states.Table) (*seal.Policy, error) {

@@ -10,8 +10,11 @@ import (
 
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
+	"entgo.io/ent/dialect/sql/sqlgraph"
+	"entgo.io/ent/schema/field"
 	_ "modernc.org/sqlite" // the database driver
 
+	"github.com/credent-go/credent/internal/entcrypt/stamp"
 	"github.com/credent-go/credent/internal/entcrypt/statement"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/states"
@@ -105,5 +108,47 @@ func TestLive(t *testing.T) {
 	run(`UPDATE credent_states SET protection = 'encryption', state = 'off'`)
 	if _, err := l.policy(t.Context(), on); !errors.Is(err, states.ErrInvalidStates) {
 		t.Errorf("contradiction: got %v", err)
+	}
+}
+
+// A client that read the states long ago doesn't make a row that the database
+// requires a trail of by now.
+func TestIdleWithoutTrail(t *testing.T) {
+	t.Parallel()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "idle.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	run := func(query string) {
+		t.Helper()
+		if _, err := db.ExecContext(t.Context(), query); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run(`CREATE TABLE credent_states (column_name text, protection text, state text, changed_at datetime)`)
+	run(`CREATE TABLE live (id integer PRIMARY KEY, key text, user_id text)`)
+	drv, err := Follow(entsql.OpenDB(dialect.SQLite, db), Config{Columns: []column.Column{liveColumn}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Read(t.Context(), drv); err != nil {
+		t.Fatal(err)
+	}
+	run(`INSERT INTO credent_states VALUES ('` + states.Trail + `', 'encryption', 'require', CURRENT_TIMESTAMP)`)
+	l := drv.(*cryptDriver).live.(*live)
+	old := *l.now.Load()
+	old.at = time.Now().Add(-states.Lifetime)
+	l.now.Store(&old)
+
+	spec := sqlgraph.NewCreateSpec("live", sqlgraph.NewFieldSpec("id", field.TypeInt))
+	spec.SetField("user_id", field.TypeString, "u-1")
+	stamp.Create(drv, "live", spec)
+	if err := sqlgraph.CreateNode(t.Context(), drv, spec); !errors.Is(err, states.ErrTrailRequired) {
+		t.Errorf("got %v, want ErrTrailRequired", err)
+	}
+	var n int
+	if err := db.QueryRowContext(t.Context(), "SELECT count(*) FROM live").Scan(&n); err != nil || n != 0 {
+		t.Errorf("there are %d rows, %v", n, err)
 	}
 }

@@ -44,21 +44,24 @@ func (c conn) in(tx dialect.Tx, snapshot bool) conn {
 }
 
 // prepare seals a statement's arguments, over the connection that runs it, and
-// looks up the rows of a change, which may be nil. The caller ends that with
-// finish or rollback.
+// looks up the rows of a change. The caller ends that with finish or rollback.
 func (c conn) prepare(
-	ctx context.Context, query string, args []any, change *record.Change,
+	ctx context.Context, query string, args []any, use record.Use,
 ) (on statementConn, s statement.Sealed, err error) {
 	if c.Policy, err = c.live.policy(ctx, c.Conn); err != nil {
 		return on, s, err
 	}
 	hint.Answer(ctx, c.Policy)
-	r := record.Of(ctx, c.live.recorder(c.Policy), args, change)
+	use.Standby = c.standby
+	r, err := record.Of(ctx, c.live.recorder(c.Policy), c.Dialect, query, args, use)
+	if err != nil {
+		return on, s, err
+	}
 	on.conn, on.record = c, r
 	if r == nil || c.InTx {
 		s, err = c.Seal(c.pending.In(ctx), query, args)
 		if err == nil && r != nil {
-			err = r.Look(ctx, on.Dialect, on.Query)
+			err = r.Look(ctx, on.Dialect, on.Next, on.Query)
 		}
 		if err == nil && s.Most > 0 { // in a transaction of the caller's
 			return on, s, c.Next.Exec(ctx, "SAVEPOINT "+savepoint, []any{}, nil)
@@ -82,7 +85,7 @@ func (c conn) prepare(
 	}()
 	on.conn = c.in(on.own, false)
 	if s, err = on.Seal(on.pending.In(ctx), query, args); err == nil && r != nil {
-		err = r.Look(ctx, on.Dialect, on.Query)
+		err = r.Look(ctx, on.Dialect, on.Next, on.Query)
 	}
 	sealed = err == nil
 	return on, s, err
@@ -90,6 +93,7 @@ func (c conn) prepare(
 
 // rollback ends the statement's own transaction after an error.
 func (c statementConn) rollback(err error) error {
+	err = c.record.Explain(err)
 	if c.own == nil {
 		return err
 	}
@@ -153,7 +157,7 @@ func (d *cryptDriver) Keyed(c *column.Column) bool {
 // Records implements stamp.Recorder.
 func (d *cryptDriver) Records() bool {
 	l, ok := d.live.(*live)
-	return ok && l.mayRecord()
+	return ok && l.trail != nil
 }
 
 // cryptDriver is the driver of New.

@@ -82,11 +82,10 @@ func (p *Entries) cut(at int, committed bool) {
 
 // SQL looks for savepoints among the caller's own statements: entries that are
 // rolled back are none. If it can't tell which are, none of them counts as
-// committed: those that are still vouch for themselves. It reports whether the
-// statement is about savepoints alone.
-func (p *Entries) SQL(query string) bool {
+// committed: those that are still vouch for themselves.
+func (p *Entries) SQL(query string) {
 	if p == nil {
-		return false
+		return
 	}
 	words := strings.Fields(strings.ToUpper(strings.TrimRight(query, "; \t\r\n")))
 	p.mu.Lock()
@@ -101,14 +100,11 @@ func (p *Entries) SQL(query string) bool {
 				if p.marks = p.marks[:i+1]; i < p.before {
 					p.failed = nil
 				}
-				return true
+				return
 			}
 		}
 		p.cut(0, false)
 	case strings.Contains(strings.Join(words, " "), "ROLLBACK"), slices.Contains(words, "ABORT"):
 		p.cut(0, false)
-	default:
-		return len(words) > 1 && words[0] == "RELEASE"
 	}
-	return words[0] == "SAVEPOINT" || words[0] == "ROLLBACK"
 }

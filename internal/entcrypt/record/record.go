@@ -37,7 +37,7 @@ type Row struct {
 	Column string // "" for the row as a whole
 	ID     string // primary key as text, or ""
 	Tenant string
-	Rows   int64 // 0 means one
+	Rows   int64 // 0 means one, and a negative number none
 	KeyID  string
 	Note   string
 }
@@ -49,8 +49,6 @@ type Trail interface {
 	// and in its transaction. The caller calls done once, with whether the
 	// transaction was committed.
 	Write(ctx context.Context, on dialect.ExecQuerier, rows []Row) (done func(committed bool), err error)
-	// Add takes down what is done and committed already.
-	Add(ctx context.Context, rows []Row) error
 }
 
 // ErrNoTrail means that the database requires a trail, and the client has none.
@@ -63,9 +61,6 @@ type Refusing struct{}
 func (Refusing) Write(context.Context, dialect.ExecQuerier, []Row) (func(bool), error) {
 	return nil, ErrNoTrail
 }
-
-// Add implements Trail.
-func (Refusing) Add(context.Context, []Row) error { return ErrNoTrail }
 
 // Opened implements seal.Recorder.
 func (Refusing) Opened(seal.Reveal, bool) error { return ErrNoTrail }

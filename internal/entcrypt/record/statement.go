@@ -19,6 +19,8 @@ type Statement struct {
 	made    []*New
 	columns []string // that an update's arguments are stored in
 	raw     []raw    // what the caller's own SQL stores
+	told    bool     // it is the caller's own SQL, and may change anything
+	reads   bool     // the database refuses changes, since there is no trail
 	ids     []string // of the rows that the statement returned
 }
 
@@ -29,12 +31,16 @@ type raw struct {
 }
 
 // Of returns what a statement with the given arguments tells a trail, which may
-// be nil; nil for nothing. The change may be nil.
-func Of(ctx context.Context, trail Trail, args []any, change *Change) *Statement {
-	if trail == nil || IsSilent(ctx) {
-		return nil
+// be nil; nil for nothing. A [Refusing] one refuses changes, with [ErrNoTrail].
+func Of(ctx context.Context, trail Trail, d, query string, args []any, use Use) (*Statement, error) {
+	if trail == (Refusing{}) {
+		return use.refused(d, query)
 	}
-	r := &Statement{trail: trail, change: change}
+	if trail == nil || IsSilent(ctx) {
+		return nil, nil
+	}
+	change := use.Change
+	r := &Statement{trail: trail, change: change, told: use.isTold(query)}
 	for _, arg := range args {
 		if named, ok := arg.(sql.NamedArg); ok {
 			arg = named.Value
@@ -51,10 +57,10 @@ func Of(ctx context.Context, trail Trail, args []any, change *Change) *Statement
 			r.columns = append(r.columns, arg.Column.Name)
 		}
 	}
-	if change == nil && len(r.made) == 0 && len(r.raw) == 0 {
-		return nil
+	if change == nil && len(r.made) == 0 && len(r.raw) == 0 && !r.told {
+		return nil, nil
 	}
-	return r
+	return r, nil
 }
 
 func (r *Statement) add(one raw) {
@@ -69,12 +75,15 @@ func (r *Statement) add(one raw) {
 	r.raw = append(r.raw, one)
 }
 
-// Look looks up the rows that the statement is about to change.
-func (r *Statement) Look(ctx context.Context, d string, query Query) (err error) {
-	if r.change == nil {
-		return nil
+// Look looks up the rows that the statement is about to change, or makes the
+// transaction read-only if it may change none.
+func (r *Statement) Look(ctx context.Context, d string, on dialect.ExecQuerier, query Query) (err error) {
+	switch {
+	case r.reads:
+		return on.Exec(ctx, "SET TRANSACTION READ ONLY", []any{}, nil)
+	case r.change != nil:
+		r.looked, err = r.change.look(ctx, d, query)
 	}
-	r.looked, err = r.change.look(ctx, d, query)
 	return err
 }
 
@@ -106,13 +115,18 @@ func (r *Statement) Write(ctx context.Context, on dialect.ExecQuerier, res Resul
 		rows = changed
 	}
 	rows = append(rows, r.created(res.KeyID)...)
+	n := res.Rows
+	if n == 0 {
+		n = -1 // none, or as with TRUNCATE nobody knows how many
+	}
 	for _, one := range r.raw {
-		if res.Rows > 0 {
-			rows = append(rows, Row{
-				Action: Update, Table: one.of.TableName(), Column: one.of.Name, Tenant: one.tenant, Rows: res.Rows,
-				KeyID: res.KeyID, Note: "raw SQL",
-			})
-		}
+		rows = append(rows, Row{
+			Action: Update, Table: one.of.TableName(), Column: one.of.Name, Tenant: one.tenant, Rows: n,
+			KeyID: res.KeyID, Note: "raw SQL",
+		})
+	}
+	if len(rows) == 0 && r.told {
+		rows = append(rows, Row{Action: Update, Rows: n, Note: "raw SQL without a secret"}) // nobody knows the table
 	}
 	if len(rows) > 0 {
 		done, err := r.trail.Write(ctx, on, rows)
@@ -160,26 +174,4 @@ func (r *Statement) created(keyID string) (rows []Row) {
 		}
 	}
 	return rows
-}
-
-// Other tells a trail, which may be nil, of the caller's own SQL without
-// secrets. Nobody knows the table. Pending is nil outside of a transaction.
-func Other(ctx context.Context, trail Trail, on dialect.ExecQuerier, result sql.Result, p *pending.Entries) error {
-	if trail == nil || IsSilent(ctx) {
-		return nil
-	}
-	n, err := result.RowsAffected()
-	if err != nil || n == 0 {
-		return nil //nolint:nilerr // a statement that affects no rows
-	}
-	rows := []Row{{Action: Update, Rows: n, Note: "raw SQL without a secret"}}
-	if p == nil {
-		return trail.Add(ctx, rows)
-	}
-	done, err := trail.Write(ctx, on, rows)
-	if err != nil {
-		return p.Fail(err)
-	}
-	p.Add(done)
-	return nil
 }
