@@ -229,6 +229,13 @@ func TestTrailOfCommand(t *testing.T) {
 			"export user_credentials 1 export ends, secrets redacted")
 		run("rotate")
 		told("rotate", "rotate  1 rotate begins: ", "rotate user_credentials ")
+		run("state", "set", "user_credentials.secret_key", "binding", "write", "--in-use")
+		told("state set", "state user_credentials 1 ")
+		run("account", "move", "u-1", "--user", "u-3")
+		told("account move", "move user_accounts 1 updated_at,user_id; from the tenant u-1",
+			"move user_credentials 1 user_id; from the tenant u-1")
+		run("account", "move", "u-3", "--user", "u-1")
+		told("account move", "move user_accounts 1 ", "move user_credentials 1 ")
 		run("account", "remove", "u-1")
 		told("remove", "delete user_credentials 1", "delete user_accounts 1")
 		command := env.Command("account", "add", "--user", "u-2", "--name", "x")

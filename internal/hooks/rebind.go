@@ -53,11 +53,11 @@ func rebind(next ent.Mutator) ent.Mutator {
 			return nil, fmt.Errorf("credent: %w: bound tokens depend on the account's user_id: change it in a "+
 				"transaction, in which they are encrypted anew", seal.ErrWrongLocation)
 		}
-		credentials, err := lockCredentials(ctx, m)
+		silent := record.Silent(ctx) // the account's update tells of its credentials
+		credentials, err := lockCredentials(silent, m)
 		if err != nil {
 			return nil, err
 		}
-		silent := record.Silent(ctx) // the account's update tells of its credentials
 		if err := takeAway(silent, m.Client(), name, credentials); err != nil {
 			return nil, err
 		}
@@ -76,7 +76,9 @@ func rebind(next ent.Mutator) ent.Mutator {
 
 // lockCredentials returns the credentials of the accounts that are updated,
 // with secrets that open. Until the transaction ends nobody changes them or
-// adds others to the accounts.
+// adds others to the accounts. In a silent context no trail is told that they
+// were opened: nobody gets the plaintext, and on SQLite a trail could not
+// commit it meanwhile.
 func lockCredentials(ctx context.Context, m *credent.UserAccountMutation) ([]*credent.UserCredential, error) {
 	accounts, err := accountIDs(ctx, m)
 	if err != nil {
