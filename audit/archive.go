@@ -123,6 +123,9 @@ func (a *archiver) month(ctx context.Context, w *closedChain, m auditstore.Month
 	}
 	err = auditstore.Select(ctx, tx, a.dialect, "WHERE at >= $1 AND at < $2 ORDER BY writer, seq, at, id",
 		[]any{auditstore.Time(a.dialect, m.From), auditstore.Time(a.dialect, m.To)}, func(r *auditrow.Row) error {
+			if r.Malformed != "" {
+				return fmt.Errorf("audit: archive: there is an entry that no trail writes: its %s", r.Malformed)
+			}
 			t.note(m, r)
 			line, err := json.Marshal(auditstore.ToJSON(r))
 			if err != nil {

@@ -25,6 +25,10 @@ const maxBad = 64
 // and numbers.
 func (v *verifier) entry(r *auditrow.Row) error {
 	v.report.Entries++
+	if r.Malformed != "" {
+		v.malformed(r)
+		return nil
+	}
 	if v.chain == nil || v.chain.Writer != r.Writer {
 		v.finish()
 		v.chain = &chain{Range: auditrow.Range{Writer: r.Writer}, sound: true}

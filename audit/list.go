@@ -45,8 +45,9 @@ type Stored struct {
 }
 
 // List calls each for each entry of the filter. Reveals that are stored
-// together come one by one, with one ID and position. It verifies nothing. An
-// error of each ends it, and is returned.
+// together come one by one, with one ID and position. It verifies nothing, and
+// notes what no trail writes, such as a time that is none. An error of each
+// ends it, and is returned.
 //
 // On Postgres the role sees what row-level security shows it: a member of
 // credent_auditor sees all entries or, with app.user_id, one tenant's. Errors:
@@ -66,6 +67,9 @@ func List(
 				Request: r.Request, Note: r.Note,
 			},
 			Writer: r.Writer, Seq: r.Seq, Position: Position(strconv.FormatInt(r.Place, 10) + " " + r.ID.String()),
+		}
+		if r.Malformed != "" {
+			s.Note = strings.TrimSpace("malformed: " + r.Malformed + "; " + r.Note)
 		}
 		if !r.Several() {
 			return each(s)

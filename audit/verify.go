@@ -231,6 +231,12 @@ func (v *verifier) collect(r *auditrow.Row) error {
 	return nil
 }
 
+// malformed reports an entry with what no trail writes.
+func (v *verifier) malformed(r *auditrow.Row) {
+	v.bad[r.ID] = true
+	v.report.found(Inserted, r.Writer, 0, r.ID, "there is an entry that no trail writes: its %s", r.Malformed)
+}
+
 // verifiedHeads returns the heads of chains that verify to their end, in the
 // order of writers.
 func (v *verifier) verifiedHeads() (heads []*head) {

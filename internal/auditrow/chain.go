@@ -34,8 +34,7 @@ func Complete(r *Row) {
 	if r.ID == uuid.Nil {
 		r.ID = uuid.Must(uuid.NewV7()) // the system's randomness never fails
 	}
-	// Postgres and SQLite have other limits each.
-	if at := r.Time(); r.At == 0 || at.Year() < 1 || at.Year() > 9999 {
+	if at := r.Time(); at.Year() < 2000 || at.Year() > 9999 { // which the database refuses
 		r.At = time.Now().UnixMicro()
 	}
 	if r.Outcome == "" {

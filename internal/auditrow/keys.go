@@ -80,9 +80,13 @@ func (k *Keys) Sign(r *Row) Digest {
 	return hash
 }
 
-// Check returns the row's hash, and what its MAC says.
+// Check returns the row's hash, and what its MAC says. A malformed row is
+// forged, whatever it says.
 func (k *Keys) Check(r *Row) (Digest, Answer) {
 	hash := r.Hash()
+	if r.Malformed != "" {
+		return hash, Forged
+	}
 	return hash, check(k.rows[r.Signer], hash, r.MAC)
 }
 

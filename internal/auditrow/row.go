@@ -33,6 +33,9 @@ type Row struct {
 	Texts
 	MAC   Digest
 	Place int64 // not signed
+	// Malformed says what a stored row has that no trail writes, such as a time
+	// that is none; "" for nothing.
+	Malformed string
 }
 
 // Texts are a row's texts. Signer is the ID of the key that signs the row, and

@@ -139,41 +139,6 @@ func Time(d string, at time.Time) any {
 	return at.UTC()
 }
 
-// moment reads the column at.
-type moment int64
-
-// Scan implements sql.Scanner.
-func (m *moment) Scan(value any) error {
-	switch v := value.(type) {
-	case time.Time:
-		*m = moment(v.UnixMicro())
-		return nil
-	case []byte:
-		return m.Scan(string(v))
-	case string:
-		at, err := time.Parse(layout, v)
-		if err != nil {
-			return errors.New("a time is malformed")
-		}
-		*m = moment(at.UnixMicro())
-		return nil
-	}
-	return fmt.Errorf("a time is a %T", value)
-}
-
-// digest reads a hash or a MAC. One of another length, which nobody here wrote,
-// becomes zero, so that it fits nothing.
-type digest struct{ to *auditrow.Digest }
-
-// Scan implements sql.Scanner.
-func (d digest) Scan(value any) error {
-	*d.to = auditrow.Digest{}
-	if v, ok := value.([]byte); ok && len(v) == len(d.to) {
-		copy(d.to[:], v)
-	}
-	return nil
-}
-
 // Select runs a query for rows: its condition and order, with $1, $2, … as
 // arguments in their order.
 func Select(
@@ -188,17 +153,11 @@ func Select(
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
-		var (
-			r  auditrow.Row
-			at moment
-		)
-		if err := rows.Scan(&at, &r.ID, &r.Writer, &r.Seq, digest{&r.Prev}, &r.Rows, &r.Action, &r.Actor, &r.Tenant,
-			&r.Table, &r.Column, &r.Row, &r.KeyID, &r.Outcome, &r.Request, &r.Note, &r.Signer, digest{&r.MAC},
-			&r.Place); err != nil {
+		r, err := scan(rows)
+		if err != nil {
 			return fmt.Errorf("audit: read an entry: %w", err)
 		}
-		r.At = int64(at)
-		if err := each(&r); err != nil {
+		if err := each(r); err != nil {
 			return err
 		}
 	}

@@ -23,6 +23,7 @@ CREATE TABLE "credent_audit" (
   "mac" bytea NOT NULL,
   "place" bigint NOT NULL DEFAULT txid_current(),
   CONSTRAINT "credent_audit_pkey" PRIMARY KEY ("at", "id"),
+  CONSTRAINT "credent_audit_at" CHECK ("at" >= '2000-01-01'::timestamp AND "at" < '10000-01-01'::timestamp),
   CONSTRAINT "credent_audit_mac" CHECK (octet_length("mac") = 32 AND (octet_length("prev") = 32 OR "seq" IS NULL))
 ) PARTITION BY RANGE ("at");
 -- Create index "idx_credent_audit_chain" to table: "credent_audit"

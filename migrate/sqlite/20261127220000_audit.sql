@@ -23,6 +23,8 @@ CREATE TABLE `credent_audit` (
   `signer` text NOT NULL,
   `mac` blob NOT NULL,
   PRIMARY KEY (`place`),
+  CONSTRAINT `credent_audit_at` CHECK (typeof(at) = 'text' AND at GLOB '[2-9][0-9][0-9][0-9]-[0-1][0-9]-[0-3][0-9] [0-2][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9][0-9][0-9][0-9]'
+    AND substr(at, 12, 2) < '24' AND strftime('%Y-%m-%d %H:%M:%S', at) = substr(at, 1, 19)),
   CONSTRAINT `credent_audit_mac` CHECK (length(mac) = 32 AND (length(prev) = 32 OR seq IS NULL))
 );
 
