@@ -63,9 +63,6 @@ func Archive(
 		switch {
 		case err != nil:
 			return months, named(err)
-		case some && len(months) > 0 && !month.From.After(months[len(months)-1].From):
-			return months, fmt.Errorf("audit: archive: entries of %s are in a partition that is not of a month: "+
-				"move them to the month's", month.From.Format("2006-01"))
 		case !some || month.To.After(opt.Before) || month.To.After(time.Now()):
 			return months, a.close(ctx, w, len(months) > 0)
 		}

@@ -216,3 +216,46 @@ func TestArchiveOfArchives(t *testing.T) {
 		t.Errorf("%d entries are left", len(got))
 	}
 }
+
+// TestArchiveOfOtherPartitions drops no partition that has more than the month
+// that it is named after, and says so if a month is in another one.
+func TestArchiveOfOtherPartitions(t *testing.T) {
+	t.Parallel()
+	this := auditstore.MonthOf(time.Now())
+	for name, test := range map[string]struct{ partition, want string }{
+		"named like its first month": {
+			auditstore.MonthOf(this.From.AddDate(0, -3, 0)).Partition(),
+			"has entries of other months",
+		},
+		"named like nothing": {"credent_audit_quarter", "in a partition of another name"},
+		"named like the month between": {
+			auditstore.MonthOf(this.From.AddDate(0, -2, 0)).Partition(),
+			"in a partition of another name",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := engines["pgx"](t)
+			ring := newRing(t)
+			db.exec(t, fmt.Sprintf("CREATE TABLE %s PARTITION OF credent_audit FOR VALUES FROM ('%s') TO ('%s')",
+				test.partition, this.From.AddDate(0, -3, 0).Format(time.DateOnly), this.From.Format(time.DateOnly)))
+			trail := newTrail(t, db, audit.Config{Keyring: ring})
+			for i := range 3 {
+				e := reveal(fmt.Sprint(i))
+				e.At = this.From.AddDate(0, i-3, 1)
+				do(t, trail.Add(t.Context(), e))
+			}
+			do(t, trail.Close(t.Context()))
+			before := db.number(t, "SELECT count(*) FROM credent_audit")
+			months, err := audit.Archive(t.Context(), db.DB, db.dialect, ring,
+				audit.ArchiveOptions{Before: this.From, To: io.Discard})
+			if err == nil || !strings.Contains(err.Error(), test.want) || len(months) != 0 {
+				t.Errorf("got %v, %v; want %s", months, err, test.want)
+			}
+			if n := db.number(t, "SELECT count(*) FROM credent_audit"); n != before {
+				t.Errorf("%d entries are gone", before-n)
+			}
+			sound(t, db, ring)
+		})
+	}
+}

@@ -38,6 +38,19 @@ func BeginRemoval(ctx context.Context, db *sql.DB, d string, m Month) (*sql.Tx, 
 	return tx, nil
 }
 
+// holdsOthers refuses to drop a partition that has entries of other months,
+// which somebody attached by hand.
+func holdsOthers(ctx context.Context, tx *sql.Tx, m Month) error {
+	var others bool
+	err := One(ctx, tx, dialect.Postgres, "SELECT EXISTS (SELECT 1 FROM "+m.Partition()+
+		" WHERE at < $1 OR at >= $2)", &others, m.From, m.To)
+	if err == nil && others {
+		err = fmt.Errorf("audit: archive: the partition %s has entries of other months too: give each month its "+
+			"partition", m.Partition())
+	}
+	return err
+}
+
 // isPartition reports whether the month has its partition.
 func isPartition(ctx context.Context, tx *sql.Tx, m Month) (is bool, err error) {
 	err = One(ctx, tx, dialect.Postgres, "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_inherits "+
@@ -55,6 +68,9 @@ func Remove(ctx context.Context, tx *sql.Tx, d string, m Month) error {
 		return err
 	}
 	if is {
+		if err := holdsOthers(ctx, tx, m); err != nil {
+			return err
+		}
 		for _, stmt := range []string{
 			"ALTER TABLE credent_audit DETACH PARTITION " + m.Partition(), "DROP TABLE " + m.Partition(),
 		} {
@@ -63,14 +79,25 @@ func Remove(ctx context.Context, tx *sql.Tx, d string, m Month) error {
 			}
 		}
 	}
-	var rest bool
-	if err := One(ctx, tx, d, "SELECT EXISTS (SELECT 1 FROM credent_audit_rest WHERE at >= $1 AND at < $2)", &rest,
-		m.From, m.To); err != nil || !rest {
+	left := func(table string) (is bool, err error) {
+		err = One(ctx, tx, d, "SELECT EXISTS (SELECT 1 FROM "+table+" WHERE at >= $1 AND at < $2)", &is, m.From, m.To)
+		return is, err
+	}
+	rest, err := left("credent_audit_rest")
+	if err == nil && rest {
+		err = deleteMonth(ctx, tx, d, "credent_audit_rest", m,
+			"ALTER TABLE credent_audit_rest DISABLE TRIGGER credent_audit_append_only",
+			"ALTER TABLE credent_audit_rest ENABLE ALWAYS TRIGGER credent_audit_append_only")
+	}
+	if err != nil {
 		return err
 	}
-	return deleteMonth(ctx, tx, d, "credent_audit_rest", m,
-		"ALTER TABLE credent_audit_rest DISABLE TRIGGER credent_audit_append_only",
-		"ALTER TABLE credent_audit_rest ENABLE ALWAYS TRIGGER credent_audit_append_only")
+	elsewhere, err := left(Table)
+	if err == nil && elsewhere {
+		err = fmt.Errorf("audit: archive: entries of %s are in a partition of another name: give the month its own, %s",
+			m.From.Format("2006-01"), m.Partition())
+	}
+	return err
 }
 
 // removeSQLite drops the trigger against deletions, and makes it anew.
