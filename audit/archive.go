@@ -35,7 +35,8 @@ type ArchiveOptions struct {
 }
 
 // Archive takes the entries of whole months out of the database, the oldest
-// first, after it has verified the whole trail. Each month is written to
+// first, after it has verified the whole trail. A month with other entries by
+// then is an [ErrTampered] in any case. Each month is written to
 // opt.To; then one transaction stores signed entries that say what was taken
 // out, and drops the month's partition. [Verify] knows by them which entries
 // are not missing, and compares the file with them.
@@ -49,7 +50,7 @@ type ArchiveOptions struct {
 func Archive(
 	ctx context.Context, db *sql.DB, entDialect string, ring *keyring.Keyring, opt ArchiveOptions,
 ) (months []ArchivedMonth, err error) {
-	v, err := verify(ctx, db, entDialect, ring, VerifyOptions{})
+	v, err := verify(ctx, db, entDialect, ring, newMonthSums(), VerifyOptions{})
 	if err != nil {
 		return nil, err
 	}
@@ -118,11 +119,13 @@ func (a *archiver) month(ctx context.Context, w *closedChain, m auditstore.Month
 	t := &taking{
 		ArchivedMonth: ArchivedMonth{From: m.From, To: m.To}, sum: sha256.New(), last: make(map[uuid.UUID]int),
 	}
+	var read monthSum
 	err = auditstore.Select(ctx, tx, a.dialect, "WHERE at >= $1 AND at < $2 ORDER BY writer, seq, at, id",
 		[]any{auditstore.Time(a.dialect, m.From), auditstore.Time(a.dialect, m.To)}, func(r *auditrow.Row) error {
 			if r.Malformed != "" {
 				return fmt.Errorf("audit: archive: there is an entry that no trail writes: its %s", r.Malformed)
 			}
+			read.add(a.v.sums.key, r)
 			t.note(m, r)
 			line, err := json.Marshal(auditstore.ToJSON(r))
 			if err != nil {
@@ -132,6 +135,10 @@ func (a *archiver) month(ctx context.Context, w *closedChain, m auditstore.Month
 		})
 	if err != nil {
 		return ArchivedMonth{}, err
+	}
+	if read != a.v.sums.of(m) {
+		return ArchivedMonth{}, fmt.Errorf("audit: archive: the entries of %s are not the ones that were verified: "+
+			"%w; verify it, and archive again", m.From.Format("2006-01"), ErrTampered)
 	}
 	t.SHA256 = hex.EncodeToString(t.sum.Sum(nil))
 	line, err := json.Marshal(closing{t.ArchivedMonth})

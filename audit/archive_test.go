@@ -259,3 +259,65 @@ func TestArchiveOfOtherPartitions(t *testing.T) {
 		})
 	}
 }
+
+// during is a file that does something when the first line is written to it.
+type during func()
+
+func (f *during) Write(line []byte) (int, error) {
+	if *f != nil {
+		do := *f
+		*f = nil
+		do()
+	}
+	return len(line), nil
+}
+
+// TestArchiveOfUnverified archives nothing that was changed behind the
+// verification, of whatever kind.
+func TestArchiveOfUnverified(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]string{
+		"an entry of a transaction is edited":  "UPDATE {part} SET actor = 'bob' WHERE seq IS NULL",
+		"an entry of a transaction is removed": "DELETE FROM {part} WHERE seq IS NULL",
+		"the last entry of a chain is edited":  "UPDATE {part} SET actor = 'bob' WHERE seq = 3",
+		"the last entry of a chain is removed": "DELETE FROM {part} WHERE seq = 3",
+		"an entry is inserted": "INSERT INTO {part} SELECT at, gen_random_uuid(), writer, " +
+			"NULL, NULL, row_count, action, actor, tenant, table_name, column_name, row_id, key_id, outcome, " +
+			"request, note, signer, mac FROM {part} WHERE seq IS NULL",
+		"one is edited, and another is removed": "UPDATE {part} SET at = at + interval '1 microsecond' WHERE " +
+			"seq = 3",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := engines["pgx"](t)
+			ring := newRing(t)
+			this := auditstore.MonthOf(time.Now())
+			s := &story{database: db}
+			for i := range 2 {
+				s.partition(t, auditstore.MonthOf(this.From.AddDate(0, i-3, 0)))
+			}
+			trail := newTrail(t, db, audit.Config{Keyring: ring})
+			first, second := reveal("1"), reveal("2")
+			first.At, second.At = this.From.AddDate(0, -3, 1), this.From.AddDate(0, -2, 1)
+			do(t, trail.Add(t.Context(), first))
+			do(t, trail.Flush(t.Context()))
+			do(t, trail.Add(t.Context(), second))
+			done, err := trail.AddTx(t.Context(), db.DB, second)
+			do(t, err)
+			do(t, trail.Flush(t.Context()))
+			done(true)
+			do(t, trail.Close(t.Context()))
+			sound(t, db, ring)
+			db.unprotect(t)
+			to := during(func() {
+				db.exec(t, "SET lock_timeout = '10s'; "+strings.ReplaceAll(change, "{part}",
+					auditstore.MonthOf(second.At).Partition()))
+			})
+			months, err := audit.Archive(t.Context(), db.DB, db.dialect, ring,
+				audit.ArchiveOptions{Before: this.From, To: &to, DespiteFindings: true})
+			if !errors.Is(err, audit.ErrTampered) || len(months) != 1 {
+				t.Errorf("got %v, %v, want the first month and ErrTampered", months, err)
+			}
+		})
+	}
+}

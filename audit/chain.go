@@ -25,6 +25,7 @@ const maxBad = 64
 // and numbers.
 func (v *verifier) entry(r *auditrow.Row) error {
 	v.report.Entries++
+	v.sums.add(r)
 	if r.Malformed != "" {
 		v.malformed(r)
 		return nil

@@ -95,7 +95,7 @@ func ReadCheckpoints(from io.Reader) ([]Checkpoint, error) {
 func Checkpoints(
 	ctx context.Context, db *sql.DB, entDialect string, ring *keyring.Keyring,
 ) (heads []Checkpoint, report Report, err error) {
-	v, err := verify(ctx, db, entDialect, ring, VerifyOptions{})
+	v, err := verify(ctx, db, entDialect, ring, nil, VerifyOptions{})
 	if err != nil {
 		return nil, Report{}, err
 	}
@@ -118,7 +118,7 @@ func Checkpoints(
 func SignHeads(
 	ctx context.Context, db *sql.DB, entDialect string, ring *keyring.Keyring,
 ) (heads int, report Report, err error) {
-	v, err := verify(ctx, db, entDialect, ring, VerifyOptions{})
+	v, err := verify(ctx, db, entDialect, ring, nil, VerifyOptions{})
 	if err != nil {
 		return 0, Report{}, err
 	}

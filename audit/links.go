@@ -65,11 +65,13 @@ func (v *verifier) links(
 			return err
 		}
 		if err := read("WHERE seq IS NULL", func(r *auditrow.Row) error {
-			switch {
-			case !mine(r.ID):
-			case r.Malformed != "":
+			if !mine(r.ID) {
+				return nil
+			}
+			v.sums.add(r)
+			if r.Malformed != "" {
 				v.malformed(r)
-			default:
+			} else {
 				v.single(r, ties[r.ID])
 			}
 			return nil

@@ -27,7 +27,7 @@ import (
 func Verify(
 	ctx context.Context, db *sql.DB, entDialect string, ring *keyring.Keyring, opt VerifyOptions,
 ) (Report, error) {
-	v, err := verify(ctx, db, entDialect, ring, opt)
+	v, err := verify(ctx, db, entDialect, ring, nil, opt)
 	if err != nil {
 		return Report{}, err
 	}
@@ -45,7 +45,8 @@ type verifier struct {
 	bearers  map[place]*bearer
 	heads    map[uuid.UUID]*head
 	pending  []*pending
-	chain    *chain // that is being read
+	chain    *chain     // that is being read
+	sums     *monthSums // of what was read; nil if nobody asks
 	bad      map[uuid.UUID]bool
 	unlinked []auditrow.Link
 }
@@ -113,9 +114,10 @@ type pending struct {
 }
 
 func verify(
-	ctx context.Context, db *sql.DB, entDialect string, ring *keyring.Keyring, opt VerifyOptions,
+	ctx context.Context, db *sql.DB, entDialect string, ring *keyring.Keyring, sums *monthSums, opt VerifyOptions,
 ) (v *verifier, err error) {
 	v = &verifier{
+		sums:   sums,
 		claims: make(map[uuid.UUID][]*claim), archived: make(map[uuid.UUID][]*archivedRange),
 		bearers: make(map[place]*bearer), heads: make(map[uuid.UUID]*head), bad: make(map[uuid.UUID]bool),
 	}
