@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -102,6 +103,7 @@ type taking struct {
 	ranges []auditrow.Range
 	last   map[uuid.UUID]int // the index of a writer's range
 	links  []auditrow.Link   // to entries that stay
+	months []string          // what earlier archives say of theirs
 }
 
 // closing is the last line of a month in an archive.
@@ -126,7 +128,7 @@ func (a *archiver) month(ctx context.Context, w *closedChain, m auditstore.Month
 				return fmt.Errorf("audit: archive: there is an entry that no trail writes: its %s", r.Malformed)
 			}
 			read.add(a.v.sums.key, r)
-			t.note(m, r)
+			a.note(t, m, r)
 			line, err := json.Marshal(auditstore.ToJSON(r))
 			if err != nil {
 				return fmt.Errorf("audit: archive: %w", err)
@@ -160,6 +162,9 @@ func (a *archiver) month(ctx context.Context, w *closedChain, m auditstore.Month
 		}
 	}()
 	w.append(auditrow.Lines(auditrow.Texts{Action: string(ActionArchive), Note: t.text()}, t.ranges)...)
+	for _, text := range t.months {
+		w.append(auditrow.Row{Texts: auditrow.Texts{Action: string(ActionArchive), Note: text}})
+	}
 	if len(t.links) > 0 {
 		w.append(auditrow.Lines(auditrow.Texts{Action: string(ActionLink)}, t.links)...)
 	}
@@ -186,8 +191,8 @@ func (a *archiver) write(to io.Writer, line []byte) error {
 }
 
 // note takes an entry into the account of the month: its place in its chain,
-// and what it says that is still needed.
-func (t *taking) note(m auditstore.Month, r *auditrow.Row) {
+// and what it says that is still needed, if it is genuine.
+func (a *archiver) note(t *taking, m auditstore.Month, r *auditrow.Row) {
 	t.Entries++
 	if r.Seq == 0 {
 		return
@@ -199,11 +204,15 @@ func (t *taking) note(m auditstore.Month, r *auditrow.Row) {
 		t.ranges = append(t.ranges,
 			auditrow.Range{Writer: r.Writer, From: r.Seq, To: r.Seq, Prev: r.Prev, Hash: r.Hash()})
 	}
-	switch r.Action {
-	case string(ActionArchive): // what an earlier archive took out
+	switch {
+	case a.v.bad[r.ID] || a.v.isPending(r):
+	case r.Action == string(ActionArchive): // what an earlier archive took out
 		ranges, _ := auditrow.Ranges(r.Row)
 		t.ranges = append(t.ranges, ranges...)
-	case string(ActionLink):
+		if !slices.Contains(t.months, r.Note) {
+			t.months = append(t.months, r.Note)
+		}
+	case r.Action == string(ActionLink):
 		links, _ := auditrow.Links(r.Row)
 		for _, l := range links {
 			if !m.Has(l.At) && l.At >= m.To.UnixMicro() {
