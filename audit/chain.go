@@ -151,7 +151,7 @@ func (v *verifier) pass(seq int64, hash auditrow.Digest) {
 			continue
 		}
 		signed.met, signed.mismatch = signed.Hash == hash, signed.Hash != hash
-		if signed.met && c.wait != nil {
+		if signed.met && !signed.unknown && c.wait != nil {
 			c.wait.claims = append(c.wait.claims, signed)
 		}
 	}
@@ -281,6 +281,11 @@ func (v *verifier) judge() {
 		for _, c := range claims {
 			switch {
 			case c.met || !c.by.counts():
+			case c.unknown: // it is only needed if the trail says something else
+				if c.mismatch || !v.isArchived(c) {
+					v.cannotLook("the checkpoint of entry %d of %s is under key %s, which is not in the keyring", c.To,
+						c.Writer, c.signer)
+				}
 			case c.mismatch:
 				v.report.found(Changed, writer, c.To, uuid.Nil,
 					"the chain of %s has another entry %d than %s signed", writer, c.To, c.by.name())

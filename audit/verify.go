@@ -79,6 +79,7 @@ type claim struct {
 	auditrow.Range
 	by       *bearer // nil for a checkpoint from outside
 	signer   string
+	unknown  bool // nobody knows whether it is genuine, so that it vouches for nothing
 	met      bool // the chain has this hash at this number
 	mismatch bool
 }
@@ -186,15 +187,12 @@ func (v *verifier) checkpoints(given []Checkpoint) error {
 			return err
 		}
 		switch answer {
-		case auditrow.Valid:
-			v.claims[c.Writer] = append(v.claims[c.Writer], &claim{Range: head, signer: c.KeyID})
+		case auditrow.Valid, auditrow.Unknown:
+			v.claims[c.Writer] = append(v.claims[c.Writer],
+				&claim{Range: head, signer: c.KeyID, unknown: answer == auditrow.Unknown})
 		case auditrow.Forged:
 			v.report.found(BadCheckpoint, c.Writer, c.Seq, uuid.Nil, "the checkpoint of entry %d of %s is not genuine",
 				c.Seq, c.Writer)
-		case auditrow.Unknown:
-			v.cannotLook("the checkpoint of entry %d of %s is under key %s, which is not in the keyring", c.Seq,
-				c.Writer,
-				c.KeyID)
 		}
 	}
 	return nil
