@@ -29,6 +29,7 @@ func (t *Trail) flusher(ctx context.Context) {
 	tick := time.NewTicker(t.cfg.Flush)
 	defer tick.Stop()
 	told, made := time.Now(), time.Now()
+	toldSeq := int64(0)
 	for ctx.Err() == nil {
 		select {
 		case <-t.kick:
@@ -42,10 +43,11 @@ func (t *Trail) flusher(ctx context.Context) {
 		t.mu.Unlock()
 		if len(groups)+len(links) > 0 {
 			t.write(ctx, groups, links, ticket)
-			if t.cfg.OnCheckpoint != nil && ctx.Err() == nil && (closing || time.Since(told) >= checkpointEach) {
-				told = time.Now()
-				t.tell()
-			}
+		}
+		if t.cfg.OnCheckpoint != nil && ctx.Err() == nil && t.chain.Seq > toldSeq &&
+			(closing || time.Since(told) >= checkpointEach) {
+			told, toldSeq = time.Now(), t.chain.Seq
+			t.tell()
 		}
 		if time.Since(made) >= partitionsEach {
 			made = time.Now()
