@@ -3,6 +3,7 @@ package audit_test
 import (
 	"context"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -139,4 +140,59 @@ func TestMalformedEntries(t *testing.T) {
 			t.Errorf("sign the heads: %v", err)
 		}
 	})
+}
+
+// Many entries under keys that nobody has are counted, and not all named.
+func TestManyUnknownKeys(t *testing.T) {
+	t.Parallel()
+	db := engines["modernc"](t)
+	ring := newRing(t)
+	const at = "'2026-01-01 00:00:00.000000'"
+	tx, err := db.BeginTx(t.Context(), nil)
+	do(t, err)
+	for range 1200 {
+		_, err := tx.ExecContext(t.Context(), forged(db, at, quoted(uuid.NewString()), "NULL", "'update'", "1", "0000"))
+		do(t, err)
+	}
+	do(t, tx.Commit())
+	report := verify(t, db, ring, audit.VerifyOptions{})
+	if len(report.CouldNotLook) != 1000 || report.MoreCouldNotLook != 200 || report.Err() == nil {
+		t.Errorf("%d are named, and %d are not", len(report.CouldNotLook), report.MoreCouldNotLook)
+	}
+}
+
+// What waits takes as much memory as what is stored, however long the texts
+// are that a service was sent.
+func TestLongTextsWaitCut(t *testing.T) { //nolint:paralleltest // it measures the process's memory
+	db := engines["modernc"](t)
+	trail := newTrail(t, db, audit.Config{Keyring: newRing(t), Flush: time.Hour})
+	used := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := used()
+	const entries, size = 128, 1 << 20
+	for i := range entries {
+		long := strings.Repeat(string(rune('a'+i%26)), size)
+		var err error
+		switch i % 4 {
+		case 0:
+			err = trail.Add(t.Context(), audit.Entry{Action: audit.ActionUpdate, Request: long})
+		case 1:
+			err = trail.Add(t.Context(), audit.Entry{Action: audit.ActionReveal, Row: "1", Request: long})
+		case 2:
+			err = trail.Add(t.Context(), audit.Entry{Action: audit.ActionReveal, Row: long})
+		case 3:
+			err = trail.Reveals(audit.Entry{Actor: long}).Add(t.Context(), long)
+		}
+		do(t, err)
+	}
+	if waiting := trail.Stats().Waiting; waiting < entries {
+		t.Fatalf("%d entries wait", waiting)
+	}
+	if now := used(); now > before+entries*size/4 {
+		t.Errorf("%d entries take %d bytes", entries, now-before)
+	}
 }

@@ -52,18 +52,21 @@ func (t *Trail) put(e *Entry) {
 	if e.Action == ActionReveal && e.Row != "" && (e.Rows == 0 || e.Rows == 1) && e.ID == uuid.Nil {
 		k := kindOf(e)
 		k.dated = !e.At.IsZero()
-		t.join(nil, &k, e.Row, e.At)
+		t.join(nil, &k, auditrow.Clean(e.Row, MaxText), e.At)
 		return
 	}
 	t.taken++
 	entry := *e
+	entry.clean()
 	if entry.At.IsZero() {
 		entry.At = time.Now()
 	}
 	t.groups = append(t.groups, &group{entry: &entry})
 }
 
-func kindOf(e *Entry) kind {
+func kindOf(of *Entry) kind {
+	e := *of
+	e.clean()
 	return kind{
 		actor: e.Actor, tenant: e.Tenant, table: e.Table, column: e.Column, keyID: e.KeyID, request: e.Request,
 		note: e.Note, outcome: e.Outcome,
@@ -215,7 +218,9 @@ func (g *group) row(keys string) auditrow.Row {
 }
 
 // rowOf returns an entry as a row, without ID.
-func rowOf(e *Entry) auditrow.Row {
+func rowOf(of *Entry) auditrow.Row {
+	e := *of
+	e.clean()
 	r := auditrow.Row{
 		ID: e.ID, Rows: e.Rows,
 		Texts: auditrow.Texts{
@@ -226,10 +231,16 @@ func rowOf(e *Entry) auditrow.Row {
 	if !e.At.IsZero() {
 		r.At = e.At.UnixMicro()
 	}
+	return r
+}
+
+// clean cuts the texts to the size that is stored, before they wait.
+func (e *Entry) clean() {
+	e.Action = Action(auditrow.Clean(string(e.Action), MaxText))
+	e.Outcome = Outcome(auditrow.Clean(string(e.Outcome), MaxText))
 	for _, text := range []*string{
-		&r.Action, &r.Actor, &r.Tenant, &r.Table, &r.Column, &r.Row, &r.KeyID, &r.Outcome, &r.Request, &r.Note,
+		&e.Actor, &e.Tenant, &e.Table, &e.Column, &e.Row, &e.KeyID, &e.Request, &e.Note,
 	} {
 		*text = auditrow.Clean(*text, MaxText)
 	}
-	return r
 }

@@ -74,8 +74,10 @@ type Report struct {
 	Archived     []ArchivedMonth `json:"archived,omitempty"`
 	Findings     []Finding       `json:"findings,omitempty"`
 	CouldNotLook []string        `json:"could_not_look,omitempty"`
-	// More counts findings beyond the first 1,000, which are not listed.
-	More int64 `json:"more,omitempty"`
+	// More and MoreCouldNotLook count what is beyond the first 1,000 of each,
+	// and not listed.
+	More             int64 `json:"more,omitempty"`
+	MoreCouldNotLook int64 `json:"more_could_not_look,omitempty"`
 }
 
 // Err returns nil if each entry is verified, and otherwise an [ErrTampered]

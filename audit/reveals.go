@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/credent-go/credent/internal/auditrow"
 	"github.com/credent-go/credent/internal/fieldcrypt"
 	"github.com/credent-go/credent/internal/opentx"
 )
@@ -27,8 +28,12 @@ func (t *Trail) Reveals(like Entry) *Reveals { return &Reveals{trail: t, kind: k
 // a string, an integer, or a fmt.Stringer, which is "" in the trail if it is
 // something else. Errors: [Trail.Add]'s.
 func (r *Reveals) Add(ctx context.Context, row any) error {
-	switch row.(type) {
-	case uuid.UUID, string: // the flusher has the time to write them as text
+	switch key := row.(type) {
+	case uuid.UUID: // the flusher has the time to write it as text
+	case string:
+		if len(key) > MaxText {
+			row = auditrow.Clean(key, MaxText)
+		}
 	default:
 		row = fieldcrypt.RowText(row)
 	}

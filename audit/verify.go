@@ -199,6 +199,10 @@ func (v *verifier) checkpoints(given []Checkpoint) error {
 }
 
 func (v *verifier) cannotLook(format string, args ...any) {
+	if len(v.report.CouldNotLook) == maxFindings {
+		v.report.MoreCouldNotLook++
+		return
+	}
 	v.report.CouldNotLook = append(v.report.CouldNotLook, fmt.Sprintf(format, args...))
 }
 

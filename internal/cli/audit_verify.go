@@ -108,7 +108,7 @@ func (r *verifiedTrail) found() error {
 	if n := len(r.Findings) + int(r.More); n > 0 {
 		text = append(text, count(n, "finding"))
 	}
-	if n := len(r.CouldNotLook); n > 0 {
+	if n := len(r.CouldNotLook) + int(r.MoreCouldNotLook); n > 0 {
 		text = append(text, count(n, "place")+" that it could not look at")
 	}
 	return fmt.Errorf("audit: %w: %s", audit.ErrTampered, strings.Join(text, " and "))
@@ -206,6 +206,9 @@ func (v *auditVerifier) printVerifiedTrail(r verifiedTrail) error {
 	}
 	for _, text := range r.CouldNotLook {
 		rows = append(rows, []string{"not looked at", text})
+	}
+	if r.MoreCouldNotLook > 0 {
+		rows = append(rows, []string{"", fmt.Sprintf("and %d more", r.MoreCouldNotLook)})
 	}
 	return v.printTable(rows)
 }

@@ -19,7 +19,7 @@ import (
 // Table has the entries of the audit trail.
 const Table = "credent_audit"
 
-// maxFindings is how many findings are listed.
+// maxFindings is how many findings, and places without a look, are listed.
 const maxFindings = 20
 
 // Found is what was found.
@@ -49,7 +49,10 @@ func Look(
 	}
 	f.Verified = got.Err() == nil
 	f.Writers, f.Entries, f.Unlinked = int64(got.Writers), got.Entries, got.Unlinked
-	f.CouldNotLook = got.CouldNotLook
+	f.CouldNotLook = got.CouldNotLook[:min(len(got.CouldNotLook), maxFindings)]
+	if n := int64(len(got.CouldNotLook)-len(f.CouldNotLook)) + got.MoreCouldNotLook; n > 0 {
+		f.CouldNotLook = append(f.CouldNotLook, fmt.Sprintf("and %d more", n))
+	}
 	for i, finding := range got.Findings {
 		if i == maxFindings {
 			f.Findings = append(f.Findings, fmt.Sprintf("and %d more", int64(len(got.Findings)-i)+got.More))
