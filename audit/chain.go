@@ -15,6 +15,7 @@ type chain struct {
 	sound          bool     // the last entry is what was signed, or may be
 	wait           *pending // the run of entries whose key is unknown, up to the last
 	last           string   // the last action
+	lists, other   bool     // it has heads of chains; it has something else, or another key
 	bad            []auditrow.Row
 }
 
@@ -113,6 +114,14 @@ func (v *verifier) take(r *auditrow.Row, hash auditrow.Digest, answer auditrow.A
 		v.part()
 	}
 	c.To, c.Hash, c.sound, c.last = r.Seq, hash, answer != auditrow.Forged, r.Action
+	switch Action(r.Action) {
+	case ActionCheckpoint:
+		c.lists = true
+	case ActionOpen, ActionLink, ActionClose:
+	default:
+		c.other = true
+	}
+	c.other = c.other || answer != auditrow.Valid || r.Signer != v.keys.Primary
 	switch answer {
 	case auditrow.Forged:
 		v.bad[r.ID] = true
@@ -185,7 +194,7 @@ func (v *verifier) finish() {
 		return
 	}
 	v.name(c)
-	h := &head{Range: c.Range, verified: c.sound && c.wait == nil}
+	h := &head{Range: c.Range, verified: c.sound && c.wait == nil, signs: c.lists && !c.other}
 	v.heads[c.Writer] = h
 	if c.wait != nil {
 		c.wait.head = h

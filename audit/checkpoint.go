@@ -113,6 +113,7 @@ func Checkpoints(
 // leaves the keyring. It also shows that the newest entries of another chain
 // were removed.
 //
+// It writes nothing if there is nothing new but the chain of the call before.
 // Heads is how many it signed. What doesn't verify is in the report, and isn't
 // signed. Errors: [Verify]'s.
 func SignHeads(
@@ -122,13 +123,19 @@ func SignHeads(
 	if err != nil {
 		return 0, Report{}, err
 	}
-	var fresh []auditrow.Range
+	var (
+		fresh []auditrow.Range
+		news  int // heads of others than an earlier call
+	)
 	for _, h := range v.verifiedHeads() {
 		if !v.signed(h) {
 			fresh = append(fresh, h.Range)
+			if !h.signs {
+				news++
+			}
 		}
 	}
-	if len(fresh) == 0 && len(v.unlinked) == 0 {
+	if len(fresh) <= 1 && news == 0 && len(v.unlinked) == 0 {
 		return 0, v.report, nil
 	}
 	w := newClosedChain(v.keys, "audit checkpoint")

@@ -253,12 +253,23 @@ func TestSignHeads(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, db database) {
 		s := newStory(t, db)
-		for i, want := range []int{2, 1, 1} { // then its own chain, each time
+		sign := func(want int, entries int64) {
+			t.Helper()
+			before := db.number(t, "SELECT count(*) FROM credent_audit")
 			n, report, err := audit.SignHeads(t.Context(), db.DB, db.dialect, s.ring)
 			if err != nil || n != want || report.Err() != nil {
-				t.Fatalf("%d: got %d, %v, %v", i, n, err, report.Err())
+				t.Fatalf("got %d, %v, %v", n, err, report.Err())
+			}
+			if more := db.number(t, "SELECT count(*) FROM credent_audit") - before; more != entries {
+				t.Fatalf("it stored %d entries, want %d", more, entries)
 			}
 		}
+		sign(2, 3)
+		sign(0, 0) // nothing is new but its own chain
+		idle := newTrail(t, db, audit.Config{Keyring: s.ring})
+		do(t, idle.Close(t.Context()))
+		sign(2, 3) // which is signed with the next
+		sign(0, 0)
 		sound(t, db, s.ring)
 		db.unprotect(t)
 		db.exec(t, "DELETE FROM credent_audit WHERE writer = '"+s.writer+"' AND seq = 12")
@@ -290,6 +301,9 @@ func TestRetiredKey(t *testing.T) {
 		}
 		if n, _, err := audit.SignHeads(t.Context(), db.DB, db.dialect, ring); err != nil || n != 2 {
 			t.Errorf("got %d, %v", n, err)
+		}
+		if n, _, err := audit.SignHeads(t.Context(), db.DB, db.dialect, ring); err != nil || n != 0 {
+			t.Errorf("again: got %d, %v", n, err)
 		}
 		sound(t, db, newRing(t, second))
 		// A chain of signed heads vouches for the one before.

@@ -100,6 +100,7 @@ type archive struct {
 type head struct {
 	auditrow.Range
 	verified bool
+	signs    bool // the chain is nothing but an earlier list of heads
 }
 
 // pending are entries whose key is not in the keyring, until something newer
