@@ -64,8 +64,9 @@ type Config struct {
 	// or it is encrypted.ErrNoColumn; without one there must be none.
 	Columns []encrypted.Column
 
-	// Trail gets an entry of the files that were applied. Nil means no trail; a
-	// database that requires one is then left as it is, with
+	// Trail gets an entry of the files that are about to be applied, and one of
+	// those that were. If it doesn't take the first, nothing is applied. Nil
+	// means no trail; a database that requires one is then left as it is, with
 	// encrypted.ErrTrailRequired.
 	Trail *audit.Trail
 
@@ -268,6 +269,9 @@ func Apply(ctx context.Context, db *sql.DB, config Config) (err error) {
 		return a.plan(ctx)
 	}
 	if err := checkTrail(ctx, conn, d, config.Trail); err != nil {
+		return err
+	}
+	if err := a.beginTrail(ctx, config.Trail); err != nil {
 		return err
 	}
 	var applied []string
