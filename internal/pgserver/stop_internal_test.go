@@ -1,0 +1,36 @@
+package pgserver
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"syscall"
+	"testing"
+)
+
+// cut is a connection to a server that has crashed since.
+type cut struct{ driver.Conn }
+
+func (cut) Close() error { return syscall.EPIPE }
+
+type connector struct{}
+
+func (connector) Connect(context.Context) (driver.Conn, error) { return cut{}, nil }
+
+func (connector) Driver() driver.Driver { return nil }
+
+// A server whose crash has cut a connection has stopped all the same.
+func TestStopBehindACrash(t *testing.T) {
+	t.Parallel()
+	admin := sql.OpenDB(connector{})
+	conn, err := admin.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Close(); err != nil { // back to the pool
+		t.Fatal(err)
+	}
+	if err := (&Server{admin: admin}).Stop(); err != nil {
+		t.Error(err)
+	}
+}
