@@ -46,7 +46,7 @@ type verifier struct {
 	heads    map[uuid.UUID]*head
 	pending  []*pending
 	chain    *chain     // that is being read
-	sums     *monthSums // of what was read; nil if nobody asks
+	sums     *monthSums // of the entries read; nil if nobody asks
 	bad      map[uuid.UUID]bool
 	unlinked []auditrow.Link
 }

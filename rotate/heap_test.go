@@ -126,6 +126,16 @@ func (h *heap) value(t *testing.T, query string) (n int64) {
 	return n
 }
 
+// keepCopies makes a trigger that stores a row as it was beside the new one.
+func (h *heap) keepCopies(t *testing.T) {
+	t.Helper()
+	exec(t, h.db, `CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+		INSERT INTO t_bigint VALUES (OLD.number + 10000, OLD.secret, OLD.note);
+		RETURN NULL; END $$`)
+	exec(t, h.db, "CREATE TRIGGER keep AFTER UPDATE ON t_bigint FOR EACH ROW WHEN (OLD.number < 10000) "+
+		"EXECUTE FUNCTION keep()")
+}
+
 // betweenPages calls f once, after the first page with rows.
 func betweenPages(f func()) func(rotate.Progress) {
 	var once sync.Once
@@ -317,11 +327,7 @@ func TestAnotherTableAmidASnapshot(t *testing.T) {
 func TestTriggerIsGoneInTheNextRun(t *testing.T) {
 	t.Parallel()
 	h := newHeap(t)
-	exec(t, h.db, `CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-		INSERT INTO t_bigint VALUES (OLD.number + 10000, OLD.secret, OLD.note);
-		RETURN NULL; END $$`)
-	exec(t, h.db, "CREATE TRIGGER keep AFTER UPDATE ON t_bigint FOR EACH ROW WHEN (OLD.number < 10000) "+
-		"EXECUTE FUNCTION keep()")
+	h.keepCopies(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	_, err := rotate.Run(ctx, h.db, h.ring(t), rotate.Config{
 		Columns: []string{"t_bigint.secret"}, Batch: 20, Workers: 1, Progress: func(p rotate.Progress) {
@@ -348,11 +354,7 @@ func TestTriggerIsGoneInTheNextRun(t *testing.T) {
 func TestTriggersThatWriteMore(t *testing.T) {
 	t.Parallel()
 	h := newHeap(t)
-	exec(t, h.db, `CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-		INSERT INTO t_bigint VALUES (OLD.number + 10000, OLD.secret, OLD.note);
-		RETURN NULL; END $$`)
-	exec(t, h.db, "CREATE TRIGGER keep AFTER UPDATE ON t_bigint FOR EACH ROW WHEN (OLD.number < 10000) "+
-		"EXECUTE FUNCTION keep()")
+	h.keepCopies(t)
 	report, err := h.run(t, rotate.Config{Batch: 50})
 	if err != nil || report.Rewritten != 2*heapRows {
 		t.Errorf("%+v, %v", report, err)

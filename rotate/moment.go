@@ -112,7 +112,7 @@ func (m *moment) read(ctx context.Context, db *sql.DB, f func(querier) error) er
 	} else if err != nil {
 		return err
 	}
-	// The lock of what was read keeps the table in its file until here.
+	// The lock that reading took keeps the table in its file until here.
 	var file string
 	if err := tx.QueryRowContext(ctx, fileOfTable, m.table).Scan(&file); err != nil {
 		return err

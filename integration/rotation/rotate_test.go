@@ -106,7 +106,7 @@ func TestRotate(t *testing.T) {
 			t.Errorf("rewrote %d rows, %v", report.Rewritten(), err)
 		}
 		read := int64(rows)
-		if env.Dialect() == "postgres" { // a snapshot of what was written meanwhile
+		if env.Dialect() == "postgres" { // a snapshot of the rows written meanwhile
 			read = 0
 		}
 		if last.Read != read || last.Total != rows || last.Rewritten != rows || last.Pass != 2 {
