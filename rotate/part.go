@@ -89,17 +89,28 @@ func (p *pass) span(h *part) (s span, err error) {
 // errEnough ends a part that another has now.
 var errEnough = errors.New("another has the part")
 
+// pages goes through the rest of a part, and keeps how far it is.
 func (p *pass) pages(ctx context.Context, h *part, s span) error {
+	return p.rewriteEach(ctx, h, s, func(page []row, counts ledger.Counts, own []int64) error {
+		last, err := p.table.position(page[len(page)-1])
+		if err != nil {
+			return err
+		}
+		return h.add(last, counts, own)
+	})
+}
+
+// rewriteEach rewrites each page of a span, and calls done behind it, until
+// another has the part.
+func (p *pass) rewriteEach(
+	ctx context.Context, h *part, s span, done func(page []row, counts ledger.Counts, own []int64) error,
+) error {
 	err := p.eachPage(ctx, p.tell, p.table, s, func(ctx context.Context, page []row) error {
 		counts, own, err := p.rewrite(ctx, page)
 		if err != nil {
 			return err
 		}
-		last, err := p.table.position(page[len(page)-1])
-		if err != nil {
-			return err
-		}
-		if err := h.add(last, counts, own); err != nil {
+		if err := done(page, counts, own); err != nil {
 			return err
 		}
 		if h.isLost() {

@@ -83,22 +83,11 @@ func (p *pass) ownSince(since string, positions []string, h *part) (own []int64,
 // moment goes through the rows of one moment.
 func (p *pass) moment(ctx context.Context, h *part, s span, m *moment) error {
 	s.moment, s.after, s.upTo, s.density = m, tid{}, tid{block: m.blocks}, 1.0/blocksPerRow
-	err := p.eachPage(ctx, p.tell, p.table, s, func(ctx context.Context, page []row) error {
-		counts, own, err := p.rewrite(ctx, page)
-		if err != nil {
-			return err
-		}
+	return p.rewriteEach(ctx, h, s, func(_ []row, counts ledger.Counts, own []int64) error {
 		h.mu.Lock()
+		defer h.mu.Unlock()
 		h.rest, h.own = sum(h.rest, counts), addOwn(h.own, own)
 		h.of.At = mark(h.at, h.own)
-		h.mu.Unlock()
-		if h.isLost() {
-			return errEnough
-		}
 		return nil
 	})
-	if errors.Is(err, errEnough) {
-		return nil
-	}
-	return err
 }
