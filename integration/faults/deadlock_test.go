@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,7 +43,7 @@ func deadlocks(tr *trial) {
 		var rotations, application sync.WaitGroup
 		ctx, cancel := context.WithCancel(tr.ctx)
 		for range 2 {
-			rotations.Go(func() { v.untilDone("rotate", "--batch", "50") })
+			rotations.Go(func() { v.untilDone("rotate", "--batch", strconv.Itoa(len(v.rows))) })
 		}
 		for part := range transactors {
 			application.Go(func() { v.transactions(ctx, part, &done) })
