@@ -180,7 +180,7 @@ citus: ## test the layout citus on the cluster of CREDENT_TEST_CITUS_URL, which 
 	$(GO) test -count=1 -v -timeout 30m -run '/citus/' ./integration/partitions
 
 .PHONY: dashboard
-dashboard: ## draw the picture of the dashboard anew, from its JSON and a load of half a minute
+dashboard: ## draw the pictures of the dashboard anew, from its JSON and a load of half a minute
 	$(GO) -C otelcredent test -count=1 -run 'TestPicture$$' ./dashboard -update
 
 .PHONY: faults

@@ -53,7 +53,9 @@ func (p panel) lines(h history) (all []line, err error) {
 					places[id(one.labels)] = at
 					name := inLegend.ReplaceAllStringFunc(target.LegendFormat,
 						func(name string) string { return one.labels[strings.Trim(name, "{}")] })
-					all = append(all, line{strings.TrimSpace(name), gap(len(h.scrapes))})
+					all = append(all, line{
+						strings.TrimSpace(name), slices.Repeat([]float64{math.NaN()}, len(h.scrapes)),
+					})
 				}
 				all[at].values[now] = one.value
 			}
@@ -62,8 +64,6 @@ func (p panel) lines(h history) (all []line, err error) {
 	}
 	return all, nil
 }
-
-func gap(n int) []float64 { return slices.Repeat([]float64{math.NaN()}, n) }
 
 // latest returns the last value that isn't missing.
 func (l line) latest() float64 {
@@ -75,81 +75,207 @@ func (l line) latest() float64 {
 	return math.NaN()
 }
 
+// widths are the pictures', in pixels: a phone's, a tablet's and a desktop's.
+var widths = []int{360, 768, 1280}
+
 const (
-	column, rowHeight = 50, 32 // pixels of the grid
-	margin            = 16
-	header            = 84
+	rowHeight   = 32 // of the grid
+	margin, gap = 12, 10
+	padding     = 12 // in a panel
+	lineHeight  = 18
+	charWidth   = 7.3 // of most letters, in wide fonts
 )
 
-var colors = []string{"#1f6fb2", "#d1661f", "#2f8f4e", "#a63a79", "#7a6a1e", "#5a55b8", "#b3302f", "#3c8d93"}
+// style has colors for light and for dark, with enough contrast in both.
+const style = `
+text { font: 12px system-ui, sans-serif; fill: #4b5159 }
+.name { font-size: 24px; font-weight: 600 }
+.title { font-size: 13px; font-weight: 600 }
+.value { font-size: 34px; font-weight: 600 }
+.name, .title, .value { fill: #16191d }
+.good { fill: #1c7a3f }
+.bad { fill: #b3302f }
+.page { fill: #f3f4f6 }
+.panel { fill: #fff; stroke: #d5d9de }
+.axis { stroke: #e6e8eb }
+.line { fill: none; stroke-width: 2; stroke-linecap: round; stroke-linejoin: round }
+.s0 { stroke: #1f6fb2 }
+.s1 { stroke: #d1661f }
+.s2 { stroke: #2f8f4e }
+.s3 { stroke: #a63a79 }
+.s4 { stroke: #7a6a1e }
+.s5 { stroke: #5a55b8 }
+@media (prefers-color-scheme: dark) {
+text { fill: #b3bac2 }
+.name, .title, .value { fill: #eceef0 }
+.good { fill: #5cc481 }
+.bad { fill: #f2807d }
+.page { fill: #101317 }
+.panel { fill: #1a1e24; stroke: #343a42 }
+.axis { stroke: #2b3038 }
+.s0 { stroke: #5fa8e6 }
+.s1 { stroke: #ef8f4f }
+.s2 { stroke: #5bbd7b }
+.s3 { stroke: #de78b3 }
+.s4 { stroke: #c9b458 }
+.s5 { stroke: #9d99ee }
+}
+`
 
-// draw draws a dashboard.
-func draw(d dashboard, h history, note string) (string, error) {
-	bottom := 0
-	for _, p := range d.Panels {
-		bottom = max(bottom, p.GridPos.Y+p.GridPos.H)
+const colors = 6 // of lines, in style
+
+// arrange returns the panels in rows: as in the JSON's grid or, on a narrow
+// picture, one or two beside each other. What is alone in its row fills it.
+func arrange(panels []panel, width int) (rows [][]panel) {
+	most := 24
+	if width < 1000 {
+		most = max(1, width/360)
 	}
-	width, height := 24*column+2*margin, bottom*rowHeight+header+margin
-	var b strings.Builder
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%[1]d" height="%[2]d" `+
-		`role="img" aria-labelledby="title" font-family="system-ui, sans-serif" font-size="13">`+"\n", width, height)
-	fmt.Fprintf(&b, "<title id=\"title\">%s: %s</title>\n", html.EscapeString(d.Title), html.EscapeString(note))
-	fmt.Fprintf(&b, "<rect width=\"%d\" height=\"%d\" fill=\"#f3f4f6\"/>\n", width, height)
-	text(&b, margin, 38, "font-size=\"24\" font-weight=\"600\" fill=\"#16191d\"", d.Title)
-	text(&b, margin, 62, "fill=\"#4b5159\"", note)
-	for _, p := range d.Panels {
-		lines, err := p.lines(h)
-		if err != nil {
-			return "", err
+	for _, p := range panels {
+		if last := len(rows) - 1; last >= 0 && len(rows[last]) < most && rows[last][0].GridPos.H == p.GridPos.H &&
+			(width < 1000 || rows[last][0].GridPos.Y == p.GridPos.Y) {
+			rows[last] = append(rows[last], p)
+			continue
 		}
-		x, y := p.GridPos.X*column+margin, p.GridPos.Y*rowHeight+header
-		w, high := p.GridPos.W*column-10, p.GridPos.H*rowHeight-10
-		fmt.Fprintf(&b, "<g transform=\"translate(%d %d)\">\n", x, y)
-		fmt.Fprintf(&b, "<rect width=\"%d\" height=\"%d\" rx=\"6\" fill=\"#fff\" stroke=\"#d5d9de\"/>\n", w, high)
-		text(&b, 12, 22, "font-weight=\"600\" fill=\"#16191d\"", p.Title)
-		if p.Type == "stat" {
-			p.stat(&b, lines)
-		} else {
-			p.chart(&b, lines, h, w, high)
-		}
-		b.WriteString("</g>\n")
+		rows = append(rows, []panel{p})
 	}
-	b.WriteString("</svg>\n")
-	return b.String(), nil
+	if width < 1000 {
+		for _, row := range rows {
+			for i := range row {
+				row[i].GridPos.X, row[i].GridPos.W = 24/len(row)*i, 24/len(row)
+			}
+		}
+	}
+	return rows
 }
 
-func text(b *strings.Builder, x, y int, attributes, what string) {
-	fmt.Fprintf(b, "<text x=\"%d\" y=\"%d\" %s>%s</text>\n", x, y, attributes, html.EscapeString(what))
+// draw draws a dashboard on a picture of a width.
+func draw(d dashboard, h history, note string, width int) (string, error) {
+	var b strings.Builder
+	text(&b, margin, 38, "name", d.Title)
+	y := 44
+	for _, part := range wrap(note, width-2*margin) {
+		y += lineHeight
+		text(&b, margin, y, "", part)
+	}
+	y += 14
+	column := float64(width-2*margin+gap) / 24
+	for _, row := range arrange(d.Panels, width) {
+		high := 0
+		all := make([][]line, len(row))
+		for i, p := range row {
+			var err error
+			if all[i], err = p.lines(h); err != nil {
+				return "", err
+			}
+			high = max(high, p.height(all[i], int(column*float64(p.GridPos.W))-gap))
+		}
+		for i, p := range row {
+			x, w := margin+int(column*float64(p.GridPos.X)), int(column*float64(p.GridPos.W))-gap
+			fmt.Fprintf(&b, "<g transform=\"translate(%d %d)\">\n", x, y)
+			fmt.Fprintf(&b, "<rect class=\"panel\" width=\"%d\" height=\"%d\" rx=\"6\"/>\n", w, high)
+			text(&b, padding, 23, "title", p.Title)
+			if p.Type == "stat" {
+				p.stat(&b, all[i])
+			} else {
+				p.chart(&b, all[i], h, w, high)
+			}
+			b.WriteString("</g>\n")
+		}
+		y += high + gap
+	}
+	return fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%[1]d" height="%[2]d" `+
+		`style="max-width: 100%%; height: auto" role="img" aria-labelledby="title">
+<title id="title">%[3]s: %[4]s</title>
+<style>%[5]s</style>
+<rect class="page" width="%[1]d" height="%[2]d"/>
+%[6]s</svg>
+`, width, y-gap+margin, html.EscapeString(d.Title), html.EscapeString(note), style, b.String()), nil
+}
+
+func text(b *strings.Builder, x, y int, class, what string) {
+	if class != "" {
+		class = fmt.Sprintf(" class=%q", class)
+	}
+	fmt.Fprintf(b, "<text x=\"%d\" y=\"%d\"%s>%s</text>\n", x, y, class, html.EscapeString(what))
+}
+
+// wrap breaks a text between words, so that each line fits into a width.
+func wrap(what string, width int) (parts []string) {
+	for _, word := range strings.Fields(what) {
+		last := len(parts) - 1
+		if last < 0 || charWidth*float64(len(parts[last])+1+len(word)) > float64(width) {
+			parts = append(parts, word)
+			continue
+		}
+		parts[last] += " " + word
+	}
+	return parts
 }
 
 // stat draws the last value, in red from the last threshold on.
 func (p panel) stat(b *strings.Builder, lines []line) {
-	shown, color := "no data", "#16191d"
+	shown, class := "no data", "value"
 	if len(lines) > 0 {
 		last := lines[0].latest()
 		shown = p.format(last, 0)
 		for _, step := range p.FieldConfig.Defaults.Thresholds.Steps {
-			color = "#1c7a3f"
+			class = "value good"
 			if step.Value != nil && last >= *step.Value {
-				color = "#b3302f"
+				class = "value bad"
 				break
 			}
 		}
 	}
-	text(b, 12, 74, "font-size=\"34\" font-weight=\"600\" fill=\""+color+"\"", shown)
+	text(b, padding, 68, class, shown)
+}
+
+const (
+	plotTop, plotLeft, plotRight = 38, 62, 20
+	ticks                        = 30 // pixels for the times below the plot
+	mark                         = 18 // pixels before a name in the legend
+)
+
+// height is what a panel needs at a width.
+func (p panel) height(lines []line, w int) int {
+	if p.Type == "stat" {
+		return 84
+	}
+	_, names := legend(lines, w)
+	return max(p.GridPos.H*rowHeight-gap, plotTop+130+ticks+names+padding)
+}
+
+// label is a name in the legend.
+type label struct {
+	x, y  int
+	parts []string
+}
+
+// legend returns the names of lines, beside each other if all of them fit, and
+// how high it is.
+func legend(lines []line, w int) (labels []label, high int) {
+	w -= 2 * padding
+	longest := 1
+	for _, l := range lines {
+		longest = max(longest, len(l.name))
+	}
+	perRow := max(1, min(3, int(float64(w)/(charWidth*float64(longest)+mark))))
+	rowHigh := 0
+	for i, l := range lines {
+		if i%perRow == 0 {
+			high, rowHigh = high+rowHigh, 0
+		}
+		parts := wrap(l.name, w/perRow-mark)
+		labels = append(labels, label{padding + i%perRow*w/perRow, high, parts})
+		rowHigh = max(rowHigh, lineHeight*len(parts))
+	}
+	return labels, high + rowHigh
 }
 
 // chart draws the series over the time, from 0.
 func (p panel) chart(b *strings.Builder, lines []line, h history, w, high int) {
-	const left, top = 62, 38
-	perRow := 2
-	for _, l := range lines {
-		if len(l.name) > 34 {
-			perRow = 1
-		}
-	}
-	legendRows := (len(lines) + perRow - 1) / perRow
-	right, bottom := w-16, high-34-18*legendRows
+	labels, names := legend(lines, w)
+	right, bottom := w-plotRight, high-padding-names-ticks
 	most := 0.0
 	for _, l := range lines {
 		for _, v := range l.values {
@@ -165,24 +291,24 @@ func (p panel) chart(b *strings.Builder, lines []line, h history, w, high int) {
 	}
 	start, end := h.scrapes[0].at, h.scrapes[len(h.scrapes)-1].at
 	xOf := func(at time.Time) float64 {
-		return left + float64(right-left)*float64(at.Sub(start))/float64(end.Sub(start))
+		return plotLeft + float64(right-plotLeft)*float64(at.Sub(start))/float64(end.Sub(start))
 	}
-	yOf := func(v float64) float64 { return float64(bottom) - float64(bottom-top)*v/most }
+	yOf := func(v float64) float64 { return float64(bottom) - float64(bottom-plotTop)*v/most }
+	b.WriteString("<g text-anchor=\"end\">\n")
 	for v := 0.0; v <= most*1.001; v += step {
-		fmt.Fprintf(b, "<line x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1[3]f\" stroke=\"#e6e8eb\"/>\n", left, right,
-			yOf(v))
-		text(b, left-8, int(yOf(v))+4, "text-anchor=\"end\" font-size=\"11\" fill=\"#4b5159\"", p.format(v, step))
+		fmt.Fprintf(b, "<path class=\"axis\" d=\"M%d %.1fH%d\"/>\n", plotLeft, yOf(v), right)
+		text(b, plotLeft-8, int(yOf(v))+4, "", p.format(v, step))
 	}
+	b.WriteString("</g>\n<g text-anchor=\"middle\">\n")
 	tick := time.Duration(niceStep(end.Sub(start).Seconds()) * float64(time.Second))
 	for at := start; !at.After(end); at = at.Add(tick) {
-		text(b, int(xOf(at)), bottom+16, "text-anchor=\"middle\" font-size=\"11\" fill=\"#4b5159\"",
-			fmt.Sprintf("%g s", at.Sub(start).Seconds()))
+		text(b, int(xOf(at)), bottom+19, "", fmt.Sprintf("%g s", at.Sub(start).Seconds()))
 	}
 	if len(lines) == 0 {
-		text(b, (left+right)/2, (top+bottom)/2, "text-anchor=\"middle\" fill=\"#4b5159\"", "no data")
+		text(b, (plotLeft+right)/2, (plotTop+bottom)/2, "", "no data")
 	}
-	for i, l := range lines {
-		color := colors[i%len(colors)]
+	b.WriteString("</g>\n")
+	for i, l := range slices.Backward(lines) { // the first is on top
 		var path strings.Builder
 		pen := "M"
 		for now, v := range l.values {
@@ -191,13 +317,17 @@ func (p panel) chart(b *strings.Builder, lines []line, h history, w, high int) {
 				continue
 			}
 			fmt.Fprintf(&path, "%s%.1f %.1f", pen, xOf(h.scrapes[now].at), yOf(v))
+			if pen == "M" {
+				path.WriteString("h0") // a dot, if no other follows
+			}
 			pen = "L"
 		}
-		fmt.Fprintf(b, "<path d=\"%s\" fill=\"none\" stroke=\"%s\" stroke-width=\"2\" stroke-linecap=\"round\" "+
-			"stroke-linejoin=\"round\"/>\n", path.String(), color)
-		x, y := 14+(i%perRow)*(w-24)/2, high-12-18*(legendRows-1-i/perRow)
-		fmt.Fprintf(b, "<rect x=\"%d\" y=\"%d\" width=\"12\" height=\"4\" rx=\"2\" fill=\"%s\"/>\n", x, y-6, color)
-		text(b, x+18, y, "font-size=\"12\" fill=\"#2b3036\"", l.name)
+		at := labels[i]
+		y := bottom + ticks + at.y + 14
+		fmt.Fprintf(b, "<path class=\"line s%d\" d=\"%sM%d %dh10\"/>\n", i%colors, path.String(), at.x+1, y-4)
+		for row, part := range at.parts {
+			text(b, at.x+mark, y+row*lineHeight, "", part)
+		}
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 
 	"github.com/credent-go/credent"
+	"github.com/credent-go/credent/audit"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/usercredential"
 	"github.com/credent-go/credent/keyring"
@@ -33,16 +34,19 @@ type load struct {
 	client   *ent.Client // reads plaintext and tenants' keys, and writes tokens under the keyring
 	tenants  *ent.Client // writes tenants' keys
 	ring     *keyring.Keyring
+	trail    *audit.Trail
 	account  *ent.UserAccount
 
 	down, renewed   atomic.Bool // the source of the keyring fails; it has a new key
 	failed, changed chan struct{}
+	unwritten       chan struct{} // a flush of the audit trail failed
 	pages           chan struct{} // lets a page of the rotation go
 }
 
 const (
 	rows    = 300
 	damaged = 3
+	queue   = 1000 // entries of the audit trail
 )
 
 func must[T any](t *testing.T) func(T, error) T {
@@ -62,7 +66,7 @@ func newLoad(t *testing.T, reload time.Duration) *load {
 	t.Helper()
 	ctx := t.Context()
 	l := &load{t: t, registry: prometheus.NewRegistry(), pages: make(chan struct{})}
-	l.failed, l.changed = make(chan struct{}, 1), make(chan struct{}, 1)
+	l.failed, l.changed, l.unwritten = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 	reader := must[*exporter.Exporter](t)(exporter.New(exporter.WithRegisterer(l.registry), exporter.WithoutScopeInfo(),
 		exporter.WithoutTargetInfo()))
 	provider := sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))
@@ -86,10 +90,7 @@ func newLoad(t *testing.T, reload time.Duration) *load {
 		case e.Err == nil:
 			told = l.changed
 		}
-		select {
-		case told <- struct{}{}:
-		default:
-		}
+		tell(told)
 	}}))
 
 	db, dialect, err := credent.OpenDB("sqlite:"+filepath.Join(t.TempDir(), "load.db"),
@@ -102,8 +103,19 @@ func newLoad(t *testing.T, reload time.Duration) *load {
 	if err := migrate.Apply(ctx, db, migrate.Config{}); err != nil {
 		t.Fatal(err)
 	}
+	l.trail = must[*audit.Trail](t)(audit.Open(ctx, db, dialect, audit.Config{
+		Keyring: l.ring, Queue: queue, Flush: reload, OnError: func(error) { tell(l.unwritten) },
+	}))
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		defer cancel()
+		if err := l.trail.Close(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	l.metrics.ObserveTrail(l.trail)
 	open := func(cfg credent.Config) *ent.Client {
-		cfg.Keyring, cfg.Observer = l.ring, l.metrics.Observer()
+		cfg.Keyring, cfg.Observer, cfg.Trail = l.ring, l.metrics.Observer(), l.trail
 		return must[*ent.Client](t)(credent.NewClient(db, dialect, cfg))
 	}
 	l.client = open(credent.Config{Encryption: credent.Write, TenantKeys: credent.Accept})
@@ -129,7 +141,24 @@ func newLoad(t *testing.T, reload time.Duration) *load {
 			t.Fatal(err)
 		}
 	}
+	l.flush()
 	return l
+}
+
+// flush empties the audit trail's queue.
+func (l *load) flush() {
+	l.t.Helper()
+	if err := l.trail.Flush(l.t.Context()); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// tell sends to a channel, unless that is full: then it was told before.
+func tell(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }
 
 func (l *load) create(client *ent.Client) *ent.UserCredential {
@@ -163,8 +192,10 @@ func (l *load) step(share float64, n int) {
 		client = l.tenants
 	}
 	wave := 1 + n%12
-	for range 1 + wave/4 {
-		l.create(client)
+	for i := range 1 + wave/4 {
+		if row := l.create(client); i == 0 {
+			client.UserCredential.UpdateOne(row).SetAPIKey(credent.NewSecret("PK-REPLACED")).ExecX(ctx)
+		}
 	}
 	query := client.UserCredential.Query().Limit(4 * wave).Offset(3 * damaged)
 	switch {
@@ -243,6 +274,16 @@ func (l *load) run(scrapes int, every time.Duration) (h history) {
 		case scrapes / 2:
 			rotating = true
 			go l.rotate(done)
+		case scrapes * 7 / 10:
+			// Changes go on, and reveals wait in the trail's queue. It has room
+			// for all of them: if it were full, nobody would end this.
+			l.flush()
+			l.exec(`CREATE TRIGGER no_reveals BEFORE INSERT ON credent_audit WHEN NEW.action = 'reveal'
+				BEGIN SELECT RAISE(ABORT, 'the disk is full'); END`)
+			l.step(share, n) // or the queue may be empty
+			<-l.unwritten
+		case scrapes * 8 / 10:
+			l.exec("DROP TRIGGER no_reveals")
 		}
 		if rotating {
 			select {
