@@ -12,12 +12,20 @@ import (
 	"github.com/credent-go/credent/internal/pgserver"
 )
 
-// contrast returns the texts that don't stand out from what is behind them:
-// less than 4.5 to 1 (WCAG 2.2, 1.4.3).
-const contrast = `(() => {
+// ratio is how much two colors differ, as in WCAG 2.2.
+const ratio = `
   const rgb = (c) => (c.match(/[\d.]+/g) || []).map(Number);
   const light = ([r, g, b]) => [r, g, b].map((v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
     .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const ratio = (one, other) => {
+    const a = light(one), b = light(other);
+    return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  };
+`
+
+// contrast returns the texts that don't stand out from what is behind them:
+// less than 4.5 to 1 (WCAG 2.2, 1.4.3).
+const contrast = `(() => {` + ratio + `
   const behind = (e) => {
     for (; e; e = e.parentElement) {
       const c = rgb(getComputedStyle(e).backgroundColor);
@@ -28,9 +36,8 @@ const contrast = `(() => {
   const bad = [];
   for (const e of document.body.querySelectorAll('*')) {
     if (![...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()) || e.closest('svg')) continue;
-    const a = light(rgb(getComputedStyle(e).color)), b = light(behind(e));
-    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    if (ratio < 4.5) bad.push(e.tagName + '.' + e.className + ' ' + ratio.toFixed(2) + ': ' + e.textContent.trim().slice(0, 40));
+    const r = ratio(rgb(getComputedStyle(e).color), behind(e));
+    if (r < 4.5) bad.push(e.tagName + '.' + e.className + ' ' + r.toFixed(2) + ': ' + e.textContent.trim().slice(0, 40));
   }
   return bad;
 })()`
@@ -98,6 +105,12 @@ func TestPage(t *testing.T) {
 		t.Errorf("the print has %d pages", pages)
 	}
 	checkTree(t, b)
+	checkHeard(t, b)
+}
+
+// checkHeard checks that pages said nothing, and asked the network for nothing.
+func checkHeard(t *testing.T, b *browser) {
+	t.Helper()
 	said, requests := b.heard()
 	if len(said) > 0 {
 		t.Errorf("the console has: %s", strings.Join(said, "\n"))

@@ -89,7 +89,33 @@ func (b *browser) open(folder string, r *report.Report) (file string, err error)
 	if err := errors.Join(reportpage.Write(f, r), f.Close()); err != nil {
 		return "", err
 	}
-	return file, chromedp.Do(b.ctx, chromedp.Navigate((&url.URL{Scheme: "file", Path: file}).String()))
+	return file, b.navigate(file)
+}
+
+// openDashboard opens the picture of the dashboard for a width, on a page in a
+// folder.
+func (b *browser) openDashboard(folder string, width int64) error {
+	svg, err := os.ReadFile(fmt.Sprintf("../../../otelcredent/dashboard/credent-%d.svg", width))
+	if err != nil {
+		return err
+	}
+	return b.openPage(folder, string(svg))
+}
+
+// openPage writes a page that has pictures to a folder, and opens it.
+func (b *browser) openPage(folder, body string) error {
+	file := filepath.Join(folder, "pictures.html")
+	page := `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Pictures</title>
+<style>body { margin: 0 } svg, img { display: block; max-width: 100% }</style>` + body
+	if err := os.WriteFile(file, []byte(page), 0o600); err != nil {
+		return err
+	}
+	return b.navigate(file)
+}
+
+// navigate opens a file.
+func (b *browser) navigate(file string) error {
+	return chromedp.Do(b.ctx, chromedp.Navigate((&url.URL{Scheme: "file", Path: file}).String()))
 }
 
 // show sets the size of the window and the scheme of colors.

@@ -1,6 +1,7 @@
 // Command browser takes the picture of a report in docs, and shows the page of
-// a demo in Chromium. Its tests look at the page as a browser shows it. It is a
-// module of its own, so that Credent links nothing of it.
+// a demo and the pictures of the dashboard in Chromium. Its tests look at them
+// as a browser shows them. It is a module of its own, so that Credent links
+// nothing of it.
 //
 //	go run . -picture ../../../docs/report.png
 //	go run . -all FOLDER      each width, in light and dark, and on paper
@@ -25,7 +26,7 @@ func main() {
 	log.SetFlags(0)
 	log.SetPrefix("browser: ")
 	picture := flag.String("picture", "", "write the picture of the documents to this `file`")
-	all := flag.String("all", "", "write pictures of the page, and the page, to this `folder`")
+	all := flag.String("all", "", "write pictures of the page and the dashboard, and the page, to this `folder`")
 	flag.Parse()
 	if err := run(context.Background(), *picture, *all); err != nil {
 		log.Fatal(err)
@@ -69,12 +70,12 @@ func run(ctx context.Context, picture, all string) (err error) {
 	if all == "" {
 		return nil
 	}
-	return b.writeAll(all, file)
+	return b.writeAll(all, folder, file)
 }
 
 // writeAll writes what a person should look at.
-func (b *browser) writeAll(folder, file string) error {
-	if err := os.MkdirAll(folder, 0o755); err != nil { //nolint:gosec // pictures for everybody
+func (b *browser) writeAll(to, folder, file string) error {
+	if err := os.MkdirAll(to, 0o755); err != nil { //nolint:gosec // pictures for everybody
 		return err
 	}
 	page, err := os.ReadFile(file)
@@ -82,22 +83,30 @@ func (b *browser) writeAll(folder, file string) error {
 		return err
 	}
 	files := map[string][]byte{"report.html": page}
-	for _, width := range widths {
-		for _, dark := range []bool{false, true} {
-			name := fmt.Sprintf("%d-light.png", width)
-			if dark {
-				name = fmt.Sprintf("%d-dark.png", width)
-			}
+	if files["report.pdf"], err = b.pdf(); err != nil {
+		return err
+	}
+	shoot := func(what string, width int64) error {
+		for scheme, dark := range map[string]bool{"light": false, "dark": true} {
+			name := fmt.Sprintf("%s-%d-%s.png", what, width, scheme)
 			if files[name], err = b.picture(width, 0, dark); err != nil {
 				return err
 			}
 		}
+		return nil
 	}
-	if files["paper.pdf"], err = b.pdf(); err != nil {
-		return err
+	for _, width := range widths {
+		if err := shoot("report", width); err != nil {
+			return err
+		}
+	}
+	for _, width := range widths {
+		if err := errors.Join(b.openDashboard(folder, width), shoot("dashboard", width)); err != nil {
+			return err
+		}
 	}
 	for name, content := range files {
-		if err := os.WriteFile(filepath.Join(folder, name), content, 0o644); err != nil { //nolint:gosec // as above
+		if err := os.WriteFile(filepath.Join(to, name), content, 0o644); err != nil { //nolint:gosec // as above
 			return err
 		}
 	}
