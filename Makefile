@@ -21,6 +21,12 @@ CONCURRENT  = $(GO) run ./internal/concurrent -also $(ALSO) $(FOLDERS)
 ALSO       := TestEachClientHasItsKeyring,TestCopy,TestBoundService,TestServicesCannotDisagree,TestSetStateWaits,TestReadPaths
 ALSO       := $(ALSO),TestWritePaths,TestRequireRowSecurityHolds
 
+# The linter looks at what services link, in one go: it looks into the packages that the modules share only once then.
+LINTER       := bin/golangci-lint
+BUILD_LINTER := $(GO) build -modfile=tools.mod -o $(LINTER) github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+LINTED       := kms otelcredent
+WORKSPACE    := $(CURDIR)/bin/lint.work
+
 # The packages that make check leaves out: their tests are of servers.
 SERVERS    := /(pgserver|pgreplica|pqdeadline|credenttest|indextrigger|canary)$$
 
@@ -51,7 +57,6 @@ verify $(STAGES): export GOFLAGS := $(shell $(GO) env GOFLAGS) -ldflags=-w
 verify $(STAGES): export CGO_CFLAGS := $(CGO_CFLAGS) -O0 -g0
 verify $(STAGES): export GOGC := off
 verify $(STAGES): export GOMEMLIMIT := 512MiB
-LINTER     := GOMEMLIMIT=2GiB $(GO) tool -modfile=$(CURDIR)/tools.mod golangci-lint run ./...
 COLLECTING := -exec 'env -u GOGC -u GOMEMLIMIT'
 
 # Each way to write and to read on SQLite, and what is stored by each driver of Postgres.
@@ -79,7 +84,8 @@ build-kms: ## build bin/credent-kms
 check: ## the checks of a minute, before a commit: style, the packages' own tests, SQLite, and a look at Postgres
 	$(GO) vet ./...
 	$(GO) run ./internal/words
-	$(GO) tool -modfile=tools.mod golangci-lint run ./...
+	$(BUILD_LINTER)
+	$(LINTER) run ./...
 	$(GO) test $(shell printf '%s\n' $(BESIDE) | grep -vE '$(SERVERS)') ./internal/cli
 	$(GO) test -run '$(SMOKE)' ./integration/paths ./integration/store
 
@@ -127,10 +133,10 @@ lint: ## check style, words and their width, and that go.mod is tidy
 	$(GO) run ./internal/words
 	$(GO) mod tidy -diff
 	$(call each,$(MODULES)) $(GO) -C {} mod tidy -diff
-	$(LINTER)
-	$(call each,$(filter-out kms otelcredent,$(MODULES))) $(GO) -C {} vet ./...
-	cd kms && $(LINTER)
-	cd otelcredent && $(LINTER)
+	$(BUILD_LINTER)
+	rm -f $(WORKSPACE) && GOWORK=$(WORKSPACE) $(GO) work init . $(LINTED)
+	GOWORK=$(WORKSPACE) GOMEMLIMIT=2GiB $(LINTER) run ./... $(LINTED:%=./%/...)
+	$(call each,$(filter-out $(LINTED),$(MODULES))) $(GO) -C {} vet ./...
 	$(GO) run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 -shellcheck= -pyflakes=
 
 .PHONY: vulnerabilities
