@@ -34,15 +34,14 @@ SERVERS    := /(pgserver|pgreplica|pqdeadline|credenttest|indextrigger|canary)$$
 TESTFLAGS  := -vet=off -timeout 20m
 RACEFLAGS   = $(TESTFLAGS) $(COLLECTING) -race -gcflags=modernc.org/sqlite/lib=-race=false
 
-# Packages that wait more than they compute. They go first, beside one package more than there are cores.
+# Packages that wait more than they compute. They go first.
 WAITING    := faults silence rotation windows migrations
-AT_ONCE     = -p $(shell echo $$(($(CORES) + 1)))
 FIRST      := $(WAITING:%=integration/%/)
 TESTED     := $(sort $(dir $(shell find integration -name '*_test.go')))
 FOLDERS    := $(FIRST) $(filter-out $(FIRST) $(PROGRAMS:%=%/),$(TESTED))
 
-# What make test runs once the generated code is known to be right, as many at a time as there are cores: one waits for
-# servers while another computes. Programs write into the checkout what race and lint mustn't read, and so do modules.
+# What make test runs once the generated code is known to be right, one at a time more than there are cores: some wait for
+# servers while others compute. Programs write into the checkout what race and lint mustn't read, and so do modules.
 STAGES     := race lint sequential programs modules size fuzz
 CORES      := $(shell getconf _NPROCESSORS_ONLN)
 BY_STAGE   := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
@@ -91,7 +90,7 @@ check: ## the checks of a minute, before a commit: style, the packages' own test
 
 .PHONY: test
 test: setup verify ## run every check and test once, on a real Postgres; each stage's output comes when it ends
-	@$(MAKE) --no-print-directory -j $(CORES) $(BY_STAGE) stages INSTRUMENT=own
+	@$(MAKE) --no-print-directory -j $$(($(CORES) + 1)) $(BY_STAGE) stages INSTRUMENT=own
 	@test -n "$$CREDENT_TEST_CITUS_URL" || echo '*** NOT TRIED: the layout citus: CREDENT_TEST_CITUS_URL is not set; see docs/development.md, "Citus"'
 
 .PHONY: stages
@@ -108,6 +107,7 @@ setup: ## install what the tests need and is not there: Postgres, PgBouncer, Pyt
 .PHONY: generate
 generate: ## regenerate the ent clients, the picture in docs/architecture.md, and docs/cli.md
 	$(GO) generate ./ent ./integration/sequence/ent ./integration/types/ent
+	$(GO) -C bench generate ./internal/...
 	$(GO) -C examples/oauth generate ./...
 	$(GO) -C examples/graphql generate ./...
 	$(GO) run ./internal/structure
@@ -150,11 +150,11 @@ unit: modules ## run all tests without the race detector
 
 .PHONY: sequential
 sequential: ## run the tests that make race leaves out
-	$(GO) test $(TESTFLAGS) $(COLLECTING) $(AT_ONCE) -skip "$$($(CONCURRENT))" $(FOLDERS:%/=./%)
+	$(GO) test $(TESTFLAGS) $(COLLECTING) -skip "$$($(CONCURRENT))" $(FOLDERS:%/=./%)
 
 .PHONY: programs
 programs: ## run the tests that build and run programs
-	$(GO) test $(TESTFLAGS) $(AT_ONCE) $(patsubst %,./%,$(filter-out codegen,$(PROGRAMS)))
+	$(GO) test $(TESTFLAGS) $(patsubst %,./%,$(filter-out codegen,$(PROGRAMS)))
 	$(GO) test $(TESTFLAGS) ./codegen
 
 .PHONY: modules
@@ -202,8 +202,8 @@ kms-test: ## test wrapped keyrings on a real Vault, built from the module proxy:
 
 .PHONY: race
 race: ## run the tests beside the code, and all that start goroutines, under the race detector
-	CGO_ENABLED=1 $(GO) test $(RACEFLAGS) $(AT_ONCE) $(BESIDE)
-	CGO_ENABLED=1 $(GO) test $(RACEFLAGS) $(AT_ONCE) -run "$$($(CONCURRENT))" $$($(subst -also,-packages -also,$(CONCURRENT)))
+	CGO_ENABLED=1 $(GO) test $(RACEFLAGS) $(BESIDE)
+	CGO_ENABLED=1 $(GO) test $(RACEFLAGS) -run "$$($(CONCURRENT))" $$($(subst -also,-packages -also,$(CONCURRENT)))
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME (3s)
