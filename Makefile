@@ -28,7 +28,7 @@ LINTED       := kms otelcredent
 WORKSPACE    := $(CURDIR)/bin/lint.work
 
 # The packages that make check leaves out: their tests are of servers.
-SERVERS    := /(pgserver|pgreplica|pqdeadline|credenttest|indextrigger|canary)$$
+SERVERS    := /(pgserver|pgreplica|pqdeadline|credenttest|indextrigger|canary|ledger|open)$$
 
 # Lint has vetted the code. The race detector needn't look into SQLite's translated C, which takes its time to compile.
 TESTFLAGS  := -vet=off -timeout 20m
@@ -85,7 +85,7 @@ check: ## the checks of a minute, before a commit: style, the packages' own test
 	$(GO) run ./internal/words
 	$(BUILD_LINTER)
 	$(LINTER) run ./...
-	$(GO) test $(shell printf '%s\n' $(BESIDE) | grep -vE '$(SERVERS)') ./internal/cli
+	$(GO) test -short $(shell printf '%s\n' $(BESIDE) | grep -vE '$(SERVERS)') ./internal/cli
 	$(GO) test -run '$(SMOKE)' ./integration/paths ./integration/store
 
 .PHONY: test

@@ -3,6 +3,7 @@ package audit_test
 import (
 	"context"
 	"database/sql"
+	"flag"
 	"fmt"
 	"log"
 	"os"
@@ -34,6 +35,9 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) (code int) {
+	if flag.Parse(); testing.Short() {
+		return m.Run()
+	}
 	var err error
 	if server, err = pgserver.Start(context.Background(), pgserver.Shared()); err != nil {
 		log.Print(err)
@@ -87,6 +91,7 @@ var engines = map[string]func(t *testing.T) database{
 
 func newPostgres(tb testing.TB, driver string) database {
 	tb.Helper()
+	pgserver.SkipShort(tb)
 	of, err := template()
 	if err != nil {
 		tb.Fatal(err)

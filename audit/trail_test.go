@@ -19,6 +19,7 @@ import (
 	"modernc.org/sqlite"
 
 	"github.com/credent-go/credent/audit"
+	"github.com/credent-go/credent/internal/pgserver"
 	"github.com/credent-go/credent/keyring"
 )
 
@@ -156,7 +157,7 @@ func TestOpenRefuses(t *testing.T) {
 	}
 	for _, bare := range []database{
 		open(t, "sqlite", "file:"+t.TempDir()+"/x.db", dialect.SQLite),
-		open(t, "pgx", server.URL("postgres"), dialect.Postgres),
+		open(t, "pgx", pgserver.DatabaseForTest(t, pgserver.Shared()), dialect.Postgres),
 	} {
 		_, err := audit.Open(t.Context(), bare.DB, bare.dialect, audit.Config{Keyring: newRing(t)})
 		if !errors.Is(err, audit.ErrNoTable) {

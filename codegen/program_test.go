@@ -77,16 +77,7 @@ func runProgram(t *testing.T, dir string, args ...string) {
 // newPostgres returns the URL of an empty database.
 func newPostgres(t *testing.T) string {
 	t.Helper()
-	server, err := pgserver.Start(t.Context(), pgserver.Shared())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = server.Stop() })
-	url, drop, err := server.CreateDatabase(t.Context(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = drop() })
+	url := pgserver.DatabaseForTest(t, pgserver.Shared())
 	return url
 }
 

@@ -63,11 +63,6 @@ type devDatabase struct {
 
 func devDatabases(t *testing.T) []devDatabase {
 	t.Helper()
-	server, err := pgserver.Start(t.Context(), pgserver.Shared())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = server.Stop() })
 	open := func(t *testing.T, url string) *sql.DB {
 		t.Helper()
 		db, _, err := testopt.OpenDB(url)
@@ -84,12 +79,7 @@ func devDatabases(t *testing.T) []devDatabase {
 		}},
 		{"postgres", func(t *testing.T) *sql.DB {
 			t.Helper()
-			url, drop, err := server.CreateDatabase(t.Context(), "")
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { _ = drop() })
-			return open(t, url)
+			return open(t, pgserver.DatabaseForTest(t, pgserver.Shared()))
 		}},
 	}
 }

@@ -19,15 +19,7 @@ import (
 // heapTable makes a table with two columns and so many rows.
 func heapTable(t *testing.T, rows int) (postgres, table, *tracer) {
 	t.Helper()
-	server, err := pgserver.Start(t.Context(), pgserver.Shared())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = server.Stop() })
-	url, drop, err := server.CreateDatabase(t.Context(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
+	url := pgserver.DatabaseForTest(t, pgserver.Shared())
 	cfg, err := pgx.ParseConfig(url)
 	if err != nil {
 		t.Fatal(err)
@@ -35,7 +27,7 @@ func heapTable(t *testing.T, rows int) (postgres, table, *tracer) {
 	tr := &tracer{}
 	cfg.Tracer = tr
 	db := stdlib.OpenDB(*cfg)
-	t.Cleanup(func() { _ = db.Close(); _ = drop() })
+	t.Cleanup(func() { _ = db.Close() })
 	for _, statement := range []string{
 		"CREATE TABLE plan_t (id uuid PRIMARY KEY, a varchar(500), b varchar(500), note text)",
 		"INSERT INTO plan_t SELECT gen_random_uuid(), 'gAAAA' || repeat('x', 150), 'gAAAA' || repeat('y', 150) FROM " +

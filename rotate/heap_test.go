@@ -33,20 +33,12 @@ func newHeap(t *testing.T) *heap { t.Helper(); return newHeapWith(t, 0, heapRows
 // their blocks have room for others, and no other block does.
 func newHeapWith(t *testing.T, from, to int) *heap {
 	t.Helper()
-	server, err := pgserver.Start(t.Context(), pgserver.Shared())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = server.Stop() })
-	url, drop, err := server.CreateDatabase(t.Context(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
+	url := pgserver.DatabaseForTest(t, pgserver.Shared())
 	db, err := sql.Open("pgx", url)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = db.Close(); _ = drop() })
+	t.Cleanup(func() { _ = db.Close() })
 	return fillHeap(t, db, from, to)
 }
 

@@ -13,11 +13,7 @@ import (
 // transactions, whose numbers others get, and says that it runs since before.
 func TestHorizonBehindACrash(t *testing.T) {
 	t.Parallel()
-	server, err := pgserver.Start(t.Context(), pgserver.Private(), pgserver.WithSetting("restart_after_crash", "on"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = server.Stop() })
+	server := pgserver.ForTest(t, pgserver.Private(), pgserver.WithSetting("restart_after_crash", "on"))
 	db, err := sql.Open("pgx", server.URL("postgres"))
 	if err != nil {
 		t.Fatal(err)

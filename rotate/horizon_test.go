@@ -20,16 +20,7 @@ func TestAttachedRowsAreRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	// One of its own: transactions of others would hold back what is known.
-	server, err := pgserver.Start(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = server.Stop() })
-	url, drop, err := server.CreateDatabase(t.Context(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = drop() }()
+	url := pgserver.DatabaseForTest(t)
 	db, err := sql.Open("pgx", url)
 	if err != nil {
 		t.Fatal(err)

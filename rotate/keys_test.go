@@ -54,24 +54,13 @@ func TestMain(m *testing.M) {
 // the statements that are given for each.
 func forEachDatabase(t *testing.T, postgres, sqlite []string, test func(t *testing.T, db *sql.DB)) {
 	t.Helper()
-	server, err := pgserver.Start(t.Context(), pgserver.Shared())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = server.Stop() })
 	file := "file:" + filepath.Join(t.TempDir(), "keys.db") + "?_pragma=busy_timeout(60000)&_txlock=immediate"
 	for _, driver := range []string{"postgres", "pgx", "sqlite"} {
 		t.Run(driver, func(t *testing.T) {
 			t.Parallel()
 			url, statements := file, sqlite
 			if driver != "sqlite" {
-				statements = postgres
-				created, drop, err := server.CreateDatabase(t.Context(), "")
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer func() { _ = drop() }()
-				url = created
+				url, statements = pgserver.DatabaseForTest(t, pgserver.Shared()), postgres
 			}
 			db, err := sql.Open(driver, url)
 			if err != nil {

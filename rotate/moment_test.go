@@ -90,6 +90,7 @@ func TestVerifyPageByPage(t *testing.T) {
 // page.
 func TestVerifyOnAStandby(t *testing.T) {
 	t.Parallel()
+	pgserver.SkipShort(t)
 	primary, err := pgreplica.Start(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -157,12 +158,7 @@ func TestVerifyByAPoorRole(t *testing.T) {
 
 func privateServer(t *testing.T) *pgserver.Server {
 	t.Helper()
-	server, err := pgserver.Start(t.Context(), pgserver.Private())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = server.Stop() })
-	return server
+	return pgserver.ForTest(t, pgserver.Private())
 }
 
 // openURL opens a database of the server, as a role with the password "poor" if

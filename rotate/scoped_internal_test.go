@@ -94,22 +94,12 @@ func secretOf(tenant, id string) string { return "secret of " + tenant + " " + i
 
 func forEachScoped(t *testing.T, test func(t *testing.T, db *sql.DB)) {
 	t.Helper()
-	server, err := pgserver.Start(t.Context(), pgserver.Shared())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = server.Stop() })
 	for _, driver := range []string{"pgx", "postgres", "sqlite"} {
 		t.Run(driver, func(t *testing.T) {
 			t.Parallel()
 			dsn := "file:" + filepath.Join(t.TempDir(), "scoped.db")
 			if driver != "sqlite" {
-				url, drop, err := server.CreateDatabase(t.Context(), "")
-				if err != nil {
-					t.Fatal(err)
-				}
-				t.Cleanup(func() { _ = drop() })
-				dsn = url
+				dsn = pgserver.DatabaseForTest(t, pgserver.Shared())
 			}
 			db, err := sql.Open(driver, dsn)
 			if err != nil {
@@ -346,11 +336,6 @@ var (
 // no cast hides the tenant's column from the planner.
 func TestPlansOfKeysOfTwoColumns(t *testing.T) {
 	t.Parallel()
-	server, err := pgserver.Start(t.Context(), pgserver.Shared())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = server.Stop() })
 	for name, of := range map[string]struct{ tenantType, tenant string }{
 		"varchar": {"varchar(255)", "'t' || n % 50"},
 		"uuid":    {"uuid", "('6b4a2f10-0000-4000-8000-' || to_char(n % 50, 'FM000000000000'))::uuid"},
@@ -358,12 +343,7 @@ func TestPlansOfKeysOfTwoColumns(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			url, drop, err := server.CreateDatabase(t.Context(), "")
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { _ = drop() })
-			cfg, err := pgx.ParseConfig(url)
+			cfg, err := pgx.ParseConfig(pgserver.DatabaseForTest(t, pgserver.Shared()))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -19,16 +19,7 @@ import (
 // with: since they were read, a fail-over may have led to another server.
 func TestWriteNeedsTheTenantsKey(t *testing.T) {
 	t.Parallel()
-	server, err := pgserver.Start(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = server.Stop() })
-	url, drop, err := server.CreateDatabase(t.Context(), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = drop() })
+	url := pgserver.DatabaseForTest(t, pgserver.Shared())
 	for name, dsn := range map[string]string{"postgres": url, "sqlite": "file:" + filepath.Join(t.TempDir(), "x.db")} {
 		db, err := sql.Open(name, dsn)
 		if err != nil {

@@ -44,11 +44,7 @@ func waitForWaiting(t *testing.T, db *sql.DB, want bool) {
 // acknowledged, in whatever way it's sent.
 func TestCancelledCommitIsNotAcknowledged(t *testing.T) {
 	t.Parallel()
-	server, err := pgserver.Start(t.Context(), pgserver.Private(), pgserver.WithSetting("synchronous_commit", "on"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = server.Stop() })
+	server := pgserver.ForTest(t, pgserver.Private(), pgserver.WithSetting("synchronous_commit", "on"))
 	databaseURL, _, err := server.CreateDatabase(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
@@ -180,11 +176,7 @@ func (c *deafConnector) DialTimeout(network, address string, timeout time.Durati
 // A BEGIN that nobody answers ends with its context.
 func TestBeginEnds(t *testing.T) {
 	t.Parallel()
-	server, err := pgserver.Start(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = server.Stop() })
+	server := pgserver.ForTest(t)
 	inner, err := pq.NewConnector(server.URL("postgres"))
 	if err != nil {
 		t.Fatal(err)
@@ -215,11 +207,7 @@ func TestBeginEnds(t *testing.T) {
 // A context that ends later changes nothing.
 func TestInTime(t *testing.T) {
 	t.Parallel()
-	server, err := pgserver.Start(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = server.Stop() })
+	server := pgserver.ForTest(t)
 	db := open(t, server.URL("postgres"))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
