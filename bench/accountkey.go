@@ -43,7 +43,7 @@ type accountKeyCase struct {
 // runAccountKey writes one ratio for each way to insert, for the tables' owner
 // and for a service that row-level security holds.
 func runAccountKey(ctx context.Context, cfg config, out io.Writer) (err error) {
-	server, err := pgserver.Start(ctx, pgserver.WithSetting("shared_buffers", "256MB"),
+	server, err := pgserver.Start(ctx, pgserver.OnDisk(), pgserver.WithSetting("shared_buffers", "256MB"),
 		pgserver.WithSetting("max_wal_size", "4GB"))
 	if err != nil {
 		return err

@@ -152,7 +152,7 @@ func measureAll(ctx context.Context, cfg config, wanted func(string) bool, progr
 		}
 		r.allocs = b.allocs
 	}
-	server, err := pgserver.Start(ctx, pgserver.WithSetting("shared_buffers", "256MB"),
+	server, err := pgserver.Start(ctx, pgserver.OnDisk(), pgserver.WithSetting("shared_buffers", "256MB"),
 		pgserver.WithSetting("max_wal_size", "4GB"))
 	if err != nil {
 		return nil, err

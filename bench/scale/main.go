@@ -75,7 +75,7 @@ func measureAll(ctx context.Context, rows int, progress io.Writer) (_ *report, e
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, remove()) }()
-	server, err := pgserver.Start(ctx, pgserver.WithSetting("shared_buffers", "1GB"),
+	server, err := pgserver.Start(ctx, pgserver.OnDisk(), pgserver.WithSetting("shared_buffers", "1GB"),
 		pgserver.WithSetting("max_wal_size", "8GB"), pgserver.WithSetting("maintenance_work_mem", "512MB"))
 	if err != nil {
 		return nil, err

@@ -56,7 +56,7 @@ type cluster struct {
 // newCluster makes a data directory, starts a server on it and waits until it
 // accepts connections.
 func newCluster(ctx context.Context, binDir string, cfg config, detached bool) (_ *cluster, err error) {
-	dir, err := newTempDir()
+	dir, err := newTempDir(!cfg.onDisk)
 	if err != nil {
 		return nil, err
 	}
@@ -213,6 +213,9 @@ func (c *cluster) conf() string {
 		{"synchronous_commit", "off"},
 		{"full_page_writes", "off"},
 		{"TimeZone", sessionTimeZone},
+	}
+	if c.dir.inMemory {
+		settings = append(settings, setting{"max_wal_size", walInMemory})
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "include %s\n", quoteSetting(filepath.Join(c.dataDir(), "postgresql.conf")))

@@ -7,6 +7,8 @@
 // takes the server that CREDENT_TEST_DATABASE_URL names; without that variable
 // it starts one of its own from the binaries installed on the machine, in a
 // temporary directory, on a free port of 127.0.0.1; without binaries it fails.
+// The directory is in memory on a Linux with enough of it, unless TMPDIR says
+// where to put temporary files.
 // It never stands in for a database with nothing, so that no test passes
 // without one.
 //
@@ -66,6 +68,7 @@ type config struct {
 	private  bool
 	copyOf   *cluster
 	shared   bool
+	onDisk   bool
 }
 
 type setting struct{ name, value string }
@@ -99,6 +102,15 @@ func WithSetting(name, value string) Option {
 func Private() Option {
 	return func(c *config) error {
 		c.private = true
+		return nil
+	}
+}
+
+// OnDisk makes Start put a server's files on a disk also where there is memory
+// for them, as measurements want it, and much data.
+func OnDisk() Option {
+	return func(c *config) error {
+		c.onDisk = true
 		return nil
 	}
 }
@@ -141,8 +153,8 @@ func start(ctx context.Context, externalURL string, search binarySearch, opts ..
 	}
 	var s *Server
 	if cfg.shared {
-		if cfg.private || cfg.copyOf != nil || len(cfg.settings) > 0 {
-			return nil, errors.New("a shared server takes no settings, and isn't private or a copy")
+		if cfg.private || cfg.copyOf != nil || cfg.onDisk || len(cfg.settings) > 0 {
+			return nil, errors.New("a shared server takes no settings, and isn't private, on a disk or a copy")
 		}
 		if s, err = startShared(ctx, binDir, sharedIdle); err != nil {
 			return nil, fmt.Errorf("start the shared server of %s: %w", binDir, err)

@@ -27,11 +27,13 @@ type tempDir struct {
 	path  string
 	owner *syscall.Credential // the user the server runs as; nil for the current one
 	lock  *os.File
+
+	inMemory bool
 }
 
-// newTempDir makes a directory and deletes those that processes left behind
-// which were killed.
-func newTempDir() (_ *tempDir, err error) {
+// newTempDir makes a directory, in memory if that's wanted and there is enough,
+// and deletes those that processes left behind which were killed.
+func newTempDir(wantMemory bool) (_ *tempDir, err error) {
 	d := &tempDir{}
 	if d.owner, err = serverOwner(); err != nil {
 		return nil, err
@@ -40,9 +42,17 @@ func newTempDir() (_ *tempDir, err error) {
 	if err != nil {
 		return nil, err
 	}
-	removeStale(base, time.Now().Add(-staleAge))
-	if d.path, err = os.MkdirTemp(base, tempPrefix); err != nil {
-		return nil, fmt.Errorf("make a temporary directory: %w", err)
+	for _, dir := range []string{base, memoryDir} {
+		removeStale(dir, time.Now().Add(-staleAge))
+	}
+	if wantMemory && os.Getenv("TMPDIR") == "" && roomInMemory() && traversable(memoryDir, d.owner) {
+		d.path, err = os.MkdirTemp(memoryDir, tempPrefix)
+		d.inMemory = err == nil
+	}
+	if !d.inMemory {
+		if d.path, err = os.MkdirTemp(base, tempPrefix); err != nil {
+			return nil, fmt.Errorf("make a temporary directory: %w", err)
+		}
 	}
 	defer func() {
 		if err != nil {

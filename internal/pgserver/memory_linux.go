@@ -1,0 +1,16 @@
+package pgserver
+
+import "syscall"
+
+// tmpfs is the kernel's number for file systems in memory.
+const tmpfs = 0x01021994
+
+// freeInMemory returns the bytes that are free in a directory, or 0 if that
+// isn't in memory.
+func freeInMemory(dir string) int64 {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(dir, &s); err != nil || int64(s.Type) != tmpfs { //nolint:unconvert // 32 bits elsewhere
+		return 0
+	}
+	return int64(s.Bavail) * int64(s.Bsize) //nolint:gosec,unconvert // no file system is that large
+}
