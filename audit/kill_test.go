@@ -234,7 +234,7 @@ func (k *killed) told(t *testing.T, closed bool) (rows []string) {
 // each reveal that is promised.
 func TestKilled(t *testing.T) {
 	t.Parallel()
-	total := 40_000
+	total := 12_000 // six queues
 	if n, err := strconv.Atoi(os.Getenv(revealsEnv)); err == nil {
 		total = n
 	}

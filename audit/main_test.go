@@ -104,13 +104,36 @@ func newPostgres(tb testing.TB, driver string) database {
 	return open(tb, driver, url, dialect.Postgres)
 }
 
+// sqliteTemplates are migrated files of the drivers, which tests copy.
+var sqliteTemplates = map[string]func() ([]byte, error){
+	"sqlite":  sync.OnceValues(func() ([]byte, error) { return migratedFile("sqlite") }),
+	"sqlite3": sync.OnceValues(func() ([]byte, error) { return migratedFile("sqlite3") }),
+}
+
+func migratedFile(driver string) ([]byte, error) {
+	dir, err := os.MkdirTemp("", "credent-audit-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	name := filepath.Join(dir, "x.db")
+	if err := migrated(driver, "file:"+name); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(name)
+}
+
 func newSQLite(t *testing.T, driver, options string) database {
 	t.Helper()
-	name := "file:" + filepath.Join(t.TempDir(), "x.db") + options
-	if err := migrated(driver, name); err != nil {
+	data, err := sqliteTemplates[driver]()
+	if err != nil {
 		t.Fatal(err)
 	}
-	return open(t, driver, name, dialect.SQLite)
+	name := filepath.Join(t.TempDir(), "x.db")
+	if err := os.WriteFile(name, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return open(t, driver, "file:"+name+options, dialect.SQLite)
 }
 
 func open(tb testing.TB, driver, name, d string) database {
