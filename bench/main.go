@@ -34,6 +34,7 @@ type config struct {
 	turns        int           // in how many parts these are run, by turns
 	bulkTurns    int           // the same of bulks
 	longRepeats  int           // how often it has the rest: reads, lists and bulks, all of different length
+	trailTimes   int           // how often it reads with and without an audit trail
 	rotateRounds int           // of re-encryption
 	stored       int           // rows that are read
 	inserts      int
@@ -50,7 +51,7 @@ func full() config {
 		cryptoRounds: 101, cryptoTime: 6 * time.Millisecond,
 		// Many short rounds: what a machine does besides comes and goes within
 		// seconds, and then falls on whole rounds.
-		rounds: 35, repeats: 8, turns: 20, bulkTurns: 5, longRepeats: 2,
+		rounds: 35, repeats: 8, turns: 20, bulkTurns: 5, longRepeats: 2, trailTimes: 6,
 		stored: 10_000, inserts: 50, bulkRows: 5000, points: 100,
 		growth: []int{10_000, 100_000, 1_000_000}, rotateRounds: 7, rotated: 200_000, updates: 2000,
 		command: "make bench",
@@ -79,7 +80,7 @@ func main() {
 func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	isQuick := flags.Bool("quick", false, "fewer rows and rounds, and no report")
-	only := flags.String("only", "", "parts to run, comma-separated: crypto, clients, growth, rotation; or "+
+	only := flags.String("only", "", "parts to run, comma-separated: crypto, clients, trail, growth, rotation; or "+
 		"accountkey alone; writes no report")
 	rows := flags.Int("rows", 0, "credentials in the roll-out of accountkey (default: several sizes)")
 	dir := flags.String("out", "", "where to write report.md and report.svg (default: the directory of the sources)")
@@ -166,6 +167,7 @@ func measureAll(ctx context.Context, cfg config, wanted func(string) bool, progr
 		run  func(context.Context, config, *pgserver.Server, series) error
 	}{
 		{"clients", runEndToEnd},
+		{"trail", runTrail},
 		{"rotation", runRotation},
 		{"growth", runGrowth},
 	} {

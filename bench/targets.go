@@ -142,7 +142,7 @@ func (r *report) clientTargets() (all []target) {
 // trailTargets are what an audit trail may cost.
 func (r *report) trailTargets() []target {
 	t := r.compare("time of "+groupRead+" with all revealed, with the audit trail / without, pgx", 1.05,
-		key{groupRead, nameCredentPGX}, key{groupRead, nameTrail})
+		key{groupTrail, nameCredentPGX}, key{groupTrail, nameTrail})
 	t.atMost = true
 	return []target{t}
 }

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/credent-go/credent/internal/pgserver"
+)
+
+// What an audit trail is measured by: a list whose secrets are all revealed, as
+// long as its caller waits, and so many lists until all their entries are
+// committed.
+const (
+	groupTrail     = "read 10k, by turns"
+	groupCommitted = "read 10k ten times, and commit the entries"
+
+	trailReads = 10
+)
+
+// runTrail measures a client with an audit trail beside the same one without,
+// by turns and in many rounds: the difference is small.
+func runTrail(ctx context.Context, cfg config, server *pgserver.Server, s series) (err error) {
+	template, drop, err := newTemplate(ctx, server)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, drop()) }()
+	var measures []measure
+	for _, c := range contenders() {
+		if c.name != nameCredentPGX && c.name != nameTrail {
+			continue
+		}
+		r, err := c.start(ctx, server, template, cfg.stored)
+		if err != nil {
+			return fmt.Errorf("start %s: %w", c.name, err)
+		}
+		defer func() { err = errors.Join(err, r.stop()) }()
+		if err := r.settle(ctx); err != nil {
+			return err
+		}
+		settle := func() error { return r.settle(ctx) }
+		measures = append(measures, measure{
+			group: groupTrail, name: c.name, n: cfg.stored, times: cfg.trailTimes, after: settle,
+			run: func(n int) error { return r.readAll(ctx, n) },
+		}, measure{
+			group: groupCommitted, name: c.name, n: trailReads * cfg.stored,
+			run: func(n int) error {
+				for range trailReads {
+					if err := r.readAll(ctx, n/trailReads); err != nil {
+						return err
+					}
+				}
+				return settle()
+			},
+		})
+	}
+	if err := warmUp(measures, func(m measure) int { return m.n }); err != nil {
+		return err
+	}
+	return rounds(cfg.rounds, measures, s)
+}
+
+// readAll reads all rows. There have to be n.
+func (r *running) readAll(ctx context.Context, n int) error {
+	rows, err := r.read(ctx)
+	if err == nil && rows != n {
+		err = fmt.Errorf("got %d rows, want %d", rows, n)
+	}
+	return err
+}
