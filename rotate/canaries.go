@@ -71,11 +71,15 @@ func (r *run) keepCanaries(ctx context.Context, t table, result *TableReport) er
 	}
 	for _, of := range t.columns {
 		opened := result.QuarantinedByOthers == 0 && !result.isLeft(of.Name)
-		var outcome canary.Outcome
+		var (
+			outcome canary.Outcome
+			written bool // perhaps by a try whose answer was lost
+		)
 		err := r.retryTable(ctx, t, func() (err error) {
 			switch {
 			case r.forCanaries == moveCanaries:
 				outcome, err = canary.Move(ctx, *r.canaryDB, r.ring, of, opened, r.cfg.DryRun)
+				written = written || outcome.Written
 			case r.cfg.DryRun, !opened:
 			case r.forCanaries == dropCanaries:
 				err = r.canaryDB.Drop(ctx, of)
@@ -84,7 +88,7 @@ func (r *run) keepCanaries(ctx context.Context, t table, result *TableReport) er
 			}
 			return err
 		})
-		if outcome.Written {
+		if written {
 			result.Canaries++
 		}
 		if outcome.Err != nil {

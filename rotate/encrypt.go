@@ -115,16 +115,21 @@ func validateChecks(ctx context.Context, s store, t table, result *TableReport) 
 			result.Unchecked = append(result.Unchecked, c.Name)
 		}
 		for _, check := range checks {
-			if check.valid {
+			if check.valid && check.name != result.validating {
 				continue
 			}
-			err := s.validate(ctx, c, check.name)
+			var err error
+			if !check.valid {
+				result.validating = check.name
+				err = s.validate(ctx, c, check.name)
+			}
 			if errors.Is(err, ErrLockTimeout) { // after a minute of tries
 				err = retry.Permanent(err)
 			}
 			if err != nil {
 				return fmt.Errorf("validate %s: %w", check.name, err)
 			}
+			result.validating = ""
 			result.Validated = append(result.Validated, check.name)
 		}
 	}

@@ -75,7 +75,8 @@ type TableReport struct {
 	// be; see encrypted.KeepCanary.
 	Canaries int64
 
-	left map[string]int64 // of Quarantined, by column
+	left       map[string]int64 // of Quarantined, by column
+	validating string           // a CHECK, until the database has answered
 }
 
 // Rewritten is the number of rows rewritten in all tables.

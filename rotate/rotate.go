@@ -328,18 +328,15 @@ func start(ctx context.Context, db *sql.DB, ring *engine.Ring, cfg Config, op op
 		pace: &pace{most: cfg.Batch},
 	}
 	var tables []table
+	told := telling{name: op.name, ring: ring}
 	err := r.retrySetup(ctx, func() (err error) {
-		tables, err = r.prepare(ctx, cfg)
+		if tables, err = r.prepare(ctx, cfg); err == nil && !cfg.DryRun {
+			told.trail, err = trailOf(ctx, db, r.store)
+		}
 		return err
 	})
 	if err != nil {
 		return nil, err
-	}
-	told := telling{name: op.name, ring: ring}
-	if !cfg.DryRun {
-		if told.trail, err = trailOf(ctx, db, r.store); err != nil {
-			return nil, err
-		}
 	}
 	if err := told.begin(ctx, tables); err != nil {
 		return nil, err

@@ -77,11 +77,11 @@ func (s *sampler) prove(ctx context.Context) (opened int, err error) {
 	if err != nil || len(found) == 0 {
 		return 0, err
 	}
-	rows := s.openAll(ctx, found)
-	if rows.Opened == 0 && rows.Unseen == "" {
-		return 0, rows.Err
+	rows, err := s.openAll(ctx, found)
+	if err == nil && rows.Opened == 0 && rows.Unseen == "" {
+		err = rows.Err
 	}
-	return rows.Opened, nil
+	return rows.Opened, err
 }
 
 // Outcome is what became of one canary in a rotation.

@@ -87,7 +87,7 @@ func (s *sampler) look(ctx context.Context) (Rows, error) {
 	case err != nil:
 		return Rows{}, err
 	case len(found) > 0:
-		return s.openAll(ctx, found), nil
+		return s.openAll(ctx, found)
 	}
 	return Rows{Unseen: fmt.Sprintf("the last rows, up to %d, have no secret", lookedAt)}, nil
 }
@@ -136,9 +136,9 @@ func (s *sampler) read(ctx context.Context, query string) (found []secret, err e
 
 // openAll opens secrets, first with the keyring, and if it opens none with the
 // tenants' keys. If all are of tenants whose key was destroyed, they say
-// nothing about the keyring.
-func (s *sampler) openAll(ctx context.Context, found []secret) Rows {
-	var result Rows
+// nothing about the keyring. The error is the database's, which then says
+// nothing about the secrets either.
+func (s *sampler) openAll(ctx context.Context, found []secret) (result Rows, err error) {
 	for i := range found {
 		if err := s.open(&found[i], tenantkey.Key{}); err == nil {
 			result.Opened++
@@ -148,7 +148,9 @@ func (s *sampler) openAll(ctx context.Context, found []secret) Rows {
 	}
 	shredded := 0
 	if result.Opened == 0 {
-		result.Opened, shredded = s.openOfTenants(ctx, found)
+		if result.Opened, shredded, err = s.openOfTenants(ctx, found); err != nil {
+			return Rows{}, err
+		}
 	}
 	switch {
 	case result.Opened > 0:
@@ -160,7 +162,7 @@ func (s *sampler) openAll(ctx context.Context, found []secret) Rows {
 	default:
 		result.Err = fmt.Errorf("none of the last %d secrets opens: %w", len(found), result.Err)
 	}
-	return result
+	return result, nil
 }
 
 // open opens a secret with the keyring and, if there is one, its tenant's key.
@@ -199,7 +201,7 @@ func (s *sampler) plaintext(one *secret, key tenantkey.Key) (string, error) {
 
 // openOfTenants opens secrets with their tenants' keys. A database may have no
 // such keys.
-func (s *sampler) openOfTenants(ctx context.Context, found []secret) (opened, shredded int) {
+func (s *sampler) openOfTenants(ctx context.Context, found []secret) (opened, shredded int, err error) {
 	var tenants []string
 	for _, one := range found {
 		if one.place.Tenant.Valid {
@@ -208,12 +210,12 @@ func (s *sampler) openOfTenants(ctx context.Context, found []secret) (opened, sh
 	}
 	t, err := s.describe(ctx, "", tenantkey.Table)
 	if err != nil || len(tenants) == 0 || t.lacks(tenantkey.Table, tenantkey.Tenant, tenantkey.Column) != "" {
-		return 0, 0
+		return 0, 0, err
 	}
 	slices.Sort(tenants)
 	keys, err := tenantkey.Read(ctx, s.On, s.ring, slices.Compact(tenants))
 	if err != nil {
-		return 0, 0
+		return 0, 0, err
 	}
 	for i := range found {
 		key := found[i].place.TenantKey(keys)
@@ -223,7 +225,7 @@ func (s *sampler) openOfTenants(ctx context.Context, found []secret) (opened, sh
 			opened++
 		}
 	}
-	return opened, shredded
+	return opened, shredded, nil
 }
 
 // checkDecoded returns an error if none of the secrets that opened decodes as
