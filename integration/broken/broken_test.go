@@ -158,8 +158,8 @@ func (w *world) check(t *testing.T, encrypted bool) error {
 			return fmt.Errorf("row %d is there, want %d", id, n)
 		}
 		key := keys[place.Tenant.String]
-		if key.Err != nil || key.Data == nil && encrypted {
-			return fmt.Errorf("the key of %s: %w", place.Tenant.String, key.Err)
+		if key.Err != nil {
+			return key.Err
 		}
 		if !encrypted {
 			if stored != secret(id) {
@@ -167,19 +167,26 @@ func (w *world) check(t *testing.T, encrypted bool) error {
 			}
 			continue
 		}
+		if key.Data == nil {
+			return fmt.Errorf("tenant %s has no key", place.Tenant.String)
+		}
 		own := engine.Of(key.Data)
 		o, err := locate.OpenAt(own, place, stored)
-		if err != nil || o.Plaintext != secret(id) || !o.Bound {
-			return fmt.Errorf("row %d: %+v, %w", id, o, err)
+		if err != nil {
+			return fmt.Errorf("row %d: %w", id, err)
 		}
-		if want, err := digests.Primary(own, members, o.Plaintext); err != nil || !slices.Equal(digest, want) {
-			return fmt.Errorf("row %d has another digest: %w", id, err)
+		want, err := digests.Primary(own, members, o.Plaintext)
+		if err != nil {
+			return err
+		}
+		if o.Plaintext != secret(id) || !o.Bound || !slices.Equal(digest, want) {
+			return fmt.Errorf("row %d: %+v, digest %x, want %x", id, o, digest, want)
 		}
 	}
-	if err := rows.Err(); err != nil || n != memberRows {
-		return fmt.Errorf("%d rows: %w", n, err)
+	if n != memberRows {
+		return fmt.Errorf("%d rows are there", n)
 	}
-	return nil
+	return rows.Err()
 }
 
 // canary makes sure that the column has a canary, under the next primary key.
