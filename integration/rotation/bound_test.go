@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/credent-go/credent"
 	"github.com/credent-go/credent/encrypted"
@@ -101,6 +100,7 @@ func (r *rotation) useBeside(t *testing.T, writer *ent.Client, readers ...*ent.C
 					t.Error(err)
 					return
 				}
+				testdb.Pace()
 			}
 		})
 	}
@@ -116,10 +116,8 @@ func (r *rotation) useBeside(t *testing.T, writer *ent.Client, readers ...*ent.C
 		})
 	}
 	use(func(i int) error {
-		err := writer.UserCredential.UpdateOneID(r.ids[i*7%len(r.ids)]).
+		return writer.UserCredential.UpdateOneID(r.ids[i*7%len(r.ids)]).
 			SetAPIKey(credent.NewSecret(fmt.Sprint("written ", i))).Exec(ctx)
-		time.Sleep(time.Millisecond)
-		return err
 	})
 	return func() {
 		cancel()

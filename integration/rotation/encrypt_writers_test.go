@@ -8,7 +8,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 
@@ -52,12 +51,13 @@ func (p *plain) writers(
 					APIKey:    fmt.Sprintf("key %d of %d", i, w),
 					SecretKey: fmt.Sprintf("secret %d of %d", i, w),
 				}
+				if last, ok := acknowledged[w][id]; ok {
+					p.checkLast(t, id, last)
+				}
 				err := write(id, v)
-				if p.IsSQLite() {
-					if err != nil && strings.Contains(err.Error(), "SQLITE_BUSY") {
-						continue // it is not acknowledged
-					}
-					time.Sleep(time.Millisecond) // its lock is not fair
+				testdb.Pace()
+				if p.IsSQLite() && err != nil && strings.Contains(err.Error(), "SQLITE_BUSY") {
+					continue // it is not acknowledged
 				}
 				if err != nil {
 					t.Error(err)
@@ -79,6 +79,22 @@ func (p *plain) writers(
 		}
 		return all
 	}, written
+}
+
+// checkLast makes sure that a row has what its writer was acknowledged: the
+// next write would hide that it was lost.
+func (p *plain) checkLast(t *testing.T, id uuid.UUID, want testdb.Pair) {
+	t.Helper()
+	c, err := p.Client.UserCredential.Get(context.WithoutCancel(t.Context()), id)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	apiKey, err := c.APIKey.Reveal()
+	secretKey, err2 := c.SecretKey.Reveal()
+	if got := (testdb.Pair{APIKey: apiKey, SecretKey: secretKey}); err != nil || err2 != nil || got != want {
+		t.Errorf("an acknowledged write was lost: %v, %v", err, err2)
+	}
 }
 
 // check compares what is stored with what was acknowledged, and with what was
