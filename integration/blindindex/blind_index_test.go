@@ -310,7 +310,7 @@ func TestIndexRotation(t *testing.T) {
 		}
 		env.DB.SetMaxOpenConns(20)
 		account := env.Account(t, "u1")
-		const stable, writers, mine = 1000, 4, 5
+		const stable, writers, mine = 500, 4, 5
 		builders := make([]*ent.UserCredentialCreate, 0, stable)
 		for i := range stable {
 			builders = append(builders, env.Client.UserCredential.Create().SetUserAccountID(account.ID).SetUserID("u1").
@@ -346,6 +346,7 @@ func TestIndexRotation(t *testing.T) {
 				}
 				keys := make(map[uuid.UUID]string)
 				for n := 0; ctx.Err() == nil; n++ {
+					testdb.Pace()
 					apiKey := fmt.Sprintf("writer %d, %d", w, n)
 					if len(keys) < mine {
 						row, err := pick().UserCredential.Create().SetUserAccountID(account.ID).SetUserID("u1").
