@@ -66,14 +66,14 @@ func (w *world) run(t *testing.T, args ...string) result {
 
 // whileLocked locks a table, starts a command, and calls f with the server
 // process that waits for it, and then gives the table back.
-func (w *world) whileLocked(t *testing.T, cmd *exec.Cmd, f func(pid int)) result {
+func (w *world) whileLocked(t *testing.T, table string, cmd *exec.Cmd, f func(pid int)) result {
 	t.Helper()
 	tx, err := w.admin.BeginTx(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = tx.Rollback() }()
-	if _, err := tx.ExecContext(t.Context(), "LOCK TABLE user_credentials IN ACCESS EXCLUSIVE MODE"); err != nil {
+	if _, err := tx.ExecContext(t.Context(), "LOCK TABLE "+table+" IN ACCESS EXCLUSIVE MODE"); err != nil {
 		t.Fatal(err)
 	}
 	wait := run1(cmd)
@@ -185,7 +185,7 @@ func TestCommandsGoOn(t *testing.T) {
 			if name == "verify" { // they are under the old key
 				code = 1
 			}
-			r := w.whileLocked(t, cmd, w.terminate(t, times))
+			r := w.whileLocked(t, "user_credentials", cmd, w.terminate(t, times))
 			if r.code != code || !strings.Contains(r.errors, goesOn) ||
 				!strings.Contains(r.errors, "; trying again in ") {
 				t.Errorf("exit code %d, %q, %q", r.code, r.out, r.errors)
@@ -202,7 +202,7 @@ func TestCommandsGoOn(t *testing.T) {
 			// Without trying again it says what happened and what to do.
 			cmd = w.command(t, append(c.args, "--retry-for", "0")...)
 			writeCSV(t, filepath.Join(cmd.Dir, "more.csv"), 50)
-			r = w.whileLocked(t, cmd, w.terminate(t, times))
+			r = w.whileLocked(t, "user_credentials", cmd, w.terminate(t, times))
 			if r.code != 1 || !strings.Contains(r.errors, "the connection to the database was lost") ||
 				!strings.Contains(r.errors, "run the same again") {
 				t.Errorf("exit code %d, %q, %q", r.code, r.out, r.errors)
@@ -212,6 +212,33 @@ func TestCommandsGoOn(t *testing.T) {
 			}
 			if _, err := os.Stat(filepath.Join(cmd.Dir, "out.csv")); err == nil {
 				t.Error("a file is there that was not written to its end")
+			}
+		})
+	}
+}
+
+// TestCommandsBeginAndEnd ends the session of a command before its work, while
+// it looks at the database, or after it.
+func TestCommandsBeginAndEnd(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ table, command string }{
+		"migrations":      {"atlas_schema_revisions.atlas_schema_revisions", "rotate"},
+		"the trail":       {"credent_states", "rotate"},
+		"heads to sign":   {"credent_audit", "rotate"},
+		"verification":    {"credent_verifications", "verify"},
+		"import, tenants": {"credent_tenant_keys", "credential import more.csv"},
+		"export, tenants": {"credent_tenant_keys", "credential export"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, "pgx")
+			w.old = w.new
+			w.fill(t, 3)
+			cmd := w.command(t, strings.Fields(c.command)...)
+			writeCSV(t, filepath.Join(cmd.Dir, "more.csv"), 1)
+			r := w.whileLocked(t, c.table, cmd, w.terminate(t, 1))
+			if r.code != 0 || !strings.Contains(r.errors, goesOn) || strings.Contains(r.errors, "not recorded") {
+				t.Errorf("exit code %d, %q, %q", r.code, r.out, r.errors)
 			}
 		})
 	}

@@ -103,7 +103,7 @@ func open(ctx context.Context, databaseURL string, create bool) (_ *database, er
 	db := &database{DB: pool, dialect: d, file: file}
 	err = db.connect(ctx)
 	if err == nil {
-		err = db.meetStandby(ctx)
+		err = db.try(ctx, db.meetStandby)
 	}
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
@@ -166,11 +166,13 @@ func (db *database) connect(ctx context.Context) error {
 // checkMigrations returns an error unless the database is just what this code
 // needs.
 func (db *database) checkMigrations(ctx context.Context) error {
-	status, err := migrate.ReadStatus(ctx, db.DB, migrate.Config{})
-	if err != nil {
-		return err
-	}
-	return status.Err()
+	return db.try(ctx, func(ctx context.Context) error {
+		status, err := migrate.ReadStatus(ctx, db.DB, migrate.Config{})
+		if err != nil {
+			return err
+		}
+		return status.Err()
+	})
 }
 
 // withDatabase calls f with a database that is there already.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"strings"
@@ -35,11 +36,13 @@ func waitingStep(err error, pause, limit time.Duration) step {
 		faultMessage(err), pause.Round(100*time.Millisecond), limit)}
 }
 
+const retryForFlag = "retry-for"
+
 // retryFlag is the flag --retry-for.
 type retryFlag struct{ of time.Duration }
 
 func (r *retryFlag) add(cmd *cobra.Command) {
-	cmd.Flags().DurationVar(&r.of, "retry-for", retry.DefaultLimit,
+	cmd.Flags().DurationVar(&r.of, retryForFlag, retry.DefaultLimit,
 		"how long to try the same again when the database fails for a while; 0 means not at all")
 }
 
@@ -56,6 +59,23 @@ func (r *retryFlag) limit() time.Duration {
 		return -1
 	}
 	return r.of
+}
+
+// try is for what a command does once, before its work and after it. If the
+// command has the flag --retry-for, that is tried again as the work is. A
+// standby isn't waited for.
+func (db *database) try(ctx context.Context, do func(context.Context) error) error {
+	c, ok := ctx.Value(calledKey{}).(called)
+	if !ok || c.cmd.Flags().Lookup(retryForFlag) == nil {
+		return do(ctx)
+	}
+	of, err := c.cmd.Flags().GetDuration(retryForFlag)
+	if err != nil {
+		return err
+	}
+	policy := c.policy(db, retryFlag{of})
+	policy.Final = []retry.Kind{retry.Standby}
+	return policy.Do(ctx, func() error { return do(ctx) })
 }
 
 // progress returns what shows people how far something is, a bar where it can

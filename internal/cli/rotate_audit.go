@@ -14,7 +14,14 @@ func (a *app) signHeads(ctx context.Context, db *database, ring *keyring.Keyring
 	if len(ring.Keys()) < 2 {
 		return nil
 	}
-	heads, report, err := audit.SignHeads(ctx, db.DB, db.dialect, ring)
+	var (
+		heads  int
+		report audit.Report
+	)
+	err := db.try(ctx, func(ctx context.Context) (err error) {
+		heads, report, err = audit.SignHeads(ctx, db.DB, db.dialect, ring)
+		return err
+	})
 	switch {
 	case errors.Is(err, audit.ErrNoTable):
 		return nil

@@ -165,12 +165,17 @@ func (a *app) printDestroyed(done *rotate.Destroyed) {
 // part in the keys of tenants if there are any.
 func (db *database) clientConfig(ctx context.Context, ring *keyring.Keyring) (client.Config, error) {
 	cfg := client.Config{Keyring: ring, Trail: db.opened}
-	any, err := db.hasTenantKeys(ctx)
+	var (
+		any   bool
+		known states.Table
+	)
+	err := db.try(ctx, func(ctx context.Context) (err error) {
+		if any, err = db.hasTenantKeys(ctx); any && err == nil {
+			known, err = db.states(ctx)
+		}
+		return err
+	})
 	if err != nil || !any {
-		return cfg, err
-	}
-	known, err := db.states(ctx)
-	if err != nil {
 		return cfg, err
 	}
 	for _, c := range encrypted.Columns() {

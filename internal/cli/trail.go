@@ -39,11 +39,14 @@ func (db *database) trail(ctx context.Context) (*audit.Trail, error) {
 	if db.opened != nil {
 		return db.opened, nil
 	}
-	required, err := rotate.RequiresTrail(ctx, db.DB, db.dialect)
-	if err != nil || !required {
-		return nil, err
-	}
-	return db.openTrail(ctx)
+	err := db.try(ctx, func(ctx context.Context) error {
+		required, err := rotate.RequiresTrail(ctx, db.DB, db.dialect)
+		if err == nil && required {
+			_, err = db.openTrail(ctx)
+		}
+		return err
+	})
+	return db.opened, err
 }
 
 // openTrail opens the trail whether or not it is required.

@@ -100,8 +100,9 @@ func (a *app) verified(ctx context.Context, record bool, cfg rotate.Config) (cou
 		if err != nil || !record {
 			return err
 		}
-		if err := rotate.RecordVerification(ctx, db.DB, counts, began); err != nil &&
-			!errors.Is(err, rotate.ErrNoTable) {
+		if err := db.try(ctx, func(ctx context.Context) error {
+			return rotate.RecordVerification(ctx, db.DB, counts, began)
+		}); err != nil && !errors.Is(err, rotate.ErrNoTable) {
 			a.warnf("this is not recorded: %s", trimPackage(err.Error()))
 		}
 		return nil
