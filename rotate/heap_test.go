@@ -165,8 +165,9 @@ func movedBehind(t *testing.T, h *heap) {
 		t.Fatal(err)
 	}
 	// One pass over the heap, a snapshot with the moved rows, and one with
-	// nothing.
-	if report.Rewritten != todo || report.Passes != 3 || report.Rows != heapRows {
+	// nothing. If their pages are already read when they are moved, as on a
+	// busy machine, these count twice.
+	if report.Rewritten != todo || report.Passes != 3 || report.Rows < heapRows {
 		t.Errorf("%+v", report)
 	}
 	if where >= first {
