@@ -192,18 +192,20 @@ func (r *running) settle(ctx context.Context) error {
 	return nil
 }
 
+// all returns what runs a read of all rows, whose number it is given.
+func all(ctx context.Context, read func(context.Context) (int, error)) func(n int) error {
+	return func(n int) error {
+		rows, err := read(ctx)
+		if err == nil && rows != n {
+			err = fmt.Errorf("got %d rows, want %d", rows, n)
+		}
+		return err
+	}
+}
+
 // measures are what a contender is measured by.
 func (r *running) measures(ctx context.Context, cfg config) []measure {
 	stored := len(r.ids)
-	all := func(read func(context.Context) (int, error)) func(int) error {
-		return func(n int) error {
-			rows, err := read(ctx)
-			if err == nil && rows != n {
-				err = fmt.Errorf("got %d rows, want %d", rows, n)
-			}
-			return err
-		}
-	}
 	reset := func() error { return r.reset(ctx) }
 	settle := func() error { return r.settle(ctx) }
 	next := 0
@@ -220,8 +222,8 @@ func (r *running) measures(ctx context.Context, cfg config) []measure {
 				return r.bulk(ctx, n, typeNew)
 			},
 		},
-		{group: groupRead, n: stored, times: cfg.longRepeats, run: all(r.read), after: settle},
-		{group: groupList, n: stored, times: cfg.longRepeats, run: all(r.list)},
+		{group: groupRead, n: stored, times: cfg.longRepeats, run: all(ctx, r.read), after: settle},
+		{group: groupList, n: stored, times: cfg.longRepeats, run: all(ctx, r.list)},
 		{group: groupPoint, n: cfg.points, times: cfg.repeats, turns: cfg.turns, after: settle, run: func(n int) error {
 			ids := make([]uuid.UUID, n)
 			for i := range ids {

@@ -39,15 +39,15 @@ func runTrail(ctx context.Context, cfg config, server *pgserver.Server, s series
 		if err := r.settle(ctx); err != nil {
 			return err
 		}
-		settle := func() error { return r.settle(ctx) }
+		read, settle := all(ctx, r.read), func() error { return r.settle(ctx) }
 		measures = append(measures, measure{
 			group: groupTrail, name: c.name, n: cfg.stored, times: cfg.trailTimes, after: settle,
-			run: func(n int) error { return r.readAll(ctx, n) },
+			run: read,
 		}, measure{
 			group: groupCommitted, name: c.name, n: trailReads * cfg.stored,
 			run: func(n int) error {
 				for range trailReads {
-					if err := r.readAll(ctx, n/trailReads); err != nil {
+					if err := read(n / trailReads); err != nil {
 						return err
 					}
 				}
@@ -59,13 +59,4 @@ func runTrail(ctx context.Context, cfg config, server *pgserver.Server, s series
 		return err
 	}
 	return rounds(cfg.rounds, measures, s)
-}
-
-// readAll reads all rows. There have to be n.
-func (r *running) readAll(ctx context.Context, n int) error {
-	rows, err := r.read(ctx)
-	if err == nil && rows != n {
-		err = fmt.Errorf("got %d rows, want %d", rows, n)
-	}
-	return err
 }
