@@ -10,7 +10,7 @@ require (
 	github.com/fernet/fernet-go v0.0.0-20240119011108-303da6aec611
 	github.com/google/uuid v1.6.0
 	github.com/jackc/pgx/v5 v5.12.0
-	github.com/mattn/go-sqlite3 v1.14.53
+	github.com/mattn/go-sqlite3 v1.14.32
 	github.com/tink-crypto/tink-go/v2 v2.9.0
 	gonum.org/v1/plot v0.17.0
 	gorm.io/driver/postgres v1.6.3

@@ -87,7 +87,8 @@ func (m *machine) command(t *testing.T, env []string, args ...string) *exec.Cmd 
 	}
 	cmd := exec.CommandContext(t.Context(), binary, args...)
 	cmd.Dir = m.dir
-	cmd.Env = append(os.Environ(), envPeak+"="+filepath.Join(m.dir, "peak"), "DATABASE_URL=sqlite:credent.db")
+	cmd.Env = append(os.Environ(), "GOGC=", // as by default
+		envPeak+"="+filepath.Join(m.dir, "peak"), "DATABASE_URL=sqlite:credent.db")
 	cmd.Env = append(append(cmd.Env, m.env...), env...)
 	return cmd
 }

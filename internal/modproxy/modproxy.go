@@ -5,6 +5,7 @@ package modproxy
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -72,7 +73,7 @@ func (p *Proxy) Add(t *testing.T, path, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := zip.CreateFromDir(file, module.Version{Path: path, Version: p.Version}, dir); err != nil {
+	if err := zip.Create(file, module.Version{Path: path, Version: p.Version}, filesOf(t, dir)); err != nil {
 		t.Fatal(err)
 	}
 	if err := file.Close(); err != nil {
@@ -80,6 +81,30 @@ func (p *Proxy) Add(t *testing.T, path, dir string) {
 	}
 	t.Cleanup(func() { p.forget(t, path) })
 }
+
+// filesOf returns the files of a module without what make builds there, which
+// may change meanwhile.
+func filesOf(t *testing.T, dir string) (files []zip.File) {
+	t.Helper()
+	checked, err := zip.CheckDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range checked.Valid {
+		if !strings.HasPrefix(path, "bin/") {
+			files = append(files, file{dir, path})
+		}
+	}
+	return files
+}
+
+// file is a file of a module, by its path in the module's folder.
+type file struct{ dir, path string }
+
+func (f file) name() string                 { return filepath.Join(f.dir, filepath.FromSlash(f.path)) }
+func (f file) Path() string                 { return f.path }
+func (f file) Lstat() (os.FileInfo, error)  { return os.Lstat(f.name()) }
+func (f file) Open() (io.ReadCloser, error) { return os.Open(f.name()) }
 
 // forget removes a module from the go command's cache, where folders are
 // read-only.
