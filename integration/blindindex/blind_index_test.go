@@ -310,7 +310,7 @@ func TestIndexRotation(t *testing.T) {
 		}
 		env.DB.SetMaxOpenConns(20)
 		account := env.Account(t, "u1")
-		const stable, writers, mine = 500, 4, 5
+		const stable, writers, mine = 200, 4, 5
 		builders := make([]*ent.UserCredentialCreate, 0, stable)
 		for i := range stable {
 			builders = append(builders, env.Client.UserCredential.Create().SetUserAccountID(account.ID).SetUserID("u1").

@@ -127,6 +127,9 @@ func (p *plain) finish(t *testing.T, acknowledged map[uuid.UUID]testdb.Pair) {
 	p.check(t, testdb.Opened(t, p.Ring, p.Tokens(t)), acknowledged)
 }
 
+// besideRuns is how often a test rewrites all rows at least beside writers.
+const besideRuns = 3
+
 // Rows that others change at the same time, by plaintext and by tokens, are
 // encrypted without losing a write.
 func TestEncryptBesideWriters(t *testing.T) {

@@ -26,9 +26,9 @@ import (
 func TestKeyringSwappedUnderLoad(t *testing.T) {
 	t.Parallel()
 	const (
-		workers   = 12
+		workers   = 8
 		rows      = 30
-		rotations = 4
+		rotations = 2
 	)
 	testdb.ForEachDriver(t, func(t *testing.T, env *testdb.Env) {
 		service := startReloading(t, env)

@@ -206,7 +206,7 @@ func emptyDatabase(t *testing.T, own *pgserver.Server) string {
 func TestMigrateDatabasesAtOnce(t *testing.T) {
 	t.Parallel()
 	own := ownServer(t)
-	for range 3 {
+	for range 2 {
 		var urls []string
 		for range 4 {
 			urls = append(urls, emptyDatabase(t, own))

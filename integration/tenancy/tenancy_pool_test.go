@@ -20,7 +20,7 @@ import (
 
 const (
 	manyClients = 32
-	manyRounds  = 12
+	manyRounds  = 4
 )
 
 // mixUsers has many goroutines run statements of all kinds for many users, each

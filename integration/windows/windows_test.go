@@ -19,7 +19,7 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// envRows is the number of rows, 3,000 without.
+// envRows is the number of rows, 2,000 without.
 const envRows = "CREDENT_TEST_WINDOW_ROWS"
 
 // share says how many secrets of a column are stored in a way.
@@ -103,7 +103,7 @@ func set(encryption, binding, tenantKeys states.State) states.Set {
 // duplicate of a unique value is let in.
 func TestWindows(t *testing.T) {
 	t.Parallel()
-	size := 3000
+	size := 2000
 	if text := os.Getenv(envRows); text != "" {
 		var err error
 		if size, err = strconv.Atoi(text); err != nil || size < 500 {
@@ -136,7 +136,7 @@ func TestWindows(t *testing.T) {
 			now.operations-before.operations, now.lookups-before.lookups, now.refused-before.refused,
 			now.races-before.races, found.unreadable, found.lost, time.Since(start).Seconds())
 		table.WriteString(line)
-		if size > 3000 {
+		if size > 2000 {
 			t.Log(line) // it takes long
 		}
 		if i > 0 && (now.refused == before.refused || now.races == before.races ||
