@@ -90,21 +90,24 @@ func filesOf(t *testing.T, dir string) (files []zip.File) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range checked.Valid {
-		if !strings.HasPrefix(path, "bin/") {
-			files = append(files, file{dir, path})
+	for _, name := range checked.Valid {
+		path, err := filepath.Rel(dir, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if path = filepath.ToSlash(path); !strings.HasPrefix(path, "bin/") {
+			files = append(files, file{name, path})
 		}
 	}
 	return files
 }
 
-// file is a file of a module, by its path in the module's folder.
-type file struct{ dir, path string }
+// file is a file, and its path in the module.
+type file struct{ name, path string }
 
-func (f file) name() string                 { return filepath.Join(f.dir, filepath.FromSlash(f.path)) }
 func (f file) Path() string                 { return f.path }
-func (f file) Lstat() (os.FileInfo, error)  { return os.Lstat(f.name()) }
-func (f file) Open() (io.ReadCloser, error) { return os.Open(f.name()) }
+func (f file) Lstat() (os.FileInfo, error)  { return os.Lstat(f.name) }
+func (f file) Open() (io.ReadCloser, error) { return os.Open(f.name) }
 
 // forget removes a module from the go command's cache, where folders are
 // read-only.
