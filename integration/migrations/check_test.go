@@ -269,11 +269,11 @@ var drifts = []struct {
 
 func TestCheckFindsDrift(t *testing.T) {
 	t.Parallel()
+	checkClean(t, testdb.New(t)) // all are copies of one database
 	for _, test := range drifts {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			env := testdb.New(t)
-			checkClean(t, env)
 			env.Exec(t, "SET allow_system_table_mods = on")
 			env.Exec(t, test.sql)
 			report, err := testopt.Check(t.Context(), env.DB)
