@@ -135,7 +135,7 @@ lint: linter ## check style, words and their width, and that go.mod is tidy
 	$(GO) mod tidy -diff
 	$(call each,$(MODULES)) $(GO) -C {} mod tidy -diff
 	rm -f $(WORKSPACE) && GOWORK=$(WORKSPACE) $(GO) work init . $(LINTED)
-	GOWORK=$(WORKSPACE) GOMEMLIMIT=2GiB $(LINTER) run ./... $(LINTED:%=./%/...)
+	GOWORK=$(WORKSPACE) GOMEMLIMIT=3GiB $(LINTER) run ./... $(LINTED:%=./%/...)
 	$(call each,$(filter-out $(LINTED),$(MODULES))) $(GO) -C {} vet ./...
 	$(GO) run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 -shellcheck= -pyflakes=
 

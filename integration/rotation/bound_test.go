@@ -23,7 +23,8 @@ import (
 func TestRotateBinds(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
-		r := newRotation(t, env, 800)
+		const rows = 300
+		r := newRotation(t, env, rows)
 		plain := env.OnPool(testopt.WithKeyring(r.after), testopt.WithBinding(credent.Accept))
 		binding := env.OnPool(testopt.WithKeyring(r.after), testopt.WithBinding(credent.Write))
 		strict := env.OnPool(testopt.WithKeyring(r.after), testopt.WithBinding(credent.Require))
@@ -37,12 +38,12 @@ func TestRotateBinds(t *testing.T) {
 				t.Fatalf("%v: %+v", err, report)
 			}
 		}
-		run(binding, rotate.Config{States: testdb.InState(states.Binding, credent.Write), Batch: 50})
-		if _, bound, unbound := env.AtPlace(t); bound != 1600 || unbound != 0 {
+		run(binding, rotate.Config{States: testdb.InState(states.Binding, credent.Write), Batch: 20})
+		if _, bound, unbound := env.AtPlace(t); bound != 2*rows || unbound != 0 {
 			t.Errorf("%d are bound, %d are not", bound, unbound)
 		}
 		counts := testdb.Must(rotate.Verify(t.Context(), env.DB, r.after))
-		if counts[0].Bound != 800 || counts[1].Bound != 800 || counts.Err() != nil ||
+		if counts[0].Bound != rows || counts[1].Bound != rows || counts.Err() != nil ||
 			counts.Under(testdb.InState(states.Binding, credent.Require)...).Err() != nil {
 			t.Errorf("%+v", counts)
 		}
@@ -54,16 +55,16 @@ func TestRotateBinds(t *testing.T) {
 		third := keyring.GenerateKey()
 		ring := testdb.Must(keyring.New(third, r.newKey))
 		if report, err := rotate.Run(t.Context(), env.DB, ring, rotate.Config{}); err != nil ||
-			report.Rewritten() != 800 {
+			report.Rewritten() != rows {
 			t.Fatalf("%+v, %v", report, err)
 		}
 		testdb.Must(r.after.ReplaceRemovingPrimary(ring))
-		if _, bound, unbound := env.AtPlace(t); bound != 1600 || unbound != 0 {
+		if _, bound, unbound := env.AtPlace(t); bound != 2*rows || unbound != 0 {
 			t.Errorf("after another key: %d are bound, %d are not", bound, unbound)
 		}
 
-		run(plain, rotate.Config{States: testdb.InState(states.Binding, credent.Accept), Batch: 50})
-		if _, bound, unbound := env.AtPlace(t); bound != 0 || unbound != 1600 {
+		run(plain, rotate.Config{States: testdb.InState(states.Binding, credent.Accept), Batch: 20})
+		if _, bound, unbound := env.AtPlace(t); bound != 0 || unbound != 2*rows {
 			t.Errorf("back: %d are bound, %d are not", bound, unbound)
 		}
 		if err := testdb.Must(rotate.Verify(t.Context(), env.DB, r.after)).

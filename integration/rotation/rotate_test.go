@@ -187,8 +187,10 @@ func TestRotateQuarantines(t *testing.T) {
 
 // writers change secrets until stop, through clients that have both keys with
 // the old one as primary, and return the newest value that each row was
-// acknowledged to have.
-func (r *rotation) writers(t *testing.T, n int) (stop func() map[uuid.UUID]string, written *atomic.Int64) {
+// acknowledged to have. Between two writes each calls pause.
+func (r *rotation) writers(
+	t *testing.T, n int, pause func(),
+) (stop func() map[uuid.UUID]string, written *atomic.Int64) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	written = new(atomic.Int64)
@@ -203,6 +205,7 @@ func (r *rotation) writers(t *testing.T, n int) (stop func() map[uuid.UUID]strin
 		acknowledged[w] = make(map[uuid.UUID]string)
 		wg.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
+				pause()
 				// Each row has one writer, so that the last acknowledged value
 				// is known.
 				id := r.ids[(i*n+w)%len(r.ids)]
@@ -280,7 +283,7 @@ func TestRotateBesideWriters(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDriver(t, func(t *testing.T, env *testdb.Env) {
 		r := newRotation(t, env, 400)
-		stop, written := r.writers(t, 4)
+		stop, written := r.writers(t, 4, func() {})
 		for runs := 0; runs == 0 || written.Load() < 500; runs++ {
 			_, err := rotate.Run(t.Context(), env.DB, r.after, rotate.Config{Batch: 50, Workers: 4})
 			if err != nil && !errors.Is(err, rotate.ErrNotDone) {
@@ -381,7 +384,7 @@ func TestRotateKilled(t *testing.T) {
 	t.Parallel()
 	env := testdb.New(t)
 	r := newRotation(t, env, 1000)
-	stop, _ := r.writers(t, 4)
+	stop, _ := r.writers(t, 4, testdb.Pace)
 	killTenTimes(t, env.URL, "rotate", r.newKey, r.oldKey)
 	r.finish(t, stop())
 }
@@ -448,7 +451,7 @@ func rewriteUntilKilled(t *testing.T, url string) {
 func TestRotateBesideBulkUpdates(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDriver(t, func(t *testing.T, env *testdb.Env) {
-		r := newRotation(t, env, 1200)
+		r := newRotation(t, env, 600)
 		env.Exec(t, "ALTER DATABASE "+databaseName(t, env)+" SET deadlock_timeout = '10ms'")
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
@@ -458,12 +461,12 @@ func TestRotateBesideBulkUpdates(t *testing.T) {
 				for ctx.Err() == nil {
 					// Fails by a deadlock now and then, too.
 					_, _ = db.ExecContext(ctx, "UPDATE user_credentials SET updated_at = updated_at "+
-						"WHERE id IN (SELECT id FROM user_credentials ORDER BY random() LIMIT 400)")
+						"WHERE id IN (SELECT id FROM user_credentials ORDER BY random() LIMIT 200)")
 				}
 			})
 		}
 		for range 3 {
-			if _, err := rotate.Run(t.Context(), env.DB, r.after, rotate.Config{Batch: 200, Workers: 2}); err != nil &&
+			if _, err := rotate.Run(t.Context(), env.DB, r.after, rotate.Config{Batch: 100, Workers: 2}); err != nil &&
 				!errors.Is(err, rotate.ErrNotDone) {
 				t.Error(err)
 			}
