@@ -15,6 +15,7 @@ import (
 	"github.com/credent-go/credent/encrypted"
 	"github.com/credent-go/credent/integration/sequence/ent"
 	"github.com/credent-go/credent/integration/sequence/ent/card"
+	"github.com/credent-go/credent/internal/testdb"
 )
 
 const (
@@ -77,10 +78,14 @@ func (r *writer) lastError() error {
 	return nil
 }
 
-// work runs operations until the context ends. The last is not cut short.
+// work runs operations until the context ends. The last is not cut short. The
+// short form of the suite leaves time to other tests.
 func (r *writer) work(ctx context.Context) {
 	r.last = time.Time{}
 	for ctx.Err() == nil {
+		if !r.w.full {
+			testdb.Pace()
+		}
 		if err := r.step(); err != nil {
 			r.lastErr.Store(&err)
 			select {
