@@ -101,7 +101,10 @@ func TestDocsLinks(t *testing.T) {
 func TestDocsIndex(t *testing.T) {
 	t.Parallel()
 	pages := documents(t)
-	index := map[string][]string{"docs/": links(pages["docs/README.md"]), "docs/adr/": links(pages["docs/adr/README.md"])}
+	index := make(map[string][]string)
+	for _, dir := range []string{"docs/", "docs/adr/"} {
+		index[dir] = links(pages[dir+"README.md"])
+	}
 	for path := range pages {
 		dir, name := filepath.Split(path)
 		if named, ok := index[dir]; ok && name != "README.md" && !slices.Contains(named, name) {
