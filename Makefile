@@ -41,12 +41,13 @@ TESTED     := $(sort $(dir $(shell find integration -name '*_test.go')))
 FOLDERS    := $(FIRST) $(filter-out $(FIRST) $(PROGRAMS:%=%/),$(TESTED))
 
 # What make test runs once the generated code is known to be right, one at a time more than there are cores: some wait for
-# servers while others compute. Codegen and modules write into the checkout what race, lint and programs mustn't read.
-STAGES     := race lint sequential programs size fuzz codegen modules
+# servers while others compute. Codegen and modules write into the checkout what the stages before them mustn't read.
+STAGES     := race-beside lint sequential programs race-integration size fuzz codegen modules
 CORES      := $(shell getconf _NPROCESSORS_ONLN)
 BY_STAGE   := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 ifneq (,$(filter stages,$(MAKECMDGOALS)))
-codegen modules: race lint programs
+race-integration: race-beside
+codegen modules: race-beside lint programs
 endif
 
 # What tests need and nothing else does: no symbols for debuggers, SQLite in C compiled in a sixth of the time, and
@@ -85,7 +86,7 @@ check: ## the checks of a minute, before a commit: style, the packages' own test
 	$(GO) run ./internal/words
 	@$(MAKE) --no-print-directory linter
 	$(LINTER) run ./...
-	$(GO) test -short $(shell printf '%s\n' $(BESIDE) | grep -vE '$(SERVERS)') ./internal/cli
+	$(GO) test -short ./internal/cli $(shell printf '%s\n' $(BESIDE) | grep -vE '$(SERVERS)')
 	$(GO) test -run '$(SMOKE)' ./integration/paths ./integration/store
 
 .PHONY: test
@@ -208,8 +209,14 @@ kms-test: ## test wrapped keyrings on a real Vault, built from the module proxy:
 	CREDENT_TEST_VAULT_SERVER=$(CURDIR)/bin/vaultserver $(GO) -C kms test -count=1 -run 'Vault' -v .
 
 .PHONY: race
-race: ## run the tests beside the code, and all that start goroutines, under the race detector
+race: race-beside race-integration ## run the tests beside the code, and all that start goroutines, under the race detector
+
+.PHONY: race-beside
+race-beside:
 	CGO_ENABLED=1 $(GO) test $(RACEFLAGS) $(BESIDE)
+
+.PHONY: race-integration
+race-integration:
 	CGO_ENABLED=1 $(GO) test $(RACEFLAGS) -run "$$($(CONCURRENT))" $$($(subst -also,-packages -also,$(CONCURRENT)))
 
 .PHONY: fuzz
