@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -102,6 +103,9 @@ func Follow(
 			f.After = s.Position
 			return each(s)
 		}); err != nil {
+			if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+				return context.Cause(ctx)
+			}
 			return err
 		}
 		select {

@@ -385,6 +385,13 @@ func TestFollow(t *testing.T) {
 		if !errors.Is(err, context.Canceled) || !slices.Equal(rows, []string{"1", "2", "3", "4", "5"}) {
 			t.Errorf("got %q, %v", rows, err)
 		}
+		// The context may also end while entries are read.
+		reason := errors.New("enough")
+		ended, end := context.WithCancelCause(t.Context())
+		end(reason)
+		if err := audit.Follow(ended, db.DB, db.dialect, filter, time.Hour, nil); !errors.Is(err, reason) {
+			t.Errorf("once the context has ended: %v", err)
+		}
 	})
 }
 
