@@ -41,7 +41,8 @@ TESTED     := $(sort $(dir $(shell find integration -name '*_test.go')))
 FOLDERS    := $(FIRST) $(filter-out $(FIRST) $(PROGRAMS:%=%/),$(TESTED))
 
 # What make test runs once the generated code is known to be right, one at a time more than there are cores: some wait for
-# servers while others compute. Codegen and modules write into the checkout what the stages before them mustn't read.
+# servers while others compute. Codegen and modules write into the checkout what the stages before them mustn't read, and
+# race-integration needs packages that race-beside has compiled.
 STAGES     := race-beside lint sequential programs race-integration size fuzz codegen modules
 CORES      := $(shell getconf _NPROCESSORS_ONLN)
 BY_STAGE   := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
@@ -81,10 +82,9 @@ build-kms: ## build bin/credent-kms
 	@$(GO) -C kms build -buildvcs=$(BUILDVCS) -o ../bin/credent-kms ./cmd/credent-kms
 
 .PHONY: check
-check: ## the checks of a minute, before a commit: style, the packages' own tests, SQLite, and a look at Postgres
+check: linter ## the checks of a minute, before a commit: style, the packages' own tests, SQLite, and a look at Postgres
 	$(GO) vet ./...
 	$(GO) run ./internal/words
-	@$(MAKE) --no-print-directory linter
 	$(LINTER) run ./...
 	$(GO) test -short ./internal/cli $(shell printf '%s\n' $(BESIDE) | grep -vE '$(SERVERS)')
 	$(GO) test -run '$(SMOKE)' ./integration/paths ./integration/store

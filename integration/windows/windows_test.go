@@ -19,8 +19,11 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// envRows is the number of rows, 2,000 without.
-const envRows = "CREDENT_TEST_WINDOW_ROWS"
+// envRows is the number of rows, fewRows without.
+const (
+	envRows = "CREDENT_TEST_WINDOW_ROWS"
+	fewRows = 2000
+)
 
 // share says how many secrets of a column are stored in a way.
 type share int
@@ -103,7 +106,7 @@ func set(encryption, binding, tenantKeys states.State) states.Set {
 // duplicate of a unique value is let in.
 func TestWindows(t *testing.T) {
 	t.Parallel()
-	size := 2000
+	size := fewRows
 	if text := os.Getenv(envRows); text != "" {
 		var err error
 		if size, err = strconv.Atoi(text); err != nil || size < 500 {
@@ -136,7 +139,7 @@ func TestWindows(t *testing.T) {
 			now.operations-before.operations, now.lookups-before.lookups, now.refused-before.refused,
 			now.races-before.races, found.unreadable, found.lost, time.Since(start).Seconds())
 		table.WriteString(line)
-		if size > 2000 {
+		if size > fewRows {
 			t.Log(line) // it takes long
 		}
 		if i > 0 && (now.refused == before.refused || now.races == before.races ||
