@@ -10,6 +10,7 @@ import (
 	"entgo.io/ent/dialect/sql/sqlgraph"
 	"entgo.io/ent/schema/field"
 
+	"github.com/credent-go/credent/internal/entcrypt/entspec"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 )
 
@@ -72,6 +73,29 @@ func Carry(client string, spec *sqlgraph.CreateSpec) {
 	if plain != nil {
 		n.Stored = plain.Value
 		plain.Value = n
+		return
+	}
+	carryByEdge(n, spec)
+}
+
+// carryByEdge makes a row's foreign key carry it, for a row without a field
+// that can.
+func carryByEdge(n *New, spec *sqlgraph.CreateSpec) {
+	for i, e := range spec.Edges {
+		if !entspec.IsOwn(e) || len(e.Target.Nodes) != 1 {
+			continue
+		}
+		own := *e
+		n.Stored = e.Target.Nodes[0]
+		own.Target = &sqlgraph.EdgeTarget{Nodes: []driver.Value{n}, IDSpec: e.Target.IDSpec}
+		spec.Edges[i] = &own
+		if e.Bidi { // ent stores it in the other row too, by an UPDATE
+			own.Bidi, own.Inverse = false, true
+			other := *e
+			other.Bidi = false
+			spec.Edges = append(spec.Edges, &other)
+		}
+		return
 	}
 }
 
@@ -110,53 +134,29 @@ func tenantOf(client, table string) string {
 
 // valueOf returns the text of a column that a spec sets, or "".
 func valueOf(name string, fields []*sqlgraph.FieldSpec, edges []*sqlgraph.EdgeSpec) string {
-	for _, f := range fields {
-		if f.Column == name {
-			if g, ok := f.Value.(*column.Guard); ok {
-				return Text(g.Stored)
-			}
-			return Text(f.Value)
-		}
+	value := entspec.Assigned(name, fields, edges)
+	if value == nil {
+		return ""
 	}
-	for _, e := range edges {
-		if isOwn(e) && len(e.Target.Nodes) == 1 && slices.Contains(e.Columns, name) {
-			if g, ok := e.Target.Nodes[0].(*column.Guard); ok {
-				return Text(g.Stored)
-			}
-			return Text(e.Target.Nodes[0])
-		}
+	if guard, ok := (*value).(*column.Guard); ok {
+		return Text(guard.Stored)
 	}
-	return ""
-}
-
-// isOwn reports whether an edge's foreign key is in the row itself.
-func isOwn(e *sqlgraph.EdgeSpec) bool {
-	return e.Rel == sqlgraph.M2O || e.Rel == sqlgraph.O2O && (e.Inverse || e.Bidi)
+	return Text(*value)
 }
 
 // names returns the columns that a spec sets, without digests'.
 func names(client, table string, fields []*sqlgraph.FieldSpec, edges []*sqlgraph.EdgeSpec) string {
 	indexes := column.InTable(client, table)
-	list := make([]string, 0, len(fields)+len(edges))
-	for _, f := range fields {
-		if !slices.ContainsFunc(indexes, func(c column.Column) bool { return c.Index == f.Column }) {
-			list = append(list, f.Column)
-		}
-	}
-	for _, e := range edges {
-		if isOwn(e) {
-			list = append(list, e.Columns...)
-		}
-	}
-	slices.Sort(list)
-	return strings.Join(slices.Compact(list), ",")
+	return strings.Join(slices.DeleteFunc(entspec.Columns(fields, edges), func(name string) bool {
+		return slices.ContainsFunc(indexes, func(c column.Column) bool { return c.Index == name })
+	}), ",")
 }
 
 // adopted returns the rows of other tables with secrets that edges give to
 // another row, or take away.
 func adopted(client string, edges []*sqlgraph.EdgeSpec) (rows []Row) {
 	for _, e := range edges {
-		if isOwn(e) || e.Rel == sqlgraph.M2M || len(column.InTable(client, e.Table)) == 0 {
+		if entspec.IsOwn(e) && !e.Bidi || e.Rel == sqlgraph.M2M || len(column.InTable(client, e.Table)) == 0 {
 			continue
 		}
 		for _, id := range e.Target.Nodes {

@@ -23,6 +23,7 @@ import (
 	"entgo.io/ent/schema/field"
 
 	"github.com/credent-go/credent/internal/entcrypt/condition"
+	"github.com/credent-go/credent/internal/entcrypt/entspec"
 	"github.com/credent-go/credent/internal/entcrypt/record"
 	"github.com/credent-go/credent/internal/fieldcrypt"
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
@@ -116,7 +117,7 @@ func complete(columns []column.Column, fields []*sqlgraph.FieldSpec, at column.P
 	at.Known = true
 	for i := range columns {
 		c := &columns[i]
-		f := find(fields, c.Name)
+		f := entspec.Field(fields, c.Name)
 		if f == nil {
 			continue
 		}
@@ -127,7 +128,7 @@ func complete(columns []column.Column, fields []*sqlgraph.FieldSpec, at column.P
 		if c.Index == "" {
 			continue
 		}
-		digest := find(fields, c.Index)
+		digest := entspec.Field(fields, c.Index)
 		if digest == nil {
 			digest = &sqlgraph.FieldSpec{Column: c.Index, Type: field.TypeBytes}
 			fields = append(fields, digest)
@@ -137,15 +138,6 @@ func complete(columns []column.Column, fields []*sqlgraph.FieldSpec, at column.P
 		}
 	}
 	return fields
-}
-
-func find(fields []*sqlgraph.FieldSpec, name string) *sqlgraph.FieldSpec {
-	for _, f := range fields {
-		if f.Column == name {
-			return f
-		}
-	}
-	return nil
 }
 
 // tenanted returns the columns that have a tenant, which is the same for all
@@ -161,7 +153,7 @@ func ownerOf(columns []column.Column, spec *sqlgraph.CreateSpec) (of seal.Owner)
 		if name == "" {
 			continue
 		}
-		value := assigned(name, spec.Fields, spec.Edges)
+		value := entspec.Assigned(name, spec.Fields, spec.Edges)
 		if value == nil && spec.ID != nil && spec.ID.Column == name {
 			value = &spec.ID.Value
 		}
@@ -171,21 +163,6 @@ func ownerOf(columns []column.Column, spec *sqlgraph.CreateSpec) (of seal.Owner)
 		return of
 	}
 	return of
-}
-
-// assigned returns where a spec has the value of a column, set as a field or
-// as the foreign key of an edge; nil if it doesn't.
-func assigned(name string, fields []*sqlgraph.FieldSpec, edges []*sqlgraph.EdgeSpec) *driver.Value {
-	if f := find(fields, name); f != nil {
-		return &f.Value
-	}
-	for _, e := range edges {
-		own := e.Rel == sqlgraph.M2O || e.Rel == sqlgraph.O2O && (e.Inverse || e.Bidi)
-		if own && len(e.Columns) == 1 && e.Columns[0] == name && len(e.Target.Nodes) == 1 {
-			return &e.Target.Nodes[0]
-		}
-	}
-	return nil
 }
 
 // TenantText returns the text by which a tenant is bound, and whether there is

@@ -11,6 +11,7 @@ import (
 	"entgo.io/ent/dialect/sql/sqlgraph"
 	"entgo.io/ent/schema/field"
 
+	"github.com/credent-go/credent/internal/entcrypt/entspec"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 )
@@ -56,13 +57,13 @@ type updating struct {
 	ids     []any // of the rows, at most two; nil if they aren't known
 }
 
-func (u *updating) sets(name string) bool   { return find(u.spec.Fields.Set, name) != nil }
-func (u *updating) clears(name string) bool { return find(u.spec.Fields.Clear, name) != nil }
+func (u *updating) sets(name string) bool   { return entspec.Field(u.spec.Fields.Set, name) != nil }
+func (u *updating) clears(name string) bool { return entspec.Field(u.spec.Fields.Clear, name) != nil }
 
 // secret returns a column that the update sets to a secret, or nil.
 func (u *updating) secret() *column.Column {
 	for i := range u.columns {
-		if f := find(u.spec.Fields.Set, u.columns[i].Name); f != nil {
+		if f := entspec.Field(u.spec.Fields.Set, u.columns[i].Name); f != nil {
 			if _, ok := f.Value.(*column.Arg); ok {
 				return &u.columns[i]
 			}
@@ -104,8 +105,8 @@ func (u *updating) guardTenant(id any) (to seal.Owner, moved bool) {
 	c := scoped[0]
 	kept := slices.DeleteFunc(slices.Clone(scoped),
 		func(c column.Column) bool { return u.sets(c.Name) || u.clears(c.Name) })
-	tenant := assigned(c.Tenant, u.spec.Fields.Set, u.spec.Edges.Add)
-	via := assigned(c.Via, u.spec.Fields.Set, u.spec.Edges.Add)
+	tenant := entspec.Assigned(c.Tenant, u.spec.Fields.Set, u.spec.Edges.Add)
+	via := entspec.Assigned(c.Via, u.spec.Fields.Set, u.spec.Edges.Add)
 	if tenant != nil {
 		to.Tenant, to.Known = TenantText(*tenant)
 		moved = true
@@ -139,8 +140,7 @@ func (u *updating) guardTenant(id any) (to seal.Owner, moved bool) {
 // field or as the foreign key of an edge.
 func (u *updating) emptiesTenant(name string) bool {
 	return u.clears(name) || slices.ContainsFunc(u.spec.Edges.Clear, func(e *sqlgraph.EdgeSpec) bool {
-		own := e.Rel == sqlgraph.M2O || e.Rel == sqlgraph.O2O && (e.Inverse || e.Bidi)
-		return own && slices.Equal(e.Columns, []string{name})
+		return entspec.IsOwn(e) && slices.Equal(e.Columns, []string{name})
 	})
 }
 
@@ -207,7 +207,7 @@ func (u *updating) guardSource(sourced []column.Column) {
 	}
 	c := sourced[0]
 	refuse := errMovesSource(c)
-	if value := assigned(c.SourceTenant, u.spec.Fields.Set, u.spec.Edges.Add); value != nil {
+	if value := entspec.Assigned(c.SourceTenant, u.spec.Fields.Set, u.spec.Edges.Add); value != nil {
 		*value = &column.Guard{Columns: sourced, Stored: *value, Refuse: refuse, Moving: true}
 		return
 	}
@@ -261,7 +261,7 @@ func (u *updating) checkModifiers(b *entsql.UpdateBuilder) {
 	if scoped := tenanted(u.columns); len(scoped) > 0 {
 		for _, name := range []string{scoped[0].Tenant, scoped[0].Via} {
 			if name == "" || !slices.Contains(names, name) ||
-				assigned(name, u.spec.Fields.Set, u.spec.Edges.Add) != nil {
+				entspec.Assigned(name, u.spec.Fields.Set, u.spec.Edges.Add) != nil {
 				continue
 			}
 			carry(b, &column.Guard{Columns: scoped, Refuse: scoped[0].Wrap("encrypt",

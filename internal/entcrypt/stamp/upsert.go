@@ -9,6 +9,7 @@ import (
 	entsql "entgo.io/ent/dialect/sql"
 	"entgo.io/ent/dialect/sql/sqlgraph"
 
+	"github.com/credent-go/credent/internal/entcrypt/entspec"
 	"github.com/credent-go/credent/internal/entcrypt/unique"
 	"github.com/credent-go/credent/internal/fieldcrypt"
 	"github.com/credent-go/credent/internal/fieldcrypt/blindindex"
@@ -39,7 +40,7 @@ func upsert(client string, opts []entsql.ConflictOption, specs []*sqlgraph.Creat
 	} else if len(sourced) > 0 {
 		name, u.guard = sourced[0].SourceTenant, &column.Guard{Columns: sourced}
 	}
-	if value := assigned(name, specs[0].Fields, specs[0].Edges); value != nil && u.guard != nil {
+	if value := entspec.Assigned(name, specs[0].Fields, specs[0].Edges); value != nil && u.guard != nil {
 		u.guard.Stored = *value
 		*value = u.guard
 	}
@@ -148,7 +149,7 @@ func (u *upserting) checkMove(set *entsql.UpdateSet, c column.Column) {
 			continue
 		}
 		for _, spec := range u.specs {
-			if f := find(spec.Fields, c.Index); f != nil {
+			if f := entspec.Field(spec.Fields, c.Index); f != nil {
 				if d, ok := f.Value.(*column.Digest); ok {
 					d.Alone = fmt.Errorf("%w: an upsert that sets %s must set the secret too, as UpdateNewValues "+
 						"does, while there are several keys", blindindex.ErrBlindIndex, name)
