@@ -58,6 +58,7 @@ func (e Extension) Hooks() []gen.Hook {
 				return err
 			}
 			if err := errors.Join(dropFilters(g, fields), dropSetters(g, fields), completeMixins(g),
+				completeThrough(g, fields),
 				dropScanners(g, fields),
 				checkStamped(g, fields), retypeInputs(g, fields), writeFiles(g, fields)); err != nil {
 				return err
