@@ -49,7 +49,9 @@ func (e Extension) Options() []entc.Option {
 func (e Extension) Hooks() []gen.Hook {
 	return []gen.Hook{func(next gen.Generator) gen.Generator {
 		return gen.GenerateFunc(func(g *gen.Graph) error {
-			_ = os.Unsetenv(encrypted.ExtensionEnv) // the schema is loaded; the next may be loaded alone
+			if !isRestoring() {
+				_ = os.Unsetenv(encrypted.ExtensionEnv) // the schema is loaded; the next may be loaded alone
+			}
 			fields, err := prepare(g)
 			if err != nil {
 				return err
@@ -69,6 +71,22 @@ func (e Extension) Hooks() []gen.Hook {
 			return writePicture(e.Picture, draw(g))
 		})
 	}}
+}
+
+// isRestoring reports whether ent generates from the snapshot of an earlier
+// schema, since the present one imports generated code that doesn't compile, as
+// after a merge. ent loads the schema when that is done.
+func isRestoring() bool {
+	callers := make([]uintptr, 64)
+	frames := runtime.CallersFrames(callers[:runtime.Callers(2, callers)])
+	for more := true; more; {
+		var frame runtime.Frame
+		frame, more = frames.Next()
+		if strings.HasSuffix(frame.Function, ".(*Snapshot).Restore") {
+			return true
+		}
+	}
+	return false
 }
 
 // generateOneByOne has ent write one file at a time. It completes the imports
