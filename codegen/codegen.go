@@ -152,6 +152,10 @@ func prepare(g *gen.Graph) (fields []encryptedField, err error) {
 		}
 		faults = append(faults, joinIndexes(node, fields[first:])...)
 	}
+	if g.Storage != nil && g.Storage.Name != "sql" && len(fields) > 0 {
+		faults = append(faults, fmt.Errorf("encrypted fields need ent's storage sql, on Postgres or SQLite, and not %s",
+			g.Storage.Name))
+	}
 	faults = append(faults, checkTenants(fields)...)
 	faults = append(faults, findNames(fields)...)
 	faults = append(faults, checkRetyped(g, fields)...)

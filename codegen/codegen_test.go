@@ -299,7 +299,13 @@ func testFiles(t *testing.T, graph *gen.Graph) {
 		}
 	}
 
-	graph.Nodes = nil
+	storage := graph.Storage
+	graph.Storage = &gen.Storage{Name: "gremlin"}
+	err := codegen.Extension{}.Hooks()[0](gen.GenerateFunc(func(*gen.Graph) error { return nil })).Generate(graph)
+	if err == nil || !strings.Contains(err.Error(), "encrypted fields need ent's storage sql") {
+		t.Errorf("another storage: got %v", err)
+	}
+	graph.Storage, graph.Nodes = storage, nil
 	for _, hook := range (codegen.Extension{}).Hooks() {
 		if err := hook(gen.GenerateFunc(func(*gen.Graph) error { return nil })).Generate(graph); err != nil {
 			t.Fatal(err)
