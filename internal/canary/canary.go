@@ -34,7 +34,8 @@ var (
 	ErrNotChecked = errors.New("not checked")
 
 	// ErrNoTable means that the database has no table for canaries.
-	ErrNoTable = errors.New("the database has no table " + Table)
+	ErrNoTable = errors.New("the database has no table " + Table + ": add its statements, which " +
+		"encrypted.CanaryTable returns, to your migrations")
 )
 
 // known is the text of every canary.
