@@ -24,7 +24,7 @@ func raw(text string) []byte {
 	return data
 }
 
-// utf16Text encodes a text as Windows does.
+// utf16Text encodes a text in UTF-16, as Windows does.
 func utf16Text(text string, order string, mark bool) string {
 	var b strings.Builder
 	units := utf16.Encode([]rune(text))
@@ -145,7 +145,7 @@ func TestCause(t *testing.T) {
 			t.Parallel()
 			got := keytext.Cause(test.text)
 			if !strings.Contains(got, test.want) || !strings.HasPrefix(got, "it") || strings.Contains(got, "\n") {
-				t.Errorf("got %q, want %q in it", got, test.want)
+				t.Errorf("got %q, want a text with %q", got, test.want)
 			}
 			if hasPart(got, key) || hasPart(got, other) || hasPart(got, std) {
 				t.Errorf("the cause quotes the key: %q", got)
@@ -170,13 +170,13 @@ func TestPathCause(t *testing.T) {
 		"/run/secrets/A/encryption": "",
 	} {
 		if got := keytext.PathCause(text); want == "" && got != "" || !strings.Contains(got, want) {
-			t.Errorf("%q: got %q, want %q in it", text, got, want)
+			t.Errorf("%q: got %q, want a text with %q", text, got, want)
 		}
 	}
 }
 
-// FuzzCause wraps a key into any text, cuts it there, and looks for parts of
-// it in the cause.
+// FuzzCause puts a key into any text, cuts it there, and looks for parts of it
+// in the cause.
 func FuzzCause(f *testing.F) {
 	for _, seed := range []struct{ before, after string }{
 		{"", ""},
