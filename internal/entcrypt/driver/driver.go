@@ -300,7 +300,7 @@ func (c conn) ExecContext(ctx context.Context, query string, args ...any) (sql.R
 	if !s.Nothing {
 		if result, err = next.ExecContext(ctx, query, s.Args...); err != nil {
 			if c, again := c.again(s, args, err); again {
-				_ = on.rollback(nil) // likewise
+				_ = on.rollback(nil) // as in Exec
 				return c.ExecContext(ctx, query, args...)
 			}
 			return nil, on.rollback(err)
@@ -327,7 +327,7 @@ func (c conn) QueryContext(ctx context.Context, query string, args ...any) (*sql
 	rows, err := next.QueryContext(ctx, query, s.Args...)
 	if err != nil {
 		if c, again := c.again(s, args, err); again {
-			_ = on.rollback(nil) // likewise
+			_ = on.rollback(nil) // as in Exec
 			return c.QueryContext(ctx, query, args...)
 		}
 		return nil, on.rollback(err)

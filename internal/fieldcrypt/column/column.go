@@ -294,8 +294,8 @@ func InTable(client, table string) []Column {
 	return nil
 }
 
-// SourcedFrom returns the encrypted columns whose tenant the database copies
-// from a table. Don't change the slice.
+// SourcedFrom returns the encrypted columns that get their tenant from a table.
+// Don't change the slice.
 func SourcedFrom(client, table string) []Column {
 	if sources := registry.sources.Load(); sources != nil {
 		return (*sources)[[2]string{client, table}]

@@ -85,7 +85,7 @@ func TestFittedKey(t *testing.T) {
 // plainMode hides methods that aren't in the interface.
 type plainMode struct{ cipher.BlockMode }
 
-// TestModesWithoutSetIV covers libraries whose CBC modes lack SetIV.
+// TestModesWithoutSetIV covers libraries with CBC modes that lack SetIV.
 func TestModesWithoutSetIV(t *testing.T) {
 	t.Parallel()
 	fast := newTestKey(t)
