@@ -49,8 +49,8 @@ func (s *Secret) UnmarshalJSON(data []byte) error {
 }
 
 // IsExactJSON reports whether encoding/json reads the texts in data unchanged.
-// It replaces invalid UTF-8 and unpaired surrogates, and so would store a
-// different secret.
+// It replaces invalid UTF-8 and unpaired surrogates, and a different secret
+// would be stored.
 func IsExactJSON(data []byte) bool {
 	if !utf8.Valid(data) {
 		return false

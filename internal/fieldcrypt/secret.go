@@ -71,7 +71,7 @@ type Opener interface {
 
 // ErrNoOpener means that a stored secret has no keyring. It was scanned by
 // database/sql, which knows neither the client's keyring nor the column.
-var ErrNoOpener = errors.New("database/sql scanned the secret, which knows no keyring: " +
+var ErrNoOpener = errors.New("the secret was scanned by database/sql, which knows no keyring: " +
 	"query with the client, or reveal it with OpenedBy(encrypted.OpenerOf(…))")
 
 // ErrNotRecorded means that the keyring's client has a trail, which would not
@@ -162,7 +162,7 @@ func (in *Inner) locate(op string, err error) error {
 
 // Equal reports whether both secrets are absent, or both are present and have
 // the same plaintext. The comparison's time depends only on the lengths. A
-// secret that can't be revealed equals no other.
+// secret that can't be revealed equals nothing, not even itself.
 func (s Secret) Equal(other Secret) bool {
 	if s.IsZero() || other.IsZero() {
 		return s.IsZero() && other.IsZero()

@@ -76,7 +76,7 @@ func (v Value[T]) Reveal() (T, error) {
 
 // Equal reports whether both values are absent, or both are present and have
 // the same encoding. The comparison's time depends only on the lengths. A value
-// that can't be revealed equals no other.
+// that can't be revealed equals nothing, not even itself.
 func (v Value[T]) Equal(other Value[T]) bool {
 	if v.IsZero() || other.IsZero() {
 		return v.IsZero() && other.IsZero()
@@ -100,7 +100,7 @@ func (v Value[T]) canonical() (string, bool) {
 // OpenedBy is [Secret.OpenedBy].
 func (v Value[T]) OpenedBy(o Opener) Value[T] { return Value[T]{v.secret.OpenedBy(o)} }
 
-// UnmarshalText decodes a present value. It refuses [Redacted] with
+// UnmarshalText decodes a text into a present value. It refuses [Redacted] with
 // [ErrRedacted], and anything else that isn't a T with [ErrValue]; the errors
 // don't quote the text.
 func (v *Value[T]) UnmarshalText(text []byte) error {
