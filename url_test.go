@@ -29,7 +29,7 @@ func TestBadURL(t *testing.T) {
 		"postgres://u:p@h/d?sslmode=IN-VAIN":                              "its sslmode must be one of",
 		"postgres://u:p@h/d?keepalives=IN-VAIN":                           "its keepalives must be one of",
 		"postgres://u:p@h/d?connect_timeout=5s":                           "a whole number of seconds",
-		"postgres://u:p@h/d?sslmode=disable&min_protocol_version=IN-VAIN": "does not accept one of its parameters",
+		"postgres://u:p@h/d?sslmode=disable&min_protocol_version=IN-VAIN": "its min_protocol_version must be one of",
 		"sqlite:":               "it has no file",
 		"sqlite:a?b=%zzIN-VAIN": "its parameters don't parse",
 		"mysql://u:IN-VAIN@h/d": "it is for MySQL",

@@ -84,14 +84,15 @@ func TestForms(t *testing.T) {
 		}
 		return path
 	}
+	refused := freePort(t)
 	section := "\nhost=" + p.host + "\nport=" + p.port + "\nuser=" + p.user + "\npassword=" + p.password + "\n"
-	services := write("services.conf", "# a comment\n[blue]"+section)
+	services := write("services.conf", "# a comment\n[blue]"+section+"[wrong]\nhost="+dir+"\nport=1\nsslmode=require\n")
 	_ = write("pg_service.conf", "[blue]"+section)
-	passwords := write("pw", p.host+":"+p.port+":*:"+p.user+":"+p.password+"\n")
+	passwords := write("pw", "127.0.0.1:"+refused+":*:*:wrong\n"+
+		p.host+":"+p.port+":*:"+p.user+":"+p.password+"\n"+p.socket+":"+p.port+":*:*:"+p.password+"\n")
 	login, at := p.user+":"+p.password, p.host+":"+p.port
 	plain := "postgres://" + login + "@" + at + "/postgres?sslmode=disable"
 	words := "user=" + p.user + " password=" + p.password + " dbname=postgres"
-	refused := freePort(t)
 	socket := strings.ReplaceAll(p.socket, "/", "%2F")
 	all := map[string]string{
 		"PGHOST": p.host, "PGPORT": p.port, "PGUSER": p.user, "PGPASSWORD": p.password,
@@ -162,6 +163,26 @@ func TestForms(t *testing.T) {
 		"a pooler's parameter": {plain + "&default_query_exec_mode=exec&binary_parameters=yes", nil},
 		"user in the parameters": {"postgres://" + at + "/postgres?sslmode=disable&user=" + p.user + "&password=" +
 			p.password, nil},
+		"socket before a host": {"host=" + dir + "," + p.host + " port=1," + p.port + " sslmode=prefer " + words, nil},
+		"host before a socket, sslmode=require": {
+			"host=127.0.0.1," + p.socket + " port=" + refused + "," + p.port + " sslmode=require " + words, nil,
+		},
+		"keywords on lines": {"host=" + p.host + "\n  port=" + p.port + "\n  sslmode=disable\n" + words + "\n", nil},
+		"read-only": {
+			plain + "&target_session_attrs=read-only&options=-c%20default_transaction_read_only%3Don", nil,
+		},
+		"random": {plain + "&load_balance_hosts=random", nil},
+		"PGHOSTADDR": {
+			"postgres://" + login + "@no.such.host.invalid:" + p.port + "/postgres?sslmode=disable",
+			map[string]string{"PGHOSTADDR": p.host},
+		},
+		"PGSERVICE, overridden": {plain, map[string]string{"PGSERVICEFILE": services, "PGSERVICE": "wrong"}},
+		"passfile, a socket": {
+			"host=" + p.socket + " port=" + p.port + " user=" + p.user + " dbname=postgres",
+			map[string]string{"PGPASSFILE": passwords},
+		},
+		"passfile, the second host": {"postgres://" + p.user + "@127.0.0.1:" + refused + "," + at +
+			"/postgres?sslmode=disable&passfile=" + passwords, nil},
 		"percent-encoded database": {"postgres://" + login + "@" + at + "/%70ostgres?sslmode=disable", nil},
 	} {
 		for driver, drivers := range forms {
@@ -229,6 +250,9 @@ func TestConnectErrors(t *testing.T) {
 		"no such setting": {"postgres://" + p.user + ":" + p.password + "@" + at +
 			"/postgres?sslmode=disable&my_setting=IN-VAIN", "my_setting"},
 		"no TLS": {"postgres://IN-VAIN:IN-VAIN@" + at + "/IN-VAIN?sslmode=require", "TLS|SSL"},
+		"no TLS after a socket": {"host=/IN-VAIN,127.0.0.1 port=1," + p.port + " sslmode=require user=" + p.user +
+			" password=" + p.password, "TLS|SSL"},
+		"no socket without a file": {"host=@IN-VAIN user=u password=IN-VAIN dbname=d", "connection refused"},
 		"no certificate": {
 			"postgres://u:IN-VAIN@" + at + "/d?sslmode=verify-full&sslrootcert=/IN-VAIN",
 			"can't be read|does not accept",
