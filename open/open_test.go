@@ -307,6 +307,45 @@ func TestNeedsDriver(t *testing.T) {
 	}
 }
 
+// TestFiles opens files that can't be opened, and a database in memory, which
+// has one connection.
+func TestFiles(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	text := filepath.Join(dir, "text")
+	if err := os.WriteFile(text, []byte(strings.Repeat("no database\n", 100)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg := open.Config{Drivers: []open.Driver{sqlite.Driver()}}
+	for url, want := range map[string]string{
+		"sqlite:" + dir + "/IN-VAIN/x.db":                        "the file's folder doesn't exist",
+		"sqlite:" + dir:                                          "it is a folder",
+		"sqlite:" + dir + "/IN-VAIN?mode=ro":                     "there is no such file, and it can't be made",
+		"sqlite:" + text + "?_pragma=user_version":               "the file is not an SQLite database",
+		"sqlite:" + dir + "/x.db?_pragma=key(IN-VAIN)":           "does not accept one of its parameters",
+		"sqlite:" + dir + "/x.db?vfs=IN-VAIN":                    "does not accept one of its parameters",
+		"sqlite:" + dir + "/x.db?_journal_mode=IN-VAIN":          "does not accept one of its parameters",
+		"sqlite:" + dir + "/a#b%25 c.db?_pragma=foreign_keys=on": "",
+		"sqlite:x?mode=memory":                                   "",
+	} {
+		db := connect(t, url, cfg)
+		_, err := db.ExecContext(t.Context(), "CREATE TABLE t (n int)")
+		if want != "" {
+			if !errors.Is(err, open.ErrConnect) || !strings.Contains(err.Error(), want) ||
+				strings.Contains(err.Error(), "VAIN") || strings.Contains(err.Error(), dir) {
+				t.Errorf("%s: got %v, want %s", url, err, want)
+			}
+			continue
+		}
+		if err != nil || strings.Contains(url, "memory") != (db.Stats().MaxOpenConnections == 1) {
+			t.Errorf("%s: %v with %d connections", url, err, db.Stats().MaxOpenConnections)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "a#b%25 c.db")); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestJSON stores jsonb values, as ent's field.JSON does, beside values with
 // the types of a row: nothing sets binary_parameters (lib/pq#528).
 func TestJSON(t *testing.T) {

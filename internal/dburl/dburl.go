@@ -40,8 +40,11 @@ func Cause(text string) string {
 	case scheme == "postgres" || scheme == "postgresql":
 		return postgres(rest)
 	case scheme == "sqlite" || scheme == "sqlite3":
-		if file, _, _ := strings.Cut(strings.TrimPrefix(rest, "//"), "?"); file == "" {
+		switch file, _, _ := strings.Cut(strings.TrimPrefix(rest, "//"), "?"); {
+		case file == "":
 			return "it has no file: write sqlite:FILE"
+		case strings.HasPrefix(file, "file:"):
+			return "it has two schemes: write sqlite:FILE, without file:"
 		}
 		return ""
 	}

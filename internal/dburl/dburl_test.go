@@ -89,6 +89,7 @@ func TestCause(t *testing.T) {
 			"(write options=-csearch_path%3DSCHEMA)",
 		"postgres://u:p@h/d?sslmode=disable&connection_limit=IN-VAIN": "connection_limit (set it with " +
 			"db.SetMaxOpenConns)",
+		"sqlite:file::memory:":                          "it has two schemes",
 		"postgres://u:p@h/d?a=%zz":                      "its parameters don't parse",
 		"postgres://u:p@h/d?sslmode=":                   "its sslmode must be one of",
 		"postgres://u:p@h/d?sslmode":                    "a parameter without a value",
