@@ -22,6 +22,7 @@ import (
 	"entgo.io/ent/dialect"
 
 	"github.com/credent-go/credent/internal/dburl"
+	"github.com/credent-go/credent/internal/nilarg"
 	"github.com/credent-go/credent/internal/wire"
 )
 
@@ -42,7 +43,8 @@ var (
 // with the defaults of [Dialer].
 type Config struct {
 	// Drivers are used in place of pgx, or for another dialect. Of two for one
-	// dialect the last counts. Nil means pgx alone.
+	// dialect the last counts. Nil means pgx alone. A nil driver among them is
+	// an [ErrNoDriver].
 	Drivers []Driver
 	// Dialer makes the connections to Postgres; nil means a new one.
 	Dialer *Dialer
@@ -96,7 +98,10 @@ func DB(databaseURL string, cfg Config) (db *sql.DB, entDialect string, err erro
 	if entDialect == dialect.Postgres {
 		by = pgxDriver{}
 	}
-	for _, d := range cfg.Drivers {
+	for i, d := range cfg.Drivers {
+		if err := nilarg.Check(fmt.Sprintf("Drivers[%d]", i), d); err != nil {
+			return nil, "", fmt.Errorf("open: %w: %w", ErrNoDriver, err)
+		}
 		if d.Dialect() == entDialect {
 			by = d
 		}
