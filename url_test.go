@@ -33,6 +33,7 @@ func TestBadURL(t *testing.T) {
 		"sqlite:":                                                    "it has no file",
 		"sqlite:a?b=%zzIN-VAIN":                                      "its parameters don't parse",
 		"sqlite:file:IN-VAIN":                                        "it has two schemes",
+		"sqlite://u:IN-VAIN/w@h/x.db":                                "it has a login",
 		"sqlite:a?mode=IN-VAIN":                                      "its mode must be ro or rw or rwc or memory",
 		"sqlite:a?_txlock=deferred":                                  "its _txlock must be immediate",
 		"sqlite:a?_fk=0":                                             "its _fk must be on",

@@ -17,6 +17,7 @@ import (
 	"github.com/credent-go/credent/client"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/useraccount"
+	"github.com/credent-go/credent/internal/dburl"
 	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/migrate"
 	dbopen "github.com/credent-go/credent/open"
@@ -88,7 +89,8 @@ func open(ctx context.Context, databaseURL string, create bool) (_ *database, er
 	}
 	scheme, rest, _ := strings.Cut(databaseURL, ":")
 	var file string
-	if scheme == "sqlite" || scheme == "sqlite3" {
+	isSQLite := scheme == "sqlite" || scheme == "sqlite3"
+	if isSQLite && dburl.Cause(databaseURL) == "" { // else open.DB says what is wrong
 		if databaseURL, file, err = sqliteURL(scheme, rest, create); err != nil {
 			return nil, err
 		}

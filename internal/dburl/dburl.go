@@ -45,6 +45,8 @@ func Cause(text string) string {
 			return "it has no file: write sqlite:FILE"
 		case strings.HasPrefix(file, "file:"):
 			return "it has two schemes: write sqlite:FILE, without file:"
+		case login.MatchString(rest):
+			return "it has a login, and a file has none: write sqlite:FILE, or postgres:// for a server"
 		}
 		return ""
 	}
@@ -54,6 +56,7 @@ func Cause(text string) string {
 var (
 	// assignment is what a line of a file of variables begins with.
 	assignment = regexp.MustCompile(`^(?:export\s+|set\s+)?["']?[A-Z_][A-Z_0-9]*["']?\s*(?:=|:\s)\s*["']?[a-z+0-9]+:`)
+	login      = regexp.MustCompile(`^//[^/?@]*:[^/?][^?]*@`)
 	schemeForm = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*$`)
 )
 
