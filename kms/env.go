@@ -73,6 +73,9 @@ func EnvSource() keyring.Source {
 // from a configuration of its own.
 func Source(kmsURL string, read func(ctx context.Context) (wrapped string, err error)) keyring.Source {
 	return cached(func(ctx context.Context) (string, string, error) {
+		if read == nil {
+			return "", "", errors.New("kms: a source without a function that reads the text")
+		}
 		wrapped, err := read(ctx)
 		return kmsURL, wrapped, err
 	})

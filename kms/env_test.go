@@ -96,4 +96,7 @@ func TestSource(t *testing.T) {
 	if _, err := source(ctx); err == nil {
 		t.Error("a context that has ended was ignored")
 	}
+	if _, err := kms.Source(localURL, nil)(t.Context()); err == nil {
+		t.Error("a source without a reader gave keys")
+	}
 }
