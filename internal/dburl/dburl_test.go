@@ -10,8 +10,8 @@ import (
 	"github.com/credent-go/credent/internal/dburl"
 )
 
-// secret stands for what no cause may have: it is user, password, host,
-// database or the value of a parameter.
+// secret stands for a user, password, host, database or parameter value, which
+// no message may contain.
 const secret = "IN-VAIN"
 
 func TestCause(t *testing.T) {
@@ -93,7 +93,7 @@ func TestCause(t *testing.T) {
 			"db.SetMaxOpenConns)",
 		"postgres://u:p@h/d?a=%zz": "its parameters don't parse",
 
-		// Nothing is wrong with these.
+		// These are valid.
 		"postgres://":                      "",
 		"postgres:///d":                    "",
 		"postgresql://u:p@h:5432/d":        "",
@@ -124,12 +124,12 @@ func TestCause(t *testing.T) {
 			t.Errorf("%q: got %q, want %q", text, got, want)
 		}
 		if strings.Contains(got, "IN-VAIN") || strings.Contains(got, "VAIN") || strings.Contains(got, "\n") {
-			t.Errorf("%q: the cause quotes it: %q", text, got)
+			t.Errorf("%q: the cause quotes the URL: %q", text, got)
 		}
 	}
 }
 
-// TestParse compares with what psql makes of the same.
+// TestParse compares Parse with psql.
 func TestParse(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]dburl.Settings{
@@ -170,7 +170,7 @@ func TestParsePorts(t *testing.T) {
 	}
 }
 
-// TestFor has what one driver does, and the other doesn't.
+// TestFor covers what one driver supports and the other doesn't.
 func TestFor(t *testing.T) {
 	const service = "[other]\nhost=x\n# a comment\n[blue]\nhost=s\nkeepalives_idle=7\nuser = bob\n[last]\nhost=y\n"
 	file := filepath.Join(t.TempDir(), "services")
@@ -179,7 +179,7 @@ func TestFor(t *testing.T) {
 	}
 	for _, test := range []struct {
 		text, driver string
-		want         string // settings, or what is wrong
+		want         string // settings, or the error text
 	}{
 		{"postgres://h/?channel_binding=prefer", dburl.PQ, "host='h' sslmode='prefer'"},
 		{"postgres://h/?channel_binding=disable", dburl.PQ, "host='h' sslmode='prefer'"},
@@ -231,8 +231,8 @@ func TestFor(t *testing.T) {
 	}
 }
 
-// FuzzCause puts a password into any place of any URL: no cause has 6
-// characters of it in a row.
+// FuzzCause puts a password into any place of any URL and checks that no
+// message contains 6 consecutive characters of it.
 func FuzzCause(f *testing.F) {
 	const password = "q9Zx-7Kw_2Rt.5Yv"
 	for _, seed := range []struct{ before, after string }{

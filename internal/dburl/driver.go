@@ -12,51 +12,53 @@ import (
 	"github.com/credent-go/credent/internal/wire"
 )
 
-// Drivers of Postgres.
+// Postgres drivers.
 const (
 	PGX = "pgx"
 	PQ  = "lib/pq"
 )
 
-// Target is what a driver is given of a URL, and what it doesn't do by itself.
+// Target holds what to pass to the driver and what to do for it.
 type Target struct {
-	// Settings are the ones that the driver knows.
+	// Settings are the settings that the driver knows.
 	Settings Settings
-	// HostAddr has addresses by host, for pgx.
+	// HostAddr maps hosts to addresses, for pgx.
 	HostAddr map[string]string
-	// MinTLS and MaxTLS are the parameters of that name, for pgx.
+	// MinTLS and MaxTLS are ssl_min_protocol_version and
+	// ssl_max_protocol_version, for pgx.
 	MinTLS, MaxTLS string
-	// KeepAlive and Connect are for the dialer. Connect is 0 if the URL doesn't
-	// say.
+	// KeepAlive and Connect are for the dialer. Connect is 0 if the URL sets no
+	// timeout.
 	KeepAlive wire.KeepAlive
 	Connect   time.Duration
-	// Dropped are the names of parameters that are in none of the above, since
-	// the driver holds to them anyway.
+	// Dropped lists parameters removed because the driver already behaves as
+	// they say.
 	Dropped []string
 }
 
-// neither are parameters of psql that no driver has.
+// neither lists parameters of psql that no driver supports.
 var neither = []string{
 	"gsslib", "gssdelegation", "sslcrl", "sslcrldir", "requirepeer", "requiressl", "sslkeylogfile", "scram_client_key",
 	"scram_server_key", "oauth_issuer", "oauth_client_id", "oauth_client_secret", "oauth_scope",
 }
 
-// refusedBy are parameters of psql that one driver lacks, and the other has.
+// refusedBy lists parameters of psql that only the other driver supports.
 var refusedBy = map[string][]string{
 	PQ:  {"require_auth", "sslpassword"},
 	PGX: {"sslinline"},
 }
 
-// utf8Names are client_encoding's names of UTF-8, and psql's default.
+// utf8Names are client_encoding's names for UTF-8, and psql's default.
 var utf8Names = []string{"utf8", "utf-8", "unicode", "auto"}
 
-// another is what to do about a parameter that one driver lacks.
+// another suggests what to do about a parameter that only one driver supports.
 var another = map[string]string{
 	PQ:  "use pgx, the default",
 	PGX: "use lib/pq, package open/libpq",
 }
 
-// For returns what a driver is to get of the settings, or what it can't do.
+// For returns the target for a driver, or a message about what the driver
+// doesn't support.
 func (s Settings) For(driver string) (*Target, string) {
 	s, cause := s.withService()
 	if cause != "" {
@@ -91,7 +93,7 @@ func (s Settings) For(driver string) (*Target, string) {
 		return t, t.hostAddr()
 	}
 	if s["sslmode"] == "" && os.Getenv("PGSSLMODE") == "" && s["sslrootcert"] != "system" {
-		s["sslmode"] = "prefer" // psql's default, and not lib/pq's
+		s["sslmode"] = "prefer" // psql's default; lib/pq's is another
 	}
 	t.drop("channel_binding", "default_query_exec_mode", "statement_cache_capacity", "description_cache_capacity")
 	return t, ""
@@ -104,7 +106,7 @@ func (t *Target) drop(names ...string) {
 	t.Dropped = append(t.Dropped, names...)
 }
 
-// refuse finds what the driver would not hold to.
+// refuse finds settings that the driver wouldn't honor.
 func (t *Target) refuse(driver string) string {
 	var names []string
 	for _, name := range slices.Sorted(maps.Keys(t.Settings)) {
@@ -130,7 +132,7 @@ func (t *Target) refuse(driver string) string {
 		", or " + another[driver]
 }
 
-// checkEnvironment finds variables by which lib/pq refuses every connection.
+// checkEnvironment finds variables that make lib/pq refuse every connection.
 func checkEnvironment(driver string) string {
 	if driver != PQ {
 		return ""
@@ -146,10 +148,10 @@ func checkEnvironment(driver string) string {
 	return ""
 }
 
-// keepAlive takes what the dialer does.
+// keepAlive moves the settings that the dialer implements.
 func (t *Target) keepAlive() {
 	number := func(name string, unit time.Duration) time.Duration {
-		n, _ := strconv.Atoi(t.Settings[name]) // which was checked
+		n, _ := strconv.Atoi(t.Settings[name]) // already validated
 		return time.Duration(max(n, 0)) * unit
 	}
 	t.KeepAlive = wire.KeepAlive{
@@ -162,8 +164,9 @@ func (t *Target) keepAlive() {
 	t.drop("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout")
 }
 
-// hostAddr replaces names that come with their address: pgx gets the name, for
-// certificates and password files, and the address by way of its look-up.
+// hostAddr replaces the addresses of hosts that have both: pgx gets the name,
+// for certificates and password files, and finds the address through its lookup
+// function.
 func (t *Target) hostAddr() string {
 	all := t.Settings["hostaddr"]
 	if all == "" && t.Settings["host"] == "" {
@@ -183,7 +186,7 @@ func (t *Target) hostAddr() string {
 	}
 	addresses, hosts := strings.Split(all, ","), strings.Split(names, ",")
 	if len(addresses) != len(hosts) {
-		return "it has another number of addresses (hostaddr) than of hosts"
+		return "it has a different number of addresses (hostaddr) than hosts"
 	}
 	for i, host := range hosts {
 		if known, ok := t.HostAddr[host]; ok && known != addresses[i] {
@@ -196,8 +199,8 @@ func (t *Target) hostAddr() string {
 	return ""
 }
 
-// withService returns a copy with what a service file says, where the settings
-// say nothing.
+// withService returns a copy with settings from a service file added. The URL's
+// settings take precedence.
 func (s Settings) withService() (Settings, string) {
 	all := maps.Clone(s)
 	service := s["service"]
