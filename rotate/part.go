@@ -125,7 +125,7 @@ func (p *pass) rewriteEach(
 }
 
 // add counts a finished page. The position stays before the first page with a
-// quarantined value, so that whoever continues from it reports that value again.
+// quarantined value, so that a worker that continues from it reports it again.
 func (h *part) add(last any, counts ledger.Counts, own []int64) error {
 	at, err := encodeKey(last)
 	if err != nil {
