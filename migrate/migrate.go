@@ -79,7 +79,7 @@ func Files(d string) (fs.FS, error) {
 	return fs.Sub(files, name)
 }
 
-// directory is the migration directory of a dialect, verified against its
+// directory returns a dialect's migration directory, verified against its
 // atlas.sum.
 var directory = struct {
 	postgres, sqlite func() (migrate.Dir, error)
@@ -103,7 +103,8 @@ func load(d string) (migrate.Dir, error) {
 	return loadDir(fsys)
 }
 
-// dialectOf asks a database what it is: dialect.Postgres or dialect.SQLite.
+// dialectOf determines a database's dialect: dialect.Postgres or
+// dialect.SQLite.
 func dialectOf(ctx context.Context, db interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 },
