@@ -41,7 +41,7 @@ func (pgxDriver) Connector(databaseURL string, dialer *Dialer) (driver.Connector
 		return nil, urlError(refusal(err))
 	}
 	for _, name := range target.Dropped {
-		delete(cfg.RuntimeParams, name) // of a service file
+		delete(cfg.RuntimeParams, name) // from a service file
 	}
 	limitTLS(cfg, target)
 	if len(target.HostAddr) > 0 {
@@ -60,7 +60,7 @@ func (pgxDriver) Connector(databaseURL string, dialer *Dialer) (driver.Connector
 	return c, nil
 }
 
-// refusal says why pgx doesn't take settings. Its own error quotes them.
+// refusal says why pgx refused the settings. pgx's own error quotes them.
 func refusal(err error) string {
 	var path *fs.PathError
 	if errors.As(err, &path) {
@@ -84,21 +84,21 @@ func limitTLS(cfg *pgx.ConnConfig, target *dburl.Target) {
 	}
 }
 
-// tlsVersions are libpq's names.
+// tlsVersions are keyed by libpq's names.
 var tlsVersions = map[string]uint16{"TLSv1": 0x0301, "TLSv1.1": 0x0302, "TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
 
-// pgxConnector connects over pgx.
+// pgxConnector connects with pgx.
 type pgxConnector struct {
 	cfg    *pgx.ConnConfig
 	dialer *Dialer
 	limits wire.Limits
 	alive  wire.KeepAlive
 	silent time.Duration
-	fixed  bool // the URL says how statements are sent
+	fixed  bool // the URL sets the query execution mode
 	path   atomic.Int32
 }
 
-// What is between the client and the server, in pgxConnector.path.
+// Values of pgxConnector.path: what is between the client and the server.
 const (
 	unknown int32 = iota
 	direct
@@ -123,13 +123,13 @@ func (c *pgxConnector) connect(ctx context.Context, silence time.Duration) (driv
 	var made *wire.Conn
 	var done atomic.Bool
 	limits := c.limits
-	limits.Silence = 0 // the limit of connecting holds
+	limits.Silence = 0 // the connection limit still applies
 	cfg.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := c.dialer.Dial(ctx, network, address, limits, c.alive)
 		if err != nil {
 			return nil, err
 		}
-		if !done.Load() { // later ones cancel a statement
+		if !done.Load() { // later dials cancel a statement
 			made = conn
 		}
 		return conn, nil
@@ -170,8 +170,8 @@ func (c *pgxConnector) explain(err error) error {
 	return fmt.Errorf("open: %w", wire.ConnectError(err, c.limits.Connect, values...))
 }
 
-// behindPooler returns pooled if something between gives out connections to the
-// server: it tells the client another process than the one that answers.
+// behindPooler returns pooled if the process that answers differs from the one
+// that the client was told, which shows a pooler.
 func behindPooler(ctx context.Context, conn *pgconn.PgConn) (int32, error) {
 	results, err := conn.Exec(ctx, "SELECT pg_catalog.pg_backend_pid()").ReadAll()
 	if err != nil {
@@ -182,7 +182,7 @@ func behindPooler(ctx context.Context, conn *pgconn.PgConn) (int32, error) {
 	}
 	pid, err := strconv.ParseUint(string(results[0].Rows[0][0]), 10, 32)
 	if err != nil || uint32(pid) != conn.PID() {
-		return pooled, nil //nolint:nilerr // no number of a process
+		return pooled, nil //nolint:nilerr // not a process ID
 	}
 	return direct, nil
 }

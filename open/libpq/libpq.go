@@ -28,8 +28,8 @@ import (
 	"github.com/credent-go/credent/open"
 )
 
-// cancelTime is how long a statement may take after its context has ended to be
-// cancelled. Then its connection is cut.
+// cancelTime is how long cancelling a statement may take after its context has
+// ended, before its connection is cut.
 const cancelTime = 2 * time.Second
 
 // Driver returns lib/pq for [open.Config].
@@ -55,14 +55,14 @@ func (libpq) Connector(databaseURL string, dialer *open.Dialer) (driver.Connecto
 		return nil, fmt.Errorf("open: %w: lib/pq does not accept one of its parameters, or a variable PG…", open.ErrURL)
 	}
 	for _, name := range target.Dropped {
-		delete(cfg.Runtime, name) // of a service file
+		delete(cfg.Runtime, name) // from a service file
 	}
 	limits := dialer.Limits(target.Connect)
-	cfg.ConnectTimeout = limits.Connect // for each host
+	cfg.ConnectTimeout = limits.Connect // per host
 	return &connector{cfg, dialer, limits, target.KeepAlive}, nil
 }
 
-// connector connects over lib/pq.
+// connector connects with lib/pq.
 type connector struct {
 	cfg    pq.Config
 	dialer *open.Dialer
@@ -91,7 +91,7 @@ func (c *connector) connect(ctx context.Context, silence time.Duration) (driver.
 	line := &line{dialer: c.dialer, limits: c.limits, alive: c.alive}
 	line.limits.Silence = 0
 	inner.Dialer(line)
-	// lib/pq looks at the context only while it dials.
+	// lib/pq honors the context only while it dials.
 	stop := context.AfterFunc(ctx, line.cut)
 	conn, err := inner.Connect(ctx)
 	stop()
@@ -109,7 +109,7 @@ func (c *connector) connect(ctx context.Context, silence time.Duration) (driver.
 	return pqdeadline.Conn(conn, func() { main.CutAt(time.Now(), true) })
 }
 
-// quiet makes the connections of a probe.
+// quiet makes connections for a probe.
 type quiet struct{ *connector }
 
 // Connect implements driver.Connector.
@@ -123,10 +123,9 @@ func (c *connector) explain(err error) error {
 	return fmt.Errorf("open: %w", wire.ConnectError(err, c.limits.Connect, values...))
 }
 
-// line dials for one connection of lib/pq: first the connection itself, and
-// later, when a statement's context ends, others to cancel it. lib/pq waits for
-// the statement's end whatever happens, so that is when the time of the
-// connection runs out.
+// line dials for one lib/pq connection: first the connection itself, and later,
+// when a statement's context ends, connections to cancel it. lib/pq always
+// waits for the statement to end, so the connection's time limit starts then.
 type line struct {
 	dialer *open.Dialer
 	limits wire.Limits
@@ -176,7 +175,7 @@ func (l *line) DialTimeout(network, address string, timeout time.Duration) (net.
 	return l.DialContext(ctx, network, address)
 }
 
-// cut ends the connection that is being made.
+// cut closes the connection that is being made.
 func (l *line) cut() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -185,7 +184,7 @@ func (l *line) cut() {
 	}
 }
 
-// connected returns the connection when it is ready for statements.
+// connected returns the connection once it is ready for statements.
 func (l *line) connected() *wire.Conn {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -66,8 +66,8 @@ func (c connector) MaxConns() int {
 	return 0
 }
 
-// dsnOf returns the driver's name of a file, with the settings that clients
-// rely on. Parameters that SQLite itself knows, such as mode=ro, are passed on.
+// dsnOf returns the driver's DSN for a file, with the settings that clients
+// rely on. It passes on parameters of SQLite itself, such as mode=ro.
 func dsnOf(rest string) (dsn string, memory bool, err error) {
 	file, query, _ := strings.Cut(rest, "?")
 	file = strings.TrimPrefix(file, "//")
@@ -79,12 +79,12 @@ func dsnOf(rest string) (dsn string, memory bool, err error) {
 		const cause = "its parameters don't parse: percent-encode special characters"
 		return "", false, fmt.Errorf("open: %w: %s", open.ErrURL, cause)
 	}
-	params.Add("_pragma", "foreign_keys(1)") // cascades, off by default
+	params.Add("_pragma", "foreign_keys(1)") // for cascades; off by default
 	if !params.Has("_busy_timeout") && !params.Has("_timeout") {
 		params.Set("_busy_timeout", "5000") // milliseconds; a _pragma replaces it
 	}
-	params.Set("_txlock", "immediate")   // a transaction that reads first could not write later
-	params.Set("_time_format", "sqlite") // the driver's own format is not readable by others
+	params.Set("_txlock", "immediate")   // otherwise a transaction that reads first can't write later
+	params.Set("_time_format", "sqlite") // other programs can't parse the driver's own format
 	escaped := strings.NewReplacer("%", "%25", "#", "%23").Replace(file)
 	return "file:" + escaped + "?" + params.Encode(), file == ":memory:", nil
 }
