@@ -76,8 +76,8 @@ func Encrypt(ctx context.Context, db *sql.DB, keyRing *keyring.Keyring, cfg Conf
 	})
 }
 
-// checkEncryption refuses columns whose encryption state is set to a value
-// other than the given ones.
+// checkEncryption refuses columns with an encryption state that is set to a
+// value other than the given ones.
 func (cfg *Config) checkEncryption(tables []table, want ...states.State) error {
 	for _, t := range tables {
 		for _, c := range t.columns {

@@ -239,9 +239,9 @@ func nullStrings(list []string) []sql.NullString {
 	return all
 }
 
-// maxOwn limits the transactions remembered per part, whose rows need no second
-// look. They are stored as text after a position. Rows of further transactions
-// are read once more.
+// maxOwn limits the transactions remembered per part because their rows need no
+// second look. They are stored as text after a position. Rows of further
+// transactions are read once more.
 const maxOwn = 4096
 
 // mark appends transactions to a position, each as the difference from the

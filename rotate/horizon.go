@@ -77,7 +77,7 @@ func (h horizon) isSeenFrom(now horizon) bool {
 	return h.place != "" && h.place == now.place && age > -maxAge && age < maxAge
 }
 
-// horizon returns none for a table whose rows don't show which transaction
+// horizon returns none for a table if its rows don't show which transaction
 // wrote them: a foreign table, a distributed one, or one with columns that the
 // role may not read. After the crash of one of its processes, a server recovers
 // without restarting and resets its statistics; with synchronous_commit off, it

@@ -17,7 +17,7 @@ type part struct {
 	mu    sync.Mutex
 	of    ledger.Part // as last saved or about to be
 	at    string      // its position, without own
-	own   []int64     // transactions whose rows need no second look
+	own   []int64     // transactions with rows that need no second look
 	lost  bool        // another worker has it now
 	dirty bool        // a value was quarantined
 	rest  ledger.Counts

@@ -220,8 +220,8 @@ func (c change) changes() (any, onlyIndex bool) {
 	return any, any && onlyIndex
 }
 
-// rewrite re-encrypts and writes a page. It returns the transactions whose rows
-// need no second look.
+// rewrite re-encrypts and writes a page. It returns the transactions with
+// rows that need no second look.
 func (p *pass) rewrite(ctx context.Context, page []row) (counts ledger.Counts, own []int64, err error) {
 	var keys map[string]tenantkey.Key
 	err = p.retry(ctx, p.tell, func() (err error) {

@@ -56,8 +56,8 @@ func (p *pass) begin(ctx context.Context, h *part, s *span) error {
 	return nil
 }
 
-// ownSince returns the transactions since a horizon whose rows need no second
-// look, over all parts.
+// ownSince returns the transactions since a horizon, over all parts, with rows
+// that need no second look.
 func (p *pass) ownSince(since string, positions []string, h *part) (own []int64, err error) {
 	from, err := parseHorizon(since)
 	if err != nil {

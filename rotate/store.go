@@ -99,7 +99,7 @@ type cell struct {
 	own     bool           // the new values are under the tenant's key
 	renamed bool           // the old value or digest is under an earlier name of the column
 
-	shredded bool // belongs to a tenant whose key was destroyed
+	shredded bool // belongs to a tenant with a destroyed key
 }
 
 // isStored reports whether a row has its new values. Tokens are random, so a

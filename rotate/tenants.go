@@ -215,8 +215,8 @@ func isUnder(l *seal.Locator, ring *engine.Ring, place seal.Place, token string)
 	return err == nil
 }
 
-// shreddedCell computes the new value of a secret of a tenant whose key was
-// destroyed. If the secret can still be read, it is overwritten and its digest
+// shreddedCell computes the new value of a secret of a tenant with a destroyed
+// key. If the secret can still be read, it is overwritten and its digest
 // is cleared, unless the operation isn't about keys.
 func (p *pass) shreddedCell(stored sql.NullString, place seal.Place, index sql.NullString) (cell, error) {
 	c := cell{shredded: stored.Valid, index: index}
@@ -238,8 +238,8 @@ func (p *pass) shreddedCell(stored sql.NullString, place seal.Place, index sql.N
 	return c, nil
 }
 
-// isShredded reports whether a value stored for a tenant whose key was
-// destroyed is a token that the keyring doesn't open.
+// isShredded reports whether a value stored for a tenant with a destroyed key
+// is a token that the keyring doesn't open.
 func isShredded(l *seal.Locator, ring *engine.Ring, place seal.Place, stored string) bool {
 	_, err := l.OpenAt(ring, place, stored)
 	return errors.Is(err, fernet.ErrUnknownKey)

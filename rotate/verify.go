@@ -310,8 +310,8 @@ func (v *verifier) count(c *ColumnCount, token sql.NullString, p seal.Place, ten
 	c.count(v.primary, o.Key, err)
 }
 
-// addIndex counts the blind index's digest for a token. A tenant whose key was
-// destroyed should have none.
+// addIndex counts the blind index's digest for a token. A tenant with a
+// destroyed key should have none.
 func (v *verifier) addIndex(c *IndexCount, p seal.Place, token, index sql.NullString, tenant tenantkey.Key) error {
 	shredded := errors.Is(tenant.Err, tenantkey.ErrShredded)
 	switch {

@@ -22,9 +22,9 @@ func (db *database) states(ctx context.Context) (states.Table, error) {
 	return states.TableOf(stored, encrypted.Columns()), err
 }
 
-// checkMovable refuses to move an account whose tokens depend on its user,
-// unless the database's states say so: those tokens would not be re-encrypted,
-// and could no longer be opened. It needs a key to find out.
+// checkMovable refuses to move an account if its tokens are bound to its user
+// and the database's states don't say so: those tokens would not be
+// re-encrypted, and could no longer be opened. It needs a key to find out.
 func (db *database) checkMovable(ctx context.Context, user string) error {
 	known, err := db.states(ctx)
 	if err != nil {

@@ -307,8 +307,7 @@ func (s *snapshot) page(ctx context.Context, last *ent.UserCredential) (page []*
 	return page, err
 }
 
-// export writes the rows page by page. When revealing secrets, it skips users
-// whose key was destroyed.
+// export writes the rows page by page. With --reveal, it skips shredded rows.
 func (x *exporter) export(
 	ctx context.Context, out rowWriter, read func(last *ent.UserCredential) ([]*ent.UserCredential, error),
 ) error {

@@ -30,7 +30,7 @@ const pageSize = 1000
 type tokenCount struct {
 	Tokens int `json:"tokens"`
 	Bound  int `json:"bound"` // tokens bound to table, column and tenant
-	// Tokens of tenants whose key was destroyed.
+	// Tokens of tenants with a destroyed key.
 	Shredded int `json:"shredded"`
 	// Tokens that don't open, and the first of them, at most maxShown.
 	Bad      int        `json:"bad"`

@@ -219,8 +219,8 @@ func (s *Stored) update(ctx context.Context, set string, worker int, p Part) (bo
 	return n > 0, err
 }
 
-// Leave releases all parts of this process's workers, including a part whose
-// worker stopped before it got the answer.
+// Leave releases all parts of this process's workers, including a part given to
+// a worker that stopped before it got the answer.
 func (s *Stored) Leave(ctx context.Context) error {
 	_, err := s.db.ExecContext(ctx, s.sql.leave, s.goal, s.table, s.owner+"/%")
 	return err
