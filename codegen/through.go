@@ -12,9 +12,9 @@ import (
 )
 
 // throughEdge is the statement with which ent v0.14.5 gets an edge schema's
-// defaults when it joins rows. ent forgets that createSpec also returns an error
-// if a field has a ValueScanner, as encrypted fields do. No secret is set there,
-// so the error is always nil.
+// defaults when it joins rows. ent forgets that createSpec also returns an
+// error if a field has a ValueScanner, as encrypted fields do. No secret is set
+// there, so the error is always nil.
 const (
 	throughEdge = "_, specE := createE.createSpec()"
 	withError   = "_, specE, _ := createE.createSpec()"
