@@ -59,8 +59,8 @@ type Row struct {
 
 // Config configures Run. The zero value is ready to use.
 type Config struct {
-	// Batch is the number of rows in a transaction and in memory. 0 means
-	// DefaultBatch, and MaxBatch is the maximum.
+	// Batch is the number of rows in a transaction and in memory. 0 or less
+	// means DefaultBatch, and MaxBatch is the maximum.
 	Batch int
 	// Atomic stores all rows in one transaction, or none. Progress then counts
 	// the rows of the open transaction.

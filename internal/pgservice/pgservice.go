@@ -1,5 +1,5 @@
-// Package pgservice reads connection service files, which map a name to libpq
-// connection settings.
+// Package pgservice reads libpq's files: service files, which map a name to
+// connection settings, and password files.
 package pgservice
 
 import (

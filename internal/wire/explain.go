@@ -30,6 +30,10 @@ type connectError struct {
 func (e *connectError) Error() string   { return ErrConnect.Error() + ": " + e.text }
 func (e *connectError) Unwrap() []error { return append([]error{ErrConnect}, e.causes...) }
 
+// Because returns [ErrConnect] with a reason. It wraps the cause, but omits the
+// cause's text.
+func Because(reason string, cause error) error { return &connectError{reason, []error{cause}} }
+
 // ConnectCause returns the text of a [ConnectError], and "" for other errors.
 func ConnectCause(err error) string {
 	if e, ok := errors.AsType[*connectError](err); ok {
