@@ -103,7 +103,7 @@ func Copy(
 	}
 	ctx = replica.Writing(ctx)
 	checked := clientconfig.Config(client)
-	checked.Audit = nil // Stored records the rows, once they are committed
+	checked.Audit = nil // Stored records the rows after they are committed
 	if err := checked.Check(); err != nil {
 		return 0, err
 	}

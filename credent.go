@@ -269,7 +269,7 @@ type Option func(*options)
 
 type options struct {
 	open   open.Config
-	reader *string // URL of a standby; nil for none
+	reader *string // a standby's URL; nil for none
 }
 
 func optionsOf(opts []Option) options {
@@ -304,7 +304,7 @@ func optionsOf(opts []Option) options {
 func Open(ctx context.Context, databaseURL string, cfg Config, opts ...Option) (*ent.Client, error) {
 	if cfg.Keyring == nil {
 		var err error
-		if cfg.Keyring, err = keyring.Default(); err != nil { // not later, at the first secret
+		if cfg.Keyring, err = keyring.Default(); err != nil { // fails now rather than at the first secret
 			return nil, err
 		}
 	}

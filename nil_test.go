@@ -21,8 +21,8 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// TestNil gives nil for what must be there. Each is an error that says what is
-// nil, at once, and none panics.
+// TestNil passes nil for required arguments. Each call returns an error at once
+// that says what is nil, and none panics.
 func TestNil(t *testing.T) {
 	t.Parallel()
 	ring, err := keyring.New(keyring.GenerateKey())

@@ -102,7 +102,7 @@ type Config struct {
 	OnError func(error)
 }
 
-// check refuses values that mean nothing.
+// check refuses invalid values.
 func (cfg *Config) check() error {
 	switch {
 	case cfg.Mode != Batched && cfg.Mode != Sync:

@@ -139,7 +139,7 @@ func ReadStates(ctx context.Context, client *ent.Client) error {
 	return err
 }
 
-// asked returns what the client's driver knows, and false for a client without
+// asked returns the client driver's settings, and false for a client without
 // one.
 func asked(ctx context.Context, client *ent.Client) (hint.Client, bool, error) {
 	if client == nil || client.UserCredential == nil {

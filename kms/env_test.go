@@ -26,7 +26,7 @@ func TestKeyringFromEnv(t *testing.T) {
 		"ENCRYPTION_KEY_FILE",
 	}
 	for name, test := range map[string]struct {
-		env  [5]string // in the order of names
+		env  [5]string // in the order of the variable names
 		want error
 	}{
 		"variable":          {[5]string{localURL, text}, nil},
@@ -63,7 +63,7 @@ func TestKeyringFromEnv(t *testing.T) {
 	}
 }
 
-// A source asks the service only when the text has changed.
+// A source calls the service only when the text has changed.
 func TestSource(t *testing.T) {
 	t.Parallel()
 	var text string

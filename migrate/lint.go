@@ -164,7 +164,7 @@ func Lint(ctx context.Context, dev *sql.DB, dir fs.FS, opts LintOptions) (found 
 	return append(found, diagnostics...), err
 }
 
-// skip returns how many files are not reported on.
+// skip returns how many files not to report on.
 func (o LintOptions) skip(files []migrate.File) (int, error) {
 	skip := 0
 	if o.Latest > 0 {
@@ -180,16 +180,16 @@ func (o LintOptions) skip(files []migrate.File) (int, error) {
 	return max(skip, i+1), nil
 }
 
-// linter is one call of [Lint].
+// linter is the state of one [Lint] call.
 type linter struct {
 	files     []migrate.File
 	conn      *sql.Conn
 	client    *sqlclient.Client
-	scanner   *driver // knows the statements of a file as Apply does
+	scanner   *driver // splits files into statements as Apply does
 	analyzers []sqlcheck.Analyzer
 	restore   migrate.RestoreFunc
 	dialect   string
-	seen      *seen // on Postgres, of the file that is looked at
+	seen      *seen // on Postgres, for the current file
 }
 
 func newLinter(ctx context.Context, dev *sql.DB, fsys fs.FS) (_ *linter, err error) {
@@ -247,7 +247,7 @@ func (l *linter) close() error {
 	return nil
 }
 
-// lint runs a file and all analyzers on what it changed.
+// lint runs a file, and all analyzers on its changes.
 func (l *linter) lint(ctx context.Context, f migrate.File) ([]Diagnostic, error) {
 	file, stmts, err := l.load(ctx, f)
 	if err != nil {
@@ -264,7 +264,7 @@ func (l *linter) lint(ctx context.Context, f migrate.File) ([]Diagnostic, error)
 		switch {
 		case err != nil && !r.reported:
 			return nil, fmt.Errorf("migrate: lint %s: %w", f.Name(), err)
-		case err != nil: // how an analyzer says that its findings are errors
+		case err != nil: // analyzers return an error if their findings are errors
 			r.raise()
 		}
 		found = append(found, r.found...)
@@ -273,7 +273,7 @@ func (l *linter) lint(ctx context.Context, f migrate.File) ([]Diagnostic, error)
 	return found, nil
 }
 
-// reporter takes what one analyzer reports on a file.
+// reporter collects one analyzer's reports on a file.
 type reporter struct {
 	file       migrate.File
 	name       string
@@ -302,8 +302,8 @@ func (r *reporter) raise() {
 	}
 }
 
-// exceptions are the nolint directives of a file, by the position of the
-// statement they are for. Those at allPositions are for the whole file.
+// exceptions are a file's nolint directives by the position of their statement.
+// Directives at allPositions apply to the whole file.
 type exceptions map[int][]string
 
 const allPositions = -1
@@ -316,7 +316,7 @@ func exceptionsOf(f migrate.File, stmts []*migrate.Stmt) exceptions {
 	return e
 }
 
-// cover reports whether a finding is to be left out.
+// cover reports whether to suppress a finding.
 func (e exceptions) cover(pos int, name, code string) bool {
 	return slices.ContainsFunc(slices.Concat(e[pos], e[allPositions]), func(directive string) bool {
 		words := strings.Fields(directive)

@@ -127,7 +127,7 @@ func DB(databaseURL string, cfg Config) (db *sql.DB, entDialect string, err erro
 
 func urlError(cause string) error { return fmt.Errorf("open: %w: %s", ErrURL, cause) }
 
-// connectFunc is a connector.
+// connectFunc is a connector made from a function.
 type connectFunc struct {
 	connect func(ctx context.Context) (driver.Conn, error)
 	driver  driver.Driver

@@ -32,7 +32,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer func() { _ = server.Stop() }()
-	// Most tests wait for a deadline, and take no processor.
+	// Most tests wait for a deadline and use no CPU.
 	flag.Parse()
 	if err := flag.Set("test.parallel", "16"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -41,10 +41,10 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// forms are ways to reach Postgres.
+// forms lists the ways to reach Postgres.
 var forms = map[string][]open.Driver{"pgx": nil, "lib/pq": {libpq.Driver()}}
 
-// parts are what a URL of the test's server is made of.
+// parts are the components of the test server's URL.
 type parts struct{ user, password, host, port, socket string }
 
 func serverParts(t *testing.T) parts {
@@ -73,7 +73,8 @@ func connect(t *testing.T, databaseURL string, cfg open.Config) *sql.DB {
 	return db
 }
 
-// TestForms connects by every form that psql takes, over both drivers.
+// TestForms connects with every form of URL that psql accepts, with both
+// drivers.
 func TestForms(t *testing.T) {
 	p := serverParts(t)
 	dir := t.TempDir()
@@ -219,7 +220,7 @@ func with(m map[string]string, name, value string) map[string]string {
 	return m
 }
 
-// freePort returns a port that nobody listens on.
+// freePort returns a port without a listener.
 func freePort(t *testing.T) string {
 	t.Helper()
 	port, err := pgserver.FreePort(t.Context())
@@ -229,8 +230,8 @@ func freePort(t *testing.T) string {
 	return strconv.Itoa(port)
 }
 
-// TestConnectErrors has connections fail. No error says more than what went
-// wrong: not the password, the URL, a host or a parameter's value.
+// TestConnectErrors makes connections fail. No error contains the password, the
+// URL, a host or a parameter's value.
 func TestConnectErrors(t *testing.T) {
 	t.Parallel()
 	p := serverParts(t)
@@ -269,7 +270,7 @@ func TestConnectErrors(t *testing.T) {
 				err = db.PingContext(t.Context())
 				_ = db.Close()
 				if !errors.Is(err, open.ErrConnect) {
-					t.Errorf("%s over %s: %v is no ErrConnect", name, driver, err)
+					t.Errorf("%s over %s: %v is not an ErrConnect", name, driver, err)
 				}
 			}
 			if err == nil {
@@ -287,7 +288,7 @@ func TestConnectErrors(t *testing.T) {
 	}
 }
 
-// TestNeedsDriver has URLs whose driver is not there.
+// TestNeedsDriver opens URLs without a driver.
 func TestNeedsDriver(t *testing.T) {
 	t.Parallel()
 	_, _, err := open.DB("sqlite:IN-VAIN.db", open.Config{})
@@ -307,8 +308,8 @@ func TestNeedsDriver(t *testing.T) {
 	}
 }
 
-// TestFiles opens files that can't be opened, and a database in memory, which
-// has one connection.
+// TestFiles opens unusable files, and an in-memory database, which has one
+// connection.
 func TestFiles(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -346,8 +347,8 @@ func TestFiles(t *testing.T) {
 	}
 }
 
-// TestJSON stores jsonb values, as ent's field.JSON does, beside values with
-// the types of a row: nothing sets binary_parameters (lib/pq#528).
+// TestJSON stores jsonb values as ent's field.JSON does, beside a row's other
+// types: nothing sets binary_parameters (lib/pq#528).
 func TestJSON(t *testing.T) {
 	t.Parallel()
 	for driver, drivers := range forms {

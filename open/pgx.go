@@ -55,8 +55,9 @@ func (pgxDriver) Connector(databaseURL string, dialer *Dialer) (driver.Connector
 	return c, nil
 }
 
-// pgxConfig is what pgx makes of the settings for one host. What the package
-// does by itself is set, so that pgx doesn't look for it.
+// pgxConfig returns pgx's configuration of the settings for one host. It sets
+// everything that this package determines itself, so that pgx doesn't look it
+// up.
 func pgxConfig(target *dbtarget.Target, host dbtarget.Host, attempt string) (*pgx.ConnConfig, error) {
 	settings := target.For(host, attempt)
 	settings["connect_timeout"], settings["passfile"] = "0", ""
@@ -68,7 +69,7 @@ func pgxConfig(target *dbtarget.Target, host dbtarget.Host, attempt string) (*pg
 		return nil, err
 	}
 	for _, name := range target.Dropped {
-		delete(cfg.RuntimeParams, name) // of a service file
+		delete(cfg.RuntimeParams, name) // from a service file
 	}
 	limitTLS(cfg, target)
 	if host.Address != "" {
@@ -77,11 +78,11 @@ func pgxConfig(target *dbtarget.Target, host dbtarget.Host, attempt string) (*pg
 	return cfg, nil
 }
 
-// abstract is the folder that pgx is told for sockets without a file, which it
-// doesn't know. No folder has a zero byte in its name.
+// abstract is the directory given to pgx for abstract sockets, which pgx
+// doesn't support. No directory has such a name.
 const abstract = "/\x01"
 
-// refusal says why pgx doesn't take settings. Its own error quotes them.
+// refusal says why pgx refused the settings. pgx's own error quotes them.
 func refusal(err error) string {
 	var path *fs.PathError
 	if errors.As(err, &path) {
@@ -119,20 +120,20 @@ func limitTLS(cfg *pgx.ConnConfig, target *dbtarget.Target) {
 	}
 }
 
-// tlsVersions are libpq's names.
+// tlsVersions are keyed by libpq's names.
 var tlsVersions = map[string]uint16{"TLSv1": 0x0301, "TLSv1.1": 0x0302, "TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
 
-// pgxConnector connects over pgx.
+// pgxConnector connects with pgx.
 type pgxConnector struct {
 	target *dbtarget.Target
 	rounds [][]*pgx.ConnConfig // the hosts, for each of the target's attempts
 	dialer *Dialer
 	limits wire.Limits
-	fixed  bool // the URL says how statements are sent
+	fixed  bool // the URL sets the query execution mode
 	path   atomic.Int32
 }
 
-// What is between the client and the server, in pgxConnector.path.
+// Values of pgxConnector.path: what is between the client and the server.
 const (
 	unknown int32 = iota
 	direct
@@ -167,13 +168,13 @@ func (c *pgxConnector) connect(
 	var made *wire.Conn
 	var done atomic.Bool
 	limits := c.limits
-	limits.Silence = 0 // the limit of connecting holds
+	limits.Silence = 0 // the connection limit still applies
 	cfg.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := c.dialer.Dial(ctx, network, strings.TrimPrefix(address, abstract), limits, c.target.KeepAlive)
 		if err != nil {
 			return nil, err
 		}
-		if !done.Load() { // later ones cancel a statement
+		if !done.Load() { // later dials cancel a statement
 			made = conn
 		}
 		return conn, nil
@@ -216,8 +217,8 @@ func (c *pgxConnector) explain(err error) error {
 	return fmt.Errorf("open: %w", c.target.Explain(err, c.limits.Connect))
 }
 
-// behindPooler returns pooled if something between gives out connections to the
-// server: it tells the client another process than the one that answers.
+// behindPooler returns pooled if the process that answers differs from the one
+// that the client was told, which shows a pooler.
 func behindPooler(ctx context.Context, conn *pgconn.PgConn) (int32, error) {
 	results, err := conn.Exec(ctx, "SELECT pg_catalog.pg_backend_pid()").ReadAll()
 	if err != nil {
@@ -228,7 +229,7 @@ func behindPooler(ctx context.Context, conn *pgconn.PgConn) (int32, error) {
 	}
 	pid, err := strconv.ParseUint(string(results[0].Rows[0][0]), 10, 32)
 	if err != nil || uint32(pid) != conn.PID() {
-		return pooled, nil //nolint:nilerr // no number of a process
+		return pooled, nil //nolint:nilerr // not a process ID
 	}
 	return direct, nil
 }

@@ -59,7 +59,7 @@ A text that has characters which do not show is printed in quotes and with escap
 	return cmd
 }
 
-// revealed opens both secrets, or none.
+// revealed opens both secrets, or neither.
 func revealed(row *ent.UserCredential) (apiKey, secretKey string, err error) {
 	if apiKey, err = row.APIKey.Reveal(); err != nil {
 		return "", "", err

@@ -1,6 +1,6 @@
-// Package dbtarget prepares the settings of a URL for a driver of Postgres. It
-// adds what psql finds in variables, service files and password files, and
-// names each setting that the driver wouldn't hold to.
+// Package dbtarget prepares a URL's settings for a Postgres driver. It adds
+// settings from variables, service files and password files as psql does, and
+// names each setting that the driver wouldn't honor.
 package dbtarget
 
 import (
@@ -15,60 +15,62 @@ import (
 	"github.com/credent-go/credent/internal/wire"
 )
 
-// Drivers of Postgres.
+// Postgres drivers.
 const (
 	PGX = "pgx"
 	PQ  = "lib/pq"
 )
 
-// Target is what a driver is given of a URL, and what it doesn't do by itself.
+// Target holds what to pass to the driver and what to do for it.
 type Target struct {
-	// Settings are the ones that the driver knows, for every host.
+	// Settings are the settings that the driver knows, for all hosts.
 	Settings dburl.Settings
-	// Hosts are the servers to try. Random means in any order.
+	// Hosts are the servers to try, in any order if Random is set.
 	Hosts  []Host
 	Random bool
-	// Attempts are the values of target_session_attrs to go through all hosts
-	// with, one after the other.
+	// Attempts are the values of target_session_attrs with which to try all
+	// hosts, one value after the other.
 	Attempts []string
-	// MinTLS and MaxTLS are the parameters of that name, for pgx.
+	// MinTLS and MaxTLS are ssl_min_protocol_version and
+	// ssl_max_protocol_version, for pgx.
 	MinTLS, MaxTLS string
-	// KeepAlive and Connect are for the dialer. Connect is 0 if the URL doesn't
-	// say.
+	// KeepAlive and Connect are for the dialer. Connect is 0 if the URL sets no
+	// timeout.
 	KeepAlive wire.KeepAlive
 	Connect   time.Duration
-	// OpenPassFile means that a password file wasn't read, since others than
-	// its owner have access to it.
+	// OpenPassFile means that a password file was ignored because users other
+	// than its owner have access to it.
 	OpenPassFile bool
-	// Dropped are the names of parameters that are in none of the above, since
-	// the driver holds to them anyway.
+	// Dropped lists parameters removed because the driver already behaves as
+	// they say.
 	Dropped []string
 
-	from map[string]string // variables, by the parameters that they gave
+	from map[string]string // variables by the parameter they set
 }
 
-// neither are parameters of psql that no driver has.
+// neither lists parameters of psql that no driver supports.
 var neither = []string{
 	"gsslib", "gssdelegation", "sslcrl", "sslcrldir", "requirepeer", "requiressl", "sslkeylogfile", "scram_client_key",
 	"scram_server_key", "oauth_issuer", "oauth_client_id", "oauth_client_secret", "oauth_scope",
 }
 
-// refusedBy are parameters of psql that one driver lacks, and the other has.
+// refusedBy lists parameters of psql that only the other driver supports.
 var refusedBy = map[string][]string{
 	PQ:  {"require_auth", "sslpassword"},
 	PGX: {"sslinline"},
 }
 
-// utf8Names are client_encoding's names of UTF-8, and psql's default.
+// utf8Names are client_encoding's names for UTF-8, and psql's default.
 var utf8Names = []string{"utf8", "utf-8", "unicode", "auto"}
 
-// another is what to do about a parameter that one driver lacks.
+// another suggests what to do about a parameter that only one driver supports.
 var another = map[string]string{
 	PQ:  "use pgx, the default",
 	PGX: "use lib/pq, package open/libpq",
 }
 
-// New returns what a driver is to get of the settings, or what it can't do.
+// New returns the target for a driver, or a message about what the driver
+// doesn't support.
 func New(s dburl.Settings, driver string) (*Target, string) {
 	t := &Target{Settings: maps.Clone(s), from: make(map[string]string)}
 	if cause := t.withService(); cause != "" {
@@ -117,11 +119,11 @@ func New(s dburl.Settings, driver string) (*Target, string) {
 	return t, ""
 }
 
-// forPQ adds what lib/pq has other defaults or names for.
+// forPQ sets what has other defaults or names in lib/pq.
 func (t *Target) forPQ() {
 	s := t.Settings
 	if s["sslmode"] == "" && s["sslrootcert"] != "system" {
-		s["sslmode"] = "prefer" // psql's default, and not lib/pq's
+		s["sslmode"] = "prefer" // psql's default; lib/pq's is another
 	}
 	for _, name := range []string{"ssl_min_protocol_version", "ssl_max_protocol_version"} {
 		if strings.EqualFold(s[name], "TLSv1") {
@@ -146,7 +148,7 @@ func (t *Target) drop(names ...string) {
 	t.Dropped = append(t.Dropped, names...)
 }
 
-// refuse finds what the driver would not hold to.
+// refuse finds settings that the driver wouldn't honor.
 func (t *Target) refuse(driver string) string {
 	var advice []string
 	for _, name := range slices.Sorted(maps.Keys(t.Settings)) {
@@ -173,7 +175,7 @@ func (t *Target) refuse(driver string) string {
 		", or " + another[driver]
 }
 
-// checkEnvironment finds variables by which lib/pq refuses every connection.
+// checkEnvironment finds variables that make lib/pq refuse every connection.
 func checkEnvironment(driver string) string {
 	if driver != PQ {
 		return ""
@@ -189,10 +191,10 @@ func checkEnvironment(driver string) string {
 	return ""
 }
 
-// keepAlive takes what the dialer does.
+// keepAlive moves the settings that the dialer implements.
 func (t *Target) keepAlive() {
 	number := func(name string, unit time.Duration) time.Duration {
-		n, _ := strconv.Atoi(strings.TrimSpace(t.Settings[name])) // which was checked
+		n, _ := strconv.Atoi(strings.TrimSpace(t.Settings[name])) // already validated
 		return time.Duration(max(n, 0)) * unit
 	}
 	t.KeepAlive = wire.KeepAlive{

@@ -14,7 +14,7 @@ import (
 	"github.com/credent-go/credent/internal/dburl"
 )
 
-// describe writes what a driver is given, host for host.
+// describe formats what a driver gets for each host.
 func describe(t *dbtarget.Target, cause string) string {
 	if cause != "" {
 		return cause
@@ -26,7 +26,7 @@ func describe(t *dbtarget.Target, cause string) string {
 	return text
 }
 
-// TestTarget has what one driver does, and the other doesn't.
+// TestTarget covers what one driver supports and the other doesn't.
 func TestTarget(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string, mode os.FileMode) string {
@@ -44,7 +44,7 @@ func TestTarget(t *testing.T) {
 	for _, test := range []struct {
 		text, driver string
 		env          string // NAME=VALUE
-		want         string // settings, or what is wrong
+		want         string // settings, or the error text
 	}{
 		{to + "channel_binding=prefer", dbtarget.PQ, "", "dbname='d' sslmode='prefer' user='u' → h():5432 "},
 		{to + "channel_binding=disable", dbtarget.PQ, "", "dbname='d' sslmode='prefer' user='u' → h():5432 "},
@@ -57,7 +57,7 @@ func TestTarget(t *testing.T) {
 		{to + "hostaddr=127.0.0.1", dbtarget.PGX, "", "dbname='d' user='u' → h(127.0.0.1):5432 "},
 		{"postgres://u@/d?hostaddr=127.0.0.1", dbtarget.PGX, "", "dbname='d' user='u' → 127.0.0.1():5432 "},
 		{"postgres://u@/d?host=/s&hostaddr=::1", dbtarget.PGX, "", "dbname='d' user='u' → ::1():5432 "},
-		{to + "hostaddr=127.0.0.1,127.0.0.2", dbtarget.PQ, "", "another number of addresses"},
+		{to + "hostaddr=127.0.0.1,127.0.0.2", dbtarget.PQ, "", "different number of addresses"},
 		{
 			to + "keepalives=1&keepalives_idle=5&tcp_user_timeout=9", dbtarget.PGX, "",
 			"dbname='d' user='u' → h():5432 ",
@@ -95,7 +95,7 @@ func TestTarget(t *testing.T) {
 		{"service=green servicefile=" + file, dbtarget.PQ, "", "its service isn't in a service file"},
 		{"service=nested servicefile=" + file, dbtarget.PQ, "", "its service names another service"},
 
-		// Variables hold as parameters do, and are named in what is wrong.
+		// Variables work like parameters, and errors name them.
 		{to, dbtarget.PQ, "PGCHANNELBINDING=prefer", "the variable PGCHANNELBINDING: unset it"},
 		{to, dbtarget.PQ, "PGKRBSRVNAME=x", "the variable PGKRBSRVNAME: unset it"},
 		{to, dbtarget.PGX, "PGSSLCRL=IN-VAIN", "no driver supports these parameters: unset PGSSLCRL"},
@@ -148,7 +148,7 @@ func TestTarget(t *testing.T) {
 	}
 }
 
-// TestAttempts has the ways to go through the hosts.
+// TestAttempts covers the ways to try the hosts.
 func TestAttempts(t *testing.T) {
 	t.Parallel()
 	for wish, want := range map[string]string{"any": "[any]", "prefer-standby": "[standby any]"} {
@@ -159,8 +159,8 @@ func TestAttempts(t *testing.T) {
 	}
 }
 
-// TestOpenPassFile has a password file that everyone can read. It isn't used,
-// and that is said once the server wants a password.
+// TestOpenPassFile uses a password file that everyone can read. It is ignored,
+// and the error says so if the server requires a password.
 func TestOpenPassFile(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "passes")

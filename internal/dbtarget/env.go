@@ -9,8 +9,8 @@ import (
 	"github.com/credent-go/credent/internal/pgservice"
 )
 
-// variables are libpq's variables by the parameter that each one stands for.
-// The encoding is missing, since it is the terminal's.
+// variables maps parameters to libpq's variables. The encoding is missing,
+// because it is the terminal's.
 var variables = map[string]string{
 	"host": "PGHOST", "hostaddr": "PGHOSTADDR", "port": "PGPORT", "dbname": "PGDATABASE", "user": "PGUSER",
 	"password": "PGPASSWORD", "passfile": "PGPASSFILE", "channel_binding": "PGCHANNELBINDING", "options": "PGOPTIONS",
@@ -24,13 +24,13 @@ var variables = map[string]string{
 	"load_balance_hosts": "PGLOADBALANCEHOSTS", "datestyle": "PGDATESTYLE", "timezone": "PGTZ", "geqo": "PGGEQO",
 }
 
-// withEnvironment adds what variables say, where the settings say nothing, and
-// removes empty ones, which have hidden their variables by then.
+// withEnvironment adds settings from variables. The URL's settings take
+// precedence. It then removes empty settings, which only hide their variables.
 func (t *Target) withEnvironment() {
 	s := t.Settings
 	given := make(map[string]bool, len(s))
 	for name := range s {
-		given[strings.ToLower(name)] = true // names of the server's settings have no case
+		given[strings.ToLower(name)] = true // the server's settings are case-insensitive
 	}
 	for name, variable := range variables {
 		if value := os.Getenv(variable); value != "" && !given[name] {
@@ -47,7 +47,7 @@ func (t *Target) withEnvironment() {
 	}
 }
 
-// subject is what to call a setting.
+// subject returns what an error calls a setting.
 func (t *Target) subject(name string) string {
 	if variable := t.from[name]; variable != "" {
 		return "the variable " + variable
@@ -55,7 +55,7 @@ func (t *Target) subject(name string) string {
 	return "its " + name
 }
 
-// remove is what to do about a setting.
+// remove says how to remove a setting.
 func (t *Target) remove(name string) string {
 	if variable := t.from[name]; variable != "" {
 		return "unset " + variable
@@ -63,11 +63,11 @@ func (t *Target) remove(name string) string {
 	return "remove " + name
 }
 
-// defaults fills in whom psql logs in as, and where.
+// defaults fills in the user and database that psql would use.
 func (t *Target) defaults() {
 	s := t.Settings
 	if s["user"] == "" {
-		if current, err := user.Current(); err == nil { // else it is for the driver to say
+		if current, err := user.Current(); err == nil { // otherwise the driver reports it
 			s["user"] = current.Username[strings.LastIndexByte(current.Username, '\\')+1:]
 		}
 	}
@@ -76,7 +76,7 @@ func (t *Target) defaults() {
 	}
 }
 
-// passwords looks for the hosts' passwords in the password file.
+// passwords looks up the hosts' passwords in the password file.
 func (t *Target) passwords() {
 	password, file := t.Settings["password"], pgservice.PassFile(t.Settings["passfile"])
 	t.drop("password", "passfile")
@@ -94,7 +94,8 @@ func (t *Target) passwords() {
 	}
 }
 
-// withService adds what a service file says, where the settings say nothing.
+// withService adds settings from a service file. Existing settings take
+// precedence.
 func (t *Target) withService() string {
 	s := t.Settings
 	service, file := s["service"], s["servicefile"]
@@ -124,7 +125,7 @@ func (t *Target) withService() string {
 	return "its service isn't in a service file: look at PGSERVICEFILE and ~/.pg_service.conf"
 }
 
-// isISO reports whether the drivers can read a style of dates.
+// isISO reports whether the driver can parse a date style.
 func isISO(style, driver string) bool {
 	all := strings.FieldsFunc(strings.ToUpper(style), func(r rune) bool { return r == ',' || r == ' ' })
 	return slices.Equal(all, []string{"ISO"}) || slices.Equal(all, []string{"ISO", "MDY"}) ||

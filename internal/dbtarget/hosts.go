@@ -15,22 +15,22 @@ import (
 	"github.com/credent-go/credent/internal/wire"
 )
 
-// Host is one server to try.
+// Host is a server to try.
 type Host struct {
-	Name    string // a host name, an address or a socket; "" is the driver's default
-	Address string // an IP address in place of the name's, or ""
+	Name    string // a host name, an address or a socket; "" for the driver's default
+	Address string // an IP address to use instead of the name's, or ""
 	Port    string
-	// Password is the URL's, or what the password file has for this host.
+	// Password is from the URL, or from the password file for this host.
 	Password string
 }
 
-// IsSocket reports whether the host is a socket's folder, or a socket without a
-// file, whose name begins with @.
+// IsSocket reports whether the host is a socket's directory, or an abstract
+// socket, which has a name that starts with @.
 func (h Host) IsSocket() bool {
 	return filepath.IsAbs(h.Name) || strings.HasPrefix(h.Name, "/") || strings.HasPrefix(h.Name, "@")
 }
 
-// hosts takes the hosts out of the settings.
+// hosts moves the hosts out of the settings.
 func (t *Target) hosts() string {
 	s := t.Settings
 	names, addresses, ports := list(s["host"]), list(s["hostaddr"]), list(s["port"])
@@ -38,7 +38,7 @@ func (t *Target) hosts() string {
 	n := max(len(names), len(addresses), 1)
 	switch {
 	case len(names) > 0 && len(addresses) > 0 && len(names) != len(addresses):
-		return "it has another number of addresses (hostaddr) than of hosts"
+		return "it has a different number of addresses (hostaddr) than hosts"
 	case len(ports) > 1 && len(ports) != n:
 		return "it has another number of ports than of hosts: write one port, or one for each host"
 	}
@@ -75,12 +75,11 @@ func at(all []string, i int) string {
 	return ""
 }
 
-// sockets are folders where servers have their sockets. psql knows the one that
-// it was built for.
+// sockets are directories in which servers have their sockets. psql knows only
+// its built-in one.
 var sockets = []string{"/var/run/postgresql", "/run/postgresql", "/private/tmp", "/tmp"}
 
-// defaultSocket returns the folder with the socket of a server on this machine,
-// or "".
+// defaultSocket returns the directory with a local server's socket, or "".
 func defaultSocket(port string) string {
 	if runtime.GOOS == "windows" {
 		return ""
@@ -93,7 +92,7 @@ func defaultSocket(port string) string {
 	return ""
 }
 
-// For returns what a driver is to get for one host and one of the attempts.
+// For returns the driver's settings for one host and one of the attempts.
 func (t *Target) For(h Host, attempt string) dburl.Settings {
 	s := maps.Clone(t.Settings)
 	if h.Name != "" {
@@ -106,7 +105,7 @@ func (t *Target) For(h Host, attempt string) dburl.Settings {
 	return s
 }
 
-// Explain says why no connection could be made, without a part of the URL.
+// Explain says why connecting failed, without any part of the URL.
 func (t *Target) Explain(err error, limit time.Duration) error {
 	values := []string{t.Settings["user"], t.Settings["dbname"]}
 	for _, h := range t.Hosts {

@@ -8,8 +8,8 @@ import (
 	"github.com/credent-go/credent/internal/dburl"
 )
 
-// secret stands for what no cause may have: it is user, password, host,
-// database or the value of a parameter.
+// secret stands for a user, password, host, database or parameter value, which
+// no message may contain.
 const secret = "IN-VAIN"
 
 func TestCause(t *testing.T) {
@@ -101,7 +101,7 @@ func TestCause(t *testing.T) {
 			"the ssl_max_protocol_version",
 		"host=h\u00a0password=IN-VAIN": "an invisible character (U+00A0)",
 
-		// Nothing is wrong with these.
+		// These are valid.
 		"postgres://":                      "",
 		"postgres:///d":                    "",
 		"postgresql://u:p@h:5432/d":        "",
@@ -134,12 +134,12 @@ func TestCause(t *testing.T) {
 			t.Errorf("%q: got %q, want %q", text, got, want)
 		}
 		if strings.Contains(got, "IN-VAIN") || strings.Contains(got, "VAIN") || strings.Contains(got, "\n") {
-			t.Errorf("%q: the cause quotes it: %q", text, got)
+			t.Errorf("%q: the cause quotes the URL: %q", text, got)
 		}
 	}
 }
 
-// TestParse compares with what psql makes of the same.
+// TestParse compares Parse with psql.
 func TestParse(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]dburl.Settings{
@@ -184,8 +184,8 @@ func TestParsePorts(t *testing.T) {
 	}
 }
 
-// FuzzCause puts a password into any place of any URL: no cause has 6
-// characters of it in a row.
+// FuzzCause puts a password into any place of any URL and checks that no
+// message contains 6 consecutive characters of it.
 func FuzzCause(f *testing.F) {
 	const password = "q9Zx-7Kw_2Rt.5Yv"
 	for _, seed := range []struct{ before, after string }{

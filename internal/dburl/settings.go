@@ -9,12 +9,12 @@ import (
 	"strings"
 )
 
-// Settings are what a URL of Postgres, or psql's form of keywords, says, by the
-// names of libpq's parameters: host, port, dbname, user, password, sslmode, …
+// Settings are the contents of a Postgres URL or of psql's keyword form, by
+// libpq's parameter names: host, port, dbname, user, password, sslmode, …
 type Settings map[string]string
 
-// Parse returns the settings of a URL of Postgres or of psql's form of
-// keywords. The cause is [Cause]'s.
+// Parse parses a Postgres URL or psql's keyword form. Its cause is from
+// [Cause].
 func Parse(text string) (_ Settings, cause string) {
 	if cause := Cause(text); cause != "" {
 		return nil, cause
@@ -42,13 +42,13 @@ func Parse(text string) (_ Settings, cause string) {
 	s.set("dbname", decoded(strings.TrimPrefix(path, "/")))
 	for pair := range strings.SplitSeq(query, "&") {
 		if name, value, ok := strings.Cut(pair, "="); ok {
-			s[decoded(name)] = decoded(value) // which wins over the path
+			s[decoded(name)] = decoded(value) // overrides the path
 		}
 	}
 	return s, checkPorts(s)
 }
 
-// IsKeywords reports whether a text is in psql's form of keywords.
+// IsKeywords reports whether a text is in psql's keyword form.
 func IsKeywords(text string) bool { return keywordForm.MatchString(text) }
 
 func (s Settings) set(name, value string) {
@@ -57,16 +57,16 @@ func (s Settings) set(name, value string) {
 	}
 }
 
-// decoded is what psql makes of a part of a URL, in which a plus is no space.
+// decoded decodes part of a URL as psql does: a plus isn't a space.
 func decoded(text string) string {
 	plain, err := url.PathUnescape(text)
-	if err != nil { // which Cause would have found
+	if err != nil { // Cause would have found it
 		return text
 	}
 	return plain
 }
 
-// hosts splits the hosts of a URL, each with its port or none.
+// hosts splits the hosts of a URL, each with an optional port.
 func (s Settings) hosts(authority string) {
 	if authority == "" {
 		return
@@ -86,7 +86,7 @@ func (s Settings) hosts(authority string) {
 		s["host"] = strings.Join(hosts, ",")
 	}
 	if len(hosts) == 1 && ports[0] == "" {
-		return // PGPORT says it; of several hosts none takes it
+		return // PGPORT sets it, but not for several hosts
 	}
 	for i := range ports {
 		if ports[i] == "" {
@@ -96,11 +96,11 @@ func (s Settings) hosts(authority string) {
 	s["port"] = strings.Join(ports, ",")
 }
 
-// space separates keywords.
+// space lists the separators of keywords.
 const space = " \t\v\f\r\n"
 
-// keywords parses psql's form: name = value, separated by white space, with
-// values in single quotes if wanted, and a backslash before quotes and
+// keywords parses psql's keyword form: name = value pairs, separated by white
+// space. Values may be in single quotes, and a backslash escapes quotes and
 // backslashes.
 func keywords(text string) (Settings, string) {
 	const (
@@ -134,7 +134,7 @@ func keywords(text string) (Settings, string) {
 	return s, checkPorts(s)
 }
 
-// keywordValue takes one value off a text.
+// keywordValue parses one value and returns the rest of the text.
 func keywordValue(text string) (value, rest string, ok bool) {
 	var b strings.Builder
 	inner, quoted := strings.CutPrefix(text, "'")
@@ -155,7 +155,7 @@ func keywordValue(text string) (value, rest string, ok bool) {
 	return b.String(), "", !quoted
 }
 
-// String returns the settings in psql's form, for a driver.
+// String returns the settings in psql's keyword form, for a driver.
 func (s Settings) String() string {
 	escape := strings.NewReplacer(`\`, `\\`, `'`, `\'`)
 	var b strings.Builder
@@ -165,7 +165,7 @@ func (s Settings) String() string {
 	return strings.TrimSuffix(b.String(), " ")
 }
 
-// choices are parameters with a closed set of values.
+// choices lists the values of parameters with a closed set of values.
 var choices = map[string][]string{
 	"sslmode":              {"disable", "allow", "prefer", "require", "verify-ca", "verify-full"},
 	"channel_binding":      {"disable", "prefer", "require"},
@@ -185,15 +185,15 @@ var choices = map[string][]string{
 	"binary_parameters":        {"yes", "no"},
 }
 
-// counts are parameters that are whole numbers, and their unit.
+// counts lists the parameters with integer values, and their units.
 var counts = map[string]string{
 	"connect_timeout": " of seconds", "keepalives_idle": " of seconds", "keepalives_interval": " of seconds",
 	"keepalives_count": "", "tcp_user_timeout": " of milliseconds",
 	"statement_cache_capacity": "", "description_cache_capacity": "",
 }
 
-// Check finds what neither driver would take. The subject is what to call a
-// setting by its name, if it isn't in the URL; nil means that all of them are.
+// Check finds settings that neither driver would accept. subject returns what
+// to call a setting that isn't in the URL; nil means that all are in the URL.
 func Check(s Settings, subject func(name string) string) string {
 	if subject == nil {
 		subject = func(name string) string { return "its " + name }
@@ -221,7 +221,7 @@ func Check(s Settings, subject func(name string) string) string {
 	return ""
 }
 
-// mustBe says what a setting must be, or "" if it is.
+// mustBe returns what a setting must be, or "" if it is valid.
 func mustBe(name, value string) string {
 	if unit, ok := counts[name]; ok {
 		if _, err := strconv.ParseInt(strings.TrimSpace(value), 10, 32); err != nil {

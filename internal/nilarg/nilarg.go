@@ -1,5 +1,5 @@
-// Package nilarg finds arguments that are nil and must not be, so that a
-// function returns an error where it would panic later.
+// Package nilarg finds nil arguments that must not be nil, so that a function
+// returns an error instead of panicking later.
 package nilarg
 
 import (
@@ -7,8 +7,8 @@ import (
 	"reflect"
 )
 
-// Check returns an error if a value is nil, or an interface that holds a nil
-// pointer or function. What names it.
+// Check returns an error if value is nil, or an interface that holds a nil
+// pointer or function. what names it.
 func Check(what string, value any) error {
 	v := reflect.ValueOf(value)
 	switch v.Kind() {

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// PassFile returns the password file: the given one, or the one at home, or ""
-// if there is no home.
+// PassFile returns the password file: the given one, or the one in the home
+// directory, or "" if there is no home directory.
 func PassFile(given string) string {
 	if given != "" {
 		return given
@@ -28,9 +28,9 @@ func PassFile(given string) string {
 	return filepath.Join(home, ".pgpass")
 }
 
-// Password returns the password in the first line of a password file that fits,
-// or "". The host has any of the names. Like libpq it doesn't read a file that
-// others than its owner have access to, and then open is true.
+// Password returns the password in a password file's first matching line, or
+// "". The host matches by any of its names. Like libpq, it ignores a file that
+// users other than its owner can access, and then open is true.
 func Password(file string, hosts []string, port, database, user string) (password string, open bool) {
 	info, err := os.Stat(file)
 	if err != nil || !info.Mode().IsRegular() {
@@ -43,7 +43,7 @@ func Password(file string, hosts []string, port, database, user string) (passwor
 	if err != nil {
 		return "", false
 	}
-	defer func() { _ = f.Close() }() // only read
+	defer func() { _ = f.Close() }() // read only
 	for lines := bufio.NewScanner(f); lines.Scan(); {
 		line := lines.Text()
 		if strings.HasPrefix(line, "#") {
@@ -63,8 +63,8 @@ func Password(file string, hosts []string, port, database, user string) (passwor
 	return "", false
 }
 
-// passFields splits a line at its colons. A backslash is before a colon or a
-// backslash that belongs to a field.
+// passFields splits a line at its colons. A backslash escapes a colon or a
+// backslash within a field.
 func passFields(line string) []string {
 	var fields []string
 	var field strings.Builder

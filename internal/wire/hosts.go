@@ -10,9 +10,9 @@ import (
 	"github.com/credent-go/credent/internal/dberror"
 )
 
-// FirstOf makes a connection to the first of several hosts that lets it,
-// in any order if random is set. If none of a round does, the next round comes,
-// with other wishes. Without a connection all errors are joined.
+// FirstOf connects to the first of several hosts that accepts, in any order if
+// random is set. If no host of a round accepts, it tries the next round, which
+// has other requirements. If all fail, it joins the errors.
 func FirstOf[T any](
 	ctx context.Context, rounds [][]T, random bool, connect func(ctx context.Context, host T) (driver.Conn, error),
 ) (driver.Conn, error) {
@@ -36,8 +36,8 @@ func FirstOf[T any](
 	return nil, errors.Join(errs...)
 }
 
-// isFinal reports whether a server has answered what others would answer too:
-// a wrong password, no such database, or no right to connect to it.
+// isFinal reports whether other servers would give the same answer: a wrong
+// password, no such database, or no right to connect to it.
 func isFinal(err error) bool {
 	return slices.Contains([]string{"28P01", "3D000", "42501"}, dberror.State(err))
 }

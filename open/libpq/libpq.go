@@ -33,8 +33,8 @@ import (
 	"github.com/credent-go/credent/open"
 )
 
-// cancelTime is how long a statement may take after its context has ended to be
-// cancelled. Then its connection is cut.
+// cancelTime is how long cancelling a statement may take after its context has
+// ended, before its connection is cut.
 const cancelTime = 2 * time.Second
 
 // Driver returns lib/pq for [open.Config].
@@ -72,9 +72,10 @@ func (libpq) Connector(databaseURL string, dialer *open.Dialer) (driver.Connecto
 	return c, nil
 }
 
-// config is what lib/pq makes of the settings for one host. Each has its own,
-// since lib/pq turns TLS off for all hosts if the first one is a socket. What
-// the settings have already isn't looked for in variables or files.
+// config returns lib/pq's configuration of the settings for one host. Each host
+// needs its own, because lib/pq turns TLS off for all hosts if the first one is
+// a socket. lib/pq doesn't look up settings in variables or files if they are
+// already set.
 func config(target *dbtarget.Target, host dbtarget.Host, attempt string) (pq.Config, error) {
 	settings := target.For(host, attempt)
 	if attempt == readOnly {
@@ -94,9 +95,9 @@ func config(target *dbtarget.Target, host dbtarget.Host, attempt string) (pq.Con
 		return cfg, err
 	}
 	for _, name := range target.Dropped {
-		delete(cfg.Runtime, name) // of a service file
+		delete(cfg.Runtime, name) // from a service file
 	}
-	if hasGeqo { // which lib/pq knows, and doesn't send
+	if hasGeqo { // lib/pq knows it but doesn't send it
 		cfg.Runtime["geqo"] = geqo
 	}
 	return cfg, nil
@@ -105,7 +106,7 @@ func config(target *dbtarget.Target, host dbtarget.Host, attempt string) (pq.Con
 // readOnly is a value of target_session_attrs.
 const readOnly = "read-only"
 
-// connector connects over lib/pq.
+// connector connects with lib/pq.
 type connector struct {
 	target *dbtarget.Target
 	rounds [][]pq.Config // the hosts, for each of the target's attempts
@@ -142,7 +143,7 @@ func (c *connector) connect(ctx context.Context, cfg pq.Config, silence time.Dur
 	line := &line{dialer: c.dialer, limits: c.limits, alive: c.target.KeepAlive}
 	line.limits.Silence = 0
 	inner.Dialer(line)
-	// lib/pq looks at the context only while it dials.
+	// lib/pq honors the context only while it dials.
 	stop := context.AfterFunc(ctx, line.cut)
 	conn, err := inner.Connect(ctx)
 	if err == nil && slices.Contains(c.target.Attempts, readOnly) {
@@ -164,8 +165,8 @@ func (c *connector) connect(ctx context.Context, cfg pq.Config, silence time.Dur
 	return pqdeadline.Conn(conn, func() { main.CutAt(time.Now(), true) })
 }
 
-// checkReadOnly is target_session_attrs=read-only. lib/pq looks at the setting
-// of the server only, which a standby has off.
+// checkReadOnly implements target_session_attrs=read-only. lib/pq checks only
+// the server's setting, which is off on a standby.
 func checkReadOnly(ctx context.Context, conn driver.Conn) error {
 	rows, err := conn.(driver.QueryerContext).QueryContext(ctx, "SHOW transaction_read_only", nil)
 	if err != nil {
@@ -181,7 +182,7 @@ func checkReadOnly(ctx context.Context, conn driver.Conn) error {
 	return nil
 }
 
-// quiet makes the connections of a probe.
+// quiet makes connections for a probe.
 type quiet struct {
 	*connector
 	cfg pq.Config
@@ -200,10 +201,9 @@ func (c *connector) explain(err error) error {
 	return fmt.Errorf("open: %w", c.target.Explain(err, c.limits.Connect))
 }
 
-// line dials for one connection of lib/pq: first the connection itself, and
-// later, when a statement's context ends, others to cancel it. lib/pq waits for
-// the statement's end whatever happens, so that is when the time of the
-// connection runs out.
+// line dials for one lib/pq connection: first the connection itself, and later,
+// when a statement's context ends, connections to cancel it. lib/pq always
+// waits for the statement to end, so the connection's time limit starts then.
 type line struct {
 	dialer *open.Dialer
 	limits wire.Limits
@@ -253,7 +253,7 @@ func (l *line) DialTimeout(network, address string, timeout time.Duration) (net.
 	return l.DialContext(ctx, network, address)
 }
 
-// cut ends the connection that is being made.
+// cut closes the connection that is being made.
 func (l *line) cut() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -262,7 +262,7 @@ func (l *line) cut() {
 	}
 }
 
-// connected returns the connection when it is ready for statements.
+// connected returns the connection once it is ready for statements.
 func (l *line) connected() *wire.Conn {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -86,14 +86,14 @@ func (c connector) MaxConns() int {
 	return 0
 }
 
-// file is a database's file.
+// file is a database file.
 type file struct {
 	dsn, path string
 	memory    bool
 }
 
-// parse returns a file with the settings that clients rely on, or what is wrong
-// with it. Parameters that SQLite itself knows, such as mode=ro, are passed on.
+// parse returns a file with the settings that clients rely on, or an error
+// message. It passes on parameters of SQLite itself, such as mode=ro.
 func parse(rest string) (file, string) {
 	path, query, _ := strings.Cut(rest, "?")
 	f := file{path: strings.TrimPrefix(path, "//")}
@@ -105,18 +105,18 @@ func parse(rest string) (file, string) {
 		return f, cause
 	}
 	f.memory = f.path == ":memory:" || params.Get("mode") == "memory"
-	params.Add("_pragma", "foreign_keys(1)") // cascades, off by default
+	params.Add("_pragma", "foreign_keys(1)") // for cascades; off by default
 	if !params.Has("_busy_timeout") && !params.Has("_timeout") {
 		params.Set("_busy_timeout", "5000") // milliseconds; a _pragma replaces it
 	}
-	params.Set("_txlock", "immediate")   // a transaction that reads first could not write later
-	params.Set("_time_format", "sqlite") // the driver's own format is not readable by others
+	params.Set("_txlock", "immediate")   // otherwise a transaction that reads first can't write later
+	params.Set("_time_format", "sqlite") // other programs can't parse the driver's own format
 	escaped := strings.NewReplacer("%", "%25", "#", "%23").Replace(f.path)
 	f.dsn = "file:" + escaped + "?" + params.Encode()
 	return f, ""
 }
 
-// fixed are parameters that clients rely on, with what they must be.
+// fixed lists parameters that clients rely on, with their required values.
 var fixed = map[string][]string{
 	"_txlock":       {"immediate"},
 	"_time_format":  {"sqlite"},
@@ -126,12 +126,12 @@ var fixed = map[string][]string{
 }
 
 var (
-	// weakening are pragmas that turn off what protects the rows.
+	// weakening matches pragmas that turn off protections of the rows.
 	weakening   = regexp.MustCompile(`(?i)\b(?:foreign_keys|ignore_check_constraints)\b`)
 	foreignKeys = regexp.MustCompile(`(?i)^\s*foreign_keys\s*(?:=\s*(?:1|on|true|yes)|\(\s*(?:1|on|true|yes)\s*\))\s*$`)
 )
 
-// check finds parameters that can't be.
+// check finds invalid parameters.
 func check(params url.Values) string {
 	for _, name := range slices.Sorted(maps.Keys(params)) {
 		for _, value := range params[name] {
@@ -150,7 +150,8 @@ func check(params url.Values) string {
 	return ""
 }
 
-// reason says why a file can't be opened. The driver quotes parameters.
+// reason says why a file can't be opened. The driver's own error quotes
+// parameters.
 func (f file) reason(err error) string {
 	switch dberror.SQLite(err) {
 	case dberror.SQLiteCantOpen:
