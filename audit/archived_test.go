@@ -17,8 +17,8 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// backdate makes the chains of this month's archives anew, as they would be if
-// the archives were of an earlier moment.
+// backdate rebuilds the chains of this month's archives as if the archives had
+// been made earlier.
 func backdate(t *testing.T, db database, k *keyring.Keyring, at time.Time) {
 	t.Helper()
 	const where = "WHERE writer IN (SELECT writer FROM credent_audit WHERE action = 'archive' AND at >= $1)"
@@ -50,7 +50,7 @@ func backdate(t *testing.T, db database, k *keyring.Keyring, at time.Time) {
 }
 
 // TestArchiveOfArchiveEntry archives the months in which others were archived.
-// The trail goes on to know their files, and how many there are.
+// The trail still knows their files and their number.
 func TestArchiveOfArchiveEntry(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, db database) {
@@ -68,7 +68,7 @@ func TestArchiveOfArchiveEntry(t *testing.T) {
 			if err != nil || len(months) != 1 {
 				t.Fatalf("%d: %+v, %v", i, months, err)
 			}
-			backdate(t, db, ring, this.From.AddDate(0, i-3, 2)) // in the month that is archived next
+			backdate(t, db, ring, this.From.AddDate(0, i-3, 2)) // in the month to archive next
 		}
 		with := func(changed int, given ...int) audit.Report {
 			var opt audit.VerifyOptions
@@ -91,8 +91,8 @@ func TestArchiveOfArchiveEntry(t *testing.T) {
 	})
 }
 
-// TestCheckpointOfRetiredKey verifies with checkpoints whose key left the
-// keyring, of chains that go on, that have ended, and that were archived.
+// TestCheckpointOfRetiredKey verifies with checkpoints under a retired key, of
+// chains that continue, have ended, or were archived.
 func TestCheckpointOfRetiredKey(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, db database) {
@@ -137,7 +137,7 @@ func TestCheckpointOfRetiredKey(t *testing.T) {
 		db.unprotect(t)
 		db.exec(t, "DELETE FROM credent_audit WHERE row_id = '1'")
 		if report := verify(t, db, only, audit.VerifyOptions{Checkpoints: checkpoints}); report.Err() == nil {
-			t.Error("nothing was found")
+			t.Error("no finding")
 		}
 	})
 }

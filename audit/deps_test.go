@@ -7,7 +7,7 @@ import (
 )
 
 // TestLinksNothing lists what package audit imports: no database driver, no
-// Atlas, no command, and nothing that it is to record.
+// Atlas, no command, and nothing that it records.
 func TestLinksNothing(t *testing.T) {
 	t.Parallel()
 	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", ".").Output()

@@ -95,7 +95,7 @@ func ExampleTrail_AddTx() {
 	if err != nil {
 		log.Panic(err)
 	}
-	// The change itself goes here.
+	// Make the change itself here.
 	done, err := trail.AddTx(ctx, tx, audit.Entry{Action: audit.ActionDelete, Table: "user_credentials", Row: "17"})
 	if err != nil {
 		log.Panic(err)
@@ -136,7 +136,7 @@ func ExampleVerify() {
 	if err := trail.Flush(ctx); err != nil {
 		log.Panic(err)
 	}
-	// Checkpoints are kept where nobody who can change the database can change
+	// Keep checkpoints where nobody who can change the database can change
 	// them.
 	heads, _, err := audit.Checkpoints(ctx, db, dialect.SQLite, ring)
 	if err != nil {

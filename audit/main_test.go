@@ -77,7 +77,8 @@ type database struct {
 	driver, name, dialect string
 }
 
-// engines are the databases and drivers, and how a migrated one is made.
+// engines are the databases and drivers, with a function to create a migrated
+// database.
 var engines = map[string]func(t *testing.T) database{
 	"pgx": func(t *testing.T) database { t.Helper(); return newPostgres(t, "pgx") },
 	"pq":  func(t *testing.T) database { t.Helper(); return newPostgres(t, "postgres") },
@@ -104,7 +105,7 @@ func newPostgres(tb testing.TB, driver string) database {
 	return open(tb, driver, url, dialect.Postgres)
 }
 
-// sqliteTemplates are migrated files of the drivers, which tests copy.
+// sqliteTemplates are the drivers' migrated files, which tests copy.
 var sqliteTemplates = map[string]func() ([]byte, error){
 	"sqlite":  sync.OnceValues(func() ([]byte, error) { return migratedFile("sqlite") }),
 	"sqlite3": sync.OnceValues(func() ([]byte, error) { return migratedFile("sqlite3") }),
@@ -183,7 +184,7 @@ func (db database) number(t *testing.T, query string) (n int64) {
 	return n
 }
 
-// unprotect removes what refuses changes, as a superuser can.
+// unprotect removes the triggers that refuse changes, as a superuser can.
 func (db database) unprotect(t *testing.T) {
 	t.Helper()
 	if db.dialect == dialect.SQLite {
@@ -286,7 +287,7 @@ func oneOf(text string, parts ...string) bool {
 	return false
 }
 
-// refusal is what a trigger says.
+// refusal is the triggers' error text.
 const refusal = "the audit trail takes new entries"
 
 func rowName(worker, i int) string { return fmt.Sprintf("%d-%d", worker, i) }

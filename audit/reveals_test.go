@@ -14,8 +14,8 @@ import (
 	"github.com/credent-go/credent/audit"
 )
 
-// TestReveals takes reveals of one kind in several goroutines, by Reveals and
-// by Add, and finds each of them once, in few rows.
+// TestReveals records reveals of one kind from several goroutines, with Reveals
+// and with Add, and finds each of them once, in few rows.
 func TestReveals(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, db database) {
@@ -75,8 +75,7 @@ func TestReveals(t *testing.T) {
 	})
 }
 
-// TestRevealsWait has a queue that is full, a trail that is closed, and one in
-// Sync mode.
+// TestRevealsWait has a full queue, a closed trail, and one in Sync mode.
 func TestRevealsWait(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, db database) {

@@ -81,7 +81,7 @@ func TestAddTx(t *testing.T) {
 	onEach(t, func(t *testing.T, db database) {
 		ring := newRing(t)
 		trail := newTrail(t, db, audit.Config{Keyring: ring, Queue: 8})
-		for i := range 10 { // more than the queue has room for, if any kept it
+		for i := range 10 { // more than the queue holds, if any stayed in it
 			tx, err := db.BeginTx(t.Context(), nil)
 			do(t, err)
 			done, err := trail.AddTx(t.Context(), tx, audit.Entry{Action: audit.ActionCreate, Row: fmt.Sprint(i)})
@@ -109,12 +109,12 @@ func TestAddTx(t *testing.T) {
 		defer func() { _ = tx.Rollback() }()
 		_, _ = tx.ExecContext(t.Context(), "fail")
 		if _, err := trail.AddTx(t.Context(), tx, reveal("1")); err == nil {
-			t.Error("a transaction that failed took an entry")
+			t.Error("a failed transaction accepted an entry")
 		}
 	})
 }
 
-// TestSync finds each entry in the table when Add has returned.
+// TestSync finds each entry in the table when Add returns.
 func TestSync(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, db database) {
@@ -133,7 +133,7 @@ func TestSync(t *testing.T) {
 						func(audit.Stored) error {
 							return errFound
 						}); !errors.Is(err, errFound) {
-						t.Errorf("%s is not there: %v", row, err)
+						t.Errorf("%s is missing: %v", row, err)
 					}
 				}
 			})
@@ -170,7 +170,7 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-// switched is a driver whose connections can be made to fail.
+// switched is a driver with connections that can be made to fail.
 type switched struct {
 	driver.Connector
 	mode *atomic.Int32
@@ -178,8 +178,8 @@ type switched struct {
 
 const (
 	works     = iota
-	away      // nothing is executed
-	uncertain // what is executed is reported as failed
+	away      // nothing runs
+	uncertain // statements run and are reported as failed
 )
 
 var errAway = errors.New("the server is away")
@@ -336,7 +336,7 @@ func TestBounded(t *testing.T) {
 	sound(t, db, ring)
 }
 
-// TestOnCheckpoint is told the head at Close.
+// TestOnCheckpoint gets the head at Close.
 func TestOnCheckpoint(t *testing.T) {
 	t.Parallel()
 	db := engines["modernc"](t)
@@ -437,7 +437,7 @@ func TestList(t *testing.T) {
 		}
 		for _, f := range []audit.Filter{{After: "x"}, {ID: "x"}} {
 			if err := audit.List(t.Context(), db.DB, db.dialect, f, nil); err == nil {
-				t.Errorf("%+v is no error", f)
+				t.Errorf("%+v: no error", f)
 			}
 		}
 	})
