@@ -42,14 +42,14 @@ func database(t *testing.T) (*sql.DB, *keyring.Keyring) {
 	return db, ring
 }
 
-// create makes a credential without a user_id, which the rules fill in.
+// create creates a credential without a user_id, which the hooks fill in.
 func create(t *testing.T, c *ent.Client, account *ent.UserAccount, apiKey string) (*ent.UserCredential, error) {
 	t.Helper()
 	return c.UserCredential.Create().SetAccount(account).SetCredentialType("alpaca").
 		SetAPIKey(encrypted.New(apiKey)).SetSecretKey(encrypted.New("s")).Save(t.Context())
 }
 
-// TestHooksCannotBeForgotten builds clients in every way around a driver: each
+// TestHooksCannotBeForgotten builds clients around a driver in every way: each
 // keeps the rules, and a client without the audit log that its driver asks for
 // is refused.
 func TestHooksCannotBeForgotten(t *testing.T) {
@@ -131,7 +131,7 @@ func TestHooksCannotBeForgotten(t *testing.T) {
 		if err := bulk.Exec(t.Context()); !errors.Is(err, test.want) {
 			t.Errorf("%s: bulk: got %v, want %v", name, err, test.want)
 		}
-		// Without a secret nothing but the context tells.
+		// Without a secret only the context tells.
 		if err := test.client.UserAccount.UpdateOne(account).SetAccountName(name).
 			Exec(t.Context()); !errors.Is(err, test.want) {
 			t.Errorf("%s: update: got %v, want %v", name, err, test.want)
@@ -157,8 +157,8 @@ func TestHooksCannotBeForgotten(t *testing.T) {
 	}
 }
 
-// TestConfig refuses each configuration that contradicts itself, in each
-// constructor, and accepts the zero one.
+// TestConfig refuses each self-contradictory configuration in each constructor,
+// and accepts the zero one.
 func TestConfig(t *testing.T) {
 	t.Parallel()
 	db, ring := database(t)
@@ -224,7 +224,8 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-// TestConfigConverts wants the same fields in the internal configuration.
+// TestConfigConverts checks that the internal configuration has the same
+// fields.
 func TestConfigConverts(t *testing.T) {
 	t.Parallel()
 	if !reflect.TypeFor[client.Config]().ConvertibleTo(reflect.TypeFor[clientconfig.Config]()) {

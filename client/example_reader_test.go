@@ -13,7 +13,7 @@ import (
 )
 
 // newReplicated returns a client of two databases. The second stands for a
-// standby that lags: it has nothing of the first.
+// lagging standby: it has none of the first one's rows.
 func newReplicated() *ent.Client {
 	primary, ring := newPool()
 	standby, _ := newPool()
@@ -50,7 +50,7 @@ func ExampleWithRequest() {
 	// no request: 1
 }
 
-// A report of yesterday may be read from the standby, whatever was written.
+// A report on yesterday may be read from the standby, whatever was written.
 func ExampleWithStaleReads() {
 	c := newReplicated()
 	defer func() { _ = c.Close() }()
@@ -60,7 +60,7 @@ func ExampleWithStaleReads() {
 	// Output: 0
 }
 
-// What another process wrote for the request is on the primary.
+// Another process's writes for the request are on the primary.
 func ExampleWithPrimary() {
 	c := newReplicated()
 	defer func() { _ = c.Close() }()
@@ -70,7 +70,7 @@ func ExampleWithPrimary() {
 	// Output: 0 1
 }
 
-// Nobody reads raw SQL, so it is said to read.
+// The client doesn't parse raw SQL, so the caller says that it only reads.
 func ExampleWithReadOnlySQL() {
 	c := newReplicated()
 	defer func() { _ = c.Close() }()

@@ -17,8 +17,8 @@ import (
 	"github.com/credent-go/credent/ent/usercredential"
 )
 
-// TestOnExpiring reads a credential in every way, each with a client of its
-// own: those that return it with a secret tell.
+// TestOnExpiring reads a credential in every way, each with its own client:
+// reads that return it with a secret call OnExpiring.
 func TestOnExpiring(t *testing.T) {
 	t.Parallel()
 	db, ring := database(t)
@@ -129,7 +129,7 @@ func TestOnExpiring(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if len(told) != test.told {
-			t.Errorf("%s: told %d times, want %d", name, len(told), test.told)
+			t.Errorf("%s: called %d times, want %d", name, len(told), test.told)
 		}
 		for _, e := range told {
 			if e.Row != row.ID || !e.ExpiresAt.Equal(expires) || e.Left <= 0 || e.Left > time.Hour {
@@ -137,10 +137,10 @@ func TestOnExpiring(t *testing.T) {
 			}
 		}
 	}
-	// Outside of the time nobody is told.
+	// Outside the time OnExpiring isn't called.
 	c, err := client.New(db, dialect.SQLite, client.Config{
 		Keyring: ring, ExpiringWithin: time.Minute,
-		OnExpiring: func(context.Context, client.Expiring) { t.Error("told") },
+		OnExpiring: func(context.Context, client.Expiring) { t.Error("OnExpiring was called") },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -170,8 +170,8 @@ func TestOnExpiringConfig(t *testing.T) {
 	}
 }
 
-// The audit log says which credential a new one replaces, and says it of
-// nothing else that is done in the same context.
+// The audit log says which credential a new one replaces, and says it about
+// nothing else in the same context.
 func TestAuditSaysReplaces(t *testing.T) {
 	t.Parallel()
 	db, ring := database(t)
