@@ -20,12 +20,11 @@ import (
 	"github.com/credent-go/credent/encrypted"
 )
 
-// generate runs the extension on a schema, without the templates of ent. Tests
-// cannot be parallel: loading a schema writes a program into the current
-// folder.
+// generate runs the extension on a schema, without ent's templates. Tests can't
+// be parallel: loading a schema writes a program into the current directory.
 func generate(t *testing.T, schema, picture string) (*gen.Graph, error) {
 	t.Helper()
-	t.Setenv(encrypted.ExtensionEnv, "1") // as the extension's options do
+	t.Setenv(encrypted.ExtensionEnv, "1") // as the extension's options set it
 	graph, err := entc.LoadGraph(schema, &gen.Config{Target: t.TempDir(), Package: "example.com/app/ent"})
 	if err != nil {
 		t.Fatal(err)
@@ -39,8 +38,8 @@ func generate(t *testing.T, schema, picture string) (*gen.Graph, error) {
 	return graph, nil
 }
 
-// TestOneFileAtATime: ent formats files on as many cores as Go has at that
-// moment.
+// TestOneFileAtATime checks GOMAXPROCS: ent formats files on as many cores as
+// Go has at that moment.
 func TestOneFileAtATime(t *testing.T) {
 	before := runtime.GOMAXPROCS(4)
 	defer runtime.GOMAXPROCS(before)
@@ -55,7 +54,7 @@ func TestOneFileAtATime(t *testing.T) {
 	}
 }
 
-// indexHint is what the messages about uniqueness and indexes offer.
+// indexHint is what the messages about uniqueness and indexes suggest.
 const indexHint = "What can be unique, indexed and searched is a blind index"
 
 func TestRefusals(t *testing.T) {
@@ -114,16 +113,16 @@ func TestRefusals(t *testing.T) {
 		t.Run(schema, func(t *testing.T) {
 			_, err := generate(t, "./testdata/"+schema, "")
 			if err == nil {
-				t.Fatal("was accepted")
+				t.Fatal("the schema was accepted")
 			}
 			for _, want := range wants {
 				if !strings.Contains(err.Error(), want) {
-					t.Errorf("%q is not in: %v", want, err)
+					t.Errorf("missing %q in: %v", want, err)
 				}
 			}
 			for _, bad := range []string{"Session.title", "PK-IN-THE-SOURCE"} {
 				if strings.Contains(err.Error(), bad) {
-					t.Errorf("%s is in: %v", bad, err)
+					t.Errorf("unwanted %s in: %v", bad, err)
 				}
 			}
 			faults, ok := err.(interface{ Unwrap() []error })
@@ -134,8 +133,8 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// What a field can see by itself is refused when the schema is loaded, and
-// nothing is written.
+// Faults that a field itself can detect are refused when the schema is loaded,
+// and nothing is written.
 func TestRefusedFields(t *testing.T) {
 	for schema, want := range map[string]string{
 		"unnameable": `field "config": encrypted field: generated code cannot name schema.config; export it`,
@@ -153,10 +152,10 @@ func TestRefusedFields(t *testing.T) {
 	}
 }
 
-// Without the extension the code would not encrypt. It is refused when the
-// schema is loaded, also after a generation with the extension.
+// Without the extension the code wouldn't encrypt. It is refused when the
+// schema is loaded, even after a generation with the extension.
 func TestWithoutExtension(t *testing.T) {
-	t.Setenv(encrypted.ExtensionEnv, "") // of earlier tests
+	t.Setenv(encrypted.ExtensionEnv, "") // set by earlier tests
 	generate := func(target string, extensions ...entc.Extension) error {
 		return entc.Generate("./testdata/encrypted", &gen.Config{Target: target, Package: "example.com/app/ent"},
 			entc.Extensions(extensions...))
@@ -200,8 +199,8 @@ func TestAccepted(t *testing.T) {
 	}
 }
 
-// An encrypted column gets size, CHECK and sensitivity without being asked, and
-// a name that could be a keyword is quoted.
+// An encrypted column gets its size, CHECK and sensitivity automatically, and a
+// name that could be a keyword is quoted.
 func TestColumns(t *testing.T) {
 	graph, err := generate(t, "./testdata/encrypted", "")
 	if err != nil {
@@ -240,7 +239,7 @@ func TestColumns(t *testing.T) {
 	testFiles(t, graph)
 }
 
-// testFiles tests that the files which bind fields and name types are written,
+// testFiles checks that the files that bind fields and name types are written,
 // and removed when no field needs them.
 func testFiles(t *testing.T, graph *gen.Graph) {
 	t.Helper()
@@ -267,7 +266,7 @@ func testFiles(t *testing.T, graph *gen.Graph) {
 		}
 		for _, want := range wants {
 			if !strings.Contains(string(data), want) {
-				t.Errorf("%q is not in %s:\n%s", want, path, data)
+				t.Errorf("missing %q in %s:\n%s", want, path, data)
 			}
 		}
 	}
@@ -285,8 +284,8 @@ func testFiles(t *testing.T, graph *gen.Graph) {
 	}
 }
 
-// Of encrypted fields nothing is generated that compares: no predicate but of
-// NULL, no order, no validator; with no feature.
+// Encrypted fields get no generated comparison, with no feature: no predicate
+// except on NULL, no order, no validator.
 func TestNothingCompares(t *testing.T) {
 	target := filepath.Join(t.TempDir(), "ent")
 	if err := os.MkdirAll(target, 0o750); err != nil {
@@ -320,11 +319,11 @@ func TestNothingCompares(t *testing.T) {
 		}
 	}
 	if seen < 40 {
-		t.Errorf("only %d functions were looked at", seen)
+		t.Errorf("checked only %d functions", seen)
 	}
 }
 
-// What a field says of its tenant, the generated code says to the driver.
+// The generated code passes a field's tenant to the driver.
 func TestTenants(t *testing.T) {
 	graph, err := generate(t, "./testdata/bound", "")
 	if err != nil {
@@ -393,11 +392,11 @@ func TestPicture(t *testing.T) {
 		`timestamp expires_at "may be NULL"`, "user_accounts ||--o{ user_credentials : credentials",
 	} {
 		if !strings.Contains(text, want) {
-			t.Errorf("%q is not in\n%s", want, text)
+			t.Errorf("missing %q in\n%s", want, text)
 		}
 	}
 	if strings.Contains(text, "old") {
-		t.Error("the old picture is still there")
+		t.Error("the old picture remains")
 	}
 
 	write(t, page, "no place for it")

@@ -92,7 +92,7 @@ func check(err error) {
 `
 
 // TestBlindIndexes generates a client with blind indexes of every kind, and a
-// field in a mixin that has nothing else, and runs a program that uses it.
+// mixin with only an encrypted field, and runs a program that uses it.
 func TestBlindIndexes(t *testing.T) {
 	target, name := generateClient(t, "./testdata/indexed", gen.FeatureUpsert, gen.FeatureModifier, gen.FeatureEntQL)
 	dir := filepath.Join(target, "cmd")
@@ -106,8 +106,8 @@ func TestBlindIndexes(t *testing.T) {
 	runProgram(t, dir)
 }
 
-// TestSoftDelete has unique indexes with conditions in a generated client, over
-// each driver.
+// TestSoftDelete tests unique indexes with conditions in a generated client,
+// over each driver.
 func TestSoftDelete(t *testing.T) {
 	target, name := generateClient(t, "./testdata/softdelete", gen.FeatureUpsert, gen.FeatureModifier)
 	program := filepath.Join(target, "program")

@@ -15,14 +15,14 @@ import (
 	"github.com/credent-go/credent/internal/pgserver"
 )
 
-// testdataPath is the import path of the folder that clients are generated in.
+// testdataPath is the import path of the directory for generated clients.
 const testdataPath = "github.com/credent-go/credent/codegen/testdata/"
 
-// newPackage makes a folder for a package of this module, which a program
-// imports, and returns its path and its name.
+// newPackage creates a directory for a package of this module, which a program
+// imports, and returns its path and name.
 func newPackage(t *testing.T) (target, name string) {
 	t.Helper()
-	target, err := os.MkdirTemp("testdata", "ent") //nolint:usetesting // not outside of the module
+	target, err := os.MkdirTemp("testdata", "ent") //nolint:usetesting // must be inside the module
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +30,7 @@ func newPackage(t *testing.T) (target, name string) {
 	return target, filepath.Base(target)
 }
 
-// generateClient generates a client of a schema in a new folder.
+// generateClient generates a schema's client in a new directory.
 func generateClient(t *testing.T, schema string, features ...gen.Feature) (target, name string) {
 	t.Helper()
 	target, name = newPackage(t)
@@ -41,8 +41,8 @@ func generateClient(t *testing.T, schema string, features ...gen.Feature) (targe
 	return target, name
 }
 
-// copyProgram copies Go files that are kept from being built where they are,
-// with the names of generated packages filled in.
+// copyProgram copies Go files that must not be built in place, and fills in the
+// names of generated packages.
 func copyProgram(t *testing.T, from, to string, names ...string) {
 	t.Helper()
 	replacer := strings.NewReplacer(append(names, "//go:build ignore\n\n", "")...)
@@ -81,8 +81,8 @@ func newPostgres(t *testing.T) string {
 	return url
 }
 
-// TestDocuments stores secrets on every path that ent offers, in every mode of
-// the client, with two generated packages of the same tables in one process.
+// TestDocuments stores secrets on every ent path, in every mode of the client,
+// with two generated packages of the same tables in one process.
 func TestDocuments(t *testing.T) {
 	features := []gen.Feature{gen.FeatureUpsert, gen.FeatureModifier, gen.FeatureExecQuery, gen.FeatureIntercept}
 	names := make(map[string]string)
@@ -97,7 +97,7 @@ func TestDocuments(t *testing.T) {
 	runProgram(t, main, "-dir", t.TempDir(), "-postgres", newPostgres(t))
 }
 
-// TestBilling stores secrets in a schema of Postgres that the ent schema names,
+// TestBilling stores secrets in a Postgres schema that the ent schema names,
 // and in another that the client chooses, beside an empty table of the same
 // name.
 func TestBilling(t *testing.T) {
@@ -108,9 +108,9 @@ func TestBilling(t *testing.T) {
 }
 
 // TestNames renames a column, then its table, with unique, bound and
-// tenant-keyed columns: all is found, unique and open in every release, rotate
-// moves it over beside a writer, and after that no release need know the
-// earlier names. The way back is one, too.
+// tenant-keyed columns: in every release all values are found, unique and open.
+// rotate moves them beside a writer, and afterwards no release needs the
+// earlier names. The way back works the same.
 func TestNames(t *testing.T) {
 	var names []string
 	for _, release := range []string{"before", "ahead", "column", "table", "after"} {

@@ -12,8 +12,8 @@ import (
 	"github.com/credent-go/credent/codegen"
 )
 
-// A field keeps the type of its tokens' plaintexts, unless they decode
-// as the new one.
+// A field keeps the type of its tokens' plaintexts, unless they decode as the
+// new one.
 func TestRetyped(t *testing.T) {
 	target, name := generateClient(t, "./testdata/encrypted")
 	path := filepath.Join(target, "session", "encrypted_columns.go")
@@ -31,7 +31,7 @@ func TestRetyped(t *testing.T) {
 		{scopes, `Type:   "[]int"`, ""},
 	} {
 		if strings.Count(string(source), test.is) == 0 {
-			t.Fatalf("%s is not in %s", test.is, source)
+			t.Fatalf("missing %s in %s", test.is, source)
 		}
 		before := strings.Replace(string(source), test.is, test.was, 1)
 		write(t, path, before)

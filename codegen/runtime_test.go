@@ -105,9 +105,9 @@ const leanProgram = programHead + `
 }
 `
 
-// TestRuntimeWithoutSchema generates a client that needs nothing of its schema,
-// and so doesn't link it: mixins, an edge schema, and every kind of field and
-// of index. A program uses it.
+// TestRuntimeWithoutSchema generates a client that needs nothing from its
+// schema and doesn't link it: mixins, an edge schema, and every kind of field
+// and index. A program uses it.
 func TestRuntimeWithoutSchema(t *testing.T) {
 	target, name := generateClient(t, "./testdata/lean")
 	packages := dependencies(t, target)
@@ -120,7 +120,7 @@ func TestRuntimeWithoutSchema(t *testing.T) {
 	runClient(t, target, name, leanProgram, "")
 }
 
-// stitchedProgram uses what the service calls in testdata/stitched.
+// stitchedProgram uses everything the service calls in testdata/stitched.
 const stitchedProgram = programHead + `
 	client.Device.Create().SetToken(encrypted.New("token")).SetEmail(encrypted.New("Ada@Example.com")).SetHome(home).
 		SetSerial("any").ExecX(ctx)
@@ -138,12 +138,12 @@ const stitchedProgram = programHead + `
 }
 `
 
-// scannerLine are the statements of runtime code that set a ValueScanner.
+// scannerLine matches the runtime code's statements that set a ValueScanner.
 var scannerLine = regexp.MustCompile(`(?m)^\t(\w+\.ValueScanner\.\w+) = `)
 
-// TestRuntimeWithSchema generates a client for a schema that a service needs:
-// defaults, validators, hooks, a ValueScanner and a function that normalizes.
-// The runtime code has these, and no more.
+// TestRuntimeWithSchema generates a client for a schema that the service needs:
+// defaults, validators, hooks, a ValueScanner and a normalizing function. The
+// runtime code contains these and no more.
 func TestRuntimeWithSchema(t *testing.T) {
 	target, name := generateClient(t, "./testdata/stitched")
 	source, err := os.ReadFile(filepath.Join(target, "runtime", "runtime.go"))
@@ -168,8 +168,8 @@ func TestRuntimeWithSchema(t *testing.T) {
 	runClient(t, target, name, stitchedProgram, `_ "`+testdataPath+name+`/runtime"`)
 }
 
-// TestRuntimeNotImported leaves out the runtime code that a blind index needs.
-// Check says so.
+// TestRuntimeNotImported omits the runtime code that a blind index needs, and
+// Check reports it.
 func TestRuntimeNotImported(t *testing.T) {
 	target, name := generateClient(t, "./testdata/stitched")
 	runClient(t, target, name, programHead+`
