@@ -81,7 +81,7 @@ func ExampleEmptyURL() {
 	// Output:
 }
 
-// A service that connects as a member of credent_app is refused nothing that it
+// A service that connects as a member of credent_app has every privilege it
 // needs.
 func ExampleAppURL() {
 	_ = func(t *testing.T) {

@@ -36,9 +36,9 @@ func TestNewPair(t *testing.T) {
 	}
 }
 
-// The role of AppURL goes with its test, and the owner's URL is refused where
-// row-level security is required.
-func TestAppURL(t *testing.T) { //nolint:tparallel // what follows the subtest needs its end
+// AppURL's role ends with its test, and the owner's URL is refused if row-level
+// security is required.
+func TestAppURL(t *testing.T) { //nolint:tparallel // the rest needs the subtest's end
 	t.Parallel()
 	url := credenttest.URL(t)
 	var gone string
@@ -47,7 +47,7 @@ func TestAppURL(t *testing.T) { //nolint:tparallel // what follows the subtest n
 		credenttest.Open(t, gone, credent.Config{Keyring: credenttest.Keyring(t), RequireRowSecurity: true})
 	})
 	if _, err := credent.Open(t.Context(), gone, credent.Config{Keyring: credenttest.Keyring(t)}); err == nil {
-		t.Error("the role is still there")
+		t.Error("the role still exists")
 	}
 	if _, err := credent.Open(t.Context(), url, credent.Config{
 		Keyring:            credenttest.Keyring(t),
