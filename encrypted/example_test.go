@@ -10,10 +10,10 @@ import (
 	"github.com/credent-go/credent/encrypted"
 )
 
-// Integration is an entity of somebody's ent schema.
+// Integration is an entity in a user's ent schema.
 type Integration struct{ ent.Schema }
 
-// WebhookConfig is a type of theirs.
+// WebhookConfig is a user's type.
 type WebhookConfig struct{ URL, Secret string }
 
 // Fields of the Integration.
@@ -27,7 +27,7 @@ func (Integration) Fields() []ent.Field {
 }
 
 // A field is one line in the schema. The extension of package codegen adds the
-// CHECK, and refuses what cannot work.
+// CHECK, and refuses fields that can't work.
 func Example() {
 	for _, f := range (Integration{}).Fields() {
 		d := f.Descriptor()
@@ -51,7 +51,7 @@ func ExampleNewValue() {
 }
 
 func ExampleValue_absent() {
-	var expires encrypted.Value[time.Time] // what NULL is read as
+	var expires encrypted.Value[time.Time] // NULL is read as this value
 	fmt.Println(expires.IsZero())
 	// Output: true
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // A time is shorter than its column allows, in every encoding that Go or Python
-// give it.
+// produces.
 func TestDefaultTimeSize(t *testing.T) {
 	t.Parallel()
 	c := encrypted.Column{Size: encrypted.DefaultTimeSize}
@@ -34,7 +34,7 @@ func TestDescriptor(t *testing.T) {
 		t.Fatal(d.Err)
 	}
 	if !d.Optional || !d.Immutable || !d.Sensitive || !d.Deprecated || d.Nillable || d.Unique || d.Default != nil {
-		t.Errorf("the flags are not those of the field: %+v", d)
+		t.Errorf("wrong flags: %+v", d)
 	}
 	texts := []string{
 		d.Name, d.Comment, d.StorageKey, d.Tag, d.DeprecatedReason, d.Info.Ident,
@@ -70,9 +70,9 @@ func TestDescriptor(t *testing.T) {
 	if diff := cmp.Diff(hidden, names); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	// Fields of a mixin are declared once, and are of several entities.
+	// A mixin's fields are declared once, and belong to several entities.
 	if d.ValueScanner == f.Descriptor().ValueScanner {
-		t.Error("two descriptors have one ValueScanner")
+		t.Error("two descriptors share a ValueScanner")
 	}
 	if got := encrypted.String("a").Descriptor().Info.Ident; got != "encrypted.Secret" {
 		t.Errorf("a text is a %s", got)

@@ -19,7 +19,7 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// What GraphQL gives an input is the secret's text, and no printer shows it.
+// A GraphQL input contains the secret's text, and no printer shows it.
 func TestInputUnmarshalGQL(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -58,7 +58,7 @@ func TestInputUnmarshalGQL(t *testing.T) {
 	}
 }
 
-// revealed returns what a setter is given for a text.
+// revealed returns the text that a setter receives.
 func revealed[T any](t *testing.T, text string) (got T, err error) {
 	t.Helper()
 	in := encrypted.Input{Secret: encrypted.New(text)}
@@ -66,7 +66,7 @@ func revealed[T any](t *testing.T, text string) (got T, err error) {
 	return got, err
 }
 
-// An input is decoded as its field's type, or fails without being quoted.
+// An input decodes as its field's type, or fails without being quoted.
 func TestSetInput(t *testing.T) {
 	t.Parallel()
 	if got, err := revealed[[]byte](t, "/wBDQU5BUlk="); err != nil || string(got) != "\xff\x00CANARY" {
@@ -95,7 +95,7 @@ func TestSetInput(t *testing.T) {
 	}
 }
 
-// annotation stands for entgql's of another package.
+// annotation stands for another package's entgql annotation.
 type annotation struct {
 	Skip       int
 	Directives []string `json:",omitempty"`
@@ -135,7 +135,7 @@ func TestHiddenFromAPIs(t *testing.T) {
 	}
 }
 
-// merged returns the annotations of a name as ent merges them, after JSON.
+// merged returns a name's annotations as ent merges them, after JSON.
 func merged(t *testing.T, all []schema.Annotation, name string) (values map[string]any) {
 	t.Helper()
 	var of schema.Annotation
@@ -158,8 +158,8 @@ func merged(t *testing.T, all []schema.Annotation, name string) (values map[stri
 	return values
 }
 
-// An input is a secret to the driver too: SQL that has one and doesn't say
-// where it is stored is refused.
+// The driver also treats an input as a secret: it refuses SQL that contains one
+// without its location.
 func TestInputInSQL(t *testing.T) {
 	t.Parallel()
 	db, err := sql.Open("sqlite", "file:"+t.TempDir()+"/input.db")
