@@ -17,7 +17,7 @@ func ExampleGenerateKey() {
 }
 
 func ExampleNew() {
-	// A new primary key encrypts; the old one still opens what it encrypted.
+	// A new primary key encrypts; the old one still opens its tokens.
 	oldKey, newKey := keyring.GenerateKey(), keyring.GenerateKey()
 	before, err := keyring.New(oldKey)
 	if err != nil {
@@ -49,7 +49,7 @@ func ExampleFromEnv() {
 	// Output: [REDACTED] 1 <nil>
 }
 
-// The keyring of clients that have none of their own is kept fresh from the
+// Default is the keyring of clients without their own. It is refreshed from the
 // files that the environment names.
 func ExampleDefault() {
 	if err := os.Setenv(keyring.EnvKey, keyring.GenerateKey()); err != nil {
@@ -67,8 +67,8 @@ func ExampleDefault() {
 	// Output: true <nil>
 }
 
-// A source may be anything that gives keys. A service reads it once with the
-// source itself, or watches it.
+// A source may be any function that returns keys. A service calls the source
+// once, or watches it.
 func ExampleEnvSource() {
 	if err := os.Setenv(keyring.EnvKey, keyring.GenerateKey()); err != nil {
 		log.Fatal(err)
@@ -79,8 +79,8 @@ func ExampleEnvSource() {
 	// Output: 8 digits name the primary key, <nil>
 }
 
-// An operator adds a new primary key; what the old one encrypted still opens.
-// Without the old key Replace refuses.
+// An operator adds a new primary key; the old one's tokens still open. Without
+// the old key Replace refuses.
 func ExampleKeyring_Replace() {
 	oldKey, newKey := keyring.GenerateKey(), keyring.GenerateKey()
 	must := func(ring *keyring.Keyring, err error) *keyring.Keyring {

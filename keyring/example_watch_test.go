@@ -12,8 +12,8 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// A service reads its keys from a mounted file, and goes on when an operator
-// rewrites it.
+// A service reads its keys from a mounted file, and keeps running when an
+// operator rewrites it.
 func ExampleWatch() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -31,7 +31,7 @@ func ExampleWatch() {
 		}
 	}
 	rewrite(oldKey)
-	// The source of this example: one file with the primary key first.
+	// This example's source: one file with the primary key first.
 	// keyring.EnvSource reads the environment's.
 	source := func(context.Context) (*keyring.Keyring, error) {
 		data, err := os.ReadFile(file)
@@ -63,7 +63,7 @@ func ExampleWatch() {
 	fmt.Println(len(e.Before), "key before,", len(e.After), "now, error:", e.Err)
 	fmt.Println(ring.Decrypt(token))
 
-	rewrite(keyring.GenerateKey()) // a mistake: what was written until now would be lost
+	rewrite(keyring.GenerateKey()) // a mistake: earlier writes would be lost
 	e = <-events
 	fmt.Println(errors.Is(e.Err, keyring.ErrPrimaryRemoved), len(e.After), "keys stay")
 	// Output:

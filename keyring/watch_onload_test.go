@@ -11,8 +11,8 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// TestWatchTellsEachLoad wants OnLoad to be told of each load, the first one
-// too, and Observe of news only.
+// TestWatchTellsEachLoad checks that OnLoad is called for each load, including
+// the first, and Observe only for news.
 func TestWatchTellsEachLoad(t *testing.T) {
 	t.Parallel()
 	first, second := keyring.GenerateKey(), keyring.GenerateKey()
@@ -66,7 +66,7 @@ func TestWatchTellsEachLoad(t *testing.T) {
 	})
 }
 
-// TestWatchTellsAFirstLoadThatFails has no keyring, and tells why.
+// TestWatchTellsAFirstLoadThatFails has no keyring, and reports why.
 func TestWatchTellsAFirstLoadThatFails(t *testing.T) {
 	t.Parallel()
 	down := errors.New("the source is down")

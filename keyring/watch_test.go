@@ -16,7 +16,7 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// scripted is a source that loads what the test says.
+// scripted is a source with loads set by the test.
 type scripted struct {
 	sync.Mutex
 	texts []string
@@ -40,7 +40,7 @@ func (s *scripted) load(ctx context.Context) (*keyring.Keyring, error) {
 	return keyring.New(texts[0], texts[1:]...)
 }
 
-// next decides the loads from now on, and returns how many there were.
+// next sets the loads from now on, and returns how many there have been.
 func (s *scripted) next(texts []string, err error, hang bool) (loads int) {
 	s.Lock()
 	defer s.Unlock()
@@ -87,7 +87,7 @@ func TestWatchKeyring(t *testing.T) {
 			hang   bool
 			event  bool
 			want   error
-			absent bool // the key of the token is gone
+			absent bool // the token's key is gone
 		}{
 			{name: "nothing new", texts: []string{oldKey}},
 			{name: "a key to read", texts: []string{oldKey, newKey}, event: true},
@@ -108,8 +108,8 @@ func TestWatchKeyring(t *testing.T) {
 			time.Sleep(10 * time.Second)
 			synctest.Wait()
 			if step.hang {
-				source.next([]string{oldKey, newKey}, nil, false) // the load that hangs goes on
-				time.Sleep(30 * time.Second)                      // the bound of one load
+				source.next([]string{oldKey, newKey}, nil, false) // the hanging load continues
+				time.Sleep(30 * time.Second)                      // the limit of one load
 				synctest.Wait()
 			}
 			var events []keyring.Event
@@ -142,7 +142,7 @@ func TestWatchKeyring(t *testing.T) {
 		loads := source.next(nil, down, false)
 		time.Sleep(time.Hour)
 		if source.next(nil, nil, false) != loads {
-			t.Error("it loads after the end of its context")
+			t.Error("it loads after its context has ended")
 		}
 	})
 }
@@ -202,8 +202,7 @@ func TestWatchKeyringFirstLoad(t *testing.T) {
 	}
 }
 
-// A pipe that nobody writes to does not keep EnvSource from ending with its
-// context.
+// A pipe without a writer doesn't keep EnvSource from ending with its context.
 func TestEnvSourceEnds(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pipe")
 	if err := syscall.Mkfifo(path, 0o600); err != nil {
@@ -216,7 +215,7 @@ func TestEnvSourceEnds(t *testing.T) {
 	if ring, err := keyring.EnvSource(ctx); !errors.Is(err, context.DeadlineExceeded) || ring != nil {
 		t.Errorf("got %v, %v", ring, err)
 	}
-	// Lets the reading end.
+	// Let the read end.
 	pipe, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -226,7 +225,7 @@ func TestEnvSourceEnds(t *testing.T) {
 	}
 }
 
-// What a source gives after the context has ended is not taken.
+// Keys that a source returns after the context has ended are ignored.
 func TestWatchKeyringEnds(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -251,7 +250,7 @@ func TestWatchKeyringEnds(t *testing.T) {
 	loaded <- true
 	select {
 	case <-loading:
-		t.Error("loaded once more")
+		t.Error("loaded again")
 	case <-time.After(20 * time.Millisecond):
 	}
 	if n := len(ring.Keys()); n != 1 {
