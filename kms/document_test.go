@@ -24,26 +24,26 @@ const (
 	keyC     = "Q0kq9xF2uZ7bW1nTy5cV8mRj3pLs6hGd4aKe0iXoUwA="
 )
 
-// secretsOf are texts that no output may have a part of.
+// secretsOf are texts that no output may contain any part of.
 var secretsOf = []string{keyA, keyB, keyC, strings.TrimPrefix(localURL, "base64key://"), strings.TrimPrefix(otherURL,
 	"base64key://")}
 
-// noSecrets fails the test if a text has 8 characters of a key, as it is or in
-// base64.
+// noSecrets fails the test if a text contains 8 characters of a key, plain or
+// in base64.
 func noSecrets(t *testing.T, where, text string) {
 	t.Helper()
 	for _, secret := range secretsOf {
 		for _, form := range []string{secret, base64.StdEncoding.EncodeToString([]byte(secret))} {
 			for i := 0; i+8 <= len(form); i++ {
 				if strings.Contains(text, form[i:i+8]) {
-					t.Fatalf("%s has a part of a key", where)
+					t.Fatalf("%s contains part of a key", where)
 				}
 			}
 		}
 	}
 }
 
-// printed is an error in every format.
+// printed returns an error in every format.
 func printed(err error) string {
 	return fmt.Sprintf("%v %+v %#v %s %q %x", err, err, err, err, err, err)
 }
@@ -80,7 +80,7 @@ func TestRoundTrip(t *testing.T) {
 		text := wrapped(t, localURL, keys[0], keys[1:]...)
 		noSecrets(t, "the wrapped text", text)
 		if again := wrapped(t, localURL, keys[0], keys[1:]...); again == text || strings.ContainsAny(text, " \n") {
-			t.Error("the text is the same twice, or has white space")
+			t.Error("two texts are equal, or contain white space")
 		}
 		for _, form := range []string{text, text + "\n", "\r\n " + text + "\r\n"} {
 			ring, err := kms.Unwrap(t.Context(), localURL, form)
@@ -132,7 +132,7 @@ func TestWrapRefuses(t *testing.T) {
 	}
 }
 
-// seal wraps a document of the test's own.
+// seal wraps a document written by the test.
 func seal(t *testing.T, document string) string {
 	t.Helper()
 	keeper, err := secrets.OpenKeeper(context.Background(), localURL)

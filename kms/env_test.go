@@ -94,6 +94,6 @@ func TestSource(t *testing.T) {
 	cancel()
 	text = strings.Clone(good)
 	if _, err := source(ctx); err == nil {
-		t.Error("a context that has ended was ignored")
+		t.Error("an ended context was ignored")
 	}
 }

@@ -15,10 +15,10 @@ import (
 )
 
 // fakeVault speaks the part of Vault's HTTP API that the driver and TestVault
-// use. Its answers, also the words of its errors, are those that a real Vault
-// 1.21.0 gave to the same requests; of those to operators' requests only the
-// fields that are looked at. It does no cryptography: a ciphertext is a random
-// name of what it was made of.
+// use. Its answers, including error texts, are a real Vault 1.21.0's answers to
+// the same requests; answers to operators' requests contain only the fields
+// that are read. It does no cryptography: a ciphertext is a random name for its
+// plaintext.
 type fakeVault struct {
 	mu      sync.Mutex
 	root    string
@@ -63,7 +63,7 @@ func (f *fakeVault) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// operate serves what operators do.
+// operate serves an operator's requests.
 func (f *fakeVault) operate(w http.ResponseWriter, path string, body map[string]any) bool {
 	switch path {
 	case "sys/mounts/transit":
@@ -94,7 +94,7 @@ func (f *fakeVault) operate(w http.ResponseWriter, path string, body map[string]
 	return true
 }
 
-// transit serves what the driver does.
+// transit serves the driver's requests.
 func (f *fakeVault) transit(w http.ResponseWriter, path string, body map[string]any) {
 	engine, rest, _ := strings.Cut(path, "/")
 	operation, key, _ := strings.Cut(rest, "/")
@@ -144,8 +144,8 @@ func fail(w http.ResponseWriter, status int, message string) {
 	_ = json.NewEncoder(w).Encode(map[string]any{"errors": []string{message}})
 }
 
-// echoServer answers every request with the text it was sent, as an error and
-// as data.
+// echoServer answers every request with the request's text, as an error and as
+// data.
 func echoServer(t *testing.T, status int) string {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

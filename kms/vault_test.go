@@ -21,11 +21,11 @@ import (
 )
 
 // envServer names a program that serves a real Vault; `make kms-test` builds it
-// and runs this test on it. Without it the test runs on fakeVault, which is
-// held to the real server in that way: the same test passes on both.
+// and runs this test on it. Otherwise the test runs on fakeVault. Since the
+// same test passes on both, fakeVault behaves like the real server.
 const envServer = "CREDENT_TEST_VAULT_SERVER"
 
-// vault is a server with the engine transit, and what an operator does with it.
+// vault is a server with the engine transit, and an operator's requests.
 type vault struct {
 	address string
 	root    string // token
@@ -95,7 +95,7 @@ func (v *vault) do(t *testing.T, method, path string, body any) map[string]any {
 	return answer.Data
 }
 
-// setUp makes the engine, a key, and a token that may only decrypt.
+// setUp creates the engine, a key, and a token that may only decrypt.
 func (v *vault) setUp(t *testing.T) (serviceToken string) {
 	t.Helper()
 	v.do(t, http.MethodPost, "sys/mounts/transit", map[string]any{"type": "transit"})
@@ -115,8 +115,8 @@ func (v *vault) setUp(t *testing.T) (serviceToken string) {
 	return token
 }
 
-// altered returns a wrapped keyring whose ciphertext, of the form
-// vault:v1:BASE64, has another byte.
+// altered returns a wrapped keyring with one byte changed in its ciphertext,
+// which has the form vault:v1:BASE64.
 func altered(t *testing.T, text string) string {
 	t.Helper()
 	const prefix, inner = "credent-keyring-1.", len("vault:v1:") + 30
@@ -130,7 +130,7 @@ func altered(t *testing.T, text string) string {
 
 const vaultURL = "hashivault://credent"
 
-// refused fails the test unless an error is the wanted one, of the wanted
+// refused fails the test unless an error is the wanted one, has the wanted
 // status, and shows no key.
 func refused(t *testing.T, what string, err, want error, status int) {
 	t.Helper()
@@ -141,13 +141,13 @@ func refused(t *testing.T, what string, err, want error, status int) {
 	}
 	noSecrets(t, what, printed(err))
 	if strings.Contains(printed(err), os.Getenv("VAULT_TOKEN")) {
-		t.Errorf("%s: the error has the token", what)
+		t.Errorf("%s: the error contains the token", what)
 	}
 	t.Logf("%s: %v", what, err)
 }
 
-// TestVault is the life of a wrapped keyring on a server: wrap, unwrap, rotate
-// the transit key, refuse, go down.
+// TestVault follows a wrapped keyring on a server: wrap, unwrap, rotate the
+// transit key, refuse, go down.
 func TestVault(t *testing.T) {
 	v := startVault(t)
 	service := v.setUp(t)
@@ -172,7 +172,7 @@ func TestVault(t *testing.T) {
 	_, err = kms.Unwrap(ctx, vaultURL+"?engine=none", text)
 	refused(t, "an engine that is not there", err, kms.ErrRefused, http.StatusNotFound)
 	if _, err := kms.Unwrap(ctx, vaultURL, text); err != nil {
-		t.Errorf("the engine of one URL is kept for the next: %v", err)
+		t.Errorf("one URL's engine is kept for the next: %v", err)
 	}
 	_, err = kms.Unwrap(ctx, vaultURL, seal(t, "not of this server"))
 	refused(t, "a text of another service", err, kms.ErrRefused, http.StatusBadRequest)
@@ -223,11 +223,11 @@ func TestVault(t *testing.T) {
 	_, err = kms.Unwrap(ctx, vaultURL, newText)
 	refused(t, "a server that is down", err, kms.ErrUnavailable, 0)
 	if ring, err := source(ctx); err != nil || len(ring.Keys()) != 2 {
-		t.Errorf("a source whose text is the same needs no server: %v", err)
+		t.Errorf("a source with an unchanged text needs no server: %v", err)
 	}
 }
 
-// TestVaultHangs waits for a server no longer than the context lasts, though
+// TestVaultHangs waits for a server no longer than the context lasts, although
 // the driver would.
 func TestVaultHangs(t *testing.T) {
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -253,8 +253,8 @@ func TestVaultHangs(t *testing.T) {
 	}
 }
 
-// TestEchoingServer answers with what it was sent, as a debugging proxy may: no
-// error of wrapping shows it.
+// TestEchoingServer echoes requests, as a debugging proxy may: no wrapping
+// error shows them.
 func TestEchoingServer(t *testing.T) {
 	for _, status := range []int{
 		http.StatusBadRequest, http.StatusOK, http.StatusInternalServerError,
