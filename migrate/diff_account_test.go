@@ -10,9 +10,9 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// The diff wants a credential's foreign key to have both columns, whatever ent
-// knows of it: it writes one for an empty directory, and mends one of
-// user_account_id alone.
+// The diff requires a credential's foreign key to have both columns, although
+// ent doesn't know this: it writes one for an empty directory, and fixes one
+// with user_account_id alone.
 func TestDiffAccountKey(t *testing.T) {
 	t.Parallel()
 	const (
@@ -42,7 +42,7 @@ func TestDiffAccountKey(t *testing.T) {
 	}
 	first := diff("first")
 	if !strings.Contains(first, key) {
-		t.Fatalf("the key is not in\n%s", first)
+		t.Fatalf("missing the key in\n%s", first)
 	}
 	if again := diff("again"); again != "" {
 		t.Errorf("a second diff wrote\n%s", again)

@@ -15,7 +15,7 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// items are tables before and after a change with everything that blocks.
+// items returns tables before and after a change with every blocking step.
 func items(after bool) []*schema.Table {
 	id := &schema.Column{Name: "id", Type: field.TypeInt}
 	owners := &schema.Table{Name: "owners", PrimaryKey: []*schema.Column{id}, Columns: []*schema.Column{id}}
@@ -85,7 +85,7 @@ func TestDiffInSteps(t *testing.T) {
 			}
 		}
 		if !diff("change", true) || diff("again", true) {
-			t.Fatal("written once is what it should be")
+			t.Fatal("the single write should be the expected one")
 		}
 		all := files(t, dir)
 		var got []string

@@ -13,8 +13,8 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// As generated packages do: the first column's renames are declared, the
-// second's aren't.
+// Registered as in generated packages: the first column's renames are declared,
+// the second's aren't.
 func init() { //nolint:gochecknoinits // see above
 	for _, c := range []encrypted.Column{
 		{
@@ -28,7 +28,7 @@ func init() { //nolint:gochecknoinits // see above
 	}
 }
 
-// named makes the tables whose names change. The last is known by its CHECK
+// named creates the tables that get renamed. The last one is known by its CHECK
 // only.
 const named = `CREATE TABLE patients (id int PRIMARY KEY, email varchar(500), email_index BYTES, note varchar(255),
   CONSTRAINT patients_email_encrypted CHECK (email LIKE 'gAAAA%'));
@@ -38,8 +38,8 @@ CREATE TABLE drawers (id int PRIMARY KEY, pin varchar(500), pin_index BYTES, not
   CONSTRAINT drawers_pin_encrypted CHECK (pin LIKE 'gAAAA%'));
 `
 
-// TestLintNames is about renames of encrypted columns, of their tables and of
-// their blind indexes.
+// TestLintNames has renames of encrypted columns, of their tables and of their
+// blind indexes.
 func TestLintNames(t *testing.T) {
 	t.Parallel()
 	databases := devDatabases(t)
@@ -178,7 +178,7 @@ func TestLintNames(t *testing.T) {
 						line, text = "", want
 					}
 					if !strings.HasPrefix(got[0], line) || !strings.Contains(got[0], text) {
-						t.Errorf("%s: %q is not in %q", d.name, want, got[0])
+						t.Errorf("%s: missing %q in %q", d.name, want, got[0])
 					}
 				}
 			}
@@ -186,7 +186,7 @@ func TestLintNames(t *testing.T) {
 	}
 }
 
-// Renames one after the other, in two files, are declared if each name is.
+// Successive renames, in two files, are declared if each name is.
 func TestLintNamesInARow(t *testing.T) {
 	t.Parallel()
 	for _, d := range devDatabases(t) {
