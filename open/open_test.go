@@ -32,7 +32,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer func() { _ = server.Stop() }()
-	// Most tests wait for a deadline, and take no processor.
+	// Most tests only wait for a deadline, and use no CPU.
 	flag.Parse()
 	if err := flag.Set("test.parallel", "16"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -41,10 +41,10 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// forms are ways to reach Postgres.
+// forms are the drivers for Postgres.
 var forms = map[string][]open.Driver{"pgx": nil, "lib/pq": {libpq.Driver()}}
 
-// parts are what a URL of the test's server is made of.
+// parts are the components of a URL of the test's server.
 type parts struct{ user, password, host, port, socket string }
 
 func serverParts(t *testing.T) parts {
@@ -73,7 +73,7 @@ func connect(t *testing.T, databaseURL string, cfg open.Config) *sql.DB {
 	return db
 }
 
-// TestForms connects by every form that psql takes, over both drivers.
+// TestForms connects with every form that psql accepts, over both drivers.
 func TestForms(t *testing.T) {
 	p := serverParts(t)
 	dir := t.TempDir()
@@ -198,7 +198,7 @@ func with(m map[string]string, name, value string) map[string]string {
 	return m
 }
 
-// freePort returns a port that nobody listens on.
+// freePort returns a port on which nobody listens.
 func freePort(t *testing.T) string {
 	t.Helper()
 	port, err := pgserver.FreePort(t.Context())
@@ -208,8 +208,8 @@ func freePort(t *testing.T) string {
 	return strconv.Itoa(port)
 }
 
-// TestConnectErrors has connections fail. No error says more than what went
-// wrong: not the password, the URL, a host or a parameter's value.
+// TestConnectErrors has failing connections. Each error says only what went
+// wrong, without the password, the URL, a host or a parameter's value.
 func TestConnectErrors(t *testing.T) {
 	t.Parallel()
 	p := serverParts(t)
@@ -245,7 +245,7 @@ func TestConnectErrors(t *testing.T) {
 				err = db.PingContext(t.Context())
 				_ = db.Close()
 				if !errors.Is(err, open.ErrConnect) {
-					t.Errorf("%s over %s: %v is no ErrConnect", name, driver, err)
+					t.Errorf("%s over %s: %v isn't an ErrConnect", name, driver, err)
 				}
 			}
 			if err == nil {
@@ -263,7 +263,7 @@ func TestConnectErrors(t *testing.T) {
 	}
 }
 
-// TestNeedsDriver has URLs whose driver is not there.
+// TestNeedsDriver has URLs without a linked driver.
 func TestNeedsDriver(t *testing.T) {
 	t.Parallel()
 	_, _, err := open.DB("sqlite:IN-VAIN.db", open.Config{})
@@ -283,8 +283,8 @@ func TestNeedsDriver(t *testing.T) {
 	}
 }
 
-// TestJSON stores jsonb values, as ent's field.JSON does, beside values with
-// the types of a row: nothing sets binary_parameters (lib/pq#528).
+// TestJSON stores jsonb values, as ent's field.JSON does, beside values with a
+// row's types: nothing sets binary_parameters (lib/pq#528).
 func TestJSON(t *testing.T) {
 	t.Parallel()
 	for driver, drivers := range forms {

@@ -15,12 +15,12 @@ import (
 	"github.com/credent-go/credent/open"
 )
 
-// proxy passes bytes on until it is told to drop them, as a network does that
-// loses all packets.
+// proxy forwards bytes until told to drop them, like a network that loses all
+// packets.
 type proxy struct {
 	url      string
 	mu       sync.Mutex
-	dropNew  bool // what comes on later connections
+	dropNew  bool // drop later connections' bytes
 	closed   bool
 	previous []*passage
 }
@@ -58,7 +58,7 @@ func startProxy(t *testing.T) *proxy {
 			}
 			way := &passage{}
 			p.mu.Lock()
-			if p.closed { // nobody would close these, and Postgres waits a minute for a log-in
+			if p.closed { // nothing else closes these, and Postgres waits a minute for a log-in
 				p.mu.Unlock()
 				_, _ = client.Close(), back.Close()
 				return
@@ -86,7 +86,7 @@ func startProxy(t *testing.T) *proxy {
 	return p
 }
 
-// pass passes on one direction. An end is not passed on in a silence.
+// pass forwards one direction. During a silence it doesn't forward an end.
 func (w *passage) pass(to, from net.Conn) {
 	buf := make([]byte, 1<<15)
 	for {
@@ -108,7 +108,8 @@ func (w *passage) pass(to, from net.Conn) {
 	}
 }
 
-// silence drops everything from now on, on later connections too if wanted.
+// silence drops everything from now on, optionally on later connections as
+// well.
 func (p *proxy) silence(later bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -120,7 +121,7 @@ func (p *proxy) silence(later bool) {
 	}
 }
 
-// hang is after what time a call counts as one that never returns.
+// hang is the time after which a call counts as never returning.
 const hang = 2 * time.Minute
 
 // returns fails the test if f doesn't return.
@@ -137,8 +138,8 @@ func returns(t *testing.T, what string, f func() error) error {
 	}
 }
 
-// TestDeadlineHolds has a context's deadline end whatever waits for a silent
-// network, over both drivers.
+// TestDeadlineHolds checks that a context's deadline ends every wait for a
+// silent network, over both drivers.
 func TestDeadlineHolds(t *testing.T) {
 	t.Parallel()
 	type work func(ctx context.Context, db *sql.DB, silence func()) error
@@ -226,8 +227,8 @@ func TestDeadlineHolds(t *testing.T) {
 	}
 }
 
-// TestSilence has statements without a deadline end when the network has gone
-// silent, also if that is one connection alone.
+// TestSilence checks that statements without a deadline end when the network
+// has gone silent, even for a single connection.
 func TestSilence(t *testing.T) {
 	t.Parallel()
 	for driver, drivers := range forms {
@@ -253,14 +254,14 @@ func TestSilence(t *testing.T) {
 					t.Errorf("got %v, want ErrSilent", err)
 				}
 				if err != nil && strings.Contains(err.Error(), "127.0.0.1") {
-					t.Errorf("it has an address: %v", err)
+					t.Errorf("it contains an address: %v", err)
 				}
 			})
 		}
 	}
 }
 
-// A server that takes its time isn't silent.
+// A slow server isn't silent.
 func TestSlowStatement(t *testing.T) {
 	t.Parallel()
 	for driver, drivers := range forms {
@@ -276,7 +277,7 @@ func TestSlowStatement(t *testing.T) {
 	}
 }
 
-// TestConnectLimit has servers that take a connection and say nothing.
+// TestConnectLimit has servers that accept a connection and say nothing.
 func TestConnectLimit(t *testing.T) {
 	t.Parallel()
 	for name, first := range map[string]string{"nothing": "", "TLS": "S"} {
@@ -313,7 +314,7 @@ func TestConnectLimit(t *testing.T) {
 	}
 }
 
-// TestClose ends statements that wait for the server.
+// TestClose ends statements that are waiting for the server.
 func TestClose(t *testing.T) {
 	t.Parallel()
 	for driver, drivers := range forms {
@@ -335,7 +336,7 @@ func TestClose(t *testing.T) {
 				t.Error("no error")
 			}
 			if err := db.PingContext(t.Context()); err == nil {
-				t.Error("another connection was made")
+				t.Error("another connection was opened")
 			}
 		})
 	}
