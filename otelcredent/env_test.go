@@ -23,7 +23,7 @@ import (
 	"github.com/credent-go/credent/otelcredent"
 )
 
-// env is metrics and what reads them, and a database on SQLite.
+// env is metrics with their reader, and a database on SQLite.
 type env struct {
 	*otelcredent.Metrics
 	t       *testing.T
@@ -65,7 +65,7 @@ func newEnv(t *testing.T, cfg otelcredent.Config) *env {
 	return e
 }
 
-// client returns a client whose observer are the metrics.
+// client returns a client with the metrics as observer.
 func (e *env) client(cfg credent.Config) *ent.Client {
 	e.t.Helper()
 	cfg.Keyring, cfg.Observer = e.ring, e.Observer()
@@ -90,7 +90,8 @@ func (e *env) store(client *ent.Client, user, apiKey string) *ent.UserCredential
 		SaveX(ctx)
 }
 
-// exec changes rows behind the client's back, also to what no CHECK takes.
+// exec changes rows behind the client's back, even to values that a CHECK
+// refuses.
 func (e *env) exec(query string, args ...any) {
 	e.t.Helper()
 	conn, err := e.db.Conn(e.t.Context())
@@ -108,7 +109,7 @@ func (e *env) exec(query string, args ...any) {
 	}
 }
 
-// collect returns what one collection has.
+// collect returns the result of one collection.
 func (e *env) collect() metricdata.ResourceMetrics {
 	e.t.Helper()
 	var all metricdata.ResourceMetrics
@@ -118,8 +119,8 @@ func (e *env) collect() metricdata.ResourceMetrics {
 	return all
 }
 
-// points returns the values of a metric by their attributes, and nil if there
-// are none. Histograms have their counts.
+// points returns a metric's values by attributes, or nil if there are none.
+// Histograms have their counts.
 func points(all metricdata.ResourceMetrics, name string) map[string]float64 {
 	for _, scope := range all.ScopeMetrics {
 		for _, m := range scope.Metrics {
@@ -162,7 +163,7 @@ func attributes(set attribute.Set) string {
 	return strings.Join(all, " ")
 }
 
-// check compares a metric's values with those wanted, by attributes such as
+// check compares a metric's values with the wanted ones, by attributes such as
 // "credent.column=t.c error.type=corrupt".
 func (e *env) check(name string, want map[string]float64) {
 	e.t.Helper()
@@ -171,16 +172,16 @@ func (e *env) check(name string, want map[string]float64) {
 	}
 }
 
-// texts returns every text that a collection has.
+// texts returns every text in a collection.
 func texts(all metricdata.ResourceMetrics) string { return fmt.Sprintf("%+v", all) }
 
-// none fails if a collection has one of the texts.
+// none fails if a collection contains one of the texts.
 func (e *env) none(secrets ...string) {
 	e.t.Helper()
 	all := texts(e.collect())
 	for _, secret := range secrets {
 		if secret == "" || strings.Contains(all, secret) {
-			e.t.Errorf("the metrics have %q", secret)
+			e.t.Errorf("the metrics contain %q", secret)
 		}
 	}
 }

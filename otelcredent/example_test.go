@@ -16,7 +16,8 @@ import (
 	"github.com/credent-go/credent/otelcredent"
 )
 
-// A service counts what its client seals and opens, and how old its keys are.
+// A service counts its client's seals and opens, and measures the age of its
+// keys.
 func ExampleNew() {
 	reader := sdkmetric.NewManualReader() // a service has an exporter here
 	provider := sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))

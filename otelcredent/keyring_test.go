@@ -34,8 +34,9 @@ func (s *source) next(err error, texts ...string) {
 	s.err, s.texts = err, texts
 }
 
-// TestKeyringLoads watches a keyring: loads that work and fail are counted, the
-// age begins anew with each load that works, and changes of the keys count.
+// TestKeyringLoads watches a keyring: successful and failed loads are counted,
+// the age restarts with each successful load, and changes of the keys are
+// counted.
 func TestKeyringLoads(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -27,8 +27,8 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// everything returns a collection after each hook was called, with and without
-// an error.
+// everything returns a collection after calling each hook, with and without an
+// error.
 func everything(t *testing.T) (all metricdata.ResourceMetrics) {
 	t.Helper()
 	reader := sdkmetric.NewManualReader()
@@ -89,7 +89,7 @@ func newTrail(t *testing.T) *audit.Trail {
 	return trail
 }
 
-// row is a metric as a row of docs/metrics.md.
+// row formats a metric as a row of docs/metrics.md.
 func row(name string, kind kind, unit string, attributes []string, says string) string {
 	quoted := make([]string, len(attributes))
 	for i, a := range attributes {
@@ -98,8 +98,8 @@ func row(name string, kind kind, unit string, attributes []string, says string) 
 	return fmt.Sprintf("| `%s` | %s | `%s` | %s | %s |", name, kind, unit, strings.Join(quoted, ", "), says)
 }
 
-// TestTableOfMetrics compares the table in docs/metrics.md with the metrics
-// that a collection has: names, kinds, units, attributes and descriptions.
+// TestTableOfMetrics compares the table in docs/metrics.md with the collected
+// metrics: names, kinds, units, attributes and descriptions.
 func TestTableOfMetrics(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../docs/metrics.md")
@@ -121,12 +121,12 @@ func TestTableOfMetrics(t *testing.T) {
 			}
 			for _, name := range ordered {
 				if !found[name] {
-					t.Errorf("%s: no data has the attribute %s", m.Name, name)
+					t.Errorf("%s: no data with attribute %s", m.Name, name)
 				}
 				delete(found, name)
 			}
 			if len(found) > 0 {
-				t.Errorf("%s: the data has attributes that aren't documented: %v", m.Name, found)
+				t.Errorf("%s: undocumented attributes: %v", m.Name, found)
 			}
 			collected = append(collected, row(m.Name, kind, m.Unit, ordered, m.Description))
 		}
@@ -172,14 +172,14 @@ func add[N int64 | float64](names map[string]bool, points []metricdata.DataPoint
 	}
 }
 
-// TestCausesAreDocumented wants each cause to be a name that no other error
-// has, and each one in the table of docs/metrics.md to exist.
+// TestCausesAreDocumented checks that each cause's name is unique, and that
+// each one in the table of docs/metrics.md exists.
 func TestCausesAreDocumented(t *testing.T) {
 	t.Parallel()
 	known := make(map[string]bool)
 	for _, c := range causes {
 		if known[c.name] {
-			t.Errorf("%s is twice there", c.name)
+			t.Errorf("%s appears twice", c.name)
 		}
 		known[c.name] = true
 		if got := cause(fmt.Errorf("somewhere: %w", c.err)); got != c.name {
@@ -198,7 +198,7 @@ func TestCausesAreDocumented(t *testing.T) {
 	}
 	for _, row := range rows {
 		if !known[row[1]] {
-			t.Errorf("no error has the cause %s", row[1])
+			t.Errorf("no error with cause %s", row[1])
 		}
 	}
 }

@@ -21,7 +21,7 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// newTraced returns an environment and the spans that end.
+// newTraced returns an environment and a recorder of ended spans.
 func newTraced(t *testing.T) (*env, *tracetest.SpanRecorder) {
 	t.Helper()
 	spans := tracetest.NewSpanRecorder()
@@ -30,8 +30,8 @@ func newTraced(t *testing.T) (*env, *tracetest.SpanRecorder) {
 	return newEnv(t, otelcredent.Config{TracerProvider: provider}), spans
 }
 
-// TestRotation rotates 25 rows, one of them damaged: the metrics follow from
-// page to page, and the spans have the run and its passes.
+// TestRotation rotates 25 rows, one of them damaged: the metrics change page by
+// page, and the spans contain the run and its passes.
 func TestRotation(t *testing.T) {
 	t.Parallel()
 	e, spans := newTraced(t)
@@ -106,7 +106,7 @@ func TestRotation(t *testing.T) {
 	}
 }
 
-// TestPauses counts what a run waits for, and puts it on the span.
+// TestPauses counts a run's waits, and records them on the span.
 func TestPauses(t *testing.T) {
 	t.Parallel()
 	e, spans := newTraced(t)
@@ -131,7 +131,7 @@ func TestPauses(t *testing.T) {
 	}
 }
 
-// TestPassesAreApart counts the rows of each pass and table once.
+// TestPassesAreApart counts each pass's and table's rows once.
 func TestPassesAreApart(t *testing.T) {
 	t.Parallel()
 	e := newMetrics(t, otelcredent.Config{})
@@ -155,7 +155,7 @@ func TestPassesAreApart(t *testing.T) {
 	}
 }
 
-// TestExpiring asks for the credentials that expire at each collection.
+// TestExpiring queries the expiring credentials at each collection.
 func TestExpiring(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, otelcredent.Config{})

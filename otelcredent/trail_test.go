@@ -11,8 +11,8 @@ import (
 	"github.com/credent-go/credent/otelcredent"
 )
 
-// TestTrail fills the queue of an audit trail, takes its table away for a
-// while, and writes it.
+// TestTrail fills an audit trail's queue, takes its table away for a while, and
+// writes the queue.
 func TestTrail(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, otelcredent.Config{})
@@ -42,7 +42,7 @@ func TestTrail(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := trail.Flush(ctx); err == nil {
-		t.Error("it was written to no table")
+		t.Error("the flush succeeded without the table")
 	}
 	<-failed
 	e.exec("ALTER TABLE away RENAME TO credent_audit")

@@ -1,5 +1,5 @@
-// Package dashboard has a dashboard for Grafana, credent.json, and pictures of
-// it for screens of three widths.
+// Package dashboard contains a Grafana dashboard, credent.json, and pictures of
+// it for three screen widths.
 package dashboard_test
 
 import (
@@ -24,7 +24,7 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// inQuery finds labels in braces. Labels of by() are in the legends too.
+// inQuery finds labels in braces. Labels of by() also appear in the legends.
 var inQuery = regexp.MustCompile(`(\w+)!?="`)
 
 var update = flag.Bool("update", false, "work for half a minute, and draw the pictures")
@@ -41,8 +41,8 @@ func read(t *testing.T) (d dashboard) {
 	return d
 }
 
-// TestQueriesNameMetrics calls each hook, and wants each metric and label of
-// the dashboard in what Prometheus scrapes then.
+// TestQueriesNameMetrics calls each hook, and checks that Prometheus then
+// scrapes each of the dashboard's metrics and labels.
 func TestQueriesNameMetrics(t *testing.T) {
 	t.Parallel()
 	l := newLoad(t, time.Hour)
@@ -85,7 +85,7 @@ func TestQueriesNameMetrics(t *testing.T) {
 				used++
 				known := labels[name]
 				if known == nil {
-					t.Errorf("%s: no metric is called %s; there are %s", p.Title, name,
+					t.Errorf("%s: no metric named %s; there are %s", p.Title, name,
 						slices.Sorted(maps.Keys(labels)))
 				}
 				for _, label := range slices.Concat(inQuery.FindAllStringSubmatch(target.Expr, -1),
@@ -98,13 +98,13 @@ func TestQueriesNameMetrics(t *testing.T) {
 		}
 	}
 	if used < 15 {
-		t.Errorf("only %d metrics are used", used)
+		t.Errorf("the dashboard uses only %d metrics", used)
 	}
 }
 
-// TestPicture runs a service under a load, with failures and a rotation, and
-// draws the dashboard from what was scraped. Each panel must have data, which
-// isn't 0 all the time.
+// TestPicture runs a service under load, with failures and a rotation, and
+// draws the dashboard from the scraped metrics. Each panel must have data that
+// isn't always 0.
 func TestPicture(t *testing.T) {
 	t.Parallel()
 	scrapes, every := 24, 20*time.Millisecond
@@ -154,14 +154,14 @@ func TestPicture(t *testing.T) {
 		}
 		for _, p := range d.Panels {
 			if !strings.Contains(string(drawn), ">"+html.EscapeString(p.Title)+"<") {
-				t.Errorf("%s lacks the panel %q: draw it anew", file, p.Title)
+				t.Errorf("%s lacks the panel %q: redraw it", file, p.Title)
 			}
 		}
 	}
 }
 
-// TestQueries compares the language with what Prometheus says of the same
-// samples.
+// TestQueries compares the query language with Prometheus's results for the
+// same samples.
 func TestQueries(t *testing.T) {
 	t.Parallel()
 	h := history{interval: 2}
@@ -212,7 +212,7 @@ func TestQueries(t *testing.T) {
 		"", "sum(", "avg(g)", "g offset 5m", "sum(g) by (of)", "rate(g)", "rate(g[x])", "g + g", `g{of=~"x"}`,
 	} {
 		if _, _, err := parse(bad); err == nil {
-			t.Errorf("%q is understood", bad)
+			t.Errorf("%q was parsed", bad)
 		}
 	}
 }

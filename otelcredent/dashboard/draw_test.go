@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// dashboard is what is drawn of a dashboard's JSON.
+// dashboard is the drawn part of a dashboard's JSON.
 type dashboard struct {
 	Title  string
 	Panels []panel
@@ -75,7 +75,8 @@ func (l line) latest() float64 {
 	return math.NaN()
 }
 
-// widths are the pictures', in pixels: a phone's, a tablet's and a desktop's.
+// widths are the pictures' widths in pixels: a phone's, a tablet's and a
+// desktop's.
 var widths = []int{360, 768, 1280}
 
 const (
@@ -125,7 +126,7 @@ text { fill: #b3bac2 }
 const colors = 6 // of lines, in style
 
 // arrange returns the panels in rows: as in the JSON's grid or, on a narrow
-// picture, one or two beside each other. What is alone in its row fills it.
+// picture, one or two per row. A panel alone in its row fills it.
 func arrange(panels []panel, width int) (rows [][]panel) {
 	most := 24
 	if width < 1000 {
@@ -149,7 +150,7 @@ func arrange(panels []panel, width int) (rows [][]panel) {
 	return rows
 }
 
-// draw draws a dashboard on a picture of a width.
+// draw draws a dashboard as a picture of the given width.
 func draw(d dashboard, h history, note string, width int) (string, error) {
 	var b strings.Builder
 	text(&b, margin, 38, "name", d.Title)
@@ -200,7 +201,7 @@ func text(b *strings.Builder, x, y int, class, what string) {
 	fmt.Fprintf(b, "<text x=\"%d\" y=\"%d\"%s>%s</text>\n", x, y, class, html.EscapeString(what))
 }
 
-// wrap breaks a text between words, so that each line fits into a width.
+// wrap breaks a text between words, so that each line fits a width.
 func wrap(what string, width int) (parts []string) {
 	for _, word := range strings.Fields(what) {
 		last := len(parts) - 1
@@ -236,7 +237,7 @@ const (
 	mark                         = 18 // pixels before a name in the legend
 )
 
-// height is what a panel needs at a width.
+// height returns the height that a panel needs at a width.
 func (p panel) height(lines []line, w int) int {
 	if p.Type == "stat" {
 		return 84
@@ -251,8 +252,8 @@ type label struct {
 	parts []string
 }
 
-// legend returns the names of lines, beside each other if all of them fit, and
-// how high it is.
+// legend returns the lines' names, side by side if all of them fit, and its
+// height.
 func legend(lines []line, w int) (labels []label, high int) {
 	w -= 2 * padding
 	longest := 1
@@ -345,7 +346,7 @@ func niceStep(most float64) float64 {
 	return 10 * power
 }
 
-// format writes a value in the panel's unit, on an axis of a step.
+// format writes a value in the panel's unit, for an axis with the given step.
 func (p panel) format(v, step float64) string {
 	if math.IsNaN(v) {
 		return "no data"

@@ -25,7 +25,7 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// load is a service at work, whose metrics are scraped.
+// load is a running service with scraped metrics.
 type load struct {
 	t        *testing.T
 	metrics  *otelcredent.Metrics
@@ -37,7 +37,7 @@ type load struct {
 	trail    *audit.Trail
 	account  *ent.UserAccount
 
-	down, renewed   atomic.Bool // the source of the keyring fails; it has a new key
+	down, renewed   atomic.Bool // the keyring's source fails; it has a new key
 	failed, changed chan struct{}
 	unwritten       chan struct{} // a flush of the audit trail failed
 	pages           chan struct{} // lets a page of the rotation go
@@ -60,8 +60,8 @@ func must[T any](t *testing.T) func(T, error) T {
 	}
 }
 
-// newLoad returns a service that has credentials. A few are damaged, and a few
-// are still plaintext.
+// newLoad returns a service with credentials. A few are damaged, and a few are
+// still plaintext.
 func newLoad(t *testing.T, reload time.Duration) *load {
 	t.Helper()
 	ctx := t.Context()
@@ -153,7 +153,8 @@ func (l *load) flush() {
 	}
 }
 
-// tell sends to a channel, unless that is full: then it was told before.
+// tell sends to a channel unless it is full, in which case it already has a
+// message.
 func tell(c chan<- struct{}) {
 	select {
 	case c <- struct{}{}:
@@ -166,7 +167,7 @@ func (l *load) create(client *ent.Client) *ent.UserCredential {
 		SetAPIKey(credent.NewSecret("PK-MADE-UP")).SetSecretKey(credent.NewSecret("made-up")).SaveX(l.t.Context())
 }
 
-// exec changes rows to what no CHECK takes.
+// exec changes rows to values that a CHECK refuses.
 func (l *load) exec(query string, args ...any) {
 	l.t.Helper()
 	conn := must[*sql.Conn](l.t)(l.db.Conn(l.t.Context()))
@@ -182,8 +183,8 @@ func (l *load) exec(query string, args ...any) {
 	}
 }
 
-// step is the work between two scrapes. How much it is goes up and down with
-// the share of the time that is over.
+// step is the work between two scrapes. Its amount rises and falls with the
+// elapsed share of the time.
 func (l *load) step(share float64, n int) {
 	l.t.Helper()
 	ctx := l.t.Context()
@@ -199,9 +200,9 @@ func (l *load) step(share float64, n int) {
 	}
 	query := client.UserCredential.Query().Limit(4 * wave).Offset(3 * damaged)
 	switch {
-	case share < 0.25: // plaintext too
+	case share < 0.25: // plaintext as well
 		query.Offset(damaged)
-	case share > 0.3 && share < 0.6: // what is damaged too
+	case share > 0.3 && share < 0.6: // damaged secrets as well
 		query.Offset(0)
 	}
 	for i, row := range query.Order(usercredential.ByCreatedAt()).AllX(ctx) {
@@ -212,7 +213,7 @@ func (l *load) step(share float64, n int) {
 	}
 }
 
-// rotate rewrites all rows, a page for each that is let go.
+// rotate rewrites all rows, a page for each release.
 func (l *load) rotate(done chan<- error) {
 	ctx, run := l.metrics.Rotation(l.t.Context(), "rotate")
 	_, err := rotate.Run(ctx, l.db, l.ring, rotate.Config{
@@ -231,7 +232,7 @@ func (l *load) rotate(done chan<- error) {
 	done <- err
 }
 
-// scrape returns what the registry has now.
+// scrape returns the registry's current values.
 func (l *load) scrape() scrape {
 	l.t.Helper()
 	families := must[[]*dto.MetricFamily](l.t)(l.registry.Gather())
@@ -275,12 +276,12 @@ func (l *load) run(scrapes int, every time.Duration) (h history) {
 			rotating = true
 			go l.rotate(done)
 		case scrapes * 7 / 10:
-			// Changes go on, and reveals wait in the trail's queue. It has room
-			// for all of them: if it were full, nobody would end this.
+			// Changes continue, and reveals wait in the trail's queue. It has
+			// room for all of them: if it were full, nothing would end this.
 			l.flush()
 			l.exec(`CREATE TRIGGER no_reveals BEFORE INSERT ON credent_audit WHEN NEW.action = 'reveal'
 				BEGIN SELECT RAISE(ABORT, 'the disk is full'); END`)
-			l.step(share, n) // or the queue may be empty
+			l.step(share, n) // otherwise the queue may be empty
 			<-l.unwritten
 		case scrapes * 8 / 10:
 			l.exec("DROP TRIGGER no_reveals")

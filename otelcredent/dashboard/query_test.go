@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// A small part of Prometheus's language, with its meaning: sums and maxima,
-// rates over a window, selectors, a quotient, and a constant in place of
-// nothing. What it doesn't know is an error, so a dashboard has nothing else.
+// A small part of Prometheus's language: sums and maxima, rates over a window,
+// selectors, a quotient, and a constant for an empty result. Anything else is
+// an error, so that dashboards use only this part.
 //
 //	query    = quotient [ "or vector(" number ")" ]
 //	quotient = value [ "/" value ]
@@ -22,7 +22,7 @@ import (
 //	         | ("rate" | "increase") "(" selector "[" window "])"
 //	         | selector
 
-// scrape is what a registry had at one moment.
+// scrape is a registry's content at one moment.
 type scrape struct {
 	at     time.Time
 	series []series
@@ -34,8 +34,8 @@ type series struct {
 	value  float64
 }
 
-// history is all scrapes, in order. interval is how many of them
-// $__rate_interval looks back over.
+// history is all scrapes, in order. interval is the number of scrapes that
+// $__rate_interval covers.
 type history struct {
 	scrapes  []scrape
 	interval int
@@ -60,7 +60,7 @@ func parse(text string) (query, map[string]bool, error) {
 	for strings.TrimSpace(left) != "" {
 		at := tokens.FindStringSubmatchIndex(left)
 		if at == nil || at[0] != 0 {
-			return nil, nil, fmt.Errorf("what is %q?", left)
+			return nil, nil, fmt.Errorf("unexpected text %q", left)
 		}
 		p.rest = append(p.rest, left[at[2]:at[3]])
 		left = left[at[1]:]
@@ -77,7 +77,7 @@ func parse(text string) (query, map[string]bool, error) {
 		q = instead(q, constant)
 	}
 	if p.err == nil && len(p.rest) > 0 {
-		p.fail(fmt.Errorf("nothing is known after it: %q", p.rest))
+		p.fail(fmt.Errorf("unexpected text after the query: %q", p.rest))
 	}
 	return q, p.names, p.err
 }
@@ -109,7 +109,7 @@ func (p *parser) next(token string) bool {
 func (p *parser) want(list ...string) {
 	for _, token := range list {
 		if !p.next(token) {
-			p.fail(fmt.Errorf("%q is missing before %q", token, p.rest))
+			p.fail(fmt.Errorf("missing %q before %q", token, p.rest))
 		}
 	}
 }
@@ -153,7 +153,7 @@ func (p *parser) value() query {
 	}
 }
 
-// selector returns what a metric's name and the labels in braces match.
+// selector returns a matcher for a metric's name and the labels in braces.
 func (p *parser) selector(name string) func(map[string]string) bool {
 	p.names[name] = true
 	type matcher struct {
@@ -186,7 +186,7 @@ func id(labels map[string]string) string {
 	return b.String()
 }
 
-// kept returns the labels of the given names.
+// kept returns the labels with the given names.
 func kept(labels map[string]string, names []string) map[string]string {
 	only := make(map[string]string)
 	for _, name := range names {
@@ -217,9 +217,9 @@ func aggregate(how string, by []string, of query) query {
 	}
 }
 
-// counted is the increase of counters in a window, or how much it is in a
-// second. It takes the first and the last scrape in the window as they are, and
-// doesn't extrapolate to its ends as Prometheus does.
+// counted is the increase of counters in a window, or the increase per second.
+// It uses the first and the last scrape in the window, and doesn't extrapolate
+// to its ends as Prometheus does.
 func counted(how string, matches func(map[string]string) bool, window string) query {
 	return func(h history, now int) (rates []series) {
 		end := h.scrapes[now].at
@@ -242,7 +242,7 @@ func counted(how string, matches func(map[string]string) bool, window string) qu
 					known = &sum{from: s.at, last: one.value}
 					sums[id(one.labels)] = known
 				}
-				if one.value < known.last { // the process began anew
+				if one.value < known.last { // the process restarted
 					known.last = 0
 				}
 				known.by += one.value - known.last
@@ -280,7 +280,7 @@ func quotient(above, below query) query {
 	}
 }
 
-// instead is a constant where a query has nothing.
+// instead returns a constant if a query has no result.
 func instead(q query, constant float64) query {
 	return func(h history, now int) []series {
 		if found := q(h, now); len(found) > 0 {
