@@ -16,7 +16,7 @@ import (
 	"github.com/credent-go/credent/internal/pgserver"
 )
 
-// heapTable makes a table with two columns and so many rows.
+// heapTable creates a table with two columns and the given number of rows.
 func heapTable(t *testing.T, rows int) (postgres, table, *tracer) {
 	t.Helper()
 	url := pgserver.DatabaseForTest(t, pgserver.Shared())
@@ -52,7 +52,7 @@ func heapTable(t *testing.T, rows int) (postgres, table, *tracer) {
 	return s, tab.asHeap(), tr
 }
 
-// changesOf makes changes of column a, and leaves b.
+// changesOf returns changes of column a that leave b.
 func changesOf(page []row) []change {
 	changes := make([]change, len(page))
 	for i, r := range page {
@@ -62,8 +62,8 @@ func changesOf(page []row) []change {
 	return changes
 }
 
-// A page is a range of blocks, and its rows are written where they are; neither
-// needs an index.
+// A page is a range of blocks, and its rows are written in place; neither needs
+// an index.
 func TestPlansInTheOrderOfTheHeap(t *testing.T) {
 	t.Parallel()
 	s, tab, tr := heapTable(t, 20_000)
@@ -85,7 +85,7 @@ func TestPlansInTheOrderOfTheHeap(t *testing.T) {
 		strings.Contains(plan, "using plan_t") {
 		t.Errorf("a write:\n%s", plan)
 	}
-	// What our transaction wrote is left out.
+	// Rows written by our transaction are left out.
 	tr.sent = nil
 	rest = span{
 		after: tid{}, upTo: tid{block: 1 << 20}, own: []int64{done.own},
@@ -102,8 +102,8 @@ func TestPlansInTheOrderOfTheHeap(t *testing.T) {
 	}
 }
 
-// A page is never larger than it may be, whatever is in the blocks, and pages
-// have each row once.
+// A page never exceeds its size, whatever the blocks contain, and pages have
+// each row once.
 func TestPagesOfAHeap(t *testing.T) {
 	t.Parallel()
 	s, tab, _ := heapTable(t, 5000)
@@ -140,9 +140,9 @@ func TestPagesOfAHeap(t *testing.T) {
 	}
 }
 
-// A transaction is noted only if nobody has changed its rows since we read
-// them, in no column, also none that it leaves as it is. Their columns are
-// rewritten all the same.
+// A transaction is recorded as ours only if nobody has changed any column of
+// its rows since we read them, even one it leaves alone. The rows' columns are
+// rewritten anyway.
 func TestWhatIsNotedAsOurs(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -185,7 +185,7 @@ func TestWhatIsNotedAsOurs(t *testing.T) {
 	}
 }
 
-// Of a page with one row that others changed, no row is lost.
+// A page with one row changed by others loses no row.
 func TestOneOfAPageWasChanged(t *testing.T) {
 	t.Parallel()
 	s, tab, _ := heapTable(t, 10)
@@ -206,11 +206,11 @@ func TestOneOfAPageWasChanged(t *testing.T) {
 		"$1::text::xid",
 		horizon{transaction: done.own}.xid()).Scan(&id)
 	if err != nil || id != page[3].id {
-		t.Errorf("%s, %v: the row whose other column was changed is taken for ours", id, err)
+		t.Errorf("%s, %v: the row with another column changed counts as ours", id, err)
 	}
 }
 
-// A row that somebody changes while our statement waits for it is none of ours
+// A row that someone changes while our statement waits for it isn't ours
 // either.
 func TestChangedWhileWeWaited(t *testing.T) {
 	t.Parallel()
@@ -269,11 +269,11 @@ func TestMarks(t *testing.T) {
 		own = addOwn(own, []int64{100 + i})
 	}
 	if len(own) != maxOwn {
-		t.Errorf("%d are noted", len(own))
+		t.Errorf("%d are recorded", len(own))
 	}
 }
 
-// Parts cover a heap of any size, and the one that a run was stopped in goes on
+// Parts cover a heap of any size, and the part in which a run stopped resumes
 // from its position.
 func TestPartsOfAHeap(t *testing.T) {
 	t.Parallel()
@@ -308,14 +308,14 @@ func TestPartsOfAHeap(t *testing.T) {
 			t.Errorf("%+v, %v", s, err)
 		}
 	}
-	// Where numbers of transactions come again, nothing is left to a snapshot.
+	// Once transaction IDs wrap around, nothing is left to a snapshot.
 	began := horizon{place: "p", transaction: neverWrapped, blocks: 1}
 	p := &pass{work: &work{table: table{heap: true}}, state: ledger.State{Began: began.String()}}
 	if s, err := p.span(&part{}); err != nil || s.before != "" {
 		t.Errorf("%+v, %v", s, err)
 	}
 	if _, err := p.span(&part{at: `["t1"]`}); err == nil {
-		t.Error("a key is a place in a heap")
+		t.Error("a key was parsed as a place in a heap")
 	}
 	for _, text := range []string{"", "1", "(1", "(x,1)", "(1,x)"} {
 		if at, err := parseTID(text); err == nil {

@@ -16,7 +16,7 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// heapRows is how many rows a heap of these tests has. About a dozen are in a
+// heapRows is the number of rows in these tests' heap. About a dozen fit in a
 // block.
 const heapRows = 600
 
@@ -28,9 +28,9 @@ type heap struct {
 
 func newHeap(t *testing.T) *heap { t.Helper(); return newHeapWith(t, 0, heapRows) }
 
-// newHeapWith makes the table, in which the rows of some numbers are under the
-// old key, and the others under the new one. Its first rows are gone, so that
-// their blocks have room for others, and no other block does.
+// newHeapWith creates the table. The rows with numbers in the range are under
+// the old key, the others under the new one. Its first rows are deleted, so
+// that their blocks have free space, and no other block does.
 func newHeapWith(t *testing.T, from, to int) *heap {
 	t.Helper()
 	url := pgserver.DatabaseForTest(t, pgserver.Shared())
@@ -84,8 +84,8 @@ func (h *heap) run(t *testing.T, cfg rotate.Config) (rotate.TableReport, error) 
 	return report.Tables[0], err
 }
 
-// wantNext makes sure that so many rows are there, and their tokens are under
-// the new key alone.
+// wantNext checks the number of rows, and that their tokens are under the new
+// key alone.
 func (h *heap) wantNext(t *testing.T, want int64) {
 	t.Helper()
 	counts, err := rotate.VerifyWith(t.Context(), h.db, newRing(t, h.next),
@@ -118,7 +118,8 @@ func (h *heap) value(t *testing.T, query string) (n int64) {
 	return n
 }
 
-// keepCopies makes a trigger that stores a row as it was beside the new one.
+// keepCopies creates a trigger that stores a row's old version beside the new
+// one.
 func (h *heap) keepCopies(t *testing.T) {
 	t.Helper()
 	exec(t, h.db, `CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -140,7 +141,7 @@ func betweenPages(f func()) func(rotate.Progress) {
 
 const blockOf = "SELECT coalesce(min((ctid::text::point)[0]), -1)::bigint FROM t_bigint WHERE number "
 
-// A row under the old key, which somebody moves behind the run by a change of
+// A row under the old key, which someone moves behind the run by changing
 // another column, is rewritten before the run ends.
 func TestRowsMovedBehindTheRun(t *testing.T) {
 	t.Parallel()
@@ -165,8 +166,8 @@ func movedBehind(t *testing.T, h *heap) {
 		t.Fatal(err)
 	}
 	// One pass over the heap, a snapshot with the moved rows, and one with
-	// nothing. If their two pages are already read when they are moved, as on a
-	// busy machine, these count twice.
+	// nothing. If their two pages were already read before the move, as on a
+	// busy machine, they count twice.
 	const pages = 2 * 20
 	if report.Rewritten != todo || report.Passes != 3 || report.Rows < heapRows || report.Rows > heapRows+pages {
 		t.Errorf("%+v", report)
@@ -177,8 +178,8 @@ func movedBehind(t *testing.T, h *heap) {
 	h.wantNext(t, heapRows)
 }
 
-// A run reads each row once, and then none that it has written itself. So does
-// the next one, whatever transactions are open.
+// A run reads each row once, and then none that it wrote itself. So does the
+// next one, whatever transactions are open.
 func TestOwnRowsAreLeftOut(t *testing.T) {
 	t.Parallel()
 	h := newHeap(t)
@@ -187,7 +188,7 @@ func TestOwnRowsAreLeftOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = open.Rollback() }()
-	if _, err := open.ExecContext(t.Context(), "CREATE TABLE held ()"); err != nil { // it has a number now
+	if _, err := open.ExecContext(t.Context(), "CREATE TABLE held ()"); err != nil { // it has a transaction ID now
 		t.Fatal(err)
 	}
 	report, err := h.run(t, rotate.Config{Batch: 20, Workers: 3})
@@ -201,8 +202,8 @@ func TestOwnRowsAreLeftOut(t *testing.T) {
 	h.wantNext(t, heapRows)
 }
 
-// VACUUM FULL moves all rows, also to blocks that the run is past, and leaves
-// them the transactions that wrote them.
+// VACUUM FULL moves all rows, even to blocks that the run has passed, and keeps
+// their transaction IDs.
 func TestVacuumFullAmidARun(t *testing.T) {
 	t.Parallel()
 	h := newHeap(t)
@@ -222,8 +223,8 @@ func TestVacuumFullAmidARun(t *testing.T) {
 	h.wantNext(t, heapRows)
 }
 
-// An ALTER TABLE that writes the rows anew, while the snapshot waits for it,
-// hides none of them: an older moment would see the table empty.
+// An ALTER TABLE that rewrites the rows while the snapshot waits for it hides
+// none of them: an older snapshot would see an empty table.
 func TestRewrittenTableAmidARun(t *testing.T) {
 	t.Parallel()
 	h := newHeap(t)
@@ -262,8 +263,8 @@ func TestRewrittenTableAmidARun(t *testing.T) {
 	h.wantNext(t, heapRows)
 }
 
-// Whoever changes the table while a snapshot is kept waits for no more than a
-// page, and the run doesn't wait for whoever waits.
+// A session that changes the table while a snapshot is kept waits for at most a
+// page, and the run doesn't wait for that session.
 func TestAlterTableAmidASnapshot(t *testing.T) {
 	t.Parallel()
 	h := newHeap(t)
@@ -295,8 +296,7 @@ func TestAlterTableAmidASnapshot(t *testing.T) {
 	h.wantNext(t, heapRows)
 }
 
-// A table that takes the name of the one that the last snapshot was to be of is
-// gone through as well.
+// A table that takes the name of the last snapshot's table is read as well.
 func TestAnotherTableAmidASnapshot(t *testing.T) {
 	t.Parallel()
 	h := newHeap(t)
@@ -316,8 +316,8 @@ func TestAnotherTableAmidASnapshot(t *testing.T) {
 	h.wantNext(t, heapRows)
 }
 
-// Rows that a trigger wrote along with ours are nobody's, also for a run after
-// it that finds no trigger any more.
+// Rows that a trigger wrote along with ours don't count as ours, even in a
+// later run that no longer finds the trigger.
 func TestTriggerIsGoneInTheNextRun(t *testing.T) {
 	t.Parallel()
 	h := newHeap(t)
@@ -356,8 +356,8 @@ func TestTriggersThatWriteMore(t *testing.T) {
 	h.wantNext(t, 2*heapRows)
 }
 
-// A trigger that keeps a row as it is, or its token, keeps the run from ending
-// as if all was done.
+// A trigger that keeps a row or its token unchanged prevents the run from
+// ending as if everything were done.
 func TestTriggersThatKeepARow(t *testing.T) {
 	t.Parallel()
 	for name, body := range map[string]string{"row": "RETURN NULL", "token": "NEW.secret = OLD.secret; RETURN NEW"} {
@@ -375,7 +375,7 @@ func TestTriggersThatKeepARow(t *testing.T) {
 	}
 }
 
-// A keyring that is replaced amid a run is the run's from the beginning.
+// If a keyring is replaced during a run, the run keeps the original.
 func TestKeyringReplacedAmidARun(t *testing.T) {
 	t.Parallel()
 	h := newHeap(t)
@@ -395,8 +395,8 @@ func TestKeyringReplacedAmidARun(t *testing.T) {
 	h.wantNext(t, heapRows)
 }
 
-// A pool of one connection suffices. It isn't enough for a snapshot and what is
-// written meanwhile.
+// A pool of one connection suffices. It isn't enough for a snapshot and the
+// rows written meanwhile.
 func TestOneConnection(t *testing.T) {
 	t.Parallel()
 	h := newHeap(t)

@@ -9,8 +9,8 @@ import (
 	"github.com/credent-go/credent/internal/pgserver"
 )
 
-// A server that recovers from the crash of one of its processes may have lost
-// transactions, whose numbers others get, and says that it runs since before.
+// A server that recovers from a crashed process may have lost transactions, and
+// others get their IDs, although its start time stays the same.
 func TestHorizonBehindACrash(t *testing.T) {
 	t.Parallel()
 	server := pgserver.ForTest(t, pgserver.Private(), pgserver.WithSetting("restart_after_crash", "on"))
@@ -48,8 +48,7 @@ func TestHorizonBehindACrash(t *testing.T) {
 	}
 }
 
-// crash kills a process of the server, and returns when the server answers
-// again.
+// crash kills a server process, and returns when the server answers again.
 func crash(t *testing.T, db *sql.DB) {
 	t.Helper()
 	victim, witness := connection(t, db), connection(t, db)

@@ -10,8 +10,8 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// Rows that come into a table by its partitions, and that no transaction has
-// written since the last run, are looked at.
+// Rows added to a table with a partition, not written by any transaction since
+// the last run, are read.
 func TestAttachedRowsAreRead(t *testing.T) {
 	t.Parallel()
 	old, key := fernet.GenerateKey(), fernet.GenerateKey()
@@ -19,7 +19,7 @@ func TestAttachedRowsAreRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// One of its own: transactions of others would hold back what is known.
+	// A separate server: other tests' transactions would hold back the horizon.
 	url := pgserver.DatabaseForTest(t)
 	db, err := sql.Open("pgx", url)
 	if err != nil {

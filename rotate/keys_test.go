@@ -22,8 +22,8 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// The columns of this process: a table for each type of primary key, whose
-// names are not the usual ones.
+// The columns of this process: a table for each type of primary key, with
+// unusual key names.
 var keyTypes = []struct {
 	table, key string
 	postgres   string // type
@@ -51,7 +51,7 @@ func TestMain(m *testing.M) {
 }
 
 // forEachDatabase runs a test over both drivers of Postgres and on SQLite, with
-// the statements that are given for each.
+// the statements given for each.
 func forEachDatabase(t *testing.T, postgres, sqlite []string, test func(t *testing.T, db *sql.DB)) {
 	t.Helper()
 	file := "file:" + filepath.Join(t.TempDir(), "keys.db") + "?_pragma=busy_timeout(60000)&_txlock=immediate"
@@ -88,7 +88,7 @@ func newRing(t *testing.T, keys ...string) *keyring.Keyring {
 
 const rows = 37
 
-// tables returns the statements that make the tables, and fill them with
+// tables returns the statements that create the tables and fill them with
 // plaintext.
 func tables(postgres bool) (statements []string) {
 	if postgres {
@@ -100,7 +100,7 @@ func tables(postgres bool) (statements []string) {
 			columnType = k.postgres
 		}
 		create := fmt.Sprintf(`CREATE TABLE %s (%q %s PRIMARY KEY, secret varchar(500))`, k.table, k.key, columnType)
-		if postgres && k.table == "t_bigint" { // the key's index has another column, which is no part of the key
+		if postgres && k.table == "t_bigint" { // the key's index has another column outside the key
 			create = fmt.Sprintf(`CREATE TABLE %s (%q %s, secret varchar(500), PRIMARY KEY (%[2]q) INCLUDE (secret))`, k.table, k.key, columnType)
 		}
 		statements = append(statements, create)
@@ -116,8 +116,7 @@ func tables(postgres bool) (statements []string) {
 	return statements
 }
 
-// Rows are gone through by the primary key's own type and order, and named by
-// it.
+// Rows are read in the order of the primary key's own type, and named by it.
 func TestPrimaryKeysOfAnyType(t *testing.T) {
 	t.Parallel()
 	forEachDatabase(t, tables(true), tables(false), func(t *testing.T, db *sql.DB) {
@@ -161,7 +160,7 @@ func TestPrimaryKeysOfAnyType(t *testing.T) {
 			t.Fatalf("rotated %+v, %v", report, err)
 		}
 		if again, err := rotate.Run(ctx, db, ring, rotate.Config{Batch: 7}); err != nil || again.Rewritten() != 0 {
-			t.Errorf("once more %+v, %v", again, err)
+			t.Errorf("again %+v, %v", again, err)
 		}
 		counts, err := rotate.Verify(ctx, db, ring)
 		if err != nil || counts.Err() != nil || len(counts) != len(keyTypes) {
@@ -178,7 +177,7 @@ func TestPrimaryKeysOfAnyType(t *testing.T) {
 	})
 }
 
-// checkSecrets makes sure that each row has its own secret still.
+// checkSecrets checks that each row still has its own secret.
 func checkSecrets(t *testing.T, db *sql.DB, ring *keyring.Keyring, table string) {
 	t.Helper()
 	stored, err := db.QueryContext(t.Context(), "SELECT secret FROM "+table+" WHERE secret IS NOT NULL")
@@ -215,7 +214,7 @@ func exec(t *testing.T, db *sql.DB, statement string) {
 	}
 }
 
-// Tables whose rows cannot be told by one column are refused.
+// Tables without a single column that identifies rows are refused.
 func TestOtherPrimaryKeysAreRefused(t *testing.T) {
 	t.Parallel()
 	statements := []string{
@@ -243,8 +242,8 @@ func TestOtherPrimaryKeysAreRefused(t *testing.T) {
 	})
 }
 
-// SQLite allows NULL in a primary key. Such a row has no name, and would be
-// passed over.
+// SQLite allows NULL in a primary key. Such a row can't be named, and would be
+// skipped.
 func TestNullPrimaryKeyIsRefused(t *testing.T) {
 	t.Parallel()
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "null.db"))

@@ -12,8 +12,8 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// A verification in the order of the heap counts each row of one moment once,
-// whatever becomes of the table, or of the snapshot, meanwhile.
+// A verification in heap order counts each row of one snapshot once, whatever
+// happens to the table or the snapshot meanwhile.
 func TestVerifyOfOneMoment(t *testing.T) {
 	t.Parallel()
 	const killed = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity " +
@@ -54,15 +54,14 @@ func TestVerifyOfOneMoment(t *testing.T) {
 				t.Errorf("%d rows, %d under the key", c.Rows, c.Primary)
 			}
 			if last := read[len(read)-1]; last != heapRows {
-				t.Errorf("it says that it read %d rows", last)
+				t.Errorf("it reports %d rows read", last)
 			}
 		})
 	}
 }
 
-// Rows that come or go are counted as they are when their page is read, where
-// no snapshot is kept: for what is told on the way, a limit of rows in a
-// second, and a pool of one connection.
+// Without a snapshot, rows are counted as they are when their page is read:
+// with a quarantine callback, a rate limit, or a pool of one connection.
 func TestVerifyPageByPage(t *testing.T) {
 	t.Parallel()
 	for name, cfg := range map[string]rotate.Config{
@@ -86,8 +85,7 @@ func TestVerifyPageByPage(t *testing.T) {
 	}
 }
 
-// A standby ends snapshots that are kept for long, so it's counted page by
-// page.
+// A standby ends long snapshots, so it's counted page by page.
 func TestVerifyOnAStandby(t *testing.T) {
 	t.Parallel()
 	pgserver.SkipShort(t)
@@ -119,8 +117,8 @@ func TestVerifyOnAStandby(t *testing.T) {
 	}
 }
 
-// Roles that may read some columns only, or have one connection, verify as
-// well.
+// Roles that may read only some columns, or have one connection, can also
+// verify.
 func TestVerifyByAPoorRole(t *testing.T) {
 	t.Parallel()
 	for name, statements := range map[string][]string{
@@ -161,8 +159,8 @@ func privateServer(t *testing.T) *pgserver.Server {
 	return pgserver.ForTest(t, pgserver.Private())
 }
 
-// openURL opens a database of the server, as a role with the password "poor" if
-// one is given.
+// openURL opens a database of the server, with a role and the password "poor"
+// if a role is given.
 func openURL(t *testing.T, server *pgserver.Server, role string) *sql.DB {
 	t.Helper()
 	u, err := url.Parse(server.URL("postgres"))

@@ -12,7 +12,7 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// listed collects what Config.Quarantine gets, as texts.
+// listed collects Config.Quarantine's calls as texts.
 type listed struct{ rows []string }
 
 func (l *listed) add(list []rotate.Quarantined) error {
@@ -22,15 +22,15 @@ func (l *listed) add(list []rotate.Quarantined) error {
 	return nil
 }
 
-// each is the statement that stores a value in rows of t_text, from one ID to
-// another.
+// each returns the statement that stores a value in the rows of t_text in a
+// range of IDs.
 func each(from, to int, value string) string {
 	return fmt.Sprintf("WITH n(i) AS (SELECT %d UNION ALL SELECT i + 1 FROM n WHERE i < %d) "+
 		"INSERT INTO t_text SELECT i, '%s' FROM n", from, to, value)
 }
 
-// Each secret is told once, though several passes come across it, and the
-// report has the first few of them and their number.
+// Each secret is passed once, although several passes read it, and the report
+// has the first few of them and their number.
 func TestQuarantine(t *testing.T) {
 	t.Parallel()
 	old, now := fernet.GenerateKey(), fernet.GenerateKey()
@@ -53,7 +53,7 @@ func TestQuarantine(t *testing.T) {
 	compare := func(what string, l *listed) {
 		t.Helper()
 		if slices.Sort(l.rows); !slices.Equal(l.rows, want) {
-			t.Errorf("%s: it tells %d, want %d", what, len(l.rows), len(want))
+			t.Errorf("%s: quarantined %d, want %d", what, len(l.rows), len(want))
 		}
 	}
 	cfg := func(l *listed) rotate.Config {
@@ -98,7 +98,7 @@ func TestQuarantine(t *testing.T) {
 		t.Errorf("got %s, %v", text, err)
 	}
 
-	// What Encrypt and its way back leave is told as well.
+	// Secrets left by Encrypt and DecryptToPlaintext are quarantined as well.
 	var encrypted, decrypted listed
 	want = slices.DeleteFunc(want, func(row string) bool {
 		return strings.HasSuffix(row, fernet.ErrNotEncrypted.Error())
@@ -115,8 +115,8 @@ func TestQuarantine(t *testing.T) {
 	compare("decrypt", &decrypted)
 }
 
-// An error of the callback ends the run; what was rewritten stays so and is in
-// the report.
+// An error of the callback ends the run; rewritten rows stay rewritten and are
+// in the report.
 func TestQuarantineFails(t *testing.T) {
 	t.Parallel()
 	old, now := fernet.GenerateKey(), fernet.GenerateKey()

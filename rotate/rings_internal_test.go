@@ -7,7 +7,7 @@ import (
 	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 )
 
-// TestRings has the same keyring for the same key and place.
+// TestRings returns the same keyring for the same key and location.
 func TestRings(t *testing.T) {
 	t.Parallel()
 	var r rings

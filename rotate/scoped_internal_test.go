@@ -23,12 +23,12 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// The tables whose key is (tenant, key), by the type of the tenant. The keys of
-// several tenants' rows are the same numbers.
+// The tables with the key (tenant, key), by the tenant's type. Several tenants'
+// rows have the same key numbers.
 var scopedTables = []struct {
 	name, tenant, key string
 	partitions        bool
-	a, b, none        string // tenants, and one whose rows are nobody's
+	a, b, none        string // tenants, and one without rows
 }{
 	{"s_varchar", "varchar(64)", "bigint", true, "quote ' \" \\ {}, NULL", "bob", "nobody"},
 	{"s_text", "text", "uuid", true, "", "Ä", "nobody"},
@@ -121,8 +121,7 @@ func publicRing(t *testing.T, keys ...string) *keyring.Keyring {
 	return ring
 }
 
-// checkScoped makes sure that each row has its own secret, except for a
-// tenant's.
+// checkScoped checks that each row has its own secret, except one tenant's.
 func checkScoped(t *testing.T, db *sql.DB, ring *keyring.Keyring, but string) {
 	t.Helper()
 	var locate seal.Locator
@@ -174,8 +173,8 @@ func storedIn(t *testing.T, db *sql.DB, table string) (all [][3]string) {
 	return all
 }
 
-// A table whose key is (tenant, key) is worked on as one whose key is one
-// column, also where several tenants' rows have the same key.
+// A table with the key (tenant, key) works like one with a single key column,
+// even if several tenants' rows have the same key.
 func TestKeysOfTwoColumns(t *testing.T) {
 	t.Parallel()
 	forEachScoped(t, func(t *testing.T, db *sql.DB) {
@@ -206,7 +205,7 @@ func TestKeysOfTwoColumns(t *testing.T) {
 			t.Fatalf("rotated %+v, %v", report, err)
 		}
 		if report, err = Run(ctx, db, ring, cfg); err != nil || report.Rewritten() != 0 {
-			t.Errorf("once more %+v, %v", report, err)
+			t.Errorf("again %+v, %v", report, err)
 		}
 		checkScoped(t, db, ring, "-")
 		counts, err := VerifyWith(ctx, db, ring, cfg)
@@ -231,7 +230,7 @@ func TestKeysOfTwoColumns(t *testing.T) {
 				Table: s.name, Name: "secret", Size: 500,
 				Tenant: "org", ID: "id",
 			}); !errors.Is(err, ErrUnknownTenant) {
-				t.Errorf("%s: destroyed nobody's key: %v", s.name, err)
+				t.Errorf("%s: destroyed an unknown tenant's key: %v", s.name, err)
 			}
 		}
 		done, err := DestroyTenant(ctx, db, ring, "bob", cfg.In...)
@@ -246,7 +245,7 @@ func TestKeysOfTwoColumns(t *testing.T) {
 	})
 }
 
-// Other keys of two columns are refused, with the columns.
+// Other keys of two columns are refused, and the error names the columns.
 func TestOtherKeysOfTwoColumnsAreRefused(t *testing.T) {
 	t.Parallel()
 	forEachScoped(t, func(t *testing.T, db *sql.DB) {
@@ -273,7 +272,7 @@ func TestOtherKeysOfTwoColumnsAreRefused(t *testing.T) {
 	})
 }
 
-// A write whose answer is lost is found by the whole key.
+// A write with a lost answer is found by the whole key.
 func TestStoredByKeysOfTwoColumns(t *testing.T) {
 	t.Parallel()
 	forEachScoped(t, func(t *testing.T, db *sql.DB) {
@@ -282,7 +281,7 @@ func TestStoredByKeysOfTwoColumns(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, ok := s.(sqlite); ok {
-			return // which rolls back what it doesn't commit
+			return // closing rolls back the rest
 		}
 		for _, c := range scopedColumns() {
 			tab := table{name: c.Table, columns: []column.Column{c}, tenant: c.Tenant}
@@ -314,7 +313,7 @@ func TestStoredByKeysOfTwoColumns(t *testing.T) {
 	})
 }
 
-// tracer keeps the statements that a pool sends.
+// tracer records the statements that a pool sends.
 type tracer struct{ sent []pgx.TraceQueryStartData }
 
 func (tr *tracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
@@ -332,8 +331,8 @@ var (
 	scans       = regexp.MustCompile(`Index Scan .* on plan_t_\d .*loops=(\d+)\)`)
 )
 
-// Partitions are chosen by the tenant, and rows found by the index of the key:
-// no cast hides the tenant's column from the planner.
+// Partitions are chosen by the tenant, and rows found by the key's index: no
+// cast hides the tenant's column from the planner.
 func TestPlansOfKeysOfTwoColumns(t *testing.T) {
 	t.Parallel()
 	for name, of := range map[string]struct{ tenantType, tenant string }{
@@ -409,7 +408,7 @@ func TestPlansOfKeysOfTwoColumns(t *testing.T) {
 			again := tr.sent[0]
 			plan = tr.plan(t, db)
 			if !rowByIndex.MatchString(plan) || strings.Contains(plan, "Seq Scan on plan_t") {
-				t.Errorf("what is stored:\n%s", plan)
+				t.Errorf("a lookup of stored rows:\n%s", plan)
 			}
 			looks := 0
 			for _, scan := range scans.FindAllStringSubmatch(explain(t, db, "ANALYZE, TIMING OFF, SUMMARY OFF", again),
@@ -417,8 +416,8 @@ func TestPlansOfKeysOfTwoColumns(t *testing.T) {
 				n, _ := strconv.Atoi(scan[1])
 				looks += n
 			}
-			if looks != len(changes) { // else each row is looked for in several partitions
-				t.Errorf("%d looks into partitions for %d rows", looks, len(changes))
+			if looks != len(changes) { // otherwise each row is looked up in several partitions
+				t.Errorf("%d partition lookups for %d rows", looks, len(changes))
 			}
 
 			tx, err := db.BeginTx(t.Context(), nil)

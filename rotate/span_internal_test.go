@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// Keys come back as they were, of every type that a database has.
+// Keys of every database type survive a round trip through text.
 func TestKeysAsText(t *testing.T) {
 	t.Parallel()
 	for _, key := range []any{
@@ -41,7 +41,7 @@ func TestKeysAsText(t *testing.T) {
 	}
 }
 
-// Parts of a sample cover it in pieces of the same size.
+// Parts of a sample split it into equal pieces.
 func TestQuantiles(t *testing.T) {
 	t.Parallel()
 	sample := make([]row, 10)
@@ -57,12 +57,12 @@ func TestQuantiles(t *testing.T) {
 		t.Errorf("%d bounds of 10 keys", len(got))
 	}
 	if got := quantiles(nil, 3); got != nil {
-		t.Errorf("bounds of nothing: %v", got)
+		t.Errorf("bounds of an empty sample: %v", got)
 	}
 }
 
-// The database can say what was written since a moment of the same tables, on
-// the same server, not too long ago.
+// The database can tell which rows were written since a horizon of the same
+// tables, on the same server, and not too long ago.
 func TestHorizonIsSeen(t *testing.T) {
 	t.Parallel()
 	then := horizon{place: "server.1.tables", transaction: 5<<32 + 7, at: time.Date(2026, 11, 27, 1, 2, 3, 0,

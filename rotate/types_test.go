@@ -15,15 +15,15 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// typed are columns that the process has no fields of.
+// typed are columns without fields in the process.
 var typed = []column.Column{
 	{Table: "typed", Name: "raw", Size: 500, Type: "[]byte"},
 	{Table: "typed", Name: "moment", Size: 140, Type: "time.Time"},
 	{Table: "typed", Name: "document", Size: 500, Type: "webhook.Config"},
 }
 
-// Text in a typed field becomes what the field's client writes, in place. What
-// a cast to text made of bytes and times is taken back.
+// Text in a typed field becomes the value that the field's client writes, in
+// place. Encrypt reverses the text casts of bytes and times.
 func TestEncryptTextOfTypes(t *testing.T) {
 	t.Parallel()
 	statements := []string{
@@ -48,13 +48,13 @@ func TestEncryptTextOfTypes(t *testing.T) {
 		var sqlite string
 		bytes := "\xff\x00"
 		if db.QueryRowContext(t.Context(), "SELECT sqlite_version()").Scan(&sqlite) == nil {
-			bytes = `\xff00` // which no Postgres has made
+			bytes = `\xff00` // not written by Postgres
 		}
 		checkStored(t, db, ring, "raw", bytes, "é", "")
 		checkStored(t, db, ring, "moment", "2026-01-02T01:04:05.5Z", "infinity", "2026-01-02T03:04:05Z")
 		checkStored(t, db, ring, "document", `{"a":1.50}`, `\x7b`, "null")
 
-		// The way back leaves texts that are read as what they were.
+		// The way back keeps texts that can be read as the original values.
 		exec(t, db, "UPDATE typed SET moment = NULL, document = NULL WHERE id = 2")
 		_, err = rotate.DecryptToPlaintext(t.Context(), db, ring, rotate.Config{In: typed})
 		if !errors.Is(err, rotate.ErrQuarantined) == (sqlite == "") {
@@ -64,8 +64,8 @@ func TestEncryptTextOfTypes(t *testing.T) {
 	})
 }
 
-// checkStored compares the plaintexts of a column by row. What is no token is
-// as it is, and NULL is "".
+// checkStored compares a column's plaintexts by row. A value that isn't a token
+// is compared unchanged, and NULL is "".
 func checkStored(t *testing.T, db *sql.DB, ring *keyring.Keyring, name string, want ...string) {
 	t.Helper()
 	for i, want := range want {
@@ -88,7 +88,7 @@ func checkStored(t *testing.T, db *sql.DB, ring *keyring.Keyring, name string, w
 }
 
 // A column that isn't text is refused before anything is written, with the SQL
-// that makes it possible, and so is a type that the field can't hold.
+// to convert it, and so is a type that the field can't hold.
 func TestEncryptRefusesTypes(t *testing.T) {
 	t.Parallel()
 	postgres := []string{"CREATE TABLE typed (id int PRIMARY KEY, raw bytea, moment bigint, document jsonb)"}
@@ -117,7 +117,7 @@ func TestEncryptRefusesTypes(t *testing.T) {
 			exec(t, db, schema.SQL)
 			if _, err := rotate.Encrypt(t.Context(), db, ring,
 				rotate.Config{In: typed, Columns: []string{"typed." + name}}); err != nil {
-				t.Errorf("%s, after the SQL of the error: %v", name, err)
+				t.Errorf("%s, after the error's SQL: %v", name, err)
 			}
 		}
 		for name, want := range map[string]string{"raw": "a", "document": `{"a":1}`} {
@@ -129,7 +129,7 @@ func TestEncryptRefusesTypes(t *testing.T) {
 				t.Errorf("%s: %q, %v", name, got, err)
 			}
 		}
-		// The tokens are rotated, and the way back is to drop them.
+		// The tokens are rotated; the way back is to drop them.
 		next := newRing(t, fernet.GenerateKey(), key)
 		in := rotate.Config{In: []column.Column{typed[0], typed[2]}}
 		if report, err := rotate.Run(t.Context(), db, next, in); err != nil || report.Rewritten() != 1 {
@@ -141,11 +141,11 @@ func TestEncryptRefusesTypes(t *testing.T) {
 			t.Fatalf("DecryptToPlaintext: %v", err)
 		}
 		exec(t, db, schema.SQL)
-		exec(t, db, "UPDATE typed SET raw = 'b'") // no trigger is left behind
+		exec(t, db, "UPDATE typed SET raw = 'b'") // no trigger is left
 	})
 }
 
-// verify and Check decode what opens.
+// Verify and Check decode the opened secrets.
 func TestVerifyDecodes(t *testing.T) {
 	t.Parallel()
 	statements := []string{"CREATE TABLE typed (id int PRIMARY KEY, raw text, moment text, document text)"}
@@ -187,7 +187,7 @@ func TestVerifyDecodes(t *testing.T) {
 				t.Errorf("%s is decoded as %s", c.Column, c.DecodedAs)
 			}
 		}
-		for i, want := range []error{nil, encrypted.ErrValue, nil} { // one bad document among ten is no reason
+		for i, want := range []error{nil, encrypted.ErrValue, nil} { // one bad document among ten is tolerated
 			if err := encrypted.Check(t.Context(), db, ring, typed[i]); !errors.Is(err, want) {
 				t.Errorf("Check of %s: %v", typed[i], err)
 			}

@@ -16,8 +16,8 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// openSQLite returns a database with every table of this process, and
-// statements run on it.
+// openSQLite returns a database with all of this process's tables, and runs the
+// statements on it.
 func openSQLite(t *testing.T, statements ...string) *sql.DB {
 	t.Helper()
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "x.db")+
@@ -35,8 +35,8 @@ func openSQLite(t *testing.T, statements ...string) *sql.DB {
 	return db
 }
 
-// Every state is counted. Each except the primary key and NULL keeps the column
-// from being ready.
+// Every state is counted. Each except the primary key and NULL prevents the
+// column from being ready.
 func TestVerifyCounts(t *testing.T) {
 	t.Parallel()
 	keys := []string{fernet.GenerateKey(), fernet.GenerateKey(), fernet.GenerateKey()}
@@ -92,7 +92,7 @@ func TestVerifyCounts(t *testing.T) {
 		}
 	}
 	if counts.Needs(ids[1].ID()) != 1 || counts.Needs(ids[2].ID()) != 2 {
-		t.Errorf("the keys are needed by %d and %d", counts.Needs(ids[1].ID()), counts.Needs(ids[2].ID()))
+		t.Errorf("the keys are needed by %d and %d secrets", counts.Needs(ids[1].ID()), counts.Needs(ids[2].ID()))
 	}
 	if err := counts.Err(); !errors.Is(err, rotate.ErrNotAllPrimary) || !errors.Is(err, rotate.ErrPlaintext) ||
 		!strings.Contains(err.Error(), "t_text.secret") {
@@ -109,7 +109,7 @@ func TestVerifyCounts(t *testing.T) {
 	}
 }
 
-// No more rows are read in a second than the rate allows.
+// No more rows are read per second than the rate allows.
 func TestRate(t *testing.T) {
 	t.Parallel()
 	db := openSQLite(t, "WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50) INSERT INTO t_text "+
@@ -123,7 +123,7 @@ func TestRate(t *testing.T) {
 	}
 }
 
-// A page of few rows waits for these, and not for those it could have had.
+// A page with few rows waits only for those rows.
 func TestRateOfFewRows(t *testing.T) {
 	t.Parallel()
 	db := openSQLite(t, "INSERT INTO t_text VALUES (1, 'a'), (2, 'b')")
@@ -136,7 +136,7 @@ func TestRateOfFewRows(t *testing.T) {
 	}
 }
 
-// Progress is told for each table, from its first page to its last.
+// Progress is reported for each table, from its first page to its last.
 func TestProgressOfManyTables(t *testing.T) {
 	t.Parallel()
 	db := openSQLite(t, "INSERT INTO t_text VALUES (1, 'a'), (2, 'b'), (3, 'c')", "INSERT INTO t_char VALUES (1, 'a')")
@@ -152,11 +152,11 @@ func TestProgressOfManyTables(t *testing.T) {
 		}
 	}
 	if len(last) != 2 {
-		t.Errorf("of empty tables: %+v", last)
+		t.Errorf("for empty tables: %+v", last)
 	}
 }
 
-// Without a key, and with a context that has ended, nothing is done.
+// Without a key, or with an ended context, nothing is done.
 func TestDoesNotBegin(t *testing.T) {
 	t.Parallel()
 	db := openSQLite(t, "INSERT INTO t_text VALUES (1, 'a')")

@@ -29,7 +29,7 @@ func encrypt(t *testing.T, ring *keyring.Ring, plaintext string) string {
 	return token
 }
 
-// A key that is wrapped anew is the same key, under the primary key.
+// A rewrapped key is the same key, under the primary key.
 func TestRewrap(t *testing.T) {
 	t.Parallel()
 	oldKey, newKey := fernet.GenerateKey(), fernet.GenerateKey()
@@ -51,11 +51,11 @@ func TestRewrap(t *testing.T) {
 		t.Errorf("it is under %v, %v", under, err)
 	}
 	if again, changed, err := rewrap(both, "u-1", rewrapped); again != rewrapped || changed || err != nil {
-		t.Errorf("once more: changed %t, %v", changed, err)
+		t.Errorf("again: changed %t, %v", changed, err)
 	}
 }
 
-// Nobody opens what takes the place of an overwritten secret.
+// Nothing opens the replacement of an overwritten secret.
 func TestUnreadable(t *testing.T) {
 	t.Parallel()
 	token, err := unreadable()
@@ -67,7 +67,7 @@ func TestUnreadable(t *testing.T) {
 	}
 }
 
-// Tokens become plaintext, as far as the column can hold that.
+// Tokens become plaintext if the column can hold it.
 func TestDecryptStored(t *testing.T) {
 	t.Parallel()
 	keyA, keyB := fernet.GenerateKey(), fernet.GenerateKey()

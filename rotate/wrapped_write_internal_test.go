@@ -15,8 +15,8 @@ import (
 	"github.com/credent-go/credent/internal/pgserver"
 )
 
-// A page is written only where the database still has the keys that it was made
-// with: since they were read, a fail-over may have led to another server.
+// A page is written only if the database still has the keys used for it: since
+// they were read, a fail-over may have led to another server.
 func TestWriteNeedsTheTenantsKey(t *testing.T) {
 	t.Parallel()
 	url := pgserver.DatabaseForTest(t, pgserver.Shared())
@@ -59,7 +59,7 @@ func TestWriteNeedsTheTenantsKey(t *testing.T) {
 		}
 		done, err := s.write(t.Context(), held, changes)
 		if done.rows != 2 || len(done.refused) > 0 || err != nil {
-			t.Errorf("%s: %d are written, %d refused, %v", name, done.rows, len(done.refused), err)
+			t.Errorf("%s: %d written, %d refused, %v", name, done.rows, len(done.refused), err)
 		}
 		after, _, _, err := s.page(t.Context(), held, span{}, 10)
 		if err != nil {
