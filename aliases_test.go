@@ -17,8 +17,8 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// aliases are the types that public packages have in common with the engine,
-// since generated code, drivers and errors need one type.
+// aliases are the types that public packages share with the engine, since
+// generated code, drivers and errors need a single type.
 var aliases = map[string]reflect.Type{
 	"credent.CopyConfig":        reflect.TypeFor[credent.CopyConfig](),
 	"credent.CopyError":         reflect.TypeFor[credent.CopyError](),
@@ -48,15 +48,15 @@ var aliases = map[string]reflect.Type{
 	"rotate.StoredState":        reflect.TypeFor[rotate.StoredState](),
 }
 
-// wellKnown are methods that need no documentation: interfaces of the standard
-// library, by which packages find them.
+// wellKnown are methods that need no documentation: standard library
+// interfaces, by which packages find them.
 var wellKnown = regexp.MustCompile(`^(Methods|String|GoString|Format|LogValue|Error|Unwrap|Is|Scan|Value|(Unm|M)arshal(Text|JSON|XML|XMLAttr|Binary|GQL)|GobEncode|GobDecode)$`)
 
 // members returns the exported fields and methods of a type.
 func members(of reflect.Type) (names []string) {
 	if of.Kind() == reflect.Struct {
 		for _, field := range reflect.VisibleFields(of) {
-			if field.IsExported() && len(field.Index) == 1 && field.Name != "Methods" { // of printing
+			if field.IsExported() && len(field.Index) == 1 && field.Name != "Methods" { // Methods is for printing
 				names = append(names, field.Name)
 			}
 		}
@@ -74,15 +74,15 @@ func members(of reflect.Type) (names []string) {
 	return names
 }
 
-// TestAliasesAreDocumented wants each alias of a public package that points
-// into internal/ to say its fields and methods, since go doc shows none, or to
-// say where they are.
+// TestAliasesAreDocumented checks that each alias of a public package that
+// points into internal/ documents its fields and methods, since go doc shows
+// none, or says where they are documented.
 func TestAliasesAreDocumented(t *testing.T) {
 	t.Parallel()
 	found := 0
 	for _, dir := range []string{".", "client", "codegen", "credenttest", "encrypted", "keyring", "migrate", "rotate"} {
 		noTest := func(f fs.FileInfo) bool { return !strings.HasSuffix(f.Name(), "_test.go") }
-		//nolint:staticcheck // the files alone are wanted
+		//nolint:staticcheck // only the files are needed
 		packages, err := parser.ParseDir(token.NewFileSet(), dir, noTest, parser.ParseComments)
 		if err != nil {
 			t.Fatal(err)
@@ -110,7 +110,7 @@ func TestAliasesAreDocumented(t *testing.T) {
 		}
 	}
 	if found < len(aliases) {
-		t.Errorf("only %d aliases were found", found)
+		t.Errorf("found only %d aliases", found)
 	}
 }
 

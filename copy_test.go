@@ -17,8 +17,8 @@ import (
 	"github.com/credent-go/credent/open/sqlite"
 )
 
-// TestCopyOnSQLite has Copy where there is no COPY and no row-level security.
-// Integration tests have it on Postgres.
+// TestCopyOnSQLite tests Copy without COPY and row-level security. Integration
+// tests cover Postgres.
 func TestCopyOnSQLite(t *testing.T) {
 	t.Parallel()
 	db, dialect, err := credent.OpenDB("sqlite:"+t.TempDir()+"/c.db", credent.WithDriver(sqlite.Driver()))
@@ -85,7 +85,7 @@ func TestCopyOnSQLite(t *testing.T) {
 	}
 }
 
-// TestCopyUncertain loses the answer to a COMMIT that was done.
+// TestCopyUncertain loses the answer to a COMMIT that succeeded.
 func TestCopyUncertain(t *testing.T) {
 	t.Parallel()
 	path := t.TempDir() + "/c.db"
@@ -162,7 +162,7 @@ type lossyConn struct {
 }
 
 func (c lossyConn) Begin() (driver.Tx, error) {
-	tx, err := c.Conn.Begin() //nolint:staticcheck // SA1019: database/sql calls it where there is no BeginTx
+	tx, err := c.Conn.Begin() //nolint:staticcheck // SA1019: database/sql calls it if there is no BeginTx
 	return lossyTx{tx, c.of}, err
 }
 

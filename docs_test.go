@@ -61,8 +61,8 @@ func anchors(text string) (names []string) {
 	return names
 }
 
-// Every link between documents, or from one to a file of this repository, leads
-// somewhere, to its heading too.
+// Every link between documents, or to a file of this repository, leads to an
+// existing target and heading.
 func TestDocsLinks(t *testing.T) {
 	t.Parallel()
 	pages := documents(t)
@@ -96,7 +96,7 @@ func TestDocsLinks(t *testing.T) {
 	}
 }
 
-// Every document is in the index, and named once for each kind of reader; every
+// Every document is in the index, named once for each kind of reader; every
 // decision is in the index of decisions.
 func TestDocsIndex(t *testing.T) {
 	t.Parallel()
@@ -172,7 +172,7 @@ func TestDocsNameTests(t *testing.T) {
 }
 
 // Every identifier of a public package that a document names exists. The
-// changelog and the decisions are about the past too.
+// changelog and the decisions are exempt, since they also describe the past.
 func TestDocsNameIdentifiers(t *testing.T) {
 	t.Parallel()
 	directories := map[string]string{
@@ -204,7 +204,7 @@ func TestDocsNameIdentifiers(t *testing.T) {
 	}
 }
 
-// exported returns the exported names of a folder's package.
+// exported returns the exported names of a directory's package.
 func exported(t *testing.T, dir string) map[string]bool {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
@@ -243,8 +243,8 @@ func exported(t *testing.T, dir string) map[string]bool {
 	return names
 }
 
-// Every guarantee says what turns it on, what tells when it doesn't hold, and
-// names a test.
+// Every guarantee says what turns it on and how a failure shows, and names a
+// test.
 func TestGuaranteesAreWhole(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("docs/guarantees.md")

@@ -27,7 +27,7 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// sources calls f with each file of Go that services or the command run.
+// sources calls f for each Go file that services or the command run.
 func sources(t *testing.T, f func(path string, file *ast.File)) {
 	t.Helper()
 	files := token.NewFileSet()
@@ -52,8 +52,8 @@ func sources(t *testing.T, f func(path string, file *ast.File)) {
 	}
 }
 
-// internalNames returns a pattern of the name of an internal package, as it
-// begins an error or what the error wraps.
+// internalNames returns a pattern that matches an internal package's name at
+// the start of an error or of a wrapped one.
 func internalNames(t *testing.T) *regexp.Regexp {
 	t.Helper()
 	var names []string
@@ -69,8 +69,8 @@ func internalNames(t *testing.T) *regexp.Regexp {
 	return regexp.MustCompile(`(?:^|: )(` + strings.Join(names, "|") + `): `)
 }
 
-// TestErrorTextsNameNoInternals reads each text in the sources. Users know the
-// packages that they import, and no others.
+// TestErrorTextsNameNoInternals reads each text in the sources. Users know only
+// the packages they import.
 func TestErrorTextsNameNoInternals(t *testing.T) {
 	t.Parallel()
 	internal := internalNames(t)
@@ -104,15 +104,15 @@ func TestErrorTextsNameNoInternals(t *testing.T) {
 		})
 	})
 	if errorCalls < 300 {
-		t.Errorf("only %d errors were read", errorCalls)
+		t.Errorf("read only %d errors", errorCalls)
 	}
 }
 
-// publicPrefix begins the errors of a package that users import.
+// publicPrefix matches the start of errors of packages that users import.
 var publicPrefix = regexp.MustCompile(`^(credent|client|open|encrypted|keyring|migrate|rotate|ent): `)
 
-// TestErrorsBeginWithPublicPackage provokes errors of each layer, and looks at
-// how they read.
+// TestErrorsBeginWithPublicPackage provokes errors of each layer, and checks
+// their texts.
 func TestErrorsBeginWithPublicPackage(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -203,7 +203,7 @@ func TestErrorsBeginWithPublicPackage(t *testing.T) {
 		case err == nil:
 			t.Errorf("%s: no error", name)
 		case !publicPrefix.MatchString(err.Error()):
-			t.Errorf("%s: no package of the user's at its beginning: %v", name, err)
+			t.Errorf("%s: doesn't begin with a public package: %v", name, err)
 		case internal.MatchString(err.Error()):
 			t.Errorf("%s: names an internal package: %v", name, err)
 		}

@@ -21,7 +21,7 @@ func ExampleConfig_binding() {
 			SetAPIKey(credent.NewSecret("PK-OF-" + user)).SetSecretKey(credent.NewSecret("made-up")).ExecX(ctx)
 	}
 
-	// Somebody who can write to the database gives Ada's row Grace's token.
+	// Someone with write access to the database gives Ada's row Grace's token.
 	db, _, err := credent.OpenDB(url, credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		log.Fatal(err)

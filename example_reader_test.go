@@ -10,8 +10,8 @@ import (
 	"github.com/credent-go/credent/open/sqlite"
 )
 
-// Reads may go to a standby, which has what it has replayed. A request sees
-// what it wrote.
+// Reads may go to a standby, which has the rows replayed so far. A request sees
+// its own writes.
 func ExampleWithReader() {
 	primary, primaryURL := open(credent.Config{Keyring: newKeyring()})
 	closeClient(primary)

@@ -10,7 +10,7 @@ import (
 )
 
 // No predicate, order or validator is generated for a secret field, except the
-// blind index's predicate: each would work on tokens, and no two are equal, or
+// blind index's predicate: they would work on tokens, which are never equal, or
 // on the redacted text.
 func TestNothingComparesSecrets(t *testing.T) {
 	t.Parallel()
@@ -45,6 +45,6 @@ func TestNothingComparesSecrets(t *testing.T) {
 		})
 	}
 	if seen < 50 {
-		t.Errorf("only %d functions were looked at", seen)
+		t.Errorf("checked only %d functions", seen)
 	}
 }

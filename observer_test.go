@@ -19,7 +19,7 @@ import (
 	"github.com/credent-go/credent/open/sqlite"
 )
 
-// counts are events by what happened to which column.
+// counts are events by kind and column.
 type counts map[string]int
 
 func (c counts) observer() encrypted.Observer {
@@ -35,8 +35,8 @@ func (c counts) observer() encrypted.Observer {
 	return encrypted.Observer{Sealed: count("seal"), Opened: count("open")}
 }
 
-// TestObserverOnEachPath writes and reads a secret in every way, and wants each
-// sealing and each opening told once.
+// TestObserverOnEachPath writes and reads a secret on every path, and checks
+// that each sealing and opening is observed once.
 func TestObserverOnEachPath(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -111,7 +111,7 @@ func TestObserverOnEachPath(t *testing.T) {
 		{"refused before", func() error {
 			long := credent.NewSecret(strings.Repeat("x", 304))
 			if err := client.UserCredential.UpdateOneID(row.ID).SetAPIKey(long).Exec(ctx); err == nil {
-				return errors.New("it is stored")
+				return errors.New("it was stored")
 			}
 			return nil
 		}, nil},
@@ -182,8 +182,7 @@ func TestObserverOnEachPath(t *testing.T) {
 	}
 }
 
-// TestObserverAndTenants tells the tenant of each secret, and of the tenants'
-// keys.
+// TestObserverAndTenants observes each secret's tenant, and the tenants' keys.
 func TestObserverAndTenants(t *testing.T) {
 	t.Parallel()
 	var sealed, opened []encrypted.Event
@@ -208,7 +207,7 @@ func TestObserverAndTenants(t *testing.T) {
 	}
 	for _, e := range append(sealed, opened...) {
 		if e.Tenant != row.UserID || e.Err != nil || e.Plaintext {
-			t.Errorf("told %+v", e)
+			t.Errorf("observed %+v", e)
 		}
 	}
 	if len(sealed) != 2 || len(opened) != 1 {

@@ -15,7 +15,7 @@ func TestReadmeFirstScreen(t *testing.T) {
 	t.Parallel()
 	text := readReadme(t)
 	if lines := strings.Count(text, "\n"); lines > maxReadme {
-		t.Errorf("the README has %d lines, and at most %d are wanted", lines, maxReadme)
+		t.Errorf("the README has %d lines, want at most %d", lines, maxReadme)
 	}
 	before, rest, ok := strings.Cut(text, "```go\n")
 	if line := strings.Count(before, "\n") + 1; !ok || line > 25 {
@@ -23,7 +23,7 @@ func TestReadmeFirstScreen(t *testing.T) {
 	}
 	picture, install := strings.Index(rest, "```mermaid\n"), strings.Index(rest, "\n## Install\n")
 	if picture < 0 || install < picture {
-		t.Error("the picture doesn't stand between the first snippet and the installation")
+		t.Error("the picture isn't between the first snippet and the installation")
 	}
 }
 

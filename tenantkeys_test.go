@@ -15,7 +15,7 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// tenantDB is an SQLite database with the accounts of two users.
+// tenantDB is an SQLite database with two users' accounts.
 type tenantDB struct {
 	url      string
 	db       *sql.DB // plain
@@ -53,7 +53,7 @@ func newTenantDB(t *testing.T) *tenantDB {
 	return d
 }
 
-// open returns a client with tenant keys and an empty cache.
+// open returns a client with tenants' keys and an empty cache.
 func (d *tenantDB) open(t *testing.T) *ent.Client {
 	t.Helper()
 	client, err := credent.Open(t.Context(), d.url, credent.Config{Keyring: d.ring, TenantKeys: credent.Write},
@@ -78,8 +78,8 @@ func (d *tenantDB) count(t *testing.T, query string, args ...any) (n int) {
 	return n
 }
 
-// wantSecrets reveals every secret of a list, as it is for its user or with the
-// wanted error.
+// wantSecrets reveals every secret of a list, expecting its user's value or
+// error.
 func wantSecrets(t *testing.T, rows []*ent.UserCredential, want map[string]error) {
 	t.Helper()
 	for _, row := range rows {
@@ -143,7 +143,7 @@ func TestTenantKeysOnePool(t *testing.T) {
 	if n := d.count(t, "SELECT count(*) FROM credent_tenant_keys WHERE wrapped LIKE 'gAAAA%'"); n != 2 {
 		t.Errorf("%d keys, want 2", n)
 	}
-	// a client that takes no part
+	// This client uses no tenants' keys.
 	unowned, err := credent.Open(ctx, d.url, credent.Config{Keyring: d.ring}, credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		t.Fatal(err)
@@ -168,7 +168,7 @@ func TestTenantKeysOnePool(t *testing.T) {
 	wantSecrets(t, rows, map[string]error{"u-1": credent.ErrUnknownKey, "u-2": credent.ErrUnknownKey})
 }
 
-// destroyAll destroys the keys of all users, one after the other.
+// destroyAll destroys the keys of all users, one after another.
 func (d *tenantDB) destroyAll(t *testing.T) {
 	t.Helper()
 	want := make(map[string]error)
@@ -190,12 +190,12 @@ func (d *tenantDB) destroyAll(t *testing.T) {
 		}
 	}
 	if err := credent.Check(t.Context(), d.open(t)); err != nil {
-		t.Errorf("check, when all are shredded: %v", err)
+		t.Errorf("check, with all keys shredded: %v", err)
 	}
 	if _, err := d.db.ExecContext(t.Context(), "DELETE FROM credent_canary"); err != nil {
 		t.Fatal(err)
 	}
 	if err := credent.Check(t.Context(), d.open(t)); !errors.Is(err, credent.ErrNotChecked) {
-		t.Errorf("check, when all are shredded and there is no canary: %v", err)
+		t.Errorf("check, with all keys shredded and no canary: %v", err)
 	}
 }

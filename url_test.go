@@ -10,12 +10,11 @@ import (
 	"github.com/credent-go/credent/open/sqlite"
 )
 
-// lite lets SQLite in.
+// lite adds the SQLite driver.
 var lite = credent.WithDriver(sqlite.Driver())
 
-// TestBadURL opens URLs that were written for another program, or are
-// malformed. The error says what is wrong, and quotes neither the URL nor a
-// part of it, over both drivers.
+// TestBadURL opens malformed URLs, and URLs written for other programs. The
+// error says what is wrong, and quotes no part of the URL, over both drivers.
 func TestBadURL(t *testing.T) {
 	t.Parallel()
 	for url, want := range map[string]string{
@@ -47,13 +46,14 @@ func TestBadURL(t *testing.T) {
 				t.Errorf("%s over %s: got %v, want %s", url, name, err, want)
 			}
 			if err != nil && strings.Contains(err.Error(), "VAIN") {
-				t.Errorf("%s over %s: the error quotes it: %v", url, name, err)
+				t.Errorf("%s over %s: the error quotes the URL: %v", url, name, err)
 			}
 		}
 	}
 }
 
-// TestGoodURL has what the drivers take and other checks could refuse.
+// TestGoodURL has URLs that the drivers accept and stricter checks could
+// refuse.
 func TestGoodURL(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{
