@@ -131,7 +131,7 @@ func TestHooksCannotBeForgotten(t *testing.T) {
 		if err := bulk.Exec(t.Context()); !errors.Is(err, test.want) {
 			t.Errorf("%s: bulk: got %v, want %v", name, err, test.want)
 		}
-		// Without a secret only the context tells.
+		// Without a secret only the context shows whether the hooks ran.
 		if err := test.client.UserAccount.UpdateOne(account).SetAccountName(name).
 			Exec(t.Context()); !errors.Is(err, test.want) {
 			t.Errorf("%s: update: got %v, want %v", name, err, test.want)
