@@ -1,48 +1,48 @@
-# Two commands do everything on a machine with Go: make quickstart, make test. The others are their parts, and what
-# maintainers use.
+# Two commands do everything on a machine with Go: make quickstart, make test. The others are their parts and
+# maintainers' tools.
 
 GO       ?= go
 FUZZTIME ?= 3s
 NAME     ?= $(name)
 
-# The commands know their commit if Git can say it, which it can't in an archive or in somebody else's checkout.
+# The commands know their commit if Git does, which it doesn't in an archive or in another user's checkout.
 BUILDVCS ?= $(shell git status --porcelain >/dev/null 2>&1 && echo true || echo false)
 
-# Modules of their own: what needs more dependencies than a service should get, and examples.
+# Separate modules: code with more dependencies than a service should get, and examples.
 MODULES := kms otelcredent bench examples/service examples/oauth examples/graphql internal/report/browser
 each     = printf '%s\n' $(1) | xargs -P 2 -I {}
 
-# The packages beside whose code the tests stand, and those that run programs or use many databases. The race detector
-# sees only goroutines: of the latter it gets the tests that start some, and those in ALSO, whose parallel subtests share
-# what is global in the product. Every other test runs once, without it.
+# BESIDE are the packages with tests beside their code; the others run programs or use many databases. The race detector
+# only checks goroutines: from the others it gets the tests that start some, and the tests in ALSO, which have parallel
+# subtests that share the module's globals. Every other test runs once, without it.
 PROGRAMS   := internal/cli internal/release integration/stranger codegen
 BESIDE      = $(shell $(GO) list ./... | grep -vE '/($(shell echo $(PROGRAMS) | tr ' ' '|')|integration/.*)$$')
 CONCURRENT  = $(GO) run ./internal/concurrent -also $(ALSO) $(FOLDERS)
 ALSO       := TestEachClientHasItsKeyring,TestCopy,TestBoundService,TestServicesCannotDisagree,TestSetStateWaits,TestReadPaths
 ALSO       := $(ALSO),TestWritePaths,TestRequireRowSecurityHolds
 
-# The linter looks at what services link, in one go: it looks into the packages that the modules share only once then.
+# The linter checks everything that services link in one run, so that it checks the modules' shared packages only once.
 LINTER     := bin/golangci-lint
 LINTED     := kms otelcredent
 WORKSPACE  := $(CURDIR)/bin/lint.work
 
-# The packages that make check leaves out: their tests are of servers.
+# The packages that make check omits: their tests need servers.
 SERVERS    := /(pgserver|pgreplica|pqdeadline|credenttest|indextrigger|canary|ledger|open)$$
 
-# Lint has vetted the code. The race detector needn't look into SQLite's translated C, which takes its time to compile.
+# Lint has vetted the code. The race detector skips SQLite's translated C, which is slow to compile.
 TESTFLAGS  := -vet=off -timeout 20m
 RACEFLAGS   = $(TESTFLAGS) $(COLLECTING) -race -gcflags=modernc.org/sqlite/lib=-race=false \
   -gcflags=modernc.org/libc=-race=false
 
-# Packages that wait more than they compute. They go first.
+# Packages that wait more than they compute. They run first.
 WAITING    := faults silence rotation windows migrations
 FIRST      := $(WAITING:%=integration/%/)
 TESTED     := $(sort $(dir $(shell find integration -name '*_test.go')))
 FOLDERS    := $(FIRST) $(filter-out $(FIRST) $(PROGRAMS:%=%/),$(TESTED))
 
-# What make test runs once the generated code is known to be right, one at a time more than there are cores: some wait for
-# servers while others compute. Codegen and modules write into the checkout what the stages before them mustn't read, and
-# race-integration needs packages that race-beside has compiled.
+# The stages that make test runs once the generated code is verified, one more at a time than there are cores: some wait
+# for servers while others compute. Codegen and modules write files into the checkout that earlier stages mustn't read,
+# and race-integration needs packages that race-beside has compiled.
 STAGES     := race-beside lint sequential programs race-integration size fuzz codegen modules
 CORES      := $(shell getconf _NPROCESSORS_ONLN)
 BY_STAGE   := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
@@ -51,16 +51,16 @@ race-integration: race-beside
 codegen modules: race-beside lint programs
 endif
 
-# What tests need and nothing else does: no symbols for debuggers, SQLite in C compiled in a sixth of the time, and
-# compilers that collect no garbage before they have half a gigabyte, which saves a sixth of their time. The tests
-# collect it once they have five times what is live: a fifth of the time of those under the race detector.
+# Settings for tests only: no debug symbols, SQLite in C compiled in a sixth of the time, and compilers that collect no
+# garbage below half a gigabyte, which saves a sixth of their time. The tests collect it at five times the live heap,
+# which saves a fifth of their time under the race detector.
 verify linter $(STAGES): export GOFLAGS := $(shell $(GO) env GOFLAGS) -ldflags=-w
 verify linter $(STAGES): export CGO_CFLAGS := $(CGO_CFLAGS) -O0 -g0
 verify linter $(STAGES): export GOGC := off
 verify linter $(STAGES): export GOMEMLIMIT := 512MiB
 COLLECTING := -exec 'env -u GOMEMLIMIT GOGC=400'
 
-# Each way to write and to read on SQLite, and what is stored by each driver of Postgres.
+# Each way to write and to read on SQLite, and the tokens stored by each Postgres driver.
 SMOKE := TestWritePaths$$/modernc|TestReadPaths$$/mattn|TestSecretsAreStoredAsTokens$$
 
 .DEFAULT_GOAL := help
@@ -82,7 +82,7 @@ build-kms: ## build bin/credent-kms
 	@$(GO) -C kms build -buildvcs=$(BUILDVCS) -o ../bin/credent-kms ./cmd/credent-kms
 
 .PHONY: check
-check: linter ## the checks of a minute, before a commit: style, the packages' own tests, SQLite, and a look at Postgres
+check: linter ## one minute of checks before a commit: style, the packages' own tests, SQLite, and a little Postgres
 	$(GO) vet ./...
 	$(GO) run ./internal/words
 	$(LINTER) run ./...
@@ -99,7 +99,7 @@ test: setup ## run every check and test once, on a real Postgres; each stage's o
 stages: $(STAGES)
 
 .PHONY: setup
-setup: ## install what the tests need and is not there: Postgres, PgBouncer, Python with SQLAlchemy, a C compiler, Chromium
+setup: ## install missing test dependencies: Postgres, PgBouncer, Python with SQLAlchemy, a C compiler, Chromium
 	scripts/need postgres
 	scripts/need pgbouncer
 	scripts/need python
@@ -116,7 +116,7 @@ generate: ## regenerate the ent clients, the picture in docs/architecture.md, an
 	$(GO) run ./internal/clidoc > docs/cli.md.new && mv docs/cli.md.new docs/cli.md
 
 .PHONY: report-picture
-report-picture: ## take the picture of the report in docs, of a demo database
+report-picture: ## take the picture of the report for the docs, from a demo database
 	scripts/need postgres
 	scripts/need chromium
 	$(GO) -C internal/report/browser run . -picture $(CURDIR)/docs/report.png
@@ -145,7 +145,7 @@ linter:
 	$(GO) build -modfile=tools.mod -o $(LINTER) github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
 .PHONY: vulnerabilities
-vulnerabilities: ## look for known vulnerabilities in what the modules use; needs the network
+vulnerabilities: ## look for known vulnerabilities in the modules' dependencies; needs the network
 	$(GO) run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./...
 	$(foreach m,$(MODULES),$(GO) -C $(m) run golang.org/x/vuln/cmd/govulncheck@v1.9.0 ./... &&) true
 
@@ -154,7 +154,7 @@ unit: modules ## run all tests without the race detector
 	$(GO) test -timeout 20m ./...
 
 .PHONY: sequential
-sequential: ## run the tests that make race leaves out
+sequential: ## run the tests that make race omits
 	$(GO) test $(TESTFLAGS) $(COLLECTING) -skip "$$($(CONCURRENT))" $(FOLDERS:%/=./%)
 
 .PHONY: programs
@@ -166,11 +166,11 @@ codegen: ## run the tests that generate code and run it
 	$(GO) test $(TESTFLAGS) ./codegen
 
 .PHONY: modules
-modules: ## run the tests of the modules of their own
+modules: ## run the tests of the separate modules
 	$(call each,$(MODULES)) $(GO) -C {} test $(TESTFLAGS) $(COLLECTING) ./...
 
 .PHONY: size
-size: ## compare the binaries of a service with one encrypted field and of plain ent's; fails above 1.15
+size: ## compare the binaries of a service with one encrypted field and of plain ent; fails above 1.15
 	scripts/size
 
 .PHONY: integration
@@ -188,23 +188,23 @@ windows: ## take 200,000 rows from plaintext to tenants' keys and back, beside w
 	CREDENT_TEST_WINDOW_ROWS=200000 $(GO) test -count=1 -v -timeout 4h -run 'TestWindows$$' ./integration/windows
 
 .PHONY: citus
-citus: ## test the layout citus on the cluster of CREDENT_TEST_CITUS_URL, which scripts/citus makes
+citus: ## test the layout citus on the cluster at CREDENT_TEST_CITUS_URL, which scripts/citus starts
 	@test -n "$$CREDENT_TEST_CITUS_URL" || { echo 'make citus: CREDENT_TEST_CITUS_URL is not set; see docs/development.md, "Citus"' >&2; exit 2; }
 	$(GO) test -count=1 -v -timeout 30m ./integration/citus
 	$(GO) test -count=1 -v -timeout 30m -run '/citus/' ./integration/partitions
 
 .PHONY: dashboard
-dashboard: ## draw the pictures of the dashboard anew, from its JSON and a load of half a minute
+dashboard: ## redraw the pictures of the dashboard, from its JSON and half a minute of load
 	$(GO) -C otelcredent test -count=1 -run 'TestPicture$$' ./dashboard -update
 
 .PHONY: faults
-faults: ## break servers, networks, disks and commands beside writers, and print what came of it; about 10 minutes
+faults: ## break servers, networks, disks and commands beside writers, and print the results; about 10 minutes
 	scripts/need postgres
 	scripts/need pgbouncer
 	CREDENT_TEST_FAULTS=full $(GO) test -count=1 -v -timeout 60m -run 'TestFaults$$' ./integration/faults
 
 .PHONY: kms-test
-kms-test: ## test wrapped keyrings on a real Vault, built from the module proxy: takes long the first time
+kms-test: ## test wrapped keyrings on a real Vault, built from the module proxy; the first build is slow
 	scripts/vault
 	CREDENT_TEST_VAULT_SERVER=$(CURDIR)/bin/vaultserver $(GO) -C kms test -count=1 -run 'Vault' -v .
 

@@ -82,7 +82,7 @@ func TestAliasesAreDocumented(t *testing.T) {
 	found := 0
 	for _, dir := range []string{".", "client", "codegen", "credenttest", "encrypted", "keyring", "migrate", "rotate"} {
 		noTest := func(f fs.FileInfo) bool { return !strings.HasSuffix(f.Name(), "_test.go") }
-		//nolint:staticcheck // the files alone are wanted
+		//nolint:staticcheck // only the files are needed
 		packages, err := parser.ParseDir(token.NewFileSet(), dir, noTest, parser.ParseComments)
 		if err != nil {
 			t.Fatal(err)
@@ -110,7 +110,7 @@ func TestAliasesAreDocumented(t *testing.T) {
 		}
 	}
 	if found < len(aliases) {
-		t.Errorf("only %d aliases were found", found)
+		t.Errorf("found only %d aliases", found)
 	}
 }
 

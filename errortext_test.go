@@ -104,7 +104,7 @@ func TestErrorTextsNameNoInternals(t *testing.T) {
 		})
 	})
 	if errorCalls < 300 {
-		t.Errorf("only %d errors were read", errorCalls)
+		t.Errorf("read only %d errors", errorCalls)
 	}
 }
 

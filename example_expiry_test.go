@@ -44,7 +44,7 @@ func replace(
 		Save(credent.WithReplaces(ctx, old.ID))
 }
 
-// A key is replaced, with two valid ones for a time.
+// A key is replaced, and both keys are valid for a while.
 func ExampleWithReplaces() {
 	ctx := context.Background()
 	client, _ := open(credent.Config{Keyring: newKeyring()})
@@ -65,7 +65,7 @@ func ExampleWithReplaces() {
 	}
 	fmt.Println("the new one is used:", used.ID == successor.ID)
 
-	// When no service uses the old one any more:
+	// Once no service uses the old one:
 	client.UserCredential.UpdateOneID(old.ID).SetIsActive(false).ExecX(ctx)
 	fmt.Println("usable:", usable.CountX(ctx))
 	// Output:

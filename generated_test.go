@@ -45,6 +45,6 @@ func TestNothingComparesSecrets(t *testing.T) {
 		})
 	}
 	if seen < 50 {
-		t.Errorf("only %d functions were looked at", seen)
+		t.Errorf("checked only %d functions", seen)
 	}
 }

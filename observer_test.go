@@ -111,7 +111,7 @@ func TestObserverOnEachPath(t *testing.T) {
 		{"refused before", func() error {
 			long := credent.NewSecret(strings.Repeat("x", 304))
 			if err := client.UserCredential.UpdateOneID(row.ID).SetAPIKey(long).Exec(ctx); err == nil {
-				return errors.New("it is stored")
+				return errors.New("it was stored")
 			}
 			return nil
 		}, nil},
@@ -207,7 +207,7 @@ func TestObserverAndTenants(t *testing.T) {
 	}
 	for _, e := range append(sealed, opened...) {
 		if e.Tenant != row.UserID || e.Err != nil || e.Plaintext {
-			t.Errorf("told %+v", e)
+			t.Errorf("observed %+v", e)
 		}
 	}
 	if len(sealed) != 2 || len(opened) != 1 {

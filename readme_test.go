@@ -23,7 +23,7 @@ func TestReadmeFirstScreen(t *testing.T) {
 	}
 	picture, install := strings.Index(rest, "```mermaid\n"), strings.Index(rest, "\n## Install\n")
 	if picture < 0 || install < picture {
-		t.Error("the picture doesn't stand between the first snippet and the installation")
+		t.Error("the picture isn't between the first snippet and the installation")
 	}
 }
 

@@ -53,7 +53,7 @@ func newTenantDB(t *testing.T) *tenantDB {
 	return d
 }
 
-// open returns a client with tenant keys and an empty cache.
+// open returns a client with tenants' keys and an empty cache.
 func (d *tenantDB) open(t *testing.T) *ent.Client {
 	t.Helper()
 	client, err := credent.Open(t.Context(), d.url, credent.Config{Keyring: d.ring, TenantKeys: credent.Write},
@@ -190,12 +190,12 @@ func (d *tenantDB) destroyAll(t *testing.T) {
 		}
 	}
 	if err := credent.Check(t.Context(), d.open(t)); err != nil {
-		t.Errorf("check, when all are shredded: %v", err)
+		t.Errorf("check, with all keys shredded: %v", err)
 	}
 	if _, err := d.db.ExecContext(t.Context(), "DELETE FROM credent_canary"); err != nil {
 		t.Fatal(err)
 	}
 	if err := credent.Check(t.Context(), d.open(t)); !errors.Is(err, credent.ErrNotChecked) {
-		t.Errorf("check, when all are shredded and there is no canary: %v", err)
+		t.Errorf("check, with all keys shredded and no canary: %v", err)
 	}
 }

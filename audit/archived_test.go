@@ -137,7 +137,7 @@ func TestCheckpointOfRetiredKey(t *testing.T) {
 		db.unprotect(t)
 		db.exec(t, "DELETE FROM credent_audit WHERE row_id = '1'")
 		if report := verify(t, db, only, audit.VerifyOptions{Checkpoints: checkpoints}); report.Err() == nil {
-			t.Error("nothing was found")
+			t.Error("no finding")
 		}
 	})
 }

@@ -95,7 +95,7 @@ func ExampleTrail_AddTx() {
 	if err != nil {
 		log.Panic(err)
 	}
-	// The change itself goes here.
+	// Make the change itself here.
 	done, err := trail.AddTx(ctx, tx, audit.Entry{Action: audit.ActionDelete, Table: "user_credentials", Row: "17"})
 	if err != nil {
 		log.Panic(err)

@@ -36,11 +36,11 @@ func TestOnCheckpointWhenIdle(t *testing.T) {
 		time.Sleep(10 * time.Hour)
 		synctest.Wait()
 		if len(heads) != 2 || heads[1] != 5 {
-			t.Errorf("told %v, want two heads and entry 5 the last", heads)
+			t.Errorf("got %v, want two heads with entry 5 last", heads)
 		}
 		do(t, trail.Close(t.Context()))
 		if len(heads) != 3 || heads[2] != 6 {
-			t.Errorf("told %v, want entry 6 at Close", heads)
+			t.Errorf("got %v, want entry 6 at Close", heads)
 		}
 	})
 }

@@ -280,7 +280,7 @@ func testKilled(t *testing.T, db database, mode audit.Mode, total int) {
 	if all < total/workers*workers || killedAt < total/2 || memory > 200*mebi {
 		t.Errorf("%d reveals, %d promised before the second kill, %d bytes", all, killedAt, memory)
 	}
-	t.Logf("%d of %d reveals were promised, %d of them of the processes that were killed; the last took %d MiB",
+	t.Logf("%d of %d reveals were promised, %d of them by the killed processes; the last took %d MiB",
 		len(promised), all, killedAt, memory/mebi)
 	for _, s := range list(t, db, audit.Filter{Action: audit.ActionReveal}) {
 		delete(promised, s.Row)

@@ -222,7 +222,7 @@ func TestTampering(t *testing.T) {
 				if test.want == "" {
 					expect(t, report, test.checkpoint, fill(test.text))
 				} else if report.Err() == nil {
-					t.Error("nothing is found with the checkpoints")
+					t.Error("no finding with the checkpoints")
 				}
 			})
 		})

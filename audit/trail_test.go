@@ -109,7 +109,7 @@ func TestAddTx(t *testing.T) {
 		defer func() { _ = tx.Rollback() }()
 		_, _ = tx.ExecContext(t.Context(), "fail")
 		if _, err := trail.AddTx(t.Context(), tx, reveal("1")); err == nil {
-			t.Error("a transaction that failed took an entry")
+			t.Error("a failed transaction accepted an entry")
 		}
 	})
 }

@@ -18,8 +18,8 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// accountKeyPart compares the foreign key that holds a credential to its
-// account with the triggers that did so before. It runs only if it is named.
+// accountKeyPart compares the foreign key that ties a credential to its account
+// with the triggers that it replaced. It runs only if named.
 const accountKeyPart = "accountkey"
 
 const (
@@ -30,7 +30,7 @@ const (
 	benchService     = "bench_service"
 )
 
-// accountKeyCase is a database that is held one way.
+// accountKeyCase is a database with the foreign key or the triggers.
 type accountKeyCase struct {
 	name     string
 	db       *sql.DB // the owner's
@@ -41,7 +41,7 @@ type accountKeyCase struct {
 }
 
 // runAccountKey writes one ratio for each way to insert, for the tables' owner
-// and for a service that row-level security holds.
+// and for a service under row-level security.
 func runAccountKey(ctx context.Context, cfg config, out io.Writer) (err error) {
 	server, err := pgserver.Start(ctx, pgserver.OnDisk(), pgserver.WithSetting("shared_buffers", "256MB"),
 		pgserver.WithSetting("max_wal_size", "4GB"))
@@ -140,7 +140,7 @@ func (c *accountKeyCase) measures(ctx context.Context) (measures []measure, err 
 	}
 	u, err := url.Parse(c.url)
 	if err != nil {
-		return nil, errors.New("the URL does not parse")
+		return nil, errors.New("the URL doesn't parse")
 	}
 	u.User = url.UserPassword(benchService, "bench")
 	pool, _, err := openPool(u.String(), "", nil)
@@ -176,7 +176,7 @@ FROM user_accounts, generate_series(1, %d) AS n`, max(1, n/len(c.accounts))))
 	return measures, nil
 }
 
-// insert makes n credentials in statements of so many rows.
+// insert creates n credentials in statements of size rows.
 func (c *accountKeyCase) insert(ctx context.Context, client *ent.Client, accounts []account, n, size int) error {
 	for made := 0; made < n; made += size {
 		builders := make([]*ent.UserCredentialCreate, min(size, n-made))

@@ -13,7 +13,7 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// rolloutSteps are the files that bring the foreign key.
+// rolloutSteps are the files that add the foreign key.
 var rolloutSteps = []struct{ version, what string }{
 	{"20261127200000", "make the index"},
 	{"20261127200100", "add the key, not valid"},
@@ -21,9 +21,8 @@ var rolloutSteps = []struct{ version, what string }{
 	{"20261127200300", "drop the triggers"},
 }
 
-// rollOut applies the files to a table of so many credentials, and writes how
-// long each took, and how long one statement of a service took meanwhile at
-// most.
+// rollOut applies the files to a table with the given number of rows. It writes
+// how long each took, and a service's longest statement meanwhile.
 func rollOut(ctx context.Context, server *pgserver.Server, rows int, out io.Writer) (err error) {
 	url, drop, err := server.CreateDatabase(ctx, "")
 	if err != nil {

@@ -21,7 +21,8 @@ func tiny() config {
 	}
 }
 
-// TestEverything keeps the benchmark from rotting. It says nothing about speed.
+// TestEverything keeps the benchmark from rotting. It shows nothing about
+// speed.
 func TestEverything(t *testing.T) {
 	r, err := measureAll(t.Context(), tiny(), parts(""), &bytes.Buffer{})
 	if err != nil {
@@ -55,8 +56,8 @@ func TestEverything(t *testing.T) {
 	checkTexts(t, string(svg))
 }
 
-// checkTexts has that a picture's texts end within it, in a font as wide as
-// those are that a viewer may have in place of another.
+// checkTexts checks that a picture's texts end within it, even in the widest
+// font that a viewer may substitute.
 func checkTexts(t *testing.T, svg string) {
 	t.Helper()
 	width := regexp.MustCompile(`width="([0-9.]+)pt"`).FindStringSubmatch(svg)
@@ -87,7 +88,7 @@ func TestRatios(t *testing.T) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 	if got := s.faster(a, key{"g", "none"}); got != (ratio{}) || got.String() != "–" {
-		t.Errorf("nothing measured: got %v", got)
+		t.Errorf("no measurements: got %v", got)
 	}
 	for _, test := range []struct {
 		values []float64
@@ -102,7 +103,7 @@ func TestRatios(t *testing.T) {
 		}
 	}
 	if got := median(nil); got != 0 {
-		t.Errorf("nothing: got %v", got)
+		t.Errorf("no values: got %v", got)
 	}
 	for _, test := range []struct {
 		target target
@@ -130,8 +131,8 @@ func TestRatios(t *testing.T) {
 	}
 }
 
-// TestTurns has that the measures of a group take turns, that each is run as
-// often as it says, and put back once, at its end.
+// TestTurns checks that the measures of a group take turns, that each runs as
+// often as configured, and that each is restored once, at its end.
 func TestTurns(t *testing.T) {
 	t.Parallel()
 	for _, turns := range [][2]int{{0, 0}, {1, 1}, {3, 3}, {7, 7}, {5, 0}} {
@@ -146,7 +147,7 @@ func TestTurns(t *testing.T) {
 				return nil
 			}, after: func() error {
 				if done[name] != 7+i {
-					t.Errorf("%v turns: %s is put back after %d", turns, name, done[name])
+					t.Errorf("%v turns: %s is restored after %d", turns, name, done[name])
 				}
 				afters = append(afters, name)
 				return nil
@@ -157,7 +158,7 @@ func TestTurns(t *testing.T) {
 			t.Fatal(err)
 		}
 		if len(afters) != 2 || afters[0] == afters[1] || len(names) != want {
-			t.Errorf("%v turns: ran %v, put back %v", turns, names, afters)
+			t.Errorf("%v turns: ran %v, restored %v", turns, names, afters)
 		}
 		for i := 0; i+1 < 2*min(max(1, turns[0]), max(1, turns[1])); i += 2 {
 			if names[i] == names[i+1] {
@@ -178,8 +179,8 @@ func TestTurns(t *testing.T) {
 	}
 }
 
-// TestNoPython has what somebody sees who lacks the packages of the Python
-// application.
+// TestNoPython checks the error for users without the Python application's
+// packages.
 func TestNoPython(t *testing.T) {
 	t.Parallel()
 	python := filepath.Join(t.TempDir(), "python3")

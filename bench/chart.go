@@ -11,8 +11,8 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// charted are the clients in the chart, each with a colour that can be told
-// from the others' without seeing red or green.
+// charted are the clients in the chart, in colours that can be told apart
+// without seeing red or green.
 var charted = []struct {
 	name   string
 	colour color.Color
@@ -25,13 +25,13 @@ var charted = []struct {
 	{nameTwin, color.RGBA{R: 0xd5, G: 0x5e, B: 0x00, A: 0xff}},
 }
 
-// chart draws the speed of the clients, plain ent being 1.
+// chart draws the clients' speed relative to plain ent.
 func (r *report) chart(path string) error {
 	p := plot.New()
 	p.Title.Text = "Speed on Postgres; ent without encryption over pgx is 1"
 	p.Y.Label.Text = "times as fast"
 	p.Y.Min = 0
-	p.Legend.Top, p.Legend.Left = true, true // its texts end where there is room, whatever the font of who looks at it
+	p.Legend.Top, p.Legend.Left = true, true // its texts have room in any viewer's font
 	width := vg.Points(13)
 	for i, c := range charted {
 		values := make(plotter.Values, len(endGroups))

@@ -39,8 +39,8 @@ const (
 	noteRaw          = "Credent's tokens; bulk by COPY"
 )
 
-// contenders are all clients that are measured. All have the same tables,
-// indexes and triggers.
+// contenders returns all measured clients. All have the same tables, indexes
+// and triggers.
 func contenders() []contender {
 	pq := []credent.Option{credent.WithDriver(libpq.Driver())}
 	return []contender{
@@ -66,5 +66,5 @@ func contenders() []contender {
 	}
 }
 
-// opener makes a peer on a database.
+// opener creates a peer on a database.
 type opener = func(ctx context.Context, databaseURL string, a account) (peer, error)

@@ -8,7 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
-	"testing" //nolint:depguard // AllocsPerRun counts what an operation allocates
+	"testing" //nolint:depguard // AllocsPerRun counts an operation's allocations
 
 	"github.com/fernet/fernet-go"
 	"github.com/tink-crypto/tink-go/v2/aead"
@@ -44,11 +44,10 @@ func decryptGroup(size, keys int) string {
 
 func coresGroup(cores int) string { return fmt.Sprintf("round trip 24 B, cores: %d", cores) }
 
-// manyKeys is the number of keys in a ring during a rotation that has been let
-// slide.
+// manyKeys is the number of keys in the ring when old keys were never removed.
 const manyKeys = 4
 
-// cryptoBench has the keys, the same for all engines that take Fernet's.
+// cryptoBench has the keys, shared by all engines that take Fernet keys.
 type cryptoBench struct {
 	rings      map[int]*keyring.Keyring
 	fernet     map[int][]*fernet.Key
@@ -103,8 +102,8 @@ var sink struct {
 	bytes []byte
 }
 
-// add adds a measure of one operation, with enough of them for about the given
-// time in each round.
+// add adds a measure of one operation, repeated to take about the given time in
+// each round.
 func (b *cryptoBench) add(cfg config, group, name string, op func() error) error {
 	repeated := func(n int) error {
 		for range n {
@@ -136,7 +135,7 @@ func runCrypto(cfg config, s series) (*cryptoBench, error) {
 	if err != nil {
 		return nil, err
 	}
-	// One core, so that the collector cannot work for free on the other.
+	// Use one core, so that the collector can't work for free on the other.
 	procs := runtime.GOMAXPROCS(1)
 	defer runtime.GOMAXPROCS(procs)
 	for _, size := range cryptoSizes {
@@ -191,15 +190,15 @@ func (b *cryptoBench) addEncrypt(cfg config, text string) error {
 	return nil
 }
 
-// sealGCM encrypts with a random nonce, which goes before the ciphertext.
+// sealGCM encrypts with a random nonce, prepended to the ciphertext.
 func (b *cryptoBench) sealGCM(plaintext []byte) []byte {
 	nonce := make([]byte, b.gcm.NonceSize(), b.gcm.NonceSize()+len(plaintext)+b.gcm.Overhead())
 	_, _ = rand.Read(nonce)
 	return b.gcm.Seal(nonce, nonce, plaintext, nil)
 }
 
-// addDecrypt has a token of the last key, as during a rotation. The engines
-// that have no ring of Fernet keys are there once.
+// addDecrypt uses a token of the last key, as during a rotation. Engines
+// without a ring of Fernet keys run once.
 func (b *cryptoBench) addDecrypt(cfg config, text string, keys int) error {
 	group := decryptGroup(len(text), keys)
 	ring := b.rings[keys]
@@ -211,7 +210,7 @@ func (b *cryptoBench) addDecrypt(cfg config, text string, keys int) error {
 	dst := make([]byte, 0, len(text)+64)
 	same := func(got string) error {
 		if got != text {
-			return fmt.Errorf("got %d bytes, and not the plaintext", len(got))
+			return fmt.Errorf("got %d bytes that differ from the plaintext", len(got))
 		}
 		return nil
 	}
@@ -272,7 +271,8 @@ func (b *cryptoBench) peerDecrypts(text, token string, same func(string) error, 
 	return nil
 }
 
-// parallel has round trips on so many cores, where garbage costs most.
+// parallel runs round trips on the given number of cores, where garbage costs
+// most.
 func (b *cryptoBench) parallel(cfg config, cores int) []measure {
 	const text = "PK-AS-LONG-AS-A-BROKER'S"
 	spread := func(op func() error) func(n int) error {
@@ -311,7 +311,7 @@ func (b *cryptoBench) parallel(cfg config, cores int) []measure {
 				return err
 			}
 			if fernet.VerifyAndDecrypt(token, 0, keys) == nil {
-				return fmt.Errorf("the token does not open")
+				return fmt.Errorf("the token doesn't open")
 			}
 			return nil
 		})},

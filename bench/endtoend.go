@@ -16,7 +16,7 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// What is done on a database.
+// The operations on a database.
 const (
 	groupInsert = "insert"
 	groupBulk   = "bulk 500"
@@ -30,21 +30,21 @@ var endGroups = []string{groupInsert, groupBulk, groupRead, groupPoint, groupLis
 // bulkSize is the number of rows in one statement or transaction of a bulk.
 const bulkSize = 500
 
-// typeNew is the credential_type of the rows that a measure adds, and that are
-// deleted after it; the others stay.
+// typeNew is the credential_type of rows that a measure adds and that are then
+// deleted; the others stay.
 const (
 	typeStored = "alpaca"
 	typeNew    = "new"
 )
 
-// values makes the two secrets of rows, of fixed sizes in bytes.
+// values generates the two secrets of rows, of fixed sizes in bytes.
 type values struct{ apiKey, secretKey int }
 
 var (
 	// keySizes are the lengths of Alpaca's keys.
 	keySizes = values{apiKey: 24, secretKey: 40}
-	// tokenSizes are the lengths in characters that such keys have as tokens: a
-	// client without encryption moves as much with columns this long.
+	// tokenSizes are the lengths in characters of such keys as tokens: with
+	// columns this long, a client without encryption moves as much data.
 	tokenSizes = values{apiKey: 120, secretKey: 140}
 )
 
@@ -53,19 +53,19 @@ func (v values) of(i int) (apiKey, secretKey string) {
 	return "PK" + digits + strings.Repeat("a", v.apiKey-10), "SK" + digits + strings.Repeat("s", v.secretKey-10)
 }
 
-// digest returns what takes the place of a digest in the index of clients that
-// make none. All have a value there, and pay for it.
+// digest returns random bytes for the index of clients without digests, so that
+// all clients pay for a value there.
 func digest() []byte {
 	random := make([]byte, 32)
 	_, _ = rand.Read(random) // never fails, per its documentation
 	return random
 }
 
-// check tells whether two plaintexts are of a row's.
+// check checks that two plaintexts belong to a row.
 func (v values) check(apiKey, secretKey string) error {
 	if len(apiKey) != v.apiKey || len(secretKey) != v.secretKey ||
 		!strings.HasPrefix(apiKey, "PK") || !strings.HasPrefix(secretKey, "SK") || apiKey[2:10] != secretKey[2:10] {
-		return errors.New("the row has other secrets than were stored")
+		return errors.New("the row's secrets differ from the stored ones")
 	}
 	return nil
 }
@@ -76,34 +76,33 @@ type account struct {
 	userID string
 }
 
-// peer is a client that is measured. Its methods fail if what they read is not
-// what was stored.
+// peer is a measured client. Its methods fail if they read other values than
+// were stored.
 type peer interface {
 	// insert stores n rows of a type, one statement and transaction each.
 	insert(ctx context.Context, n int, kind string) error
 	// bulk stores n rows, bulkSize at a time.
 	bulk(ctx context.Context, n int, kind string) error
-	// read reads all rows of the type stored, as entities, and both secrets of
-	// each; list does not look at the secrets.
+	// read reads all rows of the type stored, as entities, with both secrets of
+	// each; list doesn't look at the secrets.
 	read(ctx context.Context) (rows int, err error)
 	list(ctx context.Context) (rows int, err error)
-	// point reads the rows of the given primary keys one by one, and both
+	// point reads the rows with the given primary keys one by one, with both
 	// secrets of each.
 	point(ctx context.Context, ids []uuid.UUID) error
 	close() error
 }
 
-// contender is a peer with a database of its own, and what it is called in the
-// report.
+// contender is a peer with its own database, and its name in the report.
 type contender struct {
 	name string
 	note string
 	open func(ctx context.Context, databaseURL string, a account) (peer, error)
-	// plaintext is for those that store no tokens: their database has no CHECK
-	// on them.
+	// plaintext is set for peers that store no tokens: their database has no
+	// CHECK on them.
 	plaintext bool
-	// eager is one that can only list with the secrets opened, so that its list
-	// is a read, and is not run again.
+	// eager is set for peers that can only list with the secrets opened; their
+	// list is a read, and isn't run again.
 	eager bool
 }
 
@@ -118,7 +117,7 @@ type running struct {
 
 func (r *running) stop() error { return errors.Join(r.close(), r.db.Close(), r.drop()) }
 
-// start makes a database with the rows that are read, stored by the contender
+// start creates a database with the rows to read, stored by the contender
 // itself.
 func (c contender) start(
 	ctx context.Context, server *pgserver.Server, template string, rows int,
@@ -155,7 +154,7 @@ func (c contender) start(
 	return r, err
 }
 
-// readIDs returns the primary keys in an order that is not theirs.
+// readIDs returns the primary keys in random order.
 func readIDs(ctx context.Context, db *sql.DB) (ids []uuid.UUID, err error) {
 	rows, err := db.QueryContext(ctx, "SELECT id::text FROM user_credentials ORDER BY md5(id::text)")
 	if err != nil {
@@ -172,7 +171,7 @@ func readIDs(ctx context.Context, db *sql.DB) (ids []uuid.UUID, err error) {
 	return ids, rows.Err()
 }
 
-// reset deletes what a measure stored.
+// reset deletes a measure's rows.
 func (r *running) reset(ctx context.Context) error {
 	if _, err := r.db.ExecContext(ctx, "DELETE FROM user_credentials WHERE credential_type = $1", typeNew); err != nil {
 		return err
@@ -183,8 +182,8 @@ func (r *running) reset(ctx context.Context) error {
 	return r.settle(ctx)
 }
 
-// settle makes a client with an audit trail write what it has not written yet,
-// so that it doesn't fall on others.
+// settle makes a client with an audit trail write its pending entries, so that
+// other measures don't pay for them.
 func (r *running) settle(ctx context.Context) error {
 	if p, ok := r.peer.(*trailPeer); ok {
 		return p.trail.Flush(ctx)
@@ -192,7 +191,7 @@ func (r *running) settle(ctx context.Context) error {
 	return nil
 }
 
-// all returns what runs a read of all rows, whose number it is given.
+// all returns a function that reads all rows and checks their number.
 func all(ctx context.Context, read func(context.Context) (int, error)) func(n int) error {
 	return func(n int) error {
 		rows, err := read(ctx)
@@ -203,7 +202,7 @@ func all(ctx context.Context, read func(context.Context) (int, error)) func(n in
 	}
 }
 
-// measures are what a contender is measured by.
+// measures returns a contender's measures.
 func (r *running) measures(ctx context.Context, cfg config) []measure {
 	stored := len(r.ids)
 	reset := func() error { return r.reset(ctx) }
@@ -288,7 +287,7 @@ func runEndToEnd(ctx context.Context, cfg config, server *pgserver.Server, s ser
 	return nil
 }
 
-// newTemplate makes an empty database with Credent's tables.
+// newTemplate creates an empty database with Credent's tables.
 func newTemplate(ctx context.Context, server *pgserver.Server) (template string, drop func() error, err error) {
 	template, drop, err = server.CreateDatabase(ctx, "")
 	if err != nil {

@@ -20,8 +20,8 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// What is done on tables of several sizes. The first three are timed in rounds,
-// the others once for each size.
+// The operations on tables of several sizes. The first three are timed in
+// rounds, the others once for each size.
 const (
 	groupGrowPoint  = "growth: point lookup"
 	groupGrowList   = "growth: list by account"
@@ -35,11 +35,11 @@ var growthGroups = []string{
 	groupGrowPoint, groupGrowList, groupGrowInsert, groupGrowCopy, groupGrowApply, groupGrowRotate,
 }
 
-// perAccount is the number of credentials that an account has.
+// perAccount is the number of credentials per account.
 const perAccount = 10
 
-// firstMigration makes the tables; what the later ones do takes longer with
-// rows in them.
+// firstMigration creates the tables; later ones take longer if the tables have
+// rows.
 const firstMigration = "20261124030000"
 
 func sizeName(rows int) string {
@@ -52,7 +52,7 @@ func sizeName(rows int) string {
 	return fmt.Sprintf("%d rows", rows)
 }
 
-// grown is a database with so many credentials.
+// grown is a database with the given number of credentials.
 type grown struct {
 	rows     int
 	db       *sql.DB
@@ -66,7 +66,7 @@ type grown struct {
 
 func (g *grown) stop() error { return errors.Join(g.client.Close(), g.drop()) }
 
-// runGrowth measures what tables of several sizes cost.
+// runGrowth measures the cost of several table sizes.
 func runGrowth(ctx context.Context, cfg config, server *pgserver.Server, s series) (err error) {
 	var measures []measure
 	var all []*grown
@@ -95,7 +95,7 @@ func runGrowth(ctx context.Context, cfg config, server *pgserver.Server, s serie
 	return nil
 }
 
-// grow makes the tables and loads them.
+// grow creates the tables and loads them.
 func grow(ctx context.Context, server *pgserver.Server, rows int, s series) (*grown, error) {
 	databaseURL, drop, err := server.CreateDatabase(ctx, "")
 	if err != nil {
@@ -147,8 +147,8 @@ func grow(ctx context.Context, server *pgserver.Server, rows int, s series) (*gr
 	return g, found.Err()
 }
 
-// timeMigrations migrates tables of the same size that are as the Python
-// application has them, on a database of their own.
+// timeMigrations migrates the Python application's tables, of the same size, in
+// a separate database.
 func (g *grown) timeMigrations(ctx context.Context, server *pgserver.Server, s series) (err error) {
 	databaseURL, drop, err := server.CreateDatabase(ctx, "")
 	if err != nil {
@@ -178,7 +178,7 @@ func (g *grown) timeMigrations(ctx context.Context, server *pgserver.Server, s s
 	return g.once(groupGrowApply, s, func() error { return migrate.Apply(ctx, db, migrate.Config{}) })
 }
 
-// once times something that is done to the whole table.
+// once times an operation on the whole table.
 func (g *grown) once(group string, s series, do func() error) error {
 	start := time.Now()
 	if err := do(); err != nil {
@@ -209,8 +209,8 @@ func (g *grown) addAccounts(ctx context.Context) error {
 	return nil
 }
 
-// credentials are the rows in the order in which a table fills up: one
-// account's rows lie apart.
+// credentials yields the rows in the order in which a table fills up: an
+// account's rows are spread out.
 func (g *grown) credentials() iter.Seq2[credent.CopyRow, error] {
 	return func(yield func(credent.CopyRow, error) bool) {
 		for i := range g.rows {

@@ -1,8 +1,8 @@
-// Command bench measures Credent beside what one would use instead, on this
-// machine, in one run: the cryptography, clients on a Postgres that it starts,
-// tables of several sizes, and re-encryption. It prints a table of medians and
-// of ratios, each the median over pairs that were measured in the same round,
-// with the quartiles. See docs/speed.md.
+// Command bench measures Credent beside its alternatives, on this machine, in
+// one run: the cryptography, clients on a Postgres server that it starts,
+// tables of several sizes, and re-encryption. It prints tables of medians and
+// of ratios, each the median over pairs measured in the same round, with the
+// quartiles. See docs/speed.md.
 //
 //	go run .          # as make bench: also writes report.md and report.svg
 //	go run . -quick   # as make bench-quick: fewer rows and rounds, within two
@@ -30,27 +30,27 @@ type config struct {
 	cryptoRounds int
 	cryptoTime   time.Duration // of one measure in one round
 	rounds       int           // of clients on a database, and of tables of several sizes
-	repeats      int           // how often a round has what is soon done: single statements
-	turns        int           // in how many parts these are run, by turns
-	bulkTurns    int           // the same of bulks
-	longRepeats  int           // how often it has the rest: reads, lists and bulks, all of different length
+	repeats      int           // how often a round runs single statements
+	turns        int           // in how many alternating parts these run
+	bulkTurns    int           // the same for bulks
+	longRepeats  int           // how often a round runs the rest: reads, lists and bulks of different lengths
 	trailTimes   int           // how often it reads with and without an audit trail
 	rotateRounds int           // of re-encryption
-	stored       int           // rows that are read
+	stored       int           // rows to read
 	inserts      int
 	bulkRows     int
 	points       int
 	growth       []int // rows
 	rotated      int   // rows
-	updates      int   // rows that are rewritten one by one
+	updates      int   // rows rewritten one by one
 	command      string
 }
 
 func full() config {
 	return config{
 		cryptoRounds: 101, cryptoTime: 6 * time.Millisecond,
-		// Many short rounds: what a machine does besides comes and goes within
-		// seconds, and then falls on whole rounds.
+		// Many short rounds: a machine's other work comes and goes within
+		// seconds, and then affects whole rounds.
 		rounds: 35, repeats: 8, turns: 20, bulkTurns: 5, longRepeats: 2, trailTimes: 6,
 		stored: 10_000, inserts: 50, bulkRows: 5000, points: 100,
 		growth: []int{10_000, 100_000, 1_000_000}, rotateRounds: 7, rotated: 200_000, updates: 2000,
@@ -119,7 +119,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	return report.chart(filepath.Join(*dir, "report.svg"))
 }
 
-// parts returns whether a part is wanted.
+// parts returns a function that reports whether a part is selected.
 func parts(only string) func(string) bool {
 	return func(part string) bool {
 		if only == "" {
@@ -134,8 +134,8 @@ func parts(only string) func(string) bool {
 	}
 }
 
-// measureAll runs the parts one after the other. What they are about is written
-// to progress.
+// measureAll runs the parts one after another, and writes their names to
+// progress.
 func measureAll(ctx context.Context, cfg config, wanted func(string) bool, progress io.Writer) (_ *report, err error) {
 	r := &report{cfg: cfg, series: make(series), start: time.Now()}
 	r.machine = machine.Read(shown...)

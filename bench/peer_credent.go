@@ -13,7 +13,7 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// credentPeer is what is measured: the client of this module.
+// credentPeer is the measured client of this module.
 type credentPeer struct {
 	client  *ent.Client
 	db      *sql.DB
@@ -21,8 +21,8 @@ type credentPeer struct {
 	account account
 }
 
-// openPool opens a pool as credent.OpenDB does for everybody, so that all have
-// the same settings.
+// openPool opens a pool as credent.OpenDB does, for all contenders, so that all
+// have the same settings.
 func openPool(databaseURL, binary string, opts []credent.Option) (*sql.DB, string, error) {
 	if binary != "" {
 		separator := "?"
@@ -135,7 +135,7 @@ func (p *credentPeer) point(ctx context.Context, ids []uuid.UUID) error {
 
 func (p *credentPeer) close() error { return p.client.Close() }
 
-// copy stores rows by the function for many of them.
+// copy stores rows with the bulk-loading function.
 func (p *credentPeer) copy(ctx context.Context, n int, kind string) error {
 	rows := func(yield func(credent.CopyRow, error) bool) {
 		for i := range n {

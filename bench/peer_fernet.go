@@ -14,7 +14,7 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// fernetPeer is ent with fernet-go in the Go type of the secrets.
+// fernetPeer is ent with fernet-go in the secrets' Go type.
 type fernetPeer struct {
 	client  *fernetgo.Client
 	account account
@@ -26,7 +26,7 @@ func openFernet(opts []credent.Option) opener {
 		if err != nil {
 			return nil, err
 		}
-		if fernettype.Keys == nil { // one ring for the process: the type has no other place for it
+		if fernettype.Keys == nil { // one ring per process: the type can't hold it elsewhere
 			fernettype.Keys = keys
 		}
 		db, dialect, err := openPool(databaseURL, "", opts)

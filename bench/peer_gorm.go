@@ -32,11 +32,11 @@ type gormCredential struct {
 	UpdatedAt      time.Time  `gorm:"type:timestamp"`
 }
 
-// TableName is gorm's hook for it.
+// TableName implements GORM's Tabler.
 func (gormCredential) TableName() string { return "user_credentials" }
 
-// serializer encrypts and decrypts fields, with Credent's tokens. GORM knows
-// serializers by name, for the whole process.
+// serializer encrypts and decrypts fields, with Credent's tokens. GORM
+// registers serializers by name for the whole process.
 type serializer struct{ ring *keyring.Keyring }
 
 // Scan decrypts.
@@ -66,8 +66,8 @@ func (s serializer) Value(_ context.Context, _ *schema.Field, _ reflect.Value, v
 	return s.ring.Encrypt(plaintext)
 }
 
-// gormPeer is GORM as one sets it up to be fast: without a transaction around
-// each statement. Its driver is pgx, which prepares statements by itself.
+// gormPeer is GORM configured for speed: without a transaction around each
+// statement. Its driver is pgx, which prepares statements on its own.
 type gormPeer struct {
 	db      *gorm.DB
 	ring    *keyring.Keyring

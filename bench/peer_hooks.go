@@ -17,9 +17,9 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// openHooks is the way that ent's documentation shows for encrypted fields: a
-// hook encrypts what a mutation sets, and an interceptor decrypts what a query
-// returns. The fields are strings, and the tokens Credent's.
+// openHooks opens a client in the way that ent's documentation shows for
+// encrypted fields: a hook encrypts a mutation's values, and an interceptor
+// decrypts a query's results. The fields are strings with Credent's tokens.
 func openHooks(opts []credent.Option) opener {
 	return func(_ context.Context, databaseURL string, a account) (peer, error) {
 		ring, err := keyring.New(keyring.GenerateKey())
@@ -38,8 +38,8 @@ func openHooks(opts []credent.Option) opener {
 	}
 }
 
-// apiKeyColumn is Credent's. The peers with the same cryptography make its
-// digests.
+// apiKeyColumn is Credent's column. Peers with the same cryptography compute
+// its digests.
 var apiKeyColumn = sync.OnceValue(func() encrypted.Column {
 	for _, c := range encrypted.Columns() {
 		if c.Index != "" {
@@ -49,7 +49,7 @@ var apiKeyColumn = sync.OnceValue(func() encrypted.Column {
 	panic("no column has a blind index")
 })
 
-// digests makes the digests of peers that keep a blind index by themselves.
+// digests computes the digests of peers that maintain a blind index themselves.
 var digests blindindex.Digester
 
 type fieldHooks struct{ ring *keyring.Keyring }
@@ -79,7 +79,7 @@ func (h fieldHooks) encrypt(next ent.Mutator) ent.Mutator {
 		if err != nil {
 			return nil, err
 		}
-		// The saved entity has the tokens in it.
+		// The saved entity contains the tokens.
 		if row, ok := value.(*plain.UserCredential); ok {
 			return row, h.open(row)
 		}

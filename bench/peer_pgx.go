@@ -12,8 +12,8 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// pgxPeer is what one can write by hand on pgx, with Credent's tokens: how far
-// an ORM is from the driver.
+// pgxPeer is hand-written pgx code with Credent's tokens. It shows the distance
+// between an ORM and the driver.
 type pgxPeer struct {
 	pool    *pgxpool.Pool
 	ring    *keyring.Keyring

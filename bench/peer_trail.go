@@ -10,14 +10,14 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// trailPeer is the client with an audit trail, which has a pool of its own.
+// trailPeer is the client with an audit trail, which has its own pool.
 type trailPeer struct {
 	credentPeer
 	trail *audit.Trail
 	pool  *sql.DB
 }
 
-// openTrail opens a client whose reveals are told in batches.
+// openTrail opens a client with reveals recorded in batches.
 func openTrail(ctx context.Context, databaseURL string, a account) (peer, error) {
 	ring, err := keyring.New(keyring.GenerateKey())
 	if err != nil {

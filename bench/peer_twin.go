@@ -17,8 +17,8 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// twinPeer is the Python application: a process of twin.py, which does one line
-// of JSON after the other.
+// twinPeer is the Python application: a process of twin.py, which handles one
+// line of JSON after another.
 type twinPeer struct {
 	cmd *exec.Cmd
 	in  io.WriteCloser
@@ -32,7 +32,7 @@ type twinRequest struct {
 	IDs  []uuid.UUID `json:"ids,omitempty"`
 }
 
-// python is Debian's, where its packages are, or else the one in PATH.
+// python returns Debian's Python, which has the packages, or the one in PATH.
 func python() string {
 	if _, err := os.Stat("/usr/bin/python3"); err == nil {
 		return "/usr/bin/python3"
@@ -44,7 +44,7 @@ func python() string {
 func sourceDir() (string, error) {
 	_, file, _, ok := runtime.Caller(0)
 	if !ok {
-		return "", errors.New("the source files cannot be found")
+		return "", errors.New("the source files can't be found")
 	}
 	return filepath.Dir(file), nil
 }
@@ -69,7 +69,7 @@ func openTwin(_ context.Context, databaseURL string, a account) (peer, error) {
 	return p, cmd.Start()
 }
 
-// do sends a request and waits for the number of rows that it was about.
+// do sends a request and returns the number of rows it handled.
 func (p *twinPeer) do(r twinRequest) (rows int, err error) {
 	if err := json.NewEncoder(p.in).Encode(r); err != nil {
 		return 0, err

@@ -15,10 +15,10 @@ import (
 	"github.com/fernet/fernet-go"
 )
 
-// primitives does what a Fernet token needs and nothing else: the clock, a
-// random IV, AES-CBC, HMAC and base64, with the state made once, into one
-// buffer, without a check of the input, for one goroutine. No implementation
-// can be faster with the standard library's primitives.
+// primitives does the minimum for a Fernet token: the clock, a random IV,
+// AES-CBC, HMAC and base64, with the state created once, into one buffer,
+// without input checks, for one goroutine. No implementation can be faster with
+// the standard library's primitives.
 type primitives struct {
 	mac      hash.Hash
 	enc, dec interface {
@@ -29,7 +29,7 @@ type primitives struct {
 	sum       [sha256.Size]byte
 }
 
-var errPrimitives = errors.New("the token does not open")
+var errPrimitives = errors.New("the token doesn't open")
 
 func newPrimitives(k *fernet.Key) (*primitives, error) {
 	block, err := aes.NewCipher(k[16:])

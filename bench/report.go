@@ -131,7 +131,7 @@ func (r *report) cryptoTable(b *strings.Builder) {
 	b.WriteString("\n")
 }
 
-// rate is how many of something are done in a second.
+// rate formats operations per second.
 func rate(ns float64) string {
 	switch n := 1e9 / ns; {
 	case ns == 0:
@@ -172,7 +172,7 @@ func (r *report) clientTable(b *strings.Builder) {
 		r.series.faster(key{groupBulk, nameCopy}, key{groupBulk, namePlainPGX}).median)
 }
 
-// plainOf is plain ent on the driver of a client.
+// plainOf returns the name of plain ent on a client's driver.
 func plainOf(name string) string {
 	if strings.Contains(name, "lib/pq") {
 		return namePlain

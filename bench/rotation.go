@@ -13,7 +13,7 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// Re-encryption of one table in several ways, a row.
+// The ways to re-encrypt one table, measured per row.
 const (
 	groupRotate     = "rotate, a row"
 	nameRotate      = "credent rotate"
@@ -22,8 +22,8 @@ const (
 	nameUpdateAll   = "one SQL UPDATE with constants"
 )
 
-// runRotation measures re-encryption against what one would write without it,
-// and against the bare statement.
+// runRotation measures re-encryption against a hand-written alternative, and
+// against the bare statement.
 func runRotation(ctx context.Context, cfg config, server *pgserver.Server, s series) (err error) {
 	g, err := grow(ctx, server, cfg.rotated, make(series))
 	if err != nil {
@@ -59,15 +59,14 @@ func runRotation(ctx context.Context, cfg config, server *pgserver.Server, s ser
 	return rounds(cfg.rotateRounds, measures, s)
 }
 
-// rotation is a table that is re-encrypted under one of two keys and the other
-// in turn.
+// rotation is a table that is re-encrypted under two keys in turn.
 type rotation struct {
 	*grown
 	turn int
 }
 
-// fresh makes the table as it was: no dead rows, nothing left to write, and
-// every token under a key that the next measure does not begin with.
+// fresh restores the table: no dead rows, nothing left to write, and every
+// token under another key than the next measure's first.
 func (r *rotation) fresh(ctx context.Context) error {
 	_, err := r.db.ExecContext(ctx, "VACUUM FULL ANALYZE user_credentials")
 	if err != nil {
@@ -94,8 +93,8 @@ func (r *rotation) rotate(ctx context.Context, cfg rotate.Config) error {
 	return nil
 }
 
-// updateOneByOne reads rows and stores their secrets again, as one would
-// through ent.
+// updateOneByOne reads rows and stores their secrets again, as a program would
+// with ent.
 func (r *rotation) updateOneByOne(ctx context.Context, n int) error {
 	client, err := credent.NewClient(r.db, "postgres", credent.Config{Keyring: r.ring})
 	if err != nil {
@@ -115,9 +114,9 @@ func (r *rotation) updateOneByOne(ctx context.Context, n int) error {
 	return nil
 }
 
-// updateAll writes the same number of bytes to all rows in one statement: the
-// least that the server has to do. It is rolled back, which a later vacuum
-// clears up, and costs the statement nothing.
+// updateAll writes the same number of bytes to all rows in one statement, the
+// server's minimum work. It is rolled back; a later vacuum cleans up, and the
+// statement costs no more.
 func (r *rotation) updateAll(ctx context.Context) error {
 	tx, err := r.db.BeginTx(ctx, nil)
 	if err != nil {

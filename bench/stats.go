@@ -8,28 +8,28 @@ import (
 	"time"
 )
 
-// measure is one way to do one thing. Run does it n times over, or handles n
+// measure is one way to do one thing. Run repeats it n times, or handles n
 // rows, and fails if the result is wrong.
 type measure struct {
-	group string // what is done: "encrypt 24 B"
-	name  string // who does it: "fernet-go"
+	group string // the operation: "encrypt 24 B"
+	name  string // the contender: "fernet-go"
 	n     int
-	times int // how often a round has its group; 0 means once
-	turns int // in how many parts it is run, by turns with the others of its group; 0 means one
+	times int // how often a round runs its group; 0 means once
+	turns int // in how many parts it runs, alternating with its group; 0 means one
 	run   func(n int) error
-	after func() error // puts things back, not timed; may be nil
+	after func() error // restores the database, not timed; may be nil
 }
 
-// key tells measures apart.
+// key identifies a measure.
 type key struct{ group, name string }
 
 // series has the time of one operation in each round, in nanoseconds.
 type series map[key][]float64
 
-// rounds runs all measures in each round, in another order each time, so that
-// what a machine does besides, and what one measure leaves to the next, falls
-// on all alike. Measures of one group, which are compared, follow each other. A
-// group that a round has several times counts as so many rounds.
+// rounds runs all measures in each round, in a new order each time, so that the
+// machine's other work, and one measure's effect on the next, spread evenly.
+// Measures of one group, which are compared, follow each other. A group that
+// runs several times in a round counts as that many rounds.
 func rounds(n int, measures []measure, s series) error {
 	groups := make(map[string][]measure)
 	var order []string
@@ -40,7 +40,7 @@ func rounds(n int, measures []measure, s series) error {
 		groups[m.group] = append(groups[m.group], m)
 	}
 	for range n {
-		//nolint:gosec // G404: an order is no secret
+		//nolint:gosec // G404: an order isn't secret
 		rand.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 		for _, name := range order {
 			for range max(1, groups[name][0].times) {
@@ -53,9 +53,9 @@ func rounds(n int, measures []measure, s series) error {
 	return nil
 }
 
-// round runs each measure of a group once, by turns in as many parts as it
-// says. What a machine does besides then falls on all alike also where it is
-// soon over, as when the scheduler puts a client and its server on one core.
+// round runs each measure of a group once, in its number of alternating parts.
+// The machine's other work then spreads evenly even if it is short, as when the
+// scheduler puts a client and its server on one core.
 func round(group []measure, s series) error {
 	took := make([]time.Duration, len(group))
 	turns := 1
@@ -63,15 +63,15 @@ func round(group []measure, s series) error {
 		turns = max(turns, m.turns)
 	}
 	for turn := range turns {
-		for place, i := range rand.Perm(len(group)) { //nolint:gosec // G404: an order is no secret
+		for place, i := range rand.Perm(len(group)) { //nolint:gosec // G404: an order isn't secret
 			m := group[i]
 			parts := max(1, m.turns)
 			if turn >= parts {
 				continue
 			}
 			if turns == 1 || turn == 0 && place == 0 {
-				// or it works off the garbage of what was before; but for a
-				// moment after it everything is slower
+				// Otherwise it collects earlier measures' garbage; but for a
+				// moment after a collection everything is slower.
 				runtime.GC()
 			}
 			t, err := m.time(m.n*(turn+1)/parts - m.n*turn/parts)
@@ -98,7 +98,7 @@ func (m measure) time(n int) (time.Duration, error) {
 	return time.Since(start), m.wrap(err)
 }
 
-// restore puts things back.
+// restore restores the database.
 func (m measure) restore() error {
 	if m.after == nil {
 		return nil
@@ -113,8 +113,8 @@ func (m measure) wrap(err error) error {
 	return fmt.Errorf("%s, %s: %w", m.group, m.name, err)
 }
 
-// warmUp runs each measure once with as many operations as size says, so that
-// connections, caches and prepared statements are there.
+// warmUp runs each measure once with the given number of operations, so that
+// connections, caches and prepared statements exist.
 func warmUp(measures []measure, size func(measure) int) error {
 	for _, m := range measures {
 		if _, err := m.time(size(m)); err != nil {
@@ -127,11 +127,11 @@ func warmUp(measures []measure, size func(measure) int) error {
 	return nil
 }
 
-// ratio is how many times as fast one is as another, in pairs of one round
-// each: the median and the quartiles.
+// ratio is how many times as fast one measure is as another, over pairs from
+// the same round: the median and the quartiles.
 type ratio struct{ median, low, high float64 }
 
-// faster returns how many times as fast as b a is.
+// faster returns how many times as fast b a is.
 func (s series) faster(a, b key) ratio {
 	pairs := min(len(s[a]), len(s[b]))
 	if pairs == 0 {
@@ -150,8 +150,8 @@ func spread(values []float64) ratio {
 
 func median(values []float64) float64 { return quantile(values, 0.5) }
 
-// quantile returns the value that this part of all are below, and between two
-// of them what lies between in proportion.
+// quantile returns the value below which this part of all values lies,
+// interpolating between neighbors.
 func quantile(values []float64, part float64) float64 {
 	if len(values) == 0 {
 		return 0

@@ -45,13 +45,13 @@ func (t target) row() string {
 		measured, verdict = "–", "not measured"
 	case t.met():
 		verdict = "met"
-	case strings.HasPrefix(measured, fmt.Sprintf("%.2f ", t.want)): // by less than is shown
+	case strings.HasPrefix(measured, fmt.Sprintf("%.2f ", t.want)): // by less than the shown digits
 		measured = beyond + measured
 	}
 	return fmt.Sprintf("| %s | %s %v | %s | %s |\n", t.claim, sign, t.want, measured, verdict)
 }
 
-// targets are all claims, with what was measured.
+// targets returns all claims, with their measurements.
 func (r *report) targets() []target {
 	all := r.cryptoTargets()
 	all = append(all, r.clientTargets()...)
@@ -69,7 +69,7 @@ func (r *report) targets() []target {
 	return append(all, t)
 }
 
-// compare is the claim that a is so many times as fast as b.
+// compare returns the claim that a is a given number of times as fast as b.
 func (r *report) compare(claim string, want float64, a, b key) target {
 	got := r.series.faster(a, b)
 	return target{claim: claim, want: want, got: got, missing: got == ratio{}}
@@ -120,8 +120,8 @@ func (r *report) cryptoTargets() (all []target) {
 	return all
 }
 
-// clientTargets are what encryption may cost ent, on the same driver, beside
-// columns of the same size.
+// clientTargets returns the limits of encryption's cost in ent, on the same
+// driver, compared with columns of the same size.
 func (r *report) clientTargets() (all []target) {
 	for _, d := range []struct{ driver, credent, plain string }{
 		{"pgx", nameCredentPGX, nameTokenSizePGX},
@@ -139,7 +139,7 @@ func (r *report) clientTargets() (all []target) {
 	return all
 }
 
-// trailTargets are what an audit trail may cost.
+// trailTargets returns the limits of an audit trail's cost.
 func (r *report) trailTargets() []target {
 	t := r.compare("time of "+groupRead+" with all revealed, with the audit trail / without, pgx", 1.05,
 		key{groupTrail, nameCredentPGX}, key{groupTrail, nameTrail})
@@ -147,7 +147,7 @@ func (r *report) trailTargets() []target {
 	return []target{t}
 }
 
-// peerTargets compare with others.
+// peerTargets returns comparisons with other peers.
 func (r *report) peerTargets() (all []target) {
 	for _, group := range endGroups {
 		all = append(all, r.compare(group+", ent + Credent / GORM with the same crypto, pgx", 1,
@@ -164,7 +164,7 @@ func (r *report) peerTargets() (all []target) {
 		key{groupBulk, nameCopy}, key{groupBulk, nameCredentPGX}))
 }
 
-// missed names what was not met.
+// missed names the missed targets.
 func missed(all []target) string {
 	var claims []string
 	for _, t := range all {

@@ -8,9 +8,8 @@ import (
 	"github.com/credent-go/credent/internal/pgserver"
 )
 
-// What an audit trail is measured by: a list whose secrets are all revealed, as
-// long as its caller waits, and so many lists until all their entries are
-// committed.
+// An audit trail's measures: a list with all secrets revealed, as long as its
+// caller waits, and many lists until all their entries are committed.
 const (
 	groupTrail     = "read 10k, by turns"
 	groupCommitted = "read 10k ten times, and commit the entries"
@@ -18,8 +17,8 @@ const (
 	trailReads = 10
 )
 
-// runTrail measures a client with an audit trail beside the same one without,
-// by turns and in many rounds: the difference is small.
+// runTrail measures a client with an audit trail beside one without,
+// alternating in many rounds, because the difference is small.
 func runTrail(ctx context.Context, cfg config, server *pgserver.Server, s series) (err error) {
 	template, drop, err := newTemplate(ctx, server)
 	if err != nil {

@@ -1,9 +1,9 @@
 #!/usr/bin/python3
-"""Does what the Python application does with its models, as often as the benchmark asks.
+"""Acts as the Python application with its models, as often as the benchmark asks.
 
 usage: twin.py ACCOUNT-ID USER-ID, with DATABASE_URL and ENCRYPTION_KEY in the environment. It reads requests from standard
-input, a line of JSON each, and answers each with the number of rows. The benchmark takes the time; a request is one line
-for hundreds of rows, so what the pipe costs does not count.
+input, a line of JSON each, and answers each with the number of rows. The benchmark measures the time; a request is one
+line for hundreds of rows, so the pipe's cost is negligible.
 """
 
 import json
@@ -72,7 +72,7 @@ def main():
     for line in sys.stdin:
         try:
             answer = {"rows": handle(engine, account_id, user_id, json.loads(line))}
-        except Exception as e:  # the benchmark ends on it
+        except Exception as e:  # the benchmark stops at it
             answer = {"error": "%s: %s" % (type(e).__name__, e)}
         print(json.dumps(answer), flush=True)
 

@@ -144,7 +144,7 @@ func ExampleCheckRowSecurity() {
 		Keyring:            ring,
 		RequireRowSecurity: true,
 	})
-	fmt.Println(errors.Is(err, client.ErrUnsupported)) // only Postgres has it
+	fmt.Println(errors.Is(err, client.ErrUnsupported)) // Postgres only
 	// Output: true
 }
 

@@ -129,7 +129,7 @@ func TestOnExpiring(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if len(told) != test.told {
-			t.Errorf("%s: told %d times, want %d", name, len(told), test.told)
+			t.Errorf("%s: called %d times, want %d", name, len(told), test.told)
 		}
 		for _, e := range told {
 			if e.Row != row.ID || !e.ExpiresAt.Equal(expires) || e.Left <= 0 || e.Left > time.Hour {
@@ -140,7 +140,7 @@ func TestOnExpiring(t *testing.T) {
 	// Outside the period, it isn't called.
 	c, err := client.New(db, dialect.SQLite, client.Config{
 		Keyring: ring, ExpiringWithin: time.Minute,
-		OnExpiring: func(context.Context, client.Expiring) { t.Error("told") },
+		OnExpiring: func(context.Context, client.Expiring) { t.Error("OnExpiring was called") },
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -324,7 +324,7 @@ func TestHooksReadThePrimary(t *testing.T) {
 		client.WithRequest(t.Context()), client.WithStaleReads(t.Context()),
 		client.WithStaleReads(client.WithRequest(t.Context())),
 	} {
-		// Without a user_id, which a hook reads from the account.
+		// Omit user_id, which a hook reads from the account.
 		err := l.UserCredential.Create().SetUserAccountID(l.account.ID).SetCredentialType("a").
 			SetAPIKey(encrypted.New("k")).SetSecretKey(encrypted.New("s")).Exec(ctx)
 		if err != nil {

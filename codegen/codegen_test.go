@@ -25,7 +25,7 @@ import (
 // directory.
 func generate(t *testing.T, schema, picture string) (*gen.Graph, error) {
 	t.Helper()
-	t.Setenv(encrypted.ExtensionEnv, "1") // as the extension's options do
+	t.Setenv(encrypted.ExtensionEnv, "1") // as the extension's options set it
 	graph, err := entc.LoadGraph(schema, &gen.Config{Target: t.TempDir(), Package: "example.com/app/ent"})
 	if err != nil {
 		t.Fatal(err)
@@ -113,16 +113,16 @@ func TestRefusals(t *testing.T) {
 		t.Run(schema, func(t *testing.T) {
 			_, err := generate(t, "./testdata/"+schema, "")
 			if err == nil {
-				t.Fatal("was accepted")
+				t.Fatal("the schema was accepted")
 			}
 			for _, want := range wants {
 				if !strings.Contains(err.Error(), want) {
-					t.Errorf("%q is not in: %v", want, err)
+					t.Errorf("missing %q in: %v", want, err)
 				}
 			}
 			for _, bad := range []string{"Session.title", "PK-IN-THE-SOURCE"} {
 				if strings.Contains(err.Error(), bad) {
-					t.Errorf("%s is in: %v", bad, err)
+					t.Errorf("unwanted %s in: %v", bad, err)
 				}
 			}
 			faults, ok := err.(interface{ Unwrap() []error })
@@ -293,7 +293,7 @@ func testFiles(t *testing.T, graph *gen.Graph) {
 		}
 		for _, want := range wants {
 			if !strings.Contains(string(data), want) {
-				t.Errorf("%q is not in %s:\n%s", want, path, data)
+				t.Errorf("missing %q in %s:\n%s", want, path, data)
 			}
 		}
 	}
@@ -352,7 +352,7 @@ func TestNothingCompares(t *testing.T) {
 		}
 	}
 	if seen < 40 {
-		t.Errorf("only %d functions were looked at", seen)
+		t.Errorf("checked only %d functions", seen)
 	}
 }
 
@@ -426,11 +426,11 @@ func TestPicture(t *testing.T) {
 		`timestamp expires_at "may be NULL"`, "user_accounts ||--o{ user_credentials : credentials",
 	} {
 		if !strings.Contains(text, want) {
-			t.Errorf("%q is not in\n%s", want, text)
+			t.Errorf("missing %q in\n%s", want, text)
 		}
 	}
 	if strings.Contains(text, "old") {
-		t.Error("the old picture is still there")
+		t.Error("the old picture remains")
 	}
 
 	write(t, page, "no place for it")

@@ -31,7 +31,7 @@ func TestRetyped(t *testing.T) {
 		{scopes, `Type:   "[]int"`, ""},
 	} {
 		if strings.Count(string(source), test.is) == 0 {
-			t.Fatalf("%s is not in %s", test.is, source)
+			t.Fatalf("missing %s in %s", test.is, source)
 		}
 		before := strings.Replace(string(source), test.is, test.was, 1)
 		write(t, path, before)

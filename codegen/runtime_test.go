@@ -120,7 +120,7 @@ func TestRuntimeWithoutSchema(t *testing.T) {
 	runClient(t, target, name, leanProgram, "")
 }
 
-// stitchedProgram uses what the service calls in testdata/stitched.
+// stitchedProgram uses everything the service calls in testdata/stitched.
 const stitchedProgram = programHead + `
 	client.Device.Create().SetToken(encrypted.New("token")).SetEmail(encrypted.New("Ada@Example.com")).SetHome(home).
 		SetSerial("any").ExecX(ctx)

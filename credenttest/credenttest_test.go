@@ -66,6 +66,6 @@ func gone(t *testing.T, url string) {
 	}
 	defer func() { _ = db.Close() }()
 	if err := db.PingContext(context.Background()); err == nil {
-		t.Error("the database is still there")
+		t.Error("the database still exists")
 	}
 }

@@ -47,7 +47,7 @@ func TestAppURL(t *testing.T) { //nolint:tparallel // the rest needs the subtest
 		credenttest.Open(t, gone, credent.Config{Keyring: credenttest.Keyring(t), RequireRowSecurity: true})
 	})
 	if _, err := credent.Open(t.Context(), gone, credent.Config{Keyring: credenttest.Keyring(t)}); err == nil {
-		t.Error("the role is still there")
+		t.Error("the role still exists")
 	}
 	if _, err := credent.Open(t.Context(), url, credent.Config{
 		Keyring:            credenttest.Keyring(t),

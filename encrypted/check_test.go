@@ -188,7 +188,7 @@ func TestCheckOfWhat(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := encrypted.Check(t.Context(), db, ringOf(t, key), secretColumn); !errors.Is(err, encrypted.ErrNotChecked) {
-		t.Errorf("a database that is closed: got %v", err)
+		t.Errorf("a closed database: got %v", err)
 	}
 }
 
@@ -252,11 +252,11 @@ func TestKeepCanary(t *testing.T) {
 		})
 	}
 	if encrypted.CanaryTable(dialect.MySQL) != nil {
-		t.Error("there is a table for MySQL")
+		t.Error("got a table for MySQL")
 	}
 }
 
-// Bound secrets are opened in their rows.
+// Bound secrets open in their rows.
 func TestCheckBound(t *testing.T) {
 	db, err := sql.Open("sqlite", "file:"+t.TempDir()+"/bound.db")
 	if err != nil {

@@ -10,10 +10,10 @@ import (
 	"github.com/credent-go/credent/encrypted"
 )
 
-// Integration is an entity of somebody's ent schema.
+// Integration is an entity in a user's ent schema.
 type Integration struct{ ent.Schema }
 
-// WebhookConfig is a type of theirs.
+// WebhookConfig is a user's type.
 type WebhookConfig struct{ URL, Secret string }
 
 // Fields of the Integration.

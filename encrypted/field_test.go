@@ -71,7 +71,7 @@ func TestDescriptor(t *testing.T) {
 	}
 	// A mixin's field is declared once, but belongs to several entities.
 	if d.ValueScanner == f.Descriptor().ValueScanner {
-		t.Error("two descriptors have one ValueScanner")
+		t.Error("two descriptors share a ValueScanner")
 	}
 	if got := encrypted.String("a").Descriptor().Info.Ident; got != "encrypted.Secret" {
 		t.Errorf("a text is a %s", got)

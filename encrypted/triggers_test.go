@@ -39,7 +39,7 @@ func TestIndexTriggers(t *testing.T) {
 	}
 	defer func() {
 		if recover() == nil {
-			t.Error("MySQL has statements")
+			t.Error("got statements for MySQL")
 		}
 	}()
 	plain.Index = "webhook_index"

@@ -17,7 +17,7 @@ func ExampleGenerateKey() {
 }
 
 func ExampleNew() {
-	// A new primary key encrypts; the old one still opens what it encrypted.
+	// A new primary key encrypts; the old one still opens its tokens.
 	oldKey, newKey := keyring.GenerateKey(), keyring.GenerateKey()
 	before, err := keyring.New(oldKey)
 	if err != nil {

@@ -142,7 +142,7 @@ func TestWatchKeyring(t *testing.T) {
 		loads := source.next(nil, down, false)
 		time.Sleep(time.Hour)
 		if source.next(nil, nil, false) != loads {
-			t.Error("it loads after the end of its context")
+			t.Error("it loads after its context has ended")
 		}
 	})
 }
@@ -250,7 +250,7 @@ func TestWatchKeyringEnds(t *testing.T) {
 	loaded <- true
 	select {
 	case <-loading:
-		t.Error("loaded once more")
+		t.Error("loaded again")
 	case <-time.After(20 * time.Millisecond):
 	}
 	if n := len(ring.Keys()); n != 1 {

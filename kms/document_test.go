@@ -36,7 +36,7 @@ func noSecrets(t *testing.T, where, text string) {
 		for _, form := range []string{secret, base64.StdEncoding.EncodeToString([]byte(secret))} {
 			for i := 0; i+8 <= len(form); i++ {
 				if strings.Contains(text, form[i:i+8]) {
-					t.Fatalf("%s has a part of a key", where)
+					t.Fatalf("%s contains part of a key", where)
 				}
 			}
 		}
@@ -80,7 +80,7 @@ func TestRoundTrip(t *testing.T) {
 		text := wrapped(t, localURL, keys[0], keys[1:]...)
 		noSecrets(t, "the wrapped text", text)
 		if again := wrapped(t, localURL, keys[0], keys[1:]...); again == text || strings.ContainsAny(text, " \n") {
-			t.Error("the text is the same twice, or has white space")
+			t.Error("two texts are equal, or contain white space")
 		}
 		for _, form := range []string{text, text + "\n", "\r\n " + text + "\r\n"} {
 			ring, err := kms.Unwrap(t.Context(), localURL, form)

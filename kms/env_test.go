@@ -94,7 +94,7 @@ func TestSource(t *testing.T) {
 	cancel()
 	text = strings.Clone(good)
 	if _, err := source(ctx); err == nil {
-		t.Error("a context that has ended was ignored")
+		t.Error("an ended context was ignored")
 	}
 	if _, err := kms.Source(localURL, nil)(t.Context()); err == nil {
 		t.Error("a source without a reader gave keys")

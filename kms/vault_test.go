@@ -141,7 +141,7 @@ func refused(t *testing.T, what string, err, want error, status int) {
 	}
 	noSecrets(t, what, printed(err))
 	if strings.Contains(printed(err), os.Getenv("VAULT_TOKEN")) {
-		t.Errorf("%s: the error has the token", what)
+		t.Errorf("%s: the error contains the token", what)
 	}
 	t.Logf("%s: %v", what, err)
 }
@@ -172,7 +172,7 @@ func TestVault(t *testing.T) {
 	_, err = kms.Unwrap(ctx, vaultURL+"?engine=none", text)
 	refused(t, "an engine that is not there", err, kms.ErrRefused, http.StatusNotFound)
 	if _, err := kms.Unwrap(ctx, vaultURL, text); err != nil {
-		t.Errorf("the engine of one URL is kept for the next: %v", err)
+		t.Errorf("one URL's engine is kept for the next: %v", err)
 	}
 	_, err = kms.Unwrap(ctx, vaultURL, seal(t, "not of this server"))
 	refused(t, "a text of another service", err, kms.ErrRefused, http.StatusBadRequest)
@@ -223,7 +223,7 @@ func TestVault(t *testing.T) {
 	_, err = kms.Unwrap(ctx, vaultURL, newText)
 	refused(t, "a server that is down", err, kms.ErrUnavailable, 0)
 	if ring, err := source(ctx); err != nil || len(ring.Keys()) != 2 {
-		t.Errorf("a source whose text is the same needs no server: %v", err)
+		t.Errorf("a source with an unchanged text needs no server: %v", err)
 	}
 }
 

@@ -43,6 +43,6 @@ func TestOwnClientIsNotImported(t *testing.T) {
 		}
 	}
 	if !slices.Contains(packages, "github.com/credent-go/credent/ent/migrate") {
-		t.Errorf("the list is not what the imports give: %q", packages)
+		t.Errorf("the list differs from the imports: %q", packages)
 	}
 }

@@ -42,7 +42,7 @@ func TestDiffAccountKey(t *testing.T) {
 	}
 	first := diff("first")
 	if !strings.Contains(first, key) {
-		t.Fatalf("the key is not in\n%s", first)
+		t.Fatalf("missing the key in\n%s", first)
 	}
 	if again := diff("again"); again != "" {
 		t.Errorf("a second diff wrote\n%s", again)

@@ -85,7 +85,7 @@ func TestDiffInSteps(t *testing.T) {
 			}
 		}
 		if !diff("change", true) || diff("again", true) {
-			t.Fatal("written once is what it should be")
+			t.Fatal("the single write should be the expected one")
 		}
 		all := files(t, dir)
 		var got []string

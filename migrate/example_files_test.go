@@ -139,7 +139,7 @@ func ExampleHash() {
 	// Output: <nil>
 }
 
-// Lint finds what a statement would break, by file and line.
+// Lint reports what a statement would break, by file and line.
 func ExampleLint() {
 	dev, closeDB := empty()
 	defer closeDB()

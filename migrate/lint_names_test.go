@@ -177,7 +177,7 @@ func TestLintNames(t *testing.T) {
 						line, text = "", want
 					}
 					if !strings.HasPrefix(got[0], line) || !strings.Contains(got[0], text) {
-						t.Errorf("%s: %q is not in %q", d.name, want, got[0])
+						t.Errorf("%s: missing %q in %q", d.name, want, got[0])
 					}
 				}
 			}

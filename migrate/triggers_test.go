@@ -160,7 +160,7 @@ func checkEmptied(t *testing.T, db *sql.DB) {
 	run(t, db, "UPDATE vaults SET secret = 'x'")
 	var n int
 	if err := db.QueryRowContext(t.Context(), "SELECT count(secret_index) FROM vaults").Scan(&n); err != nil || n != 0 {
-		t.Errorf("the digest is there: %d, %v", n, err)
+		t.Errorf("the digest remains: %d, %v", n, err)
 	}
 }
 
@@ -174,7 +174,7 @@ func check(t *testing.T, db *sql.DB, dir string) (lines []string) {
 	for _, f := range report.Findings {
 		lines = append(lines, fmt.Sprintf("%s %s", f.Object, f.Kind))
 		if f.String() == "" {
-			t.Errorf("%+v has no words", f)
+			t.Errorf("%+v has no text", f)
 		}
 	}
 	return lines

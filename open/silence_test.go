@@ -254,7 +254,7 @@ func TestSilence(t *testing.T) {
 					t.Errorf("got %v, want ErrSilent", err)
 				}
 				if err != nil && strings.Contains(err.Error(), "127.0.0.1") {
-					t.Errorf("it has an address: %v", err)
+					t.Errorf("it contains an address: %v", err)
 				}
 			})
 		}
@@ -314,7 +314,7 @@ func TestConnectLimit(t *testing.T) {
 	}
 }
 
-// TestClose ends statements that wait for the server.
+// TestClose ends statements that are waiting for the server.
 func TestClose(t *testing.T) {
 	t.Parallel()
 	for driver, drivers := range forms {
@@ -336,7 +336,7 @@ func TestClose(t *testing.T) {
 				t.Error("no error")
 			}
 			if err := db.PingContext(t.Context()); err == nil {
-				t.Error("another connection was made")
+				t.Error("another connection was opened")
 			}
 		})
 	}

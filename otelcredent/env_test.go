@@ -181,7 +181,7 @@ func (e *env) none(secrets ...string) {
 	all := texts(e.collect())
 	for _, secret := range secrets {
 		if secret == "" || strings.Contains(all, secret) {
-			e.t.Errorf("the metrics have %q", secret)
+			e.t.Errorf("the metrics contain %q", secret)
 		}
 	}
 }

@@ -121,12 +121,12 @@ func TestTableOfMetrics(t *testing.T) {
 			}
 			for _, name := range ordered {
 				if !found[name] {
-					t.Errorf("%s: no data has the attribute %s", m.Name, name)
+					t.Errorf("%s: no data with attribute %s", m.Name, name)
 				}
 				delete(found, name)
 			}
 			if len(found) > 0 {
-				t.Errorf("%s: the data has attributes that aren't documented: %v", m.Name, found)
+				t.Errorf("%s: undocumented attributes: %v", m.Name, found)
 			}
 			collected = append(collected, row(m.Name, kind, m.Unit, ordered, m.Description))
 		}
@@ -198,7 +198,7 @@ func TestCausesAreDocumented(t *testing.T) {
 	}
 	for _, row := range rows {
 		if !known[row[1]] {
-			t.Errorf("no error has the cause %s", row[1])
+			t.Errorf("no error with cause %s", row[1])
 		}
 	}
 }

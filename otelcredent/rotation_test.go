@@ -131,7 +131,7 @@ func TestPauses(t *testing.T) {
 	}
 }
 
-// TestPassesAreApart counts the rows of each pass and table once.
+// TestPassesAreApart counts each pass's and table's rows once.
 func TestPassesAreApart(t *testing.T) {
 	t.Parallel()
 	e := newMetrics(t, otelcredent.Config{})

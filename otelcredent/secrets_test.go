@@ -108,7 +108,7 @@ func TestFailuresHaveACause(t *testing.T) {
 			client = e.client(test.cfg) // it doesn't know the tenants' keys
 			read := client.UserCredential.Query().Where(usercredential.ID(row.ID)).OnlyX(t.Context())
 			if _, err := read.APIKey.Reveal(); err == nil {
-				t.Fatal("it opens")
+				t.Fatal("the secret opens")
 			}
 			e.check("credent.opens", map[string]float64{apiKey + token + " error.type=" + test.want: 1})
 			e.none("CANARY", row.ID.String(), other[10:40])

@@ -206,7 +206,7 @@ func TestOneOfAPageWasChanged(t *testing.T) {
 		"$1::text::xid",
 		horizon{transaction: done.own}.xid()).Scan(&id)
 	if err != nil || id != page[3].id {
-		t.Errorf("%s, %v: the row whose other column was changed is taken for ours", id, err)
+		t.Errorf("%s, %v: the row with another column changed counts as ours", id, err)
 	}
 }
 
@@ -269,7 +269,7 @@ func TestMarks(t *testing.T) {
 		own = addOwn(own, []int64{100 + i})
 	}
 	if len(own) != maxOwn {
-		t.Errorf("%d are noted", len(own))
+		t.Errorf("%d are recorded", len(own))
 	}
 }
 
@@ -315,7 +315,7 @@ func TestPartsOfAHeap(t *testing.T) {
 		t.Errorf("%+v, %v", s, err)
 	}
 	if _, err := p.span(&part{at: `["t1"]`}); err == nil {
-		t.Error("a key is a place in a heap")
+		t.Error("a key was parsed as a place in a heap")
 	}
 	for _, text := range []string{"", "1", "(1", "(x,1)", "(1,x)"} {
 		if at, err := parseTID(text); err == nil {

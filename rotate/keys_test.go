@@ -161,7 +161,7 @@ func TestPrimaryKeysOfAnyType(t *testing.T) {
 			t.Fatalf("rotated %+v, %v", report, err)
 		}
 		if again, err := rotate.Run(ctx, db, ring, rotate.Config{Batch: 7}); err != nil || again.Rewritten() != 0 {
-			t.Errorf("once more %+v, %v", again, err)
+			t.Errorf("again %+v, %v", again, err)
 		}
 		counts, err := rotate.Verify(ctx, db, ring)
 		if err != nil || counts.Err() != nil || len(counts) != len(keyTypes) {

@@ -54,7 +54,7 @@ func TestVerifyOfOneMoment(t *testing.T) {
 				t.Errorf("%d rows, %d under the key", c.Rows, c.Primary)
 			}
 			if last := read[len(read)-1]; last != heapRows {
-				t.Errorf("it says that it read %d rows", last)
+				t.Errorf("it reports %d rows read", last)
 			}
 		})
 	}
@@ -160,8 +160,8 @@ func privateServer(t *testing.T) *pgserver.Server {
 	return pgserver.ForTest(t, pgserver.Private())
 }
 
-// openURL opens a database of the server, as a role with the password "poor" if
-// one is given.
+// openURL opens a database of the server, with a role and the password "poor"
+// if a role is given.
 func openURL(t *testing.T, server *pgserver.Server, role string) *sql.DB {
 	t.Helper()
 	u, err := url.Parse(server.URL("postgres"))

@@ -52,7 +52,7 @@ func TestQuarantine(t *testing.T) {
 	compare := func(what string, l *listed) {
 		t.Helper()
 		if slices.Sort(l.rows); !slices.Equal(l.rows, want) {
-			t.Errorf("%s: it tells %d, want %d", what, len(l.rows), len(want))
+			t.Errorf("%s: quarantined %d, want %d", what, len(l.rows), len(want))
 		}
 	}
 	cfg := func(l *listed) rotate.Config {

@@ -205,7 +205,7 @@ func TestKeysOfTwoColumns(t *testing.T) {
 			t.Fatalf("rotated %+v, %v", report, err)
 		}
 		if report, err = Run(ctx, db, ring, cfg); err != nil || report.Rewritten() != 0 {
-			t.Errorf("once more %+v, %v", report, err)
+			t.Errorf("again %+v, %v", report, err)
 		}
 		checkScoped(t, db, ring, "-")
 		counts, err := VerifyWith(ctx, db, ring, cfg)
@@ -230,7 +230,7 @@ func TestKeysOfTwoColumns(t *testing.T) {
 				Table: s.name, Name: "secret", Size: 500,
 				Tenant: "org", ID: "id",
 			}); !errors.Is(err, ErrUnknownTenant) {
-				t.Errorf("%s: destroyed nobody's key: %v", s.name, err)
+				t.Errorf("%s: destroyed an unknown tenant's key: %v", s.name, err)
 			}
 		}
 		done, err := DestroyTenant(ctx, db, ring, "bob", cfg.In...)
@@ -408,7 +408,7 @@ func TestPlansOfKeysOfTwoColumns(t *testing.T) {
 			again := tr.sent[0]
 			plan = tr.plan(t, db)
 			if !rowByIndex.MatchString(plan) || strings.Contains(plan, "Seq Scan on plan_t") {
-				t.Errorf("what is stored:\n%s", plan)
+				t.Errorf("a lookup of stored rows:\n%s", plan)
 			}
 			looks := 0
 			for _, scan := range scans.FindAllStringSubmatch(explain(t, db, "ANALYZE, TIMING OFF, SUMMARY OFF", again),

@@ -57,7 +57,7 @@ func TestQuantiles(t *testing.T) {
 		t.Errorf("%d bounds of 10 keys", len(got))
 	}
 	if got := quantiles(nil, 3); got != nil {
-		t.Errorf("bounds of nothing: %v", got)
+		t.Errorf("bounds of an empty sample: %v", got)
 	}
 }
 

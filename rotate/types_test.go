@@ -120,7 +120,7 @@ func TestEncryptRefusesTypes(t *testing.T) {
 			exec(t, db, schema.SQL)
 			if _, err := rotate.Encrypt(t.Context(), db, ring,
 				rotate.Config{In: typed, Columns: []string{"typed." + name}}); err != nil {
-				t.Errorf("%s, after the SQL of the error: %v", name, err)
+				t.Errorf("%s, after the error's SQL: %v", name, err)
 			}
 		}
 		for name, want := range map[string]string{"raw": "a", "document": `{"a":1}`} {

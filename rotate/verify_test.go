@@ -92,7 +92,7 @@ func TestVerifyCounts(t *testing.T) {
 		}
 	}
 	if counts.Needs(ids[1].ID()) != 1 || counts.Needs(ids[2].ID()) != 2 {
-		t.Errorf("the keys are needed by %d and %d", counts.Needs(ids[1].ID()), counts.Needs(ids[2].ID()))
+		t.Errorf("the keys are needed by %d and %d secrets", counts.Needs(ids[1].ID()), counts.Needs(ids[2].ID()))
 	}
 	if err := counts.Err(); !errors.Is(err, rotate.ErrNotAllPrimary) || !errors.Is(err, rotate.ErrPlaintext) ||
 		!strings.Contains(err.Error(), "t_text.secret") {
@@ -152,7 +152,7 @@ func TestProgressOfManyTables(t *testing.T) {
 		}
 	}
 	if len(last) != 2 {
-		t.Errorf("of empty tables: %+v", last)
+		t.Errorf("for empty tables: %+v", last)
 	}
 }
 

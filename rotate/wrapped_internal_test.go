@@ -51,7 +51,7 @@ func TestRewrap(t *testing.T) {
 		t.Errorf("it is under %v, %v", under, err)
 	}
 	if again, changed, err := rewrap(both, "u-1", rewrapped); again != rewrapped || changed || err != nil {
-		t.Errorf("once more: changed %t, %v", changed, err)
+		t.Errorf("again: changed %t, %v", changed, err)
 	}
 }
 

@@ -60,7 +60,7 @@ func TestWriteNeedsTheTenantsKey(t *testing.T) {
 		}
 		done, err := s.write(t.Context(), held, changes)
 		if done.rows != 2 || len(done.refused) > 0 || err != nil {
-			t.Errorf("%s: %d are written, %d refused, %v", name, done.rows, len(done.refused), err)
+			t.Errorf("%s: %d written, %d refused, %v", name, done.rows, len(done.refused), err)
 		}
 		after, _, _, err := s.page(t.Context(), held, span{}, 10)
 		if err != nil {

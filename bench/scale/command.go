@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// build makes the command of this checkout.
+// build builds this checkout's command.
 func build(ctx context.Context) (path string, remove func() error, err error) {
 	dir, err := os.MkdirTemp("", "credent-scale-")
 	if err != nil {
@@ -23,7 +23,7 @@ func build(ctx context.Context) (path string, remove func() error, err error) {
 	}
 	remove = func() error { return os.RemoveAll(dir) }
 	path = filepath.Join(dir, "credent")
-	// The module of the command has dependencies that bench has not.
+	// The command's module has dependencies that bench lacks.
 	root := filepath.Join(sources(), "..", "..")
 	out, err := exec.CommandContext(ctx, "go", "-C", root, "build", "-o", path, "./cmd/credent").CombinedOutput()
 	if err != nil {
@@ -38,15 +38,15 @@ func sources() string {
 	return filepath.Dir(file)
 }
 
-// ran is what one run of a command took.
+// ran is the cost of one run of a command.
 type ran struct {
 	took   time.Duration
-	memory int64 // the most that was resident, in bytes
+	memory int64 // the peak resident size, in bytes
 	out    []byte
 	code   int
 }
 
-// rate is how many of n rows it did in a second.
+// rate returns how many of n rows it processed per second.
 func (r ran) rate(n int) float64 { return float64(n) / r.took.Seconds() }
 
 // running is a command that has begun.
@@ -63,7 +63,7 @@ func (t *table) begin(ctx context.Context, keys []string, in io.Reader, args ...
 	r.cmd.Env = append(os.Environ(), "DATABASE_URL="+t.url, "ENCRYPTION_KEY="+keys[0],
 		"ENCRYPTION_KEY_PREVIOUS="+strings.Join(keys[1:], ","))
 	r.cmd.Stdin, r.cmd.Stderr = in, &r.errOut
-	// A list of 10 million rows is nothing to keep.
+	// A list of 10 million rows isn't worth keeping.
 	r.cmd.Stdout = &limited{to: &r.out, left: 1 << 20}
 	r.start = time.Now()
 	return r, r.cmd.Start()

@@ -1,14 +1,13 @@
-// Command scale measures Credent's commands on a table of many rows, 10 million
-// if not told otherwise, on a Postgres that it starts: what they do in a
-// second, the memory that they take, and what lookups cost beside a table of
-// 10,000 rows. It prints a report and writes it to report.md beside its
-// sources. See docs/scale.md.
+// Command scale measures Credent's commands on a table of many rows, by default
+// 10 million, on a Postgres server that it starts: their speed, their memory,
+// and the cost of lookups compared with a table of 10,000 rows. It prints a
+// report and writes it to report.md beside its sources. See docs/scale.md.
 //
 //	go run ./scale                 # up to an hour, and 25 GB of disk
 //	go run ./scale -rows 200000    # about a minute; writes nothing
 //
-// The commands run as processes of their own, as an operator runs them, with
-// the environment's keys. Everything is measured once; each ratio is between
+// The commands run as separate processes, as an operator runs them, with the
+// keys in the environment. Everything is measured once; each ratio compares
 // measures of the same run.
 package main
 
@@ -28,7 +27,7 @@ import (
 	"github.com/credent-go/credent/internal/pgserver"
 )
 
-// fullRows is what the report in the repository is made with.
+// fullRows is the number of rows in the repository's report.
 const fullRows = 10_000_000
 
 func main() {
@@ -48,7 +47,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 		return err
 	}
 	if *rows < 1000 {
-		return errors.New("-rows has to be 1000 or more")
+		return errors.New("-rows must be at least 1000")
 	}
 	if *dir == "" && *rows == fullRows {
 		*dir = sources()
@@ -64,7 +63,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	return os.WriteFile(filepath.Join(*dir, "report.md"), []byte(text), 0o600)
 }
 
-// measureAll runs everything, and says on progress what it is about.
+// measureAll runs everything, and writes its current step to progress.
 func measureAll(ctx context.Context, rows int, progress io.Writer) (_ *report, err error) {
 	r := &report{rows: rows, machine: machine.Read("entgo.io/ent", "github.com/jackc/pgx/v5"), start: time.Now()}
 	note := func(text string) {
@@ -89,7 +88,7 @@ func measureAll(ctx context.Context, rows int, progress io.Writer) (_ *report, e
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, few.drop()) }()
-	// What takes several rotations is measured on a tenth.
+	// Measures with several rotations use a tenth of the rows.
 	tenth, err := newTable(ctx, server, command, max(20_000, rows/10))
 	if err != nil {
 		return nil, err

@@ -18,7 +18,7 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// rotated is what `credent rotate --json` says.
+// rotated is the output of `credent rotate --json`.
 type rotated struct {
 	Tables []struct {
 		Rewritten int `json:"rewritten"`
@@ -36,10 +36,10 @@ func rewritten(r ran) (n int, err error) {
 	return n, nil
 }
 
-// newKey makes another key the primary one.
+// newKey adds a new primary key and keeps the previous one.
 func (t *table) newKey() { t.keys = []string{keyring.GenerateKey(), t.keys[0]} }
 
-// rotateAll rewrites all rows, and returns what that took.
+// rotateAll rewrites all rows, and returns the cost.
 func (t *table) rotateAll(ctx context.Context, args ...string) (ran, error) {
 	t.newKey()
 	if err := t.tidy(ctx); err != nil {
@@ -55,7 +55,7 @@ func (t *table) rotateAll(ctx context.Context, args ...string) (ran, error) {
 	return result, nil
 }
 
-// tidy leaves no dead rows to the next measure.
+// tidy removes dead rows before the next measure.
 func (t *table) tidy(ctx context.Context) error {
 	if _, err := t.db.ExecContext(ctx, "VACUUM FULL ANALYZE user_credentials"); err != nil {
 		return err
@@ -64,8 +64,8 @@ func (t *table) tidy(ctx context.Context) error {
 	return err
 }
 
-// rotations measures two processes beside one, with one worker each, and a
-// rotation that was stopped half-way.
+// rotations compares two processes with one, each with one worker, and measures
+// a rotation that is stopped half-way.
 func (r *report) rotations(ctx context.Context, t *table) error {
 	one, err := t.rotateAll(ctx, "--workers", "1")
 	if err != nil {
@@ -116,8 +116,8 @@ func (r *report) rotations(ctx context.Context, t *table) error {
 	return nil
 }
 
-// stopped stops a rotation on its way and resumes it, and returns how much
-// longer than a whole one both took together.
+// stopped stops a rotation on its way and resumes it. It returns how much
+// longer both took together than an uninterrupted one.
 func (t *table) stopped(ctx context.Context, whole time.Duration) (time.Duration, error) {
 	for part := range 3 {
 		t.newKey()
@@ -148,10 +148,10 @@ func (t *table) stopped(ctx context.Context, whole time.Duration) (time.Duration
 			return first.took + second.took - whole, nil
 		}
 	}
-	return 0, errors.New("the rotation was over, or had not begun, each time that it was to be stopped")
+	return 0, errors.New("at each stop the rotation had already ended or not yet begun")
 }
 
-// lookups measures lookups by turns on two tables.
+// lookups alternates lookups on two tables, and measures them.
 func (r *report) lookups(ctx context.Context, few, many *table) error {
 	var clients [2]*ent.Client
 	var ids [2][]uuid.UUID
@@ -198,7 +198,7 @@ func (r *report) lookups(ctx context.Context, few, many *table) error {
 		r.target(fmt.Sprintf("time of a %s / with %s rows", what.name, number(fewRows)), 1.3, true,
 			median(took[1]).Seconds()/median(took[0]).Seconds())
 	}
-	// Check as a service runs it when it starts.
+	// Check as a service runs it at start-up.
 	var checks []time.Duration
 	for range 51 {
 		t, err := timed(func() error { return credent.Check(ctx, clients[1]) })
@@ -234,7 +234,7 @@ func (r *report) reading(ctx context.Context, t *table) error {
 	return nil
 }
 
-// wrongKey measures a rotation by which no secret can be opened.
+// wrongKey measures a rotation with a key that opens no secret.
 func (r *report) wrongKey(ctx context.Context, t *table) error {
 	result, err := t.do(ctx, 3, []string{keyring.GenerateKey()}, nil, "rotate")
 	if err != nil {
@@ -265,8 +265,8 @@ func (r *report) rotate(ctx context.Context, t *table) error {
 	return nil
 }
 
-// bare measures one statement that writes the same columns of all rows: the
-// least that the server has to do.
+// bare measures one statement that writes the same columns of all rows, the
+// server's minimum work.
 func (r *report) bare(ctx context.Context, t *table) error {
 	if err := t.tidy(ctx); err != nil {
 		return err

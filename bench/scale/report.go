@@ -9,7 +9,7 @@ import (
 	"github.com/credent-go/credent/bench/internal/machine"
 )
 
-// memoryLimit is the most that a command may take, in bytes.
+// memoryLimit is a command's memory limit, in bytes.
 const memoryLimit = 100 << 20
 
 // line is a row of the table of commands.
@@ -48,8 +48,8 @@ type report struct {
 	took     time.Duration
 	lines    []line
 	targets  []target
-	disk     int64 // of the database after the import, in bytes
-	wal      int64 // bytes that a rotation logs for a row
+	disk     int64 // the database's size after the import, in bytes
+	wal      int64 // bytes logged by a rotation per row
 	rotation ran
 }
 
@@ -61,7 +61,7 @@ func (r *report) target(claim string, want float64, atMost bool, got float64) {
 	r.targets = append(r.targets, target{claim, want, atMost, got})
 }
 
-// all are the targets, and the memory of each command.
+// all returns the targets, and the memory of each command.
 func (r *report) all() []target {
 	all := r.targets
 	for _, l := range r.lines {

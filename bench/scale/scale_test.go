@@ -31,8 +31,8 @@ func TestReport(t *testing.T) {
 	}
 }
 
-// Each measure is taken on a small table, but for those whose figures need a
-// rotation that lasts.
+// Each measure runs on a small table, except the ones that need a long
+// rotation.
 func TestMeasures(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -74,7 +74,7 @@ func TestMeasures(t *testing.T) {
 	}
 	// Two imports, four commands that read, three rotations and verifications.
 	if len(r.lines) != 2+4+3 || len(r.targets) != 3+2 || r.wal < 100 || r.disk == 0 {
-		t.Errorf("not everything was measured: %+v", r)
+		t.Errorf("missing measures: %+v", r)
 	}
 	for _, l := range r.lines {
 		if l.result.took <= 0 || l.result.memory < 1<<20 {
@@ -82,6 +82,6 @@ func TestMeasures(t *testing.T) {
 		}
 	}
 	if err := run(ctx, []string{"-rows", "10"}, nil, nil); err == nil {
-		t.Error("ten rows are enough")
+		t.Error("accepted ten rows")
 	}
 }

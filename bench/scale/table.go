@@ -15,13 +15,13 @@ import (
 )
 
 const (
-	// fewRows is the size that lookups are compared with.
+	// fewRows is the size of the table for comparing lookups.
 	fewRows = 10_000
-	// perAccount is the number of credentials that an account has.
+	// perAccount is the number of credentials per account.
 	perAccount = 10
 )
 
-// table is a database with so many credentials.
+// table is a database with the given number of credentials.
 type table struct {
 	rows    int
 	command string
@@ -31,7 +31,7 @@ type table struct {
 	remove  func() error
 }
 
-// newTable makes an empty database.
+// newTable creates an empty database.
 func newTable(ctx context.Context, server *pgserver.Server, command string, rows int) (*table, error) {
 	url, remove, err := server.CreateDatabase(ctx, "")
 	if err != nil {
@@ -50,14 +50,14 @@ func userID(account int) string { return fmt.Sprintf("user-%08d", account) }
 func apiKey(row int) string     { return fmt.Sprintf("PK%018d", row) }
 func secretKey(row int) string  { return fmt.Sprintf("%040d", row) }
 
-// load migrates the database and imports the rows by the command. What that
-// took goes into the report, if there is one.
+// load migrates the database and imports the rows with the command. It adds the
+// cost to the report, if there is one.
 func (t *table) load(ctx context.Context, r *report) error {
 	if _, err := t.do(ctx, 0, t.keys, nil, "migrate", "apply"); err != nil {
 		return err
 	}
-	// Autovacuum would begin amid a rotation, which commits page by page, and
-	// after the one UPDATE that it is compared with.
+	// Autovacuum would start during a rotation, which commits page by page, and
+	// after the single UPDATE that it is compared with.
 	if _, err := t.db.ExecContext(ctx, "ALTER TABLE user_credentials SET (autovacuum_enabled = off)"); err != nil {
 		return err
 	}
@@ -67,7 +67,7 @@ func (t *table) load(ctx context.Context, r *report) error {
 		accounts); err != nil {
 		return err
 	}
-	// One account's rows lie apart, as in a table that fills up.
+	// An account's rows are spread out, as in a table that fills up.
 	in, out := io.Pipe()
 	defer func() { _ = in.Close() }()
 	go func() {
@@ -115,7 +115,7 @@ func (t *table) walOf(ctx context.Context, run func() error) (n int64, err error
 	return n, err
 }
 
-// timed runs something.
+// timed measures how long a function takes.
 func timed(run func() error) (time.Duration, error) {
 	start := time.Now()
 	err := run()

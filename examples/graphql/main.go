@@ -1,5 +1,5 @@
-// Command graphql is a Go service, in a module of its own, that serves a
-// schema with encrypted fields over GraphQL. It reads ENCRYPTION_KEY:
+// Command graphql is a Go service, in a separate module, that serves a schema
+// with encrypted fields over GraphQL. It reads ENCRYPTION_KEY:
 //
 //	ENCRYPTION_KEY=$(credent key generate) go run . app.db localhost:8080
 package main

@@ -10,14 +10,14 @@ import (
 	"strings"
 	"testing"
 
-	_ "github.com/credent-go/credent/codegen" // so that these tests run again when it changes
+	_ "github.com/credent-go/credent/codegen" // so that these tests rerun when it changes
 )
 
-// handwritten are the files of package ent that are not generated, which a
-// clean checkout could do with.
+// handwritten are the hand-written files of package ent, from which a clean
+// checkout starts.
 var handwritten = []string{"ent/generate.go", "ent/entc.go", "ent/schema/grant.go", "ent/schema/integration.go"}
 
-// checkout copies the module without what is generated.
+// checkout copies the module without its generated files.
 func checkout(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -49,7 +49,7 @@ func command(dir string, args ...string) (string, error) {
 	return string(out), err
 }
 
-// files returns the sorted paths of all files that aren't the module's own.
+// files returns the sorted paths of all files except the module's own.
 func files(t *testing.T, dir string) (paths []string) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -65,8 +65,8 @@ func files(t *testing.T, dir string) (paths []string) {
 	return paths
 }
 
-// One command makes the client and the migrations of the schema, and they are
-// those that are here.
+// One command generates the client and the schema's migrations, and they equal
+// the ones here.
 func TestGenerate(t *testing.T) {
 	t.Parallel()
 	dir := checkout(t)
@@ -87,13 +87,12 @@ func TestGenerate(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !bytes.Equal(a, b) {
-			t.Errorf("%s is not what is generated: run go generate ./...", path)
+			t.Errorf("%s is out of date: run go generate ./...", path)
 		}
 	}
 }
 
-// A schema that cannot work is refused, with the reason, and nothing is
-// written.
+// A schema that can't work is refused with the reason, and nothing is written.
 func TestGenerateRefuses(t *testing.T) {
 	t.Parallel()
 	dir := checkout(t)
@@ -155,8 +154,7 @@ func TestNotBound(t *testing.T) {
 	}
 }
 
-// The service has neither the code generation nor the entities of credent in
-// it.
+// The service links neither the code generation nor credent's entities.
 func TestDependencies(t *testing.T) {
 	t.Parallel()
 	out, err := command(".", "list", "-deps", ".")
@@ -172,7 +170,7 @@ func TestDependencies(t *testing.T) {
 		"github.com/credent-go/credent", "github.com/credent-go/credent/ent",
 	} {
 		if slices.Contains(packages, path) {
-			t.Errorf("it has %s", path)
+			t.Errorf("it links %s", path)
 		}
 	}
 }

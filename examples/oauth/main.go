@@ -1,5 +1,5 @@
-// Command oauth is a Go service, in a module of its own. Its ent schema has
-// encrypted fields. It reads ENCRYPTION_KEY:
+// Command oauth is a Go service, in a separate module, with encrypted fields in
+// its ent schema. It reads ENCRYPTION_KEY:
 //
 //	ENCRYPTION_KEY=$(credent key generate) go run . oauth.db
 package main

@@ -10,7 +10,7 @@ import (
 func TestRun(t *testing.T) {
 	t.Setenv("ENCRYPTION_KEY", keyring.GenerateKey())
 	file := filepath.Join(t.TempDir(), "oauth.db")
-	for range 2 { // the second time the user is connected already
+	for range 2 { // the user is already connected the second time
 		if err := run(t.Context(), file); err != nil {
 			t.Fatal(err)
 		}

@@ -10,7 +10,7 @@ import (
 	"github.com/credent-go/credent/ent"
 )
 
-// maxBody is the size in bytes of the largest body that is read.
+// maxBody is the largest request body in bytes.
 const maxBody = 16 << 10
 
 // handler serves
@@ -18,12 +18,12 @@ const maxBody = 16 << 10
 //	PUT /credentials/BROKER   {"api_key": "…", "secret_key": "…"}   204
 //	GET /credentials/BROKER   200 if the keys open, 404 without any
 //
-// It never sends a secret. What is wrong with a request is a 400 that names
-// the field: {"error": "missing required field", "field": "api_key"}.
+// It never sends a secret. A faulty request gets a 400 that names the field:
+// {"error": "missing required field", "field": "api_key"}.
 func handler(keys *brokerKeys) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("PUT /credentials/{broker}", func(w http.ResponseWriter, r *http.Request) {
-		// A field that the body lacks, or has as null, is an absent secret.
+		// A field missing from the body, or null, is an absent secret.
 		var body struct {
 			APIKey    credent.Secret `json:"api_key"`
 			SecretKey credent.Secret `json:"secret_key"`
@@ -53,24 +53,23 @@ func handler(keys *brokerKeys) http.Handler {
 }
 
 // userOf returns the user of a request. A real service takes it from its
-// session, and never from what the client says.
+// session, and never from the client.
 func userOf(r *http.Request) string { return r.Header.Get("X-User") }
 
-// forUser runs the statements of a request as its user's, for row-level
-// security.
+// forUser runs a request's statements as its user, for row-level security.
 func forUser(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		next.ServeHTTP(w, r.WithContext(credent.WithUser(r.Context(), userOf(r))))
 	})
 }
 
-// problem is the body of a refusal.
+// problem is the body of an error response.
 type problem struct {
 	Error string `json:"error"`
 	Field string `json:"field,omitempty"`
 }
 
-// refuse answers with what the client can mend, and logs the rest.
+// refuse sends errors that the client can fix, and logs the rest.
 func refuse(w http.ResponseWriter, err error) {
 	var invalid *ent.ValidationError
 	var secret *credent.Error

@@ -11,16 +11,16 @@ import (
 	"github.com/credent-go/credent/ent/usercredential"
 )
 
-// brokerKeys is what the rest of the service uses.
+// brokerKeys is used by the rest of the service.
 type brokerKeys struct{ client *ent.Client }
 
-// store keeps a user's keys with a broker, in place of earlier ones. However
-// many calls run at once, the user has one credential with the broker
-// afterwards: the last one's.
+// store stores a user's keys with a broker, replacing earlier ones. However
+// many calls run at once, the user ends up with one credential with the broker:
+// the last call's.
 //
 // The tables have no unique index on user and broker, since a user may have
-// several credentials of one type. So the calls of one user take turns: each
-// locks the user's account until it commits. Python does the same with
+// several credentials of one type. So one user's calls take turns: each locks
+// the user's account until it commits. Python does the same with
 // select(UserAccount).where(…).with_for_update().
 func (b *brokerKeys) store(ctx context.Context, userID, broker string, apiKey, secretKey credent.Secret) (err error) {
 	tx, err := b.client.Tx(ctx)
@@ -32,9 +32,9 @@ func (b *brokerKeys) store(ctx context.Context, userID, broker string, apiKey, s
 			err = errors.Join(err, tx.Rollback())
 		}
 	}()
-	// One statement makes the account or locks its row, on Postgres and on
-	// SQLite. It comes first, so that what follows sees what the call before
-	// has committed.
+	// One statement creates the account or locks its row, on Postgres and on
+	// SQLite. It comes first, so that later statements see the previous call's
+	// committed changes.
 	accountID, err := tx.UserAccount.Create().SetUserID(userID).SetAccountName(userID).
 		OnConflictColumns(useraccount.FieldUserID).
 		Update(func(u *ent.UserAccountUpsert) { u.UpdateUpdatedAt() }).

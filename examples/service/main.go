@@ -1,5 +1,5 @@
-// Command service is an HTTP service, in a module of its own, that keeps its
-// users' broker keys in Credent:
+// Command service is an HTTP service, in a separate module, that stores its
+// users' broker keys with Credent:
 //
 //	export ENCRYPTION_KEY=$(credent key generate)
 //	export DATABASE_URL=sqlite:service.db
@@ -7,11 +7,11 @@
 //	curl -X PUT -H 'X-User: user-1' localhost:8080/credentials/alpaca \
 //		-d '{"api_key": "PK…", "secret_key": "…"}'
 //
-// Prometheus scrapes what it does with secrets at /metrics, for the dashboard
+// Prometheus scrapes its metrics at /metrics, for the dashboard
 // otelcredent/dashboard/credent.json: docs/metrics.md.
 //
 // On Postgres it can connect as a member of credent_app: each request then sees
-// its user's rows only. OWNER_DATABASE_URL is the URL of the tables' owner, for
+// only its user's rows. OWNER_DATABASE_URL is the URL of the tables' owner, for
 // the migrations: docs/row-level-security.md.
 package main
 
@@ -38,15 +38,15 @@ func main() {
 	}
 }
 
-// connect connects as the owner of the tables, or as a role that row-level
-// security holds if the owner is another one.
+// connect connects as the owner of the tables, or as a role under row-level
+// security if the owner is another one.
 func connect(ctx context.Context, databaseURL, ownerURL string, cfg credent.Config) (*ent.Client, error) {
 	migrating := cfg
 	migrating.Migrate = true
 	if ownerURL == "" || ownerURL == databaseURL {
 		return credent.Open(ctx, databaseURL, migrating, credent.WithDriver(sqlite.Driver()))
 	}
-	// which keeps the canaries that Check opens
+	// This client stores the canaries that Check opens.
 	owner, err := credent.Open(ctx, ownerURL, migrating)
 	if err != nil {
 		return nil, err
@@ -64,7 +64,7 @@ func run(ctx context.Context, databaseURL, ownerURL, address string) (err error)
 	if err != nil {
 		return err
 	}
-	// Keys in files are read again every 30 seconds.
+	// Keys in files are reloaded every 30 seconds.
 	ring, err := keyring.Watch(ctx, keyring.EnvSource, keyring.WatchConfig{OnLoad: metrics.KeyringLoaded})
 	if err != nil {
 		return err
@@ -75,7 +75,7 @@ func run(ctx context.Context, databaseURL, ownerURL, address string) (err error)
 		return err
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
-	// A wrong key is found here, not at the first request.
+	// This detects a wrong key here, not at the first request.
 	if err := credent.Check(ctx, client); err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func run(ctx context.Context, databaseURL, ownerURL, address string) (err error)
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/", serve)
-	mux.Handle("GET /metrics", scrape) // a real service has it on an address of its own
+	mux.Handle("GET /metrics", scrape) // a real service serves it on a separate address
 	server := &http.Server{Addr: address, Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	ended := make(chan error, 1)
 	go func() { ended <- server.ListenAndServe() }()

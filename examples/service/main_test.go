@@ -26,7 +26,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(credenttest.Main(m)) }
 
-// request sends a body to a service, and returns what it answers.
+// request sends a body to a service, and returns its answer.
 func request(t *testing.T, service, method, path, user, body string) (status int, answer string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, service+path, strings.NewReader(body))
@@ -47,7 +47,7 @@ func request(t *testing.T, service, method, path, user, body string) (status int
 	return response.StatusCode, strings.TrimSpace(string(data))
 }
 
-// open returns a client of a database that has the tables.
+// open returns a client of a migrated database.
 func open(t *testing.T, url string, opts ...credent.Option) *ent.Client {
 	t.Helper()
 	client, err := credent.Open(t.Context(), url, credent.Config{Keyring: credenttest.Keyring(t), Migrate: true},
@@ -59,9 +59,9 @@ func open(t *testing.T, url string, opts ...credent.Option) *ent.Client {
 	return client
 }
 
-// TestReplaceAtOnce replaces a user's credential by 8 requests at once, while
-// others read it. One is left, its halves belong together, and no reader
-// saw none or two.
+// TestReplaceAtOnce replaces a user's credential with 8 concurrent requests,
+// while others read it. One is left, its halves belong together, and every
+// reader saw exactly one.
 func TestReplaceAtOnce(t *testing.T) {
 	for name, client := range map[string]*ent.Client{
 		"Postgres over pgx":    open(t, credenttest.URL(t)),
@@ -73,7 +73,7 @@ func TestReplaceAtOnce(t *testing.T) {
 			defer server.Close()
 			const requests, rounds = 8, 10
 			for round := range rounds {
-				user := fmt.Sprint("user-", round/2) // a new one, and one that has a credential
+				user := fmt.Sprint("user-", round/2) // a new user, then one with a credential
 				var wg sync.WaitGroup
 				for n := range requests {
 					wg.Go(func() {
@@ -109,8 +109,8 @@ func TestReplaceAtOnce(t *testing.T) {
 	}
 }
 
-// TestBadBodies has a status and a field for what a client can mend, and
-// nothing of the body in the answer.
+// TestBadBodies checks status and field of errors that a client can fix, and
+// that the answer contains nothing from the body.
 func TestBadBodies(t *testing.T) {
 	client := open(t, "sqlite:"+filepath.Join(t.TempDir(), "service.db"))
 	server := httptest.NewServer(handler(&brokerKeys{client}))
@@ -148,7 +148,7 @@ func TestBadBodies(t *testing.T) {
 	}
 }
 
-// start runs the service, and returns its URL and what stops it.
+// start runs the service, and returns its URL and a function to stop it.
 func start(t *testing.T, databaseURL, ownerURL string) (service string, stop func()) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -184,7 +184,7 @@ func start(t *testing.T, databaseURL, ownerURL string) (service string, stop fun
 }
 
 // TestRun starts the service twice on one database, and stops it: as the owner
-// of the tables, and on Postgres as a member of credent_app as well.
+// of the tables, and on Postgres also as a member of credent_app.
 func TestRun(t *testing.T) {
 	t.Setenv("ENCRYPTION_KEY", keyring.GenerateKey())
 	owner := credenttest.URL(t)

@@ -16,7 +16,7 @@ import (
 	"github.com/credent-go/credent/otelcredent"
 )
 
-// newMetrics returns what counts secrets and keys, and the handler that
+// newMetrics returns the metrics of secrets and keys, and the handler that
 // Prometheus scrapes.
 func newMetrics() (*otelcredent.Metrics, http.Handler, error) {
 	registry := prometheus.NewRegistry()

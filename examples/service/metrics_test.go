@@ -9,7 +9,7 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// TestMetrics scrapes the service over HTTP: what it stored and read is
+// TestMetrics scrapes the service over HTTP: stored and read secrets are
 // counted, and nothing names a user or a secret.
 func TestMetrics(t *testing.T) {
 	t.Setenv("ENCRYPTION_KEY", keyring.GenerateKey())

@@ -12,7 +12,7 @@ import (
 	"github.com/credent-go/credent/internal/testopt"
 )
 
-// database is one with triggers, accounts and credentials.
+// database has the old triggers, accounts and credentials.
 type database struct {
 	*sql.DB
 	url      string
@@ -63,8 +63,8 @@ func (d *database) open(t *testing.T) *sql.Tx {
 	return tx
 }
 
-// serve does what a service does. It fails if it has to wait for a lock, and if
-// another's account is not refused.
+// serve makes a service's usual writes. It fails if one has to wait for a lock,
+// or if another user's account is accepted.
 func (d *database) serve(t *testing.T, during string) {
 	t.Helper()
 	conn := testdb.Session(t, d.DB)
@@ -86,15 +86,15 @@ func (d *database) serve(t *testing.T, during string) {
 	}
 	for _, account := range []string{d.accounts[4], "00000000-0000-4000-8000-000000000000"} {
 		if _, err := conn.ExecContext(t.Context(), insert, account, "u5"); err == nil {
-			t.Errorf("%s: a credential of u5 got the account %s", during, account)
+			t.Errorf("%s: a credential of u5 got account %s", during, account)
 		}
 	}
 	if n := d.value(t, mismatches); n != "0" {
-		t.Errorf("%s: %s credentials differ from their account", during, n)
+		t.Errorf("%s: %s credentials have another user_id than their account", during, n)
 	}
 }
 
-// awaitLock waits until a session waits for a lock, or done has something.
+// awaitLock waits until a session waits for a lock, or done receives.
 func (d *database) awaitLock(t *testing.T, done chan error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

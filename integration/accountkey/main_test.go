@@ -1,5 +1,5 @@
-// Package accountkey tests the foreign key that holds a credential to its
-// account: its roll-out beside a service, and what it means on SQLite.
+// Package accountkey tests the foreign key that ties a credential to its
+// account: its roll-out beside a running service, and its effects on SQLite.
 package accountkey
 
 import (
@@ -10,7 +10,7 @@ import (
 	"github.com/credent-go/credent/internal/testdb"
 )
 
-// TestMain can be the command credent.
+// TestMain runs the tests, or the command credent in a child process.
 func TestMain(m *testing.M) { testdb.Main(m) }
 
 const (
@@ -27,7 +27,7 @@ const (
 		"(SELECT 1 FROM user_accounts a WHERE a.id = c.user_account_id AND a.user_id = c.user_id)"
 )
 
-// rolloutFiles returns the texts of migration files by their versions.
+// rolloutFiles returns the texts of migration files by version.
 func rolloutFiles(t *testing.T, dir fs.FS) map[string]string {
 	t.Helper()
 	names, err := fs.Glob(dir, "*.sql")

@@ -17,10 +17,10 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// Each file of the roll-out meets a transaction that has written to both tables
-// and stays open. The two that go through the rows let everybody by. The two
-// that need a lock give up after the limit, and go on from there. Between any
-// two files the service goes on, and no credential gets another's account.
+// Each file of the roll-out runs beside an open transaction that has written to
+// both tables. The two files that read the rows block nobody. The two that need
+// a lock give up after the limit and can be retried. Between any two files the
+// service keeps working, and no credential gets another user's account.
 func TestRollOutFileByFile(t *testing.T) {
 	t.Parallel()
 	for name, opts := range testdb.Drivers {
@@ -28,8 +28,8 @@ func TestRollOutFileByFile(t *testing.T) {
 			t.Parallel()
 			d := newDatabase(t, opts)
 			apply := func(target string, more ...testopt.Migration) error {
-				// Each as a process of its own, which goes on with what the
-				// last one left.
+				// Each run is a new process that continues where the last one
+				// stopped.
 				db := testdb.OpenDB(t, d.url, opts...)
 				return testopt.Apply(t.Context(), db, append(more, testopt.WithTarget(target))...)
 			}
@@ -54,7 +54,7 @@ func TestRollOutFileByFile(t *testing.T) {
 						t.Errorf("validating waits for a writer: %v", err)
 					}
 				} else if !errors.Is(err, migrate.ErrLockTimeout) {
-					t.Errorf("%s beside a writer: %v", target, err)
+					t.Errorf("%s beside an open writer: %v", target, err)
 				}
 				d.serve(t, target+" was tried")
 				if err := tx.Commit(); err != nil {
@@ -81,7 +81,7 @@ func TestRollOutFileByFile(t *testing.T) {
 	}
 }
 
-// Writers go on while all files are applied at once, and lose nothing.
+// Writers keep running while all files are applied at once, and lose nothing.
 func TestRollOutBesideWriters(t *testing.T) {
 	t.Parallel()
 	for name, opts := range testdb.Drivers {
@@ -119,7 +119,7 @@ func TestRollOutBesideWriters(t *testing.T) {
 				t.Fatal(err)
 			}
 			if n := d.value(t, mismatches); n != "0" {
-				t.Errorf("%s credentials differ from their account", n)
+				t.Errorf("%s credentials have another user_id than their account", n)
 			}
 			want := fmt.Sprint(int64(len(d.accounts)*perAccount) + inserted.Load() - deleted.Load())
 			if n := d.value(t, "SELECT count(*) FROM user_credentials"); n != want || refused.Load() == 0 {
@@ -129,8 +129,8 @@ func TestRollOutBesideWriters(t *testing.T) {
 	}
 }
 
-// write is one round of a writer on accounts of its own. A deadlock is tried
-// again, as services do.
+// write runs one round of writes on the writer's own accounts. It retries after
+// a deadlock, as services do.
 func (d *database) write(ctx context.Context, w, i int, inserted, deleted, refused *atomic.Int64) error {
 	account, user := d.accounts[10*w+i%10], fmt.Sprintf("u%d", 10*w+i%10)
 	exec := func(stmt string, args ...any) (int64, error) {
@@ -151,7 +151,7 @@ func (d *database) write(ctx context.Context, w, i int, inserted, deleted, refus
 	}
 	inserted.Add(n)
 	if _, err := exec(insert, account, "another"); err == nil {
-		return errors.New("a credential got another user_id than its account has")
+		return errors.New("a credential got another user_id than its account")
 	}
 	refused.Add(1)
 	for _, rename := range [][2]string{{user, "renamed " + user}, {"renamed " + user, user}} {
@@ -166,9 +166,9 @@ func (d *database) write(ctx context.Context, w, i int, inserted, deleted, refus
 	return err
 }
 
-// An interrupted index is made again by Apply. The stock command takes it for
-// done, since the statement says IF NOT EXISTS, and the next file says what to
-// do about it.
+// Apply rebuilds an interrupted index. The stock command considers it done,
+// because the statement says IF NOT EXISTS, and the next file says what to do
+// about it.
 func TestRollOutInterruptedIndex(t *testing.T) {
 	t.Parallel()
 	for name, opts := range testdb.Drivers {
@@ -187,10 +187,10 @@ func TestRollOutInterruptedIndex(t *testing.T) {
 				d.awaitLock(t, done)
 				if n := d.value(t, "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "+
 					"WHERE query LIKE 'CREATE UNIQUE INDEX%' AND datname = current_database()"); n != "1" {
-					t.Fatalf("%s sessions were ended", n)
+					t.Fatalf("terminated %s sessions", n)
 				}
 				if err := <-done; err == nil {
-					t.Fatal("no error of a session that was ended")
+					t.Fatal("Apply reported no error for its terminated session")
 				}
 				if err := tx.Commit(); err != nil {
 					t.Fatal(err)
@@ -221,8 +221,8 @@ func TestRollOutInterruptedIndex(t *testing.T) {
 	}
 }
 
-// A credential that got past the triggers stops the roll-out while they still
-// stand, and the query in the file lists it.
+// A credential that got past the triggers stops the roll-out while the triggers
+// are still in place, and the query in the file lists it.
 func TestRollOutFindsMismatch(t *testing.T) {
 	t.Parallel()
 	for name, opts := range testdb.Drivers {
@@ -264,9 +264,9 @@ func TestRollOutFindsMismatch(t *testing.T) {
 	}
 }
 
-// Behind a pooler in transaction mode an empty database is migrated as ever. If
-// there are accounts, the index needs a direct connection, and nothing is
-// half done.
+// Behind a pooler in transaction mode an empty database is migrated as before.
+// If there are accounts, the index needs a direct connection, and a failed run
+// leaves nothing half done.
 func TestRollOutBehindPgBouncer(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"pq", "pgx, exec"} {

@@ -16,8 +16,8 @@ import (
 	"github.com/credent-go/credent/internal/testopt"
 )
 
-// forEachFile runs a test over both drivers of SQLite, on a file with triggers
-// and two users. The pool has one connection, which has foreign keys on.
+// forEachFile runs a test over both SQLite drivers, on a file with triggers and
+// two users. The pool has one connection, with foreign keys on.
 func forEachFile(t *testing.T, test func(t *testing.T, db *sql.DB)) {
 	t.Helper()
 	for _, driver := range []string{"sqlite", "sqlite3"} {
@@ -35,7 +35,7 @@ func forEachFile(t *testing.T, test func(t *testing.T, db *sql.DB)) {
 VALUES ('c1', 'a1', 'u1', 'alpaca', 'gAAAA1', 'gAAAA2', x'00ff', '2026-01-02 03:04:05'),
   ('c2', 'a1', 'u1', 'polygon', 'gAAAA3', 'gAAAA4', NULL, NULL),
   ('c3', 'a2', 'u2', 'alpaca', 'gAAAA5', 'gAAAA6', x'01', NULL)`,
-				"DELETE FROM user_credentials WHERE id = 'c2'", // the numbers of rows have a gap
+				"DELETE FROM user_credentials WHERE id = 'c2'", // leaves a gap in the row IDs
 				"CREATE TABLE notes (id integer PRIMARY KEY, "+
 					"credential uuid REFERENCES user_credentials (id) ON DELETE CASCADE)",
 				"INSERT INTO notes (credential) VALUES ('c1'), ('c3')")
@@ -55,8 +55,8 @@ const (
 	sqliteVersion = "SELECT max(version) FROM atlas_schema_revisions"
 )
 
-// The table is made anew with its rows, indexes and triggers, and rows of other
-// tables that refer to it stay.
+// The migration rebuilds the table with its rows, indexes and triggers, and
+// keeps rows of other tables that refer to it.
 func TestSQLiteKeepsRows(t *testing.T) {
 	t.Parallel()
 	forEachFile(t, func(t *testing.T, db *sql.DB) {
@@ -74,7 +74,7 @@ func TestSQLiteKeepsRows(t *testing.T) {
 		if err != nil || report.Err() != nil {
 			t.Errorf("%v, %+v", err, report)
 		}
-		// What a service relies on.
+		// The behavior that a service relies on.
 		for stmt, want := range map[string]string{
 			"UPDATE user_credentials SET api_key = 'gAAAA9' WHERE id = 'c3'": "NULL",
 			"UPDATE user_credentials SET is_active = 0 WHERE id = 'c1'":      "X'00FF'",
@@ -89,13 +89,13 @@ func TestSQLiteKeepsRows(t *testing.T) {
 		testdb.Run(t, db, "DELETE FROM user_accounts WHERE id = 'a1'")
 		got := testdb.Lines(t, db, "SELECT id FROM user_credentials UNION ALL SELECT credential FROM notes")
 		if len(got) != 2 {
-			t.Errorf("without the account there are %v", got)
+			t.Errorf("after deleting the account, got %v", got)
 		}
 	})
 }
 
-// What would be lost with the old table, or would not be right in the new one,
-// stops the migration, and everything is as it was.
+// Anything that would be lost with the old table, or be wrong in the new one,
+// stops the migration and leaves the database unchanged.
 func TestSQLiteRefusesWhatItWouldLose(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ make, undo, text string }{
@@ -131,7 +131,7 @@ func TestSQLiteRefusesWhatItWouldLose(t *testing.T) {
 					t.Error(diff)
 				}
 				if got := testdb.Lines(t, db, sqliteVersion); got[0] != lastWithTriggers {
-					t.Errorf("it is at %s", got)
+					t.Errorf("the version is %s", got)
 				}
 				testdb.Run(t, db, test.undo)
 				if err := testopt.Apply(t.Context(), db); err != nil {
@@ -142,7 +142,7 @@ func TestSQLiteRefusesWhatItWouldLose(t *testing.T) {
 	}
 }
 
-// Rows of others that referred to nothing before don't stop it.
+// Dangling references in other tables don't stop it.
 func TestSQLiteLeavesOthersRows(t *testing.T) {
 	t.Parallel()
 	forEachFile(t, func(t *testing.T, db *sql.DB) {
@@ -157,8 +157,8 @@ func TestSQLiteLeavesOthersRows(t *testing.T) {
 	})
 }
 
-// Foreign keys are a connection's own matter on SQLite, and off by default. The
-// key holds either way, and an account's credentials follow it.
+// SQLite sets foreign keys for each connection, and they are off by default.
+// The key holds either way, and an account's credentials follow it.
 func TestSQLiteWithoutForeignKeys(t *testing.T) {
 	t.Parallel()
 	for _, keys := range []string{"off", "on"} {
@@ -196,7 +196,7 @@ func TestSQLiteWithoutForeignKeys(t *testing.T) {
 					"UPDATE user_credentials SET user_account_id = 'a2', user_id = 'u2' WHERE id = 'c1'",
 					"UPDATE user_accounts SET user_id = user_id || '-new'")
 				if got := testdb.Lines(t, db, mismatches); got[0] != "0" {
-					t.Errorf("%s credentials differ from their account", got)
+					t.Errorf("%s credentials have another user_id than their account", got)
 				}
 				got := testdb.Lines(t, db, "SELECT user_id FROM user_credentials")
 				if diff := cmp.Diff([]string{"u2-new", "u2-new"}, got); diff != "" {
@@ -208,7 +208,7 @@ func TestSQLiteWithoutForeignKeys(t *testing.T) {
 	}
 }
 
-// The client's errors are the same over every driver.
+// The client returns the same errors over every driver.
 func TestErrorsOfTheAccountKey(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {

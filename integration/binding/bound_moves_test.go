@@ -16,8 +16,8 @@ import (
 	"github.com/credent-go/credent/internal/testdb"
 )
 
-// TestBoundTenantsAreFollowed has the ways in which a trigger would give a row
-// another user_id than its tokens are bound to: each is refused, and changes
+// TestBoundTenantsAreFollowed has updates after which a trigger would give a
+// row another user_id than its tokens are bound to. Each is refused and changes
 // nothing.
 func TestBoundTenantsAreFollowed(t *testing.T) {
 	t.Parallel()
@@ -57,7 +57,7 @@ func TestBoundTenantsAreFollowed(t *testing.T) {
 					OnConflictColumns("id").Update(func(u *ent.UserCredentialUpsert) { u.UpdateUserAccountID() }).
 					Exec(ctx)
 			},
-			"SQL of another user": func(c *ent.Client) error { // the database refuses it
+			"SQL of another user": func(c *ent.Client) error { // refused by the database
 				_, err := c.ExecContext(ctx, apart("UPDATE user_credentials SET is_active = credential_type IS "+
 					"DISTINCT FROM $1, user_id = $2 WHERE id = $3"),
 					"x", "another", rows[0].ID)
@@ -98,7 +98,8 @@ func TestBoundTenantsAreFollowed(t *testing.T) {
 		if diff := cmp.Diff(before, env.Tokens(t)); diff != "" {
 			t.Errorf("something was changed: %s", diff)
 		}
-		// What gives all anew, and other statements about accounts, go on.
+		// Updates that replace every token, and unrelated updates of accounts,
+		// still work.
 		for name, err := range map[string]error{
 			"moved with its secrets": env.Client.UserCredential.UpdateOneID(rows[0].ID).SetUserAccountID(other.ID).
 				SetUserID("another").
@@ -118,16 +119,15 @@ func TestBoundTenantsAreFollowed(t *testing.T) {
 	})
 }
 
-// TestBoundRawSQL has SQL of the caller's own about tenants, which nobody
-// reads. A secret opens where its statement said that it is stored, and nowhere
-// else.
+// TestBoundRawSQL runs raw SQL about tenants, which the driver doesn't parse. A
+// secret opens only where its statement says that it is stored.
 func TestBoundRawSQL(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
 		ctx := t.Context()
 		env.Client = env.OnPool(env.IsBound()...)
 		for name, test := range map[string]struct {
-			query string // of the other account, the secrets' arguments, and the rows' account and ID
+			query string // args: the other account, the secrets, the rows' account and ID
 			want  map[string]error
 		}{
 			"to another account": {
@@ -172,15 +172,15 @@ func TestBoundRawSQL(t *testing.T) {
 					}
 				}
 				if got := testdb.Found(t, env.Client, "k"); want == nil && !got[row.ID] {
-					t.Errorf("%s, for %s: it isn't found", name, tenant)
+					t.Errorf("%s, for %s: not found", name, tenant)
 				}
 			}
 		}
 	})
 }
 
-// TestBoundTokensStayBehindSQL has SQL of the client's that changes the user_id
-// of an account: the tokens stay behind and open nowhere, until it is undone.
+// TestBoundTokensStayBehindSQL changes an account's user_id with the client's
+// raw SQL: the tokens stay behind and don't open until it is undone.
 func TestBoundTokensStayBehindSQL(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {

@@ -15,7 +15,8 @@ import (
 	"github.com/credent-go/credent/internal/testdb"
 )
 
-// boundPython returns the Python of docs/binding.md, which must stay ten lines.
+// boundPython returns the Python code in docs/binding.md, which must stay at
+// ten lines.
 func boundPython(t *testing.T) string {
 	t.Helper()
 	code := testdb.PythonOf(t, "binding.md", "a bound token")
@@ -31,8 +32,8 @@ func boundPython(t *testing.T) string {
 	return code
 }
 
-// TestPythonReadsBoundTokens runs what the page says: Python opens what Go has
-// bound, and Go what Python has.
+// TestPythonReadsBoundTokens runs the page's code: Python opens tokens bound by
+// Go, and Go opens tokens bound by Python.
 func TestPythonReadsBoundTokens(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDriver(t, func(t *testing.T, env *testdb.Env) {

@@ -19,10 +19,10 @@ import (
 	"github.com/credent-go/credent/internal/testopt"
 )
 
-// TestBoundTokensCannotBeMoved has pairs of rows, and exchanges their tokens by
-// SQL: of two users, and of two columns of one row. Package integration/bound
-// does the same with two tables. A token that is not bound opens wherever it
-// is.
+// TestBoundTokensCannotBeMoved swaps the tokens of pairs of rows with SQL:
+// between two users, and between two columns of one row. Package
+// integration/bound does the same with two tables. An unbound token opens
+// wherever it is.
 func TestBoundTokensCannotBeMoved(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -79,7 +79,7 @@ func TestBoundTokensCannotBeMoved(t *testing.T) {
 	})
 }
 
-// A result without user_id cannot be opened, and the error says what to do.
+// A result without user_id can't be opened, and the error says what to do.
 func TestBoundReadsNeedTheTenant(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDriver(t, func(t *testing.T, env *testdb.Env) {
@@ -106,13 +106,13 @@ func TestBoundReadsNeedTheTenant(t *testing.T) {
 		}
 		if err := credent.Check(t.Context(), env.OnPool(testopt.WithKeyring(env.Ring))); !errors.Is(err,
 			credent.ErrUnknownKey) {
-			t.Errorf("a client that does not bind: %v", err)
+			t.Errorf("a client without binding: %v", err)
 		}
 	})
 }
 
-// The user_id of an account changes, and with it what its tokens are bound to,
-// beside writers; or the change is refused.
+// An account's user_id, and the tenant its tokens are bound to, changes beside
+// writers, or the change is refused.
 func TestBoundAccountMoves(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -157,14 +157,14 @@ func TestBoundAccountMoves(t *testing.T) {
 					}
 					err := env.Client.UserCredential.UpdateOneID(row.ID).
 						SetAPIKey(credent.NewSecret(fmt.Sprint("new ", i))).Exec(ctx)
-					if err != nil && !env.IsSQLite() { // where the one writer may be the other for long
+					if err != nil && !env.IsSQLite() { // its only writer may be the mover for long
 						t.Errorf("write %d: %v", i, err)
 						return
 					}
 				}
 			})
 		}
-		writers.Go(func() { // what comes too late for the old user_id is refused
+		writers.Go(func() { // writes too late for the old user_id are refused
 			for {
 				select {
 				case <-stop:
@@ -202,8 +202,8 @@ func TestBoundAccountMoves(t *testing.T) {
 	})
 }
 
-// A program that knows nothing of it changes the user_id: the tokens stay
-// behind, and open again when it is set back.
+// A program without binding changes the user_id: the tokens stay behind, and
+// open again when it is set back.
 func TestBoundTokensStayBehind(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -225,7 +225,7 @@ func TestBoundTokensStayBehind(t *testing.T) {
 	})
 }
 
-// A service under row-level security looks up a row's tenant as itself.
+// A service under row-level security looks up a row's tenant with its own role.
 func TestBoundService(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachService(t, func(t *testing.T, s *testdb.Service) {

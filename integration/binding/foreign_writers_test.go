@@ -24,24 +24,24 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// foreignWriter stores a token in api_key of a row, past Credent's driver.
+// foreignWriter stores a token in a row's api_key, bypassing Credent's driver.
 type foreignWriter struct {
 	setup string // SQL to run before
-	query string // of the row's ID and the token; or
+	query string // args: the row's ID and the token; or
 	write func(t *testing.T, env *testdb.Env, id uuid.UUID, token string)
-	// adds means that it adds a row, with the second argument of the query as
-	// its ID and the other columns of the given one.
+	// adds is set if the query adds a row, with its second argument as ID and
+	// the other columns copied from the given row.
 	adds bool
 }
 
 // copied are the columns that a writer copies from another row.
 const copied = "user_account_id, user_id, credential_type, secret_key"
 
-// viewTrigger makes a view writable, which on SQLite none is by itself.
+// viewTrigger makes a view writable, which SQLite doesn't do automatically.
 const viewTrigger = "; CREATE TRIGGER foreign_keys_update INSTEAD OF UPDATE ON foreign_keys BEGIN " +
 	"UPDATE user_credentials SET api_key = NEW.k WHERE id = NEW.i; END"
 
-// writersOfBoth are what both databases know.
+// writersOfBoth work on both databases.
 var writersOfBoth = map[string]foreignWriter{
 	"UPDATE":     {query: "UPDATE user_credentials SET api_key = $2 WHERE id = $1"},
 	"WITH first": {query: "WITH x AS (SELECT 1) UPDATE user_credentials SET api_key = $2 WHERE id = $1"},
@@ -130,13 +130,13 @@ var writersOfSQLite = map[string]foreignWriter{
 	},
 }
 
-// foreignTokens are what they store: a token of the keyring; and what they copy
-// from another row of the user or of another user, which may be bound.
+// foreignTokens are the tokens they store: one made with the keyring, and
+// copies from another row, possibly bound, of the same or another user.
 var foreignTokens = map[string]struct {
 	token     func(t *testing.T, env *testdb.Env, own, others *ent.UserCredential) string
 	plaintext string
-	// bound is the error to reveal it with where tokens are bound, and rotated
-	// the error of rotate.Run that binds.
+	// bound is the error of revealing it if tokens are bound, and rotated the
+	// error of a rotate.Run that binds.
 	bound, rotated error
 }{
 	"a new token": {
@@ -162,9 +162,9 @@ var foreignTokens = map[string]struct {
 	},
 }
 
-// TestForeignWriters has writers that know nothing of blind indexes and of
-// bound tokens. What they store has its own digest or none, and opens where it
-// belongs or is refused; rotate.Run then fills in what is missing.
+// TestForeignWriters has writers that ignore blind indexes and bound tokens.
+// Their token has its own digest or none, and opens where it belongs or is
+// refused; rotate.Run then fills in missing digests.
 func TestForeignWriters(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -216,7 +216,7 @@ func tryForeign(t *testing.T, env *testdb.Env, w foreignWriter, kind string, bou
 		env.Exec(t, env.Placeholders(query), args...)
 	}
 	if stored := env.Tokens(t)[id].APIKey; stored != token {
-		t.Fatalf("the row has %.9q…, not what was written", stored)
+		t.Fatalf("the row has %.9q…, not the written token", stored)
 	}
 
 	digest := hex.EncodeToString(testdb.Must(new(blindindex.Digester).Primary((*engine.Ring)(env.Ring),
@@ -225,7 +225,7 @@ func tryForeign(t *testing.T, env *testdb.Env, w foreignWriter, kind string, bou
 		t.Errorf("the digest is of another plaintext")
 	}
 	if testdb.Found(t, env.Client, "api0")[id] {
-		t.Error("the row is found by what it doesn't hold")
+		t.Error("the row is found by a plaintext that it doesn't hold")
 	}
 	wantError := test.bound
 	if !bound {
@@ -268,8 +268,8 @@ func checkForeign(t *testing.T, env *testdb.Env, id uuid.UUID, plaintext string,
 	}
 }
 
-// TestForeignPython has the Python application as the writer, which encrypts by
-// itself.
+// TestForeignPython uses the Python application as the writer, which encrypts
+// on its own.
 func TestForeignPython(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDriver(t, func(t *testing.T, env *testdb.Env) {
@@ -281,7 +281,7 @@ func TestForeignPython(t *testing.T) {
 			}
 			_, rows := env.Seed(t)
 			written := []uuid.UUID{}
-			if bound { // a row that it can't read, it can't update either
+			if bound { // it can't update a row that it can't read
 				cmd := exec.CommandContext(t.Context(), testdb.Python(), "../twin/twin.py", "read")
 				cmd.Env = append(os.Environ(), "DATABASE_URL="+env.URL, "ENCRYPTION_KEY="+env.Key)
 				if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "InvalidToken") {
@@ -302,7 +302,7 @@ func TestForeignPython(t *testing.T) {
 			written = append(written, added)
 			old, again := testdb.Found(t, env.Client, "api0"), testdb.Found(t, env.Client, "new")
 			for _, id := range written {
-				if old[id] || again[id] != (want == nil) { // it finds what opens
+				if old[id] || again[id] != (want == nil) { // it finds rows that open
 					t.Errorf("found by the old key: %v, by the new one: %v", old, again)
 				}
 				checkForeign(t, env, id, "new", want)
@@ -326,7 +326,7 @@ func TestForeignPartitions(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
 		if env.IsSQLite() {
-			return // it has no partitions
+			return // SQLite has no partitions
 		}
 		env.Exec(t, "CREATE TABLE parted (LIKE user_credentials INCLUDING DEFAULTS, PRIMARY KEY (id), "+
 			"FOREIGN KEY (user_account_id) REFERENCES user_accounts ON DELETE CASCADE) PARTITION BY HASH (id)")

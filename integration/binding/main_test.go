@@ -1,5 +1,4 @@
-// Package binding tests tokens that are bound to their place in Credent's own
-// tables.
+// Package binding tests tokens bound to their location in Credent's own tables.
 package binding
 
 import (
@@ -8,5 +7,5 @@ import (
 	"github.com/credent-go/credent/internal/testdb"
 )
 
-// TestMain can be the command credent.
+// TestMain runs the tests, or the command credent in a child process.
 func TestMain(m *testing.M) { testdb.Main(m) }

@@ -28,8 +28,8 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// TestLookup finds rows by their api_key: those that have it, and no others,
-// also in a condition of several parts.
+// TestLookup finds exactly the rows with an api_key, in compound conditions as
+// well.
 func TestLookup(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -79,8 +79,8 @@ func TestLookup(t *testing.T) {
 		if err != nil || n != 1 {
 			t.Errorf("accounts: %d, %v", n, err)
 		}
-		// By what a row reveals, in a transaction, to change and to delete what
-		// is found.
+		// Check a found row's secret, then update and delete by the lookup, in
+		// a transaction.
 		row := env.Client.UserCredential.Query().Where(is(credent.NewSecret("key 3"))).FirstX(ctx)
 		tx, err := env.Client.Tx(ctx)
 		if err != nil {
@@ -97,12 +97,12 @@ func TestLookup(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := testdb.Found(t, env.Client, "key 3"); len(got) != 0 {
-			t.Errorf("found %d rows that were deleted", len(got))
+			t.Errorf("found %d deleted rows", len(got))
 		}
 	})
 }
 
-// TestLookupIsRefused has lookups that could find nothing.
+// TestLookupIsRefused has lookups that could never find anything.
 func TestLookupIsRefused(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -158,7 +158,7 @@ func (r *statementRecorder) Query(ctx context.Context, query string, args, v any
 	return r.Driver.Query(ctx, query, args, v)
 }
 
-// TestLookupUsesTheIndex asks the planners how they find a row among 20,000,
+// TestLookupUsesTheIndex checks the query plans for finding a row among 20,000,
 // with one key in the keyring and with two.
 func TestLookupUsesTheIndex(t *testing.T) {
 	t.Parallel()
@@ -208,7 +208,7 @@ func TestLookupUsesTheIndex(t *testing.T) {
 	})
 }
 
-// lines returns the texts of a query's last columns.
+// linesOf returns the text of each row's last column.
 func linesOf(ctx context.Context, env *testdb.Env, query string, args ...any) (text string, err error) {
 	rows, err := env.DB.QueryContext(ctx, query, args...)
 	if err != nil {
@@ -232,9 +232,9 @@ func linesOf(ctx context.Context, env *testdb.Env, query string, args ...any) (t
 	return text, rows.Err()
 }
 
-// TestIndexOfOtherWriters has rows that are written without a digest, by Python
-// and by hand: none is found by the key that it had before, and all are found
-// by the one that they have, before rotate has filled the index in and after.
+// TestIndexOfOtherWriters has rows that Python and raw SQL wrote without a
+// digest. Before and after rotate fills in the index, no row is found by its
+// former key, and each is found by its current one.
 func TestIndexOfOtherWriters(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -248,14 +248,14 @@ func TestIndexOfOtherWriters(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if env.IsSQLite() { // the Python application has none
+		if env.IsSQLite() { // the Python application doesn't use SQLite
 			env.Exec(t, "UPDATE user_credentials SET api_key = $1 WHERE id = $2", token, byPython.ID)
 		} else {
 			testdb.Twin(t, env.URL, env.Key, map[string]any{"api_key": "new"}, "update", byPython.ID.String())
 		}
 		env.Exec(t, "UPDATE user_credentials SET api_key = $1 WHERE id = $2", token, byHand.ID)
-		again.Update().SetAPIKey(credent.NewSecret("old")).ExecX(ctx) // the digest stays the same, and stays
-		// As a client without Credent's driver stores it.
+		again.Update().SetAPIKey(credent.NewSecret("old")).ExecX(ctx) // the digest stays the same and isn't cleared
+		// Store it as a client without Credent's driver does.
 		if token, err = env.Ring.Encrypt("old"); err != nil {
 			t.Fatal(err)
 		}
@@ -291,9 +291,8 @@ func TestIndexOfOtherWriters(t *testing.T) {
 	})
 }
 
-// TestIndexRotation looks rows up, all the time, while writers change them and
-// the index is rotated: each row is found by the key that it has, and by no
-// other.
+// TestIndexRotation looks up rows continuously while writers change them and
+// the index is rotated: each row is found by its current key, and by no other.
 func TestIndexRotation(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -317,8 +316,8 @@ func TestIndexRotation(t *testing.T) {
 				SetSecretKey(credent.NewSecret("secret")))
 		}
 		env.Client.UserCredential.CreateBulk(builders...).ExecX(t.Context())
-		// The steps of a rotation: both keys are known everywhere before the
-		// new one is anyone's primary.
+		// The steps of a rotation: all clients know both keys before the new
+		// one becomes anyone's primary.
 		oldFirst, newFirst := client(env.Key, newKey), client(newKey, env.Key)
 		var (
 			running sync.WaitGroup
@@ -390,7 +389,7 @@ func TestIndexRotation(t *testing.T) {
 			}
 		}
 		running.Wait()
-		// Nobody writes any more; the old key can go.
+		// All writers have stopped; the old key can go.
 		if _, err := rotate.Run(t.Context(), env.DB, ring, rotate.Config{}); err != nil {
 			t.Error(err)
 		}
@@ -403,8 +402,8 @@ func TestIndexRotation(t *testing.T) {
 	})
 }
 
-// TestPythonDigests runs the Python of docs/blind-index.md: it makes the
-// digests that Go does, and what it stores is found.
+// TestPythonDigests runs the Python code in docs/blind-index.md: its digests
+// equal Go's, and lookups find the rows it stores.
 func TestPythonDigests(t *testing.T) {
 	t.Parallel()
 	code := testdb.PythonOf(t, "blind-index.md", "the digest")

@@ -1,6 +1,5 @@
-// Package bound tests tokens that are bound to table, column and tenant on two
-// tables of its own, whose tenants have other types than in Credent's own
-// tables.
+// Package bound tests tokens bound to table, column and tenant on two tables of
+// its own, with other tenant types than in Credent's own tables.
 package bound
 
 import (
@@ -28,14 +27,14 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// Two tables with the same columns. The schema of the second binds.
+// Two tables with the same columns. The second table's schema binds them.
 var (
 	columns = []encrypted.Column{
 		{Table: "devices", Name: "key", Size: 500, Type: "string", ID: "id", Tenant: "owner"},
 		{Table: "devices", Name: "pin", Size: 500, Type: "string", ID: "id", Tenant: "owner"},
 		{Table: "orders", Name: "key", Size: 500, Type: "string", ID: "id", Tenant: "owner", Bound: true},
 	}
-	// fields are their ValueScanners, which ent would have.
+	// fields are the ValueScanners that ent would generate.
 	fields [3]column.Field
 	_      = bind()
 )
@@ -49,8 +48,8 @@ func bind() bool {
 	return true
 }
 
-// tenants are of each type that the tables' column can have, two of each, as
-// arguments.
+// tenants has two arguments for each type that the tables' tenant column can
+// have.
 var tenants = map[string]struct {
 	postgres, sqlite string
 	one, other       any
@@ -63,15 +62,15 @@ var tenants = map[string]struct {
 	"integer": {"bigint", "INTEGER", int64(-7), int64(8)},
 }
 
-// database is one with both tables, a driver on it and a keyring.
+// database has both tables, a driver and a keyring.
 type database struct {
 	*sql.DB
 	dialect string
 	ring    *keyring.Keyring
 }
 
-// forEach runs a test for each type of tenant over both drivers of Postgres and
-// both of SQLite.
+// forEach runs a test for each type of tenant over both Postgres drivers and
+// both SQLite drivers.
 func forEach(t *testing.T, test func(t *testing.T, db *database, one, other any)) {
 	t.Helper()
 	for name, tenant := range tenants {
@@ -102,12 +101,12 @@ func (db *database) exec(t *testing.T, query string) {
 	}
 }
 
-// binding gives the columns that the schema doesn't bind a state.
+// binding gives a state to the columns that the schema doesn't bind.
 func binding(s encrypted.State) []encrypted.ColumnStates {
 	return []encrypted.ColumnStates{{Column: columns[0], Binding: s}, {Column: columns[1], Binding: s}}
 }
 
-// client is a driver of the database.
+// client returns a driver on the database.
 func (db *database) client(t *testing.T, binding ...encrypted.ColumnStates) dialect.Driver {
 	t.Helper()
 	drv, err := encrypted.NewDriver(entsql.OpenDB(db.dialect, db.DB), encrypted.Config{
@@ -120,7 +119,7 @@ func (db *database) client(t *testing.T, binding ...encrypted.ColumnStates) dial
 	return drv
 }
 
-// placeholders returns a statement as the database wants it.
+// placeholders returns a statement in the database's placeholder syntax.
 func (db *database) placeholders(query string) string {
 	if db.dialect == dialect.SQLite {
 		return strings.ReplaceAll(query, "$", "?")
@@ -128,12 +127,12 @@ func (db *database) placeholders(query string) string {
 	return query
 }
 
-// exec runs a statement of the caller's own, outside of a transaction.
+// exec runs a raw statement outside a transaction.
 func exec(ctx context.Context, db *database, client dialect.Driver, query string, args ...any) error {
 	return client.Exec(ctx, db.placeholders(query), args, nil)
 }
 
-// update changes a row's column as generated code does: by a spec, which says
+// update changes a row's column as generated code does, with a spec that names
 // the row.
 func update(ctx context.Context, client dialect.Driver, values map[string]any) error {
 	spec := sqlgraph.NewUpdateSpec("devices", []string{"id", "owner", "key", "pin"},
@@ -165,7 +164,7 @@ func update(ctx context.Context, client dialect.Driver, values map[string]any) e
 	return sqlgraph.UpdateNode(ctx, client, spec)
 }
 
-// insert stores a row whose secrets say where they are from.
+// insert stores a row with secrets that name their location.
 func (db *database) insert(t *testing.T, client dialect.Driver, table string, id int, owner any) {
 	t.Helper()
 	of := columns[0]
@@ -183,7 +182,7 @@ func (db *database) insert(t *testing.T, client dialect.Driver, table string, id
 	}
 }
 
-// read returns what a column of a row reveals. It is scanned as ent does it.
+// read returns a column's revealed secret, scanned as ent scans it.
 func (db *database) read(t *testing.T, client dialect.Driver, table, column string, id int, owner any) (string, error) {
 	t.Helper()
 	rows := new(entsql.Rows)
@@ -216,7 +215,7 @@ func (db *database) read(t *testing.T, client dialect.Driver, table, column stri
 	return secret.Reveal()
 }
 
-// bare reads a secret into a type of the caller's, which knows no column.
+// bare reads a secret into a type that knows no column.
 func (db *database) bare(t *testing.T, client dialect.Driver) (string, error) {
 	t.Helper()
 	rows := new(entsql.Rows)
@@ -234,13 +233,12 @@ func (db *database) bare(t *testing.T, client dialect.Driver) (string, error) {
 	return secret.Reveal()
 }
 
-// TestBoundTokensOfTwoTables exchanges tokens of two tenants, two columns and
-// two tables: where they are bound none of them opens, and where they are not,
-// each opens where it was moved to.
+// TestBoundTokensOfTwoTables swaps tokens of two tenants, two columns and two
+// tables: bound tokens don't open, and unbound ones open where they were moved.
 func TestBoundTokensOfTwoTables(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, db *database, one, other any) {
-		bound := db.client(t, binding(encrypted.Require)...) // the third is by its schema
+		bound := db.client(t, binding(encrypted.Require)...) // the schema binds the third
 		for id, owner := range []any{one, one, other} {
 			db.insert(t, bound, "devices", id, owner)
 			db.insert(t, bound, "orders", id, owner)
@@ -260,7 +258,8 @@ func TestBoundTokensOfTwoTables(t *testing.T) {
 				t.Errorf("%s: got %q, %v", from, got, err)
 			}
 		}
-		// Two tables have a column of this name, and nobody says which it is.
+		// Two tables have a column of this name, and nothing says which one it
+		// is.
 		if _, err := db.bare(t, bound); !errors.Is(err, encrypted.ErrWrongLocation) ||
 			!strings.Contains(err.Error(), "several tables have a column key") {
 			t.Errorf("a column of either table: %v", err)
@@ -295,7 +294,7 @@ func TestBoundTokensOfTwoTables(t *testing.T) {
 		}
 		if got, err := db.read(t, bound, "devices", "key", 10, one); got != "" ||
 			!errors.Is(err, encrypted.ErrWrongLocation) {
-			t.Errorf("not bound, where all are: got %q, %v, want ErrWrongLocation", got, err)
+			t.Errorf("unbound, though binding is required: got %q, %v, want ErrWrongLocation", got, err)
 		}
 		db.exec(t, `UPDATE orders SET "key" = (SELECT "key" FROM devices WHERE id = 10) WHERE id = 1`)
 		if got, err := db.read(t, bound, "orders", "key", 1, one); got != "" ||
@@ -305,8 +304,8 @@ func TestBoundTokensOfTwoTables(t *testing.T) {
 	})
 }
 
-// Updates look up whose the row is; rotate tells the same tenant from what the
-// database has.
+// Updates look up the row's tenant; rotate recognizes the same tenant in the
+// database's representation.
 func TestBoundUpdatesAndRotation(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, db *database, one, other any) {
@@ -344,14 +343,14 @@ func TestBoundUpdatesAndRotation(t *testing.T) {
 			t.Errorf("moved: got %q, %v", got, err)
 		}
 		if err := update(ctx, bound, map[string]any{"owner": other}); !errors.Is(err, encrypted.ErrWrongLocation) {
-			t.Errorf("moved without its secrets: %v", err)
+			t.Errorf("moved without secrets: %v", err)
 		}
 		if err := update(ctx, bound, map[string]any{"owner": other, "key": "x"}); !errors.Is(err,
 			encrypted.ErrWrongLocation) {
 			t.Errorf("moved with one of two secrets: %v", err)
 		}
 		if err := update(ctx, bound, map[string]any{"owner": one}); err != nil {
-			t.Errorf("moved to where it is: %v", err)
+			t.Errorf("moved to its own tenant: %v", err)
 		}
 
 		counts, err := rotate.Verify(ctx, db.DB, db.ring)
@@ -371,9 +370,9 @@ func TestBoundUpdatesAndRotation(t *testing.T) {
 			t.Errorf("unbound again: got %q, %v", got, err)
 		}
 		if report, err := rotate.Run(ctx, db.DB, db.ring, rotate.Config{}); err != nil || report.Rewritten() != 0 {
-			t.Errorf("what the schema binds was not left alone: %+v, %v", report, err)
+			t.Errorf("rotate unbound the schema's column: %+v, %v", report, err)
 		}
-		// A token that was moved is listed, and left as it is.
+		// A moved token is listed and left as it is.
 		db.exec(t, `UPDATE orders SET "key" = (SELECT o."key" FROM orders AS o WHERE o.id = 1) WHERE id = 0`)
 		report, err = rotate.Run(ctx, db.DB, db.ring, rotate.Config{})
 		if !errors.Is(err, rotate.ErrQuarantined) || report.Tables[1].Quarantined != 1 ||
@@ -383,13 +382,14 @@ func TestBoundUpdatesAndRotation(t *testing.T) {
 	})
 }
 
-// TestRotateBindsToTheNewTenant has a row that becomes another's between its
-// reading and its writing: rotate does not bind its secrets to the one it was.
+// TestRotateBindsToTheNewTenant gives a row another tenant after rotate read it
+// and before rotate writes it: rotate doesn't bind its secrets to the former
+// tenant.
 func TestRotateBindsToTheNewTenant(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, db *database, one, other any) {
 		if db.dialect != dialect.Postgres {
-			return // rows are read and written while nobody else writes
+			return // SQLite reads and writes rows without other writers between
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()

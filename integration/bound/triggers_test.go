@@ -9,14 +9,14 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// TestTenantTriggers has a schema of its own with the triggers: another writer
+// TestTenantTriggers uses its own schema with the triggers: another writer
 // can't give a row another tenant and leave tokens behind. The schema binds
 // tokens of orders, and the database may bind tokens of devices.
 func TestTenantTriggers(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, db *database, one, other any) {
 		ctx := t.Context()
-		for range 2 { // they can be run again
+		for range 2 { // they can be run twice
 			for _, stmt := range append(encrypted.StatesTable(db.dialect), encrypted.TenantTriggers(db.dialect,
 				columns...)...) {
 				db.exec(t, stmt)
@@ -72,7 +72,7 @@ func TestTenantTriggers(t *testing.T) {
 				t.Errorf("%s: got %q, %v", s, got, err)
 			}
 		}
-		// A NULL token depends on nobody.
+		// A NULL token depends on no tenant.
 		db.exec(t, `UPDATE devices SET "key" = NULL, pin = NULL`)
 		if move("devices") != nil {
 			t.Error("without tokens: refused")

@@ -1,5 +1,5 @@
-// Package broken_test breaks the connection to the database at each statement
-// that a run sends, in one run after the other.
+// Package broken_test breaks the database connection at each statement that a
+// run sends, one run after another.
 package broken_test
 
 import (
@@ -28,8 +28,8 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// members has all that a run looks at: tenants with keys, and a blind index
-// that is unique.
+// members has everything a run looks at: tenants with keys, and a unique blind
+// index.
 var members = column.Column{
 	Table: "members", Name: "secret", Size: 500, Type: "string", ID: "id", Tenant: "org", Index: "secret_index",
 }
@@ -46,12 +46,12 @@ const (
 
 func secret(id int) string { return fmt.Sprint("secret ", id) }
 
-// world is a database with the table, which can be brought back to where a run
-// begins.
+// world is a database with the table, which can be reset to the state before a
+// run.
 type world struct {
 	admin     *sql.DB
 	on        dialect.ExecQuerier // the same
-	old, next *keyring.Keyring    // the next one opens what the old one made
+	old, next *keyring.Keyring    // next also opens the old one's tokens
 	only      *keyring.Keyring    // the next one's primary key
 	restore   string
 }
@@ -105,7 +105,7 @@ func (w *world) exec(t *testing.T, statement string, args ...any) {
 	}
 }
 
-// fill stores the rows, with what stored makes of their secrets.
+// fill stores the rows, with their secrets converted by stored.
 func (w *world) fill(t *testing.T, stored func(plaintext string) string) {
 	t.Helper()
 	for id := range memberRows {
@@ -113,8 +113,8 @@ func (w *world) fill(t *testing.T, stored func(plaintext string) string) {
 	}
 }
 
-// save makes the present rows those that a run begins with. The statements are
-// run before and after they are stored again.
+// save makes the current rows the starting point of each run. It runs the
+// statements before and after restoring them.
 func (w *world) save(t *testing.T, first, last string) {
 	t.Helper()
 	statements := []string{first, "DELETE FROM credent_progress"}
@@ -125,8 +125,8 @@ func (w *world) save(t *testing.T, first, last string) {
 	w.restore = strings.Join(append(statements, last), "; ")
 }
 
-// check makes sure that the rows are what a run under the next keyring makes of
-// them, and need no other key.
+// check compares the rows with the result of a run under the next keyring, and
+// checks that they need no other key.
 func (w *world) check(t *testing.T, encrypted bool) error {
 	t.Helper()
 	ring := (*engine.Ring)(w.only)
@@ -155,7 +155,7 @@ func (w *world) check(t *testing.T, encrypted bool) error {
 			return err
 		}
 		if id != n {
-			return fmt.Errorf("row %d is there, want %d", id, n)
+			return fmt.Errorf("got row %d, want %d", id, n)
 		}
 		key := keys[place.Tenant.String]
 		if key.Err != nil {
@@ -184,12 +184,12 @@ func (w *world) check(t *testing.T, encrypted bool) error {
 		}
 	}
 	if n != memberRows {
-		return fmt.Errorf("%d rows are there", n)
+		return fmt.Errorf("got %d rows", n)
 	}
 	return rows.Err()
 }
 
-// canary makes sure that the column has a canary, under the next primary key.
+// canary checks that the column has a canary under the next primary key.
 func (w *world) canary(t *testing.T) error {
 	t.Helper()
 	states, err := canary.States(t.Context(), canary.DB{On: w.on}, (*engine.Ring)(w.only), members)
@@ -199,11 +199,11 @@ func (w *world) canary(t *testing.T) error {
 	return err
 }
 
-// rewriting is the call of a function that rewrites rows.
+// rewriting is a call of a function that rewrites rows.
 type rewriting func(context.Context, *sql.DB, *keyring.Keyring, rotate.Config) (*rotate.Report, error)
 
-// operations are what promises to go on: how the database is before, the call,
-// and a look at all that is to come of it. Encrypt begins with CheckUnique.
+// operations promise to continue after an outage. Each has a setup, the call,
+// and a check of its full result. Encrypt begins with CheckUnique.
 var operations = []struct {
 	name    string
 	prepare func(t *testing.T, w *world)
@@ -299,7 +299,7 @@ var operations = []struct {
 	},
 }
 
-// encrypt stores the rows encrypted, as the next keyring's only key makes them.
+// encrypt stores the rows encrypted under the next keyring's only key.
 func (w *world) encrypt(t *testing.T) {
 	t.Helper()
 	w.fill(t, func(plaintext string) string { return plaintext })
@@ -308,8 +308,7 @@ func (w *world) encrypt(t *testing.T) {
 	}
 }
 
-// rewrite makes sure that the report has each row once, and what else is given
-// of it.
+// rewrite checks that the report counts each row once and matches want.
 func (w *world) rewrite(t *testing.T, run rewriting, db *sql.DB, cfg rotate.Config, want string) error {
 	t.Helper()
 	report, err := run(t.Context(), db, w.next, cfg)
@@ -323,15 +322,15 @@ func (w *world) rewrite(t *testing.T, run rewriting, db *sql.DB, cfg rotate.Conf
 	return nil
 }
 
-// apart is how many points a run comes by from one break to the next, at most.
+// apart is the most points that a run passes between two breaks.
 const apart = 10
 
-// saveAlong saves positions once a second, and leaves it if that fails.
+// saveAlong saves positions once a second, and stops if that fails.
 const saveAlong = "rotate.(*pass).saveAlong"
 
-// TestGoesOn lets each operation run once to see where it sends statements.
-// Then it runs until a connection has broken at each point that the operations
-// before don't come by, at several in a run.
+// TestGoesOn runs each operation once to learn where it sends statements. It
+// then runs it until a connection has broken at every point that earlier
+// operations don't reach, several of them per run.
 func TestGoesOn(t *testing.T) {
 	t.Parallel()
 	server := pgserver.ForTest(t, pgserver.Shared())
@@ -362,7 +361,7 @@ func TestGoesOn(t *testing.T) {
 			seen[p] = true
 		}
 		if len(left) == 0 {
-			t.Errorf("%s: it sends nothing of its own", operation.name)
+			t.Errorf("%s: it reached no point of its own", operation.name)
 		}
 		t.Run(operation.name, func(t *testing.T) {
 			t.Parallel()
@@ -374,7 +373,7 @@ func TestGoesOn(t *testing.T) {
 				err := run(t, some...)
 				_, broken := breaker.result()
 				if len(broken) == 0 {
-					t.Fatalf("it came by none of %q, %v", some, err)
+					t.Fatalf("it reached none of %q, %v", some, err)
 				}
 				if err != nil {
 					t.Errorf("after %q: %v", broken[len(broken)-1], err)

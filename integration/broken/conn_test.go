@@ -26,24 +26,24 @@ type way string
 
 const (
 	before way = "before" // the statement doesn't reach the server
-	after  way = "after"  // the server has done it, and its answer gets lost
-	amid   way = "amid"   // the answer breaks off after its first row
+	after  way = "after"  // the server runs it, and its answer is lost
+	amid   way = "amid"   // the answer ends after its first row
 )
 
-// point is where a connection can break: a statement, the functions of the
-// product that send it, and the way.
+// point is where a connection can break: a statement, the module's functions
+// that send it, and the way.
 type point struct {
 	text, from string
 	how        way
 }
 
-// breaker opens connections that break at points. It keeps the points that a
-// run comes by.
+// breaker opens connections that break at points, and records the points that a
+// run reaches.
 type breaker struct {
 	config *pgx.ConnConfig
 
 	mu     sync.Mutex
-	at     map[point]bool // where it is to break, once at each
+	at     map[point]bool // points to break at, once each
 	passed []point        // each once
 	broken []point
 }
@@ -61,7 +61,7 @@ func newBreaker(t *testing.T, url string) (*breaker, *sql.DB) {
 	return b, db
 }
 
-// set begins a run in which connections break at the given points.
+// set begins a run and sets the points where its connections break.
 func (b *breaker) set(points ...point) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -71,16 +71,15 @@ func (b *breaker) set(points ...point) {
 	}
 }
 
-// result returns the points that the run came by since set, and those at which
-// a connection broke, in their order.
+// result returns the points reached since set, and the points where a
+// connection broke, in order.
 func (b *breaker) result() (passed, broken []point) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.passed, b.broken
 }
 
-// breaks notes that a statement is sent, and reports whether the connection
-// breaks.
+// breaks records a point and reports whether the connection breaks there.
 func (b *breaker) breaks(at point, how way) bool {
 	at.how = how
 	b.mu.Lock()
@@ -96,12 +95,12 @@ func (b *breaker) breaks(at point, how way) bool {
 	return true
 }
 
-// sent returns a statement as a point. The functions leave out the outermost,
-// which is the operation itself, so that operations share points.
+// sent returns a statement's point. Its functions leave out the outermost, the
+// operation itself, so that operations share points.
 func sent(text string) point {
 	const snapshot, module = "SET TRANSACTION SNAPSHOT", "github.com/credent-go/credent/"
 	if strings.HasPrefix(text, snapshot) {
-		text = snapshot // each has another name
+		text = snapshot // each name is different
 	}
 	var from []string
 	callers := make([]uintptr, 100)
@@ -139,11 +138,10 @@ func (b *breaker) Connect(ctx context.Context) (driver.Conn, error) {
 	return &conn{pgxConn: opened.(pgxConn), breaker: b, socket: socket}, nil
 }
 
-// errReset is what a driver reads from a connection that the other side has
-// reset.
+// errReset is a driver's error for a connection that the peer reset.
 var errReset = &net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", syscall.ECONNRESET)}
 
-// cuttable is a socket that can be cut: what is written then goes nowhere.
+// cuttable is a socket that can be cut: later writes are discarded.
 type cuttable struct {
 	net.Conn
 	is atomic.Bool
@@ -178,7 +176,7 @@ func (c *cuttable) SetDeadline(at time.Time) error {
 	return c.Conn.SetDeadline(at)
 }
 
-// pgxConn is what connections of pgx have.
+// pgxConn is the interface of pgx's connections.
 type pgxConn interface {
 	driver.Conn
 	driver.ConnBeginTx
@@ -195,8 +193,7 @@ type conn struct {
 	inTx    bool
 }
 
-// around does what is sent as a statement, unless the connection breaks before
-// or after it.
+// around calls do, unless the connection breaks before or after it.
 func (c *conn) around(at point, writes bool, do func() error) error {
 	if c.breaker.breaks(at, before) {
 		c.socket.cut()
@@ -240,8 +237,8 @@ func (t *tx) Rollback() error {
 	return t.Tx.Rollback()
 }
 
-// writes reports whether a statement changes something by itself. Of another
-// one the answer gets lost like the statement.
+// writes reports whether a statement changes anything. For one that doesn't, a
+// lost answer equals a lost statement.
 func (c *conn) writes(query string) bool {
 	return !c.inTx && (strings.Contains(query, "INSERT INTO ") || strings.Contains(query, "UPDATE ") ||
 		strings.Contains(query, "DELETE FROM ") || strings.Contains(query, "ALTER TABLE "))
@@ -259,7 +256,7 @@ func (c *conn) ExecContext(
 }
 
 // QueryContext implements driver.QueryerContext. It reads the whole answer, so
-// that the server has done it all.
+// that the server has run the whole statement.
 func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
 	at := sent(query)
 	r := &rows{at: at, conn: c}
@@ -279,7 +276,7 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 // IsValid implements driver.Validator.
 func (c *conn) IsValid() bool { return !c.socket.is.Load() }
 
-// rows are an answer that was read.
+// rows are a fully read answer.
 type rows struct {
 	at      point
 	conn    *conn

@@ -17,7 +17,7 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// TestDistribute takes a database with rows from one piece to the cluster. The
+// TestDistribute moves a database with rows from one server to the cluster. The
 // coordinator keeps no copy of them, and the database remembers the layout.
 func TestDistribute(t *testing.T) {
 	testdb.NeedCitus(t)
@@ -60,7 +60,7 @@ func TestDistribute(t *testing.T) {
 	c.wantFindings(t, "and 29 more lack row-level security", "create_reference_table('credent_canary')")
 }
 
-// wantFindings checks the database.
+// wantFindings compares the findings of migrate.Check.
 func (c *cluster) wantFindings(t *testing.T, want ...string) {
 	t.Helper()
 	report, err := migrate.Check(t.Context(), c.DB, migrate.Config{})
@@ -77,8 +77,8 @@ func (c *cluster) wantFindings(t *testing.T, want ...string) {
 	}
 }
 
-// TestNoCluster is that the layout is refused for one server, for a worker, and
-// for a cluster without workers.
+// TestNoCluster checks that the layout is refused on a single server, on a
+// worker, and on a cluster without workers.
 func TestNoCluster(t *testing.T) {
 	testdb.NeedCitus(t)
 	t.Parallel()
@@ -101,7 +101,8 @@ func TestNoCluster(t *testing.T) {
 	}
 }
 
-// TestRefused is what a cluster can't do: our errors say so, and what to do.
+// TestRefused checks that the errors for operations that a cluster can't do say
+// so, and say what to do.
 func TestRefused(t *testing.T) {
 	testdb.NeedCitus(t)
 	t.Parallel()
@@ -153,7 +154,7 @@ func TestRefused(t *testing.T) {
 	if !slices.Equal(users, []string{"a", "b"}) {
 		t.Errorf("the users are %v", users)
 	}
-	// What to do instead.
+	// The alternative that the error suggests.
 	if _, err := c.Client.UserCredential.Query().Where(usercredential.UserID("a"), usercredential.ID(one.ID)).
 		Unique(false).ForUpdate().Only(ctx); err != nil {
 		t.Errorf("lock by user and id: %v", err)
@@ -182,8 +183,8 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestRowSecurity is that a service sees its user's rows and nobody else's, by
-// the coordinator and by a worker.
+// TestRowSecurity checks that a service sees only its user's rows, through the
+// coordinator and through a worker.
 func TestRowSecurity(t *testing.T) {
 	testdb.NeedCitus(t)
 	t.Parallel()

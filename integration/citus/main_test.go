@@ -1,5 +1,6 @@
-// Package citus tests what only a Citus cluster does: which statements go to
-// one node, what it refuses, and that nothing is lost while shards move.
+// Package citus tests behavior that only a Citus cluster has: which statements
+// go to one node, which operations it refuses, and that no write is lost while
+// shards move.
 package citus
 
 import (
@@ -12,7 +13,7 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// TestMain can be the command credent.
+// TestMain runs the tests, or the command credent in a child process.
 func TestMain(m *testing.M) { testdb.Main(m) }
 
 // cluster is a database of a cluster, in the layout citus.
@@ -35,7 +36,7 @@ func newCluster(t *testing.T, l migrate.Layout) *cluster {
 	return &cluster{env, nodes}
 }
 
-// on returns the URL of the database on a node, for the user of another URL.
+// on returns the database's URL on a node, with the user of another URL.
 func (c *cluster) on(t *testing.T, n testdb.Node, databaseURL string) string {
 	t.Helper()
 	u, err := url.Parse(databaseURL)

@@ -29,15 +29,15 @@ const (
 	movedShards = 3
 )
 
-// acknowledged are the secrets that the database said it has, by row.
+// acknowledged are the secrets that the database acknowledged, by row.
 type acknowledged struct {
 	mu  sync.Mutex
 	key map[uuid.UUID]string
 }
 
-// TestShardMoves moves shards from node to node and back, blocking writes and
-// not, while six writers change secrets and a rotation re-encrypts all. No
-// write that was acknowledged is lost, and every digest is right.
+// TestShardMoves moves shards back and forth between nodes, with and without
+// blocking writes, while six writers change secrets and a rotation re-encrypts
+// everything. No acknowledged write is lost, and every digest is right.
 func TestShardMoves(t *testing.T) {
 	testdb.NeedCitus(t)
 	t.Parallel()
@@ -60,7 +60,7 @@ func TestShardMoves(t *testing.T) {
 	for w := range writerCount {
 		wg.Go(func() {
 			for i := 0; working.Err() == nil; i++ {
-				row := rows[w+writerCount*(i%((movingUsers-w+writerCount-1)/writerCount))] // a writer's own
+				row := rows[w+writerCount*(i%((movingUsers-w+writerCount-1)/writerCount))] // the writer's own row
 				key := fmt.Sprint("writer ", w, " ", i)
 				err := after.UserCredential.UpdateOneID(row.ID).Where(usercredential.UserID(row.UserID)).
 					SetAPIKey(credent.NewSecret(key)).Exec(ctx)
@@ -71,7 +71,7 @@ func TestShardMoves(t *testing.T) {
 					acked.key[row.ID] = key
 					acked.mu.Unlock()
 				case retry.KindOf(err).IsTransient() || strings.Contains(err.Error(), "shard"):
-					refused.Add(1) // and so it isn't stored
+					refused.Add(1) // so it isn't stored
 				default:
 					t.Errorf("writer %d: %v", w, err)
 					return
@@ -111,8 +111,8 @@ func TestShardMoves(t *testing.T) {
 		moved, rotations+1, written.Load(), refused.Load(), lost)
 }
 
-// moveShards moves shards between the first two workers, in the background, and
-// sends how many.
+// moveShards moves shards between the first two workers in the background, and
+// sends their number.
 func (c *cluster) moveShards(t *testing.T) <-chan int {
 	t.Helper()
 	done := make(chan int, 1)
@@ -121,7 +121,7 @@ func (c *cluster) moveShards(t *testing.T) <-chan int {
 		moved := 0
 		for i := range movedShards {
 			mode := []string{"force_logical", "block_writes"}[i%2]
-			// A shard goes to the other worker, with all that lies with it.
+			// Move a shard, with its colocated shards, to the other worker.
 			_, err := c.DB.ExecContext(t.Context(), `SELECT citus_move_shard_placement(
   s.shardid, s.nodename, s.nodeport, w.nodename, w.nodeport, $1::citus.shard_transfer_mode)
 FROM (SELECT shardid, nodename, nodeport FROM citus_shards

@@ -22,10 +22,10 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// TestStatements tells of each operation which of its statements go to one node
-// and which to all, as Citus counts them, and compares that with the table in
-// docs/citus.md. It isn't parallel: Citus's counts of one database can't be
-// read while others are added.
+// TestStatements checks which statements of each operation go to one node and
+// which to all, as Citus counts them, against the table in docs/citus.md. It
+// isn't parallel, because Citus's counts for one database can't be read while
+// others are added.
 func TestStatements(t *testing.T) {
 	testdb.NeedCitus(t)
 	ctx := t.Context()
@@ -152,12 +152,12 @@ func TestStatements(t *testing.T) {
 		delete(want, op.name)
 	}
 	for name := range want {
-		t.Errorf("docs/citus.md has %q, which was not tried", name)
+		t.Errorf("docs/citus.md has %q, which the test doesn't run", name)
 	}
 }
 
-// routes says where the statements on the distributed tables went, each kind
-// once: those that go to one node, and those that go to all.
+// routes returns where the statements on the distributed tables went, each kind
+// once: to one node, or to all.
 func (c *cluster) routes(t *testing.T) string {
 	t.Helper()
 	kinds := testdb.Lines(t, c.DB, `SELECT DISTINCT upper(split_part(ltrim(s.query), ' ', 1)) || ' ' ||

@@ -18,9 +18,9 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// TestTrail has an audit trail on the coordinator, and shards on the workers:
-// an entry is committed with the change of its shards, or not at all, and the
-// trail verifies.
+// TestTrail has an audit trail on the coordinator and shards on the workers: an
+// entry is committed with its shards' changes or not at all, and the trail
+// verifies.
 func TestTrail(t *testing.T) {
 	testdb.NeedCitus(t)
 	t.Parallel()

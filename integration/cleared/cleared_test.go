@@ -1,5 +1,5 @@
-// Package cleared tests that the digest of a secret goes with the secret,
-// whatever the rest of the statement says.
+// Package cleared tests that clearing a secret clears its digest, whatever the
+// rest of the statement says.
 package cleared
 
 import (
@@ -20,7 +20,7 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// database is one with the tables, and a client.
+// database has the tables and a client.
 type database struct {
 	*sql.DB
 	dialect string
@@ -28,8 +28,7 @@ type database struct {
 	client  *ent.Client
 }
 
-// forEach runs a test over the drivers, with tokens that are bound and with
-// tokens that aren't.
+// forEach runs a test over the drivers, with bound and with unbound tokens.
 func forEach(t *testing.T, test func(t *testing.T, db *database)) {
 	t.Helper()
 	for _, driverName := range bare.SQLDrivers {
@@ -70,8 +69,8 @@ func (db *database) open(t *testing.T, given []encrypted.ColumnStates) *ent.Clie
 	return ent.NewClient(ent.Driver(drv))
 }
 
-// texts are SQL expressions that a reader of SQL may misread, by the dialect
-// that knows them. Each is true for a title that is a word.
+// texts are SQL expressions that are easy to misparse, by dialect. Each is true
+// for a title that is a word.
 var texts = map[string]map[string]string{
 	dialect.SQLite: {
 		"a backslash before a quote": `"title" <> 'C:\'`,
@@ -94,7 +93,7 @@ var texts = map[string]map[string]string{
 	},
 }
 
-// ways clear or leave out both secrets of a row, beside a text.
+// ways clear or leave out both secrets of a row, beside such a text.
 var ways = map[string]func(ctx context.Context, db *database, id int, text string) error{
 	"UpdateOne, clear": func(ctx context.Context, db *database, id int, text string) error {
 		return db.client.Note.UpdateOneID(id).ClearEmail().ClearCode().Modify(titled(text)).Exec(ctx)
@@ -172,9 +171,8 @@ func where(text string) func(u *entsql.UpdateBuilder) {
 	}
 }
 
-// TestClearedDigest clears an indexed secret and a uniquely indexed one beside
-// SQL of the caller's. Nobody finds the row by them, and they can be stored
-// again.
+// TestClearedDigest clears an indexed and a uniquely indexed secret beside raw
+// SQL. Lookups by them no longer find the row, and they can be stored again.
 func TestClearedDigest(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, db *database) {
@@ -203,7 +201,7 @@ func TestClearedDigest(t *testing.T) {
 				if err := db.QueryRowContext(ctx, fmt.Sprintf("SELECT count(*) FROM notes WHERE id = %d AND (email "+
 					"IS NOT NULL OR code IS NOT NULL OR email_index IS NOT NULL OR code_index IS NOT NULL OR title = "+
 					"'')", row.ID)).Scan(&left); err != nil || left != 0 {
-					t.Errorf("%s: something is left, %v", name, err)
+					t.Errorf("%s: the row is not cleared, %v", name, err)
 				}
 				if ids := db.client.Note.Query().Where(note.CodeIs(code)).IDsX(ctx); len(ids) != 0 {
 					t.Errorf("%s: found %v by the cleared code", name, ids)

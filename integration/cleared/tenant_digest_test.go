@@ -19,12 +19,13 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// keyTable is credent's, which own schemas make by its migration.
+// keyTable is credent_tenant_keys, which other schemas create in their
+// migration.
 const keyTable = `CREATE TABLE credent_tenant_keys (tenant varchar(255) NOT NULL PRIMARY KEY, wrapped varchar(500),
 	created_at timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP, destroyed_at timestamp)`
 
-// forEachTenant runs a test over the drivers, with a client that has
-// keys for the tenants o1 and o2.
+// forEachTenant runs a test over the drivers, with a client that has keys for
+// the tenants o1 and o2.
 func forEachTenant(t *testing.T, test func(t *testing.T, db *database)) {
 	t.Helper()
 	for _, driverName := range bare.SQLDrivers {
@@ -42,7 +43,7 @@ func forEachTenant(t *testing.T, test func(t *testing.T, db *database)) {
 	}
 }
 
-// tenantKeys gives the columns a state of tenants' keys.
+// tenantKeys sets the columns' tenant-keys state.
 func tenantKeys(s encrypted.State) []encrypted.ColumnStates {
 	return states.New(states.TenantKeys, s, card.PinColumn, card.EmailColumn)
 }
@@ -52,7 +53,7 @@ func (db *database) create(c *ent.Client, title, owner, pin string) *ent.CardCre
 	return c.Card.Create().SetName(title).SetOwnerID(owner).SetPin(encrypted.New(pin))
 }
 
-// digest returns what a row's blind index holds.
+// digest returns a row's digest in the blind index.
 func (db *database) digest(t *testing.T, id int) []byte {
 	t.Helper()
 	var digest []byte
@@ -62,7 +63,7 @@ func (db *database) digest(t *testing.T, id int) []byte {
 	return digest
 }
 
-// guess tries all PINs of four digits on a digest with the keyring alone.
+// guess tries all four-digit PINs against a digest with the keyring alone.
 func (db *database) guess(t *testing.T, digest []byte) (found string) {
 	t.Helper()
 	var digests blindindex.Digester
@@ -80,7 +81,7 @@ func (db *database) guess(t *testing.T, digest []byte) (found string) {
 }
 
 // TestDigestsOfTenants stores PINs on every path under the tenants' keys.
-// Lookups find each in its tenant's rows, and the keyring alone guesses none
+// Lookups find each in its tenant's rows, and the keyring alone can't guess any
 // from its digest.
 func TestDigestsOfTenants(t *testing.T) {
 	t.Parallel()
@@ -96,7 +97,7 @@ func TestDigestsOfTenants(t *testing.T) {
 		ids["update by a condition"] = db.create(c, "condition", "o1", "9999").SaveX(ctx).ID
 		c.Card.Update().Where(card.PinIs("o1", encrypted.New("9999"))).SetPin(encrypted.New("0004")).ExecX(ctx)
 		ids["upsert"] = db.create(c, "upsert", "o1", "9999").SaveX(ctx).ID
-		full := func(title, pin string) *ent.CardCreate { // with all secrets, since the upsert may change the tenant
+		full := func(title, pin string) *ent.CardCreate { // all secrets, since the upsert may change the tenant
 			return db.create(c, title, "o1", pin).SetEmail(encrypted.New("e@example.com"))
 		}
 		full("upsert", "0005").OnConflictColumns(card.FieldName).UpdateNewValues().ExecX(ctx)
@@ -121,7 +122,7 @@ func TestDigestsOfTenants(t *testing.T) {
 			return err
 		}
 		if err := raw(nil); !errors.Is(err, encrypted.ErrNoTenant) {
-			t.Errorf("a digest of nobody's: %v", err)
+			t.Errorf("a digest without a tenant: %v", err)
 		}
 		if err := raw("o1"); err != nil {
 			t.Fatal(err)
@@ -140,7 +141,7 @@ func TestDigestsOfTenants(t *testing.T) {
 				t.Errorf("%s: the keyring guesses the PIN", name)
 			}
 		}
-		// Combined, a lookup stays in its tenant's rows.
+		// In a compound condition, a lookup stays in its tenant's rows.
 		one := card.PinIs("o1", encrypted.New("0001"))
 		if got := c.Card.Query().Where(card.Or(one, card.Name("other"))).CountX(ctx); got != 2 {
 			t.Errorf("or: %d rows, want 2", got)
@@ -149,7 +150,7 @@ func TestDigestsOfTenants(t *testing.T) {
 			t.Errorf("not: %d rows, want %d", got, len(ids)-1)
 		}
 		if got := c.Card.Query().Where(card.PinIs("nobody", encrypted.New("0001"))).CountX(ctx); got != 0 {
-			t.Errorf("nobody's: %d rows", got)
+			t.Errorf("for an unknown tenant: %d rows", got)
 		}
 		_, err := c.Card.Query().Where(encrypted.Lookup(card.PinColumn, encrypted.New("0001"))).Count(ctx)
 		if !errors.Is(err, encrypted.ErrNoTenant) {
@@ -166,8 +167,8 @@ func TestDigestsOfTenants(t *testing.T) {
 }
 
 // TestDestroyedDigests keeps digests from before a tenant's key is destroyed.
-// With the keyring at hand they tell nothing, unless the schema says that they
-// are looked up across tenants.
+// The keyring alone then can't guess their plaintexts, unless the schema
+// declares lookups across tenants.
 func TestDestroyedDigests(t *testing.T) {
 	t.Parallel()
 	forEachTenant(t, func(t *testing.T, db *database) {
@@ -190,7 +191,7 @@ func TestDestroyedDigests(t *testing.T) {
 			t.Errorf("a lookup: %d, %v", n, err)
 		}
 		if n := fresh.Card.Query().Where(card.PinIs("o2", encrypted.New("4711"))).CountX(ctx); n != 1 {
-			t.Errorf("another's lookup: %d", n)
+			t.Errorf("another tenant's lookup: %d", n)
 		}
 		if n := fresh.Card.Query().Where(card.EmailIs(encrypted.New("a@example.com"))).CountX(ctx); n != 0 {
 			t.Errorf("a lookup across tenants: %d", n)
@@ -198,7 +199,7 @@ func TestDestroyedDigests(t *testing.T) {
 	})
 }
 
-// TestUniqueForTenants stores equal PINs by clients with and without tenants'
+// TestUniqueForTenants stores equal PINs with clients with and without tenants'
 // keys. A tenant never has two, and another tenant may have the same one.
 func TestUniqueForTenants(t *testing.T) {
 	t.Parallel()
@@ -214,7 +215,7 @@ func TestUniqueForTenants(t *testing.T) {
 			n++
 			return db.create(c, fmt.Sprint("title", n), owner, pin).Exec(ctx)
 		}
-		if err := create(clients["write"], "o1", "0000"); err != nil { // makes the key
+		if err := create(clients["write"], "o1", "0000"); err != nil { // creates the key
 			t.Fatal(err)
 		}
 		for first, by := range clients {
@@ -227,7 +228,7 @@ func TestUniqueForTenants(t *testing.T) {
 					t.Errorf("%s, then %s: %v", first, second, err)
 				}
 				if err := create(again, "o2", pin); err != nil {
-					t.Errorf("%s, then %s, another's: %v", first, second, err)
+					t.Errorf("%s, then %s, another tenant: %v", first, second, err)
 				}
 				for name, c := range clients {
 					if got := c.Card.Query().Where(card.PinIs("o1", encrypted.New(pin))).CountX(ctx); got != 1 {
@@ -258,7 +259,7 @@ func TestUniqueForTenants(t *testing.T) {
 			if to == encrypted.Accept {
 				continue
 			}
-			// A client that requires tenants' keys looks under these alone.
+			// A client that requires tenants' keys looks up under them alone.
 			required := db.open(t, append(tenantKeys(encrypted.Require), binding...))
 			if got := required.Card.Query().Where(card.PinIs("o1", encrypted.New("acceptaccept"))).
 				CountX(ctx); got != 1 {
@@ -320,9 +321,9 @@ func TestOutlivingDigest(t *testing.T) {
 	})
 }
 
-// TestGapsOfTenants has rows without a digest, as another program stores them,
-// with one PIN in two tenants' rows. A lookup fills in its tenant's row, under
-// the tenant's key, and a unique write meets it.
+// TestGapsOfTenants has rows stored without a digest by another program, with
+// one PIN in two tenants' rows. A lookup fills in its tenant's row, under the
+// tenant's key, and a unique write conflicts with it.
 func TestGapsOfTenants(t *testing.T) {
 	t.Parallel()
 	forEachTenant(t, func(t *testing.T, db *database) {

@@ -1,5 +1,5 @@
-// Package clients has two clients in one process, each with a database and a
-// keyring of its own.
+// Package clients tests two clients in one process, each with its own database
+// and keyring.
 package clients
 
 import (
@@ -31,7 +31,7 @@ func newRing(t *testing.T) *keyring.Keyring {
 	return ring
 }
 
-// openNotes returns a client of another generated package than credent's.
+// openNotes returns a client of a generated package other than credent's.
 func openNotes(t *testing.T, ring *keyring.Keyring) (*sql.DB, *notes.Client) {
 	t.Helper()
 	db, d, err := testopt.OpenDB("sqlite:" + filepath.Join(t.TempDir(), "notes.db"))
@@ -51,8 +51,8 @@ func openNotes(t *testing.T, ring *keyring.Keyring) (*sql.DB, *notes.Client) {
 	return db, client
 }
 
-// Each check looks at the columns of its client, with its client's keyring, and
-// never at the environment's.
+// Each check looks at its client's columns with its client's keyring, and never
+// with the environment's.
 func TestCheckOfTwoClients(t *testing.T) {
 	t.Setenv("ENCRYPTION_KEY", keyring.GenerateKey())
 	ring, noteRing := newRing(t), newRing(t)
@@ -94,8 +94,8 @@ func TestCheckOfTwoClients(t *testing.T) {
 		t.Errorf("credent's columns in the database of notes: %v", err)
 	}
 
-	// Rows of QueryContext open with the keyring that is named, and with no
-	// other: the environment's is none.
+	// Rows of QueryContext open only with the named keyring. The environment
+	// has none.
 	owner := noteClient.Owner.Create().SetID("o1").SaveX(t.Context())
 	noteClient.Note.Create().SetTitle("t").SetOwner(owner).SetBody(encrypted.New("text")).SaveX(t.Context())
 	rows, err := noteClient.QueryContext(t.Context(), "SELECT body FROM notes")

@@ -18,7 +18,7 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// withTrail makes a database with an audit trail that is open.
+// withTrail creates a database with an open audit trail.
 func withTrail(t *testing.T) (databaseURL, key string, db *sql.DB, trail *audit.Trail) {
 	t.Helper()
 	databaseURL = bare.NewDatabase(t, "")
@@ -42,7 +42,7 @@ func withTrail(t *testing.T) (databaseURL, key string, db *sql.DB, trail *audit.
 	return databaseURL, key, db, trail
 }
 
-// credentCommand is the command with a name for its sessions.
+// credentCommand returns the command with a name for its sessions.
 func credentCommand(t *testing.T, databaseURL, key string, args ...string) (cmd *exec.Cmd, stderr *strings.Builder) {
 	t.Helper()
 	path, err := exec.LookPath("credent")
@@ -58,8 +58,8 @@ func credentCommand(t *testing.T, databaseURL, key string, args ...string) (cmd 
 
 const sessions = "FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'credent-test'"
 
-// TestAuditGoesOn ends the session of audit list and verify in the middle: they
-// say so, begin anew, and have the whole answer.
+// TestAuditGoesOn terminates the session of audit list and verify halfway: they
+// report it, start over, and print the complete answer.
 func TestAuditGoesOn(t *testing.T) {
 	t.Parallel()
 	databaseURL, key, db, trail := withTrail(t)
@@ -103,8 +103,8 @@ func TestAuditGoesOn(t *testing.T) {
 	}
 }
 
-// TestListSaysWhatIsLate has a transaction open that began before an entry's: a
-// list in the order of commits lacks the entry, and says so.
+// TestListSaysWhatIsLate keeps a transaction open that began before an entry's:
+// a list in commit order lacks the entry, and says so.
 func TestListSaysWhatIsLate(t *testing.T) {
 	t.Parallel()
 	databaseURL, key, db, trail := withTrail(t)
@@ -132,7 +132,7 @@ func TestListSaysWhatIsLate(t *testing.T) {
 	}
 }
 
-// TestFollowGoesOn ends the sessions of audit list --follow: it misses no
+// TestFollowGoesOn terminates the sessions of audit list --follow: it misses no
 // entry, and stops at a signal.
 func TestFollowGoesOn(t *testing.T) {
 	t.Parallel()
@@ -175,7 +175,7 @@ func TestFollowGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	if lines.Scan() {
-		t.Errorf("more: %s", lines.Text())
+		t.Errorf("an extra line: %s", lines.Text())
 	}
 	var exit *exec.ExitError
 	if err := cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != 130 {
@@ -186,9 +186,9 @@ func TestFollowGoesOn(t *testing.T) {
 	}
 }
 
-// TestAuditRoles has each role do what it may: an auditor reads and verifies
-// all, with app.user_id one tenant's, and says that it isn't all; a service
-// does neither.
+// TestAuditRoles runs the commands as each role: an auditor reads and verifies
+// everything, or with app.user_id one tenant's entries, and is told that others
+// are missing; a service can do neither.
 func TestAuditRoles(t *testing.T) {
 	t.Parallel()
 	databaseURL, key, _, trail := withTrail(t)
@@ -210,8 +210,8 @@ func TestAuditRoles(t *testing.T) {
 	for _, test := range []struct {
 		role, command string
 		code          int
-		out           []string // in standard output; nil for nothing there
-		errors        string   // in standard error; "" for nothing there
+		out           []string // in standard output; nil for none
+		errors        string   // in standard error; "" for none
 	}{
 		{auditor, "list", 0, []string{"row-of-u-1", "row-of-u-2"}, ""},
 		{auditor, "verify", 0, []string{"Verified     5"}, ""},
@@ -238,7 +238,7 @@ func TestAuditRoles(t *testing.T) {
 			}
 		}
 		if strings.Contains(name, "u-1") && strings.Contains(stdout.String(), "row-of-u-2") {
-			t.Errorf("%s: it lists another tenant's", name)
+			t.Errorf("%s: it lists another tenant's entries", name)
 		}
 		if test.out == nil && stdout.Len() > 0 {
 			t.Errorf("%s: got %q", name, stdout.String())

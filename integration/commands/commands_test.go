@@ -1,5 +1,5 @@
-// Package commands runs the command credent on Postgres by the scripts of
-// testdata, which look at the tables by SQL between its runs.
+// Package commands runs the command credent on Postgres with the scripts in
+// testdata, which inspect the tables with SQL between runs.
 package commands
 
 import (
@@ -25,8 +25,8 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// TestScripts runs each script on an empty database of its own, $DATABASE_URL,
-// with the key $KEY; $OTHER_KEY is another. "exec $PYTHON $TWIN" is the Python
+// TestScripts runs each script on its own empty database, $DATABASE_URL, with
+// the key $KEY; $OTHER_KEY is another key. "exec $PYTHON $TWIN" runs the Python
 // application.
 func TestScripts(t *testing.T) {
 	t.Parallel()
@@ -59,7 +59,7 @@ func TestScripts(t *testing.T) {
 }
 
 // runSQL runs a statement on $DATABASE_URL and prints the rows of its result,
-// if it has one, with a bar between two columns: sql STATEMENT.
+// if any, with a bar between columns: sql STATEMENT.
 func runSQL(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: sql STATEMENT")

@@ -22,8 +22,8 @@ import (
 	"github.com/credent-go/credent/internal/testopt"
 )
 
-// forEachCopy runs a test for each way in which Copy sends rows: by COPY over
-// pgx, and in INSERTs over lib/pq.
+// forEachCopy runs a test for both ways in which Copy sends rows: by COPY over
+// pgx, and by INSERT over lib/pq.
 func forEachCopy(t *testing.T, test func(t *testing.T, env *testdb.Env)) {
 	t.Helper()
 	testdb.ForEachDriver(t, test)
@@ -42,7 +42,7 @@ func countOf(t *testing.T, env *testdb.Env) (n int) {
 	return n
 }
 
-// TestCopy compares what Copy stores with what a Create stores.
+// TestCopy compares the rows that Copy and Create store.
 func TestCopy(t *testing.T) {
 	t.Parallel()
 	forEachCopy(t, func(t *testing.T, env *testdb.Env) {
@@ -98,8 +98,8 @@ func TestCopy(t *testing.T) {
 	})
 }
 
-// TestCopyRefuses has what a Create refuses: Copy gives the same error, with
-// the row, and stores the batches before.
+// TestCopyRefuses has rows that a Create refuses: Copy returns the same error
+// with the row's position, and stores the batches before it.
 func TestCopyRefuses(t *testing.T) {
 	t.Parallel()
 	forEachCopy(t, func(t *testing.T, env *testdb.Env) {
@@ -167,7 +167,7 @@ func TestCopyRefuses(t *testing.T) {
 				if got := countOf(t, env) - before; n != 1000 || got != 1000 {
 					t.Errorf("stored %d, says %d, want 1000", got, n)
 				}
-				// It can be continued after as many rows.
+				// Copy can continue after the stored rows.
 				rows[1233] = testdb.CopyRows(1, "u1")[0]
 				if n, err := copyInto(t, env, testdb.Sequence(rows[n:]...), credent.CopyConfig{}); n != 500 ||
 					err != nil {
@@ -182,7 +182,7 @@ func isError(target error) func(error) bool {
 	return func(err error) bool { return errors.Is(err, target) }
 }
 
-// TestCopyErrorsAreACreates compares the texts.
+// TestCopyErrorsAreACreates compares the error texts of Copy and Create.
 func TestCopyErrorsAreACreates(t *testing.T) {
 	t.Parallel()
 	forEachCopy(t, func(t *testing.T, env *testdb.Env) {
@@ -229,7 +229,7 @@ func TestCopyAtomic(t *testing.T) {
 	})
 }
 
-// TestCopyLeavesOut has rows that are refused, and a caller that wants the
+// TestCopyLeavesOut has refused rows, and a caller that wants to store the
 // others.
 func TestCopyLeavesOut(t *testing.T) {
 	t.Parallel()
@@ -272,7 +272,7 @@ func TestCopyLeavesOut(t *testing.T) {
 		if diff := cmp.Diff([]int64{5, 18, 30}, refused); diff != "" {
 			t.Errorf("refused:\n%s", diff)
 		}
-		// Which of the rows sent the database refused is right where others
+		// The error names the row that the database refused, even if other rows
 		// were left out before it.
 		again := slices.Clone(rows[:10])
 		for i := range again {
@@ -293,7 +293,7 @@ func TestCopyLeavesOut(t *testing.T) {
 	})
 }
 
-// TestCopySequenceFails stores what came before the error.
+// TestCopySequenceFails stores the rows before the error.
 func TestCopySequenceFails(t *testing.T) {
 	t.Parallel()
 	forEachCopy(t, func(t *testing.T, env *testdb.Env) {
@@ -316,8 +316,8 @@ func TestCopySequenceFails(t *testing.T) {
 	})
 }
 
-// TestCopyOptions has formats, audit, and a cancelled context, after which the
-// pool is as good as before.
+// TestCopyOptions has formats, an audit log, and a cancelled context, after
+// which the pool still works.
 func TestCopyOptions(t *testing.T) {
 	t.Parallel()
 	forEachCopy(t, func(t *testing.T, env *testdb.Env) {
@@ -369,8 +369,8 @@ func TestCopyOptions(t *testing.T) {
 	})
 }
 
-// TestCopyAsService is Copy as a member of credent_app, whom Postgres refuses
-// COPY: the rows are the user's own or refused.
+// TestCopyAsService copies as a member of credent_app, for which Postgres
+// refuses COPY: rows are the user's own or refused.
 func TestCopyAsService(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachService(t, func(t *testing.T, s *testdb.Service) {
@@ -383,7 +383,7 @@ func TestCopyAsService(t *testing.T) {
 		if n := s.App.UserCredential.Query().Where(usercredential.UserID("u1")).CountX(ctx); n != 702 {
 			t.Errorf("got %d rows, want 702", n)
 		}
-		// Another's account is not there, and cannot be named either.
+		// Another user's account is invisible, and can't be named.
 		if _, err := testopt.Copy(ctx, db, testdb.Sequence(testdb.CopyRows(1, "u2")...), credent.CopyConfig{},
 			s.Opts...); !ent.IsNotFound(err) {
 			t.Errorf("another's user_id: got %v", err)
@@ -391,9 +391,9 @@ func TestCopyAsService(t *testing.T) {
 		row := testdb.CopyRows(1, "u2")[0]
 		row.UserAccountID = s.Accounts["u2"].ID
 		if _, err := testopt.Copy(ctx, db, testdb.Sequence(row), credent.CopyConfig{}, s.Opts...); err == nil {
-			t.Error("another's account took a credential")
+			t.Error("another user's account accepted a credential")
 		}
-		// Without a user, nothing.
+		// Without a user, nothing is stored.
 		if _, err := testopt.Copy(t.Context(), db, testdb.Sequence(testdb.CopyRows(1, "u1")...), credent.CopyConfig{},
 			s.Opts...); !ent.IsNotFound(err) {
 			t.Errorf("no user: got %v", err)
@@ -401,7 +401,7 @@ func TestCopyAsService(t *testing.T) {
 		var user string
 		if err := db.QueryRowContext(t.Context(), "SELECT coalesce(current_setting('app.user_id', true), '')").
 			Scan(&user); err != nil || user != "" {
-			t.Errorf("the connection is left with user %q, %v", user, err)
+			t.Errorf("the connection keeps user %q, %v", user, err)
 		}
 	})
 }

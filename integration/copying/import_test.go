@@ -17,8 +17,8 @@ import (
 	"github.com/credent-go/credent/internal/testdb"
 )
 
-// TestImportKilled kills imports at any moment and lets them go on: each row of
-// the file is stored once in the end.
+// TestImportKilled kills imports at random moments and resumes them: each row
+// of the file ends up stored once.
 func TestImportKilled(t *testing.T) {
 	t.Parallel()
 	const rows = 6000
@@ -71,7 +71,7 @@ func TestImportKilled(t *testing.T) {
 	}
 	t.Logf("killed %d imports, the last with %d rows in", killed, countOf(t, env))
 	if killed < 3 {
-		t.Errorf("killed %d imports only: the file is too short for this machine", killed)
+		t.Errorf("killed only %d imports: the file is too short for this machine", killed)
 	}
 
 	out, err := env.Command(args...).CombinedOutput()
@@ -86,7 +86,7 @@ func TestImportKilled(t *testing.T) {
 	for _, c := range stored {
 		apiKey, secretKey := testdb.Reveal(t, c.APIKey), testdb.Reveal(t, c.SecretKey)
 		if strings.TrimPrefix(apiKey, "key-") != strings.TrimPrefix(secretKey, "secret-") {
-			t.Fatal("a row has the secrets of two")
+			t.Fatal("a row has secrets of two rows")
 		}
 		seen[apiKey] = true
 	}
@@ -95,7 +95,7 @@ func TestImportKilled(t *testing.T) {
 	}
 }
 
-// TestImportInterrupted interrupts an import that waits for more of its input.
+// TestImportInterrupted interrupts an import that is waiting for more input.
 func TestImportInterrupted(t *testing.T) {
 	t.Parallel()
 	env := testdb.New(t)
@@ -123,7 +123,7 @@ func TestImportInterrupted(t *testing.T) {
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
-	_ = cmd.Wait() // with 130
+	_ = cmd.Wait() // exits with 130
 	want := regexp.MustCompile(`(?m)^credent: stopped: 500 rows are in; go on with --continue [0-9a-f-]{36}$`)
 	if code := cmd.ProcessState.ExitCode(); code != 130 || out.Len() > 0 || !want.MatchString(errs.String()) {
 		t.Errorf("exit code %d, %q, %q", code, &out, &errs)
@@ -136,8 +136,8 @@ func TestImportInterrupted(t *testing.T) {
 	}
 }
 
-// TestExportSnapshot exports over several pages, on Postgres, and reads it back
-// into another database.
+// TestExportSnapshot exports several pages from Postgres and imports them into
+// another database.
 func TestExportSnapshot(t *testing.T) {
 	t.Parallel()
 	env := testdb.New(t)
@@ -168,6 +168,6 @@ func TestExportSnapshot(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(out.Bytes(), again.Bytes()) {
-		t.Error("what is exported there is not what was exported here")
+		t.Error("the second database's export differs from the first's")
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/credent-go/credent/internal/testdb"
 )
 
-// The report verifies the audit trail, and names no tenant of it.
+// The report verifies the audit trail and names none of its tenants.
 func TestAuditTrail(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -35,7 +35,7 @@ func TestAuditTrail(t *testing.T) {
 			t.Errorf("got %+v, gaps %v", a, m.Gaps)
 		}
 		if strings.Contains(m.page+m.text+m.notes, tenant) {
-			t.Error("the tenant is named")
+			t.Error("the report names the tenant")
 		}
 		m.lacks(t, report.PartAudit, "checkpoint")
 		if !env.IsSQLite() {

@@ -15,17 +15,17 @@ import (
 	"github.com/credent-go/credent/internal/testdb"
 )
 
-// TestMain can be the command credent.
+// TestMain runs the tests, or the command credent in a child process.
 func TestMain(m *testing.M) { testdb.Main(m) }
 
-// made is what a call of the command printed and wrote.
+// made is the printed and written output of a command.
 type made struct {
 	report.Report
 	page, text, notes string
 	code              int
 }
 
-// reportOf runs the command on the environment's database.
+// reportOf runs credent report on the environment's database.
 func reportOf(t *testing.T, env *testdb.Env, args ...string) (m made) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "evidence.html")
@@ -78,8 +78,7 @@ func keep(t *testing.T, env *testdb.Env) {
 	}
 }
 
-// finds fails the test unless there is a finding with the text, in page and
-// document.
+// finds fails the test unless page and document have a finding with the text.
 func (m made) finds(t *testing.T, part, text string) {
 	t.Helper()
 	for _, f := range m.Findings {
@@ -87,10 +86,10 @@ func (m made) finds(t *testing.T, part, text string) {
 			return
 		}
 	}
-	t.Errorf("no finding of %s says %q: %v", part, text, m.Findings)
+	t.Errorf("no finding in %s says %q: %v", part, text, m.Findings)
 }
 
-// lacks fails the test unless there is a gap with the text.
+// lacks fails the test unless they have a gap with the text.
 func (m made) lacks(t *testing.T, part, text string) {
 	t.Helper()
 	for _, g := range m.Gaps {
@@ -98,10 +97,10 @@ func (m made) lacks(t *testing.T, part, text string) {
 			return
 		}
 	}
-	t.Errorf("no gap of %s says %q: %v", part, text, m.Gaps)
+	t.Errorf("no gap in %s says %q: %v", part, text, m.Gaps)
 }
 
-// credentials is the table of credentials.
+// credentials returns the report's table of credentials.
 func (m made) credentials(t *testing.T) report.Table {
 	t.Helper()
 	const name = "user_credentials"

@@ -21,8 +21,8 @@ import (
 
 const tenant = "tenant-of-whom-nobody-hears"
 
-// The report counts what is there, and neither the page nor the document has
-// anything that is secret.
+// The report's counts match the database, and neither page nor document
+// contains a secret.
 func TestReport(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -80,28 +80,27 @@ func TestReport(t *testing.T) {
 		for _, text := range []string{m.page, m.text, m.notes} {
 			noSecret(t, env, text)
 			if strings.Contains(text, tenant) {
-				t.Error("the tenant is named")
+				t.Error("the report names the tenant")
 			}
 		}
 		m = reportOf(t, env, "--tenants")
 		noSecret(t, env, m.page+m.text)
 		if !strings.Contains(m.page, "gone-"+tenant) || m.Tenants.Last[0].Tenant != "gone-"+tenant ||
 			strings.Count(m.text, tenant) != 1 {
-			t.Error("the shredded tenant alone should be named")
+			t.Error("the report should name only the shredded tenant")
 		}
 	})
 }
 
-// own leaves out what is said of other tests' roles, which a server's databases
-// share.
+// own drops findings about the roles of other tests, which share the server.
 func own(found []report.Finding) []report.Finding {
 	return slices.DeleteFunc(slices.Clone(found), func(f report.Finding) bool {
 		return f.Part == report.PartRowSecurity && strings.Contains(f.Text, "role credent_test_")
 	})
 }
 
-// noSecret fails the test if a text has a secret, a token, a key, or a part of
-// the database's URL.
+// noSecret fails the test if a text contains a secret, a token, a key, or a
+// part of the database's URL.
 func noSecret(t *testing.T, env *testdb.Env, text string) {
 	t.Helper()
 	bad := []string{"PLAINTEXT", "secret-plaintext", fernet.Prefix, env.URL, "://", "127.0.0.1", "localhost"}
@@ -122,12 +121,12 @@ func noSecret(t *testing.T, env *testdb.Env, text string) {
 	}
 	for _, b := range bad {
 		if i := strings.Index(text, b); i >= 0 {
-			t.Errorf("it has %q: %s", b, text[max(i-60, 0):min(i+60, len(text))])
+			t.Errorf("it contains %q: %s", b, text[max(i-60, 0):min(i+60, len(text))])
 		}
 	}
 }
 
-// Without a key the report is made, and says what it lacks.
+// Without a key the report is written, and says what is missing.
 func TestReportWithoutKey(t *testing.T) {
 	t.Parallel()
 	env := testdb.NewSQLite(t, "modernc")
@@ -149,7 +148,7 @@ func TestReportWithoutKey(t *testing.T) {
 	}
 }
 
-// What is wrong is found.
+// The report finds every fault.
 func TestFindings(t *testing.T) {
 	t.Parallel()
 	env := testdb.NewSQLite(t, "modernc")
@@ -221,7 +220,7 @@ func TestTrend(t *testing.T) {
 	}
 }
 
-// A table that is longer than the sample is counted, and sampled all over.
+// A table larger than the sample is counted, and sampled throughout.
 func TestReportOfManyRows(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -252,8 +251,8 @@ func TestReportOfManyRows(t *testing.T) {
 		m.lacks(t, report.PartKeys, fmt.Sprintf("each secret of user_credentials: %d rows were looked at",
 			table.Sampled))
 
-		// Too little time is no reason to wait, nor to say that nothing is
-		// there.
+		// With too little time the report neither waits nor claims that there
+		// is nothing.
 		m = reportOf(t, env, "--within", "1us", "--sample", "500")
 		m.lacks(t, report.PartInventory, "the number of rows and secrets of user_credentials")
 		if table := m.credentials(t); table.Rows.Exact || table.Columns[0].Stored.Known {
@@ -265,7 +264,7 @@ func TestReportOfManyRows(t *testing.T) {
 	})
 }
 
-// Partitions are counted and sampled as a whole.
+// Partitions are counted and sampled as one table.
 func TestReportOfPartitions(t *testing.T) {
 	t.Parallel()
 	env := &testdb.Env{URL: testdb.NewDatabase(t, ""), Key: keyring.GenerateKey()}

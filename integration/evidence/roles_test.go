@@ -11,7 +11,7 @@ import (
 	"github.com/credent-go/credent/internal/testdb"
 )
 
-// The report says what each role sees, as it is.
+// The report says what each role actually sees.
 func TestRoles(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachService(t, func(t *testing.T, s *testdb.Service) {
@@ -38,9 +38,9 @@ func TestRoles(t *testing.T) {
 			t.Errorf("the policies are %+v", m.RowSecurity.Policies)
 		}
 		if strings.Contains(m.page+m.text, `"u1"`) || strings.Contains(m.page, ">u1<") {
-			t.Error("a user is named")
+			t.Error("the report names a user")
 		}
-		// What lets a service see others' rows is found.
+		// A policy that shows a service other users' rows is a finding.
 		s.Exec(t, "CREATE POLICY more ON user_credentials USING (true)")
 		m = reportOf(t, s.Env)
 		m.finds(t, report.PartRowSecurity, "row-level security should hold the role credent_app, and it sees "+
@@ -56,7 +56,7 @@ func TestRoles(t *testing.T) {
 	})
 }
 
-// A role that sees less than all says so, and counts nothing.
+// A role that can't see every row says so, and counts nothing.
 func TestReportOfAService(t *testing.T) {
 	t.Parallel()
 	s := testdb.NewService(t)

@@ -11,12 +11,12 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// checkPage is the number of rows that are read at once.
+// checkPage is the number of rows read at once.
 const checkPage = 1000
 
-// check compares the database, at rest, with what the writers were told, by a
-// client that has no keys yet. If the last fail-over was asynchronous, the
-// writers learn what is undone.
+// check compares the database, at rest, with the writers' records, using a
+// client that has no keys yet. If the last fail-over was asynchronous, it tells
+// the writers which writes were undone.
 func (w *world) check() {
 	w.Helper()
 	db := w.pool("pgx", w.url, "suite")
@@ -58,18 +58,18 @@ func (w *world) readAll(client *ent.Client) map[string]*ent.Card {
 	}
 }
 
-// compare compares a row with what is known of it.
+// compare compares a row with its entry.
 func (w *world) compare(client *ent.Client, e *entry, row *ent.Card) {
 	w.Helper()
 	if row == nil {
 		switch {
-		case e.acked == 0: // nobody said that it was stored
+		case e.acked == 0: // never acknowledged
 		case e.epoch < w.epoch.Load() && w.unsettled.Load():
 			w.undone.Add(1)
 		default:
-			w.found(&w.lost, "%s is not there, and was acknowledged", e.name)
+			w.found(&w.lost, "%s was acknowledged and is missing", e.name)
 		}
-		e.acked, e.doubt = 0, true // its writer leaves it alone
+		e.acked, e.doubt = 0, true // its writer no longer uses it
 		return
 	}
 	w.reads.Add(1)
@@ -97,7 +97,7 @@ func (w *world) compare(client *ent.Client, e *entry, row *ent.Card) {
 	}
 }
 
-// checkDigests looks a row up by both of its secrets.
+// checkDigests looks up a row by both of its secrets.
 func (w *world) checkDigests(client *ent.Client, row *ent.Card, serial int) {
 	w.Helper()
 	t := text{row.OwnerID, row.Name, serial}

@@ -18,17 +18,17 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// envClock makes the command credent run with a clock that steps.
+// envClock makes the command credent run with a stepping clock.
 const envClock = "CREDENT_TEST_CLOCK"
 
-// clockScenarios are those that this architecture can run.
+// clockScenarios are the clock scenarios for this architecture.
 var clockScenarios = []scenario{{"clock steps by hours", 4 * time.Minute, clockSteps}}
 
 // errClock is why the clock can't be stepped.
 var errClock error
 
-// prepareClock makes the clock one that can be stepped, before there is anybody
-// else who looks at it. The command's steps from now on, if it's told to.
+// prepareClock makes the wall clock steppable before anything else reads it. If
+// envClock is set, the command's clock steps from now on.
 func prepareClock() {
 	errClock = patchClock()
 	if os.Getenv(envClock) == "" {
@@ -46,16 +46,16 @@ func prepareClock() {
 	}()
 }
 
-// clockOffset is added to the seconds of the wall clock, once it's patched.
+// clockOffset is added to the wall clock's seconds once it's patched.
 var clockOffset atomic.Int64
 
-// stepClock steps this process's wall clock to an offset from the machine's.
+// stepClock sets this process's wall clock to an offset from the machine's.
 func stepClock(offset time.Duration) { clockOffset.Store(int64(offset / time.Second)) }
 
-// patchClock makes this process's wall clock one that can be stepped, and
-// leaves its monotonic clock and the machine as they are. Go's runtime asks a
-// function for the time that the kernel maps into each process; it's replaced
-// by one that asks the kernel, and adds the offset.
+// patchClock makes this process's wall clock steppable, and leaves its
+// monotonic clock and the machine alone. Go's runtime asks a function that the
+// kernel maps into each process for the time. patchClock replaces it with one
+// that asks the kernel and adds the offset.
 func patchClock() error {
 	base, image, err := mappedClock()
 	if err != nil {
@@ -73,8 +73,8 @@ func patchClock() error {
 		if s.Name != "__vdso_clock_gettime" {
 			continue
 		}
-		// Its arguments are the clock in EDI, 0 for the wall clock, and where
-		// to put seconds and nanoseconds in RSI.
+		// Its arguments are the clock in EDI, 0 for the wall clock, and the
+		// address for seconds and nanoseconds in RSI.
 		code := []byte{
 			0xb8, 228, 0, 0, 0, // mov eax, SYS_clock_gettime
 			0x0f, 0x05, // syscall
@@ -104,7 +104,7 @@ func writeCode(at int64, code []byte) error {
 	return errors.Join(err, memory.Close())
 }
 
-// mappedClock returns where the kernel's image is, and a copy.
+// mappedClock returns the address of the kernel's image, and a copy.
 func mappedClock() (base int64, image []byte, err error) {
 	maps, err := os.ReadFile("/proc/self/maps")
 	if err != nil {
@@ -131,8 +131,8 @@ func mappedClock() (base int64, image []byte, err error) {
 }
 
 // clockSteps steps the wall clock by hours in both directions, under a service
-// and under every command. Tokens of the future and of the past open, and a
-// key that is destroyed is forgotten when it should be.
+// and under every command. Tokens from the future and the past open, and a
+// destroyed key is forgotten in time.
 func clockSteps(tr *trial) {
 	_, databaseURL := startServer(tr)
 	w := newWorld(tr, databaseURL)
@@ -177,8 +177,8 @@ func clockSteps(tr *trial) {
 	w.close()
 }
 
-// forgets makes sure that a client forgets a key that is destroyed within its
-// lifetime, although the clock steps back when the client has read it.
+// forgets checks that a client forgets a destroyed key within the key's
+// lifetime, even if the clock steps back after the client has read it.
 func (v *vault) forgets(user string) {
 	v.Helper()
 	db := v.pool("pgx", v.url, applicationName)

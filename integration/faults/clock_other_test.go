@@ -4,8 +4,7 @@ package faults
 
 import "os"
 
-// clockScenarios are none: the code that steps a process's clock is written for
-// amd64.
+// clockScenarios is empty: the code that steps a process's clock needs amd64.
 var clockScenarios []scenario
 
 func prepareClock() {

@@ -21,13 +21,13 @@ import (
 )
 
 const (
-	maxRuns     = 30 // of a command that others stop again and again
-	rowsAtOnce  = 12 // of one transaction
+	maxRuns     = 30 // of a command that keeps being stopped
+	rowsAtOnce  = 12 // in one transaction
 	transactors = 4
 )
 
-// deadlocks lets two rotations work on the rows that transactions of an
-// application lock in the opposite order.
+// deadlocks runs two rotations on rows that an application's transactions lock
+// in the opposite order.
 func deadlocks(tr *trial) {
 	_, databaseURL := startServer(tr, pgserver.WithSetting("deadlock_timeout", "20ms"))
 	w := newWorld(tr, databaseURL)
@@ -36,7 +36,7 @@ func deadlocks(tr *trial) {
 	var found int
 	for found < want {
 		if rounds++; rounds > 20+want {
-			tr.Fatalf("%d deadlocks only", found)
+			tr.Fatalf("only %d deadlocks", found)
 		}
 		v.newKey()
 		var done atomic.Int64
@@ -61,7 +61,7 @@ func deadlocks(tr *trial) {
 	w.close()
 }
 
-// untilDone runs a command until it says that it is done.
+// untilDone repeats a command until it reports that it's done.
 func (v *vault) untilDone(args ...string) {
 	for range maxRuns {
 		if err := v.command(v.url, args...).Run(); err == nil {
@@ -101,7 +101,7 @@ func (v *vault) transactions(ctx context.Context, part int, done *atomic.Int64) 
 	}
 }
 
-// transaction gives rows new secrets. One that fails has changed none.
+// transaction gives rows new secrets. A failed one has changed none.
 func (v *vault) transaction(client *ent.Client, ids []uuid.UUID, serial int) error {
 	ctx, cancel := context.WithTimeout(v.ctx, recoverLimit)
 	defer cancel()
@@ -118,7 +118,7 @@ func (v *vault) transaction(client *ent.Client, ids []uuid.UUID, serial int) err
 		fresh[id] = s
 		if err := tx.UserCredential.UpdateOneID(id).SetAPIKey(credent.NewSecret(s.apiKey)).
 			SetSecretKey(credent.NewSecret(s.secretKey)).Exec(ctx); err != nil {
-			_ = tx.Rollback() // the database has
+			_ = tx.Rollback() // the database has already rolled back
 			return err
 		}
 	}

@@ -25,12 +25,12 @@ type disk struct {
 	path, ballast string
 }
 
-// newDisk mounts a file system of 192 MiB, on which servers started from now on
-// have their files.
+// newDisk mounts a file system of 192 MiB for the files of servers started from
+// now on.
 func newDisk(tr *trial) *disk {
 	tr.Helper()
 	removeStaleDisks()
-	// t.TempDir lies where the server's user cannot enter.
+	// The server's user can't enter t.TempDir.
 	dir, err := os.MkdirTemp("/tmp", fmt.Sprintf("%s%d-", diskPrefix, os.Getpid()))
 	tr.must(err)
 	const options = "size=192m,mode=1777"
@@ -59,7 +59,7 @@ func removeDisk(dir string) error {
 	return errors.Join(err, os.Remove(dir))
 }
 
-// removeStaleDisks removes what test processes left that were killed.
+// removeStaleDisks removes the disks of killed test processes.
 func removeStaleDisks() {
 	left, _ := filepath.Glob("/tmp/" + diskPrefix + "*") // the only error is a malformed pattern
 	for _, dir := range left {
@@ -106,8 +106,7 @@ type fullCommand struct {
 	after   func(args []string, out, said string)
 }
 
-// commands are those that write. Each has something to do whenever it's asked
-// for.
+// fullCommands returns commands that write. Each has work to do on every run.
 func fullCommands(v *vault, server *pgserver.Server) []fullCommand {
 	var list []fullCommand
 	for _, c := range []victim{v.rotateVictim(), v.importVictim(), migrateVictim(v.trial, server)} {
@@ -117,7 +116,7 @@ func fullCommands(v *vault, server *pgserver.Server) []fullCommand {
 }
 
 // diskFull fills the disk before commands begin, beside a service that writes.
-// Postgres refuses what needs room, and runs on.
+// Postgres refuses statements that need space, and keeps running.
 func diskFull(tr *trial) {
 	d := newDisk(tr)
 	server, databaseURL := d.start()
@@ -143,8 +142,8 @@ func diskFull(tr *trial) {
 	w.close()
 }
 
-// full runs a command, frees the disk, and lets the next run go on. It returns
-// the command's end, and the last line that it said.
+// full runs a command, frees the disk, and lets the next run continue. It
+// returns the command's error and the last line it printed.
 func (v *vault) full(c fullCommand, url string, args []string, free func()) (last string, err error) {
 	v.Helper()
 	cmd := command(v.ctx, url, "", nil, args[1:]...)
@@ -162,8 +161,8 @@ func (v *vault) full(c fullCommand, url string, args []string, free func()) (las
 	return string(lines[len(lines)-1]), err
 }
 
-// logFull fills the write-ahead log's disk while commands work, which stops the
-// server. It comes back when there is room.
+// logFull fills the write-ahead log's disk while commands run, which stops the
+// server. It restarts when there is space.
 func logFull(tr *trial) {
 	d := newDisk(tr)
 	server, databaseURL := d.start()
@@ -210,7 +209,7 @@ func (d *disk) stopServer(w *world) {
 	w.Error("the server's log finds room on a full disk")
 }
 
-// isRefusal reports whether the server said no to a statement and runs on.
+// isRefusal reports whether the server refused a statement and keeps running.
 func isRefusal(err error) bool {
 	var pg *pgconn.PgError
 	return errors.As(err, &pg) && pg.Code == "53100"

@@ -12,8 +12,8 @@ import (
 	"github.com/credent-go/credent/internal/pgreplica"
 )
 
-// cluster is a primary and its standby, and what clients connect to: front
-// leads to the primary, and seats are two addresses, with a server each.
+// cluster is a primary and its standby. Clients connect to front, which leads
+// to the primary, or to seats, two addresses with one server each.
 type cluster struct {
 	*world
 	primary, standby *pgreplica.Server
@@ -63,16 +63,16 @@ func newCluster(tr *trial) *cluster {
 func (c *cluster) failOver() {
 	c.Helper()
 	c.must(c.primary.Kill())
-	c.epoch.Add(1) // what begins now is the next server's to acknowledge
+	c.epoch.Add(1) // the next server acknowledges later writes
 	c.must(c.standby.Promote(c.ctx))
-	c.must(c.standby.Synchronous(c.ctx, 0)) // or it waits for a standby that it hasn't got
+	c.must(c.standby.Synchronous(c.ctx, 0)) // otherwise it waits for a standby it doesn't have
 	c.url = c.standby.URL(c.database)
 	c.front.switchTo(hostOf(c.trial, c.url))
 	c.seats[c.seat].cut()
 	c.seat = 1 - c.seat
 }
 
-// recruit replaces the server that was killed by a new standby.
+// recruit replaces the killed server with a new standby.
 func (c *cluster) recruit() {
 	c.Helper()
 	killed := c.primary
@@ -86,8 +86,8 @@ func (c *cluster) recruit() {
 	c.seats[1-c.seat].switchTo(hostOf(c.trial, c.standby.URL(c.database)))
 }
 
-// rotate begins a rotation that takes seconds, and returns what waits for its
-// end. If the fail-over has ended it, the next run goes on.
+// rotate begins a rotation that takes seconds, and returns a function that
+// waits for its end. If the fail-over ended it, the next run continues.
 func (c *cluster) rotate() (end func()) {
 	c.Helper()
 	var rows int
@@ -110,7 +110,7 @@ func (c *cluster) rotate() (end func()) {
 			}
 		case <-time.After(2 * recoverLimit):
 			c.found(&c.stuck, "a rotation does not end after a fail-over")
-			_ = killed(cmd, ended) // says so
+			_ = killed(cmd, ended) // reports the kill
 		}
 		c.rotations++
 		c.vault.finish("rotate")
@@ -120,8 +120,8 @@ func (c *cluster) rotate() (end func()) {
 }
 
 // failOverSynchronous kills primaries with commits that wait for the standby:
-// what was acknowledged is there. Every other standby hears nothing before, so
-// that the operations' deadlines end commits that wait.
+// every acknowledged write is there. Every other standby is cut off first, so
+// that the operations' deadlines end waiting commits.
 func failOverSynchronous(tr *trial) {
 	c := newCluster(tr)
 	rounds := tr.pick(2, 10)
@@ -149,8 +149,9 @@ func failOverSynchronous(tr *trial) {
 }
 
 // failOverAsynchronous kills primaries before the standby has received the last
-// writes: Postgres loses these, and what it still acknowledges and holds has to
-// open. Each round stores first secrets of tenants with keys that are lost.
+// writes. Postgres loses those writes; everything it still acknowledges and
+// holds must open. Each round first stores secrets of tenants with keys that
+// get lost.
 func failOverAsynchronous(tr *trial) {
 	c := newCluster(tr)
 	rounds := tr.pick(2, 10)

@@ -26,7 +26,8 @@ func (w *world) serverProcesses() []int {
 		if err != nil {
 			continue // it has ended
 		}
-		// After the name, which may have anything in it: state, and the parent.
+		// The fields after the name, which may contain anything: state, and
+		// parent.
 		fields := strings.Fields(string(content[bytes.LastIndexByte(content, ')')+1:]))
 		if len(fields) > 1 && fields[1] == strconv.Itoa(parent) {
 			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
@@ -39,12 +40,12 @@ func (w *world) serverProcesses() []int {
 
 func signalAll(pids []int, s syscall.Signal) {
 	for _, pid := range pids {
-		_ = syscall.Kill(pid, s) // one that has ended needs none
+		_ = syscall.Kill(pid, s) // it may have ended already
 	}
 }
 
-// frozenServer stops every process of a server, as a machine does that swaps or
-// is moved, and lets it go on after the operations' deadline.
+// frozenServer stops every process of a server, as a swapping or migrating
+// machine does, and continues it after the operations' deadline.
 func frozenServer(tr *trial) {
 	_, databaseURL := startServer(tr)
 	w := newWorld(tr, databaseURL)
@@ -66,8 +67,8 @@ func frozenServer(tr *trial) {
 	w.close()
 }
 
-// frozenCommands stops commands in the middle, lets the application change what
-// it likes meanwhile, and lets them go on.
+// frozenCommands stops commands halfway, lets the application change rows
+// meanwhile, and continues them.
 func frozenCommands(tr *trial) {
 	_, databaseURL := startServer(tr)
 	w := newWorld(tr, databaseURL)
@@ -91,8 +92,8 @@ func frozenCommands(tr *trial) {
 	w.close()
 }
 
-// freeze runs a command and stops it before its nth message to the server,
-// while the application works.
+// freeze runs a command and stops it before its nth message to the server while
+// the application works.
 func (v *vault) freeze(p *proxy, args []string, n int) {
 	v.Helper()
 	cmd := v.command(p.url(v.url), args...)
@@ -111,7 +112,7 @@ func (v *vault) freeze(p *proxy, args []string, n int) {
 		v.Fatalf("%v ended before it was stopped: %v\n%s", args, err, said.String())
 	}
 	v.await(30)
-	if err := cmd.Process.Signal(syscall.SIGCONT); !errors.Is(err, os.ErrProcessDone) { // its last words were held up
+	if err := cmd.Process.Signal(syscall.SIGCONT); !errors.Is(err, os.ErrProcessDone) { // its last message was held up
 		v.must(err)
 	}
 	select {
@@ -123,7 +124,7 @@ func (v *vault) freeze(p *proxy, args []string, n int) {
 		v.operations.Add(1)
 	case <-time.After(recoverLimit):
 		v.found(&v.stuck, "%v does not end within %s", args, recoverLimit)
-		_ = killed(cmd, ended) // says so
+		_ = killed(cmd, ended) // reports the kill
 	}
 	if rows := bytes.Count(out.Bytes(), []byte("\n")) - 1; args[0] == "credential" && rows != len(v.rows) {
 		v.found(&v.wrong, "an export that was stopped has %d rows, want %d", rows, len(v.rows))

@@ -24,14 +24,14 @@ import (
 type victim struct {
 	name        string
 	short, long int // how often
-	// prepare makes something for the command to do.
+	// prepare gives the command work to do.
 	prepare func() (databaseURL string, args []string)
-	// after runs the command again, to its end, and looks at what came of it.
+	// after runs the command again, to its end, and checks the result.
 	after func(args []string, out, said string)
 }
 
-// kills ends every command that takes long by force, before any of its messages
-// to the server, and lets the next run go on.
+// kills kills every long command before one of its messages to the server, and
+// lets the next run continue.
 func kills(tr *trial) {
 	server, databaseURL := startServer(tr)
 	k := &killer{trial: tr, proxy: newProxy(tr, databaseURL), random: rand.New(rand.NewPCG(1, 2))}
@@ -65,7 +65,7 @@ func (k *killer) run(c victim) {
 	messages := 0
 	for done, tries, want := 0, 0, k.pick(c.short, c.long); done < want; tries++ {
 		if tries > 2*want+5 {
-			k.Fatalf("%s: killed only %d times, it is too short", c.name, done)
+			k.Fatalf("%s: killed only %d times: it is too short", c.name, done)
 		}
 		databaseURL, args := c.prepare()
 		cmd := command(k.ctx, k.proxy.url(databaseURL), "", nil, args[1:]...)
@@ -73,7 +73,7 @@ func (k *killer) run(c victim) {
 		var out, said bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &said
 		count := k.proxy.count()
-		if messages > 0 { // the first runs to its end, to see how many there are
+		if messages > 0 { // the first run counts its messages to the end
 			k.proxy.before(1+k.random.IntN(messages), func() { _ = cmd.Process.Kill() })
 		}
 		k.must(cmd.Start())
@@ -94,7 +94,7 @@ func (k *killer) run(c victim) {
 	k.counts = append(k.counts, fmt.Sprintf("%s %d", c.name, k.pick(c.short, c.long)))
 }
 
-// environment is the keys, as the first of a victim's arguments.
+// environment returns the keys, the first of a victim's arguments.
 func (v *vault) environment() string {
 	return "ENCRYPTION_KEY=" + v.key + " ENCRYPTION_KEY_PREVIOUS=" + strings.Join(v.previous, ",")
 }
@@ -175,7 +175,7 @@ func (v *vault) importVictim() victim {
 		v.must(os.WriteFile(path, []byte(file), 0o600))
 		return v.does("credential", "import", path, "--batch", "40")()
 	}, func(args []string, _, said string) {
-		// Before the ID is printed nothing is stored.
+		// Nothing is stored before the ID is printed.
 		if id := importID.FindStringSubmatch(said); id != nil {
 			args = append(args, "--continue", id[1])
 		}
@@ -185,8 +185,8 @@ func (v *vault) importVictim() victim {
 	}}
 }
 
-// takeImported compares the rows that nobody else stored with an import's file,
-// and removes them.
+// takeImported compares the rows that only the import stored with its file, and
+// removes them.
 func (v *vault) takeImported(want map[stored]bool) {
 	v.Helper()
 	db := v.pool("pgx", v.url, "suite")
@@ -220,7 +220,7 @@ func (v *vault) stateVictim() victim {
 	const column = "user_credentials.secret_key"
 	state := "off"
 	return victim{"state set", 1, 22, func() (string, []string) {
-		// A minute has to lie between two changes.
+		// Two state changes must be a minute apart.
 		v.exec("UPDATE credent_states SET changed_at = changed_at - interval '1 hour'")
 		state = map[string]string{"off": "accept", "accept": "off"}[state]
 		return v.does("state", "set", column, "binding", state)()
@@ -250,8 +250,7 @@ func (v *vault) destroyVictim() victim {
 	}}
 }
 
-// wholeOrGone makes sure that a destruction that was killed has done nothing,
-// or all.
+// wholeOrGone checks that a killed destruction has done nothing or everything.
 func (v *vault) wholeOrGone(user string) {
 	v.Helper()
 	db := v.pool("pgx", v.url, "suite")
@@ -272,7 +271,7 @@ func (v *vault) wholeOrGone(user string) {
 	}
 }
 
-// plainVault is a vault in a database of its own, with columns that take
+// plainVault is a vault in its own database, with columns that accept
 // plaintext.
 func plainVault(tr *trial, server *pgserver.Server) *vault {
 	tr.Helper()
@@ -302,7 +301,7 @@ func (v *vault) encryptVictim() victim {
 	}}
 }
 
-// migrateVictim makes the tables of a new database each time.
+// migrateVictim migrates a new database each time.
 func migrateVictim(tr *trial, server *pgserver.Server) victim {
 	w := &world{trial: tr}
 	v := &vault{world: w}

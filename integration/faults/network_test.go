@@ -10,7 +10,7 @@ import (
 	"github.com/credent-go/credent/internal/pgserver"
 )
 
-// startServer starts a server of the scenario's own, with a database.
+// startServer starts a server for the scenario, with a database.
 func startServer(tr *trial, opts ...pgserver.Option) (server *pgserver.Server, databaseURL string) {
 	tr.Helper()
 	opts = append([]pgserver.Option{pgserver.Private(), pgserver.WithSetting("synchronous_commit", "on")}, opts...)
@@ -26,7 +26,7 @@ func startServer(tr *trial, opts ...pgserver.Option) (server *pgserver.Server, d
 	return server, databaseURL
 }
 
-// network cuts, halves and delays what a service and its server say.
+// network cuts, halves and delays data between a service and its server.
 func network(tr *trial) {
 	_, databaseURL := startServer(tr)
 	w := newWorld(tr, databaseURL)
@@ -52,7 +52,7 @@ func network(tr *trial) {
 	w.close()
 }
 
-// blackhole swallows what a service, and commands, and their server say.
+// blackhole swallows data between a service or commands and their server.
 // Operations end at their deadline, and commands at the first signal.
 func blackhole(tr *trial) {
 	_, databaseURL := startServer(tr)
@@ -82,8 +82,8 @@ func blackhole(tr *trial) {
 	w.close()
 }
 
-// awaitDeadline waits until each writer has an error, which it has at its
-// operation's deadline at the latest.
+// awaitDeadline waits until each writer has an error, at its operation's
+// deadline at the latest.
 func (w *world) awaitDeadline() {
 	w.Helper()
 	for _, r := range w.writers {
@@ -100,8 +100,8 @@ func (w *world) awaitDeadline() {
 	}
 }
 
-// terminate runs a command, has its connection swallowed in the middle, and
-// sends it one SIGTERM, which has to end it.
+// terminate runs a command, swallows its connection halfway, and sends it one
+// SIGTERM, which must end it.
 func (v *vault) terminate(p *proxy, args []string) {
 	v.Helper()
 	cmd := v.command(p.url(v.url), args...)
@@ -128,6 +128,6 @@ func (v *vault) terminate(p *proxy, args []string) {
 		}
 	case <-time.After(stuckAfter):
 		v.found(&v.stuck, "%v has not ended %s after a SIGTERM", args, stuckAfter)
-		_ = killed(cmd, ended) // says so
+		_ = killed(cmd, ended) // reports the kill
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// outputs are what a shell does to a command's standard output.
+// outputs are what a shell can do to a command's standard output.
 var outputs = map[string]string{
 	"closed":      `exec "$0" "$@" >&-`,
 	"full":        `exec "$0" "$@" >/dev/full`,
@@ -16,8 +16,8 @@ var outputs = map[string]string{
 	"only opened": `exec "$0" "$@" 1</dev/null`,
 }
 
-// noOutput runs every command that prints, with a standard output that takes
-// nothing: none of them may say that it is done.
+// noOutput runs every printing command with a standard output that accepts
+// nothing: none may report success.
 func noOutput(tr *trial) {
 	_, databaseURL := startServer(tr)
 	v := newVault(newWorld(tr, databaseURL), 20, 50)
@@ -29,7 +29,7 @@ func noOutput(tr *trial) {
 	for _, line := range commands {
 		for name, script := range outputs {
 			if name == "nobody's" && !strings.HasPrefix(line, "credential export") {
-				continue // what is short may be written before the reader ends
+				continue // short output may be written before the reader ends
 			}
 			args := strings.Fields(line)
 			cmd := v.command(databaseURL, args...)

@@ -26,17 +26,17 @@ type bouncer struct {
 	cmd    *exec.Cmd
 }
 
-// pgBouncerClients are all writers together, which share a few connections.
+// pgBouncerClients is the number of writers, which share a few connections.
 const pgBouncerClients = 64
 
-// newBouncer starts PgBouncer before the server of a URL.
+// newBouncer starts PgBouncer in front of a URL's server.
 func newBouncer(tr *trial, databaseURL string) *bouncer {
 	tr.Helper()
 	behind, err := url.Parse(databaseURL)
 	if err != nil {
 		tr.Fatal("the server's URL does not parse")
 	}
-	dir, err := os.MkdirTemp("/tmp", "credent-pgbouncer-") // t.TempDir lies where the other user cannot enter
+	dir, err := os.MkdirTemp("/tmp", "credent-pgbouncer-") // the other user can't enter t.TempDir
 	tr.must(err)
 	tr.Cleanup(func() { _ = os.RemoveAll(dir) })
 	number, err := pgserver.FreePort(tr.ctx)
@@ -67,7 +67,7 @@ func newBouncer(tr *trial, databaseURL string) *bouncer {
 }
 
 // unprivileged returns a user for programs that refuse to run as root, or nil
-// if this one doesn't.
+// if this process doesn't run as root.
 func unprivileged(tr *trial) *syscall.Credential {
 	tr.Helper()
 	if os.Geteuid() != 0 {
@@ -86,10 +86,10 @@ func unprivileged(tr *trial) *syscall.Credential {
 	return nil
 }
 
-// start runs the program until it answers.
+// start starts the program and waits until it answers.
 func (b *bouncer) start() {
 	b.Helper()
-	program := "/usr/sbin/pgbouncer" // Debian's, which isn't in everybody's PATH
+	program := "/usr/sbin/pgbouncer" // Debian's path, which isn't in everyone's PATH
 	if _, err := os.Stat(program); err != nil {
 		if program, err = exec.LookPath("pgbouncer"); err != nil {
 			b.Fatal("PgBouncer is not installed: run make setup, or install the package pgbouncer")
@@ -111,7 +111,7 @@ func (b *bouncer) start() {
 
 func (b *bouncer) kill() {
 	_ = b.cmd.Process.Kill()
-	_ = b.cmd.Wait() // says that it was killed
+	_ = b.cmd.Wait() // reports the kill
 }
 
 func (b *bouncer) signal(s syscall.Signal) {
@@ -119,15 +119,15 @@ func (b *bouncer) signal(s syscall.Signal) {
 	b.must(b.cmd.Process.Signal(s))
 }
 
-// url returns a database's URL that goes by PgBouncer.
+// url returns a database's URL through PgBouncer.
 func (b *bouncer) url(databaseURL string) string {
 	u, _ := url.Parse(databaseURL) // newBouncer has parsed it
 	u.Host = b.addr
 	return u.String()
 }
 
-// pgBouncer lets many clients share few connections, and kills and freezes what
-// is between them and their server, and the connections behind.
+// pgBouncer lets many clients share few connections, and kills and freezes
+// PgBouncer and its server connections.
 func pgBouncer(tr *trial) {
 	_, databaseURL := startServer(tr)
 	w := newWorld(tr, databaseURL)
@@ -152,7 +152,7 @@ func pgBouncer(tr *trial) {
 	}
 	w.pause()
 	w.check()
-	b.kill() // or it keeps its connections
+	b.kill() // otherwise it keeps its connections
 	tr.notef("%d clients; %d times each: connections ended, PgBouncer killed, frozen past the deadline; %s",
 		pgBouncerClients, rounds, w.pauses())
 	w.close()

@@ -11,8 +11,7 @@ import (
 	"time"
 )
 
-// proxy stands between clients and a server, and does to what it forwards what
-// networks do.
+// proxy stands between clients and a server and simulates network faults.
 type proxy struct {
 	listener net.Listener
 	done     sync.WaitGroup
@@ -27,10 +26,10 @@ type proxy struct {
 	hook    func()
 }
 
-// link is one client's connection, and the server's.
+// link is a client's connection with its server connection.
 type link struct {
 	client, server net.Conn
-	halve          bool // forward half of the server's next piece, and cut
+	halve          bool // forward half of the server's next piece, then cut
 }
 
 func (l *link) cut() {
@@ -58,7 +57,7 @@ func hostOf(tr *trial, databaseURL string) string {
 	return u.Host
 }
 
-// url returns a database's URL that goes by the proxy.
+// url returns a database's URL through the proxy.
 func (p *proxy) url(databaseURL string) string {
 	u, _ := url.Parse(databaseURL) // hostOf has parsed it
 	u.Host = p.listener.Addr().String()
@@ -172,8 +171,8 @@ func (p *proxy) slow(delay time.Duration) {
 	p.delay = delay
 }
 
-// swallow keeps every piece from now on, and accepts connections that nobody
-// answers, until resume.
+// swallow holds back every piece from now on, and accepts connections without
+// answering, until resume.
 func (p *proxy) swallow() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -192,15 +191,15 @@ func (p *proxy) resume() {
 	}
 }
 
-// before calls a function when the nth piece from a client is about to be
-// forwarded, counted from now.
+// before calls a function before the nth piece from a client, counted from now,
+// is forwarded.
 func (p *proxy) before(n int, hook func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.pieces, p.at, p.hook = 0, n, hook
 }
 
-// count starts to count pieces, and returns a function for how many there were.
+// count starts counting pieces, and returns a function that returns the count.
 func (p *proxy) count() func() int {
 	p.before(0, nil)
 	return func() int {

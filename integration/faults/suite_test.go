@@ -19,15 +19,15 @@ import (
 )
 
 const (
-	// envFull makes the suite run its long form.
+	// envFull selects the suite's long form.
 	envFull = "CREDENT_TEST_FAULTS"
-	// envCommand makes the test binary the command credent.
+	// envCommand makes the test binary run the command credent.
 	envCommand = "CREDENT_TEST_COMMAND"
 )
 
 const (
-	settleLimit = 30 * time.Second // for what a scenario leaves to be gone
-	maxLogged   = 8                // findings of one kind and scenario that are printed
+	settleLimit = 30 * time.Second // for a scenario's leftovers to disappear
+	maxLogged   = 8                // printed findings of one kind and scenario
 )
 
 func TestMain(m *testing.M) {
@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 // scenario is one kind of fault.
 type scenario struct {
 	name  string
-	limit time.Duration // of the long form; twice what it takes on two cores
+	limit time.Duration // of the long form; twice its time on two cores
 	run   func(*trial)
 }
 
@@ -60,8 +60,8 @@ var scenarios = []scenario{
 	{"standard output closed or full", 3 * time.Minute, noOutput},
 }
 
-// TestFaults runs the scenarios one after the other, since each counts the
-// goroutines that are left.
+// TestFaults runs the scenarios one after another, because each counts leftover
+// goroutines.
 func TestFaults(t *testing.T) {
 	full := os.Getenv(envFull) == "full"
 	var trials []*trial
@@ -77,7 +77,7 @@ func TestFaults(t *testing.T) {
 			s.run(tr)
 		})
 		if tr.T == nil {
-			continue // -run chose others
+			continue // not selected by -run
 		}
 		tr.goroutines.Store(leftGoroutines(goroutines))
 		trials = append(trials, tr)
@@ -97,7 +97,7 @@ func leftGoroutines(before int) int64 {
 	return int64(max(0, runtime.NumGoroutine()-before))
 }
 
-// eventually reports whether something comes true within a limit.
+// eventually reports whether a condition becomes true within a limit.
 func eventually(limit time.Duration, done func() bool) bool {
 	for deadline := time.Now().Add(limit); !done(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -107,7 +107,7 @@ func eventually(limit time.Duration, done func() bool) bool {
 	return true
 }
 
-// trial is one run of a scenario, and what it counts.
+// trial is one run of a scenario, with its counts.
 type trial struct {
 	*testing.T
 	ctx  context.Context //nolint:containedctx // lives for one scenario
@@ -115,10 +115,10 @@ type trial struct {
 	full bool
 	took time.Duration
 
-	operations  atomic.Int64 // acknowledged writes, and commands that were done
-	reads       atomic.Int64 // rows that were read and opened, or lookups
-	failed      atomic.Int64 // operations that the fault made fail
-	undone      atomic.Int64 // acknowledged by a server, and lost on its standby
+	operations  atomic.Int64 // acknowledged writes and completed commands
+	reads       atomic.Int64 // rows read and opened, or lookups
+	failed      atomic.Int64 // operations that failed because of the fault
+	undone      atomic.Int64 // acknowledged by a server and lost on its standby
 	lost        atomic.Int64
 	wrong       atomic.Int64
 	foreign     atomic.Int64
@@ -131,7 +131,7 @@ type trial struct {
 	notes  []string
 }
 
-// faults is the sum of the columns that have to be 0.
+// faults is the sum of the columns that must be 0.
 func (tr *trial) faults() int64 {
 	return tr.lost.Load() + tr.wrong.Load() + tr.foreign.Load() + tr.stuck.Load() + tr.connections.Load() +
 		tr.goroutines.Load()
@@ -157,7 +157,7 @@ func (tr *trial) notef(format string, args ...any) {
 	tr.notes = append(tr.notes, fmt.Sprintf(format, args...))
 }
 
-// pick returns the number for the form that runs.
+// pick returns the number for the current form.
 func (tr *trial) pick(short, long int) int {
 	if tr.full {
 		return long

@@ -24,20 +24,20 @@ import (
 
 const terminated = syscall.SIGTERM
 
-// stored is a credential as it was stored.
+// stored is a credential as stored.
 type stored struct{ user, apiKey, secretKey string }
 
-// vault is Credent's own tables in a world, which the commands work on.
+// vault is Credent's own tables in a world, used by the commands.
 type vault struct {
 	*world
 	previous []string // earlier keys
-	rotated  bool     // nothing is under these any more
+	rotated  bool     // nothing is under previous keys any more
 	rows     map[uuid.UUID]stored
 	users    []string
 	gone     map[string]bool // users with a destroyed key
 }
 
-// newVault stores credentials under the keys of their users.
+// newVault stores credentials under their users' keys.
 func newVault(w *world, users, each int) *vault {
 	w.Helper()
 	v := &vault{world: w, rows: make(map[uuid.UUID]stored), gone: make(map[string]bool)}
@@ -70,8 +70,7 @@ func (v *vault) credentials(db *sql.DB) *ent.Client {
 	return client
 }
 
-// command returns the command credent for a database. It is killed with the
-// trial.
+// command returns the command credent for a database. The trial's end kills it.
 func (v *vault) command(databaseURL string, args ...string) *exec.Cmd {
 	return command(v.ctx, databaseURL, v.key, v.previous, args...)
 }
@@ -83,17 +82,17 @@ func command(ctx context.Context, databaseURL, key string, previous []string, ar
 	return cmd
 }
 
-// waitFor waits for a command's end.
+// waitFor waits for a command to end.
 func waitFor(cmd *exec.Cmd) <-chan error {
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	return ended
 }
 
-// killed kills a command, and returns what its end says.
+// killed kills a command and returns its exit error.
 func killed(cmd *exec.Cmd, ended <-chan error) error { return errors.Join(cmd.Process.Kill(), <-ended) }
 
-// finish runs a command to its end, on a server that is well, and counts it.
+// finish runs a command to its end on a healthy server, and counts it.
 func (v *vault) finish(args ...string) (output string) {
 	v.Helper()
 	var out, said bytes.Buffer
@@ -108,7 +107,7 @@ func (v *vault) finish(args ...string) (output string) {
 	return out.String()
 }
 
-// newKey makes a key the primary one, and the others earlier ones.
+// newKey creates a primary key and keeps the others as earlier ones.
 func (v *vault) newKey() {
 	v.Helper()
 	if v.rotated {
@@ -128,7 +127,7 @@ func (v *vault) setRing() {
 }
 
 // check reads every credential with a client that has no keys yet, and compares
-// it with what was stored.
+// it with its stored values.
 func (v *vault) check() {
 	v.Helper()
 	db := v.pool("pgx", v.url, "suite")

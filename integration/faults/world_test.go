@@ -25,16 +25,16 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// columns are the secrets of the application's own table: a pin that is looked
-// up within its tenant, by a digest under the tenant's key, and an email that
-// is looked up across tenants.
+// columns are the secrets of the application's own table: a pin, looked up
+// within its tenant by a digest under the tenant's key, and an email, looked up
+// across tenants.
 var columns = []encrypted.Column{card.PinColumn, card.EmailColumn}
 
-// applicationName tells the application's connections from the suite's.
+// applicationName distinguishes the application's connections from the suite's.
 const applicationName = "faults"
 
-// world is a database with Credent's tables and the application's, and a
-// keyring for it. Its tenants have keys of their own.
+// world is a database with Credent's and the application's tables, and a
+// keyring for it. Its tenants have their own keys.
 type world struct {
 	*trial
 	url  string // of the server itself
@@ -42,17 +42,17 @@ type world struct {
 	ring *keyring.Keyring
 
 	writers []*writer
-	began   int // writers that were ever made
+	began   int // number of writers created so far
 
-	// epoch counts fail-overs. What was acknowledged in an earlier one by an
-	// asynchronous primary need not be there.
+	// epoch counts fail-overs. Writes that an asynchronous primary acknowledged
+	// in an earlier epoch may be lost.
 	epoch     atomic.Int64
-	unsettled atomic.Bool // the writers don't know yet what is undone
+	unsettled atomic.Bool // the writers don't know yet which writes are undone
 	stop      func() bool
 	closers   []func()
 }
 
-// newWorld makes the tables.
+// newWorld creates the tables.
 func newWorld(tr *trial, databaseURL string) *world {
 	tr.Helper()
 	w := &world{trial: tr, url: databaseURL, key: keyring.GenerateKey()}
@@ -85,7 +85,7 @@ func (w *world) pool(driver, databaseURL, name string) *sql.DB {
 	return db
 }
 
-// exec runs a statement on the server itself, and value a query for one value.
+// exec runs a statement on the server itself.
 func (w *world) exec(statement string, args ...any) {
 	w.Helper()
 	db := w.pool("pgx", w.url, "suite")
@@ -101,7 +101,7 @@ func (w *world) value(dest any, query string, args ...any) {
 	w.must(db.QueryRowContext(w.ctx, query, args...).Scan(dest))
 }
 
-// requireTenantKeys are the states of the application's columns.
+// requireTenantKeys returns the states of the application's columns.
 func requireTenantKeys() (list []encrypted.ColumnStates) {
 	for _, c := range columns {
 		list = append(list, encrypted.ColumnStates{Column: c, TenantKeys: encrypted.Require})
@@ -119,8 +119,8 @@ func (w *world) client(db *sql.DB) *ent.Client {
 	return ent.NewClient(ent.Driver(drv))
 }
 
-// service starts writers that share one client, as the goroutines of a service
-// do, over a driver and a URL. They work from start on.
+// service starts writers that share one client over a driver and a URL, as a
+// service's goroutines do. They work once start is called.
 func (w *world) service(writers int, driver, databaseURL string) {
 	w.Helper()
 	db := w.pool(driver, databaseURL, applicationName)
@@ -163,8 +163,8 @@ func (w *world) start() {
 	}
 }
 
-// pause stops the writers. Those that don't come back are stuck, and the trial
-// can't go on with them.
+// pause stops the writers. Writers that don't stop are stuck, and the trial
+// can't continue.
 func (w *world) pause() {
 	w.Helper()
 	if w.stop() {
@@ -205,7 +205,7 @@ func (w *world) await(n int) {
 	}
 }
 
-// pauses says how long the writers over each driver had to wait at most.
+// pauses returns the longest wait of the writers over each driver.
 func (w *world) pauses() string {
 	longest := make(map[string]time.Duration)
 	for _, r := range w.writers {
@@ -218,7 +218,7 @@ func (w *world) pauses() string {
 	return "the longest pause of a writer: " + strings.Join(list, ", ")
 }
 
-// close ends the application, and counts the connections that it leaves.
+// close ends the application, and counts the connections it leaves open.
 func (w *world) close() {
 	w.Helper()
 	for _, c := range w.closers {
@@ -244,7 +244,7 @@ func (w *world) close() {
 	}
 }
 
-// isTransient reports whether an error tells of the fault alone, and not of
+// isTransient reports whether an error is about the fault alone, and not about
 // secrets, keys or rows.
 func isTransient(err error) bool {
 	for _, target := range []error{

@@ -20,13 +20,13 @@ import (
 
 const (
 	operationLimit = 5 * time.Second  // the deadline of each operation
-	stuckAfter     = 15 * time.Second // of an operation, on a machine that is busy
-	recoverLimit   = time.Minute      // for writers to go on after a fault
+	stuckAfter     = 15 * time.Second // of an operation, on a busy machine
+	recoverLimit   = time.Minute      // for writers to recover after a fault
 	retryAfter     = 20 * time.Millisecond
 )
 
-// text is what a row's secrets say: their owner, their row, and the write that
-// stored them.
+// text is the plaintext of a row's secrets: their owner, their row, and the
+// write that stored them.
 type text struct {
 	owner, name string
 	serial      int
@@ -35,13 +35,13 @@ type text struct {
 func (t text) pin() string   { return fmt.Sprintf("pin/%s/%s/%d", t.owner, t.name, t.serial) }
 func (t text) email() string { return fmt.Sprintf("mail/%s/%s/%d", t.owner, t.name, t.serial) }
 
-// entry is a row of one writer, which nobody else changes.
+// entry is a row that only one writer changes.
 type entry struct {
 	owner, name string
-	tried       []int // serials of all writes, in their order
-	acked       int   // the last that was acknowledged; 0 for none
-	epoch       int64 // in which that was begun
-	doubt       bool  // a later write failed, and may be stored
+	tried       []int // serials of all writes, in order
+	acked       int   // the last acknowledged one; 0 for none
+	epoch       int64 // the epoch in which that write began
+	doubt       bool  // a later write failed and may be stored
 	checked     bool  // since the last write
 }
 
@@ -58,12 +58,12 @@ type writer struct {
 	usable  []*entry // those without doubt
 	owners  []string
 	serial  int
-	since   atomic.Int64 // when the operation that runs began, in Unix nanoseconds; 0 for none
+	since   atomic.Int64 // when the current operation began, in Unix nanoseconds; 0 for none
 	done    atomic.Int64 // operations and reads
 	lastErr atomic.Pointer[error]
 
-	last    time.Time     // when an operation was done; zero after a start
-	longest time.Duration // between two that were
+	last    time.Time     // when the last operation was done; zero after a start
+	longest time.Duration // the longest time between two
 }
 
 func newWriter(w *world, number int, driver string, client *ent.Client) *writer {
@@ -78,8 +78,8 @@ func (r *writer) lastError() error {
 	return nil
 }
 
-// work runs operations until the context ends. The last is not cut short. The
-// short form of the suite leaves time to other tests.
+// work runs operations until the context ends, and completes the last one. The
+// short form of the suite leaves time for other tests.
 func (r *writer) work(ctx context.Context) {
 	r.last = time.Time{}
 	for ctx.Err() == nil {
@@ -96,7 +96,7 @@ func (r *writer) work(ctx context.Context) {
 	}
 }
 
-// step runs an operation, and counts what comes of it.
+// step runs an operation and counts its result.
 func (r *writer) step() error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.w.ctx), operationLimit)
 	defer cancel()
@@ -140,8 +140,8 @@ func (r *writer) step() error {
 	return nil
 }
 
-// owner returns a tenant: one that is known, or a new one, with a key made
-// for its first secret.
+// owner returns a known tenant, or a new one that gets a key with its first
+// secret.
 func (r *writer) owner() string {
 	if len(r.owners) == 0 || r.random.IntN(3) == 0 {
 		r.owners = append(r.owners, fmt.Sprintf("owner-%d-%d", r.number, len(r.owners)+1))
@@ -150,14 +150,14 @@ func (r *writer) owner() string {
 	return r.owners[r.random.IntN(len(r.owners))]
 }
 
-// begin notes that a write of a row is about to be sent.
+// begin records that a write of a row is about to be sent.
 func (r *writer) begin(e *entry) text {
 	r.serial++
 	e.tried, e.checked = append(e.tried, r.serial), false
 	return text{e.owner, e.name, r.serial}
 }
 
-// end notes what became of it.
+// end records its result.
 func (r *writer) end(e *entry, epoch int64, err error) {
 	if err != nil {
 		e.doubt = true
@@ -196,10 +196,10 @@ func (r *writer) create(ctx context.Context, n int) (rows int64, err error) {
 	return int64(n), err
 }
 
-var errGone = errors.New("the row is not there")
+var errGone = errors.New("the row is missing")
 
-// change writes a row that is there. After an error nobody knows which of its
-// values is stored, so it isn't written again.
+// change writes an existing row. After an error it's unknown which value is
+// stored, so the row isn't written again.
 func (r *writer) change(ctx context.Context, write func(context.Context, *entry, text) error) (int64, error) {
 	i, epoch := r.random.IntN(len(r.usable)), r.w.epoch.Load()
 	e := r.usable[i]
@@ -238,7 +238,7 @@ func (r *writer) lookUp(ctx context.Context) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	// What an asynchronous primary took with it is found by the check.
+	// The check finds writes that an asynchronous primary lost.
 	if len(found) == 0 && r.w.unsettled.Load() {
 		return 1, nil
 	}
@@ -266,7 +266,7 @@ func (w *world) read(row *ent.Card) (serial int, err error) {
 	}
 	parts := strings.Split(pin, "/")
 	if len(parts) == 4 {
-		serial, _ = strconv.Atoi(parts[3]) // 0 is no write's
+		serial, _ = strconv.Atoi(parts[3]) // 0 is no write
 	}
 	if serial == 0 || parts[0] != "pin" {
 		w.found(&w.wrong, "the pin of %s is something else", row.Name)

@@ -21,7 +21,7 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// rows is how many credentials a test has, and batch how many are a page.
+// A test has this many credentials, and a page this many.
 const rows, batch = 2000, 20
 
 // grown is a database with secrets under an old key.
@@ -60,7 +60,7 @@ func ring(t *testing.T, primary string, previous ...string) *keyring.Keyring {
 	return r
 }
 
-// wantPrimary makes sure that every secret is under a keyring's primary key.
+// wantPrimary checks that every secret is under a keyring's primary key.
 func (g *grown) wantPrimary(t *testing.T, ring *keyring.Keyring) {
 	t.Helper()
 	counts, err := rotate.Verify(t.Context(), g.DB, ring)
@@ -72,7 +72,7 @@ func (g *grown) wantPrimary(t *testing.T, ring *keyring.Keyring) {
 	}
 }
 
-// stopAt rotates until so many rows are read in a pass.
+// stopAt rotates until a pass has read so many rows.
 func (g *grown) stopAt(t *testing.T, pass int, read int64) (rewritten, reached int64) {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
@@ -100,15 +100,15 @@ func (g *grown) run(t *testing.T, cfg rotate.Config) rotate.TableReport {
 	return report.Tables[0]
 }
 
-// A run goes on where another was stopped, in its first pass or, where there is
-// one over all rows, its second. When all is done, a run reads only what was
-// written since, where the database can say that, and says so.
+// A run resumes where another stopped, in its first pass or, if a second pass
+// reads all rows, in that one. When everything is done, a run reads only rows
+// written since, if the database can tell, and says so.
 func TestResume(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
 		g := grow(t, env)
 		const inHand = 16 * 2 * batch // by all workers, each with a page and the next
-		// With the pages in hand it isn't all, nor is it the next time.
+		// Rows of unfinished pages are missing, in both runs.
 		rewritten, reached := g.stopAt(t, 1, rows/4)
 		first, postgres := int64(-1), env.Dialect() == "postgres"
 		ctx, stop := context.WithCancel(t.Context())
@@ -125,7 +125,7 @@ func TestResume(t *testing.T) {
 			t.Fatalf("%d and %d rows rewritten, %v", rewritten, report.Rewritten(), err)
 		}
 		if first < reached-inHand {
-			t.Errorf("the second run went on at %d, and the first reached %d", first, reached)
+			t.Errorf("the second run resumed at %d, and the first reached %d", first, reached)
 		}
 		third := g.run(t, rotate.Config{})
 		if third.Passes != 2 || third.Rewritten != 0 && !postgres || postgres &&
@@ -146,7 +146,7 @@ func TestResume(t *testing.T) {
 			t.Errorf("from the start: %+v", all)
 		}
 
-		// A writer that still has the old key as its primary one.
+		// A writer that still uses the old key as primary.
 		late := env.Open(t, testopt.WithKeyring(ring(t, env.Key, g.newKey)))
 		late.UserCredential.UpdateOneID(g.ids[7]).SetAPIKey(credent.NewSecret("late")).ExecX(t.Context())
 		if last := g.run(t, rotate.Config{}); last.Rewritten != 1 {
@@ -156,16 +156,16 @@ func TestResume(t *testing.T) {
 	})
 }
 
-// Rows that somebody writes under the old key, behind a run that was stopped,
-// are rewritten by the run that goes on with it, wherever it was stopped.
+// Rows written under the old key after a run stopped are rewritten by the run
+// that resumes it, wherever it stopped.
 func TestLateWritesBehindAStoppedRun(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
 		g := grow(t, env)
 		late := env.Open(t, testopt.WithKeyring(ring(t, env.Key, g.newKey)))
 		stops := [][2]int{{1, rows * 3 / 4}, {2, rows * 3 / 4}}
-		if env.Dialect() == "postgres" { // the second pass reads what was written since
-			stops = [][2]int{{1, rows / 4}, {1, rows / 2}, {2, 1}} // with the pages in hand not all
+		if env.Dialect() == "postgres" { // the second pass reads rows written since
+			stops = [][2]int{{1, rows / 4}, {1, rows / 2}, {2, 1}} // unfinished pages leave some rows
 		}
 		for _, stop := range stops {
 			g.stopAt(t, stop[0], int64(stop[1]))
@@ -179,7 +179,7 @@ func TestLateWritesBehindAStoppedRun(t *testing.T) {
 }
 
 // Two runs share the work: no row is read by both in one pass, or written by
-// the one and found so by the other.
+// one and found done by the other.
 func TestTwoRunsShareTheWork(t *testing.T) {
 	t.Parallel()
 	g := grow(t, testdb.New(t))
@@ -203,7 +203,7 @@ func TestTwoRunsShareTheWork(t *testing.T) {
 							return
 						}
 						close(began)
-						<-joined // the first stands still until the second has done a page
+						<-joined // the first waits until the second has done a page
 					})
 				}})
 			if err != nil {
@@ -221,7 +221,7 @@ func TestTwoRunsShareTheWork(t *testing.T) {
 	g.wantPrimary(t, g.after)
 }
 
-// A run that is killed leaves its parts to another, which has them after the
+// A killed run leaves its parts to another run, which takes them over after the
 // lease.
 func TestKilled(t *testing.T) {
 	t.Parallel()
@@ -233,7 +233,7 @@ func TestKilled(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		for { // until it is amid its work, and has saved where
+		for { // until it is working and has saved its position
 			var saved int64
 			env.Value(t, &saved, "SELECT coalesce(sum(rows_read), 0) FROM credent_progress WHERE table_name = "+
 				"'user_credentials'")
@@ -260,7 +260,7 @@ func TestKilled(t *testing.T) {
 	})
 }
 
-// Positions may go at any moment, one by one or with their table.
+// Positions may disappear at any moment, singly or with their table.
 func TestPositionsLost(t *testing.T) {
 	t.Parallel()
 	for name, statement := range map[string]string{
@@ -285,8 +285,8 @@ func TestPositionsLost(t *testing.T) {
 	}
 }
 
-// Positions are for one goal: with another key all begins anew, also if that
-// key was the goal before.
+// Positions belong to one goal: with another key the run starts over, even if
+// that key was the goal earlier.
 func TestAnotherGoal(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -308,7 +308,8 @@ func TestAnotherGoal(t *testing.T) {
 	})
 }
 
-// What doesn't open is in the report of every run, whatever earlier ones said.
+// Secrets that don't open are in every run's report, whatever earlier runs
+// reported.
 func TestQuarantinedAgain(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {

@@ -1,5 +1,5 @@
-// Package growth tests work that is divided over workers and processes, and
-// that goes on where it stopped.
+// Package growth tests work that is divided among workers and processes, and
+// that resumes where it stopped.
 package growth
 
 import (
@@ -8,5 +8,5 @@ import (
 	"github.com/credent-go/credent/internal/testdb"
 )
 
-// TestMain can be the command credent.
+// TestMain runs the tests, or the command credent in a child process.
 func TestMain(m *testing.M) { testdb.Main(m) }

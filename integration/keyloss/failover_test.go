@@ -35,9 +35,9 @@ func started(t *testing.T) func(*pgreplica.Server, error) *pgreplica.Server {
 	}
 }
 
-// TestFailOver promotes a standby that never got a tenant's key. The process
-// that made it goes on with every way to store secrets, and what the promoted
-// server acknowledges opens there.
+// TestFailOver promotes a standby that never received a tenant's key. The
+// process that created the key continues with every way to store secrets, and
+// everything the promoted server acknowledges opens there.
 func TestFailOver(t *testing.T) {
 	t.Parallel()
 	for _, driver := range []string{"pq", "pgx"} {
@@ -66,7 +66,7 @@ func TestFailOver(t *testing.T) {
 				t.Fatal(err)
 			}
 
-			// The first write comes until a connection leads to the new server.
+			// Retry the first write until a connection leads to the new server.
 			for ctx := within(t); ; {
 				err := s.create(s.client.UserCredential, "u1", "x").Exec(ctx)
 				if err == nil {
@@ -81,7 +81,7 @@ func TestFailOver(t *testing.T) {
 			}
 			there := s.client.UserCredential.Query().Where(usercredential.UserID("u1")).OnlyX(within(t))
 			if there.ID == lost.ID {
-				t.Fatal("the promoted server has what it never received")
+				t.Fatal("the promoted server has the row that it never received")
 			}
 			want := 1
 			for _, p := range paths {
@@ -98,8 +98,8 @@ func TestFailOver(t *testing.T) {
 	}
 }
 
-// A client that knows a key that the server lost reads what another has stored
-// under the server's new one.
+// A client with a key that the server lost reads secrets that another client
+// stored under the server's new key.
 func TestReadsUnderNewKey(t *testing.T) {
 	t.Parallel()
 	forEachDriver(t, func(t *testing.T, s *service) {
@@ -115,7 +115,8 @@ func TestReadsUnderNewKey(t *testing.T) {
 				t.Errorf("got %q, %v", got, err)
 			}
 		}
-		// What nobody opens costs one more look, and stays what it is.
+		// A secret that nothing opens costs one more key lookup, and the error
+		// stays the same.
 		s.wrap(t, "u1", newKey(t))
 		if _, err := s.newClient(t).UserCredential.Query().OnlyX(t.Context()).SecretKey.Reveal(); !errors.Is(err,
 			credent.ErrUnknownKey) {

@@ -1,6 +1,6 @@
-// Package keyloss tests that what a server acknowledges opens by what that
-// server holds: a client goes on with the tenants' keys that it knows, and the
-// server has lost them, or has others.
+// Package keyloss tests that every secret a server acknowledges opens with that
+// server's keys, although a client continues with the tenants' keys it knows
+// and the server has lost or replaced them.
 package keyloss
 
 import (
@@ -68,11 +68,11 @@ type service struct {
 	dialect  string
 	ring     *keyring.Keyring
 	opts     []testopt.Option
-	client   *ent.Client // which knows the keys that it has used
+	client   *ent.Client // knows the keys it has used
 	accounts map[string]*ent.UserAccount
 }
 
-// forEachDriver runs a test over the two drivers of Postgres and of SQLite.
+// forEachDriver runs a test over both drivers of Postgres and of SQLite.
 func forEachDriver(t *testing.T, test func(t *testing.T, s *service)) {
 	t.Helper()
 	for _, driver := range []string{"pq", "pgx", "modernc", "mattn"} {
@@ -169,8 +169,8 @@ func (s *service) exec(t *testing.T, query string, args ...any) {
 	}
 }
 
-// opens wants a client that knows nothing to open a user's secrets, except the
-// secrets of a row that was stored before.
+// opens checks that a client without cached keys opens a user's secrets, except
+// the secrets of the row stored before the loss.
 func (s *service) opens(t *testing.T, user string, before *ent.UserCredential) (n int) {
 	t.Helper()
 	for _, row := range s.newClient(t).UserCredential.Query().Where(usercredential.UserID(user)).AllX(t.Context()) {

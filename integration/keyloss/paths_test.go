@@ -20,8 +20,7 @@ import (
 	"github.com/credent-go/credent/internal/testopt"
 )
 
-// losses are what may have become of a tenant's key since the client has read
-// it.
+// losses are what can happen to a tenant's key after the client has read it.
 var losses = map[string]func(t *testing.T, s *service, user string){
 	"gone": func(t *testing.T, s *service, user string) {
 		t.Helper()
@@ -65,10 +64,10 @@ func (s *service) wrap(t *testing.T, user string, key *fernet.Key) {
 	s.exec(t, "UPDATE credent_tenant_keys SET wrapped = $1 WHERE tenant = $2", wrapped, user)
 }
 
-// path is a way to store secrets of u1; what it stores in "key x" and "x".
+// path is a way to store secrets of u1, in the form "key x" and "x".
 type path struct {
 	name string
-	rows int // that it stores, beside the one that is there
+	rows int // that it stores, besides the existing one
 	do   func(ctx context.Context, s *service, there *ent.UserCredential) error
 }
 
@@ -88,7 +87,7 @@ const insertRaw = "INSERT INTO user_credentials (id, user_account_id, user_id, c
 	"api_key_index, secret_key, is_active, created_at, updated_at) VALUES (%s, %s, 'u1', 'alpaca', %s, %s, %s, true, " +
 	"'2026-01-01', '2026-01-01')"
 
-// raw is the caller's own INSERT.
+// raw is a raw INSERT.
 func (s *service) raw() (query string, args []any) {
 	key, secret := credent.NewSecret("key raw"), credent.NewSecret("raw")
 	marks := []any{"$1", "$2", "$3", "$4", "$5"}
@@ -223,7 +222,7 @@ func exec(ctx context.Context, tx *ent.Tx, query string) error {
 	return err
 }
 
-// Whatever has become of the key that a client knows, what it stores opens.
+// Whatever happened to the client's key, everything it stores opens.
 func TestEveryWritePath(t *testing.T) {
 	t.Parallel()
 	forEachDriver(t, func(t *testing.T, s *service) {
@@ -238,7 +237,7 @@ func TestEveryWritePath(t *testing.T) {
 						t.Fatal(err)
 					}
 					before := there
-					// it is new, or was never lost
+					// The key is new, or was never lost.
 					if p.rows == 0 || p.name == "bulk upsert" || loss == "wrapped anew" {
 						before = nil
 					}
@@ -256,8 +255,8 @@ func TestEveryWritePath(t *testing.T) {
 	})
 }
 
-// A key that is destroyed behind a client's back refuses every write at once,
-// and nothing is stored.
+// After another client destroys a key, every write is refused at once, and
+// nothing is stored.
 func TestDestroyedMeanwhile(t *testing.T) {
 	t.Parallel()
 	forEachDriver(t, func(t *testing.T, s *service) {

@@ -11,7 +11,7 @@ import (
 	"github.com/credent-go/credent/internal/testopt"
 )
 
-// counted notes what arrives at the database.
+// counted records the statements that reach the database.
 type counted struct {
 	dialect.Driver
 	arrived *[]string
@@ -34,9 +34,9 @@ func (c counted) Tx(ctx context.Context) (dialect.Tx, error) {
 	return c.Driver.Tx(ctx)
 }
 
-// A create or a bulk is one statement, which depends on the keys itself. If the
-// server has lost one it is run once more, in a transaction, and the next is
-// one statement again.
+// A create or a bulk is one statement, which itself depends on the keys. If the
+// server has lost a key, it runs once more in a transaction, and the next one
+// is a single statement again.
 func TestOneStatement(t *testing.T) {
 	t.Parallel()
 	forEachDriver(t, func(t *testing.T, s *service) {
@@ -62,16 +62,16 @@ func TestOneStatement(t *testing.T) {
 					t.Fatal(err)
 				}
 				got := strings.Join(arrived, " ")
-				if name == "bulk" && s.dialect == dialect.SQLite { // it has rows, which some drivers run late
+				if name == "bulk" && s.dialect == dialect.SQLite { // it returns rows, and some drivers run it late
 					want = "BEGIN"
 				} else if !strings.Contains(got, "credent_key.wrapped") {
 					t.Errorf("%s %s: it depends on no key", name, when)
 				}
 				if strings.Join(kinds(arrived), " ") != want {
-					t.Errorf("%s %s: arrived %s", name, when, got)
+					t.Errorf("%s %s: sent %s", name, when, got)
 				}
 			}
-			if err := write(); err != nil { // makes the keys
+			if err := write(); err != nil { // creates the keys
 				t.Fatal(err)
 			}
 			once("with keys that are there", "INSERT")

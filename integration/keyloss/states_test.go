@@ -11,10 +11,10 @@ import (
 	"github.com/credent-go/credent/internal/testopt"
 )
 
-// A client that knows a state which the server lost, or not yet the one that it
-// has, stores for up to a minute what every client reads that has the server's:
-// a change goes one step at a time, and not before the last one is a minute
-// old.
+// After a fail-over, a client may use a state for up to a minute that the
+// server lost or changed. Everything it stores meanwhile can be read by clients
+// with the server's state, because states change one step at a time, at least a
+// minute apart.
 func TestStatesOfAnotherServer(t *testing.T) {
 	t.Parallel()
 	forEachDriver(t, func(t *testing.T, s *service) {

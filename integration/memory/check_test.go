@@ -20,7 +20,7 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// partitioned makes the table of credentials one of hash partitions, with a
+// partitioned turns the table of credentials into hash partitions, with a
 // primary key of two columns.
 var partitioned = []string{
 	"ALTER TABLE user_credentials RENAME TO before",
@@ -54,11 +54,11 @@ func read(t *testing.T, tx *ent.Client) (rows int64) {
 	return rows
 }
 
-// TestCheckReadsFewRows counts the rows that a check reads of a large table.
+// TestCheckReadsFewRows counts the rows of a large table that a check reads.
 func TestCheckReadsFewRows(t *testing.T) {
 	const (
 		large = 60_000
-		few   = 100 // ten, and some of each partition
+		few   = 100 // ten, and some from each partition
 	)
 	wrong, err := keyring.New(keyring.GenerateKey())
 	if err != nil {
@@ -76,7 +76,7 @@ func TestCheckReadsFewRows(t *testing.T) {
 				}
 			}
 			exec("ALTER TABLE user_credentials DISABLE TRIGGER USER")
-			// The rows of u1 come first by ID, and u2's rows follow.
+			// By ID, u1's rows come first, and u2's rows follow.
 			for i, user := range []string{"u1", "u2"} {
 				exec(fmt.Sprintf(`INSERT INTO user_credentials (id, user_account_id, user_id, credential_type, api_key, secret_key)
 					SELECT ('%d0000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid, user_account_id, user_id,
@@ -121,8 +121,8 @@ func TestCheckReadsFewRows(t *testing.T) {
 	}
 }
 
-// TestPartitionsAreRead reads a partitioned table page by page, in the order of
-// its primary key: each row once.
+// TestPartitionsAreRead reads a partitioned table page by page in primary key
+// order: each row once.
 func TestPartitionsAreRead(t *testing.T) {
 	s := testdb.NewService(t)
 	for _, statement := range append([]string{
@@ -152,7 +152,7 @@ func TestPartitionsAreRead(t *testing.T) {
 		t.Errorf("the list has %d rows, %d of them once", len(all), n)
 	}
 	if diff := cmp.Diff(all, ids("credential", "export")); diff != "" {
-		t.Errorf("the export has others (-list +export):\n%s", diff)
+		t.Errorf("the export has other rows (-list +export):\n%s", diff)
 	}
 	if diff := cmp.Diff(all[1500:1600], ids("credential", "list", "--limit", "100", "--after", all[1499])); diff != "" {
 		t.Errorf("after the 1500th (-all +after):\n%s", diff)

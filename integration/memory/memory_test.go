@@ -1,5 +1,5 @@
-// Package memory runs the command credent on a table that is larger than what
-// it may hold in memory.
+// Package memory runs the command credent on a table larger than the memory the
+// command may use.
 package memory
 
 import (
@@ -25,16 +25,15 @@ import (
 )
 
 const (
-	// rows is how many rows the table has: a command that kept all of them, or
-	// each secret that doesn't open, needed more than most.
+	// rows is the table's number of rows: a command that kept all of them, or
+	// each secret that doesn't open, would need more than most.
 	rows = 100_000
-	// most is how much of the machine's memory a command may have had at any
-	// moment, in MB. That is less than a command promises: it would need more
-	// if it kept the rows.
+	// most is a command's memory limit in MB at any moment. The command
+	// promises to stay below it, and would exceed it if it kept the rows.
 	most = 80
 )
 
-// envPeak makes the test's own binary the command, and names the file for its
+// envPeak makes the test binary run the command, and names the file for its
 // peak.
 const envPeak = "CREDENT_TEST_PEAK"
 
@@ -50,9 +49,9 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// peak returns the most memory that this process has had, in MB. Linux counts
-// in a process's usage what the parent had when it began, so there the kernel
-// is asked for the process's own.
+// peak returns the process's peak memory in MB. On Linux a process's usage
+// includes its parent's at the start, so peak asks the kernel for the process's
+// own.
 func peak() int64 {
 	if status, err := os.ReadFile("/proc/self/status"); err == nil {
 		for line := range strings.Lines(string(status)) {
@@ -72,13 +71,13 @@ func peak() int64 {
 	return usage.Maxrss >> 10
 }
 
-// machine is a folder with a database.
+// machine is a directory with a database.
 type machine struct {
 	dir string
 	env []string
 }
 
-// command returns a command that isn't started.
+// command returns a command without starting it.
 func (m *machine) command(t *testing.T, env []string, args ...string) *exec.Cmd {
 	t.Helper()
 	binary, err := os.Executable()
@@ -93,8 +92,8 @@ func (m *machine) command(t *testing.T, env []string, args ...string) *exec.Cmd 
 	return cmd
 }
 
-// run runs a command with its output in a file, and returns the most memory
-// that it had, in MB, and its exit code.
+// run runs a command with its output in a file, and returns its peak memory in
+// MB and its exit code.
 func (m *machine) run(t *testing.T, env []string, args ...string) (peak int64, code int) {
 	t.Helper()
 	out, err := os.Create(filepath.Join(m.dir, "out"))
@@ -120,7 +119,7 @@ func (m *machine) run(t *testing.T, env []string, args ...string) (peak int64, c
 	return peak, code
 }
 
-// lines returns the number of lines of a file that have a text.
+// lines returns the number of a file's lines that contain a text.
 func (m *machine) lines(t *testing.T, file, with string) int {
 	t.Helper()
 	in, err := os.Open(filepath.Join(m.dir, file))
@@ -140,7 +139,7 @@ func (m *machine) lines(t *testing.T, file, with string) int {
 	return n
 }
 
-// fill makes the tables, and n rows with the token of one credential.
+// fill creates the tables, and n rows with the token of one credential.
 func (m *machine) fill(t *testing.T, n int) {
 	t.Helper()
 	for _, args := range [][]string{{"migrate", "apply"}, {"account", "add", "--user", "u-1", "--name", "Ada"}} {
@@ -170,8 +169,8 @@ func (m *machine) fill(t *testing.T, n int) {
 	}
 }
 
-// TestMemoryIsBounded runs what reads or writes all rows. Each command needs
-// about as much memory as on an empty table, and says all that there is.
+// TestMemoryIsBounded runs the commands that read or write all rows. Each needs
+// about as much memory as on an empty table, and prints everything.
 func TestMemoryIsBounded(t *testing.T) {
 	m := &machine{dir: t.TempDir()}
 	right, other := "ENCRYPTION_KEY="+keyring.GenerateKey(), "ENCRYPTION_KEY="+keyring.GenerateKey()
@@ -220,7 +219,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		peak, code := m.run(t, test.env, strings.Fields(test.args)...)
 		t.Logf("%s: %d MB", test.name, peak)
 		if peak > most {
-			t.Errorf("%s: it had %d MB of memory, and may have %d", test.name, peak, most)
+			t.Errorf("%s: it used %d MB of memory, want at most %d", test.name, peak, most)
 		}
 		if n := m.lines(t, test.file, test.with); code != test.code || n != test.lines {
 			t.Errorf("%s: exit code %d with %d lines, want %d with %d", test.name, code, n, test.code, test.lines)
@@ -228,8 +227,8 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
-// TestQuarantineOfKilled kills a command that lists secrets. What it listed is
-// whole, and the next run adds to it.
+// TestQuarantineOfKilled kills a command that lists secrets. Its list is whole,
+// and the next run appends to it.
 func TestQuarantineOfKilled(t *testing.T) {
 	const few = 20_000
 	m := &machine{dir: t.TempDir(), env: []string{"ENCRYPTION_KEY=" + keyring.GenerateKey()}}
@@ -259,12 +258,12 @@ func TestQuarantineOfKilled(t *testing.T) {
 	if _, code := m.run(t, other, "rotate", "--quarantine", "bad.jsonl"); code != 3 {
 		t.Errorf("exit code %d", code)
 	}
-	if all := m.valid(t); len(all) != 2*few+2 { // and the canaries
+	if all := m.valid(t); len(all) != 2*few+2 { // including the canaries
 		t.Errorf("%d secrets are listed, want %d", len(all), 2*few+2)
 	}
 }
 
-// valid returns the secrets in bad.jsonl, whose lines must all be valid but for
+// valid returns the secrets in bad.jsonl. All its lines must be valid except
 // one without an end.
 func (m *machine) valid(t *testing.T) map[string]bool {
 	t.Helper()
@@ -282,7 +281,7 @@ func (m *machine) valid(t *testing.T) map[string]bool {
 		secrets[q.Column+" "+q.Row] = true
 	}
 	if broken > 1 {
-		t.Errorf("%d lines are no objects", broken)
+		t.Errorf("%d lines aren't objects", broken)
 	}
 	return secrets
 }

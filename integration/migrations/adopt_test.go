@@ -19,8 +19,8 @@ import (
 	ours "github.com/credent-go/credent/migrate"
 )
 
-// A database that Python made, with 1,000 rows, is adopted, hardened and used
-// by both languages.
+// A database that Python created, with 1,000 rows, is adopted, hardened and
+// used by both languages.
 func TestAdopt(t *testing.T) {
 	t.Parallel()
 	for name, opts := range testdb.Drivers {
@@ -70,7 +70,7 @@ func TestAdopt(t *testing.T) {
 			}
 			for _, c := range credentials {
 				if !strings.HasPrefix(testdb.Reveal(t, c.APIKey), "PK") {
-					t.Error("revealed something else")
+					t.Error("revealed another plaintext")
 				}
 			}
 			credentials[0].Update().SetAPIKey(credent.NewSecret("from Go")).ExecX(t.Context())
@@ -87,7 +87,7 @@ func TestAdopt(t *testing.T) {
 				}
 			}
 			if len(read) != 100 || found != 1 {
-				t.Errorf("Python reads %d accounts, and %d times what Go wrote", len(read), found)
+				t.Errorf("Python reads %d accounts, and %d times Go's row", len(read), found)
 			}
 			if report, err = testopt.Adopt(t.Context(), db); err != nil || !report.Already {
 				t.Errorf("again: %+v, %v", report, err)
@@ -96,8 +96,8 @@ func TestAdopt(t *testing.T) {
 	}
 }
 
-// What is not equal is refused with what mends it; after that SQL it is
-// adopted.
+// Adopt refuses a database that differs and prints SQL to fix it; after that
+// SQL it adopts.
 func TestAdoptRefuses(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ damage, object, sql string }{
@@ -162,14 +162,14 @@ func TestAdoptRefuses(t *testing.T) {
 				}
 			}
 			if _, err := testopt.Adopt(t.Context(), db); err != nil {
-				t.Errorf("after it was mended: %v", err)
+				t.Errorf("after the fix: %v", err)
 			}
 		})
 	}
 }
 
-// A wider column of secrets gets no SQL, which might cut them, and plaintext is
-// found before anything is written.
+// A wider secret column gets no SQL, which might truncate secrets, and
+// plaintext is found before anything is written.
 func TestAdoptTouchesNoSecrets(t *testing.T) {
 	t.Parallel()
 	url := testdb.NewDatabase(t, "")
@@ -212,8 +212,8 @@ func TestNothingToAdopt(t *testing.T) {
 	}
 }
 
-// Files that were edited after they were applied, or are gone, are found also
-// where atlas.sum was brought up to date.
+// Check finds applied files that were edited or removed afterwards, even if
+// atlas.sum was updated.
 func TestCheckFindsFiles(t *testing.T) {
 	t.Parallel()
 	embedded, err := ours.Files("postgres")

@@ -17,8 +17,8 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// The files of a directory with one that runs without a transaction, and whose
-// second statement fails as long as there are two equal numbers.
+// A directory with one file that runs without a transaction. Its second
+// statement fails while there are two equal numbers.
 var withoutTx = map[string]string{
 	"20260101000000_a.sql": "CREATE TABLE t (id int, n int);\nINSERT INTO t VALUES (1, 1), (2, 1);\n",
 	"20260101000001_b.sql": `-- atlas:txmode none
@@ -30,7 +30,7 @@ CREATE INDEX CONCURRENTLY IF NOT EXISTS t_id ON t (id);
 	"20260101000002_c.sql": "CREATE TABLE c (id int);\n",
 }
 
-// with returns the files with another one, or another text for one of them.
+// with returns the files with one added or replaced.
 func with(files map[string]string, name, text string) map[string]string {
 	all := map[string]string{name: text}
 	for n, s := range files {
@@ -41,7 +41,7 @@ func with(files map[string]string, name, text string) map[string]string {
 	return all
 }
 
-// row is what a query for one value finds, as text.
+// row returns a query's single value as text.
 func row(t *testing.T, db *sql.DB, query string) string {
 	t.Helper()
 	var value sql.NullString
@@ -94,12 +94,12 @@ func TestApplyDryRun(t *testing.T) {
 			}
 			if n := row(t, db, "SELECT count(*) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', "+
 				"'information_schema')"); n != "0" {
-				t.Errorf("%s tables were made", n)
+				t.Errorf("%s tables were created", n)
 			}
 			if n := row(t, db, "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'atlas%'"); n != "0" {
-				t.Errorf("%s schemas were made", n)
+				t.Errorf("%s schemas were created", n)
 			}
-			// What is left after a failure.
+			// The state left by a failure.
 			if err := testopt.Apply(t.Context(), db, dir); !errors.Is(err, migrate.ErrPartial) {
 				t.Fatal(err)
 			}
@@ -122,7 +122,7 @@ func TestApplyTarget(t *testing.T) {
 	}
 	all := testdb.Versions(t)
 	for i, want := range []int{1, 2, 2, len(all)} {
-		opts := []testopt.Migration{testopt.WithTarget(all[min(i, 1)])} // the third time there is nothing to do
+		opts := []testopt.Migration{testopt.WithTarget(all[min(i, 1)])} // nothing to do the third time
 		if i == 3 {
 			opts = nil
 		}
@@ -160,9 +160,9 @@ func TestApplyOutOfOrder(t *testing.T) {
 				t.Error(err)
 			}
 			if got := row(t, db, "SELECT count(*) FROM atlas_schema_revisions.atlas_schema_revisions"); got != "2" {
-				t.Errorf("%s rows in the history", got)
+				t.Errorf("the history has %s rows", got)
 			}
-			// Applied in part, in the middle of the history: it is gone on with
+			// A file applied in part, in the middle of the history, is resumed
 			// there.
 			var failed *migrate.StatementError
 			err = testopt.Apply(t.Context(), db, dir, testopt.WithNonLinear())
@@ -206,8 +206,8 @@ func TestApplyWithoutTransaction(t *testing.T) {
 				t.Errorf("%+v, %v", status, err)
 			}
 			testdb.Run(t, db, "DELETE FROM t WHERE id = 2")
-			// Another instance, with the applied part of the file changed or
-			// gone.
+			// Another instance has the file with its applied part changed or
+			// removed.
 			for _, text := range []string{
 				strings.Replace(withoutTx["20260101000001_b.sql"], "t_n ON t (n)", "t_n ON t (id)", 1),
 				"-- atlas:txmode none\n\n",
@@ -236,8 +236,8 @@ func TestApplyWithoutTransaction(t *testing.T) {
 	}
 }
 
-// A file may be corrected after the statements that are applied. The
-// corrected file is then in the history.
+// A file may be corrected after its applied statements. The history then has
+// the corrected file.
 func TestApplyCorrectedFile(t *testing.T) {
 	t.Parallel()
 	for name, rest := range map[string]string{
@@ -269,8 +269,8 @@ func TestApplyCorrectedFile(t *testing.T) {
 	}
 }
 
-// Without its blank line the directive belongs to the statement and does not
-// count: the file fails, and changes nothing.
+// Without its blank line the directive belongs to the statement and is ignored:
+// the file fails and changes nothing.
 func TestApplyDirectiveWithoutBlankLine(t *testing.T) {
 	t.Parallel()
 	db := testdb.OpenDB(t, testdb.NewDatabase(t, ""))
@@ -283,11 +283,11 @@ func TestApplyDirectiveWithoutBlankLine(t *testing.T) {
 		t.Error(err)
 	}
 	if got := row(t, db, "SELECT count(*) FROM atlas_schema_revisions.atlas_schema_revisions"); got != "1" {
-		t.Errorf("%s rows in the history", got)
+		t.Errorf("the history has %s rows", got)
 	}
 }
 
-// Six instances with a file that runs without a transaction, which must see
+// Six instances apply a file that runs without a transaction. They must detect
 // each other by the session's lock.
 func TestApplyWithoutTransactionAtOnce(t *testing.T) {
 	t.Parallel()
@@ -326,8 +326,9 @@ func TestApplyWithoutTransactionAtOnce(t *testing.T) {
 const advisoryLocks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' " +
 	"AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 
-// The lock of the stock command stops files of either kind, and they it: a
-// migration waits for a lock of the test's meanwhile.
+// The stock command's lock stops files of either kind, and Apply's lock stops
+// the stock command: meanwhile the migration waits for a lock that the test
+// holds.
 func TestApplyExcludesTheStockCommand(t *testing.T) {
 	t.Parallel()
 	db, stock := testdb.OpenDB(t, testdb.NewDatabase(t, "")), (*sql.Conn)(nil)

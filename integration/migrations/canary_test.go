@@ -18,7 +18,7 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// wantCheck runs both checks, of a client and of a pool, and compares the kind
+// wantCheck runs the checks of a client and of a pool, and compares the kinds
 // of their answers.
 func wantCheck(t *testing.T, s *testdb.Service, what string, ring *keyring.Keyring, want error) {
 	t.Helper()
@@ -45,7 +45,7 @@ func wantCheck(t *testing.T, s *testdb.Service, what string, ring *keyring.Keyri
 	}
 }
 
-// quiet returns a client's driver inside of one that logs.
+// quiet returns a client's driver wrapped in one that logs.
 func quiet(t *testing.T, s *testdb.Service, ring *keyring.Keyring) dialect.Driver {
 	t.Helper()
 	drv, err := testopt.WrapDriver(entsql.OpenDB(dialect.Postgres, testdb.OpenDB(t, s.ServiceURL, s.Env.Opts...)),
@@ -56,8 +56,8 @@ func quiet(t *testing.T, s *testdb.Service, ring *keyring.Keyring) dialect.Drive
 	return dialect.DebugWithContext(drv, func(context.Context, ...any) {})
 }
 
-// A member of credent_app, whom row-level security shows no rows, gets the
-// right answer of three.
+// A member of credent_app, which sees no rows under row-level security, gets
+// the right one of three answers.
 func TestCheckAsMember(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachService(t, func(t *testing.T, s *testdb.Service) {
@@ -80,11 +80,11 @@ func TestCheckAsMember(t *testing.T) {
 			t.Errorf("as u1, with a wrong key: %v", err)
 		}
 
-		// Only who sees the rows, and can open them, makes canaries.
+		// Only a role that sees the rows and can open them creates canaries.
 		member := testdb.OpenDB(t, s.ServiceURL, s.Env.Opts...)
 		columns := ent.EncryptedColumns()
 		if err := encrypted.KeepCanary(ctx, member, s.Ring, columns...); !errors.Is(err, encrypted.ErrNotChecked) {
-			t.Errorf("a member keeps canaries: %v", err)
+			t.Errorf("a member stores canaries: %v", err)
 		}
 		if err := testopt.Apply(ctx, s.DB, testopt.WithCanaries(wrong, columns...)); !errors.Is(err,
 			encrypted.ErrUnknownKey) {
@@ -159,7 +159,7 @@ func TestCheckAsMember(t *testing.T) {
 		wantCheck(t, s, "the new key alone, after rotation", alone, nil)
 		wantCheck(t, s, "the old key alone, after rotation", s.Ring, credent.ErrUnknownKey)
 
-		// A dump has the canaries, as it has the rows.
+		// A dump has the canaries as well as the rows.
 		restored := s.Backup(t)(t)
 		if err := credent.Check(ctx, restored.Open(t, testopt.WithKeyring(alone))); err != nil {
 			t.Errorf("a restored dump: %v", err)
@@ -173,7 +173,8 @@ func TestCheckAsMember(t *testing.T) {
 	})
 }
 
-// A database without rows is checked by its canary, and without one says so.
+// A database without rows is checked by its canary; without a canary the check
+// says so.
 func TestCheckEmpty(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDriver(t, func(t *testing.T, env *testdb.Env) {
@@ -204,7 +205,7 @@ func TestCheckEmpty(t *testing.T) {
 		if err != nil || counts.Err() == nil {
 			t.Errorf("verify under a wrong key: %+v, %v", counts, err)
 		}
-		// The way back to plaintext takes the canary with it.
+		// The way back to plaintext removes the canary.
 		env.Exec(t, "ALTER TABLE user_credentials DROP CONSTRAINT user_credentials_api_key_encrypted")
 		cfg := rotate.Config{Columns: []string{"user_credentials.api_key"}}
 		if _, err := rotate.DecryptToPlaintext(t.Context(), env.DB, env.Ring, cfg); err != nil {

@@ -12,14 +12,14 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// The foreign key of a credential, and what Postgres says of it.
+// The foreign key of a credential, and Postgres's text for it.
 const (
 	accountKey = "user_credentials_user_id_user_account_id_fkey"
 	twoColumns = "FOREIGN KEY (user_id, user_account_id) REFERENCES public.user_accounts(user_id, id) " +
 		"ON UPDATE CASCADE ON DELETE CASCADE"
 )
 
-// findings are a report's findings as people read them.
+// findings formats a report's findings for people.
 func findings(report *migrate.Report) []string {
 	var all []string
 	for _, f := range report.Findings {
@@ -28,7 +28,7 @@ func findings(report *migrate.Report) []string {
 	return all
 }
 
-// checkClean fails the test if anything is found.
+// checkClean fails the test on any finding.
 func checkClean(t *testing.T, env *testdb.Env) {
 	t.Helper()
 	report, err := testopt.Check(t.Context(), env.DB)
@@ -36,12 +36,12 @@ func checkClean(t *testing.T, env *testdb.Env) {
 		t.Fatal(err)
 	}
 	if err := report.Err(); err != nil {
-		t.Errorf("a database that was only migrated: %v\n%s", err, strings.Join(findings(report), "\n"))
+		t.Errorf("a freshly migrated database: %v\n%s", err, strings.Join(findings(report), "\n"))
 	}
 }
 
-// A restored database is what was dumped, the lists of its CHECKs included,
-// which Postgres prints otherwise after a restore.
+// A restored database equals the dumped one, including the lists of its CHECKs,
+// which Postgres prints differently after a restore.
 func TestCheckAfterRestore(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -63,7 +63,7 @@ func TestCheckAfterRestore(t *testing.T) {
 	})
 }
 
-// Each statement is something that somebody might do to a database by hand.
+// Each statement is a plausible change by hand.
 var drifts = []struct {
 	name string
 	sql  string
@@ -92,7 +92,7 @@ var drifts = []struct {
 	{"other default", "ALTER TABLE user_accounts ALTER COLUMN is_active SET DEFAULT false", []string{
 		"column user_accounts.is_active: changed: default is false, should be true",
 	}},
-	// The value of a default is never computed: this one could not be compared
+	// Check never computes the value of a default: this one can't be compared
 	// with a time.
 	{
 		"strange default", "ALTER TABLE user_accounts ALTER COLUMN created_at SET DEFAULT ('now'::text)::timestamp",
@@ -292,7 +292,7 @@ func TestCheckFindsDrift(t *testing.T) {
 				!strings.Contains(err.Error(), got[0]) {
 				t.Error(err)
 			}
-			// The other driver sees the same.
+			// The other driver gives the same findings.
 			other, err := testopt.Check(t.Context(), testdb.OpenDB(t, env.URL, testdb.Drivers["pq"]...))
 			if err != nil {
 				t.Fatal(err)

@@ -20,15 +20,15 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// Every statement that changes something is a point to be killed at, just
-// before it. What comes after a statement is the point before the next one.
+// Every statement that changes something is a point at which to be killed, just
+// before it. The moment after a statement is the next one's point.
 //
-// One database goes through all of them: an attempt is killed at the first
-// point that no attempt before it was killed at. That it gets there means that
-// it recovered from the crash before.
+// One database passes through all of them: an attempt is killed at the first
+// new point. Reaching it shows that the attempt recovered from the previous
+// crash.
 
-// crashDirectories are ours, and one with a file that runs without a
-// transaction.
+// crashDirectories returns our directory, and one with a file that runs without
+// a transaction.
 func crashDirectories(t *testing.T) map[string]string {
 	t.Helper()
 	return map[string]string{
@@ -47,9 +47,9 @@ func pathOf(t *testing.T, dir fs.FS) string {
 	return tmp
 }
 
-// state is all that a database has, the history without times. A file that was
-// killed when all was done but that is finished, and the library leaves its
-// partial hashes there, as the stock command does.
+// state returns the contents of a database, with the history without times. If
+// a file was killed after its last statement, a later run finishes it, and the
+// library leaves its partial hashes there, as the stock command does.
 func state(t *testing.T, url string) string {
 	t.Helper()
 	db := testdb.OpenDB(t, url)
@@ -60,7 +60,7 @@ func state(t *testing.T, url string) string {
 		row(t, db, invalidIndexes) + row(t, db, advisoryLocks)
 }
 
-// uninterrupted is the state that a directory leads to.
+// uninterrupted returns the state after an uninterrupted run of a directory.
 func uninterrupted(t *testing.T, path string) string {
 	t.Helper()
 	url := testdb.NewDatabase(t, "")
@@ -87,7 +87,7 @@ func TestKilledProcess(t *testing.T) {
 					o.Points = append(o.Points, point)
 				}
 				if len(o.Points) < 15 {
-					t.Errorf("killed at %d points only: %q", len(o.Points), o.Points)
+					t.Errorf("killed at only %d points: %q", len(o.Points), o.Points)
 				}
 				if diff := cmp.Diff(want, state(t, o.URL)); diff != "" {
 					t.Error(diff)
@@ -97,7 +97,7 @@ func TestKilledProcess(t *testing.T) {
 	}
 }
 
-// The same on SQLite, where the lock is the file's.
+// The same on SQLite, where the file is locked.
 func TestKilledProcessOnSQLite(t *testing.T) {
 	t.Parallel()
 	own, err := migrate.Files("sqlite3")
@@ -126,7 +126,7 @@ func TestKilledProcessOnSQLite(t *testing.T) {
 				o.Points = append(o.Points, point)
 			}
 			if len(o.Points) < 10 {
-				t.Errorf("killed at %d points only: %q", len(o.Points), o.Points)
+				t.Errorf("killed at only %d points: %q", len(o.Points), o.Points)
 			}
 			if diff := cmp.Diff(row(t, whole, query), row(t, testdb.OpenDB(t, "sqlite:"+file), query)); diff != "" {
 				t.Error(diff)
@@ -135,9 +135,8 @@ func TestKilledProcessOnSQLite(t *testing.T) {
 	}
 }
 
-// The server is killed at every point: where one of its processes is killed,
-// Postgres ends all of them and recovers from the log, as after a crash of the
-// whole.
+// The server is killed at every point: if one of its processes is killed,
+// Postgres ends all of them and recovers from the log, as after a full crash.
 func TestKilledServer(t *testing.T) {
 	t.Parallel()
 	own, err := pgserver.Start(t.Context(), pgserver.Private(), pgserver.WithSetting("synchronous_commit", "on"))
@@ -162,8 +161,8 @@ func TestKilledServer(t *testing.T) {
 			db, err := openCrashing("pq", url, func(pid int32, point string) {
 				mu.Lock()
 				defer mu.Unlock()
-				// Within the transactions of our own files it makes no
-				// difference which row of the history was written.
+				// In our own files' transactions, the row of the history that
+				// was being written makes no difference.
 				if killed || slices.Contains(points, point) || name == "own" && strings.HasPrefix(point, "history") {
 					return
 				}
@@ -185,7 +184,7 @@ func TestKilledServer(t *testing.T) {
 			testdb.CloseAll(t, db)
 		}
 		if len(points) < 15 {
-			t.Errorf("%s: killed at %d points only: %q", name, len(points), points)
+			t.Errorf("%s: killed at only %d points: %q", name, len(points), points)
 		}
 		if diff := cmp.Diff(want, state(t, url)); diff != "" {
 			t.Error(diff)
@@ -193,8 +192,8 @@ func TestKilledServer(t *testing.T) {
 	}
 }
 
-// awaitCrash returns a function that waits until a server has noticed that it
-// crashed, and recovered.
+// awaitCrash returns a function that waits until a server has noticed its crash
+// and recovered.
 func awaitCrash(t *testing.T, url string) func() {
 	t.Helper()
 	db := testdb.OpenDB(t, url)
@@ -205,7 +204,7 @@ func awaitCrash(t *testing.T, url string) func() {
 	return func() {
 		t.Helper()
 		eventually(t, func() bool { return conn.PingContext(t.Context()) != nil })
-		_ = conn.Close() // it is broken
+		_ = conn.Close() // it's broken
 		eventually(t, func() bool { return db.PingContext(t.Context()) == nil })
 	}
 }
@@ -219,8 +218,9 @@ func eventually(t *testing.T, done func() bool) {
 	}
 }
 
-// An index that was being built when the server ended the connection is there,
-// invalid. It is built again, where the statement alone would take it for done.
+// An index that was being built when the server ended the connection exists but
+// is invalid. Apply builds it again; the statement alone would consider it
+// done.
 func TestInterruptedIndex(t *testing.T) {
 	t.Parallel()
 	for name, opts := range testdb.Drivers {
@@ -233,7 +233,7 @@ func TestInterruptedIndex(t *testing.T) {
 				t.Fatal(err)
 			}
 			testdb.Run(t, db, "DELETE FROM t WHERE id = 2")
-			tx, err := other.BeginTx(t.Context(), nil) // which the index has to wait for
+			tx, err := other.BeginTx(t.Context(), nil) // the index has to wait for it
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -267,8 +267,8 @@ func TestInterruptedIndex(t *testing.T) {
 	}
 }
 
-// A process is killed while the server works on its statement, which the server
-// ends, with the lock. The statement cannot be repeated, so the next Apply
+// A process is killed while the server runs its statement, and the server ends
+// the session with its lock. The statement can't be repeated, so the next Apply
 // explains.
 func TestKilledInAStatement(t *testing.T) {
 	t.Parallel()
@@ -290,10 +290,10 @@ func TestKilledInAStatement(t *testing.T) {
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	_ = cmd.Wait() // says that it was killed
+	_ = cmd.Wait() // reports the kill
 	dir := testopt.WithDir(os.DirFS(path))
 	if err := testopt.Apply(t.Context(), db, dir, testopt.WithMigratorTimeout(0)); !errors.Is(err, migrate.ErrLocked) {
-		t.Errorf("while the server works on: %v", err)
+		t.Errorf("while the server keeps working: %v", err)
 	}
 	var failed *migrate.StatementError
 	if err := testopt.Apply(t.Context(), db, dir); !errors.As(err, &failed) || !failed.InDoubt || failed.Line != 4 ||

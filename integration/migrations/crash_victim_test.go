@@ -22,7 +22,7 @@ import (
 	"github.com/credent-go/credent/internal/testopt"
 )
 
-// crasher numbers the points of a connection.
+// crasher numbers a connection's points.
 type crasher struct {
 	driver.Conn
 	pid    int32
@@ -30,7 +30,7 @@ type crasher struct {
 	before func(pid int32, point string)
 }
 
-// point returns the name of a statement, or "" if it changes nothing.
+// point returns a statement's name, or "" if it changes nothing.
 func (c *crasher) point(query string, args []driver.NamedValue) string {
 	verb, _, _ := strings.Cut(strings.TrimSpace(query), " ")
 	switch strings.ToUpper(verb) {
@@ -127,17 +127,17 @@ func openCrashing(driverName, url string, before func(pid int32, point string)) 
 	return sql.OpenDB(crashConnector{connector, before}), nil
 }
 
-// envVictim makes this program one that migrates and waits to be killed.
+// envVictim makes this program migrate and wait to be killed.
 const envVictim = "CREDENT_TEST_VICTIM"
 
-// order is what a victim is told.
+// order is a victim's instruction.
 type order struct {
 	Driver, URL, Dir string
-	Points           []string // at which it goes on
+	Points           []string // where it continues
 }
 
-// victim migrates, and prints the first point that it was not told to pass,
-// where it waits. It is the other side of kill.
+// victim migrates, and prints the first point outside its order, where it
+// waits. kill runs it.
 func victim() int {
 	var o order
 	if err := json.Unmarshal([]byte(os.Getenv(envVictim)), &o); err != nil {
@@ -188,7 +188,7 @@ func start(t *testing.T, o order) (cmd *exec.Cmd, said *bufio.Scanner) {
 }
 
 // kill runs a victim and kills it at the first new point, which it returns, or
-// "" if it came to its end.
+// "" if the victim finished.
 func kill(t *testing.T, o order) (point string) {
 	t.Helper()
 	cmd, said := start(t, o)

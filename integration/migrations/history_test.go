@@ -16,8 +16,8 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// The history has the columns of the stock command's table, which was read off
-// a database that it migrated.
+// The history has the columns of the stock command's table, copied from a
+// database that it migrated.
 func TestHistoryIsTheStockCommands(t *testing.T) {
 	t.Parallel()
 	want := [][3]string{
@@ -65,7 +65,7 @@ func TestHistoryIsTheStockCommands(t *testing.T) {
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Error(diff)
 			}
-			// Found again from a connection of the other kind.
+			// Find it again over the other kind of connection.
 			for _, parameter := range []string{"", "&search_path=public"} {
 				if diff := cmp.Diff(testdb.Versions(t),
 					testdb.AppliedVersions(t, testdb.OpenDB(t, url+parameter))); diff != "" {
@@ -77,7 +77,7 @@ func TestHistoryIsTheStockCommands(t *testing.T) {
 }
 
 // stockHistory is what the stock command writes for the files of withoutTx,
-// read off databases that it migrated. A baseline's hash is empty. The
+// copied from databases that it migrated. A baseline's hash is empty. The
 // columns are the same as in historyRows.
 var stockHistory = struct{ first, partial, done, last, baseline, set, setPartial []string }{
 	first: []string{
@@ -145,7 +145,7 @@ func TestRowsAreTheStockCommands(t *testing.T) {
 			}
 			got := history(t, db)
 			if name == "pgx" {
-				got[1][5] = stockError // the text is the driver's
+				got[1][5] = stockError // the driver's text
 			}
 			if diff := cmp.Diff([][]string{stockHistory.first, stockHistory.partial}, got); diff != "" {
 				t.Error(diff)
@@ -171,7 +171,7 @@ func TestRowsAreTheStockCommands(t *testing.T) {
 	}
 }
 
-// From each state that the stock command leaves, Apply goes on to the end.
+// Apply continues to the end from each state that the stock command leaves.
 func TestApplyGoesOnFromTheStockCommand(t *testing.T) {
 	t.Parallel()
 	const table = "CREATE TABLE t (id int, n int)"
@@ -229,8 +229,8 @@ func TestApplyGoesOnFromTheStockCommand(t *testing.T) {
 			t.Parallel()
 			url := testdb.NewDatabase(t, "")
 			db := testdb.OpenDB(t, url)
-			// The history table as Apply makes it, which another test compares
-			// with the stock command's.
+			// Apply's own history table, which another test compares with the
+			// stock command's.
 			if err := testopt.Apply(t.Context(), db,
 				testopt.WithDir(newDirectory(t, map[string]string{"1_a.sql": ""}))); err != nil {
 				t.Fatal(err)
@@ -261,15 +261,15 @@ func TestApplyGoesOnFromTheStockCommand(t *testing.T) {
 	}
 }
 
-// replaced returns a row with another value in one column.
+// replaced returns a row with one column's value replaced.
 func replaced(row []string, column int, value string) []string {
 	other := append([]string{}, row...)
 	other[column] = value
 	return other
 }
 
-// The stock command's rows on SQLite: partial_hashes is a blob there, and text
-// in ours.
+// The stock command's rows on SQLite: its partial_hashes is a blob, ours is
+// text.
 func TestApplyGoesOnFromTheStockCommandOnSQLite(t *testing.T) {
 	t.Parallel()
 	db := testdb.OpenDB(t, "sqlite:"+filepath.Join(t.TempDir(), "x.db"))
@@ -287,8 +287,8 @@ func TestApplyGoesOnFromTheStockCommandOnSQLite(t *testing.T) {
 	}
 }
 
-// A file without a transaction on SQLite: the file's lock is held from one
-// statement to the next.
+// A file without a transaction on SQLite: the file's lock is held between
+// statements.
 func TestApplyWithoutTransactionOnSQLite(t *testing.T) {
 	t.Parallel()
 	url := "sqlite:" + filepath.Join(t.TempDir(), "x.db")
@@ -303,7 +303,7 @@ func TestApplyWithoutTransactionOnSQLite(t *testing.T) {
 	if err := testopt.Apply(t.Context(), db, dir); !errors.As(err, &failed) || failed.Line != 4 || !failed.Partial {
 		t.Fatal(err)
 	}
-	testdb.Run(t, other, "CREATE TABLE none (id int)") // the lock was given back
+	testdb.Run(t, other, "CREATE TABLE none (id int)") // the lock was released
 	if err := testopt.Apply(t.Context(), db, dir); err != nil {
 		t.Fatal(err)
 	}

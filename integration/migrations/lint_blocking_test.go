@@ -14,8 +14,8 @@ import (
 
 const noTx = "-- atlas:txmode none\n\n"
 
-// blockingCases are files after ours, and what blocks readers or writers in
-// them: line, code and severity. Where steps are given, they are the finding's.
+// blockingCases are files after ours with the findings about blocked readers or
+// writers: line, code and severity, and the finding's steps if given.
 var blockingCases = map[string]struct {
 	file  string
 	want  []string
@@ -213,7 +213,7 @@ func TestLintBlocking(t *testing.T) {
 	}
 }
 
-// What the steps of a finding say can be run as it is, and has no findings.
+// A finding's steps run as printed, and have no findings.
 func TestLintStepsRun(t *testing.T) {
 	t.Parallel()
 	all := testdb.Versions(t)

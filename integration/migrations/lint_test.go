@@ -55,8 +55,7 @@ func newDirectory(t *testing.T, files map[string]string) fs.FS {
 // next is a file after ours.
 const next = "20991231000000_next.sql"
 
-// lintCases are files after ours, and what is found in them: line, code and
-// severity.
+// lintCases are files after ours and their findings: line, code and severity.
 var lintCases = map[string]struct {
 	file string
 	want []string
@@ -196,8 +195,8 @@ func TestLint(t *testing.T) {
 	}
 }
 
-// Our own directory has the findings of the baseline, all of them in released
-// files, and the dev database is as empty as before.
+// Our own directory has exactly the baseline's findings, all in released files,
+// and the dev database ends up empty.
 func TestLintOwnDirectory(t *testing.T) {
 	t.Parallel()
 	for name, opts := range testdb.Drivers {

@@ -12,7 +12,7 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// The command says the same, for people and for scripts.
+// The command reports the same, as text and as JSON.
 func TestApplyCommandGivesUp(t *testing.T) {
 	t.Parallel()
 	env := &testdb.Env{URL: testdb.NewDatabase(t, "")}
@@ -50,13 +50,13 @@ func TestApplyCommandGivesUp(t *testing.T) {
 	}
 	for _, want := range []string{`held by pid `, `(\"a dump\", idle in transaction, its transaction is `, "--lock-retry"} {
 		if !strings.Contains(stderr.String(), want) {
-			t.Errorf("%q is not in %s", want, stderr.String())
+			t.Errorf("missing %q in %s", want, stderr.String())
 		}
 	}
 }
 
-// The validation at the end of an encryption waits for a while, and is tried
-// again. Readers and writers are let by.
+// The validation at the end of an encryption waits for a while and is retried.
+// It lets readers and writers pass.
 func TestEncryptValidationGivesWay(t *testing.T) {
 	t.Parallel()
 	const waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'ShareUpdateExclusiveLock' " +
@@ -91,6 +91,6 @@ func TestEncryptValidationGivesWay(t *testing.T) {
 	}
 	if got := row(t, service, "SELECT convalidated FROM pg_constraint WHERE conname = "+
 		"'user_credentials_api_key_encrypted'"); got != "true" {
-		t.Error("it is not valid")
+		t.Error("the constraint is not valid")
 	}
 }

@@ -19,11 +19,11 @@ import (
 // addNote is a file after ours that needs ACCESS EXCLUSIVE.
 const addNote = "SELECT 1;\nALTER TABLE user_credentials ADD COLUMN note text;\n"
 
-// ddlWaits counts the DDL that waits for a table.
+// ddlWaits counts the DDL waiting for a table.
 const ddlWaits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock' " +
 	"AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 
-// noteColumns counts what addNote makes.
+// noteColumns counts the columns that addNote adds.
 const noteColumns = "SELECT count(*) FROM information_schema.columns WHERE table_name = 'user_credentials' AND " +
 	"column_name = 'note'"
 
@@ -46,8 +46,8 @@ func dump(t *testing.T, url string) (end func()) {
 	}
 }
 
-// Case B5. A plain SELECT behind a migration that waits is answered before the
-// transaction that the migration waits for ends.
+// Case B5. A plain SELECT queued after a waiting migration is answered before
+// the transaction that blocks the migration ends.
 func TestApplyLetsReadersBy(t *testing.T) {
 	t.Parallel()
 	for name, opts := range testdb.Drivers {
@@ -69,7 +69,7 @@ func TestApplyLetsReadersBy(t *testing.T) {
 					t.Errorf("a plain SELECT: %v", err)
 				}
 				cancel()
-				// Between two tries nothing is held.
+				// Between two tries the migration holds no lock.
 				eventually(t, func() bool {
 					return row(t, service, ddlWaits) == "0" &&
 						row(t, service, advisoryLocks) == "0"
@@ -118,7 +118,7 @@ func TestApplyGivesUp(t *testing.T) {
 			}
 			for _, want := range []string{next + ":2: ", "user_credentials", `"a dump"`, " tries", "the file was rolled back"} {
 				if !strings.Contains(err.Error(), want) {
-					t.Errorf("%q is not in %s", want, err)
+					t.Errorf("missing %q in %s", want, err)
 				}
 			}
 			if strings.Contains(err.Error(), "CANARY") {
@@ -140,7 +140,8 @@ func TestApplyGivesUp(t *testing.T) {
 	}
 }
 
-// With one connection in the pool nobody can look, and the rest is the same.
+// With only one connection in the pool, the error can't name the holder; the
+// rest is the same.
 func TestApplyGivesUpWithOneConnection(t *testing.T) {
 	t.Parallel()
 	url := testdb.NewDatabase(t, testdb.Template(t))
@@ -174,9 +175,9 @@ func TestApplyWithoutLockTimeout(t *testing.T) {
 	}
 }
 
-// A file without a transaction: the timeout is the connection's for the file,
-// an index that is built CONCURRENTLY has the time of all tries, what it leaves
-// is named, and the next run goes on as the history says.
+// A file without a transaction: the timeout is set on the connection for the
+// file, an index built CONCURRENTLY gets the time of all tries, its leftovers
+// are named, and the next run continues from the history.
 func TestApplyOutsideTransactionGivesUp(t *testing.T) {
 	t.Parallel()
 	for name, opts := range testdb.Drivers {
@@ -184,7 +185,7 @@ func TestApplyOutsideTransactionGivesUp(t *testing.T) {
 			t.Parallel()
 			url := testdb.NewDatabase(t, "")
 			db := testdb.OpenDB(t, url, opts...)
-			db.SetMaxOpenConns(2) // one looks
+			db.SetMaxOpenConns(2) // one inspects the locks
 			testdb.Run(t, db, "ALTER DATABASE "+row(t, db,
 				"SELECT quote_ident(current_database())")+" SET lock_timeout = '7777ms'")
 			db.SetMaxIdleConns(0)
@@ -215,7 +216,7 @@ func TestApplyOutsideTransactionGivesUp(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got := row(t, db, "SELECT string_agg(timeout, ' ') FROM seen"); got != "200ms" {
-				t.Errorf("the first statement had %s", got)
+				t.Errorf("the first statement's lock_timeout was %s", got)
 			}
 			for range 4 { // both connections
 				if got := row(t, db, "SHOW lock_timeout"); got != "7777ms" {
@@ -245,8 +246,8 @@ func TestApplyOutsideTransactionGivesUp(t *testing.T) {
 	}
 }
 
-// A statement of a file without a transaction that stalls readers is tried
-// again as in a transaction, after the statements that are done.
+// A statement that stalls readers in a file without a transaction is retried as
+// in a transaction, after the completed statements.
 func TestApplyOutsideTransactionRetries(t *testing.T) {
 	t.Parallel()
 	url := testdb.NewDatabase(t, testdb.Template(t))
@@ -270,7 +271,7 @@ func TestApplyOutsideTransactionRetries(t *testing.T) {
 	}
 }
 
-// Adopt waits no longer either.
+// Adopt doesn't wait any longer.
 func TestAdoptGivesUp(t *testing.T) {
 	t.Parallel()
 	url := testdb.NewDatabase(t, testdb.Template(t))
@@ -291,7 +292,7 @@ func TestAdoptGivesUp(t *testing.T) {
 	}
 }
 
-// On SQLite a commit waits for readers, and new readers behind it.
+// On SQLite a commit waits for readers, and new readers wait for the commit.
 func TestApplyGivesUpOnSQLite(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "x.db")

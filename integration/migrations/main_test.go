@@ -1,5 +1,5 @@
 // Package migrations tests migrations on databases of every age, beside readers
-// and writers, and in processes and servers that are killed.
+// and writers, and with processes and servers that are killed.
 package migrations
 
 import (
@@ -9,7 +9,8 @@ import (
 	"github.com/credent-go/credent/internal/testdb"
 )
 
-// TestMain can be the command credent, or a child of TestKilledProcess.
+// TestMain runs the tests, the command credent, or a child of
+// TestKilledProcess.
 func TestMain(m *testing.M) {
 	if os.Getenv(envVictim) != "" {
 		os.Exit(victim())

@@ -34,7 +34,7 @@ func TestApply(t *testing.T) {
 			}
 			var files []string
 			progress := testopt.WithProgress(func(name string) { files = append(files, name) })
-			for range 2 { // the second time there is nothing to do
+			for range 2 { // nothing to do the second time
 				if err := testopt.Apply(t.Context(), db, progress); err != nil {
 					t.Fatal(err)
 				}
@@ -69,8 +69,8 @@ func TestApplyWithOneConnection(t *testing.T) {
 	}
 }
 
-// Eight instances that start at once: each file is applied once, and all find
-// the database ready.
+// Eight instances start at once: each file is applied once, and all find the
+// database ready.
 func TestApplyAtOnce(t *testing.T) {
 	t.Parallel()
 	url := testdb.NewDatabase(t, "")
@@ -105,7 +105,8 @@ func TestApplyAtOnce(t *testing.T) {
 	}
 }
 
-// The stock command's lock: FNV-1 of "atlas_migrate_execute", in the session.
+// The stock command's lock: FNV-1 of "atlas_migrate_execute", held by the
+// session.
 func TestApplyWaitsForTheStockLock(t *testing.T) {
 	t.Parallel()
 	url := testdb.NewDatabase(t, "")
@@ -118,7 +119,7 @@ func TestApplyWaitsForTheStockLock(t *testing.T) {
 	}
 	db := testdb.OpenDB(t, url)
 	if err := testopt.Apply(t.Context(), db, testopt.WithMigratorTimeout(0)); !errors.Is(err, migrate.ErrLocked) {
-		t.Errorf("while another holds the lock: %v", err)
+		t.Errorf("while another session holds the lock: %v", err)
 	}
 	if n := len(testdb.AppliedVersions(t, db)); n != 0 {
 		t.Errorf("%d files were applied", n)
@@ -173,7 +174,7 @@ func TestApplyRefusals(t *testing.T) {
 	})
 }
 
-// A file that fails is rolled back whole; the ones before it stay.
+// A failing file is rolled back whole; earlier ones stay.
 func TestFailedFileIsRolledBack(t *testing.T) {
 	t.Parallel()
 	for name, opts := range testdb.Drivers {
@@ -202,7 +203,7 @@ func TestFailedFileIsRolledBack(t *testing.T) {
 				t.Errorf("the failed file's UPDATE stayed: %v, %v", active, err)
 			}
 			if n := len(testdb.AppliedVersions(t, db)); n != 0 {
-				t.Errorf("%d rows in the history", n)
+				t.Errorf("the history has %d rows", n)
 			}
 			if _, err := db.ExecContext(t.Context(), "DELETE FROM user_credentials"); err != nil {
 				t.Fatal(err)
@@ -214,8 +215,7 @@ func TestFailedFileIsRolledBack(t *testing.T) {
 	}
 }
 
-// The schema that the last file leaves is the one that the ent schema asks for,
-// on either database.
+// The schema after the last file is the ent schema's, on either database.
 func TestNoDiffAfterTheLastFile(t *testing.T) {
 	t.Parallel()
 	for directory, url := range map[string]string{"postgres": testdb.NewDatabase(t, ""), "sqlite": "sqlite::memory:"} {
@@ -225,19 +225,19 @@ func TestNoDiffAfterTheLastFile(t *testing.T) {
 			if err := os.CopyFS(tmp, os.DirFS(filepath.Join("..", "..", "migrate", directory))); err != nil {
 				t.Fatal(err)
 			}
-			for range 2 { // once more on the same database: it is left empty
+			for range 2 { // twice on the same database, since Diff leaves it empty
 				written, err := migrate.Diff(t.Context(), testdb.OpenDB(t, url), tmp, "again")
 				if err != nil || written {
 					t.Errorf("written %v, %v", written, err)
 				}
 			}
-			// What is not there any more is found.
+			// A removed file is found.
 			last := lastFile(t, tmp)
 			if err := os.Remove(last); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := migrate.Diff(t.Context(), testdb.OpenDB(t, url), tmp, "again"); err == nil {
-				t.Error("a directory that does not match its atlas.sum was accepted")
+				t.Error("accepted a directory that doesn't match its atlas.sum")
 			}
 		})
 	}
@@ -252,8 +252,8 @@ func lastFile(t *testing.T, dir string) string {
 	return names[len(names)-1]
 }
 
-// What pg_dump says of a database that create_all made, and of one with the
-// first migration alone, is the same.
+// pg_dump prints the same for a database that create_all made and for one with
+// only the first migration.
 func TestFirstMigrationIsCreateAll(t *testing.T) {
 	t.Parallel()
 	made := testdb.NewDatabase(t, "")
@@ -273,14 +273,14 @@ func TestFirstMigrationIsCreateAll(t *testing.T) {
 	}
 	want := testdb.PgDump(t, made, "--schema-only")
 	if !strings.Contains(want, "idx_user_credentials_account_id") {
-		t.Fatalf("create_all made\n%s", want)
+		t.Fatalf("create_all created\n%s", want)
 	}
 	if diff := cmp.Diff(want, testdb.PgDump(t, migrated, "--schema-only")); diff != "" {
 		t.Error(diff)
 	}
 }
 
-// A dump of a used database has no secret in it.
+// A used database's dump contains no secret.
 func TestDumpHasNoPlaintext(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDriver(t, func(t *testing.T, env *testdb.Env) {

@@ -13,8 +13,8 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// Six instances that start at once behind PgBouncer in transaction mode, on
-// fewer connections to the server.
+// Six instances start at once behind PgBouncer in transaction mode, with fewer
+// server connections.
 func TestApplyBehindPgBouncer(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"pq", "pgx, exec"} {
@@ -32,7 +32,7 @@ func TestApplyBehindPgBouncer(t *testing.T) {
 				db := testdb.OpenDB(t, through, way.Opts...)
 				wg.Go(func() {
 					var opts []testopt.Migration
-					if i%2 == 0 { // it makes no difference where each file has a transaction
+					if i%2 == 0 { // no difference if each file has a transaction
 						opts = append(opts, testopt.WithPooled())
 					}
 					err := testopt.Apply(t.Context(), db, append(opts, testopt.WithProgress(func(name string) {
@@ -63,8 +63,8 @@ func TestApplyBehindPgBouncer(t *testing.T) {
 	}
 }
 
-// The lock of the stock command, held by a session on a direct connection,
-// stops Apply behind PgBouncer as well.
+// The stock command's lock, held by a session on a direct connection, also
+// stops Apply behind PgBouncer.
 func TestApplyBehindPgBouncerWaitsForTheStockLock(t *testing.T) {
 	t.Parallel()
 	url := testdb.NewDatabase(t, "")
@@ -73,7 +73,7 @@ func TestApplyBehindPgBouncerWaitsForTheStockLock(t *testing.T) {
 	stock.SetMaxOpenConns(1) // one session
 	testdb.Run(t, stock, "SELECT pg_advisory_lock(2686470616)")
 	if err := testopt.Apply(t.Context(), through, testopt.WithMigratorTimeout(0)); !errors.Is(err, migrate.ErrLocked) {
-		t.Errorf("while another holds the lock: %v", err)
+		t.Errorf("while another session holds the lock: %v", err)
 	}
 	testdb.Run(t, stock, "SELECT pg_advisory_unlock(2686470616)")
 	if err := testopt.Apply(t.Context(), through); err != nil {
@@ -82,8 +82,7 @@ func TestApplyBehindPgBouncerWaitsForTheStockLock(t *testing.T) {
 }
 
 // A file without a transaction is refused there, whether the option says so or
-// Apply finds out, and the files before it stay applied. No lock is left
-// behind.
+// Apply detects the pooler, and earlier files stay applied. No lock is left.
 func TestApplyBehindPgBouncerRefuses(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"pq", "pgx, exec"} {
@@ -109,7 +108,7 @@ func TestApplyBehindPgBouncerRefuses(t *testing.T) {
 			if n := row(t, db, advisoryLocks); n != "0" {
 				t.Errorf("%s locks left", n)
 			}
-			// On a direct connection it goes on.
+			// On a direct connection it continues.
 			testdb.Run(t, db, "DELETE FROM t WHERE id = 2")
 			if err := testopt.Apply(t.Context(), db, dir); err != nil {
 				t.Error(err)
@@ -118,8 +117,8 @@ func TestApplyBehindPgBouncerRefuses(t *testing.T) {
 	}
 }
 
-// With one connection in the pool, a direct connection works for a file without
-// a transaction too.
+// With one connection in the pool, a direct connection also works for a file
+// without a transaction.
 func TestApplyWithoutTransactionWithOneConnection(t *testing.T) {
 	t.Parallel()
 	for name, opts := range testdb.Drivers {
@@ -135,7 +134,7 @@ func TestApplyWithoutTransactionWithOneConnection(t *testing.T) {
 	}
 }
 
-// A pool that is used up by others is not waited for.
+// Apply doesn't wait for a pool that others have exhausted.
 func TestApplyWithoutTransactionOnABusyPool(t *testing.T) {
 	t.Parallel()
 	db := testdb.OpenDB(t, testdb.NewDatabase(t, ""))

@@ -1,5 +1,5 @@
-// Package otherdriver has another driver under the name that Credent's SQLite
-// driver takes, as a service has that imports one.
+// Package otherdriver registers another driver under the name of Credent's
+// SQLite driver, as a service that imports one does.
 package otherdriver
 
 import (
@@ -13,16 +13,16 @@ import (
 	"github.com/credent-go/credent/open"
 )
 
-var errOther = errors.New("the other driver was asked")
+var errOther = errors.New("the other driver was called")
 
-// other is somebody else's driver.
+// other is a third-party driver.
 type other struct{}
 
 // Open implements driver.Driver.
 func (other) Open(string) (driver.Conn, error) { return nil, errOther }
 
-// Registering a name twice panics, so this file also tests that nothing it
-// imports has registered one.
+// Registering a name twice panics, so this file also tests that none of its
+// imports registers one.
 func init() { //nolint:gochecknoinits // as drivers do
 	sql.Register("sqlite", other{})
 	sql.Register("sqlite3", other{})

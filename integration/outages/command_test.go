@@ -64,8 +64,8 @@ func (w *world) run(t *testing.T, args ...string) result {
 	return run1(w.command(t, args...))()
 }
 
-// whileLocked locks a table, starts a command, and calls f with the server
-// process that waits for it, and then gives the table back.
+// whileLocked locks a table, starts a command, calls f with the server process
+// that waits for the table, and then releases it.
 func (w *world) whileLocked(t *testing.T, table string, cmd *exec.Cmd, f func(pid int)) result {
 	t.Helper()
 	tx, err := w.admin.BeginTx(t.Context(), nil)
@@ -99,9 +99,8 @@ func (w *world) waiting(t *testing.T) (pid int) {
 	return pid
 }
 
-// terminate ends the session that waits, and those that take its place: a
-// statement outside of a transaction is tried three times by database/sql, over
-// lib/pq.
+// terminate ends the waiting session and its successors: over lib/pq,
+// database/sql tries a statement outside a transaction three times.
 func (w *world) terminate(t *testing.T, times int) func(pid int) {
 	t.Helper()
 	return func(pid int) {
@@ -126,7 +125,7 @@ func (w *world) terminate(t *testing.T, times int) func(pid int) {
 
 const goesOn = "credent: the connection to the database was lost"
 
-// TestCommandsGoOn ends the session of each long command in the middle.
+// TestCommandsGoOn ends the session of each long command halfway.
 func TestCommandsGoOn(t *testing.T) {
 	t.Parallel()
 	const n = 100
@@ -182,7 +181,7 @@ func TestCommandsGoOn(t *testing.T) {
 			if name == "rotate" || name == "verify" {
 				times = 3
 			}
-			if name == "verify" { // they are under the old key
+			if name == "verify" { // the secrets are under the old key
 				code = 1
 			}
 			r := w.whileLocked(t, "user_credentials", cmd, w.terminate(t, times))
@@ -199,7 +198,7 @@ func TestCommandsGoOn(t *testing.T) {
 				checkCSV(t, string(content), n)
 			}
 
-			// Without trying again it says what happened and what to do.
+			// Without retrying it says what happened and what to do.
 			cmd = w.command(t, append(c.args, "--retry-for", "0")...)
 			writeCSV(t, filepath.Join(cmd.Dir, "more.csv"), 50)
 			r = w.whileLocked(t, "user_credentials", cmd, w.terminate(t, times))
@@ -211,14 +210,14 @@ func TestCommandsGoOn(t *testing.T) {
 				t.Errorf("got %q", r.errors)
 			}
 			if _, err := os.Stat(filepath.Join(cmd.Dir, "out.csv")); err == nil {
-				t.Error("a file is there that was not written to its end")
+				t.Error("an incomplete file is left")
 			}
 		})
 	}
 }
 
-// TestCommandsBeginAndEnd ends the session of a command before its work, while
-// it looks at the database, or after it.
+// TestCommandsBeginAndEnd ends a command's session before its work, while it
+// inspects the database, or after its work.
 func TestCommandsBeginAndEnd(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ table, command string }{
@@ -311,7 +310,7 @@ func TestCommandsInterrupted(t *testing.T) {
 	}
 }
 
-// TestServerCrash kills a process of the server, which makes it end all
+// TestServerCrash kills a server process, which makes the server end all
 // sessions and recover.
 func TestServerCrash(t *testing.T) {
 	t.Parallel()
@@ -335,7 +334,7 @@ func TestServerCrash(t *testing.T) {
 		if err != nil || stored != n {
 			t.Fatalf("%s: %d rows are stored: %v", driver, stored, err)
 		}
-		w.admin = openPool(t, "postgres", url) // the crash cut the other one's connections
+		w.admin = openPool(t, "postgres", url) // the crash cut the other pool's connections
 		w.check(t, n, w.new)
 	}
 }

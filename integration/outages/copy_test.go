@@ -34,23 +34,23 @@ func TestCopyGoesOn(t *testing.T) {
 	})
 }
 
-// commit says what a proxy does with a COMMIT.
+// commit is what a proxy does with a COMMIT.
 type commit int
 
 const (
 	passes  commit = iota
 	lost           // it doesn't reach the server
 	unheard        // its answer doesn't reach the client
-	late           // it reaches the server after the client has sent the rows again
+	late           // it reaches the server after the client has resent the rows
 )
 
-// proxy leads to the server, and does something with the first COMMITs.
+// proxy leads to the server, and tampers with the first COMMITs.
 type proxy struct {
 	to      string
 	addr    string
 	mu      sync.Mutex
 	next    []commit
-	release func() // sends a COMMIT that is late
+	release func() // sends a late COMMIT
 }
 
 func newProxy(t *testing.T, target string, next ...commit) (p *proxy, through string) {
@@ -101,7 +101,7 @@ func (p *proxy) serve(client net.Conn) {
 		return
 	}
 	var silent sync.Once
-	deaf := make(chan struct{}) // closed when the client is to hear nothing more
+	deaf := make(chan struct{}) // closed when the client should hear nothing more
 	go func() {
 		buffer := make([]byte, 1<<16)
 		for {
@@ -134,7 +134,8 @@ func (p *proxy) serve(client net.Conn) {
 		case unheard:
 			silent.Do(func() { close(deaf) })
 			_, _ = server.Write(data)
-			// The server closes the connection when it has done what it got.
+			// The server closes the connection once it has processed
+			// everything.
 			_ = server.(*net.TCPConn).CloseWrite()
 			return
 		case late:
@@ -153,7 +154,7 @@ func (p *proxy) serve(client net.Conn) {
 		if bytes.Contains(data, []byte("INSERT INTO")) || bytes.Contains(bytes.ToLower(data), []byte("copy ")) {
 			p.mu.Lock()
 			if p.release != nil {
-				time.AfterFunc(50*time.Millisecond, p.release) // the rows are behind it
+				time.AfterFunc(50*time.Millisecond, p.release) // the rows come after it
 				p.release = nil
 			}
 			p.mu.Unlock()
@@ -161,7 +162,7 @@ func (p *proxy) serve(client net.Conn) {
 	}
 }
 
-// of says what to do with what a client sends.
+// of returns what to do with a client's data.
 func (p *proxy) of(data []byte) commit {
 	if !bytes.Contains(bytes.ToLower(data), []byte("commit\x00")) {
 		return passes
@@ -178,7 +179,7 @@ func (p *proxy) of(data []byte) commit {
 
 // TestCopyAfterBrokenCommit cuts the connection at a COMMIT: before it reaches
 // the server, before its answer reaches the client, and so that it reaches the
-// server only after the rows were sent again.
+// server only after the rows were resent.
 func TestCopyAfterBrokenCommit(t *testing.T) {
 	t.Parallel()
 	for name, next := range map[string][]commit{
@@ -229,8 +230,7 @@ func TestCopyUncertain(t *testing.T) {
 	})
 }
 
-// TestCopyReachesLimit has a limit of the server come up in a row, which is not
-// at fault.
+// TestCopyReachesLimit reaches a server limit at a row that isn't at fault.
 func TestCopyReachesLimit(t *testing.T) {
 	t.Parallel()
 	forEachDriver(t, func(t *testing.T, w *world) {

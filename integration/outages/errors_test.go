@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestErrorsSayWhatToDo makes the server refuse, and holds the commands to what
-// they say: what happened, and what to do.
+// TestErrorsSayWhatToDo makes the server refuse, and checks that the commands
+// say what happened and what to do.
 func TestErrorsSayWhatToDo(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "postgres")
@@ -92,7 +92,7 @@ func withOptions(t *testing.T, of, options string) string {
 	return u.String()
 }
 
-// TestServerSettings has the server itself end sessions and refuse writes.
+// TestServerSettings makes the server end sessions and refuse writes.
 func TestServerSettings(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "postgres")
@@ -124,7 +124,7 @@ func TestServerSettings(t *testing.T) {
 	}
 }
 
-// TestTooManyConnections has a role without a free connection.
+// TestTooManyConnections uses a role without a free connection.
 func TestTooManyConnections(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "postgres")

@@ -27,7 +27,7 @@ func startPrivate(t *testing.T) (*pgserver.Server, error) {
 	return s, err
 }
 
-// crashAfter gives rows, and kills a process of the server before one of them.
+// crashAfter yields rows, and kills a server process before one of them.
 func crashAfter(t *testing.T, w *world, of iter.Seq2[credent.CopyRow, error], n int) iter.Seq2[credent.CopyRow, error] {
 	t.Helper()
 	return func(yield func(credent.CopyRow, error) bool) {
@@ -43,8 +43,8 @@ func crashAfter(t *testing.T, w *world, of iter.Seq2[credent.CopyRow, error], n 
 	}
 }
 
-// crash kills a process of the server, and returns when the server has ended
-// another session for it: it then ends all of them.
+// crash kills a server process, and returns when the server has ended another
+// session: it then ends all of them.
 func (w *world) crash(t *testing.T) {
 	t.Helper()
 	victim, err := w.admin.Conn(t.Context())
@@ -72,7 +72,7 @@ func (w *world) crash(t *testing.T) {
 }
 
 // TestFailover kills the primary beside a rotation, over a name that leads to
-// the standby afterwards, and asks the standby before it is one no more.
+// the standby afterwards, and also before the standby is promoted.
 func TestFailover(t *testing.T) {
 	t.Parallel()
 	primary, err := pgreplica.Start(t.Context())
@@ -113,7 +113,8 @@ func TestFailover(t *testing.T) {
 	progress := func(step rotate.Progress) {
 		if step.Rewritten > n/4 {
 			once.Do(func() {
-				// First the name leads to a server that takes no writes yet.
+				// At first the name leads to a server that doesn't accept
+				// writes yet.
 				p.lead(t, standby.URL(database))
 				_ = primary.Kill()
 			})
@@ -139,8 +140,8 @@ func TestFailover(t *testing.T) {
 	reader.check(t, n, w.new)
 }
 
-// checkStandby makes sure that commands which write say at once what is wrong,
-// and that those which read work.
+// checkStandby checks that writing commands fail at once with the reason, and
+// that reading ones work.
 func checkStandby(t *testing.T, w *world) {
 	t.Helper()
 	_, err := rotate.Run(t.Context(), w.db, w.new, rotate.Config{})

@@ -1,7 +1,7 @@
 //go:build linux || darwin
 
-// Package outages_test makes a database fail beside the commands and functions
-// that take long, and counts what is stored: nothing twice, nothing left out.
+// Package outages_test breaks a database beside long commands and functions,
+// and counts the stored rows: none twice, none left out.
 package outages_test
 
 import (
@@ -23,7 +23,7 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// envCommand makes the test's binary the command credent.
+// envCommand makes the test binary run the command credent.
 const envCommand = "CREDENT_TEST_COMMAND"
 
 // userID is the user of all rows.
@@ -48,8 +48,8 @@ func TestMain(m *testing.M) {
 
 func run(m *testing.M) (code int, err error) {
 	ctx := context.Background()
-	// A server of its own, since the tests end sessions, and with a timeout
-	// that leaves time to make a deadlock.
+	// The server is private, since the tests end sessions, and its timeout
+	// leaves time to create a deadlock.
 	server, err = pgserver.Start(ctx, pgserver.Private(), pgserver.WithSetting("deadlock_timeout", "3s"))
 	if err != nil {
 		return 1, err
@@ -64,7 +64,7 @@ func run(m *testing.M) (code int, err error) {
 	return m.Run(), nil
 }
 
-// migrated makes the tables, and an account.
+// migrated creates the tables and an account.
 func migrated(ctx context.Context, url string) error {
 	db, err := sql.Open("postgres", url)
 	if err != nil {
@@ -80,7 +80,7 @@ func migrated(ctx context.Context, url string) error {
 	return err
 }
 
-// drivers are the names under which the drivers are registered.
+// drivers are the drivers' registered names.
 var drivers = []string{"postgres", "pgx"}
 
 // forEachDriver runs a test over each driver, on a database of its own.
@@ -102,7 +102,7 @@ type world struct {
 	admin    *sql.DB // another pool
 	oldKey   string
 	newKey   string
-	old, new *keyring.Keyring // the new one opens what the old one has made
+	old, new *keyring.Keyring // new also opens the old one's tokens
 }
 
 func newWorld(t *testing.T, driver string) *world {
@@ -119,7 +119,7 @@ func newWorld(t *testing.T, driver string) *world {
 	return worldAt(t, driver, url, url)
 }
 
-// worldAt is a world that what is tested reaches by another URL.
+// worldAt returns a world with different URLs for the tested code and the test.
 func worldAt(t *testing.T, driver, url, adminURL string) *world {
 	t.Helper()
 	w := &world{
@@ -146,10 +146,10 @@ func openPool(t *testing.T, driver, url string) *sql.DB {
 	return db
 }
 
-// secret is what a row has.
+// secret returns a row's secret.
 func secret(i int) string { return fmt.Sprintf("secret-%d", i) }
 
-// rows gives n rows.
+// rows yields n rows.
 func rows(n int) iter.Seq2[credent.CopyRow, error] {
 	return func(yield func(credent.CopyRow, error) bool) {
 		for i := range n {
@@ -172,8 +172,7 @@ func (w *world) fill(t *testing.T, n int) {
 	}
 }
 
-// check makes sure that each of n rows is there once, and opens under a
-// keyring.
+// check checks that each of n rows is stored once and opens under a keyring.
 func (w *world) check(t *testing.T, n int, ring *keyring.Keyring) {
 	t.Helper()
 	client, err := testopt.NewClient(w.admin, "postgres", testopt.WithKeyring(ring))
@@ -210,16 +209,16 @@ func (w *world) exec(t *testing.T, query string) {
 	}
 }
 
-// cutter ends the sessions of a database but its own, again and again.
+// cutter repeatedly ends all other sessions of a database.
 type cutter struct {
 	stop   context.CancelFunc
 	ended  chan struct{}
-	first  chan struct{} // closed when the first session was ended
-	killed int           // how many were ended; to be read after close
+	first  chan struct{} // closed when the first session has ended
+	killed int           // number of ended sessions; read after close
 }
 
-// cut starts a cutter. It doesn't end more than some sessions, or a slow
-// machine would get nothing done.
+// cut starts a cutter. It stops after some sessions, since a slow machine would
+// make no progress otherwise.
 func (w *world) cut(t *testing.T) *cutter {
 	t.Helper()
 	const most = 12
@@ -250,7 +249,7 @@ func (w *world) cut(t *testing.T) *cutter {
 	return c
 }
 
-// close ends it.
+// close stops it.
 func (c *cutter) close() {
 	c.stop()
 	<-c.ended

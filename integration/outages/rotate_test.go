@@ -14,13 +14,13 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// waits counts what a run waited for.
+// waits records a run's waits.
 type waits struct {
 	mu    sync.Mutex
 	errs  []error
 	batch int // the smallest
 	then  func(error)
-	after chan struct{} // what the first page waits for
+	after chan struct{} // the first page waits for it
 }
 
 func (w *waits) progress(p rotate.Progress) {
@@ -112,7 +112,7 @@ func TestEncryptGoesOn(t *testing.T) {
 	})
 }
 
-// TestRotateWaitsForLock holds a row until the run says that it waits for it.
+// TestRotateWaitsForLock locks a row until the run reports that it's waiting.
 func TestRotateWaitsForLock(t *testing.T) {
 	t.Parallel()
 	forEachDriver(t, func(t *testing.T, w *world) {
@@ -131,7 +131,7 @@ func TestRotateWaitsForLock(t *testing.T) {
 		report, err := rotate.Run(t.Context(), w.db, w.new, rotate.Config{RetryFor: -1})
 		var known *rotate.DatabaseError
 		if !errors.Is(err, rotate.ErrLocked) || !errors.As(err, &known) || known.Tries != 1 || report.Rewritten() != 0 {
-			t.Errorf("without trying again: got %+v, %v", report, err)
+			t.Errorf("without retrying: got %+v, %v", report, err)
 		}
 		saw := waits{then: func(error) {}}
 		saw.then = func(error) {
@@ -155,8 +155,8 @@ func databaseOf(t *testing.T, w *world) (name string) {
 	return name
 }
 
-// TestRotateAfterDeadlock makes a deadlock with a session that Postgres doesn't
-// choose as its victim.
+// TestRotateAfterDeadlock creates a deadlock with a session that Postgres
+// doesn't choose as its victim.
 func TestRotateAfterDeadlock(t *testing.T) {
 	t.Parallel()
 	forEachDriver(t, func(t *testing.T, w *world) {
@@ -172,8 +172,8 @@ func TestRotateAfterDeadlock(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		// A row that the run doesn't update first, be it in the order of the
-		// keys or in the order in which the rows are stored.
+		// A row that the run doesn't update first, in key order or in storage
+		// order.
 		exec("SET deadlock_timeout = '1h'")
 		exec("BEGIN")
 		exec(`SELECT FROM user_credentials WHERE id NOT IN (SELECT id FROM user_credentials ORDER BY id LIMIT 50)
@@ -181,7 +181,7 @@ func TestRotateAfterDeadlock(t *testing.T) {
 		var saw waits
 		done := make(chan error, 1)
 		go func() {
-			// A page of all rows, in the order of their keys, is one statement.
+			// A page of all rows, in key order, is one statement.
 			report, err := rotate.Run(t.Context(), w.db, w.new, rotate.Config{Workers: 1, Progress: saw.progress})
 			if err == nil && report.Rewritten() != n {
 				err = errors.New("not all rows were rewritten")
@@ -195,7 +195,7 @@ func TestRotateAfterDeadlock(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		exec("SELECT FROM user_credentials FOR UPDATE") // of those that the run has updated, too
+		exec("SELECT FROM user_credentials FOR UPDATE") // including rows that the run has updated
 		exec("COMMIT")
 		if err := <-done; err != nil || saw.of(rotate.ErrConflict) == 0 {
 			t.Errorf("got %v; it waited for %v", err, saw.errs)
@@ -204,8 +204,7 @@ func TestRotateAfterDeadlock(t *testing.T) {
 	})
 }
 
-// TestRotateHalvesBatch has rows that take long to update, and a server that
-// ends statements.
+// TestRotateHalvesBatch has slow updates, and a server that ends statements.
 func TestRotateHalvesBatch(t *testing.T) {
 	t.Parallel()
 	forEachDriver(t, func(t *testing.T, w *world) {
@@ -223,8 +222,8 @@ func TestRotateHalvesBatch(t *testing.T) {
 	})
 }
 
-// TestRotateWithoutConnections has a role with one connection, which another
-// session has.
+// TestRotateWithoutConnections uses a role with one connection, which another
+// session holds.
 func TestRotateWithoutConnections(t *testing.T) {
 	t.Parallel()
 	forEachDriver(t, func(t *testing.T, w *world) {
@@ -252,7 +251,7 @@ func TestRotateWithoutConnections(t *testing.T) {
 		limited.SetMaxOpenConns(1)
 		if _, err := rotate.Run(t.Context(), limited, w.new, rotate.Config{RetryFor: -1}); !errors.Is(err,
 			rotate.ErrTooManyConnections) {
-			t.Errorf("without trying again: got %v", err)
+			t.Errorf("without retrying: got %v", err)
 		}
 		report, err := rotate.Run(t.Context(), limited, w.new, rotate.Config{Progress: saw.progress})
 		if err != nil || report.Rewritten() != n || saw.of(rotate.ErrTooManyConnections) == 0 {
@@ -262,7 +261,7 @@ func TestRotateWithoutConnections(t *testing.T) {
 	})
 }
 
-// TestRotateEndsWithContext cancels a run that waits.
+// TestRotateEndsWithContext cancels a waiting run.
 func TestRotateEndsWithContext(t *testing.T) {
 	t.Parallel()
 	forEachDriver(t, func(t *testing.T, w *world) {

@@ -8,7 +8,7 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// onCitus is the layout of a cluster, if there is one to test on.
+// onCitus returns the layout of a cluster, if a test cluster is available.
 func onCitus() []layout {
 	if !testdb.HasCitus() {
 		return nil

@@ -18,12 +18,12 @@ import (
 	"github.com/credent-go/credent/internal/testopt"
 )
 
-// users is how many users a test has, so that many partitions have rows.
+// users is the number of users, enough for many partitions to have rows.
 const users = 40
 
 func userOf(i int) string { return fmt.Sprint("user ", i) }
 
-// fill makes the users' accounts, each with credentials, in bulk.
+// fill creates the users' accounts with credentials, in bulk.
 func (w *world) fill(t *testing.T, each int) (accounts []*ent.UserAccount, credentials []*ent.UserCredential) {
 	t.Helper()
 	var accountsOf []*ent.UserAccountCreate
@@ -41,7 +41,7 @@ func (w *world) fill(t *testing.T, each int) (accounts []*ent.UserAccount, crede
 	return accounts, w.Client.UserCredential.CreateBulk(creates...).SaveX(t.Context())
 }
 
-// The client does what it does on a table in one piece.
+// The client behaves as on unpartitioned tables.
 func TestClient(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, w *world) {
@@ -159,8 +159,8 @@ func TestUpsert(t *testing.T) {
 	})
 }
 
-// Two users' rows may have one id, which no constraint forbids. An update that
-// needs the row's user is refused then.
+// Two users' rows may share an ID, which no constraint forbids. An update that
+// needs the row's user is then refused.
 func TestSeveralRowsOfOneID(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, w *world) {
@@ -184,7 +184,7 @@ func TestSeveralRowsOfOneID(t *testing.T) {
 	})
 }
 
-// A credential is one of its account's user, as in one piece.
+// A credential belongs to its account's user, as on unpartitioned tables.
 func TestTenantMismatch(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, w *world) {

@@ -59,7 +59,7 @@ func TestLayoutIsRemembered(t *testing.T) {
 		t.Errorf("planned %v, %v", planned, err)
 	}
 	if n := testdb.Lines(t, env.DB, "SELECT count(*)::text FROM pg_tables WHERE schemaname = 'public'")[0]; n != "0" {
-		t.Errorf("a dry run made %s tables", n)
+		t.Errorf("a dry run created %s tables", n)
 	}
 	for _, layout := range []migrate.Layout{migrate.Partitioned, "", migrate.Partitioned} {
 		if err := migrate.Apply(ctx, env.DB, migrate.Config{Layout: layout}); err != nil {
@@ -84,7 +84,7 @@ func TestLayoutIsRemembered(t *testing.T) {
 	}
 }
 
-// An Apply that is stopped before the layout's file has chosen it.
+// An Apply that is stopped before the layout's file has already chosen it.
 func TestLayoutIsChosenAtOnce(t *testing.T) {
 	t.Parallel()
 	env := empty(t)
@@ -108,8 +108,8 @@ func TestLayoutIsChosenAtOnce(t *testing.T) {
 	checkLayout(t, env, migrate.Partitioned)
 }
 
-// A database whose tables have no rows comes to the layout. One that has some
-// is refused, and stays as it was.
+// Tables without rows can be moved to the layout. Tables with rows are refused
+// and stay unchanged.
 func TestLayoutOfExistingTables(t *testing.T) {
 	t.Parallel()
 	env := testdb.New(t)
@@ -154,7 +154,7 @@ func TestLayoutsThatAreRefused(t *testing.T) {
 	}
 }
 
-// Check looks at partitions too.
+// Check covers partitions as well.
 func TestLayoutDrift(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ change, want string }{
@@ -200,7 +200,7 @@ func TestLayoutDrift(t *testing.T) {
 	}
 }
 
-// Several that migrate at once end with one layout.
+// Concurrent migrations end with one layout.
 func TestLayoutAtOnce(t *testing.T) {
 	t.Parallel()
 	env := empty(t)
@@ -217,8 +217,8 @@ func TestLayoutAtOnce(t *testing.T) {
 	checkLayout(t, env, migrate.Partitioned)
 }
 
-// Lint runs the module's files on the layout, and finds a file that its tables
-// refuse.
+// Lint runs the module's files on the layout, and reports a file that its
+// tables refuse.
 func TestLintOfLayout(t *testing.T) {
 	t.Parallel()
 	files, err := migrate.Files("postgres")
@@ -253,7 +253,7 @@ func TestLintOfLayout(t *testing.T) {
 	}
 }
 
-// The rows of a database in one piece come to one in partitions as
+// Rows move from an unpartitioned database to a partitioned one as
 // docs/schema.md says, and back, without a key.
 func TestRowsComeToAnotherLayout(t *testing.T) {
 	t.Parallel()

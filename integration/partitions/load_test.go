@@ -14,7 +14,7 @@ import (
 	"github.com/credent-go/credent/internal/testopt"
 )
 
-// Copy stores the rows of many users, and looks up what they lack.
+// Copy stores rows of many users, and looks up their missing user IDs.
 func TestCopy(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, w *world) {
@@ -40,7 +40,7 @@ func TestCopy(t *testing.T) {
 		for i, row := range rows {
 			pair := testdb.Opened(t, w.Ring, tokens)[row.ID]
 			if pair.APIKey != fmt.Sprint("key ", i) || pair.SecretKey != fmt.Sprint("secret ", i) {
-				t.Fatalf("row %d has another's secrets", i)
+				t.Fatalf("row %d has another row's secrets", i)
 			}
 			if i > 20 {
 				break
@@ -50,7 +50,7 @@ func TestCopy(t *testing.T) {
 	})
 }
 
-// The commands go through the layout, and name it.
+// The commands work on the layout, and print its name.
 func TestCommands(t *testing.T) {
 	t.Parallel()
 	for _, l := range layouts {

@@ -1,4 +1,4 @@
-// Package partitions tests that everything works on tables whose primary key is
+// Package partitions tests that everything works on tables with the primary key
 // (user_id, id): the client, row-level security, rotation, blind indexes,
 // tenants' keys, and copying. The tests run on each layout of [layouts].
 package partitions
@@ -14,7 +14,7 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// TestMain can be the command credent, or a rotation that is to be killed.
+// TestMain runs the tests, the command credent, or a rotation to be killed.
 func TestMain(m *testing.M) {
 	if url := os.Getenv(victimURL); url != "" {
 		rotateUntilKilled(url)
@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 	testdb.Main(m)
 }
 
-// layout is one that the tests run on.
+// layout is a layout that the tests run on.
 type layout struct {
 	name migrate.Layout
 	// database returns the URL of a new database in this layout.
@@ -37,8 +37,8 @@ var layouts = append([]layout{
 	{name: migrate.Partitioned, database: partitioned, moves: true, joins: true},
 }, onCitus()...)
 
-// template is the name of a database in hash partitions, which is left to the
-// server's end.
+// template is the name of a database in hash partitions. The server's end
+// removes it.
 var (
 	making   sync.Mutex
 	template string
@@ -63,7 +63,7 @@ func partitioned(t *testing.T) string {
 		if err := db.QueryRowContext(t.Context(), "SELECT current_database()").Scan(&template); err != nil {
 			t.Fatal(err)
 		}
-		testdb.CloseAll(t, db) // nobody may be connected to it when it's copied
+		testdb.CloseAll(t, db) // a template must have no connections when it's copied
 	}
 	return testdb.NewDatabase(t, template)
 }

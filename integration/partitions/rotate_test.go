@@ -81,7 +81,7 @@ func TestRotateAndEncrypt(t *testing.T) {
 		if plain != rows {
 			t.Errorf("%d rows are plaintext, want %d", plain, rows)
 		}
-		if w.name == migrate.Citus { // it can't compare plaintext by its hash, which docs/citus.md says
+		if w.name == migrate.Citus { // can't compare plaintext by its hash; see docs/citus.md
 			if report, err := rotate.Encrypt(ctx, w.DB, ring, cfg); err == nil || report.Rewritten() != 0 {
 				t.Errorf("encrypted %+v, %v", report, err)
 			}
@@ -94,14 +94,14 @@ func TestRotateAndEncrypt(t *testing.T) {
 	})
 }
 
-// What a child that is to be killed is told.
+// The environment of a child that is to be killed.
 const (
 	victimURL  = "CREDENT_TEST_VICTIM_URL"
 	victimKeys = "CREDENT_TEST_VICTIM_KEYS"
 	victimFile = "CREDENT_TEST_VICTIM_READY"
 )
 
-// Ten runs are killed at a random moment beside six writers. The last finishes,
+// Ten runs are killed at random moments beside six writers. The last finishes,
 // no acknowledged write is lost, and digests are right.
 func TestRotateKilledBesideWriters(t *testing.T) {
 	t.Parallel()
@@ -140,8 +140,8 @@ func TestRotateKilledBesideWriters(t *testing.T) {
 	}
 }
 
-// writers change keys until stop, which returns the newest value of each row
-// that was acknowledged.
+// writers change keys until stop, which returns the newest acknowledged value
+// of each row.
 func (w *world) writers(
 	t *testing.T, rows []*ent.UserCredential, n int, keys ...string,
 ) (stop func() map[uuid.UUID]string) {
@@ -176,8 +176,8 @@ func (w *world) writers(
 	}
 }
 
-// killOne starts a child that rotates without end, and kills it within its
-// first passes.
+// killOne starts a child that rotates forever, and kills it within its first
+// passes.
 func killOne(t *testing.T, url string, keys ...string) {
 	t.Helper()
 	ready := filepath.Join(t.TempDir(), "ready")
@@ -200,7 +200,7 @@ func killOne(t *testing.T, url string, keys ...string) {
 	}
 	var killed *exec.ExitError
 	if err := cmd.Wait(); !errors.As(err, &killed) || killed.Exited() {
-		t.Fatalf("the child ended by itself: %v", err)
+		t.Fatalf("the child ended early: %v", err)
 	}
 }
 
@@ -226,7 +226,7 @@ func rotateUntilKilled(url string) {
 	}
 }
 
-// Tenants have keys of their own, and what is destroyed is of one only.
+// Tenants have their own keys, and destroying one affects only that tenant.
 func TestTenantKeys(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, w *world) {
@@ -261,7 +261,7 @@ func TestTenantKeys(t *testing.T) {
 			}
 		}
 		if _, err := rotate.DestroyTenant(ctx, w.DB, ring, "nobody"); !errors.Is(err, rotate.ErrUnknownTenant) {
-			t.Errorf("nobody: %v", err)
+			t.Errorf("an unknown tenant: %v", err)
 		}
 		done, err := rotate.DestroyTenant(ctx, w.DB, ring, userOf(3))
 		if err != nil || done.Rows != 2 || done.Secrets != 4 {

@@ -15,7 +15,7 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// service returns a client that is connected as a service's role.
+// service returns a client connected with a service's role.
 func (w *world) service(t *testing.T, opts ...testopt.Option) (app *ent.Client, role, url string) {
 	t.Helper()
 	role, url = testdb.NewServiceRole(t, w.Env)
@@ -23,7 +23,8 @@ func (w *world) service(t *testing.T, opts ...testopt.Option) (app *ent.Client, 
 	return testdb.Open(t, url, append(all, opts...)...), role, url
 }
 
-// A user sees and changes the user's own rows only, and nobody sees any.
+// A user sees and changes only the user's own rows, and without a user none are
+// visible.
 func TestRowLevelSecurity(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, w *world) {
@@ -60,7 +61,7 @@ func TestRowLevelSecurity(t *testing.T) {
 			t.Error("a row of another user was stored")
 		}
 		if n, err := app.UserCredential.Query().Count(credent.WithUser(t.Context(), "")); n != 0 {
-			t.Errorf("nobody sees %d rows, %v", n, err)
+			t.Errorf("without a user: %d rows, %v", n, err)
 		}
 	})
 }
@@ -99,7 +100,7 @@ func TestPartitionsHaveNoWayAround(t *testing.T) {
 }
 
 // An account that changes its user takes its credentials along, into another
-// partition too, and their tokens are bound to the new user.
+// partition as well, and their tokens are bound to the new user.
 func TestAccountMoves(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, w *world) {
@@ -141,8 +142,7 @@ func TestAccountMoves(t *testing.T) {
 }
 
 // While binding is on, no SQL moves a row to another user and leaves its tokens
-// behind: not within a partition, not to another one, by a DELETE and an INSERT
-// either.
+// behind, within a partition, to another one, or by a DELETE and an INSERT.
 func TestTokensAreNotLeftBehind(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, w *world) {
@@ -187,7 +187,7 @@ func TestTokensAreNotLeftBehind(t *testing.T) {
 			}
 			w.Exec(t, "DELETE FROM credent_states")
 		}
-		// that is no move
+		// This isn't a move.
 		w.Client.UserAccount.Delete().Where(useraccount.UserID("user 3")).ExecX(context.WithoutCancel(ctx))
 	})
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// badTokens are damaged in ways that the CHECK of the column lets in. They are
-// made of a good one under the ring's key.
+// badTokens returns damaged copies of a good token that the column's CHECK
+// accepts.
 func badTokens(t *testing.T, good string) map[string]string {
 	t.Helper()
 	foreign, err := testdb.Keyring(t, keyring.GenerateKey()).Encrypt("foreign")
@@ -58,7 +58,7 @@ func badTokens(t *testing.T, good string) map[string]string {
 	}
 }
 
-// failing runs the command, which must fail, and returns what it prints.
+// failing runs the command, which must fail, and returns its output.
 func failing(t *testing.T, url, key string, args ...string) (stdout, stderr string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
@@ -74,7 +74,7 @@ func failing(t *testing.T, url, key string, args ...string) (stdout, stderr stri
 }
 
 // listed runs the commands that check every token. doctor counts the bad ones,
-// and verify returns the reasons by column and row.
+// and verify lists the reasons by column and row.
 func listed(t *testing.T, url, key string) (bad map[string]string, output string) {
 	t.Helper()
 	out, note := failing(t, url, key, "doctor", "--json")
@@ -102,8 +102,8 @@ func listed(t *testing.T, url, key string) (bad map[string]string, output string
 }
 
 // TestBadTokens has good rows beside bad tokens of every kind, in either
-// column. Nothing panics, every good secret opens, the bad ones say which they
-// are, and so does credent verify; with a wrong key it lists every row.
+// column. Nothing panics, every good secret opens, and both Reveal and credent
+// verify say which ones are bad; with a wrong key verify lists every row.
 func TestBadTokens(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {

@@ -15,9 +15,9 @@ import (
 	"github.com/credent-go/credent/internal/testopt"
 )
 
-// refusedWhenBound are the paths by which a token could end in another tenant's
-// row, by what their errors say. Paths that every client refuses, for a secret
-// without its digest say, aren't among them.
+// refusedWhenBound are the paths by which a token could end up in another
+// tenant's row, by their errors' text. Paths that every client refuses, such as
+// a secret without its digest, aren't listed.
 var refusedWhenBound = map[string][]string{
 	"an update that sets user_account_id must set user_id and all secrets too": {"UpdateOne, moved to another account"},
 	"the user_id given to encrypted.At is not the row's": {
@@ -32,9 +32,9 @@ var refusedWhenBound = map[string][]string{
 	},
 }
 
-// TestBoundWritePaths writes in every way that there is: what is stored is
-// bound to its place and opens to what was written, or the write failed with an
-// error that says why, and nothing was changed.
+// TestBoundWritePaths writes on every path: the stored secret is bound to its
+// location and opens to the written value, or the write failed with the reason
+// and changed nothing.
 func TestBoundWritePaths(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -78,8 +78,8 @@ func TestTenantKeysWritePaths(t *testing.T) {
 }
 
 // tryScoped tries every write path of a client with keys that depend on the
-// tenant, in and out of transactions. read returns what is stored, after it has
-// looked at the tokens.
+// tenant, in and out of transactions. read checks the tokens and returns the
+// stored secrets.
 func tryScoped(t *testing.T, env *testdb.Env, read func(t *testing.T) map[uuid.UUID]testdb.Pair) {
 	t.Helper()
 	for _, inTx := range []bool{false, true} {
@@ -134,8 +134,8 @@ func (p writePath) tryScoped(t *testing.T, env *testdb.Env, inTx bool,
 	return err
 }
 
-// run tries the path, in a transaction of its own if it is to, which is
-// committed if the path succeeds.
+// run tries the path, optionally in a transaction, which it commits if the path
+// succeeds.
 func (p writePath) run(t *testing.T, w *writer, inTx bool) (err error) {
 	t.Helper()
 	if inTx {

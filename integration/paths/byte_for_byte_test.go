@@ -21,7 +21,7 @@ import (
 	"github.com/credent-go/credent/internal/testopt"
 )
 
-// Statements of Credent's own, exactly.
+// Credent's own statements, exactly.
 const (
 	ownLookup     = `SELECT CAST("user_id" AS TEXT) FROM "user_credentials" WHERE "id" = $1 FOR NO KEY UPDATE`
 	ownLookupLite = `SELECT CAST("user_id" AS TEXT) FROM "user_credentials" WHERE "id" = ?`
@@ -34,13 +34,13 @@ const (
 	ownMakeKey    = `INSERT INTO "credent_tenant_keys" ("tenant", "wrapped") VALUES ($1, $2) ON CONFLICT DO NOTHING`
 )
 
-// own are all of them, and how many arguments each has.
+// own maps each of them to its number of arguments.
 var own = map[string]int{
 	ownLookup: 1, ownLookupLite: 1, ownClaim: 2, ownSavepoint: 0, ownRelease: 0, ownRollback: 0, ownReadKey: 1,
 	ownMakeKey: 2, ownLockKeys: 0,
 }
 
-// byteSettings are the clients of the compared statements.
+// byteSettings are the clients that send the compared statements.
 var byteSettings = map[string]struct {
 	opts   []testopt.Option
 	scoped bool // its keys depend on the tenant
@@ -50,9 +50,10 @@ var byteSettings = map[string]struct {
 	"tenant keys": {opts: []testopt.Option{testopt.WithTenantKeys(credent.Write)}, scoped: true},
 }
 
-// TestByteForByte has what arrives at the database's driver, for every write
-// path: the text that ent gave to Credent's driver, byte for byte, with as many
-// arguments. Statements of Credent's own are there only where they are due.
+// TestByteForByte compares, for every write path, the statements that ent gives
+// to Credent's driver with those that reach the database's driver: the same
+// text, byte for byte, with as many arguments. Credent's own statements appear
+// only where expected.
 func TestByteForByte(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -61,7 +62,7 @@ func TestByteForByte(t *testing.T) {
 				t.Run(fmt.Sprintf("%s, in a transaction %t", name, inTx), func(t *testing.T) {
 					var above, below record.Log
 					env.Client = recorded(t, env, &above, &below, append(in.opts, testopt.WithKeyring(env.Ring))...)
-					// Credent's driver asks once what the table's key is.
+					// Credent's driver asks once for the table's key.
 					_, seeded := env.Seed(t)
 					env.Client.UserCredential.UpdateOneID(seeded[0].ID).SetAPIKey(credent.NewSecret("first")).
 						ExecX(t.Context())
@@ -80,7 +81,7 @@ func TestByteForByte(t *testing.T) {
 							c.absent = in.scoped && path.name == "UpdateOne, no such row"
 							c.compare(t)
 							if err == nil && path.refused == nil && c.counted.unsent > 0 {
-								t.Errorf("%d statements didn't arrive", c.counted.unsent)
+								t.Errorf("%d statements weren't sent", c.counted.unsent)
 							}
 							total.add(c.counted)
 						})
@@ -117,12 +118,12 @@ func recorded(t *testing.T, env *testdb.Env, above, below *record.Log, opts ...t
 	return client
 }
 
-// comparison goes through what ent gave, and wants it below, with what is due
-// before and after it.
+// comparison steps through ent's statements and expects each below, with
+// Credent's own statements before and after it.
 type comparison struct {
 	above, below []*record.Statement
 	scoped       bool
-	absent       bool // the row to update isn't there: its tenant's lookup says so
+	absent       bool // the row to update is missing, as its tenant's lookup shows
 	counted      tally
 }
 
@@ -137,19 +138,19 @@ func (c *tally) add(other tally) {
 	c.keys += other.keys
 }
 
-// check wants each kind of statement where it is due, so that the comparison
-// is of something.
+// check wants each kind of statement to appear, so that the comparison isn't
+// empty.
 func (c tally) check(t *testing.T, scoped, inTx bool) {
 	t.Helper()
 	if c.ents < 100 || c.unsent == 0 {
-		t.Errorf("%d statements arrived, %d did not", c.ents, c.unsent)
+		t.Errorf("%d statements were sent, %d were not", c.ents, c.unsent)
 	}
 	if (c.lookups > 0) != scoped || (c.savepoints > 0) != inTx {
 		t.Errorf("%d lookups, %d savepoints", c.lookups, c.savepoints)
 	}
 }
 
-// next takes the next statement below if it is the wanted text.
+// next consumes the next statement below if it is the wanted text.
 func (c *comparison) next(text string) bool {
 	if len(c.below) == 0 || c.below[0].Text != text {
 		return false
@@ -186,25 +187,25 @@ func (c *comparison) compare(t *testing.T) {
 		if len(c.below) == 0 || c.below[0].Text != given.Text {
 			c.counted.unsent++
 			if given.Err == nil && !c.absent {
-				t.Errorf("what was given:   %s\nwhat arrived next: %s", given.Text, c.rest())
+				t.Errorf("given:     %s\nsent next: %s", given.Text, c.rest())
 			}
 			continue
 		}
 		c.counted.ents++
 		if got, want := len(c.below[0].Args), len(given.Args); got != want {
-			t.Errorf("%d arguments arrived, %d were given: %s", got, want, given.Text)
+			t.Errorf("%d arguments were sent, %d were given: %s", got, want, given.Text)
 		}
 		arrived := c.below[0]
 		c.below = c.below[1:]
 		if saved {
 			c.counted.savepoints++
 			if released := c.next(ownRelease); !released && !c.next(ownRollback) && arrived.Err == nil {
-				t.Errorf("the savepoint is left after %s", given.Text)
+				t.Errorf("the savepoint remains after %s", given.Text)
 			}
 		}
 	}
 	if len(c.below) > 0 {
-		t.Errorf("arrived, and nobody gave it: %s", c.rest())
+		t.Errorf("sent without being given: %s", c.rest())
 	}
 }
 
@@ -216,8 +217,8 @@ func (c *comparison) rest() string {
 	return strings.Join(texts, "\n")
 }
 
-// due returns how many rows' tenants have to be looked up for a statement, and
-// whether it is SQL of the caller's that stores secrets.
+// due returns how many rows' tenants must be looked up for a statement, and
+// whether it is raw SQL that stores secrets.
 func (c *comparison) due(given *record.Statement) (lookups int, raw bool) {
 	var ids []string
 	for _, arg := range given.Args {
@@ -228,7 +229,7 @@ func (c *comparison) due(given *record.Statement) (lookups int, raw bool) {
 		switch arg := arg.(type) {
 		case *column.Arg:
 			raw = raw || arg.Raw && !arg.Pinned
-			if !arg.Owned || arg.Raw { // what the caller says is checked
+			if !arg.Owned || arg.Raw { // the caller's tenant is checked
 				id = arg.ID
 			}
 		case *column.Guard:
@@ -241,9 +242,10 @@ func (c *comparison) due(given *record.Statement) (lookups int, raw bool) {
 	return len(ids), raw
 }
 
-// TestByteForByteOfTenantKeys has the statements about a tenant's key: a
-// transaction reads it before its first secret, and makes it if there is none.
-// A client with a wrapped driver has such a transaction for each statement.
+// TestByteForByteOfTenantKeys checks the statements about a tenant's key: a
+// transaction reads it before its first secret, and creates it if there is
+// none. A client with a wrapped driver uses such a transaction for each
+// statement.
 func TestByteForByteOfTenantKeys(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {

@@ -19,9 +19,9 @@ import (
 	"github.com/credent-go/credent/internal/testopt"
 )
 
-// TestNumberedParametersOfSQLite has SQL with $1, which the drivers of SQLite
-// count differently: with secrets it is refused and nothing is changed, and
-// with ? in its place each secret is stored in its own place.
+// TestNumberedParametersOfSQLite has SQL with $1, which the SQLite drivers
+// count differently: with secrets it is refused and changes nothing, and with ?
+// instead each secret is stored in its own column.
 func TestNumberedParametersOfSQLite(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachSQLite(t, func(t *testing.T, env *testdb.Env) {
@@ -68,7 +68,7 @@ func TestNumberedParametersOfSQLite(t *testing.T) {
 				err = rows.Err()
 			}
 			if err == nil {
-				t.Errorf("%s, numbered: a query was taken", name)
+				t.Errorf("%s, numbered: a query was accepted", name)
 			}
 			if after := env.Tokens(t); fmt.Sprint(before) != fmt.Sprint(after) {
 				t.Errorf("%s, numbered: something was changed", name)
@@ -89,7 +89,7 @@ func TestNumberedParametersOfSQLite(t *testing.T) {
 			env.CheckIndex(t, env.Ring)
 			env.CheckFound(t, test.want)
 		}
-		// Other arguments are nobody's business.
+		// Other arguments don't matter.
 		result, err := env.Client.ExecContext(ctx, "UPDATE user_credentials SET is_active = $1 WHERE id = $2",
 			false, rows[2].ID)
 		if err != nil {
@@ -165,7 +165,7 @@ func TestHiddenSecrets(t *testing.T) {
 				} else if strings.Contains(err.Error(), "PLAIN") {
 					t.Errorf("%s: the error has the secret", name)
 				}
-				if err := end(); err != nil { // nothing was sent, so it goes on
+				if err := end(); err != nil { // nothing was sent, so it continues
 					t.Errorf("%s: %v", name, err)
 				}
 			}
@@ -177,7 +177,7 @@ func TestHiddenSecrets(t *testing.T) {
 		if _, err := env.Client.ExecContext(ctx, env.Placeholders(insert), 1, `{"key": "value"}`); err != nil {
 			t.Error(err)
 		}
-		if env.Driver == "pgx" { // which marshals
+		if env.Driver == "pgx" { // pgx marshals
 			if _, err := env.Client.ExecContext(ctx, insert, 2,
 				map[string]any{"list": []any{1, "x", nil}}); err != nil {
 				t.Error(err)
@@ -186,8 +186,9 @@ func TestHiddenSecrets(t *testing.T) {
 	})
 }
 
-// TestTooManyArguments has statements of more arguments than the database
-// takes. They are refused before anything is sent, and the connection goes on.
+// TestTooManyArguments has statements with more arguments than the database
+// accepts. They are refused before anything is sent, and the connection stays
+// usable.
 func TestTooManyArguments(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -301,7 +302,8 @@ func TestTooManyArguments(t *testing.T) {
 			t.Errorf("the connection was another one: %d, before %d", after, before)
 		}
 
-		// What fits is taken: each row of a bulk has ten.
+		// Statements that fit are accepted: each row of a bulk has ten
+		// arguments.
 		if got, err := client.UserCredential.Query().Where(usercredential.IDIn(append(ids[:limit-1], there.ID)...)).
 			Only(ctx); err != nil || got.ID != there.ID {
 			t.Errorf("as many as fit: %v", err)

@@ -15,8 +15,8 @@ import (
 	"github.com/credent-go/credent/ent"
 )
 
-// generated are the types that ent generates for credentials, by name, and
-// those that lead to them.
+// generated are the types that ent generates for credentials, by name, and the
+// types that lead to them.
 var generated = map[string]reflect.Type{
 	"Client":                   reflect.TypeFor[*ent.Client](),
 	"Tx":                       reflect.TypeFor[*ent.Tx](),
@@ -39,7 +39,7 @@ var generated = map[string]reflect.Type{
 	"UserCredentials":          reflect.TypeFor[*ent.UserCredentials](),
 }
 
-// TestGeneratedTypes shows that the list above is whole.
+// TestGeneratedTypes checks that the list above is complete.
 func TestGeneratedTypes(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("../../ent/*.go")
@@ -64,7 +64,7 @@ func TestGeneratedTypes(t *testing.T) {
 			}
 			found++
 			if generated[spec.Name.Name] == nil {
-				t.Errorf("%s: the type %s is not in the list; put it there, and its methods into the paths",
+				t.Errorf("%s: the type %s is not in the list; add it, and its methods to the paths",
 					file, spec.Name.Name)
 			}
 			return true
@@ -75,7 +75,7 @@ func TestGeneratedTypes(t *testing.T) {
 	}
 }
 
-// methods are the methods of all generated types, as Type.Method.
+// methods returns the methods of all generated types, as Type.Method.
 func methods() []string {
 	var all []string
 	for name, typ := range generated {
@@ -87,10 +87,9 @@ func methods() []string {
 	return all
 }
 
-// checkComplete wants each method to be covered by a path or to be harmless,
-// and not both, and none that is not there. The keys of harmless, which is
-// beside [harmlessBothWays], are reasons; its values are methods, some with a *
-// for the type.
+// checkComplete checks that each method is either covered by a path or
+// harmless, and that each exists. Besides [harmlessBothWays], harmless maps
+// reasons to methods, some with a * for the type.
 func checkComplete(t *testing.T, covered []string, harmless map[string]string) {
 	t.Helper()
 	left := make(map[string]bool)
@@ -136,7 +135,7 @@ func checkComplete(t *testing.T, covered []string, harmless map[string]string) {
 	}
 }
 
-// harmlessBothWays are neither a way to write secrets nor one to read them.
+// harmlessBothWays neither write nor read secrets.
 var harmlessBothWays = map[string]string{
 	"sets what is no secret": "*.ClearAccount *.ClearExpiresAt *.SetAccount *.SetAccountID *.SetCreatedAt " +
 		"*.SetCredentialType *.SetExpiresAt *.SetID *.SetIsActive *.SetNillableCreatedAt *.SetNillableCredentialType " +

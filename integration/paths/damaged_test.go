@@ -16,9 +16,9 @@ import (
 	"github.com/credent-go/credent/internal/testopt"
 )
 
-// TestOneDamagedRow has one token in 1,000 rows that doesn't open.
-// The query lists them all, the other 999 reveal, and the damaged one says
-// which it is; a strict client refuses the query.
+// TestOneDamagedRow has 1,000 rows with one token that doesn't open. The query
+// lists them all, the other 999 reveal, and the damaged one's error names it; a
+// strict client refuses the query.
 func TestOneDamagedRow(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -65,13 +65,13 @@ func TestOneDamagedRow(t *testing.T) {
 			}
 			var detail *credent.Error
 			if got != "" || !errors.Is(err, credent.ErrCorrupt) || !errors.As(err, &detail) {
-				t.Fatalf("the damaged one: revealed %q, %v", got, err)
+				t.Fatalf("the damaged row: revealed %q, %v", got, err)
 			}
 			if detail.Table != "user_credentials" || detail.Column != "secret_key" || detail.Row != damaged.String() {
-				t.Errorf("the error is about %s.%s of row %s", detail.Table, detail.Column, detail.Row)
+				t.Errorf("the error names %s.%s of row %s", detail.Table, detail.Column, detail.Row)
 			}
 			if strings.Contains(err.Error(), string(token[:20])) {
-				t.Error("the error has the token")
+				t.Error("the error contains the token")
 			}
 		}
 		if opened != n-1 {

@@ -1,5 +1,5 @@
-// Package paths tests every way to write and to read a secret through ent, by
-// raw SQL and around Credent.
+// Package paths tests every way to write and to read a secret: through ent,
+// with raw SQL and around Credent.
 package paths
 
 import (
@@ -8,5 +8,5 @@ import (
 	"github.com/credent-go/credent/internal/testdb"
 )
 
-// TestMain can be the command credent.
+// TestMain runs the tests, or the command credent in a child process.
 func TestMain(m *testing.M) { testdb.Main(m) }

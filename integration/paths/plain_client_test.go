@@ -21,20 +21,20 @@ import (
 )
 
 // plainEnv makes the test binary the child of TestPlainClient, since the
-// default keyring is read once a process.
+// default keyring is read once per process.
 const plainEnv = "CREDENT_TEST_PLAIN"
 
-// TestPlainClient has clients that were made without Credent's driver and
-// hooks, as ent's documentation makes them. A column without an index is stored
-// under the default key, and refused without one; an indexed column is refused.
+// TestPlainClient has clients without Credent's driver and hooks, created as in
+// ent's documentation. A column without an index is stored under the default
+// key, and refused without one; an indexed column is refused.
 func TestPlainClient(t *testing.T) {
 	t.Parallel()
 	for mode, key := range map[string]string{"with a key": keyring.GenerateKey(), "without a key": ""} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestPlainClientChild$", "-test.v")
-			// The child connects to a database of its own: nobody may be
-			// connected to the template while it is copied.
+			// The child connects to its own database: nobody may be connected
+			// to the template while it is copied.
 			cmd.Env = append(os.Environ(), plainEnv+"="+mode, pgserver.EnvURL+"="+testdb.NewDatabase(t, ""),
 				"ENCRYPTION_KEY="+key, "ENCRYPTION_KEY_FILE=", "ENCRYPTION_KEY_PREVIOUS=",
 				"ENCRYPTION_KEY_PREVIOUS_FILE=")
@@ -46,14 +46,14 @@ func TestPlainClient(t *testing.T) {
 	}
 }
 
-// TestPlainClientChild is what TestPlainClient runs.
+// TestPlainClientChild runs in TestPlainClient's child.
 func TestPlainClientChild(t *testing.T) {
 	t.Parallel()
 	switch os.Getenv(plainEnv) {
 	case "with a key":
 		testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
-			// What is seeded and checked with the environment's keyring is to
-			// be what the plain client writes.
+			// Seed and check with the environment's keyring, as the plain
+			// client writes.
 			env.Key = os.Getenv("ENCRYPTION_KEY")
 			env.Ring = testdb.Keyring(t, env.Key)
 			env.Client = env.OnPool(testopt.WithKeyring(env.Ring))
@@ -78,7 +78,7 @@ func plainClient(env *testdb.Env) *ent.Client {
 	return ent.NewClient(ent.Driver(env.EntDriver()), ent.Log(func(...any) {}))
 }
 
-// asPlain returns the path with what is to come of it without Credent's driver
+// asPlain returns the path with its expected outcome without Credent's driver
 // and hooks: nothing else can write a blind index.
 func (p writePath) asPlain() writePath {
 	switch {
@@ -87,7 +87,7 @@ func (p writePath) asPlain() writePath {
 	case errors.Is(p.refused, credent.ErrRedacted):
 		p.refused = errSomehow // by the CHECK
 		if p.marker {
-			p.write = func(context.Context, *writer) error { return errSomehow } // a text like any other
+			p.write = func(context.Context, *writer) error { return errSomehow } // an ordinary text
 		}
 	case p.refused != nil:
 		p.refused = orNoDriverError{p.refused}
@@ -97,7 +97,7 @@ func (p writePath) asPlain() writePath {
 	return p
 }
 
-// plainManyRows shows that generated code refuses one token for many rows, and
+// plainManyRows checks that generated code refuses one token for many rows, and
 // that a plain client stores and reads a column without an index.
 func plainManyRows(t *testing.T, env *testdb.Env) {
 	t.Helper()
@@ -125,7 +125,8 @@ func plainManyRows(t *testing.T, env *testdb.Env) {
 	plainLookup(t, client)
 }
 
-// plainLookup looks a secret up, which without digests would find nothing.
+// plainLookup looks up a secret, and must fail: without digests it would find
+// nothing.
 func plainLookup(t *testing.T, client *ent.Client) {
 	t.Helper()
 	where := usercredential.APIKeyIs(credent.NewSecret("api1"))
@@ -200,7 +201,7 @@ func plainWithoutKey(t *testing.T, env *testdb.Env) {
 				u.Set("api_key", as.apiKey(secret)).Set("api_key_index", as.digest(secret))
 			}).Exec(ctx)
 			if raw == nil {
-				t.Errorf("%s: a raw secret was taken", name)
+				t.Errorf("%s: a raw secret was accepted", name)
 			}
 		}
 		for _, c := range client.UserCredential.Query().AllX(ctx) {

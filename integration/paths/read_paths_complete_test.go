@@ -5,8 +5,7 @@ import (
 	"testing"
 )
 
-// TestReadPathsAreComplete fails when ent generates a method that no path
-// calls.
+// TestReadPathsAreComplete fails if ent generates a method that no path calls.
 func TestReadPathsAreComplete(t *testing.T) {
 	t.Parallel()
 	var covered []string

@@ -24,24 +24,23 @@ import (
 // readPath is one way to read secrets.
 type readPath struct {
 	name   string
-	covers string // the methods that it calls, as TestReadPathsAreComplete names them
+	covers string // the methods it calls, as TestReadPathsAreComplete names them
 	read   func(ctx context.Context, r *reader) error
-	// secrets is how many it sees.
+	// secrets is the number of secrets it reads.
 	secrets int
-	// rowless means that the result has no primary key, so that errors cannot
-	// name the row.
+	// rowless means that the result has no primary key, so errors can't name
+	// the row.
 	rowless bool
-	// nameless means that the result does not say which column a secret is of.
+	// nameless means that the result doesn't say which column a secret is from.
 	nameless bool
-	// plain means that the rows are database/sql's, so that the secrets know no
+	// plain means that database/sql returns the rows, so the secrets have no
 	// keyring.
 	plain bool
 	// postgres means that SQLite has no such statement.
 	postgres bool
 }
 
-// reader is what a path has to work with: a client and an account with the rows
-// that seed makes.
+// reader is a path's input: a client, and an account with seeded rows.
 type reader struct {
 	env     *testdb.Env
 	client  *ent.Client
@@ -50,13 +49,13 @@ type reader struct {
 	seen    []seen
 }
 
-// seen is a secret that was read, and what it has to be.
+// seen is a secret that was read, with its expected value.
 type seen struct {
 	secret           credent.Secret
 	want, column, id string
 }
 
-// sees says which secret was read, and in which row and column.
+// sees records a secret with its row and column.
 func (r *reader) sees(row int, column string, s credent.Secret) {
 	want := map[string]string{"api_key": "api", "secret_key": "secret"}[column] + fmt.Sprint(row)
 	r.seen = append(r.seen, seen{s, want, column, r.rows[row].ID.String()})
@@ -67,7 +66,7 @@ var columnOf = map[string]encrypted.Column{
 	"api_key": usercredential.APIKeyColumn, "secret_key": usercredential.SecretKeyColumn,
 }
 
-// nodes says which rows were read.
+// nodes records the secrets of whole rows.
 func (r *reader) nodes(nodes ...*ent.UserCredential) error {
 	for _, node := range nodes {
 		row, err := r.rowOf(node.ID)
@@ -89,12 +88,12 @@ func (r *reader) rowOf(id uuid.UUID) (int, error) {
 	return 0, fmt.Errorf("there is no row %v", id)
 }
 
-// query is a query for the first row.
+// query returns a query for the first row.
 func (r *reader) query() *ent.UserCredentialQuery {
 	return r.client.UserCredential.Query().Where(usercredential.ID(r.rows[0].ID))
 }
 
-// ordered is a query for all rows, in the order they were made.
+// ordered returns a query for all rows, in creation order.
 func (r *reader) ordered() *ent.UserCredentialQuery {
 	return r.client.UserCredential.Query().Where(usercredential.UserID("u1")).Order(usercredential.ByCreatedAt(),
 		usercredential.ByID())
@@ -185,7 +184,7 @@ func nodePaths() []readPath {
 			func(q *ent.UserCredentialQuery) *ent.UserCredentialQuery { return q.ForShare() }),
 		one("an interceptor", "UserCredentialClient.Intercept",
 			func(ctx context.Context, r *reader) (node *ent.UserCredential, err error) {
-				// Of a copy of the client, which the other paths do not share.
+				// Use a copy of the client, which the other paths don't share.
 				client := r.client.Debug()
 				client.UserCredential.Intercept(ent.InterceptFunc(func(next ent.Querier) ent.Querier {
 					return ent.QuerierFunc(func(ctx context.Context, q ent.Query) (ent.Value, error) {
@@ -205,7 +204,7 @@ func nodePaths() []readPath {
 	}
 }
 
-// edgePaths go from one row to others.
+// edgePaths follow edges from one row to others.
 func edgePaths() []readPath {
 	return []readPath{
 		{name: "WithCredentials", secrets: 6, read: func(ctx context.Context, r *reader) error {
@@ -261,7 +260,7 @@ func edgePaths() []readPath {
 	}
 }
 
-// scanPaths read columns into what the caller has.
+// scanPaths scan columns into the caller's types.
 func scanPaths() []readPath {
 	return []readPath{
 		{name: "Select, some fields", covers: "UserCredentialQuery.Select", secrets: 1, read: func(ctx context.Context,
@@ -272,7 +271,7 @@ func scanPaths() []readPath {
 				return err
 			}
 			if !node.SecretKey.IsZero() {
-				return errors.New("a secret was read that was not selected")
+				return errors.New("read a secret that was not selected")
 			}
 			r.sees(0, "api_key", node.APIKey)
 			return nil
@@ -392,7 +391,7 @@ func scanPaths() []readPath {
 	}
 }
 
-// readByDoors reads by QueryContext of everything that has it.
+// readByDoors reads by QueryContext of every type that has it.
 func readByDoors(ctx context.Context, r *reader) error {
 	all := doors(&writer{env: r.env, client: r.client, rows: r.rows})
 	all = append(all, door{"UserCredentialSelect", r.client.UserCredential.Query().Select()})
@@ -419,8 +418,8 @@ func readByDoors(ctx context.Context, r *reader) error {
 	return nil
 }
 
-// returnPaths have what a write returns. Of what was set, that is what the
-// caller gave.
+// returnPaths read the results of writes. Secrets that were set are the
+// caller's own values.
 func returnPaths() []readPath {
 	return []readPath{
 		{
@@ -475,15 +474,15 @@ func returnPaths() []readPath {
 	}
 }
 
-// readSettings are the clients that a path reads with. A client of another
-// keyring reads rows all the same; its secrets do not open.
+// readSettings are the clients that paths read with. A client with another
+// keyring still reads rows; their secrets don't open.
 type readSetting struct {
 	name    string
 	foreign bool
 	options []testopt.Option
 	debug   bool
-	writes  bool  // what is read, too
-	unkept  error // what a secret without the client doesn't open with
+	writes  bool  // the rows as well
+	unkept  error // the error of opening a secret without the client
 }
 
 var readSettings = []readSetting{
@@ -506,7 +505,7 @@ var readSettings = []readSetting{
 }
 
 // lacksTenant are the paths with a result that has no user_id, or not the
-// column's own name. A secret that depends on them says what to select.
+// column's own name. The error of a secret that needs them says what to select.
 var lacksTenant = map[string]bool{
 	"Aggregate": true, "GroupBy": true, "GroupBy, ScanX": true, "Select, Modify": true,
 	"Select, ScanX into structs": true,
@@ -514,8 +513,8 @@ var lacksTenant = map[string]bool{
 	"UpdateOne, Select": true, "a join from the accounts": true,
 }
 
-// TestReadPaths reads secrets in every way that there is, by clients of two
-// keyrings in one process, in and out of transactions.
+// TestReadPaths reads secrets on every path, with clients of two keyrings in
+// one process, in and out of transactions.
 func TestReadPaths(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -545,8 +544,7 @@ func TestReadPaths(t *testing.T) {
 	})
 }
 
-// try reads by the path, and reveals what it has seen after the transaction, if
-// there was one.
+// try reads by the path, and reveals the secrets after the transaction, if any.
 func (p readPath) try(t *testing.T, env *testdb.Env, client *ent.Client, ring *keyring.Keyring, in readSetting,
 	inTx bool,
 ) {
@@ -605,8 +603,8 @@ func (p readPath) try(t *testing.T, env *testdb.Env, client *ent.Client, ring *k
 	}
 }
 
-// checkForeign wants the error of a secret that is under another key, with the
-// place as far as the result has it.
+// checkForeign checks the error of a secret under another key, with the
+// location as far as the result has it.
 func (p readPath) checkForeign(t *testing.T, s seen, got string, err error) {
 	t.Helper()
 	var detail *credent.Error
@@ -622,11 +620,11 @@ func (p readPath) checkForeign(t *testing.T, s seen, got string, err error) {
 		want.Row = ""
 	}
 	if *detail != want {
-		t.Errorf("the error is %+v, want %+v", *detail, want)
+		t.Errorf("got error %+v, want %+v", *detail, want)
 	}
 }
 
-// TestTokensAreNoPlaintext has the reads that give text: it is the stored
+// TestTokensAreNoPlaintext has the reads that return text: it is the stored
 // token.
 func TestTokensAreNoPlaintext(t *testing.T) {
 	t.Parallel()
@@ -665,7 +663,7 @@ func TestTokensAreNoPlaintext(t *testing.T) {
 			if err == nil {
 				t.Error("a token was read as a number")
 			} else if strings.Contains(err.Error(), "api0") {
-				t.Errorf("the error has the plaintext")
+				t.Errorf("the error contains the plaintext")
 			}
 		}
 	})

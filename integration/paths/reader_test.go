@@ -27,20 +27,21 @@ func (o *observed) observe(e credent.Reveal) {
 	o.events = append(o.events, e)
 }
 
-// take returns the only reveal since the last time.
+// take returns the only reveal since the last call.
 func (o *observed) take(t *testing.T) (e credent.Reveal) {
 	t.Helper()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.events) != 1 {
-		t.Fatalf("%d reveals were observed, want one", len(o.events))
+		t.Fatalf("observed %d reveals, want one", len(o.events))
 	}
 	e, o.events = o.events[0], nil
 	return e
 }
 
-// Whatever way a secret was read, its Reveal tells who queried: also after the
-// query's context has ended, in another goroutine, and when it fails.
+// Whatever path read a secret, the observer of its Reveal learns who queried:
+// even after the query's context has ended, in another goroutine, and if it
+// fails.
 func TestRevealsHaveAReader(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -97,17 +98,17 @@ func (p readPath) tellsReader(t *testing.T, env *testdb.Env, name string, ring *
 		got := told.take(t)
 		if got.Actor != "ada" || got.User != user || got.Context.Value(requestKey{}) != name ||
 			got.Context.Err() != nil {
-			t.Errorf("%s: told of actor %q, user %q, request %v, context %v; want %q, %q, %q", name,
+			t.Errorf("%s: observed actor %q, user %q, request %v, context %v; want %q, %q, %q", name,
 				got.Actor, got.User, got.Context.Value(requestKey{}), got.Context.Err(), "ada", user, name)
 		}
 		if !errors.Is(revealed, got.Err) || (revealed == nil) != (got.Err == nil) || got.Plaintext {
-			t.Errorf("%s: told of %v and plaintext %v, Reveal is %v", name, got.Err, got.Plaintext, revealed)
+			t.Errorf("%s: observed %v and plaintext %v, Reveal returned %v", name, got.Err, got.Plaintext, revealed)
 		}
 		if !p.nameless && (got.Table != "user_credentials" || got.Column != s.column) {
-			t.Errorf("%s: told of %s.%s", name, got.Table, got.Column)
+			t.Errorf("%s: observed %s.%s", name, got.Table, got.Column)
 		}
 		if want := s.id; !p.rowless && !p.plain && got.Row != want {
-			t.Errorf("%s: told of row %q, want %q", name, got.Row, want)
+			t.Errorf("%s: observed row %q, want %q", name, got.Row, want)
 		}
 	}
 }

@@ -5,8 +5,7 @@ import (
 	"testing"
 )
 
-// TestWritePathsAreComplete fails when ent generates a method that no path
-// calls.
+// TestWritePathsAreComplete fails if ent generates a method that no path calls.
 func TestWritePathsAreComplete(t *testing.T) {
 	t.Parallel()
 	var covered []string
@@ -25,7 +24,7 @@ func TestWritePathsAreComplete(t *testing.T) {
 			"UserCredentialSelect.String *.StringX *.Strings *.StringsX UserCredentialQuery.Modify " +
 			"UserCredentialSelect.Modify UserCredentialQuery.Where UserCredentialSelect.Where *.AccountOrErr " +
 			"UserCredential.String UserCredential.Value UserCredential.Unwrap UserCredentialSelect.ExecContext " +
-			"UserCredentialSelect.QueryContext", // of the query it embeds
+			"UserCredentialSelect.QueryContext", // of its embedded query
 		"deletes, and the predicates are in paths of their own": "UserCredentialClient.Delete " +
 			"UserCredentialClient.DeleteOne UserCredentialClient.DeleteOneID UserCredentialDelete.Exec " +
 			"UserCredentialDelete.ExecX UserCredentialDelete.Where UserCredentialDeleteOne.Exec " +
@@ -45,6 +44,6 @@ func TestWritePathsAreComplete(t *testing.T) {
 			"*.ResetAPIKeyIndex *.ClearAPIKeyIndex *.SetAPIKeyIndex *.APIKeyIndexCleared *.OldAPIKeyIndex",
 		"adds to numeric fields, and there are none": "UserCredentialMutation.AddField",
 		"has no database in it": "Client.Close *.Hooks *.Intercept *.Interceptors *.Use Tx.OnCommit Tx.OnRollback " +
-			"Tx.Rollback Client.Debug", // the last two are settings of every path
+			"Tx.Rollback Client.Debug", // the last two are in every path's setting
 	})
 }

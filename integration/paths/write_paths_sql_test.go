@@ -19,8 +19,7 @@ import (
 	"github.com/credent-go/credent/internal/testdb"
 )
 
-// passing is how the caller's own SQL passes a secret: bare, or with the place
-// where it is stored.
+// passing is how raw SQL passes a secret: bare, or with its location.
 type passing struct{ bare bool }
 
 // apiKey returns the argument for a secret in api_key.
@@ -44,8 +43,8 @@ func (p passing) digest(v any) any {
 	return encrypted.DigestOf(v, usercredential.APIKeyColumn, nil)
 }
 
-// passed returns two paths: the bare secret is refused, and with its place the
-// same statement stores it.
+// passed returns two paths: the bare secret is refused, and the same statement
+// with its location stores it.
 func passed(path writePath, write func(ctx context.Context, w *writer, as passing) error) []writePath {
 	path.raw = true
 	bare := path
@@ -214,19 +213,19 @@ func modifierPaths() []writePath {
 		})
 }
 
-// sqlRunner runs SQL of the caller's.
+// sqlRunner runs raw SQL.
 type sqlRunner interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-// door is a generated type that is one.
+// door is a generated type that runs raw SQL.
 type door struct {
 	name string
 	sqlRunner
 }
 
-// doors are all of them. In a transaction, each is the transaction's.
+// doors returns all of them. In a transaction, each is the transaction's.
 func doors(w *writer) []door {
 	c := w.client.UserCredential
 	all := []door{
@@ -257,7 +256,7 @@ const doorsQuery = "Client.QueryContext UserCredentialClient.QueryContext UserCr
 	"UserCredentialUpdateOne.QueryContext UserCredentialDelete.QueryContext UserCredentialQuery.QueryContext " +
 	"UserCredentialMutation.QueryContext Tx.QueryContext"
 
-// query runs a statement by QueryContext, to the end of its rows.
+// query runs a statement by QueryContext and reads all its rows.
 func query(ctx context.Context, d door, text string, args ...any) (err error) {
 	rows, err := d.QueryContext(ctx, text, args...)
 	if err != nil {
@@ -269,13 +268,13 @@ func query(ctx context.Context, d door, text string, args ...any) (err error) {
 	return nil
 }
 
-// statement runs a statement that is written for Postgres by ExecContext.
+// statement runs a statement written for Postgres by ExecContext.
 func statement(ctx context.Context, w *writer, query string, args ...any) error {
 	_, err := w.client.ExecContext(ctx, w.env.Placeholders(query), args...)
 	return err
 }
 
-// Statements of the caller's own.
+// Raw statements.
 const (
 	updateStatement = "UPDATE user_credentials SET api_key = $1, api_key_index = $2 WHERE id = $3"
 	insertStatement = "INSERT INTO user_credentials (id, user_account_id, user_id, credential_type, api_key, " +
@@ -289,7 +288,7 @@ func statementPaths() []writePath {
 	return slices.Concat(storedStatements(), refusedStatements())
 }
 
-// storedStatements store secrets, if they say where.
+// storedStatements store secrets, if they name the location.
 func storedStatements() []writePath {
 	return slices.Concat(
 		passed(writePath{name: "ExecContext, of everything", covers: doorsExec}, func(ctx context.Context, w *writer,
@@ -336,7 +335,7 @@ func storedStatements() []writePath {
 			return statement(ctx, w, updateStatement, as.apiKey(secret), as.digest(secret), w.rows[0].ID)
 		}),
 		passed(writePath{name: "ExecContext, sql.Named"}, func(ctx context.Context, w *writer, as passing) error {
-			query := updateStatement // the drivers of Postgres take the value
+			query := updateStatement // the Postgres drivers use the value
 			if w.env.IsSQLite() {
 				query = "UPDATE user_credentials SET api_key_index = :digest, api_key = :secret WHERE id = :id"
 			}
@@ -396,7 +395,7 @@ func storedStatements() []writePath {
 	)
 }
 
-// refusedStatements store no secret, whether they say where or not.
+// refusedStatements store no secret, with or without its location.
 func refusedStatements() []writePath {
 	s, other := credent.NewSecret("new"), uuid.New()
 	bare := func(name, query string, args ...any) writePath {

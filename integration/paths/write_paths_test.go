@@ -23,29 +23,29 @@ import (
 // writePath is one way to write secrets.
 type writePath struct {
 	name   string
-	covers string // the methods that it calls, as TestWritePathsAreComplete names them
+	covers string // the methods it calls, as TestWritePathsAreComplete names them
 	write  func(ctx context.Context, w *writer) error
-	// refused is the error that the path must fail with. If nil, it must
+	// refused is the error that the path must fail with; nil if it must
 	// succeed.
 	refused error
-	// raw means that ent hands the secret to the driver as it is. Without
+	// raw means that ent passes the secret to the driver unchanged. Without
 	// Credent's driver the path must fail.
 	raw bool
 	// plainly means that the path stores no api_key: its blind index needs
 	// Credent's driver.
 	plainly bool
-	// marker means that the path compares with the text that a secret prints
-	// as, which only Credent's driver minds.
+	// marker means that the path compares with the secret's printed text, which
+	// only Credent's driver refuses.
 	marker bool
 }
 
-// Stand-ins for errors that are no values.
+// Stand-ins for errors without a sentinel.
 var (
 	errConstraint = errors.New("a constraint of the database")
 	errNotNull    = errors.New("a NOT NULL of the database") // for ent, that is no constraint
 	errMissing    = errors.New("ent's validation error")
-	errCompared   = errors.New("ErrNoLocation, or ErrRedacted where ent marshals the secret first")
-	errSomehow    = errors.New("any error") // where the method panics, or the driver refuses by itself
+	errCompared   = errors.New("ErrNoLocation, or ErrRedacted if ent marshals the secret first")
+	errSomehow    = errors.New("any error") // if the method panics, or the driver itself refuses
 
 	errBare           = errors.New("ErrNoLocation, with what to do")
 	errStored         = errors.New("a constraint of the database, or ErrBlindIndex before it")
@@ -53,19 +53,18 @@ var (
 	errDollar         = errors.New("the refusal of $1 on SQLite")
 )
 
-// writer is what a path has to work with: a client and an account with the rows
-// that seed makes.
+// writer is a path's input: a client, and an account with seeded rows.
 type writer struct {
 	env     *testdb.Env
 	client  *ent.Client
-	tx      *ent.Tx // nil outside of transactions
+	tx      *ent.Tx // nil outside transactions
 	account *ent.UserAccount
 	rows    []*ent.UserCredential
-	// want is what the table has to hold in the end, if the path succeeds.
+	// want is the table's final content if the path succeeds.
 	want map[uuid.UUID]testdb.Pair
 }
 
-// create returns a builder of a new row, which is then wanted.
+// create returns a builder of a new row, which it adds to want.
 func (w *writer) create(apiKey, secretKey string) *ent.UserCredentialCreate {
 	id := uuid.New()
 	w.want[id] = testdb.Pair{APIKey: apiKey, SecretKey: secretKey}
@@ -73,7 +72,7 @@ func (w *writer) create(apiKey, secretKey string) *ent.UserCredentialCreate {
 }
 
 // conflicting returns a builder of a row with the ID of the first existing one.
-// What is wanted does not change.
+// It doesn't change want.
 func (w *writer) conflicting(apiKey, secretKey string) *ent.UserCredentialCreate {
 	return w.builder(w.rows[0].ID, apiKey, secretKey)
 }
@@ -83,12 +82,12 @@ func (w *writer) builder(id uuid.UUID, apiKey, secretKey string) *ent.UserCreden
 		SetCredentialType("alpaca").SetAPIKey(credent.NewSecret(apiKey)).SetSecretKey(credent.NewSecret(secretKey))
 }
 
-// row returns an existing row of the path's client.
+// row returns an existing row through the path's client.
 func (w *writer) row(ctx context.Context, i int) *ent.UserCredential {
 	return w.client.UserCredential.GetX(ctx, w.rows[i].ID)
 }
 
-// wantAPIKey says that a row is to have another api_key, and returns it.
+// wantAPIKey expects a row's new api_key, and returns it.
 func (w *writer) wantAPIKey(row int, apiKey string) credent.Secret {
 	id := w.rows[row].ID
 	w.want[id] = testdb.Pair{APIKey: apiKey, SecretKey: w.want[id].SecretKey}
@@ -102,7 +101,7 @@ func (w *writer) wantSecretKey(row int, secretKey string) credent.Secret {
 	return credent.NewSecret(secretKey)
 }
 
-// caught makes an error of a panic, as the methods with an X have it.
+// caught converts a panic to an error, for the methods with an X.
 func caught(f func()) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -116,13 +115,13 @@ func caught(f func()) (err error) {
 	return nil
 }
 
-// setting is in what a path writes: a client, or a transaction that is then
+// setting is where a path writes: in a client, or in a transaction that is then
 // committed or rolled back.
 type setting struct {
 	name   string
 	client func(env *testdb.Env) *ent.Client
 	tx     bool
-	keep   bool // what was written
+	keep   bool // commit
 }
 
 var settings = []setting{
@@ -133,7 +132,7 @@ var settings = []setting{
 	{"rollback", func(env *testdb.Env) *ent.Client { return env.Client }, true, false},
 }
 
-// try runs a path on new rows, and checks what is stored then.
+// try runs a path on new rows, and checks the stored values.
 func (p writePath) try(t *testing.T, env *testdb.Env, in setting) {
 	t.Helper()
 	account, rows := env.Seed(t)
@@ -191,8 +190,8 @@ func (p writePath) try(t *testing.T, env *testdb.Env, in setting) {
 // orNoDriverError is an error, or ErrNoDriver before it.
 type orNoDriverError struct{ error }
 
-// isRefusal reports whether an error is the one that is wanted, and says no
-// more than it should.
+// isRefusal reports whether an error is the expected one, and reveals nothing
+// it shouldn't.
 func isRefusal(err, want error) bool {
 	var detail *credent.Error
 	var or orNoDriverError
@@ -224,15 +223,15 @@ func isRefusal(err, want error) bool {
 	return errors.Is(err, want) && errors.As(err, &detail)
 }
 
-// writePaths are all of them.
+// writePaths returns all paths.
 func writePaths() []writePath {
 	return slices.Concat(createPaths(), updatePaths(), upsertPaths(), bulkUpsertPaths(), modifierPaths(),
 		statementPaths(), predicatePaths())
 }
 
-// TestWritePaths writes secrets in every way that there is. What is stored then
-// are tokens that open to what was written, or the write failed with an error
-// that says why, and nothing was changed.
+// TestWritePaths writes secrets on every path. Afterwards the stored tokens
+// open to the written values, or the write failed with the reason and changed
+// nothing.
 func TestWritePaths(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -358,7 +357,7 @@ func createPaths() []writePath {
 	}
 }
 
-// reveals reports how a returned node differs from what was written.
+// reveals returns how a returned node differs from the written values.
 func reveals(node *ent.UserCredential, apiKey, secretKey string) error {
 	if node == nil {
 		return errors.New("no node")

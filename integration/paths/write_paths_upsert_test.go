@@ -58,7 +58,7 @@ func upsertPaths() []writePath {
 			write: func(ctx context.Context, w *writer) error {
 				err := caught(func() { w.conflicting("new", "new secret").OnConflict(onID).DoNothing().ExecX(ctx) })
 				if errors.Is(err, sql.ErrNoRows) {
-					return nil // that it did nothing, as ent says it
+					return nil // ent's way to say that nothing was done
 				}
 				return err
 			},
@@ -167,7 +167,7 @@ func sameID(got, want uuid.UUID) error {
 
 func bulkUpsertPaths() []writePath {
 	onID := entsql.ConflictColumns(usercredential.FieldID)
-	// bulk upserts one new row and one that is in conflict.
+	// bulk upserts one new row and one conflicting row.
 	bulk := func(w *writer) *ent.UserCredentialUpsertBulk {
 		return w.client.UserCredential.CreateBulk(w.create("a", "b"), w.conflicting("new", "new secret")).
 			OnConflict(onID)
@@ -230,8 +230,8 @@ func bulkUpsertPaths() []writePath {
 	}
 }
 
-// TestRefusedValues gives secrets that must not be stored to the paths that
-// differ in how they treat them.
+// TestRefusedValues passes secrets that must not be stored to paths that treat
+// them differently.
 func TestRefusedValues(t *testing.T) {
 	t.Parallel()
 	unreadable := func(w *writer) credent.Secret {
@@ -270,7 +270,7 @@ func TestRefusedValues(t *testing.T) {
 				passing{}.secretKey(s), w.rows[0].ID)
 		},
 	}
-	untyped := []string{"upsert's Set", "Modify", "ExecContext"} // which no generated check sees
+	untyped := []string{"upsert's Set", "Modify", "ExecContext"} // no generated check sees these
 	values := map[string]struct {
 		secret  func(w *writer) credent.Secret
 		refused error
@@ -308,5 +308,5 @@ func TestRefusedValues(t *testing.T) {
 	})
 }
 
-// tooLong is a secret of one byte too many.
+// tooLong is a secret one byte too long.
 var tooLong = strings.Repeat("x", 304)

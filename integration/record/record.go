@@ -1,5 +1,5 @@
-// Package record keeps the statements that pass two places on their way from
-// ent to a database: above Credent's driver, and at the driver of database/sql.
+// Package record records the statements that pass two points on their way from
+// ent to a database: above Credent's driver, and at database/sql's driver.
 package record
 
 import (
@@ -13,7 +13,7 @@ import (
 	"entgo.io/ent/dialect"
 )
 
-// Statement is one statement as it passed.
+// Statement is a statement that passed.
 type Statement struct {
 	Text string
 	Args []any // as they passed
@@ -36,7 +36,7 @@ func (l *Log) add(text string, args []any, inTx bool) *Statement {
 	return s
 }
 
-// Take returns the statements so far, and forgets them.
+// Take returns the statements so far, and removes them.
 func (l *Log) Take() []*Statement {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -46,12 +46,12 @@ func (l *Log) Take() []*Statement {
 }
 
 // Driver wraps an ent driver that has ExecContext, QueryContext and BeginTx,
-// and records what it is given.
+// and records its calls.
 func Driver(drv dialect.Driver, to *Log) dialect.Driver {
 	return &entDriver{drv, entConn{drv.(querier), to, false}}
 }
 
-// querier is what ent's drivers and transactions have in common.
+// querier is the common interface of ent's drivers and transactions.
 type querier interface {
 	dialect.ExecQuerier
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
@@ -78,14 +78,14 @@ func (c entConn) Query(ctx context.Context, query string, args, v any) error {
 	return s.Err
 }
 
-// ExecContext backs a client's method.
+// ExecContext implements a client's method.
 func (c entConn) ExecContext(ctx context.Context, query string, args ...any) (result sql.Result, err error) {
 	s := c.to.add(query, args, c.inTx)
 	result, s.Err = c.next.ExecContext(ctx, query, args...)
 	return result, s.Err
 }
 
-// QueryContext backs a client's method.
+// QueryContext implements a client's method.
 func (c entConn) QueryContext(ctx context.Context, query string, args ...any) (rows *sql.Rows, err error) {
 	s := c.to.add(query, args, c.inTx)
 	rows, s.Err = c.next.QueryContext(ctx, query, args...)
@@ -141,7 +141,7 @@ func (t *entTx) Query(ctx context.Context, query string, args, v any) error {
 	return t.entConn.Query(ctx, query, args, v)
 }
 
-// Open returns a pool that records what arrives at the driver of database/sql.
+// Open returns a pool that records the statements at database/sql's driver.
 func Open(driverName, dsn string, to *Log) (*sql.DB, error) {
 	db, err := sql.Open(driverName, dsn)
 	if err != nil {
@@ -167,12 +167,12 @@ func (c connector) Connect(context.Context) (driver.Conn, error) {
 	}
 	next, ok := opened.(sqlConn)
 	if !ok {
-		return nil, errors.Join(errors.New("the connection takes no statements with arguments"), opened.Close())
+		return nil, errors.Join(errors.New("the connection accepts no statements with arguments"), opened.Close())
 	}
 	return &conn{sqlConn: next, to: c.to}, nil
 }
 
-// sqlConn is what connections of the drivers under test have.
+// sqlConn is the interface of the tested drivers' connections.
 type sqlConn interface {
 	driver.Conn
 	driver.ConnBeginTx
@@ -201,9 +201,10 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 	return rows, s.Err
 }
 
-// Prepare implements driver.Conn. It refuses: nobody would see the arguments.
+// Prepare implements driver.Conn. It fails, because the arguments would go
+// unrecorded.
 func (c *conn) Prepare(string) (driver.Stmt, error) {
-	return nil, errors.New("a statement was prepared, and isn't recorded")
+	return nil, errors.New("prepared statements are not recorded")
 }
 
 func values(args []driver.NamedValue) []any {

@@ -39,12 +39,12 @@ func (w *world) run(t *testing.T, databaseURL, driver string, args ...string) (c
 	return code, stdout.String(), stderr.String()
 }
 
-// replayed is how far a standby has got.
+// replayed matches a standby's replay position.
 const replayed = `replayed up to 20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ \([0-9A-F]+/[0-9A-F]+\)`
 
-// TestCommandsOnStandby runs every command with a database on a standby: it
-// answers and says what the answer is of, or says at once that this is a
-// standby and what to do.
+// TestCommandsOnStandby runs every database command on a standby: it answers
+// with the replay position, or says at once that this is a standby and what to
+// do.
 func TestCommandsOnStandby(t *testing.T) {
 	t.Parallel()
 	forEachDriver(t, func(t *testing.T, w *world) {

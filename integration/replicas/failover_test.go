@@ -14,8 +14,8 @@ import (
 	"github.com/credent-go/credent/internal/pgreplica"
 )
 
-// TestReaderKilled kills the standby. Its queries fail, or are the primary's
-// and somebody is told; the primary's are as ever.
+// TestReaderKilled kills the standby. Its queries fail, or the primary answers
+// and OnReaderError is called; the primary's queries work as before.
 func TestReaderKilled(t *testing.T) {
 	t.Parallel()
 	forEachDriver(t, func(t *testing.T, w *world) {
@@ -38,7 +38,7 @@ func TestReaderKilled(t *testing.T) {
 				t.Errorf("got %v, told %d times", got, heard.n())
 			}
 			if got := secrets(within(t), t, fails); !slices.Equal(got, []string{"s"}) {
-				t.Errorf("no request: got %v", got)
+				t.Errorf("without a request: got %v", got)
 			}
 		}
 		for _, err := range heard.errs {
@@ -49,8 +49,8 @@ func TestReaderKilled(t *testing.T) {
 	})
 }
 
-// TestPreferStandby has a URL of both servers for the reader: the primary is
-// the one that is left.
+// TestPreferStandby gives the reader a URL of both servers: the primary is the
+// remaining one.
 func TestPreferStandby(t *testing.T) {
 	t.Parallel()
 	forEachDriver(t, func(t *testing.T, w *world) {
@@ -81,7 +81,7 @@ func TestPreferStandby(t *testing.T) {
 			t.Errorf("got %v", got)
 		}
 		must(t, w.standby.Kill())
-		for ctx := within(t); ; { // each connection of the pool says once that it is cut
+		for ctx := within(t); ; { // each cut connection of the pool fails once
 			n, err := c.UserCredential.Query().Count(request)
 			if n == 2 && err == nil {
 				break
@@ -93,10 +93,10 @@ func TestPreferStandby(t *testing.T) {
 	})
 }
 
-// TestReaderPromoted kills the primary after a tenant's key that the standby
-// never got, and promotes the standby. The same client goes on: what is
-// acknowledged then opens, over both of its pools and with a client that knows
-// nothing.
+// TestReaderPromoted kills the primary after it stored a tenant's key that the
+// standby never received, and promotes the standby. The same client continues:
+// secrets acknowledged afterwards open, over both its pools and with a client
+// without cached keys.
 func TestReaderPromoted(t *testing.T) {
 	t.Parallel()
 	forEachDriver(t, func(t *testing.T, w *world) {
@@ -127,7 +127,7 @@ func TestReaderPromoted(t *testing.T) {
 		must(t, store(within(t), "lost too"))
 		must(t, errors.Join(w.primary.Kill(), w.standby.Promote(within(t))))
 
-		// The reader's connections may have been cut, the primary's are.
+		// The reader's connections may be cut; the primary's are.
 		for ctx := within(t); ; {
 			if err = store(ctx, "kept"); err == nil {
 				break
@@ -149,7 +149,7 @@ func TestReaderPromoted(t *testing.T) {
 		}
 		fresh := w.openAt(t, primary, reader, cfg)
 		if got := secrets(credent.WithRequest(within(t)), t, fresh); !slices.Equal(got, want) {
-			t.Errorf("a client that knows nothing: got %v", got)
+			t.Errorf("a client without cached keys: got %v", got)
 		}
 		n, err := c.UserCredential.Query().Where(usercredential.APIKeyIs(credent.NewSecret("k"))).
 			Count(credent.WithRequest(within(t)))

@@ -1,7 +1,7 @@
 //go:build linux || darwin
 
-// Package replicas_test has clients and commands on a primary and its standby:
-// one that lags, one that is promoted, and one that is killed.
+// Package replicas_test tests clients and commands on a primary and its
+// standby: one that lags, one that is promoted, and one that is killed.
 package replicas_test
 
 import (
@@ -22,7 +22,7 @@ import (
 	"github.com/credent-go/credent/open/libpq"
 )
 
-// envCommand makes the test's binary the command credent.
+// envCommand makes the test binary run the command credent.
 const envCommand = "CREDENT_TEST_COMMAND"
 
 func TestMain(m *testing.M) {
@@ -121,7 +121,7 @@ func (w *world) openAt(t *testing.T, primary, standby string, cfg credent.Config
 	return c
 }
 
-// add stores a credential, and the account if there is none.
+// add stores a credential, and its account if missing.
 func add(ctx context.Context, c *ent.Client, user, secret string) (*ent.UserCredential, error) {
 	account, err := c.UserAccount.Query().Only(ctx)
 	if ent.IsNotFound(err) {

@@ -28,7 +28,7 @@ func forEachDriver(t *testing.T, test func(t *testing.T, w *world)) {
 	}
 }
 
-// secrets returns what a context's user sees, opened.
+// secrets returns the revealed secrets that a context's user sees.
 func secrets(ctx context.Context, t *testing.T, c *ent.Client) []string {
 	t.Helper()
 	rows, err := c.UserCredential.Query().All(ctx)
@@ -45,10 +45,10 @@ func secrets(ctx context.Context, t *testing.T, c *ent.Client) []string {
 	return found
 }
 
-// TestReadReplica stores and reads beside a standby that has stopped to replay,
-// as a member of credent_app with tenants' keys. A request sees what it wrote,
-// and another one what the standby has; no user sees another's rows, on either
-// server.
+// TestReadReplica writes and reads beside a standby that has stopped replaying,
+// as a member of credent_app with tenants' keys. A request sees its own writes,
+// and another request the standby's rows; no user sees another user's rows on
+// either server.
 func TestReadReplica(t *testing.T) {
 	t.Parallel()
 	forEachDriver(t, func(t *testing.T, w *world) {
@@ -87,7 +87,7 @@ func (w *world) checkLag(t *testing.T, cfg credent.Config, prefix string) {
 	want(credent.WithUser(within(t), first), "no request", "new", "there")
 	want(credent.WithPrimary(request(first)), "the primary", "new", "there")
 
-	// A tenant whose key the standby has never seen.
+	// A tenant with a key that the standby has never received.
 	wrote = request(second)
 	made, err := add(wrote, c, second, "key made a moment ago")
 	must(t, err)
@@ -103,7 +103,7 @@ func (w *world) checkLag(t *testing.T, cfg credent.Config, prefix string) {
 	if n, other := lookup(wrote), lookup(request(second)); n != 1 || other != 0 {
 		t.Errorf("the lookup finds %d and %d rows", n, other)
 	}
-	// The hook of the credential reads the account of another request.
+	// The credential's hook reads the account of another request.
 	err = c.UserCredential.Create().SetUserAccountID(made.UserAccountID).SetCredentialType("alpaca").
 		SetAPIKey(credent.NewSecret("k")).SetSecretKey(credent.NewSecret("s")).Exec(request(second))
 	must(t, err)
@@ -124,7 +124,7 @@ func (w *world) checkLag(t *testing.T, cfg credent.Config, prefix string) {
 	want(request("nobody"), "a user without rows")
 }
 
-// TestReaderOfOwner refuses a standby whose role gets around row-level
+// TestReaderOfOwner refuses a standby with a role that bypasses row-level
 // security, when the client opens.
 func TestReaderOfOwner(t *testing.T) {
 	t.Parallel()
@@ -147,12 +147,12 @@ func TestReaderOfOwner(t *testing.T) {
 	}
 }
 
-// TestWritingQueries: what turns out to write is the primary's, and the request
-// has written.
+// TestWritingQueries sends queries that turn out to write to the primary, and
+// the request counts as having written.
 func TestWritingQueries(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "pgx")
-	c := w.open(t, nil, credent.Config{OnReaderError: func(_ context.Context, err error) { t.Errorf("told %v", err) }})
+	c := w.open(t, nil, credent.Config{OnReaderError: func(_ context.Context, err error) { t.Error(err) }})
 	ctx := credent.WithRequest(within(t))
 	_, err := add(ctx, c, "u", "s")
 	must(t, err)
@@ -181,7 +181,7 @@ func TestWritingQueries(t *testing.T) {
 	}
 	if ctx := credent.WithRequest(within(t)); !inRecovery(ctx) || inRecovery(credent.WithPrimary(ctx)) ||
 		inRecovery(within(t)) {
-		t.Error("raw SQL that reads went to another server")
+		t.Error("reading raw SQL went to another server")
 	}
 	for name, query := range map[string]string{
 		"update":   "UPDATE user_accounts SET account_name = 'other' RETURNING id",
@@ -198,7 +198,7 @@ func TestWritingQueries(t *testing.T) {
 		t.Errorf("the name is %q", got)
 	}
 
-	// A transaction that only reads is no write.
+	// A transaction that only reads isn't a write.
 	ctx = credent.WithRequest(within(t))
 	tx, err := c.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	must(t, err)
@@ -207,7 +207,7 @@ func TestWritingQueries(t *testing.T) {
 		t.Error("a read-only transaction counts as a write")
 	}
 
-	// A lookup of a row without a digest stores it.
+	// A lookup of a row without a digest stores the digest.
 	_, err = c.ExecContext(within(t), "UPDATE user_credentials SET api_key_index = NULL")
 	must(t, err)
 	must(t, w.standby.WaitFor(within(t), w.primary))
@@ -220,7 +220,7 @@ func TestWritingQueries(t *testing.T) {
 	}
 }
 
-// told keeps what a client was told.
+// told records the client's reader errors.
 type told struct {
 	mu   sync.Mutex
 	errs []error

@@ -1,5 +1,5 @@
-// Package rotateexamples_test has the examples of package rotate: its own tests
-// have other tables in the process.
+// Package rotateexamples_test contains the examples of package rotate, because
+// rotate's own tests register other tables in the process.
 package rotateexamples_test
 
 import (
@@ -41,7 +41,7 @@ func stored(cfg client.Config) *sql.DB {
 	if err != nil {
 		log.Fatal(err)
 	}
-	db.SetMaxOpenConns(1) // an SQLite database in memory is one connection's
+	db.SetMaxOpenConns(1) // an in-memory SQLite database belongs to one connection
 	err = migrate.Apply(ctx, db, migrate.Config{Keyring: cfg.Keyring, Columns: ent.EncryptedColumns()})
 	if err != nil {
 		log.Fatal(err)
@@ -94,7 +94,7 @@ func Example_verify() {
 	// Output: 2 secrets need the old key, true
 }
 
-// VerifyWith tells how far it is, and how long it may try again.
+// VerifyWith reports its progress, and limits how long it may retry.
 func Example_verifyWith() {
 	ring := newKeyring(keyring.GenerateKey())
 	db := stored(client.Config{Keyring: ring})
@@ -117,7 +117,7 @@ func Example_encrypt() {
 	ctx := context.Background()
 	ring := newKeyring(keyring.GenerateKey())
 	db := stored(client.Config{Keyring: ring})
-	if _, err := db.ExecContext(ctx, "PRAGMA ignore_check_constraints = 1"); err != nil { // as before there were tokens
+	if _, err := db.ExecContext(ctx, "PRAGMA ignore_check_constraints = 1"); err != nil { // as before encryption
 		log.Fatal(err)
 	}
 	if _, err := db.ExecContext(ctx, "UPDATE user_credentials SET secret_key = 'plaintext'"); err != nil {
@@ -134,7 +134,7 @@ func Example_encrypt() {
 	// Output: 1 row encrypted
 }
 
-// A CHECK that lets in nothing but tokens must be dropped first, so that nobody
+// A CHECK that admits only tokens must be dropped first, so that nobody
 // decrypts a table by mistake.
 func Example_decryptToPlaintext() {
 	ring := newKeyring(keyring.GenerateKey())
@@ -146,7 +146,7 @@ func Example_decryptToPlaintext() {
 }
 
 // A program without the keyring changed a secret and left no digest.
-// FillIndexes makes it, and changes nothing else.
+// FillIndexes computes it, and changes nothing else.
 func Example_fillIndexes() {
 	ctx := context.Background()
 	ring := newKeyring(keyring.GenerateKey())
@@ -227,7 +227,7 @@ func Example_states() {
 	// Output: 1 <nil>
 }
 
-// What Verify counted is recorded, so that a later command knows when that was.
+// Recording Verify's counts tells later commands when it ran.
 func Example_recordVerification() {
 	ctx := context.Background()
 	ring := newKeyring(keyring.GenerateKey())
@@ -257,7 +257,7 @@ func Example_lastVerified() {
 	// Output: 2030-01-02 03:04:05 +0000 UTC <nil>
 }
 
-// Two verifications of a column, between which a row was damaged.
+// Two verifications of a column; a row was damaged between them.
 func Example_verifications() {
 	ctx := context.Background()
 	ring := newKeyring(keyring.GenerateKey())
@@ -287,7 +287,7 @@ func Example_verifications() {
 	// 2030-01-02 1 of 1
 }
 
-// A trail on a database tells who destroyed a tenant's key.
+// A database with a trail records who destroyed a tenant's key.
 func Example_withTrail() {
 	ring := newKeyring(keyring.GenerateKey())
 	db := stored(client.Config{Keyring: ring})
@@ -307,7 +307,7 @@ func Example_withTrail() {
 	// Output: operator@example.com user-1 <nil>
 }
 
-// A database that requires a trail keeps those without one from writing.
+// A database that requires a trail refuses writes without one.
 func Example_setTrail() {
 	ctx := context.Background()
 	ring := newKeyring(keyring.GenerateKey())

@@ -18,8 +18,8 @@ import (
 )
 
 // TestRotateBinds binds and unbinds beside readers and writers, in the order of
-// docs/binding.md: the window is open on all clients before the first of them
-// writes otherwise.
+// docs/binding.md: all clients open the window before the first of them writes
+// the new way.
 func TestRotateBinds(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -51,7 +51,7 @@ func TestRotateBinds(t *testing.T) {
 			testdb.Reveal(t, c.APIKey)
 			testdb.Reveal(t, c.SecretKey)
 		}
-		// A change of the key leaves them bound.
+		// Rotating the key leaves them bound.
 		third := keyring.GenerateKey()
 		ring := testdb.Must(keyring.New(third, r.newKey))
 		if report, err := rotate.Run(t.Context(), env.DB, ring, rotate.Config{}); err != nil ||
@@ -89,7 +89,7 @@ func TestRotateBinds(t *testing.T) {
 }
 
 // useBeside reads all rows with each reader, and updates some with the writer,
-// until it is stopped. Every secret opens.
+// until stopped. Every secret opens.
 func (r *rotation) useBeside(t *testing.T, writer *ent.Client, readers ...*ent.Client) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())

@@ -12,13 +12,13 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// The method that docs/encrypting.md gives the Python application for the time
-// of the window reads plaintext and tokens, and fails on what looks like a
-// token. Without it plaintext fails.
+// The method that docs/encrypting.md gives the Python application for the
+// window reads plaintext and tokens, and fails on malformed tokens. Without it
+// plaintext fails.
 func TestPythonInTheWindow(t *testing.T) {
 	t.Parallel()
 	method := testdb.PythonOf(t, "encrypting.md", "the window")
-	method = strings.ReplaceAll(method, "\n   ", "\n")[3:] // it stands in a list
+	method = strings.ReplaceAll(method, "\n   ", "\n")[3:] // it is in a list
 	url := testdb.NewDatabase(t, "")
 	testdb.Twin(t, url, "", nil, "create-all")
 	p := newPlain(t, url, 6)
@@ -67,6 +67,6 @@ func TestPythonInTheWindow(t *testing.T) {
 	}
 	p.set(t, "api_key", 4, "gAAAA-plaintext")
 	if _, err := read(true); err == nil {
-		t.Error("Python takes what looks like a token for plaintext")
+		t.Error("Python accepts a malformed token as plaintext")
 	}
 }

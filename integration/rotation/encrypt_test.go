@@ -30,7 +30,7 @@ func window(opts ...testopt.Option) []testopt.Option {
 	return append(opts, testopt.WithEncryption(credent.Write))
 }
 
-// plain is a database whose encrypted columns hold plaintext: the first
+// plain is a database with plaintext in its encrypted columns: the first
 // migration's tables, without CHECKs.
 type plain struct {
 	*testdb.Env // its client has the window
@@ -64,7 +64,7 @@ func forEachPlainPostgres(t *testing.T, rows int, test func(t *testing.T, p *pla
 	}
 }
 
-// newPlainSQLite returns the URL of a file whose tables have no CHECKs.
+// newPlainSQLite returns the URL of a file with tables without CHECKs.
 func newPlainSQLite(t *testing.T) string {
 	t.Helper()
 	url := "sqlite:" + filepath.Join(t.TempDir(), "plain.db") + "?_pragma=synchronous(0)&_pragma=busy_timeout(60000)"
@@ -86,7 +86,8 @@ func newPlainSQLite(t *testing.T) string {
 	return url
 }
 
-// neededColumns returns what docs/encrypting.md adds for the Go client.
+// neededColumns returns the columns that docs/encrypting.md adds for the Go
+// client.
 func neededColumns(t *testing.T) string {
 	t.Helper()
 	page, err := os.ReadFile("../../docs/encrypting.md")
@@ -130,13 +131,13 @@ func newPlain(t *testing.T, url string, rows int, opts ...testopt.Option) *plain
 	return p
 }
 
-// set stores a value as it is, in a statement of its own.
+// set stores a value unchanged, in one statement.
 func (p *plain) set(t *testing.T, column string, row int, value string) {
 	t.Helper()
 	p.Exec(t, p.Placeholders("UPDATE user_credentials SET "+column+" = $1 WHERE id = $2"), value, p.ids[row])
 }
 
-// get returns what is stored.
+// get returns the stored value.
 func (p *plain) get(t *testing.T, column string, row int) (value string) {
 	t.Helper()
 	p.Value(t, &value, p.Placeholders("SELECT "+column+" FROM user_credentials WHERE id = $1"), p.ids[row])
@@ -196,7 +197,7 @@ func TestEncrypt(t *testing.T) {
 		}
 		only := p.encrypt(t, rotate.Config{Columns: []string{"user_credentials.api_key"}})
 		if _, plaintext := p.counts(t); plaintext != rows || only.Rewritten != rows-1 {
-			t.Errorf("of one column %d rows were encrypted, %d are left", only.Rewritten, plaintext)
+			t.Errorf("for one column, %d rows were encrypted and %d are left", only.Rewritten, plaintext)
 		}
 		report := p.encrypt(t, rotate.Config{})
 		if report.Rewritten != rows {
@@ -209,7 +210,7 @@ func TestEncrypt(t *testing.T) {
 			t.Errorf("after: %d and %d", primary, plaintext)
 		}
 		if p.get(t, "api_key", 50) != token {
-			t.Error("a token was written anew")
+			t.Error("a token was rewritten")
 		}
 		passes := 1
 		if p.Dialect() == "postgres" { // one over the heap, and a snapshot
@@ -218,7 +219,7 @@ func TestEncrypt(t *testing.T) {
 		if again := p.encrypt(t, rotate.Config{}); again.Rewritten != 0 || again.Passes != passes {
 			t.Errorf("the second run encrypted %d rows in %d passes", again.Rewritten, again.Passes)
 		}
-		// The window is closed.
+		// Close the window.
 		client := testdb.Open(t, p.URL, append(p.opts, testopt.VerifyOnRead())...)
 		want := func(i int) testdb.Pair {
 			return testdb.Pair{APIKey: fmt.Sprint("key ", i), SecretKey: fmt.Sprint("secret ", i)}
@@ -273,7 +274,7 @@ func TestEncryptWindow(t *testing.T) {
 			t.Errorf("in the window: %q", got)
 		}
 		if got := testdb.Reveal(t, observed.UserCredential.GetX(ctx, p.ids[1]).SecretKey); got != "" {
-			t.Errorf("of nothing: %q", got)
+			t.Errorf("an empty plaintext: %q", got)
 		}
 		if _, err := observed.UserCredential.GetX(ctx, p.ids[2]).APIKey.Reveal(); !errors.Is(err, credent.ErrCorrupt) {
 			t.Errorf("what looks like a token: %v", err)
@@ -290,7 +291,7 @@ func TestEncryptWindow(t *testing.T) {
 		for _, e := range events {
 			plaintext = append(plaintext, e.Plaintext)
 		}
-		// The write of a secret that was read reveals it as well.
+		// Writing back a secret that was read reveals it as well.
 		if diff := cmp.Diff([]bool{true, true, true, false, true, false}, plaintext); diff != "" {
 			t.Error(diff)
 		}
@@ -298,7 +299,7 @@ func TestEncryptWindow(t *testing.T) {
 		strict := testdb.Open(t, p.URL, append(p.opts, testopt.VerifyOnRead(), half)...)
 		if _, err := strict.UserCredential.Get(ctx, p.ids[1]); !errors.Is(err, credent.ErrNotEncrypted) ||
 			!strings.Contains(err.Error(), "secret_key") {
-			t.Errorf("strict, with plaintext in a column that is not allowed: %v", err)
+			t.Errorf("strict, with plaintext in a column outside the window: %v", err)
 		}
 		strict = testdb.Open(t, p.URL, window(append(p.opts, testopt.VerifyOnRead())...)...)
 		if n := len(strict.UserCredential.Query().Where(usercredential.IDIn(p.ids[:2]...)).AllX(ctx)); n != 2 {
@@ -310,8 +311,8 @@ func TestEncryptWindow(t *testing.T) {
 	})
 }
 
-// What cannot be encrypted is left as it is and named, without its value; the
-// rest is encrypted, also the other secret of the same row.
+// Encrypt leaves and lists values it can't encrypt, without printing them; it
+// encrypts the rest, including the other secret of the same row.
 func TestEncryptQuarantines(t *testing.T) {
 	t.Parallel()
 	forEachPlain(t, 10, func(t *testing.T, p *plain) {
@@ -329,7 +330,7 @@ func TestEncryptQuarantines(t *testing.T) {
 			4: {strings.Repeat("long", 76), credent.ErrTooLong},
 			5: {"[REDACTED]", credent.ErrRedacted},
 		}
-		if p.IsSQLite() { // a Postgres of UTF-8 holds nothing else
+		if p.IsSQLite() { // a UTF-8 Postgres database holds nothing else
 			bad[6] = struct {
 				stored string
 				err    error
@@ -365,11 +366,11 @@ func TestEncryptQuarantines(t *testing.T) {
 	})
 }
 
-// Columns without room for tokens are refused before anything is written, with
-// the SQL that makes room.
+// Columns too narrow for tokens are refused before anything is written, with
+// the SQL that widens them.
 func TestEncryptNarrow(t *testing.T) {
 	t.Parallel()
-	forEachPlainPostgres(t, 3, func(t *testing.T, p *plain) { // SQLite takes no notice of a length
+	forEachPlainPostgres(t, 3, func(t *testing.T, p *plain) { // SQLite ignores a length
 		for _, test := range []struct{ columnType, using, says string }{
 			{"varchar(100)", "", "character varying(100)"},
 			{"varchar(499)", "", "character varying(499)"},
@@ -407,16 +408,15 @@ func TestEncryptNarrow(t *testing.T) {
 				t.Errorf("%s: %v", columnType, err)
 			}
 		}
-		// Of a type that takes texts for equal that are not the same, the very
-		// value that was read is replaced all the same.
+		// If the type considers different texts equal, exactly the value that
+		// was read is still replaced.
 		if report := p.encrypt(t, rotate.Config{}); report.Rewritten != 3 || report.Skipped != 0 {
 			t.Errorf("citext: %+v", report)
 		}
 	})
 }
 
-// A CHECK that was added as NOT VALID is validated when nothing but tokens is
-// left.
+// A CHECK added as NOT VALID is validated once only tokens are left.
 func TestEncryptValidates(t *testing.T) {
 	t.Parallel()
 	const name = "user_credentials_api_key_encrypted"
@@ -432,8 +432,8 @@ func TestEncryptValidates(t *testing.T) {
 		env.Exec(t, "UPDATE user_credentials SET api_key = repeat('x', 400) WHERE id = $1", rows[1].ID)
 		env.Exec(t, "ALTER TABLE user_credentials ADD CONSTRAINT "+name+" CHECK (api_key LIKE 'gAAAA%') NOT VALID")
 
-		// Where one secret stays plaintext, the CHECK refuses the row with the
-		// other encrypted.
+		// If one secret stays plaintext, the CHECK refuses the row with the
+		// other one encrypted.
 		report, err := rotate.Encrypt(t.Context(), env.DB, env.Ring, rotate.Config{})
 		if !errors.Is(err, rotate.ErrQuarantined) || valid() {
 			t.Fatalf("%+v, %v, valid %v", report, err, valid())
@@ -468,13 +468,13 @@ func TestEncryptValidates(t *testing.T) {
 		env.Exec(t, "ALTER TABLE user_credentials ADD CONSTRAINT user_credentials_secret_key_encrypted CHECK "+
 			"(secret_key LIKE 'gAAAA%')")
 		if check, err := testopt.Check(t.Context(), env.DB); err != nil || check.Err() != nil {
-			t.Errorf("the database is not as the migrations say: %v, %v", err, check.Err())
+			t.Errorf("the database differs from the migrations: %v, %v", err, check.Err())
 		}
 	})
 }
 
 // The tables of a Python application that stored plaintext, without a history:
-// they are not adopted before, and are after.
+// adopt refuses them before the encryption, and accepts them after it.
 func TestEncryptThenAdopt(t *testing.T) {
 	t.Parallel()
 	for name, opts := range testdb.Drivers {
@@ -507,8 +507,8 @@ func TestEncryptThenAdopt(t *testing.T) {
 	}
 }
 
-// Migration 1 alone, with a history: apply stops at the second before, and goes
-// on after.
+// Migration 1 alone, with a history: apply stops at the second one before the
+// encryption, and continues after it.
 func TestEncryptThenApply(t *testing.T) {
 	t.Parallel()
 	forEachPlainPostgres(t, 5, func(t *testing.T, p *plain) { // the first migration of SQLite has the CHECKs
@@ -572,7 +572,7 @@ func TestRotateSeesAllRows(t *testing.T) {
 	})
 }
 
-// A database without the tables is not one in which everything is encrypted.
+// A database without the tables doesn't count as fully encrypted.
 func TestEncryptNeedsTables(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{testdb.NewDatabase(t, ""), "sqlite:" + filepath.Join(t.TempDir(), "empty.db")} {
@@ -613,8 +613,8 @@ func (p *plain) pythonReads(t *testing.T, rows int) {
 	}
 }
 
-// A server that logs every statement with its parameters is told no plaintext
-// while it is encrypted.
+// A server that logs every statement with its parameters receives no plaintext
+// during encryption.
 func TestEncryptShowsNoPlaintextToTheServersLog(t *testing.T) {
 	t.Parallel()
 	recorder, err := pgserver.Start(t.Context(), pgserver.Private(), pgserver.WithSetting("log_statement", "all"),

@@ -17,9 +17,9 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// writers change both secrets of rows until stop. Every second one writes
-// plaintext, as what is being replaced does, unless told that all encrypt. They
-// return the newest value that each row was acknowledged to have.
+// writers change both secrets of rows until stop. Every second writer stores
+// plaintext, like the program being replaced, unless all are told to encrypt.
+// They return each row's newest acknowledged value.
 func (p *plain) writers(
 	t *testing.T, n int, allEncrypt bool,
 ) (stop func() map[uuid.UUID]testdb.Pair, written *atomic.Int64) {
@@ -44,7 +44,7 @@ func (p *plain) writers(
 		}
 		wg.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
-				// Each row has one writer, so that the last acknowledged value
+				// Each row has one writer, so that its last acknowledged value
 				// is known.
 				id := p.ids[(i*n+w)%len(p.ids)]
 				v := testdb.Pair{
@@ -57,7 +57,7 @@ func (p *plain) writers(
 				err := write(id, v)
 				testdb.Pace()
 				if p.IsSQLite() && err != nil && strings.Contains(err.Error(), "SQLITE_BUSY") {
-					continue // it is not acknowledged
+					continue // not acknowledged
 				}
 				if err != nil {
 					t.Error(err)
@@ -81,8 +81,8 @@ func (p *plain) writers(
 	}, written
 }
 
-// checkLast makes sure that a row has what its writer was acknowledged: the
-// next write would hide that it was lost.
+// checkLast checks that a row has its writer's last acknowledged value, before
+// the next write would hide its loss.
 func (p *plain) checkLast(t *testing.T, id uuid.UUID, want testdb.Pair) {
 	t.Helper()
 	c, err := p.Client.UserCredential.Get(context.WithoutCancel(t.Context()), id)
@@ -97,8 +97,7 @@ func (p *plain) checkLast(t *testing.T, id uuid.UUID, want testdb.Pair) {
 	}
 }
 
-// check compares what is stored with what was acknowledged, and with what was
-// there before.
+// check compares the stored values with the acknowledged and the original ones.
 func (p *plain) check(t *testing.T, got, acknowledged map[uuid.UUID]testdb.Pair) {
 	t.Helper()
 	lost := 0
@@ -116,8 +115,8 @@ func (p *plain) check(t *testing.T, got, acknowledged map[uuid.UUID]testdb.Pair)
 	}
 }
 
-// finish encrypts what is left, and makes sure that nothing acknowledged was
-// lost and nothing is plaintext.
+// finish encrypts the rest, and checks that no acknowledged write was lost and
+// nothing is plaintext.
 func (p *plain) finish(t *testing.T, acknowledged map[uuid.UUID]testdb.Pair) {
 	t.Helper()
 	p.encrypt(t, rotate.Config{})
@@ -127,7 +126,7 @@ func (p *plain) finish(t *testing.T, acknowledged map[uuid.UUID]testdb.Pair) {
 	p.check(t, testdb.Opened(t, p.Ring, p.Tokens(t)), acknowledged)
 }
 
-// Rows that others change at the same time, by plaintext and by tokens, are
+// Rows that others change at the same time, with plaintext and with tokens, are
 // encrypted without losing a write.
 func TestEncryptBesideWriters(t *testing.T) {
 	t.Parallel()
@@ -146,7 +145,7 @@ func TestEncryptBesideWriters(t *testing.T) {
 	})
 }
 
-// Ten times killed at a random moment beside four writers, the eleventh run
+// Ten runs are killed at random moments beside four writers; the eleventh
 // finishes.
 func TestEncryptKilled(t *testing.T) {
 	t.Parallel()
@@ -163,14 +162,14 @@ func TestEncryptKilled(t *testing.T) {
 	}
 }
 
-// The way back, beside writers that encrypt: nothing is lost, and when they are
-// gone everything is plaintext; and forth again.
+// The way back, beside writers that encrypt: nothing is lost, and once they
+// stop everything is plaintext; then encryption again.
 func TestDecryptToPlaintext(t *testing.T) {
 	t.Parallel()
 	forEachPlain(t, 400, func(t *testing.T, p *plain) {
 		p.encrypt(t, rotate.Config{})
-		// The window is open again before the first plaintext is there: the
-		// clients that write have it.
+		// The writers open the window again before the first plaintext is
+		// stored.
 		stop, written := p.writers(t, 4, true)
 		for runs := 0; runs == 0 || written.Load() < 500; runs++ {
 			if _, err := rotate.DecryptToPlaintext(t.Context(), p.DB, p.Ring, rotate.Config{Batch: 50}); err != nil &&
@@ -204,7 +203,7 @@ func TestDecryptToPlaintext(t *testing.T) {
 	})
 }
 
-// What has no plaintext that could be told from a token stays as it is.
+// Plaintext that would look like a token stays encrypted.
 func TestDecryptQuarantines(t *testing.T) {
 	t.Parallel()
 	forEachPlain(t, 6, func(t *testing.T, p *plain) {
@@ -241,8 +240,8 @@ func TestDecryptQuarantines(t *testing.T) {
 	})
 }
 
-// While the CHECK forbids plaintext, nothing is decrypted, and it is said what
-// to do.
+// While the CHECK forbids plaintext, nothing is decrypted, and the error says
+// what to do.
 func TestDecryptNeedsNoCheck(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -260,7 +259,7 @@ func TestDecryptNeedsNoCheck(t *testing.T) {
 		}
 		if env.IsSQLite() {
 			if schemaError.SQL != "" || !strings.Contains(err.Error(), "make the table anew") {
-				t.Errorf("SQLite cannot drop it: %v", err)
+				t.Errorf("SQLite can't drop it: %v", err)
 			}
 			return
 		}

@@ -1,5 +1,5 @@
-// Package rotation tests rotation, encryption of existing rows and their
-// undoing, beside writers in Go and Python and when killed.
+// Package rotation tests rotation, and encrypting and decrypting existing rows,
+// beside writers in Go and Python and when killed.
 package rotation
 
 import (
@@ -8,5 +8,5 @@ import (
 	"github.com/credent-go/credent/internal/testdb"
 )
 
-// TestMain can be the command credent.
+// TestMain runs the tests, or the command credent in a child process.
 func TestMain(m *testing.M) { testdb.Main(m) }

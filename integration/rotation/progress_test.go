@@ -11,8 +11,8 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// onTerminal is a Python program that runs a command on a terminal of its own,
-// 100 columns wide, and prints what is shown.
+// onTerminal is a Python program that runs a command on its own terminal, 100
+// columns wide, and prints its output.
 const onTerminal = `
 import fcntl, os, pty, struct, sys, termios
 pid, fd = pty.fork()
@@ -30,8 +30,8 @@ while True:
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 `
 
-// On a terminal a bar shows the part that is done, the rate and the time left,
-// on one line, and is gone at the end.
+// On a terminal a bar on one line shows the completed part, the rate and the
+// time left, and disappears at the end.
 func TestProgressBar(t *testing.T) {
 	t.Parallel()
 	env := testdb.New(t)
@@ -54,7 +54,7 @@ func TestProgressBar(t *testing.T) {
 		}
 	}
 	if n := strings.Count(string(out), "\n"); n != 2 {
-		t.Errorf("it takes %d lines, the result's two included: %q", n, out)
+		t.Errorf("the output has %d lines, including the result's two: %q", n, out)
 	}
 	if counts, err := rotate.Verify(t.Context(), env.DB, r.after); err != nil || counts.Err() != nil {
 		t.Errorf("%v, %v", err, counts.Err())

@@ -124,7 +124,7 @@ func TestRotate(t *testing.T) {
 		if stamps != stampsAfter {
 			t.Error("updated_at was changed")
 		}
-		// With the new key alone every secret is as before.
+		// With the new key alone every secret is unchanged.
 		ring, err := keyring.New(r.newKey)
 		if err != nil {
 			t.Fatal(err)
@@ -143,7 +143,7 @@ func TestRotate(t *testing.T) {
 	})
 }
 
-// What cannot be opened is left as it is and named; the rest is rotated, also
+// Run leaves and lists secrets it can't open; it rotates the rest, including
 // the other secret of the same row.
 func TestRotateQuarantines(t *testing.T) {
 	t.Parallel()
@@ -180,14 +180,14 @@ func TestRotateQuarantines(t *testing.T) {
 		var left string
 		env.Value(t, &left, "SELECT api_key FROM user_credentials WHERE id = $1", r.ids[3])
 		if left != `plain "text", {\}` {
-			t.Errorf("what could not be opened is now %q", left)
+			t.Errorf("the unopenable secret is now %q", left)
 		}
 	})
 }
 
-// writers change secrets until stop, through clients that have both keys with
-// the old one as primary, and return the newest value that each row was
-// acknowledged to have. Between two writes each calls pause.
+// writers change secrets until stop, through clients with both keys and the old
+// one as primary. They return each row's newest acknowledged value. Between two
+// writes each calls pause.
 func (r *rotation) writers(
 	t *testing.T, n int, pause func(),
 ) (stop func() map[uuid.UUID]string, written *atomic.Int64) {
@@ -206,11 +206,11 @@ func (r *rotation) writers(
 		wg.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
 				pause()
-				// Each row has one writer, so that the last acknowledged value
+				// Each row has one writer, so that its last acknowledged value
 				// is known.
 				id := r.ids[(i*n+w)%len(r.ids)]
 				if last, ok := acknowledged[w][id]; ok {
-					// The next write would hide that it was lost.
+					// The next write would hide a loss.
 					c, err := client.UserCredential.Get(context.WithoutCancel(ctx), id)
 					if err != nil {
 						t.Error(err)
@@ -243,8 +243,7 @@ func (r *rotation) writers(
 	}, written
 }
 
-// finish rotates what is left, and makes sure that nothing acknowledged was
-// lost.
+// finish rotates the rest, and checks that no acknowledged write was lost.
 func (r *rotation) finish(t *testing.T, acknowledged map[uuid.UUID]string) {
 	t.Helper()
 	if _, err := rotate.Run(t.Context(), r.DB, r.after, rotate.Config{}); err != nil {
@@ -278,7 +277,7 @@ func (r *rotation) finish(t *testing.T, acknowledged map[uuid.UUID]string) {
 }
 
 // Rows that others change at the same time are rotated without losing a write.
-// A run goes through all rows twenty times, since the writers have the old key.
+// The run reads all rows twenty times, because the writers use the old key.
 func TestRotateBesideWriters(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDriver(t, func(t *testing.T, env *testdb.Env) {
@@ -294,9 +293,9 @@ func TestRotateBesideWriters(t *testing.T) {
 	})
 }
 
-// The Python application, which has both keys, reads every row while a rotation
-// is at work, from before its first row to after its last. The rotation waits
-// at each fifth for one more such read to end, so that it is not too fast for
+// The Python application, which has both keys, reads every row during a
+// rotation, from before its first row to after its last. At each fifth the
+// rotation waits for one more such read to end, since it would be too fast for
 // Python.
 func TestRotateBesidePython(t *testing.T) {
 	t.Parallel()
@@ -330,16 +329,16 @@ func TestRotateBesidePython(t *testing.T) {
 	})
 	close(ended)
 	if err != nil || amid != 5 {
-		t.Errorf("Python read %d times amid the rotation, %v", amid, err)
+		t.Errorf("Python read %d times during the rotation, %v", amid, err)
 	}
-	<-failed // it has read once more
+	<-failed // one more read has ended
 	if primary, previous, others := r.verify(t); primary != 2*rows || previous+others != 0 {
 		t.Errorf("at the end: %d, %d, %d", primary, previous, others)
 	}
 }
 
 // pythonReadsAll makes the Python application, which has both keys, read every
-// row, and compares what it reads.
+// row, and compares the values.
 func (r *rotation) pythonReadsAll(t *testing.T) bool {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), testdb.Python(), "../twin/twin.py", "read")
@@ -367,14 +366,14 @@ func (r *rotation) pythonReadsAll(t *testing.T) bool {
 	return true
 }
 
-// What a child that is to be killed is told.
+// The environment of a child that is to be killed.
 const (
 	rotateURL  = "CREDENT_TEST_ROTATE_URL"
 	rotateKeys = "CREDENT_TEST_ROTATE_KEYS"
 	rotateWhat = "CREDENT_TEST_ROTATE_WHAT"
 )
 
-// Ten times killed at a random moment beside four writers, the eleventh run
+// Ten runs are killed at random moments beside four writers; the eleventh
 // finishes.
 func TestRotateKilled(t *testing.T) {
 	if url := os.Getenv(rotateURL); url != "" {
@@ -389,8 +388,8 @@ func TestRotateKilled(t *testing.T) {
 	r.finish(t, stop())
 }
 
-// killTenTimes starts a child that rewrites without end, and kills it within
-// its first passes.
+// killTenTimes starts a child that rewrites forever, and kills it within its
+// first passes.
 func killTenTimes(t *testing.T, url, what string, keys ...string) {
 	t.Helper()
 	for range 10 {
@@ -416,7 +415,7 @@ func killTenTimes(t *testing.T, url, what string, keys ...string) {
 		}
 		var killed *exec.ExitError
 		if err := cmd.Wait(); !errors.As(err, &killed) || killed.Exited() {
-			t.Fatalf("the child ended by itself: %v", err)
+			t.Fatalf("the child ended early: %v", err)
 		}
 	}
 }
@@ -446,7 +445,7 @@ func rewriteUntilKilled(t *testing.T, url string) {
 	}
 }
 
-// Statements over many rows, which lock them in another order, do not end a
+// Statements over many rows, which lock them in another order, don't end a
 // rotation.
 func TestRotateBesideBulkUpdates(t *testing.T) {
 	t.Parallel()
@@ -459,7 +458,7 @@ func TestRotateBesideBulkUpdates(t *testing.T) {
 			db := testdb.OpenDB(t, env.URL)
 			wg.Go(func() {
 				for ctx.Err() == nil {
-					// Fails by a deadlock now and then, too.
+					// This also fails with a deadlock now and then.
 					_, _ = db.ExecContext(ctx, "UPDATE user_credentials SET updated_at = updated_at "+
 						"WHERE id IN (SELECT id FROM user_credentials ORDER BY random() LIMIT 200)")
 				}

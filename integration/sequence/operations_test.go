@@ -15,7 +15,7 @@ import (
 	"github.com/credent-go/credent/integration/sequence/ent/note"
 )
 
-// operation is one call of ent, and what should come of it.
+// operation is one call of ent, with its expected result.
 type operation struct {
 	name string
 	// run calls ent.
@@ -24,7 +24,7 @@ type operation struct {
 	apply func(table) error
 }
 
-// choose makes up an operation, given the notes that exist.
+// choose generates an operation, given the existing notes.
 func (w *world) choose(s *source, now table) operation {
 	switch s.n(12) {
 	case 0, 1:
@@ -52,8 +52,8 @@ func newRow(s *source) (string, row) {
 	}
 }
 
-// builder returns the Create of a row. An absent secret isn't set, or set to
-// an absent one.
+// builder returns the Create of a row. It leaves an absent secret unset, or
+// sets it to an absent one.
 func builder(client *ent.Client, title string, r row, explicit bool) *ent.NoteCreate {
 	c := client.Note.Create().SetTitle(title).SetOwnerID(r.owner)
 	if r.body != nil || explicit {
@@ -123,7 +123,7 @@ func (w *world) bulk(s *source) operation {
 	}
 }
 
-// What an upsert does with a column of the row that conflicts.
+// What an upsert does with a column of the conflicting row.
 const (
 	keep     = iota
 	excluded // the new row's
@@ -131,7 +131,7 @@ const (
 	cleared
 )
 
-// conflict is what an upsert does.
+// conflict is an upsert's action.
 type conflict struct {
 	target       []string
 	newValues    bool
@@ -175,7 +175,7 @@ func (w *world) upsert(s *source) operation {
 				u.Update(c.set)
 			}
 			err := u.Exec(ctx)
-			if c.none && errors.Is(err, sql.ErrNoRows) { // ent's answer to nothing
+			if c.none && errors.Is(err, sql.ErrNoRows) { // ent's result for nothing
 				return nil
 			}
 			return err
@@ -184,7 +184,7 @@ func (w *world) upsert(s *source) operation {
 	}
 }
 
-// set is the upsert's Update.
+// set applies the actions to the upsert.
 func (c conflict) set(u *ent.NoteUpsert) {
 	u.SetIgnore(note.FieldTitle)
 	if c.owner {
@@ -251,8 +251,8 @@ func (c conflict) apply(t table, title string, r row, explicit, scoped bool) err
 }
 
 // isRefused reports whether an upsert could leave a token in another tenant's
-// row: the row's tenant has to be in the conflict's target, or set, and then
-// with all secrets.
+// row: the conflict's target must include the tenant, or the upsert must set it
+// together with all secrets.
 func (c conflict) isRefused() bool {
 	sure, moved := len(c.target) == 2 || c.owner, len(c.target) == 1 && c.owner
 	for i, what := range c.secrets {
@@ -358,7 +358,7 @@ func (w *world) updateOne(s *source, now table) operation {
 			if err != nil {
 				return err
 			}
-			_, err = updated.Body.Reveal() // of the node that the update returns
+			_, err = updated.Body.Reveal() // of the returned node
 			return err
 		},
 		apply: func(t table) error {
@@ -390,7 +390,7 @@ func (w *world) updateMany(s *source) operation {
 			case u.stores() && len(there) == 0:
 				return nil
 			case !u.stores() && u.owner != "" && w.scoped() && slices.Contains(u.secrets[:], keep):
-				return encrypted.ErrWrongLocation // of many rows nobody says the tenant
+				return encrypted.ErrWrongLocation // nothing says the tenant of many rows
 			}
 			for _, title := range there {
 				if err := u.applyTo(t, title, w.scoped()); err != nil {
@@ -402,7 +402,7 @@ func (w *world) updateMany(s *source) operation {
 	}
 }
 
-// of returns the titles of a list that are there.
+// of returns the titles in a list that exist.
 func (t table) of(list []string) (there []string) {
 	for _, title := range list {
 		if _, ok := t[title]; ok {
@@ -412,8 +412,8 @@ func (t table) of(list []string) (there []string) {
 	return there
 }
 
-// modify sets secrets by a modifier: with At and DigestOf it works, without
-// the digest or bare it doesn't.
+// modify sets secrets by a modifier: with At and DigestOf it works, without the
+// digest or bare it doesn't.
 func (w *world) modify(s *source) operation {
 	wanted, how := titles[:s.n(len(titles))+1], s.n(4)
 	if s.n(3) > 0 {
@@ -439,7 +439,7 @@ func (w *world) modify(s *source) operation {
 			there := t.of(wanted)
 			switch {
 			case len(there) == 0:
-				return nil // and nothing is run
+				return nil // nothing runs
 			case how == 0:
 				return encrypted.ErrNoLocation
 			case len(there) > 1:
@@ -455,7 +455,7 @@ func (w *world) modify(s *source) operation {
 	}
 }
 
-// raw stores by SQL of the caller's. It says the tenant of the first row.
+// raw stores secrets with raw SQL, which names the first row's tenant.
 func (w *world) raw(s *source, now table) operation {
 	wanted, how := titles[:s.n(len(titles))+1], s.n(4)
 	if s.n(2) > 0 {
@@ -510,7 +510,7 @@ func (w *world) raw(s *source, now table) operation {
 	}
 }
 
-// drain reads rows to their end.
+// drain reads all rows.
 func drain(rows *sql.Rows, err error) error {
 	if err != nil {
 		return err

@@ -1,6 +1,6 @@
-// Package sequence writes an entity in random sequences of ent calls, beside a
-// table of plaintexts, and compares tokens, digests, binding, lookups and
-// uniqueness after each.
+// Package sequence writes an entity in random sequences of ent calls, keeps a
+// table of plaintexts alongside, and compares tokens, digests, binding, lookups
+// and uniqueness after each call.
 package sequence
 
 import (
@@ -24,7 +24,7 @@ import (
 type mode struct {
 	name              string
 	bound, tenantKeys bool
-	keys              int // in the keyring
+	keys              int // number in the keyring
 }
 
 var modes = []mode{
@@ -38,7 +38,8 @@ var modes = []mode{
 // scoped reports whether tokens depend on the tenant.
 func (m mode) scoped() bool { return m.bound || m.tenantKeys }
 
-// keyTable is credent's, which own schemas make by its migration.
+// keyTable is credent_tenant_keys, which other schemas create in their
+// migration.
 const keyTable = `CREATE TABLE credent_tenant_keys (tenant varchar(255) NOT NULL PRIMARY KEY, wrapped varchar(500),
 	created_at timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP, destroyed_at timestamp)`
 
@@ -71,7 +72,7 @@ func reset(tb testing.TB, db *sql.DB) {
 	}
 }
 
-// What a sequence chooses from. Few values make collisions likely.
+// The values of a sequence. There are few, so that they collide often.
 var (
 	owners = []string{"o1", "o2", "o3"}
 	titles = []string{"t1", "t2", "t3", "t4"}
@@ -80,7 +81,7 @@ var (
 	codes  = []string{"\xff1", "2", "3", ""}
 )
 
-// source is what a sequence is made of: bytes, and zeros after them.
+// source is a sequence's choices: bytes, followed by zeros.
 type source struct{ data []byte }
 
 func (s *source) n(n int) int {
@@ -96,7 +97,7 @@ func (s *source) ended() bool { return len(s.data) == 0 }
 
 func pick[T any](s *source, list []T) T { return list[s.n(len(list))] }
 
-// text is one of a list, or nil for an absent secret.
+// text returns a text from a list, or nil for an absent secret.
 func (s *source) text(list []string) *string {
 	if s.n(4) == 0 {
 		return nil
@@ -105,8 +106,8 @@ func (s *source) text(list []string) *string {
 	return &text
 }
 
-// TestSequences runs some sequences on each database and in each mode. The
-// fuzz target runs as many as wanted.
+// TestSequences runs some sequences on each database and in each mode. The fuzz
+// target runs any number.
 func TestSequences(t *testing.T) {
 	t.Parallel()
 	for i, name := range bare.SQLDrivers {
@@ -128,7 +129,7 @@ func TestSequences(t *testing.T) {
 	}
 }
 
-// FuzzSequences runs sequences that the fuzzer makes up.
+// FuzzSequences runs sequences from the fuzzer.
 func FuzzSequences(f *testing.F) {
 	f.Add([]byte("\x00\x00 some bytes to begin with, each chooses something"))
 	f.Add([]byte("\x02\x04\x05\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f"))
@@ -162,7 +163,7 @@ func run(t *testing.T, db *sql.DB, d string, m mode, s *source) {
 	}
 }
 
-// row is a note as it should be.
+// row is the expected content of a note.
 type row struct {
 	owner             string
 	body, email, code *string
@@ -183,13 +184,13 @@ func (t table) taken(title string, code *string) bool {
 	return false
 }
 
-// Outcomes of an operation, beside success.
+// Outcomes of an operation, besides success.
 var (
 	errTaken  = errors.New("a unique value is taken")
-	errNobody = errors.New("there is no such note")
+	errNobody = errors.New("no such note")
 )
 
-// outcome returns what kind of outcome an error is.
+// outcome classifies an error.
 func outcome(err error) error {
 	switch {
 	case err == nil:

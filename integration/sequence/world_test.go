@@ -24,7 +24,7 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// world is a database, a client, and the table that the database should hold.
+// world is a database, a client, and the database's expected table.
 type world struct {
 	*testing.T
 	mode
@@ -69,7 +69,7 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// step runs an operation, some in a transaction, or a change of keys.
+// step runs an operation, sometimes in a transaction, or rotates keys.
 func (w *world) step(s *source) {
 	w.Helper()
 	switch s.n(12) {
@@ -82,8 +82,8 @@ func (w *world) step(s *source) {
 	}
 }
 
-// do runs an operation, and returns the table after it and whether the
-// database refused a statement, which ends a transaction.
+// do runs an operation. It returns the table after it, and whether the database
+// refused a statement, which ends a transaction.
 func (w *world) do(client *ent.Client, op operation, now table) (after table, ended bool) {
 	w.Helper()
 	after = now.clone()
@@ -127,7 +127,7 @@ func (w *world) transaction(s *source) {
 	w.want = now
 }
 
-// rotate makes a new primary key. Rows are re-encrypted now or later.
+// rotate adds a new primary key. Rows are re-encrypted now or later.
 func (w *world) rotate(s *source) {
 	w.Helper()
 	w.keys = append([]string{keyring.GenerateKey()}, w.keys...)
@@ -163,11 +163,11 @@ func (w *world) reencrypt() {
 	}
 }
 
-// stored is a note as the database has it.
+// stored is a note as stored.
 type stored struct {
 	title, owner string
 	tokens       [3]sql.NullString
-	digests      [3][]byte // of body there is none
+	digests      [3][]byte // body has none
 }
 
 // check compares the database with the table.
@@ -182,17 +182,17 @@ func (w *world) check() {
 	for _, of := range all {
 		want, ok := w.want[of.title]
 		if !ok || want.owner != of.owner {
-			w.Errorf("%s is of %s, want %+v", of.title, of.owner, want)
+			w.Errorf("%s belongs to %s, want %+v", of.title, of.owner, want)
 			continue
 		}
 		for i, text := range []*string{want.body, want.email, want.code} {
 			token := of.tokens[i]
 			if token.Valid != (text != nil) {
-				w.Errorf("%s: secret %d is there: %v, want %v", of.title, i, token.Valid, text != nil)
+				w.Errorf("%s: secret %d is present: %v, want %v", of.title, i, token.Valid, text != nil)
 			}
 			if token.Valid && text != nil {
 				if seen[token.String] {
-					w.Errorf("%s: secret %d has a token that another has", of.title, i)
+					w.Errorf("%s: secret %d shares its token with another", of.title, i)
 				}
 				seen[token.String] = true
 				w.checkToken(of, i, *text, keys[of.owner])
@@ -223,13 +223,14 @@ func (w *world) checkToken(of stored, i int, text string, own tenantkey.Key) {
 	}
 }
 
-// checkDigest compares a digest with those under the keys of the keyring.
+// checkDigest compares a digest with the secret's digests under each key of the
+// keyring.
 func (w *world) checkDigest(of stored, i int, text *string) {
 	w.Helper()
 	digest := of.digests[i]
 	if text == nil || i == 0 {
 		if digest != nil {
-			w.Errorf("%s: there is a digest of no secret %d", of.title, i)
+			w.Errorf("%s: a digest without secret %d", of.title, i)
 		}
 		return
 	}
@@ -273,7 +274,7 @@ func (w *world) ownKeys() map[string]tenantkey.Key {
 	return keys
 }
 
-// checkReads reveals what the client reads.
+// checkReads reveals the secrets that the client reads.
 func (w *world) checkReads() {
 	w.Helper()
 	notes, err := w.client.Note.Query().All(w.Context())
@@ -285,12 +286,12 @@ func (w *world) checkReads() {
 		code, err := n.Code.Reveal()
 		if !n.Body.Equal(secret(want.body)) || !n.Email.Equal(secret(want.email)) || err != nil ||
 			n.Code.IsZero() != (want.code == nil) || want.code != nil && string(code) != *want.code {
-			w.Errorf("%s reads otherwise: %v", n.Title, err)
+			w.Errorf("%s reads differently: %v", n.Title, err)
 		}
 	}
 }
 
-// checkLookups looks every value up.
+// checkLookups looks up every value.
 func (w *world) checkLookups() {
 	w.Helper()
 	for _, email := range emails {

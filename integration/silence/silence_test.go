@@ -1,4 +1,4 @@
-// Package silence has commands meet a network that has gone silent.
+// Package silence runs commands over a network that goes silent.
 package silence
 
 import (
@@ -30,7 +30,7 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// asCommand makes the test binary the command credent.
+// asCommand makes the test binary run the command credent.
 const asCommand = "CREDENT_TEST_AS_COMMAND"
 
 var server *pgserver.Server
@@ -49,7 +49,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer func() { _ = server.Stop() }()
-	// The commands wait, and take no processor.
+	// The commands only wait, and use no CPU.
 	flag.Parse()
 	if err := flag.Set("test.parallel", "26"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -60,10 +60,10 @@ func run(m *testing.M) int {
 
 const rows = 3000
 
-// old is the key of the rows that are there.
+// old is the existing rows' key.
 var old = keyring.GenerateKey()
 
-// template makes a database with rows, once. Nobody may be connected to it.
+// template creates a database with rows, once. Nobody may be connected to it.
 var template = sync.OnceValues(func() (databaseURL string, err error) {
 	ctx := context.Background()
 	if databaseURL, _, err = server.CreateDatabase(ctx, ""); err != nil {
@@ -122,7 +122,7 @@ func recordMuch(ctx context.Context, db *sql.DB, ring *keyring.Keyring) error {
 	return trail.Close(ctx)
 }
 
-// store makes a database with rows.
+// store creates a database with rows.
 func store(t *testing.T) (databaseURL string) {
 	t.Helper()
 	from, err := template()
@@ -137,10 +137,10 @@ func store(t *testing.T) (databaseURL string) {
 	return databaseURL
 }
 
-// proxy passes on what it gets, and drops everything when the server has sent
-// so many bytes.
+// proxy forwards data, and drops everything once the server has sent a given
+// number of bytes.
 type proxy struct {
-	left   atomic.Int64 // bytes of the server's that are passed on
+	left   atomic.Int64 // remaining bytes of the server to forward
 	silent chan struct{}
 	once   sync.Once
 	url    string
@@ -202,7 +202,7 @@ func (p *proxy) pass(to io.WriteCloser, from io.Reader, counts bool) {
 	}
 }
 
-// command is the command credent.
+// command returns the command credent.
 func command(
 	ctx context.Context, databaseURL, driver string, keys []string, args ...string,
 ) (*exec.Cmd, *bytes.Buffer) {
@@ -217,12 +217,12 @@ func command(
 	return cmd, out
 }
 
-// TestCommands has each long command end when the network goes silent: by
-// itself after a while, or at the first signal. The next run continues.
+// TestCommands checks that each long command ends when the network goes silent:
+// on its own after a while, or at the first signal. The next run continues.
 func TestCommands(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		after int64 // bytes of the server's
+		after int64 // bytes from the server
 		args  []string
 	}{
 		"rotate":        {200_000, []string{"rotate"}},
@@ -254,7 +254,7 @@ func TestCommands(t *testing.T) {
 						args[i] = file
 					}
 					if how == "alone" && len(args) > 0 && name != "doctor" && name != "migrate check" {
-						args = append(args, "--retry-for", "0") // else it waits for the network to come back
+						args = append(args, "--retry-for", "0") // otherwise it waits for the network
 					}
 					p := startProxy(t, databaseURL, test.after)
 					ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
@@ -268,7 +268,7 @@ func TestCommands(t *testing.T) {
 					select {
 					case <-p.silent:
 					case err := <-done:
-						t.Fatalf("it ended before the silence, which is after %d bytes, with %d left: %v\n%s",
+						t.Fatalf("it ended before the silence, after %d bytes, with %d left: %v\n%s",
 							test.after, p.left.Load(), err, out)
 					}
 					want := "silent"
@@ -287,16 +287,16 @@ func TestCommands(t *testing.T) {
 					}
 					t.Logf("after %s: %s", took.Round(100*time.Millisecond), strings.TrimSpace(out.String()))
 					text := out.String()
-					// While one connection is silent, another may be made in
-					// vain.
+					// While one connection is silent, the command may fail to
+					// open another.
 					if how == "alone" && strings.Contains(text, "it did not answer within 10s") {
 						want = ""
 					}
 					if !strings.Contains(text, want) && (stopped == "" || !strings.Contains(text, stopped)) {
-						t.Errorf("it says not %q", want)
+						t.Errorf("it doesn't say %q", want)
 					}
 					if strings.Contains(out.String(), "127.0.0.1") {
-						t.Errorf("it quotes the URL")
+						t.Errorf("it contains the URL")
 					}
 					if name == "rotate" {
 						again, out := command(t.Context(), databaseURL, driver, keys, args...)
@@ -310,7 +310,7 @@ func TestCommands(t *testing.T) {
 	}
 }
 
-// TestNobodyAnswers has a server that lets nobody in.
+// TestNobodyAnswers has a server that accepts no connections.
 func TestNobodyAnswers(t *testing.T) {
 	t.Parallel()
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp4", "127.0.0.1:0")

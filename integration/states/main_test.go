@@ -1,5 +1,5 @@
-// Package states tests the states of columns, and services that disagree on
-// them.
+// Package states tests the states of columns, and services with contradictory
+// states.
 package states
 
 import (
@@ -8,5 +8,5 @@ import (
 	"github.com/credent-go/credent/internal/testdb"
 )
 
-// TestMain can be the command credent.
+// TestMain runs the tests, or the command credent in a child process.
 func TestMain(m *testing.M) { testdb.Main(m) }

@@ -27,7 +27,7 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// withState is the option that gives both columns a state.
+// withState returns the option that gives both columns a state.
 func withState(p states.Protection, s credent.State) testopt.Option {
 	switch p {
 	case states.Binding:
@@ -39,8 +39,8 @@ func withState(p states.Protection, s credent.State) testopt.Option {
 	}
 }
 
-// takesPlaintext takes the CHECKs away. On SQLite that lasts as long as the
-// pool's connection, so it leaves only one.
+// takesPlaintext removes the CHECKs. On SQLite that lasts as long as the pool's
+// connection, so it allows only one.
 func takesPlaintext(t *testing.T, env *testdb.Env) {
 	t.Helper()
 	if env.IsSQLite() {
@@ -53,8 +53,8 @@ func takesPlaintext(t *testing.T, env *testdb.Env) {
 	}
 }
 
-// kinds are ways to store an API key for u1, some of them wrong ones. A kind
-// is stored by a client with its options, in a row of its user.
+// kinds are ways to store an API key for u1, some of them wrong. A client with
+// the kind's options stores it in a row of its user.
 var kinds = map[string]struct {
 	user string
 	opts []testopt.Option
@@ -76,8 +76,8 @@ var kinds = map[string]struct {
 	}},
 }
 
-// readable says which kinds a client opens in u1's row, and with what error it
-// refuses the others. Accept and write read alike.
+// readable maps each state to the kinds that a client opens in u1's row, or to
+// the error. Accept and write read alike.
 var readable = map[states.Protection]map[credent.State]map[string]error{
 	states.Encryption: {
 		credent.Off: {
@@ -161,7 +161,7 @@ func TestStatesRead(t *testing.T) {
 				}
 			}
 		}
-		// All at once.
+		// Both protections at once.
 		client := env.OnPool(ring, testopt.WithBinding(credent.Require), testopt.WithTenantKeys(credent.Require))
 		for kind, want := range map[string]error{
 			"bound, tenant key": nil, "bound": credent.ErrUnderKeyring, "tenant key": credent.ErrWrongLocation,
@@ -175,7 +175,7 @@ func TestStatesRead(t *testing.T) {
 	})
 }
 
-// writes are the ways in which the client stores an API key for u1.
+// writesOf returns the ways in which the client stores an API key for u1.
 func writesOf(ctx context.Context, env *testdb.Env, client *ent.Client, account *ent.UserAccount,
 	opts []testopt.Option,
 ) map[string]func() error {
@@ -221,7 +221,7 @@ func writesOf(ctx context.Context, env *testdb.Env, client *ent.Client, account 
 	}
 }
 
-// TestStatesWrite has what each way of writing stores in each state.
+// TestStatesWrite checks what each way of writing stores in each state.
 func TestStatesWrite(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -253,7 +253,7 @@ func TestStatesWrite(t *testing.T) {
 					}
 					for _, row := range client.UserCredential.Query().AllX(ctx) {
 						if apiKey := testdb.Reveal(t, row.APIKey); apiKey == "" {
-							t.Errorf("%s %s, %s: it doesn't read what it wrote", protection, state, name)
+							t.Errorf("%s %s, %s: it can't read its own write", protection, state, name)
 						}
 					}
 					if n := client.UserCredential.Query().Where(usercredential.APIKeyIs(credent.NewSecret("key"))).
@@ -263,7 +263,7 @@ func TestStatesWrite(t *testing.T) {
 				}
 			}
 		}
-		// A plaintext that looks like a token would be taken for one.
+		// A plaintext that looks like a token would be mistaken for one.
 		client := env.OnPool(testopt.WithKeyring(env.Ring), testopt.WithEncryption(credent.Off))
 		for text, want := range map[string]error{
 			"gAAAA-plaintext": credent.ErrLooksLikeToken,
@@ -278,7 +278,7 @@ func TestStatesWrite(t *testing.T) {
 	})
 }
 
-// TestStatesContradict has states that don't go together, or with the schema.
+// TestStatesContradict has states that contradict each other or the schema.
 func TestStatesContradict(t *testing.T) {
 	t.Parallel()
 	ring := testopt.WithKeyring(testdb.Keyring(t, keyring.GenerateKey()))
@@ -341,8 +341,8 @@ func TestStatesContradict(t *testing.T) {
 	}
 }
 
-// set brings a state of both columns into the database, and makes it old enough
-// for the next.
+// setState stores a state for both columns, and makes it old enough for the
+// next step.
 func setState(t *testing.T, env *testdb.Env, p states.Protection, s credent.State) {
 	t.Helper()
 	for _, c := range []encrypted.Column{usercredential.APIKeyColumn, usercredential.SecretKeyColumn} {
@@ -365,9 +365,9 @@ func agedStates(t *testing.T, env *testdb.Env) {
 	env.Exec(t, "UPDATE credent_states SET changed_at = changed_at - interval '10 minutes'")
 }
 
-// TestServicesCannotDisagree has services whose configuration isn't the
-// database's: they don't start, and a client that is made without a context
-// refuses each statement.
+// TestServicesCannotDisagree has services with other states than the database:
+// they don't start, and a client created without a context refuses each
+// statement.
 func TestServicesCannotDisagree(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -400,7 +400,7 @@ func TestServicesCannotDisagree(t *testing.T) {
 				t.Errorf("%s: a write: got %v, want %v", name, err, test.want)
 			}
 			if env.Driver == "mattn" {
-				continue // which testopt.Open doesn't know
+				continue // testopt.Open doesn't know this one
 			}
 			opened, err := testopt.Open(ctx, env.URL, append(append(test.opts, ring), env.Opts...)...)
 			if !errors.Is(err, test.want) {
@@ -410,7 +410,7 @@ func TestServicesCannotDisagree(t *testing.T) {
 				testdb.CloseAll(t, opened)
 			}
 		}
-		// So is a Copy, and Check that doesn't look through a client.
+		// Copy is refused as well, and so is Check without a client.
 		copied := func(opts ...testopt.Option) error {
 			_, err := testopt.Copy(ctx, env.DB, func(yield func(credent.CopyRow, error) bool) {
 				yield(credent.CopyRow{
@@ -430,7 +430,7 @@ func TestServicesCannotDisagree(t *testing.T) {
 			t.Errorf("copied: got %+v", counts[0])
 		}
 		env.Exec(t, "DELETE FROM user_credentials")
-		// What the database says is what a silent service does.
+		// A service without states follows the database.
 		env.Client = env.OnPool(ring)
 		env.Credential(t, env.Account(t, "u1"), "key", "secret")
 		if counts := testdb.Must(rotate.Verify(ctx, env.DB,
@@ -440,8 +440,8 @@ func TestServicesCannotDisagree(t *testing.T) {
 	})
 }
 
-// TestCheckRequires has tokens of the old way, which Check takes for unreadable
-// once the new way is required.
+// TestCheckRequires has tokens of the old way, which Check reports as
+// unreadable once the new way is required.
 func TestCheckRequires(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -475,7 +475,7 @@ func TestCheckRequires(t *testing.T) {
 }
 
 // TestStatesOfServices has services that connect as members of credent_app:
-// they follow the states, and can't change them.
+// they follow the states and can't change them.
 func TestStatesOfServices(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachService(t, func(t *testing.T, s *testdb.Service) {
@@ -502,7 +502,7 @@ func TestStatesOfServices(t *testing.T) {
 	})
 }
 
-// TestSetState has the changes that are refused.
+// TestSetState has refused changes.
 func TestSetState(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -540,8 +540,8 @@ func TestSetState(t *testing.T) {
 			}
 			agedStates(t, env)
 		}
-		// A token of the old way, under require: nobody wrote it, so that it is
-		// counted, and not made a good one.
+		// A token of the old way under require: no service can have written it,
+		// so rotate counts it without re-encrypting it.
 		env.Exec(t, env.Placeholders("UPDATE user_credentials SET secret_key = $1 WHERE user_id = 'u1'"),
 			testdb.Must(env.Ring.Encrypt("planted")))
 		err := testdb.Must(rotate.Verify(ctx, env.DB, env.Ring)).Err()
@@ -582,8 +582,8 @@ func TestSetState(t *testing.T) {
 	})
 }
 
-// TestSetStateWaits has a transaction that began in the state before: what it
-// wrote can't be seen yet, and counts.
+// TestSetStateWaits has a transaction that began in the previous state: its
+// writes aren't visible yet, and count.
 func TestSetStateWaits(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDriver(t, func(t *testing.T, env *testdb.Env) {
@@ -618,8 +618,8 @@ func TestSetStateWaits(t *testing.T) {
 	})
 }
 
-// TestMovesBySQL has changes of a user_id that others than the client make,
-// while tokens depend on it. Each is refused, or the tokens open afterwards.
+// TestMovesBySQL changes a user_id outside the client while tokens depend on
+// it. Each change is refused, or the tokens open afterwards.
 func TestMovesBySQL(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -668,7 +668,7 @@ func testMovesBySQL(t *testing.T, env *testdb.Env, p states.Protection) {
 		if len(env.Tokens(t)) != 3 || fmt.Sprint(env.Tokens(t)) != fmt.Sprint(before) {
 			t.Errorf("%s %s: something was changed", p, s)
 		}
-		// The client moves accounts, there and back.
+		// The client moves accounts back and forth.
 		for _, user := range []string{"another", "u1"} {
 			tx := testdb.Must(client.Tx(ctx))
 			if err := tx.UserAccount.UpdateOneID(account.ID).SetUserID(user).Exec(ctx); err != nil {
@@ -688,7 +688,7 @@ func testMovesBySQL(t *testing.T, env *testdb.Env, p states.Protection) {
 				t.Errorf("%s %s: a lookup finds %d rows", p, s, n)
 			}
 		}
-		// Whoever stores the tokens again, in one transaction, may move them.
+		// A transaction that also stores the tokens again may move them.
 		if !env.IsSQLite() {
 			tx := testdb.Must(env.DB.BeginTx(ctx, nil))
 			for _, query := range []string{move, "UPDATE user_credentials SET api_key = 'gAAAA1' || id, secret_key = " +
@@ -707,8 +707,8 @@ func testMovesBySQL(t *testing.T, env *testdb.Env, p states.Protection) {
 	}
 }
 
-// pythonMoves gives an account another user_id by the models of the Python
-// application.
+// pythonMoves gives an account another user_id with the Python application's
+// models.
 const pythonMoves = `
 import sys
 sys.dont_write_bytecode = True

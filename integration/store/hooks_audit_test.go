@@ -32,7 +32,7 @@ type auditRecord struct {
 	Error     string   `json:"error"`
 }
 
-// auditOf reads what was logged since the last call.
+// auditOf returns the records logged since the last call.
 func auditOf(t *testing.T, log *bytes.Buffer) (records []auditRecord) {
 	t.Helper()
 	lines := bufio.NewScanner(bytes.NewReader(log.Bytes()))
@@ -59,8 +59,8 @@ func TestAudit(t *testing.T) {
 		handler := slog.NewJSONHandler(&log, nil)
 		client := s.with(t, testopt.WithAudit(slog.New(handler)))
 		ctx := credent.WithActor(t.Context(), "alice")
-		// records checks what was logged since the last call; IDs that it does
-		// not name are taken as they come.
+		// records compares the records since the last call, ignoring IDs that
+		// want doesn't name.
 		records := func(what string, want ...auditRecord) {
 			t.Helper()
 			everything.Write(log.Bytes())
@@ -98,7 +98,7 @@ func TestAudit(t *testing.T) {
 			IDs: []string{one.ID.String()}, Fields: createFields,
 		})
 
-		// Nobody is known.
+		// No actor and no user.
 		one.Update().SetAPIKey(secret("new")).ClearExpiresAt().ExecX(t.Context())
 		client.UserCredential.UpdateOneID(one.ID).SetIsActive(false).SetSecretKey(secret("newer")).ExecX(t.Context())
 		records("update one",
@@ -128,7 +128,7 @@ func TestAudit(t *testing.T) {
 			t.Errorf("bulk: %s", diff)
 		}
 
-		// A row that is there keeps its ID.
+		// An existing row keeps its ID.
 		create(account.ID).SetID(one.ID).OnConflictColumns("id").UpdateNewValues().ExecX(ctx)
 		records("upsert", auditRecord{
 			Actor: "alice", Operation: "create", Entity: "credential",
@@ -168,7 +168,7 @@ func TestAudit(t *testing.T) {
 			auditRecord{Actor: "alice", Operation: "delete", Entity: "credential", IDs: []string{bulk[1].ID.String()}},
 			auditRecord{Actor: "alice", Operation: "delete", Entity: "credential", IDs: []string{}})
 
-		// What is refused is recorded with the reason.
+		// A refused write is recorded with the reason.
 		if err := create(account.ID).SetUserID("CANARYWRONG").Exec(ctx); !errors.Is(err, credent.ErrTenantMismatch) {
 			t.Error(err)
 		}
@@ -217,7 +217,7 @@ func TestAudit(t *testing.T) {
 			IDs: []string{account.ID.String()},
 		})
 
-		// Neither secrets nor any other value, whether it was stored or not.
+		// The log contains no secret and no other value, stored or not.
 		testdb.FindCanary(t, "audit log", everything.String())
 		if i := strings.Index(everything.String(), "CANARY"); i >= 0 {
 			t.Errorf("the audit log has a value: %.80s", everything.String()[i:])
@@ -225,7 +225,7 @@ func TestAudit(t *testing.T) {
 	})
 }
 
-// Without an actor, the user is who did it; an actor may act for a user.
+// Without an actor, the user is recorded as actor; an actor may act for a user.
 func TestAuditOfAUser(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachService(t, func(t *testing.T, s *testdb.Service) {
@@ -240,7 +240,7 @@ func TestAuditOfAUser(t *testing.T) {
 			ExecX(credent.WithUser(credent.WithActor(t.Context(), "support"), "u2"))
 		client.UserCredential.Update().SetIsActive(false).ExecX(t.Context())
 		if err := client.UserAccount.Create().SetUserID("u3").SetAccountName("n").Exec(testdb.As(t, "u1")); err == nil {
-			t.Error("an account of another")
+			t.Error("another user's account")
 		}
 		records := auditOf(t, &log)
 		for i, want := range []struct {
@@ -285,7 +285,7 @@ func TestFormats(t *testing.T) {
 			return client.UserCredential.Create().SetAccount(s.u1).SetCredentialType(name).
 				SetAPIKey(credent.NewSecret(key)).SetSecretKey(credent.NewSecret(secret))
 		}
-		// bad writes what the formats of brokers do not know.
+		// bad writes keys that match no broker's format.
 		bad := func(client *ent.Client) map[string]error {
 			row := create(s.Client, "alpaca", alpacaKey, alpacaSecret).SaveX(ctx)
 			polygon := create(s.Client, "polygon", polygonKey, "").SaveX(ctx)
@@ -342,7 +342,7 @@ func TestFormats(t *testing.T) {
 			}
 		}
 		if n := strings.Count(log.String(), "credent format"); n != len(bads) {
-			t.Errorf("%d warnings of %d", n, len(bads))
+			t.Errorf("%d warnings, want %d", n, len(bads))
 		}
 		testdb.FindCanary(t, "the warnings", log.String())
 		log.Reset()
@@ -370,7 +370,7 @@ func TestFormats(t *testing.T) {
 			!strings.Contains(err.Error(), "begins with ok") {
 			t.Error(err)
 		}
-		// Not set at all: that is not for the formats to say.
+		// An unset key isn't checked against the formats.
 		err := clients["refuse"].UserCredential.Create().SetAccount(s.u1).SetAPIKey(credent.NewSecret("k")).
 			SetSecretKey(credent.NewSecret("s")).Exec(ctx)
 		if !ent.IsValidationError(err) {

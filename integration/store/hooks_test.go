@@ -58,7 +58,7 @@ func forEachStore(t *testing.T, test func(t *testing.T, s *store)) {
 	}
 }
 
-// with is another client of the same database, with more options.
+// with returns another client of the same database, with more options.
 func (s *store) with(t *testing.T, opts ...testopt.Option) *ent.Client {
 	t.Helper()
 	return testdb.Open(t, s.url, append(slices.Clone(s.opts), opts...)...)
@@ -69,14 +69,13 @@ func (s *store) account(t *testing.T, user string) *ent.UserAccount {
 	return s.UserAccount.Create().SetUserID(user).SetAccountName("name of " + user).SaveX(t.Context())
 }
 
-// credentialOf makes a credential of an account that its type tells from
-// others.
+// credentialOf creates an account's credential, with the name as its type.
 func (s *store) credentialOf(t *testing.T, account *ent.UserAccount, name string) *ent.UserCredential {
 	t.Helper()
 	return testdb.NewCredential(s.Client, account.ID).SetCredentialType(name).SaveX(t.Context())
 }
 
-// names are what credentials an account has left.
+// names returns the names of an account's remaining credentials.
 func (s *store) names(t *testing.T, account *ent.UserAccount) []string {
 	t.Helper()
 	list := account.QueryCredentials().Order(usercredential.ByCredentialType()).AllX(t.Context())
@@ -113,21 +112,21 @@ func TestUserIDIsTheAccounts(t *testing.T) {
 		}
 
 		if moved := created.Update().SetAccount(s.u2).SaveX(ctx); moved.UserID != "u2" {
-			t.Errorf("moved, it is %s's", moved.UserID)
+			t.Errorf("after the move, it belongs to %s", moved.UserID)
 		}
 		if moved := s.UserCredential.UpdateOneID(created.ID).SetUserAccountID(s.u1.ID).
 			SaveX(ctx); moved.UserID != "u1" {
-			t.Errorf("moved back, it is %s's", moved.UserID)
+			t.Errorf("after the move back, it belongs to %s", moved.UserID)
 		}
 		if n := s.UserCredential.Update().Where(usercredential.UserID("u1")).SetAccount(s.u2).SaveX(ctx); n != 4 {
 			t.Errorf("moved %d", n)
 		}
 		if n := s.UserCredential.Query().Where(usercredential.UserID("u2")).CountX(ctx); n != 7 {
-			t.Errorf("u2 has %d", n)
+			t.Errorf("u2 has %d credentials", n)
 		}
 		s.u2.Update().SetUserID("renamed").ExecX(ctx)
 		if n := s.UserCredential.Query().Where(usercredential.UserID("renamed")).CountX(ctx); n != 7 {
-			t.Errorf("renamed, u2 has %d", n)
+			t.Errorf("after the rename, u2 has %d credentials", n)
 		}
 	})
 }
@@ -145,7 +144,8 @@ func TestWrongUserIDIsRefused(t *testing.T) {
 			"update":           s.UserCredential.Update().SetUserID("u2").Exec(ctx),
 			"move":             c.Update().SetAccount(s.u2).SetUserID("u3").Exec(ctx),
 			"create, nobody's": testdb.NewCredential(s.Client, s.u1.ID).SetUserID("nobody").Exec(ctx),
-			// The database doesn't tell a missing account from another user's.
+			// The database doesn't distinguish a missing account from another
+			// user's.
 			"create, no such account": testdb.NewCredential(s.Client, uuid.New()).SetUserID("u1").Exec(ctx),
 			"move all, no such account": s.UserCredential.Update().SetUserAccountID(uuid.New()).
 				SetUserID("u1").Exec(ctx),
@@ -171,7 +171,7 @@ func TestWrongUserIDIsRefused(t *testing.T) {
 	})
 }
 
-// What is removed from its account is deleted, and nothing else is.
+// Credentials removed from their account are deleted, and no others.
 func TestRemovedCredentialsAreDeleted(t *testing.T) {
 	t.Parallel()
 	forEachStore(t, func(t *testing.T, s *store) {
@@ -196,8 +196,7 @@ func TestRemovedCredentialsAreDeleted(t *testing.T) {
 			"Update": {func(client *ent.Client, u1 map[string]*ent.UserCredential) error {
 				return client.UserAccount.Update().Where(useraccount.UserID("u1")).RemoveCredentials(u1["a"]).Exec(ctx)
 			}, []string{"b", "c"}, false},
-			// The predicate does not hold any more when the credentials are
-			// deleted.
+			// The predicate no longer holds when the credentials are deleted.
 			"Update, clear": {func(client *ent.Client, _ map[string]*ent.UserCredential) error {
 				return client.UserAccount.Update().Where(useraccount.AccountNameNEQ("kept")).ClearCredentials().
 					SetAccountName("kept").Exec(ctx)
@@ -216,7 +215,7 @@ func TestRemovedCredentialsAreDeleted(t *testing.T) {
 				return client.UserAccount.UpdateOne(s.u1).RemoveCredentials(u1["a"], u1["b"]).
 					AddCredentials(u1["b"]).Exec(ctx)
 			}, []string{"b", "c"}, false},
-			// ent does not move them, and then nothing is deleted either.
+			// ent doesn't move them, so nothing is deleted either.
 			"clear and add another's": {func(client *ent.Client, u1 map[string]*ent.UserCredential) error {
 				return client.UserAccount.UpdateOne(s.u2).ClearCredentials().AddCredentials(u1["a"]).Exec(ctx)
 			}, []string{"a", "b", "c"}, true},
@@ -257,7 +256,7 @@ func TestRemovedCredentialsAreDeleted(t *testing.T) {
 	})
 }
 
-// run runs f alone, or in a transaction; one with an error is rolled back.
+// run runs f alone, or in a transaction that is rolled back on error.
 func (s *store) run(t *testing.T, how string, f func(client *ent.Client) error) error {
 	t.Helper()
 	if how == "alone" {
@@ -274,7 +273,7 @@ func (s *store) run(t *testing.T, how string, f func(client *ent.Client) error) 
 	return tx.Commit()
 }
 
-// tokens are the stored texts.
+// tokens returns the stored tokens.
 func (s *store) tokens(t *testing.T) []string {
 	t.Helper()
 	return testdb.Lines(t, testdb.OpenDB(t, s.url, s.opts...), "SELECT api_key || secret_key FROM user_credentials "+
@@ -308,7 +307,7 @@ func TestSecretOfManyRows(t *testing.T) {
 		if n := s.UserCredential.Query().Where(usercredential.IsActive(false)).CountX(ctx); n != 0 {
 			t.Errorf("a refused update changed %d rows", n)
 		}
-		// What is not a secret may be set in many rows; a secret in one, or in
+		// Other fields may be set in many rows; a secret in one row, or in
 		// none.
 		if n := s.UserCredential.Update().SetIsActive(false).SaveX(ctx); n != 3 {
 			t.Errorf("updated %d", n)
@@ -333,7 +332,7 @@ func TestSecretOfManyRows(t *testing.T) {
 	})
 }
 
-// Entities that a mutation returns have the times that are stored.
+// Entities returned by a mutation have the stored times.
 func TestReturnedTimesAreTheStoredOnes(t *testing.T) {
 	t.Parallel()
 	forEachStore(t, func(t *testing.T, s *store) {
@@ -405,11 +404,11 @@ func TestUsable(t *testing.T) {
 			t.Error(diff)
 		}
 		if n := s.UserCredential.Query().Where(usercredential.Not(credent.Usable())).CountX(ctx); n != 22-len(want) {
-			t.Errorf("%d are not usable", n)
+			t.Errorf("%d credentials aren't usable", n)
 		}
-		// Together with others, and from the account.
+		// Combined with other predicates, and from the account.
 		if n := s.UserCredential.Query().Where(usercredential.UserID("u2"), credent.Usable()).CountX(ctx); n != 0 {
-			t.Errorf("u2 has %d", n)
+			t.Errorf("u2 has %d usable credentials", n)
 		}
 		if n := s.UserAccount.Query().Where(useraccount.HasCredentialsWith(credent.Usable())).CountX(ctx); n != 1 {
 			t.Errorf("%d accounts have one", n)

@@ -23,9 +23,9 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// TestServerSeesNoPlaintext writes and reads secrets in every way while the
-// server records all it is told: each statement with all parameters, the
-// statistics of statements, and the statements that are being run.
+// TestServerSeesNoPlaintext writes and reads secrets on every path while the
+// server records everything: each statement with all parameters, statement
+// statistics, and running statements.
 func TestServerSeesNoPlaintext(t *testing.T) {
 	t.Parallel()
 	recorder, err := pgserver.Start(t.Context(), pgserver.Private(),
@@ -102,7 +102,7 @@ func TestServerSeesNoPlaintext(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n := strings.Count(string(log), testdb.Control); n < len(testdb.Drivers) {
-		t.Errorf("the control is %d times in the server's log, so the log does not show parameters", n)
+		t.Errorf("the server's log contains the control %d times, so it doesn't show parameters", n)
 	}
 	if n := strings.Count(string(log), "gAAAA"); n < 20 {
 		t.Errorf("the log has %d tokens", n)
@@ -131,8 +131,8 @@ func debugTo(t *testing.T, url string, to *bytes.Buffer, opts ...testopt.Option)
 }
 
 // watchActivity samples pg_stat_activity until stop is called, which returns
-// all that was seen. The channel is closed when a statement with the given text
-// was seen.
+// everything it saw. The channel is closed when it sees a statement with the
+// given text.
 func watchActivity(t *testing.T, db *sql.DB, text string) (watched <-chan struct{}, stop func() string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -164,8 +164,8 @@ func watchActivity(t *testing.T, db *sql.DB, text string) (watched <-chan struct
 	}
 }
 
-// useSecrets sets and reads secrets with the canary in every way that succeeds
-// or fails, and returns the errors.
+// useSecrets writes and reads secrets with the canary on every path, successful
+// or failing, and returns the errors.
 func useSecrets(t *testing.T, client *ent.Client) (errs []error) {
 	t.Helper()
 	ctx := t.Context()
@@ -179,7 +179,7 @@ func useSecrets(t *testing.T, client *ent.Client) (errs []error) {
 	failed := func(err error) {
 		t.Helper()
 		if err == nil {
-			t.Error("a statement that had to fail did not")
+			t.Error("a statement that should fail succeeded")
 		}
 		errs = append(errs, err)
 	}

@@ -17,11 +17,11 @@ import (
 	"github.com/credent-go/credent/internal/testopt"
 )
 
-// The tests in this file pin what is not protected against, for
-// docs/threat-model.md. One that fails means that the page promises too little.
+// The tests in this file pin the limits of the protection, for
+// docs/threat-model.md. If one fails, the page promises too little.
 
-// A token is not bound to its row or column: whoever can write to the database
-// can exchange two, or put an old one back.
+// A token isn't bound to its row or column: anyone who can write to the
+// database can swap two, or restore an old one.
 func TestTokensCanBeSwapped(t *testing.T) {
 	t.Parallel()
 	env := testdb.New(t)
@@ -37,12 +37,12 @@ func TestTokensCanBeSwapped(t *testing.T) {
 	first.Update().SetAPIKey(credent.NewSecret("PK-new")).ExecX(t.Context())
 	env.Exec(t, "UPDATE user_credentials SET api_key = $1 WHERE id = $2", old, first.ID)
 	if got := testdb.Reveal(t, env.Client.UserCredential.GetX(t.Context(), first.ID).APIKey); got != "PK1" {
-		t.Errorf("after the old token was put back: %q", got)
+		t.Errorf("after restoring the old token: %q", got)
 	}
 }
 
-// A token shows when it was written, and how long the plaintext is in steps of
-// 16 bytes.
+// A token shows when it was written, and the plaintext's length in steps of 16
+// bytes.
 func TestTokensShowTimeAndLength(t *testing.T) {
 	t.Parallel()
 	env := testdb.New(t)
@@ -68,12 +68,11 @@ func TestTokensShowTimeAndLength(t *testing.T) {
 	}
 }
 
-// heapEnv makes the test binary a program that lists credentials, dumps its
-// heap to the named file, and exits.
+// heapEnv makes the test binary list credentials, dump its heap to the named
+// file, and exit.
 const heapEnv = "CREDENT_TEST_HEAP_DUMP"
 
-// What is listed and not revealed is not in the memory of the process; what is
-// revealed is.
+// Listed secrets aren't in the process's memory until they are revealed.
 func TestPlaintextInMemory(t *testing.T) {
 	if path := os.Getenv(heapEnv); path != "" {
 		dumpHeap(t, path, os.Getenv("CREDENT_TEST_REVEAL") != "")
@@ -98,10 +97,10 @@ func TestPlaintextInMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !bytes.Contains(heap, []byte("user_credentials")) {
-			t.Fatal("the dump has none of the program's memory")
+			t.Fatal("the dump contains none of the program's memory")
 		}
-		// The program itself has the canary in its read-only data, which is not
-		// in the dump.
+		// The program's own canary is in its read-only data, which the dump
+		// leaves out.
 		if got := bytes.Contains(heap, []byte(testdb.Canary)); got != want {
 			t.Errorf("mode %q: plaintext in memory: %v, want %v", mode, got, want)
 		}

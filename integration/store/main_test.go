@@ -1,5 +1,5 @@
-// Package store tests what is stored of accounts and credentials, the hooks,
-// and that no plaintext leaks.
+// Package store tests how accounts and credentials are stored, the hooks, and
+// that no plaintext leaks.
 package store
 
 import (
@@ -8,5 +8,5 @@ import (
 	"github.com/credent-go/credent/internal/testdb"
 )
 
-// TestMain can be the command credent.
+// TestMain runs the tests, or the command credent in a child process.
 func TestMain(m *testing.M) { testdb.Main(m) }

@@ -18,8 +18,8 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// brokerKeys are keys in the formats that brokers and data providers give out,
-// and what else may come.
+// brokerKeys are keys in the formats of brokers and data providers, and edge
+// cases.
 var brokerKeys = map[string]string{
 	"alpaca live":          "AKFZXJH121U18SHHDRFO",
 	"alpaca live, PK":      "PKV7UQ0NJ2IGT9A3ZK1D",
@@ -53,7 +53,7 @@ func TestSecretsAreStoredAsTokens(t *testing.T) {
 					t.Errorf("%s: stored as %d characters that begin %.5s", name, len(token), token)
 				}
 				if key != "" && strings.Contains(token, key) {
-					t.Errorf("%s: stored as it is", name)
+					t.Errorf("%s: stored as plaintext", name)
 				}
 				if got, err := env.Ring.Decrypt(token); err != nil || got != key {
 					t.Errorf("%s: the stored token opens to %q, %v", name, got, err)
@@ -71,7 +71,7 @@ func TestSecretsAreStoredAsTokens(t *testing.T) {
 				t.Errorf("%s: read back as %q, want %q", name, got, key)
 			}
 			if !read.SecretKey.Equal(credent.NewSecret(key)) {
-				t.Errorf("%s: the second field does not equal what was set", name)
+				t.Errorf("%s: the second field differs from its value", name)
 			}
 		}
 	})
@@ -93,7 +93,7 @@ func TestUpdateEncrypts(t *testing.T) {
 			t.Errorf("the updated node reveals %q", got)
 		}
 		if got := testdb.Reveal(t, updated.SecretKey); got != "old secret" {
-			t.Errorf("the field that was not set reveals %q", got)
+			t.Errorf("the unset field reveals %q", got)
 		}
 		if !updated.UpdatedAt.After(credential.UpdatedAt) || !updated.CreatedAt.Equal(credential.CreatedAt) {
 			t.Errorf("updated_at went from %v to %v, created_at from %v to %v",
@@ -106,13 +106,12 @@ func TestUpdateEncrypts(t *testing.T) {
 			t.Errorf("the stored token opens to %q, %v", got, err)
 		}
 		if before != after {
-			t.Error("a field that was not set was written")
+			t.Error("an unset field was written")
 		}
 	})
 }
 
-// A secret that was read from one row is encrypted anew for another, never
-// copied.
+// A secret read from one row is encrypted again for another, never copied.
 func TestSecretOfAnotherRow(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDriver(t, func(t *testing.T, env *testdb.Env) {
@@ -153,7 +152,7 @@ func TestLengthLimit(t *testing.T) {
 				t.Fatalf("%d bytes: %v", len(long), err)
 			}
 			if fieldErr.Table != "user_credentials" || fieldErr.Column != "api_key" {
-				t.Errorf("%d bytes: error is about %s.%s", len(long), fieldErr.Table, fieldErr.Column)
+				t.Errorf("%d bytes: the error names %s.%s", len(long), fieldErr.Table, fieldErr.Column)
 			}
 			if !strings.Contains(err.Error(), "303") || strings.Contains(err.Error(), long[:50]) {
 				t.Errorf("%d bytes: %v", len(long), err)
@@ -177,7 +176,7 @@ func TestAbsentSecretIsRefused(t *testing.T) {
 		err = env.Client.UserCredential.Create().SetAccount(account).SetUserID("u1").SetCredentialType("alpaca").
 			SetSecretKey(credent.NewSecret("s")).Exec(t.Context())
 		if !ent.IsValidationError(err) {
-			t.Errorf("a secret that was not set: %v", err)
+			t.Errorf("an unset secret: %v", err)
 		}
 	})
 }
@@ -217,7 +216,7 @@ func TestRelations(t *testing.T) {
 			t.Fatal(err)
 		}
 		if n := env.Client.UserCredential.Query().CountX(ctx); n != 1 {
-			t.Errorf("%d credentials after the account with two of three was removed", n)
+			t.Errorf("%d credentials after deleting the account with two of three", n)
 		}
 	})
 }
@@ -229,13 +228,13 @@ func TestConstraints(t *testing.T) {
 		account := env.Account(t, "u1")
 		err := env.Client.UserAccount.Create().SetUserID("u1").SetAccountName("again").Exec(ctx)
 		if !ent.IsConstraintError(err) {
-			t.Errorf("a user_id twice: %v", err)
+			t.Errorf("a duplicate user_id: %v", err)
 		}
 		err = env.Client.UserCredential.Create().SetUserAccountID(uuid.New()).SetUserID("u1").
 			SetCredentialType("alpaca").
 			SetAPIKey(credent.NewSecret("k")).SetSecretKey(credent.NewSecret("s")).Exec(ctx)
 		if !ent.IsConstraintError(err) {
-			t.Errorf("an account that is not there: %v", err)
+			t.Errorf("a missing account: %v", err)
 		}
 		for _, column := range []string{"api_key", "secret_key"} {
 			id := env.Credential(t, account, "k", "s").ID
@@ -252,7 +251,7 @@ func TestConstraints(t *testing.T) {
 	})
 }
 
-// The server's sessions are in New York; every time is UTC all the same.
+// The server's sessions are in New York; every time is still UTC.
 func TestTimesAreUTC(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDriver(t, func(t *testing.T, env *testdb.Env) {
@@ -304,8 +303,7 @@ func TestTimesAreUTC(t *testing.T) {
 	})
 }
 
-// An INSERT that is neither ent's nor the Python application's gets the same
-// defaults.
+// An INSERT by neither ent nor the Python application gets the same defaults.
 func TestDefaultsInTheDatabase(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDriver(t, func(t *testing.T, env *testdb.Env) {
@@ -367,7 +365,7 @@ func TestEachClientHasItsKeyring(t *testing.T) {
 			t.Fatalf("revealing a secret under another key: %v", err)
 		}
 		if fieldErr.Table != "user_credentials" || fieldErr.Column != "api_key" || fieldErr.Row != first.ID.String() {
-			t.Errorf("the error is about %s.%s of row %s", fieldErr.Table, fieldErr.Column, fieldErr.Row)
+			t.Errorf("the error names %s.%s of row %s", fieldErr.Table, fieldErr.Column, fieldErr.Row)
 		}
 
 		strict := testdb.Open(t, env.URL, testopt.WithKeyring(otherRing), testopt.VerifyOnRead())

@@ -13,8 +13,8 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// What was verified is recorded as it was, in UTC whatever the session's time
-// zone, and by the role that owns the tables only.
+// Verifications are recorded exactly, in UTC whatever the session's time zone,
+// and only by the role that owns the tables.
 func TestVerifications(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -49,7 +49,7 @@ func TestVerifications(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Error(diff)
 		}
-		// One that began earlier and ended later does not take the place of the
+		// A verification that began earlier and ended later doesn't replace the
 		// newer one.
 		if err := rotate.RecordVerification(t.Context(), env.DB, counts, at.Add(-time.Hour)); err != nil {
 			t.Fatal(err)
@@ -57,7 +57,7 @@ func TestVerifications(t *testing.T) {
 		if got, err = rotate.LastVerified(t.Context(), env.DB); err != nil || cmp.Diff(want, got) != "" {
 			t.Errorf("after an older one: %v, %v", cmp.Diff(want, got), err)
 		}
-		// All are kept, and of two at the same second the one that was recorded
+		// All are kept; if two have the same second, the later recorded one is
 		// last.
 		counts[0].Rows, counts[0].Damaged = 2, 1
 		if err := rotate.RecordVerification(t.Context(), env.DB, counts, at.Add(-time.Hour)); err != nil {
@@ -71,11 +71,11 @@ func TestVerifications(t *testing.T) {
 		if diff := cmp.Diff(both, all[counts[0].Table+"."+counts[0].Column]); diff != "" {
 			t.Errorf("all: %v, %s", err, diff)
 		}
-		// What an earlier version recorded lacks the keys.
+		// A row recorded by an earlier version lacks the keys.
 		env.Exec(t, "UPDATE credent_verifications SET found = ''")
 		got, err = rotate.LastVerified(t.Context(), env.DB)
 		if v := got["user_credentials.api_key"]; err != nil || v.Primary != "" || v.Secrets != 1 {
-			t.Errorf("of an earlier version: %+v, %v", got, err)
+			t.Errorf("from an earlier version: %+v, %v", got, err)
 		}
 		env.Exec(t, "UPDATE credent_verifications SET found = 'gAAAAA-token'")
 		if _, err := rotate.LastVerified(t.Context(), env.DB); err == nil || strings.Contains(err.Error(), "gAAAAA") {

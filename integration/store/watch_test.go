@@ -19,10 +19,9 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// TestKeyringSwappedUnderLoad goes through whole rotations of a running
-// service, each step a reload, while many goroutines store and read secrets:
-// every one of them opens, also those that were read before a reload and are
-// revealed after it.
+// TestKeyringSwappedUnderLoad performs whole rotations of a running service,
+// each step a reload, while many goroutines store and read secrets: every one
+// opens, including secrets read before a reload and revealed after it.
 func TestKeyringSwappedUnderLoad(t *testing.T) {
 	t.Parallel()
 	const (
@@ -56,11 +55,11 @@ func TestKeyringSwappedUnderLoad(t *testing.T) {
 			next := keyring.GenerateKey()
 			service.reload(t, primary, next) // to read
 			service.reload(t, next, primary)
-			drain() // what was encrypted under the old key before the reload arrives in the database
+			drain() // wait until writes under the old key reach the database
 			if _, err := rotate.Run(t.Context(), env.DB, service.ring, rotate.Config{Batch: 7}); err != nil {
 				t.Fatal(err)
 			}
-			drain() // tokens under the old key that were read before the run are revealed
+			drain() // wait until tokens read under the old key are revealed
 			service.reload(t, next)
 			primary = next
 		}
@@ -76,8 +75,8 @@ func TestKeyringSwappedUnderLoad(t *testing.T) {
 	})
 }
 
-// reloading is a service with a keyring that is kept fresh from a source that
-// the test sets.
+// reloading is a service with a keyring that is refreshed from the test's
+// source.
 type reloading struct {
 	client *ent.Client
 	ring   *keyring.Keyring
@@ -120,20 +119,20 @@ func (s *reloading) reload(t *testing.T, keys ...string) {
 	}
 }
 
-// load is what the service does meanwhile.
+// load is the service's work meanwhile.
 type load struct {
 	client            *ent.Client
 	rows              []*ent.UserCredential
 	tokens            chan credent.Secret // read, to be revealed by another worker
 	written, revealed atomic.Int64
 
-	// underWay is read-locked by each operation from the first to the last use
-	// of a key or a token.
+	// Each operation read-locks underWay from its first to its last use of a
+	// key or a token.
 	underWay sync.RWMutex
 }
 
-// drain waits for the operations that are under way to end, as an operator does
-// between the steps of a rotation.
+// drain waits for running operations to end, as an operator does between the
+// steps of a rotation.
 func (l *load) drain() error {
 	l.underWay.Lock()
 	defer l.underWay.Unlock()
@@ -155,12 +154,12 @@ func (l *load) work(ctx context.Context, t *testing.T, worker int) {
 	}
 }
 
-// step stores a secret in a row and reads every row, and the tokens that others
-// read.
+// step stores a secret in a row, and reads every row and the tokens that other
+// workers read.
 func (l *load) step(worker, n int) error {
 	l.underWay.RLock()
 	defer l.underWay.RUnlock()
-	ctx := context.Background() // a statement that is cancelled halfway would say nothing of keys
+	ctx := context.Background() // a statement cancelled halfway would show nothing about keys
 	i := (worker*7 + n) % len(l.rows)
 	secret := fmt.Sprintf("PK-%d-%d-%d", i, worker, n)
 	update := l.client.UserCredential.UpdateOneID(l.rows[i].ID).SetAPIKey(credent.NewSecret(secret))

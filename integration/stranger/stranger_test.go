@@ -1,5 +1,5 @@
-// Package stranger_test takes the README's steps in a module that knows nothing
-// else of Credent.
+// Package stranger_test follows the README's steps in a module without any
+// other knowledge of Credent.
 package stranger_test
 
 import (
@@ -18,10 +18,10 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(credenttest.Main(m)) }
 
-// The README's steps for your own schema are all that a new module needs: with
-// imports and error handling around the snippets, it generates, migrates,
-// stores, finds, lists, reveals and re-encrypts, on SQLite and Postgres. The
-// module gets Credent by its version, without a replace.
+// The README's steps for your own schema are all a new module needs: with
+// imports and error handling added, the module generates, migrates, stores,
+// finds, lists, reveals and re-encrypts, on SQLite and Postgres. It gets
+// Credent by version, without a replace.
 func TestStranger(t *testing.T) {
 	t.Parallel()
 	root, err := filepath.Abs("../..")
@@ -39,7 +39,7 @@ func TestStranger(t *testing.T) {
 	getting, _, found := strings.Cut(readme[strings.Index(readme, "After `go get")+len("After `"):], "`")
 	generating, _, found2 := strings.Cut(readme[strings.Index(readme, "and `go -C")+len("and `"):], "`")
 	if !found || !found2 {
-		t.Fatal("the README doesn't say what to get, and how to generate")
+		t.Fatal("the README doesn't say what to get and how to generate")
 	}
 	parts := strings.Split(readme, "```go\n")
 	if len(parts) != 5 {
@@ -156,7 +156,7 @@ func main() {
 	ctx := context.Background()
 `
 
-// checked adds the error handling that the README leaves out.
+// checked adds the error handling that the README omits.
 func checked(code string) string {
 	var b strings.Builder
 	for line := range strings.Lines(code) {

@@ -11,7 +11,7 @@ import (
 	"github.com/credent-go/credent/internal/testdb"
 )
 
-// seenTable is what doctor says of a table, by --json.
+// seenTable is doctor's JSON about a table.
 type seenTable struct {
 	Role, Login string
 	RowSecurity bool `json:"row_security"`
@@ -19,7 +19,7 @@ type seenTable struct {
 	Rows        int
 }
 
-// seenBy runs doctor over a URL, and returns what it says of each table, and
+// seenBy runs doctor over a URL, and returns its findings about each table, and
 // its text.
 func seenBy(t *testing.T, s *testdb.Service, url string, args ...string) (tables map[string]seenTable, text string) {
 	t.Helper()
@@ -52,8 +52,8 @@ func seenBy(t *testing.T, s *testdb.Service, url string, args ...string) (tables
 	return tables, run(args...)
 }
 
-// Doctor says which role it is, whether row-level security holds it, and what
-// it sees.
+// Doctor prints the role, whether row-level security applies to it, and how
+// many rows it sees.
 func TestDoctorTellsTheRole(t *testing.T) {
 	t.Parallel()
 	s := testdb.NewService(t)
@@ -111,7 +111,7 @@ func TestDoctorTellsTheRole(t *testing.T) {
 	if tables, _ := seenBy(t, s, s.ServiceURL); !cmp.Equal(want, tables) {
 		t.Error(cmp.Diff(want, tables))
 	}
-	// Before the migrations there is nothing to see.
+	// Before the migrations no tables exist.
 	if tables, text := seenBy(t, s, testdb.NewDatabase(t, "")); len(tables) != 0 || !strings.Contains(text,
 		"rows of user_accounts") ||
 		!strings.Contains(text, "there is no such table that the role may use") {

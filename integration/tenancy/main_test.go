@@ -1,5 +1,5 @@
-// Package tenancy tests that a user's statements touch the user's rows only, by
-// row-level security, triggers and roles, also behind PgBouncer.
+// Package tenancy tests that a user's statements affect only the user's rows,
+// through row-level security, triggers and roles, and behind PgBouncer as well.
 package tenancy
 
 import (
@@ -8,5 +8,5 @@ import (
 	"github.com/credent-go/credent/internal/testdb"
 )
 
-// TestMain can be the command credent.
+// TestMain runs the tests, or the command credent in a child process.
 func TestMain(m *testing.M) { testdb.Main(m) }

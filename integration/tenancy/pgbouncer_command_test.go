@@ -10,8 +10,8 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// TestCommandsBehindPgBouncer has one DATABASE_URL, without any parameter for
-// the pooler, serve every command that works through one.
+// TestCommandsBehindPgBouncer uses one DATABASE_URL, without any pooler
+// parameter, for every command that works through a pooler.
 func TestCommandsBehindPgBouncer(t *testing.T) {
 	t.Parallel()
 	env := testdb.New(t)
@@ -31,7 +31,7 @@ func TestCommandsBehindPgBouncer(t *testing.T) {
 		} {
 			cmd := env.Command(strings.Fields(args)...)
 			cmd.Env = append(cmd.Env, "CREDENT_DRIVER="+driver)
-			if driver == "libpq" { // which sends a statement in two messages otherwise
+			if driver == "libpq" { // libpq otherwise sends a statement in two messages
 				cmd.Env = append(cmd.Env, "DATABASE_URL="+env.URL+"&binary_parameters=yes")
 			}
 			if args == "rotate" {

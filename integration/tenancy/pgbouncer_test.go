@@ -23,7 +23,7 @@ func TestPgBouncer(t *testing.T) {
 			mixUsers(t, client, way.Userless)
 
 			if n := mismatches(t, s.Env); n != 0 {
-				t.Errorf("%d credentials differ from their account", n)
+				t.Errorf("%d credentials have another user_id than their account", n)
 			}
 			var n int
 			s.Value(t, &n, "SELECT count(*) FROM user_credentials WHERE user_id LIKE 'w%'")
@@ -33,10 +33,10 @@ func TestPgBouncer(t *testing.T) {
 			if s.Value(t, &n, "SELECT count(*) FROM pg_stat_activity WHERE usename = $1 AND application_name <> "+
 				// and the service's own client
 				"'direct' AND datname = current_database()", s.Role); n == 0 || n > testdb.BouncerPoolSize+1 {
-				t.Errorf("%d connections to the server, so they were not shared", n)
+				t.Errorf("%d server connections, so they were not shared", n)
 			}
-			// The connections to the server, one by one: transactions that are
-			// open at the same time have different ones.
+			// The server connections, one by one: transactions open at the same
+			// time use different ones.
 			seen := map[int]bool{}
 			for range testdb.BouncerPoolSize {
 				tx, err := db.BeginTx(t.Context(), nil)
@@ -52,7 +52,7 @@ func TestPgBouncer(t *testing.T) {
 					t.Fatal(err)
 				}
 				if seen[pid] = true; user != "" || rows != 0 {
-					t.Errorf("connection %d is %q's, and sees %d rows", pid, user, rows)
+					t.Errorf("connection %d belongs to %q and sees %d rows", pid, user, rows)
 				}
 			}
 			if len(seen) != testdb.BouncerPoolSize {
@@ -62,8 +62,8 @@ func TestPgBouncer(t *testing.T) {
 	}
 }
 
-// Two clients take turns on one connection to the server, each in the middle of
-// its transaction.
+// Two clients take turns on one server connection, each in the middle of its
+// transaction.
 func TestPgBouncerTakesTurns(t *testing.T) {
 	t.Parallel()
 	for name, way := range testdb.Pooled {

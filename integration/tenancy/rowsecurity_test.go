@@ -15,8 +15,8 @@ import (
 	"github.com/credent-go/credent/internal/testopt"
 )
 
-// guarded makes the service's client one that requires row-level security, and
-// returns its pool, of one connection.
+// guarded makes the service's client require row-level security, and returns
+// its pool with one connection.
 func guarded(t *testing.T, s *testdb.Service) *sql.DB {
 	t.Helper()
 	db := testdb.OpenDB(t, s.ServiceURL, s.Opts...)
@@ -25,9 +25,9 @@ func guarded(t *testing.T, s *testdb.Service) *sql.DB {
 	return db
 }
 
-// around are the ways around row-level security: SQL that the administrator
-// runs, with {role} for the service's role and {other} for another one, or that
-// was run on the pooled connection; and what the error says.
+// around are the ways around row-level security: SQL run by the administrator,
+// with {role} for the service's role and {other} for another one, or run
+// earlier on the pooled connection; and the error's text.
 var around = map[string]struct {
 	admin, pooled string
 	cause, remedy string
@@ -91,9 +91,9 @@ var around = map[string]struct {
 	},
 }
 
-// TestRequireRowSecurity is case A13 and its kind: a role that gets around the
-// policies is refused when the client is opened and at each statement, for a
-// user or for nobody, and has changed nothing.
+// TestRequireRowSecurity is case A13 and its kind: a role that bypasses the
+// policies is refused when the client is opened and at each statement, with or
+// without a user, and has changed nothing.
 func TestRequireRowSecurity(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachService(t, func(t *testing.T, s *testdb.Service) {
@@ -133,7 +133,7 @@ func refusesAround(t *testing.T, s *testdb.Service, name string) {
 			return
 		}
 		cause := way.cause
-		if detail.Role == "" { // nothing can be asked in a transaction that failed
+		if detail.Role == "" { // a failed transaction can't ask for the role
 			cause = "credent_set_user is missing, or the role may not call it"
 			if !detail.IsMissing() || !errors.Is(err, credent.ErrNoSetUser) {
 				t.Errorf("%s: %v", what, err)
@@ -168,7 +168,7 @@ func refusesAround(t *testing.T, s *testdb.Service, name string) {
 	}
 }
 
-// writeErrors are the errors of the ways to write.
+// writeErrors returns the error of each way to write.
 func writeErrors(ctx context.Context, s *testdb.Service) map[string]error {
 	_, updateErr := s.App.UserAccount.Update().SetAccountName("changed").Save(ctx)
 	_, deleteErr := s.App.UserCredential.Delete().Exec(ctx)
@@ -182,8 +182,8 @@ func writeErrors(ctx context.Context, s *testdb.Service) map[string]error {
 	}
 }
 
-// TestRequireRowSecurityHolds is about roles and policies that are as safe as
-// the ones that the migrations make.
+// TestRequireRowSecurityHolds has roles and policies as safe as the migrations'
+// own.
 func TestRequireRowSecurityHolds(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachService(t, func(t *testing.T, s *testdb.Service) {
@@ -232,8 +232,8 @@ func TestRequireRowSecurityHolds(t *testing.T) {
 	})
 }
 
-// The user of a role or a session doesn't count with the option: a statement
-// without WithUser is nobody's.
+// The option ignores a user set on the role or session: a statement without
+// WithUser has no user.
 func TestRequireRowSecurityIsNobodys(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachService(t, func(t *testing.T, s *testdb.Service) {
@@ -247,7 +247,7 @@ func TestRequireRowSecurityIsNobodys(t *testing.T) {
 	})
 }
 
-// A transaction looks again after raw SQL, which may have changed the role.
+// A transaction checks again after raw SQL, which may have changed the role.
 func TestRequireRowSecurityInTransactions(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachService(t, func(t *testing.T, s *testdb.Service) {
@@ -285,7 +285,7 @@ func TestRequireRowSecurityInTransactions(t *testing.T) {
 	})
 }
 
-// Tables of the caller's own schema are looked at if they are named.
+// Tables of the caller's schema are checked if they are named.
 func TestRequireRowSecurityOfOwnTables(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachService(t, func(t *testing.T, s *testdb.Service) {
@@ -325,7 +325,7 @@ func TestRequireRowSecurityOfOwnTables(t *testing.T) {
 	})
 }
 
-// SQLite has none, so whoever requires it is refused there.
+// SQLite has no row-level security, so requiring it is refused there.
 func TestRequireRowSecurityOnSQLite(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachSQLite(t, func(t *testing.T, env *testdb.Env) {
@@ -345,8 +345,8 @@ func TestRequireRowSecurityOnSQLite(t *testing.T) {
 	})
 }
 
-// Behind PgBouncer in transaction mode the role of a connection to the server
-// may be another one at each statement, since SET ROLE stays on it.
+// Behind PgBouncer in transaction mode, a server connection's role may differ
+// at each statement, because SET ROLE persists on it.
 func TestRequireRowSecurityBehindPgBouncer(t *testing.T) {
 	t.Parallel()
 	for name, way := range testdb.Pooled {

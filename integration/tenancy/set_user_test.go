@@ -10,7 +10,7 @@ import (
 	"github.com/credent-go/credent/internal/testopt"
 )
 
-// currentUser asks for the user in SQL that finds nothing in search_path.
+// currentUser reads the user with SQL that doesn't depend on search_path.
 const currentUser = "SELECT coalesce(pg_catalog.current_setting('app.user_id', true), 'not set')"
 
 // strangeUsers would end a literal, or begin another statement.
@@ -19,8 +19,8 @@ var strangeUsers = []string{
 	`' || 'u1`, "u\n1", "$1", "%L", "%", "$$", "DEFAULT", "u1\t", "ü1", "", " ",
 }
 
-// TestSetUser is that credent_set_user sets whatever text it is given, until
-// the transaction ends.
+// TestSetUser checks that credent_set_user sets any text until the transaction
+// ends.
 func TestSetUser(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachService(t, func(t *testing.T, s *testdb.Service) {
@@ -78,8 +78,8 @@ func wantUser(t *testing.T, tx *sql.Tx, want string) {
 	}
 }
 
-// A schema that comes first in search_path, even before Postgres's own, has
-// functions and operators like those that credent_set_user calls.
+// A schema first in search_path, even before Postgres's own, has functions and
+// operators like the ones credent_set_user calls.
 func TestSetUserIsSearchPathSafe(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachService(t, func(t *testing.T, s *testdb.Service) {
@@ -110,8 +110,8 @@ func TestSetUserIsSearchPathSafe(t *testing.T) {
 	})
 }
 
-// Without the function a user's statement is refused, and so it is where only
-// the owner may call it. The grant holds also if functions aren't everybody's.
+// Without the function, or if only the owner may call it, a user's statement is
+// refused. The grant holds even if functions aren't executable by everyone.
 func TestSetUserIsMissing(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachService(t, func(t *testing.T, s *testdb.Service) {
@@ -134,10 +134,11 @@ func TestSetUserIsMissing(t *testing.T) {
 				t.Errorf("%s, with row-level security required: %v", stmt, err)
 			}
 		}
-		// One that sets nothing is found out where the role is asked for.
+		// A function that sets nothing is detected when the client checks the
+		// role.
 		s.Exec(t, "CREATE FUNCTION credent_set_user(text) RETURNS void LANGUAGE sql AS ''")
 		if _, err := required.UserCredential.Query().Count(testdb.As(t, "u1")); err == nil {
-			t.Error("a function that sets nothing was taken")
+			t.Error("a function that sets nothing was accepted")
 		}
 	})
 }

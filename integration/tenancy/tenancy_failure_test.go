@@ -15,7 +15,7 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// A context that ends in the middle gives the connection back.
+// A context that ends halfway releases the connection.
 func TestCancelledContext(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachService(t, func(t *testing.T, s *testdb.Service) {
@@ -61,7 +61,7 @@ func TestCancelledContext(t *testing.T) {
 				t.Fatalf("%s: %v after %v", name, err, time.Since(started))
 			}
 			if strings.Contains(err.Error(), sql.ErrTxDone.Error()) {
-				t.Errorf("%s: the error speaks of the rollback: %v", name, err)
+				t.Errorf("%s: the error mentions the rollback: %v", name, err)
 			}
 			settled(t, db)
 			if n := client.UserCredential.Query().CountX(testdb.As(t, "u2")); n != 1 {
@@ -71,7 +71,7 @@ func TestCancelledContext(t *testing.T) {
 	})
 }
 
-// Where a statement succeeds and its commit does not, the caller is told.
+// If a statement succeeds and its commit fails, the caller gets the error.
 func TestErrorsAtCommit(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachService(t, func(t *testing.T, s *testdb.Service) {

@@ -21,8 +21,8 @@ import (
 
 const tenancy = "20261124030200"
 
-// grants are all that credent_app was granted in a database, and what it can do
-// without, as everybody can.
+// grants returns everything granted to credent_app in a database, and the
+// privileges that everyone has.
 func grants(t *testing.T, db *sql.DB) []string {
 	t.Helper()
 	return testdb.Lines(t, db, `SELECT line FROM (
@@ -41,7 +41,7 @@ func grants(t *testing.T, db *sql.DB) []string {
 		) AS all_lines ORDER BY line`)
 }
 
-// leastGrants are those that a service needs.
+// leastGrants are the grants that a service needs.
 var leastGrants = []string{
 	"credent_audit.action INSERT", "credent_audit.actor INSERT", "credent_audit.at INSERT",
 	"credent_audit.column_name INSERT", "credent_audit.id INSERT", "credent_audit.key_id INSERT",
@@ -67,7 +67,7 @@ func TestGrants(t *testing.T) {
 				"rolreplication::text, rolcanlogin::text) FROM pg_roles WHERE rolname = 'credent_app'")); diff != "" {
 			t.Error(diff)
 		}
-		// Of a member, on every table, whoever granted it.
+		// A member's privileges on every table, whoever granted them.
 		if diff := cmp.Diff(
 			[]string{
 				"credent_canary t f f f f f f", "credent_states t f f f f f f",
@@ -113,7 +113,7 @@ func privileges(names ...string) string {
 	return strings.Join(columns, ", ")
 }
 
-// tenancyFile is the text of the migrations that make row-level security and
+// tenancyFile returns the migrations that create row-level security and
 // triggers, and drop the triggers that a foreign key replaced.
 func tenancyFile(t *testing.T) string {
 	t.Helper()
@@ -135,8 +135,7 @@ func tenancyFile(t *testing.T) string {
 	return string(texts)
 }
 
-// The file makes the same whether its work is done, half done or not done at
-// all.
+// The file has the same result whether its work is done, half done or not done.
 func TestTenancyMigrationIsIdempotent(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachService(t, func(t *testing.T, s *testdb.Service) {
@@ -149,8 +148,9 @@ func TestTenancyMigrationIsIdempotent(t *testing.T) {
 		}
 		before := snapshot()
 		file := tenancyFile(t)
-		// It is older than the trigger that looks at the end of a transaction,
-		// with which no table can be altered after its user_id in it.
+		// The file predates the trigger that runs at the end of a transaction.
+		// With that trigger no table can be altered in a transaction after its
+		// user_id has changed.
 		s.Exec(t, `ALTER TABLE user_credentials DISABLE TRIGGER "credent_user_credentials__user_id_move"`)
 		for _, undo := range []string{
 			"SELECT 1",
@@ -166,7 +166,7 @@ func TestTenancyMigrationIsIdempotent(t *testing.T) {
 				t.Errorf("%s: %s", undo, diff)
 			}
 			if n := mismatches(t, s.Env); n != 0 {
-				t.Errorf("%s: %d credentials differ from their account", undo, n)
+				t.Errorf("%s: %d credentials have another user_id than their account", undo, n)
 			}
 		}
 		if got := usersSeen(t, testdb.As(t, "u1"), s.App.UserCredential.Query()); len(got) != 2 {
@@ -175,8 +175,7 @@ func TestTenancyMigrationIsIdempotent(t *testing.T) {
 	})
 }
 
-// ownServer is a server of the test's own, for what concerns the whole server:
-// its roles.
+// ownServer starts a server for a test about server-wide objects: roles.
 func ownServer(t *testing.T) *pgserver.Server {
 	t.Helper()
 	own, err := pgserver.Start(t.Context(), pgserver.Private())
@@ -191,7 +190,7 @@ func ownServer(t *testing.T) *pgserver.Server {
 	return own
 }
 
-// emptyDatabase is one on a server of the test's own, which takes it along.
+// emptyDatabase returns a database on the test's own server.
 func emptyDatabase(t *testing.T, own *pgserver.Server) string {
 	t.Helper()
 	url, _, err := own.CreateDatabase(t.Context(), "")
@@ -201,8 +200,8 @@ func emptyDatabase(t *testing.T, own *pgserver.Server) string {
 	return url
 }
 
-// Several databases of a server that has no such role yet are migrated at the
-// same moment; each makes it or finds it.
+// Several databases of a server without the role are migrated at the same
+// moment; each creates it or finds it.
 func TestMigrateDatabasesAtOnce(t *testing.T) {
 	t.Parallel()
 	own := ownServer(t)
@@ -242,9 +241,8 @@ func TestMigrateDatabasesAtOnce(t *testing.T) {
 	}
 }
 
-// Where the migrator may not make roles, as on managed servers, it says what an
-// administrator has to run, and has changed nothing; once that was run, it goes
-// on.
+// If the migrator may not create roles, as on managed servers, it prints what
+// an administrator must run, and has changed nothing; after that it continues.
 func TestMigratorWithoutCreateRole(t *testing.T) {
 	t.Parallel()
 	own := ownServer(t)
@@ -294,7 +292,7 @@ func TestMigratorWithoutCreateRole(t *testing.T) {
 		exec("CREATE ROLE credent_app NOLOGIN BYPASSRLS")
 		if err := testopt.Apply(t.Context(), db); err == nil ||
 			!strings.Contains(err.Error(), "ALTER ROLE credent_app NOSUPERUSER NOBYPASSRLS") {
-			t.Errorf("%s: with a role that gets around row-level security: %v", name, err)
+			t.Errorf("%s: with a role that bypasses row-level security: %v", name, err)
 		}
 		exec("ALTER ROLE credent_app NOBYPASSRLS")
 		if err := testopt.Apply(t.Context(), db); err == nil ||
@@ -303,16 +301,16 @@ func TestMigratorWithoutCreateRole(t *testing.T) {
 		}
 		exec("CREATE ROLE credent_auditor NOLOGIN")
 		if err := testopt.Apply(t.Context(), db); err != nil {
-			t.Fatalf("%s: once there are the roles: %v", name, err)
+			t.Fatalf("%s: once the roles exist: %v", name, err)
 		}
-		// Before Postgres 15 the schema public is not the migrator's to grant,
-		// and everybody's to use.
+		// Before Postgres 15 the migrator can't grant on the schema public, and
+		// everyone can use it.
 		isSchema := func(line string) bool { return strings.HasPrefix(line, "schema ") }
 		if diff := cmp.Diff(slices.DeleteFunc(slices.Clone(leastGrants), isSchema), slices.DeleteFunc(grants(t, db),
 			isSchema)); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
-		// For the next driver.
+		// Clean up for the next driver.
 		exec("DROP OWNED BY credent_app, credent_auditor", "DROP ROLE credent_app, credent_auditor")
 	}
 }

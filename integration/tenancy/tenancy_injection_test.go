@@ -13,13 +13,13 @@ import (
 	"github.com/credent-go/credent/internal/testopt"
 )
 
-// raw is a predicate as careless code makes it, of text that came from outside.
+// raw is a predicate of unchecked outside text, as in careless code.
 func raw(text string) func(*entsql.Selector) {
 	return func(s *entsql.Selector) { s.Where(entsql.ExprP(text)) }
 }
 
-// Text in a WHERE clause reads no other user's rows, whatever it says, as long
-// as it does not set the parameter; see TestWhatAStatementCanSet.
+// Whatever the text of a WHERE clause, it reads no other user's rows unless it
+// sets the parameter; see TestWhatAStatementCanSet.
 func TestInjectedWhere(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachService(t, func(t *testing.T, s *testdb.Service) {
@@ -40,7 +40,7 @@ func TestInjectedWhere(t *testing.T) {
 			n := 0
 			for _, c := range s.App.UserCredential.Query().Where(raw(where)).AllX(ctx) {
 				if n++; c.UserID != "u1" {
-					t.Errorf("%s: read %s's", where, c.UserID)
+					t.Errorf("%s: read a row of %s", where, c.UserID)
 				}
 			}
 			if n > 2 {
@@ -51,7 +51,7 @@ func TestInjectedWhere(t *testing.T) {
 				t.Errorf("%s: updated %d, %v", where, n, err)
 			}
 		}
-		// What a modifier can append, the names of columns kept.
+		// What a modifier can append while keeping the column names.
 		columns := strings.Join(usercredential.Columns, ", ")
 		for _, union := range []string{
 			"UNION ALL SELECT " + columns + " FROM user_credentials",
@@ -62,14 +62,14 @@ func TestInjectedWhere(t *testing.T) {
 				sel.Where(entsql.ExprP("true " + union))
 			}).All(ctx)
 			if strings.Contains(union, "TABLE") && err != nil {
-				continue // the columns have another order there
+				continue // its columns have another order
 			}
 			if err != nil {
 				t.Errorf("%s: %v", union, err)
 			}
 			for _, c := range list {
 				if c.UserID != "u1" {
-					t.Errorf("%s: read %s's", union, c.UserID)
+					t.Errorf("%s: read a row of %s", union, c.UserID)
 				}
 			}
 		}
@@ -88,8 +88,8 @@ func TestInjectedWhere(t *testing.T) {
 	})
 }
 
-// An error message quotes values: values of rows that the policy hides must not
-// get as far as the function that fails.
+// An error message quotes values: values in rows that the policy hides must not
+// reach the failing function.
 func TestErrorsDoNotShowHiddenRows(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachService(t, func(t *testing.T, s *testdb.Service) {
@@ -108,8 +108,8 @@ func TestErrorsDoNotShowHiddenRows(t *testing.T) {
 				t.Errorf("%s: no error, so this shows nothing", where)
 			}
 		}
-		// Neither does an index: a key that is taken by a hidden row says so,
-		// which a random UUID does not help to guess.
+		// An index reveals no values either: a key taken by a hidden row fails
+		// as a duplicate, which doesn't help to guess a random UUID.
 		err := testdb.NewCredential(s.App, s.Accounts["u1"].ID).SetID(s.Credentials["u2"][0].ID).Exec(ctx)
 		if !ent.IsConstraintError(err) || strings.Contains(err.Error(), "u2") {
 			t.Error(err)
@@ -117,18 +117,19 @@ func TestErrorsDoNotShowHiddenRows(t *testing.T) {
 	})
 }
 
-// Where a statement's text comes from outside, Postgres cannot tell the service
-// from the intruder, who can then set the parameter as the service does. This
-// holds and fails as follows; the threat model says so.
+// If a statement's text comes from outside, Postgres can't distinguish the
+// service from the intruder, who can then set the parameter as the service
+// does. The limits are these; the threat model states them.
 //
 //   - Several statements in one text are possible only if the driver sends it
 //     without parameters (lib/pq; pgx in its simple protocol). ent's statements
 //     have parameters as soon as they have a value.
 //   - One statement can call set_config itself, and then reads the other user's
-//     rows. So row-level security confines mistakes in a WHERE clause, and
-//     injections that don't know of it, not one that is aimed at it.
+//     rows. So row-level security contains mistakes in a WHERE clause, and
+//     injections that don't know about it, but not one aimed at it.
 //   - A setting made for the transaction ends with it, and one made for the
-//     session is overridden for every statement that has a user. It shows only
+//     session is overridden for every statement with a user. It affects only
+//     statements without a user, which a service's role shouldn't have.
 //     in statements without one, which a service's role should not have.
 func TestWhatAStatementCanSet(t *testing.T) {
 	t.Parallel()
@@ -146,7 +147,7 @@ func TestWhatAStatementCanSet(t *testing.T) {
 			users = append(users, c.UserID)
 		}
 		if !strings.Contains(strings.Join(users, " "), "u2") {
-			t.Errorf("it reads %v: the policy has become stronger than the threat model says", users)
+			t.Errorf("it reads %v: the policy is now stronger than the threat model says", users)
 		}
 		// Covered: the next one, and other users on the same connection.
 		for _, session := range []string{"true", "false"} {
@@ -155,7 +156,7 @@ func TestWhatAStatementCanSet(t *testing.T) {
 			for _, user := range []string{"u1", "u2", "u3", ""} {
 				for _, c := range client.UserCredential.Query().AllX(testdb.As(t, user)) {
 					if c.UserID != user {
-						t.Errorf("after set_config(…, %s), %q reads %s's", session, user, c.UserID)
+						t.Errorf("after set_config(…, %s), %q reads a row of %s", session, user, c.UserID)
 					}
 				}
 				tx, err := client.Tx(testdb.As(t, user))
@@ -164,7 +165,7 @@ func TestWhatAStatementCanSet(t *testing.T) {
 				}
 				for _, c := range tx.UserCredential.Query().AllX(testdb.As(t, user)) {
 					if c.UserID != user {
-						t.Errorf("after set_config(…, %s), in a transaction, %q reads %s's", session, user, c.UserID)
+						t.Errorf("set_config(…, %s), in a transaction: %q reads a row of %s", session, user, c.UserID)
 					}
 				}
 				if err := tx.Rollback(); err != nil {
@@ -177,8 +178,8 @@ func TestWhatAStatementCanSet(t *testing.T) {
 				}
 			}
 		}
-		// A second statement gets through only where there are no parameters;
-		// then it can do all that the role can.
+		// A second statement gets through only without parameters; it can then
+		// do whatever the role can.
 		_, err := client.ExecContext(ctx, "SELECT $1::text; SET app.user_id = 'u2'", "x")
 		if err == nil || !strings.Contains(err.Error(), "multiple commands") {
 			t.Errorf("two statements with a parameter: %v", err)
@@ -186,8 +187,8 @@ func TestWhatAStatementCanSet(t *testing.T) {
 	})
 }
 
-// Raw SQL in a transaction can set the parameter. The driver does not take its
-// word for the statements after it.
+// Raw SQL in a transaction can set the parameter. The driver sets it again for
+// later statements.
 func TestUserIsSetAgainAfterRawSQL(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachService(t, func(t *testing.T, s *testdb.Service) {
@@ -206,8 +207,7 @@ func TestUserIsSetAgainAfterRawSQL(t *testing.T) {
 				}
 				return rows.Err()
 			},
-			// A rollback to a savepoint takes back a change of the user as
-			// well.
+			// A rollback to a savepoint also undoes a change of the user.
 			"savepoint": func(tx *ent.Tx) error {
 				ctx := testdb.As(t, "u2")
 				if _, err := tx.ExecContext(ctx, "SAVEPOINT a"); err != nil {
@@ -217,7 +217,7 @@ func TestUserIsSetAgainAfterRawSQL(t *testing.T) {
 				_, err := tx.ExecContext(testdb.As(t, "u1"), "ROLLBACK TO a")
 				return err
 			},
-			// In a failed transaction nothing but the rollback gets through.
+			// In a failed transaction only the rollback works.
 			"savepoint, error": func(tx *ent.Tx) error {
 				ctx := testdb.As(t, "u2")
 				if _, err := tx.ExecContext(ctx, "SAVEPOINT a"); err != nil {
@@ -262,7 +262,7 @@ func TestUserIsSetAgainAfterRawSQL(t *testing.T) {
 				}
 				for _, c := range list {
 					if c.UserID != user {
-						t.Errorf("%s: user %q reads %s's", name, user, c.UserID)
+						t.Errorf("%s: user %q reads a row of %s", name, user, c.UserID)
 					}
 				}
 				if err := tx.Rollback(); err != nil {

@@ -24,9 +24,9 @@ const (
 )
 
 // mixUsers has many goroutines run statements of all kinds for many users, each
-// on rows of a user's own, and fails the test where one sees another's. Every
-// statement has a user, or none on purpose; those without one have a parameter
-// only where the connection allows it.
+// on one user's rows, and fails the test if one sees another user's. Every
+// statement has a user, or deliberately none; statements without one have a
+// parameter only if the connection allows it.
 func mixUsers(t *testing.T, client *ent.Client, userless bool) {
 	t.Helper()
 	var wg sync.WaitGroup
@@ -41,7 +41,7 @@ func mixUsers(t *testing.T, client *ent.Client, userless bool) {
 	wg.Wait()
 }
 
-// useAs makes, reads and changes a user's rows.
+// useAs creates, reads and changes a user's rows.
 func useAs(t *testing.T, client *ent.Client, user string, userless bool) error {
 	t.Helper()
 	ctx := testdb.As(t, user)
@@ -66,7 +66,7 @@ func useAs(t *testing.T, client *ent.Client, user string, userless bool) error {
 			return fmt.Errorf("updated %d, %w", n, err)
 		}
 		if n, err := client.UserAccount.Query().Where(useraccount.UserIDNEQ(user)).Count(ctx); n != 0 || err != nil {
-			return fmt.Errorf("counted %d of others, %w", n, err)
+			return fmt.Errorf("counted %d rows of other users, %w", n, err)
 		}
 		if err := inTransaction(client, ctx, user, round+1); err != nil {
 			return err
@@ -86,7 +86,7 @@ func useAs(t *testing.T, client *ent.Client, user string, userless bool) error {
 		}
 		if _, err := client.UserAccount.Create().SetUserID(user + "x").SetAccountName("x").
 			Save(t.Context()); err == nil {
-			return errors.New("an account was made without a user")
+			return errors.New("an account was created without a user")
 		}
 	}
 	return nil
@@ -104,8 +104,8 @@ func onlyOf(list []*ent.UserCredential, user string, want int, err error) error 
 	return nil
 }
 
-// inTransaction reads as the user and as nobody, and either commits or fails
-// and rolls back.
+// inTransaction reads as the user and without a user, and either commits, or
+// fails and rolls back.
 func inTransaction(client *ent.Client, ctx context.Context, user string, want int) (err error) { //nolint:revive // the client is the receiver, so to say
 	tx, err := client.Tx(ctx)
 	if err != nil {
@@ -159,7 +159,7 @@ func TestPooledConnectionsForgetTheUser(t *testing.T) {
 			}
 			pids[pid] = true
 			if user.String != "" || rows != 0 {
-				t.Errorf("connection %d is %q's, and sees %d rows", pid, user.String, rows)
+				t.Errorf("connection %d belongs to %q and sees %d rows", pid, user.String, rows)
 			}
 		}
 		for _, conn := range conns {
@@ -169,7 +169,7 @@ func TestPooledConnectionsForgetTheUser(t *testing.T) {
 			t.Errorf("%d connections", len(pids))
 		}
 		if n := mismatches(t, s.Env); n != 0 {
-			t.Errorf("%d credentials differ from their account", n)
+			t.Errorf("%d credentials have another user_id than their account", n)
 		}
 		var n int
 		s.Value(t, &n, "SELECT count(*) FROM user_credentials WHERE user_id LIKE 'w%'")
@@ -179,8 +179,8 @@ func TestPooledConnectionsForgetTheUser(t *testing.T) {
 	})
 }
 
-// A default of the role's, or of the URL, is no user: a statement with an empty
-// one sees nothing, and one with a user that user's rows.
+// A default set on the role or in the URL is not a user: a statement with an
+// empty user sees nothing, and one with a user sees that user's rows.
 func TestDefaultOfTheRole(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachService(t, func(t *testing.T, s *testdb.Service) {

@@ -13,13 +13,12 @@ import (
 	"github.com/credent-go/credent/internal/testdb"
 )
 
-// insertLocked gives a credential its account's user_id of the moment.
+// insertLocked gives a credential its account's current user_id.
 const insertLocked = "INSERT INTO user_credentials (user_account_id, user_id, credential_type, api_key, secret_key) " +
 	"SELECT id, user_id, 'alpaca', 'gAAAA-not-opened', 'gAAAA-not-opened' FROM user_accounts WHERE id = $1 FOR KEY " +
 	"SHARE"
 
-// Accounts are renamed while credentials are inserted, by sessions that do not
-// know of each other.
+// Accounts are renamed while credentials are inserted, by independent sessions.
 func TestConcurrentRename(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDriver(t, func(t *testing.T, env *testdb.Env) {
@@ -41,7 +40,8 @@ func TestConcurrentRename(t *testing.T) {
 					if worker%2 == 0 {
 						query, args = insertLocked, args[:1]
 					}
-					// The name may have changed again; then it is refused.
+					// The name may have changed again; then the insert is
+					// refused.
 					_, err := env.DB.ExecContext(t.Context(), query, args...)
 					if err == nil {
 						inserted.Add(1)
@@ -53,7 +53,7 @@ func TestConcurrentRename(t *testing.T) {
 		}
 		wg.Wait()
 		if n := mismatches(t, env); n != 0 {
-			t.Errorf("%d credentials differ from their account", n)
+			t.Errorf("%d credentials have another user_id than their account", n)
 		}
 		var n int64
 		if env.Value(t, &n, "SELECT count(*) FROM user_credentials"); n != inserted.Load() || n < 120 {
@@ -62,9 +62,9 @@ func TestConcurrentRename(t *testing.T) {
 	})
 }
 
-// The two orders in which an insertion and a change of the account's user_id
-// can meet, at every isolation level. One waits for the other; what then cannot
-// see the other's work fails.
+// An insertion and a change of the account's user_id meet in both orders, at
+// every isolation level. One waits for the other; then the one that can't see
+// the other's change fails.
 func TestInsertAndRenameMeet(t *testing.T) {
 	t.Parallel()
 	levels := []sql.IsolationLevel{sql.LevelReadCommitted, sql.LevelRepeatableRead, sql.LevelSerializable}
@@ -72,7 +72,7 @@ func TestInsertAndRenameMeet(t *testing.T) {
 		for _, level := range levels {
 			for i := range 8 {
 				// locked: the insertion locks the account before it reads its
-				// user_id; deferred: the foreign key looks at the commit.
+				// user_id; deferred: the foreign key is checked at the commit.
 				renameFirst, locked, deferred := i&1 == 0, i&2 == 0, i&4 == 0
 				name := fmt.Sprintf("%v, rename first %v, locked %v, deferred %v", level, renameFirst, locked, deferred)
 				timing := "NOT DEFERRABLE"
@@ -98,8 +98,8 @@ func TestInsertAndRenameMeet(t *testing.T) {
 				if !renameFirst {
 					ahead, behind = insert, rename
 				}
-				// The second has begun to look before the first is done, and
-				// waits for its lock.
+				// The second starts before the first is done, and waits for its
+				// lock.
 				first, second := beginTx(t, env, level), beginTx(t, env, level)
 				if err := ahead(first); err != nil && level == sql.LevelReadCommitted {
 					t.Errorf("%s: %v", name, err)
@@ -115,13 +115,13 @@ func TestInsertAndRenameMeet(t *testing.T) {
 					done <- err
 				}()
 				waitForLock(t, env, done)
-				_ = first.Commit() // of a failed statement's transaction, it is a rollback
+				_ = first.Commit() // a rollback if a statement failed
 				err := <-done
 				if level == sql.LevelReadCommitted && (renameFirst && !locked) != (err != nil) {
 					t.Errorf("%s: the second: %v", name, err)
 				}
 				if n := mismatches(t, env); n != 0 {
-					t.Errorf("%s: %d credentials differ from their account; the second: %v", name, n, err)
+					t.Errorf("%s: %d credentials have another user_id than their account; the second: %v", name, n, err)
 				}
 				env.Exec(t, "DELETE FROM user_accounts")
 			}
@@ -129,7 +129,7 @@ func TestInsertAndRenameMeet(t *testing.T) {
 	})
 }
 
-// begin starts a transaction that has its snapshot.
+// beginTx starts a transaction that has its snapshot.
 func beginTx(t *testing.T, env *testdb.Env, level sql.IsolationLevel) *sql.Tx {
 	t.Helper()
 	tx, err := env.DB.BeginTx(t.Context(), &sql.TxOptions{Isolation: level})
@@ -143,8 +143,8 @@ func beginTx(t *testing.T, env *testdb.Env, level sql.IsolationLevel) *sql.Tx {
 	return tx
 }
 
-// waitForLock waits until some session of the database waits for a lock, or
-// something is done without.
+// waitForLock waits until a session of the database waits for a lock, or until
+// done receives without one.
 func waitForLock(t *testing.T, env *testdb.Env, done chan error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)

@@ -12,8 +12,7 @@ import (
 	"github.com/credent-go/credent/internal/testdb"
 )
 
-// What many rows in one statement have to be is what one has to be, of any of
-// them.
+// A statement with many rows has each row checked as a statement with one.
 func TestTenantOfStatements(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDriver(t, func(t *testing.T, env *testdb.Env) {
@@ -39,7 +38,7 @@ func TestTenantOfStatements(t *testing.T) {
 			first.ID, uuid.New(), second.ID)
 		var n int
 		if env.Value(t, &n, "SELECT count(*) FROM user_credentials"); n != 1 {
-			t.Errorf("%d credentials after what was refused", n)
+			t.Errorf("%d credentials after refused statements", n)
 		}
 
 		env.Exec(t, many, first.ID, "u1", "u1")
@@ -48,7 +47,8 @@ func TestTenantOfStatements(t *testing.T) {
 			uuid.New(), second.ID)
 		env.Exec(t, columns+"SELECT gen_random_uuid(), $1::uuid, 'u1'"+tokens+" WHERE false", first.ID)
 
-		// A row that is not inserted is not compared; one that it changes is.
+		// A row that isn't inserted isn't compared; a row that ON CONFLICT
+		// changes is.
 		conflict := columns + "VALUES ($1, $2, $3" + tokens + ") ON CONFLICT (id) DO "
 		env.Exec(t, conflict+"NOTHING", taken, first.ID, "u2")
 		env.Exec(t, conflict+"UPDATE SET is_active = false", taken, first.ID, "u2")
@@ -60,9 +60,10 @@ func TestTenantOfStatements(t *testing.T) {
 		if env.Value(t, &n, "SELECT count(*) FROM user_credentials"); n != 603 {
 			t.Errorf("%d credentials", n)
 		}
-		// Postgres compares by the collation of the account's column. One to
-		// which u1 and U1 are equal, which no migration makes and migrate.Check
-		// finds, makes them one user: for the key as for the policies.
+		// Postgres compares with the collation of the account's column. A
+		// collation in which u1 equals U1, which no migration creates and
+		// migrate.Check reports, makes them one user: for the key as for the
+		// policies.
 		for _, stmt := range []string{
 			"CREATE COLLATION nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false)",
 			"DROP POLICY user_accounts_tenant ON user_accounts",
@@ -73,13 +74,13 @@ func TestTenantOfStatements(t *testing.T) {
 		env.Exec(t, many, first.ID, "u1", "U1")
 		refused(t, env, ofAccount, many, first.ID, "u1", "u2")
 		if n := mismatches(t, env); n != 0 {
-			t.Errorf("%d credentials differ from their account", n)
+			t.Errorf("%d credentials have another user_id than their account", n)
 		}
 	})
 }
 
-// A service's SQL does not learn either whether an account is another user's or
-// not there, from any field of the server's answer.
+// A service's SQL can't tell another user's account from a missing one by any
+// field of the server's answer.
 func TestAnotherUsersAccountLooksMissingToSQL(t *testing.T) {
 	t.Parallel()
 	s := testdb.NewService(t)
@@ -103,13 +104,13 @@ func TestAnotherUsersAccountLooksMissingToSQL(t *testing.T) {
 		}
 		theirs, missing := answer(s.Accounts["u2"].ID), answer(uuid.New())
 		if theirs != missing {
-			t.Errorf("%s:\n%+v for another's account,\n%+v for none", name, theirs, missing)
+			t.Errorf("%s:\n%+v for another user's account,\n%+v for a missing one", name, theirs, missing)
 		}
 	}
 }
 
 // Whether row-level security applies to the writer may change within a
-// statement. What then comes of it is refused.
+// statement. A mismatch is refused then as well.
 func TestTenantOfStatementsAcrossRoles(t *testing.T) {
 	t.Parallel()
 	s := testdb.NewService(t)
@@ -121,7 +122,7 @@ func TestTenantOfStatementsAcrossRoles(t *testing.T) {
 		}
 	})
 	conn := testdb.Session(t, s.DB)
-	// Which an INTO that finds two rows would then fail for.
+	// With it an INTO that finds two rows would fail.
 	for _, stmt := range []string{"SET plpgsql.extra_errors = 'all'", "SET ROLE " + loader} {
 		if _, err := conn.ExecContext(t.Context(), stmt); err != nil {
 			t.Fatal(err)
@@ -138,6 +139,6 @@ func TestTenantOfStatementsAcrossRoles(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n := mismatches(t, s.Env); n != 0 {
-		t.Errorf("%d credentials differ from their account", n)
+		t.Errorf("%d credentials have another user_id than their account", n)
 	}
 }

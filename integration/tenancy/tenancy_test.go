@@ -14,7 +14,7 @@ import (
 	"github.com/credent-go/credent/internal/testdb"
 )
 
-// reads are the ways to read. Each returns the users whose rows it saw.
+// reads returns the ways to read. Each returns the users of the rows it saw.
 func reads(s *testdb.Service) map[string]func(ctx context.Context) ([]string, error) {
 	users := func(credentials []*ent.UserCredential, err error) (seen []string, _ error) {
 		for _, c := range credentials {
@@ -177,7 +177,7 @@ func TestReadsSeeOneUser(t *testing.T) {
 				t.Errorf("user %q aggregates %d credentials, %v", name, sum, err)
 			}
 		}
-		// Not for the owner.
+		// The owner is exempt.
 		if n := s.Client.UserCredential.Query().CountX(t.Context()); n != 3 {
 			t.Errorf("the owner sees %d credentials", n)
 		}

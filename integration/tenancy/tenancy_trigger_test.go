@@ -22,7 +22,7 @@ const (
 	insertTwoByID = insertByID + ", ($1, $2, 'alpaca', 'gAAAA-not-opened', 'gAAAA-not-opened')"
 )
 
-// refused fails the test unless a statement of the owner's fails with the text.
+// refused fails the test unless the owner's statement fails with the text.
 func refused(t *testing.T, env *testdb.Env, text, query string, args ...any) {
 	t.Helper()
 	if _, err := env.DB.ExecContext(t.Context(), query, args...); err == nil || !strings.Contains(err.Error(), text) {
@@ -30,7 +30,7 @@ func refused(t *testing.T, env *testdb.Env, text, query string, args ...any) {
 	}
 }
 
-// mismatches counts the credentials whose user_id is not their account's.
+// mismatches counts the credentials with another user_id than their account.
 func mismatches(t *testing.T, env *testdb.Env) (n int) {
 	t.Helper()
 	env.Value(t, &n, "SELECT count(*) FROM user_credentials c JOIN user_accounts a ON a.id = c.user_account_id WHERE "+
@@ -38,8 +38,7 @@ func mismatches(t *testing.T, env *testdb.Env) (n int) {
 	return n
 }
 
-// What the database keeps true for every writer, here the owner with SQL of
-// their own.
+// The database enforces this for every writer, here the owner with raw SQL.
 func TestAccountKeyForTheOwner(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDriver(t, func(t *testing.T, env *testdb.Env) {
@@ -50,7 +49,7 @@ func TestAccountKeyForTheOwner(t *testing.T) {
 		refused(t, env, ofAccount, insertByID, first.ID, "U1")
 		refused(t, env, ofAccount, insertByID, first.ID, "")
 		refused(t, env, ofAccount, insertByID, uuid.New(), "u1")
-		refused(t, env, notNull, insertByID, first.ID, nil) // nothing fills it in
+		refused(t, env, notNull, insertByID, first.ID, nil) // nothing fills in user_id
 		env.Exec(t, insertByID, first.ID, "u1")
 		refused(t, env, ofAccount, "UPDATE user_credentials SET user_id = 'u2'")
 		refused(t, env, notNull, "UPDATE user_credentials SET user_id = NULL")
@@ -58,7 +57,7 @@ func TestAccountKeyForTheOwner(t *testing.T) {
 		refused(t, env, ofAccount, "UPDATE user_credentials SET user_account_id = $1, user_id = 'u9' WHERE id = $2",
 			second.ID, credential.ID)
 		refused(t, env, ofAccount, "UPDATE user_credentials SET user_account_id = $1", uuid.New())
-		// A credential is moved with both, since nothing takes user_id along.
+		// A move must set both columns, since nothing else updates user_id.
 		refused(t, env, ofAccount, "UPDATE user_credentials SET user_account_id = $1 WHERE id = $2",
 			second.ID, credential.ID)
 		env.Exec(t, "UPDATE user_credentials SET user_account_id = $1, user_id = 'u2' WHERE id = $2",
@@ -66,7 +65,7 @@ func TestAccountKeyForTheOwner(t *testing.T) {
 		env.Exec(t, "UPDATE user_credentials SET user_account_id = $1, user_id = 'u1' WHERE id = $2",
 			first.ID, credential.ID)
 		if n := mismatches(t, env); n != 0 {
-			t.Errorf("%d credentials differ from their account", n)
+			t.Errorf("%d credentials have another user_id than their account", n)
 		}
 	})
 }
@@ -92,7 +91,7 @@ func TestAccountKeyThroughEnt(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 			if n := strings.Count(fmt.Sprint(err), credent.ErrTenantMismatch.Error()); n != 1 {
-				t.Errorf("%s: it is said %d times: %v", name, n, err)
+				t.Errorf("%s: the text appears %d times: %v", name, n, err)
 			}
 		}
 		if n := env.Client.UserCredential.Query().CountX(ctx); n != 1 {
@@ -101,8 +100,8 @@ func TestAccountKeyThroughEnt(t *testing.T) {
 	})
 }
 
-// A change of an account's user_id reaches its credentials and is no change of
-// theirs.
+// A change of an account's user_id cascades to its credentials without counting
+// as their update.
 func TestRenamedAccount(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDriver(t, func(t *testing.T, env *testdb.Env) {
@@ -126,21 +125,21 @@ func TestRenamedAccount(t *testing.T) {
 			}
 		}
 		if env.Value(t, &after, rest); before != after {
-			t.Error("more than user_id was changed, updated_at perhaps")
+			t.Error("more than user_id was changed, perhaps updated_at")
 		}
 		// All at once.
 		env.Exec(t, "UPDATE user_accounts SET user_id = user_id || '-new'")
 		if n := mismatches(t, env); n != 0 {
-			t.Errorf("%d credentials differ from their account", n)
+			t.Errorf("%d credentials have another user_id than their account", n)
 		}
 		if !ent.IsConstraintError(first.Update().SetUserID("u2-new").Exec(ctx)) {
-			t.Error("two accounts of one user")
+			t.Error("accepted two accounts of one user")
 		}
 	})
 }
 
 // A temporary table is found before all others, and so is an operator that fits
-// exactly. A foreign key looks for neither.
+// exactly. A foreign key uses neither.
 func TestAccountKeyRefersToOurTable(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDriver(t, func(t *testing.T, env *testdb.Env) {
@@ -158,7 +157,7 @@ func TestAccountKeyRefersToOurTable(t *testing.T) {
 			"INSERT INTO pg_temp.user_accounts VALUES ('" + account.ID.String() + "', 'u2'), ('" +
 				missing.String() + "', 'u2')",
 			"CREATE TEMP TABLE user_credentials (user_account_id uuid, user_id varchar(255))",
-			// Says of any two texts that they are equal.
+			// This says that any two texts are equal.
 			"CREATE FUNCTION pg_temp.never(varchar, varchar) RETURNS bool LANGUAGE sql AS 'SELECT false'",
 			"CREATE FUNCTION public.never(varchar, varchar) RETURNS bool LANGUAGE sql AS 'SELECT false'",
 			"CREATE OPERATOR public.<> (LEFTARG = varchar, RIGHTARG = varchar, FUNCTION = public.never)",
@@ -178,14 +177,14 @@ func TestAccountKeyRefersToOurTable(t *testing.T) {
 			t.Error(err)
 		}
 		if n := mismatches(t, env); n != 0 {
-			t.Errorf("%d credentials differ from their account", n)
+			t.Errorf("%d credentials have another user_id than their account", n)
 		}
 	})
 }
 
-// Whoever may make things in a schema can put it before pg_catalog, and there
-// give the functions and operators that foreign keys and the triggers of
-// digests use another meaning.
+// Anyone who may create objects in a schema can put it before pg_catalog, and
+// redefine there the functions and operators that foreign keys and the digests'
+// triggers use.
 func TestAccountKeyUsesNothingOfTheSession(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDriver(t, func(t *testing.T, env *testdb.Env) {
@@ -213,7 +212,7 @@ func TestAccountKeyUsesNothingOfTheSession(t *testing.T) {
 		}
 		if err := conn.QueryRowContext(ctx, "SELECT 'a'::pg_catalog.text = 'a'::pg_catalog.text").
 			Scan(&equal); err != nil || equal {
-			t.Fatalf("the operator of the session is not in force: %v", err)
+			t.Fatalf("the session's operator is not in use: %v", err)
 		}
 		insert := strings.Replace(insertByID, "INTO ", "INTO public.", 1)
 		const update = "UPDATE public.user_credentials SET user_account_id = $1, user_id = $2"
@@ -239,12 +238,12 @@ func TestAccountKeyUsesNothingOfTheSession(t *testing.T) {
 			}
 		}
 		if n := mismatches(t, env); n != 0 {
-			t.Errorf("%d credentials differ from their account", n)
+			t.Errorf("%d credentials have another user_id than their account", n)
 		}
 	})
 }
 
-// The Python application connects as the owner, and knows of none of this.
+// The Python application connects as the owner, and is unaware of all this.
 func TestPythonMovesAndDeletes(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDriver(t, func(t *testing.T, env *testdb.Env) {
@@ -275,7 +274,7 @@ func TestPythonMovesAndDeletes(t *testing.T) {
 			t.Errorf("Python reads %+v", accounts)
 		}
 		if n := mismatches(t, env); n != 0 {
-			t.Errorf("%d credentials differ from their account", n)
+			t.Errorf("%d credentials have another user_id than their account", n)
 		}
 		testdb.Twin(t, env.URL, env.Key, nil, "remove-credential", moved.ID.String())
 		testdb.Twin(t, env.URL, env.Key, nil, "delete-account", "py")

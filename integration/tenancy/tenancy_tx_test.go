@@ -20,7 +20,7 @@ import (
 	"github.com/credent-go/credent/internal/testopt"
 )
 
-// usersSeen are the users whose credentials a query gives, in order.
+// usersSeen returns the users of a query's credentials, in order.
 func usersSeen(t *testing.T, ctx context.Context, query *ent.UserCredentialQuery) []string { //nolint:revive // t comes first in tests
 	t.Helper()
 	list, err := query.All(ctx)
@@ -35,7 +35,7 @@ func usersSeen(t *testing.T, ctx context.Context, query *ent.UserCredentialQuery
 	return seen
 }
 
-// limited is a client of the service on a pool of one connection.
+// limited returns a client of the service on a pool of one connection.
 func limited(t *testing.T, s *testdb.Service) (*ent.Client, *sql.DB) {
 	t.Helper()
 	db := testdb.OpenDB(t, s.ServiceURL, s.Opts...)
@@ -43,7 +43,7 @@ func limited(t *testing.T, s *testdb.Service) (*ent.Client, *sql.DB) {
 	return testdb.Must(testopt.NewClient(db, "postgres", s.Opts...)), db
 }
 
-// settled fails the test unless the pool's connections are free again, and have
+// settled fails the test unless the pool's connections are free again and have
 // no user.
 func settled(t *testing.T, db *sql.DB) {
 	t.Helper()
@@ -57,7 +57,7 @@ func settled(t *testing.T, db *sql.DB) {
 	var user sql.NullString
 	if err := conn.QueryRowContext(ctx, "SELECT current_setting('app.user_id', true)").Scan(&user); err != nil ||
 		user.String != "" {
-		t.Errorf("the connection is %q's, %v", user.String, err)
+		t.Errorf("the connection belongs to %q, %v", user.String, err)
 	}
 }
 
@@ -100,7 +100,7 @@ func TestTransactionsOfAUser(t *testing.T) {
 			t.Errorf("%d credentials after the rollback", n)
 		}
 
-		// Begun without a user.
+		// A transaction begun without a user.
 		if tx, err = client.Tx(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -141,7 +141,7 @@ func TestTransactionOptions(t *testing.T) {
 			}
 			if diff := cmp.Diff([]string{"u2"}, usersSeen(t, testdb.As(t, "u2"),
 				tx.UserCredential.Query())); diff != "" {
-				t.Errorf("%+v, as another: %s", opts, diff)
+				t.Errorf("%+v, as another user: %s", opts, diff)
 			}
 			if opts != nil && opts.Isolation == sql.LevelSerializable {
 				if level := oneText(t, tx, ctx, "SHOW transaction_isolation"); level != "serializable" {
@@ -153,7 +153,7 @@ func TestTransactionOptions(t *testing.T) {
 					!strings.Contains(err.Error(), "read-only") {
 					t.Errorf("a read-only transaction deletes: %v", err)
 				}
-				// The transaction has failed, and says so to every user.
+				// The transaction has failed, for every user.
 				if _, err := tx.UserCredential.Query().Count(testdb.As(t,
 					"u3")); err == nil || !strings.Contains(err.Error(), "abort") {
 					t.Errorf("after an error: %v", err)
@@ -194,7 +194,7 @@ func TestSQLOfAUser(t *testing.T) {
 		client, db := limited(t, s)
 		ctx := testdb.As(t, "u1")
 		if _, err := client.QueryContext(ctx, "SELECT 1"); !errors.Is(err, credent.ErrNeedsTx) { //nolint:rowserrcheck,sqlclosecheck // there are none
-			t.Errorf("QueryContext outside of a transaction: %v", err)
+			t.Errorf("QueryContext outside a transaction: %v", err)
 		}
 		result, err := client.ExecContext(ctx, "UPDATE user_credentials SET is_active = false WHERE user_id <> $1", "x")
 		if err != nil {
@@ -234,8 +234,8 @@ func TestSQLOfAUser(t *testing.T) {
 	})
 }
 
-// Each of ent's ways to run several statements at once would wait for itself if
-// one of them kept its connection.
+// Any of ent's multi-statement operations would block itself if one statement
+// kept its connection.
 func TestOneConnectionIsEnough(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachService(t, func(t *testing.T, s *testdb.Service) {
@@ -271,8 +271,8 @@ func TestOneConnectionIsEnough(t *testing.T) {
 	})
 }
 
-// One transaction, several goroutines: between the setting of a user and the
-// statement nobody else comes.
+// Several goroutines share a transaction: no other statement runs between
+// setting a user and the user's statement.
 func TestTransactionOfGoroutines(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachService(t, func(t *testing.T, s *testdb.Service) {

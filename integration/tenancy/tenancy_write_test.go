@@ -17,7 +17,7 @@ import (
 	"github.com/credent-go/credent/internal/testdb"
 )
 
-// A user makes, changes and deletes what is theirs, in every way.
+// A user creates, changes and deletes the user's own rows, on every path.
 func TestWritesOfAUser(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachService(t, func(t *testing.T, s *testdb.Service) {
@@ -147,8 +147,8 @@ func TestWritesAcrossUsers(t *testing.T) {
 
 var anyUUID = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
 
-// Whether an account is not there or another user's cannot be told from an
-// answer.
+// The client's answers don't reveal whether an account is missing or another
+// user's.
 func TestAnotherUsersAccountLooksMissing(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachService(t, func(t *testing.T, s *testdb.Service) {
@@ -190,7 +190,7 @@ func TestAnotherUsersAccountLooksMissing(t *testing.T) {
 			}
 			if got, want := anyUUID.ReplaceAllString(theirs.Error(), "ID"), anyUUID.ReplaceAllString(missing.Error(),
 				"ID"); got != want {
-				t.Errorf("%s: %q for another's account, %q for none", name, got, want)
+				t.Errorf("%s: %q for another user's account, %q for a missing one", name, got, want)
 			}
 			if ent.IsNotFound(theirs) != ent.IsNotFound(missing) ||
 				ent.IsConstraintError(theirs) != ent.IsConstraintError(missing) ||
@@ -201,7 +201,7 @@ func TestAnotherUsersAccountLooksMissing(t *testing.T) {
 	})
 }
 
-// The role can neither switch it off nor get around it.
+// The role can't turn row-level security off or bypass it.
 func TestServiceRoleCannotGetAround(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachService(t, func(t *testing.T, s *testdb.Service) {
@@ -224,10 +224,10 @@ func TestServiceRoleCannotGetAround(t *testing.T) {
 			"CREATE FUNCTION public.mine() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'",
 		} {
 			if _, err := db.ExecContext(t.Context(), stmt); err == nil {
-				t.Errorf("%s: was done", stmt)
+				t.Errorf("%s: succeeded", stmt)
 			}
 		}
-		// Postgres then refuses the query; it does not show more.
+		// Postgres then refuses the query instead of showing more.
 		conn := testdb.Session(t, db)
 		if _, err := conn.ExecContext(t.Context(), "SET row_security = off"); err != nil {
 			t.Fatal(err)
@@ -236,7 +236,7 @@ func TestServiceRoleCannotGetAround(t *testing.T) {
 		if err := conn.QueryRowContext(t.Context(), "SELECT count(*) FROM user_credentials").Scan(&n); err == nil {
 			t.Errorf("with row_security off: %d rows", n)
 		}
-		// The statistics hold values of columns.
+		// The statistics contain column values.
 		if err := conn.QueryRowContext(t.Context(), "SELECT count(*) FROM pg_stats WHERE tablename IN "+
 			"('user_accounts', 'user_credentials')").
 			Scan(&n); err != nil || n != 0 {
@@ -250,7 +250,7 @@ func TestServiceRoleCannotGetAround(t *testing.T) {
 	})
 }
 
-// owner of the tables.
+// owner returns the tables' owner.
 func owner(t *testing.T, env *testdb.Env) string {
 	t.Helper()
 	var name string
@@ -258,15 +258,15 @@ func owner(t *testing.T, env *testdb.Env) string {
 	return name
 }
 
-// A role that is not a member of credent_app, but was granted rights by hand,
-// is bound by the policies as well.
+// The policies also apply to a role that isn't a member of credent_app but was
+// granted rights by hand.
 func TestPoliciesBindEveryRole(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachService(t, func(t *testing.T, s *testdb.Service) {
 		s.Exec(t, "REVOKE credent_app FROM "+s.Role)
 		db := testdb.OpenDB(t, s.ServiceURL, s.Opts...)
 		if _, err := db.ExecContext(t.Context(), "SELECT 1 FROM user_accounts"); err == nil {
-			t.Error("a role that was granted nothing reads user_accounts")
+			t.Error("a role without grants reads user_accounts")
 		}
 		s.Exec(t, "GRANT SELECT ON user_accounts, user_credentials TO "+s.Role)
 		if n := s.App.UserCredential.Query().CountX(t.Context()); n != 0 {

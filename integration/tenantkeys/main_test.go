@@ -7,5 +7,5 @@ import (
 	"github.com/credent-go/credent/internal/testdb"
 )
 
-// TestMain can be the command credent.
+// TestMain runs the tests, or the command credent in a child process.
 func TestMain(m *testing.M) { testdb.Main(m) }

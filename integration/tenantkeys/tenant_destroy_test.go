@@ -27,7 +27,7 @@ func TestTenantShredded(t *testing.T) {
 		db := e.Pool(t)
 		there := make(map[string]*ent.UserCredential)
 		for user := range e.accounts {
-			// without a key of its own
+			// This tenant has no key yet.
 			there[user] = e.Credential(t, e.accounts[user], "PK of "+user, "secret of "+user)
 		}
 		e.wantAll(t, client, nil)
@@ -78,19 +78,19 @@ func TestTenantShredded(t *testing.T) {
 			t.Errorf("check: %v", err)
 		}
 
-		// A dump of now has no key of u1, with which any keyring could read;
-		// one of before has.
+		// A dump made now has no key of u1 that any keyring could unwrap; an
+		// earlier dump has one.
 		e.wantAll(t, e.Backup(t)(t).Open(t, e.opts...), shredded)
 		old := before(t)
 		e.wantAll(t, old.Open(t, e.opts...), nil)
 		if done, err := rotate.DestroyTenant(ctx, old.Pool(t), e.Ring, "u1"); err != nil || done.Secrets != 16 {
-			t.Errorf("again, in what was restored: %+v, %v", done, err)
+			t.Errorf("again, in the restored database: %+v, %v", done, err)
 		}
 		e.wantAll(t, old.Open(t, e.opts...), shredded)
 	})
 }
 
-// dump is what is stored for u1.
+// dump returns everything stored for u1.
 func (e *tenanted) dump(t *testing.T) []string {
 	t.Helper()
 	digest := "encode(api_key_index, 'hex')"
@@ -102,14 +102,14 @@ func (e *tenanted) dump(t *testing.T) []string {
 			"BY id")
 }
 
-// wantNothingReadable looks at what is stored as whoever has the database and
-// the keyring can.
+// wantNothingReadable inspects the stored data as someone with the database and
+// the keyring could.
 func (e *tenanted) wantNothingReadable(t *testing.T, db *sql.DB, user string) {
 	t.Helper()
 	tokens := testdb.Lines(t, db, "SELECT api_key FROM user_credentials WHERE user_id = $1 UNION ALL "+
 		"SELECT secret_key FROM user_credentials WHERE user_id = $1", user)
 	if len(tokens) == 0 {
-		t.Error("there is nothing to look at")
+		t.Error("there is nothing to check")
 	}
 	for _, token := range tokens {
 		if _, err := e.Ring.Decrypt(token); !errors.Is(err, credent.ErrUnknownKey) {
@@ -128,8 +128,8 @@ func (e *tenanted) wantNothingReadable(t *testing.T, db *sql.DB, user string) {
 	}
 }
 
-// The process is killed when it has overwritten what there is to overwrite, and
-// is about to destroy the key: nothing is done.
+// The process is killed after overwriting the digests and before destroying the
+// key: nothing is done.
 func TestTenantDestroyKilled(t *testing.T) {
 	t.Parallel()
 	forEachTenantedPostgres(t, func(t *testing.T, e *tenanted) {
@@ -166,14 +166,14 @@ func TestTenantDestroyKilled(t *testing.T) {
 		if err := cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
-		_ = cmd.Wait() // killed
+		_ = cmd.Wait() // was killed
 		lock("pg_advisory_unlock")
 		waitFor(t, e.DB, "SELECT count(*)::text FROM pg_stat_activity WHERE datname = current_database() AND query "+
 			"LIKE '%destroyed_at = excluded%' AND pid <> pg_backend_pid()", "0")
 		e.Exec(t, "DROP TRIGGER wait ON credent_tenant_keys")
 		e.Exec(t, "DROP FUNCTION wait")
 		if diff := cmp.Diff(before, testdb.PgDump(t, e.URL)); diff != "" {
-			t.Errorf("it was done in part: %s", diff)
+			t.Errorf("it was done partly: %s", diff)
 		}
 		e.wantAll(t, e.fresh(t), nil)
 		if out, err := command().CombinedOutput(); err != nil {
@@ -193,7 +193,7 @@ func waitFor(t *testing.T, db *sql.DB, query, want string) {
 	}
 }
 
-// A verification counts the keys of tenants as of the moment of the rows.
+// A verification counts tenants' keys in the same snapshot as the rows.
 func TestTenantDestroyedAmidAVerification(t *testing.T) {
 	t.Parallel()
 	forEachTenantedPostgres(t, func(t *testing.T, e *tenanted) {
@@ -227,8 +227,8 @@ func TestTenantDestroyedAmidAVerification(t *testing.T) {
 	})
 }
 
-// In the window secrets under the keys of tenants are read, and written under
-// the keyring, except for a tenant whose key was destroyed.
+// In the window secrets under tenants' keys are read, and new ones are written
+// under the keyring, except for a tenant with a destroyed key.
 func TestAcceptTenantKeys(t *testing.T) {
 	t.Parallel()
 	forEachTenanted(t, func(t *testing.T, e *tenanted) {
@@ -270,8 +270,8 @@ func TestAcceptTenantKeys(t *testing.T) {
 	})
 }
 
-// An account that gets another user ID takes its secrets along, under the key
-// of the other user.
+// An account that gets another user ID takes its secrets along, under the other
+// user's key.
 func TestTenantKeysOfMovedAccount(t *testing.T) {
 	t.Parallel()
 	forEachTenanted(t, func(t *testing.T, e *tenanted) {
@@ -284,7 +284,7 @@ func TestTenantKeysOfMovedAccount(t *testing.T) {
 			return client.UpdateOneID(e.accounts["u1"].ID).SetUserID("u3").Exec(t.Context())
 		}
 		if err := move(client.UserAccount); !errors.Is(err, credent.ErrWrongLocation) {
-			t.Errorf("outside of a transaction: %v", err)
+			t.Errorf("outside a transaction: %v", err)
 		}
 		tx, err := client.Tx(t.Context())
 		if err != nil {

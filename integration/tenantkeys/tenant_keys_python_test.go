@@ -11,7 +11,7 @@ import (
 	"github.com/credent-go/credent/internal/testdb"
 )
 
-// Python reads what is under the key of a tenant, as docs/tenant-keys.md says.
+// Python reads secrets under a tenant's key, as docs/tenant-keys.md says.
 func TestPythonReadsTenantKeys(t *testing.T) {
 	t.Parallel()
 	code := testdb.PythonOf(t, "tenant-keys.md", "a tenant's key")

@@ -20,8 +20,8 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// tenanted is a database with the accounts of two users, and a client that
-// gives each a key.
+// tenanted is a database with two users' accounts, and a client that gives each
+// a key.
 type tenanted struct {
 	*testdb.Env
 	opts     []testopt.Option // of the clients
@@ -51,7 +51,7 @@ func withTenants(test func(t *testing.T, e *tenanted)) func(t *testing.T, env *t
 	}
 }
 
-// fresh returns a client that knows no key yet.
+// fresh returns a client without cached keys.
 func (e *tenanted) fresh(t *testing.T, opts ...testopt.Option) *ent.Client {
 	t.Helper()
 	return e.Open(t, append(slices.Clone(e.opts), opts...)...)
@@ -66,8 +66,8 @@ func oneRow(row credent.CopyRow) iter.Seq2[credent.CopyRow, error] {
 	return func(yield func(credent.CopyRow, error) bool) { yield(row, nil) }
 }
 
-// writes are the ways to store secrets of a user, in the rows of a credential
-// that is there where they need one.
+// writes returns the ways to store a user's secrets, in the rows of an existing
+// credential if they need one.
 func (e *tenanted) writes(
 	client *ent.Client, db *sql.DB,
 ) map[string]func(ctx context.Context, user string, there *ent.UserCredential) error {
@@ -122,8 +122,8 @@ func (e *tenanted) writes(
 	}
 }
 
-// wantAll reveals every secret over every path that reads, with the wanted
-// error for a user.
+// wantAll reveals every secret over every read path, with the wanted error for
+// a user.
 func (e *tenanted) wantAll(t *testing.T, client *ent.Client, want map[string]error) {
 	t.Helper()
 	ctx := t.Context()
@@ -171,7 +171,7 @@ func (e *tenanted) wantAll(t *testing.T, client *ent.Client, want map[string]err
 				var named *credent.Error
 				if err != nil && (!errors.As(err, &named) || named.Table != usercredential.Table ||
 					named.Column != column || named.Row != row.ID.String()) {
-					t.Errorf("%s: %v does not name the place", path, err)
+					t.Errorf("%s: %v doesn't name the location", path, err)
 				}
 				if errors.Is(err, credent.ErrShredded) && errors.Is(err, credent.ErrCorrupt) {
 					t.Errorf("%s: %v counts as damage", path, err)
@@ -184,8 +184,8 @@ func (e *tenanted) wantAll(t *testing.T, client *ent.Client, want map[string]err
 	}
 }
 
-// A service sees and makes the key of its user only, and changes and destroys
-// none.
+// A service can see and create only its user's key, and can't change or destroy
+// any.
 func TestTenantKeysOfServices(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachService(t, func(t *testing.T, s *testdb.Service) {
@@ -213,7 +213,7 @@ func TestTenantKeysOfServices(t *testing.T) {
 		if err := app.UserCredential.Create().SetAccount(s.Accounts["u2"]).SetUserID("u2").SetCredentialType("alpaca").
 			SetAPIKey(credent.NewSecret("PK")).SetSecretKey(credent.NewSecret("s")).
 			Exec(testdb.As(t, "u1")); err == nil {
-			t.Error("u1 stores for u2")
+			t.Error("u1 stored for u2")
 		}
 		db := testdb.OpenDB(t, s.ServiceURL, s.Opts...)
 		inTx := func(user string, f func(tx *sql.Tx) error) error {
@@ -281,8 +281,8 @@ func stateOf(err error) string {
 	return ""
 }
 
-// Many clients need the keys of two users at once, in transactions, some
-// rolled back, in pools of one connection.
+// Many clients need the keys of two users at once, in transactions, some rolled
+// back, in pools of one connection.
 func TestTenantKeysConcurrently(t *testing.T) {
 	t.Parallel()
 	forEachTenanted(t, func(t *testing.T, e *tenanted) {
@@ -315,8 +315,8 @@ func TestTenantKeysConcurrently(t *testing.T) {
 	})
 }
 
-// attempt stores a credential of each user in a transaction, perhaps after it
-// has rolled that back.
+// attempt stores a credential of each user in a transaction, optionally after
+// rolling one back.
 func (e *tenanted) attempt(ctx context.Context, client *ent.Client, rollBack bool) error {
 	tx, err := client.Tx(ctx)
 	if err != nil {
@@ -340,8 +340,8 @@ func (e *tenanted) attempt(ctx context.Context, client *ent.Client, rollBack boo
 	return tx.Commit()
 }
 
-// A transaction that made a key is rolled back: what is stored afterwards is
-// not under that key.
+// A transaction that created a key is rolled back: later secrets aren't under
+// that key.
 func TestTenantKeyRolledBack(t *testing.T) {
 	t.Parallel()
 	forEachTenanted(t, func(t *testing.T, e *tenanted) {
@@ -365,9 +365,8 @@ func TestTenantKeyRolledBack(t *testing.T) {
 	})
 }
 
-// Rows are brought under the keys of their tenants and back beside writers;
-// each secret can be read at every moment. Both with tokens that are bound and
-// with such as are not.
+// Rows move under their tenants' keys and back beside writers; each secret can
+// be read at every moment, with bound and with unbound tokens.
 func TestRotateTenantKeys(t *testing.T) {
 	t.Parallel()
 	for name, binding := range map[string]credent.State{"unbound": credent.Off, "bound": credent.Write} {
@@ -418,7 +417,7 @@ func testRotateTenantKeys(t *testing.T, e *tenanted, binding credent.State) {
 	}
 }
 
-// writeOn stores, changes and reads until it is stopped.
+// writeOn stores, changes and reads until stopped.
 func (e *tenanted) writeOn(t *testing.T, client *ent.Client) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -449,8 +448,7 @@ func (e *tenanted) writeOn(t *testing.T, client *ent.Client) (stop func()) {
 	return func() { cancel(); wait.Wait() }
 }
 
-// Tokens that are exchanged between tenants do not open, also where they are
-// not bound.
+// Tokens swapped between tenants don't open, even if they aren't bound.
 func TestTenantKeysKeepTenantsApart(t *testing.T) {
 	t.Parallel()
 	forEachTenanted(t, func(t *testing.T, e *tenanted) {
@@ -464,7 +462,7 @@ func TestTenantKeysKeepTenantsApart(t *testing.T) {
 		e.wantAll(t, e.fresh(t), map[string]error{"u1": credent.ErrUnknownKey, "u2": credent.ErrUnknownKey})
 		e.Exec(t, "UPDATE user_credentials AS a SET api_key = b.api_key, secret_key = b.secret_key FROM "+
 			"user_credentials AS b WHERE a.id <> b.id")
-		// Nor are wrapped keys of use in another's place.
+		// Nor do swapped wrapped keys work.
 		e.Exec(t, "UPDATE credent_tenant_keys AS a SET wrapped = b.wrapped FROM credent_tenant_keys AS b WHERE "+
 			"a.tenant <> b.tenant")
 		e.wantAll(t, e.fresh(t), map[string]error{"u1": credent.ErrUnknownKey, "u2": credent.ErrUnknownKey})

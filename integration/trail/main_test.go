@@ -19,10 +19,10 @@ import (
 	"github.com/credent-go/credent/internal/testdb"
 )
 
-// TestMain can be the command credent.
+// TestMain runs the tests, or the command credent in a child process.
 func TestMain(m *testing.M) { testdb.Main(m) }
 
-// world is a database with a trail, and a client that has it.
+// world is a database with a trail, and a client that uses it.
 type world struct {
 	*testdb.Env
 	trail  *audit.Trail
@@ -35,7 +35,7 @@ func newWorld(t *testing.T, env *testdb.Env, cfg credent.Config) *world {
 	return worldOf(t, env, cfg, audit.Config{})
 }
 
-// worldOf is newWorld with a trail of its own configuration.
+// worldOf is newWorld with another trail configuration.
 func worldOf(t *testing.T, env *testdb.Env, cfg credent.Config, of audit.Config) *world {
 	t.Helper()
 	w := &world{Env: env, trail: openTrail(t, env, of), seen: make(map[string]bool)}
@@ -65,14 +65,14 @@ func openTrail(t *testing.T, env *testdb.Env, cfg audit.Config) *audit.Trail {
 	return trail
 }
 
-// as returns the context of what the tests do.
+// as returns the context that the tests use.
 func as(t *testing.T) context.Context {
 	t.Helper()
 	return audit.WithRequestID(credent.WithActor(t.Context(), "ada"), "request-1")
 }
 
-// entries returns what the trail was told since the last call, a row each, in
-// any order of what happened together. What chains are made of is left out.
+// entries returns the entries since the last call, without the chain's fields,
+// one row each. Simultaneous entries may be in any order.
 func (w *world) entries(t *testing.T) []audit.Entry {
 	t.Helper()
 	if err := w.trail.Flush(t.Context()); err != nil {
@@ -120,8 +120,8 @@ func stored(t *testing.T, db *sql.DB) (all []audit.Entry) {
 	return all
 }
 
-// want compares the entries since the last call with the given ones, whose
-// empty fields have what as and the keyring give.
+// want compares the entries since the last call with the given ones. Empty
+// fields default to the values of as and the keyring.
 func (w *world) want(t *testing.T, what string, want ...audit.Entry) {
 	t.Helper()
 	for i := range want {
@@ -144,7 +144,7 @@ func (w *world) want(t *testing.T, what string, want ...audit.Entry) {
 	}
 }
 
-// credential makes a credential of an account by the world's client.
+// credential creates a credential of an account with the world's client.
 func (w *world) credential(t *testing.T, account *ent.UserAccount, apiKey string) *ent.UserCredential {
 	t.Helper()
 	row, err := w.create(w.client, account, apiKey).Save(as(t))

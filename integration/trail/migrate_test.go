@@ -12,8 +12,8 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// A migration is told before it begins, so that none is applied that the trail
-// doesn't take, and when it has ended.
+// A migration is recorded before it begins, so that none is applied that the
+// trail can't record, and again when it has ended.
 func TestTrailOfMigrations(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {

@@ -20,13 +20,13 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// rawClient runs the caller's own SQL: a client, or a transaction.
+// rawClient runs raw SQL: a client, or a transaction.
 type rawClient interface {
 	ExecContext(ctx context.Context, query string, args ...any) (stdsql.Result, error)
 	QueryContext(ctx context.Context, query string, args ...any) (*stdsql.Rows, error)
 }
 
-// writes are the ways to change rows without a secret among the arguments.
+// writes returns the ways to change rows without a secret among the arguments.
 func writes(ctx context.Context, d string, on rawClient) map[string]func() error {
 	exec := func(query string) func() error {
 		return func() error {
@@ -65,8 +65,8 @@ func writes(ctx context.Context, d string, on rawClient) map[string]func() error
 	return all
 }
 
-// A change by raw SQL has its entry in its own transaction. One that the trail
-// doesn't take isn't made, by whatever way it comes.
+// A change by raw SQL has its entry in the same transaction. If the trail
+// refuses the entry, the change isn't made, on any path.
 func TestTrailRefusesRawSQL(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -110,7 +110,7 @@ func untouched(t *testing.T, env *testdb.Env, what string, rows int) {
 	var n int
 	env.Value(t, &n, "SELECT count(*) FROM user_credentials WHERE is_active")
 	if n != rows {
-		t.Fatalf("%s: %d rows are as they were, want %d", what, n, rows)
+		t.Fatalf("%s: %d rows are unchanged, want %d", what, n, rows)
 	}
 	var columns int
 	query := "SELECT count(*) FROM pragma_table_info('user_credentials') WHERE name = 'more'"
@@ -122,7 +122,7 @@ func untouched(t *testing.T, env *testdb.Env, what string, rows int) {
 	}
 }
 
-// The entry of raw SQL is committed with it, and doesn't wait for a flush.
+// Raw SQL's entry is committed with it, without waiting for a flush.
 func TestTrailTellsRawSQLAtOnce(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -132,7 +132,7 @@ func TestTrailTellsRawSQLAtOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		names := writes(as(t), env.Dialect(), c)
-		delete(names, "INSERT … RETURNING") // it would stay
+		delete(names, "INSERT … RETURNING") // its row would stay
 		for name := range names {
 			_, _ = env.Seed(t)
 			before := len(stored(t, env.DB))
@@ -168,8 +168,8 @@ func TestTrailTellsRawSQLAtOnce(t *testing.T) {
 	})
 }
 
-// Raw SQL that stores a secret and returns no rows has an entry too: nobody
-// counts what it changed.
+// Raw SQL that stores a secret and returns no rows also has an entry, although
+// its changed rows aren't counted.
 func TestTrailOfSecretByQuery(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -193,8 +193,8 @@ func TestTrailOfSecretByQuery(t *testing.T) {
 	})
 }
 
-// A client without a required trail changes nothing, by whatever way the
-// statement comes, and goes on reading.
+// A client without a required trail changes nothing, on any path, and continues
+// reading.
 func TestTrailRequiredOfRawSQL(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -207,7 +207,7 @@ func TestTrailRequiredOfRawSQL(t *testing.T) {
 		}
 		c := ent.NewClient(ent.Driver(drv))
 		if n, err := c.UserCredential.Query().Count(as(t)); err != nil || n != len(rows) {
-			t.Fatal(n, err) // it knows of no trail yet
+			t.Fatal(n, err) // it doesn't know of the trail yet
 		}
 		if _, err := rotate.SetTrail(rotate.WithTrail(as(t), w.trail), env.DB, true); err != nil {
 			t.Fatal(err)
@@ -232,7 +232,7 @@ func TestTrailRequiredOfRawSQL(t *testing.T) {
 				t.Fatal(err)
 			}
 			err = writes(as(t), env.Dialect(), tx)[name]()
-			_ = tx.Commit() // of nothing
+			_ = tx.Commit() // it contains nothing
 			refused(name+", in a transaction", err)
 		}
 		const remove = "DELETE FROM user_credentials"

@@ -17,7 +17,7 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// seed makes an account with a credential, and nobody is told.
+// seed creates an account with a credential, without entries.
 func (w *world) seed(t *testing.T) *ent.UserCredential {
 	t.Helper()
 	return w.Credential(t, w.Account(t, "u-1"), "key", "secret")
@@ -48,7 +48,7 @@ func TestTrailOfReveals(t *testing.T) {
 		w.want(t, "entities", revealOf(seeded, "api_key"), revealOf(seeded, "secret_key"),
 			revealOf(seeded, "secret_key"))
 
-		// Who read, and not who reveals.
+		// The entry names who read, not who reveals.
 		kept := list[0]
 		_ = testdb.Reveal(t, kept.APIKey)
 		w.want(t, "a kept entity", revealOf(seeded, "api_key"))
@@ -87,7 +87,7 @@ func TestTrailOfReveals(t *testing.T) {
 	})
 }
 
-// scanned returns the one API key of the table as database/sql scans it.
+// scanned returns the table's only API key as database/sql scans it.
 func scanned(t *testing.T, client *ent.Client) (secret credent.Secret) {
 	t.Helper()
 	rows, err := client.QueryContext(t.Context(), "SELECT api_key FROM user_credentials")
@@ -96,7 +96,7 @@ func scanned(t *testing.T, client *ent.Client) (secret credent.Secret) {
 	}
 	defer func() { _ = rows.Close() }()
 	if !rows.Next() {
-		t.Fatal("there is no row: ", rows.Err())
+		t.Fatal("no row: ", rows.Err())
 	}
 	if err := rows.Scan(&secret); err != nil {
 		t.Fatal(err)
@@ -104,8 +104,8 @@ func scanned(t *testing.T, client *ent.Client) (secret credent.Secret) {
 	return secret
 }
 
-// A keyring whose client has a trail opens nothing that the trail isn't told
-// of.
+// With the keyring of a client with a trail, nothing opens without an entry in
+// the trail.
 func TestTrailOfRawRows(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -125,12 +125,13 @@ func TestTrailOfRawRows(t *testing.T) {
 			t.Errorf("got %q", text)
 		}
 		want := revealOf(seeded, "api_key")
-		want.Row = "" // a row of database/sql doesn't tell
+		want.Row = "" // database/sql's rows don't have it
 		w.want(t, "RecordedBy", want)
 	})
 }
 
-// What doesn't open leaves an entry that says why, revealed or only verified.
+// A secret that doesn't open leaves an entry with the reason, whether revealed
+// or only verified.
 func TestTrailOfFailures(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -172,7 +173,7 @@ func TestTrailOfFailures(t *testing.T) {
 	})
 }
 
-// A trail that doesn't take the entry keeps the plaintext back.
+// If the trail refuses the entry, Reveal returns no plaintext.
 func TestTrailKeepsPlaintextBack(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -193,7 +194,7 @@ func TestTrailKeepsPlaintextBack(t *testing.T) {
 	})
 }
 
-// In Sync mode the entry is committed before the plaintext is there.
+// In Sync mode the entry is committed before Reveal returns the plaintext.
 func TestTrailInSyncMode(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -214,7 +215,7 @@ func TestTrailInSyncMode(t *testing.T) {
 	})
 }
 
-// A standby's secrets are told like the primary's.
+// A standby's secrets are recorded like the primary's.
 func TestTrailOfReader(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDriver(t, func(t *testing.T, env *testdb.Env) {

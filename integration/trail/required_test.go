@@ -21,7 +21,7 @@ import (
 )
 
 // A database that requires a trail keeps clients without one from writing and
-// revealing, and the functions on rows too.
+// revealing, and the functions on rows as well.
 func TestTrailRequired(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -95,7 +95,7 @@ func TestOpenWithoutRequiredTrail(t *testing.T) {
 	testdb.CloseAll(t, client)
 }
 
-// A member of credent_app has a trail under row-level security, of its user.
+// A member of credent_app has its user's trail under row-level security.
 func TestTrailOfServiceRole(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDriver(t, func(t *testing.T, env *testdb.Env) {
@@ -121,7 +121,7 @@ func TestTrailOfServiceRole(t *testing.T) {
 		}
 		_ = testdb.Reveal(t, read.APIKey)
 		if n, err := client.UserAccount.Update().SetAccountName("new").Save(ctx); err != nil || n != 1 {
-			t.Fatal(n, err) // of the user only
+			t.Fatal(n, err) // the user's entries only
 		}
 		reveal := revealOf(row, "api_key")
 		reveal.Actor = "u-1"
@@ -137,8 +137,8 @@ func TestTrailOfServiceRole(t *testing.T) {
 	})
 }
 
-// What isn't ent's is told by those who do it: copies, rotations, destroyed
-// keys, states, migrations.
+// Copies, rotations, destroyed keys, states and migrations record their own
+// entries, because ent doesn't run them.
 func TestTrailOfFunctions(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -173,7 +173,7 @@ func TestTrailOfFunctions(t *testing.T) {
 	})
 }
 
-// The command tells the trail that the database requires.
+// The command records in the trail that the database requires.
 func TestTrailOfCommand(t *testing.T) {
 	t.Parallel()
 	for _, env := range []*testdb.Env{testdb.New(t), testdb.NewSQLite(t, "modernc")} {

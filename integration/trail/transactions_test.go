@@ -40,8 +40,8 @@ func inTx(t *testing.T, client *ent.Client, f func(tx *ent.Tx)) {
 	}
 }
 
-// In Sync mode a reveal waits for its entry's commit. On SQLite a transaction
-// keeps that from happening until it ends, and the reveal is refused at once.
+// In Sync mode a reveal waits for its entry's commit. On SQLite an open
+// transaction prevents that commit, so the reveal is refused at once.
 func TestTrailInSyncModeInTransaction(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -78,8 +78,8 @@ func TestTrailInSyncModeInTransaction(t *testing.T) {
 	})
 }
 
-// A transaction may have more changes than the trail's queue has room for, and
-// reveals in it wait for room where the trail can make some.
+// A transaction may have more changes than the trail's queue can hold, and
+// reveals in it wait for space if the trail can make some.
 func TestTrailOfLargeTransaction(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -116,7 +116,7 @@ func TestTrailOfLargeTransaction(t *testing.T) {
 	})
 }
 
-// The chain has no link to the entries of a transaction whose COMMIT failed.
+// The chain has no link to entries of a transaction with a failed COMMIT.
 func TestTrailOfFailedCommit(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDriver(t, func(t *testing.T, env *testdb.Env) {

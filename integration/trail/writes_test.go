@@ -17,7 +17,7 @@ import (
 	"github.com/credent-go/credent/internal/testdb"
 )
 
-// Every mutation of ent's leaves an entry for each row, with who did it.
+// Every ent mutation leaves an entry for each row, with the actor.
 func TestTrailOfMutations(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -103,9 +103,9 @@ func TestTrailOfMutations(t *testing.T) {
 	})
 }
 
-// An account's change of user is a move of it and its credentials, whether or
-// not their keys depend on the user. That they are opened to be encrypted anew
-// is no reveal, and waits for nothing in Sync mode.
+// An account's change of user is a move of the account and its credentials,
+// whether or not their keys depend on the user. Opening their secrets to
+// re-encrypt them isn't a reveal, and waits for nothing in Sync mode.
 func TestTrailOfMoves(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -158,7 +158,7 @@ func TestTrailOfMoves(t *testing.T) {
 	}
 }
 
-// An upsert is told by the row that it made or changed.
+// An upsert's entry names the row that it created or changed.
 func TestTrailOfUpserts(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -186,7 +186,7 @@ func TestTrailOfUpserts(t *testing.T) {
 	})
 }
 
-// What is rolled back leaves no entry: a transaction, or a savepoint of one.
+// A rolled back transaction or savepoint leaves no entry.
 func TestTrailOfRolledBack(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -243,8 +243,8 @@ func TestTrailOfRolledBack(t *testing.T) {
 	})
 }
 
-// Raw SQL is told by the columns that it stores secrets in, and otherwise by
-// the number of its rows.
+// Raw SQL's entry names the columns of its secrets, or otherwise the number of
+// its rows.
 func TestTrailOfRawSQL(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -272,7 +272,7 @@ func TestTrailOfRawSQL(t *testing.T) {
 	})
 }
 
-// A change that the trail doesn't take isn't made.
+// A change isn't made if the trail refuses its entry.
 func TestTrailRefusesChanges(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -302,7 +302,7 @@ func TestTrailRefusesChanges(t *testing.T) {
 			}
 		}
 		if plaintext, err := row.APIKey.Reveal(); err != nil || plaintext != "key" {
-			t.Errorf("a secret that wasn't read: %q, %v", plaintext, err)
+			t.Errorf("an unread secret: %q, %v", plaintext, err)
 		}
 		stored, err := env.Client.UserCredential.Query().Only(ctx)
 		if err != nil || !stored.IsActive || testdb.Reveal(t, stored.SecretKey) != "secret of key" {
@@ -311,7 +311,7 @@ func TestTrailRefusesChanges(t *testing.T) {
 	})
 }
 
-// No value of a field, digest or token is in an entry.
+// An entry contains no field value, digest or token.
 func TestTrailHoldsNoValue(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -345,7 +345,7 @@ func TestTrailHoldsNoValue(t *testing.T) {
 			}, " ")
 			testdb.FindCanary(t, "an entry", text)
 			if strings.Contains(text, "gAAAA") {
-				t.Errorf("an entry has a token: %s", text)
+				t.Errorf("an entry contains a token: %s", text)
 			}
 		}
 	})

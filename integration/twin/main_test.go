@@ -1,5 +1,4 @@
-// Package twin tests that the Python application and Go read what the other
-// writes.
+// Package twin tests that the Python application and Go read each other's rows.
 package twin
 
 import (
@@ -8,5 +7,5 @@ import (
 	"github.com/credent-go/credent/internal/testdb"
 )
 
-// TestMain can be the command credent.
+// TestMain runs the tests, or the command credent in a child process.
 func TestMain(m *testing.M) { testdb.Main(m) }

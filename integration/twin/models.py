@@ -1,8 +1,8 @@
 """SQLAlchemy models of the Python application that shares its tables and its key with package credent.
 
-They are what a typical FastAPI application has: no server defaults, naive UTC times, and secrets that are encrypted on
-the way into the database and decrypted on the way out. Constraint names are left to Postgres. Do not tidy them up: the
-first migration repeats what create_all makes of them.
+They are typical of a FastAPI application: no server defaults, naive UTC times, and secrets encrypted on the way into
+the database and decrypted on the way out. Postgres chooses the constraint names. Do not tidy them up: the first
+migration repeats the schema that create_all creates from them.
 """
 
 import os
@@ -36,7 +36,7 @@ class EncryptionService:
         return self.fernet.encrypt(plaintext.encode()).decode()
 
     def decrypt(self, token):
-        """Returns the plaintext of a token, both str. Raises InvalidToken, and UnicodeDecodeError if it is no UTF-8."""
+        """Returns the plaintext of a token, both str. Raises InvalidToken, or UnicodeDecodeError if it isn't UTF-8."""
         return self.fernet.decrypt(token.encode()).decode()
 
 
@@ -54,12 +54,12 @@ def get_encryption_service():
 
 
 def utcnow():
-    """Returns the time in UTC without a zone, which is what the columns hold."""
+    """Returns the time in UTC without a zone, as the columns hold it."""
     return datetime.now(timezone.utc).replace(tzinfo=None)
 
 
 class EncryptedString(TypeDecorator):
-    """A string column that holds Fernet tokens. The length is that of the token in characters. None is NULL."""
+    """A string column that holds Fernet tokens. The length is the token's, in characters. None is NULL."""
 
     impl = String
     cache_ok = True
@@ -92,7 +92,7 @@ class UserAccount(Base):
 
 
 class UserCredential(Base):
-    """One set of API keys that a user has with a broker or data provider."""
+    """A user's API keys at one broker or data provider."""
 
     __tablename__ = "user_credentials"
     __table_args__ = (

@@ -1,10 +1,10 @@
 #!/usr/bin/python3
-"""Does what the Python application does, for tests that check that both languages read each other's rows.
+"""Acts as the Python application in tests that check that both languages read each other's rows.
 
 It takes JSON on standard input and prints JSON. DATABASE_URL names the database (postgres://…); ENCRYPTION_KEY and
 ENCRYPTION_KEY_PREVIOUS hold the keys. Times are ISO 8601, without a zone and in UTC when printed; when read, a time
-with a zone is converted to UTC. On an error it exits with 1, or 2 for wrong arguments, and prints one line on standard
-error, which has no secret, key or token in it.
+with a zone is converted to UTC. On an error it exits with 1, or 2 for wrong arguments, and prints one line to standard
+error, without secrets, keys or tokens.
 """
 
 import argparse
@@ -35,7 +35,7 @@ class TwinError(Exception):
 
 
 def create_all(args):
-    """create the tables that are missing"""
+    """create the missing tables"""
     Base.metadata.create_all(engine())
     return sorted(Base.metadata.tables)
 
@@ -80,7 +80,7 @@ def write(args):
 
 
 def read(args):
-    """print all accounts, by user_id, with their credentials, decrypted, in the order they were made"""
+    """print all accounts, by user_id, with their credentials, decrypted, in creation order"""
     with Session(engine()) as session:
         return [
             {
@@ -165,14 +165,14 @@ def decrypt(args):
 
 
 def decrypt_check(args):
-    """decrypt a list of tokens; print for each "ok" or the name of the exception, as InvalidToken"""
+    """decrypt a list of tokens; print "ok" or the exception's name, such as InvalidToken, for each"""
     fernet = get_encryption_service().fernet
     verdicts = []
     for token in read_input(list):
         try:
             fernet.decrypt(token)
             verdicts.append("ok")
-        except Exception as e:  # whatever a token does to the library is the answer
+        except Exception as e:  # any exception is the answer
             verdicts.append(type(e).__name__)
     return verdicts
 
@@ -181,14 +181,14 @@ def decrypt_check(args):
 
 
 def engine():
-    """Returns an engine for DATABASE_URL whose errors have no parameters, which are plaintext."""
+    """Returns an engine for DATABASE_URL. Its errors omit parameters, which are plaintext."""
     url = os.environ.get("DATABASE_URL", "")
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in ("postgres", "postgresql", "postgresql+psycopg2"):
         raise TwinError("DATABASE_URL is not of the form postgres://user:password@host:5432/database")
     try:
         return create_engine(f"postgresql+psycopg2://{rest}", hide_parameters=True)
-    except (exc.ArgumentError, ValueError):  # which quote the URL
+    except (exc.ArgumentError, ValueError):  # they quote the URL
         raise TwinError("DATABASE_URL is not a URL that SQLAlchemy understands") from None
 
 
@@ -242,7 +242,7 @@ def format_time(time):
 
 
 def database_message(error):
-    """Returns what a database error may say: its first line only, since the detail line quotes the whole row."""
+    """Returns a database error's first line only, since the detail line quotes the whole row."""
     orig = error.orig
     if isinstance(orig, EncryptionKeyError):
         return str(orig)
@@ -287,7 +287,7 @@ def main():
         return fail(f"{args.command}: {database_message(e)}")
     except InvalidToken:
         return fail(f"{args.command}: InvalidToken: a stored value cannot be decrypted with the keys given")
-    except Exception as e:  # its text may have anything in it, a secret too
+    except Exception as e:  # its text may contain anything, even a secret
         return fail(f"{args.command}: {type(e).__name__}")
     try:
         print(result if isinstance(result, str) else json.dumps(result), flush=True)

@@ -107,7 +107,7 @@ func TestGoReadsWhatPythonWrites(t *testing.T) {
 	})
 }
 
-// Each updates and removes rows that the other made.
+// Each updates and removes rows that the other created.
 func TestTwinsShareRows(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDriver(t, func(t *testing.T, env *testdb.Env) {
@@ -147,7 +147,7 @@ func TestTwinsShareRows(t *testing.T) {
 	})
 }
 
-// A database that the Python application made and filled is taken over with the
+// A database that the Python application created and filled is adopted with the
 // first migration as the baseline.
 func TestTakeOverFromPython(t *testing.T) {
 	t.Parallel()

@@ -1,6 +1,5 @@
-// Package types takes plaintext columns of every type to encrypted ones, by
-// the files of migrate.Diff and by rotate.Encrypt, and reads them with the ent
-// client.
+// Package types converts plaintext columns of every type to encrypted ones with
+// migrate.Diff's files and rotate.Encrypt, and reads them with the ent client.
 package types
 
 import (
@@ -148,7 +147,7 @@ func (e *env) client() *ent.Client {
 	return ent.NewClient(ent.Driver(drv))
 }
 
-// value is one plaintext: as SQL of each database, and what the client reads,
+// value is one plaintext: as SQL for each database, and as the client reads it,
 // or nil if it is quarantined.
 type value struct {
 	column           string
@@ -160,7 +159,7 @@ func at(year int, month time.Month, day, hour, minute, second, nanosecond int) t
 	return time.Date(year, month, day, hour, minute, second, nanosecond, time.UTC)
 }
 
-// values each have a row of their own.
+// Each value has its own row.
 var values = []value{
 	{"content", `'\xff00'`, `x'ff00'`, []byte{0xff, 0}},
 	{"content", `''`, `x''`, []byte{}},
@@ -214,7 +213,7 @@ var values = []value{
 	{"label", `'\xff'`, "x'ff'", nil},
 }
 
-// insert stores the values, and returns the names of those that can't be
+// insert stores the values, and returns the names of the ones that can't be
 // encrypted, as in a report.
 func (e *env) insert() (quarantined []string) {
 	e.Helper()
@@ -236,8 +235,8 @@ func (e *env) insert() (quarantined []string) {
 	return quarantined
 }
 
-// want is what the client reads. The last nanosecond of the year 9999 is a
-// time on both databases.
+// want returns the client's expected value. The last nanosecond of the year
+// 9999 is a time on both databases.
 func (e *env) want(i int) any {
 	if strings.HasPrefix(values[i].postgres, "'9999") {
 		if e.dialect == dialect.SQLite {
@@ -248,7 +247,7 @@ func (e *env) want(i int) any {
 	return values[i].want
 }
 
-// reveal returns the value of a column of a row.
+// reveal returns the value of a row's column.
 func reveal(s *ent.Sample, column string) (any, error) {
 	switch column {
 	case "content":
@@ -280,8 +279,8 @@ func reveal(s *ent.Sample, column string) (any, error) {
 	}
 }
 
-// Every plaintext is read by the client as the value that it was, or is left
-// and listed, and nothing is dropped before that.
+// The client reads every plaintext as its original value, or it is left and
+// listed, and nothing is dropped before that.
 func TestConvert(t *testing.T) {
 	t.Parallel()
 	forEachDatabase(t, func(e *env) {
@@ -328,10 +327,10 @@ func TestConvert(t *testing.T) {
 			left += c.NotEncrypted
 		}
 		if left != int64(len(want)) {
-			e.Errorf("verify counts %d that aren't encrypted, want %d", left, len(want))
+			e.Errorf("verify counts %d unencrypted values, want %d", left, len(want))
 		}
 
-		// A writer that knows plaintext only makes the token out of date.
+		// A writer of plaintext only makes the token out of date.
 		e.exec("UPDATE samples SET big = big + 1 WHERE big = 9007199254740993")
 		if counts, err := e.verify(); err != nil || !errors.Is(counts.Err(), rotate.ErrPlaintext) {
 			e.Errorf("verify after a write: %v, %v", counts.Err(), err)
@@ -368,7 +367,7 @@ func TestConvert(t *testing.T) {
 	})
 }
 
-// checkValues compares what the client reads.
+// checkValues compares the client's values.
 func (e *env) checkValues() {
 	e.Helper()
 	ctx := e.Context()
@@ -404,7 +403,7 @@ func (e *env) checkValues() {
 	}
 }
 
-// ent's own migration would cast, and the CHECK doesn't let it.
+// ent's own migration would cast, and the CHECK refuses it.
 func TestSchemaCreateIsRefused(t *testing.T) {
 	t.Parallel()
 	forEachDatabase(t, func(e *env) {
@@ -422,8 +421,8 @@ func TestSchemaCreateIsRefused(t *testing.T) {
 	})
 }
 
-// A client that begins too early stores tokens among the plaintext. They are
-// moved, and not encrypted once more.
+// A client that starts too early stores tokens among the plaintext. They are
+// moved, not encrypted again.
 func TestTokensAmongPlaintext(t *testing.T) {
 	t.Parallel()
 	forEachDatabase(t, func(e *env) {
@@ -447,7 +446,7 @@ func TestTokensAmongPlaintext(t *testing.T) {
 	})
 }
 
-// Services that write plaintext go on to do so, until the second file.
+// Services that write plaintext keep doing so until the second file.
 func TestConvertBesideWriters(t *testing.T) {
 	t.Parallel()
 	const rows = 100

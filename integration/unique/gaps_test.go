@@ -30,7 +30,7 @@ func emailIs(plaintext string) func(*entsql.Selector) {
 	return encrypted.Lookup(email, encrypted.New(plaintext))
 }
 
-// windowClient is a client with the column in a plaintext window.
+// windowClient returns a client with the column in a plaintext window.
 func (db *database) windowClient(t *testing.T, ring *keyring.Keyring, strict bool) dialect.Driver {
 	t.Helper()
 	drv, err := encrypted.NewDriver(entsql.OpenDB(db.dialect, db.DB), encrypted.Config{
@@ -43,10 +43,10 @@ func (db *database) windowClient(t *testing.T, ring *keyring.Keyring, strict boo
 	return drv
 }
 
-// TestOthersRows has rows that another program stored, as tokens or, in a
+// TestOthersRows has rows that another program stored as tokens or, in a
 // plaintext window, as plaintext. Lookups find them at once, and no client
-// stores their secret again, with one key and with two, in a transaction and
-// outside.
+// stores their secret again, with one or two keys, inside or outside a
+// transaction.
 func TestOthersRows(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, db *database) {
@@ -113,8 +113,8 @@ func TestOthersRows(t *testing.T) {
 				}
 			}
 		}
-		// No statement had a plaintext among its arguments on Postgres, where
-		// the log may have them.
+		// On Postgres, where the log may show arguments, no statement had a
+		// plaintext argument.
 		if db.dialect == dialect.SQLite {
 			return
 		}
@@ -137,9 +137,8 @@ func (q querier) Dialect() string                      { return q.name }
 func (querier) Close() error                           { return nil }
 func (querier) Tx(context.Context) (dialect.Tx, error) { return nil, errors.ErrUnsupported }
 
-// TestAddedIndex has an index that was added to many rows: lookups and unique
-// writes are refused until it is filled in, and updates and deletes with a
-// lookup, too.
+// TestAddedIndex adds an index to many rows: until it is filled in, lookups and
+// unique writes are refused, and so are updates and deletes with a lookup.
 func TestAddedIndex(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, db *database) {
@@ -185,8 +184,8 @@ func TestAddedIndex(t *testing.T) {
 	})
 }
 
-// TestRestoreBesideGaps: a row is not restored beside a live one that another
-// program stored, with one key either.
+// TestRestoreBesideGaps checks that a row isn't restored beside a live one that
+// another program stored, even with one key.
 func TestRestoreBesideGaps(t *testing.T) {
 	t.Parallel()
 	forEachSeats(t, func(t *testing.T, db *database) {
@@ -204,7 +203,7 @@ func TestRestoreBesideGaps(t *testing.T) {
 		}
 		db.exec(t, "INSERT INTO seats (id, org, code) VALUES (2, 1, '"+token+"')")
 		if _, err := change(ctx, client, 1, nil, restore); !sqlgraph.IsConstraintError(err) {
-			t.Errorf("restored beside another program's: %v", err)
+			t.Errorf("restored beside another program's row: %v", err)
 		}
 		if _, err := change(ctx, client, 0, entsql.FieldEQ("id", 1), restore); !sqlgraph.IsConstraintError(err) {
 			t.Errorf("restored by an update of many: %v", err)

@@ -14,7 +14,7 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// The column after a rename of itself and its table.
+// The column after its and its table's rename.
 var (
 	renamedScanner = column.NewField("mail", 500)
 	_              = encrypted.Register(encrypted.Binding{
@@ -27,9 +27,9 @@ var (
 	})
 )
 
-// TestNames stores the same values at once after a rename: each is there once,
-// whether a row has it under the earlier name, or under an earlier key as well,
-// or not at all.
+// TestNames stores equal values concurrently after a rename: each ends up
+// stored once, whether an existing row has it under the earlier name, also
+// under an earlier key, or no row has it.
 func TestNames(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, db *database) {

@@ -1,5 +1,5 @@
 // Package unique tests the statements that keep a unique blind index unique
-// across the keys of a keyring, on a table of its own.
+// across a keyring's keys, on its own table.
 package unique
 
 import (
@@ -36,21 +36,22 @@ var (
 	})
 )
 
-// Credent's own statements: whether rows lack a digest, and the claims.
+// Credent's own statements: the check for rows without a digest, and the
+// claims.
 const (
 	ownGaps = `SELECT credent_gap."id", credent_gap."email" FROM "members" AS credent_gap WHERE credent_gap."email_index" IS NULL ` +
 		`AND credent_gap."email" IS NOT NULL ORDER BY credent_gap."email_index" LIMIT 1001`
 	ownClaim = `UPDATE "members" SET "email_index" = $1 WHERE "email_index" = $2`
 )
 
-// database is one with the table, and records statements.
+// database has the table and records statements.
 type database struct {
 	*sql.DB
 	dialect      string
 	above, below record.Log
 }
 
-// forEach runs a test over both drivers of Postgres and both of SQLite.
+// forEach runs a test over both drivers of Postgres and of SQLite.
 func forEach(t *testing.T, test func(t *testing.T, db *database)) {
 	t.Helper()
 	for _, driverName := range bare.SQLDrivers {
@@ -77,14 +78,14 @@ func forEach(t *testing.T, test func(t *testing.T, db *database)) {
 	}
 }
 
-// client returns a driver of the database.
+// client returns a driver on the database.
 func (db *database) client(t *testing.T, ring *keyring.Keyring) dialect.Driver {
 	t.Helper()
 	drv, err := encrypted.NewDriver(entsql.OpenDB(db.dialect, db.DB), encrypted.Config{Keyring: ring})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := encrypted.ReadStates(t.Context(), drv); err != nil { // or the first statement would
+	if err := encrypted.ReadStates(t.Context(), drv); err != nil { // otherwise the first statement reads them
 		t.Fatal(err)
 	}
 	return record.Driver(drv, &db.above)
@@ -112,7 +113,7 @@ func create(ctx context.Context, client dialect.Driver, id int, plaintext string
 	return sqlgraph.CreateNode(ctx, client, spec)
 }
 
-// raw stores a row by the caller's own SQL.
+// raw stores a row with raw SQL.
 func raw(ctx context.Context, db *database, client dialect.Driver, id int, plaintext string) error {
 	query := `INSERT INTO members (id, email, email_index) VALUES ($1, $2, $3)`
 	if db.dialect == dialect.SQLite {
@@ -136,10 +137,10 @@ func texts(t *testing.T, statements []*record.Statement) []string {
 	return all
 }
 
-// TestClaims has a query for rows without a digest, one statement that stores,
-// as it was given, and after it a
-// claim for each step between the digests under the keyring's engine. A value
-// that exists under another key is refused, in whatever order the keys are.
+// TestClaims expects a query for rows without a digest, the storing statement
+// as given, and then a claim for each step between the digests under the
+// keyring's engine. A value stored under another key is refused, in whatever
+// order the keys are.
 func TestClaims(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, db *database) {
@@ -181,7 +182,7 @@ func TestClaims(t *testing.T) {
 					}
 					for other, ring := range rings {
 						if other == "one key" && name == "another first" {
-							continue // it doesn't know the key
+							continue // it doesn't have the key
 						}
 						if err := create(ctx, db.client(t, ring), 1_000_000+id,
 							plaintext); !sqlgraph.IsConstraintError(err) {

@@ -21,7 +21,8 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// A column with a unique index of rows that aren't deleted, by organization.
+// A column with an index that is unique among undeleted rows of an
+// organization.
 var (
 	codeScanner = column.NewField("code", 500)
 	code        = encrypted.Register(encrypted.Binding{
@@ -37,7 +38,7 @@ var (
 	})
 )
 
-// forEachSeats is forEach with the table of the column.
+// forEachSeats is forEach with the column's table.
 func forEachSeats(t *testing.T, test func(t *testing.T, db *database)) {
 	t.Helper()
 	forEach(t, func(t *testing.T, db *database) {
@@ -75,7 +76,7 @@ func take(ctx context.Context, client dialect.Driver, id, org int, plaintext str
 	return sqlgraph.CreateNode(ctx, client, spec)
 }
 
-// change updates seats as generated code does: the one with an id, or all that
+// change updates seats as generated code does: the one with an ID, or all that
 // match.
 func change(
 	ctx context.Context, client dialect.Driver, id int, where func(*entsql.Selector), set func(*sqlgraph.UpdateSpec),
@@ -101,7 +102,7 @@ func change(
 func remove(s *sqlgraph.UpdateSpec)  { s.SetField("deleted_at", field.TypeTime, time.Now()) }
 func restore(s *sqlgraph.UpdateSpec) { s.ClearField("deleted_at", field.TypeTime) }
 
-// restoreByModifier does it by a modifier of the caller's.
+// restoreByModifier restores by a modifier.
 func restoreByModifier(s *sqlgraph.UpdateSpec) {
 	s.AddModifier(func(b *entsql.UpdateBuilder) { b.SetNull("deleted_at") })
 }
@@ -127,8 +128,8 @@ func count(ctx context.Context, client dialect.Driver, table string, where func(
 	return n, errors.Join(rows.Err(), rows.Close())
 }
 
-// TestWhere has a unique index with a condition: what is unique under one key
-// is so under several, for stored, restored and moved rows.
+// TestWhere has a unique index with a condition: uniqueness under one key also
+// holds under several, for stored, restored and moved rows.
 func TestWhere(t *testing.T) {
 	t.Parallel()
 	forEachSeats(t, func(t *testing.T, db *database) {
@@ -173,7 +174,7 @@ func TestWhere(t *testing.T) {
 			if n != 2 || err != nil {
 				t.Errorf("found %d, %v; want both", n, err)
 			}
-			// Another organization has its own, until the row moves.
+			// Another organization has its own seat, until the row moves.
 			other := row()
 			must(take(ctx, before, other, 2, plaintext))
 			_, err = change(ctx, after, other, nil, moveTo(1))
@@ -202,13 +203,13 @@ func TestWhere(t *testing.T) {
 	})
 }
 
-// codeIs is the lookup of a seat.
+// codeIs returns the lookup of a seat.
 func codeIs(plaintext string) func(*entsql.Selector) {
 	return encrypted.Lookup(code, encrypted.New(plaintext))
 }
 
-// TestWhereRaces has writers of both keys take, delete and restore one code.
-// At no moment two live rows have it.
+// TestWhereRaces has writers with either key take, delete and restore one code.
+// At no moment do two live rows have it.
 func TestWhereRaces(t *testing.T) {
 	t.Parallel()
 	forEachSeats(t, func(t *testing.T, db *database) {
@@ -261,7 +262,7 @@ func TestWhereRaces(t *testing.T) {
 	})
 }
 
-// isRace reports whether an error is another writer's precedence.
+// isRace reports whether an error means that another writer was first.
 func isRace(err error) bool {
 	var state interface{ SQLState() string }
 	if errors.As(err, &state) && (state.SQLState() == "40P01" || state.SQLState() == "40001") {

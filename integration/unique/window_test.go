@@ -19,7 +19,7 @@ import (
 
 func only(columns ...encrypted.Column) rotate.Config { return rotate.Config{In: columns, Batch: 7} }
 
-// guard makes the triggers that the column's migrations have.
+// guard creates the triggers of the column's migrations.
 func (db *database) guard(t *testing.T, columns ...encrypted.Column) {
 	t.Helper()
 	for _, s := range encrypted.IndexTriggers(db.dialect, columns...) {
@@ -27,10 +27,9 @@ func (db *database) guard(t *testing.T, columns ...encrypted.Column) {
 	}
 }
 
-// TestCheckUnique lists the rows that a unique index would refuse: across
-// plaintext, and tokens under all keys, if they fulfil its condition and are
-// equal in its other columns. Nothing is encrypted or indexed while there are
-// any.
+// TestCheckUnique lists the rows that a unique index would refuse: in plaintext
+// and under all keys, if they match its condition and are equal in its other
+// columns. While there are any, nothing is encrypted or indexed.
 func TestCheckUnique(t *testing.T) {
 	t.Parallel()
 	forEachSeats(t, func(t *testing.T, db *database) {
@@ -106,8 +105,8 @@ func TestCheckUnique(t *testing.T) {
 	})
 }
 
-// TestFillNeedsTriggers: without them another program's change of the
-// plaintext would leave its old digest behind.
+// TestFillNeedsTriggers refuses to fill in digests without triggers: another
+// program's change of the plaintext would leave its old digest.
 func TestFillNeedsTriggers(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, db *database) {
@@ -134,8 +133,8 @@ func TestFillNeedsTriggers(t *testing.T) {
 }
 
 // TestWindow takes many rows of plaintext through the window, beside a client
-// that looks up and writes, and another program that writes plaintext.
-// Lookups miss no row, no duplicate is let in, and no row gets lost.
+// that looks up and writes, and another program that writes plaintext. Lookups
+// miss no row, no duplicate is accepted, and no row is lost.
 func TestWindow(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, db *database) {
@@ -168,22 +167,22 @@ func TestWindow(t *testing.T) {
 					return err
 				}
 			}
-			return fmt.Errorf("%s: never came through", what)
+			return fmt.Errorf("%s: never succeeded", what)
 		}
 		all.Go(func() { // the other program
 			for i := range 40 {
 				if err := retry("insert",
 					func() error { return storePlain(ctx, db, 10_000+i, fmt.Sprint("theirs ", i)) }); err != nil {
-					t.Errorf("their insert: %v", err)
+					t.Errorf("the other program's insert: %v", err)
 				}
 				if err := retry("look up theirs", func() error {
 					n, err := count(ctx, client, "members", emailIs(fmt.Sprint("theirs ", i)))
 					if err == nil && n != 1 {
-						t.Errorf("theirs %d: found %d", i, n)
+						t.Errorf("the other program's %d: found %d", i, n)
 					}
 					return err
 				}); err != nil {
-					t.Errorf("their row: %v", err)
+					t.Errorf("the other program's row: %v", err)
 				}
 			}
 		})
@@ -191,7 +190,7 @@ func TestWindow(t *testing.T) {
 			for i := range 40 {
 				if err := retry("create",
 					func() error { return create(ctx, client, 20_000+i, fmt.Sprint("ours ", i)) }); err != nil {
-					t.Errorf("our create: %v", err)
+					t.Errorf("the client's create: %v", err)
 				}
 				if err := retry("duplicate",
 					func() error {
@@ -231,7 +230,7 @@ func TestWindow(t *testing.T) {
 	})
 }
 
-// storePlain stores plaintext, as a program that knows nothing of tokens.
+// storePlain stores plaintext, like a program without encryption.
 func storePlain(ctx context.Context, db *database, id int, plaintext string) error {
 	query := "INSERT INTO members (id, email) VALUES ($1, $2)"
 	if db.dialect == dialect.SQLite {

@@ -12,11 +12,11 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// found is what a reading of all rows found.
+// found is the result of reading all rows.
 type found struct{ rows, unreadable, lost int }
 
-// check compares the database, at rest, with what was acknowledged, in the
-// states that every writer is in now.
+// check compares the database, at rest, with the acknowledged rows, in all
+// writers' current states.
 func (w *world) check(s step, last bool) (f found) {
 	w.Helper()
 	ctx, db := w.Context(), w.dbs["pgx"]
@@ -48,8 +48,8 @@ func (w *world) check(s step, last bool) (f found) {
 	return f
 }
 
-// checkKey runs Check, which opens the last rows and the canary, if there is
-// one. It knows the database's states only, so they are there while it runs.
+// checkKey runs Check, which opens the last rows and the canary, if any. Check
+// knows only the database's states, so they are stored while it runs.
 func (w *world) checkKey(s step) {
 	w.Helper()
 	for _, c := range noteColumns {
@@ -72,7 +72,7 @@ func (w *world) readAll(s step) (f found) {
 	for _, p := range w.parts {
 		for _, e := range p.rows {
 			if e.id == 0 {
-				byTitle[e.title] = e // Python's
+				byTitle[e.title] = e // Python's rows
 			} else {
 				want[e.id] = e
 			}
@@ -94,7 +94,7 @@ func (w *world) readAll(s step) (f found) {
 			e, ok := want[n.ID]
 			if !ok {
 				if e, ok = byTitle[n.Title]; !ok {
-					w.Errorf("%s: nobody has stored row %d", s.name, n.ID)
+					w.Errorf("%s: no writer stored row %d", s.name, n.ID)
 					continue
 				}
 				e.id = n.ID
@@ -107,7 +107,7 @@ func (w *world) readAll(s step) (f found) {
 				}
 			case n.Title != e.title || n.OwnerID != e.owner || !sameTexts(texts, e.texts):
 				if f.lost++; f.lost < 5 {
-					w.Errorf("%s: row %d has something else than what was acknowledged", s.name, n.ID)
+					w.Errorf("%s: row %d differs from the acknowledged row", s.name, n.ID)
 				}
 			case texts[code] != nil && codes[*texts[code]]:
 				w.Errorf("%s: row %d has the code of another row", s.name, n.ID)
@@ -124,7 +124,7 @@ func (w *world) readAll(s step) (f found) {
 	return f
 }
 
-// checkCounts compares what Verify counted with what the step says.
+// checkCounts compares Verify's counts with the step.
 func (w *world) checkCounts(s step, counts rotate.Counts) {
 	w.Helper()
 	var rows int64
@@ -173,7 +173,7 @@ func (w *world) checkCounts(s step, counts rotate.Counts) {
 			absent[i] = -1
 		}
 		if absent[i] >= 0 {
-			w.Errorf("%s: Verify says nothing of %s", s.name, name)
+			w.Errorf("%s: Verify doesn't count %s", s.name, name)
 		}
 	}
 }
@@ -188,8 +188,8 @@ func shareOf(n, of int64) share {
 	return some
 }
 
-// lookUp looks up random rows, and those that Python stored without digests,
-// which have their digests then.
+// lookUp looks up random rows, and the ones that Python stored without digests,
+// which then get them.
 func (w *world) lookUp(s step, n int) {
 	w.Helper()
 	random := rand.New(rand.NewPCG(uint64(w.round), 0))

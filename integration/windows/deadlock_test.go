@@ -13,9 +13,9 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// TestDuplicateBesideRotate has a writer that holds a row, which rotate waits
-// for, and tries to store a value there that another row of rotate's page has.
-// It is refused at once, and doesn't end in a deadlock with rotate.
+// TestDuplicateBesideRotate has a writer that holds a row that rotate waits
+// for, and stores a value in it that another row of rotate's page has. The
+// duplicate is refused at once, without a deadlock with rotate.
 func TestDuplicateBesideRotate(t *testing.T) {
 	t.Parallel()
 	ctx, w := t.Context(), newWorld(t, 500)
@@ -30,7 +30,7 @@ func TestDuplicateBesideRotate(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// The writer's server process is the first to look for a deadlock.
+	// The writer's server process is the first to check for deadlocks.
 	separator := "?"
 	if strings.Contains(w.url, "?") {
 		separator = "&"

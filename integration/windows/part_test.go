@@ -21,10 +21,10 @@ type entry struct {
 	title  string
 	owner  string
 	texts  [3]*string
-	stable bool // nobody changes it
+	stable bool // no writer changes it
 }
 
-// part is the rows of one writer, which nobody else changes.
+// part is one writer's rows, which no other writer changes.
 type part struct {
 	w          *world
 	index      int
@@ -33,7 +33,7 @@ type part struct {
 	changing   []*entry // those that aren't stable
 	byCode     map[string]*entry
 	byEmail    map[string]map[*entry]bool
-	freed      []string // codes that no row has any more
+	freed      []string // codes no longer in use
 	stored     []*entry // new stable rows
 	serial     int
 	operations int
@@ -51,8 +51,8 @@ func newPart(w *world, index int) *part {
 func (p *part) any() *entry        { return p.rows[p.random.IntN(len(p.rows))] }
 func (p *part) changeable() *entry { return p.changing[p.random.IntN(len(p.changing))] }
 
-// shared returns a row to read: one of the part, or one that any writer stored
-// in the last rounds and nobody changes.
+// shared returns a row to read: one of the part, or a stable one that any
+// writer stored in the last rounds.
 func (p *part) shared() *entry {
 	if n := len(p.w.shared); n > 0 && p.random.IntN(2) == 0 {
 		return p.w.shared[n-1-p.random.IntN(min(n, 40))]
@@ -62,7 +62,7 @@ func (p *part) shared() *entry {
 
 func (p *part) owner() string { return p.w.owners[p.random.IntN(len(p.w.owners))] }
 
-// fresh makes up a row. Its code is new, or one that was given up.
+// fresh generates a row. Its code is new or was freed.
 func (p *part) fresh() *entry {
 	p.serial++
 	e := &entry{title: fmt.Sprintf("title %d.%d", p.index, p.serial), owner: p.owner()}

@@ -15,11 +15,11 @@ import (
 	"github.com/credent-go/credent/internal/states"
 )
 
-// maxGaps is how many rows without a digest Python may leave: less than the
-// 1,000 that clients fill in by themselves.
+// maxGaps is how many rows without a digest Python may leave: fewer than the
+// 1,000 that clients fill in on their own.
 const maxGaps = 200
 
-// pyOp is one operation of writer.py, and pyResult what came of it.
+// pyOp is an operation of writer.py, and pyResult its result.
 type pyOp struct {
 	Kind    string     `json:"kind"`
 	Title   string     `json:"title"`
@@ -27,9 +27,9 @@ type pyOp struct {
 	Texts   [3]*string `json:"texts"`
 	Digests bool       `json:"digests"`
 
-	on   *entry // the row that it reads or updates
-	dup  bool   // it has a code that another row has
-	next *entry // the row as it is if the database takes it
+	on   *entry // the row it reads or updates
+	dup  bool   // its code is another row's
+	next *entry // the row if the database accepts it
 }
 
 type pyResult struct {
@@ -44,8 +44,8 @@ type foreign struct {
 	in    io.Writer
 	out   *bufio.Reader
 	state states.Set
-	gaps  map[*entry]bool // rows that it stored without digests
-	old   bool            // it knows nothing of digests
+	gaps  map[*entry]bool // rows it stored without digests
+	old   bool            // it writes no digests
 	// beside means that rotate runs, which ends when no row lacks a digest.
 	beside bool
 }
@@ -57,7 +57,7 @@ func python() string {
 	return "python3"
 }
 
-// pythonOf returns the Python of a page of the documentation under a mark.
+// pythonOf returns the Python code under a mark on a documentation page.
 func pythonOf(t *testing.T, page, mark string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("..", "..", "docs", page))
@@ -105,10 +105,10 @@ func startPython(t *testing.T, p *part, url, key string) *foreign {
 
 func (f *foreign) move(to states.Set) { f.state = to }
 
-// work runs a batch of operations, and compares what came of each.
+// work runs a batch of operations, and compares their results.
 func (f *foreign) work(n int) error {
 	ops := make([]*pyOp, n)
-	now := make(map[*entry]*entry) // rows as the operations before leave them
+	now := make(map[*entry]*entry) // rows after the previous operations
 	gaps := len(f.gaps)
 	for i := range ops {
 		ops[i] = f.choose(now, gaps < maxGaps)
@@ -143,7 +143,7 @@ func (f *foreign) work(n int) error {
 	return nil
 }
 
-// choose makes up an operation.
+// choose generates an operation.
 func (f *foreign) choose(now map[*entry]*entry, mayGap bool) *pyOp {
 	op := &pyOp{Digests: !f.old && (f.beside || !mayGap || f.random.IntN(12) > 0)}
 	kind := f.random.IntN(8)
@@ -189,7 +189,7 @@ func (f *foreign) settle(op *pyOp, got pyResult) error {
 	case op.Kind == "read":
 		for i, text := range op.next.texts {
 			if !same(text, got.Texts[i]) {
-				return fmt.Errorf("secret %d reads otherwise", i)
+				return fmt.Errorf("secret %d reads differently", i)
 			}
 		}
 	case op.Kind == "insert":

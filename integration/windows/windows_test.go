@@ -1,7 +1,7 @@
-// Package windows takes rows through every window: from plaintext to tokens,
-// to bound ones, to tokens under the keys of tenants, and back, beside writers
-// in Go and in Python. After each step it compares all rows with what the
-// writers were told.
+// Package windows takes rows through every window: from plaintext to tokens, to
+// bound tokens, to tokens under tenants' keys, and back, beside writers in Go
+// and in Python. After each step it compares all rows with the acknowledged
+// ones.
 package windows
 
 import (
@@ -25,7 +25,7 @@ const (
 	fewRows = 2000
 )
 
-// share says how many secrets of a column are stored in a way.
+// share is how many of a column's secrets are stored in a given way.
 type share int
 
 const (
@@ -34,18 +34,18 @@ const (
 	all
 )
 
-// shares are what Verify has to count.
+// shares are Verify's expected counts.
 type shares struct{ encrypted, bound, tenantKeys share }
 
 type rotation func(context.Context, *sql.DB, *keyring.Keyring, rotate.Config) (*rotate.Report, error)
 
-// step is a row of the tables of docs/encrypting.md, docs/binding.md and
+// step is a row of the tables in docs/encrypting.md, docs/binding.md and
 // docs/tenant-keys.md.
 type step struct {
 	name   string
 	states states.Set
-	// before is SQL for the step, which is run when all writers are in the
-	// state before.
+	// before is the step's SQL, which runs while all writers are in the
+	// previous state.
 	before string
 	rotate rotation
 	want   shares
@@ -101,16 +101,16 @@ func set(encryption, binding, tenantKeys states.State) states.Set {
 	return states.Set{Encryption: encryption, Binding: binding, TenantKeys: tenantKeys}
 }
 
-// TestWindows takes rows through the steps. At each of them no row is
-// unreadable, no acknowledged write is lost, no lookup is wrong, and no
-// duplicate of a unique value is let in.
+// TestWindows takes rows through the steps. At each step every row can be read,
+// no acknowledged write is lost, no lookup is wrong, and no duplicate of a
+// unique value is accepted.
 func TestWindows(t *testing.T) {
 	t.Parallel()
 	size := fewRows
 	if text := os.Getenv(envRows); text != "" {
 		var err error
 		if size, err = strconv.Atoi(text); err != nil || size < 500 {
-			t.Fatalf("%s is no number of rows, 500 or more", envRows)
+			t.Fatalf("%s must be a number of rows, at least 500", envRows)
 		}
 	}
 	w := newWorld(t, size)
@@ -140,7 +140,7 @@ func TestWindows(t *testing.T) {
 			now.races-before.races, found.unreadable, found.lost, time.Since(start).Seconds())
 		table.WriteString(line)
 		if size > fewRows {
-			t.Log(line) // it takes long
+			t.Log(line) // the test takes long
 		}
 		if i > 0 && (now.refused == before.refused || now.races == before.races ||
 			now.operations-before.operations < len(w.movers)*15) {

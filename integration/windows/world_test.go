@@ -19,7 +19,8 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// keyTable is credent's, which own schemas make by its migration.
+// keyTable is credent_tenant_keys, which other schemas create in their
+// migration.
 const keyTable = `CREATE TABLE credent_tenant_keys (tenant varchar(255) NOT NULL PRIMARY KEY, wrapped varchar(500),
 	created_at timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP, destroyed_at timestamp)`
 
@@ -36,21 +37,21 @@ type mover interface {
 type world struct {
 	*testing.T
 	size    int
-	batch   int // operations of a writer in a round
+	batch   int // a writer's operations in a round
 	url     string
 	dbs     map[string]*sql.DB // by driver
 	key     string
 	ring    *keyring.Keyring
 	owners  []string
 	parts   []*part
-	movers  []mover // in the order in which they move
+	movers  []mover // in moving order
 	writers []*writer
 	python  *foreign
 
-	// Between rounds nobody else uses these.
+	// Between rounds no writer uses these.
 	taken    []string // codes of stable rows
 	shared   []*entry // stable rows of the last rounds
-	digested int      // how many of them were there from the beginning
+	digested int      // how many of them existed from the beginning
 	round    int
 	races    int
 
@@ -109,7 +110,7 @@ func (w *world) exec(statement string, args ...any) {
 	}
 }
 
-// seed stores the rows as an application without encryption did.
+// seed stores the rows as an application without encryption does.
 func (w *world) seed() {
 	w.Helper()
 	w.exec("INSERT INTO owners (id) SELECT unnest($1::text[])", pq.Array(w.owners))
@@ -162,7 +163,7 @@ func nullable(text *string) sql.NullString {
 	return sql.NullString{String: *text, Valid: true}
 }
 
-// given are states of every column.
+// given returns the states of every column.
 func given(s states.Set) (list []encrypted.ColumnStates) {
 	for _, c := range noteColumns {
 		list = append(list, encrypted.ColumnStates{
@@ -183,7 +184,7 @@ func (w *world) config(s states.Set) rotate.Config {
 	return rotate.Config{In: noteColumns, States: given(s), Batch: min(w.size/8, rotate.DefaultBatch)}
 }
 
-// begin starts Python, which writes plaintext and knows nothing of digests.
+// begin starts Python, which writes plaintext and no digests.
 func (w *world) begin(s states.Set) {
 	w.Helper()
 	w.python = startPython(w.T, w.parts[4], w.url, w.key)
@@ -192,7 +193,7 @@ func (w *world) begin(s states.Set) {
 	w.python.move(s)
 }
 
-// beginGo starts the services, once the digests are filled in.
+// beginGo starts the services once the digests are filled in.
 func (w *world) beginGo(s states.Set) {
 	w.Helper()
 	for i, driver := range []string{"postgres", "pgx", "postgres", "pgx"} {
@@ -208,8 +209,8 @@ func (w *world) beginGo(s states.Set) {
 	}
 }
 
-// moveAll brings one writer after the other into the next state, and lets all
-// of them work after each.
+// moveAll moves one writer after another into the next state, and lets all of
+// them work after each move.
 func (w *world) moveAll(to states.Set) {
 	w.Helper()
 	for _, m := range w.movers {
@@ -218,18 +219,18 @@ func (w *world) moveAll(to states.Set) {
 	}
 }
 
-// work lets all writers work at the same time, for one batch each, and returns
-// when all of them have stopped.
+// work lets all writers run one batch each concurrently, and returns when all
+// have stopped.
 func (w *world) work() {
 	w.Helper()
 	w.workBeside(w.batch, nil, nil)
 }
 
-// pace tells a writer to go on for a batch.
+// pace tells a writer to run another batch.
 type pace chan struct{}
 
-// workBeside lets all writers work for a batch, and for another one at each of
-// their paces, until done is closed; nil means that it is.
+// workBeside lets all writers run a batch, and another one at each of their
+// paces, until done is closed. A nil done counts as closed.
 func (w *world) workBeside(batch int, paces []pace, done <-chan struct{}) {
 	w.Helper()
 	w.round++
@@ -259,7 +260,7 @@ func (w *world) workBeside(batch int, paces []pace, done <-chan struct{}) {
 	}
 }
 
-// rotate runs a command. At each page that it has done the writers go on.
+// rotate runs a command. After each of its pages the writers continue.
 func (w *world) rotate(s step) {
 	w.Helper()
 	var paces []pace
@@ -271,7 +272,7 @@ func (w *world) rotate(s step) {
 		for _, p := range paces {
 			select {
 			case p <- struct{}{}:
-			default: // it isn't through with the last
+			default: // it is still busy with the last one
 			}
 		}
 	}
@@ -282,7 +283,8 @@ func (w *world) rotate(s step) {
 		defer close(done)
 		report, err = s.rotate(w.Context(), w.dbs["pgx"], w.ring, cfg)
 	}()
-	// Rows without digests that Python goes on to store would have no end.
+	// Otherwise Python would keep storing rows without digests, and rotate
+	// would never end.
 	w.python.beside = true
 	w.workBeside(15, paces, done)
 	w.python.beside = false
@@ -290,7 +292,7 @@ func (w *world) rotate(s step) {
 	if err != nil {
 		w.Fatalf("%s: %v", s.name, err)
 	}
-	w.exec("VACUUM ANALYZE notes") // docs/blind-index.md: else lookups read over what was there
+	w.exec("VACUUM ANALYZE notes") // docs/blind-index.md: otherwise lookups read dead rows
 	if s.before == addChecks && len(report.Tables[0].Validated) != len(columnNames) {
 		w.Errorf("%s validated %v", s.name, report.Tables[0].Validated)
 	}
@@ -311,8 +313,8 @@ func (w *world) tried(text string, accepted bool) {
 	w.racing[text] = r
 }
 
-// judge makes sure that each race of the round had one winner, and lets the
-// writers know which codes are taken.
+// judge checks that each race of the round had one winner, and gives the taken
+// codes to the writers.
 func (w *world) judge() {
 	w.Helper()
 	for text, r := range w.racing {

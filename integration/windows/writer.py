@@ -1,7 +1,7 @@
 """Stores rows of the table notes as another program does: each line of stdin is
-a batch of operations and the states to be in, each line of stdout what came of it.
+a batch of operations with the states to use, each line of stdout its results.
 
-The functions bound and of_tenant stand before this file: the test takes them
+The functions bound and of_tenant precede this file: the test takes them
 from docs/binding.md and docs/tenant-keys.md.
 """
 
@@ -24,7 +24,7 @@ cursor = conn.cursor()
 
 
 def data_key(tenant, make):
-    """The tenant's data key, made if there is none yet."""
+    """Returns the tenant's data key. If make is set, a missing one is created."""
     query = "SELECT wrapped FROM credent_tenant_keys WHERE tenant = %s"
     cursor.execute(query, (tenant,))
     row = cursor.fetchone()
@@ -43,12 +43,12 @@ def new_way(state):
 
 
 def ways(state):
-    """Whether what is read may be of the new way, for each way that may be."""
+    """Returns the values of "in the new way" that the state accepts on read."""
     return {OFF: [False], ACCEPT: [True, False], WRITE: [True, False], REQUIRE: [True]}[state]
 
 
 class Cipher:
-    """Opens and makes what the columns hold in the given states."""
+    """Opens and creates the columns' values in the given states."""
 
     def __init__(self, states):
         self.encryption, self.binding, self.tenant_keys = states
@@ -61,7 +61,7 @@ class Cipher:
             if own:
                 wrapped = data_key(tenant, make)
                 if wrapped is None:
-                    return None  # nothing is under it yet
+                    return None  # nothing is under the key yet
                 f = of_tenant(key, tenant, wrapped)
                 base = base64.urlsafe_b64encode(f._signing_key + f._encryption_key).decode()
             self.fernets[at] = bound(base, "notes", column, tenant) if bind else Fernet(base)
@@ -92,7 +92,7 @@ class Cipher:
 
 
 def digest(column, plaintext):
-    """What docs/blind-index.md says; the column email is normalised."""
+    """Returns the digest as in docs/blind-index.md; the column email is normalised."""
     if plaintext is None:
         return None
     if column == "email":

@@ -13,15 +13,15 @@ import (
 	"github.com/credent-go/credent/internal/states"
 )
 
-// errAccepted means that the database took a code that another row has.
-var errAccepted = errors.New("a duplicate was let in")
+// errAccepted means that the database accepted another row's code.
+var errAccepted = errors.New("a duplicate was accepted")
 
 // writer is a service with the ent client, in one state at a time.
 type writer struct {
 	*part
 	driver string
 	client *ent.Client
-	raced  int // codes of this round that it has tried to be the first with
+	raced  int // this round's codes that it has raced for
 }
 
 func (w *writer) move(to states.Set) { w.client = w.w.client(w.driver, to) }
@@ -36,7 +36,7 @@ func (w *writer) work(n int) error {
 	return nil
 }
 
-// step runs an operation, and compares what comes of it.
+// step runs an operation, and compares its result.
 func (w *writer) step(ctx context.Context) error {
 	w.operations++
 	switch w.random.IntN(15) {
@@ -95,7 +95,7 @@ func (w *writer) bulk(ctx context.Context) error {
 	return nil
 }
 
-// update sets one secret or all, of a row by its ID or by its title.
+// update sets one or all secrets of a row, by its ID or by its title.
 func (w *writer) update(ctx context.Context) (err error) {
 	e, texts := w.changeable(), w.fresh().texts
 	one := w.random.IntN(4)
@@ -136,7 +136,7 @@ func (w *writer) update(ctx context.Context) (err error) {
 	return nil
 }
 
-// upsert writes a row that is there or a new one.
+// upsert writes an existing row or a new one.
 func (w *writer) upsert(ctx context.Context) error {
 	e, old := w.fresh(), (*entry)(nil)
 	if w.random.IntN(3) > 0 {
@@ -180,7 +180,7 @@ func (w *writer) clear(ctx context.Context) error {
 	return nil
 }
 
-// moveOwner gives a row to another tenant, with all its secrets.
+// moveOwner gives a row with all its secrets to another tenant.
 func (w *writer) moveOwner(ctx context.Context) error {
 	e, owner := w.changeable(), w.owner()
 	if err := w.client.Note.UpdateOneID(e.id).SetOwnerID(owner).SetBody(secret(e.texts[body])).
@@ -191,7 +191,7 @@ func (w *writer) moveOwner(ctx context.Context) error {
 	return nil
 }
 
-// duplicate tries to store a code that another row has.
+// duplicate tries to store another row's code.
 func (w *writer) duplicate(ctx context.Context) (err error) {
 	taken := w.w.taken[w.random.IntN(len(w.w.taken))]
 	e, on := w.fresh(), w.changeable()
@@ -222,7 +222,7 @@ func (w *writer) isRefused(what string, err error) error {
 	return nil
 }
 
-// race stores a code that all writers try to be the first with.
+// race stores a code that every writer tries to be first with.
 func (w *writer) race(ctx context.Context) error {
 	w.raced++
 	text := fmt.Sprintf("race %d in round %d", w.raced, w.w.round)
@@ -249,8 +249,7 @@ func (w *writer) read(ctx context.Context) error {
 	return e.compare(n)
 }
 
-// lookUp looks for rows by an email, a code, or a code that no row has any
-// more.
+// lookUp looks for rows by an email, a code, or a code no longer in use.
 func (p *part) lookUp(ctx context.Context, client *ent.Client) error {
 	switch p.random.IntN(5) {
 	case 0, 1:
@@ -305,14 +304,14 @@ func (p *part) find(ctx context.Context, client *ent.Client, where predicate.Not
 	return nil
 }
 
-// compare compares a row with what the client reads.
+// compare compares a row with the client's values.
 func (e *entry) compare(n *ent.Note) error {
 	texts, err := reveal(n)
 	if err != nil {
 		return fmt.Errorf("read %q: %w", e.title, err)
 	}
 	if !sameTexts(texts, e.texts) || n.OwnerID != e.owner {
-		return fmt.Errorf("%q reads otherwise", e.title)
+		return fmt.Errorf("%q reads differently", e.title)
 	}
 	return nil
 }

@@ -101,6 +101,6 @@ func TestAWS(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	if _, err := kms.Unwrap(ctx, url, text); !errors.Is(err, kms.ErrUnavailable) {
-		t.Errorf("a server that is down: %v", err)
+		t.Errorf("a stopped server: %v", err)
 	}
 }

@@ -1,5 +1,5 @@
-// Package dashboard has a dashboard for Grafana, credent.json, and pictures of
-// it for screens of three widths.
+// Package dashboard contains a Grafana dashboard, credent.json, and pictures of
+// it for three screen widths.
 package dashboard_test
 
 import (
@@ -85,7 +85,7 @@ func TestQueriesNameMetrics(t *testing.T) {
 				used++
 				known := labels[name]
 				if known == nil {
-					t.Errorf("%s: no metric is called %s; there are %s", p.Title, name,
+					t.Errorf("%s: no metric named %s; there are %s", p.Title, name,
 						slices.Sorted(maps.Keys(labels)))
 				}
 				for _, label := range slices.Concat(inQuery.FindAllStringSubmatch(target.Expr, -1),
@@ -98,7 +98,7 @@ func TestQueriesNameMetrics(t *testing.T) {
 		}
 	}
 	if used < 15 {
-		t.Errorf("only %d metrics are used", used)
+		t.Errorf("the dashboard uses only %d metrics", used)
 	}
 }
 
@@ -212,7 +212,7 @@ func TestQueries(t *testing.T) {
 		"", "sum(", "avg(g)", "g offset 5m", "sum(g) by (of)", "rate(g)", "rate(g[x])", "g + g", `g{of=~"x"}`,
 	} {
 		if _, _, err := parse(bad); err == nil {
-			t.Errorf("%q is understood", bad)
+			t.Errorf("%q was parsed", bad)
 		}
 	}
 }

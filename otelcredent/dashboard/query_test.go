@@ -60,7 +60,7 @@ func parse(text string) (query, map[string]bool, error) {
 	for strings.TrimSpace(left) != "" {
 		at := tokens.FindStringSubmatchIndex(left)
 		if at == nil || at[0] != 0 {
-			return nil, nil, fmt.Errorf("what is %q?", left)
+			return nil, nil, fmt.Errorf("unexpected text %q", left)
 		}
 		p.rest = append(p.rest, left[at[2]:at[3]])
 		left = left[at[1]:]
@@ -77,7 +77,7 @@ func parse(text string) (query, map[string]bool, error) {
 		q = instead(q, constant)
 	}
 	if p.err == nil && len(p.rest) > 0 {
-		p.fail(fmt.Errorf("nothing is known after it: %q", p.rest))
+		p.fail(fmt.Errorf("unexpected text after the query: %q", p.rest))
 	}
 	return q, p.names, p.err
 }
@@ -109,7 +109,7 @@ func (p *parser) next(token string) bool {
 func (p *parser) want(list ...string) {
 	for _, token := range list {
 		if !p.next(token) {
-			p.fail(fmt.Errorf("%q is missing before %q", token, p.rest))
+			p.fail(fmt.Errorf("missing %q before %q", token, p.rest))
 		}
 	}
 }

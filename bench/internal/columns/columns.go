@@ -1,6 +1,6 @@
-// Package columns has the columns of Credent's two tables, for the clients that
-// are measured beside it. The tables are Credent's own; the schemas that use
-// the package have the same fields with another type for the secrets.
+// Package columns has the columns of Credent's two tables for the clients
+// measured beside it. The tables are Credent's own; the schemas that use the
+// package have the same fields with another type for the secrets.
 package columns
 
 import (
@@ -31,7 +31,7 @@ func Account() []ent.Field {
 }
 
 // Credential returns the columns of user_credentials, with the given secrets.
-// The digest of the blind index is bytes to them.
+// The blind index's digest is a bytes field.
 func Credential(apiKey, secretKey ent.Field) []ent.Field {
 	return append(Record(),
 		field.Bytes("api_key_index").Optional(),

@@ -1,4 +1,4 @@
-// Package fernettype is what one would write to encrypt an ent field with
+// Package fernettype is a typical hand-written ent field encrypted with
 // fernet-go: a Go type that encrypts when database/sql asks for its value and
 // decrypts when it is scanned.
 package fernettype
@@ -11,8 +11,8 @@ import (
 	"github.com/fernet/fernet-go"
 )
 
-// Keys are the keys of the process, the one that encrypts first. Set them
-// before the first use.
+// Keys are the process's keys, the encrypting one first. Set them before the
+// first use.
 var Keys []*fernet.Key
 
 // Secret is an encrypted field.
@@ -40,7 +40,7 @@ func (s *Secret) Scan(src any) error {
 	}
 	plaintext := fernet.VerifyAndDecrypt(token, 0, Keys)
 	if plaintext == nil {
-		return errors.New("fernettype: the token does not open")
+		return errors.New("fernettype: the token doesn't open")
 	}
 	s.Plaintext = string(plaintext)
 	return nil

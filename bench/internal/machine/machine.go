@@ -1,4 +1,4 @@
-// Package machine says what a benchmark ran on and with.
+// Package machine describes the machine and software of a benchmark.
 package machine
 
 import (
@@ -17,18 +17,18 @@ import (
 	"github.com/credent-go/credent/internal/pgserver"
 )
 
-// Machine is what was measured on and with.
+// Machine describes the machine and software of a measurement.
 type Machine struct {
 	CPU      string
 	Cores    int
 	Memory   string
 	System   string
 	Postgres string
-	Modules  []string // of those that Read was asked for, with their versions
+	Modules  []string // the ones passed to Read, with their versions
 	Date     string
 }
 
-// Read looks at the machine, and at the versions of modules in this binary.
+// Read inspects the machine, and the versions of modules in this binary.
 func Read(modules ...string) Machine {
 	m := Machine{
 		CPU: field("/proc/cpuinfo", "model name"), Cores: runtime.NumCPU(), Memory: memory(),
@@ -46,7 +46,7 @@ func Read(modules ...string) Machine {
 	return m
 }
 
-// PostgresVersion asks a server.
+// PostgresVersion asks a server for its version.
 func PostgresVersion(ctx context.Context, server *pgserver.Server) (version string, err error) {
 	db, _, err := credent.OpenDB(server.URL("postgres"))
 	if err != nil {
@@ -66,8 +66,8 @@ func memory() string {
 	return text
 }
 
-// field returns a value of a file of lines "name: value", or that it is not
-// known.
+// field returns a value from a file of lines "name: value", or a text saying
+// that it is unknown.
 func field(path, name string) string {
 	const unknown = "unknown"
 	f, err := os.Open(path)

@@ -1,7 +1,7 @@
 //go:build cgo
 
-// Package mattn runs tests with SQLite's driver for cgo. It is here because
-// this module may have dependencies that services shouldn't get.
+// Package mattn runs tests with the cgo driver for SQLite. It is in this module
+// because services shouldn't get its dependencies.
 package mattn
 
 import (

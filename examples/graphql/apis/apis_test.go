@@ -1,5 +1,5 @@
-// Package apis tests what generators of APIs make of encrypted fields: entgql,
-// entoas and entproto.
+// Package apis tests how API generators handle encrypted fields: entgql, entoas
+// and entproto.
 package apis
 
 import (
@@ -28,7 +28,7 @@ import (
 
 const module = "example.com/graphql/apis/"
 
-// target returns a folder of this module to generate into.
+// target returns a directory of this module to generate into.
 func target(t *testing.T) (dir string) {
 	t.Helper()
 	made, err := os.MkdirTemp(".", "generated")
@@ -54,7 +54,7 @@ func run(t *testing.T, env []string, args ...string) (string, error) {
 	return string(out), err
 }
 
-// checkCompiles checks that generated code does.
+// checkCompiles checks that generated code compiles.
 func checkCompiles(t *testing.T, dir string) {
 	t.Helper()
 	if out, err := run(t, nil, "build", "./"+dir+"/..."); err != nil {
@@ -62,13 +62,13 @@ func checkCompiles(t *testing.T, dir string) {
 	}
 }
 
-// inputs of mutations that the schema asks for, by field.
+// inputs are the mutation inputs that the schema asks for, by field.
 var inputs = map[string][]string{
 	"CreateSessionInput": {"givenText", "givenBytes", "givenTime", "givenLimits", "givenOnce"},
 	"UpdateSessionInput": {"givenText", "clearGivenText", "givenBytes", "givenTime", "givenLimits", "clearGivenLimits"},
 }
 
-// secretName matches every name that could be of a secret or a digest.
+// secretName matches every possible name of a secret or a digest.
 var secretName = regexp.MustCompile(`(?i)given|hidden|index`)
 
 func TestGraphQL(t *testing.T) {
@@ -103,8 +103,8 @@ func TestGraphQL(t *testing.T) {
 	}
 }
 
-// checkSDL checks that the SDL is valid, and that secrets are in mutation
-// inputs alone.
+// checkSDL checks that the SDL is valid, and that only mutation inputs contain
+// secrets.
 func checkSDL(t *testing.T, name, text string) {
 	t.Helper()
 	parsed, err := gqlparser.LoadSchema(&ast.Source{Name: "api.graphql", Input: text})
@@ -145,7 +145,7 @@ func checkSDL(t *testing.T, name, text string) {
 		}
 	}
 	if seen != 11 {
-		t.Errorf("%s: the SDL has not all inputs", name)
+		t.Errorf("%s: the SDL lacks inputs", name)
 	}
 	for _, field := range parsed.Types["CreateSessionInput"].Fields {
 		optional := field.Name == "givenText" || field.Name == "givenLimits"
@@ -182,8 +182,8 @@ func checkGo(t *testing.T, dir string) {
 	}
 }
 
-// No schema of the OpenAPI document has a secret, and a request body has one
-// if the service's author adds it.
+// No schema of the OpenAPI document contains a secret, and a request body has
+// one only if the service's author adds it.
 func TestOpenAPI(t *testing.T) {
 	for name, options := range map[string][]entoas.ExtensionOption{
 		"views": nil, "simple models": {entoas.SimpleModels()},
@@ -226,15 +226,15 @@ func TestOpenAPI(t *testing.T) {
 	}
 }
 
-// addInputs is what docs/your-own-schema.md shows.
+// addInputs is the code in docs/your-own-schema.md.
 func addInputs(_ *gen.Graph, spec *ogen.Spec) error {
 	body := spec.Paths["/sessions"].Post.RequestBody.Content["application/json"].Schema
 	body.AddRequiredProperties(ogen.NewSchema().SetType("string").SetFormat("password").ToProperty("given_text"))
 	return nil
 }
 
-// No message has a secret, whether the extension generates it or entproto's
-// own program.
+// No message contains a secret, whether the extension or entproto's own program
+// generates it.
 func TestProto(t *testing.T) {
 	dir := target(t)
 	proto, err := entproto.NewExtension(entproto.SkipGenFile(), entproto.WithProtoDir(dir))
@@ -271,12 +271,12 @@ func TestProto(t *testing.T) {
 	check(filepath.Join(filepath.Dir(copied), "proto", "entpb", "entpb.proto"))
 }
 
-// What would put a secret into responses is refused, with what to do.
+// A field that would put a secret into responses is refused, with the fix.
 func TestExposed(t *testing.T) {
 	dir := target(t)
 	err := generate(t, "exposed", dir, codegen.Extension{})
 	if err == nil {
-		t.Fatal("was accepted")
+		t.Fatal("the schema was accepted")
 	}
 	for _, want := range []string{
 		"Session.a is encrypted and cannot be an entproto.Field: ", "Remove entproto.Field",
@@ -284,7 +284,7 @@ func TestExposed(t *testing.T) {
 		"Session.c is encrypted and cannot be in entoas.Schema", "Session.d is encrypted and cannot be an OrderField",
 	} {
 		if !strings.Contains(err.Error(), want) {
-			t.Errorf("%q is not in: %v", want, err)
+			t.Errorf("missing %q in: %v", want, err)
 		}
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {

@@ -26,7 +26,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(credenttest.Main(m)) }
 
-// service is one that is served over HTTP.
+// service is a service served over HTTP.
 type service struct {
 	t      *testing.T
 	url    string
@@ -166,7 +166,7 @@ func TestAPI(t *testing.T) {
 			byKey := `query($key: String!) { integrationByAPIKey(apiKey: $key) { id } }`
 			s.do(&found, byKey, map[string]any{"key": "CANARY-api-key-1234"})
 			if found.IntegrationByAPIKey == nil || found.IntegrationByAPIKey.ID != got.ID {
-				t.Errorf("by its API key was found %+v", found)
+				t.Errorf("its API key found %+v", found)
 			}
 
 			s.do(nil, update, map[string]any{"id": got.ID, "input": map[string]any{
@@ -191,18 +191,18 @@ func TestAPI(t *testing.T) {
 				t.Errorf("nodes: %+v", nodes)
 			}
 			if strings.Contains(s.seen.String(), "CANARY") || strings.Contains(s.seen.String(), "gAAAA") {
-				t.Error("a response has a secret or a token")
+				t.Error("a response contains a secret or a token")
 			}
 		})
 	}
 }
 
-// checkStored checks that what mutations set is encrypted, and reads back.
+// checkStored checks that the mutations' values are encrypted, and read back.
 func checkStored(t *testing.T, s *service, apiKey string, hook webhook.Config) {
 	t.Helper()
 	row := s.client.Integration.Query().OnlyX(t.Context())
 	if got, err := row.APIKey.Reveal(); err != nil || got != apiKey {
-		t.Errorf("the API key is not what the mutation set: %v", err)
+		t.Errorf("the API key differs from the mutation's: %v", err)
 	}
 	if got, err := row.Certificate.Reveal(); err != nil || string(got) != "CANARY-\xff\x00" {
 		t.Errorf("the certificate is %d bytes, %v", len(got), err)
@@ -212,7 +212,7 @@ func checkStored(t *testing.T, s *service, apiKey string, hook webhook.Config) {
 		t.Errorf("it is paid until %v, %v", got, err)
 	}
 	if got, err := row.Webhook.Reveal(); err != nil || got != hook {
-		t.Errorf("the webhook is not what the mutation set: %v", err)
+		t.Errorf("the webhook differs from the mutation's: %v", err)
 	}
 	if got, err := row.SigningKey.Reveal(); err != nil || len(got) < 20 {
 		t.Errorf("the service's own secret has %d bytes, %v", len(got), err)
@@ -228,8 +228,8 @@ func checkStored(t *testing.T, s *service, apiKey string, hook webhook.Config) {
 	}
 }
 
-// An input that isn't of the field's type, and one that is what secrets print
-// as, are errors that don't quote it, and nothing is stored.
+// An input of the wrong type, or the text that redacted secrets print, is an
+// error that doesn't quote it, and nothing is stored.
 func TestMalformedInputs(t *testing.T) {
 	t.Parallel()
 	s := serve(t, dialect.SQLite)
@@ -253,7 +253,7 @@ func TestMalformedInputs(t *testing.T) {
 	for _, missing := range []any{nil, []string{"a"}} {
 		input := map[string]any{"accountID": account, "provider": "example", "apiKey": missing}
 		if problems := s.ask(nil, create, map[string]any{"input": input}); problems == "" {
-			t.Errorf("the API key %v was taken", missing)
+			t.Errorf("the API key %v was accepted", missing)
 		}
 	}
 	if strings.Contains(s.seen.String(), "CANARY") {
@@ -264,7 +264,7 @@ func TestMalformedInputs(t *testing.T) {
 	}
 }
 
-// A mutation that fails after a secret was stored leaves nothing behind.
+// A mutation that fails after storing a secret leaves nothing behind.
 func TestTransaction(t *testing.T) {
 	t.Parallel()
 	s := serve(t, dialect.SQLite)

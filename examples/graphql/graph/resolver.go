@@ -14,12 +14,12 @@ import (
 
 //go:generate go -C .. tool gqlgen generate
 
-// Resolver answers with what the client has.
+// Resolver answers from the client.
 type Resolver struct {
 	Client *ent.Client
 }
 
-// nodeType returns the table that has the row with an ID.
+// nodeType returns the table that contains the row with an ID.
 func (r *Resolver) nodeType(ctx context.Context, id uuid.UUID) (string, error) {
 	isAccount, err := r.Client.Account.Query().Where(account.ID(id)).Exist(ctx)
 	if isAccount || err != nil {

@@ -72,7 +72,7 @@ func (r *mutationResolver) CreateAccount(ctx context.Context, input ent.CreateAc
 	return ent.FromContext(ctx).Account.Create().SetInput(input).Save(ctx)
 }
 
-// CreateIntegration adds an integration, with a signing key that it makes.
+// CreateIntegration adds an integration, with a signing key that it generates.
 func (r *mutationResolver) CreateIntegration(
 	ctx context.Context, input ent.CreateIntegrationInput,
 ) (*ent.Integration, error) {

@@ -15,9 +15,9 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// Open returns a client of a database of the given dialect. It makes the
-// tables if they aren't there, and checks the keyring. The database has this
-// service's tables alone.
+// Open returns a client of a database of the given dialect. It creates missing
+// tables, and checks the keyring. The database must contain only this service's
+// tables.
 func Open(ctx context.Context, db *sql.DB, databaseDialect string, ring *keyring.Keyring) (*ent.Client, error) {
 	drv, err := encrypted.NewDriver(entsql.OpenDB(databaseDialect, db), encrypted.Config{
 		Keyring: ring,
@@ -28,12 +28,12 @@ func Open(ctx context.Context, db *sql.DB, databaseDialect string, ring *keyring
 	}
 	client := ent.NewClient(ent.Driver(drv))
 	if err := client.Schema.Create(ctx); err != nil {
-		return nil, fmt.Errorf("making the tables: %w", err)
+		return nil, fmt.Errorf("create the tables: %w", err)
 	}
 	triggers := encrypted.IndexTriggers(databaseDialect, ent.EncryptedColumns()...)
 	for _, statement := range append(triggers, encrypted.CanaryTable(databaseDialect)...) {
 		if _, err := db.ExecContext(ctx, statement); err != nil {
-			return nil, fmt.Errorf("making the triggers: %w", err)
+			return nil, fmt.Errorf("create the triggers: %w", err)
 		}
 	}
 	return client, errors.Join(

@@ -1,4 +1,4 @@
-// Package integration runs the tests of the vault on a Postgres that they
+// Package integration runs the vault's tests on a Postgres server that they
 // start.
 package integration
 
@@ -56,8 +56,7 @@ func TestPostgres(t *testing.T) {
 	}
 }
 
-// A service that has the entities of credent as well can take its driver for
-// both.
+// A service that also uses credent's entities can share one driver.
 func TestWrapDriver(t *testing.T) {
 	ctx := t.Context()
 	db, ring := open(t, "postgres"), vaulttest.Keyring(t, keyring.GenerateKey())
@@ -98,8 +97,8 @@ func TestWrapDriver(t *testing.T) {
 	}
 }
 
-// A new key takes over. This process knows the columns of credent as well,
-// which are not in the database.
+// A new key takes over. This process also knows credent's columns, which the
+// database lacks.
 func TestRotate(t *testing.T) {
 	ctx := t.Context()
 	db := open(t, "postgres")
@@ -130,7 +129,7 @@ func TestRotate(t *testing.T) {
 	}
 }
 
-// The migration files make the schema of package ent, and nothing in them is
+// The migration files create the schema of package ent, and contain nothing
 // dangerous.
 func TestMigrations(t *testing.T) {
 	files, err := migrations.Files("postgres")

@@ -1,7 +1,7 @@
 //go:build ignore
 
-// Command diff writes what a migration directory lacks of the schema in package
-// ent as its next file:
+// Command diff writes the next migration file of a directory: the changes it
+// lacks from the schema in package ent:
 //
 //	go run diff.go -dev sqlite::memory: -name add_something sqlite
 //	go run diff.go -dev "$EMPTY_POSTGRES_URL" -name add_something postgres

@@ -1,5 +1,5 @@
-// Package migrations has the migration files of package ent, in the format of
-// the stock Atlas command.
+// Package migrations contains the migration files of package ent, in the format
+// of the stock Atlas command.
 package migrations
 
 import (

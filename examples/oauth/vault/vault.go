@@ -1,6 +1,6 @@
-// Package vault keeps what a service needs to act for its users at other
-// services: refresh tokens, webhook secrets, client certificates. It is what
-// the rest of the service uses.
+// Package vault stores the secrets a service needs to act for its users at
+// other services: refresh tokens, webhook secrets, client certificates. The
+// rest of the service uses this package.
 package vault
 
 import (
@@ -25,8 +25,8 @@ import (
 // Vault is safe for concurrent use.
 type Vault struct{ Client *ent.Client }
 
-// Open brings a database to the schema, makes sure that the keyring opens what
-// is in it, and returns the vault. The dialect is dialect.Postgres or
+// Open migrates a database to the schema, checks that the keyring opens its
+// secrets, and returns the vault. The dialect is dialect.Postgres or
 // dialect.SQLite.
 func Open(ctx context.Context, db *sql.DB, d string, ring *keyring.Keyring) (*Vault, error) {
 	directory := map[string]string{dialect.Postgres: "postgres", dialect.SQLite: "sqlite"}[d]
@@ -38,7 +38,7 @@ func Open(ctx context.Context, db *sql.DB, d string, ring *keyring.Keyring) (*Va
 	if err := migrate.Apply(ctx, db, migrate.Config{Dir: files, Keyring: ring, Columns: columns}); err != nil {
 		return nil, err
 	}
-	// A wrong key is found here, not at the first request.
+	// This detects a wrong key here, not at the first request.
 	if err := encrypted.Check(ctx, db, ring, columns...); err != nil {
 		return nil, err
 	}
@@ -52,7 +52,7 @@ func Open(ctx context.Context, db *sql.DB, d string, ring *keyring.Keyring) (*Va
 // ErrTaken means that another user has connected the same account.
 var ErrTaken = errors.New("vault: connected to another user")
 
-// Connect stores a user's refresh token with a provider, in place of an earlier
+// Connect stores a user's refresh token with a provider, replacing an earlier
 // one.
 func (v *Vault) Connect(ctx context.Context, userID, provider, refreshToken string) error {
 	err := v.Client.Integration.Create().
@@ -68,8 +68,8 @@ func (v *Vault) Connect(ctx context.Context, userID, provider, refreshToken stri
 	return err
 }
 
-// User returns who has connected the account of a refresh token, or "". It is
-// one query of an index.
+// User returns the user who has connected the account of a refresh token, or
+// "". It is a single index query.
 func (v *Vault) User(ctx context.Context, refreshToken string) (string, error) {
 	found, err := v.Client.Integration.Query().
 		Where(integration.RefreshTokenIs(encrypted.New(refreshToken))).
@@ -123,8 +123,8 @@ func (v *Vault) Grant(
 		Exec(ctx)
 }
 
-// AccessToken returns one of the access tokens that are good at a time. When
-// they expire is encrypted, so no query finds it.
+// AccessToken returns an access token that is valid at a time. The expiry is
+// encrypted, so no query can filter by it.
 func (v *Vault) AccessToken(ctx context.Context, userID, provider string, at time.Time) (string, error) {
 	i, err := v.find(ctx, userID, provider)
 	if err != nil {

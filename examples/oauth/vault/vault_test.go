@@ -33,7 +33,7 @@ func sqlite(t *testing.T) (db *sql.DB, d string) {
 
 func TestSQLite(t *testing.T) { vaulttest.Run(t, sqlite) }
 
-// A new key takes over while the vault goes on.
+// A new key takes over while the vault is in use.
 func TestRotate(t *testing.T) {
 	ctx := t.Context()
 	db, d := sqlite(t)

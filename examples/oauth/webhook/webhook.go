@@ -1,4 +1,4 @@
-// Package webhook has what the schema stores of a webhook.
+// Package webhook contains the schema's type of a webhook.
 package webhook
 
 // Config is where a provider sends events, and how they are signed.

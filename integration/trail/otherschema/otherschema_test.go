@@ -1,5 +1,5 @@
-// Package otherschema tests the audit trail of a client of another schema,
-// which shares the database.
+// Package otherschema tests the audit trail of a client of another schema that
+// shares the database.
 package otherschema
 
 import (
@@ -17,7 +17,7 @@ import (
 	"github.com/credent-go/credent/internal/testdb/bare"
 )
 
-// TestMain can be the command credent.
+// TestMain runs the tests, or the command credent in a child process.
 func TestMain(m *testing.M) { testdb.Main(m) }
 
 // told returns the entries in the database, without the chain's own.
@@ -45,8 +45,8 @@ func told(t *testing.T, env *testdb.Env, trail *audit.Trail) (all []audit.Entry)
 	return all
 }
 
-// A schema of one's own is told of like Credent's: what its rows are, and what
-// is read of them, with the primary keys that the database makes.
+// Another schema is recorded like Credent's: its rows, and reads of them, with
+// the primary keys from the database.
 func TestTrailOfAnotherSchema(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {
@@ -86,7 +86,7 @@ func TestTrailOfAnotherSchema(t *testing.T) {
 		all := told(t, env, trail)
 		var rows []string
 		for _, e := range all {
-			if e.Table == "owners" { // the notes' tenant is copied from it
+			if e.Table == "owners" { // the notes' tenant is copied from the owner
 				continue
 			}
 			if e.Action != audit.ActionCreate || e.Table != "notes" || e.KeyID != env.Ring.Primary().ID() {

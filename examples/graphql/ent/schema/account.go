@@ -1,5 +1,5 @@
-// Package schema declares the entities of package ent: accounts, and the
-// integrations that they have with providers.
+// Package schema declares the entities of package ent: accounts, and their
+// integrations with providers.
 package schema
 
 import (

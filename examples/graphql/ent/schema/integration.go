@@ -12,18 +12,18 @@ import (
 	"github.com/credent-go/credent/encrypted"
 )
 
-// Integration is what an account has with a provider.
+// Integration is an account's integration with a provider.
 type Integration struct {
 	ent.Schema
 }
 
-// Mixin gives the column by which an integration is found by its API key.
+// Mixin adds the column for finding an integration by its API key.
 func (Integration) Mixin() []ent.Mixin {
 	return []ent.Mixin{encrypted.BlindIndex("api_key").Unique().AcrossTenants()}
 }
 
-// Fields of the Integration. The API sets those with APIInput; the service sets
-// the other secrets itself.
+// Fields of the Integration. The API sets the ones with APIInput; the service
+// sets the other secrets itself.
 func (Integration) Fields() []ent.Field {
 	return []ent.Field{
 		field.UUID("id", uuid.UUID{}).Default(uuid.New),

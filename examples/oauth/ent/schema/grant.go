@@ -9,7 +9,7 @@ import (
 	"github.com/credent-go/credent/encrypted"
 )
 
-// Grant is one access token that a provider gave, and what it is good for.
+// Grant is one access token from a provider, with its scopes and expiry.
 type Grant struct {
 	ent.Schema
 }

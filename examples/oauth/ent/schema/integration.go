@@ -13,13 +13,13 @@ import (
 	"github.com/credent-go/credent/encrypted"
 )
 
-// Integration is an account of a user with a provider.
+// Integration is a user's account with a provider.
 type Integration struct {
 	ent.Schema
 }
 
-// Mixin gives the column by which an account with a provider is found; it can
-// be connected to one user only.
+// Mixin adds the column for finding an account with a provider, which can be
+// connected to one user only.
 func (Integration) Mixin() []ent.Mixin {
 	return []ent.Mixin{encrypted.BlindIndex("refresh_token").Unique().AcrossTenants()}
 }

@@ -1,5 +1,5 @@
-// Package vaulttest has the tests of package vault that every database must
-// pass.
+// Package vaulttest contains the tests of package vault that every database
+// must pass.
 package vaulttest
 
 import (
@@ -28,10 +28,10 @@ import (
 // canary is a part of every plaintext.
 const canary = "CANARY"
 
-// Database makes an empty database.
+// Database creates an empty database.
 type Database func(t *testing.T) (db *sql.DB, d string)
 
-// Run runs the tests, each on a database of its own.
+// Run runs the tests, each on its own database.
 func Run(t *testing.T, database Database) {
 	t.Helper()
 	for name, test := range map[string]func(*testing.T, *env){
@@ -49,8 +49,8 @@ func Run(t *testing.T, database Database) {
 	}
 }
 
-// testBinding gives a user the tokens of another one, as somebody can who
-// writes to the database.
+// testBinding gives a user another user's tokens, as someone with write access
+// to the database can.
 func testBinding(t *testing.T, e *env) {
 	ctx := t.Context()
 	for _, user := range []string{"a", "b"} {
@@ -74,13 +74,13 @@ func testBinding(t *testing.T, e *env) {
 		certificate != nil {
 		t.Errorf("another column's token: got %q, %v, want ErrWrongLocation", certificate, err)
 	}
-	// A user that the row gets must be given its secrets as well.
+	// A row that gets a new user must also get its secrets again.
 	if err := a.Update().SetUserID("c").Exec(ctx); !errors.Is(err, encrypted.ErrWrongLocation) {
 		t.Errorf("moved without its secrets: got %v, want ErrWrongLocation", err)
 	}
 }
 
-// env is a vault and what is below it.
+// env is a vault with its database and keyring.
 type env struct {
 	*vault.Vault
 	db      *sql.DB
@@ -115,7 +115,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// stored returns what a column holds, "" for NULL, in each row.
+// stored returns a column's values in each row, "" for NULL.
 func (e *env) stored(t *testing.T, table, column string) (all []string) {
 	t.Helper()
 	rows, err := e.db.QueryContext(t.Context(), fmt.Sprintf(`SELECT "%s" FROM "%s"`, column, table))
@@ -130,7 +130,7 @@ func (e *env) stored(t *testing.T, table, column string) (all []string) {
 	return all
 }
 
-// allTokens checks that everything that is stored is a token.
+// allTokens checks that every stored value is a token.
 func (e *env) allTokens(t *testing.T) {
 	t.Helper()
 	for _, c := range ent.EncryptedColumns() {
@@ -229,9 +229,9 @@ func testWritePaths(t *testing.T, e *env) {
 	}).ExecX(ctx)
 	expect("modify", "a", "9")
 
-	// Of another row a value is encrypted anew.
+	// A value from another row is encrypted again.
 	from := e.Client.Integration.Query().Where(integration.Provider("b")).OnlyX(ctx)
-	e.Client.Integration.UpdateOne(from).SetRefreshToken(encrypted.New(canary + "10")).ExecX(ctx) // which is unique
+	e.Client.Integration.UpdateOne(from).SetRefreshToken(encrypted.New(canary + "10")).ExecX(ctx) // unique
 	i = e.Client.Integration.UpdateOneID(i.ID).SetRefreshToken(from.RefreshToken).SetWebhook(from.Webhook).
 		SetClientCertificate(from.ClientCertificate).SaveX(ctx)
 	expect("copy", "a", "2")
@@ -239,7 +239,7 @@ func testWritePaths(t *testing.T, e *env) {
 		t.Error("one token is stored twice")
 	}
 
-	// Absent is NULL, both ways.
+	// An absent value is NULL, in both directions.
 	i = i.Update().ClearWebhook().SetClientCertificate(encrypted.Value[[]byte]{}).SaveX(ctx)
 	if n := e.Client.Integration.Query().Where(integration.WebhookIsNil(), integration.ClientCertificateIsNil()).
 		CountX(ctx); n != 1 {
@@ -288,12 +288,12 @@ func testRefusals(t *testing.T, e *env) {
 			t.Errorf("%s: got %v, want %v", name, test.got, test.want)
 		}
 	}
-	// What comes past ent is for the CHECK.
+	// The CHECK refuses values that bypass ent.
 	if _, err := e.db.ExecContext(ctx, `UPDATE "integrations" SET "webhook" = '{}'`); err == nil {
-		t.Error("the database takes plaintext")
+		t.Error("the database accepts plaintext")
 	}
 	if _, err := e.db.ExecContext(ctx, `UPDATE "integrations" SET "webhook" = NULL`); err != nil {
-		t.Errorf("the database does not take NULL: %v", err)
+		t.Errorf("the database refuses NULL: %v", err)
 	}
 }
 
@@ -341,14 +341,14 @@ func testKeys(t *testing.T, e *env) {
 	}
 }
 
-// testIndex finds accounts by their refresh token, which is unique, also
-// between the keys of a rotation.
+// testIndex finds accounts by their refresh token, which stays unique between
+// the keys of a rotation.
 func testIndex(t *testing.T, e *env) {
 	t.Helper()
 	ctx := t.Context()
 	must(t, e.Connect(ctx, "u", "github", canary))
 	must(t, e.Connect(ctx, "v", "github", canary+" of v"))
-	must(t, e.Connect(ctx, "u", "github", canary)) // once more
+	must(t, e.Connect(ctx, "u", "github", canary)) // again
 	if err := e.Connect(ctx, "w", "github", canary); !errors.Is(err, vault.ErrTaken) {
 		t.Errorf("a second user: got %v, want ErrTaken", err)
 	}
@@ -365,8 +365,8 @@ func testIndex(t *testing.T, e *env) {
 	expect(e.Vault, canary+" of v, the second", "v")
 }
 
-// testTwoKeys stores and finds while a key is replaced: what is unique under
-// one key is unique under two, in every order of them.
+// testTwoKeys stores and finds while a key is replaced: a value unique under
+// one key is unique under two, in any order.
 func testTwoKeys(t *testing.T, e *env) {
 	t.Helper()
 	ctx := t.Context()
@@ -423,7 +423,7 @@ func testTwoKeys(t *testing.T, e *env) {
 	if n := e.Client.Integration.Query().CountX(ctx); n != all {
 		t.Errorf("%d rows, want %d", n, all)
 	}
-	// Each under the primary key in the end, and found by it alone.
+	// In the end each is under the primary key, and found by it alone.
 	for i := range orders {
 		if n := client(i).Integration.Query().
 			Where(integration.RefreshTokenIs(encrypted.New(canary + fmt.Sprint("after ", i)))).CountX(ctx); n != 1 {

@@ -1,5 +1,5 @@
 // Package schema declares the entity that the tests of package sequence write
-// in every way that ent has.
+// with every ent method.
 package schema
 
 import (

@@ -1,5 +1,5 @@
-// Package schema declares an entity with plaintext columns of every type.
-// The tests of package types encrypt them.
+// Package schema declares an entity with plaintext columns of every type, which
+// the tests of package types encrypt.
 package schema
 
 import (
