@@ -20,8 +20,8 @@ import (
 //   - IsZero() bool reports whether the secret is absent. It doesn't decrypt.
 //   - Equal(Secret) bool compares plaintexts, in a time that depends only on
 //     their lengths. A secret that can't be revealed equals none.
-//   - OpenedBy([Opener]) Secret returns a secret that database/sql scanned with
-//     what opens it.
+//   - OpenedBy([Opener]) Secret returns a secret that database/sql scanned,
+//     with its opener.
 //   - TextValue is for pgx, and refuses with [ErrNoDriver].
 type Secret = fieldcrypt.Secret
 
@@ -85,11 +85,11 @@ type Reader = seal.Reader
 // it can be counted. Each function may be nil. The goroutine that does the work
 // calls them, many concurrently, and waits for them.
 //
-//   - Sealed func([Event]): of each secret that was encrypted for a statement,
-//     also if the statement fails later
-//   - Opened func([Event]): of each secret that was decrypted: at each Reveal,
-//     and by VerifyOnRead
-//   - TenantKeys func([TenantKeyLookup]): of each look at the tenants' keys
+//   - Sealed func([Event]): each secret that was encrypted for a statement,
+//     even if the statement fails later
+//   - Opened func([Event]): each secret that was decrypted, at each Reveal and
+//     by VerifyOnRead
+//   - TenantKeys func([TenantKeyLookup]): each lookup of tenants' keys
 type Observer = observe.Observer
 
 // Event tells an [Observer] that a secret was sealed or opened, or could not
