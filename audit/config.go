@@ -15,11 +15,11 @@ const MaxText = 1024
 // Errors to be tested with errors.Is.
 var (
 	// ErrFull means that the queue is full and [Refuse] is set: the entry was
-	// not taken, so what it stands for must not happen.
+	// not taken, so the action it records must not happen.
 	ErrFull = errors.New("the audit queue is full")
 	// ErrInTransaction means that the trail would wait for a transaction, and
-	// the caller would wait for the trail: on SQLite an open transaction keeps
-	// the trail from writing. The entry was not taken.
+	// the caller for the trail: on SQLite an open transaction keeps the trail
+	// from writing. The entry was not taken.
 	ErrInTransaction = errors.New("the audit trail can't write before the transaction ends, which keeps SQLite's " +
 		"lock: reveal secrets outside of it, or use a trail in Batched mode with a larger queue")
 	// ErrClosed means that the trail was closed.
@@ -31,12 +31,11 @@ var (
 	// credent migrate apply.
 	ErrNoTable = errors.New("the database has no table credent_audit")
 	// ErrPartialView means that row-level security hides entries from the role,
-	// so that it can't verify: unset app.user_id.
+	// so it can't verify: unset app.user_id.
 	ErrPartialView = errors.New("row-level security hides entries")
-	// ErrTampered means that entries do not verify, so that they are not
-	// archived.
+	// ErrTampered means that entries don't verify, so they aren't archived.
 	ErrTampered = errors.New("the audit trail does not verify")
-	// ErrCheckpoint means that a text is no checkpoint.
+	// ErrCheckpoint means that a text isn't a checkpoint.
 	ErrCheckpoint = errors.New("malformed audit checkpoint")
 )
 
@@ -50,13 +49,13 @@ type Execer interface {
 type Mode int
 
 const (
-	// Batched puts entries into a queue, and the trail writes them after
-	// [Config.Flush] at the latest. A process that is killed loses the entries
-	// of its last interval. It is the default.
+	// Batched puts entries into a queue, and the trail writes them within
+	// [Config.Flush]. A process that is killed loses the entries of its last
+	// interval. It is the default.
 	Batched Mode = iota
 	// Sync returns from Add only after the entries are committed. Goroutines
 	// that wait at the same time share a commit. On SQLite it refuses reveals
-	// in transactions, by [ErrInTransaction].
+	// in transactions, with [ErrInTransaction].
 	Sync
 )
 
@@ -73,22 +72,22 @@ const (
 
 // Config says how a [Trail] writes.
 type Config struct {
-	// Keyring signs the entries, by a subkey of its primary key. It is
+	// Keyring signs the entries, with a subkey of its primary key. It is
 	// required.
 	Keyring *keyring.Keyring
-	// Writer names the writer for people; "" is the host and the process.
+	// Writer names the writer for people; "" means the host and the process.
 	Writer string
 	Mode   Mode
-	// WhenFull is for Batched and Sync alike.
+	// WhenFull applies to Batched and Sync.
 	WhenFull WhenFull
-	// Queue is how many entries wait at most, those that are being written
-	// included; 0 means 65,536, which take about 30 MB if all differ.
+	// Queue is how many entries may wait, including the ones being written; 0
+	// means 65,536, which take about 30 MB if all differ.
 	Queue int
-	// Flush is how long an entry waits at most before it is written, unless the
+	// Flush is the longest an entry waits before it is written, unless the
 	// database is away; 0 means a second.
 	Flush time.Duration
-	// OnCheckpoint, if set, is told the signed head of the writer's chain once
-	// a minute while it grows, and at Close. Keep the last one of each writer
+	// OnCheckpoint, if set, gets the signed head of the writer's chain once a
+	// minute while it grows, and at Close. Keep the last one of each writer
 	// outside the database. It must not call the trail.
 	OnCheckpoint func(Checkpoint)
 	// OnError, if set, is told why a flush failed. The trail tries it again. It

@@ -18,9 +18,9 @@ import (
 	"github.com/credent-go/credent/internal/plaintype"
 )
 
-// ErrTypeChange means that a change of the schema would lose what a column
-// holds: a cast of plaintext to the text that Postgres makes of it, or of
-// tokens to anything. [*TypeChangeError] says what to do instead.
+// ErrTypeChange means that a change of the schema would lose a column's values:
+// a cast of plaintext to Postgres's text for it, or of tokens to anything.
+// *TypeChangeError says what to do instead.
 var ErrTypeChange = errors.New("the change of type would lose what the column holds")
 
 // TypeChangeError is an [ErrTypeChange] of a column.

@@ -22,7 +22,7 @@ import (
 // Severity says what a [Diagnostic] is.
 type Severity string
 
-// The severities. An error is what must not be merged as it is.
+// The severities. A file with an error must not be merged.
 const (
 	SeverityError   Severity = "error"
 	SeverityWarning Severity = "warning"
@@ -46,20 +46,20 @@ func (d Diagnostic) String() string {
 	return fmt.Sprintf("%s:%d: %s: %s (%s %s)", d.File, d.Line, d.Severity, d.Text, d.Name, d.Code)
 }
 
-// LintOptions say which files [Lint] reports on. Those before are replayed
-// only. The zero value means all files.
+// LintOptions says which files [Lint] reports on. Earlier ones are only
+// replayed. The zero value means all files.
 type LintOptions struct {
-	Since  string // the version of the last file that is released and not to be reported on
+	Since  string // the version of the last released file; only later ones are reported on
 	Latest int    // if positive, the number of the newest files to report on
-	// Layout replays the layout's files among the others, so that a file which
-	// its tables refuse is found: an index built CONCURRENTLY on the whole of a
-	// partitioned table, or a unique one without the tenant. The directory must
-	// be the module's own. "" means [Single].
+	// Layout replays the layout's files among the others, to find a file that
+	// its tables refuse: an index built CONCURRENTLY on a whole partitioned
+	// table, or a unique one without the tenant. The directory must be the
+	// module's own. "" means [Single].
 	Layout Layout
 }
 
 // Lint looks at what each statement of the files in a migration directory
-// changes, and returns what is dangerous, by file and line: the findings of
+// changes, and reports dangerous ones, by file and line: the findings of
 // Atlas's analyzers, under their names and codes, and these:
 //
 //	encrypted_column  CT101 an encrypted column is dropped, CT102 made too
@@ -92,20 +92,19 @@ type LintOptions struct {
 //	                  be repeated after a crash (a warning)
 //	file_name         CT206 a file is not named VERSION_name.sql
 //
-// CT201, blocking and several_locks are about tables of earlier
-// files on Postgres, and have the steps that do the same beside readers and
-// writers. They look at what the statement does to the dev database, so they
-// see what is in a DO block too.
+// CT201, blocking and several_locks are about tables of earlier files on
+// Postgres, and have the steps that do the same beside readers and writers.
+// They look at what the statement does to the dev database, so they see into DO
+// blocks too.
 //
 // A comment "-- atlas:nolint NAME" directly above a statement, with names or
-// codes, leaves findings out; for a file it stands in the comment at the top
+// codes, suppresses findings; for a whole file put it in the comment at the top
 // with a blank line after it. For concurrent_index a reason must follow the
 // name.
 //
 // The files are run on dev, an empty database of their dialect, which is left
-// empty but for functions and roles: use a throw-away one. Errors:
-// [ErrChanged], [ErrUnknownVersion], and [*StatementError] where a file does
-// not run.
+// empty except for functions and roles: use a throw-away one. Errors:
+// [ErrChanged], [ErrUnknownVersion], and *StatementError if a file doesn't run.
 func Lint(ctx context.Context, dev *sql.DB, dir fs.FS, opts LintOptions) (found []Diagnostic, err error) {
 	if err := opts.Layout.check(); err != nil {
 		return nil, err

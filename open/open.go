@@ -1,14 +1,13 @@
-// Package open makes a connection pool of a database URL, as psql takes it.
+// Package open makes a connection pool from a database URL, as psql takes it.
 //
 // Postgres is reached over pgx, which this package links. Other drivers are
-// packages of their own, with a Driver for [Config.Drivers]: open/libpq
-// (lib/pq, in place of pgx) and open/sqlite. No driver is linked, or registered
-// with database/sql, that isn't imported by name.
+// separate packages, with a Driver for [Config.Drivers]: open/libpq (lib/pq,
+// instead of pgx) and open/sqlite. Only drivers imported by name are linked, or
+// registered with database/sql.
 //
-// The pools keep their limits on the wire: a server that doesn't let a client
-// in, a peer that is gone, and a network that has gone silent end with an
-// error, and a context's deadline holds whatever the driver waits for. See
-// [Dialer].
+// The pools limit waits on the wire: a server that doesn't let a client in, a
+// peer that is gone, and a network that has gone silent end with an error, and
+// a context's deadline applies whatever the driver waits for. See [Dialer].
 package open
 
 import (
@@ -26,23 +25,23 @@ import (
 )
 
 // Errors to be tested with errors.Is. No error of this package quotes a URL or
-// a part of it, except for what a server itself answers.
+// a part of it, except in a server's own answer.
 var (
 	// ErrURL means that a database URL can't be used.
 	ErrURL = errors.New("bad database URL")
 	// ErrNoDriver means that the URL needs a driver that [Config.Drivers]
 	// lacks. It is an [ErrURL] as well.
 	ErrNoDriver = fmt.Errorf("%w: no driver for it", ErrURL)
-	// ErrConnect means that no connection could be made. A server's answer is
-	// in the error too, as the driver's error.
+	// ErrConnect means that no connection could be made. It also wraps a
+	// server's answer, as the driver's error.
 	ErrConnect = wire.ErrConnect
 )
 
 // Config says how pools are made. The zero value reaches Postgres over pgx,
 // with the defaults of [Dialer].
 type Config struct {
-	// Drivers are used in place of pgx, or for another dialect. Of two for one
-	// dialect the last counts. Nil means pgx alone.
+	// Drivers are used instead of pgx, or for another dialect. If two have the
+	// same dialect the last counts. Nil means pgx alone.
 	Drivers []Driver
 	// Dialer makes the connections to Postgres; nil means a new one.
 	Dialer *Dialer
@@ -54,7 +53,7 @@ type Driver interface {
 	// "sqlite3".
 	Dialect() string
 	// Connector returns a connector for a URL that [DB] finds no fault with.
-	// Its errors have no part of the URL in them.
+	// Its errors contain no part of the URL.
 	Connector(databaseURL string, dialer *Dialer) (driver.Connector, error)
 }
 
@@ -65,17 +64,17 @@ type Driver interface {
 //	host=HOST port=PORT dbname=DATABASE user=USER …         (psql's keywords)
 //	sqlite:FILE                                             (with open/sqlite)
 //
-// What psql takes is taken over both drivers of Postgres: several hosts with
-// ports, target_session_attrs, a socket's folder as the host, also
-// percent-encoded, the variables PG… and services in a service file, passfile,
-// sslmode with its certificates, keepalives… and tcp_user_timeout. What a
-// driver can't do is refused by its name. channel_binding holds in all values
-// over pgx. lib/pq has no channel binding: disable and prefer hold, and require
-// is refused.
+// Both Postgres drivers take what psql takes: several hosts with ports,
+// target_session_attrs, a socket's folder as the host, also percent-encoded,
+// the variables PG… and services in a service file, passfile, sslmode with its
+// certificates, keepalives… and tcp_user_timeout. A parameter that a driver
+// can't honor is refused by name. pgx supports all values of channel_binding.
+// lib/pq has no channel binding: disable and prefer work, and require is
+// refused.
 //
 // Behind PgBouncer in transaction mode pgx must not prepare statements under
-// names. Unless the URL has default_query_exec_mode, the first connection looks
-// whether something is between, and the pool then uses the mode exec.
+// names. Unless the URL has default_query_exec_mode, the first connection
+// checks for a pooler, and with one the pool uses the mode exec.
 //
 // Errors: [ErrURL], [ErrNoDriver].
 func DB(databaseURL string, cfg Config) (db *sql.DB, entDialect string, err error) {
