@@ -15,8 +15,8 @@ import (
 	"github.com/credent-go/credent/internal/auditstore"
 )
 
-// archived is a story whose last month, and one two months before that has no
-// partition, are archived.
+// archived is a story with two archived months: the last one, and one without a
+// partition two months before.
 func archived(t *testing.T, db database) (s *story, file []byte) {
 	t.Helper()
 	s = newStory(t, db)

@@ -91,8 +91,8 @@ func TestArchiveOfArchiveEntry(t *testing.T) {
 	})
 }
 
-// TestCheckpointOfRetiredKey verifies with checkpoints whose key left the
-// keyring, of chains that go on, that have ended, and that were archived.
+// TestCheckpointOfRetiredKey verifies with checkpoints under a key that left
+// the keyring, of chains that go on, that have ended, and that were archived.
 func TestCheckpointOfRetiredKey(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, db database) {

@@ -13,7 +13,7 @@ import (
 type chain struct {
 	auditrow.Range          // To and Hash are the last entry's
 	sound          bool     // the last entry is what was signed, or may be
-	wait           *pending // the run of entries whose key is unknown, up to the last
+	wait           *pending // the run of entries under unknown keys, up to the last
 	last           string   // the last action
 	lists, other   bool     // it has heads of chains; it has something else, or another key
 	bad            []auditrow.Row
@@ -57,7 +57,7 @@ func (v *verifier) entry(r *auditrow.Row) error {
 	return nil
 }
 
-// second is an entry whose number the chain has already.
+// second is an entry with a number that the chain already has.
 func (v *verifier) second(r *auditrow.Row, hash auditrow.Digest, answer auditrow.Answer) {
 	c := v.chain
 	if answer == auditrow.Valid && !c.sound && r.Seq == c.To {
@@ -166,8 +166,8 @@ func (v *verifier) pass(seq int64, hash auditrow.Digest) {
 	}
 }
 
-// part ends the run of entries whose key is unknown: what comes next doesn't
-// vouch for them.
+// part ends the run of entries under unknown keys: the next entry doesn't vouch
+// for them.
 func (v *verifier) part() {
 	if c := v.chain; c.wait != nil {
 		v.pending = append(v.pending, c.wait)
@@ -232,8 +232,8 @@ func (v *verifier) name(c *chain) {
 	c.bad = nil
 }
 
-// resolve lets signed heads vouch for entries whose key is unknown, until
-// nothing is vouched for any more.
+// resolve lets signed heads vouch for entries under unknown keys, until nothing
+// is vouched for any more.
 func (v *verifier) resolve() {
 	for again := true; again; {
 		again = false

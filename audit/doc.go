@@ -11,7 +11,7 @@
 //
 // # What it proves
 //
-// Each trail is one writer, whose entries form a chain: the hash of an entry is
+// Each trail is one writer with a chain of entries: the hash of an entry is
 // SHA-256 over its fields and the hash before, and its MAC is HMAC-SHA-256 (RFC
 // 2104) over that hash, under a subkey (HKDF, RFC 5869) of the keyring's
 // primary key. An entry of a transaction has a MAC, and after the commit a link

@@ -69,8 +69,8 @@ type Entry struct {
 	Note    string    `json:"note,omitempty"`    // such as the fields of an update; never a value
 }
 
-// WithRequestID returns a context whose entries name a request, so that the
-// trail can be joined with a service's own log.
+// WithRequestID returns a context that names a request in its entries, so that
+// the trail can be joined with a service's own log.
 func WithRequestID(ctx context.Context, id string) context.Context {
 	return principal.WithRequest(ctx, id)
 }

@@ -36,8 +36,8 @@ const childEnv = "CREDENT_AUDIT_CHILD"
 const childKey = "CREDENT_AUDIT_CHILD_KEY"
 
 // killed is what a test and its processes agree on. Each worker keeps a file
-// that has, for each reveal whose Add returned, the moment when it did, 8
-// bytes. The file flushed has the moment before which all are written.
+// that has, for each reveal, the moment when its Add returned, in 8 bytes. The
+// file flushed has the moment before which all are written.
 type killed struct {
 	driver, dialect string
 	mode            audit.Mode
@@ -202,7 +202,7 @@ func (k *killed) run(t *testing.T, key string, killAt int) (memory uint64) {
 	return memory
 }
 
-// told returns the reveals whose Add has returned in the process that ended
+// told returns the reveals that Add has returned from in the process that ended
 // last and are promised: all in Sync mode or if it was closed, otherwise those
 // before its last flush.
 func (k *killed) told(t *testing.T, closed bool) (rows []string) {

@@ -170,7 +170,7 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-// switched is a driver whose connections can be made to fail.
+// switched is a driver that can make its connections fail.
 type switched struct {
 	driver.Connector
 	mode *atomic.Int32

@@ -103,8 +103,8 @@ type head struct {
 	signs    bool // the chain is nothing but an earlier list of heads
 }
 
-// pending are entries whose key is not in the keyring, until something newer
-// vouches for them.
+// pending are entries under keys that aren't in the keyring, until something
+// newer vouches for them.
 type pending struct {
 	writer   uuid.UUID
 	from, to int64

@@ -192,7 +192,7 @@ func (r *running) settle(ctx context.Context) error {
 	return nil
 }
 
-// all returns what runs a read of all rows, whose number it is given.
+// all returns a function that reads all rows, given their number.
 func all(ctx context.Context, read func(context.Context) (int, error)) func(n int) error {
 	return func(n int) error {
 		rows, err := read(ctx)

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// shown are the modules whose versions matter.
+// shown are the modules with versions that matter.
 var shown = []string{
 	"entgo.io/ent", "github.com/fernet/fernet-go", "github.com/jackc/pgx/v5", "github.com/lib/pq",
 	"github.com/tink-crypto/tink-go/v2", "gorm.io/gorm", "gorm.io/driver/postgres",

@@ -17,7 +17,7 @@ type trailPeer struct {
 	pool  *sql.DB
 }
 
-// openTrail opens a client whose reveals are told in batches.
+// openTrail opens a client that records its reveals in batches.
 func openTrail(ctx context.Context, databaseURL string, a account) (peer, error) {
 	ring, err := keyring.New(keyring.GenerateKey())
 	if err != nil {

@@ -8,9 +8,8 @@ import (
 	"github.com/credent-go/credent/internal/pgserver"
 )
 
-// What an audit trail is measured by: a list whose secrets are all revealed, as
-// long as its caller waits, and so many lists until all their entries are
-// committed.
+// Measures of an audit trail: one list with all secrets revealed, as long as
+// its caller waits, and this many lists until all their entries are committed.
 const (
 	groupTrail     = "read 10k, by turns"
 	groupCommitted = "read 10k ten times, and commit the entries"

@@ -115,8 +115,8 @@ func (v *vault) setUp(t *testing.T) (serviceToken string) {
 	return token
 }
 
-// altered returns a wrapped keyring whose ciphertext, of the form
-// vault:v1:BASE64, has another byte.
+// altered returns a wrapped keyring with a changed byte in its ciphertext, of
+// the form vault:v1:BASE64.
 func altered(t *testing.T, text string) string {
 	t.Helper()
 	const prefix, inner = "credent-keyring-1.", len("vault:v1:") + 30

@@ -15,8 +15,8 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// drafts is a table whose generated package the process lacks. Its CHECK says
-// that a column is encrypted.
+// drafts is a table without its generated package in the process. Its CHECK
+// says that a column is encrypted.
 func drafts(encrypted bool, columns ...*schema.Column) *schema.Table {
 	id := &schema.Column{Name: "id", Type: field.TypeInt, Increment: true}
 	t := &schema.Table{
@@ -40,7 +40,7 @@ func plainBytes(name string) *schema.Column {
 	return &schema.Column{Name: name, Type: field.TypeBytes, Nullable: true}
 }
 
-// directory returns one whose files make a table of ent.
+// directory returns one with files that make a table of ent.
 func (d devDatabase) directory(t *testing.T, tables ...*schema.Table) string {
 	t.Helper()
 	dir := t.TempDir()

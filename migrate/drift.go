@@ -106,8 +106,8 @@ func (s *snapshot) keys(class int, table string) []itemKey {
 	return keys
 }
 
-// add reads items of a class: table, name, then a property a column, whose name
-// is the property's.
+// add reads items of a class: table, name, then one property per column, with
+// the property's name.
 func (s *snapshot) add(ctx context.Context, conn *sql.Conn, class int, query string, args ...any) (err error) {
 	rows, err := conn.QueryContext(ctx, query, args...)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 // layoutOf finds out the layout that the database is to have. Status is of the
 // history.
 func (a *applier) layoutOf(ctx context.Context, status *Status) (*layouted, error) {
-	if a.settings.dir != nil { // of others, whose tables have no layout
+	if a.settings.dir != nil { // others' tables have no layout
 		return &layouted{layout: Single}, nil
 	}
 	of, err := readLayout(ctx, a.conn, a.dialect)

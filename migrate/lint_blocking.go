@@ -241,7 +241,7 @@ func (s *seen) findLateValidation(
 	return found
 }
 
-// findBuilt finds a primary key, UNIQUE or EXCLUDE whose index is built on the
+// findBuilt finds a primary key, UNIQUE or EXCLUDE that builds its index on the
 // spot.
 func (s *seen) findBuilt(stmt *migrate.Stmt, o *observation) (found []sqlcheck.Diagnostic) {
 	for _, c := range s.newConstraints(o, "pux") {

@@ -102,9 +102,9 @@ func isTextColumn(c *schema.Column) bool {
 }
 
 // isDeclaredEncrypted reports whether a column is encrypted in an ent schema:
-// in one that the process has the generated package of, or in Credent's own,
-// whose package this one does not import, so that a program with tables of its
-// own does not get ours.
+// in one with its generated package in the process, or in Credent's own. This
+// package doesn't import the latter's, so that a program with its own tables
+// doesn't get ours.
 func isDeclaredEncrypted(table, name string) bool {
 	return hasGeneratedCheck(entmigrate.Tables, table, name) ||
 		slices.ContainsFunc(column.All(), func(c column.Column) bool { return c.Table == table && c.Name == name })

@@ -75,8 +75,7 @@ func (l *linter) inspect(ctx context.Context) (*schema.Realm, error) {
 	return realm, nil
 }
 
-// name is a table, column or index in a statement, whose schema is not
-// looked at.
+// name is a table, column or index in a statement. Its schema isn't looked at.
 const name = "(?:" + quotable + `\s*\.\s*)?(` + quotable + `)`
 
 // quotable is identifier with MySQL's quotes, which SQLite takes as well.

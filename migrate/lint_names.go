@@ -271,7 +271,7 @@ func undeclared(stmt *migrate.Stmt, from, to place) sqlcheck.Diagnostic {
 		"generated package", from.table, from.column, to.table, to.column, declare, where)
 }
 
-// digestsOf returns the encrypted column whose digests a column has, by the ent
+// digestsOf returns the encrypted column for a column of digests, by the ent
 // schema or by its name.
 func (r *renaming) digestsOf(t *schema.Table, c *schema.Column) (of place, is bool) {
 	if c.Type == nil {

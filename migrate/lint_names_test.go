@@ -28,8 +28,8 @@ func init() { //nolint:gochecknoinits // see above
 	}
 }
 
-// named makes the tables whose names change. The last is known by its CHECK
-// only.
+// named makes the tables that change their names. The last is known by its
+// CHECK only.
 const named = `CREATE TABLE patients (id int PRIMARY KEY, email varchar(500), email_index BYTES, note varchar(255),
   CONSTRAINT patients_email_encrypted CHECK (email LIKE 'gAAAA%'));
 CREATE TABLE clinics (id int PRIMARY KEY, email varchar(500), email_index BYTES, note varchar(255),

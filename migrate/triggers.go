@@ -78,9 +78,9 @@ type triggerDiffer struct {
 	tables  []*schema.Table
 }
 
-// plan returns a plan's changes with the statements about triggers: what drops
-// those whose column is gone before it, but after the renames, and what makes
-// those that are missing or changed after it. It runs the changes.
+// plan returns a plan's changes with the statements about triggers: first, but
+// after the renames, those that drop triggers of columns that are gone; at the
+// end those that make missing or changed ones. It runs the changes.
 func (d *triggerDiffer) plan(ctx context.Context, renames, changes []*migrate.Change) ([]*migrate.Change, error) {
 	if err := d.try(ctx, renames); err != nil {
 		return nil, err

@@ -368,7 +368,7 @@ func TestCheckOtherTables(t *testing.T) {
 	}
 }
 
-// Tables whose generated package the process lacks may have blind indexes.
+// Tables without their generated package in the process may have blind indexes.
 func TestDiffUnknownTables(t *testing.T) {
 	t.Parallel()
 	table := vaults("secret_index")

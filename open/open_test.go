@@ -263,7 +263,7 @@ func TestConnectErrors(t *testing.T) {
 	}
 }
 
-// TestNeedsDriver has URLs whose driver is not there.
+// TestNeedsDriver has URLs for missing drivers.
 func TestNeedsDriver(t *testing.T) {
 	t.Parallel()
 	_, _, err := open.DB("sqlite:IN-VAIN.db", open.Config{})

@@ -65,7 +65,7 @@ func newEnv(t *testing.T, cfg otelcredent.Config) *env {
 	return e
 }
 
-// client returns a client whose observer are the metrics.
+// client returns a client with the metrics as its observer.
 func (e *env) client(cfg credent.Config) *ent.Client {
 	e.t.Helper()
 	cfg.Keyring, cfg.Observer = e.ring, e.Observer()

@@ -63,8 +63,8 @@ func checkCanaries(ctx context.Context, db *canary.DB, ring *engine.Ring, tables
 	return nil
 }
 
-// keepCanaries does what the operation does with the canaries of a table whose
-// rows were all gone through.
+// keepCanaries handles a table's canaries as the operation wants, after all its
+// rows were read.
 func (r *run) keepCanaries(ctx context.Context, t table, result *TableReport) error {
 	if r.canaryDB == nil {
 		return nil
@@ -73,7 +73,7 @@ func (r *run) keepCanaries(ctx context.Context, t table, result *TableReport) er
 		opened := result.QuarantinedByOthers == 0 && !result.isLeft(of.Name)
 		var (
 			outcome canary.Outcome
-			written bool // perhaps by a try whose answer was lost
+			written bool // perhaps by a try that lost its answer
 		)
 		err := r.retryTable(ctx, t, func() (err error) {
 			switch {

@@ -75,8 +75,8 @@ func Encrypt(ctx context.Context, db *sql.DB, keyRing *keyring.Keyring, cfg Conf
 	})
 }
 
-// checkEncryption refuses columns whose state of encryption is set, and isn't
-// among the given ones.
+// checkEncryption refuses columns if their state of encryption is set, and
+// isn't among the given ones.
 func (cfg *Config) checkEncryption(tables []table, want ...states.State) error {
 	for _, t := range tables {
 		for _, c := range t.columns {

@@ -93,8 +93,8 @@ func checkTriggers(ctx context.Context, db *sql.DB, s store, tables []table) err
 const voidBytes = 33
 
 // voidDigest returns, in hexadecimal, what the blind index of a secret has that
-// nobody can read any more: random bytes. With NULL the row would be one whose
-// digest is missing, which lookups look through.
+// nobody can read any more: random bytes. With NULL the row would lack a
+// digest, and lookups would open it.
 func voidDigest() sql.NullString {
 	random := make([]byte, voidBytes)
 	_, _ = rand.Read(random) // never fails

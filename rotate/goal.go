@@ -25,7 +25,7 @@ type goal struct {
 	Key       []string // the table's primary key
 	Heap      bool     // it is gone through in the order of its heap
 	Columns   []goalOfColumn
-	Destroyed int64 // tenants whose key was destroyed
+	Destroyed int64 // tenants with a destroyed key
 }
 
 type goalOfColumn struct {

@@ -241,9 +241,8 @@ func nullStrings(list []string) []sql.NullString {
 	return all
 }
 
-// ownMarks are the transactions whose rows are right as they are, as text
-// behind a position. As many are remembered for each part; rows of the others
-// are read once more.
+// ownMarks are the run's own transactions, as text after a position. Each part
+// remembers maxOwn; rows of the others are read once more.
 const maxOwn = 4096
 
 // mark joins a position and the transactions, each as its distance from the one

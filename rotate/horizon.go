@@ -76,10 +76,10 @@ func (h horizon) isSeenFrom(now horizon) bool {
 	return h.place != "" && h.place == now.place && age > -maxAge && age < maxAge
 }
 
-// horizon returns none for a table whose rows don't say which transaction wrote
-// them: a foreign one, one that is distributed over several servers, or one
-// that the role may read some columns of. A server that recovers from the crash
-// of one of its processes goes on running, and discards its statistics; with
+// horizon returns none if a table's rows don't say which transaction wrote
+// them: a foreign table, one distributed over several servers, or one with only
+// some columns readable to the role. A server that recovers from the crash of
+// one of its processes goes on running, and discards its statistics; with
 // synchronous_commit off it may have lost transactions. Blocks have an order in
 // one heap, which a VACUUM FULL makes anew, as another file. Transactions of
 // other databases don't write to the table.

@@ -10,7 +10,7 @@ import (
 )
 
 // A server that recovers from the crash of one of its processes may have lost
-// transactions, whose numbers others get, and says that it runs since before.
+// transactions, others get their numbers, and it claims to have run all along.
 func TestHorizonBehindACrash(t *testing.T) {
 	t.Parallel()
 	server := pgserver.ForTest(t, pgserver.Private(), pgserver.WithSetting("restart_after_crash", "on"))

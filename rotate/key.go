@@ -9,8 +9,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// scopedKey is the primary key of a row whose table has (tenant, key), for the
-// database.
+// scopedKey is a row's primary key (tenant, key), for the database.
 type scopedKey struct{ scope, key any }
 
 // setKey takes the columns of the primary key, in its order. A key of the

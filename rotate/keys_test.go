@@ -22,8 +22,8 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// The columns of this process: a table for each type of primary key, whose
-// names are not the usual ones.
+// The columns of this process: a table for each type of primary key, with
+// unusual names.
 var keyTypes = []struct {
 	table, key string
 	postgres   string // type
@@ -215,7 +215,7 @@ func exec(t *testing.T, db *sql.DB, statement string) {
 	}
 }
 
-// Tables whose rows cannot be told by one column are refused.
+// Tables without a primary key of one column are refused.
 func TestOtherPrimaryKeysAreRefused(t *testing.T) {
 	t.Parallel()
 	statements := []string{

@@ -37,10 +37,10 @@ var oneMoment = sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true
 const fileOfTable = "SELECT coalesce(pg_relation_filenode(to_regclass($1::text))::text, '')"
 
 // moment begins one for a table with an order of its heap; nil for others, on a
-// standby, whose server ends long snapshots, and for a pool of one connection.
-// A table that is written to another file before the snapshot begins has
-// another file than it says. Timeouts for transactions aren't for one that only
-// keeps a snapshot.
+// standby, since its server ends long snapshots, and for a pool of one
+// connection. A table that is written to another file before the snapshot
+// begins has another file than it says. Timeouts for transactions aren't for
+// one that only keeps a snapshot.
 func (p postgres) moment(ctx context.Context, t table) (_ *moment, err error) {
 	var standby bool
 	m := &moment{table: t.quoted()}

@@ -17,7 +17,7 @@ type part struct {
 	mu    sync.Mutex
 	of    ledger.Part // as it may be saved
 	at    string      // its position, without own
-	own   []int64     // transactions whose rows are right as they are
+	own   []int64     // the run's own transactions: their rows need no second look
 	lost  bool        // another has it now
 	dirty bool        // something was left as it is
 	rest  ledger.Counts

@@ -221,7 +221,7 @@ func (c change) changes() (any, onlyIndex bool) {
 }
 
 // rewrite rewrites what is to be rewritten in a page, and writes it. It returns
-// the transactions whose rows are right as they are.
+// the run's own transactions, which need no second look.
 func (p *pass) rewrite(ctx context.Context, page []row) (counts ledger.Counts, own []int64, err error) {
 	var keys map[string]tenantkey.Key
 	err = p.retry(ctx, p.tell, func() (err error) {

@@ -145,7 +145,7 @@ func (postgres) shred(ctx context.Context, tx querier, t table, r row, tokens []
 
 func (p postgres) checkWritable(ctx context.Context) error { return retry.CheckWritable(ctx, p.db) }
 
-// stored reads the rows of changes whose statement was not answered.
+// stored reads the rows of changes after an unanswered statement.
 func (p postgres) stored(ctx context.Context, t table, changes []change) (map[string]bool, error) {
 	byPlace := make(map[string]change, len(changes))
 	for _, c := range changes {

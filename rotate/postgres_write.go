@@ -225,8 +225,7 @@ func (u *update) column(t table, i int, changes []change) {
 	}
 }
 
-// tenant compares whose a row is, where something new opens only as long as it
-// is the same tenant's.
+// tenant compares a row's tenant, if its new value opens only for that tenant.
 func (u *update) tenant(column string, changes []change) {
 	if !slices.ContainsFunc(changes, change.bound) {
 		return

@@ -283,8 +283,8 @@ func indexer(ring *engine.Ring) func(*engine.Ring, sql.NullString, seal.Place) (
 	}
 }
 
-// digestRing returns the keyring whose primary key a digest is under. A digest
-// that is found by its tenant is under the same key as its token.
+// digestRing returns the keyring of a digest's key, its primary one. A digest
+// in an index by tenant is under the same key as its token.
 func digestRing(ring, opens *engine.Ring, c column.Column) *engine.Ring {
 	if c.IsIndexedByTenant() {
 		return opens

@@ -23,8 +23,8 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// The tables whose key is (tenant, key), by the type of the tenant. The keys of
-// several tenants' rows are the same numbers.
+// The tables with the key (tenant, key), by the type of the tenant. Several
+// tenants' rows have the same numbers as keys.
 var scopedTables = []struct {
 	name, tenant, key string
 	partitions        bool
@@ -174,8 +174,8 @@ func storedIn(t *testing.T, db *sql.DB, table string) (all [][3]string) {
 	return all
 }
 
-// A table whose key is (tenant, key) is worked on as one whose key is one
-// column, also where several tenants' rows have the same key.
+// A table with the key (tenant, key) is processed like one with a key of one
+// column, even if several tenants' rows have the same key.
 func TestKeysOfTwoColumns(t *testing.T) {
 	t.Parallel()
 	forEachScoped(t, func(t *testing.T, db *sql.DB) {
@@ -273,7 +273,7 @@ func TestOtherKeysOfTwoColumnsAreRefused(t *testing.T) {
 	})
 }
 
-// A write whose answer is lost is found by the whole key.
+// A write that lost its answer is found by the whole key.
 func TestStoredByKeysOfTwoColumns(t *testing.T) {
 	t.Parallel()
 	forEachScoped(t, func(t *testing.T, db *sql.DB) {

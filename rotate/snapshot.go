@@ -56,8 +56,8 @@ func (p *pass) begin(ctx context.Context, h *part, s *span) error {
 	return nil
 }
 
-// ownSince returns the transactions since a moment whose rows are right as they
-// are, of all parts.
+// ownSince returns the run's own transactions since a moment, from all parts.
+// Their rows need no second look.
 func (p *pass) ownSince(since string, positions []string, h *part) (own []int64, err error) {
 	from, err := parseHorizon(since)
 	if err != nil {

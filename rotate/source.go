@@ -64,7 +64,7 @@ func (t table) original(r row, i int, s store) (original, error) {
 	return s.original(t.sources[i], r.plains[i].String)
 }
 
-// refuseExpanded returns a [SchemaError] for each column whose plaintext is
+// refuseExpanded returns a [SchemaError] for each column if its plaintext is
 // beside its tokens.
 func refuseExpanded(d string, tables []table, reason string, undo bool) error {
 	var errs []error

@@ -46,7 +46,7 @@ type table struct {
 	scoped  bool            // the primary key is (tenant, key)
 	heap    bool            // it is gone through in the order of its heap
 	sources []source        // of their plaintext
-	tenant  string          // column that says whose a row is; "" if there is none, and no token can be bound
+	tenant  string          // column with the row's tenant; "" if there is none, and no token can be bound
 	extra   []string        // more expressions of the table t to read
 
 	tenantType   string // as Postgres names it, below a domain
@@ -99,7 +99,7 @@ type cell struct {
 	own     bool           // the new ones are under the tenant's key
 	renamed bool           // the old one, or its digest, is under an earlier name of the column
 
-	shredded bool // it is of a tenant whose key was destroyed
+	shredded bool // its tenant's key was destroyed
 }
 
 // isStored reports whether a row has what is to become of it. A token is

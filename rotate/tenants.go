@@ -215,9 +215,9 @@ func isUnder(l *seal.Locator, ring *engine.Ring, place seal.Place, token string)
 	return err == nil
 }
 
-// shreddedCell makes what becomes of a secret of a tenant whose key was
-// destroyed: where it can be read all the same, it is overwritten, and its
-// digest goes. But an operation that is not about keys leaves it.
+// shreddedCell returns the new cell for a secret of a tenant with a destroyed
+// key: if it can still be read, it is overwritten, and its digest goes. An
+// operation that isn't about keys leaves it.
 func (p *pass) shreddedCell(stored sql.NullString, place seal.Place, index sql.NullString) (cell, error) {
 	c := cell{shredded: stored.Valid, index: index}
 	if place.Column.Index != "" && (!stored.Valid && index.Valid || stored.Valid && !isVoid(index)) {
@@ -238,8 +238,8 @@ func (p *pass) shreddedCell(stored sql.NullString, place seal.Place, index sql.N
 	return c, nil
 }
 
-// isShredded reports whether what is stored for a tenant whose key was
-// destroyed is a token that the keyring does not open.
+// isShredded reports whether the stored value of a tenant with a destroyed key
+// is a token that the keyring doesn't open.
 func isShredded(l *seal.Locator, ring *engine.Ring, place seal.Place, stored string) bool {
 	_, err := l.OpenAt(ring, place, stored)
 	return errors.Is(err, fernet.ErrUnknownKey)

@@ -75,7 +75,7 @@ func RecordVerification(ctx context.Context, db *sql.DB, counts Counts, at time.
 		return nil
 	}
 	// One statement, and no transaction: lib/pq begins one as READ WRITE, also
-	// for a role whose sessions are to be read-only.
+	// for a role with read-only sessions.
 	var rows []string
 	var args []any
 	for _, c := range counts {

@@ -309,8 +309,8 @@ func (v *verifier) count(c *ColumnCount, token sql.NullString, p seal.Place, ten
 	c.count(v.primary, o.Key, err)
 }
 
-// addIndex counts what the index has for a token. For one of a tenant whose key
-// was destroyed there is to be nothing.
+// addIndex counts a token's digest. For a tenant with a destroyed key there
+// must be none.
 func (v *verifier) addIndex(c *IndexCount, p seal.Place, token, index sql.NullString, tenant tenantkey.Key) error {
 	shredded := errors.Is(tenant.Err, tenantkey.ErrShredded)
 	switch {

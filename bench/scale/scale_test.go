@@ -31,8 +31,8 @@ func TestReport(t *testing.T) {
 	}
 }
 
-// Each measure is taken on a small table, but for those whose figures need a
-// rotation that lasts.
+// Each measure is taken on a small table, except for the ones that need a long
+// rotation.
 func TestMeasures(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()

@@ -1,6 +1,5 @@
 // Package bound tests tokens that are bound to table, column and tenant on two
-// tables of its own, whose tenants have other types than in Credent's own
-// tables.
+// tables of its own, with other types of tenants than in Credent's own tables.
 package bound
 
 import (
@@ -165,7 +164,7 @@ func update(ctx context.Context, client dialect.Driver, values map[string]any) e
 	return sqlgraph.UpdateNode(ctx, client, spec)
 }
 
-// insert stores a row whose secrets say where they are from.
+// insert stores a row with secrets that say where they are from.
 func (db *database) insert(t *testing.T, client dialect.Driver, table string, id int, owner any) {
 	t.Helper()
 	of := columns[0]
@@ -305,8 +304,8 @@ func TestBoundTokensOfTwoTables(t *testing.T) {
 	})
 }
 
-// Updates look up whose the row is; rotate tells the same tenant from what the
-// database has.
+// Updates look up the row's tenant; rotate finds the same tenant in the
+// database.
 func TestBoundUpdatesAndRotation(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, db *database, one, other any) {

@@ -264,7 +264,7 @@ func TestQuarantineOfKilled(t *testing.T) {
 	}
 }
 
-// valid returns the secrets in bad.jsonl, whose lines must all be valid but for
+// valid returns the secrets in bad.jsonl. All its lines must be valid except
 // one without an end.
 func (m *machine) valid(t *testing.T) map[string]bool {
 	t.Helper()

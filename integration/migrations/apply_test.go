@@ -17,8 +17,8 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// The files of a directory with one that runs without a transaction, and whose
-// second statement fails as long as there are two equal numbers.
+// The files of a directory with one that runs without a transaction. Its second
+// statement fails as long as there are two equal numbers.
 var withoutTx = map[string]string{
 	"20260101000000_a.sql": "CREATE TABLE t (id int, n int);\nINSERT INTO t VALUES (1, 1), (2, 1);\n",
 	"20260101000001_b.sql": `-- atlas:txmode none

@@ -108,8 +108,8 @@ func TestLayoutIsChosenAtOnce(t *testing.T) {
 	checkLayout(t, env, migrate.Partitioned)
 }
 
-// A database whose tables have no rows comes to the layout. One that has some
-// is refused, and stays as it was.
+// A database with empty tables moves to the layout. One with rows is refused,
+// and isn't changed.
 func TestLayoutOfExistingTables(t *testing.T) {
 	t.Parallel()
 	env := testdb.New(t)

@@ -1,4 +1,4 @@
-// Package partitions tests that everything works on tables whose primary key is
+// Package partitions tests that everything works on tables with the primary key
 // (user_id, id): the client, row-level security, rotation, blind indexes,
 // tenants' keys, and copying. The tests run on each layout of [layouts].
 package partitions

@@ -87,7 +87,7 @@ func (w *world) checkLag(t *testing.T, cfg credent.Config, prefix string) {
 	want(credent.WithUser(within(t), first), "no request", "new", "there")
 	want(credent.WithPrimary(request(first)), "the primary", "new", "there")
 
-	// A tenant whose key the standby has never seen.
+	// The standby has never seen this tenant's key.
 	wrote = request(second)
 	made, err := add(wrote, c, second, "key made a moment ago")
 	must(t, err)
@@ -124,8 +124,8 @@ func (w *world) checkLag(t *testing.T, cfg credent.Config, prefix string) {
 	want(request("nobody"), "a user without rows")
 }
 
-// TestReaderOfOwner refuses a standby whose role gets around row-level
-// security, when the client opens.
+// TestReaderOfOwner refuses a standby if the role bypasses row-level security,
+// when the client opens.
 func TestReaderOfOwner(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "pgx")

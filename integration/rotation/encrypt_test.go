@@ -30,7 +30,7 @@ func window(opts ...testopt.Option) []testopt.Option {
 	return append(opts, testopt.WithEncryption(credent.Write))
 }
 
-// plain is a database whose encrypted columns hold plaintext: the first
+// plain is a database with plaintext in its encrypted columns: the first
 // migration's tables, without CHECKs.
 type plain struct {
 	*testdb.Env // its client has the window
@@ -64,7 +64,7 @@ func forEachPlainPostgres(t *testing.T, rows int, test func(t *testing.T, p *pla
 	}
 }
 
-// newPlainSQLite returns the URL of a file whose tables have no CHECKs.
+// newPlainSQLite returns the URL of a file with tables without CHECKs.
 func newPlainSQLite(t *testing.T) string {
 	t.Helper()
 	url := "sqlite:" + filepath.Join(t.TempDir(), "plain.db") + "?_pragma=synchronous(0)&_pragma=busy_timeout(60000)"

@@ -365,7 +365,7 @@ func agedStates(t *testing.T, env *testdb.Env) {
 	env.Exec(t, "UPDATE credent_states SET changed_at = changed_at - interval '10 minutes'")
 }
 
-// TestServicesCannotDisagree has services whose configuration isn't the
+// TestServicesCannotDisagree has services with another configuration than the
 // database's: they don't start, and a client that is made without a context
 // refuses each statement.
 func TestServicesCannotDisagree(t *testing.T) {

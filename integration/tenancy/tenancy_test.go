@@ -14,7 +14,7 @@ import (
 	"github.com/credent-go/credent/internal/testdb"
 )
 
-// reads are the ways to read. Each returns the users whose rows it saw.
+// reads are the ways to read. Each returns the users of the rows it saw.
 func reads(s *testdb.Service) map[string]func(ctx context.Context) ([]string, error) {
 	users := func(credentials []*ent.UserCredential, err error) (seen []string, _ error) {
 		for _, c := range credentials {

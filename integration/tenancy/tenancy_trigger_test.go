@@ -30,7 +30,7 @@ func refused(t *testing.T, env *testdb.Env, text, query string, args ...any) {
 	}
 }
 
-// mismatches counts the credentials whose user_id is not their account's.
+// mismatches counts the credentials with a user_id other than their account's.
 func mismatches(t *testing.T, env *testdb.Env) (n int) {
 	t.Helper()
 	env.Value(t, &n, "SELECT count(*) FROM user_credentials c JOIN user_accounts a ON a.id = c.user_account_id WHERE "+

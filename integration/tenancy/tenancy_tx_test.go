@@ -20,7 +20,7 @@ import (
 	"github.com/credent-go/credent/internal/testopt"
 )
 
-// usersSeen are the users whose credentials a query gives, in order.
+// usersSeen are the users of the credentials that a query returns, in order.
 func usersSeen(t *testing.T, ctx context.Context, query *ent.UserCredentialQuery) []string { //nolint:revive // t comes first in tests
 	t.Helper()
 	list, err := query.All(ctx)

@@ -228,7 +228,7 @@ func TestTenantDestroyedAmidAVerification(t *testing.T) {
 }
 
 // In the window secrets under the keys of tenants are read, and written under
-// the keyring, except for a tenant whose key was destroyed.
+// the keyring, except for a tenant with a destroyed key.
 func TestAcceptTenantKeys(t *testing.T) {
 	t.Parallel()
 	forEachTenanted(t, func(t *testing.T, e *tenanted) {

@@ -120,8 +120,8 @@ func stored(t *testing.T, db *sql.DB) (all []audit.Entry) {
 	return all
 }
 
-// want compares the entries since the last call with the given ones, whose
-// empty fields have what as and the keyring give.
+// want compares the entries since the last call with the given ones. Empty
+// fields take their values from as and the keyring.
 func (w *world) want(t *testing.T, what string, want ...audit.Entry) {
 	t.Helper()
 	for i := range want {

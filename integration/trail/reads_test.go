@@ -104,8 +104,7 @@ func scanned(t *testing.T, client *ent.Client) (secret credent.Secret) {
 	return secret
 }
 
-// A keyring whose client has a trail opens nothing that the trail isn't told
-// of.
+// The keyring of a client with a trail opens nothing unrecorded.
 func TestTrailOfRawRows(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {

@@ -116,7 +116,7 @@ func TestTrailOfLargeTransaction(t *testing.T) {
 	})
 }
 
-// The chain has no link to the entries of a transaction whose COMMIT failed.
+// The chain has no link to the entries of a transaction with a failed COMMIT.
 func TestTrailOfFailedCommit(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDriver(t, func(t *testing.T, env *testdb.Env) {

@@ -76,8 +76,8 @@ func (r *Row) Hash() Digest {
 // Time returns when it happened.
 func (r *Row) Time() time.Time { return time.UnixMicro(r.At).UTC() }
 
-// Several reports whether the row stands for several reveals, whose primary
-// keys are lines of its Row.
+// Several reports whether the row stands for several reveals, with one primary
+// key per line of its Row.
 func (r *Row) Several() bool {
 	return r.Action == "reveal" && r.Rows > 1 && strings.Count(r.Row, "\n") == int(r.Rows-1)
 }

@@ -204,8 +204,8 @@ func TestSampleIsBounded(t *testing.T) {
 	}
 }
 
-// TestSampleOfPartitions looks at partitions, whose primary key has the tenant
-// first, before and after Postgres knows how many rows there are.
+// TestSampleOfPartitions looks at partitions, where the primary key has the
+// tenant first, before and after Postgres knows how many rows there are.
 func TestSampleOfPartitions(t *testing.T) {
 	t.Parallel()
 	const rows = 30_000

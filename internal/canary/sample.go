@@ -135,9 +135,9 @@ func (s *sampler) read(ctx context.Context, query string) (found []secret, err e
 }
 
 // openAll opens secrets, first with the keyring, and if it opens none with the
-// tenants' keys. If all are of tenants whose key was destroyed, they say
-// nothing about the keyring. The error is the database's, which then says
-// nothing about the secrets either.
+// tenants' keys. If all tenants' keys were destroyed, they say nothing about
+// the keyring. The error is the database's, which then says nothing about the
+// secrets either.
 func (s *sampler) openAll(ctx context.Context, found []secret) (result Rows, err error) {
 	for i := range found {
 		if err := s.open(&found[i], tenantkey.Key{}); err == nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 )
 
-// CreateTable returns the statements that make the table, for schemas whose
-// migrations aren't Credent's.
+// CreateTable returns the statements that make the table, for schemas with
+// other migrations than Credent's.
 func CreateTable(d string) []string {
 	text := map[string]string{dialect.Postgres: "character varying", dialect.SQLite: "varchar"}[d]
 	if text == "" {

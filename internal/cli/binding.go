@@ -22,8 +22,8 @@ func (db *database) states(ctx context.Context) (states.Table, error) {
 	return states.TableOf(stored, encrypted.Columns()), err
 }
 
-// checkMovable refuses to move an account whose tokens depend on its user, if
-// the database's states don't say so: they would be left behind, and open no
+// checkMovable refuses to move an account with tokens that depend on its user,
+// if the database's states don't say so: they would be left behind, and open no
 // more. Without a key that cannot be told.
 func (db *database) checkMovable(ctx context.Context, user string) error {
 	known, err := db.states(ctx)

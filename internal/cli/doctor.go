@@ -230,7 +230,7 @@ type encryptedTable struct {
 }
 
 // selected are the columns to read: the encrypted ones and, if there is one,
-// the one that says whose a row is.
+// the one with a row's tenant.
 func (t encryptedTable) selected() []string {
 	var names []string
 	tenant := ""

@@ -307,7 +307,7 @@ func (s *snapshot) page(ctx context.Context, last *ent.UserCredential) (page []*
 }
 
 // export writes the rows page by page. It leaves out those that are to be
-// revealed and whose user's key was destroyed.
+// revealed and of users with a destroyed key.
 func (x *exporter) export(
 	ctx context.Context, out rowWriter, read func(last *ent.UserCredential) ([]*ent.UserCredential, error),
 ) error {

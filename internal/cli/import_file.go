@@ -145,8 +145,8 @@ func readCSV(in io.Reader, yield func(fileRow, error) bool) {
 	}
 }
 
-// recordLimit ends the reading of a record that is too long: one whose quote is
-// not closed would have the rest of the file.
+// recordLimit ends the reading of a record that is too long: one with a quote
+// that is not closed would have the rest of the file.
 type recordLimit struct {
 	in     io.Reader
 	n, end int64 // bytes that were read, and where the record must have ended

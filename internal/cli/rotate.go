@@ -179,7 +179,7 @@ func withOwner(ctx context.Context, f func(db *database) error) error {
 	})
 }
 
-// withTables calls f with a database whose migrations may be pending, since
+// withTables calls f with a database that may have pending migrations, since
 // what it lacks may be the reason for the command. Package rotate looks for the
 // tables itself, and whether the role sees all of their rows.
 func withTables(ctx context.Context, f func(db *database) error) error {

@@ -30,7 +30,7 @@ const pageSize = 1000
 type tokenCount struct {
 	Tokens int `json:"tokens"`
 	Bound  int `json:"bound"` // of them, how many are bound to table, column and tenant
-	// Of them, how many are of tenants whose key was destroyed.
+	// How many of them belong to tenants with a destroyed key.
 	Shredded int `json:"shredded"`
 	// Of them, how many do not open, and the first of these, at most maxShown.
 	Bad      int        `json:"bad"`

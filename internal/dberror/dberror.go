@@ -97,7 +97,7 @@ func SQLite(err error) int {
 // was made, or 0 if the driver doesn't tell.
 func PID(conn any) (pid int) {
 	defer func() {
-		if recover() != nil { // a driver whose methods have other types
+		if recover() != nil { // a driver with methods of other types
 			pid = 0
 		}
 	}()

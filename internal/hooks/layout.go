@@ -47,7 +47,7 @@ var errKept = fmt.Errorf("credent: %w: an account keeps its user_id, which says 
 	"make the account and its credentials anew, and delete these", ErrLayout)
 
 // keepsUsers returns an [ErrLayout] if the accounts of a database are
-// distributed over a cluster, whose dialect is d.
+// distributed over a cluster, with dialect d.
 func keepsUsers(ctx context.Context, client *credent.Client, d string) error {
 	if d != dialect.Postgres {
 		return nil

@@ -7,8 +7,8 @@ import (
 	"entgo.io/ent/dialect"
 )
 
-// CreateTable returns the statements that make the table, for schemas whose
-// migrations aren't Credent's.
+// CreateTable returns the statements that make the table, for schemas with
+// other migrations than Credent's.
 func CreateTable(d string) []string {
 	text, number, stamp := "character varying", "bigint", "timestamp"
 	switch d {

@@ -66,7 +66,7 @@ type querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// check returns the state of a work whose parts cover all keys.
+// check returns the state of a work with parts that cover all keys.
 func (s *Stored) check(ctx context.Context, on querier) (state State, err error) {
 	if state, err = s.state(ctx, on); err != nil {
 		return State{}, err

@@ -11,7 +11,7 @@ import (
 	"github.com/credent-go/credent/internal/tenancy"
 )
 
-// doubt is about a transaction whose COMMIT was not answered. Its rows were all
+// doubt is about a transaction with an unanswered COMMIT. Its rows were all
 // inserted, so none of them was there before: if one is there now, by user and
 // id, the transaction was committed. The rows are sent again with the same
 // keys, so that none is stored twice even if it is committed later.

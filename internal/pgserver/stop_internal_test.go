@@ -19,7 +19,7 @@ func (connector) Connect(context.Context) (driver.Conn, error) { return cut{}, n
 
 func (connector) Driver() driver.Driver { return nil }
 
-// A server whose crash has cut a connection has stopped all the same.
+// A server that cut a connection by crashing has stopped too.
 func TestStopBehindACrash(t *testing.T) {
 	t.Parallel()
 	admin := sql.OpenDB(connector{})

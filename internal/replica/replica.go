@@ -250,11 +250,11 @@ func (d *Driver) in(ctx context.Context, next dialect.Tx, writes bool) dialect.T
 type tx struct {
 	dialect.Tx
 	of     *Driver
-	ctx    context.Context //nolint:containedctx // whose request the transaction is
+	ctx    context.Context //nolint:containedctx // the request of the transaction
 	writes atomic.Bool
 }
 
-// write notes a statement, whose request may be another than the transaction's.
+// write notes a statement. Its request may differ from the transaction's.
 func (t *tx) write(ctx context.Context) {
 	t.writes.Store(true)
 	for _, ctx := range []context.Context{ctx, t.ctx} {

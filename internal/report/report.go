@@ -192,7 +192,7 @@ type RowSecurity struct {
 	More      int            `json:"more_roles"` // that aren't listed
 }
 
-// SecuredTable is a table whose rows are users'.
+// SecuredTable is a table of users' rows.
 type SecuredTable struct {
 	Name    string `json:"name"`
 	Owner   string `json:"owner"`
@@ -250,8 +250,8 @@ type Audit struct {
 	Last     *time.Time `json:"last"`
 }
 
-// Tenants counts the tenants with a data key, and those whose key was
-// destroyed.
+// Tenants counts the tenants with a data key, and the ones with a destroyed
+// key.
 type Tenants struct {
 	Known     bool        `json:"known"`
 	Keys      int64       `json:"keys"`

@@ -148,8 +148,8 @@ const (
 current_setting('row_security') = 'on' AND %s AND
 (SELECT count(DISTINCT p.polrelid) = %s AND bool_and(%s) FROM pg_policy p WHERE p.polpermissive AND p.polrelid IN (%s)), false)`
 
-	// asksForUserSQL is about a permissive policy p of a table whose policies
-	// aren't known.
+	// asksForUserSQL is about a permissive policy p of a table with unknown
+	// policies.
 	asksForUserSQL = `concat(p.polqual, p.polwithcheck) <> ''
     AND coalesce(pg_get_expr(p.polqual, p.polrelid) LIKE '%app.user_id%', true)
     AND coalesce(pg_get_expr(p.polwithcheck, p.polrelid) LIKE '%app.user_id%', true)`

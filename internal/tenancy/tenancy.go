@@ -40,11 +40,11 @@ var (
 		"run credent migrate apply as the owner of the tables, and then GRANT credent_app TO the role")
 )
 
-// NewDriver wraps an ent driver so that statements whose context has a user run
-// as that user. Without a guard, which is nil then, the others run as before.
-// With one they run as the user "", who sees nothing, and every transaction
-// whose role row-level security doesn't hold is refused, with [ErrRowSecurity].
-// The driver is safe for concurrent use, as far as the wrapped one is.
+// NewDriver wraps an ent driver so that statements run as their context's user,
+// if it has one. With a nil guard the others run as before. With a guard they
+// run as the user "", who sees nothing, and every transaction of a role that
+// bypasses row-level security is refused, with [ErrRowSecurity]. The driver is
+// safe for concurrent use, as far as the wrapped one is.
 func NewDriver(drv dialect.Driver, guard *Guard) dialect.Driver { return &driver{drv, guard, false} }
 
 // NewReader is NewDriver for a server that only reads, a standby: its

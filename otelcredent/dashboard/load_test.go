@@ -25,7 +25,7 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// load is a service at work, whose metrics are scraped.
+// load is a working service with scraped metrics.
 type load struct {
 	t        *testing.T
 	metrics  *otelcredent.Metrics

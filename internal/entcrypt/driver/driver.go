@@ -199,7 +199,7 @@ type conn struct {
 	live    policies
 	pending *pending.Entries // entries of the transaction; nil outside of one
 	standby bool             // the server takes no change
-	tries   int              // of a change whose rows others change meanwhile
+	tries   int              // of a change while others change its rows
 }
 
 // again returns the connection for a statement's second run, after an error
@@ -247,7 +247,7 @@ func (c conn) Exec(ctx context.Context, query string, args, v any) error {
 	return err
 }
 
-// maxTries is how often a change is tried again whose rows others change
+// maxTries is how often a change is retried because others change its rows
 // meanwhile.
 const maxTries = 5
 

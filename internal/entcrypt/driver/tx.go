@@ -176,7 +176,7 @@ func (d *cryptDriver) Query(ctx context.Context, query string, args, v any) erro
 	return d.conn.Query(ctx, query, args, v)
 }
 
-// Tx starts a transaction whose statements encrypt and decrypt alike.
+// Tx starts a transaction with statements that encrypt and decrypt as well.
 func (d *cryptDriver) Tx(ctx context.Context) (dialect.Tx, error) {
 	tx, err := d.Driver.Tx(ctx)
 	if err != nil {

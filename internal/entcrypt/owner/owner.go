@@ -1,5 +1,5 @@
-// Package owner finds out whose a row is, by its ID, and keeps that from
-// changing until the transaction ends.
+// Package owner looks up a row's tenant by its ID, and keeps it from changing
+// until the transaction ends.
 package owner
 
 import (
@@ -88,11 +88,11 @@ func one(rows *entsql.Rows) (value sql.NullString, err error) {
 // is locked.
 const tries = 10
 
-// Of returns whose the row with an ID is, and whether there is one. In a
+// Of returns the tenant of the row with an ID, and whether there is one. In a
 // transaction of Postgres it locks the row. Where the tenant leads the key, it
 // asks for the tenant first, and locks the row by both: that finds the row's
-// partition, and shards lock no row unless they're told its tenant.
-// Errors: [ErrSeveralRows], [ErrMoving], [seal.ErrNoTenant].
+// partition, and shards lock no row unless they're told its tenant. Errors:
+// [ErrSeveralRows], [ErrMoving], [seal.ErrNoTenant].
 func (t *Tables) Of(
 	ctx context.Context, on dialect.ExecQuerier, d string, of column.Column, id any,
 ) (tenant string, is bool, err error) {

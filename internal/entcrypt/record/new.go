@@ -95,7 +95,7 @@ func table(schema, name string) string {
 	return schema + "." + name
 }
 
-// tenantOf returns the column of a table that says whose a row is, or "".
+// tenantOf returns a table's column with a row's tenant, or "".
 func tenantOf(client, table string) string {
 	for _, c := range column.InTable(client, table) {
 		if c.Tenant != "" {

@@ -52,7 +52,7 @@ type Conn struct {
 	InTx    bool
 	Tx      *tenantkey.Tx // nil outside of a transaction
 	Careful bool          // what depends on tenants' keys needs a transaction
-	// Read runs a query whose secrets know their keys.
+	// Read runs a query and gives its secrets their keys.
 	Read   func(ctx context.Context, on Conn, query string, args []any) (*entsql.Rows, error)
 	Gaps   *unique.Memory // of the client
 	Tables *owner.Tables  // of the client

@@ -35,7 +35,7 @@ var ErrEncrypted = errors.New("the column holds a token, and its encryption is o
 // where it doesn't belong.
 var ErrWrongLocation = errors.New("wrong location")
 
-// ErrNoTenant means that a statement or a result doesn't say whose row it is.
+// ErrNoTenant means that a statement or a result doesn't name the row's tenant.
 // The error's text says what to do.
 var ErrNoTenant = errors.New("no tenant")
 
@@ -63,7 +63,7 @@ var (
 		"depend: select the column by its own name", fernet.ErrUnknownKey}
 )
 
-// NoTenant is the error of a token whose tenant isn't known.
+// NoTenant is the error for a token of an unknown tenant.
 func NoTenant(c *column.Column) error {
 	return fmt.Errorf("%w: it depends on the row's %s, which is not known here: query with a client, and select "+
 		"%[2]s too", ErrNoTenant, c.Tenant)
@@ -109,7 +109,7 @@ func (p *Policy) IsScoped(c *column.Column) bool { return isScoped(p.States.Of(c
 
 func isScoped(s states.Set) bool { return s.Binding >= states.Accept || s.TenantKeys >= states.Accept }
 
-// Owner says whose row an argument is stored in.
+// Owner is the tenant of an argument's row.
 type Owner struct {
 	Tenant string
 	Known  bool
@@ -201,7 +201,7 @@ func (p *Policy) encrypt(c *column.Column, s states.Set, plaintext string, of Ow
 }
 
 // DigestsOfTenant reports whether a column's digests may be under the keys of
-// tenants, so that a statement must say whose they are.
+// tenants, so that a statement must name them.
 func (p *Policy) DigestsOfTenant(c *column.Column) bool {
 	return c.IsIndexedByTenant() && p.States.Of(c).TenantKeys >= states.Accept
 }

@@ -17,7 +17,7 @@ import (
 const Lifetime = time.Minute
 
 const (
-	// maxKnown is the number of tenants whose keys a cache keeps, beside the
+	// maxKnown is the number of tenants' keys that a cache keeps, besides the
 	// keys of secrets that were read.
 	maxKnown = 4096
 	// timeout bounds the wait of a Reveal that has to read a key again: its
@@ -40,8 +40,8 @@ type Store interface {
 
 // Lookup tells an observer what a cache was asked for.
 type Lookup struct {
-	Known int // tenants whose keys it had
-	Read  int // tenants whose keys were read from the database
+	Known int // tenants with keys that it had
+	Read  int // tenants with keys read from the database
 	Kept  int // how many more tenants it knows now; negative if it forgot some
 }
 

@@ -51,7 +51,7 @@ func newBrowser(ctx context.Context, profile string) (*browser, error) {
 	return b, nil
 }
 
-// call sends a command whose answer says nothing.
+// call sends a command with an empty answer.
 func call[P, R any](b *browser, command cdp.Command[P, R], params P) error {
 	_, err := chromedp.Call(b.ctx, command, params)
 	return err

@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// drawing returns what is wrong with a drawing whose parts have the classes
-// page, panel and line: what doesn't fit, lies on something else, is too small
-// to read, or doesn't stand out.
+// drawing returns what is wrong with a drawing with parts of the classes page,
+// panel and line: what doesn't fit, lies on something else, is too small to
+// read, or doesn't stand out.
 const drawing = `(() => {` + ratio + `
   const bad = [], box = (e) => e.getBoundingClientRect();
   const inside = (a, b) => a.left >= b.left && a.right <= b.right && a.top >= b.top && a.bottom <= b.bottom;

@@ -36,7 +36,7 @@ type Config struct {
 	NoKey   string           // why
 	Sample  int64            // rows of a table to open; 0 for none
 	Within  time.Duration    // how long one count, and each look at a role, may take
-	Names   bool             // name tenants whose key was destroyed
+	Names   bool             // name tenants with a destroyed key
 	// Reason words an error for people, without a secret or a part of the URL.
 	Reason func(error) string
 	// Progress, if it isn't nil, is told what is looked at, and how far that

@@ -19,7 +19,7 @@ import (
 // maxRoles is how many roles are listed.
 const maxRoles = 100
 
-// Table is a table, and the column that says whose a row is.
+// Table is a table, and the column with a row's tenant.
 type Table struct {
 	Name string // for people
 	From string // as SQL
@@ -220,7 +220,7 @@ func (l *looker) findUser(ctx context.Context) error {
 	return nil
 }
 
-// mayRead reports whether the role may read whose a row of a table is.
+// mayRead reports whether the role may read the tenant's column of a table.
 func (l *looker) mayRead(
 	ctx context.Context, on interface {
 		QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
