@@ -77,7 +77,7 @@ func ReadCheckpoints(from io.Reader) ([]Checkpoint, error) {
 		}
 		var c Checkpoint
 		if err := json.Unmarshal(scanner.Bytes(), &c); err != nil || c.Seq < 1 || c.Writer == uuid.Nil {
-			return nil, fmt.Errorf("audit: line %d: %w: it is no JSON of a checkpoint", n, ErrCheckpoint)
+			return nil, fmt.Errorf("audit: line %d: %w: it isn't a checkpoint in JSON", n, ErrCheckpoint)
 		}
 		all = append(all, c)
 	}

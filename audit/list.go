@@ -170,7 +170,7 @@ func (f *Filter) query(d string) (rest string, args []any, err error) {
 		number, id, _ := strings.Cut(string(f.After), " ")
 		n, err := strconv.ParseInt(number, 10, 64)
 		if err != nil {
-			return "", nil, fmt.Errorf("audit: list: After is no position of this trail")
+			return "", nil, fmt.Errorf("audit: list: After isn't a position in this trail")
 		}
 		if d == dialect.SQLite {
 			where("place > %s", n)

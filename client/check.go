@@ -117,7 +117,7 @@ func revealAll(rows []*ent.UserCredential, secretOf func(*ent.UserCredential) en
 		_, err := secretOf(row).Reveal()
 		switch {
 		case errors.Is(err, encrypted.ErrShredded):
-			found.Unseen = fmt.Sprintf("the last %d secrets are of tenants whose key was destroyed", len(rows))
+			found.Unseen = fmt.Sprintf("the last %d secrets are of tenants with a destroyed key", len(rows))
 		case err == nil:
 			found.Opened++
 		case first == nil:

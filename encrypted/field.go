@@ -315,7 +315,7 @@ func typeExpr(t reflect.Type) (string, error) {
 		case t.PkgPath() == "":
 			return t.Name(), nil
 		case strings.Contains(t.Name(), "["):
-			return "", fmt.Errorf("%s has type parameters; declare a type of its own of it", t)
+			return "", fmt.Errorf("%s has type parameters; declare a type of its own for it", t)
 		case !exported || t.PkgPath() == "main":
 			return "", fmt.Errorf("generated code cannot name %s; export it, from a package that can be imported", t)
 		}

@@ -63,20 +63,20 @@ func decode(data []byte) ([]string, error) {
 		Version *int `json:"version"`
 	}
 	if err := json.Unmarshal(data, &head); err != nil || head.Version == nil {
-		return nil, fmt.Errorf("kms: %w: what it holds is not a keyring", ErrNotWrapped)
+		return nil, fmt.Errorf("kms: %w: its content is not a keyring", ErrNotWrapped)
 	}
 	if *head.Version != version {
 		return nil, fmt.Errorf("kms: %w: %d inside", ErrVersion, *head.Version)
 	}
 	var d document
 	if err := json.Unmarshal(data, &d); err != nil {
-		return nil, fmt.Errorf("kms: %w: what it holds is not a keyring", ErrNotWrapped)
+		return nil, fmt.Errorf("kms: %w: its content is not a keyring", ErrNotWrapped)
 	}
 	// Unknown, missing and repeated fields, other letter case, white space and
 	// trailing data all end here.
 	again, err := json.Marshal(d)
 	if err != nil || !bytes.Equal(again, data) {
-		return nil, fmt.Errorf("kms: %w: what it holds is not in the form of version %d", ErrNotWrapped, version)
+		return nil, fmt.Errorf("kms: %w: its content is not in the form of version %d", ErrNotWrapped, version)
 	}
 	return d.Keys, nil
 }

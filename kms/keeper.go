@@ -71,7 +71,7 @@ func call(ctx context.Context, op, kmsURL string, input []byte) ([]byte, error) 
 	}
 }
 
-var errNoAnswer = errors.New("its answer is not one of the key management service; is the address right?")
+var errNoAnswer = errors.New("the answer is not from a key management service; is the address right?")
 
 // openKeeper returns the driver of a URL. Its errors do not quote the URL,
 // which may be a key.

@@ -16,11 +16,11 @@ import (
 var (
 	// ErrNotEqual means that the tables differ from the ones that the first
 	// migration makes. The report says how.
-	ErrNotEqual = errors.New("the tables are not those that the first migration makes")
+	ErrNotEqual = errors.New("the tables differ from what the first migration makes")
 
 	// ErrBadRows means that tables have rows that a later migration refuses,
 	// such as plaintext where a token should be.
-	ErrBadRows = errors.New("there are rows that a later migration refuses")
+	ErrBadRows = errors.New("a later migration refuses some rows")
 
 	// ErrNothingToAdopt means that the database has none of the tables that the
 	// first migration makes. [Apply] makes them.
@@ -201,7 +201,7 @@ func (a *adopter) compare(ctx context.Context) error {
 		return err
 	}
 	if !slices.ContainsFunc(first.tables(), func(name string) bool { return have.has(itemKey{classTable, name, ""}) }) {
-		return fmt.Errorf("migrate: %w: none of %s is there", ErrNothingToAdopt, strings.Join(first.ours(), ", "))
+		return fmt.Errorf("migrate: %w: none of %s exists", ErrNothingToAdopt, strings.Join(first.ours(), ", "))
 	}
 	differences := a.withoutEarly(ctx, c, compareSnapshots(first, have), have)
 	if len(differences) > 0 {
@@ -280,7 +280,7 @@ func (a *adopter) checkRows(ctx context.Context, c comparer, first *snapshot) er
 		if a.adoptOnly {
 			return nil
 		}
-		return fmt.Errorf("migrate: nothing was adopted, for a later migration would fail: %w", err)
+		return fmt.Errorf("migrate: nothing was adopted, since a later migration would fail: %w", err)
 	}
 	last, err := c.scratch(ctx)
 	if err != nil {

@@ -24,7 +24,7 @@ var (
 
 	// ErrDrift means that the database differs from what its applied migrations
 	// make: somebody changed it in another way.
-	ErrDrift = errors.New("the database is not what its migrations make")
+	ErrDrift = errors.New("the database differs from what its migrations make")
 )
 
 // ErrCannotCompare means that the connection's role lacks the rights to

@@ -127,7 +127,7 @@ func Lint(ctx context.Context, dev *sql.DB, dir fs.FS, opts LintOptions) (found 
 		return nil, err
 	}
 	if len(layout) > 0 && isSQLite(l.dialect) {
-		return nil, fmt.Errorf("migrate: %w: %s is one of Postgres", ErrLayoutRefused, opts.Layout)
+		return nil, fmt.Errorf("migrate: %w: %s is a Postgres layout", ErrLayoutRefused, opts.Layout)
 	}
 	for i, f := range l.files {
 		for len(layout) > 0 && layout[0].Version() < f.Version() {

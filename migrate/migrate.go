@@ -51,7 +51,7 @@ var (
 
 	// ErrHistoryChanged means that the applied part of a partly applied file
 	// has changed.
-	ErrHistoryChanged = errors.New("the file was changed where it is applied")
+	ErrHistoryChanged = errors.New("the applied part of the file was changed")
 
 	// ErrOutOfOrder means that files older than the newest applied one were
 	// never applied.

@@ -42,7 +42,7 @@ var (
 
 	// ErrNotDone means that rows still need rewriting after all passes, since
 	// others keep writing them.
-	ErrNotDone = errors.New("others keep writing what is to be rewritten")
+	ErrNotDone = errors.New("others keep writing rows that need rewriting")
 )
 
 // Limits and defaults.

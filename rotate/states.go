@@ -186,7 +186,7 @@ func (c *stateChanger) checkStep(age time.Duration) error {
 	case c.To > from+1:
 		return fmt.Errorf("%w: it is %s, and the next state is %s%s", ErrState, from, from+1, c.hint())
 	case c.To < from-1:
-		return fmt.Errorf("%w: it is %s, and the state before is %s%s", ErrState, from, from-1, c.hint())
+		return fmt.Errorf("%w: it is %s, and the previous state is %s%s", ErrState, from, from-1, c.hint())
 	case c.from != states.Unset && age < states.Lifetime+stateMargin:
 		return fmt.Errorf("%w: it is %s for %s, and some services may not know it yet: wait %s more",
 			ErrState, from, age, states.Lifetime+stateMargin-age)
@@ -231,7 +231,7 @@ func (c *stateChanger) checkStored(ctx context.Context) error {
 	count := counts[0]
 	count.States = states.Set{}.With(c.Protection, c.To)
 	if err := count.CheckStates(); err != nil {
-		return fmt.Errorf("%w: bring them over in the state before: %w", ErrState, err)
+		return fmt.Errorf("%w: convert them in the previous state first: %w", ErrState, err)
 	}
 	return nil
 }

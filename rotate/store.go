@@ -20,7 +20,7 @@ import (
 var (
 	// ErrNoTable means that the database lacks a table with encrypted columns,
 	// or one of these columns.
-	ErrNoTable = errors.New("the database does not have it")
+	ErrNoTable = errors.New("missing from the database")
 
 	// ErrPrimaryKey means that a table has no primary key, or one that is
 	// neither one column nor the tenant's column and one more, in this order.

@@ -1,5 +1,5 @@
 // Package growth tests work that is divided over workers and processes, and
-// that goes on where it stopped.
+// that resumes where it stopped.
 package growth
 
 import (

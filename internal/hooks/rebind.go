@@ -107,7 +107,7 @@ func lockCredentials(ctx context.Context, m *credent.UserAccountMutation) ([]*cr
 		for _, secret := range []*fieldcrypt.Secret{&c.APIKey, &c.SecretKey} {
 			plaintext, err := secret.Reveal()
 			if err != nil {
-				return nil, fmt.Errorf("credent: encrypt anew for another user: %w", err)
+				return nil, fmt.Errorf("credent: re-encrypt for another user: %w", err)
 			}
 			*secret = fieldcrypt.New(plaintext)
 		}
@@ -145,7 +145,7 @@ func storeAgain(
 		Set(secretKey.Name, encrypted.At(c.SecretKey, secretKey, user)).
 		Where(sql.EQ(usercredential.FieldID, c.ID)).Query()
 	if _, err := client.ExecContext(ctx, query, args...); err != nil {
-		return fmt.Errorf("credent: encrypt anew for another user: %w", err)
+		return fmt.Errorf("credent: re-encrypt for another user: %w", err)
 	}
 	return nil
 }

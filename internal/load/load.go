@@ -99,7 +99,7 @@ type Sealing struct {
 	// NewClient makes a client, with its hooks, on a driver that encrypts and
 	// then records what it is given.
 	NewClient func(dialect.Driver) *ent.Client
-	// Guard returns what refuses roles that row-level security doesn't hold, or
+	// Guard returns what refuses roles that bypass row-level security, or
 	// nil for none.
 	Guard func(entDialect string) (*tenancy.Guard, error)
 	// Checked says that the client has hooks that may refuse a row, or do

@@ -15,11 +15,11 @@ import (
 	"github.com/credent-go/credent/internal/sqldialect"
 )
 
-// ErrRowSecurity means that row-level security doesn't hold the role that
+// ErrRowSecurity means that row-level security doesn't apply to the role that
 // statements run as. The error is a [RowSecurityError].
-var ErrRowSecurity = errors.New("row-level security does not hold")
+var ErrRowSecurity = errors.New("row-level security does not apply")
 
-// RowSecurityError says why row-level security doesn't hold a role.
+// RowSecurityError says why row-level security doesn't apply to a role.
 type RowSecurityError struct {
 	Role   string // that statements run as; "" on SQLite, and if credent_set_user is missing
 	Login  string // that logged in; another one after SET ROLE
@@ -33,8 +33,8 @@ type RowSecurityError struct {
 // IsMissing reports whether there is no such table that the role may use.
 func (e *RowSecurityError) IsMissing() bool { return e.missing }
 
-// Error returns "credent: row-level security does not hold role R on table T:
-// cause; what to do".
+// Error returns "credent: row-level security does not apply to role R on table
+// T: cause; what to do".
 func (e *RowSecurityError) Error() string {
 	if e.Role == "" { // SQLite, or the database didn't get to tell
 		return "credent: " + ErrRowSecurity.Error() + ": " + e.Cause + "; " + e.Remedy
@@ -43,7 +43,7 @@ func (e *RowSecurityError) Error() string {
 	if e.Login != e.Role {
 		role += " (logged in as " + e.Login + ")"
 	}
-	return fmt.Sprintf("credent: %v role %s on table %s: %s; %s", ErrRowSecurity, role, e.Table, e.Cause, e.Remedy)
+	return fmt.Sprintf("credent: %v to role %s on table %s: %s; %s", ErrRowSecurity, role, e.Table, e.Cause, e.Remedy)
 }
 
 // Is makes it an [ErrRowSecurity], on SQLite an [ErrUnsupported], and without
@@ -62,7 +62,8 @@ func (e *RowSecurityError) Is(target error) bool {
 type Access struct {
 	Table       string
 	Role, Login string
-	// Err says why row-level security doesn't hold the role; nil if it does.
+	// Err says why row-level security doesn't apply to the role; nil if it
+	// does.
 	Err *RowSecurityError
 }
 
@@ -73,7 +74,7 @@ var policies = [][2]string{
 	{"credent_tenant_keys", "tenant"},
 }
 
-// Guard refuses roles that row-level security doesn't hold. It is immutable
+// Guard refuses roles that bypass row-level security. It is immutable
 // and safe for concurrent use.
 type Guard struct {
 	inspect string // a row for each table
@@ -220,7 +221,7 @@ func access(finding string) (Access, error) {
 func quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 
 // errDoubt means that nothing was found wrong a moment after something was.
-var errDoubt = errors.New("credent: row-level security did not hold the role, and a moment later does; " +
+var errDoubt = errors.New("credent: row-level security did not apply to the role, and a moment later does; " +
 	"or credent_set_user is altered, and does not set app.user_id: `credent migrate check` shows that")
 
 // Inspect says of each table whether row-level security holds the role of a

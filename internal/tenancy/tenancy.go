@@ -6,7 +6,7 @@
 // statement, and for nothing longer, by the function credent_set_user that the
 // migrations make: a pooled connection that another request
 // gets next, from database/sql or from PgBouncer in transaction mode, has no
-// trace of it. A [Guard] refuses roles that row-level security doesn't hold.
+// trace of it. A [Guard] refuses roles that bypass row-level security.
 package tenancy
 
 import (

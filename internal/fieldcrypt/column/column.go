@@ -168,7 +168,7 @@ func (b *Binding) bindField() error {
 	}
 	f, ok := b.Scanner().(interface{ bind(Column) error })
 	if !ok {
-		return errors.New("its field is none of package encrypted: generate the package again, with the extension of " +
+		return errors.New("its field isn't from package encrypted: generate the package again, with the extension of " +
 			"package codegen")
 	}
 	return f.bind(b.Column)

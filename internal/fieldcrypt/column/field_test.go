@@ -76,7 +76,7 @@ func TestBindMismatch(t *testing.T) {
 	}{
 		"size":     {column.NewField("a", 400), "500 characters of string, and its field has 400 of string"},
 		"type":     {column.NewValueField[[]byte]("a", 500), "and its field has 500 of []byte"},
-		"no field": {"gAAAA", "its field is none of package encrypted"},
+		"no field": {"gAAAA", "its field isn't from package encrypted"},
 		"older":    {nil, "generate the package again"},
 		"twice":    {used, "its field a is twice.a already"},
 	} {
