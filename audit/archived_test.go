@@ -17,7 +17,7 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// backdate makes the chains of this month's archives anew, as they would be if
+// backdate makes the chains of this month's archives again, as they would be if
 // the archives were of an earlier moment.
 func backdate(t *testing.T, db database, k *keyring.Keyring, at time.Time) {
 	t.Helper()

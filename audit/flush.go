@@ -68,7 +68,8 @@ func (t *Trail) tell() {
 
 // write appends to the chain, links first, as an entry with ActionClose is the
 // last. It tries until it is done or the context ends. Room in the queue comes
-// back with each batch, and whoever waits for an entry waits for all of them.
+// back with each batch, and anyone who waits for an entry waits for all of
+// them.
 func (t *Trail) write(ctx context.Context, groups []*group, links []auditrow.Link, ticket int64) {
 	var keys *auditrow.Keys
 	t.untilDone(ctx, func(context.Context) (err error) {

@@ -39,7 +39,7 @@ type group struct {
 	turn  int
 	at    time.Time
 	rows  []any  // primary keys, which the flusher writes as text
-	entry *Entry // in place of all this, for an entry that stays alone
+	entry *Entry // instead of all this, for an entry that stays alone
 }
 
 const (
@@ -102,7 +102,7 @@ func (g *group) takes(turn int, at time.Time) bool {
 	return age >= 0 && age < groupWindow
 }
 
-// begin makes the group of a kind anew. There may be one before, and then this
+// begin makes the group of a kind again. There may be one before, and then this
 // one likely gets as many rows.
 func (t *Trail) begin(k *kind, before *group, at time.Time) *group {
 	if !t.timed {
@@ -124,7 +124,7 @@ func (t *Trail) begin(k *kind, before *group, at time.Time) *group {
 	return g
 }
 
-// nextTurn makes later reveals begin groups anew.
+// nextTurn makes later reveals begin groups again.
 func (t *Trail) nextTurn() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -31,7 +31,7 @@ type Trail struct {
 	closed  bool
 	err     error         // of the last flush, nil if it succeeded
 	failed  int64         // flushes that failed
-	changed chan struct{} // closed, and made anew, after each flush
+	changed chan struct{} // closed, and made again, after each flush
 
 	kick chan struct{}
 	stop context.CancelFunc

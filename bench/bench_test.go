@@ -56,7 +56,7 @@ func TestEverything(t *testing.T) {
 }
 
 // checkTexts has that a picture's texts end within it, in a font as wide as
-// those are that a viewer may have in place of another.
+// those are that a viewer may have instead of another.
 func checkTexts(t *testing.T, svg string) {
 	t.Helper()
 	width := regexp.MustCompile(`width="([0-9.]+)pt"`).FindStringSubmatch(svg)

@@ -137,7 +137,7 @@ func TestOnExpiring(t *testing.T) {
 			}
 		}
 	}
-	// Outside of the time nobody is told.
+	// Outside the time nobody is told.
 	c, err := client.New(db, dialect.SQLite, client.Config{
 		Keyring: ring, ExpiringWithin: time.Minute,
 		OnExpiring: func(context.Context, client.Expiring) { t.Error("told") },

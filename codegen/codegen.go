@@ -166,7 +166,7 @@ func identifier(name string) string {
 	return column.QuoteName(name)
 }
 
-// blindIndex is what to do in place of comparing tokens.
+// blindIndex is what to do instead of comparing tokens.
 const blindIndex = "no two tokens are equal, not even of the same plaintext. What can be unique, indexed and " +
 	"searched is a blind index, a column of its own that has a keyed digest (HMAC-SHA-256) of the plaintext: add " +
 	"encrypted.BlindIndex(%q) to the schema's Mixin"

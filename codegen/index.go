@@ -146,7 +146,7 @@ func addGapIndex(node *gen.Type, f encryptedField) {
 }
 
 // printedName returns a name as Postgres prints it in a condition: Atlas
-// compares texts, and would make an index anew that is written otherwise.
+// compares texts, and would rebuild an index that is written otherwise.
 func printedName(name string) string {
 	if slices.Contains(strings.Fields(quotedWords), name) || !lowerName.MatchString(name) {
 		return column.QuoteName(name)

@@ -22,7 +22,7 @@ const testdataPath = "github.com/credent-go/credent/codegen/testdata/"
 // imports, and returns its path and its name.
 func newPackage(t *testing.T) (target, name string) {
 	t.Helper()
-	target, err := os.MkdirTemp("testdata", "ent") //nolint:usetesting // not outside of the module
+	target, err := os.MkdirTemp("testdata", "ent") //nolint:usetesting // not outside the module
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// TestWatchTellsEachLoad wants OnLoad to be told of each load, the first one
+// TestWatchTellsEachLoad wants OnLoad to be told about each load, the first one
 // too, and Observe of news only.
 func TestWatchTellsEachLoad(t *testing.T) {
 	t.Parallel()

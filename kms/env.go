@@ -84,7 +84,7 @@ func cached(read func(context.Context) (kmsURL, wrapped string, err error)) keyr
 		kmsURL, wrapped string
 		ring            *keyring.Keyring
 	}
-	// A channel in place of a mutex, since a caller may give up waiting.
+	// A channel instead of a mutex, since a caller may give up waiting.
 	states := make(chan state, 1)
 	states <- state{}
 	return func(ctx context.Context) (*keyring.Keyring, error) {

@@ -78,7 +78,7 @@ func addOnce(all []*migrate.Change, change *migrate.Change) []*migrate.Change {
 }
 
 // modifyColumn takes NOT NULL out of a change, and lets a CHECK come first.
-// With a type it makes the CHECKs of the column anew, which Postgres would
+// With a type it makes the CHECKs of the column again, which Postgres would
 // otherwise validate at once.
 func (s *steps) modifyColumn(
 	before *atlas.Table, m *atlas.ModifyTable, c *atlas.ModifyColumn,

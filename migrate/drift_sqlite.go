@@ -59,7 +59,7 @@ func (c *sqliteComparer) actual(ctx context.Context, want *snapshot) (*snapshot,
 }
 
 // mend has SQL for indexes and for triggers that are too many. Anything else
-// takes making a table anew.
+// takes rebuilding a table.
 func (c *sqliteComparer) mend(differences []difference, _, _ *snapshot) []Difference {
 	var mended []Difference
 	for _, d := range differences {

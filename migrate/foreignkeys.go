@@ -12,7 +12,7 @@ import (
 )
 
 // suspendForeignKeys turns SQLite's foreign keys off on the connection, as the
-// stock command does for each transaction: a file that makes a table anew drops
+// stock command does for each transaction: a file that rebuilds a table drops
 // the old one, and with it the rows of other tables that a cascade deletes.
 // Instead, [applier.checkForeignKeys] looks before the commit. restore may be
 // called twice.

@@ -52,7 +52,7 @@ func findEncryptedColumn(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 
 // findCasts finds plaintext columns that aren't text before the file, and are
 // encrypted ones after it without the column for tokens that [Diff] adds. It
-// compares the two states, since a table of SQLite is made anew for that.
+// compares the two states, since a table of SQLite is rebuilt for that.
 func findCasts(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 	for _, s := range file.From.Schemas {
 		for _, before := range s.Tables {

@@ -102,8 +102,7 @@ func (o *observation) fillSteps(on string, c catalogColumn, expr string, isDefau
 	return append(steps, fillIn, fmt.Sprintf("UPDATE %s SET %s = %s WHERE %s IS NULL AND …;", on, c.name, expr, c.name))
 }
 
-// findReindexed finds indexes that are built anew, other than with their
-// table.
+// findReindexed finds indexes that are rebuilt, other than with their table.
 func (s *seen) findReindexed(stmt *migrate.Stmt, o *observation) (found []sqlcheck.Diagnostic) {
 	if truncates.MatchString(code(stmt)) || isConcurrent(stmt.Text) {
 		return nil

@@ -146,7 +146,7 @@ func discard(conn *sql.Conn) {
 	_ = conn.Raw(func(any) error { return sqldriver.ErrBadConn })
 }
 
-// session is a connection that holds the lock outside of transactions.
+// session is a connection that holds the lock outside transactions.
 type session struct {
 	conn   *sql.Conn
 	sqlite bool

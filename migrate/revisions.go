@@ -20,7 +20,7 @@ import (
 const revisionTable = "atlas_schema_revisions"
 
 // revisions is the history table of the stock command, at the place where that
-// command keeps it. It uses one connection, inside or outside of a transaction.
+// command keeps it. It uses one connection, inside or outside a transaction.
 type revisions struct {
 	conn    *sql.Conn
 	dialect string

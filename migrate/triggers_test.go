@@ -239,7 +239,7 @@ func TestDiffTriggers(t *testing.T) {
 			checkEmptied(t, lost)
 
 			// A column becomes NOT NULL, for which Atlas makes a SQLite table
-			// anew.
+			// again.
 			text = d.diff(t, dir, func() *schema.Table {
 				table := vaults("secret_index", "other")
 				table.Columns[1].Nullable = false

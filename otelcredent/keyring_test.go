@@ -35,7 +35,7 @@ func (s *source) next(err error, texts ...string) {
 }
 
 // TestKeyringLoads watches a keyring: loads that work and fail are counted, the
-// age begins anew with each load that works, and changes of the keys count.
+// age starts over with each load that works, and changes of the keys count.
 func TestKeyringLoads(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

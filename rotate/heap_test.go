@@ -222,8 +222,8 @@ func TestVacuumFullAmidARun(t *testing.T) {
 	h.wantNext(t, heapRows)
 }
 
-// An ALTER TABLE that writes the rows anew, while the snapshot waits for it,
-// hides none of them: an older moment would see the table empty.
+// An ALTER TABLE that rewrites the rows, while the snapshot waits for it, hides
+// none of them: an older moment would see the table empty.
 func TestRewrittenTableAmidARun(t *testing.T) {
 	t.Parallel()
 	h := newHeap(t)
@@ -263,7 +263,7 @@ func TestRewrittenTableAmidARun(t *testing.T) {
 }
 
 // Whoever changes the table while a snapshot is kept waits for no more than a
-// page, and the run doesn't wait for whoever waits.
+// page, and the run doesn't wait for anyone who waits.
 func TestAlterTableAmidASnapshot(t *testing.T) {
 	t.Parallel()
 	h := newHeap(t)
@@ -375,7 +375,7 @@ func TestTriggersThatKeepARow(t *testing.T) {
 	}
 }
 
-// A keyring that is replaced amid a run is the run's from the beginning.
+// A keyring that is replaced during a run is the run's from the beginning.
 func TestKeyringReplacedAmidARun(t *testing.T) {
 	t.Parallel()
 	h := newHeap(t)

@@ -125,7 +125,7 @@ func (p *pass) rewriteEach(
 }
 
 // add counts a page that is done. The position stays before the first page that
-// something was left in: whoever goes on from it lists that again.
+// something was left in: anyone who goes on from it lists that again.
 func (h *part) add(last any, counts ledger.Counts, own []int64) error {
 	at, err := encodeKey(last)
 	if err != nil {

@@ -78,7 +78,7 @@ func (r *run) retrySetup(ctx context.Context, try func() error) error {
 	return err
 }
 
-// retryTable is retry outside of the passes over a table.
+// retryTable is retry outside the passes over a table.
 func (r *run) retryTable(ctx context.Context, t table, try func() error) error {
 	return r.retry(ctx, r.tellTable(t), try)
 }

@@ -31,7 +31,7 @@ const (
 	last
 )
 
-// maxRings is how many keyrings are kept; with more it begins anew.
+// maxRings is how many keyrings are kept; with more it starts over.
 const maxRings = 4096
 
 // of returns the keyring of a tenant's key and, unless it is alone, ring's.

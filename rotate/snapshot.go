@@ -8,7 +8,7 @@ import (
 )
 
 // snapshot goes through the rows of one moment that were written since another,
-// but for what the run wrote itself. If the snapshot is lost, it begins anew,
+// but for what the run wrote itself. If the snapshot is lost, it starts over,
 // with another moment.
 func (p *pass) snapshot(ctx context.Context, h *part, s span) (err error) {
 	for range maxPasses {

@@ -273,7 +273,7 @@ func (w *work) choose(ctx context.Context) (err error) {
 }
 
 // forgetIfOther forgets the work if it was not for what it began with. If the
-// keyring was replaced meanwhile, it begins anew: no snapshot has what the run
+// keyring was replaced meanwhile, it starts over: no snapshot has what the run
 // wrote before.
 func (w *work) forgetIfOther(ctx context.Context) error {
 	if w.stored {

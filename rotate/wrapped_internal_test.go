@@ -29,7 +29,7 @@ func encrypt(t *testing.T, ring *keyring.Ring, plaintext string) string {
 	return token
 }
 
-// A key that is wrapped anew is the same key, under the primary key.
+// A key that is wrapped again is the same key, under the primary key.
 func TestRewrap(t *testing.T) {
 	t.Parallel()
 	oldKey, newKey := fernet.GenerateKey(), fernet.GenerateKey()

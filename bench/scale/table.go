@@ -56,7 +56,7 @@ func (t *table) load(ctx context.Context, r *report) error {
 	if _, err := t.do(ctx, 0, t.keys, nil, "migrate", "apply"); err != nil {
 		return err
 	}
-	// Autovacuum would begin amid a rotation, which commits page by page, and
+	// Autovacuum would begin during a rotation, which commits page by page, and
 	// after the one UPDATE that it is compared with.
 	if _, err := t.db.ExecContext(ctx, "ALTER TABLE user_credentials SET (autovacuum_enabled = off)"); err != nil {
 		return err

@@ -14,7 +14,7 @@ import (
 // brokerKeys is what the rest of the service uses.
 type brokerKeys struct{ client *ent.Client }
 
-// store keeps a user's keys with a broker, in place of earlier ones. However
+// store keeps a user's keys with a broker, instead of earlier ones. However
 // many calls run at once, the user has one credential with the broker
 // afterwards: the last one's.
 //

@@ -55,7 +55,7 @@ const (
 	sqliteVersion = "SELECT max(version) FROM atlas_schema_revisions"
 )
 
-// The table is made anew with its rows, indexes and triggers, and rows of other
+// The table is rebuilt with its rows, indexes and triggers, and rows of other
 // tables that refer to it stay.
 func TestSQLiteKeepsRows(t *testing.T) {
 	t.Parallel()

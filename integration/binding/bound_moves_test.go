@@ -98,7 +98,7 @@ func TestBoundTenantsAreFollowed(t *testing.T) {
 		if diff := cmp.Diff(before, env.Tokens(t)); diff != "" {
 			t.Errorf("something was changed: %s", diff)
 		}
-		// What gives all anew, and other statements about accounts, go on.
+		// What gives all again, and other statements about accounts, go on.
 		for name, err := range map[string]error{
 			"moved with its secrets": env.Client.UserCredential.UpdateOneID(rows[0].ID).SetUserAccountID(other.ID).
 				SetUserID("another").
@@ -118,9 +118,8 @@ func TestBoundTenantsAreFollowed(t *testing.T) {
 	})
 }
 
-// TestBoundRawSQL has SQL of the caller's own about tenants, which nobody
-// reads. A secret opens where its statement said that it is stored, and nowhere
-// else.
+// TestBoundRawSQL has the caller's own SQL about tenants, which nobody reads. A
+// secret opens where its statement said that it is stored, and nowhere else.
 func TestBoundRawSQL(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {

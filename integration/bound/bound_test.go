@@ -127,7 +127,7 @@ func (db *database) placeholders(query string) string {
 	return query
 }
 
-// exec runs a statement of the caller's own, outside of a transaction.
+// exec runs the caller's own statement, outside a transaction.
 func exec(ctx context.Context, db *database, client dialect.Driver, query string, args ...any) error {
 	return client.Exec(ctx, db.placeholders(query), args, nil)
 }
@@ -215,7 +215,7 @@ func (db *database) read(t *testing.T, client dialect.Driver, table, column stri
 	return secret.Reveal()
 }
 
-// bare reads a secret into a type of the caller's, which knows no column.
+// bare reads a secret into the caller's type, which knows no column.
 func (db *database) bare(t *testing.T, client dialect.Driver) (string, error) {
 	t.Helper()
 	rows := new(entsql.Rows)

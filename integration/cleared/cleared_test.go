@@ -173,8 +173,7 @@ func where(text string) func(u *entsql.UpdateBuilder) {
 }
 
 // TestClearedDigest clears an indexed secret and a uniquely indexed one beside
-// SQL of the caller's. Nobody finds the row by them, and they can be stored
-// again.
+// the caller's SQL. Nobody finds the row by them, and they can be stored again.
 func TestClearedDigest(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, db *database) {

@@ -59,7 +59,7 @@ func credentCommand(t *testing.T, databaseURL, key string, args ...string) (cmd 
 const sessions = "FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'credent-test'"
 
 // TestAuditGoesOn ends the session of audit list and verify in the middle: they
-// say so, begin anew, and have the whole answer.
+// say so, start over, and have the whole answer.
 func TestAuditGoesOn(t *testing.T) {
 	t.Parallel()
 	databaseURL, key, db, trail := withTrail(t)

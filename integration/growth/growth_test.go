@@ -233,7 +233,7 @@ func TestKilled(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		for { // until it is amid its work, and has saved where
+		for { // until it is during its work, and has saved where
 			var saved int64
 			env.Value(t, &saved, "SELECT coalesce(sum(rows_read), 0) FROM credent_progress WHERE table_name = "+
 				"'user_credentials'")
@@ -285,7 +285,7 @@ func TestPositionsLost(t *testing.T) {
 	}
 }
 
-// Positions are for one goal: with another key all begins anew, also if that
+// Positions are for one goal: with another key all starts over, also if that
 // key was the goal before.
 func TestAnotherGoal(t *testing.T) {
 	t.Parallel()

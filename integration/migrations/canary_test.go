@@ -45,7 +45,7 @@ func wantCheck(t *testing.T, s *testdb.Service, what string, ring *keyring.Keyri
 	}
 }
 
-// quiet returns a client's driver inside of one that logs.
+// quiet returns a client's driver inside one that logs.
 func quiet(t *testing.T, s *testdb.Service, ring *keyring.Keyring) dialect.Driver {
 	t.Helper()
 	drv, err := testopt.WrapDriver(entsql.OpenDB(dialect.Postgres, testdb.OpenDB(t, s.ServiceURL, s.Env.Opts...)),

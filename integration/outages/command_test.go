@@ -100,7 +100,7 @@ func (w *world) waiting(t *testing.T) (pid int) {
 }
 
 // terminate ends the session that waits, and those that take its place: a
-// statement outside of a transaction is tried three times by database/sql, over
+// statement outside a transaction is tried three times by database/sql, over
 // lib/pq.
 func (w *world) terminate(t *testing.T, times int) func(pid int) {
 	t.Helper()

@@ -217,7 +217,7 @@ func (c *comparison) rest() string {
 }
 
 // due returns how many rows' tenants have to be looked up for a statement, and
-// whether it is SQL of the caller's that stores secrets.
+// whether it is the caller's SQL that stores secrets.
 func (c *comparison) due(given *record.Statement) (lookups int, raw bool) {
 	var ids []string
 	for _, arg := range given.Args {

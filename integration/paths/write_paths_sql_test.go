@@ -214,7 +214,7 @@ func modifierPaths() []writePath {
 		})
 }
 
-// sqlRunner runs SQL of the caller's.
+// sqlRunner runs the caller's SQL.
 type sqlRunner interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
@@ -275,7 +275,7 @@ func statement(ctx context.Context, w *writer, query string, args ...any) error 
 	return err
 }
 
-// Statements of the caller's own.
+// The caller's own statements.
 const (
 	updateStatement = "UPDATE user_credentials SET api_key = $1, api_key_index = $2 WHERE id = $3"
 	insertStatement = "INSERT INTO user_credentials (id, user_account_id, user_id, credential_type, api_key, " +

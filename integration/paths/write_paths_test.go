@@ -58,7 +58,7 @@ var (
 type writer struct {
 	env     *testdb.Env
 	client  *ent.Client
-	tx      *ent.Tx // nil outside of transactions
+	tx      *ent.Tx // nil outside transactions
 	account *ent.UserAccount
 	rows    []*ent.UserCredential
 	// want is what the table has to hold in the end, if the path succeeds.

@@ -455,7 +455,7 @@ func (w *world) modify(s *source) operation {
 	}
 }
 
-// raw stores by SQL of the caller's. It says the tenant of the first row.
+// raw stores by the caller's SQL. It says the tenant of the first row.
 func (w *world) raw(s *source, now table) operation {
 	wanted, how := titles[:s.n(len(titles))+1], s.n(4)
 	if s.n(2) > 0 {

@@ -20,8 +20,8 @@ import (
 // The tests in this file pin what is not protected against, for
 // docs/threat-model.md. One that fails means that the page promises too little.
 
-// A token is not bound to its row or column: whoever can write to the database
-// can exchange two, or put an old one back.
+// A token is not bound to its row or column: anyone who can write to the
+// database can exchange two, or put an old one back.
 func TestTokensCanBeSwapped(t *testing.T) {
 	t.Parallel()
 	env := testdb.New(t)

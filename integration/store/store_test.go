@@ -111,7 +111,7 @@ func TestUpdateEncrypts(t *testing.T) {
 	})
 }
 
-// A secret that was read from one row is encrypted anew for another, never
+// A secret that was read from one row is encrypted again for another, never
 // copied.
 func TestSecretOfAnotherRow(t *testing.T) {
 	t.Parallel()

@@ -325,7 +325,7 @@ func TestRequireRowSecurityOfOwnTables(t *testing.T) {
 	})
 }
 
-// SQLite has none, so whoever requires it is refused there.
+// SQLite has none, so anyone who requires it is refused there.
 func TestRequireRowSecurityOnSQLite(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachSQLite(t, func(t *testing.T, env *testdb.Env) {

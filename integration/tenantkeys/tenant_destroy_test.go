@@ -102,8 +102,8 @@ func (e *tenanted) dump(t *testing.T) []string {
 			"BY id")
 }
 
-// wantNothingReadable looks at what is stored as whoever has the database and
-// the keyring can.
+// wantNothingReadable looks at what is stored as anyone who has the database
+// and the keyring can.
 func (e *tenanted) wantNothingReadable(t *testing.T, db *sql.DB, user string) {
 	t.Helper()
 	tokens := testdb.Lines(t, db, "SELECT api_key FROM user_credentials WHERE user_id = $1 UNION ALL "+

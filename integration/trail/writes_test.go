@@ -104,7 +104,7 @@ func TestTrailOfMutations(t *testing.T) {
 }
 
 // An account's change of user is a move of it and its credentials, whether or
-// not their keys depend on the user. That they are opened to be encrypted anew
+// not their keys depend on the user. That they are opened to be encrypted again
 // is no reveal, and waits for nothing in Sync mode.
 func TestTrailOfMoves(t *testing.T) {
 	t.Parallel()

@@ -101,7 +101,7 @@ func change(
 func remove(s *sqlgraph.UpdateSpec)  { s.SetField("deleted_at", field.TypeTime, time.Now()) }
 func restore(s *sqlgraph.UpdateSpec) { s.ClearField("deleted_at", field.TypeTime) }
 
-// restoreByModifier does it by a modifier of the caller's.
+// restoreByModifier does it by the caller's modifier.
 func restoreByModifier(s *sqlgraph.UpdateSpec) {
 	s.AddModifier(func(b *entsql.UpdateBuilder) { b.SetNull("deleted_at") })
 }

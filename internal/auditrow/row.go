@@ -3,7 +3,7 @@
 //
 // The chain is the hash chain of secure logs (Schneier and Kelsey, "Secure
 // Audit Logs to Support Computer Forensics", 1999) without their evolving keys:
-// whoever has the keyring can make any entry. Hashes are SHA-256 and MACs
+// anyone who has the keyring can make any entry. Hashes are SHA-256 and MACs
 // HMAC-SHA-256 (RFC 2104), under subkeys by HKDF (RFC 5869).
 package auditrow
 

@@ -100,7 +100,7 @@ func Remove(ctx context.Context, tx *sql.Tx, d string, m Month) error {
 	return err
 }
 
-// removeSQLite drops the trigger against deletions, and makes it anew.
+// removeSQLite drops the trigger against deletions, and makes it again.
 func removeSQLite(ctx context.Context, tx *sql.Tx, m Month) error {
 	var trigger string
 	if err := One(ctx, tx, dialect.SQLite,

@@ -7,7 +7,7 @@
 // looked at. [Keep] stores canaries that are missing, and refuses a keyring
 // that opens no stored secret.
 //
-// Canaries find wrong configuration. They keep no attacker out: whoever may
+// Canaries find wrong configuration. They keep no attacker out: anyone who may
 // write the table can copy, replace or delete them.
 package canary
 

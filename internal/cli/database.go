@@ -97,7 +97,7 @@ func open(ctx context.Context, databaseURL string, create bool) (_ *database, er
 	if err != nil {
 		return nil, err
 	}
-	// Workers take connections by turns, and each that is made anew costs a
+	// Workers take connections by turns, and each that is made again costs a
 	// password exchange.
 	pool.SetMaxIdleConns(maxIdle)
 	db := &database{DB: pool, dialect: d, file: file}

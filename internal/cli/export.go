@@ -106,7 +106,7 @@ func (x *exporter) run(ctx context.Context, _ []string) error {
 			return err
 		}
 		defer func() { err = errors.Join(err, x.tell(ctx, "ends", err)) }()
-		ctx := record.Silent(ctx) // the trail is told of the export as a whole
+		ctx := record.Silent(ctx) // the trail is told about the export as a whole
 		var done func()
 		x.show, done = x.progress()
 		write := x.toOutput
@@ -184,7 +184,7 @@ func (x *exporter) toOutput(ctx context.Context) error {
 }
 
 // toFile writes a file beside the wanted one, which takes its place when all is
-// written. It begins anew when the database fails.
+// written. It starts over when the database fails.
 func (x *exporter) toFile(ctx context.Context) (err error) {
 	if info, err := os.Stat(x.path); err == nil && !info.Mode().IsRegular() {
 		return messagef("%s is no file; leave --output out to write to standard output", x.path)

@@ -97,8 +97,8 @@ func (t *tour) run(ctx context.Context) (err error) {
 
 func (t *tour) file() string { return filepath.Join(t.folder, "credent.db") }
 
-// step prints the head of a step and the command that does the same outside of
-// the tour.
+// step prints the head of a step and the command that does the same outside the
+// tour.
 func (t *tour) step(title, command string) {
 	t.steps++
 	head := fmt.Sprintf("%d. %s", t.steps, title)

@@ -89,7 +89,7 @@ func prose(cmd *cobra.Command) string {
 	return strings.Join(paragraphs, "\n\n")
 }
 
-// wrap breaks the lines of a paragraph anew.
+// wrap breaks the lines of a paragraph again.
 func wrap(paragraph string) string {
 	var b strings.Builder
 	column := 0

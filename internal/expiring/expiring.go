@@ -16,15 +16,15 @@ import (
 )
 
 const (
-	// DefaultWithin is how long before its expiry a credential is told of,
+	// DefaultWithin is how long before its expiry a credential is told about,
 	// unless a client is configured otherwise.
 	DefaultWithin = 30 * 24 * time.Hour
 
-	// Period is how long a credential isn't told of again.
+	// Period is how long a credential isn't told about again.
 	Period = time.Hour
 
 	// maxTold bounds what is remembered for a period: two such maps, about 5 MB
-	// together. If more credentials expire, some are told of more often.
+	// together. If more credentials expire, some are told about more often.
 	maxTold = 1 << 15
 )
 
@@ -108,7 +108,7 @@ func isDisabled(ctx context.Context, row *credent.UserCredential) bool {
 	return !row.CreatedAt.IsZero()
 }
 
-// claim reports whether a credential is to be told of: once in a period, and
+// claim reports whether a credential is to be told about: once in a period, and
 // again when it has expired.
 func (w *Watcher) claim(id uuid.UUID, expired bool, now time.Time) bool {
 	w.mu.Lock()

@@ -127,7 +127,7 @@ func TestDefaultIsThirtyDays(t *testing.T) {
 	}
 }
 
-// A credential is told of once in a period, and again when it has expired.
+// A credential is told about once in a period, and again when it has expired.
 func TestOncePerPeriod(t *testing.T) {
 	t.Parallel()
 	c := &clock{time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
@@ -165,7 +165,7 @@ func TestOncePerPeriod(t *testing.T) {
 	}
 }
 
-// However many expire, each is told of, and what is remembered is bounded.
+// However many expire, each is told about, and what is remembered is bounded.
 func TestManyExpire(t *testing.T) {
 	t.Parallel()
 	c := &clock{time.Now()}

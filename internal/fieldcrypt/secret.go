@@ -1,10 +1,10 @@
 // Package fieldcrypt holds the Go types of encrypted fields: [Secret] and
 // [Value].
 //
-// A secret is a plaintext from the caller, or a token from the database that
-// is opened when it is revealed and not before. Every printer shows
-// [Redacted]. The package knows no keys, columns or databases: an [Opener],
-// set by whoever scanned the token, opens it. The packages below do the rest:
+// A secret is a plaintext from the caller, or a token from the database that is
+// opened when it is revealed and not before. Every printer shows [Redacted].
+// The package knows no keys, columns or databases: an [Opener], set by anyone
+// who scanned the token, opens it. The packages below do the rest:
 //
 //	fernet      one key, one token
 //	keyring     primary and earlier keys, and their sources
@@ -37,10 +37,10 @@ const Redacted = redact.Marker
 // is absent and stores as NULL. A present secret may be empty: [New]("")
 // stores as a token.
 //
-// A Secret is immutable, may be copied, and is safe for concurrent use.
-// Compare with [Secret.Equal], not with ==. A secret read from a row opens
-// when it is revealed, so an unreadable one can be listed; set on another row
-// it is encrypted anew, never copied.
+// A Secret is immutable, may be copied, and is safe for concurrent use. Compare
+// with [Secret.Equal], not with ==. A secret read from a row opens when it is
+// revealed, so an unreadable one can be listed; set on another row it is
+// encrypted again, never copied.
 type Secret struct {
 	redact.Methods
 	// A closure, because printers that walk unexported fields and pointers

@@ -80,7 +80,7 @@ func ScannedInto(dest any) *Inner {
 		if d.Valid {
 			secret = &d.V
 		}
-	case **sql.Null[Secret]: // ent's, in a struct of the caller's
+	case **sql.Null[Secret]: // ent's, in the caller's struct
 		if *d != nil && (*d).Valid {
 			secret = &(*d).V
 		}

@@ -22,7 +22,7 @@ const (
 )
 
 // secret is embedded under an unexported name, or callers could call
-// [Secret.Reveal] in place of [Value.Reveal].
+// [Secret.Reveal] instead of [Value.Reveal].
 type secret = Secret
 
 // Value is a [Secret] with a T as its plaintext: it stores, prints and fails

@@ -1,7 +1,7 @@
 // Package hookpoint is where the schemas of package ent get their hooks from.
 //
 // The hooks are written with the generated code, and a schema can't import that
-// without a circle: code couldn't be generated anew. So the schema has [Hook],
+// without a circle: code couldn't be generated again. So the schema has [Hook],
 // and package hooks sets what it does.
 package hookpoint
 

@@ -17,7 +17,7 @@ import (
 // by user_id, and that a statement needs what only one server can do.
 var ErrLayout = errors.New("the layout citus of the database does not allow it")
 
-// explainLayout says what to do in place of a statement that a cluster refuses.
+// explainLayout says what to do instead of a statement that a cluster refuses.
 func explainLayout(err error) error {
 	if err == nil || errors.Is(err, ErrLayout) {
 		return err

@@ -20,11 +20,10 @@ import (
 	"github.com/credent-go/credent/internal/movetrigger"
 )
 
-// rebind encrypts the secrets of an account anew when its user_id changes and
+// rebind re-encrypts the secrets of an account when its user_id changes and
 // their keys depend on it: the database changes it in the credentials without
-// them. That takes one transaction; without one the hook
-// refuses the change. Nothing else of a credential changes, and no hook runs
-// for it.
+// them. That takes one transaction; without one the hook refuses the change.
+// Nothing else of a credential changes, and no hook runs for it.
 func rebind(next ent.Mutator) ent.Mutator {
 	return hook.UserAccountFunc(func(ctx context.Context, m *credent.UserAccountMutation) (ent.Value, error) {
 		user, changes := m.UserID()

@@ -95,7 +95,7 @@ func isSecret(value any) bool {
 // deleteOrphans deletes the credentials that are removed from their account;
 // ent alone would clear their key to it, which the database refuses. The
 // account is updated first: if the deletion then fails, the credentials are
-// still the account's. In a transaction of the caller's both are in it.
+// still the account's. In the caller's transaction both are in it.
 func deleteOrphans(next ent.Mutator) ent.Mutator {
 	return hook.UserAccountFunc(func(ctx context.Context, m *credent.UserAccountMutation) (ent.Value, error) {
 		removed, cleared := m.RemovedCredentialsIDs(), m.CredentialsCleared()

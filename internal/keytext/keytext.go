@@ -67,7 +67,7 @@ func encoding(text string) string {
 // assignment is what a line of a file of variables begins with.
 var assignment = regexp.MustCompile(`^(?:(?:export|set|setx|ENV|-e|--env)\s+)?["']?(?:\$env:)?[A-Za-z_][A-Za-z_0-9]{0,39}["']?\s*(=|:\s)\s*`)
 
-// line finds a whole line of a file, in place of its value.
+// line finds a whole line of a file, instead of its value.
 func line(text string) string {
 	switch {
 	case strings.HasPrefix(text, "-----BEGIN"):

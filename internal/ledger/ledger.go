@@ -29,7 +29,7 @@ const (
 	keptDays = 7
 )
 
-// ErrLost means that the work's rows are gone, or some of them: begin anew.
+// ErrLost means that the work's rows are gone, or some of them: start over.
 var ErrLost = errors.New("rotate: the positions are gone")
 
 // Counts are what a pass found in a part.

@@ -302,7 +302,7 @@ func TestAnswerLost(t *testing.T) {
 	})
 }
 
-// TestLost begins anew when rows are missing, or not as they were.
+// TestLost starts over when rows are missing, or not as they were.
 func TestLost(t *testing.T) {
 	t.Parallel()
 	for name, statement := range map[string]string{

@@ -40,7 +40,7 @@ func (p Policy) InTransaction(ctx context.Context, db *sql.DB, conn *sql.Conn) (
 	return s, nil
 }
 
-// InSession sets the timeout for a connection outside of transactions, until
+// InSession sets the timeout for a connection outside transactions, until
 // Reset.
 func (p Policy) InSession(ctx context.Context, db *sql.DB, conn *sql.Conn) (*Session, error) {
 	s := &Session{policy: p, db: db, conn: conn}
@@ -89,8 +89,8 @@ func milliseconds(d time.Duration) string {
 }
 
 // Do runs a statement, and looks meanwhile what it waits for. patient is for a
-// statement outside of a transaction that lets readers and writers by while it
-// waits, and that would have to begin anew, such as CREATE INDEX CONCURRENTLY:
+// statement outside a transaction that lets readers and writers by while it
+// waits, and that would have to start over, such as CREATE INDEX CONCURRENTLY:
 // it has the time of all tries.
 func (s *Session) Do(ctx context.Context, patient bool, run func() error) error {
 	if s.policy.Timeout <= 0 {

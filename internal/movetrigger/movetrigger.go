@@ -81,7 +81,7 @@ func name(c column.Column) string {
 }
 
 // postgres returns a constraint trigger that looks at the row at the end of the
-// transaction: whoever changes the tenant may store the secrets afterwards.
+// transaction: anyone who changes the tenant may store the secrets afterwards.
 //
 // Its function runs as its owner, whom row-level security doesn't hide the row
 // from, and finds nothing by the session's search_path. If there are several

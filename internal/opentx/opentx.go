@@ -1,5 +1,5 @@
-// Package opentx says whether a transaction is still open to whoever would wait
-// for something that can't happen before it ends.
+// Package opentx says whether a transaction is still open to anyone who would
+// wait for something that can't happen before it ends.
 package opentx
 
 import (

@@ -192,7 +192,7 @@ func (c *cluster) revive(ctx context.Context) error {
 	}
 	if c.admin != admin {
 		err = errors.Join(err, c.admin.Close())
-		c.admin = admin // its connections are made anew
+		c.admin = admin // its connections are made again
 	}
 	return err
 }

@@ -116,7 +116,7 @@ type tx struct {
 // Commit implements driver.Tx.
 func (t *tx) Commit() error { return errors.Join(t.Tx.Commit(), t.ctx.Err()) }
 
-// answered returns the context's error in place of success.
+// answered returns the context's error instead of success.
 func answered(ctx context.Context) func(driver.Result, error) (driver.Result, error) {
 	return func(result driver.Result, err error) (driver.Result, error) {
 		if err == nil {

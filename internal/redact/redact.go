@@ -1,6 +1,6 @@
-// Package redact has the methods by which every printer shows a marker in
-// place of a secret. Types embed [Methods]; what they hold stays behind a
-// closure, since printers also walk unexported fields and pointers.
+// Package redact has the methods by which every printer shows a marker instead
+// of a secret. Types embed [Methods]; what they hold stays behind a closure,
+// since printers also walk unexported fields and pointers.
 package redact
 
 import (

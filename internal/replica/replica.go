@@ -45,7 +45,7 @@ type rest struct {
 }
 
 // New returns a driver of a primary and a standby, which is one of [Standby],
-// wrapped like the primary's. Tell is told of each query that the standby
+// wrapped like the primary's. Tell is told about each query that the standby
 // failed to answer, and then the primary answers; nil means that the query
 // fails with an [ErrReader].
 func New(primary, standby dialect.Driver, tell func(context.Context, error)) *Driver {

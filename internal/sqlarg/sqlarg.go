@@ -10,7 +10,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// Convert returns what drivers are to get in place of an argument, and whether
+// Convert returns what drivers are to get instead of an argument, and whether
 // that is something else.
 //
 // A UUID becomes text. Every driver sends text as it is, whatever the column's

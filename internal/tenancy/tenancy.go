@@ -30,7 +30,7 @@ var (
 	ErrUnsupported = errors.New("WithUser needs Postgres: this database has no row-level security")
 
 	// ErrNeedsTx means that the client's QueryContext was called for a user
-	// outside of a transaction: nothing would end the one it needs.
+	// outside a transaction: nothing would end the one it needs.
 	ErrNeedsTx = errors.New("QueryContext for a user, or with RequireRowSecurity, needs a transaction: " +
 		"begin one with the same context")
 
@@ -271,7 +271,7 @@ func (t *tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.
 	return next.QueryContext(ctx, query, args...) //nolint:sqlclosecheck // the caller closes them
 }
 
-// becomeForSQL is become for SQL of the caller's, after which the user is not
+// becomeForSQL is become for the caller's SQL, after which the user is not
 // known: it may set the parameter, and a rollback to a savepoint takes back
 // what was set since. A statement about savepoints is for nobody, and has to
 // get through where the transaction has failed and takes nothing else.

@@ -208,7 +208,7 @@ var Pooled = map[string]struct {
 	Opts       []testopt.Option
 	Userless   bool // statements without a user may have parameters
 }{
-	// It sends parameters in a second message: between the two, outside of a
+	// It sends parameters in a second message: between the two, outside a
 	// transaction, PgBouncer may change the connection. Statements of a user
 	// are in one.
 	"pq": {"", Drivers["pq"], false},

@@ -45,7 +45,7 @@ func Config(opts ...Option) client.Config { return settings(opts).Config }
 // WithKeyring sets Config.Keyring.
 func WithKeyring(ring *keyring.Keyring) Option { return func(s *setting) { s.Keyring = ring } }
 
-// OverPQ connects with lib/pq in place of pgx.
+// OverPQ connects with lib/pq instead of pgx.
 func OverPQ() Option {
 	return func(s *setting) { s.open = append(s.open, credent.WithDriver(libpq.Driver())) }
 }

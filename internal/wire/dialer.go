@@ -48,7 +48,7 @@ func (l Limits) WithDefaults() Limits {
 	return l
 }
 
-// KeepAlive is how a URL wants keep-alives, in place of the ones that follow
+// KeepAlive is how a URL wants keep-alives, instead of the ones that follow
 // from Limits.Dead. The zero value wants nothing.
 type KeepAlive struct {
 	Off            bool

@@ -13,7 +13,7 @@ import (
 )
 
 // A small part of Prometheus's language, with its meaning: sums and maxima,
-// rates over a window, selectors, a quotient, and a constant in place of
+// rates over a window, selectors, a quotient, and a constant instead of
 // nothing. What it doesn't know is an error, so a dashboard has nothing else.
 //
 //	query    = quotient [ "or vector(" number ")" ]
@@ -242,7 +242,7 @@ func counted(how string, matches func(map[string]string) bool, window string) qu
 					known = &sum{from: s.at, last: one.value}
 					sums[id(one.labels)] = known
 				}
-				if one.value < known.last { // the process began anew
+				if one.value < known.last { // the process started over
 					known.last = 0
 				}
 				known.by += one.value - known.last

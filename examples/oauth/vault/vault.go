@@ -52,7 +52,7 @@ func Open(ctx context.Context, db *sql.DB, d string, ring *keyring.Keyring) (*Va
 // ErrTaken means that another user has connected the same account.
 var ErrTaken = errors.New("vault: connected to another user")
 
-// Connect stores a user's refresh token with a provider, in place of an earlier
+// Connect stores a user's refresh token with a provider, instead of an earlier
 // one.
 func (v *Vault) Connect(ctx context.Context, userID, provider, refreshToken string) error {
 	err := v.Client.Integration.Create().

@@ -5,7 +5,7 @@
 // after a fail-over the new server may never have got it. A transaction reads
 // the keys over its own connection. An INSERT without one asks in its own text,
 // which costs no round trip. Generated code puts the condition into the spec,
-// in place of the one argument that it wraps.
+// instead of the one argument that it wraps.
 package condition
 
 import (

@@ -197,7 +197,7 @@ type policies interface {
 type conn struct {
 	statement.Conn
 	live    policies
-	pending *pending.Entries // entries of the transaction; nil outside of one
+	pending *pending.Entries // entries of the transaction; nil outside one
 	standby bool             // the server takes no change
 	tries   int              // of a change while others change its rows
 }

@@ -25,7 +25,7 @@ import (
 )
 
 // openDB returns a database with the given tables and one connection, so that
-// whoever waits for another one waits for ever.
+// anyone who waits for another one waits for ever.
 func openDB(t *testing.T, statements ...string) (*sql.DB, dialect.Driver) {
 	t.Helper()
 	db, err := sql.Open("sqlite", ":memory:")

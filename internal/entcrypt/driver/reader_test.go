@@ -14,8 +14,8 @@ import (
 	"github.com/credent-go/credent/internal/principal"
 )
 
-// An observer is told of a value that opens and doesn't decode as its type as
-// of a failure, since that is what Reveal returns; and once.
+// An observer is told about a value that opens and doesn't decode as its type
+// as of a failure, since that is what Reveal returns; and once.
 func TestObserverIsToldOfUndecodable(t *testing.T) {
 	t.Parallel()
 	r := ring(t, keyA)

@@ -63,7 +63,7 @@ func (c conn) prepare(
 		if err == nil && r != nil {
 			err = r.Look(ctx, on.Dialect, on.Next, on.Query)
 		}
-		if err == nil && s.Most > 0 { // in a transaction of the caller's
+		if err == nil && s.Most > 0 { // in the caller's transaction
 			return on, s, c.Next.Exec(ctx, "SAVEPOINT "+savepoint, []any{}, nil)
 		}
 		if !errors.Is(err, statement.ErrNeedsTx) || c.InTx {

@@ -17,8 +17,8 @@ type Client struct {
 	LacksTrail bool
 }
 
-// clientKey is the key of a *Client in a context, which the driver fills in in
-// place of running the query.
+// clientKey is the key of a *Client in a context, which the driver fills in
+// instead of running the query.
 type clientKey struct{}
 
 // ClientOf asks a client's driver, whatever is between the two: query runs any

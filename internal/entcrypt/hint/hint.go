@@ -13,7 +13,7 @@ import (
 type movingKey struct{}
 
 // MovingTenants returns a context in which statements may change the column
-// that tenants are copied from: the caller encrypts the tokens anew.
+// that tenants are copied from: the caller re-encrypts the tokens.
 func MovingTenants(ctx context.Context) context.Context {
 	return context.WithValue(ctx, movingKey{}, true)
 }

@@ -11,13 +11,13 @@ import (
 	"github.com/credent-go/credent/internal/opentx"
 )
 
-// Entries are the entries of a transaction, until it ends. A nil one is
-// outside of a transaction.
+// Entries are the entries of a transaction, until it ends. A nil one is outside
+// a transaction.
 type Entries struct {
 	tx     opentx.Tx
 	mu     sync.Mutex
 	done   []func(committed bool)
-	marks  []mark // savepoints of the caller's
+	marks  []mark // the caller's savepoints
 	failed error  // of a change that the trail didn't take
 	before int    // how many savepoints there were then
 }

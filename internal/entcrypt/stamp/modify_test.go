@@ -214,7 +214,7 @@ func TestEdges(t *testing.T) {
 }
 
 // The column that tenants are copied from changes only in a context that says
-// that the tokens are encrypted anew.
+// that the tokens are encrypted again.
 func TestSource(t *testing.T) {
 	t.Parallel()
 	c := open(t, cryptdriver.Config{})

@@ -50,7 +50,7 @@ type Conn struct {
 	Policy  *seal.Policy
 	Dialect string
 	InTx    bool
-	Tx      *tenantkey.Tx // nil outside of a transaction
+	Tx      *tenantkey.Tx // nil outside a transaction
 	Careful bool          // what depends on tenants' keys needs a transaction
 	// Read runs a query and gives its secrets their keys.
 	Read   func(ctx context.Context, on Conn, query string, args []any) (*entsql.Rows, error)
@@ -269,7 +269,7 @@ func (s *sealing) checkRaw(query string) error {
 	return nil
 }
 
-// replace returns what is sent in place of an argument, and whether that is
+// replace returns what is sent instead of an argument, and whether that is
 // another.
 func (s *sealing) replace(i int, arg any) (value any, changed bool, err error) {
 	switch arg := arg.(type) {

@@ -74,8 +74,8 @@ type gap struct {
 }
 
 // ForLookup makes sure that no row with the secret lacks its digest. On
-// Postgres, outside of a transaction, the statement looks for such rows by
-// itself, unless there were some a moment ago.
+// Postgres, outside a transaction, the statement looks for such rows by itself,
+// unless there were some a moment ago.
 func (r *Rows) ForLookup(l *blindindex.Digests, owner seal.Owner) (armed bool, err error) {
 	keys, err := r.Policy.DigestKeys(l.Column(), owner)
 	if err != nil {

@@ -80,7 +80,7 @@ func (a *Arg) encrypt() (string, error) {
 }
 
 // NewArg returns the argument that stands for a secret in a column, or nil for
-// an absent secret. It opens a stored secret, which is encrypted anew. Errors:
+// an absent secret. It opens a stored secret, which is encrypted again. Errors:
 // [ErrTooLong], [ErrNotText], [fieldcrypt.ErrRedacted], and Reveal's.
 func NewArg(c Column, s fieldcrypt.Secret) (*Arg, error) { return newArg(&c, s) }
 

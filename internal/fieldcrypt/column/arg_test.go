@@ -47,7 +47,7 @@ func TestColumnValue(t *testing.T) {
 			t.Errorf("%s: got %q, %v, want %q", name, got, err, test.want)
 		}
 	}
-	// A secret from another row is encrypted anew: its token isn't copied.
+	// A secret from another row is encrypted again: its token isn't copied.
 	token := encrypt(t, r, "text")
 	arg, err := wide.Value(stored(t, token))
 	if err != nil {

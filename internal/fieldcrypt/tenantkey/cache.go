@@ -85,7 +85,7 @@ const (
 )
 
 // entry is what was read about a tenant at one time. It forgets that after the
-// lifetime, whoever holds it.
+// lifetime, anyone who holds it.
 type entry struct{ state atomic.Pointer[state] }
 
 // state is a key, and the set made of it and the keyring's keys, which rows
@@ -296,7 +296,7 @@ func (c *Cache) note(tx *Tx, tenant string, key Key, since time.Time, old *entry
 		time.AfterFunc(time.Until(since.Add(Lifetime)), func() { c.forget(tenant, e) })
 	}
 	if old != nil && (tx == nil || !tx.Snapshot) {
-		c.forget(tenant, old) // the server has lost it, or it was wrapped anew
+		c.forget(tenant, old) // the server has lost it, or it was wrapped again
 	}
 	// Not that there is none: somebody may make one at any moment.
 	if (key.Data != nil || errors.Is(key.Err, ErrShredded)) && tx.shares(tenant) {

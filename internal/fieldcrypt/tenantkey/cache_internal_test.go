@@ -107,7 +107,7 @@ func TestOneTenantKey(t *testing.T) {
 }
 
 // A key that was read is gone when its lifetime is over, from the cache and
-// from whoever holds it.
+// from anyone who holds it.
 func TestLifetime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, testLifetime)
@@ -399,7 +399,7 @@ func TestCurrent(t *testing.T) {
 		t.Errorf("a transaction reads it %d times", n)
 	}
 
-	// Wrapped anew it is the same key, and known in its new form.
+	// Wrapped again it is the same key, and known in its new form.
 	key, _, err := Unwrap(on.ring, "a", made.Wrapped)
 	if err != nil {
 		t.Fatal(err)

@@ -84,7 +84,7 @@ func TestWrap(t *testing.T) {
 	}
 }
 
-// wrapText wraps a text as the documentation says, with fernet-go in place of
+// wrapText wraps a text as the documentation says, with fernet-go instead of
 // our codec.
 func wrapText(t *testing.T, key, tenant, text string) string {
 	t.Helper()

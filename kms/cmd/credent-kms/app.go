@@ -241,7 +241,7 @@ func (a *app) exec() *cobra.Command {
 	}
 }
 
-// environment returns this process's environment, with the keys in place of
+// environment returns this process's environment, with the keys instead of
 // their wrapping.
 func environment(keys []string) []string {
 	var env []string

@@ -22,7 +22,7 @@ func main() {
 	}
 }
 
-// replaceProcess runs a program in place of this one, which so leaves no keys
+// replaceProcess runs a program instead of this one, which so leaves no keys
 // behind.
 func replaceProcess(path string, args, env []string) error {
 	return syscall.Exec(path, args, env)

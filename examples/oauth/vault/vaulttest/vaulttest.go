@@ -229,7 +229,7 @@ func testWritePaths(t *testing.T, e *env) {
 	}).ExecX(ctx)
 	expect("modify", "a", "9")
 
-	// Of another row a value is encrypted anew.
+	// Of another row a value is encrypted again.
 	from := e.Client.Integration.Query().Where(integration.Provider("b")).OnlyX(ctx)
 	e.Client.Integration.UpdateOne(from).SetRefreshToken(encrypted.New(canary + "10")).ExecX(ctx) // which is unique
 	i = e.Client.Integration.UpdateOneID(i.ID).SetRefreshToken(from.RefreshToken).SetWebhook(from.Webhook).
