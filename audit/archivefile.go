@@ -65,7 +65,7 @@ func (v *verifier) knows(got ArchivedMonth) (some bool) {
 	return some
 }
 
-// missingArchives lists the archived months, and those that no file has.
+// missingArchives lists the archived months that no file has.
 func (v *verifier) missingArchives(given bool) {
 	for _, m := range v.months {
 		if !m.by.counts() {

@@ -31,7 +31,7 @@ func (r *report) chart(path string) error {
 	p.Title.Text = "Speed on Postgres; ent without encryption over pgx is 1"
 	p.Y.Label.Text = "times as fast"
 	p.Y.Min = 0
-	p.Legend.Top, p.Legend.Left = true, true // its texts end where there is room, whatever the font of who looks at it
+	p.Legend.Top, p.Legend.Left = true, true // its texts end where there is room, whatever the viewer's font
 	width := vg.Points(13)
 	for i, c := range charted {
 		values := make(plotter.Values, len(endGroups))

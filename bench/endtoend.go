@@ -16,7 +16,7 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// What is done on a database.
+// Operations on a database.
 const (
 	groupInsert = "insert"
 	groupBulk   = "bulk 500"

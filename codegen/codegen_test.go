@@ -285,8 +285,8 @@ func testFiles(t *testing.T, graph *gen.Graph) {
 	}
 }
 
-// Of encrypted fields nothing is generated that compares: no predicate but of
-// NULL, no order, no validator; with no feature.
+// Nothing generated compares encrypted fields: no predicate but of NULL, no
+// order, no validator; with no feature.
 func TestNothingCompares(t *testing.T) {
 	target := filepath.Join(t.TempDir(), "ent")
 	if err := os.MkdirAll(target, 0o750); err != nil {

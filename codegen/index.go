@@ -156,8 +156,8 @@ func printedName(name string) string {
 
 var lowerName = regexp.MustCompile(`^[a-z_][a-z0-9_]*$`)
 
-// quotedWords are the words that Postgres puts in quotes when it prints them
-// as names, and those that SQLite takes for keywords only.
+// quotedWords are the words that Postgres puts in quotes when it prints them as
+// names, and words that are only SQLite's keywords.
 const quotedWords = "add all alter analyse analyze and any array as asc asymmetric authorization between bigint " +
 	"binary bit boolean both case cast char character check coalesce collate collation column commit concurrently " +
 	"constraint create cross current_catalog current_date current_role current_schema current_time current_timestamp " +

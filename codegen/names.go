@@ -16,8 +16,8 @@ var nameInDatabase = regexp.MustCompile(`^[\p{L}\p{N}_$]([\p{L}\p{N}_$ -]*[\p{L}
 func (f encryptedField) place() string { return f.Node.Table() + "." + f.StorageKey() }
 
 // findNames gives the fields the earlier names of their columns, and finds the
-// names that can't be: malformed ones, and those that more than one column has
-// or had, which would not tell their tokens apart.
+// impossible names: malformed ones, and names that more than one column has or
+// had, which would not tell their tokens apart.
 func findNames(fields []encryptedField) (faults []error) {
 	for i := range fields {
 		var err error

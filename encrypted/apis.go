@@ -63,7 +63,7 @@ func (a apiAnnotation) MarshalJSON() ([]byte, error) {
 	return json.Marshal(a.values)
 }
 
-// Merge implements ent's schema.Merger. What is skipped stays skipped.
+// Merge implements ent's schema.Merger. Skipped parts stay skipped.
 func (a apiAnnotation) Merge(other schema.Annotation) schema.Annotation {
 	merged := apiAnnotation{a.name, maps.Clone(a.values)}
 	data, err := json.Marshal(other)

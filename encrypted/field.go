@@ -232,7 +232,7 @@ func isLoadedAlone() bool {
 	for more := true; more; {
 		var frame runtime.Frame
 		frame, more = frames.Next()
-		// Of package load, or of the program that ent makes of its source.
+		// From package load, or from the program that ent makes of its source.
 		if strings.HasSuffix(frame.Function, ".(*Schema).loadFields") ||
 			strings.HasSuffix(frame.Function, ".(*Schema).loadMixin") {
 			return true
@@ -274,7 +274,7 @@ func (f *Field) Descriptor() *field.Descriptor {
 	if f.desc.Err != nil {
 		d.Err = fmt.Errorf("encrypted field: %w", f.desc.Err)
 	}
-	// Of a driver.Valuer ent would generate predicates.
+	// For a driver.Valuer ent would generate predicates.
 	delete(d.Info.RType.Methods, "Value")
 	// Generated code of other modules cannot import an internal package, so it
 	// names the type as this one does.

@@ -14,7 +14,7 @@ import (
 //	credent-keyring-1.BASE64
 //
 // with the ciphertext of the KMS in canonical base64 (RFC 4648 §5, URL-safe,
-// padded). What the KMS encrypts is the document
+// padded). The KMS encrypts the document
 //
 //	{"version":1,"keys":["PRIMARY","PREVIOUS",…]}
 //

@@ -31,7 +31,7 @@ const (
 )
 
 // call lets the service of a URL encrypt or decrypt. It returns when the
-// context ends, also where a driver does not.
+// context ends, even if a driver doesn't.
 func call(ctx context.Context, op, kmsURL string, input []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()

@@ -206,9 +206,9 @@ func (m *mender) extraColumn(table string) bool {
 	})
 }
 
-// retype returns how a column gets its type, or a note where that is not
-// certain. Between the types of time without and with a zone Postgres would
-// convert by the session's time zone, and the rows are in UTC.
+// retype returns how a column gets its type, or a note if that is not certain.
+// Between the types of time without and with a zone Postgres would convert by
+// the session's time zone, and the rows are in UTC.
 func (m *mender) retype(d difference) (action, note string) {
 	want, have := d.value(d.want, "type"), d.value(d.have, "type")
 	isTime := func(t string) bool { return strings.HasPrefix(t, "timestamp") }

@@ -103,8 +103,8 @@ type hashes struct {
 	files   []migrate.File
 }
 
-// edited returns a finding for the first file with another hash. What comes
-// after it cannot be told, for want of the text that it had.
+// edited returns a finding for the first file with another hash. Edits after it
+// can't be detected, without its original text.
 func (h *hashes) edited() ([]Finding, error) {
 	var unverified []string // files that have no hash of their own in the history, since the last one that has
 	for i, f := range h.files {

@@ -55,7 +55,7 @@ func declaredRenames(
 	return d.changes, nil
 }
 
-// namesDiffer compares names in a database with those that are wanted.
+// namesDiffer compares names in a database with the wanted ones.
 type namesDiffer struct {
 	tables  []*schema.Table // wanted
 	realm   *atlas.Realm    // with the names after changes

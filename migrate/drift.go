@@ -82,8 +82,8 @@ func (s *snapshot) tables() []string {
 	return names
 }
 
-// ours returns the names of the tables of this module: those that the
-// migrations made, and those that they will make.
+// ours returns the names of this module's tables: the ones that the migrations
+// made, and the ones that they will make.
 func (s *snapshot) ours() []string {
 	names := s.tables()
 	for _, t := range entmigrate.Tables {

@@ -113,7 +113,7 @@ type heldBy struct {
 	stmt *migrate.Stmt
 }
 
-// findValidated finds a CHECK or foreign key that is validated where it is
+// findValidated finds a CHECK or foreign key that is validated as soon as it is
 // added.
 func (s *seen) findValidated(stmt *migrate.Stmt, o *observation) (found []sqlcheck.Diagnostic) {
 	for _, c := range s.newConstraints(o, "cf") {

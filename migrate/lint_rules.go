@@ -126,8 +126,8 @@ var (
 	createIndex = regexp.MustCompile(`(?is)^\s*CREATE\s+(?:UNIQUE\s+)?INDEX\s+(CONCURRENTLY\s+)?(IF\s+NOT\s+EXISTS\s+)?`)
 )
 
-// findTxMode finds the directive where it does not count, and statements that
-// fail without it.
+// findTxMode finds a directive that doesn't count, and statements that fail
+// without it.
 func findTxMode(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 	content := string(file.Bytes())
 	modes := directives(file.File, "txmode")
@@ -212,7 +212,7 @@ func makesPolicy(changes []*sqlcheck.Change, policy, table string) bool {
 	})
 }
 
-// findDropAndAdd finds columns that are dropped where the file adds one of the
+// findDropAndAdd finds columns that are dropped while the file adds one of the
 // same type.
 func findDropAndAdd(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 	added := make(map[string][]*schema.Column) // by table

@@ -154,7 +154,7 @@ type session struct {
 }
 
 // lockSession takes the lock for the session, if there is one: it returns
-// [ErrPooled] where a pooler in transaction mode is found.
+// [ErrPooled] if it finds a pooler in transaction mode.
 func (a *applier) lockSession(ctx context.Context) (*session, error) {
 	s := &session{conn: a.conn, sqlite: isSQLite(a.dialect)}
 	if s.sqlite {

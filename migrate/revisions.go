@@ -16,7 +16,7 @@ import (
 )
 
 // revisionTable is the name of the stock command's history table, and of its
-// schema on Postgres where the connection sets no search_path.
+// schema on Postgres if the connection sets no search_path.
 const revisionTable = "atlas_schema_revisions"
 
 // revisions is the history table of the stock command, at the place where that

@@ -9,7 +9,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 )
 
-// other is the attribute's value of what has none of its own, by
+// other is the attribute's value for anything without its own, by
 // OpenTelemetry's conventions.
 const other = "_OTHER"
 
@@ -116,7 +116,7 @@ type noKey struct{}
 
 func (noKey) attributes() []attribute.KeyValue { return nil }
 
-// present returns attributes of pairs, without those that are empty.
+// present returns attributes of pairs, without empty ones.
 func present(pairs ...string) (list []attribute.KeyValue) {
 	for pair := range slices.Chunk(pairs, 2) {
 		if pair[1] != "" {

@@ -15,8 +15,8 @@ import (
 type canaries int
 
 const (
-	// moveCanaries brings them under the primary key, and makes those that are
-	// missing.
+	// moveCanaries re-encrypts them under the primary key, and makes those that
+	// are missing.
 	moveCanaries canaries = iota
 	// keepCanaries makes those that are missing. A canary that doesn't open
 	// ends the operation before it writes anything.

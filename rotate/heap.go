@@ -156,7 +156,7 @@ func (p postgres) heapPage(ctx context.Context, t table, s span, n int) ([]row, 
 }
 
 // writesAlone says of a table, by the number of its name's argument, whether an
-// UPDATE writes no rows but those that it says: others' triggers and rules may
+// UPDATE writes only the rows that it names: others' triggers and rules may
 // write more in the same transaction, such as a copy of the row as it was. Who
 // makes one waits for the lock of the UPDATE that asks.
 const writesAlone = `(SELECT NOT c.relhasrules AND NOT EXISTS (
@@ -214,8 +214,8 @@ func (p postgres) writeRead(ctx context.Context, t table, changes []change) (don
 	return done, err
 }
 
-// stuck counts rows that have what was to be replaced, as where a trigger keeps
-// it, or where a tenant's key is gone. A later snapshot can't show them: nobody
+// stuck counts rows that still have their old value, such as when a trigger
+// keeps it, or a tenant's key is gone. A later snapshot can't show them: nobody
 // has written them since.
 func (p postgres) stuck(ctx context.Context, t table, changes []change, refused []refusal) (n int64, err error) {
 	known := make(map[string]bool)
@@ -261,8 +261,8 @@ func mark(position string, own []int64) string {
 	return text.String()
 }
 
-// cutMark is the inverse of mark. A position ends with a bracket. What can't be
-// read is left out.
+// cutMark is the inverse of mark. A position ends with a bracket. A mark that
+// can't be read is left out.
 func cutMark(text string) (position string, own []int64) {
 	i := strings.LastIndexByte(text, ']') + 1
 	last := int64(0)

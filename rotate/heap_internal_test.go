@@ -185,7 +185,7 @@ func TestWhatIsNotedAsOurs(t *testing.T) {
 	}
 }
 
-// Of a page with one row that others changed, no row is lost.
+// A page loses no row if others changed one of its rows.
 func TestOneOfAPageWasChanged(t *testing.T) {
 	t.Parallel()
 	s, tab, _ := heapTable(t, 10)

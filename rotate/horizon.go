@@ -81,8 +81,8 @@ func (h horizon) isSeenFrom(now horizon) bool {
 // some columns readable to the role. A server that recovers from the crash of
 // one of its processes goes on running, and discards its statistics; with
 // synchronous_commit off it may have lost transactions. Blocks have an order in
-// one heap, which a VACUUM FULL makes again, as another file. Transactions of
-// other databases don't write to the table.
+// one heap, which a VACUUM FULL rewrites to another file. Transactions of other
+// databases don't write to the table.
 func (p postgres) horizon(ctx context.Context, t table) (horizon, error) {
 	var (
 		known         sql.NullBool

@@ -125,7 +125,7 @@ func (p *pass) rewriteEach(
 }
 
 // add counts a page that is done. The position stays before the first page that
-// something was left in: anyone who goes on from it lists that again.
+// something was left in: a run that resumes from it lists that again.
 func (h *part) add(last any, counts ledger.Counts, own []int64) error {
 	at, err := encodeKey(last)
 	if err != nil {
@@ -219,8 +219,8 @@ func (p *pass) saveAlong(ctx context.Context) (stop func()) {
 	return func() { cancel(); saving.Wait() }
 }
 
-// save saves the positions. An error is no reason to stop: what follows has it
-// too, or else a position is older than it could be.
+// save saves the positions. An error isn't a reason to stop: what follows has
+// it too, or else a position is older than it could be.
 func (p *pass) save(ctx context.Context) {
 	p.holding.Lock()
 	var list []*part

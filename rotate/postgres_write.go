@@ -13,7 +13,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 )
 
-// write falls back to one statement a row where a row of the page is refused.
+// write falls back to one statement per row if a row of the page is refused.
 func (p postgres) write(ctx context.Context, t table, changes []change) (done written, err error) {
 	if t.heap {
 		done, err = p.writeRead(ctx, t, changes)

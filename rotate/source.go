@@ -146,8 +146,9 @@ func (postgres) original(s source, text string) (original, error) {
 	return original{text, s.kind, true}, nil
 }
 
-// sqliteSource describes the plaintext of a column. What a value is follows
-// from its own type and, for text and integers, from the declared one.
+// sqliteSource describes the plaintext of a column. The kind of plaintext
+// follows from the value's own type and, for text and integers, from the
+// declared one.
 func sqliteSource(name, declared string, all map[string]string) source {
 	kind, isText := plaintype.OfSQLite(declared)
 	if isText {

@@ -149,7 +149,7 @@ type store interface {
 	// and whether that may have more.
 	page(ctx context.Context, t table, s span, n int) (page []row, rest span, more bool, err error)
 	// divide returns the last keys of parts of about the same size, without the
-	// last part's; fewer where the table can't be divided so.
+	// last part's; fewer if the table can't be divided that way.
 	divide(ctx context.Context, t table, rows int64, parts int) ([]any, error)
 	// horizon returns the present moment of a table, or none where rows don't
 	// say when they were written.

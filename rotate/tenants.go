@@ -189,8 +189,8 @@ func (p *pass) keysAt(
 	return bare, nil
 }
 
-// keysWith returns the keys where the tenant has one. A token under the keyring
-// is an error where tenants' keys are required.
+// keysWith returns the keys if the tenant has one. A token under the keyring is
+// an error where tenants' keys are required.
 func (p *pass) keysWith(data *fernet.Key, stored sql.NullString, place seal.Place) (placeKeys, error) {
 	state := p.cfg.States.Given(&place.Column).TenantKeys
 	switch own := p.rings.of(p.ring, data, alone); {

@@ -131,7 +131,7 @@ func signed(ctx context.Context, e audit.Entry) audit.Entry {
 	return e
 }
 
-// telling is a run that a trail is told about.
+// telling is a run that a trail records.
 type telling struct {
 	trail *audit.Trail // nil for none
 	name  string

@@ -14,8 +14,8 @@ type tally struct{ read, total atomic.Int64 }
 // do counts the table in the order of its heap if that goes, and else in the
 // order of its key.
 //
-// What says on the way what it finds has to go on where it was, whatever
-// becomes of a snapshot; and a slow run would keep one for long.
+// A caller that reports findings on the way has to continue where it was,
+// whatever becomes of a snapshot; and a slow run would keep one for long.
 func (v *verifier) do(ctx context.Context) error {
 	var bounds []any
 	var m *moment

@@ -25,7 +25,7 @@ const (
 	maxParts       = 512
 )
 
-// book is where the parts of a table are claimed, and where it is kept how far
+// book is where a table's parts are claimed, and where it is recorded how far
 // they are: one of package ledger's.
 type book interface {
 	Open(ctx context.Context, plan func() (ledger.Plan, error)) (state ledger.State, existed bool, err error)

@@ -18,8 +18,8 @@ const maxBody = 16 << 10
 //	PUT /credentials/BROKER   {"api_key": "…", "secret_key": "…"}   204
 //	GET /credentials/BROKER   200 if the keys open, 404 without any
 //
-// It never sends a secret. What is wrong with a request is a 400 that names
-// the field: {"error": "missing required field", "field": "api_key"}.
+// It never sends a secret. A bad request is a 400 that names the field:
+// {"error": "missing required field", "field": "api_key"}.
 func handler(keys *brokerKeys) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("PUT /credentials/{broker}", func(w http.ResponseWriter, r *http.Request) {

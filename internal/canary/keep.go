@@ -64,7 +64,7 @@ func (db DB) put(ctx context.Context, ring *keyring.Ring, of column.Column) (str
 }
 
 // prove returns how many tokens of the column the keyring opens, and an error
-// if it opens none of those that there are.
+// if it opens none of the existing ones.
 func (s *sampler) prove(ctx context.Context) (opened int, err error) {
 	t, err := s.table(ctx, s.of)
 	if err == nil && t.hidden {

@@ -257,8 +257,8 @@ COALESCE(current_setting('app.user_id', true), '') = '' AND pg_has_role(current_
 	return hides, err
 }
 
-// entryCells is an entry as a line of a table. What it hasn't is a dash, so
-// that programs can tell columns apart, too.
+// entryCells is an entry as a line of a table. Missing ones are dashes, so that
+// programs can tell columns apart, too.
 func entryCells(e audit.Stored) []string {
 	where, row := e.Table, e.Row
 	if e.Column != "" {

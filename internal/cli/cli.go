@@ -109,7 +109,7 @@ func (a *app) group(cmd *cobra.Command, subcommands ...*cobra.Command) *cobra.Co
 	return cmd
 }
 
-// action makes a command that does something. What it returns is a failure, in
+// action makes a command that does something. Its error is a failure, in
 // contrast to what cobra finds wrong with the command line.
 func (a *app) action(cmd *cobra.Command, run func(ctx context.Context, args []string) error) *cobra.Command {
 	if cmd.Args == nil {

@@ -158,8 +158,8 @@ func (x *exporter) policy() retry.Policy {
 	}}
 }
 
-// toOutput writes to standard output. What is written there can't be taken
-// back, so it goes on with the next row.
+// toOutput writes to standard output. Rows written there can't be taken back,
+// so it goes on with the next row.
 func (x *exporter) toOutput(ctx context.Context) error {
 	out := bufio.NewWriter(x.out)
 	s := &snapshot{exporter: x}
@@ -172,7 +172,7 @@ func (x *exporter) toOutput(ctx context.Context) error {
 			})
 			return page, err
 		})
-	// What is there is as good as without the error.
+	// The file is as good as without the error.
 	if flushed := out.Flush(); err == nil {
 		err = flushed
 	}

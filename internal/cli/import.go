@@ -165,7 +165,7 @@ type interruptibleReader struct {
 	in  io.Reader
 }
 
-// Read implements io.Reader. What is read after the context ends is lost.
+// Read implements io.Reader. Anything read after the context ends is lost.
 func (r interruptibleReader) Read(p []byte) (int, error) {
 	data, err := interruptible(r.ctx, func() ([]byte, error) {
 		own := make([]byte, len(p))

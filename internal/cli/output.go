@@ -48,7 +48,7 @@ func (o *output) Write(p []byte) (int, error) {
 // printf prints one piece of a result. Its errors are kept by the output.
 func (a *app) printf(format string, args ...any) { _, _ = fmt.Fprintf(a.out, format, args...) }
 
-// warnf prints a line to standard error, about something that is no reason to
+// warnf prints a line to standard error, about something that isn't a reason to
 // fail.
 func (a *app) warnf(format string, args ...any) {
 	_, _ = fmt.Fprintf(a.note, "credent: "+format+"\n", args...)

@@ -14,8 +14,7 @@ import (
 	"github.com/credent-go/credent/internal/retry"
 )
 
-// progressEvery is how often a line tells how far something is where no bar can
-// be drawn.
+// progressEvery is how often a line reports progress if no bar can be drawn.
 const progressEvery = 5 * time.Second
 
 // step is how far something is.
@@ -78,8 +77,8 @@ func (db *database) try(ctx context.Context, do func(context.Context) error) err
 	return policy.Do(ctx, func() error { return do(ctx) })
 }
 
-// progress returns what shows people how far something is, a bar where it can
-// be drawn and lines otherwise, and what ends it.
+// progress returns a function that shows people how far something is, with a
+// bar if it can be drawn and lines otherwise, and what ends it.
 func (a *app) progress() (show func(step), done func()) {
 	file, ok := a.note.(*os.File)
 	var told waits

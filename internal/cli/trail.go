@@ -33,7 +33,7 @@ func actorName() string {
 func asOperator(ctx context.Context) context.Context { return principal.WithActor(ctx, actorName()) }
 
 // trail opens the database's audit trail if it requires one, and nil otherwise.
-// What it is told is in the database before the command goes on. Closing the
+// Its entries are in the database before the command continues. Closing the
 // database closes it.
 func (db *database) trail(ctx context.Context) (*audit.Trail, error) {
 	if db.opened != nil {

@@ -84,7 +84,7 @@ be written, it stops with an error.`,
 const beginsAnew = "it changed nothing, and begins anew"
 
 // verified verifies, and records it if it can: a role that only reads, or a
-// standby, is no reason to fail.
+// standby, isn't a reason to fail.
 func (a *app) verified(ctx context.Context, record bool, cfg rotate.Config) (counts rotate.Counts, err error) {
 	ring, err := keyring.FromEnv()
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 )
 
 // Answer is an error that a Postgres server gave. A part that it didn't give is
-// empty. What a node of a Citus cluster said is told as one server would have:
-// with the SQLSTATE of the fault, and with names that have no shard's number.
+// empty. A Citus node's answer is reported as one server's would be: with the
+// SQLSTATE of the fault, and with names that have no shard's number.
 type Answer struct {
 	State                                     string // SQLSTATE
 	Message, Detail, Where, Table, Constraint string

@@ -1,9 +1,9 @@
 // Package dburl says what is wrong with a database URL, in particular one that
 // was written for another program: psql, Python, Java, Prisma.
 //
-// What it returns never holds the URL or a part of it, except for names that
-// it knows itself: schemes, and parameters of other programs. Any other part
-// may be a password, or belong to one that isn't percent-encoded.
+// Its results never contain the URL or a part of it, except for names that it
+// knows itself: schemes, and parameters of other programs. Any other part may
+// be a password, or belong to one that isn't percent-encoded.
 package dburl
 
 import (

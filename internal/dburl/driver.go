@@ -18,7 +18,8 @@ const (
 	PQ  = "lib/pq"
 )
 
-// Target is what a driver is given of a URL, and what it doesn't do by itself.
+// Target is the part of a URL that a driver gets, and what it doesn't do
+// itself.
 type Target struct {
 	// Settings are the ones that the driver knows.
 	Settings Settings

@@ -16,15 +16,15 @@ import (
 )
 
 const (
-	// DefaultWithin is how long before its expiry a credential is told about,
+	// DefaultWithin is how long before its expiry a credential is reported,
 	// unless a client is configured otherwise.
 	DefaultWithin = 30 * 24 * time.Hour
 
-	// Period is how long a credential isn't told about again.
+	// Period is how long a credential isn't reported again.
 	Period = time.Hour
 
 	// maxTold bounds what is remembered for a period: two such maps, about 5 MB
-	// together. If more credentials expire, some are told about more often.
+	// together. If more credentials expire, some are reported more often.
 	maxTold = 1 << 15
 )
 
@@ -49,7 +49,7 @@ type Watcher struct {
 	began         time.Time          // of this period
 }
 
-// mark says when a credential was told of, and as what.
+// mark says when a credential was reported, and as what.
 type mark struct {
 	at      time.Time
 	expired bool
@@ -108,8 +108,8 @@ func isDisabled(ctx context.Context, row *credent.UserCredential) bool {
 	return !row.CreatedAt.IsZero()
 }
 
-// claim reports whether a credential is to be told about: once in a period, and
-// again when it has expired.
+// claim reports whether to report a credential: once in a period, and again
+// when it has expired.
 func (w *Watcher) claim(id uuid.UUID, expired bool, now time.Time) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

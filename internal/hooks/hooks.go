@@ -1,6 +1,6 @@
 // Package hooks has what happens around the mutations of an ent client: the
 // rules between accounts and credentials, the formats of broker keys, and the
-// audit log. The rules that must hold anyone who writes are in the database as
+// audit log. The rules that must hold whoever writes are in the database as
 // well.
 package hooks
 

@@ -29,8 +29,8 @@ type mutation struct {
 
 type mutationKey struct{}
 
-// mark notes that the hooks of [Install] run for a mutation. What they and the
-// caller's own read is the primary's.
+// mark notes that the hooks of [Install] run for a mutation. Whatever they and
+// the caller's own read is the primary's.
 func mark(next ent.Mutator) ent.Mutator {
 	return ent.MutateFunc(func(ctx context.Context, m ent.Mutation) (ent.Value, error) {
 		return next.Mutate(context.WithValue(replica.Writing(ctx), mutationKey{}, mutation{m, true}), m)

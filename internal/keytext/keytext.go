@@ -1,9 +1,8 @@
 // Package keytext says what is wrong with a text that was given as an
 // encryption key and isn't one: it is in quotes, say, or the path of a file.
 //
-// What it returns never holds the text or a part of it, only positions,
-// lengths and kinds of characters. The text may be a good key in the wrong
-// wrapping.
+// Its results never contain the text or a part of it, only positions, lengths
+// and kinds of characters. The text may be a good key in the wrong wrapping.
 package keytext
 
 import (
@@ -41,7 +40,7 @@ func Cause(text string) string {
 	return fmt.Sprintf("it is not base64 of %d bytes", keyBytes)
 }
 
-// encoding finds texts in another encoding, and what is no text at all.
+// encoding finds texts in another encoding, and bytes that aren't text at all.
 func encoding(text string) string {
 	switch {
 	case strings.HasPrefix(text, "\xef\xbb\xbf"), strings.HasPrefix(text, "\ufeff"):

@@ -133,7 +133,7 @@ func (s statements) next(from int, relies string) string {
 	return query
 }
 
-// What a pass relies on that the one before did with its rows.
+// What a pass relies on the previous one to have done with its rows.
 const (
 	allWritten = " AND p.rows_skipped = 0"
 	allRight   = allWritten + " AND p.quarantined = 0"

@@ -99,7 +99,7 @@ func (s *Stored) check(ctx context.Context, on querier) (state State, err error)
 	return state, nil
 }
 
-// digestOf tells whether parts are those that were planned.
+// digestOf tells whether parts are the planned ones.
 func digestOf(parts []Part) string {
 	h := sha256.New()
 	for _, p := range parts {
@@ -108,8 +108,8 @@ func digestOf(parts []Part) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// begin stores a plan, and reports whether it was the first to. What is left of
-// an incomplete one goes, and so does what nobody has worked on for long.
+// begin stores a plan, and reports whether it was the first to. The rest of an
+// incomplete one goes, and so does what nobody has worked on for long.
 func (s *Stored) begin(ctx context.Context, p Plan) (made bool, err error) {
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {

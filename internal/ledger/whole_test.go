@@ -73,8 +73,8 @@ func nextWhole(t *testing.T, b whole) {
 	}
 }
 
-// Of two that begin the next pass at once, each another kind, one does. Never
-// are parts of a pass over all keys taken for done.
+// If two begin the next pass at once, each another kind, one does. Never are
+// parts of a pass over all keys taken for done.
 func TestNextOfTwoKinds(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, db *sql.DB, sqlite bool) {

@@ -1,8 +1,7 @@
-// Package load stores many credentials at once: by COPY where the connection
-// can do that, and in INSERTs of many rows otherwise. A row that might be
-// refused goes through a Create of an ent client, with its defaults, checks,
-// hooks and encryption, up to the statement, which is not sent: so errors are a
-// Create's.
+// Package load stores many credentials at once: by COPY if the connection can
+// do that, and in INSERTs of many rows otherwise. A row that might be refused
+// goes through a Create of an ent client, with its defaults, checks, hooks and
+// encryption, up to the statement, which is not sent: so errors are a Create's.
 package load
 
 import (
@@ -67,8 +66,8 @@ type Config struct {
 	// what it has in it.
 	Atomic bool
 	// DryRun checks the rows and looks up their accounts, and stores nothing.
-	// What only the database refuses, a primary key that is there already for
-	// one, it does not find.
+	// It doesn't find rows that only the database refuses, such as for an
+	// existing primary key.
 	DryRun bool
 	// RetryFor is how long a batch is tried again when the database fails for a
 	// while: a fail-over, a lost connection, a deadlock, a lock that others
@@ -208,8 +207,8 @@ func (l *loader) policy() retry.Policy {
 	}}
 }
 
-// connect gets a connection, if there is none. What another one knew of the
-// tenants' keys isn't trusted: the database may be another's copy now.
+// connect gets a connection, if there is none. Whatever another one knew about
+// the tenants' keys isn't trusted: the database may be another's copy now.
 func (l *loader) connect(ctx context.Context) (err error) {
 	if l.conn != nil {
 		return nil

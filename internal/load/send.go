@@ -26,7 +26,7 @@ func (l *loader) copy(ctx context.Context, s *source) error {
 	var err error
 	rawErr := l.conn.Raw(func(conn any) error {
 		err = l.copier.Copy(ctx, conn, usercredential.Table, columns, s)
-		return nil // an error of the statement is no reason to throw the connection away
+		return nil // a statement's error isn't a reason to throw the connection away
 	})
 	switch {
 	case rawErr != nil:

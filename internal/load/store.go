@@ -118,7 +118,7 @@ func (l *loader) send(ctx context.Context, batch []numbered) error {
 	return nil
 }
 
-// commit ends the transaction. What it had is then stored, or with DryRun would
+// commit ends the transaction. Its rows are then stored, or with DryRun would
 // be.
 func (l *loader) commit(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {

@@ -29,9 +29,9 @@ type Proxy struct {
 	dir, cache, upstream string
 }
 
-// New makes a proxy without modules. Others come from where the go command
-// gets them anyway. What the go command keeps of this one's modules is removed
-// after the test.
+// New makes a proxy without modules. Others come from where the go command gets
+// them anyway. The go command's copies of this one's modules are removed after
+// the test.
 func New(t *testing.T) *Proxy {
 	t.Helper()
 	p := &Proxy{Version: fmt.Sprintf("v0.0.%d", time.Now().UnixNano()), dir: t.TempDir()}

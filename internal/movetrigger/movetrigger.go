@@ -60,7 +60,7 @@ func Statements(d string, columns []column.Column) []string {
 }
 
 // namesOf returns the column's names in the table of states, without schemas:
-// the present one, and those it had.
+// the current one, and earlier ones.
 func namesOf(c column.Column) []string {
 	names := []string{c.InSchema("").String()}
 	for earlier := range c.Earlier() {

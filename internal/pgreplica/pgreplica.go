@@ -43,8 +43,8 @@ type Server struct {
 	admin  *sql.DB
 }
 
-// Start returns a primary without standbys. What it acknowledges is on its
-// disk, though not after a crash of the machine. [Server.Stop] ends it.
+// Start returns a primary without standbys. A write that it acknowledges is on
+// its disk, though not after a crash of the machine. [Server.Stop] ends it.
 func Start(ctx context.Context, opts ...pgserver.Option) (*Server, error) {
 	opts = append([]pgserver.Option{pgserver.Private()}, opts...)
 	for name, value := range map[string]string{

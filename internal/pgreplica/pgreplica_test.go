@@ -69,9 +69,9 @@ func sum(t *testing.T, db *sql.DB) (n int) {
 	return n
 }
 
-// What a standby has not received is lost with the primary, and what it has
-// only not replayed is not; another standby goes on with the promoted one, and
-// one URL leads to whichever is the primary.
+// Writes that a standby has not received are lost with the primary, and what it
+// has only not replayed is not; another standby goes on with the promoted one,
+// and one URL leads to whichever is the primary.
 func TestFailOver(t *testing.T) {
 	t.Parallel()
 	first := primary(t)

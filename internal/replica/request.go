@@ -24,7 +24,7 @@ type request struct {
 	wrote atomic.Bool
 }
 
-// scope is where the reads of a context go.
+// scope says where a context's reads go.
 type scope struct {
 	request *request // nil for none
 	to      target

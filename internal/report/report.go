@@ -48,7 +48,7 @@ type Database struct {
 	Kind    string `json:"kind"` // "Postgres" or "SQLite"
 	Version string `json:"version"`
 	Layout  string `json:"layout"`            // "single", "partitions" or "citus"; "" if it isn't known
-	Standby string `json:"standby,omitempty"` // up to where a standby has replayed
+Standby string `json:"standby,omitempty"` // how far a standby has replayed
 }
 
 // Finding is something that isn't as it should be.
@@ -219,7 +219,7 @@ type Role struct {
 	Access  []Access `json:"access"`  // one for each table
 }
 
-// What a role sees of a table.
+// How many of a table's rows a role sees.
 const (
 	SeesNothing  = "no row"
 	SeesOwn      = "the user's rows"

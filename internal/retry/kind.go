@@ -90,7 +90,7 @@ func KindOf(err error) Kind {
 	return kindOfNetwork(err)
 }
 
-// states are those that say enough by themselves. The others of a class are
+// states are codes that say enough on their own. The others of a class are
 // under the class.
 var states = map[string]Kind{
 	"08":    Lost,

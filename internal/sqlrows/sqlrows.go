@@ -22,7 +22,7 @@ type Source interface {
 // Then returns rows with the values of source, and calls end once, with the
 // number of rows, after the last one, or when they are closed before. An error
 // of end is an error of the rows. Each, if it isn't nil, is called with the
-// values of each row, also of those that nobody reads; it doesn't keep them.
+// values of each row, even if nobody reads it; it doesn't keep them.
 func Then(source Source, each func(values []any), end func(n int64, err error) error) (*sql.Rows, error) {
 	names, err := source.Columns()
 	if err != nil {

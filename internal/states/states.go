@@ -121,7 +121,7 @@ func (s *Set) at(p Protection) *State {
 	return [...]*State{&s.Encryption, &s.Binding, &s.TenantKeys}[p]
 }
 
-// Over returns the states with those that other has in their place.
+// Over returns the states, replaced with other's where it has one.
 func (s Set) Over(other Set) Set {
 	for _, p := range Protections {
 		if state := other.Of(p); state != Unset {

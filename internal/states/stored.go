@@ -104,7 +104,7 @@ func RequiresTrail(stored []Stored) bool {
 }
 
 // TableOf returns the stored states of columns. Others' are left out: several
-// services may share a database. What is stored under an earlier name of a
+// services may share a database. A state stored under an earlier name of a
 // column counts as long as nothing is under the present one.
 func TableOf(stored []Stored, columns []column.Column) (t Table) {
 	for _, c := range columns {

@@ -196,7 +196,7 @@ func (c *Conn) CutAt(at time.Time, final bool) {
 	_ = c.inner.SetDeadline(at) // a failure means that it is closed
 }
 
-// abort ends the connection, with an error for those who wait for it.
+// abort ends the connection, with an error for whoever waits for it.
 func (c *Conn) abort(cause error) {
 	c.mu.Lock()
 	if c.cause == nil {

@@ -125,7 +125,7 @@ text { fill: #b3bac2 }
 const colors = 6 // of lines, in style
 
 // arrange returns the panels in rows: as in the JSON's grid or, on a narrow
-// picture, one or two beside each other. What is alone in its row fills it.
+// picture, one or two beside each other. A picture alone in its row fills it.
 func arrange(panels []panel, width int) (rows [][]panel) {
 	most := 24
 	if width < 1000 {

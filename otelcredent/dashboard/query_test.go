@@ -14,7 +14,7 @@ import (
 
 // A small part of Prometheus's language, with its meaning: sums and maxima,
 // rates over a window, selectors, a quotient, and a constant instead of
-// nothing. What it doesn't know is an error, so a dashboard has nothing else.
+// nothing. Anything else is an error, so a dashboard has nothing else.
 //
 //	query    = quotient [ "or vector(" number ")" ]
 //	quotient = value [ "/" value ]

@@ -45,8 +45,8 @@ func told(t *testing.T, env *testdb.Env, trail *audit.Trail) (all []audit.Entry)
 	return all
 }
 
-// A schema of one's own is told about like Credent's: what its rows are, and
-// what is read of them, with the primary keys that the database makes.
+// A schema of your own is recorded like Credent's: what its rows are, and what
+// is read of them, with the primary keys that the database makes.
 func TestTrailOfAnotherSchema(t *testing.T) {
 	t.Parallel()
 	testdb.ForEachDatabase(t, func(t *testing.T, env *testdb.Env) {

@@ -19,8 +19,8 @@ import (
 )
 
 // TestClaimWithRows stores by statements that return rows, as ent's are when
-// the database makes the primary key. What is unique under one key is so under
-// the other, also if the rows aren't read to their end.
+// the database makes the primary key. A value unique under one key is unique
+// under the other, also if the rows aren't read to their end.
 func TestClaimWithRows(t *testing.T) {
 	t.Parallel()
 	db, next := openDB(t, "CREATE TABLE letter (id INTEGER PRIMARY KEY, stamp TEXT, stamp_index BLOB UNIQUE)")

@@ -55,7 +55,7 @@ type Config struct {
 	//
 	//	{Column: integration.RefreshTokenColumn, Binding: encrypted.Write}
 	//
-	// What the database's table credent_states says of a column comes first; a
+	// The database's table credent_states takes precedence for a column; a
 	// client that is configured otherwise is refused with
 	// [states.ErrStateMismatch].
 	States states.Table

@@ -26,7 +26,7 @@ func IsQuery(ctx context.Context, query string) bool {
 	return ent.QueryFromContext(ctx) != nil && strings.HasPrefix(query, "SELECT ")
 }
 
-// isTold reports whether a trail is told about the statement whatever it is.
+// isTold reports whether a trail records the statement whatever it is.
 func (u Use) isTold(query string) bool {
 	return u.Raw && !u.Standby && !u.Reads && (u.Writes || !sqltext.IsQuery(query))
 }

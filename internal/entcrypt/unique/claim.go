@@ -122,7 +122,7 @@ func (r *Rows) ForWrite(of column.Column, w Wanted, first []byte, steps [][]byte
 
 // Moves reports whether digests are to be claimed for rows that an update
 // moves: there are several keys or names, or rows lack a digest. Otherwise the
-// database compares all that there is. It needs a transaction then.
+// database compares everything. It then needs a transaction.
 func (r *Rows) Moves(of column.Column) (bool, error) {
 	several, err := r.several(of)
 	if err != nil {

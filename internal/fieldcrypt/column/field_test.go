@@ -62,7 +62,7 @@ func TestNotBound(t *testing.T) {
 }
 
 // A column with a field that was declared differently, or is another column's,
-// is a mistake of anyone who registers it.
+// is a mistake of whoever registers it.
 func TestBindMismatch(t *testing.T) {
 	t.Parallel()
 	used := column.NewField("a", 500)

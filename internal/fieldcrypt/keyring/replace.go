@@ -21,7 +21,7 @@ var ErrPrimaryRemoved = errors.New("the new keyring lacks the primary key in use
 func (r *Ring) Replace(next *Ring) (changed bool, err error) { return r.replace(next, false) }
 
 // ReplaceRemovingPrimary is Replace by a keyring that may lack the primary key
-// in use. What is still stored under that key becomes unreadable.
+// in use. Secrets still stored under that key become unreadable.
 func (r *Ring) ReplaceRemovingPrimary(next *Ring) (changed bool, err error) {
 	return r.replace(next, true)
 }

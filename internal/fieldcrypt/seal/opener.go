@@ -13,7 +13,7 @@ import (
 	"github.com/credent-go/credent/internal/states"
 )
 
-// Types of what is told about reveals. They are documented where they point.
+// Types for reports of reveals. They are documented where they point.
 type (
 	// Reveal tells an observer that a stored secret was revealed.
 	Reveal = reveal.Reveal

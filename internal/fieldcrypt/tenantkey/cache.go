@@ -76,16 +76,16 @@ type Sealing struct {
 type Need int
 
 const (
-	// Known takes those that are known; a tenant may have none.
+	// Known takes the known keys; a tenant may have none.
 	Known Need = iota
-	// Current takes those that the server has now.
+	// Current takes the keys that the server has now.
 	Current
 	// Made is Current in a transaction and else Known, and makes missing ones.
 	Made
 )
 
 // entry is what was read about a tenant at one time. It forgets that after the
-// lifetime, anyone who holds it.
+// lifetime, whoever holds it.
 type entry struct{ state atomic.Pointer[state] }
 
 // state is a key, and the set made of it and the keyring's keys, which rows
@@ -298,7 +298,7 @@ func (c *Cache) note(tx *Tx, tenant string, key Key, since time.Time, old *entry
 	if old != nil && (tx == nil || !tx.Snapshot) {
 		c.forget(tenant, old) // the server has lost it, or it was wrapped again
 	}
-	// Not that there is none: somebody may make one at any moment.
+	// A missing key isn't cached: somebody may make one at any moment.
 	if (key.Data != nil || errors.Is(key.Err, ErrShredded)) && tx.shares(tenant) {
 		c.share(tenant, e)
 	}
@@ -328,7 +328,7 @@ func (c *Cache) Seal(ctx context.Context, on Store, tenants []string, need Need)
 	return result, err
 }
 
-// seal returns a tenant's keys. What is known of it may be forgotten by now.
+// seal returns a tenant's keys. The cache may have forgotten it by now.
 func (c *Cache) seal(
 	ctx context.Context, on Store, ring *keyring.Ring, bare *keyring.Set, tenant string, known *entry, makes bool,
 ) (*Sealing, error) {

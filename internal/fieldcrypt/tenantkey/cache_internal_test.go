@@ -107,7 +107,7 @@ func TestOneTenantKey(t *testing.T) {
 }
 
 // A key that was read is gone when its lifetime is over, from the cache and
-// from anyone who holds it.
+// from whoever holds it.
 func TestLifetime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, testLifetime)

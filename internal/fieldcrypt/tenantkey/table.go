@@ -30,7 +30,7 @@ const Size = 500
 // maxAtOnce is how many tenants' keys one statement reads.
 const maxAtOnce = 500
 
-// Read reads the keys of tenants, and returns one for each. What is wrong with
+// Read reads the keys of tenants, and returns one for each. Anything wrong with
 // one key is its own error, and doesn't fail the others.
 func Read(ctx context.Context, on dialect.ExecQuerier, ring *keyring.Ring, tenants []string) (map[string]Key, error) {
 	found := make(map[string]Key, len(tenants))

@@ -30,7 +30,7 @@ import (
 // Config says what to look at, and for how long.
 type Config struct {
 	Dialect string // ent's name
-	Standby string // up to where a standby has replayed; "" if it is none
+	Standby string // how far a standby has replayed; "" if it isn't one
 	Columns []column.Column
 	Keyring *keyring.Keyring // nil if there is none
 	NoKey   string           // why
@@ -47,7 +47,7 @@ type Config struct {
 // maxRuns is how many verifications of a column are shown.
 const maxRuns = 60
 
-// Look looks at a database. What it can't look at is a [report.Gap] and no
+// Look looks at a database. A part it can't look at is a [report.Gap] and no
 // error; the error is the context's.
 func Look(ctx context.Context, db *sql.DB, cfg Config) (*report.Report, error) {
 	l := &looker{

@@ -83,7 +83,8 @@ func (l *looker) checkVisible(ctx context.Context, c column.Column) error {
 	return err
 }
 
-// count lets the database count, in one pass. What takes too long is estimated.
+// count lets the database count, in one pass. A count that takes too long is
+// estimated.
 func (l *looker) count(ctx context.Context, t table) error {
 	parts := []string{"count(*)"}
 	for _, c := range t.columns {

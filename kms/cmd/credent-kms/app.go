@@ -94,7 +94,7 @@ func (a *app) wrap() *cobra.Command {
 	return cmd
 }
 
-// targetURL returns the URL to wrap for, where there is no wrapped keyring yet.
+// targetURL returns the URL to wrap for, if there is no wrapped keyring yet.
 func targetURL() (string, error) {
 	kmsURL := os.Getenv(kms.EnvURL)
 	if kmsURL == "" {

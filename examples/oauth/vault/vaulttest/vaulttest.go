@@ -229,7 +229,7 @@ func testWritePaths(t *testing.T, e *env) {
 	}).ExecX(ctx)
 	expect("modify", "a", "9")
 
-	// Of another row a value is encrypted again.
+	// A value from another row is encrypted again.
 	from := e.Client.Integration.Query().Where(integration.Provider("b")).OnlyX(ctx)
 	e.Client.Integration.UpdateOne(from).SetRefreshToken(encrypted.New(canary + "10")).ExecX(ctx) // which is unique
 	i = e.Client.Integration.UpdateOneID(i.ID).SetRefreshToken(from.RefreshToken).SetWebhook(from.Webhook).
@@ -288,7 +288,7 @@ func testRefusals(t *testing.T, e *env) {
 			t.Errorf("%s: got %v, want %v", name, test.got, test.want)
 		}
 	}
-	// What comes past ent is for the CHECK.
+	// The CHECK stops writes that bypass ent.
 	if _, err := e.db.ExecContext(ctx, `UPDATE "integrations" SET "webhook" = '{}'`); err == nil {
 		t.Error("the database takes plaintext")
 	}
