@@ -48,7 +48,7 @@ type Database struct {
 	Kind    string `json:"kind"` // "Postgres" or "SQLite"
 	Version string `json:"version"`
 	Layout  string `json:"layout"`            // "single", "partitions" or "citus"; "" if it isn't known
-Standby string `json:"standby,omitempty"` // how far a standby has replayed
+	Standby string `json:"standby,omitempty"` // how far a standby has replayed
 }
 
 // Finding is something that isn't as it should be.
