@@ -28,7 +28,8 @@ var (
 	// error says how many, and has the cause.
 	ErrNotWritten = errors.New("audit entries are not written")
 	// ErrNoTable means that the database has no table credent_audit: run
-	// credent migrate apply.
+	// credent migrate apply or, for a schema of your own, add the file with the
+	// table to your migrations; see docs/your-own-schema.md.
 	ErrNoTable = errors.New("the database has no table credent_audit")
 	// ErrPartialView means that row-level security hides entries from the role,
 	// so it can't verify: unset app.user_id.

@@ -1,5 +1,5 @@
-// Package clientconfig validates a client's configuration, and says what its
-// driver and hooks make of it.
+// Package clientconfig validates a client's configuration, and makes its driver
+// and hooks.
 package clientconfig
 
 import (
@@ -72,7 +72,7 @@ func (cfg Config) Check() error {
 	return nil
 }
 
-// Guard returns what refuses roles, or nil if row-level security isn't
+// Guard returns the guard for roles, or nil if row-level security isn't
 // required.
 func (cfg Config) Guard(entDialect string) (*tenancy.Guard, error) {
 	if !cfg.RequireRowSecurity {
@@ -105,7 +105,7 @@ func (cfg Config) Around(drv dialect.Driver) (dialect.Driver, error) {
 	return replica.New(primary, reader, cfg.OnReaderError), nil
 }
 
-// Driver is how the client's driver encrypts and decrypts.
+// Driver returns the configuration of the client's driver.
 func (cfg Config) Driver() driver.Config {
 	columns := ent.EncryptedColumns()
 	var table states.Table
@@ -132,7 +132,7 @@ func (cfg Config) Driver() driver.Config {
 	return made
 }
 
-// Hooks are the client's hooks beside the rules.
+// Hooks returns the configuration of the client's hooks.
 func (cfg Config) Hooks() hooks.Config {
 	made := hooks.Config{Audit: cfg.Audit, Formats: cfg.Formats, FormatWarnings: cfg.FormatWarnings}
 	if cfg.OnExpiring != nil {

@@ -3,6 +3,7 @@ package driver
 import (
 	"context"
 	"database/sql"
+	sqldriver "database/sql/driver"
 	"errors"
 	"path/filepath"
 	"testing"
@@ -12,8 +13,10 @@ import (
 	entsql "entgo.io/ent/dialect/sql"
 	"entgo.io/ent/dialect/sql/sqlgraph"
 	"entgo.io/ent/schema/field"
+	"github.com/google/go-cmp/cmp"
 	_ "modernc.org/sqlite" // the database driver
 
+	"github.com/credent-go/credent/internal/entcrypt/record"
 	"github.com/credent-go/credent/internal/entcrypt/stamp"
 	"github.com/credent-go/credent/internal/entcrypt/statement"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
@@ -24,7 +27,7 @@ var liveColumn = column.Column{Client: "live", Entity: "Live", Table: "live", Na
 
 func init() { column.Register(column.Binding{Column: liveColumn}) } //nolint:gochecknoinits // as generated code does
 
-// counter counts the statements of a driver.
+// counter counts a driver's queries.
 type counter struct {
 	dialect.Driver
 	n int
@@ -35,9 +38,8 @@ func (c *counter) Query(ctx context.Context, query string, args, v any) error {
 	return c.Driver.Query(ctx, query, args, v)
 }
 
-// A client follows the database's states: it reads them with its first
-// statement, then at most twice a minute, and never uses older ones than a
-// minute.
+// A client reads the database's states with its first statement, then at most
+// twice a minute, and never uses states older than a minute.
 func TestLive(t *testing.T) {
 	t.Parallel()
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "live.db"))
@@ -91,13 +93,13 @@ func TestLive(t *testing.T) {
 	want("half its time", binding(2), states.Write)
 	run(`UPDATE credent_states SET state = 'require'`)
 	age(early)
-	l.busy.Lock() // another statement reads them
+	l.busy.Lock() // another statement is reading them
 	want("while another reads", binding(0), states.Write)
 	age(states.Lifetime)
 	want("its time is up", binding(2), states.Require)
 	l.busy.Unlock()
 
-	// An error counts as soon as its time is up.
+	// Once the states are too old, an error counts.
 	run(`UPDATE credent_states SET state = 'sometimes'`)
 	age(early)
 	want("an error", binding(2), states.Require)
@@ -111,8 +113,8 @@ func TestLive(t *testing.T) {
 	}
 }
 
-// A client that read the states long ago doesn't make a row that the database
-// requires a trail of by now.
+// A client that read the states long ago doesn't create a row if the database
+// has required a trail since.
 func TestIdleWithoutTrail(t *testing.T) {
 	t.Parallel()
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "idle.db"))
@@ -150,5 +152,85 @@ func TestIdleWithoutTrail(t *testing.T) {
 	var n int
 	if err := db.QueryRowContext(t.Context(), "SELECT count(*) FROM live").Scan(&n); err != nil || n != 0 {
 		t.Errorf("there are %d rows, %v", n, err)
+	}
+}
+
+// told is a trail that keeps its entries.
+type told struct {
+	record.Refusing
+	rows []record.Row
+}
+
+func (r *told) Write(_ context.Context, _ dialect.ExecQuerier, rows []record.Row) (func(bool), error) {
+	r.rows = append(r.rows, rows...)
+	return func(bool) {}, nil
+}
+
+// A row without a field that can carry its entry uses its foreign key, and so
+// does the other row of a symmetric edge.
+func TestTrailOfRowsOfEdges(t *testing.T) {
+	t.Parallel()
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "edges.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	if _, err := db.ExecContext(t.Context(), `CREATE TABLE live (id integer PRIMARY KEY, key text, user_id text,
+		parent integer, live_next integer)`); err != nil {
+		t.Fatal(err)
+	}
+	trail := &told{}
+	drv, err := New(entsql.OpenDB(dialect.SQLite, db), Config{Columns: []column.Column{liveColumn}, Trail: trail})
+	if err != nil {
+		t.Fatal(err)
+	}
+	edge := func(rel sqlgraph.Rel, inverse, bidi bool, name string, to any) *sqlgraph.EdgeSpec {
+		return &sqlgraph.EdgeSpec{
+			Rel: rel, Inverse: inverse, Bidi: bidi, Table: "live", Columns: []string{name},
+			Target: &sqlgraph.EdgeTarget{
+				IDSpec: sqlgraph.NewFieldSpec("id", field.TypeInt), Nodes: []sqldriver.Value{to},
+			},
+		}
+	}
+	spec := func(edges ...*sqlgraph.EdgeSpec) *sqlgraph.CreateSpec {
+		spec := sqlgraph.NewCreateSpec("live", sqlgraph.NewFieldSpec("id", field.TypeInt))
+		spec.Edges = edges
+		stamp.Create(drv, "live", spec)
+		return spec
+	}
+	create := func(id, note string) record.Row {
+		return record.Row{Action: record.Create, Table: "live", ID: id, Note: note}
+	}
+	next := record.Row{Action: record.Update, Table: "live", ID: "1", Note: "live_next"}
+	for _, c := range []struct {
+		name string
+		edge *sqlgraph.EdgeSpec
+		want []record.Row
+	}{
+		{"many to one", edge(sqlgraph.M2O, true, false, "parent", 1), []record.Row{create("1", "parent")}},
+		{"one to one", edge(sqlgraph.O2O, true, false, "live_next", 7), []record.Row{create("2", "live_next")}},
+		{"symmetric", edge(sqlgraph.O2O, false, true, "live_next", 1), []record.Row{create("3", "live_next"), next}},
+	} {
+		trail.rows = nil
+		if err := sqlgraph.CreateNode(t.Context(), drv, spec(c.edge)); err != nil {
+			t.Fatal(c.name, err)
+		}
+		if diff := cmp.Diff(c.want, trail.rows); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.name, diff)
+		}
+	}
+	trail.rows = nil
+	err = sqlgraph.BatchCreate(t.Context(), drv, &sqlgraph.BatchCreateSpec{Nodes: []*sqlgraph.CreateSpec{
+		spec(edge(sqlgraph.M2O, true, false, "parent", 1)), spec(edge(sqlgraph.M2O, true, false, "parent", 2)),
+	}})
+	want := []record.Row{create("4", "parent"), create("5", "parent")}
+	if diff := cmp.Diff(want, trail.rows); diff != "" || err != nil {
+		t.Errorf("bulk: %v (-want +got):\n%s", err, diff)
+	}
+	var parents, pairs int
+	if err := db.QueryRowContext(t.Context(), `SELECT sum(parent), (SELECT count(*) FROM live AS a JOIN live AS b
+		ON a.live_next = b.id AND b.live_next = a.id) FROM live`).Scan(&parents, &pairs); err != nil || parents != 4 ||
+		pairs != 2 {
+		t.Errorf("%d rows have a parent, %d are paired, %v", parents, pairs, err)
 	}
 }

@@ -10,19 +10,20 @@ import (
 	"entgo.io/ent/dialect/sql/sqlgraph"
 	"entgo.io/ent/schema/field"
 
+	"github.com/credent-go/credent/internal/entcrypt/entspec"
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 )
 
-// New is a row that an INSERT makes. It stands in the statement for a plain
-// value of the row, or goes with one of its secrets.
+// New describes a row that an INSERT makes. It replaces a plain value of the
+// row in the statement, or is attached to one of the row's secrets.
 type New struct {
-	Stored any // the value it stands for; nil beside a secret
+	Stored any // the value it replaces; nil if attached to a secret
 	Table  string
-	ID     string // primary key, "" if the database makes it
+	ID     string // primary key; "" if the database makes it
 	Tenant string
-	Fields string // names of the columns that are set
-	Upsert bool   // the row may be there already
-	Moved  []Row  // rows of other tables that become the row's
+	Fields string // names of the columns set
+	Upsert bool   // the row may exist already
+	Moved  []Row  // other tables' rows that become the row's
 }
 
 // Value implements driver.Valuer, for statements that don't pass Credent's
@@ -31,7 +32,7 @@ func (n *New) Value() (driver.Value, error) {
 	return driver.DefaultParameterConverter.ConvertValue(n.Stored)
 }
 
-// String prints the value it stands for, as loggers of arguments do.
+// String prints the value it replaces, for loggers of arguments.
 func (n *New) String() string { return fmt.Sprint(n.Stored) }
 
 // newOf returns the row that an argument carries, or nil.
@@ -48,7 +49,7 @@ func newOf(arg any) *New {
 	return nil
 }
 
-// Carry makes a spec of a new row carry it. It adds no argument and no text.
+// Carry makes the spec of a new row carry a [New]. It adds no argument or text.
 func Carry(client string, spec *sqlgraph.CreateSpec) {
 	n := &New{Table: table(spec.Schema, spec.Table), Upsert: len(spec.OnConflict) > 0}
 	if spec.ID != nil {
@@ -72,11 +73,33 @@ func Carry(client string, spec *sqlgraph.CreateSpec) {
 	if plain != nil {
 		n.Stored = plain.Value
 		plain.Value = n
+		return
+	}
+	carryByEdge(n, spec)
+}
+
+// carryByEdge makes a row's foreign key carry n, if no field of the row can.
+func carryByEdge(n *New, spec *sqlgraph.CreateSpec) {
+	for i, e := range spec.Edges {
+		if !entspec.IsOwn(e) || len(e.Target.Nodes) != 1 {
+			continue
+		}
+		own := *e
+		n.Stored = e.Target.Nodes[0]
+		own.Target = &sqlgraph.EdgeTarget{Nodes: []driver.Value{n}, IDSpec: e.Target.IDSpec}
+		spec.Edges[i] = &own
+		if e.Bidi { // ent stores it in the other row too, by an UPDATE
+			own.Bidi, own.Inverse = false, true
+			other := *e
+			other.Bidi = false
+			spec.Edges = append(spec.Edges, &other)
+		}
+		return
 	}
 }
 
-// isPlain reports whether a New can stand for a field's value: ent sends it as
-// an argument, as it is.
+// isPlain reports whether a New can replace a field's value: ent sends the
+// value as an argument, unchanged.
 func isPlain(f *sqlgraph.FieldSpec) bool {
 	if f.Type == field.TypeJSON || f.Value == nil {
 		return false
@@ -95,7 +118,7 @@ func table(schema, name string) string {
 	return schema + "." + name
 }
 
-// tenantOf returns a table's column with a row's tenant, or "".
+// tenantOf returns the tenant's column of a table, or "".
 func tenantOf(client, table string) string {
 	for _, c := range column.InTable(client, table) {
 		if c.Tenant != "" {
@@ -108,55 +131,31 @@ func tenantOf(client, table string) string {
 	return ""
 }
 
-// valueOf returns the text of a column that a spec sets, or "".
+// valueOf returns the text that a spec sets a column to, or "".
 func valueOf(name string, fields []*sqlgraph.FieldSpec, edges []*sqlgraph.EdgeSpec) string {
-	for _, f := range fields {
-		if f.Column == name {
-			if g, ok := f.Value.(*column.Guard); ok {
-				return Text(g.Stored)
-			}
-			return Text(f.Value)
-		}
+	value := entspec.Assigned(name, fields, edges)
+	if value == nil {
+		return ""
 	}
-	for _, e := range edges {
-		if isOwn(e) && len(e.Target.Nodes) == 1 && slices.Contains(e.Columns, name) {
-			if g, ok := e.Target.Nodes[0].(*column.Guard); ok {
-				return Text(g.Stored)
-			}
-			return Text(e.Target.Nodes[0])
-		}
+	if guard, ok := (*value).(*column.Guard); ok {
+		return Text(guard.Stored)
 	}
-	return ""
+	return Text(*value)
 }
 
-// isOwn reports whether an edge's foreign key is in the row itself.
-func isOwn(e *sqlgraph.EdgeSpec) bool {
-	return e.Rel == sqlgraph.M2O || e.Rel == sqlgraph.O2O && (e.Inverse || e.Bidi)
-}
-
-// names returns the columns that a spec sets, without digests'.
+// names returns the columns that a spec sets, without blind indexes.
 func names(client, table string, fields []*sqlgraph.FieldSpec, edges []*sqlgraph.EdgeSpec) string {
 	indexes := column.InTable(client, table)
-	list := make([]string, 0, len(fields)+len(edges))
-	for _, f := range fields {
-		if !slices.ContainsFunc(indexes, func(c column.Column) bool { return c.Index == f.Column }) {
-			list = append(list, f.Column)
-		}
-	}
-	for _, e := range edges {
-		if isOwn(e) {
-			list = append(list, e.Columns...)
-		}
-	}
-	slices.Sort(list)
-	return strings.Join(slices.Compact(list), ",")
+	return strings.Join(slices.DeleteFunc(entspec.Columns(fields, edges), func(name string) bool {
+		return slices.ContainsFunc(indexes, func(c column.Column) bool { return c.Index == name })
+	}), ",")
 }
 
-// adopted returns the rows of other tables with secrets that edges give to
-// another row, or take away.
+// adopted returns rows of other tables with secrets that edges add to the row
+// or remove from it.
 func adopted(client string, edges []*sqlgraph.EdgeSpec) (rows []Row) {
 	for _, e := range edges {
-		if isOwn(e) || e.Rel == sqlgraph.M2M || len(column.InTable(client, e.Table)) == 0 {
+		if entspec.IsOwn(e) && !e.Bidi || e.Rel == sqlgraph.M2M || len(column.InTable(client, e.Table)) == 0 {
 			continue
 		}
 		for _, id := range e.Target.Nodes {
