@@ -222,7 +222,7 @@ func quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`
 
 // errDoubt means that setUserSQL found something wrong, but Check right after
 // it didn't.
-var errDoubt = errors.New("credent: row-level security did not hold the role, but does a moment later; " +
+var errDoubt = errors.New("credent: row-level security did not apply to the role, but does a moment later; " +
 	"or credent_set_user is altered, and does not set app.user_id: `credent migrate check` shows that")
 
 // Inspect returns, for each table, whether row-level security restricts a
