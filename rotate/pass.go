@@ -220,8 +220,8 @@ func (c change) changes() (any, onlyIndex bool) {
 	return any, any && onlyIndex
 }
 
-// rewrite rewrites what is to be rewritten in a page, and writes it. It returns
-// the run's own transactions, which need no second look.
+// rewrite rewrites a page's values that need it, and writes the page. It
+// returns the run's own transactions, which need no second look.
 func (p *pass) rewrite(ctx context.Context, page []row) (counts ledger.Counts, own []int64, err error) {
 	var keys map[string]tenantkey.Key
 	err = p.retry(ctx, p.tell, func() (err error) {
