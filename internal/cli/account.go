@@ -153,8 +153,8 @@ func (a *app) accountRemove() *cobra.Command {
 	return a.action(&cobra.Command{
 		Use:   "remove USER",
 		Short: "Remove a user account with all its credentials",
-		Long: "Remove the account of a user, given by the user's ID, with all its credentials. There is no way " +
-			"back.",
+		Long: "Remove the account of a user, given by the user's ID, with all its credentials. This can't be " +
+			"undone.",
 		Example: `  credent account remove u-1`,
 		Args:    arguments(1, "user ID"),
 	}, func(ctx context.Context, args []string) error {
