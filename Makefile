@@ -93,7 +93,7 @@ check: linter ## the checks of a minute, before a commit: style, the packages' o
 test: setup ## run every check and test once, on a real Postgres; each stage's output comes when it ends
 	@$(MAKE) --no-print-directory -j 2 $(BY_STAGE) verify linter
 	@$(MAKE) --no-print-directory -j $$(($(CORES) + 1)) $(BY_STAGE) stages INSTRUMENT=own
-	@test -n "$$CREDENT_TEST_CITUS_URL" || echo '*** NOT TRIED: the layout citus: CREDENT_TEST_CITUS_URL is not set; see docs/development.md, "Citus"'
+	@test -n "$$CREDENT_TEST_CITUS_URL" || echo '*** NOT TESTED: the layout citus: CREDENT_TEST_CITUS_URL is not set; see docs/development.md, "Citus"'
 
 .PHONY: stages
 stages: $(STAGES)

@@ -17,8 +17,8 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// aliases are the types that public packages have in common with the engine,
-// since generated code, drivers and errors need one type.
+// aliases are the types that public packages share with the engine, because
+// generated code, drivers and errors need a single type.
 var aliases = map[string]reflect.Type{
 	"credent.CopyConfig":        reflect.TypeFor[credent.CopyConfig](),
 	"credent.CopyError":         reflect.TypeFor[credent.CopyError](),
@@ -48,15 +48,15 @@ var aliases = map[string]reflect.Type{
 	"rotate.StoredState":        reflect.TypeFor[rotate.StoredState](),
 }
 
-// wellKnown are methods that need no documentation: interfaces of the standard
-// library, by which packages find them.
+// wellKnown matches methods that need no documentation, because they belong to
+// interfaces of the standard library.
 var wellKnown = regexp.MustCompile(`^(Methods|String|GoString|Format|LogValue|Error|Unwrap|Is|Scan|Value|(Unm|M)arshal(Text|JSON|XML|XMLAttr|Binary|GQL)|GobEncode|GobDecode)$`)
 
-// members returns the exported fields and methods of a type.
+// members returns a type's exported fields and methods.
 func members(of reflect.Type) (names []string) {
 	if of.Kind() == reflect.Struct {
 		for _, field := range reflect.VisibleFields(of) {
-			if field.IsExported() && len(field.Index) == 1 && field.Name != "Methods" { // of printing
+			if field.IsExported() && len(field.Index) == 1 && field.Name != "Methods" { // for printing
 				names = append(names, field.Name)
 			}
 		}
@@ -74,9 +74,9 @@ func members(of reflect.Type) (names []string) {
 	return names
 }
 
-// TestAliasesAreDocumented wants each alias of a public package that points
-// into internal/ to say its fields and methods, since go doc shows none, or to
-// say where they are.
+// TestAliasesAreDocumented checks that each alias in a public package for an
+// internal type documents its fields and methods, because go doc shows none, or
+// says where they are documented.
 func TestAliasesAreDocumented(t *testing.T) {
 	t.Parallel()
 	found := 0
@@ -121,7 +121,7 @@ func checkAlias(t *testing.T, name, comment string) {
 	}
 	of, ok := aliases[name]
 	if !ok {
-		// Another public package documents it.
+		// Documented in another public package.
 		target := regexp.MustCompile(`\b(encrypted|client|rotate|migrate)\.[A-Z]\w*`).FindString(comment)
 		if _, ok := aliases[target]; !ok && target != "client.Config" {
 			t.Errorf("%s: the comment doesn't say where the type is documented: %q", name, comment)

@@ -11,14 +11,14 @@ import (
 	"unicode/utf8"
 )
 
-// comparison is what docs/comparison.md says.
+// comparison is the content of docs/comparison.md.
 type comparison struct {
 	systems []string
 	rows    map[string][]string // cells by capability
-	apart   map[string][]string // cells by system, in the table of those that are no ORM's
-	marks   map[string]int      // how often a mark is used, anywhere on the page
-	sources map[string]string   // the definition of each mark
-	commits []string            // the first digits of the commits that were read
+	apart   map[string][]string // cells by system, in the table of systems that aren't ORMs
+	marks   map[string]int      // how often a mark is used on the page
+	sources map[string]string   // each mark's definition
+	commits []string            // first digits of the commits that were read
 }
 
 var (
@@ -32,7 +32,7 @@ var (
 )
 
 // Each cell of docs/comparison.md has a source, each source is defined once and
-// used, and those in this repository exist.
+// used, and sources in this repository exist.
 func TestComparisonHasSources(t *testing.T) {
 	t.Parallel()
 	page := readComparison(t)
@@ -53,12 +53,12 @@ func TestComparisonHasSources(t *testing.T) {
 			}
 			absent := strings.Contains(text, "not found") || strings.Contains(text, "not documented")
 			if absent && !strings.Contains(sources, "looked in") {
-				t.Errorf("%s, %s: %q does not say where was looked", capability, page.systems[i], text)
+				t.Errorf("%s, %s: %q does not say where its author looked", capability, page.systems[i], text)
 			}
 		}
 	}
 	if len(page.apart) < 4 {
-		t.Errorf("the table of systems that are no ORM's has %d rows", len(page.apart))
+		t.Errorf("the table of systems that aren't ORMs has %d rows", len(page.apart))
 	}
 	for system, cells := range page.apart {
 		for _, cell := range cells {
@@ -93,14 +93,14 @@ func TestComparisonHasSources(t *testing.T) {
 	}
 }
 
-// checkSource reports a link to what is not in this repository, or to another
-// repository at a commit that the page does not name.
+// checkSource reports a link to a missing file of this repository, or to
+// another repository at a commit that the page doesn't name.
 func checkSource(t *testing.T, page comparison, mark, link string) {
 	t.Helper()
 	if strings.HasPrefix(link, "https://github.com/") && !strings.Contains(link, "/issues/") {
 		commit := blobOf.FindStringSubmatch(link)
 		if commit == nil || !slices.Contains(page.commits, commit[1][:12]) {
-			t.Errorf("the source %s: %s is at no commit that was read", mark, link)
+			t.Errorf("the source %s: %s is not at a commit that was read", mark, link)
 		}
 	}
 	if strings.HasPrefix(link, "https://") {
@@ -117,8 +117,8 @@ func checkSource(t *testing.T, page comparison, mark, link string) {
 	}
 }
 
-// The README's table has rows of docs/comparison.md, of the same systems, in
-// short words.
+// The README's table contains rows of docs/comparison.md for the same systems,
+// in shorter words.
 func TestReadmeComparison(t *testing.T) {
 	t.Parallel()
 	page := readComparison(t)
@@ -147,8 +147,7 @@ func TestReadmeComparison(t *testing.T) {
 			if n := utf8.RuneCountInString(cell); n == 0 || n > 24 {
 				t.Errorf("%s, %s: %q has %d characters", capability, systems[i], cell, n)
 			}
-			// What was not found must not become a plain no, and the other way
-			// round.
+			// "Not found" must not become a plain no, or vice versa.
 			for _, word := range []string{"not found", "not documented"} {
 				if strings.HasPrefix(cell, word) != strings.HasPrefix(page.rows[capability][i], word) {
 					t.Errorf("%s, %s: %q, but the page has %q", capability, systems[i], cell, page.rows[capability][i])
@@ -189,8 +188,8 @@ func readComparison(t *testing.T) comparison {
 }
 
 // tables reads the Markdown tables with the given heading of the first column.
-// It returns the other headings, which have to be the same in all of them, and
-// the cells of each row.
+// It returns the other headings, which must be the same in all tables, and each
+// row's cells.
 func tables(t *testing.T, text, heading string) (systems []string, rows map[string][]string) {
 	t.Helper()
 	rows = make(map[string][]string)
@@ -221,8 +220,8 @@ func tables(t *testing.T, text, heading string) (systems []string, rows map[stri
 	return systems, rows
 }
 
-// testNames returns the names of all tests, fuzz tests and benchmarks of the
-// repository.
+// testNames returns the names of the repository's tests, fuzz tests and
+// benchmarks.
 func testNames(t *testing.T) map[string]bool {
 	t.Helper()
 	tests := make(map[string]bool)

@@ -17,8 +17,8 @@ import (
 	"github.com/credent-go/credent/open/sqlite"
 )
 
-// TestCopyOnSQLite has Copy where there is no COPY and no row-level security.
-// Integration tests have it on Postgres.
+// TestCopyOnSQLite tests Copy without COPY and row-level security. The
+// integration tests cover Postgres.
 func TestCopyOnSQLite(t *testing.T) {
 	t.Parallel()
 	db, dialect, err := credent.OpenDB("sqlite:"+t.TempDir()+"/c.db", credent.WithDriver(sqlite.Driver()))
@@ -85,7 +85,7 @@ func TestCopyOnSQLite(t *testing.T) {
 	}
 }
 
-// TestCopyUncertain loses the answer to a COMMIT that was done.
+// TestCopyUncertain loses the answer to a successful COMMIT.
 func TestCopyUncertain(t *testing.T) {
 	t.Parallel()
 	path := t.TempDir() + "/c.db"
@@ -116,7 +116,7 @@ func TestCopyUncertain(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		cfg          credent.CopyConfig
-		lose         int // which COMMIT loses its answer
+		lose         int // number of the COMMIT with a lost answer
 		says, stored int
 		want         error
 	}{
@@ -141,8 +141,8 @@ func TestCopyUncertain(t *testing.T) {
 
 var errLost = errors.New("the connection broke")
 
-// lossyConnector connects to SQLite and loses the answer to a COMMIT, by its
-// number from 1.
+// lossyConnector connects to SQLite and loses the answer to one COMMIT, given
+// by its number from 1.
 type lossyConnector struct {
 	driver driver.Driver
 	name   string
@@ -162,7 +162,7 @@ type lossyConn struct {
 }
 
 func (c lossyConn) Begin() (driver.Tx, error) {
-	tx, err := c.Conn.Begin() //nolint:staticcheck // SA1019: database/sql calls it where there is no BeginTx
+	tx, err := c.Conn.Begin() //nolint:staticcheck // SA1019: database/sql calls it if there is no BeginTx
 	return lossyTx{tx, c.of}, err
 }
 

@@ -263,18 +263,20 @@ func NewClient(db *sql.DB, entDialect string, cfg Config) (*ent.Client, error) {
 	return client.New(db, entDialect, cfg)
 }
 
-// Option changes how [Open] and [OpenDB] connect.
+// Option changes how [Open] and [OpenDB] connect. A nil one changes nothing.
 type Option func(*options)
 
 type options struct {
 	open   open.Config
-	reader *string // URL of a standby; nil for none
+	reader *string // a standby's URL; nil for none
 }
 
 func optionsOf(opts []Option) options {
 	var o options
 	for _, opt := range opts {
-		opt(&o)
+		if opt != nil {
+			opt(&o)
+		}
 	}
 	return o
 }
@@ -301,7 +303,7 @@ func optionsOf(opts []Option) options {
 func Open(ctx context.Context, databaseURL string, cfg Config, opts ...Option) (*ent.Client, error) {
 	if cfg.Keyring == nil {
 		var err error
-		if cfg.Keyring, err = keyring.Default(); err != nil { // not later, at the first secret
+		if cfg.Keyring, err = keyring.Default(); err != nil { // fails now rather than at the first secret
 			return nil, err
 		}
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/credent-go/credent/open/sqlite"
 )
 
-// TestDefaultKeyringReloads rewrites the file of the process's keyring: clients
-// without one of their own follow.
+// TestDefaultKeyringReloads rewrites the file of the default keyring: clients
+// without their own keyring follow.
 func TestDefaultKeyringReloads(t *testing.T) {
 	oldKey, newKey := keyring.GenerateKey(), keyring.GenerateKey()
 	path := filepath.Join(t.TempDir(), "keys")
@@ -32,8 +32,8 @@ func TestDefaultKeyringReloads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Examples may have made it before, from the environment: the test is about
-	// how it changes.
+	// Examples may have loaded it from the environment before. This test is
+	// about its changes.
 	if _, err := ring.ReplaceRemovingPrimary(ringOf(t, oldKey)); err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,8 @@ func TestDefaultKeyringReloads(t *testing.T) {
 	previous := filepath.Join(t.TempDir(), "previous")
 	write(previous, oldKey)
 	write(path+".new", newKey)
-	// in the tests' process only; then it holds the key twice for a moment
+	// Changes only this process's environment; for a moment, the keyring has
+	// the key twice.
 	t.Setenv("ENCRYPTION_KEY_PREVIOUS_FILE", previous)
 	if err := os.Rename(path+".new", path); err != nil {
 		t.Fatal(err)

@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// documents returns the text of every Markdown file, by its path.
+// documents returns the text of every Markdown file by path.
 func documents(t *testing.T) map[string]string {
 	t.Helper()
 	pages := make(map[string]string)
@@ -52,7 +52,7 @@ func links(text string) (targets []string) {
 	return targets
 }
 
-// anchors returns how GitHub names a page's headings.
+// anchors returns GitHub's anchors for a page's headings.
 func anchors(text string) (names []string) {
 	for _, heading := range headingOf.FindAllStringSubmatch(fence.ReplaceAllString(text, ""), -1) {
 		kept := regexp.MustCompile(`[^\pL\pN _-]`).ReplaceAllString(strings.ToLower(heading[1]), "")
@@ -61,8 +61,8 @@ func anchors(text string) (names []string) {
 	return names
 }
 
-// Every link between documents, or from one to a file of this repository, leads
-// somewhere, to its heading too.
+// Every link between documents, or from a document to a file of this
+// repository, has an existing target, including its heading.
 func TestDocsLinks(t *testing.T) {
 	t.Parallel()
 	pages := documents(t)
@@ -96,8 +96,8 @@ func TestDocsLinks(t *testing.T) {
 	}
 }
 
-// Every document is in the index, and named once for each kind of reader; every
-// decision is in the index of decisions.
+// Every document is in the index, once per kind of reader, and every decision
+// is in the index of decisions.
 func TestDocsIndex(t *testing.T) {
 	t.Parallel()
 	pages := documents(t)
@@ -127,7 +127,7 @@ func TestDocsIndex(t *testing.T) {
 	}
 }
 
-// Every decision has a status, a date and the same sections, and its number.
+// Every decision has a number, a status, a date and the same sections.
 func TestDecisions(t *testing.T) {
 	t.Parallel()
 	title := regexp.MustCompile(`^# (\d+)\. .+\n\n(Accepted|Superseded by \[.+\)), \d{4}-\d{2}-\d{2}\.`)
@@ -142,7 +142,7 @@ func TestDecisions(t *testing.T) {
 			continue
 		}
 		if !strings.HasPrefix(name, strings.Repeat("0", 4-len(match[1]))+match[1]+"-") {
-			t.Errorf("%s has the number %s", path, match[1])
+			t.Errorf("%s is numbered %s", path, match[1])
 		}
 		for _, section := range []string{"Context", "Decision", "What was measured", "Consequences"} {
 			if !strings.Contains(text, "\n## "+section+"\n") {
@@ -152,7 +152,7 @@ func TestDecisions(t *testing.T) {
 	}
 }
 
-// Every test that a document names exists.
+// Every test named in a document exists.
 func TestDocsNameTests(t *testing.T) {
 	t.Parallel()
 	tests := testNames(t)
@@ -171,8 +171,8 @@ func TestDocsNameTests(t *testing.T) {
 	}
 }
 
-// Every identifier of a public package that a document names exists. The
-// changelog and the decisions are about the past too.
+// Every identifier of a public package named in a document exists, except in
+// the changelog and the decisions, which are also about the past.
 func TestDocsNameIdentifiers(t *testing.T) {
 	t.Parallel()
 	directories := map[string]string{
@@ -204,7 +204,7 @@ func TestDocsNameIdentifiers(t *testing.T) {
 	}
 }
 
-// exported returns the exported names of a folder's package.
+// exported returns the exported names of a directory's package.
 func exported(t *testing.T, dir string) map[string]bool {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
@@ -243,8 +243,8 @@ func exported(t *testing.T, dir string) map[string]bool {
 	return names
 }
 
-// Every guarantee says what turns it on, what tells when it doesn't hold, and
-// names a test.
+// Every guarantee says how to turn it on and how to notice when it doesn't
+// hold, and names a test.
 func TestGuaranteesAreWhole(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("docs/guarantees.md")

@@ -27,7 +27,7 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// sources calls f with each file of Go that services or the command run.
+// sources calls f with each Go file that services or the command run.
 func sources(t *testing.T, f func(path string, file *ast.File)) {
 	t.Helper()
 	files := token.NewFileSet()
@@ -52,8 +52,8 @@ func sources(t *testing.T, f func(path string, file *ast.File)) {
 	}
 }
 
-// internalNames returns a pattern of the name of an internal package, as it
-// begins an error or what the error wraps.
+// internalNames returns a pattern for the names of internal packages at the
+// start of an error or of an error that it wraps.
 func internalNames(t *testing.T) *regexp.Regexp {
 	t.Helper()
 	var names []string
@@ -69,15 +69,15 @@ func internalNames(t *testing.T) *regexp.Regexp {
 	return regexp.MustCompile(`(?:^|: )(` + strings.Join(names, "|") + `): `)
 }
 
-// TestErrorTextsNameNoInternals reads each text in the sources. Users know the
-// packages that they import, and no others.
+// TestErrorTextsNameNoInternals checks each text in the sources. Users know
+// only the packages that they import.
 func TestErrorTextsNameNoInternals(t *testing.T) {
 	t.Parallel()
 	internal := internalNames(t)
 	errorCalls := 0
 	sources(t, func(path string, file *ast.File) {
 		if file.Name.Name == "main" {
-			return // tools of this repository
+			return // this repository's own tools
 		}
 		ast.Inspect(file, func(n ast.Node) bool {
 			if _, is := n.(*ast.ImportSpec); is {
@@ -108,11 +108,11 @@ func TestErrorTextsNameNoInternals(t *testing.T) {
 	}
 }
 
-// publicPrefix begins the errors of a package that users import.
+// publicPrefix matches the start of a public package's errors.
 var publicPrefix = regexp.MustCompile(`^(credent|client|open|encrypted|keyring|migrate|rotate|ent): `)
 
-// TestErrorsBeginWithPublicPackage provokes errors of each layer, and looks at
-// how they read.
+// TestErrorsBeginWithPublicPackage provokes errors of each layer and checks
+// their texts.
 func TestErrorsBeginWithPublicPackage(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -203,7 +203,7 @@ func TestErrorsBeginWithPublicPackage(t *testing.T) {
 		case err == nil:
 			t.Errorf("%s: no error", name)
 		case !publicPrefix.MatchString(err.Error()):
-			t.Errorf("%s: no package of the user's at its beginning: %v", name, err)
+			t.Errorf("%s: it doesn't begin with a public package: %v", name, err)
 		case internal.MatchString(err.Error()):
 			t.Errorf("%s: names an internal package: %v", name, err)
 		}

@@ -21,7 +21,8 @@ func ExampleConfig_binding() {
 			SetAPIKey(credent.NewSecret("PK-OF-" + user)).SetSecretKey(credent.NewSecret("made-up")).ExecX(ctx)
 	}
 
-	// Somebody who can write to the database gives Ada's row Grace's token.
+	// Somebody with write access to the database copies Grace's token into
+	// Ada's row.
 	db, _, err := credent.OpenDB(url, credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		log.Fatal(err)

@@ -10,8 +10,8 @@ import (
 	"github.com/credent-go/credent/open/sqlite"
 )
 
-// One row was encrypted under a key that is lost. The others can be read all
-// the same; a client that verifies on read refuses.
+// One row was encrypted under a lost key. The others can still be read, but a
+// client that verifies on read refuses.
 func ExampleConfig_verifyOnRead() {
 	client, url := open(credent.Config{Keyring: newKeyring()})
 	defer closeClient(client)

@@ -13,7 +13,7 @@ import (
 
 func ExampleCopy() {
 	ctx := context.Background()
-	// On Postgres over pgx, the rows are sent by COPY.
+	// On Postgres with pgx, the rows are sent by COPY.
 	db, dialect, err := credent.OpenDB(newDatabase(), credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		log.Fatal(err)

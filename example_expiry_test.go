@@ -111,8 +111,8 @@ func ExampleExpiring() {
 	// Output: alpaca expires in days: 10
 }
 
-// TestExpiryGuide wants the Go code of docs/expiry.md among the examples above,
-// which run.
+// TestExpiryGuide checks that the Go code in docs/expiry.md is in the examples
+// above, which run.
 func TestExpiryGuide(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("docs/expiry.md")

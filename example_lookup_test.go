@@ -9,8 +9,8 @@ import (
 	"github.com/credent-go/credent/ent/usercredential"
 )
 
-// A key that is given at a form is looked up before it is stored: one query of
-// an index, which has no key in it.
+// A key entered in a form is looked up before it is stored. The query uses the
+// index, and doesn't contain the key.
 func Example_lookup() {
 	ctx := context.Background()
 	client, _ := open(credent.Config{Keyring: newKeyring()})

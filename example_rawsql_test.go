@@ -13,8 +13,8 @@ import (
 	"github.com/credent-go/credent/ent/usercredential"
 )
 
-// In raw SQL encrypted.At says which column a secret is stored in, and
-// encrypted.DigestOf keeps the column's blind index in step.
+// In raw SQL, encrypted.At says which column a secret is stored in, and
+// encrypted.DigestOf sets the column's blind index.
 func Example_rawSQL() {
 	ctx := context.Background()
 	client, _ := open(credent.Config{Keyring: newKeyring()})
@@ -27,7 +27,7 @@ func Example_rawSQL() {
 		encrypted.DigestOf(secret, usercredential.APIKeyColumn, nil), id)
 	fmt.Println(err)
 
-	// A bare secret is refused: nobody said where it is stored.
+	// A bare secret is refused, because its location is unknown.
 	_, err = client.ExecContext(ctx, "UPDATE user_credentials SET secret_key = ? WHERE id = ?", secret, id)
 	fmt.Println(errors.Is(err, encrypted.ErrNoLocation))
 
@@ -58,7 +58,7 @@ func Example_modify() {
 	// Output: made-up-too <nil>
 }
 
-// Secrets scanned from rows of database/sql don't know the client's keyring.
+// Secrets scanned by database/sql don't know the client's keyring.
 func Example_openerOf() {
 	ctx := context.Background()
 	ring := newKeyring()

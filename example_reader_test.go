@@ -10,8 +10,8 @@ import (
 	"github.com/credent-go/credent/open/sqlite"
 )
 
-// Reads may go to a standby, which has what it has replayed. A request sees
-// what it wrote.
+// Reads may go to a standby, which may lag behind. A request sees its own
+// writes.
 func ExampleWithReader() {
 	primary, primaryURL := open(credent.Config{Keyring: newKeyring()})
 	closeClient(primary)
@@ -23,7 +23,7 @@ func ExampleWithReader() {
 	defer cancel()
 	cfg := credent.Config{
 		Keyring: newKeyring(),
-		// Without it a standby that fails is the query's error.
+		// Without OnReaderError, the query fails if the standby fails.
 		OnReaderError: func(_ context.Context, err error) { log.Print("the primary answers: ", err) },
 	}
 	client, err := credent.Open(ctx, primaryURL, cfg, credent.WithReader(standbyURL),

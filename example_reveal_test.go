@@ -9,7 +9,7 @@ import (
 	"github.com/credent-go/credent/open/sqlite"
 )
 
-// The observer learns who queried a secret, also when it is revealed later and
+// The observer learns who queried a secret, even if it is revealed later and
 // elsewhere.
 func ExampleConfig_onReveal() {
 	ctx := context.Background()

@@ -39,8 +39,8 @@ func ExampleConfig_tenantKeys() {
 	}
 	fmt.Println("nobody can read", done.Secrets, "secrets of", done.Tenant)
 
-	// Other processes forget the key within a minute; one that starts now has
-	// never known it.
+	// Other processes forget the key within a minute, and a new process never
+	// loads it.
 	client, err = credent.NewClient(db, dialect, credent.Config{Keyring: ring, TenantKeys: credent.Require})
 	if err != nil {
 		log.Fatal(err)

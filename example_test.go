@@ -16,7 +16,7 @@ import (
 	"github.com/credent-go/credent/open/sqlite"
 )
 
-// databases is the folder of the examples' databases.
+// databases is the directory of the examples' databases.
 var databases string
 
 func TestMain(m *testing.M) {
@@ -32,12 +32,12 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// newDatabase returns the URL of a database that is not there yet.
+// newDatabase returns the URL of a database that doesn't exist yet.
 func newDatabase() string {
 	return "sqlite:" + filepath.Join(databases, uuid.NewString()+".db")
 }
 
-// open returns a client on a new database, as the examples need it.
+// open returns a client on a new database.
 func open(cfg credent.Config) (client *ent.Client, url string) {
 	url = newDatabase()
 	cfg.Migrate = true
@@ -57,7 +57,7 @@ func newKeyring() *keyring.Keyring {
 	return ring
 }
 
-// store makes an account with one credential.
+// store creates an account with one credential.
 func store(client *ent.Client) *ent.UserCredential {
 	ctx := context.Background()
 	account := client.UserAccount.Create().SetUserID("user-1").SetAccountName("Ada").SaveX(ctx)

@@ -11,19 +11,19 @@ import (
 	"testing"
 )
 
-// withoutExample are exported functions that are no entry points: generated
-// code calls them, schemas are made of them and tests of fields show them, or
-// another function's example shows them.
+// withoutExample lists exported functions that need no example of their own:
+// generated code calls them, schemas are built from them and tests of fields
+// show them, or another function's example shows them.
 var withoutExample = map[string][]string{
 	"encrypted": {
-		// For generated code.
+		// Called by generated code.
 		"CompleteBatch", "CompleteCreate", "CompleteDelete", "CompleteUpdate", "IndexScanner", "Refuse", "Register",
 		"SetInput", "TextScanner", "ValueScanner",
 	},
 }
 
-// TestExamples lists the exported functions of the public packages, methods
-// aside, and wants an example of each.
+// TestExamples checks that every exported function of the public packages,
+// except methods, has an example.
 func TestExamples(t *testing.T) {
 	t.Parallel()
 	for _, dir := range []string{"client", "codegen", "credenttest", "encrypted", "keyring", "migrate", "rotate"} {
@@ -59,7 +59,7 @@ func TestExamples(t *testing.T) {
 		for _, example := range doc.Examples(tests...) {
 			name, suffix, _ := strings.Cut(example.Name, "_")
 			shown = append(shown, name)
-			if name == "" && suffix != "" { // of rotate, in a folder of their own
+			if name == "" && suffix != "" { // rotate's, in a separate directory
 				shown = append(shown, strings.ToUpper(suffix[:1])+suffix[1:])
 			}
 		}

@@ -10,8 +10,8 @@ import (
 )
 
 // No predicate, order or validator is generated for a secret field, except the
-// blind index's predicate: each would work on tokens, and no two are equal, or
-// on the redacted text.
+// blind index's predicate. They would compare tokens, which are never equal, or
+// redacted texts.
 func TestNothingComparesSecrets(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("ent/usercredential/*.go")

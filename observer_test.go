@@ -19,7 +19,7 @@ import (
 	"github.com/credent-go/credent/open/sqlite"
 )
 
-// counts are events by what happened to which column.
+// counts holds the number of events by kind and column.
 type counts map[string]int
 
 func (c counts) observer() encrypted.Observer {
@@ -35,8 +35,8 @@ func (c counts) observer() encrypted.Observer {
 	return encrypted.Observer{Sealed: count("seal"), Opened: count("open")}
 }
 
-// TestObserverOnEachPath writes and reads a secret in every way, and wants each
-// sealing and each opening told once.
+// TestObserverOnEachPath writes and reads a secret in every way, and checks
+// that each seal and each open is observed once.
 func TestObserverOnEachPath(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -182,8 +182,7 @@ func TestObserverOnEachPath(t *testing.T) {
 	}
 }
 
-// TestObserverAndTenants tells the tenant of each secret, and of the tenants'
-// keys.
+// TestObserverAndTenants observes each secret's tenant, and the tenants' keys.
 func TestObserverAndTenants(t *testing.T) {
 	t.Parallel()
 	var sealed, opened []encrypted.Event

@@ -33,7 +33,7 @@ func WithDriver(drivers ...open.Driver) Option {
 // [ErrConfig], and [OpenDB] always does, since its pool has one URL.
 func WithReader(databaseURL string) Option { return func(o *options) { o.reader = &databaseURL } }
 
-// openReader makes the pool of [WithReader], or returns nil.
+// openReader opens the pool for [WithReader], or returns nil.
 func (o options) openReader(cfg *Config) (*sql.DB, error) {
 	if o.reader == nil {
 		return nil, nil
@@ -56,7 +56,7 @@ func closeReader(db *sql.DB) error {
 	return db.Close()
 }
 
-// checkReader looks at the standby as Open looks at the primary.
+// checkReader checks the standby as Open checks the primary.
 func checkReader(ctx context.Context, db *sql.DB, entDialect string, cfg Config) error {
 	if db == nil {
 		return nil
@@ -86,5 +86,5 @@ func OpenDB(databaseURL string, opts ...Option) (db *sql.DB, entDialect string, 
 	return open.DB(databaseURL, o.open)
 }
 
-// copier sends the rows of [Copy] over pgx.
+// copier sends [Copy]'s rows with pgx.
 var copier = pgxcopy.Copier{}

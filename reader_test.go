@@ -12,8 +12,8 @@ import (
 	"github.com/credent-go/credent/open/sqlite"
 )
 
-// A standby that is given twice, or can't be one, is refused before anything is
-// done, and no error quotes its URL.
+// A standby that is given twice, or that can't be one, is refused before
+// anything is done. No error quotes its URL.
 func TestWithReader(t *testing.T) {
 	t.Parallel()
 	client, url := open(credent.Config{Keyring: newKeyring()})

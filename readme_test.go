@@ -8,14 +8,14 @@ import (
 	"testing"
 )
 
-const maxReadme = 150 // lines
+const maxReadme = 150 // in lines
 
-// The README is short, and its first snippet begins on the first screen.
+// The README is short, and its first snippet starts on the first screen.
 func TestReadmeFirstScreen(t *testing.T) {
 	t.Parallel()
 	text := readReadme(t)
 	if lines := strings.Count(text, "\n"); lines > maxReadme {
-		t.Errorf("the README has %d lines, and at most %d are wanted", lines, maxReadme)
+		t.Errorf("the README has %d lines; the limit is %d", lines, maxReadme)
 	}
 	before, rest, ok := strings.Cut(text, "```go\n")
 	if line := strings.Count(before, "\n") + 1; !ok || line > 25 {
@@ -27,8 +27,8 @@ func TestReadmeFirstScreen(t *testing.T) {
 	}
 }
 
-// The README's first snippet is a whole program, and prints what its comments
-// say.
+// The README's first snippet is a complete program, and prints what its
+// comments say.
 func TestReadmeProgram(t *testing.T) {
 	t.Parallel()
 	source := snippets(t)[0]

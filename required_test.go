@@ -16,8 +16,8 @@ import (
 	"github.com/credent-go/credent/open/sqlite"
 )
 
-// TestMissingSecret leaves out a secret that each credential has, on every
-// path of the client. All of them are a validation error, before any SQL.
+// TestMissingSecret omits a required secret on every path of the client. Each
+// fails with a validation error before any SQL.
 func TestMissingSecret(t *testing.T) {
 	t.Parallel()
 	ring, err := keyring.New(keyring.GenerateKey())
@@ -88,7 +88,7 @@ func TestMissingSecret(t *testing.T) {
 	if apiKey, err := stored.APIKey.Reveal(); err != nil || apiKey != "PK-MADE-UP" {
 		t.Errorf("revealed %q, %v", apiKey, err)
 	}
-	// A text without characters is one.
+	// An empty text is valid.
 	if err := full().SetAPIKey(credent.NewSecret("")).Exec(t.Context()); err != nil {
 		t.Error(err)
 	}

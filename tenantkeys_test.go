@@ -15,10 +15,10 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// tenantDB is an SQLite database with the accounts of two users.
+// tenantDB is an SQLite database with two users' accounts.
 type tenantDB struct {
 	url      string
-	db       *sql.DB // plain
+	db       *sql.DB // without encryption
 	ring     *keyring.Keyring
 	accounts map[string]*ent.UserAccount
 }
@@ -78,8 +78,8 @@ func (d *tenantDB) count(t *testing.T, query string, args ...any) (n int) {
 	return n
 }
 
-// wantSecrets reveals every secret of a list, as it is for its user or with the
-// wanted error.
+// wantSecrets reveals every secret of a list, and expects each user's plaintext
+// or error.
 func wantSecrets(t *testing.T, rows []*ent.UserCredential, want map[string]error) {
 	t.Helper()
 	for _, row := range rows {
@@ -143,7 +143,7 @@ func TestTenantKeysOnePool(t *testing.T) {
 	if n := d.count(t, "SELECT count(*) FROM credent_tenant_keys WHERE wrapped LIKE 'gAAAA%'"); n != 2 {
 		t.Errorf("%d keys, want 2", n)
 	}
-	// a client that takes no part
+	// A client that doesn't use tenants' keys.
 	unowned, err := credent.Open(ctx, d.url, credent.Config{Keyring: d.ring}, credent.WithDriver(sqlite.Driver()))
 	if err != nil {
 		t.Fatal(err)
@@ -168,7 +168,7 @@ func TestTenantKeysOnePool(t *testing.T) {
 	wantSecrets(t, rows, map[string]error{"u-1": credent.ErrUnknownKey, "u-2": credent.ErrUnknownKey})
 }
 
-// destroyAll destroys the keys of all users, one after the other.
+// destroyAll destroys all users' keys one by one.
 func (d *tenantDB) destroyAll(t *testing.T) {
 	t.Helper()
 	want := make(map[string]error)

@@ -10,12 +10,11 @@ import (
 	"github.com/credent-go/credent/open/sqlite"
 )
 
-// lite lets SQLite in.
+// lite adds the SQLite driver.
 var lite = credent.WithDriver(sqlite.Driver())
 
-// TestBadURL opens URLs that were written for another program, or are
-// malformed. The error says what is wrong, and quotes neither the URL nor a
-// part of it, over both drivers.
+// TestBadURL opens malformed URLs and URLs written for another program, with
+// both drivers. The error says what is wrong, and quotes no part of the URL.
 func TestBadURL(t *testing.T) {
 	t.Parallel()
 	for url, want := range map[string]string{
@@ -29,10 +28,21 @@ func TestBadURL(t *testing.T) {
 		"postgres://u:p@h/d?sslmode=IN-VAIN":                              "its sslmode must be one of",
 		"postgres://u:p@h/d?keepalives=IN-VAIN":                           "its keepalives must be one of",
 		"postgres://u:p@h/d?connect_timeout=5s":                           "a whole number of seconds",
-		"postgres://u:p@h/d?sslmode=disable&min_protocol_version=IN-VAIN": "does not accept one of its parameters",
-		"sqlite:":               "it has no file",
-		"sqlite:a?b=%zzIN-VAIN": "its parameters don't parse",
-		"mysql://u:IN-VAIN@h/d": "it is for MySQL",
+		"postgres://u:p@h/d?sslmode=disable&min_protocol_version=IN-VAIN": "its min_protocol_version must be one of",
+		"sqlite:":                                                    "it has no file",
+		"sqlite:a?b=%zzIN-VAIN":                                      "its parameters don't parse",
+		"sqlite:file:IN-VAIN":                                        "it has two schemes",
+		"sqlite://u:IN-VAIN/w@h/x.db":                                "it has a login",
+		"sqlite:a?mode=IN-VAIN":                                      "its mode must be ro or rw or rwc or memory",
+		"sqlite:a?_txlock=deferred":                                  "its _txlock must be immediate",
+		"sqlite:a?_fk=0":                                             "its _fk must be on",
+		"sqlite:a?_busy_timeout=5s":                                  "its _busy_timeout must be a whole number",
+		"sqlite:a?_pragma=foreign_keys%20=%200":                      "turns off foreign keys or checks",
+		"sqlite:a?_pragma=x(1);pragma%20foreign_keys=IN-VAIN":        "its parameters don't parse",
+		"sqlite:a?_pragma=x(1)%3Bpragma%20main.foreign_keys=0":       "turns off foreign keys or checks",
+		"sqlite:a?_pragma=foreign_keys(1)%3Bpragma%20foreign_keys=0": "turns off foreign keys or checks",
+		"sqlite:a?_pragma=IGNORE_CHECK_CONSTRAINTS(1)":               "turns off foreign keys or checks",
+		"mysql://u:IN-VAIN@h/d":                                      "it is for MySQL",
 	} {
 		for name, opts := range map[string][]credent.Option{
 			"lib/pq": {lite, credent.WithDriver(libpq.Driver())},
@@ -47,13 +57,13 @@ func TestBadURL(t *testing.T) {
 				t.Errorf("%s over %s: got %v, want %s", url, name, err, want)
 			}
 			if err != nil && strings.Contains(err.Error(), "VAIN") {
-				t.Errorf("%s over %s: the error quotes it: %v", url, name, err)
+				t.Errorf("%s over %s: the error quotes the URL: %v", url, name, err)
 			}
 		}
 	}
 }
 
-// TestGoodURL has what the drivers take and other checks could refuse.
+// TestGoodURL opens URLs that the drivers accept but a check might refuse.
 func TestGoodURL(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{

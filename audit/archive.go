@@ -17,6 +17,7 @@ import (
 
 	"github.com/credent-go/credent/internal/auditrow"
 	"github.com/credent-go/credent/internal/auditstore"
+	"github.com/credent-go/credent/internal/nilarg"
 	"github.com/credent-go/credent/keyring"
 )
 
@@ -26,8 +27,8 @@ type ArchiveOptions struct {
 	// month stays in any case.
 	Before time.Time
 	// To gets the entries: a line of JSON each and, after each month, a line
-	// that closes it. If it has a method Sync() error, like *os.File, that is
-	// called before anything is dropped.
+	// that closes it. It is required. If it has a method Sync() error, as
+	// *os.File has, that is called before anything is dropped.
 	To io.Writer
 	// DespiteFindings archives a trail that doesn't verify, which is otherwise
 	// an [ErrTampered]. Once its month is archived, a finding isn't found
@@ -51,6 +52,9 @@ type ArchiveOptions struct {
 func Archive(
 	ctx context.Context, db *sql.DB, entDialect string, ring *keyring.Keyring, opt ArchiveOptions,
 ) (months []ArchivedMonth, err error) {
+	if err := nilarg.Check("To", opt.To); err != nil {
+		return nil, fmt.Errorf("audit: archive: %w", err)
+	}
 	v, err := verify(ctx, db, entDialect, ring, newMonthSums(), VerifyOptions{})
 	if err != nil {
 		return nil, err
@@ -76,7 +80,7 @@ func Archive(
 	}
 }
 
-// archiver is one call of [Archive].
+// archiver is the state of one [Archive] call.
 type archiver struct {
 	db      *sql.DB
 	dialect string
@@ -96,14 +100,14 @@ func (a *archiver) close(ctx context.Context, w *closedChain, some bool) error {
 	return nil
 }
 
-// taking is a month that is being archived.
+// taking is a month being archived.
 type taking struct {
 	ArchivedMonth
 	sum    hash.Hash
 	ranges []auditrow.Range
-	last   map[uuid.UUID]int // the index of a writer's range
-	links  []auditrow.Link   // to entries that stay
-	months []string          // what earlier archives say of theirs
+	last   map[uuid.UUID]int // the index of each writer's last range
+	links  []auditrow.Link   // to entries that aren't archived
+	months []string          // months in earlier archives' entries
 }
 
 // closing is the last line of a month in an archive.
@@ -111,7 +115,7 @@ type closing struct {
 	Archive ArchivedMonth `json:"archive"`
 }
 
-// month archives a month in a transaction.
+// month archives a month in one transaction.
 func (a *archiver) month(ctx context.Context, w *closedChain, m auditstore.Month) (_ ArchivedMonth, err error) {
 	tx, err := auditstore.BeginRemoval(ctx, a.db, a.dialect, m)
 	if err != nil {
@@ -190,8 +194,8 @@ func (a *archiver) write(to io.Writer, line []byte) error {
 	return nil
 }
 
-// note takes an entry into the account of the month: its place in its chain,
-// and what it says that is still needed, if it is genuine.
+// note records an entry of the month: its place in its chain and, if it is
+// valid, any statement that is still needed.
 func (a *archiver) note(t *taking, m auditstore.Month, r *auditrow.Row) {
 	t.Entries++
 	if r.Seq == 0 {
@@ -206,7 +210,7 @@ func (a *archiver) note(t *taking, m auditstore.Month, r *auditrow.Row) {
 	}
 	switch {
 	case a.v.bad[r.ID] || a.v.isPending(r):
-	case r.Action == string(ActionArchive): // what an earlier archive took out
+	case r.Action == string(ActionArchive): // months removed by an earlier archive
 		ranges, _ := auditrow.Ranges(r.Row)
 		t.ranges = append(t.ranges, ranges...)
 		if !slices.Contains(t.months, r.Note) {
@@ -222,12 +226,12 @@ func (a *archiver) note(t *taking, m auditstore.Month, r *auditrow.Row) {
 	}
 }
 
-// text is what the entry says about its month.
+// text returns the entry's text about its month.
 func (m *ArchivedMonth) text() string {
 	return fmt.Sprintf("%s %s %d %s", m.From.Format(time.DateOnly), m.To.Format(time.DateOnly), m.Entries, m.SHA256)
 }
 
-// month takes what an entry says about a month.
+// month parses an entry's text about a month.
 func (v *verifier) month(text string, by *bearer) {
 	var (
 		m        ArchivedMonth
@@ -244,7 +248,7 @@ func (v *verifier) month(text string, by *bearer) {
 	}
 	for _, known := range v.months {
 		if known.ArchivedMonth == m && known.by.writer == by.writer {
-			return // one month may take several entries
+			return // one month may have several entries
 		}
 	}
 	v.months = append(v.months, &archive{ArchivedMonth: m, by: by})

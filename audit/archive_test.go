@@ -15,8 +15,8 @@ import (
 	"github.com/credent-go/credent/internal/auditstore"
 )
 
-// archived is a story with two archived months: the last one, and one without a
-// partition two months before.
+// archived is a story with two archived months: the last one, and one two
+// months before it without a partition.
 func archived(t *testing.T, db database) (s *story, file []byte) {
 	t.Helper()
 	s = newStory(t, db)
@@ -42,7 +42,7 @@ func archived(t *testing.T, db database) (s *story, file []byte) {
 	return s, to.Bytes()
 }
 
-// TestArchive archives months, again and again, and verifies.
+// TestArchive archives months repeatedly and verifies.
 func TestArchive(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, db database) {
@@ -63,13 +63,13 @@ func TestArchive(t *testing.T) {
 		if err != nil || len(months) != 0 {
 			t.Errorf("again: %v, %v", months, err)
 		}
-		// What refuses changes is back.
+		// The triggers against changes are back.
 		for _, stmt := range []string{"DELETE FROM credent_audit", "UPDATE credent_audit SET note = ''"} {
 			if _, err := db.ExecContext(t.Context(), stmt); err == nil || !strings.Contains(err.Error(), refusal) {
 				t.Errorf("%s: %v", stmt, err)
 			}
 		}
-		// An archive's own entries are archived in their turn.
+		// An archive's own entries can be archived too.
 		db.unprotect(t)
 		trail := newTrail(t, db, audit.Config{Keyring: s.ring})
 		do(t, trail.Add(t.Context(), reveal("new")))
@@ -78,7 +78,7 @@ func TestArchive(t *testing.T) {
 	})
 }
 
-// TestArchiveTampering damages what archives leave behind.
+// TestArchiveTampering damages what archives leave in the trail.
 func TestArchiveTampering(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -147,8 +147,8 @@ func TestArchiveTampering(t *testing.T) {
 	}
 }
 
-// TestArchiveRefuses archives no trail that doesn't verify, unless told to, and
-// nothing to a file that fails.
+// TestArchiveRefuses checks that Archive refuses a trail that doesn't verify,
+// unless told otherwise, and that a failing file changes nothing.
 func TestArchiveRefuses(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, db database) {
@@ -186,8 +186,8 @@ type failing struct{}
 
 func (failing) Write([]byte) (int, error) { return 0, errFound }
 
-// TestArchiveOfArchives moves the whole trail to the past, by an old clock, and
-// archives what an archive had left.
+// TestArchiveOfArchives moves the whole trail into the past with an old clock,
+// and archives what the first archive left.
 func TestArchiveOfArchives(t *testing.T) {
 	t.Parallel()
 	db := engines["modernc"](t)
@@ -217,8 +217,9 @@ func TestArchiveOfArchives(t *testing.T) {
 	}
 }
 
-// TestArchiveOfOtherPartitions drops no partition that has more than the month
-// that it is named after, and says so if a month is in another one.
+// TestArchiveOfOtherPartitions checks that Archive doesn't drop a partition
+// with entries of other months, and that it reports a month in another
+// partition.
 func TestArchiveOfOtherPartitions(t *testing.T) {
 	t.Parallel()
 	this := auditstore.MonthOf(time.Now())
@@ -260,7 +261,7 @@ func TestArchiveOfOtherPartitions(t *testing.T) {
 	}
 }
 
-// during is a file that does something when the first line is written to it.
+// during is a file that calls a function when its first line is written.
 type during func()
 
 func (f *during) Write(line []byte) (int, error) {
@@ -272,8 +273,8 @@ func (f *during) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// TestArchiveOfUnverified archives nothing that was changed behind the
-// verification, of whatever kind.
+// TestArchiveOfUnverified checks that nothing is archived that changed after
+// the verification, whatever the change.
 func TestArchiveOfUnverified(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]string{

@@ -17,8 +17,8 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// backdate makes the chains of this month's archives again, as they would be if
-// the archives were of an earlier moment.
+// backdate rewrites the chains of this month's archives as if they had been
+// made earlier.
 func backdate(t *testing.T, db database, k *keyring.Keyring, at time.Time) {
 	t.Helper()
 	const where = "WHERE writer IN (SELECT writer FROM credent_audit WHERE action = 'archive' AND at >= $1)"
@@ -49,8 +49,8 @@ func backdate(t *testing.T, db database, k *keyring.Keyring, at time.Time) {
 	do(t, auditstore.Insert(t.Context(), db, db.dialect, rows))
 }
 
-// TestArchiveOfArchiveEntry archives the months in which others were archived.
-// The trail goes on to know their files, and how many there are.
+// TestArchiveOfArchiveEntry archives months that contain archive entries. The
+// trail still knows the archive files and their number.
 func TestArchiveOfArchiveEntry(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, db database) {
@@ -68,7 +68,7 @@ func TestArchiveOfArchiveEntry(t *testing.T) {
 			if err != nil || len(months) != 1 {
 				t.Fatalf("%d: %+v, %v", i, months, err)
 			}
-			backdate(t, db, ring, this.From.AddDate(0, i-3, 2)) // in the month that is archived next
+			backdate(t, db, ring, this.From.AddDate(0, i-3, 2)) // within the month archived next
 		}
 		with := func(changed int, given ...int) audit.Report {
 			var opt audit.VerifyOptions
@@ -91,8 +91,8 @@ func TestArchiveOfArchiveEntry(t *testing.T) {
 	})
 }
 
-// TestCheckpointOfRetiredKey verifies with checkpoints under a key that left
-// the keyring, of chains that go on, that have ended, and that were archived.
+// TestCheckpointOfRetiredKey verifies checkpoints under a key that has left the
+// keyring, for running, ended and archived chains.
 func TestCheckpointOfRetiredKey(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, db database) {

@@ -13,7 +13,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// archiveFile compares an archive with what the trail says about its months.
+// archiveFile compares an archive with the trail's entries about its months.
 func (v *verifier) archiveFile(number int, from io.Reader) error {
 	var (
 		reader  = bufio.NewReader(from)
@@ -54,7 +54,7 @@ func (v *verifier) archiveFile(number int, from io.Reader) error {
 	return nil
 }
 
-// knows marks the months that are the given one as seen.
+// knows marks months equal to the given one as seen.
 func (v *verifier) knows(got ArchivedMonth) (some bool) {
 	for _, m := range v.months {
 		if m.by.counts() && m.Entries == got.Entries && m.SHA256 == got.SHA256 && m.From.Equal(got.From) &&
@@ -65,7 +65,7 @@ func (v *verifier) knows(got ArchivedMonth) (some bool) {
 	return some
 }
 
-// missingArchives lists the archived months that no file has.
+// missingArchives lists the archived months and those without a file.
 func (v *verifier) missingArchives(given bool) {
 	for _, m := range v.months {
 		if !m.by.counts() {

@@ -9,8 +9,8 @@ import (
 	"github.com/credent-go/credent/audit"
 )
 
-// BenchmarkReveals is what a reveal waits for, with two columns in turn as a
-// list has them.
+// BenchmarkReveals measures how long a reveal waits, with two alternating
+// columns as in a list.
 func BenchmarkReveals(b *testing.B) {
 	rows := make([]any, 10_000)
 	for i := range rows {

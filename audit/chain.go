@@ -9,21 +9,21 @@ import (
 	"github.com/credent-go/credent/internal/auditrow"
 )
 
-// chain is a chain while it is read.
+// chain is the state of a chain while it is read.
 type chain struct {
 	auditrow.Range          // To and Hash are the last entry's
-	sound          bool     // the last entry is what was signed, or may be
-	wait           *pending // the run of entries under unknown keys, up to the last
+	sound          bool     // the last entry is, or may be, the one that was signed
+	wait           *pending // the latest run of entries under an unknown key
 	last           string   // the last action
-	lists, other   bool     // it has heads of chains; it has something else, or another key
+	lists, other   bool     // it contains heads of chains; it contains other entries, or another key
 	bad            []auditrow.Row
 }
 
-// maxBad is how many forged entries of a chain are compared with each other.
+// maxBad limits the forged entries of a chain that are compared with each
+// other.
 const maxBad = 64
 
-// entry reads the next entry of the chains, which come in the order of writers
-// and numbers.
+// entry reads the chains' next entry, in the order of writers and numbers.
 func (v *verifier) entry(r *auditrow.Row) error {
 	v.report.Entries++
 	v.sums.add(r)
@@ -57,19 +57,19 @@ func (v *verifier) entry(r *auditrow.Row) error {
 	return nil
 }
 
-// second is an entry with a number that the chain already has.
+// second handles an entry with a number that the chain already has.
 func (v *verifier) second(r *auditrow.Row, hash auditrow.Digest, answer auditrow.Answer) {
 	c := v.chain
 	if answer == auditrow.Valid && !c.sound && r.Seq == c.To {
-		v.take(r, hash, answer, false) // the other one is the forged one
+		v.take(r, hash, answer, false) // the other one is forged
 		return
 	}
 	v.bad[r.ID] = true
 	v.report.found(Inserted, r.Writer, r.Seq, r.ID, "there is another entry %d of %s, %s", r.Seq, r.Writer, r.ID)
 }
 
-// bridge compares the entry's number with the last. It reports whether the last
-// entry, or an archived one, is the entry before.
+// bridge compares the entry's number with the last one. It reports whether the
+// last entry, or an archived one, precedes it directly.
 func (v *verifier) bridge(r *auditrow.Row) bool {
 	c := v.chain
 	for c.To+1 < r.Seq {
@@ -80,7 +80,7 @@ func (v *verifier) bridge(r *auditrow.Row) bool {
 			break
 		}
 		a := v.archived[r.Writer][i]
-		if a.To >= r.Seq { // entries came back that were archived
+		if a.To >= r.Seq { // archived entries came back
 			return c.To+1 == r.Seq
 		}
 		if c.sound && a.From == c.To+1 && a.Prev != c.Hash {
@@ -105,8 +105,8 @@ func (v *verifier) bridge(r *auditrow.Row) bool {
 	return false
 }
 
-// take makes the entry the chain's last. Tied says that the entry before is the
-// one that it was written after.
+// take makes the entry the chain's last one. tied means that the previous entry
+// is the one it was written after.
 func (v *verifier) take(r *auditrow.Row, hash auditrow.Digest, answer auditrow.Answer, tied bool) {
 	c := v.chain
 	by := v.bearers[place{r.Writer, r.Seq}]
@@ -152,7 +152,7 @@ func (v *verifier) take(r *auditrow.Row, hash auditrow.Digest, answer auditrow.A
 	v.pass(r.Seq, hash)
 }
 
-// pass compares the chain's hash at a number with what was signed elsewhere.
+// pass compares the chain's hash at a number with hashes signed elsewhere.
 func (v *verifier) pass(seq int64, hash auditrow.Digest) {
 	c := v.chain
 	for _, signed := range v.claims[c.Writer] {
@@ -166,7 +166,7 @@ func (v *verifier) pass(seq int64, hash auditrow.Digest) {
 	}
 }
 
-// part ends the run of entries under unknown keys: the next entry doesn't vouch
+// part ends a run of entries under an unknown key: the next entry doesn't vouch
 // for them.
 func (v *verifier) part() {
 	if c := v.chain; c.wait != nil {
@@ -187,7 +187,7 @@ func (v *verifier) vouch(p *pending) {
 	}
 }
 
-// finish ends the chain that was read.
+// finish ends a chain that was read.
 func (v *verifier) finish() {
 	c := v.chain
 	if c == nil {
@@ -206,8 +206,8 @@ func (v *verifier) finish() {
 	v.chain = nil
 }
 
-// name reports forged entries. One that is genuine in another's place was moved
-// there.
+// name reports forged entries. A valid entry in another entry's place was
+// moved.
 func (v *verifier) name(c *chain) {
 	for i := range c.bad {
 		r := c.bad[i]
@@ -233,7 +233,7 @@ func (v *verifier) name(c *chain) {
 }
 
 // resolve lets signed heads vouch for entries under unknown keys, until nothing
-// is vouched for any more.
+// changes.
 func (v *verifier) resolve() {
 	for again := true; again; {
 		again = false
@@ -262,7 +262,7 @@ func (v *verifier) resolve() {
 	}
 }
 
-// vouchUpTo counts the first entries of a run as verified.
+// vouchUpTo counts a run's first entries as verified.
 func (v *verifier) vouchUpTo(p *pending, to int64) (some bool) {
 	if to < p.from {
 		return false
@@ -278,7 +278,7 @@ func (v *verifier) vouchUpTo(p *pending, to int64) (some bool) {
 	return true
 }
 
-// judge compares signed heads with the ends of chains.
+// judge compares signed heads with the chains' ends.
 func (v *verifier) judge() {
 	for writer, claims := range v.claims {
 		slices.SortFunc(claims, func(a, b *claim) int { return cmp.Compare(b.To, a.To) })
@@ -290,7 +290,7 @@ func (v *verifier) judge() {
 		for _, c := range claims {
 			switch {
 			case c.met || !c.by.counts():
-			case c.unknown: // it is only needed if the trail says something else
+			case c.unknown: // relevant only if the trail says something else
 				if c.mismatch || !v.isArchived(c) {
 					v.cannotLook("the checkpoint of entry %d of %s is under key %s, which is not in the keyring", c.To,
 						c.Writer, c.signer)
@@ -317,7 +317,7 @@ func (v *verifier) judge() {
 	}
 }
 
-// isArchived reports whether a signed entry went into an archive.
+// isArchived reports whether a signed entry was archived.
 func (v *verifier) isArchived(c *claim) bool {
 	return slices.ContainsFunc(v.archived[c.Writer], func(a *archivedRange) bool {
 		return a.by.counts() && a.From <= c.To && (c.To < a.To || c.To == a.To && c.Hash == a.Hash)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/credent-go/credent/internal/auditrow"
 	"github.com/credent-go/credent/internal/auditstore"
+	"github.com/credent-go/credent/internal/nilarg"
 	"github.com/credent-go/credent/keyring"
 )
 
@@ -53,7 +54,7 @@ func newCheckpoint(keys *auditrow.Keys, head auditrow.Range) Checkpoint {
 	return c
 }
 
-// check returns the head, and what the MAC says.
+// check returns the head, and the result of checking the MAC.
 func (c *Checkpoint) check(keys *auditrow.Keys) (head auditrow.Range, answer auditrow.Answer, err error) {
 	head = auditrow.Range{Writer: c.Writer, To: c.Seq}
 	if head.Hash, err = auditrow.ParseDigest(c.Hash); err != nil {
@@ -69,6 +70,9 @@ func (c *Checkpoint) check(keys *auditrow.Keys) (head auditrow.Range, answer aud
 // ReadCheckpoints reads checkpoints as JSON, one a line. Errors:
 // [ErrCheckpoint], with the line, and the reader's.
 func ReadCheckpoints(from io.Reader) ([]Checkpoint, error) {
+	if err := nilarg.Check("the reader", from); err != nil {
+		return nil, fmt.Errorf("audit: read checkpoints: %w", err)
+	}
 	var all []Checkpoint
 	scanner := bufio.NewScanner(from)
 	for n := 1; scanner.Scan(); n++ {
@@ -124,7 +128,7 @@ func SignHeads(
 	}
 	var (
 		fresh []auditrow.Range
-		news  int // heads of others than an earlier call
+		news  int // heads of other chains than an earlier call's
 	)
 	for _, h := range v.verifiedHeads() {
 		if !v.signed(h) {
@@ -150,7 +154,7 @@ func SignHeads(
 	return len(fresh), v.report, nil
 }
 
-// closedChain is a whole chain that is written at once.
+// closedChain is a complete chain that is written at once.
 type closedChain struct {
 	keys  *auditrow.Keys
 	chain *auditrow.Chain
@@ -170,15 +174,15 @@ func (w *closedChain) append(rows ...auditrow.Row) {
 	}
 }
 
-// end closes the chain, and returns it in batches.
+// end closes the chain and returns it in batches.
 func (w *closedChain) end() (batches [][]auditrow.Row) {
 	w.append(auditrow.Row{Texts: auditrow.Texts{Action: string(ActionClose)}})
 	return w.batches()
 }
 
-// batches returns the rows that were appended since the last call.
+// batches returns the rows appended since the last call.
 func (w *closedChain) batches() (batches [][]auditrow.Row) {
-	const rows = 64 // of up to 12 KB each
+	const rows = 64 // up to 12 KB each
 	for len(w.rows) > 0 {
 		n := min(rows, len(w.rows))
 		batches = append(batches, w.rows[:n])

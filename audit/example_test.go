@@ -18,7 +18,7 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// exampleTrail is a trail on a new SQLite database.
+// exampleTrail returns a trail on a new SQLite database.
 func exampleTrail(ctx context.Context) (trail *audit.Trail, db *sql.DB, ring *keyring.Keyring, end func()) {
 	dir, err := os.MkdirTemp("", "credent")
 	if err != nil {
@@ -136,8 +136,7 @@ func ExampleVerify() {
 	if err := trail.Flush(ctx); err != nil {
 		log.Panic(err)
 	}
-	// Checkpoints are kept where nobody who can change the database can change
-	// them.
+	// Keep checkpoints out of reach of anyone who can change the database.
 	heads, _, err := audit.Checkpoints(ctx, db, dialect.SQLite, ring)
 	if err != nil {
 		log.Panic(err)

@@ -12,8 +12,9 @@ const (
 	// batchRows and batchBytes limit a statement.
 	batchRows  = 512
 	batchBytes = 1 << 20
-	// attempt limits a try, so that a connection that hangs is given up.
-	// Whether it was committed doesn't matter: the same rows are written again.
+	// attempt limits a try, so that a hanging connection is abandoned. The
+	// outcome of its commit doesn't matter, because the same rows are written
+	// again.
 	attempt    = 30 * time.Second
 	firstPause = 50 * time.Millisecond
 	lastPause  = 5 * time.Second
@@ -22,8 +23,8 @@ const (
 	partitionsEach = 24 * time.Hour
 )
 
-// flusher writes the queue until the context ends or the chain has its end.
-// Nobody else appends to the chain, so its numbers have no gap.
+// flusher writes the queue until the context ends or the chain is closed. Only
+// the flusher appends to the chain, so its numbers have no gaps.
 func (t *Trail) flusher(ctx context.Context) {
 	defer close(t.done)
 	tick := time.NewTicker(t.cfg.Flush)
@@ -56,7 +57,7 @@ func (t *Trail) flusher(ctx context.Context) {
 	}
 }
 
-// tell gives away the head of the chain.
+// tell passes the chain's head to OnCheckpoint.
 func (t *Trail) tell() {
 	keys, err := t.currentKeys()
 	if err != nil {
@@ -66,9 +67,9 @@ func (t *Trail) tell() {
 	t.cfg.OnCheckpoint(newCheckpoint(keys, auditrow.Range{Writer: t.chain.Writer, To: t.chain.Seq, Hash: t.chain.Hash}))
 }
 
-// write appends to the chain, links first, as an entry with ActionClose is the
-// last. It tries until it is done or the context ends. Room in the queue comes
-// back with each batch, and anyone who waits for an entry waits for all of
+// write appends to the chain, links first, because an entry with ActionClose is
+// the last one. It retries until it succeeds or the context ends. Each batch
+// frees room in the queue, but callers that wait for an entry wait for all of
 // them.
 func (t *Trail) write(ctx context.Context, groups []*group, links []auditrow.Link, ticket int64) {
 	var keys *auditrow.Keys
@@ -124,8 +125,8 @@ func (t *Trail) write(ctx context.Context, groups []*group, links []auditrow.Lin
 	}
 }
 
-// untilDone calls a function until it succeeds or the context ends, with longer
-// and longer pauses.
+// untilDone calls a function until it succeeds or the context ends, with
+// growing pauses.
 func (t *Trail) untilDone(ctx context.Context, do func(ctx context.Context) error) {
 	for pause := firstPause; ctx.Err() == nil; pause = min(2*pause, lastPause) {
 		try, cancel := context.WithTimeout(ctx, attempt)

@@ -12,8 +12,8 @@ import (
 	"github.com/credent-go/credent/audit"
 )
 
-// TestOnCheckpointWhenIdle is told the head of a chain that grows no more,
-// within two minutes and once.
+// TestOnCheckpointWhenIdle checks that the head of an idle chain is passed on
+// once, within two minutes.
 func TestOnCheckpointWhenIdle(t *testing.T) {
 	t.Parallel()
 	name := "file:" + filepath.Join(t.TempDir(), "idle.db")

@@ -25,26 +25,27 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// revealsEnv is how many reveals TestKilled makes; a million takes minutes.
+// revealsEnv is the number of reveals that TestKilled makes; a million takes
+// minutes.
 const revealsEnv = "CREDENT_AUDIT_REVEALS"
 
-// childEnv makes the test binary a process that reveals and is killed. It has,
-// between spaces: driver, dialect, mode, workers, reveals of each, directory,
-// and the database.
+// childEnv makes the test binary reveal until it is killed. It contains,
+// separated by spaces: driver, dialect, mode, workers, reveals per worker,
+// directory, and database.
 const childEnv = "CREDENT_AUDIT_CHILD"
 
 const childKey = "CREDENT_AUDIT_CHILD_KEY"
 
-// killed is what a test and its processes agree on. Each worker keeps a file
-// that has, for each reveal, the moment when its Add returned, in 8 bytes. The
-// file flushed has the moment before which all are written.
+// killed is the configuration shared by a test and its processes. Each worker
+// keeps a file with the time at which each Add of a reveal returned, in 8
+// bytes. The file flushed has the time before which all entries are written.
 type killed struct {
 	driver, dialect string
 	mode            audit.Mode
 	workers, each   int
 	dir, name       string
 
-	before []int // reveals that earlier processes were told of, by worker
+	before []int // reveals acknowledged to earlier processes, by worker
 }
 
 func (k *killed) String() string {
@@ -53,8 +54,8 @@ func (k *killed) String() string {
 
 func (k *killed) file(worker int) string { return filepath.Join(k.dir, strconv.Itoa(worker)) }
 
-// child is the process. Each worker goes on after what an earlier process was
-// told.
+// child runs in the process to be killed. Each worker continues after the
+// reveals acknowledged to an earlier process.
 func child() int {
 	k, err := parseKilled(os.Getenv(childEnv))
 	if err == nil {
@@ -123,7 +124,7 @@ func (k *killed) reveal() error {
 	return errors.Join(err, trail.Close(ctx))
 }
 
-// work reveals, and writes down when it was told so.
+// work makes reveals, and records when each one was acknowledged.
 func (k *killed) work(ctx context.Context, trail *audit.Trail, worker int, acked *atomic.Int64) error {
 	f, err := os.OpenFile(k.file(worker), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -146,8 +147,8 @@ func (k *killed) work(ctx context.Context, trail *audit.Trail, worker int, acked
 	return nil
 }
 
-// flush writes down the moment before which everything is written, and tells
-// the test how many reveals are, again and again.
+// flush repeatedly flushes, records the time before which everything is
+// written, and tells the test how many reveals are.
 func (k *killed) flush(ctx context.Context, trail *audit.Trail, acked *atomic.Int64, stop chan struct{}) error {
 	for {
 		n, now := acked.Load(), time.Now().UnixNano()
@@ -169,8 +170,8 @@ func (k *killed) flush(ctx context.Context, trail *audit.Trail, acked *atomic.In
 	}
 }
 
-// run runs a process to its end. Or it kills it once so many of its reveals are
-// written, while its workers go on.
+// run runs a process to its end, or kills it once the given number of reveals
+// is written, while its workers continue.
 func (k *killed) run(t *testing.T, key string, killAt int) (memory uint64) {
 	t.Helper()
 	of := *k
@@ -202,9 +203,9 @@ func (k *killed) run(t *testing.T, key string, killAt int) (memory uint64) {
 	return memory
 }
 
-// told returns the reveals that Add has returned from in the process that ended
-// last and are promised: all in Sync mode or if it was closed, otherwise those
-// before its last flush.
+// told returns the promised reveals among those acknowledged to the last
+// process: all of them in Sync mode or after Close, and otherwise those before
+// the last flush.
 func (k *killed) told(t *testing.T, closed bool) (rows []string) {
 	t.Helper()
 	flushed := int64(0)
@@ -231,10 +232,10 @@ func (k *killed) told(t *testing.T, closed bool) (rows []string) {
 }
 
 // TestKilled kills a process twice while 16 goroutines reveal, and looks for
-// each reveal that is promised.
+// each promised reveal.
 func TestKilled(t *testing.T) {
 	t.Parallel()
-	total := 12_000 // six queues
+	total := 12_000 // fills six queues
 	if n, err := strconv.Atoi(os.Getenv(revealsEnv)); err == nil {
 		total = n
 	}
@@ -261,7 +262,7 @@ func testKilled(t *testing.T, db database, mode audit.Mode, total int) {
 	}
 	key := keyring.GenerateKey()
 	promised := make(map[string]bool)
-	for killAt := range 2 { // after a third of all, and after another quarter
+	for killAt := range 2 { // after a third of the total, and after another quarter
 		k.run(t, key, total/(3+killAt))
 		for _, row := range k.told(t, mode == audit.Sync) {
 			promised[row] = true
@@ -292,7 +293,7 @@ func testKilled(t *testing.T, db database, mode audit.Mode, total int) {
 	}
 }
 
-// TestTwoProcesses lets two write at the same time.
+// TestTwoProcesses lets two processes write at the same time.
 func TestTwoProcesses(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, db database) {

@@ -11,21 +11,21 @@ import (
 	"github.com/credent-go/credent/internal/auditstore"
 )
 
-// linksAtOnce limits how many links are in memory, about 30 MB of them. If
-// there are more, the entries are read several times.
+// linksAtOnce limits the links held in memory to about 30 MB. If there are
+// more, the entries are read several times.
 const linksAtOnce = 250_000
 
-// linkSize is the least size of a link as text.
+// linkSize is the minimum size of a link as text.
 const linkSize = 36 + 64
 
-// tie is a link in memory.
+// tie is a link held in memory.
 type tie struct {
 	hash auditrow.Digest
 	at   int64
 	seen bool
 }
 
-// links compares the entries of transactions with the links in the chains.
+// links compares the entries of transactions with the chains' links.
 func (v *verifier) links(
 	ctx context.Context, tx *sql.Tx, d string, read func(string, func(*auditrow.Row) error) error,
 ) error {
@@ -33,7 +33,8 @@ func (v *verifier) links(
 	if err := auditstore.One(ctx, tx, d, "SELECT count(*) FROM credent_audit WHERE seq IS NULL", &n); err != nil {
 		return err
 	}
-	// By the length of the lines: anybody may write any row_count.
+	// Counts by the length of the lines, because anybody may write any
+	// row_count.
 	if err := auditstore.One(ctx, tx, d,
 		"SELECT CAST(coalesce(sum(length(row_id)), 0) AS bigint) FROM credent_audit WHERE action = 'link'",
 		&linked); err != nil {
@@ -43,7 +44,7 @@ func (v *verifier) links(
 	v.report.Entries += n
 	parts := int(max(n, linked)/linksAtOnce) + 1
 	for part := range parts {
-		// The end of a UUIDv7 is random.
+		// The last bytes of a UUIDv7 are random.
 		mine := func(id uuid.UUID) bool { return (int(id[14])<<8|int(id[15]))%parts == part }
 		ties := make(map[uuid.UUID]*tie)
 		err := read("WHERE action = 'link' AND seq IS NOT NULL", func(r *auditrow.Row) error {
@@ -87,7 +88,7 @@ func (v *verifier) links(
 	return nil
 }
 
-// isPending reports whether nothing vouches for an entry of a chain.
+// isPending reports whether nothing vouches for a chain's entry yet.
 func (v *verifier) isPending(r *auditrow.Row) bool {
 	for _, p := range v.pending {
 		if p.count > 0 && p.writer == r.Writer && r.Seq >= p.from && r.Seq <= p.to {
@@ -97,7 +98,7 @@ func (v *verifier) isPending(r *auditrow.Row) bool {
 	return false
 }
 
-// single looks at an entry of a transaction.
+// single checks an entry of a transaction.
 func (v *verifier) single(r *auditrow.Row, t *tie) {
 	hash, answer := v.keys.Check(r)
 	switch {
@@ -125,8 +126,7 @@ func (v *verifier) single(r *auditrow.Row, t *tie) {
 	}
 }
 
-// originals looks among all entries for the ones that forged entries are copies
-// of.
+// originals searches all entries for the originals of forged copies.
 func (v *verifier) originals(ctx context.Context, tx *sql.Tx, d string) error {
 	const few = 100
 	looked := 0
@@ -157,7 +157,7 @@ func (v *verifier) originals(ctx context.Context, tx *sql.Tx, d string) error {
 	return nil
 }
 
-// inArchive reports whether a moment is in a month that was archived.
+// inArchive reports whether a time is in an archived month.
 func (v *verifier) inArchive(at int64) bool {
 	for _, m := range v.months {
 		if m.by.counts() && at >= m.From.UnixMicro() && at < m.To.UnixMicro() {

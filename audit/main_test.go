@@ -14,10 +14,10 @@ import (
 	"time"
 
 	"entgo.io/ent/dialect"
-	_ "github.com/jackc/pgx/v5/stdlib" // a driver of Postgres
-	_ "github.com/lib/pq"              // another
-	_ "github.com/mattn/go-sqlite3"    // a driver of SQLite
-	_ "modernc.org/sqlite"             // another
+	_ "github.com/jackc/pgx/v5/stdlib" // a Postgres driver
+	_ "github.com/lib/pq"              // another one
+	_ "github.com/mattn/go-sqlite3"    // an SQLite driver
+	_ "modernc.org/sqlite"             // another one
 
 	"github.com/credent-go/credent/audit"
 	"github.com/credent-go/credent/internal/pgserver"
@@ -77,7 +77,7 @@ type database struct {
 	driver, name, dialect string
 }
 
-// engines are the databases and drivers, and how a migrated one is made.
+// engines create a migrated database for each database driver.
 var engines = map[string]func(t *testing.T) database{
 	"pgx": func(t *testing.T) database { t.Helper(); return newPostgres(t, "pgx") },
 	"pq":  func(t *testing.T) database { t.Helper(); return newPostgres(t, "postgres") },
@@ -104,7 +104,7 @@ func newPostgres(tb testing.TB, driver string) database {
 	return open(tb, driver, url, dialect.Postgres)
 }
 
-// sqliteTemplates are migrated files of the drivers, which tests copy.
+// sqliteTemplates are migrated files, by driver, that tests copy.
 var sqliteTemplates = map[string]func() ([]byte, error){
 	"sqlite":  sync.OnceValues(func() ([]byte, error) { return migratedFile("sqlite") }),
 	"sqlite3": sync.OnceValues(func() ([]byte, error) { return migratedFile("sqlite3") }),
@@ -146,7 +146,7 @@ func open(tb testing.TB, driver, name, d string) database {
 	return database{db, driver, name, d}
 }
 
-// onEach runs a test on each database and driver.
+// onEach runs a test with each database driver.
 func onEach(t *testing.T, test func(t *testing.T, db database)) {
 	t.Helper()
 	for name, make := range engines {
@@ -183,7 +183,7 @@ func (db database) number(t *testing.T, query string) (n int64) {
 	return n
 }
 
-// unprotect removes what refuses changes, as a superuser can.
+// unprotect removes the protection against changes, as a superuser can.
 func (db database) unprotect(t *testing.T) {
 	t.Helper()
 	if db.dialect == dialect.SQLite {
@@ -238,7 +238,7 @@ func verify(t *testing.T, db database, ring *keyring.Keyring, opt audit.VerifyOp
 	return report
 }
 
-// sound fails the test if the trail has a finding.
+// sound fails the test if a verification has findings.
 func sound(t *testing.T, db database, ring *keyring.Keyring) audit.Report {
 	t.Helper()
 	report := verify(t, db, ring, audit.VerifyOptions{})
@@ -286,7 +286,7 @@ func oneOf(text string, parts ...string) bool {
 	return false
 }
 
-// refusal is what a trigger says.
+// refusal is the trigger's error message.
 const refusal = "the audit trail takes new entries"
 
 func rowName(worker, i int) string { return fmt.Sprintf("%d-%d", worker, i) }

@@ -16,8 +16,7 @@ import (
 	"github.com/credent-go/credent/internal/dberror"
 )
 
-// forged is an INSERT of an entry that no trail made, by values as SQL has
-// them.
+// forged returns an INSERT of an entry that no trail wrote, with values in SQL.
 func forged(db database, at, id, seq, action, rows, signer string) string {
 	digest := "x'" + strings.Repeat("00", 32) + "'"
 	if db.dialect == dialect.Postgres {
@@ -35,7 +34,7 @@ func forged(db database, at, id, seq, action, rows, signer string) string {
 
 func quoted(text string) string { return "'" + text + "'" }
 
-// The table takes no time that no trail writes, of a service's role neither.
+// The table refuses times that no trail writes, even from a service's role.
 func TestTimesThatAreNone(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, db database) {
@@ -57,7 +56,7 @@ func TestTimesThatAreNone(t *testing.T) {
 				t.Errorf("%s: %v", at, err)
 			}
 		}
-		// A trail doesn't try.
+		// The trail refuses them before writing.
 		trail := newTrail(t, db, audit.Config{Keyring: newRing(t), Mode: audit.Sync})
 		e := reveal("1")
 		e.At = time.Date(1999, 12, 31, 0, 0, 0, 0, time.UTC)
@@ -68,8 +67,7 @@ func TestTimesThatAreNone(t *testing.T) {
 	})
 }
 
-// An entry that no trail writes is a finding, and keeps nobody from looking at
-// the others.
+// A malformed entry is a finding, and doesn't stop the others from being read.
 func TestMalformedEntries(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, db database) {
@@ -113,7 +111,7 @@ func TestMalformedEntries(t *testing.T) {
 				found = found || strings.Contains(f.Text, part)
 			}
 			if !found {
-				t.Errorf("no finding has %s: %v", part, report.Findings)
+				t.Errorf("no finding contains %s: %v", part, report.Findings)
 			}
 		}
 		if whole := report.Entries - int64(len(queries)); report.Verified != whole {
@@ -142,7 +140,7 @@ func TestMalformedEntries(t *testing.T) {
 	})
 }
 
-// Many entries under keys that nobody has are counted, and not all named.
+// Many entries under unknown keys are counted, but not all named.
 func TestManyUnknownKeys(t *testing.T) {
 	t.Parallel()
 	db := engines["modernc"](t)
@@ -161,9 +159,9 @@ func TestManyUnknownKeys(t *testing.T) {
 	}
 }
 
-// What waits takes as much memory as what is stored, however long the texts
-// are that a service was sent.
-func TestLongTextsWaitCut(t *testing.T) { //nolint:paralleltest // it measures the process's memory
+// Waiting entries take as much memory as stored ones, however long the texts
+// that a service received.
+func TestLongTextsWaitCut(t *testing.T) { //nolint:paralleltest // measures the process's memory
 	db := engines["modernc"](t)
 	trail := newTrail(t, db, audit.Config{Keyring: newRing(t), Flush: time.Hour})
 	used := func() uint64 {

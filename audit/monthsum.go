@@ -10,9 +10,9 @@ import (
 	"github.com/credent-go/credent/internal/auditstore"
 )
 
-// monthSums says which entries a verification saw in each month, by their
-// number and the XOR of an HMAC of each, under a key that nobody learns: in
-// whatever order they are read, others have another sum.
+// monthSums identifies the entries that a verification saw in each month, by
+// their number and the XOR of their HMACs under a secret key: other entries
+// have another sum, whatever the order of reading.
 type monthSums struct {
 	key    []byte
 	months map[auditstore.Month]*monthSum
@@ -29,7 +29,7 @@ func newMonthSums() *monthSums {
 	return s
 }
 
-// add takes an entry into account. It does nothing for nil.
+// add includes an entry. It does nothing if s is nil.
 func (s *monthSums) add(r *auditrow.Row) {
 	if s == nil {
 		return
@@ -50,7 +50,7 @@ func (m *monthSum) add(key []byte, r *auditrow.Row) {
 	subtle.XORBytes(m.sum[:], m.sum[:], mac.Sum(nil))
 }
 
-// of returns the sum of a month.
+// of returns a month's sum.
 func (s *monthSums) of(m auditstore.Month) monthSum {
 	if sum := s.months[m]; sum != nil {
 		return *sum

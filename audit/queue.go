@@ -11,35 +11,35 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt"
 )
 
-// waiting is what was taken and is not written yet.
+// waiting holds entries that were accepted but not written yet.
 type waiting struct {
-	size    int   // entries that take room, also while they are being written
-	taken   int64 // all that were ever put into the queue
-	written int64 // those that are committed
-	turn    int   // groups of an earlier one take no more reveals
-	timed   bool  // the turn's end is near
+	size    int   // entries that occupy room, including those being written
+	taken   int64 // entries ever put into the queue
+	written int64 // entries committed
+	turn    int   // groups of earlier turns accept no more reveals
+	timed   bool  // a timer for the turn's end is running
 	woken   bool  // the flusher is about to empty the queue
 	groups  []*group
-	index   map[kind]*group // the last group of a kind
+	index   map[kind]*group // the last group of each kind
 	links   []auditrow.Link
 }
 
-// kind is what reveals have in common that are stored as one row.
+// kind holds what reveals stored in one row have in common.
 type kind struct {
 	actor, tenant, table, column, keyID, request, note string
 
 	outcome Outcome
-	dated   bool // the caller says when it was
+	dated   bool // the caller gave the time
 }
 
-// group is one row to be, or few. Reveals of one kind within 100 ms share it: a
-// list with thousands of secrets costs the database few rows.
+// group becomes one row, or a few. Reveals of one kind within 100 ms share a
+// group: a list with thousands of secrets takes only a few rows.
 type group struct {
 	kind
 	turn  int
 	at    time.Time
-	rows  []any  // primary keys, which the flusher writes as text
-	entry *Entry // instead of all this, for an entry that stays alone
+	rows  []any  // primary keys, written as text by the flusher
+	entry *Entry // used instead for an entry that stays alone
 }
 
 const (
@@ -47,7 +47,7 @@ const (
 	groupRows   = 256
 )
 
-// put adds an entry for which there is room. The caller has the lock.
+// put adds an entry for which there is room. The caller holds the lock.
 func (t *Trail) put(e *Entry) {
 	if e.Action == ActionReveal && e.Row != "" && (e.Rows == 0 || e.Rows == 1) && e.ID == uuid.Nil {
 		k := kindOf(e)
@@ -74,8 +74,8 @@ func kindOf(of *Entry) kind {
 }
 
 // join adds a reveal to the last group of its kind, which is g if the caller
-// remembers it, or to a new one, and returns that. A zero time is now. The
-// caller has the lock.
+// remembers it, or to a new group, and returns the group. A zero time means
+// now. The caller holds the lock.
 func (t *Trail) join(g *group, k *kind, row any, at time.Time) *group {
 	t.taken++
 	if g == nil || !g.takes(t.turn, at) {
@@ -88,9 +88,9 @@ func (t *Trail) join(g *group, k *kind, row any, at time.Time) *group {
 	return g
 }
 
-// takes reports whether a group is still waiting in the queue, and has room for
-// a reveal at a time. It doesn't look at the clock, which takes longer than all
-// the rest: a timer ends the turn.
+// takes reports whether a group is still in the queue and can take a reveal of
+// the given time. It doesn't read the clock, which would take longer than the
+// rest; a timer ends the turn instead.
 func (g *group) takes(turn int, at time.Time) bool {
 	if g.turn != turn || len(g.rows) >= groupRows {
 		return false
@@ -102,8 +102,8 @@ func (g *group) takes(turn int, at time.Time) bool {
 	return age >= 0 && age < groupWindow
 }
 
-// begin makes the group of a kind again. There may be one before, and then this
-// one likely gets as many rows.
+// begin creates the next group of a kind. If there was one before, it likely
+// gets as many rows.
 func (t *Trail) begin(k *kind, before *group, at time.Time) *group {
 	if !t.timed {
 		t.timed = true
@@ -124,7 +124,7 @@ func (t *Trail) begin(k *kind, before *group, at time.Time) *group {
 	return g
 }
 
-// nextTurn makes later reveals begin groups again.
+// nextTurn makes later reveals start new groups.
 func (t *Trail) nextTurn() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -132,7 +132,7 @@ func (t *Trail) nextTurn() {
 	t.turn++
 }
 
-// take empties the queue. The caller has the lock.
+// take empties the queue. The caller holds the lock.
 func (t *Trail) take() (groups []*group, links []auditrow.Link, ticket int64) {
 	groups, links = t.groups, t.links
 	t.groups, t.links, t.index, t.woken = nil, nil, nil, false
@@ -140,7 +140,7 @@ func (t *Trail) take() (groups []*group, links []auditrow.Link, ticket int64) {
 	return groups, links, t.taken
 }
 
-// wakes reports whether it is time to wake the flusher, once. The caller has
+// wakes reports, only once, whether the flusher must be woken. The caller holds
 // the lock.
 func (t *Trail) wakes() bool {
 	if t.woken || t.size < t.cfg.Queue/2 && t.cfg.Mode != Sync {
@@ -150,8 +150,8 @@ func (t *Trail) wakes() bool {
 	return true
 }
 
-// each calls add with the rows of a group, and with how many entries each
-// stands for: one row, but for keys that are no lines, or too long together.
+// each calls add with a group's rows and the number of entries in each. A group
+// is one row, unless keys can't be written as lines or are too long together.
 func (g *group) each(add func(r auditrow.Row, entries int)) {
 	if g.entry != nil {
 		add(rowOf(g.entry), 1)
@@ -173,7 +173,7 @@ func (g *group) each(add func(r auditrow.Row, entries int)) {
 	text.Grow(len(g.rows) * 37)
 	var buf [len("xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx")]byte
 	for _, key := range g.rows {
-		if id, ok := key.(uuid.UUID); ok && text.Len()+len(buf) < auditrow.MaxLines { // in half the time
+		if id, ok := key.(uuid.UUID); ok && text.Len()+len(buf) < auditrow.MaxLines { // takes half the time
 			if n++; n > 1 {
 				text.WriteByte('\n')
 			}
@@ -196,7 +196,7 @@ func (g *group) each(add func(r auditrow.Row, entries int)) {
 	flush()
 }
 
-// appendUUID appends what id.String returns.
+// appendUUID appends the text of id.String.
 func appendUUID(to []byte, id uuid.UUID) []byte {
 	for i, part := range [][]byte{id[:4], id[4:6], id[6:8], id[8:10], id[10:]} {
 		if i > 0 {
@@ -207,7 +207,7 @@ func appendUUID(to []byte, id uuid.UUID) []byte {
 	return to
 }
 
-// row returns a row of the group, for clean texts of primary keys.
+// row returns a row of the group with the given cleaned primary keys.
 func (g *group) row(keys string) auditrow.Row {
 	r := rowOf(&Entry{
 		At: g.at, Action: ActionReveal, Actor: g.actor, Tenant: g.tenant, Table: g.table, Column: g.column,
@@ -217,7 +217,7 @@ func (g *group) row(keys string) auditrow.Row {
 	return r
 }
 
-// rowOf returns an entry as a row, without ID.
+// rowOf returns an entry as a row without an ID.
 func rowOf(of *Entry) auditrow.Row {
 	e := *of
 	e.clean()
@@ -234,7 +234,7 @@ func rowOf(of *Entry) auditrow.Row {
 	return r
 }
 
-// clean cuts the texts to the size that is stored, before they wait.
+// clean truncates texts to the stored size before they wait in the queue.
 func (e *Entry) clean() {
 	e.Action = Action(auditrow.Clean(string(e.Action), MaxText))
 	e.Outcome = Outcome(auditrow.Clean(string(e.Outcome), MaxText))

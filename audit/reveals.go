@@ -17,7 +17,7 @@ import (
 type Reveals struct {
 	trail *Trail
 	kind  kind
-	last  *group // by the trail's mu
+	last  *group // guarded by the trail's mu
 }
 
 // Reveals returns a [Reveals] for reveals like the given one. Its ID, At,
@@ -29,7 +29,7 @@ func (t *Trail) Reveals(like Entry) *Reveals { return &Reveals{trail: t, kind: k
 // something else. Errors: [Trail.Add]'s.
 func (r *Reveals) Add(ctx context.Context, row any) error {
 	switch key := row.(type) {
-	case uuid.UUID: // the flusher has the time to write it as text
+	case uuid.UUID: // converted to text later, by the flusher
 	case string:
 		if len(key) > MaxText {
 			row = auditrow.Clean(key, MaxText)

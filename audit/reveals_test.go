@@ -14,8 +14,8 @@ import (
 	"github.com/credent-go/credent/audit"
 )
 
-// TestReveals takes reveals of one kind in several goroutines, by Reveals and
-// by Add, and finds each of them once, in few rows.
+// TestReveals takes reveals of one kind from several goroutines, through
+// Reveals and Add, and finds each of them once, in few rows.
 func TestReveals(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, db database) {
@@ -75,8 +75,8 @@ func TestReveals(t *testing.T) {
 	})
 }
 
-// TestRevealsWait has a queue that is full, a trail that is closed, and one in
-// Sync mode.
+// TestRevealsWait covers a full queue, a closed trail, and a trail in Sync
+// mode.
 func TestRevealsWait(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, db database) {

@@ -12,7 +12,7 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// as opens the database for a role, with a user.
+// as opens the database as a role, with a user set.
 func (db database) as(t *testing.T, role, user string) database {
 	t.Helper()
 	u, err := url.Parse(db.name)
@@ -87,7 +87,7 @@ func TestRoles(t *testing.T) {
 	}
 }
 
-// partition returns where the newest entry is.
+// partition returns the newest entry's partition.
 func partition(t *testing.T, db database) (name string) {
 	t.Helper()
 	if err := db.QueryRowContext(t.Context(),
@@ -97,7 +97,7 @@ func partition(t *testing.T, db database) (name string) {
 	return name
 }
 
-// TestDrift finds what holds writers of the trail no more.
+// TestDrift finds missing protections against writers of the trail.
 func TestDrift(t *testing.T) {
 	t.Parallel()
 	check := func(t *testing.T, db database) (findings []string) {
@@ -148,8 +148,8 @@ func TestDrift(t *testing.T) {
 	}
 }
 
-// TestSQLiteReplace replaces an entry by an INSERT, which calls no trigger of a
-// deletion.
+// TestSQLiteReplace replaces an entry by INSERT OR REPLACE, which fires no
+// delete trigger.
 func TestSQLiteReplace(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"modernc", "mattn"} {

@@ -13,8 +13,8 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// story is a trail with entries of two months and of two writers, the first
-// with 12 entries in its chain and one of a transaction.
+// story is a trail with entries of two months and two writers. The first writer
+// has 12 entries in its chain and one of a transaction.
 type story struct {
 	database
 	ring        *keyring.Keyring
@@ -53,7 +53,7 @@ func newStory(t *testing.T, db database) *story {
 	return s
 }
 
-// partition makes the partition of a month that is over.
+// partition creates a past month's partition.
 func (s *story) partition(t *testing.T, m auditstore.Month) {
 	t.Helper()
 	if s.dialect == dialect.Postgres {
@@ -63,8 +63,7 @@ func (s *story) partition(t *testing.T, m auditstore.Month) {
 	}
 }
 
-// TestTampering does to a trail what somebody can who owns the database and
-// lacks the key.
+// TestTampering changes a trail as a database owner without the key could.
 func TestTampering(t *testing.T) {
 	t.Parallel()
 	const (
@@ -77,9 +76,9 @@ func TestTampering(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		do   []string
-		want audit.FindingKind // "" if nothing is found from inside
+		want audit.FindingKind // "" if the trail alone shows nothing
 		text string
-		// checkpoint is what is found with the checkpoints, if that is more
+		// checkpoint is the finding with checkpoints, if it differs.
 		checkpoint audit.FindingKind
 	}{
 		{name: "nothing"},
@@ -230,7 +229,7 @@ func TestTampering(t *testing.T) {
 	}
 }
 
-// expect looks for a finding, and for nothing if there is to be none.
+// expect checks for a finding, or for none if kind is "".
 func expect(t *testing.T, report audit.Report, kind audit.FindingKind, text string) {
 	t.Helper()
 	if kind == "" {
@@ -247,8 +246,8 @@ func expect(t *testing.T, report audit.Report, kind audit.FindingKind, text stri
 	t.Errorf("want %s: %s; got %v, %v", kind, text, report.Findings, report.CouldNotLook)
 }
 
-// TestSignHeads signs heads of ended chains, so that the newest entry is missed
-// without a checkpoint from outside.
+// TestSignHeads signs the heads of ended chains, so that a missing newest entry
+// is noticed without an external checkpoint.
 func TestSignHeads(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, db database) {
@@ -265,10 +264,10 @@ func TestSignHeads(t *testing.T) {
 			}
 		}
 		sign(2, 3)
-		sign(0, 0) // nothing is new but its own chain
+		sign(0, 0) // only its own chain is new
 		idle := newTrail(t, db, audit.Config{Keyring: s.ring})
 		do(t, idle.Close(t.Context()))
-		sign(2, 3) // which is signed with the next
+		sign(2, 3) // signed by the next call
 		sign(0, 0)
 		sound(t, db, s.ring)
 		db.unprotect(t)
@@ -278,8 +277,8 @@ func TestSignHeads(t *testing.T) {
 	})
 }
 
-// TestRetiredKey verifies entries of keys that left the keyring, with and
-// without a head that was signed before.
+// TestRetiredKey verifies entries under keys that have left the keyring, with
+// and without a head signed before.
 func TestRetiredKey(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, db database) {
@@ -306,7 +305,7 @@ func TestRetiredKey(t *testing.T) {
 			t.Errorf("again: got %d, %v", n, err)
 		}
 		sound(t, db, newRing(t, second))
-		// A chain of signed heads vouches for the one before.
+		// A chain of signed heads vouches for the previous one.
 		if n, _, err := audit.SignHeads(t.Context(), db.DB, db.dialect, newRing(t, third, second)); err != nil ||
 			n != 3 {
 			t.Errorf("got %d, %v", n, err)

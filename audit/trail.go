@@ -14,6 +14,7 @@ import (
 	"github.com/credent-go/credent/internal/auditrow"
 	"github.com/credent-go/credent/internal/auditstore"
 	ring "github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	"github.com/credent-go/credent/internal/nilarg"
 	"github.com/credent-go/credent/internal/opentx"
 	"github.com/credent-go/credent/keyring"
 )
@@ -24,18 +25,18 @@ type Trail struct {
 	db      *sql.DB
 	dialect string
 	cfg     Config
-	chain   *auditrow.Chain // the flusher's
+	chain   *auditrow.Chain // used by the flusher only
 
 	mu      sync.Mutex
 	waiting // by mu
 	closed  bool
-	err     error         // of the last flush, nil if it succeeded
-	failed  int64         // flushes that failed
-	changed chan struct{} // closed, and made again, after each flush
+	err     error         // the last flush's error; nil if it succeeded
+	failed  int64         // failed flushes
+	changed chan struct{} // closed and replaced after each flush
 
 	kick chan struct{}
 	stop context.CancelFunc
-	done chan struct{} // closed when the flusher has ended
+	done chan struct{} // closed after the flusher has ended
 
 	keysMu sync.Mutex
 	keys   *auditrow.Keys
@@ -54,8 +55,11 @@ type Trail struct {
 //
 // Errors: [keyring.ErrNoKey], [ErrNoTable], and the database's.
 func Open(ctx context.Context, db *sql.DB, entDialect string, cfg Config) (*Trail, error) {
-	if entDialect != dialect.Postgres && entDialect != dialect.SQLite {
-		return nil, fmt.Errorf("audit: open: there is no trail on %q; it is on Postgres and SQLite", entDialect)
+	if err := checkPool(db, entDialect); err != nil {
+		return nil, err
+	}
+	if err := cfg.check(); err != nil {
+		return nil, err
 	}
 	if cfg.Writer == "" {
 		host, _ := os.Hostname()
@@ -82,14 +86,25 @@ func Open(ctx context.Context, db *sql.DB, entDialect string, cfg Config) (*Trai
 	if err := auditstore.Insert(ctx, db, entDialect, []auditrow.Row{first}); err != nil {
 		return nil, named(err)
 	}
-	// Flushes go on when the context of Open has ended.
+	// Flushes continue after Open's context has ended.
 	base, stop := context.WithCancel(context.WithoutCancel(ctx))
 	t.stop = stop
 	go t.flusher(base)
 	return t, nil
 }
 
-// named gives an error of the store its public name.
+// checkPool refuses a nil pool, and a dialect without a trail.
+func checkPool(db *sql.DB, entDialect string) error {
+	if entDialect != dialect.Postgres && entDialect != dialect.SQLite {
+		return fmt.Errorf("audit: there is no trail on %q; it is on Postgres and SQLite", entDialect)
+	}
+	if err := nilarg.Check("the pool", db); err != nil {
+		return fmt.Errorf("audit: %w", err)
+	}
+	return nil
+}
+
+// named replaces a store error by its public name.
 func named(err error) error {
 	if errors.Is(err, auditstore.ErrNoTable) {
 		return fmt.Errorf("%w: %w", ErrNoTable, err)
@@ -97,7 +112,7 @@ func named(err error) error {
 	return err
 }
 
-// currentKeys returns the keys of the keyring as it is now.
+// currentKeys returns the keys derived from the current keyring.
 func (t *Trail) currentKeys() (*auditrow.Keys, error) {
 	primary := t.cfg.Keyring.Primary()
 	t.keysMu.Lock()
@@ -142,8 +157,8 @@ func (t *Trail) Add(ctx context.Context, entries ...Entry) error {
 	return t.added(ctx)
 }
 
-// added wakes the flusher for what was put into the queue, gives up the lock,
-// and in Sync mode waits until it is committed.
+// added wakes the flusher, releases the lock, and in Sync mode waits until the
+// added entries are committed.
 func (t *Trail) added(ctx context.Context) error {
 	ticket, wake := t.taken, t.wakes()
 	t.mu.Unlock()
@@ -156,10 +171,10 @@ func (t *Trail) added(ctx context.Context) error {
 	return nil
 }
 
-// reserve makes room for n entries, and returns with the lock held unless there
-// is an error. More entries than the queue holds get in when it is empty. inTx
-// says that the caller is in a transaction: on SQLite the flusher then can't
-// write before that ends, so that nothing waits for the flusher.
+// reserve makes room for n entries. It returns with the lock held unless it
+// fails. More entries than the queue can hold are accepted when it is empty.
+// inTx means that the caller is in a transaction: on SQLite the flusher can't
+// write before it ends, so reserve doesn't wait for the flusher.
 func (t *Trail) reserve(ctx context.Context, n int, inTx bool) error {
 	inTx = inTx && t.dialect == dialect.SQLite
 	for {
@@ -193,7 +208,7 @@ func (t *Trail) reserve(ctx context.Context, n int, inTx bool) error {
 	}
 }
 
-// notWritten is the error of a context that ended first.
+// notWritten returns the error for a context that ended first.
 func (t *Trail) notWritten(ctx context.Context) error {
 	t.mu.Lock()
 	waiting, err := t.size, t.err
@@ -252,7 +267,7 @@ func (t *Trail) AddTx(ctx context.Context, tx Execer, entries ...Entry) (done fu
 	}, nil
 }
 
-// link puts links into the queue, also if they don't fit: who comes next then
+// link puts links into the queue even if they don't fit; the next caller then
 // waits.
 func (t *Trail) link(links []auditrow.Link) {
 	t.mu.Lock()
@@ -264,7 +279,7 @@ func (t *Trail) link(links []auditrow.Link) {
 	}
 }
 
-// release gives up room. The caller has the lock.
+// release frees room. The caller holds the lock.
 func (t *Trail) release(n int) {
 	t.size -= n
 	close(t.changed)
@@ -284,7 +299,7 @@ func (t *Trail) Flush(ctx context.Context) error {
 	return t.await(ctx, ticket)
 }
 
-// await waits until the entries up to a number are committed.
+// await waits until the entries up to ticket are committed.
 func (t *Trail) await(ctx context.Context, ticket int64) error {
 	for {
 		t.mu.Lock()

@@ -23,7 +23,7 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// TestAdd stores entries of each kind, and reads them back.
+// TestAdd stores entries of each kind and reads them back.
 func TestAdd(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, db database) {
@@ -75,13 +75,13 @@ func TestAdd(t *testing.T) {
 	})
 }
 
-// TestAddTx commits one transaction and rolls another back.
+// TestAddTx commits one transaction and rolls back another.
 func TestAddTx(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, db database) {
 		ring := newRing(t)
 		trail := newTrail(t, db, audit.Config{Keyring: ring, Queue: 8})
-		for i := range 10 { // more than the queue has room for, if any kept it
+		for i := range 10 { // would exceed the queue's room if each kept its share
 			tx, err := db.BeginTx(t.Context(), nil)
 			do(t, err)
 			done, err := trail.AddTx(t.Context(), tx, audit.Entry{Action: audit.ActionCreate, Row: fmt.Sprint(i)})
@@ -114,7 +114,7 @@ func TestAddTx(t *testing.T) {
 	})
 }
 
-// TestSync finds each entry in the table when Add has returned.
+// TestSync checks that each entry is in the table when Add returns.
 func TestSync(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, db database) {
@@ -133,7 +133,7 @@ func TestSync(t *testing.T) {
 						func(audit.Stored) error {
 							return errFound
 						}); !errors.Is(err, errFound) {
-						t.Errorf("%s is not there: %v", row, err)
+						t.Errorf("%s is not in the table: %v", row, err)
 					}
 				}
 			})
@@ -170,7 +170,7 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-// switched is a driver that can make its connections fail.
+// switched is a driver with connections that can be made to fail.
 type switched struct {
 	driver.Connector
 	mode *atomic.Int32
@@ -179,7 +179,7 @@ type switched struct {
 const (
 	works     = iota
 	away      // nothing is executed
-	uncertain // what is executed is reported as failed
+	uncertain // statements are executed but reported as failed
 )
 
 var errAway = errors.New("the server is away")
@@ -217,7 +217,7 @@ func (c connector) Connect(context.Context) (driver.Conn, error) { return c.of.O
 
 func (c connector) Driver() driver.Driver { return c.of }
 
-// TestAway takes the database away for a while, first before commits and then
+// TestAway makes the database fail for a while, first before commits and then
 // after them, while the queue fills.
 func TestAway(t *testing.T) {
 	t.Parallel()
@@ -292,7 +292,7 @@ func TestAway(t *testing.T) {
 	})
 }
 
-// TestBounded fills the queue while another transaction holds the table.
+// TestBounded fills the queue while another transaction locks the table.
 func TestBounded(t *testing.T) {
 	t.Parallel()
 	db := engines["pgx"](t)
@@ -336,7 +336,7 @@ func TestBounded(t *testing.T) {
 	sound(t, db, ring)
 }
 
-// TestOnCheckpoint is told the head at Close.
+// TestOnCheckpoint checks that Close passes on the head.
 func TestOnCheckpoint(t *testing.T) {
 	t.Parallel()
 	db := engines["modernc"](t)
@@ -360,7 +360,7 @@ func TestOnCheckpoint(t *testing.T) {
 	}
 }
 
-// TestFollow reads entries as they come.
+// TestFollow reads entries as they arrive.
 func TestFollow(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, db database) {
@@ -385,7 +385,7 @@ func TestFollow(t *testing.T) {
 		if !errors.Is(err, context.Canceled) || !slices.Equal(rows, []string{"1", "2", "3", "4", "5"}) {
 			t.Errorf("got %q, %v", rows, err)
 		}
-		// The context may also end while entries are read.
+		// The context may also end while entries are being read.
 		reason := errors.New("enough")
 		ended, end := context.WithCancelCause(t.Context())
 		end(reason)
@@ -395,7 +395,7 @@ func TestFollow(t *testing.T) {
 	})
 }
 
-// TestList selects by each field of the filter.
+// TestList filters by each field.
 func TestList(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, db database) {
@@ -437,7 +437,7 @@ func TestList(t *testing.T) {
 		}
 		for _, f := range []audit.Filter{{After: "x"}, {ID: "x"}} {
 			if err := audit.List(t.Context(), db.DB, db.dialect, f, nil); err == nil {
-				t.Errorf("%+v is no error", f)
+				t.Errorf("%+v is not an error", f)
 			}
 		}
 	})

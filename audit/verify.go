@@ -10,6 +10,7 @@ import (
 
 	"github.com/credent-go/credent/internal/auditrow"
 	"github.com/credent-go/credent/internal/auditstore"
+	"github.com/credent-go/credent/internal/nilarg"
 	"github.com/credent-go/credent/keyring"
 )
 
@@ -34,37 +35,37 @@ func Verify(
 	return v.report, nil
 }
 
-// verifier is one verification.
+// verifier is the state of one verification.
 type verifier struct {
 	keys   *auditrow.Keys
 	report Report
 
-	claims   map[uuid.UUID][]*claim         // about a writer's chain
+	claims   map[uuid.UUID][]*claim         // by the chain's writer
 	archived map[uuid.UUID][]*archivedRange // by writer, in order
 	months   []*archive
 	bearers  map[place]*bearer
 	heads    map[uuid.UUID]*head
 	pending  []*pending
-	chain    *chain     // that is being read
-	sums     *monthSums // of the entries read; nil if nobody asks
+	chain    *chain     // the chain being read
+	sums     *monthSums // of the entries read; nil if not needed
 	bad      map[uuid.UUID]bool
 	unlinked []auditrow.Link
 }
 
-// place is a place in a chain.
+// place is a position in a chain.
 type place struct {
 	writer uuid.UUID
 	seq    int64
 }
 
-// bearer is an entry that says something about other chains. It counts once it
-// is verified itself.
+// bearer is an entry with a statement about other chains. It counts once the
+// entry itself is verified.
 type bearer struct {
 	place
 	verified bool
 }
 
-// name says who signed.
+// name names the signer.
 func (b *bearer) name() string {
 	if b == nil {
 		return "a checkpoint"
@@ -77,9 +78,9 @@ func (b *bearer) counts() bool { return b == nil || b.verified }
 // claim is a signed head.
 type claim struct {
 	auditrow.Range
-	by       *bearer // nil for a checkpoint from outside
+	by       *bearer // nil for an external checkpoint
 	signer   string
-	unknown  bool // nobody knows whether it is genuine, so that it vouches for nothing
+	unknown  bool // can't be checked, so it vouches for nothing
 	met      bool // the chain has this hash at this number
 	mismatch bool
 }
@@ -89,22 +90,22 @@ type archivedRange struct {
 	by *bearer
 }
 
-// archive is a month that was archived.
+// archive is an archived month.
 type archive struct {
 	ArchivedMonth
 	by   *bearer
 	seen bool // its file was given
 }
 
-// head is the last entry of a chain.
+// head is a chain's last entry.
 type head struct {
 	auditrow.Range
 	verified bool
-	signs    bool // the chain is nothing but an earlier list of heads
+	signs    bool // the chain only contains an earlier list of heads
 }
 
-// pending are entries under keys that aren't in the keyring, until something
-// newer vouches for them.
+// pending is a run of entries under a key that isn't in the keyring, until
+// something newer vouches for them.
 type pending struct {
 	writer   uuid.UUID
 	from, to int64
@@ -112,12 +113,15 @@ type pending struct {
 	signer   string
 	claims   []*claim
 	bearers  []*bearer
-	head     *head // if it ends there
+	head     *head // if the chain ends there
 }
 
 func verify(
 	ctx context.Context, db *sql.DB, entDialect string, ring *keyring.Keyring, sums *monthSums, opt VerifyOptions,
 ) (v *verifier, err error) {
+	if err := checkPool(db, entDialect); err != nil {
+		return nil, err
+	}
 	v = &verifier{
 		sums:   sums,
 		claims: make(map[uuid.UUID][]*claim), archived: make(map[uuid.UUID][]*archivedRange),
@@ -125,6 +129,11 @@ func verify(
 	}
 	if v.keys, err = keysOf(ring); err != nil {
 		return nil, err
+	}
+	for i, archive := range opt.Archives {
+		if err := nilarg.Check(fmt.Sprintf("Archives[%d]", i), archive); err != nil {
+			return nil, fmt.Errorf("audit: verify: %w", err)
+		}
 	}
 	if err := v.checkpoints(opt.Checkpoints); err != nil {
 		return nil, err
@@ -179,7 +188,7 @@ func checkView(ctx context.Context, tx *sql.Tx, d string) error {
 	return err
 }
 
-// checkpoints takes the checkpoints from outside.
+// checkpoints records the external checkpoints.
 func (v *verifier) checkpoints(given []Checkpoint) error {
 	for i := range given {
 		c := &given[i]
@@ -207,15 +216,15 @@ func (v *verifier) cannotLook(format string, args ...any) {
 	v.report.CouldNotLook = append(v.report.CouldNotLook, fmt.Sprintf(format, args...))
 }
 
-// collect takes what entries say about chains. An entry that is forged says
-// nothing; the chain's reading reports it.
+// collect records entries' statements about chains. A forged entry is ignored
+// here; reading its chain reports it.
 func (v *verifier) collect(r *auditrow.Row) error {
 	if _, answer := v.keys.Check(r); answer == auditrow.Forged {
 		return nil
 	}
 	ranges, err := auditrow.Ranges(r.Row)
 	if err != nil {
-		return nil //nolint:nilerr // under a key that isn't known, anything may stand there
+		return nil //nolint:nilerr // an entry under an unknown key may say anything
 	}
 	at := place{r.Writer, r.Seq}
 	by := v.bearers[at]
@@ -236,14 +245,14 @@ func (v *verifier) collect(r *auditrow.Row) error {
 	return nil
 }
 
-// malformed reports an entry with what no trail writes.
+// malformed reports an entry that no trail would have written.
 func (v *verifier) malformed(r *auditrow.Row) {
 	v.bad[r.ID] = true
 	v.report.found(Inserted, r.Writer, 0, r.ID, "there is an entry that no trail writes: its %s", r.Malformed)
 }
 
-// verifiedHeads returns the heads of chains that verify to their end, in the
-// order of writers.
+// verifiedHeads returns the heads of fully verified chains, in the order of
+// writers.
 func (v *verifier) verifiedHeads() (heads []*head) {
 	for _, h := range v.heads {
 		if h.verified {
@@ -254,7 +263,8 @@ func (v *verifier) verifiedHeads() (heads []*head) {
 	return heads
 }
 
-// signed reports whether a verified entry under the primary key has this head.
+// signed reports whether a verified entry under the primary key contains this
+// head.
 func (v *verifier) signed(h *head) bool {
 	for _, c := range v.claims[h.Writer] {
 		if c.met && c.To == h.To && c.by != nil && c.by.verified && c.signer == v.keys.Primary {

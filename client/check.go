@@ -19,7 +19,7 @@ import (
 // wrong.
 var ErrNotChecked = canary.ErrNotChecked
 
-// checkSample is how many credentials [Check] opens.
+// checkSample is the number of credentials that [Check] opens.
 const checkSample = 10
 
 // Check makes sure, when a service starts, that the client's keyring is the one
@@ -81,8 +81,8 @@ func check(ctx context.Context, client *ent.Client) error {
 		}
 	})
 	if hidden {
-		// A policy alone would have all rows read that belong to others, and
-		// for a user of many rows the database may still go by the primary key.
+		// With the policy alone, the database would read other users' rows too,
+		// and for a user with many rows it may still follow the primary key.
 		err := c.CheckRows(ctx, func(encrypted.Column) (canary.Rows, error) {
 			return canary.Rows{Unseen: canary.HiddenRows}, nil
 		}, ent.EncryptedColumns()...)
@@ -93,7 +93,7 @@ func check(ctx context.Context, client *ent.Client) error {
 		query.Where(usercredential.UserID(user))
 	}
 	last, err := query.All(ctx)
-	var unopened *encrypted.Error // of a client with VerifyOnRead
+	var unopened *encrypted.Error // from a client with VerifyOnRead
 	switch {
 	case errors.As(err, &unopened):
 		return fmt.Errorf("check: %w", err)
@@ -109,7 +109,7 @@ func check(ctx context.Context, client *ent.Client) error {
 	}, ent.EncryptedColumns()...)
 }
 
-// revealAll reveals a secret of each row.
+// revealAll reveals one secret of each row.
 func revealAll(rows []*ent.UserCredential, secretOf func(*ent.UserCredential) encrypted.Secret) canary.Rows {
 	found := canary.Rows{Unseen: "the role sees no credentials, or there are none"}
 	var first error

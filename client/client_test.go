@@ -42,16 +42,16 @@ func database(t *testing.T) (*sql.DB, *keyring.Keyring) {
 	return db, ring
 }
 
-// create makes a credential without a user_id, which the rules fill in.
+// create creates a credential without a user_id, which the hooks fill in.
 func create(t *testing.T, c *ent.Client, account *ent.UserAccount, apiKey string) (*ent.UserCredential, error) {
 	t.Helper()
 	return c.UserCredential.Create().SetAccount(account).SetCredentialType("alpaca").
 		SetAPIKey(encrypted.New(apiKey)).SetSecretKey(encrypted.New("s")).Save(t.Context())
 }
 
-// TestHooksCannotBeForgotten builds clients in every way around a driver: each
-// keeps the rules, and a client without the audit log that its driver asks for
-// is refused.
+// TestHooksCannotBeForgotten builds clients around a driver in every way: each
+// has the hooks, and a client without the audit log that its driver requires is
+// refused.
 func TestHooksCannotBeForgotten(t *testing.T) {
 	t.Parallel()
 	db, ring := database(t)
@@ -131,7 +131,8 @@ func TestHooksCannotBeForgotten(t *testing.T) {
 		if err := bulk.Exec(t.Context()); !errors.Is(err, test.want) {
 			t.Errorf("%s: bulk: got %v, want %v", name, err, test.want)
 		}
-		// Without a secret nothing but the context tells.
+		// If no secret is written, only the context shows whether the hooks
+		// ran.
 		if err := test.client.UserAccount.UpdateOne(account).SetAccountName(name).
 			Exec(t.Context()); !errors.Is(err, test.want) {
 			t.Errorf("%s: update: got %v, want %v", name, err, test.want)
@@ -157,8 +158,8 @@ func TestHooksCannotBeForgotten(t *testing.T) {
 	}
 }
 
-// TestConfig refuses each configuration that contradicts itself, in each
-// constructor, and accepts the zero one.
+// TestConfig checks that each constructor refuses every contradictory
+// configuration, and accepts the zero one.
 func TestConfig(t *testing.T) {
 	t.Parallel()
 	db, ring := database(t)
@@ -224,7 +225,8 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-// TestConfigConverts wants the same fields in the internal configuration.
+// TestConfigConverts checks that the internal configuration has the same
+// fields.
 func TestConfigConverts(t *testing.T) {
 	t.Parallel()
 	if !reflect.TypeFor[client.Config]().ConvertibleTo(reflect.TypeFor[clientconfig.Config]()) {
@@ -232,7 +234,7 @@ func TestConfigConverts(t *testing.T) {
 	}
 }
 
-// TestLinksNoDriver lists what package client imports.
+// TestLinksNoDriver checks package client's imports.
 func TestLinksNoDriver(t *testing.T) {
 	t.Parallel()
 	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", ".").Output()

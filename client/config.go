@@ -226,9 +226,9 @@ type Config struct {
 	OnReaderError func(context.Context, error)
 
 	// Wrap puts a driver around the client's own, such as a cache or a
-	// debugger, and returns it. It sees statements before arguments are
-	// encrypted, and results after their secrets have an opener. Nil means no
-	// driver.
+	// debugger, and returns it. What it sees are statements before arguments
+	// are encrypted, and results after their secrets have an opener. Nil means
+	// no driver. One that returns nil is an [ErrConfig].
 	Wrap func(dialect.Driver) dialect.Driver
 
 	// Migrate makes credent.Open apply the pending migrations first, and keep

@@ -12,7 +12,7 @@ import (
 	"github.com/credent-go/credent/encrypted"
 )
 
-// Both credentials can be used, until the earlier one is disabled.
+// Both credentials work until the older one is disabled.
 func ExampleWithReplaces() {
 	ctx := context.Background()
 	db, ring := newPool()

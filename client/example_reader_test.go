@@ -12,8 +12,8 @@ import (
 	"github.com/credent-go/credent/ent"
 )
 
-// newReplicated returns a client of two databases. The second stands for a
-// standby that lags: it has nothing of the first.
+// newReplicated returns a client with two databases. The second one stands for
+// a standby that hasn't replayed anything.
 func newReplicated() *ent.Client {
 	primary, ring := newPool()
 	standby, _ := newPool()
@@ -28,7 +28,7 @@ func newReplicated() *ent.Client {
 	return c
 }
 
-// A request begins in a middleware:
+// A middleware marks each request:
 //
 //	func(w http.ResponseWriter, r *http.Request) {
 //		next.ServeHTTP(w, r.WithContext(client.WithRequest(r.Context())))
@@ -50,7 +50,7 @@ func ExampleWithRequest() {
 	// no request: 1
 }
 
-// A report of yesterday may be read from the standby, whatever was written.
+// Yesterday's report can be read from the standby, whatever was written since.
 func ExampleWithStaleReads() {
 	c := newReplicated()
 	defer func() { _ = c.Close() }()
@@ -60,7 +60,7 @@ func ExampleWithStaleReads() {
 	// Output: 0
 }
 
-// What another process wrote for the request is on the primary.
+// If another process wrote for the request, its data is on the primary.
 func ExampleWithPrimary() {
 	c := newReplicated()
 	defer func() { _ = c.Close() }()
@@ -70,7 +70,7 @@ func ExampleWithPrimary() {
 	// Output: 0 1
 }
 
-// Nobody reads raw SQL, so it is said to read.
+// Credent doesn't parse raw SQL, so the caller declares that it only reads.
 func ExampleWithReadOnlySQL() {
 	c := newReplicated()
 	defer func() { _ = c.Close() }()

@@ -19,13 +19,13 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// newPool returns a pool of the example's own, with the tables and canaries.
+// newPool returns a new pool with the tables and canaries.
 func newPool() (*sql.DB, *keyring.Keyring) {
 	db, err := sql.Open("sqlite", "file::memory:?_pragma=foreign_keys(1)")
 	if err != nil {
 		log.Fatal(err)
 	}
-	db.SetMaxOpenConns(1) // an SQLite database in memory is one connection's
+	db.SetMaxOpenConns(1) // each connection would have its own in-memory database
 	ring, err := keyring.New(keyring.GenerateKey())
 	if err != nil {
 		log.Fatal(err)
@@ -37,7 +37,7 @@ func newPool() (*sql.DB, *keyring.Keyring) {
 	return db, ring
 }
 
-// store makes an account with one credential.
+// store creates an account with one credential.
 func store(ctx context.Context, c *ent.Client) {
 	account := c.UserAccount.Create().SetUserID("user-1").SetAccountName("Ada").SaveX(ctx)
 	c.UserCredential.Create().SetAccount(account).SetCredentialType("alpaca").
@@ -68,7 +68,7 @@ func ExampleNew_contradiction() {
 	// Output: true
 }
 
-// A driver around the client's own sees no plaintext.
+// A driver wrapped around the client's own never sees plaintext.
 func ExampleFromDriver() {
 	ctx := context.Background()
 	db, ring := newPool()
@@ -88,7 +88,7 @@ func ExampleFromDriver() {
 	// Output: true
 }
 
-// Another generated package in the same database takes the driver alone.
+// Another generated package on the same database uses the driver alone.
 func ExampleWrapDriver() {
 	ctx := context.Background()
 	db, ring := newPool()
@@ -96,7 +96,7 @@ func ExampleWrapDriver() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	c := ent.NewClient(ent.Driver(drv)) // keeps the rules all the same
+	c := ent.NewClient(ent.Driver(drv)) // still has the hooks
 	defer func() { _ = c.Close() }()
 	store(ctx, c)
 	fmt.Println(c.UserCredential.Query().OnlyX(ctx).UserID)
@@ -162,8 +162,8 @@ func ExampleBrokerFormats() {
 	// Output: true
 }
 
-// On Postgres the statements show and change the user's rows only. SQLite has
-// no row-level security, and refuses.
+// On Postgres, the statements see and change only the user's rows. SQLite has
+// no row-level security, so the query is refused.
 func ExampleWithUser() {
 	db, ring := newPool()
 	c, err := client.New(db, dialect.SQLite, client.Config{Keyring: ring})

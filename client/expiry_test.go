@@ -17,8 +17,8 @@ import (
 	"github.com/credent-go/credent/ent/usercredential"
 )
 
-// TestOnExpiring reads a credential in every way, each with a client of its
-// own: those that return it with a secret tell.
+// TestOnExpiring reads a credential in every way, each with a new client:
+// OnExpiring is called if the result includes a secret.
 func TestOnExpiring(t *testing.T) {
 	t.Parallel()
 	db, ring := database(t)
@@ -137,7 +137,7 @@ func TestOnExpiring(t *testing.T) {
 			}
 		}
 	}
-	// Outside the time nobody is told.
+	// Outside the period, it isn't called.
 	c, err := client.New(db, dialect.SQLite, client.Config{
 		Keyring: ring, ExpiringWithin: time.Minute,
 		OnExpiring: func(context.Context, client.Expiring) { t.Error("told") },
@@ -170,8 +170,8 @@ func TestOnExpiringConfig(t *testing.T) {
 	}
 }
 
-// The audit log says which credential a new one replaces, and says it of
-// nothing else that is done in the same context.
+// The audit log says which credential a new one replaces, but adds this to
+// nothing else done in the same context.
 func TestAuditSaysReplaces(t *testing.T) {
 	t.Parallel()
 	db, ring := database(t)

@@ -18,8 +18,8 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// lagging is a client of a primary and a standby that never gets what the
-// primary is told. The only account is named after the server that shows it.
+// lagging is a client with a primary and a standby that never replays. The only
+// account is named after the server that returns it.
 type lagging struct {
 	*ent.Client
 	primary, standby *sql.DB
@@ -28,8 +28,8 @@ type lagging struct {
 	told             []error
 }
 
-// newLagging returns a client of two databases, which have an account and a
-// credential each.
+// newLagging returns a client with two databases, each with an account and a
+// credential.
 func newLagging(t *testing.T, cfg client.Config, fallsBack bool) *lagging {
 	t.Helper()
 	l := &lagging{}
@@ -84,7 +84,7 @@ func replicate(t *testing.T, from, to *sql.DB) {
 	}
 }
 
-// answers returns who answers a query with a context.
+// answers returns which server answers a query with the given context.
 func (l *lagging) answers(ctx context.Context, t *testing.T) string {
 	t.Helper()
 	account, err := l.UserAccount.Query().Only(ctx)
@@ -101,8 +101,8 @@ func (l *lagging) want(ctx context.Context, t *testing.T, when, want string) {
 	}
 }
 
-// Without a word in its context a query is the primary's, and with one each
-// kind of query is the standby's.
+// Queries go to the primary by default, and every kind of query goes to the
+// standby if the context asks for it.
 func TestReader(t *testing.T) {
 	t.Parallel()
 	l := newLagging(t, client.Config{}, false)
@@ -190,8 +190,8 @@ func TestReader(t *testing.T) {
 	l.want(request, t, "after all that", "standby")
 }
 
-// Whatever may have written makes its request the primary's, and no other one.
-// What has no request makes all of them the primary's.
+// A possible write sends the rest of its request to the primary, but not other
+// requests. A write outside any request sends all of them there.
 func TestReaderSeesOwnWrites(t *testing.T) {
 	t.Parallel()
 	failed := errors.New("failed")
@@ -247,7 +247,7 @@ func TestReaderSeesOwnWrites(t *testing.T) {
 				return err
 			}
 			defer func() { _ = rows.Close() }()
-			for rows.Next() { // SQLite's driver writes now
+			for rows.Next() { // SQLite's driver executes the write here
 			}
 			return rows.Err()
 		},
@@ -284,8 +284,8 @@ func TestReaderSeesOwnWrites(t *testing.T) {
 	}
 }
 
-// A transaction that nobody claims is everybody's when it is committed, and
-// what a statement in it says is its request's at once.
+// A transaction without a request counts for all requests once it is committed.
+// A statement in it that has a request counts for that one at once.
 func TestReaderAfterTransactions(t *testing.T) {
 	t.Parallel()
 	l := newLagging(t, client.Config{}, false)
@@ -306,8 +306,7 @@ func TestReaderAfterTransactions(t *testing.T) {
 	l.want(meanwhile, t, "after the commit", "primary")
 }
 
-// What the hooks of a mutation read is the primary's, whatever the context
-// allows.
+// Hooks of mutations read from the primary, whatever the context allows.
 func TestHooksReadThePrimary(t *testing.T) {
 	t.Parallel()
 	l := newLagging(t, client.Config{}, false)
@@ -340,7 +339,7 @@ func TestHooksReadThePrimary(t *testing.T) {
 	}
 }
 
-// A lookup that finds rows without a digest stores it on the primary.
+// A lookup that finds rows without a digest stores the digest on the primary.
 func TestReaderFillsNoDigests(t *testing.T) {
 	t.Parallel()
 	l := newLagging(t, client.Config{}, true)
@@ -366,7 +365,8 @@ func TestReaderFillsNoDigests(t *testing.T) {
 	}
 }
 
-// A tenant's key that the standby lacks is the primary's, in every state.
+// A tenant's key missing on the standby is read from the primary, in every
+// state.
 func TestReaderLacksTenantKey(t *testing.T) {
 	t.Parallel()
 	for _, state := range []encrypted.State{encrypted.Accept, encrypted.Write, encrypted.Require} {
@@ -397,9 +397,8 @@ func TestReaderLacksTenantKey(t *testing.T) {
 	}
 }
 
-// What the standby says of tenants' keys changes nothing for the primary: a key
-// that was destroyed stays destroyed, and what is written is under the
-// primary's.
+// Tenants' keys read from the standby don't affect the primary: a destroyed key
+// stays destroyed, and writes use the primary's key.
 func TestReaderKeepsKeysApart(t *testing.T) {
 	t.Parallel()
 	l := newLagging(t, client.Config{TenantKeys: encrypted.Write}, false)
@@ -418,7 +417,7 @@ func TestReaderKeepsKeysApart(t *testing.T) {
 	if err := reveal(t.Context()); !errors.Is(err, encrypted.ErrShredded) {
 		t.Fatalf("got %v", err)
 	}
-	if err := reveal(client.WithRequest(t.Context())); err != nil { // it hasn't replayed that
+	if err := reveal(client.WithRequest(t.Context())); err != nil { // it hasn't replayed the deletion
 		t.Errorf("the standby: %v", err)
 	}
 	if err := reveal(t.Context()); !errors.Is(err, encrypted.ErrShredded) {
@@ -429,8 +428,8 @@ func TestReaderKeepsKeysApart(t *testing.T) {
 	}
 }
 
-// A standby that fails is an error, or the primary answers and somebody is
-// told.
+// A failing standby causes an error, or the primary answers and OnReaderError
+// is called.
 func TestReaderFails(t *testing.T) {
 	t.Parallel()
 	for _, fallsBack := range []bool{false, true} {
@@ -454,7 +453,7 @@ func TestReaderFails(t *testing.T) {
 		if _, err := l.UserAccount.Query().Only(ended); err == nil || errors.Is(err, client.ErrReader) {
 			t.Errorf("ended: got %v", err)
 		}
-		// The others are as ever.
+		// Other requests are unaffected.
 		l.want(t.Context(), t, "no request", "primary")
 		if err := client.Check(client.WithRequest(t.Context()), l.Client); err != nil {
 			t.Errorf("Check: %v", err)

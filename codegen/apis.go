@@ -16,8 +16,8 @@ import (
 	"golang.org/x/tools/go/ast/astutil"
 )
 
-// checkAPIs refuses an encrypted field in what generators of APIs make of
-// responses and requests alike.
+// checkAPIs refuses an encrypted field that an API generator would expose in
+// responses as well as requests.
 func checkAPIs(node *gen.Type, f *gen.Field) (faults []error) {
 	refuse := func(annotation, why string) {
 		faults = append(faults,
@@ -43,12 +43,12 @@ func checkAPIs(node *gen.Type, f *gen.Field) (faults []error) {
 	return faults
 }
 
-// inputsFile is where entgql has the inputs of mutations.
+// inputsFile is entgql's file with mutation inputs.
 const inputsFile = "gql_mutation_input.go"
 
-// retypeInputs gives encrypted fields in the inputs of entgql's mutations the
-// type encrypted.Input. gqlgen looks through aliases: it would name the type
-// of the field by its internal package, and that doesn't compile.
+// retypeInputs gives encrypted fields in entgql's mutation inputs the type
+// encrypted.Input. gqlgen resolves aliases, so it would name the field's type
+// by its internal package, which doesn't compile.
 func retypeInputs(g *gen.Graph, fields []encryptedField) error {
 	path := filepath.Join(g.Target, inputsFile)
 	source, err := os.ReadFile(path)
@@ -63,7 +63,7 @@ func retypeInputs(g *gen.Graph, fields []encryptedField) error {
 	if err != nil {
 		return err
 	}
-	of := make(map[string][]encryptedField) // by the name of the mutation
+	of := make(map[string][]encryptedField) // by mutation
 	for _, f := range fields {
 		of[f.Node.MutationName()] = append(of[f.Node.MutationName()], f)
 	}
@@ -93,11 +93,11 @@ func retypeInputs(g *gen.Graph, fields []encryptedField) error {
 	if err := format.Node(&out, positions, file); err != nil {
 		return err
 	}
-	return os.WriteFile(path, out.Bytes(), 0o644) //nolint:gosec // source, readable like the rest
+	return os.WriteFile(path, out.Bytes(), 0o644) //nolint:gosec // source, world-readable
 }
 
 // retypeField changes the type of a struct's field, and reports whether the
-// struct has it.
+// struct has the field.
 func retypeField(file *ast.File, structName, field string) (found bool) {
 	input := &ast.SelectorExpr{X: ast.NewIdent("encrypted"), Sel: ast.NewIdent("Input")}
 	ast.Inspect(file, func(n ast.Node) bool {
@@ -123,7 +123,7 @@ func retypeField(file *ast.File, structName, field string) (found bool) {
 	return found
 }
 
-// setInput makes a call of a field's setter take an input.
+// setInput makes the call of a field's setter take an input.
 func setInput(body *ast.BlockStmt, f encryptedField) {
 	ast.Inspect(body, func(n ast.Node) bool {
 		call, ok := n.(*ast.CallExpr)

@@ -52,7 +52,7 @@ func (e Extension) Hooks() []gen.Hook {
 	return []gen.Hook{func(next gen.Generator) gen.Generator {
 		return gen.GenerateFunc(func(g *gen.Graph) error {
 			if !isRestoring() {
-				_ = os.Unsetenv(encrypted.ExtensionEnv) // the schema is loaded; the next may be loaded alone
+				_ = os.Unsetenv(encrypted.ExtensionEnv) // the next schema may load without the extension
 			}
 			fields, err := prepare(g)
 			if err != nil {
@@ -76,8 +76,8 @@ func (e Extension) Hooks() []gen.Hook {
 }
 
 // isRestoring reports whether ent generates from the snapshot of an earlier
-// schema, since the present one imports generated code that doesn't compile, as
-// after a merge. ent loads the schema when that is done.
+// schema, because the current one imports generated code that doesn't compile,
+// as after a merge. ent loads the schema afterwards.
 func isRestoring() bool {
 	callers := make([]uintptr, 64)
 	frames := runtime.CallersFrames(callers[:runtime.Callers(2, callers)])
@@ -91,17 +91,17 @@ func isRestoring() bool {
 	return false
 }
 
-// generateOneByOne has ent write one file at a time. It completes the imports
-// of a file from the files beside it, which it rewrites on as many
-// cores as there are: of a neighbor that is empty at that moment it learns
-// nothing, and "ent" becomes the nearest package of that name, which can be the
-// one of Credent's own tables.
+// generateOneByOne makes ent write one file at a time. ent completes a file's
+// imports from its neighbors, which it rewrites concurrently. From a neighbor
+// that is empty at that moment it learns nothing, and "ent" then resolves to
+// the nearest package of that name, possibly the package of Credent's own
+// tables.
 func generateOneByOne(next gen.Generator, g *gen.Graph) error {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	return next.Generate(g)
 }
 
-// encryptedField is a field of package encrypted.
+// encryptedField is a field made by package encrypted.
 type encryptedField struct {
 	*gen.Field
 	encrypted.Annotation
@@ -109,15 +109,15 @@ type encryptedField struct {
 	Index *gen.Field // its blind index, or nil
 	Was   []string   // earlier names of its column, as TABLE.COLUMN
 
-	Declared encrypted.IndexAnnotation // what the blind index is
+	Declared encrypted.IndexAnnotation // the blind index's declaration
 
-	UniqueWith []string // other columns of a unique one
+	UniqueWith []string // a unique index's other columns
 
-	AcrossTenants bool // lookups by the index find the rows of all tenants
+	AcrossTenants bool // lookups by the index find rows of all tenants
 }
 
-// prepare checks all fields of the graph, completes the encrypted ones, and
-// returns these. It reports every fault.
+// prepare checks all fields of the graph, and completes and returns the
+// encrypted ones. It reports every fault.
 func prepare(g *gen.Graph) (fields []encryptedField, err error) {
 	var faults []error
 	for _, node := range g.Nodes {
@@ -171,18 +171,18 @@ func prepare(g *gen.Graph) (fields []encryptedField, err error) {
 // IsEncrypted reports whether a field is one of package encrypted.
 func IsEncrypted(f *gen.Field) bool { return f.Annotations[encrypted.AnnotationName] != nil }
 
-// isSecret reports whether a field has the type of an encrypted one.
+// isSecret reports whether a field has an encrypted type.
 func isSecret(f *gen.Field) bool {
 	name, _, _ := strings.Cut(f.Type.String(), "[")
 	return f.HasGoType() && strings.HasSuffix(f.Type.RType.PkgPath, "/internal/fieldcrypt") &&
 		(strings.HasSuffix(name, ".Secret") || strings.HasSuffix(name, ".Value"))
 }
 
-// plainIdentifier are names that no database takes for a keyword.
+// plainIdentifier matches names that aren't keywords in any database.
 var plainIdentifier = regexp.MustCompile(`^[a-z][a-z0-9]*(_[a-z0-9]+)+$`)
 
-// identifier returns a column's name as a CHECK can have it, in quotes where it
-// could be a keyword.
+// identifier returns a column's name for use in a CHECK, quoted if it could be
+// a keyword.
 func identifier(name string) string {
 	if plainIdentifier.MatchString(name) && !strings.HasPrefix(name, "current_") &&
 		!strings.HasPrefix(name, "session_") {
@@ -191,12 +191,12 @@ func identifier(name string) string {
 	return column.QuoteName(name)
 }
 
-// blindIndex is what to do instead of comparing tokens.
+// blindIndex says what to do instead of comparing tokens.
 const blindIndex = "no two tokens are equal, not even of the same plaintext. What can be unique, indexed and " +
 	"searched is a blind index, a column of its own that has a keyed digest (HMAC-SHA-256) of the plaintext: add " +
 	"encrypted.BlindIndex(%q) to the schema's Mixin"
 
-// checkEncrypted finds what cannot work on tokens.
+// checkEncrypted finds options that can't work on tokens.
 func checkEncrypted(node *gen.Type, f *gen.Field) (faults []error) {
 	refuse := func(bad bool, format string, args ...any) {
 		if bad {
@@ -225,15 +225,15 @@ func checkEncrypted(node *gen.Type, f *gen.Field) (faults []error) {
 	return faults
 }
 
-// secretName is what names of fields that hold secrets look like.
+// secretName matches names of fields that likely hold secrets.
 var secretName = regexp.MustCompile(`(?i)(_key$|secret|token|password)`)
 
 func looksSecret(f *gen.Field) bool {
 	return (f.IsString() || f.IsBytes()) && secretName.MatchString(f.Name)
 }
 
-// checkPlain refuses a field that looks as if it should be encrypted and has no
-// reason why not.
+// checkPlain refuses a plaintext field that looks like a secret and gives no
+// reason.
 func checkPlain(node *gen.Type, f *gen.Field) error {
 	var plain encrypted.PlainAnnotation
 	if err := decode(f.Annotations[encrypted.PlainName], &plain); err != nil {
@@ -246,8 +246,8 @@ func checkPlain(node *gen.Type, f *gen.Field) error {
 	return nil
 }
 
-// addChecks adds named CHECKs to a node's table. One of the same name that the
-// schema has stays.
+// addChecks adds named CHECKs to a node's table. A CHECK of the same name in
+// the schema takes precedence.
 func addChecks(node *gen.Type, checks map[string]string) error {
 	if len(checks) == 0 {
 		return nil
@@ -271,8 +271,8 @@ func addChecks(node *gen.Type, checks map[string]string) error {
 	return nil
 }
 
-// decode reads an annotation, which comes from the schema as what JSON made of
-// it.
+// decode decodes an annotation, which loading the schema has passed through
+// JSON.
 func decode(annotation, into any) error {
 	if annotation == nil {
 		return nil
@@ -284,7 +284,7 @@ func decode(annotation, into any) error {
 	return json.Unmarshal(data, into)
 }
 
-// columnType is the type of a column as Postgres has it.
+// columnType returns a column's Postgres type.
 func columnType(f *gen.Field) string {
 	if t := f.Column().SchemaType["postgres"]; t != "" {
 		return t

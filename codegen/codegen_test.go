@@ -20,9 +20,9 @@ import (
 	"github.com/credent-go/credent/encrypted"
 )
 
-// generate runs the extension on a schema, without the templates of ent. Tests
-// cannot be parallel: loading a schema writes a program into the current
-// folder.
+// generate runs the extension on a schema, without ent's templates. Tests can't
+// run in parallel: loading a schema writes a program into the current
+// directory.
 func generate(t *testing.T, schema, picture string) (*gen.Graph, error) {
 	t.Helper()
 	t.Setenv(encrypted.ExtensionEnv, "1") // as the extension's options do
@@ -39,8 +39,7 @@ func generate(t *testing.T, schema, picture string) (*gen.Graph, error) {
 	return graph, nil
 }
 
-// TestOneFileAtATime: ent formats files on as many cores as Go has at that
-// moment.
+// TestOneFileAtATime relies on ent formatting files on GOMAXPROCS cores.
 func TestOneFileAtATime(t *testing.T) {
 	before := runtime.GOMAXPROCS(4)
 	defer runtime.GOMAXPROCS(before)
@@ -55,7 +54,7 @@ func TestOneFileAtATime(t *testing.T) {
 	}
 }
 
-// indexHint is what the messages about uniqueness and indexes offer.
+// indexHint is part of the messages about uniqueness and indexes.
 const indexHint = "What can be unique, indexed and searched is a blind index"
 
 func TestRefusals(t *testing.T) {
@@ -134,7 +133,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// What a field can see by itself is refused when the schema is loaded, and
+// Faults visible in one field are refused when the schema is loaded, and
 // nothing is written.
 func TestRefusedFields(t *testing.T) {
 	for schema, want := range map[string]string{
@@ -153,10 +152,10 @@ func TestRefusedFields(t *testing.T) {
 	}
 }
 
-// Without the extension the code would not encrypt. It is refused when the
-// schema is loaded, also after a generation with the extension.
+// Without the extension, the code would not encrypt. This is refused when the
+// schema is loaded, even after a generation with the extension.
 func TestWithoutExtension(t *testing.T) {
-	t.Setenv(encrypted.ExtensionEnv, "") // of earlier tests
+	t.Setenv(encrypted.ExtensionEnv, "") // set by earlier tests
 	generate := func(target string, extensions ...entc.Extension) error {
 		return entc.Generate("./testdata/encrypted", &gen.Config{Target: target, Package: "example.com/app/ent"},
 			entc.Extensions(extensions...))
@@ -182,14 +181,14 @@ func TestWithoutExtension(t *testing.T) {
 	}
 }
 
-// Snapshot stands for ent's, of package entc/internal.
+// Snapshot stands for the one in ent's package entc/internal.
 type Snapshot struct{ generate func() error }
 
 // Restore generates from the snapshot.
 func (s *Snapshot) Restore() error { return s.generate() }
 
-// With the feature schema/snapshot ent generates from the snapshot if the
-// schema doesn't load, and then loads the schema: with the extension, too.
+// With the feature schema/snapshot, ent generates from the snapshot if the
+// schema doesn't load, and then loads the schema, also with the extension.
 func TestRestored(t *testing.T) {
 	t.Setenv(encrypted.ExtensionEnv, "1") // as the extension's options do
 	generate := func() error {
@@ -227,8 +226,8 @@ func TestAccepted(t *testing.T) {
 	}
 }
 
-// An encrypted column gets size, CHECK and sensitivity without being asked, and
-// a name that could be a keyword is quoted.
+// An encrypted column automatically has a size, a CHECK and the sensitive flag.
+// A name that could be a keyword is quoted.
 func TestColumns(t *testing.T) {
 	graph, err := generate(t, "./testdata/encrypted", "")
 	if err != nil {
@@ -267,7 +266,7 @@ func TestColumns(t *testing.T) {
 	testFiles(t, graph)
 }
 
-// testFiles tests that the files which bind fields and name types are written,
+// testFiles checks that the files that bind fields and name types are written,
 // and removed when no field needs them.
 func testFiles(t *testing.T, graph *gen.Graph) {
 	t.Helper()
@@ -318,8 +317,8 @@ func testFiles(t *testing.T, graph *gen.Graph) {
 	}
 }
 
-// Nothing generated compares encrypted fields: no predicate but of NULL, no
-// order, no validator; with no feature.
+// No generated code compares encrypted fields, with any feature: there is no
+// predicate except for NULL, no order and no validator.
 func TestNothingCompares(t *testing.T) {
 	target := filepath.Join(t.TempDir(), "ent")
 	if err := os.MkdirAll(target, 0o750); err != nil {
@@ -357,7 +356,7 @@ func TestNothingCompares(t *testing.T) {
 	}
 }
 
-// What a field says of its tenant, the generated code says to the driver.
+// The generated code passes a field's tenant to the driver.
 func TestTenants(t *testing.T) {
 	graph, err := generate(t, "./testdata/bound", "")
 	if err != nil {
@@ -384,7 +383,8 @@ func TestTenants(t *testing.T) {
 	}
 }
 
-// Earlier names reach the generated columns: each name in each table.
+// Earlier names are in the generated columns: each column name in each table
+// name.
 func TestEarlierNames(t *testing.T) {
 	t.Setenv("NAMES", "table")
 	graph, err := generate(t, "./testdata/names", "")

@@ -12,8 +12,8 @@ import (
 	"github.com/credent-go/credent/encrypted"
 )
 
-// The program that generates a client names the extension. It refuses, before
-// it writes anything, a schema that can't work.
+// The program that generates a client uses the extension. The extension refuses
+// an unsupported schema before it writes anything.
 func ExampleExtension() {
 	err := entc.Generate("./testdata/refused", &gen.Config{Target: "/does/not/matter", Package: "example.com/ent"},
 		entc.Extensions(codegen.Extension{}))
@@ -21,7 +21,7 @@ func ExampleExtension() {
 	// Output: true
 }
 
-// Another extension leaves the encrypted fields alone.
+// Another extension skips the encrypted fields.
 func ExampleIsEncrypted() {
 	if err := os.Setenv(encrypted.ExtensionEnv, "1"); err != nil { // as entc.Generate does with the extension
 		log.Fatal(err)

@@ -18,7 +18,7 @@ import (
 // isIndex reports whether a field belongs to a blind index.
 func isIndex(f *gen.Field) bool { return f.Annotations[encrypted.IndexAnnotationName] != nil }
 
-// joinIndexes gives the encrypted fields of a node their blind indexes.
+// joinIndexes assigns a node's blind indexes to its encrypted fields.
 func joinIndexes(node *gen.Type, fields []encryptedField) (faults []error) {
 	for _, f := range node.Fields {
 		if !isIndex(f) {
@@ -71,7 +71,7 @@ func checkIndexTenant(f encryptedField, a encrypted.IndexAnnotation) error {
 	return nil
 }
 
-// storageKeys returns the columns of the other fields of a unique index.
+// storageKeys returns the columns of a unique index's other fields.
 func storageKeys(node *gen.Type, a encrypted.IndexAnnotation) (columns []string, err error) {
 	for _, name := range a.With {
 		i := slices.IndexFunc(node.Fields, func(f *gen.Field) bool { return f.Name == name })
@@ -84,9 +84,9 @@ func storageKeys(node *gen.Type, a encrypted.IndexAnnotation) (columns []string,
 	return columns, nil
 }
 
-// checkConditions refuses a unique index with the digest that isn't as the
-// blind index declares it: the client would not know its condition, and let in
-// duplicates while the keyring has several keys.
+// checkConditions refuses a unique index on the digest that differs from the
+// blind index's declaration: the client would not know its condition, and would
+// accept duplicates while the keyring has several keys.
 func checkConditions(node *gen.Type, f encryptedField) error {
 	for _, index := range node.Indexes {
 		if !index.Unique || !slices.Contains(index.Columns, f.Index.StorageKey()) {
@@ -112,8 +112,8 @@ func checkConditions(node *gen.Type, f encryptedField) error {
 	return nil
 }
 
-// nameLookupIndex names the index for lookups beside a partial unique one on
-// the same column, which ent gives the same name.
+// nameLookupIndex names the lookup index beside a partial unique index on the
+// same column, because ent would give both the same name.
 func nameLookupIndex(node *gen.Type, f encryptedField) {
 	for _, index := range node.Indexes {
 		if index.Unique || !slices.Equal(index.Columns, []string{f.Index.StorageKey()}) {
@@ -126,9 +126,8 @@ func nameLookupIndex(node *gen.Type, f encryptedField) {
 	}
 }
 
-// addGapIndex adds the index by which rows with a secret and no digest are
-// found, for a field that may be absent. Otherwise the digest's index has no
-// other rows without one.
+// addGapIndex adds an index that finds rows with a secret but no digest, for an
+// optional field. For other fields, the digest's own index finds them.
 func addGapIndex(node *gen.Type, f encryptedField) {
 	if !f.Optional {
 		return
@@ -146,7 +145,7 @@ func addGapIndex(node *gen.Type, f encryptedField) {
 }
 
 // printedName returns a name as Postgres prints it in a condition: Atlas
-// compares texts, and would rebuild an index that is written otherwise.
+// compares texts, and would recreate an index written differently.
 func printedName(name string) string {
 	if slices.Contains(strings.Fields(quotedWords), name) || !lowerName.MatchString(name) {
 		return column.QuoteName(name)
@@ -156,8 +155,8 @@ func printedName(name string) string {
 
 var lowerName = regexp.MustCompile(`^[a-z_][a-z0-9_]*$`)
 
-// quotedWords are the words that Postgres puts in quotes when it prints them as
-// names, and words that are only SQLite's keywords.
+// quotedWords are the words that Postgres quotes when it prints them as names,
+// and SQLite's keywords.
 const quotedWords = "add all alter analyse analyze and any array as asc asymmetric authorization between bigint " +
 	"binary bit boolean both case cast char character check coalesce collate collation column commit concurrently " +
 	"constraint create cross current_catalog current_date current_role current_schema current_time current_timestamp " +
@@ -171,9 +170,9 @@ const quotedWords = "add all alter analyse analyze and any array as asc asymmetr
 	"where window with xmlattributes xmlconcat xmlelement xmlexists xmlforest xmlnamespaces xmlparse xmlpi xmlroot " +
 	"xmlserialize xmltable"
 
-// dropSetters removes the setters of blind indexes, which nobody could give a
-// value, and ent's upsert setters of encrypted fields: the generated files have
-// others, which set the blind index as well.
+// dropSetters removes setters of blind indexes, for which no caller has values,
+// and ent's upsert setters of encrypted fields: the generated files have their
+// own, which also set the blind index.
 func dropSetters(g *gen.Graph, fields []encryptedField) error {
 	drop := make(map[string]map[[2]string]bool)
 	for _, f := range fields {

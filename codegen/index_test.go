@@ -9,7 +9,7 @@ import (
 	"entgo.io/ent/entc/gen"
 )
 
-// program uses the client of testdata/indexed.
+// program is the source of a program that uses the client of testdata/indexed.
 const program = `package main
 
 import (
@@ -91,8 +91,8 @@ func check(err error) {
 }
 `
 
-// TestBlindIndexes generates a client with blind indexes of every kind, and a
-// field in a mixin that has nothing else, and runs a program that uses it.
+// TestBlindIndexes generates a client with every kind of blind index, and with
+// a mixin that only has an encrypted field, and runs a program that uses it.
 func TestBlindIndexes(t *testing.T) {
 	target, name := generateClient(t, "./testdata/indexed", gen.FeatureUpsert, gen.FeatureModifier, gen.FeatureEntQL)
 	dir := filepath.Join(target, "cmd")
@@ -106,8 +106,8 @@ func TestBlindIndexes(t *testing.T) {
 	runProgram(t, dir)
 }
 
-// TestSoftDelete has unique indexes with conditions in a generated client, over
-// each driver.
+// TestSoftDelete tests unique indexes with conditions in a generated client,
+// with each driver.
 func TestSoftDelete(t *testing.T) {
 	target, name := generateClient(t, "./testdata/softdelete", gen.FeatureUpsert, gen.FeatureModifier)
 	program := filepath.Join(target, "program")

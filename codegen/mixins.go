@@ -11,16 +11,16 @@ import (
 )
 
 var (
-	// usedMixin finds where the generated runtime code takes a field of a
-	// mixin.
+	// usedMixin matches the use of a mixin's field in the generated runtime
+	// code.
 	usedMixin = regexp.MustCompile(`:= (\w+)MixinFields(\d+)\[`)
-	// schemaFields finds where it lists the fields of a schema.
+	// schemaFields matches the declaration of a schema's list of fields.
 	schemaFields = regexp.MustCompile(`(?m)^\t(\w+)Fields := (\S+)\.Fields\(\)$`)
 )
 
-// completeMixins lists the fields of the mixins that ent's runtime code takes
-// fields of without having listed them: ent v0.14.5 lists mixins' fields with a
-// default or a validator, and forgets fields that have a ValueScanner only.
+// completeMixins declares the mixins' field lists that ent's runtime code uses
+// without declaring them: ent v0.14.5 declares the list for fields with a
+// default or a validator, but forgets fields with only a ValueScanner.
 func completeMixins(g *gen.Graph) error {
 	for _, path := range runtimeFiles(g) {
 		source, err := os.ReadFile(path)
@@ -48,7 +48,7 @@ func completeMixins(g *gen.Graph) error {
 		if text == string(source) {
 			continue
 		}
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil { //nolint:gosec // source, readable like the rest
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil { //nolint:gosec // source, world-readable
 			return err
 		}
 	}

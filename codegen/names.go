@@ -9,15 +9,15 @@ import (
 	"github.com/credent-go/credent/encrypted"
 )
 
-// nameInDatabase is what an earlier name of a table or a column looks like.
+// nameInDatabase matches valid earlier names of tables and columns.
 var nameInDatabase = regexp.MustCompile(`^[\p{L}\p{N}_$]([\p{L}\p{N}_$ -]*[\p{L}\p{N}_$])?$`)
 
-// place returns the present name of the field's column, as TABLE.COLUMN.
+// place returns the current name of the field's column, as TABLE.COLUMN.
 func (f encryptedField) place() string { return f.Node.Table() + "." + f.StorageKey() }
 
-// findNames gives the fields the earlier names of their columns, and finds the
-// impossible names: malformed ones, and names that more than one column has or
-// had, which would not tell their tokens apart.
+// findNames sets the fields' earlier column names. It reports invalid ones:
+// malformed names, and names that several columns have or had, because their
+// tokens could not be told apart.
 func findNames(fields []encryptedField) (faults []error) {
 	for i := range fields {
 		var err error
@@ -46,7 +46,7 @@ func findNames(fields []encryptedField) (faults []error) {
 	return faults
 }
 
-// earlierNames returns the earlier names of a field's column, as TABLE.COLUMN.
+// earlierNames returns a field's earlier column names, as TABLE.COLUMN.
 func earlierNames(f encryptedField) ([]string, error) {
 	refuse := func(call, name, why string) error {
 		return fmt.Errorf("%s.%s has %s(%q): %s", f.Node.Name, f.Field.Name, call, name, why)

@@ -36,8 +36,8 @@ func draw(g *gen.Graph) string {
 	return b.String()
 }
 
-// mermaidType is a type without the characters that a diagram cannot have in
-// one.
+// mermaidType returns a type without the characters that a diagram doesn't
+// allow.
 func mermaidType(t string) string { return strings.NewReplacer(" ", "_", ",", "_").Replace(t) }
 
 func notes(f *gen.Field) string {
@@ -81,8 +81,8 @@ func cardinality(e *gen.Edge) string {
 	}
 }
 
-// writePicture replaces the picture in a file. A file without the two lines is
-// an error.
+// writePicture replaces the picture in a file. It fails if a marker line is
+// missing.
 func writePicture(path, picture string) error {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -97,5 +97,5 @@ func writePicture(path, picture string) error {
 	if text == string(data) {
 		return nil
 	}
-	return os.WriteFile(path, []byte(text), 0o644) //nolint:gosec // a document, readable like the others
+	return os.WriteFile(path, []byte(text), 0o644) //nolint:gosec // a document, world-readable like the others
 }

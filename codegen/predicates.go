@@ -14,12 +14,13 @@ import (
 	"entgo.io/ent/entc/gen"
 )
 
-// filterFile is where ent's feature entql has predicates of every field.
+// filterFile is the file in which ent's entql feature writes predicates for
+// every field.
 const filterFile = "entql.go"
 
-// dropFilters removes the predicates of encrypted fields from the file of the
-// feature entql, if it is on. They would give the plaintext to the database, to
-// compare tokens with.
+// dropFilters removes encrypted fields' predicates from the entql feature's
+// file, if it is on. They would send the plaintext to the database to compare
+// it with tokens.
 func dropFilters(g *gen.Graph, fields []encryptedField) error {
 	drop := make(map[[2]string]bool)
 	for _, f := range fields {
@@ -31,8 +32,7 @@ func dropFilters(g *gen.Graph, fields []encryptedField) error {
 	return dropMethods(filepath.Join(g.Target, filterFile), drop)
 }
 
-// dropMethods removes methods, by receiver and name, from a file, if it is
-// there.
+// dropMethods removes methods, by receiver and name, from a file if it exists.
 func dropMethods(path string, drop map[[2]string]bool) error {
 	source, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -68,10 +68,10 @@ func dropMethods(path string, drop map[[2]string]bool) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(path, formatted, 0o644) //nolint:gosec // source, readable like the rest
+	return os.WriteFile(path, formatted, 0o644) //nolint:gosec // source, world-readable
 }
 
-// receiver returns the name of a method's type, or "".
+// receiver returns the name of a method's receiver type, or "".
 func receiver(method *ast.FuncDecl) string {
 	if method.Recv == nil || len(method.Recv.List) == 0 {
 		return ""
@@ -80,7 +80,7 @@ func receiver(method *ast.FuncDecl) string {
 }
 
 // typeName returns the name of a type of the same package, or of a pointer to
-// one, or "".
+// such a type, or "".
 func typeName(t ast.Expr) string {
 	if pointer, ok := t.(*ast.StarExpr); ok {
 		t = pointer.X

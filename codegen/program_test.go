@@ -15,14 +15,14 @@ import (
 	"github.com/credent-go/credent/internal/pgserver"
 )
 
-// testdataPath is the import path of the folder that clients are generated in.
+// testdataPath is the import path of the directory for generated clients.
 const testdataPath = "github.com/credent-go/credent/codegen/testdata/"
 
-// newPackage makes a folder for a package of this module, which a program
-// imports, and returns its path and its name.
+// newPackage creates a directory for a package of this module, which a program
+// can import, and returns its path and name.
 func newPackage(t *testing.T) (target, name string) {
 	t.Helper()
-	target, err := os.MkdirTemp("testdata", "ent") //nolint:usetesting // not outside the module
+	target, err := os.MkdirTemp("testdata", "ent") //nolint:usetesting // must be inside the module
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +30,7 @@ func newPackage(t *testing.T) (target, name string) {
 	return target, filepath.Base(target)
 }
 
-// generateClient generates a client of a schema in a new folder.
+// generateClient generates a schema's client in a new directory.
 func generateClient(t *testing.T, schema string, features ...gen.Feature) (target, name string) {
 	t.Helper()
 	target, name = newPackage(t)
@@ -41,8 +41,8 @@ func generateClient(t *testing.T, schema string, features ...gen.Feature) (targe
 	return target, name
 }
 
-// copyProgram copies Go files that are kept from being built where they are,
-// with the names of generated packages filled in.
+// copyProgram copies Go files that aren't built in their own place, and fills
+// in the names of generated packages.
 func copyProgram(t *testing.T, from, to string, names ...string) {
 	t.Helper()
 	replacer := strings.NewReplacer(append(names, "//go:build ignore\n\n", "")...)
@@ -82,7 +82,7 @@ func newPostgres(t *testing.T) string {
 }
 
 // TestDocuments stores secrets on every path that ent offers, in every mode of
-// the client, with two generated packages of the same tables in one process.
+// the client, with two generated packages for the same tables in one process.
 func TestDocuments(t *testing.T) {
 	features := []gen.Feature{gen.FeatureUpsert, gen.FeatureModifier, gen.FeatureExecQuery, gen.FeatureIntercept}
 	names := make(map[string]string)
@@ -97,8 +97,8 @@ func TestDocuments(t *testing.T) {
 	runProgram(t, main, "-dir", t.TempDir(), "-postgres", newPostgres(t))
 }
 
-// TestBilling stores secrets in a schema of Postgres that the ent schema names,
-// and in another that the client chooses, beside an empty table of the same
+// TestBilling stores secrets in a Postgres schema that the ent schema names,
+// and in another one that the client selects, beside an empty table of the same
 // name.
 func TestBilling(t *testing.T) {
 	target, name := generateClient(t, "./testdata/billing", gen.FeatureUpsert, gen.FeatureExecQuery)
@@ -107,10 +107,10 @@ func TestBilling(t *testing.T) {
 	runProgram(t, program, "-postgres", newPostgres(t))
 }
 
-// TestNames renames a column, then its table, with unique, bound and
-// tenant-keyed columns: all is found, unique and open in every release, rotate
-// moves it over beside a writer, and after that no release need know the
-// earlier names. The way back is one, too.
+// TestNames renames a column and then its table, with unique, bound and
+// tenant-keyed columns. In every release, rows can be found and opened and
+// uniqueness holds; rotate migrates them beside a writer, and after that no
+// release needs the earlier names. Renaming them back works the same way.
 func TestNames(t *testing.T) {
 	var names []string
 	for _, release := range []string{"before", "ahead", "column", "table", "after"} {

@@ -11,9 +11,9 @@ import (
 	"entgo.io/ent/entc/gen"
 )
 
-// checkRetyped refuses fields with stored tokens that have the plaintext of
-// another type. No migration shows it, since the column stays a varchar: what
-// the package's last generation wrote does.
+// checkRetyped refuses fields that already have tokens of another plaintext
+// type. No migration shows the change, because the column stays a varchar, so
+// it compares with the previously generated package.
 func checkRetyped(g *gen.Graph, fields []encryptedField) (faults []error) {
 	for _, f := range fields {
 		source, err := os.ReadFile(filepath.Join(g.Target, f.Node.PackageDir(), columnsFile))
@@ -36,9 +36,9 @@ func checkRetyped(g *gen.Graph, fields []encryptedField) (faults []error) {
 	return faults
 }
 
-// decodesAs reports whether what a type encodes decodes as another. All is
-// bytes, and times and JSON are text. What one JSON type makes of another's is
-// for the schema's author to say.
+// decodesAs reports whether every encoding of one type decodes as another.
+// Everything decodes as bytes, and times and JSON decode as text. Whether one
+// JSON type decodes as another is up to the schema's author.
 func decodesAs(from, to string) bool {
 	basic := map[string]bool{"string": true, "[]byte": true, "time.Time": true}
 	switch {

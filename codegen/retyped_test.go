@@ -12,8 +12,8 @@ import (
 	"github.com/credent-go/credent/codegen"
 )
 
-// A field keeps the type of its tokens' plaintexts, unless they decode
-// as the new one.
+// A field's plaintext type can't change, unless the old encodings decode as the
+// new type.
 func TestRetyped(t *testing.T) {
 	target, name := generateClient(t, "./testdata/encrypted")
 	path := filepath.Join(target, "session", "encrypted_columns.go")

@@ -14,16 +14,16 @@ import (
 	"golang.org/x/tools/imports"
 )
 
-// runtimeFiles returns the files that ent's runtime code can be in.
+// runtimeFiles returns the possible files of ent's runtime code.
 func runtimeFiles(g *gen.Graph) []string {
 	return []string{filepath.Join(g.Target, "runtime.go"), filepath.Join(g.Target, "runtime", "runtime.go")}
 }
 
-// dropScanners makes ent's runtime code leave the ValueScanners to the files
-// with the columns. ent takes them from the schema. If a service needs the
-// schema for nothing else, it's a third smaller without it: the schema links
-// ent's constructors of fields, which look for methods by name, so that the
-// linker can't leave out any method.
+// dropScanners removes ValueScanners from ent's runtime code, because the
+// column files set them. ent takes them from the schema. A service that needs
+// the schema for nothing else is a third smaller without it: the schema links
+// ent's field constructors, which look up methods by name, so the linker can't
+// remove any method.
 func dropScanners(g *gen.Graph, fields []encryptedField) error {
 	drop := make(map[[2]string]bool)
 	for _, f := range fields {
@@ -47,7 +47,7 @@ func dropScanners(g *gen.Graph, fields []encryptedField) error {
 		if bytes.Equal(kept, source) {
 			continue
 		}
-		if err := os.WriteFile(path, kept, 0o644); err != nil { //nolint:gosec // source, readable like the rest
+		if err := os.WriteFile(path, kept, 0o644); err != nil { //nolint:gosec // source, world-readable
 			return err
 		}
 	}
@@ -55,8 +55,8 @@ func dropScanners(g *gen.Graph, fields []encryptedField) error {
 }
 
 // withoutScanners returns the source of ent's runtime code without the
-// statements that set ValueScanners, by package and field, and without what
-// only those need.
+// statements that set ValueScanners, by package and field, and without code
+// that only they need.
 func withoutScanners(path string, source []byte, drop map[[2]string]bool) ([]byte, error) {
 	positions := token.NewFileSet()
 	file, err := parser.ParseFile(positions, path, source, 0)
@@ -87,8 +87,8 @@ func withoutScanners(path string, source []byte, drop map[[2]string]bool) ([]byt
 	return imports.Process(path, bytes.Join(lines, nil), nil)
 }
 
-// without returns the statements that set ValueScanners, and those that declare
-// what is then used no more.
+// without returns the statements that set ValueScanners, and the declarations
+// that are then unused.
 func without(body []ast.Stmt, drop map[[2]string]bool) (gone []ast.Stmt) {
 	var kept []ast.Stmt
 	for _, s := range body {
@@ -130,7 +130,7 @@ func without(body []ast.Stmt, drop map[[2]string]bool) (gone []ast.Stmt) {
 	}
 }
 
-// scannerSet returns the package and the field of a statement
+// scannerSet returns the package and field in a statement
 // note.ValueScanner.Token = …, or zero.
 func scannerSet(s ast.Stmt) (of [2]string) {
 	set, ok := s.(*ast.AssignStmt)
@@ -148,7 +148,7 @@ func scannerSet(s ast.Stmt) (of [2]string) {
 	return [2]string{typeName(scanner.X), name.Sel.Name}
 }
 
-// declares returns the name of a statement name := …, or "".
+// declares returns the name in a statement name := …, or "".
 func declares(s ast.Stmt) string {
 	if set, ok := s.(*ast.AssignStmt); ok && set.Tok == token.DEFINE && len(set.Lhs) == 1 {
 		return typeName(set.Lhs[0])
@@ -156,7 +156,7 @@ func declares(s ast.Stmt) string {
 	return ""
 }
 
-// discarded returns the name of a statement _ = name, or "".
+// discarded returns the name in a statement _ = name, or "".
 func discarded(s ast.Stmt) string {
 	set, ok := s.(*ast.AssignStmt)
 	if !ok || set.Tok != token.ASSIGN || len(set.Lhs) != 1 || len(set.Rhs) != 1 || typeName(set.Lhs[0]) != "_" {

@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// programHead begins programs that use a client on SQLite, up to the client.
+// programHead is the start of programs that use a client on SQLite.
 const programHead = `package main
 
 import (
@@ -67,7 +67,7 @@ func main() {
 	seen := time.Date(2000, 1, 2, 3, 4, 5, 6, time.UTC)
 `
 
-// leanProgram stores and finds every kind of field of testdata/lean.
+// leanProgram stores and finds every kind of field in testdata/lean.
 const leanProgram = programHead + `
 	one := client.Device.Create().SetOwner("ada").SetToken(encrypted.New("token")).
 		SetCertificate(encrypted.NewValue([]byte{0xff, 0})).SetSeen(encrypted.NewValue(seen)).
@@ -105,9 +105,9 @@ const leanProgram = programHead + `
 }
 `
 
-// TestRuntimeWithoutSchema generates a client that needs nothing of its schema,
-// and so doesn't link it: mixins, an edge schema, and every kind of field and
-// of index. A program uses it.
+// TestRuntimeWithoutSchema generates a client that needs nothing from its
+// schema and so doesn't link it: mixins, an edge schema, and every kind of
+// field and index. A program uses it.
 func TestRuntimeWithoutSchema(t *testing.T) {
 	target, name := generateClient(t, "./testdata/lean")
 	packages := dependencies(t, target)
@@ -138,12 +138,12 @@ const stitchedProgram = programHead + `
 }
 `
 
-// scannerLine are the statements of runtime code that set a ValueScanner.
+// scannerLine matches statements of runtime code that set a ValueScanner.
 var scannerLine = regexp.MustCompile(`(?m)^\t(\w+\.ValueScanner\.\w+) = `)
 
 // TestRuntimeWithSchema generates a client for a schema that a service needs:
-// defaults, validators, hooks, a ValueScanner and a function that normalizes.
-// The runtime code has these, and no more.
+// defaults, validators, hooks, a ValueScanner and a normalizing function. The
+// runtime code sets these and nothing else.
 func TestRuntimeWithSchema(t *testing.T) {
 	target, name := generateClient(t, "./testdata/stitched")
 	source, err := os.ReadFile(filepath.Join(target, "runtime", "runtime.go"))
@@ -168,8 +168,8 @@ func TestRuntimeWithSchema(t *testing.T) {
 	runClient(t, target, name, stitchedProgram, `_ "`+testdataPath+name+`/runtime"`)
 }
 
-// TestRuntimeNotImported leaves out the runtime code that a blind index needs.
-// Check says so.
+// TestRuntimeNotImported omits runtime code that a blind index needs, which
+// Check reports.
 func TestRuntimeNotImported(t *testing.T) {
 	target, name := generateClient(t, "./testdata/stitched")
 	runClient(t, target, name, programHead+`

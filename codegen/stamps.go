@@ -14,9 +14,9 @@ import (
 	"github.com/credent-go/credent/encrypted"
 )
 
-// stampedName marks, among a graph's node annotations, an entity with specs
-// that the generated code completes: one with encrypted fields, or one that the
-// tenant of others is copied from.
+// stampedName is the node annotation that marks an entity with specs that the
+// generated code completes: one with encrypted fields, or one that other
+// entities copy their tenant from.
 const stampedName = "CredentStamped"
 
 // markStamped marks entities for the templates.
@@ -35,8 +35,8 @@ func markStamped(fields []encryptedField) {
 	}
 }
 
-// missing is ent's own text for a required field that isn't set. ent takes an
-// absent secret, as a body without the field decodes to, for one that is.
+// missing is ent's own text for a required field that isn't set. ent treats an
+// absent secret, as decoded from a body without the field, as set.
 const missing = `{{ base $.Config.Package }}: missing required field "{{ $.Name }}.{{ $f.Name }}"`
 
 // Templates implements entc.Extension: one call at each of ent's points where a
@@ -78,8 +78,8 @@ func (Extension) Templates() []*gen.Template {
 // encryptedPackage is the import path of package encrypted.
 const encryptedPackage = "github.com/credent-go/credent/encrypted"
 
-// checkStamped fails if the generated code lacks a call of the templates:
-// another version of ent, or other templates, may have dropped it.
+// checkStamped fails if the generated code lacks one of the templates' calls,
+// because another version of ent or other templates may have dropped it.
 func checkStamped(g *gen.Graph, fields []encryptedField) error {
 	for _, f := range fields {
 		for suffix, calls := range map[string][]string{
@@ -90,7 +90,7 @@ func checkStamped(g *gen.Graph, fields []encryptedField) error {
 			path := filepath.Join(g.Target, strings.ToLower(f.Node.Name)+suffix)
 			source, err := os.ReadFile(path)
 			if errors.Is(err, fs.ErrNotExist) {
-				continue // a view, say
+				continue // a view, for example
 			}
 			if err != nil {
 				return err

@@ -12,8 +12,8 @@ import (
 	"github.com/credent-go/credent/codegen"
 )
 
-// dropping is an extension that changes what ent writes, before Credent's looks
-// at it.
+// dropping is an extension that changes ent's output before Credent's extension
+// sees it.
 type dropping struct {
 	entc.DefaultExtension
 	hook gen.Hook
@@ -21,8 +21,8 @@ type dropping struct {
 
 func (d dropping) Hooks() []gen.Hook { return []gen.Hook{d.hook} }
 
-// A generator that drops one of Credent's calls, as a template of the user's or
-// another version of ent can, fails: its code would not encrypt.
+// Generation fails if one of Credent's calls is missing, as with a user's own
+// template or another version of ent: the code would not encrypt.
 func TestDroppedCall(t *testing.T) {
 	for file, call := range map[string]string{
 		"device_create.go": "encrypted.CompleteCreate(", "device_update.go": "encrypted.CompleteUpdate(",

@@ -41,7 +41,7 @@ func (f encryptedField) SourceTenant() *gen.Field {
 	return nil
 }
 
-// checkCopied finds what the tenant can't be copied from.
+// checkCopied finds tenants that can't be copied.
 func checkCopied(f encryptedField) error {
 	if f.CopiedFrom == "" {
 		return nil
@@ -59,7 +59,7 @@ func checkCopied(f encryptedField) error {
 	return nil
 }
 
-// checkTenant finds what a tenant cannot be, and a binding without one.
+// checkTenant finds invalid tenants, and binding without a tenant.
 func checkTenant(f encryptedField) (faults []error) {
 	refuse := func(format string, args ...any) {
 		faults = append(faults, fmt.Errorf("%s.%s "+format, append([]any{f.Node.Name, f.Field.Name}, args...)...))
@@ -90,7 +90,7 @@ func checkTenant(f encryptedField) (faults []error) {
 }
 
 // checkTenants refuses entities with fields that name different tenants: a row
-// is one's.
+// has one tenant.
 func checkTenants(fields []encryptedField) (faults []error) {
 	first := make(map[*gen.Type]encryptedField)
 	for _, f := range fields {

@@ -11,10 +11,10 @@ import (
 	"entgo.io/ent/entc/gen"
 )
 
-// throughEdge is how ent v0.14.5 gets the defaults of an edge schema to store
-// them when it joins rows. It forgets that createSpec returns an error, too, if
-// a field has a ValueScanner, as encrypted fields do. No secret is set there,
-// so there is no error.
+// throughEdge is the statement with which ent v0.14.5 gets an edge schema's
+// defaults when it joins rows. ent forgets that createSpec also returns an
+// error if a field has a ValueScanner, as encrypted fields do. No secret is set
+// there, so the error is always nil.
 const (
 	throughEdge = "_, specE := createE.createSpec()"
 	withError   = "_, specE, _ := createE.createSpec()"
@@ -41,7 +41,7 @@ func completeThrough(g *gen.Graph, fields []encryptedField) error {
 			if bytes.Equal(completed, source) {
 				continue
 			}
-			if err := os.WriteFile(path, completed, 0o644); err != nil { //nolint:gosec // source, readable like the rest
+			if err := os.WriteFile(path, completed, 0o644); err != nil { //nolint:gosec // source, world-readable
 				return err
 			}
 		}

@@ -34,8 +34,8 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// shared is the server of the test binaries, and the template of the test
-// binary.
+// shared holds the server of all test binaries, and this test binary's
+// template.
 var shared struct {
 	sync.Mutex
 	server   *pgserver.Server
@@ -58,7 +58,7 @@ func Main(m *testing.M) int {
 	return code
 }
 
-// server returns the server, which it starts at the first call.
+// server returns the server, and starts it at the first call.
 func server(ctx context.Context) (*pgserver.Server, string, error) {
 	shared.Lock()
 	defer shared.Unlock()
@@ -78,7 +78,7 @@ func server(ctx context.Context) (*pgserver.Server, string, error) {
 	return s, template, nil
 }
 
-// migrated makes the database that the others are clones of.
+// migrated creates the database that the others are cloned from.
 func migrated(ctx context.Context, s *pgserver.Server) (url string, err error) {
 	if url, _, err = s.CreateDatabase(ctx, ""); err != nil {
 		return "", err
@@ -91,7 +91,7 @@ func migrated(ctx context.Context, s *pgserver.Server) (url string, err error) {
 		_ = db.Close()
 		return "", err
 	}
-	return url, db.Close() // a template may have no connections
+	return url, db.Close() // a template can't be copied while connections to it are open
 }
 
 // URL returns the URL of a new database with all migrations.

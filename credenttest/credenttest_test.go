@@ -47,7 +47,7 @@ func TestURLs(t *testing.T) {
 	}
 }
 
-// A database is dropped with its test.
+// A database is dropped after its test.
 func TestDropped(t *testing.T) {
 	t.Parallel()
 	var url string

@@ -23,7 +23,8 @@ func ExampleNew() {
 	// Output:
 }
 
-// A service's test: the owner prepares rows, and the service sees its user's.
+// In a service's test, the owner prepares rows, and the service sees its user's
+// rows.
 func ExampleNewPair() {
 	_ = func(t *testing.T) {
 		owner, app := credenttest.NewPair(t, credent.Config{})
@@ -81,7 +82,7 @@ func ExampleEmptyURL() {
 	// Output:
 }
 
-// A service that connects as a member of credent_app is refused nothing that it
+// A service that connects as a member of credent_app has all the rights it
 // needs.
 func ExampleAppURL() {
 	_ = func(t *testing.T) {

@@ -23,7 +23,7 @@ func NewPair(tb testing.TB, cfg credent.Config, opts ...credent.Option) (owner, 
 	cfg.RequireRowSecurity = false
 	ownerURL := URL(tb)
 	appURL := AppURL(tb, ownerURL)
-	cfg.Migrate = true // and canaries, so that the other can Check
+	cfg.Migrate = true // with canaries, so that the other client can Check
 	owner = Open(tb, ownerURL, cfg, opts...)
 	cfg.Migrate, cfg.RequireRowSecurity = false, true
 	app = Open(tb, appURL, cfg, opts...)
@@ -38,7 +38,7 @@ func AppURL(tb testing.TB, databaseURL string) string {
 	tb.Helper()
 	u, err := url.Parse(databaseURL)
 	if err != nil {
-		tb.Fatal("credenttest: the URL does not parse") // an error would quote it
+		tb.Fatal("credenttest: the URL is malformed") // the error would quote it
 	}
 	db, _, err := credent.OpenDB(databaseURL)
 	if err != nil {

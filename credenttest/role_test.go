@@ -36,9 +36,9 @@ func TestNewPair(t *testing.T) {
 	}
 }
 
-// The role of AppURL goes with its test, and the owner's URL is refused where
+// AppURL's role is dropped after its test, and the owner's URL is refused if
 // row-level security is required.
-func TestAppURL(t *testing.T) { //nolint:tparallel // what follows the subtest needs its end
+func TestAppURL(t *testing.T) { //nolint:tparallel // the rest needs the subtest to end first
 	t.Parallel()
 	url := credenttest.URL(t)
 	var gone string

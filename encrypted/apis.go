@@ -7,17 +7,17 @@ import (
 	"entgo.io/ent/schema"
 )
 
-// Names of the annotations by which generators of APIs know what to leave out.
+// Names of the annotations that make API generators omit a field.
 const (
-	graphQLName = "EntGQL"    // of entgql
-	openAPIName = "EntOAS"    // of entoas
-	protoName   = "ProtoSkip" // of entproto
+	graphQLName = "EntGQL"    // entgql
+	openAPIName = "EntOAS"    // entoas
+	protoName   = "ProtoSkip" // entproto
 )
 
 // Bits of entgql's SkipMode.
 const (
 	skipAll    = 1<<6 - 1
-	skipInputs = 1<<4 | 1<<5 // in mutation inputs
+	skipInputs = 1<<4 | 1<<5 // mutation inputs
 )
 
 // APIInput lets the mutation inputs that entgql generates set the field, with a
@@ -31,7 +31,7 @@ func (f *Field) APIInput() *Field {
 	return f
 }
 
-// hidden returns the annotations that leave a field out of generated APIs.
+// hidden returns the annotations that omit a field from generated APIs.
 func hidden(apiInput bool) []schema.Annotation {
 	graphQL := map[string]any{"Skip": skipAll}
 	if apiInput {
@@ -46,8 +46,8 @@ func hidden(apiInput bool) []schema.Annotation {
 }
 
 // apiAnnotation stands for an annotation of a package that this one doesn't
-// import. It comes first among a field's annotations, and takes up the others
-// of its name.
+// import. It comes first among a field's annotations, and later ones of the
+// same name are merged into it.
 type apiAnnotation struct {
 	name   string
 	values map[string]any

@@ -111,7 +111,7 @@ func CanaryTable(dialect string) []string { return canary.CreateTable(dialect) }
 // isn't the owner. It holds no secrets, but rows' primary keys.
 func ProgressTable(dialect string) []string { return ledger.CreateTable(dialect) }
 
-// named returns the columns that the caller named, each of a database once.
+// named returns the given columns, without duplicates of a database column.
 func named(columns []Column) ([]Column, error) {
 	if len(columns) == 0 {
 		return nil, fmt.Errorf("%w: none is named; give it the EncryptedColumns of the client's generated package",

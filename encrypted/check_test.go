@@ -17,8 +17,8 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// vaultRows makes a table with rows that have, from the first to the last,
-// tokens under the given keys; "" stands for NULL.
+// vaultRows creates a table with rows that hold, in order, tokens under the
+// given keys; "" stands for NULL.
 func vaultRows(t *testing.T, keys ...string) *sql.DB {
 	t.Helper()
 	db, err := sql.Open("sqlite", "file:"+t.TempDir()+"/check.db")
@@ -57,7 +57,7 @@ func ringOf(t *testing.T, keys ...string) *keyring.Keyring {
 	return ring
 }
 
-// withCanary makes the table of canaries, and stores one of the column under a
+// withCanary creates the canary table and stores the column's canary under a
 // key; "" for none.
 func withCanary(t *testing.T, db *sql.DB, key string, of encrypted.Column) {
 	t.Helper()
@@ -69,7 +69,7 @@ func withCanary(t *testing.T, db *sql.DB, key string, of encrypted.Column) {
 	if key == "" {
 		return
 	}
-	// Of an empty table of the same name.
+	// On an empty table of the same name.
 	empty := vaultRows(t)
 	for _, stmt := range encrypted.CanaryTable(dialect.SQLite) {
 		if _, err := empty.ExecContext(t.Context(), stmt); err != nil {
@@ -85,7 +85,7 @@ func withCanary(t *testing.T, db *sql.DB, key string, of encrypted.Column) {
 	}
 }
 
-// canaryOf returns the one canary of a database, or "".
+// canaryOf returns the database's only canary, or "".
 func canaryOf(t *testing.T, db *sql.DB) (token string) {
 	t.Helper()
 	if err := db.QueryRowContext(t.Context(), "SELECT coalesce(max(token), '') FROM credent_canary").
@@ -104,8 +104,8 @@ func TestCheck(t *testing.T) {
 		return strings.Split(strings.Repeat(key+",", n)[:n*(len(key)+1)-1], ",")
 	}
 	unknown, corrupt, unseen := encrypted.ErrUnknownKey, encrypted.ErrCorrupt, encrypted.ErrNotChecked
-	// What is to come of it without a canary, under one of this key, one of an
-	// earlier key, and one of another key.
+	// Results without a canary, and with one under this key, an earlier key, or
+	// another key.
 	for name, test := range map[string]struct {
 		keys                          []string
 		none, right, earlier, another error
@@ -153,7 +153,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// Check takes no column and no key from anywhere but its caller.
+// Check requires the caller's columns and keyring, and uses no others.
 func TestCheckOfWhat(t *testing.T) {
 	key := keyring.GenerateKey()
 	db := vaultRows(t, key)
@@ -172,13 +172,13 @@ func TestCheckOfWhat(t *testing.T) {
 		withCanary(t, db, "", of)
 		if err := encrypted.Check(t.Context(), db, ringOf(t, key), of); !errors.Is(err, encrypted.ErrNotChecked) ||
 			!strings.Contains(err.Error(), "there is no ") {
-			t.Errorf("a %s that isn't there: got %v", name, err)
+			t.Errorf("a %s that doesn't exist: got %v", name, err)
 		}
 		if err := encrypted.KeepCanary(t.Context(), db, ringOf(t, key), of); !errors.Is(err, encrypted.ErrNotChecked) {
-			t.Errorf("the canary of a %s that isn't there: got %v", name, err)
+			t.Errorf("the canary of a %s that doesn't exist: got %v", name, err)
 		}
 	}
-	// One column that doesn't open is the answer, whatever else isn't known.
+	// If one column doesn't open, that is the result, whatever else is unknown.
 	wrong := ringOf(t, keyring.GenerateKey())
 	err := encrypted.Check(t.Context(), db, wrong, encrypted.Column{Table: "none", Name: "a"}, secretColumn)
 	if !errors.Is(err, encrypted.ErrUnknownKey) || errors.Is(err, encrypted.ErrNotChecked) {
@@ -231,7 +231,8 @@ func TestKeepCanary(t *testing.T) {
 			if test.want != nil {
 				return
 			}
-			// Another key changes nothing, whether it is the only one or not.
+			// With another key, nothing changes, whether or not it is the only
+			// key.
 			before := canaryOf(t, db)
 			if err := encrypted.KeepCanary(t.Context(), db, ringOf(t, keyring.GenerateKey()),
 				secretColumn); !errors.Is(err, encrypted.ErrUnknownKey) {
@@ -244,7 +245,7 @@ func TestKeepCanary(t *testing.T) {
 			if after := canaryOf(t, db); after != before {
 				t.Error("the canary was replaced")
 			}
-			// A canary is no secret of any column.
+			// The keyring can't open a canary as a column's secret.
 			if _, err := ringOf(t, key).Decrypt(before); !errors.Is(err, encrypted.ErrUnknownKey) {
 				t.Errorf("the keyring opens the canary as a secret: %v", err)
 			}
@@ -285,8 +286,8 @@ func TestCheckBound(t *testing.T) {
 	}
 }
 
-// Secrets under the keys of their tenants are opened with these; secrets of a
-// tenant with a destroyed key say nothing about the keyring.
+// Secrets under tenants' keys are opened with those. Secrets of a tenant with a
+// destroyed key say nothing about the keyring.
 func TestCheckTenantKeys(t *testing.T) {
 	t.Parallel()
 	column := encrypted.Column{Table: "vault", Name: "secret", Size: 500, Tenant: "owner"}

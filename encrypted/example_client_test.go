@@ -17,14 +17,14 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// newClient returns a client of a generated package, here package ent, on an
-// empty database, with its pool and its keyring.
+// newClient returns a client from a generated package, here package ent, on an
+// empty database, with its pool and keyring.
 func newClient(cfg encrypted.Config) (*ent.Client, *sql.DB, *keyring.Keyring) {
 	db, err := sql.Open("sqlite", "file::memory:?_pragma=foreign_keys(1)")
 	if err != nil {
 		log.Fatal(err)
 	}
-	db.SetMaxOpenConns(1) // an SQLite database in memory is one connection's
+	db.SetMaxOpenConns(1) // each connection would have its own in-memory database
 	ring, err := keyring.New(keyring.GenerateKey())
 	if err != nil {
 		log.Fatal(err)
@@ -82,8 +82,8 @@ func ExampleNewDriver() {
 	// PK-MADE-UP <nil>
 }
 
-// The database's states come before the configuration's; a service learns when
-// it starts that the two differ.
+// The database's states override the configuration. At its start, a service
+// learns that the two differ.
 func ExampleReadStates() {
 	ctx := context.Background()
 	_, db, ring := newClient(encrypted.Config{})
@@ -104,7 +104,7 @@ func ExampleReadStates() {
 func ExampleStatesTable() {
 	_, db, _ := newClient(encrypted.Config{})
 	run(db, encrypted.StatesTable(dialect.SQLite))
-	run(db, encrypted.TenantTriggers(dialect.SQLite, ent.EncryptedColumns()...)) // which look into it
+	run(db, encrypted.TenantTriggers(dialect.SQLite, ent.EncryptedColumns()...)) // the triggers use the table
 	fmt.Println("made")
 	// Output: made
 }
@@ -121,14 +121,14 @@ func ExampleTenantTriggers() {
 		"('user_credentials.api_key', 'binding', 'require')"})
 	run(db, encrypted.TenantTriggers(dialect.SQLite, usercredential.APIKeyColumn))
 	store(c)
-	// with the tokens of user-1
+	// Together with user-1's tokens.
 	_, err := db.ExecContext(context.Background(), "UPDATE user_credentials SET user_id = 'user-2'")
 	fmt.Println(err != nil)
 	// Output: true
 }
 
-// A wrong key is found when the service starts, before the first row if there
-// is a canary.
+// A service with a wrong key finds out when it starts, even before the first
+// row if there is a canary.
 func ExampleCheck() {
 	ctx := context.Background()
 	c, db, ring := newClient(encrypted.Config{})
@@ -183,7 +183,7 @@ func ExampleColumns() {
 	// user_credentials.secret_key
 }
 
-// Raw SQL says where a secret goes, and sets the digest of an indexed column.
+// Raw SQL says where a secret is stored, and sets an indexed column's digest.
 func ExampleAt() {
 	ctx := context.Background()
 	c, _, _ := newClient(encrypted.Config{})
@@ -232,7 +232,7 @@ func ExampleLookupIn() {
 	// user-2 0
 }
 
-// Secrets that database/sql scanned have no keyring until they get an opener.
+// Secrets scanned by database/sql have no keyring until they get an opener.
 func ExampleOpenerOf() {
 	c, db, ring := newClient(encrypted.Config{})
 	store(c)
@@ -279,7 +279,7 @@ func ExampleWithActor() {
 	// Output: support@example.com revealed secret_key
 }
 
-// A program that opens tokens by itself derives the keys of bound ones.
+// A program that opens tokens itself derives the keys of bound ones.
 func ExampleBoundKeyring() {
 	c, db, ring := newClient(encrypted.Config{States: []encrypted.ColumnStates{
 		{Column: usercredential.APIKeyColumn, Binding: encrypted.Require}, {
@@ -329,7 +329,7 @@ func ExampleJSON() {
 	// Output: encrypted.Value[encrypted_test.WebhookConfig]
 }
 
-// A blind index adds a column with a digest, by which rows are found.
+// A blind index adds a digest column for lookups.
 func ExampleBlindIndex() {
 	index := encrypted.BlindIndex("refresh_token").Unique("provider")
 	fmt.Println(index.Fields()[0].Descriptor().Name)

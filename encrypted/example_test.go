@@ -26,8 +26,8 @@ func (Integration) Fields() []ent.Field {
 	}
 }
 
-// A field is one line in the schema. The extension of package codegen adds the
-// CHECK, and refuses what cannot work.
+// A field is one line in the schema. Package codegen's extension adds the
+// CHECK, and refuses unsupported options.
 func Example() {
 	for _, f := range (Integration{}).Fields() {
 		d := f.Descriptor()
@@ -51,7 +51,7 @@ func ExampleNewValue() {
 }
 
 func ExampleValue_absent() {
-	var expires encrypted.Value[time.Time] // what NULL is read as
+	var expires encrypted.Value[time.Time] // the value for NULL
 	fmt.Println(expires.IsZero())
 	// Output: true
 }

@@ -22,7 +22,7 @@ func ExampleRecordedBy() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	db.SetMaxOpenConns(1) // an SQLite database in memory is one connection's
+	db.SetMaxOpenConns(1) // each connection would have its own in-memory database
 	ring, err := keyring.New(keyring.GenerateKey())
 	if err != nil {
 		log.Fatal(err)

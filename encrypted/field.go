@@ -29,9 +29,9 @@ const (
 	MaxSize = 10_485_760
 )
 
-// noMySQL is a column's type on MySQL and MariaDB. Atlas knows no such type, so
-// that ent makes no table with it: the error quotes the type. Spaces would end
-// it.
+// noMySQL is a column's type on MySQL and MariaDB. Atlas doesn't know the type,
+// so ent can't create the table, and the error quotes the type. It contains no
+// spaces, because a space would end it.
 const noMySQL = "encrypted_fields_need_postgres_or_sqlite"
 
 // Field is an encrypted field of an ent schema, made by [String], [Bytes],
@@ -221,8 +221,8 @@ func (f *Field) Default(any) *Field {
 // ent, if the code is generated with the extension of package codegen.
 const ExtensionEnv = "CREDENT_CODEGEN"
 
-// isLoadedAlone reports whether ent loads the schema to generate code without
-// the extension.
+// isLoadedAlone reports whether ent is loading the schema to generate code
+// without the extension.
 func isLoadedAlone() bool {
 	if os.Getenv(ExtensionEnv) != "" {
 		return false
@@ -232,7 +232,7 @@ func isLoadedAlone() bool {
 	for more := true; more; {
 		var frame runtime.Frame
 		frame, more = frames.Next()
-		// From package load, or from the program that ent makes of its source.
+		// In package load, or in the program that ent builds from its source.
 		if strings.HasSuffix(frame.Function, ".(*Schema).loadFields") ||
 			strings.HasSuffix(frame.Function, ".(*Schema).loadMixin") {
 			return true
@@ -274,10 +274,10 @@ func (f *Field) Descriptor() *field.Descriptor {
 	if f.desc.Err != nil {
 		d.Err = fmt.Errorf("encrypted field: %w", f.desc.Err)
 	}
-	// For a driver.Valuer ent would generate predicates.
+	// For a driver.Valuer, ent would generate predicates.
 	delete(d.Info.RType.Methods, "Value")
-	// Generated code of other modules cannot import an internal package, so it
-	// names the type as this one does.
+	// Generated code in other modules can't import an internal package, so the
+	// type is named through this package.
 	d.Info.PkgPath = reflect.TypeFor[Field]().PkgPath()
 	d.Info.PkgName = path.Base(d.Info.PkgPath)
 	d.Info.Ident = d.Info.PkgName + ".Secret"
@@ -307,8 +307,8 @@ const AnnotationName = "CredentEncrypted"
 // Name implements ent's schema.Annotation.
 func (Annotation) Name() string { return AnnotationName }
 
-// typeExpr returns the Expr of a type, or an error if code of another package
-// cannot name it or JSON cannot hold it.
+// typeExpr returns a type's Expr. It fails if other packages' code can't name
+// the type, or if JSON can't represent it.
 func typeExpr(t reflect.Type) (string, error) {
 	if t.Name() != "" {
 		switch exported := t.Name()[:1] == strings.ToUpper(t.Name()[:1]); {

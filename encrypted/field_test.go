@@ -15,8 +15,7 @@ import (
 	"github.com/credent-go/credent/encrypted"
 )
 
-// A time is shorter than its column allows, in every encoding that Go or Python
-// give it.
+// An encoded time fits its column, in every encoding that Go or Python use.
 func TestDefaultTimeSize(t *testing.T) {
 	t.Parallel()
 	c := encrypted.Column{Size: encrypted.DefaultTimeSize}
@@ -34,7 +33,7 @@ func TestDescriptor(t *testing.T) {
 		t.Fatal(d.Err)
 	}
 	if !d.Optional || !d.Immutable || !d.Sensitive || !d.Deprecated || d.Nillable || d.Unique || d.Default != nil {
-		t.Errorf("the flags are not those of the field: %+v", d)
+		t.Errorf("the flags differ from the field's: %+v", d)
 	}
 	texts := []string{
 		d.Name, d.Comment, d.StorageKey, d.Tag, d.DeprecatedReason, d.Info.Ident,
@@ -70,7 +69,7 @@ func TestDescriptor(t *testing.T) {
 	if diff := cmp.Diff(hidden, names); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	// Fields of a mixin are declared once, and are of several entities.
+	// A mixin's field is declared once, but belongs to several entities.
 	if d.ValueScanner == f.Descriptor().ValueScanner {
 		t.Error("two descriptors have one ValueScanner")
 	}

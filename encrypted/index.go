@@ -37,8 +37,8 @@ type Index struct {
 	err                       error
 }
 
-// minUniqueBits is the size from which on nobody finds two plaintexts with the
-// same digest.
+// minUniqueBits is the size at which finding two plaintexts with the same
+// digest is infeasible.
 const minUniqueBits = 128
 
 // BlindIndex declares a blind index of a field of [String], [Bytes] or [Time]
@@ -158,7 +158,7 @@ func (x *Index) Indexes() []ent.Index {
 	return []ent.Index{i.Annotations(entsql.IndexWhere(x.cfg.Where)), index.Fields(x.name()).Annotations(own)}
 }
 
-// indexField is the field of an Index.
+// indexField is an Index's field.
 type indexField struct{ *Index }
 
 // Descriptor implements ent.Field.

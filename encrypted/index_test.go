@@ -7,7 +7,7 @@ import (
 	"github.com/credent-go/credent/encrypted"
 )
 
-// TestIndexBits has sizes that are refused when a schema is loaded.
+// TestIndexBits checks that invalid sizes are refused when a schema is loaded.
 func TestIndexBits(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {

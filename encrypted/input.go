@@ -71,7 +71,7 @@ func inputValue[T any](in Input) (v Value[T]) {
 	return v
 }
 
-// malformed is the opener of an input that isn't of the field's type.
+// malformed is the opener of an input that doesn't have the field's type.
 type malformed struct{ err error }
 
 // Open implements Opener.

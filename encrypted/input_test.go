@@ -19,7 +19,7 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// What GraphQL gives an input is the secret's text, and no printer shows it.
+// A GraphQL input holds the secret's text, and no printer shows it.
 func TestInputUnmarshalGQL(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -58,7 +58,7 @@ func TestInputUnmarshalGQL(t *testing.T) {
 	}
 }
 
-// revealed returns what a setter is given for a text.
+// revealed returns the value that a setter gets for a text.
 func revealed[T any](t *testing.T, text string) (got T, err error) {
 	t.Helper()
 	in := encrypted.Input{Secret: encrypted.New(text)}
@@ -66,7 +66,8 @@ func revealed[T any](t *testing.T, text string) (got T, err error) {
 	return got, err
 }
 
-// An input is decoded as its field's type, or fails without being quoted.
+// An input is decoded as its field's type. If that fails, the error doesn't
+// quote it.
 func TestSetInput(t *testing.T) {
 	t.Parallel()
 	if got, err := revealed[[]byte](t, "/wBDQU5BUlk="); err != nil || string(got) != "\xff\x00CANARY" {
@@ -96,7 +97,7 @@ func TestSetInput(t *testing.T) {
 	}
 }
 
-// annotation stands for entgql's of another package.
+// annotation stands for another package's annotation, such as entgql's.
 type annotation struct {
 	Skip       int
 	Directives []string `json:",omitempty"`
@@ -104,7 +105,7 @@ type annotation struct {
 
 func (annotation) Name() string { return "EntGQL" }
 
-// shown stands for one of entoas's.
+// shown stands for an annotation of entoas.
 type shown struct {
 	Skip, ReadOnly bool
 	Groups         []string
@@ -147,7 +148,7 @@ func TestHiddenFromAPIs(t *testing.T) {
 	}
 }
 
-// merged returns the annotations of a name as ent merges them, after JSON.
+// merged returns a name's annotations as ent merges them, after JSON.
 func merged(t *testing.T, all []schema.Annotation, name string) (values map[string]any) {
 	t.Helper()
 	var of schema.Annotation
@@ -170,8 +171,8 @@ func merged(t *testing.T, all []schema.Annotation, name string) (values map[stri
 	return values
 }
 
-// An input is a secret to the driver too: SQL that has one and doesn't say
-// where it is stored is refused.
+// The driver treats an input as a secret too: it refuses SQL with an input and
+// no location.
 func TestInputInSQL(t *testing.T) {
 	t.Parallel()
 	db, err := sql.Open("sqlite", "file:"+t.TempDir()+"/input.db")

@@ -15,7 +15,7 @@ import (
 	"github.com/credent-go/credent/encrypted"
 )
 
-// MySQL and MariaDB are refused when a driver is made.
+// Creating a driver for MySQL or MariaDB fails.
 func TestNewDriverDialect(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]error{
@@ -30,8 +30,8 @@ func TestNewDriverDialect(t *testing.T) {
 	}
 }
 
-// No table for MySQL and MariaDB has an encrypted field or a blind index: each
-// is refused when ent makes the SQL, with the reason.
+// A table with an encrypted field or a blind index can't be created on MySQL or
+// MariaDB: ent refuses when it writes the SQL, with the reason.
 func TestNoTableOnMySQL(t *testing.T) {
 	t.Parallel()
 	ddl := func(d, version string, f ent.Field) (string, error) {

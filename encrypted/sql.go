@@ -57,11 +57,13 @@ func DigestOf(secret any, c Column, tenant any) any { return stamp.DigestOf(secr
 func OpenerOf(ring *keyring.Keyring, c Column, tenant any, opts ...OpenerOption) Opener {
 	text, known := stamp.TenantText(tenant)
 	if ring == nil {
-		ring = new(keyring.Keyring) // without keys, and not the environment's
+		ring = new(keyring.Keyring) // no keys, rather than the environment's
 	}
 	o := seal.NewOpenerAt((*engine.Ring)(ring), c, text, known)
 	for _, opt := range opts {
-		o = opt(o)
+		if opt != nil {
+			o = opt(o)
+		}
 	}
 	return o
 }

@@ -34,7 +34,7 @@ func IndexTriggers(entDialect string, columns ...Column) []string {
 	for _, c := range columns {
 		if c.Index != "" {
 			if entDialect == dialect.SQLite {
-				c = c.InSchema("") // as ent, which leaves it out for SQLite
+				c = c.InSchema("") // like ent, which ignores it for SQLite
 			}
 			of := indextrigger.Column{Schema: c.Schema, Table: c.Table, Token: c.Name, Index: c.Index, Key: c.ID}
 			for old := range c.Earlier() {

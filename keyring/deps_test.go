@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestLinksNothing lists what package keyring imports: no database driver, no
+// TestLinksNothing checks that package keyring imports no database driver, no
 // ent, no Atlas and no command.
 func TestLinksNothing(t *testing.T) {
 	t.Parallel()

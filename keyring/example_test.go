@@ -49,8 +49,8 @@ func ExampleFromEnv() {
 	// Output: [REDACTED] 1 <nil>
 }
 
-// The keyring of clients that have none of their own is kept fresh from the
-// files that the environment names.
+// The default keyring, for clients without their own, follows the key files
+// that the environment names.
 func ExampleDefault() {
 	if err := os.Setenv(keyring.EnvKey, keyring.GenerateKey()); err != nil {
 		log.Fatal(err)
@@ -61,14 +61,14 @@ func ExampleDefault() {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	// The environment's own keys can't change; a file's can.
+	// Keys in the environment can't change, but keys in files can.
 	watched, err := keyring.Watch(ctx, keyring.EnvSource, keyring.WatchConfig{Keyring: ring, AllowPrimaryRemoval: true})
 	fmt.Println(watched == ring, err)
 	// Output: true <nil>
 }
 
-// A source may be anything that gives keys. A service reads it once with the
-// source itself, or watches it.
+// Any function that returns a keyring can be a source. A service calls it once,
+// or watches it.
 func ExampleEnvSource() {
 	if err := os.Setenv(keyring.EnvKey, keyring.GenerateKey()); err != nil {
 		log.Fatal(err)
@@ -79,8 +79,8 @@ func ExampleEnvSource() {
 	// Output: 8 digits name the primary key, <nil>
 }
 
-// An operator adds a new primary key; what the old one encrypted still opens.
-// Without the old key Replace refuses.
+// An operator adds a new primary key, and values under the old key still open.
+// Replace refuses a keyring without the old key.
 func ExampleKeyring_Replace() {
 	oldKey, newKey := keyring.GenerateKey(), keyring.GenerateKey()
 	must := func(ring *keyring.Keyring, err error) *keyring.Keyring {

@@ -12,7 +12,7 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// A service reads its keys from a mounted file, and goes on when an operator
+// A service reads its keys from a mounted file, and follows when an operator
 // rewrites it.
 func ExampleWatch() {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -31,8 +31,8 @@ func ExampleWatch() {
 		}
 	}
 	rewrite(oldKey)
-	// The source of this example: one file with the primary key first.
-	// keyring.EnvSource reads the environment's.
+	// This example's source reads one file, with the primary key first.
+	// keyring.EnvSource reads the environment.
 	source := func(context.Context) (*keyring.Keyring, error) {
 		data, err := os.ReadFile(file)
 		if err != nil {
@@ -47,13 +47,13 @@ func ExampleWatch() {
 
 	events := make(chan keyring.Event)
 	ring, err := keyring.Watch(ctx, source, keyring.WatchConfig{
-		Interval: 10 * time.Millisecond, // in a service, 30 seconds
+		Interval: 10 * time.Millisecond, // 30 seconds in a service
 		Observe:  func(e keyring.Event) { events <- e },
 	})
 	if err != nil {
 		log.Fatal(err)
 	}
-	token, err := ring.Encrypt("PK-MADE-UP") // in a service, a client with the keyring
+	token, err := ring.Encrypt("PK-MADE-UP") // a client with the keyring in a service
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -63,7 +63,7 @@ func ExampleWatch() {
 	fmt.Println(len(e.Before), "key before,", len(e.After), "now, error:", e.Err)
 	fmt.Println(ring.Decrypt(token))
 
-	rewrite(keyring.GenerateKey()) // a mistake: what was written until now would be lost
+	rewrite(keyring.GenerateKey()) // a mistake that would make earlier values unreadable
 	e = <-events
 	fmt.Println(errors.Is(e.Err, keyring.ErrPrimaryRemoved), len(e.After), "keys stay")
 	// Output:

@@ -148,7 +148,7 @@ func (k *Keyring) ReplaceRemovingPrimary(next *Keyring) (changed bool, err error
 	return k.ring().ReplaceRemovingPrimary(next.ring())
 }
 
-// ring is k for the packages that encrypt.
+// ring converts k for the packages that encrypt.
 func (k *Keyring) ring() *ring.Ring { return (*ring.Ring)(k) }
 
 // Key is one key of a [Keyring]. It is immutable, safe for concurrent use, and

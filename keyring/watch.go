@@ -2,6 +2,7 @@ package keyring
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"regexp"
@@ -13,7 +14,7 @@ import (
 // told otherwise: every 30 seconds.
 const DefaultWatchInterval = 30 * time.Second
 
-// watchTimeout bounds one load, so that a source that hangs is reported.
+// watchTimeout limits one load, so that a hanging source is reported.
 const watchTimeout = 30 * time.Second
 
 // Source loads a keyring, for instance from files or a key management service.
@@ -94,6 +95,9 @@ type Event struct {
 // [WatchConfig.AllowPrimaryRemoval] if you know that nothing is stored under
 // it.
 func Watch(ctx context.Context, source Source, cfg WatchConfig) (*Keyring, error) {
+	if source == nil {
+		return nil, errors.New("keyring: watch the keyring: the source is nil")
+	}
 	w := watcher{source: source, cfg: cfg}
 	if w.cfg.Interval <= 0 {
 		w.cfg.Interval = DefaultWatchInterval
@@ -121,11 +125,11 @@ func Watch(ctx context.Context, source Source, cfg WatchConfig) (*Keyring, error
 	return w.cfg.Keyring, nil
 }
 
-// watcher is one call of Watch.
+// watcher is the state of one Watch call.
 type watcher struct {
 	source Source
 	cfg    WatchConfig
-	failed map[string]bool // reasons observed since loads began to fail
+	failed map[string]bool // reasons observed since loads started to fail
 }
 
 func (w *watcher) run(ctx context.Context) {
@@ -155,15 +159,14 @@ func (w *watcher) run(ctx context.Context) {
 	}
 }
 
-// maxReasons bounds how many reasons of one failure are observed, should a
-// source give another one each time.
+// maxReasons limits the reasons observed per failure, in case a source returns
+// a different one each time.
 const maxReasons = 10
 
-// changing are the parts of an error's text that differ each time, such as the
-// IDs of requests.
+// changing matches the variable parts of an error's text, such as request IDs.
 var changing = regexp.MustCompile(`[0-9A-Fa-f]{8}[0-9A-Fa-f-]*|[0-9]+`)
 
-// isNews reports whether the loads began to fail, fail for another reason, or
+// isNews reports whether loads started to fail, fail for another reason, or
 // work again.
 func (w *watcher) isNews(e *Event) bool {
 	if e.Err == nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// TestWatchTellsEachLoad wants OnLoad to be told about each load, the first one
-// too, and Observe of news only.
+// TestWatchTellsEachLoad checks that OnLoad is called for each load, including
+// the first, and Observe only for news.
 func TestWatchTellsEachLoad(t *testing.T) {
 	t.Parallel()
 	first, second := keyring.GenerateKey(), keyring.GenerateKey()
@@ -58,7 +58,7 @@ func TestWatchTellsEachLoad(t *testing.T) {
 				t.Errorf("load %d: got %+v", i, got)
 			}
 		}
-		if news != 3 { // it fails, it works again, the keys changed
+		if news != 3 { // a failure, a recovery, and a change of keys
 			t.Errorf("%d news", news)
 		}
 		cancel()
@@ -66,7 +66,8 @@ func TestWatchTellsEachLoad(t *testing.T) {
 	})
 }
 
-// TestWatchTellsAFirstLoadThatFails has no keyring, and tells why.
+// TestWatchTellsAFirstLoadThatFails checks that OnLoad gets the reason if there
+// is no keyring.
 func TestWatchTellsAFirstLoadThatFails(t *testing.T) {
 	t.Parallel()
 	down := errors.New("the source is down")

@@ -16,7 +16,7 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// scripted is a source that loads what the test says.
+// scripted is a source controlled by the test.
 type scripted struct {
 	sync.Mutex
 	texts []string
@@ -40,7 +40,7 @@ func (s *scripted) load(ctx context.Context) (*keyring.Keyring, error) {
 	return keyring.New(texts[0], texts[1:]...)
 }
 
-// next decides the loads from now on, and returns how many there were.
+// next sets the result of later loads, and returns the number of loads so far.
 func (s *scripted) next(texts []string, err error, hang bool) (loads int) {
 	s.Lock()
 	defer s.Unlock()
@@ -87,7 +87,7 @@ func TestWatchKeyring(t *testing.T) {
 			hang   bool
 			event  bool
 			want   error
-			absent bool // the key of the token is gone
+			absent bool // the token's key is gone
 		}{
 			{name: "nothing new", texts: []string{oldKey}},
 			{name: "a key to read", texts: []string{oldKey, newKey}, event: true},
@@ -108,8 +108,8 @@ func TestWatchKeyring(t *testing.T) {
 			time.Sleep(10 * time.Second)
 			synctest.Wait()
 			if step.hang {
-				source.next([]string{oldKey, newKey}, nil, false) // the load that hangs goes on
-				time.Sleep(30 * time.Second)                      // the bound of one load
+				source.next([]string{oldKey, newKey}, nil, false) // the hanging load continues
+				time.Sleep(30 * time.Second)                      // the limit of one load
 				synctest.Wait()
 			}
 			var events []keyring.Event
@@ -167,7 +167,7 @@ func TestWatchKeyringAllowPrimaryRemoval(t *testing.T) {
 	})
 }
 
-// The first load decides whether there is a keyring at all.
+// The first load must return a keyring.
 func TestWatchKeyringFirstLoad(t *testing.T) {
 	t.Parallel()
 	down := errors.New("the source is down")
@@ -202,8 +202,7 @@ func TestWatchKeyringFirstLoad(t *testing.T) {
 	}
 }
 
-// A pipe that nobody writes to does not keep EnvSource from ending with its
-// context.
+// A pipe without a writer doesn't keep EnvSource from ending with its context.
 func TestEnvSourceEnds(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pipe")
 	if err := syscall.Mkfifo(path, 0o600); err != nil {
@@ -216,7 +215,7 @@ func TestEnvSourceEnds(t *testing.T) {
 	if ring, err := keyring.EnvSource(ctx); !errors.Is(err, context.DeadlineExceeded) || ring != nil {
 		t.Errorf("got %v, %v", ring, err)
 	}
-	// Lets the reading end.
+	// Lets the read end.
 	pipe, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -226,7 +225,7 @@ func TestEnvSourceEnds(t *testing.T) {
 	}
 }
 
-// What a source gives after the context has ended is not taken.
+// A keyring returned after the context has ended is ignored.
 func TestWatchKeyringEnds(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())

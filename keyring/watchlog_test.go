@@ -17,7 +17,7 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// lockedLog is what was logged since it was taken last.
+// lockedLog collects log output until it is taken.
 type lockedLog struct {
 	sync.Mutex
 	text bytes.Buffer
@@ -37,7 +37,7 @@ func (l *lockedLog) take() string {
 }
 
 // TestWatchKeyringLogsOnce breaks a key file in several ways, each for many
-// intervals: each is logged once, and so is its end.
+// intervals: each failure and each recovery is logged once.
 func TestWatchKeyringLogsOnce(t *testing.T) {
 	oldKey, newKey, otherKey := keyring.GenerateKey(), keyring.GenerateKey(), keyring.GenerateKey()
 	path := filepath.Join(t.TempDir(), "key")
@@ -78,7 +78,7 @@ func TestWatchKeyringLogsOnce(t *testing.T) {
 		for _, step := range []struct {
 			name string
 			do   func() error
-			want []string // what the one line has; none for no line
+			want []string // parts of the one line; none for no line
 		}{
 			{"the same key", write(oldKey), nil},
 			{"the file is missing", func() error { return os.Remove(path) }, []string{stay, "no such file"}},
@@ -132,8 +132,8 @@ func TestWatchKeyringLogsOnce(t *testing.T) {
 	})
 }
 
-// TestWatchKeyringChangingErrors has a source with errors that have another ID
-// each time, and one that gives two reasons in turn.
+// TestWatchKeyringChangingErrors covers a source with a different ID in each
+// error, and one that alternates between two reasons.
 func TestWatchKeyringChangingErrors(t *testing.T) {
 	t.Parallel()
 	key := keyring.GenerateKey()

@@ -13,28 +13,28 @@ import (
 //
 //	credent-keyring-1.BASE64
 //
-// with the ciphertext of the KMS in canonical base64 (RFC 4648 §5, URL-safe,
+// with the KMS's ciphertext in canonical base64 (RFC 4648 §5, URL-safe,
 // padded). The KMS encrypts the document
 //
 //	{"version":1,"keys":["PRIMARY","PREVIOUS",…]}
 //
-// in JSON of exactly this form, without white space: the keys are Fernet keys
-// of 44 characters, the primary one first.
+// in JSON of exactly this form, without white space. The keys are Fernet keys
+// of 44 characters, primary key first.
 const (
 	armorPrefix = "credent-keyring-"
 	version     = 1
 
-	// maxDocument is the size in bytes of the largest document, which is the
-	// most that AWS KMS encrypts: 86 keys. RSA keys of Azure Key Vault encrypt
-	// less: 3 keys with 2048 bits, 9 with 4096.
+	// maxDocument is the maximum size in bytes of a document, which is the
+	// limit of AWS KMS: 86 keys. RSA keys of Azure Key Vault encrypt less: 3
+	// keys with 2048 bits, 9 with 4096.
 	maxDocument = 4096
-	// maxWrapped is the size in bytes of the longest text that is looked at.
+	// maxWrapped is the maximum size in bytes of a wrapped keyring.
 	maxWrapped = 64 << 10
 )
 
 var encoding = base64.URLEncoding.Strict()
 
-// document is what the KMS encrypts.
+// document is the plaintext that the KMS encrypts.
 type document struct {
 	Version int      `json:"version"`
 	Keys    []string `json:"keys"`
@@ -56,8 +56,8 @@ func encode(keys []string) ([]byte, error) {
 	return data, nil
 }
 
-// decode reads a document, and only of the form that encode writes. Its errors
-// quote nothing.
+// decode parses a document, but only in encode's exact form. Its errors quote
+// nothing.
 func decode(data []byte) ([]string, error) {
 	var head struct {
 		Version *int `json:"version"`
@@ -72,8 +72,8 @@ func decode(data []byte) ([]string, error) {
 	if err := json.Unmarshal(data, &d); err != nil {
 		return nil, fmt.Errorf("kms: %w: its content is not a keyring", ErrNotWrapped)
 	}
-	// Unknown, missing and repeated fields, other letter case, white space and
-	// trailing data all end here.
+	// Refuses unknown, missing and repeated fields, names in another case,
+	// white space and trailing data.
 	again, err := json.Marshal(d)
 	if err != nil || !bytes.Equal(again, data) {
 		return nil, fmt.Errorf("kms: %w: its content is not in the form of version %d", ErrNotWrapped, version)
@@ -85,8 +85,8 @@ func armor(ciphertext []byte) string {
 	return armorPrefix + strconv.Itoa(version) + "." + encoding.EncodeToString(ciphertext)
 }
 
-// dearmor returns the ciphertext of a text, which may have white space around
-// it as files do.
+// dearmor returns a text's ciphertext. White space around the text, as in
+// files, is allowed.
 func dearmor(text string) ([]byte, error) {
 	text = strings.TrimSpace(text)
 	if len(text) > maxWrapped {
@@ -103,7 +103,7 @@ func dearmor(text string) ([]byte, error) {
 		return nil, fmt.Errorf("kms: %w: it has no version", ErrNotWrapped)
 	case n != version:
 		return nil, fmt.Errorf("kms: %w: %d", ErrVersion, n)
-	case strings.ContainsAny(body, "\r\n"): // which Go's decoder skips
+	case strings.ContainsAny(body, "\r\n"): // Go's decoder would skip it
 		return nil, fmt.Errorf("kms: %w: it has a line break inside", ErrNotWrapped)
 	}
 	ciphertext, err := encoding.DecodeString(body)

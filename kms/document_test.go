@@ -15,7 +15,7 @@ import (
 	"github.com/credent-go/credent/kms"
 )
 
-// Two local services, and keys to wrap. All are made up.
+// Two local services, and keys to wrap, all made up.
 const (
 	localURL = "base64key://smGbjm71Nxd1Ig5FS0wj9SlbzAIrnolCz9bQQ6uAhl4="
 	otherURL = "base64key://Nxd1Ig5FS0wj9SlbzAIrnolCz9bQQ6uAhl4smGbjm70="
@@ -24,12 +24,12 @@ const (
 	keyC     = "Q0kq9xF2uZ7bW1nTy5cV8mRj3pLs6hGd4aKe0iXoUwA="
 )
 
-// secretsOf are texts that no output may have a part of.
+// secretsOf lists texts that no output may contain a part of.
 var secretsOf = []string{keyA, keyB, keyC, strings.TrimPrefix(localURL, "base64key://"), strings.TrimPrefix(otherURL,
 	"base64key://")}
 
-// noSecrets fails the test if a text has 8 characters of a key, as it is or in
-// base64.
+// noSecrets fails the test if a text contains 8 consecutive characters of a
+// key, plain or in base64.
 func noSecrets(t *testing.T, where, text string) {
 	t.Helper()
 	for _, secret := range secretsOf {
@@ -43,7 +43,7 @@ func noSecrets(t *testing.T, where, text string) {
 	}
 }
 
-// printed is an error in every format.
+// printed formats an error with every verb.
 func printed(err error) string {
 	return fmt.Sprintf("%v %+v %#v %s %q %x", err, err, err, err, err, err)
 }
@@ -132,7 +132,7 @@ func TestWrapRefuses(t *testing.T) {
 	}
 }
 
-// seal wraps a document of the test's own.
+// seal wraps the test's document.
 func seal(t *testing.T, document string) string {
 	t.Helper()
 	keeper, err := secrets.OpenKeeper(context.Background(), localURL)

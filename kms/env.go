@@ -73,18 +73,21 @@ func EnvSource() keyring.Source {
 // instance from its own configuration.
 func Source(kmsURL string, read func(ctx context.Context) (wrapped string, err error)) keyring.Source {
 	return cached(func(ctx context.Context) (string, string, error) {
+		if read == nil {
+			return "", "", errors.New("kms: a source without a function that reads the text")
+		}
 		wrapped, err := read(ctx)
 		return kmsURL, wrapped, err
 	})
 }
 
-// cached unwraps what is read, if it is not what was unwrapped last.
+// cached unwraps a text only if it differs from the one unwrapped last.
 func cached(read func(context.Context) (kmsURL, wrapped string, err error)) keyring.Source {
 	type state struct {
 		kmsURL, wrapped string
 		ring            *keyring.Keyring
 	}
-	// A channel instead of a mutex, since a caller may give up waiting.
+	// A channel instead of a mutex, because a caller may stop waiting.
 	states := make(chan state, 1)
 	states <- state{}
 	return func(ctx context.Context) (*keyring.Keyring, error) {
@@ -111,8 +114,8 @@ func cached(read func(context.Context) (kmsURL, wrapped string, err error)) keyr
 	}
 }
 
-// readFile returns the text of a file without white space around it. Its errors
-// have no path.
+// readFile returns a file's text without surrounding white space. Its errors
+// contain no path.
 func readFile(name string) (string, error) {
 	data, err := func() (data []byte, err error) {
 		file, err := os.Open(name)

@@ -26,7 +26,7 @@ func TestKeyringFromEnv(t *testing.T) {
 		"ENCRYPTION_KEY_FILE",
 	}
 	for name, test := range map[string]struct {
-		env  [5]string // in the order of names
+		env  [5]string // in the order of the variable names
 		want error
 	}{
 		"variable":          {[5]string{localURL, text}, nil},
@@ -63,7 +63,7 @@ func TestKeyringFromEnv(t *testing.T) {
 	}
 }
 
-// A source asks the service only when the text has changed.
+// A source calls the service only when the text has changed.
 func TestSource(t *testing.T) {
 	t.Parallel()
 	var text string
@@ -95,5 +95,8 @@ func TestSource(t *testing.T) {
 	text = strings.Clone(good)
 	if _, err := source(ctx); err == nil {
 		t.Error("a context that has ended was ignored")
+	}
+	if _, err := kms.Source(localURL, nil)(t.Context()); err == nil {
+		t.Error("a source without a reader gave keys")
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/credent-go/credent/open/sqlite"
 )
 
-// exampleURL has the key itself. In production it is like
-// awskms://alias/credent?region=eu-central-1, and without a secret.
+// exampleURL contains the key itself. In production, it is like
+// awskms://alias/credent?region=eu-central-1 and not secret.
 const exampleURL = "base64key://smGbjm71Nxd1Ig5FS0wj9SlbzAIrnolCz9bQQ6uAhl4="
 
 func ExampleWrap() {
@@ -42,7 +42,7 @@ func ExampleUnwrap() {
 	// Output: true kms: not a wrapped keyring: it does not begin with credent-keyring-1
 }
 
-// The steps of a rotation. Each is a new text for the services.
+// The steps of a rotation. Each produces a new text for the services.
 func ExampleRewrap() {
 	ctx := context.Background()
 	oldKey, newKey := keyring.GenerateKey(), keyring.GenerateKey()
@@ -73,8 +73,8 @@ func ExampleRewrap() {
 	// 1 keys, the new one is primary: true
 }
 
-// A service that unwraps its keyring when it starts, and follows when the text
-// is replaced.
+// A service unwraps its keyring at the start, and follows when the text is
+// replaced.
 func ExampleEnvSource() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -82,7 +82,7 @@ func ExampleEnvSource() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	// What the operator configures.
+	// Set by the operator.
 	if err := errors.Join(os.Setenv("ENCRYPTION_KEY", ""), os.Setenv("ENCRYPTION_KEYRING_URL", exampleURL),
 		os.Setenv("ENCRYPTION_KEYRING", wrapped)); err != nil {
 		log.Fatal(err)
@@ -112,7 +112,7 @@ func ExampleFromEnv() {
 	// Output: true kms: no encryption key: set ENCRYPTION_KEYRING or ENCRYPTION_KEYRING_FILE
 }
 
-// The text may come from anywhere, such as a service's own configuration.
+// The text may come from anywhere, such as the service's own configuration.
 func ExampleSource() {
 	ctx := context.Background()
 	wrapped, err := kms.Wrap(ctx, exampleURL, keyring.GenerateKey())

@@ -14,18 +14,18 @@ import (
 	"testing"
 )
 
-// fakeVault speaks the part of Vault's HTTP API that the driver and TestVault
-// use. Its answers, also the words of its errors, are those that a real Vault
-// 1.21.0 gave to the same requests; of those to operators' requests only the
-// fields that are looked at. It does no cryptography: a ciphertext is a random
-// name of what it was made of.
+// fakeVault implements the part of Vault's HTTP API that the driver and
+// TestVault use. Its answers, including error texts, are the ones that Vault
+// 1.21.0 gave to the same requests; answers to operators contain only the
+// fields that are used. It does no cryptography: a ciphertext is a random name
+// for its plaintext.
 type fakeVault struct {
 	mu      sync.Mutex
 	root    string
-	service string            // the token that may decrypt with the key credent; "" if revoked
-	mounted bool              // the engine transit
-	version int               // of the key credent, 0 if there is none
-	minimum int               // the lowest version that decrypts
+	service string            // token that may decrypt with the key credent; "" if revoked
+	mounted bool              // the transit engine is mounted
+	version int               // version of the key credent, 0 if it doesn't exist
+	minimum int               // lowest version that may decrypt
 	sealed  map[string]string // plaintexts by ciphertext
 }
 
@@ -37,7 +37,7 @@ func startFakeVault(t *testing.T) *vault {
 	return &vault{address: server.URL, root: f.root, stop: server.Close}
 }
 
-// ServeHTTP answers like the server.
+// ServeHTTP implements http.Handler.
 func (f *fakeVault) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -63,7 +63,7 @@ func (f *fakeVault) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// operate serves what operators do.
+// operate handles operators' requests.
 func (f *fakeVault) operate(w http.ResponseWriter, path string, body map[string]any) bool {
 	switch path {
 	case "sys/mounts/transit":
@@ -94,7 +94,7 @@ func (f *fakeVault) operate(w http.ResponseWriter, path string, body map[string]
 	return true
 }
 
-// transit serves what the driver does.
+// transit handles the driver's requests.
 func (f *fakeVault) transit(w http.ResponseWriter, path string, body map[string]any) {
 	engine, rest, _ := strings.Cut(path, "/")
 	operation, key, _ := strings.Cut(rest, "/")
@@ -144,7 +144,7 @@ func fail(w http.ResponseWriter, status int, message string) {
 	_ = json.NewEncoder(w).Encode(map[string]any{"errors": []string{message}})
 }
 
-// echoServer answers every request with the text it was sent, as an error and
+// echoServer answers every request with the request's own text, as an error and
 // as data.
 func echoServer(t *testing.T, status int) string {
 	t.Helper()

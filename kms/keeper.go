@@ -24,14 +24,14 @@ const (
 	opWrap   = "wrap"
 	opUnwrap = "unwrap"
 
-	// callTimeout bounds a call if its context does not end sooner.
+	// callTimeout limits a call if its context doesn't end sooner.
 	callTimeout = 20 * time.Second
-	// maxReason is the size in bytes of the longest reason that is passed on.
+	// maxReason is the maximum size in bytes of a reason that is passed on.
 	maxReason = 300
 )
 
-// call lets the service of a URL encrypt or decrypt. It returns when the
-// context ends, even if a driver doesn't.
+// call makes a URL's service encrypt or decrypt. It returns when the context
+// ends, even if the driver doesn't.
 func call(ctx context.Context, op, kmsURL string, input []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -43,12 +43,12 @@ func call(ctx context.Context, op, kmsURL string, input []byte) ([]byte, error) 
 		output []byte
 		err    error
 	}
-	input = append([]byte(nil), input...) // the caller's may be cleared while a driver that hangs has it
+	input = append([]byte(nil), input...) // a copy, because the caller may clear its own while a driver still hangs
 	answers := make(chan answer, 1)
 	go func() {
 		var a answer
 		defer func() {
-			if recover() != nil { // the driver of Vault does not check what it is given; the value may have parts of it
+			if recover() != nil { // Vault's driver doesn't validate answers; the panic value may contain parts
 				a = answer{err: errNoAnswer}
 			}
 			_ = keeper.Close()
@@ -71,10 +71,10 @@ func call(ctx context.Context, op, kmsURL string, input []byte) ([]byte, error) 
 	}
 }
 
-var errNoAnswer = errors.New("the answer is not from a key management service; is the address right?")
+var errNoAnswer = errors.New("its answer is not one of the key management service; is the address correct?")
 
-// openKeeper returns the driver of a URL. Its errors do not quote the URL,
-// which may be a key.
+// openKeeper returns a URL's driver. Its errors don't quote the URL, which may
+// be a key.
 func openKeeper(ctx context.Context, kmsURL string) (scheme string, keeper *secrets.Keeper, err error) {
 	u, err := url.Parse(strings.TrimSpace(kmsURL))
 	if err != nil || u.Scheme == "" {
@@ -87,8 +87,8 @@ func openKeeper(ctx context.Context, kmsURL string) (scheme string, keeper *secr
 	case !secrets.DefaultURLMux().ValidKeeperScheme(u.Scheme):
 		return "", nil, fmt.Errorf("kms: %w: no driver of its scheme; is %s imported?", ErrURL, "kms/clouds")
 	case u.Host == "" && u.Path == "":
-		// With base64key:// alone the driver makes a random key, which is lost
-		// when the process ends.
+		// For a bare base64key://, the driver would generate a random key,
+		// which would be lost with the process.
 		return "", nil, fmt.Errorf("kms: %w: it names no key", ErrURL)
 	}
 	keeper, err = secrets.OpenKeeper(ctx, u.String())
@@ -99,8 +99,8 @@ func openKeeper(ctx context.Context, kmsURL string) (scheme string, keeper *secr
 	return u.Scheme, keeper, nil
 }
 
-// openVault makes a client for each call, where gocloud's opener keeps the
-// first token of the process for ever, and the engine of one URL for the next.
+// openVault creates a client for each call. gocloud's opener keeps the
+// process's first token forever, and reuses one URL's engine for the next.
 func openVault(u *url.URL) (*secrets.Keeper, error) {
 	key := path.Join(u.Host, u.Path)
 	if key == "" || u.User != nil {
@@ -136,7 +136,7 @@ func openVault(u *url.URL) (*secrets.Keeper, error) {
 	return hashivault.OpenKeeper(client, key, &hashivault.KeeperOptions{Engine: engine}), nil
 }
 
-// vaultToken returns the token of the environment, or of the file that
+// vaultToken returns the token from the environment, or from the file that
 // VAULT_TOKEN_FILE names, which an agent renews.
 func vaultToken() (string, error) {
 	token, file := cmp.Or(os.Getenv("VAULT_SERVER_TOKEN"), os.Getenv("VAULT_TOKEN")), os.Getenv("VAULT_TOKEN_FILE")
@@ -153,19 +153,19 @@ func vaultToken() (string, error) {
 	return text, nil
 }
 
-// refuses reports whether a status of HTTP is a refusal, and not something that
-// passes.
+// refuses reports whether an HTTP status is a refusal rather than a temporary
+// error.
 func refuses(status int) bool {
 	return status >= http.StatusBadRequest && status < http.StatusInternalServerError &&
 		status != http.StatusTooManyRequests
 }
 
-// explain makes an [Error] of what a driver returned.
+// explain turns a driver's error into an [Error].
 func explain(ctx context.Context, op, scheme string, err error) error {
 	e := &Error{Op: op, Scheme: scheme, Err: ErrUnavailable}
 	var response *api.ResponseError
 	var netErr *net.OpError
-	var statusErr interface{ HTTPStatusCode() int } // of AWS; gocloud lacks its code for a missing permission
+	var statusErr interface{ HTTPStatusCode() int } // AWS; gocloud has no code for a missing permission
 	switch {
 	case ctx.Err() != nil:
 		e.Err = fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
@@ -181,28 +181,28 @@ func explain(ctx context.Context, op, scheme string, err error) error {
 		}
 	case errors.As(err, &netErr):
 		e.Reason = netErr.Error()
-		return e // of the network, which knows addresses only
+		return e // a network error, which only contains addresses
 	case errors.As(err, &statusErr):
 		e.Status = statusErr.HTTPStatusCode()
 		e.Reason = err.Error()
 		var coded interface{ ErrorCode() string }
-		throttled := errors.As(err, &coded) && strings.Contains(coded.ErrorCode(), "Throttling") // with status 400
+		throttled := errors.As(err, &coded) && strings.Contains(coded.ErrorCode(), "Throttling") // sent with status 400
 		if refuses(e.Status) && !throttled && gcerrors.Code(err) != gcerrors.ResourceExhausted {
 			e.Err = ErrRefused
 		}
 	case scheme == localsecrets.Scheme:
-		e.Err = ErrRefused // nothing is there that could be down
+		e.Err = ErrRefused // there is no service that could be down
 		e.Reason = "it was altered, or another key wrapped it"
 	default:
 		e.Reason = err.Error()
-		switch gcerrors.Code(err) { //nolint:exhaustive // the others are passing
+		switch gcerrors.Code(err) { //nolint:exhaustive // the others are temporary
 		case gcerrors.PermissionDenied, gcerrors.NotFound, gcerrors.InvalidArgument, gcerrors.FailedPrecondition,
 			gcerrors.Unimplemented:
 			e.Err = ErrRefused
 		}
 	}
 	if op == opWrap {
-		e.Reason = "" // the request has the keys, and an answer may repeat it
+		e.Reason = "" // the request contains the keys, and the answer may repeat it
 	}
 	e.Reason = strings.Join(strings.Fields(e.Reason), " ")
 	if len(e.Reason) > maxReason {

@@ -170,7 +170,7 @@ func indexOf(keys []string, id string) (int, error) {
 			return i, nil
 		}
 	}
-	return 0, fmt.Errorf("kms: %w", ErrKeyID) // without the ID, which may be a key in the wrong place
+	return 0, fmt.Errorf("kms: %w", ErrKeyID) // omits the ID, which may be a misplaced key
 }
 
 func newKeyring(keys []string) (*keyring.Keyring, error) {

@@ -20,12 +20,12 @@ import (
 	"github.com/credent-go/credent/kms"
 )
 
-// envServer names a program that serves a real Vault; `make kms-test` builds it
-// and runs this test on it. Without it the test runs on fakeVault, which is
-// held to the real server in that way: the same test passes on both.
+// envServer names a program that runs a real Vault. `make kms-test` builds it
+// and runs this test with it. Otherwise the test uses fakeVault. Because the
+// same test passes on both, fakeVault matches the real server.
 const envServer = "CREDENT_TEST_VAULT_SERVER"
 
-// vault is a server with the engine transit, and what an operator does with it.
+// vault is a server with the transit engine, and its operator's actions.
 type vault struct {
 	address string
 	root    string // token
@@ -61,8 +61,8 @@ func startVault(t *testing.T) *vault {
 	return &vault{address: fields[0], root: fields[1], stop: stop}
 }
 
-// do sends a request as an operator and returns the answer's field data or
-// auth.
+// do sends a request as an operator and returns the answer's data or auth
+// field.
 func (v *vault) do(t *testing.T, method, path string, body any) map[string]any {
 	t.Helper()
 	data, err := json.Marshal(body)
@@ -95,7 +95,7 @@ func (v *vault) do(t *testing.T, method, path string, body any) map[string]any {
 	return answer.Data
 }
 
-// setUp makes the engine, a key, and a token that may only decrypt.
+// setUp creates the engine, a key, and a token that may only decrypt.
 func (v *vault) setUp(t *testing.T) (serviceToken string) {
 	t.Helper()
 	v.do(t, http.MethodPost, "sys/mounts/transit", map[string]any{"type": "transit"})
@@ -115,8 +115,8 @@ func (v *vault) setUp(t *testing.T) (serviceToken string) {
 	return token
 }
 
-// altered returns a wrapped keyring with a changed byte in its ciphertext, of
-// the form vault:v1:BASE64.
+// altered returns a wrapped keyring with one byte changed in its ciphertext,
+// which has the form vault:v1:BASE64.
 func altered(t *testing.T, text string) string {
 	t.Helper()
 	const prefix, inner = "credent-keyring-1.", len("vault:v1:") + 30
@@ -130,7 +130,7 @@ func altered(t *testing.T, text string) string {
 
 const vaultURL = "hashivault://credent"
 
-// refused fails the test unless an error is the wanted one, of the wanted
+// refused fails the test unless an error is the wanted one, has the wanted
 // status, and shows no key.
 func refused(t *testing.T, what string, err, want error, status int) {
 	t.Helper()
@@ -146,8 +146,8 @@ func refused(t *testing.T, what string, err, want error, status int) {
 	t.Logf("%s: %v", what, err)
 }
 
-// TestVault is the life of a wrapped keyring on a server: wrap, unwrap, rotate
-// the transit key, refuse, go down.
+// TestVault covers a wrapped keyring's life on a server: wrap, unwrap, rotate
+// the transit key, refuse, shut down.
 func TestVault(t *testing.T) {
 	v := startVault(t)
 	service := v.setUp(t)
@@ -227,14 +227,14 @@ func TestVault(t *testing.T) {
 	}
 }
 
-// TestVaultHangs waits for a server no longer than the context lasts, though
-// the driver would.
+// TestVaultHangs waits for a server only until the context ends, although the
+// driver would wait longer.
 func TestVaultHangs(t *testing.T) {
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = listener.Close() }() // accepts nothing; the kernel does
+	defer func() { _ = listener.Close() }() // never accepts; the kernel does
 	t.Setenv("VAULT_ADDR", "http://"+listener.Addr().String())
 	t.Setenv("VAULT_TOKEN", "made-up")
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
@@ -253,8 +253,8 @@ func TestVaultHangs(t *testing.T) {
 	}
 }
 
-// TestEchoingServer answers with what it was sent, as a debugging proxy may: no
-// error of wrapping shows it.
+// TestEchoingServer uses a server that echoes requests, as a debugging proxy
+// may: no error from wrapping shows the keys.
 func TestEchoingServer(t *testing.T) {
 	for _, status := range []int{
 		http.StatusBadRequest, http.StatusOK, http.StatusInternalServerError,

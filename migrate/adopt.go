@@ -107,7 +107,7 @@ func Adopt(ctx context.Context, db *sql.DB, config Config) (*AdoptReport, error)
 }
 
 func adoptBaseline(ctx context.Context, db *sql.DB, cfg *settings) (report *AdoptReport, err error) {
-	conn, err := db.Conn(ctx)
+	conn, err := connOf(ctx, db)
 	if err != nil {
 		return nil, fmt.Errorf("migrate: reach the database: %w", err)
 	}
@@ -142,14 +142,14 @@ func adoptBaseline(ctx context.Context, db *sql.DB, cfg *settings) (report *Adop
 	return a.report, err
 }
 
-// adopter is one call of [Adopt], in a transaction with the lock.
+// adopter is the state of one [Adopt] call, in a transaction with the lock.
 type adopter struct {
 	applier
 	report *AdoptReport
 	revs   *revisions
 	files  []migrate.File
 
-	replayed bool // all files
+	replayed bool // all files were replayed
 }
 
 func (a *adopter) run(ctx context.Context) (err error) {
@@ -212,10 +212,9 @@ func (a *adopter) compare(ctx context.Context) error {
 	return a.checkRows(ctx, c, first)
 }
 
-// withoutEarly takes away the columns that the database has before the
-// migrations that add them, and has as they do: the Go client needs some of
-// them sooner. Those migrations say IF NOT EXISTS; of one that does not, Apply
-// will say what is wrong.
+// withoutEarly ignores columns that the database already has exactly as a later
+// migration adds them: the Go client needs some of them sooner. Those
+// migrations use IF NOT EXISTS; if one doesn't, Apply reports the error.
 func (a *adopter) withoutEarly(ctx context.Context, c comparer, differences []difference, have *snapshot) []difference {
 	isEarly := func(d difference) bool { return d.class == classColumn && d.kind == DriftExtra }
 	if !slices.ContainsFunc(differences, isEarly) ||
@@ -248,15 +247,14 @@ func (a *adopter) replayOthers(ctx context.Context, c comparer) error {
 	return nil
 }
 
-// findEqual returns the later version that the database is equal to, if there
-// is one.
+// findEqual returns the later version that the database matches, if any.
 func (a *adopter) findEqual(ctx context.Context, c comparer) string {
 	if a.replayed {
 		return ""
 	}
 	for _, f := range a.files[1:] {
 		if err := c.replay(ctx, replayFile{f, -1}); err != nil {
-			return "" // the answer is only of use where the files run
+			return "" // a version helps only if the files run
 		}
 		want, err := c.scratch(ctx)
 		if err != nil {
@@ -273,8 +271,8 @@ func (a *adopter) findEqual(ctx context.Context, c comparer) string {
 	return ""
 }
 
-// checkRows replays the other files and looks for rows that break a constraint
-// they add.
+// checkRows replays the other files and looks for rows that violate a
+// constraint they add.
 func (a *adopter) checkRows(ctx context.Context, c comparer, first *snapshot) error {
 	if err := a.replayOthers(ctx, c); err != nil {
 		if a.adoptOnly {
@@ -304,7 +302,7 @@ func (a *adopter) checkRows(ctx context.Context, c comparer, first *snapshot) er
 	return nil
 }
 
-// markBaseline writes the row that stock Atlas writes for a baseline.
+// markBaseline writes a baseline row as stock Atlas does.
 func (a *adopter) markBaseline(ctx context.Context) error {
 	if err := a.revs.create(ctx); err != nil {
 		return fmt.Errorf("migrate: create the history table: %w", err)

@@ -7,22 +7,22 @@ import (
 	"strings"
 )
 
-// mender finds the SQL that makes a Postgres database as it should be.
+// mender generates the SQL that corrects a Postgres database.
 type mender struct {
-	schema      string // quoted where needed
+	schema      string // quoted if necessary
 	differences []difference
 	want, have  *snapshot
 }
 
-// pairing is what is known about an item that is missing and one that is extra,
-// if they are one with another name.
+// pairing says how a missing item and an extra one may be the same item under
+// another name.
 type pairing struct {
 	extra itemKey
-	index bool // an index where a constraint should be
+	index bool // an index instead of a constraint
 }
 
 func (m *mender) mend() []Difference {
-	renamed := make(map[itemKey]itemKey) // extra items, by what they should be
+	renamed := make(map[itemKey]itemKey) // from an extra item to the missing one
 	var mended []Difference
 	for _, d := range m.differences {
 		if p, ok := m.pair(d); ok {
@@ -41,8 +41,8 @@ func (m *mender) mend() []Difference {
 	return mended
 }
 
-// pair finds an extra index or constraint that differs from a missing one in
-// its name only, or is the index of a missing unique constraint.
+// pair finds an extra index or constraint that differs from a missing one only
+// in name, or that is the index of a missing unique constraint.
 func (m *mender) pair(d difference) (pairing, bool) {
 	if d.kind != DriftMissing || d.class != classIndex && d.class != classConstraint {
 		return pairing{}, false
@@ -77,7 +77,8 @@ func (m *mender) firstFor(d, extra difference) bool {
 	return false
 }
 
-// one returns the statements for a difference, or a note why there are none.
+// one returns the statements for a difference, or a note that says why there
+// are none.
 func (m *mender) one(d difference) (statements []string, note string) {
 	table, name := m.schema+"."+quote(d.table), quote(d.name)
 	alter := "ALTER TABLE " + table + " "
@@ -206,9 +207,9 @@ func (m *mender) extraColumn(table string) bool {
 	})
 }
 
-// retype returns how a column gets its type, or a note if that is not certain.
-// Between the types of time without and with a zone Postgres would convert by
-// the session's time zone, and the rows are in UTC.
+// retype returns the action that changes a column's type, or a note if it may
+// be wrong. Between times without and with a zone, Postgres would convert by
+// the session's time zone, but the rows are in UTC.
 func (m *mender) retype(d difference) (action, note string) {
 	want, have := d.value(d.want, "type"), d.value(d.have, "type")
 	isTime := func(t string) bool { return strings.HasPrefix(t, "timestamp") }
@@ -224,7 +225,7 @@ func (m *mender) retype(d difference) (action, note string) {
 	return "", "what its values mean in the other type is not known: change it by hand"
 }
 
-// concurrentlyOption lets others write meanwhile. It cannot be in a
+// concurrentlyOption lets other writers pass. It isn't allowed in a
 // transaction.
 const concurrentlyOption = "CONCURRENTLY "
 
@@ -280,11 +281,11 @@ func (m *mender) constraint(d difference, alter string) ([]string, string) {
 	return append([]string{drop}, add...), ""
 }
 
-// uniqueDefinition is one that an index can be built for before.
+// uniqueDefinition matches constraints that can use an index built beforehand.
 var uniqueDefinition = regexp.MustCompile(`^(UNIQUE|PRIMARY KEY) (\([^()]*\))$`)
 
-// addConstraint adds a constraint without reading all rows, or building an
-// index, while others must wait.
+// addConstraint adds a constraint without blocking others while it reads all
+// rows or builds an index.
 func (m *mender) addConstraint(d difference, alter string) []string {
 	name, definition := quote(d.name), d.value(d.want, "definition")
 	add := alter + "ADD CONSTRAINT " + name + " "

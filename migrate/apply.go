@@ -19,7 +19,7 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// operatorVersion is what the history says of who applied a file.
+// operatorVersion is the history's record of who applied a file.
 const operatorVersion = "Credent"
 
 // DefaultMigratorTimeout is how long [Apply] waits for another process that is
@@ -137,7 +137,7 @@ type Statement struct {
 	SQL  string
 }
 
-// settings are a validated [Config], with its defaults.
+// settings is a validated [Config] with its defaults.
 type settings struct {
 	dir             fs.FS
 	layout          Layout
@@ -154,7 +154,7 @@ type settings struct {
 	canaries        *canaries
 }
 
-// timeout returns a duration of a [Config]. A negative one means none.
+// timeout returns a [Config] duration. A negative one means none.
 func timeout(d, otherwise time.Duration) time.Duration {
 	if d == 0 {
 		return otherwise
@@ -194,8 +194,8 @@ func (cfg Config) settings() (*settings, error) {
 	return s, s.canaries.check()
 }
 
-// directory returns the migration directory for a dialect, in which the
-// versions that options name must be.
+// directory returns a dialect's migration directory. It must contain the
+// versions that the configuration names.
 func (c *settings) directory(d string) (migrate.Dir, error) {
 	dir, err := directoryOf(d)
 	if c.dir != nil {
@@ -245,12 +245,12 @@ func Apply(ctx context.Context, db *sql.DB, config Config) (err error) {
 	if err != nil {
 		return err
 	}
-	conn, err := db.Conn(ctx)
+	conn, err := connOf(ctx, db)
 	if err != nil {
 		return fmt.Errorf("migrate: reach the database: %w", err)
 	}
 	defer func() {
-		if closeErr := conn.Close(); err == nil && !errors.Is(closeErr, sql.ErrConnDone) { // which means discarded
+		if closeErr := conn.Close(); err == nil && !errors.Is(closeErr, sql.ErrConnDone) { // Done means discarded
 			err = closeErr
 		}
 	}()
@@ -302,7 +302,7 @@ func Apply(ctx context.Context, db *sql.DB, config Config) (err error) {
 	}
 }
 
-// plan reports what applyNext would do, until it would be done.
+// plan reports what applyNext would do.
 func (a *applier) plan(ctx context.Context) error {
 	tx, err := beginReadOnly(ctx, a.conn, a.dialect)
 	if err != nil {

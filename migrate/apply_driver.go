@@ -14,14 +14,14 @@ import (
 	"github.com/credent-go/credent/internal/lockwait"
 )
 
-// driver is the library's driver on one connection, with what Apply needs to
-// know of each statement.
+// driver is the library's driver on one connection, with the state that Apply
+// needs for each statement.
 type driver struct {
 	migrate.Driver
 	conn    *sql.Conn
 	revs    *revisions
-	session *session          // while a file runs without a transaction
-	waits   *lockwait.Session // of Apply on Postgres
+	session *session          // set while a file runs without a transaction
+	waits   *lockwait.Session // set by Apply on Postgres
 
 	emptyOnly bool // the file builds indexes on empty tables, in a transaction
 }
@@ -104,15 +104,15 @@ func (d *driver) wait(ctx context.Context, query string, run func() error) error
 	return d.waits.Do(ctx, d.session != nil && isConcurrent(query), run)
 }
 
-// identifier is a name in SQL, quoted or not.
+// identifier matches an SQL name, quoted or not.
 const identifier = `(?:"(?:[^"]|"")+"|[\w$]+)`
 
 var concurrentIndex = regexp.MustCompile(`(?is)^\s*CREATE\s+(?:UNIQUE\s+)?INDEX\s+CONCURRENTLY\s+` +
 	`(?:IF\s+NOT\s+EXISTS\s+)?(` + identifier + `)\s+ON\s+(?:ONLY\s+)?(` + identifier + `(?:\s*\.\s*` + identifier + `)?)`)
 
-// dropInvalidIndex makes way for a CREATE INDEX CONCURRENTLY. One that was
-// interrupted leaves an index that is maintained and never used; the statement
-// would fail because of it, or with IF NOT EXISTS take it for done.
+// dropInvalidIndex prepares a CREATE INDEX CONCURRENTLY. If it was interrupted
+// before, it left an index that Postgres maintains but never uses. The
+// statement would fail because of it or, with IF NOT EXISTS, treat it as done.
 func (d *driver) dropInvalidIndex(ctx context.Context, query string) error {
 	names, err := d.invalidIndexes(ctx, query)
 	if err != nil {
@@ -130,8 +130,8 @@ func (d *driver) dropInvalidIndex(ctx context.Context, query string) error {
 	return nil
 }
 
-// invalidIndexes returns the index that a CREATE INDEX CONCURRENTLY left, if it
-// is there and invalid.
+// invalidIndexes returns the invalid index left by an earlier CREATE INDEX
+// CONCURRENTLY, if there is one.
 func (d *driver) invalidIndexes(ctx context.Context, query string) (names []string, err error) {
 	m := concurrentIndex.FindStringSubmatch(query)
 	if m == nil || isSQLite(d.revs.dialect) {
@@ -154,7 +154,7 @@ WHERE NOT i.indisvalid AND i.indrelid = to_regclass($1) AND c.relname = $2`, m[2
 	return names, rows.Err()
 }
 
-// unquote returns the name that an identifier stands for.
+// unquote returns an identifier's name.
 func unquote(identifier string) string {
 	if inner, ok := strings.CutPrefix(identifier, `"`); ok {
 		return strings.ReplaceAll(strings.TrimSuffix(inner, `"`), `""`, `"`)

@@ -8,10 +8,10 @@ import (
 	"github.com/credent-go/credent/internal/sqldialect"
 )
 
-// indexesEmptyTables reports whether a file without a transaction builds
-// indexes CONCURRENTLY on tables without rows, and nothing else. There nobody
-// waits for an index, so the file gets a transaction: then it runs behind a
-// pooler in transaction mode as well, as on a new database.
+// indexesEmptyTables reports whether a file without a transaction only builds
+// indexes CONCURRENTLY on empty tables. Nobody waits for such an index, so the
+// file runs in a transaction: then it also works through a pooler in
+// transaction mode, as on a new database.
 func (w *work) indexesEmptyTables(ctx context.Context, file migrate.File) (bool, error) {
 	if !withoutTransaction(file) || isSQLite(w.revs.dialect) {
 		return false, nil

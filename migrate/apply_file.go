@@ -16,17 +16,17 @@ import (
 	"github.com/credent-go/credent/internal/lockwait"
 )
 
-// applier is one call of [Apply].
+// applier is the state of one [Apply] call.
 type applier struct {
 	settings
 	db      *sql.DB
 	conn    *sql.Conn
 	dialect string
 	dir     migrate.Dir
-	waits   *lockwait.Session // on Postgres, while a file is run
+	waits   *lockwait.Session // on Postgres, while a file runs
 }
 
-// work is what is to be done on the connection, as seen at one moment.
+// work is the pending work on the connection at one moment.
 type work struct {
 	revs     *revisions
 	drv      *driver
@@ -36,8 +36,8 @@ type work struct {
 	layout   *layouted
 }
 
-// applyNext applies the first pending file and returns its name, which is "" if
-// another process was faster, or reports that there is none.
+// applyNext applies the first pending file and returns its name, or "" if
+// another process applied it first. done means that no file is pending.
 func (a *applier) applyNext(ctx context.Context) (name string, done bool, err error) {
 	restoreKeys, err := a.suspendForeignKeys(ctx)
 	if err != nil {
@@ -57,15 +57,15 @@ func (a *applier) applyNext(ctx context.Context) (name string, done bool, err er
 		return "", false, err
 	}
 	if len(w.pending) == 0 {
-		return "", true, tx.commit() // of a baseline on the last file
+		return "", true, tx.commit() // after a baseline at the last file
 	}
 	file := w.pending[0]
 	if w.drv.emptyOnly, err = w.indexesEmptyTables(ctx, file); err != nil {
 		return "", false, inFile(file, err)
 	}
 	if withoutTransaction(file) && !w.drv.emptyOnly {
-		// Keep what was done so far, which is the history table and a baseline,
-		// and give the lock back.
+		// Keep the history table and the baseline written so far, and release
+		// the lock.
 		if err := tx.commit(); err != nil {
 			return "", false, err
 		}
@@ -89,7 +89,7 @@ func (a *applier) applyNext(ctx context.Context) (name string, done bool, err er
 	return file.Name(), false, nil
 }
 
-// applyWithoutTransaction applies the first pending file if it asks to be run
+// applyWithoutTransaction applies the first pending file if it asks to run
 // without a transaction.
 func (a *applier) applyWithoutTransaction(ctx context.Context) (name string, err error) {
 	if a.pooled {
@@ -112,14 +112,14 @@ func (a *applier) applyWithoutTransaction(ctx context.Context) (name string, err
 		return "", err
 	}
 	if len(w.pending) == 0 || !withoutTransaction(w.pending[0]) {
-		return "", nil // done by another process in the meantime
+		return "", nil // another process has applied it
 	}
 	w.drv.session = s
 	return w.pending[0].Name(), w.run(ctx, w.pending[0])
 }
 
-// pending finds out what is to be done. It makes the history table if there is
-// anything, and writes a baseline.
+// pending determines the pending work. If there is any, it creates the history
+// table and writes a baseline.
 func (a *applier) pending(ctx context.Context) (*work, error) {
 	revs, err := findRevisions(ctx, a.conn, a.dialect)
 	if err != nil {
@@ -153,9 +153,9 @@ func (a *applier) pending(ctx context.Context) (*work, error) {
 	return w, w.partialFirst(status.Partial)
 }
 
-// partialFirst puts the file that was applied in part before the others. The
-// library does that only if it is the newest of the history, which it need not
-// be with [Config.NonLinear].
+// partialFirst moves a partly applied file to the front. The library does so
+// only if it is the newest in the history, which it may not be with
+// [Config.NonLinear].
 func (w *work) partialFirst(version string) error {
 	if version == "" || len(w.pending) > 0 && w.pending[0].Version() == version {
 		return nil
@@ -173,7 +173,7 @@ func (w *work) partialFirst(version string) error {
 	return nil
 }
 
-// pendingError words the library's answers to the question what is pending.
+// pendingError words the library's errors about pending files.
 func pendingError(err error) error {
 	var (
 		notClean   *migrate.NotCleanError
@@ -197,8 +197,8 @@ func pendingError(err error) error {
 	return fmt.Errorf("migrate: %w", err)
 }
 
-// newExecutor opens the library's driver on the connection, with a history
-// table unless this is a dry run.
+// newExecutor opens the library's driver on the connection. It creates the
+// history table unless this is a dry run.
 func (a *applier) newExecutor(ctx context.Context, w *work) (err error) {
 	if w.drv, err = newDriver(a.conn, w.revs); err != nil {
 		return err
@@ -227,13 +227,13 @@ func (a *applier) newExecutor(ctx context.Context, w *work) (err error) {
 	return nil
 }
 
-// readOnly is the history in a dry run.
+// readOnly is the history during a dry run.
 type readOnly struct{ *revisions }
 
 // WriteRevision does nothing.
 func (readOnly) WriteRevision(context.Context, *migrate.Revision) error { return nil }
 
-// run executes what is left of a file.
+// run executes the rest of a file.
 func (w *work) run(ctx context.Context, file migrate.File) error {
 	if f, ok := file.(layoutFile); ok {
 		return w.runLayout(ctx, f)
@@ -260,13 +260,13 @@ func (w *work) statements(file migrate.File) ([]*migrate.Stmt, error) {
 	return stmts, nil
 }
 
-// resume prepares the history of a file that was applied in part, and returns
-// how many statements are recorded if it was stopped by something that left no
-// error, else -1: the next statement may have been run as well.
+// resume prepares the history for a partly applied file. It returns the number
+// of recorded statements if the run was stopped without an error, since the
+// next statement may have run too, and otherwise -1.
 //
 // The file may have changed after the recorded statements, to correct the one
-// that failed. The library would keep the old number of statements and hash,
-// and then take the finished file for a partial one.
+// that failed. The library would keep the old number of statements and the old
+// hash, and then treat the finished file as a partial one.
 func (w *work) resume(ctx context.Context, file migrate.File, stmts []*migrate.Stmt) (stopped int, err error) {
 	rev, err := w.revs.ReadRevision(ctx, file.Version())
 	if errors.Is(err, migrate.ErrRevisionNotExist) {
@@ -374,15 +374,15 @@ func lineOf(file migrate.File, pos int) int {
 	return 1 + strings.Count(string(content[:max(0, min(pos, len(content)))]), "\n")
 }
 
-// versionOf returns the version in the name of a file.
+// versionOf returns the version in a file's name.
 func versionOf(name string) string {
 	version, _, _ := strings.Cut(strings.TrimSuffix(name, ".sql"), "_")
 	return version
 }
 
 // withoutTransaction reports whether a file has the directive atlas:txmode
-// none, which counts only in the comment at the top of the file, and only if a
-// blank line follows it.
+// none. It counts only in the comment at the top of the file, followed by a
+// blank line.
 func withoutTransaction(f migrate.File) bool {
 	mode := directives(f, "txmode")
 	return len(mode) == 1 && mode[0] == "none"

@@ -8,11 +8,11 @@ import (
 	"entgo.io/ent/dialect"
 )
 
-// auditorRole is the role of those who read the audit trail.
+// auditorRole is the role that reads the audit trail.
 const auditorRole = "credent_auditor"
 
-// partsOfAudit are the months of the audit trail, which no file makes: what
-// holds writers and readers of each.
+// partsOfAudit returns the audit trail's monthly partitions, which no migration
+// file creates, with their protections against writers and readers.
 const partsOfAudit = `SELECT c.relname::text, c.relrowsecurity,
   EXISTS (SELECT 1 FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_proc f ON f.oid = g.tgfoid
     WHERE g.tgrelid = c.oid AND g.tgenabled = 'A' AND g.tgtype = 58 AND f.proname = 'credent_audit_append_only'),
@@ -22,13 +22,13 @@ const partsOfAudit = `SELECT c.relname::text, c.relrowsecurity,
 FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
 WHERE i.inhparent = to_regclass('credent_audit') AND c.relname <> 'credent_audit_rest' ORDER BY 1`
 
-// readsAudit asks whether services can read the audit trail.
+// readsAudit returns whether services can read the audit trail.
 const readsAudit = `SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_roles a, pg_catalog.pg_roles b WHERE a.rolname = '` +
 	appRole + `' AND b.rolname = '` + auditorRole + `' AND NOT a.rolsuper AND pg_has_role(a.oid, b.oid, 'MEMBER'))`
 
-// auditFindings looks at each month of the audit trail: its trigger against
-// changes (58 is before each statement that updates, deletes or truncates), its
-// row-level security, and its grants.
+// auditFindings checks each monthly partition of the audit trail: its trigger
+// against changes (58 is before each statement that updates, deletes or
+// truncates), its row-level security, and its grants.
 func (c *checker) auditFindings(ctx context.Context) (found []Finding, err error) {
 	if c.dialect != dialect.Postgres {
 		return nil, nil

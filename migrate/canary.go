@@ -10,7 +10,7 @@ import (
 	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 )
 
-// canaries are what Config.Keyring asks for.
+// canaries holds the keyring and columns for which to keep canaries.
 type canaries struct {
 	ring    *engine.Ring
 	columns []column.Column
@@ -29,8 +29,8 @@ func (c *canaries) check() error {
 	return nil
 }
 
-// keepCanaries keeps the canaries over the connection of the migrations, since
-// the pool may have no other.
+// keepCanaries updates the canaries on the migrations' connection, because the
+// pool may have no other.
 func (a *applier) keepCanaries(ctx context.Context) error {
 	if a.canaries == nil {
 		return nil

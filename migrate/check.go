@@ -54,7 +54,7 @@ const (
 	DriftUnsafe   Kind = "unsafe"   // something that defeats row-level security
 )
 
-// errKinds says which error a kind is.
+// errKinds maps kinds of findings to errors.
 var errKinds = map[Kind]error{
 	FilesChanged: ErrChanged, FileEdited: ErrEdited, FileDeleted: ErrDeleted, FileOutOfOrder: ErrOutOfOrder,
 	FilePending: ErrPending, FilePartial: ErrPartial, FileNewer: ErrNewer,
@@ -122,7 +122,7 @@ func (r *Report) Err() error {
 	return &findingsError{r.Findings}
 }
 
-// findingsError is all the errors that a list of findings stands for.
+// findingsError combines the errors of a list of findings.
 type findingsError struct{ findings []Finding }
 
 // Error implements error.
@@ -172,7 +172,7 @@ func Check(ctx context.Context, db *sql.DB, config Config) (report *Report, err 
 	if err != nil {
 		return nil, err
 	}
-	conn, err := db.Conn(ctx)
+	conn, err := connOf(ctx, db)
 	if err != nil {
 		return nil, fmt.Errorf("migrate: reach the database: %w", err)
 	}
@@ -210,7 +210,7 @@ func Check(ctx context.Context, db *sql.DB, config Config) (report *Report, err 
 	return report, c.run(ctx)
 }
 
-// sumDetail names the file that does not match.
+// sumDetail names the file that doesn't match.
 func sumDetail(dir migrate.Dir) string {
 	var sum *migrate.ChecksumError
 	if err := migrate.Validate(dir); errors.As(err, &sum) && sum.File != "" {
@@ -221,7 +221,7 @@ func sumDetail(dir migrate.Dir) string {
 	return ""
 }
 
-// checker is one call of [Check].
+// checker is the state of one [Check] call.
 type checker struct {
 	db      *sql.DB
 	conn    *sql.Conn
@@ -229,11 +229,11 @@ type checker struct {
 	dir     migrate.Dir
 	layout  *layouted
 	report  *Report
-	made    []string // tables of the files
+	made    []string // tables that the files create
 }
 
 func (c *checker) run(ctx context.Context) error {
-	columns, err := located(ctx, c.conn, c.dialect, indexedColumns(nil)) // while search_path is the connection's
+	columns, err := located(ctx, c.conn, c.dialect, indexedColumns(nil)) // while the connection's search_path is set
 	if err != nil {
 		return err
 	}
@@ -251,7 +251,7 @@ func (c *checker) run(ctx context.Context) error {
 	return err
 }
 
-// checkFiles looks at the history, and compares the tables with the files.
+// checkFiles checks the history and compares the tables with the files.
 func (c *checker) checkFiles(ctx context.Context) error {
 	revs, err := findRevisions(ctx, c.conn, c.dialect)
 	if err != nil {
@@ -289,7 +289,7 @@ func (c *checker) checkFiles(ctx context.Context) error {
 	return c.compare(ctx, revs, c.layout.replayed(filesToReplay(applied, files)))
 }
 
-// compare replays files and adds what differs to the report.
+// compare replays files and adds the differences to the report.
 func (c *checker) compare(ctx context.Context, revs *revisions, files []replayFile) error {
 	target, err := newComparer(ctx, c.db, c.conn, revs)
 	if err != nil {
@@ -317,8 +317,8 @@ func (c *checker) compare(ctx context.Context, revs *revisions, files []replayFi
 	return nil
 }
 
-// cannotCompare notes why the tables are not compared. An edited file that does
-// not run is no error of the check.
+// cannotCompare notes why the tables were not compared. If an edited file
+// doesn't run, that isn't an error of the check.
 func (c *checker) cannotCompare(err error) error {
 	var failed *StatementError
 	switch {

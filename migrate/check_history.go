@@ -8,7 +8,7 @@ import (
 	"ariga.io/atlas/sql/migrate"
 )
 
-// checkHistory compares the history, in the order of versions, with the files.
+// checkHistory compares the history with the files, ordered by version.
 func checkHistory(applied []*migrate.Revision, files []migrate.File) ([]Finding, error) {
 	edited, err := (&hashes{applied, files}).edited()
 	if err != nil {
@@ -49,8 +49,8 @@ func checkHistory(applied []*migrate.Revision, files []migrate.File) ([]Finding,
 
 func isPartial(rev *migrate.Revision) bool { return rev.Applied < rev.Total }
 
-// isApplied reports whether the history has a file, in part or as below its
-// baseline too.
+// isApplied reports whether the history contains a file, even partly or below
+// its baseline.
 func isApplied(applied []*migrate.Revision, f migrate.File) bool {
 	return revisionOf(applied, f.Version()) != nil || isBelowBaseline(applied, f)
 }
@@ -75,13 +75,13 @@ func fileOf(files []migrate.File, version string) migrate.File {
 	return files[i]
 }
 
-// replayFile is a file as far as it was applied.
+// replayFile is a file, as far as it was applied.
 type replayFile struct {
 	migrate.File
-	statements int // how many of them, or -1 for all
+	statements int // applied statements, or -1 for all
 }
 
-// filesToReplay returns what the history says that was applied.
+// filesToReplay returns the applied files according to the history.
 func filesToReplay(applied []*migrate.Revision, files []migrate.File) []replayFile {
 	var replay []replayFile
 	for _, f := range files {
@@ -96,17 +96,17 @@ func filesToReplay(applied []*migrate.Revision, files []migrate.File) []replayFi
 	return replay
 }
 
-// hashes compares the hash of each file with the one in the history. A hash is
-// of the file and of all files that were in the directory before it.
+// hashes compares each file's hash with the history's. A hash covers the file
+// and all earlier files in the directory at the time.
 type hashes struct {
 	applied []*migrate.Revision
 	files   []migrate.File
 }
 
-// edited returns a finding for the first file with another hash. Edits after it
-// can't be detected, without its original text.
+// edited returns a finding for the first file with a different hash. Later
+// files can't be checked, because that file's old text is unknown.
 func (h *hashes) edited() ([]Finding, error) {
-	var unverified []string // files that have no hash of their own in the history, since the last one that has
+	var unverified []string // files without their own hash in the history, since the last one with a hash
 	for i, f := range h.files {
 		rev := revisionOf(h.applied, f.Version())
 		switch {
@@ -118,7 +118,7 @@ func (h *hashes) edited() ([]Finding, error) {
 			unverified = append(unverified, f.Name())
 			continue
 		case isPartial(rev):
-			continue // may be corrected after the statements that were applied
+			continue // may be corrected after the applied statements
 		}
 		equal, err := h.equal(f, rev)
 		if err != nil {
@@ -151,7 +151,7 @@ func (h *hashes) editedDetail(unverified []string, after []migrate.File) string 
 	return strings.Join(details, "; ")
 }
 
-// missingBefore reports whether a file is missing that belongs to the hashes
+// missingBefore reports whether a file is missing that is covered by the hashes
 // from a version on.
 func (h *hashes) missingBefore(version string) bool {
 	return slices.ContainsFunc(h.applied, func(rev *migrate.Revision) bool {
@@ -159,9 +159,9 @@ func (h *hashes) missingBefore(version string) bool {
 	})
 }
 
-// equal reports whether a file has the hash of the history, with all files
-// before it that are there now, or with those that had been applied by then:
-// one may have been added later, and applied later or not at all.
+// equal reports whether a file has the history's hash, together with all
+// earlier files that exist now, or with those applied by then: a file may have
+// been added later, and applied later or never.
 func (h *hashes) equal(f migrate.File, rev *migrate.Revision) (bool, error) {
 	var all, then []migrate.File
 	for _, other := range h.files {

@@ -43,17 +43,17 @@ func (e *TypeChangeError) Error() string {
 // Unwrap returns ErrTypeChange.
 func (e *TypeChangeError) Unwrap() error { return ErrTypeChange }
 
-// converter lets plaintext columns of other types than text become encrypted
-// ones in two files: the first adds a column for tokens, the second gives it
-// the plaintext column's place. ent would cast the column.
+// converter turns plaintext columns that aren't text into encrypted ones, in
+// two files: the first adds a column for tokens, and the second puts it in the
+// plaintext column's place. ent would cast the column.
 type converter struct {
 	dialect       string
 	tables        []*schema.Table
-	before, after []*migrate.Change // what ent doesn't see
+	before, after []*migrate.Change // not visible to ent
 }
 
-// hook changes the states that are compared to what they are but for the
-// conversions, and keeps the statements of these.
+// hook hides the conversions from ent's comparison and collects their
+// statements.
 func (v *converter) hook(next schema.Differ) schema.Differ {
 	return schema.DiffFunc(func(current, desired *atlas.Schema) ([]atlas.Change, error) {
 		for _, to := range desired.Tables {
@@ -72,7 +72,7 @@ func (v *converter) hook(next schema.Differ) schema.Differ {
 	})
 }
 
-// column converts one column, if it is to be converted.
+// column converts one column if necessary.
 func (v *converter) column(from, to *atlas.Table, c *atlas.Column) error {
 	old, ok := from.Column(c.Name)
 	if !ok || old.Type == nil || c.Type == nil {
@@ -97,7 +97,7 @@ func (v *converter) column(from, to *atlas.Table, c *atlas.Column) error {
 				},
 			}
 		}
-		of.Schema = "" // as ent's versioned migrations leave it out
+		of.Schema = "" // ent's versioned migrations omit it
 	} else if to.PrimaryKey != nil && len(to.PrimaryKey.Parts) == 1 {
 		of.ID = to.PrimaryKey.Parts[0].C.Name
 	}
@@ -120,8 +120,8 @@ func (v *converter) column(from, to *atlas.Table, c *atlas.Column) error {
 	return nil
 }
 
-// abandon drops the triggers of conversions that the schema has given up: ent
-// drops the columns for tokens.
+// abandon drops the triggers of conversions that the schema no longer wants;
+// ent drops their token columns.
 func (v *converter) abandon(from, to *atlas.Table) {
 	for _, c := range from.Columns {
 		if _, ok := from.Column(expand.Tokens(c.Name)); !ok {
@@ -135,7 +135,7 @@ func (v *converter) abandon(from, to *atlas.Table) {
 	}
 }
 
-// known returns a column of the given tables that the process knows, or nil.
+// known returns a given table's registered column, or nil.
 func (v *converter) known(table, name string) *column.Column {
 	for _, c := range column.All() {
 		if c.Table == table && c.Name == name {
@@ -145,8 +145,7 @@ func (v *converter) known(table, name string) *column.Column {
 	return nil
 }
 
-// expand adds a column for tokens. The plaintext column stays as it is, with
-// its indexes.
+// expand adds a column for tokens. The plaintext column and its indexes stay.
 func (v *converter) expand(from, to *atlas.Table, old, c *atlas.Column, of column.Column) {
 	statements := expand.Columns(v.dialect, of)
 	comment := fmt.Sprintf("%q of %q becomes encrypted: this adds the column for its tokens", c.Name, to.Name)
@@ -184,10 +183,10 @@ func (v *converter) expand(from, to *atlas.Table, old, c *atlas.Column, of colum
 	}
 }
 
-// swap gives the column for tokens the plaintext column's place.
+// swap puts the token column in the plaintext column's place.
 func (v *converter) swap(from *atlas.Table, old, tokens *atlas.Column, of column.Column) {
 	statements := expand.Swap(v.dialect, of)
-	if isSQLite(v.dialect) { // which keeps a column that something else names
+	if isSQLite(v.dialect) { // keeps a column that something else refers to
 		var drops []string
 		for _, index := range from.Indexes {
 			if needs(index, old) {
@@ -224,8 +223,8 @@ func (v *converter) swap(from *atlas.Table, old, tokens *atlas.Column, of column
 	tokens.Name = old.Name
 }
 
-// needs reports whether an index is on a column, or has it in its condition.
-// Such an index goes with the column.
+// needs reports whether an index has a column, also in its condition. Dropping
+// the column drops such an index.
 func needs(index *atlas.Index, c *atlas.Column) bool {
 	return indexes(index, c) || slices.ContainsFunc(index.Attrs, func(a atlas.Attr) bool {
 		switch where := a.(type) {
@@ -238,7 +237,7 @@ func needs(index *atlas.Index, c *atlas.Column) bool {
 	})
 }
 
-// toPlaintext refuses to make a plaintext column of one with tokens.
+// toPlaintext refuses to turn a column with tokens into a plaintext column.
 func toPlaintext(t *atlas.Table, old, c *atlas.Column) error {
 	check := tokenCheck(t, c.Name)
 	return &TypeChangeError{
@@ -256,7 +255,7 @@ func toPlaintext(t *atlas.Table, old, c *atlas.Column) error {
 	}
 }
 
-// kindOf returns what a column holds, and whether that is text.
+// kindOf returns a column's kind of value, and whether it is text.
 func kindOf(d string, c *atlas.Column) (plaintype.Kind, bool) {
 	if isSQLite(d) {
 		return plaintype.OfSQLite(c.Type.Raw)
@@ -270,7 +269,7 @@ func kindOf(d string, c *atlas.Column) (plaintype.Kind, bool) {
 	return plaintype.OfPostgres(c.Type.Raw)
 }
 
-// typeOf names a column's type.
+// typeOf returns the name of a column's type.
 func typeOf(c *atlas.Column) string {
 	if t, ok := c.Type.Type.(*atlas.StringType); ok && c.Type.Raw == "" {
 		return t.T

@@ -9,9 +9,9 @@ import (
 	entmigrate "github.com/credent-go/credent/ent/migrate"
 )
 
-// Credent's encrypted columns are known to a program that does not import their
-// generated package. This one may do so, and asks the part that needs no such
-// package.
+// Credent's encrypted columns are known to a program that doesn't import their
+// generated package. The test imports it, but only calls the part that doesn't
+// need it.
 func TestOwnColumnsAreKnown(t *testing.T) {
 	t.Parallel()
 	for column, want := range map[[2]string]bool{
@@ -26,9 +26,8 @@ func TestOwnColumnsAreKnown(t *testing.T) {
 	}
 }
 
-// A program with a schema of its own, which imports this package to migrate it,
-// does not get Credent's columns: it would check and re-encrypt tables that it
-// lacks.
+// A program with its own schema that imports this package to migrate must not
+// get Credent's columns, or it would check and re-encrypt tables that it lacks.
 func TestOwnClientIsNotImported(t *testing.T) {
 	t.Parallel()
 	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", ".").Output()

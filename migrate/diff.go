@@ -94,7 +94,7 @@ func Diff(ctx context.Context, dev *sql.DB, path, name string, tables ...*schema
 		files = later.split(plan)
 	}
 	if isSQLite(d) && slices.ContainsFunc(plan.Changes, makesTrigger) {
-		// A trigger has semicolons, and no blank line, in it.
+		// Triggers contain semicolons, but no blank lines.
 		plan.Delimiter = "\n\n"
 		for _, change := range plan.Changes {
 			change.Cmd += ";"
@@ -108,7 +108,7 @@ func Diff(ctx context.Context, dev *sql.DB, path, name string, tables ...*schema
 	return true, nil
 }
 
-// diffTables returns what ent finds missing after the renames.
+// diffTables returns the changes that ent finds missing after the renames.
 func diffTables(
 	ctx context.Context, dev *sql.DB, d, path, name string, tables []*schema.Table,
 	renames []*migrate.Change, later *steps,
@@ -138,7 +138,7 @@ func diffTables(
 
 func makesTrigger(c *migrate.Change) bool { return strings.HasPrefix(c.Cmd, "CREATE TRIGGER") }
 
-// addTriggers adds the renames and the triggers of blind indexes to a plan.
+// addTriggers adds renames and the blind indexes' triggers to a plan.
 func addTriggers(
 	ctx context.Context, dev *sql.DB, d, path string, tables []*schema.Table, renames []*migrate.Change,
 	plan *migrate.Plan,
@@ -161,11 +161,12 @@ func addTriggers(
 	return err
 }
 
-// diffing guards the tables of the generated package: the process has one copy,
-// and ent's NamedDiff writes to it.
+// diffing guards the generated package's tables: the process has one copy, and
+// ent's NamedDiff writes to it.
 var diffing sync.Mutex
 
-// diffOptions says how the ent schema is compared with a directory.
+// diffOptions returns the options for comparing the ent schema with a
+// directory.
 func diffOptions(d string, dir migrate.Dir, found *planCatcher, later *steps) []schema.MigrateOption {
 	hooks := []schema.DiffHook{addUserToAccountKey, ignoreEqualDefaults, addIndexedColumns}
 	if !isSQLite(d) {
@@ -177,7 +178,7 @@ func diffOptions(d string, dir migrate.Dir, found *planCatcher, later *steps) []
 		schema.WithMigrationMode(schema.ModeReplay),
 		schema.WithFormatter(found),
 		schema.WithIndent("  "),
-		// Without these ent leaves drops out, silently.
+		// Without these, ent silently omits drops.
 		schema.WithDropColumn(true),
 		schema.WithDropIndex(true),
 		schema.WithDiffHook(hooks...),
@@ -193,8 +194,8 @@ func (c *planCatcher) Format(plan *migrate.Plan) ([]migrate.File, error) {
 	return nil, nil
 }
 
-// formatter names and words a new file as the stock command does, with a
-// version later than the directory's last.
+// formatter names and writes a new file as the stock command does, with a
+// version later than the directory's last one.
 type formatter struct{ dir migrate.Dir }
 
 // Format implements migrate.Formatter.
@@ -206,9 +207,9 @@ func (f formatter) Format(plan *migrate.Plan) (_ []migrate.File, err error) {
 	return migrate.DefaultFormatter.Format(&next)
 }
 
-// ignoreEqualDefaults leaves out changes of a default that differ in outer
-// parentheses only: ent puts them around every SQLite expression, and SQLite
-// reports expressions without them.
+// ignoreEqualDefaults ignores defaults that differ only in outer parentheses:
+// ent adds them to every SQLite expression, and SQLite reports expressions
+// without them.
 func ignoreEqualDefaults(next schema.Differ) schema.Differ {
 	return schema.DiffFunc(func(current, desired *atlas.Schema) ([]atlas.Change, error) {
 		changes, err := next.Diff(current, desired)
@@ -229,10 +230,9 @@ func ignoreEqualDefaults(next schema.Differ) schema.Differ {
 	})
 }
 
-// addIndexedColumns lets a column be added before its index is. Where both come
-// at once, Atlas makes a new SQLite table, copies the rows and drops the old
-// table, and with it the triggers, and the rows of other tables that a cascade
-// deletes.
+// addIndexedColumns adds a column before its index. If both come at once, Atlas
+// creates a new SQLite table, copies the rows and drops the old table, together
+// with the triggers and with other tables' rows that a cascade deletes.
 func addIndexedColumns(next schema.Differ) schema.Differ {
 	return schema.DiffFunc(func(current, desired *atlas.Schema) ([]atlas.Change, error) {
 		changes, err := next.Diff(current, desired)
@@ -244,7 +244,7 @@ func addIndexedColumns(next schema.Differ) schema.Differ {
 			for i, change := range table.Changes {
 				if added, ok := change.(*atlas.AddColumn); ok && len(added.C.Indexes) > 0 {
 					column := *added.C
-					column.Indexes = nil // they are changes of their own
+					column.Indexes = nil // they are separate changes
 					table.Changes[i] = &atlas.AddColumn{C: &column}
 				}
 			}

@@ -9,13 +9,12 @@ import (
 	"github.com/credent-go/credent/ent/useraccount"
 )
 
-// accountKey is the foreign key of a credential, by the name that ent's edge
-// gives it.
+// accountKey is a credential's foreign key, named by ent's edge.
 const accountKey = "user_credentials_user_id_user_account_id_fkey"
 
-// addUserToAccountKey makes the foreign key of a credential what the database
-// has: one of two columns, so that a credential's user_id is its account's.
-// ent's edges have one column.
+// addUserToAccountKey gives a credential's foreign key both columns, as in the
+// database, so that a credential's user_id is its account's. ent's edges have
+// one column.
 func addUserToAccountKey(next schema.Differ) schema.Differ {
 	return schema.DiffFunc(func(current, desired *atlas.Schema) ([]atlas.Change, error) {
 		if err := completeAccountKey(desired); err != nil {
@@ -28,7 +27,7 @@ func addUserToAccountKey(next schema.Differ) schema.Differ {
 func completeAccountKey(s *atlas.Schema) error {
 	table, ok := s.Table(useraccount.CredentialsTable)
 	if !ok {
-		return nil // of another generated package
+		return nil // another generated package
 	}
 	key, ok := table.ForeignKey(accountKey)
 	if !ok || len(key.Columns) != 1 {

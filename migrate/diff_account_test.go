@@ -10,8 +10,8 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// The diff wants a credential's foreign key to have both columns, whatever ent
-// knows of it: it writes one for an empty directory, and mends one of
+// Diff requires both columns in a credential's foreign key, whatever ent knows
+// about it: it writes such a key for an empty directory, and corrects a key of
 // user_account_id alone.
 func TestDiffAccountKey(t *testing.T) {
 	t.Parallel()

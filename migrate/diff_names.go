@@ -16,9 +16,9 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 )
 
-// declaredRenames returns the renames that the directory lacks, of tables and
-// of encrypted columns with earlier names, and of their digests. ent would
-// drop and add them.
+// declaredRenames returns the declared renames that the directory lacks: tables
+// and encrypted columns with earlier names, and their digests. ent would drop
+// and add them.
 func declaredRenames(
 	ctx context.Context, dev *sql.DB, path string, tables []*schema.Table,
 ) (_ []*migrate.Change, err error) {
@@ -55,21 +55,22 @@ func declaredRenames(
 	return d.changes, nil
 }
 
-// namesDiffer compares names in a database with the wanted ones.
+// namesDiffer compares a database's names with the wanted ones.
 type namesDiffer struct {
 	tables  []*schema.Table // wanted
-	realm   *atlas.Realm    // with the names after changes
+	realm   *atlas.Realm    // with the names after the changes
 	changes []*migrate.Change
 }
 
-// wants reports whether a table is wanted, with a column unless that is "".
+// wants reports whether a table, and unless column is "" one of its columns, is
+// wanted.
 func (d *namesDiffer) wants(table, column string) bool {
 	return slices.ContainsFunc(d.tables, func(t *schema.Table) bool {
 		return t.Name == table && (column == "" || hasColumn(t, column))
 	})
 }
 
-// table finds a table of the database, or returns nil.
+// table returns a table of the database, or nil.
 func (d *namesDiffer) table(name string) *atlas.Table {
 	return tableIn(d.realm, &atlas.Table{Name: name})
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// The release before the renames.
+// The columns of the release before the renames.
 func init() { //nolint:gochecknoinits // as in lint_names_test.go
 	scanner := column.NewField("email", 500)
 	encrypted.Register(encrypted.Binding{
@@ -27,7 +27,7 @@ func init() { //nolint:gochecknoinits // as in lint_names_test.go
 	})
 }
 
-// persons is the table of one release.
+// persons returns the table of one release.
 func persons(table, name string) func() *schema.Table {
 	return func() *schema.Table {
 		id := &schema.Column{Name: "id", Type: field.TypeInt}
@@ -49,9 +49,9 @@ func persons(table, name string) func() *schema.Table {
 	}
 }
 
-// TestDiffNames writes declared renames, and what follows from them, into one
-// file: no row loses its token or digest, and only the present name's triggers
-// are left.
+// TestDiffNames writes declared renames and their consequences into one file:
+// no row loses its token or digest, and only the current name's triggers
+// remain.
 func TestDiffNames(t *testing.T) {
 	t.Parallel()
 	for _, d := range devDatabases(t) {

@@ -11,15 +11,15 @@ import (
 	"entgo.io/ent/dialect/sql/schema"
 )
 
-// steps splits what [Diff] writes for Postgres, so that no statement reads or
-// builds under a lock that stops a service: constraints are added NOT VALID and
-// validated by a second file, and indexes are built CONCURRENTLY, each by a
-// file of its own.
+// steps splits the changes that [Diff] writes for Postgres, so that no
+// statement reads rows or builds an index under a lock that stops a service:
+// constraints are added NOT VALID and validated in a second file, and indexes
+// are built CONCURRENTLY, each in its own file.
 type steps struct {
 	validate, after []*migrate.Change
 }
 
-// hook changes the changes of tables that are there already.
+// hook edits the changes to existing tables.
 func (s *steps) hook(next schema.Differ) schema.Differ {
 	return schema.DiffFunc(func(current, desired *atlas.Schema) ([]atlas.Change, error) {
 		changes, err := next.Diff(current, desired)
@@ -69,7 +69,7 @@ func (s *steps) validateLater(t *atlas.Table, constraint string) {
 	})
 }
 
-// addOnce keeps a hook that ent calls twice from adding the same twice.
+// addOnce keeps a hook that ent calls twice from adding a change twice.
 func addOnce(all []*migrate.Change, change *migrate.Change) []*migrate.Change {
 	if slices.ContainsFunc(all, func(c *migrate.Change) bool { return c.Cmd == change.Cmd }) {
 		return all
@@ -77,9 +77,9 @@ func addOnce(all []*migrate.Change, change *migrate.Change) []*migrate.Change {
 	return append(all, change)
 }
 
-// modifyColumn takes NOT NULL out of a change, and lets a CHECK come first.
-// With a type it makes the CHECKs of the column again, which Postgres would
-// otherwise validate at once.
+// modifyColumn removes NOT NULL from a change and adds a CHECK first. A change
+// of type recreates the column's CHECKs, which Postgres would otherwise
+// validate at once.
 func (s *steps) modifyColumn(
 	before *atlas.Table, m *atlas.ModifyTable, c *atlas.ModifyColumn,
 ) (changes []atlas.Change) {
@@ -109,7 +109,7 @@ func (s *steps) modifyColumn(
 	return changes
 }
 
-// changesCheck reports whether changes are about a CHECK already.
+// changesCheck reports whether changes already affect a CHECK.
 func changesCheck(changes []atlas.Change, name string) bool {
 	return slices.ContainsFunc(changes, func(change atlas.Change) bool {
 		switch c := change.(type) {
@@ -127,8 +127,7 @@ var (
 	planCreateTable = regexp.MustCompile(`^CREATE TABLE ("(?:[^"]|"")+"(?:\."(?:[^"]|"")+")?) `)
 )
 
-// split returns a plan as the files that it is to be written to, in their
-// order.
+// split returns a plan as the files to write, in order.
 func (s *steps) split(plan *migrate.Plan) (files []*migrate.Plan) {
 	made := make(map[string]bool)
 	first := &migrate.Plan{Name: plan.Name}

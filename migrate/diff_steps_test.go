@@ -15,7 +15,7 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// items are tables before and after a change with everything that blocks.
+// items returns tables before and after a change with every blocking step.
 func items(after bool) []*schema.Table {
 	id := &schema.Column{Name: "id", Type: field.TypeInt}
 	owners := &schema.Table{Name: "owners", PrimaryKey: []*schema.Column{id}, Columns: []*schema.Column{id}}
@@ -51,7 +51,7 @@ func items(after bool) []*schema.Table {
 	return []*schema.Table{owners, t, other}
 }
 
-// Diff writes a change of tables with rows in steps that block nobody.
+// Diff writes a change to tables with rows as steps that block nobody.
 func TestDiffInSteps(t *testing.T) {
 	t.Parallel()
 	for _, dev := range devDatabases(t) {

@@ -18,7 +18,7 @@ import (
 	entmigrate "github.com/credent-go/credent/ent/migrate"
 )
 
-// Classes of what is compared, in the order in which differences are listed.
+// Classes of compared items, in the order in which differences are listed.
 const (
 	classTable = iota
 	classColumn
@@ -36,7 +36,7 @@ var classNames = [...]string{
 	"table", "column", "index", "constraint", "row-level security", "policy", "trigger", "rule", "function", "grant",
 }
 
-// itemKey identifies what is compared.
+// itemKey identifies a compared item.
 type itemKey struct {
 	class int
 	table string // "" for functions, and for grants on the schema
@@ -62,11 +62,11 @@ func (k itemKey) String() string {
 	return classNames[k.class] + " " + k.name + " on " + k.table
 }
 
-// part is one property of an item, in words of the database.
+// part is a property of an item, as the database writes it.
 type part struct{ label, value string }
 
-// snapshot is what a schema has. It names the schema itself as the database
-// does.
+// snapshot is a schema's content. It contains the schema's name as the database
+// writes it.
 type snapshot struct {
 	items  map[itemKey][]part
 	unsafe []Finding
@@ -82,8 +82,8 @@ func (s *snapshot) tables() []string {
 	return names
 }
 
-// ours returns the names of this module's tables: the ones that the migrations
-// made, and the ones that they will make.
+// ours returns the names of this module's tables: those that migrations
+// created, and those that they will create.
 func (s *snapshot) ours() []string {
 	names := s.tables()
 	for _, t := range entmigrate.Tables {
@@ -93,8 +93,7 @@ func (s *snapshot) ours() []string {
 	return slices.Compact(names)
 }
 
-// keys returns the items of a class that belong to a table, in the order of
-// names.
+// keys returns a table's items of a class, ordered by name.
 func (s *snapshot) keys(class int, table string) []itemKey {
 	var keys []itemKey
 	for k := range s.items {
@@ -106,8 +105,8 @@ func (s *snapshot) keys(class int, table string) []itemKey {
 	return keys
 }
 
-// add reads items of a class: table, name, then one property per column, with
-// the property's name.
+// add reads the items of a class: table, name, then one column per property,
+// with the property's name.
 func (s *snapshot) add(ctx context.Context, conn *sql.Conn, class int, query string, args ...any) (err error) {
 	rows, err := conn.QueryContext(ctx, query, args...)
 	if err != nil {
@@ -136,16 +135,15 @@ func (s *snapshot) add(ctx context.Context, conn *sql.Conn, class int, query str
 	return rows.Err()
 }
 
-// difference is an item that the database should have and has not, or the other
-// way round, or that is another one.
+// difference is an item that is missing, extra or different.
 type difference struct {
 	itemKey
 	kind       Kind
-	want, have []part // nil if missing or extra
+	want, have []part // nil if extra or missing
 }
 
-// compareSnapshots returns the differences in a fixed order. What belongs to a
-// table that is missing or extra is left out.
+// compareSnapshots returns the differences in a fixed order. It omits the items
+// of missing or extra tables.
 func compareSnapshots(want, have *snapshot) []difference {
 	all := maps.Clone(want.items)
 	maps.Copy(all, have.items)
@@ -177,8 +175,8 @@ func compareSnapshots(want, have *snapshot) []difference {
 	return slices.DeleteFunc(slices.Clone(differences), func(d difference) bool { return isExplained(d, differences) })
 }
 
-// isExplained reports whether the text of an SQLite table differs because of
-// something that is listed by itself.
+// isExplained reports whether an SQLite table's text differs only because of a
+// difference that is listed separately.
 func isExplained(d difference, all []difference) bool {
 	if d.class != classTable || d.kind != DriftChanged || d.changed("kind") || !d.changed("definition") {
 		return false
@@ -206,7 +204,7 @@ func (d *difference) changed(label string) bool {
 	return d.value(d.want, label) != d.value(d.have, label)
 }
 
-// finding words a difference.
+// finding describes a difference.
 func (d *difference) finding() Finding {
 	f := Finding{Kind: d.kind, Object: d.String()}
 	if d.want == nil || d.have == nil {
@@ -230,7 +228,7 @@ func (d *difference) finding() Finding {
 
 var sizedText = regexp.MustCompile(`^(?:character varying|varchar|text)(?:\((\d+)\))?$`)
 
-// isNarrower reports whether a text column takes less than it should.
+// isNarrower reports whether a text column's limit is too small.
 func isNarrower(want, have string) bool {
 	w, h := sizedText.FindStringSubmatch(want), sizedText.FindStringSubmatch(have)
 	return w != nil && h != nil && textSize(h[1]) < textSize(w[1])
@@ -239,31 +237,31 @@ func isNarrower(want, have string) bool {
 func textSize(digits string) int {
 	n, err := strconv.Atoi(digits)
 	if err != nil {
-		return int(^uint(0) >> 1) // without a limit
+		return int(^uint(0) >> 1) // no limit
 	}
 	return n
 }
 
-// comparer replays migration files beside the real tables.
+// comparer replays migration files separately from the real tables.
 type comparer interface {
 	// replay runs a file, in the order of versions. Errors: [*StatementError].
 	replay(ctx context.Context, f replayFile) error
-	// scratch returns what the files replayed so far have made.
+	// scratch returns what the replayed files have created so far.
 	scratch(ctx context.Context) (*snapshot, error)
-	// actual returns what the database has of the tables that are ours, and of
-	// the functions that want has.
+	// actual returns the database's items: of our tables, and of the functions
+	// in want.
 	actual(ctx context.Context, want *snapshot) (*snapshot, error)
-	// mend finds what mends differences.
+	// mend finds SQL that corrects differences.
 	mend(differences []difference, want, have *snapshot) []Difference
-	// refused counts the rows of the database that break a constraint.
+	// refused counts the database's rows that violate a constraint.
 	refused(ctx context.Context, constraint difference) (rows int64, err error)
-	// close removes what is left of the replay.
+	// close removes the rest of the replay.
 	close()
 }
 
-// beginCompare begins a transaction to compare in, which is to be rolled back.
-// It sees one state of the history and the tables, also while another process
-// migrates.
+// beginCompare begins a transaction for the comparison, to be rolled back. It
+// sees a consistent state of the history and the tables, even while another
+// process migrates.
 func beginCompare(ctx context.Context, conn *sql.Conn, d string) (*transaction, error) {
 	if isSQLite(d) {
 		return beginWith(ctx, conn, "BEGIN")
@@ -271,8 +269,8 @@ func beginCompare(ctx context.Context, conn *sql.Conn, d string) (*transaction, 
 	return beginWith(ctx, conn, "BEGIN ISOLATION LEVEL REPEATABLE READ")
 }
 
-// newComparer returns a comparer on a connection with a transaction. Errors:
-// [ErrCannotCompare].
+// newComparer returns a comparer on a connection with an open transaction.
+// Errors: [ErrCannotCompare].
 func newComparer(ctx context.Context, db *sql.DB, conn *sql.Conn, revs *revisions) (comparer, error) {
 	drv, err := newDriver(conn, revs)
 	if err != nil {
@@ -284,12 +282,12 @@ func newComparer(ctx context.Context, db *sql.DB, conn *sql.Conn, revs *revision
 	return newPostgresComparer(ctx, conn, drv)
 }
 
-// transactionControl are statements that would end the transaction which hides
-// the replay.
+// transactionControl matches statements that would end the transaction that
+// hides the replay.
 var transactionControl = regexp.MustCompile(`(?is)^\s*(?:BEGIN|START|COMMIT|END|ROLLBACK|ABORT|PREPARE\s+TRANSACTION|SAVEPOINT|RELEASE)\b`)
 
-// replayStatements runs the statements of a file on a connection, each as edit
-// returns it.
+// replayStatements runs a file's statements on a connection, each edited by
+// edit.
 func replayStatements(ctx context.Context, conn *sql.Conn, drv *driver, f replayFile, edit func(string) string) error {
 	stmts, err := migrate.FileStmtDecls(drv, f.File)
 	if err != nil {

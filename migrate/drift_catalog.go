@@ -1,13 +1,13 @@
 package migrate
 
-// withTables begins a query about the tables named in $2, separated by commas,
+// withTables starts a query about the tables named in $2, separated by commas,
 // in the schema $1.
 const withTables = `WITH t AS (SELECT c.* FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relname = ANY (string_to_array($2, ',')) AND c.relkind IN ('r', 'p', 'v', 'm', 'f')) `
 
-// catalogQueries read what a schema has, a query a class: table, name, then
-// properties. With a search_path of pg_catalog all names in expressions have
-// their schema.
+// catalogQueries read a schema's content, one query per class: table, name,
+// then properties. With a search_path of pg_catalog, all names in expressions
+// are qualified.
 var catalogQueries = map[int]string{
 	classTable: withTables + `SELECT t.relname, '',
   CASE t.relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table' WHEN 'f' THEN 'foreign table' ELSE 'view' END AS kind,
@@ -27,7 +27,7 @@ FROM t`,
 FROM t JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
 JOIN pg_type y ON y.oid = a.atttypid LEFT JOIN pg_attrdef d ON d.adrelid = t.oid AND d.adnum = a.attnum`,
 
-	// Indexes of constraints come with the constraint.
+	// A constraint's index is part of the constraint.
 	classIndex: withTables + `SELECT t.relname, c.relname,
   CASE WHEN i.indisunique THEN 'unique' ELSE 'not unique' END AS uniqueness,
   substring(pg_get_indexdef(i.indexrelid) FROM ' USING (.*)$') AS definition,
@@ -35,7 +35,7 @@ JOIN pg_type y ON y.oid = a.atttypid LEFT JOIN pg_attrdef d ON d.adrelid = t.oid
 FROM t JOIN pg_index i ON i.indrelid = t.oid JOIN pg_class c ON c.oid = i.indexrelid
 WHERE NOT EXISTS (SELECT 1 FROM pg_constraint WHERE conindid = i.indexrelid AND contype IN ('p', 'u', 'x'))`,
 
-	// A foreign key is enforced by triggers, which a superuser can disable.
+	// Triggers enforce a foreign key, and a superuser can disable them.
 	classConstraint: withTables + `SELECT t.relname, c.conname,
   pg_get_constraintdef(c.oid) AS definition,
   CASE WHEN EXISTS (SELECT 1 FROM pg_trigger WHERE tgconstraint = c.oid AND tgenabled <> 'O') THEN 'disabled' ELSE 'enabled' END AS enforcement
@@ -72,7 +72,7 @@ FROM t JOIN pg_rewrite r ON r.ev_class = t.oid AND r.rulename <> '_RETURN'`,
 FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang JOIN pg_namespace n ON n.oid = p.pronamespace
 WHERE n.nspname = $1 AND p.proname = ANY (string_to_array($2, ','))`,
 
-	// To everybody, and to the roles of services and auditors; of the schema
+	// Grants to PUBLIC and to the services' and auditors' roles; on the schema,
 	// only to the roles.
 	classGrant: withTables + `, granted AS (
 SELECT t.relname, t.relacl AS acl, '' AS part FROM t UNION ALL

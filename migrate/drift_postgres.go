@@ -13,17 +13,17 @@ import (
 	"github.com/credent-go/credent/internal/dberror"
 )
 
-// appRole is the role of services, which migration 3 makes.
+// appRole is the services' role, created by migration 3.
 const appRole = "credent_app"
 
-// postgresComparer replays in a schema of its own, in the transaction of its
-// connection.
+// postgresComparer replays in a temporary schema, in its connection's
+// transaction.
 type postgresComparer struct {
 	conn      *sql.Conn
 	drv       *driver
-	schema    string // the real one
+	schema    string // the real schema
 	temporary string
-	quoted    string // the real one, as Postgres writes it where a quoted name is needed
+	quoted    string // the real schema, quoted if necessary
 	standIn   bool   // for gen_random_uuid
 }
 
@@ -65,8 +65,8 @@ func newPostgresComparer(ctx context.Context, conn *sql.Conn, drv *driver) (*pos
 	return c, nil
 }
 
-// searchPath keeps the files from reaching anything else than the schema, and
-// in snapshots makes Postgres write names with their schema.
+// searchPath restricts the files to the schema, and makes Postgres write
+// qualified names in snapshots.
 func (c *postgresComparer) searchPath(ctx context.Context, schema string) error {
 	if _, err := c.conn.ExecContext(ctx, "SET LOCAL search_path TO "+schema+", pg_temp"); err != nil {
 		return fmt.Errorf("migrate: set search_path: %w", err)
@@ -74,8 +74,8 @@ func (c *postgresComparer) searchPath(ctx context.Context, schema string) error 
 	return nil
 }
 
-// concurrently is what cannot be in a transaction, and makes no difference on
-// an empty table.
+// concurrently matches the option that isn't allowed in a transaction. On an
+// empty table, it makes no difference.
 var concurrently = regexp.MustCompile(`(?is)^(\s*(?:CREATE\s+(?:UNIQUE\s+)?|DROP\s+|RE)INDEX\s+)CONCURRENTLY\s+`)
 
 func (c *postgresComparer) replay(ctx context.Context, f replayFile) error {
@@ -152,7 +152,7 @@ func (c *postgresComparer) actual(ctx context.Context, want *snapshot) (*snapsho
 	}
 	for k := range have.items {
 		if k.class == classFunction && !want.has(k) {
-			delete(have.items, k) // another one of the same name
+			delete(have.items, k) // another function of the same name
 		}
 	}
 	have.unsafe, err = c.unsafe(ctx, want)
@@ -170,7 +170,7 @@ func (c *postgresComparer) snapshot(ctx context.Context, schema string, tables, 
 		if class == classFunction {
 			names = functions
 		}
-		// No names are needed that have a comma.
+		// No relevant name contains a comma.
 		if err := s.add(ctx, c.conn, class, query, schema, strings.Join(names, ",")); err != nil {
 			return nil, fmt.Errorf("migrate: read each %s: %w", classNames[class], err)
 		}
@@ -192,9 +192,9 @@ var (
 	castInList  = regexp.MustCompile(`\(('(?:[^']|'')*')::character varying\)::text`)
 )
 
-// plainLists writes the list of an IN over varchar in one way. Postgres casts
-// the list as it parses the statement, and each of its elements as it parses
-// what pg_dump wrote of it.
+// plainLists normalizes the list of an IN over varchar. Postgres casts the list
+// when it parses the original statement, but each element when it parses
+// pg_dump's version of it.
 func plainLists(expression string) string {
 	expression = castList.ReplaceAllStringFunc(expression, func(list string) string {
 		return "ARRAY[" + castElement.ReplaceAllString(castList.FindStringSubmatch(list)[1], "$1::text") + "]"
@@ -202,7 +202,8 @@ func plainLists(expression string) string {
 	return castInList.ReplaceAllString(expression, "$1::text")
 }
 
-// unsafe looks for what makes row-level security void for the role of services.
+// unsafe finds settings that make row-level security ineffective for the
+// services' role.
 func (c *postgresComparer) unsafe(ctx context.Context, want *snapshot) ([]Finding, error) {
 	var secured []string
 	for k, parts := range want.items {

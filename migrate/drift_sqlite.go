@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// sqliteComparer replays in a database in memory, of the same driver.
+// sqliteComparer replays in an in-memory database of the same driver.
 type sqliteComparer struct {
 	conn     *sql.Conn
 	drv      *driver
@@ -17,7 +17,7 @@ type sqliteComparer struct {
 	replayed *sql.Conn
 }
 
-// memoryConnector opens databases in memory.
+// memoryConnector opens in-memory databases.
 type memoryConnector struct{ driver sqldriver.Driver }
 
 // Connect implements driver.Connector.
@@ -58,8 +58,8 @@ func (c *sqliteComparer) actual(ctx context.Context, want *snapshot) (*snapshot,
 	return sqliteSnapshot(ctx, c.conn, want.ours())
 }
 
-// mend has SQL for indexes and for triggers that are too many. Anything else
-// takes rebuilding a table.
+// mend returns SQL for indexes and for extra triggers. Anything else requires
+// recreating a table.
 func (c *sqliteComparer) mend(differences []difference, _, _ *snapshot) []Difference {
 	var mended []Difference
 	for _, d := range differences {
@@ -82,14 +82,14 @@ func (c *sqliteComparer) mend(differences []difference, _, _ *snapshot) []Differ
 	return mended
 }
 
-// refused finds nothing: no later migration adds a constraint, which SQLite
-// cannot do.
+// refused returns 0: no later migration adds a constraint, which SQLite doesn't
+// support.
 func (c *sqliteComparer) refused(context.Context, difference) (int64, error) { return 0, nil }
 
 func (c *sqliteComparer) close() { _ = errors.Join(c.replayed.Close(), c.memory.Close()) }
 
-// sqliteQueries read what a database has of the tables named in $1, with a
-// comma before and after each.
+// sqliteQueries read the content of the tables named in $1, each name with a
+// comma before and after it.
 var sqliteQueries = map[int]string{
 	classTable: `SELECT name, '', type AS kind, sql AS definition FROM sqlite_master
 WHERE type IN ('table', 'view') AND instr($1, ',' || name || ',') > 0`,
@@ -110,8 +110,8 @@ GROUP BY t.name, f.id`,
 WHERE type = 'trigger' AND instr($1, ',' || tbl_name || ',') > 0`,
 }
 
-// sqliteSnapshot reads sqlite_master. A table's text is among it for what has
-// no pragma, such as a CHECK.
+// sqliteSnapshot reads sqlite_master. It includes tables' texts for parts
+// without a pragma, such as a CHECK.
 func sqliteSnapshot(ctx context.Context, conn *sql.Conn, tables []string) (*snapshot, error) {
 	s := &snapshot{items: make(map[itemKey][]part)}
 	for class, query := range sqliteQueries {
@@ -126,7 +126,7 @@ func sqliteSnapshot(ctx context.Context, conn *sql.Conn, tables []string) (*snap
 			}
 			parts[i].value = strings.Join(strings.Fields(p.value), " ")
 			if k.class == classTable || k.class == classTrigger {
-				parts[i].value += "\n" // too long to be shown
+				parts[i].value += "\n" // too long to show
 			}
 		}
 	}

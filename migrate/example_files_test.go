@@ -18,7 +18,7 @@ import (
 	"github.com/credent-go/credent/open/sqlite"
 )
 
-// empty returns an empty SQLite database, and what closes it.
+// empty returns an empty SQLite database and a function that closes it.
 func empty() (*sql.DB, func()) {
 	db, _, err := credent.OpenDB("sqlite::memory:", credent.WithDriver(sqlite.Driver()))
 	if err != nil {
@@ -28,7 +28,7 @@ func empty() (*sql.DB, func()) {
 }
 
 // directory returns a migration directory with a copy of the module's own
-// files, and what removes it.
+// files, and a function that removes it.
 func directory() (path string, remove func()) {
 	path, err := os.MkdirTemp("", "")
 	if err != nil {
@@ -57,8 +57,8 @@ func ExampleApply_dryRun() {
 	// <nil>
 }
 
-// Adopt is for a Postgres database that the Python application made. It refuses
-// an empty one.
+// Adopt is for a Postgres database created by the Python application. It
+// refuses an empty one.
 func ExampleAdopt() {
 	db, closeDB := empty()
 	defer closeDB()
@@ -67,7 +67,7 @@ func ExampleAdopt() {
 	// Output: true
 }
 
-// A service that finds drift when it starts should not go on.
+// A service that finds drift at its start should stop.
 func ExampleCheck() {
 	ctx := context.Background()
 	db, closeDB := empty()
@@ -102,7 +102,8 @@ func ExampleFiles() {
 	// Output: [20261124030000_create_tables.sql] <nil>
 }
 
-// Diff writes what the directory lacks of the ent schema: nothing here.
+// Diff writes the migration that the directory lacks for the ent schema; here
+// it lacks none.
 func ExampleDiff() {
 	dev, closeDB := empty()
 	defer closeDB()
@@ -113,7 +114,7 @@ func ExampleDiff() {
 	// Output: false <nil>
 }
 
-// A migration that is written by hand begins with an empty file.
+// A handwritten migration starts with an empty file.
 func ExampleNew() {
 	path, remove := directory()
 	defer remove()
@@ -122,7 +123,7 @@ func ExampleNew() {
 	// Output: true <nil>
 }
 
-// Hash follows a file that was written by hand.
+// Hash updates atlas.sum after a file was written by hand.
 func ExampleHash() {
 	path, remove := directory()
 	defer remove()

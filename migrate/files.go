@@ -17,8 +17,8 @@ import (
 // that a given name can't be part of one.
 var ErrFileName = errors.New("bad name of a migration file")
 
-// versionLayout is the form of the versions that stock Atlas makes of the time,
-// in UTC.
+// versionLayout is the format of the versions that stock Atlas derives from the
+// UTC time.
 const versionLayout = "20060102150405"
 
 var (
@@ -26,8 +26,8 @@ var (
 	description = regexp.MustCompile(`^[A-Za-z0-9]+(_+[A-Za-z0-9]+)*$`)
 )
 
-// newFileText is what [New] writes. The blank line makes the comment one of the
-// file, not of its first statement.
+// newFileText is the text that [New] writes. Because of the blank line, the
+// comment belongs to the file, not to its first statement.
 const newFileText = "-- What this migration does, and why.\n\n"
 
 // loadDir reads a migration directory and verifies it against its atlas.sum.
@@ -40,7 +40,7 @@ func loadDir(fsys fs.FS) (migrate.Dir, error) {
 	for _, name := range append(names, migrate.HashFileName) {
 		data, err := fs.ReadFile(fsys, name)
 		if name == migrate.HashFileName && errors.Is(err, fs.ErrNotExist) {
-			continue // which Validate reports, unless there are no files either
+			continue // Validate reports it, unless there are no files either
 		}
 		if err != nil {
 			return nil, fmt.Errorf("migrate: read the migration files: %w", err)
@@ -52,7 +52,7 @@ func loadDir(fsys fs.FS) (migrate.Dir, error) {
 	return dir, validate(dir)
 }
 
-// openDir opens a migration directory to write to it.
+// openDir opens a migration directory for writing.
 func openDir(path string) (*migrate.LocalDir, error) {
 	dir, err := migrate.NewLocalDir(path)
 	if err != nil {
@@ -61,8 +61,8 @@ func openDir(path string) (*migrate.LocalDir, error) {
 	return dir, nil
 }
 
-// validate returns an error that is [ErrChanged], and names a file where it
-// can, if a directory is not what atlas.sum says.
+// validate returns [ErrChanged] if a directory doesn't match its atlas.sum,
+// with a file's name if possible.
 func validate(dir migrate.Dir) error {
 	err := migrate.Validate(dir)
 	var sum *migrate.ChecksumError
@@ -123,8 +123,8 @@ func checkDescription(name string) error {
 	return nil
 }
 
-// nextVersion is the version of a file that is added now: no clock may put it
-// before the files that are there.
+// nextVersion returns the version for a new file. It comes after the existing
+// files even if the clock is wrong.
 func nextVersion(dir migrate.Dir, now time.Time) (string, error) {
 	files, err := dir.Files()
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// Pairs of up and down files would be run one after the other by stock Atlas.
+// Stock Atlas would run pairs of up and down files one after the other.
 func TestNamesOfFiles(t *testing.T) {
 	t.Parallel()
 	valid := regexp.MustCompile(`^([0-9]{14}_[a-z0-9_]+\.sql|atlas\.sum)$`)
@@ -40,7 +40,7 @@ func TestNamesOfFiles(t *testing.T) {
 	}
 }
 
-// copyOf returns the path of a copy of the migrations for SQLite.
+// copyOf returns the path of a copy of the SQLite migrations.
 func copyOf(t *testing.T) string {
 	t.Helper()
 	own, err := migrate.Files("sqlite3")
@@ -61,7 +61,7 @@ func write(t *testing.T, dir, name, text string) {
 	}
 }
 
-// valid reports whether a directory fits its atlas.sum.
+// valid reports whether a directory matches its atlas.sum.
 func valid(t *testing.T, dir string) error {
 	t.Helper()
 	db, _, err := testopt.OpenDB("sqlite::memory:")
@@ -99,7 +99,7 @@ func TestNew(t *testing.T) {
 	if err != nil || at.After(time.Now().Add(time.Hour)) && names[0][:12] != newest[:12] {
 		t.Errorf("%s, %v", names[0], err)
 	}
-	// Later than any clock says.
+	// Later than any clock.
 	write(t, dir, "29991231235959_far.sql", "")
 	if err := migrate.Hash(dir); err != nil {
 		t.Fatal(err)

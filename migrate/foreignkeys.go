@@ -11,10 +11,10 @@ import (
 	"ariga.io/atlas/sql/migrate"
 )
 
-// suspendForeignKeys turns SQLite's foreign keys off on the connection, as the
-// stock command does for each transaction: a file that rebuilds a table drops
-// the old one, and with it the rows of other tables that a cascade deletes.
-// Instead, [applier.checkForeignKeys] looks before the commit. restore may be
+// suspendForeignKeys disables SQLite's foreign keys on the connection, as the
+// stock command does for each transaction: a file that recreates a table drops
+// the old one, and with it other tables' rows that a cascade deletes. Instead,
+// [applier.checkForeignKeys] checks them before the commit. restore may be
 // called twice.
 func (a *applier) suspendForeignKeys(ctx context.Context) (restore func(), err error) {
 	restore = func() {}
@@ -42,10 +42,10 @@ func (a *applier) suspendForeignKeys(ctx context.Context) (restore func(), err e
 	}, nil
 }
 
-// reference is a foreign key, by its two tables.
+// reference is a foreign key, identified by its two tables.
 type reference struct{ table, parent string }
 
-// violations counts the rows of an SQLite database that refer to no row.
+// violations counts an SQLite database's rows with dangling references.
 func (a *applier) violations(ctx context.Context) (counts map[reference]int, err error) {
 	if !isSQLite(a.dialect) {
 		return nil, nil
@@ -67,7 +67,7 @@ func (a *applier) violations(ctx context.Context) (counts map[reference]int, err
 	return counts, rows.Err()
 }
 
-// checkForeignKeys returns an error if a file made rows that refer to no row.
+// checkForeignKeys returns an error if a file created dangling references.
 func (a *applier) checkForeignKeys(ctx context.Context, file migrate.File, before map[reference]int) error {
 	after, err := a.violations(ctx)
 	if err != nil {

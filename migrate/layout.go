@@ -46,13 +46,13 @@ var (
 	ErrLayoutRefused = errors.New("the database cannot have this layout")
 )
 
-// layoutTable remembers the layout of a database, and its files. A row without
-// a version is the choice. Postgres keeps the table in the schema of the
-// others.
+// layoutTable records a database's layout and its files. The row without a
+// version is the chosen layout. On Postgres, the table is in the same schema as
+// the others.
 const layoutTable = "credent_layout"
 
-// layoutEmpty is the error by which a layout's file refuses tables with rows:
-// object_not_in_prerequisite_state.
+// layoutEmpty is the SQLSTATE with which a layout's file refuses non-empty
+// tables: object_not_in_prerequisite_state.
 const layoutEmpty = "55000"
 
 var layoutDirs = map[Layout]func() (migrate.Dir, error){
@@ -79,7 +79,7 @@ func loadLayout(l Layout) (migrate.Dir, error) {
 	return loadDir(fsys)
 }
 
-// check returns an error for a name that is no layout's. "" is the database's.
+// check returns an error for an unknown layout. "" means the database's layout.
 func (l Layout) check() error {
 	if l == "" || slices.Contains(Layouts(), l) {
 		return nil
@@ -92,14 +92,14 @@ func (l Layout) check() error {
 		strings.Join(names, " and "))
 }
 
-// layoutFile is a file of a layout.
+// layoutFile is a layout's file.
 type layoutFile struct {
 	migrate.File
 	layout Layout
 	hash   string
 }
 
-// files returns the files of a layout.
+// files returns a layout's files.
 func (l Layout) files() (all []layoutFile, err error) {
 	load, ok := layoutDirs[l]
 	if !ok {
@@ -127,21 +127,21 @@ func (l Layout) files() (all []layoutFile, err error) {
 	return all, nil
 }
 
-// layouted is the layout of a database.
+// layouted is a database's layout.
 type layouted struct {
 	layout Layout
-	chosen bool // it is in the table
+	chosen bool // recorded in the table
 	done   []layoutRevision
-	files  []layoutFile // of the layout
+	files  []layoutFile // the layout's files
 }
 
-// layoutRevision is a file of a layout that was applied.
+// layoutRevision is an applied file of a layout.
 type layoutRevision struct {
 	version, description, hash string
 	at                         time.Time
 }
 
-// readLayout reads the layout of a database. Without the table it is Single.
+// readLayout reads a database's layout. Without the table, it is Single.
 func readLayout(ctx context.Context, conn *sql.Conn, d string) (of *layouted, err error) {
 	of = &layouted{layout: Single}
 	if isSQLite(d) {
@@ -205,7 +205,7 @@ func (of *layouted) pending() []layoutFile {
 	return slices.DeleteFunc(slices.Clone(of.files), func(f layoutFile) bool { return of.isDone(f.Version()) })
 }
 
-// unknown returns the applied versions that this code does not know.
+// unknown returns the applied versions that this code doesn't know.
 func (of *layouted) unknown() (versions []string) {
 	for _, rev := range of.done {
 		if !slices.ContainsFunc(of.files, func(f layoutFile) bool { return f.Version() == rev.version }) {
@@ -231,7 +231,7 @@ func (of *layouted) addTo(s *Status) {
 	s.Unknown = append(s.Unknown, of.unknown()...)
 }
 
-// findings returns what is wrong with the layout's files.
+// findings returns the faults in the layout's files.
 func (of *layouted) findings() (found []Finding) {
 	for _, f := range of.files {
 		switch rev := of.revision(f.Version()); {
@@ -247,8 +247,8 @@ func (of *layouted) findings() (found []Finding) {
 	return found
 }
 
-// replayed adds the files that were applied to the history's files, in the
-// order of versions.
+// replayed inserts the applied layout files into the history's files, ordered
+// by version.
 func (of *layouted) replayed(files []replayFile) []replayFile {
 	for _, f := range of.files {
 		if of.isDone(f.Version()) {
@@ -259,8 +259,8 @@ func (of *layouted) replayed(files []replayFile) []replayFile {
 	return files
 }
 
-// choose makes the table, and notes the choice. Everybody may read it, as
-// a service asks for the status with a role of its own.
+// choose creates the table and records the choice. Everybody may read the
+// table, because a service reads the status with its own role.
 func (of *layouted) choose(ctx context.Context, conn *sql.Conn) error {
 	for _, stmt := range []string{
 		`CREATE TABLE "` + layoutTable + `" ("layout" varchar(50) NOT NULL, "version" varchar(255) PRIMARY KEY, ` +

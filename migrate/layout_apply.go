@@ -11,10 +11,10 @@ import (
 	"github.com/credent-go/credent/internal/dberror"
 )
 
-// layoutOf finds out the layout that the database is to have. Status is of the
-// history.
+// layoutOf determines the layout that the database should have. status is the
+// history's.
 func (a *applier) layoutOf(ctx context.Context, status *Status) (*layouted, error) {
-	if a.settings.dir != nil { // others' tables have no layout
+	if a.settings.dir != nil { // other directories have no layouts
 		return &layouted{layout: Single}, nil
 	}
 	of, err := readLayout(ctx, a.conn, a.dialect)
@@ -40,12 +40,12 @@ func (a *applier) layoutOf(ctx context.Context, status *Status) (*layouted, erro
 	return of, a.checkLayout(ctx, of, status)
 }
 
-// minPartitioned is the first version of Postgres in which a row that moves to
-// another partition is updated for foreign keys. Before, it was deleted, and
-// with an account all of its credentials.
+// minPartitioned is the first Postgres version in which moving a row to another
+// partition counts as an update for foreign keys. Earlier versions delete the
+// row, and with an account all of its credentials.
 const minPartitioned = 15
 
-// checkLayout refuses a layout that the database cannot come to.
+// checkLayout refuses a layout that the database can't change to.
 func (a *applier) checkLayout(ctx context.Context, of *layouted, status *Status) error {
 	if of.layout == Citus {
 		return checkCitus(ctx, a.conn)
@@ -87,11 +87,11 @@ func (a *applier) checkLayout(ctx context.Context, of *layouted, status *Status)
 	return nil
 }
 
-// layoutTables are the tables that a layout is about.
+// layoutTables are the tables that a layout changes.
 var layoutTables = []string{"user_accounts", "user_credentials"}
 
-// addLayout puts the pending files of the layout among the others, and notes
-// the choice of a layout.
+// addLayout inserts the layout's pending files and records the choice of a
+// layout.
 func (a *applier) addLayout(ctx context.Context, w *work, beyond func(string) bool) error {
 	of := w.layout
 	if !of.chosen && of.layout != Single && a.dryRun == nil {
@@ -120,7 +120,7 @@ func (a *applier) addLayout(ctx context.Context, w *work, beyond func(string) bo
 	return nil
 }
 
-// runLayout runs a file of the layout, and notes it.
+// runLayout runs a layout's file and records it.
 func (w *work) runLayout(ctx context.Context, f layoutFile) error {
 	stmts, err := w.statements(f)
 	if err != nil {

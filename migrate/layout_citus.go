@@ -10,10 +10,10 @@ import (
 	"strings"
 )
 
-// minCitus is the first version of Citus that the layout was tried on.
+// minCitus is the oldest tested version of Citus.
 const minCitus = 13
 
-// spreadTables are the tables of the layout [Citus], and the column that each
+// spreadTables lists the tables of the layout [Citus] with the column that each
 // is distributed by; "" for a reference table, which is on every node.
 var spreadTables = [][2]string{
 	{"user_accounts", "user_id"},
@@ -25,8 +25,8 @@ var spreadTables = [][2]string{
 	{layoutTable, ""},
 }
 
-// checkCitus refuses the layout for a server that is no coordinator of a
-// cluster. Tables may have rows.
+// checkCitus refuses the layout for a server that isn't a cluster's
+// coordinator. Tables may have rows.
 func checkCitus(ctx context.Context, conn *sql.Conn) error {
 	refuse := func(format string, args ...any) error {
 		return fmt.Errorf("migrate: %w: "+format, append([]any{ErrLayoutRefused}, args...)...)
@@ -60,9 +60,9 @@ func checkCitus(ctx context.Context, conn *sql.Conn) error {
 	return nil
 }
 
-// spread returns what is wrong with the way in which tables are spread over the
-// nodes of a cluster, and whether each shard has what holds writers and readers
-// on it.
+// spread returns findings about the distribution of tables over a cluster's
+// nodes, and about shards without the tables' protections against writers and
+// readers.
 func (of *layouted) spread(ctx context.Context, conn *sql.Conn) (found []Finding, err error) {
 	if of.layout != Citus || len(of.pending()) > 0 {
 		return nil, nil
@@ -81,7 +81,7 @@ func (of *layouted) spread(ctx context.Context, conn *sql.Conn) (found []Finding
 			Detail: "the database remembers the layout citus, and is no cluster",
 		}}, err
 	}
-	var with sql.NullInt64 // user_accounts' group of colocation
+	var with sql.NullInt64 // colocation group of user_accounts
 	for _, t := range spreadTables {
 		var (
 			method, model, column sql.NullString
@@ -115,20 +115,20 @@ FROM (SELECT to_regclass($1::text) AS oid) t LEFT JOIN pg_catalog.pg_dist_partit
 			found = append(found, f)
 		}
 	}
-	// The comparison makes the tables again, for a moment.
+	// The comparison creates the tables again, temporarily.
 	_, err = conn.ExecContext(ctx, "SET LOCAL citus.shard_count = 1")
 	return found, err
 }
 
-// guards says what holds writers and readers of a table: row-level security,
-// the policies, and the number of triggers.
+// guards returns a table's protections: row-level security, the policies, and
+// the number of triggers.
 const guards = `SELECT concat_ws(' ', c.relrowsecurity::text,
   (SELECT string_agg(concat_ws(' ', polcmd, polpermissive::text, pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)), ',' ORDER BY polname)
     FROM pg_catalog.pg_policy WHERE polrelid = c.oid),
   (SELECT count(*) FROM pg_catalog.pg_trigger WHERE tgrelid = c.oid AND NOT tgisinternal))
 FROM pg_catalog.pg_class c WHERE c.oid = `
 
-// guarded says which shards of a table lack what the table has.
+// guarded returns which shards of a table lack its protections.
 func guarded(ctx context.Context, conn *sql.Conn, table string) (detail string, err error) {
 	rows, err := conn.QueryContext(ctx,
 		"SELECT s.shardid, s.success, s.success AND s.result IS NOT DISTINCT FROM (SELECT ("+

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/url"
@@ -17,6 +18,8 @@ import (
 	"ariga.io/atlas/sql/sqlclient"
 	"ariga.io/atlas/sql/sqlite"
 	_ "ariga.io/atlas/sql/sqlite/sqlitecheck" // registers the analyzers
+
+	"github.com/credent-go/credent/internal/nilarg"
 )
 
 // Severity says what a [Diagnostic] is.
@@ -49,12 +52,12 @@ func (d Diagnostic) String() string {
 // LintOptions says which files [Lint] reports on. Earlier ones are only
 // replayed. The zero value means all files.
 type LintOptions struct {
-	Since  string // the version of the last released file; only later ones are reported on
-	Latest int    // if positive, the number of the newest files to report on
-	// Layout replays the layout's files among the others, to find a file that
-	// its tables refuse: an index built CONCURRENTLY on a whole partitioned
-	// table, or a unique one without the tenant. The directory must be the
-	// module's own. "" means [Single].
+	Since  string // the version of the last file that is released and not to be reported on
+	Latest int    // the number of the newest files to report on; 0 and less mean all
+	// Layout replays the layout's files among the others, so that a file which
+	// its tables refuse is found: an index built CONCURRENTLY on the whole of a
+	// partitioned table, or a unique one without the tenant. The directory must
+	// be the module's own. "" means [Single].
 	Layout Layout
 }
 
@@ -160,7 +163,7 @@ func Lint(ctx context.Context, dev *sql.DB, dir fs.FS, opts LintOptions) (found 
 	return append(found, diagnostics...), err
 }
 
-// skip returns how many files are not reported on.
+// skip returns how many files not to report on.
 func (o LintOptions) skip(files []migrate.File) (int, error) {
 	skip := 0
 	if o.Latest > 0 {
@@ -176,19 +179,22 @@ func (o LintOptions) skip(files []migrate.File) (int, error) {
 	return max(skip, i+1), nil
 }
 
-// linter is one call of [Lint].
+// linter is the state of one [Lint] call.
 type linter struct {
 	files     []migrate.File
 	conn      *sql.Conn
 	client    *sqlclient.Client
-	scanner   *driver // knows the statements of a file as Apply does
+	scanner   *driver // splits files into statements as Apply does
 	analyzers []sqlcheck.Analyzer
 	restore   migrate.RestoreFunc
 	dialect   string
-	seen      *seen // on Postgres, of the file that is looked at
+	seen      *seen // on Postgres, for the current file
 }
 
 func newLinter(ctx context.Context, dev *sql.DB, fsys fs.FS) (_ *linter, err error) {
+	if err := errors.Join(nilarg.Check("the dev database", dev), nilarg.Check("the directory", fsys)); err != nil {
+		return nil, fmt.Errorf("migrate: lint: %w", err)
+	}
 	dir, err := loadDir(fsys)
 	if err != nil {
 		return nil, err
@@ -240,7 +246,7 @@ func (l *linter) close() error {
 	return nil
 }
 
-// lint runs a file and all analyzers on what it changed.
+// lint runs a file, and all analyzers on its changes.
 func (l *linter) lint(ctx context.Context, f migrate.File) ([]Diagnostic, error) {
 	file, stmts, err := l.load(ctx, f)
 	if err != nil {
@@ -257,7 +263,7 @@ func (l *linter) lint(ctx context.Context, f migrate.File) ([]Diagnostic, error)
 		switch {
 		case err != nil && !r.reported:
 			return nil, fmt.Errorf("migrate: lint %s: %w", f.Name(), err)
-		case err != nil: // how an analyzer says that its findings are errors
+		case err != nil: // analyzers return an error if their findings are errors
 			r.raise()
 		}
 		found = append(found, r.found...)
@@ -266,7 +272,7 @@ func (l *linter) lint(ctx context.Context, f migrate.File) ([]Diagnostic, error)
 	return found, nil
 }
 
-// reporter takes what one analyzer reports on a file.
+// reporter collects one analyzer's reports on a file.
 type reporter struct {
 	file       migrate.File
 	name       string
@@ -295,8 +301,8 @@ func (r *reporter) raise() {
 	}
 }
 
-// exceptions are the nolint directives of a file, by the position of the
-// statement they are for. Those at allPositions are for the whole file.
+// exceptions are a file's nolint directives by the position of their statement.
+// Directives at allPositions apply to the whole file.
 type exceptions map[int][]string
 
 const allPositions = -1
@@ -309,7 +315,7 @@ func exceptionsOf(f migrate.File, stmts []*migrate.Stmt) exceptions {
 	return e
 }
 
-// cover reports whether a finding is to be left out.
+// cover reports whether to suppress a finding.
 func (e exceptions) cover(pos int, name, code string) bool {
 	return slices.ContainsFunc(slices.Concat(e[pos], e[allPositions]), func(directive string) bool {
 		words := strings.Fields(directive)

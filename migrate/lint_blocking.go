@@ -13,14 +13,14 @@ import (
 	"ariga.io/atlas/sql/sqlcheck"
 )
 
-// seen is what the statements of a file did to a Postgres dev database.
+// seen records what a file's statements did to a Postgres dev database.
 type seen struct {
 	start   *catalog // before the file; nil on SQLite
 	current *catalog
 	by      map[*migrate.Stmt]*observation
 }
 
-// startFile begins to look at a file.
+// startFile starts observing a file.
 func (l *linter) startFile(ctx context.Context) error {
 	if isSQLite(l.dialect) {
 		return nil
@@ -30,7 +30,7 @@ func (l *linter) startFile(ctx context.Context) error {
 	return err
 }
 
-// observe runs a statement and keeps what it did.
+// observe runs a statement and records its effects.
 func (l *linter) observe(ctx context.Context, f migrate.File, stmt *migrate.Stmt) error {
 	locks, err := l.execObserved(ctx, f, stmt)
 	if err != nil || isSQLite(l.dialect) {
@@ -45,14 +45,14 @@ func (l *linter) observe(ctx context.Context, f migrate.File, stmt *migrate.Stmt
 	return nil
 }
 
-// A table that the file itself makes has no rows that others wait for.
+// Nobody waits for rows of a table that the file itself creates.
 func (s *seen) isOld(table int64) bool {
 	_, ok := s.start.tables[table]
 	return ok
 }
 
 // newConstraints returns the constraints that a statement added to old tables,
-// in the order of their names.
+// ordered by name.
 func (s *seen) newConstraints(o *observation, kinds string) (found []catalogConstraint) {
 	for id, c := range o.after.constraints {
 		if _, there := o.before.constraints[id]; !there && s.isOld(c.table) && strings.Contains(kinds, c.kind) {
@@ -63,7 +63,7 @@ func (s *seen) newConstraints(o *observation, kinds string) (found []catalogCons
 	return found
 }
 
-// sortedKeys makes findings come in one order.
+// sortedKeys gives findings a fixed order.
 func sortedKeys[V any](m map[int64]V) []int64 { return slices.Sorted(maps.Keys(m)) }
 
 const (
@@ -71,7 +71,7 @@ const (
 	inFileWithNo = "-- in a file of its own, which begins with \"-- atlas:txmode none\" and a blank line:"
 )
 
-// withSteps adds the statements that do the same without blocking.
+// withSteps adds statements with the same result that don't block.
 func withSteps(d sqlcheck.Diagnostic, steps ...string) sqlcheck.Diagnostic {
 	for _, step := range steps {
 		d.SuggestedFixes = append(d.SuggestedFixes, sqlcheck.SuggestedFix{Message: step})
@@ -86,8 +86,8 @@ func stepsOf(d sqlcheck.Diagnostic) (steps []string) {
 	return steps
 }
 
-// findBlocking finds what keeps readers or writers out of tables for as long as
-// it takes to go through their rows.
+// findBlocking finds statements that lock readers or writers out of tables
+// while they read all rows.
 func (s *seen) findBlocking(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 	held := make(map[int64]heldBy)
 	for _, change := range file.Changes {
@@ -107,18 +107,18 @@ func (s *seen) findBlocking(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 	return found
 }
 
-// heldBy is a lock of an earlier statement of a file.
+// heldBy is a lock taken by an earlier statement of a file.
 type heldBy struct {
 	mode lockMode
 	stmt *migrate.Stmt
 }
 
-// findValidated finds a CHECK or foreign key that is validated as soon as it is
+// findValidated finds a CHECK or foreign key that is validated when it is
 // added.
 func (s *seen) findValidated(stmt *migrate.Stmt, o *observation) (found []sqlcheck.Diagnostic) {
 	for _, c := range s.newConstraints(o, "cf") {
 		if !c.valid || o.isMadeAgain(c) && o.before.tables[c.table].file != o.after.tables[c.table].file {
-			continue // not valid, or rewritten, which findRewritten finds
+			continue // not valid, or rewritten, which findRewritten reports
 		}
 		on := o.after.tables[c.table].name
 		kind, mode := "CHECK", accessExclusive
@@ -145,9 +145,9 @@ func (s *seen) findValidated(stmt *migrate.Stmt, o *observation) (found []sqlche
 	return found
 }
 
-// isMadeAgain reports whether a constraint replaces one of its name, as happens
-// when a column's type changes: Postgres then reads all rows even where the
-// type takes no rewrite.
+// isMadeAgain reports whether a constraint replaces one of the same name, as
+// after a change of a column's type: Postgres then reads all rows even if the
+// type needs no rewrite.
 func (o *observation) isMadeAgain(c catalogConstraint) bool {
 	for _, before := range o.before.constraints {
 		if before.table == c.table && before.name == c.name && before.valid {
@@ -157,9 +157,9 @@ func (o *observation) isMadeAgain(c catalogConstraint) bool {
 	return false
 }
 
-// withType returns the statement that changes the types which the observed one
-// changed, without NOT VALID at its end: the constraint is dropped before, so
-// that Postgres need not validate it.
+// withType returns the statement with the observed change of types, but without
+// NOT VALID at its end: the constraint is dropped first, so that Postgres
+// doesn't validate it.
 func (o *observation) withType(c catalogConstraint) string {
 	on := o.after.tables[c.table].name
 	parts := []string{"DROP CONSTRAINT " + c.name}
@@ -172,7 +172,7 @@ func (o *observation) withType(c catalogConstraint) string {
 	return "ALTER TABLE " + on + " " + strings.Join(append(parts, "ADD CONSTRAINT "+c.name+" "+c.definition), ", ")
 }
 
-// findNotNull finds SET NOT NULL without a valid CHECK that says the same.
+// findNotNull finds SET NOT NULL without an equivalent valid CHECK.
 func (s *seen) findNotNull(stmt *migrate.Stmt, o *observation) (found []sqlcheck.Diagnostic) {
 	var ids [][2]int64
 	for id, c := range o.after.columns {
@@ -199,8 +199,8 @@ func (s *seen) findNotNull(stmt *migrate.Stmt, o *observation) (found []sqlcheck
 
 func lastPart(name string) string { return name[strings.LastIndex(name, ".")+1:] }
 
-// isCovered reports whether a valid CHECK keeps NULL out of a column, so that
-// Postgres need not look.
+// isCovered reports whether a valid CHECK excludes NULL from a column, so that
+// Postgres needn't read the rows.
 func isCovered(c *catalog, table int64, name string) bool {
 	for _, k := range c.constraints {
 		if k.table == table && k.kind == "c" && k.valid && notNullCheck(k.definition, name) {
@@ -210,15 +210,15 @@ func isCovered(c *catalog, table int64, name string) bool {
 	return false
 }
 
-// notNullCheck reports whether a definition says that a column is not NULL,
-// alone or beside other conditions that all must hold.
+// notNullCheck reports whether a definition requires that a column is not NULL,
+// alone or as one of several conditions that must all hold.
 func notNullCheck(definition, name string) bool {
 	return strings.Contains(definition, "("+name+" IS NOT NULL)") && !strings.Contains(definition, " OR ") &&
 		!strings.Contains(definition, "NOT (") && !strings.Contains(definition, "CASE")
 }
 
-// findLateValidation finds VALIDATE CONSTRAINT behind a lock of its file, which
-// is kept meanwhile.
+// findLateValidation finds VALIDATE CONSTRAINT after a statement of the same
+// file that holds a lock meanwhile.
 func (s *seen) findLateValidation(
 	file *sqlcheck.File, stmt *migrate.Stmt, o *observation, held map[int64]heldBy,
 ) (found []sqlcheck.Diagnostic) {
@@ -241,8 +241,8 @@ func (s *seen) findLateValidation(
 	return found
 }
 
-// findBuilt finds a primary key, UNIQUE or EXCLUDE that builds its index on the
-// spot.
+// findBuilt finds a primary key, UNIQUE or EXCLUDE that builds its index
+// immediately.
 func (s *seen) findBuilt(stmt *migrate.Stmt, o *observation) (found []sqlcheck.Diagnostic) {
 	for _, c := range s.newConstraints(o, "pux") {
 		if _, there := o.before.indexes[c.index]; there {
@@ -266,14 +266,14 @@ func (s *seen) findBuilt(stmt *migrate.Stmt, o *observation) (found []sqlcheck.D
 
 var indexHead = regexp.MustCompile(`^CREATE (UNIQUE )?INDEX `)
 
-// concurrentForm makes the statement of an index that Postgres gives one that
+// concurrentForm turns Postgres' definition of an index into a statement that
 // blocks nobody and can be repeated.
 func concurrentForm(definition string) string {
 	return indexHead.ReplaceAllString(definition, "CREATE ${1}INDEX CONCURRENTLY IF NOT EXISTS ") + ";"
 }
 
-// findBlockingIndex finds indexes on tables that earlier files made, so that
-// they may have rows.
+// findBlockingIndex finds indexes on tables of earlier files, which may have
+// rows.
 func (s *seen) findBlockingIndex(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 	for _, change := range file.Changes {
 		o := s.by[change.Stmt]
@@ -304,8 +304,8 @@ func ofConstraint(c *catalog, index int64) bool {
 	return false
 }
 
-// findSeveral finds transactions that lock readers out of a table while they
-// wait for another one.
+// findSeveral finds transactions that lock readers out of one table while they
+// wait for another.
 func (s *seen) findSeveral(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 	if withoutTransaction(file.File) {
 		return nil

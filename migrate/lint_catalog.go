@@ -9,32 +9,32 @@ import (
 	"ariga.io/atlas/sql/migrate"
 )
 
-// catalog is what Postgres knows of the tables at one moment, by OID: Atlas
-// does not see whether a table was rewritten, or a constraint validated.
+// catalog is a snapshot of the Postgres catalog, by OID. Atlas doesn't see
+// whether a table was rewritten or a constraint validated.
 type catalog struct {
 	tables      map[int64]catalogTable
-	columns     map[[2]int64]catalogColumn // by table and number
+	columns     map[[2]int64]catalogColumn // by table and column number
 	constraints map[int64]catalogConstraint
 	indexes     map[int64]catalogIndex
 }
 
 type catalogTable struct {
-	name string // with its schema and quotes where needed
+	name string // qualified, quoted if necessary
 	file int64  // changes when the table is rewritten
-	view bool   // a materialized one
+	view bool   // a materialized view
 }
 
 type catalogColumn struct {
-	name      string // with quotes where needed
+	name      string // quoted if necessary
 	typ       string
-	expr      string // of the default or the generation
+	expr      string // the default's or generation's expression
 	generated bool
 	identity  bool
 	notNull   bool
 }
 
 type catalogConstraint struct {
-	table, other, index int64 // other is a foreign key's
+	table, other, index int64 // other is a foreign key's target
 	name                string
 	kind                string // c, f, p, u or x
 	valid               bool
@@ -49,7 +49,7 @@ type catalogIndex struct {
 	valid      bool
 }
 
-// ofUsers is a condition on a namespace.
+// ofUsers is a condition for user namespaces.
 const ofUsers = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
 
 func readCatalog(ctx context.Context, conn *sql.Conn) (*catalog, error) {
@@ -122,8 +122,8 @@ func eachRow(ctx context.Context, conn *sql.Conn, query string, f func(scan func
 	return rows.Err()
 }
 
-// lockMode is the mode of a lock that keeps writers out, and the strongest
-// readers too.
+// lockMode is a lock mode that blocks writers; the strongest ones also block
+// readers.
 type lockMode string
 
 const (
@@ -133,7 +133,7 @@ const (
 	share           lockMode = "ShareLock"
 )
 
-// keepsOut says whom a lock keeps out.
+// keepsOut says whom a lock blocks.
 func (m lockMode) keepsOut() string {
 	if m == accessExclusive {
 		return "nobody else reads or writes"
@@ -141,14 +141,14 @@ func (m lockMode) keepsOut() string {
 	return "nobody else writes"
 }
 
-// observation is what a statement did to a Postgres dev database.
+// observation is a statement's effect on a Postgres dev database.
 type observation struct {
 	before, after *catalog
-	locks         map[int64]lockMode // on tables, until the end of the transaction
+	locks         map[int64]lockMode // table locks held until the end of the transaction
 }
 
-// heldLocks returns the locks that keep others out of tables, in the
-// transaction that the connection is in.
+// heldLocks returns the connection's locks that block others, in the current
+// transaction.
 func heldLocks(ctx context.Context, conn *sql.Conn) (map[int64]lockMode, error) {
 	locks := make(map[int64]lockMode)
 	err := eachRow(ctx, conn, `SELECT l.relation::bigint, l.mode FROM pg_locks l JOIN pg_class c ON c.oid = l.relation AND c.relkind IN ('r', 'p', 'm')
@@ -166,8 +166,8 @@ AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExc
 	return locks, err
 }
 
-// execObserved runs a statement as Apply does, in a transaction if its file is
-// run in one, and returns the locks that it took there.
+// execObserved runs a statement as Apply does, in a transaction unless the file
+// disables it, and returns the locks taken in the transaction.
 func (l *linter) execObserved(
 	ctx context.Context, f migrate.File, stmt *migrate.Stmt,
 ) (locks map[int64]lockMode, err error) {

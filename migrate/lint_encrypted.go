@@ -16,11 +16,11 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 )
 
-// tokenPrefix is how every token begins, and by which the CHECK of an encrypted
-// column knows it.
+// tokenPrefix is the start of every token, which an encrypted column's CHECK
+// tests.
 const tokenPrefix = "gAAAA"
 
-// findEncryptedColumn finds what endangers the tokens of encrypted columns.
+// findEncryptedColumn finds changes that endanger encrypted columns' tokens.
 func findEncryptedColumn(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 	eachColumn(file, func(stmt *migrate.Stmt, table *schema.Table, change schema.Change) {
 		switch c := change.(type) {
@@ -50,9 +50,10 @@ func findEncryptedColumn(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 	return slices.Concat(found, findUnchecked(file), findRenamed(file), findCasts(file))
 }
 
-// findCasts finds plaintext columns that aren't text before the file, and are
-// encrypted ones after it without the column for tokens that [Diff] adds. It
-// compares the two states, since a table of SQLite is rebuilt for that.
+// findCasts finds columns that are plaintext of another type than text before
+// the file and encrypted after it, without the token column that [Diff] adds.
+// It compares the two states, because SQLite requires a new table for such a
+// change.
 func findCasts(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 	for _, s := range file.From.Schemas {
 		for _, before := range s.Tables {
@@ -76,7 +77,7 @@ func findCasts(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 	return found
 }
 
-// isSwapped reports whether a file puts the column for tokens in a plaintext
+// isSwapped reports whether a file puts the token column in a plaintext
 // column's place.
 func isSwapped(file *sqlcheck.File, table *schema.Table, name string) bool {
 	before, after := tableIn(file.From, table), tableIn(file.To, table)
@@ -102,16 +103,16 @@ func isTextColumn(c *schema.Column) bool {
 }
 
 // isDeclaredEncrypted reports whether a column is encrypted in an ent schema:
-// in one with its generated package in the process, or in Credent's own. This
-// package doesn't import the latter's, so that a program with its own tables
-// doesn't get ours.
+// in a generated package of the process, or in Credent's own. This package
+// doesn't import Credent's, so that a program with its own tables doesn't get
+// ours.
 func isDeclaredEncrypted(table, name string) bool {
 	return hasGeneratedCheck(entmigrate.Tables, table, name) ||
 		slices.ContainsFunc(column.All(), func(c column.Column) bool { return c.Table == table && c.Name == name })
 }
 
 // hasGeneratedCheck reports whether a generated table has the CHECK that
-// package codegen gives an encrypted column.
+// package codegen adds for an encrypted column.
 func hasGeneratedCheck(tables []*entschema.Table, table, column string) bool {
 	for _, t := range tables {
 		if t.Name == table && t.Annotation != nil && t.Annotation.Checks[table+"_"+column+"_encrypted"] != "" {
@@ -121,9 +122,9 @@ func hasGeneratedCheck(tables []*entschema.Table, table, column string) bool {
 	return false
 }
 
-// isEncrypted reports whether a column is encrypted in the ent schema, or was
-// in the database before the file: a field that was just taken out of the
-// schema is not there any more.
+// isEncrypted reports whether a column is encrypted in the ent schema or was in
+// the database before the file: a field may have just been removed from the
+// schema.
 func isEncrypted(file *sqlcheck.File, table *schema.Table, column *schema.Column) bool {
 	if isDeclaredEncrypted(table.Name, column.Name) {
 		return true
@@ -132,10 +133,10 @@ func isEncrypted(file *sqlcheck.File, table *schema.Table, column *schema.Column
 	return before != nil && hasTokenCheck(before, column.Name)
 }
 
-// hasTokenCheck reports whether a table has a CHECK that a column holds tokens.
+// hasTokenCheck reports whether a table has a CHECK for tokens in a column.
 func hasTokenCheck(table *schema.Table, column string) bool { return tokenCheck(table, column) != nil }
 
-// tokenCheck returns the CHECK of a table that a column holds tokens, or nil.
+// tokenCheck returns a table's CHECK for tokens in a column, or nil.
 func tokenCheck(table *schema.Table, column string) *schema.Check {
 	for _, attr := range table.Attrs {
 		check, ok := attr.(*schema.Check)
@@ -156,7 +157,7 @@ func findRetyped(stmt *migrate.Stmt, c *schema.ModifyColumn) []sqlcheck.Diagnost
 	case fromText && toText && to.Size != 0 && (from.Size == 0 || to.Size < from.Size):
 		return []sqlcheck.Diagnostic{finding(codeShrinkEncrypted, stmt,
 			"encrypted column %q is shortened to %d characters, which its tokens may not fit", c.From.Name, to.Size)}
-	case !fromText && toText: // findCasts has it
+	case !fromText && toText: // findCasts reports it
 	case !fromText || !toText || from.T != to.T:
 		return []sqlcheck.Diagnostic{finding(codeTypeEncrypted, stmt,
 			"encrypted column %q gets another type", c.From.Name)}
@@ -176,7 +177,8 @@ func findIndexed(
 	return found
 }
 
-// indexes reports whether an index has a column, alone or in an expression.
+// indexes reports whether an index contains a column, alone or in an
+// expression.
 func indexes(index *schema.Index, column *schema.Column) bool {
 	return slices.ContainsFunc(index.Parts, func(part *schema.IndexPart) bool {
 		if part.C != nil {
@@ -187,14 +189,14 @@ func indexes(index *schema.Index, column *schema.Column) bool {
 	})
 }
 
-// mentions reports whether an expression has a word in it.
+// mentions reports whether an expression contains a word.
 func mentions(expr, word string) bool {
 	return regexp.MustCompile(`\b` + regexp.QuoteMeta(word) + `\b`).MatchString(expr)
 }
 
-// findUnchecked finds columns that had a CHECK for tokens before the file and
-// are there without one after it. It compares the two states, since Atlas takes
-// a CHECK that is replaced by another of its name for the same.
+// findUnchecked finds columns that had a CHECK for tokens before the file, and
+// exist without one after it. It compares the two states, because Atlas treats
+// a CHECK as unchanged if another of the same name replaces it.
 func findUnchecked(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 	for _, s := range file.From.Schemas {
 		for _, before := range s.Tables {
@@ -213,8 +215,8 @@ func findUnchecked(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 	return found
 }
 
-// firstWith returns the first statement that has one of the words in it. An
-// earlier word counts more.
+// firstWith returns the first statement that contains one of the words. Earlier
+// words take precedence.
 func firstWith(file *sqlcheck.File, words ...string) *migrate.Stmt {
 	for _, word := range words {
 		for _, change := range file.Changes {
@@ -223,10 +225,10 @@ func firstWith(file *sqlcheck.File, words ...string) *migrate.Stmt {
 			}
 		}
 	}
-	return file.Changes[0].Stmt // something did it
+	return file.Changes[0].Stmt // some statement must have done it
 }
 
-// tableIn finds a table by name, or returns nil.
+// tableIn returns a table by name, or nil.
 func tableIn(realm *schema.Realm, table *schema.Table) *schema.Table {
 	for _, s := range realm.Schemas {
 		if table.Schema != nil && s.Name != table.Schema.Name {

@@ -12,7 +12,7 @@ import (
 	"ariga.io/atlas/sql/sqlcheck"
 )
 
-// replay runs a file without looking at what it changes.
+// replay runs a file without recording its changes.
 func (l *linter) replay(ctx context.Context, f migrate.File) error {
 	stmts, err := migrate.FileStmtDecls(l.scanner, f)
 	if err != nil {
@@ -31,7 +31,7 @@ func (l *linter) exec(ctx context.Context, f migrate.File, stmt *migrate.Stmt) e
 	return err
 }
 
-// load runs a file and finds out what each statement changes.
+// load runs a file and determines what each statement changes.
 func (l *linter) load(ctx context.Context, f migrate.File) (*sqlcheck.File, []*migrate.Stmt, error) {
 	stmts, err := migrate.FileStmtDecls(l.scanner, f)
 	if err != nil {
@@ -75,10 +75,10 @@ func (l *linter) inspect(ctx context.Context) (*schema.Realm, error) {
 	return realm, nil
 }
 
-// name is a table, column or index in a statement. Its schema isn't looked at.
+// name matches a table, column or index in a statement, ignoring its schema.
 const name = "(?:" + quotable + `\s*\.\s*)?(` + quotable + `)`
 
-// quotable is identifier with MySQL's quotes, which SQLite takes as well.
+// quotable is identifier with MySQL's quotes, which SQLite accepts too.
 const quotable = "(?:\"(?:[^\"]|\"\")+\"|`[^`]+`|[\\w$]+)"
 
 const alterTable = `(?is)^\s*ALTER\s+TABLE\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?` + name
@@ -88,8 +88,8 @@ var (
 	renameColumn = regexp.MustCompile(alterTable + `\s+RENAME\s+(?:COLUMN\s+)?` + name + `\s+TO\s+` + name)
 )
 
-// findRename turns what looks like a drop and an add, since only names are
-// compared, back into the statement's rename.
+// findRename replaces an apparent drop and add, a result of comparing names
+// only, by the statement's rename.
 func findRename(stmt string, changes schema.Changes) schema.Changes {
 	stmt = comments.ReplaceAllString(stmt, " ")
 	if renameTable.MatchString(stmt) {
@@ -121,14 +121,14 @@ func findRename(stmt string, changes schema.Changes) schema.Changes {
 	return changes
 }
 
-// indexOf returns the place of the one change of a kind, or -1. Names aren't
-// compared: a statement may write them in another case than the database.
+// indexOf returns the index of the only change of a kind, or -1. It doesn't
+// compare names: a statement may write them in another case than the database.
 func indexOf[T schema.Change](changes schema.Changes) int {
 	is := func(c schema.Change) bool { _, ok := c.(T); return ok }
 	return slices.IndexFunc(changes, is)
 }
 
-// plain is unquote for either kind of quotes.
+// plain is unquote for both kinds of quotes.
 func plain(identifier string) string {
 	if strings.HasPrefix(identifier, "`") {
 		return strings.Trim(identifier, "`")

@@ -15,7 +15,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 )
 
-// place is a column of a database.
+// place is a database column.
 type place struct{ schema, table, column string }
 
 func placeOf(t *schema.Table, column string) place {
@@ -26,12 +26,12 @@ func placeOf(t *schema.Table, column string) place {
 	return p
 }
 
-// sameName reports whether tokens and digests of both places are alike. They
-// don't depend on the Postgres schema.
+// sameName reports whether tokens and digests of both places are
+// interchangeable. They don't depend on the Postgres schema.
 func (p place) sameName(q place) bool { return p.table == q.table && p.column == q.column }
 
-// names returns what the ent schemas of the process say of a place: the columns
-// that have its name or had it earlier.
+// names returns the ent schemas' columns that have, or once had, a place's
+// name.
 func (p place) names() (found []column.Column) {
 	for _, c := range column.All() {
 		if p.sameName(place{"", c.Table, c.Name}) || hadName(c, p) {
@@ -50,23 +50,23 @@ func hadName(c column.Column, p place) bool {
 	return false
 }
 
-// isDeclaredRename reports whether a column of an ent schema had the first name
+// isDeclaredRename reports whether an ent schema's column had the first name
 // earlier, and has the second one or had it in between.
 func isDeclaredRename(from, to place) bool {
 	return slices.ContainsFunc(to.names(), func(c column.Column) bool { return hadName(c, from) })
 }
 
-// move is a statement that renames a table, or a column of one.
+// move is a statement that renames a table or a column.
 type move struct {
 	stmt     *migrate.Stmt
 	from, to place // without a column for a table
 }
 
-// renaming compares the names in a database before and after a file.
+// renaming compares a database's names before and after a file.
 type renaming struct {
 	file  *sqlcheck.File
 	moves []move
-	taken map[place]bool // columns after the file that were there before it
+	taken map[place]bool // columns after the file that existed before it
 }
 
 func newRenaming(file *sqlcheck.File) *renaming {
@@ -96,7 +96,7 @@ func newRenaming(file *sqlcheck.File) *renaming {
 	return r
 }
 
-// columnsIn yields the columns of a realm with their tables.
+// columnsIn yields a realm's columns with their tables.
 func columnsIn(realm *schema.Realm) iter.Seq2[*schema.Table, *schema.Column] {
 	return func(yield func(*schema.Table, *schema.Column) bool) {
 		for _, s := range realm.Schemas {
@@ -111,8 +111,8 @@ func columnsIn(realm *schema.Realm) iter.Seq2[*schema.Table, *schema.Column] {
 	}
 }
 
-// follow returns where a column is after the file, by its renames alone, the
-// last statement that renamed it, and whether it is there.
+// follow returns a column's place after the file, according to its renames
+// alone, the last statement that renamed it, and whether it exists.
 func (r *renaming) follow(p place) (to place, last *migrate.Stmt, is bool) {
 	for _, m := range r.moves {
 		switch m.from {
@@ -139,11 +139,11 @@ func hasPlace(realm *schema.Realm, p place) bool {
 	return ok
 }
 
-// copies finds the statements that fill a new table from another.
+// copies matches statements that fill a new table from another.
 var copies = regexp.MustCompile(`(?is)\bINSERT\s+INTO\s+` + name + `.*\bFROM\s+` + name)
 
-// isCopied reports whether a statement of the file fills a table, by its name
-// after the file, from another, by its name before the file.
+// isCopied reports whether one of the file's statements fills a table, named as
+// after the file, from another, named as before the file.
 func (r *renaming) isCopied(from, to place) bool {
 	for _, change := range r.file.Changes {
 		for _, m := range copies.FindAllStringSubmatch(code(change.Stmt), -1) {
@@ -157,8 +157,8 @@ func (r *renaming) isCopied(from, to place) bool {
 	return false
 }
 
-// successors returns the new columns that a column which is gone may have
-// become: in its table, or in a table that replaces it.
+// successors returns the new columns that a missing column may have become: in
+// its table, or in a table that replaces it.
 func (r *renaming) successors(
 	gone place, was *schema.Column, fits func(*schema.Table, *schema.Column) bool,
 ) (found []place) {
@@ -174,7 +174,7 @@ func (r *renaming) successors(
 			if sameType(c, was) || fits(t, c) {
 				found = append(found, p)
 			}
-		case !isNew, isOld && c.Name != gone.column: // another column of it
+		case !isNew, isOld && c.Name != gone.column: // another of its columns
 		case r.isCopied(gone, p) && (sameType(c, was) || fits(t, c)), c.Name == gone.column && fits(t, c):
 			found = append(found, p)
 		}
@@ -182,7 +182,7 @@ func (r *renaming) successors(
 	return found
 }
 
-// isThere reports whether a column of the name is there after the file, in any
+// isThere reports whether a column of that name exists after the file, in any
 // schema.
 func (r *renaming) isThere(p place) bool {
 	for t, c := range columnsIn(r.file.To) {
@@ -193,15 +193,15 @@ func (r *renaming) isThere(p place) bool {
 	return false
 }
 
-// findRenamed finds encrypted columns that get another name, of their own or of
-// their table, which the ent schema doesn't declare, and digests that are left
-// behind. It takes a column that goes and one that comes for a rename, too.
+// findRenamed finds encrypted columns that are renamed, or that are in a
+// renamed table, without a declaration in the ent schema, and digests that are
+// left behind. A dropped and an added column count as a rename too.
 func findRenamed(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 	r := newRenaming(file)
 	for t, c := range columnsIn(file.From) {
 		p := placeOf(t, c.Name)
 		if of, ok := expand.Plaintext(c.Name); ok && isSwapped(file, t, of) {
-			continue // its tokens are bound to the name that it gets
+			continue // its tokens are bound to its new name
 		}
 		wasEncrypted := hasTokenCheck(t, c.Name) || len(p.names()) > 0 || isDeclaredEncrypted(t.Name, c.Name)
 		if wasEncrypted {
@@ -253,7 +253,7 @@ func (r *renaming) drops(p place) *migrate.Stmt {
 	return firstWith(r.file, p.column, p.table)
 }
 
-// undeclared words a rename that the ent schema doesn't declare.
+// undeclared describes a rename that the ent schema doesn't declare.
 func undeclared(stmt *migrate.Stmt, from, to place) sqlcheck.Diagnostic {
 	declare := fmt.Sprintf("WasNamed(%q) to the field of column %q", from.column, to.column)
 	switch {
@@ -271,8 +271,8 @@ func undeclared(stmt *migrate.Stmt, from, to place) sqlcheck.Diagnostic {
 		"generated package", from.table, from.column, to.table, to.column, declare, where)
 }
 
-// digestsOf returns the encrypted column for a column of digests, by the ent
-// schema or by its name.
+// digestsOf returns the encrypted column that a digest column belongs to,
+// according to the ent schema or its name.
 func (r *renaming) digestsOf(t *schema.Table, c *schema.Column) (of place, is bool) {
 	if c.Type == nil {
 		return of, false
@@ -289,8 +289,8 @@ func (r *renaming) digestsOf(t *schema.Table, c *schema.Column) (of place, is bo
 	return of, of.column != c.Name && (hasTokenCheck(t, of.column) || len(of.names()) > 0)
 }
 
-// findDigests finds digests that the ent schema doesn't look for where they
-// are after the file, or that are dropped where others begin.
+// findDigests finds digests that the ent schema expects elsewhere after the
+// file, or that are dropped where new ones start.
 func (r *renaming) findDigests(p place, c *schema.Column, of place) []sqlcheck.Diagnostic {
 	to, stmt, is := r.follow(p)
 	if !is {

@@ -13,8 +13,8 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// As generated packages do: the first column's renames are declared, the
-// second's aren't.
+// Registers columns like a generated package: the first column's renames are
+// declared, the second's aren't.
 func init() { //nolint:gochecknoinits // see above
 	for _, c := range []encrypted.Column{
 		{
@@ -28,8 +28,7 @@ func init() { //nolint:gochecknoinits // see above
 	}
 }
 
-// named makes the tables that change their names. The last is known by its
-// CHECK only.
+// named creates the tables to rename. The last one is known only by its CHECK.
 const named = `CREATE TABLE patients (id int PRIMARY KEY, email varchar(500), email_index BYTES, note varchar(255),
   CONSTRAINT patients_email_encrypted CHECK (email LIKE 'gAAAA%'));
 CREATE TABLE clinics (id int PRIMARY KEY, email varchar(500), email_index BYTES, note varchar(255),
@@ -38,14 +37,14 @@ CREATE TABLE drawers (id int PRIMARY KEY, pin varchar(500), pin_index BYTES, not
   CONSTRAINT drawers_pin_encrypted CHECK (pin LIKE 'gAAAA%'));
 `
 
-// TestLintNames is about renames of encrypted columns, of their tables and of
-// their blind indexes.
+// TestLintNames covers renames of encrypted columns, their tables and their
+// blind indexes.
 func TestLintNames(t *testing.T) {
 	t.Parallel()
 	databases := devDatabases(t)
 	for name, tt := range map[string]struct {
 		file string
-		want []string // of each finding: the line, and a part of its text
+		want []string // for each finding: its line and a part of its text
 	}{
 		"declared column": {"ALTER TABLE patients RENAME COLUMN email TO mail;", nil},
 		"declared table":  {"ALTER TABLE patients RENAME TO people;", nil},
@@ -186,7 +185,7 @@ func TestLintNames(t *testing.T) {
 	}
 }
 
-// Renames one after the other, in two files, are declared if each name is.
+// A chain of renames in two files is declared if each name is.
 func TestLintNamesInARow(t *testing.T) {
 	t.Parallel()
 	for _, d := range devDatabases(t) {

@@ -21,10 +21,10 @@ var (
 
 const fillIn = "-- then fill in the old rows in batches of some thousand, each in a transaction of its own:"
 
-// findRewritten finds tables that get a new file on the disk.
+// findRewritten finds tables that are rewritten to a new file on disk.
 func (s *seen) findRewritten(stmt *migrate.Stmt, o *observation) (found []sqlcheck.Diagnostic) {
 	if truncates.MatchString(code(stmt)) {
-		return nil // which takes no time
+		return nil // TRUNCATE takes no time
 	}
 	for _, id := range sortedKeys(o.after.tables) {
 		before, there := o.before.tables[id]
@@ -76,7 +76,7 @@ func (o *observation) rewritten(id int64, text string) (why string, steps []stri
 
 // columnsOf returns the keys of a table's columns, in order.
 func (o *observation) columnsOf(id int64) (keys [][2]int64) {
-	for n := int64(1); n <= 1600; n++ { // the most that a table has
+	for n := int64(1); n <= 1600; n++ { // Postgres' maximum
 		if _, ok := o.after.columns[[2]int64{id, n}]; ok {
 			keys = append(keys, [2]int64{id, n})
 		}
@@ -84,7 +84,7 @@ func (o *observation) columnsOf(id int64) (keys [][2]int64) {
 	return keys
 }
 
-// fillSteps adds a column without its values, and says how to fill it in.
+// fillSteps returns steps that add a column without values and fill it in.
 func (o *observation) fillSteps(on string, c catalogColumn, expr string, isDefault bool) []string {
 	steps := []string{fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s %s;", on, c.name, c.typ)}
 	switch {
@@ -102,7 +102,7 @@ func (o *observation) fillSteps(on string, c catalogColumn, expr string, isDefau
 	return append(steps, fillIn, fmt.Sprintf("UPDATE %s SET %s = %s WHERE %s IS NULL AND …;", on, c.name, expr, c.name))
 }
 
-// findReindexed finds indexes that are rebuilt, other than with their table.
+// findReindexed finds indexes that are rebuilt without their table.
 func (s *seen) findReindexed(stmt *migrate.Stmt, o *observation) (found []sqlcheck.Diagnostic) {
 	if truncates.MatchString(code(stmt)) || isConcurrent(stmt.Text) {
 		return nil
@@ -122,7 +122,7 @@ func (s *seen) findReindexed(stmt *migrate.Stmt, o *observation) (found []sqlche
 	return found
 }
 
-// findLockTable finds locks that are asked for.
+// findLockTable finds explicit locks.
 func (s *seen) findLockTable(stmt *migrate.Stmt, o *observation) (found []sqlcheck.Diagnostic) {
 	if !locksTable.MatchString(code(stmt)) {
 		return nil

@@ -13,7 +13,7 @@ import (
 	"ariga.io/atlas/sql/sqlcheck"
 )
 
-// Names of our analyzers, as nolint directives have them.
+// Names of our analyzers in nolint directives.
 const (
 	ruleEncryptedColumn = "encrypted_column"
 	ruleRowSecurity     = "row_security"
@@ -54,10 +54,10 @@ const (
 	codeFileName        = "CT206"
 )
 
-// errFound makes the findings of an analyzer errors.
+// errFound turns an analyzer's findings into errors.
 var errFound = errors.New("found")
 
-// rule is an analyzer of ours.
+// rule is one of our analyzers.
 type rule struct {
 	name    string
 	warning bool
@@ -80,7 +80,7 @@ func (r rule) Analyze(_ context.Context, p *sqlcheck.Pass) error {
 	return errFound
 }
 
-// rules are our analyzers for the dialect.
+// rules returns our analyzers for a dialect.
 func (l *linter) rules(d string) []sqlcheck.Analyzer {
 	all := []sqlcheck.Analyzer{
 		rule{name: ruleFileName, find: findFileName},
@@ -112,10 +112,10 @@ func findFileName(file *sqlcheck.File) []sqlcheck.Diagnostic {
 		"there are no up and down files, stock Atlas runs each of them"}}
 }
 
-// comments are what statements have within them.
+// comments matches comments within statements.
 var comments = regexp.MustCompile(`(?s)--[^\n]*|/\*.*?\*/`)
 
-// code returns the text of a statement without comments.
+// code returns a statement's text without comments.
 func code(stmt *migrate.Stmt) string { return comments.ReplaceAllString(stmt.Text, " ") }
 
 var (
@@ -126,8 +126,8 @@ var (
 	createIndex = regexp.MustCompile(`(?is)^\s*CREATE\s+(?:UNIQUE\s+)?INDEX\s+(CONCURRENTLY\s+)?(IF\s+NOT\s+EXISTS\s+)?`)
 )
 
-// findTxMode finds a directive that doesn't count, and statements that fail
-// without it.
+// findTxMode finds the directive in places where it has no effect, and
+// statements that fail without it.
 func findTxMode(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 	content := string(file.Bytes())
 	modes := directives(file.File, "txmode")
@@ -160,8 +160,8 @@ func findTxMode(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 	return found
 }
 
-// findNotRepeatable finds statements of files without a transaction that fail
-// after a crash if they were done and not recorded.
+// findNotRepeatable finds statements in files without a transaction that fail
+// after a crash if they ran but were not recorded.
 func findNotRepeatable(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 	if !withoutTransaction(file.File) {
 		return nil
@@ -182,9 +182,8 @@ var (
 	bypassRLS    = regexp.MustCompile(`(?is)\bROLE\b.*\bBYPASSRLS\b`)
 )
 
-// findRowSecurity finds statements that take row-level security away, which
-// Atlas does not see. A policy that is dropped and made again by a later
-// statement is not one.
+// findRowSecurity finds statements that remove row-level security, which Atlas
+// doesn't see. A policy that a later statement recreates doesn't count.
 func findRowSecurity(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 	for i, change := range file.Changes {
 		text := code(change.Stmt)
@@ -212,8 +211,7 @@ func makesPolicy(changes []*sqlcheck.Change, policy, table string) bool {
 	})
 }
 
-// findDropAndAdd finds columns that are dropped while the file adds one of the
-// same type.
+// findDropAndAdd finds dropped columns if the file adds one of the same type.
 func findDropAndAdd(file *sqlcheck.File) (found []sqlcheck.Diagnostic) {
 	added := make(map[string][]*schema.Column) // by table
 	eachColumn(file, func(_ *migrate.Stmt, table *schema.Table, change schema.Change) {
@@ -241,7 +239,7 @@ func sameType(a, b *schema.Column) bool {
 	return a.Type != nil && b.Type != nil && strings.EqualFold(a.Type.Raw, b.Type.Raw) && sizeOf(a) == sizeOf(b)
 }
 
-// eachColumn calls f with each change of a part of a table.
+// eachColumn calls f with each change of a table's part.
 func eachColumn(file *sqlcheck.File, f func(stmt *migrate.Stmt, table *schema.Table, change schema.Change)) {
 	for _, change := range file.Changes {
 		for _, c := range change.Changes {

@@ -46,7 +46,7 @@ func (a *applier) retry(ctx context.Context, try func() error) error {
 	})
 }
 
-// look runs what waits for locks, and watches who holds them.
+// look runs a function that waits for locks, and watches who holds them.
 func (a *applier) look(ctx context.Context, run func() error) error {
 	if a.waits == nil {
 		return run()
@@ -98,7 +98,7 @@ func (a *applier) blocked(err error) error {
 	return blocked
 }
 
-// fileError is an error in a file that is no statement's.
+// fileError is an error in a file that isn't about a statement.
 type fileError struct {
 	file string
 	err  error
@@ -109,16 +109,17 @@ func inFile(file migrate.File, err error) error { return &fileError{file.Name(),
 func (e *fileError) Error() string { return e.err.Error() }
 func (e *fileError) Unwrap() error { return e.err }
 
-// limitSession is what beginLocked does for a transaction.
+// limitSession sets the lock timeout of the session, as beginLocked does for a
+// transaction.
 func (a *applier) limitSession(ctx context.Context) (err error) {
-	a.waits = &lockwait.Session{} // of SQLite
+	a.waits = &lockwait.Session{} // unused on SQLite
 	if !isSQLite(a.dialect) {
 		a.waits, err = a.locks.InSession(ctx, a.db, a.conn)
 	}
 	return err
 }
 
-// lockedOut is the error of a wait for other migrators that was too long.
+// lockedOut is the error after waiting too long for other migrators.
 func (a *applier) lockedOut(ctx context.Context) error {
 	if !isSQLite(a.dialect) {
 		return fmt.Errorf("migrate: %w: waited %s for it", ErrLocked, a.migratorTimeout)
@@ -126,7 +127,7 @@ func (a *applier) lockedOut(ctx context.Context) error {
 	return fmt.Errorf("migrate: %w: waited %s: %s", errBusy, a.migratorTimeout, a.holderHint(ctx))
 }
 
-// errBusy is an ErrLocked and an ErrLockTimeout.
+// errBusy is both an ErrLocked and an ErrLockTimeout.
 var errBusy error = busyError{}
 
 type busyError struct{}
@@ -138,7 +139,7 @@ func (busyError) Error() string {
 func (busyError) Is(target error) bool { return target == ErrLocked || target == ErrLockTimeout }
 
 // holderHint says how to find the process that keeps an SQLite file locked,
-// which SQLite itself does not tell.
+// because SQLite doesn't tell.
 func (a *applier) holderHint(ctx context.Context) string {
 	var file string
 	if err := a.conn.QueryRowContext(ctx, "SELECT file FROM pragma_database_list WHERE name = 'main'").
@@ -149,9 +150,9 @@ func (a *applier) holderHint(ctx context.Context) string {
 		" lists those that have the file open"
 }
 
-// limitBusy gives a connection to SQLite the lock timeout, and returns what
-// gives the old one back. While a commit waits for readers to end, new readers
-// wait behind it.
+// limitBusy sets an SQLite connection's busy_timeout to the lock timeout, and
+// returns a function that restores it. While a commit waits for readers to end,
+// new readers wait behind it.
 func (a *applier) limitBusy(ctx context.Context) (restore func(), err error) {
 	if !isSQLite(a.dialect) || a.locks.Timeout <= 0 {
 		return func() {}, nil

@@ -19,6 +19,7 @@ import (
 	"ariga.io/atlas/sql/migrate"
 	"entgo.io/ent/dialect"
 
+	"github.com/credent-go/credent/internal/nilarg"
 	"github.com/credent-go/credent/internal/sqldialect"
 )
 
@@ -80,7 +81,7 @@ func Files(d string) (fs.FS, error) {
 	return fs.Sub(files, name)
 }
 
-// directory is the migration directory of a dialect, verified against its
+// directory returns a dialect's migration directory, verified against its
 // atlas.sum.
 var directory = struct {
 	postgres, sqlite func() (migrate.Dir, error)
@@ -104,7 +105,16 @@ func load(d string) (migrate.Dir, error) {
 	return loadDir(fsys)
 }
 
-// dialectOf asks a database what it is: dialect.Postgres or dialect.SQLite.
+// connOf takes a connection from a pool.
+func connOf(ctx context.Context, db *sql.DB) (*sql.Conn, error) {
+	if err := nilarg.Check("the pool", db); err != nil {
+		return nil, err
+	}
+	return db.Conn(ctx)
+}
+
+// dialectOf determines a database's dialect: dialect.Postgres or
+// dialect.SQLite.
 func dialectOf(ctx context.Context, db interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 },

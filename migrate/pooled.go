@@ -13,19 +13,19 @@ import (
 	"github.com/credent-go/credent/internal/dberror"
 )
 
-// lockID is the advisory lock of the stock command: FNV-1 of
-// "atlas_migrate_execute". That command holds it in its session, and [Apply] in
-// the transaction of each file; either way they exclude each other.
+// lockID is the stock command's advisory lock: FNV-1 of
+// "atlas_migrate_execute". The stock command holds it in its session, and
+// [Apply] holds it in each file's transaction, so they exclude each other.
 const lockID = 2686470616
 
-// Bounds of the pause between two tries to get the lock.
+// Bounds of the pause between two attempts to get the lock.
 const (
 	minPause = 20 * time.Millisecond
 	maxPause = time.Second
 )
 
-// transaction is begun by hand, because Atlas's driver wants to keep using the
-// connection.
+// transaction uses BEGIN statements, because Atlas's driver needs the
+// connection itself.
 type transaction struct {
 	conn   *sql.Conn
 	done   bool
@@ -39,8 +39,8 @@ func beginWith(ctx context.Context, conn *sql.Conn, stmt string) (*transaction, 
 	return &transaction{conn: conn}, nil
 }
 
-// beginReadOnly begins a transaction to look at the history: behind a pooler in
-// transaction mode, only the statements of a transaction have one server
+// beginReadOnly begins a transaction to read the history: through a pooler in
+// transaction mode, only a transaction's statements share one server
 // connection.
 func beginReadOnly(ctx context.Context, conn *sql.Conn, d string) (*transaction, error) {
 	if isSQLite(d) {
@@ -49,7 +49,7 @@ func beginReadOnly(ctx context.Context, conn *sql.Conn, d string) (*transaction,
 	return beginWith(ctx, conn, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 }
 
-// beginLocked begins a transaction that holds the lock. On SQLite that is the
+// beginLocked begins a transaction that holds the lock. On SQLite, that is the
 // write lock.
 func (a *applier) beginLocked(ctx context.Context) (tx *transaction, err error) {
 	err = a.waitForLock(ctx, func() (locked bool, err error) {
@@ -59,8 +59,8 @@ func (a *applier) beginLocked(ctx context.Context) (tx *transaction, err error) 
 			}
 			return err == nil, ignoreBusy(err)
 		}
-		// READ COMMITTED, so that the statements after the lock see what its
-		// last holder did, also where the default is another one.
+		// READ COMMITTED, whatever the default, so that the statements after
+		// the lock see what its last holder did.
 		if tx, err = beginWith(ctx, a.conn, "BEGIN ISOLATION LEVEL READ COMMITTED"); err != nil {
 			return false, err
 		}
@@ -90,7 +90,7 @@ func (a *applier) waitForLock(ctx context.Context, try func() (locked bool, err 
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("migrate: wait for the lock: %w", ctx.Err())
-		case <-time.After(pause/2 + rand.N(pause)): //nolint:gosec // keeps processes out of step, no secret
+		case <-time.After(pause/2 + rand.N(pause)): //nolint:gosec // jitter, not a secret
 		}
 	}
 }
@@ -103,8 +103,7 @@ func tryLock(ctx context.Context, conn *sql.Conn, function string) (locked bool,
 	return locked, nil
 }
 
-// ignoreBusy drops SQLite's error for a database that another process is
-// writing to.
+// ignoreBusy drops SQLite's error about another writer.
 func ignoreBusy(err error) error {
 	if dberror.SQLite(err) == dberror.SQLiteBusy {
 		return nil
@@ -117,9 +116,9 @@ func (t *transaction) commit() error {
 		return nil
 	}
 	t.done = true
-	// Not to be interrupted: a commit that was sent must be waited for.
+	// Don't interrupt it: the outcome of a sent COMMIT must be awaited.
 	if _, err := t.conn.ExecContext(context.Background(), "COMMIT"); err != nil {
-		if t.sqlite && ignoreBusy(err) == nil { // readers keep the file; the transaction is still there
+		if t.sqlite && ignoreBusy(err) == nil { // readers keep the file; the transaction is still open
 			t.done = false
 			t.rollback()
 		} else {
@@ -130,7 +129,7 @@ func (t *transaction) commit() error {
 	return nil
 }
 
-// rollback does nothing after commit.
+// rollback does nothing after a commit.
 func (t *transaction) rollback() {
 	if t.done {
 		return
@@ -141,7 +140,7 @@ func (t *transaction) rollback() {
 	}
 }
 
-// discard keeps a connection in an unknown state out of the pool.
+// discard removes a connection in an unknown state from the pool.
 func discard(conn *sql.Conn) {
 	_ = conn.Raw(func(any) error { return sqldriver.ErrBadConn })
 }
@@ -150,11 +149,11 @@ func discard(conn *sql.Conn) {
 type session struct {
 	conn   *sql.Conn
 	sqlite bool
-	pid    int // of the server process
+	pid    int // server process
 }
 
-// lockSession takes the lock for the session, if there is one: it returns
-// [ErrPooled] if it finds a pooler in transaction mode.
+// lockSession takes the lock for a session. It returns [ErrPooled] if it
+// detects a pooler in transaction mode.
 func (a *applier) lockSession(ctx context.Context) (*session, error) {
 	s := &session{conn: a.conn, sqlite: isSQLite(a.dialect)}
 	if s.sqlite {
@@ -174,8 +173,8 @@ func (a *applier) lockSession(ctx context.Context) (*session, error) {
 	return s, nil
 }
 
-// lockFile makes the connection keep SQLite's file lock, which it takes now,
-// from one transaction to the next.
+// lockFile makes the connection take SQLite's file lock and keep it between
+// transactions.
 func (a *applier) lockFile(ctx context.Context) error {
 	if _, err := a.conn.ExecContext(ctx, "PRAGMA locking_mode = EXCLUSIVE"); err != nil {
 		return fmt.Errorf("migrate: take the lock: %w", err)
@@ -193,13 +192,13 @@ func (a *applier) lockFile(ctx context.Context) error {
 	return err
 }
 
-// unlock gives the lock back, with the session if there is no other way.
+// unlock releases the lock, if necessary by closing the session.
 func (s *session) unlock() {
 	ctx := context.Background()
 	if s.sqlite {
 		var tables int
 		_, err := s.conn.ExecContext(ctx, "PRAGMA locking_mode = NORMAL")
-		// The lock is given back by the next access.
+		// The next access releases the lock.
 		if err == nil {
 			err = s.conn.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_master").Scan(&tables)
 		}
@@ -209,12 +208,12 @@ func (s *session) unlock() {
 		return
 	}
 	if released, err := tryLock(ctx, s.conn, "pg_advisory_unlock"); err != nil || !released {
-		discard(s.conn) // the server gives the lock back when the session ends
+		discard(s.conn) // the server releases the lock when the session ends
 	}
 }
 
-// check returns [ErrPooled] if the connection is served by another process than
-// the one that holds the lock.
+// check returns [ErrPooled] if another process than the lock's holder serves
+// the connection.
 func (s *session) check(ctx context.Context) error {
 	if s.sqlite {
 		return nil
@@ -233,20 +232,20 @@ func backendPID(ctx context.Context, conn *sql.Conn) (pid int, err error) {
 	return pid, nil
 }
 
-// checkDirect returns [ErrPooled] if the connection goes through a pooler in
-// transaction mode, as far as that can be found out. The drivers know the
-// process that they were connected with, so that a direct connection is known
-// for certain. Otherwise a second connection begins a transaction: a pooler in
-// transaction mode serves it, unless others are quicker, with the process that
-// the first one left idle. With one connection in the pool nothing can be found
-// out.
+// checkDirect returns [ErrPooled] if the connection is known to go through a
+// pooler in transaction mode. The drivers know the process that they connected
+// to, which proves a direct connection. Otherwise a second connection begins a
+// transaction: a pooler in transaction mode serves it with the process that the
+// first one left idle, unless others are quicker. With one connection in the
+// pool, nothing can be detected.
 func (a *applier) checkDirect(ctx context.Context) error {
 	const rounds = 3
 	pid, err := backendPID(ctx, a.conn)
 	if err != nil || connectedTo(a.conn, pid) || a.db.Stats().MaxOpenConnections == 1 {
 		return err
 	}
-	// For a second connection; the pool may be in use.
+	// The wait for a second connection is limited, because the pool may be in
+	// use.
 	waiting, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	for range rounds {
@@ -261,7 +260,7 @@ func (a *applier) checkDirect(ctx context.Context) error {
 	return nil
 }
 
-// connectedTo reports whether the driver is known to be connected with a server
+// connectedTo reports whether the driver is known to be connected to a server
 // process.
 func connectedTo(conn *sql.Conn, pid int) (same bool) {
 	_ = conn.Raw(func(c any) error {
@@ -271,12 +270,12 @@ func connectedTo(conn *sql.Conn, pid int) (same bool) {
 	return same
 }
 
-// isShared reports whether a second connection is served by the process of the
-// first one.
+// isShared reports whether the first connection's process serves a second
+// connection.
 func (a *applier) isShared(ctx, waiting context.Context, pid int) (shared bool, err error) {
 	other, err := a.db.Conn(waiting)
 	if err != nil {
-		return false, nil // the pool or the server has no second one to give
+		return false, nil // the pool or the server has no second connection
 	}
 	defer func() { err = errors.Join(err, other.Close()) }()
 	tx, err := beginWith(ctx, other, "BEGIN")

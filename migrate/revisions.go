@@ -15,17 +15,17 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 )
 
-// revisionTable is the name of the stock command's history table, and of its
-// schema on Postgres if the connection sets no search_path.
+// revisionTable is the name of the stock command's history table, and on
+// Postgres of its schema if the connection sets no search_path.
 const revisionTable = "atlas_schema_revisions"
 
-// revisions is the history table of the stock command, at the place where that
-// command keeps it. It uses one connection, inside or outside a transaction.
+// revisions is the stock command's history table, in its usual place. It uses
+// one connection, inside or outside a transaction.
 type revisions struct {
 	conn    *sql.Conn
 	dialect string
 	schema  string // on Postgres
-	bound   bool   // the connection's search_path is set: the stock command then looks at that one schema only
+	bound   bool   // the connection sets a search_path, so the stock command looks only there
 	exists  bool
 }
 
@@ -50,8 +50,8 @@ func findRevisions(ctx context.Context, conn *sql.Conn, d string) (*revisions, e
 	if r.bound = path.String != `"$user", public`; r.bound {
 		r.schema, other = current.String, revisionTable
 	}
-	// Where only the other place has a table, somebody ran the stock command
-	// with the other kind of URL.
+	// If only the other place has a table, somebody ran the stock command with
+	// the other kind of URL.
 	for _, schema := range []string{r.schema, other} {
 		if err := conn.QueryRowContext(ctx,
 			"SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_tables WHERE schemaname = $1 AND tablename = $2)",
@@ -66,7 +66,7 @@ func findRevisions(ctx context.Context, conn *sql.Conn, d string) (*revisions, e
 	return r, nil
 }
 
-// create makes the history table, column for column as the stock command does.
+// create creates the history table exactly as the stock command does.
 func (r *revisions) create(ctx context.Context) error {
 	if r.exists {
 		return nil
@@ -96,8 +96,8 @@ func (r *revisions) create(ctx context.Context) error {
 	return err
 }
 
-// createSchema looks first: CREATE SCHEMA IF NOT EXISTS needs a privilege even
-// when there is nothing to create.
+// createSchema checks for the schema first: CREATE SCHEMA IF NOT EXISTS
+// requires a privilege even if the schema exists.
 func (r *revisions) createSchema(ctx context.Context) error {
 	var exists bool
 	if err := r.conn.QueryRowContext(ctx,
@@ -138,7 +138,7 @@ func (r *revisions) ReadRevisions(ctx context.Context) (revs []*migrate.Revision
 	if r.dialect == dialect.SQLite {
 		collate = ""
 	}
-	// Versions that begin with a dot are the stock command's notes to itself.
+	// Versions with a leading dot are the stock command's own records.
 	rows, err := r.conn.QueryContext(ctx, "SELECT "+revisionColumns+" FROM "+r.table()+
 		" WHERE version NOT LIKE '.%' ORDER BY version"+collate)
 	if err != nil {
@@ -187,9 +187,9 @@ func scanRevision(row interface{ Scan(...any) error }) (*migrate.Revision, error
 		}
 	}
 	if rev.Applied > 0 && len(rev.PartialHashes) == 0 {
-		// Done. Where the file was changed in the middle of it, the stock
-		// command leaves the number of statements that it had before, and would
-		// take the row for a partial one.
+		// Done. If the file was changed while it was partly applied, the stock
+		// command keeps the old number of statements and would treat the row as
+		// a partial one.
 		rev.Total = rev.Applied
 	}
 	return &rev, nil

@@ -76,7 +76,7 @@ func ReadStatus(ctx context.Context, db *sql.DB, config Config) (status *Status,
 	if err != nil {
 		return nil, err
 	}
-	conn, err := db.Conn(ctx)
+	conn, err := connOf(ctx, db)
 	if err != nil {
 		return nil, fmt.Errorf("migrate: reach the database: %w", err)
 	}
@@ -130,8 +130,8 @@ func statusOf(ctx context.Context, revs *revisions, dir migrate.Dir) (*Status, e
 			AppliedAt:   rev.ExecutedAt.UTC(),
 			Baseline:    rev.Type.Has(migrate.RevisionTypeBaseline),
 		})
-		// One that was marked as done by hand is so once another follows it, as
-		// for the stock command.
+		// If a file was marked as applied by hand, it counts as complete once
+		// another follows it, as for the stock command.
 		if rev.Applied < rev.Total && (i == len(applied)-1 || !rev.Type.Has(migrate.RevisionTypeResolved)) {
 			status.Partial = rev.Version
 		}
@@ -140,8 +140,8 @@ func statusOf(ctx context.Context, revs *revisions, dir migrate.Dir) (*Status, e
 		}
 	}
 	for _, file := range all {
-		// Everything up to the first row of the history counts as applied: it
-		// may be a baseline.
+		// Everything up to the history's first row counts as applied, because
+		// that may be a baseline.
 		done := len(applied) > 0 && file.Version() <= applied[0].Version ||
 			slices.ContainsFunc(applied, func(rev *migrate.Revision) bool { return rev.Version == file.Version() })
 		if !done || file.Version() == status.Partial {

@@ -13,7 +13,7 @@ import (
 	"github.com/credent-go/credent/internal/states"
 )
 
-// checkTrail refuses to go on without a trail that the database requires.
+// checkTrail fails if the database requires a trail and there is none.
 func checkTrail(ctx context.Context, conn *sql.Conn, d string, trail *audit.Trail) error {
 	if trail != nil {
 		return nil
@@ -28,7 +28,7 @@ func checkTrail(ctx context.Context, conn *sql.Conn, d string, trail *audit.Trai
 	return nil
 }
 
-// beginTrail tells a trail, which may be nil, which files are about to be
+// beginTrail records in a trail, which may be nil, which files are about to be
 // applied.
 func (a *applier) beginTrail(ctx context.Context, trail *audit.Trail) error {
 	if trail == nil {
@@ -45,8 +45,8 @@ func (a *applier) beginTrail(ctx context.Context, trail *audit.Trail) error {
 	return tell(ctx, trail, "migrate apply begins: "+strings.Join(status.Pending, ", "), nil)
 }
 
-// tellTrail tells a trail, which may be nil, which files were applied before an
-// error or the end.
+// tellTrail records in a trail, which may be nil, which files were applied
+// before the end or an error.
 func tellTrail(ctx context.Context, trail *audit.Trail, applied []string, failed error) error {
 	if trail == nil || len(applied) == 0 {
 		return nil

@@ -23,8 +23,8 @@ import (
 // index.
 var ErrUnknownColumn = errors.New("the generated package of the tables is not imported")
 
-// indexedColumns returns the columns that have a blind index: the given
-// tables' or, without any, all that the process knows.
+// indexedColumns returns the given tables' columns with a blind index or,
+// without tables, all such columns that the process knows.
 func indexedColumns(tables []*schema.Table) (indexed []indextrigger.Column) {
 	for _, c := range column.All() {
 		of := indextrigger.Column{Schema: c.Schema, Table: c.Table, Token: c.Name, Index: c.Index, Key: c.ID}
@@ -34,7 +34,7 @@ func indexedColumns(tables []*schema.Table) (indexed []indextrigger.Column) {
 		if i >= 0 {
 			of.Schema = cmp.Or(tables[i].Schema, of.Schema)
 		}
-		// two packages may share a table
+		// Two packages may share a table.
 		if c.Index != "" && (i >= 0 || len(tables) == 0) && !slices.Contains(indexed, of) {
 			indexed = append(indexed, of)
 		}
@@ -42,13 +42,13 @@ func indexedColumns(tables []*schema.Table) (indexed []indextrigger.Column) {
 	return indexed
 }
 
-// hasColumn looks at the list of columns. ent fills the table's map later.
+// hasColumn searches the column list, because ent fills the table's map later.
 func hasColumn(t *schema.Table, name string) bool {
 	return slices.ContainsFunc(t.Columns, func(c *schema.Column) bool { return c.Name == name })
 }
 
-// checkKnown returns an [ErrUnknownColumn] if a table has a column for digests
-// and an encrypted one that the process doesn't know.
+// checkKnown returns an [ErrUnknownColumn] if a table has a digest column and
+// an encrypted column that the process doesn't know.
 func checkKnown(tables []*schema.Table) error {
 	known := column.All()
 	for _, t := range tables {
@@ -70,17 +70,17 @@ func checkKnown(tables []*schema.Table) error {
 	return nil
 }
 
-// triggerDiffer finds the statements about index triggers that a new file
-// needs, in a dev database to which a directory was replayed.
+// triggerDiffer finds the statements for index triggers that a new file needs,
+// in a dev database to which a directory was replayed.
 type triggerDiffer struct {
 	*linter
 	dialect string
 	tables  []*schema.Table
 }
 
-// plan returns a plan's changes with the statements about triggers: first, but
-// after the renames, those that drop triggers of columns that are gone; at the
-// end those that make missing or changed ones. It runs the changes.
+// plan adds statements for triggers to a plan's changes: triggers of removed
+// columns are dropped first, but after the renames, and missing or changed
+// triggers are created last. It runs the changes.
 func (d *triggerDiffer) plan(ctx context.Context, renames, changes []*migrate.Change) ([]*migrate.Change, error) {
 	if err := d.try(ctx, renames); err != nil {
 		return nil, err
@@ -105,7 +105,7 @@ func (d *triggerDiffer) plan(ctx context.Context, renames, changes []*migrate.Ch
 		return nil, err
 	}
 	all = append(slices.Clone(renames), all...)
-	// the changes may have made them
+	// The changes may have created the tables.
 	if columns, err = located(ctx, d.conn, d.dialect, indexedColumns(d.tables)); err != nil {
 		return nil, err
 	}
@@ -134,9 +134,9 @@ func (d *triggerDiffer) try(ctx context.Context, changes []*migrate.Change) erro
 	return nil
 }
 
-// located corrects the schemas of columns. ent's versioned migrations leave a
-// table's schema out, so a table that isn't in its schema is looked for in the
-// search_path. For SQLite ent knows no schemas.
+// located corrects columns' schemas. ent's versioned migrations omit a table's
+// schema, so a table that isn't in its schema is looked up in the search_path.
+// For SQLite, ent knows no schemas.
 func located(
 	ctx context.Context, conn *sql.Conn, d string, columns []indextrigger.Column,
 ) ([]indextrigger.Column, error) {
@@ -166,8 +166,8 @@ func triggerChanges(comment string, statements []string) (changes []*migrate.Cha
 	return changes
 }
 
-// lintTriggers returns what is wrong with index triggers in the dev database,
-// to which all files were run. It is reported on the last file.
+// lintTriggers returns the faults of index triggers in the dev database after
+// all files have run. They are reported on the last file.
 func (l *linter) lintTriggers(ctx context.Context) (found []Diagnostic, err error) {
 	d := dialect.Postgres
 	if l.client.Name == sqlite.DriverName {
@@ -196,7 +196,7 @@ func (l *linter) lintTriggers(ctx context.Context) (found []Diagnostic, err erro
 	return found, nil
 }
 
-// whatIsWrong words a problem.
+// whatIsWrong describes a problem.
 func whatIsWrong(p indextrigger.Problem) string {
 	words := [...]string{
 		indextrigger.Missing: "missing", indextrigger.Disabled: "disabled", indextrigger.Changed: "changed",
@@ -210,9 +210,9 @@ func whatIsWrong(p indextrigger.Problem) string {
 	return words
 }
 
-// checkTriggers adds to the report what is wrong with index triggers, if the
-// comparison with the files has not said so. Missing triggers of tables that
-// the files make are left out while files are pending.
+// checkTriggers adds faults of index triggers to the report, unless the
+// comparison with the files found them. While files are pending, it ignores
+// missing triggers of tables that the files create.
 func (c *checker) checkTriggers(problems []indextrigger.Problem) {
 	pending := slices.ContainsFunc(c.report.Findings, func(f Finding) bool {
 		return f.Kind == FilePending || f.Kind == FilePartial || f.Kind == FileOutOfOrder

@@ -23,7 +23,7 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// As the generated package of somebody's schema does.
+// Registers columns as the generated package of a user's schema does.
 func init() { //nolint:gochecknoinits // see above
 	scanner := column.NewField("secret", 500)
 	encrypted.Register(encrypted.Binding{
@@ -35,7 +35,8 @@ func init() { //nolint:gochecknoinits // see above
 	})
 }
 
-// vaults is that schema's table. Each test has one, since ent writes to it.
+// vaults returns that schema's table. Each test has its own, because ent writes
+// to it.
 func vaults(columns ...string) *schema.Table {
 	serial := &schema.Column{Name: "serial", Type: field.TypeInt}
 	t := &schema.Table{Name: "vaults", PrimaryKey: []*schema.Column{serial}, Columns: []*schema.Column{
@@ -55,7 +56,7 @@ func vaults(columns ...string) *schema.Table {
 	return t
 }
 
-// devDatabase makes empty databases of one dialect.
+// devDatabase creates empty databases of one dialect.
 type devDatabase struct {
 	name string
 	open func(t *testing.T) *sql.DB
@@ -84,8 +85,8 @@ func devDatabases(t *testing.T) []devDatabase {
 	}
 }
 
-// diff runs Diff, makes sure that a second run writes nothing, and returns the
-// text of the new files.
+// diff runs Diff, checks that a second run writes nothing, and returns the text
+// of the new files.
 func (d devDatabase) diff(t *testing.T, dir string, tables func() *schema.Table) string {
 	t.Helper()
 	before := files(t, dir)
@@ -153,7 +154,7 @@ func run(t *testing.T, db *sql.DB, stmt string) {
 	}
 }
 
-// checkEmptied makes sure that a changed token empties the digest.
+// checkEmptied checks that changing a token clears the digest.
 func checkEmptied(t *testing.T, db *sql.DB) {
 	t.Helper()
 	run(t, db, "UPDATE vaults SET secret = 'x'")
@@ -163,7 +164,7 @@ func checkEmptied(t *testing.T, db *sql.DB) {
 	}
 }
 
-// check returns what Check finds, the details left out.
+// check returns Check's findings without the details.
 func check(t *testing.T, db *sql.DB, dir string) (lines []string) {
 	t.Helper()
 	report, err := testopt.Check(t.Context(), db, testopt.WithDir(os.DirFS(dir)))
@@ -209,7 +210,7 @@ func TestDiffTriggers(t *testing.T) {
 			}
 			checkEmptied(t, db)
 
-			// Any file may lose them.
+			// A later file may drop the triggers.
 			drop := "DROP TRIGGER " + trigger2
 			if d.name == "postgres" {
 				drop += " ON vaults"
@@ -229,7 +230,7 @@ func TestDiffTriggers(t *testing.T) {
 				strings.Contains(text, "TABLE") {
 				t.Errorf("wrote %s", text)
 			}
-			// What is pending is not missing.
+			// Pending triggers aren't missing.
 			if got := check(t, lost, dir); len(got) != 1 || !strings.HasSuffix(got[0], " file_pending") {
 				t.Errorf("check: %q", got)
 			}
@@ -238,8 +239,8 @@ func TestDiffTriggers(t *testing.T) {
 			}
 			checkEmptied(t, lost)
 
-			// A column becomes NOT NULL, for which Atlas makes a SQLite table
-			// again.
+			// A column becomes NOT NULL, for which Atlas recreates an SQLite
+			// table.
 			text = d.diff(t, dir, func() *schema.Table {
 				table := vaults("secret_index", "other")
 				table.Columns[1].Nullable = false
@@ -250,7 +251,7 @@ func TestDiffTriggers(t *testing.T) {
 			}
 			checkEmptied(t, d.applied(t, dir))
 
-			// Without the index they go first.
+			// Without the index, the triggers are dropped first.
 			text = d.diff(t, dir, func() *schema.Table { return vaults("other") })
 			if i, j := strings.LastIndex(text, "DROP TRIGGER"), strings.Index(text, "TABLE"); i < 0 || j < i ||
 				strings.Contains(text, "CREATE TRIGGER") {
@@ -266,8 +267,8 @@ func TestDiffTriggers(t *testing.T) {
 	}
 }
 
-// A file from before there were triggers gets them in a file of their own, and
-// an INHERITS child gets its own.
+// A file older than triggers gets them in a new file, and an INHERITS child
+// gets its own.
 func TestDiffOlderDirectory(t *testing.T) {
 	t.Parallel()
 	for _, d := range devDatabases(t) {
@@ -291,7 +292,7 @@ func TestDiffOlderDirectory(t *testing.T) {
 			indexed := func() *schema.Table {
 				table := vaults("secret_index")
 				table.Columns[0].Increment = true
-				table.Schema = "billing" // which ent leaves out of the files
+				table.Schema = "billing" // ent omits it from the files
 				return table
 			}
 			if text := d.diff(t, dir, indexed); strings.Count(text, "CREATE TRIGGER") != 2 ||
@@ -332,7 +333,7 @@ func TestDiffOlderDirectory(t *testing.T) {
 	}
 }
 
-// Somebody's table beside the module's own is looked at, whatever the files.
+// A user's table beside the module's own is checked, whatever the files.
 func TestCheckOtherTables(t *testing.T) {
 	t.Parallel()
 	for _, d := range devDatabases(t) {
@@ -357,7 +358,7 @@ func TestCheckOtherTables(t *testing.T) {
 			if report, err = testopt.Check(t.Context(), db); err != nil || report.Err() != nil {
 				t.Errorf("got %+v, %v", report, err)
 			}
-			// One trigger of the module's own is one finding.
+			// A missing trigger of the module's own is reported once.
 			run(t, db, "DROP TRIGGER credent_user_credentials__api_key_1"+
 				map[string]string{"postgres": " ON user_credentials"}[d.name])
 			if report, err = testopt.Check(t.Context(), db); err != nil || len(report.Findings) != 1 ||
@@ -368,7 +369,7 @@ func TestCheckOtherTables(t *testing.T) {
 	}
 }
 
-// Tables without their generated package in the process may have blind indexes.
+// Tables without a generated package in the process may have blind indexes.
 func TestDiffUnknownTables(t *testing.T) {
 	t.Parallel()
 	table := vaults("secret_index")

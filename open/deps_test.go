@@ -12,7 +12,7 @@ const (
 	drivers = `^(github\.com/jackc/|github\.com/lib/pq|modernc\.org/|github\.com/mattn/go-sqlite3|github\.com/spf13/)`
 )
 
-// TestCoreLinksNoDriver looks at everything that packages of the core link.
+// TestCoreLinksNoDriver checks everything that the core packages link.
 func TestCoreLinksNoDriver(t *testing.T) {
 	t.Parallel()
 	for path, forbidden := range map[string]string{

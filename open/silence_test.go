@@ -15,12 +15,12 @@ import (
 	"github.com/credent-go/credent/open"
 )
 
-// proxy passes bytes on until it is told to drop them, as a network does that
-// loses all packets.
+// proxy forwards bytes until told to drop them, like a network that loses all
+// packets.
 type proxy struct {
 	url      string
 	mu       sync.Mutex
-	dropNew  bool // what comes on later connections
+	dropNew  bool // data on new connections
 	closed   bool
 	previous []*passage
 }
@@ -58,7 +58,7 @@ func startProxy(t *testing.T) *proxy {
 			}
 			way := &passage{}
 			p.mu.Lock()
-			if p.closed { // nobody would close these, and Postgres waits a minute for a log-in
+			if p.closed { // nobody would close these, and Postgres waits a minute for a login
 				p.mu.Unlock()
 				_, _ = client.Close(), back.Close()
 				return
@@ -86,7 +86,7 @@ func startProxy(t *testing.T) *proxy {
 	return p
 }
 
-// pass passes on one direction. An end is not passed on in a silence.
+// pass forwards one direction. In a silence, it doesn't forward the end either.
 func (w *passage) pass(to, from net.Conn) {
 	buf := make([]byte, 1<<15)
 	for {
@@ -108,7 +108,8 @@ func (w *passage) pass(to, from net.Conn) {
 	}
 }
 
-// silence drops everything from now on, on later connections too if wanted.
+// silence drops everything from now on, and on new connections too if later is
+// set.
 func (p *proxy) silence(later bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -120,7 +121,7 @@ func (p *proxy) silence(later bool) {
 	}
 }
 
-// hang is after what time a call counts as one that never returns.
+// hang is the time after which a call counts as hanging.
 const hang = 2 * time.Minute
 
 // returns fails the test if f doesn't return.
@@ -137,8 +138,8 @@ func returns(t *testing.T, what string, f func() error) error {
 	}
 }
 
-// TestDeadlineHolds has a context's deadline end whatever waits for a silent
-// network, over both drivers.
+// TestDeadlineHolds checks that a context's deadline ends every wait on a
+// silent network, with both drivers.
 func TestDeadlineHolds(t *testing.T) {
 	t.Parallel()
 	type work func(ctx context.Context, db *sql.DB, silence func()) error
@@ -226,8 +227,8 @@ func TestDeadlineHolds(t *testing.T) {
 	}
 }
 
-// TestSilence has statements without a deadline end when the network has gone
-// silent, also if that is one connection alone.
+// TestSilence checks that statements without a deadline end if the network goes
+// silent, even for just one connection.
 func TestSilence(t *testing.T) {
 	t.Parallel()
 	for driver, drivers := range forms {
@@ -260,7 +261,7 @@ func TestSilence(t *testing.T) {
 	}
 }
 
-// A server that takes its time isn't silent.
+// A slow server isn't silent.
 func TestSlowStatement(t *testing.T) {
 	t.Parallel()
 	for driver, drivers := range forms {
@@ -276,7 +277,7 @@ func TestSlowStatement(t *testing.T) {
 	}
 }
 
-// TestConnectLimit has servers that take a connection and say nothing.
+// TestConnectLimit covers servers that accept a connection and never answer.
 func TestConnectLimit(t *testing.T) {
 	t.Parallel()
 	for name, first := range map[string]string{"nothing": "", "TLS": "S"} {

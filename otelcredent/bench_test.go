@@ -62,7 +62,7 @@ func BenchmarkRead(b *testing.B) {
 
 var event = encrypted.Event{Table: "user_credentials", Column: "api_key", Tenant: "user-1"}
 
-// BenchmarkOpened is the cost of one event, from all processors.
+// BenchmarkOpened measures one event, from all processors.
 func BenchmarkOpened(b *testing.B) {
 	metrics, err := otelcredent.New(otelcredent.Config{})
 	if err != nil {

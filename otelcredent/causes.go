@@ -9,8 +9,8 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// causes are the values of error.type, in the order in which errors are tried:
-// an error may be several.
+// causes maps errors to values of error.type. The first match counts, because
+// an error may match several.
 var causes = []struct {
 	err  error
 	name string
@@ -53,8 +53,8 @@ var causes = []struct {
 	{context.Canceled, "canceled"},
 }
 
-// cause returns the error.type of an error, and "" for none. It never has a
-// part of the error's text.
+// cause returns an error's error.type, or "" for nil. It never contains any of
+// the error's text.
 func cause(err error) string {
 	if err == nil {
 		return ""

@@ -9,17 +9,17 @@ import (
 	"go.opentelemetry.io/otel/metric"
 )
 
-// other is the attribute's value for anything without its own, by
+// other is the attribute value for everything without its own value, as in
 // OpenTelemetry's conventions.
 const other = "_OTHER"
 
-// key is a set of attributes as a value to look up.
+// key is a comparable set of attributes.
 type key interface {
 	comparable
 	attributes() []attribute.KeyValue
 }
 
-// cells are sums by attributes. Adding to one that exists allocates nothing.
+// cells holds sums by attributes. Adding to an existing sum doesn't allocate.
 type cells[K key] struct {
 	mu sync.RWMutex
 	of map[K]*cell
@@ -36,7 +36,7 @@ func (c *cells[K]) add(k K, n int64) {
 	}
 }
 
-// find returns the sum of a key, 0 if it is new.
+// find returns a key's sum, 0 if it is new.
 func (c *cells[K]) find(k K) *cell {
 	c.mu.RLock()
 	found := c.of[k]
@@ -61,7 +61,7 @@ func (c *cells[K]) make(k K) *cell {
 	return made
 }
 
-// observe tells a collection all sums.
+// observe reports all sums to a collection.
 func (c *cells[K]) observe(o metric.Observer, to metric.Int64Observable) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
@@ -70,7 +70,7 @@ func (c *cells[K]) observe(o metric.Observer, to metric.Int64Observable) {
 	}
 }
 
-// secretKey is a secret's place, and what came of it.
+// secretKey is a secret's column and outcome.
 type secretKey struct {
 	table, column string
 	stored        string // "token" or "plaintext"; "" for no attribute
@@ -87,21 +87,21 @@ func (k secretKey) attributes() []attribute.KeyValue {
 		"credent.tenant", k.tenant)
 }
 
-// tableKey is a table, and what is done with its rows.
+// tableKey is a table and the operation on its rows.
 type tableKey struct{ operation, table string }
 
 func (k tableKey) attributes() []attribute.KeyValue {
 	return present("credent.operation", k.operation, "credent.table", k.table)
 }
 
-// pauseKey is what a pause is for.
+// pauseKey is the operation and cause of a pause.
 type pauseKey struct{ operation, cause string }
 
 func (k pauseKey) attributes() []attribute.KeyValue {
 	return present("credent.operation", k.operation, "error.type", k.cause)
 }
 
-// causeKey is why something failed; "" for success.
+// causeKey is the cause of a failure; "" for success.
 type causeKey string
 
 func (k causeKey) attributes() []attribute.KeyValue { return present("error.type", string(k)) }
@@ -116,7 +116,7 @@ type noKey struct{}
 
 func (noKey) attributes() []attribute.KeyValue { return nil }
 
-// present returns attributes of pairs, without empty ones.
+// present returns attributes from name and value pairs, without empty values.
 func present(pairs ...string) (list []attribute.KeyValue) {
 	for pair := range slices.Chunk(pairs, 2) {
 		if pair[1] != "" {
@@ -126,8 +126,8 @@ func present(pairs ...string) (list []attribute.KeyValue) {
 	return list
 }
 
-// tenants are the tenants with an attribute's value of their own: the first
-// ones seen.
+// tenants holds the tenants with their own attribute value: the first ones
+// seen.
 type tenants struct {
 	most  int
 	mu    sync.RWMutex

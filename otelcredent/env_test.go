@@ -23,7 +23,7 @@ import (
 	"github.com/credent-go/credent/otelcredent"
 )
 
-// env is metrics and what reads them, and a database on SQLite.
+// env holds metrics with a reader, and an SQLite database.
 type env struct {
 	*otelcredent.Metrics
 	t       *testing.T
@@ -65,7 +65,7 @@ func newEnv(t *testing.T, cfg otelcredent.Config) *env {
 	return e
 }
 
-// client returns a client with the metrics as its observer.
+// client returns a client that reports to the metrics.
 func (e *env) client(cfg credent.Config) *ent.Client {
 	e.t.Helper()
 	cfg.Keyring, cfg.Observer = e.ring, e.Observer()
@@ -90,7 +90,8 @@ func (e *env) store(client *ent.Client, user, apiKey string) *ent.UserCredential
 		SaveX(ctx)
 }
 
-// exec changes rows behind the client's back, also to what no CHECK takes.
+// exec changes rows without the client, even to values that a CHECK would
+// refuse.
 func (e *env) exec(query string, args ...any) {
 	e.t.Helper()
 	conn, err := e.db.Conn(e.t.Context())
@@ -108,7 +109,7 @@ func (e *env) exec(query string, args ...any) {
 	}
 }
 
-// collect returns what one collection has.
+// collect returns the result of one collection.
 func (e *env) collect() metricdata.ResourceMetrics {
 	e.t.Helper()
 	var all metricdata.ResourceMetrics
@@ -118,8 +119,8 @@ func (e *env) collect() metricdata.ResourceMetrics {
 	return all
 }
 
-// points returns the values of a metric by their attributes, and nil if there
-// are none. Histograms have their counts.
+// points returns a metric's values by attributes, and nil if there are none.
+// For histograms, it returns the counts.
 func points(all metricdata.ResourceMetrics, name string) map[string]float64 {
 	for _, scope := range all.ScopeMetrics {
 		for _, m := range scope.Metrics {
@@ -162,8 +163,8 @@ func attributes(set attribute.Set) string {
 	return strings.Join(all, " ")
 }
 
-// check compares a metric's values with those wanted, by attributes such as
-// "credent.column=t.c error.type=corrupt".
+// check compares a metric's values with the wanted ones, keyed by attributes
+// such as "credent.column=t.c error.type=corrupt".
 func (e *env) check(name string, want map[string]float64) {
 	e.t.Helper()
 	if diff := cmp.Diff(want, points(e.collect(), name)); diff != "" {
@@ -171,10 +172,10 @@ func (e *env) check(name string, want map[string]float64) {
 	}
 }
 
-// texts returns every text that a collection has.
+// texts returns all texts in a collection.
 func texts(all metricdata.ResourceMetrics) string { return fmt.Sprintf("%+v", all) }
 
-// none fails if a collection has one of the texts.
+// none fails the test if a collection contains one of the texts.
 func (e *env) none(secrets ...string) {
 	e.t.Helper()
 	all := texts(e.collect())

@@ -16,9 +16,10 @@ import (
 	"github.com/credent-go/credent/otelcredent"
 )
 
-// A service counts what its client seals and opens, and how old its keys are.
+// A service counts the secrets that its client seals and opens, and reports the
+// age of its keys.
 func ExampleNew() {
-	reader := sdkmetric.NewManualReader() // a service has an exporter here
+	reader := sdkmetric.NewManualReader() // an exporter in a service
 	provider := sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))
 	metrics, err := otelcredent.New(otelcredent.Config{MeterProvider: provider})
 	if err != nil {
@@ -28,7 +29,7 @@ func ExampleNew() {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	ring, err := keyring.Watch(ctx, func(context.Context) (*keyring.Keyring, error) {
-		return keyring.New(keyring.GenerateKey()) // a service has keyring.EnvSource here
+		return keyring.New(keyring.GenerateKey()) // keyring.EnvSource in a service
 	}, keyring.WatchConfig{OnLoad: metrics.KeyringLoaded})
 	if err != nil {
 		log.Fatal(err)

@@ -10,10 +10,10 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// ring is what the last load of a keyring gave.
+// ring holds the result of a keyring's last load.
 type ring struct {
 	mu     sync.Mutex
-	loaded time.Time // when a load worked last; zero before
+	loaded time.Time // last successful load; zero before the first
 	keys   int64
 }
 
@@ -28,13 +28,13 @@ func (m *Metrics) KeyringLoaded(e keyring.Event) {
 		return
 	}
 	m.keyring.loaded, m.keyring.keys = time.Now(), int64(len(e.After))
-	changes := m.changes.find(noKey{}) // 0 at first, so that the first change shows as an increase
+	changes := m.changes.find(noKey{}) // starts at 0, so that the first change shows as an increase
 	if len(e.Before) > 0 && !slices.Equal(e.Before, e.After) {
 		changes.n.Add(1)
 	}
 }
 
-// observeKeyring tells a collection how old the keyring is.
+// observeKeyring reports the keyring's age to a collection.
 func (m *Metrics) observeKeyring(o metric.Observer) {
 	m.keyring.mu.Lock()
 	defer m.keyring.mu.Unlock()

@@ -12,7 +12,7 @@ import (
 	"github.com/credent-go/credent/otelcredent"
 )
 
-// source is a source of keys that the test changes.
+// source is a source of keys controlled by the test.
 type source struct {
 	mu    sync.Mutex
 	texts []string
@@ -34,8 +34,8 @@ func (s *source) next(err error, texts ...string) {
 	s.err, s.texts = err, texts
 }
 
-// TestKeyringLoads watches a keyring: loads that work and fail are counted, the
-// age starts over with each load that works, and changes of the keys count.
+// TestKeyringLoads watches a keyring: successful and failed loads are counted,
+// each successful load resets the age, and changes of keys are counted.
 func TestKeyringLoads(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

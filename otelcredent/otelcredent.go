@@ -33,7 +33,7 @@ import (
 	"github.com/credent-go/credent/encrypted"
 )
 
-// scope names the instrumentation.
+// scope is the instrumentation scope.
 const scope = "github.com/credent-go/credent/otelcredent"
 
 // Config says where measurements go. The zero value is ready for use.
@@ -75,7 +75,7 @@ type Metrics struct {
 	trails   []*audit.Trail
 
 	runsMu sync.Mutex
-	runs   map[*Rotation]struct{} // that haven't ended
+	runs   map[*Rotation]struct{} // runs that haven't ended
 
 	meter       metric.Meter
 	observables map[string]metric.Int64Observable
@@ -183,8 +183,7 @@ func (m *Metrics) ObserveExpiring(
 // ErrWithin means that a time is negative.
 var ErrWithin = errors.New("the time must not be negative")
 
-// days returns a time as a number of days, such as "30d", or else as Go writes
-// it.
+// days formats a duration in days, such as "30d", or else as Go does.
 func days(d time.Duration) string {
 	if d%(24*time.Hour) == 0 {
 		return fmt.Sprintf("%dd", d/(24*time.Hour))

@@ -8,7 +8,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 )
 
-// kind is an instrument's, in OpenTelemetry's words.
+// kind is an instrument's kind in OpenTelemetry's terms.
 type kind string
 
 const (
@@ -18,7 +18,7 @@ const (
 	histogram     kind = "histogram"
 )
 
-// instrument is one metric. docs/metrics.md has the same table.
+// instrument describes a metric. docs/metrics.md has the same table.
 type instrument struct {
 	name       string
 	kind       kind
@@ -81,7 +81,7 @@ var instruments = []instrument{
 	{"credent.audit.failures", counter, "{flush}", "", "flushes of the audit trail that failed and were tried again"},
 }
 
-// register registers the instruments, and what is told at each collection.
+// register registers the instruments and the callback for collections.
 func (m *Metrics) register() (err error) {
 	var all []metric.Observable
 	for _, i := range instruments {
@@ -89,7 +89,7 @@ func (m *Metrics) register() (err error) {
 		var made metric.Observable
 		switch {
 		case i.kind == histogram:
-			// from a tenth of a second to a day
+			// From a tenth of a second to a day.
 			m.duration, err = m.meter.Float64Histogram(i.name, unit, says,
 				metric.WithExplicitBucketBoundaries(0.1, 1, 10, 60, 300, 900, 3600, 4*3600, 12*3600, 24*3600))
 			if err != nil {
@@ -120,7 +120,7 @@ func (m *Metrics) register() (err error) {
 	return m.callbacks.add(m.meter.RegisterCallback(m.collect, all...))
 }
 
-// registrations are what Close ends.
+// registrations are undone by Close.
 type registrations struct {
 	mu   sync.Mutex
 	list []metric.Registration
@@ -146,7 +146,7 @@ func (r *registrations) end() (err error) {
 	return err
 }
 
-// collect tells one collection everything.
+// collect reports everything to one collection.
 func (m *Metrics) collect(_ context.Context, o metric.Observer) error {
 	to := m.observables
 	m.seals.observe(o, to["credent.seals"])

@@ -27,8 +27,8 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// everything returns a collection after each hook was called, with and without
-// an error.
+// everything returns a collection after calling each hook with and without an
+// error.
 func everything(t *testing.T) (all metricdata.ResourceMetrics) {
 	t.Helper()
 	reader := sdkmetric.NewManualReader()
@@ -89,7 +89,7 @@ func newTrail(t *testing.T) *audit.Trail {
 	return trail
 }
 
-// row is a metric as a row of docs/metrics.md.
+// row formats a metric as a row of docs/metrics.md.
 func row(name string, kind kind, unit string, attributes []string, says string) string {
 	quoted := make([]string, len(attributes))
 	for i, a := range attributes {
@@ -98,8 +98,8 @@ func row(name string, kind kind, unit string, attributes []string, says string) 
 	return fmt.Sprintf("| `%s` | %s | `%s` | %s | %s |", name, kind, unit, strings.Join(quoted, ", "), says)
 }
 
-// TestTableOfMetrics compares the table in docs/metrics.md with the metrics
-// that a collection has: names, kinds, units, attributes and descriptions.
+// TestTableOfMetrics compares the table in docs/metrics.md with a collection's
+// metrics: names, kinds, units, attributes and descriptions.
 func TestTableOfMetrics(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../docs/metrics.md")
@@ -172,14 +172,14 @@ func add[N int64 | float64](names map[string]bool, points []metricdata.DataPoint
 	}
 }
 
-// TestCausesAreDocumented wants each cause to be a name that no other error
-// has, and each one in the table of docs/metrics.md to exist.
+// TestCausesAreDocumented checks that each cause has a unique name, and that
+// docs/metrics.md lists exactly the existing causes.
 func TestCausesAreDocumented(t *testing.T) {
 	t.Parallel()
 	known := make(map[string]bool)
 	for _, c := range causes {
 		if known[c.name] {
-			t.Errorf("%s is twice there", c.name)
+			t.Errorf("%s occurs twice", c.name)
 		}
 		known[c.name] = true
 		if got := cause(fmt.Errorf("somewhere: %w", c.err)); got != c.name {

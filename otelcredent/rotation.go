@@ -27,7 +27,7 @@ type Rotation struct {
 
 	mu    sync.Mutex
 	last  map[string]rotate.Progress // by table
-	table string                     // that the pass in hand is over; "" for none
+	table string                     // table of the current pass; "" for none
 	pass  trace.Span                 // nil if there is none
 	ended bool
 }
@@ -107,7 +107,7 @@ func (r *Rotation) End(err error) {
 	r.endPass()
 	of := present("credent.operation", r.operation, "error.type", cause(err))
 	if err != nil {
-		r.span.SetStatus(codes.Error, cause(err)) // not the text, which may name rows
+		r.span.SetStatus(codes.Error, cause(err)) // omits the text, which may name rows
 		r.span.SetAttributes(of...)
 	}
 	r.span.End()
@@ -117,7 +117,7 @@ func (r *Rotation) End(err error) {
 	r.m.runsMu.Unlock()
 }
 
-// endPass ends the span of the pass in hand.
+// endPass ends the current pass's span.
 func (r *Rotation) endPass() {
 	if r.pass == nil {
 		return
@@ -128,7 +128,7 @@ func (r *Rotation) endPass() {
 	r.pass = nil
 }
 
-// observeRuns tells a collection how far the runs are that haven't ended.
+// observeRuns reports the progress of unfinished runs to a collection.
 func (m *Metrics) observeRuns(o metric.Observer) {
 	m.runsMu.Lock()
 	runs := slices.Collect(maps.Keys(m.runs))

@@ -21,7 +21,7 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// newTraced returns an environment and the spans that end.
+// newTraced returns an environment, and a recorder of ended spans.
 func newTraced(t *testing.T) (*env, *tracetest.SpanRecorder) {
 	t.Helper()
 	spans := tracetest.NewSpanRecorder()
@@ -30,8 +30,8 @@ func newTraced(t *testing.T) (*env, *tracetest.SpanRecorder) {
 	return newEnv(t, otelcredent.Config{TracerProvider: provider}), spans
 }
 
-// TestRotation rotates 25 rows, one of them damaged: the metrics follow from
-// page to page, and the spans have the run and its passes.
+// TestRotation rotates 25 rows, one of them damaged: the metrics are updated
+// with each page, and there are spans for the run and its passes.
 func TestRotation(t *testing.T) {
 	t.Parallel()
 	e, spans := newTraced(t)
@@ -65,7 +65,7 @@ func TestRotation(t *testing.T) {
 		},
 	})
 	run.End(err)
-	run.End(nil) // does nothing
+	run.End(nil) // has no effect
 	if !errors.Is(err, rotate.ErrQuarantined) {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func TestRotation(t *testing.T) {
 	}
 }
 
-// TestPauses counts what a run waits for, and puts it on the span.
+// TestPauses counts a run's pauses, and adds them to the span.
 func TestPauses(t *testing.T) {
 	t.Parallel()
 	e, spans := newTraced(t)
@@ -155,7 +155,7 @@ func TestPassesAreApart(t *testing.T) {
 	}
 }
 
-// TestExpiring asks for the credentials that expire at each collection.
+// TestExpiring counts the expiring credentials at each collection.
 func TestExpiring(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, otelcredent.Config{})

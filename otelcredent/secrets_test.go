@@ -23,7 +23,7 @@ const (
 	plaintext = " credent.stored=plaintext"
 )
 
-// TestSealsAndOpens counts each secret that is written and read, by column.
+// TestSealsAndOpens counts each secret written and read, by column.
 func TestSealsAndOpens(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, otelcredent.Config{})
@@ -45,14 +45,14 @@ func TestSealsAndOpens(t *testing.T) {
 	}
 	e.check("credent.opens", map[string]float64{apiKey + token: 6})
 
-	// A client that verifies opens what it reads.
+	// A client with VerifyOnRead opens the secrets it reads.
 	verifying := e.client(credent.Config{VerifyOnRead: true})
 	verifying.UserCredential.Query().AllX(t.Context())
 	e.check("credent.opens", map[string]float64{apiKey + token: 9, secretKey + token: 3})
 }
 
-// TestFailuresHaveACause damages a row in each way, and wants the failure under
-// its cause.
+// TestFailuresHaveACause damages a row in each way and expects the failure's
+// cause.
 func TestFailuresHaveACause(t *testing.T) {
 	t.Parallel()
 	foreign, err := keyring.New(keyring.GenerateKey())
@@ -105,7 +105,7 @@ func TestFailuresHaveACause(t *testing.T) {
 			e.store(client, "user-2", "PK-2")
 			row := e.store(client, "CANARY-USER", "CANARY-1")
 			test.damage(e)
-			client = e.client(test.cfg) // that knows no tenant's key
+			client = e.client(test.cfg) // it doesn't know the tenants' keys
 			read := client.UserCredential.Query().Where(usercredential.ID(row.ID)).OnlyX(t.Context())
 			if _, err := read.APIKey.Reveal(); err == nil {
 				t.Fatal("it opens")
@@ -116,7 +116,7 @@ func TestFailuresHaveACause(t *testing.T) {
 	}
 }
 
-// TestPlaintextWindow tells plaintext that is written and read from tokens.
+// TestPlaintextWindow distinguishes plaintext from tokens, written and read.
 func TestPlaintextWindow(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, otelcredent.Config{})
@@ -132,14 +132,14 @@ func TestPlaintextWindow(t *testing.T) {
 	e.check("credent.opens", map[string]float64{apiKey + token: 1, secretKey + plaintext: 1})
 	if _, err := client.UserCredential.UpdateOneID(sealed.ID).SetAPIKey(credent.NewSecret("PK-2")).
 		Save(t.Context()); err == nil {
-		t.Error("the CHECK takes plaintext")
+		t.Error("the CHECK accepts plaintext")
 	}
 	e.check("credent.seals", map[string]float64{
 		apiKey + token: 1, secretKey + token: 1, apiKey + plaintext: 1,
 	})
 }
 
-// TestRefusedSeals counts secrets that aren't encrypted, by cause.
+// TestRefusedSeals counts secrets that failed to encrypt, by cause.
 func TestRefusedSeals(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, otelcredent.Config{})
@@ -161,8 +161,8 @@ func TestRefusedSeals(t *testing.T) {
 	}
 }
 
-// TestTenantsAreNoAttribute has tenants in no attribute unless asked, and no
-// more than asked for.
+// TestTenantsAreNoAttribute checks that tenants are attributes only if
+// requested, up to the requested number.
 func TestTenantsAreNoAttribute(t *testing.T) {
 	t.Parallel()
 	for _, most := range []int{-1, 0, 2} {
@@ -192,7 +192,7 @@ func TestTenantsAreNoAttribute(t *testing.T) {
 	}
 }
 
-// TestTenantKeysCache counts looks at the tenants' keys, and those in memory.
+// TestTenantKeysCache counts lookups of tenants' keys, and the keys in memory.
 func TestTenantKeysCache(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, otelcredent.Config{})
@@ -215,8 +215,8 @@ func TestTenantKeysCache(t *testing.T) {
 	}
 }
 
-// TestCanariesAreNowhere looks for everything secret in all that the metrics
-// have after each hook was called with it.
+// TestCanariesAreNowhere calls each hook with secrets, and checks that no
+// metric contains any.
 func TestCanariesAreNowhere(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, otelcredent.Config{})
@@ -255,7 +255,7 @@ func TestCanariesAreNowhere(t *testing.T) {
 
 type contextKey struct{}
 
-// TestConcurrent opens and collects in many goroutines, and loses no count.
+// TestConcurrent opens and collects in many goroutines without losing a count.
 func TestConcurrent(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, otelcredent.Config{Tenants: 3})

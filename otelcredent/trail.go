@@ -19,7 +19,7 @@ func (m *Metrics) ObserveTrail(trail *audit.Trail) {
 	m.trails = append(m.trails, trail)
 }
 
-// observeTrails tells a collection of the trails.
+// observeTrails reports the audit trails to a collection.
 func (m *Metrics) observeTrails(o metric.Observer) {
 	m.trailsMu.Lock()
 	defer m.trailsMu.Unlock()

@@ -11,8 +11,8 @@ import (
 	"github.com/credent-go/credent/otelcredent"
 )
 
-// TestTrail fills the queue of an audit trail, takes its table away for a
-// while, and writes it.
+// TestTrail fills an audit trail's queue while its table is missing for a
+// while, and then writes it.
 func TestTrail(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, otelcredent.Config{})
@@ -42,7 +42,7 @@ func TestTrail(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := trail.Flush(ctx); err == nil {
-		t.Error("it was written to no table")
+		t.Error("it was written without the table")
 	}
 	<-failed
 	e.exec("ALTER TABLE away RENAME TO credent_audit")

@@ -10,23 +10,22 @@ import (
 	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 )
 
-// canaries says what an operation does with the canaries of its columns; see
-// package canary.
+// canaries says what an operation does with its columns' canaries; see package
+// canary.
 type canaries int
 
 const (
-	// moveCanaries re-encrypts them under the primary key, and makes those that
-	// are missing.
+	// moveCanaries re-encrypts canaries under the primary key and creates
+	// missing ones.
 	moveCanaries canaries = iota
-	// keepCanaries makes those that are missing. A canary that doesn't open
-	// ends the operation before it writes anything.
+	// keepCanaries creates missing canaries. If a canary doesn't open, the
+	// operation ends before it writes anything.
 	keepCanaries
-	// dropCanaries deletes them: the columns have no tokens any more.
+	// dropCanaries deletes them, because the columns have no tokens afterwards.
 	dropCanaries
 )
 
-// openCanaries returns the database of canaries, or nil if it has no table of
-// them.
+// openCanaries returns the canary database, or nil if the table is missing.
 func openCanaries(ctx context.Context, db *sql.DB) (*canary.DB, error) {
 	on, err := canary.Of(ctx, db)
 	if err != nil {
@@ -42,7 +41,7 @@ func openCanaries(ctx context.Context, db *sql.DB) (*canary.DB, error) {
 	return &on, nil
 }
 
-// checkCanaries refuses a keyring that doesn't open a column's canary, before
+// checkCanaries refuses a keyring that doesn't open a column's canary before
 // anything is encrypted with it.
 func checkCanaries(ctx context.Context, db *canary.DB, ring *engine.Ring, tables []table) error {
 	if db == nil {
@@ -63,8 +62,8 @@ func checkCanaries(ctx context.Context, db *canary.DB, ring *engine.Ring, tables
 	return nil
 }
 
-// keepCanaries handles a table's canaries as the operation wants, after all its
-// rows were read.
+// keepCanaries updates a table's canaries as the operation requires, after all
+// of its rows were processed.
 func (r *run) keepCanaries(ctx context.Context, t table, result *TableReport) error {
 	if r.canaryDB == nil {
 		return nil
@@ -73,7 +72,7 @@ func (r *run) keepCanaries(ctx context.Context, t table, result *TableReport) er
 		opened := result.QuarantinedByOthers == 0 && !result.isLeft(of.Name)
 		var (
 			outcome canary.Outcome
-			written bool // perhaps by a try that lost its answer
+			written bool // perhaps by a try with a lost answer
 		)
 		err := r.retryTable(ctx, t, func() (err error) {
 			switch {
@@ -111,10 +110,10 @@ type CanaryCount struct {
 	Unopened bool   `json:"unopened"` // no key of the keyring, or it was altered
 }
 
-// behind reports whether there is a canary that isn't under the primary key.
+// behind reports whether a canary isn't under the primary key.
 func (c CanaryCount) behind() bool { return c.Unopened || c.Previous != "" }
 
-// addCanaries adds the canaries to the counts of a table's columns.
+// addCanaries adds canaries to the counts of a table's columns.
 func (v *verifier) addCanaries(ctx context.Context, db *canary.DB) error {
 	if db == nil || v.table.isOfKeys() {
 		return nil

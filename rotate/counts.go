@@ -14,7 +14,7 @@ import (
 	"github.com/credent-go/credent/internal/states"
 )
 
-// unbound is the number of secrets that a key opens and that are not bound.
+// unbound is the number of unbound secrets that a key opens.
 func (c ColumnCount) unbound() int64 {
 	return c.Primary + c.previous() + c.Tenant - c.Bound
 }
@@ -45,8 +45,7 @@ func (c ColumnCount) EarlierNames() int64 {
 	return max(c.Earlier, c.Index.Earlier)
 }
 
-// readsPlaintext reports whether the column's state takes plaintext for a
-// value.
+// readsPlaintext reports whether the column's state accepts plaintext.
 func (c ColumnCount) readsPlaintext() bool {
 	return c.States.Encryption != states.Unset && c.States.Encryption < states.Require
 }
@@ -171,11 +170,11 @@ func (c Counts) Needs(keyID string) int64 {
 	return n
 }
 
-// maxSamples is how many rows a count names.
+// maxSamples limits the rows that a count names.
 const maxSamples = 10
 
-// decode counts a secret that opens and doesn't decode as its field's type, and
-// quarantines it like one that doesn't open.
+// decode counts a secret that opens but doesn't decode as its field's type, and
+// quarantines it like a secret that doesn't open.
 func (v *verifier) decode(c *ColumnCount, row string, token sql.NullString, p seal.Place, tenant tenantkey.Key) {
 	if !token.Valid {
 		return
@@ -211,7 +210,7 @@ func (v *verifier) leave(c *ColumnCount, row string, err error) {
 	}
 }
 
-// tellFound tells what a page had to quarantine.
+// tellFound reports a page's quarantined secrets.
 func (v *verifier) tellFound() error {
 	found := v.found
 	v.found = v.found[:0]
@@ -220,7 +219,7 @@ func (v *verifier) tellFound() error {
 	return v.callQuarantine(found)
 }
 
-// count counts a token by the key that opens it, or by why none does.
+// count counts a token by the key that opens it, or by why no key does.
 func (c *ColumnCount) count(primary, key *fernet.Key, err error) {
 	switch {
 	case err == nil && key == primary:
@@ -236,7 +235,7 @@ func (c *ColumnCount) count(primary, key *fernet.Key, err error) {
 	}
 }
 
-// noneOf has a zero for each of the earlier keys.
+// noneOf returns a zero count for each earlier key.
 func noneOf(ring *engine.Ring) map[string]int64 {
 	counts := make(map[string]int64)
 	for _, key := range ring.Keys()[1:] {

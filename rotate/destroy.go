@@ -28,7 +28,7 @@ type Tenant struct {
 	DestroyedAt *time.Time `json:"destroyed_at"` // UTC; nil if the key is there
 }
 
-// openKeys is openTenants of a database that must have the table.
+// openKeys is openTenants for a database that must have the table.
 func openKeys(ctx context.Context, db *sql.DB, s store, ring *engine.Ring) (*tenants, error) {
 	keys, err := openTenants(ctx, db, s, ring)
 	if err == nil && keys == nil {
@@ -92,7 +92,7 @@ func DestroyTenant(
 	if err != nil {
 		return nil, fmt.Errorf("rotate: %w", err)
 	}
-	defer func() { _ = tx.Rollback() }() // does nothing after the commit
+	defer func() { _ = tx.Rollback() }() // has no effect after the commit
 	d := &destruction{tx: tx, ring: ring, Destroyed: Destroyed{Tenant: tenant}}
 	if err := d.do(ctx, tables, s); err != nil {
 		return nil, fmt.Errorf("rotate: destroy the key: %w", err)
@@ -109,12 +109,12 @@ func DestroyTenant(
 	return &d.Destroyed, nil
 }
 
-// destruction is one call of DestroyTenant.
+// destruction is the state of one DestroyTenant call.
 type destruction struct {
 	Destroyed
 	tx   *sql.Tx
 	ring *engine.Ring
-	only *engine.Ring // of the tenant's key; nil if there is none
+	only *engine.Ring // the tenant's key alone; nil if there is none
 
 	locate seal.Locator
 }
@@ -151,15 +151,15 @@ func (d *destruction) do(ctx context.Context, tables []table, s store) error {
 	return err
 }
 
-// readKey reports whether the tenant has a row in the table of keys. One that
-// does not open is like none: the secrets under it are overwritten.
+// readKey reports whether the tenant has a row in the key table. A key that
+// doesn't open counts as missing: the secrets under it are overwritten.
 func (d *destruction) readKey(ctx context.Context) (known bool, err error) {
 	var (
 		wrapped   sql.NullString
 		destroyed sql.NullTime
 	)
-	// A write, so that nobody else changes it meanwhile, and SQLite's
-	// transaction begins as one that writes.
+	// A write, so that the row is locked and SQLite's transaction starts as a
+	// writer.
 	if _, err := d.tx.ExecContext(ctx, "UPDATE "+tenantkey.Table+" SET tenant = tenant WHERE tenant = $1",
 		d.Tenant); err != nil {
 		return false, err
@@ -182,8 +182,8 @@ func (d *destruction) readKey(ctx context.Context) (known bool, err error) {
 	return true, nil
 }
 
-// overwrite overwrites what is not under the tenant's key, in the tenant's
-// rows, and the digests of all.
+// overwrite overwrites the secrets in the tenant's rows that aren't under the
+// tenant's key, and all digests.
 func (d *destruction) overwrite(ctx context.Context, t table, s store) error {
 	rows, err := s.ofTenant(ctx, d.tx, t, d.Tenant)
 	if err != nil {
@@ -218,8 +218,9 @@ func (d *destruction) overwrite(ctx context.Context, t table, s store) error {
 	return nil
 }
 
-// needsKey reports whether a secret cannot be read without the tenant's key.
-// When that was destroyed before, what the keyring does not open was under it.
+// needsKey reports whether a secret can't be read without the tenant's key. If
+// the key was destroyed earlier, a secret that the keyring doesn't open was
+// under it.
 func (d *destruction) needsKey(place seal.Place, stored string) bool {
 	if d.Again {
 		return isShredded(&d.locate, d.ring, place, stored)
@@ -227,8 +228,8 @@ func (d *destruction) needsKey(place seal.Place, stored string) bool {
 	return d.only != nil && isUnder(&d.locate, d.only, place, stored)
 }
 
-// shred runs the statement of store.shred. Parameters are written by a format
-// for their number; the first are the row's key.
+// shred runs the statement of store.shred. param formats a parameter's number;
+// the first parameters are the row's key.
 func shred(ctx context.Context, tx querier, t table, tokens []sql.NullString, param, where string, key []any) error {
 	set, args := []string{}, key
 	for i, c := range t.columns {

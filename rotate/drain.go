@@ -13,17 +13,17 @@ import (
 	"github.com/credent-go/credent/internal/states"
 )
 
-// Limits of waiting for transactions.
+// Limits for waiting for transactions.
 const (
 	drainTimeout  = 10 * time.Second
 	drainInterval = 20 * time.Millisecond
 )
 
-// drain waits for the transactions that write to the column's table now. They
-// may have sealed what they wrote under an earlier state, and nobody sees it
-// before they end.
+// drain waits for the transactions that are writing to the column's table. They
+// may have encrypted under an earlier state, and their rows are invisible until
+// they end.
 func (c *stateChanger) drain(ctx context.Context) error {
-	if c.store.dialect() == dialect.SQLite { // which has one writer
+	if c.store.dialect() == dialect.SQLite { // SQLite has one writer
 		tx, err := c.db.BeginTx(ctx, nil)
 		if err == nil {
 			_, err = tx.ExecContext(ctx, lockStates)
@@ -54,7 +54,8 @@ func (c *stateChanger) drain(ctx context.Context) error {
 	return nil
 }
 
-// writers returns the transactions that have written to the column's table.
+// writers returns the open transactions that have written to the column's
+// table.
 func (c *stateChanger) writers(ctx context.Context) (list []string, err error) {
 	rows, err := c.db.QueryContext(ctx, `SELECT DISTINCT virtualtransaction FROM pg_locks
 		WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND granted AND relation = to_regclass($1::text)
@@ -73,5 +74,5 @@ func (c *stateChanger) writers(ctx context.Context) (list []string, err error) {
 	return list, rows.Err()
 }
 
-// lockStates takes SQLite's lock of writers.
+// lockStates takes SQLite's write lock.
 const lockStates = "UPDATE " + states.TableName + " SET state = state WHERE column_name = ''"

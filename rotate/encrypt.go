@@ -55,7 +55,7 @@ func Encrypt(ctx context.Context, db *sql.DB, keyRing *keyring.Keyring, cfg Conf
 			}
 			if fernet.IsToken(stored.text) {
 				token, changed, err := locate.EncryptStored(ring, stored.text, p, to)
-				if err == nil || !stored.apart { // else it is bytes that begin like a token
+				if err == nil || !stored.apart { // otherwise it is bytes that start like a token
 					return rewritten{token, changed, to == seal.Bind}, err
 				}
 			}
@@ -75,8 +75,8 @@ func Encrypt(ctx context.Context, db *sql.DB, keyRing *keyring.Keyring, cfg Conf
 	})
 }
 
-// checkEncryption refuses columns if their state of encryption is set, and
-// isn't among the given ones.
+// checkEncryption refuses columns with an encryption state that is set to a
+// value other than the given ones.
 func (cfg *Config) checkEncryption(tables []table, want ...states.State) error {
 	for _, t := range tables {
 		for _, c := range t.columns {
@@ -98,10 +98,10 @@ func beforeEncrypt(ctx context.Context, cfg *Config, s store, tables []table) er
 	return errors.Join(errs...)
 }
 
-// validateChecks validates what is not valid yet. New plaintext cannot come in
-// between: a CHECK that is not valid holds for what is written.
+// validateChecks validates the remaining CHECKs. No new plaintext can appear
+// meanwhile: an unvalidated CHECK already applies to writes.
 func validateChecks(ctx context.Context, s store, t table, result *TableReport) error {
-	result.Unchecked = nil // of an earlier try
+	result.Unchecked = nil // from an earlier try
 	for _, c := range t.columns {
 		if result.isLeft(c.Name) || result.QuarantinedByOthers > 0 {
 			continue
@@ -122,7 +122,7 @@ func validateChecks(ctx context.Context, s store, t table, result *TableReport) 
 				result.validating = check.name
 				err = s.validate(ctx, c, check.name)
 			}
-			if errors.Is(err, ErrLockTimeout) { // after a minute of tries
+			if errors.Is(err, ErrLockTimeout) { // after a minute of retries
 				err = retry.Permanent(err)
 			}
 			if err != nil {
@@ -167,7 +167,7 @@ func DecryptToPlaintext(ctx context.Context, db *sql.DB, keyRing *keyring.Keyrin
 	})
 }
 
-// checkAllowed returns an error unless the tables take plaintext.
+// checkAllowed returns an error if a CHECK refuses plaintext in the tables.
 func checkAllowed(ctx context.Context, s store, tables []table) error {
 	errs := []error{refuseExpanded(s.dialect(), tables, "drop the tokens instead, if nothing writes them yet", true)}
 	for _, t := range tables {

@@ -62,8 +62,8 @@ func FillIndexes(ctx context.Context, db *sql.DB, keyRing *keyring.Keyring, cfg 
 	})
 }
 
-// checkTriggers returns an error unless digests are emptied when their secrets
-// are changed.
+// checkTriggers returns an error unless triggers clear a digest when its secret
+// changes.
 func checkTriggers(ctx context.Context, db *sql.DB, s store, tables []table) error {
 	var errs []error
 	for _, t := range tables {
@@ -89,12 +89,12 @@ func checkTriggers(ctx context.Context, db *sql.DB, s store, tables []table) err
 	return errors.Join(errs...)
 }
 
-// voidBytes is the size of a void digest: no digest is as long.
+// voidBytes is the size of a void digest, which no real digest has.
 const voidBytes = 33
 
-// voidDigest returns, in hexadecimal, what the blind index of a secret has that
-// nobody can read any more: random bytes. With NULL the row would lack a
-// digest, and lookups would open it.
+// voidDigest returns, in hexadecimal, the random digest of a secret that nobody
+// can read any more. With NULL, the row's digest would count as missing, and
+// lookups would read the row.
 func voidDigest() sql.NullString {
 	random := make([]byte, voidBytes)
 	_, _ = rand.Read(random) // never fails

@@ -12,18 +12,18 @@ import (
 	"github.com/credent-go/credent/internal/states"
 )
 
-// goalVersion is counted up when an operation comes to make something else of
-// the same rows, keys and states.
+// goalVersion is incremented when an operation starts to produce a different
+// result from the same rows, keys and states.
 const goalVersion = 2
 
-// goal is all that decides on what an operation makes of a table's rows. What
-// was done for one goal says nothing about another.
+// goal is everything that determines an operation's result for a table's rows.
+// Progress towards one goal says nothing about another.
 type goal struct {
 	Version   int
 	Operation string
-	Keys      []string // IDs, the primary key's first
+	Keys      []string // key IDs, primary key first
 	Key       []string // the table's primary key
-	Heap      bool     // it is gone through in the order of its heap
+	Heap      bool     // in heap order
 	Columns   []goalOfColumn
 	Destroyed int64 // tenants with a destroyed key
 }
@@ -35,8 +35,8 @@ type goalOfColumn struct {
 	States                         states.Set
 }
 
-// goalOf returns a hash of an operation's goal for a table. The columns have
-// nothing in it but what describe left them.
+// goalOf returns a hash of an operation's goal for a table. Of the columns, it
+// includes only what describe left.
 func (r *run) goalOf(ctx context.Context, t table) (string, error) {
 	g := goal{Version: goalVersion, Operation: r.name, Keys: r.keyIDs(), Key: t.keyColumns(), Heap: t.heap}
 	for i, c := range t.columns {
@@ -69,9 +69,9 @@ func (r *run) goalOf(ctx context.Context, t table) (string, error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
-// isDescribed reports whether a goal says all about what becomes of a table's
-// rows. A function that normalizes what a blind index finds says nothing about
-// itself.
+// isDescribed reports whether a goal determines the result for a table's rows.
+// It doesn't if a blind index has a normalizing function, which can't be
+// hashed.
 func (t table) isDescribed() bool {
 	for _, c := range t.columns {
 		if c.Index == "" {

@@ -11,38 +11,37 @@ import (
 	"strings"
 )
 
-// A plain table of Postgres is gone through in the order of its heap, since
-// keys such as random UUIDs have none: by them, each row would be in another
-// block, which is read, changed and thrown out of the cache for it alone.
+// A run reads a plain Postgres table in heap order, because keys such as random
+// UUIDs aren't stored in order: in key order, nearly every row would need
+// another block to be read, changed and evicted from the cache just for that
+// row.
 //
-// Rows move. Whoever changes a row writes a new version of it, perhaps to a
-// block that a pass is past. So what a pass in the order of the heap has found
-// isn't the last word. It is about the versions that there were when it began.
-// Each of these stays where it is, in its block, until somebody changes the
-// row, and then it's a version of a transaction that the horizon of the pass
-// says is later. VACUUM FULL and its like move versions, but into another file,
-// and then the horizon is none any more; see [horizon].
+// Rows move. An update writes a new version of the row, perhaps to a block that
+// the pass has already read. So a pass in heap order only covers the versions
+// that existed when it began. Each of them stays in its block until somebody
+// changes the row, and the new version then belongs to a transaction after the
+// pass's horizon. VACUUM FULL and similar commands move versions, but into
+// another file, which invalidates the horizon; see [horizon].
 //
-// So the passes after it read what was written since it began, and each of
-// these is a snapshot, which has every row exactly once. The run ends when a
-// snapshot has nothing to do. Then, at the moment of the snapshot, each row was
-// as it should be, and who moves it later takes that along.
+// So later passes read what was written since the first pass began. Each later
+// pass reads a snapshot, which contains every row exactly once. The run ends
+// when a snapshot has nothing to rewrite. At the moment of that snapshot, each
+// row was as required, and a row that moves later keeps its content.
 //
-// They leave out what the run wrote itself, or it would read every row again.
-// What a transaction of ours wrote is right as it is if it has written nothing
-// but rows that nobody had changed since we read them, in no column, so that
-// all that it took along is what we had looked at, and if no trigger made
-// something else of it; see postgres.writeRead. We note its number. It says
-// nothing about a row that somebody changes later, since the new version has
-// another.
+// Later passes skip the run's own writes, or they would read every row again.
+// The rows of one of our transactions need no second look if it wrote only rows
+// that nobody had changed in any column since we read them, so that it copied
+// only values we had examined, and if no trigger changed them; see
+// postgres.writeRead. We record that transaction's number. A later change to
+// such a row creates a version with another number.
 //
-// The pass over the heap leaves to the snapshots what was written since it
-// began, so that nothing is read twice. Where the counter of transactions has
-// wrapped around, it reads everything: a version that is very old may then have
-// the number of a new transaction, and a snapshot could take it for our own.
+// The pass over the heap leaves rows written since it began to the snapshots,
+// so that nothing is read twice. After the transaction counter has wrapped
+// around, it reads everything, because a very old version may have a new
+// transaction's number, and a snapshot could mistake it for one of ours.
 
-// tid is where a row's version is in its heap. As a position it is the last
-// that is done.
+// tid is the location of a row's version in its heap. As a position, it is the
+// last processed version.
 type tid struct {
 	block int64
 	item  int
@@ -62,14 +61,14 @@ func parseTID(text string) (t tid, err error) {
 	return t, nil
 }
 
-// share is where a part of a heap ends: after so many of its shares. Heaps
-// grow, also by the pass before.
+// share is the end of a part of a heap, counted in shares of the heap's current
+// size. Heaps grow, even through the previous pass.
 type share int64
 
 const shares = 1 << 20
 
 func (s share) of(blocks int64) tid {
-	whole, rest := blocks/shares, blocks%shares // or it could be too large
+	whole, rest := blocks/shares, blocks%shares // avoids an overflow
 	return tid{block: whole*int64(s) + rest*int64(s)/shares}
 }
 
@@ -81,20 +80,19 @@ func divideHeap(parts int) (bounds []any) {
 	return bounds
 }
 
-// Expressions that a row of a heap is read with besides.
+// Extra expressions read with a heap's rows.
 const (
-	rowTID     = iota // where the version is
+	rowTID     = iota // location of the version
 	rowVersion        // the transaction that wrote it
 )
 
-// asHeap returns the table as one to be gone through in the order of its heap.
+// asHeap returns the table for reading in heap order.
 func (t table) asHeap() table {
 	t.heap, t.extra = true, []string{rowTID: "t.ctid", rowVersion: "t.xmin"}
 	return t
 }
 
-// position returns the position of a row in the order that the table is gone
-// through in.
+// position returns a row's position in the order in which the table is read.
 func (t table) position(r row) (any, error) {
 	if !t.heap {
 		return r.key, nil
@@ -102,16 +100,16 @@ func (t table) position(r row) (any, error) {
 	return parseTID(r.extra[rowTID].String)
 }
 
-// A page of a heap is looked for in as many blocks as it probably takes, and
-// some more. Where there are few rows, as among dead ones, it's more and more
-// blocks, but at most so many times as many as it may have rows.
+// A page is read from as many blocks as it probably needs, plus a few. If rows
+// are sparse, as among dead rows, the number of blocks grows up to blocksPerRow
+// for each row of the page.
 const (
 	densityAtFirst = 8
 	blocksMore     = 1.06
 	blocksPerRow   = 16
 )
 
-// window returns the number of blocks to look for n rows in.
+// window returns the number of blocks expected to hold n rows.
 func (s span) window(n int) int64 {
 	density := s.density
 	if density == 0 {
@@ -120,7 +118,7 @@ func (s span) window(n int) int64 {
 	return int64(max(1, min(math.Ceil(float64(n)*blocksMore/density), float64(n*blocksPerRow))))
 }
 
-// heapPage reads the rows of some blocks, which is a TID range scan.
+// heapPage reads the rows of some blocks by a TID range scan.
 func (p postgres) heapPage(ctx context.Context, t table, s span, n int) ([]row, span, bool, error) {
 	after, end := s.after.(tid), s.upTo.(tid)
 	if after.block >= end.block {
@@ -155,10 +153,10 @@ func (p postgres) heapPage(ctx context.Context, t table, s span, n int) ([]row, 
 	return page, s, s.after.(tid).block < end.block, nil
 }
 
-// writesAlone says of a table, by the number of its name's argument, whether an
-// UPDATE writes only the rows that it names: others' triggers and rules may
-// write more in the same transaction, such as a copy of the row as it was. Who
-// makes one waits for the lock of the UPDATE that asks.
+// writesAlone is SQL that reports whether an UPDATE of a table writes only its
+// own rows. Its parameter is the number of the argument with the table's name.
+// Other triggers and rules may write more in the same transaction, such as a
+// copy of the old row. Creating one waits for the lock of the UPDATE that asks.
 const writesAlone = `(SELECT NOT c.relhasrules AND NOT EXISTS (
 		SELECT FROM pg_trigger AS g JOIN pg_proc AS f ON f.oid = g.tgfoid
 		WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgtype & 16 > 0 AND f.proname NOT LIKE 'credent\_%%')
@@ -171,7 +169,7 @@ func (p postgres) heapQuery(t table, s span, n int, after, upTo tid) (query stri
 	return q.String(), args
 }
 
-// xidArray returns transactions as Postgres stores them in rows.
+// xidArray returns transactions in the form that Postgres stores in rows.
 func xidArray(list []int64) string {
 	texts := make([]string, len(list))
 	for i, n := range list {
@@ -180,11 +178,11 @@ func xidArray(list []int64) string {
 	return "{" + strings.Join(texts, ",") + "}"
 }
 
-// writeRead writes rows that nobody has changed since they were read, in no
-// column. These it finds where they are, without an index; and the transaction
-// is noted that wrote them. If there are others, update does what it does in
-// any table, and what it writes isn't noted, since a column that we leave as it
-// is may not be as we read it.
+// writeRead writes rows that nobody has changed in any column since they were
+// read. It finds them by location, without an index, and records the
+// transaction. If other rows remain, it writes them as update does in any
+// table, without recording the transaction, because a column that we don't
+// write may differ from what we read.
 func (p postgres) writeRead(ctx context.Context, t table, changes []change) (done written, err error) {
 	var u update
 	u.row(t, changes)
@@ -194,7 +192,7 @@ func (p postgres) writeRead(ctx context.Context, t table, changes []change) (don
 	}
 	u.where = append(u.where, "t.ctid = "+u.addAs("tid", "tid", nullStrings(tids)),
 		"t.xmin = "+u.addAs("version", "xid", nullStrings(versions)))
-	// RETURNING has what the row's triggers have made of it.
+	// RETURNING returns what the row's triggers produced.
 	u.args = append(u.args, t.quoted())
 	query := fmt.Sprintf("WITH %s, w AS (%s RETURNING coalesce(%s, false) AS kept) "+
 		"SELECT count(*), coalesce(bool_and(kept) AND "+writesAlone+", false), txid_current() FROM w",
@@ -214,9 +212,9 @@ func (p postgres) writeRead(ctx context.Context, t table, changes []change) (don
 	return done, err
 }
 
-// stuck counts rows that still have their old value, such as when a trigger
-// keeps it, or a tenant's key is gone. A later snapshot can't show them: nobody
-// has written them since.
+// stuck counts rows that still have an old value, because a trigger keeps it or
+// a tenant's key is gone. A later snapshot can't show them, because they
+// weren't written since.
 func (p postgres) stuck(ctx context.Context, t table, changes []change, refused []refusal) (n int64, err error) {
 	known := make(map[string]bool)
 	for _, r := range refused {
@@ -241,12 +239,13 @@ func nullStrings(list []string) []sql.NullString {
 	return all
 }
 
-// ownMarks are the run's own transactions, as text after a position. Each part
-// remembers maxOwn; rows of the others are read once more.
+// maxOwn limits the transactions remembered per part because their rows need no
+// second look. They are stored as text after a position. Rows of further
+// transactions are read once more.
 const maxOwn = 4096
 
-// mark joins a position and the transactions, each as its distance from the one
-// before.
+// mark appends transactions to a position, each as the difference from the
+// previous one.
 func mark(position string, own []int64) string {
 	if len(own) == 0 {
 		return position
@@ -261,8 +260,8 @@ func mark(position string, own []int64) string {
 	return text.String()
 }
 
-// cutMark is the inverse of mark. A position ends with a bracket. A mark that
-// can't be read is left out.
+// cutMark is the inverse of mark. A position ends with a parenthesis.
+// Unreadable marks are ignored.
 func cutMark(text string) (position string, own []int64) {
 	i := strings.LastIndexByte(text, ']') + 1
 	last := int64(0)
@@ -277,7 +276,7 @@ func cutMark(text string) (position string, own []int64) {
 	return text[:i], own
 }
 
-// addOwn notes transactions in their order.
+// addOwn adds transactions in order.
 func addOwn(own, more []int64) []int64 {
 	for _, n := range more {
 		if i, found := slices.BinarySearch(own, n); !found && len(own) < maxOwn {

@@ -16,7 +16,7 @@ import (
 	"github.com/credent-go/credent/internal/pgserver"
 )
 
-// heapTable makes a table with two columns and so many rows.
+// heapTable creates a table with two columns and the given number of rows.
 func heapTable(t *testing.T, rows int) (postgres, table, *tracer) {
 	t.Helper()
 	url := pgserver.DatabaseForTest(t, pgserver.Shared())
@@ -52,7 +52,7 @@ func heapTable(t *testing.T, rows int) (postgres, table, *tracer) {
 	return s, tab.asHeap(), tr
 }
 
-// changesOf makes changes of column a, and leaves b.
+// changesOf returns changes to column a that leave b unchanged.
 func changesOf(page []row) []change {
 	changes := make([]change, len(page))
 	for i, r := range page {
@@ -62,7 +62,7 @@ func changesOf(page []row) []change {
 	return changes
 }
 
-// A page is a range of blocks, and its rows are written where they are; neither
+// A page is a range of blocks, and its rows are written by location; neither
 // needs an index.
 func TestPlansInTheOrderOfTheHeap(t *testing.T) {
 	t.Parallel()
@@ -85,7 +85,7 @@ func TestPlansInTheOrderOfTheHeap(t *testing.T) {
 		strings.Contains(plan, "using plan_t") {
 		t.Errorf("a write:\n%s", plan)
 	}
-	// What our transaction wrote is left out.
+	// Our own transaction's rows are skipped.
 	tr.sent = nil
 	rest = span{
 		after: tid{}, upTo: tid{block: 1 << 20}, own: []int64{done.own},
@@ -102,8 +102,8 @@ func TestPlansInTheOrderOfTheHeap(t *testing.T) {
 	}
 }
 
-// A page is never larger than it may be, whatever is in the blocks, and pages
-// have each row once.
+// No page exceeds its limit, whatever the blocks contain, and each row is in
+// exactly one page.
 func TestPagesOfAHeap(t *testing.T) {
 	t.Parallel()
 	s, tab, _ := heapTable(t, 5000)
@@ -140,9 +140,9 @@ func TestPagesOfAHeap(t *testing.T) {
 	}
 }
 
-// A transaction is noted only if nobody has changed its rows since we read
-// them, in no column, also none that it leaves as it is. Their columns are
-// rewritten all the same.
+// A transaction is recorded only if nobody changed any column of its rows since
+// we read them, even a column that it doesn't write. Its own columns are
+// rewritten in either case.
 func TestWhatIsNotedAsOurs(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -185,7 +185,7 @@ func TestWhatIsNotedAsOurs(t *testing.T) {
 	}
 }
 
-// A page loses no row if others changed one of its rows.
+// If one row of a page was changed by others, no row is lost.
 func TestOneOfAPageWasChanged(t *testing.T) {
 	t.Parallel()
 	s, tab, _ := heapTable(t, 10)
@@ -210,8 +210,8 @@ func TestOneOfAPageWasChanged(t *testing.T) {
 	}
 }
 
-// A row that somebody changes while our statement waits for it is none of ours
-// either.
+// A row that somebody changes while our statement waits for it isn't recorded
+// as ours either.
 func TestChangedWhileWeWaited(t *testing.T) {
 	t.Parallel()
 	s, tab, _ := heapTable(t, 1)
@@ -273,8 +273,8 @@ func TestMarks(t *testing.T) {
 	}
 }
 
-// Parts cover a heap of any size, and the one that a run was stopped in goes on
-// from its position.
+// Parts cover a heap of any size, and an interrupted part continues from its
+// position.
 func TestPartsOfAHeap(t *testing.T) {
 	t.Parallel()
 	for _, blocks := range []int64{0, 1, 7, 1000, 1 << 32} {
@@ -308,7 +308,7 @@ func TestPartsOfAHeap(t *testing.T) {
 			t.Errorf("%+v, %v", s, err)
 		}
 	}
-	// Where numbers of transactions come again, nothing is left to a snapshot.
+	// After a wraparound of transaction numbers, nothing is left to a snapshot.
 	began := horizon{place: "p", transaction: neverWrapped, blocks: 1}
 	p := &pass{work: &work{table: table{heap: true}}, state: ledger.State{Began: began.String()}}
 	if s, err := p.span(&part{}); err != nil || s.before != "" {

@@ -16,11 +16,11 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// heapRows is how many rows a heap of these tests has. About a dozen are in a
-// block.
+// heapRows is the number of rows in these tests' heaps. A block holds about a
+// dozen.
 const heapRows = 600
 
-// heap is a plain table on Postgres, with tokens under an old key.
+// heap is a plain table on Postgres with tokens under an old key.
 type heap struct {
 	db        *sql.DB
 	old, next string
@@ -28,9 +28,9 @@ type heap struct {
 
 func newHeap(t *testing.T) *heap { t.Helper(); return newHeapWith(t, 0, heapRows) }
 
-// newHeapWith makes the table, in which the rows of some numbers are under the
-// old key, and the others under the new one. Its first rows are gone, so that
-// their blocks have room for others, and no other block does.
+// newHeapWith creates the table. Rows from one number to another are under the
+// old key, and the others are under the new one. Its first rows are deleted, so
+// that only their blocks have free space.
 func newHeapWith(t *testing.T, from, to int) *heap {
 	t.Helper()
 	url := pgserver.DatabaseForTest(t, pgserver.Shared())
@@ -84,8 +84,8 @@ func (h *heap) run(t *testing.T, cfg rotate.Config) (rotate.TableReport, error) 
 	return report.Tables[0], err
 }
 
-// wantNext makes sure that so many rows are there, and their tokens are under
-// the new key alone.
+// wantNext checks that the table has the given number of rows, with all tokens
+// under the new key.
 func (h *heap) wantNext(t *testing.T, want int64) {
 	t.Helper()
 	counts, err := rotate.VerifyWith(t.Context(), h.db, newRing(t, h.next),
@@ -118,7 +118,8 @@ func (h *heap) value(t *testing.T, query string) (n int64) {
 	return n
 }
 
-// keepCopies makes a trigger that stores a row as it was beside the new one.
+// keepCopies creates a trigger that stores a copy of the old row next to the
+// new one.
 func (h *heap) keepCopies(t *testing.T) {
 	t.Helper()
 	exec(t, h.db, `CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -128,7 +129,7 @@ func (h *heap) keepCopies(t *testing.T) {
 		"EXECUTE FUNCTION keep()")
 }
 
-// betweenPages calls f once, after the first page with rows.
+// betweenPages calls f once, after the first non-empty page.
 func betweenPages(f func()) func(rotate.Progress) {
 	var once sync.Once
 	return func(p rotate.Progress) {
@@ -140,8 +141,8 @@ func betweenPages(f func()) func(rotate.Progress) {
 
 const blockOf = "SELECT coalesce(min((ctid::text::point)[0]), -1)::bigint FROM t_bigint WHERE number "
 
-// A row under the old key, which somebody moves behind the run by a change of
-// another column, is rewritten before the run ends.
+// A row under the old key that is moved behind the run, by a change of another
+// column, is rewritten before the run ends.
 func TestRowsMovedBehindTheRun(t *testing.T) {
 	t.Parallel()
 	for name, from := range map[string]int{"all to do": 0, "only these to do": 500} {
@@ -164,9 +165,9 @@ func movedBehind(t *testing.T, h *heap) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// One pass over the heap, a snapshot with the moved rows, and one with
-	// nothing. If their two pages are already read when they are moved, as on a
-	// busy machine, these count twice.
+	// One pass over the heap, a snapshot with the moved rows, and an empty one.
+	// On a busy machine, two pages may be read already when their rows are
+	// moved, and those rows count twice.
 	const pages = 2 * 20
 	if report.Rewritten != todo || report.Passes != 3 || report.Rows < heapRows || report.Rows > heapRows+pages {
 		t.Errorf("%+v", report)
@@ -177,8 +178,8 @@ func movedBehind(t *testing.T, h *heap) {
 	h.wantNext(t, heapRows)
 }
 
-// A run reads each row once, and then none that it has written itself. So does
-// the next one, whatever transactions are open.
+// A run reads each row once, and skips rows that it has written itself. So does
+// the next run, even with other transactions open.
 func TestOwnRowsAreLeftOut(t *testing.T) {
 	t.Parallel()
 	h := newHeap(t)
@@ -187,7 +188,7 @@ func TestOwnRowsAreLeftOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = open.Rollback() }()
-	if _, err := open.ExecContext(t.Context(), "CREATE TABLE held ()"); err != nil { // it has a number now
+	if _, err := open.ExecContext(t.Context(), "CREATE TABLE held ()"); err != nil { // assigns a transaction number
 		t.Fatal(err)
 	}
 	report, err := h.run(t, rotate.Config{Batch: 20, Workers: 3})
@@ -201,8 +202,8 @@ func TestOwnRowsAreLeftOut(t *testing.T) {
 	h.wantNext(t, heapRows)
 }
 
-// VACUUM FULL moves all rows, also to blocks that the run is past, and leaves
-// them the transactions that wrote them.
+// VACUUM FULL moves all rows, also to blocks that the run has passed, and keeps
+// their transaction numbers.
 func TestVacuumFullAmidARun(t *testing.T) {
 	t.Parallel()
 	h := newHeap(t)
@@ -222,8 +223,8 @@ func TestVacuumFullAmidARun(t *testing.T) {
 	h.wantNext(t, heapRows)
 }
 
-// An ALTER TABLE that rewrites the rows, while the snapshot waits for it, hides
-// none of them: an older moment would see the table empty.
+// An ALTER TABLE that rewrites the table while the snapshot waits for it hides
+// no rows. A snapshot taken earlier would show an empty table.
 func TestRewrittenTableAmidARun(t *testing.T) {
 	t.Parallel()
 	h := newHeap(t)
@@ -262,8 +263,8 @@ func TestRewrittenTableAmidARun(t *testing.T) {
 	h.wantNext(t, heapRows)
 }
 
-// Whoever changes the table while a snapshot is kept waits for no more than a
-// page, and the run doesn't wait for anyone who waits.
+// An ALTER TABLE during a snapshot waits for one page at most, and the run
+// doesn't wait for the ALTER TABLE.
 func TestAlterTableAmidASnapshot(t *testing.T) {
 	t.Parallel()
 	h := newHeap(t)
@@ -295,8 +296,8 @@ func TestAlterTableAmidASnapshot(t *testing.T) {
 	h.wantNext(t, heapRows)
 }
 
-// A table that takes the name of the one that the last snapshot was to be of is
-// gone through as well.
+// If another table takes the name of the one that the last snapshot should have
+// read, it is processed too.
 func TestAnotherTableAmidASnapshot(t *testing.T) {
 	t.Parallel()
 	h := newHeap(t)
@@ -316,8 +317,8 @@ func TestAnotherTableAmidASnapshot(t *testing.T) {
 	h.wantNext(t, heapRows)
 }
 
-// Rows that a trigger wrote along with ours are nobody's, also for a run after
-// it that finds no trigger any more.
+// Rows that a trigger wrote together with ours aren't ours, even in a later run
+// when the trigger is gone.
 func TestTriggerIsGoneInTheNextRun(t *testing.T) {
 	t.Parallel()
 	h := newHeap(t)
@@ -344,7 +345,7 @@ func TestTriggerIsGoneInTheNextRun(t *testing.T) {
 	h.wantNext(t, heapRows+copies)
 }
 
-// Rows that a trigger writes along with ours aren't ours.
+// Rows that a trigger writes together with ours aren't ours.
 func TestTriggersThatWriteMore(t *testing.T) {
 	t.Parallel()
 	h := newHeap(t)
@@ -356,8 +357,8 @@ func TestTriggersThatWriteMore(t *testing.T) {
 	h.wantNext(t, 2*heapRows)
 }
 
-// A trigger that keeps a row as it is, or its token, keeps the run from ending
-// as if all was done.
+// A trigger that keeps an old row or token keeps the run from ending as if all
+// were done.
 func TestTriggersThatKeepARow(t *testing.T) {
 	t.Parallel()
 	for name, body := range map[string]string{"row": "RETURN NULL", "token": "NEW.secret = OLD.secret; RETURN NEW"} {
@@ -375,7 +376,8 @@ func TestTriggersThatKeepARow(t *testing.T) {
 	}
 }
 
-// A keyring that is replaced during a run is the run's from the beginning.
+// If the keyring is replaced during a run, the run starts over with the new
+// one.
 func TestKeyringReplacedAmidARun(t *testing.T) {
 	t.Parallel()
 	h := newHeap(t)
@@ -395,8 +397,8 @@ func TestKeyringReplacedAmidARun(t *testing.T) {
 	h.wantNext(t, heapRows)
 }
 
-// A pool of one connection suffices. It isn't enough for a snapshot and what is
-// written meanwhile.
+// A pool of one connection suffices, though it can't keep a snapshot open while
+// rows are written.
 func TestOneConnection(t *testing.T) {
 	t.Parallel()
 	h := newHeap(t)

@@ -12,22 +12,23 @@ import (
 	"github.com/credent-go/credent/internal/retry"
 )
 
-// horizon is a moment in the life of a table on Postgres: every transaction
-// before it that could write to the table had ended. A row that a pass has
-// read, and that a transaction before the pass's horizon wrote, is the row that
-// the pass has read. So the next pass needs only what was written since.
+// horizon is a moment in a table's history: every earlier transaction that
+// could write to the table had ended. A row version written before a pass's
+// horizon is the one that the pass has read, so the next pass only needs rows
+// written since.
 type horizon struct {
-	// place is the server's files, since when it runs, after how many
-	// fail-overs and which crash, the database, and the table's files and its
-	// partitions. Elsewhere, transactions of the same number may be others.
+	// place identifies where transaction numbers are comparable: the server's
+	// files, its start time, the number of fail-overs, its last crash, the
+	// database, and the table's and its partitions' files. Elsewhere, the same
+	// number may mean another transaction.
 	place       string
-	transaction int64 // with the number of times that the counter has wrapped around
+	transaction int64 // includes the wraparounds of the counter
 	at          time.Time
-	blocks      int64 // of a table that can be gone through in their order; -1 for others
+	blocks      int64 // size of a table readable in heap order; -1 for others
 }
 
-// maxAge is how many transactions a horizon is good for: half as many as
-// Postgres can compare.
+// maxAge is how many transactions a horizon is valid for: half of what Postgres
+// can compare.
 const maxAge = 1 << 30
 
 // String returns what parseHorizon reads; "" for none.
@@ -38,15 +39,15 @@ func (h horizon) String() string {
 	return fmt.Sprintf("%s/%d/%s/%d", h.place, h.transaction, h.at.UTC().Format(time.RFC3339), h.blocks)
 }
 
-// inHeap reports whether the table can be gone through in the order of its
-// blocks.
+// inHeap reports whether the table can be read in heap order.
 func (h horizon) inHeap() bool { return h.place != "" && h.blocks >= 0 }
 
-// neverWrapped is before the counter wraps around for the first time, as long
-// as a horizon is good for. So long each number is one transaction.
+// neverWrapped is the last transaction that comes early enough before the first
+// wraparound for a horizon to remain valid. Up to there, each number means one
+// transaction.
 const neverWrapped = 1<<32 - maxAge
 
-// xid returns the transaction as Postgres stores it in a row.
+// xid returns the transaction in the form that Postgres stores in a row.
 func (h horizon) xid() string { return strconv.FormatUint(uint64(h.transaction)&0xffffffff, 10) }
 
 func parseHorizon(text string) (h horizon, err error) {
@@ -68,21 +69,21 @@ func parseHorizon(text string) (h horizon, err error) {
 	return h, err
 }
 
-// isSeenFrom reports whether the database can say what was written since h. A
-// later horizon may be a little older: it has the transactions of other
-// databases that end while it is asked for.
+// isSeenFrom reports whether the database can tell what was written since h. A
+// later horizon may have a slightly lower number, because transactions of other
+// databases may end during the query.
 func (h horizon) isSeenFrom(now horizon) bool {
 	age := now.transaction - h.transaction
 	return h.place != "" && h.place == now.place && age > -maxAge && age < maxAge
 }
 
-// horizon returns none if a table's rows don't say which transaction wrote
-// them: a foreign table, one distributed over several servers, or one with only
-// some columns readable to the role. A server that recovers from the crash of
-// one of its processes goes on running, and discards its statistics; with
-// synchronous_commit off it may have lost transactions. Blocks have an order in
-// one heap, which a VACUUM FULL rewrites to another file. Transactions of other
-// databases don't write to the table.
+// horizon returns none for a table if its rows don't show which transaction
+// wrote them: a foreign table, a distributed one, or one with columns that the
+// role may not read. After the crash of one of its processes, a server recovers
+// without restarting and resets its statistics; with synchronous_commit off, it
+// may have lost transactions. Blocks are ordered within one heap, which VACUUM
+// FULL replaces with another file. Transactions of other databases don't write
+// to the table.
 func (p postgres) horizon(ctx context.Context, t table) (horizon, error) {
 	var (
 		known         sql.NullBool
@@ -114,7 +115,7 @@ func (p postgres) horizon(ctx context.Context, t table) (horizon, error) {
 			|| '.' || extract(epoch FROM pg_stat_get_bgwriter_stat_reset_time())
 		FROM pg_catalog.pg_control_system()`).Scan(&files)
 	if err != nil && retry.KindOf(err) == retry.Other && ctx.Err() == nil {
-		return horizon{}, nil // some services of Postgres don't say
+		return horizon{}, nil // some Postgres services don't tell
 	}
 	if h.place = files.String + "." + tables.String; err != nil || files.String == "" {
 		return horizon{}, err
@@ -122,5 +123,5 @@ func (p postgres) horizon(ctx context.Context, t table) (horizon, error) {
 	return h, nil
 }
 
-// horizon returns none: SQLite doesn't say when a row was written.
+// horizon returns none: SQLite doesn't record when a row was written.
 func (sqlite) horizon(context.Context, table) (horizon, error) { return horizon{}, nil }

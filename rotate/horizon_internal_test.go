@@ -9,8 +9,8 @@ import (
 	"github.com/credent-go/credent/internal/pgserver"
 )
 
-// A server that recovers from the crash of one of its processes may have lost
-// transactions, others get their numbers, and it claims to have run all along.
+// A server that recovers from a crash of one of its processes may have lost
+// transactions and reuse their numbers, although its start time doesn't change.
 func TestHorizonBehindACrash(t *testing.T) {
 	t.Parallel()
 	server := pgserver.ForTest(t, pgserver.Private(), pgserver.WithSetting("restart_after_crash", "on"))
@@ -48,8 +48,8 @@ func TestHorizonBehindACrash(t *testing.T) {
 	}
 }
 
-// crash kills a process of the server, and returns when the server answers
-// again.
+// crash kills one of the server's processes, and returns when the server
+// answers again.
 func crash(t *testing.T, db *sql.DB) {
 	t.Helper()
 	victim, witness := connection(t, db), connection(t, db)

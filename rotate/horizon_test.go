@@ -10,8 +10,8 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// Rows that come into a table by its partitions, and that no transaction has
-// written since the last run, are looked at.
+// Rows that enter a table by attaching a partition are read, although no
+// transaction has written them since the last run.
 func TestAttachedRowsAreRead(t *testing.T) {
 	t.Parallel()
 	old, key := fernet.GenerateKey(), fernet.GenerateKey()
@@ -19,7 +19,8 @@ func TestAttachedRowsAreRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// One of its own: transactions of others would hold back what is known.
+	// A separate server, because other databases' transactions would hold the
+	// horizon back.
 	url := pgserver.DatabaseForTest(t)
 	db, err := sql.Open("pgx", url)
 	if err != nil {

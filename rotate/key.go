@@ -9,12 +9,13 @@ import (
 	"github.com/google/uuid"
 )
 
-// scopedKey is a row's primary key (tenant, key), for the database.
+// scopedKey is a row's primary key in a table with the key (tenant, key), as a
+// database value.
 type scopedKey struct{ scope, key any }
 
-// setKey takes the columns of the primary key, in its order. A key of the
-// tenant's column and one more is worked on as one of the latter, in which the
-// tenant leads: partitions and shards are chosen by it.
+// setKey sets the primary key's columns, in order. A key of the tenant's column
+// and another column is treated as the form (tenant, key), because the tenant
+// selects the partition or shard.
 func (t *table) setKey(names []string) error {
 	switch {
 	case len(names) == 1:
@@ -32,8 +33,7 @@ func (t *table) setKey(names []string) error {
 	return fmt.Errorf("%w: it has (%s)", ErrPrimaryKey, strings.Join(names, ", "))
 }
 
-// keyColumns returns the columns of the primary key of the table t, in its
-// order.
+// keyColumns returns the primary key's columns of the table t, in order.
 func (t table) keyColumns() []string {
 	if t.scoped {
 		return []string{"t." + quote(t.tenant), "t." + quote(t.key)}
@@ -41,7 +41,7 @@ func (t table) keyColumns() []string {
 	return []string{"t." + quote(t.key)}
 }
 
-// keyValues returns the values of a row's key, in the order of keyColumns.
+// keyValues returns a row's key values in the order of keyColumns.
 func keyValues(key any) []any {
 	if k, ok := key.(scopedKey); ok {
 		return []any{k.scope, k.key}
@@ -49,7 +49,7 @@ func keyValues(key any) []any {
 	return []any{key}
 }
 
-// place tells a row from all others of its table.
+// place identifies a row within its table.
 func (t table) place(r row) string {
 	if t.scoped {
 		return r.tenant.String + "\x00" + r.id
@@ -57,8 +57,8 @@ func (t table) place(r row) string {
 	return r.id
 }
 
-// groups returns changes by their tenant if the table's key begins with it, and
-// all of them otherwise.
+// groups returns changes grouped by tenant if the table's key starts with it,
+// and otherwise in one group.
 func (t table) groups(changes []change) [][]change {
 	if !t.scoped {
 		return [][]change{changes}
@@ -76,11 +76,10 @@ func (t table) groups(changes []change) [][]change {
 	return groups
 }
 
-// castTenant returns how Postgres compares the tenant's column with a text, by
-// a cast of the text to the column's own type, or "" if the cast may fail. A
-// cast of the column would hide it from the planner, which then reads every
-// partition, and every index whole. None means that no row has this tenant: the
-// type writes no value like that.
+// castTenant returns the SQL cast of a text to the tenant column's type, or ""
+// if the cast may fail. Casting the column instead would hide it from the
+// planner, which would then read every partition and whole indexes. none means
+// that no row has this tenant, because the type never prints such a value.
 func (t table) castTenant(tenant string) (cast string, none bool) {
 	switch {
 	case t.tenantIsText:

@@ -22,13 +22,13 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// The columns of this process: a table for each type of primary key, with
-// unusual names.
+// This process's columns: one table per type of primary key, with unusual key
+// names.
 var keyTypes = []struct {
 	table, key string
 	postgres   string // type
 	sqlite     string // type
-	expression string // of a key, of the number n
+	expression string // the key of row n
 }{
 	{"t_bigint", "number", "bigint", "INTEGER", "%d - 20"},
 	{"t_small", "Select", "smallint", "SMALLINT", "%d"},
@@ -50,8 +50,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// forEachDatabase runs a test over both drivers of Postgres and on SQLite, with
-// the statements that are given for each.
+// forEachDatabase runs a test over both Postgres drivers and on SQLite, after
+// running each database's statements.
 func forEachDatabase(t *testing.T, postgres, sqlite []string, test func(t *testing.T, db *sql.DB)) {
 	t.Helper()
 	file := "file:" + filepath.Join(t.TempDir(), "keys.db") + "?_pragma=busy_timeout(60000)&_txlock=immediate"
@@ -88,7 +88,7 @@ func newRing(t *testing.T, keys ...string) *keyring.Keyring {
 
 const rows = 37
 
-// tables returns the statements that make the tables, and fill them with
+// tables returns statements that create the tables and fill them with
 // plaintext.
 func tables(postgres bool) (statements []string) {
 	if postgres {
@@ -100,7 +100,7 @@ func tables(postgres bool) (statements []string) {
 			columnType = k.postgres
 		}
 		create := fmt.Sprintf(`CREATE TABLE %s (%q %s PRIMARY KEY, secret varchar(500))`, k.table, k.key, columnType)
-		if postgres && k.table == "t_bigint" { // the key's index has another column, which is no part of the key
+		if postgres && k.table == "t_bigint" { // the key's index includes another column
 			create = fmt.Sprintf(`CREATE TABLE %s (%q %s, secret varchar(500), PRIMARY KEY (%[2]q) INCLUDE (secret))`, k.table, k.key, columnType)
 		}
 		statements = append(statements, create)
@@ -116,7 +116,7 @@ func tables(postgres bool) (statements []string) {
 	return statements
 }
 
-// Rows are gone through by the primary key's own type and order, and named by
+// Rows are read in the order of the primary key's own type, and identified by
 // it.
 func TestPrimaryKeysOfAnyType(t *testing.T) {
 	t.Parallel()
@@ -178,7 +178,7 @@ func TestPrimaryKeysOfAnyType(t *testing.T) {
 	})
 }
 
-// checkSecrets makes sure that each row has its own secret still.
+// checkSecrets checks that each row still has its own secret.
 func checkSecrets(t *testing.T, db *sql.DB, ring *keyring.Keyring, table string) {
 	t.Helper()
 	stored, err := db.QueryContext(t.Context(), "SELECT secret FROM "+table+" WHERE secret IS NOT NULL")
@@ -215,7 +215,7 @@ func exec(t *testing.T, db *sql.DB, statement string) {
 	}
 }
 
-// Tables without a primary key of one column are refused.
+// Tables without a supported primary key are refused.
 func TestOtherPrimaryKeysAreRefused(t *testing.T) {
 	t.Parallel()
 	statements := []string{
@@ -243,8 +243,8 @@ func TestOtherPrimaryKeysAreRefused(t *testing.T) {
 	})
 }
 
-// SQLite allows NULL in a primary key. Such a row has no name, and would be
-// passed over.
+// SQLite allows NULL in a primary key. Such a row can't be identified and would
+// be skipped.
 func TestNullPrimaryKeyIsRefused(t *testing.T) {
 	t.Parallel()
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "null.db"))

@@ -11,36 +11,36 @@ import (
 	"github.com/credent-go/credent/internal/sqldialect"
 )
 
-// moment is a table as it was at one moment, for several connections. Whoever
-// counts rows in the order of the heap needs it: a row that moves would be
-// counted twice or not at all. It keeps the server from removing rows that were
-// deleted since, and locks nothing.
+// moment is a snapshot of a table, shared by several connections. Counting rows
+// in heap order needs it, because a row that moves would otherwise be counted
+// twice or not at all. It keeps the server from removing rows deleted since,
+// and takes no locks.
 type moment struct {
-	tx     *sql.Tx // that keeps the snapshot
-	name   string  // of the snapshot
+	tx     *sql.Tx // keeps the snapshot open
+	name   string  // the snapshot's name
 	table  string  // quoted
-	file   string  // of the heap
+	file   string  // the heap's file
 	blocks int64
 }
 
-// errMomentGone means that the snapshot has ended with its connection, that
-// there is no connection for it, or that the table was written to another file,
-// where the snapshot doesn't see it.
+// errMomentGone means that the snapshot ended with its connection, that no
+// connection was free for it, or that the table was rewritten to another file,
+// in which the snapshot can't see it.
 var errMomentGone = errors.New("the snapshot is gone")
 
-// momentGone says why. It hides the database's error, which would be a reason
-// to try the same again.
+// momentGone adds the reason. It hides the database's error, which could cause
+// a retry of the same query.
 func momentGone(why error) error { return fmt.Errorf("%w: %s", errMomentGone, why.Error()) }
 
 var oneMoment = sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}
 
 const fileOfTable = "SELECT coalesce(pg_relation_filenode(to_regclass($1::text))::text, '')"
 
-// moment begins one for a table with an order of its heap; nil for others, on a
-// standby, since its server ends long snapshots, and for a pool of one
-// connection. A table that is written to another file before the snapshot
-// begins has another file than it says. Timeouts for transactions aren't for
-// one that only keeps a snapshot.
+// moment opens a snapshot of a table with a heap order. It returns nil for
+// other tables, for a standby, which ends long snapshots, and for a pool with
+// one connection. If the table is rewritten before the snapshot begins, the
+// recorded file differs. The transaction timeouts are disabled, because the
+// transaction only keeps a snapshot.
 func (p postgres) moment(ctx context.Context, t table) (_ *moment, err error) {
 	var standby bool
 	m := &moment{table: t.quoted()}
@@ -48,7 +48,7 @@ func (p postgres) moment(ctx context.Context, t table) (_ *moment, err error) {
 		return nil, err
 	}
 	if standby || p.db.Stats().MaxOpenConnections == 1 {
-		return nil, nil //nolint:nilnil // it says so
+		return nil, nil //nolint:nilnil // documented
 	}
 	now, err := p.horizon(ctx, t)
 	if err != nil || !now.inHeap() {
@@ -74,12 +74,12 @@ func (p postgres) moment(ctx context.Context, t table) (_ *moment, err error) {
 	return m, nil
 }
 
-// moment returns none: SQLite's rows are in the order of their key.
+// moment returns nil: SQLite's rows are in key order.
 func (sqlite) moment(context.Context, table) (*moment, error) {
-	return nil, nil //nolint:nilnil // it says so
+	return nil, nil //nolint:nilnil // documented
 }
 
-// spans divides the table as it was at the moment.
+// spans divides the table as of the snapshot.
 func (m *moment) spans(parts int) (spans []span) {
 	var after tid
 	for _, bound := range divideHeap(parts) {
@@ -90,17 +90,17 @@ func (m *moment) spans(parts int) (spans []span) {
 	return append(spans, span{after: after, upTo: tid{block: m.blocks}, moment: m})
 }
 
-// read reads what was there at the moment, over any connection of the pool.
+// read reads from the snapshot over any connection of the pool.
 func (m *moment) read(ctx context.Context, db *sql.DB, f func(querier) error) error {
-	const snapshotTooOld = "72000" // where old_snapshot_threshold is set
+	const snapshotTooOld = "72000" // if old_snapshot_threshold is set
 	tx, err := db.BeginTx(ctx, &oneMoment)
 	if retry.KindOf(err) == retry.Crowded {
-		return momentGone(err) // and with it a connection is free
+		return momentGone(err) // this also frees a connection
 	}
 	if err != nil {
 		return err
 	}
-	defer func() { _ = tx.Rollback() }() // it has nothing to commit
+	defer func() { _ = tx.Rollback() }() // nothing to commit
 	if _, err := tx.ExecContext(ctx, "SET TRANSACTION SNAPSHOT "+sqldialect.Literal(m.name)); err != nil {
 		if k := retry.KindOf(err); (k == retry.Other || k == retry.Crowded) && ctx.Err() == nil {
 			return momentGone(err)
@@ -112,7 +112,7 @@ func (m *moment) read(ctx context.Context, db *sql.DB, f func(querier) error) er
 	} else if err != nil {
 		return err
 	}
-	// The lock that reading took keeps the table in its file until here.
+	// The lock taken by reading keeps the table in its file until here.
 	var file string
 	if err := tx.QueryRowContext(ctx, fileOfTable, m.table).Scan(&file); err != nil {
 		return err
@@ -123,8 +123,8 @@ func (m *moment) read(ctx context.Context, db *sql.DB, f func(querier) error) er
 	return nil
 }
 
-// end ends it, and reports whether the snapshot was there to the end, if err is
-// nil.
+// end ends the snapshot. If err is nil, it reports whether the snapshot lasted
+// to the end.
 func (m *moment) end(err error) error {
 	if gone := m.tx.Commit(); gone != nil && err == nil {
 		return momentGone(gone)

@@ -12,8 +12,8 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// A verification in the order of the heap counts each row of one moment once,
-// whatever becomes of the table, or of the snapshot, meanwhile.
+// A verification in heap order counts each row of one snapshot once, whatever
+// happens to the table or the snapshot meanwhile.
 func TestVerifyOfOneMoment(t *testing.T) {
 	t.Parallel()
 	const killed = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity " +
@@ -60,9 +60,9 @@ func TestVerifyOfOneMoment(t *testing.T) {
 	}
 }
 
-// Rows that come or go are counted as they are when their page is read, where
-// no snapshot is kept: for what is told on the way, a limit of rows in a
-// second, and a pool of one connection.
+// Without a snapshot, rows are counted as of the reading of their page: if
+// quarantined secrets are reported on the way, with a rate limit, and with a
+// single connection.
 func TestVerifyPageByPage(t *testing.T) {
 	t.Parallel()
 	for name, cfg := range map[string]rotate.Config{
@@ -86,8 +86,7 @@ func TestVerifyPageByPage(t *testing.T) {
 	}
 }
 
-// A standby ends snapshots that are kept for long, so it's counted page by
-// page.
+// A standby ends long snapshots, so the table is counted page by page.
 func TestVerifyOnAStandby(t *testing.T) {
 	t.Parallel()
 	pgserver.SkipShort(t)
@@ -119,8 +118,8 @@ func TestVerifyOnAStandby(t *testing.T) {
 	}
 }
 
-// Roles that may read some columns only, or have one connection, verify as
-// well.
+// Roles with access to some columns only, or with one connection, can verify
+// too.
 func TestVerifyByAPoorRole(t *testing.T) {
 	t.Parallel()
 	for name, statements := range map[string][]string{

@@ -8,15 +8,15 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 )
 
-// isRenamed reports whether a token of a row, or its digest, was made under an
-// earlier name of its column.
+// isRenamed reports whether a row's token or digest was made under an earlier
+// name of its column.
 func (p *pass) isRenamed(opens *engine.Ring, r row, i int, place seal.Place) bool {
 	if place.Column.Was == "" || !r.values[i].Valid {
 		return false
 	}
 	o, err := p.locate.OpenAt(opens, place, r.values[i].String)
 	switch {
-	case err != nil: // the rewriting says why
+	case err != nil: // rewriting reports the reason
 		return false
 	case o.Earlier:
 		return true
@@ -28,7 +28,7 @@ func (p *pass) isRenamed(opens *engine.Ring, r row, i int, place seal.Place) boo
 	return err == nil && is >= len(p.ring.Keys())
 }
 
-// addPlace counts what a token that opened is bound to.
+// addPlace counts what an opened token is bound to.
 func (c *ColumnCount) addPlace(o seal.Opened) {
 	if o.Bound {
 		c.Bound++

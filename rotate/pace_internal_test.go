@@ -2,8 +2,8 @@ package rotate
 
 import "testing"
 
-// TestPace halves the number of rows after each that took too long, and grows
-// it back slowly.
+// TestPace halves the number of rows after each slow page, and grows it back
+// slowly.
 func TestPace(t *testing.T) {
 	t.Parallel()
 	p := &pace{most: 1000}

@@ -10,20 +10,20 @@ import (
 	"github.com/credent-go/credent/internal/ledger"
 )
 
-// part is a part of a table in a worker's hands.
+// part is a part of a table claimed by a worker.
 type part struct {
 	worker int
 
 	mu    sync.Mutex
-	of    ledger.Part // as it may be saved
+	of    ledger.Part // as last saved or about to be
 	at    string      // its position, without own
-	own   []int64     // the run's own transactions: their rows need no second look
-	lost  bool        // another has it now
-	dirty bool        // something was left as it is
+	own   []int64     // transactions with rows that need no second look
+	lost  bool        // another worker has it now
+	dirty bool        // a value was quarantined
 	rest  ledger.Counts
 }
 
-// part goes through a part, from the last position of whoever had it before.
+// part processes a part from its last saved position.
 func (p *pass) part(ctx context.Context, worker int, of ledger.Part) error {
 	h := &part{worker: worker, of: of}
 	h.at, h.own = cutMark(of.At)
@@ -51,7 +51,7 @@ func (p *pass) part(ctx context.Context, worker int, of ledger.Part) error {
 	})
 }
 
-// span returns what is left of a part.
+// span returns the rest of a part.
 func (p *pass) span(h *part) (s span, err error) {
 	if s.after, err = decodeKey(cmp.Or(h.at, h.of.After)); err != nil {
 		return s, err
@@ -86,10 +86,10 @@ func (p *pass) span(h *part) (s span, err error) {
 	return s, err
 }
 
-// errEnough ends a part that another has now.
+// errEnough ends a part that another worker has taken over.
 var errEnough = errors.New("another has the part")
 
-// pages goes through the rest of a part, and keeps how far it is.
+// pages processes the rest of a part and tracks its position.
 func (p *pass) pages(ctx context.Context, h *part, s span) error {
 	return p.rewriteEach(ctx, h, s, func(page []row, counts ledger.Counts, own []int64) error {
 		last, err := p.table.position(page[len(page)-1])
@@ -100,8 +100,8 @@ func (p *pass) pages(ctx context.Context, h *part, s span) error {
 	})
 }
 
-// rewriteEach rewrites each page of a span, and calls done behind it, until
-// another has the part.
+// rewriteEach rewrites each page of a span and then calls done, until another
+// worker takes the part over.
 func (p *pass) rewriteEach(
 	ctx context.Context, h *part, s span, done func(page []row, counts ledger.Counts, own []int64) error,
 ) error {
@@ -124,8 +124,8 @@ func (p *pass) rewriteEach(
 	return err
 }
 
-// add counts a page that is done. The position stays before the first page that
-// something was left in: a run that resumes from it lists that again.
+// add counts a finished page. The position stays before the first page with a
+// quarantined value, so that a worker that continues from it reports it again.
 func (h *part) add(last any, counts ledger.Counts, own []int64) error {
 	at, err := encodeKey(last)
 	if err != nil {
@@ -150,7 +150,7 @@ func sum(a, b ledger.Counts) ledger.Counts {
 	}
 }
 
-// whole returns the part with all that was done in it.
+// whole returns the part with all of its progress.
 func (h *part) whole() ledger.Part {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -165,7 +165,7 @@ func (h *part) isLost() bool {
 	return h.lost
 }
 
-// hold keeps a list of the parts in hand.
+// hold adds a part to the list of held parts, or removes it.
 func (p *pass) hold(h *part, is bool) {
 	p.holding.Lock()
 	defer p.holding.Unlock()
@@ -174,11 +174,11 @@ func (p *pass) hold(h *part, is bool) {
 	}
 }
 
-// leaveTimeout limits how long it takes to say where a run stopped.
+// leaveTimeout limits saving the position of a stopped run.
 const leaveTimeout = 2 * time.Second
 
-// leave saves where a run stopped, and lets others have the part at once. If
-// that fails, they wait for the lease to end.
+// leave saves where a run stopped and releases the part at once. If that fails,
+// others wait for the lease to end.
 func (p *pass) leave(ctx context.Context, h *part) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
 	defer cancel()
@@ -188,16 +188,14 @@ func (p *pass) leave(ctx context.Context, h *part) {
 	_, _ = p.book.Save(ctx, h.worker, of, true)
 }
 
-// leaveAll lets others have at once what the workers have, when all have
-// stopped.
+// leaveAll releases all parts at once, after all workers have stopped.
 func (p *pass) leaveAll(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
 	defer cancel()
-	_ = p.book.Leave(ctx) // or they wait for the lease to end
+	_ = p.book.Leave(ctx) // otherwise they wait for the lease to end
 }
 
-// saveAlong saves the positions now and then, until the function that it
-// returns is called.
+// saveAlong saves the positions periodically until stop is called.
 func (p *pass) saveAlong(ctx context.Context) (stop func()) {
 	if !p.stored {
 		return func() {}
@@ -219,8 +217,8 @@ func (p *pass) saveAlong(ctx context.Context) (stop func()) {
 	return func() { cancel(); saving.Wait() }
 }
 
-// save saves the positions. An error isn't a reason to stop: what follows has
-// it too, or else a position is older than it could be.
+// save saves the positions. An error doesn't stop the run: the next step will
+// fail too, or the position is merely older than it could be.
 func (p *pass) save(ctx context.Context) {
 	p.holding.Lock()
 	var list []*part

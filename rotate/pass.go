@@ -14,12 +14,12 @@ import (
 	"github.com/credent-go/credent/internal/ledger"
 )
 
-// pass goes through the parts of a table once, as far as nobody else does: each
-// worker claims one, and reads the next page of it while it re-encrypts and
-// writes the one before.
+// pass processes a table's parts once, except for those that other processes
+// take: each worker claims one part at a time, and reads its next page while it
+// re-encrypts and writes the current one.
 type pass struct {
 	*work
-	state  ledger.State // at its beginning
+	state  ledger.State // at the pass's beginning
 	number int
 	before int64 // rows rewritten in earlier passes
 	total  int64
@@ -28,17 +28,17 @@ type pass struct {
 	held    map[*part]bool
 
 	mu        sync.Mutex
-	others    int64 // rows that others have read
+	others    int64 // rows read by other processes
 	read      int64
 	rewritten int64
-	indexed   int64 // of these, for a blind index only
-	renamed   int64 // of these, that had something under an earlier name
+	indexed   int64 // rows changed for a blind index only
+	renamed   int64 // rows with something under an earlier name
 	skipped   int64
 	shredded  int64
 	left      quarantine
 }
 
-// do returns when all parts are done, here or elsewhere.
+// do returns when all parts are finished, by this process or others.
 func (p *pass) do(ctx context.Context) (err error) {
 	p.held = make(map[*part]bool)
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -56,7 +56,8 @@ func (p *pass) do(ctx context.Context) (err error) {
 		for i := range errs {
 			workers.Go(func() {
 				errs[i] = p.worker(ctx, i)
-				// Without positions each worker ends the part that it has.
+				// If the positions are lost, each worker finishes its current
+				// part.
 				if errs[i] != nil && !isLost(errs[i]) {
 					cancel(errs[i])
 				}
@@ -77,8 +78,7 @@ func (p *pass) do(ctx context.Context) (err error) {
 	}
 }
 
-// worker goes through one part after the other, until there is none that nobody
-// has.
+// worker processes one part after another, until none is free.
 func (p *pass) worker(ctx context.Context, worker int) error {
 	for {
 		var (
@@ -98,11 +98,10 @@ func (p *pass) worker(ctx context.Context, worker int) error {
 	}
 }
 
-// otherInterval is how often it is asked whether others are done.
+// otherInterval is the polling interval while waiting for others.
 const otherInterval = 200 * time.Millisecond
 
-// waitForOthers waits until the pass is over, or until somebody left a part of
-// it.
+// waitForOthers waits until the pass is over or a part is released.
 func (p *pass) waitForOthers(ctx context.Context) (over bool, err error) {
 	for {
 		state, err := p.work.state(ctx)
@@ -130,16 +129,16 @@ func (p *pass) setOthers(n int64) {
 	p.others = max(p.others, n)
 }
 
-// outcome is what becomes of a page.
+// outcome is the result for a page.
 type outcome struct {
 	changes     []change
-	indexed     int64 // of the changes, for a blind index only
-	renamed     int64 // of the changes, that replace something under an earlier name
+	indexed     int64 // changes for a blind index only
+	renamed     int64 // changes that replace something under an earlier name
 	shredded    int64
 	quarantined []Quarantined
 }
 
-// add makes the new values of a row.
+// add computes a row's new values.
 func (o *outcome) add(p *pass, r row, keys map[string]tenantkey.Key) {
 	c := change{row: r, cells: make([]cell, len(r.values))}
 	for i, column := range p.table.columns {
@@ -165,7 +164,7 @@ func (o *outcome) add(p *pass, r row, keys map[string]tenantkey.Key) {
 	}
 }
 
-// cell makes what becomes of a column of a row.
+// cell computes the new value of a column of a row.
 func (p *pass) cell(r row, i int, column column.Column, keys map[string]tenantkey.Key) (c cell, err error) {
 	stored, place := r.value(i), seal.Place{Column: column, Tenant: r.tenant}
 	if p.isOfKeys() {
@@ -175,7 +174,7 @@ func (p *pass) cell(r row, i int, column column.Column, keys map[string]tenantke
 	if err != nil {
 		return cell{}, err
 	}
-	if of.shredded && r.isWaiting(i) { // no token is in its way yet
+	if of.shredded && r.isWaiting(i) { // its token column is still empty
 		return cell{}, fernet.ErrNotEncrypted
 	}
 	if of.shredded {
@@ -190,7 +189,8 @@ func (p *pass) cell(r row, i int, column column.Column, keys map[string]tenantke
 		if err != nil {
 			return cell{}, err
 		}
-		// A token that a client stored among the plaintext moves to its place.
+		// A token stored by a client among the plaintext moves to the token
+		// column.
 		result.changed = result.changed || r.isWaiting(i)
 		if result.changed {
 			stored = sql.NullString{String: result.value, Valid: true}
@@ -209,8 +209,8 @@ func (p *pass) cell(r row, i int, column column.Column, keys map[string]tenantke
 	return c, nil
 }
 
-// changes reports whether the row is to be written, and whether only for a
-// blind index.
+// changes reports whether the row must be written, and whether only for a blind
+// index.
 func (c change) changes() (any, onlyIndex bool) {
 	onlyIndex = true
 	for _, cell := range c.cells {
@@ -220,8 +220,8 @@ func (c change) changes() (any, onlyIndex bool) {
 	return any, any && onlyIndex
 }
 
-// rewrite rewrites a page's values that need it, and writes the page. It
-// returns the run's own transactions, which need no second look.
+// rewrite re-encrypts and writes a page. It returns the transactions with
+// rows that need no second look.
 func (p *pass) rewrite(ctx context.Context, page []row) (counts ledger.Counts, own []int64, err error) {
 	var keys map[string]tenantkey.Key
 	err = p.retry(ctx, p.tell, func() (err error) {
@@ -235,7 +235,7 @@ func (p *pass) rewrite(ctx context.Context, page []row) (counts ledger.Counts, o
 	for _, r := range page {
 		o.add(p, r, keys)
 	}
-	if err := p.quarantined(o.quarantined); err != nil { // before its page, which may fail
+	if err := p.quarantined(o.quarantined); err != nil { // before writing the page, which may fail
 		return ledger.Counts{}, nil, err
 	}
 	changes, quarantined := o.changes, o.quarantined
@@ -245,7 +245,7 @@ func (p *pass) rewrite(ctx context.Context, page []row) (counts ledger.Counts, o
 		if err := w.do(ctx); err != nil {
 			p.mu.Lock()
 			defer p.mu.Unlock()
-			p.rewritten += w.written // which stays, though its page is not done
+			p.rewritten += w.written // kept even though its page isn't finished
 			return ledger.Counts{}, nil, err
 		}
 		written, stuck, own = w.written, w.stuck, w.own
@@ -282,7 +282,7 @@ func (p *pass) rewrite(ctx context.Context, page []row) (counts ledger.Counts, o
 	}, own, nil
 }
 
-// tell tells how far the pass is, and what it waits for.
+// tell reports the pass's progress and what it waits for.
 func (p *pass) tell(waiting error, pause time.Duration) {
 	if p.cfg.Progress == nil {
 		return

@@ -52,8 +52,9 @@ func (p postgres) describe(ctx context.Context, t *table) error {
 			return err
 		}
 	}
-	// Without the columns that the index only includes. With -1 for the length,
-	// or a character(8) would be called character, which is one character.
+	// Excludes the columns that the index only includes. The length -1 keeps
+	// character(8) from being printed as character, which is one character
+	// long.
 	keys, err := p.pairs(ctx, `SELECT a.attname, format_type(a.atttypid, -1) FROM pg_index i
 		JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts-1])
 		WHERE i.indisprimary AND i.indrelid = to_regclass($1::text) ORDER BY array_position(i.indkey::int2[], a.attnum)`, t.quoted())
@@ -67,7 +68,7 @@ func (p postgres) describe(ctx context.Context, t *table) error {
 	return t.setKey(names)
 }
 
-// pairs runs a query for rows of two texts.
+// pairs runs a query that returns two texts per row.
 func (p postgres) pairs(ctx context.Context, query string, args ...any) (pairs [][2]string, err error) {
 	rows, err := p.db.QueryContext(ctx, query, args...)
 	if err != nil {
@@ -84,7 +85,7 @@ func (p postgres) pairs(ctx context.Context, query string, args ...any) (pairs [
 	return pairs, rows.Err()
 }
 
-// selectRows is the beginning of a query for rows.
+// selectRows returns the start of a query for rows.
 func (postgres) selectRows(t table) *strings.Builder {
 	var query strings.Builder
 	fmt.Fprintf(&query, "SELECT t.%s::text", quote(t.key))
@@ -145,7 +146,7 @@ func (postgres) shred(ctx context.Context, tx querier, t table, r row, tokens []
 
 func (p postgres) checkWritable(ctx context.Context) error { return retry.CheckWritable(ctx, p.db) }
 
-// stored reads the rows of changes after an unanswered statement.
+// stored reads the rows of changes after a statement with a lost answer.
 func (p postgres) stored(ctx context.Context, t table, changes []change) (map[string]bool, error) {
 	byPlace := make(map[string]change, len(changes))
 	for _, c := range changes {

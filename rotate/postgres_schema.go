@@ -9,10 +9,10 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/column"
 )
 
-// columnType returns the type of a column in full, that type's name, or the
-// name below a domain, and the length it is limited to in characters, or 0.
+// columnType returns a column's full type, the type's name or, for a domain,
+// the base type's name, and its length limit in characters, or 0.
 func (p postgres) columnType(ctx context.Context, table, column string) (full, name string, length int, err error) {
-	const header = 4 // bytes, which Postgres counts with the length
+	const header = 4 // bytes, which Postgres adds to the length
 	var modifier int
 	err = p.db.QueryRowContext(ctx, `SELECT format_type(a.atttypid, a.atttypmod), coalesce(b.typname, t.typname),
 			CASE WHEN b.oid IS NULL THEN a.atttypmod ELSE t.typtypmod END
@@ -22,7 +22,7 @@ func (p postgres) columnType(ctx context.Context, table, column string) (full, n
 	return full, name, max(0, modifier-header), err
 }
 
-// describeTenant completes what is known of the tenant's column, or returns
+// describeTenant fills in the tenant column's details, or returns
 // sql.ErrNoRows.
 func (p postgres) describeTenant(ctx context.Context, t *table) error {
 	return p.db.QueryRowContext(ctx, `SELECT format_type(b.oid, -1), b.typcategory = 'S'
@@ -72,6 +72,6 @@ func (p postgres) checks(ctx context.Context, c column.Column) ([]tokenCheck, er
 	return checks, nil
 }
 
-// constraintName is the name that the code generation gives the CHECK of an
-// encrypted column.
+// constraintName returns the name that the code generator gives an encrypted
+// column's CHECK.
 func constraintName(c column.Column) string { return c.Table + "_" + c.Name + "_encrypted" }

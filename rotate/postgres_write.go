@@ -44,17 +44,16 @@ func (p postgres) writeEach(ctx context.Context, t table, changes []change) (don
 	return done, nil
 }
 
-// update compares with the old values in the statement itself. Without that it
-// would undo what others write between the page's reading and its writing.
-// Columns that are not to be changed are neither compared nor written. The
-// comparison is of bytes, whatever the column's type and collation take for
-// equal. Old values that are plaintext are compared by their SHA-256, so that
-// they are in no parameter, which the server may log.
+// update compares the old values in the statement itself, or it would undo
+// writes made between reading and writing the page. Unchanged columns are
+// neither compared nor written. The comparison is by bytes, whatever the
+// column's type and collation treat as equal. Old plaintext is compared by its
+// SHA-256, so that it isn't in a parameter, which the server may log.
 //
-// The arrays stand in subqueries, so that the planner does not know how long
-// they are: in a table of some hundred thousand rows it would take a page for a
-// reason to read the whole table. They are unnested in a WITH, since shards
-// take no subquery in the FROM of an UPDATE.
+// The arrays are in subqueries, so that the planner doesn't know their length:
+// in a table of some hundred thousand rows, a page would make it read the whole
+// table. They are unnested in a WITH, because shards don't support a subquery
+// in the FROM of an UPDATE.
 func (p postgres) update(ctx context.Context, t table, changes []change) (n int64, err error) {
 	var u update
 	u.row(t, changes)
@@ -69,7 +68,7 @@ func (p postgres) update(ctx context.Context, t table, changes []change) (n int6
 	return n, err
 }
 
-// row adds all that a row is found by, and what becomes of it.
+// row adds the conditions and assignments for all columns.
 func (u *update) row(t table, changes []change) {
 	u.keys(t, changes)
 	for i := range t.columns {
@@ -85,13 +84,13 @@ func (u *update) statement(t table) string {
 		strings.Join(u.where, " AND "))
 }
 
-// locked runs the update of the rows of changes. If several have a value
-// that is unique, it locks all of them before it changes one: a writer that
-// holds one of them, and stores another's value there, would wait for the
-// update, which waits for the writer. Of rows that are only locked Postgres
-// tells the writer at once that the value is taken. Where the key begins with
-// the tenant, it locks the rows of one after the other, by that key: shards
-// lock no rows for a statement that does not say which shard has them.
+// locked updates the rows of changes. If several rows have a unique value, it
+// locks all of them before changing one. Otherwise a writer that holds one row
+// and stores another row's value there would wait for the update, which waits
+// for the writer. If the rows are only locked, Postgres tells the writer at
+// once that the value is taken. If the key starts with the tenant, it locks one
+// tenant's rows after another's, because shards lock no rows for a statement
+// that doesn't select a shard.
 func (p postgres) locked(ctx context.Context, t table, changes []change, run func(on querier) error) error {
 	if !slices.ContainsFunc(t.columns, isUnique) {
 		return run(p.db)
@@ -100,7 +99,7 @@ func (p postgres) locked(ctx context.Context, t table, changes []change, run fun
 	if err != nil {
 		return err
 	}
-	defer func() { _ = tx.Rollback() }() // does nothing after the commit
+	defer func() { _ = tx.Rollback() }() // has no effect after the commit
 	for _, group := range t.groups(changes) {
 		if err := p.lock(ctx, tx, t, group); err != nil {
 			return err
@@ -112,8 +111,8 @@ func (p postgres) locked(ctx context.Context, t table, changes []change, run fun
 	return tx.Commit()
 }
 
-// lock locks the rows of changes, which are one tenant's if the table's key
-// begins with it.
+// lock locks the rows of changes. They belong to one tenant if the table's key
+// starts with it.
 func (postgres) lock(ctx context.Context, tx querier, t table, changes []change) error {
 	keys := make([]sql.NullString, len(changes))
 	for i, c := range changes {
@@ -131,16 +130,15 @@ func (postgres) lock(ctx context.Context, tx querier, t table, changes []change)
 	return err
 }
 
-// update is a statement over a page.
+// update builds a statement over a page.
 type update struct {
 	args                        []any
 	arrays, columns, set, where []string
-	// kept says of a row that is written whether it has what is to become of
-	// it.
+	// kept holds conditions that tell whether a written row has its new values.
 	kept []string
 }
 
-// source returns the statement's source of rows, the first part of its WITH.
+// source returns the statement's row source, the first part of its WITH.
 func (u *update) source() string {
 	return fmt.Sprintf("u AS MATERIALIZED (SELECT * FROM unnest(%s) AS u(%s))", strings.Join(u.arrays, ", "),
 		strings.Join(u.columns, ", "))
@@ -158,13 +156,13 @@ func (u *update) keys(t table, changes []change) {
 	}
 }
 
-// add makes an array of the statement's source, and returns the name of a row's
-// element.
+// add adds an array to the statement's row source, and returns the name of a
+// row's element.
 func (u *update) add(name string, values []sql.NullString) string {
 	return u.addAs(name, "text", values)
 }
 
-// addAs is add for elements of a type.
+// addAs is add with an element type.
 func (u *update) addAs(name, elements string, values []sql.NullString) string {
 	u.args = append(u.args, textArray(values))
 	u.arrays = append(u.arrays, fmt.Sprintf("(SELECT $%d::text::%s[])", len(u.args), elements))
@@ -172,12 +170,12 @@ func (u *update) addAs(name, elements string, values []sql.NullString) string {
 	return "u." + quote(name)
 }
 
-// absent stands for NULL among old values; no text that Postgres stores has it.
+// absent stands for NULL among old values. No stored value is equal to it.
 const absent = "\x01absent"
 
-// column adds what becomes of one column, if it is changed in any of the rows.
-// A blind index is set even to what it was: a trigger could take one that is
-// not set for one that was left behind.
+// column adds a column's changes, if it changes in any row. It sets a blind
+// index even to its current value, because a trigger could mistake an index
+// that the UPDATE doesn't set for a stale one.
 func (u *update) column(t table, i int, changes []change) {
 	column, name, beside := t.columns[i], quote(t.stored(i)), make([]sql.NullString, len(changes))
 	olds, news, indexes := make([]sql.NullString, len(changes)), make([]sql.NullString,
@@ -225,7 +223,7 @@ func (u *update) column(t table, i int, changes []change) {
 	}
 }
 
-// tenant compares a row's tenant, if its new value opens only for that tenant.
+// tenant compares the tenant, if a new value opens only in that tenant's row.
 func (u *update) tenant(column string, changes []change) {
 	if !slices.ContainsFunc(changes, change.bound) {
 		return
@@ -238,10 +236,10 @@ func (u *update) tenant(column string, changes []change) {
 	u.where = append(u.where, fmt.Sprintf(`(%s IS NULL OR t.%s::text COLLATE "C" = %[1]s)`, of, quote(column)))
 }
 
-// digestOf returns SQL for the SHA-256 of a text, in hexadecimal.
+// digestOf returns SQL for a text's SHA-256 in hexadecimal.
 func digestOf(text string) string { return "encode(sha256(convert_to(" + text + ", 'UTF8')), 'hex')" }
 
-// digests returns the SHA-256 of values, in hexadecimal.
+// digests returns the values' SHA-256 in hexadecimal.
 func digests(values []sql.NullString) []sql.NullString {
 	all := make([]sql.NullString, len(values))
 	for i, v := range values {
@@ -253,8 +251,8 @@ func digests(values []sql.NullString) []sql.NullString {
 	return all
 }
 
-// textArray writes an array the way Postgres reads it. The library's way, by
-// reflection, was a sixth of the client's cost of a run.
+// textArray writes an array in Postgres' syntax. The library's reflection took
+// a sixth of a run's client time.
 func textArray(values []sql.NullString) string {
 	size := 2
 	for _, v := range values {
@@ -283,9 +281,9 @@ func textArray(values []sql.NullString) string {
 
 var arrayEscaper = strings.NewReplacer(`"`, `\"`, `\`, `\\`)
 
-// refusedBy says why the server does not take a value, or "" if that is not the
-// error: a constraint, a value that the type does not hold, a trigger that
-// raises. The server's own words may quote the row, and are left out.
+// refusedBy returns why the server refused a value, or "" for other errors: a
+// constraint, a value outside the type's range, or an error raised by a
+// trigger. It omits the server's message, which may quote the row.
 func refusedBy(err error) string {
 	state := dberror.State(err)
 	if len(state) != 5 || !slices.Contains([]string{"22", "23", "P0"}, state[:2]) {

@@ -10,8 +10,8 @@ import (
 	"github.com/credent-go/credent/internal/states"
 )
 
-// prepare looks at the database, and returns the tables to go through. It
-// writes nothing.
+// prepare inspects the database and returns the tables to process. It writes
+// nothing.
 func (r *run) prepare(ctx context.Context, cfg Config) ([]table, error) {
 	tables, store, err := open(ctx, r.db, cfg.In, cfg.Columns)
 	if err != nil {
@@ -50,7 +50,7 @@ func (r *run) prepare(ctx context.Context, cfg Config) ([]table, error) {
 	return tables, nil
 }
 
-// prepareVerify looks at the database, and returns the tables to verify.
+// prepareVerify inspects the database and returns the tables to verify.
 func (r *run) prepareVerify(ctx context.Context, cfg Config) ([]table, error) {
 	tables, store, err := open(ctx, r.db, cfg.In, cfg.Columns)
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 // count of a column, names. Config.Quarantine gets all of them.
 const MaxExamples = 20
 
-// maxTold is how many secrets a run remembers as told, in 8 MB at most. A later
-// pass tells the others once more.
+// maxTold limits the reported secrets that a run remembers, at most 8 MB. A
+// later pass reports further ones again.
 const maxTold = 1 << 19
 
 // Quarantined is a secret that could not be opened or rewritten.
@@ -43,7 +43,8 @@ func (q Quarantined) MarshalJSON() ([]byte, error) {
 	}{q.Table, q.Column, q.Row, reason})
 }
 
-// quarantine counts what one pass leaves as it is, and keeps a few examples.
+// quarantine counts the values that a pass leaves unchanged, and keeps a few
+// examples.
 type quarantine struct {
 	n        int64
 	columns  map[string]int64
@@ -60,7 +61,7 @@ func (q *quarantine) add(list ...Quarantined) {
 	}
 }
 
-// merge adds what another pass leaves.
+// merge adds another pass's quarantine.
 func (q *quarantine) merge(more quarantine) {
 	if q.n += more.n; q.columns == nil {
 		q.columns = make(map[string]int64)
@@ -73,8 +74,8 @@ func (q *quarantine) merge(more quarantine) {
 	}
 }
 
-// addExample keeps the first examples by the text of their rows' keys, so that
-// they are the same in each run.
+// addExample keeps the first examples by their rows' keys as text, so that each
+// run has the same ones.
 func addExample(examples []Quarantined, one Quarantined) []Quarantined {
 	i, _ := slices.BinarySearchFunc(examples, one, func(a, b Quarantined) int {
 		return cmp.Or(strings.Compare(a.Row, b.Row), strings.Compare(a.Column, b.Column))
@@ -86,44 +87,43 @@ func addExample(examples []Quarantined, one Quarantined) []Quarantined {
 	return examples[:min(len(examples), MaxExamples)]
 }
 
-// isLeft reports whether something of a column was left as it is.
+// isLeft reports whether any of a column's values were left unchanged.
 func (t *TableReport) isLeft(column string) bool { return t.left[column] > 0 }
 
-// leave puts what a pass left as it is into the report.
+// leave records a pass's quarantine in the report.
 func (t *TableReport) leave(q quarantine) {
 	t.Quarantined, t.Examples, t.left = q.n, q.examples, q.columns
 }
 
-// leaveMore adds to what was left.
+// leaveMore adds to the report's quarantine.
 func (t *TableReport) leaveMore(more quarantine) {
 	q := quarantine{t.Quarantined, maps.Clone(t.left), t.Examples}
 	q.merge(more)
 	t.leave(q)
 }
 
-// leaveCanary adds a canary to what was left.
+// leaveCanary adds a canary to the report's quarantine.
 func (t *TableReport) leaveCanary(one Quarantined) {
 	var q quarantine
 	q.add(one)
 	t.leaveMore(q)
 }
 
-// quarantineTeller hands secrets to Config.Quarantine, from one goroutine at a
-// time.
+// quarantineTeller passes secrets to Config.Quarantine, one call at a time.
 type quarantineTeller struct {
 	calling sync.Mutex
 	told    told
 }
 
-// told is the set of secrets that were told, by their hash: open addressing in
-// a slice that is at most half full, where 0 is a free place.
+// told is the set of reported secrets, by hash: open addressing in a slice that
+// is at most half full, in which 0 is free.
 type told struct {
 	seed   maphash.Seed
 	places []uint64
 	n      int
 }
 
-// add reports whether it is told for the first time, as far as is remembered.
+// add reports whether a secret is new, as far as the set remembers.
 func (t *told) add(one Quarantined) bool {
 	if t.places == nil {
 		t.seed, t.places = maphash.MakeSeed(), make([]uint64, 1<<10)
@@ -149,9 +149,9 @@ func (t *told) add(one Quarantined) bool {
 	return true
 }
 
-// find returns the place that a key has, or may have.
+// find returns the slot that a key has or would get.
 func (t *told) find(key uint64) uint64 {
-	last := uint64(len(t.places) - 1) // a power of two less one
+	last := uint64(len(t.places) - 1) // a power of two minus one
 	i := key >> 1 & last
 	for t.places[i] != 0 && t.places[i] != key {
 		i = (i + 1) & last
@@ -159,15 +159,15 @@ func (t *told) find(key uint64) uint64 {
 	return i
 }
 
-// quarantined tells about secrets that a pass over a table has found, unless an
-// earlier pass did.
+// quarantined reports a pass's quarantined secrets, except those that an
+// earlier pass reported.
 func (r *run) quarantined(list []Quarantined) error {
 	if r.cfg.Quarantine == nil || len(list) == 0 {
 		return nil
 	}
 	r.calling.Lock()
 	defer r.calling.Unlock()
-	if r.cfg.DryRun { // there is one pass
+	if r.cfg.DryRun { // only one pass
 		return r.callQuarantine(list)
 	}
 	var fresh []Quarantined
@@ -189,7 +189,7 @@ func (r *run) callQuarantine(list []Quarantined) error {
 	return nil
 }
 
-// tellError is an error of Config.Quarantine.
+// tellError is an error returned by Config.Quarantine.
 type tellError struct{ error }
 
 func (e *tellError) Error() string { return "tell about quarantined secrets: " + e.error.Error() }

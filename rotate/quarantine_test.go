@@ -12,7 +12,7 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// listed collects what Config.Quarantine gets, as texts.
+// listed collects what Config.Quarantine receives, as texts.
 type listed struct{ rows []string }
 
 func (l *listed) add(list []rotate.Quarantined) error {
@@ -22,15 +22,14 @@ func (l *listed) add(list []rotate.Quarantined) error {
 	return nil
 }
 
-// each is the statement that stores a value in rows of t_text, from one ID to
-// another.
+// each returns a statement that stores a value in a range of t_text's rows.
 func each(from, to int, value string) string {
 	return fmt.Sprintf("WITH n(i) AS (SELECT %d UNION ALL SELECT i + 1 FROM n WHERE i < %d) "+
 		"INSERT INTO t_text SELECT i, '%s' FROM n", from, to, value)
 }
 
-// Each secret is told once, though several passes come across it, and the
-// report has the first few of them and their number.
+// Each secret is reported once, although several passes read it. The report has
+// the number and the first few of them.
 func TestQuarantine(t *testing.T) {
 	t.Parallel()
 	old, now := fernet.GenerateKey(), fernet.GenerateKey()
@@ -98,7 +97,7 @@ func TestQuarantine(t *testing.T) {
 		t.Errorf("got %s, %v", text, err)
 	}
 
-	// What Encrypt and its way back leave is told as well.
+	// Encrypt and DecryptToPlaintext report what they leave unchanged, too.
 	var encrypted, decrypted listed
 	want = slices.DeleteFunc(want, func(row string) bool {
 		return strings.HasSuffix(row, fernet.ErrNotEncrypted.Error())
@@ -115,8 +114,8 @@ func TestQuarantine(t *testing.T) {
 	compare("decrypt", &decrypted)
 }
 
-// An error of the callback ends the run; what was rewritten stays so and is in
-// the report.
+// An error from the callback ends the run. The rows rewritten before stay
+// rewritten and are in the report.
 func TestQuarantineFails(t *testing.T) {
 	t.Parallel()
 	old, now := fernet.GenerateKey(), fernet.GenerateKey()

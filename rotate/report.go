@@ -74,8 +74,8 @@ type TableReport struct {
 	// be; see encrypted.KeepCanary.
 	Canaries int64
 
-	left       map[string]int64 // of Quarantined, by column
-	validating string           // a CHECK, until the database has answered
+	left       map[string]int64 // quarantined values by column
+	validating string           // a CHECK awaiting the database's answer
 }
 
 // Rewritten is the number of rows rewritten in all tables.

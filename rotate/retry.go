@@ -53,20 +53,20 @@ var (
 	ErrNoSpace = retry.ErrNoSpace
 )
 
-// teller tells what is waited for.
+// teller reports what is waited for.
 type teller func(waiting error, pause time.Duration)
 
 func (r *run) policy(tell teller) retry.Policy {
 	return retry.Policy{Limit: r.cfg.RetryFor, DB: r.db, Notify: func(w retry.Wait) { tell(w.Err, w.Pause) }}
 }
 
-// retry tries something until it succeeds, within the limit.
+// retry retries within the configured limit.
 func (r *run) retry(ctx context.Context, tell teller, try func() error) error {
 	return r.policy(tell).Do(ctx, try)
 }
 
-// retrySetup is retry before anything was written. A standby isn't waited for:
-// nothing says that it was the primary.
+// retrySetup is retry before anything was written. It doesn't wait for a
+// standby's promotion, because the server may never have been the primary.
 func (r *run) retrySetup(ctx context.Context, try func() error) error {
 	p := r.policy(r.tellTable(table{}))
 	p.Final = []retry.Kind{retry.Standby}
@@ -99,7 +99,8 @@ func (r *run) tellTable(t table) teller {
 }
 
 // readPage returns the first rows of a span, the rest of the span, and whether
-// that may have more. It reads fewer at once if the database takes too long.
+// that may contain more rows. It reads fewer rows at a time if the database
+// takes too long.
 func (r *run) readPage(
 	ctx context.Context, tell teller, t table, s span,
 ) (page []row, rest span, more bool, err error) {
@@ -121,8 +122,8 @@ func (r *run) readPage(
 // writing writes the changes of a page.
 type writing struct {
 	*pass
-	rest    []change // not yet written
-	doubt   []change // of these, that an error leaves open
+	rest    []change // not written yet
+	doubt   []change // changes that an error left in doubt
 	written int64
 	refused []refusal
 	stuck   int64
@@ -134,7 +135,7 @@ func (w *writing) do(ctx context.Context) error {
 		err := w.retry(ctx, w.tell, func() error {
 			for {
 				n, err := w.part(ctx)
-				switch retry.KindOf(err) { //nolint:exhaustive // the others have nothing to do with its size
+				switch retry.KindOf(err) { //nolint:exhaustive // other kinds don't depend on the size
 				case retry.Timeout:
 					if ctx.Err() == nil && w.pace.slower(n) {
 						continue // a pause wouldn't help
@@ -152,8 +153,8 @@ func (w *writing) do(ctx context.Context) error {
 	return nil
 }
 
-// part writes some of the rest, or finds out about what is in doubt, and
-// returns how many rows it tried.
+// part writes some of the remaining changes, or resolves those in doubt, and
+// returns the number of rows tried.
 func (w *writing) part(ctx context.Context) (n int, err error) {
 	if n = w.pace.rows(); len(w.doubt) > 0 {
 		return n, w.resolve(ctx, n)
@@ -176,8 +177,8 @@ func (w *writing) part(ctx context.Context) (n int, err error) {
 	return n, nil
 }
 
-// resolve counts the changes in doubt that are stored, n at once. The others
-// are to be written again.
+// resolve counts the changes in doubt that are stored, n at a time. The others
+// will be written again.
 func (w *writing) resolve(ctx context.Context, n int) error {
 	for len(w.doubt) > 0 {
 		some := w.doubt[:min(n, len(w.doubt))]
@@ -196,18 +197,18 @@ func (w *writing) resolve(ctx context.Context, n int) error {
 	return nil
 }
 
-// pace is how many rows are read and written at once: the half after the
-// database took too long, and more again after a while. It is safe for
-// concurrent use.
+// pace is the number of rows to read and write at a time. It is halved after
+// the database took too long, and grows again later. It is safe for concurrent
+// use.
 type pace struct {
 	mu   sync.Mutex
 	most int
-	now  int // 0 is most
-	done int // rows since the last change
+	now  int // 0 means most
+	done int // rows since the last change of size
 }
 
-// passesToGrow is how many pages of one size have to pass before the next size
-// is tried, which is larger by a quarter.
+// passesToGrow is the number of successful pages before the size grows by a
+// quarter.
 const passesToGrow = 8
 
 func (p *pace) rows() int {
@@ -224,7 +225,7 @@ func (p *pace) size() int {
 }
 
 // slower halves the size after n rows took too long, and reports whether that
-// is fewer.
+// makes it smaller.
 func (p *pace) slower(n int) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -235,7 +236,7 @@ func (p *pace) slower(n int) bool {
 	return true
 }
 
-// passed counts rows that didn't take too long.
+// passed counts rows that were processed in time.
 func (p *pace) passed(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

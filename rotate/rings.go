@@ -8,16 +8,16 @@ import (
 	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 )
 
-// rings keeps the keyrings that have a tenant's key. A [seal.Locator] remembers
-// derived keys by the keyring, so with a new one for each token it would derive
-// them for each. The zero value is ready, and safe for concurrent use.
+// rings caches the keyrings that contain a tenant's key. A [seal.Locator]
+// caches derived keys by keyring, so a new keyring for each token would derive
+// them for each token. The zero value is ready to use. It is safe for
+// concurrent use.
 type rings struct {
 	mu    sync.Mutex
 	known map[ringOf]*engine.Ring
 }
 
-// ringOf is a tenant's key, as it was read for a page, and its place among the
-// keys of the rings.
+// ringOf is a tenant's key as read for a page, and its position in the keyring.
 type ringOf struct {
 	data  *fernet.Key
 	place ringPlace
@@ -31,10 +31,11 @@ const (
 	last
 )
 
-// maxRings is how many keyrings are kept; with more it starts over.
+// maxRings limits the cached keyrings; beyond it, the cache is emptied.
 const maxRings = 4096
 
-// of returns the keyring of a tenant's key and, unless it is alone, ring's.
+// of returns a keyring with the tenant's key and, depending on place, ring's
+// keys.
 func (r *rings) of(ring *engine.Ring, data *fernet.Key, place ringPlace) *engine.Ring {
 	if data == nil {
 		return ring

@@ -7,7 +7,7 @@ import (
 	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 )
 
-// TestRings has the same keyring for the same key and place.
+// TestRings gets the same keyring for the same key and position.
 func TestRings(t *testing.T) {
 	t.Parallel()
 	var r rings

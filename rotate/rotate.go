@@ -50,8 +50,8 @@ const (
 	// DefaultBatch is the number of rows in a page, which is read and written
 	// at once.
 	DefaultBatch = 1000
-	// maxPasses bounds how often the whole table is gone through. Each pass
-	// takes what concurrent writers made the one before skip; the last finds
+	// maxPasses limits the passes over a table. Each pass rewrites what
+	// concurrent writers made the previous one skip, and the last one finds
 	// nothing.
 	maxPasses = 20
 )
@@ -76,7 +76,7 @@ type Config struct {
 	// [states.ErrStateMismatch]. Tokens are made to match the states. Without a
 	// state they stay as they are.
 	States states.Table
-	// Batch is the number of rows in a page.
+	// Batch is the number of rows in a page. 0 and less mean [DefaultBatch].
 	Batch int
 	// Workers is the number of parts of a table that are worked on at the same
 	// time, each with a connection that reads and one that writes; 0 or less
@@ -86,7 +86,8 @@ type Config struct {
 	Workers int
 	// FromStart begins with every row, and ignores how far earlier runs came.
 	FromStart bool
-	// RowsPerSecond limits how many rows are read per second; 0 means no limit.
+	// RowsPerSecond limits how many rows are read in a second. 0 and less mean
+	// no limit.
 	RowsPerSecond int
 	// DryRun counts what would be rewritten and writes nothing.
 	DryRun bool
@@ -108,7 +109,7 @@ type Config struct {
 	Quarantine func([]Quarantined) error
 }
 
-// find returns a column to choose from by name.
+// find returns one of the selectable columns by name.
 func (cfg Config) find(name string) (column.Column, error) {
 	if len(cfg.In) == 0 {
 		return column.Find(name)
@@ -123,7 +124,7 @@ func (cfg Config) find(name string) (column.Column, error) {
 		strings.Join(known, ", "))
 }
 
-// resolve adds the database's states to the given ones.
+// resolve adds the database's states to the configured ones.
 func (cfg *Config) resolve(ctx context.Context, db *sql.DB, s store, tables []table) error {
 	if err := cfg.States.Check(); err != nil {
 		return err
@@ -153,7 +154,7 @@ func (cfg *Config) resolve(ctx context.Context, db *sql.DB, s store, tables []ta
 	return nil
 }
 
-// rebinding says what becomes of the tokens of a column.
+// rebinding says how a column's tokens are rebound.
 func (cfg *Config) rebinding(c *column.Column) seal.Rebinding {
 	switch cfg.States.Given(c).Binding {
 	case states.Off, states.Accept:
@@ -235,32 +236,30 @@ func Run(ctx context.Context, db *sql.DB, keyRing *keyring.Keyring, cfg Config) 
 	})
 }
 
-// operation is what is done with each stored value.
+// operation defines how each stored value is changed.
 type operation struct {
 	name string
-	// rewrite returns what is to replace a stored value, and whether that is
-	// another. The keyring is the one of the place.
+	// rewrite returns the replacement for a stored value, and whether it
+	// differs. ring is the location's keyring.
 	rewrite func(cfg *Config, ring *engine.Ring, stored original, p seal.Place) (rewritten, error)
-	// index returns the digest, in hexadecimal, that the blind index of a
-	// column is to have for what is stored in it, which the keyring of the
-	// place opens.
+	// index returns the digest, in hexadecimal, for a column's blind index of a
+	// stored value, which the location's keyring opens.
 	index func(opens *engine.Ring, stored sql.NullString, p seal.Place) (sql.NullString, error)
-	// before looks at all tables before anything is written; nil for nothing.
+	// before checks all tables before anything is written; may be nil.
 	before func(ctx context.Context, cfg *Config, s store, tables []table) error
-	// after is called for a table that has nothing more to rewrite; nil for
-	// nothing.
+	// after is called for a table that needs no more rewriting; may be nil.
 	after func(ctx context.Context, s store, t table, result *TableReport) error
-	// plain says what the operation does with plaintext, and wrapped that the
-	// keys of tenants are rewritten too.
+	// plain says what the operation does with plaintext. wrapped means that
+	// tenants' keys are rewritten too.
 	plain   plainOp
 	wrapped bool
-	// forCanaries says what becomes of the canaries.
+	// forCanaries says what happens to the canaries.
 	forCanaries canaries
-	// advice says what others have to do so that it can end.
+	// advice says what other processes must do for the operation to end.
 	advice string
 }
 
-// indexer returns the index of an operation.
+// indexer returns an operation's index function.
 func indexer(ring *engine.Ring) func(*engine.Ring, sql.NullString, seal.Place) (sql.NullString, error) {
 	var (
 		locate  seal.Locator
@@ -283,8 +282,8 @@ func indexer(ring *engine.Ring) func(*engine.Ring, sql.NullString, seal.Place) (
 	}
 }
 
-// digestRing returns the keyring of a digest's key, its primary one. A digest
-// in an index by tenant is under the same key as its token.
+// digestRing returns the keyring with the primary key for a digest. A digest
+// that lookups find by tenant is under the same key as its token.
 func digestRing(ring, opens *engine.Ring, c column.Column) *engine.Ring {
 	if c.IsIndexedByTenant() {
 		return opens
@@ -292,14 +291,14 @@ func digestRing(ring, opens *engine.Ring, c column.Column) *engine.Ring {
 	return ring
 }
 
-// rewritten is what is to replace a stored value.
+// rewritten is the replacement for a stored value.
 type rewritten struct {
 	value   string
-	changed bool // it is another
-	bound   bool // it opens only as long as the row is the tenant's
+	changed bool // it differs from the stored value
+	bound   bool // it opens only in the same tenant's row
 }
 
-// complete fills in the defaults, and returns the limit of rows in a second.
+// complete fills in the defaults and returns the rate limiter.
 func (cfg *Config) complete() *rate.Limiter {
 	if cfg.Batch <= 0 {
 		cfg.Batch = DefaultBatch
@@ -312,7 +311,7 @@ func (cfg *Config) complete() *rate.Limiter {
 	}
 	cfg.Batch = min(cfg.Batch, cfg.RowsPerSecond)
 	limit := rate.NewLimiter(rate.Limit(cfg.RowsPerSecond), cfg.Batch)
-	limit.AllowN(time.Now(), cfg.Batch) // the first page is paid for like the others
+	limit.AllowN(time.Now(), cfg.Batch) // makes the first page wait like the others
 	return limit
 }
 
@@ -370,20 +369,20 @@ func start(ctx context.Context, db *sql.DB, ring *engine.Ring, cfg Config, op op
 	return report, failed
 }
 
-// run is one call of Run, Encrypt or DecryptToPlaintext.
+// run is the state of one call of Run, Encrypt or DecryptToPlaintext.
 type run struct {
 	operation
 	cfg      Config
 	db       *sql.DB
 	store    store
 	ring     *engine.Ring
-	keys     *tenants // nil where the database has no table of them
+	keys     *tenants // nil if the key table is missing
 	start    time.Time
 	limit    *rate.Limiter
 	pace     *pace
-	canaryDB *canary.DB // nil where the database has no table of canaries
+	canaryDB *canary.DB // nil if the canary table is missing
 
-	telling sync.Mutex // one call of Progress at a time
+	telling sync.Mutex // serializes the calls of Progress
 	quarantineTeller
 
 	locate  seal.Locator

@@ -23,12 +23,12 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// The tables with the key (tenant, key), by the type of the tenant. Several
-// tenants' rows have the same numbers as keys.
+// Tables with the key (tenant, key), by the tenant's type. Rows of different
+// tenants have the same key numbers.
 var scopedTables = []struct {
 	name, tenant, key string
 	partitions        bool
-	a, b, none        string // tenants, and one whose rows are nobody's
+	a, b, none        string // two tenants, and the tenant of ownerless rows
 }{
 	{"s_varchar", "varchar(64)", "bigint", true, "quote ' \" \\ {}, NULL", "bob", "nobody"},
 	{"s_text", "text", "uuid", true, "", "Ä", "nobody"},
@@ -121,8 +121,7 @@ func publicRing(t *testing.T, keys ...string) *keyring.Keyring {
 	return ring
 }
 
-// checkScoped makes sure that each row has its own secret, except for a
-// tenant's.
+// checkScoped checks that each row except a given tenant's has its own secret.
 func checkScoped(t *testing.T, db *sql.DB, ring *keyring.Keyring, but string) {
 	t.Helper()
 	var locate seal.Locator
@@ -152,7 +151,7 @@ func checkScoped(t *testing.T, db *sql.DB, ring *keyring.Keyring, but string) {
 	}
 }
 
-// storedIn returns the tenant, the key and the secret of each row.
+// storedIn returns each row's tenant, key and secret.
 func storedIn(t *testing.T, db *sql.DB, table string) (all [][3]string) {
 	t.Helper()
 	rows, err := db.QueryContext(t.Context(),
@@ -174,8 +173,8 @@ func storedIn(t *testing.T, db *sql.DB, table string) (all [][3]string) {
 	return all
 }
 
-// A table with the key (tenant, key) is processed like one with a key of one
-// column, even if several tenants' rows have the same key.
+// A table with the key (tenant, key) is processed like one with a single-column
+// key, even if rows of several tenants have the same key.
 func TestKeysOfTwoColumns(t *testing.T) {
 	t.Parallel()
 	forEachScoped(t, func(t *testing.T, db *sql.DB) {
@@ -246,7 +245,7 @@ func TestKeysOfTwoColumns(t *testing.T) {
 	})
 }
 
-// Other keys of two columns are refused, with the columns.
+// Other two-column keys are refused, and the error names the columns.
 func TestOtherKeysOfTwoColumnsAreRefused(t *testing.T) {
 	t.Parallel()
 	forEachScoped(t, func(t *testing.T, db *sql.DB) {
@@ -273,7 +272,7 @@ func TestOtherKeysOfTwoColumnsAreRefused(t *testing.T) {
 	})
 }
 
-// A write that lost its answer is found by the whole key.
+// A write with a lost answer is found by the whole key.
 func TestStoredByKeysOfTwoColumns(t *testing.T) {
 	t.Parallel()
 	forEachScoped(t, func(t *testing.T, db *sql.DB) {
@@ -282,7 +281,7 @@ func TestStoredByKeysOfTwoColumns(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, ok := s.(sqlite); ok {
-			return // which rolls back what it doesn't commit
+			return // rolls back uncommitted work
 		}
 		for _, c := range scopedColumns() {
 			tab := table{name: c.Table, columns: []column.Column{c}, tenant: c.Tenant}
@@ -314,7 +313,7 @@ func TestStoredByKeysOfTwoColumns(t *testing.T) {
 	})
 }
 
-// tracer keeps the statements that a pool sends.
+// tracer records the statements that a pool sends.
 type tracer struct{ sent []pgx.TraceQueryStartData }
 
 func (tr *tracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
@@ -332,8 +331,8 @@ var (
 	scans       = regexp.MustCompile(`Index Scan .* on plan_t_\d .*loops=(\d+)\)`)
 )
 
-// Partitions are chosen by the tenant, and rows found by the index of the key:
-// no cast hides the tenant's column from the planner.
+// The tenant selects the partitions, and the key's index finds the rows: no
+// cast hides the tenant's column from the planner.
 func TestPlansOfKeysOfTwoColumns(t *testing.T) {
 	t.Parallel()
 	for name, of := range map[string]struct{ tenantType, tenant string }{
@@ -417,7 +416,7 @@ func TestPlansOfKeysOfTwoColumns(t *testing.T) {
 				n, _ := strconv.Atoi(scan[1])
 				looks += n
 			}
-			if looks != len(changes) { // else each row is looked for in several partitions
+			if looks != len(changes) { // otherwise each row is looked up in several partitions
 				t.Errorf("%d looks into partitions for %d rows", looks, len(changes))
 			}
 
@@ -455,7 +454,7 @@ func TestPlansOfKeysOfTwoColumns(t *testing.T) {
 	}
 }
 
-// plan explains the first of the statements.
+// plan explains the first recorded statement.
 func (tr *tracer) plan(t *testing.T, db *sql.DB) string {
 	t.Helper()
 	if len(tr.sent) == 0 {

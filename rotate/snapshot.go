@@ -7,9 +7,9 @@ import (
 	"github.com/credent-go/credent/internal/ledger"
 )
 
-// snapshot goes through the rows of one moment that were written since another,
-// but for what the run wrote itself. If the snapshot is lost, it starts over,
-// with another moment.
+// snapshot processes the rows of one snapshot that were written since a
+// horizon, except the run's own. If the snapshot is lost, it starts over with a
+// new one.
 func (p *pass) snapshot(ctx context.Context, h *part, s span) (err error) {
 	for range maxPasses {
 		var m *moment
@@ -35,7 +35,7 @@ func (p *pass) snapshot(ctx context.Context, h *part, s span) (err error) {
 	return err
 }
 
-// begin begins a snapshot with nothing.
+// begin resets the counts for a new snapshot.
 func (p *pass) begin(ctx context.Context, h *part, s *span) error {
 	positions, err := p.book.Positions(ctx)
 	if err != nil {
@@ -56,8 +56,8 @@ func (p *pass) begin(ctx context.Context, h *part, s *span) error {
 	return nil
 }
 
-// ownSince returns the run's own transactions since a moment, from all parts.
-// Their rows need no second look.
+// ownSince returns the transactions since a horizon, over all parts, with rows
+// that need no second look.
 func (p *pass) ownSince(since string, positions []string, h *part) (own []int64, err error) {
 	from, err := parseHorizon(since)
 	if err != nil {
@@ -80,7 +80,7 @@ func (p *pass) ownSince(since string, positions []string, h *part) (own []int64,
 	return own, nil
 }
 
-// moment goes through the rows of one moment.
+// moment processes the rows of one snapshot.
 func (p *pass) moment(ctx context.Context, h *part, s span, m *moment) error {
 	s.moment, s.after, s.upTo, s.density = m, tid{}, tid{block: m.blocks}, 1.0/blocksPerRow
 	return p.rewriteEach(ctx, h, s, func(_ []row, counts ledger.Counts, own []int64) error {

@@ -14,20 +14,20 @@ import (
 	"github.com/credent-go/credent/internal/plaintype"
 )
 
-// source says where a column's plaintext is, and its type.
+// source describes where a column's plaintext is, and its type.
 type source struct {
-	declared string         // SQL type of the plaintext
-	kind     plaintype.Kind // what it holds
-	isText   bool           // so that it can hold tokens too
-	// expanded means that the plaintext isn't text, and that tokens go to a
-	// column beside it, [expand.Tokens].
+	declared string         // the plaintext's SQL type
+	kind     plaintype.Kind // the plaintext's kind
+	isText   bool           // it can also hold tokens
+	// expanded means that the plaintext isn't text, so tokens go to an
+	// additional column, [expand.Tokens].
 	expanded bool
-	// expr is SQL that reads plaintext beside tokens as text, in a form that no
-	// setting of the session changes.
+	// expr is SQL that reads the plaintext of an expanded column as text, in a
+	// form independent of the session's settings.
 	expr string
 }
 
-// stored returns the name of the column that has the tokens.
+// stored returns the name of the column with the tokens.
 func (t table) stored(i int) string {
 	if t.sources[i].expanded {
 		return expand.Tokens(t.columns[i].Name)
@@ -35,12 +35,12 @@ func (t table) stored(i int) string {
 	return t.columns[i].Name
 }
 
-// isWaiting reports whether a row has plaintext of a column beside the place
-// for its token, and no token.
+// isWaiting reports whether a row has plaintext in an expanded column, but no
+// token yet.
 func (r row) isWaiting(i int) bool { return r.plains[i].Valid && !r.values[i].Valid }
 
-// value returns what is stored for a column. What waits is "", which is no
-// token.
+// value returns a column's stored value. Plaintext that waits for a token is
+// "", which isn't a token.
 func (r row) value(i int) sql.NullString {
 	if r.isWaiting(i) {
 		return sql.NullString{Valid: true}
@@ -48,15 +48,14 @@ func (r row) value(i int) sql.NullString {
 	return r.values[i]
 }
 
-// original is what a token is to be made of.
+// original is the plaintext or token that a new token is made from.
 type original struct {
 	text  string
 	kind  plaintype.Kind
-	apart bool // it stands where plaintext does, and nothing but a token that opens is one
+	apart bool // read from where plaintext is; only a value that opens is a token
 }
 
-// original returns what is stored in a column of a row, for one that has
-// something.
+// original returns the value stored in a column of a row that isn't empty.
 func (t table) original(r row, i int, s store) (original, error) {
 	if !r.isWaiting(i) {
 		return original{text: r.values[i].String, kind: t.sources[i].kind}, nil
@@ -64,8 +63,8 @@ func (t table) original(r row, i int, s store) (original, error) {
 	return s.original(t.sources[i], r.plains[i].String)
 }
 
-// refuseExpanded returns a [SchemaError] for each column if its plaintext is
-// beside its tokens.
+// refuseExpanded returns a [SchemaError] for each column with separate
+// plaintext and token columns.
 func refuseExpanded(d string, tables []table, reason string, undo bool) error {
 	var errs []error
 	for _, t := range tables {
@@ -83,8 +82,8 @@ func refuseExpanded(d string, tables []table, reason string, undo bool) error {
 	return errors.Join(errs...)
 }
 
-// checkSource returns a [SchemaError] if a column's plaintext is of a type that
-// its field doesn't take, or isn't text and has no column for tokens beside it.
+// checkSource returns a [SchemaError] if the plaintext's type doesn't fit the
+// field, or if it isn't text and there is no additional column for tokens.
 func checkSource(d string, t table, i int) error {
 	s, c := t.sources[i], t.columns[i]
 	switch {
@@ -108,7 +107,7 @@ func typeName(name string) string {
 	return name
 }
 
-// source describes the plaintext of a column, if the table has it.
+// source describes a column's plaintext, if the table has it.
 func (p postgres) source(ctx context.Context, t table, i int) (source, error) {
 	c := t.columns[i]
 	full, name, _, err := p.columnType(ctx, t.quoted(), c.Name)
@@ -146,9 +145,8 @@ func (postgres) original(s source, text string) (original, error) {
 	return original{text, s.kind, true}, nil
 }
 
-// sqliteSource describes the plaintext of a column. The kind of plaintext
-// follows from the value's own type and, for text and integers, from the
-// declared one.
+// sqliteSource describes a column's plaintext. A value's kind depends on its
+// own type and, for text and integers, on the declared type.
 func sqliteSource(name, declared string, all map[string]string) source {
 	kind, isText := plaintype.OfSQLite(declared)
 	if isText {
@@ -177,7 +175,7 @@ func (sqlite) original(s source, tagged string) (original, error) {
 	case kind == "r":
 		number, err := strconv.ParseFloat(text, 64)
 		if err == nil && math.IsInf(number, 0) {
-			return original{text, plaintype.Number, true}, nil // no JSON, and quarantined
+			return original{text, plaintype.Number, true}, nil // not JSON, so it is quarantined
 		}
 		return original{strconv.FormatFloat(number, 'g', -1, 64), plaintype.Number, true}, err
 	case s.kind == plaintype.Bytes, s.kind == plaintype.Boolean, s.kind == plaintype.Number:

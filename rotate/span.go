@@ -13,29 +13,29 @@ import (
 	"github.com/credent-go/credent/internal/retry"
 )
 
-// span is a range of a table's rows, in the order of its primary key or, if the
-// table is gone through so, of its heap.
+// span is a range of a table's rows, in the order of its primary key or, for a
+// heap, in heap order.
 type span struct {
-	after, upTo any    // the key or [tid] that it begins after, and its last one; nil for no key
-	since       string // only rows that were written since this [horizon]; "" for all
+	after, upTo any    // the key or [tid] before its first row, and its last one; nil for none
+	since       string // only rows written since this [horizon]; "" for all
 
-	// For a heap: only rows that were written before this horizon, "" for all;
-	// but for rows that these transactions wrote; the moment, nil for the
-	// present one; and about how many rows a block has, 0 if not known.
+	// For a heap: only rows written before this horizon, "" for all;
+	// transactions to skip; the snapshot, nil for the present; and the
+	// approximate rows per block, 0 if unknown.
 	before  string
 	own     []int64
 	moment  *moment
 	density float64
 }
 
-// Of the keys that a table is divided by, a sample has so many times as many
-// rows, and at least as many.
+// A sample of the keys that divide a table has sampledPerPart rows per part,
+// and at least sampledAtLeast.
 const (
 	sampledPerPart = 50
 	sampledAtLeast = 2000
 )
 
-// where adds the conditions of a span to a query.
+// postgres adds a span's conditions to a query.
 func (s span) postgres(t table, query *strings.Builder, args *[]any) {
 	var where []string
 	bound := func(operator string, key any) {
@@ -58,7 +58,8 @@ func (s span) postgres(t table, query *strings.Builder, args *[]any) {
 	}
 }
 
-// written returns the conditions for when a row was written, and by whom.
+// written returns the conditions on when a row was written, and by which
+// transaction.
 func (s span) written(args *[]any) (where []string) {
 	compare := func(operator, with string) {
 		if h, err := parseHorizon(with); err == nil && with != "" {
@@ -75,7 +76,7 @@ func (s span) written(args *[]any) (where []string) {
 	return where
 }
 
-// keyTypes returns the types of keyColumns.
+// keyTypes returns the types of the keyColumns.
 func (t table) keyTypes() []string {
 	if t.scoped {
 		return []string{t.tenantType, t.keyType}
@@ -83,8 +84,8 @@ func (t table) keyTypes() []string {
 	return []string{t.keyType}
 }
 
-// divide reads a sample of the table's blocks, which takes some milliseconds
-// for a table of any size.
+// divide samples the table's blocks, which takes a few milliseconds for a table
+// of any size.
 func (p postgres) divide(ctx context.Context, t table, rows int64, parts int) ([]any, error) {
 	if rows <= 0 || parts < 2 {
 		return nil, nil
@@ -103,8 +104,8 @@ func (p postgres) divide(ctx context.Context, t table, rows int64, parts int) ([
 	return quantiles(sample, parts), err
 }
 
-// quantiles returns the last keys of parts of the same size, without the last
-// part's, which has none.
+// quantiles returns the last keys of equal parts, except the last part, which
+// has none.
 func quantiles(sample []row, parts int) (bounds []any) {
 	parts = min(parts, len(sample))
 	for i := 1; i < parts; i++ {
@@ -113,28 +114,28 @@ func quantiles(sample []row, parts int) (bounds []any) {
 	return bounds
 }
 
-// onlyKeys returns the table with nothing to read but its keys.
+// onlyKeys returns the table with only its keys to read.
 func (t table) onlyKeys() table {
 	t.columns, t.sources, t.extra = nil, nil, nil
 	return t
 }
 
-// page compares with the key as text, cast to the column's own type, so that
-// its index and its order apply.
+// page compares the key with a text cast to the column's own type, so that its
+// index and order apply.
 func (p postgres) page(ctx context.Context, t table, s span, n int) ([]row, span, bool, error) {
 	if t.heap {
 		return p.heapPage(ctx, t, s, n)
 	}
 	query, args := p.selectRows(t), []any{n}
 	s.postgres(t, query, &args)
-	// Of the table's columns, by their index, and not of the result's, which
-	// are their text.
+	// Orders by the table's columns, which are indexed, not by the result's
+	// columns, which are text.
 	fmt.Fprintf(query, " ORDER BY %s LIMIT $1", strings.Join(t.keyColumns(), ", "))
 	page, err := selectPage(ctx, p.db, t, query.String(), args, p.scanKey)
 	return page, s.behind(page), len(page) == n, err
 }
 
-// behind returns the rest of a span in the order of the key, after a page.
+// behind returns the rest of a span in key order, after a page.
 func (s span) behind(page []row) span {
 	if len(page) > 0 {
 		s.after = page[len(page)-1].key
@@ -142,8 +143,8 @@ func (s span) behind(page []row) span {
 	return s
 }
 
-// page of a part that begins with the table's first row looks for a key that is
-// NULL, which no bound compares with.
+// page checks for a NULL key in a part that starts at the table's first row,
+// because no bound would find it.
 func (s sqlite) page(ctx context.Context, t table, of span, n int) ([]row, span, bool, error) {
 	if of.after == nil && of.upTo != nil {
 		var null bool
@@ -160,7 +161,7 @@ func (s sqlite) page(ctx context.Context, t table, of span, n int) ([]row, span,
 	return page, of.behind(page), len(page) == n, err
 }
 
-// rows returns rows of a span by its LIMIT.
+// rows returns rows of a span up to a LIMIT.
 func (s sqlite) rows(ctx context.Context, t table, of span, limit string) ([]row, error) {
 	key := strings.Join(t.keyColumns(), ", ")
 	var where []string
@@ -183,7 +184,7 @@ func (s sqlite) rows(ctx context.Context, t table, of span, limit string) ([]row
 	return selectPage(ctx, s.db, t, query+" ORDER BY "+key+" LIMIT "+limit, args, s.scanKey)
 }
 
-// divide walks the index of the keys.
+// divide walks the keys' index.
 func (s sqlite) divide(ctx context.Context, t table, rows int64, parts int) (bounds []any, err error) {
 	var last any
 	keys := t.onlyKeys()
@@ -198,7 +199,7 @@ func (s sqlite) divide(ctx context.Context, t table, rows int64, parts int) (bou
 	return bounds, nil
 }
 
-// encodeKey returns a row's key as text that decodeKey reads.
+// encodeKey returns a row's key as text for decodeKey.
 func encodeKey(key any) (string, error) {
 	if key == nil {
 		return "", nil
@@ -209,7 +210,7 @@ func encodeKey(key any) (string, error) {
 		case string:
 			if utf8.ValidString(value) {
 				texts = append(texts, "t"+value)
-			} else { // which SQLite allows
+			} else { // SQLite allows invalid UTF-8
 				texts = append(texts, "x"+hex.EncodeToString([]byte(value)))
 			}
 		case []byte:
@@ -230,7 +231,7 @@ func encodeKey(key any) (string, error) {
 	return string(encoded), err
 }
 
-// decodeKey returns the key of a text from encodeKey; nil for "".
+// decodeKey parses a text from encodeKey; nil for "".
 func decodeKey(text string) (any, error) {
 	if text == "" {
 		return nil, nil

@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// Keys come back as they were, of every type that a database has.
+// Keys of every supported type survive a round trip.
 func TestKeysAsText(t *testing.T) {
 	t.Parallel()
 	for _, key := range []any{
@@ -41,7 +41,7 @@ func TestKeysAsText(t *testing.T) {
 	}
 }
 
-// Parts of a sample cover it in pieces of the same size.
+// The parts of a sample cover it in equal pieces.
 func TestQuantiles(t *testing.T) {
 	t.Parallel()
 	sample := make([]row, 10)
@@ -61,7 +61,7 @@ func TestQuantiles(t *testing.T) {
 	}
 }
 
-// The database can say what was written since a moment of the same tables, on
+// The database can tell what was written since a horizon of the same tables, on
 // the same server, not too long ago.
 func TestHorizonIsSeen(t *testing.T) {
 	t.Parallel()
@@ -95,7 +95,7 @@ func TestHorizonIsSeen(t *testing.T) {
 	}
 }
 
-// Counts of parts add up in every field.
+// Every field is added up over the parts.
 func TestCountsOfPartsAddUp(t *testing.T) {
 	t.Parallel()
 	fill := func(n int64) *ColumnCount {

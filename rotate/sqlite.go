@@ -16,7 +16,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 )
 
-// sqlite writes a page row by row in a transaction, which begins with the write
+// sqlite writes a page row by row in a transaction that starts with the write
 // lock.
 type sqlite struct{ db *sql.DB }
 
@@ -28,18 +28,18 @@ func (sqlite) dialect() string { return dialect.SQLite }
 func (s sqlite) count(ctx context.Context, t table) (int64, error) { return countRows(ctx, s.db, t) }
 
 func (s sqlite) describe(ctx context.Context, t *table) (err error) {
-	t.schema = "" // as ent, which leaves it out for SQLite
+	t.schema = "" // like ent, which ignores it for SQLite
 	rows, err := s.db.QueryContext(ctx, "SELECT name, type, pk FROM pragma_table_info(?)", t.name)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
-	keys := make(map[int]string)   // by their place in the primary key
+	keys := make(map[int]string)   // by position in the primary key
 	all := make(map[string]string) // types by name
 	for rows.Next() {
 		var (
 			name, declared string
-			key            int // place in the primary key, from 1
+			key            int // position in the primary key, from 1
 		)
 		if err := rows.Scan(&name, &declared, &key); err != nil {
 			return err
@@ -76,8 +76,8 @@ func (s sqlite) describe(ctx context.Context, t *table) (err error) {
 	return t.setKey(names)
 }
 
-// selectRows is the beginning of a query for rows. The key is read by an
-// expression, since the driver makes times of columns that are declared so.
+// selectRows returns the start of a query for rows. It reads the key through an
+// expression, because the driver converts columns declared as times.
 func (sqlite) selectRows(t table) string {
 	query := "SELECT +t." + quote(t.key)
 	if t.scoped {
@@ -103,7 +103,7 @@ func (sqlite) selectRows(t table) string {
 
 func (sqlite) scanKey(key any) (string, any, error) {
 	switch key := key.(type) {
-	case nil: // which SQLite allows in a primary key that is not of integers
+	case nil: // SQLite allows it in a non-integer primary key
 		return "", nil, fmt.Errorf("%w: it is NULL in a row", ErrPrimaryKey)
 	case []byte:
 		return fmt.Sprintf("x'%x'", key), slices.Clone(key), nil
@@ -111,8 +111,8 @@ func (sqlite) scanKey(key any) (string, any, error) {
 	return fmt.Sprint(key), key, nil
 }
 
-// ofTenant needs no lock: the transaction holds the database's once it has
-// written.
+// ofTenant needs no lock: a transaction that has written holds the database's
+// lock.
 func (s sqlite) ofTenant(ctx context.Context, tx querier, t table, tenant string) ([]row, error) {
 	query := s.selectRows(t) + " WHERE CAST(t." + quote(t.tenant) + " AS TEXT) = ? COLLATE BINARY"
 	return selectPage(ctx, tx, t, query, []any{tenant}, s.scanKey)
@@ -126,10 +126,10 @@ func (sqlite) shred(ctx context.Context, tx querier, t table, r row, tokens []sq
 	return shred(ctx, tx, t, tokens, "?%d", where, keyValues(r.key))
 }
 
-// checkWritable has nothing to ask: a file that is read-only says so itself.
+// checkWritable does nothing: writing to a read-only file fails anyway.
 func (sqlite) checkWritable(context.Context) error { return nil }
 
-// stored returns none: what SQLite doesn't commit is rolled back.
+// stored returns none: SQLite rolls back what it doesn't commit.
 func (sqlite) stored(context.Context, table, []change) (map[string]bool, error) { return nil, nil }
 
 func (s sqlite) write(ctx context.Context, t table, changes []change) (done written, err error) {
@@ -137,7 +137,7 @@ func (s sqlite) write(ctx context.Context, t table, changes []change) (done writ
 	if err != nil {
 		return written{}, err
 	}
-	defer func() { _ = tx.Rollback() }() // does nothing after the commit
+	defer func() { _ = tx.Rollback() }() // has no effect after the commit
 	for _, c := range changes {
 		set, where, args, compare := []string{}, []string{quote(t.key) + " = ?"}, []any{}, keyValues(c.key)
 		if t.scoped {
@@ -164,7 +164,7 @@ func (s sqlite) write(ctx context.Context, t table, changes []change) (done writ
 			where = append(where, "CAST("+quote(t.tenant)+" AS TEXT) = ? COLLATE BINARY")
 			compare = append(compare, c.tenant.String)
 		}
-		if c.under.Valid { // of the file, which may be another since the keys were read
+		if c.under.Valid { // the file may have been replaced since the keys were read
 			where = append(where, "EXISTS (SELECT 1 FROM "+quote(tenantkey.Table)+
 				" AS k WHERE k.tenant = ? AND k.wrapped = ?)")
 			compare = append(compare, c.tenant.String, c.under.String)
@@ -187,18 +187,18 @@ func (s sqlite) write(ctx context.Context, t table, changes []change) (done writ
 	return done, tx.Commit()
 }
 
-// checkWidth looks at the type only: SQLite takes no notice of a length.
+// checkWidth checks only the type: SQLite ignores lengths.
 func (sqlite) checkWidth(_ context.Context, t table, i int) error {
 	return checkSource(dialect.SQLite, t, i)
 }
 
-// checks finds a constraint by its name in the statement that made the table.
-// It holds for all rows.
+// checks finds a constraint by its name in the table's CREATE statement. It
+// applies to all rows.
 func (s sqlite) checks(ctx context.Context, c column.Column) ([]tokenCheck, error) {
 	var statement string
 	err := s.db.QueryRowContext(ctx, "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?", c.Table).
 		Scan(&statement)
-	names := []string{constraintName(c)} // which stays when the column is renamed
+	names := []string{constraintName(c)} // stays the same when the column is renamed
 	for old := range c.Earlier() {
 		names = append(names, constraintName(old))
 	}

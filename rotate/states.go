@@ -48,8 +48,8 @@ const (
 // the column's state doesn't allow the operation. Nothing was changed.
 var ErrState = errors.New("not in this state")
 
-// stateMargin is added to the lifetime of clients' states: a state counts from
-// its commit, which comes after the time it is recorded with.
+// stateMargin is added to the lifetime of clients' states: a state takes effect
+// at its commit, after its recorded time.
 const stateMargin = 5 * time.Second
 
 // States returns the states in the database, sorted by column and protection.
@@ -66,7 +66,8 @@ func States(ctx context.Context, db *sql.DB) ([]StoredState, error) {
 	return slices.DeleteFunc(list, func(s StoredState) bool { return s.Column == states.Trail }), err
 }
 
-// readStates returns the database's states of columns; none if it has no table.
+// readStates returns the columns' states in the database; none if the table is
+// missing.
 func readStates(ctx context.Context, db *sql.DB, s store, columns []column.Column) (states.Table, error) {
 	list, _, err := states.Read(ctx, entsql.Conn{ExecQuerier: db}, s.dialect())
 	return states.TableOf(list, columns), err
@@ -109,7 +110,7 @@ func SetState(ctx context.Context, db *sql.DB, keyRing *keyring.Keyring, change 
 	return c.from, nil
 }
 
-// stateChanger is one call of SetState.
+// stateChanger is the state of one SetState call.
 type stateChanger struct {
 	StateChange
 	db     *sql.DB
@@ -137,8 +138,8 @@ func (c *stateChanger) change(ctx context.Context) error {
 	return c.write(ctx)
 }
 
-// read reads the states of the column, checks those it would have, and returns
-// for how long it has had the one to change.
+// read reads the column's states, checks the combination that would result, and
+// returns how long the state to change has been set.
 func (c *stateChanger) read(ctx context.Context, on querier) (age time.Duration, err error) {
 	list, there, err := states.Read(ctx, entsql.Conn{ExecQuerier: on}, c.store.dialect())
 	switch {
@@ -173,7 +174,8 @@ func (c *stateChanger) read(ctx context.Context, on querier) (age time.Duration,
 	return time.Duration(n) * time.Second, errors.Join(err, rows.Err())
 }
 
-// checkStep refuses a change of more than a step, or too early.
+// checkStep refuses a change of more than one step, or one that comes too
+// early.
 func (c *stateChanger) checkStep(age time.Duration) error {
 	from := c.from
 	if from == states.Unset {
@@ -202,7 +204,7 @@ func (c *stateChanger) hint() string {
 		"(rotate.StateChange.InUse)"
 }
 
-// checkStored refuses a state that doesn't go with what is stored.
+// checkStored refuses a state that contradicts the stored values.
 func (c *stateChanger) checkStored(ctx context.Context) error {
 	if c.Protection == Encryption && c.To < states.Write {
 		if err := checkAllowed(ctx, c.store, c.tables); err != nil {
@@ -236,7 +238,7 @@ func (c *stateChanger) checkStored(ctx context.Context) error {
 	return nil
 }
 
-// write stores the state, if nobody has changed it since it was read.
+// write stores the state, unless somebody has changed it since it was read.
 func (c *stateChanger) write(ctx context.Context) (err error) {
 	before := c.from
 	if c.trail, err = trailOf(ctx, c.db, c.store); err != nil {
@@ -246,7 +248,7 @@ func (c *stateChanger) write(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = tx.Rollback() }() // does nothing after the commit
+	defer func() { _ = tx.Rollback() }() // has no effect after the commit
 	lock := lockStates
 	if c.store.dialect() == dialect.Postgres {
 		lock = "LOCK TABLE " + states.TableName + " IN SHARE ROW EXCLUSIVE MODE"

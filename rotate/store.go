@@ -20,7 +20,7 @@ import (
 var (
 	// ErrNoTable means that the database lacks a table with encrypted columns,
 	// or one of these columns.
-	ErrNoTable = errors.New("missing from the database")
+	ErrNoTable = errors.New("the table or column is missing")
 
 	// ErrPrimaryKey means that a table has no primary key, or one that is
 	// neither one column nor the tenant's column and one more, in this order.
@@ -38,19 +38,19 @@ var (
 
 // table is a table with encrypted columns.
 type table struct {
-	schema  string // of Postgres; "" for the search_path
+	schema  string // Postgres schema; "" for the search_path
 	name    string
-	columns []column.Column // its own, to be changed
-	key     string          // column of the primary key, without the tenant's
-	keyType string          // as Postgres names it
+	columns []column.Column // copied, may be changed
+	key     string          // primary-key column, without the tenant
+	keyType string          // its type as Postgres names it
 	scoped  bool            // the primary key is (tenant, key)
-	heap    bool            // it is gone through in the order of its heap
-	sources []source        // of their plaintext
-	tenant  string          // column with the row's tenant; "" if there is none, and no token can be bound
-	extra   []string        // more expressions of the table t to read
+	heap    bool            // read in heap order
+	sources []source        // plaintext of the columns
+	tenant  string          // tenant column; "" if there is none, and then no token can be bound
+	extra   []string        // additional expressions of the table t to read
 
-	tenantType   string // as Postgres names it, below a domain
-	tenantIsText bool   // every text can be cast to it
+	tenantType   string // base type's name in Postgres
+	tenantIsText bool   // any text can be cast to it
 }
 
 // quoted returns the table's name as SQL.
@@ -59,7 +59,7 @@ func (t table) quoted() string { return column.QuoteTable(t.schema, t.name) }
 // label returns the table's name for people.
 func (t table) label() string { return column.Column{Schema: t.schema, Table: t.name}.TableName() }
 
-// isOfKeys reports whether the table holds the tenants' keys.
+// isOfKeys reports whether this is the table of tenants' keys.
 func (t table) isOfKeys() bool { return t.schema == "" && t.name == tenantkey.Table }
 
 func (t table) columnNames() []string {
@@ -70,40 +70,40 @@ func (t table) columnNames() []string {
 	return names
 }
 
-// row is one row as stored.
+// row is a stored row.
 type row struct {
 	id      string // primary key without the tenant, for people
-	key     any    // primary key, for the database; a scopedKey if the table is scoped
+	key     any    // primary key as a database value; a scopedKey if the table is scoped
 	values  []sql.NullString
-	plains  []sql.NullString // plaintext beside the tokens, as the source reads it
-	indexes []sql.NullString // of the columns with a blind index, in hexadecimal
+	plains  []sql.NullString // plaintext of expanded columns, as the source reads it
+	indexes []sql.NullString // digests of the blind indexes, in hexadecimal
 	tenant  sql.NullString
-	extra   []sql.NullString // of the table's extra expressions
+	extra   []sql.NullString // values of the table's extra expressions
 }
 
-// change replaces values of one row.
+// change replaces values in one row.
 type change struct {
 	row
 	cells []cell
-	// under is the tenant's key, as it is stored, that something new is under:
-	// the row is changed only if the database has it.
+	// under is the stored tenant's key that new values are under. The row is
+	// changed only if the database still has it.
 	under sql.NullString
 }
 
-// cell is what becomes of one column of a row.
+// cell is the new content of one column of a row.
 type cell struct {
-	changed bool           // or both stay as they are
-	value   sql.NullString // the new one; the old one stays if it is not Valid
-	index   sql.NullString // the digest in hexadecimal, if the column has a blind index
-	bound   bool           // the new value opens only in a row of the tenant
-	own     bool           // the new ones are under the tenant's key
-	renamed bool           // the old one, or its digest, is under an earlier name of the column
+	changed bool           // if false, both stay unchanged
+	value   sql.NullString // new value; if not Valid, the old one stays
+	index   sql.NullString // digest in hexadecimal, if the column has a blind index
+	bound   bool           // the new value opens only in the tenant's row
+	own     bool           // the new values are under the tenant's key
+	renamed bool           // the old value or digest is under an earlier name of the column
 
-	shredded bool // its tenant's key was destroyed
+	shredded bool // belongs to a tenant with a destroyed key
 }
 
-// isStored reports whether a row has what is to become of it. A token is
-// random, so it is this very change that was stored.
+// isStored reports whether a row has its new values. Tokens are random, so a
+// match proves that this change was stored.
 func (c change) isStored(r row) bool {
 	for i, cell := range c.cells {
 		if cell.changed && (cell.value.Valid && r.values[i] != cell.value || r.indexes[i] != cell.index) {
@@ -113,76 +113,75 @@ func (c change) isStored(r row) bool {
 	return true
 }
 
-// bound reports whether a new value opens only in a row of the tenant.
+// bound reports whether a new value opens only in the tenant's row.
 func (c change) bound() bool {
 	return slices.ContainsFunc(c.cells, func(cell cell) bool { return cell.bound })
 }
 
-// refusal is a change that the database does not take.
+// refusal is a change refused by the database.
 type refusal struct {
 	change
-	err error // an ErrRefused
+	err error // wraps ErrRefused
 }
 
-// written is what became of changes. The rows that it doesn't count others have
-// changed meanwhile.
+// written is the result of writing changes. Rows that it doesn't count were
+// changed by others meanwhile.
 type written struct {
 	rows    int64
 	refused []refusal
 
-	// Of a table that is gone through in the order of its heap: how many rows
-	// were left though they have what was to be replaced, and the transaction
-	// that wrote rows that nobody had changed since they were read; 0 for none.
+	// For a table in heap order: the number of rows that still have an old
+	// value, and the transaction that wrote rows which nobody had changed since
+	// they were read; 0 for none.
 	stuck int64
 	own   int64
 }
 
-// store is what differs between databases. It is safe for concurrent use.
+// store implements the differences between databases. It is safe for concurrent
+// use.
 type store interface {
-	// describe completes what is known of a table, and takes away the blind
-	// indexes that it does not have yet, and the tenant's column if it is not
-	// there.
+	// describe fills in a table's details. It removes blind indexes and a
+	// tenant column that don't exist yet.
 	describe(ctx context.Context, t *table) error
 	// count returns the number of rows.
 	count(ctx context.Context, t table) (int64, error)
-	// page returns the first rows of a span, at most n, the rest of the span,
-	// and whether that may have more.
+	// page returns at most n first rows of a span, the rest of the span, and
+	// whether that may contain more rows.
 	page(ctx context.Context, t table, s span, n int) (page []row, rest span, more bool, err error)
-	// divide returns the last keys of parts of about the same size, without the
-	// last part's; fewer if the table can't be divided that way.
+	// divide returns the last keys of parts of similar size, without the last
+	// part's. It returns fewer if the table can't be divided.
 	divide(ctx context.Context, t table, rows int64, parts int) ([]any, error)
-	// horizon returns the present moment of a table, or none where rows don't
-	// say when they were written.
+	// horizon returns the table's current horizon, or none if rows don't show
+	// when they were written.
 	horizon(ctx context.Context, t table) (horizon, error)
-	// moment begins one, or returns nil where pages have no order of a heap.
+	// moment opens a snapshot, or returns nil if pages aren't in heap order.
 	moment(ctx context.Context, t table) (*moment, error)
-	// write replaces values where they are still the old ones, and bound ones
-	// where the row is the same tenant's still. What the database does not take
-	// it leaves and returns. After an error some may be changed, which stored
-	// finds out.
+	// write replaces values that are unchanged since they were read and, for
+	// bound values, still belong to the same tenant. It skips and returns
+	// changes that the database refuses. After an error, some rows may be
+	// changed; stored finds out which.
 	write(ctx context.Context, t table, changes []change) (written, error)
-	// stored returns the places of the rows that have what the changes make of
-	// them.
+	// stored returns the places of the rows that have their new values.
 	stored(ctx context.Context, t table, changes []change) (map[string]bool, error)
-	// checkWritable returns an [ErrStandby] if the server takes no writes.
+	// checkWritable returns an [ErrStandby] if the server is read-only.
 	checkWritable(ctx context.Context) error
-	// checkWidth returns a [SchemaError] if a column of the table has no room
-	// for tokens, or its plaintext isn't what the field holds.
+	// checkWidth returns a [SchemaError] if a column is too narrow for tokens,
+	// or if its plaintext has the wrong type for the field.
 	checkWidth(ctx context.Context, t table, i int) error
-	// original returns what a source has read.
+	// original converts a value read through a source.
 	original(s source, text string) (original, error)
-	// checks returns the CHECKs that allow nothing but tokens in a column.
+	// checks returns the CHECKs that allow only tokens in a column.
 	checks(ctx context.Context, c column.Column) ([]tokenCheck, error)
-	// validate makes the database look at what is stored for a CHECK that it
-	// has applied to new values only.
+	// validate makes the database check existing rows against a CHECK that so
+	// far applied only to new values.
 	validate(ctx context.Context, c column.Column, constraint string) error
 	maxWorkers() int
 	dialect() string
-	// ofTenant returns all rows that are a tenant's, and keeps them from being
-	// changed until the transaction ends.
+	// ofTenant returns all of a tenant's rows, and locks them until the
+	// transaction ends.
 	ofTenant(ctx context.Context, tx querier, t table, tenant string) ([]row, error)
-	// shred overwrites the blind indexes of a row, and replaces values, of the
-	// columns that have a token, in the transaction in which the row was read.
+	// shred overwrites a row's blind indexes, and replaces the values of
+	// columns for which a token is given, in the transaction that read the row.
 	shred(ctx context.Context, tx querier, t table, r row, tokens []sql.NullString) error
 }
 
@@ -193,15 +192,15 @@ type querier interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 }
 
-// tokenCheck is a CHECK that allows nothing but tokens in a column.
+// tokenCheck is a CHECK that allows only tokens in a column.
 type tokenCheck struct {
 	name  string
-	valid bool // it holds for what was stored before
+	valid bool // it applies to older rows too
 	drop  string
 }
 
-// open finds the tables of encrypted columns, by name among the given ones or
-// all of the process, and what kind of database it is.
+// open finds the tables of the encrypted columns, among the given or all
+// registered ones, optionally by name, and determines the kind of database.
 func open(ctx context.Context, db *sql.DB, in []column.Column, names []string) ([]table, store, error) {
 	columns, err := columnsOf(in, names)
 	if err != nil {
@@ -266,8 +265,8 @@ func countRows(ctx context.Context, db *sql.DB, t table) (n int64, err error) {
 	return n, err
 }
 
-// selectPage runs the query of a page, and makes each row's key from scanKey's
-// reading of its first column, and of the second if the table is scoped.
+// selectPage runs a page's query. It builds each row's key by scanKey from the
+// first column and, if the table is scoped, the second.
 func selectPage(
 	ctx context.Context, db querier, t table, query string, args []any, scanKey func(any) (id string,
 		key any, err error),
@@ -341,7 +340,7 @@ func (e *SchemaError) Error() string {
 	return text + "; run: " + e.SQL
 }
 
-// missing is for a table, or for the columns of it that are not there.
+// missing returns the error for a missing table or missing columns.
 func missing(columns []string) error {
 	if len(columns) == 0 {
 		return fmt.Errorf("%w", ErrNoTable)

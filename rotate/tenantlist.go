@@ -8,7 +8,7 @@ import (
 	"iter"
 )
 
-// tenantPage is how many tenants [AllTenants] reads at once.
+// tenantPage is how many tenants [AllTenants] reads at a time.
 const tenantPage = 1000
 
 // AllTenants returns the tenants with a data key or a destroyed one, sorted,

@@ -19,7 +19,7 @@ import (
 	"github.com/credent-go/credent/internal/states"
 )
 
-// plainOp is what an operation does with plaintext.
+// plainOp says what an operation does with plaintext.
 type plainOp int
 
 const (
@@ -28,7 +28,7 @@ const (
 	toPlaintext
 )
 
-// makesKeys reports whether tokens are to be under tenants' keys.
+// makesKeys reports whether the operation puts tokens under tenants' keys.
 func (cfg *Config) makesKeys(tables []table) bool {
 	return slices.ContainsFunc(tables, func(t table) bool {
 		return slices.ContainsFunc(t.columns,
@@ -36,16 +36,16 @@ func (cfg *Config) makesKeys(tables []table) bool {
 	})
 }
 
-// tenants reads the keys of tenants. Nil is for a database without them.
+// tenants reads the tenants' keys. It is nil for a database without them.
 type tenants struct {
 	db    *sql.DB
-	on    dialect.ExecQuerier // the same
+	on    dialect.ExecQuerier // the same pool
 	ring  *engine.Ring
-	table table // as one to go through
+	table table // the key table, to be processed like others
 	used  atomic.Bool
 }
 
-// openTenants returns nil if the database has no table of keys.
+// openTenants returns nil if the key table is missing.
 func openTenants(ctx context.Context, db *sql.DB, s store, ring *engine.Ring) (*tenants, error) {
 	t := table{name: tenantkey.Table, tenant: tenantkey.Tenant, columns: []column.Column{{
 		Table: tenantkey.Table, Name: tenantkey.Column, Size: tenantkey.Size,
@@ -61,8 +61,8 @@ func openTenants(ctx context.Context, db *sql.DB, s store, ring *engine.Ring) (*
 	return &tenants{db: db, on: entsql.Conn{ExecQuerier: db}, ring: ring, table: t}, nil
 }
 
-// any reports whether there is a tenant with a key. Most databases have none,
-// and then nothing more is asked for each page.
+// any reports whether any tenant has a key. Most databases have none, and then
+// pages need no further query.
 func (t *tenants) any(ctx context.Context) (bool, error) {
 	if t.used.Load() {
 		return true, nil
@@ -78,8 +78,8 @@ func (t *tenants) any(ctx context.Context) (bool, error) {
 	return any, nil
 }
 
-// of returns the keys of a page's tenants, as of a moment, or nil for the
-// present one.
+// of returns the keys of a page's tenants, as of a snapshot, or currently for
+// nil.
 func (t *tenants) of(ctx context.Context, page []row, at *moment) (keys map[string]tenantkey.Key, err error) {
 	if t == nil {
 		return nil, nil
@@ -105,8 +105,8 @@ func (t *tenants) of(ctx context.Context, page []row, at *moment) (keys map[stri
 	return keys, err
 }
 
-// keysOf returns the keys of a page's tenants, and makes those that are missing
-// where everything is to be under one.
+// keysOf returns the keys of a page's tenants. It creates missing keys if
+// everything has to be under one.
 func (p *pass) keysOf(ctx context.Context, page []row) (map[string]tenantkey.Key, error) {
 	if p.isOfKeys() {
 		return nil, nil
@@ -134,10 +134,10 @@ func (p *pass) keysOf(ctx context.Context, page []row) (map[string]tenantkey.Key
 	return p.keys.of(ctx, page, nil)
 }
 
-// isOfKeys reports whether the table holds the tenants' keys.
+// isOfKeys reports whether this is the table of tenants' keys.
 func (p *pass) isOfKeys() bool { return p.table.isOfKeys() }
 
-// wrappedCell makes what becomes of the wrapped key of a tenant.
+// wrappedCell computes the new value of a tenant's wrapped key.
 func (p *pass) wrappedCell(stored sql.NullString, tenant string) (cell, error) {
 	if !stored.Valid {
 		return cell{shredded: true}, nil
@@ -149,14 +149,14 @@ func (p *pass) wrappedCell(stored sql.NullString, tenant string) (cell, error) {
 	return cell{changed: true, value: sql.NullString{String: wrapped, Valid: true}}, nil
 }
 
-// placeKeys are the keys for what is stored in a place.
+// placeKeys holds the keys for a value in a location.
 type placeKeys struct {
-	ring     *engine.Ring // opens it, and has the key that it is to be under first
-	own      bool         // that is the tenant's own
-	shredded bool         // the tenant's was destroyed
+	ring     *engine.Ring // opens the value; its primary key is the one to encrypt with
+	own      bool         // the primary key is the tenant's own
+	shredded bool         // the tenant's key was destroyed
 }
 
-// keysAt returns the keys for what is stored in a place.
+// keysAt returns the keys for a value in a location.
 func (p *pass) keysAt(
 	stored sql.NullString, place seal.Place, keys map[string]tenantkey.Key,
 ) (placeKeys, error) {
@@ -167,7 +167,7 @@ func (p *pass) keysAt(
 	switch key := keys[place.Tenant.String]; {
 	case errors.Is(key.Err, tenantkey.ErrShredded):
 		if p.plain == fromPlaintext && stored.Valid && !fernet.IsToken(stored.String) {
-			return placeKeys{}, key.Err // the plaintext is not, and is left to a person
+			return placeKeys{}, key.Err // plaintext needs no key, but is left to a person
 		}
 		bare.shredded = fernet.IsToken(stored.String) || p.plain != toPlaintext
 		return bare, nil
@@ -178,7 +178,7 @@ func (p *pass) keysAt(
 	case key.Data != nil:
 		return p.keysWith(key.Data, stored, place)
 	}
-	// the key would be made
+	// A dry run uses a throwaway key.
 	if p.plain != toPlaintext && p.cfg.DryRun && p.cfg.States.Given(&place.Column).TenantKeys >= states.Write {
 		data, err := fernet.ParseKey(fernet.GenerateKey())
 		if err != nil {
@@ -189,8 +189,8 @@ func (p *pass) keysAt(
 	return bare, nil
 }
 
-// keysWith returns the keys if the tenant has one. A token under the keyring is
-// an error where tenants' keys are required.
+// keysWith returns the keys if the tenant has one. It returns an error for a
+// token under the keyring if tenants' keys are required.
 func (p *pass) keysWith(data *fernet.Key, stored sql.NullString, place seal.Place) (placeKeys, error) {
 	state := p.cfg.States.Given(&place.Column).TenantKeys
 	switch own := p.rings.of(p.ring, data, alone); {
@@ -209,15 +209,15 @@ func (p *pass) keysWith(data *fernet.Key, stored sql.NullString, place seal.Plac
 	return placeKeys{ring: p.rings.of(p.ring, data, last)}, nil
 }
 
-// isUnder reports whether a key of a keyring opens a token in its place.
+// isUnder reports whether a keyring opens a token in its location.
 func isUnder(l *seal.Locator, ring *engine.Ring, place seal.Place, token string) bool {
 	_, err := l.OpenAt(ring, place, token)
 	return err == nil
 }
 
-// shreddedCell returns the new cell for a secret of a tenant with a destroyed
-// key: if it can still be read, it is overwritten, and its digest goes. An
-// operation that isn't about keys leaves it.
+// shreddedCell computes the new value of a secret of a tenant with a destroyed
+// key. If the secret can still be read, it is overwritten and its digest
+// is cleared, unless the operation isn't about keys.
 func (p *pass) shreddedCell(stored sql.NullString, place seal.Place, index sql.NullString) (cell, error) {
 	c := cell{shredded: stored.Valid, index: index}
 	if place.Column.Index != "" && (!stored.Valid && index.Valid || stored.Valid && !isVoid(index)) {
@@ -238,7 +238,7 @@ func (p *pass) shreddedCell(stored sql.NullString, place seal.Place, index sql.N
 	return c, nil
 }
 
-// isShredded reports whether the stored value of a tenant with a destroyed key
+// isShredded reports whether a value stored for a tenant with a destroyed key
 // is a token that the keyring doesn't open.
 func isShredded(l *seal.Locator, ring *engine.Ring, place seal.Place, stored string) bool {
 	_, err := l.OpenAt(ring, place, stored)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/credent-go/credent/audit"
 	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
+	"github.com/credent-go/credent/internal/nilarg"
 	"github.com/credent-go/credent/internal/recorder"
 	"github.com/credent-go/credent/internal/states"
 )
@@ -32,7 +33,8 @@ func WithTrail(ctx context.Context, trail *audit.Trail) context.Context {
 	return context.WithValue(ctx, trailKey{}, trail)
 }
 
-// trailOf returns the context's trail, nil if there is none and need be none.
+// trailOf returns the context's trail, or nil if there is none and none is
+// required.
 func trailOf(ctx context.Context, db *sql.DB, s store) (*audit.Trail, error) {
 	trail, _ := ctx.Value(trailKey{}).(*audit.Trail)
 	if trail != nil {
@@ -48,6 +50,9 @@ func trailOf(ctx context.Context, db *sql.DB, s store) (*audit.Trail, error) {
 // RequiresTrail reports whether a database requires its clients to have an
 // audit trail. The dialect is ent's name.
 func RequiresTrail(ctx context.Context, db *sql.DB, entDialect string) (bool, error) {
+	if err := nilarg.Check("the pool", db); err != nil {
+		return false, fmt.Errorf("rotate: %w", err)
+	}
 	stored, _, err := states.Read(ctx, entsql.Conn{ExecQuerier: db}, entDialect)
 	return states.RequiresTrail(stored), err
 }
@@ -88,7 +93,7 @@ func SetTrail(ctx context.Context, db *sql.DB, required bool) (before bool, err 
 	if err != nil {
 		return before, fmt.Errorf("rotate: %w", err)
 	}
-	defer func() { _ = tx.Rollback() }() // does nothing after the commit
+	defer func() { _ = tx.Rollback() }() // has no effect after the commit
 	_, err = tx.ExecContext(ctx, "INSERT INTO "+states.TableName+" (column_name, protection, state, changed_at) "+
 		"VALUES ($1, $2, $3, "+now+") "+
 		"ON CONFLICT (column_name, protection) DO UPDATE SET state = excluded.state, changed_at = excluded.changed_at",
@@ -111,7 +116,8 @@ func onOff(on bool) string {
 	return "off"
 }
 
-// commit commits a transaction with an entry of a trail, which may be nil.
+// commit commits a transaction together with an audit entry. The trail may be
+// nil.
 func commit(ctx context.Context, tx *sql.Tx, trail *audit.Trail, e audit.Entry) error {
 	if trail == nil {
 		return tx.Commit()
@@ -125,20 +131,20 @@ func commit(ctx context.Context, tx *sql.Tx, trail *audit.Trail, e audit.Entry) 
 	return err
 }
 
-// signed adds to an entry who did it.
+// signed adds the actor to an entry.
 func signed(ctx context.Context, e audit.Entry) audit.Entry {
 	e.Actor, e.Request = recorder.ActorOf(ctx), audit.RequestID(ctx)
 	return e
 }
 
-// telling is a run that a trail records.
+// telling records a run in an audit trail.
 type telling struct {
 	trail *audit.Trail // nil for none
 	name  string
 	ring  *engine.Ring
 }
 
-// begin tells of the beginning, before anything is written.
+// begin records the beginning before anything is written.
 func (t telling) begin(ctx context.Context, tables []table) error {
 	if t.trail == nil {
 		return nil
@@ -159,7 +165,7 @@ func (t telling) begin(ctx context.Context, tables []table) error {
 		Action: audit.ActionRotate, KeyID: t.ring.Primary().ID(), Note: note,
 	}))
 	if err == nil {
-		err = t.trail.Flush(ctx) // a run that is killed has begun all the same
+		err = t.trail.Flush(ctx) // so that a killed run has an entry too
 	}
 	if err != nil {
 		return fmt.Errorf("rotate: %w", err)
@@ -167,14 +173,14 @@ func (t telling) begin(ctx context.Context, tables []table) error {
 	return nil
 }
 
-// end tells of what was done in each table, also if the context has ended.
+// end records the result for each table, even if the context has ended.
 func (t telling) end(ctx context.Context, report *Report, failed error) error {
 	if t.trail == nil {
 		return nil
 	}
 	outcome := recorder.OutcomeOf(failed)
 	if errors.Is(failed, ErrQuarantined) {
-		outcome = audit.OutcomeOK // the note says how many
+		outcome = audit.OutcomeOK // the note has the number
 	}
 	ctx = context.WithoutCancel(ctx)
 	for _, of := range report.Tables {

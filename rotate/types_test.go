@@ -15,15 +15,16 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// typed are columns that the process has no fields of.
+// typed are columns for which the process has no fields.
 var typed = []column.Column{
 	{Table: "typed", Name: "raw", Size: 500, Type: "[]byte"},
 	{Table: "typed", Name: "moment", Size: 140, Type: "time.Time"},
 	{Table: "typed", Name: "document", Size: 500, Type: "webhook.Config"},
 }
 
-// Text in a typed field becomes what the field's client writes, in place. What
-// a cast to text made of bytes and times is taken back.
+// Text in a column with a typed field is encrypted in place, in the form that
+// the field's client writes. The forms that a cast to text gives bytes and
+// times are converted back.
 func TestEncryptTextOfTypes(t *testing.T) {
 	t.Parallel()
 	statements := []string{
@@ -48,13 +49,14 @@ func TestEncryptTextOfTypes(t *testing.T) {
 		var sqlite string
 		bytes := "\xff\x00"
 		if db.QueryRowContext(t.Context(), "SELECT sqlite_version()").Scan(&sqlite) == nil {
-			bytes = `\xff00` // which no Postgres has made
+			bytes = `\xff00` // no Postgres cast produces it
 		}
 		checkStored(t, db, ring, "raw", bytes, "é", "")
 		checkStored(t, db, ring, "moment", "2026-01-02T01:04:05.5Z", "infinity", "2026-01-02T03:04:05Z")
 		checkStored(t, db, ring, "document", `{"a":1.50}`, `\x7b`, "null")
 
-		// The way back leaves texts that are read as what they were.
+		// DecryptToPlaintext leaves texts that are read as their original
+		// values.
 		exec(t, db, "UPDATE typed SET moment = NULL, document = NULL WHERE id = 2")
 		_, err = rotate.DecryptToPlaintext(t.Context(), db, ring, rotate.Config{In: typed})
 		if !errors.Is(err, rotate.ErrQuarantined) == (sqlite == "") {
@@ -64,8 +66,8 @@ func TestEncryptTextOfTypes(t *testing.T) {
 	})
 }
 
-// checkStored compares the plaintexts of a column by row. What is no token is
-// as it is, and NULL is "".
+// checkStored compares a column's plaintexts by row. A value that isn't a token
+// is compared as it is, and NULL is "".
 func checkStored(t *testing.T, db *sql.DB, ring *keyring.Keyring, name string, want ...string) {
 	t.Helper()
 	for i, want := range want {
@@ -87,8 +89,9 @@ func checkStored(t *testing.T, db *sql.DB, ring *keyring.Keyring, name string, w
 	}
 }
 
-// A column that isn't text is refused before anything is written, with the SQL
-// that makes it possible, and so is a type that the field can't hold.
+// A column that isn't text is refused before anything is written, and the error
+// has the SQL that makes encryption possible. A type that doesn't fit the field
+// is refused too.
 func TestEncryptRefusesTypes(t *testing.T) {
 	t.Parallel()
 	postgres := []string{"CREATE TABLE typed (id int PRIMARY KEY, raw bytea, moment bigint, document jsonb)"}
@@ -129,7 +132,7 @@ func TestEncryptRefusesTypes(t *testing.T) {
 				t.Errorf("%s: %q, %v", name, got, err)
 			}
 		}
-		// The tokens are rotated, and the way back is to drop them.
+		// The tokens are rotated. Decrypting them means to drop them.
 		next := newRing(t, fernet.GenerateKey(), key)
 		in := rotate.Config{In: []column.Column{typed[0], typed[2]}}
 		if report, err := rotate.Run(t.Context(), db, next, in); err != nil || report.Rewritten() != 1 {
@@ -141,11 +144,11 @@ func TestEncryptRefusesTypes(t *testing.T) {
 			t.Fatalf("DecryptToPlaintext: %v", err)
 		}
 		exec(t, db, schema.SQL)
-		exec(t, db, "UPDATE typed SET raw = 'b'") // no trigger is left behind
+		exec(t, db, "UPDATE typed SET raw = 'b'") // no trigger remains
 	})
 }
 
-// verify and Check decode what opens.
+// Verify and Check decode the opened secrets.
 func TestVerifyDecodes(t *testing.T) {
 	t.Parallel()
 	statements := []string{"CREATE TABLE typed (id int PRIMARY KEY, raw text, moment text, document text)"}
@@ -187,7 +190,7 @@ func TestVerifyDecodes(t *testing.T) {
 				t.Errorf("%s is decoded as %s", c.Column, c.DecodedAs)
 			}
 		}
-		for i, want := range []error{nil, encrypted.ErrValue, nil} { // one bad document among ten is no reason
+		for i, want := range []error{nil, encrypted.ErrValue, nil} { // one bad document in ten isn't an error
 			if err := encrypted.Check(t.Context(), db, ring, typed[i]); !errors.Is(err, want) {
 				t.Errorf("Check of %s: %v", typed[i], err)
 			}

@@ -128,12 +128,12 @@ func isUnique(c column.Column) bool {
 	return err == nil && of.Unique
 }
 
-// uniqueness checks the columns of one table.
+// uniqueness checks one table's columns.
 type uniqueness struct {
 	*pass
 	mac     hash.Hash
-	indexes []blindindex.Config // of the columns
-	extra   [][2]int            // from where to where a row's extra values are a column's
+	indexes []blindindex.Config // the columns' indexes
+	extra   [][2]int            // range of each column's values in a row's extra values
 }
 
 func (u *uniqueness) check(ctx context.Context) (duplicates []Duplicate, err error) {
@@ -182,12 +182,12 @@ func (u *uniqueness) check(ctx context.Context) (duplicates []Duplicate, err err
 	return duplicates, err
 }
 
-// prepare makes the queries read what the indexes depend on.
+// prepare makes the queries read the columns that the indexes depend on.
 func (u *uniqueness) prepare() {
 	for _, c := range u.table.columns {
 		cfg, err := blindindex.Of(c)
 		if err != nil {
-			cfg = blindindex.Config{} // it has no index
+			cfg = blindindex.Config{} // no index
 		}
 		from := len(u.table.extra)
 		if cfg.Where != "" {
@@ -200,8 +200,8 @@ func (u *uniqueness) prepare() {
 	}
 }
 
-// each calls f with the sum of each secret that the index of a column compares
-// with others: two rows conflict if their sums are equal.
+// each calls f with a sum for each secret that a column's unique index
+// compares: two rows conflict if their sums are equal.
 func (u *uniqueness) each(ctx context.Context, f func(i int, row string, sum [sha256.Size]byte)) error {
 	var rest span
 	tell := u.tellTable(u.table)
@@ -261,12 +261,12 @@ func (u *uniqueness) sum(cfg blindindex.Config, plaintext string, extra []sql.Nu
 	return sum
 }
 
-// openStored returns a stored value's plaintext. The value may be plaintext
-// itself.
+// openStored returns a stored value's plaintext. The value may itself be
+// plaintext.
 func openStored(l *seal.Locator, ring *engine.Ring, stored original, p seal.Place) (string, error) {
 	if fernet.IsToken(stored.text) {
 		o, err := l.OpenAt(ring, p, stored.text)
-		if err == nil || !stored.apart { // else it is bytes that begin like a token
+		if err == nil || !stored.apart { // otherwise it is bytes that start like a token
 			return o.Plaintext, err
 		}
 	}

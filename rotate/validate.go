@@ -24,8 +24,8 @@ var ErrLockTimeout = lockwait.ErrTimeout
 //   - Err error: the cause
 type LockError = lockwait.Error
 
-// validate waits for the table as a migration does, which lets readers and
-// writers by.
+// validate waits for the table lock as a migration does, so that readers and
+// writers can pass.
 func (p postgres) validate(ctx context.Context, c column.Column, constraint string) error {
 	policy := lockwait.Policy{Timeout: lockwait.DefaultTimeout, Limit: lockwait.DefaultLimit}
 	err := policy.Exec(ctx, p.db, "ALTER TABLE "+c.Quoted()+" VALIDATE CONSTRAINT "+quote(constraint))

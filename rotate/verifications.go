@@ -10,9 +10,10 @@ import (
 	"time"
 
 	"github.com/credent-go/credent/internal/dberror"
+	"github.com/credent-go/credent/internal/nilarg"
 )
 
-// verificationTable has a row for each column and verification.
+// verificationTable has a row per column and verification.
 const verificationTable = "credent_verifications"
 
 // Names in [Verification.Under] besides the IDs of keys.
@@ -39,7 +40,7 @@ type Verification struct {
 	Under   map[string]int64
 }
 
-// found is what the table's column of that name has, as JSON.
+// found is the JSON content of the table's column found.
 type found struct {
 	Primary string           `json:"primary"`
 	Under   map[string]int64 `json:"under"`
@@ -74,8 +75,8 @@ func RecordVerification(ctx context.Context, db *sql.DB, counts Counts, at time.
 	if len(counts) == 0 {
 		return nil
 	}
-	// One statement, and no transaction: lib/pq begins one as READ WRITE, also
-	// for a role with read-only sessions.
+	// One statement without a transaction: lib/pq begins transactions as READ
+	// WRITE, even for a role with read-only sessions.
 	var rows []string
 	var args []any
 	for _, c := range counts {
@@ -85,7 +86,8 @@ func RecordVerification(ctx context.Context, db *sql.DB, counts Counts, at time.
 		}
 		n := len(args)
 		rows = append(rows, fmt.Sprintf("($%d, $%d, $%d, $%d, $%d, $%d, $%d)", n+1, n+2, n+3, n+4, n+5, n+6, n+7))
-		// The time as text, which both databases read as one without a zone.
+		// The time as text, which both databases parse as a time without a
+		// zone.
 		args = append(args, c.Table, c.Column, at.UTC().Format(time.DateTime), c.Rows-c.Null,
 			c.UnknownKey+c.NotEncrypted+c.Damaged, c.Ready(), string(text))
 	}
@@ -117,6 +119,9 @@ func LastVerified(ctx context.Context, db *sql.DB) (map[string]Verification, err
 // TABLE.COLUMN: the last ones, at most n each, the oldest first. Errors are
 // [RecordVerification]'s.
 func Verifications(ctx context.Context, db *sql.DB, n int) (all map[string][]Verification, err error) {
+	if err := nilarg.Check("the pool", db); err != nil {
+		return nil, fmt.Errorf("rotate: %w", err)
+	}
 	rows, err := db.QueryContext(ctx, "SELECT table_name, column_name, verified_at, secrets, failed, ready, found "+
 		"FROM (SELECT v.*, row_number() OVER (PARTITION BY table_name, column_name ORDER BY verified_at DESC) "+
 		"AS place FROM "+verificationTable+" AS v) AS v WHERE place <= $1 "+
@@ -148,7 +153,7 @@ func Verifications(ctx context.Context, db *sql.DB, n int) (all map[string][]Ver
 	return all, rows.Err()
 }
 
-// verificationError names a table that is missing, or lacks a column.
+// verificationError words an error about a missing table or column.
 func verificationError(what string, err error) error {
 	state, text := dberror.State(err), err.Error()
 	const undefinedTable, undefinedColumn = "42P01", "42703"

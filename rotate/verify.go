@@ -124,7 +124,7 @@ type IndexCount struct {
 	AcrossTenants bool `json:"across_tenants"`
 }
 
-// outlives is the number of digests that rotate moves under tenants' keys.
+// outlives is the number of digests that rotate would move under tenants' keys.
 func (c *IndexCount) outlives() int64 {
 	if c == nil || c.AcrossTenants {
 		return 0
@@ -185,24 +185,24 @@ func VerifyWith(ctx context.Context, db *sql.DB, keyRing *keyring.Keyring, cfg C
 	return counts, nil
 }
 
-// verifier counts the secrets of one table, or of a part of it.
+// verifier counts the secrets of a table or a part of it.
 type verifier struct {
 	*run
 	primary *fernet.Key
 	table   table
 	columns []ColumnCount
 	*tally
-	at    *moment       // at which it is counted; nil for when each page is read
-	found []Quarantined // in the page
+	at    *moment       // the snapshot to count; nil to count each page as of its reading
+	found []Quarantined // quarantined in the current page
 
-	// What came of opening the value at hand, since several counts are about
-	// it, by this keyring; nil for none.
+	// The result of opening the current value with the keyring by, cached
+	// because several counts need it; nil for none.
 	by        *engine.Ring
 	opened    seal.Opened
 	openedErr error
 }
 
-// open opens the value at hand.
+// open opens the current value.
 func (v *verifier) open(ring *engine.Ring, p seal.Place, token string) (seal.Opened, error) {
 	if v.by != ring {
 		v.by = ring
@@ -211,7 +211,7 @@ func (v *verifier) open(ring *engine.Ring, p seal.Place, token string) (seal.Ope
 	return v.opened, v.openedErr
 }
 
-// begin makes counts of nothing.
+// begin resets the counts.
 func (v *verifier) begin() {
 	v.columns = make([]ColumnCount, len(v.table.columns))
 	for i, c := range v.table.columns {
@@ -267,7 +267,7 @@ func (v *verifier) add(ctx context.Context, page []row) error {
 	return v.tellFound()
 }
 
-// addWrapped counts the wrapped key of a tenant, and says why none opens it.
+// addWrapped counts a tenant's wrapped key, and returns why no key opens it.
 func (c *ColumnCount) addWrapped(ring *engine.Ring, primary *fernet.Key, r row) error {
 	if c.Rows++; !r.values[0].Valid {
 		c.Shredded++
@@ -278,7 +278,7 @@ func (c *ColumnCount) addWrapped(ring *engine.Ring, primary *fernet.Key, r row) 
 	return err
 }
 
-// count counts what is stored for a tenant with the given key.
+// count counts a stored value of a tenant with the given key.
 func (v *verifier) count(c *ColumnCount, token sql.NullString, p seal.Place, tenant tenantkey.Key) {
 	c.Rows++
 	if !token.Valid {
@@ -309,8 +309,8 @@ func (v *verifier) count(c *ColumnCount, token sql.NullString, p seal.Place, ten
 	c.count(v.primary, o.Key, err)
 }
 
-// addIndex counts a token's digest. For a tenant with a destroyed key there
-// must be none.
+// addIndex counts the blind index's digest for a token. A tenant with a
+// destroyed key should have none.
 func (v *verifier) addIndex(c *IndexCount, p seal.Place, token, index sql.NullString, tenant tenantkey.Key) error {
 	shredded := errors.Is(tenant.Err, tenantkey.ErrShredded)
 	switch {
@@ -329,7 +329,7 @@ func (v *verifier) addIndex(c *IndexCount, p seal.Place, token, index sql.NullSt
 		fernet.IsToken(token.String) {
 		o, err := v.open(v.rings.of(v.ring, tenant.Data, last), p, token.String)
 		if err != nil {
-			return nil //nolint:nilerr // counted as a secret that does not open
+			return nil //nolint:nilerr // counted as a secret that doesn't open
 		}
 		plaintext = o.Plaintext
 	}
@@ -347,7 +347,7 @@ func (v *verifier) addIndex(c *IndexCount, p seal.Place, token, index sql.NullSt
 		return err
 	}
 	i := slices.IndexFunc(digests, func(d []byte) bool { return hex.EncodeToString(d) == index.String })
-	if i >= len(keys) { // All has the earlier names' digests last
+	if i >= len(keys) { // All returns the earlier names' digests last
 		c.Earlier++
 	}
 	switch {

@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// tally is what the workers of a verification tell together.
+// tally is the shared progress of a verification's workers.
 type tally struct{ read, total atomic.Int64 }
 
-// do counts the table in the order of its heap if that goes, and else in the
-// order of its key.
+// do counts the table in heap order if possible, and otherwise in key order.
 //
-// A caller that reports findings on the way has to continue where it was,
-// whatever becomes of a snapshot; and a slow run would keep one for long.
+// A verification that reports quarantined secrets uses key order, because it
+// must continue where it was even if a snapshot is lost. So does a rate-limited
+// one, because it would keep a snapshot open for long.
 func (v *verifier) do(ctx context.Context) error {
 	var bounds []any
 	var m *moment
@@ -50,8 +50,7 @@ func (v *verifier) do(ctx context.Context) error {
 	return v.parts(ctx, v.table, spans)
 }
 
-// parts counts the parts of the table, several at the same time, and adds them
-// up in their order.
+// parts counts the table's parts concurrently, and adds them up in order.
 func (v *verifier) parts(ctx context.Context, t table, spans []span) error {
 	parts := make([]*verifier, len(spans))
 	for i := range parts {
@@ -87,7 +86,7 @@ func (v *verifier) parts(ctx context.Context, t table, spans []span) error {
 	return nil
 }
 
-// part counts a part, and reads its next page while it counts one.
+// part counts a part, and reads the next page while it counts the current one.
 func (v *verifier) part(ctx context.Context, s span) error {
 	return v.eachPage(ctx, v.tell, v.table, s, func(ctx context.Context, page []row) error {
 		if err := v.add(ctx, page); err != nil {
@@ -99,8 +98,8 @@ func (v *verifier) part(ctx context.Context, s span) error {
 	})
 }
 
-// eachPage calls f for each page of a span, while the next one is read. Each
-// page begins where the one before ended, whatever is inserted or deleted
+// eachPage calls f for each page of a span while it reads the next one. Each
+// page starts where the previous one ended, whatever is inserted or deleted
 // meanwhile.
 func (r *run) eachPage(ctx context.Context, tell teller, t table, s span, f func(context.Context, []row) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -148,7 +147,7 @@ func (r *run) readPages(ctx context.Context, tell teller, t table, s span, pages
 	}
 }
 
-// tell tells how far it is, and what it waits for.
+// tell reports the progress and what the verifier waits for.
 func (v *verifier) tell(waiting error, pause time.Duration) {
 	if v.cfg.Progress == nil {
 		return

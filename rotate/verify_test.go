@@ -16,8 +16,8 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// openSQLite returns a database with every table of this process, and
-// statements run on it.
+// openSQLite returns a database with all of this process's tables, after
+// running the statements.
 func openSQLite(t *testing.T, statements ...string) *sql.DB {
 	t.Helper()
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "x.db")+
@@ -35,7 +35,7 @@ func openSQLite(t *testing.T, statements ...string) *sql.DB {
 	return db
 }
 
-// Every state is counted. Each except the primary key and NULL keeps the column
+// Every state is counted. Any except the primary key and NULL keeps the column
 // from being ready.
 func TestVerifyCounts(t *testing.T) {
 	t.Parallel()
@@ -109,7 +109,7 @@ func TestVerifyCounts(t *testing.T) {
 	}
 }
 
-// No more rows are read in a second than the rate allows.
+// The rate limits how many rows are read per second.
 func TestRate(t *testing.T) {
 	t.Parallel()
 	db := openSQLite(t, "WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50) INSERT INTO t_text "+
@@ -117,13 +117,13 @@ func TestRate(t *testing.T) {
 	begin := time.Now()
 	report, err := rotate.Encrypt(t.Context(), db, newRing(t, fernet.GenerateKey()),
 		rotate.Config{Columns: []string{"t_text.secret"}, Batch: 10, RowsPerSecond: 100})
-	// Two passes of five pages and an empty one. Each waits for its rows.
+	// Two passes with five pages and an empty one each, all rate-limited.
 	if took := time.Since(begin); err != nil || report.Rewritten() != 50 || took < time.Second {
 		t.Errorf("%d rows in %v, %v", report.Rewritten(), took, err)
 	}
 }
 
-// A page of few rows waits for these, and not for those it could have had.
+// A short page waits for its own rows, not for a full page.
 func TestRateOfFewRows(t *testing.T) {
 	t.Parallel()
 	db := openSQLite(t, "INSERT INTO t_text VALUES (1, 'a'), (2, 'b')")
@@ -136,7 +136,7 @@ func TestRateOfFewRows(t *testing.T) {
 	}
 }
 
-// Progress is told for each table, from its first page to its last.
+// Progress is reported for each table, from its first page to its last.
 func TestProgressOfManyTables(t *testing.T) {
 	t.Parallel()
 	db := openSQLite(t, "INSERT INTO t_text VALUES (1, 'a'), (2, 'b'), (3, 'c')", "INSERT INTO t_char VALUES (1, 'a')")
@@ -156,7 +156,7 @@ func TestProgressOfManyTables(t *testing.T) {
 	}
 }
 
-// Without a key, and with a context that has ended, nothing is done.
+// Without a key, or with an ended context, nothing is done.
 func TestDoesNotBegin(t *testing.T) {
 	t.Parallel()
 	db := openSQLite(t, "INSERT INTO t_text VALUES (1, 'a')")

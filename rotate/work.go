@@ -15,9 +15,9 @@ import (
 	"github.com/credent-go/credent/internal/retry"
 )
 
-// A table is divided into parts of so many pages, but into so many parts for
-// each worker, of this process or of several, if there are as many pages, and
-// into no more than so many.
+// A table is divided into parts of pagesPerPart pages. There are at least
+// partsPerWorker parts for each worker, of this and other processes, if there
+// are enough pages, and at most maxParts.
 const (
 	pagesPerPart   = 20
 	partsPerWorker = 4
@@ -25,8 +25,8 @@ const (
 	maxParts       = 512
 )
 
-// book is where a table's parts are claimed, and where it is recorded how far
-// they are: one of package ledger's.
+// book tracks who has claimed a table's parts and how far they are. Package
+// ledger implements it.
 type book interface {
 	Open(ctx context.Context, plan func() (ledger.Plan, error)) (state ledger.State, existed bool, err error)
 	State(ctx context.Context) (ledger.State, error)
@@ -40,31 +40,31 @@ type book interface {
 	Drop(ctx context.Context) error
 }
 
-// work is an operation on one table: passes over it until one finds nothing to
-// do that began after the work did.
+// work is an operation on one table. It makes passes until a pass that began
+// after the work did finds nothing to do.
 //
 // The first two passes read every row, the second because somebody may have
-// written behind the first. Where the database can say which rows were written
-// since a pass began, and that pass left no row as it was, the passes after
-// that, and the first one of a run that finds the work of another, read only
-// these rows. A plain table is gone through in the order of its heap, once, and
-// the passes after that are snapshots; see heap.go.
+// written behind the first. Later passes read only the rows written since the
+// previous pass began, if the database can tell and that pass skipped no row.
+// So does the first pass of a run that continues another run's work. A plain
+// Postgres table is read once in heap order, and the later passes are
+// snapshots; see heap.go.
 type work struct {
 	*run
 	table  table
 	book   book
 	stored bool   // the book is in the database
-	goal   string // of a stored book
-	need   int    // the first pass that can be the last
-	rows   int64  // that the table had
+	goal   string // for a stored book
+	need   int    // the first pass that may be the last
+	rows   int64  // rows in the table at the start
 	result *TableReport
-	whole  bool     // this run has gone through a whole pass
-	own    int64    // values that the last pass has quarantined in this run
-	ids    []string // of the keys that it began with
-	anew   bool     // it leaves alone what is in the book
+	whole  bool     // this run has made a whole pass
+	own    int64    // values quarantined by this run in the last pass
+	ids    []string // key IDs at the start
+	anew   bool     // ignore the book's progress
 }
 
-// table goes through a table until a pass finds nothing to do.
+// table makes passes over a table until one finds nothing to do.
 func (r *run) table(ctx context.Context, t table) (*TableReport, error) {
 	w := &work{run: r, table: t, anew: r.cfg.FromStart, result: &TableReport{
 		Table:   t.label(),
@@ -82,15 +82,15 @@ func (w *work) do(ctx context.Context) error {
 		if !isLost(err) {
 			return err
 		}
-		// Somebody deleted the positions, or their table. Without them it's
-		// from the beginning, and what is done costs a read.
+		// Somebody deleted the positions or their table. Start over without
+		// them; rows already rewritten only cost a read.
 		if w.book = nil; w.result.Passes >= maxPasses {
 			return w.notDone()
 		}
 	}
 }
 
-// isLost reports whether the positions are gone.
+// isLost reports whether the positions were lost.
 func isLost(err error) bool {
 	const undefinedTable = "42P01"
 	return errors.Is(err, ledger.ErrLost) || err != nil && strings.Contains(err.Error(), ledger.Table) &&
@@ -99,7 +99,7 @@ func isLost(err error) bool {
 
 func (w *work) notDone() error { return fmt.Errorf("%w: %s", ErrNotDone, w.advice) }
 
-// passes goes on with the work, or begins it.
+// passes starts or continues the work.
 func (w *work) passes(ctx context.Context) error {
 	state, err := w.open(ctx)
 	if err != nil {
@@ -136,8 +136,8 @@ func (w *work) passes(ctx context.Context) error {
 	}
 }
 
-// stands reports whether the pass under way is still about what it was when it
-// began: the rows since a moment, or the blocks of a heap.
+// stands reports whether the current pass's scope is still valid: the rows
+// written since a horizon, or the blocks of a heap.
 func (w *work) stands(state ledger.State, now horizon) (bool, error) {
 	text := state.Since
 	if text == "" && w.table.heap {
@@ -150,9 +150,8 @@ func (w *work) stands(state ledger.State, now horizon) (bool, error) {
 	return text == "" || from.isSeenFrom(now), nil
 }
 
-// isLast reports whether nothing is left to do after a pass. In the order of a
-// heap only a snapshot says that, and only if it was still about the table and
-// the server that it began with.
+// isLast reports whether a pass has left nothing to do. In heap order, only a
+// snapshot can show that, and only if its table and server are still the same.
 func (w *work) isLast(state ledger.State, now horizon) bool {
 	if state.Counts.Found > 0 || state.Pass < w.need || !w.table.heap {
 		return state.Counts.Found == 0 && state.Pass >= w.need
@@ -161,24 +160,23 @@ func (w *work) isLast(state ledger.State, now horizon) bool {
 	return err == nil && from.isSeenFrom(now)
 }
 
-// since returns from when on the next pass has to look at rows; "" means at all
-// of them.
+// since returns the horizon since which the next pass has to read rows; ""
+// means all rows.
 func (w *work) since(state ledger.State, now horizon) string {
 	began, err := parseHorizon(state.Began)
 	if err != nil || !began.isSeenFrom(now) || state.Counts.Skipped > 0 || w.isAll(state) {
 		w.result.ChangedSince = time.Time{}
 		return ""
 	}
-	took := w.table.heap && state.Since == "" && w.result.Passes > 0 // this run, part in the pass over the heap
+	took := w.table.heap && state.Since == "" && w.result.Passes > 0 // this run took part in the heap pass
 	if state.Pass < w.need && !w.whole && !took {
 		w.result.ChangedSince = began.at
 	}
 	return state.Began
 }
 
-// isAll reports whether the pass after this one is about all rows in any case.
-// The report of each run has what can't be opened, and what was refused once is
-// tried once more.
+// isAll reports whether the next pass must read all rows: each run reports the
+// secrets that can't be opened, and retries values that were refused once.
 func (w *work) isAll(state ledger.State) bool {
 	c := state.Counts
 	if w.table.heap {
@@ -188,7 +186,7 @@ func (w *work) isAll(state ledger.State) bool {
 	return c.Quarantined > 0 || state.Pass < 2 && c.Found > 0 || !w.table.isDescribed()
 }
 
-// errOther means that a table is no more what it was.
+// errOther means that a table was replaced by another kind of table.
 var errOther = errors.New("it was changed to another kind of table meanwhile: run it again")
 
 func (w *work) now(ctx context.Context) (now horizon, err error) {
@@ -222,7 +220,7 @@ func (w *work) state(ctx context.Context) (state ledger.State, err error) {
 	return state, err
 }
 
-// open finds the book of the work, and a place in it.
+// open finds the work's book, and reads its state.
 func (w *work) open(ctx context.Context) (state ledger.State, err error) {
 	err = w.retryTable(ctx, w.table, func() error {
 		if err := w.choose(ctx); err != nil {
@@ -239,8 +237,8 @@ func (w *work) open(ctx context.Context) (state ledger.State, err error) {
 	return state, err
 }
 
-// choose chooses the order in which the table is gone through, and where the
-// book is. A snapshot has a connection while another one writes.
+// choose chooses the order of reading the table and the place of the book. A
+// snapshot needs a connection besides the one that writes.
 func (w *work) choose(ctx context.Context) (err error) {
 	w.ids = w.keyIDs()
 	if !w.cfg.DryRun && !w.table.heap && w.db.Stats().MaxOpenConnections != 1 {
@@ -272,9 +270,9 @@ func (w *work) choose(ctx context.Context) (err error) {
 	return nil
 }
 
-// forgetIfOther forgets the work if it was not for what it began with. If the
-// keyring was replaced meanwhile, it starts over: no snapshot has what the run
-// wrote before.
+// forgetIfOther deletes the work's positions if its goal has changed. If the
+// keyring was replaced meanwhile, the work starts over, because no snapshot
+// contains what the run wrote before.
 func (w *work) forgetIfOther(ctx context.Context) error {
 	if w.stored {
 		err := w.retryTable(ctx, w.table, func() error {
@@ -294,7 +292,7 @@ func (w *work) forgetIfOther(ctx context.Context) error {
 	return nil
 }
 
-// keyIDs returns the IDs of the keyring's keys, the primary key's first.
+// keyIDs returns the IDs of the keyring's keys, primary key first.
 func (r *run) keyIDs() (ids []string) {
 	for _, key := range r.ring.Keys() {
 		ids = append(ids, key.ID())
@@ -322,8 +320,8 @@ func (w *work) plan(ctx context.Context) (plan ledger.Plan, err error) {
 	return plan, err
 }
 
-// divideTable returns the last keys of a table's parts but for the last part,
-// for at most so many workers.
+// divideTable returns the last keys of a table's parts except the last one, for
+// at most the given number of workers.
 func (r *run) divideTable(ctx context.Context, t table, rows int64, most int) ([]any, error) {
 	pages := int(rows) / r.cfg.Batch
 	parts := min(max(pages/pagesPerPart, partsPerWorker*max(r.cfg.Workers, fewWorkers)), pages, maxParts)
@@ -336,9 +334,8 @@ func (r *run) divideTable(ctx context.Context, t table, rows int64, most int) ([
 	return r.store.divide(ctx, t, rows, parts)
 }
 
-// countRows finds out how many rows the table has, for its parts and for the
-// progress. It is a query that takes long, so one that is ended is no reason to
-// stop.
+// countRows counts the table's rows, for dividing it and for the progress. The
+// query may take long, so the run continues if it is cancelled.
 func (w *work) countRows(ctx context.Context) error {
 	return w.retryTable(ctx, w.table, func() (err error) {
 		w.rows, err = w.countTable(ctx, w.table)
@@ -353,7 +350,7 @@ func (r *run) countTable(ctx context.Context, t table) (n int64, err error) {
 	return n, err
 }
 
-// pass goes on with the pass under way.
+// pass continues the current pass.
 func (w *work) pass(ctx context.Context, state ledger.State) error {
 	result := w.result
 	result.Passes++

@@ -11,8 +11,8 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
 )
 
-// rewrap returns a tenant's key wrapped under the primary key, and whether
-// another key wrapped it. Errors are [tenantkey.Unwrap]'s.
+// rewrap wraps a tenant's key under the primary key, and reports whether it was
+// under another key. Errors are the ones from [tenantkey.Unwrap].
 func rewrap(r *keyring.Ring, tenant, wrapped string) (newWrapped string, changed bool, err error) {
 	key, under, err := tenantkey.Unwrap(r, tenant, wrapped)
 	if err != nil {
@@ -25,8 +25,8 @@ func rewrap(r *keyring.Ring, tenant, wrapped string) (newWrapped string, changed
 	return newWrapped, err == nil, err
 }
 
-// unreadable returns a token that nobody can open: it is empty, under a key
-// that is thrown away.
+// unreadable returns a token that nobody can open: an empty plaintext under a
+// key that is discarded.
 func unreadable() (string, error) {
 	key, err := fernet.ParseKey(fernet.GenerateKey())
 	if err != nil {
@@ -35,8 +35,8 @@ func unreadable() (string, error) {
 	return fernet.Encrypt(key, ""), nil
 }
 
-// decryptStored returns the plaintext that replaces a token. Other values come
-// back unchanged. Errors: [fernet.ErrCorrupt], [fernet.ErrUnknownKey];
+// decryptStored returns the plaintext that replaces a token. Other values are
+// returned unchanged. Errors: [fernet.ErrCorrupt], [fernet.ErrUnknownKey];
 // [column.ErrNotText] for a plaintext that a text column can't hold;
 // [seal.ErrLooksLikeToken].
 func decryptStored(
@@ -55,8 +55,8 @@ func decryptStored(
 	return o.Plaintext, true, nil
 }
 
-// key asks for the tenants' keys that something new is under: a fail-over may
-// have led to a server that lacks one, since they were read.
+// key adds a check that the database still has the tenants' keys that new
+// values are under: after a fail-over, the server may lack one.
 func (u *update) key(t table, changes []change) {
 	if !slices.ContainsFunc(changes, func(c change) bool { return c.under.Valid }) {
 		return
@@ -67,7 +67,7 @@ func (u *update) key(t table, changes []change) {
 	}
 	key := u.add("under", keys)
 	tenant := "t." + quote(t.tenant)
-	// else the cast would hide which shard has both rows
+	// Cast only if needed: a cast hides which shard has both rows.
 	if t.tenantType != "text" && t.tenantType != "character varying" {
 		tenant += "::text"
 	}

@@ -29,7 +29,7 @@ func encrypt(t *testing.T, ring *keyring.Ring, plaintext string) string {
 	return token
 }
 
-// A key that is wrapped again is the same key, under the primary key.
+// A rewrapped key is the same key, under the primary key.
 func TestRewrap(t *testing.T) {
 	t.Parallel()
 	oldKey, newKey := fernet.GenerateKey(), fernet.GenerateKey()
@@ -55,7 +55,7 @@ func TestRewrap(t *testing.T) {
 	}
 }
 
-// Nobody opens what takes the place of an overwritten secret.
+// Nobody can open what replaces an overwritten secret.
 func TestUnreadable(t *testing.T) {
 	t.Parallel()
 	token, err := unreadable()
@@ -67,7 +67,7 @@ func TestUnreadable(t *testing.T) {
 	}
 }
 
-// Tokens become plaintext, as far as the column can hold that.
+// Tokens become plaintext if the column can hold it.
 func TestDecryptStored(t *testing.T) {
 	t.Parallel()
 	keyA, keyB := fernet.GenerateKey(), fernet.GenerateKey()

@@ -15,8 +15,9 @@ import (
 	"github.com/credent-go/credent/internal/pgserver"
 )
 
-// A page is written only where the database still has the keys that it was made
-// with: since they were read, a fail-over may have led to another server.
+// A page is written only if the database still has the tenants' keys that it
+// was encrypted with: a fail-over may have led to another server since they
+// were read.
 func TestWriteNeedsTheTenantsKey(t *testing.T) {
 	t.Parallel()
 	url := pgserver.DatabaseForTest(t, pgserver.Shared())

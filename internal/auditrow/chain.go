@@ -8,19 +8,19 @@ import (
 	"github.com/google/uuid"
 )
 
-// Chain makes rows of one writer, each tied to the one before. It isn't safe
-// for concurrent use.
+// Chain numbers one writer's rows and links each to the row before it. It isn't
+// safe for concurrent use.
 type Chain struct {
 	Writer uuid.UUID
 	Seq    int64
-	Hash   Digest // of the last row
+	Hash   Digest // the last row's hash
 }
 
 // NewChain returns the chain of a new writer.
 func NewChain() *Chain { return &Chain{Writer: uuid.New()} }
 
-// Append completes a row: an ID and a time if it has none, its number, the hash
-// before, and the MAC.
+// Append completes a row: it sets a missing ID or time, the row's number and
+// the previous row's hash, and signs it.
 func (c *Chain) Append(k *Keys, r *Row) {
 	Complete(r)
 	c.Seq++
@@ -28,13 +28,13 @@ func (c *Chain) Append(k *Keys, r *Row) {
 	c.Hash = k.Sign(r)
 }
 
-// Complete gives a row an ID, a time, an outcome and a number of rows if it has
-// none. A negative number of rows stands for none.
+// Complete fills in a missing ID, time, outcome and number of rows. A negative
+// number of rows means none.
 func Complete(r *Row) {
 	if r.ID == uuid.Nil {
 		r.ID = uuid.Must(uuid.NewV7()) // the system's randomness never fails
 	}
-	if at := r.Time(); at.Year() < 2000 || at.Year() > 9999 { // which the database refuses
+	if at := r.Time(); at.Year() < 2000 || at.Year() > 9999 { // the database refuses such years
 		r.At = time.Now().UnixMicro()
 	}
 	if r.Outcome == "" {
@@ -46,7 +46,7 @@ func Complete(r *Row) {
 	r.Rows = max(r.Rows, 0)
 }
 
-// Lines returns rows of an action for lines, several in each row.
+// Lines packs the lines of one action into rows, several lines to a row.
 func Lines[L fmt.Stringer](texts Texts, lines []L) (rows []Row) {
 	var b strings.Builder
 	n := int64(0)

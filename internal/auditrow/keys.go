@@ -14,7 +14,7 @@ const (
 	forCheckpoints = "credent audit checkpoint v1"
 )
 
-// Keys are the audit keys of a keyring at one moment.
+// Keys holds the audit subkeys derived from a keyring.
 type Keys struct {
 	Primary     string // the ID of the key that signs
 	rows        map[string][][]byte
@@ -36,19 +36,19 @@ func NewKeys(r *ring.Ring) (*Keys, error) {
 			if err != nil {
 				return nil, err
 			}
-			// Two keys may have one ID of 32 bits.
+			// Two keys can share a 32-bit ID.
 			into[key.ID()] = append(into[key.ID()], sub)
 		}
 	}
 	return k, nil
 }
 
-// Answer is what a MAC says.
+// Answer is the result of checking a MAC.
 type Answer int
 
-// The answers.
+// Possible answers.
 const (
-	Unknown Answer = iota // its key is not in the keyring
+	Unknown Answer = iota // the key isn't in the keyring
 	Valid
 	Forged
 )
@@ -80,8 +80,8 @@ func (k *Keys) Sign(r *Row) Digest {
 	return hash
 }
 
-// Check returns the row's hash, and what its MAC says. A malformed row is
-// forged, whatever it says.
+// Check returns the row's hash and the result of checking its MAC. A malformed
+// row is forged, whatever its MAC.
 func (k *Keys) Check(r *Row) (Digest, Answer) {
 	hash := r.Hash()
 	if r.Malformed != "" {
@@ -93,7 +93,7 @@ func (k *Keys) Check(r *Row) (Digest, Answer) {
 // SignCheckpoint signs the hash of a checkpoint with the primary key.
 func (k *Keys) SignCheckpoint(hash Digest) Digest { return sign(k.checkpoints[k.Primary][0], hash) }
 
-// CheckCheckpoint says what the MAC of a checkpoint says.
+// CheckCheckpoint checks a checkpoint's MAC.
 func (k *Keys) CheckCheckpoint(id string, hash, mac Digest) Answer {
 	return check(k.checkpoints[id], hash, mac)
 }

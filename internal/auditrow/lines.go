@@ -9,11 +9,11 @@ import (
 	"github.com/google/uuid"
 )
 
-// MaxLines is the size in bytes of a Row that has several lines.
+// MaxLines is the maximum size in bytes of a Row field with several lines.
 const MaxLines = 12 << 10
 
-// Link ties an entry of a committed transaction to a chain. In a row's Row it
-// is a line: ID, time, hash.
+// Link ties an entry of a committed transaction to a chain. A Row field stores
+// it as a line: ID, time, hash.
 type Link struct {
 	ID   uuid.UUID
 	At   int64
@@ -22,9 +22,9 @@ type Link struct {
 
 func (l Link) String() string { return fmt.Sprintf("%s %d %x", l.ID, l.At, l.Hash) }
 
-// Range is a part of a chain, from one number to another. In a row's Row it is
-// a line: writer, first number, last number, the hash before, the last hash.
-// The head of a chain has From zero.
+// Range is a run of consecutive rows in a chain. A Row field stores it as a
+// line: writer, first number, last number, previous hash, last hash. A chain's
+// head has From zero.
 type Range struct {
 	Writer     uuid.UUID
 	From, To   int64
@@ -38,7 +38,7 @@ func (r Range) String() string {
 	return fmt.Sprintf("%s %d %d %x %x", r.Writer, r.From, r.To, r.Prev, r.Hash)
 }
 
-// Links reads the lines of a row.
+// Links parses the lines of a Row field.
 func Links(row string) (links []Link, err error) {
 	for line := range strings.SplitSeq(row, "\n") {
 		p := parser{parts: strings.Split(line, " ")}
@@ -51,7 +51,7 @@ func Links(row string) (links []Link, err error) {
 	return links, nil
 }
 
-// Ranges reads the lines of a row, heads and parts of chains.
+// Ranges parses the lines of a Row field, which are heads and runs of rows.
 func Ranges(row string) (ranges []Range, err error) {
 	if row == "" {
 		return nil, nil
@@ -75,7 +75,7 @@ func Ranges(row string) (ranges []Range, err error) {
 	return ranges, nil
 }
 
-// parser reads the words of a line.
+// parser splits a line into words.
 type parser struct {
 	parts []string
 	err   error
@@ -110,7 +110,7 @@ func (p *parser) number() int64 {
 	return n
 }
 
-// digest reads 64 hexadecimal digits.
+// digest parses 64 hexadecimal digits.
 func (p *parser) digest() Digest {
 	d, err := ParseDigest(p.next())
 	if err != nil {
@@ -126,7 +126,7 @@ func (p *parser) end() error {
 	return p.err
 }
 
-// ParseDigest reads 64 hexadecimal digits.
+// ParseDigest parses 64 hexadecimal digits.
 func ParseDigest(text string) (d Digest, err error) {
 	if hex.DecodedLen(len(text)) != len(d) {
 		return d, fmt.Errorf("a digest has %d characters, not %d", len(text), hex.EncodedLen(len(d)))

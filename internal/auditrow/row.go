@@ -1,10 +1,10 @@
-// Package auditrow is one row of the audit trail: its canonical encoding, its
-// hash, its MAC, and the texts that tie rows to others.
+// Package auditrow defines a row of the audit trail: its canonical encoding,
+// hash and MAC, and the text that links it to other rows.
 //
-// The chain is the hash chain of secure logs (Schneier and Kelsey, "Secure
-// Audit Logs to Support Computer Forensics", 1999) without their evolving keys:
-// anyone who has the keyring can make any entry. Hashes are SHA-256 and MACs
-// HMAC-SHA-256 (RFC 2104), under subkeys by HKDF (RFC 5869).
+// The rows form a hash chain as in secure logs (Schneier and Kelsey, "Secure
+// Audit Logs to Support Computer Forensics", 1999), without evolving keys:
+// anyone with the keyring can forge an entry. Hashes are SHA-256, and MACs are
+// HMAC-SHA-256 (RFC 2104) under subkeys derived with HKDF (RFC 5869).
 package auditrow
 
 import (
@@ -20,8 +20,8 @@ import (
 // Digest is a hash or a MAC, 32 bytes.
 type Digest = [sha256.Size]byte
 
-// Row is a row of credent_audit. A row of a chain has a number from 1 and the
-// hash of the row before. A row that was written in its change's transaction
+// Row is a row of credent_audit. A chained row has a number, counted from 1,
+// and the previous row's hash. A row written in the transaction of its change
 // has neither.
 type Row struct {
 	ID     uuid.UUID
@@ -33,13 +33,13 @@ type Row struct {
 	Texts
 	MAC   Digest
 	Place int64 // not signed
-	// Malformed says what a stored row has that no trail writes, such as a time
-	// that is none; "" for nothing.
+	// Malformed describes what no trail would have written, such as an invalid
+	// time; "" if the row is well formed.
 	Malformed string
 }
 
-// Texts are a row's texts. Signer is the ID of the key that signs the row, and
-// KeyID is of the key that the row is about.
+// Texts holds a row's text fields. Signer is the ID of the key that signs the
+// row, and KeyID is the ID of the key that the row is about.
 type Texts struct {
 	Action, Actor, Tenant, Table, Column, Row, KeyID, Outcome, Request, Note, Signer string
 }
@@ -50,12 +50,12 @@ func (t *Texts) all() [11]string {
 	}
 }
 
-// label begins what is hashed, so that nothing else has the same hash.
+// label is a prefix for domain separation.
 const label = "credent audit v1\x00"
 
 // Hash returns the SHA-256 of the row's canonical encoding: the label, ID (16
-// bytes), time (8), writer (16), number (8), the hash before (32), the number
-// of rows (8), and each text in the order of [Texts] after its length (4).
+// bytes), time (8), writer (16), number (8), previous hash (32), number of rows
+// (8), and each text in the order of [Texts], preceded by its length (4).
 // Numbers are big-endian.
 func (r *Row) Hash() Digest {
 	buf := make([]byte, 0, 512+len(r.Row))
@@ -73,16 +73,17 @@ func (r *Row) Hash() Digest {
 	return sha256.Sum256(buf)
 }
 
-// Time returns when it happened.
+// Time returns the time of the event.
 func (r *Row) Time() time.Time { return time.UnixMicro(r.At).UTC() }
 
-// Several reports whether the row stands for several reveals, with one primary
-// key per line of its Row.
+// Several reports whether the row stands for several reveals. The lines of its
+// Row field are then the revealed rows' primary keys.
 func (r *Row) Several() bool {
 	return r.Action == "reveal" && r.Rows > 1 && strings.Count(r.Row, "\n") == int(r.Rows-1)
 }
 
-// Clean returns a text as the database takes it, of at most size bytes.
+// Clean returns the text in a form that the database accepts, at most size
+// bytes long.
 func Clean(text string, size int) string {
 	if len(text) <= size && utf8.ValidString(text) && strings.IndexByte(text, 0) < 0 {
 		return text

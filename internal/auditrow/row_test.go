@@ -18,7 +18,7 @@ const (
 	keyA = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4="
 	keyB = "EBESExQVFhcYGRobHB0eHyAhIiMkJSYnKCkqKywtLi8="
 
-	// Of newRow, under keyA.
+	// Hash and MAC of newRow under keyA.
 	pinnedHash = "cca922c91ebd34b809647cb46486f08de9e468fe77a44ac52e443a22d365212d"
 	pinnedMAC  = "2e30ab2f0229e5dc09a00334c7e6dde4a3e8b2e7e0d3a7f411b722ea26bd74b5"
 )
@@ -47,8 +47,8 @@ func newKeys(t *testing.T, keys ...string) *auditrow.Keys {
 	return k
 }
 
-// TestHash pins the encoding, which stored MACs depend on. Python's hashlib
-// gives the same.
+// TestHash pins the encoding, because stored MACs depend on it. Python's
+// hashlib computes the same hash.
 func TestHash(t *testing.T) {
 	t.Parallel()
 	r := newRow()
@@ -62,7 +62,7 @@ func TestHash(t *testing.T) {
 	}
 }
 
-// TestEachField changes each field, and finds it by the MAC.
+// TestEachField changes each field and expects the MAC to detect it.
 func TestEachField(t *testing.T) {
 	t.Parallel()
 	keys := newKeys(t, keyA)
@@ -92,7 +92,7 @@ func TestEachField(t *testing.T) {
 				field.Index(0).SetUint(field.Index(0).Uint() ^ 1)
 			}
 			if _, answer := keys.Check(r); answer == auditrow.Valid {
-				t.Errorf("%s is not signed", name)
+				t.Errorf("%s is not covered by the MAC", name)
 			}
 			changed++
 			field.Set(old)
@@ -100,10 +100,10 @@ func TestEachField(t *testing.T) {
 	}
 	r := signed
 	change(&r, reflect.ValueOf(&r).Elem())
-	if changed != 19 { // what is malformed included
+	if changed != 19 { // includes Malformed
 		t.Errorf("%d fields were changed", changed)
 	}
-	// What moves from one field to the next is another entry.
+	// Moving characters from one field to the next changes the MAC.
 	r = signed
 	r.Actor, r.Tenant = r.Actor+r.Tenant[:1], r.Tenant[1:]
 	if _, answer := keys.Check(&r); answer != auditrow.Forged {
@@ -134,7 +134,7 @@ func TestLines(t *testing.T) {
 		gotLinks = append(gotLinks, some...)
 	}
 	if !slices.Equal(gotLinks, links) {
-		t.Error("links come back changed")
+		t.Error("links changed in the round trip")
 	}
 	var gotRanges []auditrow.Range
 	for _, r := range auditrow.Lines(auditrow.Texts{}, ranges) {
@@ -145,7 +145,7 @@ func TestLines(t *testing.T) {
 		gotRanges = append(gotRanges, some...)
 	}
 	if !slices.Equal(gotRanges, ranges) {
-		t.Error("ranges come back changed")
+		t.Error("ranges changed in the round trip")
 	}
 	none, err := auditrow.Ranges(auditrow.Lines[auditrow.Range](auditrow.Texts{}, nil)[0].Row)
 	if err != nil || len(none) != 0 {
@@ -153,7 +153,7 @@ func TestLines(t *testing.T) {
 	}
 }
 
-// FuzzLines reads anything, and writes what it read the same way.
+// FuzzLines checks that any line that parses is written back unchanged.
 func FuzzLines(f *testing.F) {
 	f.Add(auditrow.Link{ID: uuid.New(), At: 1}.String())
 	f.Add(auditrow.Range{Writer: uuid.New(), To: 1}.String())

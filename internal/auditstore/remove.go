@@ -9,14 +9,14 @@ import (
 	"entgo.io/ent/dialect"
 )
 
-// BeginRemoval begins the transaction in which a month is removed. Nobody adds
-// entries to the month meanwhile.
+// BeginRemoval begins the transaction that removes a month. It locks out
+// writers of new entries to that month.
 func BeginRemoval(ctx context.Context, db *sql.DB, d string, m Month) (*sql.Tx, error) {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return nil, explain("archive", err)
 	}
-	// takes the write lock, and calls no trigger without a row
+	// Takes the write lock without firing a trigger, as no row matches.
 	statements := []string{"DELETE FROM credent_audit WHERE false"}
 	if d == dialect.Postgres {
 		statements = []string{
@@ -38,8 +38,8 @@ func BeginRemoval(ctx context.Context, db *sql.DB, d string, m Month) (*sql.Tx, 
 	return tx, nil
 }
 
-// holdsOthers refuses to drop a partition that has entries of other months,
-// which somebody attached by hand.
+// holdsOthers refuses to drop a partition with entries of other months, as a
+// manually attached partition may have.
 func holdsOthers(ctx context.Context, tx *sql.Tx, m Month) error {
 	var others bool
 	err := One(ctx, tx, dialect.Postgres, "SELECT EXISTS (SELECT 1 FROM "+m.Partition()+
@@ -51,14 +51,14 @@ func holdsOthers(ctx context.Context, tx *sql.Tx, m Month) error {
 	return err
 }
 
-// isPartition reports whether the month has its partition.
+// isPartition reports whether the month's partition exists.
 func isPartition(ctx context.Context, tx *sql.Tx, m Month) (is bool, err error) {
 	err = One(ctx, tx, dialect.Postgres, "SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_inherits "+
 		"WHERE inhrelid = to_regclass($1) AND inhparent = 'credent_audit'::regclass)", &is, m.Partition())
 	return is, err
 }
 
-// Remove removes the entries of a month in the transaction.
+// Remove removes a month's entries within the transaction.
 func Remove(ctx context.Context, tx *sql.Tx, d string, m Month) error {
 	if d == dialect.SQLite {
 		return removeSQLite(ctx, tx, m)
@@ -100,7 +100,8 @@ func Remove(ctx context.Context, tx *sql.Tx, d string, m Month) error {
 	return err
 }
 
-// removeSQLite drops the trigger against deletions, and makes it again.
+// removeSQLite drops the trigger against deletions, deletes, and recreates the
+// trigger.
 func removeSQLite(ctx context.Context, tx *sql.Tx, m Month) error {
 	var trigger string
 	if err := One(ctx, tx, dialect.SQLite,
@@ -112,7 +113,7 @@ func removeSQLite(ctx context.Context, tx *sql.Tx, m Month) error {
 	return deleteMonth(ctx, tx, dialect.SQLite, Table, m, "DROP TRIGGER credent_audit_delete", trigger)
 }
 
-// deleteMonth deletes rows between two statements.
+// deleteMonth runs one statement before deleting the rows and one after.
 func deleteMonth(ctx context.Context, tx *sql.Tx, d, table string, m Month, before, after string) error {
 	remove := "DELETE FROM " + table + " WHERE at >= $1 AND at < $2"
 	if d == dialect.SQLite {

@@ -10,7 +10,7 @@ import (
 	"github.com/credent-go/credent/internal/auditrow"
 )
 
-// moment reads the column at.
+// moment scans the column at.
 type moment int64
 
 // Scan implements sql.Scanner.
@@ -32,7 +32,7 @@ func (m *moment) Scan(value any) error {
 	return fmt.Errorf("a time is a %T", value)
 }
 
-// number reads an integer.
+// number scans an integer.
 type number int64
 
 // Scan implements sql.Scanner.
@@ -45,8 +45,8 @@ func (n *number) Scan(value any) error {
 	return nil
 }
 
-// digest reads a hash or a MAC. One of another length, which nobody here wrote,
-// becomes zero, so that it fits nothing.
+// digest scans a hash or a MAC. A value of the wrong length becomes zero, which
+// matches nothing.
 type digest struct{ to *auditrow.Digest }
 
 // Scan implements sql.Scanner.
@@ -58,8 +58,8 @@ func (d digest) Scan(value any) error {
 	return nil
 }
 
-// lenient reads a value, and notes in the row if that fails: one row must not
-// keep the others from being read.
+// lenient scans a value and records a failure in the row, so that one bad row
+// doesn't stop the others from being read.
 type lenient struct {
 	row  *auditrow.Row
 	name string
@@ -86,7 +86,7 @@ func (l lenient) Scan(value any) error {
 	return nil
 }
 
-// scan reads a row of [columns].
+// scan reads a row with the given [columns].
 func scan(rows interface{ Scan(dest ...any) error }) (*auditrow.Row, error) {
 	var (
 		r          auditrow.Row

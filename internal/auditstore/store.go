@@ -1,5 +1,5 @@
-// Package auditstore reads and writes rows of the table credent_audit on
-// Postgres and SQLite, over any driver.
+// Package auditstore reads and writes the table credent_audit on Postgres and
+// SQLite, with any driver.
 package auditstore
 
 import (
@@ -18,10 +18,10 @@ import (
 	"github.com/credent-go/credent/internal/dberror"
 )
 
-// Table is the trail's table.
+// Table is the audit trail's table.
 const Table = "credent_audit"
 
-// ErrNoTable means that the database has no table for the trail.
+// ErrNoTable means that the audit table doesn't exist.
 var ErrNoTable = errors.New("the database has no table " + Table + ": run credent migrate apply")
 
 // Execer runs a statement.
@@ -34,10 +34,10 @@ type Queryer interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-// Rows go to the database as one JSON text: a statement of a single argument
-// suits every driver, pooler and number of rows. A row that is there already
-// stays as it is, so that a batch may be written twice. No conflict target is
-// named, which would take the right to read.
+// Rows are sent as one JSON argument: a single-argument statement works with
+// every driver, every pooler and any number of rows. ON CONFLICT DO NOTHING
+// keeps existing rows, so a batch can be written twice. It names no conflict
+// target, because that would need the SELECT privilege.
 const (
 	insertPostgres = `INSERT INTO credent_audit (at, id, writer, seq, prev, row_count, action, actor, tenant, table_name, column_name,
   row_id, key_id, outcome, request, note, signer, mac)
@@ -59,7 +59,7 @@ FROM json_each(?) WHERE true ON CONFLICT DO NOTHING`
 		"row_id, key_id, outcome, request, note, signer, mac, place"
 )
 
-// JSON is a row as the database takes it, and as archives keep it.
+// JSON is a row as sent to the database and as kept in archives.
 type JSON struct {
 	At      string `json:"at"` // 2006-01-02 15:04:05.000000
 	ID      string `json:"id"`
@@ -81,10 +81,10 @@ type JSON struct {
 	MAC     string `json:"mac"` // hexadecimal
 }
 
-// layout is how SQLite keeps times, so that their order is the texts' order.
+// layout is the time format on SQLite. It sorts chronologically as text.
 const layout = "2006-01-02 15:04:05.000000"
 
-// ToJSON returns a row as JSON has it.
+// ToJSON converts a row to JSON.
 func ToJSON(r *auditrow.Row) JSON {
 	return JSON{
 		At: r.Time().Format(layout), ID: r.ID.String(), Writer: r.Writer.String(), Seq: r.Seq,
@@ -101,7 +101,7 @@ func Insert(ctx context.Context, db Execer, d string, rows []auditrow.Row) error
 	for i := range rows {
 		size += len(rows[i].Row)*9/8 + 1024
 	}
-	text.Grow(size) // up to a megabyte, once
+	text.Grow(size) // at most a megabyte, once
 	text.WriteByte('[')
 	encoder := json.NewEncoder(&text)
 	for i := range rows {
@@ -123,7 +123,7 @@ func Insert(ctx context.Context, db Execer, d string, rows []auditrow.Row) error
 	return nil
 }
 
-// explain words an error of the database.
+// explain adds context to a database error.
 func explain(what string, err error) error {
 	if dberror.State(err) == "42P01" || strings.Contains(err.Error(), "no such table: "+Table) {
 		return fmt.Errorf("audit: %s: %w: %w", what, ErrNoTable, err)
@@ -131,7 +131,7 @@ func explain(what string, err error) error {
 	return fmt.Errorf("audit: %s: %w", what, err)
 }
 
-// Time returns a moment as an argument for the column at.
+// Time returns at as an argument for the column at.
 func Time(d string, at time.Time) any {
 	if d == dialect.SQLite {
 		return at.UTC().Format(layout)
@@ -139,8 +139,8 @@ func Time(d string, at time.Time) any {
 	return at.UTC()
 }
 
-// Select runs a query for rows: its condition and order, with $1, $2, … as
-// arguments in their order.
+// Select returns the rows that match a condition, in the given order. The query
+// uses $1, $2, … for its arguments.
 func Select(
 	ctx context.Context, db Queryer, d, rest string, args []any, each func(*auditrow.Row) error,
 ) (err error) {
@@ -167,10 +167,11 @@ func Select(
 	return nil
 }
 
-// numbered makes $1 the form that all drivers of SQLite number.
+// numbered rewrites $1 as ?1, which every SQLite driver takes as a numbered
+// parameter.
 func numbered(query string) string { return strings.ReplaceAll(query, "$", "?") }
 
-// One runs a query for one value.
+// One runs a query that returns one value.
 func One(ctx context.Context, db Queryer, d, query string, to any, args ...any) error {
 	if d == dialect.SQLite {
 		query = numbered(query)
@@ -192,7 +193,8 @@ func One(ctx context.Context, db Queryer, d, query string, to any, args ...any) 
 	return nil
 }
 
-// Snapshot runs a function in a transaction that sees one state of the table.
+// Snapshot runs read in a transaction that sees a consistent snapshot of the
+// table.
 func Snapshot(ctx context.Context, db *sql.DB, d string, read func(tx *sql.Tx) error) error {
 	opts := &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}
 	if d == dialect.SQLite {

@@ -43,7 +43,7 @@ func (a *app) accountAdd() *cobra.Command {
 	return required(cmd, "user", "name")
 }
 
-// accountError says what kept an account from getting the ID of a user.
+// accountError explains why an account could not get a user's ID.
 func accountError(user string, err error) error {
 	if ent.IsConstraintError(err) {
 		return messagef("there is an account of user %q already; `credent account list` shows them", user)
@@ -165,8 +165,8 @@ func (a *app) accountRemove() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				// The database would do it as well, and not say how many there
-				// were.
+				// The database would delete them too, but not report their
+				// number.
 				removed, err = tx.UserCredential.Delete().Where(usercredential.UserAccountID(account.ID)).Exec(ctx)
 				if err != nil {
 					return err
@@ -182,7 +182,7 @@ func (a *app) accountRemove() *cobra.Command {
 	})
 }
 
-// accountOf returns the account of a user.
+// accountOf returns a user's account.
 func accountOf(ctx context.Context, accounts *ent.UserAccountClient, user string) (*ent.UserAccount, error) {
 	account, err := accounts.Query().Where(useraccount.UserID(user)).Only(ctx)
 	if ent.IsNotFound(err) {
@@ -192,9 +192,9 @@ func accountOf(ctx context.Context, accounts *ent.UserAccountClient, user string
 	return account, err
 }
 
-// checkText refuses flags that are not UTF-8, which SQLite would store and
-// Postgres and JSON not; given are the names of the flags and their values in
-// turn.
+// checkText refuses flags that are not UTF-8, because SQLite would store them
+// but Postgres and JSON would not. It takes the flags' names and values
+// alternately.
 func checkText(flags ...string) error {
 	for i := 0; i+1 < len(flags); i += 2 {
 		if !utf8.ValidString(flags[i+1]) {
@@ -204,7 +204,7 @@ func checkText(flags ...string) error {
 	return nil
 }
 
-// textFields are the flags of the fields that package ent checks, and their
+// textFields lists the flags for fields that package ent checks, and their
 // sizes in characters.
 var textFields = map[string]struct {
 	flag string
@@ -215,8 +215,8 @@ var textFields = map[string]struct {
 	usercredential.FieldCredentialType: {"--type", 50},
 }
 
-// invalidField says in the words of the command line what a validator of
-// package ent refused.
+// invalidField rewords an error of package ent's validators for the command
+// line.
 func invalidField(err error) error {
 	var invalid *ent.ValidationError
 	if !errors.As(err, &invalid) {

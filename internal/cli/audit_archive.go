@@ -14,7 +14,7 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// auditArchiver is one call of audit archive.
+// auditArchiver is the state of one audit archive call.
 type auditArchiver struct {
 	*app
 	before moment
@@ -100,8 +100,8 @@ func (x *auditArchiver) tellArchived(months []audit.ArchivedMonth) {
 	}
 }
 
-// create makes the file, and has the disk know of it before something is in it
-// only.
+// create creates the file and syncs its directory, so that the file is durable
+// before entries exist only in it.
 func (x *auditArchiver) create() (*os.File, error) {
 	file, err := os.OpenFile(x.path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	switch {
@@ -120,7 +120,7 @@ func (x *auditArchiver) create() (*os.File, error) {
 	return file, nil
 }
 
-// close closes the file, and removes it if nothing was written to it.
+// close closes the file, and removes it if it is empty.
 func (x *auditArchiver) close(file *os.File) error {
 	info, err := file.Stat()
 	if closed := file.Close(); err == nil {

@@ -41,7 +41,7 @@ func (a *app) pathFlag(cmd *cobra.Command, path *string) *cobra.Command {
 	return cmd
 }
 
-// notPermitted is Postgres' state for what a role may not do.
+// notPermitted is Postgres' SQLSTATE for insufficient privilege.
 const notPermitted = "42501"
 
 func (a *app) signTrail(ctx context.Context, path string) error {
@@ -85,7 +85,7 @@ func (a *app) signTrail(ctx context.Context, path string) error {
 	})
 }
 
-// knownCheckpoints reads the checkpoints of a file, if it is there.
+// knownCheckpoints reads a file's checkpoints, if the file exists.
 func knownCheckpoints(path string) ([]audit.Checkpoint, error) {
 	if path == "" {
 		return nil, nil
@@ -108,9 +108,9 @@ func knownCheckpoints(path string) ([]audit.Checkpoint, error) {
 	return known, nil
 }
 
-// newestCheckpoints returns the last one of each writer, in the order of
-// writers. The trail was verified with all of them, so that the last one says
-// what the others say.
+// newestCheckpoints returns each writer's last checkpoint, ordered by writer.
+// The trail was verified against all checkpoints, so the last one covers the
+// earlier ones.
 func newestCheckpoints(all []audit.Checkpoint) (newest []audit.Checkpoint) {
 	slices.SortFunc(all, func(a, b audit.Checkpoint) int {
 		return cmp.Or(cmp.Compare(a.Writer.String(), b.Writer.String()), cmp.Compare(a.Seq, b.Seq), a.At.Compare(b.At))
@@ -133,15 +133,14 @@ func (a *app) printCheckpoints(all []audit.Checkpoint) error {
 	return nil
 }
 
-// replaceCheckpoints writes a file beside the wanted one, which takes its place
-// when all is written.
+// replaceCheckpoints writes a temporary file and renames it to path.
 func replaceCheckpoints(path string, all []audit.Checkpoint) (err error) {
 	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
 	if err != nil {
 		return fileError(path, err)
 	}
 	defer func() {
-		_ = file.Close() // again, if all went well
+		_ = file.Close() // a second close after success
 		if err != nil {
 			_ = os.Remove(file.Name())
 			err = fileError(path, err)

@@ -16,13 +16,13 @@ says what that proves, and what it doesn't.`,
 	}, a.auditSwitch(true), a.auditSwitch(false), a.auditList(), a.auditVerify(), a.auditCheckpoint(), a.auditArchive())
 }
 
-// auditActions and auditOutcomes are what flags of audit list take.
+// auditActions and auditOutcomes are the values of audit list's flags.
 var (
 	auditActions = append([]audit.Action{
 		audit.ActionReveal, audit.ActionCreate, audit.ActionUpdate, audit.ActionDelete, audit.ActionExport,
 		audit.ActionImport, audit.ActionRotate, audit.ActionDestroy, audit.ActionMove, audit.ActionState,
 	}, auditOwnActions...)
-	// about the trail itself
+	// Actions about the trail itself.
 	auditOwnActions = []audit.Action{
 		audit.ActionOpen, audit.ActionClose, audit.ActionLink, audit.ActionCheckpoint, audit.ActionArchive,
 	}

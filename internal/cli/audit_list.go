@@ -15,10 +15,10 @@ import (
 	"github.com/credent-go/credent/internal/retry"
 )
 
-// followEvery is how often --follow looks for new entries.
+// followEvery is the interval at which --follow polls for new entries.
 const followEvery = time.Second
 
-// auditLister is one call of audit list.
+// auditLister is the state of one audit list call.
 type auditLister struct {
 	listing
 	filter   audit.Filter
@@ -31,17 +31,17 @@ type auditLister struct {
 	place
 }
 
-// place is where a list in the order of commits is. A stored row may stand for
+// place is a position in a list in commit order. A stored row may contain
 // several reveals.
 type place struct {
-	before audit.Position // of the row before the last one; "" for a list in the order of times
-	done   int            // entries of the last row that are printed
+	before audit.Position // position before the last row; "" for a list ordered by time
+	done   int            // printed entries of the last row
 
-	last audit.Position // of the last row, in this reading
-	seen int            // entries of it
+	last audit.Position // the last row in this run
+	seen int            // its entries seen so far
 }
 
-// String is what --after takes.
+// String returns the value for --after.
 func (p *place) String() string {
 	if p.done == 0 {
 		return string(p.before)
@@ -62,7 +62,7 @@ func (p *place) parse(text string) error {
 	return nil
 }
 
-// next goes on to an entry. It reports whether the entry is printed already.
+// next advances to an entry. It reports whether the entry was already printed.
 func (p *place) next(of audit.Position) (printed bool) {
 	if p.last != of {
 		p.end()
@@ -72,7 +72,7 @@ func (p *place) next(of audit.Position) (printed bool) {
 	return p.seen <= p.done
 }
 
-// end goes on behind the last row.
+// end advances past the last row.
 func (p *place) end() {
 	if p.last != "" {
 		p.before, p.done = p.last, 0
@@ -143,8 +143,8 @@ func (l *auditLister) run(ctx context.Context, _ []string) error {
 	})
 }
 
-// begin says where the list begins, and in which order it is: one that may go
-// on later is in the order of commits.
+// begin sets the list's start and order: a list that may be continued later is
+// in commit order.
 func (l *auditLister) begin() error {
 	l.filter.From, l.filter.To = l.since.at, l.until.at
 	l.filter.Action, l.filter.Outcome = l.action.value, l.outcome.value
@@ -159,10 +159,11 @@ func (l *auditLister) begin() error {
 	return nil
 }
 
-// errEnough ends a list that has as many entries as are wanted.
+// errEnough ends a list at its limit.
 var errEnough = errors.New("enough")
 
-// print prints what is there. more reports whether --limit left some out.
+// print prints the stored entries. more reports whether --limit cut the list
+// off.
 func (l *auditLister) print(ctx context.Context, db *database) (more bool, err error) {
 	err = l.policy(db, l.retryFor).Do(ctx, func() error {
 		l.filter.After, l.last, l.seen = l.before, "", 0
@@ -170,7 +171,7 @@ func (l *auditLister) print(ctx context.Context, db *database) (more bool, err e
 		if lost := l.endPage(); lost != nil {
 			return retry.Permanent(lost)
 		}
-		if l.before == "" && l.printed > 0 { // nobody knows where to go on
+		if l.before == "" && l.printed > 0 { // the position to continue from is unknown
 			return retry.Permanent(err)
 		}
 		return err
@@ -184,7 +185,7 @@ func (l *auditLister) print(ctx context.Context, db *database) (more bool, err e
 	return false, err
 }
 
-// entry prints one entry, or keeps it until its page ends.
+// entry prints an entry, or keeps it until its page ends.
 func (l *auditLister) entry(e audit.Stored) error {
 	if l.before != "" && l.next(e.Position) {
 		return nil
@@ -235,8 +236,8 @@ func (l *auditLister) finish(ctx context.Context, db *database, more bool) error
 	return err
 }
 
-// hasLateEntries reports whether a list in the order of commits lacks entries,
-// since one may be committed yet that comes before them.
+// hasLateEntries reports whether a list in commit order lacks entries, because
+// an earlier one may still be committed.
 func (db *database) hasLateEntries(ctx context.Context) (late bool, err error) {
 	if !db.isPostgres() {
 		return false, nil
@@ -246,7 +247,7 @@ func (db *database) hasLateEntries(ctx context.Context) (late bool, err error) {
 	return late, err
 }
 
-// hidesEntries reports whether row-level security keeps entries of the trail
+// hidesEntries reports whether row-level security hides the trail's entries
 // from the role.
 func (db *database) hidesEntries(ctx context.Context) (hides bool, err error) {
 	if !db.isPostgres() {
@@ -257,15 +258,15 @@ COALESCE(current_setting('app.user_id', true), '') = '' AND pg_has_role(current_
 	return hides, err
 }
 
-// entryCells is an entry as a line of a table. Missing ones are dashes, so that
-// programs can tell columns apart, too.
+// entryCells returns an entry as a table row. Empty values become dashes, so
+// that programs can split the columns.
 func entryCells(e audit.Stored) []string {
 	where, row := e.Table, e.Row
 	if e.Column != "" {
 		where += "." + e.Column
 	}
 	switch {
-	case slices.Contains(auditOwnActions, e.Action) && row != "": // --json has them
+	case slices.Contains(auditOwnActions, e.Action) && row != "": // only --json prints them
 		row = count(int(e.Rows), "line")
 	case row == "" && e.Rows > 1:
 		row = count(int(e.Rows), "row")

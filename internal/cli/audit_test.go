@@ -20,9 +20,9 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// trail adds entries to the audit trail of an SQLite file, as one writer with
-// $ENCRYPTION_KEY: trail FILE ENTRY…. Each is action|actor|tenant|row|outcome
-// and, if wanted, |note|time.
+// trail adds entries to an SQLite file's audit trail, as one writer with
+// $ENCRYPTION_KEY: trail FILE ENTRY…. Each entry is
+// action|actor|tenant|row|outcome, optionally followed by |note|time.
 func trail(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: trail FILE ENTRY...")
@@ -53,7 +53,7 @@ func trail(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(t.Close(context.Background()))
 }
 
-// following is an audit list --follow that runs.
+// following is a running audit list --follow.
 type following struct {
 	cmd    *exec.Cmd
 	lines  *bufio.Scanner
@@ -62,7 +62,7 @@ type following struct {
 
 var followings sync.Map
 
-// follow starts credent audit list --follow with flags under a name, and waits
+// follow starts credent audit list --follow under a name with flags, and waits
 // until it has printed some lines: follow NAME LINES FLAG….
 func follow(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
@@ -83,7 +83,7 @@ func follow(ts *testscript.TestScript, neg bool, args []string) {
 	f.expect(ts, args[1])
 }
 
-// expect reads lines until one has the text.
+// expect reads lines until one contains the text.
 func (f *following) expect(ts *testscript.TestScript, text string) {
 	for f.lines.Scan() {
 		if line := f.lines.Text(); strings.HasPrefix(line, "{") && !json.Valid([]byte(line)) {
@@ -96,8 +96,9 @@ func (f *following) expect(ts *testscript.TestScript, text string) {
 	ts.Fatalf("it ended before %q: %v, %s", text, f.lines.Err(), f.stderr)
 }
 
-// followed waits until what follow started prints a text; without one it
-// interrupts it, and makes sure that it stops: followed NAME [TEXT].
+// followed waits until the command started by follow prints a text. Without a
+// text, it interrupts the command and checks that it stops: followed NAME
+// [TEXT].
 func followed(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
 		ts.Fatalf("usage: followed NAME [TEXT]")

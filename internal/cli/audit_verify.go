@@ -16,7 +16,7 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// auditVerifier is one call of audit verify.
+// auditVerifier is the state of one audit verify call.
 type auditVerifier struct {
 	*app
 	asJSON      bool
@@ -50,10 +50,10 @@ entries are checked if their files are passed with --archive.`,
 	return cmd
 }
 
-// verifiedTrail is what audit verify --json prints.
+// verifiedTrail is the document of audit verify --json.
 type verifiedTrail struct {
 	audit.Report
-	Checkpoints int `json:"checkpoints"` // that it was compared with
+	Checkpoints int `json:"checkpoints"` // checkpoints compared with the trail
 }
 
 func (v *auditVerifier) run(ctx context.Context, _ []string) error {
@@ -98,8 +98,8 @@ func (v *auditVerifier) run(ctx context.Context, _ []string) error {
 	return errors.Join(err, report.found())
 }
 
-// found returns nil if each entry is verified, and otherwise says how much is
-// wrong. What it is was printed.
+// found returns nil if every entry is verified, and otherwise an error that
+// counts the findings. The findings themselves were printed.
 func (r *verifiedTrail) found() error {
 	if r.Err() == nil {
 		return nil
@@ -114,7 +114,7 @@ func (r *verifiedTrail) found() error {
 	return fmt.Errorf("audit: %w: %s", audit.ErrTampered, strings.Join(text, " and "))
 }
 
-// policy says how to go on when the database fails for a while.
+// policy says how to retry when the database fails temporarily.
 func (a *app) policy(db *database, retryFor retryFlag) retry.Policy {
 	var told waits
 	return retry.Policy{Limit: retryFor.limit(), DB: db.DB, Notify: func(w retry.Wait) {
@@ -132,7 +132,7 @@ func (v *auditVerifier) readCheckpoints() (all []audit.Checkpoint, err error) {
 		}
 		known, err := audit.ReadCheckpoints(file)
 		if path != "-" {
-			_ = file.Close() // it was only read
+			_ = file.Close() // read only
 		}
 		if err != nil {
 			return nil, fmt.Errorf("--checkpoint: %s: %w", path, err)
@@ -159,7 +159,7 @@ func openAll(paths []string) (files []*os.File, err error) {
 
 func closeAll(files []*os.File) {
 	for _, file := range files {
-		_ = file.Close() // they were only read
+		_ = file.Close() // read only
 	}
 }
 

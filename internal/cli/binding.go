@@ -16,15 +16,15 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// states returns the states that the database has.
+// states returns the states stored in the database.
 func (db *database) states(ctx context.Context) (states.Table, error) {
 	stored, _, err := states.Read(ctx, entsql.Conn{ExecQuerier: db.DB}, db.dialect)
 	return states.TableOf(stored, encrypted.Columns()), err
 }
 
-// checkMovable refuses to move an account with tokens that depend on its user,
-// if the database's states don't say so: they would be left behind, and open no
-// more. Without a key that cannot be told.
+// checkMovable refuses to move an account if its tokens are bound to its user
+// and the database's states don't say so: those tokens would not be
+// re-encrypted, and could no longer be opened. It needs a key to find out.
 func (db *database) checkMovable(ctx context.Context, user string) error {
 	known, err := db.states(ctx)
 	if err != nil {
@@ -32,7 +32,7 @@ func (db *database) checkMovable(ctx context.Context, user string) error {
 	}
 	ring, err := keyring.FromEnv()
 	if err != nil {
-		return nil //nolint:nilerr // tokens that are not bound are moved without a key
+		return nil //nolint:nilerr // without a key, unbound tokens can be moved
 	}
 	for _, table := range encryptedTables() {
 		rest := table

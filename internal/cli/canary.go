@@ -12,8 +12,8 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// withCanaries makes a migration keep the canaries, if the environment has a
-// key.
+// withCanaries makes a migration maintain the canaries, if the environment has
+// a key.
 func withCanaries(cfg *migrate.Config) error {
 	ring, err := keyring.FromEnv()
 	switch {
@@ -26,7 +26,7 @@ func withCanaries(cfg *migrate.Config) error {
 	return nil
 }
 
-// noteCanaries says, after migrations without a key, if there are no canaries.
+// noteCanaries warns after a migration without a key if there are no canaries.
 func (a *app) noteCanaries(ctx context.Context, db *database, keyless bool) {
 	if !keyless {
 		return
@@ -44,7 +44,7 @@ func (a *app) noteCanaries(ctx context.Context, db *database, keyless bool) {
 	}
 }
 
-// addCanaries opens the canary of each column.
+// addCanaries opens each column's canary.
 func (r *report) addCanaries(ctx context.Context, db *database, ring *keyring.Keyring) {
 	const name = "canary"
 	columns := ent.EncryptedColumns()

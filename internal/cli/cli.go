@@ -1,9 +1,9 @@
-// Package cli is the command credent. The result of a command goes to standard
-// output and nothing else does; an error is one line on standard error that
-// says what to do next. Neither ever has a plaintext, a key, a token or a
-// database URL in it, except what "credential show --reveal", "credential
-// export --reveal" and "key generate" are asked to print, and the tokens of the
-// throw-away database that "quickstart" shows.
+// Package cli implements the credent command. Only a command's result goes to
+// standard output; an error is one line on standard error that says what to do
+// next. Neither ever contains a plaintext, a key, a token or a database URL,
+// except for what "credential show --reveal", "credential export --reveal" and
+// "key generate" print on request, and the tokens of the throwaway database
+// that "quickstart" shows.
 package cli
 
 import (
@@ -21,26 +21,28 @@ import (
 	"github.com/credent-go/credent/internal/version"
 )
 
-// app is what the commands share: where they read and write.
+// app holds the commands' shared input and output.
 type app struct {
 	in   *os.File
 	out  *output
 	note io.Writer // for people: prompts, notes, errors
 }
 
-// Main runs the command line of the process and returns its exit code.
+// Main runs the process's command line and returns its exit code.
 func Main() int {
-	// The first interrupt ends what the command does, within seconds also when
-	// the network is silent; a second one ends the process at once.
+	// The first interrupt ends the command within seconds, even if the network
+	// is silent. The second one ends the process at once.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
 
-	// So that writing to a pipe that nobody reads is an error like others.
+	// Makes writing to a closed pipe return an error instead of ending the
+	// process.
 	signal.Ignore(syscall.SIGPIPE)
 
 	// Pages of a few megabytes don't need twice the memory until they are
-	// collected. The collector takes some percent of a rotation's time.
+	// collected. More frequent collections cost a few percent of a rotation's
+	// time.
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(50)
 	}
@@ -99,7 +101,7 @@ Exit codes:
 	return root
 }
 
-// group makes a command of subcommands. Alone it prints its help.
+// group returns a command with subcommands. Without one, it prints its help.
 func (a *app) group(cmd *cobra.Command, subcommands ...*cobra.Command) *cobra.Command {
 	cmd.SuggestionsMinimumDistance = 2
 	cmd.Args = unknownCommand
@@ -109,8 +111,8 @@ func (a *app) group(cmd *cobra.Command, subcommands ...*cobra.Command) *cobra.Co
 	return cmd
 }
 
-// action makes a command that does something. Its error is a failure, in
-// contrast to what cobra finds wrong with the command line.
+// action returns a command that runs a function. The function's errors are
+// failures, unlike cobra's errors about the command line.
 func (a *app) action(cmd *cobra.Command, run func(ctx context.Context, args []string) error) *cobra.Command {
 	if cmd.Args == nil {
 		cmd.Args = arguments(0, "")
@@ -128,8 +130,8 @@ func (a *app) action(cmd *cobra.Command, run func(ctx context.Context, args []st
 	return cmd
 }
 
-// checkEmpty refuses flags that are given as "", as in --user "$UNSET", which
-// must not mean all users.
+// checkEmpty refuses flags set to "", as in --user "$UNSET", which must not
+// mean all users.
 func checkEmpty(flags *pflag.FlagSet) (err error) {
 	flags.Visit(func(f *pflag.Flag) {
 		if f.Value.String() == "" && err == nil {
@@ -139,7 +141,7 @@ func checkEmpty(flags *pflag.FlagSet) (err error) {
 	return err
 }
 
-// required makes a command refuse to run without some of its flags.
+// required makes some of a command's flags mandatory.
 func required(cmd *cobra.Command, names ...string) *cobra.Command {
 	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
 		var missing []string

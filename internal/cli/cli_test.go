@@ -27,8 +27,8 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// TestScripts runs the scripts of testdata, each in a folder of its own and
-// without a key or a database URL. $KEY and $OTHER_KEY hold two keys.
+// TestScripts runs the scripts in testdata, each in its own directory, without
+// a key or a database URL. $KEY and $OTHER_KEY hold two keys.
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
@@ -62,8 +62,8 @@ func TestScripts(t *testing.T) {
 }
 
 // fails runs a command: fails CODE MESSAGE COMMAND…. It must exit with the code
-// and print just the message, as one line, on standard error. The empty lines
-// of a table on standard output are for the script to check.
+// and print exactly the message, as one line, on standard error. The script
+// checks the output on standard output, such as a table without rows.
 func fails(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 {
 		ts.Fatalf("usage: fails CODE MESSAGE COMMAND...")
@@ -84,7 +84,7 @@ func fails(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// capture sets a variable to the standard output of the last command.
+// capture sets a variable to the last command's standard output.
 func capture(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: capture VARIABLE")
@@ -92,7 +92,7 @@ func capture(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
 }
 
-// runSQL executes a statement on an SQLite file, and prints nothing.
+// runSQL executes a statement on an SQLite file and prints nothing.
 func runSQL(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: sql FILE STATEMENT")
@@ -104,14 +104,14 @@ func runSQL(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(db.Close())
 }
 
-// holder is what holds keeps open.
+// holder is a database and transaction kept open by holds.
 type holder struct {
 	db *sql.DB
 	tx *sql.Tx
 }
 
-// holds keeps a transaction that has read an SQLite file open, under a name,
-// until releases: holds NAME FILE.
+// holds keeps a read transaction on an SQLite file open under a name, until
+// releases: holds NAME FILE.
 func holds(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: holds NAME FILE")
@@ -122,13 +122,13 @@ func holds(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	var n int
 	ts.Check(tx.QueryRow("SELECT count(*) FROM sqlite_master").Scan(&n))
-	held.Store(ts.MkAbs(args[0]), holder{db, tx}) // a name is the script's
+	held.Store(ts.MkAbs(args[0]), holder{db, tx}) // names are unique per script
 	ts.Defer(func() { _ = db.Close() })
 }
 
 var held sync.Map
 
-// releases ends what holds began.
+// releases ends a transaction that holds began.
 func releases(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: releases NAME")
@@ -141,9 +141,9 @@ func releases(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(h.(holder).db.Close())
 }
 
-// interrupt runs a command of one word on an SQLite file, interrupts it when
-// the first row has changed that a query counts, and makes sure that it stops,
-// and says how to go on: interrupt FILE QUERY COMMAND FLAG….
+// interrupt runs a one-word command on an SQLite file, and interrupts it once a
+// query's count shows that the first row has changed. It checks that the
+// command stops and says how to continue: interrupt FILE QUERY COMMAND FLAG….
 func interrupt(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 {
 		ts.Fatalf("usage: interrupt FILE QUERY COMMAND FLAG...")
@@ -179,8 +179,8 @@ func interrupt(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// plain starts a server that answers, like a Postgres without TLS, that it has
-// none, and sets a variable to its address.
+// plain starts a server that refuses TLS as a Postgres without TLS does, and
+// sets a variable to its address.
 func plain(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: plain VARIABLE")

@@ -61,7 +61,7 @@ func (a *app) addCredential(ctx context.Context, client *ent.Client, user, kind 
 	if kind != strings.ToLower(kind) {
 		return messagef("--type: types are in lower case; use %q", strings.ToLower(kind))
 	}
-	// Before secrets are typed in; it is looked up again where it counts.
+	// Checked before prompting for secrets, and again when storing them.
 	if _, err := accountOf(ctx, client.UserAccount, user); err != nil {
 		return err
 	}
@@ -95,8 +95,7 @@ func (a *app) addCredential(ctx context.Context, client *ent.Client, user, kind 
 	return nil
 }
 
-// parseExpiry reads a time in the format of RFC 3339, or a date. An empty text
-// is no time.
+// parseExpiry parses an RFC 3339 time or a date. An empty text means no expiry.
 func parseExpiry(text string) (*time.Time, error) {
 	if text == "" {
 		return nil, nil
@@ -115,20 +114,20 @@ func parseTime(text string) (t time.Time, ok bool) {
 	if err != nil {
 		t, err = time.Parse(time.DateOnly, text)
 	}
-	// The years that Python's datetime can hold, and RFC 3339 write.
+	// The years that Python's datetime supports and RFC 3339 can express.
 	t = t.UTC().Truncate(time.Microsecond)
 	return t, err == nil && t.Year() >= 1 && t.Year() <= 9999
 }
 
-// jsonCredential is one entry of credential list --json, and without the
-// secrets of show --json.
+// jsonCredential is an entry of credential list --json, and show --json without
+// the secrets.
 type jsonCredential struct {
 	ID             uuid.UUID  `json:"id"`
 	UserID         string     `json:"user_id"`
 	CredentialType string     `json:"credential_type"`
 	IsActive       bool       `json:"is_active"`
 	ExpiresAt      *time.Time `json:"expires_at"`
-	Expired        bool       `json:"expired"` // by the clock of this machine
+	Expired        bool       `json:"expired"` // by this machine's clock
 	CreatedAt      time.Time  `json:"created_at"`
 	UpdatedAt      time.Time  `json:"updated_at"`
 }
@@ -184,7 +183,7 @@ func (a *app) credentialRemove() *cobra.Command {
 	})
 }
 
-// done reports what was done to a credential, if it was there.
+// done reports what was done to a credential, or that it doesn't exist.
 func (a *app) done(rows int, what string, id uuid.UUID) error {
 	if rows == 0 {
 		return unknownID(id)

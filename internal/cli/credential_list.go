@@ -94,7 +94,7 @@ func credentialCells(row *ent.UserCredential) []string {
 	}
 }
 
-// expiringCells is for rows that have an expiry, and are active.
+// expiringCells returns the cells of an active row with an expiry.
 func expiringCells(row *ent.UserCredential) []string {
 	return []string{
 		row.ID.String(), printable(row.UserID), printable(row.CredentialType), stamp(*row.ExpiresAt),
@@ -108,9 +108,9 @@ var withoutSecrets = []string{
 	usercredential.FieldCreatedAt, usercredential.FieldUpdatedAt,
 }
 
-// credentialKey are the columns of the primary key of the credentials: the ID,
-// and where the table is partitioned or distributed the user. Rows are read in
-// its order, so that the database finds each page by its index.
+// credentialKey holds the columns of the credentials' primary key: the ID, and
+// the user if the table is partitioned or distributed. Rows are read in this
+// order, so that the database finds each page through its index.
 type credentialKey []string
 
 func (db *database) credentialKey(ctx context.Context) (credentialKey, error) {
@@ -129,7 +129,7 @@ func (db *database) credentialKey(ctx context.Context) (credentialKey, error) {
 	return key, nil
 }
 
-// find returns the place of a row in the order.
+// find returns a row's place in the order.
 func (k credentialKey) find(ctx context.Context, client *ent.Client, text string) (*ent.UserCredential, error) {
 	id, err := parseID(text)
 	if err != nil || len(k) == 1 {
@@ -143,7 +143,7 @@ func (k credentialKey) find(ctx context.Context, client *ent.Client, text string
 	return row, err
 }
 
-// page returns the query of the next rows after one; nil for the first.
+// page returns the query for the rows after last; nil for the first page.
 func (k credentialKey) page(client *ent.Client, user string, last *ent.UserCredential, n int) *ent.UserCredentialQuery {
 	query := client.UserCredential.Query().Limit(n)
 	if user != "" {

@@ -17,6 +17,7 @@ import (
 	"github.com/credent-go/credent/client"
 	"github.com/credent-go/credent/ent"
 	"github.com/credent-go/credent/ent/useraccount"
+	"github.com/credent-go/credent/internal/dburl"
 	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/migrate"
 	dbopen "github.com/credent-go/credent/open"
@@ -30,23 +31,23 @@ const (
 	envDriver       = "CREDENT_DRIVER"
 	defaultDatabase = "sqlite:credent.db"
 
-	// maxIdle is how many connections are kept for the next statement: two of
-	// each worker, and some.
+	// maxIdle is the number of idle connections to keep: two per worker, and a
+	// few more.
 	maxIdle = 40
-	// connectTimeout is how long to wait for the server; a firewall may not
-	// answer at all.
+	// connectTimeout limits connecting to the server, because a firewall may
+	// not answer at all.
 	connectTimeout = 10 * time.Second
-	// silenceTimeout is how long a server may say nothing before it is asked
-	// whether it is still at work.
+	// silenceTimeout is how long a server may be silent before the command
+	// checks whether it is still working.
 	silenceTimeout = 30 * time.Second
-	// stopTime is how long a command that was interrupted may take to end what
-	// it does on the server. Then its connections are cut.
+	// stopTime is how long an interrupted command may take to end its work on
+	// the server. After that, its connections are cut.
 	stopTime = 3 * time.Second
 )
 
-// pool returns how the command connects. When the context ends, so do the
-// connections after a while, whatever they wait for: what isn't committed then
-// is rolled back by the server, and the next run continues.
+// pool returns the command's connection settings. Some time after the context
+// ends, connections are cut, whatever they wait for: the server rolls back
+// uncommitted work, and the next run continues.
 func pool(ctx context.Context) (dbopen.Config, error) {
 	cfg := dbopen.Config{
 		Drivers: []dbopen.Driver{sqlite.Driver()},
@@ -70,17 +71,17 @@ func databaseURL() string {
 	return defaultDatabase
 }
 
-// database is a pool that has been connected.
+// database is a connected pool.
 type database struct {
 	*sql.DB
 	dialect string
-	file    string       // of SQLite
-	standby *standby     // nil if it is none
-	opened  *audit.Trail // nil until it is needed
+	file    string       // SQLite's file
+	standby *standby     // nil for a primary
+	opened  *audit.Trail // opened on first use
 }
 
-// open connects to a database. An SQLite file that does not exist is made only
-// if create is set.
+// open connects to a database. It creates a missing SQLite file only if create
+// is set.
 func open(ctx context.Context, databaseURL string, create bool) (_ *database, err error) {
 	cfg, err := pool(ctx)
 	if err != nil {
@@ -88,7 +89,8 @@ func open(ctx context.Context, databaseURL string, create bool) (_ *database, er
 	}
 	scheme, rest, _ := strings.Cut(databaseURL, ":")
 	var file string
-	if scheme == "sqlite" || scheme == "sqlite3" {
+	isSQLite := scheme == "sqlite" || scheme == "sqlite3"
+	if isSQLite && dburl.Cause(databaseURL) == "" { // else open.DB says what is wrong
 		if databaseURL, file, err = sqliteURL(scheme, rest, create); err != nil {
 			return nil, err
 		}
@@ -97,7 +99,7 @@ func open(ctx context.Context, databaseURL string, create bool) (_ *database, er
 	if err != nil {
 		return nil, err
 	}
-	// Workers take connections by turns, and each that is made again costs a
+	// Workers take turns with connections, and each new connection costs a
 	// password exchange.
 	pool.SetMaxIdleConns(maxIdle)
 	db := &database{DB: pool, dialect: d, file: file}
@@ -111,8 +113,8 @@ func open(ctx context.Context, databaseURL string, create bool) (_ *database, er
 	return db, nil
 }
 
-// sqliteURL looks for the file, so that a wrong name is found out and not made
-// a new database of.
+// sqliteURL checks that the file exists, so that a wrong name is reported and
+// doesn't create a new database.
 func sqliteURL(scheme, rest string, create bool) (databaseURL, file string, err error) {
 	file, query, _ := strings.Cut(rest, "?")
 	file = strings.TrimPrefix(file, "//")
@@ -146,7 +148,7 @@ func (db *database) connect(ctx context.Context) error {
 	waiting, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	if db.dialect == dialect.SQLite {
-		// A ping does not read the file.
+		// Ping alone doesn't read the file.
 		var tables int
 		return db.QueryRowContext(waiting, "SELECT count(*) FROM sqlite_master").Scan(&tables)
 	}
@@ -163,8 +165,8 @@ func (db *database) connect(ctx context.Context) error {
 	return &connectError{err}
 }
 
-// checkMigrations returns an error unless the database is just what this code
-// needs.
+// checkMigrations returns an error unless the database has exactly the schema
+// that this code needs.
 func (db *database) checkMigrations(ctx context.Context) error {
 	return db.try(ctx, func(ctx context.Context) error {
 		status, err := migrate.ReadStatus(ctx, db.DB, migrate.Config{})
@@ -175,7 +177,7 @@ func (db *database) checkMigrations(ctx context.Context) error {
 	})
 }
 
-// withDatabase calls f with a database that is there already.
+// withDatabase calls f with an existing database.
 func withDatabase(ctx context.Context, f func(db *database) error) (err error) {
 	db, err := open(ctx, databaseURL(), false)
 	if err != nil {
@@ -185,13 +187,13 @@ func withDatabase(ctx context.Context, f func(db *database) error) (err error) {
 	return f(db)
 }
 
-// withClient calls f with a client of a database that has the schema it needs.
-// A nil keyring is for commands that neither encrypt nor decrypt.
+// withClient calls f with a client on a database with the required schema.
+// keyring is nil for commands that neither encrypt nor decrypt.
 func (a *app) withClient(ctx context.Context, ring *keyring.Keyring, f func(client *ent.Client) error) error {
 	return a.withClientOf(ctx, ring, func(_ *database, client *ent.Client) error { return f(client) })
 }
 
-// withClientOf is withClient with the client's database.
+// withClientOf is withClient that also passes the client's database.
 func (a *app) withClientOf(
 	ctx context.Context, ring *keyring.Keyring, f func(db *database, client *ent.Client) error,
 ) error {
@@ -208,7 +210,7 @@ func (a *app) withClientOf(
 	})
 }
 
-// withClientOn calls f with a client, and with the trail if it was opened.
+// withClientOn calls f with a client, with the audit trail if it was opened.
 func (a *app) withClientOn(
 	ctx context.Context, db *database, ring *keyring.Keyring, f func(db *database, client *ent.Client) error,
 ) error {
@@ -223,23 +225,23 @@ func (a *app) withClientOn(
 	if err := f(db, client); err != nil {
 		return err
 	}
-	// A list that lacks rows should not pass for the whole.
+	// Say so if the list lacks rows.
 	if err := db.checkVisible(ctx, useraccount.Table); errors.Is(err, errHidden) {
 		a.notef("credent: note: %v\n", err)
 	}
 	return nil
 }
 
-// inTx calls f in a transaction, which is committed if f returns nil and else
-// rolled back.
+// inTx calls f in a transaction. It commits if f returns nil, and otherwise
+// rolls back.
 func inTx(ctx context.Context, client *ent.Client, f func(tx *ent.Tx) error) error {
 	tx, err := client.Tx(ctx)
 	if err != nil {
 		return err
 	}
 	if err := f(tx); err != nil {
-		// A rollback that fails has nothing to add: the database does it when
-		// the connection ends.
+		// Ignore a failed rollback: the database rolls back when the connection
+		// ends.
 		_ = tx.Rollback()
 		return err
 	}
@@ -248,11 +250,11 @@ func inTx(ctx context.Context, client *ent.Client, f func(tx *ent.Tx) error) err
 
 func (db *database) isPostgres() bool { return db.dialect == dialect.Postgres }
 
-// errHidden is for roles that a policy keeps rows from.
+// errHidden means that row-level security hides rows from the role.
 var errHidden = rotate.ErrHidden
 
-// checkVisible returns errHidden if row-level security of a table applies to
-// this role.
+// checkVisible returns errHidden if a table's row-level security applies to the
+// role.
 func (db *database) checkVisible(ctx context.Context, table string) error {
 	if !db.isPostgres() {
 		return nil

@@ -32,7 +32,7 @@ type check struct {
 	*tableAccess
 }
 
-// report is what doctor found.
+// report is the result of doctor.
 type report struct {
 	OK     bool    `json:"ok"`
 	Checks []check `json:"checks"`
@@ -90,7 +90,7 @@ others may have secrets that do not open.`,
 	return cmd
 }
 
-// examine makes the checks that can be made.
+// examine runs the checks that are possible.
 func examine(ctx context.Context, limit int) *report {
 	r := &report{}
 	ring, keyErr := keyring.FromEnv()
@@ -162,8 +162,8 @@ func (db *database) describe() string {
 	return "Postgres"
 }
 
-// describeStates says which states the database has: what is only in the
-// services' own configuration, nobody can look at.
+// describeStates lists the states stored in the database. States set only in
+// the services' configuration are unknown.
 func (db *database) describeStates(ctx context.Context) (string, error) {
 	stored, err := rotate.States(ctx, db.DB)
 	if err != nil {
@@ -204,7 +204,7 @@ func (r *report) addMigrations(ctx context.Context, db *database) error {
 	return err
 }
 
-// addTokens checks the encrypted columns of one table.
+// addTokens checks one table's encrypted columns.
 func (r *report) addTokens(
 	ctx context.Context, db *database, ring *keyring.Keyring, table encryptedTable, limit int,
 ) {
@@ -223,14 +223,14 @@ func (r *report) addTokens(
 	}
 }
 
-// encryptedTable is a table and its encrypted columns.
+// encryptedTable is a table with its encrypted columns.
 type encryptedTable struct {
 	name    string
 	columns []encrypted.Column
 }
 
-// selected are the columns to read: the encrypted ones and, if there is one,
-// the one with a row's tenant.
+// selected returns the columns to read: the encrypted ones and the tenant
+// column, if there is one.
 func (t encryptedTable) selected() []string {
 	var names []string
 	tenant := ""
@@ -255,7 +255,7 @@ func encryptedTables() []encryptedTable {
 	return tables
 }
 
-// err says what failed first, with what to do about it.
+// err returns the first failure, with what to do about it.
 func (r *report) err() error {
 	var failed []check
 	for _, c := range r.Checks {
@@ -272,7 +272,7 @@ func (r *report) err() error {
 	return messagef("%s: %s (and %s)", failed[0].Name, failed[0].Detail, count(len(failed)-1, "other failed check"))
 }
 
-// maxShown is how many bad tokens of a column are printed for people.
+// maxShown limits the bad tokens printed per column.
 const maxShown = 20
 
 func (a *app) printReport(r *report) error {

@@ -9,17 +9,17 @@ import (
 	"github.com/credent-go/credent/internal/tenancy"
 )
 
-// tableAccess is what the role of the connection sees of a table.
+// tableAccess describes what the connection's role sees of a table.
 type tableAccess struct {
 	Role        string `json:"role"`         // current_user
 	Login       string `json:"login"`        // session_user
-	RowSecurity bool   `json:"row_security"` // it holds the role
+	RowSecurity bool   `json:"row_security"` // whether it applies to the role
 	Cause       string `json:"cause,omitempty"`
 	Rows        int    `json:"rows"`
 }
 
-// addAccess tells which role this is, whether row-level security holds it, and
-// what it sees, by at most limit rows a table if that isn't 0.
+// addAccess reports the current role, whether row-level security applies to it,
+// and what it sees. It reads at most limit rows per table; 0 means no limit.
 func (r *report) addAccess(ctx context.Context, db *database, limit int) {
 	const name = "row-level security"
 	if !db.isPostgres() {
@@ -47,7 +47,7 @@ func (r *report) addAccess(ctx context.Context, db *database, limit int) {
 	}
 }
 
-// addRows tells what a role sees of one table.
+// addRows reports what a role sees of one table.
 func (r *report) addRows(ctx context.Context, db *database, table tenancy.Access, limit int) {
 	name := "rows of " + table.Table
 	a := &tableAccess{Role: table.Role, Login: table.Login, RowSecurity: table.Err == nil}

@@ -92,7 +92,7 @@ func (a *app) checkUnique(ctx context.Context, w *rewriting) error {
 	})
 }
 
-// checkedColumns names what was looked at.
+// checkedColumns names the columns that were checked.
 func checkedColumns(named []string) string {
 	if len(named) > 0 {
 		return strings.Join(named, ", ")

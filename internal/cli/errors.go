@@ -20,25 +20,26 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// failure is an error of a command that was called correctly.
+// failure is an error of a command called with valid arguments.
 type failure struct{ err error }
 
 func (f *failure) Error() string { return f.err.Error() }
 func (f *failure) Unwrap() error { return f.err }
 
-// message is an error in the words of this package, which needs no explanation.
+// message is an error worded by this package, which needs no further
+// explanation.
 type message string
 
 func (m message) Error() string { return string(m) }
 
 func messagef(format string, args ...any) error { return message(fmt.Sprintf(format, args...)) }
 
-// usageError is a fault of the command line that cobra does not find.
+// usageError is a command-line error that cobra doesn't detect.
 type usageError string
 
 func (u usageError) Error() string { return string(u) }
 
-// connectError is an error of connecting to a server.
+// connectError is an error from connecting to a server.
 type connectError struct{ err error }
 
 func (c *connectError) Error() string {
@@ -47,8 +48,7 @@ func (c *connectError) Error() string {
 }
 func (c *connectError) Unwrap() error { return c.err }
 
-// hints say what to do about errors of the packages below. The first that fits
-// counts.
+// hints say what to do about errors of other packages. The first match counts.
 var hints = []struct {
 	target error
 	hint   string
@@ -112,8 +112,7 @@ var hints = []struct {
 	{dbopen.ErrSilent, "look at the network and the server; the same command then resumes where it stopped"},
 }
 
-// sqliteReason explains the errors that come from the file, not from what is
-// done with it.
+// sqliteReason explains errors about the file itself.
 func sqliteReason(err error) string {
 	switch dberror.SQLite(err) {
 	case dberror.SQLiteReadOnly:
@@ -132,10 +131,10 @@ func sqliteReason(err error) string {
 	return ""
 }
 
-// refusedTLS is what pgx says of a server without TLS.
+// refusedTLS is pgx's error text for a server without TLS.
 const refusedTLS = "server refused TLS connection"
 
-// postgresReason explains the errors of a server and of connecting to it.
+// postgresReason explains a server's errors and connection errors.
 func postgresReason(err error) string {
 	text := oneLine(trimPackage(err.Error()))
 	if e, ok := dberror.Of(err); ok {
@@ -161,7 +160,7 @@ func postgresReason(err error) string {
 	return ""
 }
 
-// trimPackage takes the names of packages off the start of an error's text.
+// trimPackage removes package names from the start of an error's text.
 func trimPackage(text string) string {
 	for {
 		name, rest, ok := strings.Cut(text, ": ")
@@ -176,16 +175,16 @@ func trimPackage(text string) string {
 	}
 }
 
-// oneLine joins the lines of joined errors.
+// oneLine joins a multi-line error into one line.
 func oneLine(text string) string { return strings.Join(strings.FieldsFunc(text, isBreak), "; ") }
 
 func isBreak(r rune) bool { return r == '\n' || r == '\r' }
 
-// flagName is what flags look like; keys, tokens and hardly any secret do.
+// flagName matches flags, but not keys, tokens, or almost any secret.
 var flagName = regexp.MustCompile(`^(-[a-zA-Z]|--[a-z]+(-[a-z]+)*)$`)
 
-// flagError words what is wrong with a flag. It does not repeat what may be a
-// secret that was meant as the value of a flag.
+// flagError explains a flag error. It doesn't quote text that may be a secret
+// meant as a flag's value.
 func flagError(err error) error {
 	var unknown *pflag.NotExistError
 	if errors.As(err, &unknown) {
@@ -221,14 +220,14 @@ func kindOf(flag *pflag.Flag) string {
 		return "a duration such as 30s or 5m"
 	case "int", "uint":
 		return "a whole number"
-	case "span", "moment", "word": // this package's
+	case "span", "moment", "word": // types of this package
 		return flag.Value.(interface{ wants() string }).wants()
 	}
 	return "a " + flag.Value.Type()
 }
 
-// arguments makes a check that a command got n arguments. It does not repeat
-// them: a secret may be among them.
+// arguments returns a check for exactly n arguments. Its errors don't quote
+// them, because one may be a secret.
 func arguments(n int, what string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		switch {
@@ -243,8 +242,7 @@ func arguments(n int, what string) cobra.PositionalArgs {
 	}
 }
 
-// unknownCommand is the check of a command that has subcommands and takes no
-// arguments of its own.
+// unknownCommand checks the arguments of a command that only has subcommands.
 func unknownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil

@@ -9,16 +9,16 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// Exit codes. Every command ends with one of them.
+// Exit codes.
 const (
 	exitOK          = 0
 	exitFailed      = 1
 	exitUsage       = 2
 	exitPartly      = 3
-	exitInterrupted = 130 // as shells say of a command that Ctrl-C ended
+	exitInterrupted = 130 // as shells report a command ended by Ctrl-C
 )
 
-// exitCodes is what the help and docs/cli.md say about them.
+// exitCodes describes them in the help and docs/cli.md.
 var exitCodes = []struct {
 	code          int
 	name, meaning string
@@ -32,7 +32,7 @@ var exitCodes = []struct {
 		"resumes"},
 }
 
-// exitCodeTable is for the help of the root command.
+// exitCodeTable returns the table for the root command's help.
 func exitCodeTable() string {
 	var b strings.Builder
 	for _, e := range exitCodes {
@@ -41,7 +41,7 @@ func exitCodeTable() string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// exitCodeLine is for the help of every other command.
+// exitCodeLine returns the line for every other command's help.
 func exitCodeLine() string {
 	var list []string
 	for _, e := range exitCodes {
@@ -50,12 +50,12 @@ func exitCodeLine() string {
 	return "Exit codes: " + strings.Join(list, ", ") + "; `credent --help` says more."
 }
 
-// partlyError is an error after which some of the work is done and stays so.
+// partlyError is an error after some of the work was done and kept.
 type partlyError struct{ error }
 
 func (p *partlyError) Unwrap() error { return p.error }
 
-// partly marks an error after which some of the work is done.
+// partly marks an error if some of the work was done.
 func partly(some bool, err error) error {
 	if err == nil || !some {
 		return err
@@ -63,7 +63,7 @@ func partly(some bool, err error) error {
 	return &partlyError{err}
 }
 
-// isPartly reports whether some of the work is done and stays so.
+// isPartly reports whether some of the work was done and kept.
 func isPartly(err error) bool {
 	var p *partlyError
 	return errors.As(err, &p) || errors.Is(err, migrate.ErrPartial) || errors.Is(err, rotate.ErrNotDone)

@@ -18,14 +18,14 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// explanation is an error for people and programs. With --json it is what
-// standard error gets, as one line.
+// explanation describes an error for people and programs. With --json, it is
+// written to standard error as one line.
 type explanation struct {
-	// Kind names what went wrong, in words that don't change between versions.
+	// Kind is a name for the error that doesn't change between versions.
 	Kind     string `json:"kind"`
 	Message  string `json:"message"`
-	Hint     string `json:"hint"`     // what to do; "" if the message says it
-	SQLState string `json:"sqlstate"` // from a Postgres server; "" for none
+	Hint     string `json:"hint"`     // what to do; "" if Message says it
+	SQLState string `json:"sqlstate"` // a Postgres server's SQLSTATE; "" for none
 	ExitCode int    `json:"exit_code"`
 }
 
@@ -37,8 +37,8 @@ func (e explanation) line() string {
 	return e.Message + "; " + e.Hint
 }
 
-// explain returns what to tell about an error of a command. interrupted says
-// that a signal ended it.
+// explain returns the explanation of a command's error. interrupted means that
+// a signal ended the command.
 func explain(cmd *cobra.Command, err error, interrupted bool) explanation {
 	var usage usageError
 	var failed *failure
@@ -65,13 +65,13 @@ func (a *app) tell(cmd *cobra.Command, e explanation) {
 	if f := cmd.Flags().Lookup("json"); f != nil && f.Value.String() == "true" {
 		enc := json.NewEncoder(a.note)
 		enc.SetEscapeHTML(false)
-		_ = enc.Encode(e) // nothing can be said about its errors
+		_ = enc.Encode(e) // a write error can't be reported
 		return
 	}
 	a.notef("credent: %s\n", e.line())
 }
 
-// reason returns what went wrong and what to do next, in one line.
+// reason returns the error and what to do next, in one line.
 func reason(err error) string { return reasonFor(nil, err, false).line() }
 
 const kindInterrupted = "interrupted"
@@ -98,15 +98,15 @@ func reasonFor(cmd *cobra.Command, err error, interrupted bool) explanation {
 	return e
 }
 
-// isFirstContact reports whether the server was not reached at all, which
-// DATABASE_URL may be the reason for.
+// isFirstContact reports whether the server was never reached, in which case
+// DATABASE_URL may be wrong.
 func isFirstContact(err error) bool {
 	var connecting *connectError
 	return errors.As(err, &connecting) && dberror.State(err) == ""
 }
 
-// faultMessage says what happened to the database, and where, without a part of
-// the URL, which drivers quote.
+// faultMessage describes a database fault and where it happened, without parts
+// of the URL, which drivers quote.
 func faultMessage(err error) string {
 	var connecting *connectError
 	if errors.As(err, &connecting) {
@@ -119,7 +119,7 @@ func faultMessage(err error) string {
 	return oneLine(retry.Explain(err).Error())
 }
 
-// faultHints say what to do about a database that failed.
+// faultHints say what to do about a failed database.
 var faultHints = map[retry.Kind]string{
 	retry.Lost: "see that the server is up, and that nobody ends its sessions; then run the same again",
 	retry.Down: "start the server, or wait until it is up, and run the same again",
@@ -138,8 +138,7 @@ var faultHints = map[retry.Kind]string{
 	retry.NoSpace: "make room on the server, or raise the limit that it names; then run the same again",
 }
 
-// again is the annotation of a command that says what becomes of running it
-// again.
+// again is the annotation that says what happens if a command is run again.
 const again = "again"
 
 func againHint(cmd *cobra.Command) string {
@@ -149,7 +148,7 @@ func againHint(cmd *cobra.Command) string {
 	return cmd.Annotations[again]
 }
 
-// withHint explains the errors of the packages below.
+// withHint explains errors of other packages.
 func (e *explanation) withHint(err error) bool {
 	for _, h := range hints {
 		if errors.Is(err, h.target) {
@@ -174,7 +173,7 @@ func (e *explanation) withPostgres(err error) {
 	e.Message = oneLine(trimPackage(err.Error()))
 }
 
-// kindOfError returns the kind of an error.
+// kindOfError returns an error's kind.
 func kindOfError(err error) string {
 	for _, k := range errorKinds {
 		if errors.Is(err, k.target) {
@@ -196,7 +195,7 @@ func kindOfError(err error) string {
 	return retry.Other.String()
 }
 
-// errorKinds are kinds that programs may tell apart. The first that fits
+// errorKinds lists the kinds that programs can distinguish. The first match
 // counts.
 var errorKinds = []struct {
 	target error

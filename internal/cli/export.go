@@ -30,10 +30,10 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// exportPage is the number of rows that are read at once, and held in memory.
+// exportPage is the number of rows read at once and held in memory.
 const exportPage = 1000
 
-// exporter is one call of credential export.
+// exporter is the state of one credential export call.
 type exporter struct {
 	*app
 	user, format, path string
@@ -44,7 +44,7 @@ type exporter struct {
 	client   *ent.Client
 	key      credentialKey
 	show     func(step)
-	rows     int64 // written
+	rows     int64 // rows written
 	shredded int
 }
 
@@ -106,7 +106,7 @@ func (x *exporter) run(ctx context.Context, _ []string) error {
 			return err
 		}
 		defer func() { err = errors.Join(err, x.tell(ctx, "ends", err)) }()
-		ctx := record.Silent(ctx) // the trail is told about the export as a whole
+		ctx := record.Silent(ctx) // the trail gets one entry for the whole export
 		var done func()
 		x.show, done = x.progress()
 		write := x.toOutput
@@ -132,8 +132,8 @@ func (x *exporter) run(ctx context.Context, _ []string) error {
 	})
 }
 
-// tell tells the trail that the export begins, before a row is written, or
-// ends.
+// tell adds an audit entry when the export begins, before the first row is
+// written, and when it ends.
 func (x *exporter) tell(ctx context.Context, what string, failed error) error {
 	note := "export " + what + ", secrets redacted"
 	if x.reveal {
@@ -151,15 +151,15 @@ func (x *exporter) tell(ctx context.Context, what string, failed error) error {
 	})
 }
 
-// policy says how to go on when the database fails for a while.
+// policy says how to retry when the database fails temporarily.
 func (x *exporter) policy() retry.Policy {
 	return retry.Policy{Limit: x.retryFor.limit(), DB: x.db.DB, Notify: func(w retry.Wait) {
 		x.show(waitingStep(w.Err, w.Pause, x.retryFor.limit()))
 	}}
 }
 
-// toOutput writes to standard output. Rows written there can't be taken back,
-// so it goes on with the next row.
+// toOutput writes to standard output. Output can't be taken back, so a retry
+// continues with the next row.
 func (x *exporter) toOutput(ctx context.Context) error {
 	out := bufio.NewWriter(x.out)
 	s := &snapshot{exporter: x}
@@ -172,7 +172,7 @@ func (x *exporter) toOutput(ctx context.Context) error {
 			})
 			return page, err
 		})
-	// The file is as good as without the error.
+	// The rows that can still be flushed are valid despite the error.
 	if flushed := out.Flush(); err == nil {
 		err = flushed
 	}
@@ -183,18 +183,18 @@ func (x *exporter) toOutput(ctx context.Context) error {
 	return err
 }
 
-// toFile writes a file beside the wanted one, which takes its place when all is
-// written. It starts over when the database fails.
+// toFile writes a temporary file and renames it when it is complete. It starts
+// over when the database fails temporarily.
 func (x *exporter) toFile(ctx context.Context) (err error) {
 	if info, err := os.Stat(x.path); err == nil && !info.Mode().IsRegular() {
 		return messagef("%s is no file; leave --output out to write to standard output", x.path)
 	}
-	file, err := os.CreateTemp(filepath.Dir(x.path), "."+filepath.Base(x.path)+"-*") // for its owner only
+	file, err := os.CreateTemp(filepath.Dir(x.path), "."+filepath.Base(x.path)+"-*") // accessible only to its owner
 	if err != nil {
 		return fileError(x.path, err)
 	}
 	defer func() {
-		_ = file.Close() // again, if all went well
+		_ = file.Close() // a second close after success
 		if err != nil {
 			_ = os.Remove(file.Name())
 		}
@@ -238,7 +238,8 @@ func (x *exporter) toFile(ctx context.Context) (err error) {
 	return nil
 }
 
-// fileWriter remembers its error, so that it isn't taken for the database's.
+// fileWriter remembers a write error, so that it isn't taken for a database
+// error.
 type fileWriter struct {
 	file *os.File
 	err  error
@@ -251,7 +252,7 @@ func (f *fileWriter) Write(p []byte) (n int, err error) {
 	return n, err
 }
 
-// fileError is about the wanted file, and nothing is tried again for it.
+// fileError is an error about the output file, which isn't retried.
 func fileError(path string, err error) error {
 	var of *fs.PathError
 	var link *os.LinkError
@@ -264,23 +265,23 @@ func fileError(path string, err error) error {
 	return messagef("%s could not be written, and is as it was: %v", path, err)
 }
 
-// snapshot is the database as it is when its first page is read. SQLite's
-// driver has no such transaction that would not keep writers out, so there each
-// page is as of its reading.
+// snapshot reads the database as of its first page. SQLite's driver has no such
+// transaction that lets writers through, so on SQLite each page is as of its
+// own reading.
 type snapshot struct {
 	*exporter
-	tx     *ent.Tx // nil until it is needed
+	tx     *ent.Tx // begun on first use
 	opened int
 }
 
 func (s *snapshot) close() {
 	if s.tx != nil {
-		_ = s.tx.Rollback() // there is nothing to commit
+		_ = s.tx.Rollback() // nothing to commit
 		s.tx = nil
 	}
 }
 
-// page reads a page. After an error the next one is of another moment.
+// page reads a page. After an error, the next page is from a new snapshot.
 func (s *snapshot) page(ctx context.Context, last *ent.UserCredential) (page []*ent.UserCredential, err error) {
 	client := s.client
 	if s.db.isPostgres() {
@@ -306,8 +307,7 @@ func (s *snapshot) page(ctx context.Context, last *ent.UserCredential) (page []*
 	return page, err
 }
 
-// export writes the rows page by page. It leaves out those that are to be
-// revealed and of users with a destroyed key.
+// export writes the rows page by page. With --reveal, it skips shredded rows.
 func (x *exporter) export(
 	ctx context.Context, out rowWriter, read func(last *ent.UserCredential) ([]*ent.UserCredential, error),
 ) error {
@@ -393,7 +393,7 @@ func (c csvWriter) row(row *ent.UserCredential, apiKey, secretKey string) error 
 	})
 }
 
-// exact prints a time with what Postgres stores of it.
+// exact formats a time with Postgres' full precision.
 func exact(at time.Time) string { return at.UTC().Format(time.RFC3339Nano) }
 
 type jsonlWriter struct{ enc *json.Encoder }
@@ -406,7 +406,7 @@ func (j jsonlWriter) row(row *ent.UserCredential, apiKey, secretKey string) erro
 			return fmt.Errorf("%s of %s is not UTF-8 text, which JSON must be", column, row.ID)
 		}
 	}
-	return j.enc.Encode(struct { //nolint:gosec // G117: that is what --reveal asks for; else they are redacted
+	return j.enc.Encode(struct { //nolint:gosec // G117: --reveal asks for it; otherwise they are redacted
 		ID        uuid.UUID  `json:"id"`
 		UserID    string     `json:"user_id"`
 		Type      string     `json:"credential_type"`

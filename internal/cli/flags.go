@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// span is the value of a flag that takes durations with days, such as 30d, 12h
-// or 1d12h.
+// span is a flag value that takes durations with days, such as 30d, 12h or
+// 1d12h.
 type span struct {
 	of    time.Duration
 	text  string
@@ -51,9 +51,9 @@ func (*span) Type() string { return "span" }
 
 func (*span) wants() string { return "a duration such as 30d or 12h" }
 
-// moment is the value of a flag that takes a time, a date, or how long ago.
+// moment is a flag value that takes a time, a date, or a duration before now.
 type moment struct {
-	at   time.Time // zero if the flag isn't given
+	at   time.Time // zero if the flag isn't set
 	text string
 }
 
@@ -82,7 +82,7 @@ func (*moment) wants() string {
 	return "a time such as 2027-01-31T16:00:00Z, a date such as 2027-01-31, or how long ago, such as 30d or 12h"
 }
 
-// word is the value of a flag that takes one of several words.
+// word is a flag value that takes one of several words.
 type word[T ~string] struct {
 	of    []T
 	value T
@@ -114,7 +114,7 @@ func words[T ~string](list []T) string {
 	return strings.Join(texts, ", ")
 }
 
-// left says how long something is valid, for people.
+// left formats the remaining validity for people.
 func left(d time.Duration) string {
 	switch {
 	case d <= 0:

@@ -21,7 +21,7 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// importer is one call of credential import.
+// importer is the state of one credential import call.
 type importer struct {
 	*app
 	path, format string
@@ -29,23 +29,23 @@ type importer struct {
 	dryRun       bool
 	formats      bool
 	skipExisting bool
-	resume       string // the ID of an import that is continued
+	resume       string // ID of the import to continue
 	retryFor     retryFlag
 	quarantine   quarantineFlag
 
 	ring    *keyring.Keyring
 	client  *ent.Client
-	again   retry.Policy // of reading the database
+	again   retry.Policy // for reading the database
 	in      *countingReader
-	size    int64     // of the file in bytes, or -1
-	id      uuid.UUID // of the import
-	begun   bool      // a row was identified
-	withIDs bool      // the file has its own
-	rows    int64     // read
-	there   int64     // that were in the database already
-	lines   []int     // of the last rows that were given to Copy, by their number modulo the length
-	given   int64     // number of those
-	bad     []badRow  // the first that were refused in a dry run, or with --quarantine
+	size    int64     // file size in bytes, or -1
+	id      uuid.UUID // the import's ID
+	begun   bool      // a row has been identified
+	withIDs bool      // the file has an id column
+	rows    int64     // rows read
+	there   int64     // rows already in the database
+	lines   []int     // lines of the latest rows passed to Copy, indexed by number modulo the length
+	given   int64     // rows passed to Copy
+	bad     []badRow  // first rows refused in a dry run or with --quarantine
 	nBad    int
 }
 
@@ -121,11 +121,11 @@ func (m *importer) run(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = file.Close() }() // only read
+	defer func() { _ = file.Close() }() // read only
 	if m.app, err = m.quarantine.open(m.app); err != nil {
 		return err
 	}
-	defer func() { _ = m.quarantine.close() }() // its error is in the report
+	defer func() { _ = m.quarantine.close() }() // the report includes its error
 	return withDatabase(ctx, func(db *database) error {
 		if err := db.checkMigrations(ctx); err != nil {
 			return err
@@ -158,14 +158,13 @@ func (m *importer) openFile(ctx context.Context) (io.Closer, error) {
 	return file, nil
 }
 
-// interruptibleReader ends when its context does, whether or not there is more
-// to come.
+// interruptibleReader ends with its context, even while waiting for input.
 type interruptibleReader struct {
 	ctx context.Context
 	in  io.Reader
 }
 
-// Read implements io.Reader. Anything read after the context ends is lost.
+// Read implements io.Reader. Data read after the context ends is lost.
 func (r interruptibleReader) Read(p []byte) (int, error) {
 	data, err := interruptible(r.ctx, func() ([]byte, error) {
 		own := make([]byte, len(p))
@@ -175,7 +174,7 @@ func (r interruptibleReader) Read(p []byte) (int, error) {
 	return copy(p, data), err
 }
 
-// countingReader counts what was read of a file.
+// countingReader counts the bytes read from a file.
 type countingReader struct {
 	in io.Reader
 	n  int64
@@ -216,17 +215,17 @@ func (m *importer) load(ctx context.Context, db *database) error {
 		cfg.Batch = load.DefaultBatch
 	}
 	m.batch = cfg.Batch
-	m.lines = make([]int, 2*cfg.Batch+2*probeRows) // a batch that waits, with what is refused meanwhile
+	m.lines = make([]int, 2*cfg.Batch+2*probeRows) // a waiting batch, with rows refused meanwhile
 	stored, err := credent.Copy(ctx, db.DB, m.wanted(ctx), cfg, of)
 	done()
 	return m.report(ctx, stored, err)
 }
 
-// probeRows is the number of rows that are looked up at once in the database.
+// probeRows is the number of rows per lookup query.
 const probeRows = 500
 
-// wanted gives the rows of the file that are not in the database yet, each with
-// its ID.
+// wanted returns the file's rows that aren't in the database yet, each with its
+// ID.
 func (m *importer) wanted(ctx context.Context) iter.Seq2[credent.CopyRow, error] {
 	return func(yield func(credent.CopyRow, error) bool) {
 		give := func(row fileRow, err error) bool {
@@ -273,9 +272,9 @@ func (m *importer) wanted(ctx context.Context) iter.Seq2[credent.CopyRow, error]
 	}
 }
 
-// identify gives a row its primary key: its own, or one that follows from the
-// import and the row's place in the file, so that an import that goes on finds
-// what it has stored, however it was stopped.
+// identify sets a row's primary key: the row's own, or one derived from the
+// import and the row's position in the file, so that a continued import finds
+// the rows it has stored, however it was stopped.
 func (m *importer) identify(row *fileRow) error {
 	has := row.ID != uuid.Nil
 	if !m.begun {
@@ -293,8 +292,8 @@ func (m *importer) identify(row *fileRow) error {
 	return nil
 }
 
-// begin checks the flags with what the first row shows, and prints the import's
-// ID before anything is stored.
+// begin checks the flags against the first row, and prints the import's ID
+// before anything is stored.
 func (m *importer) begin() error {
 	switch {
 	case m.withIDs && m.resume != "":
@@ -308,8 +307,8 @@ func (m *importer) begin() error {
 	return nil
 }
 
-// withoutExisting returns the rows of a chunk that are not in the database, if
-// those that are may be left out.
+// withoutExisting returns the rows of a chunk that aren't in the database yet,
+// or all of them if existing rows may not be skipped.
 func (m *importer) withoutExisting(ctx context.Context, chunk []fileRow) ([]fileRow, error) {
 	if len(chunk) == 0 || !m.skipExisting && m.resume == "" {
 		return chunk, nil

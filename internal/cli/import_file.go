@@ -21,13 +21,13 @@ import (
 	"github.com/credent-go/credent"
 )
 
-// Formats of files with credentials.
+// File formats for credentials.
 const (
 	formatCSV   = "csv"
 	formatJSONL = "jsonl"
 )
 
-// Columns of such files.
+// Columns in these files.
 const (
 	columnID        = "id"
 	columnUser      = "user_id"
@@ -48,12 +48,11 @@ var (
 	requiredColumns = []string{columnUser, columnType, columnAPIKey, columnSecretKey}
 )
 
-// maxLine is the size in bytes of the longest line of JSON, or record of CSV,
-// that is read.
+// maxLine is the maximum size in bytes of a JSON line or CSV record.
 const maxLine = maxInput
 
-// formatOf returns the format that a flag names or, if that is empty, the
-// extension of the file.
+// formatOf returns the format named by the flag or, if that is empty, by the
+// file's extension.
 func formatOf(flag, path string) (string, error) {
 	switch flag {
 	case formatCSV, formatJSONL:
@@ -71,21 +70,20 @@ func formatOf(flag, path string) (string, error) {
 	return "", usageError("give --format csv or --format jsonl")
 }
 
-// fileRow is one row of a file.
+// fileRow is a row of a file.
 type fileRow struct {
 	credent.CopyRow
-	line int // where it begins, from 1
+	line int // first line, from 1
 }
 
-// rowError is what is wrong with a row, in words that quote nothing of it. The
-// row's line goes with it.
+// rowError describes a fault in a row without quoting it. It is reported with
+// the row's line number.
 type rowError string
 
 func (e rowError) Error() string { return string(e) }
 
-// readRows returns the rows of a file in the order they have there. An error in
-// a row is given in its place, and the rows after it follow; one of the file as
-// a whole is the last.
+// readRows returns a file's rows in order. A row's error takes the row's place,
+// and later rows follow. An error about the whole file comes last.
 func readRows(in io.Reader, format string) iter.Seq2[fileRow, error] {
 	if format == formatCSV {
 		return func(yield func(fileRow, error) bool) { readCSV(in, yield) }
@@ -96,7 +94,7 @@ func readRows(in io.Reader, format string) iter.Seq2[fileRow, error] {
 func readCSV(in io.Reader, yield func(fileRow, error) bool) {
 	buffered := bufio.NewReader(in)
 	if mark, err := buffered.Peek(3); err == nil && string(mark) == "\ufeff" {
-		_, _ = buffered.Discard(3) // the byte order mark that spreadsheets write
+		_, _ = buffered.Discard(3) // the byte order mark written by spreadsheets
 	}
 	limit := &recordLimit{in: buffered, end: maxLine}
 	r := csv.NewReader(limit)
@@ -145,15 +143,15 @@ func readCSV(in io.Reader, yield func(fileRow, error) bool) {
 	}
 }
 
-// recordLimit ends the reading of a record that is too long: one with a quote
-// that is not closed would have the rest of the file.
+// recordLimit limits the size of a record. Otherwise an unclosed quote would
+// make the rest of the file one record.
 type recordLimit struct {
 	in     io.Reader
-	n, end int64 // bytes that were read, and where the record must have ended
+	n, end int64 // bytes read, and the limit of the record
 	over   bool
 }
 
-// Read implements io.Reader. Nothing follows a record that is too long.
+// Read implements io.Reader. It returns no data after an oversized record.
 func (r *recordLimit) Read(p []byte) (int, error) {
 	if r.over = r.over || r.n >= r.end; r.over {
 		return 0, rowError(fmt.Sprintf("it has more than %d bytes; is a quote not closed?", maxLine))
@@ -163,14 +161,14 @@ func (r *recordLimit) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// fatalError is an error after which nothing can be read.
+// fatalError is an error that ends reading.
 type fatalError struct{ error }
 
 // Unwrap returns the cause.
 func (f fatalError) Unwrap() error { return f.error }
 
-// csvError takes the place off an error of the reader, which counts columns in
-// bytes.
+// csvError removes the position from an error of the CSV reader, which counts
+// columns in bytes.
 func csvError(err error) error {
 	var at *csv.ParseError
 	if !errors.As(err, &at) {
@@ -205,8 +203,8 @@ func checkRequired(has func(name string) bool) error {
 	return nil
 }
 
-// parseRow reads the texts of a row. An empty one is a default, but for the
-// secrets, which may be empty.
+// parseRow parses a row's texts. An empty text means the default, except for
+// the secrets, which may be empty.
 func parseRow(values map[string]string) (row credent.CopyRow, err error) {
 	for _, name := range fileColumns {
 		if name != columnAPIKey && name != columnSecretKey && !utf8.ValidString(values[name]) {
@@ -226,7 +224,7 @@ func parseRow(values map[string]string) (row credent.CopyRow, err error) {
 			return row, rowError(columnID + " has only zeros, which stands for no id")
 		}
 	}
-	// One with an id was stored before, maybe by others.
+	// A row with an ID was stored before, perhaps by another program.
 	if row.ID == uuid.Nil && row.CredentialType != strings.ToLower(row.CredentialType) {
 		return row, rowError(columnType + ": types are in lower case")
 	}
@@ -281,8 +279,8 @@ func readJSONL(in io.Reader, yield func(fileRow, error) bool) {
 	}
 }
 
-// parseLine reads a JSON object of known names, and nothing that encoding/json
-// would overlook.
+// parseLine parses a JSON object with known names. It refuses faults that
+// encoding/json would accept.
 func parseLine(line []byte) (row credent.CopyRow, err error) {
 	if !utf8.Valid(line) {
 		return row, rowError("it is not UTF-8 text")
@@ -327,14 +325,14 @@ func parseLine(line []byte) (row credent.CopyRow, err error) {
 	return parseRow(values)
 }
 
-// setValue keeps a value, which the line has as raw.
+// setValue stores a value; raw is its text in the line.
 func setValue(values map[string]string, name string, token json.Token, raw []byte) error {
 	switch value := token.(type) {
-	case nil: // as if it were not there
+	case nil: // same as missing
 		return nil
 	case string:
-		// What encoding/json makes of half a surrogate pair, unless the line
-		// has it.
+		// encoding/json replaces half a surrogate pair with this character,
+		// unless the line itself contains it.
 		if replacement := string(utf8.RuneError); strings.Count(value, replacement) > bytes.Count(raw,
 			[]byte(replacement)) {
 			return rowError(name + " has a character that is not Unicode")

@@ -12,20 +12,20 @@ import (
 	"github.com/credent-go/credent/internal/retry"
 )
 
-// badRow is a row that is refused.
+// badRow is a refused row.
 type badRow struct {
 	line   int
 	reason string
 }
 
-// refusedLine is a line of --quarantine.
+// refusedLine is a line of the --quarantine file.
 type refusedLine struct {
 	Line   int    `json:"line"`
 	Reason string `json:"reason"`
 }
 
-// note keeps what is wrong with a row, for a dry run or --quarantine, and lets
-// it go on.
+// note records a refused row in a dry run or with --quarantine, and reports
+// whether the import continues.
 func (m *importer) note(e *credent.CopyError) bool {
 	var end fatalError
 	if errors.As(e.Err, &end) {
@@ -41,11 +41,10 @@ func (m *importer) note(e *credent.CopyError) bool {
 	return m.quarantine.out == nil || m.quarantine.write(refusedLine{bad.line, bad.reason}) == nil
 }
 
-// lineOf returns the line of a row that was given to Copy, by its number from
-// 1.
+// lineOf returns the line of a row passed to Copy, by its number from 1.
 func (m *importer) lineOf(row int64) int { return m.lines[(row-1)%int64(len(m.lines))] }
 
-// rowReason says why a row is refused, without a value of it.
+// rowReason says why a row was refused, without quoting its values.
 func rowReason(err error) string {
 	var invalid *ent.ValidationError
 	switch {
@@ -63,7 +62,7 @@ func rowReason(err error) string {
 	return oneLine(trimPackage(err.Error()))
 }
 
-// report says what was done, and returns the error that ended it.
+// report prints the outcome and returns the error that ended the import.
 func (m *importer) report(ctx context.Context, stored int64, err error) error {
 	already := ""
 	if m.there > 0 {
@@ -79,7 +78,7 @@ func (m *importer) report(ctx context.Context, stored int64, err error) error {
 	var failed *credent.CopyError
 	switch {
 	case err == nil && m.dryRun:
-		// Those that do not parse are found before others of their batch.
+		// Rows that don't parse are found before other rows of their batch.
 		slices.SortFunc(m.bad, func(a, b badRow) int { return cmp.Compare(a.line, b.line) })
 		for _, bad := range m.bad {
 			m.printf("line %d: %s\n", bad.line, bad.reason)
@@ -129,7 +128,7 @@ func inNow(rows int64) string {
 	return fmt.Sprintf("%d rows are in", rows)
 }
 
-// next says how the import goes on.
+// next says how to continue the import.
 func (m *importer) next(what string) string {
 	if m.withIDs {
 		return what + " with --skip-existing"
@@ -137,7 +136,7 @@ func (m *importer) next(what string) string {
 	return what + " with --continue " + m.id.String()
 }
 
-// unwrapped takes Copy's own words off an error.
+// unwrapped removes the text that Copy adds to an error.
 func (m *importer) unwrapped(err error) error {
 	var failed *credent.CopyError
 	if !errors.As(err, &failed) {

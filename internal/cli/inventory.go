@@ -20,22 +20,22 @@ import (
 type inventoryColumn struct {
 	Table        string           `json:"table"`
 	Column       string           `json:"column"`
-	Type         string           `json:"type"`          // Go type of the plaintext
-	Size         int              `json:"size"`          // of the column, in characters
+	Type         string           `json:"type"`          // the plaintext's Go type
+	Size         int              `json:"size"`          // column size in characters
 	MaxPlaintext int              `json:"max_plaintext"` // in bytes
-	Key          string           `json:"key"`           // what tokens are encrypted with
-	Index        string           `json:"index"`         // by what the plaintext can be looked up
-	Binding      string           `json:"binding"`       // what a token is bound to
+	Key          string           `json:"key"`           // key that encrypts tokens
+	Index        string           `json:"index"`         // how the plaintext can be looked up
+	Binding      string           `json:"binding"`       // the location that tokens are bound to
 	Sample       *inventorySample `json:"sample,omitempty"`
 	LastVerified *lastVerified    `json:"last_verified,omitempty"`
 }
 
-// lastVerified says when the secrets of a column were verified last.
+// lastVerified is the result of a column's last verification.
 type lastVerified struct {
 	At      *time.Time `json:"at"` // UTC; nil for never
 	Secrets int64      `json:"secrets"`
-	Failed  int64      `json:"failed"` // that did not open
-	Ready   bool       `json:"ready"`  // all were as "credent verify" wants them
+	Failed  int64      `json:"failed"` // secrets that didn't open
+	Ready   bool       `json:"ready"`  // all secrets satisfied "credent verify"
 }
 
 func (v *lastVerified) String() string {
@@ -52,7 +52,7 @@ func (v *lastVerified) String() string {
 	return text
 }
 
-// inventorySample says how many of the last rows' secrets open.
+// inventorySample counts how many of the latest rows' secrets open.
 type inventorySample struct {
 	Tokens int `json:"tokens"`
 	Open   int `json:"open"`
@@ -152,8 +152,8 @@ func addVerified(ctx context.Context, columns []inventoryColumn) error {
 	})
 }
 
-// addSamples opens the last secrets. The columns are sorted as
-// [encryptedTables] has them.
+// addSamples opens the latest secrets. The columns must be in the order of
+// [encryptedTables].
 func addSamples(ctx context.Context, columns []inventoryColumn, n int) error {
 	ring, err := keyring.FromEnv()
 	if err != nil {
@@ -178,7 +178,7 @@ func addSamples(ctx context.Context, columns []inventoryColumn, n int) error {
 	})
 }
 
-// addBinding says what the database's states bind.
+// addBinding adds the binding according to the database's states.
 func (db *database) addBinding(ctx context.Context, columns []inventoryColumn) error {
 	known, err := db.states(ctx)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// listFlags say which part of a list to print, and how.
+// listFlags hold which part of a list to print, and in which format.
 type listFlags struct {
 	limit  int
 	after  string
@@ -33,9 +33,8 @@ func (f *listFlags) check() error {
 	return nil
 }
 
-// listing prints rows page by page, so that it needs little memory however many
-// there are: as a JSON array, or as a table with columns as wide as the widest
-// cell so far.
+// listing prints rows page by page in constant memory: as a JSON array, or as a
+// table with columns as wide as the widest cell so far.
 type listing struct {
 	*app
 	listFlags
@@ -43,8 +42,8 @@ type listing struct {
 
 	printed int
 	widths  []int
-	page    [][]string   // of a table
-	text    bytes.Buffer // of a page, of the array
+	page    [][]string   // the table's current page
+	text    bytes.Buffer // the page or array element being formatted
 }
 
 // add prints a row, or keeps it until its page ends.
@@ -62,11 +61,11 @@ func (l *listing) add(cells []string, doc any) error {
 	enc.SetIndent("  ", "  ")
 	enc.SetEscapeHTML(false)
 	err := enc.Encode(doc)
-	l.text.Truncate(l.text.Len() - 1) // the line's end comes after the comma
+	l.text.Truncate(l.text.Len() - 1) // the newline comes after the comma
 	return err
 }
 
-// endPage prints the rows of a page.
+// endPage prints a page's rows.
 func (l *listing) endPage() error {
 	if l.widths == nil && len(l.page) > 0 {
 		l.widths = make([]int, len(l.head))
@@ -89,7 +88,7 @@ func (l *listing) endPage() error {
 	return err
 }
 
-// end ends the list. none says on standard error that there was nothing.
+// end ends the list. If it is empty, end prints none to standard error.
 func (l *listing) end(none string) error {
 	if err := l.endPage(); err != nil {
 		return err
@@ -105,9 +104,9 @@ func (l *listing) end(none string) error {
 	return nil
 }
 
-// list prints what read gives: the rows after a given one, or the first for
-// nil, n at most. row returns what a row looks like, and place how --after
-// names it.
+// list prints the rows that read returns: up to n rows after a given one, or
+// the first rows for nil. row formats a row, and place returns its value for
+// --after.
 func list[T any](
 	ctx context.Context, l *listing, read func(last *T, n int) ([]T, error),
 	row func(T) (cells []string, doc any), place func(T) string, none string,
@@ -116,7 +115,7 @@ func list[T any](
 	for {
 		n := pageSize
 		if l.limit > 0 {
-			n = min(n, l.limit-l.printed+1) // one more says whether there are more
+			n = min(n, l.limit-l.printed+1) // one extra row tells whether there are more
 		}
 		rows, err := read(last, n)
 		if err == nil {
@@ -153,7 +152,7 @@ func list[T any](
 
 var plainWord = regexp.MustCompile(`^[a-zA-Z0-9_.:@/+-]+$`)
 
-// shellWord quotes a text for a shell, if it needs that.
+// shellWord quotes a text for a shell if necessary.
 func shellWord(s string) string {
 	if plainWord.MatchString(s) {
 		return s
@@ -161,7 +160,8 @@ func shellWord(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-// after is the condition of the rows that follow one in the order of columns.
+// after returns the condition for the rows after a given one in the order of
+// columns.
 func after(s *entsql.Selector, columns []string, values []any) *entsql.Predicate {
 	names := make([]string, len(columns))
 	for i, name := range columns {

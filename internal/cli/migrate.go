@@ -62,7 +62,7 @@ type applyFlags struct {
 	locks                                         lockFlags
 }
 
-// config returns what the flags ask for.
+// config returns the configuration from the flags.
 func (f applyFlags) config() (cfg migrate.Config, err error) {
 	if cfg, err = f.locks.config(); err != nil {
 		return cfg, err
@@ -83,8 +83,7 @@ func (a *app) applyMigrations(ctx context.Context, f applyFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	// There is nothing to take over in a file that does not exist, and a dry
-	// run makes none.
+	// A missing file has nothing to baseline, and a dry run creates none.
 	db, err := open(ctx, databaseURL(), f.baseline == "" && !f.dryRun)
 	if err != nil {
 		return err
@@ -136,10 +135,10 @@ func (a *app) applyMigrations(ctx context.Context, f applyFlags) (err error) {
 // jsonApplied is the document of migrate apply --json.
 type jsonApplied struct {
 	Applied []string     `json:"applied"`
-	Blocked *jsonBlocked `json:"blocked"` // null unless a lock was the reason to stop
+	Blocked *jsonBlocked `json:"blocked"` // null unless a lock stopped it
 }
 
-// printPlan prints what would run, as SQL.
+// printPlan prints the pending SQL.
 func (a *app) printPlan(ctx context.Context, db *database, cfg migrate.Config) error {
 	planned := 0
 	cfg.DryRun = func(p migrate.Planned) {
@@ -191,7 +190,7 @@ type jsonRevision struct {
 	Description string    `json:"description"`
 	AppliedAt   time.Time `json:"applied_at"`
 	Baseline    bool      `json:"baseline"`
-	Layout      string    `json:"layout,omitempty"` // of a layout's file
+	Layout      string    `json:"layout,omitempty"` // for a layout's file
 }
 
 func (a *app) migrateStatus() *cobra.Command {
@@ -229,7 +228,7 @@ func (a *app) printStatus(status *migrate.Status) error {
 	}
 	for _, name := range status.Pending {
 		version, description, _ := strings.Cut(strings.TrimSuffix(name, ".sql"), "_")
-		if version != status.Partial { // which is among the applied
+		if version != status.Partial { // it is listed as applied already
 			rows = append(rows, []string{version, description, "pending", "-"})
 		}
 	}

@@ -101,8 +101,8 @@ Lint's findings about them are printed.
 
 func migrationFiles(dir string) ([]string, error) { return filepath.Glob(filepath.Join(dir, "*.sql")) }
 
-// adviseOn prints what lint finds in the newest files, which the schema asks
-// for and the maintainer has to decide on.
+// adviseOn prints lint's findings in the newest files, which follow from the
+// schema and need the maintainer's decision.
 func (a *app) adviseOn(ctx context.Context, dev *database, dir string, newest int) error {
 	found, err := migrate.Lint(ctx, dev.DB, os.DirFS(dir), migrate.LintOptions{Latest: newest})
 	if err != nil {
@@ -126,7 +126,7 @@ func devURLFlag(cmd *cobra.Command, devURL *string) {
 		"of a Postgres")
 }
 
-// dirError says what to do about a migration directory.
+// dirError says what to do about a migration directory's error.
 func dirError(dir string, err error) error {
 	text := trimPackage(err.Error())
 	switch {
@@ -140,7 +140,7 @@ func dirError(dir string, err error) error {
 	return err
 }
 
-// withDev calls f with an empty database that is thrown away afterwards.
+// withDev calls f with an empty database that is dropped afterwards.
 func withDev(ctx context.Context, devURL string, f func(dev *database) error) (err error) {
 	if scheme, rest, _ := strings.Cut(devURL, ":"); strings.HasPrefix(scheme, "sqlite") && rest != ":memory:" {
 		return messagef("--dev-url: the throw-away database of SQLite is in memory; use sqlite::memory:")
@@ -160,7 +160,7 @@ func withDev(ctx context.Context, devURL string, f func(dev *database) error) (e
 	defer func() { err = errors.Join(err, server.drop(name)) }()
 	settings, cause := dburl.Parse(devURL)
 	if cause != "" {
-		return messagef("%s; correct --dev-url", cause) // which openDev would have found
+		return messagef("%s; correct --dev-url", cause) // openDev would have found it
 	}
 	settings["dbname"] = name
 	dev, err := openDev(ctx, settings.String())
@@ -180,7 +180,7 @@ func openDev(ctx context.Context, devURL string) (*database, error) {
 	return db, err
 }
 
-// drop drops a database, even if the command is interrupted.
+// drop drops a database, even if the command was interrupted.
 func (db *database) drop(name string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()

@@ -54,7 +54,8 @@ a statement leaves out the findings of a name.
 	return required(cmd, "dir", "dev-url")
 }
 
-// printFindings returns an error if there is one among the findings.
+// printFindings prints findings, and returns an error if one of them is an
+// error.
 func (a *app) printFindings(found []migrate.Diagnostic, asJSON bool) error {
 	bad := 0
 	for _, d := range found {
@@ -80,7 +81,7 @@ func (a *app) printFindings(found []migrate.Diagnostic, asJSON bool) error {
 	return nil
 }
 
-// printFinding prints a finding, and below it what to write in its place.
+// printFinding prints a finding, followed by what to write instead.
 func (a *app) printFinding(d migrate.Diagnostic) {
 	a.printf("%s\n", d)
 	for _, step := range d.Steps {

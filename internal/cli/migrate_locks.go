@@ -14,7 +14,7 @@ no longer than --lock-timeout, gives back all locks, and tries again after a pau
 of the file is done, and the error says which sessions held the lock. --migrator-timeout is about other processes that migrate,
 and nothing waits behind that.`
 
-// lockFlags say how long to wait for locks.
+// lockFlags hold how long to wait for locks.
 type lockFlags struct{ timeout, retry, migrator time.Duration }
 
 func (f *lockFlags) add(cmd *cobra.Command) {
@@ -26,8 +26,8 @@ func (f *lockFlags) add(cmd *cobra.Command) {
 		"how long to wait for another process that is migrating; 0 means not to wait")
 }
 
-// config returns what the flags ask for. A flag of zero means none, which a
-// Config has as a negative duration.
+// config returns the configuration from the flags. A flag of zero means none,
+// which a Config expresses as a negative duration.
 func (f *lockFlags) config() (cfg migrate.Config, err error) {
 	for name, d := range map[string]time.Duration{
 		"lock-timeout": f.timeout, "lock-retry": f.retry, "migrator-timeout": f.migrator,
@@ -46,7 +46,7 @@ func (f *lockFlags) config() (cfg migrate.Config, err error) {
 	return cfg, nil
 }
 
-// jsonBlocked is a migrate.LockError.
+// jsonBlocked is a migrate.LockError in JSON.
 type jsonBlocked struct {
 	File          string       `json:"file"`
 	Line          int          `json:"line"`
@@ -63,7 +63,7 @@ type jsonHolder struct {
 	AgeSeconds  float64 `json:"age_seconds"`
 }
 
-// blockedJSON returns nil if a lock is not the cause of the error.
+// blockedJSON returns nil if the error isn't about a lock.
 func blockedJSON(err error) *jsonBlocked {
 	var blocked *migrate.LockError
 	if !errors.As(err, &blocked) {

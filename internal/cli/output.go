@@ -14,14 +14,14 @@ import (
 )
 
 // output is standard output. It remembers the first error, so that commands
-// need not look at each one.
+// don't have to check each write.
 type output struct {
 	file *os.File
 	used bool
 	err  error
 }
 
-// lost returns an error if something was printed and not all of it was written.
+// lost returns an error if part of the output could not be written.
 func (o *output) lost() error {
 	if o.err == nil {
 		return nil
@@ -45,11 +45,10 @@ func (o *output) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// printf prints one piece of a result. Its errors are kept by the output.
+// printf prints part of a result. The output remembers its error.
 func (a *app) printf(format string, args ...any) { _, _ = fmt.Fprintf(a.out, format, args...) }
 
-// warnf prints a line to standard error, about something that isn't a reason to
-// fail.
+// warnf prints a warning to standard error.
 func (a *app) warnf(format string, args ...any) {
 	_, _ = fmt.Fprintf(a.note, "credent: "+format+"\n", args...)
 }
@@ -62,7 +61,7 @@ func (a *app) printJSON(v any) error {
 	return enc.Encode(v)
 }
 
-// printTable prints rows in aligned columns, the first row being the head.
+// printTable prints rows in aligned columns. The first row is the header.
 func (a *app) printTable(rows [][]string) error {
 	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
 	for _, row := range rows {
@@ -74,9 +73,8 @@ func (a *app) printTable(rows [][]string) error {
 	return w.Flush()
 }
 
-// printable returns a text from the database as it can be shown on a terminal:
-// quoted if it is empty, has characters that would not show or that a terminal
-// acts upon, or is not UTF-8.
+// printable returns a text for a terminal. It quotes a text that is empty,
+// contains invisible or control characters, or is not UTF-8.
 func printable(s string) string {
 	hidden := func(r rune) bool { return !unicode.IsPrint(r) }
 	if s == "" || s != strings.TrimSpace(s) || !utf8.ValidString(s) || strings.ContainsFunc(s, hidden) {
@@ -85,7 +83,7 @@ func printable(s string) string {
 	return s
 }
 
-// stamp prints a time for people.
+// stamp formats a time for people.
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // stampOr is stamp for a time that may be nil.
@@ -119,6 +117,6 @@ func count(n int, noun string) string {
 	return strconv.Itoa(n) + " " + noun + "s"
 }
 
-// notef tells people something that is not part of the result. Nothing can be
-// said about its errors.
+// notef prints a note for people that isn't part of the result. A write error
+// can't be reported.
 func (a *app) notef(format string, args ...any) { _, _ = fmt.Fprintf(a.note, format, args...) }

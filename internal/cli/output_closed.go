@@ -8,11 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// isClosed reports whether the process was started with a closed standard
-// output, as by >&- of a shell. Go's runtime opens /dev/null in its place, for
-// reading and writing, so that writing never fails. Shells redirect to
-// /dev/null for writing only, and most programs open it with O_CLOEXEC. Those
-// that do neither share it among standard input, output and error.
+// isClosed reports whether the process was started with standard output closed,
+// as by a shell's >&-. Go's runtime then opens /dev/null for reading and
+// writing, so that writing never fails. Shells redirect to /dev/null for
+// writing only, and most programs open it with O_CLOEXEC. Programs that do
+// neither share it among standard input, output and error.
 func isClosed(file *os.File) bool {
 	var null, out unix.Stat_t
 	fd := int(file.Fd())
@@ -28,8 +28,8 @@ func isClosed(file *os.File) bool {
 	return !shares(fd, stdin) && !shares(fd, stderr)
 }
 
-// shares reports whether two descriptors are of one opened file: its flags are
-// then the same, also after a change.
+// shares reports whether two descriptors refer to the same open file: they then
+// share its flags, even after a change.
 func shares(a, b int) bool {
 	before, err := unix.FcntlInt(uintptr(b), unix.F_GETFL, 0)
 	if err != nil {

@@ -4,5 +4,5 @@ package cli
 
 import "os"
 
-// isClosed can't tell.
+// isClosed can't tell on this system.
 func isClosed(*os.File) bool { return false }

@@ -14,16 +14,16 @@ import (
 	"github.com/credent-go/credent/internal/retry"
 )
 
-// progressEvery is how often a line reports progress if no bar can be drawn.
+// progressEvery is the interval between progress lines if no bar can be drawn.
 const progressEvery = 5 * time.Second
 
-// step is how far something is.
+// step is the progress of a task.
 type step struct {
-	task        string // a new one has a bar of its own
-	done, total int64  // a total of -1 is not known
-	bytes       bool   // done and total are bytes of a file, and otherwise rows
-	line        string // the same in words, without a newline
-	waiting     string // what it waits for, in words; "" if it goes on
+	task        string // a new task gets a new bar
+	done, total int64  // a total of -1 is unknown
+	bytes       bool   // done and total are in bytes, not rows
+	line        string // the progress in words, without a newline
+	waiting     string // what it waits for, in words; "" if it doesn't wait
 }
 
 // waitingStep says what is waited for, and for how long.
@@ -52,7 +52,7 @@ func (r *retryFlag) check() error {
 	return nil
 }
 
-// limit returns what packages take, where 0 means the default.
+// limit returns the value for other packages, which take 0 as the default.
 func (r *retryFlag) limit() time.Duration {
 	if r.of == 0 {
 		return -1
@@ -60,9 +60,9 @@ func (r *retryFlag) limit() time.Duration {
 	return r.of
 }
 
-// try is for what a command does once, before its work and after it. If the
-// command has the flag --retry-for, that is tried again as the work is. A
-// standby isn't waited for.
+// try is for a single action before or after a command's work. If the command
+// has the flag --retry-for, the action is retried like the work, but doesn't
+// wait for a standby's promotion.
 func (db *database) try(ctx context.Context, do func(context.Context) error) error {
 	c, ok := ctx.Value(calledKey{}).(called)
 	if !ok || c.cmd.Flags().Lookup(retryForFlag) == nil {
@@ -77,8 +77,8 @@ func (db *database) try(ctx context.Context, do func(context.Context) error) err
 	return policy.Do(ctx, func() error { return do(ctx) })
 }
 
-// progress returns a function that shows people how far something is, with a
-// bar if it can be drawn and lines otherwise, and what ends it.
+// progress returns a function that shows progress, as a bar if one can be drawn
+// and otherwise as lines, and a function that ends it.
 func (a *app) progress() (show func(step), done func()) {
 	file, ok := a.note.(*os.File)
 	var told waits
@@ -125,14 +125,14 @@ func (a *app) progress() (show func(step), done func()) {
 		}
 }
 
-// waits tells what is waited for: at once if it is new, and then now and then,
-// since each worker waits by itself.
+// waits reports what is waited for: new reasons at once, and repeated ones at
+// intervals, because each worker waits separately.
 type waits struct {
 	last time.Time
 	why  string
 }
 
-// tell reports whether a step is only that.
+// tell reports whether a step only waits, and prints it if it is due.
 func (w *waits) tell(a *app, s step) bool {
 	if s.waiting == "" {
 		return false

@@ -12,13 +12,13 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// quarantineFlag is the flag --quarantine: where what is left as it is goes, as
-// a JSON object in each line. Each line is a write of its own: Linux cuts a
-// larger one off when the command is killed.
+// quarantineFlag is the flag --quarantine. The values left unchanged are
+// written there as JSON objects, one per line. Each line is written by its own
+// call, because Linux truncates a larger write when the command is killed.
 type quarantineFlag struct {
 	path string
 
-	out   io.Writer // nil if the flag isn't given
+	out   io.Writer // nil if the flag isn't set
 	file  *os.File  // nil for standard output
 	lines int64
 	err   error
@@ -29,7 +29,7 @@ func (q *quarantineFlag) add(cmd *cobra.Command, what string) {
 		"JSON lines; they are added to a file that is there")
 }
 
-// check refuses what can't be read apart.
+// check refuses mixing the result and the quarantine on standard output.
 func (q *quarantineFlag) check(asJSON bool) error {
 	if q.path == "-" && asJSON {
 		return usageError("--quarantine - and --json both write to standard output; give --quarantine a file")
@@ -37,8 +37,8 @@ func (q *quarantineFlag) check(asJSON bool) error {
 	return nil
 }
 
-// open opens the file, before anything else is done. It returns where the
-// result goes: with - that is standard error.
+// open opens the file before anything else is done. It returns the app to print
+// the result with: for -, it prints to standard error.
 func (q *quarantineFlag) open(a *app) (*app, error) {
 	switch q.path {
 	case "":
@@ -49,7 +49,7 @@ func (q *quarantineFlag) open(a *app) (*app, error) {
 	}
 	flags := os.O_CREATE | os.O_RDWR | os.O_APPEND
 	if info, err := os.Stat(q.path); err == nil && !info.Mode().IsRegular() {
-		flags = os.O_WRONLY | os.O_APPEND // of a pipe, that waits for the reader
+		flags = os.O_WRONLY | os.O_APPEND // a pipe, which waits for its reader
 	}
 	file, err := os.OpenFile(q.path, flags, 0o600)
 	if err != nil {
@@ -59,15 +59,15 @@ func (q *quarantineFlag) open(a *app) (*app, error) {
 	return a, q.endLine()
 }
 
-// endLine ends the line that a full disk has cut off in an earlier run.
+// endLine ends a line that a full disk truncated in an earlier run.
 func (q *quarantineFlag) endLine() error {
 	info, err := q.file.Stat()
 	if err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
-		return nil //nolint:nilerr // the next write says so, if it matters
+		return nil //nolint:nilerr // the next write reports it, if it matters
 	}
 	last := make([]byte, 1)
 	if _, err := q.file.ReadAt(last, info.Size()-1); err != nil || last[0] == '\n' {
-		return nil //nolint:nilerr // a file that can't be read is added to
+		return nil //nolint:nilerr // append to an unreadable file without the check
 	}
 	if _, err := q.file.WriteString("\n"); err != nil {
 		return errors.Join(messagef("--quarantine: %s: %v; nothing was done", q.path, cause(err)), q.file.Close())
@@ -75,7 +75,7 @@ func (q *quarantineFlag) endLine() error {
 	return nil
 }
 
-// cause is an error without the path that the message has.
+// cause returns an error without the path, which the message contains.
 func cause(err error) error {
 	var of *os.PathError
 	if errors.As(err, &of) {
@@ -84,7 +84,7 @@ func cause(err error) error {
 	return err
 }
 
-// callback returns what rotate.Config takes.
+// callback returns the callback for rotate.Config.
 func (q *quarantineFlag) callback() func([]rotate.Quarantined) error {
 	if q.out == nil {
 		return nil
@@ -99,7 +99,7 @@ func (q *quarantineFlag) callback() func([]rotate.Quarantined) error {
 	}
 }
 
-// quarantinedLine is a secret as the command writes it.
+// quarantinedLine converts a secret to its JSON form.
 func quarantinedLine(q rotate.Quarantined) quarantinedSecret {
 	return quarantinedSecret{Table: q.Table, Column: q.Column, Row: q.Row, Reason: trimPackage(q.Err.Error())}
 }
@@ -128,7 +128,7 @@ func (q *quarantineFlag) write(line any) error {
 	return q.err
 }
 
-// close returns an error if something that was to be written isn't.
+// close returns an error if a line could not be written.
 func (q *quarantineFlag) close() error {
 	if q.file != nil {
 		if info, err := q.file.Stat(); q.err == nil && err == nil && info.Mode().IsRegular() {

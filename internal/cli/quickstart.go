@@ -35,7 +35,7 @@ read them back, and remove the folder. It ignores DATABASE_URL and ENCRYPTION_KE
 		if err != nil {
 			return err
 		}
-		signal.Ignore(syscall.SIGPIPE) // it would end the process before the folder is removed
+		signal.Ignore(syscall.SIGPIPE) // it would end the process before the directory is removed
 		if !keep {
 			defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
 		}
@@ -45,10 +45,10 @@ read them back, and remove the folder. It ignores DATABASE_URL and ENCRYPTION_KE
 	return cmd
 }
 
-// tour is a quickstart under way.
+// tour is a running quickstart.
 type tour struct {
 	*app
-	command string // how the reader runs this program
+	command string // how the user runs this program
 	folder  string
 	keep    bool
 	bold    bool
@@ -70,8 +70,8 @@ func (a *app) newTour(folder string, keep bool) *tour {
 	}
 }
 
-// commandName is how the reader called the program, unless that is one of the
-// temporary files of go run.
+// commandName returns the name the user called the program by, unless it is a
+// temporary file of go run.
 func commandName() string {
 	if name := os.Args[0]; !strings.HasPrefix(name, os.TempDir()) {
 		return name
@@ -97,8 +97,7 @@ func (t *tour) run(ctx context.Context) (err error) {
 
 func (t *tour) file() string { return filepath.Join(t.folder, "credent.db") }
 
-// step prints the head of a step and the command that does the same outside the
-// tour.
+// step prints a step's heading and the command that does the same.
 func (t *tour) step(title, command string) {
 	t.steps++
 	head := fmt.Sprintf("%d. %s", t.steps, title)
@@ -135,7 +134,7 @@ func (t *tour) makeTables(ctx context.Context) error {
 	return err
 }
 
-// The secrets of the tour, obviously made up.
+// The tour's secrets, obviously made up.
 var madeUp = []struct{ kind, apiKey, secretKey string }{
 	{"alpaca", "PK-MADE-UP-1", "this-is-not-a-real-secret"},
 	{"polygon", "polygon-made-up-1", "neither-is-this"},
@@ -167,7 +166,7 @@ func (t *tour) store(ctx context.Context) error {
 	})
 }
 
-// showRow reads without the client, as any other reader of the file would.
+// showRow reads without the client, like any other reader of the file.
 func (t *tour) showRow(ctx context.Context) error {
 	const query = "SELECT user_id, credential_type, api_key, secret_key FROM user_credentials WHERE id = $1"
 	t.step("Look at the Alpaca row as it is stored", "")
@@ -183,7 +182,7 @@ func (t *tour) showRow(ctx context.Context) error {
 	return nil
 }
 
-// abridged shortens a token to what fits a line.
+// abridged shortens a token to fit on a line.
 func abridged(token string) string {
 	const shown = 48
 	if len(token) <= shown {

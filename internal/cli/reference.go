@@ -10,13 +10,13 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// referenceWidth is how long the lines of docs/cli.md may be.
+// referenceWidth is the maximum line length of docs/cli.md.
 const referenceWidth = 120
 
 const generatedNote = "<!-- made by make generate, from the command itself: do not edit -->"
 
 // WriteReference writes docs/cli.md: every command with its flags, their
-// defaults and an example, as the command's own help has them.
+// defaults and an example, taken from the command's own help.
 func WriteReference(w io.Writer) error {
 	root := new(app).root()
 	var b strings.Builder
@@ -39,7 +39,7 @@ func WriteReference(w io.Writer) error {
 	return err
 }
 
-// actions calls f with cmd and the commands below it, but for groups.
+// actions calls f with cmd and the commands below it, except groups.
 func actions(cmd *cobra.Command, f func(*cobra.Command)) {
 	if !cmd.HasSubCommands() && cmd.IsAvailableCommand() {
 		f(cmd)
@@ -71,7 +71,7 @@ func section(b *strings.Builder, cmd *cobra.Command) {
 	}
 }
 
-// prose returns the long help of a command, or else the short one, as Markdown.
+// prose returns a command's long help, or else its short help, as Markdown.
 // Indented paragraphs are examples and tables.
 func prose(cmd *cobra.Command) string {
 	text := cmd.Long
@@ -89,7 +89,7 @@ func prose(cmd *cobra.Command) string {
 	return strings.Join(paragraphs, "\n\n")
 }
 
-// wrap breaks the lines of a paragraph again.
+// wrap rewraps a paragraph.
 func wrap(paragraph string) string {
 	var b strings.Builder
 	column := 0
@@ -130,5 +130,5 @@ func unindent(example string) string {
 	return b.String()
 }
 
-// anchor is how GitHub names the heading of a command.
+// anchor returns GitHub's anchor for a command's heading.
 func anchor(cmd *cobra.Command) string { return strings.ReplaceAll(cmd.CommandPath(), " ", "-") }

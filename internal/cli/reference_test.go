@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// The reference has a section for every command, with all its flags and an
+// The reference has a section for every command, with all of its flags and an
 // example.
 func TestReference(t *testing.T) {
 	t.Parallel()

@@ -48,7 +48,7 @@ It asks for the secrets, or reads them from standard input, like "credent creden
 }
 
 func (a *app) replaceCredential(ctx context.Context, client *ent.Client, id uuid.UUID, expiresAt *time.Time) error {
-	// Before secrets are typed in; it is looked up again where it counts.
+	// Checked before prompting for secrets, and again when storing them.
 	if _, err := replaced(ctx, client.UserCredential, id); err != nil {
 		return err
 	}
@@ -80,8 +80,7 @@ func (a *app) replaceCredential(ctx context.Context, client *ent.Client, id uuid
 	return nil
 }
 
-// replaced returns the credential that is to have a successor, without its
-// secrets.
+// replaced returns the credential to be replaced, without its secrets.
 func replaced(
 	ctx context.Context, credentials *ent.UserCredentialClient, id uuid.UUID,
 ) (*ent.UserCredential, error) {

@@ -19,7 +19,7 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// reporter is one call of report.
+// reporter is the state of one report call.
 type reporter struct {
 	*app
 	html    string
@@ -100,7 +100,7 @@ func (r *reporter) run(ctx context.Context, _ []string) error {
 	})
 }
 
-// write writes what was found, and returns what there is to do about it.
+// write writes the report, and returns an error if it has findings or gaps.
 func (r *reporter) write(found *evidence.Report) error {
 	var err error
 	switch {
@@ -135,8 +135,8 @@ func (r *reporter) write(found *evidence.Report) error {
 	return nil
 }
 
-// writeFile writes a file beside the wanted one, which takes its place when all
-// is written. Only its owner can read it.
+// writeFile writes a temporary file and renames it to path. Only its owner can
+// read it.
 func writeFile(path string, write func(io.Writer) error) (err error) {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		return messagef("%s is no file", path)
@@ -146,7 +146,7 @@ func writeFile(path string, write func(io.Writer) error) (err error) {
 		return fileError(path, err)
 	}
 	defer func() {
-		_ = file.Close() // again, if all went well
+		_ = file.Close() // a second close after success
 		if err != nil {
 			_ = os.Remove(file.Name())
 		}

@@ -28,9 +28,9 @@ type rewriting struct {
 	retryFor   retryFlag
 	quarantine quarantineFlag
 	asJSON     bool
-	signs      bool // the audit trail's heads, when all is done
+	signs      bool // sign the audit trail's heads at the end
 
-	instead func(ctx context.Context) error // of rewriting; nil for nothing else
+	instead func(ctx context.Context) error // replaces the rewriting; may be nil
 }
 
 func (w *rewriting) verb() string {
@@ -76,8 +76,8 @@ key still verify when that key is gone.`,
 	}, nil)
 }
 
-// rewriting makes a command with the flags that all of them have. check looks
-// at the command line; nil for nothing more.
+// rewriting returns a command with the flags common to all rewriting commands.
+// check checks the command line; it may be nil.
 func (a *app) rewriting(w *rewriting, cmd *cobra.Command, check func() error) *cobra.Command {
 	cmd = a.action(cmd, func(ctx context.Context, _ []string) error {
 		if err := errors.Join(w.retryFor.check(), w.quarantine.check(w.asJSON)); err != nil {
@@ -116,7 +116,7 @@ func (a *app) rewriting(w *rewriting, cmd *cobra.Command, check func() error) *c
 }
 
 func (a *app) runRewriting(ctx context.Context, w *rewriting) (err error) {
-	var done bool // some rows are rewritten, or looked at
+	var done bool // some rows are rewritten or checked
 	defer func() {
 		if lost := w.quarantine.close(); lost != nil {
 			err = partly(done, lost)
@@ -162,8 +162,8 @@ func (a *app) runRewriting(ctx context.Context, w *rewriting) (err error) {
 	})
 }
 
-// withOwner calls f with a database that has the schema it needs, and a role
-// that sees all rows of it.
+// withOwner calls f with a database that has the required schema, as a role
+// that sees all rows.
 func withOwner(ctx context.Context, f func(db *database) error) error {
 	return withDatabase(ctx, func(db *database) error {
 		if err := db.checkMigrations(ctx); err != nil {
@@ -178,9 +178,9 @@ func withOwner(ctx context.Context, f func(db *database) error) error {
 	})
 }
 
-// withTables calls f with a database that may have pending migrations, since
-// what it lacks may be the reason for the command. Package rotate looks for the
-// tables itself, and whether the role sees all of their rows.
+// withTables calls f with a database that may have pending migrations, because
+// the command may be needed before they can run. Package rotate itself checks
+// the tables and whether the role sees all of their rows.
 func withTables(ctx context.Context, f func(db *database) error) error {
 	return withDatabase(ctx, func(db *database) error {
 		if err := db.checkMigrations(ctx); err != nil && !errors.Is(err, migrate.ErrPending) {
@@ -190,7 +190,7 @@ func withTables(ctx context.Context, f func(db *database) error) error {
 	})
 }
 
-// rotationStep says how far a rotation is.
+// rotationStep returns a rotation's progress.
 func rotationStep(p rotate.Progress, verb string, limit time.Duration) step {
 	if p.Waiting != nil {
 		return waitingStep(p.Waiting, p.Pause, limit)
@@ -267,7 +267,7 @@ type rotationTable struct {
 	Passes      int                 `json:"passes"`
 	Quarantined int64               `json:"quarantined"`
 	Elsewhere   int64               `json:"quarantined_by_others"`
-	Examples    []quarantinedSecret `json:"examples"` // of these, at most rotate.MaxExamples
+	Examples    []quarantinedSecret `json:"examples"` // examples, at most rotate.MaxExamples
 	Validated   []string            `json:"validated"`
 	Unchecked   []string            `json:"unchecked"`
 }

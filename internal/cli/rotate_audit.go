@@ -8,8 +8,8 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// signHeads lets the primary key vouch for the audit trail's entries under the
-// keys that leave the keyring after a rotation.
+// signHeads signs the audit trail's heads with the primary key, which covers
+// entries signed by the keys that leave the keyring after a rotation.
 func (a *app) signHeads(ctx context.Context, db *database, ring *keyring.Keyring) error {
 	if len(ring.Keys()) < 2 {
 		return nil

@@ -8,15 +8,15 @@ import (
 	"testing"
 
 	"entgo.io/ent/dialect"
-	_ "modernc.org/sqlite" // the driver of SQLite
+	_ "modernc.org/sqlite" // the SQLite driver
 
 	"github.com/credent-go/credent/audit"
 	"github.com/credent-go/credent/keyring"
 	"github.com/credent-go/credent/migrate"
 )
 
-// TestSignHeads lets a new key vouch for entries under an old one, and says so
-// when it can't.
+// TestSignHeads signs the heads of entries under an old key with a new key, and
+// checks the messages when that isn't possible.
 func TestSignHeads(t *testing.T) {
 	t.Parallel()
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "x.db")+"?_pragma=busy_timeout(5000)")

@@ -16,12 +16,12 @@ import (
 	"github.com/credent-go/credent"
 )
 
-// maxInput is the size in bytes of the longest input that is read. Two secrets
-// of 303 bytes, all of them escaped, and the names have less than 4 KiB.
+// maxInput is the maximum input size in bytes. Two secrets of 303 bytes with
+// every byte escaped, plus the names, take less than 4 KiB.
 const maxInput = 64 << 10
 
-// readSecrets reads the two secrets of a credential, from a person or as JSON.
-// Its errors do not quote the input.
+// readSecrets reads a credential's two secrets, from a prompt or as JSON. Its
+// errors don't quote the input.
 func (a *app) readSecrets(ctx context.Context) (apiKey, secretKey credent.Secret, err error) {
 	fd := int(a.in.Fd())
 	if term.IsTerminal(fd) {
@@ -38,7 +38,7 @@ func (a *app) readSecrets(ctx context.Context) (apiKey, secretKey credent.Secret
 	return parseSecrets(data)
 }
 
-// prompt reads a line from the terminal without showing it.
+// prompt reads a line from the terminal without echo.
 func (a *app) prompt(ctx context.Context, fd int, name string) (credent.Secret, error) {
 	before, err := term.GetState(fd)
 	if err != nil {
@@ -48,7 +48,7 @@ func (a *app) prompt(ctx context.Context, fd int, name string) (credent.Secret, 
 	line, err := interruptible(ctx, func() ([]byte, error) { return term.ReadPassword(fd) })
 	a.notef("\n")
 	if ctx.Err() != nil {
-		// The read goes on, with the terminal in its state.
+		// The read continues, so restore the terminal here.
 		_ = term.Restore(fd, before)
 	}
 	switch {
@@ -60,7 +60,7 @@ func (a *app) prompt(ctx context.Context, fd int, name string) (credent.Secret, 
 	return credent.NewSecret(string(line)), nil
 }
 
-// interruptible runs a read that cannot be cancelled and stops waiting for it
+// interruptible runs a read that can't be cancelled, and stops waiting for it
 // when the context ends.
 func interruptible(ctx context.Context, read func() ([]byte, error)) ([]byte, error) {
 	type result struct {
@@ -76,16 +76,16 @@ func interruptible(ctx context.Context, read func() ([]byte, error)) ([]byte, er
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case r := <-done:
-		if err := ctx.Err(); err != nil { // of a pipeline the other end is interrupted as well
+		if err := ctx.Err(); err != nil { // the interrupt also ended the other end of the pipeline
 			return nil, err
 		}
 		return r.data, r.err
 	}
 }
 
-// parseSecrets reads the JSON object of two strings, and nothing that
-// encoding/json would overlook: names in other letter case, names given twice,
-// characters that are not Unicode.
+// parseSecrets parses a JSON object of two strings. It refuses faults that
+// encoding/json would accept: names in another case, duplicate names, and
+// characters that aren't Unicode.
 func parseSecrets(data []byte) (apiKey, secretKey credent.Secret, err error) {
 	values, err := parseObject(data)
 	if err != nil {
@@ -151,8 +151,8 @@ func parseField(dec *json.Decoder, values map[string]string, malformed func() er
 	case nil:
 		return fmt.Errorf("%s is missing", name)
 	case string:
-		// What encoding/json makes of half a surrogate pair. In a secret it is
-		// a mistake in any case.
+		// encoding/json replaces half a surrogate pair with this character. In
+		// a secret, it is always a mistake.
 		if strings.ContainsRune(value, utf8.RuneError) {
 			return fmt.Errorf("%s has a character that is not Unicode", name)
 		}
@@ -162,5 +162,5 @@ func parseField(dec *json.Decoder, values map[string]string, malformed func() er
 	return fmt.Errorf("%s is not a string", name)
 }
 
-// isTerminal reports whether a file is one where colour is wanted.
+// isTerminal reports whether a file is a terminal.
 func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }

@@ -59,7 +59,7 @@ A text with invisible characters is printed in quotes and with escapes; --json h
 	return cmd
 }
 
-// revealed opens both secrets, or none.
+// revealed opens both secrets, or neither.
 func revealed(row *ent.UserCredential) (apiKey, secretKey string, err error) {
 	if apiKey, err = row.APIKey.Reveal(); err != nil {
 		return "", "", err

@@ -13,11 +13,11 @@ import (
 	"github.com/credent-go/credent/internal/retry"
 )
 
-// readers are the commands that a standby can answer: each of them, or with the
-// given flag. A command that isn't here needs the primary, if it needs a
-// database. "key retire" does though it only reads: what a standby hasn't
-// replayed may need the key. "credential import --dry-run" looks rows up as an
-// import does, in a transaction that may write.
+// readers lists the commands that a standby can run, with the flag that they
+// require, if any. Other commands that use a database need the primary. "key
+// retire" needs it although it only reads, because changes that a standby
+// hasn't replayed may need the key. "credential import --dry-run" needs it
+// because it looks rows up in a read-write transaction, as an import does.
 var readers = map[string]string{
 	"account list":      "",
 	"audit list":        "",
@@ -37,7 +37,7 @@ var readers = map[string]string{
 	"verify":            "",
 }
 
-// isReader reports whether a standby can answer a command, as it was called.
+// isReader reports whether a standby can run a command as it was called.
 func isReader(cmd *cobra.Command) bool {
 	_, path, _ := strings.Cut(cmd.CommandPath(), " ")
 	flag, ok := readers[path]
@@ -48,7 +48,7 @@ func isReader(cmd *cobra.Command) bool {
 	return f != nil && f.Value.String() == "true"
 }
 
-// called is a command that runs.
+// called is a running command.
 type called struct {
 	*app
 	cmd *cobra.Command
@@ -56,18 +56,18 @@ type called struct {
 
 type calledKey struct{}
 
-// calling returns the context of a command.
+// calling returns a command's context.
 func (a *app) calling(cmd *cobra.Command) context.Context {
 	return context.WithValue(cmd.Context(), calledKey{}, called{a, cmd})
 }
 
-// standby is how far a standby has got.
+// standby holds how far a standby has replayed.
 type standby struct {
 	position string       // in the primary's log
-	at       sql.NullTime // commit of the last transaction, if there was one
+	at       sql.NullTime // the last transaction's commit time, if any
 }
 
-// String returns "2026-01-02T15:04:05Z (0/3000148)", or the position alone.
+// String returns "2026-01-02T15:04:05Z (0/3000148)", or only the position.
 func (s *standby) String() string {
 	if !s.at.Valid {
 		return s.position
@@ -76,8 +76,8 @@ func (s *standby) String() string {
 }
 
 // meetStandby finds out whether the server is a standby. It refuses commands
-// that a standby can't answer, with [retry.ErrStandby], and tells people what
-// the others' answer is of.
+// that need the primary with [retry.ErrStandby], and for other commands prints
+// a note about the standby's position.
 func (db *database) meetStandby(ctx context.Context) error {
 	if !db.isPostgres() {
 		return nil
@@ -109,5 +109,5 @@ CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_xact_replay_tim
 	return nil
 }
 
-// saysItself reports whether the command's result has the line.
+// saysItself reports whether the command's result contains this note.
 func (c called) saysItself() bool { return c.cmd.Name() == "doctor" }

@@ -8,8 +8,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// onPrimary are the commands that need the primary, and those that need no
-// database.
+// onPrimary lists the commands that need the primary or no database.
 var onPrimary = map[string]bool{
 	"account add": true, "account move": true, "account remove": true,
 	"credential add": true, "credential disable": true, "credential import": true, "credential remove": true,
@@ -23,8 +22,8 @@ var onPrimary = map[string]bool{
 	"state set":  true, "tenant destroy": true, "audit on": true, "audit off": true,
 }
 
-// TestEveryCommandKnowsStandbys wants a new command to say whether a standby
-// can answer it. TestCommandsOnStandby tries each.
+// TestEveryCommandKnowsStandbys requires every new command to be listed in
+// readers or onPrimary. TestCommandsOnStandby runs each command on a standby.
 func TestEveryCommandKnowsStandbys(t *testing.T) {
 	t.Parallel()
 	known := 0

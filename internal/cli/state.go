@@ -31,13 +31,13 @@ States in the database apply to every service, to this command, and to anyone wh
 	}, a.stateList(), a.stateSet())
 }
 
-// columnState is one line of state list.
+// columnState is a line of state list.
 type columnState struct {
 	Column     string            `json:"column"`
 	Protection states.Protection `json:"protection"`
 	State      states.State      `json:"state"`
-	Set        bool              `json:"set"`        // in the database
-	ChangedAt  *time.Time        `json:"changed_at"` // UTC; nil if it isn't
+	Set        bool              `json:"set"`        // stored in the database
+	ChangedAt  *time.Time        `json:"changed_at"` // UTC; nil if it isn't set
 }
 
 func (a *app) stateList() *cobra.Command {

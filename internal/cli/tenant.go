@@ -123,8 +123,7 @@ still have the key, encrypted under the ENCRYPTION_KEY of their time: delete the
 	return cmd
 }
 
-// confirm asks for a name, which has to be typed again. Only a person at a
-// terminal is asked.
+// confirm makes the user type a name again. It only asks at a terminal.
 func (a *app) confirm(ctx context.Context, question, what, name string) error {
 	if !isTerminal(a.in) {
 		return messagef("there is no way back, and nobody to ask: give --yes")
@@ -161,9 +160,9 @@ func (a *app) printDestroyed(done *rotate.Destroyed) {
 	}
 }
 
-// clientConfig returns the configuration of a client with a keyring. It says
-// which keys tokens are under, if the database's states don't: the client takes
-// part in the keys of tenants if there are any.
+// clientConfig returns the configuration of a client with a keyring. If the
+// database's states don't say which keys tokens are under, the client uses
+// tenants' keys if there are any.
 func (db *database) clientConfig(ctx context.Context, ring *keyring.Keyring) (client.Config, error) {
 	cfg := client.Config{Keyring: ring, Trail: db.opened}
 	var (
@@ -187,8 +186,7 @@ func (db *database) clientConfig(ctx context.Context, ring *keyring.Keyring) (cl
 	return cfg, nil
 }
 
-// hasTenantKeys reports whether a tenant has a key of its own, or had one that
-// was destroyed.
+// hasTenantKeys reports whether a tenant has, or had, its own key.
 func (db *database) hasTenantKeys(ctx context.Context) (any bool, err error) {
 	if err := db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM "+tenantkey.Table+")").Scan(&any); err != nil {
 		return false, fmt.Errorf("keys of tenants: %w", err)

@@ -22,30 +22,30 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// pageSize is the number of rows that are read at a time, so that no statement
-// runs for long.
+// pageSize is the number of rows read at a time, so that no statement runs for
+// long.
 const pageSize = 1000
 
-// tokenCount is what was found in one encrypted column.
+// tokenCount is the result for one encrypted column.
 type tokenCount struct {
 	Tokens int `json:"tokens"`
-	Bound  int `json:"bound"` // of them, how many are bound to table, column and tenant
-	// How many of them belong to tenants with a destroyed key.
+	Bound  int `json:"bound"` // tokens bound to table, column and tenant
+	// Tokens of tenants with a destroyed key.
 	Shredded int `json:"shredded"`
-	// Of them, how many do not open, and the first of these, at most maxShown.
+	// Tokens that don't open, and the first of them, at most maxShown.
 	Bad      int        `json:"bad"`
 	Examples []badToken `json:"examples"`
-	// How many rows were looked at: of all, or with --limit of the last.
+	// Rows read: all, or with --limit the last ones.
 	Rows    int  `json:"rows_read"`
 	Limited bool `json:"limited"`
 
-	otherKey int // of the bad ones, how many seem to be under another key
-	plain    int // of the bad ones, how many are no tokens
+	otherKey int // bad tokens that seem to be under another key
+	plain    int // bad values that aren't tokens
 
 	locate *seal.Locator
 }
 
-// badToken is a token that does not open.
+// badToken is a token that doesn't open.
 type badToken struct {
 	Row    string `json:"row"`
 	Reason string `json:"reason"`
@@ -80,8 +80,8 @@ func (c *tokenCount) String() string {
 	}
 }
 
-// check opens a token. One that the column's states refuse is a bad one, and so
-// is one that opens though its tenant's key was destroyed.
+// check opens a token. A token counts as bad if the column's states refuse it,
+// or if it opens although its tenant's key was destroyed.
 func (c *tokenCount) check(
 	ring *keyring.Keyring, row any, token sql.NullString, place seal.Place, given states.Set, key tenantkey.Key,
 ) {
@@ -143,7 +143,7 @@ func (c *tokenCount) refused(
 	return nil
 }
 
-// errNotShredded is for a secret that a client without tenant keys stored.
+// errNotShredded is about a secret stored by a client without tenant keys.
 var errNotShredded = errors.New("the tenant's key was destroyed, and this is not under it; `credent rotate` " +
 	"overwrites it")
 
@@ -155,8 +155,8 @@ func rowText(id any) string {
 }
 
 // openTokens opens every token of a table, or of its last rows by primary key,
-// and returns what it found for each column. It reads rows by the index of the
-// primary key.
+// and returns the result for each column. It reads rows through the primary
+// key's index.
 func openTokens(
 	ctx context.Context, db *database, ring *keyring.Keyring, table encryptedTable, limit int,
 ) ([]*tokenCount, error) {
@@ -192,8 +192,8 @@ func openTokens(
 	}
 }
 
-// query is the query of the next page after a place in the order of the primary
-// key; nil for the first.
+// query returns the query for the page after last in primary-key order; nil for
+// the first page.
 func (o *opener) query(last []any, compare, direction string, size int) string {
 	names, places := make([]string, len(o.key)), make([]string, len(o.key))
 	for i, name := range o.key {
@@ -222,7 +222,7 @@ func (db *database) idKey(ctx context.Context, table encryptedTable) ([]string, 
 	return key, err
 }
 
-// opener opens the tokens of one table.
+// opener opens one table's tokens.
 type opener struct {
 	db     *database
 	ring   *keyring.Keyring
@@ -232,8 +232,8 @@ type opener struct {
 	counts []*tokenCount
 }
 
-// page opens the tokens in the rows of one query. The keys of tenants are read
-// when the rows have been, since the pool may have one connection only.
+// page opens the tokens in one query's rows. It loads tenants' keys after the
+// rows, because the pool may have only one connection.
 func (o *opener) page(ctx context.Context, query string, args ...any) (n int, last []any, err error) {
 	var rows []tokenRow
 	n, last, err = page(ctx, o.db, len(o.key), len(o.table.selected()), func(id any, values []sql.NullString) {
@@ -264,14 +264,14 @@ func (o *opener) page(ctx context.Context, query string, args ...any) (n int, la
 	return n, last, nil
 }
 
-// tokenRow is one row as stored.
+// tokenRow is a stored row.
 type tokenRow struct {
 	id     any
 	values []sql.NullString
-	tenant sql.NullString // not Valid if rows have none
+	tenant sql.NullString // not Valid if the table has no tenants
 }
 
-// tenantKeys returns the keys of the tenants of rows.
+// tenantKeys returns the keys of the rows' tenants.
 func (db *database) tenantKeys(
 	ctx context.Context, ring *keyring.Keyring, rows []tokenRow,
 ) (map[string]tenantkey.Key, error) {
@@ -286,8 +286,8 @@ func (db *database) tenantKeys(
 	return tenantkey.Read(ctx, entsql.Conn{ExecQuerier: db.DB}, (*engine.Ring)(ring), tenants)
 }
 
-// page runs one query and returns the number of its rows and the last one's
-// primary key.
+// page runs a query and returns the number of rows and the last row's primary
+// key.
 func page(
 	ctx context.Context, db *database, keys, columns int, visit func(id any, tokens []sql.NullString),
 	query string, args ...any,
@@ -321,8 +321,8 @@ func page(
 	return n, last, rows.Err()
 }
 
-// keyValue is a value of a primary key as it can be an argument: the text of a
-// uuid is no bytea.
+// keyValue converts a primary-key value to an argument: a uuid's text must not
+// become a bytea.
 func (db *database) keyValue(v any) any {
 	if b, ok := v.([]byte); ok && db.isPostgres() {
 		return string(b)

@@ -17,10 +17,10 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// trailTimeout is how long a command waits at its end for its last entries.
+// trailTimeout is how long a finished command waits to write its last entries.
 const trailTimeout = 30 * time.Second
 
-// actorName is who a command's entries say acted.
+// actorName returns the actor of a command's entries.
 func actorName() string {
 	name := os.Getenv("USER")
 	if u, err := user.Current(); err == nil {
@@ -29,12 +29,12 @@ func actorName() string {
 	return "command:" + name
 }
 
-// asOperator returns the context of a command's entries.
+// asOperator returns the context for a command's entries.
 func asOperator(ctx context.Context) context.Context { return principal.WithActor(ctx, actorName()) }
 
-// trail opens the database's audit trail if it requires one, and nil otherwise.
-// Its entries are in the database before the command continues. Closing the
-// database closes it.
+// trail opens the audit trail if the database requires one, and returns nil
+// otherwise. An entry is stored before the command continues. Closing the
+// database closes the trail.
 func (db *database) trail(ctx context.Context) (*audit.Trail, error) {
 	if db.opened != nil {
 		return db.opened, nil
@@ -49,7 +49,7 @@ func (db *database) trail(ctx context.Context) (*audit.Trail, error) {
 	return db.opened, err
 }
 
-// openTrail opens the trail whether or not it is required.
+// openTrail opens the trail even if it isn't required.
 func (db *database) openTrail(ctx context.Context) (*audit.Trail, error) {
 	ring, err := keyring.FromEnv()
 	if errors.Is(err, keyring.ErrNoKey) {
@@ -82,7 +82,7 @@ func (db *database) Close() error {
 	return errors.Join(err, db.DB.Close())
 }
 
-// tell adds an entry to the trail, if the database requires one.
+// tell adds an audit entry, if the database requires a trail.
 func (db *database) tell(ctx context.Context, e audit.Entry) error {
 	trail, err := db.trail(ctx)
 	if err != nil || trail == nil {
@@ -94,8 +94,8 @@ func (db *database) tell(ctx context.Context, e audit.Entry) error {
 	return trail.Add(context.WithoutCancel(ctx), e)
 }
 
-// withWriter is withClient for a command that writes, and has no need of a key
-// but for the trail.
+// withWriter is withClient for a command that writes, and needs a key only for
+// the trail.
 func (a *app) withWriter(ctx context.Context, f func(db *database, client *ent.Client) error) error {
 	return withDatabase(ctx, func(db *database) error {
 		if err := db.checkMigrations(ctx); err != nil {
@@ -108,7 +108,7 @@ func (a *app) withWriter(ctx context.Context, f func(db *database, client *ent.C
 	})
 }
 
-// auditSwitch is audit on and audit off.
+// auditSwitch returns the commands audit on and audit off.
 func (a *app) auditSwitch(on bool) *cobra.Command {
 	use, short := "off", "Let clients do without an audit trail"
 	long := `Let clients work without an audit trail. The entries stay, and this change is the last one certain to be recorded.`

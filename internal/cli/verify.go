@@ -80,11 +80,11 @@ be written, it stops with an error.`,
 	return cmd
 }
 
-// beginsAnew is for commands that keep nothing of a run that was stopped.
+// beginsAnew is the hint of commands that keep no state of a stopped run.
 const beginsAnew = "it changed nothing, and begins anew"
 
-// verified verifies, and records it if it can: a role that only reads, or a
-// standby, isn't a reason to fail.
+// verified verifies, and records the result if possible: it doesn't fail for a
+// read-only role or a standby.
 func (a *app) verified(ctx context.Context, record bool, cfg rotate.Config) (counts rotate.Counts, err error) {
 	ring, err := keyring.FromEnv()
 	if err != nil {
@@ -117,8 +117,8 @@ func verifyStep(p rotate.Progress, limit time.Duration) step {
 		p.Read, count(int(p.Total), "row"))}
 }
 
-// verifyRows has a line for each state that is there, and one for the primary
-// key in any case.
+// verifyRows returns a line for each state that occurs, and always one for the
+// primary key.
 func verifyRows(counts rotate.Counts) [][]string {
 	rows := [][]string{{"COLUMN", "SECRETS", "STATE"}}
 	for _, c := range counts {

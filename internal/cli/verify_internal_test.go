@@ -8,7 +8,7 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// What is under an earlier name is told, as text and as JSON.
+// Secrets under an earlier name are reported, as text and as JSON.
 func TestVerifyEarlierNames(t *testing.T) {
 	t.Parallel()
 	counts := rotate.Counts{{

@@ -1,5 +1,5 @@
-// Command clidoc writes the reference of the command credent to standard
-// output; make generate makes docs/cli.md with it.
+// Command clidoc writes the credent command's reference to standard output.
+// make generate uses it for docs/cli.md.
 package main
 
 import (

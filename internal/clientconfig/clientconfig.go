@@ -18,6 +18,7 @@ import (
 	engine "github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/hooks"
+	"github.com/credent-go/credent/internal/nilarg"
 	"github.com/credent-go/credent/internal/observe"
 	"github.com/credent-go/credent/internal/recorder"
 	"github.com/credent-go/credent/internal/replica"
@@ -66,6 +67,8 @@ func (cfg Config) Check() error {
 		return fmt.Errorf("client: %w: ExpiringWithin is negative", ErrConfig)
 	case cfg.ExpiringWithin != 0 && cfg.OnExpiring == nil:
 		return fmt.Errorf("client: %w: ExpiringWithin is set, and OnExpiring is not", ErrConfig)
+	case cfg.Reader != nil && nilarg.Check("Reader", cfg.Reader) != nil:
+		return fmt.Errorf("client: %w: Reader is a nil pointer", ErrConfig)
 	case cfg.OnReaderError != nil && cfg.Reader == nil:
 		return fmt.Errorf("client: %w: OnReaderError is set, and Reader is not", ErrConfig)
 	}

@@ -1,9 +1,9 @@
-// Package dburl says what is wrong with a database URL, in particular one that
-// was written for another program: psql, Python, Java, Prisma.
+// Package dburl explains what is wrong with a database URL, in particular a URL
+// written for another program: psql, Python, Java or Prisma.
 //
-// Its results never contain the URL or a part of it, except for names that it
-// knows itself: schemes, and parameters of other programs. Any other part may
-// be a password, or belong to one that isn't percent-encoded.
+// Its messages never contain any part of the URL except names that the package
+// knows: schemes and other programs' parameters. Any other part may be a
+// password, or a piece of a password that isn't percent-encoded.
 package dburl
 
 import (
@@ -18,19 +18,19 @@ import (
 )
 
 const (
-	// form is what a URL should be.
+	// form is a template for a valid URL.
 	form = "postgres://USER:PASSWORD@HOST:PORT/DATABASE or sqlite:FILE"
 	use  = "write " + form
 )
 
-// Cause returns what is wrong with a database URL and what to write, or "" if
-// nothing is known to be.
+// Cause returns what is wrong with a database URL and what to write instead, or
+// "" if it finds nothing wrong.
 func Cause(text string) string {
-	if cause := wrapping(text); cause != "" {
-		return cause
-	}
 	if keywordForm.MatchString(text) {
 		_, cause := keywords(text)
+		return cause
+	}
+	if cause := wrapping(text); cause != "" {
 		return cause
 	}
 	scheme, rest, ok := strings.Cut(text, ":")
@@ -40,8 +40,13 @@ func Cause(text string) string {
 	case scheme == "postgres" || scheme == "postgresql":
 		return postgres(rest)
 	case scheme == "sqlite" || scheme == "sqlite3":
-		if file, _, _ := strings.Cut(strings.TrimPrefix(rest, "//"), "?"); file == "" {
+		switch file, _, _ := strings.Cut(strings.TrimPrefix(rest, "//"), "?"); {
+		case file == "":
 			return "it has no file: write sqlite:FILE"
+		case strings.HasPrefix(file, "file:"):
+			return "it has two schemes: write sqlite:FILE, without file:"
+		case login.MatchString(rest):
+			return "it has a login, and a file has none: write sqlite:FILE, or postgres:// for a server"
 		}
 		return ""
 	}
@@ -49,15 +54,22 @@ func Cause(text string) string {
 }
 
 var (
-	// assignment is what a line of a file of variables begins with.
-	assignment  = regexp.MustCompile(`^(?:export\s+|set\s+)?["']?[A-Z_][A-Z_0-9]*["']?\s*(?:=|:\s)\s*["']?[a-z+0-9]+:`)
-	keywordForm = regexp.MustCompile(`^\s*(host|hostaddr|port|dbname|user|password|passfile|service|servicefile|sslmode|options|connect_timeout|application_name|target_session_attrs|channel_binding)\s*=`)
-	schemeForm  = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*$`)
+	// assignment matches the start of a line in an env file.
+	assignment = regexp.MustCompile(`^(?:export\s+|set\s+)?["']?[A-Z_][A-Z_0-9]*["']?\s*(?:=|:\s)\s*["']?[a-z+0-9]+:`)
+	login      = regexp.MustCompile(`^//[^/?@]*:[^/?][^?]*@`)
+	schemeForm = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*$`)
 )
+
+// keywordForm recognizes psql's keyword form by its first keyword, which is a
+// parameter of libpq or of a driver.
+var keywordForm = regexp.MustCompile(`^\s*(?:host|hostaddr|port|dbname|user|password|passfile|service|servicefile|` +
+	`options|connect_timeout|(?:fallback_)?application_name|client_encoding|keepalives(?:_\w+)?|tcp_user_timeout|` +
+	`(?:target_session|channel|load_balance|require|replication|gss|krb|ssl|(?:min|max)_protocol)\w*|` +
+	`statement_cache_capacity|description_cache_capacity|default_query_exec_mode|binary_parameters)\s*=`)
 
 const quotes = "\"'`“”„‘’«»"
 
-// wrapping finds what is around a URL.
+// wrapping finds stray characters around a URL.
 func wrapping(text string) string {
 	trimmed := strings.TrimSpace(text)
 	switch first, _ := utf8.DecodeRuneInString(trimmed); {
@@ -81,6 +93,11 @@ func wrapping(text string) string {
 	if trimmed != text {
 		return "it has white space around it: remove it"
 	}
+	return invisible(text)
+}
+
+// invisible finds invisible characters.
+func invisible(text string) string {
 	n := 0
 	for _, r := range text {
 		n++
@@ -91,7 +108,7 @@ func wrapping(text string) string {
 	return ""
 }
 
-// foreign are databases that Credent doesn't work with.
+// foreign lists databases that Credent doesn't support.
 var foreign = map[string]string{
 	"mysql": "MySQL", "mysql2": "MySQL", "mariadb": "MariaDB", "sqlserver": "SQL Server", "mssql": "SQL Server",
 	"oracle": "Oracle", "mongodb": "MongoDB", "mongodb+srv": "MongoDB", "redis": "Redis", "rediss": "Redis",
@@ -100,13 +117,14 @@ var foreign = map[string]string{
 	"prisma+postgres": "Prisma's proxy",
 }
 
-// pythonDrivers are what SQLAlchemy has after the + of a scheme.
+// pythonDrivers lists the drivers that SQLAlchemy names after the + of a
+// scheme.
 var pythonDrivers = []string{
 	"psycopg2", "psycopg2cffi", "psycopg", "psycopg_async", "asyncpg", "pg8000", "aiopg", "pygresql",
 	"py-postgresql", "pypostgresql", "pysqlite", "aiosqlite", "pysqlcipher",
 }
 
-// aliases are other programs' names of Postgres.
+// aliases lists other programs' names for Postgres.
 var aliases = []string{"postgis", "postgresql2", "pgsql", "psql", "pg", "pgx", "pgx5", "pgx4", "pq"}
 
 func unknownScheme(scheme, rest string) string {
@@ -142,7 +160,7 @@ func unknownScheme(scheme, rest string) string {
 	return "unknown scheme: " + use
 }
 
-// postgres looks at what follows the scheme.
+// postgres checks the part after the scheme.
 func postgres(rest string) string {
 	rest, ok := strings.CutPrefix(rest, "//")
 	if !ok {
@@ -171,12 +189,20 @@ func postgres(rest string) string {
 	if cause := hosts(authority[at+1:]); cause != "" {
 		return cause
 	}
-	_, query, _ := strings.Cut(tail, "?")
+	path, query, _ := strings.Cut(tail, "?")
+	if plain, err := url.PathUnescape(path); err != nil || strings.ContainsRune(plain, 0) {
+		return "its database has a percent sign that isn't percent-encoded: write %25"
+	}
+	if strings.Contains(authority, "%00") {
+		return zero
+	}
 	return parameters(query)
 }
 
-// isCutOff reports whether a character of the password has ended the part of a
-// URL that has user and password: the host would then be the user.
+const zero = "it has a zero byte (%00), which Postgres can't take"
+
+// isCutOff reports whether a character in the password ended the userinfo
+// early, so that the user would be parsed as the host.
 func isCutOff(authority, tail string) bool {
 	before, _, _ := strings.Cut(tail, "@")
 	_, query, ok := strings.Cut(before, "?")
@@ -189,7 +215,7 @@ func isPort(text string) bool {
 	return err == nil && n > 0
 }
 
-// kinds are the characters that mean something in a URL.
+// kinds describes the reserved characters of a URL.
 var kinds = map[string][2]string{
 	"/": {"a slash", "%2F"}, "?": {"a question mark", "%3F"}, "#": {"a number sign (#)", "%23"},
 	"%": {"a percent sign", "%25"}, " ": {"a space", "%20"}, "[": {"a bracket", "%5B"}, "]": {"a bracket", "%5D"},
@@ -198,7 +224,7 @@ var kinds = map[string][2]string{
 	"<": {"an angle bracket", "%3C"}, ">": {"an angle bracket", "%3E"}, "\"": {"a double quote", "%22"},
 }
 
-// character says that user or password has a character of a kind.
+// character reports the kind of reserved character in the user or password.
 func character(text string) string {
 	kind, ok := kinds[text]
 	if !ok {
@@ -209,7 +235,7 @@ func character(text string) string {
 
 var escape = regexp.MustCompile(`^%[0-9A-Fa-f]{2}`)
 
-// userinfo looks at user and password.
+// userinfo checks the user and password.
 func userinfo(text string) string {
 	for i, r := range text {
 		switch {
@@ -226,7 +252,7 @@ func userinfo(text string) string {
 	return ""
 }
 
-// hosts looks at hosts and ports.
+// hosts checks hosts and ports.
 func hosts(text string) string {
 	for host := range strings.SplitSeq(text, ",") {
 		if cause := host1(host); cause != "" {
@@ -256,8 +282,8 @@ func host1(text string) string {
 	return ""
 }
 
-// otherPrograms are parameters that Postgres and its drivers don't know, and
-// what to write in their place.
+// otherPrograms maps parameters that neither Postgres nor its drivers know to
+// what to write instead.
 var otherPrograms = map[string]string{
 	"schema":                        "write options=-csearch_path%3DSCHEMA",
 	"currentSchema":                 "write options=-csearch_path%3DSCHEMA",
@@ -299,18 +325,26 @@ var otherPrograms = map[string]string{
 	"x-migrations-table":            "leave it out: package migrate has its own table",
 	"uselibpqcompat":                "leave it out",
 	"async_fallback":                "leave it out",
+	"tz":                            "timezone is its name",
 	"application":                   "application_name is its name",
 }
 
-// parameters looks at what follows the question mark.
+// parameters checks the part after the question mark.
 func parameters(query string) string {
 	values, err := url.ParseQuery(query)
 	if err != nil {
 		return "its parameters don't parse: percent-encode special characters, and separate them by &"
 	}
+	for pair := range strings.SplitSeq(query, "&") {
+		if pair != "" && !strings.Contains(pair, "=") {
+			return "it has a parameter without a value: write NAME=VALUE"
+		}
+	}
 	s := make(Settings)
 	for name := range values {
-		s.set(name, values.Get(name))
+		if s[name] = values.Get(name); strings.ContainsRune(name+s[name], 0) {
+			return zero
+		}
 	}
-	return checkSettings(s)
+	return Check(s, nil)
 }

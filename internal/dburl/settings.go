@@ -1,18 +1,20 @@
 package dburl
 
 import (
+	"maps"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 )
 
-// Settings are what a URL of Postgres, or psql's form of keywords, says, by the
-// names of libpq's parameters: host, port, dbname, user, password, sslmode, …
+// Settings are the contents of a Postgres URL or of psql's keyword form, by
+// libpq's parameter names: host, port, dbname, user, password, sslmode, …
 type Settings map[string]string
 
-// Parse returns the settings of a URL of Postgres or of psql's form of
-// keywords. The cause is [Cause]'s.
+// Parse parses a Postgres URL or psql's keyword form. Its cause is from
+// [Cause].
 func Parse(text string) (_ Settings, cause string) {
 	if cause := Cause(text); cause != "" {
 		return nil, cause
@@ -40,13 +42,13 @@ func Parse(text string) (_ Settings, cause string) {
 	s.set("dbname", decoded(strings.TrimPrefix(path, "/")))
 	for pair := range strings.SplitSeq(query, "&") {
 		if name, value, ok := strings.Cut(pair, "="); ok {
-			s[decoded(name)] = decoded(value) // which wins over the path
+			s[decoded(name)] = decoded(value) // overrides the path
 		}
 	}
 	return s, checkPorts(s)
 }
 
-// IsKeywords reports whether a text is in psql's form of keywords.
+// IsKeywords reports whether a text is in psql's keyword form.
 func IsKeywords(text string) bool { return keywordForm.MatchString(text) }
 
 func (s Settings) set(name, value string) {
@@ -55,16 +57,16 @@ func (s Settings) set(name, value string) {
 	}
 }
 
-// decoded is what psql makes of a part of a URL, in which a plus is no space.
+// decoded decodes part of a URL as psql does: a plus isn't a space.
 func decoded(text string) string {
 	plain, err := url.PathUnescape(text)
-	if err != nil { // which Cause would have found
+	if err != nil { // Cause would have found it
 		return text
 	}
 	return plain
 }
 
-// hosts splits the hosts of a URL, each with its port or none.
+// hosts splits the hosts of a URL, each with an optional port.
 func (s Settings) hosts(authority string) {
 	if authority == "" {
 		return
@@ -83,8 +85,8 @@ func (s Settings) hosts(authority string) {
 	if slices.ContainsFunc(hosts, func(host string) bool { return host != "" }) {
 		s["host"] = strings.Join(hosts, ",")
 	}
-	if !slices.ContainsFunc(ports, func(port string) bool { return port != "" }) {
-		return
+	if len(hosts) == 1 && ports[0] == "" {
+		return // PGPORT sets it, but not for several hosts
 	}
 	for i := range ports {
 		if ports[i] == "" {
@@ -94,15 +96,26 @@ func (s Settings) hosts(authority string) {
 	s["port"] = strings.Join(ports, ",")
 }
 
-// keywords parses psql's form: name = value, separated by white space, with
-// values in single quotes if wanted, and a backslash before quotes and
+// space lists the separators of keywords.
+const space = " \t\v\f\r\n"
+
+// keywords parses psql's keyword form: name = value pairs, separated by white
+// space. Values may be in single quotes, and a backslash escapes quotes and
 // backslashes.
 func keywords(text string) (Settings, string) {
 	const (
 		malformed = "it is in psql's form of keywords, and isn't well-formed: write name=value, and put a value " +
 			"with spaces in single quotes"
-		space = " \t\v\f"
 	)
+	plain := func(r rune) rune {
+		if strings.ContainsRune(space, r) {
+			return ' '
+		}
+		return r
+	}
+	if cause := invisible(strings.Map(plain, text)); cause != "" {
+		return nil, cause
+	}
 	s := make(Settings)
 	for text = strings.TrimLeft(text, space); text != ""; text = strings.TrimLeft(text, space) {
 		name, rest, ok := strings.Cut(text, "=")
@@ -115,29 +128,25 @@ func keywords(text string) (Settings, string) {
 		}
 		s[name], text = value, rest
 	}
-	for name, value := range s {
-		if value == "" {
-			delete(s, name)
-		}
-	}
-	if cause := checkSettings(s); cause != "" {
+	if cause := Check(s, nil); cause != "" {
 		return nil, cause
 	}
 	return s, checkPorts(s)
 }
 
-// keywordValue takes one value off a text.
+// keywordValue parses one value and returns the rest of the text.
 func keywordValue(text string) (value, rest string, ok bool) {
 	var b strings.Builder
 	inner, quoted := strings.CutPrefix(text, "'")
 	for i := 0; i < len(inner); i++ {
 		switch c := inner[i]; {
-		case c == '\\' && i+1 < len(inner):
-			i++
-			b.WriteByte(inner[i])
+		case c == '\\':
+			if i++; i < len(inner) {
+				b.WriteByte(inner[i])
+			}
 		case quoted && c == '\'':
 			return b.String(), inner[i+1:], true
-		case !quoted && strings.IndexByte(" \t\v\f", c) >= 0:
+		case !quoted && strings.IndexByte(space, c) >= 0:
 			return b.String(), inner[i:], true
 		default:
 			b.WriteByte(c)
@@ -146,22 +155,17 @@ func keywordValue(text string) (value, rest string, ok bool) {
 	return b.String(), "", !quoted
 }
 
-// String returns the settings in psql's form, for a driver.
+// String returns the settings in psql's keyword form, for a driver.
 func (s Settings) String() string {
-	names := make([]string, 0, len(s))
-	for name := range s {
-		names = append(names, name)
-	}
-	slices.Sort(names)
 	escape := strings.NewReplacer(`\`, `\\`, `'`, `\'`)
 	var b strings.Builder
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(s)) {
 		b.WriteString(name + "='" + escape.Replace(s[name]) + "' ")
 	}
 	return strings.TrimSuffix(b.String(), " ")
 }
 
-// choices are parameters with a closed set of values.
+// choices lists the values of parameters with a closed set of values.
 var choices = map[string][]string{
 	"sslmode":              {"disable", "allow", "prefer", "require", "verify-ca", "verify-full"},
 	"channel_binding":      {"disable", "prefer", "require"},
@@ -175,24 +179,26 @@ var choices = map[string][]string{
 	},
 	"ssl_min_protocol_version": {"TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"},
 	"ssl_max_protocol_version": {"TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"},
+	"min_protocol_version":     {"3.0", "3.2", "latest"},
+	"max_protocol_version":     {"3.0", "3.2", "latest"},
 	"keepalives":               {"0", "1"},
 	"binary_parameters":        {"yes", "no"},
 }
 
-// counts are parameters that are whole numbers, and their unit.
+// counts lists the parameters with integer values, and their units.
 var counts = map[string]string{
 	"connect_timeout": " of seconds", "keepalives_idle": " of seconds", "keepalives_interval": " of seconds",
 	"keepalives_count": "", "tcp_user_timeout": " of milliseconds",
 	"statement_cache_capacity": "", "description_cache_capacity": "",
 }
 
-// checkSettings finds what neither driver would take.
-func checkSettings(s Settings) string {
-	names := make([]string, 0, len(s))
-	for name := range s {
-		names = append(names, name)
+// Check finds settings that neither driver would accept. subject returns what
+// to call a setting that isn't in the URL; nil means that all are in the URL.
+func Check(s Settings, subject func(name string) string) string {
+	if subject == nil {
+		subject = func(name string) string { return "its " + name }
 	}
-	slices.Sort(names)
+	names := slices.Sorted(maps.Keys(s))
 	var foreign []string
 	for _, name := range names {
 		if instead, ok := otherPrograms[name]; ok {
@@ -204,20 +210,41 @@ func checkSettings(s Settings) string {
 			strings.Join(foreign, ", ")
 	}
 	for _, name := range names {
-		value := s[name]
-		if unit, ok := counts[name]; ok {
-			if _, err := strconv.ParseInt(value, 10, 32); err != nil {
-				return "its " + name + " must be a whole number" + unit + ", without a unit"
+		if must := mustBe(name, s[name]); must != "" {
+			return subject(name) + " " + must
+		}
+	}
+	if oldest, newest := s["ssl_min_protocol_version"], s["ssl_max_protocol_version"]; oldest != "" && newest != "" &&
+		strings.ToLower(oldest) > strings.ToLower(newest) {
+		return subject("ssl_min_protocol_version") + " is later than the ssl_max_protocol_version"
+	}
+	return ""
+}
+
+// mustBe returns what a setting must be, or "" if it is valid.
+func mustBe(name, value string) string {
+	if unit, ok := counts[name]; ok {
+		if _, err := strconv.ParseInt(strings.TrimSpace(value), 10, 32); err != nil {
+			return "must be a whole number" + unit + ", without a unit"
+		}
+	}
+	if allowed, ok := choices[name]; ok && !slices.Contains(allowed, value) {
+		fits := func(one string) bool { return value == "" || strings.EqualFold(one, value) }
+		if !strings.HasPrefix(name, "ssl_") || !slices.ContainsFunc(allowed, fits) {
+			return "must be one of " + strings.Join(allowed, ", ")
+		}
+	}
+	switch name {
+	case "port":
+		for port := range strings.SplitSeq(value, ",") {
+			if port = strings.TrimSpace(port); port != "" && !isPort(port) {
+				return "is not a number from 1 to 65535"
 			}
 		}
-		if allowed, ok := choices[name]; ok && !slices.Contains(allowed, value) {
-			return "its " + name + " must be one of " + strings.Join(allowed, ", ")
-		}
-		if name == "port" {
-			for port := range strings.SplitSeq(value, ",") {
-				if port != "" && !isPort(port) {
-					return "its port is not a number from 1 to 65535"
-				}
+	case "hostaddr":
+		for address := range strings.SplitSeq(value, ",") {
+			if _, err := netip.ParseAddr(address); address != "" && err != nil {
+				return "is not an IP address: host takes names"
 			}
 		}
 	}

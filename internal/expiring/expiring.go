@@ -1,5 +1,5 @@
-// Package expiring tells of credentials that a client reads shortly before they
-// expire, or later.
+// Package expiring reports credentials that a client reads shortly before or
+// after they expire.
 package expiring
 
 import (
@@ -20,15 +20,16 @@ const (
 	// unless a client is configured otherwise.
 	DefaultWithin = 30 * 24 * time.Hour
 
-	// Period is how long a credential isn't reported again.
+	// Period is the minimum time between two reports of a credential.
 	Period = time.Hour
 
-	// maxTold bounds what is remembered for a period: two such maps, about 5 MB
-	// together. If more credentials expire, some are reported more often.
+	// maxTold bounds the credentials remembered per period: two such maps take
+	// about 5 MB together. If more credentials expire, some are reported more
+	// often.
 	maxTold = 1 << 15
 )
 
-// Event is a credential that was read shortly before it expires, or later.
+// Event is a credential that was read shortly before or after it expired.
 type Event struct {
 	Row            uuid.UUID
 	UserID         string        // "" if the query doesn't select it
@@ -37,26 +38,26 @@ type Event struct {
 	Left           time.Duration // until it expires; 0 or less if it has
 }
 
-// Watcher looks at what the queries of a client return. It is safe for
-// concurrent use.
+// Watcher inspects the results of a client's queries. It is safe for concurrent
+// use.
 type Watcher struct {
 	within time.Duration
 	tell   func(context.Context, Event)
 	now    func() time.Time
 
 	mu            sync.Mutex
-	told, earlier map[uuid.UUID]mark // of this period, and of the one before
-	began         time.Time          // of this period
+	told, earlier map[uuid.UUID]mark // this period's and the previous period's
+	began         time.Time          // start of this period
 }
 
-// mark says when a credential was reported, and as what.
+// mark records when a credential was reported, and whether it had expired.
 type mark struct {
 	at      time.Time
 	expired bool
 }
 
-// New returns a watcher with a function that it calls in the goroutine of the
-// query, and the clock: time.Now, except in tests.
+// New returns a watcher. It calls tell in the goroutine of the query. now is
+// time.Now, except in tests.
 func New(within time.Duration, tell func(context.Context, Event), now func() time.Time) *Watcher {
 	if within == 0 {
 		within = DefaultWithin
@@ -64,8 +65,8 @@ func New(within time.Duration, tell func(context.Context, Event), now func() tim
 	return &Watcher{within: within, tell: tell, now: now, told: make(map[uuid.UUID]mark)}
 }
 
-// Intercept is an interceptor of queries for credentials. It looks at entities
-// that have a secret: what else a query returns can't be used at a provider.
+// Intercept intercepts queries for credentials. It looks only at entities with
+// a secret, because other results can't be used with a provider.
 func (w *Watcher) Intercept(next ent.Querier) ent.Querier {
 	return ent.QuerierFunc(func(ctx context.Context, q ent.Query) (ent.Value, error) {
 		value, err := next.Query(ctx, q)
@@ -76,7 +77,7 @@ func (w *Watcher) Intercept(next ent.Querier) ent.Querier {
 	})
 }
 
-// look tells of the rows that expire. A row that doesn't costs a comparison.
+// look reports the rows that expire soon. Any other row costs one comparison.
 func (w *Watcher) look(ctx context.Context, rows []*credent.UserCredential) {
 	now := w.now()
 	limit := now.Add(w.within)
@@ -96,8 +97,8 @@ func (w *Watcher) look(ctx context.Context, rows []*credent.UserCredential) {
 }
 
 // isDisabled reports whether a row is known to be disabled: its query may not
-// have selected that. The context of a query for the credentials of accounts
-// has the outer query's fields, and then a row with a time is a whole one.
+// have selected that column. A query that loads accounts' credentials has the
+// outer query's fields in its context, and a row with a time is then complete.
 func isDisabled(ctx context.Context, row *credent.UserCredential) bool {
 	if row.IsActive {
 		return false
@@ -108,8 +109,8 @@ func isDisabled(ctx context.Context, row *credent.UserCredential) bool {
 	return !row.CreatedAt.IsZero()
 }
 
-// claim reports whether to report a credential: once in a period, and again
-// when it has expired.
+// claim reports whether to report a credential: once per period, and once more
+// after it has expired.
 func (w *Watcher) claim(id uuid.UUID, expired bool, now time.Time) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

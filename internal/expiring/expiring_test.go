@@ -18,12 +18,12 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt"
 )
 
-// clock is what tests set.
+// clock is set by tests.
 type clock struct{ at time.Time }
 
 func (c *clock) now() time.Time { return c.at }
 
-// row returns an active credential that expires at a time.
+// row returns an active credential that expires at the given time.
 func row(at time.Time, change ...func(*credent.UserCredential)) *credent.UserCredential {
 	r := &credent.UserCredential{
 		ID: uuid.New(), UserID: "u-1", CredentialType: "alpaca", IsActive: true, ExpiresAt: &at,
@@ -35,7 +35,7 @@ func row(at time.Time, change ...func(*credent.UserCredential)) *credent.UserCre
 	return r
 }
 
-// read has a watcher see what a query returns.
+// read passes a query's result to a watcher.
 func read(ctx context.Context, t *testing.T, w *expiring.Watcher, value any) {
 	t.Helper()
 	got, err := w.Intercept(ent.QuerierFunc(func(context.Context, ent.Query) (ent.Value, error) {
@@ -127,7 +127,7 @@ func TestDefaultIsThirtyDays(t *testing.T) {
 	}
 }
 
-// A credential is told about once in a period, and again when it has expired.
+// A credential is reported once per period, and again after it has expired.
 func TestOncePerPeriod(t *testing.T) {
 	t.Parallel()
 	c := &clock{time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
@@ -151,7 +151,7 @@ func TestOncePerPeriod(t *testing.T) {
 		{19 * time.Minute, nil},
 		{time.Minute, []string{"soon expired"}},
 		{39 * time.Minute, nil},
-		{time.Minute, []string{"other"}}, // an hour after the first
+		{time.Minute, []string{"other"}}, // an hour after the first report
 		{20 * time.Minute, []string{"soon expired"}},
 		{39 * time.Minute, nil},
 		{3 * time.Hour, []string{"soon expired", "other"}},
@@ -165,7 +165,8 @@ func TestOncePerPeriod(t *testing.T) {
 	}
 }
 
-// However many expire, each is told about, and what is remembered is bounded.
+// However many credentials expire, each is reported, and the memory used is
+// bounded.
 func TestManyExpire(t *testing.T) {
 	t.Parallel()
 	c := &clock{time.Now()}
@@ -184,7 +185,7 @@ func TestManyExpire(t *testing.T) {
 	}
 	read(t.Context(), t, w, rows[len(rows)-100:])
 	if told != len(rows) {
-		t.Errorf("the last ones are told of again: %d", told-len(rows))
+		t.Errorf("the last ones are reported again: %d", told-len(rows))
 	}
 }
 
@@ -207,11 +208,11 @@ func TestConcurrentReads(t *testing.T) {
 	}
 	wg.Wait()
 	if told.Load() != int64(len(rows)) {
-		t.Errorf("told %d times of %d", told.Load(), len(rows))
+		t.Errorf("%d reports of %d credentials", told.Load(), len(rows))
 	}
 }
 
-// An error and another kind of result pass.
+// Errors and other kinds of results pass through.
 func TestOthersPass(t *testing.T) {
 	t.Parallel()
 	w := expiring.New(time.Hour, func(context.Context, expiring.Event) { t.Error("told") }, time.Now)

@@ -1,6 +1,7 @@
 package expiring
 
-// Remembered returns for how many credentials a watcher knows when it told.
+// Remembered returns the number of reported credentials that a watcher
+// remembers.
 func (w *Watcher) Remembered() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -1,15 +1,16 @@
-// Package ledger divides long work over a table among workers and processes.
+// Package ledger divides a long job over a table among workers and processes.
 //
-// A table is divided by its keys into parts, and gone through in passes. A
-// worker claims a part for a while, goes through it, and says now and then how
-// far it is. If it is killed, the part is free again after [Lease], and whoever
-// claims it next goes on from there. [Stored] keeps that in the table [Table]
-// of the database, so that processes share one pass and a later one goes on
-// with it; [Memory] keeps it for the workers of one process.
+// A table's keys are divided into parts, and the job goes through them in
+// passes. A worker claims a part, processes it, and saves its position now and
+// then. If the worker is killed, the part is free again after [Lease], and the
+// next worker to claim it continues from the saved position. [Stored] keeps
+// this state in the table [Table] of the database, so that processes share one
+// pass and a later process continues it. [Memory] keeps it for the workers of
+// one process.
 //
-// Nothing is done less carefully because of it: it says where to go on, and the
-// last pass looks at every row that it isn't known of to have been looked at.
-// Its rows can be deleted at any time.
+// The ledger makes no job less thorough: it only says where to continue, and
+// the last pass reads every row that isn't known to have been read. Its rows
+// can be deleted at any time.
 package ledger
 
 import (
@@ -17,43 +18,44 @@ import (
 	"time"
 )
 
-// Table has a row for each work and for each of its parts.
+// Table has one row per job and one per part.
 const Table = "credent_progress"
 
 const (
-	// Lease is how long a part is its worker's since it was last saved.
+	// Lease is how long a worker keeps a part after its last save.
 	Lease = 15 * time.Second
 	// SaveEvery is how often a worker's position is saved.
 	SaveEvery = time.Second
-	// keptDays is for how long a work is remembered that nobody works on.
+	// keptDays is how long an abandoned job is kept.
 	keptDays = 7
 )
 
-// ErrLost means that the work's rows are gone, or some of them: start over.
+// ErrLost means that some or all of the job's rows are missing: start over.
 var ErrLost = errors.New("rotate: the positions are gone")
 
-// Counts are what a pass found in a part.
+// Counts are a pass's results in a part.
 type Counts struct {
 	Read        int64 // rows
-	Found       int64 // of these, with something to do
-	Skipped     int64 // of these, that were left as they are
-	Quarantined int64 // values that can't be dealt with
+	Found       int64 // rows with something to do
+	Skipped     int64 // rows found but left unchanged
+	Quarantined int64 // values that can't be processed
 }
 
-// Part is a range of keys. Keys are texts that the caller encodes; "" is none.
+// Part is a range of keys. Keys are texts encoded by the caller; "" means no
+// key.
 type Part struct {
-	Number int    // from 1, in the order of the keys
-	After  string // the key that it begins after
-	UpTo   string // its last key
+	Number int    // from 1, in key order
+	After  string // the last key before the part
+	UpTo   string // the part's last key
 	Pass   int
-	At     string // the last key that is done in this pass, and what the caller adds
+	At     string // the last key processed in this pass, and the caller's own data
 	Counts Counts // up to At
 }
 
 // Plan divides a table.
 type Plan struct {
-	Bounds []string // each is the last key of one part, and the next begins after it
-	Began  string   // what the caller knows of the moment before the first pass
+	Bounds []string // the last key of each part but the final one
+	Began  string   // the caller's data from before the first pass
 }
 
 func (p Plan) parts() []Part {
@@ -70,13 +72,13 @@ func (p Plan) parts() []Part {
 	return parts
 }
 
-// State is how far the pass under way is.
+// State is the progress of the current pass.
 type State struct {
 	Pass   int    // from 1
-	Since  string // as given to Next; "" for the first pass
-	Began  string // what the caller knew of the moment before the pass
-	Left   int    // parts that aren't done
-	Free   int    // of these, that nobody has
+	Since  string // as passed to Next; "" for the first pass
+	Began  string // the caller's data from before the pass
+	Left   int    // unfinished parts
+	Free   int    // unfinished parts without a worker
 	Counts Counts
-	Others int64 // rows that others have read
+	Others int64 // rows read by other processes
 }

@@ -14,8 +14,8 @@ import (
 
 	"entgo.io/ent/dialect"
 	"github.com/google/go-cmp/cmp"
-	_ "github.com/jackc/pgx/v5/stdlib" // the driver of Postgres
-	_ "modernc.org/sqlite"             // the driver of SQLite
+	_ "github.com/jackc/pgx/v5/stdlib" // the Postgres driver
+	_ "modernc.org/sqlite"             // the SQLite driver
 
 	"github.com/credent-go/credent/internal/ledger"
 	"github.com/credent-go/credent/internal/pgserver"
@@ -35,7 +35,7 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// forEach runs a test on each kind of database, with the table.
+// forEach runs a test on each kind of database, with the table in place.
 func forEach(t *testing.T, test func(t *testing.T, db *sql.DB, sqlite bool)) {
 	t.Helper()
 	for _, d := range []string{dialect.Postgres, dialect.SQLite} {
@@ -78,7 +78,7 @@ func exec(t *testing.T, db *sql.DB, statement string) {
 	}
 }
 
-// book is what both kinds of ledgers do.
+// book is the interface of both kinds of ledger.
 type book interface {
 	Open(ctx context.Context, plan func() (ledger.Plan, error)) (ledger.State, bool, error)
 	State(ctx context.Context) (ledger.State, error)
@@ -118,7 +118,7 @@ func held(t *testing.T, want bool) func(got bool, err error) {
 	}
 }
 
-// TestLedger goes through two passes with two workers.
+// TestLedger makes two passes with two workers.
 func TestLedger(t *testing.T) {
 	t.Parallel()
 	t.Run("memory", func(t *testing.T) { t.Parallel(); passes(t, new(ledger.Memory)) })
@@ -160,14 +160,14 @@ func passes(t *testing.T, b book) {
 	if state, err := b.State(ctx); err != nil || !cmp.Equal(state, want) {
 		t.Errorf("%v: %s", err, cmp.Diff(want, state))
 	}
-	for range 2 { // the second has no effect
+	for range 2 { // the second call has no effect
 		if err := b.Next(ctx, 1, "", "now"); err != nil {
 			t.Fatal(err)
 		}
 	}
-	claim(t, b, 0, 1, 0) // of a pass that is over
+	claim(t, b, 0, 1, 0) // of a finished pass
 	if p := claim(t, b, 0, 2, 1); p.At != "" || p.Counts != (ledger.Counts{}) {
-		t.Errorf("a new pass begins at %+v", p)
+		t.Errorf("the new pass starts with the state %+v", p)
 	}
 	if state, err := b.State(ctx); err != nil ||
 		!cmp.Equal(state, ledger.State{Pass: 2, Began: "now", Left: 3, Free: 2}) {
@@ -181,8 +181,8 @@ func passes(t *testing.T, b book) {
 	}
 }
 
-// TestShared gives each part to one of several processes, each once, and tells
-// each how much the others have read.
+// TestShared hands each part to exactly one process, and tells each process how
+// many rows the others have read.
 func TestShared(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, db *sql.DB, sqlite bool) {
@@ -218,7 +218,7 @@ func TestShared(t *testing.T) {
 						break
 					}
 					if state, err = b.State(t.Context()); err == nil && state.Counts.Read-state.Others != own+1 {
-						err = fmt.Errorf("%d of %d rows are others', and %d its own", state.Others,
+						err = fmt.Errorf("others read %d of %d rows, want all but %d", state.Others,
 							state.Counts.Read, own+1)
 					}
 				}
@@ -243,8 +243,8 @@ func TestShared(t *testing.T) {
 	})
 }
 
-// TestLease gives a part to another when its worker has gone silent, who goes
-// on where it was last; and the worker learns of it.
+// TestLease hands a silent worker's part to another worker, which continues
+// from the saved position. The first worker learns of it.
 func TestLease(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, db *sql.DB, sqlite bool) {
@@ -262,12 +262,12 @@ func TestLease(t *testing.T) {
 		held(t, false)(killed.Save(t.Context(), 0, p, false))
 		held(t, false)(killed.Finish(t.Context(), 0, p))
 		held(t, true)(other.Finish(t.Context(), 0, p))
-		held(t, true)(other.Finish(t.Context(), 0, p)) // as after an answer that was lost
+		held(t, true)(other.Finish(t.Context(), 0, p)) // as after a lost answer
 	})
 }
 
-// TestLeave gives others at once what a process had when it stopped, also a
-// part that one of its workers doesn't know it has.
+// TestLeave frees all parts of a stopped process at once, including a part that
+// its worker doesn't know it has.
 func TestLeave(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, db *sql.DB, sqlite bool) {
@@ -290,7 +290,8 @@ func TestLeave(t *testing.T) {
 	})
 }
 
-// TestAnswerLost gives a worker the part again that it doesn't know it has.
+// TestAnswerLost returns the same part to a worker that missed the answer to
+// its claim.
 func TestAnswerLost(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, db *sql.DB, sqlite bool) {
@@ -302,7 +303,7 @@ func TestAnswerLost(t *testing.T) {
 	})
 }
 
-// TestLost starts over when rows are missing, or not as they were.
+// TestLost starts over when rows are missing or changed.
 func TestLost(t *testing.T) {
 	t.Parallel()
 	for name, statement := range map[string]string{
@@ -330,8 +331,7 @@ func TestLost(t *testing.T) {
 	}
 }
 
-// TestForgotten deletes what nobody has worked on for long, when other work
-// begins.
+// TestForgotten deletes long-abandoned jobs when another job begins.
 func TestForgotten(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, db *sql.DB, sqlite bool) {
@@ -341,16 +341,16 @@ func TestForgotten(t *testing.T) {
 		exec(t, db, "UPDATE credent_progress SET updated_at = '2020-01-01 00:00:00' WHERE goal = 'old'")
 		open(t, ledger.NewStored(db, sqlite, "new", "docs"))
 		if _, err := old.State(t.Context()); !errors.Is(err, ledger.ErrLost) {
-			t.Errorf("the old work: %v", err)
+			t.Errorf("the old job: %v", err)
 		}
 		if _, err := recent.State(t.Context()); err != nil {
-			t.Errorf("the recent work: %v", err)
+			t.Errorf("the recent job: %v", err)
 		}
 	})
 }
 
-// TestNextRelies begins no pass about some rows as long as a part isn't done,
-// or has something left in it: a fail-over can lose what one state had said.
+// TestNextRelies starts no pass over only some rows while a part is unfinished
+// or has skipped rows: a fail-over can lose a reported state.
 func TestNextRelies(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, db *sql.DB, sqlite bool) {

@@ -6,7 +6,7 @@ import (
 )
 
 // Memory is a ledger for the workers of one process. It is safe for concurrent
-// use. The zero value has to be opened.
+// use. Call Open before any other method.
 type Memory struct {
 	mu    sync.Mutex
 	state State
@@ -15,7 +15,7 @@ type Memory struct {
 	done  []bool
 }
 
-// Open begins the work, unless it has begun.
+// Open begins the job, unless it has begun.
 func (m *Memory) Open(_ context.Context, plan func() (Plan, error)) (State, bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -57,14 +57,14 @@ func (m *Memory) now() State {
 	return s
 }
 
-// State implements what [Stored.State] does.
+// State is like [Stored.State].
 func (m *Memory) State(context.Context) (State, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.now(), nil
 }
 
-// Claim implements what [Stored.Claim] does.
+// Claim is like [Stored.Claim].
 func (m *Memory) Claim(_ context.Context, _, pass int) (Part, bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -77,7 +77,7 @@ func (m *Memory) Claim(_ context.Context, _, pass int) (Part, bool, error) {
 	return Part{}, false, nil
 }
 
-// Save implements what [Stored.Save] does.
+// Save is like [Stored.Save].
 func (m *Memory) Save(_ context.Context, _ int, p Part, release bool) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -85,7 +85,7 @@ func (m *Memory) Save(_ context.Context, _ int, p Part, release bool) (bool, err
 	return true, nil
 }
 
-// Finish implements what [Stored.Finish] does.
+// Finish is like [Stored.Finish].
 func (m *Memory) Finish(_ context.Context, _ int, p Part) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -93,7 +93,7 @@ func (m *Memory) Finish(_ context.Context, _ int, p Part) (bool, error) {
 	return true, nil
 }
 
-// Next implements what [Stored.Next] does.
+// Next is like [Stored.Next].
 func (m *Memory) Next(_ context.Context, from int, since, began string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -103,7 +103,7 @@ func (m *Memory) Next(_ context.Context, from int, since, began string) error {
 	return nil
 }
 
-// NextWhole implements what [Stored.NextWhole] does.
+// NextWhole is like [Stored.NextWhole].
 func (m *Memory) NextWhole(_ context.Context, from int, since, began string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -119,7 +119,7 @@ func (m *Memory) NextWhole(_ context.Context, from int, since, began string) err
 	return nil
 }
 
-// Positions implements what [Stored.Positions] does.
+// Positions is like [Stored.Positions].
 func (m *Memory) Positions(context.Context) (all []string, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -131,10 +131,10 @@ func (m *Memory) Positions(context.Context) (all []string, err error) {
 	return all, nil
 }
 
-// Leave does nothing: no other process has the parts.
+// Leave does nothing: no other process can take the parts.
 func (m *Memory) Leave(context.Context) error { return nil }
 
-// Drop implements what [Stored.Drop] does.
+// Drop is like [Stored.Drop].
 func (m *Memory) Drop(context.Context) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

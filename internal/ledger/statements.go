@@ -7,8 +7,8 @@ import (
 	"entgo.io/ent/dialect"
 )
 
-// CreateTable returns the statements that make the table, for schemas with
-// other migrations than Credent's.
+// CreateTable returns the statements that create the table, for schemas not
+// managed by Credent's migrations.
 func CreateTable(d string) []string {
 	text, number, stamp := "character varying", "bigint", "timestamp"
 	switch d {
@@ -42,15 +42,15 @@ func CreateTable(d string) []string {
 )`, Table, text, number, stamp)}
 }
 
-// statements are the SQL of a database. Arguments are in the text's order, each
-// once, since some drivers of SQLite count them by that. Numbers are in the
-// text.
+// statements holds a database's SQL. Each argument is used once, in textual
+// order, because some SQLite drivers number arguments that way. Integers are
+// written into the text.
 type statements struct {
 	usable, bounds, clear, expire, begin, part, state, leave, drop, positions string
 
-	now   string                       // the time in UTC
-	until func(d time.Duration) string // the time after that
-	skip  string                       // after a SELECT of rows to update
+	now   string                       // the current time in UTC
+	until func(d time.Duration) string // the time after a duration from now
+	skip  string                       // appended to a SELECT of rows to update
 }
 
 const work = ` WHERE goal = $%d AND table_name = $%d`
@@ -99,8 +99,8 @@ func statementsOf(sqlite bool) statements {
 	return s
 }
 
-// claim takes the first part that is nobody's. A part that was given to this
-// worker, without its hearing of it, comes first.
+// claim takes the first free part. It prefers a part already given to this
+// worker, which may have missed the answer.
 func (s statements) claim(pass int, lease time.Duration) string {
 	keep := func(column, none string) string {
 		return fmt.Sprintf("%s = CASE WHEN pass = %d THEN %[1]s ELSE %[3]s END", column, pass, none)
@@ -121,8 +121,8 @@ func (s statements) save(set string) string {
 		WHERE goal = $6 AND table_name = $7 AND owner = $8 AND part = $9 AND pass = $10`
 }
 
-// next looks at the parts once more if the next pass relies on them: a
-// fail-over may have led to a server that doesn't know that they are done.
+// next checks the parts once more if the next pass relies on them: after a
+// fail-over, the server may not know that they are finished.
 func (s statements) next(from int, relies string) string {
 	query := fmt.Sprintf(`UPDATE `+Table+` SET pass = %d, since = $1, began = $2, updated_at = %s
 		WHERE goal = $3 AND table_name = $4 AND part = 0 AND pass = %d`, from+1, s.now, from)
@@ -133,13 +133,13 @@ func (s statements) next(from int, relies string) string {
 	return query
 }
 
-// What a pass relies on the previous one to have done with its rows.
+// Conditions on the previous pass that the next one relies on.
 const (
 	allWritten = " AND p.rows_skipped = 0"
 	allRight   = allWritten + " AND p.quarantined = 0"
 )
 
-// whole follows next in a transaction.
+// whole runs after next, in the same transaction.
 func (s statements) whole(from int) string {
 	return fmt.Sprintf(`UPDATE `+Table+` SET pass = %[1]d, done_pass = CASE WHEN part > 1 THEN %[1]d ELSE done_pass END,
 		rows_read = 0, rows_found = 0, rows_skipped = 0, updated_at = %[2]s WHERE goal = $1 AND table_name = $2 AND part > 0`,

@@ -13,8 +13,8 @@ import (
 )
 
 // Stored is a ledger in the database. It is safe for concurrent use. Each
-// method is one statement, or a transaction of its own, so that it works over a
-// pooler that gives each transaction another session.
+// method runs one statement or one transaction, so it works through a pooler
+// that gives each transaction another session.
 type Stored struct {
 	db    *sql.DB
 	sql   statements
@@ -24,17 +24,16 @@ type Stored struct {
 	lease time.Duration
 }
 
-// NewStored returns the ledger of a work: its goal, a hash of all that it is
-// about, and the name of the table.
+// NewStored returns the ledger of a job. goal is a hash of everything that
+// defines the job, and table is the table's name.
 func NewStored(db *sql.DB, sqlite bool, goal, table string) *Stored {
 	return &Stored{db: db, sql: statementsOf(sqlite), goal: goal, table: table, owner: rand.Text(), lease: Lease}
 }
 
-// LeaseFor changes how long a part is its worker's, for tests.
+// LeaseFor changes the duration of leases, for tests.
 func (s *Stored) LeaseFor(d time.Duration) { s.lease = d }
 
-// Usable reports whether the database has the table, and whether the role may
-// use it.
+// Usable reports whether the table exists and the role may use it.
 func Usable(ctx context.Context, db *sql.DB, sqlite bool) (ok bool, err error) {
 	err = db.QueryRowContext(ctx, statementsOf(sqlite).usable).Scan(&ok)
 	return ok, err
@@ -42,7 +41,7 @@ func Usable(ctx context.Context, db *sql.DB, sqlite bool) (ok bool, err error) {
 
 func (s *Stored) worker(n int) string { return fmt.Sprintf("%s/%d", s.owner, n) }
 
-// Open returns the state of a work that has begun, and true, or begins it.
+// Open returns the state of a job that has begun, and true, or begins it.
 func (s *Stored) Open(ctx context.Context, plan func() (Plan, error)) (State, bool, error) {
 	state, err := s.check(ctx, s.db)
 	if err == nil || !errors.Is(err, ErrLost) {
@@ -66,7 +65,7 @@ type querier interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// check returns the state of a work with parts that cover all keys.
+// check returns the job's state if its parts cover all keys.
 func (s *Stored) check(ctx context.Context, on querier) (state State, err error) {
 	if state, err = s.state(ctx, on); err != nil {
 		return State{}, err
@@ -99,7 +98,7 @@ func (s *Stored) check(ctx context.Context, on querier) (state State, err error)
 	return state, nil
 }
 
-// digestOf tells whether parts are the planned ones.
+// digestOf returns a digest that shows whether parts are the planned ones.
 func digestOf(parts []Part) string {
 	h := sha256.New()
 	for _, p := range parts {
@@ -108,14 +107,14 @@ func digestOf(parts []Part) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// begin stores a plan, and reports whether it was the first to. The rest of an
-// incomplete one goes, and so does what nobody has worked on for long.
+// begin stores a plan, and reports whether it was the first to do so. It
+// deletes an incomplete plan and long-abandoned jobs.
 func (s *Stored) begin(ctx context.Context, p Plan) (made bool, err error) {
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return false, err
 	}
-	defer func() { _ = tx.Rollback() }() // does nothing after the commit
+	defer func() { _ = tx.Rollback() }() // has no effect after the commit
 	parts := p.parts()
 	digest := digestOf(parts)
 	first := func() (bool, error) {
@@ -132,7 +131,7 @@ func (s *Stored) begin(ctx context.Context, p Plan) (made bool, err error) {
 	}
 	if !made {
 		if _, err := s.check(ctx, tx); !errors.Is(err, ErrLost) {
-			return false, err // another was first
+			return false, err // another process was first
 		}
 		if _, err := tx.ExecContext(ctx, s.sql.drop, s.goal, s.table); err != nil {
 			return false, err
@@ -165,7 +164,7 @@ func (s *Stored) begin(ctx context.Context, p Plan) (made bool, err error) {
 	return true, tx.Commit()
 }
 
-// State returns how far the pass under way is. Errors: [ErrLost].
+// State returns the progress of the current pass. Errors: [ErrLost].
 func (s *Stored) State(ctx context.Context) (State, error) { return s.state(ctx, s.db) }
 
 func (s *Stored) state(ctx context.Context, on querier) (state State, err error) {
@@ -180,8 +179,8 @@ func (s *Stored) state(ctx context.Context, on querier) (state State, err error)
 	return state, err
 }
 
-// Claim gives a worker a part of the pass that nobody has; false if there is
-// none. A worker has one at a time.
+// Claim assigns a free part of the pass to a worker; false if there is none. A
+// worker has one part at a time.
 func (s *Stored) Claim(ctx context.Context, worker, pass int) (p Part, ok bool, err error) {
 	me := s.worker(worker)
 	err = s.db.QueryRowContext(ctx, s.sql.claim(pass, s.lease), me, s.goal, s.table, s.goal, s.table, me, me,
@@ -194,8 +193,8 @@ func (s *Stored) Claim(ctx context.Context, worker, pass int) (p Part, ok bool, 
 	return p, err == nil, err
 }
 
-// Save says how far a worker is, and keeps the part for it, or releases it. It
-// reports whether the part is the worker's still.
+// Save stores a worker's position and keeps the part, or releases it. It
+// reports whether the worker still had the part.
 func (s *Stored) Save(ctx context.Context, worker int, p Part, release bool) (bool, error) {
 	lease := s.sql.until(s.lease)
 	if release {
@@ -204,8 +203,8 @@ func (s *Stored) Save(ctx context.Context, worker int, p Part, release bool) (bo
 	return s.update(ctx, "lease_until = "+lease, worker, p)
 }
 
-// Finish says that a worker has gone through its part. It reports whether the
-// part was the worker's still. To finish a part again does nothing.
+// Finish marks a worker's part as finished. It reports whether the worker still
+// had the part. Finishing a part twice has no effect.
 func (s *Stored) Finish(ctx context.Context, worker int, p Part) (bool, error) {
 	return s.update(ctx, fmt.Sprintf("lease_until = NULL, done_pass = %d", p.Pass), worker, p)
 }
@@ -220,16 +219,16 @@ func (s *Stored) update(ctx context.Context, set string, worker int, p Part) (bo
 	return n > 0, err
 }
 
-// Leave releases all parts that workers of this process have, also one that was
-// given to a worker that stopped before it heard of it.
+// Leave releases all parts of this process's workers, including a part given to
+// a worker that stopped before it got the answer.
 func (s *Stored) Leave(ctx context.Context) error {
 	_, err := s.db.ExecContext(ctx, s.sql.leave, s.goal, s.table, s.owner+"/%")
 	return err
 }
 
-// Next begins the pass after the given one, if nobody has begun it. since says
-// which rows it is about, and began is what the caller knows of this moment. A
-// pass about some rows begins only if the parts are done and nothing was left.
+// Next begins the pass after the given one, unless it has begun. since says
+// which rows the pass reads, and began is the caller's data. A pass over only
+// some rows begins only if all parts are finished and no row was skipped.
 func (s *Stored) Next(ctx context.Context, from int, since, began string) error {
 	args, relies := []any{since, began, s.goal, s.table}, ""
 	if since != "" {
@@ -239,22 +238,22 @@ func (s *Stored) Next(ctx context.Context, from int, since, began string) error 
 	return err
 }
 
-// NextWhole is Next for a pass that can't be divided: who has the first part
-// goes through all of it, and the others are done. What the positions say
-// stays, and so does the number of values that the pass before quarantined,
-// which is what the pass after that one has to know of.
+// NextWhole is Next for a pass that can't be divided: the worker with the first
+// part processes all of it, and the other parts count as finished. It keeps the
+// positions and the number of values that the previous pass quarantined, which
+// the pass after this one needs.
 func (s *Stored) NextWhole(ctx context.Context, from int, since, began string) error {
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = tx.Rollback() }() // does nothing after the commit
+	defer func() { _ = tx.Rollback() }() // has no effect after the commit
 	result, err := tx.ExecContext(ctx, s.sql.next(from, allWritten), since, began, s.goal, s.table, s.goal, s.table)
 	if err != nil {
 		return err
 	}
 	if n, err := result.RowsAffected(); n == 0 || err != nil {
-		return err // another has begun it
+		return err // another process has begun it
 	}
 	if _, err := tx.ExecContext(ctx, s.sql.whole(from), s.goal, s.table); err != nil {
 		return err
@@ -262,7 +261,7 @@ func (s *Stored) NextWhole(ctx context.Context, from int, since, began string) e
 	return tx.Commit()
 }
 
-// Positions returns the positions of all parts that have one.
+// Positions returns the saved positions of all parts.
 func (s *Stored) Positions(ctx context.Context) (all []string, err error) {
 	rows, err := s.db.QueryContext(ctx, s.sql.positions, s.goal, s.table)
 	if err != nil {
@@ -279,7 +278,7 @@ func (s *Stored) Positions(ctx context.Context) (all []string, err error) {
 	return all, rows.Err()
 }
 
-// Drop forgets the work.
+// Drop deletes the job.
 func (s *Stored) Drop(ctx context.Context) error {
 	_, err := s.db.ExecContext(ctx, s.sql.drop, s.goal, s.table)
 	return err

@@ -12,15 +12,16 @@ import (
 	"github.com/credent-go/credent/internal/ledger"
 )
 
-// whole is what both kinds of ledgers do for a pass that can't be divided.
+// whole is the interface of both kinds of ledger for a pass that can't be
+// divided.
 type whole interface {
 	book
 	NextWhole(ctx context.Context, from int, since, began string) error
 	Positions(ctx context.Context) ([]string, error)
 }
 
-// A pass that can't be divided has one part. Its worker finds the positions of
-// the pass before, also after another was killed on it.
+// A pass that can't be divided has one part. Its worker finds the previous
+// pass's positions, even if another worker was killed on it.
 func TestNextWhole(t *testing.T) {
 	t.Parallel()
 	t.Run("memory", func(t *testing.T) { t.Parallel(); nextWhole(t, new(ledger.Memory)) })
@@ -38,7 +39,7 @@ func nextWhole(t *testing.T, b whole) {
 		p.At, p.Counts = at, ledger.Counts{Read: 5, Found: 2, Quarantined: int64(i)}
 		held(t, true)(b.Finish(ctx, 0, p))
 	}
-	for range 2 { // the second has no effect
+	for range 2 { // the second call has no effect
 		if err := b.NextWhole(ctx, 1, "then", "now"); err != nil {
 			t.Fatal(err)
 		}
@@ -62,7 +63,7 @@ func nextWhole(t *testing.T, b whole) {
 	if state, err := b.State(ctx); err != nil || !cmp.Equal(state, want) {
 		t.Errorf("%v: %s", err, cmp.Diff(want, state))
 	}
-	// A pass over all keys begins with none of that.
+	// A pass over all keys keeps none of them.
 	if err := b.Next(ctx, 2, "", "later"); err != nil {
 		t.Fatal(err)
 	}
@@ -73,8 +74,8 @@ func nextWhole(t *testing.T, b whole) {
 	}
 }
 
-// If two begin the next pass at once, each another kind, one does. Never are
-// parts of a pass over all keys taken for done.
+// If two processes begin different kinds of pass at once, only one succeeds.
+// Parts of a pass over all keys never count as finished.
 func TestNextOfTwoKinds(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, db *sql.DB, sqlite bool) {
@@ -108,7 +109,7 @@ func TestNextOfTwoKinds(t *testing.T) {
 	})
 }
 
-// A part that isn't done, or was left as it is, keeps it from beginning.
+// An unfinished part or a skipped row keeps it from beginning.
 func TestNextWholeRelies(t *testing.T) {
 	t.Parallel()
 	forEach(t, func(t *testing.T, db *sql.DB, sqlite bool) {

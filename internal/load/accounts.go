@@ -16,14 +16,15 @@ import (
 	"github.com/credent-go/credent/ent/useraccount"
 )
 
-// accounts are those that a batch's rows name by one of their two keys only.
+// accounts finds the accounts of rows that name theirs by only one of its two
+// keys.
 type accounts struct {
 	client   *ent.Client
 	byID     map[uuid.UUID]string
 	byUserID map[string]uuid.UUID
 }
 
-// lookUp finds the accounts of a batch in its transaction.
+// lookUp finds a batch's accounts within its transaction.
 func lookUp(ctx context.Context, tx *sql.Tx, name string, batch []numbered) (*accounts, error) {
 	a := &accounts{
 		client:   ent.NewClient(ent.Driver(reader{entsql.Conn{ExecQuerier: tx}, name})),
@@ -46,7 +47,7 @@ func lookUp(ctx context.Context, tx *sql.Tx, name string, batch []numbered) (*ac
 			}
 		}
 	}
-	if name == dialect.Postgres { // which has no such text, and would refuse the query for all
+	if name == dialect.Postgres { // Postgres can't store such a text and would fail the whole query
 		userIDs = slices.DeleteFunc(userIDs, func(userID string) bool { return !isText(userID) })
 	}
 	for part := range slices.Chunk(ids, insertRows) {
@@ -71,9 +72,8 @@ func (a *accounts) read(ctx context.Context, where predicate.UserAccount) error 
 	return err
 }
 
-// complete fills in the key of the account that a row does not say. One that
-// says both is for the database to compare, and one that says none for the
-// checks to refuse.
+// complete fills in the missing key of the row's account. If the row has both
+// keys, the database compares them. If it has neither, the checks refuse it.
 func (a *accounts) complete(row *Row) error {
 	switch {
 	case row.UserAccountID == uuid.Nil && row.UserID != "":
@@ -89,10 +89,10 @@ func (a *accounts) complete(row *Row) error {
 	return nil
 }
 
-// isText reports whether Postgres can have a text.
+// isText reports whether Postgres can store a text.
 func isText(text string) bool { return utf8.ValidString(text) && !strings.ContainsRune(text, 0) }
 
-// users returns the users of the rows that have one.
+// users returns the user IDs of the rows that have one.
 func (a *accounts) users(batch []numbered) []string {
 	var users []string
 	for _, row := range batch {
@@ -103,26 +103,26 @@ func (a *accounts) users(batch []numbered) []string {
 	return users
 }
 
-// noAccountError is what ent finds no account with.
+// noAccountError is the error of ent for a missing account.
 type noAccountError struct{}
 
 func (noAccountError) Error() string {
 	return "the account of the credential: ent: user_account not found"
 }
 
-// Unwrap makes ent.IsNotFound true.
+// Unwrap makes ent.IsNotFound return true.
 func (noAccountError) Unwrap() error { return new(ent.NotFoundError) }
 
-// reader is the driver of a client in a transaction that is not the client's.
+// reader is a client's driver within a transaction that the client doesn't own.
 type reader struct {
 	entsql.Conn
 	name string
 }
 
-// Tx refuses: the transaction is there already.
+// Tx returns an error: a transaction is already open.
 func (reader) Tx(context.Context) (dialect.Tx, error) { return nil, errOnlyCreate }
 
-// Close leaves the transaction to its owner.
+// Close does nothing: the transaction belongs to its owner.
 func (reader) Close() error { return nil }
 
 // Dialect returns the transaction's dialect.

@@ -11,18 +11,18 @@ import (
 	"github.com/credent-go/credent/internal/tenancy"
 )
 
-// doubt is about a transaction with an unanswered COMMIT. Its rows were all
-// inserted, so none of them was there before: if one is there now, by user and
-// id, the transaction was committed. The rows are sent again with the same
-// keys, so that none is stored twice even if it is committed later.
+// doubt is a transaction with an unanswered COMMIT. None of its rows existed
+// before, so if one is found now by user and ID, the transaction was committed.
+// Otherwise the rows are sent again under the same keys, so none is stored
+// twice even if the transaction commits later.
 type doubt struct {
-	ids     []uuid.UUID // of its rows; nil if there is none
-	users   []string    // theirs
-	settled bool        // it was committed, and its rows are counted
+	ids     []uuid.UUID // the rows' IDs; nil if there are none
+	users   []string    // the rows' users
+	settled bool        // committed, and its rows are counted
 }
 
-// look finds out whether the transaction was committed. within says that
-// another one is open, which failed.
+// look finds out whether the transaction was committed. within means that
+// another, failed transaction is open.
 func (d *doubt) look(ctx context.Context, l *loader, within bool) error {
 	if len(d.ids) == 0 {
 		return nil
@@ -35,7 +35,7 @@ func (d *doubt) look(ctx context.Context, l *loader, within bool) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = tx.Rollback() }() // it only reads
+	defer func() { _ = tx.Rollback() }() // only reads
 	if err := tenancy.SetUser(ctx, tx, l.dialect, l.guard); err != nil {
 		return err
 	}
@@ -61,11 +61,11 @@ func (d *doubt) look(ctx context.Context, l *loader, within bool) error {
 	return nil
 }
 
-// maxLooks is how many rows are looked for. One would do, but somebody may have
-// deleted it since.
+// maxLooks is the maximum number of rows to look for. One would be enough if
+// nobody could have deleted it since.
 const maxLooks = 500
 
-// uncertainError is an [ErrUncertain] with the reason.
+// uncertainError is an [ErrUncertain] with its cause.
 type uncertainError struct{ error }
 
 func (e *uncertainError) Error() string        { return ErrUncertain.Error() + ": " + e.error.Error() }

@@ -1,7 +1,8 @@
-// Package load stores many credentials at once: by COPY if the connection can
-// do that, and in INSERTs of many rows otherwise. A row that might be refused
+// Package load stores many credentials at once: by COPY if the connection
+// supports it, and otherwise by multi-row INSERTs. A row that might be refused
 // goes through a Create of an ent client, with its defaults, checks, hooks and
-// encryption, up to the statement, which is not sent: so errors are a Create's.
+// encryption, up to the statement, which isn't sent. So a row's error is the
+// one that Create returns.
 package load
 
 import (
@@ -24,22 +25,21 @@ import (
 	"github.com/credent-go/credent/internal/tenancy"
 )
 
-// DefaultBatch is the number of rows in a transaction.
+// DefaultBatch is the default number of rows in a transaction.
 const DefaultBatch = 5000
 
-// MaxBatch bounds what is held in memory.
+// MaxBatch bounds the rows held in memory.
 const MaxBatch = 1_000_000
 
-// ErrUncertain means that a COMMIT was not answered.
+// ErrUncertain means that the outcome of a COMMIT is unknown.
 var ErrUncertain = errors.New("the last transaction may be stored, or not")
 
-// Row is one credential to store. It takes the defaults of a Create where a
-// field is zero.
+// Row is one credential to store. Zero fields take the defaults of a Create.
 type Row struct {
-	// ID is the primary key; a new one if zero.
+	// ID is the primary key; a new one is generated if it is zero.
 	ID uuid.UUID
-	// UserAccountID and UserID name the account, one of them or both. The other
-	// is looked up.
+	// UserAccountID and UserID identify the account. At least one is needed;
+	// the other is looked up.
 	UserAccountID uuid.UUID
 	UserID        string
 
@@ -47,93 +47,92 @@ type Row struct {
 	// APIKey and SecretKey must be present, and may be empty.
 	APIKey    fieldcrypt.Secret
 	SecretKey fieldcrypt.Secret
-	// ExpiresAt is the time from which on the provider refuses the credential;
-	// nil for never.
+	// ExpiresAt is when the provider starts to refuse the credential; nil for
+	// never.
 	ExpiresAt *time.Time
-	// Inactive stores it as disabled.
+	// Inactive stores the credential as disabled.
 	Inactive bool
-	// CreatedAt and UpdatedAt are the time of storing if zero.
+	// CreatedAt and UpdatedAt default to the time of storing.
 	CreatedAt time.Time
 	UpdatedAt time.Time
 }
 
-// Config says how rows are stored. The zero value is a good one.
+// Config configures Run. The zero value is ready to use.
 type Config struct {
-	// Batch is the number of rows in a transaction, and in memory; 0 means
-	// DefaultBatch, and more than MaxBatch means that.
+	// Batch is the number of rows in a transaction and in memory. 0 or less
+	// means DefaultBatch, and MaxBatch is the maximum.
 	Batch int
-	// Atomic stores all rows in one transaction, or none. Progress then tells
-	// what it has in it.
+	// Atomic stores all rows in one transaction, or none. Progress then counts
+	// the rows of the open transaction.
 	Atomic bool
-	// DryRun checks the rows and looks up their accounts, and stores nothing.
-	// It doesn't find rows that only the database refuses, such as for an
-	// existing primary key.
+	// DryRun checks the rows and looks up their accounts, but stores nothing.
+	// It misses errors that only the database finds, such as a duplicate
+	// primary key.
 	DryRun bool
-	// RetryFor is how long a batch is tried again when the database fails for a
-	// while: a fail-over, a lost connection, a deadlock, a lock that others
-	// hold, a server without a free connection. 0 means five minutes, and less
-	// that the first such error ends it. With Atomic nothing is tried again,
-	// since the rows before the batch are gone.
+	// RetryFor is how long a batch is retried during a temporary database
+	// failure: a fail-over, a lost connection, a deadlock, a lock timeout, or a
+	// server out of connections. 0 means five minutes, and a negative value
+	// means no retries. Atomic disables retries, because the rows of earlier
+	// batches are lost.
 	RetryFor time.Duration
-	// Waiting is called before each pause of RetryFor with what happened; nil
-	// for none.
+	// Waiting, if not nil, is called with the error before each pause between
+	// retries.
 	Waiting func(err error, pause time.Duration)
-	// Progress is called after each batch with the number of rows stored, or
-	// checked, so far; nil for none.
+	// Progress, if not nil, is called after each batch with the number of rows
+	// stored, or checked, so far.
 	Progress func(rows int64)
-	// Refused is called for each row that the checks refuse, or that came with
-	// an error; if it returns true, the row is left out and the others are
-	// stored. Nil stops at the first. Rows that the database refuses stop it in
-	// any case.
+	// Refused is called for each row that the checks refuse or that came with
+	// an error. If it returns true, the row is skipped and the others are
+	// stored. If Refused is nil, the first such row ends the run. A row that
+	// the database refuses always ends it.
 	Refused func(*Error) bool
-	// Stored is called after each transaction with the primary keys that it
-	// stored, which are valid until it returns; nil for none.
+	// Stored, if not nil, is called after each transaction with the stored
+	// primary keys. The slice is valid until Stored returns.
 	Stored func(ids []uuid.UUID)
 }
 
-// Sealing is how rows are checked and encrypted.
+// Sealing configures how rows are checked and encrypted.
 type Sealing struct {
-	// Driver is how the client's driver encrypts.
+	// Driver is the encryption configuration of the client's driver.
 	Driver driver.Config
-	// NewClient makes a client, with its hooks, on a driver that encrypts and
-	// then records what it is given.
+	// NewClient returns a client, with its hooks, on a driver that encrypts and
+	// then records the statement.
 	NewClient func(dialect.Driver) *ent.Client
-	// Guard returns what refuses roles that bypass row-level security, or
-	// nil for none.
+	// Guard returns the check that refuses roles exempt from row-level
+	// security, or nil for no check.
 	Guard func(entDialect string) (*tenancy.Guard, error)
-	// Checked says that the client has hooks that may refuse a row, or do
-	// something with it: each row then goes through them.
+	// Checked means that the client has hooks that may refuse or process a row,
+	// so every row goes through them.
 	Checked bool
-	// Copier sends rows by COPY; nil for none.
+	// Copier sends rows by COPY; nil if unsupported.
 	Copier Copier
-	// Record tells a trail of the rows of a transaction, which is about to be
-	// committed. It returns what to call afterwards, with whether it was. Nil
-	// for no trail.
+	// Record, if not nil, adds a transaction's rows to the audit trail just
+	// before the commit. The caller must call done afterwards with the outcome.
 	Record func(ctx context.Context, tx *sql.Tx, rows int64) (done func(committed bool), err error)
 }
 
-// Copier sends rows by COPY over a driver that can.
+// Copier sends rows by COPY over a driver that supports it.
 type Copier interface {
-	// Copies reports whether it can over a connection as sql.Conn's Raw gives
-	// it.
+	// Copies reports whether it supports a connection obtained from
+	// sql.Conn.Raw.
 	Copies(conn any) bool
-	// Copy sends the rows, and returns the server's error as it is.
+	// Copy sends the rows and returns the server's error unchanged.
 	Copy(ctx context.Context, conn any, table string, columns []string, rows CopySource) error
 }
 
-// CopySource gives rows, one after the other.
+// CopySource iterates over rows.
 type CopySource interface {
 	Next() bool
 	Values() ([]any, error)
 	Err() error
 }
 
-// Error says which row could not be stored.
+// Error identifies a row that could not be stored.
 type Error struct {
-	// Row is the place of the row in the sequence, from 1, or 0 if the error is
-	// not of one row.
+	// Row is the row's position in the sequence, from 1, or 0 if the error
+	// isn't about one row.
 	Row int64
-	// Err is what a Create would have returned, or what the sequence did.
+	// Err is the error that a Create would return, or the sequence's error.
 	Err error
 }
 
@@ -147,33 +146,33 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// numbered is a row and its place in the sequence.
+// numbered is a row and its position in the sequence.
 type numbered struct {
 	Row
 	number int64
 }
 
-// loader is one call of Run.
+// loader is the state of one Run call.
 type loader struct {
 	cfg     Config
 	db      *sql.DB
 	sealing Sealing
-	conn    *sql.Conn // nil until it is needed
+	conn    *sql.Conn // opened on first use
 	dialect string
 	guard   *tenancy.Guard
 	copier  Copier
-	copies  bool // by COPY
+	copies  bool // uses COPY
 	sealer  *sealer
-	tx      *sql.Tx // of a batch, or with Atomic of all
+	tx      *sql.Tx // for one batch, or for all if Atomic
 	stored  int64
 	sent    int64          // rows in the transaction
-	ids     []uuid.UUID    // of those
-	users   []string       // of those
-	left    map[int64]bool // numbers of the batch's rows that were refused and left out
+	ids     []uuid.UUID    // their IDs
+	users   []string       // their users
+	left    map[int64]bool // the batch's refused rows that are skipped
 }
 
-// Run stores the rows, and returns how many are stored when it ends: those at
-// the beginning of the sequence, less the ones left out. See credent.Copy.
+// Run stores the rows and returns how many it stored: a prefix of the sequence,
+// without the skipped rows. See credent.Copy.
 func Run(
 	ctx context.Context, db *sql.DB, rows iter.Seq2[Row, error], cfg Config, sealing Sealing,
 ) (stored int64, err error) {
@@ -184,13 +183,13 @@ func Run(
 	l := &loader{cfg: cfg, db: db, sealing: sealing, copier: sealing.Copier, left: make(map[int64]bool)}
 	defer l.disconnect()
 	policy := l.policy()
-	policy.Final = []retry.Kind{retry.Standby} // nothing says that it was the primary
+	policy.Final = []retry.Kind{retry.Standby} // it may never have been the primary
 	err = policy.Do(ctx, func() error { return l.connect(ctx) })
 	if err == nil {
 		err = l.run(ctx, rows)
 	}
 	if l.tx != nil {
-		_ = l.tx.Rollback() // after an error; the server does it too when the connection ends
+		_ = l.tx.Rollback() // after an error; the server also rolls back when the connection ends
 	}
 	var of *Error
 	if err != nil && !errors.As(err, &of) {
@@ -207,8 +206,9 @@ func (l *loader) policy() retry.Policy {
 	}}
 }
 
-// connect gets a connection, if there is none. Whatever another one knew about
-// the tenants' keys isn't trusted: the database may be another's copy now.
+// connect gets a connection if there is none. It discards the tenant keys'
+// state from an earlier connection, because the database may be another copy
+// now.
 func (l *loader) connect(ctx context.Context) (err error) {
 	if l.conn != nil {
 		return nil
@@ -231,8 +231,8 @@ func (l *loader) connect(ctx context.Context) (err error) {
 	return err
 }
 
-// disconnect gives the connection back. A broken one is thrown away, and that
-// it is closed already has nothing to add.
+// disconnect returns the connection to the pool, or discards a broken one. It
+// ignores the error of a connection that is already closed.
 func (l *loader) disconnect() {
 	if l.conn != nil {
 		_ = l.conn.Close()
@@ -240,8 +240,8 @@ func (l *loader) disconnect() {
 	}
 }
 
-// inspect finds out what the connection is, and whether it can COPY: the driver
-// must, and Postgres does not let a role that row-level security applies to.
+// inspect finds out the connection's type and whether it supports COPY: the
+// driver must, and Postgres refuses COPY to roles under row-level security.
 func (l *loader) inspect(ctx context.Context) error {
 	err := l.conn.Raw(func(conn any) error {
 		l.copies = l.copier != nil && l.copier.Copies(conn)
@@ -274,7 +274,7 @@ func (l *loader) run(ctx context.Context, rows iter.Seq2[Row, error]) error {
 	for row, err := range rows {
 		number++
 		if err != nil {
-			if l.cfg.Refused == nil { // it ends here: what is before it is stored, and its errors come first
+			if l.cfg.Refused == nil { // stop here: store the earlier rows first, and report their errors first
 				if err := l.store(ctx, batch); err != nil {
 					return err
 				}
@@ -282,9 +282,9 @@ func (l *loader) run(ctx context.Context, rows iter.Seq2[Row, error]) error {
 			if failure := l.refuse(number, err); failure != nil {
 				return failure
 			}
-			// However many are refused in between, a batch doesn't wait longer.
+			// Bounds how long a batch waits if many rows are refused.
 			if len(batch) == 0 || number-batch[0].number < maxWait*int64(l.cfg.Batch) {
-				delete(l.left, number) // it isn't in the batch
+				delete(l.left, number) // not in the batch
 				continue
 			}
 			if err := l.store(ctx, batch); err != nil {
@@ -294,7 +294,7 @@ func (l *loader) run(ctx context.Context, rows iter.Seq2[Row, error]) error {
 			batch = batch[:0]
 			continue
 		}
-		if row.ID == uuid.Nil { // so that it has the same when it is sent again
+		if row.ID == uuid.Nil { // fixed here so that a retry sends the same ID
 			row.ID = usercredential.DefaultID()
 		}
 		if batch = append(batch, numbered{row, number}); len(batch) == l.cfg.Batch {
@@ -314,16 +314,15 @@ func (l *loader) run(ctx context.Context, rows iter.Seq2[Row, error]) error {
 	return l.commit(ctx)
 }
 
-// maxWait is how many times a batch's rows may come in the sequence, with those
-// that came with an error, before it is stored.
+// maxWait bounds how many rows, in batches, may come from the sequence before
+// an incomplete batch is stored.
 const maxWait = 2
 
-// refuse returns nil if a row is to be left out, and otherwise the error to
-// stop with.
+// refuse returns nil to skip a row, or the error to stop with.
 func (l *loader) refuse(number int64, err error) error {
 	failure := &Error{Row: number, Err: err}
 	if l.left[number] || l.cfg.Refused != nil && l.cfg.Refused(failure) {
-		l.left[number] = true // it may be sealed again, and is told once
+		l.left[number] = true // it may be sealed again, but is reported once
 		return nil
 	}
 	return failure

@@ -13,10 +13,10 @@ import (
 	"github.com/credent-go/credent/internal/entcrypt/driver"
 )
 
-// recorder is the driver of a client that talks to no database: it answers the
-// statement of a Create with fail.
+// recorder is the driver of a client without a database. It answers a Create's
+// statement with fail.
 type recorder struct {
-	name string // of the dialect
+	name string // dialect name
 	fail error
 }
 
@@ -25,10 +25,10 @@ var errOnlyCreate = errors.New("only a Create of one row is recorded")
 // Exec implements dialect.ExecQuerier.
 func (r *recorder) Exec(context.Context, string, any, any) error { return r.fail }
 
-// Query implements dialect.ExecQuerier: there is nothing to read from.
+// Query implements dialect.ExecQuerier. It always fails.
 func (r *recorder) Query(context.Context, string, any, any) error { return errOnlyCreate }
 
-// Tx implements dialect.Driver, and refuses likewise.
+// Tx implements dialect.Driver. It always fails.
 func (r *recorder) Tx(context.Context) (dialect.Tx, error) { return nil, errOnlyCreate }
 
 // Close implements dialect.Driver.
@@ -37,10 +37,10 @@ func (r *recorder) Close() error { return nil }
 // Dialect implements dialect.Driver.
 func (r *recorder) Dialect() string { return r.name }
 
-// columns are the columns of the rows that are sent.
+// columns are the columns that are sent.
 var columns = usercredential.Columns
 
-// sealer makes of a row what its Create would send.
+// sealer turns a row into the values that its Create would send.
 type sealer struct {
 	cfg      Sealing
 	recorder *recorder
@@ -57,7 +57,8 @@ func newSealer(name string, cfg Sealing) (*sealer, error) {
 	return &sealer{cfg: cfg, recorder: r, client: cfg.NewClient(wrap(r)), sealer: s}, nil
 }
 
-// seal returns the values of a row for columns. Errors are a Create's.
+// seal returns a row's values in the order of columns. It fails as a Create
+// would.
 func (s *sealer) seal(ctx context.Context, row Row) ([]any, error) {
 	if !s.cfg.Checked {
 		if values := s.quick(row); values != nil {
@@ -71,9 +72,9 @@ func (s *sealer) seal(ctx context.Context, row Row) ([]any, error) {
 	return s.values(node)
 }
 
-// quick returns the values of a row that a Create without checks of formats
-// wouldn't refuse, and nil for a row that it might. A Create costs ten times
-// as much as the encryption, most of it for a statement that isn't sent.
+// quick returns a row's values if a Create without format checks would
+// certainly accept the row, and nil otherwise. A Create costs ten times as much
+// as the encryption, most of it to build a statement that isn't sent.
 func (s *sealer) quick(row Row) []any {
 	if row.UserAccountID == uuid.Nil || row.APIKey.IsZero() || row.SecretKey.IsZero() ||
 		usercredential.UserIDValidator(row.UserID) != nil ||
@@ -96,13 +97,13 @@ func (s *sealer) quick(row Row) []any {
 		ExpiresAt: row.ExpiresAt,
 	})
 	if err != nil {
-		return nil // a Create says why
+		return nil // Create returns the reason
 	}
 	return values
 }
 
-// values returns the values of a new row, in the order of columns, which a
-// test compares with a Create's.
+// values returns a new row's values in the order of columns. A test compares
+// them with a Create.
 func (s *sealer) values(node *ent.UserCredential) ([]any, error) {
 	apiKey, index, err := s.sealer.Seal(usercredential.ValueScanner.APIKey, node.APIKey, node.UserID)
 	if err != nil {
@@ -124,11 +125,11 @@ func (s *sealer) values(node *ent.UserCredential) ([]any, error) {
 	}, nil
 }
 
-// utc is what the hooks make of a time: as Postgres stores it.
+// utc rounds a time as the hooks do, to what Postgres stores.
 func utc(at time.Time) time.Time { return at.UTC().Truncate(time.Microsecond) }
 
-// explain returns what a Create returns if the database answers its statement
-// with the given error.
+// explain returns the error of a Create if the database answers its statement
+// with err.
 func (s *sealer) explain(ctx context.Context, row Row, err error) error {
 	if _, explained := s.create(ctx, row, err); explained != nil {
 		return explained
@@ -147,7 +148,7 @@ func (s *sealer) create(ctx context.Context, row Row, fail error) (*ent.UserCred
 	if row.ID != uuid.Nil {
 		c.SetID(row.ID)
 	}
-	// One that is absent is a required field that is missing.
+	// A field left unset fails as a missing required field.
 	if !row.APIKey.IsZero() {
 		c.SetAPIKey(row.APIKey)
 	}

@@ -5,11 +5,11 @@ import (
 
 	"github.com/google/uuid"
 
-	_ "github.com/credent-go/credent/ent/runtime" // the schema's defaults and validators
+	_ "github.com/credent-go/credent/ent/runtime" // schema defaults and validators
 	"github.com/credent-go/credent/internal/fieldcrypt"
 )
 
-// BenchmarkSeal is what a row costs before it is sent.
+// BenchmarkSeal measures the cost of a row before it is sent.
 func BenchmarkSeal(b *testing.B) {
 	s, _ := newTestSealer(b)
 	row := Row{

@@ -41,7 +41,7 @@ func newTestSealer(tb testing.TB) (*sealer, *keyring.Ring) {
 	return s, ring
 }
 
-// sent is a driver that keeps the arguments of an INSERT by their columns.
+// sent is a driver that records the arguments of an INSERT by column.
 type sent struct {
 	recorder
 	args map[string]any
@@ -67,7 +67,8 @@ func (d *sent) Exec(_ context.Context, query string, args, _ any) error {
 	return nil
 }
 
-// created returns what the statement of a row's Create has for columns.
+// created returns the values that a row's Create sends, in the order of
+// columns.
 func created(ctx context.Context, s *sealer, row Row) ([]any, error) {
 	d := &sent{recorder: recorder{name: dialect.Postgres}}
 	drv, err := driver.New(d, s.cfg.Driver)
@@ -90,8 +91,8 @@ func created(ctx context.Context, s *sealer, row Row) ([]any, error) {
 	return values, nil
 }
 
-// TestQuickIsACreate has rows of every kind: what the quick way takes a Create
-// takes, with the same values.
+// TestQuickIsACreate checks that quick accepts only rows that a Create accepts,
+// and returns the same values.
 func TestQuickIsACreate(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2027, 1, 31, 16, 0, 0, 123456789, time.FixedZone("", 3600))
@@ -139,8 +140,8 @@ func TestQuickIsACreate(t *testing.T) {
 			}
 			slow, err := created(t.Context(), s, test.row)
 			if quick == nil {
-				if err == nil && test.row.UserAccountID != uuid.Nil { // which the database refuses
-					t.Fatal("a Create takes it")
+				if err == nil && test.row.UserAccountID != uuid.Nil { // the database refuses it
+					t.Fatal("a Create accepts it")
 				}
 				return
 			}
@@ -163,7 +164,7 @@ func TestQuickIsACreate(t *testing.T) {
 	}
 }
 
-// opened returns the plaintext of a token.
+// opened returns a token's plaintext.
 func opened(t *testing.T, ring *keyring.Ring, value any) string {
 	t.Helper()
 	token, ok := value.(string)
@@ -177,7 +178,8 @@ func opened(t *testing.T, ring *keyring.Ring, value any) string {
 	return text
 }
 
-// TestQuickDefaults has the defaults of a Create: a new key, now, active.
+// TestQuickDefaults checks that quick applies a Create's defaults: a new key,
+// the current time, active.
 func TestQuickDefaults(t *testing.T) {
 	t.Parallel()
 	s, _ := newTestSealer(t)
@@ -217,7 +219,7 @@ func TestQuickDefaults(t *testing.T) {
 	}
 }
 
-// TestColumns fails when a column is added that the quick way does not know.
+// TestColumns fails when the schema has a column that quick doesn't set.
 func TestColumns(t *testing.T) {
 	t.Parallel()
 	want := []string{
@@ -228,6 +230,6 @@ func TestColumns(t *testing.T) {
 		t.Errorf("columns; bring quick up to date:\n%s", diff)
 	}
 	if columns[idPlace] != usercredential.FieldID {
-		t.Error("the primary key is not at its place")
+		t.Error("the primary key's column has moved")
 	}
 }

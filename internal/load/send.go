@@ -18,20 +18,20 @@ import (
 )
 
 // insertRows is the number of rows in a statement. A row has eleven parameters;
-// SQLite takes 32,766 and Postgres 65,535.
+// SQLite allows 32,766 and Postgres 65,535.
 const insertRows = 500
 
-// copy sends a batch by COPY, on the connection of the transaction.
+// copy sends a batch by COPY on the transaction's connection.
 func (l *loader) copy(ctx context.Context, s *source) error {
 	var err error
 	rawErr := l.conn.Raw(func(conn any) error {
 		err = l.copier.Copy(ctx, conn, usercredential.Table, columns, s)
-		return nil // a statement's error isn't a reason to throw the connection away
+		return nil // a statement's error is no reason to discard the connection
 	})
 	switch {
 	case rawErr != nil:
 		return rawErr
-	case s.err != nil: // which the server has as well, in its own words
+	case s.err != nil: // the server reports it too, in its own words
 		return s.err
 	case err == nil:
 		return nil
@@ -43,19 +43,19 @@ func (l *loader) copy(ctx context.Context, s *source) error {
 }
 
 var (
-	// copyLine is how Postgres says where in a COPY an error came up; it is not
-	// translated as it begins with the command.
+	// copyLine matches the part of a Postgres error that gives the line of a
+	// COPY. It starts with the command, so it isn't translated.
 	copyLine = regexp.MustCompile(`COPY ` + usercredential.Table + `, [^ 0-9]+ (\d+)`)
-	// copyKey is how the foreign key, which is asked at the end of a COPY, says
-	// what its error is about: a user_id, which may have anything in it, and an
+	// copyKey matches the detail of a foreign-key error, which Postgres reports
+	// at the end of a COPY: a user_id, which may contain any text, and an
 	// account.
 	copyKey = regexp.MustCompile(`(?s)\(` + usercredential.FieldUserID + `, ` + usercredential.FieldUserAccountID +
 		`\)=\((.*), ([0-9a-f-]{36})\)`)
 )
 
-// isOfRow reports whether an error is about what a row has. A disk that is
-// full, a limit that is reached or a connection that breaks comes up in a row
-// too, and isn't about it.
+// isOfRow reports whether an error is about a row's content. A full disk, a
+// reached limit or a lost connection can also occur at a row without being
+// about it.
 func isOfRow(err error) bool {
 	state := dberror.State(err)
 	if state == "" {
@@ -69,8 +69,8 @@ func isOfRow(err error) bool {
 	return false
 }
 
-// isOfFile reports whether an error is SQLite's about its file, or about
-// memory, and not about a value.
+// isOfFile reports whether an SQLite error is about its file or memory rather
+// than a value.
 func isOfFile(err error) bool {
 	var coded interface {
 		error
@@ -86,14 +86,14 @@ func isOfFile(err error) bool {
 	return true
 }
 
-// SQLSTATEs of a row that is there already, and of an account that is not.
+// SQLSTATEs for a row that already exists, and for a missing account.
 const (
 	uniqueViolation     = "23505"
 	foreignKeyViolation = "23503"
 )
 
-// place returns the place from 0 of the row in what was sent that an error of
-// COPY is about, or -1.
+// place returns the index, among the sent rows, of the row that failed a COPY,
+// or -1.
 func (s *source) place(err error) int {
 	e, ok := dberror.Of(err)
 	if !ok {
@@ -117,7 +117,7 @@ func (s *source) place(err error) int {
 		func(row numbered) bool { return row.UserAccountID == id && row.UserID == found[1] })
 }
 
-// insert sends a batch as INSERTs of many rows.
+// insert sends a batch by multi-row INSERTs.
 func (l *loader) insert(ctx context.Context, s *source) error {
 	for {
 		first := len(s.sent)
@@ -137,8 +137,8 @@ func (l *loader) insert(ctx context.Context, s *source) error {
 	}
 }
 
-// insertMany sends rows in one statement, in a savepoint, without which
-// Postgres would take nothing after an error.
+// insertMany sends rows in one statement within a savepoint. Without it,
+// Postgres would refuse every statement after an error.
 func (l *loader) insertMany(ctx context.Context, rows [][]any) error {
 	if _, err := l.tx.ExecContext(ctx, "SAVEPOINT credent_copy"); err != nil {
 		return err
@@ -154,8 +154,8 @@ func (l *loader) insertMany(ctx context.Context, rows [][]any) error {
 	return err
 }
 
-// blame finds the row that a statement failed for: the first that fails alone.
-// The transaction is not to be committed.
+// blame finds the row that failed a statement: the first one that fails alone.
+// The transaction must not be committed afterwards.
 func (l *loader) blame(ctx context.Context, s *source, first int, rows [][]any, cause error) error {
 	if !isOfRow(cause) {
 		return cause

@@ -11,11 +11,11 @@ import (
 	"github.com/credent-go/credent/ent/usercredential"
 )
 
-// TestPlace finds the row that an error of COPY is about, and no row for one
-// that does not say.
+// TestPlace checks that place finds the row that failed a COPY, and returns -1
+// if the error doesn't identify one.
 func TestPlace(t *testing.T) {
 	t.Parallel()
-	s, account := &source{}, uuid.New() // of all rows
+	s, account := &source{}, uuid.New() // all sent rows
 	for i := range 4 {
 		s.sent = append(s.sent, numbered{
 			Row:    Row{UserAccountID: account, UserID: fmt.Sprintf("u, %d", i)},

@@ -7,8 +7,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// source gives the values of a batch, row by row, as they are asked for: while
-// the server stores some, the next are encrypted. It is a CopySource.
+// source returns a batch's values row by row, on demand: while the server
+// stores some rows, the next ones are encrypted. It implements CopySource.
 type source struct {
 	*loader
 	ctx      context.Context
@@ -18,13 +18,13 @@ type source struct {
 	next   int
 	values []any
 	err    error
-	sent   []numbered  // by their place in what was sent
-	ids    []uuid.UUID // of those
-	users  []string    // of those
+	sent   []numbered  // by index
+	ids    []uuid.UUID // their IDs
+	users  []string    // their users
 }
 
-// Next goes to the next row that is not left out, and reports whether there is
-// one.
+// Next advances to the next row that isn't skipped, and reports whether there
+// is one.
 func (s *source) Next() bool {
 	for s.err == nil && s.next < len(s.batch) {
 		row := s.batch[s.next]
@@ -33,8 +33,8 @@ func (s *source) Next() bool {
 		if err == nil {
 			s.values = values
 			s.sent = append(s.sent, row)
-			s.ids = append(s.ids, uuid.MustParse(values[idPlace].(string))) // as sqlarg made it of one
-			s.users = append(s.users, row.UserID)                           // which is complete now
+			s.ids = append(s.ids, uuid.MustParse(values[idPlace].(string))) // a string, as made by sqlarg
+			s.users = append(s.users, row.UserID)                           // filled in by now
 			return true
 		}
 		s.err = s.refuse(row.number, err)
@@ -42,7 +42,7 @@ func (s *source) Next() bool {
 	return false
 }
 
-// Places of the primary key and of the account in columns.
+// Indexes of the primary key and the account in columns.
 const (
 	idPlace      = 0
 	accountPlace = 5
@@ -55,8 +55,8 @@ func (s *source) seal(row *numbered) ([]any, error) {
 	return s.sealer.seal(s.ctx, row.Row)
 }
 
-// Values returns the row's values for COPY. UUIDs are bytes: COPY is binary,
-// and of a text the driver would make them again.
+// Values returns the row's values for COPY. UUIDs are passed as bytes: COPY is
+// binary, and the driver would have to parse texts again.
 func (s *source) Values() ([]any, error) {
 	values := slices.Clone(s.values)
 	for _, place := range []int{idPlace, accountPlace} {
@@ -72,8 +72,8 @@ func (s *source) Values() ([]any, error) {
 // Err returns the error of the row that ended the batch.
 func (s *source) Err() error { return s.err }
 
-// failed returns the error of a row that was sent, by its place from 0, as its
-// Create would.
+// failed returns the error of the sent row at an index, worded as by its
+// Create.
 func (s *source) failed(place int, err error) error {
 	row := s.sent[place]
 	return &Error{Row: row.number, Err: s.sealer.explain(s.ctx, row.Row, err)}

@@ -15,8 +15,8 @@ import (
 	"github.com/credent-go/credent/internal/tenancy"
 )
 
-// store sends a batch and, unless all is one transaction, commits it. It does
-// so again when the database fails for a while.
+// store sends a batch and, unless Atomic is set, commits it. It retries after
+// temporary failures of the database.
 func (l *loader) store(ctx context.Context, batch []numbered) error {
 	if err := ctx.Err(); err != nil || len(batch) == 0 {
 		return err
@@ -35,7 +35,7 @@ func (l *loader) store(ctx context.Context, batch []numbered) error {
 			err = l.send(ctx, batch)
 		}
 		if len(doubt.ids) > 0 && dberror.State(err) == uniqueViolation {
-			// The transaction in doubt was committed after the look.
+			// The doubtful transaction was committed after the last look.
 			err = errors.Join(doubt.look(ctx, l, true), err)
 		}
 		if doubt.settled {
@@ -44,7 +44,7 @@ func (l *loader) store(ctx context.Context, batch []numbered) error {
 		var uncertain *uncertainError
 		if errors.As(err, &uncertain) {
 			doubt.ids, doubt.users, err = slices.Clone(l.ids), slices.Clone(l.users), uncertain.error
-			if retry.KindOf(err) == retry.Other { // whatever it is, it's worth a look
+			if retry.KindOf(err) == retry.Other { // any failure of the retry justifies another look
 				err = &retry.Error{Kind: retry.Lost, Err: err}
 			}
 		}
@@ -59,17 +59,17 @@ func (l *loader) store(ctx context.Context, batch []numbered) error {
 	return err
 }
 
-// reset forgets a transaction that failed, and its connection.
+// reset discards a failed transaction and its connection.
 func (l *loader) reset() {
 	if l.tx != nil {
-		_ = l.tx.Rollback() // the server does it too when the connection ends
+		_ = l.tx.Rollback() // the server also rolls back when the connection ends
 		l.tx = nil
 	}
 	l.sent, l.ids, l.users = 0, l.ids[:0], l.users[:0]
 	l.disconnect()
 }
 
-// send sends a batch and, unless all is one transaction, commits it.
+// send sends a batch and, unless Atomic is set, commits it.
 func (l *loader) send(ctx context.Context, batch []numbered) error {
 	if l.tx == nil {
 		tx, err := l.conn.BeginTx(ctx, nil)
@@ -118,8 +118,8 @@ func (l *loader) send(ctx context.Context, batch []numbered) error {
 	return nil
 }
 
-// commit ends the transaction. Its rows are then stored, or with DryRun would
-// be.
+// commit ends the transaction. Its rows are then stored, or would be without
+// DryRun.
 func (l *loader) commit(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -152,7 +152,7 @@ func (l *loader) commit(ctx context.Context) error {
 	return nil
 }
 
-// count counts the rows of a transaction that was committed.
+// count counts a committed transaction's rows.
 func (l *loader) count(ids []uuid.UUID) {
 	l.stored, l.sent = l.stored+l.sent, 0
 	if l.cfg.Stored != nil {
@@ -161,9 +161,9 @@ func (l *loader) count(ids []uuid.UUID) {
 	l.ids, l.users = l.ids[:0], l.users[:0]
 }
 
-// refused reports whether an error of a COMMIT is an answer that nothing was
-// stored. A server that ends the connection may have stored it before, and so
-// may one that cannot tell.
+// refused reports whether a COMMIT's error proves that nothing was stored. A
+// server that closes the connection, or that can't tell, may have committed
+// first.
 func refused(err error) bool {
 	const rolledBack = "commit unexpectedly resulted in rollback" // pgx.ErrTxCommitRollback
 	if errors.Is(err, sql.ErrTxDone) || err.Error() == rolledBack {

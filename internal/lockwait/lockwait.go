@@ -1,8 +1,8 @@
-// Package lockwait keeps DDL from stalling a service. A statement that waits
-// for a lock makes every later statement on the table wait behind it, a plain
-// SELECT too. So Postgres ends the wait after a while (lock_timeout), the
-// transaction is rolled back, and the same is tried again after a pause, until
-// a limit. The error says which sessions held the lock.
+// Package lockwait keeps DDL from stalling a service. While a statement waits
+// for a lock, every later statement on the table queues behind it, even a plain
+// SELECT. So Postgres ends the wait after a timeout (lock_timeout), the
+// transaction is rolled back, and it is retried after a pause until a limit.
+// The error names the sessions that held the lock.
 package lockwait
 
 import (
@@ -33,21 +33,21 @@ var ErrTimeout = errors.New("other transactions hold a lock that is needed")
 
 // Policy says how long to wait for locks.
 type Policy struct {
-	Timeout time.Duration // of one statement; zero means no limit
-	Limit   time.Duration // of all tries; zero means one try
+	Timeout time.Duration // per statement; zero means no limit
+	Limit   time.Duration // over all tries; zero means one try
 }
 
-// Error says what was waited for, how long, and who held it. It is an
+// Error says which lock was waited for, how long, and who held it. It is an
 // [ErrTimeout], and unwraps to Err.
 type Error struct {
-	Package string        // that returns it
-	File    string        // a migration file; "" if none is being run
-	Line    int           // where its statement begins, from 1; 0 if unknown
-	Table   string        // that the lock is on; "" if unknown
-	Waited  time.Duration // in all tries
+	Package string        // the package that returns the error
+	File    string        // the running migration file; "" if none
+	Line    int           // the line of its statement, from 1; 0 if unknown
+	Table   string        // the locked table; "" if unknown
+	Waited  time.Duration // over all tries
 	Tries   int
-	Holders []Holder // at the last look; none if unknown
-	Note    string   // what became of the work; may be ""
+	Holders []Holder // as last seen; none if unknown
+	Note    string   // the outcome; may be ""
 	Err     error
 }
 
@@ -82,23 +82,23 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Unwrap returns the error of the database.
+// Unwrap returns the database's error.
 func (e *Error) Unwrap() error { return e.Err }
 
 // Is reports whether the target is [ErrTimeout].
 func (e *Error) Is(target error) bool { return target == ErrTimeout }
 
-// Happened reports whether Postgres ended a statement for the locks of others:
+// Happened reports whether Postgres ended a statement because of others' locks:
 // after the timeout, or in a deadlock.
 func Happened(err error) bool {
 	state := dberror.State(err)
 	return state == "55P03" || state == "40P01"
 }
 
-// Retry calls try until it returns nil or an error that is no [*Error], or
-// until the limit has passed. The *Error must not be wrapped, since its fields
-// are set here. try must give back all locks before it returns.
-// The pauses grow and are random, which keeps processes out of step.
+// Retry calls try until it returns nil or an error that isn't an [*Error], or
+// until the limit has passed. The *Error must not be wrapped, because Retry
+// sets its fields. try must release all locks before it returns. The pauses
+// grow and are random, so that processes don't retry in step.
 func (p Policy) Retry(ctx context.Context, try func() error) error {
 	start := time.Now()
 	var table string
@@ -114,7 +114,7 @@ func (p Policy) Retry(ctx context.Context, try func() error) error {
 		}
 		blocked.Table, blocked.Holders = table, holders
 		blocked.Tries, blocked.Waited = tries, time.Since(start)
-		wait := pause/2 + rand.N(pause) //nolint:gosec // keeps processes out of step, no secret
+		wait := pause/2 + rand.N(pause) //nolint:gosec // jitter, not a secret
 		if blocked.Waited+wait >= p.Limit {
 			return err
 		}

@@ -14,18 +14,18 @@ import (
 // concurrent use.
 type Session struct {
 	policy Policy
-	db     *sql.DB // has a second connection, which looks while the first waits
+	db     *sql.DB // for a second connection, which watches while the first one waits
 	conn   *sql.Conn
 	pid    int
-	before string // the lock_timeout to go back to; "" within a transaction
+	before string // the lock_timeout to restore; "" within a transaction
 	set    time.Duration
 
-	seen Error // what was seen at the last wait
+	seen Error // what the last wait showed
 }
 
-// InTransaction sets the timeout for the transaction that the connection is in,
-// so that a pooler in transaction mode is no obstacle. db gives a second
-// connection to look who holds a lock.
+// InTransaction sets the timeout for the connection's current transaction,
+// which also works through a pooler in transaction mode. db provides a second
+// connection to find out who holds a lock.
 func (p Policy) InTransaction(ctx context.Context, db *sql.DB, conn *sql.Conn) (*Session, error) {
 	s := &Session{policy: p, db: db, conn: conn, set: p.Timeout}
 	if p.Timeout <= 0 {
@@ -58,7 +58,7 @@ func (p Policy) InSession(ctx context.Context, db *sql.DB, conn *sql.Conn) (*Ses
 	return s, nil
 }
 
-// Reset puts back the timeout that the connection had, or closes it.
+// Reset restores the connection's previous timeout, or closes the connection.
 func (s *Session) Reset() {
 	if s.before == "" {
 		return
@@ -88,10 +88,10 @@ func milliseconds(d time.Duration) string {
 	return strconv.FormatInt(max(1, d.Milliseconds()), 10) + "ms"
 }
 
-// Do runs a statement, and looks meanwhile what it waits for. patient is for a
-// statement outside a transaction that lets readers and writers by while it
-// waits, and that would have to start over, such as CREATE INDEX CONCURRENTLY:
-// it has the time of all tries.
+// Do runs a statement and watches what it waits for. patient is for statements
+// outside transactions that let readers and writers pass while they wait and
+// would have to start over, such as CREATE INDEX CONCURRENTLY: such a statement
+// may wait as long as all tries together.
 func (s *Session) Do(ctx context.Context, patient bool, run func() error) error {
 	if s.policy.Timeout <= 0 {
 		return run()
@@ -110,7 +110,8 @@ func (s *Session) Do(ctx context.Context, patient bool, run func() error) error 
 	return run()
 }
 
-// Blocked returns err as an [*Error] with what was seen, if that is what it is.
+// Blocked returns err as an [*Error] with the observed holders, if a lock
+// caused it.
 func (s *Session) Blocked(err error) (*Error, bool) {
 	if !Happened(err) {
 		return nil, false
@@ -118,8 +119,8 @@ func (s *Session) Blocked(err error) (*Error, bool) {
 	return &Error{Table: s.seen.Table, Holders: s.seen.Holders, Tries: 1, Err: err}, true
 }
 
-// watch looks what the session waits for, until stop is called, which waits for
-// the end of the last look.
+// watch observes what the session waits for until stop is called. stop waits
+// for the last look to finish.
 func (s *Session) watch(ctx context.Context, timeout time.Duration) (stop func()) {
 	s.seen = Error{}
 	ctx, cancel := context.WithCancel(ctx)
@@ -134,8 +135,7 @@ func (s *Session) watch(ctx context.Context, timeout time.Duration) (stop func()
 	}
 }
 
-// look keeps what it saw last. It can fail in many ways, which all mean that
-// the error says less.
+// look keeps the latest observation. If it fails, the error merely says less.
 func (s *Session) look(ctx context.Context, every time.Duration) {
 	var conn *sql.Conn
 	for {
@@ -155,7 +155,7 @@ func (s *Session) look(ctx context.Context, every time.Duration) {
 	}
 }
 
-// inspect is not canceled by the end of the wait, which would cost the pool a
+// inspect ignores the end of the wait: cancelling it would cost the pool a
 // connection.
 func (s *Session) inspect(ctx context.Context, conn *sql.Conn) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
@@ -165,7 +165,7 @@ func (s *Session) inspect(ctx context.Context, conn *sql.Conn) {
 		return
 	}
 	s.seen.Holders = holders
-	if table != "" { // the wait may have ended between the two
+	if table != "" { // the wait may have ended between the two queries
 		s.seen.Table = table
 	}
 }
@@ -175,10 +175,10 @@ type Holder struct {
 	PID         int           // 0 for a prepared transaction
 	Application string        // its application_name; may be ""
 	State       string        // "active", "idle in transaction"; "" if the role may not see it
-	Age         time.Duration // of its transaction; 0 if the role may not see it
+	Age         time.Duration // age of its transaction; 0 if the role may not see it
 }
 
-// String returns words for an error.
+// String describes the holder for an error.
 func (h Holder) String() string {
 	if h.PID == 0 {
 		return "a prepared transaction (pg_prepared_xacts)"
@@ -201,8 +201,7 @@ func (h Holder) String() string {
 }
 
 // inspect returns the table that a server process waits for, and the sessions
-// it waits for. It leaves out the texts of queries, which can have secrets in
-// them.
+// that block it. It omits query texts, which may contain secrets.
 func inspect(ctx context.Context, conn *sql.Conn, pid int) (table string, holders []Holder, err error) {
 	of := strconv.Itoa(pid)
 	rows, err := conn.QueryContext(ctx, `SELECT
@@ -229,7 +228,7 @@ ORDER BY a.xact_start, b.pid`)
 	return table, holders, rows.Err()
 }
 
-// Exec runs a statement in a transaction of its own, with the timeout, until it
+// Exec runs a statement in its own transaction with the timeout, until it
 // succeeds or the limit has passed.
 func (p Policy) Exec(ctx context.Context, db *sql.DB, statement string) error {
 	return p.Retry(ctx, func() error { return p.execOnce(ctx, db, statement) })

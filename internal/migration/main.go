@@ -1,13 +1,14 @@
-// Command migration is behind make migration and make verify: it compares the
-// migration directories with the ent schema, each on a throw-away database, and
-// writes what is missing, or with -check fails where something is. Either way
-// it lints the files, and with -check fails if it finds an error.
+// Command migration implements make migration and the migration checks of make
+// verify. It compares each migration directory with the ent schema on a
+// throwaway database and writes the missing migration, or with -check fails if
+// one is missing. It also lints the files, and with -check fails on a lint
+// error.
 package main
 
 import (
 	"context"
 	"database/sql"
-	_ "embed" // the baseline
+	_ "embed" // for baseline.txt
 	"errors"
 	"flag"
 	"fmt"
@@ -93,8 +94,8 @@ func run(ctx context.Context, root, name string, check bool) (err error) {
 //go:embed baseline.txt
 var baseline string
 
-// lint prints what is found in a directory beside the baseline, and returns an
-// error if there is one among it, or if a line of the baseline is not found.
+// lint prints a directory's findings that aren't in the baseline. It returns an
+// error if one of them is an error, or if a baseline line isn't found.
 func lint(ctx context.Context, url, path, directory string) (err error) {
 	db, _, err := credent.OpenDB(url, credent.WithDriver(sqlite.Driver()))
 	if err != nil {
@@ -128,7 +129,7 @@ func lint(ctx context.Context, url, path, directory string) (err error) {
 	}
 	for _, line := range accepted {
 		if !seen[line] {
-			return fmt.Errorf("internal/migration/baseline.txt has %q, which is not found: take it out", line)
+			return fmt.Errorf("internal/migration/baseline.txt has %q, which is not found: remove it", line)
 		}
 	}
 	if bad > 0 {

@@ -1,6 +1,6 @@
-// Package modproxy serves modules of a checkout to the go command, as a proxy
-// does, so that tests get and install them as a user would: by version, with
-// no replace.
+// Package modproxy serves a checkout's modules to the go command like a module
+// proxy, so that tests get and install them as a user would: by version,
+// without replace directives.
 package modproxy
 
 import (
@@ -20,18 +20,18 @@ import (
 // Credent is the path of this module.
 const Credent = "github.com/credent-go/credent"
 
-// Proxy is a folder with modules, in the form of a module proxy.
+// Proxy is a directory of modules in the layout of a module proxy.
 type Proxy struct {
-	// Version is what the modules have, another in each process: the go
-	// command keeps what it got.
+	// Version is the version of all modules. It differs in each process,
+	// because the go command caches modules.
 	Version string
 
 	dir, cache, upstream string
 }
 
-// New makes a proxy without modules. Others come from where the go command gets
-// them anyway. The go command's copies of this one's modules are removed after
-// the test.
+// New returns a proxy without modules. Other modules come from the go command's
+// usual sources. After the test, New removes the proxy's modules from the go
+// command's cache.
 func New(t *testing.T) *Proxy {
 	t.Helper()
 	p := &Proxy{Version: fmt.Sprintf("v0.0.%d", time.Now().UnixNano()), dir: t.TempDir()}
@@ -43,14 +43,14 @@ func New(t *testing.T) *Proxy {
 	return p
 }
 
-// Env returns the environment in which the go command knows the proxy, and
-// has none of the tests' flags.
+// Env returns an environment in which the go command uses the proxy and none of
+// the tests' flags.
 func (p *Proxy) Env() []string {
 	return append(os.Environ(), "GOPROXY=file://"+filepath.ToSlash(p.dir)+","+p.upstream,
 		"GONOSUMDB="+Credent, "GOFLAGS=", "GOWORK=off")
 }
 
-// Add adds the module in a folder.
+// Add adds the module in a directory.
 func (p *Proxy) Add(t *testing.T, path, dir string) {
 	t.Helper()
 	versions := filepath.Join(p.dir, filepath.FromSlash(path), "@v")
@@ -82,8 +82,8 @@ func (p *Proxy) Add(t *testing.T, path, dir string) {
 	t.Cleanup(func() { p.forget(t, path) })
 }
 
-// filesOf returns the files of a module without what make builds there, which
-// may change meanwhile.
+// filesOf returns a module's files without the output of make, which may change
+// during the test.
 func filesOf(t *testing.T, dir string) (files []zip.File) {
 	t.Helper()
 	checked, err := zip.CheckDir(dir)
@@ -102,15 +102,15 @@ func filesOf(t *testing.T, dir string) (files []zip.File) {
 	return files
 }
 
-// file is a file, and its path in the module.
+// file is a file and its path within the module.
 type file struct{ name, path string }
 
 func (f file) Path() string                 { return f.path }
 func (f file) Lstat() (os.FileInfo, error)  { return os.Lstat(f.name) }
 func (f file) Open() (io.ReadCloser, error) { return os.Open(f.name) }
 
-// forget removes a module from the go command's cache, where folders are
-// read-only.
+// forget removes a module from the go command's cache, which has read-only
+// directories.
 func (p *Proxy) forget(t *testing.T, path string) {
 	t.Helper()
 	unpacked := filepath.Join(p.cache, filepath.FromSlash(path)+"@"+p.Version)

@@ -1,20 +1,20 @@
 //go:build linux || darwin
 
-// Package pgreplica gives tests a Postgres with standbys, and the ways in which
-// it fails over.
+// Package pgreplica runs a Postgres primary with standbys for tests, and fails
+// over between them.
 //
-// Call [Start] for a primary and [Server.AddStandby] for each standby. What a
-// standby lacks when it's promoted is lost, and there are two kinds of lag:
-// [Server.PauseReplay] hides from readers what the standby has received, and a
-// promotion ends that; after [Server.StopReceiving] nothing reaches the standby
-// any more, so that a promotion loses all that was committed since. Then
-// [Server.Kill] ends the primary as if its machine was gone, [Server.Promote]
-// makes a standby the primary, and [Server.Follow] makes another one follow it.
+// Call [Start] for a primary and [Server.AddStandby] for each standby. A
+// promotion loses whatever the standby hasn't received. There are two kinds of
+// lag: [Server.PauseReplay] hides received changes from readers until a
+// promotion, and [Server.StopReceiving] cuts the standby off, so that a
+// promotion loses every later commit. [Server.Kill] then ends the primary as if
+// its machine had failed, [Server.Promote] makes a standby the primary, and
+// [Server.Follow] makes another standby follow it.
 //
-// Replication is asynchronous unless [Server.Synchronous] asks for more. The
-// servers are package pgserver's, on the machine's installed binaries, whatever
-// its environment variable names. They need Postgres 13, which lets a running
-// standby change whom it follows.
+// Replication is asynchronous unless [Server.Synchronous] asks for more.
+// Package pgserver starts the servers from the installed binaries, even if the
+// environment variable names a server. They need Postgres 13 or later, which
+// lets a running standby change its primary.
 package pgreplica
 
 import (
@@ -33,7 +33,7 @@ import (
 
 const (
 	maintenance  = "postgres"            // the database for commands
-	pollInterval = 10 * time.Millisecond // between two questions to a server
+	pollInterval = 10 * time.Millisecond // between polls of a server
 )
 
 // Server is a primary or a standby. It is safe for concurrent use. The zero
@@ -43,14 +43,14 @@ type Server struct {
 	admin  *sql.DB
 }
 
-// Start returns a primary without standbys. A write that it acknowledges is on
-// its disk, though not after a crash of the machine. [Server.Stop] ends it.
+// Start returns a primary without standbys. Acknowledged commits survive
+// [Server.Kill], but not a crash of the machine. [Server.Stop] ends the server.
 func Start(ctx context.Context, opts ...pgserver.Option) (*Server, error) {
 	opts = append([]pgserver.Option{pgserver.Private()}, opts...)
 	for name, value := range map[string]string{
 		"synchronous_commit": "on",
-		// A killed server leaves its shared memory behind, so it is to be in
-		// the data directory, which Stop deletes.
+		// A killed server leaves its shared memory behind, so keep it in the
+		// data directory, which Stop deletes.
 		"dynamic_shared_memory_type": "mmap",
 		"max_wal_senders":            "20",
 	} {
@@ -59,15 +59,15 @@ func Start(ctx context.Context, opts ...pgserver.Option) (*Server, error) {
 	return start(ctx, opts)
 }
 
-// AddStandby starts a standby of s with a copy of its files, and returns when
-// it answers.
+// AddStandby starts a standby of s from a copy of its files, and returns when
+// the standby answers.
 func (s *Server) AddStandby(ctx context.Context, opts ...pgserver.Option) (*Server, error) {
 	return start(ctx, append([]pgserver.Option{
 		pgserver.CopyOf(s.server),
 		pgserver.WithSetting("dynamic_shared_memory_type", "mmap"),
-		pgserver.WithSetting("max_wal_senders", "20"), // a standby has at least the primary's
+		pgserver.WithSetting("max_wal_senders", "20"), // a standby needs at least the primary's value
 		pgserver.WithSetting("synchronous_commit", "on"),
-		pgserver.WithSetting("wal_retrieve_retry_interval", "100ms"), // after a primary is gone
+		pgserver.WithSetting("wal_retrieve_retry_interval", "100ms"), // after the primary is gone
 	}, opts...))
 }
 
@@ -87,8 +87,8 @@ func start(ctx context.Context, opts []pgserver.Option) (*Server, error) {
 // superuser's password.
 func (s *Server) URL(database string) string { return s.server.URL(database) }
 
-// URL returns one URL of a database on several servers, for clients that are to
-// find the one that is the primary.
+// URL returns one URL for a database on several servers, for clients that look
+// for the primary.
 func URL(database string, servers ...*Server) (string, error) {
 	var (
 		hosts, ports []string
@@ -97,7 +97,7 @@ func URL(database string, servers ...*Server) (string, error) {
 	for _, s := range servers {
 		u, err := url.Parse(s.URL(database))
 		if err != nil {
-			return "", errors.New("a server has no valid URL") // it would be quoted
+			return "", errors.New("a server has no valid URL") // the cause would quote it
 		}
 		hosts, ports, all = append(hosts, u.Hostname()), append(ports, u.Port()), u
 	}
@@ -113,8 +113,8 @@ func URL(database string, servers ...*Server) (string, error) {
 	return all.String(), nil
 }
 
-// CreateDatabase is [pgserver.Server.CreateDatabase]; the database and its name
-// come to the standbys as well.
+// CreateDatabase is like [pgserver.Server.CreateDatabase]; the database is
+// replicated to the standbys.
 func (s *Server) CreateDatabase(ctx context.Context, template string) (dbURL string, drop func() error, err error) {
 	return s.server.CreateDatabase(ctx, template)
 }
@@ -122,8 +122,8 @@ func (s *Server) CreateDatabase(ctx context.Context, template string) (dbURL str
 // LogFile returns the path of the server's log, which [Server.Stop] deletes.
 func (s *Server) LogFile() string { return s.server.LogFile() }
 
-// Synchronous makes each commit on the primary wait until a number of standbys,
-// whichever are first, have it on disk; with 0 no commit waits for any.
+// Synchronous makes each commit on the primary wait until any given number of
+// standbys have it on disk; 0 turns this off.
 func (s *Server) Synchronous(ctx context.Context, standbys int) error {
 	names := ""
 	if standbys > 0 {
@@ -136,13 +136,14 @@ func (s *Server) Synchronous(ctx context.Context, standbys int) error {
 	if err := s.until(ctx, "set "+name, "SELECT current_setting('"+name+"') = "+pq.QuoteLiteral(names)); err != nil {
 		return err
 	}
-	// The checkpointer makes commits wait, after it has read its settings.
+	// The checkpointer enables synchronous waiting only after it has reread its
+	// settings.
 	return s.exec(ctx, "set "+name, "CHECKPOINT")
 }
 
-// StopReceiving cuts a standby off, and returns when it has heard the last of
-// its primary. [Server.Follow] connects it again. A standby heeds neither while
-// its replay is paused.
+// StopReceiving cuts a standby off from its primary, and returns when it has
+// stopped receiving. [Server.Follow] reconnects it. Neither works while the
+// standby's replay is paused.
 func (s *Server) StopReceiving(ctx context.Context) error {
 	if err := s.set(ctx, "primary_conninfo", ""); err != nil {
 		return err
@@ -150,13 +151,12 @@ func (s *Server) StopReceiving(ctx context.Context) error {
 	return s.until(ctx, "stop receiving", "SELECT NOT EXISTS (SELECT FROM pg_stat_wal_receiver)")
 }
 
-// Follow makes a standby follow a primary: the one it was cut off from, or
-// another that was promoted from what the standby has too. It returns when the
-// standby is connected.
+// Follow makes a standby follow a primary: its former one, or a promoted
+// standby that shares its history. It returns when the standby is connected.
 func (s *Server) Follow(ctx context.Context, primary *Server) error {
 	u, err := url.Parse(primary.URL(""))
 	if err != nil {
-		return errors.New("follow: the primary has no valid URL") // it would be quoted
+		return errors.New("follow: the primary has no valid URL") // the cause would quote it
 	}
 	u.Path = ""
 	if err := s.set(ctx, "primary_conninfo", u.String()); err != nil {
@@ -165,23 +165,23 @@ func (s *Server) Follow(ctx context.Context, primary *Server) error {
 	return s.until(ctx, "follow", "SELECT EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming')")
 }
 
-// PauseReplay makes a standby keep what it receives, and show none of it until
+// PauseReplay makes a standby receive changes without showing them, until
 // [Server.ResumeReplay] or [Server.Promote].
 func (s *Server) PauseReplay(ctx context.Context) error {
 	if err := s.exec(ctx, "pause replay", "SELECT pg_wal_replay_pause()"); err != nil {
 		return err
 	}
-	// Since Postgres 14 it pauses only before the next record.
+	// Since Postgres 14, replay pauses only before the next record.
 	return s.until(ctx, "pause replay", "SELECT pg_is_wal_replay_paused()")
 }
 
-// ResumeReplay ends [Server.PauseReplay].
+// ResumeReplay undoes [Server.PauseReplay].
 func (s *Server) ResumeReplay(ctx context.Context) error {
 	return s.exec(ctx, "resume replay", "SELECT pg_wal_replay_resume()")
 }
 
-// WaitFor returns when a standby shows all that the primary had written when it
-// was called.
+// WaitFor returns when a standby shows everything that the primary had written
+// at the time of the call.
 func (s *Server) WaitFor(ctx context.Context, primary *Server) error {
 	var position string
 	if err := primary.admin.QueryRowContext(ctx, "SELECT pg_current_wal_lsn()").Scan(&position); err != nil {
@@ -191,7 +191,7 @@ func (s *Server) WaitFor(ctx context.Context, primary *Server) error {
 		"SELECT pg_last_wal_replay_lsn() >= "+pq.QuoteLiteral(position)+"::pg_lsn")
 }
 
-// Promote makes a standby a primary, and returns when it takes writes.
+// Promote makes a standby the primary, and returns when it accepts writes.
 func (s *Server) Promote(ctx context.Context) error {
 	if err := s.exec(ctx, "promote", "SELECT pg_promote(false)"); err != nil {
 		return err
@@ -199,15 +199,15 @@ func (s *Server) Promote(ctx context.Context) error {
 	return s.until(ctx, "promote", "SELECT NOT pg_is_in_recovery()")
 }
 
-// Kill ends the server and its connections at once, in the middle of whatever
-// they do, as if its machine was gone.
+// Kill ends the server and its connections at once, in the middle of any work,
+// as if its machine had failed.
 func (s *Server) Kill() error { return s.server.Kill() }
 
-// Stop ends the server at once, if it runs, and deletes its files.
+// Stop ends the server at once, if it is running, and deletes its files.
 func (s *Server) Stop() error { return errors.Join(s.admin.Close(), s.server.Stop()) }
 
-// set changes a setting of the running server. No error quotes the value, which
-// may have a password in it.
+// set changes a setting of the running server. Errors don't quote the value,
+// which may contain a password.
 func (s *Server) set(ctx context.Context, name, value string) error {
 	if err := s.exec(ctx, "set "+name, "ALTER SYSTEM SET "+name+" = "+pq.QuoteLiteral(value)); err != nil {
 		return err
@@ -222,7 +222,7 @@ func (s *Server) exec(ctx context.Context, what, query string) error {
 	return nil
 }
 
-// until asks until the answer is true.
+// until polls until the query returns true.
 func (s *Server) until(ctx context.Context, what, query string) error {
 	for {
 		var done bool

@@ -13,7 +13,7 @@ import (
 	"github.com/credent-go/credent/internal/pgreplica"
 )
 
-// within bounds each of a test's steps, which take milliseconds.
+// within limits each step of a test, which normally takes milliseconds.
 func within(t *testing.T) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -69,9 +69,9 @@ func sum(t *testing.T, db *sql.DB) (n int) {
 	return n
 }
 
-// Writes that a standby has not received are lost with the primary, and what it
-// has only not replayed is not; another standby goes on with the promoted one,
-// and one URL leads to whichever is the primary.
+// A fail-over loses what a standby hasn't received, but not what it has merely
+// not replayed. The other standby follows the promoted one, and one URL always
+// leads to the primary.
 func TestFailOver(t *testing.T) {
 	t.Parallel()
 	first := primary(t)
@@ -86,7 +86,7 @@ func TestFailOver(t *testing.T) {
 	must(t, third.WaitFor(within(t), first))
 
 	must(t, second.PauseReplay(within(t)))
-	exec(t, db, "INSERT INTO t VALUES (10)") // third has it, and second will have
+	exec(t, db, "INSERT INTO t VALUES (10)") // third has it, and second will
 	must(t, third.WaitFor(within(t), first))
 	if got := sum(t, open(t, second.URL("postgres"))); got != 1 {
 		t.Errorf("a standby that is paused shows %d", got)
@@ -95,7 +95,7 @@ func TestFailOver(t *testing.T) {
 	must(t, second.WaitFor(within(t), first))
 	must(t, second.StopReceiving(within(t)))
 	must(t, third.StopReceiving(within(t)))
-	exec(t, db, "INSERT INTO t VALUES (100)") // nobody has it
+	exec(t, db, "INSERT INTO t VALUES (100)") // no standby has it
 	if got := sum(t, db); got != 111 {
 		t.Errorf("the primary has %d", got)
 	}
@@ -103,7 +103,7 @@ func TestFailOver(t *testing.T) {
 	must(t, first.Kill())
 	must(t, second.Promote(within(t)))
 	var got int
-	for { // the pool's connection is gone, and says so once or twice
+	for { // the pool's broken connection fails once or twice
 		if err = db.QueryRowContext(within(t), "SELECT sum(n) FROM t").Scan(&got); err == nil ||
 			within(t).Err() != nil {
 			break
@@ -120,8 +120,8 @@ func TestFailOver(t *testing.T) {
 	}
 }
 
-// A commit that waits for a standby is on it when the primary is killed, and
-// waits on while there is none.
+// A commit that waits for a standby survives the primary's end, and keeps
+// waiting while there is no standby.
 func TestSynchronous(t *testing.T) {
 	t.Parallel()
 	first := primary(t)
@@ -143,7 +143,7 @@ func TestSynchronous(t *testing.T) {
 	}
 	must(t, first.Kill())
 	if err := <-done; err == nil {
-		t.Error("a commit was acknowledged that no standby has")
+		t.Error("a commit was acknowledged without a standby")
 	}
 	must(t, second.Promote(within(t)))
 	if got := sum(t, open(t, second.URL("postgres"))); got != 1 {

@@ -14,19 +14,19 @@ import (
 	"strings"
 )
 
-// errNoBinaries tells what to do when there is no server to be had.
+// errNoBinaries means that no server was found, and says what to do.
 var errNoBinaries = errors.New("no Postgres server found: run `make setup` to install one, " +
-	"or set " + EnvURL + " to the URL of one that runs")
+	"or set " + EnvURL + " to the URL of a running one")
 
-// binarySearch says where Postgres may be installed, in order of preference.
+// binarySearch lists where Postgres may be installed, in order of preference.
 type binarySearch struct {
-	globs []string // patterns of bin directories; of several matches of one, the newest version first
-	path  []string // directories as on PATH: for pg_config, which names a bin directory, and for the binaries
+	globs []string // patterns of bin directories; the newest version of each pattern first
+	path  []string // directories on PATH: for pg_config, which reports a bin directory, and for the binaries
 }
 
-// installed is where packages put Postgres: Debian, its own makefile, Homebrew
-// on both kinds of Mac, its own RPMs, Alpine. The distributions that are not
-// named have it on PATH.
+// installed returns the default locations: Debian, Postgres's own makefile,
+// Homebrew on both Mac architectures, Postgres's RPMs, Alpine. Other
+// distributions have the binaries on PATH.
 func installed() binarySearch {
 	return binarySearch{
 		globs: []string{
@@ -41,7 +41,7 @@ func installed() binarySearch {
 	}
 }
 
-// serverDir returns the first directory that has a server, or errNoBinaries.
+// serverDir returns the first directory with a server, or errNoBinaries.
 func (s binarySearch) serverDir(ctx context.Context) (string, error) {
 	for _, dir := range s.dirs(ctx) {
 		if hasPrograms(dir, "initdb", "postgres") {
@@ -51,8 +51,8 @@ func (s binarySearch) serverDir(ctx context.Context) (string, error) {
 	return "", errNoBinaries
 }
 
-// clientDir returns the directory of pg_dump and psql for a server that is not
-// ours, or "".
+// clientDir returns the directory with pg_dump and psql, for an external
+// server, or "".
 func (s binarySearch) clientDir(ctx context.Context) string {
 	for _, dir := range append(slices.Clone(s.path), s.dirs(ctx)...) {
 		if hasPrograms(dir, "pg_dump", "psql") {
@@ -84,7 +84,7 @@ func (s binarySearch) dirs(ctx context.Context) []string {
 var versionNumber = regexp.MustCompile(`\d+`)
 
 // versionOf returns the numbers in the name of a version's directory, with or
-// without bin below it: 9, 6 for /usr/lib/postgresql/9.6/bin.
+// without a trailing bin: 9, 6 for /usr/lib/postgresql/9.6/bin.
 func versionOf(binDir string) []int {
 	var version []int
 	for _, digits := range versionNumber.FindAllString(filepath.Base(strings.TrimSuffix(binDir, "/bin")), -1) {
@@ -97,7 +97,7 @@ func versionOf(binDir string) []int {
 // hasPrograms reports whether a directory has all the programs.
 func hasPrograms(dir string, names ...string) bool {
 	if !filepath.IsAbs(dir) {
-		return false // "." on PATH would run what lies around in a test's directory
+		return false // "." on PATH would run files in a test's directory
 	}
 	for _, name := range names {
 		info, err := os.Stat(filepath.Join(dir, name))

@@ -24,24 +24,23 @@ import (
 const (
 	superuser     = "postgres"
 	startAttempts = 5                     // ports to try
-	startTimeout  = 2 * time.Minute       // for one attempt, once the data directory is made
-	pollInterval  = 20 * time.Millisecond // between two tries to connect
-	probeTimeout  = 10 * time.Second      // for one of these tries
-	adminTimeout  = time.Minute           // for later connections to be made
-	stopTimeout   = 10 * time.Second      // until the server is killed
-	maxLogTail    = 2000                  // bytes of the log in an error
+	startTimeout  = 2 * time.Minute       // for one attempt, after creating the data directory
+	pollInterval  = 20 * time.Millisecond // between two attempts to connect
+	probeTimeout  = 10 * time.Second      // for one attempt to connect
+	adminTimeout  = time.Minute           // for later connections
+	stopTimeout   = 10 * time.Second      // before the server is killed
+	maxLogTail    = 2000                  // bytes of log quoted in an error
 	maxSocketPath = 103                   // bytes; 107 on Linux, 103 on macOS
 
 	portAttempts     = 100          // to find a free port
-	minPort, maxPort = 10000, 32768 // Linux gives out higher ones
+	minPort, maxPort = 10000, 32768 // Linux assigns higher ports
 )
 
-// errPortTaken means that another program took the port before the server
-// could.
+// errPortTaken means that another program took the port first.
 var errPortTaken = errors.New("the port is taken")
 
-// cluster is a server of our own: a data directory and the process that serves
-// it.
+// cluster is a server started by this package: a data directory and its
+// process.
 type cluster struct {
 	detached bool // outlives this process
 	binDir   string
@@ -53,7 +52,7 @@ type cluster struct {
 	admin    *sql.DB
 }
 
-// newCluster makes a data directory, starts a server on it and waits until it
+// newCluster creates a data directory, starts a server on it and waits until it
 // accepts connections.
 func newCluster(ctx context.Context, binDir string, cfg config, detached bool) (_ *cluster, err error) {
 	dir, err := newTempDir(!cfg.onDisk)
@@ -92,7 +91,7 @@ func newCluster(ctx context.Context, binDir string, cfg config, detached bool) (
 func (c *cluster) dataDir() string { return filepath.Join(c.dir.path, "data") }
 func (c *cluster) logFile() string { return filepath.Join(c.dir.path, "postgres.log") }
 
-// url is of the maintenance database.
+// url returns the maintenance database's URL.
 func (c *cluster) url() url.URL {
 	return url.URL{
 		Scheme:   "postgres",
@@ -103,7 +102,7 @@ func (c *cluster) url() url.URL {
 	}
 }
 
-// initialize runs initdb. The locale C is the one that every system has.
+// initialize runs initdb. Every system has the locale C.
 func (c *cluster) initialize(ctx context.Context) error {
 	passwordFile := filepath.Join(c.dir.path, "password")
 	if err := c.dir.writeFile("password", c.password+"\n"); err != nil {
@@ -115,11 +114,11 @@ func (c *cluster) initialize(ctx context.Context) error {
 	return c.run(ctx, cmd)
 }
 
-// copyFrom runs pg_basebackup, which also writes the settings of a standby.
+// copyFrom runs pg_basebackup, which also writes a standby's settings.
 func (c *cluster) copyFrom(ctx context.Context, primary *cluster) error {
 	c.password = primary.password
 	u := primary.url()
-	u.User, u.Path = url.User(superuser), "" // a command line is no secret
+	u.User, u.Path = url.User(superuser), "" // command lines are public
 	q := u.Query()
 	q.Set("application_name", "standby")
 	u.RawQuery = q.Encode()
@@ -129,10 +128,10 @@ func (c *cluster) copyFrom(ctx context.Context, primary *cluster) error {
 	return c.run(ctx, cmd)
 }
 
-// run runs a program that makes the data directory.
+// run runs a program that creates the data directory.
 func (c *cluster) run(ctx context.Context, cmd *exec.Cmd) error {
 	c.prepare(cmd)
-	cmd.WaitDelay = time.Second // for the server that initdb runs, if the context ends
+	cmd.WaitDelay = time.Second // ends the server that initdb runs, if the context ends
 	out, err := cmd.CombinedOutput()
 	name := filepath.Base(cmd.Path)
 	if ctx.Err() != nil {
@@ -144,9 +143,9 @@ func (c *cluster) run(ctx context.Context, cmd *exec.Cmd) error {
 	return nil
 }
 
-// prepare makes a command of the server's run as the owner of the data
-// directory, in the temporary directory and without what the caller's
-// environment says of other servers.
+// prepare makes a command run as the owner of the data directory, in the
+// temporary directory, without the caller's environment variables for other
+// servers.
 func (c *cluster) prepare(cmd *exec.Cmd) {
 	cmd.Dir = c.dir.path
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: c.dir.owner}
@@ -180,8 +179,8 @@ func (c *cluster) launch(ctx context.Context, port int) error {
 	return c.wait(ctx)
 }
 
-// revive waits until the server answers. One that ends, or has ended, is
-// launched again: it may be about to, for want of something that is there now.
+// revive waits until the server answers. It restarts a server that has ended or
+// ends meanwhile, because a missing prerequisite may exist now.
 func (c *cluster) revive(ctx context.Context) error {
 	admin := c.admin
 	err := c.wait(ctx)
@@ -192,17 +191,17 @@ func (c *cluster) revive(ctx context.Context) error {
 	}
 	if c.admin != admin {
 		err = errors.Join(err, c.admin.Close())
-		c.admin = admin // its connections are made again
+		c.admin = admin // reopens its connections
 	}
 	return err
 }
 
-// conf returns the configuration: initdb's, then ours. The last setting of a
-// name wins.
+// conf returns the configuration: initdb's settings, then ours. The last
+// setting of a name wins.
 func (c *cluster) conf() string {
 	sockets := c.dir.path
 	if len(filepath.Join(sockets, fmt.Sprintf(".s.PGSQL.%d", c.port))) > maxSocketPath {
-		sockets = "" // none
+		sockets = "" // no sockets
 	}
 	settings := []setting{
 		{"listen_addresses", "127.0.0.1"},
@@ -225,15 +224,16 @@ func (c *cluster) conf() string {
 	return b.String()
 }
 
-// quoteSetting quotes a value for postgresql.conf, where a backslash escapes.
+// quoteSetting quotes a value for postgresql.conf, in which a backslash
+// escapes.
 func quoteSetting(value string) string {
 	return "'" + strings.NewReplacer("'", "''", `\`, `\\`).Replace(value) + "'"
 }
 
-// FreePort returns a port of 127.0.0.1 that nobody listens on at the moment. It
-// is none of the ports that systems give to clients, and to servers without a
-// port of their own: one of these would take it while nobody listens, as before
-// a server's start and between its end and the next start.
+// FreePort returns a port of 127.0.0.1 that is currently free. It avoids the
+// ports that systems assign to clients, and to servers without a fixed port:
+// another program could be assigned such a port before the server starts or
+// between its end and a restart.
 func FreePort(ctx context.Context) (port int, err error) {
 	for range portAttempts {
 		port = minPort + mathrand.IntN(maxPort-minPort) //nolint:gosec // no secret
@@ -249,8 +249,8 @@ func FreePort(ctx context.Context) (port int, err error) {
 	return 0, fmt.Errorf("find a free port: %w", err)
 }
 
-// wait connects until the server answers. It is ours that answers, and not one
-// that took the port: it knows the password.
+// wait connects until the server answers. Only our server accepts the password,
+// so another program on the port can't pass for it.
 func (c *cluster) wait(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -278,10 +278,10 @@ func (c *cluster) wait(ctx context.Context) error {
 	}
 }
 
-// openAdmin opens a pool for a server's URL. The driver heeds a context while
-// it dials, but not while it waits for the first answer, which never comes if
-// something other than Postgres listens: only connect_timeout ends that. It has
-// the given value, in whole seconds, unless the URL says otherwise.
+// openAdmin opens a pool for a server's URL. The driver honors a context while
+// dialing, but not while waiting for the first answer, which never comes if
+// something other than Postgres listens: only connect_timeout ends that wait.
+// It is set to timeout, in whole seconds, unless the URL sets it.
 func openAdmin(u url.URL, timeout time.Duration) (*sql.DB, error) {
 	query := u.Query()
 	if !query.Has("connect_timeout") {
@@ -290,12 +290,13 @@ func openAdmin(u url.URL, timeout time.Duration) (*sql.DB, error) {
 	u.RawQuery = query.Encode()
 	db, err := sql.Open("postgres", u.String())
 	if err != nil {
-		return nil, errors.New("not a URL that the Postgres driver understands") // its error quotes the URL
+		return nil, errors.New("not a URL that the Postgres driver understands") // the driver's error quotes the URL
 	}
 	return db, nil
 }
 
-// exitCause tells the one cause of an early end that a second attempt may cure.
+// exitCause returns errPortTaken if the server ended for that reason, because a
+// second attempt may then succeed.
 func (c *cluster) exitCause() error {
 	log, _ := os.ReadFile(c.logFile())
 	if bytes.Contains(log, []byte("could not create any TCP/IP sockets")) {
@@ -304,7 +305,7 @@ func (c *cluster) exitCause() error {
 	return c.proc.err
 }
 
-// logTail returns the end of the log, on lines of its own.
+// logTail returns the end of the log, starting on a new line.
 func (c *cluster) logTail() string {
 	log, err := os.ReadFile(c.logFile())
 	if err != nil || len(log) == 0 {
@@ -325,7 +326,7 @@ func tail(out []byte) string {
 	return string(out)
 }
 
-// stop ends the server, if it runs, and deletes everything.
+// stop ends the server, if it is running, and deletes its files.
 func (c *cluster) stop() error {
 	if c.proc != nil {
 		c.proc.stop(stopTimeout)

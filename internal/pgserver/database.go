@@ -13,17 +13,17 @@ import (
 	"github.com/lib/pq"
 )
 
-// dropTimeout limits the drop of one database.
+// dropTimeout limits dropping one database.
 const dropTimeout = 2 * time.Minute
 
-// CreateDatabase creates a database with a unique name and returns its URL, and
+// CreateDatabase creates a database with a unique name and returns its URL and
 // a function that drops it.
 //
-// The database is a copy of the template, which is a database's name or a URL
-// that CreateDatabase returned, and to which nobody may be connected meanwhile;
-// with "" it is an empty one in UTF-8, ordered by bytes. The drop function ends
-// the connections that are still open; it works once the context is cancelled,
-// may be called twice, and fails after [Server.Stop].
+// The database is a copy of the template, given by name or by a URL that
+// CreateDatabase returned. Nobody may be connected to the template meanwhile.
+// If template is "", the database is empty, in UTF-8 and sorted by bytes. The
+// drop function ends open connections. It works after ctx is cancelled, may be
+// called twice, and fails after [Server.Stop].
 func (s *Server) CreateDatabase(ctx context.Context, template string) (dbURL string, drop func() error, err error) {
 	name := "credent_test_" + strings.ToLower(rand.Text())
 	create := "CREATE DATABASE " + pq.QuoteIdentifier(name)
@@ -33,12 +33,12 @@ func (s *Server) CreateDatabase(ctx context.Context, template string) (dbURL str
 		create += " TEMPLATE " + pq.QuoteIdentifier(databaseName(template))
 	}
 	if s.ours && s.version >= 150000 {
-		create += " STRATEGY FILE_COPY" // half as long without fsync
+		create += " STRATEGY FILE_COPY" // takes half the time without fsync
 	}
 	if _, err := s.admin.ExecContext(ctx, create); err != nil {
 		return "", nil, fmt.Errorf("create database: %w", err)
 	}
-	if !s.ours { // ours has it in postgresql.conf
+	if !s.ours { // our own server has it in postgresql.conf
 		alter := "ALTER DATABASE " + pq.QuoteIdentifier(name) + " SET TimeZone = " + pq.QuoteLiteral(sessionTimeZone)
 		if _, err := s.admin.ExecContext(ctx, alter); err != nil {
 			_ = s.dropDatabase(name)
@@ -48,8 +48,8 @@ func (s *Server) CreateDatabase(ctx context.Context, template string) (dbURL str
 	return s.URL(name), func() error { return s.dropDatabase(name) }, nil
 }
 
-// databaseName returns the database that a URL is of, and anything else as it
-// is.
+// databaseName returns the name of a URL's database, and any other text
+// unchanged.
 func databaseName(nameOrURL string) string {
 	if u, err := url.Parse(nameOrURL); err == nil && strings.HasPrefix(u.Scheme, "postgres") {
 		return strings.TrimPrefix(u.Path, "/")
@@ -57,8 +57,8 @@ func databaseName(nameOrURL string) string {
 	return nameOrURL
 }
 
-// dropDatabase has a context of its own, since a test's is cancelled when it
-// cleans up.
+// dropDatabase uses its own context, because a test's context is cancelled
+// before cleanup.
 func (s *Server) dropDatabase(name string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), dropTimeout)
 	defer cancel()

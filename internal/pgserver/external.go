@@ -10,11 +10,12 @@ import (
 	"time"
 )
 
-// externalTimeout limits the checks of a server that is not ours.
+// externalTimeout limits the checks of an external server.
 const externalTimeout = time.Minute
 
-// external returns the server that EnvURL names, once it is known to answer and
-// to do what tests need. No error quotes the URL, which has a password.
+// external returns the server that EnvURL names, after checking that it answers
+// and supports the tests. Errors don't quote the URL, which contains a
+// password.
 func external(ctx context.Context, rawURL string, search binarySearch, cfg config) (_ *Server, err error) {
 	base, err := externalBase(rawURL)
 	if err != nil {
@@ -44,9 +45,8 @@ func external(ctx context.Context, rawURL string, search binarySearch, cfg confi
 	return s, nil
 }
 
-// externalBase parses the URL of a server. The errors of package url quote its
-// parts, possibly a password with a character that should have been escaped, so
-// they are left out.
+// externalBase parses a server's URL. It drops the errors of package url, which
+// quote parts of it, possibly a password with an unescaped character.
 func externalBase(rawURL string) (*url.URL, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil || (u.Scheme != "postgres" && u.Scheme != "postgresql") {
@@ -54,7 +54,7 @@ func externalBase(rawURL string) (*url.URL, error) {
 			"(special characters in the password are percent-encoded)")
 	}
 	query := u.Query()
-	query.Del("dbname") // it would win over the path, which URL changes
+	query.Del("dbname") // it would override the path, which URL changes
 	if !query.Has("sslmode") {
 		query.Set("sslmode", "disable")
 	}
@@ -62,8 +62,8 @@ func externalBase(rawURL string) (*url.URL, error) {
 	return u, nil
 }
 
-// checkExternal fails if the role may not create databases or a setting is not
-// as asked for.
+// checkExternal fails if the role may not create databases or a setting isn't
+// as required.
 func checkExternal(ctx context.Context, db *sql.DB, settings []setting) error {
 	var role string
 	var allowed bool

@@ -2,8 +2,8 @@ package pgserver
 
 import "testing"
 
-// ForTest starts a server for a test and stops it after the test. Under go
-// test -short the test is skipped: make check leaves servers to make test.
+// ForTest starts a server for a test and stops it afterwards. It skips the test
+// under go test -short, so that make check needs no server.
 func ForTest(tb testing.TB, opts ...Option) *Server {
 	tb.Helper()
 	SkipShort(tb)
@@ -19,12 +19,12 @@ func ForTest(tb testing.TB, opts ...Option) *Server {
 func SkipShort(tb testing.TB) {
 	tb.Helper()
 	if testing.Short() {
-		tb.Skip("it needs Postgres, and -short has none; make test runs it")
+		tb.Skip("needs Postgres, which -short excludes; make test runs it")
 	}
 }
 
-// DatabaseForTest is ForTest for one empty database, which is dropped after
-// the test. It returns its URL.
+// DatabaseForTest starts a server with [ForTest], and returns the URL of an
+// empty database that is dropped after the test.
 func DatabaseForTest(tb testing.TB, opts ...Option) string {
 	tb.Helper()
 	databaseURL, drop, err := ForTest(tb, opts...).CreateDatabase(tb.Context(), "")

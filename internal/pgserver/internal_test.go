@@ -88,8 +88,8 @@ func TestServerDir(t *testing.T) {
 	}
 }
 
-// TestPortTaken is about the moment between the search for a free port and the
-// server's start.
+// TestPortTaken covers the time between finding a free port and starting the
+// server.
 func TestPortTaken(t *testing.T) {
 	t.Parallel()
 	binDir, err := installed().serverDir(t.Context())

@@ -1,4 +1,4 @@
 package pgserver
 
-// freeInMemory finds none: macOS has no directory in memory.
+// freeInMemory returns 0: macOS has no in-memory directory.
 func freeInMemory(string) int64 { return 0 }

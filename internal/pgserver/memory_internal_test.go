@@ -32,8 +32,8 @@ func TestAvailableMemory(t *testing.T) {
 	}
 }
 
-// A server's files are in memory where there is enough, unless the environment
-// or the caller wants them elsewhere.
+// A server's files are in memory if there is room, unless the environment or
+// the caller says otherwise.
 func TestInMemory(t *testing.T) { //nolint:paralleltest // sets TMPDIR
 	for _, tt := range []struct {
 		tmpdir     string

@@ -2,11 +2,11 @@ package pgserver
 
 import "syscall"
 
-// tmpfs is the kernel's number for file systems in memory.
+// tmpfs is the kernel's magic number for in-memory file systems.
 const tmpfs = 0x01021994
 
-// freeInMemory returns the bytes that are free in a directory, or 0 if that
-// isn't in memory.
+// freeInMemory returns the free bytes in a directory, or 0 if it isn't in
+// memory.
 func freeInMemory(dir string) int64 {
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(dir, &s); err != nil || int64(s.Type) != tmpfs { //nolint:unconvert // 32 bits elsewhere

@@ -1,25 +1,23 @@
 //go:build linux || darwin
 
-// Package pgserver gives tests and maintainers' commands a throw-away Postgres.
+// Package pgserver provides a throwaway Postgres for tests and maintainers'
+// commands.
 //
 // Call [Start] once per process, with [Shared] in tests, then
 // [Server.CreateDatabase] once per test, and [Server.Stop] at the end. Start
-// takes the server that CREDENT_TEST_DATABASE_URL names; without that variable
-// it starts one of its own from the binaries installed on the machine, in a
-// temporary directory, on a free port of 127.0.0.1; without binaries it fails.
-// The directory is in memory on a Linux with enough of it, unless TMPDIR says
-// where to put temporary files.
-// It never stands in for a database with nothing, so that no test passes
-// without one.
+// uses the server that CREDENT_TEST_DATABASE_URL names. Without that variable,
+// it starts a server from the installed binaries, in a temporary directory, on
+// a free port of 127.0.0.1. Without binaries it fails, so that no test passes
+// without a database. On Linux, the directory is in memory if there is enough,
+// unless TMPDIR sets the place for temporary files.
 //
-// A server of its own is tuned for speed and loses its data in a crash. It
-// takes connections from this machine only, with a random password, and its
-// sessions are in New York's time zone, so that code which relies on a session
-// in UTC fails where it is tested. It ends with the process that started it: on
-// Linux also when that is killed, elsewhere when it is told to stop or sees its
-// files gone.
+// A server that it starts is tuned for speed and loses its data in a crash. It
+// accepts connections only from this machine, with a random password. Its
+// sessions use New York's time zone, so that code that relies on UTC sessions
+// fails in tests. It ends with the process that started it: on Linux even if
+// that is killed, elsewhere when it is told to stop or its files are deleted.
 //
-// The package is for Linux and macOS, and promises nothing to anyone outside
+// The package supports Linux and macOS, and promises nothing to users outside
 // this module.
 package pgserver
 
@@ -36,31 +34,31 @@ import (
 )
 
 // EnvURL is the environment variable that names a running server: a postgres://
-// URL of a database on it and of a role that may create databases.
+// URL with one of its databases and a role that may create databases.
 const EnvURL = "CREDENT_TEST_DATABASE_URL"
 
-// minVersion is the oldest supported server, in the form of server_version_num.
+// minVersion is the oldest supported server version, as a server_version_num.
 const minVersion = 120000
 
-// sessionTimeZone is not UTC, and has daylight saving time, on purpose: see the
-// package comment.
+// sessionTimeZone is deliberately not UTC, and has daylight saving time: see
+// the package comment.
 const sessionTimeZone = "America/New_York"
 
 // Server is a running Postgres. It is safe for concurrent use. The zero value
 // is useless: use [Start].
 type Server struct {
-	base    url.URL // of the maintenance database
-	admin   *sql.DB // connected to it
+	base    url.URL // the maintenance database
+	admin   *sql.DB // a pool on it
 	version int     // server_version_num
 	binDir  string
-	ours    bool     // or else the one that EnvURL names
-	cluster *cluster // nil if the server is not this process's alone
+	ours    bool     // false if EnvURL names it
+	cluster *cluster // nil unless only this process uses the server
 
 	stopOnce sync.Once
 	stopErr  error
 }
 
-// Option changes what [Start] does.
+// Option configures [Start].
 type Option func(*config) error
 
 type config struct {
@@ -75,15 +73,15 @@ type setting struct{ name, value string }
 
 var settingName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?$`)
 
-// WithSetting sets a server parameter, as a line of postgresql.conf would:
-// log_statement to all, for one. The last setting of a name wins, also over
-// this package's settings, except where to listen, which is refused. A server
-// named by [EnvURL] cannot be changed: for it Start checks that the parameter
+// WithSetting sets a server parameter, as a line of postgresql.conf would, such
+// as log_statement to all. The last setting of a name wins and overrides this
+// package's settings, except the listen addresses, which it refuses. A server
+// named by [EnvURL] can't be changed: Start checks instead that the parameter
 // has the value, written as SHOW prints it, and fails otherwise.
 func WithSetting(name, value string) Option {
 	return func(c *config) error {
 		if !settingName.MatchString(name) {
-			return fmt.Errorf("setting %q: not a name of a parameter", name)
+			return fmt.Errorf("setting %q: not a parameter name", name)
 		}
 		switch strings.ToLower(name) {
 		case "port", "listen_addresses", "unix_socket_directories":
@@ -97,8 +95,8 @@ func WithSetting(name, value string) Option {
 	}
 }
 
-// Private makes Start run a server of its own in any case, for settings that a
-// server named by [EnvURL] need not have.
+// Private makes Start start its own server in any case, for settings that a
+// server named by [EnvURL] may lack.
 func Private() Option {
 	return func(c *config) error {
 		c.private = true
@@ -106,8 +104,8 @@ func Private() Option {
 	}
 }
 
-// OnDisk makes Start put a server's files on a disk also where there is memory
-// for them, as measurements want it, and much data.
+// OnDisk makes Start put a server's files on disk even if there is enough
+// memory, for measurements and large amounts of data.
 func OnDisk() Option {
 	return func(c *config) error {
 		c.onDisk = true
@@ -115,28 +113,28 @@ func OnDisk() Option {
 	}
 }
 
-// CopyOf makes Start run a server of its own with another server's files, as
-// pg_basebackup copies them, which goes on as its standby: it has the same
-// databases, roles and passwords. Package pgreplica starts these.
+// CopyOf makes Start start a standby of another server, from a copy of its
+// files made by pg_basebackup. It has the same databases, roles and passwords.
+// Package pgreplica starts such standbys.
 func CopyOf(s *Server) Option {
 	return func(c *config) error {
 		if s.cluster == nil {
-			return fmt.Errorf("a copy of the server that %s names: only a server started here has copies", EnvURL)
+			return fmt.Errorf("a copy of the server that %s names: only a server started here can be copied", EnvURL)
 		}
 		c.private, c.copyOf = true, s.cluster
 		return nil
 	}
 }
 
-// Start returns a server that accepts connections, which takes one to three
-// seconds if it has to be started. The context limits the start, not the life
-// of the server. Errors say what to do, and hold the end of the server's log if
-// it does not come up.
+// Start returns a server that accepts connections. Starting one takes one to
+// three seconds. The context limits the start, not the server's lifetime.
+// Errors say what to do, and include the end of the log if the server doesn't
+// come up.
 func Start(ctx context.Context, opts ...Option) (*Server, error) {
 	return start(ctx, os.Getenv(EnvURL), installed(), opts...)
 }
 
-// start is Start with the surroundings as arguments.
+// start is Start with its environment passed as arguments.
 func start(ctx context.Context, externalURL string, search binarySearch, opts ...Option) (*Server, error) {
 	var cfg config
 	for _, opt := range opts {
@@ -154,7 +152,7 @@ func start(ctx context.Context, externalURL string, search binarySearch, opts ..
 	var s *Server
 	if cfg.shared {
 		if cfg.private || cfg.copyOf != nil || cfg.onDisk || len(cfg.settings) > 0 {
-			return nil, errors.New("a shared server takes no settings, and isn't private, on a disk or a copy")
+			return nil, errors.New("a shared server takes no settings, and can't be private, on disk or a copy")
 		}
 		if s, err = startShared(ctx, binDir, sharedIdle); err != nil {
 			return nil, fmt.Errorf("start the shared server of %s: %w", binDir, err)
@@ -187,17 +185,18 @@ func serverVersion(ctx context.Context, db *sql.DB) (int, error) {
 	return version, nil
 }
 
-// URL returns the postgres:// URL of a database on the server, existing or not,
-// with the password. It has sslmode=disable, unless [EnvURL] says otherwise.
+// URL returns the postgres:// URL, with password, of a database on the server,
+// whether it exists or not. It has sslmode=disable, unless [EnvURL] says
+// otherwise.
 func (s *Server) URL(database string) string {
 	u := s.base
 	u.Path, u.RawPath = "/"+database, ""
 	return u.String()
 }
 
-// BinDir returns the directory of pg_dump and psql that fit the server. For a
-// server named by [EnvURL] that is the first on PATH, or else of the installed
-// binaries, whatever their version; "" if there are none.
+// BinDir returns the directory of pg_dump and psql for the server. For a server
+// named by [EnvURL], it is the first one on PATH, or the installed binaries,
+// whatever their version; "" if there are none.
 func (s *Server) BinDir() string { return s.binDir }
 
 // LogFile returns the path of the server's log, which [Server.Stop] deletes, or
@@ -209,10 +208,10 @@ func (s *Server) LogFile() string {
 	return s.cluster.logFile()
 }
 
-// Kill ends the server and all of its connections in the middle of whatever
-// they do, as if its machine was gone, and leaves the files. On macOS, which
-// has no way to find the server's processes, the server ends them itself. It
-// fails for a server named by [EnvURL].
+// Kill ends the server and all of its connections in the middle of any work, as
+// if its machine had failed, and keeps the files. On macOS, the server ends its
+// processes itself, because they can't be found from outside. It fails for a
+// server named by [EnvURL].
 func (s *Server) Kill() error {
 	if s.cluster == nil {
 		return fmt.Errorf("kill: the server that %s names isn't ours", EnvURL)
@@ -221,8 +220,8 @@ func (s *Server) Kill() error {
 	return nil
 }
 
-// Revive starts the server again on its files and its port, if it has ended,
-// and returns when it answers. It fails for a server named by [EnvURL].
+// Revive restarts the server on its files and port, if it has ended, and
+// returns when it answers. It fails for a server named by [EnvURL].
 func (s *Server) Revive(ctx context.Context) error {
 	if s.cluster == nil {
 		return fmt.Errorf("revive: the server that %s names isn't ours", EnvURL)
@@ -233,13 +232,13 @@ func (s *Server) Revive(ctx context.Context) error {
 	return nil
 }
 
-// Stop ends the server at once, connections included, and deletes its files. A
-// server named by [EnvURL], and a shared one while others use it, runs on, with
-// the databases that have not been dropped. Calls after the first do nothing
-// and return the same error.
+// Stop ends the server and its connections at once, and deletes its files. A
+// server named by [EnvURL] keeps running, and so does a shared one with other
+// users; both keep databases that weren't dropped. Calls after the first do
+// nothing and return the same error.
 func (s *Server) Stop() error {
 	s.stopOnce.Do(func() {
-		_ = s.admin.Close() // a connection that a crash has cut can't say goodbye
+		_ = s.admin.Close() // a connection cut by a crash can't say goodbye
 		if s.cluster != nil {
 			s.stopErr = s.cluster.stop()
 		}

@@ -21,17 +21,16 @@ import (
 	"github.com/credent-go/credent/internal/pgserver"
 )
 
-// envHelper makes the test binary a process that starts a server and waits to
-// be killed.
+// envHelper makes the test binary start a server and wait to be killed.
 const envHelper = "CREDENT_PGSERVER_TEST_HELPER"
 
-// server is of the installed binaries, and shared by the tests.
+// server runs the installed binaries and is shared by the tests.
 var server *pgserver.Server
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
-	_ = os.Unsetenv(pgserver.EnvURL) // it fails for malformed names only
+	_ = os.Unsetenv(pgserver.EnvURL) // fails only for malformed names
 	s, err := pgserver.Start(context.Background())
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -78,7 +77,7 @@ func TestStart(t *testing.T) {
 		t.Errorf("log = %q, %v", log, err)
 	}
 	sockets := query(t, db, "SELECT current_setting($1)", "unix_socket_directories")
-	if sockets != "" && sockets != filepath.Dir(server.LogFile()) { // none where the path would be too long
+	if sockets != "" && sockets != filepath.Dir(server.LogFile()) { // none if the path would be too long
 		t.Errorf("unix_socket_directories = %q, want the directory of %q", sockets, server.LogFile())
 	}
 }
@@ -111,7 +110,7 @@ func TestCreateDatabase(t *testing.T) {
 		t.Errorf("TimeZone = %q", got)
 	}
 	execute(t, db, "CREATE TABLE t (c int)")
-	for range 2 { // the first time with an open connection
+	for range 2 { // an open connection is left the first time
 		if err := dropFirst(); err != nil {
 			t.Errorf("drop: %v", err)
 		}
@@ -183,7 +182,7 @@ func TestWithSetting(t *testing.T) {
 	t.Cleanup(func() { stop(t, s) })
 	db := open(t, s.URL("postgres"))
 	if got := query(t, db, "SHOW max_connections"); got != "20" {
-		t.Errorf("max_connections = %q, want that of the option", got)
+		t.Errorf("max_connections = %q, want the option's value", got)
 	}
 	if got := query(t, db, "SHOW credent.odd"); got != odd {
 		t.Errorf("credent.odd = %q, want %q", got, odd)
@@ -200,7 +199,7 @@ func TestWithSettingErrors(t *testing.T) {
 		{"unknown value", "log_statement", "some", `invalid value for parameter "log_statement": "some"`},
 		{"unknown name", "no_such_parameter", "1", "unrecognized configuration parameter"},
 		{"port", "Port", "5432", "chosen by this package"},
-		{"injection by name", "a = 1\nb", "1", "not a name of a parameter"},
+		{"injection by name", "a = 1\nb", "1", "not a parameter name"},
 		{"injection by value", "log_statement", "all\nfsync = on", "line break"},
 	} {
 		t.Run(tt.test, func(t *testing.T) {
@@ -241,13 +240,13 @@ func TestStop(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // the first time with an open connection
+	for range 2 { // an open connection is left the first time
 		if err := s.Stop(); err != nil {
 			t.Errorf("stop: %v", err)
 		}
 	}
 	if err := ping(t, s.URL("postgres")); err == nil {
-		t.Error("the server runs on")
+		t.Error("the server is still running")
 	}
 	if _, err := os.Stat(filepath.Dir(s.LogFile())); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the temporary directory is still there: %v", err)
@@ -293,7 +292,7 @@ func TestExternalErrors(t *testing.T) {
 	const password = "pa55word"
 	db := open(t, server.URL("postgres"))
 	execute(t, db, "CREATE ROLE humble LOGIN PASSWORD '"+password+"'")
-	defer execute(t, db, "DROP ROLE humble") // not by t.Cleanup, when t.Context is done
+	defer execute(t, db, "DROP ROLE humble") // not in t.Cleanup, where t.Context is done
 	u, err := url.Parse(server.URL("postgres"))
 	if err != nil {
 		t.Fatal(err)
@@ -412,7 +411,7 @@ func sqlState(err error) string {
 	return ""
 }
 
-// unusedPort returns a port that nobody listens on.
+// unusedPort returns a port without a listener.
 func unusedPort(t *testing.T) string {
 	t.Helper()
 	l := listen(t)
@@ -426,7 +425,7 @@ func unusedPort(t *testing.T) string {
 	return port
 }
 
-// listen returns a listener that takes connections and never answers.
+// listen returns a listener that accepts connections but never answers.
 func listen(t *testing.T) net.Listener {
 	t.Helper()
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp4", "127.0.0.1:0")

@@ -12,12 +12,12 @@ import (
 // process is a running server.
 type process struct {
 	cmd    *exec.Cmd
-	exited chan struct{} // closed when it has ended
-	err    error         // of Wait; read it after exited only
+	exited chan struct{} // closed after it has ended
+	err    error         // the error of Wait; read it only after exited is closed
 }
 
 // startProcess starts a command that ends with this process, as far as the
-// system can do that, or one that outlives it.
+// system supports that, or a detached one that outlives it.
 func startProcess(cmd *exec.Cmd, detached bool) (*process, error) {
 	p := &process{cmd: cmd, exited: make(chan struct{})}
 	started := make(chan error)
@@ -40,8 +40,8 @@ func startProcess(cmd *exec.Cmd, detached bool) (*process, error) {
 	return p, nil
 }
 
-// stop asks for Postgres's immediate shutdown, which does not wait for
-// connections, and after the timeout kills.
+// stop requests Postgres's immediate shutdown, which doesn't wait for
+// connections, and kills the server after the timeout.
 func (p *process) stop(timeout time.Duration) {
 	_ = p.cmd.Process.Signal(syscall.SIGQUIT) // fails only if it has ended
 	select {
@@ -52,8 +52,8 @@ func (p *process) stop(timeout time.Duration) {
 	}
 }
 
-// kill ends the server and its children without a word to anybody, and returns
-// when they have ended.
+// kill ends the server and its children without warning, and returns when they
+// have ended.
 func (p *process) kill() {
 	if !killTree(p.cmd.Process.Pid) {
 		_ = p.cmd.Process.Signal(syscall.SIGQUIT) // fails only if it has ended

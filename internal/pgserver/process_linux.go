@@ -11,20 +11,20 @@ import (
 	"time"
 )
 
-// dieWithParent makes a process end when this one does, however that ends: the
-// kernel sends it a SIGQUIT, which is Postgres's immediate shutdown. The kernel
-// goes by the thread that started the process, not by the process that thread
-// belongs to, so the calling goroutine keeps its thread until the returned
-// function is called; it must start the process and wait for its end.
+// dieWithParent makes a process end when this one does, for whatever reason:
+// the kernel sends it a SIGQUIT, Postgres's immediate shutdown. The kernel
+// watches the thread that started the process, not that thread's process, so
+// the calling goroutine stays on its thread until release is called; it must
+// start the process and wait for its end.
 func dieWithParent(attr *syscall.SysProcAttr) (release func()) {
 	runtime.LockOSThread()
 	attr.Pdeathsig = syscall.SIGQUIT
 	return runtime.UnlockOSThread
 }
 
-// killTree kills a process and its children, which Postgres's server and
-// backends are. The process is stopped first, so that it neither makes more
-// children nor tells the others of a killed one.
+// killTree kills a process and its children, here Postgres's server and
+// backends. It stops the process first, so that it neither starts more children
+// nor tells the others that one was killed.
 func killTree(pid int) bool {
 	if syscall.Kill(pid, syscall.SIGSTOP) != nil {
 		return true // it has ended
@@ -34,7 +34,7 @@ func killTree(pid int) bool {
 		_ = syscall.Kill(child, syscall.SIGKILL)
 	}
 	_ = syscall.Kill(pid, syscall.SIGKILL)
-	for _, child := range children { // not ours to wait for
+	for _, child := range children { // not our children to wait for
 		for !hasEnded(child) {
 			time.Sleep(time.Millisecond)
 		}
@@ -42,7 +42,7 @@ func killTree(pid int) bool {
 	return true
 }
 
-// childrenOf returns the children that a process has.
+// childrenOf returns a process's children.
 func childrenOf(pid int) (children []int) {
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, path := range stats {
@@ -59,8 +59,8 @@ func hasEnded(pid int) bool {
 	return state == "Z" || state == ""
 }
 
-// processState returns a process's state and parent, by proc(5): they follow
-// the name, which is in parentheses and may have some itself.
+// processState returns a process's state and parent from its stat file, see
+// proc(5). They follow the name, which is in parentheses and may contain some.
 func processState(pid int) (state string, parent int) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// TestKilledParent kills a process that has a server, in the way that leaves it
-// no time to clean up.
+// TestKilledParent kills a server's parent process, which gets no time to clean
+// up.
 func TestKilledParent(t *testing.T) {
 	t.Parallel()
 	exe, err := os.Executable()
@@ -39,14 +39,14 @@ func TestKilledParent(t *testing.T) {
 		said[i] = lines.Text()
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(filepath.Dir(said[1])) })
-	db := open(t, said[0]) // stays connected
+	db := open(t, said[0]) // stays open
 	if got := query(t, db, "SELECT 1"); got != "1" {
 		t.Fatalf("got %q", got)
 	}
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	_ = cmd.Wait() // says that it was killed
+	_ = cmd.Wait() // reports the kill
 	u, err := url.Parse(said[0])
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +57,7 @@ func TestKilledParent(t *testing.T) {
 	for {
 		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", u.Host)
 		if err != nil {
-			return // nobody listens
+			return // no listener
 		}
 		_ = conn.Close()
 		select {

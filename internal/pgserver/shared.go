@@ -24,16 +24,17 @@ var keeper string
 
 const (
 	usersName = "users" // a file per process that uses the server, named by its ID
-	urlName   = "url"   // the server's URL, as long as it takes users
+	urlName   = "url"   // the server's URL, while it accepts users
 
-	// sharedIdle is how long a server without users runs on.
+	// sharedIdle is how long a server without users keeps running.
 	sharedIdle = 15 * time.Second
 )
 
-// Shared makes Start return one server to all processes of a user that ask for
-// it, so that the tests of many packages start Postgres once. The first process
-// starts it, and it ends some seconds after the last one has. [Server.Stop]
-// leaves it running. Settings are refused, since they'd hold for all.
+// Shared makes Start return one server to all of a user's processes that ask
+// for it, so that the tests of many packages start Postgres once. The first
+// process starts it, and it ends a few seconds after the last process has
+// ended. [Server.Stop] leaves it running. Settings are refused, because they
+// would apply to every process.
 func Shared() Option {
 	return func(c *config) error {
 		c.shared = true
@@ -41,10 +42,10 @@ func Shared() Option {
 	}
 }
 
-// startShared returns the running server of the user's, or starts it. One
-// process at a time looks for it, under a lock in the temporary directory.
+// startShared joins the user's running server, or starts one. A lock in the
+// temporary directory lets only one process at a time look for it.
 func startShared(ctx context.Context, binDir string, idle time.Duration) (_ *Server, err error) {
-	settings := []setting{{"max_connections", "2000"}} // for many processes on many cores
+	settings := []setting{{"max_connections", "2000"}} // enough for many processes on many cores
 	owner, err := serverOwner()
 	if err != nil {
 		return nil, err
@@ -79,15 +80,16 @@ func startShared(ctx context.Context, binDir string, idle time.Duration) (_ *Ser
 	return &Server{base: u, admin: c.admin, ours: true}, nil
 }
 
-// sharedName is the name of the file that leads to the server. Processes that
-// can't see each other's IDs, as in two containers, get one each.
+// sharedName returns the name of the file that points to the server. It depends
+// on the PID namespace, because processes that can't see each other's IDs, as
+// in two containers, need separate servers.
 func sharedName(binDir string, settings []setting) string {
-	namespace, _ := os.Readlink("/proc/self/ns/pid") // "" where there are none
+	namespace, _ := os.Readlink("/proc/self/ns/pid") // "" if there are no namespaces
 	sum := sha256.Sum256([]byte(fmt.Sprint(binDir, settings, namespace, keeper)))
 	return fmt.Sprintf("%sshared-%d-%x", tempPrefix, os.Getuid(), sum[:6])
 }
 
-// awaitLock opens a file of the user's and waits for its lock.
+// awaitLock opens one of the user's files and waits for its lock.
 func awaitLock(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
@@ -109,8 +111,8 @@ func awaitLock(path string) (*os.File, error) {
 	return f, nil
 }
 
-// ownFile fails if another user could have written a file: its content would
-// say where the tests' secrets go.
+// ownFile fails if another user could have written a file, because its content
+// decides where the tests' secrets go.
 func ownFile(f *os.File) error {
 	info, err := f.Stat()
 	if err != nil {
@@ -136,7 +138,8 @@ func joinShared(ctx context.Context, pointer string) *Server {
 	if err != nil {
 		return nil
 	}
-	// In this order: the keeper withdraws the URL, and then looks for users.
+	// The order matters: the keeper removes the URL first and then looks for
+	// users.
 	if err := register(string(dir)); err != nil {
 		return nil
 	}
@@ -163,7 +166,8 @@ func register(dir string) error {
 	return os.WriteFile(filepath.Join(dir, usersName, strconv.Itoa(os.Getpid())), nil, 0o600)
 }
 
-// share lets other processes find the server, and its keeper end it.
+// share lets other processes find the server, and starts the keeper that ends
+// it.
 func (c *cluster) share(pointer string, idle time.Duration) error {
 	if err := os.Mkdir(filepath.Join(c.dir.path, usersName), 0o700); err != nil {
 		return fmt.Errorf("make the directory of users: %w", err)
@@ -175,9 +179,8 @@ func (c *cluster) share(pointer string, idle time.Duration) error {
 	if err := os.WriteFile(filepath.Join(c.dir.path, urlName), []byte(u.String()), 0o600); err != nil {
 		return fmt.Errorf("write the shared server's URL: %w", err)
 	}
-	// The keeper inherits the directory's lock, so that nobody takes it for one
-	// that was left behind, and is no part of the tests' process group, which a
-	// ^C ends.
+	// The keeper inherits the directory's lock, so that nobody removes it as
+	// stale. It is outside the tests' process group, so ^C doesn't end it.
 	cmd := exec.Command("/bin/sh", "-c", keeper, "credent-postgres-keeper",
 		strconv.Itoa(c.proc.cmd.Process.Pid), c.dir.path, strconv.Itoa(int(idle.Seconds())))
 	cmd.Dir, cmd.Env = "/", []string{"PATH=" + os.Getenv("PATH")}

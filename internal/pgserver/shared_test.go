@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Those who ask for a shared server get the same one. It runs on when they stop
-// it, and ends when none of their processes is left.
+// All callers of Shared get the same server. It survives their Stop, and ends
+// after the last of their processes.
 func TestShared(t *testing.T) { //nolint:paralleltest // sets TMPDIR
 	base, err := os.MkdirTemp("", "credent-shared-") //nolint:usetesting // the server's user can't enter t.TempDir
 	if err != nil {
@@ -37,7 +37,7 @@ func TestShared(t *testing.T) { //nolint:paralleltest // sets TMPDIR
 			t.Fatal(err)
 		}
 		if s.URL("x") != servers[0].URL("x") {
-			t.Fatal("the second server is another one")
+			t.Fatal("the second server is a different one")
 		}
 		if len(servers) == 2 {
 			if err := s.Stop(); err != nil {
@@ -67,7 +67,7 @@ func TestShared(t *testing.T) { //nolint:paralleltest // sets TMPDIR
 	}
 }
 
-// awaitEnd waits until a server has ended that had one user.
+// awaitEnd waits until a server with one user has ended.
 func awaitEnd(t *testing.T, user string) {
 	t.Helper()
 	if err := os.Remove(user); err != nil {
@@ -79,7 +79,7 @@ func awaitEnd(t *testing.T, user string) {
 		}
 		select {
 		case <-t.Context().Done():
-			t.Fatal("the server runs on without a user")
+			t.Fatal("the server is still running without a user")
 		case <-time.After(pollInterval):
 		}
 	}

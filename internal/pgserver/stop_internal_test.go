@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// cut is a connection to a server that has crashed since.
+// cut is a connection to a server that has crashed.
 type cut struct{ driver.Conn }
 
 func (cut) Close() error { return syscall.EPIPE }
@@ -19,7 +19,7 @@ func (connector) Connect(context.Context) (driver.Conn, error) { return cut{}, n
 
 func (connector) Driver() driver.Driver { return nil }
 
-// A server that cut a connection by crashing has stopped too.
+// Stop succeeds after a crash that broke the pool's connection.
 func TestStopBehindACrash(t *testing.T) {
 	t.Parallel()
 	admin := sql.OpenDB(connector{})

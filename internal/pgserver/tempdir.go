@@ -16,13 +16,13 @@ import (
 const (
 	tempPrefix = "credent-postgres-"
 	lockName   = "lock"
-	// staleAge is how old an unlocked directory must be to count as left
-	// behind; a younger one may not be locked yet.
+	// staleAge is how old an unlocked directory must be to count as abandoned;
+	// a younger one may not be locked yet.
 	staleAge = 10 * time.Minute
 )
 
-// tempDir is a directory for one server, open to its owner only. The lock in it
-// is held as long as this process lives.
+// tempDir is one server's directory, accessible only to its owner. Its lock is
+// held for this process's lifetime.
 type tempDir struct {
 	path  string
 	owner *syscall.Credential // the user the server runs as; nil for the current one
@@ -31,8 +31,8 @@ type tempDir struct {
 	inMemory bool
 }
 
-// newTempDir makes a directory, in memory if that's wanted and there is enough,
-// and deletes those that processes left behind which were killed.
+// newTempDir creates a directory, in memory if wanted and if there is enough,
+// and deletes the directories of killed processes.
 func newTempDir(wantMemory bool) (_ *tempDir, err error) {
 	d := &tempDir{}
 	if d.owner, err = serverOwner(); err != nil {
@@ -76,7 +76,8 @@ func serverOwner() (*syscall.Credential, error) {
 	return unprivileged()
 }
 
-// unprivileged returns a user for the server, which refuses to run as root.
+// unprivileged returns a user for the server, because Postgres refuses to run
+// as root.
 func unprivileged() (*syscall.Credential, error) {
 	for _, name := range []string{"postgres", "nobody"} {
 		u, err := user.Lookup(name)
@@ -96,9 +97,9 @@ func unprivileged() (*syscall.Credential, error) {
 	return nil, fmt.Errorf("no user postgres or nobody on this system, and the server does not run as root")
 }
 
-// tempBase returns the directory for temporary files: the environment's,
-// or /tmp if the server's user cannot get there, as with a TMPDIR in the home
-// of root.
+// tempBase returns the directory for temporary files: the environment's, or
+// /tmp if the server's user can't access it, such as a TMPDIR in root's home
+// directory.
 func tempBase(owner *syscall.Credential) (string, error) {
 	candidates := []string{os.TempDir(), "/tmp", "/var/tmp"}
 	for _, dir := range candidates {
@@ -113,8 +114,8 @@ func tempBase(owner *syscall.Credential) (string, error) {
 	return "", fmt.Errorf("no directory for temporary files among %q that the server's user can enter", candidates)
 }
 
-// traversable reports whether a user may enter a directory and all above it, by
-// the permission bits.
+// traversable reports whether a directory's and its parents' permission bits
+// let a user enter it.
 func traversable(dir string, u *syscall.Credential) bool {
 	if u == nil {
 		info, err := os.Stat(dir)
@@ -147,7 +148,7 @@ func traversable(dir string, u *syscall.Credential) bool {
 	}
 }
 
-// writeFile makes a file that only the server's user can read.
+// writeFile writes a file that only the server's user can read.
 func (d *tempDir) writeFile(name, content string) error {
 	path := filepath.Join(d.path, name)
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
@@ -167,7 +168,7 @@ func (d *tempDir) giveAway(path string) error {
 	return nil
 }
 
-// remove deletes the directory with all that is in it.
+// remove deletes the directory and its contents.
 func (d *tempDir) remove() error {
 	if d.lock != nil {
 		defer func() { _ = d.lock.Close() }()
@@ -178,8 +179,8 @@ func (d *tempDir) remove() error {
 	return nil
 }
 
-// lockFile opens a file and locks it, or fails if another process has. The lock
-// ends with the process, even if that is killed.
+// lockFile opens a file and locks it, or fails if another process holds the
+// lock. The lock ends with the process, even if it is killed.
 func lockFile(path string, flag int) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|flag, 0o600)
 	if err != nil {
@@ -192,9 +193,8 @@ func lockFile(path string, flag int) (*os.File, error) {
 	return f, nil
 }
 
-// removeStale deletes what killed processes left below base, where it may:
-// directories with a lock that nobody holds and that was made before the given
-// time.
+// removeStale deletes what killed processes left in base, as far as permissions
+// allow: directories with an unheld lock created before the given time.
 func removeStale(base string, before time.Time) {
 	locks, _ := filepath.Glob(filepath.Join(base, tempPrefix+"*", lockName))
 	for _, path := range locks {

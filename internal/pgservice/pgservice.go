@@ -1,5 +1,5 @@
-// Package pgservice reads service files, in which libpq finds the settings of a
-// connection by a name.
+// Package pgservice reads libpq's files: service files, which map a name to
+// connection settings, and password files.
 package pgservice
 
 import (
@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// Files returns the service files to look into, in order: the given one, or
-// PGSERVICEFILE or the one at home, and then the system's.
+// Files returns the service files to search, in order: the given one, or
+// PGSERVICEFILE's, or the one in the home directory, and then the system's.
 func Files(given string) []string {
 	var files []string
 	switch {
@@ -29,14 +29,14 @@ func Files(given string) []string {
 	return files
 }
 
-// Read returns the settings of a service in a file, and whether it is
-// there.
+// Read returns the settings of a service in a file, and whether the file has
+// it.
 func Read(file, service string) (s map[string]string, found bool) {
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, false
 	}
-	defer func() { _ = f.Close() }() // only read
+	defer func() { _ = f.Close() }() // read only
 	s = make(map[string]string)
 	for lines := bufio.NewScanner(f); lines.Scan(); {
 		line := strings.TrimSpace(lines.Text())

@@ -10,7 +10,7 @@ import (
 	"github.com/credent-go/credent/internal/load"
 )
 
-// Copier is a load.Copier.
+// Copier implements load.Copier.
 type Copier struct{}
 
 // Copies implements load.Copier.

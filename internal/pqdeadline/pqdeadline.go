@@ -1,15 +1,15 @@
-// Package pqdeadline makes lib/pq report a context that ended while the server
-// worked, whatever the server answers.
+// Package pqdeadline makes lib/pq return the context's error if the context
+// ended while the server worked, whatever the server answers.
 //
-// When a context ends, lib/pq asks the server to cancel. A server that waits
-// for a synchronous standby at that moment stops to wait, warns that the
-// transaction may not be replicated, and reports success: a fail-over may lose
-// what the caller took for acknowledged. So success after the context's end is
-// the context's error, as over pgx, which closes the connection. Nobody knows
-// then whether the statement was carried out.
+// When a context ends, lib/pq asks the server to cancel. If the server is
+// waiting for a synchronous standby at that moment, it stops waiting, warns
+// that the transaction may not be replicated, and reports success: a fail-over
+// may lose a commit that the caller saw acknowledged. So success after the
+// context's end becomes the context's error, as with pgx, which closes the
+// connection. The caller can't know then whether the statement was executed.
 //
-// lib/pq looks at no context while it sends BEGIN, so the end of the context
-// cuts the connection.
+// lib/pq ignores the context while it sends BEGIN, so the end of the context
+// closes the connection.
 package pqdeadline
 
 import (
@@ -20,8 +20,8 @@ import (
 	"reflect"
 )
 
-// Conn wraps a connection of lib/pq's. The function cut ends whatever lib/pq
-// waits for on it.
+// Conn wraps a lib/pq connection. cut ends whatever lib/pq is waiting for on
+// it.
 func Conn(c driver.Conn, cut func()) (driver.Conn, error) {
 	inner, ok := c.(pqConn)
 	if !ok {
@@ -30,10 +30,10 @@ func Conn(c driver.Conn, cut func()) (driver.Conn, error) {
 	return &conn{inner, cut}, nil
 }
 
-// errUnknown means that lib/pq has changed, and that this package must.
-var errUnknown = errors.New("credent: it isn't a connection that lib/pq 1.12 makes")
+// errUnknown means that lib/pq has changed and this package must follow.
+var errUnknown = errors.New("credent: not a connection of lib/pq 1.12")
 
-// pqConn is what database/sql uses of lib/pq's connection.
+// pqConn lists the interfaces of lib/pq's connection that database/sql uses.
 type pqConn interface {
 	driver.Conn
 	driver.ConnBeginTx
@@ -61,8 +61,8 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 	return read(ctx)(c.pqConn.QueryContext(ctx, query, args))
 }
 
-// PrepareContext implements driver.ConnPrepareContext. A statement of COPY has
-// no contexts, and its transaction has one.
+// PrepareContext implements driver.ConnPrepareContext. A COPY statement doesn't
+// take contexts, but its transaction has one.
 func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
 	inner, err := c.pqConn.PrepareContext(ctx, query)
 	if s, ok := inner.(pqStmt); ok && err == nil {
@@ -107,7 +107,7 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 	return read(ctx)(s.pqStmt.QueryContext(ctx, args))
 }
 
-// tx is a transaction, which is cancelled when the context ends that began it.
+// tx is a transaction that is cancelled when BeginTx's context ends.
 type tx struct {
 	driver.Tx
 	ctx context.Context //nolint:containedctx // of BeginTx
@@ -116,7 +116,7 @@ type tx struct {
 // Commit implements driver.Tx.
 func (t *tx) Commit() error { return errors.Join(t.Tx.Commit(), t.ctx.Err()) }
 
-// answered returns the context's error instead of success.
+// answered replaces success with the error of an ended context.
 func answered(ctx context.Context) func(driver.Result, error) (driver.Result, error) {
 	return func(result driver.Result, err error) (driver.Result, error) {
 		if err == nil {
@@ -138,7 +138,7 @@ type pqRows interface {
 	ColumnTypePrecisionScale(index int) (precision, scale int64, ok bool)
 }
 
-// rows is a result that ends with its statement: that is when it's committed.
+// rows is a result that ends with its statement, since that is when it commits.
 type rows struct {
 	pqRows
 	ctx   context.Context //nolint:containedctx // of the query
@@ -171,7 +171,7 @@ func (r *rows) Next(dest []driver.Value) error {
 	return err
 }
 
-// Close implements driver.Rows. It reads what is left.
+// Close implements driver.Rows. It reads the remaining rows.
 func (r *rows) Close() error {
 	err := r.pqRows.Close()
 	if err == nil && !r.ended {

@@ -40,8 +40,8 @@ func waitForWaiting(t *testing.T, db *sql.DB, want bool) {
 	}
 }
 
-// What a server stores, and is told not to wait for its standby with, isn't
-// acknowledged, in whatever way it's sent.
+// A commit isn't acknowledged if the server stored it but was told to stop
+// waiting for its standby, no matter how the statement is sent.
 func TestCancelledCommitIsNotAcknowledged(t *testing.T) {
 	t.Parallel()
 	server := pgserver.ForTest(t, pgserver.Private(), pgserver.WithSetting("synchronous_commit", "on"))
@@ -58,12 +58,13 @@ func TestCancelledCommitIsNotAcknowledged(t *testing.T) {
 		}
 	}
 	db := open(t, databaseURL)
-	for waits := ""; waits != "nobody"; { // a server takes a moment to reload
+	for waits := ""; waits != "nobody"; { // reloading takes the server a moment
 		if err := db.QueryRowContext(t.Context(), "SHOW synchronous_standby_names").Scan(&waits); err != nil {
 			t.Fatal(err)
 		}
 	}
-	// The checkpointer is who makes commits wait; it reads its settings first.
+	// The checkpointer enables synchronous waiting after rereading its
+	// settings.
 	if _, err := local.ExecContext(t.Context(), "CHECKPOINT"); err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +128,7 @@ func TestCancelledCommitIsNotAcknowledged(t *testing.T) {
 	}
 }
 
-// deaf is a connection that swallows what it's given, if it's told to.
+// deaf is a connection that can be told to discard writes.
 type deaf struct {
 	net.Conn
 	on *atomic.Bool
@@ -141,7 +142,7 @@ func (d deaf) Write(p []byte) (int, error) {
 	return d.Conn.Write(p)
 }
 
-// deafConnector makes connections of lib/pq's that can be cut.
+// deafConnector returns lib/pq connections that can be cut.
 type deafConnector struct {
 	*pq.Connector
 	on   atomic.Bool
@@ -173,7 +174,7 @@ func (c *deafConnector) DialTimeout(network, address string, timeout time.Durati
 	return c.last, nil
 }
 
-// A BEGIN that nobody answers ends with its context.
+// An unanswered BEGIN ends with its context.
 func TestBeginEnds(t *testing.T) {
 	t.Parallel()
 	server := pgserver.ForTest(t)
@@ -204,7 +205,7 @@ func TestBeginEnds(t *testing.T) {
 	}
 }
 
-// A context that ends later changes nothing.
+// A context that ends later has no effect.
 func TestInTime(t *testing.T) {
 	t.Parallel()
 	server := pgserver.ForTest(t)

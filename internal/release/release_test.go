@@ -1,5 +1,5 @@
-// Package release tests what makes a release: the workflows, the notes in the
-// changelog, and that a tag can be installed.
+// Package release tests the parts of a release: the workflows, the release
+// notes in the changelog, and that a tag can be installed.
 package release
 
 import (
@@ -19,7 +19,7 @@ import (
 
 const root = "../.."
 
-// workflow is what the tests look at of one.
+// workflow holds the tested parts of a workflow.
 type workflow struct {
 	Permissions map[string]string
 	Jobs        map[string]struct {
@@ -42,7 +42,7 @@ func read(t *testing.T, path string) string {
 	return string(text)
 }
 
-// workflows returns the workflows by the names of their files.
+// workflows returns the workflows by file name.
 func workflows(t *testing.T) map[string]workflow {
 	t.Helper()
 	paths, err := filepath.Glob(root + "/.github/workflows/*.yml")
@@ -64,8 +64,8 @@ func workflows(t *testing.T) map[string]workflow {
 	return all
 }
 
-// Workflows may read and nothing more, unless a job says otherwise; the
-// actions that they use are pinned to commits; and targets of make exist.
+// Workflows have read-only permissions unless a job says otherwise. The actions
+// they use are pinned to commits, and the make targets they run exist.
 func TestWorkflows(t *testing.T) {
 	t.Parallel()
 	pinned := regexp.MustCompile(`^actions/[\w-]+@[0-9a-f]{40}$`)
@@ -85,7 +85,7 @@ func TestWorkflows(t *testing.T) {
 			for _, step := range j.Steps {
 				steps++
 				if step.Uses != "" && !pinned.MatchString(step.Uses) {
-					t.Errorf("%s: job %s uses %s, which is no commit", name, job, step.Uses)
+					t.Errorf("%s: job %s uses %s, which isn't a commit", name, job, step.Uses)
 				}
 				checkout := strings.HasPrefix(step.Uses, "actions/checkout@")
 				if checkout && step.With["persist-credentials"] != "false" && len(j.Permissions) == 0 {
@@ -94,7 +94,7 @@ func TestWorkflows(t *testing.T) {
 				if target, ok := strings.CutPrefix(step.Run, "make "); ok {
 					target, _, _ = strings.Cut(target, " ")
 					if !strings.Contains(makefile, "\n"+target+":") {
-						t.Errorf("%s: job %s runs make %s, which is no target", name, job, target)
+						t.Errorf("%s: job %s runs make %s, which isn't a target", name, job, target)
 					}
 				}
 			}
@@ -105,8 +105,8 @@ func TestWorkflows(t *testing.T) {
 	}
 }
 
-// The oldest Go of the tests is the one that go.mod asks for, and of Postgres
-// the one that the docs promise.
+// The oldest Go version under test is the one in go.mod, and the oldest
+// Postgres is the one that the docs promise.
 func TestMatrix(t *testing.T) {
 	t.Parallel()
 	mod, err := modfile.Parse("go.mod", []byte(read(t, root+"/go.mod")), nil)
@@ -126,7 +126,7 @@ func TestMatrix(t *testing.T) {
 	}
 }
 
-// command runs a program in a folder, and returns what it prints.
+// command runs a program in a directory and returns its output.
 func command(t *testing.T, dir string, env []string, name string, args ...string) (string, error) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), name, args...)
@@ -139,7 +139,7 @@ func command(t *testing.T, dir string, env []string, name string, args ...string
 	return string(out), err
 }
 
-// must is command without an error.
+// must is command for commands that have to succeed.
 func must(t *testing.T, dir string, env []string, name string, args ...string) string {
 	t.Helper()
 	out, err := command(t, dir, env, name, args...)
@@ -159,8 +159,8 @@ func write(t *testing.T, path, text string) {
 	}
 }
 
-// The notes of a version are its part of the changelog, and a version without
-// them is not released.
+// A version's release notes are its section of the changelog. A version without
+// one isn't released.
 func TestNotes(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -182,7 +182,7 @@ func TestNotes(t *testing.T) {
 	}
 }
 
-// copyOf copies the checkout without what Git and make keep in it.
+// copyOf copies the checkout without Git's and make's own files.
 func copyOf(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -206,9 +206,9 @@ func copyOf(t *testing.T) (dir string) {
 	return dir
 }
 
-// What a tag has can be installed: no go.mod of a command has a replace.
-// TestInstall makes both tags as the workflow does, and installs the commands
-// from a proxy.
+// TestInstall creates both tags as the workflow does, and installs the commands
+// from a proxy. It fails if a command's go.mod has a replace directive, which
+// would prevent go install.
 func TestInstall(t *testing.T) {
 	t.Parallel()
 	proxy := modproxy.New(t)

@@ -1,14 +1,15 @@
-// Package report has what an auditor is told about a database: what was found,
-// and what could not be looked at.
+// Package report defines the report on a database for an auditor: what was
+// found, and what could not be examined.
 //
-// A [Report] is the document of "credent report --json". It has no secret,
-// token or database URL in it, and no tenant's name unless that is asked for.
-// Package look fills it, and package page makes a page of it.
+// A [Report] is the document of "credent report --json". It contains no secret,
+// token or database URL, and no tenant's name unless requested. Package look
+// fills it, and package page renders it as a page.
 package report
 
 import "time"
 
-// Format is the version of the document. A field keeps its meaning in it.
+// Format is the version of the document. A field's meaning doesn't change
+// within a version.
 const Format = 1
 
 // Parts of a report, as findings and gaps name them.
@@ -23,11 +24,11 @@ const (
 	PartTenants      = "tenants"
 )
 
-// Report is what was found.
+// Report is the whole document.
 type Report struct {
 	Format   int       `json:"format"`
 	MadeAt   time.Time `json:"made_at"` // UTC
-	Version  string    `json:"version"` // of the command
+	Version  string    `json:"version"` // version of the command
 	Database Database  `json:"database"`
 
 	Findings []Finding `json:"findings"`
@@ -43,43 +44,43 @@ type Report struct {
 	Tenants       Tenants        `json:"tenants"`
 }
 
-// Database says what kind of database it is. It doesn't say where.
+// Database describes the kind of database, but not where it is.
 type Database struct {
 	Kind    string `json:"kind"` // "Postgres" or "SQLite"
 	Version string `json:"version"`
-	Layout  string `json:"layout"`            // "single", "partitions" or "citus"; "" if it isn't known
-	Standby string `json:"standby,omitempty"` // how far a standby has replayed
+	Layout  string `json:"layout"`            // "single", "partitions" or "citus"; "" if unknown
+	Standby string `json:"standby,omitempty"` // position up to which a standby has replayed
 }
 
-// Finding is something that isn't as it should be.
+// Finding is something that should be corrected.
 type Finding struct {
 	Part string `json:"part"`
 	Text string `json:"text"`
 }
 
-// Gap is something that the report doesn't say, and why.
+// Gap is something that could not be examined, and why.
 type Gap struct {
 	Part string `json:"part"`
 	What string `json:"what"`
 	Why  string `json:"why"`
-	// Avoidable says that another call of the command can look at it: with a
-	// key, as another role, with more time.
+	// Avoidable means that another call of the command can examine it: with a
+	// key, as another role, or with more time.
 	Avoidable bool `json:"avoidable"`
 }
 
 // Count is a number of rows or secrets.
 type Count struct {
 	N     int64 `json:"n"`
-	Exact bool  `json:"exact"` // it was counted; otherwise estimated
-	Known bool  `json:"known"` // otherwise N is 0 and says nothing
+	Exact bool  `json:"exact"` // counted, not estimated
+	Known bool  `json:"known"` // if false, N is 0 and has no meaning
 }
 
 // Table is a table with encrypted columns.
 type Table struct {
 	Name    string   `json:"name"`
 	Rows    Count    `json:"rows"`
-	Sampled int64    `json:"sampled"` // rows that were looked at
-	Whole   bool     `json:"whole"`   // these are all rows
+	Sampled int64    `json:"sampled"` // rows examined
+	Whole   bool     `json:"whole"`   // these are all of the table's rows
 	Columns []Column `json:"columns"`
 }
 
@@ -87,40 +88,40 @@ type Table struct {
 type Column struct {
 	Table     string `json:"table"`
 	Column    string `json:"column"`
-	Type      string `json:"type"` // Go type of the plaintext
+	Type      string `json:"type"` // the plaintext's Go type
 	Index     string `json:"index"`
 	Stored    Count  `json:"stored"`     // values that aren't NULL
-	NotTokens Count  `json:"not_tokens"` // of these, that don't begin like a token
-	// Sample says what the sampled secrets are under, as a verification does.
+	NotTokens Count  `json:"not_tokens"` // values that don't start like a token
+	// Sample counts the sampled secrets by key, as a verification does.
 	Sample Sample `json:"sample"`
-	Canary string `json:"canary"` // ID of the key that its canary is under; "" if it isn't known
+	Canary string `json:"canary"` // ID of its canary's key; "" if unknown
 }
 
-// Sample is what was found in the sampled rows of a column.
+// Sample is the result for a column's sampled rows.
 type Sample struct {
-	Secrets int64            `json:"secrets"` // that aren't NULL
-	Opened  bool             `json:"opened"`  // there was a keyring to open them with
-	Under   map[string]int64 `json:"under"`   // by key ID, or a word such as "tenant-key"
-	Bound   int64            `json:"bound"`   // of these, bound to table, column and tenant
+	Secrets int64            `json:"secrets"` // secrets that aren't NULL
+	Opened  bool             `json:"opened"`  // a keyring was available to open them
+	Under   map[string]int64 `json:"under"`   // counts by key ID, or by a word such as "tenant-key"
+	Bound   int64            `json:"bound"`   // secrets bound to table, column and tenant
 }
 
-// Key is a key, by its public ID.
+// Key is a key, identified by its public ID.
 type Key struct {
 	ID string `json:"id"`
-	// Use is "primary", "earlier", "tenants" for the data keys of tenants, or
-	// "unknown" for a key that a verification recorded and the keyring lacks.
+	// Use is "primary", "earlier", "tenants" for the tenants' data keys, or
+	// "unknown" for a key that a verification recorded but the keyring lacks.
 	Use string `json:"use"`
-	// Verified is the number of secrets under it at each column's last
+	// Verified is the number of secrets under the key in each column's last
 	// verification, and Sampled the number in the samples.
 	Verified int64 `json:"verified"`
 	Sampled  int64 `json:"sampled"`
-	// Oldest and Newest are the times in the tokens of the samples; nil if
-	// there was none.
+	// Oldest and Newest are the earliest and latest times of the sampled
+	// tokens; nil if there are none.
 	Oldest *time.Time `json:"oldest"`
 	Newest *time.Time `json:"newest"`
 }
 
-// Saw widens the time in which the key was used.
+// Saw extends the key's time range to include at.
 func (k *Key) Saw(at time.Time) {
 	if k.Oldest == nil || at.Before(*k.Oldest) {
 		k.Oldest = &at
@@ -135,14 +136,14 @@ type Protection struct {
 	Column     string     `json:"column"`
 	Protection string     `json:"protection"` // "encryption", "binding" or "tenant-keys"
 	State      string     `json:"state"`
-	Set        bool       `json:"set"`        // in the database; otherwise it is the default
+	Set        bool       `json:"set"`        // stored in the database, not the default
 	ChangedAt  *time.Time `json:"changed_at"` // UTC
-	// Follow is how many of the sampled secrets are stored the new way.
+	// Follow is the number of sampled secrets stored as the state requires.
 	Follow  int64 `json:"follow"`
 	Sampled int64 `json:"sampled"`
 }
 
-// Verification is what "credent verify" recorded of a column, the oldest first.
+// Verification holds a column's runs of "credent verify", oldest first.
 type Verification struct {
 	Column string `json:"column"`
 	Runs   []Run  `json:"runs"`
@@ -154,7 +155,7 @@ type Run struct {
 	Secrets int64            `json:"secrets"`
 	Failed  int64            `json:"failed"`
 	Ready   bool             `json:"ready"`
-	Primary string           `json:"primary"` // ID of the primary key then; "" if it wasn't recorded
+	Primary string           `json:"primary"` // ID of the primary key at the time; "" if not recorded
 	Under   map[string]int64 `json:"under"`
 }
 
@@ -166,7 +167,7 @@ func (v Verification) Last() (Run, bool) {
 	return v.Runs[len(v.Runs)-1], true
 }
 
-// Migrations says how far the schema is, and what differs from it.
+// Migrations describes the schema's version and its differences from the files.
 type Migrations struct {
 	Current  string     `json:"current"`
 	Applied  []Revision `json:"applied"`
@@ -180,27 +181,27 @@ type Revision struct {
 	Version     string    `json:"version"`
 	Description string    `json:"description"`
 	AppliedAt   time.Time `json:"applied_at"` // UTC
-	Baseline    bool      `json:"baseline"`   // marked as applied and not run
+	Baseline    bool      `json:"baseline"`   // marked as applied without being run
 }
 
-// RowSecurity says what each role sees.
+// RowSecurity describes what each role sees.
 type RowSecurity struct {
 	Supported bool           `json:"supported"`
 	Tables    []SecuredTable `json:"tables"`
 	Roles     []Role         `json:"roles"`
 	Policies  []RowPolicy    `json:"policies"`
-	More      int            `json:"more_roles"` // that aren't listed
+	More      int            `json:"more_roles"` // roles that aren't listed
 }
 
-// SecuredTable is a table of users' rows.
+// SecuredTable is a table with user-owned rows.
 type SecuredTable struct {
 	Name    string `json:"name"`
 	Owner   string `json:"owner"`
 	Enabled bool   `json:"enabled"`
-	Forced  bool   `json:"forced"` // it holds the owner too
+	Forced  bool   `json:"forced"` // also applies to the owner
 }
 
-// RowPolicy is a policy of a table.
+// RowPolicy is a row-level security policy.
 type RowPolicy struct {
 	Table      string `json:"table"`
 	Name       string `json:"name"`
@@ -210,16 +211,16 @@ type RowPolicy struct {
 	Check      string `json:"check"`
 }
 
-// Role is a role that may use a table or log in as one that may.
+// Role is a role that may use a table, or log in as a role that may.
 type Role struct {
 	Name    string   `json:"name"`
 	Kinds   []string `json:"kinds"`   // such as "superuser", "owner", "service", "login"
-	Service bool     `json:"service"` // a member of credent_app, or that role
-	Tried   bool     `json:"tried"`   // the report has acted as this role
+	Service bool     `json:"service"` // credent_app or one of its members
+	Tried   bool     `json:"tried"`   // checked by acting as this role
 	Access  []Access `json:"access"`  // one for each table
 }
 
-// How many of a table's rows a role sees.
+// Values for what a role sees of a table.
 const (
 	SeesNothing  = "no row"
 	SeesOwn      = "the user's rows"
@@ -229,46 +230,45 @@ const (
 	SeesUnknown  = "not tried"
 )
 
-// Access is what a role may do with a table, and sees of it.
+// Access describes what a role may do with a table, and what it sees of it.
 type Access struct {
 	Table      string   `json:"table"`
 	Privileges []string `json:"privileges"`
-	Held       bool     `json:"held"`  // row-level security holds the role
-	Cause      string   `json:"cause"` // why it doesn't
-	Alone      string   `json:"alone"` // what it sees without a user: one of the words above
+	Held       bool     `json:"held"`  // subject to row-level security
+	Cause      string   `json:"cause"` // why the role isn't subject to it
+	Alone      string   `json:"alone"` // what it sees without a user: a value from above
 	AsUser     string   `json:"as_user"`
 }
 
-// Audit says what the audit trail has.
+// Audit describes the audit trail.
 type Audit struct {
-	Present  bool       `json:"present"`  // there is one
-	Verified bool       `json:"verified"` // its chains were verified, and nothing was found
-	Writers  int64      `json:"writers"`  // each has a chain
+	Present  bool       `json:"present"`  // the table exists
+	Verified bool       `json:"verified"` // the chains were verified without findings
+	Writers  int64      `json:"writers"`  // one chain per writer
 	Entries  int64      `json:"entries"`
-	Unlinked int64      `json:"unlinked"` // genuine, and in no chain: nobody would see the removal of one
-	First    *time.Time `json:"first"`    // UTC; nil if there is no entry
+	Unlinked int64      `json:"unlinked"` // valid but in no chain, so a removal would go unnoticed
+	First    *time.Time `json:"first"`    // UTC; nil if there are no entries
 	Last     *time.Time `json:"last"`
 }
 
-// Tenants counts the tenants with a data key, and the ones with a destroyed
-// key.
+// Tenants counts the tenants with a data key and the destroyed keys.
 type Tenants struct {
 	Known     bool        `json:"known"`
 	Keys      int64       `json:"keys"`
 	Destroyed int64       `json:"destroyed"`
-	Months    []Month     `json:"months"` // in which keys were destroyed
-	Last      []Destroyed `json:"last"`   // the last ones, the newest first
-	More      int64       `json:"more"`   // that aren't in Last
+	Months    []Month     `json:"months"` // destructions per month
+	Last      []Destroyed `json:"last"`   // the latest destructions, newest first
+	More      int64       `json:"more"`   // destructions that aren't in Last
 }
 
-// Month is how many keys were destroyed in a month.
+// Month is the number of keys destroyed in a month.
 type Month struct {
 	Month string `json:"month"` // "2026-11"
 	N     int64  `json:"n"`
 }
 
-// Destroyed is one destruction.
+// Destroyed is the destruction of one key.
 type Destroyed struct {
 	At     time.Time `json:"at"`               // UTC
-	Tenant string    `json:"tenant,omitempty"` // if that was asked for
+	Tenant string    `json:"tenant,omitempty"` // only if requested
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"entgo.io/ent/dialect"
+
+	"github.com/credent-go/credent/internal/nilarg"
 )
 
 // Of returns a database's dialect: [dialect.Postgres] or [dialect.SQLite]. If
@@ -18,6 +20,9 @@ func Of(ctx context.Context, db interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 },
 ) (string, error) {
+	if err := nilarg.Check("the pool", db); err != nil {
+		return "", err
+	}
 	var version string
 	err := db.QueryRowContext(ctx, "SHOW server_version_num").Scan(&version)
 	if err == nil {

@@ -1,6 +1,6 @@
 // Command structure draws the packages of field encryption and their imports
-// into docs/architecture.md, and holds them to their sizes; make generate runs
-// it, and make verify with -check.
+// into docs/architecture.md, and checks their sizes. make generate runs it, and
+// make verify runs it with -check.
 package main
 
 import (
@@ -21,17 +21,17 @@ const (
 	module = "github.com/credent-go/credent/"
 	core   = module + "internal/fieldcrypt"
 
-	// Lines without tests.
+	// Limits in lines, without tests.
 	maxFile, maxPackage, maxCore = 400, 800, 4200
 
 	begin = "<!-- structure: made by make generate -->"
 	end   = "<!-- structure: end -->"
 )
 
-// drawn are the packages in the picture beside the core's.
+// drawn lists the packages to draw besides the core's.
 var drawn = []string{module + "encrypted", module + "internal/entcrypt/...", module + "internal/sqlarg"}
 
-// pkg is what go list says about a package.
+// pkg is a package as go list describes it.
 type pkg struct {
 	ImportPath, Dir, Doc string
 	GoFiles, Imports     []string
@@ -72,9 +72,9 @@ func run(path string, check bool) error {
 	case text == string(document):
 		return nil
 	case check:
-		return fmt.Errorf("the picture in %s is not the code's: run make generate", path)
+		return fmt.Errorf("the picture in %s is out of date: run make generate", path)
 	}
-	return os.WriteFile(path, []byte(text), 0o644) //nolint:gosec // a document, readable like the others
+	return os.WriteFile(path, []byte(text), 0o644) //nolint:gosec // a document, world-readable like the others
 }
 
 // list returns the packages, sorted by path.
@@ -99,8 +99,8 @@ func list() (packages []*pkg, err error) {
 	}
 }
 
-// measure counts lines, and fails if a file, a package or the core has too
-// many, or if a package doesn't say what it is for.
+// measure counts lines. It fails if a file, a package or the core has too many,
+// or if a package has no package comment.
 func measure(packages []*pkg) error {
 	total := 0
 	for _, p := range packages {
@@ -111,7 +111,7 @@ func measure(packages []*pkg) error {
 			}
 			lines := bytes.Count(source, []byte("\n"))
 			if lines > maxFile {
-				return fmt.Errorf("%s/%s has %d lines, and at most %d are wanted", p.ImportPath, name, lines, maxFile)
+				return fmt.Errorf("%s/%s has %d lines; the limit is %d", p.ImportPath, name, lines, maxFile)
 			}
 			p.lines += lines
 		}
@@ -119,25 +119,25 @@ func measure(packages []*pkg) error {
 		case p.Doc == "":
 			return fmt.Errorf("%s has no package comment", p.ImportPath)
 		case p.lines > maxPackage && strings.HasPrefix(p.ImportPath, module+"internal/"):
-			return fmt.Errorf("%s has %d lines, and at most %d are wanted", p.ImportPath, p.lines, maxPackage)
+			return fmt.Errorf("%s has %d lines; the limit is %d", p.ImportPath, p.lines, maxPackage)
 		}
 		if p.isCore() {
 			total += p.lines
 		}
 	}
 	if total > maxCore {
-		return fmt.Errorf("%s and below have %d lines, and at most %d are wanted", core, total, maxCore)
+		return fmt.Errorf("%s and its subpackages have %d lines; the limit is %d", core, total, maxCore)
 	}
 	return nil
 }
 
 func (p *pkg) isCore() bool { return p.ImportPath == core || strings.HasPrefix(p.ImportPath, core+"/") }
 
-// name is what the picture calls a package.
+// name is the package's name in the picture.
 func (p *pkg) name() string { return p.ImportPath[strings.LastIndexByte(p.ImportPath, '/')+1:] }
 
-// draw returns the packages and their imports as a Mermaid flowchart. An arrow
-// that others imply is left out.
+// draw returns the packages and their imports as a Mermaid flowchart. It omits
+// arrows that others imply.
 func draw(packages []*pkg) string {
 	known := make(map[string]*pkg)
 	for _, p := range packages {

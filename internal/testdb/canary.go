@@ -7,28 +7,27 @@ import (
 	"testing"
 )
 
-// Canary is in every secret of the leak test, and control in a parameter that
-// is no secret: where control is found, canary would have been.
+// The leak test puts Canary into every secret and Control into a parameter that
+// isn't secret. Finding Control shows that Canary would have been found.
 const (
 	Canary  = "LEAKCANARY7Q2"
 	Control = "LEAKCONTROL9Z"
 )
 
-// canaryForms are the ways in which the canary might show.
+// canaryForms lists the forms in which the canary could appear.
 func canaryForms() []string {
 	return []string{
 		Canary,
 		strings.ToLower(Canary),
 		hex.EncodeToString([]byte(Canary)),
-		// Those characters of its base64 that do not depend on what stands
-		// around it.
+		// The base64 characters that don't depend on the surrounding text.
 		base64.StdEncoding.EncodeToString([]byte(Canary))[:16],
 		base64.StdEncoding.EncodeToString([]byte("x" + Canary))[2:16],
 		base64.StdEncoding.EncodeToString([]byte("xx" + Canary))[4:18],
 	}
 }
 
-// FindCanary fails the test if a text has the canary in any form.
+// FindCanary fails the test if a text contains the canary in any form.
 func FindCanary(t *testing.T, where, text string) {
 	t.Helper()
 	for _, form := range canaryForms() {

@@ -16,18 +16,18 @@ import (
 )
 
 // EnvCitus names the variable with the URL of a Citus cluster's coordinator, as
-// a superuser who gets at each node with the same password.
+// a superuser with the same password on each node.
 const EnvCitus = "CREDENT_TEST_CITUS_URL"
 
-// HasCitus reports whether there is a cluster to test on. If not, it says so
-// where nobody overlooks it; once for each test binary.
+// HasCitus reports whether there is a cluster to test on. If not, it prints a
+// conspicuous message once per test binary.
 func HasCitus() bool {
 	if os.Getenv(EnvCitus) != "" {
 		return true
 	}
 	sayNoCitus.Do(func() {
 		fmt.Fprintf(os.Stderr,
-			"\n*** NOT TRIED: nothing of the layout citus was, since %s is not set. scripts/citus makes a cluster.\n"+
+			"\n*** NOT TESTED: the layout citus, because %s is not set. scripts/citus makes a cluster.\n"+
 				"*** docs/development.md, under \"Citus\", says how.\n\n", EnvCitus)
 	})
 	return false
@@ -35,11 +35,11 @@ func HasCitus() bool {
 
 var sayNoCitus sync.Once
 
-// NeedCitus skips a test, loudly, if there is no cluster.
+// NeedCitus skips a test, with a message, if there is no cluster.
 func NeedCitus(t *testing.T) {
 	t.Helper()
 	if !HasCitus() {
-		t.Skipf("NOT TRIED: %s is not set; scripts/citus makes a cluster, see docs/development.md", EnvCitus)
+		t.Skipf("NOT TESTED: %s is not set; scripts/citus makes a cluster, see docs/development.md", EnvCitus)
 	}
 }
 
@@ -50,18 +50,18 @@ type Node struct {
 	Worker bool
 }
 
-// citusMaking is held while a database is made: a server copies one template at
-// a time.
+// citusMaking is held while a database is created, because a server copies one
+// template at a time.
 var citusMaking sync.Mutex
 
-// NewCitus returns the URL of a new, empty database of the cluster, on its
-// coordinator, and the cluster's nodes. It goes after the test.
+// NewCitus returns the URL of a new, empty database on the cluster's
+// coordinator, and the cluster's nodes. The database is dropped after the test.
 func NewCitus(t *testing.T) (databaseURL string, nodes []Node) {
 	t.Helper()
 	NeedCitus(t)
 	admin, err := url.Parse(os.Getenv(EnvCitus))
 	if err != nil {
-		t.Fatalf("%s is no URL", EnvCitus)
+		t.Fatalf("%s isn't a URL", EnvCitus)
 	}
 	nodes = citusNodes(t, admin)
 	citusMaking.Lock()
@@ -81,7 +81,7 @@ func NewCitus(t *testing.T) (databaseURL string, nodes []Node) {
 	return coordinator.URL(admin, name), nodes
 }
 
-// citusNodes returns the nodes of a cluster, the coordinator first.
+// citusNodes returns a cluster's nodes, the coordinator first.
 func citusNodes(t *testing.T, admin *url.URL) []Node {
 	t.Helper()
 	db := citusPool(t, admin.String())
@@ -107,7 +107,7 @@ func citusPool(t *testing.T, databaseURL string) *sql.DB {
 	return db
 }
 
-// URL returns the URL of a database on the node, as the user of another URL.
+// URL returns the URL of a database on the node, with the user of another URL.
 func (n Node) URL(as *url.URL, database string) string {
 	u := *as
 	u.Host = net.JoinHostPort(n.Host, n.Port)

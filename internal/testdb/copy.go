@@ -9,7 +9,7 @@ import (
 	"github.com/credent-go/credent"
 )
 
-// Sequence returns rows as testopt.Copy takes them.
+// Sequence returns rows in the form that testopt.Copy takes.
 func Sequence(rows ...credent.CopyRow) iter.Seq2[credent.CopyRow, error] {
 	return func(yield func(credent.CopyRow, error) bool) {
 		for _, row := range rows {
@@ -20,7 +20,7 @@ func Sequence(rows ...credent.CopyRow) iter.Seq2[credent.CopyRow, error] {
 	}
 }
 
-// CopyRows returns rows of a user to copy.
+// CopyRows returns n rows of a user to copy.
 func CopyRows(n int, userID string) []credent.CopyRow {
 	rows := make([]credent.CopyRow, n)
 	for i := range rows {

@@ -17,7 +17,7 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// Must is for what fails only if the test is wrong.
+// Must returns v. It panics on an error, which only a wrong test can cause.
 func Must[T any](v T, err error) T {
 	if err != nil {
 		panic(err)
@@ -25,15 +25,15 @@ func Must[T any](v T, err error) T {
 	return v
 }
 
-// Drivers are the two ways to connect; a test that runs SQL through the client
-// runs over each.
+// Drivers are the two Postgres drivers. A test that runs SQL through the client
+// runs with each.
 var Drivers = map[string][]testopt.Option{
 	"pq":  {testopt.OverPQ()},
 	"pgx": nil,
 }
 
-// ForEachDriver runs a test over both drivers, each on a migrated database of
-// its own.
+// ForEachDriver runs a test with both Postgres drivers, each on its own
+// migrated database.
 func ForEachDriver(t *testing.T, test func(t *testing.T, env *Env)) {
 	t.Helper()
 	for name, opts := range Drivers {
@@ -50,14 +50,14 @@ func ForEachDriver(t *testing.T, test func(t *testing.T, env *Env)) {
 type Env struct {
 	URL    string
 	Driver string           // "pq", "pgx", "modernc" or "mattn"
-	Opts   []testopt.Option // how to connect to Postgres
-	DB     *sql.DB          // plain, without encryption
+	Opts   []testopt.Option // options to connect to Postgres
+	DB     *sql.DB          // a pool without encryption
 	Client *ent.Client
 	Key    string
 	Ring   *keyring.Keyring
 }
 
-// New returns a migrated database on Postgres, with a new key.
+// New returns a migrated Postgres database with a new key.
 func New(t *testing.T, opts ...testopt.Option) *Env {
 	t.Helper()
 	env := &Env{URL: NewDatabase(t, Template(t)), Key: keyring.GenerateKey(), Opts: opts}
@@ -67,7 +67,7 @@ func New(t *testing.T, opts ...testopt.Option) *Env {
 	return env
 }
 
-// Open opens a client for the whole test.
+// Open opens a client that is closed after the test.
 func Open(t *testing.T, url string, opts ...testopt.Option) *ent.Client {
 	t.Helper()
 	client, err := testopt.Open(t.Context(), url, opts...)
@@ -78,7 +78,7 @@ func Open(t *testing.T, url string, opts ...testopt.Option) *ent.Client {
 	return client
 }
 
-// OpenDB opens a pool without encryption for the whole test.
+// OpenDB opens a pool without encryption that is closed after the test.
 func OpenDB(t *testing.T, url string, opts ...testopt.Option) *sql.DB {
 	t.Helper()
 	db, _, err := testopt.OpenDB(url, opts...)
@@ -89,8 +89,8 @@ func OpenDB(t *testing.T, url string, opts ...testopt.Option) *sql.DB {
 	return db
 }
 
-// Session takes a connection of the pool for the whole test, with what is set
-// on it.
+// Session takes a connection out of the pool until the end of the test, so that
+// its settings stay.
 func Session(t *testing.T, db *sql.DB) *sql.Conn {
 	t.Helper()
 	conn, err := db.Conn(t.Context())
@@ -101,7 +101,7 @@ func Session(t *testing.T, db *sql.DB) *sql.Conn {
 	return conn
 }
 
-// CloseAll closes a client, pool or result, and fails the test if it cannot.
+// CloseAll closes a client, pool or result, and fails the test on an error.
 func CloseAll(t *testing.T, c interface{ Close() error }) {
 	t.Helper()
 	if err := c.Close(); err != nil {
@@ -109,7 +109,7 @@ func CloseAll(t *testing.T, c interface{ Close() error }) {
 	}
 }
 
-// Reveal fails the test if a secret cannot be opened.
+// Reveal returns a secret's plaintext, and fails the test on an error.
 func Reveal(t *testing.T, s credent.Secret) string {
 	t.Helper()
 	plaintext, err := s.Reveal()
@@ -119,16 +119,16 @@ func Reveal(t *testing.T, s credent.Secret) string {
 	return plaintext
 }
 
-// ForEachDatabase runs a test over both drivers of Postgres and both of SQLite,
-// each on a migrated database of its own.
+// ForEachDatabase runs a test with both drivers of Postgres and both of SQLite,
+// each on its own migrated database.
 func ForEachDatabase(t *testing.T, test func(t *testing.T, env *Env)) {
 	t.Helper()
 	ForEachDriver(t, test)
 	ForEachSQLite(t, test)
 }
 
-// ForEachSQLite runs a test over both drivers of SQLite, each on a migrated
-// file of its own.
+// ForEachSQLite runs a test with both drivers of SQLite, each on its own
+// migrated file.
 func ForEachSQLite(t *testing.T, test func(t *testing.T, env *Env)) {
 	t.Helper()
 	for _, driver := range []string{"modernc", "mattn"} {
@@ -139,8 +139,8 @@ func ForEachSQLite(t *testing.T, test func(t *testing.T, env *Env)) {
 	}
 }
 
-// NewSQLite is New on a new SQLite file, a copy of one that the driver has
-// migrated.
+// NewSQLite is New for SQLite. The database is a copy of a file that the driver
+// has migrated.
 func NewSQLite(t *testing.T, driver string) *Env {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "credent.db")
@@ -161,11 +161,11 @@ func sqliteEnv(driver, file string) *Env {
 
 var (
 	migrating sync.Mutex
-	migrated  = make(map[string][]byte) // files, by drivers
+	migrated  = make(map[string][]byte) // by driver
 )
 
-// migratedFile returns a file that has the tables, as a driver of SQLite makes
-// it. It is made once per driver and process.
+// migratedFile returns a file with the tables, as made by an SQLite driver,
+// once per driver and process.
 func migratedFile(t *testing.T, driver string) []byte {
 	t.Helper()
 	migrating.Lock()
@@ -176,7 +176,7 @@ func migratedFile(t *testing.T, driver string) []byte {
 		if err := testopt.Apply(t.Context(), db); err != nil {
 			t.Fatal(err)
 		}
-		CloseAll(t, db) // or the file may lack what was written
+		CloseAll(t, db) // otherwise the file may lack writes
 		data, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -186,9 +186,9 @@ func migratedFile(t *testing.T, driver string) []byte {
 	return migrated[driver]
 }
 
-// Pool opens a further pool on the environment's database, by its driver. The
-// two of SQLite must not share a file within a process: the locks of a file
-// are the process's.
+// Pool opens another pool on the environment's database, with its driver. The
+// two SQLite drivers must not share a file within a process, because a file's
+// locks belong to the process.
 func (env *Env) Pool(t *testing.T) *sql.DB {
 	t.Helper()
 	if env.Driver != "mattn" {
@@ -202,8 +202,8 @@ func (env *Env) Pool(t *testing.T) *sql.DB {
 	return db
 }
 
-// Source returns the database as sql.Open takes it, with the parameters that
-// testopt.OpenDB sets, and for mattn's driver what is equal to them.
+// Source returns the database as a DSN for sql.Open, with the parameters that
+// testopt.OpenDB sets or, for mattn's driver, their equivalents.
 func (env *Env) Source(t *testing.T) (driverName, dsn string) {
 	t.Helper()
 	file, _, _ := strings.Cut(strings.TrimPrefix(env.URL, "sqlite:"), "?")
@@ -222,7 +222,7 @@ func (env *Env) Source(t *testing.T) (driverName, dsn string) {
 	return "", ""
 }
 
-// Open returns a further client of the environment's database.
+// Open returns another client on the environment's database.
 func (env *Env) Open(t *testing.T, opts ...testopt.Option) *ent.Client {
 	t.Helper()
 	client, err := testopt.NewClient(env.Pool(t), env.Dialect(), opts...)
@@ -232,7 +232,7 @@ func (env *Env) Open(t *testing.T, opts ...testopt.Option) *ent.Client {
 	return client
 }
 
-// Dialect returns the environment's dialect, as ent names it.
+// Dialect returns ent's name for the environment's dialect.
 func (env *Env) Dialect() string {
 	if env.IsSQLite() {
 		return dialect.SQLite
@@ -240,26 +240,25 @@ func (env *Env) Dialect() string {
 	return dialect.Postgres
 }
 
-// IsSQLite reports which of the two dialects the database speaks.
+// IsSQLite reports whether the database is SQLite.
 func (env *Env) IsSQLite() bool { return strings.HasPrefix(env.URL, "sqlite:") }
 
-// OnPool returns a client on the environment's own pool, which is not to be
-// closed.
+// OnPool returns a client on the environment's own pool. Don't close it.
 func (env *Env) OnPool(opts ...testopt.Option) *ent.Client {
 	return Must(testopt.FromDriver(env.EntDriver(), opts, ent.Log(func(...any) {})))
 }
 
-// EntDriver returns ent's driver on the environment's own pool.
+// EntDriver returns an ent driver on the environment's own pool.
 func (env *Env) EntDriver() dialect.Driver {
 	return entsql.OpenDB(env.Dialect(), env.DB)
 }
 
-// DebugClient returns a client like the environment's, that logs to nowhere.
+// DebugClient returns a client like the environment's that discards its log.
 func (env *Env) DebugClient() *ent.Client {
 	return env.OnPool(testopt.WithKeyring(env.Ring)).Debug()
 }
 
-// Keyring returns a keyring of one key.
+// Keyring returns a keyring with one key.
 func Keyring(t *testing.T, primary string) *keyring.Keyring {
 	t.Helper()
 	ring, err := keyring.New(primary)
@@ -269,7 +268,7 @@ func Keyring(t *testing.T, primary string) *keyring.Keyring {
 	return ring
 }
 
-// Lines runs a query for one column of text.
+// Lines returns the result of a query for one text column.
 func Lines(t *testing.T, db *sql.DB, query string, args ...any) []string {
 	t.Helper()
 	rows, err := db.QueryContext(t.Context(), query, args...)

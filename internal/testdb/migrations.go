@@ -13,7 +13,7 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-// Command returns the command credent on the environment's database and key.
+// Command returns the credent command with the environment's database and key.
 func (env *Env) Command(args ...string) *exec.Cmd {
 	cmd := exec.Command(os.Args[0], args...) //nolint:gosec // the test binary itself
 	cmd.Env = append(os.Environ(), EnvCommand+"=1", "DATABASE_URL="+env.URL, "ENCRYPTION_KEY="+env.Key)
@@ -45,7 +45,7 @@ func Versions(t *testing.T) []string {
 	return all
 }
 
-// AppliedVersions are those in a database's history.
+// AppliedVersions returns the versions in a database's history.
 func AppliedVersions(t *testing.T, db *sql.DB) []string {
 	t.Helper()
 	status, err := testopt.ReadStatus(t.Context(), db)
@@ -59,8 +59,8 @@ func AppliedVersions(t *testing.T, db *sql.DB) []string {
 	return all
 }
 
-// PgDump returns what pg_dump says of a database, without what differs from
-// call to call.
+// PgDump returns the output of pg_dump, without the parts that differ between
+// calls.
 func PgDump(t *testing.T, url string, args ...string) string {
 	t.Helper()
 	program := filepath.Join(Server(t).BinDir(), "pg_dump")
@@ -70,7 +70,7 @@ func PgDump(t *testing.T, url string, args ...string) string {
 	}
 	var lines []string
 	for line := range strings.Lines(string(out)) {
-		// A random word, since the releases of August 2025.
+		// Since the releases of August 2025, pg_dump prints a random word.
 		if !strings.HasPrefix(line, `\restrict`) && !strings.HasPrefix(line, `\unrestrict`) {
 			lines = append(lines, line)
 		}
@@ -78,7 +78,8 @@ func PgDump(t *testing.T, url string, args ...string) string {
 	return strings.Join(lines, "")
 }
 
-// Backup copies the database as it is now, and returns what restores it.
+// Backup copies the database's current state, and returns a function that
+// restores it.
 func (env *Env) Backup(t *testing.T) (restored func(t *testing.T) *Env) {
 	t.Helper()
 	of := &Env{Driver: env.Driver, Opts: env.Opts, Key: env.Key, Ring: env.Ring}
@@ -96,7 +97,7 @@ func (env *Env) Backup(t *testing.T) (restored func(t *testing.T) *Env) {
 	return func(*testing.T) *Env { return of }
 }
 
-// restore makes a database of a dump.
+// restore creates a database from a dump.
 func restore(t *testing.T, dump string) string {
 	t.Helper()
 	url := NewDatabase(t, "")

@@ -2,7 +2,7 @@ package testdb
 
 import "time"
 
-// Pace is the pause of a goroutine that writes or reads beside what is tested,
-// after each operation. Some hundred operations a second meet it as well as all
-// that the processor can do, which the test would have to wait for.
+// Pace is the pause of a goroutine that writes or reads concurrently with the
+// tested code, after each operation. A few hundred operations a second test as
+// much as the processor's maximum, which would slow the test down.
 func Pace() { time.Sleep(2 * time.Millisecond) }

@@ -23,13 +23,13 @@ import (
 )
 
 const (
-	// BouncerPoolSize is how many connections all clients share.
+	// BouncerPoolSize is the number of connections that all clients share.
 	BouncerPoolSize = 3
 	bouncerTimeout  = time.Minute
 )
 
-// findPgBouncer returns the program, which Debian has in a directory that is
-// not in everybody's PATH.
+// findPgBouncer returns the program's path. Debian installs it in a directory
+// that isn't on every user's PATH.
 func findPgBouncer() (string, error) {
 	for _, path := range []string{"/usr/sbin/pgbouncer", "/usr/local/sbin/pgbouncer"} {
 		if info, err := os.Stat(path); err == nil && info.Mode()&0o111 != 0 {
@@ -38,14 +38,14 @@ func findPgBouncer() (string, error) {
 	}
 	path, err := exec.LookPath("pgbouncer")
 	if err != nil {
-		return "", errors.New("PgBouncer is not installed, and what WithUser promises about it cannot be tested " +
+		return "", errors.New("PgBouncer is not installed, and WithUser's promises about it can't be tested " +
 			"without: run make setup, or install the package pgbouncer")
 	}
 	return path, nil
 }
 
 // unprivileged returns a user for a program that refuses to run as root, or nil
-// if the tests do not.
+// if the tests don't run as root.
 func unprivileged(t *testing.T) *syscall.Credential {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -67,8 +67,8 @@ func unprivileged(t *testing.T) *syscall.Credential {
 	return nil
 }
 
-// StartPgBouncer runs PgBouncer in transaction mode before the database of a
-// URL, and returns the URL that goes by it.
+// StartPgBouncer runs PgBouncer in transaction mode in front of a database, and
+// returns the URL that goes through it.
 func StartPgBouncer(t *testing.T, databaseURL string) string {
 	t.Helper()
 	program, err := findPgBouncer()
@@ -77,7 +77,7 @@ func StartPgBouncer(t *testing.T, databaseURL string) string {
 	}
 	behind, err := url.Parse(databaseURL)
 	if err != nil {
-		t.Fatal("the database's URL does not parse")
+		t.Fatal("the database's URL is malformed")
 	}
 	password, _ := behind.User.Password()
 	dir, err := os.MkdirTemp("/tmp", "credent-pgbouncer-") //nolint:usetesting // the other user can't enter t.TempDir
@@ -137,9 +137,9 @@ func giveAway(t *testing.T, owner *syscall.Credential, path string) {
 	}
 }
 
-// runPgBouncer starts the program and returns what it logs. It ends with the
-// test, and with this process: a shell waits for the end of its input, which
-// comes also if this process is killed.
+// runPgBouncer starts the program and returns its log. It ends with the test
+// and with this process: a shell waits for the end of its input, which also
+// comes if this process is killed.
 func runPgBouncer(t *testing.T, owner *syscall.Credential, program, config string) fmt.Stringer {
 	t.Helper()
 	cmd := exec.Command("/bin/sh", "-c", `"$0" "$1" & read -r _; kill -KILL $!; wait`, program, config)
@@ -156,7 +156,7 @@ func runPgBouncer(t *testing.T, owner *syscall.Credential, program, config strin
 	}
 	t.Cleanup(func() {
 		_ = stdin.Close()
-		_ = cmd.Wait() // tells how it was ended
+		_ = cmd.Wait() // the error says how it ended
 		if t.Failed() {
 			t.Logf("PgBouncer's log begins:\n%.2000s", log)
 		}
@@ -200,21 +200,21 @@ func waitForPgBouncer(t *testing.T, url string, log fmt.Stringer) {
 	}
 }
 
-// Pooled are the ways to connect through PgBouncer in transaction mode. pgx
-// prepares statements under names by default, which stay with a connection to
-// the server that the next transaction need not get.
+// Pooled lists ways to connect through PgBouncer in transaction mode. By
+// default, pgx prepares named statements, which stay with a server connection
+// that the next transaction may not get.
 var Pooled = map[string]struct {
 	Parameters string
 	Opts       []testopt.Option
 	Userless   bool // statements without a user may have parameters
 }{
-	// It sends parameters in a second message: between the two, outside a
-	// transaction, PgBouncer may change the connection. Statements of a user
-	// are in one.
+	// lib/pq sends parameters in a second message. Outside a transaction,
+	// PgBouncer may switch the connection between the two. A user's statements
+	// run in a transaction.
 	"pq": {"", Drivers["pq"], false},
-	// Everything in one message.
+	// One message for everything.
 	"pq, binary parameters": {"&binary_parameters=yes", Drivers["pq"], true},
-	// pgx finds the pooler out.
+	// pgx detects the pooler.
 	"pgx":                  {"", nil, true},
 	"pgx, exec":            {"&default_query_exec_mode=exec", nil, true},
 	"pgx, simple protocol": {"&default_query_exec_mode=simple_protocol", nil, true},

@@ -12,7 +12,8 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// Python is Debian's, where its packages are, or else the one in PATH.
+// Python returns Debian's Python, which has the packages, or else the one on
+// PATH.
 func Python() string {
 	if _, err := os.Stat("/usr/bin/python3"); err == nil {
 		return "/usr/bin/python3"
@@ -20,8 +21,7 @@ func Python() string {
 	return "python3"
 }
 
-// PythonOf returns the Python of a page of the documentation that stands under
-// a mark.
+// PythonOf returns the Python code below a marker in a documentation page.
 func PythonOf(t *testing.T, page, mark string) string {
 	t.Helper()
 	text, err := os.ReadFile("../../docs/" + page)
@@ -37,7 +37,7 @@ func PythonOf(t *testing.T, page, mark string) string {
 	return code
 }
 
-// Twin runs the Python application's side, with JSON in and out.
+// Twin runs the Python counterpart, with JSON as input and output.
 func Twin(t *testing.T, url, key string, input any, args ...string) []byte {
 	t.Helper()
 	if key == "" {
@@ -46,7 +46,7 @@ func Twin(t *testing.T, url, key string, input any, args ...string) []byte {
 	return TwinWith(t, url, key, "", input, args...)
 }
 
-// TwinWith is twin with earlier keys.
+// TwinWith is Twin with earlier keys.
 func TwinWith(t *testing.T, url, key, previous string, input any, args ...string) []byte {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), Python(), append([]string{"../twin/twin.py"}, args...)...)
@@ -68,7 +68,7 @@ func TwinWith(t *testing.T, url, key, previous string, input any, args ...string
 	return out
 }
 
-// TwinAccount is an account as the Python application prints and takes it.
+// TwinAccount is an account in the Python application's JSON.
 type TwinAccount struct {
 	ID          string           `json:"id,omitempty"`
 	UserID      string           `json:"user_id"`
@@ -89,9 +89,9 @@ type TwinCredential struct {
 	UpdatedAt      string  `json:"updated_at,omitempty"`
 }
 
-// TwinSecrets are what both languages must read of each other's rows. Postgres
-// and Python's str() exclude a NUL byte and invalid UTF-8 in neither token nor
-// text, so both are among them as far as JSON can carry them.
+// TwinSecrets are secrets that both languages must read from each other's rows.
+// They include a NUL byte and invalid UTF-8 as far as JSON can carry them,
+// because neither Postgres nor Python's str() excludes them.
 var TwinSecrets = map[string][2]string{
 	"plain":     {"PKTEST7UQ0NJ2IGT9A3Z", "9tzkSGWEMw5dnXyZ0aCrh3oLPuQvB1jF2sKiNlHt"},
 	"empty":     {"", ""},

@@ -20,14 +20,14 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// CheckIndex makes sure that each row has the digest of its api_key under the
-// primary key.
+// CheckIndex checks that each row has its api_key's digest under the primary
+// key.
 func (env *Env) CheckIndex(t *testing.T, ring *keyring.Keyring) {
 	t.Helper()
 	env.CheckDigests(t, ring, Opened(t, ring, env.Tokens(t)))
 }
 
-// CheckDigests is CheckIndex for tokens that a keyring doesn't open by itself.
+// CheckDigests is CheckIndex for tokens that a keyring alone can't open.
 func (env *Env) CheckDigests(t *testing.T, ring *keyring.Keyring, want map[uuid.UUID]Pair) {
 	t.Helper()
 	stored := env.Indexes(t)
@@ -42,7 +42,7 @@ func (env *Env) CheckDigests(t *testing.T, ring *keyring.Keyring, want map[uuid.
 	}
 }
 
-// Indexes returns the digests, in hexadecimal, "" for NULL.
+// Indexes returns the digests in hexadecimal, "" for NULL.
 func (env *Env) Indexes(t *testing.T) map[uuid.UUID]string {
 	t.Helper()
 	rows, err := env.DB.QueryContext(t.Context(), "SELECT id, api_key_index FROM user_credentials")
@@ -81,7 +81,7 @@ func Found(t *testing.T, client *ent.Client, apiKey string) map[uuid.UUID]bool {
 	return all
 }
 
-// CheckFound makes sure that each row is found by its api_key.
+// CheckFound checks that each row is found by its api_key.
 func (env *Env) CheckFound(t *testing.T, want map[uuid.UUID]Pair) {
 	t.Helper()
 	for id, p := range want {
@@ -91,12 +91,12 @@ func (env *Env) CheckFound(t *testing.T, want map[uuid.UUID]Pair) {
 	}
 }
 
-// InState gives both columns a state.
+// InState puts both columns into a state.
 func InState(p states.Protection, s credent.State) states.Table {
 	return states.New(p, s, usercredential.APIKeyColumn, usercredential.SecretKeyColumn)
 }
 
-// IsBound are the options of a client with bound tokens.
+// IsBound returns the options of a client with bound tokens.
 func (env *Env) IsBound(more ...testopt.Option) []testopt.Option {
 	return append([]testopt.Option{testopt.WithKeyring(env.Ring), testopt.WithBinding(credent.Require)}, more...)
 }
@@ -104,8 +104,8 @@ func (env *Env) IsBound(more ...testopt.Option) []testopt.Option {
 // bothColumns are the names of the encrypted columns.
 var bothColumns = []string{"user_credentials.api_key", "user_credentials.secret_key"}
 
-// AtPlace opens what the encrypted columns of every row hold, in their places,
-// and says whether all of it is bound.
+// AtPlace opens the encrypted columns of every row in their locations, and
+// counts bound and unbound tokens.
 func (env *Env) AtPlace(t *testing.T) (all map[uuid.UUID]Pair, bound, unbound int) {
 	t.Helper()
 	rows, err := env.DB.QueryContext(t.Context(), "SELECT id, user_id, api_key, secret_key FROM user_credentials")
@@ -145,7 +145,7 @@ func (env *Env) AtPlace(t *testing.T) (all map[uuid.UUID]Pair, bound, unbound in
 	return all, bound, unbound
 }
 
-// Account makes an account.
+// Account creates an account.
 func (env *Env) Account(t *testing.T, userID string) *ent.UserAccount {
 	t.Helper()
 	create := env.Client.UserAccount.Create().SetUserID(userID).SetAccountName("name of " + userID)
@@ -156,7 +156,7 @@ func (env *Env) Account(t *testing.T, userID string) *ent.UserAccount {
 	return account
 }
 
-// Credential makes a credential of an account.
+// Credential creates a credential of an account.
 func (env *Env) Credential(t *testing.T, account *ent.UserAccount, apiKey, secretKey string) *ent.UserCredential {
 	t.Helper()
 	credential, err := env.Client.UserCredential.Create().
@@ -172,7 +172,7 @@ func (env *Env) Credential(t *testing.T, account *ent.UserAccount, apiKey, secre
 	return credential
 }
 
-// Value runs a query for one value, as seen without encryption.
+// Value scans the result of a query for one value, without encryption.
 func (env *Env) Value(t *testing.T, dest any, query string, args ...any) {
 	t.Helper()
 	if err := env.DB.QueryRowContext(t.Context(), query, args...).Scan(dest); err != nil {
@@ -188,8 +188,7 @@ func (env *Env) Exec(t *testing.T, query string, args ...any) {
 	}
 }
 
-// Placeholders returns a statement that is written for Postgres as the database
-// wants it.
+// Placeholders converts a Postgres statement's placeholders for the database.
 func (env *Env) Placeholders(query string) string {
 	if env.IsSQLite() {
 		return strings.ReplaceAll(query, "$", "?")
@@ -197,8 +196,8 @@ func (env *Env) Placeholders(query string) string {
 	return query
 }
 
-// Casts returns a statement with the types of the database: SQLite has neither
-// uuid, which it would take for a number, nor bytea.
+// Casts converts a statement's types for the database: SQLite lacks bytea, and
+// also uuid, which it would treat as numeric.
 func (env *Env) Casts(query string) string {
 	if env.IsSQLite() {
 		return strings.NewReplacer(" AS uuid)", " AS text)", " AS bytea)", " AS blob)").Replace(query)
@@ -206,7 +205,7 @@ func (env *Env) Casts(query string) string {
 	return query
 }
 
-// NewID returns SQL for a new UUID.
+// NewID returns SQL that generates a UUID.
 func (env *Env) NewID() string {
 	if env.IsSQLite() {
 		return "lower(hex(randomblob(4)) || '-0000-4000-8000-' || hex(randomblob(6)))"
@@ -214,10 +213,10 @@ func (env *Env) NewID() string {
 	return "gen_random_uuid()"
 }
 
-// Pair is what the two encrypted columns of a row hold, as tokens or opened.
+// Pair holds a row's two encrypted columns, as tokens or opened.
 type Pair struct{ APIKey, SecretKey string }
 
-// Tokens returns what the encrypted columns of every row hold, as they are.
+// Tokens returns the stored tokens of every row.
 func (env *Env) Tokens(t *testing.T) map[uuid.UUID]Pair {
 	t.Helper()
 	rows, err := env.DB.QueryContext(t.Context(), "SELECT id, api_key, secret_key FROM user_credentials")
@@ -240,7 +239,7 @@ func (env *Env) Tokens(t *testing.T) map[uuid.UUID]Pair {
 	return all
 }
 
-// Opened opens tokens, which must all be tokens and different.
+// Opened opens tokens, and checks that all are tokens and all are different.
 func Opened(t *testing.T, ring *keyring.Keyring, tokens map[uuid.UUID]Pair) map[uuid.UUID]Pair {
 	t.Helper()
 	seen := make(map[string]bool)
@@ -262,8 +261,8 @@ func Opened(t *testing.T, ring *keyring.Keyring, tokens map[uuid.UUID]Pair) map[
 	return all
 }
 
-// Seed empties the database, and makes an account with three credentials, of
-// api0 and secret0, api1 and secret1, and so on.
+// Seed empties the database and creates an account with three credentials: api0
+// and secret0, api1 and secret1, and so on.
 func (env *Env) Seed(t *testing.T) (*ent.UserAccount, []*ent.UserCredential) {
 	t.Helper()
 	env.Client.UserAccount.Delete().ExecX(t.Context())

@@ -15,9 +15,9 @@ import (
 	"github.com/credent-go/credent/internal/testopt"
 )
 
-// Service is a database with the rows of two users, u1 and u2, and a client
-// that is connected as a service's role, which is a member of credent_app. The
-// environment's own client is connected as the owner of the tables.
+// Service is a database with rows of two users, u1 and u2, and a client
+// connected as a service's role, a member of credent_app. The environment's own
+// client is connected as the tables' owner.
 type Service struct {
 	*Env
 	Role       string
@@ -25,13 +25,12 @@ type Service struct {
 	Opts       []testopt.Option
 	App        *ent.Client
 	Accounts   map[string]*ent.UserAccount
-	// credentials of a user, in the order of their making: two of u1's, one of
-	// u2's.
+	// The users' credentials in the order of creation: two for u1, one for u2.
 	Credentials map[string][]*ent.UserCredential
 }
 
-// ForEachService runs a test over both drivers, each with a database and a role
-// of its own.
+// ForEachService runs a test with both drivers, each with its own database and
+// role.
 func ForEachService(t *testing.T, test func(t *testing.T, s *Service)) {
 	t.Helper()
 	for name, opts := range Drivers {
@@ -57,10 +56,9 @@ func NewService(t *testing.T, opts ...testopt.Option) *Service {
 	return s
 }
 
-// NewServiceRole makes a role that can log in and is a member of credent_app.
-// Roles belong to the whole server, so it has a name of its own, and is dropped
-// after the test.
-// NewService returns a service with the two users' rows.
+// NewServiceRole creates a login role that is a member of credent_app. Roles
+// belong to the whole server, so its name is unique, and it is dropped after
+// the test.
 func NewServiceRole(t *testing.T, env *Env) (role, roleURL string) {
 	t.Helper()
 	role, password := "credent_test_"+strings.ToLower(rand.Text()), rand.Text()
@@ -75,19 +73,20 @@ func NewServiceRole(t *testing.T, env *Env) (role, roleURL string) {
 	})
 	u, err := url.Parse(env.URL)
 	if err != nil {
-		t.Fatal("the environment's URL does not parse")
+		t.Fatal("the environment's URL is malformed")
 	}
 	u.User = url.UserPassword(role, password)
 	return role, u.String()
 }
 
-// As is a context for a user's statements.
+// As returns a context for a user's statements.
 func As(t *testing.T, user string) context.Context {
 	t.Helper()
 	return credent.WithUser(t.Context(), user)
 }
 
-// RowsOf is a digest of all that is stored of a user, as the owner sees it.
+// RowsOf returns a digest of all that is stored for a user, as seen by the
+// owner.
 func (s *Service) RowsOf(ctx context.Context, user string) (digest string, err error) {
 	err = s.DB.QueryRowContext(ctx, "SELECT coalesce(md5(string_agg(line, E'\\n' ORDER BY line)), '') FROM ("+
 		"SELECT 'a' || a::text AS line FROM user_accounts a WHERE user_id = $1 "+
@@ -95,7 +94,7 @@ func (s *Service) RowsOf(ctx context.Context, user string) (digest string, err e
 	return digest, err
 }
 
-// Unchanged fails the test if the rows of the users change before it ends.
+// Unchanged fails the test if the users' rows change before it ends.
 func (s *Service) Unchanged(t *testing.T, users ...string) {
 	t.Helper()
 	before := map[string]string{}
@@ -114,7 +113,8 @@ func (s *Service) Unchanged(t *testing.T, users ...string) {
 	})
 }
 
-// NewCredential is a credential of an account, without a user_id.
+// NewCredential returns a create builder for an account's credential, without a
+// user_id.
 func NewCredential(client *ent.Client, accountID uuid.UUID) *ent.UserCredentialCreate {
 	return client.UserCredential.Create().SetUserAccountID(accountID).SetCredentialType("alpaca").
 		SetAPIKey(credent.NewSecret("k")).SetSecretKey(credent.NewSecret("s"))

@@ -1,12 +1,12 @@
-// Package testdb gives a test a migrated database of its own, over each driver
-// of Postgres and SQLite, with a client, a keyring and rows.
+// Package testdb gives a test its own migrated database, with each driver of
+// Postgres and SQLite, with a client, a keyring and rows.
 //
-// All test binaries that run at the same time share one Postgres, which
-// internal/pgserver starts for the first of them. A binary migrates one
-// database on it, and each test gets a clone.
+// All concurrently running test binaries share one Postgres, which
+// internal/pgserver starts for the first. Each binary migrates one database on
+// it, and each test gets a clone.
 //
-// Call [New], [ForEachDatabase] or one of its kind; [Main] in the TestMain of a
-// package, which it needs to run the command credent.
+// Call [New], [ForEachDatabase] or a similar function. Call [Main] in a
+// package's TestMain if its tests run the credent command.
 package testdb
 
 import (
@@ -22,17 +22,17 @@ import (
 	"github.com/credent-go/credent/internal/testopt"
 )
 
-// EnvCommand makes the test binary the command credent.
+// EnvCommand makes the test binary act as the credent command.
 const EnvCommand = "CREDENT_TEST_COMMAND"
 
 var (
-	// template is the name of the migrated database that tests get a clone of.
+	// template returns the name of the migrated database that tests clone.
 	template = sync.OnceValues(makeTemplate)
 	// dropTemplate is set by makeTemplate.
 	dropTemplate = func() error { return nil }
 )
 
-// Main runs the tests of a package, or the command credent in a child of them.
+// Main runs a package's tests, or in a child process the credent command.
 func Main(m *testing.M) {
 	if os.Getenv(EnvCommand) != "" {
 		os.Exit(cli.Main())
@@ -45,14 +45,14 @@ func Main(m *testing.M) {
 	os.Exit(code)
 }
 
-// Server returns the server that the tests share.
+// Server returns the tests' shared server.
 func Server(tb testing.TB) *pgserver.Server {
 	tb.Helper()
 	return bare.Server(tb)
 }
 
-// NewDatabase returns the URL of a new database, a clone of the template or,
-// for "", an empty one. If its test fails, it is kept as long as the server.
+// NewDatabase returns the URL of a new database, cloned from the template, or
+// empty for "". If the test fails, the database is kept as long as the server.
 func NewDatabase(tb testing.TB, template string) string {
 	tb.Helper()
 	return bare.NewDatabase(tb, template)
@@ -90,5 +90,5 @@ func makeTemplate() (name string, err error) {
 	if err := db.QueryRowContext(ctx, "SELECT current_database()").Scan(&name); err != nil {
 		return "", err
 	}
-	return name, db.Close() // nobody may be connected to it when it's copied
+	return name, db.Close() // a template can't be copied while connections to it are open
 }

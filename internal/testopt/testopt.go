@@ -1,4 +1,4 @@
-// Package testopt composes the configurations of clients and migrations from
+// Package testopt builds the configurations of clients and migrations from
 // options, for tests that try many combinations.
 package testopt
 
@@ -23,7 +23,7 @@ import (
 	"github.com/credent-go/credent/open/sqlite"
 )
 
-// Option changes a client's configuration, or how it connects.
+// Option changes a client's configuration or its connection.
 type Option func(*setting)
 
 type setting struct {
@@ -39,7 +39,7 @@ func settings(opts []Option) setting {
 	return s
 }
 
-// Config returns the configuration that options make.
+// Config returns the configuration with the options applied.
 func Config(opts ...Option) client.Config { return settings(opts).Config }
 
 // WithKeyring sets Config.Keyring.
@@ -65,7 +65,7 @@ func Wrap(f func(dialect.Driver) dialect.Driver) Option { return func(s *setting
 // WithAudit sets Config.Audit.
 func WithAudit(logger *slog.Logger) Option { return func(s *setting) { s.Audit = logger } }
 
-// WithFormats sets Config.Formats, to BrokerFormats without any.
+// WithFormats sets Config.Formats, by default to BrokerFormats.
 func WithFormats(formats ...credent.Format) Option {
 	return func(s *setting) {
 		if s.Formats = formats; len(formats) == 0 {
@@ -74,7 +74,7 @@ func WithFormats(formats ...credent.Format) Option {
 	}
 }
 
-// WithFormatWarnings sets Config.FormatWarnings too.
+// WithFormatWarnings sets Config.Formats and Config.FormatWarnings.
 func WithFormatWarnings(logger *slog.Logger, formats ...credent.Format) Option {
 	return func(s *setting) {
 		WithFormats(formats...)(s)
@@ -87,17 +87,17 @@ func RequireRowSecurity(tables ...string) Option {
 	return func(s *setting) { s.RequireRowSecurity, s.RowSecurityTables = true, tables }
 }
 
-// WithEncryption sets the state of encryption, of the columns or of all.
+// WithEncryption sets the state of encryption, for some columns or all.
 func WithEncryption(state credent.State, columns ...encrypted.Column) Option {
 	return withState(encrypted.ColumnStates{Encryption: state}, columns)
 }
 
-// WithBinding sets the state of binding, of the columns or of all.
+// WithBinding sets the state of context binding, for some columns or all.
 func WithBinding(state credent.State, columns ...encrypted.Column) Option {
 	return withState(encrypted.ColumnStates{Binding: state}, columns)
 }
 
-// WithTenantKeys sets the state of tenants' keys, of the columns or of all.
+// WithTenantKeys sets the state of tenants' keys, for some columns or all.
 func WithTenantKeys(state credent.State, columns ...encrypted.Column) Option {
 	return withState(encrypted.ColumnStates{TenantKeys: state}, columns)
 }
@@ -116,43 +116,43 @@ func withState(of encrypted.ColumnStates, columns []encrypted.Column) Option {
 	}
 }
 
-// Open is credent.Open.
+// Open calls credent.Open.
 func Open(ctx context.Context, url string, opts ...Option) (*ent.Client, error) {
 	s := settings(opts)
 	return credent.Open(ctx, url, s.Config, s.open...)
 }
 
-// OpenDB is credent.OpenDB.
+// OpenDB calls credent.OpenDB.
 func OpenDB(url string, opts ...Option) (db *sql.DB, entDialect string, err error) {
 	return credent.OpenDB(url, settings(opts).open...)
 }
 
-// NewClient is client.New.
+// NewClient calls client.New.
 func NewClient(db *sql.DB, entDialect string, opts ...Option) (*ent.Client, error) {
 	return client.New(db, entDialect, Config(opts...))
 }
 
-// FromDriver is client.FromDriver.
+// FromDriver calls client.FromDriver.
 func FromDriver(drv dialect.Driver, opts []Option, more ...ent.Option) (*ent.Client, error) {
 	return client.FromDriver(drv, Config(opts...), more...)
 }
 
-// WrapDriver is client.WrapDriver.
+// WrapDriver calls client.WrapDriver.
 func WrapDriver(drv dialect.Driver, opts ...Option) (dialect.Driver, error) {
 	return client.WrapDriver(drv, Config(opts...))
 }
 
-// OfPool is an ent driver of a pool.
+// OfPool returns an ent driver on a pool.
 func OfPool(db *sql.DB, entDialect string) dialect.Driver { return entsql.OpenDB(entDialect, db) }
 
-// Copy is credent.Copy.
+// Copy calls credent.Copy.
 func Copy(
 	ctx context.Context, db *sql.DB, rows iter.Seq2[credent.CopyRow, error], cfg credent.CopyConfig, opts ...Option,
 ) (int64, error) {
 	return credent.Copy(ctx, db, rows, cfg, Config(opts...))
 }
 
-// Migration changes how migrations are applied.
+// Migration changes a migration's configuration.
 type Migration func(*migrate.Config)
 
 func migration(opts []Migration) migrate.Config {
@@ -163,7 +163,7 @@ func migration(opts []Migration) migrate.Config {
 	return cfg
 }
 
-// orNone returns what a Config has for a duration of zero.
+// orNone maps a zero duration to the Config value for none.
 func orNone(d time.Duration) time.Duration {
 	if d == 0 {
 		return -1
@@ -174,17 +174,17 @@ func orNone(d time.Duration) time.Duration {
 // WithDir sets Config.Dir.
 func WithDir(dir fs.FS) Migration { return func(c *migrate.Config) { c.Dir = dir } }
 
-// WithMigratorTimeout sets Config.MigratorTimeout, and zero means not to wait.
+// WithMigratorTimeout sets Config.MigratorTimeout; zero means not to wait.
 func WithMigratorTimeout(d time.Duration) Migration {
 	return func(c *migrate.Config) { c.MigratorTimeout = orNone(d) }
 }
 
-// WithLockTimeout sets Config.LockTimeout, and zero means none.
+// WithLockTimeout sets Config.LockTimeout; zero means none.
 func WithLockTimeout(d time.Duration) Migration {
 	return func(c *migrate.Config) { c.LockTimeout = orNone(d) }
 }
 
-// WithLockRetry sets Config.LockRetry, and zero means one try.
+// WithLockRetry sets Config.LockRetry; zero means one try.
 func WithLockRetry(d time.Duration) Migration {
 	return func(c *migrate.Config) { c.LockRetry = orNone(d) }
 }
@@ -218,22 +218,22 @@ func WithCanaries(ring *keyring.Keyring, columns ...encrypted.Column) Migration 
 	return func(c *migrate.Config) { c.Keyring, c.Columns = ring, columns }
 }
 
-// Apply is migrate.Apply.
+// Apply calls migrate.Apply.
 func Apply(ctx context.Context, db *sql.DB, opts ...Migration) error {
 	return migrate.Apply(ctx, db, migration(opts))
 }
 
-// Adopt is migrate.Adopt.
+// Adopt calls migrate.Adopt.
 func Adopt(ctx context.Context, db *sql.DB, opts ...Migration) (*migrate.AdoptReport, error) {
 	return migrate.Adopt(ctx, db, migration(opts))
 }
 
-// Check is migrate.Check.
+// Check calls migrate.Check.
 func Check(ctx context.Context, db *sql.DB, opts ...Migration) (*migrate.Report, error) {
 	return migrate.Check(ctx, db, migration(opts))
 }
 
-// ReadStatus is migrate.ReadStatus.
+// ReadStatus calls migrate.ReadStatus.
 func ReadStatus(ctx context.Context, db *sql.DB, opts ...Migration) (*migrate.Status, error) {
 	return migrate.ReadStatus(ctx, db, migration(opts))
 }

@@ -1,4 +1,4 @@
-// Package version says which version of the module a command was built from.
+// Package version reports the module version that a command was built from.
 package version
 
 import (
@@ -14,14 +14,14 @@ import (
 var archived string
 
 // String returns the version of the running command's module and its commit,
-// and says if the checkout was modified:
+// and says whether the checkout was modified:
 //
 //	v0.1.0
 //	v0.1.1-0.20261127165000-4b1402a6c7d8+dirty, commit 4b1402a…, modified
 //	(devel), commit unknown
 //
-// "go install" of a version knows that alone. A build in a checkout knows the
-// commit, and a build in a release's archive too.
+// "go install" of a version only knows the version. A build in a checkout or in
+// a release's archive also knows the commit.
 func String() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -56,8 +56,8 @@ func of(info *debug.BuildInfo, archived string) string {
 	return version
 }
 
-// providing returns the module that provides the command, which is another
-// than the main one if that runs it as a tool.
+// providing returns the module that provides the command. It isn't the main
+// module if that one runs the command as a tool.
 func providing(info *debug.BuildInfo) *debug.Module {
 	has := func(module *debug.Module) bool { return strings.HasPrefix(info.Path+"/", module.Path+"/") }
 	found := &info.Main

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// program is a command of the module that prints its version.
+// program is the source of a command that prints its version.
 const program = `package main
 
 import (
@@ -20,7 +20,7 @@ import (
 func main() { fmt.Println(version.String()) }
 `
 
-// module makes a module of this package and the program.
+// module creates a module with this package and the program.
 func module(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -63,7 +63,7 @@ func run(t *testing.T, dir, name string, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// printed builds the program in a folder, and returns what it prints.
+// printed builds the program in a directory and returns its output.
 func printed(t *testing.T, dir string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "credent")
@@ -71,8 +71,8 @@ func printed(t *testing.T, dir string) string {
 	return run(t, dir, path)
 }
 
-// A command built in a checkout says its commit, and if it was modified; one
-// built in an archive of the commit says it too.
+// A command built in a checkout reports its commit, and whether the checkout
+// was modified. A command built in an archive reports the commit too.
 func TestBuilt(t *testing.T) {
 	t.Parallel()
 	dir := module(t)

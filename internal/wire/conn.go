@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// ErrSilent means that a server didn't answer for longer than it may, and
-// isn't at work on what it was asked either.
+// ErrSilent means that a server hasn't answered within the limit and isn't
+// working on a request either.
 var ErrSilent = errors.New("the database has gone silent")
 
-// silentError is [ErrSilent] with the time and the reason.
+// silentError is [ErrSilent] with the duration and the reason.
 type silentError struct {
 	after time.Duration
 	cause error
@@ -24,13 +24,13 @@ func (e *silentError) Error() string {
 }
 func (e *silentError) Unwrap() []error { return []error{ErrSilent, e.cause} }
 
-// Timeout and Temporary implement net.Error. As a time-out, drivers report it
-// as it is; of others pgx makes its own, which database/sql takes for a reason
-// to run the statement again.
+// Timeout and Temporary implement net.Error. Drivers return a timeout
+// unchanged; pgx replaces other errors with one that makes database/sql run the
+// statement again.
 func (e *silentError) Timeout() bool   { return true }
 func (e *silentError) Temporary() bool { return false }
 
-// closedError is [ErrClosed], as a time-out like silentError.
+// closedError is [ErrClosed], marked as a timeout like silentError.
 type closedError struct{}
 
 func (closedError) Error() string   { return ErrClosed.Error() }
@@ -38,7 +38,7 @@ func (closedError) Unwrap() error   { return ErrClosed }
 func (closedError) Timeout() bool   { return true }
 func (closedError) Temporary() bool { return false }
 
-// bare takes the addresses out of an error.
+// bare removes the addresses from an error.
 func bare(err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) {
@@ -47,7 +47,7 @@ func bare(err error) error {
 	return err
 }
 
-// ended is how drivers know that a connection has ended.
+// ended returns an error that drivers recognize as the end of a connection.
 func ended(op string, err error) error { return &net.OpError{Op: op, Net: "tcp", Err: err} }
 
 func isTimeout(err error) bool {
@@ -55,30 +55,31 @@ func isTimeout(err error) bool {
 	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// Conn is a connection to a server. It is a net.Conn.
+// Conn is a connection to a server. It implements net.Conn.
 type Conn struct {
 	inner net.Conn
 	group *Group
 
 	mu      sync.Mutex
 	silence time.Duration // 0 for no limit
-	probe   func() error  // asks over another connection whether the server is still at work
-	read    time.Time     // deadlines that the driver set
+	probe   func() error  // checks over another connection whether the server is still working
+	read    time.Time     // deadlines set by the driver
 	write   time.Time
-	cut     time.Time // the time at which an abandoned statement ends
-	final   bool      // the cut holds for whatever comes later, too
+	cut     time.Time // when an abandoned statement ends
+	final   bool      // the cut also applies to later statements
 	cause   error     // why the connection ended
 }
 
-// LimitSilence sets for how long the server may be silent, 0 for ever, and what
-// is asked then: nil means that the server is at work, and an error that
-// nothing more will come. Without a probe a silence ends the connection. A read
-// that waits already is limited, too: pgx reads in the background.
+// LimitSilence sets how long the server may be silent (0 for no limit) and the
+// probe to call then. The probe returns nil if the server is working, and an
+// error if no answer will come. Without a probe, a silence ends the connection.
+// The limit also applies to a read already waiting, because pgx reads in the
+// background.
 func (c *Conn) LimitSilence(d time.Duration, probe func() error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.silence, c.probe = d, probe
-	_ = c.inner.SetReadDeadline(c.earliest(c.read, d)) // a failure means that it is closed
+	_ = c.inner.SetReadDeadline(c.earliest(c.read, d)) // fails only if it is closed
 }
 
 // Read implements net.Conn.
@@ -97,8 +98,8 @@ func (c *Conn) Read(p []byte) (int, error) {
 	}
 }
 
-// Write implements net.Conn. It also ends the time limit of an abandoned
-// statement: the driver has gone on to the next one.
+// Write implements net.Conn. It also lifts the time limit of an abandoned
+// statement, because the driver has gone on to the next one.
 func (c *Conn) Write(p []byte) (written int, err error) {
 	c.mu.Lock()
 	if !c.final {
@@ -115,7 +116,7 @@ func (c *Conn) Write(p []byte) (written int, err error) {
 			return written, nil
 		}
 		if n > 0 && isTimeout(err) && !c.isOver(&c.write) {
-			continue // something moves
+			continue // there was progress
 		}
 		if err := c.wait(err, &c.write); err != nil {
 			return written, err
@@ -123,8 +124,8 @@ func (c *Conn) Write(p []byte) (written int, err error) {
 	}
 }
 
-// arm sets the deadline of the next read or write: the driver's, or the end of
-// the silence.
+// arm sets the deadline of the next read or write: the driver's deadline or the
+// end of the silence limit.
 func (c *Conn) arm(set func(time.Time) error, driver *time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -134,7 +135,7 @@ func (c *Conn) arm(set func(time.Time) error, driver *time.Time) error {
 	return set(c.earliest(*driver, c.silence))
 }
 
-// earliest returns the deadline that comes first.
+// earliest returns the earliest deadline.
 func (c *Conn) earliest(driver time.Time, silence time.Duration) time.Time {
 	at := driver
 	if !c.cut.IsZero() && (at.IsZero() || c.cut.Before(at)) {
@@ -159,8 +160,7 @@ func (c *Conn) isOver(driver *time.Time) bool {
 	return !at.IsZero() && !now.Before(at)
 }
 
-// wait returns nil if there is more to wait for after an error of a read or a
-// write.
+// wait returns nil if a read or write that failed with err should continue.
 func (c *Conn) wait(err error, driver *time.Time) error {
 	c.mu.Lock()
 	cause, silence, probe := c.cause, c.silence, c.probe
@@ -173,7 +173,7 @@ func (c *Conn) wait(err error, driver *time.Time) error {
 	case c.isOver(driver):
 		return bare(err)
 	case silence <= 0:
-		return nil // a deadline that was moved meanwhile
+		return nil // the deadline was moved meanwhile
 	case probe == nil:
 		err = errors.New("it can't be asked why")
 	default:
@@ -187,16 +187,16 @@ func (c *Conn) wait(err error, driver *time.Time) error {
 	return silent
 }
 
-// CutAt ends what the connection waits for at a time. If that isn't final, it
-// holds until the driver begins something new.
+// CutAt ends any wait of the connection at a given time. Unless final is set,
+// this applies until the driver starts something new.
 func (c *Conn) CutAt(at time.Time, final bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.cut, c.final = at, c.final || final
-	_ = c.inner.SetDeadline(at) // a failure means that it is closed
+	_ = c.inner.SetDeadline(at) // fails only if it is closed
 }
 
-// abort ends the connection, with an error for whoever waits for it.
+// abort closes the connection, and gives waiting callers the cause.
 func (c *Conn) abort(cause error) {
 	c.mu.Lock()
 	if c.cause == nil {

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Some drivers read in the background while a connection is set up, so the
-// limit comes to a read that waits already.
+// Some drivers read in the background while they set up a connection, so the
+// limit must apply to a read already waiting.
 func TestLimitOfAWaitingRead(t *testing.T) {
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -35,9 +35,9 @@ func TestLimitOfAWaitingRead(t *testing.T) {
 	select {
 	case err = <-read:
 	case <-time.After(time.Minute):
-		t.Fatal("the read waits on")
+		t.Fatal("the read is still waiting")
 	}
 	if !errors.Is(err, ErrSilent) || !errors.Is(err, gone) {
-		t.Errorf("the read ended with %v, want %v for the reason of the probe", err, ErrSilent)
+		t.Errorf("the read ended with %v, want %v with the probe's reason", err, ErrSilent)
 	}
 }

@@ -1,5 +1,5 @@
 // Package wire makes connections to a database server that end when the network
-// does: with keep-alives, with deadlines, and with a limit to silence.
+// fails: with keep-alives, deadlines and a limit on silence.
 package wire
 
 import (
@@ -12,25 +12,24 @@ import (
 
 // Defaults of [Limits].
 const (
-	// DefaultConnect is for how long a server may take to let a client in.
+	// DefaultConnect is how long connecting to a server may take.
 	DefaultConnect = 10 * time.Second
-	// DefaultDead is after what time without a sign of life from the peer's
-	// system a connection is dead.
+	// DefaultDead is how long a connection survives without a sign of life from
+	// the peer's system.
 	DefaultDead = 30 * time.Second
 )
 
-// Limits are how long things may take on a network.
+// Limits are time limits of connections.
 type Limits struct {
-	// Connect bounds the making of a connection to one host: its name, TCP,
-	// TLS and the log-in. 0 means DefaultConnect, negative no limit.
+	// Connect limits connecting to one host: name lookup, TCP, TLS and login. 0
+	// means DefaultConnect, and a negative value means no limit.
 	Connect time.Duration
 	// Dead ends a connection if the peer's system doesn't acknowledge data
 	// (TCP_USER_TIMEOUT, on Linux) or keep-alives for that long. 0 means
-	// DefaultDead, negative leaves both to the system.
+	// DefaultDead, and a negative value leaves both to the system.
 	Dead time.Duration
-	// Silence is after what time without a word from the server it is asked
-	// over a second connection whether it is still at work. 0 and less mean
-	// never.
+	// Silence is how long the server may be silent before a second connection
+	// is used to check whether it is still working. 0 or less means no limit.
 	Silence time.Duration
 }
 
@@ -48,17 +47,17 @@ func (l Limits) WithDefaults() Limits {
 	return l
 }
 
-// KeepAlive is how a URL wants keep-alives, instead of the ones that follow
-// from Limits.Dead. The zero value wants nothing.
+// KeepAlive holds a URL's keep-alive settings, which override the ones derived
+// from Limits.Dead. The zero value overrides nothing.
 type KeepAlive struct {
 	Off            bool
-	Idle, Interval time.Duration // 0 for what follows from Dead
+	Idle, Interval time.Duration // 0 to derive it from Dead
 	Count          int
 	UserTimeout    time.Duration
 }
 
-// Group makes connections, and can end all of them. The zero value is ready
-// for use, also by several goroutines.
+// Group makes connections and can close all of them. The zero value is ready to
+// use. It is safe for concurrent use.
 type Group struct {
 	mu     sync.Mutex
 	closed bool
@@ -68,7 +67,7 @@ type Group struct {
 // ErrClosed is the error of a connection in a closed group.
 var ErrClosed = errors.New("the connection was ended from this side")
 
-// Close ends all connections of the group, and lets nobody make another.
+// Close closes all connections of the group, and prevents new ones.
 func (g *Group) Close() {
 	g.mu.Lock()
 	g.closed = true
@@ -99,7 +98,7 @@ func (g *Group) remove(c *Conn) {
 	delete(g.conns, c)
 }
 
-// Dial makes a connection. Its error has no address in it.
+// Dial makes a connection. Its errors contain no address.
 func (g *Group) Dial(ctx context.Context, network, address string, limits Limits, alive KeepAlive) (*Conn, error) {
 	d := net.Dialer{KeepAlive: -1, KeepAliveConfig: keepAlive(limits, alive)}
 	if timeout := userTimeout(limits, alive); timeout > 0 && network != "unix" {
@@ -130,7 +129,7 @@ func keepAlive(limits Limits, alive KeepAlive) net.KeepAliveConfig {
 	if alive.Count > 0 {
 		cfg.Count = alive.Count
 	}
-	cfg.Idle, cfg.Interval = max(cfg.Idle, time.Second), max(cfg.Interval, time.Second) // what systems can count
+	cfg.Idle, cfg.Interval = max(cfg.Idle, time.Second), max(cfg.Interval, time.Second) // systems need at least 1 s
 	return cfg
 }
 

@@ -16,11 +16,12 @@ import (
 	"github.com/credent-go/credent/internal/dberror"
 )
 
-// ErrConnect means that no connection could be made.
+// ErrConnect means that connecting failed.
 var ErrConnect = errors.New("cannot connect to the database")
 
-// connectError is [ErrConnect] with its reasons. It keeps the innermost errors
-// only: what drivers put around them has the settings in it, the password too.
+// connectError is [ErrConnect] with its reasons. It keeps only the innermost
+// errors, because drivers wrap them in text that contains the settings,
+// including the password.
 type connectError struct {
 	text   string
 	causes []error
@@ -29,8 +30,11 @@ type connectError struct {
 func (e *connectError) Error() string   { return ErrConnect.Error() + ": " + e.text }
 func (e *connectError) Unwrap() []error { return append([]error{ErrConnect}, e.causes...) }
 
-// ConnectCause returns why no connection could be made, as [ConnectError] says
-// it; "" for other errors.
+// Because returns [ErrConnect] with a reason. It wraps the cause, but omits the
+// cause's text.
+func Because(reason string, cause error) error { return &connectError{reason, []error{cause}} }
+
+// ConnectCause returns the text of a [ConnectError], and "" for other errors.
 func ConnectCause(err error) string {
 	if e, ok := errors.AsType[*connectError](err); ok {
 		return e.text
@@ -38,8 +42,8 @@ func ConnectCause(err error) string {
 	return ""
 }
 
-// ConnectError returns an error of a driver's attempt to connect in words that
-// have none of the given values in them, unless the server itself says so.
+// ConnectError words a driver's connection error without any of the given
+// values, unless the server's own message contains them.
 func ConnectError(err error, limit time.Duration, values ...string) error {
 	var texts []string
 	causes := leaves(err)
@@ -51,12 +55,12 @@ func ConnectError(err error, limit time.Duration, values ...string) error {
 	return &connectError{strings.Join(texts, "; "), causes}
 }
 
-// leaves returns the innermost errors, and what the server answered.
+// leaves returns the innermost errors and the server's answer.
 func leaves(err error) []error {
 	if _, ok := err.(interface{ SQLState() string }); ok {
 		return []error{err}
 	}
-	switch e := err.(type) { //nolint:errorlint // of this layer alone
+	switch e := err.(type) { //nolint:errorlint // this layer only
 	case *net.DNSError, *fs.PathError, x509.HostnameError:
 		return []error{err}
 	case interface{ Unwrap() []error }:

@@ -8,12 +8,13 @@ import (
 	"time"
 )
 
-// idle asks whether a server process has waited for its client for some time.
+// idle asks whether a server process has been waiting for its client for some
+// time.
 const idle = `SELECT state LIKE 'idle%' AND state_change < clock_timestamp() - $2::float8 * interval '1 second'
 	FROM pg_catalog.pg_stat_activity WHERE pid = $1 AND state IS NOT NULL`
 
-// Probe returns a probe for a connection with the server process of the given
-// ID, or 0 if that isn't known: it asks over a new connection.
+// Probe returns a function that asks over a new connection about the server
+// process with the given ID, which is 0 if unknown.
 func Probe(connector driver.Connector, pid int, silence, within time.Duration) func() error {
 	if within <= 0 {
 		within = DefaultConnect
@@ -26,7 +27,7 @@ func Probe(connector driver.Connector, pid int, silence, within time.Duration) f
 		var waits bool
 		err := db.QueryRowContext(ctx, idle, pid, silence.Seconds()/2).Scan(&waits)
 		switch {
-		case errors.Is(err, sql.ErrNoRows): // a pooler between
+		case errors.Is(err, sql.ErrNoRows): // a pooler is in between
 			return nil
 		case err != nil:
 			return errors.Join(errors.New("no second connection can be made"), bare(err))

@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// tcpUserTimeout is TCP_USER_TIMEOUT of Linux, which package syscall lacks.
+// tcpUserTimeout is Linux's TCP_USER_TIMEOUT, which package syscall lacks.
 const tcpUserTimeout = 0x12
 
-// controlUserTimeout makes the system give a connection up if nobody
-// acknowledges its data. Without it that takes a quarter of an hour.
+// controlUserTimeout makes the system drop a connection with unacknowledged
+// data after the timeout. Otherwise that takes a quarter of an hour.
 func controlUserTimeout(timeout time.Duration) func(string, string, syscall.RawConn) error {
 	return func(_, _ string, raw syscall.RawConn) error {
 		var optErr error

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// figures are counts about the comments of Go code.
+// figures are statistics about the comments of Go code.
 type figures struct {
 	lines, over80, over100             int
 	words, thatOf, which, contractions int
@@ -40,8 +40,8 @@ func (f *figures) count(text string) {
 	f.contractions += len(contraction.FindAllString(text, -1))
 }
 
-// printFigures prints a table with a row for each folder, or for this one. The
-// last three columns count per 1,000 words.
+// printFigures prints a table with a row per directory, or for the current one.
+// The last three columns count per 1,000 words.
 func printFigures(w io.Writer, dirs []string) error {
 	if len(dirs) == 0 {
 		dirs = []string{"."}

@@ -1,12 +1,12 @@
-// Command words holds the repository's comments and documents to their form:
+// Command words checks the form of the repository's comments and documents:
 // comments wrap at 80 columns, code and documents at 120, and some phrases that
-// read badly are not used, in what programs say neither. "make lint" runs it.
+// read badly are banned, also in the texts of programs. "make lint" runs it.
 //
 //	go run ./internal/words                 check the repository
 //	go run ./internal/words -figures DIR…   print figures about Go comments
 //
-// Raw strings, linters' directives and what examples print can't be wrapped,
-// and may be wider.
+// Raw strings, linter directives and the output of examples can't be wrapped,
+// so they may be wider.
 package main
 
 import (
@@ -37,7 +37,7 @@ func main() {
 	}
 }
 
-// check prints what is wrong in the repository.
+// check prints the repository's faults.
 func check(w io.Writer) error {
 	r, err := read(".")
 	if err != nil || len(r.faults) == 0 {
@@ -49,14 +49,14 @@ func check(w io.Writer) error {
 	return fmt.Errorf("%d faults", len(r.faults))
 }
 
-// result is what a walk through a folder found.
+// result collects the findings of a walk through a directory.
 type result struct {
 	faults  []string
 	figures figures
 }
 
-// read looks at the Go files and documents below a folder. It leaves out
-// generated code and test data.
+// read checks the Go files and documents below a directory. It skips generated
+// code and test data.
 func read(root string) (*result, error) {
 	r := new(result)
 	files := os.DirFS(root)

@@ -20,18 +20,18 @@ const (
 )
 
 var (
-	// phrases are not used: they send the reader back to look for a noun.
+	// phrases are banned: they send the reader back to look for a noun.
 	phrases = regexp.MustCompile(`(?i)\b(that of|those of|of which)\b`)
 
 	codeSpan  = regexp.MustCompile("`[^`]*`")
 	directive = regexp.MustCompile(`^//(?:[a-z]+:|nolint|line |export )`)
-	trailing  = regexp.MustCompile(`\s+//nolint\S*(\s.*)?$`) // a linter's directive, which can't be wrapped
+	trailing  = regexp.MustCompile(`\s+//nolint\S*(\s.*)?$`) // a linter directive, which can't be wrapped
 	generated = regexp.MustCompile(`(?m)^// Code generated .* DO NOT EDIT\.$`)
 	madeBy    = regexp.MustCompile("(?m)^(?:<!-- made by |Made by `make )") // a generated document
 	footnote  = regexp.MustCompile(`^\[[^\]]+\]: `)
 )
 
-// source looks at a file of Go code.
+// source checks a Go file.
 func (r *result) source(name string, data []byte) error {
 	set := token.NewFileSet()
 	file, err := parser.ParseFile(set, name, data, parser.ParseComments)
@@ -42,12 +42,12 @@ func (r *result) source(name string, data []byte) error {
 		return nil
 	}
 	lines := strings.Split(string(data), "\n")
-	comment := make([]bool, len(lines)+1) // lines that have nothing but a comment
+	comment := make([]bool, len(lines)+1) // marks the lines with only a comment
 	exempt := make([]bool, len(lines)+1)
 	for _, group := range file.Comments {
 		r.comments(set, group, lines, comment, exempt)
 	}
-	if !strings.HasSuffix(name, "_test.go") && path.Dir(name) != "internal/words" { // which has the phrases
+	if !strings.HasSuffix(name, "_test.go") && path.Dir(name) != "internal/words" { // words names the phrases
 		r.texts(set, file)
 	}
 	raw := rawStrings(set, file, len(lines)+1)
@@ -69,7 +69,7 @@ func (r *result) source(name string, data []byte) error {
 	return nil
 }
 
-// comments takes the words of a group of comments, and marks its lines.
+// comments checks the words of a comment group and marks its lines.
 func (r *result) comments(set *token.FileSet, group *ast.CommentGroup, lines []string, comment, exempt []bool) {
 	var text strings.Builder
 	output := false
@@ -79,7 +79,7 @@ func (r *result) comments(set *token.FileSet, group *ast.CommentGroup, lines []s
 		for n := first; n <= last; n++ {
 			alone := n > first || strings.HasPrefix(strings.TrimSpace(lines[n-1]), "/")
 			comment[n] = comment[n] || alone
-			// What an example prints can't be wrapped.
+			// An example's output can't be wrapped.
 			exempt[n] = exempt[n] || output || directive.MatchString(c.Text)
 		}
 		if output || directive.MatchString(c.Text) {
@@ -93,8 +93,7 @@ func (r *result) comments(set *token.FileSet, group *ast.CommentGroup, lines []s
 	r.words(set.Position(group.Pos()).String(), text.String())
 }
 
-// texts looks at what the program says: its strings, with concatenated ones as
-// one.
+// texts checks the program's strings, with concatenations as one text.
 func (r *result) texts(set *token.FileSet, file *ast.File) {
 	ast.Inspect(file, func(node ast.Node) bool {
 		expr, ok := node.(ast.Expr)
@@ -118,8 +117,8 @@ func (r *result) texts(set *token.FileSet, file *ast.File) {
 	})
 }
 
-// textOf returns the text of a string, or of a concatenation that has one, with
-// a word in place of each other operand.
+// textOf returns the text of a string, or of a concatenation that contains one,
+// with a word instead of each other operand.
 func textOf(expr ast.Expr) (text string, ok bool) {
 	switch e := expr.(type) {
 	case *ast.BasicLit:
@@ -136,8 +135,8 @@ func textOf(expr ast.Expr) (text string, ok bool) {
 	return " x ", false
 }
 
-// rawStrings returns the lines that end inside of a raw string, where a line
-// break would change the value, or that begin in one.
+// rawStrings returns the lines that begin or end inside a raw string, where a
+// line break would change the value.
 func rawStrings(set *token.FileSet, file *ast.File, lines int) []bool {
 	raw := make([]bool, lines+1)
 	ast.Inspect(file, func(node ast.Node) bool {
@@ -151,8 +150,8 @@ func rawStrings(set *token.FileSet, file *ast.File, lines int) []bool {
 	return raw
 }
 
-// document looks at a file of Markdown. Tables, code blocks, the targets of
-// links and generated documents aren't wrapped; code isn't prose.
+// document checks a Markdown file. Tables, code blocks, link targets and
+// generated documents aren't wrapped, and code isn't prose.
 func (r *result) document(name string, data []byte) error {
 	var paragraph strings.Builder
 	begin := 0
@@ -193,7 +192,7 @@ func (r *result) document(name string, data []byte) error {
 	return nil
 }
 
-// words counts the words of a comment, and looks for phrases in it.
+// words counts a comment's words and looks for banned phrases.
 func (r *result) words(place, text string) {
 	r.figures.count(text)
 	r.phrases(place, codeSpan.ReplaceAllString(text, "``"))

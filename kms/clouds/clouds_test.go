@@ -28,9 +28,9 @@ func TestSchemes(t *testing.T) {
 	}
 }
 
-// TestAWS runs the driver of AWS against a server with the documented JSON of
-// the API: it shows that URL, driver and classification of errors fit together,
-// not how AWS behaves.
+// TestAWS runs the AWS driver against a server that returns the API's
+// documented JSON. It shows that URL, driver and error classification fit
+// together, not how AWS behaves.
 func TestAWS(t *testing.T) {
 	fault, status := "", http.StatusBadRequest
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -83,7 +83,7 @@ func TestAWS(t *testing.T) {
 		fault, status = test.fault, test.status
 		limit := time.Minute
 		if errors.Is(test.want, kms.ErrUnavailable) {
-			limit = 300 * time.Millisecond // the driver tries again what may pass
+			limit = 300 * time.Millisecond // the driver retries temporary errors
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), limit)
 		_, err := kms.Unwrap(ctx, url, text)

@@ -24,7 +24,7 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// inQuery finds labels in braces. Labels of by() are in the legends too.
+// inQuery matches labels in braces. Labels in by() also appear in legends.
 var inQuery = regexp.MustCompile(`(\w+)!?="`)
 
 var update = flag.Bool("update", false, "work for half a minute, and draw the pictures")
@@ -41,8 +41,8 @@ func read(t *testing.T) (d dashboard) {
 	return d
 }
 
-// TestQueriesNameMetrics calls each hook, and wants each metric and label of
-// the dashboard in what Prometheus scrapes then.
+// TestQueriesNameMetrics calls each hook, and checks that Prometheus then
+// scrapes every metric and label of the dashboard.
 func TestQueriesNameMetrics(t *testing.T) {
 	t.Parallel()
 	l := newLoad(t, time.Hour)
@@ -102,9 +102,9 @@ func TestQueriesNameMetrics(t *testing.T) {
 	}
 }
 
-// TestPicture runs a service under a load, with failures and a rotation, and
-// draws the dashboard from what was scraped. Each panel must have data, which
-// isn't 0 all the time.
+// TestPicture runs a service under load, with failures and a rotation, and
+// draws the dashboard from the scraped metrics. Each panel must have data above
+// 0.
 func TestPicture(t *testing.T) {
 	t.Parallel()
 	scrapes, every := 24, 20*time.Millisecond
@@ -154,14 +154,14 @@ func TestPicture(t *testing.T) {
 		}
 		for _, p := range d.Panels {
 			if !strings.Contains(string(drawn), ">"+html.EscapeString(p.Title)+"<") {
-				t.Errorf("%s lacks the panel %q: draw it anew", file, p.Title)
+				t.Errorf("%s lacks the panel %q: redraw it", file, p.Title)
 			}
 		}
 	}
 }
 
-// TestQueries compares the language with what Prometheus says of the same
-// samples.
+// TestQueries compares the query implementation with Prometheus's results for
+// the same samples.
 func TestQueries(t *testing.T) {
 	t.Parallel()
 	h := history{interval: 2}

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// dashboard is what is drawn of a dashboard's JSON.
+// dashboard holds the drawn parts of a dashboard's JSON.
 type dashboard struct {
 	Title  string
 	Panels []panel
@@ -28,7 +28,7 @@ type panel struct {
 	Targets []struct{ Expr, LegendFormat string }
 }
 
-// line is one series of a panel over all scrapes. NaN is a gap.
+// line is one series of a panel over all scrapes. NaN marks a gap.
 type line struct {
 	name   string
 	values []float64
@@ -65,7 +65,7 @@ func (p panel) lines(h history) (all []line, err error) {
 	return all, nil
 }
 
-// latest returns the last value that isn't missing.
+// latest returns the last value that isn't a gap.
 func (l line) latest() float64 {
 	for _, v := range slices.Backward(l.values) {
 		if !math.IsNaN(v) {
@@ -75,18 +75,19 @@ func (l line) latest() float64 {
 	return math.NaN()
 }
 
-// widths are the pictures', in pixels: a phone's, a tablet's and a desktop's.
+// widths are the pictures' widths in pixels: a phone's, a tablet's and a
+// desktop's.
 var widths = []int{360, 768, 1280}
 
 const (
-	rowHeight   = 32 // of the grid
+	rowHeight   = 32 // one unit of the grid
 	margin, gap = 12, 10
-	padding     = 12 // in a panel
+	padding     = 12 // inside a panel
 	lineHeight  = 18
-	charWidth   = 7.3 // of most letters, in wide fonts
+	charWidth   = 7.3 // width of most letters in wide fonts
 )
 
-// style has colors for light and for dark, with enough contrast in both.
+// style has sufficient contrast in light and dark mode.
 const style = `
 text { font: 12px system-ui, sans-serif; fill: #4b5159 }
 .name { font-size: 24px; font-weight: 600 }
@@ -122,10 +123,10 @@ text { fill: #b3bac2 }
 }
 `
 
-const colors = 6 // of lines, in style
+const colors = 6 // line colors in style
 
-// arrange returns the panels in rows: as in the JSON's grid or, on a narrow
-// picture, one or two beside each other. A picture alone in its row fills it.
+// arrange returns the panels in rows: as in the JSON's grid or, in a narrow
+// picture, one or two per row. A panel alone in its row fills it.
 func arrange(panels []panel, width int) (rows [][]panel) {
 	most := 24
 	if width < 1000 {
@@ -149,7 +150,7 @@ func arrange(panels []panel, width int) (rows [][]panel) {
 	return rows
 }
 
-// draw draws a dashboard on a picture of a width.
+// draw draws a dashboard in the given width.
 func draw(d dashboard, h history, note string, width int) (string, error) {
 	var b strings.Builder
 	text(&b, margin, 38, "name", d.Title)
@@ -200,7 +201,7 @@ func text(b *strings.Builder, x, y int, class, what string) {
 	fmt.Fprintf(b, "<text x=\"%d\" y=\"%d\"%s>%s</text>\n", x, y, class, html.EscapeString(what))
 }
 
-// wrap breaks a text between words, so that each line fits into a width.
+// wrap breaks a text between words to fit a width.
 func wrap(what string, width int) (parts []string) {
 	for _, word := range strings.Fields(what) {
 		last := len(parts) - 1
@@ -213,7 +214,7 @@ func wrap(what string, width int) (parts []string) {
 	return parts
 }
 
-// stat draws the last value, in red from the last threshold on.
+// stat draws the last value, in red at or above the last threshold.
 func (p panel) stat(b *strings.Builder, lines []line) {
 	shown, class := "no data", "value"
 	if len(lines) > 0 {
@@ -236,7 +237,7 @@ const (
 	mark                         = 18 // pixels before a name in the legend
 )
 
-// height is what a panel needs at a width.
+// height returns the height that a panel needs at a width.
 func (p panel) height(lines []line, w int) int {
 	if p.Type == "stat" {
 		return 84
@@ -251,8 +252,8 @@ type label struct {
 	parts []string
 }
 
-// legend returns the names of lines, beside each other if all of them fit, and
-// how high it is.
+// legend returns the lines' labels, on one row if they fit, and the legend's
+// height.
 func legend(lines []line, w int) (labels []label, high int) {
 	w -= 2 * padding
 	longest := 1
@@ -272,7 +273,7 @@ func legend(lines []line, w int) (labels []label, high int) {
 	return labels, high + rowHigh
 }
 
-// chart draws the series over the time, from 0.
+// chart draws the series over time, with the y axis starting at 0.
 func (p panel) chart(b *strings.Builder, lines []line, h history, w, high int) {
 	labels, names := legend(lines, w)
 	right, bottom := w-plotRight, high-padding-names-ticks
@@ -308,7 +309,7 @@ func (p panel) chart(b *strings.Builder, lines []line, h history, w, high int) {
 		text(b, (plotLeft+right)/2, (plotTop+bottom)/2, "", "no data")
 	}
 	b.WriteString("</g>\n")
-	for i, l := range slices.Backward(lines) { // the first is on top
+	for i, l := range slices.Backward(lines) { // draws the first line on top
 		var path strings.Builder
 		pen := "M"
 		for now, v := range l.values {
@@ -318,7 +319,7 @@ func (p panel) chart(b *strings.Builder, lines []line, h history, w, high int) {
 			}
 			fmt.Fprintf(&path, "%s%.1f %.1f", pen, xOf(h.scrapes[now].at), yOf(v))
 			if pen == "M" {
-				path.WriteString("h0") // a dot, if no other follows
+				path.WriteString("h0") // a dot, unless another point follows
 			}
 			pen = "L"
 		}
@@ -331,7 +332,7 @@ func (p panel) chart(b *strings.Builder, lines []line, h history, w, high int) {
 	}
 }
 
-// niceStep returns 1, 2 or 5 times a power of ten, for at most five steps.
+// niceStep returns 1, 2 or 5 times a power of ten, giving at most five steps.
 func niceStep(most float64) float64 {
 	if most <= 0 {
 		return 1
@@ -345,7 +346,7 @@ func niceStep(most float64) float64 {
 	return 10 * power
 }
 
-// format writes a value in the panel's unit, on an axis of a step.
+// format formats a value in the panel's unit, for an axis with the given step.
 func (p panel) format(v, step float64) string {
 	if math.IsNaN(v) {
 		return "no data"

@@ -25,28 +25,28 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// load is a working service with scraped metrics.
+// load is a running service with scraped metrics.
 type load struct {
 	t        *testing.T
 	metrics  *otelcredent.Metrics
 	registry *prometheus.Registry
 	db       *sql.DB
-	client   *ent.Client // reads plaintext and tenants' keys, and writes tokens under the keyring
+	client   *ent.Client // reads plaintext and tenants' keys, writes tokens under the keyring
 	tenants  *ent.Client // writes tenants' keys
 	ring     *keyring.Keyring
 	trail    *audit.Trail
 	account  *ent.UserAccount
 
-	down, renewed   atomic.Bool // the source of the keyring fails; it has a new key
+	down, renewed   atomic.Bool // the keyring's source fails; it has a new key
 	failed, changed chan struct{}
 	unwritten       chan struct{} // a flush of the audit trail failed
-	pages           chan struct{} // lets a page of the rotation go
+	pages           chan struct{} // releases a page of the rotation
 }
 
 const (
 	rows    = 300
 	damaged = 3
-	queue   = 1000 // entries of the audit trail
+	queue   = 1000 // entries in the audit trail's queue
 )
 
 func must[T any](t *testing.T) func(T, error) T {
@@ -60,8 +60,8 @@ func must[T any](t *testing.T) func(T, error) T {
 	}
 }
 
-// newLoad returns a service that has credentials. A few are damaged, and a few
-// are still plaintext.
+// newLoad returns a service with credentials. A few are damaged, and a few are
+// still plaintext.
 func newLoad(t *testing.T, reload time.Duration) *load {
 	t.Helper()
 	ctx := t.Context()
@@ -153,7 +153,8 @@ func (l *load) flush() {
 	}
 }
 
-// tell sends to a channel, unless that is full: then it was told before.
+// tell sends on a channel, unless it is full, which means that it was told
+// before.
 func tell(c chan<- struct{}) {
 	select {
 	case c <- struct{}{}:
@@ -166,7 +167,7 @@ func (l *load) create(client *ent.Client) *ent.UserCredential {
 		SetAPIKey(credent.NewSecret("PK-MADE-UP")).SetSecretKey(credent.NewSecret("made-up")).SaveX(l.t.Context())
 }
 
-// exec changes rows to what no CHECK takes.
+// exec writes values that the CHECKs would refuse.
 func (l *load) exec(query string, args ...any) {
 	l.t.Helper()
 	conn := must[*sql.Conn](l.t)(l.db.Conn(l.t.Context()))
@@ -182,8 +183,8 @@ func (l *load) exec(query string, args ...any) {
 	}
 }
 
-// step is the work between two scrapes. How much it is goes up and down with
-// the share of the time that is over.
+// step does the work between two scrapes. Its amount rises and falls with the
+// elapsed share of the time.
 func (l *load) step(share float64, n int) {
 	l.t.Helper()
 	ctx := l.t.Context()
@@ -199,9 +200,9 @@ func (l *load) step(share float64, n int) {
 	}
 	query := client.UserCredential.Query().Limit(4 * wave).Offset(3 * damaged)
 	switch {
-	case share < 0.25: // plaintext too
+	case share < 0.25: // including plaintext
 		query.Offset(damaged)
-	case share > 0.3 && share < 0.6: // what is damaged too
+	case share > 0.3 && share < 0.6: // including damaged rows
 		query.Offset(0)
 	}
 	for i, row := range query.Order(usercredential.ByCreatedAt()).AllX(ctx) {
@@ -212,7 +213,7 @@ func (l *load) step(share float64, n int) {
 	}
 }
 
-// rotate rewrites all rows, a page for each that is let go.
+// rotate rewrites all rows, one page per release.
 func (l *load) rotate(done chan<- error) {
 	ctx, run := l.metrics.Rotation(l.t.Context(), "rotate")
 	_, err := rotate.Run(ctx, l.db, l.ring, rotate.Config{
@@ -231,7 +232,7 @@ func (l *load) rotate(done chan<- error) {
 	done <- err
 }
 
-// scrape returns what the registry has now.
+// scrape returns the registry's current values.
 func (l *load) scrape() scrape {
 	l.t.Helper()
 	families := must[[]*dto.MetricFamily](l.t)(l.registry.Gather())
@@ -252,7 +253,7 @@ func (l *load) scrape() scrape {
 	return now
 }
 
-// run works for a number of scrapes, and returns them.
+// run works for a number of scrapes and returns them.
 func (l *load) run(scrapes int, every time.Duration) (h history) {
 	l.t.Helper()
 	h.interval = 4
@@ -266,21 +267,22 @@ func (l *load) run(scrapes int, every time.Duration) (h history) {
 		switch n {
 		case scrapes * 2 / 10:
 			l.down.Store(true)
-			<-l.failed // a load
+			<-l.failed // a failed load
 		case scrapes * 4 / 10:
 			l.down.Store(false)
 			l.renewed.Store(true)
-			<-l.changed // the keys
+			<-l.changed // changed keys
 		case scrapes / 2:
 			rotating = true
 			go l.rotate(done)
 		case scrapes * 7 / 10:
-			// Changes go on, and reveals wait in the trail's queue. It has room
-			// for all of them: if it were full, nobody would end this.
+			// Changes continue, and reveals wait in the trail's queue. The
+			// queue has room for all of them; if it were full, the run would
+			// never end.
 			l.flush()
 			l.exec(`CREATE TRIGGER no_reveals BEFORE INSERT ON credent_audit WHEN NEW.action = 'reveal'
 				BEGIN SELECT RAISE(ABORT, 'the disk is full'); END`)
-			l.step(share, n) // or the queue may be empty
+			l.step(share, n) // otherwise the queue may be empty
 			<-l.unwritten
 		case scrapes * 8 / 10:
 			l.exec("DROP TRIGGER no_reveals")

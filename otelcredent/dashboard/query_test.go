@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// A small part of Prometheus's language, with its meaning: sums and maxima,
-// rates over a window, selectors, a quotient, and a constant instead of
-// nothing. Anything else is an error, so a dashboard has nothing else.
+// This is a small part of Prometheus's query language: sums and maxima, rates
+// over a window, selectors, a quotient, and a constant instead of an empty
+// result. Anything else is an error, so the dashboard can't use it.
 //
 //	query    = quotient [ "or vector(" number ")" ]
 //	quotient = value [ "/" value ]
@@ -22,7 +22,7 @@ import (
 //	         | ("rate" | "increase") "(" selector "[" window "])"
 //	         | selector
 
-// scrape is what a registry had at one moment.
+// scrape holds a registry's content at one moment.
 type scrape struct {
 	at     time.Time
 	series []series
@@ -30,12 +30,12 @@ type scrape struct {
 
 // series is one time series at one moment.
 type series struct {
-	labels map[string]string // the name as __name__
+	labels map[string]string // includes the name as __name__
 	value  float64
 }
 
-// history is all scrapes, in order. interval is how many of them
-// $__rate_interval looks back over.
+// history holds all scrapes, in order. interval is the number of scrapes that
+// $__rate_interval spans.
 type history struct {
 	scrapes  []scrape
 	interval int
@@ -49,11 +49,11 @@ var tokens = regexp.MustCompile(
 
 type parser struct {
 	rest  []string
-	names map[string]bool // of metrics
+	names map[string]bool // metric names
 	err   error
 }
 
-// parse returns a query and the names of its metrics.
+// parse returns a query and its metrics' names.
 func parse(text string) (query, map[string]bool, error) {
 	p := &parser{names: make(map[string]bool)}
 	left := text
@@ -153,7 +153,8 @@ func (p *parser) value() query {
 	}
 }
 
-// selector returns what a metric's name and the labels in braces match.
+// selector returns a function that matches a metric's name and the labels in
+// braces.
 func (p *parser) selector(name string) func(map[string]string) bool {
 	p.names[name] = true
 	type matcher struct {
@@ -177,7 +178,7 @@ func (p *parser) selector(name string) func(map[string]string) bool {
 	}
 }
 
-// id is a set of labels as text.
+// id returns a set of labels as text.
 func id(labels map[string]string) string {
 	var b strings.Builder
 	for _, key := range slices.Sorted(maps.Keys(labels)) {
@@ -186,7 +187,7 @@ func id(labels map[string]string) string {
 	return b.String()
 }
 
-// kept returns the labels of the given names.
+// kept returns only the labels with the given names.
 func kept(labels map[string]string, names []string) map[string]string {
 	only := make(map[string]string)
 	for _, name := range names {
@@ -217,9 +218,9 @@ func aggregate(how string, by []string, of query) query {
 	}
 }
 
-// counted is the increase of counters in a window, or how much it is in a
-// second. It takes the first and the last scrape in the window as they are, and
-// doesn't extrapolate to its ends as Prometheus does.
+// counted returns the increase of counters in a window, or its rate per second.
+// It uses the first and last scrape in the window, without extrapolating to its
+// ends as Prometheus does.
 func counted(how string, matches func(map[string]string) bool, window string) query {
 	return func(h history, now int) (rates []series) {
 		end := h.scrapes[now].at
@@ -242,7 +243,7 @@ func counted(how string, matches func(map[string]string) bool, window string) qu
 					known = &sum{from: s.at, last: one.value}
 					sums[id(one.labels)] = known
 				}
-				if one.value < known.last { // the process started over
+				if one.value < known.last { // the process restarted
 					known.last = 0
 				}
 				known.by += one.value - known.last
@@ -280,7 +281,7 @@ func quotient(above, below query) query {
 	}
 }
 
-// instead is a constant where a query has nothing.
+// instead returns a constant if a query's result is empty.
 func instead(q query, constant float64) query {
 	return func(h history, now int) []series {
 		if found := q(h, now); len(found) > 0 {

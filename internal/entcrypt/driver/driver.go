@@ -29,6 +29,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/keyring"
 	"github.com/credent-go/credent/internal/fieldcrypt/seal"
 	"github.com/credent-go/credent/internal/fieldcrypt/tenantkey"
+	"github.com/credent-go/credent/internal/nilarg"
 	"github.com/credent-go/credent/internal/observe"
 	"github.com/credent-go/credent/internal/sqlrows"
 	"github.com/credent-go/credent/internal/states"
@@ -96,6 +97,9 @@ func FollowStandby(standby, primary dialect.Driver, cfg Config) (dialect.Driver,
 }
 
 func newDriver(drv, keys dialect.Driver, cfg Config, follows bool) (dialect.Driver, error) {
+	if err := nilarg.Check("the driver", drv); err != nil {
+		return nil, fmt.Errorf("credent: %w", err)
+	}
 	if d := drv.Dialect(); d != dialect.Postgres && d != dialect.SQLite {
 		return nil, fmt.Errorf("credent: the dialect is %s: %w", d, ErrDialect)
 	}

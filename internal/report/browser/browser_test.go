@@ -12,7 +12,7 @@ import (
 	"github.com/credent-go/credent/internal/pgserver"
 )
 
-// ratio is how much two colors differ, as in WCAG 2.2.
+// ratio is the contrast ratio of two colors, as in WCAG 2.2.
 const ratio = `
   const rgb = (c) => (c.match(/[\d.]+/g) || []).map(Number);
   const light = ([r, g, b]) => [r, g, b].map((v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
@@ -23,8 +23,8 @@ const ratio = `
   };
 `
 
-// contrast returns the texts that don't stand out from what is behind them:
-// less than 4.5 to 1 (WCAG 2.2, 1.4.3).
+// contrast returns the texts with a contrast to their background of less than
+// 4.5 to 1 (WCAG 2.2, 1.4.3).
 const contrast = `(() => {` + ratio + `
   const behind = (e) => {
     for (; e; e = e.parentElement) {
@@ -42,8 +42,8 @@ const contrast = `(() => {` + ratio + `
   return bad;
 })()`
 
-// TestPage looks at the page of a report in Chromium: on a phone, a tablet and
-// a desktop, in light and dark, and on paper.
+// TestPage checks a report's page in Chromium: on a phone, a tablet and a
+// desktop, in light and dark, and on paper.
 func TestPage(t *testing.T) {
 	server, err := pgserver.Start(t.Context(), pgserver.Shared())
 	if err != nil {
@@ -108,7 +108,7 @@ func TestPage(t *testing.T) {
 	checkHeard(t, b)
 }
 
-// checkHeard checks that pages said nothing, and asked the network for nothing.
+// checkHeard checks that pages logged nothing and made no network request.
 func checkHeard(t *testing.T, b *browser) {
 	t.Helper()
 	said, requests := b.heard()
@@ -122,7 +122,7 @@ func checkHeard(t *testing.T, b *browser) {
 	}
 }
 
-// checkTree checks what a screen reader is told.
+// checkTree checks the accessibility tree.
 func checkTree(t *testing.T, b *browser) {
 	t.Helper()
 	names, err := b.tree()
@@ -138,7 +138,7 @@ func checkTree(t *testing.T, b *browser) {
 		}
 		unnamed := slices.Contains(names[role], "")
 		if needs := !slices.Contains([]string{"main", "banner", "contentinfo", "caption"}, role); needs && unnamed {
-			t.Errorf("something of the role %s has no name", role)
+			t.Errorf("an element of the role %s has no name", role)
 		}
 	}
 	for name, want := range map[string]string{

@@ -29,8 +29,8 @@ type browser struct {
 	close func()
 
 	mu       sync.Mutex
-	said     []string // on the console and in the log
-	requests []string // addresses
+	said     []string // console and log messages
+	requests []string // requested addresses
 }
 
 // newBrowser starts Chromium with an empty profile.
@@ -51,7 +51,7 @@ func newBrowser(ctx context.Context, profile string) (*browser, error) {
 	return b, nil
 }
 
-// call sends a command with an empty answer.
+// call sends a command and discards its answer.
 func call[P, R any](b *browser, command cdp.Command[P, R], params P) error {
 	_, err := chromedp.Call(b.ctx, command, params)
 	return err
@@ -72,14 +72,14 @@ func (b *browser) listen(event any) {
 	}
 }
 
-// heard returns what the page has said and asked for until now.
+// heard returns the page's messages and requests so far.
 func (b *browser) heard() (said, requests []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.said, b.requests
 }
 
-// open writes the page of a report to a folder, and opens it.
+// open writes a report's page to a directory and opens it.
 func (b *browser) open(folder string, r *report.Report) (file string, err error) {
 	file = filepath.Join(folder, "report.html")
 	f, err := os.OpenFile(file, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
@@ -92,8 +92,8 @@ func (b *browser) open(folder string, r *report.Report) (file string, err error)
 	return file, b.navigate(file)
 }
 
-// openDashboard opens the picture of the dashboard for a width, on a page in a
-// folder.
+// openDashboard opens the dashboard's picture for a width, on a page in a
+// directory.
 func (b *browser) openDashboard(folder string, width int64) error {
 	svg, err := os.ReadFile(fmt.Sprintf("../../../otelcredent/dashboard/credent-%d.svg", width))
 	if err != nil {
@@ -102,7 +102,7 @@ func (b *browser) openDashboard(folder string, width int64) error {
 	return b.openPage(folder, string(svg))
 }
 
-// openPage writes a page that has pictures to a folder, and opens it.
+// openPage writes a page with pictures to a directory and opens it.
 func (b *browser) openPage(folder, body string) error {
 	file := filepath.Join(folder, "pictures.html")
 	page := `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Pictures</title>
@@ -118,7 +118,7 @@ func (b *browser) navigate(file string) error {
 	return chromedp.Do(b.ctx, chromedp.Navigate((&url.URL{Scheme: "file", Path: file}).String()))
 }
 
-// show sets the size of the window and the scheme of colors.
+// show sets the window's size and the color scheme.
 func (b *browser) show(width, height int64, dark bool) error {
 	scheme := "light"
 	if dark {
@@ -133,7 +133,7 @@ func (b *browser) show(width, height int64, dark bool) error {
 		}))
 }
 
-// picture returns the page as a PNG, of a height or whole.
+// picture returns the page as a PNG, cut to a height, or whole for 0.
 func (b *browser) picture(width, height int64, dark bool) ([]byte, error) {
 	if err := b.show(width, max(height, 800), dark); err != nil {
 		return nil, err
@@ -151,7 +151,7 @@ func (b *browser) picture(width, height int64, dark bool) ([]byte, error) {
 	return shot.Data, err
 }
 
-// pdf returns the page as it is printed, on A4.
+// pdf returns the page as printed on A4.
 func (b *browser) pdf() ([]byte, error) {
 	css := true
 	pdf, err := chromedp.Call(b.ctx, page.PrintToPDF, page.PrintToPDFParams{
@@ -160,7 +160,7 @@ func (b *browser) pdf() ([]byte, error) {
 	return pdf.Data, err
 }
 
-// tree returns the accessibility tree: the names of what has a role.
+// tree returns the accessibility tree: the names of its elements by role.
 func (b *browser) tree() (names map[string][]string, err error) {
 	tree, err := chromedp.Call(b.ctx, accessibility.GetFullAXTree, accessibility.GetFullAXTreeParams{})
 	names = make(map[string][]string)
@@ -172,15 +172,15 @@ func (b *browser) tree() (names map[string][]string, err error) {
 	return names, err
 }
 
-// text returns a value that is one, and "" otherwise.
+// text returns the value if it is a string, and "" otherwise.
 func text(v *accessibility.Value) (s string) {
 	if v != nil {
-		_ = json.Unmarshal(v.Value, &s) // it stays ""
+		_ = json.Unmarshal(v.Value, &s) // s stays ""
 	}
 	return s
 }
 
-// evaluate returns what a JavaScript expression gives.
+// evaluate returns the result of a JavaScript expression.
 func evaluate[T any](b *browser, expression string) (T, error) {
 	return chromedp.Run(b.ctx, chromedp.Evaluate[T](expression))
 }

@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// drawing returns what is wrong with a drawing with parts of the classes page,
-// panel and line: what doesn't fit, lies on something else, is too small to
-// read, or doesn't stand out.
+// drawing returns the faults of a drawing with the classes page, panel and
+// line: elements that don't fit, overlap others, are too small to read, or have
+// too little contrast.
 const drawing = `(() => {` + ratio + `
   const bad = [], box = (e) => e.getBoundingClientRect();
   const inside = (a, b) => a.left >= b.left && a.right <= b.right && a.top >= b.top && a.bottom <= b.bottom;
@@ -43,9 +43,8 @@ const drawing = `(() => {` + ratio + `
   return bad;
 })()`
 
-// TestDashboard looks at the pictures of the dashboard in Chromium, in light
-// and dark, and at the one that docs/metrics.md shows on a screen of each
-// width.
+// TestDashboard checks the dashboard's pictures in Chromium, in light and dark,
+// and checks which one docs/metrics.md shows at each screen width.
 func TestDashboard(t *testing.T) {
 	folder := t.TempDir()
 	b, err := newBrowser(t.Context(), filepath.Join(folder, "profile"))

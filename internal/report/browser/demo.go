@@ -30,8 +30,8 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// The demo has two years of a service's life: its key was replaced, and the
-// rotation isn't done.
+// The demo covers two years of a service: its key was replaced, and the
+// rotation is still running.
 const (
 	users       = 60
 	credentials = 2400
@@ -46,13 +46,13 @@ type demo struct {
 	ring      *keyring.Keyring
 }
 
-// newReport fills a new database on the server, and looks at it.
+// newReport fills a new database on the server and reports on it.
 func newReport(ctx context.Context, server *pgserver.Server) (_ *report.Report, err error) {
 	url, drop, err := server.CreateDatabase(ctx, "")
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = drop() }() // the server goes anyway
+	defer func() { _ = drop() }() // the server is discarded anyway
 	db, _, err := open.DB(url, open.Config{})
 	if err != nil {
 		return nil, err
@@ -81,13 +81,14 @@ func (d *demo) migrate(ctx context.Context) error {
 
 func (d *demo) days(n int) time.Time { return d.now.AddDate(0, 0, -n) }
 
-// store stores accounts and credentials, as if one after the other.
+// store stores accounts and credentials with times spread over the demo's
+// period.
 func (d *demo) store(ctx context.Context) error {
 	tx, err := d.db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = tx.Rollback() }() // does nothing after the commit
+	defer func() { _ = tx.Rollback() }() // has no effect after the commit
 	for i := range users {
 		if _, err := tx.ExecContext(ctx, "INSERT INTO user_accounts (user_id, account_name) VALUES ($1, $1)",
 			userOf(i)); err != nil {
@@ -118,7 +119,7 @@ func (d *demo) store(ctx context.Context) error {
 
 func userOf(i int) string { return fmt.Sprintf("user-%03d", i) }
 
-// destroy gives some tenants a key, and destroys a few of them.
+// destroy gives some tenants a key, and destroys a few of the keys.
 func (d *demo) destroy(ctx context.Context) error {
 	for i := range 24 {
 		err := tenantkey.Make(ctx, entsql.Conn{ExecQuerier: d.db}, (*engine.Ring)(d.ring), userOf(i))
@@ -138,7 +139,7 @@ func (d *demo) destroy(ctx context.Context) error {
 	return nil
 }
 
-// verify records a verification a week, and one of now.
+// verify records a verification per week, and one with the current time.
 func (d *demo) verify(ctx context.Context) error {
 	last, err := rotate.Verify(ctx, d.db, d.ring, ent.EncryptedColumns()...)
 	if err != nil {
@@ -154,7 +155,7 @@ func (d *demo) verify(ctx context.Context) error {
 				Table: c.Table, Column: c.Column, PrimaryKey: ids[1].ID(), Rows: rows,
 				Primary: rows,
 			}
-			if week < 22 { // since then there is a new key
+			if week < 22 { // after that the key was replaced
 				c.PrimaryKey, c.Previous = ids[0].ID(), map[string]int64{ids[1].ID(): rows * int64(week+3) / 25}
 				c.Primary = rows - c.Previous[ids[1].ID()]
 			}
@@ -169,7 +170,7 @@ func (d *demo) verify(ctx context.Context) error {
 	return rotate.RecordVerification(ctx, d.db, last, d.now)
 }
 
-// record leaves entries in the audit trail, of two services.
+// record adds entries of two services to the audit trail.
 func (d *demo) record(ctx context.Context) error {
 	for service := range 2 {
 		trail, err := audit.Open(ctx, d.db, dialect.Postgres, audit.Config{Keyring: d.ring})
@@ -195,12 +196,12 @@ func (d *demo) record(ctx context.Context) error {
 	return nil
 }
 
-// token returns a Fernet token of a made-up secret, as if made at a time.
+// token returns a Fernet token of a made-up secret with the given time.
 func token(key []byte, at time.Time) string {
 	plain := slices.Concat([]byte("made-up secret"), []byte{2, 2}) // PKCS #7
 	block, err := aes.NewCipher(key[16:])
 	if err != nil {
-		panic(err) // the key has 32 bytes
+		panic(err) // can't fail: the key has 32 bytes
 	}
 	raw := binary.BigEndian.AppendUint64([]byte{0x80}, uint64(at.Unix()))
 	iv := make([]byte, aes.BlockSize)

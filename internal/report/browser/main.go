@@ -1,7 +1,7 @@
-// Command browser takes the picture of a report in docs, and shows the page of
-// a demo and the pictures of the dashboard in Chromium. Its tests look at them
-// as a browser shows them. It is a module of its own, so that Credent links
-// nothing of it.
+// Command browser takes the docs' picture of a report, and renders a demo's
+// page and the dashboard's pictures in Chromium. Its tests check how a browser
+// shows them. It is a separate module, so that Credent doesn't depend on
+// Chromium's packages.
 //
 //	go run . -picture ../../../docs/report.png
 //	go run . -all FOLDER      each width, in light and dark, and on paper
@@ -19,7 +19,7 @@ import (
 	"github.com/credent-go/credent/internal/pgserver"
 )
 
-// widths are a phone's, a tablet's and a desktop's, in CSS pixels.
+// widths are typical for a phone, a tablet and a desktop, in CSS pixels.
 var widths = []int64{360, 768, 1280}
 
 func main() {
@@ -58,12 +58,12 @@ func run(ctx context.Context, picture, all string) (err error) {
 		return err
 	}
 	if picture != "" {
-		// Down to the first chart.
+		// As far as the first chart.
 		shot, err := b.picture(1040, 1230, false)
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(picture, shot, 0o644); err != nil { //nolint:gosec // a picture for everybody
+		if err := os.WriteFile(picture, shot, 0o644); err != nil { //nolint:gosec // a public picture
 			return err
 		}
 	}
@@ -73,9 +73,9 @@ func run(ctx context.Context, picture, all string) (err error) {
 	return b.writeAll(all, folder, file)
 }
 
-// writeAll writes what a person should look at.
+// writeAll writes the files for a person to look at.
 func (b *browser) writeAll(to, folder, file string) error {
-	if err := os.MkdirAll(to, 0o755); err != nil { //nolint:gosec // pictures for everybody
+	if err := os.MkdirAll(to, 0o755); err != nil { //nolint:gosec // public pictures
 		return err
 	}
 	page, err := os.ReadFile(file)

@@ -10,7 +10,7 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// judge compares the samples and counts with the states.
+// judge compares the samples and counts with the protections' states.
 func (l *looker) judge() {
 	for _, t := range l.Tables {
 		for _, c := range t.Columns {
@@ -29,7 +29,7 @@ func (l *looker) judge() {
 	}
 }
 
-// follow counts the secrets that are stored the new way.
+// follow counts the secrets stored as the protection requires.
 func follow(s report.Sample, protection string) int64 {
 	switch protection {
 	case states.Binding.String():

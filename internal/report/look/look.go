@@ -1,6 +1,6 @@
-// Package look fills a report: it looks at a database for a limited time,
-// however many rows there are. It counts by the database, and opens the secrets
-// of a sample.
+// Package look fills a report. It examines a database for a limited time,
+// however many rows there are: the database counts them, and the package opens
+// the secrets of a sample.
 package look
 
 import (
@@ -27,28 +27,27 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// Config says what to look at, and for how long.
+// Config says what to examine, and for how long.
 type Config struct {
-	Dialect string // ent's name
-	Standby string // how far a standby has replayed; "" if it isn't one
+	Dialect string // ent's name for it
+	Standby string // position up to which a standby has replayed; "" for a primary
 	Columns []column.Column
 	Keyring *keyring.Keyring // nil if there is none
-	NoKey   string           // why
-	Sample  int64            // rows of a table to open; 0 for none
-	Within  time.Duration    // how long one count, and each look at a role, may take
-	Names   bool             // name tenants with a destroyed key
-	// Reason words an error for people, without a secret or a part of the URL.
+	NoKey   string           // why there is no keyring
+	Sample  int64            // rows to open per table; 0 for none
+	Within  time.Duration    // limit of one count, and of the checks of one role
+	Names   bool             // name the tenants with destroyed keys
+	// Reason words an error for people, without secrets or parts of the URL.
 	Reason func(error) string
-	// Progress, if it isn't nil, is told what is looked at, and how far that
-	// is.
+	// Progress, if not nil, is called with the current step and its progress.
 	Progress func(what string, done, total int64)
 }
 
-// maxRuns is how many verifications of a column are shown.
+// maxRuns is how many verifications are shown per column.
 const maxRuns = 60
 
-// Look looks at a database. A part it can't look at is a [report.Gap] and no
-// error; the error is the context's.
+// Look examines a database. It reports failed checks as a [report.Gap], and
+// returns an error only if the context ends.
 func Look(ctx context.Context, db *sql.DB, cfg Config) (*report.Report, error) {
 	l := &looker{
 		Config: cfg, db: db, keys: make(map[string]*report.Key),
@@ -85,7 +84,7 @@ func Look(ctx context.Context, db *sql.DB, cfg Config) (*report.Report, error) {
 	return l.Report, nil
 }
 
-// looker is one call of Look.
+// looker is the state of one Look call.
 type looker struct {
 	Config
 	*report.Report
@@ -102,12 +101,12 @@ func (l *looker) find(part, format string, args ...any) {
 	l.Findings = append(l.Findings, report.Finding{Part: part, Text: fmt.Sprintf(format, args...)})
 }
 
-// gap says what isn't known by the nature of the thing.
+// gap records something that no call could find out.
 func (l *looker) gap(part, what, why string) {
 	l.Gaps = append(l.Gaps, report.Gap{Part: part, What: what, Why: why})
 }
 
-// missed says what another call could look at.
+// missed records something that another call could find out.
 func (l *looker) missed(part, what string, err error) {
 	l.lacks(part, what, l.Reason(err))
 }
@@ -131,16 +130,16 @@ func (l *looker) lookDatabase(ctx context.Context) error {
 	if err := l.db.QueryRowContext(ctx, query).Scan(&l.Database.Version); err != nil {
 		return err
 	}
-	l.Database.Version, _, _ = strings.Cut(l.Database.Version, " ") // without the distribution's name
+	l.Database.Version, _, _ = strings.Cut(l.Database.Version, " ") // drop the distribution's name
 	l.gap(report.PartInventory, "tables with encrypted fields of other programs",
 		"this command knows the columns it was built with")
 	return nil
 }
 
-// saidByStatus are the kinds of findings that the status has as well.
+// saidByStatus lists the kinds of findings that the status reports as well.
 var saidByStatus = []migrate.Kind{migrate.FilePending, migrate.FilePartial, migrate.FileNewer}
 
-// lookMigrations reads the history, and compares the tables with the files.
+// lookMigrations reads the history and compares the tables with the files.
 func (l *looker) lookMigrations(ctx context.Context) error {
 	l.step("the migrations", 0, 0)
 	l.Migrations = report.Migrations{Applied: []report.Revision{}, Pending: []string{}, Drift: []string{}}
@@ -209,7 +208,7 @@ func (l *looker) lookStates(ctx context.Context) (err error) {
 	return nil
 }
 
-// lookVerifications reads what "credent verify" has recorded.
+// lookVerifications reads the results recorded by "credent verify".
 func (l *looker) lookVerifications(ctx context.Context) error {
 	all, err := rotate.Verifications(ctx, l.db, maxRuns)
 	if err != nil {
@@ -233,7 +232,7 @@ func (l *looker) lookVerifications(ctx context.Context) error {
 		}
 		last, ok := v.Last()
 		if name == names[0] && !ok {
-			continue // tenants have no keys
+			continue // no tenant has a key
 		}
 		l.Verifications = append(l.Verifications, v)
 		switch {
@@ -251,7 +250,7 @@ func (l *looker) lookVerifications(ctx context.Context) error {
 	return nil
 }
 
-// notReady says why a run was not ready, as far as it was recorded.
+// notReady explains, from what was recorded, why a run wasn't ready.
 func notReady(r report.Run) string {
 	var n int64
 	for under, secrets := range r.Under {
@@ -265,13 +264,13 @@ func notReady(r report.Run) string {
 	return ""
 }
 
-// words are what secrets are under that is no key of a keyring.
+// words lists the categories in a count that aren't key IDs.
 var words = map[string]bool{
 	rotate.UnderTenantKey: true, rotate.UnderDestroyed: true, rotate.UnderReadable: true, rotate.UnderUnknown: true,
 	rotate.UnderNone: true, rotate.UnderDamaged: true,
 }
 
-// lookKeys adds up what is known of each key, and opens the canaries.
+// lookKeys adds up the counts of each key and opens the canaries.
 func (l *looker) lookKeys(ctx context.Context) error {
 	if l.ring == nil {
 		l.lacks(report.PartKeys, "under which keys the sampled secrets and the canaries are", l.NoKey)
@@ -328,7 +327,7 @@ func (l *looker) lookKeys(ctx context.Context) error {
 	return nil
 }
 
-// key returns a key that is to be listed.
+// key returns the report's entry for a key, adding it if needed.
 func (l *looker) key(id string) *report.Key {
 	if l.keys[id] == nil {
 		l.keys[id] = &report.Key{ID: id, Use: "unknown"}
@@ -336,7 +335,7 @@ func (l *looker) key(id string) *report.Key {
 	return l.keys[id]
 }
 
-// keyOf returns the key of a count, and nil if it is of none.
+// keyOf returns the key of a count, or nil if the count isn't about a key.
 func (l *looker) keyOf(under string) *report.Key {
 	switch {
 	case under == rotate.UnderTenantKey:

@@ -11,7 +11,7 @@ import (
 	"github.com/credent-go/credent/internal/report/trail"
 )
 
-// lookRoles looks at row-level security as each role.
+// lookRoles checks row-level security as each role.
 func (l *looker) lookRoles(ctx context.Context) error {
 	if !l.isPostgres() {
 		l.RowSecurity = report.RowSecurity{
@@ -49,9 +49,9 @@ func (l *looker) lookRoles(ctx context.Context) error {
 	return err
 }
 
-// judgeRoles finds tables without row-level security, services that get around
-// it, and roles that see more than they should. Auditors see the whole audit
-// trail while no user is set.
+// judgeRoles finds tables without row-level security, services that bypass it,
+// and roles that see more than they should. Auditors are meant to see the whole
+// audit trail without a user set.
 func (l *looker) judgeRoles() {
 	for _, t := range l.RowSecurity.Tables {
 		if !t.Enabled {

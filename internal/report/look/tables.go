@@ -22,7 +22,7 @@ type table struct {
 	*report.Table
 }
 
-// tables returns the tables of the columns, and the one of tenants' keys.
+// tables returns the columns' tables, and the table of tenants' keys.
 func (l *looker) tables() (all []table) {
 	wrapped := column.Column{
 		Table: tenantkey.Table, Name: tenantkey.Column, Type: "data encryption key", Tenant: tenantkey.Tenant,
@@ -62,15 +62,15 @@ func (l *looker) lookTables(ctx context.Context) error {
 		}
 		if !t.Whole {
 			l.gap(report.PartKeys, "each secret of "+t.Name,
-				fmt.Sprintf("%d rows were looked at, as a sample; `credent verify` opens them all", t.Sampled))
+				fmt.Sprintf("only a sample of %d rows was examined; `credent verify` opens them all", t.Sampled))
 		}
 		l.Tables = append(l.Tables, *t.Table)
 	}
 	return nil
 }
 
-// checkVisible returns [rotate.ErrHidden] if row-level security hides rows, so
-// that a count would say less than there is.
+// checkVisible returns [rotate.ErrHidden] if row-level security hides rows,
+// because a count would then be too low.
 func (l *looker) checkVisible(ctx context.Context, c column.Column) error {
 	if !l.isPostgres() {
 		return nil
@@ -83,8 +83,8 @@ func (l *looker) checkVisible(ctx context.Context, c column.Column) error {
 	return err
 }
 
-// count lets the database count, in one pass. A count that takes too long is
-// estimated.
+// count counts rows in the database, in one pass. If that takes too long, it
+// uses an estimate.
 func (l *looker) count(ctx context.Context, t table) error {
 	parts := []string{"count(*)"}
 	for _, c := range t.columns {
@@ -118,7 +118,7 @@ func (l *looker) count(ctx context.Context, t table) error {
 	return fmt.Errorf("counting takes longer than %s; give it more by --within", l.Within)
 }
 
-// estimate returns what the database believes, or 0 if it has no idea.
+// estimate returns the database's own estimate, or 0 if there is none.
 func (l *looker) estimate(ctx context.Context, t table) (n int64, err error) {
 	query := "SELECT coalesce(max(rowid), 0) FROM " + l.quoted(t)
 	if l.isPostgres() {
@@ -133,7 +133,7 @@ func (l *looker) estimate(ctx context.Context, t table) (n int64, err error) {
 }
 
 func (l *looker) quoted(t table) string {
-	if !l.isPostgres() { // ent leaves schemas out
+	if !l.isPostgres() { // ent omits schemas
 		return column.QuoteTable("", t.columns[0].Table)
 	}
 	return t.columns[0].Quoted()

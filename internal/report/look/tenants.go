@@ -11,11 +11,11 @@ import (
 	"github.com/credent-go/credent/internal/report"
 )
 
-// maxDestroyed is how many destructions are listed, and maxMonths in how many
-// months they are counted.
+// maxDestroyed limits the destructions listed, and maxMonths the months in
+// which they are counted.
 const maxDestroyed, maxMonths = 100, 36
 
-// lookTenants counts tenants' keys, and lists when some were destroyed.
+// lookTenants counts tenants' keys and lists the latest destructions.
 func (l *looker) lookTenants(ctx context.Context) error {
 	t := &l.Tenants
 	t.Months, t.Last = []report.Month{}, []report.Destroyed{}
@@ -66,7 +66,7 @@ func (l *looker) lookTenants(ctx context.Context) error {
 	return err
 }
 
-// each calls f for each row of a query.
+// each calls f for each row of a query's result.
 func each(ctx context.Context, db *sql.DB, f func(scan func(...any) error) error, query string) (err error) {
 	rows, err := db.QueryContext(ctx, query)
 	if err != nil {

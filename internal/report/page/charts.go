@@ -11,15 +11,15 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// Charts are drawn in units of their own, which the browser stretches: wide is
-// a chart's width, and high the height of one with columns. Their texts are
-// HTML beside them, so that they keep their size.
+// Charts use their own units, and the browser stretches them: wide is a chart's
+// width, and high the height of a column chart. Their texts are HTML beside
+// them, so that they keep their size.
 const (
 	wide = 1000
 	high = 100
 )
 
-// underChart shows what the secrets of each column are under.
+// underChart shows which keys each column's secrets are under.
 type underChart struct {
 	Rows   []barRow
 	Legend []legend
@@ -28,12 +28,12 @@ type underChart struct {
 // barRow is one stacked bar.
 type barRow struct {
 	Name  string
-	Note  string // where its numbers are from
+	Note  string // source of its numbers
 	Total int64
 	Parts []part
 }
 
-// Label is the bar in words.
+// Label describes the bar in words.
 func (r barRow) Label() string {
 	var texts []string
 	for _, p := range r.Parts {
@@ -45,7 +45,7 @@ func (r barRow) Label() string {
 	return r.Name + ": " + strings.Join(texts, ", ")
 }
 
-// part is a piece of a bar.
+// part is a segment of a bar.
 type part struct {
 	Name, Class string
 	N           int64
@@ -55,7 +55,7 @@ type part struct {
 // legend explains a color.
 type legend struct{ Name, Class string }
 
-// kinds are what secrets are under beside keys, in words and in color.
+// kinds describes the categories that aren't keys, with their colors.
 var kinds = map[string]legend{
 	rotate.UnderTenantKey: {"under the key of their tenant", "tenant"},
 	rotate.UnderDestroyed: {"shredded", "gone"},
@@ -65,8 +65,8 @@ var kinds = map[string]legend{
 	rotate.UnderDamaged:   {"damaged", "bad"},
 }
 
-// newUnderChart takes each column's last verification, or its sample if there
-// is none that says it.
+// newUnderChart uses each column's last verification, or its sample if no
+// verification has the counts.
 func newUnderChart(r *report.Report) underChart {
 	chart := underChart{}
 	order, names := newNames(r.Keys)
@@ -103,7 +103,7 @@ func lastOf(all []report.Verification, name string) (report.Run, bool) {
 	return report.Run{}, false
 }
 
-// newNames gives each key a color and a name, in the order of the keys.
+// newNames assigns a color and a name to each key, in order.
 func newNames(keys []report.Key) (order []string, names map[string]legend) {
 	names = make(map[string]legend)
 	for i, k := range keys {
@@ -121,7 +121,7 @@ func newNames(keys []report.Key) (order []string, names map[string]legend) {
 	return order, names
 }
 
-// stack lays the counts side by side. What is there is seen, however few.
+// stack lays the counts side by side. Even the smallest count stays visible.
 func stack(under map[string]int64, order []string, names map[string]legend) (total int64, parts []part) {
 	for _, n := range under {
 		total += n
@@ -136,13 +136,13 @@ func stack(under map[string]int64, order []string, names map[string]legend) (tot
 		parts = append(parts, part{names[name].Name, names[name].Class, n, x, width})
 		x += width
 	}
-	for i := range parts { // make room for those that are wider than their share
+	for i := range parts { // make room for parts wider than their share
 		parts[i].X, parts[i].Width = parts[i].X*wide/x, max(parts[i].Width*wide/x, 1)
 	}
 	return total, parts
 }
 
-// ageRow shows from when to when tokens of a key are.
+// ageRow shows the time range of a key's tokens.
 type ageRow struct {
 	report.Key
 	Class    string
@@ -178,11 +178,11 @@ func newAges(keys []report.Key) (rows []ageRow) {
 type trend struct {
 	report.Verification
 	Columns []column
-	Most    int64 // secrets
+	Most    int64 // most secrets in one run
 	Latest  []report.Run
 }
 
-// Label is the chart in words.
+// Label describes the chart in words.
 func (t trend) Label() string {
 	ready, failed := 0, int64(0)
 	for _, r := range t.Runs {
@@ -193,23 +193,23 @@ func (t trend) Label() string {
 	}
 	last, _ := t.Last()
 	return fmt.Sprintf("%s: %d verifications from %s to %s, %d of them ready; %s secrets at the last one, "+
-		"and at most %s that failed", t.Column, len(t.Runs), day(t.Runs[0].At), day(last.At), ready,
+		"and at most %s failures", t.Column, len(t.Runs), day(t.Runs[0].At), day(last.At), ready,
 		Number(last.Secrets), Number(failed))
 }
 
-// column is one column of a chart.
+// column is one column of a column chart.
 type column struct {
 	Name, Class         string
 	N                   int64
 	X, Width, Y, Height int
-	Bad                 int // height of the part that failed
+	Bad                 int // height of the failed part
 }
 
-// BadY is where the part that failed begins.
+// BadY is the y coordinate where the failed part begins.
 func (c column) BadY() int { return high - c.Bad }
 
-// maxListed is how many runs are in the table, and maxMonths how many months in
-// the chart.
+// maxListed limits the runs in the table, and maxMonths the months in the
+// chart.
 const maxListed, maxMonths = 6, 36
 
 func newTrends(all []report.Verification) (trends []trend) {
@@ -251,8 +251,8 @@ func newMonths(months []report.Month, now time.Time) (columns []column) {
 	return columns
 }
 
-// allMonths puts the months without a destruction between the others: from the
-// first to the present one, and a year's at least.
+// allMonths adds the months without a destruction, from the first month to the
+// current one and for at least a year.
 func allMonths(months []report.Month, now time.Time) (all []report.Month) {
 	if len(months) == 0 {
 		return nil
@@ -273,8 +273,8 @@ func allMonths(months []report.Month, now time.Time) (all []report.Month) {
 	return all
 }
 
-// columnAt is the i-th of n columns, the first and the last at the chart's
-// edges.
+// columnAt returns the i-th of n columns, with the first and the last at the
+// chart's edges.
 func columnAt(i, n int, value, most int64) column {
 	width := min(wide*4/5/n, wide/12)
 	height := max(int(float64(value)/float64(max(most, 1))*high), 2)

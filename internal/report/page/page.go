@@ -1,6 +1,6 @@
-// Package page makes an HTML page of a report, for a browser and for paper. The
-// page has its style and its charts in it, runs no script, and by its content
-// security policy makes no request.
+// Package page renders a report as an HTML page, for a browser and for paper.
+// The page contains its style and charts, runs no scripts, and has a content
+// security policy that forbids requests.
 package page
 
 import (
@@ -32,14 +32,14 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"last":  func(c []column) int { return len(c) - 1 },
 }).Parse(text))
 
-// view is what the template shows.
+// view is the template's data.
 type view struct {
 	*report.Report
 	Style    template.CSS
-	Policy   string // of the content
+	Policy   string // Content-Security-Policy
 	Sections []section
-	Secrets  int64 // that are stored
-	Counted  bool  // exactly
+	Secrets  int64 // stored secrets
+	Counted  bool  // Secrets is exact
 	Verified string
 	Under    underChart
 	Ages     []ageRow
@@ -54,7 +54,7 @@ type section struct {
 	Gaps        []report.Gap
 }
 
-// Status says in words what came of a part.
+// Status summarizes a part's findings in words.
 func (s section) Status() string {
 	var texts []string
 	for _, n := range []struct {
@@ -75,7 +75,7 @@ func (s section) Status() string {
 	return strings.Join(texts, ", ")
 }
 
-// titles are the parts, in the order of the page.
+// titles are the parts' titles, in the order of the page.
 var titles = [][2]string{
 	{report.PartInventory, "Inventory"},
 	{report.PartKeys, "Keys"},
@@ -87,11 +87,11 @@ var titles = [][2]string{
 	{report.PartTenants, "Tenants"},
 }
 
-// Write writes the page of a report.
+// Write writes a report's page.
 func Write(w io.Writer, r *report.Report) error {
 	sum := sha256.Sum256([]byte(style))
 	v := &view{
-		Report: r, Style: template.CSS(style), //nolint:gosec // it is this package's
+		Report: r, Style: template.CSS(style), //nolint:gosec // this package's own style
 		Policy: "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; style-src 'sha256-" +
 			base64.StdEncoding.EncodeToString(sum[:]) + "'",
 		Under: newUnderChart(r), Ages: newAges(r.Keys), Trends: newTrends(r.Verifications),
@@ -112,7 +112,7 @@ func Write(w io.Writer, r *report.Report) error {
 		v.Sections = append(v.Sections, s)
 	}
 	for _, t := range r.Tables {
-		if t.Name == tenantkey.Table { // keys are no secrets of anybody
+		if t.Name == tenantkey.Table { // keys aren't user secrets
 			continue
 		}
 		for _, c := range t.Columns {
@@ -132,12 +132,12 @@ func (v *view) Section(part string) section {
 	return v.Sections[slices.IndexFunc(v.Sections, func(s section) bool { return s.Part == part })]
 }
 
-// Named reports whether tenants are named.
+// Named reports whether the report names tenants.
 func (v *view) Named() bool {
 	return slices.ContainsFunc(v.Tenants.Last, func(d report.Destroyed) bool { return d.Tenant != "" })
 }
 
-// MostShredded is the most in a month.
+// MostShredded is the largest number of destructions in a month.
 func (v *view) MostShredded() (most int64) {
 	for _, m := range v.Tenants.Months {
 		most = max(most, m.N)
@@ -145,8 +145,8 @@ func (v *view) MostShredded() (most int64) {
 	return most
 }
 
-// lastVerified is the oldest of the columns' last verifications, since all are
-// verified only up to then.
+// lastVerified returns the oldest of the columns' last verifications: not all
+// columns have been verified since.
 func lastVerified(all []report.Verification) string {
 	var oldest time.Time
 	for _, v := range all {
@@ -164,7 +164,7 @@ func lastVerified(all []report.Verification) string {
 	return day(oldest)
 }
 
-// Number prints a number with commas.
+// Number formats a number with commas.
 func Number(n int64) string {
 	digits := strconv.FormatInt(n, 10)
 	for i := len(digits) - 3; i > 0 && digits[i-1] != '-'; i -= 3 {
@@ -173,7 +173,7 @@ func Number(n int64) string {
 	return digits
 }
 
-// number prints a count, with a mark if it is an estimate.
+// number formats a count, and marks an estimate.
 func number(c report.Count) string {
 	switch {
 	case !c.Known:

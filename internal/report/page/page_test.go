@@ -11,10 +11,10 @@ import (
 	"github.com/credent-go/credent/internal/report/page"
 )
 
-// hostile is a text that would do harm if it weren't escaped.
+// hostile is a text that would do harm unescaped.
 const hostile = `<script>alert(1)</script>"'><img src="https://example.com/x">{{.}}`
 
-// full returns a report with something in every part.
+// full returns a report with content in every part.
 func full() *report.Report {
 	at := time.Date(2026, 11, 24, 3, 4, 5, 0, time.UTC)
 	before := at.AddDate(-1, 0, 0)
@@ -73,13 +73,13 @@ func write(t *testing.T, r *report.Report) string {
 	return b.String()
 }
 
-// The page is complete without a network, whatever the texts in it say.
+// The page needs no network, whatever its texts contain.
 func TestPageIsClosed(t *testing.T) {
 	t.Parallel()
 	text := write(t, full())
 	escaped := template.HTMLEscapeString(hostile)
 	if n := strings.Count(text, escaped); n != 5 {
-		t.Errorf("the hostile text is there %d times", n)
+		t.Errorf("the hostile text occurs %d times", n)
 	}
 	rest := strings.ReplaceAll(text, escaped, "")
 	for _, bad := range []string{
@@ -90,7 +90,7 @@ func TestPageIsClosed(t *testing.T) {
 		}
 	}
 	if !strings.Contains(text, "default-src &#39;none&#39;") && !strings.Contains(text, "default-src 'none'") {
-		t.Error("there is no policy of the content")
+		t.Error("the page has no Content-Security-Policy")
 	}
 	for _, want := range []string{
 		"999,990 under key 0a1b2c3d", "1 under no known key, or altered", "about 1,000,000", "2025-11-24 to 2026-11-24",
@@ -102,8 +102,7 @@ func TestPageIsClosed(t *testing.T) {
 	}
 }
 
-// Headings of tables say what they are of, charts are named, and each link
-// leads to a part.
+// Table headings have a scope, charts have names, and each link has a target.
 func TestPageIsAccessible(t *testing.T) {
 	t.Parallel()
 	text := write(t, full())
@@ -124,7 +123,7 @@ func TestPageIsAccessible(t *testing.T) {
 	ids := make(map[string]bool)
 	for _, m := range regexp.MustCompile(` id="([^"]*)"`).FindAllStringSubmatch(text, -1) {
 		if ids[m[1]] {
-			t.Errorf("the id %s is there twice", m[1])
+			t.Errorf("the id %s occurs twice", m[1])
 		}
 		ids[m[1]] = true
 	}
@@ -135,7 +134,7 @@ func TestPageIsAccessible(t *testing.T) {
 	}
 }
 
-// A report of nothing is a page too.
+// An empty report is rendered too.
 func TestEmptyPage(t *testing.T) {
 	t.Parallel()
 	text := write(t, &report.Report{Database: report.Database{Kind: "SQLite"}})

@@ -1,6 +1,6 @@
-// Package roles says what each role of a Postgres database sees of tables with
-// row-level security. It asks the catalog, and where the connection may act as
-// the role, it tries.
+// Package roles finds out what each role of a Postgres database sees of tables
+// with row-level security. It reads the catalog and, if the connection may act
+// as a role, tries as that role.
 package roles
 
 import (
@@ -19,31 +19,31 @@ import (
 // maxRoles is how many roles are listed.
 const maxRoles = 100
 
-// Table is a table, and the column with a row's tenant.
+// Table is a table with the column that names a row's user.
 type Table struct {
-	Name string // for people
-	From string // as SQL
+	Name string // name for people
+	From string // name as SQL
 	User string
 }
 
 // Untried is a role that the connection can't act as.
 type Untried struct {
 	Role string
-	Err  error // nil if it isn't a member of the role
+	Err  error // nil if the connection isn't a member of the role
 }
 
-// looker is one call of Look.
+// looker is the state of one Look call.
 type looker struct {
 	db     *sql.DB
 	tables []Table
 	within time.Duration
 	found  report.RowSecurity
-	user   string // somebody with rows; "" if there is nobody
-	set    string // the statement that sets the user, but for the value
+	user   string // a user with rows; "" if there is none
+	set    string // the statement that sets the user, without the value
 }
 
-// Look says what each role that may use one of the tables sees of them. Each
-// role may take so long; the tables that aren't there are left out.
+// Look returns what each role that may use a table sees of it. The checks of
+// one role are limited to within. Missing tables are omitted.
 func Look(
 	ctx context.Context, db *sql.DB, within time.Duration, tables ...Table,
 ) (found report.RowSecurity, untried []Untried, err error) {
@@ -74,7 +74,7 @@ func Look(
 	return l.found, untried, nil
 }
 
-// values are the tables as the rows of VALUES.
+// values returns the tables as rows of VALUES.
 func (l *looker) values() string {
 	var rows []string
 	for i, t := range l.tables {
@@ -129,8 +129,8 @@ p.polpermissive, coalesce(pg_get_expr(p.polqual, p.polrelid), ''), coalesce(pg_g
 FROM `+l.values()+" JOIN pg_catalog.pg_policy p ON p.polrelid = c.oid ORDER BY t.place, p.polname")
 }
 
-// rolesSQL has a row for each role and table. A role that may do nothing with
-// any of the tables is left out, and so are Postgres' own roles.
+// rolesSQL returns a row for each role and table. It omits Postgres' own roles
+// and roles without privileges on the tables.
 const rolesSQL = `WITH t AS MATERIALIZED (SELECT t.place, t.name, c.* FROM %s),
 r AS MATERIALIZED (SELECT r.oid, r.rolname::text AS name, r.rolsuper, r.rolbypassrls, r.rolcanlogin,
   EXISTS (SELECT 1 FROM pg_catalog.pg_roles a WHERE a.rolname = 'credent_app' AND pg_has_role(r.oid, a.oid, 'MEMBER') AND NOT r.rolsuper) AS service,
@@ -189,11 +189,11 @@ func (l *looker) lookRoles(ctx context.Context) error {
 	}, fmt.Sprintf(rolesSQL, l.values(), maxRoles))
 }
 
-// findUser finds somebody who has rows, to act as.
+// findUser finds a user with rows to act as.
 func (l *looker) findUser(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, l.within)
 	defer cancel()
-	var function bool // Citus passes on what it sets
+	var function bool // Citus propagates its settings
 	err := l.db.QueryRowContext(ctx, "SELECT coalesce(has_function_privilege("+
 		"to_regprocedure('credent_set_user(text)'), 'EXECUTE'), false)").Scan(&function)
 	if err != nil {
@@ -220,7 +220,7 @@ func (l *looker) findUser(ctx context.Context) error {
 	return nil
 }
 
-// mayRead reports whether the role may read the tenant's column of a table.
+// mayRead reports whether the role may read the user column of a table.
 func (l *looker) mayRead(
 	ctx context.Context, on interface {
 		QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
@@ -241,15 +241,15 @@ func (l *looker) has(table string) bool {
 	return false
 }
 
-// isGone reports whether a role was dropped meanwhile.
+// isGone reports whether a role was dropped during the checks.
 func (l *looker) isGone(ctx context.Context, role string) bool {
 	var n int
 	err := l.db.QueryRowContext(ctx, "SELECT count(*) FROM pg_catalog.pg_roles WHERE rolname = $1", role).Scan(&n)
 	return err == nil && n == 0
 }
 
-// try acts as a role, in a transaction that is rolled back, and looks. It
-// returns false if the connection may not act as the role.
+// try checks as a role, in a transaction that is rolled back. It returns false
+// if the connection may not act as the role.
 func (l *looker) try(ctx context.Context, role *report.Role) (may bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, l.within)
 	defer cancel()
@@ -268,7 +268,7 @@ func (l *looker) try(ctx context.Context, role *report.Role) (may bool, err erro
 	return true, nil
 }
 
-// tryUser looks as a role, for a user, or for nobody.
+// tryUser checks as a role with the given user set, or none.
 func (l *looker) tryUser(ctx context.Context, role *report.Role, user string) error {
 	tx, err := l.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
@@ -306,7 +306,7 @@ func (l *looker) place(table string) int {
 	return 0
 }
 
-// sees looks for a row of the user, and for one of somebody else.
+// sees looks for a row of the user and for one of another user.
 func (l *looker) sees(ctx context.Context, tx *sql.Tx, t Table, user string) (string, error) {
 	name := column.QuoteName(t.User)
 	may, err := l.mayRead(ctx, tx, t)

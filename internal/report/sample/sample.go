@@ -1,5 +1,5 @@
-// Package sample opens the secrets of some rows of a table, and counts which
-// keys they are under.
+// Package sample opens the secrets of some rows of a table, and counts them by
+// key.
 package sample
 
 import (
@@ -25,39 +25,39 @@ import (
 	"github.com/credent-go/credent/rotate"
 )
 
-// page is how many rows are opened between two calls of Progress.
+// page is the number of rows opened between two Progress calls.
 const page = 1000
 
-// spans is into how many parts of the same length a sample on SQLite divides a
-// table.
+// spans is the number of equal ranges that a sample on SQLite divides a table
+// into.
 const spans = 50
 
-// Config says what to take.
+// Config says what to sample.
 type Config struct {
 	DB       *sql.DB
 	Postgres bool
-	Columns  []column.Column // of one table
+	Columns  []column.Column // columns of one table
 	From     string          // the table's name as SQL
-	Rows     report.Count    // that the table has
-	Want     int64           // rows to look at
-	Within   time.Duration   // how long a query may take
-	Ring     *keyring.Ring   // nil to look at tokens without opening them
+	Rows     report.Count    // rows in the table
+	Want     int64           // rows to examine
+	Within   time.Duration   // limit of one query
+	Ring     *keyring.Ring   // nil to inspect tokens without opening them
 	Progress func(done int64)
-	// Saw, if it isn't nil, is told what each secret that opened is under, and
-	// when it was encrypted.
+	// Saw, if not nil, is called for each opened secret with its key and the
+	// time of encryption.
 	Saw func(under string, at time.Time)
 }
 
-// Taken is what was found.
+// Taken is the result of Take.
 type Taken struct {
-	Rows    int64 // that were looked at
-	Whole   bool  // these are all rows of the table
+	Rows    int64 // rows examined
+	Whole   bool  // these are all of the table's rows
 	Columns []report.Sample
 }
 
-// Take opens the secrets of some rows: of all, if there are no more than are
-// wanted; on Postgres of pages by chance, on SQLite of rows at equal distances.
-// It holds the rows of one query, which are about as many as are wanted.
+// Take opens the secrets of some rows: all rows if there are no
+// more than wanted, random pages on Postgres, and rows at equal distances on
+// SQLite. It holds one query's rows in memory, about as many as wanted.
 func Take(ctx context.Context, cfg Config) (Taken, error) {
 	s := &sampler{Config: cfg, on: entsql.Conn{ExecQuerier: cfg.DB}}
 	for range cfg.Columns {
@@ -73,7 +73,7 @@ func Take(ctx context.Context, cfg Config) (Taken, error) {
 		if cfg.Rows.N > 0 {
 			percent = min(100, 100*float64(cfg.Want)/float64(cfg.Rows.N))
 		}
-		// Pages differ in how many rows they have.
+		// The number of rows per page varies.
 		err = s.read(ctx, fmt.Sprintf(" TABLESAMPLE SYSTEM (%.8f) LIMIT %d", percent, 3*cfg.Want))
 	default:
 		err = s.spread(ctx)
@@ -88,7 +88,7 @@ func Take(ctx context.Context, cfg Config) (Taken, error) {
 	return s.taken, err
 }
 
-// sampler is one call of Take.
+// sampler is the state of one Take call.
 type sampler struct {
 	Config
 	on     dialect.ExecQuerier
@@ -96,13 +96,13 @@ type sampler struct {
 	taken  Taken
 }
 
-// row is one row as stored.
+// row is a stored row.
 type row struct {
 	values []sql.NullString
 	tenant sql.NullString
 }
 
-// spread reads the same number of rows from each of some parts of the table.
+// spread reads the same number of rows from each range of the table.
 func (s *sampler) spread(ctx context.Context) error {
 	var first, last int64
 	err := s.DB.QueryRowContext(ctx, "SELECT coalesce(min(rowid), 0), coalesce(max(rowid), 0) FROM "+s.From).
@@ -136,8 +136,8 @@ func (s *sampler) read(ctx context.Context, which string) (err error) {
 	return err
 }
 
-// query returns the rows at once: the pool may have one connection only, and
-// tenants' keys need it.
+// query returns the rows all at once: the pool may have only one connection,
+// which loading tenants' keys needs.
 func (s *sampler) query(ctx context.Context, which string) (all []row, err error) {
 	var names []string
 	for _, c := range s.Columns {
@@ -166,7 +166,7 @@ func (s *sampler) query(ctx context.Context, which string) (all []row, err error
 	return all, rows.Err()
 }
 
-// open counts what the secrets of rows are under.
+// open counts the rows' secrets by key.
 func (s *sampler) open(ctx context.Context, rows []row) (err error) {
 	var names []string
 	seen := make(map[string]bool)
@@ -214,7 +214,7 @@ func (s *sampler) add(into *report.Sample, token string, p seal.Place, keys map[
 	}
 }
 
-// under says which key a secret is under, or why none opens it.
+// under returns the key that a secret is under, or why no key opens it.
 func (s *sampler) under(token string, p seal.Place, keys map[string]tenantkey.Key) (under string, opened, bound bool) {
 	if s.isOfKeys() {
 		_, key, err := tenantkey.Unwrap(s.Ring, p.Tenant.String, token)
@@ -248,8 +248,8 @@ func name(key *fernet.Key, err error) string {
 	return rotate.UnderDamaged
 }
 
-// tokenTime returns the time in a token that a key has opened: 8 bytes after
-// the version (Fernet spec, "Token Format").
+// tokenTime returns the time of a token that was opened. It is in the 8 bytes
+// after the version (Fernet spec, "Token Format").
 func tokenTime(token string) (at time.Time, ok bool) {
 	const characters = 12 // 9 bytes
 	if len(token) < characters {

@@ -16,21 +16,21 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// Table has the entries of the audit trail.
+// Table is the audit trail's table.
 const Table = "credent_audit"
 
-// maxFindings is how many findings, and places without a look, are listed.
+// maxFindings limits the findings and gaps listed.
 const maxFindings = 20
 
-// Found is what was found.
+// Found is the result of Look.
 type Found struct {
 	report.Audit
 	Findings     []string
 	CouldNotLook []string
 }
 
-// Look verifies the trail, for a limited time. A database without the table has
-// a trail that isn't present.
+// Look verifies the trail for a limited time. If the table is missing, the
+// result says that there is no trail.
 func Look(
 	ctx context.Context, db *sql.DB, entDialect string, ring *keyring.Keyring, within time.Duration,
 ) (f Found, err error) {
@@ -43,7 +43,7 @@ func Look(
 	f.Present = true
 	switch {
 	case err != nil && limited.Err() != nil:
-		return f, fmt.Errorf("credent: it takes longer than %s: `credent audit verify` has no limit", within)
+		return f, fmt.Errorf("credent: verification takes longer than %s: `credent audit verify` has no limit", within)
 	case err != nil:
 		return f, err
 	}
@@ -66,9 +66,9 @@ func Look(
 	return f, err
 }
 
-// timeOf returns the time of the first or the last entry, or nil.
+// timeOf returns the first or last entry's time, or nil.
 func timeOf(ctx context.Context, db *sql.DB, entDialect, order string) (*time.Time, error) {
-	// SQLite has a text, of the form of RFC 3339 up to the second.
+	// SQLite stores a text that is RFC 3339 up to the seconds.
 	expression := "at"
 	if entDialect != dialect.Postgres {
 		expression = "substr(at, 1, 19)"

@@ -1,6 +1,6 @@
-// Package bare gives a test an empty database of its own, over each driver of
-// Postgres and SQLite. It registers no columns, unlike package testdb above it,
-// so that a test's own schema is the only one that rotations see.
+// Package bare gives a test its own empty database, with each driver of
+// Postgres and SQLite. Unlike package testdb, which builds on it, it registers
+// no columns, so rotations see only the test's own schema.
 package bare
 
 import (
@@ -12,7 +12,7 @@ import (
 
 	"entgo.io/ent/dialect"
 	"entgo.io/ent/dialect/sql/schema"
-	_ "github.com/jackc/pgx/v5/stdlib" // the four drivers that the tests run over
+	_ "github.com/jackc/pgx/v5/stdlib" // the drivers under test
 	_ "github.com/lib/pq"
 	_ "github.com/mattn/go-sqlite3"
 	_ "modernc.org/sqlite"
@@ -20,12 +20,12 @@ import (
 	"github.com/credent-go/credent/internal/pgserver"
 )
 
-// Start starts the server that all test binaries share, or joins it.
+// Start starts or joins the server shared by all test binaries.
 var Start = sync.OnceValues(func() (*pgserver.Server, error) {
 	return pgserver.Start(context.Background(), pgserver.Shared())
 })
 
-// Server is [Start] for a test.
+// Server calls [Start] for a test.
 func Server(tb testing.TB) *pgserver.Server {
 	tb.Helper()
 	server, err := Start()
@@ -35,8 +35,8 @@ func Server(tb testing.TB) *pgserver.Server {
 	return server
 }
 
-// NewDatabase returns the URL of a new database, a copy of a template or, for
-// "", an empty one. If its test fails, it is kept as long as the server.
+// NewDatabase returns the URL of a new database, copied from a template, or
+// empty for "". If the test fails, the database is kept as long as the server.
 func NewDatabase(tb testing.TB, template string) string {
 	tb.Helper()
 	url, drop, err := Server(tb).CreateDatabase(tb.Context(), template)
@@ -55,8 +55,8 @@ func NewDatabase(tb testing.TB, template string) string {
 	return url
 }
 
-// Creating is held while ent creates tables or compares them, since it writes
-// to variables of the generated package meanwhile.
+// Creating is held while ent creates or compares tables, because that writes to
+// variables of the generated package.
 var Creating sync.Mutex
 
 // CreateTables runs ent's Schema.Create with [Creating] held.
@@ -69,12 +69,12 @@ func CreateTables(tb testing.TB, create func(context.Context, ...schema.MigrateO
 	}
 }
 
-// SQLDrivers are the drivers of database/sql: two of Postgres and two of
-// SQLite.
+// SQLDrivers are the names of the database/sql drivers, two of Postgres and two
+// of SQLite.
 var SQLDrivers = []string{"postgres", "pgx", "sqlite", "sqlite3"}
 
-// Source returns a new, empty database as sql.Open takes it, with a driver's
-// name, and its dialect.
+// Source returns a new, empty database as a DSN for sql.Open with the given
+// driver, and its dialect.
 func Source(tb testing.TB, driverName string) (dsn, of string) {
 	tb.Helper()
 	file := func() string { return "file:" + filepath.Join(tb.TempDir(), "test.db") }
@@ -88,8 +88,8 @@ func Source(tb testing.TB, driverName string) (dsn, of string) {
 	return NewDatabase(tb, ""), dialect.Postgres
 }
 
-// Empty opens a new, empty database by a driver of database/sql, and returns
-// its dialect too.
+// Empty opens a new, empty database with the given driver, and returns its
+// dialect as well.
 func Empty(tb testing.TB, driverName string) (db *sql.DB, of string) {
 	tb.Helper()
 	dsn, of := Source(tb, driverName)

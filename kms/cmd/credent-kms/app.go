@@ -17,10 +17,10 @@ import (
 	"github.com/credent-go/credent/kms"
 )
 
-// maxInput is the size in bytes of the longest list of keys that is read.
+// maxInput is the maximum size in bytes of a list of keys.
 const maxInput = 64 << 10
 
-// app is what the commands work with.
+// app holds the commands' input, output and environment.
 type app struct {
 	in  io.Reader
 	out io.Writer
@@ -44,7 +44,7 @@ the new text, and leave the old one as it is. Keys are never shown, and never wr
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetVersionTemplate("credent-kms {{.Version}}\n")
-	// Without the text, which may be a key that begins with a dash.
+	// Omits the text, which may be a key that starts with a dash.
 	root.SetFlagErrorFunc(func(*cobra.Command,
 		error,
 	) error {
@@ -58,7 +58,7 @@ the new text, and leave the old one as it is. Keys are never shown, and never wr
 	return root
 }
 
-// noArguments does not repeat what it refuses: it may be a key.
+// noArguments doesn't quote what it refuses, because it may be a key.
 func noArguments(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return fmt.Errorf("unknown command or argument; see `%s --help`", cmd.CommandPath())
@@ -94,7 +94,7 @@ func (a *app) wrap() *cobra.Command {
 	return cmd
 }
 
-// targetURL returns the URL to wrap for, if there is no wrapped keyring yet.
+// targetURL returns the URL to wrap for if there is no wrapped keyring yet.
 func targetURL() (string, error) {
 	kmsURL := os.Getenv(kms.EnvURL)
 	if kmsURL == "" {
@@ -156,8 +156,8 @@ func (a *app) unwrap() *cobra.Command {
 	return cmd
 }
 
-// envTo names a variable, since a URL base64key://… on the command line could
-// be read by other processes.
+// envTo names a variable, because other processes could read a base64key:// URL
+// on the command line.
 const envTo = "ENCRYPTION_KEYRING_URL_TO"
 
 func (a *app) rewrap() *cobra.Command {
@@ -241,8 +241,8 @@ func (a *app) exec() *cobra.Command {
 	}
 }
 
-// environment returns this process's environment, with the keys instead of
-// their wrapping.
+// environment returns this process's environment, with the keys instead of the
+// wrapped keyring.
 func environment(keys []string) []string {
 	var env []string
 	for _, variable := range os.Environ() {

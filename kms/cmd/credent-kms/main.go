@@ -22,8 +22,8 @@ func main() {
 	}
 }
 
-// replaceProcess runs a program instead of this one, which so leaves no keys
-// behind.
+// replaceProcess replaces this process by a program, so that no keys remain in
+// memory.
 func replaceProcess(path string, args, env []string) error {
 	return syscall.Exec(path, args, env)
 }

@@ -15,8 +15,8 @@ const (
 	otherURL = "base64key://Nxd1Ig5FS0wj9SlbzAIrnolCz9bQQ6uAhl4smGbjm70="
 )
 
-// command runs the command as a shell does and returns what it prints; the
-// program of exec is in ran.
+// command runs the command as a shell would, and returns its output. ran is the
+// program that exec would run.
 func command(t *testing.T, input string, args ...string) (out string, ran []string, err error) {
 	t.Helper()
 	var buffer bytes.Buffer
@@ -32,8 +32,8 @@ func command(t *testing.T, input string, args ...string) (out string, ran []stri
 	return strings.TrimSpace(buffer.String()), ran, err
 }
 
-// TestRotation goes through a rotation and a change of the service by the
-// commands alone.
+// TestRotation performs a rotation and a change of service with the commands
+// alone.
 func TestRotation(t *testing.T) {
 	oldKey, earlier := keyring.GenerateKey(), keyring.GenerateKey()
 	for _, name := range []string{
