@@ -126,7 +126,7 @@ func TestReadmeComparison(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, section, ok := strings.Cut(string(readme), "\n## Beside others\n")
+	_, section, ok := strings.Cut(string(readme), "\n## Compared with others\n")
 	section, _, ok2 := strings.Cut(section, "\n## ")
 	if !ok || !ok2 || !strings.Contains(section, "(docs/comparison.md)") {
 		t.Fatal("the README has no section with a link to docs/comparison.md")

@@ -61,40 +61,40 @@ type (
 )
 
 // ErrUncertain means that a [Copy]'s connection broke at the end of a
-// transaction, so that nobody knows whether its rows are stored.
+// transaction, so nobody knows whether its rows are stored.
 var ErrUncertain = load.ErrUncertain
 
 // Copy stores many credentials, with their secrets encrypted, about twice as
-// fast as a bulk of Creates: for loading and moving, not for the single
-// request. The pool is one of [OpenDB]. It takes the client's configuration.
-// Config.Audit records each transaction's rows together, and Config.Trail gets
-// one entry, an import, for each transaction, in it; hooks of the caller's
-// aren't run, and Config.Wrap, Config.Migrate, Config.OnReveal and
-// Config.Reader don't matter. It counts as a write of its context's request,
-// see [WithRequest], and with a context without a request as none.
+// fast as a bulk of Creates: for loading and moving, not for single requests.
+// The pool is from [OpenDB]. It takes the client's configuration. Config.Audit
+// records each transaction's rows together, and Config.Trail gets one entry, an
+// import, for each transaction and in it. The caller's hooks aren't run, and
+// Config.Wrap, Config.Migrate, Config.OnReveal and Config.Reader don't matter.
+// It counts as a write of its context's request, if the context has one; see
+// [WithRequest].
 //
-// Each row has the defaults and passes the checks of a Create, and where it is
-// refused, a Create's error comes in a [CopyError] with the row's place in the
-// sequence: [ErrTooLong], [ErrNotText], [ErrRedacted], [ErrFormat],
-// [ErrTenantMismatch], ent.IsValidationError, ent.IsNotFound for an account
-// that is not there, and ent.IsConstraintError, for a primary key that is there
-// already for one. No error has a secret in it.
+// Each row gets the defaults and the checks of a Create. If it is refused, the
+// Create's error comes in a [CopyError] with the row's place in the sequence:
+// [ErrTooLong], [ErrNotText], [ErrRedacted], [ErrFormat], [ErrTenantMismatch],
+// ent.IsValidationError, ent.IsNotFound for a missing account, and
+// ent.IsConstraintError, such as for an existing primary key. No error contains
+// a secret.
 //
 // The rows are read one by one, and stored in transactions of CopyConfig.Batch
-// rows, which is also what is held in memory. Copy returns how many rows are
-// stored. After an error that is the beginning of the sequence, so that it can
-// be continued after that many rows; with CopyConfig.Atomic it is none. An
-// error that the sequence gives stops Copy like a row that is refused, after
-// the rows before it are stored. One case is left open: where the connection
-// breaks while a transaction is committed, its rows may be stored and are not
-// counted; the error is then [ErrUncertain]. Who tries again then sets
-// CopyRow.ID, so that no row is stored twice.
+// rows, which is also how many are in memory. Copy returns how many rows are
+// stored. After an error these are the first rows of the sequence, so it can be
+// continued after that many; with CopyConfig.Atomic there are none. An error
+// from the sequence stops Copy like a refused row, after the rows before it are
+// stored. One case stays open: if the connection breaks while a transaction
+// commits, its rows may be stored and aren't counted; the error is then
+// [ErrUncertain]. To retry safely, set CopyRow.ID, so that no row is stored
+// twice.
 //
-// Postgres gets them by COPY over pgx, if row-level security does not apply to
-// the role, as to the tables' owner; Postgres refuses COPY to others. Over
+// Postgres gets them by COPY over pgx, if row-level security doesn't apply to
+// the role, such as the tables' owner; Postgres refuses COPY to others. Over
 // lib/pq, for members of credent_app, and on SQLite they are sent in INSERTs of
-// 500 rows, which is slower, and else the same. The user of [WithUser] counts
-// as for a Create.
+// 500 rows, which is slower but otherwise the same. The user of [WithUser]
+// counts as for a Create.
 func Copy(
 	ctx context.Context, db *sql.DB, rows iter.Seq2[CopyRow, error], cfg CopyConfig, client Config,
 ) (int64, error) {

@@ -5,8 +5,8 @@
 //
 // Stored secrets are Fernet tokens (https://github.com/fernet/spec) under the
 // key in ENCRYPTION_KEY, the same as a Python application stores with
-// cryptography.fernet. What they protect against and what not is in
-// docs/threat-model.md.
+// cryptography.fernet. docs/threat-model.md says what they protect against, and
+// what they don't.
 //
 // The generated packages below ent are the query language; package migrate
 // brings a database to the schema they need.
@@ -49,7 +49,7 @@ type (
 	Config = client.Config
 	// Secret is the type of an encrypted field; see encrypted.Secret.
 	Secret = fieldcrypt.Secret
-	// Value is the type of an encrypted field that is no text; see
+	// Value is the type of an encrypted field that isn't text; see
 	// encrypted.Value.
 	Value[T any] = fieldcrypt.Value[T]
 	// State says what a column accepts and writes under one protection; see
@@ -58,7 +58,7 @@ type (
 	// Reveal tells Config.OnReveal that a secret was revealed; see
 	// encrypted.Reveal.
 	Reveal = seal.Reveal
-	// Expiring tells Config.OnExpiring of a credential that was read shortly
+	// Expiring tells Config.OnExpiring about a credential that was read shortly
 	// before it expires; see client.Expiring.
 	Expiring = client.Expiring
 	// Format says what the keys of one credential type look like; see
@@ -90,7 +90,7 @@ var (
 	// ErrNotEncrypted means that an encrypted column holds something that is
 	// not a token.
 	ErrNotEncrypted = fernet.ErrNotEncrypted
-	// ErrCorrupt means that a token cannot be opened, for whatever reason.
+	// ErrCorrupt means that a token can't be opened, for whatever reason.
 	ErrCorrupt = fernet.ErrCorrupt
 	// ErrUnknownKey is the ErrCorrupt of a well-formed token that no key opens:
 	// encrypted under another one, or altered.
@@ -98,11 +98,11 @@ var (
 	// ErrWrongLocation means that a bound token isn't where it belongs, or that
 	// a statement would leave a token where it doesn't belong.
 	ErrWrongLocation = seal.ErrWrongLocation
-	// ErrNoTenant means that a statement or a result doesn't say whose row it
-	// is.
+	// ErrNoTenant means that a statement or a result doesn't name the row's
+	// tenant.
 	ErrNoTenant = seal.ErrNoTenant
 	// ErrShredded means that the key of the row's tenant was destroyed; see
-	// [client.Config.TenantKeys]. It is no [ErrCorrupt].
+	// [client.Config.TenantKeys]. It isn't an [ErrCorrupt].
 	ErrShredded = tenantkey.ErrShredded
 	// ErrTooLong means that a secret is longer than its column can hold
 	// encrypted: 303 bytes for varchar(500).
@@ -112,7 +112,7 @@ var (
 	// ErrManyRows means that a statement would store one secret in many rows
 	// under one token.
 	ErrManyRows = stamp.ErrManyRows
-	// ErrNoLocation means that a statement has a secret and nobody said where
+	// ErrNoLocation means that a statement has a secret and doesn't say where
 	// it is stored; see encrypted.At.
 	ErrNoLocation = stamp.ErrNoLocation
 	// ErrDialect means that the database is neither Postgres nor SQLite.
@@ -120,19 +120,19 @@ var (
 	// ErrTooManyArgs means that a statement has more arguments than the
 	// database takes.
 	ErrTooManyArgs = statement.ErrTooManyArgs
-	// ErrNoDriver means that a secret reached the database past the client's
-	// driver.
+	// ErrNoDriver means that a secret reached the database without passing the
+	// client's driver.
 	ErrNoDriver = fieldcrypt.ErrNoDriver
 	// ErrNoOpener means that a secret was scanned from rows of database/sql and
 	// has no keyring; see encrypted.OpenerOf.
 	ErrNoOpener = fieldcrypt.ErrNoOpener
-	// ErrNotRecorded means that a keyring of a client with a trail was to open
-	// a secret where the trail would not tell of it; see encrypted.RecordedBy.
+	// ErrNotRecorded means that the keyring of a client with a trail would open
+	// a secret unrecorded; see encrypted.RecordedBy.
 	ErrNotRecorded = fieldcrypt.ErrNotRecorded
 	// ErrTrailRequired means that the database requires an audit trail, and
 	// that the client has none; see [client.Config.Trail].
 	ErrTrailRequired = states.ErrTrailRequired
-	// ErrRowsChanged means that other rows matched a change when it ran than
+	// ErrRowsChanged means that a change matched other rows when it ran than
 	// when the trail looked them up: roll the transaction back and try again.
 	ErrRowsChanged = record.ErrChanged
 	// ErrBlindIndex means that a statement would store a secret and leave its
@@ -140,7 +140,7 @@ var (
 	ErrBlindIndex = blindindex.ErrBlindIndex
 	// ErrNotText means that a secret is not valid UTF-8.
 	ErrNotText = column.ErrNotText
-	// ErrNotRegistered means that a generated package does not say which column
+	// ErrNotRegistered means that a generated package doesn't say which column
 	// an encrypted field is.
 	ErrNotRegistered = column.ErrNotRegistered
 	// ErrSeveralRows means that several rows have the ID that an update names.
@@ -155,27 +155,26 @@ var (
 	// spread over nodes by user_id, and that a statement needs what only one
 	// server can do; the error says what to do instead.
 	ErrLayout = client.ErrLayout
-	// ErrConflictTarget means that an upsert names columns that are no unique
+	// ErrConflictTarget means that an upsert names columns that aren't a unique
 	// key, such as id alone in a database with hash partitions.
 	ErrConflictTarget = client.ErrConflictTarget
-	// ErrFormat means that a key does not look like one of its credential type;
+	// ErrFormat means that a key doesn't look like one of its credential type;
 	// see [client.Config.Formats].
 	ErrFormat = client.ErrFormat
 	// ErrUnsupported means that [WithUser] was used with a database without
 	// row-level security.
 	ErrUnsupported = client.ErrUnsupported
 	// ErrNeedsTx means that the client's QueryContext was called with
-	// [WithUser] or [client.Config.RequireRowSecurity] outside of a
-	// transaction.
+	// [WithUser] or [client.Config.RequireRowSecurity] outside a transaction.
 	ErrNeedsTx = client.ErrNeedsTx
 	// ErrNoSetUser means that the database has no function credent_set_user,
 	// which [WithUser] needs, or that the role may not call it: apply the
 	// migrations before services are deployed.
 	ErrNoSetUser = client.ErrNoSetUser
-	// ErrURL means that a database URL cannot be used.
+	// ErrURL means that a database URL can't be used.
 	ErrURL = open.ErrURL
-	// ErrLooksLikeToken means that a plaintext begins like a token, so that it
-	// can't be stored as plaintext.
+	// ErrLooksLikeToken means that a plaintext begins like a token, so it can't
+	// be stored as plaintext.
 	ErrLooksLikeToken = seal.ErrLooksLikeToken
 	// ErrNoColumn means that a column isn't encrypted, or has no tenant.
 	ErrNoColumn = column.ErrNoColumn
@@ -190,11 +189,11 @@ var (
 	// ErrUnderKeyring means that a token is under the keyring, in a column that
 	// requires tenants' keys.
 	ErrUnderKeyring = seal.ErrUnderKeyring
-	// ErrNotChecked means that [Check] could not look, so that the key may be
-	// right or wrong.
+	// ErrNotChecked means that [Check] could not look, so the key may be right
+	// or wrong.
 	ErrNotChecked = client.ErrNotChecked
-	// ErrRowSecurity means that row-level security doesn't hold the role that
-	// statements run as. The error is a client.RowSecurityError.
+	// ErrRowSecurity means that row-level security doesn't apply to the role
+	// that statements run as. The error is a client.RowSecurityError.
 	ErrRowSecurity = client.ErrRowSecurity
 	// ErrConfig means that a [Config] contradicts itself.
 	ErrConfig = client.ErrConfig
@@ -214,8 +213,8 @@ func WithUser(ctx context.Context, userID string) context.Context {
 	return client.WithUser(ctx, userID)
 }
 
-// WithActor returns a context whose mutations are recorded, and whose reveals
-// are told, as the actor's; see [client.WithActor].
+// WithActor returns a context that records mutations and reveals as the
+// actor's; see [client.WithActor].
 func WithActor(ctx context.Context, actor string) context.Context {
 	return client.WithActor(ctx, actor)
 }
@@ -226,20 +225,20 @@ func WithReplaces(ctx context.Context, id uuid.UUID) context.Context {
 	return client.WithReplaces(ctx, id)
 }
 
-// WithRequest returns a context of a new request, whose queries Config.Reader
-// may answer until the request writes; see [client.WithRequest].
+// WithRequest returns the context of a new request. Config.Reader may answer
+// its queries until it writes; see [client.WithRequest].
 func WithRequest(ctx context.Context) context.Context { return client.WithRequest(ctx) }
 
-// WithStaleReads returns a context whose queries Config.Reader may answer after
-// a write too; see [client.WithStaleReads].
+// WithStaleReads returns a context that lets Config.Reader answer queries even
+// after a write; see [client.WithStaleReads].
 func WithStaleReads(ctx context.Context) context.Context { return client.WithStaleReads(ctx) }
 
-// WithPrimary returns a context whose queries the primary answers; see
+// WithPrimary returns a context that sends queries to the primary; see
 // [client.WithPrimary].
 func WithPrimary(ctx context.Context) context.Context { return client.WithPrimary(ctx) }
 
-// WithReadOnlySQL returns a context that says of QueryContext that the SQL only
-// reads; see [client.WithReadOnlySQL].
+// WithReadOnlySQL returns a context that declares QueryContext's SQL to be
+// read-only; see [client.WithReadOnlySQL].
 func WithReadOnlySQL(ctx context.Context) context.Context { return client.WithReadOnlySQL(ctx) }
 
 // Usable is the predicate of the credentials that can be used now: active, and
@@ -251,14 +250,14 @@ func Usable() predicate.UserCredential { return client.Usable() }
 // [client.ExpiringWithin].
 func ExpiringWithin(d time.Duration) predicate.UserCredential { return client.ExpiringWithin(d) }
 
-// BrokerFormats are the formats that Alpaca and Polygon are known to give out.
+// BrokerFormats returns the formats that Alpaca and Polygon are known to use.
 func BrokerFormats() []Format { return client.BrokerFormats() }
 
 // Check makes sure, when a service starts, that the client's keyring is the one
 // that the database needs; see [client.Check].
 func Check(ctx context.Context, c *ent.Client) error { return client.Check(ctx, c) }
 
-// NewClient returns a client on a pool of the caller's; see [client.New], which
+// NewClient returns a client on the caller's pool; see [client.New], which
 // links no database driver.
 func NewClient(db *sql.DB, entDialect string, cfg Config) (*ent.Client, error) {
 	return client.New(db, entDialect, cfg)
@@ -290,17 +289,17 @@ func optionsOf(opts []Option) options {
 //	host=HOST dbname=DATABASE …  (psql's keywords)
 //	sqlite:FILE                  (made if it does not exist)
 //
-// with the last for [WithDriver](sqlite.Driver()), of package open/sqlite; see
+// The last needs [WithDriver](sqlite.Driver()), from package open/sqlite; see
 // [open.DB].
 //
 // Call [Check] next: Open doesn't look whether the key is the database's,
 // unless [Config.Migrate] is set. It fails without a usable key ([ErrNoKey],
-// [ErrBadKey]), with a URL it does not know ([ErrURL]), with a configuration
+// [ErrBadKey]), with a URL it doesn't know ([ErrURL]), with a configuration
 // that contradicts itself ([ErrConfig], [ErrInvalidStates]) or the database
-// ([ErrStateMismatch]) or that cannot be met ([ErrNoColumn], [ErrRowSecurity]),
-// and when the database cannot be reached. If the standby of [WithReader]
-// can't, it is an [ErrReader], or Config.OnReaderError is told. No error quotes
-// a URL, which may hold a password. The client is safe for concurrent use.
+// ([ErrStateMismatch]) or that can't be met ([ErrNoColumn], [ErrRowSecurity]),
+// and when the database can't be reached. If the standby of [WithReader] can't,
+// it is an [ErrReader], or Config.OnReaderError is told. No error quotes a URL,
+// which may hold a password. The client is safe for concurrent use.
 func Open(ctx context.Context, databaseURL string, cfg Config, opts ...Option) (*ent.Client, error) {
 	if cfg.Keyring == nil {
 		var err error

@@ -18,8 +18,8 @@ import (
 // SQLite needs the driver of package open/sqlite.
 func WithOpen(cfg open.Config) Option { return func(o *options) { o.open = cfg } }
 
-// WithDriver adds drivers to the ones of [WithOpen]: libpq.Driver() of package
-// open/libpq in place of pgx, sqlite.Driver() of package open/sqlite.
+// WithDriver adds drivers to the ones of [WithOpen]: libpq.Driver() from
+// package open/libpq instead of pgx, sqlite.Driver() from package open/sqlite.
 func WithDriver(drivers ...open.Driver) Option {
 	return func(o *options) {
 		o.open.Drivers = append(o.open.Drivers[:len(o.open.Drivers):len(o.open.Drivers)], drivers...)
@@ -28,9 +28,9 @@ func WithDriver(drivers ...open.Driver) Option {
 
 // WithReader gives [Open] the URL of a standby, for reads that may be older
 // than the primary's: Config.Reader with a pool like the primary's. Several
-// hosts with target_session_attrs=prefer-standby go on with the primary if
-// there is no standby. Open refuses it beside a Config.Reader, with
-// [ErrConfig], and so does [OpenDB], whose pool has one URL.
+// hosts with target_session_attrs=prefer-standby fall back to the primary if
+// there is no standby. Open refuses it together with a Config.Reader, with
+// [ErrConfig], and [OpenDB] always does, since its pool has one URL.
 func WithReader(databaseURL string) Option { return func(o *options) { o.reader = &databaseURL } }
 
 // openReader opens the pool for [WithReader], or returns nil.
@@ -75,7 +75,7 @@ func checkReader(ctx context.Context, db *sql.DB, entDialect string, cfg Config)
 }
 
 // OpenDB returns the connection pool of a URL as for [Open], and its ent
-// dialect, for [migrate.Apply], [NewClient] and raw SQL. It does not connect
+// dialect, for [migrate.Apply], [NewClient] and raw SQL. It doesn't connect
 // yet. It is [open.DB] with the configuration of [WithOpen] and [WithDriver].
 func OpenDB(databaseURL string, opts ...Option) (db *sql.DB, entDialect string, err error) {
 	o := optionsOf(opts)

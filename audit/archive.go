@@ -31,23 +31,23 @@ type ArchiveOptions struct {
 	// *os.File has, that is called before anything is dropped.
 	To io.Writer
 	// DespiteFindings archives a trail that doesn't verify, which is otherwise
-	// an [ErrTampered]. What was found before isn't found again when its month
-	// is archived.
+	// an [ErrTampered]. Once its month is archived, a finding isn't found
+	// again.
 	DespiteFindings bool
 }
 
 // Archive takes the entries of whole months out of the database, the oldest
-// first, after it has verified the whole trail. A month with other entries by
-// then is an [ErrTampered] in any case. Each month is written to
-// opt.To; then one transaction stores signed entries that say what was taken
-// out, and drops the month's partition. [Verify] knows by them which entries
-// are not missing, and compares the file with them.
+// first, after it has verified the whole trail. A month that has changed by
+// then is always an [ErrTampered]. Each month is written to opt.To; then one
+// transaction stores signed entries that say what was taken out, and drops the
+// month's partition. From these [Verify] knows which entries aren't missing,
+// and compares the file with them.
 //
 // On Postgres the connection's role must own the table. A statement waits for
-// locks for 10 seconds at most. On SQLite, and for entries that had no
+// locks for at most 10 seconds. On SQLite, and for entries that had no
 // partition, the trigger against deletions is off within the transaction.
 //
-// It returns the months that it took out, also beside an error. Errors:
+// It returns the months that it took out, even with an error. Errors:
 // [Verify]'s, [ErrTampered], the writer's, and the database's.
 func Archive(
 	ctx context.Context, db *sql.DB, entDialect string, ring *keyring.Keyring, opt ArchiveOptions,

@@ -20,10 +20,10 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// Checkpoint is the signed head of a chain at a moment. Kept where nobody who
-// can change the database can change it, it shows that entries were removed
-// from the chain's end, or the whole chain, or that an old backup was restored.
-// As JSON it is one line.
+// Checkpoint is the signed head of a chain at a moment. Kept out of reach of
+// anyone who can change the database, it shows that entries were removed from
+// the chain's end, or the whole chain, or that an old backup was restored. As
+// JSON it is one line.
 type Checkpoint struct {
 	Writer uuid.UUID `json:"writer"`
 	Seq    int64     `json:"seq"`  // the number of the last entry, from 1
@@ -92,8 +92,8 @@ func ReadCheckpoints(from io.Reader) ([]Checkpoint, error) {
 }
 
 // Checkpoints verifies the trail and returns the head of each chain that
-// verifies, signed with the primary key. Keep them outside the database. What
-// doesn't verify is in the report.
+// verifies, signed with the primary key. Keep them outside the database. Chains
+// that don't verify are in the report.
 //
 // Errors: [Verify]'s.
 func Checkpoints(
@@ -110,15 +110,14 @@ func Checkpoints(
 }
 
 // SignHeads verifies the trail, and stores an entry with the head of each chain
-// that verifies and isn't signed so already, and with links to entries of
-// transactions that no chain has, as a process leaves them that is killed. The
-// entry is signed with the primary key, so that it vouches for entries under
-// keys that are retired afterwards: a rotation calls it before the old key
-// leaves the keyring. It also shows that the newest entries of another chain
-// were removed.
+// that verifies and isn't already signed that way, and with links to entries of
+// transactions that aren't in a chain, which a killed process leaves. The entry
+// is signed with the primary key, so it vouches for entries under keys that are
+// retired afterwards: a rotation calls it before the old key leaves the
+// keyring. It also shows if the newest entries of another chain are removed.
 //
-// It writes nothing if there is nothing new but the chain of the call before.
-// Heads is how many it signed. What doesn't verify is in the report, and isn't
+// It writes nothing if the only news is the previous call's own chain. Heads is
+// how many it signed. Chains that don't verify are in the report, and aren't
 // signed. Errors: [Verify]'s.
 func SignHeads(
 	ctx context.Context, db *sql.DB, entDialect string, ring *keyring.Keyring,

@@ -16,11 +16,11 @@ const MaxText = 1024
 // Errors to be tested with errors.Is.
 var (
 	// ErrFull means that the queue is full and [Refuse] is set: the entry was
-	// not taken, so what it stands for must not happen.
+	// not taken, so the action it records must not happen.
 	ErrFull = errors.New("the audit queue is full")
 	// ErrInTransaction means that the trail would wait for a transaction, and
-	// the caller would wait for the trail: on SQLite an open transaction keeps
-	// the trail from writing. The entry was not taken.
+	// the caller for the trail: on SQLite an open transaction keeps the trail
+	// from writing. The entry was not taken.
 	ErrInTransaction = errors.New("the audit trail can't write before the transaction ends, which keeps SQLite's " +
 		"lock: reveal secrets outside of it, or use a trail in Batched mode with a larger queue")
 	// ErrClosed means that the trail was closed.
@@ -33,12 +33,11 @@ var (
 	// table to your migrations; see docs/your-own-schema.md.
 	ErrNoTable = errors.New("the database has no table credent_audit")
 	// ErrPartialView means that row-level security hides entries from the role,
-	// so that it can't verify: unset app.user_id.
+	// so it can't verify: unset app.user_id.
 	ErrPartialView = errors.New("row-level security hides entries")
-	// ErrTampered means that entries do not verify, so that they are not
-	// archived.
+	// ErrTampered means that entries don't verify, so they aren't archived.
 	ErrTampered = errors.New("the audit trail does not verify")
-	// ErrCheckpoint means that a text is no checkpoint.
+	// ErrCheckpoint means that a text isn't a checkpoint.
 	ErrCheckpoint = errors.New("malformed audit checkpoint")
 )
 
@@ -52,13 +51,13 @@ type Execer interface {
 type Mode int
 
 const (
-	// Batched puts entries into a queue, and the trail writes them after
-	// [Config.Flush] at the latest. A process that is killed loses the entries
-	// of its last interval. It is the default.
+	// Batched puts entries into a queue, and the trail writes them within
+	// [Config.Flush]. A process that is killed loses the entries of its last
+	// interval. It is the default.
 	Batched Mode = iota
 	// Sync returns from Add only after the entries are committed. Goroutines
 	// that wait at the same time share a commit. On SQLite it refuses reveals
-	// in transactions, by [ErrInTransaction].
+	// in transactions, with [ErrInTransaction].
 	Sync
 )
 

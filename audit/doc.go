@@ -1,7 +1,7 @@
 // Package audit is the audit trail: who did what with which secret, when, under
 // which key, and how it ended. It keeps entries in the table credent_audit of
-// the database itself, on Postgres and SQLite, and never a value, a digest or a
-// token.
+// the database itself, on Postgres and SQLite. No entry has a value, a digest
+// or a token.
 //
 // A service opens a [Trail] with [Open] and gives it to its client, which makes
 // the entries. [Trail.Add] takes reveals in batches or, with [Sync], one by
@@ -11,23 +11,23 @@
 //
 // # What it proves
 //
-// Each trail is one writer, whose entries form a chain: the hash of an entry is
+// Each trail is one writer with a chain of entries: the hash of an entry is
 // SHA-256 over its fields and the hash before, and its MAC is HMAC-SHA-256 (RFC
 // 2104) over that hash, under a subkey (HKDF, RFC 5869) of the keyring's
 // primary key. An entry of a transaction has a MAC, and after the commit a link
-// in the chain. So whoever has the database and no key can't change, move,
-// insert or remove an entry without being found, with these exceptions:
+// in the chain. So anyone with the database and no key can't change, move,
+// insert or remove an entry undetected, with these exceptions:
 //
-//   - the newest entries of a chain, a whole chain, or all that is newer than a
+//   - the newest entries of a chain, a whole chain, or everything newer than a
 //     backup, unless a newer signed head names them: a [Checkpoint] that was
 //     kept elsewhere, or an entry of [SignHeads];
 //   - an entry of a transaction between its commit and its link, which a killed
 //     process leaves for good until [SignHeads] makes it.
 //
 // The chain is the one in Schneier and Kelsey, "Secure Audit Logs to Support
-// Computer Forensics" (1999), without its evolving keys: whoever has the
+// Computer Forensics" (1999), without its evolving keys: anyone with the
 // keyring can make any entry. docs/audit.md says more.
 //
-// A change to the encoding of entries would begin with another label, and old
-// entries would still verify.
+// A change to the encoding of entries would use another label, and old entries
+// would still verify.
 package audit

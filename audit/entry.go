@@ -47,14 +47,14 @@ const (
 
 // Entry says what was done. It holds no value, no digest and no token.
 //
-// A text longer than [MaxText] bytes is cut, and ends in "…". Bytes that are no
+// A text longer than [MaxText] bytes is cut, and ends in "…". Bytes that aren't
 // UTF-8, and NUL, become U+FFFD.
 type Entry struct {
 	// ID is a UUIDv7. The trail makes it if it is zero.
 	ID uuid.UUID `json:"id"`
 	// At is when it happened, in UTC and in microseconds. The trail sets it if
 	// it is zero. Reveals that are stored together share the time of the first,
-	// some 100 ms earlier at most.
+	// at most some 100 ms earlier.
 	At      time.Time `json:"at"`
 	Action  Action    `json:"action"`
 	Actor   string    `json:"actor,omitempty"`  // set by credent.WithActor, or the user
@@ -69,8 +69,8 @@ type Entry struct {
 	Note    string    `json:"note,omitempty"`    // such as the fields of an update; never a value
 }
 
-// WithRequestID returns a context whose entries name a request, so that the
-// trail can be joined with a service's own log.
+// WithRequestID returns a context that names a request in its entries, so that
+// the trail can be joined with a service's own log.
 func WithRequestID(ctx context.Context, id string) context.Context {
 	return principal.WithRequest(ctx, id)
 }

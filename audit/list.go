@@ -17,8 +17,8 @@ import (
 	"github.com/credent-go/credent/internal/nilarg"
 )
 
-// Position is a place in the order of commits, to go on from. It means
-// something in the database that it comes from, and nothing in a restored copy.
+// Position is a place in the order of commits, to continue from. It is only
+// valid in the database that it comes from, not in a restored copy.
 type Position string
 
 // Start is the position before all entries.
@@ -30,10 +30,10 @@ type Filter struct {
 	Actor, Tenant, Table, Column, Row, Request, ID string
 	Action                                         Action // entries about the trail itself only if it names them
 	Outcome                                        Outcome
-	// After, if set, returns entries in the order of commits, those that were
-	// committed after the position. Otherwise they come in the order of At.
+	// After, if set, returns the entries committed after the position, in the
+	// order of commits. Otherwise entries come in the order of At.
 	After Position
-	// Limit is how many stored rows are read at most, 0 for all. A row may
+	// Limit is the maximum number of stored rows to read, 0 for all. A row may
 	// stand for several reveals.
 	Limit int
 }
@@ -48,8 +48,8 @@ type Stored struct {
 
 // List calls each for each entry of the filter. Reveals that are stored
 // together come one by one, with one ID and position. It verifies nothing, and
-// notes what no trail writes, such as a time that is none. An error of each
-// ends it, and is returned.
+// marks values that no trail writes, such as an impossible time. An error from
+// each ends it, and is returned.
 //
 // On Postgres the role sees what row-level security shows it: a member of
 // credent_auditor sees all entries or, with app.user_id, one tenant's. Errors:
@@ -95,10 +95,10 @@ func List(
 	return named(err)
 }
 
-// Follow is [List] from a position on, [Start] if f.After is "", that then
-// waits for more and asks each interval until the context ends. It returns the
-// context's error. On Postgres an entry comes when no transaction that began
-// before its own is still open.
+// Follow is [List] from a position on, [Start] if f.After is "", and then polls
+// for more at each interval until the context ends. It returns the context's
+// error. On Postgres an entry appears once no transaction that began before its
+// own is still open.
 func Follow(
 	ctx context.Context, db *sql.DB, entDialect string, f Filter, interval time.Duration, each func(Stored) error,
 ) error {

@@ -16,24 +16,25 @@ const (
 	// Removed entries are missing: between others, at the beginning of a chain,
 	// behind a signed head, or tied to a chain by a link.
 	Removed FindingKind = "removed"
-	// Changed entries are not what was signed.
+	// Changed entries differ from what was signed.
 	Changed FindingKind = "changed"
 	// Inserted entries were not made with a key of the keyring.
 	Inserted FindingKind = "inserted"
-	// Reordered entries stand in each other's place.
+	// Reordered entries have swapped places.
 	Reordered FindingKind = "reordered"
 	// Copied entries have the signature of another entry.
 	Copied FindingKind = "copied"
-	// BadCheckpoint is a checkpoint that is not genuine.
+	// BadCheckpoint is a checkpoint that isn't genuine.
 	BadCheckpoint FindingKind = "checkpoint"
-	// BadArchive is an archive that is missing, or isn't what was written.
+	// BadArchive is an archive that is missing, or differs from what was
+	// written.
 	BadArchive FindingKind = "archive"
 )
 
 // Finding is a place where the trail was tampered with.
 type Finding struct {
 	Kind   FindingKind `json:"kind"`
-	Writer uuid.UUID   `json:"writer"` // zero if it is about no chain
+	Writer uuid.UUID   `json:"writer"` // zero if it isn't about a chain
 	Seq    int64       `json:"seq"`    // 0 for an entry of a transaction
 	ID     uuid.UUID   `json:"id"`     // of the entry, zero if that is unknown
 	Text   string      `json:"text"`   // for people
@@ -46,12 +47,12 @@ func (f Finding) String() string { return string(f.Kind) + ": " + f.Text }
 type VerifyOptions struct {
 	// Checkpoints are heads that were kept outside the database.
 	Checkpoints []Checkpoint
-	// Archives are files of [Archive], each read to its end. If there is one at
-	// least, an archived month without its file is a finding.
+	// Archives are files of [Archive], each read to its end. If there is at
+	// least one, an archived month without its file is a finding.
 	Archives []io.Reader
 }
 
-// ArchivedMonth is a month, or the part of one, that [Archive] took out.
+// ArchivedMonth is a month, or a part of one, that [Archive] took out.
 type ArchivedMonth struct {
 	From    time.Time `json:"from"` // the beginning of the month, UTC
 	To      time.Time `json:"to"`   // the beginning of the next
@@ -67,21 +68,21 @@ type Report struct {
 	Verified int64 `json:"verified"`
 	// Open counts chains without an end: their processes run, or were killed.
 	Open int `json:"open"`
-	// Unlinked counts genuine entries of transactions that no chain has. Killed
-	// processes leave them, and [SignHeads] ties them to a chain. Nobody would
-	// see the removal of one.
+	// Unlinked counts genuine entries of transactions that aren't in a chain.
+	// Killed processes leave them, and [SignHeads] ties them to a chain. The
+	// removal of one would go unnoticed.
 	Unlinked     int64           `json:"unlinked"`
 	Archived     []ArchivedMonth `json:"archived,omitempty"`
 	Findings     []Finding       `json:"findings,omitempty"`
 	CouldNotLook []string        `json:"could_not_look,omitempty"`
-	// More and MoreCouldNotLook count what is beyond the first 1,000 of each,
-	// and not listed.
+	// More and MoreCouldNotLook count the ones beyond the first 1,000 of each,
+	// which aren't listed.
 	More             int64 `json:"more,omitempty"`
 	MoreCouldNotLook int64 `json:"more_could_not_look,omitempty"`
 }
 
 // Err returns nil if each entry is verified, and otherwise an [ErrTampered]
-// with the first finding, or with what could not be looked at.
+// with the first finding, or with what Verify could not look at.
 func (r *Report) Err() error {
 	if err := r.tampered(); err != nil {
 		return fmt.Errorf("audit: %w", err)

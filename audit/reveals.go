@@ -11,17 +11,17 @@ import (
 	"github.com/credent-go/credent/internal/opentx"
 )
 
-// Reveals takes reveals that differ in nothing but their row and time, as a
-// list has thousands of, in less time than [Trail.Add]. It is safe for
-// concurrent use.
+// Reveals takes reveals that differ only in their row and time, such as the
+// thousands of a list, in less time than [Trail.Add]. It is safe for concurrent
+// use.
 type Reveals struct {
 	trail *Trail
 	kind  kind
 	last  *group // guarded by the trail's mu
 }
 
-// Reveals returns what takes reveals like the given one, whose ID, At, Action,
-// Row and Rows don't matter.
+// Reveals returns a [Reveals] for reveals like the given one. Its ID, At,
+// Action, Row and Rows don't matter.
 func (t *Trail) Reveals(like Entry) *Reveals { return &Reveals{trail: t, kind: kindOf(&like)} }
 
 // Add takes the reveal of a row, now. The row is its primary key: a uuid.UUID,

@@ -19,8 +19,8 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// Trail writes entries. It is one writer, with a chain of its own. It is safe
-// for concurrent use, and ends with [Trail.Close].
+// Trail writes entries. It is one writer, with its own chain. It is safe for
+// concurrent use, and ends with [Trail.Close].
 type Trail struct {
 	db      *sql.DB
 	dialect string
@@ -44,14 +44,14 @@ type Trail struct {
 }
 
 // Open begins the chain of a new writer: it stores an entry with [ActionOpen]
-// and the writer's name, so that a database that takes no entries is noticed at
-// the start. The dialect is ent's name, dialect.Postgres or dialect.SQLite. On
+// and the writer's name, so a database that takes no entries is noticed at the
+// start. The dialect is ent's name, dialect.Postgres or dialect.SQLite. On
 // Postgres the role needs what credent_app has.
 //
-// The trail uses connections of db by itself. A caller that waits for the trail
-// while it holds the pool's only connection waits until its context ends, and
-// so does one that holds SQLite's lock by a transaction of its own. What a
-// client reads in its transactions is an [ErrInTransaction] instead.
+// The trail takes its own connections from db. A caller that waits for the
+// trail while it holds the pool's only connection waits until its context ends,
+// and so does one that holds SQLite's lock in its own transaction. Reveals of
+// what a client read in its transactions return [ErrInTransaction] instead.
 //
 // Errors: [keyring.ErrNoKey], [ErrNoTable], and the database's.
 func Open(ctx context.Context, db *sql.DB, entDialect string, cfg Config) (*Trail, error) {
@@ -141,8 +141,8 @@ func keysOf(k *keyring.Keyring) (*auditrow.Keys, error) {
 //
 // Errors: [ErrFull] if the queue has no room and [Refuse] is set, [ErrClosed],
 // [ErrInTransaction], and the context's, joined with [ErrNotWritten], if it
-// ended first: then entries that are in the queue are still written, though the
-// caller must act as if they were not.
+// ended first: queued entries are then still written, though the caller must
+// act as if they weren't.
 func (t *Trail) Add(ctx context.Context, entries ...Entry) error {
 	if len(entries) == 0 {
 		return nil
@@ -226,14 +226,14 @@ func withCause(err, cause error) error {
 // AddTx writes entries in the caller's transaction, so that they are committed
 // with the change or not at all. The caller then calls done with whether the
 // transaction was committed. The trail ties committed entries to its chain in
-// the next flush. If nobody knows whether it was, as after a lost connection,
-// done is called with false: an entry without a link is no finding, and a link
-// without an entry is. Until done is called, the trail keeps a link of 56 bytes
-// for each entry, beside what is in the queue. On SQLite a full queue is an
+// the next flush. If that isn't known, such as after a lost connection, call
+// done with false: an entry without a link isn't a finding, but a link without
+// an entry is. Until done is called, the trail keeps a link of 56 bytes for
+// each entry, in addition to the queue. On SQLite a full queue is an
 // [ErrInTransaction].
 //
-// Errors: Add's but for [ErrNotWritten], [ErrNoTable], and the database's: then
-// done is nil, and the transaction can't go on.
+// Errors: Add's except [ErrNotWritten], [ErrNoTable], and the database's: then
+// done is nil, and the transaction can't continue.
 func (t *Trail) AddTx(ctx context.Context, tx Execer, entries ...Entry) (done func(committed bool), err error) {
 	if len(entries) == 0 {
 		return func(bool) {}, nil
@@ -286,7 +286,7 @@ func (t *Trail) release(n int) {
 	t.changed = make(chan struct{})
 }
 
-// Flush writes what is in the queue now. Errors: the context's, joined with
+// Flush writes the current queue. Errors: the context's, joined with
 // [ErrNotWritten], if it ends first, and [ErrInTransaction].
 func (t *Trail) Flush(ctx context.Context) error {
 	t.mu.Lock()
@@ -324,15 +324,15 @@ func (t *Trail) await(ctx context.Context, ticket int64) error {
 	}
 }
 
-// Stats is what a trail is at.
+// Stats is a trail's state.
 type Stats struct {
-	Queue    int   // how many entries wait at most
-	Waiting  int   // entries that wait, those that are being written included
+	Queue    int   // how many entries may wait
+	Waiting  int   // entries that wait, including the ones being written
 	Written  int64 // entries that are committed, since Open
-	Failures int64 // flushes that failed and are tried again, since Open
+	Failures int64 // flushes that failed and are retried, since Open
 }
 
-// Stats returns what the trail is at.
+// Stats returns the trail's state.
 func (t *Trail) Stats() Stats {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -346,10 +346,10 @@ func (t *Trail) wake() {
 	}
 }
 
-// Close writes what is in the queue and ends the chain. It waits for the
-// database until the context ends. Then the error is the context's, joined with
+// Close writes the queue and ends the chain. It waits for the database until
+// the context ends. Then the error is the context's, joined with
 // [ErrNotWritten], and says how many entries are lost. From the call on,
-// [Trail.Add] is [ErrClosed], and a later Close does nothing.
+// [Trail.Add] returns [ErrClosed], and a later Close does nothing.
 func (t *Trail) Close(ctx context.Context) error {
 	t.mu.Lock()
 	if t.closed {

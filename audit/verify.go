@@ -14,17 +14,17 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// Verify reads the whole trail, as it is at one moment, and reports each entry
-// that was removed, changed, moved or inserted, as far as that can be seen from
-// inside the database and from the checkpoints and archives of opt. Package
+// Verify reads the whole trail, as of one moment, and reports each entry that
+// was removed, changed, moved or inserted, as far as that can be seen from
+// inside the database and from the checkpoints and archives of opt. The package
 // documentation and docs/audit.md say how far that is. It takes memory for each
 // writer, and little for an entry.
 //
-// What is wrong with the trail is in the report, whose Err a program may
-// return. The error is about the verification itself: [keyring.ErrNoKey],
-// [ErrNoTable], [ErrPartialView], [ErrCheckpoint], and the database's. On
-// Postgres the role must be the table's owner, or a member of credent_auditor
-// without app.user_id.
+// The report says what is wrong with the trail; a program may return its Err.
+// The error is about the verification itself: [keyring.ErrNoKey], [ErrNoTable],
+// [ErrPartialView], [ErrCheckpoint], and the database's. On Postgres the role
+// must be the table's owner, or a member of credent_auditor without
+// app.user_id.
 func Verify(
 	ctx context.Context, db *sql.DB, entDialect string, ring *keyring.Keyring, opt VerifyOptions,
 ) (Report, error) {

@@ -15,37 +15,37 @@ import (
 	"github.com/credent-go/credent/internal/replica"
 )
 
-// ErrNotChecked means that [Check] could not look, so that the key may be right
-// or wrong.
+// ErrNotChecked means that [Check] could not look, so the key may be right or
+// wrong.
 var ErrNotChecked = canary.ErrNotChecked
 
 // checkSample is the number of credentials that [Check] opens.
 const checkSample = 10
 
 // Check makes sure, when a service starts, that the client's keyring is the one
-// that the database needs, so that a wrong key is found before the first
-// request. It has three answers:
+// that the database needs, so a wrong key is found before the first request. It
+// has three answers:
 //
 //   - nil: there was something to open, and it opened.
-//   - An error of opening it, most likely encrypted.ErrUnknownKey.
-//   - [ErrNotChecked]: nothing could be looked at. There are no rows, or the
+//   - An error from opening it, most likely encrypted.ErrUnknownKey.
+//   - [ErrNotChecked]: there was nothing to look at. There are no rows, or the
 //     role sees none, and no canary either.
 //
 // The canary is a token of a known text, under the primary key, that members of
 // credent_app may read too. `credent migrate apply` stores it, with the key in
 // ENCRYPTION_KEY; so do credent.Open with [Config.Migrate], and `credent
-// rotate`. Without it a member of credent_app gives the context of a user who
+// rotate`. Without it a member of credent_app passes the context of a user who
 // has credentials, or gets an ErrNotChecked.
 //
 // Besides the canary, Check opens the secrets of the last credentials by
 // primary key, at most ten, the way the client reads them. It fails if none of
-// one column opens: a single damaged row is no reason, and credent doctor finds
+// one column opens: a single damaged row isn't enough, and credent doctor finds
 // every one. Secrets that are encrypted.ErrShredded say nothing about the
 // keyring.
 //
-// However large the table is, it reads these rows only, by the index of the
-// primary key. A role that row-level security holds gets the canary's answer,
-// and only without a canary the rows of the context's user.
+// However large the table is, it reads only these rows, by the index of the
+// primary key. A role under row-level security gets the canary's answer, and
+// only without a canary the rows of the context's user.
 func Check(ctx context.Context, client *ent.Client) error {
 	if err := check(ctx, client); err != nil {
 		return fmt.Errorf("credent: %w", err)
@@ -117,7 +117,7 @@ func revealAll(rows []*ent.UserCredential, secretOf func(*ent.UserCredential) en
 		_, err := secretOf(row).Reveal()
 		switch {
 		case errors.Is(err, encrypted.ErrShredded):
-			found.Unseen = fmt.Sprintf("the last %d secrets are of tenants whose key was destroyed", len(rows))
+			found.Unseen = fmt.Sprintf("the last %d secrets are of tenants with a destroyed key", len(rows))
 		case err == nil:
 			found.Opened++
 		case first == nil:

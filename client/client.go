@@ -1,9 +1,9 @@
-// Package client makes the client of the two tables from a connection pool or
-// an ent driver of the caller's. It links no database driver: package credent
+// Package client makes the client for the two tables from the caller's
+// connection pool or ent driver. It links no database driver: package credent
 // does, and opens a URL.
 //
-// [New] and [FromDriver] are the ways to a client. What the client protects,
-// and how, is in its [Config].
+// [New] and [FromDriver] make a client. Its [Config] says what it protects, and
+// how.
 package client
 
 import (
@@ -37,21 +37,20 @@ var (
 	// spread over nodes by user_id, and that a statement needs what only one
 	// server can do; the error says what to do instead. See docs/citus.md.
 	ErrLayout = hooks.ErrLayout
-	// ErrConflictTarget means that an upsert names columns that are no unique
+	// ErrConflictTarget means that an upsert names columns that aren't a unique
 	// key, such as id alone in a database with hash partitions.
 	ErrConflictTarget = hooks.ErrConflictTarget
 	// ErrFormat means that a key doesn't look like a key of its credential
 	// type; see [Config].
 	ErrFormat = hooks.ErrFormat
-	// ErrNoHooks means that the client was built past this package, around a
+	// ErrNoHooks means that the client was built without this package, around a
 	// driver that is configured with an audit log or formats.
 	ErrNoHooks = hooks.ErrNoHooks
 	// ErrUnsupported means that [WithUser] was used with a database without
 	// row-level security.
 	ErrUnsupported = tenancy.ErrUnsupported
 	// ErrNeedsTx means that the client's QueryContext was called with
-	// [WithUser], or with row-level security required, outside of a
-	// transaction.
+	// [WithUser], or with row-level security required, outside a transaction.
 	ErrNeedsTx = tenancy.ErrNeedsTx
 	// ErrReader means that [Config.Reader] failed to answer a query. It unwraps
 	// to the driver's error.
@@ -62,7 +61,7 @@ var (
 	ErrNoSetUser = tenancy.ErrNoSetUser
 )
 
-// New returns a client on a pool of the caller's. The dialect is ent's:
+// New returns a client on the caller's pool. The dialect is ent's:
 // dialect.Postgres or dialect.SQLite. Closing the client closes the pool. New
 // doesn't connect; call [Check] next. The client is safe for concurrent use.
 //
@@ -76,9 +75,9 @@ func New(db *sql.DB, entDialect string, cfg Config) (*ent.Client, error) {
 }
 
 // FromDriver returns a client on an ent driver that talks to the database.
-// Drivers that go around the client's, such as caches, are in [Config.Wrap].
-// The options are ent's, such as ent.Log and ent.Debug. Closing the client
-// closes the driver. Errors are [New]'s.
+// Drivers that wrap the client's, such as caches, are in [Config.Wrap]. The
+// options are ent's, such as ent.Log and ent.Debug. Closing the client closes
+// the driver. Errors are [New]'s.
 func FromDriver(drv dialect.Driver, cfg Config, opts ...ent.Option) (*ent.Client, error) {
 	wrapped, err := wrapDriver(drv, cfg)
 	if err != nil {
@@ -90,8 +89,8 @@ func FromDriver(drv dialect.Driver, cfg Config, opts ...ent.Option) (*ent.Client
 }
 
 // WrapDriver returns the driver of a client that [FromDriver] would return, for
-// a generated package of your own in the same database. A client of package ent
-// on it keeps the rules between accounts and credentials. With an audit log or
+// your own generated package in the same database. A client of package ent on
+// it keeps the rules between accounts and credentials. With an audit log or
 // formats its writes are refused with [ErrNoHooks], since only FromDriver's
 // client has these, and [Config.OnExpiring] is an [ErrConfig]. The driver is
 // safe for concurrent use. Errors are [New]'s.
@@ -128,9 +127,9 @@ func wrapDriver(drv dialect.Driver, cfg Config) (dialect.Driver, error) {
 }
 
 // ReadStates makes a client read the database's states, so that a service
-// learns when it starts that it disagrees with them, with
-// encrypted.ErrStateMismatch, and not with its first statement; or that it
-// lacks the trail that the database requires, with encrypted.ErrTrailRequired.
+// learns when it starts, and not with its first statement, that it disagrees
+// with them (encrypted.ErrStateMismatch), or that it lacks the trail that the
+// database requires (encrypted.ErrTrailRequired).
 func ReadStates(ctx context.Context, client *ent.Client) error {
 	c, _, err := asked(ctx, client)
 	if err == nil && c.LacksTrail {

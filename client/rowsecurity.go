@@ -12,13 +12,13 @@ import (
 	"github.com/credent-go/credent/internal/tenancy"
 )
 
-// ErrRowSecurity means that row-level security doesn't hold the role that
+// ErrRowSecurity means that row-level security doesn't apply to the role that
 // statements run as; see [Config.RequireRowSecurity]. The error is a
 // [RowSecurityError].
 var ErrRowSecurity = tenancy.ErrRowSecurity
 
-// RowSecurityError says why row-level security doesn't hold a role, and what
-// to do. It unwraps to [ErrRowSecurity].
+// RowSecurityError says why row-level security doesn't apply to a role, and
+// what to do. It unwraps to [ErrRowSecurity].
 //
 //   - Role, Login string: the role that statements run as, and the one that
 //     logged in
@@ -28,9 +28,9 @@ var ErrRowSecurity = tenancy.ErrRowSecurity
 //     use.
 type RowSecurityError = tenancy.RowSecurityError
 
-// CheckRowSecurity looks at the role of a pool, as a client with the
-// configuration does before each statement, so that a service learns it when it
-// starts. It does nothing without [Config.RequireRowSecurity].
+// CheckRowSecurity checks a pool's role, as a client with the configuration
+// does before each statement, so that a service learns when it starts that its
+// role is wrong. It does nothing without [Config.RequireRowSecurity].
 func CheckRowSecurity(ctx context.Context, db *sql.DB, entDialect string, cfg Config) error {
 	guard, err := clientconfig.Config(cfg).Guard(entDialect)
 	if err != nil || guard == nil {

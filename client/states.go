@@ -10,8 +10,8 @@ import (
 // has replayed a change.
 const StatesLifetime = states.Lifetime
 
-// TenantKeyLifetime is how long a client uses the key of a tenant before it
-// reads it again: one minute. A key that is destroyed is gone from every
-// process after that time; over [Config.Reader] it begins when the standby has
-// replayed the destruction.
+// TenantKeyLifetime is how long a client uses a tenant's key before it reads it
+// again: one minute. A destroyed key is gone from every process after that
+// time; over [Config.Reader] it begins when the standby has replayed the
+// destruction.
 const TenantKeyLifetime = tenantkey.Lifetime

@@ -4,11 +4,11 @@
 //	entc.Generate("./schema", &gen.Config{},
 //		entc.Extensions(codegen.Extension{}))
 //
-// It gives each encrypted column the CHECK that lets in nothing but tokens,
-// generates what binds the fields to their columns, and refuses, before
-// anything is written, what cannot work on encrypted fields, and fields that
-// look as if they should be encrypted and are not. A program that generates
-// code imports it; a service does not.
+// It gives each encrypted column a CHECK that accepts only tokens, and
+// generates the code that ties fields to their columns. Before it writes
+// anything it refuses options that can't work on encrypted fields, and
+// unencrypted fields that are named like secrets. A program that generates code
+// imports it; a service doesn't.
 package codegen
 
 import (
@@ -41,8 +41,8 @@ type Extension struct {
 	Picture string
 }
 
-// Options implements entc.Extension. It tells the program by which ent loads
-// the schema that the extension is there.
+// Options implements entc.Extension. It tells the program that loads the schema
+// for ent that the extension is there.
 func (e Extension) Options() []entc.Option {
 	return []entc.Option{func(*gen.Config) error { return os.Setenv(encrypted.ExtensionEnv, "1") }}
 }

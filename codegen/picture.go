@@ -8,7 +8,7 @@ import (
 	"entgo.io/ent/entc/gen"
 )
 
-// Lines between which a file has the picture.
+// PictureBegin and PictureEnd are the lines around the picture in a file.
 const (
 	PictureBegin = "<!-- schema: made by go generate -->"
 	PictureEnd   = "<!-- schema: end -->"

@@ -39,9 +39,8 @@ func markStamped(fields []encryptedField) {
 // absent secret, as decoded from a body without the field, as set.
 const missing = `{{ base $.Config.Package }}: missing required field "{{ $.Name }}.{{ $f.Name }}"`
 
-// Templates implements entc.Extension: one call at each of ent's points where
-// a spec can be changed. Their names sort after ent's own, which ent runs
-// first.
+// Templates implements entc.Extension: one call at each of ent's points where a
+// spec can be changed. Their names sort after ent's own, which ent runs first.
 func (Extension) Templates() []*gen.Template {
 	return []*gen.Template{gen.MustParse(gen.NewTemplate("credent").Parse(`
 {{ define "import/additional/credent" }}

@@ -69,8 +69,8 @@ func checkTenant(f encryptedField) (faults []error) {
 	}
 	if f.Tenant == "" {
 		if f.Bound {
-			refuse("is bound and has no tenant to be bound to: add Tenant(\"user_id\"), with the field that says " +
-				"whose a row is")
+			refuse("is bound and has no tenant to be bound to: add Tenant(\"user_id\"), with the field that has " +
+				"a row's tenant")
 		}
 		return faults
 	}

@@ -1,4 +1,4 @@
-// Package credenttest gives tests a database each: a real Postgres, migrated,
+// Package credenttest gives each test a database: a real Postgres, migrated,
 // and dropped when the test passes.
 //
 //	func TestMain(m *testing.M) { os.Exit(credenttest.Main(m)) }
@@ -8,13 +8,13 @@
 //		…
 //	}
 //
-// The server is the one that CREDENT_TEST_DATABASE_URL names, by a role that
-// may create databases, or else one that is started from installed binaries on
-// a private port and shared by the test binaries that run at the same time;
-// where there are none the test fails. The migrations run once for the test
-// binary, on a template. Each test gets a clone of it
-// in some ten milliseconds. The database of a failed test on a server of
-// CREDENT_TEST_DATABASE_URL is kept, and its URL, with the password, is logged.
+// The server is the one that CREDENT_TEST_DATABASE_URL names, with a role that
+// may create databases. Without that variable one is started from installed
+// binaries on a private port, and shared by the test binaries that run at the
+// same time; if there are no binaries the test fails. The migrations run once
+// per test binary, on a template. Each test gets a clone of it in some ten
+// milliseconds. On a server of CREDENT_TEST_DATABASE_URL a failed test's
+// database is kept, and its URL, with the password, is logged.
 //
 // [New] connects as the owner of the tables, who sees every user's rows. Use
 // [NewPair] to test a service that connects as a member of credent_app.
@@ -42,7 +42,7 @@ var shared struct {
 	template string
 }
 
-// Main runs the tests and lets go of the server, which ends some seconds after
+// Main runs the tests and releases the server, which ends some seconds after
 // the last test binary that used it.
 func Main(m *testing.M) int {
 	code := m.Run()

@@ -12,11 +12,11 @@ import (
 )
 
 // NewPair returns two clients on one new database with all migrations: owner
-// sees every user's rows, to prepare and to look; app is the service's, which
-// is a member of credent_app and opened with Config.RequireRowSecurity,
-// and sees the rows of credent.WithUser's user only. Both have the given
-// configuration and the same keyring, a new one if that has none, and
-// credent.Check of both returns nil. Both are closed when the test ends.
+// sees every user's rows, to prepare and inspect them; app is the service's, a
+// member of credent_app opened with Config.RequireRowSecurity, and sees only
+// the rows of credent.WithUser's user. Both have the given configuration and
+// the same keyring, a new one if that has none, and credent.Check returns nil
+// for both. Both are closed when the test ends.
 func NewPair(tb testing.TB, cfg credent.Config, opts ...credent.Option) (owner, app *ent.Client) {
 	tb.Helper()
 	cfg = withKeyring(tb, cfg)
@@ -30,7 +30,7 @@ func NewPair(tb testing.TB, cfg credent.Config, opts ...credent.Option) (owner, 
 	return owner, app
 }
 
-// AppURL returns the URL of a database of [URL] for a new role, which is a
+// AppURL returns the [URL] of a database from URL for a new role, which is a
 // member of credent_app and is dropped when the test ends. The role of
 // CREDENT_TEST_DATABASE_URL needs the right to create roles, and on Postgres 16
 // and later the admin option on credent_app.

@@ -20,12 +20,12 @@ const (
 	skipInputs = 1<<4 | 1<<5 // mutation inputs
 )
 
-// APIInput lets the mutation inputs that entgql generates set the field, by a
-// String: text as it is, bytes as base64, times as in RFC 3339, and other
+// APIInput lets the mutation inputs that entgql generates set the field, with a
+// String: text unchanged, bytes as base64, times as in RFC 3339, and other
 // values as their JSON. The API never returns it.
 //
-// Without APIInput no generated API has the field. entoas and entproto leave
-// it out in either case: they describe requests and responses by one type.
+// Without APIInput no generated API has the field. entoas and entproto leave it
+// out in either case: they describe requests and responses with one type.
 func (f *Field) APIInput() *Field {
 	f.apiInput = true
 	return f
@@ -64,7 +64,7 @@ func (a apiAnnotation) MarshalJSON() ([]byte, error) {
 	return json.Marshal(a.values)
 }
 
-// Merge implements ent's schema.Merger. What is skipped stays skipped.
+// Merge implements ent's schema.Merger. Skipped parts stay skipped.
 func (a apiAnnotation) Merge(other schema.Annotation) schema.Annotation {
 	merged := apiAnnotation{a.name, maps.Clone(a.values)}
 	data, err := json.Marshal(other)

@@ -15,9 +15,9 @@
 // the ent driver, and [Check] when the service starts. It needs the key in
 // ENCRYPTION_KEY, or a keyring of package keyring.
 //
-// What is stored are Fernet tokens, as of the package credent. Its
-// documentation says what they protect against and what not. This package
-// imports neither the entities of credent nor any database driver.
+// It stores Fernet tokens, like package credent; docs/threat-model.md says what
+// they protect against, and what they don't. This package imports neither
+// credent's entities nor any database driver.
 package encrypted
 
 import (
@@ -77,10 +77,10 @@ var (
 	// under one token.
 	ErrManyRows = stamp.ErrManyRows
 	// ErrSeveralRows means that several rows have the ID that an update names:
-	// the table's primary key is (tenant, ID), so that two tenants' rows may
-	// have the same one.
+	// the table's primary key is (tenant, ID), so two tenants' rows may have
+	// the same one.
 	ErrSeveralRows = owner.ErrSeveralRows
-	// ErrNoLocation means that a statement has a secret and nobody said where
+	// ErrNoLocation means that a statement has a secret and doesn't say where
 	// it is stored; see [At].
 	ErrNoLocation = stamp.ErrNoLocation
 	// ErrNotText means that a secret of a [String] field isn't valid UTF-8.
@@ -89,24 +89,24 @@ var (
 	// blind index behind, or set the index itself.
 	ErrBlindIndex = blindindex.ErrBlindIndex
 	// ErrIndexNotFilled means that rows have a secret and no digest in the
-	// blind index, so that a lookup could miss them, or a unique index let in a
+	// blind index, so a lookup could miss them, or a unique index let in a
 	// duplicate. rotate.Run fills it in and, in a plaintext window,
 	// rotate.FillIndexes.
 	ErrIndexNotFilled = blindindex.ErrNotFilled
-	// ErrNoDriver means that a secret reached the database past the driver of
-	// [NewDriver], which its column needs.
+	// ErrNoDriver means that a secret reached the database without passing the
+	// driver of [NewDriver], which its column needs.
 	ErrNoDriver = fieldcrypt.ErrNoDriver
 	// ErrNoOpener means that a secret was scanned from rows of database/sql and
 	// has no keyring; see [OpenerOf].
 	ErrNoOpener = fieldcrypt.ErrNoOpener
-	// ErrNotRecorded means that a keyring of a client with a trail was to open
-	// a secret where the trail would not tell of it; see [RecordedBy].
+	// ErrNotRecorded means that the keyring of a client with a trail would open
+	// a secret unrecorded; see [RecordedBy].
 	ErrNotRecorded = fieldcrypt.ErrNotRecorded
 	// ErrTrailRequired means that the database requires an audit trail, and
 	// that the client has none: open one with audit.Open, and set
 	// [Config.Trail].
 	ErrTrailRequired = states.ErrTrailRequired
-	// ErrRowsChanged means that other rows matched a change when it ran than
+	// ErrRowsChanged means that a change matched other rows when it ran than
 	// when the trail looked them up: roll the transaction back and try again.
 	ErrRowsChanged = record.ErrChanged
 	// ErrDialect means that the database is neither Postgres nor SQLite.
@@ -148,26 +148,26 @@ func New(plaintext string) Secret { return fieldcrypt.New(plaintext) }
 func NewValue[T any](v T) Value[T] { return fieldcrypt.NewValue(v) }
 
 // NewDriver wraps a client's ent driver, so that it encrypts and decrypts. It
-// goes directly around the driver that talks to the database, inside of caches
-// and debuggers. It is safe for concurrent use. Errors: [ErrDialect],
+// directly wraps the driver that talks to the database, inside caches and
+// debuggers. It is safe for concurrent use. Errors: [ErrDialect],
 // [ErrInvalidStates], [ErrNoColumn].
 //
 // If the database has a table credent_states, the driver follows the states in
 // it; it reads them with its first statement and every minute, or at once with
-// [ReadStates]. They come before the states in the config, and a client that is
-// configured otherwise is refused with [ErrStateMismatch].
+// [ReadStates]. They take precedence over the states in the config, and a
+// client with a different config is refused with [ErrStateMismatch].
 func NewDriver(drv dialect.Driver, cfg Config) (dialect.Driver, error) {
 	return driver.Follow(drv, cfg.driver())
 }
 
-// ReadStates makes a driver of [NewDriver] read the database's states, so that
-// a service learns when it starts that it disagrees with them
-// ([ErrStateMismatch]) and not with its first statement.
+// ReadStates makes a driver from [NewDriver] read the database's states, so
+// that a service learns that it disagrees with them ([ErrStateMismatch]) when
+// it starts, and not with its first statement.
 func ReadStates(ctx context.Context, drv dialect.Driver) error { return driver.Read(ctx, drv) }
 
 // Columns returns every encrypted column of the generated packages in the
-// process, sorted by schema, table and name. With the import path of a
-// generated package it returns that package's.
+// process, sorted by schema, table and name. With a generated package's import
+// path it returns that package's.
 func Columns(clients ...string) []Column {
 	if len(clients) == 0 {
 		return column.All()

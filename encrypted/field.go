@@ -19,7 +19,7 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt/fernet"
 )
 
-// Sizes of columns in characters, where [Field.Size] sets none.
+// Sizes of columns in characters, if [Field.Size] sets none.
 const (
 	// DefaultSize holds 303 bytes of plaintext.
 	DefaultSize = 500
@@ -107,9 +107,9 @@ func (f *Field) fail(err error) {
 	}
 }
 
-// Size sets how many characters the column has, in place of [DefaultSize] or
-// [DefaultTimeSize]. The plaintext has 3/4 of them less 57 to 72 bytes; longer
-// ones are refused before any SQL.
+// Size sets how many characters the column has, instead of [DefaultSize] or
+// [DefaultTimeSize]. The plaintext can take 3/4 of them less 57 to 72 bytes;
+// longer ones are refused before any SQL.
 func (f *Field) Size(characters int) *Field {
 	f.size = characters
 	if characters > MaxSize {
@@ -121,37 +121,35 @@ func (f *Field) Size(characters int) *Field {
 	return f
 }
 
-// MaxBytes sets the size of the column such that it holds a plaintext of n
-// bytes.
+// MaxBytes sets the size of the column so that it holds a plaintext of n bytes.
 func (f *Field) MaxBytes(n int) *Field { return f.Size(fernet.TokenLen(max(n, 0))) }
 
 // Optional allows the value to be absent: the column is nullable, NULL is read
-// as the zero [Secret] or [Value], with an IsZero of true, and the zero one is
-// written as NULL.
+// as the zero [Secret] or [Value], with an IsZero of true, and the zero value
+// is written as NULL.
 func (f *Field) Optional() *Field {
 	f.desc.Optional = true
 	return f
 }
 
-// Immutable lets the value be set on creation only. Re-encryption under another
-// key is no change of it.
+// Immutable lets the value be set only on creation. Re-encryption under another
+// key doesn't count as a change.
 func (f *Field) Immutable() *Field {
 	f.desc.Immutable = true
 	return f
 }
 
-// Tenant names the field of the entity that has the row's tenant:
-// "user_id", say. It is a required field of text, UUIDs or integers. What a
-// tenant's tokens can be bound to, and keys of their own, depend on it; alone
-// it changes nothing.
+// Tenant names the entity's field that has the row's tenant, such as "user_id".
+// It is a required field of text, UUIDs or integers. Binding and tenants' keys
+// depend on it; alone it changes nothing.
 func (f *Field) Tenant(field string) *Field {
 	f.text.Tenant = field
 	return f
 }
 
 // CopiedFrom names the edge to the entity that the database copies the row's
-// tenant from, by a trigger or a foreign key with ON UPDATE CASCADE: a field of
-// the same name. The client then refuses an update of that field, and of the
+// tenant from, with a trigger or a foreign key with ON UPDATE CASCADE: a field
+// of the same name. The client then refuses an update of that field, and of the
 // edge, that would leave tokens of another tenant behind.
 func (f *Field) CopiedFrom(edge string) *Field {
 	f.text.CopiedFrom = edge
@@ -159,11 +157,10 @@ func (f *Field) CopiedFrom(edge string) *Field {
 }
 
 // Bound binds the field's tokens to their table, column and tenant, which
-// [Field.Tenant] must name: a token that is moved to another one's row, to
-// another column or table, does not open there, with [ErrWrongLocation]. Other
-// programs that read the column need to derive the key likewise, see
-// docs/binding.md, and so does every client: it must select the tenant's column
-// too.
+// [Field.Tenant] must name: a token moved to another tenant's row, another
+// column or another table doesn't open there, with [ErrWrongLocation]. Other
+// programs that read the column must derive the same key, see docs/binding.md,
+// and every query must select the tenant's column too.
 func (f *Field) Bound() *Field {
 	f.text.Bound = true
 	return f
@@ -181,8 +178,8 @@ func (f *Field) StorageKey(name string) *Field {
 	return f
 }
 
-// StructTag is refused when code is generated: ent gives the fields that it
-// must not print the tag json:"-", and no other.
+// StructTag is refused when code is generated: ent gives sensitive fields the
+// tag json:"-", and no other.
 func (f *Field) StructTag(string) *Field {
 	f.fail(errors.New(`it has the struct tag json:"-", as every field that ent must not print, and can have no other: remove StructTag`))
 	return f
@@ -220,8 +217,8 @@ func (f *Field) Default(any) *Field {
 	return f
 }
 
-// ExtensionEnv is set in the environment of the program by which ent loads a
-// schema, if the code is generated with the extension of package codegen.
+// ExtensionEnv is set in the environment of the program that loads a schema for
+// ent, if the code is generated with the extension of package codegen.
 const ExtensionEnv = "CREDENT_CODEGEN"
 
 // isLoadedAlone reports whether ent is loading the schema to generate code
@@ -244,8 +241,8 @@ func isLoadedAlone() bool {
 	return false
 }
 
-// Descriptor implements ent.Field. Each call returns a descriptor with a
-// ValueScanner of its own, so that several entities can share a mixin's field.
+// Descriptor implements ent.Field. Each call returns a descriptor with its own
+// ValueScanner, so several entities can share a mixin's field.
 //
 // It is a Bytes field, though the column is text. For a String field with a Go
 // type that has a String method, ent would generate predicates and an order,
@@ -290,12 +287,11 @@ func (f *Field) Descriptor() *field.Descriptor {
 	return d
 }
 
-// Annotation is what an encrypted field tells the extension of the code
-// generation.
+// Annotation is what an encrypted field tells the code generation's extension.
 type Annotation struct {
 	Size int    // of the column, in characters
 	Type string // Go type of the plaintext, as code in a package that imports all it needs writes it
-	Expr string // the same with import paths in place of the packages' names: map[string]"example.com/webhook".Config
+	Expr string // the same with import paths instead of the packages' names: map[string]"example.com/webhook".Config
 
 	Tenant string // field of the row's tenant; "" if there is none
 	Bound  bool   // tokens are bound to table, column and tenant
@@ -319,7 +315,7 @@ func typeExpr(t reflect.Type) (string, error) {
 		case t.PkgPath() == "":
 			return t.Name(), nil
 		case strings.Contains(t.Name(), "["):
-			return "", fmt.Errorf("%s has type parameters; declare a type of its own of it", t)
+			return "", fmt.Errorf("%s has type parameters; declare a type of its own for it", t)
 		case !exported || t.PkgPath() == "main":
 			return "", fmt.Errorf("generated code cannot name %s; export it, from a package that can be imported", t)
 		}

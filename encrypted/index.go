@@ -22,7 +22,7 @@ import (
 )
 
 // Digest is the type of the field that a blind index adds. It is empty: the
-// client's driver writes digests, and nobody reads them.
+// client's driver writes digests, and nothing reads them.
 type Digest = blindindex.Stored
 
 // Index is a blind index of an encrypted field: an ent mixin that adds a column
@@ -42,8 +42,8 @@ type Index struct {
 const minUniqueBits = 128
 
 // BlindIndex declares a blind index of a field of [String], [Bytes] or [Time]
-// in the same schema, so that rows can be found by the plaintext, and it can be
-// unique:
+// in the same schema, so that rows can be found by the plaintext, and the
+// plaintext can be unique:
 //
 //	func (Integration) Mixin() []ent.Mixin {
 //		return []ent.Mixin{encrypted.BlindIndex("refresh_token").Unique()}
@@ -52,14 +52,14 @@ const minUniqueBits = 128
 // It adds the nullable column refresh_token_index, and package codegen the
 // predicate RefreshTokenIs. The column has HMAC-SHA-256 of the plaintext under
 // a key that is derived from the keyring's primary key for this table and
-// column. Whoever reads the database sees which rows have equal plaintexts, and
-// nothing else; without the key no plaintext can be tried out.
+// column. A reader of the database sees which rows have equal plaintexts, and
+// nothing else; without the key no guess can be tested.
 //
-// Generated code stores the digest beside the secret, over a driver of
+// Generated code stores the digest with the secret, over a driver from
 // [NewDriver]; without one the column is refused. Rows that another program
-// stored, or that are older than the index, get their digest by rotate.Run, or
-// by the first lookup or unique write of the same secret. If there are many of
-// them, lookups and unique writes are refused with [ErrIndexNotFilled].
+// stored, or that are older than the index, get their digest from rotate.Run,
+// or from the first lookup or unique write of the same secret. If there are
+// many of them, lookups and unique writes are refused with [ErrIndexNotFilled].
 func BlindIndex(of string) *Index { return &Index{of: of} }
 
 // Unique makes the database refuse a second row with an equal plaintext or,
@@ -71,15 +71,15 @@ func (x *Index) Unique(with ...string) *Index {
 	return x
 }
 
-// Where limits [Index.Unique] to the rows that fulfil a condition, such as
+// Where limits [Index.Unique] to the rows that meet a condition, such as
 // "deleted_at IS NULL" for soft deletes. It is SQL for the condition of a
 // partial index, on Postgres and SQLite, with the names of columns. The client
-// knows it: uniqueness holds while the keyring has several keys, too, and an
+// knows it: uniqueness holds even while the keyring has several keys, and an
 // update that restores a row is refused if its secret is taken.
 //
-// A second index, on the digest alone, serves the lookups of all rows. Write
-// the condition as Postgres prints it, if migrations would change it again and
-// again: \d shows it.
+// A second index, on the digest alone, serves lookups across all rows. If
+// migrations change the condition again and again, write it as Postgres prints
+// it: \d shows it.
 func (x *Index) Where(condition string) *Index {
 	x.cfg.Where = strings.TrimSpace(condition)
 	switch {
@@ -93,11 +93,11 @@ func (x *Index) Where(condition string) *Index {
 	return x
 }
 
-// Bits sets the size of a digest, from 8 to 256 bits, which is what it has
-// without. With fewer, some rows are found that have another plaintext, to be
-// sorted out by what they reveal; and whoever reads the database cannot be sure
-// which are equal. With Unique it must be 128 at the least, or different
-// plaintexts would be refused as equal.
+// Bits sets the size of a digest, from 8 to 256 bits; 256 is the default. With
+// fewer, lookups find some rows that have another plaintext: compare what they
+// reveal. A reader of the database then can't be sure which are equal. With
+// Unique it must be at least 128, or different plaintexts would be refused as
+// equal.
 func (x *Index) Bits(n int) *Index {
 	x.cfg.Bits = n
 	if n < blindindex.MinBits || n > blindindex.MaxBits {
@@ -106,10 +106,10 @@ func (x *Index) Bits(n int) *Index {
 	return x
 }
 
-// Normalize sets what is done with a plaintext before its digest is made,
-// strings.ToLower say, so that plaintexts which differ in that only are found,
-// and unique, as one. It has to give the same for the same in every process;
-// after a change of it, let rotate.Run make the digests anew.
+// Normalize sets a function to apply to a plaintext before its digest is made,
+// such as strings.ToLower: lookups and uniqueness treat plaintexts that it
+// makes equal as one. It has to be deterministic and the same in every process;
+// after changing it, let rotate.Run rebuild the digests.
 func (x *Index) Normalize(f func(string) string) *Index {
 	x.cfg.Normalize = f
 	return x
@@ -117,10 +117,9 @@ func (x *Index) Normalize(f func(string) string) *Index {
 
 // AcrossTenants lets lookups find the rows of all tenants, for a field with a
 // [Field.Tenant]. Its digests are then under the keyring even if tenants have
-// keys of their own, so that a copy of a digest outlives its tenant's key:
-// whoever has it and the keyring can try plaintexts out. Otherwise a digest is
-// under the same key as its secret, and the generated predicate takes the
-// tenant.
+// keys of their own, so a copy of a digest outlives its tenant's key: anyone
+// with it and the keyring can test guesses. Otherwise a digest is under the
+// same key as its secret, and the generated predicate takes the tenant.
 func (x *Index) AcrossTenants() *Index {
 	x.acrossTenants = true
 	return x
@@ -132,7 +131,7 @@ func (x *Index) StorageKey(name string) *Index {
 	return x
 }
 
-// IndexName sets the name of the index in the database, in place of ent's.
+// IndexName sets the name of the index in the database, instead of ent's.
 func (x *Index) IndexName(name string) *Index {
 	x.indexName = name
 	return x
@@ -195,8 +194,8 @@ func (f indexField) Descriptor() *field.Descriptor {
 	return d
 }
 
-// IndexAnnotation is what a blind index's field, and its indexes, tell the
-// extension of the code generation.
+// IndexAnnotation is what a blind index's field, and its indexes, tell the code
+// generation's extension.
 type IndexAnnotation struct {
 	Of            string   // name of the encrypted field
 	Unique        bool     // the index is unique
@@ -216,11 +215,11 @@ func (IndexAnnotation) Name() string { return IndexAnnotationName }
 
 var _ schema.Annotation = IndexAnnotation{}
 
-// Lookup returns the predicate that finds the rows with a secret, a [Secret]
-// or a [Value], by the column's blind index. Generated code has a function for
-// each column, such as integration.RefreshTokenIs, which calls it. It finds
-// the digests under all keys of the client's keyring, so that it finds each
-// row at every moment of a rotation.
+// Lookup returns the predicate that finds the rows with a secret, a [Secret] or
+// a [Value], by the column's blind index. Generated code has a function for
+// each column, such as integration.RefreshTokenIs, which calls it. It finds the
+// digests under all keys of the client's keyring, so it finds each row at every
+// moment of a rotation.
 //
 // The query fails for an absent secret, and for one that can't be revealed;
 // and with [ErrNoTenant] if the digests are under the keys of tenants: see
@@ -229,8 +228,8 @@ func Lookup(c Column, secret any) func(*sql.Selector) { return blindindex.Lookup
 
 // LookupIn is [Lookup] among the rows of one tenant, for a column of a field
 // with a [Field.Tenant]. Generated functions call it unless the index is
-// declared with [Index.AcrossTenants]. It also finds digests under the
-// tenant's key. The query fails with [ErrShredded] if that was destroyed.
+// declared with [Index.AcrossTenants]. It also finds digests under the tenant's
+// key. The query fails with [ErrShredded] if that key was destroyed.
 func LookupIn(c Column, tenant, secret any) func(*sql.Selector) {
 	text, known := stamp.TenantText(tenant)
 	if !known || c.Tenant == "" {

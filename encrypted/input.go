@@ -10,14 +10,14 @@ import (
 	"github.com/credent-go/credent/internal/fieldcrypt"
 )
 
-// Input is a secret as an API's request has it, such as a String of GraphQL.
-// It is a [Secret], and prints as one. gqlgen binds it by its methods
-// UnmarshalGQL and MarshalGQL, without an entry in gqlgen.yml. Generated
-// mutation inputs have it for fields with [Field.APIInput]; inputs of your own
-// may have it too, since code that gqlgen generates can't name [Secret].
+// Input is a secret as an API's request has it, such as a String of GraphQL. It
+// is a [Secret], and prints as one. gqlgen binds it by its methods UnmarshalGQL
+// and MarshalGQL, without an entry in gqlgen.yml. Generated mutation inputs
+// have it for fields with [Field.APIInput]; use it in your own inputs too,
+// since code that gqlgen generates can't name [Secret].
 type Input struct{ Secret }
 
-// UnmarshalGQL makes a present secret of a string, and of anything else its
+// UnmarshalGQL turns a string into a present secret, and anything else into its
 // JSON, for fields with a scalar such as Map. It refuses the text that secrets
 // print as, with [ErrRedacted]. Errors don't quote the input.
 func (in *Input) UnmarshalGQL(v any) error {
@@ -41,8 +41,8 @@ func (in Input) MarshalGQL(w io.Writer) { _, _ = io.WriteString(w, `"`+fieldcryp
 
 // SetInput sets a field of type [Value] to an input: base64 for bytes, a time
 // as in RFC 3339, and JSON for other types. Generated code calls it with the
-// field's setter. An input that is none of these fails with [ErrValue] when it
-// is stored; the error doesn't quote it.
+// field's setter. Any other input fails with [ErrValue] when it is stored; the
+// error doesn't quote it.
 func SetInput[T any](set func(Value[T]), in Input) { set(inputValue[T](in)) }
 
 func inputValue[T any](in Input) (v Value[T]) {

@@ -14,18 +14,18 @@ import (
 //
 // The tokens of [Field.Bound] and the digests of a [BlindIndex] depend on the
 // names of table and column. Those made under an earlier name still open, are
-// found and are unique. rotate.Run moves them over to the present name; once
+// found and are unique. rotate.Run moves them to the current name; once
 // rotate.Verify counts none under an earlier name, remove the declaration.
 //
-// If the table was renamed, declare that once with [TableWasNamed]. The code
+// If the table was renamed, declare that once with [TableWasNamed]. Code
 // generation refuses names that another encrypted column has or had.
 func (f *Field) WasNamed(names ...string) *Field {
 	f.text.WasNamed = append(slices.Clone(f.text.WasNamed), names...)
 	return f
 }
 
-// TableAnnotation is what an entity with encrypted fields tells the extension
-// of the code generation.
+// TableAnnotation is what an entity with encrypted fields tells the code
+// generation's extension.
 type TableAnnotation struct {
 	WasNamed []string // earlier names of the table
 }
@@ -35,14 +35,14 @@ type TableAnnotation struct {
 const TableAnnotationName = "CredentTable"
 
 // TableWasNamed declares earlier names of an entity's table in the database,
-// for all of its encrypted fields. It is for the entity's Annotations:
+// for all of its encrypted fields. Use it in the entity's Annotations:
 //
 //	func (Person) Annotations() []schema.Annotation {
 //		return []schema.Annotation{encrypted.TableWasNamed("patients")}
 //	}
 //
-// It goes together with [Field.WasNamed]: each column of the table is known by
-// every name that it may have had in every table.
+// It combines with [Field.WasNamed]: each column of the table is known by every
+// name that it may have had in every table.
 func TableWasNamed(names ...string) TableAnnotation { return TableAnnotation{WasNamed: names} }
 
 // Name implements ent's schema.Annotation.

@@ -28,32 +28,32 @@ import (
 //
 // The driver refuses a bare secret there, since SQL doesn't say where it is
 // stored. tenant is the row's tenant, for a column with keys that depend on it;
-// it may be nil in the Modify of an update of one row, which tells. If the
-// column has a blind index, the statement must set it too, to [DigestOf]. An
-// absent secret is NULL.
+// it may be nil in the Modify of an update of one row, which supplies it. If
+// the column has a blind index, the statement must set it too, to [DigestOf].
+// An absent secret is NULL.
 //
 // A statement that stores a secret in more rows than it has secrets is undone,
 // with [ErrManyRows]. Rows that a data-modifying WITH stores aren't counted.
 func At(secret any, c Column, tenant any) any { return stamp.At(secret, c, tenant) }
 
 // DigestOf returns the argument that stands for a secret's digest, in SQL that
-// the caller writes and that sets the column itself to [At] the same secret
-// and tenant. To find rows use [Lookup] or the generated predicate.
+// the caller writes and that sets the column itself to [At] with the same
+// secret and tenant. To find rows use [Lookup] or the generated predicate.
 func DigestOf(secret any, c Column, tenant any) any { return stamp.DigestOf(secret, c, tenant) }
 
-// OpenerOf returns what opens secrets with a keyring, for secrets scanned from
-// rows of database/sql, which don't know the client's:
+// OpenerOf returns an Opener with a keyring, for secrets scanned from rows of
+// database/sql, which don't know the client's:
 //
 //	secret.OpenedBy(encrypted.OpenerOf(ring, note.BodyColumn, tenant))
 //
-// tenant was the row's tenant; nil if the column's keys don't depend on it.
-// With a tenant it opens tokens whether they are bound or not, unless the
-// schema binds the column. It doesn't open what is under a tenant's own key. A
-// nil keyring opens nothing, with [ErrNoKey].
+// tenant is the row's tenant; nil if the column's keys don't depend on it. With
+// a tenant it opens tokens whether they are bound or not, unless the schema
+// binds the column. It doesn't open tokens under a tenant's own key. A nil
+// keyring opens nothing, with [ErrNoKey].
 //
 // It doesn't know the driver's OnReveal and Trail either: give it [ObservedBy]
-// and [RecordedBy]. A keyring that is a driver's with a Trail opens nothing
-// without RecordedBy: Reveal is then an [ErrNotRecorded].
+// and [RecordedBy]. The keyring of a driver with a Trail opens nothing without
+// RecordedBy: Reveal then returns [ErrNotRecorded].
 func OpenerOf(ring *keyring.Keyring, c Column, tenant any, opts ...OpenerOption) Opener {
 	text, known := stamp.TenantText(tenant)
 	if ring == nil {
@@ -72,13 +72,13 @@ func OpenerOf(ring *keyring.Keyring, c Column, tenant any, opts ...OpenerOption)
 type OpenerOption func(*seal.Opener) *seal.Opener
 
 // ObservedBy makes an opener call onReveal at each Reveal, as a driver with
-// OnReveal does, for a query of the context.
+// OnReveal does, for a query with the context.
 func ObservedBy(ctx context.Context, onReveal func(Reveal)) OpenerOption {
 	return func(o *seal.Opener) *seal.Opener { return o.ObservedBy(result.ReaderOf(ctx), onReveal) }
 }
 
-// RecordedBy makes each Reveal an entry of the trail, as a driver with Trail
-// does, for a query of the context. A nil trail changes nothing.
+// RecordedBy adds an entry to the trail for each Reveal, as a driver with Trail
+// does, for a query with the context. A nil trail changes nothing.
 func RecordedBy(ctx context.Context, trail *audit.Trail) OpenerOption {
 	return func(o *seal.Opener) *seal.Opener {
 		if trail == nil {
@@ -88,15 +88,15 @@ func RecordedBy(ctx context.Context, trail *audit.Trail) OpenerOption {
 	}
 }
 
-// WithActor returns a context in which reads are told as the actor's, in
-// [Reveal]; the same as credent.WithActor.
+// WithActor returns a context that names the actor of reads, in [Reveal]; the
+// same as credent.WithActor.
 func WithActor(ctx context.Context, actor string) context.Context {
 	return principal.WithActor(ctx, actor)
 }
 
 // BoundKeyring returns the keyring of the bound tokens of a column and a
-// tenant, for programs that open or make tokens by themselves: each key is
-// derived from one of ring's, as docs/binding.md says, and has its ID. Errors:
+// tenant, for programs that open or make tokens themselves: each key is derived
+// from one of ring's, as docs/binding.md says, and has its ID. Errors:
 // [ErrNoKey].
 func BoundKeyring(ring *keyring.Keyring, c Column, tenant string) (*keyring.Keyring, error) {
 	bound, err := new(seal.Locator).Bind((*engine.Ring)(ring), c, tenant)
@@ -116,7 +116,7 @@ func CompleteCreate(drv dialect.Driver, client string, spec *sqlgraph.CreateSpec
 func CompleteBatch(client string, spec *sqlgraph.BatchCreateSpec) { stamp.Batch(client, spec) }
 
 // CompleteUpdate is for generated code. It returns the context of the update's
-// statements, and reports whether no row is to be updated.
+// statements, and reports whether there is no row to update.
 func CompleteUpdate(
 	ctx context.Context, client string, drv dialect.Driver, spec *sqlgraph.UpdateSpec, one bool,
 ) (of context.Context, none bool, err error) {
@@ -134,7 +134,7 @@ func CompleteDelete(ctx context.Context, client string, spec *sqlgraph.DeleteSpe
 // refuse the statement with err.
 func Refuse(err error) any { return &column.Refusal{Err: err} }
 
-// PlainAnnotation marks a field that is named like a secret and is none.
+// PlainAnnotation marks a field that is named like a secret but isn't one.
 type PlainAnnotation struct {
 	Reason string // why it need not be encrypted
 }
@@ -146,8 +146,8 @@ const PlainName = "CredentPlain"
 func (PlainAnnotation) Name() string { return PlainName }
 
 // Plain annotates a field that is named like a secret (…_key, …secret…,
-// …token…, …password…) and need not be encrypted, for the given reason. The
-// code generation refuses such a field without it.
+// …token…, …password…) and need not be encrypted, for the given reason. Code
+// generation refuses such a field without it.
 func Plain(reason string) PlainAnnotation { return PlainAnnotation{Reason: reason} }
 
 // Redacted is what a secret prints as, in every format.

@@ -9,25 +9,25 @@ import (
 	"github.com/credent-go/credent/internal/states"
 )
 
-// Secret is the type of a field of [String]: an encrypted text, or none. It
-// prints as [Redacted] in every format, and its unmarshalers take a plaintext.
-// The zero Secret is absent, which is NULL. [New] makes one.
+// Secret is the type of a [String] field: an encrypted text, or none. It prints
+// as [Redacted] in every format, and its unmarshalers take a plaintext. The
+// zero Secret is absent, which is NULL. [New] makes one.
 //
 //   - Reveal() (string, error) returns the plaintext, or "" for an absent
 //     secret. A stored secret is verified and decrypted at each call. Errors
 //     are an [Error] that names the column, with one of this package's errors
 //     as the cause.
 //   - IsZero() bool reports whether the secret is absent. It doesn't decrypt.
-//   - Equal(Secret) bool compares plaintexts, in a time that depends on their
-//     lengths only. A secret that can't be revealed equals none.
-//   - OpenedBy([Opener]) Secret returns a secret that database/sql scanned with
-//     what opens it.
+//   - Equal(Secret) bool compares plaintexts, in a time that depends only on
+//     their lengths. A secret that can't be revealed equals none.
+//   - OpenedBy([Opener]) Secret returns a secret that database/sql scanned,
+//     with its opener.
 //   - TextValue is for pgx, and refuses with [ErrNoDriver].
 type Secret = fieldcrypt.Secret
 
-// Value is the type of a field of [Bytes], [Time] or [JSON]: an encrypted value
-// of type T, or none. It prints as [Redacted] in every format. The zero Value
-// is absent, which is NULL. [NewValue] makes one.
+// Value is the type of a [Bytes], [Time] or [JSON] field: an encrypted value of
+// type T, or none. It prints as [Redacted] in every format. The zero Value is
+// absent, which is NULL. [NewValue] makes one.
 //
 //   - Reveal() (T, error) returns the plaintext, or the zero T for an absent
 //     value. Errors are [Secret]'s, and [ErrValue].
@@ -47,8 +47,8 @@ type Opener = fieldcrypt.Opener
 // "accept". The zero State means the default.
 //
 // Adjacent states are compatible: what a service in one of them writes, a
-// service in the other reads. So a rollout, and the way back, goes one step at
-// a time, and each step is deployed everywhere before the next.
+// service in the other reads. So a rollout, or a step back, goes one step at a
+// time, and each step is deployed everywhere before the next.
 type State = states.State
 
 // ColumnStates gives one column its states.
@@ -60,7 +60,7 @@ type State = states.State
 type ColumnStates = states.Column
 
 // Reveal tells an observer that a stored secret was revealed, or could not be.
-// Fields that aren't known are empty.
+// Unknown fields are empty.
 //
 //   - Reader: who queried, with its fields Context, Actor, User and
 //     Request
@@ -72,8 +72,8 @@ type ColumnStates = states.Column
 //   - Plaintext bool: the column is in a plaintext window, and held plaintext
 type Reveal = seal.Reveal
 
-// Reader is who queried, in a [Reveal], not who called Reveal: a secret that is
-// passed on tells of its query.
+// Reader says who queried, in a [Reveal], not who called Reveal: a secret that
+// is passed on keeps its query's values.
 //
 //   - Context context.Context: the query's values; it never ends
 //   - Actor string: the context's actor, or ""
@@ -82,31 +82,31 @@ type Reveal = seal.Reveal
 type Reader = seal.Reader
 
 // Observer is told what a client does with secrets and tenants' keys, so that
-// it can be counted. Each function may be nil. They are called by the goroutine
-// that does it, from many at once, and hold up what calls them.
+// it can be counted. Each function may be nil. The goroutine that does the work
+// calls them, many concurrently, and waits for them.
 //
-//   - Sealed func([Event]): of each secret that was encrypted for a statement,
-//     also if the statement fails later
-//   - Opened func([Event]): of each secret that was decrypted: at each Reveal,
-//     and by VerifyOnRead
-//   - TenantKeys func([TenantKeyLookup]): of each look at the tenants' keys
+//   - Sealed func([Event]): each secret that was encrypted for a statement,
+//     even if the statement fails later
+//   - Opened func([Event]): each secret that was decrypted, at each Reveal and
+//     by VerifyOnRead
+//   - TenantKeys func([TenantKeyLookup]): each lookup of tenants' keys
 type Observer = observe.Observer
 
 // Event tells an [Observer] that a secret was sealed or opened, or could not
-// be. Fields that aren't known are empty.
+// be. Unknown fields are empty.
 //
 //   - Table, Column string: of the secret
 //   - Tenant string: the row's, if the column's keys depend on it
 //   - Err error: why it failed; its text may name the row
-//   - Plaintext bool: what is stored is plaintext, in a plaintext window
+//   - Plaintext bool: the stored value is plaintext, in a plaintext window
 type Event = observe.Event
 
-// TenantKeyLookup tells an [Observer] what a client did to have its tenants'
+// TenantKeyLookup tells an [Observer] what a client did to get its tenants'
 // keys.
 //
 //   - Known int: tenants with a key in memory
 //   - Read int: tenants with a key that was read from the database; a statement
-//     in a transaction reads it in any case
+//     in a transaction always reads it
 //   - Kept int: how many more tenants' keys are in memory now; negative if some
 //     were forgotten
 type TenantKeyLookup = tenantkey.Lookup

@@ -2,7 +2,7 @@
 // key, which encrypts, and earlier keys, which only decrypt.
 //
 // A service makes its keyring with [FromEnv], or with [New] from keys that it
-// gets elsewhere, and gives it to its client. [Watch] keeps a keyring fresh
+// gets elsewhere, and passes it to its client. [Watch] keeps a keyring fresh
 // while the service runs. Package kms has keyrings that are stored wrapped by a
 // key management service.
 //
@@ -19,8 +19,8 @@ import (
 )
 
 // Environment variables that [FromEnv] reads. If a variable with the suffix
-// _FILE is set, it names a file that holds the keys, as containers mount
-// secrets.
+// _FILE is set, it names a file that holds the keys, such as a secret mounted
+// in a container.
 const (
 	// EnvKey holds the primary key: 44 characters of base64.
 	EnvKey = keysource.EnvKey
@@ -44,37 +44,37 @@ var (
 	// ErrPrimaryRemoved means that a new keyring lacks the primary key of the
 	// keyring that it would replace.
 	ErrPrimaryRemoved = ring.ErrPrimaryRemoved
-	// ErrTwoSources is the ErrBadKey of a key that both a variable and a file
-	// give.
+	// ErrTwoSources is the ErrBadKey for a key that both a variable and a file
+	// set.
 	ErrTwoSources = keysource.ErrTwoSources
-	// ErrKeyFile is the ErrNoKey of a key file that can't be read.
+	// ErrKeyFile is the ErrNoKey for a key file that can't be read.
 	ErrKeyFile = keysource.ErrKeyFile
 )
 
 // Keyring holds keys. The first, called primary, encrypts; all decrypt.
-// [Keyring.Replace] exchanges all keys at once, also for clients that use the
+// [Keyring.Replace] swaps all keys at once, also for clients that use the
 // keyring and for secrets that were read before.
 //
-// The zero value and a nil Keyring have no keys: what needs one returns
+// The zero value and a nil Keyring have no keys: methods that need one return
 // [ErrNoKey]. A Keyring is safe for concurrent use and prints as [REDACTED].
 type Keyring ring.Ring
 
-// New makes a keyring of a primary key and any number of earlier keys, each 44
-// characters of base64, in the URL-safe or the standard alphabet. White space
-// around a key is ignored. Errors: [ErrNoKey] if the primary key is empty, and
-// [ErrBadKey]. They name a key by its place, from 1.
+// New makes a keyring from a primary key and any number of earlier keys, each
+// 44 characters of base64, in the URL-safe or the standard alphabet. White
+// space around a key is ignored. Errors: [ErrNoKey] if the primary key is
+// empty, and [ErrBadKey]. They name a key by its place, from 1.
 func New(primary string, previous ...string) (*Keyring, error) {
 	k, err := ring.New(primary, previous...)
 	return (*Keyring)(k), err
 }
 
-// FromEnv makes a keyring of [EnvKey] and [EnvPreviousKeys], or of the files
-// that [EnvKeyFile] and [EnvPreviousKeysFile] name. Errors: [ErrNoKey] if no
-// primary key is set, [ErrKeyFile], [ErrBadKey], and [ErrTwoSources] if a
+// FromEnv makes a keyring from [EnvKey] and [EnvPreviousKeys], or from the
+// files that [EnvKeyFile] and [EnvPreviousKeysFile] name. Errors: [ErrNoKey] if
+// no primary key is set, [ErrKeyFile], [ErrBadKey], and [ErrTwoSources] if a
 // variable is set both ways.
 //
-// Someone may exchange the files meanwhile: FromEnv reads them until two
-// readings agree, so that it never mixes the keys of two moments.
+// Someone may replace the files meanwhile: FromEnv reads them until two
+// readings agree, so it never mixes keys from two moments.
 func FromEnv() (*Keyring, error) {
 	k, err := keysource.FromEnv()
 	return (*Keyring)(k), err
@@ -106,7 +106,7 @@ func (k *Keyring) Keys() []*Key {
 }
 
 // Encrypt returns a new token of the plaintext under the primary key. Clients
-// encrypt by themselves; it is for programs that make tokens without one.
+// encrypt automatically; this is for programs that make tokens without one.
 // Errors: [ErrNoKey].
 func (k *Keyring) Encrypt(plaintext string) (token string, err error) {
 	return k.ring().Encrypt(plaintext)
@@ -132,18 +132,18 @@ func (k *Keyring) AppendDecrypt(dst []byte, token string) ([]byte, error) {
 	return k.ring().AppendDecrypt(dst, token)
 }
 
-// Replace makes k hold next's keys from now on, all at once: an operation that
-// has begun ends with the old ones. It reports whether the keys differ, and
+// Replace makes k hold next's keys from now on, all at once: a running
+// operation ends with the old ones. It reports whether the keys differ, and
 // doesn't keep next. If next lacks the primary key in use, Replace refuses with
-// [ErrPrimaryRemoved], since nobody could read what was just written: in a
+// [ErrPrimaryRemoved], since nobody could read secrets just written: in a
 // rotation the primary key first becomes an earlier one. Nil keyrings are an
 // [ErrNoKey].
 func (k *Keyring) Replace(next *Keyring) (changed bool, err error) {
 	return k.ring().Replace(next.ring())
 }
 
-// ReplaceRemovingPrimary is [Keyring.Replace] by a keyring that may lack the
-// primary key in use. What is still stored under that key becomes unreadable.
+// ReplaceRemovingPrimary is [Keyring.Replace] with a keyring that may lack the
+// primary key in use. Secrets still stored under that key become unreadable.
 func (k *Keyring) ReplaceRemovingPrimary(next *Keyring) (changed bool, err error) {
 	return k.ring().ReplaceRemovingPrimary(next.ring())
 }
@@ -160,7 +160,7 @@ type Key fernet.Key
 func GenerateKey() string { return fernet.GenerateKey() }
 
 // ID returns eight hexadecimal digits that name the key in logs, in errors and
-// in what rotate counts. It tells nothing else about the key.
+// in rotate's counts. It reveals nothing else about the key.
 func (k *Key) ID() string { return (*fernet.Key)(k).ID() }
 
 // LogValue implements slog.LogValuer. It gives the key's ID.

@@ -17,17 +17,17 @@ const DefaultWatchInterval = 30 * time.Second
 // watchTimeout limits one load, so that a hanging source is reported.
 const watchTimeout = 30 * time.Second
 
-// Source loads a keyring, for instance from files or a key management
-// service. It must respect the end of its context, and its errors must not hold
-// key material.
+// Source loads a keyring, for instance from files or a key management service.
+// It must respect the end of its context, and its errors must not contain key
+// material.
 type Source func(ctx context.Context) (*Keyring, error)
 
-// EnvSource is the [Source] of [FromEnv]. A process's environment
-// does not change from outside, so only keys in files can be replaced: those
-// that ENCRYPTION_KEY_FILE and ENCRYPTION_KEY_PREVIOUS_FILE name. They may be
-// rewritten in place, renamed or exchanged by a link, and both at once or one
-// after the other. Where reading them takes longer than the context, as from a
-// pipe that nobody writes to, it goes on in the background.
+// EnvSource is the [Source] of [FromEnv]. A process's environment doesn't
+// change from outside, so only keys in files can be replaced: in the files that
+// ENCRYPTION_KEY_FILE and ENCRYPTION_KEY_PREVIOUS_FILE name. They may be
+// rewritten in place, renamed or swapped by a link, both at once or one after
+// the other. If reading them takes longer than the context, such as from a pipe
+// that nobody writes to, it continues in the background.
 func EnvSource(ctx context.Context) (*Keyring, error) {
 	type result struct {
 		ring *Keyring
@@ -59,18 +59,17 @@ type WatchConfig struct {
 	// interval, and from one goroutine at a time. If it is nil, slog's default
 	// logger gets a line.
 	Observe func(Event)
-	// OnLoad is called after each load, the first one too and whether or not it
+	// OnLoad is called after each load, including the first, whether or not it
 	// changed anything, from one goroutine at a time, so that loads can be
-	// counted and the age of the keys be measured. Nil means that nobody is
-	// told.
+	// counted and the keys' age measured. Nil means no calls.
 	OnLoad func(Event)
 	// AllowPrimaryRemoval accepts a keyring without the primary key in use.
-	// What is stored under that key becomes unreadable. False refuses such a
+	// Secrets stored under that key become unreadable. False refuses such a
 	// keyring with [ErrPrimaryRemoved].
 	AllowPrimaryRemoval bool
 }
 
-// Event says what came of loading a keyring again. It holds no key
+// Event reports the result of loading a keyring again. It holds no key
 // material.
 type Event struct {
 	Before []string // IDs of the keys, the primary one first
@@ -88,13 +87,13 @@ type Event struct {
 // first load's.
 //
 // If a later load fails, the keys in use stay, and the next interval tries
-// again. [WatchConfig.Observe] hears of it once, and once when loads work
+// again. [WatchConfig.Observe] is told once, and once more when loads work
 // again. One of the reasons is [ErrPrimaryRemoved]: a new keyring without the
 // primary key in use is refused, since secrets were encrypted under it until
-// this moment. In the order of docs/rotation.md a primary key becomes an
-// earlier one first and is dropped later, which is accepted.
-// [WatchConfig.AllowPrimaryRemoval] is for who knows that nothing is stored
-// under it.
+// now. In the order of docs/rotation.md a primary key becomes an earlier one
+// first and is dropped later, which is accepted. Set
+// [WatchConfig.AllowPrimaryRemoval] if you know that nothing is stored under
+// it.
 func Watch(ctx context.Context, source Source, cfg WatchConfig) (*Keyring, error) {
 	if source == nil {
 		return nil, errors.New("keyring: watch the keyring: the source is nil")

@@ -19,8 +19,8 @@ const (
 	EnvURL = "ENCRYPTION_KEYRING_URL"
 	// EnvKeyring holds the wrapped keyring.
 	EnvKeyring = "ENCRYPTION_KEYRING"
-	// EnvKeyringFile names a file that holds it, in place of EnvKeyring; one
-	// that is rewritten can be reloaded.
+	// EnvKeyringFile names a file that holds it, instead of EnvKeyring; a
+	// rewritten file can be reloaded.
 	EnvKeyringFile = "ENCRYPTION_KEYRING_FILE"
 )
 
@@ -36,7 +36,7 @@ func FromEnv(ctx context.Context) (*keyring.Keyring, error) {
 	return Unwrap(ctx, kmsURL, wrapped)
 }
 
-// ReadEnv returns what [FromEnv] unwraps, as it is.
+// ReadEnv returns what [FromEnv] unwraps, still wrapped.
 func ReadEnv() (kmsURL, wrapped string, err error) {
 	for _, name := range []string{"ENCRYPTION_KEY", "ENCRYPTION_KEY_FILE"} {
 		if os.Getenv(name) != "" {
@@ -69,8 +69,8 @@ func EnvSource() keyring.Source {
 	return cached(func(context.Context) (string, string, error) { return ReadEnv() })
 }
 
-// Source is [EnvSource] of a URL and a text that the caller reads, for instance
-// from a configuration of its own.
+// Source is [EnvSource] for a URL and a text that the caller reads, for
+// instance from its own configuration.
 func Source(kmsURL string, read func(ctx context.Context) (wrapped string, err error)) keyring.Source {
 	return cached(func(ctx context.Context) (string, string, error) {
 		if read == nil {

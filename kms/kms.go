@@ -1,7 +1,7 @@
 // Package kms keeps a keyring wrapped: encrypted by a key management service,
-// so that a service is configured with a text that is of no use to whoever
-// reads it. The service unwraps it at start-up and holds the keys in memory
-// only.
+// so that a service is configured with a text that is useless to anyone who
+// reads it. The service unwraps it at start-up and holds the keys only in
+// memory.
 //
 //	awskms://…            AWS KMS              import _ "github.com/credent-go/credent/kms/clouds"
 //	gcpkms://…            Google Cloud KMS     the same
@@ -13,9 +13,9 @@
 // credentials to use it. [Wrap] makes the text, [Unwrap] opens it, [Rewrap]
 // changes it; services use [EnvSource] or [Source] with [keyring.Watch].
 //
-// It protects the configuration of a service, not its memory. Whoever may
-// encrypt with the KMS key could make a wrapped keyring of keys of their own:
-// grant services the permission to decrypt only.
+// It protects a service's configuration, not its memory. Anyone who may encrypt
+// with the KMS key could wrap a keyring of their own keys: grant services only
+// the permission to decrypt.
 package kms
 
 import (
@@ -27,31 +27,31 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// Errors to be tested with errors.Is. The keys of a keyring that cannot be used
-// are [credent.ErrBadKey].
+// Errors to be tested with errors.Is. Unusable keys in a keyring are
+// [credent.ErrBadKey].
 var (
-	// ErrURL means that the URL of a key management service cannot be used.
+	// ErrURL means that the URL of a key management service can't be used.
 	ErrURL = errors.New("bad KMS URL")
-	// ErrUnavailable means that the service cannot be reached in time, or gives
-	// no usable answer at present.
+	// ErrUnavailable means that the service can't be reached in time, or
+	// currently gives no usable answer.
 	ErrUnavailable = errors.New("the key management service is not available")
 	// ErrRefused means that the service refused: no permission, no such key, or
 	// a text that another key wrapped.
 	ErrRefused = errors.New("the key management service refused")
-	// ErrNotWrapped means that a text is not a wrapped keyring, or a damaged
+	// ErrNotWrapped means that a text isn't a wrapped keyring, or is a damaged
 	// one.
 	ErrNotWrapped = errors.New("not a wrapped keyring")
-	// ErrVersion means that a wrapped keyring is of a version that this package
-	// does not know.
+	// ErrVersion means that a wrapped keyring has a version that this package
+	// doesn't know.
 	ErrVersion = errors.New("wrapped keyring of an unknown version")
-	// ErrKeyID means that a keyring has no key of an ID, or that it is the
-	// primary one, which cannot be removed.
+	// ErrKeyID means that a keyring has no key with the ID, or that it is the
+	// primary key, which can't be removed.
 	ErrKeyID = errors.New("no earlier key of that ID")
 )
 
-// Error says what a key management service answered. It has no key material: an
-// answer to wrapping may quote the request, which has the keys, so only its
-// status is kept.
+// Error says what a key management service answered. It contains no key
+// material: an answer to wrapping may quote the request, which has the keys, so
+// only its status is kept.
 type Error struct {
 	Op     string // "wrap" or "unwrap"
 	Scheme string // of the URL: "hashivault"
@@ -94,9 +94,9 @@ func Unwrap(ctx context.Context, kmsURL, wrapped string) (*keyring.Keyring, erro
 	return newKeyring(keys)
 }
 
-// Rewrap opens a wrapped keyring, applies changes to it in their order, and
-// wraps it for the URL to, which may be the one it came from. The keys are in
-// memory only. Errors are [Unwrap]'s, [Wrap]'s, and [ErrKeyID].
+// Rewrap opens a wrapped keyring, applies changes to it in order, and wraps it
+// for toURL, which may be the URL it came from. The keys stay in memory. Errors
+// are [Unwrap]'s, [Wrap]'s, and [ErrKeyID].
 func Rewrap(ctx context.Context, fromURL, wrapped, toURL string, changes ...Change) (string, error) {
 	keys, err := unwrap(ctx, fromURL, wrapped)
 	if err != nil {
@@ -110,8 +110,8 @@ func Rewrap(ctx context.Context, fromURL, wrapped, toURL string, changes ...Chan
 	return wrap(ctx, toURL, keys)
 }
 
-// InsecureKeys returns the keys of a wrapped keyring as they are, the primary
-// one first, for programs that take them no other way. Whoever sees them can
+// InsecureKeys returns the keys of a wrapped keyring in the clear, the primary
+// one first, for programs that take them no other way. Anyone who sees them can
 // read every secret. Errors are [Unwrap]'s.
 func InsecureKeys(ctx context.Context, kmsURL, wrapped string) ([]string, error) {
 	keys, err := unwrap(ctx, kmsURL, wrapped)
@@ -127,14 +127,14 @@ func InsecureKeys(ctx context.Context, kmsURL, wrapped string) ([]string, error)
 // Change is a change of the keys of a wrapped keyring; see [Rewrap].
 type Change func(keys []string) ([]string, error)
 
-// AddKey adds a key as the last of the earlier ones, which decrypt only: the
+// AddKey adds a key as the last of the earlier ones, which only decrypt: the
 // first step of a rotation.
 func AddKey(key string) Change {
 	return func(keys []string) ([]string, error) { return append(keys, key), nil }
 }
 
-// Promote makes the key of an ID the primary one, and that one the first of the
-// earlier ones: the second step of a rotation.
+// Promote makes the key with an ID the primary one, and the old primary key the
+// first of the earlier ones: the second step of a rotation.
 func Promote(id string) Change {
 	return func(keys []string) ([]string, error) {
 		i, err := indexOf(keys, id)

@@ -14,13 +14,13 @@ import (
 
 // Errors of [Adopt], to be tested with errors.Is.
 var (
-	// ErrNotEqual means that the tables are not those that the first migration
-	// makes. The report says what differs.
-	ErrNotEqual = errors.New("the tables are not those that the first migration makes")
+	// ErrNotEqual means that the tables differ from the ones that the first
+	// migration makes. The report says how.
+	ErrNotEqual = errors.New("the tables differ from what the first migration makes")
 
 	// ErrBadRows means that tables have rows that a later migration refuses,
 	// such as plaintext where a token should be.
-	ErrBadRows = errors.New("there are rows that a later migration refuses")
+	ErrBadRows = errors.New("a later migration refuses some rows")
 
 	// ErrNothingToAdopt means that the database has none of the tables that the
 	// first migration makes. [Apply] makes them.
@@ -29,8 +29,8 @@ var (
 
 // AdoptReport is what [Adopt] found and did.
 type AdoptReport struct {
-	// Already means that the database has a migration history, so that nothing
-	// was done.
+	// Already means that the database has a migration history, so nothing was
+	// done.
 	Already bool
 	// Version is the one that was marked as the baseline, or with Already the
 	// newest applied one. It is "" if the database was refused.
@@ -38,34 +38,33 @@ type AdoptReport struct {
 	// Differences from what the first migration makes, in an order in which
 	// their SQL can be run. Any is an [ErrNotEqual].
 	Differences []Difference
-	// Equal is a later version whose tables the database has exactly, and
-	// "" if there is none. It is looked for where there are differences: a
-	// database that was migrated and has lost its history, as in a dump of one
-	// schema, is taken over with [Config.Baseline].
+	// Equal is a later version with exactly the database's tables, or "" if
+	// there is none. Adopt looks for it if there are differences: a database
+	// that was migrated and has lost its history, such as in a dump of one
+	// schema, can be taken over with [Config.Baseline].
 	Equal string
-	// BadRows are what a later migration refuses. Any is an [ErrBadRows],
+	// BadRows are rows that a later migration refuses. Any is an [ErrBadRows],
 	// except with [Config.AdoptOnly].
 	BadRows []BadRows
 	// Applied lists the files that were applied after the baseline was marked.
 	Applied []string
 }
 
-// Difference is a finding with what mends it.
+// Difference is a finding with its fix.
 type Difference struct {
 	Finding
-	// SQL are statements that make the database as it should be and neither
-	// change a stored secret nor destroy data. Each is run by itself, outside
-	// of a transaction, and none reads rows or builds an index while a service
-	// must wait; with a lock_timeout none makes it wait for its turn either.
-	// They fail where the rows do not allow it. There are none where that is
-	// not possible, or where one must know the data's meaning.
+	// SQL are statements that fix the database and neither change a stored
+	// secret nor destroy data. Run each separately, outside a transaction. None
+	// reads rows or builds an index while a service must wait; with a
+	// lock_timeout none makes it wait for its turn either. They fail if the
+	// rows don't allow the change. There are none if it isn't possible, or
+	// depends on the data's meaning.
 	SQL []string
 	// Note says why there is no SQL, or what to know about it. It may be "".
 	Note string
 }
 
-// BadRows counts the rows of a table that break a constraint which a later
-// migration adds.
+// BadRows counts a table's rows that break a constraint of a later migration.
 type BadRows struct {
 	Table, Constraint string
 	Rows              int64
@@ -77,17 +76,17 @@ func (b BadRows) String() string {
 }
 
 // Adopt takes over a database that the Python application made, with tables and
-// without a migration history. It compares the tables with those that the first
-// migration makes, the way [Check] does. If they are equal, and their rows are
-// such that the other migrations will succeed, it marks the first migration as
+// without a migration history. It compares the tables with the ones that the
+// first migration makes, the way [Check] does. If they are equal, and their
+// rows allow the other migrations to succeed, it marks the first migration as
 // the baseline, as stock Atlas does, and applies the others as [Apply] does
-// with the same options, unless told [Config.AdoptOnly]. Tables of others are
+// with the same options, unless [Config.AdoptOnly] is set. Others' tables are
 // left alone. On a database with a history it does nothing.
 //
-// After [ErrNotEqual], [ErrBadRows] and [ErrNothingToAdopt] the database is as
-// it was, and the report says why. Other errors: [ErrCannotCompare],
-// [ErrLocked], [*LockError]; and Apply's errors, after which the baseline
-// stays, so that Apply goes on.
+// After [ErrNotEqual], [ErrBadRows] and [ErrNothingToAdopt] the database is
+// unchanged, and the report says why. Other errors: [ErrCannotCompare],
+// [ErrLocked], *LockError; and Apply's errors, after which the baseline stays,
+// so that Apply can continue.
 func Adopt(ctx context.Context, db *sql.DB, config Config) (*AdoptReport, error) {
 	cfg, err := config.settings()
 	if err != nil {
@@ -202,7 +201,7 @@ func (a *adopter) compare(ctx context.Context) error {
 		return err
 	}
 	if !slices.ContainsFunc(first.tables(), func(name string) bool { return have.has(itemKey{classTable, name, ""}) }) {
-		return fmt.Errorf("migrate: %w: none of %s is there", ErrNothingToAdopt, strings.Join(first.ours(), ", "))
+		return fmt.Errorf("migrate: %w: none of %s exists", ErrNothingToAdopt, strings.Join(first.ours(), ", "))
 	}
 	differences := a.withoutEarly(ctx, c, compareSnapshots(first, have), have)
 	if len(differences) > 0 {
@@ -279,7 +278,7 @@ func (a *adopter) checkRows(ctx context.Context, c comparer, first *snapshot) er
 		if a.adoptOnly {
 			return nil
 		}
-		return fmt.Errorf("migrate: nothing was adopted, for a later migration would fail: %w", err)
+		return fmt.Errorf("migrate: nothing was adopted, since a later migration would fail: %w", err)
 	}
 	last, err := c.scratch(ctx)
 	if err != nil {

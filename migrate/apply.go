@@ -29,29 +29,29 @@ const DefaultMigratorTimeout = time.Minute
 // DefaultLockTimeout is how long a statement of a migration waits for a lock.
 const DefaultLockTimeout = lockwait.DefaultTimeout
 
-// DefaultLockRetry is how long [Apply] tries a file again that waited for a
-// lock in vain.
+// DefaultLockRetry is how long [Apply] retries a file that timed out waiting
+// for a lock.
 const DefaultLockRetry = lockwait.DefaultLimit
 
 // Config says how [Apply], [Adopt], [Check] and [ReadStatus] work. The zero
 // value is ready for use: it runs the module's own files. Each function
-// validates it before it does anything. Check and ReadStatus take Dir alone.
+// validates it before it does anything. Check and ReadStatus only use Dir.
 type Config struct {
 	// Dir has the files and atlas.sum of another directory, of the database's
 	// dialect. Nil means the module's own.
 	Dir fs.FS
 
-	// Layout is how the tables are to lie in the database, as the first Apply
+	// Layout is how the tables are laid out in the database, as the first Apply
 	// chooses. "" means the database's own layout and, for a new one, [Single].
-	// Another one than the database has is an [ErrLayoutMismatch], and one that
-	// it cannot come to an [ErrLayoutRefused]. It excludes Dir.
+	// A layout that isn't the database's is an [ErrLayoutMismatch], and one
+	// that it can't move to an [ErrLayoutRefused]. It excludes Dir.
 	Layout Layout
 
 	// Keyring makes Apply keep a canary for each of Columns, after the files: a
-	// token of a known text under the keyring's primary key. By it a service
-	// finds out when it starts whether its key is right, also before the first
-	// row is stored and if row-level security hides the rows; see
-	// encrypted.Check. Nil means that no canary is stored.
+	// token of a known text under the keyring's primary key. It tells a service
+	// when it starts whether its key is right, even before the first row is
+	// stored or if row-level security hides the rows; see encrypted.Check. Nil
+	// means that no canary is stored.
 	//
 	// Apply then fails with a keyring that doesn't open a stored canary, or
 	// opens none of the column's secrets, mostly with encrypted.ErrUnknownKey.
@@ -60,19 +60,19 @@ type Config struct {
 	// before it.
 	Keyring *keyring.Keyring
 	// Columns are the columns of Keyring's canaries, as the generated package's
-	// EncryptedColumns returns them. With a Keyring there must be one at least,
+	// EncryptedColumns returns them. With a Keyring there must be at least one,
 	// or it is encrypted.ErrNoColumn; without one there must be none.
 	Columns []encrypted.Column
 
-	// Trail gets an entry of the files that are about to be applied, and one of
-	// those that were. If it doesn't take the first, nothing is applied. Nil
+	// Trail gets an entry with the files about to be applied, and one with the
+	// files that were. If it doesn't take the first, nothing is applied. Nil
 	// means no trail; a database that requires one is then left as it is, with
 	// encrypted.ErrTrailRequired.
 	Trail *audit.Trail
 
 	// MigratorTimeout is how long to wait for another process that is
-	// migrating. Zero means [DefaultMigratorTimeout], and a negative one not to
-	// wait.
+	// migrating. Zero means [DefaultMigratorTimeout], and a negative value not
+	// to wait.
 	MigratorTimeout time.Duration
 	// LockTimeout is how long each statement may wait for a lock: the
 	// lock_timeout of Postgres, and the busy_timeout of SQLite. While a
@@ -80,31 +80,30 @@ type Config struct {
 	// plain SELECTs too. After the timeout the file is rolled back, and tried
 	// again as LockRetry says. Zero means [DefaultLockTimeout].
 	//
-	// A negative one turns it off: statements then wait as long as the
-	// connection's own setting lets them, which on Postgres is forever by
-	// default.
+	// A negative value turns it off: statements then wait as long as the
+	// connection's own setting allows, which on Postgres is forever by default.
 	LockTimeout time.Duration
-	// LockRetry is for how long a file is tried again that waited for a lock in
-	// vain. Between two tries it holds no lock, and pauses for a random time
-	// that grows. After the limit Apply returns a [*LockError]. Zero means
-	// [DefaultLockRetry], and a negative one a single try.
+	// LockRetry is how long a file is retried that timed out waiting for a
+	// lock. Between tries Apply holds no lock, and pauses for a random time
+	// that grows. After the limit it returns a [*LockError]. Zero means
+	// [DefaultLockRetry], and a negative value a single try.
 	LockRetry time.Duration
 
-	// Baseline takes over a database without history that already has what the
-	// migrations up to and including this version make: they are marked as
-	// applied and not run. Nothing checks that it is so. "" means none. It
-	// excludes AllowDirty.
+	// Baseline takes over a database without history that already has the
+	// tables of the migrations up to and including this version: they are
+	// marked as applied and not run. Nothing checks that the tables match. ""
+	// means none. It excludes AllowDirty.
 	Baseline string
 	// Target stops after the file of this version, which isn't older than
 	// Baseline. A database that is beyond it stays as it is. "" means the
 	// newest file.
 	Target string
-	// AllowDirty accepts a database without history that already has tables, of
-	// others. False refuses it with [ErrNotClean].
+	// AllowDirty accepts a database without history that already has others'
+	// tables. False refuses it with [ErrNotClean].
 	AllowDirty bool
 	// NonLinear runs files that are older than the newest applied one and were
-	// never applied, as after a merge of two branches, before the others. False
-	// refuses them with [ErrOutOfOrder].
+	// never applied, such as after two branches were merged, before the others.
+	// False refuses them with [ErrOutOfOrder].
 	NonLinear bool
 	// Pooled says that the connection may go through a pooler in transaction
 	// mode, such as PgBouncer's. Apply then refuses a file with atlas:txmode
@@ -117,7 +116,7 @@ type Config struct {
 	AdoptOnly bool
 
 	// Progress is called with the name of each migration file after it was
-	// applied. Nil means that nobody is told.
+	// applied. Nil means no calls.
 	Progress func(name string)
 	// DryRun is called with each file that would run, in order, and Apply
 	// changes nothing: no file is run, no history table made, no baseline
@@ -129,7 +128,7 @@ type Config struct {
 type Planned struct {
 	Name        string      // of the file
 	Transaction bool        // false if the file has the directive atlas:txmode none
-	Statements  []Statement // those that are still to be run
+	Statements  []Statement // the ones still to run
 }
 
 // Statement is one statement of a file.
@@ -217,9 +216,9 @@ func (c *settings) directory(d string) (migrate.Dir, error) {
 	return dir, nil
 }
 
-// Apply runs the migrations that the database lacks, each file in a transaction
-// of its own, which also holds the lock that makes other processes wait: when
-// several call it at once, each file is run by one of them. It does nothing on
+// Apply runs the migrations that the database lacks, each file in its own
+// transaction, which also holds the lock that makes other processes wait: when
+// several call it at once, only one of them runs each file. It does nothing on
 // a database that has them all. It works with one connection in the pool, and
 // behind a pooler in transaction mode.
 //
@@ -228,20 +227,19 @@ func (c *settings) directory(d string) (migrate.Dir, error) {
 // session's, so it needs a direct connection or session pooling; see
 // [Config.Pooled]. If it only builds indexes CONCURRENTLY on empty tables, as
 // on a new database, it runs in a transaction like the others. After a failure
-// or a crash within such a file the next Apply goes on with the statement that
-// was not recorded as done.
+// or a crash within such a file the next Apply resumes with the first statement
+// that isn't recorded as done.
 //
-// A statement waits for locks of other transactions no longer than the lock
-// timeout, and the file is tried again for a while: see [Config.LockTimeout]
-// and [Config.LockRetry]. A statement that is built CONCURRENTLY lets readers
-// and writers by while it waits, and has the time of all tries.
+// A statement waits for other transactions' locks no longer than the lock
+// timeout, and the file is retried for a while: see [Config.LockTimeout] and
+// [Config.LockRetry]. A CONCURRENTLY statement lets readers and writers by
+// while it waits, and has the time of all tries.
 //
 // Errors: [*StatementError]; [*LockError]; [ErrNewer], [ErrNotClean],
 // [ErrPartial], [ErrLocked], [ErrChanged], [ErrHistoryChanged],
 // [ErrOutOfOrder], [ErrUnknownVersion], [ErrPooled], [ErrLayoutMismatch],
-// [ErrLayoutRefused]. What a failed file had
-// done is rolled back, unless it runs without a transaction, and the files
-// before it stay applied.
+// [ErrLayoutRefused]. A failed file is rolled back, unless it runs without a
+// transaction, and the files before it stay applied.
 func Apply(ctx context.Context, db *sql.DB, config Config) (err error) {
 	cfg, err := config.settings()
 	if err != nil {

@@ -310,11 +310,11 @@ func (w *work) resume(ctx context.Context, file migrate.File, stmts []*migrate.S
 type StatementError struct {
 	File string
 	Line int // where the statement begins, from 1
-	// Partial means that the file runs without a transaction, so that what it
-	// did before stays; the error is then also an [ErrPartial].
+	// Partial means that the file runs without a transaction, so its earlier
+	// statements stay; the error is then also an [ErrPartial].
 	Partial bool
-	// InDoubt means that an earlier run was stopped in this place, so that the
-	// statement may fail for having been done.
+	// InDoubt means that an earlier run was stopped here, so the statement may
+	// fail because it was already done.
 	InDoubt bool
 	// Invalid names the index that a failed CREATE INDEX CONCURRENTLY left:
 	// Postgres maintains it and never uses it. The next Apply drops it and
@@ -341,7 +341,8 @@ func (e *StatementError) Error() string {
 // Unwrap returns the driver's error.
 func (e *StatementError) Unwrap() error { return e.Err }
 
-// Is reports whether the target is [ErrPartial] and that is what happened.
+// Is reports whether the target is [ErrPartial] and the file was applied in
+// part.
 func (e *StatementError) Is(target error) bool { return target == ErrPartial && e.Partial }
 
 func (w *work) statementError(ctx context.Context, file migrate.File, err error, stopped int) error {

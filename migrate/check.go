@@ -15,20 +15,20 @@ import (
 
 // Errors of a [Report], to be tested with errors.Is.
 var (
-	// ErrEdited means that a migration file is not what it was when it was
-	// applied, whatever atlas.sum says.
+	// ErrEdited means that a migration file changed after it was applied,
+	// whatever atlas.sum says.
 	ErrEdited = errors.New("a migration file was changed after it was applied")
 
 	// ErrDeleted means that the file of an applied migration is missing.
 	ErrDeleted = errors.New("the file of an applied migration is missing")
 
-	// ErrDrift means that the database is not what its applied migrations make:
-	// somebody changed it in another way.
-	ErrDrift = errors.New("the database is not what its migrations make")
+	// ErrDrift means that the database differs from what its applied migrations
+	// make: somebody changed it in another way.
+	ErrDrift = errors.New("the database differs from what its migrations make")
 )
 
-// ErrCannotCompare means that the role of the connection may not do what
-// comparing needs: on Postgres make a schema, which is rolled back.
+// ErrCannotCompare means that the connection's role lacks the rights to
+// compare: on Postgres to make a schema, which is rolled back.
 var ErrCannotCompare = errors.New("cannot compare the tables with the migrations")
 
 // Kind says what a [Finding] is.
@@ -45,14 +45,13 @@ const (
 	FileNewer      Kind = "file_newer"        // applied, and newer than all files; ErrNewer
 )
 
-// Kinds of findings about the tables and what belongs to them. All are an
-// ErrDrift.
+// Kinds of findings about the tables and their objects. All are an ErrDrift.
 const (
 	DriftMissing  Kind = "missing"
 	DriftExtra    Kind = "extra"
 	DriftChanged  Kind = "changed"
 	DriftNarrower Kind = "narrower" // a column that takes less than it should
-	DriftUnsafe   Kind = "unsafe"   // something that makes row-level security void
+	DriftUnsafe   Kind = "unsafe"   // something that defeats row-level security
 )
 
 // errKinds maps kinds of findings to errors.
@@ -63,12 +62,13 @@ var errKinds = map[Kind]error{
 	DriftUnsafe: ErrDrift,
 }
 
-// Finding is one thing that is not as it should be.
+// Finding is one thing that isn't as it should be.
 type Finding struct {
 	Kind Kind
-	// Object is what it is about: a file's name, a version that has no file, or
-	// such as "column user_accounts.user_id", "policy user_accounts_tenant on
-	// user_accounts", "row-level security of user_accounts".
+	// Object is what it is about: a file's name, a version without a file, or
+	// something like "column user_accounts.user_id", "policy
+	// user_accounts_tenant on user_accounts", "row-level security of
+	// user_accounts".
 	Object string
 	// Detail says more, or is "".
 	Detail string
@@ -103,7 +103,7 @@ type Report struct {
 	// versions, then the tables.
 	Findings []Finding
 	// NotCompared is "" if the tables were compared with the migrations, and
-	// otherwise says why that was not possible.
+	// otherwise says why they weren't.
 	NotCompared string
 }
 
@@ -148,27 +148,25 @@ func (e *findingsError) Unwrap() []error {
 	return errs
 }
 
-// Check looks for everything that keeps a database from being just what the
-// migration files make of an empty one. It compares the files with the hashes
-// that the history has of them, so that an edited file is found also if
-// atlas.sum was brought up to date; and it compares the tables of this module
-// with those that the applied files make, and with them what stock Atlas does
-// not see: policies, row-level security, triggers, functions, and the grants of
-// credent_app. Other tables, and comments, owners and the order of columns, are
-// not looked at, with one exception: each indexed column that the process knows
-// must have the triggers that empty a digest when another writer changes its
-// token, in its table, the table's partitions and its INHERITS children. Of the
-// options only [Config.Dir] counts.
+// Check looks for every difference between a database and what the migration
+// files make of an empty one. It compares the files with their hashes in the
+// history, so it finds an edited file even if atlas.sum was updated. It also
+// compares this module's tables with the ones that the applied files make,
+// including what stock Atlas doesn't see: policies, row-level security,
+// triggers, functions, and credent_app's grants. It ignores other tables, and
+// comments, owners and the order of columns, with one exception: each indexed
+// column that the process knows must have the triggers that empty a digest when
+// another writer changes its token, in its table, the table's partitions and
+// its INHERITS children. The only option that counts is [Config.Dir].
 //
-// Nothing is changed: on Postgres the applied files are replayed in a schema of
-// their own, in a transaction that is rolled back, which locks no table of the
+// Nothing is changed: on Postgres the applied files are replayed in a separate
+// schema, in a transaction that is rolled back, which locks no table of the
 // database against reading or writing; on SQLite they are replayed in memory.
 //
-// What is wrong with the database is in the report, whose Err a service may
-// return when it starts. The error is about the check itself. With
-// [ErrCannotCompare], where the role may not make a schema, the report is there
-// too, and has the findings about the history, for which the right to read the
-// history table is enough.
+// The report says what is wrong with the database; a service may return its Err
+// when it starts. The error is about the check itself. With [ErrCannotCompare],
+// if the role may not make a schema, the report is there too, with findings
+// about the history, which only need the right to read the history table.
 func Check(ctx context.Context, db *sql.DB, config Config) (report *Report, err error) {
 	cfg, err := config.settings()
 	if err != nil {

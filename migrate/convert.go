@@ -18,10 +18,10 @@ import (
 	"github.com/credent-go/credent/internal/plaintype"
 )
 
-// ErrTypeChange means that a change of the schema would lose what a column
-// holds: a cast of plaintext to the text that Postgres makes of it, or of
-// tokens to anything. [*TypeChangeError] says what to do instead.
-var ErrTypeChange = errors.New("the change of type would lose what the column holds")
+// ErrTypeChange means that a change of the schema would lose a column's values:
+// a cast of plaintext to Postgres's text for it, or of tokens to anything.
+// *TypeChangeError says what to do instead.
+var ErrTypeChange = errors.New("the change of type would lose the column's values")
 
 // TypeChangeError is an [ErrTypeChange] of a column.
 type TypeChangeError struct {
@@ -108,7 +108,7 @@ func (v *converter) column(from, to *atlas.Table, c *atlas.Column) error {
 	_, taken := to.Column(expand.Tokens(c.Name))
 	err := expand.CheckName(c.Name)
 	if taken {
-		err = fmt.Errorf("the schema has a column %q, whose name the column for tokens needs", expand.Tokens(c.Name))
+		err = fmt.Errorf("the schema has a column %q, but the column for tokens needs that name", expand.Tokens(c.Name))
 	}
 	if err != nil {
 		return &TypeChangeError{

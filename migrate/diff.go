@@ -20,39 +20,39 @@ import (
 
 // Diff compares the migration directory at path with the ent schema and writes
 // what is missing as a new file with the given name, in the format of the stock
-// Atlas command; it brings atlas.sum up to date. It reports whether there was
-// anything to write. For the schema of another generated package give the
-// Tables of its package migrate, in a process that imports the generated
-// package too; without any, it is the module's own.
+// Atlas command; it updates atlas.sum. It reports whether there was anything to
+// write. For another generated package's schema pass the Tables of its package
+// migrate, in a process that imports the generated package too; without any, it
+// is the module's own.
 //
-// On Postgres it writes several files where one would block a service: the
-// first adds constraints to existing tables NOT VALID, NAME_validate validates
-// them, and NAME_index builds an index CONCURRENTLY without a transaction. A
-// column that becomes NOT NULL has a CHECK in between. What it cannot do in
-// steps, such as another type of a column, [Lint] finds, with what to do.
+// On Postgres it writes several files if one would block a service: the first
+// adds constraints to existing tables NOT VALID, NAME_validate validates them,
+// and NAME_index builds an index CONCURRENTLY without a transaction. A column
+// that becomes NOT NULL has a CHECK in between. Changes that it can't make in
+// steps, such as a column's new type, are reported by [Lint], with what to do.
 //
 // The file also has the triggers of blind indexes that are missing or changed:
-// they empty a digest when a writer other than the client changes its token.
-// Triggers whose column is gone are dropped.
+// they empty a digest when a writer other than the client changes its token. It
+// drops triggers of columns that are gone.
 //
-// An encrypted column or a table whose earlier name the schema declares
-// (WasNamed, TableWasNamed) is renamed, and so are its digests if their column
-// is named as by default; ent would drop and add them. Only the renames of
-// other columns are written by hand.
+// It renames an encrypted column or a table if the schema declares its earlier
+// name (WasNamed, TableWasNamed), and its digests' column if that has the
+// default name; ent would drop and add them. Write only the renames of other
+// columns by hand.
 //
 // A plaintext column that isn't text and becomes an encrypted one is never
 // cast. The file adds a column for tokens beside it and says what to run; the
 // next call, with the same schema, writes the file that drops the plaintext and
 // gives its name to the tokens. That file fails while a row has plaintext
-// without a token. Text becomes an encrypted column as it is. What can't be
-// converted, and tokens that are to become plaintext, are an [ErrTypeChange].
+// without a token. A text column becomes an encrypted one in place. Types that
+// can't be converted, and tokens that would become plaintext, are an
+// [ErrTypeChange].
 //
 // The directory is replayed on dev, a database of the directory's dialect,
-// which must be empty and is left empty but for what Atlas does not see
+// which must be empty and is left empty except for what Atlas doesn't see
 // (functions, roles): use a throw-away one, and one at a time. Errors:
-// [ErrFileName], [ErrChanged],
-// [ErrUnknownColumn], [ErrTypeChange]. It is safe for concurrent
-// use.
+// [ErrFileName], [ErrChanged], [ErrUnknownColumn], [ErrTypeChange]. It is safe
+// for concurrent use.
 func Diff(ctx context.Context, dev *sql.DB, path, name string, tables ...*schema.Table) (written bool, err error) {
 	d, err := dialectOf(ctx, dev)
 	if err != nil {

@@ -228,7 +228,7 @@ ORDER BY t.relname`, c.quoted, strings.Join(secured, ","), appRole)
 	for _, detail := range slices.Compact(details) {
 		findings = append(findings, Finding{
 			Kind: DriftUnsafe, Object: "role " + appRole,
-			Detail: detail + ", so that row-level security does not hold it",
+			Detail: detail + ", so row-level security does not apply to it",
 		})
 	}
 	return findings, nil

@@ -13,8 +13,8 @@ import (
 	"ariga.io/atlas/sql/migrate"
 )
 
-// ErrFileName means that a migration file has a name that is not
-// VERSION_name.sql, or a name was given that cannot be part of one.
+// ErrFileName means that a migration file's name isn't VERSION_name.sql, or
+// that a given name can't be part of one.
 var ErrFileName = errors.New("bad name of a migration file")
 
 // versionLayout is the format of the versions that stock Atlas derives from the
@@ -79,10 +79,10 @@ func validate(dir migrate.Dir) error {
 }
 
 // New writes a migration file without statements into the directory at path,
-// brings atlas.sum up to date, and returns the file's name. The version is the
-// time in UTC, or the one after the newest file's where that is later. The name
-// has letters, digits and underscores. Errors: [ErrFileName]; [ErrChanged],
-// since a new atlas.sum would hide that a file was edited.
+// updates atlas.sum, and returns the file's name. The version is the time in
+// UTC, or the one after the newest file's if that is later. The name has
+// letters, digits and underscores. Errors: [ErrFileName]; [ErrChanged], since a
+// new atlas.sum would hide that a file was edited.
 func New(path, name string) (file string, err error) {
 	dir, err := openDir(path)
 	if err != nil {
@@ -146,10 +146,10 @@ func nextVersion(dir migrate.Dir, now time.Time) (string, error) {
 	return t.Add(time.Second).Format(versionLayout), nil
 }
 
-// Hash writes atlas.sum for the files that are in the directory at path now:
-// after one was added or corrected by hand, or when two branches were merged,
-// in which case look at the order of the files first. Errors: [ErrFileName],
-// for down files too, which stock Atlas would run as migrations.
+// Hash writes atlas.sum for the files that are now in the directory at path:
+// after one was added or corrected by hand, or after two branches were merged;
+// in that case look at the order of the files first. Errors: [ErrFileName], for
+// down files too, which stock Atlas would run as migrations.
 func Hash(path string) error {
 	dir, err := openDir(path)
 	if err != nil {

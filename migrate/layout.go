@@ -15,11 +15,11 @@ import (
 	"ariga.io/atlas/sql/migrate"
 )
 
-// Layout says how the tables lie in a Postgres database. The files of the
-// directory postgres are the same for all; a layout other than [Single] has
-// files of its own, which [Apply] runs among them, in the order of versions,
-// and notes in the table credent_layout. The stock command knows nothing of
-// them, and runs the others as ever.
+// Layout says how the tables are laid out in a Postgres database. The files of
+// the directory postgres are the same for all; a layout other than [Single] has
+// its own files, which [Apply] runs among them, in the order of versions, and
+// records in the table credent_layout. The stock command doesn't know them, and
+// runs the others as usual.
 type Layout string
 
 // The layouts. docs/schema.md says what each costs and loses.
@@ -31,18 +31,17 @@ const (
 	// user_id. It needs Postgres 15.
 	Partitioned Layout = "partitions"
 	// Citus spreads them, and tenants' keys, over the nodes of a cluster, by
-	// user_id. A database may come to it from Single at any time, with rows.
-	// docs/citus.md has it.
+	// user_id. A database may move to it from Single at any time, with rows:
+	// docs/citus.md.
 	Citus Layout = "citus"
 )
 
 // Errors of layouts, to be tested with errors.Is.
 var (
-	// ErrLayoutMismatch means that another layout is asked for than the
-	// database has.
+	// ErrLayoutMismatch means that the requested layout isn't the database's.
 	ErrLayoutMismatch = errors.New("the database has another layout")
 
-	// ErrLayoutRefused means that the database cannot have a layout: its tables
+	// ErrLayoutRefused means that the database can't have a layout: its tables
 	// have rows, or its server is another database or too old.
 	ErrLayoutRefused = errors.New("the database cannot have this layout")
 )
@@ -61,11 +60,10 @@ var layoutDirs = map[Layout]func() (migrate.Dir, error){
 	Citus:       sync.OnceValues(func() (migrate.Dir, error) { return loadLayout(Citus) }),
 }
 
-// Layouts returns the layouts that there are.
+// Layouts returns all layouts.
 func Layouts() []Layout { return []Layout{Single, Partitioned, Citus} }
 
-// LayoutFiles returns the migration files of a layout, which [Single] has none
-// of.
+// LayoutFiles returns the migration files of a layout; [Single] has none.
 func LayoutFiles(l Layout) (fs.FS, error) {
 	if _, ok := layoutDirs[l]; !ok {
 		return nil, fmt.Errorf("migrate: %w: %s has no files of its own", ErrLayoutRefused, l)

@@ -28,10 +28,10 @@ func (a *applier) layoutOf(ctx context.Context, status *Status) (*layouted, erro
 	case a.layout == "" || a.layout == of.layout:
 		return of, nil
 	case of.chosen:
-		return nil, fmt.Errorf("migrate: %w: it is %s, and %s is asked for; leave that out, or move the rows to a "+
+		return nil, fmt.Errorf("migrate: %w: it is %s, and %s was requested; leave that out, or move the rows to a "+
 			"new database", ErrLayoutMismatch, of.layout, a.layout)
 	case isSQLite(a.dialect):
-		return nil, fmt.Errorf("migrate: %w: %s is one of Postgres", ErrLayoutRefused, a.layout)
+		return nil, fmt.Errorf("migrate: %w: %s is a Postgres layout", ErrLayoutRefused, a.layout)
 	}
 	of.layout = a.layout
 	if of.files, err = of.layout.files(); err != nil {

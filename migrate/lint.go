@@ -25,7 +25,7 @@ import (
 // Severity says what a [Diagnostic] is.
 type Severity string
 
-// The severities. An error is what must not be merged as it is.
+// The severities. A file with an error must not be merged.
 const (
 	SeverityError   Severity = "error"
 	SeverityWarning Severity = "warning"
@@ -49,8 +49,8 @@ func (d Diagnostic) String() string {
 	return fmt.Sprintf("%s:%d: %s: %s (%s %s)", d.File, d.Line, d.Severity, d.Text, d.Name, d.Code)
 }
 
-// LintOptions say which files [Lint] reports on. Those before are replayed
-// only. The zero value means all files.
+// LintOptions says which files [Lint] reports on. Earlier ones are only
+// replayed. The zero value means all files.
 type LintOptions struct {
 	Since  string // the version of the last file that is released and not to be reported on
 	Latest int    // the number of the newest files to report on; 0 and less mean all
@@ -62,7 +62,7 @@ type LintOptions struct {
 }
 
 // Lint looks at what each statement of the files in a migration directory
-// changes, and returns what is dangerous, by file and line: the findings of
+// changes, and reports dangerous ones, by file and line: the findings of
 // Atlas's analyzers, under their names and codes, and these:
 //
 //	encrypted_column  CT101 an encrypted column is dropped, CT102 made too
@@ -95,20 +95,19 @@ type LintOptions struct {
 //	                  be repeated after a crash (a warning)
 //	file_name         CT206 a file is not named VERSION_name.sql
 //
-// CT201, blocking and several_locks are about tables of earlier
-// files on Postgres, and have the steps that do the same beside readers and
-// writers. They look at what the statement does to the dev database, so they
-// see what is in a DO block too.
+// CT201, blocking and several_locks are about tables of earlier files on
+// Postgres, and have the steps that do the same beside readers and writers.
+// They look at what the statement does to the dev database, so they see into DO
+// blocks too.
 //
 // A comment "-- atlas:nolint NAME" directly above a statement, with names or
-// codes, leaves findings out; for a file it stands in the comment at the top
+// codes, suppresses findings; for a whole file put it in the comment at the top
 // with a blank line after it. For concurrent_index a reason must follow the
 // name.
 //
 // The files are run on dev, an empty database of their dialect, which is left
-// empty but for functions and roles: use a throw-away one. Errors:
-// [ErrChanged], [ErrUnknownVersion], and [*StatementError] where a file does
-// not run.
+// empty except for functions and roles: use a throw-away one. Errors:
+// [ErrChanged], [ErrUnknownVersion], and *StatementError if a file doesn't run.
 func Lint(ctx context.Context, dev *sql.DB, dir fs.FS, opts LintOptions) (found []Diagnostic, err error) {
 	if err := opts.Layout.check(); err != nil {
 		return nil, err
@@ -131,7 +130,7 @@ func Lint(ctx context.Context, dev *sql.DB, dir fs.FS, opts LintOptions) (found 
 		return nil, err
 	}
 	if len(layout) > 0 && isSQLite(l.dialect) {
-		return nil, fmt.Errorf("migrate: %w: %s is one of Postgres", ErrLayoutRefused, opts.Layout)
+		return nil, fmt.Errorf("migrate: %w: %s is a Postgres layout", ErrLayoutRefused, opts.Layout)
 	}
 	for i, f := range l.files {
 		for len(layout) > 0 && layout[0].Version() < f.Version() {

@@ -17,8 +17,8 @@ var ErrLockTimeout = lockwait.ErrTimeout
 
 // LockError is an [ErrLockTimeout]: it says which statement waited, for which
 // table and how long, and which sessions held the lock. The file is rolled
-// back. A file without a transaction keeps the statements before, and is then
-// also an [ErrPartial].
+// back. A file without a transaction keeps the earlier statements, and the
+// error is then also an [ErrPartial].
 //
 // It unwraps to the [*StatementError], and to the driver's error.
 //
@@ -27,7 +27,7 @@ var ErrLockTimeout = lockwait.ErrTimeout
 //   - Table string: that it waited for
 //   - Waited time.Duration, Tries int: in all
 //   - Holders []LockHolder: who held the lock
-//   - Note string: what became of the work, or ""
+//   - Note string: what happened to the work, or ""
 //   - Err error: the cause
 type LockError = lockwait.Error
 

@@ -1,9 +1,10 @@
 // Package migrate brings a database to the schema that package ent needs. It
 // carries the migration files of the directories postgres and sqlite and runs
 // them with Atlas's library, keeping the same history table and taking the same
-// lock as the stock command: what one begins, the other continues. A service
-// calls [Apply] when it starts, however many instances start at once; an
-// operator may run "atlas migrate apply --dir file://migrate/postgres" instead.
+// lock as the stock command, so either continues where the other left off. A
+// service calls [Apply] when it starts, however many instances start at the
+// same time; an operator may run "atlas migrate apply --dir
+// file://migrate/postgres" instead.
 package migrate
 
 import (
@@ -29,32 +30,32 @@ var (
 	ErrPending = errors.New("the database is behind the code")
 
 	// ErrNewer means that the database has migrations that this version of the
-	// code does not know.
+	// code doesn't know.
 	ErrNewer = errors.New("the database is newer than the code")
 
 	// ErrNotClean means that a database without migration history already has
-	// tables. [Config.Baseline] takes over one whose schema is known,
-	// [Config.AllowDirty] accepts one with tables of others.
+	// tables. [Config.Baseline] takes over one with a known schema,
+	// [Config.AllowDirty] accepts one with others' tables.
 	ErrNotClean = errors.New("the database has tables but no migration history")
 
 	// ErrPartial means that a migration stopped between two statements, which
-	// can happen only where a file asks to be run without a transaction.
+	// can only happen if its file asks to run without a transaction.
 	ErrPartial = errors.New("a migration was applied in part")
 
 	// ErrLocked means that another process was migrating for longer than
-	// [Config.MigratorTimeout] allows. On SQLite, which does not tell a
-	// migrator from another writer, it is an [ErrLockTimeout] too.
+	// [Config.MigratorTimeout] allows. On SQLite, which can't tell a migrator
+	// from another writer, it is an [ErrLockTimeout] too.
 	ErrLocked = errors.New("another process is migrating the database")
 
 	// ErrChanged means that the migration files do not match their atlas.sum.
 	ErrChanged = errors.New("the migration files do not match atlas.sum")
 
-	// ErrHistoryChanged means that a file which was applied in part has other
-	// statements now where it was applied.
-	ErrHistoryChanged = errors.New("the file was changed where it is applied")
+	// ErrHistoryChanged means that the applied part of a partly applied file
+	// has changed.
+	ErrHistoryChanged = errors.New("the applied part of the file was changed")
 
-	// ErrOutOfOrder means that files are older than the newest applied one, and
-	// were never applied.
+	// ErrOutOfOrder means that files older than the newest applied one were
+	// never applied.
 	ErrOutOfOrder = errors.New("older migrations than the newest applied one were never applied")
 
 	// ErrUnknownVersion means that no migration file has the version that an

@@ -15,8 +15,8 @@ import (
 type Status struct {
 	// Layout is the database's.
 	Layout Layout
-	// Applied lists what the history holds, and the files of the layout, in the
-	// order of versions.
+	// Applied lists the history's files and the layout's, in the order of
+	// versions.
 	Applied []Revision
 	// Pending lists the names of the files that [Apply] would run, in order.
 	Pending []string
@@ -44,8 +44,8 @@ func (s *Status) Current() string {
 	return s.Applied[len(s.Applied)-1].Version
 }
 
-// Err returns nil if the database is just what this code needs, and otherwise
-// [ErrPending], [ErrNewer] or [ErrPartial] with a reason.
+// Err returns nil if the database is exactly what this code needs, and
+// otherwise [ErrPending], [ErrNewer] or [ErrPartial] with a reason.
 func (s *Status) Err() error {
 	if err := s.newer(); err != nil {
 		return err
@@ -68,9 +68,9 @@ func (s *Status) newer() error {
 }
 
 // ReadStatus compares the database's history with the migration files. It
-// changes nothing and needs no more than the right to read the history table. A
-// database without one has every file pending. Of the options only [Config.Dir]
-// counts.
+// changes nothing and only needs the right to read the history table. A
+// database without one has every file pending. The only option that counts is
+// [Config.Dir].
 func ReadStatus(ctx context.Context, db *sql.DB, config Config) (status *Status, err error) {
 	cfg, err := config.settings()
 	if err != nil {

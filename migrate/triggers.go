@@ -18,9 +18,9 @@ import (
 	"github.com/credent-go/credent/internal/indextrigger"
 )
 
-// ErrUnknownColumn means that tables were given to [Diff] whose generated
-// package the process doesn't import, so that it can't know which of their
-// columns have a blind index.
+// ErrUnknownColumn means that [Diff] got tables, but the process doesn't import
+// their generated package, so it can't know which of their columns have a blind
+// index.
 var ErrUnknownColumn = errors.New("the generated package of the tables is not imported")
 
 // indexedColumns returns the given tables' columns with a blind index or,

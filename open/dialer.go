@@ -18,12 +18,12 @@ import (
 //	config.DialFunc = dialer.DialContext
 //	config.ConnectTimeout = 10 * time.Second
 //
-// and over lib/pq by the connector of package open/libpq, since lib/pq by
-// itself doesn't look at a context's deadline while it waits for the network.
+// and over lib/pq with the connector of package open/libpq, since lib/pq itself
+// ignores a context's deadline while it waits for the network.
 type Dialer struct {
-	// ConnectTimeout bounds the making of a connection to one host: finding
-	// it, TCP, TLS and the log-in. 0 means 10 seconds, negative no limit. A
-	// URL's connect_timeout wins.
+	// ConnectTimeout bounds connecting to one host: finding it, TCP, TLS and
+	// the log-in. 0 means 10 seconds, negative no limit. A URL's
+	// connect_timeout wins.
 	ConnectTimeout time.Duration
 	// PeerTimeout ends a connection if its peer acknowledges neither data
 	// (TCP_USER_TIMEOUT, on Linux) nor keep-alives for that long: the machine
@@ -31,39 +31,39 @@ type Dialer struct {
 	// 30 seconds, negative leaves it to the system, which takes up to hours. A
 	// URL's keepalives… and tcp_user_timeout win.
 	PeerTimeout time.Duration
-	// SilenceTimeout is after what time without a word from the server it is
-	// asked, over a new connection, whether it is still at work. If it can't be
+	// SilenceTimeout is how long the server may be silent before it is asked,
+	// over a new connection, whether it is still working. If it can't be
 	// reached, or if its process waits for the client, the statement fails with
 	// [ErrSilent]. It doesn't limit statements either: an index may take hours.
-	// 0 and less mean never; contexts with deadlines then must do. It is not
-	// for connections that wait for notifications.
+	// 0 and less mean never; use contexts with deadlines then. Don't use it for
+	// connections that wait for notifications.
 	SilenceTimeout time.Duration
 
 	group wire.Group
 }
 
 // ErrSilent means that the server, or the network, went silent in the middle of
-// a statement; see [Dialer.SilenceTimeout]. Nobody knows whether the statement
-// was carried out.
+// a statement; see [Dialer.SilenceTimeout]. It isn't known whether the
+// statement was carried out.
 var ErrSilent = wire.ErrSilent
 
-// DialContext makes a connection; it is pgx's DialFunc. Nobody is asked about a
-// silence: it ends the connection.
+// DialContext makes a connection; it is pgx's DialFunc. Silence ends the
+// connection without asking the server.
 func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	return d.Dial(ctx, network, address, d.Limits(0), wire.KeepAlive{})
 }
 
-// Dial makes a connection for a driver of Postgres, with what a URL says of
-// limits. It is for packages of this module.
+// Dial makes a connection for a Postgres driver, with a URL's limits. It is for
+// packages of this module.
 func (d *Dialer) Dial(
 	ctx context.Context, network, address string, limits wire.Limits, alive wire.KeepAlive,
 ) (*wire.Conn, error) {
 	return d.group.Dial(ctx, network, address, limits, alive)
 }
 
-// Close ends every connection that the dialer made, and lets no other be made:
-// whoever waits for the server gets an error at once. It is for a process that
-// must end.
+// Close ends every connection that the dialer made, and refuses new ones:
+// callers that wait for the server get an error at once. Use it in a process
+// that must end.
 func (d *Dialer) Close() { d.group.Close() }
 
 // Limits returns the limits with defaults filled in, and with a URL's

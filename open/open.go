@@ -1,14 +1,13 @@
-// Package open makes a connection pool of a database URL, as psql takes it.
+// Package open makes a connection pool from a database URL, as psql takes it.
 //
 // Postgres is reached over pgx, which this package links. Other drivers are
-// packages of their own, with a Driver for [Config.Drivers]: open/libpq
-// (lib/pq, in place of pgx) and open/sqlite. No driver is linked, or registered
-// with database/sql, that isn't imported by name.
+// separate packages, with a Driver for [Config.Drivers]: open/libpq (lib/pq,
+// instead of pgx) and open/sqlite. Only drivers imported by name are linked, or
+// registered with database/sql.
 //
-// The pools keep their limits on the wire: a server that doesn't let a client
-// in, a peer that is gone, and a network that has gone silent end with an
-// error, and a context's deadline holds whatever the driver waits for. See
-// [Dialer].
+// The pools limit waits on the wire: a server that doesn't let a client in, a
+// peer that is gone, and a network that has gone silent end with an error, and
+// a context's deadline applies whatever the driver waits for. See [Dialer].
 package open
 
 import (
@@ -27,15 +26,15 @@ import (
 )
 
 // Errors to be tested with errors.Is. No error of this package quotes a URL or
-// a part of it, except for what a server itself answers.
+// a part of it, except in a server's own answer.
 var (
 	// ErrURL means that a database URL can't be used.
 	ErrURL = errors.New("bad database URL")
 	// ErrNoDriver means that the URL needs a driver that [Config.Drivers]
 	// lacks. It is an [ErrURL] as well.
 	ErrNoDriver = fmt.Errorf("%w: no driver for it", ErrURL)
-	// ErrConnect means that no connection could be made. A server's answer is
-	// in the error too, as the driver's error.
+	// ErrConnect means that no connection could be made. It also wraps a
+	// server's answer, as the driver's error.
 	ErrConnect = wire.ErrConnect
 )
 
@@ -56,7 +55,7 @@ type Driver interface {
 	// "sqlite3".
 	Dialect() string
 	// Connector returns a connector for a URL that [DB] finds no fault with.
-	// Its errors have no part of the URL in them.
+	// Its errors contain no part of the URL.
 	Connector(databaseURL string, dialer *Dialer) (driver.Connector, error)
 }
 
@@ -82,8 +81,8 @@ type Driver interface {
 // connect_timeout of 0 or less means the dialer's limit.
 //
 // Behind PgBouncer in transaction mode pgx must not prepare statements under
-// names. Unless the URL has default_query_exec_mode, the first connection looks
-// whether something is between, and the pool then uses the mode exec.
+// names. Unless the URL has default_query_exec_mode, the first connection
+// checks for a pooler, and with one the pool uses the mode exec.
 //
 // Errors: [ErrURL], [ErrNoDriver].
 func DB(databaseURL string, cfg Config) (db *sql.DB, entDialect string, err error) {

@@ -18,8 +18,8 @@ type ring struct {
 }
 
 // KeyringLoaded counts a load of a keyring. It is [keyring.WatchConfig]'s
-// OnLoad. If a process watches several keyrings, give each its own Metrics:
-// the age is the one of the load that worked last.
+// OnLoad. If a process watches several keyrings, give each its own Metrics: the
+// age is since the last load that worked.
 func (m *Metrics) KeyringLoaded(e keyring.Event) {
 	m.loads.add(causeKey(cause(e.Err)), 1)
 	m.keyring.mu.Lock()

@@ -1,6 +1,6 @@
 // Package otelcredent measures what Credent does with secrets and keys, for
-// OpenTelemetry: what is sealed and opened in each column and what fails and
-// why, loads and the age of the keyring, the tenants' keys in memory, how far a
+// OpenTelemetry: seals and opens in each column, failures and their causes,
+// loads and the age of the keyring, the tenants' keys in memory, how far a
 // rotation is, the queue of the audit trail, and how many credentials expire.
 //
 //	metrics, err := otelcredent.New(otelcredent.Config{})
@@ -11,8 +11,8 @@
 //
 // The table in docs/metrics.md has every metric with its unit and attributes.
 //
-// No attribute holds a secret, a token, a key or the ID of a row, and no text
-// of an error. Tenants are attributes only if [Config.Tenants] says so.
+// No attribute holds a secret, a token, a key, the ID of a row or an error's
+// text. Tenants are attributes only if [Config.Tenants] says so.
 //
 // Names of metrics and attributes are kept between versions like the API.
 package otelcredent
@@ -44,13 +44,13 @@ type Config struct {
 	// otel.GetTracerProvider's.
 	TracerProvider trace.TracerProvider
 	// Tenants makes the tenant an attribute of sealed and opened secrets, for
-	// so many tenants; the others share the value "_OTHER", so that the number
-	// of time series has a limit. A reader of the metrics learns those tenants'
+	// that many tenants; the others share the value "_OTHER", which limits the
+	// number of time series. A reader of the metrics learns those tenants'
 	// names. Zero or less means no attribute.
 	Tenants int
 }
 
-// Metrics counts what clients, keyrings and rotations of one process do. It is
+// Metrics counts what clients, keyrings and rotations in one process do. It is
 // safe for concurrent use. Its hooks cost an addition in memory; the sums are
 // read when the provider collects.
 type Metrics struct {
@@ -104,8 +104,8 @@ func New(cfg Config) (*Metrics, error) {
 	return m, nil
 }
 
-// Close ends the registration of what is observed. Later collections have none
-// of it.
+// Close ends the registration of observed values. Later collections don't have
+// them.
 func (m *Metrics) Close() error {
 	if err := m.callbacks.end(); err != nil {
 		return fmt.Errorf("otelcredent: close: %w", err)
@@ -113,8 +113,8 @@ func (m *Metrics) Close() error {
 	return nil
 }
 
-// Observer returns what a client's configuration takes: Config.Observer of
-// packages credent, client and encrypted. Several clients may share it.
+// Observer returns the Config.Observer for packages credent, client and
+// encrypted. Several clients may share it.
 func (m *Metrics) Observer() encrypted.Observer {
 	return encrypted.Observer{
 		Sealed: func(e encrypted.Event) { m.seals.add(m.secret(e), 1) },
@@ -145,7 +145,7 @@ func (m *Metrics) ReaderFailed(_ context.Context, err error) {
 }
 
 // ObserveExpiring measures how many credentials expire within a time from now,
-// 0 for those that have expired. At each collection it calls count with the
+// 0 for the ones that have expired. At each collection it calls count with the
 // moment before which they expire, such as
 //
 //	func(ctx context.Context, before time.Time) (int64, error) {

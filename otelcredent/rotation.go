@@ -33,8 +33,8 @@ type Rotation struct {
 }
 
 // Rotation begins to measure a run, and its span. The operation names it in
-// attributes: "rotate", "verify", "encrypt" or "decrypt". The run takes the
-// context, so that its statements are below the span:
+// attributes: "rotate", "verify", "encrypt" or "decrypt". Pass the context to
+// the run, so that its statements are below the span:
 //
 //	ctx, run := metrics.Rotation(ctx, "rotate")
 //	cfg := rotate.Config{Progress: run.Progress, Quarantine: run.Quarantine}
@@ -42,7 +42,7 @@ type Rotation struct {
 //	run.End(err)
 //
 // The span has one below it for each pass over a table. Pages have none: there
-// may be a thousand in a second.
+// may be a thousand per second.
 func (m *Metrics) Rotation(ctx context.Context, operation string) (context.Context, *Rotation) {
 	ctx, span := m.tracer.Start(ctx, "credent "+operation,
 		trace.WithAttributes(attribute.String("credent.operation", operation)))

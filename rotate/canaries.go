@@ -102,8 +102,8 @@ func (r *run) keepCanaries(ctx context.Context, t table, result *TableReport) er
 	return nil
 }
 
-// CanaryCount says which key the canary of a column needs, or that there is
-// none: then all are false and empty.
+// CanaryCount says which key a column's canary needs. If there is no canary,
+// all fields are false and empty.
 type CanaryCount struct {
 	Primary  bool   `json:"primary"`  // the primary key
 	Previous string `json:"previous"` // an earlier key, by its ID

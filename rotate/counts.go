@@ -27,10 +27,10 @@ func (c ColumnCount) previous() (n int64) {
 	return n
 }
 
-// Ready reports whether every secret of the column is under the primary key,
-// the data key of its tenant, or shredded, and what its blind index has is,
-// too, and its canary, if it has one; all under the present name of the column
-// and as its states say; and whether every secret that opens decodes.
+// Ready reports whether every secret of the column is under the primary key or
+// its tenant's data key, or is shredded, and likewise its blind index and its
+// canary, if it has one; all under the column's current name and as its states
+// say; and whether every secret that opens decodes.
 func (c ColumnCount) Ready() bool {
 	return c.secretsReady() && !c.indexBehind() && !c.Canary.behind() && c.EarlierNames() == 0 && c.CheckStates() == nil
 }
@@ -99,8 +99,8 @@ type Counts []ColumnCount
 // Err returns nil if every secret and digest is under the primary key, and
 // otherwise [ErrNotAllPrimary]; if a secret is stored as plaintext,
 // [ErrPlaintext] as well, for digests [ErrIndexBehind], and for a canary
-// [ErrCanaryBehind]. What is under the primary key and an earlier name of its
-// column is an [ErrEarlierName], and what opens and doesn't decode an
+// [ErrCanaryBehind]. Secrets and digests under an earlier name of their column
+// give an [ErrEarlierName], and secrets that open but don't decode an
 // [ErrUndecodable]. If all is well, it returns what [ColumnCount.CheckStates]
 // does.
 func (c Counts) Err() error {
@@ -135,8 +135,8 @@ func (c Counts) Err() error {
 	return nil
 }
 
-// Under returns the counts judged by the given states as well, such as the
-// states that a service has in its configuration only.
+// Under returns the counts judged by the given states as well, such as states
+// that are only in a service's configuration.
 func (c Counts) Under(given ...states.Column) Counts {
 	judged := slices.Clone(c)
 	for i := range judged {
@@ -149,9 +149,9 @@ func (c Counts) Under(given ...states.Column) Counts {
 	return judged
 }
 
-// Needs returns the number of secrets that only the key with the given ID
-// opens, or finds. If there are none it returns the number of canaries that
-// need the key.
+// Needs returns the number of secrets that only the key with the given ID opens
+// or finds. If there are none it returns the number of canaries that need the
+// key.
 func (c Counts) Needs(keyID string) int64 {
 	var n, canaries int64
 	for _, column := range c {

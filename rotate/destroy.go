@@ -17,11 +17,11 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// ErrUnknownTenant means that a tenant has neither a key nor a row, so that the
-// name is most likely wrong.
+// ErrUnknownTenant means that a tenant has neither a key nor a row, so the name
+// is most likely wrong.
 var ErrUnknownTenant = errors.New("no such tenant: it has no key and no row")
 
-// Tenant is one that has a data key, or had one that was destroyed.
+// Tenant is a tenant with a data key, or with one that was destroyed.
 type Tenant struct {
 	ID          string     `json:"tenant"`
 	CreatedAt   time.Time  `json:"created_at"`   // UTC
@@ -43,29 +43,29 @@ type Destroyed struct {
 	At     time.Time `json:"destroyed_at"` // when the key was destroyed, perhaps by an earlier call; UTC
 	Again  bool      `json:"again"`        // it was destroyed before
 	Rows   int64     `json:"rows"`         // of the tenant
-	// Secrets is the number of secrets in these rows, which nobody can read any
-	// more.
+	// Secrets is the number of secrets in these rows, which nobody can read
+	// now.
 	Secrets int64 `json:"secrets"`
 	// Overwritten is how many of them were not under the tenant's key, and were
 	// overwritten.
 	Overwritten int64 `json:"overwritten"`
-	// Outlives names the columns whose digests were under the keyring, since
-	// the schema looks them up across tenants. They are gone from the rows; in
-	// a copy from before, whoever has the keyring can try plaintexts out.
+	// Outlives names the columns with digests under the keyring, since the
+	// schema looks them up across tenants. They are gone from the rows; in an
+	// earlier copy, anyone with the keyring can test guesses.
 	Outlives []string `json:"digests_outlive_key"`
 }
 
 // DestroyTenant destroys the data key of a tenant, so that its secrets can
 // never be read: in the database, and in every copy of its tables that lacks
-// the key. Its rows stay. Secrets of the tenant that are not under its key, for
-// they were stored before there was one or by a client without tenant keys, are
-// overwritten. It is one transaction: all of it is done or nothing. It can be
-// repeated, also for a tenant that never had a key.
+// the key. Its rows stay. It overwrites the tenant's secrets that aren't under
+// its key, such as those stored before there was one or by a client without
+// tenant keys. It is one transaction: all of it is done or nothing. It can be
+// repeated, even for a tenant that never had a key.
 //
-// It does not reach copies that have the key as it was: backups, replicas that
-// lag, the log of the database. Clients that have the key in memory lose it
-// within [tenantkey.Lifetime]. Errors: [ErrUnknownTenant], [ErrNoTable],
-// [ErrHidden], [ErrTrailRequired], and the database's own.
+// It doesn't reach copies that still have the key: backups, replicas that lag,
+// the write-ahead log. Clients that have the key in memory lose it within
+// [tenantkey.Lifetime]. Errors: [ErrUnknownTenant], [ErrNoTable], [ErrHidden],
+// [ErrTrailRequired], and the database's own.
 func DestroyTenant(
 	ctx context.Context, db *sql.DB, keyRing *keyring.Keyring, tenant string, columns ...column.Column,
 ) (done *Destroyed, err error) {

@@ -36,7 +36,7 @@ func (c *stateChanger) drain(ctx context.Context) error {
 		return err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, drainTimeout,
-		fmt.Errorf("%w: a transaction that writes to %s is still open, and may have begun in the state before",
+		fmt.Errorf("%w: a transaction that writes to %s is still open, and may have begun in the previous state",
 			ErrState, c.tables[0].label()))
 	defer cancel()
 	for len(waiting) > 0 {

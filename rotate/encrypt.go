@@ -17,30 +17,29 @@ import (
 )
 
 // Encrypt turns columns that hold plaintext into encrypted ones, in place: it
-// replaces every value that is no token by a token under the primary key. It
-// goes about it as [Run] does, and the same can be said of stopping it, of
-// others who write at the same time, and of updated_at. Tokens under any key of
-// the keyring stay as they are; NULL stays NULL; "" is encrypted. What is made
-// is bound and under the tenant's key if the column's states, or for binding
-// its schema, say write or require.
+// replaces every value that isn't a token with a token under the primary key.
+// Like [Run], it can be stopped, is safe beside writers, and leaves updated_at
+// alone. Tokens under any key of the keyring stay as they are; NULL stays NULL;
+// "" is encrypted. New tokens are bound and under the tenant's key if the
+// column's states, or for binding its schema, say write or require.
 //
 // If the column's state of encryption is set, it must be write: off and accept
 // want plaintext, and under require plaintext may have been planted.
 //
-// What begins like a token and does not open is not encrypted once more, and
-// neither is plaintext that a client would not store: too long for the column,
+// A value that begins like a token and doesn't open isn't encrypted again, and
+// neither is plaintext that a client wouldn't store: too long for the column,
 // not UTF-8, or the text that secrets print as. They are left as they are and
 // reported, with [ErrQuarantined].
 //
 // Rows that a unique blind index would refuse are a [DuplicatesError]; a column
 // without room for tokens is a [SchemaError], and a keyring that doesn't open
 // the column's canary is [fernet.ErrUnknownKey]; all before anything is
-// written. At the end, a CHECK that was added as NOT VALID is validated, if
-// nothing of its column was left as it is, and the column has a canary, if the
-// database has the table of them.
+// written. At the end Encrypt validates a CHECK that was added as NOT VALID, if
+// everything in its column was encrypted, and stores a canary for the column,
+// if the database has their table.
 //
 // Until it is done, clients must have write as the columns' state of
-// encryption, to read what is still plaintext.
+// encryption, to read the remaining plaintext.
 func Encrypt(ctx context.Context, db *sql.DB, keyRing *keyring.Keyring, cfg Config) (*Report, error) {
 	ring := (*engine.Ring)(keyRing)
 	if err := checkUnique(ctx, db, ring, cfg, true); err != nil {
@@ -136,16 +135,16 @@ func validateChecks(ctx context.Context, s store, t table, result *TableReport) 
 	return nil
 }
 
-// DecryptToPlaintext is the way back from [Encrypt]: it replaces every token
-// that a key opens by its plaintext, which whoever reads the database or its
-// backups can then read. Blind indexes keep their digests. It goes about it as
-// [Run] does. What is no token stays as it is. If the column's state of
-// encryption is set, it must be off or accept.
+// DecryptToPlaintext undoes [Encrypt]: it replaces every token that a key opens
+// with its plaintext, which anyone who reads the database or its backups can
+// then read. Blind indexes keep their digests. It works like [Run]. Values that
+// aren't tokens stay unchanged. If the column's state of encryption is set, it
+// must be off or accept.
 //
-// Tokens that do not open are left as they are and reported, with
+// Tokens that don't open are left as they are and reported, with
 // [ErrQuarantined], and so is plaintext that itself begins like a token or that
-// a text column cannot hold. A CHECK that allows nothing but tokens is a
-// [SchemaError], before anything is written.
+// a text column can't hold. A CHECK that allows only tokens is a [SchemaError],
+// before anything is written.
 //
 // Clients must have accept as the columns' state of encryption, so that they
 // read both and write plaintext.

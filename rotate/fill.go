@@ -17,15 +17,15 @@ import (
 	"github.com/credent-go/credent/keyring"
 )
 
-// FillIndexes makes the digests of blind indexes that are missing, or of
-// something else, and changes nothing but those. Unlike [Run] it takes what is
-// no token as the plaintext that it is, so that a column in a plaintext window
-// can be looked up, and is unique, before [Encrypt] has replaced its
-// plaintext. Otherwise it goes about it as Run does.
+// FillIndexes makes missing digests of blind indexes, replaces wrong ones, and
+// changes nothing else. Unlike [Run] it takes values that aren't tokens as
+// plaintext, so that a column in a plaintext window can be looked up, and is
+// unique, before [Encrypt] has replaced its plaintext. Otherwise it works like
+// Run.
 //
 // It begins with [CheckUnique]. A table without the triggers that empty a
 // digest, when another program changes the plaintext and not the digest, is a
-// [SchemaError]. Nothing is written then.
+// [SchemaError], and nothing is written.
 func FillIndexes(ctx context.Context, db *sql.DB, keyRing *keyring.Keyring, cfg Config) (*Report, error) {
 	ring := (*engine.Ring)(keyRing)
 	if err := checkUnique(ctx, db, ring, cfg, true); err != nil {

@@ -24,8 +24,8 @@ type Quarantined struct {
 	Column string
 	Row    string // primary key; "" for the column's canary
 	// Err is ErrNotEncrypted, ErrCorrupt or ErrUnknownKey, one of the errors of
-	// storing a plaintext, or [ErrRefused]; of [Verify] also [ErrReadable], or
-	// why the plaintext doesn't decode. It does not quote the secret.
+	// storing a plaintext, or [ErrRefused]; from [Verify] also [ErrReadable],
+	// or why the plaintext doesn't decode. It doesn't quote the secret.
 	Err error
 }
 

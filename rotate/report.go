@@ -11,13 +11,13 @@ type Progress struct {
 	Rewritten int64         // rows rewritten in this run
 	Elapsed   time.Duration // since the run began
 
-	// Batch is the number of rows that are read and written at once now. It is
-	// halved when the database takes too long for it, down to one row, and
-	// grows back.
+	// Batch is the number of rows that are currently read and written at once.
+	// It is halved when the database takes too long for it, down to one row,
+	// and grows back.
 	Batch int
 	// Waiting is nil while rows are read and written. If the database fails for
-	// a while, it says what happened, as a [*DatabaseError], and the same is
-	// tried again after Pause.
+	// a while, it says what happened, as a [*DatabaseError], and the run
+	// retries after Pause.
 	Waiting error
 	Pause   time.Duration
 }
@@ -33,21 +33,20 @@ type TableReport struct {
 	Table   string
 	Columns []string
 	// Rows is the number of rows that this run read in the last pass over the
-	// whole table or, if there was none, in all passes. Of a plain table on
-	// Postgres it is since that pass: it leaves rows to the ones after it that
-	// were written meanwhile.
+	// whole table or, if there was none, in all passes. For a plain table on
+	// Postgres it includes the passes after that one, which read the rows
+	// written meanwhile.
 	Rows int64
-	// Others is the number of rows in the same passes that others read: a run
-	// at the same time, or an earlier one that was stopped.
+	// Others is the number of rows that others read in the same passes: a
+	// concurrent run, or an earlier one that was stopped.
 	Others int64
 	// ChangedSince isn't zero if earlier runs for the same goal had found all
-	// older rows as they should be, and this run read none but those that were
-	// written since.
+	// older rows as they should be, and this run only read rows written since.
 	ChangedSince time.Time
 	// Rewritten is the number of rows written, or with DryRun that would be.
 	Rewritten int64
-	// Indexed is how many of these kept their secrets and got a digest in a
-	// blind index only.
+	// Indexed is how many of these kept their secrets and only got a digest in
+	// a blind index.
 	Indexed int64
 	// Renamed is how many of these had a bound token or a digest under an
 	// earlier name of its column.
@@ -55,8 +54,8 @@ type TableReport struct {
 	// Skipped is the number of writes that found the row changed by another;
 	// they were tried again in the next pass.
 	Skipped int64
-	// Shredded is the number of secrets in the last pass whose tenant's key was
-	// destroyed.
+	// Shredded is the number of secrets in the last pass under a destroyed
+	// tenant's key.
 	Shredded int64
 	Passes   int
 	// Quarantined is the number of secrets in the same passes that could not be
@@ -64,8 +63,8 @@ type TableReport struct {
 	// their rows' keys, at most [MaxExamples]. Config.Quarantine gets all.
 	Quarantined int64
 	Examples    []Quarantined
-	// QuarantinedByOthers is the number of secrets that are in the report of
-	// another run at the same time.
+	// QuarantinedByOthers is the number of secrets that a concurrent run
+	// reports.
 	QuarantinedByOthers int64
 	// Validated names the CHECKs that [Encrypt] has validated.
 	Validated []string

@@ -11,12 +11,12 @@ import (
 	"github.com/credent-go/credent/internal/retry"
 )
 
-// DefaultRetryFor is how long the same is tried again when the database fails
+// DefaultRetryFor is how long an operation is retried when the database fails
 // for a while.
 const DefaultRetryFor = retry.DefaultLimit
 
-// DatabaseError says what happened to the database, and how often the same was
-// tried. It is one of the errors below, and unwraps to the driver's error.
+// DatabaseError says what happened to the database, and how often the operation
+// was tried. It is one of the errors below, and unwraps to the driver's error.
 //
 //   - Kind: which of the errors below; its String is a name for programs
 //   - Tries int: 1 if nothing was tried again
@@ -24,8 +24,8 @@ const DefaultRetryFor = retry.DefaultLimit
 //   - Err error: the driver's
 type DatabaseError = retry.Error
 
-// What a [DatabaseError] is, to be tested with errors.Is. The same may succeed
-// later, but for [ErrNoSpace].
+// Kinds of a [DatabaseError], to be tested with errors.Is. All but [ErrNoSpace]
+// may go away on a retry.
 var (
 	// ErrConnectionLost means that the connection broke, or the server ended
 	// it.

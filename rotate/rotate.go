@@ -1,12 +1,12 @@
-// Package rotate rewrites what encrypted columns hold, while services read and
-// write the same rows. [Run] re-encrypts every token that is not under the
-// keyring's primary key, so that an old key can be retired; [Verify] counts
-// which keys the stored tokens need; [Encrypt] turns a column of plaintext into
-// an encrypted one, and [DecryptToPlaintext] is the way back.
+// Package rotate rewrites encrypted columns while services read and write the
+// same rows. [Run] re-encrypts every token that is not under the keyring's
+// primary key, so that an old key can be retired; [Verify] counts which keys
+// the stored tokens need; [Encrypt] turns a column of plaintext into an
+// encrypted one, and [DecryptToPlaintext] turns it back.
 //
-// A key is replaced in this order: all readers get the new key as an additional
-// one; then all writers get it as the primary; then Run, until Verify finds
-// nothing but the primary key; then the old key is removed.
+// To replace a key: give all readers the new key as an additional one; then
+// give it to all writers as the primary; then call Run, until Verify finds only
+// the primary key; then remove the old key.
 package rotate
 
 import (
@@ -40,9 +40,9 @@ var (
 	// got them.
 	ErrQuarantined = errors.New("some secrets could not be opened and were left as they are")
 
-	// ErrNotDone means that after all passes there is still something to
-	// rewrite, since others keep writing it.
-	ErrNotDone = errors.New("others keep writing what is to be rewritten")
+	// ErrNotDone means that rows still need rewriting after all passes, since
+	// others keep writing them.
+	ErrNotDone = errors.New("others keep writing rows that need rewriting")
 )
 
 // Limits and defaults.
@@ -61,52 +61,51 @@ const (
 // wait for the database most of the time, and at most 16.
 func DefaultWorkers() int { return min(max(runtime.GOMAXPROCS(0), 4), 16) }
 
-// Config says how [Run], [Encrypt] and [DecryptToPlaintext] go about it. Zero
-// values mean the defaults.
+// Config says how [Run], [Encrypt] and [DecryptToPlaintext] work. Zero values
+// mean the defaults.
 type Config struct {
 	// In are the columns to choose from; none means every column of the
-	// process. A generated package's EncryptedColumns gives its own, and
+	// process. A generated package's EncryptedColumns returns its own, and
 	// Column.InSchema a table in a schema that is chosen at run time.
 	In []column.Column
 	// Columns are the names of the columns to look at, as TABLE.COLUMN or
 	// SCHEMA.TABLE.COLUMN; none means all of In.
 	Columns []string
-	// States are the states of columns beside those that the database's table
-	// credent_states has, which come first; a difference is an
-	// [states.ErrStateMismatch]. Tokens are brought to what the states say.
-	// What neither says stays as it is.
+	// States are columns' states in addition to the ones in the database's
+	// table credent_states, which take precedence; a difference is an
+	// [states.ErrStateMismatch]. Tokens are made to match the states. Without a
+	// state they stay as they are.
 	States states.Table
 	// Batch is the number of rows in a page. 0 and less mean [DefaultBatch].
 	Batch int
 	// Workers is the number of parts of a table that are worked on at the same
 	// time, each with a connection that reads and one that writes; 0 or less
-	// means [DefaultWorkers]. On SQLite one writes in any case. Let the pool
-	// keep twice as many idle connections, by its SetMaxIdleConns. By default
-	// it keeps two, and the workers make several new ones a second.
+	// means [DefaultWorkers]. On SQLite only one writes. Let the pool keep
+	// twice as many idle connections, with its SetMaxIdleConns. By default it
+	// keeps two, and the workers make several new ones a second.
 	Workers int
-	// FromStart begins with every row, and takes no notice of how far earlier
-	// runs came.
+	// FromStart begins with every row, and ignores how far earlier runs came.
 	FromStart bool
 	// RowsPerSecond limits how many rows are read in a second. 0 and less mean
 	// no limit.
 	RowsPerSecond int
 	// DryRun counts what would be rewritten and writes nothing.
 	DryRun bool
-	// RetryFor is how long the same is tried again when the database fails for
+	// RetryFor is how long an operation is retried when the database fails for
 	// a while: a fail-over, a lost connection, a deadlock, a lock that others
-	// hold, a server without a free connection. It is counted anew after each
-	// success. 0 means [DefaultRetryFor], and less that the first such error
-	// ends the run.
+	// hold, a server without a free connection. It starts over after each
+	// success. 0 means [DefaultRetryFor], and a negative value that the first
+	// such error ends the run.
 	RetryFor time.Duration
 	// Progress is called after each page and before each pause of RetryFor,
 	// from one goroutine at a time; nil for none.
 	Progress func(Progress)
 	// Quarantine is called with the secrets that can't be opened or rewritten,
-	// a page's at once, as soon as they are found, from one goroutine at a
-	// time; nil for none. Each secret is told once for each reason, unless
+	// a page at a time, as soon as they are found, from one goroutine at a
+	// time; nil for none. Each secret is reported once for each reason, unless
 	// there are more than half a million and others are rewritten: each pass
-	// then tells the rest again. An error ends the run, and rows that are
-	// rewritten stay so.
+	// then reports the rest again. An error ends the run, and rewritten rows
+	// stay rewritten.
 	Quarantine func([]Quarantined) error
 }
 
@@ -168,48 +167,48 @@ func (cfg *Config) rebinding(c *column.Column) seal.Rebinding {
 }
 
 // Run rewrites every token that is not under the primary key of the keyring, or
-// not as the column's states say, and every digest of a blind index that is
-// not, or is missing, or is of something else. What was made under an earlier
-// name of its column gets the present one. Each write replaces the very token
-// that was read: a row that another changed in between is left alone and looked
-// at again. Nothing else of a row is changed, no hook is run, and updated_at
-// stays. The role must own the tables, or not be bound by their row-level
-// security.
+// not as the column's states say, and every digest of a blind index that isn't,
+// or is missing or wrong. Tokens and digests made under an earlier name of
+// their column move to the current one. Each write replaces exactly the token
+// that was read: a row changed in between is left alone and looked at again.
+// Nothing else in a row changes, no hook runs, and updated_at stays the same.
+// The role must own the tables, or be exempt from their row-level security.
 //
 // Off and accept bring a column's tokens to the old way: unbound, under the
-// rings. Write brings them to the new way: bound, under the tenant's key, which
-// is made if there is none. Require leaves a token of the old way as it is, and
-// quarantines it: nothing wrote it since the column came to require, so
-// somebody may have planted it. A column whose state is set nowhere keeps its
-// tokens as they are in this respect. Plaintext is an error of the row, unless
-// the state of encryption is set and reads it; [Encrypt] turns it into tokens.
+// keyring. Write brings them to the new way: bound, under the tenant's key,
+// which is made if there is none. Require leaves a token of the old way as it
+// is, and quarantines it: no client wrote it since the column came to require,
+// so somebody may have planted it. A column without a state keeps its tokens as
+// they are in this respect. Plaintext is an error of the row, unless the state
+// of encryption is set and reads it; [Encrypt] turns it into tokens.
 //
 // A run can be stopped at any moment, by the context or by force, and started
-// again. Where the database has the table credent_progress, it goes on where
+// again. If the database has the table credent_progress, a run resumes where
 // the last one with the same keys, states and columns stopped, and several at
-// the same time share the work on Postgres; what a run had that was killed is
-// done by others after fifteen seconds. Rows of the table may be deleted at any
-// time: a token that is under the primary key already costs a read. A run ends
-// when a pass has found nothing that began after the run did. On Postgres such
-// a pass may leave out rows that an earlier one has seen and nobody has written
-// since; see TableReport.ChangedSince and Config.FromStart. A plain table there
-// is gone through in the order of its blocks, so that a change of another
-// column may move a row behind a pass. The last pass over it is a snapshot of
-// what was written since, which has each row once.
+// the same time share the work on Postgres; after fifteen seconds the others
+// take over a killed run's part. Rows of the table may be deleted at any time:
+// a token that is already under the primary key costs a read. A run ends when a
+// pass that began after the run did has found nothing to do. On Postgres such a
+// pass may skip rows that an earlier one has seen and nobody has written since;
+// see TableReport.ChangedSince and Config.FromStart. A plain table there is
+// read in the order of its blocks, so a change of another column may move a row
+// behind a pass. The last pass over it is a snapshot of the rows written since,
+// which has each row once.
 //
 // When the context ends, the report has what was done until then. If the
-// database fails for a while, it goes on where it was; see Config.RetryFor.
-// Errors: [ErrQuarantined], with examples in the report, [ErrNotDone], a
-// [*DatabaseError], such as [ErrStandby], and the database's own.
+// database fails for a while, the run resumes where it was; see
+// Config.RetryFor. Errors: [ErrQuarantined], with examples in the report,
+// [ErrNotDone], a [*DatabaseError], such as [ErrStandby], and the database's
+// own.
 //
 // The canary of each column follows its rows; see encrypted.KeepCanary. A
 // missing one is made, and one that doesn't open is quarantined, unless the
 // keyring opens all rows of the column.
 //
-// Where tenants have data keys of their own, these are wrapped under the
-// primary key. Secrets of tenants whose key was destroyed are counted and left;
-// one of them that the keyring opens all the same, as when a client without
-// tenant keys stored it, is overwritten, for it is to be unreadable.
+// If tenants have their own data keys, Run wraps these under the primary key.
+// It counts and leaves secrets under a destroyed key; if the keyring opens such
+// a tenant's secret anyway, such as one that a client without tenant keys
+// stored, Run overwrites it to make it unreadable.
 func Run(ctx context.Context, db *sql.DB, keyRing *keyring.Keyring, cfg Config) (*Report, error) {
 	ring := (*engine.Ring)(keyRing)
 	locate := new(seal.Locator)

@@ -44,8 +44,8 @@ const (
 	TenantKeys = states.TenantKeys
 )
 
-// ErrState means that a state can't be changed so, or not yet, or that the
-// column's state doesn't go with what is to be done. Nothing was changed.
+// ErrState means that a state can't be changed this way, or not yet, or that
+// the column's state doesn't allow the operation. Nothing was changed.
 var ErrState = errors.New("not in this state")
 
 // stateMargin is added to the lifetime of clients' states: a state takes effect
@@ -86,13 +86,13 @@ type StateChange struct {
 // SetState changes a state in the database, which every client follows within
 // [states.Lifetime]. It returns the state before, which is unset for the first.
 //
-// States change one step at a time, each not before every client knows the last
+// States change one step at a time, and only once every client knows the last
 // one. A step to require is refused as long as a secret is stored the old way,
-// and a step to off as long as one is stored the new way: let [Run], [Encrypt]
-// or [DecryptToPlaintext] bring them over first, in the state before. It waits
-// some seconds for transactions that write to the table. Plaintext isn't
-// accepted while a CHECK allows nothing but tokens. Setting the state that a
-// column has does nothing.
+// and a step to off as long as one is stored the new way: first let [Run],
+// [Encrypt] or [DecryptToPlaintext] convert them, in the previous state. It
+// waits some seconds for transactions that write to the table. Plaintext isn't
+// accepted while a CHECK allows only tokens. Setting the state that a column
+// has does nothing.
 //
 // Errors: [ErrState], states.ErrInvalidStates, [ErrNoTable], a [SchemaError],
 // and [ColumnCount.CheckStates]'s.
@@ -188,7 +188,7 @@ func (c *stateChanger) checkStep(age time.Duration) error {
 	case c.To > from+1:
 		return fmt.Errorf("%w: it is %s, and the next state is %s%s", ErrState, from, from+1, c.hint())
 	case c.To < from-1:
-		return fmt.Errorf("%w: it is %s, and the state before is %s%s", ErrState, from, from-1, c.hint())
+		return fmt.Errorf("%w: it is %s, and the previous state is %s%s", ErrState, from, from-1, c.hint())
 	case c.from != states.Unset && age < states.Lifetime+stateMargin:
 		return fmt.Errorf("%w: it is %s for %s, and some services may not know it yet: wait %s more",
 			ErrState, from, age, states.Lifetime+stateMargin-age)
@@ -233,7 +233,7 @@ func (c *stateChanger) checkStored(ctx context.Context) error {
 	count := counts[0]
 	count.States = states.Set{}.With(c.Protection, c.To)
 	if err := count.CheckStates(); err != nil {
-		return fmt.Errorf("%w: bring them over in the state before: %w", ErrState, err)
+		return fmt.Errorf("%w: convert them in the previous state first: %w", ErrState, err)
 	}
 	return nil
 }

@@ -24,15 +24,15 @@ var (
 
 	// ErrPrimaryKey means that a table has no primary key, or one that is
 	// neither one column nor the tenant's column and one more, in this order.
-	// Its rows cannot be gone through page by page, nor be named.
+	// Its rows can't be read page by page, nor be named.
 	ErrPrimaryKey = errors.New("the table needs a primary key of one column, or of the tenant's column and one more")
 
 	// ErrHidden means that row-level security hides rows of a table from the
-	// role, so that nothing can be said of them.
+	// role, so nothing can be said about them.
 	ErrHidden = errors.New("row-level security hides rows from this role; use the owner's in DATABASE_URL")
 
-	// ErrRefused means that a constraint or a trigger of the table refuses what
-	// a row should become.
+	// ErrRefused means that a constraint or a trigger of the table refuses a
+	// row's new value.
 	ErrRefused = errors.New("the database refuses the new value")
 )
 
@@ -319,12 +319,12 @@ func selectPage(
 	return page, rows.Err()
 }
 
-// SchemaError means that a column is not such that the work can begin. Nothing
+// SchemaError means that a column isn't ready for the work to begin. Nothing
 // was written.
 type SchemaError struct {
 	Column column.Column
 	Reason string
-	SQL    string // what mends it, or ""
+	SQL    string // the fix, or ""
 }
 
 // Error gives "user_credentials.api_key: reason; run: SQL". SQL of several

@@ -11,11 +11,10 @@ import (
 // tenantPage is how many tenants [AllTenants] reads at a time.
 const tenantPage = 1000
 
-// AllTenants returns the tenants that have a data key, and those whose key was
-// destroyed, sorted, from the one after the given ID; "" for all. It reads them
-// page by page as they are asked for, so that it needs little memory however
-// many there are. It needs no rings. An error is the last of the sequence:
-// [ErrNoTable], [ErrHidden].
+// AllTenants returns the tenants with a data key or a destroyed one, sorted,
+// from the one after the given ID; "" for all. It reads them page by page on
+// demand, so it needs little memory however many there are. It needs no
+// keyring. An error ends the sequence: [ErrNoTable], [ErrHidden].
 func AllTenants(ctx context.Context, db *sql.DB, after string) iter.Seq2[Tenant, error] {
 	return func(yield func(Tenant, error) bool) {
 		s, err := storeOf(ctx, db)

@@ -23,12 +23,12 @@ var ErrTrailRequired = states.ErrTrailRequired
 
 type trailKey struct{}
 
-// WithTrail returns a context in which [Run], [Encrypt], [DecryptToPlaintext],
-// [FillIndexes], [DestroyTenant], [SetState] and [SetTrail] tell an audit trail
-// what they do: what is one transaction in that transaction, and what takes
-// longer when it begins and when it ends. If the trail doesn't take the entry,
-// nothing is done. Without it they are an [ErrTrailRequired] on a database that
-// requires one.
+// WithTrail returns a context with an audit trail in which [Run], [Encrypt],
+// [DecryptToPlaintext], [FillIndexes], [DestroyTenant], [SetState] and
+// [SetTrail] record what they do: an operation of one transaction in that
+// transaction, a longer one when it begins and when it ends. If the trail
+// doesn't take the entry, nothing is done. Without a trail they fail with
+// [ErrTrailRequired] on a database that requires one.
 func WithTrail(ctx context.Context, trail *audit.Trail) context.Context {
 	return context.WithValue(ctx, trailKey{}, trail)
 }
@@ -57,12 +57,12 @@ func RequiresTrail(ctx context.Context, db *sql.DB, entDialect string) (bool, er
 	return states.RequiresTrail(stored), err
 }
 
-// SetTrail makes a database require an audit trail of every client, or not any
-// more, and reports how it was before. Clients follow within [states.Lifetime];
-// one without a trail then neither reveals nor changes anything. Setting what
-// is set already does nothing. The context must have the trail that is told,
-// see [WithTrail]. Errors: [ErrTrailRequired], [ErrNoTable], and the
-// database's.
+// SetTrail makes a database require an audit trail of every client, or stop
+// requiring it, and reports how it was before. Clients follow within
+// [states.Lifetime]; one without a trail then neither reveals nor changes
+// anything. Setting the current value does nothing. The context must have the
+// trail to record this in, see [WithTrail]. Errors: [ErrTrailRequired],
+// [ErrNoTable], and the database's.
 func SetTrail(ctx context.Context, db *sql.DB, required bool) (before bool, err error) {
 	s, err := storeOf(ctx, db)
 	if err != nil {

@@ -29,7 +29,7 @@ import (
 // allows it once. A [DuplicatesError] lists them.
 var ErrDuplicates = errors.New("several rows have the same secret, and a unique blind index allows it once")
 
-// Duplicate are rows with the same secret.
+// Duplicate lists rows with the same secret.
 type Duplicate struct {
 	Table  string   `json:"table"`
 	Column string   `json:"column"`
@@ -61,13 +61,13 @@ func (e *DuplicatesError) Error() string {
 func (*DuplicatesError) Unwrap() error { return ErrDuplicates }
 
 // CheckUnique looks for rows that a unique blind index would refuse: the same
-// secret, as the index normalizes it, in rows that fulfil its condition and are
-// equal in its other columns. It opens tokens under every key, takes what is no
-// token as the plaintext that it is, and writes nothing. It needs no digests,
-// so that it can be run before there is an index.
+// secret, as the index normalizes it, in rows that meet its condition and are
+// equal in its other columns. It opens tokens under every key, takes any other
+// value as plaintext, and writes nothing. It needs no digests, so it can run
+// before there is an index.
 //
 // It looks at the columns with a unique index or, if Config.Columns names any,
-// at those, whether their index is unique or not. Duplicates are a
+// at those, even if their index isn't unique. Duplicates are a
 // [DuplicatesError]. Secrets that don't open are left out: [Verify] counts
 // them. It reads the tables once, and again if there are duplicates, and keeps
 // 8 bytes for each secret.

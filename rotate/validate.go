@@ -8,8 +8,9 @@ import (
 	"github.com/credent-go/credent/internal/lockwait"
 )
 
-// ErrLockTimeout means that other transactions held a lock that [Encrypt] needs
-// to validate a CHECK, for a minute. What it encrypted stays: run it again.
+// ErrLockTimeout means that for a minute other transactions held a lock that
+// [Encrypt] needs to validate a CHECK. Encrypted rows stay encrypted: run it
+// again.
 var ErrLockTimeout = lockwait.ErrTimeout
 
 // LockError is an [ErrLockTimeout], and says which sessions held the lock.
@@ -19,7 +20,7 @@ var ErrLockTimeout = lockwait.ErrTimeout
 //   - Table string: that it waited for
 //   - Waited time.Duration, Tries int: in all
 //   - Holders []migrate.LockHolder: who held the lock
-//   - Note string: what became of the work, or ""
+//   - Note string: what happened to the work, or ""
 //   - Err error: the cause
 type LockError = lockwait.Error
 

@@ -16,13 +16,13 @@ import (
 // verificationTable has a row per column and verification.
 const verificationTable = "credent_verifications"
 
-// What secrets are under in [Verification.Under], beside the IDs of keys.
+// Names in [Verification.Under] besides the IDs of keys.
 const (
 	UnderTenantKey = "tenant-key" // the data key of the row's tenant
 	UnderDestroyed = "shredded"   // a tenant's key that was destroyed
-	UnderReadable  = "readable"   // of a tenant whose key was destroyed, and not unreadable
+	UnderReadable  = "readable"   // still readable, though the tenant's key was destroyed
 	UnderUnknown   = "unknown"    // no key of the keyring, or altered
-	UnderNone      = "plaintext"  // no token
+	UnderNone      = "plaintext"  // not a token
 	UnderDamaged   = "damaged"    // a malformed token
 )
 
@@ -30,11 +30,11 @@ const (
 type Verification struct {
 	At      time.Time // UTC, to the second
 	Secrets int64     // that were there
-	Failed  int64     // of these, that did not open: under no key of the keyring, altered, damaged or not encrypted
+	Failed  int64     // of these, that didn't open: under no key of the keyring, altered, damaged or not encrypted
 	Ready   bool      // all was as [ColumnCount.Ready] says
 
-	// Primary is the ID of the primary key of that time, and Under the number
-	// of secrets by the ID of their key, or by one of the words above. Both are
+	// Primary is the ID of the primary key at that time, and Under the number
+	// of secrets by the ID of their key, or by one of the names above. Both are
 	// empty if an earlier version recorded it.
 	Primary string
 	Under   map[string]int64
@@ -47,7 +47,7 @@ type found struct {
 }
 
 // Under returns the number of secrets by the ID of their key, or by one of the
-// words such as [UnderTenantKey]; none is 0 but the primary key's.
+// names such as [UnderTenantKey]; only the primary key's may be 0.
 func (c ColumnCount) Under() map[string]int64 {
 	under := map[string]int64{c.PrimaryKey: c.Primary}
 	add := func(name string, n int64) {
@@ -68,10 +68,9 @@ func (c ColumnCount) Under() map[string]int64 {
 }
 
 // RecordVerification records what [Verify] has counted, for [LastVerified] and
-// [Verifications]. The time is that at which Verify was called, since what was
-// stored later it may not have read. It is recorded as a whole or not at all,
-// beside what was recorded before. A database whose migrations have not made
-// the table credent_verifications gives an [ErrNoTable].
+// [Verifications]. The time is when Verify was called, since it may not have
+// read secrets stored later. All columns are recorded or none, in addition to
+// earlier records. Without the table credent_verifications it is [ErrNoTable].
 func RecordVerification(ctx context.Context, db *sql.DB, counts Counts, at time.Time) error {
 	if len(counts) == 0 {
 		return nil
@@ -102,7 +101,7 @@ func RecordVerification(ctx context.Context, db *sql.DB, counts Counts, at time.
 	return nil
 }
 
-// LastVerified returns what was recorded last of each column, by its name as
+// LastVerified returns the last record for each column, by its name as
 // TABLE.COLUMN. Errors are [RecordVerification]'s.
 func LastVerified(ctx context.Context, db *sql.DB) (map[string]Verification, error) {
 	all, err := Verifications(ctx, db, 1)
@@ -116,8 +115,8 @@ func LastVerified(ctx context.Context, db *sql.DB) (map[string]Verification, err
 	return last, nil
 }
 
-// Verifications returns what was recorded of each column, by its name as
-// TABLE.COLUMN: the last ones, at most n of each, the oldest first. Errors are
+// Verifications returns the records for each column, by its name as
+// TABLE.COLUMN: the last ones, at most n each, the oldest first. Errors are
 // [RecordVerification]'s.
 func Verifications(ctx context.Context, db *sql.DB, n int) (all map[string][]Verification, err error) {
 	if err := nilarg.Check("the pool", db); err != nil {

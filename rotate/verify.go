@@ -26,18 +26,17 @@ var (
 	// key.
 	ErrNotAllPrimary = errors.New("not every stored secret is under the primary key")
 
-	// ErrIndexBehind means that a blind index has a digest that is not of the
-	// row's secret under a key of the keyring, or one under an earlier key. A
-	// digest that is missing is no error: another program may write without
-	// one.
+	// ErrIndexBehind means that a blind index has a digest that doesn't belong
+	// to the row's secret under a key of the keyring, or one under an earlier
+	// key. A missing digest is no error: another program may write without one.
 	ErrIndexBehind = errors.New("a blind index is behind")
 
 	// ErrCanaryBehind means that the canary of a column is under an earlier
 	// key, or under none of the rings.
 	ErrCanaryBehind = errors.New("its canary is behind")
 
-	// ErrPlaintext means that a stored secret is no token: it is plaintext, or
-	// empty.
+	// ErrPlaintext means that a stored secret isn't a token: it is plaintext,
+	// or empty.
 	ErrPlaintext = errors.New("some are not encrypted")
 
 	// ErrEarlierName means that a bound token or a digest is under an earlier
@@ -48,16 +47,16 @@ var (
 	// tenant, in a column that requires it.
 	ErrUnbound = errors.New("not bound to its place, and the column's binding is require")
 
-	// ErrBound means that a stored secret is bound, in a column whose binding
-	// is off.
+	// ErrBound means that a stored secret is bound, in a column with binding
+	// off.
 	ErrBound = errors.New("bound, and the column's binding is off")
 
 	// ErrTenantKey means that a stored secret is under a tenant's key, in a
-	// column whose tenant keys are off.
+	// column with tenant keys off.
 	ErrTenantKey = errors.New("under a tenant's key, and the column's tenant keys are off")
 
-	// ErrUndecodable means that a secret opens, and what was encrypted isn't of
-	// its field's type: revealing it fails.
+	// ErrUndecodable means that a secret opens, but its plaintext isn't of its
+	// field's type: revealing it fails.
 	ErrUndecodable = errors.New("some open and don't decode as their field's type")
 
 	// ErrReadable means that a secret can be read though its tenant's key was
@@ -65,8 +64,8 @@ var (
 	ErrReadable = errors.New("it can be read, though its tenant's key was destroyed: run rotate")
 )
 
-// ColumnCount is the number of rows of an encrypted column, by what is stored
-// in it. Null to Damaged, without Bound, add up to Rows.
+// ColumnCount counts the rows of an encrypted column by what is stored in it.
+// Null to Damaged, without Bound, add up to Rows.
 type ColumnCount struct {
 	Table        string           `json:"table"`
 	Column       string           `json:"column"`
@@ -78,10 +77,10 @@ type ColumnCount struct {
 	Primary      int64            `json:"primary"`       // under the primary key
 	Previous     map[string]int64 `json:"previous"`      // under an earlier key, by its ID
 	Tenant       int64            `json:"tenant_key"`    // under the data key of the row's tenant
-	Shredded     int64            `json:"shredded"`      // of a tenant whose key was destroyed
-	Readable     int64            `json:"readable"`      // likewise, and yet not unreadable
-	UnknownKey   int64            `json:"unknown_key"`   // well-formed, and no key opens it
-	NotEncrypted int64            `json:"not_encrypted"` // no token
+	Shredded     int64            `json:"shredded"`      // of a tenant with a destroyed key
+	Readable     int64            `json:"readable"`      // likewise, but still readable
+	UnknownKey   int64            `json:"unknown_key"`   // well-formed, but no key opens it
+	NotEncrypted int64            `json:"not_encrypted"` // not a token
 	Damaged      int64            `json:"damaged"`       // a malformed token
 	OverLength   int64            `json:"over_length"`   // longer than the column's declared size, of any of the above
 	Undecodable  int64            `json:"undecodable"`   // opens, and doesn't decode as DecodedAs; counted again by its key
@@ -102,23 +101,23 @@ type ColumnCount struct {
 	Canary CanaryCount `json:"canary"`
 
 	// States are the states that the counts are judged by: the database's and,
-	// for binding, the schema's. What is unset isn't judged.
+	// for binding, the schema's. Unset ones aren't judged.
 	States states.Set `json:"states,omitzero"`
 }
 
-// IndexCount is the number of rows by what a column's blind index has, of those
-// whose secret opens or is NULL.
+// IndexCount counts rows by their digest in a column's blind index, among rows
+// with a NULL or a secret that opens.
 type IndexCount struct {
 	Primary  int64            `json:"primary"`      // the digest under the primary key, or NULL for NULL
-	Previous map[string]int64 `json:"previous"`     // that under an earlier key, by its ID
+	Previous map[string]int64 `json:"previous"`     // the digest under an earlier key, by its ID
 	Tenant   int64            `json:"tenant_key"`   // the digest under the data key of the row's tenant
 	Earlier  int64            `json:"earlier_name"` // of these, under an earlier name of the column
-	Missing  int64            `json:"missing"`      // NULL for a secret, which is not found
+	Missing  int64            `json:"missing"`      // NULL for a secret, which lookups don't find
 	Wrong    int64            `json:"wrong"`        // a digest of something else, or under another key
 
-	// Outlives is the number of digests under the keyring whose secret is under
-	// its tenant's key: a copy of such a digest outlives the key. They are
-	// counted again above. rotate moves them, unless AcrossTenants.
+	// Outlives is the number of digests under the keyring of secrets under
+	// their tenants' keys: a copy of such a digest outlives the key. They are
+	// counted above too. rotate moves them, unless AcrossTenants.
 	Outlives int64 `json:"outlives_tenant_key"`
 	// AcrossTenants says that the schema wants digests under the keyring, so
 	// that lookups find the rows of all tenants.
@@ -135,24 +134,24 @@ func (c *IndexCount) outlives() int64 {
 
 // Verify reads every secret and counts which key it needs. It opens and decodes
 // them all, and writes nothing. The counts are judged by the states in the
-// database. Where tenants have data keys of their own, the last count is these
-// keys': each needs a key of the keyring, like a secret.
+// database. If tenants have their own data keys, the last count is for these
+// keys: each needs a key of the keyring, like a secret.
 //
 // A plain table of many rows on Postgres 14 or newer is counted as of one
-// moment, by a snapshot that is kept until it has been read. Elsewhere, for a
+// moment, with a snapshot that is kept until it has been read. Elsewhere, for a
 // Quarantine, with a limit of rows in a second and in a pool of one connection,
 // each page of rows is counted as of the moment at which it was read.
 //
-// If the database fails for a while, it goes on where it was, or begins a table
-// anew whose snapshot is gone, and counts no row twice; [VerifyWith] says for
+// If the database fails for a while, it resumes where it was, or counts a table
+// again if its snapshot is gone, and counts no row twice; [VerifyWith] says for
 // how long.
 func Verify(ctx context.Context, db *sql.DB, ring *keyring.Keyring, columns ...column.Column) (Counts, error) {
 	return VerifyWith(ctx, db, ring, Config{In: columns})
 }
 
 // VerifyWith is [Verify] with the given columns, states, batch, workers, limit
-// of rows in a second, RetryFor, Progress and Quarantine. It takes no notice of
-// the other fields, and reads every row in any case.
+// of rows per second, RetryFor, Progress and Quarantine. It ignores the other
+// fields, and always reads every row.
 func VerifyWith(ctx context.Context, db *sql.DB, keyRing *keyring.Keyring, cfg Config) (Counts, error) {
 	ring := (*engine.Ring)(keyRing)
 	primary := ring.Primary()

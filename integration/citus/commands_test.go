@@ -52,7 +52,7 @@ func TestCommands(t *testing.T) {
 	run("", "encrypt")
 	run("destroyed the key of user u2", "tenant", "destroy", "u2", "--yes")
 	run("!does not allow it: an account keeps its user_id", "account", "move", "u1", "--user", "u9")
-	run("all is as the migrations make it", "migrate", "check")
+	run("everything matches the migrations", "migrate", "check")
 	run("2 columns checked", "doctor")
 	run("", "account", "remove", "u3")
 	run("u4", "credential", "list")

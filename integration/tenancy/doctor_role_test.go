@@ -71,7 +71,7 @@ func TestDoctorTellsTheRole(t *testing.T) {
 			"credent_tenant_keys": {admin, admin, false, "it is a superuser", 0},
 		}, lines: []string{
 			`(?m)^ok +role +this is ` + admin + `$`,
-			`(?m)^ok +rows of user_credentials +row-level security does not hold this role, since it is a superuser: it sees 3 rows$`,
+			`(?m)^ok +rows of user_credentials +row-level security does not apply to this role, since it is a superuser: it sees 3 rows$`,
 		}},
 		"limited": {url: s.URL, args: []string{"--limit", "2"}, want: map[string]seenTable{
 			"user_accounts":       {admin, admin, false, "it is a superuser", 2},
@@ -84,7 +84,7 @@ func TestDoctorTellsTheRole(t *testing.T) {
 			"credent_tenant_keys": {s.Role, s.Role, true, "", 0},
 		}, lines: []string{
 			`(?m)^ok +role +this is ` + s.Role + `$`,
-			`(?m)^ok +rows of user_accounts +row-level security holds this role: it sees 0 rows without a user$`,
+			`(?m)^ok +rows of user_accounts +row-level security applies to this role: it sees 0 rows without a user$`,
 		}},
 		"of another role": {url: s.URL + "&options=-c%20role%3D" + s.Role, want: map[string]seenTable{
 			"user_accounts":       {s.Role, admin, true, "", 0},

@@ -157,7 +157,7 @@ func (s *sampler) openAll(ctx context.Context, found []secret) (result Rows, err
 			result.Err = s.checkDigests(found)
 		}
 	case shredded == len(found):
-		result = Rows{Unseen: fmt.Sprintf("the last %d secrets are of tenants whose key was destroyed", len(found))}
+		result = Rows{Unseen: fmt.Sprintf("the last %d secrets are of tenants with a destroyed key", len(found))}
 	default:
 		result.Err = fmt.Errorf("none of the last %d secrets opens: %w", len(found), result.Err)
 	}

@@ -66,8 +66,8 @@ func (a *app) accountList() *cobra.Command {
 	cmd := a.action(&cobra.Command{
 		Use:   "list [flags]",
 		Short: "List the user accounts",
-		Long: `List the user accounts by the user's ID. It reads page by page and prints each at once, so that it needs little memory however
-many there are. What is stored meanwhile may be in the list or not.`,
+		Long: `List the user accounts by the user's ID. It reads page by page and prints each at once, so it needs little memory
+however many there are. Accounts stored meanwhile may or may not be in the list.`,
 		Example: `  credent account list
   credent account list --limit 100 --after u-1
   credent account list --json | jq -r .[].user_id`,
@@ -112,8 +112,8 @@ func (a *app) accountMove() *cobra.Command {
 		Use:   "move USER --user NEW-ID",
 		Short: "Move a user account with all its credentials to another user ID",
 		Long: `Give the account of a user, named by the user's ID, another user ID. Its credentials follow; they are neither
-decrypted nor written anew, but for secrets that are bound to the user or under the user's key ("credent state list"), which
-are encrypted anew.`,
+decrypted nor rewritten, except for secrets that are bound to the user or under the user's key ("credent state list"), which are
+re-encrypted.`,
 		Example: `  credent account move u-1 --user u-2`,
 	}
 	cmd.Args = arguments(1, "user ID")
@@ -145,7 +145,7 @@ are encrypted anew.`,
 			return nil
 		})
 	})
-	cmd.Flags().StringVar(&user, "user", "", "the `ID` it is to have in the system that signs users in")
+	cmd.Flags().StringVar(&user, "user", "", "its new `ID` in the system that signs users in")
 	return required(cmd, "user")
 }
 
@@ -153,8 +153,8 @@ func (a *app) accountRemove() *cobra.Command {
 	return a.action(&cobra.Command{
 		Use:   "remove USER",
 		Short: "Remove a user account with all its credentials",
-		Long: "Remove the account of a user, given by the user's ID, with all its credentials. There is no way " +
-			"back.",
+		Long: "Remove the account of a user, given by the user's ID, with all its credentials. This can't be " +
+			"undone.",
 		Example: `  credent account remove u-1`,
 		Args:    arguments(1, "user ID"),
 	}, func(ctx context.Context, args []string) error {

@@ -29,14 +29,14 @@ func (a *app) auditArchive() *cobra.Command {
 	cmd := a.action(&cobra.Command{
 		Use:   "archive --before TIME --to FILE [flags]",
 		Short: "Take months of the audit trail out of the database, into a file",
-		Long: `Verify the audit trail, write the entries of each month that ended before a time to a file, and take them out of the database,
-the oldest month first. Signed entries stay that say what was taken out, so that "credent audit verify" misses nothing, and
-compares the file with them (--archive). The file must not be there; it has a JSON object in each line, and is on the disk before
-anything is taken out. The current month stays.
+		Long: `Verify the audit trail, write the entries of each month that ended before a time to a file, and take them out of
+the database, the oldest month first. Signed entries stay that say what was taken out, so "credent audit verify" misses nothing,
+and compares the file with them (--archive). The file must not exist yet; it gets a JSON object on each line, and is on the disk
+before anything is taken out. The current month stays.
 
-There is no way back: it asks for the time once more, unless --yes is given. On Postgres it needs the role that owns the table.
-A trail that doesn't verify is left as it is: --despite-findings archives it nevertheless, and what was found in these months can't be
-found again.`,
+It can't be undone: it asks for the time again, unless --yes is given. On Postgres it needs the role that owns the table. A
+trail that doesn't verify isn't archived, unless --despite-findings is given, and then findings in these months can't be found
+again.`,
 		Example: `  credent audit archive --before 2027-01-01 --to audit-2026.jsonl
   credent audit archive --before 400d --to "audit-$(date +%F).jsonl" --yes --json`,
 	}, x.run)
@@ -56,7 +56,7 @@ func (x *auditArchiver) run(ctx context.Context, _ []string) error {
 		return err
 	}
 	if !x.yes {
-		err := x.confirm(ctx, "To take the entries out of the database, type the time once more: ", "the same time",
+		err := x.confirm(ctx, "To take the entries out of the database, type the time again: ", "the same time",
 			x.before.text)
 		if err != nil {
 			return err

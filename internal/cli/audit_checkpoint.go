@@ -21,16 +21,16 @@ func (a *app) auditCheckpoint() *cobra.Command {
 	var path string
 	return a.pathFlag(a.action(&cobra.Command{
 		Use:   "checkpoint [flags]",
-		Short: "Sign the heads of the audit trail's chains, to be kept outside of the database",
-		Long: `Verify the audit trail and sign the head of each chain, which is how far a writer has got: a JSON object in each line, for "credent audit verify
---checkpoint". Keep them where nobody who can change the database can change them. It also stores an entry with the same, signed
-with ENCRYPTION_KEY, which vouches for entries under earlier keys: run it before such a key is removed. A member of
-credent_auditor may not, and gets the checkpoints alone.
+		Short: "Sign the heads of the audit trail's chains, to keep outside the database",
+		Long: `Verify the audit trail and sign the head of each chain, which is how far a writer has got: a JSON object in each
+line, for "credent audit verify --checkpoint". Keep them out of reach of anyone who can change the database. It also stores an
+entry with the same content, signed with ENCRYPTION_KEY, which vouches for entries under earlier keys: run it before such a key
+is removed. A member of credent_auditor can't store it, and only gets the checkpoints.
 
-With --out it first compares the trail with the checkpoints in the file, and adds nothing if that finds something; else it
-replaces the file by one with the last checkpoint of each writer, those that are gone included. Run it as often as you want to know.
+With --out it first compares the trail with the checkpoints in the file, and adds nothing if that finds something; otherwise it
+replaces the file with the last checkpoint of each writer, including writers that are gone. Run it as often as you want to know.
 
-What doesn't verify is not signed: exit code 3 if others were, and "credent audit verify" says what was found.`,
+Chains that don't verify aren't signed: exit code 3 if others were, and "credent audit verify" says what was found.`,
 		Example: `  credent audit checkpoint --out /mnt/worm/checkpoints.jsonl
   credent audit checkpoint | ssh log-host 'cat >> checkpoints.jsonl'`,
 	}, func(ctx context.Context, _ []string) error { return a.signTrail(ctx, path) }), &path)

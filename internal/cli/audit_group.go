@@ -10,9 +10,9 @@ func (a *app) audit() *cobra.Command {
 	return a.group(&cobra.Command{
 		Use:   "audit",
 		Short: "Require, list, verify, sign and archive the audit trail",
-		Long: `The audit trail says who did what to which secret, when, and under which key. It is in the table credent_audit, which services
-add to and can't change. Each entry is signed, and chained to the one before it by the same writer. docs/audit.md says what that
-proves, and what not.`,
+		Long: `The audit trail says who did what to which secret, when, and under which key. It is in the table credent_audit,
+which services add to and can't change. Each entry is signed, and chained to the one before it by the same writer. docs/audit.md
+says what that proves, and what it doesn't.`,
 	}, a.auditSwitch(true), a.auditSwitch(false), a.auditList(), a.auditVerify(), a.auditCheckpoint(), a.auditArchive())
 }
 

@@ -56,7 +56,7 @@ func (p *place) parse(text string) error {
 		n, err = strconv.ParseUint(done, 10, 31)
 	}
 	if err != nil {
-		return usageError("--after: give it what an earlier list said")
+		return usageError("--after: use a PLACE that an earlier list printed")
 	}
 	p.before, p.done = audit.Position(before), int(n)
 	return nil
@@ -91,13 +91,13 @@ func (a *app) auditList() *cobra.Command {
 	cmd := a.action(&cobra.Command{
 		Use:   "list [flags]",
 		Short: "List the entries of the audit trail",
-		Long: `List the entries of the audit trail, the earliest first, each as it was stored: whether somebody changed them is for "credent
-audit verify" to say. An entry is listed if it fits all of the filters. It needs no key, and little memory however many there are.
-Entries about the trail itself are listed if --action names them: ` + words(auditOwnActions) + `.
+		Long: `List the entries of the audit trail, the earliest first, each as it is stored: "credent audit verify" finds out
+whether somebody changed them. An entry is listed if it matches all filters. It needs no key, and little memory however many
+there are. Entries about the trail itself are listed if --action names them: ` + words(auditOwnActions) + `.
 
-With --follow it goes on with what is written later, until it is interrupted. It then prints an object in each line with --json, and
-otherwise an array. With --follow, --limit and --after the entries come in the order in which they were committed; on Postgres
-one comes when no transaction that began before its own is still open.`,
+With --follow it also prints new entries, until it is interrupted. With --json it then prints an object on each line; without
+--follow, an array. With --follow, --limit and --after the entries come in the order in which they were committed; on Postgres
+one appears once no transaction that began before its own is still open.`,
 		Example: `  credent audit list --since 24h
   credent audit list --action reveal --row 3f0c1f8e-52a8-4c2a-9d3b-0d8a4f1d2b6c
   credent audit list --outcome refused --since 2027-01-01 --until 2027-02-01 --json
@@ -150,7 +150,7 @@ func (l *auditLister) begin() error {
 	l.filter.Action, l.filter.Outcome = l.action.value, l.outcome.value
 	switch {
 	case l.follow && l.limit > 0:
-		return usageError("--follow goes on for ever, and --limit ends: give one of them")
+		return usageError("--follow never ends, and --limit does: give one of them")
 	case l.after != "":
 		return l.parse(l.after)
 	case l.follow || l.limit > 0:

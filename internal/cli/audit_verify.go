@@ -30,13 +30,13 @@ func (a *app) auditVerify() *cobra.Command {
 	cmd := a.action(&cobra.Command{
 		Use:   "verify [flags]",
 		Short: "Look for entries of the audit trail that were removed, changed, moved or inserted",
-		Long: `Read the whole audit trail as it is at one moment, and look for entries that were removed, changed, moved or inserted. It
-needs the keys that the entries are signed with: ENCRYPTION_KEY, and for older ones ENCRYPTION_KEY_PREVIOUS. It changes nothing.
-Exit code 1 if it finds something, or if there is something that it could not look at, and it says which.
+		Long: `Read the whole audit trail as of one moment, and look for entries that were removed, changed, moved or inserted.
+It needs the keys that the entries are signed with: ENCRYPTION_KEY, and for older ones ENCRYPTION_KEY_PREVIOUS. It changes
+nothing. Exit code 1 if it finds something, or if it could not look at something, and it says which.
 
 The database alone can't show that the newest entries of a writer were removed, or that an older backup was restored. Keep
-checkpoints outside of it ("credent audit checkpoint", and OnCheckpoint of the trail), and give them with --checkpoint. Entries
-that were archived are looked at if their files are given with --archive.`,
+checkpoints outside it ("credent audit checkpoint", and OnCheckpoint of the trail), and pass them with --checkpoint. Archived
+entries are checked if their files are passed with --archive.`,
 		Example: `  credent audit verify
   credent audit verify --checkpoint checkpoints.jsonl --archive 2026-01.jsonl --json`,
 	}, v.run)
@@ -169,7 +169,7 @@ func (v *auditVerifier) printVerifiedTrail(r verifiedTrail) error {
 	line("Verified", "%d", r.Verified)
 	writers := strconv.Itoa(r.Writers)
 	if r.Open > 0 {
-		writers += fmt.Sprintf(", %d of them without an end: they run, or were killed", r.Open)
+		writers += fmt.Sprintf(", %d of them without an end: still running, or killed", r.Open)
 	}
 	line("Writers", "%s", writers)
 	if r.Unlinked > 0 {

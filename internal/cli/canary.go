@@ -37,7 +37,7 @@ func (a *app) noteCanaries(ctx context.Context, db *database, keyless bool) {
 	}
 	for _, c := range ent.EncryptedColumns() {
 		if token, err := on.Read(ctx, c); err == nil && token == "" {
-			a.printf("no canary is stored without ENCRYPTION_KEY; services check their key by it: run this again " +
+			a.printf("no canary is stored without ENCRYPTION_KEY; services check their key with it: run this again " +
 				"with the key\n")
 			return
 		}

@@ -73,10 +73,10 @@ Environment:
   ENCRYPTION_KEY            the key, made by "credent key generate"
   ENCRYPTION_KEY_PREVIOUS   earlier keys, which only decrypt, separated by commas
   ENCRYPTION_KEY_FILE, ENCRYPTION_KEY_PREVIOUS_FILE
-                            names of files with the same, in place of the variables
+                            names of files with the same, instead of the variables
   NO_COLOR                  if set, quickstart prints without bold
 
-A standby of Postgres answers the commands that only read, and they say up to where it has replayed. The others fail there.
+On a Postgres standby, commands that only read work, and say how far it has replayed. The others fail there.
 
 Exit codes:
 ` + exitCodeTable(),

@@ -25,9 +25,9 @@ func (a *app) credentialAdd() *cobra.Command {
 	cmd := a.action(&cobra.Command{
 		Use:   "add --user ID --type TYPE [flags]",
 		Short: "Store a credential encrypted and print its ID",
-		Long: `Store a credential of a user, its two secrets encrypted, and print its ID.
+		Long: `Store a user's credential, with its two secrets encrypted, and print its ID.
 
-The secrets are asked for, without showing them. Where standard input is not a terminal it must be the JSON object
+It asks for the secrets, without showing them. If standard input is not a terminal it must be the JSON object
 
   {"api_key": "…", "secret_key": "…"}
 
@@ -165,7 +165,7 @@ func (a *app) credentialRemove() *cobra.Command {
 	return a.action(&cobra.Command{
 		Use:     "remove ID",
 		Short:   "Remove a credential",
-		Long:    "Remove a credential. There is no way back; `credent credential disable` keeps it.",
+		Long:    "Remove a credential. This can't be undone; `credent credential disable` keeps it.",
 		Example: `  credent credential remove 3f0c1f8e-52a8-4c2a-9d3b-0d8a4f1d2b6c`,
 		Args:    arguments(1, "credential ID"),
 	}, func(ctx context.Context, args []string) error {

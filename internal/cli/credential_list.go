@@ -25,12 +25,12 @@ func (a *app) credentialList() *cobra.Command {
 	cmd := a.action(&cobra.Command{
 		Use:   "list [flags]",
 		Short: "List the credentials, without their secrets",
-		Long: `List the credentials, without their secrets, in the order of their primary key: by ID, or by user and ID where the table is
-partitioned by user. It reads page by page and prints each at once, so that it needs little memory however many there are. What is
-stored meanwhile may be in the list or not.
+		Long: `List the credentials, without their secrets, in the order of their primary key: by ID, or by user and ID if the
+table is partitioned by user. It reads page by page and prints each at once, so it needs little memory however many there are.
+Credentials stored meanwhile may or may not be in the list.
 
-With --expiring it lists the active ones that expire within a time from now, by the clock of this machine, and those that have
-expired: LEFT says how long each is valid, or "expired". docs/expiry.md says how to replace them.`,
+With --expiring it lists the active ones that expire within a time from now, by this machine's clock, or have expired: LEFT says
+how long each is valid, or "expired". docs/expiry.md says how to replace them.`,
 		Example: `  credent credential list
   credent credential list --expiring 30d
   credent credential list --user u-1 --json

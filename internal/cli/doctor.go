@@ -58,14 +58,14 @@ func (a *app) doctor() *cobra.Command {
 	cmd := a.action(&cobra.Command{
 		Use:   "doctor [flags]",
 		Short: "Check key, database, migrations, and that every stored secret opens",
-		Long: `Check, in this order, that there is a well-formed key, that the database can be reached, that it has the schema of
-this version, which states it has, that every stored secret opens with the key, as its column's states say, and that the
-canaries do. Tell also which role this is, whether row-level security holds it on each table, and how many rows it sees. It
-changes nothing and prints no secret. Exit code 1 if a check failed.
+		Long: `Check, in this order, that there is a well-formed key, that the database can be reached, that it has the schema
+of this version, which states it has, that every stored secret opens with the key, as its column's states say, and that the
+canaries do. It also says which role this is, whether row-level security applies to it on each table, and how many rows it sees.
+It changes nothing and prints no secret. Exit code 1 if a check failed.
 
-It reads every row of the encrypted tables, page by page and on one connection: of a million rows that takes seconds, of ten million a
-minute or more. With --limit it reads the last rows by primary key only, which takes as long on any table, and says so: the others
-may have secrets that do not open.`,
+It reads every row of the encrypted tables, page by page and on one connection: a million rows take seconds, ten million a
+minute or more. With --limit it only reads the last rows by primary key, which takes equally long on any table, and says so: the
+others may have secrets that do not open.`,
 		Example: `  credent doctor
   credent doctor --limit 1000 --json   # the last 1,000 rows only`,
 	}, func(ctx context.Context, _ []string) error {

@@ -51,10 +51,10 @@ func (r *report) addAccess(ctx context.Context, db *database, limit int) {
 func (r *report) addRows(ctx context.Context, db *database, table tenancy.Access, limit int) {
 	name := "rows of " + table.Table
 	a := &tableAccess{Role: table.Role, Login: table.Login, RowSecurity: table.Err == nil}
-	detail := "row-level security holds this role: it sees %s without a user"
+	detail := "row-level security applies to this role: it sees %s without a user"
 	if table.Err != nil {
 		a.Cause = table.Err.Cause
-		detail = "row-level security does not hold this role, since " + a.Cause + ": it sees %s"
+		detail = "row-level security does not apply to this role, since " + a.Cause + ": it sees %s"
 		if table.Err.IsMissing() {
 			r.skip(name, a.Cause)
 			return

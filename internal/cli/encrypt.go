@@ -17,19 +17,19 @@ func (a *app) encrypt() *cobra.Command {
 	cmd := a.rewriting(w, &cobra.Command{
 		Use:   "encrypt [flags]",
 		Short: "Encrypt what is stored as plaintext, in place",
-		Long: `Replace every value of the encrypted columns that is still plaintext by a token under ENCRYPTION_KEY. Only the tables have
-to be there, not the migrations, which refuse plaintext.
+		Long: `Replace every value of the encrypted columns that is still plaintext with a token under ENCRYPTION_KEY. It needs
+only the tables, not the migrations, which refuse plaintext.
 
 Services may read and write meanwhile, if all of them read both: their state of encryption is write. A secret that somebody
-changes is left to them. It can be stopped at any moment and started again. updated_at stays as it is. NULL stays NULL, an empty
-text is encrypted. What begins like a token and does not open, and plaintext that cannot be stored, is left as it is and
-listed. At the end a constraint that was added as NOT VALID is validated.
+changes meanwhile is left to them. It can be stopped at any moment and started again. updated_at stays the same. NULL stays
+NULL, an empty text is encrypted. Values that begin like a token and do not open, and plaintext that cannot be stored, are left
+as they are and listed. At the end it validates a constraint that was added as NOT VALID.
 
-With --check-unique it writes nothing, and lists the rows that have the same secret in a column whose blind index is unique, or
-in the columns of --column: tokens under every key, and plaintext. Exit code 1 if there are any. Encrypting refuses to begin then.
+With --check-unique it writes nothing, and lists the rows that have the same secret in a column with a unique blind index, or in
+the columns of --column: tokens under every key, and plaintext. Exit code 1 if there are any. Encrypting then refuses to begin.
 
-With --index-only it fills in the digests of blind indexes, of tokens and of plaintext, and leaves both as they are: run it before
-the first client that reads both starts, and again when a client says that rows have no digest.
+With --index-only it fills in the digests of blind indexes, for tokens and plaintext, and changes neither: run it before the
+first client that reads both starts, and again if a client says that rows have no digest.
 
 Then require encryption: docs/encrypting.md has the order.`,
 		Example: `  credent encrypt --dry-run
@@ -108,20 +108,21 @@ func (a *app) decrypt() *cobra.Command {
 	}, &cobra.Command{
 		Use:   "decrypt --store-plaintext [flags]",
 		Short: "Go back to storing plaintext, in place",
-		Long: `Replace every token of the encrypted columns by its plaintext: the way back from "credent encrypt". Whoever reads the
-database, its backups or its logs can read the secrets from then on. To see a secret, use "credent credential show".
+		Long: `Replace every token in the encrypted columns with its plaintext, to undo "credent encrypt". Anyone who reads the
+database, its backups or its logs can then read the secrets. To see a secret, use "credent credential show".
 
-Services may read and write meanwhile, if the state of encryption is accept. Tokens that do not open are left as they are and listed. A constraint that
-allows nothing but tokens is to be dropped first; the command says which, and the statement. SQLite cannot drop one.`,
+Services may read and write meanwhile, if the state of encryption is accept. Tokens that do not open are left as they are and
+listed. A constraint that allows only tokens has to be dropped first; the command says which, and prints the statement. SQLite
+cannot drop one.`,
 		Example: `  credent decrypt --store-plaintext --dry-run`,
 	}, func() error {
 		if !confirmed {
-			return usageError("it makes every secret readable for whoever reads the database; add --store-plaintext " +
-				"if that is meant")
+			return usageError("it makes every secret readable for anyone who reads the database; add " +
+				"--store-plaintext if that is meant")
 		}
 		return nil
 	})
-	cmd.Flags().BoolVar(&confirmed, "store-plaintext", false, "yes, store the secrets readable for whoever reads the "+
-		"database")
+	cmd.Flags().BoolVar(&confirmed, "store-plaintext", false, "yes, store the secrets readable for anyone who reads "+
+		"the database")
 	return cmd
 }

@@ -98,7 +98,7 @@ var hints = []struct {
 	{migrate.ErrLocked, "try again, or wait longer with --migrator-timeout"},
 	{migrate.ErrLockTimeout, "end what holds it or wait until it ends, and run the same again; --lock-retry tries " +
 		"for longer"},
-	{migrate.ErrPartial, "`credent migrate apply` goes on where it stopped"},
+	{migrate.ErrPartial, "`credent migrate apply` resumes where it stopped"},
 	{migrate.ErrNotClean, "if the Python application made them, run `credent migrate adopt`; if they are " +
 		"Credent's, name their version with --baseline; " +
 		"if they are others', add --allow-dirty"},
@@ -109,7 +109,7 @@ var hints = []struct {
 	{migrate.ErrPooled, "run it with a DATABASE_URL that leads to the server itself"},
 	{migrate.ErrFileName, "names are VERSION_name.sql"},
 	{migrate.ErrChanged, "this build of credent is broken; install it again"},
-	{dbopen.ErrSilent, "look at the network and the server; the same command then goes on where it stopped"},
+	{dbopen.ErrSilent, "look at the network and the server; the same command then resumes where it stopped"},
 }
 
 // sqliteReason explains errors about the file itself.

@@ -28,8 +28,8 @@ var exitCodes = []struct {
 	{exitUsage, "usage", "the command line is wrong; nothing was done"},
 	{exitPartly, "partly done", "some rows or migrations are done and stay so, others are not; the message says " +
 		"how to go on"},
-	{exitInterrupted, "interrupted", "SIGINT or SIGTERM ended it; what it says is done stays so, and the next run " +
-		"goes on"},
+	{exitInterrupted, "interrupted", "SIGINT or SIGTERM ended it; what it says is done stays done, and the next run " +
+		"resumes"},
 }
 
 // exitCodeTable returns the table for the root command's help.

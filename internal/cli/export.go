@@ -53,17 +53,17 @@ func (a *app) credentialExport() *cobra.Command {
 	cmd := a.action(&cobra.Command{
 		Use:   "export [flags]",
 		Short: "Write the credentials as CSV or JSON lines; their secrets only with --reveal",
-		Long: `Write all credentials to standard output, as CSV or with a JSON object in each line, in the order of their primary key. It is as
-long as the table and needs little memory. On Postgres it is what the table had at one moment.
+		Long: `Write all credentials to standard output, as CSV or with a JSON object in each line, in the order of their
+primary key. It needs little memory, however long the table is. On Postgres it shows the table as of one moment.
 
-With --output it writes to a file, which only its owner can read, and which is there when all of it is written, and not before.
+With --output it writes to a file, which only its owner can read, and which appears once it is complete.
 
-If the database fails for a while (a fail-over, a lost connection, a lock, no free connection), it says so and goes on as soon as
-it can, for --retry-for at most: with --output from the beginning, and on standard output with the row after the last, of a later
-moment.
+If the database fails for a while (a fail-over, a lost connection, a lock, no free connection), it says so and continues as soon
+as it can, for at most --retry-for: with --output from the beginning, and on standard output with the row after the last one, as
+of a later moment.
 
-The secrets are written as [REDACTED], which needs no key and cannot be imported, unless --reveal is given. Then the output
-has them in plaintext: keep it off disks that others read, and delete it after use.`,
+The secrets are written as [REDACTED], which needs no key and cannot be imported. With --reveal the output has them in
+plaintext: keep it off disks that others read, and delete it after use.`,
 		Example: `  credent credential export > credentials.csv
   credent credential export --output credentials.csv
   credent credential export --reveal --format jsonl | ssh host credent credential import --format jsonl -`,
@@ -126,7 +126,7 @@ func (x *exporter) run(ctx context.Context, _ []string) error {
 			return err
 		}
 		if x.shredded > 0 {
-			x.notef("credent: note: left out %s of users whose key was destroyed\n", count(x.shredded, "credential"))
+			x.notef("credent: note: left out %s of users with a destroyed key\n", count(x.shredded, "credential"))
 		}
 		return nil
 	})

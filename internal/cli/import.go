@@ -54,24 +54,24 @@ func (a *app) credentialImport() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "import FILE|- [flags]",
 		Short: "Store the credentials of a CSV or JSON lines file",
-		Long: `Store the credentials of a file, their secrets encrypted. The file is CSV, its first line naming the columns, or has a
-JSON object in each line. FILE may be - for standard input.
+		Long: `Store a file's credentials, with their secrets encrypted. The file is CSV with column names in its first line, or
+has a JSON object on each line. FILE may be - for standard input.
 
-Columns: user_id, credential_type, api_key, secret_key; and if wanted expires_at, is_active, created_at, updated_at and id.
-The accounts must be there. A file that "credent credential export --reveal" wrote can be read back.
+Columns: user_id, credential_type, api_key, secret_key; and optionally expires_at, is_active, created_at, updated_at and id. The
+accounts must exist. A file from "credent credential export --reveal" can be read back.
 
-Rows are stored in transactions of --batch rows. At the first row that is refused it stops, says the line and the reason, and
-how many rows are in; --dry-run finds all such rows and stores nothing. An import that was stopped, by an error or by force,
-goes on with --continue and the ID that it printed when it began: the rows which that import stored are left out, whatever
-was printed last. Where the file has the column id, --skip-existing leaves out the rows whose id is in the database.
+Rows are stored in transactions of --batch rows. At the first refused row it stops, and says the line, the reason, and how many
+rows are in; --dry-run finds all such rows and stores nothing. An import that was stopped, by an error or by force, resumes with
+--continue and the ID that it printed when it began: it skips the rows that it stored, whatever was printed last. If the file
+has the column id, --skip-existing skips rows with an id that is in the database.
 
-With --quarantine the rows that are refused are left out and listed, each as a JSON object in a line, with the line in FILE and the
-reason and nothing of the row, and the others are stored; the exit code is 3 then. Mend them in the file and go on as after an
-error. A row that only the database refuses, such as an id that is there, stops it all the same.
+With --quarantine, refused rows are left out and listed, each as a JSON object on a line, with the line in FILE and the reason
+and nothing else from the row, and the others are stored; the exit code is then 3. Correct them in the file and continue as
+after an error. A row that only the database refuses, such as an existing id, still stops it.
 
-If the database fails for a while (a fail-over, a lost connection, a deadlock, a lock, no free connection), it says so and goes
-on where it was as soon as it can, for --retry-for at most. Where a transaction's end was not answered, it looks whether the rows
-are in: none is stored twice.`,
+If the database fails for a while (a fail-over, a lost connection, a deadlock, a lock, no free connection), it says so and
+resumes where it was as soon as it can, for at most --retry-for. If it got no answer to a commit, it checks whether the rows are
+in: none is stored twice.`,
 		Example: `  credent credential import credentials.csv --dry-run
   credent credential import credentials.csv
   credent credential import credentials.csv --quarantine refused.jsonl
@@ -96,7 +96,8 @@ func (m *importer) run(ctx context.Context, args []string) (err error) {
 		return usageError("which one? Give the file, or - for standard input")
 	}
 	if m.batch > load.MaxBatch {
-		return usageError(fmt.Sprintf("--batch can be %d at most, as that many rows are held in memory", load.MaxBatch))
+		return usageError(fmt.Sprintf("--batch can be at most %d, since that many rows are held in memory",
+			load.MaxBatch))
 	}
 	if m.batch < 0 {
 		return usageError("--batch cannot be negative")

@@ -303,7 +303,7 @@ func parseLine(line []byte) (row credent.CopyRow, err error) {
 			return row, rowError("it has an unknown field; known are " + strings.Join(fileColumns, ", "))
 		}
 		if _, ok := values[name]; ok {
-			return row, rowError(name + " is there twice")
+			return row, rowError(name + " appears twice")
 		}
 		start := dec.InputOffset()
 		if token, err = dec.Token(); err != nil {

@@ -68,15 +68,15 @@ func (a *app) inventory() *cobra.Command {
 	cmd := a.action(&cobra.Command{
 		Use:   "inventory [flags]",
 		Short: "List the encrypted fields",
-		Long: `List every encrypted field: its table and column, the Go type of the plaintext, the size of the column in characters and
-of the longest plaintext in bytes, the key ("keyring": ENCRYPTION_KEY itself, and to decrypt the earlier ones; "keyring or tenant": or, if
-services have that option, the data key of the row's tenant), the column of its blind index, by which the plaintext can be looked up, and what a token is bound to, by the schema.
-It needs neither a key nor a database; what the database says is shown by "credent state list".
+		Long: `List every encrypted field: its table and column, the Go type of the plaintext, the size of the column in
+characters and of the longest plaintext in bytes, the key ("keyring": ENCRYPTION_KEY itself, and to decrypt the earlier ones;
+"keyring or tenant": or, if services have that option, the data key of the row's tenant), the column of its blind index, for
+looking up the plaintext, and what a token is bound to, by the schema. It needs neither a key nor a database; "credent state
+list" shows the database's states.
 
-With --verified it says as well when the secrets of each field were verified last, as "credent verify" has recorded it, and whether it
-found them as they have to be ("ready"); that needs the database, and
-the key is then "keyring" where no tenant has a key of its own. With --sample it opens the secrets of the last rows by primary key, and
-says how many of them open.`,
+With --verified it also says when the secrets of each field were last verified, as recorded by "credent verify", and whether
+they were as they should be ("ready"); that needs the database, and the key is then "keyring" if no tenant has a key of its own.
+With --sample it opens the secrets of the last rows by primary key, and says how many of them open.`,
 		Example: `  credent inventory --json
   credent inventory --verified
   credent inventory --sample 100`,

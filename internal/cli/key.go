@@ -19,8 +19,8 @@ func (a *app) keyGenerate() *cobra.Command {
 		Short: "Print a new encryption key",
 		Long: `Print a new random key: 32 bytes as 44 characters of base64url, which any Fernet library reads.
 
-Whoever has the key can read every secret, and without it nobody can. Keep it in a secret store, apart from the
-database and its backups.`,
+Anyone with the key can read every secret, and nobody can without it. Keep it in a secret store, apart from the database and its
+backups.`,
 		Example: `  export ENCRYPTION_KEY=$(credent key generate)`,
 	}, func(context.Context, []string) error {
 		a.printf("%s\n", keyring.GenerateKey())

@@ -25,12 +25,12 @@ func (a *app) migrateApply() *cobra.Command {
 	cmd := a.action(&cobra.Command{
 		Use:   "apply [flags]",
 		Short: "Apply the pending migrations",
-		Long: `Apply the migrations that the database lacks, each in a transaction of its own. An SQLite file that does not
-exist is made. On a database that has them all it does nothing, and several may run it at once: one migrates, the
-others wait. It continues what "atlas migrate apply" began, and the other way round.
+		Long: `Apply the migrations that the database lacks, each in its own transaction. It makes an SQLite file that does not
+exist. On a database that has them all it does nothing, and several may run it at the same time: one migrates, the others wait.
+It continues where "atlas migrate apply" left off, and vice versa.
 
-With a key in ENCRYPTION_KEY it also stores a canary for each encrypted column, by which services find out at their
-start whether their key is right. It refuses a key that opens none of the secrets that are there.
+With a key in ENCRYPTION_KEY it also stores a canary for each encrypted column, which tells services when they start whether
+their key is right. It refuses a key that opens none of the existing secrets.
 
 ` + lockHelp,
 		Example: `  credent migrate apply
@@ -43,11 +43,11 @@ start whether their key is right. It refuses a key that opens none of the secret
 	flags.StringVar(&f.baseline, "baseline", "",
 		"take over a database without history that is at this `version`; the migrations up to it are not run")
 	flags.StringVar(&f.layout, "layout", "",
-		"the `layout` of a new database: single, partitions or citus; it remembers it, and one that is single can "+
-			"become citus later")
-	flags.BoolVar(&f.allowDirty, "allow-dirty", false, "accept a database without history that has tables of others")
+		"the `layout` of a new database, which remembers it: single, partitions or citus; single can become citus "+
+			"later")
+	flags.BoolVar(&f.allowDirty, "allow-dirty", false, "accept a database without history that has others' tables")
 	flags.StringVar(&f.target, "target", "", "stop after the migration of this `version`")
-	flags.BoolVar(&f.nonLinear, "non-linear", false, "run also migrations that are older than the newest applied one")
+	flags.BoolVar(&f.nonLinear, "non-linear", false, "also run migrations that are older than the newest applied one")
 	flags.BoolVar(&f.pooled, "pooled", false,
 		"the connection goes through a pooler in transaction mode: refuse what is not safe there")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "print the statements that would run, and change nothing")

@@ -17,8 +17,8 @@ func (a *app) migrateAdopt() *cobra.Command {
 		Use:   "adopt [flags]",
 		Short: "Take over a database that the Python application made",
 		Long: `Compare a database that has tables and no migration history with what the first migration makes, which is what
-SQLAlchemy's create_all makes of the Python application's models. If they are equal, mark it as applied and apply the
-others. If not, change nothing, and print what differs and the SQL that mends it.
+SQLAlchemy's create_all makes of the Python application's models. If they are equal, mark it as applied and apply the others. If
+not, change nothing, and print the differences and the SQL that fixes them.
 
 It is for Postgres: on SQLite the first migration has types and constraints that SQLAlchemy does not make.
 

@@ -17,7 +17,7 @@ func (a *app) migrateCheck() *cobra.Command {
 	)
 	cmd := a.action(&cobra.Command{
 		Use:   "check [flags]",
-		Short: "Find what in the database is not as the migrations make it",
+		Short: "Find how the database differs from what the migrations make",
 		Long: `Compare the history with the migration files, and the tables with what the files make: files that were edited after
 they were applied, are missing or out of order; columns, indexes and constraints that differ; policies, row-level
 security, triggers, functions and grants, which "atlas schema diff" does not see. It changes nothing. Exit code 1 if it
@@ -67,7 +67,7 @@ func (a *app) printCheck(report *migrate.Report, asJSON bool) error {
 		a.printf("%s\n", f)
 	}
 	if len(report.Findings) == 0 && report.NotCompared == "" {
-		a.printf("at version %s, and all is as the migrations make it\n", report.Current)
+		a.printf("at version %s, and everything matches the migrations\n", report.Current)
 	}
 	return nil
 }

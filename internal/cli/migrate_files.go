@@ -24,8 +24,8 @@ func (a *app) migrateNew() *cobra.Command {
 	cmd := a.action(&cobra.Command{
 		Use:   "new NAME --dir DIR",
 		Short: "Write an empty migration file, for SQL by hand",
-		Long: `Write a migration file without statements, with a version after those that are there, and bring atlas.sum up to
-date. When the statements are in it, run "credent migrate hash".`,
+		Long: `Write a migration file without statements, with a version after the existing ones, and update atlas.sum. When the
+statements are in it, run "credent migrate hash".`,
 		Example: `  credent migrate new backfill_expiry --dir migrate/postgres`,
 		Args:    arguments(1, "name of the migration"),
 	}, func(_ context.Context, args []string) error {
@@ -44,9 +44,9 @@ func (a *app) migrateHash() *cobra.Command {
 	var dir string
 	cmd := a.action(&cobra.Command{
 		Use:   "hash --dir DIR",
-		Short: "Write atlas.sum for the files that are there",
-		Long: `Write atlas.sum for the migration files that are there now: after one was written or corrected by hand, or when two
-branches were merged, in which case look at the order of the files first. Never correct a file that a database has.`,
+		Short: "Write atlas.sum for the existing files",
+		Long: `Write atlas.sum for the migration files that are there now: after one was written or corrected by hand, or after
+two branches were merged; in that case look at the order of the files first. Never correct a file that a database has.`,
 		Example: `  credent migrate hash --dir migrate/postgres`,
 	}, func(context.Context, []string) error {
 		if err := migrate.Hash(dir); err != nil {
@@ -63,10 +63,10 @@ func (a *app) migrateDiff() *cobra.Command {
 	cmd := a.action(&cobra.Command{
 		Use:   "diff NAME --dir DIR --dev-url URL",
 		Short: "Write a migration to the schema that this version needs",
-		Long: `Compare what the migration files make with the schema that this version of credent needs, and write what is missing
-as a new file, or for Postgres as several where one would block a service: constraints are validated by a second file, and
-indexes built CONCURRENTLY by one each. Read them before you commit them: a renamed field is a dropped and an added column.
-What lint finds in them is printed.
+		Long: `Compare what the migration files make with the schema that this version of credent needs, and write what is
+missing as a new file, or for Postgres as several if one would block a service: a second file validates constraints, and one
+more for each index builds it CONCURRENTLY. Read them before you commit them: a renamed field is a dropped and an added column.
+Lint's findings about them are printed.
 
 ` + devURLHelp,
 		Example: `  credent migrate diff add_expiry --dir migrate/sqlite --dev-url sqlite::memory:
@@ -114,8 +114,8 @@ func (a *app) adviseOn(ctx context.Context, dev *database, dir string, newest in
 	return nil
 }
 
-const devURLHelp = `The files are run on a throw-away database: for Postgres one that is made and dropped on the server of --dev-url, by a
-role that may do that, and for SQLite one in memory. Roles belong to the whole server and stay.`
+const devURLHelp = `The files are run on a throw-away database: for Postgres one that is made and dropped on the server of
+--dev-url, with a role that may do that, and for SQLite one in memory. Roles belong to the whole server and stay.`
 
 func dirFlag(cmd *cobra.Command, dir *string) {
 	cmd.Flags().StringVar(dir, "dir", "", "the `folder` with the migration files and atlas.sum")

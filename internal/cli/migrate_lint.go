@@ -18,11 +18,11 @@ func (a *app) migrateLint() *cobra.Command {
 	)
 	cmd := a.action(&cobra.Command{
 		Use:   "lint --dir DIR --dev-url URL [flags]",
-		Short: "Find what is dangerous in migration files",
-		Long: `Run the migration files and print what is dangerous in them: data or a secret's protection that is lost, statements
-that fail on tables with rows, statements that block readers or writers (with the SQL that does the same in steps),
-directives that do not count. It exits with 1 if there are errors, and with 0 if there are warnings only. A comment
-"-- atlas:nolint NAME" above a statement leaves out the findings of a name.
+		Short: "Find dangers in migration files",
+		Long: `Run the migration files and report dangers in them: loss of data or of a secret's protection, statements that
+fail on tables with rows, statements that block readers or writers (with the SQL that does the same in steps), directives that
+do not count. It exits with 1 if there are errors, and with 0 if there are only warnings. A comment "-- atlas:nolint NAME" above
+a statement leaves out the findings of a name.
 
 ` + devURLHelp,
 		Example: `  credent migrate lint --dir migrate/sqlite --dev-url sqlite::memory:

@@ -9,10 +9,10 @@ import (
 	"github.com/credent-go/credent/migrate"
 )
 
-const lockHelp = `While a statement of a migration waits for a table, a service's statements on it wait behind it. So it waits no longer
-than --lock-timeout, gives back all locks, and tries again after a pause, until --lock-retry has passed. Then nothing
-of the file is done, and the error says which sessions held the lock. --migrator-timeout is about other processes that
-migrate, and nothing waits behind that.`
+const lockHelp = `While a statement of a migration waits for a table, a service's statements on it wait behind it. So it waits
+no longer than --lock-timeout, gives back all locks, and tries again after a pause, until --lock-retry has passed. Then nothing
+of the file is done, and the error says which sessions held the lock. --migrator-timeout is about other processes that migrate,
+and nothing waits behind that.`
 
 // lockFlags hold how long to wait for locks.
 type lockFlags struct{ timeout, retry, migrator time.Duration }
@@ -21,7 +21,7 @@ func (f *lockFlags) add(cmd *cobra.Command) {
 	cmd.Flags().DurationVar(&f.timeout, "lock-timeout", migrate.DefaultLockTimeout,
 		"how long a statement may wait for a table that others use; 0 turns the limit off")
 	cmd.Flags().DurationVar(&f.retry, "lock-retry", migrate.DefaultLockRetry,
-		"for how long to try a file again that waited in vain; 0 means one try")
+		"how long to retry a file that timed out waiting; 0 means one try")
 	cmd.Flags().DurationVar(&f.migrator, "migrator-timeout", migrate.DefaultMigratorTimeout,
 		"how long to wait for another process that is migrating; 0 means not to wait")
 }

@@ -26,8 +26,8 @@ func (a *app) quickstart() *cobra.Command {
 	cmd := a.action(&cobra.Command{
 		Use:   "quickstart [flags]",
 		Short: "See it at work, on a throw-away database",
-		Long: `Make a key and an SQLite database in a temporary folder, store credentials there, show them as they are stored, read
-them back, and remove the folder. DATABASE_URL and ENCRYPTION_KEY are not looked at.`,
+		Long: `Make a key and an SQLite database in a temporary folder, store credentials there, show them as they are stored,
+read them back, and remove the folder. It ignores DATABASE_URL and ENCRYPTION_KEY.`,
 		Example: `  credent quickstart
   credent quickstart --keep   # leaves database and key there, to look around`,
 	}, func(ctx context.Context, _ []string) (err error) {
@@ -115,7 +115,7 @@ func (t *tour) line(name, value string) { t.printf("   %-16s %s\n", name, value)
 func (t *tour) makeKey() {
 	t.step("Make a key", "key generate")
 	t.key = keyring.GenerateKey()
-	t.printf("   32 random bytes as %d characters. Whoever has them can read the secrets.\n", len(t.key))
+	t.printf("   32 random bytes as %d characters. Anyone who has them can read the secrets.\n", len(t.key))
 }
 
 func (t *tour) makeTables(ctx context.Context) error {

@@ -18,11 +18,11 @@ func (a *app) credentialReplace() *cobra.Command {
 	cmd := a.action(&cobra.Command{
 		Use:   "replace ID [flags]",
 		Short: "Store the successor of a credential and print its ID; both are valid",
-		Long: `Store a new credential of the same user and type as the one with the given ID, and print the new one's ID. The other stays as
-it is, so that services can go on with it until all of them use the new one. Then disable it: "credent credential disable".
-The audit trail keeps that the new one replaces the other. docs/expiry.md has the whole replacement.
+		Long: `Store a new credential for the same user and type as the one with the given ID, and print the new one's ID. The
+old one doesn't change, so services can keep using it until all of them use the new one. Then disable it: "credent credential
+disable". The audit trail records that the new one replaces the old one. docs/expiry.md shows the whole replacement.
 
-The secrets are asked for, or read from standard input, as by "credent credential add".`,
+It asks for the secrets, or reads them from standard input, like "credent credential add".`,
 		Example: `  credent credential replace 3f0c1f8e-52a8-4c2a-9d3b-0d8a4f1d2b6c --expires 2028-01-31 < alpaca.json`,
 		Args:    arguments(1, "credential ID"),
 	}, func(ctx context.Context, args []string) error {

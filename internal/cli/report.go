@@ -34,17 +34,18 @@ func (a *app) report() *cobra.Command {
 	cmd := a.action(&cobra.Command{
 		Use:   "report [flags]",
 		Short: "Write a report for an auditor",
-		Long: `Write one page for an auditor: the encrypted columns and how many secrets each has, the keys by their IDs and how old they
-are, the state of each protection, what was verified and when, migrations and drift, what each role sees of the rows, the audit
-trail, and the tenants that were shredded; and what it could not look at, and why. docs/report.md says what each part means.
+		Long: `Write one page for an auditor: the encrypted columns and how many secrets each has, the keys by their IDs and how
+old they are, the state of each protection, what was verified and when, migrations and drift, which rows each role sees, the
+audit trail, and the tenants that were shredded; and what it could not look at, and why. docs/report.md says what each part
+means.
 
 The page needs no network and no script, and prints. It has no secret, token or database address, and no tenant's name unless
---tenants is given. With --json the same is printed as a document for programs, whose fields keep their meaning as long as its
+--tenants is given. With --json it prints the same as a document for programs; its fields keep their meaning as long as its
 "format" is 1.
 
-It changes nothing, and reads a bounded part of the tables however long they are: the database counts, for --within at most, and
---sample rows of each table are opened. "credent verify" opens all, and the report has what it recorded. Without ENCRYPTION_KEY
-the report is made too, and says less.
+It changes nothing, and reads a bounded part of the tables however long they are: the database counts, for at most --within, and
+--sample rows of each table are opened. "credent verify" opens all, and the report shows its records. It works without
+ENCRYPTION_KEY too, and then says less.
 
 Exit code 1 if something isn't as it should be, 3 if something could not be looked at that a key, another role or more time
 would show; the report is written in both cases.`,

@@ -47,26 +47,25 @@ func (a *app) rotate() *cobra.Command {
 		Short: "Re-encrypt every secret that is not under the primary key",
 		Long: `Rewrite every stored secret that is under a key in ENCRYPTION_KEY_PREVIOUS, so that it is under ENCRYPTION_KEY.
 
-Services may read and write meanwhile: a secret that somebody changes is left to them. It can be stopped at any moment
-and started again: it goes on where it stopped, and on Postgres, when all is done, looks only at rows that were written since.
-Several of it at the same time, on one machine or on several, share the work on Postgres; if one is killed, the others take over
-after 15 seconds. --from-start looks at every row. updated_at stays as it is. Secrets that no key opens are left as they are and listed.
+Services may read and write meanwhile: a secret that somebody changes is left to them. It can be stopped at any moment and
+started again: it resumes where it stopped, and on Postgres, when all is done, only looks at rows written since. Several runs at
+the same time, on one machine or several, share the work on Postgres; if one is killed, the others take over after 15 seconds.
+--from-start looks at every row. updated_at stays the same. Secrets that no key opens are left as they are and listed.
 
-If the database fails for a while (a fail-over, a lost connection, a deadlock, a lock, no free connection), it says so and goes
-on where it was as soon as it can, for --retry-for at most. A page that takes too long is halved.
+If the database fails for a while (a fail-over, a lost connection, a deadlock, a lock, no free connection), it says so and
+resumes where it was as soon as it can, for at most --retry-for. A page that takes too long is halved.
 
-Before it, every service must have the new key: first all as an earlier one, to read, then all as ENCRYPTION_KEY.
+Before you run it, every service must have the new key: first all as an earlier one, to read, then all as ENCRYPTION_KEY.
 
-It brings tokens to what the states of their columns say ("credent state list"): accept and off to the old way, unbound and under
-ENCRYPTION_KEY; write to the new way, bound and under the key of the user. Where no state is set, a token stays as it is in this
-respect. Under require a token of the old way is left as it is and listed: nobody should have stored it.
+It makes tokens match their columns' states ("credent state list"): accept and off the old way, unbound and under
+ENCRYPTION_KEY; write the new way, bound and under the user's key. If no state is set, a token stays as it is in this respect.
+Under require a token of the old way is left as it is and listed: nobody should have stored it.
 
-It counts the secrets that are left as they are, and names the first 20. With --quarantine it lists all as soon as they are found,
-with table, column, row and reason as a JSON object in each line. If it is killed, every line that ends is whole. If the
+It counts the secrets that are left as they are, and names the first 20. With --quarantine it lists all as soon as they are
+found, with table, column, row and reason as a JSON object on each line. If it is killed, every line that ends is whole. If the
 list cannot be written, it stops with an error.
 
-Where tenants have keys of their own, the keys are encrypted anew. Secrets whose tenant's key was destroyed are counted and
-left.
+If tenants have keys of their own, it re-encrypts these keys. Secrets of tenants with a destroyed key are counted and left.
 
 At the end it verifies the audit trail, and signs the heads of its chains with the primary key, so that entries under an earlier
 key still verify when that key is gone.`,
@@ -112,7 +111,7 @@ func (a *app) rewriting(w *rewriting, cmd *cobra.Command, check func() error) *c
 	cmd.Flags().BoolVar(&w.asJSON, "json", false, "print JSON")
 	w.quarantine.add(cmd, "each secret that is left as it is")
 	w.retryFor.add(cmd)
-	cmd.Annotations = map[string]string{again: "it goes on where it stopped"}
+	cmd.Annotations = map[string]string{again: "it resumes where it stopped"}
 	return cmd
 }
 
@@ -220,7 +219,7 @@ func (a *app) printRotation(report *rotate.Report, verb string) {
 			a.printf(", %d left to others who changed them", t.Skipped)
 		}
 		if t.Shredded > 0 {
-			a.printf(", %s of tenants whose key was destroyed", count(int(t.Shredded), "secret"))
+			a.printf(", %s of tenants with a destroyed key", count(int(t.Shredded), "secret"))
 		}
 		a.printf("\n")
 		if !t.ChangedSince.IsZero() {

@@ -138,10 +138,10 @@ func parseField(dec *json.Decoder, values map[string]string, malformed func() er
 	}
 	name, ok := token.(string)
 	if !ok || name != "api_key" && name != "secret_key" {
-		return errors.New("it has another field")
+		return errors.New("it has an unknown field")
 	}
 	if _, ok := values[name]; ok {
-		return fmt.Errorf("%s is there twice", name)
+		return fmt.Errorf("%s appears twice", name)
 	}
 	token, err = dec.Token()
 	if err != nil {

@@ -19,7 +19,7 @@ func (a *app) credentialShow() *cobra.Command {
 		Short: "Show a credential; its secrets only with --reveal",
 		Long: `Show one credential. Its secrets print as [REDACTED], and need no key, unless --reveal is given.
 
-A text that has characters which do not show is printed in quotes and with escapes; --json has it exactly.`,
+A text with invisible characters is printed in quotes and with escapes; --json has it exactly.`,
 		Example: `  credent credential show 3f0c1f8e-52a8-4c2a-9d3b-0d8a4f1d2b6c
   credent credential show 3f0c1f8e-52a8-4c2a-9d3b-0d8a4f1d2b6c --reveal --json`,
 		Args: arguments(1, "credential ID"),

@@ -100,7 +100,7 @@ CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_xact_replay_tim
 	case !is:
 		return nil
 	case !position.Valid:
-		return errors.New("the server is in recovery, and says not how far")
+		return errors.New("the server is in recovery, and does not say how far")
 	}
 	found.position = position.String
 	if db.standby = &found; !c.saysItself() {

@@ -19,15 +19,15 @@ func (a *app) state() *cobra.Command {
 	return a.group(&cobra.Command{
 		Use:   "state",
 		Short: "Show and set what encrypted columns accept and write",
-		Long: `Each encrypted column has one state for each protection: encryption, binding (a token opens in its row only), and tenant-keys
-(each user's secrets are under a key of the user's own). In the order of a rollout:
+		Long: `Each encrypted column has one state for each protection: encryption, binding (a token opens only in its user's
+rows), and tenant-keys (each user's secrets are under the user's own key). In the order of a rollout:
 
-  off      reads and writes the old way only
+  off      reads and writes only the old way
   accept   reads both ways, and writes the old one
   write    reads both ways, and writes the new one
-  require  reads and writes the new way only
+  require  reads and writes only the new way
 
-States in the database hold for every service, for this command, and for whoever changes a user_id by SQL.`,
+States in the database apply to every service, to this command, and to anyone who changes a user_id with SQL.`,
 	}, a.stateList(), a.stateSet())
 }
 
@@ -45,8 +45,8 @@ func (a *app) stateList() *cobra.Command {
 	cmd := a.action(&cobra.Command{
 		Use:   "list [flags]",
 		Short: "List the states of every encrypted column",
-		Long: `List the states of every encrypted column. One that isn't set in the database is the default, unless a service's own
-configuration says otherwise. It needs no key.`,
+		Long: `List the states of every encrypted column. One that isn't set in the database is the default, unless a service's
+own configuration says otherwise. It needs no key.`,
 		Example: `  credent state list --json`,
 	}, func(ctx context.Context, _ []string) error {
 		return withTables(ctx, func(db *database) error {
@@ -96,15 +96,15 @@ func (a *app) stateSet() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "set TABLE.COLUMN PROTECTION STATE [flags]",
 		Short: "Set a state of an encrypted column",
-		Long: `Set a state of an encrypted column in the database. Services follow it within ` + client.StatesLifetime.String() + `, without a restart; one that is
-configured otherwise does not start.
+		Long: `Set a state of an encrypted column in the database. Services follow it within ` + client.StatesLifetime.String() +
+			`, without a restart; one with a different configuration does not start.
 
-A state changes one step at a time, and not before all services know the last step. A step to require is refused as long as a
-secret is stored the old way, a step to off as long as one is stored the new way: run "credent rotate" before, or for encryption
+A state changes one step at a time, and only once all services know the last step. A step to require is refused as long as a
+secret is stored the old way, a step to off as long as one is stored the new way: run "credent rotate" first, or for encryption
 "credent encrypt" or "credent decrypt --store-plaintext".
 
-The first state is the default or next to it. With --in-use it is another one, which every service has in its own
-configuration already.`,
+The first state is the default or adjacent to it. With --in-use it can be any state that every service already has in its own
+configuration.`,
 		Example: `  credent state set user_credentials.api_key binding accept
   credent state set user_credentials.api_key binding require --in-use`,
 	}

@@ -22,8 +22,8 @@ func (a *app) tenant() *cobra.Command {
 	return a.group(&cobra.Command{
 		Use:   "tenant",
 		Short: "List the keys of tenants, and destroy one with all it protects",
-		Long: `Services whose state of tenant-keys is write or require keep the secrets of each user under a key of the user's own, which is
-stored in the database, encrypted under ENCRYPTION_KEY. When it is destroyed, nobody can read the user's secrets any more.`,
+		Long: `Services with the state write or require of tenant-keys keep each user's secrets under the user's own key, which
+is stored in the database, encrypted under ENCRYPTION_KEY. Once it is destroyed, nobody can read the user's secrets.`,
 	}, a.tenantList(), a.tenantDestroy())
 }
 
@@ -32,8 +32,8 @@ func (a *app) tenantList() *cobra.Command {
 	l := &listing{app: a, head: []string{"TENANT", "CREATED", "KEY"}}
 	cmd := a.action(&cobra.Command{
 		Use:   "list [flags]",
-		Short: "List the tenants that have a key of their own, or had",
-		Long: `List the tenants that have a key of their own, and those whose key was destroyed. It needs no key, and little memory however
+		Short: "List the tenants that have or had a key of their own",
+		Long: `List the tenants that have a key of their own, or a destroyed one. It needs no key, and little memory however
 many there are.`,
 		Example: `  credent tenant list
   credent tenant list --limit 100 --after u-1
@@ -44,7 +44,7 @@ many there are.`,
 		}
 		return withTables(ctx, func(db *database) error { return l.tenants(ctx, db, destroyed) })
 	})
-	cmd.Flags().BoolVar(&destroyed, "destroyed", false, "only those whose key was destroyed")
+	cmd.Flags().BoolVar(&destroyed, "destroyed", false, "only tenants with a destroyed key")
 	l.listFlags.add(cmd, "this `ID`")
 	return cmd
 }
@@ -80,12 +80,13 @@ func (a *app) tenantDestroy() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "destroy USER [flags]",
 		Short: "Destroy the key of a user, so that nobody can read the user's secrets",
-		Long: `Destroy the key of a tenant, named by the user's ID, so that nobody can ever read the user's secrets: in the database,
-and in every copy that lacks the key. The rows stay. Secrets that are not under the key are overwritten. There is no way back.
+		Long: `Destroy the key of a tenant, named by the user's ID, so that nobody can ever read the user's secrets: in the
+database, and in every copy that lacks the key. The rows stay. Secrets that are not under the key are overwritten. This can't be
+undone.
 
-It asks for the user's ID once more, unless --yes is given. Services that use the key lose it within ` + client.TenantKeyLifetime.String() + `, and
-refuse to store secrets of the user from then on. Backups and the like that were made before still have the key, encrypted
-under the ENCRYPTION_KEY of their time: delete them, or retire that key.`,
+It asks for the user's ID again, unless --yes is given. Services that use the key lose it within ` +
+			client.TenantKeyLifetime.String() + `, and refuse to store secrets of the user from then on. Earlier backups and other copies
+still have the key, encrypted under the ENCRYPTION_KEY of their time: delete them, or retire that key.`,
 		Example: `  credent tenant destroy u-1
   credent tenant destroy u-1 --yes --json`,
 	}
@@ -96,7 +97,7 @@ under the ENCRYPTION_KEY of their time: delete them, or retire that key.`,
 			return err
 		}
 		if !yes {
-			err := a.confirm(ctx, "To destroy the key, type the user's ID once more: ", "the same ID", args[0])
+			err := a.confirm(ctx, "To destroy the key, type the user's ID again: ", "the same ID", args[0])
 			if err != nil {
 				return err
 			}
@@ -127,7 +128,7 @@ func (a *app) confirm(ctx context.Context, question, what, name string) error {
 	if !isTerminal(a.in) {
 		return messagef("there is no way back, and nobody to ask: give --yes")
 	}
-	a.notef("There is no way back. %s", question)
+	a.notef("This can't be undone. %s", question)
 	line, err := interruptible(ctx, func() ([]byte, error) { return bufio.NewReader(a.in).ReadBytes('\n') })
 	switch {
 	case ctx.Err() != nil:

@@ -111,11 +111,12 @@ func (a *app) withWriter(ctx context.Context, f func(db *database, client *ent.C
 // auditSwitch returns the commands audit on and audit off.
 func (a *app) auditSwitch(on bool) *cobra.Command {
 	use, short := "off", "Let clients do without an audit trail"
-	long := `Let clients do without an audit trail. The entries stay, and the change is the last of them that is certain.`
+	long := `Let clients work without an audit trail. The entries stay, and this change is the last one certain to be recorded.`
 	if on {
 		use, short = "on", "Require an audit trail of every client"
 		long = `Require an audit trail of every client of the database: of this command, and of services, by Config.Trail. Services follow
-within ` + client.StatesLifetime.String() + `; one without a trail then neither reveals nor changes anything, and does not start. It needs ENCRYPTION_KEY.`
+within ` + client.StatesLifetime.String() + `; one without a trail then neither reveals nor changes anything, and does not
+start. It needs ENCRYPTION_KEY.`
 	}
 	return a.action(&cobra.Command{
 		Use: use, Short: short, Long: long, Example: "  credent audit " + use,

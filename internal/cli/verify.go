@@ -24,23 +24,22 @@ func (a *app) verify() *cobra.Command {
 	cmd := a.action(&cobra.Command{
 		Use:   "verify [flags]",
 		Short: "Count which key each stored secret needs",
-		Long: `Open every stored secret and count, for each column, how many are under ENCRYPTION_KEY, how many under each earlier
-key, how many are plaintext, how many cannot be opened, and how many open and do not decode as their field's type; and the
-same of digests in blind indexes and of canaries. It needs the tables but not the migrations. Exit code 1 unless all are under
-ENCRYPTION_KEY or the key of their user, under the present name of their column, and as the states of their columns say
-("credent state list"). That a digest is missing, as of rows that another program wrote, is no reason for it.
+		Long: `Open every stored secret and count, for each column, how many are under ENCRYPTION_KEY, how many under each
+earlier key, how many are plaintext, how many cannot be opened, and how many open but do not decode as their field's type; and
+the same for digests in blind indexes and for canaries. It needs the tables but not the migrations. Exit code 1 unless all are
+under ENCRYPTION_KEY or their user's key, under the current name of their column, and as their columns' states say ("credent
+state list"). Missing digests, such as in rows that another program wrote, do not count.
 
-A plain table of many rows on Postgres is counted as of one moment. Until that is done, vacuum keeps what was deleted since.
-With --rate or --quarantine each page of rows is counted as of its own moment.
+A plain table with many rows on Postgres is counted as of one moment. Until that is done, vacuum keeps rows deleted since. With
+--rate or --quarantine each page of rows is counted as of its own moment.
 
 It changes no secret. When it is done it records when it began, how many secrets there were, how many did not open, which keys
-they were under, and whether the column was such that the exit code is 0, in the table
-credent_verifications if the migrations have made it, for "credent inventory --verified" and "credent report"; with --no-record
-it writes nothing.
+they were under, and whether the column was ready, in the table credent_verifications if the migrations have made it, for
+"credent inventory --verified" and "credent report"; with --no-record it writes nothing.
 
-With --quarantine it lists every secret that does not open, is plaintext where tokens are required, can be read though the key of
-its user was destroyed, or does not decode: a JSON object in each line, with table, column, row and reason. What could not be
-written there ends it with an error.`,
+With --quarantine it lists every secret that does not open, is plaintext where tokens are required, can be read though its
+user's key was destroyed, or does not decode: a JSON object on each line, with table, column, row and reason. If the list cannot
+be written, it stops with an error.`,
 		Example: `  credent verify
   credent verify --quarantine bad.jsonl`,
 	}, func(ctx context.Context, _ []string) error {
@@ -190,8 +189,8 @@ func (a *app) keyList() *cobra.Command {
 	return a.action(&cobra.Command{
 		Use:   "list",
 		Short: "List the IDs of the keys in the environment",
-		Long: `List the keys in ENCRYPTION_KEY and ENCRYPTION_KEY_PREVIOUS, or in their files, by their IDs. An ID is a fingerprint
-that tells keys apart and reveals nothing of them.`,
+		Long: `List the keys in ENCRYPTION_KEY and ENCRYPTION_KEY_PREVIOUS, or in their files, by their IDs. An ID is a
+fingerprint that tells keys apart and reveals nothing about them.`,
 		Example: "  credent key list",
 	}, func(context.Context, []string) error {
 		ring, err := keyring.FromEnv()
@@ -214,8 +213,8 @@ func (a *app) keyRetire() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "retire KEY-ID",
 		Short: "Make sure that no stored secret needs an earlier key",
-		Long: `Make sure that no stored secret needs an earlier key, so that it can be removed from ENCRYPTION_KEY_PREVIOUS. It reads
-every secret and changes nothing. Exit code 1 if some need the key: run "credent rotate" first.`,
+		Long: `Make sure that no stored secret needs an earlier key, so that it can be removed from ENCRYPTION_KEY_PREVIOUS. It
+reads every secret and changes nothing. Exit code 1 if some need the key: run "credent rotate" first.`,
 		Example: `  credent key list
   credent key retire 1f3a9c02`,
 	}

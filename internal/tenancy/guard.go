@@ -17,7 +17,7 @@ import (
 
 // ErrRowSecurity means that row-level security doesn't restrict the role that
 // statements run as. The error is a [RowSecurityError].
-var ErrRowSecurity = errors.New("row-level security does not hold")
+var ErrRowSecurity = errors.New("row-level security does not apply")
 
 // RowSecurityError says why row-level security doesn't restrict a role.
 type RowSecurityError struct {
@@ -33,8 +33,8 @@ type RowSecurityError struct {
 // IsMissing reports whether there is no such table that the role may use.
 func (e *RowSecurityError) IsMissing() bool { return e.missing }
 
-// Error returns "credent: row-level security does not hold role R on table T:
-// cause; what to do".
+// Error returns "credent: row-level security does not apply to role R on table
+// T: cause; what to do".
 func (e *RowSecurityError) Error() string {
 	if e.Role == "" { // on SQLite, or if the database couldn't say
 		return "credent: " + ErrRowSecurity.Error() + ": " + e.Cause + "; " + e.Remedy
@@ -43,7 +43,7 @@ func (e *RowSecurityError) Error() string {
 	if e.Login != e.Role {
 		role += " (logged in as " + e.Login + ")"
 	}
-	return fmt.Sprintf("credent: %v role %s on table %s: %s; %s", ErrRowSecurity, role, e.Table, e.Cause, e.Remedy)
+	return fmt.Sprintf("credent: %v to role %s on table %s: %s; %s", ErrRowSecurity, role, e.Table, e.Cause, e.Remedy)
 }
 
 // Is makes it an [ErrRowSecurity], on SQLite also an [ErrUnsupported], and
@@ -222,7 +222,7 @@ func quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`
 
 // errDoubt means that setUserSQL found something wrong, but Check right after
 // it didn't.
-var errDoubt = errors.New("credent: row-level security did not hold the role, but does a moment later; " +
+var errDoubt = errors.New("credent: row-level security did not apply to the role, but does a moment later; " +
 	"or credent_set_user is altered, and does not set app.user_id: `credent migrate check` shows that")
 
 // Inspect returns, for each table, whether row-level security restricts a

@@ -1,10 +1,10 @@
-// Package clouds makes the key services of AWS, Google Cloud and Azure known to
-// package kms, by being imported:
+// Package clouds registers the key services of AWS, Google Cloud and Azure with
+// package kms when it is imported:
 //
 //	import _ "github.com/credent-go/credent/kms/clouds"
 //
-// A service that uses one of them may import gocloud's driver of that one in
-// its place, which makes a smaller program.
+// A service that uses only one of them may import gocloud's driver for that one
+// instead, which makes a smaller program.
 package clouds
 
 import (

@@ -1,12 +1,12 @@
-// Package libpq reaches Postgres over lib/pq in place of pgx:
+// Package libpq reaches Postgres over lib/pq instead of pgx:
 //
 //	open.DB(databaseURL, open.Config{Drivers: []open.Driver{libpq.Driver()}})
 //
 // lib/pq sends a statement with parameters in two messages, and waits for an
 // answer between them. Behind PgBouncer in transaction mode the two may reach
-// two servers, so that a statement outside of a transaction can get the answer
-// to another client's. A URL with binary_parameters=yes makes it one message;
-// it is never set without being asked for, since it breaks values of the type
+// two servers, so that a statement outside a transaction can get the answer to
+// another client's. A URL with binary_parameters=yes makes it one message; it
+// is never set without being asked for, since it breaks values of the type
 // jsonb. pgx, the default, needs neither.
 package libpq
 
