@@ -61,6 +61,8 @@ var (
 		"bring that to write, let rotate bind the tokens, and go back to require", fernet.ErrCorrupt}
 	errUnnamed error = &locationError{"no key opens this token, and nobody knows its column, on which the key may " +
 		"depend: select the column by its own name", fernet.ErrUnknownKey}
+	errRequired error = &locationError{"nobody knows this token's column, and one of the client's requires bound " +
+		"tokens or tenants' keys, which this one lacks: select the column by its own name", fernet.ErrCorrupt}
 )
 
 // NoTenant is the error of a token whose tenant isn't known.
@@ -84,9 +86,10 @@ type Policy struct {
 	// Observer is told what is sealed and opened.
 	Observer observe.Observer
 	// Columns are the client's. Scopes says that the keys of one of them depend
-	// on the tenant, and VerifyOnRead that queries open what they read.
-	Columns              []column.Column
-	Scopes, VerifyOnRead bool
+	// on the tenant, Requires that one must not be under the keyring alone, and
+	// VerifyOnRead that queries open what they read.
+	Columns                        []column.Column
+	Scopes, Requires, VerifyOnRead bool
 
 	Locator *Locator
 	Digests *blindindex.Digester
