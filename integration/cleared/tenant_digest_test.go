@@ -123,6 +123,9 @@ func TestDigestsOfTenants(t *testing.T) {
 		if err := raw(nil); !errors.Is(err, encrypted.ErrNoTenant) {
 			t.Errorf("a digest of nobody's: %v", err)
 		}
+		if err := raw("o2"); !errors.Is(err, encrypted.ErrBlindIndex) {
+			t.Errorf("a digest of another tenant's: %v", err)
+		}
 		if err := raw("o1"); err != nil {
 			t.Fatal(err)
 		}

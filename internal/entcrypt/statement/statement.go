@@ -117,9 +117,15 @@ type found struct {
 // rawUse is what the caller's own SQL stores in a column.
 type rawUse struct {
 	of      *column.Column
-	secrets []fieldcrypt.Secret
-	digests []fieldcrypt.Secret
+	secrets []int // places of arguments
+	digests []int
 	rows    int64 // that unpinned secrets may be stored in
+}
+
+// pairs reports whether a digest is a secret's, in rows of the same tenant.
+func (s *sealing) pairs(secret, digest int) bool {
+	a, d, of := unnamed(s.Args[secret]).(*column.Arg), unnamed(s.Args[digest]).(*column.Digest), s.owner(digest)
+	return a.Secret.Equal(d.Secret) && (!of.Known || of.Tenant == s.owner(secret).Tenant)
 }
 
 // Seal returns a statement's arguments as they are to be sent. It doesn't
@@ -250,7 +256,7 @@ func (s *sealing) checkRaw(query string) error {
 		if use.of.Index != "" || len(use.digests) > 0 {
 			rest := slices.Clone(use.digests)
 			for _, secret := range use.secrets {
-				i := slices.IndexFunc(rest, secret.Equal)
+				i := slices.IndexFunc(rest, func(digest int) bool { return s.pairs(secret, digest) })
 				if i < 0 {
 					return use.of.Wrap("index", fmt.Errorf("%w: set %s too, to "+
 						"encrypted.DigestOf(secret, column, tenant)", blindindex.ErrBlindIndex, use.of.Index))
