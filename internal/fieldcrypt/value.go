@@ -1,6 +1,7 @@
 package fieldcrypt
 
 import (
+	"bytes"
 	"crypto/subtle"
 	"encoding/json"
 	"errors"
@@ -31,7 +32,7 @@ type secret = Secret
 //   - for a []byte the bytes themselves,
 //   - for a time.Time the instant in UTC as in RFC 3339, to the nanosecond:
 //     2026-11-24T12:30:00.5Z,
-//   - for any other T its JSON.
+//   - for any other T its JSON, with texts that are UTF-8.
 //
 // A Value is immutable, may be copied, and is safe for concurrent use. It keeps
 // the encoding that [NewValue] made.
@@ -108,6 +109,9 @@ func (v *Value[T]) UnmarshalText(text []byte) error {
 		return ErrRedacted
 	}
 	value, err := parse[T](string(text))
+	if _, isBytes := any(value).([]byte); err == nil && !isBytes && !IsExactJSON(text) {
+		err = valueError(value)
+	}
 	if err != nil {
 		return fmt.Errorf("credent: a text: %w", err)
 	}
@@ -187,10 +191,21 @@ func encode(value any) (string, error) {
 		return string(text), nil
 	}
 	data, err := json.Marshal(value)
-	if err != nil {
+	if err != nil || bytes.Contains(data, []byte(`\ufffd`)) && !keeps(value, data) {
 		return "", valueError(value)
 	}
 	return string(data), nil
+}
+
+// keeps reports whether JSON with \ufffd in it has the texts of a value.
+// encoding/json writes that for invalid UTF-8 too, and reads another text.
+func keeps(value any, data []byte) bool {
+	back := reflect.New(reflect.TypeOf(value))
+	if json.Unmarshal(data, back.Interface()) != nil {
+		return false
+	}
+	again, err := json.Marshal(back.Elem().Interface())
+	return err == nil && bytes.Equal(again, data)
 }
 
 // parse is the reverse of encode.
