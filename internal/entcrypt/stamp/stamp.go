@@ -39,6 +39,11 @@ var (
 	// equal.
 	ErrManyRows = errors.New("one token for many rows: set the secret row by row")
 
+	// ErrUncounted is an ErrManyRows of SQL that may store a secret in many
+	// rows, since nobody can count them.
+	ErrUncounted = fmt.Errorf("%w: its rows cannot be counted: run one statement, by ExecContext or with RETURNING",
+		ErrManyRows)
+
 	// ErrNoLocation means that a statement has a secret and nobody said where
 	// it is stored: it may be compared with. No two tokens are equal, not even
 	// of the same plaintext, so a comparison would never match, and its

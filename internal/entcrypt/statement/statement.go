@@ -6,6 +6,7 @@ package statement
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -77,9 +78,12 @@ type Sealed struct {
 func (s Sealed) Ends() bool { return len(s.claims) > 0 || s.Most > 0 }
 
 // CheckRows returns an [stamp.ErrManyRows] if a statement affected more rows
-// than it has secrets for a column.
+// than it has secrets for a column, or if n is negative: nobody counted them.
 func (s Sealed) CheckRows(n int64) error {
-	if s.Most == 0 || n <= s.Most {
+	switch {
+	case s.Most > 0 && n < 0:
+		return s.of.Wrap("encrypt", stamp.ErrUncounted)
+	case n <= s.Most || s.Most == 0:
 		return nil
 	}
 	return s.of.Wrap("encrypt", fmt.Errorf("%w: the statement stores it in %d", stamp.ErrManyRows, n))
@@ -129,17 +133,16 @@ func (s *sealing) pairs(secret, digest int) bool {
 }
 
 // Seal returns a statement's arguments as they are to be sent. It doesn't
-// change the given slice. The text is only looked at to refuse $1 on SQLite.
-// Errors: [ErrNeedsTx], [ErrTooManyArgs], [stamp.ErrNoLocation],
-// [blindindex.ErrBlindIndex], [seal.ErrNoTenant], [seal.ErrWrongLocation], and
-// those that travel as arguments.
+// change the given slice. It looks at the text to refuse $1 on SQLite, and
+// several statements. Errors: [ErrNeedsTx], [ErrTooManyArgs], the arguments'
+// own, [stamp.ErrManyRows], [stamp.ErrNoLocation], [seal.ErrNoTenant],
+// [seal.ErrWrongLocation], [blindindex.ErrBlindIndex].
 func (c Conn) Seal(ctx context.Context, query string, args []any) (Sealed, error) {
 	if limit := maxArgs[c.Dialect]; limit > 0 && len(args) > limit {
 		return Sealed{}, fmt.Errorf("credent: %w: it has %d, and %s takes %d", ErrTooManyArgs, len(args), c.Dialect,
 			limit)
 	}
-	s := &sealing{Conn: c, ctx: ctx}
-	s.Args = args
+	s := &sealing{Conn: c, Sealed: Sealed{Args: args}, ctx: ctx}
 	for i, arg := range args {
 		if err := s.look(i, unnamed(arg)); err != nil {
 			return Sealed{}, err
@@ -165,8 +168,7 @@ func (c Conn) Seal(ctx context.Context, query string, args []any) (Sealed, error
 			continue
 		}
 		if named, ok := arg.(sql.NamedArg); ok {
-			named.Value = value
-			value = named
+			value = sql.Named(named.Name, value)
 		}
 		if &s.Args[0] == &args[0] {
 			s.Args = slices.Clone(args)
@@ -219,9 +221,7 @@ func (s *sealing) look(i int, arg any) error {
 	case *unique.Move:
 		return nil
 	case *condition.Keys:
-		if s.condition == nil { // the one that names the tenants
-			s.condition = arg
-		}
+		s.condition = cmp.Or(s.condition, arg) // the one that names the tenants
 		return nil
 	}
 	if _, is := fieldcrypt.AsSecret(arg); is {
@@ -250,8 +250,12 @@ func (s *sealing) rawUse(c *column.Column) *rawUse {
 // with its digest, and no more rows are stored than secrets are given.
 func (s *sealing) checkRaw(query string) error {
 	for _, use := range s.raw {
-		if use.rows > 0 && s.Dialect == dialect.SQLite && sqlarg.IsNumbered(query) {
+		switch {
+		case use.rows == 0:
+		case s.Dialect == dialect.SQLite && sqlarg.IsNumbered(query):
 			return use.of.Wrap("encrypt", errors.New("use ? for arguments: SQLite's drivers count $1 differently"))
+		case sqlarg.IsSeveral(query):
+			return use.of.Wrap("encrypt", stamp.ErrUncounted)
 		}
 		if use.of.Index != "" || len(use.digests) > 0 {
 			rest := slices.Clone(use.digests)
@@ -331,8 +335,7 @@ func (s *sealing) replace(i int, arg any) (value any, changed bool, err error) {
 		value, err = arg.Encode(s.Policy.Digests, keys)
 		return value, true, err
 	case *column.Guard:
-		value, changed, err = s.replace(i, arg.Stored)
-		if !changed {
+		if value, changed, err = s.replace(i, arg.Stored); !changed {
 			value = arg.Stored
 		}
 		return value, true, err
